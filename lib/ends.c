@@ -1,0 +1,161 @@
+/* The two ends of a chain that reads and writes streams, as filters: so that the runner knows
+ * nothing of pipes. */
+#include "reader.h"
+#include "runner.h"
+#include "writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct input {
+    struct reader *reader;
+    int fd;
+    bool rewindable;
+};
+
+static int open_reader(struct stage *s, struct header *h, struct error *e)
+{
+    struct input *in = s->data = mem_alloc(1, sizeof *in);
+    const char *what = "standard input";
+    in->fd = STDIN_FILENO;
+    if (s->operands.n && strcmp(s->operands.texts[0], "-") != 0) {
+        what = s->operands.texts[0];
+        in->fd = open(what, O_RDONLY | O_CLOEXEC);
+        if (in->fd < 0)
+            return error_set(e, "cannot open %s: %s", what, strerror(errno));
+    } else if (isatty(in->fd)) {
+        return error_set(e, "standard input is a terminal; pipe a tensor stream into it");
+    }
+    in->reader = reader_open(in->fd, what, e);
+    if (!in->reader)
+        return -1;
+    struct header *copy = header_copy(reader_header(in->reader));
+    *h = *copy; /* the arena goes with it */
+    free(copy);
+    return 0;
+}
+
+static int begin_reader(struct job *job, struct error *e)
+{
+    struct input *in = job->stage->data;
+    struct tensor t;
+    int more = reader_next(in->reader, job->arena, &t, e);
+    if (more == 0)
+        return error_set(e, "broken stream: it ends before its last tensor");
+    if (more < 0)
+        return -1;
+    *job->out = t;
+    return PLAN_TRANSFORM;
+}
+
+static int fill_reader(const struct job *job, struct block *b, struct error *e)
+{
+    struct input *in = job->stage->data;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        if (reader_payload(in->reader, b->data[k], (b->n * dtype_bits(b->dtypes[k]) + 7) / 8, e))
+            return -1;
+    return 0;
+}
+
+static int rewind_reader(struct stage *s, struct error *e)
+{
+    struct input *in = s->data;
+    bool copied;
+    if (in->rewindable)
+        return reader_rewind(in->reader, e);
+    in->rewindable = true;
+    return reader_make_rewindable(in->reader, s->common.spool, &copied, e);
+}
+
+/* A stream counts as read only when its end has been seen. */
+static int close_reader(struct stage *s, bool ok, struct error *e)
+{
+    struct input *in = s->data;
+    struct arena a = {0};
+    struct tensor t;
+    int failed = 0;
+    if (in->reader && ok) {
+        failed = reader_next(in->reader, &a, &t, e) ? -1 : 0;
+        const struct end *end = reader_end(in->reader);
+        for (size_t i = 0; !failed && i < end->n_hashes; i++)
+            stage_add_hash(s, end->models[i], end->hashes[i]);
+    }
+    arena_free(&a);
+    reader_close(in->reader);
+    if (in->fd > STDIN_FILENO)
+        close(in->fd);
+    free(in);
+    return failed;
+}
+
+const struct filter runner_reader = {
+    .name = "reader",
+    .role = ROLE_SOURCE,
+    .max_operands = 1,
+    .raw = true,
+    .open = open_reader,
+    .begin = begin_reader,
+    .fill = fill_reader,
+    .rewind = rewind_reader,
+    .close = close_reader,
+};
+
+static int open_writer(struct stage *s, struct header *h, struct error *e)
+{
+    if (isatty(STDOUT_FILENO))
+        return error_set(e, "standard output is a terminal; a tensor stream goes into a pipe or "
+                            "a file (tv-view shows it as text)");
+    s->data = writer_open(STDOUT_FILENO, "standard output");
+    return writer_header(s->data, h, e);
+}
+
+static int begin_writer(struct job *job, struct error *e)
+{
+    return writer_tensor(job->stage->data, job->out, e) ? -1 : PLAN_TRANSFORM;
+}
+
+static int consume_writer(struct job *job, const struct block *b, struct error *e)
+{
+    for (size_t k = 0; k < b->n_vectors; k++)
+        if (writer_payload(job->stage->data, b->data[k],
+                           (b->n * dtype_bits(b->dtypes[k]) + 7) / 8, e))
+            return -1;
+    return 0;
+}
+
+static int end_writer(struct job *job, bool ok, struct error *e)
+{
+    return ok ? writer_trailer(job->stage->data, e) : 0;
+}
+
+static int close_writer(struct stage *s, bool ok, struct error *e)
+{
+    struct writer *w = s->data;
+    if (!ok) {
+        struct error ignored;
+        if (!w && !isatty(STDOUT_FILENO))
+            w = writer_open(STDOUT_FILENO, "standard output");
+        if (w)
+            writer_error(w, e->stage, e->text);
+        return writer_close(w, &ignored);
+    }
+    const char *const *models;
+    const uint64_t *hashes;
+    size_t n = stage_hashes(s, &models, &hashes);
+    int failed = writer_end(w, n, (const char **)models, hashes, e);
+    return writer_close(w, e) || failed ? -1 : 0;
+}
+
+const struct filter runner_writer = {
+    .name = "writer",
+    .role = ROLE_SINK,
+    .raw = true,
+    .open = open_writer,
+    .begin = begin_writer,
+    .consume = consume_writer,
+    .end = end_writer,
+    .close = close_writer,
+};

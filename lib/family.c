@@ -1,0 +1,487 @@
+#include "family.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* Where one model's contribution to one tensor comes from. */
+struct view {
+    size_t member, tensor;
+    size_t columns; /* of the source's rows, where the tensor is a cut of it; 0: it is whole */
+};
+
+/* One tensor of the family. */
+struct match {
+    struct view base; /* task vectors */
+    size_t n;         /* vectors */
+    struct view *views;
+    size_t *models; /* [vector]: whose it is */
+    size_t columns; /* of the family's tensor */
+    uint64_t *hashes; /* [view, the base's last][block], until the tensor has been read */
+};
+
+struct family {
+    struct family_options options;
+    bool task_vectors;
+    size_t n_members;
+    struct input **members;
+    size_t n_matches;
+    struct match *matches;
+    const struct header *header; /* the stage's own, for block geometry */
+    uint64_t **hashes;           /* [member][tensor of the family]: what was read; 0: nothing */
+    struct arena arena;
+};
+
+/* ---- matching ------------------------------------------------------------------------------- */
+
+static const struct ckpt_tensor *tensor_of(const struct family *f, const struct view *v)
+{
+    return input_tensor(f->members[v->member], v->tensor);
+}
+
+static bool same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
+{
+    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
+}
+
+static int mismatch(struct family *f, size_t m, const struct ckpt_tensor *own,
+                    const struct ckpt_tensor *first, struct error *e)
+{
+    return error_set(e, "tensor %s is %s in %s but %s in %s%s", first->name,
+                     tensor_shape_text(&f->arena, own->rank, own->shape),
+                     input_name(f->members[m]),
+                     tensor_shape_text(&f->arena, first->rank, first->shape),
+                     input_name(f->members[0]),
+                     input_is_embedding(first->name)
+                         ? " (--embed=truncate or --embed=base goes on)"
+                         : " (--mismatch=drop leaves it out)");
+}
+
+/* Finds model m's tensor for the first model's `name`: 1 found, 0 left out, -1 error. */
+static int find_view(struct family *f, size_t m, const char *name, struct view *v, struct error *e)
+{
+    long own = input_find_tied(f->members[m], name);
+    long first = input_find_tied(f->members[0], name);
+    *v = (struct view){.member = 0, .tensor = (size_t)first};
+    if (own < 0) {
+        if (f->options.missing < 0)
+            return error_set(e,
+                             "%s lacks the tensor %s of %s (--missing=base or --missing=skip "
+                             "goes on)",
+                             input_name(f->members[m]), name, input_name(f->members[0]));
+        return f->options.missing == FAMILY_BASE;
+    }
+    const struct ckpt_tensor *a = input_tensor(f->members[m], (size_t)own);
+    const struct ckpt_tensor *b = input_tensor(f->members[0], (size_t)first);
+    if (same_shape(a, b)) {
+        *v = (struct view){.member = m, .tensor = (size_t)own};
+        return 1;
+    }
+    if (input_is_embedding(name) && f->options.embed == FAMILY_EMBED_BASE)
+        return 1;
+    if (input_is_embedding(name) && f->options.embed == FAMILY_TRUNCATE && a->rank == 2 &&
+        b->rank == 2) {
+        *v = (struct view){.member = m, .tensor = (size_t)own, .columns = a->shape[1]};
+        return 1;
+    }
+    if (!input_is_embedding(name) && f->options.mismatch >= 0)
+        return 0;
+    return mismatch(f, m, a, b, e);
+}
+
+/* The shape in which the views of a tensor meet: the first model's, or the common part of
+ * embeddings that were asked to be cut. */
+static int common_shape(struct family *f, const char *name, const struct match *m,
+                        const struct ckpt_tensor *first, const uint64_t **shape, struct error *e)
+{
+    uint64_t *dims = arena_copy(&f->arena, first->shape, first->rank * sizeof *dims);
+    for (size_t k = 0; k < m->n; k++) {
+        const struct view *v = &m->views[k];
+        const struct ckpt_tensor *t = tensor_of(f, v);
+        for (size_t d = 0; v->columns && d < 2; d++) {
+            if (f->task_vectors && t->shape[d] < dims[d])
+                return error_set(e, "tensor %s is %s in %s: too small to be cut to the base's %s",
+                                 name, tensor_shape_text(&f->arena, 2, t->shape),
+                                 input_name(f->members[v->member]),
+                                 tensor_shape_text(&f->arena, 2, first->shape));
+            dims[d] = t->shape[d] < dims[d] ? t->shape[d] : dims[d];
+        }
+    }
+    *shape = dims;
+    return 0;
+}
+
+/* A view whose own shape is the common one needs no cutting; one that is not is cut by columns. */
+static void settle_cut(struct family *f, struct view *v, size_t rank, const uint64_t *shape)
+{
+    const struct ckpt_tensor *t = tensor_of(f, v);
+    bool cut = rank == 2 && t->shape[1] != shape[1];
+    v->columns = cut ? t->shape[1] : 0;
+}
+
+static bool changed(struct family *f, const struct match *m)
+{
+    const struct ckpt_tensor *b = tensor_of(f, &m->base);
+    for (size_t k = 0; k < m->n; k++) {
+        const struct ckpt_tensor *t = tensor_of(f, &m->views[k]);
+        if (t->dtype != b->dtype || !same_shape(t, b) ||
+            input_hash(f->members[m->views[k].member], m->views[k].tensor, 0, t->elements) !=
+                input_hash(f->members[0], m->base.tensor, 0, b->elements))
+            return true;
+    }
+    return false;
+}
+
+/* True if the tensor can be subtracted; says so where leaving it out loses something. */
+static int is_subtractable(struct stage *s, struct family *f, const char *name,
+                           const struct match *m, struct error *e)
+{
+    bool is_float = dtype_is_float(tensor_of(f, &m->base)->dtype);
+    bool all_float = is_float;
+    for (size_t k = 0; k < m->n; k++)
+        all_float &= dtype_is_float(tensor_of(f, &m->views[k])->dtype);
+    if (is_float != all_float)
+        return error_set(e, "tensor %s is floating in one model and not in another", name);
+    if (!is_float && changed(f, m))
+        fprintf(stderr, "%s: warning: tensor %s is %s and differs between the models; it is left "
+                        "out\n",
+                s->filter->name, name, dtype_name(tensor_of(f, &m->base)->dtype));
+    return is_float;
+}
+
+static struct vector plain_vector(const struct family *f, const struct match *m, size_t k)
+{
+    const struct ckpt_tensor *t = tensor_of(f, &m->views[k]);
+    enum dtype wire = t->dtype;
+    if (f->task_vectors)
+        wire = DTYPE_F32;
+    else if (f->options.rounding != DTYPE_NONE && dtype_is_float(wire))
+        wire = f->options.rounding;
+    return vector_plain(m->models[k], t->name, wire, t->dtype);
+}
+
+/* Matches one tensor and appends it to family and manifest, unless it is left out. */
+static int add_match(struct stage *s, struct family *f, struct header *h, const char *name,
+                     struct error *e)
+{
+    struct arena *a = &f->arena;
+    struct match m = {.views = arena_alloc(a, f->n_members, sizeof *m.views),
+                      .models = arena_alloc(a, f->n_members, sizeof *m.models)};
+    for (size_t i = 0; i < f->n_members; i++) {
+        int found = find_view(f, i, name, &m.views[m.n], e);
+        if (found < 0)
+            return -1;
+        if (found && f->task_vectors && i == 0) {
+            m.base = m.views[0];
+        } else if (found) {
+            m.models[m.n++] = i;
+        }
+    }
+    const struct ckpt_tensor *first =
+        input_tensor(f->members[0], (size_t)input_find_tied(f->members[0], name));
+    const uint64_t *shape = first->shape;
+    if (common_shape(f, name, &m, first, &shape, e))
+        return -1;
+    for (size_t k = 0; k < m.n; k++)
+        settle_cut(f, &m.views[k], first->rank, shape);
+    int take = f->task_vectors ? is_subtractable(s, f, name, &m, e) : 1;
+    if (take <= 0 || m.n == 0) /* no model left: the result is the base's, which pack fills in */
+        return take < 0 ? -1 : 0;
+    struct tensor t = {.name = arena_text(&h->arena, name, strlen(name)),
+                       .rank = first->rank,
+                       .n_vectors = m.n,
+                       .origin = h->n_tensors};
+    if (f->task_vectors && strcmp(first->name, name) != 0)
+        t.base_name = arena_text(&h->arena, first->name, strlen(first->name));
+    t.shape = arena_copy(&h->arena, shape, first->rank * sizeof *shape);
+    t.vectors = arena_alloc(&h->arena, m.n, sizeof *t.vectors);
+    for (size_t k = 0; k < m.n; k++) {
+        t.vectors[k] = plain_vector(f, &m, k);
+        const char *source = t.vectors[k].source;
+        t.vectors[k].source =
+            strcmp(source, name) == 0 ? t.name : arena_text(&h->arena, source, strlen(source));
+    }
+    m.columns = tensor_columns(&t);
+    h->tensors[h->n_tensors++] = t;
+    f->matches[f->n_matches++] = m;
+    return 0;
+}
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+/* Buffers that old Llama files hold beside the weights: computed, not trained. */
+static bool is_ignorable(const char *name)
+{
+    return strstr(name, "rotary_emb.inv_freq") != NULL;
+}
+
+static bool is_head(const char *name)
+{
+    size_t n = strlen(name);
+    return n >= 14 && strcmp(name + n - 14, "lm_head.weight") == 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The names of the first model, and of a head that only other models have. The caller frees. */
+static int collect_names(struct stage *s, struct family *f, const char ***names, size_t *n,
+                         struct error *e)
+{
+    size_t room = input_count(f->members[0]) + f->n_members;
+    const char **all = mem_alloc(room, sizeof *all);
+    *names = all;
+    *n = 0;
+    for (size_t i = 0; i < input_count(f->members[0]); i++)
+        if (!f->task_vectors || !is_ignorable(input_tensor(f->members[0], i)->name))
+            all[(*n)++] = input_tensor(f->members[0], i)->name;
+    for (size_t m = 1; m < f->n_members; m++)
+        for (size_t i = 0; i < input_count(f->members[m]); i++) {
+            const char *name = input_tensor(f->members[m], i)->name;
+            bool known = input_find(f->members[0], name) >= 0 || is_ignorable(name);
+            for (size_t j = input_count(f->members[0]); !known && j < *n; j++)
+                known = strcmp(all[j], name) == 0;
+            if (known)
+                continue;
+            if (is_head(name) && input_find_tied(f->members[0], name) >= 0)
+                all[(*n)++] = name;
+            else if (f->options.missing < 0)
+                return error_set(e, "%s has a tensor %s that %s lacks (--missing=skip leaves it out)",
+                                 input_name(f->members[m]), name, input_name(f->members[0]));
+            else
+                fprintf(stderr, "%s: warning: tensor %s of %s is left out: %s has none\n",
+                        s->filter->name, name, input_name(f->members[m]),
+                        input_name(f->members[0]));
+        }
+    qsort(all, *n, sizeof *all, by_text);
+    return 0;
+}
+
+/* ---- opening -------------------------------------------------------------------------------- */
+
+static int open_members(struct stage *s, struct family *f, struct header *h, struct error *e)
+{
+    f->members = mem_alloc(s->operands.n, sizeof *f->members);
+    for (size_t i = 0; i < s->operands.n; i++) {
+        struct input *in =
+            input_open(s->operands.texts[i], s->common.spool, s->filter->name, e);
+        if (!in)
+            return -1;
+        f->members[f->n_members++] = in;
+        const char *role = f->task_vectors ? (i ? "expert" : "base") : NULL;
+        long model = header_add_model(h, input_name(in), role, e);
+        if (model < 0)
+            return -1;
+        h->models[model].has_fingerprint = true;
+        h->models[model].fingerprint = input_fingerprint(in);
+        stage_record(s, input_name(in));
+    }
+    return 0;
+}
+
+struct family *family_open(struct stage *s, const struct family_options *o, bool task_vectors,
+                           struct header *h, struct error *e)
+{
+    struct family *f = mem_alloc(1, sizeof *f);
+    const char **names = NULL;
+    size_t n = 0;
+    f->options = *o;
+    f->task_vectors = task_vectors;
+    h->kind = task_vectors ? KIND_TASK_VECTORS : KIND_WEIGHTS;
+    h->rounding = o->rounding;
+    f->header = h;
+    int failed = open_members(s, f, h, e) || collect_names(s, f, &names, &n, e);
+    if (!failed) {
+        f->matches = mem_alloc(n, sizeof *f->matches);
+        h->tensors = arena_alloc(&h->arena, n, sizeof *h->tensors);
+    }
+    for (size_t i = 0; !failed && i < n; i++)
+        failed = add_match(s, f, h, names[i], e);
+    free(names);
+    if (failed) {
+        family_close(f);
+        return NULL;
+    }
+    input_set_layers(h);
+    f->hashes = mem_alloc(f->n_members, sizeof *f->hashes);
+    for (size_t m = 0; m < f->n_members; m++)
+        f->hashes[m] = mem_alloc(f->n_matches, sizeof **f->hashes);
+    return f;
+}
+
+void family_close(struct family *f)
+{
+    if (!f)
+        return;
+    for (size_t m = 0; m < f->n_members; m++) {
+        input_close(f->members[m]);
+        if (f->hashes)
+            free(f->hashes[m]);
+    }
+    for (size_t i = 0; i < f->n_matches; i++)
+        free(f->matches[i].hashes);
+    free(f->hashes);
+    free(f->members);
+    free(f->matches);
+    arena_free(&f->arena);
+    free(f);
+}
+
+/* ---- elements ------------------------------------------------------------------------------- */
+
+static const struct view *view_of(const struct family *f, size_t index, size_t k)
+{
+    const struct match *m = &f->matches[index];
+    return k == FAMILY_OF_BASE ? &m->base : &m->views[k];
+}
+
+enum form { AS_STORED, AS_F32, AS_F64 };
+
+static void read_run(const struct family *f, const struct view *v, enum form form, size_t first,
+                     size_t n, void *to)
+{
+    const struct input *in = f->members[v->member];
+    if (form == AS_STORED)
+        input_read(in, v->tensor, first, n, to);
+    else if (form == AS_F32)
+        input_read_f32(in, v->tensor, first, n, f->options.rounding, to);
+    else
+        input_read_f64(in, v->tensor, first, n, f->options.rounding, to);
+}
+
+/* Whole views in one go, cut ones row by row. */
+static void read_view(const struct family *f, size_t index, size_t k, enum form form, size_t first,
+                      size_t n, void *to)
+{
+    const struct view *v = view_of(f, index, k);
+    size_t columns = f->matches[index].columns, size = dtype_bits(tensor_of(f, v)->dtype) / 8;
+    if (form != AS_STORED)
+        size = form == AS_F32 ? 4 : 8;
+    if (!v->columns) {
+        read_run(f, v, form, first, n, to);
+        return;
+    }
+    char *out = to;
+    while (n > 0) {
+        size_t row = first / columns, column = first % columns;
+        size_t m = columns - column < n ? columns - column : n;
+        read_run(f, v, form, row * v->columns + column, m, out);
+        out += m * size;
+        first += m;
+        n -= m;
+    }
+}
+
+void family_read(const struct family *f, size_t index, size_t k, size_t first, size_t n, void *to)
+{
+    enum dtype stored = tensor_of(f, view_of(f, index, k))->dtype, wire = f->options.rounding;
+    if (wire == DTYPE_NONE || wire == stored || !dtype_is_float(stored)) {
+        read_view(f, index, k, AS_STORED, first, n, to);
+        return;
+    }
+    double *wide = mem_alloc(n, sizeof *wide);
+    read_view(f, index, k, AS_F64, first, n, wide);
+    dtype_from_f64(wire, wide, to, n);
+    free(wide);
+}
+
+void family_read_f32(const struct family *f, size_t index, size_t k, size_t first, size_t n,
+                     float *to)
+{
+    read_view(f, index, k, AS_F32, first, n, to);
+}
+
+void family_read_f64(const struct family *f, size_t index, size_t k, size_t first, size_t n,
+                     double *to)
+{
+    read_view(f, index, k, AS_F64, first, n, to);
+}
+
+bool family_needs_f64(const struct family *f, size_t index, size_t k)
+{
+    return tensor_of(f, view_of(f, index, k))->dtype == DTYPE_F64 ||
+           tensor_of(f, &f->matches[index].base)->dtype == DTYPE_F64;
+}
+
+/* ---- hashes --------------------------------------------------------------------------------- */
+
+/* Full hash of a model (share/stream.md, "Full hashes"): per tensor over its name, dtype, shape
+ * and the hashes of its blocks; then over those of the tensors in order. */
+
+static uint64_t hash_rows(const struct input *in, const struct view *v, const struct block *b,
+                          size_t columns)
+{
+    uint64_t hash = 0;
+    for (size_t i = 0; i < b->n; i += columns)
+        hash = hash * 31 +
+               input_hash(in, v->tensor, (b->first + i) / columns * v->columns, columns);
+    return hash;
+}
+
+void family_block_read(struct family *f, size_t index, const struct block *b)
+{
+    struct match *m = &f->matches[index];
+    size_t blocks = tensor_blocks(&f->header->tensors[index]);
+    size_t views = m->n + f->task_vectors;
+#pragma omp critical(family_hashes)
+    if (!m->hashes)
+        m->hashes = mem_alloc(views * blocks, sizeof *m->hashes);
+    for (size_t k = 0; k < views; k++) {
+        const struct view *v = k < m->n ? &m->views[k] : &m->base;
+        const struct input *in = f->members[v->member];
+        uint64_t *hash = &m->hashes[k * blocks + b->index];
+        if (v->columns) /* a cut is no stretch of the file: its rows are hashed one by one */
+            *hash = hash_rows(in, v, b, m->columns);
+        else if (*hash == 0)
+            *hash = input_hash(in, v->tensor, b->first, b->n);
+        if (!v->columns)
+            input_done_with(in, v->tensor, b->first, b->n);
+    }
+}
+
+static uint64_t tensor_hash(const struct ckpt_tensor *t, const uint64_t *blocks, size_t n)
+{
+    XXH3_state_t *state = XXH3_createState();
+    const char *dtype = dtype_name(t->dtype);
+    uint64_t rank = t->rank;
+    XXH3_64bits_reset(state);
+    XXH3_64bits_update(state, t->name, strlen(t->name) + 1);
+    XXH3_64bits_update(state, dtype, strlen(dtype) + 1);
+    XXH3_64bits_update(state, &rank, sizeof rank);
+    XXH3_64bits_update(state, t->shape, t->rank * sizeof *t->shape);
+    XXH3_64bits_update(state, blocks, n * sizeof *blocks);
+    uint64_t hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return hash ? hash : 1;
+}
+
+void family_tensor_read(struct family *f, size_t index)
+{
+    struct match *m = &f->matches[index];
+    size_t blocks = tensor_blocks(&f->header->tensors[index]);
+    for (size_t k = 0; k < m->n + f->task_vectors; k++) {
+        const struct view *v = k < m->n ? &m->views[k] : &m->base;
+        f->hashes[v->member][index] =
+            tensor_hash(tensor_of(f, v), m->hashes ? m->hashes + k * blocks : NULL,
+                        m->hashes ? blocks : 0);
+    }
+    free(m->hashes);
+    m->hashes = NULL;
+}
+
+void family_add_hashes(const struct family *f, struct stage *s)
+{
+    for (size_t m = 0; m < f->n_members; m++) {
+        XXH3_state_t *state = XXH3_createState();
+        XXH3_64bits_reset(state);
+        for (size_t i = 0; i < f->n_matches; i++)
+            if (f->hashes[m][i])
+                XXH3_64bits_update(state, &f->hashes[m][i], sizeof f->hashes[m][i]);
+        stage_add_hash(s, input_name(f->members[m]), XXH3_64bits_digest(state));
+        XXH3_freeState(state);
+    }
+}

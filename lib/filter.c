@@ -1,0 +1,456 @@
+#include "filter.h"
+
+#include "runner.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+/* ---- options ------------------------------------------------------------------------------ */
+
+#define COMMON(field) offsetof(struct common, field)
+static const struct option_row common_rows[] = {
+    {"threads", OPTION_COUNT, COMMON(threads), "N", "work on N blocks at once (default 1)",
+     .silent = true},
+    {"memory", OPTION_SIZE, COMMON(memory), "SIZE",
+     "hold up to SIZE bytes of a tensor in memory, the rest in a temporary file (default 1G)",
+     .preset = "1G", .silent = true},
+    {"spool", OPTION_FILE, COMMON(spool), "DIR",
+     "folder for temporary files (default $TMPDIR, else /var/tmp)", .silent = true},
+    {"allow-nonfinite", OPTION_FLAG, COMMON(allow_nonfinite), NULL,
+     .help = "let NaN and infinity pass instead of failing"},
+    {0}};
+static const struct option_row glob_rows[] = {
+    {"include", OPTION_TEXTS, COMMON(include), "GLOB",
+     .help = "work only on tensors whose name matches; may be repeated"},
+    {"exclude", OPTION_TEXTS, COMMON(exclude), "GLOB",
+     .help = "leave tensors alone whose name matches; may be repeated"},
+    {0}};
+#undef COMMON
+
+/* The rows of one filter: its own, then the common ones. */
+struct row {
+    const struct option_row *row;
+    char *field;
+};
+
+#define ROWS_MAX 64
+
+static size_t all_rows(const struct stage *s, struct row *rows)
+{
+    size_t n = 0;
+    for (const struct option_row *o = s->filter->options; o && o->name; o++)
+        rows[n++] = (struct row){o, (char *)s->options + o->offset};
+    if (s->filter->element_wise)
+        for (const struct option_row *o = glob_rows; o->name; o++)
+            rows[n++] = (struct row){o, (char *)&s->common + o->offset};
+    for (const struct option_row *o = common_rows; o->name; o++)
+        rows[n++] = (struct row){o, (char *)&s->common + o->offset};
+    return n;
+}
+
+static void add_text(struct arena *a, struct texts *t, const char *text)
+{
+    const char **texts = arena_alloc(a, t->n + 1, sizeof *texts);
+    if (t->n)
+        memcpy(texts, t->texts, t->n * sizeof *texts);
+    texts[t->n] = arena_text(a, text, strlen(text));
+    *t = (struct texts){t->n + 1, texts};
+}
+
+static int parse_size(const char *text, uint64_t *size)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    if (*text < '0' || *text > '9')
+        return -1;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (errno || end[unit != NULL] || value > UINT64_MAX >> shift)
+        return -1;
+    *size = value << shift;
+    return 0;
+}
+
+/* The index of `text` among "a|b|c"; -1. */
+static int find_choice(const char *choices, const char *text)
+{
+    size_t length = strlen(text);
+    for (int i = 0; *choices; i++) {
+        size_t n = strcspn(choices, "|");
+        if (n == length && memcmp(choices, text, n) == 0)
+            return i;
+        choices += n + (choices[n] == '|');
+    }
+    return -1;
+}
+
+static int parse_number(const struct option_row *o, const char *text, double *x, struct error *e)
+{
+    char range[96] = "";
+    if (rules_number(text, x))
+        return error_set(e, "--%s: \"%s\" is not a number", o->name, text);
+    bool bounded = o->range.low != 0 || o->range.high != 0;
+    if (bounded && !range_holds(&o->range, *x))
+        return error_set(e, "--%s: %s is not %s", o->name, text, range_text(&o->range, range));
+    return 0;
+}
+
+static int set_option(struct stage *s, const struct row *r, const char *text, struct error *e)
+{
+    const struct option_row *o = r->row;
+    switch (o->kind) {
+    case OPTION_FLAG:
+        *(bool *)r->field = true;
+        return 0;
+    case OPTION_NUMBER:
+        return parse_number(o, text, (double *)r->field, e);
+    case OPTION_COUNT: {
+        char *end;
+        errno = 0;
+        uint64_t n = strtoull(text, &end, 10);
+        if (*text < '0' || *text > '9' || *end || errno)
+            return error_set(e, "--%s: \"%s\" is not a whole number", o->name, text);
+        *(uint64_t *)r->field = n;
+        return 0;
+    }
+    case OPTION_SIZE:
+        if (parse_size(text, (uint64_t *)r->field))
+            return error_set(e, "--%s: \"%s\" is not a size (64K, 512M, 2G)", o->name, text);
+        return 0;
+    case OPTION_TEXT:
+    case OPTION_FILE:
+        *(const char **)r->field = arena_text(&s->arena, text, strlen(text));
+        return 0;
+    case OPTION_CHOICE:
+        *(int *)r->field = find_choice(o->choices, text);
+        if (*(int *)r->field < 0)
+            return error_set(e, "--%s: \"%s\" is none of %s", o->name, text, o->choices);
+        return 0;
+    case OPTION_DTYPE:
+        *(enum dtype *)r->field = dtype_from_user(text);
+        if (*(enum dtype *)r->field == DTYPE_NONE)
+            return error_set(e, "--%s: \"%s\" is none of float32, bfloat16, float16, float64",
+                             o->name, text);
+        return 0;
+    case OPTION_RULES:
+        return rules_add((struct rules *)r->field, text, o->name, &o->range, e);
+    case OPTION_TEXTS:
+        add_text(&s->arena, (struct texts *)r->field, text);
+        return 0;
+    }
+    return -1;
+}
+
+struct stage *stage_new(const struct filter *f)
+{
+    struct stage *s = mem_alloc(1, sizeof *s);
+    struct row rows[ROWS_MAX];
+    struct error e;
+    s->filter = f;
+    s->options = mem_alloc(1, f->options_size);
+    size_t n = all_rows(s, rows);
+    s->given = mem_alloc(n, sizeof *s->given);
+    for (size_t i = 0; i < n; i++) {
+        if (rows[i].row->kind == OPTION_CHOICE)
+            *(int *)rows[i].field = -1;
+        if (rows[i].row->preset)
+            set_option(s, &rows[i], rows[i].row->preset, &e);
+    }
+    return s;
+}
+
+void stage_free(struct stage *s)
+{
+    if (!s)
+        return;
+    struct row rows[ROWS_MAX];
+    size_t n = all_rows(s, rows);
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].row->kind == OPTION_RULES)
+            rules_free((struct rules *)rows[i].field);
+    free(s->options);
+    free(s->given);
+    arena_free(&s->arena);
+    free(s);
+}
+
+/* ---- the command line ---------------------------------------------------------------------- */
+
+#define KEY 256 /* argp keys of the rows start here: no short options */
+
+static error_t parse_key(int key, char *argument, struct argp_state *state)
+{
+    struct stage *s = state->input;
+    const struct filter *f = s->filter;
+    struct row rows[ROWS_MAX];
+    size_t n = all_rows(s, rows);
+    struct error e;
+    if (key == ARGP_KEY_ARG) {
+        if (s->operands.n == f->max_operands)
+            argp_error(state, "%s is one operand too many", argument);
+        add_text(&s->arena, &s->operands, argument);
+        return 0;
+    }
+    if (key == ARGP_KEY_END) {
+        if (s->operands.n < f->min_operands)
+            argp_error(state, "an operand is missing: %s", f->operands);
+        for (size_t i = 0; i < n; i++)
+            if (rows[i].row->required && !s->given[i])
+                argp_error(state, "--%s is required", rows[i].row->name);
+        return 0;
+    }
+    if (key < KEY || (size_t)(key - KEY) >= n)
+        return ARGP_ERR_UNKNOWN;
+    s->given[key - KEY] = true;
+    if (set_option(s, &rows[key - KEY], argument, &e))
+        argp_error(state, "%s", e.text);
+    return 0;
+}
+
+static bool takes_argument(const struct row *rows, size_t n, const char *word)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(rows[i].row->name, word + 2) == 0)
+            return rows[i].row->kind != OPTION_FLAG;
+    return false;
+}
+
+/* Moves operands that look like negative numbers ("rescale -1") behind a "--", where argp takes
+ * them for what they are. */
+static char **protect_negative(const struct row *rows, size_t n, int argc, char **argv)
+{
+    char **out = mem_alloc((size_t)argc + 2, sizeof *out), **late = mem_alloc((size_t)argc, sizeof *late);
+    int n_out = 0, n_late = 0, i = 0;
+    for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        bool negative = argv[i][0] == '-' && argv[i][1] && strchr(".0123456789", argv[i][1]);
+        bool argument = n_out > 1 && strncmp(out[n_out - 1], "--", 2) == 0 &&
+                        takes_argument(rows, n, out[n_out - 1]);
+        if (negative && !argument)
+            late[n_late++] = argv[i];
+        else
+            out[n_out++] = argv[i];
+    }
+    if (n_late || i < argc)
+        out[n_out++] = (char *)"--";
+    for (int j = 0; j < n_late; j++)
+        out[n_out++] = late[j];
+    for (i++; i < argc; i++)
+        out[n_out++] = argv[i];
+    free(late);
+    return out;
+}
+
+struct stage *stage_parse(const struct filter *f, int argc, char **argv)
+{
+    struct stage *s = stage_new(f);
+    struct row rows[ROWS_MAX];
+    size_t n = all_rows(s, rows);
+    struct argp_option *options = mem_alloc(n + 1, sizeof *options);
+    size_t own = 0;
+    while (f->options && f->options[own].name)
+        own++;
+    for (size_t i = 0; i < n; i++)
+        options[i] = (struct argp_option){.name = rows[i].row->name,
+                                          .key = KEY + (int)i,
+                                          .arg = rows[i].row->argument,
+                                          .doc = rows[i].row->help,
+                                          .group = i < own ? 1 : 2};
+    char *doc = arena_printf(&s->arena, "%s.\v%s", f->summary, f->notes ? f->notes : "");
+    struct argp argp = {.options = options, .parser = parse_key, .args_doc = f->operands, .doc = doc};
+    char *version = arena_printf(&s->arena, "%s (tvtools) %s", f->name, TV_VERSION);
+    argp_program_version = version;
+    argp_err_exit_status = 2;
+    char **words = protect_negative(rows, n, argc, argv);
+    words[0] = (char *)f->name;
+    int count = 0;
+    while (words[count])
+        count++;
+    argp_parse(&argp, count, words, 0, NULL, s);
+    argp_program_version = NULL;
+    free(words);
+    free(options);
+    return s;
+}
+
+/* ---- history ------------------------------------------------------------------------------- */
+
+const char *number_text(double x, char *text)
+{
+    double back = NAN;
+    for (int digits = 15; digits <= 17 && back != x; digits++) {
+        snprintf(text, 32, "%.*g", digits, x);
+        rules_number(text, &back);
+    }
+    return text;
+}
+
+/* What a file given as an option contained, for it may be gone tomorrow. */
+static const char *file_hash(struct arena *a, const char *path)
+{
+    XXH3_state_t *state = XXH3_createState();
+    unsigned char bytes[1 << 14];
+    ssize_t n;
+    XXH3_64bits_reset(state);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (n = read(fd, bytes, sizeof bytes)) > 0)
+        XXH3_64bits_update(state, bytes, (size_t)n);
+    if (fd >= 0)
+        close(fd);
+    const char *text = arena_printf(a, "xxh3:%016llx", (unsigned long long)XXH3_64bits_digest(state));
+    XXH3_freeState(state);
+    return text;
+}
+
+static void add_argument(struct arena *a, struct texts *t, const struct row *r)
+{
+    const char *name = r->row->name;
+    char number[32];
+    switch (r->row->kind) {
+    case OPTION_FLAG:
+        add_text(a, t, arena_printf(a, "--%s", name));
+        break;
+    case OPTION_NUMBER:
+        add_text(a, t, arena_printf(a, "--%s=%s", name, number_text(*(double *)r->field, number)));
+        break;
+    case OPTION_COUNT:
+    case OPTION_SIZE:
+        add_text(a, t,
+                 arena_printf(a, "--%s=%llu", name, (unsigned long long)*(uint64_t *)r->field));
+        break;
+    case OPTION_TEXT:
+        add_text(a, t, arena_printf(a, "--%s=%s", name, *(const char **)r->field));
+        break;
+    case OPTION_FILE:
+        add_text(a, t,
+                 arena_printf(a, "--%s=%s", name, file_hash(a, *(const char **)r->field)));
+        break;
+    case OPTION_CHOICE: {
+        const char *choice = r->row->choices;
+        for (int i = *(int *)r->field; i > 0; i--)
+            choice = strchr(choice, '|') + 1;
+        add_text(a, t,
+                 arena_printf(a, "--%s=%.*s", name, (int)strcspn(choice, "|"), choice));
+        break;
+    }
+    case OPTION_DTYPE:
+        add_text(a, t,
+                 arena_printf(a, "--%s=%s", name, dtype_torch_name(*(enum dtype *)r->field)));
+        break;
+    case OPTION_RULES: {
+        const struct rules *rules = (struct rules *)r->field;
+        for (size_t i = 0; i < rules_count(rules); i++)
+            add_text(a, t, arena_printf(a, "--%s=%s", name, rules_text(rules, i)));
+        break;
+    }
+    case OPTION_TEXTS: {
+        const struct texts *texts = (struct texts *)r->field;
+        for (size_t i = 0; i < texts->n; i++)
+            add_text(a, t, arena_printf(a, "--%s=%s", name, texts->texts[i]));
+        break;
+    }
+    }
+}
+
+struct texts stage_arguments(struct stage *s, struct arena *a)
+{
+    struct row rows[ROWS_MAX];
+    struct texts t = {0};
+    size_t n = all_rows(s, rows);
+    for (size_t i = 0; i < n; i++)
+        if (s->given[i] && !rows[i].row->silent)
+            add_argument(a, &t, &rows[i]);
+    const struct texts *operands = s->filter->operands_are_files ? &s->recorded : &s->operands;
+    for (size_t i = 0; i < operands->n; i++)
+        add_text(a, &t, operands->texts[i]);
+    return t;
+}
+
+void stage_record(struct stage *s, const char *text)
+{
+    add_text(&s->arena, &s->recorded, text);
+}
+
+/* ---- rules --------------------------------------------------------------------------------- */
+
+double stage_rule(const struct stage *s, const struct rules *r, const struct tensor *t,
+                  const struct vector *v, double missing)
+{
+    double value;
+    return rules_value(r, s->in->models[v->model].name, v->source ? v->source : t->name, t->layer,
+                       t->layers, &value)
+               ? value
+               : missing;
+}
+
+int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
+                      const struct header *h, struct error *e)
+{
+    const char **names = mem_alloc(h->n_models, sizeof *names);
+    (void)s;
+    for (size_t i = 0; i < h->n_models; i++)
+        names[i] = h->models[i].name;
+    const char *unmatched = rules_unmatched(r, h->n_models, names);
+    free(names);
+    return unmatched ? error_set(e, "%s %s: the stream has no model of that name", what, unmatched)
+                     : 0;
+}
+
+/* ---- programs ------------------------------------------------------------------------------- */
+
+/* A mapped file that shrinks under our hands raises SIGBUS: say so instead of dumping core. */
+static void on_bus_error(int signal)
+{
+    static const char text[] = "tvtools: a file was cut while it was being read\n";
+    (void)signal;
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    _exit(1);
+}
+
+int filter_main(const struct filter *f, int argc, char **argv)
+{
+    struct stage *stage = stage_parse(f, argc, argv), *chain[3], *ends[2] = {0};
+    struct error e = {0};
+    size_t n = 0;
+    signal(SIGBUS, on_bus_error);
+    bool source = f->role == ROLE_SOURCE || (f->source_with_operands && stage->operands.n);
+    if (!source) {
+        const struct filter *from = &runner_reader;
+        bool operand = f->operand_source && stage->operands.n;
+        if (operand && !(from = f->operand_source(stage->operands.texts[0], &e))) {
+            fprintf(stderr, "%s: %s\n", f->name, e.text);
+            return f->trouble_status ? f->trouble_status : 1;
+        }
+        ends[0] = stage_new(from);
+        ends[0]->common = stage->common;
+        if (operand)
+            add_text(&ends[0]->arena, &ends[0]->operands, stage->operands.texts[0]);
+        chain[n++] = ends[0];
+    }
+    chain[n++] = stage;
+    if (f->role != ROLE_SINK) {
+        ends[1] = stage_new(&runner_writer);
+        ends[1]->common = stage->common;
+        chain[n++] = ends[1];
+    }
+    int status = runner_run(chain, n, f->role == ROLE_SINK, &e) ? 1 : stage->status;
+    if (status == 1 && e.text[0]) {
+        if (!e.told)
+            fprintf(stderr, "%s: %s\n", e.stage, e.text);
+        status = f->trouble_status ? f->trouble_status : 1;
+    }
+    stage_free(ends[0]);
+    stage_free(stage);
+    stage_free(ends[1]);
+    return status;
+}

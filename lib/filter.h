@@ -1,0 +1,209 @@
+/* A filter's life: what a filters/NAME.c provides, and what the library does for it.
+ *
+ * A filter is one descriptor, `const struct filter filter_NAME`. The runner calls its functions
+ * (runner.h says in which order); they return 0, or -1 with one sentence in the error. What they
+ * are given belongs to the runner; what a filter allocates per tensor hangs on job->state and is
+ * freed in `end`, what it allocates per run hangs on stage->data and is freed in `close`. */
+#ifndef TV_FILTER_H
+#define TV_FILTER_H
+
+#include "error.h"
+#include "header.h"
+#include "kern.h"
+#include "rules.h"
+
+#include <stdio.h>
+
+/* ---- options ---------------------------------------------------------------------------- */
+
+enum option_kind {
+    OPTION_FLAG,   /* bool */
+    OPTION_NUMBER, /* double, in `range` */
+    OPTION_COUNT,  /* uint64_t, decimal */
+    OPTION_SIZE,   /* uint64_t bytes: 64K, 512M, 2G (powers of 1024) */
+    OPTION_TEXT,   /* const char * */
+    OPTION_FILE,   /* const char *, a path; the history says the file's hash */
+    OPTION_CHOICE, /* int: index into `choices` ("all|agreeing"), -1 if not given and no default */
+    OPTION_DTYPE,  /* enum dtype, floating */
+    OPTION_RULES,  /* struct rules, values in `range`; may be repeated */
+    OPTION_TEXTS   /* struct texts; may be repeated */
+};
+
+struct texts {
+    size_t n;
+    const char **texts;
+};
+
+/* A row of the table that parses the options, prints the usage, and writes the history. */
+struct option_row {
+    const char *name;
+    enum option_kind kind;
+    size_t offset;         /* of the field in the filter's options */
+    const char *argument;  /* "D", "FILE", ...; NULL for a flag */
+    const char *help;
+    struct range range;    /* NUMBER, RULES */
+    const char *choices;   /* CHOICE */
+    const char *preset;    /* the default, as text; NULL: none */
+    bool required;
+    bool silent;           /* does not change the result: left out of the history */
+};
+
+/* ---- blocks and jobs -------------------------------------------------------------------- */
+
+/* A stretch of one tensor, K vectors side by side. Floating payload is F32 while a filter has it
+ * (unless the filter is `raw`), rounded to the wire's dtype afterwards; other payload stays as it
+ * travels. A transform writes into data[k]; a join leaves its result in data[0]; block_keep drops
+ * vectors. */
+struct block {
+    size_t index;    /* block number in the tensor */
+    size_t first, n; /* flat index of its first element; elements */
+    size_t columns;  /* elements of a row; a block is whole rows unless a row is longer than it */
+    size_t n_vectors;
+    void **data; /* n elements each */
+    enum dtype *dtypes; /* what data[k] holds now */
+    size_t *home;       /* the runner's: which pair of buffers vector k has */
+};
+
+static inline float *block_x(const struct block *b, size_t k)
+{
+    return (float *)b->data[k];
+}
+
+/* Leaves the n vectors which[0] < which[1] < ... of a block. */
+void block_keep(struct block *b, size_t n, const size_t *which);
+
+/* What every filter can be told. */
+struct common {
+    uint64_t threads; /* 0: the default (1 in a pipe, all cores in tv run) */
+    uint64_t memory;  /* bytes held before spilling to a file */
+    const char *spool;
+    bool allow_nonfinite;
+    struct texts include, exclude; /* element-wise filters: globs of tensor names */
+};
+
+/* One stage of a pipeline: a filter with its options. */
+struct stage {
+    const struct filter *filter;
+    struct common common;
+    void *options;
+    bool *given; /* by option row: did the user give it? */
+    struct texts operands;
+    struct texts recorded;         /* what the history says of the operands, if they name files */
+    const struct header *in, *out; /* before and after open; `in` is NULL for a source */
+    void *data;                    /* the filter's own, for the whole run */
+    bool deciding;                 /* scope model: its rounds are not over yet */
+    int status;                    /* exit status of a run that went well; tv-diff, check */
+    struct runner *runner;
+    struct arena arena; /* of options and operands */
+};
+
+/* One tensor passing one stage. */
+struct job {
+    struct stage *stage;
+    size_t index;            /* position in the manifest of stage->in (sources: of stage->out) */
+    const struct tensor *in; /* as the stage before sends it, with weights; NULL for a source */
+    struct tensor *out;      /* as this stage sends it: structure from stage->out, weights and
+                                attributes from `in`; begin and decide may change them */
+    struct arena *arena;     /* for what `out` points to */
+    void *state;             /* the filter's own, for this tensor */
+    size_t work_size;        /* bytes of a work area for observe; set in begin and decide */
+};
+
+/* What `begin` says it wants with a tensor. */
+enum plan {
+    PLAN_TRANSFORM, /* transform blocks, having seen none */
+    PLAN_OBSERVE,   /* observe all blocks first; decide may ask for another round */
+    PLAN_PASS,      /* leave the payload alone */
+    PLAN_TALLY      /* sinks: observe and merge in place of consume */
+};
+
+enum verdict { VERDICT_DONE = 0, VERDICT_AGAIN = 1 };
+
+enum role { ROLE_SOURCE, ROLE_FILTER, ROLE_SINK };
+
+/* How much a filter must see before it may write. A row filter never gets a row cut in two (the
+ * runner refuses rows above 2^20 elements). */
+enum scope { SCOPE_BLOCK, SCOPE_ROW, SCOPE_TENSOR, SCOPE_MODEL };
+
+struct filter {
+    const char *name;     /* "trim" */
+    const char *summary;  /* one line, in the imperative, without a full stop */
+    const char *operands; /* "BASE EXPERT..." for the usage; NULL: none */
+    const char *notes;    /* more for --help: formula, example; may be NULL */
+    size_t options_size;
+    const struct option_row *options; /* ended by a row without a name */
+    size_t min_operands, max_operands;
+    int kinds;      /* of streams it has a meaning for: KIND_... or-ed; 0 for a source */
+    enum role role; /* what it is when it has operands, if `source_with_operands` */
+    bool source_with_operands; /* a source with operands, a filter without (tv-extract) */
+    bool operands_are_files;   /* the history says what open recorded instead of them */
+    /* Sinks: the source that reads the first operand instead of standard input. */
+    const struct filter *(*operand_source)(const char *operand, struct error *);
+    bool element_wise;         /* gets --include and --exclude */
+    bool raw;                  /* payload as it travels, never widened to F32 */
+    bool any_order;            /* sinks: consume may come in any order, on any thread */
+    int trouble_status;        /* exit status of a failed run; 0: 1 */
+
+    /* Checks options and header, and alone changes the manifest. A source fills in an empty
+     * header. `header->tensors[i].origin` is i on entry; tensors are dropped with
+     * header_keep_tensors. */
+    int (*open)(struct stage *, struct header *, struct error *);
+    /* The scope under these options; NULL: SCOPE_BLOCK. */
+    enum scope (*scope)(const struct stage *);
+    /* Makes job->state; returns an enum plan, or -1. A source may complete job->out. */
+    int (*begin)(struct job *, struct error *);
+    /* Sources: any block, on any thread, any number of times; one that has a `rewind` is asked in
+     * stream order, once. */
+    int (*fill)(const struct job *, struct block *, struct error *);
+    /* Back to the first tensor; also called once before it where there will be several passes. */
+    int (*rewind)(struct stage *, struct error *);
+    int (*observe)(const struct job *, const struct block *, void *work, struct error *);
+    int (*merge)(struct job *, const struct block *, void *work, struct error *);
+    /* After a round, and right after a begin that asked for none. With scope model: after the last
+     * tensor of a round, job->in NULL; never per tensor. Returns an enum verdict, or -1. */
+    int (*decide)(struct job *, struct error *);
+    int (*transform)(const struct job *, struct block *, struct error *);
+    int (*consume)(struct job *, const struct block *, struct error *);
+    /* Frees job->state, after the tensor's last block. `ok` is false when the run has failed or the
+     * tensor was only passing by for a later stage's round. */
+    int (*end)(struct job *, bool ok, struct error *);
+    /* Frees stage->data; publishes when `ok`. Sources are closed first. Called whenever open was,
+     * even if that failed. */
+    int (*close)(struct stage *, bool ok, struct error *);
+};
+
+/* ---- what the library offers to a filter ------------------------------------------------- */
+
+/* The value that a rules option gives a vector, else `missing`: globs match the tensor's name in
+ * the vector's own model. */
+double stage_rule(const struct stage *s, const struct rules *r, const struct tensor *t,
+                  const struct vector *v, double missing);
+/* A rule that names a model which the stream does not have is an error. */
+int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
+                      const struct header *h, struct error *e);
+/* For a source, and for a sink with files: what the history says instead of an operand. */
+void stage_record(struct stage *s, const char *text);
+/* The full hash of a model that was read, for the end record and the model card. */
+void stage_add_hash(struct stage *s, const char *model, uint64_t hash);
+size_t stage_hashes(const struct stage *s, const char *const **models, const uint64_t **hashes);
+
+/* "0.1": the shortest text that reads back as the same number; into a buffer of 32 bytes. */
+const char *number_text(double x, char *text);
+
+/* ---- programs ---------------------------------------------------------------------------- */
+
+/* argv as a stage: options parsed, checked, defaults filled in. Prints --help and usage errors
+ * itself and exits (0 and 2). */
+struct stage *stage_parse(const struct filter *f, int argc, char **argv);
+struct stage *stage_new(const struct filter *f);
+void stage_free(struct stage *s);
+/* Options and operands that change the result, as words of a command line. */
+struct texts stage_arguments(struct stage *s, struct arena *a);
+
+/* The whole of a program: parses, runs the filter between standard input and output, prints
+ * `NAME: sentence` on failure. Returns the exit status. */
+int filter_main(const struct filter *f, int argc, char **argv);
+/* All filters, ended by NULL; linked into `tv` only. */
+extern const struct filter *const filter_all[];
+
+#endif

@@ -1,0 +1,347 @@
+#include "input.h"
+
+#include "runner.h"
+#include "saved.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define TILE 2048 /* elements converted at a time where a detour over a buffer is needed */
+
+struct input {
+    char *name;
+    struct ckpt *ckpt;
+    struct saved *saved;
+    struct ckpt_tensor *tensors; /* sorted; of the saved stream */
+    size_t *places;              /* their positions in it */
+};
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+struct named {
+    struct ckpt_tensor tensor;
+    size_t place;
+};
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct named *)a)->tensor.name, ((const struct named *)b)->tensor.name);
+}
+
+static void list_saved(struct input *in)
+{
+    const struct header *h = saved_header(in->saved);
+    struct named *named = mem_alloc(h->n_tensors, sizeof *named);
+    in->tensors = mem_alloc(h->n_tensors, sizeof *in->tensors);
+    in->places = mem_alloc(h->n_tensors, sizeof *in->places);
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        named[i] = (struct named){{.name = t->name,
+                                   .dtype = t->vectors[0].dtype,
+                                   .rank = t->rank,
+                                   .shape = t->shape,
+                                   .elements = tensor_elements(t)},
+                                  i};
+    }
+    qsort(named, h->n_tensors, sizeof *named, by_name);
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        in->tensors[i] = named[i].tensor;
+        in->places[i] = named[i].place;
+    }
+    free(named);
+}
+
+/* The path behind "name=path"; an operand with a slash before its '=' is all path. */
+static const char *path_of(const char *operand)
+{
+    const char *equals = strchr(operand, '=');
+    const char *slash = strchr(operand, '/');
+    return equals && equals > operand && (!slash || slash > equals) ? equals + 1 : operand;
+}
+
+struct input *input_open(const char *operand, const char *spool, const char *tool, struct error *e)
+{
+    const char *path = path_of(operand);
+    int is_checkpoint = ckpt_recognise(path, e);
+    if (is_checkpoint < 0)
+        return NULL;
+    struct input *in = mem_alloc(1, sizeof *in);
+    if (is_checkpoint) {
+        char *notes = NULL;
+        size_t size;
+        FILE *f = open_memstream(&notes, &size);
+        in->ckpt = ckpt_open(path, spool, f, e);
+        fclose(f);
+        for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n"))
+            fprintf(stderr, "%s: note: %s\n", tool, line);
+        free(notes);
+    } else if ((in->saved = saved_open(path, spool, e))) {
+        list_saved(in);
+    }
+    in->name = path == operand ? ckpt_name_from_path(path)
+                               : strndup(operand, (size_t)(path - operand) - 1);
+    if (in->ckpt || in->saved)
+        return in;
+    input_close(in);
+    return NULL;
+}
+
+void input_close(struct input *in)
+{
+    if (!in)
+        return;
+    ckpt_close(in->ckpt);
+    saved_close(in->saved);
+    free(in->tensors);
+    free(in->places);
+    free(in->name);
+    free(in);
+}
+
+const char *input_name(const struct input *in)
+{
+    return in->name;
+}
+
+uint64_t input_fingerprint(const struct input *in)
+{
+    return in->ckpt ? ckpt_fingerprint(in->ckpt) : saved_fingerprint(in->saved);
+}
+
+const struct ckpt *input_ckpt(const struct input *in)
+{
+    return in->ckpt;
+}
+
+/* ---- tensors ------------------------------------------------------------------------------ */
+
+size_t input_count(const struct input *in)
+{
+    return in->ckpt ? ckpt_count(in->ckpt) : saved_header(in->saved)->n_tensors;
+}
+
+const struct ckpt_tensor *input_tensor(const struct input *in, size_t i)
+{
+    return in->ckpt ? ckpt_tensor(in->ckpt, i) : &in->tensors[i];
+}
+
+static int compare_name(const void *name, const void *tensor)
+{
+    return strcmp(name, ((const struct ckpt_tensor *)tensor)->name);
+}
+
+long input_find(const struct input *in, const char *name)
+{
+    if (in->ckpt)
+        return ckpt_find(in->ckpt, name);
+    const struct ckpt_tensor *t =
+        bsearch(name, in->tensors, input_count(in), sizeof *t, compare_name);
+    return t ? t - in->tensors : -1;
+}
+
+static bool ends_with(const char *name, const char *ending)
+{
+    size_t n = strlen(name), m = strlen(ending);
+    return n >= m && strcmp(name + n - m, ending) == 0;
+}
+
+bool input_is_embedding(const char *name)
+{
+    return ends_with(name, "embed_tokens.weight") || ends_with(name, "lm_head.weight");
+}
+
+long input_find_tied(const struct input *in, const char *name)
+{
+    static const char *const embeddings[] = {"model.embed_tokens.weight",
+                                             "model.language_model.embed_tokens.weight",
+                                             "language_model.model.embed_tokens.weight"};
+    long i = input_find(in, name);
+    for (size_t j = 0; i < 0 && ends_with(name, "lm_head.weight") && j < 3; j++)
+        i = input_find(in, embeddings[j]);
+    return i;
+}
+
+long input_layer(const char *name, size_t *stack)
+{
+    static const char *const words[] = {"layers", "layer", "h", "block", "blocks"};
+    for (const char *p = name; p;) {
+        size_t n = strcspn(p, ".");
+        const char *next = p[n] ? p + n + 1 : NULL;
+        for (size_t w = 0; next && w < sizeof words / sizeof *words; w++) {
+            size_t digits = strspn(next, "0123456789");
+            if (strlen(words[w]) == n && memcmp(p, words[w], n) == 0 && digits && digits < 7 &&
+                (next[digits] == '.' || !next[digits])) {
+                *stack = (size_t)(next - name);
+                return strtol(next, NULL, 10);
+            }
+        }
+        p = next;
+    }
+    return -1;
+}
+
+void input_set_layers(struct header *h)
+{
+    /* Sorted names keep a stack's tensors together. */
+    for (size_t i = 0; i < h->n_tensors;) {
+        size_t stack = 0, other, j = i;
+        long last = -1, layer;
+        h->tensors[i].layer = h->tensors[i].layers = -1;
+        if (input_layer(h->tensors[i].name, &stack) < 0) {
+            i++;
+            continue;
+        }
+        for (; j < h->n_tensors; j++) {
+            layer = input_layer(h->tensors[j].name, &other);
+            if (layer < 0 || other != stack ||
+                strncmp(h->tensors[i].name, h->tensors[j].name, stack) != 0)
+                break;
+            h->tensors[j].layer = layer;
+            last = layer > last ? layer : last;
+        }
+        for (; i < j; i++)
+            h->tensors[i].layers = last + 1;
+    }
+}
+
+/* ---- elements ------------------------------------------------------------------------------ */
+
+void input_read(const struct input *in, size_t i, size_t first, size_t n, void *to)
+{
+    if (in->ckpt)
+        ckpt_read(in->ckpt, i, first, n, to);
+    else
+        saved_read(in->saved, in->places[i], first, n, to);
+}
+
+/* n stored elements: in place where they are mapped, else through `buffer`. */
+static const void *stored(const struct input *in, size_t i, size_t first, size_t n, void *buffer)
+{
+    const struct ckpt_tensor *t = input_tensor(in, i);
+    if (t->data)
+        return t->data + first * dtype_bits(t->dtype) / 8;
+    input_read(in, i, first, n, buffer);
+    return buffer;
+}
+
+void input_read_f32(const struct input *in, size_t i, size_t first, size_t n, enum dtype rounding,
+                    float *to)
+{
+    enum dtype d = input_tensor(in, i)->dtype;
+    double buffer[TILE];
+    float rounded[TILE];
+    for (size_t done = 0; done < n; done += TILE) {
+        size_t m = n - done < TILE ? n - done : TILE;
+        const void *from = stored(in, i, first + done, m, buffer);
+        if (d == DTYPE_F64 && rounding != DTYPE_NONE) { /* rounded once, not over F32 */
+            dtype_to_f64(d, from, buffer, m);
+            dtype_from_f64(rounding, buffer, rounded, m);
+            dtype_to_f32(rounding, rounded, to + done, m);
+            continue;
+        }
+        dtype_to_f32(d, from, to + done, m);
+        if (rounding != DTYPE_NONE && rounding != d)
+            dtype_round(rounding, to + done, m);
+    }
+}
+
+void input_read_f64(const struct input *in, size_t i, size_t first, size_t n, enum dtype rounding,
+                    double *to)
+{
+    enum dtype d = input_tensor(in, i)->dtype;
+    double buffer[TILE];
+    for (size_t done = 0; done < n; done += TILE) {
+        size_t m = n - done < TILE ? n - done : TILE;
+        dtype_to_f64(d, stored(in, i, first + done, m, buffer), to + done, m);
+        if (rounding != DTYPE_NONE && rounding != d) {
+            dtype_from_f64(rounding, to + done, buffer, m);
+            dtype_to_f64(rounding, buffer, to + done, m);
+        }
+    }
+}
+
+uint64_t input_hash(const struct input *in, size_t i, size_t first, size_t n)
+{
+    const struct ckpt_tensor *t = input_tensor(in, i);
+    size_t bits = dtype_bits(t->dtype);
+    if (t->data)
+        return XXH3_64bits(t->data + first * bits / 8, (n * bits + 7) / 8);
+    void *bytes = mem_alloc((n * bits + 7) / 8, 1);
+    input_read(in, i, first, n, bytes);
+    uint64_t hash = XXH3_64bits(bytes, (n * bits + 7) / 8);
+    free(bytes);
+    return hash;
+}
+
+void input_done_with(const struct input *in, size_t i, size_t first, size_t n)
+{
+    if (in->ckpt)
+        ckpt_done_with(in->ckpt, i, first, n);
+}
+
+/* ---- one model as a source ------------------------------------------------------------------ */
+
+static int open_one(struct stage *s, struct header *h, struct error *e)
+{
+    struct input *in =
+        input_open(s->operands.texts[0], s->common.spool, s->filter->name, e);
+    s->data = in;
+    if (!in || header_add_model(h, in->name, NULL, e) < 0)
+        return -1;
+    h->kind = KIND_WEIGHTS;
+    h->models[0].has_fingerprint = true;
+    h->models[0].fingerprint = input_fingerprint(in);
+    h->n_tensors = input_count(in);
+    h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct ckpt_tensor *from = input_tensor(in, i);
+        struct vector *v = arena_alloc(&h->arena, 1, sizeof *v);
+        *v = vector_plain(0, from->name, from->dtype, from->dtype);
+        struct tensor t = {.name = from->name,
+                           .rank = from->rank,
+                           .shape = from->shape,
+                           .n_vectors = 1,
+                           .vectors = v,
+                           .origin = i};
+        h->tensors[i] = tensor_copy(&h->arena, &t);
+    }
+    input_set_layers(h);
+    return 0;
+}
+
+static int fill_one(const struct job *job, struct block *b, struct error *e)
+{
+    (void)e;
+    const struct input *in = job->stage->data;
+    input_read(in, job->index, b->first, b->n, b->data[0]);
+    input_done_with(in, job->index, b->first, b->n);
+    return 0;
+}
+
+static int close_one(struct stage *s, bool ok, struct error *e)
+{
+    (void)ok;
+    (void)e;
+    input_close(s->data);
+    return 0;
+}
+
+static const struct filter input_one = {
+    .name = "reader",
+    .role = ROLE_SOURCE,
+    .max_operands = 1,
+    .raw = true,
+    .operands_are_files = true,
+    .open = open_one,
+    .fill = fill_one,
+    .close = close_one,
+};
+
+const struct filter *input_source(const char *operand, struct error *e)
+{
+    int is_checkpoint = strcmp(operand, "-") == 0 ? 0 : ckpt_recognise(path_of(operand), e);
+    return is_checkpoint < 0 ? NULL : is_checkpoint ? &input_one : &runner_reader;
+}

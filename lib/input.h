@@ -1,0 +1,52 @@
+/* A model that an operand names: a checkpoint, or a saved stream of weights, told apart by
+ * content. An input owns what it returns until input_close; after input_open it may be used by
+ * several threads at once. */
+#ifndef TV_INPUT_H
+#define TV_INPUT_H
+
+#include "ckpt.h"
+#include "filter.h"
+
+struct input;
+
+/* `operand` is "path" or "name=path"; temporary files go to `spool`; what a person should know is
+ * said on standard error under the name of `tool`. NULL on error. */
+struct input *input_open(const char *operand, const char *spool, const char *tool, struct error *e);
+void input_close(struct input *in);
+const char *input_name(const struct input *in);
+uint64_t input_fingerprint(const struct input *in);
+/* The checkpoint behind it, with its config and tokenizer files; NULL for a saved stream. */
+const struct ckpt *input_ckpt(const struct input *in);
+
+/* Tensors, sorted bytewise by name. */
+size_t input_count(const struct input *in);
+const struct ckpt_tensor *input_tensor(const struct input *in, size_t i);
+long input_find(const struct input *in, const char *name);
+/* The tensor called `name`, or what stands for it: a head that a tied model lacks is its
+ * embedding. -1 if there is neither. */
+long input_find_tied(const struct input *in, const char *name);
+bool input_is_embedding(const char *name);
+
+/* n elements of tensor i from flat index `first` on, as stored. */
+void input_read(const struct input *in, size_t i, size_t first, size_t n, void *to);
+/* The same as F32 or F64, rounded to `rounding` on the way unless that is DTYPE_NONE. */
+void input_read_f32(const struct input *in, size_t i, size_t first, size_t n, enum dtype rounding,
+                    float *to);
+void input_read_f64(const struct input *in, size_t i, size_t first, size_t n, enum dtype rounding,
+                    double *to);
+/* XXH3-64 of n stored elements. */
+uint64_t input_hash(const struct input *in, size_t i, size_t first, size_t n);
+/* These elements will not be read again soon: their pages may go. */
+void input_done_with(const struct input *in, size_t i, size_t first, size_t n);
+
+/* The layer that a tensor's name says (the first all-digit component after layers, layer, h, block
+ * or blocks), -1 if none; `stack` is the length of the name up to it. */
+long input_layer(const char *name, size_t *stack);
+
+/* Sets layer and layers of each tensor from its name; layers are counted per stack. */
+void input_set_layers(struct header *h);
+
+/* For sinks that read an operand: the source for a saved stream or a checkpoint. */
+const struct filter *input_source(const char *operand, struct error *e);
+
+#endif

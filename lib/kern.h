@@ -1,0 +1,36 @@
+/* The loops of the merge methods over plain float arrays. No I/O, no allocation, no globals.
+ * Sums over an array are taken in double over tiles of 4096 elements, counted from its start,
+ * each in 16 interleaved sums (element i into sum i mod 16) added pairwise at the tile's end, tiles
+ * in order: the same bytes on every processor. */
+#ifndef TV_KERN_H
+#define TV_KERN_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define KERN_TILE 4096
+#define KERN_LANES 16
+
+/* y = (float)(x - b), n elements */
+void kern_subtract(const float *x, const float *b, float *y, size_t n);
+/* y = x + b */
+void kern_add(const float *x, const float *b, float *y, size_t n);
+/* x = (float)(factor * x), the product taken in double */
+void kern_scale(float *x, double factor, size_t n);
+double kern_sum_abs(const float *x, size_t n);
+double kern_sum_squares(const float *x, size_t n);
+double kern_dot(const float *x, const float *y, size_t n);
+/* Zero every element whose u is not below keep (compared in double). Dropped ones become +0. */
+void kern_drop(float *x, const float *u, double keep, size_t n);
+
+/* Sign election (TIES): s_i = +1 if sum_k w[k] x[k][i] >= 0 (in double) else -1; an element of
+ * x[k] whose w[k] x[k][i] has not that sign becomes +0. A product of 0 never agrees. (K, n) */
+void kern_elect(float *const *x, const double *w, size_t K, size_t n);
+/* y_i = sum_k w[k] x[k][i], in double. y may be x[0]. */
+void kern_weighted_sum(float *const *x, const double *w, size_t K, float *y, size_t n);
+/* The same divided by the sum of w[k] over those k whose x[k][i] is not 0 (the disjoint mean of
+ * TIES): a divisor D with |D| < 1e-8 counts as 1; with floor > 0 it is max(D, floor) instead. */
+void kern_disjoint_mean(float *const *x, const double *w, size_t K, double floor, float *y,
+                        size_t n);
+
+#endif

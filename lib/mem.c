@@ -1,0 +1,106 @@
+#include "mem.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void *found(void *p)
+{
+    if (!p) {
+        fputs("tvtools: out of memory\n", stderr);
+        exit(1);
+    }
+    return p;
+}
+
+void *mem_alloc(size_t count, size_t size)
+{
+    return found(calloc(count ? count : 1, size ? size : 1));
+}
+
+void *mem_resize(void *old, size_t count, size_t size)
+{
+    return found(reallocarray(old, count ? count : 1, size));
+}
+
+void *mem_aligned(size_t size)
+{
+    return found(aligned_alloc(64, size ? (size + 63) / 64 * 64 : 64));
+}
+
+char *mem_text(const char *text)
+{
+    return found(strdup(text));
+}
+
+struct arena_chunk {
+    struct arena_chunk *next;
+    size_t used, size;
+    max_align_t data[];
+};
+
+void *arena_alloc(struct arena *a, size_t count, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2)
+        found(NULL);
+    bytes = (bytes + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
+    struct arena_chunk *c = a->chunks;
+    if (!c || c->size - c->used < bytes) {
+        size_t room = bytes > 4096 ? bytes : 4096;
+        c = found(malloc(sizeof *c + room));
+        *c = (struct arena_chunk){.next = a->chunks, .size = room};
+        a->chunks = c;
+    }
+    void *p = (char *)c->data + c->used;
+    c->used += bytes;
+    return memset(p, 0, bytes);
+}
+
+void *arena_copy(struct arena *a, const void *bytes, size_t size)
+{
+    void *p = arena_alloc(a, size, 1);
+    if (size)
+        memcpy(p, bytes, size);
+    return p;
+}
+
+char *arena_text(struct arena *a, const char *text, size_t length)
+{
+    char *p = arena_alloc(a, length + 1, 1);
+    memcpy(p, text, length);
+    return p;
+}
+
+char *arena_printf(struct arena *a, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    int length = vasprintf(&text, format, args);
+    va_end(args);
+    found(length < 0 ? NULL : text);
+    char *p = arena_text(a, text, (size_t)length);
+    free(text);
+    return p;
+}
+
+void arena_clear(struct arena *a)
+{
+    while (a->chunks && a->chunks->next) {
+        struct arena_chunk *next = a->chunks->next;
+        free(a->chunks);
+        a->chunks = next;
+    }
+    if (a->chunks)
+        a->chunks->used = 0;
+}
+
+void arena_free(struct arena *a)
+{
+    arena_clear(a);
+    free(a->chunks);
+    a->chunks = NULL;
+}

@@ -1,0 +1,57 @@
+/* Writing a checkpoint so that it appears whole or not at all. Everything goes to a temporary
+ * folder (or file) beside the target; publish_commit syncs it and renames it into place;
+ * publish_abort removes it. A publish owns its temporary files until one of the two. */
+#ifndef TV_PUBLISH_H
+#define TV_PUBLISH_H
+
+#include "dtype.h"
+#include "error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct publish;
+
+enum publish_form {
+    PUBLISH_FOLDER,      /* OUT or OUT/ */
+    PUBLISH_SAFETENSORS, /* OUT.safetensors: one file and nothing beside it */
+    PUBLISH_TAR,         /* OUT.tar, or - for standard output */
+    PUBLISH_TAR_ZST      /* OUT.tar.zst */
+};
+
+/* What form a target's name asks for. */
+enum publish_form publish_form_of(const char *target);
+
+/* Checks the target (an existing one is refused unless `force`), makes the temporary folder.
+ * `need` bytes must be free where it lies. NULL on error. */
+struct publish *publish_open(const char *target, bool force, uint64_t need, struct error *e);
+
+/* Declares the tensors of the checkpoint, before any data, in the order in which their data will
+ * come: `n` names, dtypes, ranks and shapes. Cuts them into shards of at most `shard_size` bytes
+ * (a single larger tensor makes a shard of its own), names them as transformers does
+ * (model.safetensors, or model-00001-of-0000K.safetensors and an index), writes the safetensors
+ * headers with `metadata` (pairs of key and value; {"format": "pt"} is always there). */
+int publish_tensors(struct publish *p, size_t n, const char *const *names, const enum dtype *dtypes,
+                    const size_t *ranks, const uint64_t *const *shapes, uint64_t shard_size,
+                    size_t n_metadata, const char *const (*metadata)[2], struct error *e);
+
+/* Writes bytes of tensor i at `offset` in it. Any order, any thread, each byte once. */
+int publish_write(struct publish *p, size_t i, uint64_t offset, const void *bytes, size_t size,
+                  struct error *e);
+
+/* Adds a small file. The name is a bare file name. Nothing for PUBLISH_SAFETENSORS. */
+int publish_file(struct publish *p, const char *name, const void *bytes, size_t size,
+                 struct error *e);
+
+/* Replaces the value of a metadata key declared in publish_tensors by one of the same length
+ * (the full hashes are known only after the data), in every shard. */
+int publish_metadata(struct publish *p, const char *key, const char *value, struct error *e);
+
+/* Syncs everything and puts it in place. With `force` an existing target is exchanged for the new
+ * one (renameat2) or moved aside and back on failure, and removed afterwards. Frees p. */
+int publish_commit(struct publish *p, struct error *e) __attribute__((warn_unused_result));
+/* Removes what was written. Frees p. NULL is allowed. */
+void publish_abort(struct publish *p);
+
+#endif

@@ -1,0 +1,51 @@
+/* Numbers that differ by model, tensor and layer: "0.3", "math=0.3", "math/mlp.*=0.5",
+ * "/norm.*=0" (any model), a ramp over the layers "[0.2,0.8]" in place of any number, "@file" with
+ * one rule a line ('#' starts a comment line). Of several rules the last that matches wins.
+ * Rules own their text until rules_free; they know neither models nor tensors but their names. */
+#ifndef TV_RULES_H
+#define TV_RULES_H
+
+#include "error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct rules {
+    size_t n;
+    struct rule *rules;
+};
+
+/* The numbers that an option takes: low <= x <= high, the ends left out where `open` says so. */
+struct range {
+    double low, high;
+    bool low_open, high_open;
+};
+
+/* "in (0, 1]"; into a buffer of at least 80 bytes. */
+const char *range_text(const struct range *range, char *text);
+bool range_holds(const struct range *range, double x);
+/* A whole number in the C locale, nothing before or after it, finite; 0 or -1. */
+int rules_number(const char *text, double *x);
+
+/* Adds the rule that `text` says; `what` names the option in messages. */
+int rules_add(struct rules *r, const char *text, const char *what, const struct range *range,
+              struct error *e);
+/* The value for a model's tensor in layer `layer` of `layers` (-1: outside the layers, which
+ * takes a ramp's first value; a slice of one layer takes the last). `tensor` is the name that
+ * globs are matched against. `model` may be NULL for numbers per tensor. False if no rule matches. */
+bool rules_value(const struct rules *r, const char *model, const char *tensor, long layer,
+                 long layers, double *value);
+/* The first rule that names a model (by a glob) which is none of these, as the user wrote it;
+ * NULL if all do. */
+const char *rules_unmatched(const struct rules *r, size_t n, const char *const *models);
+/* The value of a ramp of n numbers at layer i of L (methods.md: s = t (n-1), linear between). */
+double rules_ramp(size_t n, const double *values, long layer, long layers);
+/* Does a glob match? '*' crosses dots and slashes; '?' and [...] as in fnmatch; '\\' quotes. */
+bool rules_glob(const char *pattern, const char *text);
+void rules_free(struct rules *r);
+
+/* The rule texts in the order given ("@file" expanded): for the history. */
+size_t rules_count(const struct rules *r);
+const char *rules_text(const struct rules *r, size_t i);
+
+#endif

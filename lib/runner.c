@@ -1,0 +1,751 @@
+#include "runner.h"
+
+#include "progress.h"
+#include "reader.h"
+#include "spool.h"
+#include "writer.h"
+
+#include <fcntl.h>
+#include <omp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define BLOCKS_PER_THREAD 4 /* in flight at once, when there are several threads */
+#define DROPPED SIZE_MAX
+
+/* One block in flight: where its payload lies as it travels, and widened to F32. */
+struct buffer {
+    struct block block;
+    size_t room, n_vectors;
+    unsigned char *memory;
+    void **raw;
+    float **wide;
+    void *work;
+    size_t work_room;
+};
+
+struct runner {
+    struct stage *const *stages;
+    size_t n;
+    size_t opened;          /* stages whose open was called */
+    struct header **headers; /* after each stage's open */
+    size_t **place;          /* [stage][position before it] = position after it, or DROPPED */
+    size_t threads;
+    struct progress *progress;
+
+    /* The tensor at hand. */
+    struct arena arena;
+    struct job *jobs;
+    struct tensor *tensors; /* [stage]: its header behind that stage */
+    enum plan *plans;
+    size_t begun; /* jobs that have begun and must end */
+    size_t vectors_max;
+    struct spool *hold;
+    bool held; /* its payload is in `hold` */
+
+    size_t n_buffers;
+    struct buffer *buffers;
+    struct error *errors; /* one a buffer */
+
+    size_t n_hashes;
+    const char **hash_models;
+    uint64_t *hashes;
+    struct arena hash_arena;
+};
+
+static size_t payload_size(enum dtype d, size_t n)
+{
+    return (n * dtype_bits(d) + 7) / 8;
+}
+
+/* ---- opening ----------------------------------------------------------------------------- */
+
+/* Names the failed stage, unless the sentence came from another program. */
+static int fail(struct runner *r, size_t s, struct error *e)
+{
+    /* The ends of the chain speak under the name of the stage they serve. */
+    if (r->stages[s]->filter == &runner_reader && r->n > 1)
+        s++;
+    else if (r->stages[s]->filter == &runner_writer && s > 0)
+        s--;
+    if (!e->stage[0])
+        snprintf(e->stage, sizeof e->stage, "%s", r->stages[s]->filter->name);
+    return -1;
+}
+
+static int check_rows(const struct header *h, struct error *e)
+{
+    for (size_t i = 0; i < h->n_tensors; i++)
+        if (tensor_columns(&h->tensors[i]) > (size_t)1 << 20)
+            return error_set(e, "tensor %s has rows of %zu elements; at most 2^20 are taken",
+                             h->tensors[i].name, tensor_columns(&h->tensors[i]));
+    return 0;
+}
+
+static int check_kind(const struct filter *f, const struct header *h, struct error *e)
+{
+    if (!f->kinds || h->kind & f->kinds)
+        return 0;
+    char takes[64] = "";
+    for (int kind = KIND_WEIGHTS; kind <= KIND_ACTIVATIONS; kind *= 2)
+        if (f->kinds & kind) {
+            strcat(takes, takes[0] ? " or " : "");
+            strcat(takes, kind_name((enum kind)kind));
+        }
+    return error_set(e, "the stream holds %s; this filter takes %s%s", kind_name(h->kind), takes,
+                     h->kind == KIND_WEIGHTS && f->kinds == KIND_TASK_VECTORS
+                         ? " (tv-extract makes them)"
+                         : "");
+}
+
+static enum scope scope_of(const struct stage *s)
+{
+    return s->filter->scope ? s->filter->scope(s) : SCOPE_BLOCK;
+}
+
+static void add_history(struct stage *s, struct header *h)
+{
+    struct texts arguments = stage_arguments(s, &h->arena);
+    if (s->filter->summary) /* the ends of the chain are no steps of the recipe */
+        header_add_step(h, s->filter->name, arguments.n, arguments.texts);
+}
+
+static int open_stage(struct runner *r, size_t s, struct error *e)
+{
+    struct stage *stage = r->stages[s];
+    const struct header *in = s ? r->headers[s - 1] : NULL;
+    struct header *out = in ? header_copy(in) : header_new();
+    r->headers[s] = out;
+    r->opened = s + 1;
+    stage->runner = r;
+    stage->in = in;
+    stage->out = out;
+    if (in && check_kind(stage->filter, in, e))
+        return -1;
+    if (in && scope_of(stage) == SCOPE_ROW && check_rows(in, e))
+        return -1;
+    if (stage->filter->open && stage->filter->open(stage, out, e))
+        return -1;
+    size_t before = in ? in->n_tensors : out->n_tensors;
+    r->place[s] = mem_alloc(before, sizeof(size_t));
+    for (size_t i = 0; i < before; i++)
+        r->place[s][i] = in ? DROPPED : i;
+    for (size_t i = 0; in && i < out->n_tensors; i++)
+        r->place[s][out->tensors[i].origin] = i;
+    add_history(stage, out);
+    return 0;
+}
+
+static int open_all(struct runner *r, struct error *e)
+{
+    for (size_t s = 0; s < r->n; s++) {
+        if (open_stage(r, s, e))
+            return fail(r, s, e);
+        for (size_t i = 0; i < r->headers[s]->n_tensors; i++)
+            if (r->headers[s]->tensors[i].n_vectors > r->vectors_max)
+                r->vectors_max = r->headers[s]->tensors[i].n_vectors;
+    }
+    return 0;
+}
+
+/* ---- buffers ----------------------------------------------------------------------------- */
+
+/* Room for a block of n elements: per vector its bytes as they travel and, where these are not
+ * F32, the same as F32. */
+static void make_room(struct runner *r, struct buffer *b, size_t n)
+{
+    size_t each = (n * 8 + 63) / 64 * 64, K = r->vectors_max;
+    if (b->n_vectors == K && b->room >= each)
+        return;
+    b->n_vectors = K;
+    b->room = each;
+    b->raw = mem_resize(b->raw, K, sizeof *b->raw);
+    b->wide = mem_resize(b->wide, K, sizeof *b->wide);
+    b->block.data = mem_resize(b->block.data, K, sizeof(void *));
+    b->block.dtypes = mem_resize(b->block.dtypes, K, sizeof(enum dtype));
+    b->block.home = mem_resize(b->block.home, K, sizeof(size_t));
+    free(b->memory);
+    b->memory = mem_aligned(2 * each * K);
+    for (size_t k = 0; k < K; k++) {
+        b->raw[k] = b->memory + 2 * k * each;
+        b->wide[k] = (float *)(b->memory + (2 * k + 1) * each);
+    }
+}
+
+static void *work_area(struct buffer *b, size_t size)
+{
+    if (b->work_room < size) {
+        free(b->work);
+        b->work = mem_alloc(size, 1);
+        b->work_room = size;
+    }
+    return b->work;
+}
+
+static void buffer_free(struct buffer *b)
+{
+    free(b->raw);
+    free(b->wide);
+    free(b->block.data);
+    free(b->block.dtypes);
+    free(b->block.home);
+    free(b->memory);
+    free(b->work);
+}
+
+void block_keep(struct block *b, size_t n, const size_t *which)
+{
+    for (size_t k = 0; k < n; k++) {
+        size_t home = b->home[k];
+        b->data[k] = b->data[which[k]];
+        b->dtypes[k] = b->dtypes[which[k]];
+        b->home[k] = b->home[which[k]];
+        b->home[which[k]] = home;
+    }
+    b->n_vectors = n;
+}
+
+/* Floating payload as F32. */
+static void widen(struct buffer *b)
+{
+    struct block *block = &b->block;
+    for (size_t k = 0; k < block->n_vectors; k++)
+        if (block->dtypes[k] != DTYPE_F32 && dtype_is_float(block->dtypes[k])) {
+            float *to = b->wide[block->home[k]];
+            dtype_to_f32(block->dtypes[k], block->data[k], to, block->n);
+            block->data[k] = to;
+            block->dtypes[k] = DTYPE_F32;
+        }
+}
+
+/* Payload as `t` says it travels. */
+static void narrow(const struct tensor *t, struct buffer *b)
+{
+    struct block *block = &b->block;
+    for (size_t k = 0; k < block->n_vectors; k++) {
+        enum dtype wire = t->vectors[k].dtype;
+        if (block->dtypes[k] == wire || !dtype_is_float(wire))
+            continue;
+        void *to = b->raw[block->home[k]];
+        dtype_from_f32(wire, block->data[k], to, block->n);
+        block->data[k] = to;
+        block->dtypes[k] = wire;
+    }
+}
+
+/* ---- a block through the chain ------------------------------------------------------------ */
+
+static uint64_t hold_offset(const struct tensor *t, size_t first)
+{
+    uint64_t bits = 0;
+    for (size_t k = 0; k < t->n_vectors; k++)
+        bits += dtype_bits(t->vectors[k].dtype);
+    return first * bits / 8;
+}
+
+/* Points the block at its buffers, or at what is held in memory (`in_place`). */
+static void aim(struct runner *r, struct buffer *b, size_t index, bool in_place)
+{
+    const struct tensor *t = &r->tensors[0];
+    struct block *block = &b->block;
+    block->index = index;
+    tensor_block(t, index, &block->first, &block->n);
+    block->columns = tensor_columns(t);
+    block->n_vectors = t->n_vectors;
+    uint64_t at = in_place ? hold_offset(t, block->first) : 0;
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        enum dtype d = t->vectors[k].dtype;
+        size_t size = payload_size(d, block->n);
+        void *held = in_place ? spool_at(r->hold, at, size) : NULL;
+        at += size;
+        block->data[k] = held ? held : b->raw[k];
+        block->dtypes[k] = d;
+        block->home[k] = k;
+    }
+}
+
+static int check_finite(const struct stage *stage, const struct tensor *t,
+                        const struct header *header, const struct block *b, struct error *e)
+{
+    if (stage->common.allow_nonfinite)
+        return 0;
+    for (size_t k = 0; k < b->n_vectors; k++) {
+        if (!dtype_is_float(b->dtypes[k]))
+            continue;
+        size_t i = dtype_find_nonfinite(b->dtypes[k], b->data[k], b->n);
+        if (i < b->n)
+            return error_set(e,
+                             "tensor %s of %s has a number that is not finite at flat index %zu "
+                             "(--allow-nonfinite lets it pass)",
+                             t->name, header->models[t->vectors[k].model].name, b->first + i);
+    }
+    return 0;
+}
+
+/* The block as the source gives it. Under `holding` it stays in the hold afterwards. */
+static int fill(struct runner *r, struct buffer *b, size_t index, bool holding, struct error *e)
+{
+    const struct job *job = &r->jobs[0];
+    const struct tensor *t = &r->tensors[0];
+    aim(r, b, index, holding);
+    if (job->stage->filter->fill(job, &b->block, e))
+        return -1;
+    if (check_finite(job->stage, t, job->stage->out, &b->block, e))
+        return -1;
+    uint64_t at = hold_offset(t, b->block.first);
+    for (size_t k = 0; holding && k < t->n_vectors; k++) {
+        size_t size = payload_size(t->vectors[k].dtype, b->block.n);
+        if (!spool_at(r->hold, at, size) &&
+            spool_write(r->hold, at, b->block.data[k], size, e))
+            return -1;
+        at += size;
+    }
+    return 0;
+}
+
+/* The block out of the hold; `last` when nobody will want it again. */
+static int recall(struct runner *r, struct buffer *b, size_t index, bool last, struct error *e)
+{
+    const struct tensor *t = &r->tensors[0];
+    aim(r, b, index, last);
+    uint64_t at = hold_offset(t, b->block.first);
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        size_t size = payload_size(t->vectors[k].dtype, b->block.n);
+        if (b->block.data[k] == b->raw[k] && spool_read(r->hold, at, b->raw[k], size, e))
+            return -1;
+        at += size;
+    }
+    return 0;
+}
+
+/* One transform; afterwards the values are what the wire behind it could carry. */
+static int transform(struct runner *r, size_t s, struct buffer *b, struct error *e)
+{
+    const struct filter *f = r->stages[s]->filter;
+    if (r->plans[s] == PLAN_PASS || !f->transform)
+        return 0;
+    if (f->raw)
+        narrow(&r->tensors[s - 1], b);
+    else
+        widen(b);
+    if (f->transform(&r->jobs[s], &b->block, e))
+        return fail(r, s, e);
+    b->block.n_vectors = r->tensors[s].n_vectors;
+    for (size_t k = 0; !f->raw && k < b->block.n_vectors; k++)
+        if (b->block.dtypes[k] == DTYPE_F32)
+            dtype_round(r->tensors[s].vectors[k].dtype, b->block.data[k], b->block.n);
+    return 0;
+}
+
+/* ---- passes over a tensor ------------------------------------------------------------------ */
+
+/* What to do with the blocks at the far end of a pass. */
+struct pass {
+    size_t last;   /* the stage that looks at them */
+    bool observes; /* with observe and merge; else consume */
+    bool final;    /* no pass follows for this tensor */
+    bool fresh;    /* blocks come from the source, which gives them once, in order */
+    bool holding;  /* and are held on the way */
+};
+
+static bool gives_once(const struct runner *r)
+{
+    return r->stages[0]->filter->rewind != NULL;
+}
+
+static int load(struct runner *r, const struct pass *p, struct buffer *b, size_t index,
+                struct error *e)
+{
+    if (!r->held)
+        return fill(r, b, index, false, e) ? fail(r, 0, e) : 0;
+    bool in_place = p->final || p->last == 1;
+    return recall(r, b, index, in_place, e) ? fail(r, 0, e) : 0;
+}
+
+/* The part of a block's way that may run on any thread. */
+static int forward(struct runner *r, const struct pass *p, struct buffer *b, size_t index,
+                   struct error *e)
+{
+    if (!p->fresh && load(r, p, b, index, e))
+        return -1;
+    bool changed = false;
+    for (size_t s = 1; s < p->last; s++) {
+        changed |= r->plans[s] != PLAN_PASS;
+        if (transform(r, s, b, e))
+            return -1;
+    }
+    struct job *job = &r->jobs[p->last];
+    const struct filter *f = job->stage->filter;
+    if (f->raw)
+        narrow(job->in, b);
+    else
+        widen(b);
+    if (p->final && changed &&
+        check_finite(r->stages[0], job->in, job->stage->in, &b->block, e))
+        return fail(r, p->last - 1, e);
+    if (p->observes && f->observe(job, &b->block, work_area(b, job->work_size), e))
+        return fail(r, p->last, e);
+    if (!p->observes && f->any_order && f->consume(job, &b->block, e))
+        return fail(r, p->last, e);
+    return 0;
+}
+
+/* The part that must come in block order. */
+static int in_order(struct runner *r, const struct pass *p, struct buffer *b, struct error *e)
+{
+    struct job *job = &r->jobs[p->last];
+    const struct filter *f = job->stage->filter;
+    if (p->observes && f->merge && f->merge(job, &b->block, b->work, e))
+        return fail(r, p->last, e);
+    if (!p->observes && !f->any_order && f->consume(job, &b->block, e))
+        return fail(r, p->last, e);
+    return 0;
+}
+
+static int run_pass(struct runner *r, const struct pass *p, struct error *e)
+{
+    const struct tensor *t = &r->tensors[0];
+    size_t blocks = tensor_blocks(t), window = r->n_buffers;
+    for (size_t start = 0; start < blocks; start += window) {
+        size_t count = blocks - start < window ? blocks - start : window;
+        for (size_t j = 0; j < count; j++) {
+            make_room(r, &r->buffers[j], tensor_block_elements(t));
+            r->errors[j].text[0] = '\0';
+            if (p->fresh && fill(r, &r->buffers[j], start + j, p->holding, e))
+                return fail(r, 0, e);
+        }
+#pragma omp parallel for num_threads((int)r->threads) schedule(dynamic) if (count > 1)
+        for (size_t j = 0; j < count; j++)
+            forward(r, p, &r->buffers[j], start + j, &r->errors[j]);
+        for (size_t j = 0; j < count; j++) {
+            if (r->errors[j].text[0]) {
+                *e = r->errors[j];
+                return -1;
+            }
+            if (in_order(r, p, &r->buffers[j], e))
+                return -1;
+        }
+        if (p->final)
+            progress_add(r->progress, hold_offset(t, r->buffers[count - 1].block.first +
+                                                         r->buffers[count - 1].block.n) -
+                                          hold_offset(t, r->buffers[0].block.first));
+        else
+            progress_tick(r->progress);
+    }
+    r->held |= p->holding;
+    return 0;
+}
+
+/* A pass that ends at stage `last`, from wherever the payload is now. */
+static int pass_to(struct runner *r, size_t last, bool observes, bool final, struct error *e)
+{
+    struct pass p = {.last = last, .observes = observes, .final = final};
+    p.fresh = gives_once(r) && !r->held;
+    p.holding = p.fresh && !final;
+    if (p.holding) {
+        if (!r->hold)
+            r->hold = spool_new(r->stages[0]->common.memory, r->stages[0]->common.spool);
+        const struct tensor *t = &r->tensors[0];
+        uint64_t size = hold_offset(t, tensor_elements(t)) + 8 * t->n_vectors;
+        if (spool_reserve(r->hold, size, e))
+            return fail(r, 0, e);
+    }
+    return run_pass(r, &p, e);
+}
+
+/* ---- one tensor ---------------------------------------------------------------------------- */
+
+/* Is stage s to leave this tensor alone (--include, --exclude)? */
+static bool is_excluded(const struct stage *s, const struct tensor *t)
+{
+    bool included = s->common.include.n == 0;
+    for (size_t i = 0; i < s->common.include.n; i++)
+        included |= rules_glob(s->common.include.texts[i], t->name);
+    for (size_t i = 0; i < s->common.exclude.n; i++)
+        included &= !rules_glob(s->common.exclude.texts[i], t->name);
+    return !included;
+}
+
+/* The header behind a stage: what the stage's open made of the manifest, with the weights and
+ * attributes that the tensor came with, model by model. */
+static struct tensor compose(struct runner *r, const struct job *job, const struct tensor *entry)
+{
+    struct tensor t = tensor_copy(&r->arena, entry);
+    for (size_t k = 0; job->in && k < t.n_vectors; k++) {
+        struct vector *v = &t.vectors[k];
+        const char *name = job->stage->out->models[v->model].name;
+        for (size_t j = 0; j < job->in->n_vectors; j++) {
+            const struct vector *from = &job->in->vectors[j];
+            if (strcmp(job->stage->in->models[from->model].name, name) != 0)
+                continue;
+            v->n_weights = from->n_weights;
+            v->weights = from->weights;
+            v->l1_before = from->l1_before;
+            v->keep = from->keep;
+            v->payload = from->payload;
+            v->extra = from->extra;
+        }
+    }
+    if (job->in)
+        t.extra = job->in->extra;
+    return t;
+}
+
+static int begin(struct runner *r, size_t s, size_t index, struct error *e)
+{
+    struct stage *stage = r->stages[s];
+    struct job *job = &r->jobs[s];
+    size_t place = r->place[s][index];
+    *job = (struct job){.stage = stage,
+                        .index = index,
+                        .in = s ? &r->tensors[s - 1] : NULL,
+                        .out = &r->tensors[s],
+                        .arena = &r->arena};
+    r->tensors[s] = compose(r, job, &stage->out->tensors[place]);
+    if (s && stage->filter->element_wise && is_excluded(stage, job->in)) {
+        r->plans[s] = PLAN_PASS;
+        r->begun = s + 1;
+        job->stage = NULL; /* nothing to end */
+        return 0;
+    }
+    int plan = stage->filter->begin ? stage->filter->begin(job, e) : PLAN_TRANSFORM;
+    if (plan < 0)
+        return fail(r, s, e);
+    r->plans[s] = (enum plan)plan;
+    r->begun = s + 1;
+    return 0;
+}
+
+/* Rounds until stage s has decided. */
+static int settle(struct runner *r, size_t s, struct error *e)
+{
+    struct job *job = &r->jobs[s];
+    if (!job->stage)
+        return 0;
+    int (*decide)(struct job *, struct error *) = job->stage->filter->decide;
+    bool observes = r->plans[s] == PLAN_OBSERVE;
+    int verdict;
+    do {
+        if (observes && pass_to(r, s, true, false, e))
+            return -1;
+        verdict = decide && !job->stage->deciding && r->plans[s] != PLAN_PASS ? decide(job, e)
+                                                                             : VERDICT_DONE;
+        if (verdict < 0)
+            return fail(r, s, e);
+    } while (verdict == VERDICT_AGAIN);
+    return 0;
+}
+
+static int end_jobs(struct runner *r, bool ok, struct error *e)
+{
+    int failed = 0;
+    for (size_t s = 0; s < r->begun; s++) {
+        struct job *job = &r->jobs[s];
+        struct error later;
+        if (!job->stage || !job->stage->filter->end)
+            continue;
+        if (job->stage->filter->end(job, ok && !failed, failed || !ok ? &later : e) && ok &&
+            !failed)
+            failed = fail(r, s, e);
+    }
+    r->begun = 0;
+    return failed;
+}
+
+/* Reads a tensor's payload off a source that gives it once, for nobody. */
+static int drain(struct runner *r, struct error *e)
+{
+    const struct tensor *t = &r->tensors[0];
+    make_room(r, &r->buffers[0], tensor_block_elements(t));
+    for (size_t b = 0; gives_once(r) && !r->held && b < tensor_blocks(t); b++)
+        if (fill(r, &r->buffers[0], b, false, e))
+            return fail(r, 0, e);
+    return 0;
+}
+
+/* Brings tensor `index` (of the source) to stage `last`: the sink, or a stage of scope model that
+ * is having a round. A tensor that a stage before dropped goes nowhere. */
+static int tensor_to(struct runner *r, size_t index, size_t last, struct error *e)
+{
+    bool to_sink = last == r->n - 1;
+    for (size_t s = 0; s < last; s++) {
+        if (r->place[s][index] == DROPPED)
+            return drain(r, e);
+        if (begin(r, s, index, e) || (s > 0 && settle(r, s, e)))
+            return -1;
+        index = r->place[s][index];
+    }
+    if (r->place[last][index] == DROPPED)
+        return drain(r, e);
+    if (begin(r, last, index, e))
+        return -1;
+    if (r->plans[last] == PLAN_PASS)
+        return drain(r, e);
+    return pass_to(r, last, !to_sink || r->plans[last] == PLAN_TALLY, to_sink, e);
+}
+
+static int one_tensor(struct runner *r, size_t index, size_t last, struct error *e)
+{
+    r->held = false;
+    int failed = tensor_to(r, index, last, e);
+    failed = end_jobs(r, !failed && last == r->n - 1, e) || failed ? -1 : 0;
+    arena_clear(&r->arena);
+    return failed;
+}
+
+/* ---- the whole stream ---------------------------------------------------------------------- */
+
+static bool has_model_scope(const struct runner *r)
+{
+    for (size_t s = 1; s < r->n; s++)
+        if (scope_of(r->stages[s]) == SCOPE_MODEL)
+            return true;
+    return false;
+}
+
+static int rewind_source(struct runner *r, struct error *e)
+{
+    const struct filter *f = r->stages[0]->filter;
+    return f->rewind && f->rewind(r->stages[0], e) ? fail(r, 0, e) : 0;
+}
+
+/* A reader that has gone ends the work quietly, as a write would have. */
+static void stop_if_deserted(const struct runner *r)
+{
+    const struct stage *last = r->stages[r->n - 1];
+    if (last->filter == &runner_writer && writer_is_deserted(last->data))
+        raise(SIGPIPE);
+}
+
+static int model_rounds(struct runner *r, size_t s, struct error *e)
+{
+    struct stage *stage = r->stages[s];
+    int verdict;
+    stage->deciding = true;
+    do {
+        if (rewind_source(r, e))
+            return -1;
+        for (size_t i = 0; i < r->headers[0]->n_tensors; i++) {
+            if (one_tensor(r, i, s, e))
+                return -1;
+            stop_if_deserted(r);
+        }
+        struct job job = {.stage = stage};
+        verdict = stage->filter->decide(&job, e);
+        if (verdict < 0)
+            return fail(r, s, e);
+    } while (verdict == VERDICT_AGAIN);
+    stage->deciding = false;
+    return 0;
+}
+
+static int all_tensors(struct runner *r, struct error *e)
+{
+    bool several_passes = has_model_scope(r);
+    for (size_t s = 1; s < r->n; s++)
+        if (scope_of(r->stages[s]) == SCOPE_MODEL && model_rounds(r, s, e))
+            return -1;
+    if (several_passes && rewind_source(r, e))
+        return -1;
+    for (size_t i = 0; i < r->headers[0]->n_tensors; i++)
+        if (one_tensor(r, i, r->n - 1, e))
+            return -1;
+    return 0;
+}
+
+static int close_all(struct runner *r, int failed, struct error *e)
+{
+    for (size_t s = 0; s < r->n; s++) {
+        const struct filter *f = r->stages[s]->filter;
+        struct error later;
+        /* A writer that was never opened still has to say why no stream comes. */
+        if (!f->close || (s >= r->opened && f != &runner_writer))
+            continue;
+        struct error *to = failed && f != &runner_writer ? &later : e;
+        if (f->close(r->stages[s], !failed, to) && !failed)
+            failed = fail(r, s, e);
+    }
+    return failed;
+}
+
+static uint64_t total_bytes(const struct header *h)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        bytes += hold_offset(&h->tensors[i], tensor_elements(&h->tensors[i]));
+    return bytes;
+}
+
+static size_t choose_threads(struct stage *const *stages, size_t n)
+{
+    uint64_t threads = 1;
+    for (size_t s = 0; s < n; s++)
+        if (stages[s]->common.threads > threads)
+            threads = stages[s]->common.threads;
+    return threads < 1024 ? threads : 1024;
+}
+
+static void runner_free(struct runner *r)
+{
+    for (size_t s = 0; s < r->n; s++) {
+        header_free(r->headers[s]);
+        free(r->place[s]);
+        r->stages[s]->in = r->stages[s]->out = NULL;
+        r->stages[s]->runner = NULL;
+    }
+    for (size_t j = 0; j < r->n_buffers; j++)
+        buffer_free(&r->buffers[j]);
+    free(r->headers);
+    free(r->place);
+    free(r->jobs);
+    free(r->tensors);
+    free(r->plans);
+    free(r->buffers);
+    free(r->errors);
+    free(r->hash_models);
+    free(r->hashes);
+    spool_free(r->hold);
+    arena_free(&r->arena);
+    arena_free(&r->hash_arena);
+}
+
+int runner_run(struct stage *const *stages, size_t n, bool progress, struct error *e)
+{
+    struct runner r = {.stages = stages, .n = n, .threads = choose_threads(stages, n)};
+    r.headers = mem_alloc(n, sizeof *r.headers);
+    r.place = mem_alloc(n, sizeof *r.place);
+    r.jobs = mem_alloc(n, sizeof *r.jobs);
+    r.tensors = mem_alloc(n, sizeof *r.tensors);
+    r.plans = mem_alloc(n, sizeof *r.plans);
+    r.n_buffers = r.threads == 1 ? 1 : BLOCKS_PER_THREAD * r.threads;
+    r.buffers = mem_alloc(r.n_buffers, sizeof *r.buffers);
+    r.errors = mem_alloc(r.n_buffers, sizeof *r.errors);
+    e->text[0] = e->stage[0] = '\0';
+    int failed = open_all(&r, e);
+    if (!failed && progress)
+        r.progress = progress_new(total_bytes(r.headers[0]));
+    if (!failed)
+        failed = all_tensors(&r, e);
+    progress_free(r.progress);
+    failed = close_all(&r, failed, e);
+    runner_free(&r);
+    return failed;
+}
+
+void stage_add_hash(struct stage *s, const char *model, uint64_t hash)
+{
+    struct runner *r = s->runner;
+    r->hash_models = mem_resize(r->hash_models, r->n_hashes + 1, sizeof *r->hash_models);
+    r->hashes = mem_resize(r->hashes, r->n_hashes + 1, sizeof *r->hashes);
+    r->hash_models[r->n_hashes] = arena_text(&r->hash_arena, model, strlen(model));
+    r->hashes[r->n_hashes++] = hash;
+}
+
+size_t stage_hashes(const struct stage *s, const char *const **models, const uint64_t **hashes)
+{
+    *models = s->runner->hash_models;
+    *hashes = s->runner->hashes;
+    return s->runner->n_hashes;
+}

@@ -1,0 +1,25 @@
+/* Bytes kept for later: in memory up to a limit, beyond it in an unlinked temporary file.
+ * A spool owns its bytes until spool_clear or spool_free. */
+#ifndef TV_SPOOL_H
+#define TV_SPOOL_H
+
+#include "error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct spool;
+
+/* `folder` NULL: $TMPDIR, else /var/tmp. */
+struct spool *spool_new(size_t memory, const char *folder);
+/* Room for `size` bytes in all, checked on the disk where it goes there; forgets what was there. */
+int spool_reserve(struct spool *s, uint64_t size, struct error *e);
+int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size, struct error *e);
+int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size, struct error *e);
+/* Where `size` bytes at `offset` lie in memory; NULL if they are in the file. */
+void *spool_at(struct spool *s, uint64_t offset, size_t size);
+void spool_free(struct spool *s);
+/* An unlinked temporary file, open for reading and writing; -1 on error. */
+int spool_file(const char *folder, struct error *e);
+
+#endif

@@ -1,0 +1,95 @@
+#include "weights.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Length of the UTF-8 character at p (at most n bytes); 0 if there is none. Overlong forms,
+ * surrogates and NUL are none. */
+static size_t utf8_length(const unsigned char *p, size_t n)
+{
+    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
+    if (p[0] == 0 || p[0] > 0xF4 || length > n)
+        return 0;
+    for (size_t i = 1; i < length; i++)
+        if ((p[i] & 0xC0) != 0x80)
+            return 0;
+    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
+        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
+        return 0;
+    return length;
+}
+
+static int check_name(const struct weights *w, const char *name, size_t length, struct error *e)
+{
+    size_t i = 0, step;
+    while (i < length && (step = utf8_length((const unsigned char *)name + i, length - i)))
+        i += step;
+    if (i < length)
+        return error_set(e, "%s: the name of a tensor (%.*s...) is not UTF-8 without NUL", w->file,
+                         (int)(i < 200 ? i : 200), name);
+    return 0;
+}
+
+int weights_size(const char *file, const char *name, const struct weight *t, size_t *elements,
+                 size_t *bytes, struct error *e)
+{
+    size_t bits;
+    *elements = 1;
+    for (size_t i = 0; i < t->rank; i++)
+        if (__builtin_mul_overflow(*elements, t->shape[i], elements))
+            return error_set(e, "%s: tensor %.200s: its shape overflows", file, name);
+    if (__builtin_mul_overflow(*elements, dtype_bits(t->dtype), &bits))
+        return error_set(e, "%s: tensor %.200s: its size overflows", file, name);
+    if (bits % 8)
+        return error_set(e, "%s: tensor %.200s: %zu elements of %s do not fill whole bytes", file,
+                         name, *elements, dtype_name(t->dtype));
+    *bytes = bits / 8;
+    return 0;
+}
+
+int weights_add(struct weights *w, const char *name, size_t name_length, const struct weight *t,
+                struct error *e)
+{
+    size_t bytes;
+    if (check_name(w, name, name_length, e) < 0)
+        return -1;
+    struct weight new = *t;
+    new.name = arena_text(&w->arena, name, name_length);
+    if (t->rank > WEIGHTS_MAX_RANK)
+        return error_set(e, "%s: tensor %.200s has %zu dimensions; %d are read", w->file, new.name,
+                         t->rank, WEIGHTS_MAX_RANK);
+    if (weights_size(w->file, new.name, t, &new.elements, &bytes, e) < 0)
+        return -1;
+    new.shape = arena_copy(&w->arena, t->shape, t->rank * sizeof *t->shape);
+    if (t->stride)
+        new.stride = arena_copy(&w->arena, t->stride, t->rank * sizeof *t->stride);
+    if (w->n == w->room) {
+        w->room = w->room ? 2 * w->room : 64;
+        w->list = mem_resize(w->list, w->room, sizeof *w->list);
+    }
+    w->list[w->n++] = new;
+    return 0;
+}
+
+void weights_free(struct weights *w)
+{
+    arena_free(&w->arena);
+    free(w->list);
+    w->list = NULL;
+    w->n = w->room = 0;
+}
+
+void weights_note(FILE *notes, const char *format, ...)
+{
+    char text[1024];
+    struct error clean;
+    if (!notes)
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    error_set(&clean, "%s", text);
+    fprintf(notes, "%s\n", clean.text);
+}

@@ -1,0 +1,185 @@
+#include "writer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define PIPE_SIZE (1 << 20)
+
+struct writer {
+    int fd;
+    char *what;
+    struct bytes pending; /* records not yet written */
+    struct bytes map;     /* the record being encoded */
+    XXH3_state_t *hash;   /* of everything but the contents of payload bins */
+    XXH3_state_t *checksum;
+    uint64_t tensors, payload;
+    bool started; /* the magic has been written */
+    bool broken;  /* a write failed, maybe in the middle of an object: no error record can follow */
+};
+
+struct writer *writer_open(int fd, const char *what)
+{
+    struct writer *w = mem_alloc(1, sizeof *w);
+    w->fd = fd;
+    w->what = mem_text(what);
+    w->hash = XXH3_createState();
+    w->checksum = XXH3_createState();
+    XXH3_64bits_reset(w->hash);
+    fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* no pipe: no matter */
+    return w;
+}
+
+/* Writes what is pending and `size` bytes after it. */
+static int flush(struct writer *w, const void *bytes, size_t size, struct error *e)
+{
+    struct iovec parts[2] = {{w->pending.data, w->pending.size}, {(void *)bytes, size}};
+    size_t left = w->pending.size + size;
+    while (left > 0 && !w->broken) {
+        int skip = parts[0].iov_len == 0;
+        ssize_t n = writev(w->fd, parts + skip, 2 - skip);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            w->broken = true;
+            return error_set(e, "cannot write to %s: %s", w->what,
+                             errno == EPIPE ? "its reader has gone" : strerror(errno));
+        }
+        left -= (size_t)n;
+        for (int i = skip; i < 2 && n > 0; i++) {
+            size_t done = (size_t)n < parts[i].iov_len ? (size_t)n : parts[i].iov_len;
+            parts[i].iov_base = (char *)parts[i].iov_base + done;
+            parts[i].iov_len -= done;
+            n -= (ssize_t)done;
+        }
+    }
+    w->pending.size = 0;
+    return w->broken ? -1 : 0;
+}
+
+/* Queues the encoded map, with its length before it. */
+static void add_map(struct writer *w)
+{
+    size_t from = w->pending.size;
+    record_encode_int(&w->pending, w->map.size);
+    bytes_add(&w->pending, w->map.data, w->map.size);
+    XXH3_64bits_update(w->hash, w->pending.data + from, w->pending.size - from);
+}
+
+static int check_size(struct writer *w, const char *what, struct error *e)
+{
+    if (w->map.size > RECORD_MAX)
+        return error_set(e, "the record of %s would have %zu bytes (at most %zu)", what,
+                         w->map.size, RECORD_MAX);
+    return 0;
+}
+
+static void add_magic(struct writer *w)
+{
+    record_encode_magic(&w->pending);
+    XXH3_64bits_update(w->hash, w->pending.data, w->pending.size);
+    w->started = true;
+}
+
+int writer_header(struct writer *w, const struct header *h, struct error *e)
+{
+    add_magic(w);
+    w->map.size = 0;
+    record_encode_header(&w->map, h);
+    if (check_size(w, "the stream header", e))
+        return -1;
+    add_map(w);
+    return flush(w, NULL, 0, e);
+}
+
+int writer_tensor(struct writer *w, const struct tensor *t, struct error *e)
+{
+    w->map.size = 0;
+    record_encode_tensor(&w->map, t);
+    if (check_size(w, t->name, e))
+        return -1;
+    add_map(w);
+    XXH3_64bits_reset(w->checksum);
+    XXH3_64bits_update(w->checksum, w->map.data, w->map.size);
+    w->tensors++;
+    return 0;
+}
+
+int writer_payload(struct writer *w, const void *bytes, size_t size, struct error *e)
+{
+    size_t from = w->pending.size;
+    if (size > UINT32_MAX)
+        return error_set(e, "a block of %zu bytes does not fit into a stream", size);
+    record_encode_bin_head(&w->pending, (uint32_t)size);
+    XXH3_64bits_update(w->hash, w->pending.data + from, w->pending.size - from);
+    XXH3_64bits_update(w->checksum, bytes, size);
+    w->payload += size;
+    return flush(w, bytes, size, e);
+}
+
+int writer_trailer(struct writer *w, struct error *e)
+{
+    struct trailer t = {.has_checksum = true, .checksum = XXH3_64bits_digest(w->checksum)};
+    w->map.size = 0;
+    record_encode_trailer(&w->map, &t);
+    add_map(w);
+    return w->pending.size < PIPE_SIZE / 16 ? 0 : flush(w, NULL, 0, e);
+}
+
+int writer_end(struct writer *w, size_t n_hashes, const char **models, const uint64_t *hashes,
+               struct error *e)
+{
+    struct end end = {.tensors = w->tensors,
+                      .payload_bytes = w->payload,
+                      .hash = true,
+                      .n_hashes = n_hashes,
+                      .models = models,
+                      .hashes = hashes};
+    w->map.size = 0;
+    record_encode_end(&w->map, &end);
+    add_map(w);
+    record_encode_hash(&w->pending, XXH3_64bits_digest(w->hash));
+    return flush(w, NULL, 0, e);
+}
+
+void writer_error(struct writer *w, const char *stage, const char *sentence)
+{
+    struct error ignored;
+    if (w->broken)
+        return;
+    if (!w->started)
+        add_magic(w);
+    w->map.size = 0;
+    record_encode_error(&w->map, stage, sentence);
+    add_map(w);
+    flush(w, NULL, 0, &ignored);
+}
+
+bool writer_is_deserted(const struct writer *w)
+{
+    struct pollfd p = {.fd = w->fd, .events = POLLOUT};
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+}
+
+int writer_close(struct writer *w, struct error *e)
+{
+    if (!w)
+        return 0;
+    int failed = w->broken ? 0 : flush(w, NULL, 0, e);
+    if (close(w->fd) < 0 && !failed)
+        failed = error_set(e, "cannot finish %s: %s", w->what, strerror(errno));
+    bytes_free(&w->pending);
+    bytes_free(&w->map);
+    XXH3_freeState(w->hash);
+    XXH3_freeState(w->checksum);
+    free(w->what);
+    free(w);
+    return failed;
+}

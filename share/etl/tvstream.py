@@ -1,0 +1,720 @@
+"""Tensor streams (share/stream.md) in Python, for stages of your own between those of tvtools.
+
+    import tvstream
+
+    def halve(tensor, vectors):
+        return [x / 2 for x in vectors]
+
+    tvstream.transform(halve)
+
+`transform` makes a stage of a function. Stages that it does not fit (joins, sources, sinks) use
+Reader and Writer. A stream is read and written block by block: memory follows the block, or with
+scope="tensor" the tensor, never the model.
+
+Needs numpy and msgpack. Hashes are XXH3, taken from the `xxhash` package or else from the library
+libxxhash.so.0; where neither is there, streams are read without verifying them and written without
+checksums (no checksum in the trailers, hash: false at the end), which the format allows.
+"""
+import ctypes
+import math
+import os
+import signal
+import stat
+import struct
+import sys
+
+import msgpack
+import numpy as np
+
+MAGIC = b"\xa4TVS1"
+MAP_MAX = 256 << 20
+RANK_MAX = 16
+BLOCK = 65536
+LONG_ROW = 1 << 20
+KINDS = ("weights", "task-vectors", "activations")
+FLOATS = ("F16", "BF16", "F32", "F64")
+
+# name: bits, numpy's type of what travels. F8 and smaller come as the bytes they are.
+DTYPES = {
+    "BOOL": (8, "u1"), "F4": (4, "u1"), "F6_E2M3": (6, "u1"), "F6_E3M2": (6, "u1"),
+    "U8": (8, "u1"), "I8": (8, "i1"), "F8_E5M2": (8, "u1"), "F8_E4M3": (8, "u1"),
+    "F8_E8M0": (8, "u1"), "F8_E4M3FNUZ": (8, "u1"), "F8_E5M2FNUZ": (8, "u1"),
+    "I16": (16, "<i2"), "U16": (16, "<u2"), "F16": (16, "<f2"), "BF16": (16, "<u2"),
+    "I32": (32, "<i4"), "U32": (32, "<u4"), "F32": (32, "<f4"), "C64": (64, "<c8"),
+    "F64": (64, "<f8"), "I64": (64, "<i8"), "U64": (64, "<u8"),
+}
+
+
+class Error(Exception):
+    """One sentence. Raise it in a stage to fail with that sentence."""
+
+
+class StageFailed(Error):
+    """An earlier stage left an error record in the stream."""
+
+    def __init__(self, stage, sentence):
+        super().__init__(sentence)
+        self.stage, self.sentence = stage, sentence
+
+
+def _need(condition, sentence):
+    if not condition:
+        raise Error("broken stream: " + sentence)
+
+
+# ---- hashes ------------------------------------------------------------------------------------
+
+
+def _find_xxh3():
+    """A class with update(bytes) and digest() -> 8 bytes, big-endian; None if there is none."""
+    try:
+        from xxhash import xxh3_64
+        return xxh3_64
+    except ImportError:
+        pass
+    try:
+        lib = ctypes.CDLL("libxxhash.so.0")
+        lib.XXH3_createState.restype = ctypes.c_void_p
+        lib.XXH3_64bits_digest.restype = ctypes.c_uint64
+    except (OSError, AttributeError):
+        return None
+
+    class Xxh3:
+        def __init__(self):
+            self.state = ctypes.c_void_p(lib.XXH3_createState())
+            lib.XXH3_64bits_reset(self.state)
+
+        def update(self, data):
+            lib.XXH3_64bits_update(self.state, data, ctypes.c_size_t(len(data)))
+
+        def digest(self):
+            return lib.XXH3_64bits_digest(self.state).to_bytes(8, "big")
+
+        def __del__(self):
+            lib.XXH3_freeState(self.state)
+
+    return Xxh3
+
+
+class _NoHash:
+    def update(self, data):
+        pass
+
+
+xxh3 = _find_xxh3()
+
+
+def _hash():
+    return xxh3() if xxh3 else _NoHash()
+
+
+# ---- tensors -----------------------------------------------------------------------------------
+
+
+def elements(tensor):
+    return math.prod(tensor["shape"])
+
+
+def columns(tensor):
+    """Elements of a row: the last dimension, 1 for a scalar."""
+    return tensor["shape"][-1] if tensor["shape"] else 1
+
+
+def block_elements(tensor):
+    """Elements of a full block."""
+    n, c = elements(tensor), columns(tensor)
+    if n == 0 or any(DTYPES[v["dtype"]][0] % 8 for v in tensor["vectors"]):
+        return n
+    return BLOCK if c > LONG_ROW else min(n, max(1, BLOCK // c) * c)
+
+
+def spans(tensor):
+    """(first element, number of elements) of each block, in order."""
+    n, c, block = elements(tensor), columns(tensor), block_elements(tensor)
+    stretch = c if c > LONG_ROW and block < n else n  # what is cut by itself
+    for start in range(0, n, max(1, stretch)):
+        for first in range(start, start + stretch, block):
+            yield first, min(block, start + stretch - first)
+
+
+def is_float(tensor):
+    return all(v["dtype"] in FLOATS for v in tensor["vectors"])
+
+
+def weights(tensor, k, first, n):
+    """The weights of vector k for n elements from flat index `first` on, as an array."""
+    w = tensor["vectors"][k].get("weight", 1)
+    if not isinstance(w, list):
+        return np.full(n, float(w))
+    chunk = -(-elements(tensor) // len(w))
+    return np.asarray(w, float)[np.arange(first, first + n) // chunk]
+
+
+def bf16_to_f32(bits):
+    """uint16 -> float32, exact."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
+def f32_to_bf16(x):
+    """float32 -> uint16, rounded to nearest even; a NaN stays one."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    rounded = ((bits >> 16 & 1) + 0x7FFF + bits) >> 16
+    return np.where(np.isnan(x), bits >> 16 | 0x40, rounded).astype("<u2")
+
+
+def decode(dtype, data):
+    """Payload as an array of one dimension: F16 and BF16 as float32, F8 and smaller as bytes."""
+    x = np.frombuffer(data, DTYPES[dtype][1])
+    if dtype == "BF16":
+        return bf16_to_f32(x)
+    return x.astype(np.float32) if dtype == "F16" else x.copy()
+
+
+def encode(dtype, x):
+    """The inverse of decode, rounding to nearest even."""
+    with np.errstate(over="ignore"):
+        if dtype == "BF16":
+            return f32_to_bf16(np.asarray(x, np.float32)).tobytes()
+        return np.asarray(x).astype(DTYPES[dtype][1]).tobytes()
+
+
+def _check_finite(tensor, k, first, x):
+    if tensor["vectors"][k]["dtype"] in FLOATS and not np.isfinite(x).all():
+        at = first + int(np.flatnonzero(~np.isfinite(np.ravel(x)))[0])
+        raise Error(f"tensor {tensor['name']} has {np.ravel(x)[at - first]} at index {at}")
+
+
+def decoded(tensor, blocks, allow_nonfinite=False):
+    """Blocks of bytes as blocks of arrays, (rows, columns); part of a long row as (1, n)."""
+    for block, (first, n) in zip(blocks, spans(tensor)):
+        arrays = []
+        for k, data in enumerate(block):
+            dtype = tensor["vectors"][k]["dtype"]
+            x = decode(dtype, data)
+            if not allow_nonfinite:
+                _check_finite(tensor, k, first, x)
+            fits = x.size == n and n % columns(tensor) == 0
+            arrays.append(x.reshape(-1, columns(tensor)) if fits else x.reshape(1, -1))
+        yield arrays
+
+
+def whole(tensor, blocks):
+    """Blocks of arrays as one array per vector, in the tensor's shape. Not for F4 and F6."""
+    arrays = None
+    for block, (first, n) in zip(blocks, spans(tensor)):
+        if arrays is None:
+            arrays = [np.empty(elements(tensor), x.dtype) for x in block]
+        for x, part in zip(arrays, block):
+            x[first:first + n] = part.ravel()
+    if arrays is None:
+        arrays = [decode(v["dtype"], b"") for v in tensor["vectors"]]
+    return [x.reshape(tensor["shape"]) for x in arrays]
+
+
+def cut(tensor, arrays):
+    """The inverse of whole."""
+    flat = [np.ravel(x) for x in arrays]
+    for first, n in spans(tensor):
+        yield [x[first:first + n] for x in flat]
+
+
+# ---- records -----------------------------------------------------------------------------------
+
+
+def _unpack(data):
+    try:
+        record = msgpack.unpackb(data, raw=False, strict_map_key=False,
+                                 unicode_errors="surrogateescape")
+    except (ValueError, TypeError):
+        record = None
+    _need(isinstance(record, dict), "a record is not one msgpack map of the length before it")
+    return record
+
+
+def _pack(record):
+    data = msgpack.packb(record, unicode_errors="surrogateescape")
+    if len(data) > MAP_MAX:
+        raise Error(f"a record would have {len(data)} bytes (at most {MAP_MAX})")
+    return data
+
+
+def _is_count(x):
+    return type(x) is int and x >= 0
+
+
+def _is_number(x):
+    return type(x) in (int, float) and math.isfinite(x)
+
+
+def _is_hash(x):
+    return isinstance(x, bytes) and len(x) == 8
+
+
+def _is_text(x):
+    return isinstance(x, str) and "\0" not in x
+
+
+def _is_dtype(x):
+    return isinstance(x, str) and x in DTYPES
+
+
+def _check_vector(tensor, v, n, n_models):
+    name = tensor["name"]
+    _need(isinstance(v, dict), f"a vector of tensor {name} is not a map")
+    _need(_is_count(v.get("model")) and v["model"] < n_models,
+          f"a vector of tensor {name} belongs to no model")
+    for key in ("dtype", "stored"):
+        _need(_is_dtype(v.get(key, "F32" if key == "stored" else None)),
+              f"{key} of tensor {name} is {v.get(key)!r}, not a dtype of safetensors")
+    _need(v.get("source") is None or _is_text(v["source"]), f"source of tensor {name} is no string")
+    w = v.get("weight", 1)
+    m = w if isinstance(w, list) else [w]
+    _need(m and all(_is_number(x) for x in m), f"weight of tensor {name} is no finite number")
+    _need(len(m) == 1 or len(m) <= n and (len(m) - 1) * -(-n // len(m)) < n,
+          f"weight of tensor {name} is not a list that cuts it into chunks")
+    payload = v.get("payload", {})
+    _need(isinstance(payload, dict) and
+          all(_is_number(payload.get(key, 0)) for key in ("l1_before", "keep")),
+          f"payload attributes of tensor {name} are not numbers")
+    _need(DTYPES[v["dtype"]][0] * n % 8 == 0, f"tensor {name} does not fill whole bytes")
+
+
+def check_tensor(t, n_models):
+    """Refuses what is no manifest entry or tensor header."""
+    _need(isinstance(t, dict), "a tensor is not a map")
+    name, shape, vectors = t.get("name"), t.get("shape"), t.get("vectors")
+    _need(_is_text(name), "a tensor has no name")
+    _need(isinstance(shape, list) and len(shape) <= RANK_MAX and all(map(_is_count, shape)) and
+          8 * math.prod(d for d in shape if d) < 1 << 63, f"shape of tensor {name} is {shape!r}")
+    _need(_is_text(t.get("base", "")), f"base of tensor {name} is no string")
+    layer = t.get("layer", [0, 1])
+    _need(isinstance(layer, list) and len(layer) == 2 and all(map(_is_count, layer)) and
+          layer[0] < layer[1], f"layer of tensor {name} is {layer!r}")
+    _need(isinstance(vectors, list) and vectors, f"tensor {name} has no vectors")
+    for v in vectors:
+        _check_vector(t, v, elements(t), n_models)
+    models = [v["model"] for v in vectors]
+    _need(models == sorted(set(models)), f"vectors of tensor {name} are not in order of models")
+    if "block" in t:
+        _need(t["block"] == block_elements(t), f"block of tensor {name} is {t['block']!r}, "
+              f"its shape asks for {block_elements(t)}")
+
+
+def _check_history(history):
+    _need(isinstance(history, list), "history is no list")
+    for step in history:
+        _need(isinstance(step, dict) and _is_text(step.get("tool")) and
+              _is_text(step.get("version")) and isinstance(step.get("arguments"), list) and
+              all(map(_is_text, step["arguments"])), "a step of the history is not complete")
+        _need(isinstance(step.get("parents", []), list), "parents of a step are no list")
+        for parent in step.get("parents", []):
+            _check_history(parent)
+
+
+def check_header(h):
+    """Refuses what is no stream header."""
+    _need(h.get("record") == "header", "it does not start with its header")
+    if h.get("version") != 1:
+        raise Error(f"the stream has version {h.get('version')!r}; this program reads version 1")
+    _need(h.get("kind") in KINDS, f"kind is {h.get('kind')!r}")
+    _need(_is_dtype(h.get("rounding", "F32")), f"rounding is {h.get('rounding')!r}")
+    for key in ("models", "tensors"):
+        _need(isinstance(h.get(key), list), f"{key} of the header is no list")
+    _check_history(h.get("history", []))
+    for m in h["models"]:
+        _need(isinstance(m, dict) and _is_text(m.get("name")), "a model has no name")
+        _need(_is_hash(m.get("fingerprint", bytes(8))), "a fingerprint is not a bin of 8 bytes")
+    for t in h["tensors"]:
+        check_tensor(t, len(h["models"]))
+    for key in ("models", "tensors"):
+        names = [x["name"] for x in h[key]]
+        _need(len(set(names)) == len(names), f"two {key} have the same name")
+
+
+def _announced(t):
+    """What a tensor header must repeat from the manifest."""
+    return t["name"], t["shape"], [(v["model"], v["dtype"]) for v in t["vectors"]]
+
+
+# ---- reading -----------------------------------------------------------------------------------
+
+# first byte of an integer or a bin: how many bytes of value follow
+_HEADS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8,
+          0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+
+
+class Reader:
+    """Reads a stream from a binary file.
+
+        reader = tvstream.Reader(sys.stdin.buffer)
+        reader.header                                 # the header map
+        for tensor, blocks in reader:                 # tensor: its header map
+            for x, y in blocks:                       # one array per vector (here 2)
+                ...
+        reader.end                                    # the end map
+
+    Every check that the format asks for is made; Error says what is wrong, StageFailed what an
+    earlier stage had to say. What is left of `blocks` is skipped. Only when the loop has come to
+    its end is the stream known to be whole.
+    """
+
+    def __init__(self, file, what="standard input", allow_nonfinite=False):
+        self._file, self._what, self._allow = file, what, allow_nonfinite
+        self._sum = _hash()  # of everything but the contents of payload
+        self._payload = 0
+        self.end = None
+        magic = file.read(len(MAGIC))
+        if not magic:
+            raise Error(f"{what} is empty; a tensor stream was expected")
+        if not MAGIC.startswith(magic):
+            raise Error(f"{what} is not a tensor stream (it does not begin with TVS1)")
+        if magic != MAGIC:
+            magic += self._take(len(MAGIC) - len(magic), hashed=False)
+            _need(magic == MAGIC, "it does not begin with TVS1")
+        self._sum.update(magic)
+        self.header = self._record("header")[0]
+        check_header(self.header)
+
+    def _take(self, n, hashed=True):
+        data = self._file.read(n)
+        while len(data) < n:
+            more = self._file.read(n - len(data))
+            if not more:
+                raise Error(f"{self._what} is cut: the stream stops without its end record")
+            data += more
+        if hashed:
+            self._sum.update(data)
+        return data
+
+    def _head(self):
+        """Head of the next object: (is it a bin?, value)."""
+        first = self._take(1)[0]
+        if first < 0x80:
+            return False, first
+        _need(first in _HEADS, f"an integer or a bin expected, found byte 0x{first:02x}")
+        value = self._take(_HEADS[first])
+        _need(first < 0xD0 or value[0] < 0x80, "a negative length")
+        return first <= 0xC6, int.from_bytes(value, "big")
+
+    def _map(self, size):
+        _need(size <= MAP_MAX, f"a record of {size} bytes (at most {MAP_MAX} are read)")
+        data = self._take(size)
+        record = _unpack(data)
+        if record.get("record") == "error":
+            raise StageFailed(str(record.get("stage", "")), str(record.get("sentence", "")))
+        return record, data
+
+    def _record(self, *types):
+        is_bin, size = self._head()
+        _need(not is_bin, "a record expected, found payload")
+        record, data = self._map(size)
+        _need(record.get("record") in types,
+              f"a record {' or '.join(types)} expected, found {record.get('record')!r}")
+        return record, data
+
+    def _blocks(self, tensor, data):
+        checksum = _hash()
+        checksum.update(data)
+        for _, n in spans(tensor):
+            block = []
+            for v in tensor["vectors"]:
+                size = DTYPES[v["dtype"]][0] * n // 8
+                is_bin, found = self._head()
+                if not is_bin:
+                    self._map(found)
+                    _need(False, "payload expected, found a record")
+                _need(found == size, f"a block of tensor {tensor['name']} has {found} bytes "
+                      f"instead of {size}")
+                block.append(self._take(size, hashed=False))
+                checksum.update(block[-1])
+                self._payload += size
+            yield block
+        trailer = self._record("trailer")[0]
+        if "checksum" in trailer:
+            _need(_is_hash(trailer["checksum"]), "a checksum is not a bin of 8 bytes")
+            _need(not xxh3 or trailer["checksum"] == checksum.digest(),
+                  f"the checksum of tensor {tensor['name']} is wrong")
+
+    def raw(self):
+        """Like iterating over the reader, with bytes in place of arrays."""
+        for entry in self.header["tensors"]:
+            tensor, data = self._record("tensor", "end")
+            _need(tensor["record"] == "tensor", "it ends before its last tensor")
+            check_tensor(tensor, len(self.header["models"]))
+            _need(_announced(tensor) == _announced(entry),
+                  f"tensor {tensor['name']} is not what the manifest announces")
+            blocks = self._blocks(tensor, data)
+            yield tensor, blocks
+            for _ in blocks:
+                pass
+        self._finish()
+
+    def __iter__(self):
+        for tensor, blocks in self.raw():
+            yield tensor, decoded(tensor, blocks, self._allow)
+
+    def _finish(self):
+        end = self._record("end")[0]
+        _need(end.get("tensors") == len(self.header["tensors"]) and
+              end.get("bytes") == self._payload, "its end record counts other tensors or bytes")
+        hashes = end.get("hashes", {})
+        _need(isinstance(hashes, dict) and all(map(_is_hash, hashes.values())),
+              "hashes in the end record are not bins of 8 bytes")
+        if end.get("hash", True):
+            expected = self._sum.digest() if xxh3 else None
+            is_bin, size = self._head()
+            _need(is_bin and size == 8, "its hash is not a bin of 8 bytes")
+            found = self._take(8)
+            _need(not xxh3 or found == expected, "the hash of its records is wrong")
+        _need(not self._file.read(1), "bytes follow after its end")
+        self.end = end
+
+
+# ---- writing -----------------------------------------------------------------------------------
+
+
+def _int(value):
+    return msgpack.packb(value)
+
+
+class Writer:
+    """Writes a stream to a buffered binary file.
+
+        writer = tvstream.Writer(sys.stdout.buffer)
+        writer.header(header)                 # leaves at once
+        writer.tensor(tensor, blocks)         # in the manifest's order, or piece by piece:
+        writer.begin(tensor); writer.block([x, y]); ...; writer.finish()
+        writer.end(reader.end.get("hashes"))  # hashes: those of the models read, passed on
+
+    A block is a list with one array, or the encoded bytes, per vector. Arrays are rounded to the
+    vector's dtype. `record`, `block` and checksums are filled in.
+    """
+
+    def __init__(self, file, what="standard output", allow_nonfinite=False):
+        self._file, self._what, self._allow = file, what, allow_nonfinite
+        self._sum = _hash()
+        self._tensors = self._payload = 0
+        self._started = self._broken = False
+
+    def _put(self, head, content=b""):
+        """An object that starts with `head`; `content` does not count for the stream's hash."""
+        whole, self._broken = not self._broken, True
+        self._sum.update(head)
+        try:
+            self._file.write(head)
+            self._file.write(content)
+        except OSError as e:
+            raise Error(f"cannot write to {self._what}: {e.strerror}") from e
+        self._broken = not whole
+
+    def _flush(self):
+        try:
+            self._file.flush()
+        except OSError as e:
+            self._broken = True
+            raise Error(f"cannot write to {self._what}: {e.strerror}") from e
+
+    def _put_map(self, record):
+        data = _pack(record)
+        self._put(_int(len(data)) + data)
+        return data
+
+    def _start(self):
+        if not self._started:
+            self._put(MAGIC)
+        self._started = True
+
+    def header(self, header):
+        header = dict(header, record="header", version=1)
+        header.setdefault("history", [])
+        check_header(header)
+        self._header = header
+        self._start()
+        self._put_map(header)
+        self._flush()
+
+    def begin(self, tensor):
+        tensor = dict(tensor, record="tensor", block=block_elements(tensor))
+        check_tensor(tensor, len(self._header["models"]))
+        manifest = self._header["tensors"]
+        if self._tensors == len(manifest) or \
+                _announced(tensor) != _announced(manifest[self._tensors]):
+            raise Error(f"tensor {tensor['name']} is not what the manifest announces")
+        self._tensors += 1
+        self._tensor, self._spans = tensor, spans(tensor)
+        self._checksum = _hash()
+        self._checksum.update(self._put_map(tensor))
+
+    def block(self, vectors):
+        tensor = self._tensor
+        first, n = next(self._spans, (0, 0))
+        if n == 0 or len(vectors) != len(tensor["vectors"]):
+            raise Error(f"tensor {tensor['name']} was given too many blocks, or {len(vectors)} "
+                        f"vectors instead of {len(tensor['vectors'])}")
+        for k, (x, v) in enumerate(zip(vectors, tensor["vectors"])):
+            bits, wire = DTYPES[v["dtype"]]
+            data = x
+            if not isinstance(x, (bytes, bytearray, memoryview)):
+                data = encode(v["dtype"], x)
+                if not self._allow and v["dtype"] in FLOATS:
+                    _check_finite(tensor, k, first, decode(v["dtype"], data))
+            if len(data) != bits * n // 8:
+                raise Error(f"a block of tensor {tensor['name']} was given {len(data)} bytes "
+                            f"instead of {bits * n // 8}")
+            size = len(data)
+            head = struct.pack(">BB", 0xC4, size) if size < 1 << 8 else \
+                struct.pack(">BH", 0xC5, size) if size < 1 << 16 else struct.pack(">BI", 0xC6, size)
+            self._put(head, data)
+            self._checksum.update(bytes(data))
+            self._payload += size
+
+    def finish(self):
+        if next(self._spans, None):
+            raise Error(f"tensor {self._tensor['name']} was given too few blocks")
+        trailer = {"record": "trailer"}
+        if xxh3:
+            trailer["checksum"] = self._checksum.digest()
+        self._put_map(trailer)
+
+    def tensor(self, tensor, blocks):
+        self.begin(tensor)
+        for block in blocks:
+            self.block(block)
+        self.finish()
+
+    def end(self, hashes=None):
+        if self._tensors != len(self._header["tensors"]):
+            raise Error(f"{self._tensors} tensors were written, the manifest announces "
+                        f"{len(self._header['tensors'])}")
+        end = {"record": "end", "tensors": self._tensors, "bytes": self._payload}
+        if hashes:
+            end["hashes"] = hashes
+        if not xxh3:
+            end["hash"] = False
+        self._put_map(end)
+        if xxh3:
+            self._put(b"\xc4\x08" + self._sum.digest())
+        self._flush()
+
+    def error(self, stage, sentence):
+        """An error record, which ends the stream; nothing where no object may start."""
+        if self._broken:
+            return
+        self._start()
+        self._put_map({"record": "error", "stage": stage, "sentence": sentence})
+        self._flush()
+
+
+# ---- stages ------------------------------------------------------------------------------------
+
+
+def add_step(header, tool, version, arguments):
+    """The header with one more step in its history."""
+    step = {"tool": tool, "version": version, "arguments": [str(a) for a in arguments]}
+    return dict(header, history=header.get("history", []) + [step])
+
+
+def _apply(function, tensor, arrays):
+    results = function(tensor, arrays)
+    if not isinstance(results, (list, tuple)) or \
+            [np.shape(y) for y in results] != [x.shape for x in arrays]:
+        raise Error(f"for tensor {tensor['name']} the stage's function did not return a list of "
+                    "arrays with the shapes that it was given")
+    return results
+
+
+def _without_attributes(tensor, keeps):
+    """The tensor without payload attributes, but for those named."""
+    vectors = []
+    for v in tensor["vectors"]:
+        kept = {a: x for a, x in v.get("payload", {}).items() if a in keeps}
+        v = {key: x for key, x in v.items() if key != "payload"}
+        vectors.append(dict(v, payload=kept) if kept else v)
+    return dict(tensor, vectors=vectors)
+
+
+def _run(reader, writer, function, scope, only, keeps, allow):
+    for tensor, raw in reader.raw():
+        if not is_float(tensor) or elements(tensor) == 0 or only and not only(tensor):
+            writer.tensor(tensor, raw)
+            continue
+        tensor = _without_attributes(tensor, keeps)
+        blocks = decoded(tensor, raw, allow)
+        if scope == "tensor":
+            blocks = cut(tensor, _apply(function, tensor, whole(tensor, blocks)))
+        else:
+            blocks = (_apply(function, tensor, block) for block in blocks)
+        writer.tensor(tensor, blocks)
+    writer.end(reader.end.get("hashes"))
+
+
+def _printable(text):
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _sentence(e):
+    """What went wrong, on one line; for a mistake in the stage's own code, where."""
+    text = str(e)
+    if not isinstance(e, Error):
+        trace = e.__traceback__
+        while trace.tb_next:
+            trace = trace.tb_next
+        file = os.path.basename(trace.tb_frame.f_code.co_filename)
+        text = f"{type(e).__name__}: {text} ({file}, line {trace.tb_lineno})"
+    return _printable(text)
+
+
+def transform(function, scope="block", *, name=None, version="0", arguments=None, kinds=KINDS,
+              only=None, keeps=(), allow_nonfinite=False):
+    """Makes the program a stage from standard input to standard output.
+
+    function(tensor, vectors) gets a tensor's header map and a list with one float array per
+    vector, and returns the list of the changed arrays. With scope "block" these are blocks of
+    whole rows, (rows, columns); with "tensor" the tensor in its shape, and the function may also
+    set weights and payload attributes in tensor["vectors"][k]. F16 and BF16 come as float32 and
+    are rounded when they are written.
+
+    Tensors that are not floating or have no elements pass untouched, and so do those for which
+    only(tensor) is false. Weights and keys that nobody knows are passed on. Payload attributes
+    are dropped, but for those named in `keeps`, because the payload changes.
+
+    name, version and arguments (default: the command's) are the step in the stream's history: give
+    arguments yourself where some are paths. `kinds` are the streams that the stage has a meaning
+    for. A failure is said on standard error and in the stream, and the program exits with 1.
+    """
+    name = name or os.path.basename(sys.argv[0])
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    source, target = sys.stdin.buffer, sys.stdout.buffer
+    if target.isatty():
+        sys.exit(f"{name}: standard output is a terminal; a tensor stream goes into a pipe or a "
+                 "file (tv-view shows it as text)")
+    sys.stdout = sys.stderr  # a print in the function must not land in the stream
+    writer = Writer(target, allow_nonfinite=allow_nonfinite)
+    try:
+        if source.isatty():
+            raise Error("standard input is a terminal; pipe a tensor stream into it")
+        reader = Reader(source)
+        if reader.header["kind"] not in kinds:
+            raise Error(f"the stream holds {reader.header['kind']}; this stage takes "
+                        f"{' or '.join(kinds)}")
+        arguments = sys.argv[1:] if arguments is None else arguments
+        writer.header(add_step(reader.header, name, version, arguments))
+        _run(reader, writer, function, scope, only, keeps, allow_nonfinite)
+        try:
+            target.close()
+        except OSError as e:
+            raise Error(f"cannot finish standard output: {e.strerror}") from e
+    except Exception as e:  # whatever happens must be known downstream
+        stage, sentence = name, _sentence(e)
+        told = isinstance(e, StageFailed)
+        if told:
+            stage, sentence = e.stage, e.sentence
+            told = not stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+        if not told:  # the failed stage has said it, unless its stream comes from a file
+            print(_printable(f"{stage}: {sentence}"), file=sys.stderr, flush=True)
+        try:
+            writer.error(stage, sentence)
+        except (Error, ValueError):
+            pass
+        os._exit(1)  # without another attempt to flush
