@@ -79,6 +79,7 @@ static int close_reader(struct stage *s, bool ok, struct error *e)
     int failed = 0;
     if (in->reader && ok) {
         failed = reader_next(in->reader, &a, &t, e) ? -1 : 0;
+        s->unchecked = reader_lacks_checksums(in->reader);
         const struct end *end = reader_end(in->reader);
         for (size_t i = 0; !failed && i < end->n_hashes; i++)
             stage_add_hash(s, end->models[i], end->hashes[i]);

@@ -5,7 +5,6 @@
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -159,6 +158,7 @@ struct stage *stage_new(const struct filter *f)
     s->filter = f;
     s->options = mem_alloc(1, f->options_size);
     size_t n = all_rows(s, rows);
+    s->common.allow_nonfinite = f->allows_nonfinite;
     s->given = mem_alloc(n, sizeof *s->given);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].row->kind == OPTION_CHOICE)
@@ -380,6 +380,16 @@ void stage_record(struct stage *s, const char *text)
     add_text(&s->arena, &s->recorded, text);
 }
 
+bool stage_excludes(const struct stage *s, const struct tensor *t)
+{
+    bool included = s->common.include.n == 0;
+    for (size_t i = 0; i < s->common.include.n; i++)
+        included |= rules_glob(s->common.include.texts[i], t->name);
+    for (size_t i = 0; i < s->common.exclude.n; i++)
+        included &= !rules_glob(s->common.exclude.texts[i], t->name);
+    return !included;
+}
+
 /* ---- rules --------------------------------------------------------------------------------- */
 
 double stage_rule(const struct stage *s, const struct rules *r, const struct tensor *t,
@@ -403,54 +413,4 @@ int stage_check_rules(const struct stage *s, const struct rules *r, const char *
     free(names);
     return unmatched ? error_set(e, "%s %s: the stream has no model of that name", what, unmatched)
                      : 0;
-}
-
-/* ---- programs ------------------------------------------------------------------------------- */
-
-/* A mapped file that shrinks under our hands raises SIGBUS: say so instead of dumping core. */
-static void on_bus_error(int signal)
-{
-    static const char text[] = "tvtools: a file was cut while it was being read\n";
-    (void)signal;
-    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
-    (void)ignored;
-    _exit(1);
-}
-
-int filter_main(const struct filter *f, int argc, char **argv)
-{
-    struct stage *stage = stage_parse(f, argc, argv), *chain[3], *ends[2] = {0};
-    struct error e = {0};
-    size_t n = 0;
-    signal(SIGBUS, on_bus_error);
-    bool source = f->role == ROLE_SOURCE || (f->source_with_operands && stage->operands.n);
-    if (!source) {
-        const struct filter *from = &runner_reader;
-        bool operand = f->operand_source && stage->operands.n;
-        if (operand && !(from = f->operand_source(stage->operands.texts[0], &e))) {
-            fprintf(stderr, "%s: %s\n", f->name, e.text);
-            return f->trouble_status ? f->trouble_status : 1;
-        }
-        ends[0] = stage_new(from);
-        ends[0]->common = stage->common;
-        if (operand)
-            add_text(&ends[0]->arena, &ends[0]->operands, stage->operands.texts[0]);
-        chain[n++] = ends[0];
-    }
-    chain[n++] = stage;
-    if (f->role != ROLE_SINK) {
-        ends[1] = stage_new(&runner_writer);
-        ends[1]->common = stage->common;
-        chain[n++] = ends[1];
-    }
-    int status = runner_run(chain, n, f->role == ROLE_SINK, &e) ? 1 : stage->status;
-    if (status == 1 && e.text[0]) {
-        if (!e.told)
-            fprintf(stderr, "%s: %s\n", e.stage, e.text);
-        status = f->trouble_status ? f->trouble_status : 1;
-    }
-    stage_free(ends[0]);
-    stage_free(stage);
-    stage_free(ends[1]);
-    return status;
 }

@@ -89,10 +89,14 @@ struct stage {
     bool *given; /* by option row: did the user give it? */
     struct texts operands;
     struct texts recorded;         /* what the history says of the operands, if they name files */
+    size_t n_parents;              /* a source that reads streams: their histories, which the step */
+    struct history *parents;       /* that the library adds will hold; set in open */
     const struct header *in, *out; /* before and after open; `in` is NULL for a source */
     void *data;                    /* the filter's own, for the whole run */
     bool deciding;                 /* scope model: its rounds are not over yet */
     int status;                    /* exit status of a run that went well; tv-diff, check */
+    bool enough;                   /* sinks, set in open: no payload is wanted, the run ends here */
+    bool unchecked;                /* sources: the stream came without all its checksums */
     struct runner *runner;
     struct arena arena; /* of options and operands */
 };
@@ -107,6 +111,8 @@ struct job {
     struct arena *arena;     /* for what `out` points to */
     void *state;             /* the filter's own, for this tensor */
     size_t work_size;        /* bytes of a work area for observe; set in begin and decide */
+    size_t head;             /* elements of each block that the next round wants, for a sample;
+                                0: all. Set in begin and decide. It may see more: whole rows */
 };
 
 /* What `begin` says it wants with a tensor. */
@@ -141,7 +147,10 @@ struct filter {
     const struct filter *(*operand_source)(const char *operand, struct error *);
     bool element_wise;         /* gets --include and --exclude */
     bool raw;                  /* payload as it travels, never widened to F32 */
+    bool no_step;              /* adds nothing to the history */
+    bool takes_nonfinite;      /* sinks: NaN and infinity may come, whatever the options say */
     bool any_order;            /* sinks: consume may come in any order, on any thread */
+    bool allows_nonfinite;     /* looks at broken data too: NaN and infinity are no errors */
     int trouble_status;        /* exit status of a failed run; 0: 1 */
 
     /* Checks options and header, and alone changes the manifest. A source fills in an empty
@@ -181,16 +190,20 @@ double stage_rule(const struct stage *s, const struct rules *r, const struct ten
 /* A rule that names a model which the stream does not have is an error. */
 int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
                       const struct header *h, struct error *e);
+/* Do --include and --exclude ask this stage to leave the tensor alone? */
+bool stage_excludes(const struct stage *s, const struct tensor *t);
 /* For a source, and for a sink with files: what the history says instead of an operand. */
 void stage_record(struct stage *s, const char *text);
 /* The full hash of a model that was read, for the end record and the model card. */
 void stage_add_hash(struct stage *s, const char *model, uint64_t hash);
 size_t stage_hashes(const struct stage *s, const char *const **models, const uint64_t **hashes);
+/* In a sink's close: did the stream that the run read lack checksums? */
+bool stage_lacks_checksums(const struct stage *s);
 
 /* "0.1": the shortest text that reads back as the same number; into a buffer of 32 bytes. */
 const char *number_text(double x, char *text);
 
-/* ---- programs ---------------------------------------------------------------------------- */
+/* ---- command lines ---------------------------------------------------------------------------- */
 
 /* argv as a stage: options parsed, checked, defaults filled in. Prints --help and usage errors
  * itself and exits (0 and 2). */
@@ -199,11 +212,5 @@ struct stage *stage_new(const struct filter *f);
 void stage_free(struct stage *s);
 /* Options and operands that change the result, as words of a command line. */
 struct texts stage_arguments(struct stage *s, struct arena *a);
-
-/* The whole of a program: parses, runs the filter between standard input and output, prints
- * `NAME: sentence` on failure. Returns the exit status. */
-int filter_main(const struct filter *f, int argc, char **argv);
-/* All filters, ended by NULL; linked into `tv` only. */
-extern const struct filter *const filter_all[];
 
 #endif

@@ -274,9 +274,10 @@ struct vector vector_plain(size_t model, const char *source, enum dtype dtype, e
                            .keep = NAN};
 }
 
-void vector_drop_attributes(struct vector *v)
+void vector_set_attributes(struct vector *v, double l1_before, double keep)
 {
-    v->l1_before = v->keep = NAN;
+    v->l1_before = l1_before;
+    v->keep = keep;
     v->payload = (struct extra){0};
 }
 
@@ -284,6 +285,25 @@ void vector_set_weights(struct vector *v, struct arena *a, size_t n, const doubl
 {
     v->n_weights = n;
     v->weights = n == 1 && weights[0] == 1 ? ONE : arena_copy(a, weights, n * sizeof *weights);
+}
+
+bool tensor_chunks_fit(const struct tensor *t, size_t m)
+{
+    size_t n = tensor_elements(t);
+    return m == 1 || (m && m <= n && (m - 1) * divide_up(n, m) < n);
+}
+
+size_t tensor_weights(const struct tensor *t, size_t first, size_t n, double *w)
+{
+    size_t all = tensor_elements(t);
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        const struct vector *v = &t->vectors[k];
+        size_t chunk = divide_up(all, v->n_weights), end = (first / chunk + 1) * chunk;
+        w[k] = v->weights[v->n_weights == 1 ? 0 : first / chunk];
+        if (v->n_weights > 1 && end - first < n)
+            n = end - first;
+    }
+    return n;
 }
 
 bool vector_is_weighted(const struct vector *v)

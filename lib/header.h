@@ -123,8 +123,8 @@ size_t tensor_block_of(const struct tensor *t, size_t element);
 
 /* A vector with weight 1 and no payload attributes. */
 struct vector vector_plain(size_t model, const char *source, enum dtype dtype, enum dtype stored);
-/* Forgets what described the payload, because the payload changes. */
-void vector_drop_attributes(struct vector *v);
+/* What describes the payload after a change to it: these two (NAN: not said), nothing else. */
+void vector_set_attributes(struct vector *v, double l1_before, double keep);
 void vector_set_weights(struct vector *v, struct arena *a, size_t n, const double *weights);
 /* The weight at flat index i of n elements. */
 static inline double vector_weight(const struct vector *v, size_t i, size_t n)
@@ -134,6 +134,11 @@ static inline double vector_weight(const struct vector *v, size_t i, size_t n)
     size_t chunk = (n + v->n_weights - 1) / v->n_weights;
     return v->weights[i / chunk];
 }
+/* Can it be cut into m chunks of ceil(n/m) elements, none of them empty? */
+bool tensor_chunks_fit(const struct tensor *t, size_t m);
+/* The weights of all K vectors, w[K], at flat index `first`; they hold for as many elements as are
+ * returned, at most n. */
+size_t tensor_weights(const struct tensor *t, size_t first, size_t n, double *w);
 /* True if some weight is not 1. */
 bool vector_is_weighted(const struct vector *v);
 

@@ -78,7 +78,7 @@ struct input *input_open(const char *operand, const char *spool, const char *too
         for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n"))
             fprintf(stderr, "%s: note: %s\n", tool, line);
         free(notes);
-    } else if ((in->saved = saved_open(path, spool, e))) {
+    } else if ((in->saved = saved_open(path, spool, true, e))) {
         list_saved(in);
     }
     in->name = path == operand ? ckpt_name_from_path(path)
@@ -214,7 +214,7 @@ void input_read(const struct input *in, size_t i, size_t first, size_t n, void *
     if (in->ckpt)
         ckpt_read(in->ckpt, i, first, n, to);
     else
-        saved_read(in->saved, in->places[i], first, n, to);
+        saved_read(in->saved, in->places[i], 0, first, n, to);
 }
 
 /* n stored elements: in place where they are mapped, else through `buffer`. */

@@ -26,8 +26,9 @@ void kern_drop(float *x, const float *u, double keep, size_t n);
 /* Sign election (TIES): s_i = +1 if sum_k w[k] x[k][i] >= 0 (in double) else -1; an element of
  * x[k] whose w[k] x[k][i] has not that sign becomes +0. A product of 0 never agrees. (K, n) */
 void kern_elect(float *const *x, const double *w, size_t K, size_t n);
-/* y_i = sum_k w[k] x[k][i], in double. y may be x[0]. */
-void kern_weighted_sum(float *const *x, const double *w, size_t K, float *y, size_t n);
+/* y_i = (sum_k w[k] x[k][i]) / divisor, in double. y may be x[0]. */
+void kern_weighted_sum(float *const *x, const double *w, size_t K, double divisor, float *y,
+                       size_t n);
 /* The same divided by the sum of w[k] over those k whose x[k][i] is not 0 (the disjoint mean of
  * TIES): a divisor D with |D| < 1e-8 counts as 1; with floor > 0 it is max(D, floor) instead. */
 void kern_disjoint_mean(float *const *x, const double *w, size_t K, double floor, float *y,

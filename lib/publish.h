@@ -40,12 +40,14 @@ int publish_tensors(struct publish *p, size_t n, const char *const *names, const
 int publish_write(struct publish *p, size_t i, uint64_t offset, const void *bytes, size_t size,
                   struct error *e);
 
-/* Adds a small file. The name is a bare file name. Nothing for PUBLISH_SAFETENSORS. */
+/* Adds a small file. The name is a bare file name. Nothing for PUBLISH_SAFETENSORS. In an archive
+ * before the first publish_write or after the last. */
 int publish_file(struct publish *p, const char *name, const void *bytes, size_t size,
                  struct error *e);
 
 /* Replaces the value of a metadata key declared in publish_tensors by one of the same length
- * (the full hashes are known only after the data), in every shard. */
+ * (the full hashes are known only after the data), in every shard. In an archive, whose headers
+ * have gone, the value stays as it was declared. */
 int publish_metadata(struct publish *p, const char *key, const char *value, struct error *e);
 
 /* Syncs everything and puts it in place. With `force` an existing target is exchanged for the new

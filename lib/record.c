@@ -556,12 +556,6 @@ static void get_layer(struct decoder *d, struct tensor *t, msgpack_object o)
         wrong(d, "layer", "a pair i, L with i < L");
 }
 
-/* A weight list cuts n elements into chunks of ceil(n/m); none of them may be empty. */
-static bool chunks_fit(size_t m, size_t n)
-{
-    return m == 1 || (m <= n && (m - 1) * ((n + m - 1) / m) < n);
-}
-
 static struct tensor get_tensor(struct decoder *d, msgpack_object o, size_t n_models)
 {
     struct tensor t = {.layer = -1, .layers = -1};
@@ -597,7 +591,7 @@ static struct tensor get_tensor(struct decoder *d, msgpack_object o, size_t n_mo
         t.vectors[k] = get_vector(d, vectors.ptr[k], t.name, n_models);
         if (k && t.vectors[k].model <= t.vectors[k - 1].model)
             wrong(d, "vectors", "in increasing order of models");
-        if (!chunks_fit(t.vectors[k].n_weights, tensor_elements(&t)))
+        if (!tensor_chunks_fit(&t, t.vectors[k].n_weights))
             wrong(d, "weight", "a list that cuts the tensor into chunks");
     }
     if (block != UINT64_MAX && !d->failed && block != tensor_block_elements(&t))

@@ -1,6 +1,8 @@
 /* Numbers that differ by model, tensor and layer: "0.3", "math=0.3", "math/mlp.*=0.5",
  * "/norm.*=0" (any model), a ramp over the layers "[0.2,0.8]" in place of any number, "@file" with
  * one rule a line ('#' starts a comment line). Of several rules the last that matches wins.
+ * What stands before the last '=' is split at its first '/' that no backslash quotes. The model
+ * part is a glob too, or matches letter by letter (a name with brackets is its own pattern).
  * Rules own their text until rules_free; they know neither models nor tensors but their names. */
 #ifndef TV_RULES_H
 #define TV_RULES_H
@@ -27,12 +29,14 @@ bool range_holds(const struct range *range, double x);
 /* A whole number in the C locale, nothing before or after it, finite; 0 or -1. */
 int rules_number(const char *text, double *x);
 
-/* Adds the rule that `text` says; `what` names the option in messages. */
+/* Adds the rule that `text` says; messages begin with `what`, the option's name. A range of 0 to 0
+ * is none. After an error the rules are as they were before. */
 int rules_add(struct rules *r, const char *text, const char *what, const struct range *range,
               struct error *e);
 /* The value for a model's tensor in layer `layer` of `layers` (-1: outside the layers, which
  * takes a ramp's first value; a slice of one layer takes the last). `tensor` is the name that
- * globs are matched against. `model` may be NULL for numbers per tensor. False if no rule matches. */
+ * globs are matched against. `model` may be NULL for numbers per tensor: then rules that name one do not match ('*' names
+ * none). False if no rule matches. */
 bool rules_value(const struct rules *r, const char *model, const char *tensor, long layer,
                  long layers, double *value);
 /* The first rule that names a model (by a glob) which is none of these, as the user wrote it;

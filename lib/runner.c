@@ -24,6 +24,7 @@ struct buffer {
     float **wide;
     void *work;
     size_t work_room;
+    bool finite; /* every number in it is known to be */
 };
 
 struct runner {
@@ -54,6 +55,12 @@ struct runner {
     uint64_t *hashes;
     struct arena hash_arena;
 };
+
+/* Does the source give its blocks in stream order, once, until it is rewound? */
+static bool gives_once(const struct runner *r)
+{
+    return r->stages[0]->filter->rewind != NULL;
+}
 
 static size_t payload_size(enum dtype d, size_t n)
 {
@@ -108,7 +115,8 @@ static enum scope scope_of(const struct stage *s)
 static void add_history(struct stage *s, struct header *h)
 {
     struct texts arguments = stage_arguments(s, &h->arena);
-    if (s->filter->summary) /* the ends of the chain are no steps of the recipe */
+    /* The ends of the chain are no steps of the recipe. */
+    if (s->filter->summary && !s->filter->no_step)
         header_add_step(h, s->filter->name, arguments.n, arguments.texts);
 }
 
@@ -266,10 +274,13 @@ static void aim(struct runner *r, struct buffer *b, size_t index, bool in_place)
     }
 }
 
-static int check_finite(const struct stage *stage, const struct tensor *t,
-                        const struct header *header, const struct block *b, struct error *e)
+/* Refuses numbers that are not finite, unless the stage lets them pass. `t`, of `h`, says whose
+ * they are. */
+static int check_finite(const struct stage *stage, const struct tensor *t, const struct header *h,
+                        struct buffer *buffer, struct error *e)
 {
-    if (stage->common.allow_nonfinite)
+    const struct block *b = &buffer->block;
+    if (stage->common.allow_nonfinite || buffer->finite)
         return 0;
     for (size_t k = 0; k < b->n_vectors; k++) {
         if (!dtype_is_float(b->dtypes[k]))
@@ -279,20 +290,32 @@ static int check_finite(const struct stage *stage, const struct tensor *t,
             return error_set(e,
                              "tensor %s of %s has a number that is not finite at flat index %zu "
                              "(--allow-nonfinite lets it pass)",
-                             t->name, header->models[t->vectors[k].model].name, b->first + i);
+                             t->name, h->models[t->vectors[k].model].name, b->first + i);
     }
+    buffer->finite = true;
     return 0;
 }
 
-/* The block as the source gives it. Under `holding` it stays in the hold afterwards. */
-static int fill(struct runner *r, struct buffer *b, size_t index, bool holding, struct error *e)
+/* Leaves `head` elements of a block, rounded up to whole rows; 0: all. */
+static void shorten(struct block *b, size_t head)
+{
+    size_t rows = head && b->columns ? (head + b->columns - 1) / b->columns : 0;
+    if (rows && rows * b->columns < b->n)
+        b->n = rows * b->columns;
+}
+
+/* The block as the source gives it, or its head. Under `holding` all of it stays in the hold. */
+static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, bool holding,
+                struct error *e)
 {
     const struct job *job = &r->jobs[0];
     const struct tensor *t = &r->tensors[0];
     aim(r, b, index, holding);
-    if (job->stage->filter->fill(job, &b->block, e))
-        return -1;
-    if (check_finite(job->stage, t, job->stage->out, &b->block, e))
+    if (!holding && !gives_once(r))
+        shorten(&b->block, head);
+    b->finite = false;
+    if (job->stage->filter->fill(job, &b->block, e) ||
+        check_finite(job->stage, t, job->stage->out, b, e))
         return -1;
     uint64_t at = hold_offset(t, b->block.first);
     for (size_t k = 0; holding && k < t->n_vectors; k++) {
@@ -302,14 +325,18 @@ static int fill(struct runner *r, struct buffer *b, size_t index, bool holding, 
             return -1;
         at += size;
     }
+    shorten(&b->block, head);
     return 0;
 }
 
-/* The block out of the hold; `last` when nobody will want it again. */
-static int recall(struct runner *r, struct buffer *b, size_t index, bool last, struct error *e)
+/* The block out of the hold, or its head; `in_place` when nobody will want it again. */
+static int recall(struct runner *r, struct buffer *b, size_t index, size_t head, bool in_place,
+                  struct error *e)
 {
     const struct tensor *t = &r->tensors[0];
-    aim(r, b, index, last);
+    aim(r, b, index, in_place);
+    shorten(&b->block, head);
+    b->finite = !r->stages[0]->common.allow_nonfinite; /* checked when it was filled in */
     uint64_t at = hold_offset(t, b->block.first);
     for (size_t k = 0; k < t->n_vectors; k++) {
         size_t size = payload_size(t->vectors[k].dtype, b->block.n);
@@ -330,13 +357,15 @@ static int transform(struct runner *r, size_t s, struct buffer *b, struct error 
         narrow(&r->tensors[s - 1], b);
     else
         widen(b);
-    if (f->transform(&r->jobs[s], &b->block, e))
+    if (check_finite(r->stages[s], &r->tensors[s - 1], r->stages[s]->in, b, e) ||
+        f->transform(&r->jobs[s], &b->block, e))
         return fail(r, s, e);
     b->block.n_vectors = r->tensors[s].n_vectors;
     for (size_t k = 0; !f->raw && k < b->block.n_vectors; k++)
         if (b->block.dtypes[k] == DTYPE_F32)
             dtype_round(r->tensors[s].vectors[k].dtype, b->block.data[k], b->block.n);
-    return 0;
+    b->finite = false;
+    return check_finite(r->stages[s], &r->tensors[s], r->stages[s]->out, b, e) ? fail(r, s, e) : 0;
 }
 
 /* ---- passes over a tensor ------------------------------------------------------------------ */
@@ -344,24 +373,20 @@ static int transform(struct runner *r, size_t s, struct buffer *b, struct error 
 /* What to do with the blocks at the far end of a pass. */
 struct pass {
     size_t last;   /* the stage that looks at them */
+    size_t head;   /* how much of each block; 0: all */
     bool observes; /* with observe and merge; else consume */
     bool final;    /* no pass follows for this tensor */
     bool fresh;    /* blocks come from the source, which gives them once, in order */
     bool holding;  /* and are held on the way */
 };
 
-static bool gives_once(const struct runner *r)
-{
-    return r->stages[0]->filter->rewind != NULL;
-}
-
 static int load(struct runner *r, const struct pass *p, struct buffer *b, size_t index,
                 struct error *e)
 {
     if (!r->held)
-        return fill(r, b, index, false, e) ? fail(r, 0, e) : 0;
+        return fill(r, b, index, p->head, false, e) ? fail(r, 0, e) : 0;
     bool in_place = p->final || p->last == 1;
-    return recall(r, b, index, in_place, e) ? fail(r, 0, e) : 0;
+    return recall(r, b, index, p->head, in_place, e) ? fail(r, 0, e) : 0;
 }
 
 /* The part of a block's way that may run on any thread. */
@@ -370,21 +395,17 @@ static int forward(struct runner *r, const struct pass *p, struct buffer *b, siz
 {
     if (!p->fresh && load(r, p, b, index, e))
         return -1;
-    bool changed = false;
-    for (size_t s = 1; s < p->last; s++) {
-        changed |= r->plans[s] != PLAN_PASS;
+    for (size_t s = 1; s < p->last; s++)
         if (transform(r, s, b, e))
             return -1;
-    }
     struct job *job = &r->jobs[p->last];
     const struct filter *f = job->stage->filter;
     if (f->raw)
         narrow(job->in, b);
     else
         widen(b);
-    if (p->final && changed &&
-        check_finite(r->stages[0], job->in, job->stage->in, &b->block, e))
-        return fail(r, p->last - 1, e);
+    if (check_finite(job->stage, job->in, job->stage->in, b, e))
+        return fail(r, p->last, e);
     if (p->observes && f->observe(job, &b->block, work_area(b, job->work_size), e))
         return fail(r, p->last, e);
     if (!p->observes && f->any_order && f->consume(job, &b->block, e))
@@ -413,7 +434,7 @@ static int run_pass(struct runner *r, const struct pass *p, struct error *e)
         for (size_t j = 0; j < count; j++) {
             make_room(r, &r->buffers[j], tensor_block_elements(t));
             r->errors[j].text[0] = '\0';
-            if (p->fresh && fill(r, &r->buffers[j], start + j, p->holding, e))
+            if (p->fresh && fill(r, &r->buffers[j], start + j, p->head, p->holding, e))
                 return fail(r, 0, e);
         }
 #pragma omp parallel for num_threads((int)r->threads) schedule(dynamic) if (count > 1)
@@ -427,7 +448,7 @@ static int run_pass(struct runner *r, const struct pass *p, struct error *e)
             if (in_order(r, p, &r->buffers[j], e))
                 return -1;
         }
-        if (p->final)
+        if (p->final && p->last == r->n - 1)
             progress_add(r->progress, hold_offset(t, r->buffers[count - 1].block.first +
                                                          r->buffers[count - 1].block.n) -
                                           hold_offset(t, r->buffers[0].block.first));
@@ -442,6 +463,7 @@ static int run_pass(struct runner *r, const struct pass *p, struct error *e)
 static int pass_to(struct runner *r, size_t last, bool observes, bool final, struct error *e)
 {
     struct pass p = {.last = last, .observes = observes, .final = final};
+    p.head = observes ? r->jobs[last].head : 0;
     p.fresh = gives_once(r) && !r->held;
     p.holding = p.fresh && !final;
     if (p.holding) {
@@ -456,17 +478,6 @@ static int pass_to(struct runner *r, size_t last, bool observes, bool final, str
 }
 
 /* ---- one tensor ---------------------------------------------------------------------------- */
-
-/* Is stage s to leave this tensor alone (--include, --exclude)? */
-static bool is_excluded(const struct stage *s, const struct tensor *t)
-{
-    bool included = s->common.include.n == 0;
-    for (size_t i = 0; i < s->common.include.n; i++)
-        included |= rules_glob(s->common.include.texts[i], t->name);
-    for (size_t i = 0; i < s->common.exclude.n; i++)
-        included &= !rules_glob(s->common.exclude.texts[i], t->name);
-    return !included;
-}
 
 /* The header behind a stage: what the stage's open made of the manifest, with the weights and
  * attributes that the tensor came with, model by model. */
@@ -504,9 +515,9 @@ static int begin(struct runner *r, size_t s, size_t index, struct error *e)
                         .out = &r->tensors[s],
                         .arena = &r->arena};
     r->tensors[s] = compose(r, job, &stage->out->tensors[place]);
-    if (s && stage->filter->element_wise && is_excluded(stage, job->in)) {
+    r->begun = s + 1;
+    if (s && stage->filter->element_wise && stage_excludes(stage, job->in)) {
         r->plans[s] = PLAN_PASS;
-        r->begun = s + 1;
         job->stage = NULL; /* nothing to end */
         return 0;
     }
@@ -514,7 +525,6 @@ static int begin(struct runner *r, size_t s, size_t index, struct error *e)
     if (plan < 0)
         return fail(r, s, e);
     r->plans[s] = (enum plan)plan;
-    r->begun = s + 1;
     return 0;
 }
 
@@ -560,7 +570,7 @@ static int drain(struct runner *r, struct error *e)
     const struct tensor *t = &r->tensors[0];
     make_room(r, &r->buffers[0], tensor_block_elements(t));
     for (size_t b = 0; gives_once(r) && !r->held && b < tensor_blocks(t); b++)
-        if (fill(r, &r->buffers[0], b, false, e))
+        if (fill(r, &r->buffers[0], b, 0, false, e))
             return fail(r, 0, e);
     return 0;
 }
@@ -583,7 +593,7 @@ static int tensor_to(struct runner *r, size_t index, size_t last, struct error *
         return -1;
     if (r->plans[last] == PLAN_PASS)
         return drain(r, e);
-    return pass_to(r, last, !to_sink || r->plans[last] == PLAN_TALLY, to_sink, e);
+    return pass_to(r, last, !to_sink || r->plans[last] == PLAN_TALLY, true, e);
 }
 
 static int one_tensor(struct runner *r, size_t index, size_t last, struct error *e)
@@ -657,6 +667,7 @@ static int all_tensors(struct runner *r, struct error *e)
 
 static int close_all(struct runner *r, int failed, struct error *e)
 {
+    bool enough = !failed && r->stages[r->n - 1]->enough;
     for (size_t s = 0; s < r->n; s++) {
         const struct filter *f = r->stages[s]->filter;
         struct error later;
@@ -664,7 +675,8 @@ static int close_all(struct runner *r, int failed, struct error *e)
         if (!f->close || (s >= r->opened && f != &runner_writer))
             continue;
         struct error *to = failed && f != &runner_writer ? &later : e;
-        if (f->close(r->stages[s], !failed, to) && !failed)
+        bool ok = !failed && (!enough || s == r->n - 1);
+        if (f->close(r->stages[s], ok, to) && !failed)
             failed = fail(r, s, e);
     }
     return failed;
@@ -726,7 +738,7 @@ int runner_run(struct stage *const *stages, size_t n, bool progress, struct erro
     int failed = open_all(&r, e);
     if (!failed && progress)
         r.progress = progress_new(total_bytes(r.headers[0]));
-    if (!failed)
+    if (!failed && !stages[n - 1]->enough)
         failed = all_tensors(&r, e);
     progress_free(r.progress);
     failed = close_all(&r, failed, e);
@@ -748,4 +760,9 @@ size_t stage_hashes(const struct stage *s, const char *const **models, const uin
     *models = s->runner->hash_models;
     *hashes = s->runner->hashes;
     return s->runner->n_hashes;
+}
+
+bool stage_lacks_checksums(const struct stage *s)
+{
+    return s->runner->stages[0]->unchecked;
 }

@@ -1,5 +1,6 @@
 /* Bytes kept for later: in memory up to a limit, beyond it in an unlinked temporary file.
- * A spool owns its bytes until spool_clear or spool_free. */
+ * A spool owns its bytes until the next spool_reserve or spool_free. Several threads may write and
+ * read at once where they touch different bytes. */
 #ifndef TV_SPOOL_H
 #define TV_SPOOL_H
 
@@ -19,7 +20,7 @@ int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size,
 /* Where `size` bytes at `offset` lie in memory; NULL if they are in the file. */
 void *spool_at(struct spool *s, uint64_t offset, size_t size);
 void spool_free(struct spool *s);
-/* An unlinked temporary file, open for reading and writing; -1 on error. */
+/* An unlinked temporary file, open for reading and writing; -1 on error. `folder` as above. */
 int spool_file(const char *folder, struct error *e);
 
 #endif

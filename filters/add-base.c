@@ -1,0 +1,101 @@
+/* add-base: add a base model to task vectors, which makes weights of them
+ *
+ *     theta_k = theta_base + tau_k
+ *
+ *     tv-extract base math code | dare-drop --density 0.5 --seed 1 | add-base base |
+ *         model-stock | combine | pack --like base merged/
+ *
+ * Sum in F32, rounded once to the sources' --dtype, else to the base's stored dtype. Tensors that
+ * the stream lacks stay lacking: `pack --base` fills them in. Weights other than 1 are refused:
+ * `combine` uses them up.
+ */
+#include "onto.h"
+
+#include <math.h>
+
+#define TILE 2048 /* elements of the base at a time */
+
+struct options {
+    bool onto;
+};
+
+static const struct option_row rows[] = {
+    {"onto", OPTION_FLAG, offsetof(struct options, onto), NULL,
+     .help = "BASE is meant, though the task vectors were made against another model"},
+    {0}};
+
+/* ---- the method ------------------------------------------------------------------------------ */
+
+static int transform(const struct job *job, struct block *b, struct error *e)
+{
+    const struct onto *base = job->stage->data;
+    float x[TILE];
+    (void)e;
+    for (size_t done = 0; done < b->n; done += TILE) {
+        size_t n = b->n - done < TILE ? b->n - done : TILE;
+        onto_read_f32(base, job->index, b->first + done, n, x);
+        for (size_t k = 0; k < b->n_vectors; k++)
+            kern_add(block_x(b, k) + done, x, block_x(b, k) + done, n);
+    }
+    return 0;
+}
+
+/* ---- around it ------------------------------------------------------------------------------- */
+
+static int open_add(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    struct onto *base = s->data = onto_open(s, s->operands.texts[0], o->onto, h, e);
+    if (!base)
+        return -1;
+    h->kind = KIND_WEIGHTS;
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        struct tensor *t = &h->tensors[i];
+        for (size_t k = 0; k < t->n_vectors; k++)
+            t->vectors[k].dtype =
+                h->rounding != DTYPE_NONE ? h->rounding : onto_tensor(base, i)->dtype;
+        t->base_name = NULL;
+    }
+    stage_record(s, input_name(onto_model(base)));
+    return 0;
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    for (size_t k = 0; k < job->in->n_vectors; k++) {
+        const struct vector *v = &job->in->vectors[k];
+        if (vector_is_weighted(v))
+            return error_set(e,
+                             "tensor %s of %s has a weight other than 1; put combine before "
+                             "add-base",
+                             job->in->name, job->stage->in->models[v->model].name);
+        vector_set_attributes(&job->out->vectors[k], NAN, NAN);
+    }
+    return PLAN_TRANSFORM;
+}
+
+static int close_add(struct stage *s, bool ok, struct error *e)
+{
+    (void)ok;
+    (void)e;
+    onto_close(s->data);
+    return 0;
+}
+
+const struct filter filter_add_base = {
+    .name = "add-base",
+    .summary = "add a base model to task vectors, which makes weights of them",
+    .operands = "BASE",
+    .notes = "The sum is rounded to the sources' --dtype, else to the base's stored dtype.",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .min_operands = 1,
+    .max_operands = 1,
+    .kinds = KIND_TASK_VECTORS,
+    .role = ROLE_FILTER,
+    .operands_are_files = true,
+    .open = open_add,
+    .begin = begin,
+    .transform = transform,
+    .close = close_add,
+};

@@ -1,0 +1,148 @@
+/* dare-drop: drop elements at random (DARE)
+ *
+ *     m_i ~ Bernoulli(p),  tau_i <- (1 - m_i) tau_i        Yu et al. 2023, arXiv 2311.03099, eq. 2
+ *
+ * where p = 1 - density is the drop rate. The paper divides by 1 - p afterwards (rescale --by
+ * keep); mergekit restores the L1 norm of each tensor instead (--l1 here, then rescale --by l1).
+ *
+ *     tv-extract base math code | dare-drop --density 0.2 --seed 1 | rescale --by keep | combine |
+ *         pack --base base merged/
+ *
+ * The random number of an element is a function of seed, model, tensor and flat index alone
+ * (share/stream.md, appendix): it is kept if u < density. Density 1 draws nothing.
+ */
+#include "filter.h"
+#include "random.h"
+
+#include <stdlib.h>
+
+struct options {
+    struct rules density;
+    uint64_t seed;
+    bool l1;
+};
+
+#define FIELD(f) offsetof(struct options, f)
+static const struct option_row rows[] = {
+    {"density", OPTION_RULES, FIELD(density), "D",
+     .help = "probability in [0, 1] with which an element stays: a number, or rules such as "
+             "math/*mlp*=0.5",
+     .range = {0, 1}, .required = true},
+    {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "the seed of the random numbers",
+     .required = true},
+    {"l1", OPTION_FLAG, FIELD(l1), .help = "record each vector's L1 norm, for rescale --by l1"},
+    {0}};
+#undef FIELD
+
+/* One vector of a tensor. */
+struct state {
+    double density;
+    uint64_t stream; /* of random numbers */
+    double l1;
+};
+
+static int transform(const struct job *job, struct block *b, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct state *st = job->state;
+    float u[KERN_TILE];
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        for (size_t i = 0; i < b->n && st[k].density < 1; i += KERN_TILE) {
+            size_t n = b->n - i < KERN_TILE ? b->n - i : KERN_TILE;
+            random_uniform(o->seed, st[k].stream, b->first + i, n, u);
+            kern_drop(block_x(b, k) + i, u, st[k].density, n);
+        }
+    return 0;
+}
+
+static int open_drop(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    return stage_check_rules(s, &o->density, "--density", h, e);
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct tensor *t = job->in;
+    struct state *st = job->state = mem_alloc(t->n_vectors, sizeof *st);
+    bool known = true;
+    (void)e;
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        const struct vector *v = &t->vectors[k];
+        st[k].density = stage_rule(job->stage, &o->density, t, v, 1);
+        st[k].stream = random_stream(job->stage->in->models[v->model].name, t->name);
+        st[k].l1 = v->l1_before;
+        known &= !isnan(v->l1_before);
+    }
+    job->work_size = t->n_vectors * sizeof(double);
+    return o->l1 && !known && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
+}
+
+static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+{
+    double *l1 = work;
+    (void)job;
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        l1[k] = kern_sum_abs(block_x(b, k), b->n);
+    return 0;
+}
+
+static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+{
+    struct state *st = job->state;
+    const double *l1 = work;
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        if (isnan(job->in->vectors[k].l1_before))
+            st[k].l1 = (b->index ? st[k].l1 : 0) + l1[k];
+    return 0;
+}
+
+static int decide(struct job *job, struct error *e)
+{
+    const struct state *st = job->state;
+    (void)e;
+    for (size_t k = 0; k < job->out->n_vectors; k++) {
+        struct vector *v = &job->out->vectors[k];
+        double kept = isnan(v->keep) ? 1 : v->keep;
+        vector_set_attributes(v, st[k].l1, kept * (st[k].density < 1 ? st[k].density : 1));
+    }
+    return VERDICT_DONE;
+}
+
+static int end(struct job *job, bool ok, struct error *e)
+{
+    (void)ok;
+    (void)e;
+    free(job->state);
+    return 0;
+}
+
+static enum scope scope(const struct stage *s)
+{
+    const struct options *o = s->options;
+    return o->l1 ? SCOPE_TENSOR : SCOPE_BLOCK;
+}
+
+const struct filter filter_dare_drop = {
+    .name = "dare-drop",
+    .summary = "drop elements of task vectors at random (DARE)",
+    .notes = "  tv-extract base math code | dare-drop --density 0.2 --seed 1 |\n"
+             "      rescale --by keep | combine | pack --base base merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .kinds = KIND_TASK_VECTORS,
+    .role = ROLE_FILTER,
+    .element_wise = true,
+    .open = open_drop,
+    .scope = scope,
+    .begin = begin,
+    .observe = observe,
+    .merge = merge,
+    .decide = decide,
+    .transform = transform,
+    .end = end,
+};

@@ -1,0 +1,137 @@
+/* pick: choose vectors by model and tensor
+ *
+ *     pick math                       the vectors of one model
+ *     pick '/model.layers.*'              tensors by a glob of their names, of all models
+ *     pick 'math/model.layers.3.*' code   several choices: what any of them matches
+ *     pick --drop '/model.norm.weight'    all but those
+ *
+ * A tensor that is left without vectors leaves the stream, and so does a model.
+ */
+#include "filter.h"
+
+#include <stdlib.h>
+
+struct options {
+    bool drop;
+};
+
+static const struct option_row rows[] = {
+    {"drop", OPTION_FLAG, offsetof(struct options, drop),
+     .help = "leave out what is matched and keep the rest"},
+    {0}};
+
+/* Which vectors of a tensor stay: job->state, in order. */
+
+static bool is_picked(const struct stage *s, const struct rules *r, const struct tensor *t,
+                      const struct vector *v)
+{
+    const struct options *o = s->options;
+    return (stage_rule(s, r, t, v, 0) != 0) != o->drop;
+}
+
+static size_t keep_vectors(const struct stage *s, struct tensor *t)
+{
+    size_t n = 0;
+    for (size_t k = 0; k < t->n_vectors; k++)
+        if (is_picked(s, s->data, t, &t->vectors[k]))
+            t->vectors[n++] = t->vectors[k];
+    return t->n_vectors = n;
+}
+
+/* Forgets the models that had vectors and have none now. */
+static void keep_models(const struct header *before, struct header *h)
+{
+    bool *had = mem_alloc(h->n_models, sizeof *had), *has = mem_alloc(h->n_models, sizeof *has);
+    size_t *place = mem_alloc(h->n_models, sizeof *place), n = 0;
+    for (size_t i = 0; i < before->n_tensors; i++)
+        for (size_t k = 0; k < before->tensors[i].n_vectors; k++)
+            had[before->tensors[i].vectors[k].model] = true;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t k = 0; k < h->tensors[i].n_vectors; k++)
+            has[h->tensors[i].vectors[k].model] = true;
+    for (size_t m = 0; m < h->n_models; m++) {
+        place[m] = n;
+        if (has[m] || !had[m])
+            h->models[n++] = h->models[m];
+    }
+    h->n_models = n;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t k = 0; k < h->tensors[i].n_vectors; k++)
+            h->tensors[i].vectors[k].model = place[h->tensors[i].vectors[k].model];
+    free(had);
+    free(has);
+    free(place);
+}
+
+static int open_pick(struct stage *s, struct header *h, struct error *e)
+{
+    struct rules *choices = s->data = mem_alloc(1, sizeof *choices);
+    const struct range any = {0, 1, false, false};
+    for (size_t i = 0; i < s->operands.n; i++)
+        if (rules_add(choices, arena_printf(&s->arena, "%s=1", s->operands.texts[i]), "CHOICE",
+                      &any, e))
+            return -1;
+    if (stage_check_rules(s, choices, "CHOICE", h, e))
+        return -1;
+    bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
+    for (size_t i = 0; i < h->n_tensors; i++)
+        keep[i] = keep_vectors(s, &h->tensors[i]) > 0;
+    header_keep_tensors(h, keep);
+    free(keep);
+    keep_models(s->in, h);
+    return h->n_tensors ? 0 : error_set(e, "nothing of the stream would be left");
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    size_t n = 0, *which = job->state = mem_alloc(job->in->n_vectors, sizeof *which);
+    (void)e;
+    for (size_t k = 0; k < job->in->n_vectors; k++)
+        if (is_picked(job->stage, job->stage->data, job->in, &job->in->vectors[k]))
+            which[n++] = k;
+    return PLAN_TRANSFORM;
+}
+
+static int transform(const struct job *job, struct block *b, struct error *e)
+{
+    (void)e;
+    block_keep(b, job->out->n_vectors, job->state);
+    return 0;
+}
+
+static int end(struct job *job, bool ok, struct error *e)
+{
+    (void)ok;
+    (void)e;
+    free(job->state);
+    return 0;
+}
+
+static int close_pick(struct stage *s, bool ok, struct error *e)
+{
+    (void)ok;
+    (void)e;
+    rules_free(s->data);
+    free(s->data);
+    return 0;
+}
+
+const struct filter filter_pick = {
+    .name = "pick",
+    .summary = "choose vectors by model and tensor",
+    .operands = "CHOICE...",
+    .notes = "CHOICE is MODEL, MODEL/GLOB or /GLOB (any model); GLOB is one of tensor names.\n\n"
+             "  tv-extract base math code | pick 'math/*mlp*' | stats",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .min_operands = 1,
+    .max_operands = SIZE_MAX,
+    .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS | KIND_ACTIVATIONS,
+    .role = ROLE_FILTER,
+    .raw = true,
+    .open = open_pick,
+    .begin = begin,
+    .transform = transform,
+    .end = end,
+    .close = close_pick,
+};

@@ -1,0 +1,166 @@
+/* rescale: multiply each vector by a number
+ *
+ *     FACTOR       tau <- FACTOR tau       lambda of Task Arithmetic (arXiv 2212.04089) and TIES; a
+ *                                          negative one unlearns
+ *     --by keep    tau <- tau / p          p: probability with which elements were kept (DARE)
+ *     --by l1      tau <- tau (B / A)      B, A: L1 norms before elements were dropped and now
+ *                                          (mergekit's `rescale`); left alone if one is below 1e-7
+ *
+ *     tv-extract base math code | combine | rescale 0.4 | pack --base base merged/
+ *
+ * p and B are attributes that dare-drop and trim leave in the stream; --by uses its attribute up,
+ * and refuses vectors that lack it. FACTOR may be rules: `rescale math=0.5 code=0.3`.
+ */
+#include "filter.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+struct options {
+    int by;
+};
+
+enum { BY_KEEP, BY_L1 };
+
+static const struct option_row rows[] = {
+    {"by", OPTION_CHOICE, offsetof(struct options, by), "keep|l1",
+     .help = "undo the loss of dropped elements: divide by the probability of keeping them, or "
+             "restore the L1 norm",
+     .choices = "keep|l1"},
+    {0}};
+
+/* One vector of a tensor. */
+struct state {
+    double factor, l1;
+};
+
+static int transform(const struct job *job, struct block *b, struct error *e)
+{
+    const struct state *st = job->state;
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        if (st[k].factor != 1)
+            kern_scale(block_x(b, k), st[k].factor, b->n);
+    return 0;
+}
+
+static int open_rescale(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    struct rules *factors = s->data = mem_alloc(1, sizeof *factors);
+    const struct range any = {-INFINITY, INFINITY, true, true};
+    if ((o->by < 0) == (s->operands.n == 0))
+        return error_set(e, "a FACTOR or --by is needed, and not both");
+    for (size_t i = 0; i < s->operands.n; i++)
+        if (rules_add(factors, s->operands.texts[i], "FACTOR", &any, e))
+            return -1;
+    return stage_check_rules(s, factors, "FACTOR", h, e);
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct tensor *t = job->in;
+    struct state *st = job->state = mem_alloc(t->n_vectors, sizeof *st);
+    if (!tensor_is_float(t))
+        return PLAN_PASS;
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        const struct vector *v = &t->vectors[k];
+        const char *model = job->stage->in->models[v->model].name;
+        if (o->by == BY_KEEP && isnan(v->keep))
+            return error_set(e, "tensor %s of %s: no stage before says with what probability its "
+                                "elements were kept (dare-drop does)",
+                             t->name, model);
+        if (o->by == BY_L1 && isnan(v->l1_before))
+            return error_set(e, "tensor %s of %s: no stage before recorded its L1 norm (trim and "
+                                "dare-drop --l1 do)",
+                             t->name, model);
+        st[k].factor = stage_rule(job->stage, job->stage->data, t, v, 1);
+        if (o->by == BY_KEEP)
+            st[k].factor = v->keep > 0 ? 1 / v->keep : 1;
+    }
+    job->work_size = t->n_vectors * sizeof(double);
+    return o->by == BY_L1 && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
+}
+
+static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+{
+    double *l1 = work;
+    (void)job;
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        l1[k] = kern_sum_abs(block_x(b, k), b->n);
+    return 0;
+}
+
+static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+{
+    struct state *st = job->state;
+    const double *l1 = work;
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        st[k].l1 += l1[k];
+    return 0;
+}
+
+static int decide(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    struct state *st = job->state;
+    (void)e;
+    for (size_t k = 0; k < job->out->n_vectors; k++) {
+        struct vector *v = &job->out->vectors[k];
+        if (o->by == BY_L1 && v->l1_before >= 1e-7 && st[k].l1 >= 1e-7)
+            st[k].factor = v->l1_before / st[k].l1;
+        double l1 = o->by == BY_L1 ? NAN : v->l1_before * fabs(st[k].factor);
+        vector_set_attributes(v, l1, o->by == BY_KEEP ? NAN : v->keep);
+    }
+    return VERDICT_DONE;
+}
+
+static int end(struct job *job, bool ok, struct error *e)
+{
+    (void)ok;
+    (void)e;
+    free(job->state);
+    return 0;
+}
+
+static int close_rescale(struct stage *s, bool ok, struct error *e)
+{
+    (void)ok;
+    (void)e;
+    rules_free(s->data);
+    free(s->data);
+    return 0;
+}
+
+static enum scope scope(const struct stage *s)
+{
+    const struct options *o = s->options;
+    return o->by == BY_L1 ? SCOPE_TENSOR : SCOPE_BLOCK;
+}
+
+const struct filter filter_rescale = {
+    .name = "rescale",
+    .summary = "multiply each vector by a number",
+    .operands = "[FACTOR...]",
+    .notes = "FACTOR is a number or a rule: 0.4, math=0.5, math/*mlp*=0.3, [0.2,0.8] over the "
+             "layers.\n\n"
+             "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .max_operands = SIZE_MAX,
+    .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
+    .role = ROLE_FILTER,
+    .element_wise = true,
+    .open = open_rescale,
+    .scope = scope,
+    .begin = begin,
+    .observe = observe,
+    .merge = merge,
+    .decide = decide,
+    .transform = transform,
+    .end = end,
+    .close = close_rescale,
+};

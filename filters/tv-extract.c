@@ -1,0 +1,187 @@
+/* tv-extract: the task vectors of experts
+ *
+ *     tau_k = theta_k - theta_base        Ilharco et al. 2023, arXiv 2212.04089, section 2
+ *
+ *     tv-extract base math code chat | combine | rescale 0.4 | pack --base base merged/
+ *     unpack base math code | tv-extract | ...          (the first vector is subtracted)
+ *
+ * The difference is taken in F32 (in F64 if one of the two is stored so) and rounded to F32, as
+ * mergekit ranks it. Tensors that are not floating are left out; pack --base keeps the base's.
+ */
+#include "family.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    struct family_options family;
+    int wire;
+};
+
+enum { WIRE_F32, WIRE_BF16 };
+
+static const struct option_row rows[] = {
+    {"wire", OPTION_CHOICE, offsetof(struct options, wire), "f32|bf16",
+     .help = "dtype in which the vectors travel: f32 (default), or bf16, rounded but half the bytes",
+     .choices = "f32|bf16", .preset = "f32"},
+    FAMILY_ROWS(options, family),
+    {0}};
+
+#define TILE 4096
+
+/* ---- from checkpoints ------------------------------------------------------------------------ */
+
+/* n <= TILE deltas of vector k from flat index `first` on */
+static void subtract(const struct family *f, size_t index, size_t k, size_t first, size_t n,
+                     float *delta)
+{
+    float x[TILE], b[TILE];
+    double wide_x[TILE], wide_b[TILE];
+    if (!family_needs_f64(f, index, k)) {
+        family_read_f32(f, index, FAMILY_OF_BASE, first, n, b);
+        family_read_f32(f, index, k, first, n, x);
+        kern_subtract(x, b, delta, n);
+        return;
+    }
+    family_read_f64(f, index, FAMILY_OF_BASE, first, n, wide_b);
+    family_read_f64(f, index, k, first, n, wide_x);
+    for (size_t i = 0; i < n; i++)
+        delta[i] = (float)(wide_x[i] - wide_b[i]);
+}
+
+static int fill(const struct job *job, struct block *b, struct error *e)
+{
+    struct family *f = job->stage->data;
+    float delta[TILE];
+    (void)e;
+    for (size_t done = 0; done < b->n; done += TILE)
+        for (size_t k = 0; k < b->n_vectors; k++) {
+            size_t n = b->n - done < TILE ? b->n - done : TILE;
+            char *to = (char *)b->data[k] + done * dtype_bits(b->dtypes[k]) / 8;
+            subtract(f, job->index, k, b->first + done, n, delta);
+            dtype_from_f32(b->dtypes[k], delta, to, n);
+        }
+    family_block_read(f, job->index, b);
+    return 0;
+}
+
+static int end(struct job *job, bool ok, struct error *e)
+{
+    (void)e;
+    if (ok && job->stage->data)
+        family_tensor_read(job->stage->data, job->index);
+    return 0;
+}
+
+/* ---- from a stream of weights ---------------------------------------------------------------- */
+
+static int check_tensor(const struct header *h, const struct tensor *t, struct error *e)
+{
+    if (t->vectors[0].model != 0)
+        return error_set(e, "tensor %s has no vector of %s, which is to be subtracted", t->name,
+                         h->models[0].name);
+    for (size_t k = 0; k < t->n_vectors; k++)
+        if (t->vectors[k].dtype == DTYPE_F64)
+            return error_set(e,
+                             "tensor %s of %s travels in F64, which this stage would shorten first; "
+                             "extract from the files, or use unpack --dtype float32",
+                             t->name, h->models[t->vectors[k].model].name);
+    return 0;
+}
+
+static int open_stream(struct header *h, struct error *e)
+{
+    bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
+    int failed = h->n_models < 2 ? error_set(e, "the stream has one model; a base and experts are "
+                                                "needed")
+                                 : 0;
+    for (size_t i = 0; i < h->n_tensors && !failed; i++) {
+        struct tensor *t = &h->tensors[i];
+        failed = check_tensor(h, t, e);
+        keep[i] = tensor_is_float(t) && t->n_vectors > 1;
+        if (t->vectors[0].source && strcmp(t->vectors[0].source, t->name) != 0)
+            t->base_name = t->vectors[0].source;
+        t->vectors++;
+        t->n_vectors--;
+        for (size_t k = 0; k < t->n_vectors; k++)
+            t->vectors[k].dtype = DTYPE_F32;
+    }
+    header_keep_tensors(h, keep);
+    free(keep);
+    h->kind = KIND_TASK_VECTORS;
+    for (size_t m = 0; m < h->n_models; m++)
+        h->models[m].role = m ? "expert" : "base";
+    return failed;
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    if (!job->in)
+        return PLAN_TRANSFORM;
+    if (vector_is_weighted(&job->in->vectors[0]))
+        return error_set(e, "tensor %s of %s has a weight, which subtracting would lose",
+                         job->in->name, job->stage->in->models[0].name);
+    for (size_t k = 0; k < job->out->n_vectors; k++)
+        vector_set_attributes(&job->out->vectors[k], NAN, NAN);
+    return PLAN_TRANSFORM;
+}
+
+static int transform(const struct job *job, struct block *b, struct error *e)
+{
+    size_t which[64];
+    (void)job;
+    if (b->n_vectors > 64)
+        return error_set(e, "more than 64 models");
+    for (size_t k = 1; k < b->n_vectors; k++) {
+        kern_subtract(block_x(b, k), block_x(b, 0), block_x(b, k), b->n);
+        which[k - 1] = k;
+    }
+    block_keep(b, b->n_vectors - 1, which);
+    return 0;
+}
+
+/* ---- both ------------------------------------------------------------------------------------ */
+
+static int open_extract(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    if (!s->operands.n && open_stream(h, e))
+        return -1;
+    if (s->operands.n && !(s->data = family_open(s, &o->family, true, h, e)))
+        return -1;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t k = 0; k < h->tensors[i].n_vectors && o->wire == WIRE_BF16; k++)
+            h->tensors[i].vectors[k].dtype = DTYPE_BF16;
+    return 0;
+}
+
+static int close_extract(struct stage *s, bool ok, struct error *e)
+{
+    (void)e;
+    if (ok && s->data)
+        family_add_hashes(s->data, s);
+    family_close(s->data);
+    return 0;
+}
+
+const struct filter filter_tv_extract = {
+    .name = "tv-extract",
+    .summary = "subtract the base from each expert",
+    .operands = "[BASE EXPERT...]",
+    .notes = "Without operands a stream of weights is read, and its first vector subtracted from the "
+             "others.\n\n"
+             "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .max_operands = SIZE_MAX,
+    .kinds = KIND_WEIGHTS,
+    .role = ROLE_SOURCE,
+    .source_with_operands = true,
+    .operands_are_files = true,
+    .open = open_extract,
+    .begin = begin,
+    .fill = fill,
+    .transform = transform,
+    .end = end,
+    .close = close_extract,
+};

@@ -1,0 +1,69 @@
+/* unpack: checkpoints to a stream of weights
+ *
+ *     one vector per model, in the dtype in which it is stored
+ *
+ *     unpack math code | combine --normalize=all | pack --like math merged/
+ *
+ * The tensors are the first model's, in bytewise order of their names; --dtype rounds every
+ * element on reading, as mergekit's `dtype` does.
+ */
+#include "family.h"
+
+struct options {
+    struct family_options family;
+};
+
+static const struct option_row rows[] = {FAMILY_ROWS(options, family), {0}};
+
+static int open_unpack(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    s->data = family_open(s, &o->family, false, h, e);
+    return s->data ? 0 : -1;
+}
+
+static int fill(const struct job *job, struct block *b, struct error *e)
+{
+    struct family *f = job->stage->data;
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        family_read(f, job->index, k, b->first, b->n, b->data[k]);
+    family_block_read(f, job->index, b);
+    return 0;
+}
+
+static int end(struct job *job, bool ok, struct error *e)
+{
+    (void)e;
+    if (ok)
+        family_tensor_read(job->stage->data, job->index);
+    return 0;
+}
+
+static int close_unpack(struct stage *s, bool ok, struct error *e)
+{
+    (void)e;
+    if (ok)
+        family_add_hashes(s->data, s);
+    family_close(s->data);
+    return 0;
+}
+
+const struct filter filter_unpack = {
+    .name = "unpack",
+    .summary = "read checkpoints into a stream of weights",
+    .operands = "MODEL...",
+    .notes = "A MODEL is a folder, a .safetensors or .bin file, a tar or zip of a folder, a name in "
+             "the local Hugging Face cache, or a saved stream; name=MODEL gives it another name.\n\n"
+             "  unpack math code | combine --normalize=all | pack --like math merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .min_operands = 1,
+    .max_operands = SIZE_MAX,
+    .role = ROLE_SOURCE,
+    .operands_are_files = true,
+    .open = open_unpack,
+    .fill = fill,
+    .end = end,
+    .close = close_unpack,
+};

@@ -1,0 +1,113 @@
+/* weigh: set the weight of each vector
+ *
+ *     w_k, by which a later join multiplies tau_k
+ *
+ *     tv-extract base math code | weigh math=0.6 code=0.4 | combine | pack --base base merged/
+ *     ... | weigh 'math=[0.2,0.8]' '/model.norm*=0' | ...    a ramp over the layers; no final norm
+ *
+ * The last rule that matches a vector wins; one that none matches keeps the weight that it has.
+ * --table reads what calibrate writes (lines of tensor, model, chunk and value, with tabs between
+ * them); rules correct it. Payload is left alone.
+ */
+#include "filter.h"
+#include "table.h"
+
+#include <stdlib.h>
+
+struct options {
+    bool multiply;
+    const char *table;
+};
+
+static const struct option_row rows[] = {
+    {"multiply", OPTION_FLAG, offsetof(struct options, multiply),
+     .help = "multiply the weights that are there instead of replacing them"},
+    {"table", OPTION_FILE, offsetof(struct options, table), "FILE",
+     .help = "weights per tensor, model and chunk, as calibrate writes them"},
+    {0}};
+
+struct weights {
+    struct rules rules;
+    struct table *table; /* may be NULL */
+};
+
+/* Sets m weights, or multiplies the n that are there; one of the two counts may be 1. */
+static int set_weights(struct job *job, struct vector *v, size_t m, const double *w,
+                       struct error *e)
+{
+    const struct options *o = job->stage->options;
+    size_t n = o->multiply ? v->n_weights : 1;
+    if (n > 1 && m > 1 && n != m)
+        return error_set(e, "tensor %s has %zu weights and cannot be multiplied by %zu",
+                         job->in->name, n, m);
+    size_t count = n > m ? n : m;
+    double *all = mem_alloc(count, sizeof *all);
+    for (size_t i = 0; i < count; i++)
+        all[i] = w[m > 1 ? i : 0] * (o->multiply ? v->weights[n > 1 ? i : 0] : 1);
+    vector_set_weights(v, job->arena, count, all);
+    free(all);
+    return 0;
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    const struct weights *own = job->stage->data;
+    for (size_t k = 0; k < job->out->n_vectors; k++) {
+        struct vector *v = &job->out->vectors[k];
+        const char *model = job->stage->in->models[job->in->vectors[k].model].name;
+        double rule = stage_rule(job->stage, &own->rules, job->in, &job->in->vectors[k], NAN);
+        const double *w = &rule;
+        size_t m = 1;
+        if (isnan(rule))
+            m = own->table ? table_find(own->table, job->in->name, model, &w) : 0;
+        if (m && set_weights(job, v, m, w, e))
+            return -1;
+    }
+    return PLAN_PASS;
+}
+
+static int open_weigh(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    const struct range any = {-INFINITY, INFINITY, true, true};
+    struct weights *own = s->data = mem_alloc(1, sizeof *own);
+    if (!s->operands.n && !o->table)
+        return error_set(e, "a RULE or --table is needed");
+    for (size_t i = 0; i < s->operands.n; i++)
+        if (rules_add(&own->rules, s->operands.texts[i], "RULE", &any, e))
+            return -1;
+    if (o->table && (!(own->table = table_read(o->table, e)) || table_check(own->table, h, e)))
+        return -1;
+    return stage_check_rules(s, &own->rules, "RULE", h, e);
+}
+
+static int close_weigh(struct stage *s, bool ok, struct error *e)
+{
+    struct weights *own = s->data;
+    (void)ok;
+    (void)e;
+    rules_free(&own->rules);
+    table_free(own->table);
+    free(own);
+    return 0;
+}
+
+const struct filter filter_weigh = {
+    .name = "weigh",
+    .summary = "set the weight of each vector",
+    .operands = "[RULE...]",
+    .notes = "RULE is 0.3, math=0.3, math/*mlp*=0.5, /*norm*=0 (any model), [0.2,0.8] in place of a "
+             "number (a ramp over the layers), or @FILE with one rule a line; the last that matches "
+             "wins.\n\n"
+             "  tv-extract base math code | weigh math=0.6 code=0.4 | combine | pack --base base "
+             "merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .max_operands = SIZE_MAX,
+    .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
+    .role = ROLE_FILTER,
+    .element_wise = true,
+    .open = open_weigh,
+    .begin = begin,
+    .close = close_weigh,
+};

@@ -1,0 +1,196 @@
+#include "kern.h"
+
+#include "simd.h"
+
+#include <math.h>
+#include <stdbool.h>
+
+#define STRIP 1024 /* elements whose sums over the vectors stay in cache */
+
+/* ---- one vector ----------------------------------------------------------------------------- */
+
+TV_CLONES void kern_subtract(const float *x, const float *b, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] - b[i];
+}
+
+TV_CLONES void kern_add(const float *x, const float *b, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = x[i] + b[i];
+}
+
+TV_CLONES void kern_scale(float *x, double factor, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = (float)(factor * (double)x[i]);
+}
+
+TV_CLONES static void drop(float *restrict x, const float *restrict u, float keep, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = u[i] < keep ? x[i] : 0.0f;
+}
+
+void kern_drop(float *x, const float *u, double keep, size_t n)
+{
+    /* For a float u, u < keep says the same as u < the smallest float that is not below keep. */
+    float bound = (float)keep;
+    if ((double)bound < keep)
+        bound = nextafterf(bound, INFINITY);
+    drop(x, u, bound, n);
+}
+
+/* ---- sums ----------------------------------------------------------------------------------- */
+
+enum sum { SUM_ABS, SUM_SQUARES, SUM_DOT };
+
+TV_INLINE double term(enum sum what, double x, double y)
+{
+    return what == SUM_ABS ? fabs(x) : what == SUM_SQUARES ? x * x : x * y;
+}
+
+/* s0 + s1, s2 + s3, ...; then the same with the eight that are left, and so on. */
+TV_INLINE double add_pairwise(double *s)
+{
+    for (size_t n = KERN_LANES; n > 1; n /= 2)
+        for (size_t j = 0; j < n / 2; j++)
+            s[j] = s[2 * j] + s[2 * j + 1];
+    return s[0];
+}
+
+TV_INLINE double sum_tile(enum sum what, const float *x, const float *y, size_t n)
+{
+    double s[KERN_LANES] = {0};
+    size_t i = 0;
+    for (; i + KERN_LANES <= n; i += KERN_LANES)
+        for (size_t j = 0; j < KERN_LANES; j++)
+            s[j] += term(what, x[i + j], y[i + j]);
+    for (size_t j = 0; i + j < n; j++)
+        s[j] += term(what, x[i + j], y[i + j]);
+    return add_pairwise(s);
+}
+
+TV_INLINE double sum_tiles(enum sum what, const float *x, const float *y, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i += KERN_TILE)
+        sum += sum_tile(what, x + i, y + i, n - i < KERN_TILE ? n - i : KERN_TILE);
+    return sum;
+}
+
+TV_CLONES double kern_sum_abs(const float *x, size_t n)
+{
+    return sum_tiles(SUM_ABS, x, x, n);
+}
+
+TV_CLONES double kern_sum_squares(const float *x, size_t n)
+{
+    return sum_tiles(SUM_SQUARES, x, x, n);
+}
+
+TV_CLONES double kern_dot(const float *x, const float *y, size_t n)
+{
+    return sum_tiles(SUM_DOT, x, y, n);
+}
+
+/* ---- K vectors ------------------------------------------------------------------------------ */
+
+/* A strip at a time: sums in a buffer, one vector after another added to it. */
+
+TV_CLONES static void clear(double *sum, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] = 0;
+}
+
+/* Adds to sum. */
+TV_CLONES static void add_product(const float *restrict x, double w, double *restrict sum, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sum[i] += w * (double)x[i];
+}
+
+/* Adds to sum and to divisor. */
+TV_CLONES static void add_disjoint(const float *restrict x, double w, double *restrict sum,
+                                   double *restrict divisor, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        sum[i] += w * (double)x[i];
+        divisor[i] += (double)x[i] != 0 ? w : 0.0;
+    }
+}
+
+TV_CLONES static void drop_disagreeing(float *restrict x, double w, const double *restrict sum,
+                                       size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double sign = sum[i] >= 0 ? 1.0 : -1.0;
+        x[i] = sign * (w * (double)x[i]) > 0 ? x[i] : 0.0f;
+    }
+}
+
+TV_CLONES static void divide_all(const double *restrict sum, double divisor, float *restrict y,
+                                 size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(sum[i] / divisor);
+}
+
+TV_CLONES static void divide(const double *restrict sum, const double *restrict divisor,
+                             float *restrict y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(sum[i] / (fabs(divisor[i]) < 1e-8 ? 1.0 : divisor[i]));
+}
+
+TV_CLONES static void divide_floored(const double *restrict sum, const double *restrict divisor,
+                                     double floor, float *restrict y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(sum[i] / (divisor[i] > floor ? divisor[i] : floor));
+}
+
+void kern_elect(float *const *x, const double *w, size_t K, size_t n)
+{
+    double sum[STRIP];
+    for (size_t i = 0; i < n; i += STRIP) {
+        size_t m = n - i < STRIP ? n - i : STRIP;
+        clear(sum, m);
+        for (size_t k = 0; k < K; k++)
+            add_product(x[k] + i, w[k], sum, m);
+        for (size_t k = 0; k < K; k++)
+            drop_disagreeing(x[k] + i, w[k], sum, m);
+    }
+}
+
+void kern_weighted_sum(float *const *x, const double *w, size_t K, double divisor, float *y,
+                       size_t n)
+{
+    double sum[STRIP];
+    for (size_t i = 0; i < n; i += STRIP) {
+        size_t m = n - i < STRIP ? n - i : STRIP;
+        clear(sum, m);
+        for (size_t k = 0; k < K; k++)
+            add_product(x[k] + i, w[k], sum, m);
+        divide_all(sum, divisor, y + i, m);
+    }
+}
+
+void kern_disjoint_mean(float *const *x, const double *w, size_t K, double floor, float *y,
+                        size_t n)
+{
+    double sum[STRIP], divisor[STRIP];
+    for (size_t i = 0; i < n; i += STRIP) {
+        size_t m = n - i < STRIP ? n - i : STRIP;
+        clear(sum, m);
+        clear(divisor, m);
+        for (size_t k = 0; k < K; k++)
+            add_disjoint(x[k] + i, w[k], sum, divisor, m);
+        if (floor > 0)
+            divide_floored(sum, divisor, floor, y + i, m);
+        else
+            divide(sum, divisor, y + i, m);
+    }
+}

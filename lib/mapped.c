@@ -1,0 +1,90 @@
+#include "mapped.h"
+
+#include "spool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int write_all(int fd, const unsigned char *bytes, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, bytes, size);
+        if (n < 0 && errno != EINTR)
+            return -1;
+        bytes += n > 0 ? n : 0;
+        size -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+/* Everything that `from` still gives, as a file. */
+static int copy(int from, const char *path, const char *folder, struct error *e)
+{
+    unsigned char bytes[1 << 16];
+    ssize_t n;
+    int to = spool_file(folder, e);
+    while (to >= 0 && (n = read(from, bytes, sizeof bytes)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 || write_all(to, bytes, (size_t)n)) {
+            error_set(e, "cannot copy %s to a temporary file: %s", path, strerror(errno));
+            close(to);
+            return -1;
+        }
+    }
+    if (to >= 0)
+        lseek(to, 0, SEEK_SET);
+    return to;
+}
+
+static int map(struct mapped *m, const char *path, struct error *e)
+{
+    struct stat st;
+    if (fstat(m->fd, &st) < 0)
+        return error_set(e, "cannot read %s: %s", path, strerror(errno));
+    m->size = (size_t)st.st_size;
+    if (m->size == 0)
+        return 0;
+    void *bytes = mmap(NULL, m->size, PROT_READ, MAP_PRIVATE, m->fd, 0);
+    if (bytes == MAP_FAILED)
+        return error_set(e, "cannot map %s: %s", path, strerror(errno));
+    m->bytes = bytes;
+    return 0;
+}
+
+int mapped_open(struct mapped *m, const char *path, const char *folder, struct error *e)
+{
+    bool standard = strcmp(path, "-") == 0;
+    struct stat st;
+    *m = (struct mapped){.fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)};
+    path = standard ? "standard input" : path;
+    if (m->fd < 0)
+        return error_set(e, "cannot open %s: %s", path, strerror(errno));
+    if (fstat(m->fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        mapped_close(m);
+        return error_set(e, "cannot read %s: it is a folder", path);
+    }
+    /* Standard input may be a file that was read in part: the rest counts, as in a pipe. */
+    if (!S_ISREG(st.st_mode) || lseek(m->fd, 0, SEEK_CUR) != 0) {
+        int fd = copy(m->fd, path, folder, e);
+        close(m->fd);
+        m->fd = fd;
+    }
+    if (m->fd >= 0 && map(m, path, e) == 0)
+        return 0;
+    mapped_close(m);
+    return -1;
+}
+
+void mapped_close(struct mapped *m)
+{
+    if (m->bytes)
+        munmap((void *)m->bytes, m->size);
+    if (m->fd >= 0)
+        close(m->fd);
+    *m = (struct mapped){.fd = -1};
+}

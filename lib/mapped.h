@@ -1,0 +1,21 @@
+/* A file as bytes in memory. What cannot be mapped (a pipe, a terminal) is copied to an unlinked
+ * temporary file first. A mapped owns its bytes until mapped_close. */
+#ifndef TV_MAPPED_H
+#define TV_MAPPED_H
+
+#include "error.h"
+
+#include <stddef.h>
+
+struct mapped {
+    const unsigned char *bytes; /* NULL for an empty file */
+    size_t size;
+    int fd; /* at its start; -1 after mapped_close */
+};
+
+/* `path` "-" is standard input; a temporary file goes to `folder` (NULL: $TMPDIR, else /var/tmp).
+ * Returns 0; or -1, with nothing left open. */
+int mapped_open(struct mapped *m, const char *path, const char *folder, struct error *e);
+void mapped_close(struct mapped *m);
+
+#endif

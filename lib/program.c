@@ -1,0 +1,90 @@
+#include "program.h"
+
+#include "runner.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A mapped file that shrinks under our hands raises SIGBUS: say so instead of dumping core. */
+static void on_bus_error(int signal)
+{
+    static const char text[] = "tvtools: a file was cut while it was being read\n";
+    (void)signal;
+    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)ignored;
+    _exit(1);
+}
+
+bool program_starts(const struct stage *s)
+{
+    const struct filter *f = s->filter;
+    return f->role == ROLE_SOURCE && (!f->source_with_operands || s->operands.n > 0);
+}
+
+bool program_ends(const struct stage *s)
+{
+    return s->filter->role == ROLE_SINK;
+}
+
+/* What stands before a first stage that is no source: standard input, or its first operand. */
+static struct stage *new_reader(const struct stage *s, struct error *e)
+{
+    const struct filter *from = &runner_reader;
+    bool operand = s->filter->operand_source && s->operands.n;
+    if (operand && !(from = s->filter->operand_source(s->operands.texts[0], e)))
+        return NULL;
+    struct stage *reader = stage_new(from);
+    reader->common = s->common;
+    if (operand)
+        reader->operands = (struct texts){1, s->operands.texts};
+    return reader;
+}
+
+static struct stage *new_writer(const struct stage *s)
+{
+    struct stage *writer = stage_new(&runner_writer);
+    writer->common = s->common;
+    return writer;
+}
+
+/* Prints why a run failed, unless the failed stage has done so. */
+static int tell(const struct stage *last, const struct error *e)
+{
+    if (!e->told)
+        fprintf(stderr, "%s: %s\n", e->stage, e->text);
+    return last->filter->trouble_status ? last->filter->trouble_status : 1;
+}
+
+int program_run(struct stage **stages, size_t n)
+{
+    struct stage **chain = mem_alloc(n + 2, sizeof *chain), *last = stages[n - 1];
+    struct error e = {0};
+    size_t length = 0;
+    int status;
+    signal(SIGBUS, on_bus_error);
+    bool reads = !program_starts(stages[0]), writes = !program_ends(last);
+    if (reads)
+        chain[length++] = new_reader(stages[0], &e);
+    memcpy(chain + length, stages, n * sizeof *chain);
+    length += n;
+    if (writes)
+        chain[length++] = new_writer(last);
+    if (!chain[0]) {
+        snprintf(e.stage, sizeof e.stage, "%s", stages[0]->filter->name);
+        status = tell(last, &e);
+    } else {
+        status = runner_run(chain, length, !writes, &e) ? tell(last, &e) : last->status;
+    }
+    for (size_t i = 0; i < length; i++)
+        stage_free(chain[i]);
+    free(chain);
+    return status;
+}
+
+int program_main(const struct filter *f, int argc, char **argv)
+{
+    struct stage *stage = stage_parse(f, argc, argv);
+    return program_run(&stage, 1);
+}

@@ -1,0 +1,168 @@
+#include "spool.h"
+
+#include "mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+struct spool {
+    size_t memory;
+    char *folder;         /* NULL: the default */
+    unsigned char *bytes; /* `room` of them, if size <= memory */
+    size_t room;
+    int fd; /* -1: none yet */
+    uint64_t size;
+};
+
+static const char *folder_or_default(const char *folder)
+{
+    const char *temporary = getenv("TMPDIR");
+    if (folder)
+        return folder;
+    return temporary && *temporary ? temporary : "/var/tmp";
+}
+
+/* ---- the file ------------------------------------------------------------------------------- */
+
+/* For file systems that make no file without a name. */
+static int named_file(const char *folder, struct error *e)
+{
+    char *name = NULL;
+    if (asprintf(&name, "%s/tvtools-XXXXXX", folder) < 0)
+        return error_set(e, "out of memory");
+    int fd = mkostemp(name, O_CLOEXEC);
+    if (fd < 0)
+        error_set(e, "cannot make a temporary file in %s: %s", folder, strerror(errno));
+    else
+        unlink(name);
+    free(name);
+    return fd;
+}
+
+int spool_file(const char *folder, struct error *e)
+{
+    folder = folder_or_default(folder);
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    return fd >= 0 ? fd : named_file(folder, e);
+}
+
+/* Empties the file and asks the disk whether it has room. */
+static int reserve_file(struct spool *s, uint64_t size, struct error *e)
+{
+    const char *folder = folder_or_default(s->folder);
+    struct statvfs disk;
+    if (s->fd < 0 && (s->fd = spool_file(s->folder, e)) < 0)
+        return -1;
+    if (ftruncate(s->fd, 0) < 0 || fstatvfs(s->fd, &disk) < 0)
+        return error_set(e, "cannot use a temporary file in %s: %s", folder, strerror(errno));
+    uint64_t room;
+    if (__builtin_mul_overflow((uint64_t)disk.f_bavail, (uint64_t)disk.f_frsize, &room))
+        room = UINT64_MAX;
+    if (size > room || size > INT64_MAX)
+        return error_set(e,
+                         "%" PRIu64 " MiB have to be kept in a temporary file, but %s has room for "
+                         "%" PRIu64 " MiB (--spool names another folder)",
+                         (size + (1 << 20) - 1) >> 20, folder, room >> 20);
+    return 0;
+}
+
+/* ---- a spool -------------------------------------------------------------------------------- */
+
+struct spool *spool_new(size_t memory, const char *folder)
+{
+    struct spool *s = mem_alloc(1, sizeof *s);
+    s->memory = memory;
+    s->folder = folder ? mem_text(folder) : NULL;
+    s->fd = -1;
+    return s;
+}
+
+void spool_free(struct spool *s)
+{
+    if (!s)
+        return;
+    if (s->fd >= 0)
+        close(s->fd);
+    free(s->bytes);
+    free(s->folder);
+    free(s);
+}
+
+static int is_in_memory(const struct spool *s)
+{
+    return s->size <= s->memory;
+}
+
+int spool_reserve(struct spool *s, uint64_t size, struct error *e)
+{
+    s->size = 0;
+    if (size > s->memory && reserve_file(s, size, e))
+        return -1;
+    if (size <= s->memory && (!s->bytes || size > s->room)) {
+        free(s->bytes);
+        s->bytes = mem_aligned(size);
+        s->room = size;
+    }
+    s->size = size;
+    return 0;
+}
+
+static int check_place(const struct spool *s, uint64_t offset, size_t size, struct error *e)
+{
+    if (offset > s->size || size > s->size - offset)
+        return error_set(e,
+                         "bytes %" PRIu64 " to %" PRIu64 " are asked for, where %" PRIu64
+                         " are kept",
+                         offset, offset + size, s->size);
+    return 0;
+}
+
+void *spool_at(struct spool *s, uint64_t offset, size_t size)
+{
+    if (!s->bytes || !is_in_memory(s) || offset > s->size || size > s->size - offset)
+        return NULL;
+    return s->bytes + offset;
+}
+
+int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size, struct error *e)
+{
+    if (check_place(s, offset, size, e))
+        return -1;
+    if (is_in_memory(s) && size)
+        memcpy(s->bytes + offset, bytes, size);
+    for (size_t done = 0; !is_in_memory(s) && done < size;) {
+        ssize_t n = pwrite(s->fd, (const char *)bytes + done, size - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return error_set(e, "cannot write to a temporary file in %s: %s",
+                             folder_or_default(s->folder), strerror(n < 0 ? errno : ENOSPC));
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size, struct error *e)
+{
+    if (check_place(s, offset, size, e))
+        return -1;
+    if (is_in_memory(s) && size)
+        memcpy(bytes, s->bytes + offset, size);
+    for (size_t done = 0; !is_in_memory(s) && done < size;) {
+        ssize_t n = pread(s->fd, (char *)bytes + done, size - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return error_set(e, "cannot read from a temporary file in %s: %s",
+                             folder_or_default(s->folder),
+                             n < 0 ? strerror(errno) : "it ends too early");
+        done += (size_t)n;
+    }
+    return 0;
+}

@@ -1,0 +1,239 @@
+#include "unarchive.h"
+
+#include "spool.h"
+#include "weights.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <errno.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define MAX_FILES 10000
+
+struct unpacking {
+    struct folder *folder;
+    const char *path, *spool;
+    struct archive *archive;
+    const char *top; /* the folder that the first file is in, with its slash; "": none */
+    uint64_t bytes;
+};
+
+static int archive_failed(const struct unpacking *u, struct error *e)
+{
+    const char *why = archive_error_string(u->archive);
+    return error_set(e, "cannot read the archive %s: %s", u->path, why ? why : "unknown error");
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+static bool has_part(const char *name, const char *part)
+{
+    size_t n = strlen(part);
+    for (const char *p = name; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL)
+        if (strcspn(p, "/") == n && memcmp(p, part, n) == 0)
+            return true;
+    return false;
+}
+
+static bool has_hidden_part(const char *name)
+{
+    return *name == '.' || strstr(name, "/.") || has_part(name, "__MACOSX");
+}
+
+/* Refuses what could lead elsewhere; NULL on error, else the name without "./". */
+static const char *check_entry(const struct unpacking *u, struct archive_entry *entry,
+                               struct error *e)
+{
+    const char *name = archive_entry_pathname(entry);
+    name = name ? name : archive_entry_pathname_utf8(entry);
+    if (!name || !*name) {
+        error_set(e, "%s holds a file without a readable name", u->path);
+        return NULL;
+    }
+    if (*name == '/' || has_part(name, "..")) {
+        error_set(e, "%s holds the path %.200s, which leads out of its folder; it is refused",
+                  u->path, name);
+        return NULL;
+    }
+    if (archive_entry_hardlink(entry) || archive_entry_filetype(entry) == AE_IFLNK) {
+        error_set(e,
+                  "%s holds the link %.200s; make the archive with the files themselves (tar "
+                  "--dereference --hard-dereference)",
+                  u->path, name);
+        return NULL;
+    }
+    if (archive_entry_filetype(entry) != AE_IFREG && archive_entry_filetype(entry) != AE_IFDIR) {
+        error_set(e, "%s holds %.200s, which is neither a file nor a folder", u->path, name);
+        return NULL;
+    }
+    while (name[0] == '.' && name[1] == '/')
+        for (name++; *name == '/'; name++)
+            ;
+    return name;
+}
+
+/* The name of a model's file without its folder; NULL: left out, or an error with *failed set. */
+static const char *bare_name(struct unpacking *u, const char *name, int *failed, struct error *e)
+{
+    const char *slash = strchr(name, '/');
+    if (has_hidden_part(name))
+        return NULL;
+    if (!u->top)
+        u->top = arena_text(&u->folder->arena, name, slash ? (size_t)(slash - name) + 1 : 0);
+    size_t n = strlen(u->top);
+    if (strncmp(name, u->top, n) != 0) {
+        *failed =
+            error_set(e, "%s holds %.200s beside the folder %.200s; a model lies in one place",
+                      u->path, name, u->top);
+        return NULL;
+    }
+    name += n;
+    bool wanted = folder_is_bare(name) && folder_kind(name) != FOLDER_FOREIGN;
+    return wanted ? name : NULL;
+}
+
+/* ---- contents -------------------------------------------------------------------------------- */
+
+static int check_space(const struct unpacking *u, int fd, const char *name, uint64_t size,
+                       struct error *e)
+{
+    struct statvfs s;
+    if (fstatvfs(fd, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize < size)
+        return error_set(e,
+                         "%s in %s takes %llu bytes, the temporary folder has %llu free "
+                         "(--spool names another)",
+                         name, u->path, (unsigned long long)size,
+                         (unsigned long long)s.f_bavail * s.f_frsize);
+    return 0;
+}
+
+static int write_at(const struct unpacking *u, int fd, const char *bytes, size_t size, int64_t at,
+                    struct error *e)
+{
+    while (size > 0) {
+        ssize_t n = pwrite(fd, bytes, size, at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_set(e, "cannot unpack %s to a temporary file: %s", u->path,
+                             strerror(errno));
+        bytes += n;
+        size -= (size_t)n;
+        at += n;
+    }
+    return 0;
+}
+
+/* Copies the entry's contents, at most `most` bytes. 1: done; 0: there is more. */
+static int copy_contents(struct unpacking *u, int fd, int64_t most, struct error *e)
+{
+    const void *bytes;
+    size_t size = 0;
+    la_int64_t at = 0;
+    for (;;) {
+        int status = archive_read_data_block(u->archive, &bytes, &size, &at);
+        if (status == ARCHIVE_RETRY)
+            continue;
+        if (status == ARCHIVE_EOF) /* a hole at the end has no block but a place */
+            break;
+        if (status != ARCHIVE_OK)
+            return archive_failed(u, e);
+        if (at < 0 || at > most || (int64_t)size > most - at)
+            return 0;
+        if (write_at(u, fd, bytes, size, at, e) < 0)
+            return -1;
+        u->bytes += size;
+    }
+    if (at > most)
+        return 0;
+    if (at > 0 && lseek(fd, 0, SEEK_END) < at && ftruncate(fd, at) < 0)
+        return error_set(e, "cannot unpack %s to a temporary file: %s", u->path, strerror(errno));
+    return 1;
+}
+
+static int unpack_to(struct unpacking *u, struct archive_entry *entry, const char *name, int fd,
+                     struct error *e)
+{
+    bool small = folder_kind(name) != FOLDER_WEIGHTS;
+    uint64_t size = archive_entry_size_is_set(entry) ? (uint64_t)archive_entry_size(entry) : 0;
+    if (small && size > FOLDER_MAX_SMALL)
+        return 0;
+    if (check_space(u, fd, name, size, e) < 0)
+        return -1;
+    int done = copy_contents(u, fd, small ? FOLDER_MAX_SMALL : INT64_MAX, e);
+    if (done <= 0)
+        return done;
+    char *title = arena_printf(&u->folder->arena, "%s in %s", name, u->path);
+    return folder_map_fd(folder_add(u->folder, name, title, 0), fd, e);
+}
+
+static int unpack_entry(struct unpacking *u, struct archive_entry *entry, struct error *e)
+{
+    int failed = 0;
+    const char *name = check_entry(u, entry, e);
+    if (!name)
+        return -1;
+    if (archive_entry_filetype(entry) == AE_IFDIR)
+        return 0;
+    name = bare_name(u, name, &failed, e);
+    if (!name)
+        return failed;
+    for (size_t i = 0; i < u->folder->n; i++)
+        if (strcmp(u->folder->files[i].name, name) == 0)
+            return error_set(e, "%s holds %.200s twice", u->path, name);
+    if (u->folder->n == MAX_FILES)
+        return error_set(e, "%s holds more than %d files: it is not one model", u->path, MAX_FILES);
+    int fd = spool_file(u->spool, e);
+    if (fd < 0)
+        return -1;
+    failed = unpack_to(u, entry, name, fd, e);
+    close(fd);
+    return failed;
+}
+
+/* A tar ends with blocks of zeros: a writer that failed leaves them out. */
+static int check_end(const struct unpacking *u, struct error *e)
+{
+    bool is_tar = (archive_format(u->archive) & ARCHIVE_FORMAT_BASE_MASK) == ARCHIVE_FORMAT_TAR;
+    if (is_tar &&
+        archive_filter_bytes(u->archive, 0) < archive_read_header_position(u->archive) + 512)
+        return error_set(e, "the archive %s is cut short: its end blocks are missing", u->path);
+    return 0;
+}
+
+static int unpack_all(struct unpacking *u, struct error *e)
+{
+    struct archive_entry *entry;
+    if (archive_read_open_filename(u->archive, u->path, 1 << 17) != ARCHIVE_OK)
+        return archive_failed(u, e);
+    for (;;) {
+        int status = archive_read_next_header(u->archive, &entry);
+        if (status == ARCHIVE_EOF)
+            return check_end(u, e);
+        if (status != ARCHIVE_OK && status != ARCHIVE_WARN)
+            return archive_failed(u, e);
+        if (unpack_entry(u, entry, e) < 0)
+            return -1;
+    }
+}
+
+int unarchive(struct folder *f, const char *path, const char *spool, FILE *notes, struct error *e)
+{
+    struct unpacking u = {.folder = f, .path = path, .spool = spool, .archive = archive_read_new()};
+    if (!u.archive)
+        return error_set(e, "out of memory");
+    archive_read_support_filter_gzip(u.archive);
+    archive_read_support_filter_zstd(u.archive);
+    archive_read_support_filter_xz(u.archive);
+    archive_read_support_format_tar(u.archive);
+    archive_read_support_format_zip(u.archive);
+    int failed = unpack_all(&u, e);
+    archive_read_free(u.archive);
+    folder_sort(f);
+    if (!failed)
+        weights_note(notes, "%s is unpacked: %zu files, %llu MiB, to temporary files", path, f->n,
+                     (unsigned long long)(u.bytes >> 20));
+    return failed;
+}

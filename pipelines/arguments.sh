@@ -1,0 +1,65 @@
+# shellcheck shell=bash disable=SC2034
+# Sourced by the pipelines: reads "$@" as options, BASE, EXPERT... and OUT.
+#
+# A script says its usage in its comment (--help prints it), names its options in `takes`, and gives
+# each a variable with its default: an array for one that takes rules and may be repeated, a plain
+# one otherwise. Afterwards there are `base`, `experts` and `out`, and for the ends of the pipeline
+# `read_options` (--dtype) and `write_options` (--out-dtype, --force).
+
+here=$(dirname "$(realpath "$0")")
+name=$(basename "$0")
+for folder in "$here/.." "$here/../build/bin"; do # installed, built
+    if [ -x "$folder/tv-extract" ]; then PATH=$folder:$PATH; fi
+done
+
+fail() {
+    echo "$name: $1" >&2
+    exit 2
+}
+
+help() {
+    sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p}' "$0"
+    exit 0
+}
+
+read_options=() write_options=() operands=() given=" "
+while [ $# -gt 0 ]; do
+    case $1 in
+    --help) help ;;
+    --) shift && operands+=("$@") && break ;;
+    --force) write_options+=(--force) ;;
+    --?*)
+        option=${1%%=*}
+        if [ "$option" = "$1" ]; then
+            [ $# -gt 1 ] || fail "$option needs a value"
+            value=$2
+            shift
+        else
+            value=${1#*=}
+        fi
+        variable=${option#--}
+        case " dtype out-dtype ${takes:?} " in *" $variable "*) ;; *) fail "unknown option $option; --help says more" ;; esac
+        case $variable in
+        dtype) read_options+=("--dtype=$value") ;;
+        out-dtype) write_options+=("--dtype=$value") ;;
+        *)
+            if [[ $(declare -p "$variable") = "declare -a"* ]]; then
+                declare -n list=$variable
+                case $given in *" $variable "*) ;; *) list=() ;; esac
+                list+=("$value")
+                declare +n list
+                given+="$variable "
+            else
+                printf -v "$variable" %s "$value"
+            fi
+            ;;
+        esac
+        ;;
+    *) operands+=("$1") ;;
+    esac
+    shift
+done
+[ ${#operands[@]} -ge 3 ] || fail "BASE, EXPERT... and OUT are needed; --help says more"
+base=${operands[0]}
+out=${operands[-1]}
+experts=("${operands[@]:1:${#operands[@]}-2}")

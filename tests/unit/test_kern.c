@@ -1,0 +1,188 @@
+#include "kern.h"
+#include "unit.h"
+
+/* Plain twins of the kernels, compared bit for bit. */
+
+static float twin_drop(float x, float u, double keep)
+{
+    return (double)u < keep ? x : 0.0f;
+}
+
+static double twin_sum(const float *x, const float *y, size_t n, int what)
+{
+    double sum = 0;
+    for (size_t start = 0; start < n; start += 4096) {
+        double s[16] = {0};
+        for (size_t i = start; i < n && i < start + 4096; i++)
+            s[i % 16] += what == 0 ? fabs((double)x[i]) : (double)x[i] * (double)y[i];
+        double quarter[4];
+        for (int j = 0; j < 4; j++)
+            quarter[j] = (s[4 * j] + s[4 * j + 1]) + (s[4 * j + 2] + s[4 * j + 3]);
+        sum += (quarter[0] + quarter[1]) + (quarter[2] + quarter[3]);
+    }
+    return sum;
+}
+
+static void twin_elect(float **x, const double *w, size_t K, size_t i)
+{
+    double sum = 0;
+    for (size_t k = 0; k < K; k++)
+        sum += w[k] * (double)x[k][i];
+    for (size_t k = 0; k < K; k++) {
+        double product = w[k] * (double)x[k][i];
+        if (sum >= 0 ? !(product > 0) : !(product < 0))
+            x[k][i] = 0;
+    }
+}
+
+static float twin_weighted_sum(float **x, const double *w, size_t K, size_t i)
+{
+    double sum = 0;
+    for (size_t k = 0; k < K; k++)
+        sum += w[k] * (double)x[k][i];
+    return (float)(sum / 1.5);
+}
+
+static float twin_disjoint_mean(float **x, const double *w, size_t K, double floor, size_t i)
+{
+    double sum = 0, divisor = 0;
+    for (size_t k = 0; k < K; k++) {
+        sum += w[k] * (double)x[k][i];
+        if (x[k][i] != 0)
+            divisor += w[k];
+    }
+    if (floor > 0)
+        divisor = divisor > floor ? divisor : floor;
+    else if (fabs(divisor) < 1e-8)
+        divisor = 1;
+    return (float)(sum / divisor);
+}
+
+#define N 10007
+#define K_MAX 8
+
+static unsigned long long seed = 88172645463325252ull;
+
+static double draw(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return (double)(seed >> 11) * 0x1p-53;
+}
+
+/* Deltas of both signs and many sizes, a third of them zero of either sign. */
+static void fill(float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double u = draw();
+        x[i] = (float)(u < 0.2 ? 0 : u < 0.3 ? -0.0 : (draw() - 0.5) * pow(10, 10 * draw() - 8));
+    }
+}
+
+static int same(const float *x, const float *y, size_t n)
+{
+    return memcmp(x, y, n * sizeof *x) == 0;
+}
+
+static void test_single(size_t n)
+{
+    static float x[N], b[N], u[N], y[N], want[N];
+    static const double factors[] = {0.3, -1, 1e-30, 3e38}, keeps[] = {0, 0.1, 0.25, 1, 0.7};
+    fill(x, n);
+    fill(b, n);
+    for (size_t i = 0; i < n; i++)
+        u[i] = floorf((float)(draw() * 0x1p24)) * 0x1p-24f;
+    if (n > 0)
+        u[0] = 0.1f; /* the float is above 0.1 */
+    kern_subtract(x, b, y, n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = (float)((double)x[i] - (double)b[i]);
+    CHECK(same(y, want, n));
+    kern_add(x, b, y, n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = x[i] + b[i];
+    CHECK(same(y, want, n));
+    memcpy(y, x, n * sizeof *x);
+    kern_add(y, b, y, n);
+    CHECK(same(y, want, n));
+    for (size_t f = 0; f < 4; f++) {
+        memcpy(y, x, n * sizeof *x);
+        kern_scale(y, factors[f], n);
+        for (size_t i = 0; i < n; i++)
+            want[i] = (float)(factors[f] * (double)x[i]);
+        CHECK(same(y, want, n));
+    }
+    for (size_t f = 0; f < 5; f++) {
+        memcpy(y, x, n * sizeof *x);
+        kern_drop(y, u, keeps[f], n);
+        for (size_t i = 0; i < n; i++)
+            want[i] = twin_drop(x[i], u[i], keeps[f]);
+        CHECK(same(y, want, n));
+    }
+    CHECK(kern_sum_abs(x, n) == twin_sum(x, x, n, 0));
+    CHECK(kern_sum_squares(x, n) == twin_sum(x, x, n, 1));
+    CHECK(kern_dot(x, b, n) == twin_sum(x, b, n, 1));
+}
+
+static void test_joins(size_t K, size_t n, const double *w)
+{
+    static float x[K_MAX][N], y[K_MAX][N], want[N], got[N];
+    static const double floors[] = {0, 1e-6, 0.5};
+    float *from[K_MAX], *copy[K_MAX];
+    for (size_t k = 0; k < K; k++) {
+        from[k] = x[k];
+        copy[k] = y[k];
+        fill(x[k], n);
+        for (size_t i = 3; k > 0 && i < n; i += 7) /* sums of exactly 0 */
+            x[k][i] = -x[0][i];
+        memcpy(y[k], x[k], n * sizeof(float));
+    }
+    kern_weighted_sum(from, w, K, 1.5, got, n);
+    for (size_t i = 0; i < n; i++)
+        want[i] = twin_weighted_sum(from, w, K, i);
+    CHECK(same(got, want, n));
+    for (size_t f = 0; f < 3; f++) {
+        kern_disjoint_mean(from, w, K, floors[f], got, n);
+        for (size_t i = 0; i < n; i++)
+            want[i] = twin_disjoint_mean(from, w, K, floors[f], i);
+        CHECK(same(got, want, n));
+    }
+    kern_elect(from, w, K, n);
+    for (size_t i = 0; i < n; i++)
+        twin_elect(copy, w, K, i);
+    for (size_t k = 0; k < K; k++)
+        CHECK(same(x[k], y[k], n));
+    for (size_t i = 0; i < n; i++)
+        want[i] = twin_weighted_sum(from, w, K, i);
+    kern_weighted_sum(from, w, K, 1.5, x[0], n); /* in place */
+    CHECK(same(x[0], want, n));
+}
+
+/* Two vectors by hand: election, then the mean over those that agree. */
+static void test_example(void)
+{
+    float a[] = {1, -2, 3, 0}, b[] = {-3, -4, 1, 0}, y[4];
+    float *x[] = {a, b};
+    double w[] = {1, 1};
+    kern_elect(x, w, 2, 4);
+    CHECK(a[0] == 0 && b[0] == -3 && a[1] == -2 && b[1] == -4 && a[2] == 3 && b[2] == 1);
+    kern_disjoint_mean(x, w, 2, 0, y, 4);
+    CHECK(y[0] == -3 && y[1] == -3 && y[2] == 2 && y[3] == 0);
+}
+
+int main(void)
+{
+    static const size_t sizes[] = {0, 1, 15, 16, 17, 33, 1023, 1024, 1025, 4096, 4111, N};
+    static const double ones[] = {1, 1, 1, 1, 1, 1, 1, 1};
+    static const double mixed[] = {0.3, -0.7, 1e-12, 0.4, 0, 2, 1e-310, 0.1};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        test_single(sizes[s]);
+        for (size_t K = 1; K <= K_MAX; K++) {
+            test_joins(K, sizes[s], ones);
+            test_joins(K, sizes[s], mixed);
+        }
+    }
+    test_example();
+    return unit_end();
+}

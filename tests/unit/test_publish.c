@@ -1,0 +1,263 @@
+/* publish: forms, shards, exchange, refusals, and nothing left behind. */
+#include "publish.h"
+
+#include "unit.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *const names[] = {"a", "b", "c.empty", "d"};
+static const enum dtype dtypes[] = {DTYPE_F16, DTYPE_F32, DTYPE_F32, DTYPE_I64};
+static const uint64_t shape_a[] = {3}, shape_b[] = {2, 2}, shape_c[] = {0, 4};
+static const uint64_t *const shapes[] = {shape_a, shape_b, shape_c, NULL};
+static const size_t ranks[] = {1, 2, 2, 0};
+static const char *const metadata[][2] = {{"hash", "----"}, {"note", "\"quoted\""}};
+static const unsigned char data[] = "aaaaaaBBBBBBBBBBBBBBBBdddddddd";
+
+/* Entries in the current folder, hidden ones too. */
+static size_t count_entries(void)
+{
+    DIR *dir = opendir(".");
+    size_t n = 0;
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n - 2;
+}
+
+static unsigned char *slurp(const char *path, size_t *size)
+{
+    static unsigned char bytes[1 << 20];
+    FILE *f = fopen(path, "rb");
+    *size = f ? fread(bytes, 1, sizeof bytes - 1, f) : 0;
+    bytes[*size] = '\0';
+    if (f)
+        fclose(f);
+    return bytes;
+}
+
+static bool contains(const unsigned char *bytes, size_t size, const char *text)
+{
+    return memmem(bytes, size, text, strlen(text)) != NULL;
+}
+
+static bool exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
+
+static struct publish *start(const char *target, bool force, uint64_t shard_size, struct error *e)
+{
+    struct publish *p = publish_open(target, force, 1000, e);
+    if (!p)
+        return NULL;
+    CHECK(publish_tensors(p, 4, names, dtypes, ranks, shapes, shard_size, 2, metadata, e) == 0);
+    return p;
+}
+
+/* All tensors, in pieces and out of order. */
+static void write_all(struct publish *p, struct error *e)
+{
+    CHECK(publish_write(p, 3, 0, data + 22, 8, e) == 0);
+    CHECK(publish_write(p, 1, 8, data + 14, 8, e) == 0);
+    CHECK(publish_write(p, 0, 0, data, 6, e) == 0);
+    CHECK(publish_write(p, 2, 0, data, 0, e) == 0);
+    CHECK(publish_write(p, 1, 0, data + 6, 8, e) == 0);
+}
+
+static void finish(struct publish *p, struct error *e)
+{
+    CHECK(publish_metadata(p, "hash", "1234", e) == 0);
+    CHECK(publish_file(p, "README.md", "card", 4, e) == 0);
+    CHECK(publish_commit(p, e) == 0);
+}
+
+static void test_folder(void)
+{
+    struct error e = {0};
+    size_t size;
+    umask(027);
+    struct publish *p = start("out/", false, 1000, &e);
+    CHECK(p && !exists("out"));
+    CHECK(publish_file(p, "../config.json", "{}", 2, &e));
+    CHECK(publish_file(p, "config.json", "{}", 2, &e) == 0);
+    write_all(p, &e);
+    finish(p, &e);
+    CHECK(count_entries() == 1);
+    const unsigned char *bytes = slurp("out/model.safetensors", &size);
+    size_t length = bytes[0] | bytes[1] << 8;
+    CHECK(size == 8 + length + 30 && length % 8 == 0 && bytes[8] == '{');
+    /* The widest dtype comes first. */
+    CHECK(memcmp(bytes + 8 + length, "ddddddddBBBBBBBBBBBBBBBBaaaaaa", 30) == 0);
+    CHECK(contains(bytes, size,
+                   "\"__metadata__\":{\"format\":\"pt\",\"hash\":\"1234\","
+                   "\"note\":\"\\\"quoted\\\"\"}"));
+    CHECK(
+        contains(bytes, size, "\"a\":{\"dtype\":\"F16\",\"shape\":[3],\"data_offsets\":[24,30]}"));
+    CHECK(contains(bytes, size,
+                   "\"c.empty\":{\"dtype\":\"F32\",\"shape\":[0,4],"
+                   "\"data_offsets\":[24,24]}"));
+    CHECK(contains(bytes, size, "\"d\":{\"dtype\":\"I64\",\"shape\":[],\"data_offsets\":[0,8]}"));
+    struct stat st;
+    CHECK(stat("out", &st) == 0 && (st.st_mode & 0777) == 0750);
+    CHECK(stat("out/config.json", &st) == 0 && (st.st_mode & 0777) == 0640);
+    CHECK(stat("out/model.safetensors", &st) == 0 && (st.st_mode & 0777) == 0640);
+    umask(022);
+}
+
+static void test_existing(void)
+{
+    struct error e = {0};
+    size_t size;
+    CHECK(!start("out", false, 1000, &e));
+    CHECK(strcmp(e.text, "out exists already (--force replaces it)") == 0);
+    struct publish *p = start("out", true, 20, &e);
+    write_all(p, &e);
+    finish(p, &e);
+    CHECK(count_entries() == 1 && !exists("out/config.json") && !exists("out/model.safetensors"));
+    CHECK(exists("out/model-00001-of-00003.safetensors"));
+    slurp("out/model-00003-of-00003.safetensors", &size);
+    CHECK(size > 8 && size % 8 == 0);
+    const unsigned char *bytes = slurp("out/model.safetensors.index.json", &size);
+    CHECK(contains(bytes, size, "\"total_size\": 30"));
+    CHECK(contains(bytes, size, "\"b\": \"model-00002-of-00003.safetensors\""));
+    /* A folder that is no checkpoint is not replaced, even by force; a file may be. */
+    mkdir("precious", 0777);
+    close(open("precious/letter", O_CREAT | O_WRONLY, 0666));
+    CHECK(!start("precious", true, 1000, &e));
+    CHECK(exists("precious/letter"));
+    unlink("precious/letter");
+    rmdir("precious");
+    close(open("file", O_CREAT | O_WRONLY, 0666));
+    p = start("file", true, 1000, &e);
+    write_all(p, &e);
+    finish(p, &e);
+    CHECK(exists("file/model.safetensors") && count_entries() == 2);
+    CHECK(system("rm -r file out") == 0);
+}
+
+static void test_one_file(void)
+{
+    struct error e = {0};
+    size_t size;
+    struct publish *p = start("one.safetensors", false, 1, &e);
+    CHECK(publish_file(p, "config.json", "{}", 2, &e) == 0);
+    write_all(p, &e);
+    finish(p, &e);
+    CHECK(count_entries() == 1);
+    const unsigned char *bytes = slurp("one.safetensors", &size);
+    CHECK(contains(bytes, size, "ddddddddBBBBBBBBBBBBBBBBaaaaaa"));
+    unlink("one.safetensors");
+}
+
+static void test_archive(const char *target, const char *list)
+{
+    struct error e = {0};
+    size_t size;
+    struct publish *p = start(target, false, 1000, &e);
+    CHECK(publish_file(p, "config.json", "{}", 2, &e) == 0);
+    write_all(p, &e);
+    finish(p, &e);
+    CHECK(count_entries() == 1);
+    CHECK(system(list) == 0);
+    const unsigned char *bytes = slurp("list", &size);
+    /* In an archive the data stay in order; what would not be aligned starts another shard. */
+    CHECK(size > 0 && strcmp((const char *)bytes, "model.safetensors.index.json\nconfig.json\n"
+                                                  "model-00001-of-00002.safetensors\n"
+                                                  "model-00002-of-00002.safetensors\n"
+                                                  "README.md\n") == 0);
+    unlink("list");
+    unlink(target);
+}
+
+static void test_abort(void)
+{
+    static const char *const targets[] = {"x", "x.safetensors", "x.tar", "x.tar.zst"};
+    struct error e = {0};
+    for (size_t i = 0; i < 4; i++) {
+        struct publish *p = start(targets[i], false, 20, &e);
+        CHECK(p != NULL);
+        CHECK(publish_write(p, 0, 0, data, 6, &e) == 0);
+        publish_abort(p);
+        CHECK(count_entries() == 0);
+        /* What is not complete is not published. */
+        p = start(targets[i], false, 20, &e);
+        CHECK(publish_write(p, 0, 0, data, 6, &e) == 0);
+        CHECK(publish_commit(p, &e) < 0);
+        CHECK(strstr(e.text, "not complete") != NULL);
+        CHECK(count_entries() == 0);
+    }
+    publish_abort(NULL);
+}
+
+static void test_refusals(void)
+{
+    struct error e = {0};
+    CHECK(!publish_open("nowhere/x", false, 0, &e));
+    CHECK(!publish_open("..", false, 0, &e));
+    CHECK(!publish_open("/", false, 0, &e));
+    CHECK(!publish_open("x", false, UINT64_MAX / 2, &e));
+    CHECK(strstr(e.text, "are free there") != NULL);
+    struct publish *p = publish_open("x", false, 0, &e);
+    const char *const twice[] = {"a", "a"}, *const bad[] = {"\xff"};
+    CHECK(publish_tensors(p, 2, twice, dtypes, ranks, shapes, 1000, 0, NULL, &e) < 0);
+    publish_abort(p);
+    p = publish_open("x", false, 0, &e);
+    CHECK(publish_tensors(p, 1, bad, dtypes, ranks, shapes, 1000, 0, NULL, &e) < 0);
+    publish_abort(p);
+    p = start("x", false, 1000, &e);
+    CHECK(publish_metadata(p, "hash", "much longer than it was", &e) < 0);
+    publish_abort(p);
+    CHECK(count_entries() == 0);
+}
+
+static void test_signal(int number)
+{
+    int ready[2], status;
+    CHECK(pipe(ready) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        struct error e;
+        struct publish *p = start("x", false, 20, &e);
+        publish_file(p, "config.json", "{}", 2, &e);
+        CHECK(write(ready[1], "", 1) == 1);
+        for (;;)
+            pause();
+    }
+    char byte;
+    CHECK(read(ready[0], &byte, 1) == 1);
+    CHECK(count_entries() == 1);
+    kill(child, number);
+    waitpid(child, &status, 0);
+    CHECK(WIFSIGNALED(status) && WTERMSIG(status) == number);
+    CHECK(count_entries() == 0);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+int main(void)
+{
+    char folder[] = "/tmp/test_publish-XXXXXX";
+    CHECK(mkdtemp(folder) && chdir(folder) == 0);
+    umask(022);
+    CHECK(publish_form_of("out/") == PUBLISH_FOLDER && publish_form_of("-") == PUBLISH_TAR);
+    CHECK(publish_form_of("a.tar.zst") == PUBLISH_TAR_ZST);
+    CHECK(publish_form_of("a/b.safetensors") == PUBLISH_SAFETENSORS);
+    test_folder();
+    test_existing();
+    test_one_file();
+    test_archive("x.tar", "tar tf x.tar > list");
+    test_archive("x.tar.zst", "zstd -dcq x.tar.zst | tar tf - > list");
+    test_abort();
+    test_refusals();
+    test_signal(SIGINT);
+    test_signal(SIGTERM);
+    test_signal(SIGHUP);
+    CHECK(chdir("/") == 0);
+    rmdir(folder);
+    return unit_end();
+}

@@ -1,0 +1,184 @@
+#include "rules.h"
+#include "unit.h"
+
+#include <locale.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct range any = {0}, density = {.low = 0, .high = 1, .low_open = true};
+static const struct range closed = {.low = -1, .high = 2.5, .high_open = true};
+
+static void test_numbers(void)
+{
+    static const char *const good[] = {"0", "-1", "+2.5", ".5", "5.", "1e-3", "1E+2", "0e0", "1e-400"};
+    static const double values[] = {0, -1, 2.5, 0.5, 5, 1e-3, 100, 0, 0};
+    static const char *const bad[] = {"",    " 1",  "1 ",   "1,5", "0x10", "inf", "nan", "-inf", "1e",
+                                      "e1",  ".",   "--1",  "+-1", "1e999", "1.2.3", "1f", "-",  "1e+"};
+    double x;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        CHECK(rules_number(good[i], &x) == 0 && x == values[i]);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(rules_number(bad[i], &x) == -1);
+}
+
+static void test_ranges(void)
+{
+    char text[80];
+    CHECK(strcmp(range_text(&density, text), "in (0, 1]") == 0);
+    CHECK(strcmp(range_text(&closed, text), "in [-1, 2.5)") == 0);
+    CHECK(!range_holds(&density, 0) && range_holds(&density, 1) && range_holds(&density, 1e-9));
+    CHECK(range_holds(&closed, -1) && !range_holds(&closed, 2.5) && !range_holds(&closed, -1.1));
+}
+
+static double value(const struct rules *r, const char *model, const char *tensor, long layer)
+{
+    double x;
+    return rules_value(r, model, tensor, layer, 4, &x) ? x : -99;
+}
+
+static void add(struct rules *r, const char *text)
+{
+    struct error e;
+    CHECK(rules_add(r, text, "--weight", &any, &e) == 0);
+}
+
+static void test_last_match_wins(void)
+{
+    struct rules r = {0};
+    CHECK(value(&r, "math", "x", 0) == -99);
+    add(&r, "0.3");
+    add(&r, "math=0.5");
+    add(&r, "math/*mlp*=-0.25");
+    add(&r, "/*norm*=0");
+    add(&r, "co?e/a=b=2");
+    add(&r, "run1[a]/x=3");
+    CHECK(value(&r, "chat", "model.layers.0.mlp.up", 0) == 0.3);
+    CHECK(value(&r, "math", "model.layers.0.attn", 0) == 0.5);
+    CHECK(value(&r, "math", "model.layers.0.mlp.up", 0) == -0.25);
+    CHECK(value(&r, "math", "mlp.norm", 0) == 0);
+    CHECK(value(&r, "code", "a=b", 0) == 2);
+    CHECK(value(&r, "run1[a]", "x", 0) == 3 && value(&r, "run1a", "x", 0) == 3);
+    CHECK(value(&r, NULL, "mlp", 0) == 0.3 && value(&r, NULL, "norm", 0) == 0);
+    CHECK(rules_count(&r) == 6 && strcmp(rules_text(&r, 3), "/*norm*=0") == 0);
+    const char *models[] = {"math", "code"};
+    CHECK(strcmp(rules_unmatched(&r, 2, models), "run1[a]/x=3") == 0);
+    CHECK(strcmp(rules_unmatched(&r, 1, models), "co?e/a=b=2") == 0);
+    CHECK(strcmp(rules_unmatched(&r, 0, NULL), "math=0.5") == 0);
+    rules_free(&r);
+    add(&r, "*/b*=1");
+    add(&r, "m\\/n/b=2");
+    CHECK(value(&r, NULL, "bias", 0) == 1 && value(&r, "m/n", "b", 0) == 2);
+    rules_free(&r);
+}
+
+static void test_ramps(void)
+{
+    struct rules r = {0};
+    add(&r, "[0.2, 0.8]");
+    add(&r, "math=[ 1,2 ,4]");
+    add(&r, "code=[7]");
+    CHECK(value(&r, "chat", "x", -1) == 0.2 && value(&r, "chat", "x", 3) == 0.8);
+    CHECK(fabs(value(&r, "chat", "x", 1) - 0.4) < 1e-15);
+    CHECK(value(&r, "math", "x", 0) == 1 && value(&r, "math", "x", 3) == 4);
+    CHECK(fabs(value(&r, "math", "x", 1) - 5. / 3) < 1e-15);
+    CHECK(value(&r, "code", "x", -1) == 7 && value(&r, "code", "x", 2) == 7);
+    const double two[] = {1, 3};
+    CHECK(rules_ramp(2, two, 0, 1) == 3 && rules_ramp(2, two, -1, -1) == 1);
+    CHECK(rules_ramp(2, two, 0, 2) == 1 && rules_ramp(2, two, 1, 3) == 2);
+    rules_free(&r);
+}
+
+static void test_globs(void)
+{
+    CHECK(rules_glob("*", "") && rules_glob("a*c", "a.b/c") && !rules_glob("a*c", "a.b/cd"));
+    CHECK(rules_glob("?.w", "a.w") && !rules_glob("?.w", ".w") && rules_glob("*.w", ".w"));
+    CHECK(rules_glob("l[0-3]", "l2") && !rules_glob("l[!0-3]", "l2") && rules_glob("[]x]", "]"));
+    CHECK(rules_glob("a\\*", "a*") && !rules_glob("a\\*", "ab") && rules_glob("a[b", "a[b"));
+    CHECK(rules_glob("[[:digit:]]", "7") && rules_glob("?", "\xff") && rules_glob("*é", "caf\xc3\xa9"));
+    char text[4001];
+    memset(text, 'a', 4000);
+    text[4000] = '\0';
+    clock_t start = clock();
+    CHECK(!rules_glob("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", text));
+    CHECK(clock() - start < 5 * CLOCKS_PER_SEC);
+}
+
+/* Each is refused, the sentence says so, and the rules stay as they were. */
+static void test_refusals(void)
+{
+    static const struct {
+        const char *text, *says;
+    } bad[] = {
+        {"", "--density: \"\": expected a number or a ramp"},
+        {"abc", "\"abc\": expected a number"},
+        {"0x1", "expected a number"},
+        {"math=", "\"math=\": expected a number"},
+        {"=0.5", "expected a model or /PATTERN before '='"},
+        {"/=0.5", "expected a pattern of tensor names"},
+        {"math/=0.5", "expected a pattern of tensor names"},
+        {"math=0", "\"math=0\": expected numbers in (0, 1]"},
+        {"[0.5,2]", "expected numbers in (0, 1]"},
+        {"[]", "expected a number"},
+        {"[0.5,]", "expected a number"},
+        {"[0.5", "closing bracket"},
+        {"[", "closing bracket"},
+        {"@", "--density: cannot open"},
+        {"@/no/such/file", "cannot open /no/such/file: No such file"},
+        {"@/", "Is a directory"},
+    };
+    struct rules r = {0};
+    struct error e;
+    CHECK(rules_add(&r, "0.5", "--density", &density, &e) == 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        CHECK(rules_add(&r, bad[i].text, "--density", &density, &e) == -1);
+        CHECK(strstr(e.text, bad[i].says) && strstr(e.text, "--density: "));
+        CHECK(rules_count(&r) == 1);
+    }
+    rules_free(&r);
+}
+
+static int add_text(struct rules *r, const char *text, size_t n, struct error *e)
+{
+    char name[] = "/tmp/test_rules.XXXXXX", rule[sizeof name + 1];
+    int fd = mkstemp(name);
+    CHECK(fd >= 0 && write(fd, text, n) == (ssize_t)n);
+    close(fd);
+    snprintf(rule, sizeof rule, "@%s", name);
+    int result = rules_add(r, rule, "--weight", &density, e);
+    unlink(name);
+    return result;
+}
+
+static void test_files(void)
+{
+    static const char good[] = "# weights\n\n0.5\r\n  math = 1\nmath/*mlp*=0.25";
+    static const char bad[] = "0.5\n\nmath=3\n", nested[] = "@other\n", zero[] = "0.5\0\n";
+    struct rules r = {0};
+    struct error e;
+    CHECK(add_text(&r, good, sizeof good - 1, &e) == -1);
+    CHECK(strstr(e.text, ", line 4: \"math = 1\": expected a number"));
+    CHECK(add_text(&r, "# c\n 0.5 \r\nmath/*mlp*=0.25", 26, &e) == 0);
+    CHECK(rules_count(&r) == 2 && strcmp(rules_text(&r, 0), "0.5") == 0);
+    CHECK(value(&r, "math", "mlp", 0) == 0.25 && value(&r, "math", "x", 0) == 0.5);
+    CHECK(add_text(&r, bad, sizeof bad - 1, &e) == -1 && rules_count(&r) == 2);
+    CHECK(strstr(e.text, ", line 3: \"math=3\": expected numbers in (0, 1]"));
+    CHECK(add_text(&r, nested, sizeof nested - 1, &e) == -1);
+    CHECK(add_text(&r, zero, sizeof zero - 1, &e) == -1 && strstr(e.text, "zero byte"));
+    rules_free(&r);
+}
+
+int main(void)
+{
+    static const char *const locales[] = {"C", "C.UTF-8", "de_DE.UTF-8"};
+    for (size_t i = 0; i < 3; i++) {
+        setlocale(LC_ALL, locales[i]); /* a locale that is missing leaves the one before */
+        test_numbers();
+        test_ranges();
+        test_last_match_wins();
+        test_ramps();
+        test_globs();
+        test_refusals();
+        test_files();
+    }
+    return unit_end();
+}
