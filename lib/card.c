@@ -441,15 +441,16 @@ static void put_word(FILE *out, const char *word)
         putc('\'', out);
 }
 
-/* A name in a table: no cell ends in it, no markup begins. */
+/* A name in a table or list: as code, which no character ends. */
 static void put_name(FILE *out, const char *name)
 {
+    putc('`', out);
     for (const char *c = name; *c; c++) {
-        bool markup = strchr("\\`*_|<>[]", *c) != NULL;
-        if (markup)
+        if (*c == '|')
             putc('\\', out);
-        putc((unsigned char)*c < ' ' || *c == 127 ? '?' : *c, out);
+        putc((unsigned char)*c < ' ' || *c == 127 || *c == '`' ? '?' : *c, out);
     }
+    putc('`', out);
 }
 
 static void put_quoted(FILE *out, const char *text)
@@ -516,7 +517,8 @@ static void put_models(FILE *out, const struct header *h, const struct card_hash
         fputs("| ", out);
         put_name(out, m->name);
         fputs(" | ", out);
-        put_name(out, m->role ? m->role : "");
+        if (m->role)
+            put_name(out, m->role);
         fputs(" | ", out);
         put_fingerprint(out, m->has_fingerprint, m->fingerprint);
         hash_text(m->name, hashes, hash);
@@ -538,8 +540,7 @@ static void put_tensors(FILE *out, const struct header *h, size_t n_filled)
     size_t merged = h->n_tensors - n_filled;
     fprintf(out, "\n## Tensors\n\n%zu tensor%s.", h->n_tensors, h->n_tensors == 1 ? "" : "s");
     if (n_filled)
-        fprintf(out, " %zu of them the merge left out; they are the base's, as they were:\n\n",
-                n_filled);
+        fprintf(out, " %zu of them the merge left out; they are the base's:\n\n", n_filled);
     else
         putc('\n', out);
     for (size_t i = 0; i < n_filled && i < FILLED_SHOWN; i++) {

@@ -148,8 +148,7 @@ TV_INLINE uint16_t double_to_16(double x, uint64_t mantissa, uint64_t bias)
     uint64_t smallest = (1024 - bias) << 52, unit = (1076 - bias - mantissa) << 52;
     uint64_t u = double_bits(x), sign = u >> 48 & 0x8000, a = u & ~(1ull << 63);
     uint64_t subnormal = double_bits(bits_double(a) + bits_double(unit)) - unit;
-    uint64_t normal =
-        (a - ((1023 - bias) << 52) + (1ull << (cut - 1)) - 1 + (a >> cut & 1)) >> cut;
+    uint64_t normal = (a - ((1023 - bias) << 52) + (1ull << (cut - 1)) - 1 + (a >> cut & 1)) >> cut;
     uint64_t h = (int64_t)normal < (int64_t)infinity ? normal : infinity;
     h = (int64_t)a < (int64_t)smallest ? subnormal : h;
     h = (int64_t)a > (int64_t)(0x7FFull << 52) ? infinity | 1ull << (mantissa - 1) : h;

@@ -105,6 +105,7 @@ int folder_map_fd(struct folder_file *file, int fd, struct error *e)
     void *bytes = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED)
         return error_set(e, "cannot map %s: %s", file->title, strerror(errno));
+    madvise(bytes, file->size, MADV_RANDOM);
     file->bytes = bytes;
     file->is_mapped = true;
     return 0;

@@ -79,7 +79,7 @@ char *hub_resolve(const char *path, struct error *e)
         return found;
     if (is_name)
         error_set(e,
-                  "there is no %s, neither as a file or folder nor as a model in the local "
+                  "%s is neither a file or folder nor a model in the local "
                   "Hugging Face cache",
                   path);
     else

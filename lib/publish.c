@@ -285,10 +285,11 @@ static int check_space(const struct publish *p, uint64_t need, struct error *e)
     if (fstatvfs(p->parent, &st) || st.f_blocks == 0) /* a file system that does not say */
         return 0;
     uint64_t room = (uint64_t)st.f_bavail * st.f_frsize;
-    if (need <= room && room - need >= SLACK)
+    uint64_t all = need < UINT64_MAX - SLACK ? need + SLACK : UINT64_MAX;
+    if (all <= room)
         return 0;
-    return error_set(e, "%s needs %.3f GB, but only %.3f GB are free there", p->target,
-                     (double)need / 1e9, (double)room / 1e9);
+    return error_set(e, "%s needs %.1f MB, but only %.1f MB are free there", p->target,
+                     (double)all / 1e6, (double)room / 1e6);
 }
 
 /* Another name beside the target that nobody has. The modes are left to the umask. */

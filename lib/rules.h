@@ -35,8 +35,8 @@ int rules_add(struct rules *r, const char *text, const char *what, const struct 
               struct error *e);
 /* The value for a model's tensor in layer `layer` of `layers` (-1: outside the layers, which
  * takes a ramp's first value; a slice of one layer takes the last). `tensor` is the name that
- * globs are matched against. `model` may be NULL for numbers per tensor: then rules that name one do not match ('*' names
- * none). False if no rule matches. */
+ * globs are matched against. `model` may be NULL for numbers per tensor: then rules that name one
+ * do not match ('*' names none). False if no rule matches. */
 bool rules_value(const struct rules *r, const char *model, const char *tensor, long layer,
                  long layers, double *value);
 /* The first rule that names a model (by a glob) which is none of these, as the user wrote it;

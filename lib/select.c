@@ -3,16 +3,18 @@
 #include "mem.h"
 #include "simd.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 #define TILE     4096
 #define BINS     4096
-#define HEAD     4096            /* elements of each block in a sample; twice that for short tensors */
-#define LONG     (1 << 26)       /* elements of a tensor that is not short */
-#define BLOCK    65536           /* elements of most blocks: for the size of a sample */
-#define SAMPLE   (1 << 20)       /* magnitudes in a sample, about */
+#define HEAD     4096      /* elements of each block in a sample; twice that for short tensors */
+#define LONG     (1 << 26) /* elements of a tensor that is not short */
+#define BLOCK    65536     /* elements of most blocks: for the size of a sample */
+#define SAMPLE   (1 << 18) /* magnitudes in a sample, about */
+#define LIST_MIN (1 << 18)
 #define LIST_MAX (1 << 24)
-#define TOP      INT32_MAX       /* bits of the largest magnitude (a NaN's) */
+#define TOP      INT32_MAX /* bits of the largest magnitude (a NaN's) */
 
 /* The bits of |x| as a signed number: -1 is below all of them. */
 typedef int32_t magnitude;
@@ -27,7 +29,7 @@ struct candidate {
 struct part {
     uint64_t first, n;
     uint64_t equal; /* elements at the bracket's lower end */
-    size_t listed;  /* candidates of the calls up to and with this one */
+    size_t listed;  /* candidates, or sampled, of the calls up to and with this one */
 };
 
 enum round {
@@ -43,14 +45,14 @@ struct select {
     size_t list_max, head, stride;
     enum round round;
     struct select_cut cut;
-    magnitude low, high; /* bracket: low < |x| <= high, with those equal to low counted apart;
-                            histogram: low <= |x| <= high */
+    magnitude low, high;     /* bracket: low < |x| <= high, with those equal to low counted apart;
+                                histogram: low <= |x| <= high */
     uint64_t larger, inside; /* elements above the bracket, and in it */
     magnitude *sample;
     size_t n_sample, sample_room;
     struct candidate *list;
     size_t listed, list_room;
-    struct part *parts; /* of the calls of a bracket round, in order */
+    struct part *parts; /* of the calls of a round, in order */
     size_t n_parts, parts_room;
     uint64_t bins[BINS];
     uint64_t located_first, located_rank; /* of the call that has the cut; rank in it from 1 on */
@@ -86,13 +88,13 @@ static void begin_round(struct select *s, enum round round, magnitude low, magni
 struct select *select_new(uint64_t n, uint64_t above, enum select_ties ties, size_t list_max)
 {
     struct select *s = mem_alloc(1, sizeof *s);
-    size_t room = 65536 + n / 64 < LIST_MAX ? 65536 + n / 64 : LIST_MAX;
+    size_t room = LIST_MIN + n / 64 < LIST_MAX ? LIST_MIN + n / 64 : LIST_MAX;
     s->n = n;
     s->above = above;
     s->list_max = list_max ? list_max : room;
     s->head = n < LONG ? 2 * HEAD : HEAD;
     /* Odd, so that it does not fall in step with the columns. */
-    s->stride = n / BLOCK * s->head / SAMPLE | 1;
+    s->stride = (n / BLOCK * s->head / SAMPLE) | 1;
     s->cut = (struct select_cut){.ties = ties, .none = above == 0, .all = above && above >= n};
     if (s->cut.none || s->cut.all)
         finish(s, 0, 0);
@@ -151,7 +153,7 @@ TV_CLONES static void gather(const struct select *s, const float *restrict x, si
         sample[i] = magnitude_of(x[i * s->stride]);
 }
 
-/* Counts of a tile: above high, above low, equal to low. (K unsigned sums of 32 bits.) */
+/* Counts of a tile: above high, above low, equal to low. */
 TV_CLONES static void count(const float *restrict x, size_t n, magnitude low, magnitude high,
                             uint32_t *counts)
 {
@@ -223,14 +225,15 @@ static unsigned bin_shift(const struct select *s)
 static void observe_histogram(const struct select *s, const float *x, size_t n, struct finding *f)
 {
     uint32_t *bins = (uint32_t *)f->data; /* the last one is for what lies outside */
-    uint32_t low = (uint32_t)s->low, width = (uint32_t)(s->high - s->low);
+    magnitude high = s->high;
+    uint32_t low = (uint32_t)s->low, width = (uint32_t)high - low;
     unsigned shift = bin_shift(s);
     memset(bins, 0, (BINS + 1) * sizeof *bins);
     for (size_t i = 0; i < n; i++) {
         magnitude m = magnitude_of(x[i]);
-        uint32_t distance = (uint32_t)m - low;
-        bins[distance <= width ? distance >> shift : BINS]++;
-        f->larger += m > s->high;
+        uint32_t distance = (uint32_t)m - low, is_inside = -(uint32_t)(distance <= width);
+        bins[(distance >> shift & is_inside) | (BINS & ~is_inside)]++;
+        f->larger += m > high;
     }
 }
 
@@ -270,6 +273,21 @@ static void *grown(void *items, size_t *room, size_t needed, size_t size)
     return mem_resize(items, *room, size);
 }
 
+static void add_part(struct select *s, const struct finding *f, size_t listed)
+{
+    s->parts = grown(s->parts, &s->parts_room, s->n_parts + 1, sizeof *s->parts);
+    s->parts[s->n_parts++] = (struct part){f->first, f->n, f->equal, listed};
+}
+
+static void merge_sample(struct select *s, const struct finding *f)
+{
+    s->sample = grown(s->sample, &s->sample_room, s->n_sample + f->listed, sizeof *s->sample);
+    if (f->listed)
+        memcpy(s->sample + s->n_sample, f->data, f->listed * sizeof *s->sample);
+    s->n_sample += f->listed;
+    add_part(s, f, s->n_sample);
+}
+
 static void merge_bracket(struct select *s, const struct finding *f)
 {
     s->larger += f->larger;
@@ -280,8 +298,7 @@ static void merge_bracket(struct select *s, const struct finding *f)
             memcpy(s->list + s->listed, f->data, f->listed * sizeof *s->list);
         s->listed += f->listed;
     }
-    s->parts = grown(s->parts, &s->parts_room, s->n_parts + 1, sizeof *s->parts);
-    s->parts[s->n_parts++] = (struct part){f->first, f->n, f->equal, s->listed};
+    add_part(s, f, s->listed);
 }
 
 void select_merge(struct select *s, const void *work)
@@ -289,10 +306,7 @@ void select_merge(struct select *s, const void *work)
     const struct finding *f = work;
     const uint32_t *bins = (const uint32_t *)f->data;
     if (s->round == ROUND_SAMPLE) {
-        s->sample = grown(s->sample, &s->sample_room, s->n_sample + f->listed, sizeof *s->sample);
-        if (f->listed)
-            memcpy(s->sample + s->n_sample, f->data, f->listed * sizeof *s->sample);
-        s->n_sample += f->listed;
+        merge_sample(s, f);
     } else if (s->round == ROUND_BRACKET) {
         merge_bracket(s, f);
     } else if (s->round == ROUND_HISTOGRAM) {
@@ -326,16 +340,34 @@ static magnitude ranked(const magnitude *m, size_t n, size_t step, uint64_t rank
     return prefix;
 }
 
-/* A bracket so wide that the list will be 3/5 full, around the rank that the sample says. */
+/* Standard error of the number of sampled magnitudes above m: from how much the calls differ,
+ * for the elements of a row are alike. */
+static double sample_error(const struct select *s, magnitude m)
+{
+    double share = (double)s->above / (double)s->n, squares = 0;
+    size_t i = 0;
+    for (size_t p = 0; p < s->n_parts; p++) {
+        double more = 0;
+        for (; i < s->parts[p].listed; i++)
+            more += (s->sample[i] > m) - share;
+        squares += more * more;
+    }
+    return sqrt(squares);
+}
+
+/* A bracket around the rank that the sample says: five standard errors to both sides, or so wide
+ * that the list will be 4/5 full. */
 static void decide_sample(struct select *s)
 {
-    double m = (double)s->n_sample, n = (double)s->n;
-    double middle = (double)s->above / n * m, half = 0.3 * (double)s->list_max / n * m + 1;
+    double m = (double)s->n_sample, n = (double)s->n, middle = (double)s->above / n * m;
+    double half = 0.4 * (double)s->list_max / n * m;
+    if (s->n_parts >= 16)
+        half = fmin(half, 5 * sample_error(s, ranked(s->sample, s->n_sample, 1, (uint64_t)middle)));
     magnitude low = -1, high = TOP;
-    if (middle - half >= 1)
-        high = ranked(s->sample, s->n_sample, 1, (uint64_t)(middle - half));
-    if (middle + half < m)
-        low = ranked(s->sample, s->n_sample, 1, (uint64_t)(middle + half) + 1);
+    if (middle - half >= 2)
+        high = ranked(s->sample, s->n_sample, 1, (uint64_t)(middle - half - 1));
+    if (middle + half + 2 < m)
+        low = ranked(s->sample, s->n_sample, 1, (uint64_t)(middle + half + 2));
     free(s->sample);
     s->sample = NULL;
     s->n_sample = s->sample_room = 0;
@@ -392,6 +424,13 @@ static void decide_equal(struct select *s, uint64_t rank)
     s->round = ROUND_LOCATE;
 }
 
+/* There are not more elements than wanted, though more were announced. */
+static void take_all(struct select *s)
+{
+    s->cut.all = true;
+    finish(s, 0, 0);
+}
+
 static void decide_bracket(struct select *s)
 {
     uint64_t equal = 0;
@@ -401,14 +440,16 @@ static void decide_bracket(struct select *s)
         begin_round(s, ROUND_HISTOGRAM, s->high + 1, TOP);
     else if (s->above <= s->larger + s->inside && s->inside <= s->list_max)
         decide_list(s, s->above - s->larger);
-    else if (s->above <= s->larger + s->inside && s->high - s->low == 1)
+    else if (s->above <= s->larger + s->inside && s->high == s->low + 1)
         begin_round(s, ROUND_BRACKET, s->high, s->high);
     else if (s->above <= s->larger + s->inside)
         begin_round(s, ROUND_HISTOGRAM, s->low + 1, s->high);
     else if (s->above <= s->larger + s->inside + equal)
         decide_equal(s, s->above - s->larger - s->inside);
-    else
+    else if (s->low > 0)
         begin_round(s, ROUND_HISTOGRAM, 0, s->low - 1);
+    else
+        take_all(s);
 }
 
 static void decide_histogram(struct select *s)
@@ -429,14 +470,27 @@ static void decide_histogram(struct select *s)
         begin_round(s, ROUND_HISTOGRAM, low, high);
 }
 
+/* Rounds contradict each other only where somebody changes the data meanwhile: begin again. */
+static bool is_contradicted(const struct select *s)
+{
+    return s->round == ROUND_LOCATE || (s->round == ROUND_HISTOGRAM && s->larger >= s->above);
+}
+
 bool select_decide(struct select *s)
 {
-    if (s->round == ROUND_SAMPLE)
+    if (is_contradicted(s))
+        begin_round(s, ROUND_HISTOGRAM, 0, TOP);
+    else if (s->round == ROUND_SAMPLE)
         decide_sample(s);
     else if (s->round == ROUND_BRACKET)
         decide_bracket(s);
     else if (s->round == ROUND_HISTOGRAM)
         decide_histogram(s);
+    return select_is_known(s);
+}
+
+bool select_is_known(const struct select *s)
+{
     return s->round == ROUND_NONE;
 }
 

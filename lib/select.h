@@ -38,7 +38,7 @@ struct select_cut {
 };
 
 /* Selection of `above` of n elements, with a list of at most `list_max` candidates (0: a default
- * of 65536 + n / 64, at most 2^24). 0 and n need no round: select_decide is true at once. */
+ * of 2^18 + n / 64, at most 2^24). 0 and n need no round. */
 struct select *select_new(uint64_t n, uint64_t above, enum select_ties ties, size_t list_max);
 void select_free(struct select *s);
 
@@ -52,11 +52,13 @@ size_t select_work_size(const struct select *s, size_t n);
 void select_observe(const struct select *s, const float *x, uint64_t first, size_t n, void *work);
 /* In order of `first`. */
 void select_merge(struct select *s, const void *work);
-/* True when the cut is known (select_result); false: another round. */
+/* After a round: true when the cut is known (select_result); false: another round. */
 bool select_decide(struct select *s);
+/* Is it known already? (Right after select_new: is no round needed?) */
+bool select_is_known(const struct select *s);
 struct select_cut select_result(const struct select *s);
 
-/* Does an element with these bits of |x| lie above the cut? */
+/* Does this element lie above the cut? */
 static inline bool select_keeps(const struct select_cut *cut, float x, uint64_t index)
 {
     uint32_t bits;
@@ -68,6 +70,7 @@ static inline bool select_keeps(const struct select_cut *cut, float x, uint64_t 
 
 /* Zero what lies below the cut (`keep_above`) or above it, in x[0..n) with flat indices from
  * `first`. Zeroed elements become +0. */
-void select_apply(const struct select_cut *cut, bool keep_above, float *x, uint64_t first, size_t n);
+void select_apply(const struct select_cut *cut, bool keep_above, float *x, uint64_t first,
+                  size_t n);
 
 #endif

@@ -116,10 +116,9 @@ int spool_reserve(struct spool *s, uint64_t size, struct error *e)
 static int check_place(const struct spool *s, uint64_t offset, size_t size, struct error *e)
 {
     if (offset > s->size || size > s->size - offset)
-        return error_set(e,
-                         "bytes %" PRIu64 " to %" PRIu64 " are asked for, where %" PRIu64
-                         " are kept",
-                         offset, offset + size, s->size);
+        return error_set(
+            e, "bytes %" PRIu64 " to %" PRIu64 " are asked for, where %" PRIu64 " are kept", offset,
+            offset + size, s->size);
     return 0;
 }
 

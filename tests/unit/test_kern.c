@@ -58,7 +58,7 @@ static float twin_disjoint_mean(float **x, const double *w, size_t K, double flo
     return (float)(sum / divisor);
 }
 
-#define N 10007
+#define N     10007
 #define K_MAX 8
 
 static unsigned long long seed = 88172645463325252ull;

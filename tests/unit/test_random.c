@@ -6,8 +6,8 @@
 /* The twin: Random123's own function, one element at a time. */
 static float twin(uint64_t seed, uint64_t stream, uint64_t i)
 {
-    philox4x32_ctr_t c = {{(uint32_t)(i / 4), (uint32_t)(i / 4 >> 32), (uint32_t)stream,
-                           (uint32_t)(stream >> 32)}};
+    philox4x32_ctr_t c = {
+        {(uint32_t)(i / 4), (uint32_t)(i / 4 >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)}};
     philox4x32_key_t k = {{(uint32_t)seed, (uint32_t)(seed >> 32)}};
     return (float)(philox4x32_R(10, c, k).v[i % 4] >> 8) * 0x1p-24f;
 }
@@ -53,8 +53,8 @@ static void test_known_answers(void)
 /* Any start, any length, across 2^32 counters, against the twin. */
 static void test_twin(void)
 {
-    static const uint64_t starts[] = {0, 1, 2, 3, 255, 256, (1ull << 34) - 130, (1ull << 34) + 5,
-                                      (1ull << 40) + 2};
+    static const uint64_t starts[] = {
+        0, 1, 2, 3, 255, 256, (1ull << 34) - 130, (1ull << 34) + 5, (1ull << 40) + 2};
     static const size_t lengths[] = {0, 1, 3, 4, 255, 256, 257, 1000};
     float u[1000];
     for (size_t s = 0; s < sizeof starts / sizeof *starts; s++)

@@ -10,10 +10,12 @@ static const struct range closed = {.low = -1, .high = 2.5, .high_open = true};
 
 static void test_numbers(void)
 {
-    static const char *const good[] = {"0", "-1", "+2.5", ".5", "5.", "1e-3", "1E+2", "0e0", "1e-400"};
+    static const char *const good[] = {"0",    "-1",   "+2.5", ".5",    "5.",
+                                       "1e-3", "1E+2", "0e0",  "1e-400"};
     static const double values[] = {0, -1, 2.5, 0.5, 5, 1e-3, 100, 0, 0};
-    static const char *const bad[] = {"",    " 1",  "1 ",   "1,5", "0x10", "inf", "nan", "-inf", "1e",
-                                      "e1",  ".",   "--1",  "+-1", "1e999", "1.2.3", "1f", "-",  "1e+"};
+    static const char *const bad[] = {"",    " 1",    "1 ",    "1,5", "0x10", "inf",
+                                      "nan", "-inf",  "1e",    "e1",  ".",    "--1",
+                                      "+-1", "1e999", "1.2.3", "1f",  "-",    "1e+"};
     double x;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         CHECK(rules_number(good[i], &x) == 0 && x == values[i]);
@@ -94,7 +96,8 @@ static void test_globs(void)
     CHECK(rules_glob("?.w", "a.w") && !rules_glob("?.w", ".w") && rules_glob("*.w", ".w"));
     CHECK(rules_glob("l[0-3]", "l2") && !rules_glob("l[!0-3]", "l2") && rules_glob("[]x]", "]"));
     CHECK(rules_glob("a\\*", "a*") && !rules_glob("a\\*", "ab") && rules_glob("a[b", "a[b"));
-    CHECK(rules_glob("[[:digit:]]", "7") && rules_glob("?", "\xff") && rules_glob("*é", "caf\xc3\xa9"));
+    CHECK(rules_glob("[[:digit:]]", "7") && rules_glob("?", "\xff") &&
+          rules_glob("*é", "caf\xc3\xa9"));
     char text[4001];
     memset(text, 'a', 4000);
     text[4000] = '\0';

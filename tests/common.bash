@@ -1,0 +1,28 @@
+# shellcheck shell=bash
+# For every .bats: the built programs on PATH, the golden data, a folder of its own.
+
+bats_require_minimum_version 1.5.0
+set -o pipefail
+TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$TESTS/.." && pwd)
+GOLDEN=$(cd "${GOLDEN:-$TESTS/golden}" && pwd)
+DEMO=$ROOT/share/demo
+PATH=$ROOT/${BUILD:-build}/bin:$PATH
+export TESTS ROOT GOLDEN DEMO PATH
+# shellcheck disable=SC2034
+MERGE=$GOLDEN/merge A=$GOLDEN/merge/models B=$GOLDEN/merge/models-bf16
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+}
+
+# equals OUT EXPECTED RTOL BAD_FRAC: OUT is EXPECTED within the tolerances of checks.tsv
+equals() {
+    tv-diff --tolerance "$3" --bad-frac "$4" "$1" "$2"
+}
+
+# has CASE EXPECTED: is that case among the golden data at hand?
+has() {
+    [ -e "$MERGE/$1/$2" ] || skip "only in the full golden data"
+}

@@ -1,0 +1,255 @@
+#include "select.h"
+#include "unit.h"
+
+/* The twin: a stable sort. */
+
+struct ranked {
+    uint32_t bits;
+    size_t index;
+};
+
+static int by_size_lower(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    if (x->bits != y->bits)
+        return x->bits > y->bits ? -1 : 1;
+    return x->index < y->index ? -1 : x->index > y->index;
+}
+
+static int by_size_higher(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    return x->bits != y->bits ? by_size_lower(a, b) : by_size_lower(b, a);
+}
+
+static void twin(const float *x, size_t n, size_t above, enum select_ties ties, bool *keeps)
+{
+    struct ranked *r = malloc((n + 1) * sizeof *r);
+    for (size_t i = 0; i < n; i++) {
+        memcpy(&r[i].bits, &x[i], 4);
+        r[i].bits &= 0x7FFFFFFF;
+        r[i].index = i;
+    }
+    qsort(r, n, sizeof *r, ties == SELECT_LOWER_FIRST ? by_size_lower : by_size_higher);
+    for (size_t i = 0; i < n; i++)
+        keeps[r[i].index] = i < above;
+    free(r);
+}
+
+static uint64_t seed = 88172645463325252ull;
+
+static uint64_t draw(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    return seed ^= seed << 17;
+}
+
+/* ---- a runner in small ------------------------------------------------------------------ */
+
+struct rounds {
+    size_t samples, full;
+};
+
+/* Blocks of `block` elements (0: of random sizes, some empty), observed from the last to the
+ * first, merged in order. With `whole` a sample round gets whole blocks. */
+static struct rounds settle(struct select *s, const float *x, size_t n, size_t block, bool whole)
+{
+    struct rounds rounds = {0};
+    static size_t starts[100000];
+    static void *works[100000];
+    size_t blocks = 0;
+    for (size_t i = 0; i < n || blocks == 0; blocks++) {
+        starts[blocks] = i;
+        size_t m = block ? block : draw() % 5000;
+        i += m < n - i ? m : n - i;
+    }
+    starts[blocks] = n;
+    for (bool known = select_is_known(s); !known && rounds.full < 20; known = select_decide(s)) {
+        size_t head = select_head(s);
+        *(head ? &rounds.samples : &rounds.full) += 1;
+        for (size_t b = blocks; b-- > 0;) {
+            size_t m = starts[b + 1] - starts[b];
+            m = head && !whole && head < m ? head : m;
+            works[b] = malloc(select_work_size(s, m));
+            memset(works[b], 0xA5, select_work_size(s, m));
+            select_observe(s, x + starts[b], starts[b], m, works[b]);
+        }
+        for (size_t b = 0; b < blocks; b++) {
+            select_merge(s, works[b]);
+            free(works[b]);
+        }
+    }
+    CHECK(select_is_known(s));
+    return rounds;
+}
+
+static struct rounds check(const float *x, size_t n, size_t above, enum select_ties ties,
+                           size_t list_max, size_t block)
+{
+    bool *keeps = malloc(n + 1);
+    float *kept = malloc((n + 1) * sizeof *kept), *dropped = malloc((n + 1) * sizeof *kept);
+    struct select *s = select_new(n, above, ties, list_max);
+    struct rounds rounds = settle(s, x, n, block, draw() % 2);
+    struct select_cut cut = select_result(s);
+    twin(x, n, above, ties, keeps);
+    memcpy(kept, x, n * sizeof *x);
+    memcpy(dropped, x, n * sizeof *x);
+    for (size_t i = 0, m; i < n; i += m) {
+        m = 1 + draw() % 3000;
+        m = m < n - i ? m : n - i;
+        select_apply(&cut, true, kept + i, i, m);
+        select_apply(&cut, false, dropped + i, i, m);
+    }
+    size_t wrong = 0;
+    const float zero = 0;
+    for (size_t i = 0; i < n; i++) {
+        wrong += select_keeps(&cut, x[i], i) != keeps[i];
+        wrong += memcmp(&kept[i], keeps[i] ? &x[i] : &zero, 4) != 0;
+        wrong += memcmp(&dropped[i], keeps[i] ? &zero : &x[i], 4) != 0;
+    }
+    CHECK(wrong == 0);
+    select_free(s);
+    free(keeps);
+    free(kept);
+    free(dropped);
+    return rounds;
+}
+
+/* ---- data ------------------------------------------------------------------------------- */
+
+static double uniform(void)
+{
+    return (double)(draw() >> 11) * 0x1p-53;
+}
+
+enum data { NORMAL, ALL_EQUAL, ALL_ZERO, FEW, MOSTLY_ZERO, ZERO_BLOCKS, SORTED, WIDE, NANS, DATA };
+
+static void fill(enum data data, float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float u = (float)((uniform() + uniform() + uniform() - 1.5) * 1e-3);
+        switch (data) {
+        case ALL_EQUAL:
+            u = draw() % 2 ? 0.25f : -0.25f;
+            break;
+        case ALL_ZERO:
+            u = draw() % 2 ? 0.0f : -0.0f;
+            break;
+        case FEW:
+            u = (float)((int)(draw() % 7) - 3) * 0.125f;
+            break;
+        case MOSTLY_ZERO:
+            u = draw() % 20 ? 0 : u;
+            break;
+        case ZERO_BLOCKS:
+            u = i / 1000 % 2 ? 0 : u;
+            break;
+        case SORTED: /* every head lies: within a block the last are the largest */
+            u = (float)(i % 4096) * (i % 2 ? 1 : -1);
+            break;
+        case WIDE: {
+            uint32_t bits = (uint32_t)draw() % 0x7F800000;
+            memcpy(&u, &bits, 4);
+            break;
+        }
+        case NANS:
+            u = draw() % 50 ? u : draw() % 2 ? NAN : -INFINITY;
+            break;
+        default:
+            break;
+        }
+        x[i] = u;
+    }
+}
+
+static void test_all(float *x, size_t n, size_t list_max)
+{
+    size_t counts[] = {0, 1, n / 50, n / 5, n / 2, n - n / 20, n - 1, n};
+    static const size_t blocks[] = {0, 4096, 65536};
+    for (enum data data = NORMAL; data < DATA; data++) {
+        fill(data, x, n);
+        for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
+            for (int ties = 0; counts[c] <= n && ties < 2; ties++)
+                check(x, n, counts[c], (enum select_ties)ties, list_max, blocks[draw() % 3]);
+    }
+}
+
+/* Every count, for data with ties of which the answer is plain to see. */
+static void test_small(void)
+{
+    float x[] = {0, -2, 1, 2, 0, 1, -1, 2, 0, 3};
+    for (size_t above = 0; above <= 10; above++)
+        for (size_t list_max = 0; list_max < 11; list_max++)
+            for (size_t block = 1; block < 11; block++) {
+                check(x, 10, above, SELECT_LOWER_FIRST, list_max, block);
+                check(x, 10, above, SELECT_HIGHER_FIRST, list_max, block);
+            }
+    struct select *s = select_new(10, 2, SELECT_LOWER_FIRST, 0);
+    settle(s, x, 10, 4, false);
+    CHECK(select_result(s).index == 1 && !select_result(s).all);
+    select_free(s);
+    s = select_new(10, 2, SELECT_HIGHER_FIRST, 0);
+    settle(s, x, 10, 4, false);
+    CHECK(select_result(s).index == 7);
+    select_free(s);
+}
+
+/* How many rounds it takes: none, one, a sample and one, at most one more for frozen tensors. */
+static void test_rounds(float *x, size_t n)
+{
+    fill(NORMAL, x, n);
+    struct rounds r = check(x, n, n / 5, SELECT_LOWER_FIRST, 0, 65536);
+    CHECK(r.samples == 1 && r.full == 1);
+    r = check(x, 65536, 3000, SELECT_LOWER_FIRST, 0, 65536);
+    CHECK(r.samples == 0 && r.full == 1);
+    r = check(x, n, n, SELECT_LOWER_FIRST, 0, 65536);
+    CHECK(r.samples == 0 && r.full == 0);
+    fill(ALL_ZERO, x, n);
+    r = check(x, n, n / 5, SELECT_LOWER_FIRST, 0, 65536);
+    CHECK(r.samples == 1 && r.full == 1);
+    fill(MOSTLY_ZERO, x, n);
+    r = check(x, n, n / 5, SELECT_LOWER_FIRST, 0, 65536);
+    CHECK(r.samples == 1 && r.full == 2);
+    for (size_t i = 0; i < n; i++) /* the head of each block is the smallest */
+        x[i] = (float)(i % 65536) + 1;
+    r = check(x, n, n / 5, SELECT_LOWER_FIRST, 0, 65536);
+    CHECK(r.samples == 1 && r.full > 1 && r.full <= 5);
+}
+
+/* More elements announced than come, or fewer: it ends. */
+static void test_wrong_count(float *x)
+{
+    fill(NORMAL, x, 1000);
+    for (size_t list_max = 0; list_max < 2000; list_max += 500) {
+        struct select *s = select_new(3000, 2000, SELECT_LOWER_FIRST, list_max);
+        settle(s, x, 1000, 100, false);
+        CHECK(select_result(s).all);
+        select_free(s);
+        s = select_new(500, 400, SELECT_LOWER_FIRST, list_max);
+        settle(s, x, 1000, 100, false);
+        select_free(s);
+    }
+}
+
+int main(void)
+{
+    enum { N = 300000 };
+    static float x[N];
+    static const size_t sizes[] = {1, 2, 7, 100, 4097, 20011};
+    test_small();
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        test_all(x, sizes[i], 0);
+        test_all(x, sizes[i], 1);
+        test_all(x, sizes[i], sizes[i] / 10 + 1);
+    }
+    fill(NORMAL, x, N);
+    for (enum data data = NORMAL; data < DATA; data++) {
+        fill(data, x, N);
+        for (int ties = 0; ties < 2; ties++)
+            check(x, N, N / 5, (enum select_ties)ties, 0, 65536);
+    }
+    test_rounds(x, N);
+    test_wrong_count(x);
+    return unit_end();
+}
