@@ -14,7 +14,7 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -f
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
-LIBS := -Wl,--as-needed -larchive -ljansson -lmsgpackc -lm
+LIBS := -Wl,--as-needed -larchive -ljansson -lmsgpackc -lxxhash -lm
 
 FILTERS  := $(filter-out tv,$(basename $(notdir $(wildcard filters/*.c))))
 LIB_OBJS := $(patsubst lib/%.c,$B/lib/%.o,$(filter-out lib/main.c,$(wildcard lib/*.c)))
@@ -68,6 +68,7 @@ units: $(UNITS)
 clean:
 	rm -rf build build-san
 
+%.d: ;
 -include $(wildcard $B/*/*.d $B/*.d)
 .SECONDARY:
 .PHONY: all units clean

@@ -123,10 +123,13 @@ static int end(struct job *job, bool ok, struct error *e)
 
 static void report_sums(const struct stage *s, const struct sums *sums)
 {
-    printf("%s: %llu tensors, %llu vectors, %llu elements, %llu bytes of payload",
-           sums->faults ? "complete, but with faults" : "complete and right",
-           (unsigned long long)sums->tensors, (unsigned long long)sums->vectors,
-           (unsigned long long)sums->elements, (unsigned long long)sums->bytes);
+    fputs(sums->faults ? "complete, but with faults: " : "complete and right: ", stdout);
+    text_put_count(stdout, sums->tensors, "tensor");
+    fputs(", ", stdout);
+    text_put_count(stdout, sums->vectors, "vector");
+    fputs(", ", stdout);
+    text_put_count(stdout, sums->elements, "element");
+    printf(", %llu bytes of payload", (unsigned long long)sums->bytes);
     printf(" (%s)\n", kind_name(s->in->kind));
 }
 

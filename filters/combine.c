@@ -29,7 +29,8 @@ static const struct option_row rows[] = {
     {"normalize", OPTION_CHOICE, FIELD(normalize), "all|agreeing",
      .help = "divide by the sum of all weights, or by that of the vectors whose element is not 0",
      .choices = "all|agreeing"},
-    {"floor", OPTION_NUMBER, FIELD(floor), "F", .help = "never divide by less than F",
+    {"floor", OPTION_NUMBER, FIELD(floor), "F",
+     .help = "never divide by less than F (above 0; needs --normalize)",
      .range = {0, INFINITY, .low_open = true, .high_open = true}},
     {"name", OPTION_TEXT, FIELD(name), "NAME", .help = "name of the result (default merged)",
      .preset = "merged"},
@@ -146,9 +147,9 @@ static int begin(struct job *job, struct error *e)
 
 const struct filter filter_combine = {
     .name = "combine",
-    .summary = "join the vectors into their weighted sum",
-    .notes = "  tv-extract base math code | weigh math=0.6 code=0.4 | combine | pack --base base "
-             "merged/",
+    .summary = "Join the vectors into their weighted sum",
+    .notes = "  tv-extract base math code | weigh math=0.6 code=0.4 | combine |\n"
+             "      pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,

@@ -26,11 +26,12 @@ struct options {
 static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
      .help = "probability in [0, 1] with which an element stays: a number, or rules such as "
-             "math/*mlp*=0.5",
+             "math/*mlp*=0.5 (required; may be repeated)",
      .range = {0, 1}, .required = true},
-    {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "the seed of the random numbers",
+    {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "the seed of the random numbers (required)",
      .required = true},
-    {"l1", OPTION_FLAG, FIELD(l1), .help = "record each vector's L1 norm, for rescale --by l1"},
+    {"l1", OPTION_FLAG, FIELD(l1),
+     .help = "record each vector's L1 norm first, for rescale --by l1"},
     {0}};
 #undef FIELD
 
@@ -129,7 +130,7 @@ static enum scope scope(const struct stage *s)
 
 const struct filter filter_dare_drop = {
     .name = "dare-drop",
-    .summary = "drop elements of task vectors at random (DARE)",
+    .summary = "Drop elements of task vectors at random (DARE)",
     .notes = "  tv-extract base math code | dare-drop --density 0.2 --seed 1 |\n"
              "      rescale --by keep | combine | pack --base base merged/",
     .options_size = sizeof(struct options),

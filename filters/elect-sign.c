@@ -19,7 +19,7 @@ struct options {
 
 static const struct option_row rows[] = {
     {"unweighted", OPTION_FLAG, offsetof(struct options, unweighted),
-     .help = "let all vectors vote alike, whatever their weights"},
+     .help = "count every vector's vote as 1, whatever its weight"},
     {0}};
 
 static int begin(struct job *job, struct error *e)
@@ -53,7 +53,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 const struct filter filter_elect_sign = {
     .name = "elect-sign",
-    .summary = "drop the elements whose sign disagrees with the majority (TIES)",
+    .summary = "Drop the elements whose sign disagrees with the majority (TIES)",
     .notes = "  tv-extract base math code | trim --density 0.2 | elect-sign |\n"
              "      combine --normalize=agreeing | pack --base base merged/",
     .options_size = sizeof(struct options),

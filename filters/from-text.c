@@ -121,11 +121,7 @@ static int begin(struct job *job, struct error *e)
     for (size_t k = 0; k < t->n_vectors && !failed; k++)
         failed =
             read_vector(t, t->vectors[k].dtype, from->rows[k], numbers->spool, numbers->at[k], e);
-    if (!failed)
-        return PLAN_TRANSFORM;
-    spool_free(numbers->spool);
-    free(numbers);
-    return -1;
+    return failed ? -1 : PLAN_TRANSFORM;
 }
 
 static int fill(const struct job *job, struct block *b, struct error *e)
@@ -143,7 +139,8 @@ static int end(struct job *job, bool ok, struct error *e)
     struct numbers *numbers = job->state;
     (void)ok;
     (void)e;
-    spool_free(numbers->spool);
+    if (numbers)
+        spool_free(numbers->spool);
     free(numbers);
     return 0;
 }

@@ -226,10 +226,12 @@ static int close_join(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_join_streams = {
     .name = "join-streams",
-    .summary = "put the vectors of several streams side by side",
+    .summary = "Put the vectors of several streams side by side",
     .operands = "STREAM...",
-    .notes = "  join-streams <(tv-extract base math | trim --density 0.2) <(tv-extract base code) |\n"
-             "      combine | pack --base base merged/",
+    .notes = "- is standard input. The streams hold the same tensors in the same order, but vectors of "
+             "different models.\n\n"
+             "  join-streams <(tv-extract base math | trim --density 0.2) \\\n"
+             "      <(tv-extract base code) | combine | pack --base base merged/",
     .min_operands = 1,
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,

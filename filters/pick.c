@@ -118,7 +118,7 @@ static int close_pick(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_pick = {
     .name = "pick",
-    .summary = "choose vectors by model and tensor",
+    .summary = "Choose vectors by model and tensor",
     .operands = "CHOICE...",
     .notes = "CHOICE is MODEL, MODEL/GLOB or /GLOB (any model); GLOB is one of tensor names.\n\n"
              "  tv-extract base math code | pick 'math/*mlp*' | stats",

@@ -143,10 +143,10 @@ static enum scope scope(const struct stage *s)
 
 const struct filter filter_rescale = {
     .name = "rescale",
-    .summary = "multiply each vector by a number",
+    .summary = "Multiply each vector by a number",
     .operands = "[FACTOR...]",
-    .notes = "FACTOR is a number or a rule: 0.4, math=0.5, math/*mlp*=0.3, [0.2,0.8] over the "
-             "layers.\n\n"
+    .notes = "FACTOR is a number or a rule: 0.4, -1, math=0.5, math/*mlp*=0.3, [0.2,0.8] over the "
+             "layers, or @FILE with one rule a line; the last that matches wins.\n\n"
              "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

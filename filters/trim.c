@@ -29,10 +29,12 @@ enum { SCOPED_TENSOR, SCOPED_MODEL };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
-     .help = "share of the elements to keep: a number in (0, 1], or rules such as math/*mlp*=0.5",
+     .help = "share of the elements to keep: a number in (0, 1], or rules such as math/*mlp*=0.5 "
+             "(required; may be repeated)",
      .range = {0, 1, .low_open = true}, .required = true},
     {"outliers", OPTION_RULES, FIELD(outliers), "G",
-     .help = "share of the elements, the largest, to leave out first (Breadcrumbs)",
+     .help = "share of the elements, the largest, to leave out first (Breadcrumbs); a number in "
+             "[0, 1), or rules; may be repeated",
      .range = {0, 1, .high_open = true}},
     {"scope", OPTION_CHOICE, FIELD(scope), "tensor|model",
      .help = "what the shares are of: each tensor (default), or all tensors together",
@@ -267,7 +269,7 @@ static enum scope scope(const struct stage *s)
 
 const struct filter filter_trim = {
     .name = "trim",
-    .summary = "keep the largest elements of each task vector (TIES, Breadcrumbs)",
+    .summary = "Keep the largest elements of each task vector (TIES, Breadcrumbs)",
     .notes = "  tv-extract base math code | trim --density 0.2 | elect-sign |\n"
              "      combine --normalize=agreeing | pack --base base merged/",
     .options_size = sizeof(struct options),

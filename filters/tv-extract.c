@@ -166,10 +166,12 @@ static int close_extract(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_tv_extract = {
     .name = "tv-extract",
-    .summary = "subtract the base from each expert",
+    .summary = "Subtract the base from each expert",
     .operands = "[BASE EXPERT...]",
-    .notes = "Without operands a stream of weights is read, and its first vector subtracted from the "
-             "others.\n\n"
+    .notes = "BASE and EXPERT are folders, .safetensors or .bin files, archives of a folder, names in "
+             "the local Hugging Face cache, or saved streams; name=MODEL gives one another name. "
+             "Without operands a stream of weights is read, and its first model's vectors are "
+             "subtracted from the others.\n\n"
              "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -188,9 +188,12 @@ static void show_totals(const struct header *h)
         elements += tensor_elements(&h->tensors[i]);
         bytes += payload_bytes(&h->tensors[i]);
     }
-    printf("\n%zu tensor%s, %llu vector%s, %llu elements a model, %llu bytes of payload\n",
-           h->n_tensors, h->n_tensors == 1 ? "" : "s", (unsigned long long)vectors,
-           vectors == 1 ? "" : "s", (unsigned long long)elements, (unsigned long long)bytes);
+    puts("");
+    text_put_count(stdout, h->n_tensors, "tensor");
+    fputs(", ", stdout);
+    text_put_count(stdout, vectors, "vector");
+    printf(", %llu elements a model, %llu bytes of payload\n", (unsigned long long)elements,
+           (unsigned long long)bytes);
 }
 
 static void show_hashes(const struct stage *s)
@@ -309,10 +312,7 @@ static int begin(struct job *job, struct error *e)
     struct bytes b = {0};
     if (options_of(s)->values) {
         job->state = spool_new(s->common.memory, s->common.spool);
-        if (spool_reserve(job->state, payload_bytes(job->in), e) == 0)
-            return PLAN_TRANSFORM;
-        spool_free(job->state);
-        return -1;
+        return spool_reserve(job->state, payload_bytes(job->in), e) ? -1 : PLAN_TRANSFORM;
     }
     if (options_of(s)->json) {
         record_encode_tensor(&b, job->in);

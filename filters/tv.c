@@ -282,8 +282,10 @@ static int print_env(void)
 static void print_usage(FILE *f)
 {
     fputs("Usage: tv FILTER [OPTION...]     run one filter (tv FILTER --help says more)\n"
-          "       tv run 'LINE'             run a pipeline in one process\n"
-          "       eval \"$(tv env)\"          put the filters on PATH\n\n",
+          "       tv run 'LINE'             run a pipeline in one process (tv run --help says more)\n"
+          "       eval \"$(tv env)\"          put the filters on PATH\n\n"
+          "  --help         print this\n"
+          "  --version      print the version\n\n",
           f);
     for (size_t i = 0; filter_all[i]; i++)
         fprintf(f, "  %-14s %s\n", filter_all[i]->name, filter_all[i]->summary);

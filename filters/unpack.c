@@ -51,7 +51,7 @@ static int close_unpack(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_unpack = {
     .name = "unpack",
-    .summary = "read checkpoints into a stream of weights",
+    .summary = "Read checkpoints into a stream of weights",
     .operands = "MODEL...",
     .notes = "A MODEL is a folder, a .safetensors or .bin file, a tar or zip of a folder, a name in "
              "the local Hugging Face cache, or a saved stream; name=MODEL gives it another name.\n\n"

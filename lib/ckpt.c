@@ -1,6 +1,7 @@
 #include "ckpt.h"
 
 #include "folder.h"
+#include "hash.h"
 #include "hub.h"
 #include "safetensors.h"
 #include "strict.h"
@@ -14,9 +15,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 /* A file of weights. */
 struct part {

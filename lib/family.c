@@ -1,10 +1,9 @@
 #include "family.h"
 
+#include "hash.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 /* Where one model's contribution to one tensor comes from. */
 struct view {

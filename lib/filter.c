@@ -1,5 +1,6 @@
 #include "filter.h"
 
+#include "hash.h"
 #include "runner.h"
 
 #include <argp.h>
@@ -8,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 /* ---- options ------------------------------------------------------------------------------ */
 
@@ -142,7 +140,8 @@ static int set_option(struct stage *s, const struct row *r, const char *text, st
                              o->name, text);
         return 0;
     case OPTION_RULES:
-        return rules_add((struct rules *)r->field, text, o->name, &o->range, e);
+        return rules_add((struct rules *)r->field, text, arena_printf(&s->arena, "--%s", o->name),
+                         &o->range, e);
     case OPTION_TEXTS:
         add_text(&s->arena, (struct texts *)r->field, text);
         return 0;

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AROUND 65536 /* the kernel's fault_around_bytes */
+#define AROUND (2 << 20) /* the largest folio of the page cache */
 
 static bool ends_with(const char *text, const char *ending)
 {
@@ -105,7 +105,6 @@ int folder_map_fd(struct folder_file *file, int fd, struct error *e)
     void *bytes = mmap(NULL, file->size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED)
         return error_set(e, "cannot map %s: %s", file->title, strerror(errno));
-    madvise(bytes, file->size, MADV_RANDOM);
     file->bytes = bytes;
     file->is_mapped = true;
     return 0;

@@ -48,8 +48,8 @@ struct folder_file *folder_find(const struct folder *f, const char *name);
 int folder_map(struct folder_file *file, struct error *e);
 /* Maps the open file `fd` as the contents of `file`. */
 int folder_map_fd(struct folder_file *file, int fd, struct error *e);
-/* Lets pages of a mapping go, with what lies around them up to 64 KiB: the kernel maps that much
- * with every page. They come back when they are touched. */
+/* Lets pages of a mapping go, with what lies around them up to 2 MiB: with one page the kernel maps
+ * its neighbours, or the whole folio of the page cache. They come back when they are touched. */
 void folder_release(const struct folder_file *file, const unsigned char *from, size_t size);
 void folder_free(struct folder *f);
 

@@ -1,13 +1,11 @@
 #include "input.h"
 
+#include "hash.h"
 #include "runner.h"
 #include "saved.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define TILE 2048 /* elements converted at a time where a detour over a buffer is needed */
 
@@ -54,8 +52,7 @@ static void list_saved(struct input *in)
     free(named);
 }
 
-/* The path behind "name=path"; an operand with a slash before its '=' is all path. */
-static const char *path_of(const char *operand)
+const char *input_path(const char *operand)
 {
     const char *equals = strchr(operand, '=');
     const char *slash = strchr(operand, '/');
@@ -64,7 +61,7 @@ static const char *path_of(const char *operand)
 
 struct input *input_open(const char *operand, const char *spool, const char *tool, struct error *e)
 {
-    const char *path = path_of(operand);
+    const char *path = input_path(operand);
     int is_checkpoint = ckpt_recognise(path, e);
     if (is_checkpoint < 0)
         return NULL;
@@ -342,6 +339,6 @@ static const struct filter input_one = {
 
 const struct filter *input_source(const char *operand, struct error *e)
 {
-    int is_checkpoint = strcmp(operand, "-") == 0 ? 0 : ckpt_recognise(path_of(operand), e);
+    int is_checkpoint = strcmp(operand, "-") == 0 ? 0 : ckpt_recognise(input_path(operand), e);
     return is_checkpoint < 0 ? NULL : is_checkpoint ? &input_one : &runner_reader;
 }

@@ -13,6 +13,8 @@ struct input;
  * said on standard error under the name of `tool`. NULL on error. */
 struct input *input_open(const char *operand, const char *spool, const char *tool, struct error *e);
 void input_close(struct input *in);
+/* The path behind "name=path"; an operand with a slash before its '=' is all path. */
+const char *input_path(const char *operand);
 const char *input_name(const struct input *in);
 uint64_t input_fingerprint(const struct input *in);
 /* The checkpoint behind it, with its config and tokenizer files; NULL for a saved stream. */

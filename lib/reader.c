@@ -1,5 +1,6 @@
 #include "reader.h"
 
+#include "hash.h"
 #include "spool.h"
 
 #include <errno.h>
@@ -7,9 +8,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define BUFFER ((size_t)1 << 16)
 

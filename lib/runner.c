@@ -280,7 +280,7 @@ static int check_finite(const struct stage *stage, const struct tensor *t, const
                         struct buffer *buffer, struct error *e)
 {
     const struct block *b = &buffer->block;
-    if (stage->common.allow_nonfinite || buffer->finite)
+    if (stage->common.allow_nonfinite || stage->filter->takes_nonfinite || buffer->finite)
         return 0;
     for (size_t k = 0; k < b->n_vectors; k++) {
         if (!dtype_is_float(b->dtypes[k]))
@@ -314,8 +314,10 @@ static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, b
     if (!holding && !gives_once(r))
         shorten(&b->block, head);
     b->finite = false;
-    if (job->stage->filter->fill(job, &b->block, e) ||
-        check_finite(job->stage, t, job->stage->out, b, e))
+    if (job->stage->filter->fill(job, &b->block, e))
+        return -1;
+    /* A sink that takes them takes them off the source too. */
+    if (!r->stages[1]->filter->takes_nonfinite && check_finite(job->stage, t, job->stage->out, b, e))
         return -1;
     uint64_t at = hold_offset(t, b->block.first);
     for (size_t k = 0; holding && k < t->n_vectors; k++) {

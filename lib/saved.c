@@ -1,13 +1,11 @@
 #include "saved.h"
 
+#include "hash.h"
 #include "mapped.h"
 #include "reader.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 struct saved {
     struct mapped file;

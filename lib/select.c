@@ -6,15 +6,16 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define TILE     4096
-#define BINS     4096
-#define HEAD     4096      /* elements of each block in a sample; twice that for short tensors */
-#define LONG     (1 << 26) /* elements of a tensor that is not short */
-#define BLOCK    65536     /* elements of most blocks: for the size of a sample */
-#define SAMPLE   (1 << 18) /* magnitudes in a sample, about */
-#define LIST_MIN (1 << 18)
-#define LIST_MAX (1 << 24)
-#define TOP      INT32_MAX /* bits of the largest magnitude (a NaN's) */
+#define TILE       4096
+#define BINS       4096
+#define HEAD       4096      /* elements of each block in a sample; twice that for short tensors */
+#define LONG       (1 << 26) /* elements of a tensor that is not short */
+#define BLOCK      65536     /* elements of most blocks: for the size of a sample */
+#define SAMPLE_MIN (1 << 16) /* magnitudes in a sample, about: n / 64 within these bounds */
+#define SAMPLE_MAX (1 << 18)
+#define LIST_MIN   (1 << 18)
+#define LIST_MAX   (1 << 24)
+#define TOP        INT32_MAX /* bits of the largest magnitude (a NaN's) */
 
 /* The bits of |x| as a signed number: -1 is below all of them. */
 typedef int32_t magnitude;
@@ -93,8 +94,9 @@ struct select *select_new(uint64_t n, uint64_t above, enum select_ties ties, siz
     s->above = above;
     s->list_max = list_max ? list_max : room;
     s->head = n < LONG ? 2 * HEAD : HEAD;
+    uint64_t wanted = n / 64 < SAMPLE_MIN ? SAMPLE_MIN : n / 64 < SAMPLE_MAX ? n / 64 : SAMPLE_MAX;
     /* Odd, so that it does not fall in step with the columns. */
-    s->stride = (n / BLOCK * s->head / SAMPLE) | 1;
+    s->stride = (n / BLOCK * s->head / wanted) | 1;
     s->cut = (struct select_cut){.ties = ties, .none = above == 0, .all = above && above >= n};
     if (s->cut.none || s->cut.all)
         finish(s, 0, 0);
@@ -329,10 +331,12 @@ static magnitude ranked(const magnitude *m, size_t n, size_t step, uint64_t rank
     for (size_t d = 0; d < 3; d++) {
         uint64_t counts[2048] = {0};
         unsigned known = d ? shifts[d - 1] : 31;
-        for (size_t i = 0; i < n; i++)
-            if ((uint32_t)m[i * step] >> known == (uint32_t)prefix >> known)
-                counts[(uint32_t)m[i * step] >> shifts[d] & (d ? 1023 : 2047)]++;
         size_t digit = d ? 1023 : 2047;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t u = (uint32_t)m[i * step];
+            if (u >> known == (uint32_t)prefix >> known)
+                counts[u >> shifts[d] & digit]++;
+        }
         while (digit > 0 && rank > counts[digit])
             rank -= counts[digit--];
         prefix |= (magnitude)(digit << shifts[d]);
@@ -355,14 +359,14 @@ static double sample_error(const struct select *s, magnitude m)
     return sqrt(squares);
 }
 
-/* A bracket around the rank that the sample says: five standard errors to both sides, or so wide
+/* A bracket around the rank that the sample says: four standard errors to both sides, or so wide
  * that the list will be 4/5 full. */
 static void decide_sample(struct select *s)
 {
     double m = (double)s->n_sample, n = (double)s->n, middle = (double)s->above / n * m;
     double half = 0.4 * (double)s->list_max / n * m;
     if (s->n_parts >= 16)
-        half = fmin(half, 5 * sample_error(s, ranked(s->sample, s->n_sample, 1, (uint64_t)middle)));
+        half = fmin(half, 4 * sample_error(s, ranked(s->sample, s->n_sample, 1, (uint64_t)middle)));
     magnitude low = -1, high = TOP;
     if (middle - half >= 2)
         high = ranked(s->sample, s->n_sample, 1, (uint64_t)(middle - half - 1));

@@ -53,6 +53,11 @@ void text_put_name(FILE *out, const char *name, int width)
         putc(' ', out);
 }
 
+void text_put_count(FILE *out, uint64_t n, const char *noun)
+{
+    fprintf(out, "%llu %s%s", (unsigned long long)n, noun, n == 1 ? "" : "s");
+}
+
 void text_put_hash(FILE *out, uint64_t hash)
 {
     fprintf(out, "%016llx", (unsigned long long)hash);

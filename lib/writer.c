@@ -1,5 +1,7 @@
 #include "writer.h"
 
+#include "hash.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -7,9 +9,6 @@
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define PIPE_SIZE (1 << 20)
 

@@ -217,6 +217,42 @@ static void test_rounds(float *x, size_t n)
     CHECK(r.samples == 1 && r.full > 1 && r.full <= 5);
 }
 
+/* Three tensors as one, in blocks of their own; the cut is applied to each by itself. */
+static void test_model(float *x)
+{
+    static const size_t sizes[] = {70000, 3, 50000};
+    float *tensors[3];
+    size_t n = 0;
+    fill(FEW, x, 120003);
+    struct select *s = select_new(120003, 41000, SELECT_LOWER_FIRST, 1000);
+    for (size_t t = 0; t < 3; n += sizes[t++]) {
+        tensors[t] = malloc(sizes[t] * sizeof *x);
+        memcpy(tensors[t], x + n, sizes[t] * sizeof *x);
+    }
+    do {
+        uint64_t offset = 0;
+        for (size_t t = 0; t < 3; offset += sizes[t++])
+            for (size_t i = 0; i < sizes[t]; i += 4096) {
+                size_t m = sizes[t] - i < 4096 ? sizes[t] - i : 4096;
+                void *work = malloc(select_work_size(s, m));
+                select_observe(s, tensors[t] + i, offset + i, m, work);
+                select_merge(s, work);
+                free(work);
+            }
+    } while (!select_decide(s));
+    struct select_cut cut = select_result(s);
+    bool *keeps = malloc(n);
+    twin(x, n, 41000, SELECT_LOWER_FIRST, keeps);
+    n = 0;
+    for (size_t t = 0; t < 3; free(tensors[t]), n += sizes[t++]) {
+        select_apply(&cut, true, tensors[t], n, sizes[t]);
+        for (size_t i = 0; i < sizes[t]; i++)
+            CHECK(tensors[t][i] == (keeps[n + i] ? x[n + i] : 0));
+    }
+    free(keeps);
+    select_free(s);
+}
+
 /* More elements announced than come, or fewer: it ends. */
 static void test_wrong_count(float *x)
 {
@@ -250,6 +286,7 @@ int main(void)
             check(x, N, N / 5, (enum select_ties)ties, 0, 65536);
     }
     test_rounds(x, N);
+    test_model(x);
     test_wrong_count(x);
     return unit_end();
 }
