@@ -61,14 +61,56 @@ $B/bin/tv: $B/filters/tv.o $B/all-filters.o $(FILTERS:%=$B/filters/%.o) $B/libtv
 
 $B/unit/%: tests/unit/%.c $B/libtv.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $^ $(LDFLAGS) $(LIBS)
+	$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $B/libtv.a $(LDFLAGS) $(LIBS)
 
 units: $(UNITS)
+
+# ---- what README.md offers -----------------------------------------------------------------------
+
+# Installs what is missing where that is allowed, else says what to install.
+packages:
+	@missing=$$(dpkg-query -W -f '$${db:Status-Status} $${Package}\n' $(PACKAGES) 2>&1 | \
+	    sed -n 's/^not-installed //p; s/.*no packages found matching //p' | tr '\n' ' '); \
+	if [ -n "$$missing" ]; then \
+	    install="apt-get install -y --no-install-recommends $$missing"; \
+	    if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$install; \
+	    elif sudo -n true 2>/dev/null; then sudo apt-get update -qq && sudo $$install; \
+	    else echo "These packages are missing: sudo apt-get install $$missing"; exit 1; fi; \
+	fi
+
+demo: packages
+	@$(MAKE) --no-print-directory all
+	@share/demo/run
+
+check: packages
+	@$(MAKE) --no-print-directory all units
+	@tests/check $B
+
+bench: packages
+	@$(MAKE) --no-print-directory all
+	@tests/bench/run $(BENCH)
+
+# The filters live in a folder of their own, because names such as combine belong to others too;
+# tv, on PATH, runs them.
+INSTALL_BIN := $(DESTDIR)$(PREFIX)/bin
+INSTALL_LIB := $(DESTDIR)$(PREFIX)/libexec/tvtools
+INSTALL_DOC := $(DESTDIR)$(PREFIX)/share
+install: all
+	install -d $(INSTALL_BIN) $(INSTALL_LIB)/pipelines $(INSTALL_DOC)/man/man1 $(INSTALL_DOC)/man/man5 \
+	    $(INSTALL_DOC)/man/man7 $(INSTALL_DOC)/tvtools/etl $(INSTALL_DOC)/bash-completion/completions
+	install -m 755 $B/bin/tv $(INSTALL_BIN)
+	install -m 755 $(FILTERS:%=$B/bin/%) $(INSTALL_LIB)
+	install -m 755 pipelines/* $(INSTALL_LIB)/pipelines
+	for n in 1 5 7; do install -m 644 share/man/*.$$n $(INSTALL_DOC)/man/man$$n || exit 1; done
+	install -m 644 share/*.md $(INSTALL_DOC)/tvtools
+	install -m 755 share/etl/* $(INSTALL_DOC)/tvtools/etl
+	install -m 644 share/completions/tvtools.bash $(INSTALL_DOC)/bash-completion/completions/tv
 
 clean:
 	rm -rf build build-san
 
+# No rule makes the dependency files that the compiler writes.
 %.d: ;
 -include $(wildcard $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units clean
+.PHONY: all units packages demo check bench install clean

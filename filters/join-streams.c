@@ -228,8 +228,8 @@ const struct filter filter_join_streams = {
     .name = "join-streams",
     .summary = "Put the vectors of several streams side by side",
     .operands = "STREAM...",
-    .notes = "- is standard input. The streams hold the same tensors in the same order, but vectors of "
-             "different models.\n\n"
+    .notes = "- is standard input. The streams hold the same tensors in the same order, but vectors "
+             "of different models.\n\n"
              "  join-streams <(tv-extract base math | trim --density 0.2) \\\n"
              "      <(tv-extract base code) | combine | pack --base base merged/",
     .min_operands = 1,

@@ -168,8 +168,8 @@ const struct filter filter_tv_extract = {
     .name = "tv-extract",
     .summary = "Subtract the base from each expert",
     .operands = "[BASE EXPERT...]",
-    .notes = "BASE and EXPERT are folders, .safetensors or .bin files, archives of a folder, names in "
-             "the local Hugging Face cache, or saved streams; name=MODEL gives one another name. "
+    .notes = "BASE and EXPERT are folders, .safetensors or .bin files, archives of a folder, names "
+             "in the local Hugging Face cache, or saved streams; name=MODEL gives one another name. "
              "Without operands a stream of weights is read, and its first model's vectors are "
              "subtracted from the others.\n\n"
              "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",

@@ -282,7 +282,7 @@ static int print_env(void)
 static void print_usage(FILE *f)
 {
     fputs("Usage: tv FILTER [OPTION...]     run one filter (tv FILTER --help says more)\n"
-          "       tv run 'LINE'             run a pipeline in one process (tv run --help says more)\n"
+          "       tv run 'LINE'             run a pipeline in one process (see tv run --help)\n"
           "       eval \"$(tv env)\"          put the filters on PATH\n\n"
           "  --help         print this\n"
           "  --version      print the version\n\n",

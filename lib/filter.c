@@ -6,6 +6,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -187,6 +188,21 @@ void stage_free(struct stage *s)
 
 #define KEY 256 /* argp keys of the rows start here: no short options */
 
+/* One sentence, and the status of a usage error. */
+static void refuse(const struct stage *s, const char *format, ...)
+{
+    struct error e;
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    int length = vasprintf(&text, format, args);
+    va_end(args);
+    error_set(&e, "%s", length < 0 ? "" : text);
+    free(text);
+    fprintf(stderr, "%s: %s\n", s->filter->name, e.text);
+    exit(2);
+}
+
 static error_t parse_key(int key, char *argument, struct argp_state *state)
 {
     struct stage *s = state->input;
@@ -196,23 +212,23 @@ static error_t parse_key(int key, char *argument, struct argp_state *state)
     struct error e;
     if (key == ARGP_KEY_ARG) {
         if (s->operands.n == f->max_operands)
-            argp_error(state, "%s is one operand too many", argument);
+            refuse(s, "%s is one operand too many", argument);
         add_text(&s->arena, &s->operands, argument);
         return 0;
     }
     if (key == ARGP_KEY_END) {
         if (s->operands.n < f->min_operands)
-            argp_error(state, "an operand is missing: %s", f->operands);
+            refuse(s, "an operand is missing: %s", f->operands);
         for (size_t i = 0; i < n; i++)
             if (rows[i].row->required && !s->given[i])
-                argp_error(state, "--%s is required", rows[i].row->name);
+                refuse(s, "--%s is required", rows[i].row->name);
         return 0;
     }
     if (key < KEY || (size_t)(key - KEY) >= n)
         return ARGP_ERR_UNKNOWN;
     s->given[key - KEY] = true;
     if (set_option(s, &rows[key - KEY], argument, &e))
-        argp_error(state, "%s", e.text);
+        refuse(s, "%s", e.text);
     return 0;
 }
 

@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# The tensors of the examples that are worked by hand, and what every filter must keep true.
+
+# Two experts, one tensor of 2 x 3.
+lesson() {
+    cat <<END
+kind task-vectors
+model base role=base
+model math role=expert
+model code role=expert
+tensor w 2x3
+vector math
+1 -2 0.5
+0 0.25 3
+vector code
+-1 4 0.5
+2 0 -3
+END
+}
+
+# Whole weights, of the same shape.
+weights() {
+    lesson | sed 's/^kind .*/kind weights/; s/ role=.*//; /^model base/d'
+}
+
+# good.tvs: the lesson as a stream
+make_good() {
+    lesson | from-text >good.tvs
+}
+
+# tensors: shows a stream from its first tensor on, without models, recipe and hashes
+tensors() {
+    tv-view --values | sed -n '/^tensor/,$p' | sed '/^hash/d'
+}
+
+# $BIG, a stream of task vectors of several blocks, tensors without elements, scalars; made from the
+# checkpoints base, math and code in $MODELS. For setup_file.
+MODELS=${BATS_FILE_TMPDIR-}/models BIG=${BATS_FILE_TMPDIR-}/big.tvs
+make_big() {
+    /usr/bin/python3 "$TESTS/models.py" "$MODELS"
+    tv-extract "$MODELS"/base "$MODELS"/math "$MODELS"/code >"$BIG"
+}
+
+# always_alike COMMAND...: the same bytes when repeated, from a pipe or a saved stream, on one or
+# more threads, in little memory
+always_alike() {
+    "$@" <"$BIG" >.once
+    [ -s .once ]
+    "$@" <"$BIG" | cmp .once -
+    # shellcheck disable=SC2002
+    cat "$BIG" | "$@" | cmp .once -
+    "$@" --threads 4 <"$BIG" | cmp .once -
+    # shellcheck disable=SC2002
+    cat "$BIG" | "$@" --threads 3 --memory 64K --spool . | cmp .once -
+    "$@" --memory 64K <"$BIG" | cmp .once -
+}
+
+# leaves_alone COMMAND...: its tensors come out as they went in; only the recipe grows
+leaves_alone() {
+    tensors <"$BIG" >.before
+    "$@" <"$BIG" | tensors | cmp .before -
+}

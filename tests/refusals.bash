@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# What every filter must refuse: with one sentence that begins with its name, another exit status
+# than 0, and without leaving anything that could be taken for a result.
+
+# wrong SENTENCE: fails the test and shows what the command said
+wrong() {
+    echo "$1"
+    sed 's/^/    stderr: /' "$BATS_TEST_TMPDIR/.err"
+    return 1
+}
+
+# one_sentence NAME: standard error holds one line, and NAME says it
+one_sentence() {
+    local lines
+    mapfile -t lines <"$BATS_TEST_TMPDIR/.err"
+    [ ${#lines[@]} -eq 1 ] && [[ ${lines[0]} == "$1: "* ]] && [ ${#lines[0]} -gt $((${#1} + 5)) ]
+}
+
+# refused COMMAND...: it fails, says one sentence, and leaves no file or whole stream
+refused() {
+    local name=${REFUSED_BY:-${1##*/}} status=0 before after
+    before=(*)
+    "$@" 2>.err >.out || status=$?
+    after=(*)
+    [ "$status" -ne 0 ] || wrong "$*: exits with 0" || return 1
+    [ "$status" -lt 126 ] || wrong "$*: exits with $status" || return 1
+    one_sentence "$name" || wrong "$*: not one sentence of $name" || return 1
+    [ "${before[*]}" = "${after[*]}" ] || wrong "$*: leaves ${after[*]}" || return 1
+    [ ! -s .out ] || ! tail -c 10 .out | grep -qaP '^\xc4\x08' || wrong "$*: writes an end" || return 1
+}
+
+# refused_with TEXT COMMAND...: and the sentence holds TEXT
+refused_with() {
+    refused "${@:2}" || return 1
+    grep -qF -- "$1" .err || wrong "the sentence lacks: $1"
+}
+
+# The failed stage has said why: nobody after it says more, and nobody succeeds.
+relays_errors() {
+    local status=0
+    printf '\xa4TVS1\x2b\x83\xa6record\xa5error\xa5stage\xa4mine\xa8sentence\xa8it broke' >.error.tvs
+    # shellcheck disable=SC2002
+    cat .error.tvs | "$@" >.out 2>.err || status=$?
+    [ "$status" -ne 0 ] || wrong "$*: exits with 0 after an error record" || return 1
+    [ ! -s .err ] || wrong "$*: repeats what the failed stage has said" || return 1
+    REFUSED_BY=mine refused_with "mine: it broke" "$@" <.error.tvs
+}
+
+# refuses_bad_streams COMMAND...: a filter that reads a stream like $GOOD (default: good.tvs)
+refuses_bad_streams() {
+    local good=${GOOD:-good.tvs} file
+    rm -rf .bad
+    /usr/bin/python3 "$TESTS/bad_streams.py" "$good" .bad || return 1
+    for file in .bad/*; do
+        refused "$@" <"$file" || wrong "of ${file#.bad/}" || return 1
+    done
+    refused_with "is empty" "$@" </dev/null || return 1
+    refused "$@" < <(head -c 200 "$good" && kill -KILL $BASHPID) || return 1
+    relays_errors "$@"
+}
+
+# refuses_bad_output COMMAND...: a filter that writes a stream or text; it reads $GOOD
+refuses_bad_output() {
+    local name=${1##*/} good=${GOOD:-good.tvs} status=0
+    "$@" <"$good" >/dev/full 2>.err || status=$?
+    [ "$status" -ne 0 ] || wrong "$*: exits with 0 although the disk is full" || return 1
+    one_sentence "$name" && grep -qF "No space left" .err ||
+        wrong "$*: not one sentence about the full disk" || return 1
+    status=0
+    "$@" <"$good" >&- 2>.err || status=$?
+    [ "$status" -ne 0 ] || wrong "$*: exits with 0 without an output" || return 1
+    one_sentence "$name" || wrong "$*: not one sentence about the closed output" || return 1
+    without_reader "$@" <"$good"
+}
+
+# A reader that goes away ends the writer, without a word.
+without_reader() {
+    local status=0 out
+    rm -f .pipe
+    mkfifo .pipe
+    true <.pipe &
+    exec {out}>.pipe
+    wait $!
+    "$@" >&"$out" 2>.err || status=$?
+    exec {out}>&-
+    [ "$status" -eq 141 ] || wrong "$*: exits with $status instead of SIGPIPE's 141" || return 1
+    [ ! -s .err ] || wrong "$*: says something though its reader has gone"
+}
+
+# refuses_nonfinite COMMAND...: NaN in a stream of task vectors, by tensor and index
+refuses_nonfinite() {
+    lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite >.nan.tvs
+    refused_with "tensor w of math has a number that is not finite at flat index 4" "$@" <.nan.tvs ||
+        return 1
+    lesson | sed 's/^-1 4 0.5$/-1 4 -inf/' | from-text --allow-nonfinite >.nan.tvs
+    refused_with "tensor w of code has a number that is not finite at flat index 2" "$@" <.nan.tvs
+}
+
+# usage_error COMMAND...: exits with 2 and says something, whatever it was given to read
+usage_error() {
+    local status=0
+    "$@" </dev/null >.out 2>.err || status=$?
+    [ "$status" -eq 2 ] || wrong "$*: exits with $status instead of 2" || return 1
+    [ ! -s .out ] || wrong "$*: writes to standard output" || return 1
+    grep -q "^${1##*/}: " .err || wrong "$*: does not say who it is"
+}

@@ -1,0 +1,145 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+@test "keeps the three largest of six, and says what their norm was" {
+    lesson | from-text | trim --density 0.5 | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math l1_before=6.75
+1 -2 0
+0 0 3
+vector code l1_before=10.5
+0 4 0
+2 0 -3
+END
+}
+
+@test "of equal magnitudes the lower index stays; at least one element does" {
+    lesson | sed 's/^1 -2 0.5$/2 -2 2/' | from-text | trim --density math=0.4 --density code=0.01 |
+        tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math l1_before=9.25
+2 0 0
+0 0 3
+vector code l1_before=10.5
+0 4 0
+0 0 0
+END
+}
+
+@test "outliers go first (Breadcrumbs)" {
+    lesson | from-text | trim --density 0.5 --outliers 0.17 | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math l1_before=6.75
+1 -2 0.5
+0 0 0
+vector code l1_before=10.5
+-1 0 0
+2 0 -3
+END
+    lesson | from-text | trim --density 0.5 --outliers 0.34 | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math l1_before=6.75
+1 0 0.5
+0 0.25 0
+vector code l1_before=10.5
+-1 0 0.5
+2 0 0
+END
+}
+
+@test "with scope model the share is of all tensors together" {
+    lesson | sed '/^vector code/,$d' >two.txt
+    printf 'tensor x 2\nvector math\n5 0.125\n' >>two.txt
+    from-text two.txt | trim --density 0.5 --scope model | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math
+1 -2 0
+0 0 3
+tensor x 2
+vector math
+5 0
+END
+}
+
+@test "density 1 changes nothing but the recipe and the norm" {
+    trim --density 1 <"$BIG" | tensors | sed 's/ l1_before=[^ ]*//' >after
+    tensors <"$BIG" | cmp - after
+}
+
+@test "keeps exactly floor(density n) elements of every vector" {
+    trim --density 0.2 <"$BIG" | stats --json | /usr/bin/python3 -c '
+import json, sys
+for line in map(json.loads, sys.stdin):
+    for v in line["vectors"] if line["tensor"] not in (None, "none") else []:
+        n, zeros = v["elements"], round(v["zero"] * v["elements"])
+        assert n - zeros <= max(1, int(0.2 * n)), (line["tensor"], v)
+        if line["tensor"] == "model.layers.0.mlp.weight":
+            assert n - zeros == 30000, (line["tensor"], v)'
+}
+
+@test "trims twice as if once by the smaller density" {
+    trim --density 0.5 <"$BIG" | trim --density 0.3 | tensors >twice
+    trim --density 0.3 <"$BIG" | tensors | cmp - twice
+}
+
+@test "--exclude and --include leave tensors alone" {
+    trim --density 0.2 --exclude '*' <"$BIG" | tensors >after
+    tensors <"$BIG" | cmp - after
+    trim --density 0.2 --include 'model.layers.0.*' --exclude '*norm*' <"$BIG" >some.tvs
+    pick '/*norm*' <some.tvs | tensors >after
+    pick '/*norm*' <"$BIG" | tensors | cmp - after
+    pick '/model.layers.0.mlp.weight' <some.tvs | tensors >after
+    trim --density 0.2 <"$BIG" | pick '/model.layers.0.mlp.weight' | tensors | cmp - after
+}
+
+@test "same bytes on any way" {
+    always_alike trim --density 0.2
+    always_alike trim --density 0.3 --outliers 0.1
+    always_alike trim --density 0.2 --scope model
+}
+
+@test "refuses bad streams" {
+    make_good
+    refuses_bad_streams trim --density 0.5
+    refuses_bad_streams trim --density 0.5 --scope model
+    refuses_nonfinite trim --density 0.5
+}
+
+@test "refuses bad outputs" {
+    make_good
+    refuses_bad_output trim --density 0.5
+}
+
+@test "refuses weights, a model that is not there, shares that vary with scope model" {
+    make_good
+    weights | from-text | refused_with "holds weights; this filter takes task-vectors" trim --density 1
+    refused_with "chat=0.5: the stream has no model of that name" trim --density chat=0.5 <good.tvs
+    refused_with "cannot vary" trim --density '/a=0.5' --density '/b=0.4' --scope model < <(
+        printf 'kind task-vectors\nmodel m\ntensor a 2\nvector m\n1 2\ntensor b 2\nvector m\n1 2\n' | from-text)
+}
+
+@test "usage" {
+    usage_error trim
+    usage_error trim --density
+    usage_error trim --density 0
+    usage_error trim --density 1.5
+    usage_error trim --density -0.1
+    usage_error trim --density 0,5
+    usage_error trim --density 0.5x
+    usage_error trim --density nan
+    usage_error trim --density 0.5 --outliers 1
+    usage_error trim --density 0.5 --scope layer
+    usage_error trim --density 0.5 --scop
+    usage_error trim --density 0.5 --threads two
+    usage_error trim --density 0.5 --memory 64Q
+    usage_error trim --density 0.5 operand
+}

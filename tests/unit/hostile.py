@@ -1,0 +1,373 @@
+#!/usr/bin/python3
+"""Writes checkpoints into the folder given as argument: broken and hostile ones, with expected.tsv
+(path, what the sentence that refuses it contains), and odd but good ones, with good.tsv (path,
+number of tensors, name of one, its values). Needs no torch: its names are made up here, so that
+pickle writes them."""
+
+import collections
+import io
+import json
+import os
+import pickle
+import struct
+import sys
+import tarfile
+import types
+import zipfile
+
+folder = sys.argv[1]
+expected = []
+good = []
+
+
+def place(name):
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return path
+
+
+def write(name, data):
+    with open(place(name), "wb") as f:
+        f.write(data)
+
+
+def refuse(name, sentence, data=None):
+    if data is not None:
+        write(name, data)
+    expected.append((name, sentence))
+
+
+def accept(name, tensors, tensor, values, data=None):
+    if data is not None:
+        write(name, data)
+    good.append((name, str(tensors), tensor, " ".join("%g" % v for v in values)))
+
+
+# ---- safetensors ---------------------------------------------------------------------------------
+
+
+def f32(*values):
+    return struct.pack("<%df" % len(values), *values)
+
+
+def entry(shape, begin, end, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors(header, data=b"", length=None):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + data
+
+
+a = entry([2], 0, 8)
+ab = f32(1, 2, 3, 4)
+simple = safetensors({"a": a}, f32(1, 2))
+
+accept("empty.safetensors", 0, "", [], safetensors({}))
+accept("spaces.safetensors", 1, "a", [1, 2], safetensors(b" \n" + json.dumps({"a": a}).encode() + b"  ", f32(1, 2)))
+accept("scalar.safetensors", 2, "s", [3],
+       safetensors({"e": entry([0, 5], 4, 4), "s": entry([], 0, 4), "__metadata__": {"format": "pt"}}, f32(3)))
+accept("escaped.safetensors", 1, "\u00e9\U0001f600", [1, 2], safetensors({"\u00e9\U0001f600": a}, f32(1, 2)))
+accept("odd-offset.safetensors", 2, "b", [7],
+       safetensors({"a": entry([1], 0, 1, "U8"), "b": entry([1], 1, 5)}, b"x" + f32(7)))
+
+refuse("short.safetensors", "neither safetensors", b"abc")
+refuse("lfs.safetensors", "Git LFS", b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+refuse("huge-header.safetensors", "claims 1152921504606846976 bytes", safetensors({"a": a}, f32(1, 2), 1 << 60))
+refuse("long-header.safetensors", "the file has only", safetensors({"a": a}, f32(1, 2), 99999))
+refuse("overlap.safetensors", "the tensors a and b overlap",
+       safetensors({"a": entry([2], 0, 8), "b": entry([2], 4, 12)}, f32(1, 2, 3)))
+refuse("alias.safetensors", "overlap", safetensors({"a": a, "b": a}, f32(1, 2)))
+refuse("hole.safetensors", "4 bytes before tensor b", safetensors({"a": a, "b": entry([1], 12, 16)}, ab))
+refuse("hole-first.safetensors", "4 bytes before tensor a", safetensors({"a": entry([1], 4, 8)}, f32(1, 2)))
+refuse("trailing.safetensors", "8 bytes at its end", safetensors({"a": a}, ab))
+refuse("cut.safetensors", "the file has only 4", safetensors({"a": a}, f32(1)))
+refuse("backwards.safetensors", "run backwards", safetensors({"a": entry([2], 8, 0)}, f32(1, 2)))
+refuse("duplicate.safetensors", "duplicate",
+       safetensors(('{"a": %s, "a": %s}' % (json.dumps(a), json.dumps(entry([2], 8, 16)))).encode(), ab))
+refuse("dtype.safetensors", "unknown dtype F31", safetensors({"a": entry([2], 0, 8, "F31")}, f32(1, 2)))
+refuse("no-dtype.safetensors", "has no dtype", safetensors({"a": {"shape": [2], "data_offsets": [0, 8]}}, f32(1, 2)))
+refuse("no-shape.safetensors", "shape", safetensors({"a": {"dtype": "F32", "data_offsets": [0, 8]}}, f32(1, 2)))
+refuse("no-offsets.safetensors", "data_offsets", safetensors({"a": {"dtype": "F32", "shape": [2]}}, f32(1, 2)))
+refuse("negative.safetensors", "shape", safetensors({"a": entry([-2], 0, 8)}, f32(1, 2)))
+refuse("fraction.safetensors", "shape", safetensors({"a": entry([2.5], 0, 8)}, f32(1, 2)))
+refuse("integer.safetensors", "not valid JSON",
+       safetensors(b'{"a":{"dtype":"F32","shape":[99999999999999999999],"data_offsets":[0,8]}}', f32(1, 2)))
+refuse("overflow.safetensors", "overflows", safetensors({"a": entry([1 << 40, 1 << 40], 0, 8)}, f32(1, 2)))
+refuse("overflow-bits.safetensors", "overflows", safetensors({"a": entry([1 << 60], 0, 8)}, f32(1, 2)))
+refuse("size.safetensors", "takes 12 bytes", safetensors({"a": entry([3], 0, 8)}, f32(1, 2)))
+refuse("half-byte.safetensors", "whole bytes", safetensors({"a": entry([3], 0, 1, "F4")}, b"x"))
+refuse("rank.safetensors", "at most 16", safetensors({"a": entry([1] * 17, 0, 4)}, f32(1)))
+refuse("bomb.safetensors", "nested", safetensors(b'{"a":' + b"[" * 100000))
+refuse("many.safetensors", "values", safetensors(b'{"a":[' + b"0," * 4200000 + b"0]}"))
+refuse("nul.safetensors", "not valid JSON", safetensors({"a\0b": a}, f32(1, 2)))
+refuse("raw-nul.safetensors", "not valid JSON", safetensors(b'{"a\0":1}', f32(1, 2)))
+refuse("utf8.safetensors", "not valid JSON", safetensors(b'{"\xff\xfe":' + json.dumps(a).encode() + b"}", f32(1, 2)))
+refuse("garbage.safetensors", "not valid JSON", safetensors(json.dumps({"a": a}).encode() + b"x", f32(1, 2)))
+refuse("metadata.safetensors", "__metadata__", safetensors({"__metadata__": {"format": 1}, "a": a}, f32(1, 2)))
+refuse("metadata-list.safetensors", "__metadata__", safetensors({"__metadata__": [], "a": a}, f32(1, 2)))
+refuse("list-entry.safetensors", "has no dtype", safetensors({"a": [1]}, f32(1, 2)))
+
+# ---- folders and indexes -------------------------------------------------------------------------
+
+one = "model-00001-of-00002.safetensors"
+two = "model-00002-of-00002.safetensors"
+shard_b = safetensors({"b": entry([2], 0, 8)}, f32(3, 4))
+
+
+def sharded(name, weight_map, first=simple, second=shard_b):
+    index = weight_map if isinstance(weight_map, bytes) else json.dumps({"metadata": {}, "weight_map": weight_map}).encode()
+    write(name + "/model.safetensors.index.json", index)
+    write(name + "/config.json", b"{}")
+    if first:
+        write(name + "/" + one, first)
+    if second:
+        write(name + "/" + two, second)
+    return name
+
+
+accept(sharded("sharded", {"a": one, "b": two}), 2, "b", [3, 4])
+accept(sharded("unnamed", {"a": one}, simple,
+               None), 1, "a", [1, 2])
+accept(sharded("more-than-named", {"b": two, "a": one}, safetensors({"a": a, "c": entry([1], 8, 12)}, f32(1, 2, 9))), 3, "c", [9])
+write("no-index/" + one, simple)
+write("no-index/" + two, shard_b)
+accept("no-index", 2, "b", [3, 4])
+write("both/model.safetensors", simple)
+write("both/pytorch_model.bin", b"not looked at")
+accept("both", 1, "a", [1, 2])
+write("diffusion/diffusion_pytorch_model.safetensors", simple)
+accept("diffusion", 1, "a", [1, 2])
+
+refuse(sharded("index-escapes", {"a": "../x"}), "../x")
+refuse(sharded("index-absolute", {"a": "/etc/passwd"}), "/etc/passwd")
+refuse(sharded("index-dots", {"a": ".."}), "only files in the same folder")
+refuse(sharded("missing-shard", {"a": one, "b": two}, second=None), "the shard " + two + " is missing")
+refuse(sharded("missing-tensor", {"a": one, "b": two, "c": two}), "tensor c is not in " + two)
+refuse(sharded("wrong-shard", {"a": two, "b": two}), "tensor a is not in " + two)
+refuse(sharded("same-twice", {"a": one, "b": two}, second=safetensors({"b": a, "a": entry([1], 8, 12)}, f32(3, 4, 5))),
+       "two tensors called a")
+refuse(sharded("index-bomb", b'{"weight_map":' + b"[" * 5000), "nested")
+refuse(sharded("index-duplicate", ('{"weight_map":{"a":"%s","a":"%s"}}' % (one, two)).encode()), "duplicate")
+refuse(sharded("index-empty", {}), "no weight_map")
+refuse(sharded("index-number", {"a": 1}), "not a text")
+refuse(sharded("index-list", b"[]"), "not a JSON object")
+write("gap/" + two, shard_b)
+refuse("gap", "the shard " + one + " is missing")
+write("nothing/config.json", b"{}")
+refuse("nothing", "looked for model.safetensors")
+write("several/x.safetensors", simple)
+write("several/y.safetensors", simple)
+refuse("several", "several .safetensors files")
+
+# ---- torch ---------------------------------------------------------------------------------------
+
+
+def stand_in(module, name, base=object):
+    parent = sys.modules.setdefault(module, types.ModuleType(module))
+    made = type(name, (base,), {"__module__": module, "__qualname__": name})
+    setattr(parent, name, made)
+    return made
+
+
+FloatStorage = stand_in("torch", "FloatStorage")
+BFloat16Storage = stand_in("torch", "BFloat16Storage")
+UntypedStorage = stand_in("torch.storage", "UntypedStorage")
+Float8 = stand_in("torch", "float8_e4m3fn")
+rebuild = stand_in("torch._utils", "_rebuild_tensor_v2")
+rebuild_v3 = stand_in("torch._utils", "_rebuild_tensor_v3")
+rebuild_parameter = stand_in("torch._utils", "_rebuild_parameter")
+
+
+class Storage:
+    def __init__(self, key, numel, kind=FloatStorage):
+        self.id = ("storage", kind, key, "cpu", numel)
+
+
+class Call:
+    def __init__(self, function, *arguments):
+        self.function, self.arguments = function, arguments
+
+    def __reduce__(self):
+        return self.function, self.arguments
+
+
+class Attributes(collections.OrderedDict):
+    """An OrderedDict with attributes, as nn.Module.state_dict() returns it."""
+
+    def __reduce__(self):
+        return collections.OrderedDict, (), {"_metadata": collections.OrderedDict()}, None, iter(self.items())
+
+
+def tensor(storage, shape, stride, offset=0):
+    return Call(rebuild, storage, offset, tuple(shape), tuple(stride), False, collections.OrderedDict())
+
+
+class Pickler(pickle._Pickler):
+    def persistent_id(self, x):
+        return x.id if isinstance(x, Storage) else None
+
+
+def dump(x, protocol=2):
+    out = io.BytesIO()
+    Pickler(out, protocol).dump(x)
+    return out.getvalue()
+
+
+def archive(pickled, records={}, method=zipfile.ZIP_STORED, extra={}):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as z:
+        z.writestr("archive/data.pkl", pickled)
+        for key, data in records.items():
+            z.writestr(zipfile.ZipInfo("archive/data/" + key), data, method)
+        for key, data in extra.items():
+            z.writestr("archive/" + key, data)
+        z.writestr("archive/version", "3\n")
+    return out.getvalue()
+
+
+six = {"0": f32(0, 1, 2, 3, 4, 5)}
+s = Storage("0", 6)
+
+
+def state(**tensors):
+    return collections.OrderedDict(tensors)
+
+
+plain = archive(dump(state(w=tensor(s, (2, 3), (3, 1)))), six)
+accept("plain.bin", 1, "w", range(6), plain)
+accept("transposed.bin", 1, "w", [0, 3, 1, 4, 2, 5], archive(dump(state(w=tensor(s, (3, 2), (1, 3)))), six))
+accept("row.bin", 2, "w", [3, 4, 5], archive(dump(state(w=tensor(s, (3,), (1,), 3), tied=tensor(s, (6,), (1,)))), six))
+accept("expanded.bin", 1, "w", [2, 2, 2, 2], archive(dump(state(w=tensor(s, (2, 2), (0, 0), 2))), six))
+accept("scalar.bin", 1, "w", [5], archive(dump(state(w=tensor(s, (), (), 5))), six))
+accept("no-elements.bin", 1, "w", [], archive(dump(state(w=tensor(s, (0, 3), (3, 1), 77))), six))
+accept("parameter.bin", 1, "w", [0, 1],
+       archive(dump(state(w=Call(rebuild_parameter, tensor(s, (2,), (1,)), True, collections.OrderedDict()))), six))
+accept("attributes.bin", 1, "w", [0, 1], archive(dump(Attributes(w=tensor(s, (2,), (1,)))), six, extra={"byteorder": "little"}))
+accept("others.bin", 1, "w", [0, 1], archive(dump(state(w=tensor(s, (2,), (1,)), epoch=3, big=1 << 99, list=[1.5, None, "x", (1, 2, 3, 4)])), six))
+accept("v3.bin", 1, "w", [], archive(dump(state(w=Call(
+    rebuild_v3, Storage("0", 3, UntypedStorage), 0, (0,), (1,), False, collections.OrderedDict(), Float8))), {"0": b"abc"}))
+write("bin/pytorch_model.bin", plain)
+accept("bin", 1, "w", range(6))
+write("bins/pytorch_model-00001-of-00001.bin", plain)
+write("bins/pytorch_model.bin.index.json", json.dumps({"weight_map": {"w": "pytorch_model-00001-of-00001.bin"}}).encode())
+accept("bins", 1, "w", range(6))
+
+
+def old(keys=("0",), info=True, view=None, cut=0):
+    storage = Storage("0", 6)
+    storage.id += (view,)
+    parts = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": info, "type_sizes": {"int": 4}},
+             state(w=tensor(storage, (3, 2), (1, 3))), list(keys)]
+    data = b"".join(dump(p) for p in parts) + struct.pack("<q", 6) + six["0"]
+    return data[:len(data) - cut]
+
+
+accept("old.bin", 1, "w", [0, 3, 1, 4, 2, 5], old())
+refuse("old-cut.bin", "more than there are", old(cut=1))
+refuse("old-keys.bin", "not those of its tensors", old(keys=("1",)))
+refuse("old-missing.bin", "storage 0 is missing", old(keys=()))
+refuse("old-big-endian.bin", "little-endian", old(info=False))
+refuse("old-view.bin", "views of storages", old(view=("1", 0, 6)))
+
+refuse("system.bin", "system", archive(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."))
+refuse("os-system.bin", "os.system", archive(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R."))
+refuse("eval.bin", "eval", archive(dump(state(w=Call(eval, "1")))))
+refuse("getattr.bin", "getattr", archive(dump(state(w=Call(getattr, 1, "x")))))
+refuse("protocol4.bin", "opcode 0x95", archive(dump(state(w=1, x=2, y=3, z="abc"), 4)))
+refuse("inst.bin", "opcode 0x69", archive(b"\x80\x02(ios\nsystem\n."))
+refuse("persid-text.bin", "opcode 0x50", archive(b"\x80\x02Pabc\n."))
+refuse("call-dtype.bin", "is no function", archive(b"\x80\x02ctorch\nFloatStorage\n)R."))
+refuse("call-text.bin", "no function", archive(b"\x80\x02X\x01\x00\x00\x00a)R."))
+refuse("build-list.bin", "attributes", archive(b"\x80\x02]}b."))
+refuse("append-dict.bin", "no list", archive(b"\x80\x02}Na."))
+refuse("setitem-list.bin", "no dict", archive(b"\x80\x02]NNs."))
+refuse("odd-items.bin", "a key alone", archive(b"\x80\x02}(Nu."))
+refuse("no-mark.bin", "mark", archive(b"\x80\x02t."))
+refuse("empty-stack.bin", "stack is empty", archive(b"\x80\x02."))
+refuse("under-mark.bin", "stack is empty", archive(b"\x80\x02N(\x85."))
+refuse("memo.bin", "did not remember", archive(b"\x80\x02h\x07."))
+refuse("memo-far.bin", "out of order", archive(b"\x80\x02Nr\xff\xff\xff\xff."))
+refuse("text.bin", "1 MiB", archive(b"\x80\x02X\xff\xff\xff\xff."))
+refuse("pickle-cut.bin", "cut short", archive(dump(state(w=1))[:-1]))
+refuse("persid.bin", "no storage", archive(b"\x80\x02)Q."))
+refuse("module.bin", "no storage", archive(b"\x80\x02U\x06moduleU\x01xU\x01yU\x01z(t\x85Q."))
+refuse("stack.bin", "grows too long", archive(b"\x80\x02" + b"N" * 1100000 + b"."))
+refuse("values.bin", "more values", archive(b"\x80\x02]" + b"Na" * 8400000 + b"."))
+refuse("not-a-dict.bin", "not a dict", archive(b"\x80\x02]."))
+refuse("wrapped.bin", 'one level down, in "state_dict"', archive(dump({"state_dict": state(w=tensor(s, (2,), (1,)))}), six))
+refuse("no-tensor.bin", "without a tensor", archive(dump(state(epoch=1))))
+refuse("range.bin", "reaches element 7 of storage 0, which has only 6", archive(dump(state(w=tensor(s, (7,), (1,)))), six))
+refuse("range-offset.bin", "reaches element 9", archive(dump(state(w=tensor(s, (2, 3), (3, 1), 3))), six))
+refuse("negative-stride.bin", "the stride -1", archive(dump(state(w=tensor(s, (2,), (-1,), 3))), six))
+refuse("negative-size.bin", "the size -2", archive(dump(state(w=tensor(s, (-2,), (1,)))), six))
+refuse("negative-offset.bin", "not described", archive(dump(state(w=tensor(s, (2,), (1,), -1))), six))
+refuse("ranks.bin", "not described", archive(dump(state(w=tensor(s, (2,), (1, 1)))), six))
+refuse("rank17.bin", "dimensions", archive(dump(state(w=tensor(s, (1,) * 17, (1,) * 17))), six))
+refuse("stride-overflow.bin", "overflow", archive(dump(state(w=tensor(s, (1 << 40, 3), (1 << 40, 1)))), six))
+refuse("shape-overflow.bin", "overflow", archive(dump(state(w=tensor(s, (1 << 40, 1 << 40), (0, 0)))), six))
+refuse("storage-short.bin", "more than its 24 bytes", archive(dump(state(w=tensor(Storage("0", 7), (2,), (1,)))), six))
+refuse("storage-missing.bin", "storage 1 is missing", archive(dump(state(w=tensor(Storage("1", 6), (2,), (1,)))), six))
+refuse("storage-path.bin", "is missing", archive(dump(state(w=tensor(Storage("../data.pkl", 6), (2,), (1,)))), six))
+refuse("storage-negative.bin", "not described", archive(dump(state(w=tensor(Storage("0", -6), (2,), (1,)))), six))
+refuse("untyped.bin", "no dtype", archive(dump(state(w=tensor(Storage("0", 6, UntypedStorage), (2,), (1,)))), six))
+refuse("name-nul.bin", "without NUL", archive(dump(collections.OrderedDict({"a\0b": tensor(s, (2,), (1,))})), six))
+refuse("same-key.bin", "two tensors called w",
+       archive(dump(state(w=tensor(s, (2,), (1,)), v=tensor(s, (2,), (1,)))).replace(b"X\x01\0\0\0v", b"X\x01\0\0\0w"), six))
+refuse("deflated.bin", "compressed", archive(dump(state(w=tensor(s, (6,), (1,)))), {"0": bytes(24)}, zipfile.ZIP_DEFLATED))
+refuse("script.bin", "TorchScript", archive(dump(state(w=1)), six, extra={"constants.pkl": dump(())}))
+refuse("big-endian.bin", "little-endian", archive(dump(state(w=tensor(s, (2,), (1,)))), six, extra={"byteorder": "big"}))
+refuse("truncated.bin", "cut short", plain[:-10])
+refuse("tail.bin", "cut short", plain + b"x")
+end = len(plain) - 22
+refuse("directory.bin", "beyond the file", plain[:end + 16] + b"\xff\xff\xff\x7f" + plain[end + 20:])
+refuse("records.bin", "claims 60000 records", plain[:end + 10] + struct.pack("<H", 60000) + plain[end + 12:])
+at = plain.rindex(b"archive/data/0") - 46
+refuse("local.bin", "not where the directory says", plain[:at + 42] + b"\x05\0\0\0" + plain[at + 46:])
+refuse("record-size.bin", "more than there are", plain[:at + 20] + b"\xff\xff\xff\x0f" * 2 + plain[at + 28:])
+refuse("zip64.bin", "damaged sizes", plain[:at + 20] + b"\xff\xff\xff\xff" * 2 + plain[at + 28:])
+refuse("two-records.bin", "two records called archive/data/00",
+       archive(dump(state(w=1)), {"00": b"x", "11": b"y"}).replace(b"archive/data/11", b"archive/data/00"))
+refuse("pickle.bin", "neither safetensors", pickle.dumps({"w": 1}, 4))
+
+# ---- archives ------------------------------------------------------------------------------------
+
+
+def tar(name, members, mode="w"):
+    with tarfile.open(place(name), mode) as t:
+        for path, data in members:
+            info = tarfile.TarInfo(path)
+            if isinstance(data, bytes):
+                info.size = len(data)
+                t.addfile(info, io.BytesIO(data))
+            else:
+                info.type, info.linkname = data
+                t.addfile(info)
+    return name
+
+
+model = ("m/model.safetensors", simple)
+accept(tar("folder.tar", [("m", (tarfile.DIRTYPE, "")), ("m/sub/model.safetensors", b"no"), ("m/.hidden", b""), model]), 1, "a", [1, 2])
+accept(tar("flat.tar.gz", [("./model.safetensors", simple)], "w:gz"), 1, "a", [1, 2])
+accept(tar("bin.tar.xz", [("m/pytorch_model.bin", plain)], "w:xz"), 1, "w", range(6))
+with zipfile.ZipFile(place("model.zip"), "w", zipfile.ZIP_DEFLATED) as z:
+    z.writestr("__MACOSX/m/._config.json", b"x")
+    z.writestr("m/model.safetensors", simple)
+accept("model.zip", 1, "a", [1, 2])
+refuse(tar("absolute.tar", [("/m/model.safetensors", simple)]), "leads out")
+refuse(tar("dots.tar", [("m/../../x.safetensors", simple)]), "leads out")
+refuse(tar("symlink.tar", [model, ("m/config.json", (tarfile.SYMTYPE, "/etc/passwd"))]), "holds the link")
+refuse(tar("hardlink.tar", [model, ("m/config.json", (tarfile.LNKTYPE, "m/model.safetensors"))]), "holds the link")
+refuse(tar("pipe.tar", [model, ("m/config.json", (tarfile.FIFOTYPE, ""))]), "neither a file nor a folder")
+refuse(tar("twice.tar", [model, model]), "twice")
+refuse(tar("beside.tar", [model, ("n/model.safetensors", simple)]), "beside the folder")
+refuse(tar("no-weights.tar", [("m/config.json", b"{}")]), "looked for model.safetensors")
+refuse(tar("bad-inside.tar", [("m/model.safetensors", b"abc")]), "model.safetensors in")
+whole = open(place(tar("whole.tar", [model])), "rb").read()
+refuse("no-end.tar", "end blocks are missing", whole[:1024])
+refuse("cut.tar", "cannot read the archive", whole[:700])
+refuse("not-a-tar.gz", "cannot read the archive", b"\x1f\x8b\x08\0\0\0\0\0\0\x03" + b"\xff" * 100)
+
+for name, rows in (("expected.tsv", expected), ("good.tsv", good)):
+    with open(place(name), "w") as f:
+        f.writelines("\t".join(row) + "\n" for row in rows)

@@ -1,0 +1,155 @@
+#include "text.h"
+#include "unit.h"
+
+static char *written;
+static size_t written_size;
+
+/* What a function prints, as a text to be read. */
+static FILE *write_start(void)
+{
+    free(written);
+    written = NULL;
+    return open_memstream(&written, &written_size);
+}
+
+static struct text write_end(FILE *f)
+{
+    fclose(f);
+    return text_start((const unsigned char *)written, written_size);
+}
+
+/* Elements come back bit by bit. */
+static int comes_back(enum dtype d, const void *from, size_t columns, size_t n)
+{
+    size_t size = dtype_bits(d) / 8;
+    struct error e;
+    FILE *f = write_start();
+    text_put_elements(f, d, columns, 0, n, from);
+    struct text t = write_end(f);
+    for (size_t i = 0; i < n; i++) {
+        unsigned char back[8];
+        if (i % columns == 0 && (!text_line_is_over(&t) || !text_next_line(&t)))
+            return 0;
+        if (text_next_element(&t, d, back, &e) ||
+            memcmp(back, (const char *)from + i * size, size) != 0)
+            return 0;
+    }
+    return text_line_is_over(&t) && !text_next_line(&t);
+}
+
+static uint64_t state = 1;
+
+static uint64_t random_bits(void)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return state >> 32 ^ state << 20;
+}
+
+static void test_elements(void)
+{
+    static uint16_t all[65536];
+    static uint64_t some[4096];
+    for (size_t i = 0; i < 65536; i++)
+        all[i] = (uint16_t)i;
+    for (size_t i = 0; i < 4096; i++)
+        some[i] = random_bits();
+    CHECK(comes_back(DTYPE_F16, all, 256, 65536));
+    CHECK(comes_back(DTYPE_BF16, all, 65536, 65536));
+    for (enum dtype d = DTYPE_BOOL; d < DTYPE_COUNT; d++)
+        if (dtype_bits(d) % 8 == 0)
+            CHECK(comes_back(d, some, 64, 4096));
+}
+
+static const char *shown(enum dtype d, double x)
+{
+    static char text[64];
+    unsigned char bytes[8];
+    dtype_from_f64(d, &x, bytes, 1);
+    FILE *f = write_start();
+    text_put_elements(f, d, 1, 0, 1, bytes);
+    fclose(f);
+    snprintf(text, sizeof text, "%.*s", (int)strcspn(written, "\n"), written);
+    return text;
+}
+
+static void test_shortest(void)
+{
+    CHECK(strcmp(shown(DTYPE_F32, 0.1), "0.1") == 0);
+    CHECK(strcmp(shown(DTYPE_F32, 16777216), "16777216") == 0);
+    CHECK(strcmp(shown(DTYPE_F64, 0.1), "0.1") == 0);
+    CHECK(strcmp(shown(DTYPE_BF16, 0.1), "0.1") == 0);
+    CHECK(strcmp(shown(DTYPE_F16, -2), "-2") == 0);
+    CHECK(strcmp(shown(DTYPE_F32, -0.0), "-0") == 0);
+    CHECK(strcmp(shown(DTYPE_F32, INFINITY), "inf") == 0);
+}
+
+static int reads(enum dtype d, const char *word)
+{
+    struct text t = text_start((const unsigned char *)word, strlen(word));
+    unsigned char to[8];
+    struct error e;
+    return text_next_line(&t) && text_next_element(&t, d, to, &e) == 0 && text_line_is_over(&t);
+}
+
+static void test_refusals(void)
+{
+    CHECK(reads(DTYPE_F32, "1e38") && !reads(DTYPE_F32, "1e39"));
+    CHECK(reads(DTYPE_F16, "65504") && !reads(DTYPE_F16, "65520"));
+    CHECK(reads(DTYPE_I8, "-128") && !reads(DTYPE_I8, "-129") && !reads(DTYPE_I8, "128"));
+    CHECK(reads(DTYPE_U64, "18446744073709551615") && !reads(DTYPE_U64, "18446744073709551616"));
+    CHECK(!reads(DTYPE_U8, "-1") && !reads(DTYPE_U8, "1.0") && !reads(DTYPE_U8, ""));
+    CHECK(!reads(DTYPE_F32, "x") && !reads(DTYPE_F32, "1x") && !reads(DTYPE_F32, "infinity"));
+    CHECK(!reads(DTYPE_F32, "nan:7f800000") && reads(DTYPE_F32, "nan:ffffffff"));
+    CHECK(!reads(DTYPE_F8_E4M3, "1") && reads(DTYPE_F8_E4M3, "7f"));
+}
+
+static void test_words(void)
+{
+    static const char *const words[] = {
+        "plain", "",   "two words",   "#x",           "a#b",    "\"",
+        "a\"b",  "\\", "tab\t\n\x7f", "na\xc3\xafve", "role=x", "\xe9"};
+    struct arena a = {0};
+    struct error e;
+    FILE *f = write_start();
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        text_put_word(f, words[i]);
+        fputs("  ", f);
+    }
+    fputs("# the end", f);
+    struct text t = write_end(f);
+    const char *word;
+    CHECK(text_next_line(&t));
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        CHECK(text_next_word(&t, &a, &word, &e) == 0 && word && strcmp(word, words[i]) == 0);
+    CHECK(text_next_word(&t, &a, &word, &e) == 0 && !word);
+    arena_free(&a);
+}
+
+static void test_lines(void)
+{
+    static const char text[] = "\n  # nothing\nkey=value \"\\u00e9\\n\"\r\n\t\nlast";
+    struct text t = text_start((const unsigned char *)text, sizeof text - 1);
+    struct arena a = {0};
+    struct error e;
+    const char *word;
+    CHECK(text_next_line(&t) && t.line == 3);
+    CHECK(!text_takes(&t, "key") && !text_takes_key(&t, "ke") && text_takes_key(&t, "key"));
+    CHECK(text_takes(&t, "value"));
+    CHECK(text_next_word(&t, &a, &word, &e) == 0 && strcmp(word, "\xc3\xa9\n") == 0);
+    CHECK(text_line_is_over(&t));
+    CHECK(text_next_line(&t) && t.line == 5 && text_takes(&t, "last"));
+    CHECK(!text_next_line(&t));
+    CHECK(text_error(&t, &e, "no %s", "more") == -1 && strcmp(e.text, "line 5: no more") == 0);
+    arena_free(&a);
+}
+
+int main(void)
+{
+    test_elements();
+    test_shortest();
+    test_refusals();
+    test_words();
+    test_lines();
+    free(written);
+    return unit_end();
+}
