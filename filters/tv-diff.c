@@ -16,9 +16,9 @@
 #include "filter.h"
 #include "input.h"
 #include "reference.h"
+#include "report.h"
 #include "text.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,12 +45,7 @@ static const struct option_row rows[] = {
 
 struct run {
     struct reference *b;
-    struct differ all;
-    uint64_t tensors, vectors, findings;
-    double max_relative;
-    const char *worst; /* the tensor that has it */
-    int name, model;   /* widths */
-    bool titled;
+    struct report report;
 };
 
 /* One tensor, vector by vector of A. */
@@ -70,52 +65,20 @@ static const struct options *options_of(const struct stage *s)
 
 /* ---- findings ------------------------------------------------------------------------------- */
 
-/* Something that makes A and B different whatever their elements are. */
-__attribute__((format(printf, 3, 4))) static void find(struct stage *s, const char *tensor,
-                                                       const char *format, ...)
-{
-    struct run *run = s->data;
-    const struct options *o = options_of(s);
-    char text[512];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    run->findings++;
-    if (o->quiet)
-        return;
-    if (o->json) {
-        fputs("{\"tensor\": ", stdout);
-        if (tensor)
-            text_put_quoted(stdout, tensor);
-        else
-            fputs("null", stdout);
-        fputs(", \"finding\": ", stdout);
-        text_put_quoted(stdout, text);
-        puts("}");
-        return;
-    }
-    if (tensor) {
-        fputs("tensor ", stdout);
-        text_put_name(stdout, tensor, 0);
-        fputs(": ", stdout);
-    }
-    text_put_name(stdout, text, 0);
-    puts("");
-}
-
 static void compare_weights(struct stage *s, const struct tensor *t, const struct vector *a,
                             const struct vector *b)
 {
+    struct report *r = &((struct run *)s->data)->report;
     const char *model = s->in->models[a->model].name;
     if (a->n_weights != b->n_weights) {
-        find(s, t->name, "%s has %zu weights in A, %zu in B", model, a->n_weights, b->n_weights);
+        report_finding(r, t->name, "%s has %zu weights in A, %zu in B", model, a->n_weights,
+                       b->n_weights);
         return;
     }
     for (size_t i = 0; i < a->n_weights; i++)
         if (a->weights[i] != b->weights[i]) {
-            find(s, t->name, "%s has weight %.9g in A, %.9g in B%s", model, a->weights[i],
-                 b->weights[i], a->n_weights > 1 ? ", to name the first" : "");
+            report_finding(r, t->name, "%s has weight %.9g in A, %.9g in B%s", model, a->weights[i],
+                           b->weights[i], a->n_weights > 1 ? ", to name the first" : "");
             return;
         }
 }
@@ -129,133 +92,30 @@ static const char *shape_text(struct arena *a, const struct tensor *t)
 static void compare_manifests(struct stage *s)
 {
     struct run *run = s->data;
+    struct report *r = &run->report;
     const struct header *b = reference_header(run->b);
     bool *found = mem_alloc(b->n_tensors, sizeof *found);
     if (s->in->kind != b->kind)
-        find(s, NULL, "A holds %s, B holds %s", kind_name(s->in->kind), kind_name(b->kind));
+        report_finding(r, NULL, "A holds %s, B holds %s", kind_name(s->in->kind),
+                       kind_name(b->kind));
     for (size_t i = 0; i < s->in->n_tensors; i++) {
         const struct tensor *t = &s->in->tensors[i];
         long place = reference_find(run->b, t->name);
         if (place < 0)
-            find(s, t->name, "only in A");
+            report_finding(r, t->name, "only in A");
         else if (!tensor_same_shape(t, &b->tensors[place]))
-            find(s, t->name, "%s in A, %s in B", shape_text(&s->arena, t),
-                 shape_text(&s->arena, &b->tensors[place]));
+            report_finding(r, t->name, "%s in A, %s in B", shape_text(&s->arena, t),
+                           shape_text(&s->arena, &b->tensors[place]));
         if (place >= 0)
             found[place] = true;
     }
     for (size_t i = 0; i < b->n_tensors; i++)
         if (!found[i])
-            find(s, b->tensors[i].name, "only in B");
+            report_finding(r, b->tensors[i].name, "only in B");
     free(found);
 }
 
-/* ---- printing ------------------------------------------------------------------------------- */
-
-static double relative(const struct differ *d, double magnitude)
-{
-    return d->max_abs == 0 ? 0 : magnitude > 0 ? d->max_abs / magnitude : INFINITY;
-}
-
-static void put_json_number(const char *key, double x)
-{
-    char number[32];
-    if (isinf(x))
-        printf(", \"%s\": \"infinite\"", key);
-    else
-        printf(", \"%s\": %s", key, isnan(x) ? "null" : number_text(x, number));
-}
-
-static void put_json(const char *tensor, const char *model, const struct vector *a,
-                     const struct vector *b, const struct differ *d, double magnitude)
-{
-    fputs("{\"tensor\": ", stdout);
-    text_put_quoted(stdout, tensor);
-    fputs(", \"model\": ", stdout);
-    text_put_quoted(stdout, model);
-    printf(
-        ", \"dtypes\": [\"%s\", \"%s\"], \"elements\": %llu, \"unequal\": %llu, \"beyond\": %llu",
-        dtype_name(a->dtype), dtype_name(b->dtype), (unsigned long long)d->elements,
-        (unsigned long long)d->unequal, (unsigned long long)d->beyond);
-    printf(", \"nonfinite\": [%llu, %llu]", (unsigned long long)d->nonfinite_a,
-           (unsigned long long)d->nonfinite_b);
-    put_json_number("max_abs", d->max_abs);
-    put_json_number("max_relative", relative(d, magnitude));
-    put_json_number("cosine", differ_cosine(d));
-    puts("}");
-}
-
-/* Equal vectors have no row, unless something odd is to be told of them. */
-static bool is_worth_a_row(const struct differ *d, const struct vector *a, const struct vector *b)
-{
-    return d->unequal || d->nonfinite_a || d->nonfinite_b || a->dtype != b->dtype;
-}
-
-static void put_row(struct run *run, const char *tensor, const char *model, const struct vector *a,
-                    const struct vector *b, const struct differ *d, double magnitude)
-{
-    if (!run->titled)
-        printf("%-*s  %-*s  %10s  %10s  %10s  %10s  %10s\n", run->name, "tensor", run->model,
-               "model", "max abs", "relative", "cosine", "unequal", "beyond");
-    run->titled = true;
-    text_put_name(stdout, tensor, run->name);
-    fputs("  ", stdout);
-    text_put_name(stdout, model, run->model);
-    double cosine = differ_cosine(d);
-    printf("  %10.4g  %10.4g", d->max_abs, relative(d, magnitude));
-    if (isnan(cosine))
-        printf("  %10s", "-");
-    else
-        printf("  %10.6f", cosine);
-    printf("  %10llu  %10llu", (unsigned long long)d->unequal, (unsigned long long)d->beyond);
-    if (a->dtype != b->dtype)
-        printf("  %s in A, %s in B", dtype_name(a->dtype), dtype_name(b->dtype));
-    if (d->nonfinite_a || d->nonfinite_b)
-        printf("  not finite: %llu in A, %llu in B", (unsigned long long)d->nonfinite_a,
-               (unsigned long long)d->nonfinite_b);
-    puts("");
-}
-
-static void put_summary(const struct stage *s, const struct run *run, bool same)
-{
-    const struct options *o = options_of(s);
-    const struct differ *d = &run->all;
-    if (o->json) {
-        printf("{\"same\": %s, \"tensors\": %llu, \"vectors\": %llu, \"elements\": %llu, "
-               "\"unequal\": %llu, \"beyond\": %llu, \"findings\": %llu",
-               same ? "true" : "false", (unsigned long long)run->tensors,
-               (unsigned long long)run->vectors, (unsigned long long)d->elements,
-               (unsigned long long)d->unequal, (unsigned long long)d->beyond,
-               (unsigned long long)run->findings);
-        put_json_number("max_abs", d->max_abs);
-        put_json_number("max_relative", run->max_relative);
-        puts("}");
-        return;
-    }
-    bool equal = same && d->unequal == 0;
-    fputs(equal ? "equal: " : same ? "same within the tolerance: " : "different: ", stdout);
-    text_put_count(stdout, run->tensors, "tensor");
-    fputs(", ", stdout);
-    text_put_count(stdout, run->vectors, "vector");
-    fputs(", ", stdout);
-    text_put_count(stdout, d->elements, "element");
-    fputs(" compared", stdout);
-    if (d->unequal) {
-        printf("; %llu unequal, %llu beyond the tolerance, max abs %.4g, relative %.4g (",
-               (unsigned long long)d->unequal, (unsigned long long)d->beyond, d->max_abs,
-               run->max_relative);
-        text_put_name(stdout, run->worst, 0);
-        putchar(')');
-    }
-    puts("");
-}
-
 /* ---- the filter's life ---------------------------------------------------------------------- */
-
-static int wider(int width, const char *name)
-{
-    return text_width(name) > width ? text_width(name) : width;
-}
 
 static int open(struct stage *s, struct header *h, struct error *e)
 {
@@ -266,12 +126,9 @@ static int open(struct stage *s, struct header *h, struct error *e)
         twice ? NULL : reference_open(s->operands.texts[1], s->common.spool, s->filter->name, e);
     if (!run->b)
         return twice ? error_set(e, "only one of the two can be standard input") : -1;
-    run->name = 6;
-    run->model = 5;
-    for (size_t i = 0; i < s->in->n_tensors; i++)
-        run->name = wider(run->name, s->in->tensors[i].name);
-    for (size_t i = 0; i < s->in->n_models; i++)
-        run->model = wider(run->model, s->in->models[i].name);
+    run->report.quiet = options_of(s)->quiet;
+    run->report.json = options_of(s)->json;
+    report_measure(&run->report, s->in);
     compare_manifests(s);
     return 0;
 }
@@ -314,32 +171,35 @@ static double magnitude_of(const struct reference *r, size_t place, size_t k)
 static bool match_vector(struct stage *s, const struct tensor *a, size_t k, const struct tensor *b,
                          size_t j)
 {
+    struct report *r = &((struct run *)s->data)->report;
     const char *model = s->in->models[a->vectors[k].model].name;
     if (j == NOWHERE) {
-        find(s, a->name, "vector of %s only in A", model);
+        report_finding(r, a->name, "vector of %s only in A", model);
         return false;
     }
     enum dtype da = a->vectors[k].dtype, db = b->vectors[j].dtype;
     compare_weights(s, a, &a->vectors[k], &b->vectors[j]);
     if (!differ_comparable(da, db)) {
-        find(s, a->name, "%s is %s in A, %s in B, which cannot be compared", model, dtype_name(da),
-             dtype_name(db));
+        report_finding(r, a->name, "%s is %s in A, %s in B, which cannot be compared", model,
+                       dtype_name(da), dtype_name(db));
         return false;
     }
     if (da != db && options_of(s)->same_dtype)
-        find(s, a->name, "%s is %s in A, %s in B", model, dtype_name(da), dtype_name(db));
+        report_finding(r, a->name, "%s is %s in A, %s in B", model, dtype_name(da), dtype_name(db));
     return true;
 }
 
 static void report_unmatched(struct stage *s, const struct match *m, const struct tensor *a,
                              const struct header *hb, const struct tensor *b)
 {
+    struct report *r = &((struct run *)s->data)->report;
     for (size_t j = 0; j < b->n_vectors; j++) {
         bool found = false;
         for (size_t k = 0; k < a->n_vectors; k++)
             found |= m->vectors[k] == j;
         if (!found)
-            find(s, a->name, "vector of %s only in B", hb->models[b->vectors[j].model].name);
+            report_finding(r, a->name, "vector of %s only in B",
+                           hb->models[b->vectors[j].model].name);
     }
 }
 
@@ -415,38 +275,28 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 static int end(struct job *job, bool ok, struct error *e)
 {
     struct run *run = job->stage->data;
-    const struct options *o = options_of(job->stage);
     const struct match *m = job->state;
-    for (size_t k = 0; ok && m && k < job->in->n_vectors; k++) {
-        const struct vector *a = &job->in->vectors[k];
-        const char *model = job->stage->in->models[a->model].name, *name = job->in->name;
+    const struct tensor *t = &job->stage->in->tensors[job->index];
+    for (size_t k = 0; ok && m && k < t->n_vectors; k++) {
+        const struct vector *a = &t->vectors[k];
         if (m->vectors[k] == NOWHERE)
             continue;
         const struct vector *b = &reference_tensor(run->b, m->place)->vectors[m->vectors[k]];
-        double far = relative(&m->sums[k], m->magnitudes[k]);
-        differ_add(&m->sums[k], &run->all);
-        run->vectors++;
-        if (!run->worst || far > run->max_relative) {
-            run->worst = job->stage->in->tensors[job->index].name;
-            run->max_relative = far;
-        }
-        if (o->json && !o->quiet)
-            put_json(name, model, a, b, &m->sums[k], m->magnitudes[k]);
-        else if (!o->quiet && is_worth_a_row(&m->sums[k], a, b))
-            put_row(run, name, model, a, b, &m->sums[k], m->magnitudes[k]);
+        report_vector(&run->report, t->name, job->stage->in->models[a->model].name, a->dtype,
+                      b->dtype, &m->sums[k], m->magnitudes[k]);
     }
-    run->tensors += m != NULL;
+    run->report.tensors += m != NULL;
     return ok && ferror(stdout) ? text_finish(e) : 0;
 }
 
 static int close(struct stage *s, bool ok, struct error *e)
 {
     struct run *run = s->data;
-    const struct options *o = options_of(s);
-    double most = o->bad_frac * (double)run->all.elements;
-    bool same = run->findings == 0 && (double)run->all.beyond <= most;
-    if (ok && !o->quiet)
-        put_summary(s, run, same);
+    const struct differ *all = &run->report.all;
+    bool same = run->report.findings == 0 &&
+                (double)all->beyond <= options_of(s)->bad_frac * (double)all->elements;
+    if (ok)
+        report_summary(&run->report, same);
     s->status = !same;
     reference_close(run->b);
     free(run);

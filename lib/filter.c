@@ -158,7 +158,6 @@ struct stage *stage_new(const struct filter *f)
     s->filter = f;
     s->options = mem_alloc(1, f->options_size);
     size_t n = all_rows(s, rows);
-    s->common.allow_nonfinite = f->allows_nonfinite;
     s->given = mem_alloc(n, sizeof *s->given);
     for (size_t i = 0; i < n; i++) {
         if (rows[i].row->kind == OPTION_CHOICE)

@@ -150,7 +150,6 @@ struct filter {
     bool no_step;              /* adds nothing to the history */
     bool takes_nonfinite;      /* sinks: NaN and infinity may come, whatever the options say */
     bool any_order;            /* sinks: consume may come in any order, on any thread */
-    bool allows_nonfinite;     /* looks at broken data too: NaN and infinity are no errors */
     int trouble_status;        /* exit status of a failed run; 0: 1 */
 
     /* Checks options and header, and alone changes the manifest. A source fills in an empty

@@ -19,7 +19,8 @@ static bool is_old(const unsigned char *bytes, size_t size)
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-/* Number of elements from the storage's start to the last one that the tensor reaches. */
+/* Number of elements from the storage's start to the last one that the tensor reaches; 0 for a
+ * tensor without elements. */
 static int find_reach(const struct weights *w, const char *name, const struct pickle_tensor *t,
                       uint64_t *reach, struct error *e)
 {
@@ -38,12 +39,11 @@ static int find_reach(const struct weights *w, const char *name, const struct pi
                : 0;
 }
 
+/* Are its elements one behind the other? (It has some.) */
 static bool is_dense(const struct pickle_tensor *t)
 {
     uint64_t expected = 1;
     for (size_t i = t->rank; i-- > 0;) {
-        if (t->shape[i] == 0)
-            return true;
         if (t->shape[i] != 1 && t->stride[i] != expected)
             return false;
         if (__builtin_mul_overflow(expected, t->shape[i], &expected))
@@ -71,7 +71,7 @@ static int add_tensor(struct weights *w, const struct pickle_value *key,
     struct weight new = {.dtype = t->dtype,
                          .rank = t->rank,
                          .shape = t->shape,
-                         .stride = is_dense(t) ? NULL : t->stride,
+                         .stride = reach == 0 || is_dense(t) ? NULL : t->stride,
                          .data = s->data};
     if (reach)
         new.data += t->offset *(dtype_bits(t->dtype) / 8);

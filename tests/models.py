@@ -39,8 +39,8 @@ def model(seed, step):
         return (x + step * own.standard_normal(shape).astype("<f4")).astype("<f4")
 
     return {"model.embed_tokens.weight": ("BF16", [40, 8], bf16(draw(40, 8))),
-            "model.layers.0.mlp.weight": ("F32", [300, 500], draw(300, 500).tobytes()),
-            "model.layers.0.norm.weight": ("F16", [500], draw(500).astype("<f2").tobytes()),
+            "model.layers.0.mlp.weight": ("F32", [200, 400], draw(200, 400).tobytes()),
+            "model.layers.0.norm.weight": ("F16", [400], draw(400).astype("<f2").tobytes()),
             "model.layers.1.mlp.weight": ("BF16", [1, 70000], bf16(draw(1, 70000))),
             "model.layers.1.norm.weight": ("F64", [7], draw(7).astype("<f8").tobytes()),
             "none": ("F32", [0, 5], b""),

@@ -241,6 +241,7 @@ accept("row.bin", 2, "w", [3, 4, 5], archive(dump(state(w=tensor(s, (3,), (1,), 
 accept("expanded.bin", 1, "w", [2, 2, 2, 2], archive(dump(state(w=tensor(s, (2, 2), (0, 0), 2))), six))
 accept("scalar.bin", 1, "w", [5], archive(dump(state(w=tensor(s, (), (), 5))), six))
 accept("no-elements.bin", 1, "w", [], archive(dump(state(w=tensor(s, (0, 3), (3, 1), 77))), six))
+accept("no-elements-odd.bin", 1, "w", [], archive(dump(state(w=tensor(s, (0, 3), (9, 7)))), six))
 accept("parameter.bin", 1, "w", [0, 1],
        archive(dump(state(w=Call(rebuild_parameter, tensor(s, (2,), (1,)), True, collections.OrderedDict()))), six))
 accept("attributes.bin", 1, "w", [0, 1], archive(dump(Attributes(w=tensor(s, (2,), (1,)))), six, extra={"byteorder": "little"}))

@@ -1,0 +1,125 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+@test "multiplies each vector by its factor" {
+    lesson | from-text | rescale 0.5 code=-2 | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math
+0.5 -1 0.25
+0 0.125 1.5
+vector code
+2 -8 -1
+-4 0 6
+END
+}
+
+@test "a negative number is a factor, not an option" {
+    lesson | from-text | rescale -1 | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math
+-1 2 -0.5
+-0 -0.25 -3
+vector code
+1 -4 -0.5
+-2 -0 3
+END
+}
+
+# math keeps 1 -2 0 0 0 3, code 0 4 0 2 0 -3: norms 6 of 6.75 and 9 of 10.5.
+@test "--by l1 restores the norm and uses the attribute up" {
+    lesson | from-text | trim --density 0.5 | rescale --by l1 | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math
+1.125 -2.25 0
+0 0 3.375
+vector code
+0 4.6666665 0
+2.3333333 0 -3.5
+END
+}
+
+@test "--by keep divides by the probability and uses the attribute up" {
+    lesson | sed 's/^vector math/& keep=0.5/; s/^vector code/& keep=0.25 l1_before=3/' | from-text |
+        rescale --by keep | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math
+2 -4 1
+0 0.5 6
+vector code l1_before=12
+-4 16 2
+8 0 -12
+END
+}
+
+@test "a factor multiplies the norm that is kept" {
+    lesson | from-text | trim --density 0.5 | rescale -2 | tensors | grep vector >found
+    diff -u - found <<END
+vector math l1_before=13.5
+vector code l1_before=21
+END
+}
+
+@test "2 then 0.5 is nothing; so is 1" {
+    leaves_alone rescale 1
+    rescale 2 <"$BIG" >twice.tvs
+    rescale 0.5 <twice.tvs | tensors >after
+    tensors <"$BIG" | cmp - after
+}
+
+@test "weights are scaled too, integers pass" {
+    printf 'kind weights\nmodel a\ntensor i 2\nvector a I64\n1 2\ntensor x 2\nvector a BF16\n1 2\n' |
+        from-text | rescale 3 | tensors >found
+    diff -u - found <<END
+tensor i 2
+vector a I64
+1 2
+tensor x 2
+vector a BF16
+3 6
+END
+}
+
+@test "same bytes on any way" {
+    always_alike rescale 0.3
+    trim --density 0.2 <"$BIG" >trimmed.tvs
+    BIG=trimmed.tvs always_alike rescale --by l1
+}
+
+@test "refuses bad streams" {
+    make_good
+    refuses_bad_streams rescale 0.5
+    refuses_nonfinite rescale 0.5
+    trim --density 0.5 <good.tvs >trimmed.tvs
+    GOOD=trimmed.tvs refuses_bad_streams rescale --by l1
+}
+
+@test "refuses bad outputs" {
+    make_good
+    refuses_bad_output rescale 0.5
+}
+
+@test "refuses what no stage before has recorded" {
+    make_good
+    refused_with "tensor w of math: no stage before recorded its L1 norm" rescale --by l1 <good.tvs
+    refused_with "tensor w of math: no stage before says with what probability" rescale --by keep <good.tvs
+    trim --density 0.5 <good.tvs | rescale --by l1 >once.tvs
+    refused rescale --by l1 <once.tvs
+    refused_with "flat index" rescale 3e38 <good.tvs
+}
+
+@test "usage" {
+    make_good
+    usage_error rescale --by l2
+    refused rescale <good.tvs
+    refused rescale 0.5 --by l1 <good.tvs
+    refused rescale half <good.tvs
+    refused rescale inf <good.tvs
+}
