@@ -27,41 +27,40 @@ static const struct option_row rows[] = {
     FAMILY_ROWS(options, family),
     {0}};
 
-#define TILE 4096
-
 /* ---- from checkpoints ------------------------------------------------------------------------ */
 
-/* n <= TILE deltas of vector k from flat index `first` on */
-static void subtract(const struct family *f, size_t index, size_t k, size_t first, size_t n,
-                     float *delta)
+/* delta = (float)(x - base) of vector k; base is the block as F32. */
+static void subtract(struct family *f, size_t index, size_t k, const struct block *b,
+                     const float *base, float *delta)
 {
-    float x[TILE], b[TILE];
-    double wide_x[TILE], wide_b[TILE];
     if (!family_needs_f64(f, index, k)) {
-        family_read_f32(f, index, FAMILY_OF_BASE, first, n, b);
-        family_read_f32(f, index, k, first, n, x);
-        kern_subtract(x, b, delta, n);
+        family_read_f32(f, index, k, b, delta);
+        kern_subtract(delta, base, delta, b->n);
         return;
     }
-    family_read_f64(f, index, FAMILY_OF_BASE, first, n, wide_b);
-    family_read_f64(f, index, k, first, n, wide_x);
-    for (size_t i = 0; i < n; i++)
-        delta[i] = (float)(wide_x[i] - wide_b[i]);
+    double *x = mem_aligned(b->n * sizeof *x), *wide = mem_aligned(b->n * sizeof *wide);
+    family_read_f64(f, index, FAMILY_OF_BASE, b, wide);
+    family_read_f64(f, index, k, b, x);
+    for (size_t i = 0; i < b->n; i++)
+        delta[i] = (float)(x[i] - wide[i]);
+    free(x);
+    free(wide);
 }
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
     struct family *f = job->stage->data;
-    float delta[TILE];
+    float *base = mem_aligned(b->n * sizeof *base), *delta = mem_aligned(b->n * sizeof *delta);
     (void)e;
-    for (size_t done = 0; done < b->n; done += TILE)
-        for (size_t k = 0; k < b->n_vectors; k++) {
-            size_t n = b->n - done < TILE ? b->n - done : TILE;
-            char *to = (char *)b->data[k] + done * dtype_bits(b->dtypes[k]) / 8;
-            subtract(f, job->index, k, b->first + done, n, delta);
-            dtype_from_f32(b->dtypes[k], delta, to, n);
-        }
-    family_block_read(f, job->index, b);
+    family_read_f32(f, job->index, FAMILY_OF_BASE, b, base);
+    for (size_t k = 0; k < b->n_vectors; k++) {
+        bool in_place = b->dtypes[k] == DTYPE_F32;
+        subtract(f, job->index, k, b, base, in_place ? b->data[k] : delta);
+        if (!in_place)
+            dtype_from_f32(b->dtypes[k], delta, b->data[k], b->n);
+    }
+    free(base);
+    free(delta);
     return 0;
 }
 
@@ -145,6 +144,8 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 static int open_extract(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
+    if (s->operands.n == 1)
+        return error_set(e, "an EXPERT is missing behind the BASE %s", s->operands.texts[0]);
     if (!s->operands.n && open_stream(h, e))
         return -1;
     if (s->operands.n && !(s->data = family_open(s, &o->family, true, h, e)))

@@ -27,8 +27,7 @@ static int fill(const struct job *job, struct block *b, struct error *e)
     struct family *f = job->stage->data;
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
-        family_read(f, job->index, k, b->first, b->n, b->data[k]);
-    family_block_read(f, job->index, b);
+        family_read(f, job->index, k, b, b->data[k]);
     return 0;
 }
 

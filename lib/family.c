@@ -375,31 +375,6 @@ static void read_view(const struct family *f, size_t index, size_t k, enum form 
     }
 }
 
-void family_read(const struct family *f, size_t index, size_t k, size_t first, size_t n, void *to)
-{
-    enum dtype stored = tensor_of(f, view_of(f, index, k))->dtype, wire = f->options.rounding;
-    if (wire == DTYPE_NONE || wire == stored || !dtype_is_float(stored)) {
-        read_view(f, index, k, AS_STORED, first, n, to);
-        return;
-    }
-    double *wide = mem_alloc(n, sizeof *wide);
-    read_view(f, index, k, AS_F64, first, n, wide);
-    dtype_from_f64(wire, wide, to, n);
-    free(wide);
-}
-
-void family_read_f32(const struct family *f, size_t index, size_t k, size_t first, size_t n,
-                     float *to)
-{
-    read_view(f, index, k, AS_F32, first, n, to);
-}
-
-void family_read_f64(const struct family *f, size_t index, size_t k, size_t first, size_t n,
-                     double *to)
-{
-    read_view(f, index, k, AS_F64, first, n, to);
-}
-
 bool family_needs_f64(const struct family *f, size_t index, size_t k)
 {
     return tensor_of(f, view_of(f, index, k))->dtype == DTYPE_F64 ||
@@ -421,25 +396,24 @@ static uint64_t hash_rows(const struct input *in, const struct view *v, const st
     return hash;
 }
 
-void family_block_read(struct family *f, size_t index, const struct block *b)
+/* Keeps the block's hash, if this is all of it and the first time. */
+static void keep_hash(struct family *f, size_t index, size_t k, const struct block *b)
 {
     struct match *m = &f->matches[index];
-    size_t blocks = tensor_blocks(&f->header->tensors[index]);
-    size_t views = m->n + f->task_vectors;
+    const struct tensor *t = &f->header->tensors[index];
+    const struct view *v = view_of(f, index, k);
+    size_t blocks = tensor_blocks(t), first, n;
+    tensor_block(t, b->index, &first, &n);
+    if (b->n < n)
+        return;
 #pragma omp critical(family_hashes)
     if (!m->hashes)
-        m->hashes = mem_alloc(views * blocks, sizeof *m->hashes);
-    for (size_t k = 0; k < views; k++) {
-        const struct view *v = k < m->n ? &m->views[k] : &m->base;
-        const struct input *in = f->members[v->member];
-        uint64_t *hash = &m->hashes[k * blocks + b->index];
-        if (v->columns) /* a cut is no stretch of the file: its rows are hashed one by one */
-            *hash = hash_rows(in, v, b, m->columns);
-        else if (*hash == 0)
-            *hash = input_hash(in, v->tensor, b->first, b->n);
-        if (!v->columns)
-            input_done_with(in, v->tensor, b->first, b->n);
-    }
+        m->hashes = mem_alloc((m->n + 1) * blocks, sizeof *m->hashes);
+    uint64_t *hash = &m->hashes[(k == FAMILY_OF_BASE ? m->n : k) * blocks + b->index];
+    if (*hash)
+        return;
+    *hash = v->columns ? hash_rows(f->members[v->member], v, b, m->columns)
+                       : input_hash(f->members[v->member], v->tensor, b->first, b->n);
 }
 
 static uint64_t tensor_hash(const struct ckpt_tensor *t, const uint64_t *blocks, size_t n)
@@ -483,4 +457,39 @@ void family_add_hashes(const struct family *f, struct stage *s)
         stage_add_hash(s, input_name(f->members[m]), XXH3_64bits_digest(state));
         XXH3_freeState(state);
     }
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+static void read_block(struct family *f, size_t index, size_t k, const struct block *b,
+                       enum form form, void *to)
+{
+    const struct view *v = view_of(f, index, k);
+    read_view(f, index, k, form, b->first, b->n, to);
+    keep_hash(f, index, k, b);
+    if (!v->columns) /* a cut is read row by row, its pages go when the model does */
+        input_done_with(f->members[v->member], v->tensor, b->first, b->n);
+}
+
+void family_read(struct family *f, size_t index, size_t k, const struct block *b, void *to)
+{
+    enum dtype stored = tensor_of(f, view_of(f, index, k))->dtype, wire = f->options.rounding;
+    if (wire == DTYPE_NONE || wire == stored || !dtype_is_float(stored)) {
+        read_block(f, index, k, b, AS_STORED, to);
+        return;
+    }
+    double *wide = mem_aligned(b->n * sizeof *wide);
+    read_block(f, index, k, b, AS_F64, wide);
+    dtype_from_f64(wire, wide, to, b->n);
+    free(wide);
+}
+
+void family_read_f32(struct family *f, size_t index, size_t k, const struct block *b, float *to)
+{
+    read_block(f, index, k, b, AS_F32, to);
+}
+
+void family_read_f64(struct family *f, size_t index, size_t k, const struct block *b, double *to)
+{
+    read_block(f, index, k, b, AS_F64, to);
 }

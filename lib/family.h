@@ -41,18 +41,14 @@ struct family *family_open(struct stage *s, const struct family_options *o, bool
                            struct header *h, struct error *e);
 void family_close(struct family *f);
 
-/* Vector k of tensor `index`: n elements as they travel, or as F32 or F64; FAMILY_OF_BASE is the
- * base's. */
+/* A block of vector k of tensor `index`, as it travels, or as F32 or F64; FAMILY_OF_BASE is the
+ * base's. Keeps the block's hash, and lets the pages go that it lies in. */
 #define FAMILY_OF_BASE SIZE_MAX
-void family_read(const struct family *f, size_t index, size_t k, size_t first, size_t n, void *to);
-void family_read_f32(const struct family *f, size_t index, size_t k, size_t first, size_t n,
-                     float *to);
-void family_read_f64(const struct family *f, size_t index, size_t k, size_t first, size_t n,
-                     double *to);
+void family_read(struct family *f, size_t index, size_t k, const struct block *b, void *to);
+void family_read_f32(struct family *f, size_t index, size_t k, const struct block *b, float *to);
+void family_read_f64(struct family *f, size_t index, size_t k, const struct block *b, double *to);
 /* Is it, or the base it is compared with, stored in F64? */
 bool family_needs_f64(const struct family *f, size_t index, size_t k);
-/* After all vectors of a block have been read: keeps its hashes, lets the pages go. */
-void family_block_read(struct family *f, size_t index, const struct block *b);
 /* After the last block of a tensor; hands the full hashes to the run when all are there. */
 void family_tensor_read(struct family *f, size_t index);
 void family_add_hashes(const struct family *f, struct stage *s);
