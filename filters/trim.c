@@ -22,6 +22,7 @@
 struct options {
     struct rules density, outliers;
     int scope;
+    bool bug_compatible;
 };
 
 enum { SCOPED_TENSOR, SCOPED_MODEL };
@@ -39,6 +40,8 @@ static const struct option_row rows[] = {
     {"scope", OPTION_CHOICE, FIELD(scope), "tensor|model",
      .help = "what the shares are of: each tensor (default), or all tensors together",
      .choices = "tensor|model", .preset = "tensor"},
+    {"bug-compatible", OPTION_FLAG, FIELD(bug_compatible),
+     .help = "where no element is an outlier (gamma n < 1), keep nothing, as mergekit does"},
     {0}};
 #undef FIELD
 
@@ -61,7 +64,8 @@ struct whole {
 
 static struct band *new_band(const struct stage *s, uint64_t n, double density, double gamma)
 {
-    bool breadcrumbs = rules_count(&((struct options *)s->options)->outliers) > 0;
+    const struct options *o = s->options;
+    bool breadcrumbs = rules_count(&o->outliers) > 0;
     uint64_t kept = (uint64_t)(density * (double)n), top = (uint64_t)(gamma * (double)n);
     if (density >= 1)
         return band_new(n, n, 0, SELECT_LOWER_FIRST);
@@ -69,6 +73,8 @@ static struct band *new_band(const struct stage *s, uint64_t n, double density, 
         kept = 1;
     if (kept + top > n)
         top = n - kept;
+    if (breadcrumbs && top == 0 && o->bug_compatible)
+        kept = 0;
     return band_new(n, kept, top, breadcrumbs ? SELECT_HIGHER_FIRST : SELECT_LOWER_FIRST);
 }
 

@@ -22,6 +22,7 @@
 #define HEADER_MAX    100000000           /* bytes of a safetensors header that readers take */
 #define SLACK         ((uint64_t)1 << 20) /* for headers, folders and the file system's own needs */
 #define ARCHIVE_BLOCK (1 << 18)           /* bytes of one write of an archive */
+#define WRITE_BEHIND  ((uint64_t)32 << 20) /* bytes after which writing to the disk is begun */
 
 /* One safetensors file. */
 struct shard {
@@ -765,8 +766,11 @@ static int shard_written(struct publish *p, struct shard *s, size_t size, struct
     int failed = 0;
     pthread_mutex_lock(&p->lock);
     s->written += size;
+    /* On its way to the disk while the rest is computed: the fsync at the end finds little to do.
+     */
+    if (s->written / WRITE_BEHIND > (s->written - size) / WRITE_BEHIND || s->written == s->size)
+        sync_file_range(s->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
     if (s->written == s->size) {
-        sync_file_range(s->fd, 0, 0, SYNC_FILE_RANGE_WRITE); /* on its way before the fsync */
         if (close(s->fd))
             failed = write_error(p, s->name, e);
         s->fd = -1;
