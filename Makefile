@@ -6,7 +6,7 @@ CFLAGS  ?= -O2 -g
 VERSION := 0.1.0
 B       := build$(if $(SAN),-san)
 
-PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-dev \
+PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-dev libyaml-dev \
             librandom123-dev libxxhash-dev bats python3-numpy python3-msgpack parallel
 
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -fopenmp \
@@ -14,7 +14,7 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -f
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
-LIBS := -Wl,--as-needed -larchive -ljansson -lmsgpackc -lxxhash -lm
+LIBS := -Wl,--as-needed -larchive -ljansson -lyaml -lmsgpackc -lxxhash -lm
 
 FILTERS  := $(filter-out tv,$(basename $(notdir $(wildcard filters/*.c))))
 LIB_OBJS := $(patsubst lib/%.c,$B/lib/%.o,$(filter-out lib/main.c,$(wildcard lib/*.c)))
@@ -97,7 +97,8 @@ INSTALL_LIB := $(DESTDIR)$(PREFIX)/libexec/tvtools
 INSTALL_DOC := $(DESTDIR)$(PREFIX)/share
 install: all
 	install -d $(INSTALL_BIN) $(INSTALL_LIB)/pipelines $(INSTALL_DOC)/man/man1 $(INSTALL_DOC)/man/man5 \
-	    $(INSTALL_DOC)/man/man7 $(INSTALL_DOC)/tvtools/etl $(INSTALL_DOC)/bash-completion/completions
+	    $(INSTALL_DOC)/man/man7 $(INSTALL_DOC)/tvtools/etl $(INSTALL_DOC)/bash-completion/completions \
+	    $(INSTALL_DOC)/zsh/site-functions
 	install -m 755 $B/bin/tv $(INSTALL_BIN)
 	install -m 755 $(FILTERS:%=$B/bin/%) $(INSTALL_LIB)
 	install -m 755 pipelines/* $(INSTALL_LIB)/pipelines
@@ -105,6 +106,7 @@ install: all
 	install -m 644 share/*.md $(INSTALL_DOC)/tvtools
 	install -m 755 share/etl/* $(INSTALL_DOC)/tvtools/etl
 	install -m 644 share/completions/tvtools.bash $(INSTALL_DOC)/bash-completion/completions/tv
+	install -m 644 share/completions/_tvtools $(INSTALL_DOC)/zsh/site-functions/_tvtools
 
 clean:
 	rm -rf build build-san

@@ -68,6 +68,9 @@ static int open_pick(struct stage *s, struct header *h, struct error *e)
     struct rules *choices = s->data = mem_alloc(1, sizeof *choices);
     const struct range any = {0, 1, false, false};
     for (size_t i = 0; i < s->operands.n; i++)
+        if (s->operands.texts[i][0] == '@')
+            return error_set(e, "%s: choices do not come from files", s->operands.texts[i]);
+    for (size_t i = 0; i < s->operands.n; i++)
         if (rules_add(choices, arena_printf(&s->arena, "%s=1", s->operands.texts[i]), "CHOICE",
                       &any, e))
             return -1;

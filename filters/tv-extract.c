@@ -88,8 +88,12 @@ static int check_tensor(const struct header *h, const struct tensor *t, struct e
     return 0;
 }
 
-static int open_stream(struct header *h, struct error *e)
+static int open_stream(const struct stage *s, struct header *h, struct error *e)
 {
+    for (size_t i = 1; rows[i].name; i++) /* all but --wire are about reading checkpoints */
+        if (s->given[i])
+            return error_set(e, "--%s needs the operands BASE EXPERT...", rows[i].name);
+
     bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
     int failed = h->n_models < 2 ? error_set(e, "the stream has one model; a base and experts are "
                                                 "needed")
@@ -146,7 +150,7 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     if (s->operands.n == 1)
         return error_set(e, "an EXPERT is missing behind the BASE %s", s->operands.texts[0]);
-    if (!s->operands.n && open_stream(h, e))
+    if (!s->operands.n && open_stream(s, h, e))
         return -1;
     if (s->operands.n && !(s->data = family_open(s, &o->family, true, h, e)))
         return -1;

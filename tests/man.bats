@@ -1,0 +1,121 @@
+#!/usr/bin/env bats
+# The man pages say what --help says, their examples run, and completion works.
+
+load common
+
+MAN=$ROOT/share/man
+COMPLETIONS=$ROOT/share/completions
+
+fail() {
+    echo "$1"
+    return 1
+}
+
+filters() {
+    basename -s .c "$ROOT"/filters/*.c
+}
+
+# Options as words, --density=D, sorted: those of --help ...
+help_options() {
+    { "$1" --help && { [ "$1" != tv ] || tv run --help; }; } |
+        sed -n 's/^ \{2,6\}\(-., \)\{0,1\}\(--[^ ]*\).*/\2/p' | sort -u
+}
+
+# ... and those of the page.
+page_options() {
+    sed -n '/^\.Sh OPTIONS/,/^\.Sh EXIT/s/^\.It \(Fl .* , \)\{0,1\}Fl /-/p' "$MAN/$1.1" |
+        sed 's/ \(Ns\|Ar\|Cm\)\>//g; s/ //g' | sort -u
+}
+
+# The examples of a page as files example1, example2, ...
+page_examples() {
+    awk '/^\.Sh / { on = $2 == "EXAMPLES" }
+         on && /^\.Ed/ { out = "" }
+         out { print > out }
+         on && /^\.Bd -literal/ { out = "example" ++n }' "$1"
+    sed -i 's/\\(aq/'\''/g; s/\\(ga/`/g; s/\\(ti/~/g; s/\\(ha/^/g; s/\\-/-/g; s/\\e/\\/g; s/^\\&//' example*
+}
+
+@test "every filter has a page, and it knows the options of --help" {
+    wrong=
+    for f in $(filters); do
+        if [ ! -f "$MAN/$f.1" ]; then
+            wrong+="$f has no page"$'\n'
+        elif ! difference=$(diff <(help_options "$f") <(page_options "$f")); then
+            wrong+="$f: --help (<) and page (>) differ: $difference"$'\n'
+        fi
+    done
+    [ -z "$wrong" ] || fail "$wrong"
+}
+
+@test "every page is of a filter, and names it" {
+    for page in "$MAN"/*.1; do
+        name=$(basename "$page" .1)
+        [ -f "$ROOT/filters/$name.c" ] || fail "$name is no filter"
+        grep -qx "\.Nm $name" "$page" || fail "$name.1 has another name"
+    done
+}
+
+@test "the overview lists all filters" {
+    lacking=
+    for f in $(filters); do
+        grep -q "^\.\(It \)\{0,1\}Xr $f 1" "$MAN/tvtools.7" || lacking+=" $f"
+    done
+    [ -z "$lacking" ] || fail "tvtools.7 lacks$lacking"
+}
+
+@test "references lead to pages" {
+    sed -n 's/^\.\(It \)\{0,1\}Xr \([^ ]*\) \([157]\).*/\2.\3/p' "$MAN"/* | sort -u > pages
+    while read -r page; do
+        case $page in awk.1 | head.1 | tee.1) continue ;; esac
+        [ -f "$MAN/$page" ] || fail "there is no $page"
+    done < pages
+}
+
+@test "mandoc finds no fault with the pages" {
+    command -v mandoc > /dev/null || skip "mandoc is not installed"
+    mandoc -T lint -W warning "$MAN"/*
+}
+
+@test "the examples of the pages run" {
+    for page in "$MAN"/*; do
+        rm -rf "$T/run" && mkdir "$T/run" && cd "$T/run"
+        ln -s "$A"/{base,math,code,chat} .
+        page_examples "$page"
+        for e in example*; do
+            bash -euo pipefail "$e" > out 2> err || fail "$(basename "$page"), $e: $(cat "$e" err)"
+        done
+    done
+}
+
+# complete WORD...: what bash completes for the last word of the line
+complete_words() {
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+    local function=_tvtools_filter
+    [ "$1" != tv ] || function=_tvtools_tv
+    "$function" "$1" "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD - 1]}"
+    echo "${COMPREPLY[*]}"
+}
+
+@test "bash completes filters, options, choices and files" {
+    # shellcheck source=/dev/null
+    . "$COMPLETIONS/tvtools.bash"
+    touch deltas.tvs
+    for f in $(filters); do
+        complete -p "$f" || fail "$f has no completion"
+    done
+    [ "$(complete_words tv tr)" = trim ]
+    [ "$(complete_words trim --sc)" = --scope= ]
+    [ "$(complete_words trim --scope = m)" = model ]
+    [ "$(complete_words tv trim --scope "")" = "tensor model" ]
+    [ "$(complete_words pack --dtype=bf)" = --dtype=bfloat16 ]
+    [ "$(complete_words stats del)" = deltas.tvs ]
+    [ "$(complete_words unpack name = del)" = deltas.tvs ]
+    [ "$(complete_words trim del)" = "" ]
+    [ "$(complete_words tv run --)" = --threads= ]
+}
+
+@test "zsh finds no fault with its completion" {
+    command -v zsh > /dev/null || skip "zsh is not installed"
+    zsh -n "$COMPLETIONS/_tvtools"
+}
