@@ -3,8 +3,10 @@
 #
 # A script says its usage in its comment (--help prints it), names its options in `takes`, and gives
 # each a variable with its default: an array for one that takes rules and may be repeated, a plain
-# one otherwise. Afterwards there are `base`, `experts` and `out`, and for the ends of the pipeline
-# `read_options` (--dtype) and `write_options` (--out-dtype, --force).
+# one otherwise (of --max-iter it is max_iter). `least` says how many operands are needed, OUT
+# included (default 3). Afterwards there are `models` (all operands but OUT), `base` (the first of
+# them), `experts` (the others) and `out`, and for the ends of the pipeline `read_options` (--dtype)
+# and `write_options` (--out-dtype, --force).
 
 here=$(dirname "$(realpath "$0")")
 name=$(basename "$0")
@@ -39,9 +41,10 @@ while [ $# -gt 0 ]; do
         fi
         variable=${option#--}
         case " dtype out-dtype ${takes:?} " in *" $variable "*) ;; *) fail "unknown option $option; --help says more" ;; esac
+        variable=${variable//-/_}
         case $variable in
         dtype) read_options+=("--dtype=$value") ;;
-        out-dtype) write_options+=("--dtype=$value") ;;
+        out_dtype) write_options+=("--dtype=$value") ;;
         *)
             if [[ $(declare -p "$variable") = "declare -a"* ]]; then
                 declare -n list=$variable
@@ -59,7 +62,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#operands[@]} -ge 3 ] || fail "BASE, EXPERT... and OUT are needed; --help says more"
+[ ${#operands[@]} -ge "${least:-3}" ] || fail "${least:-3} operands or more are needed; --help says more"
+models=("${operands[@]::${#operands[@]}-1}")
 base=${operands[0]}
 out=${operands[-1]}
 experts=("${operands[@]:1:${#operands[@]}-2}")

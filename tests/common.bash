@@ -26,3 +26,11 @@ equals() {
 has() {
     [ -e "$MERGE/$1/$2" ] || skip "only in the full golden data"
 }
+
+# golden FOLDER EXPECTED [CONFIG DTYPE]: checks merged/ against it, as checks.tsv says
+golden() {
+    local rtol bad
+    read -r rtol bad < <(awk -F'\t' -v f="$1" -v x="$2" -v c="${3:-config.yml}" -v d="${4:--}" \
+        '$1 == f && $5 == x && $2 == c && $3 == d {print $6, $7}' "$MERGE/checks.tsv")
+    equals merged "$MERGE/$1/$2" "$rtol" "$bad"
+}

@@ -1,0 +1,184 @@
+/* karcher: the Karcher mean of the vectors' directions, with the mean of their lengths
+ *
+ *     n_k = |x_k|,  u_k = x_k / n_k
+ *     repeat:  g = sum_k a_k th_k / sin th_k (u_k - cos th_k u),   th_k = angle between u and u_k
+ *              u = cos|g| u + sin|g| g / |g|          until |g| < tol, or --max-iter times
+ *     y = (mean of n_k) u                               Karcher 1977, doi 10.1002/cpa.3160300502
+ *
+ * x_k is a whole tensor; u starts as the mean of the u_k. Only vectors with n_k > tol take part,
+ * and only those with th_k >= tol pull. a_k are the weights, divided by their sum: 1/K in mergekit.
+ *
+ * All happens in the space that the u_k span: with u = sum_k u[k] x_k the inner products of the
+ * x_k are all it takes to find the numbers u[k].
+ *
+ *     unpack math code chat | karcher | pack --like math merged/
+ */
+#include "gram.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    uint64_t max_iter;
+    double tol;
+    const char *name;
+};
+
+#define FIELD(f) offsetof(struct options, f)
+static const struct option_row rows[] = {
+    {"max-iter", OPTION_COUNT, FIELD(max_iter), "N",
+     .help = "at most N steps; 0: the normalised mean (default 10)", .preset = "10"},
+    {"tol", OPTION_NUMBER, FIELD(tol), "T",
+     .help = "a norm, an angle or a step below T counts as 0 (default 1e-5)",
+     .range = {0, INFINITY, .low_open = true, .high_open = true}, .preset = "1e-5"},
+    JOIN_NAME_ROW(options, name),
+    {0}};
+#undef FIELD
+
+#define OPPOSITE 1e-7 /* no way from u to -u is the shortest; this is the rounding of F32 */
+
+/* What takes part: norms, and weights that add up to 1 (0: left out). */
+struct points {
+    double *norm, *a; /* (K) each */
+    double tol;
+};
+
+/* Divides u by its length, unless that is below tol. */
+static int normalise(const struct gram *g, double *u, double tol)
+{
+    double length = gram_length(g, u);
+    if (length < tol || length == 0)
+        return -1;
+    for (size_t k = 0; k < g->n; k++)
+        u[k] /= length;
+    return 0;
+}
+
+/* The normalised mean of the u_k; the first of them where that vanishes. */
+static void start(const struct gram *g, const struct points *p, double *u)
+{
+    for (size_t k = 0; k < g->n; k++)
+        u[k] = p->a[k] > 0 ? p->a[k] / p->norm[k] : 0;
+    if (normalise(g, u, p->tol) == 0)
+        return;
+    memset(u, 0, g->n * sizeof *u);
+    for (size_t k = 0; k < g->n; k++)
+        if (p->a[k] > 0) {
+            u[k] = 1 / p->norm[k];
+            return;
+        }
+}
+
+/* step = g, the mean of what leads from u to the u_k */
+static void pull(const struct gram *g, const struct points *p, const double *u, double *step)
+{
+    double along = 0;
+    memset(step, 0, g->n * sizeof *step);
+    for (size_t k = 0; k < g->n; k++) {
+        if (p->a[k] <= 0)
+            continue;
+        double cosine = gram_dot(g, k, u) / p->norm[k];
+        cosine = cosine < -1 ? -1 : cosine > 1 ? 1 : cosine;
+        long double angle = acosl(cosine);
+        if (angle < p->tol || (cosine < 0 && sinl(angle) < OPPOSITE))
+            continue;
+        double length = (double)(p->a[k] * angle / sinl(angle));
+        step[k] = length / p->norm[k];
+        along += length * cosine;
+    }
+    for (size_t k = 0; k < g->n; k++)
+        step[k] -= along * u[k];
+}
+
+/* The Karcher mean as u[k], (K) numbers; `step` as many for the work. */
+static void find_mean(const struct gram *g, const struct points *p, uint64_t max_iter, double *u,
+                      double *step)
+{
+    start(g, p, u);
+    for (uint64_t i = 0; i < max_iter; i++) {
+        pull(g, p, u, step);
+        double length = gram_length(g, step);
+        if (length < p->tol)
+            return;
+        for (size_t k = 0; k < g->n; k++)
+            u[k] = (double)cosl(length) * u[k] + (double)sinl(length) / length * step[k];
+        normalise(g, u, 0);
+    }
+}
+
+/* Fills in p and says the mean length; 0 where nothing takes part. */
+static double weigh_points(const struct gram *g, const struct tensor *t, struct points *p)
+{
+    double all = 0, part = 0, length = 0;
+    for (size_t k = 0; k < g->n; k++) {
+        double w = t->vectors[k].weights[0];
+        p->norm[k] = gram_norm(g, k);
+        p->a[k] = p->norm[k] > p->tol ? w : 0;
+        all += w;
+        part += p->a[k];
+        length += w * p->norm[k];
+    }
+    for (size_t k = 0; k < g->n && part > 0; k++)
+        p->a[k] /= part;
+    return part > 0 ? length / all : 0;
+}
+
+static int check_weights(const struct job *job, struct error *e)
+{
+    const struct tensor *t = job->in;
+    double sum = 0, divisor;
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        double w = t->vectors[k].weights[0];
+        sum += w;
+        if (w < 0)
+            return error_set(e,
+                             "tensor %s of %s has the weight %g; a mean on the sphere takes none "
+                             "below 0",
+                             t->name, job->stage->in->models[t->vectors[k].model].name, w);
+    }
+    return join_divisor(job->stage->in->kind, sum, "a mean", &divisor, e);
+}
+
+static int decide(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    struct gram *g = job->state;
+    if (!g)
+        return VERDICT_DONE;
+    if (check_weights(job, e))
+        return -1;
+    double *work = mem_alloc(g->n, 3 * sizeof *work);
+    struct points p = {.norm = work, .a = work + g->n, .tol = o->tol};
+    double length = weigh_points(g, job->in, &p);
+    if (length > 0)
+        find_mean(g, &p, o->max_iter, g->c, work + 2 * g->n);
+    for (size_t k = 0; k < g->n; k++)
+        g->c[k] *= length;
+    free(work);
+    return VERDICT_DONE;
+}
+
+static int open_karcher(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    return join_open(h, o->name, 1, GRAM_MAX, e);
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    return gram_begin(job, JOIN_NUMBERS, e);
+}
+
+const struct filter filter_karcher = {
+    .name = "karcher",
+    .summary = "Join vectors into the Karcher mean of their directions, with their mean length",
+    .notes = "  unpack math code chat | karcher | pack --like math merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
+    .role = ROLE_FILTER,
+    .open = open_karcher,
+    .begin = begin,
+    .decide = decide,
+    GRAM_LIFE,
+};

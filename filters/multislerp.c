@@ -1,0 +1,123 @@
+/* multislerp: the mean direction of several vectors, with their mean length
+ *
+ *     n_k = |x_k|,  u_k = x_k / (n_k + eps)
+ *     m = sum_k w_k u_k                                              mergekit's multislerp
+ *     y = cos(eps) (sum_k w_k n_k) m / |m|
+ *
+ * x_k is a whole tensor. The weights are divided by their sum first unless --raw-weights is given.
+ * mergekit then takes the mean of the vectors that lead from m to u_k on the sphere, and goes
+ * there: that mean is 0 but for rounding, for m is a mean of the u_k already. What its exponential
+ * map leaves is cos(eps).
+ *
+ * Where m vanishes there is no mean direction: |m| below eps or within the rounding of F32. Then
+ * two vectors are added, weighted, and more are an error, unless all are 0. A single vector stays
+ * as it is.
+ *
+ *     unpack math code chat | weigh math=0.5 | multislerp | pack --like math merged/
+ *     tv-extract base math code chat | multislerp | pack --base base merged/
+ */
+#include "gram.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    bool raw_weights;
+    double eps;
+    const char *name;
+};
+
+#define FIELD(f) offsetof(struct options, f)
+static const struct option_row rows[] = {
+    {"raw-weights", OPTION_FLAG, FIELD(raw_weights),
+     .help = "take the weights as they are, without dividing them by their sum"},
+    {"eps", OPTION_NUMBER, FIELD(eps), "E",
+     .help = "added to every norm; below it a mean direction is none (default 1e-8)",
+     .range = {0, INFINITY, .low_open = true, .high_open = true}, .preset = "1e-8"},
+    JOIN_NAME_ROW(options, name),
+    {0}};
+#undef FIELD
+
+#define NOTHING 1e-7 /* length of a sum of unit vectors of F32 numbers that may be 0 */
+
+/* w[k], divided by their sum if that is asked for */
+static int read_weights(const struct job *job, double *w, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct tensor *t = job->in;
+    double sum = 0, divisor = 1;
+    for (size_t k = 0; k < t->n_vectors; k++)
+        sum += w[k] = t->vectors[k].weights[0];
+    if (!o->raw_weights &&
+        join_divisor(job->stage->in->kind, sum, "without --raw-weights this method", &divisor, e))
+        return -1;
+    for (size_t k = 0; k < t->n_vectors; k++)
+        w[k] /= divisor;
+    return 0;
+}
+
+/* g->c from the weights w. -1: there is no mean direction. */
+static int mean_direction(struct gram *g, const double *w, double eps)
+{
+    double length = 0, weight = 0, norms = 0;
+    for (size_t k = 0; k < g->n; k++) {
+        double norm = gram_norm(g, k);
+        g->c[k] = w[k] / (norm + eps);
+        length += w[k] * norm;
+        weight += fabs(w[k]);
+        norms += fabs(w[k]) * norm;
+    }
+    double m = gram_length(g, g->c);
+    if (m < eps || m < NOTHING * weight) {
+        memcpy(g->c, w, g->n * sizeof *w);
+        return g->n > 2 && norms > 0 ? -1 : 0;
+    }
+    for (size_t k = 0; k < g->n; k++)
+        g->c[k] *= (double)cosl(eps) * length / m;
+    return 0;
+}
+
+static int decide(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    struct gram *g = job->state;
+    if (!g)
+        return VERDICT_DONE;
+    if (g->n == 1) {
+        g->c[0] = 1;
+        return VERDICT_DONE;
+    }
+    double *w = mem_alloc(g->n, sizeof *w);
+    int failed = read_weights(job, w, e);
+    if (!failed && mean_direction(g, w, o->eps))
+        failed = error_set(e, "the vectors of tensor %s cancel out: they have no mean direction",
+                           job->in->name);
+    free(w);
+    return failed ? -1 : VERDICT_DONE;
+}
+
+static int open_multislerp(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    return join_open(h, o->name, 1, GRAM_MAX, e);
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    return gram_begin(job, JOIN_NUMBERS, e);
+}
+
+const struct filter filter_multislerp = {
+    .name = "multislerp",
+    .summary = "Join vectors into their mean direction, with their mean length (multi-SLERP)",
+    .notes = "  unpack math code chat | weigh math=0.5 code=0.3 chat=0.2 | multislerp |\n"
+             "      pack --like math merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
+    .role = ROLE_FILTER,
+    .open = open_multislerp,
+    .begin = begin,
+    .decide = decide,
+    GRAM_LIFE,
+};

@@ -1,0 +1,70 @@
+/* nearswap: go over to another model where it lies near
+ *
+ *     w = clamp(t / max(|b - x|, 1e-6), 0, 1)             alchemonaut's NearSwap; mergekit
+ *     y = w x + (1 - w) b
+ *
+ * b is the first vector of the stream, x the second. Elements closer to each other than t become
+ * x; the others move by t towards it.
+ *
+ *     unpack base math | nearswap --t 0.001 | pack --like base merged/
+ */
+#include "join.h"
+
+struct options {
+    struct rules t;
+    const char *name;
+};
+
+static const struct option_row rows[] = {
+    {"t", OPTION_RULES, offsetof(struct options, t), "T",
+     .help =
+         "how far an element of the first model may move, 0 or more: a number, or rules such as "
+         "/*mlp*=0.01 (required; may be repeated)",
+     .range = {0, INFINITY, .high_open = true}, .required = true},
+    JOIN_NAME_ROW(options, name),
+    {0}};
+
+/* b becomes the result */
+static void swap_near(float *b, const float *x, double t, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double apart = fabs((double)b[i] - (double)x[i]);
+        double w = t / (apart > 1e-6 ? apart : 1e-6);
+        w = w < 1 ? w : 1;
+        b[i] = (float)(w * (double)x[i] + (1 - w) * (double)b[i]);
+    }
+}
+
+static int open_nearswap(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    return join_check_rules(&o->t, "--t", h, e) ? -1 : join_open(h, o->name, 2, 2, e);
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    return join_check_weights(job->stage, job->in, JOIN_ONES, e) ? -1 : PLAN_TRANSFORM;
+}
+
+static int transform(const struct job *job, struct block *b, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    if (!tensor_is_float(job->in))
+        return join_bytes(job->in, b, e);
+    swap_near(block_x(b, 0), block_x(b, 1), join_rule(&o->t, job->in), b->n);
+    b->n_vectors = 1;
+    return 0;
+}
+
+const struct filter filter_nearswap = {
+    .name = "nearswap",
+    .summary = "Join two models' weights where they lie near (NearSwap)",
+    .notes = "  unpack base math | nearswap --t 0.001 | pack --like base merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .kinds = KIND_WEIGHTS,
+    .role = ROLE_FILTER,
+    .open = open_nearswap,
+    .begin = begin,
+    .transform = transform,
+};

@@ -1,0 +1,77 @@
+/* slerp: spherical interpolation from one model's weights to another's
+ *
+ *     th = angle between a and c
+ *     y  = (sin((1 - t) th) a + sin(t th) c) / sin th      Shoemake 1985, SIGGRAPH 19 (3), p. 245
+ *     y  = (1 - t) a + t c      where |cos th| > 0.9995: nearly equal or nearly opposite vectors
+ *
+ * a and c are a whole tensor each; a is the first vector of the stream. As in mergekit the vectors
+ * combined are the originals, their norms uncorrected; one whose norm is at most 1e-8 is not
+ * divided by it for the angle.
+ *
+ *     unpack math code | slerp --t 0.5 | pack --like math merged/
+ *     unpack math code | slerp --t '[0.2,0.8]' | ...          a ramp over the layers
+ */
+#include "gram.h"
+
+struct options {
+    struct rules t;
+    const char *name;
+};
+
+static const struct option_row rows[] = {
+    {"t", OPTION_RULES, offsetof(struct options, t), "T",
+     .help =
+         "how far to go, from 0 (the first model) to 1 (the second): a number, or rules such as "
+         "/*mlp*=0.3 (required; may be repeated)",
+     .required = true},
+    JOIN_NAME_ROW(options, name),
+    {0}};
+
+/* g->c */
+static void interpolate(struct gram *g, double t)
+{
+    double a = gram_norm(g, 0), c = gram_norm(g, 1);
+    double cosine = g->dots[1] / ((a > 1e-8 ? a : 1) * (c > 1e-8 ? c : 1));
+    if (fabs(cosine) > 0.9995) {
+        g->c[0] = 1 - t;
+        g->c[1] = t;
+    } else {
+        gram_slerp(cosine, t, g->c);
+    }
+}
+
+static int open_slerp(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    if (join_check_rules(&o->t, "--t", h, e))
+        return -1;
+    return join_open(h, o->name, 2, 2, e);
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    return gram_begin(job, JOIN_ONES, e);
+}
+
+static int decide(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    (void)e;
+    if (job->state)
+        interpolate(job->state, join_rule(&o->t, job->in));
+    return VERDICT_DONE;
+}
+
+const struct filter filter_slerp = {
+    .name = "slerp",
+    .summary = "Join two models' weights by spherical interpolation (SLERP)",
+    .notes = "  unpack math code | slerp --t 0.5 | pack --like math merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .kinds = KIND_WEIGHTS,
+    .role = ROLE_FILTER,
+    .open = open_slerp,
+    .begin = begin,
+    .decide = decide,
+    GRAM_LIFE,
+};

@@ -1,0 +1,141 @@
+#include "join.h"
+
+#include <string.h>
+
+/* ---- the manifest ---------------------------------------------------------------------------- */
+
+/* Numbers that are scaled or packed: only a source knows how to widen them. */
+static bool is_packed(enum dtype d)
+{
+    return dtype_bits(d) <= 8 && d != DTYPE_BOOL && d != DTYPE_U8 && d != DTYPE_I8;
+}
+
+static int check_dtypes(const struct header *h, const struct tensor *t, struct error *e)
+{
+    enum dtype first = t->vectors[0].dtype;
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        const struct vector *v = &t->vectors[k];
+        if (is_packed(v->dtype))
+            return error_set(e,
+                             "tensor %s of %s travels in %s, which cannot be merged; give the "
+                             "source --dtype",
+                             t->name, h->models[v->model].name, dtype_name(v->dtype));
+        if (v->dtype != first && !tensor_is_float(t))
+            return error_set(e, "tensor %s is %s in one model and %s in another", t->name,
+                             dtype_name(first), dtype_name(v->dtype));
+    }
+    return 0;
+}
+
+static int check_vectors(const struct header *h, const struct tensor *t, size_t least, size_t most,
+                         struct error *e)
+{
+    const struct vector *expected = h->tensors[0].vectors;
+    if (t->n_vectors < least || t->n_vectors > most)
+        return error_set(e,
+                         "tensor %s has %zu vector%s; %s %zu %s needed (pick leaves some of them)",
+                         t->name, t->n_vectors, t->n_vectors == 1 ? "" : "s",
+                         least == most          ? "exactly"
+                         : t->n_vectors < least ? "at least"
+                                                : "at most",
+                         t->n_vectors < least ? least : most, most == 1 ? "is" : "are");
+    for (size_t k = 0; least == most && k < t->n_vectors; k++)
+        if (t->vectors[k].model != expected[k].model)
+            return error_set(e, "tensor %s has a vector of %s, where tensor %s has one of %s",
+                             t->name, h->models[t->vectors[k].model].name, h->tensors[0].name,
+                             h->models[expected[k].model].name);
+    return 0;
+}
+
+int join_open(struct header *h, const char *name, size_t least, size_t most, struct error *e)
+{
+    long merged = header_add_model(h, name, "merged", e);
+    if (merged < 0)
+        return -1;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        if (check_vectors(h, &h->tensors[i], least, most, e) || check_dtypes(h, &h->tensors[i], e))
+            return -1;
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        struct tensor *t = &h->tensors[i];
+        enum dtype d = tensor_is_float(t) ? DTYPE_F32 : t->vectors[0].dtype;
+        t->vectors[0] = vector_plain((size_t)merged, NULL, d, t->vectors[0].stored);
+        t->n_vectors = 1;
+    }
+    return 0;
+}
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+int join_check_weights(const struct stage *s, const struct tensor *t, enum join_weights weights,
+                       struct error *e)
+{
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        const struct vector *v = &t->vectors[k];
+        const char *model = s->in->models[v->model].name;
+        if (!vector_is_weighted(v))
+            continue;
+        if (!tensor_is_float(t))
+            return error_set(e, "tensor %s is %s and cannot be weighed", t->name,
+                             dtype_name(v->dtype));
+        if (weights == JOIN_ONES)
+            return error_set(e, "tensor %s of %s has a weight, which this method cannot use",
+                             t->name, model);
+        if (weights == JOIN_NUMBERS && v->n_weights > 1)
+            return error_set(e,
+                             "tensor %s of %s has a weight for each of %zu chunks; this method "
+                             "takes one per tensor",
+                             t->name, model, v->n_weights);
+    }
+    return 0;
+}
+
+int join_divisor(enum kind kind, double sum, const char *what, double *divisor, struct error *e)
+{
+    *divisor = fabs(sum) < 1e-8 ? 1 : sum;
+    if (fabs(sum) < 1e-8 && kind != KIND_TASK_VECTORS)
+        return error_set(e, "the weights add up to %g; %s cannot divide by that", sum, what);
+    return 0;
+}
+
+/* ---- payload --------------------------------------------------------------------------------- */
+
+float **join_vectors(const struct block *b)
+{
+    float **x = mem_alloc(b->n_vectors, sizeof *x);
+    for (size_t k = 0; k < b->n_vectors; k++)
+        x[k] = block_x(b, k);
+    return x;
+}
+
+int join_bytes(const struct tensor *t, struct block *b, struct error *e)
+{
+    size_t size = b->n * dtype_bits(t->vectors[0].dtype) / 8;
+    for (size_t k = 1; k < b->n_vectors; k++)
+        if (memcmp(b->data[0], b->data[k], size) != 0)
+            return error_set(e, "tensor %s is %s and differs between the models; pick one of them",
+                             t->name, dtype_name(t->vectors[0].dtype));
+    b->n_vectors = 1;
+    return 0;
+}
+
+/* ---- rules ----------------------------------------------------------------------------------- */
+
+int join_check_rules(const struct rules *r, const char *what, const struct header *h,
+                     struct error *e)
+{
+    const char *named = rules_unmatched(r, 0, NULL);
+    if (named)
+        return error_set(e,
+                         "%s %s names a model, but the number is one per tensor (write /GLOB=...)",
+                         what, named);
+    for (size_t i = 0; i < h->n_tensors; i++)
+        if (tensor_is_float(&h->tensors[i]) && isnan(join_rule(r, &h->tensors[i])))
+            return error_set(e, "%s has no rule for tensor %s", what, h->tensors[i].name);
+    return 0;
+}
+
+double join_rule(const struct rules *r, const struct tensor *t)
+{
+    double value;
+    return rules_value(r, NULL, t->name, t->layer, t->layers, &value) ? value : NAN;
+}

@@ -1,0 +1,17 @@
+/* Sums over a tensor, taken block by block in an observe, for the filters that need no more than
+ * one round. The work area holds one number per vector. */
+#ifndef TV_SUMS_H
+#define TV_SUMS_H
+
+#include "filter.h"
+
+/* For a filter's descriptor. Sum |x|, and sum x^2, of each vector of the block: */
+int sums_observe_l1(const struct job *job, const struct block *b, void *work, struct error *e);
+int sums_observe_squares(const struct job *job, const struct block *b, void *work, struct error *e);
+/* They take a tensor; job->state is one allocation, or NULL. */
+enum scope sums_scope(const struct stage *s);
+int sums_end(struct job *job, bool ok, struct error *e);
+/* Adds n numbers that an observe found; in block order. */
+void sums_add(const void *found, size_t n, double *sums);
+
+#endif

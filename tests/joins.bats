@@ -1,0 +1,140 @@
+#!/usr/bin/env bats
+# What all joins have in common.
+load common
+load lesson
+load refusals
+
+# join NAME: runs it with what it needs
+join() {
+    case $1 in
+    slerp | nearswap) "$1" --t 0.5 "${@:2}" ;;
+    *) "$@" ;;
+    esac
+}
+
+JOINS="combine slerp nearswap nuslerp multislerp karcher arcee-fusion ram"
+
+# input_of NAME: the lesson as it takes it
+input_of() {
+    case $1 in
+    slerp | nearswap | arcee-fusion) weights | from-text ;;
+    *) make_good && cat good.tvs ;;
+    esac
+}
+
+@test "the result is a model of its own, named as one likes" {
+    for f in $JOINS; do
+        input_of "$f" | join "$f" --name soup | tv-view --values >found
+        grep -q "^model soup role=merged" found
+        [ "$(grep -c ^vector found)" = 1 ]
+        grep -q "^vector soup no-source$" found
+        REFUSED_BY=$f refused_with math join "$f" --name math < <(input_of "$f")
+    done
+}
+
+@test "integers are joined where all agree, and only there" {
+    printf 'kind weights\nmodel a\nmodel b\ntensor i 2\nvector a I64\n1 2\nvector b I64\n1 2\n' >same
+    for f in $JOINS; do
+        [ "$f" != ram ] || sed -i 's/weights/task-vectors/' same
+        from-text same | join "$f" | tensors >found
+        printf 'tensor i 2\nvector merged I64 no-source\n1 2\n' | diff -u - found
+        sed '$s/1 2/1 3/' same | from-text >other.tvs
+        REFUSED_BY=$f refused_with "tensor i is I64 and differs" join "$f" <other.tvs
+        from-text same | weigh a=2 >weighed.tvs
+        REFUSED_BY=$f refused_with "tensor i is I64 and cannot be weighed" join "$f" <weighed.tvs
+        sed '$s/1 2/1 3/; s/vector b I64/vector b F32/' same | from-text >other.tvs
+        REFUSED_BY=$f refused_with "tensor i is I64 in one model and F32 in another" \
+            join "$f" <other.tvs
+    done
+}
+
+@test "F8 is refused, and the sentence names --dtype" {
+    printf 'kind weights\nmodel a\nmodel b\ntensor i 2\nvector a F8_E4M3\n00 01\nvector b F32\n1 2\n' |
+        from-text >eight.tvs
+    for f in combine slerp nearswap nuslerp multislerp karcher arcee-fusion; do
+        REFUSED_BY=$f refused_with "--dtype" join "$f" <eight.tvs
+    done
+}
+
+@test "tensors of several dtypes, without elements, scalars" {
+    cat >mixed <<MIXED
+kind weights
+model a
+model b
+tensor empty 0x3
+vector a
+vector b
+tensor half 2
+vector a F16
+1 0
+vector b BF16
+1 0
+tensor one scalar
+vector a
+2
+vector b F64
+2
+MIXED
+    printf '%s\n' "tensor empty 0x3" "tensor half 2" "1 0" "tensor one scalar" 2 >want
+    for f in $JOINS; do
+        [ "$f" != ram ] || sed -i 's/weights/task-vectors/' mixed
+        [ "$f" != combine ] || f="combine --normalize=all"
+        # shellcheck disable=SC2086
+        from-text mixed | join $f | tensors | grep -v '^vector' | diff -u want -
+    done
+}
+
+@test "weights of vectors: used, or refused" {
+    for f in slerp nearswap arcee-fusion ram; do
+        input_of "$f" | weigh math=0.5 >weighed.tvs
+        REFUSED_BY=$f refused_with "tensor w of math has a weight" join "$f" <weighed.tvs
+    done
+    printf 'w\tmath\t0\t2\nw\tmath\t1\t0\n' >table
+    for f in slerp nearswap arcee-fusion ram nuslerp multislerp karcher; do
+        input_of "$f" | weigh --table table >lists.tvs
+        REFUSED_BY=$f refused_with "tensor w of math has a weight" join "$f" <lists.tvs
+    done
+    for f in combine nuslerp multislerp karcher; do
+        input_of "$f" | weigh math=0.5 | join "$f" | tensors >found
+        [ "$(grep -c weight found)" = 0 ]
+    done
+}
+
+@test "the same bytes in one process" {
+    make_big
+    local weights="unpack $MODELS/base $MODELS/math" deltas="tv-extract $MODELS/base $MODELS/math $MODELS/code"
+    for line in "$weights | slerp --t 0.3" "$weights | nearswap --t 0.01" "$weights | arcee-fusion" \
+        "$weights | karcher" "$deltas | trim --density 0.3 | nuslerp --along rows" \
+        "$deltas | rescale 2 | nuslerp --along columns" "$deltas | weigh 0.4 | multislerp" \
+        "$deltas | trim --density 0.3 | ram --plus"; do
+        eval "$line" >piped.tvs
+        tv run --threads=2 "$line" | cmp piped.tvs -
+    done
+}
+
+@test "as many vectors as the method has, from the start" {
+    for f in slerp nearswap arcee-fusion nuslerp; do
+        input_of "$f" | pick math >one.tvs
+        REFUSED_BY=$f refused_with "tensor w has 1 vector; exactly 2 are needed" join "$f" <one.tvs
+        input_of "$f" | tv-view --values | sed '/^model code/a model chat' >three
+        printf 'vector chat\n1 2 3\n4 5 6\n' >>three
+        sed -i '/^hash/d' three
+        from-text three >three.tvs
+        REFUSED_BY=$f refused_with "tensor w has 3 vectors; exactly 2 are needed" join "$f" <three.tvs
+    done
+    # Two vectors each, but not of the same two models.
+    printf 'kind weights\nmodel a\nmodel b\nmodel c\n' >mixed
+    printf 'tensor s 1\nvector a\n1\nvector b\n2\ntensor t 1\nvector b\n1\nvector c\n2\n' >>mixed
+    from-text mixed >mixed.tvs
+    REFUSED_BY=slerp refused_with "tensor t has a vector of b, where tensor s has one of a" \
+        join slerp <mixed.tvs
+    combine <mixed.tvs | tv-view >/dev/null
+}
+
+@test "numbers per tensor: a rule for each, and none of a model" {
+    input_of slerp >good.tvs
+    for f in slerp nearswap; do
+        refused_with "--t has no rule for tensor w" "$f" --t /v=1 <good.tvs
+        refused_with "--t math=1 names a model" "$f" --t math=1 <good.tvs
+    done
+}

@@ -1,0 +1,49 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() {
+    make_big
+    unpack "$MODELS"/base "$MODELS"/math >"$BIG"
+}
+
+# b = 1 throughout; x is 0.5, 0.125, 1, 0 and -1 and 0.25 away.
+lesson_of_swaps() {
+    weights | sed '/^vector/,$d'
+    printf 'vector math\n1 1 1\n1 1 1\nvector code\n1.5 0.875 0\n1 2 1.25\n'
+}
+
+@test "what is nearer than t becomes x, the rest moves by t" {
+    lesson_of_swaps | from-text | nearswap --t 0.25 | tensors >found
+    diff -u - found <<ROWS
+tensor w 2x3
+vector merged no-source
+1.25 0.875 0.75
+1 1.25 1.25
+ROWS
+}
+
+@test "0 keeps the first model, a large t takes the second" {
+    nearswap --t 0 <"$BIG" | tensors | grep -v '^vector' >found
+    unpack --dtype float32 "$MODELS"/base | tensors | grep -v '^vector' | diff -q - found
+    nearswap --t 1e6 <"$BIG" | tensors | grep -v '^vector' >found
+    unpack --dtype float32 "$MODELS"/math | tensors | grep -v '^vector' | diff -q - found
+}
+
+@test "same bytes on any way" {
+    always_alike nearswap --t 0.005
+}
+
+@test "refuses bad streams and outputs" {
+    weights | from-text >good.tvs
+    refuses_bad_streams nearswap --t 0.5
+    refuses_bad_output nearswap --t 0.5
+}
+
+@test "usage" {
+    usage_error nearswap
+    usage_error nearswap --t -0.5
+    usage_error nearswap --t 0.5x
+    usage_error nearswap --t 0.5 operand
+}

@@ -1,0 +1,89 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+@test "what one changed stays, what both changed is averaged" {
+    lesson | from-text | ram | tensors >found
+    diff -u - found <<ROWS
+tensor w 2x3
+vector merged no-source
+0 1 0.5
+2 0.25 0
+ROWS
+}
+
+@test "a change of at most epsilon is none" {
+    lesson | from-text | ram --epsilon 1 | tensors >found
+    diff -u - found <<ROWS
+tensor w 2x3
+vector merged no-source
+0 1 0
+2 0 0
+ROWS
+}
+
+# Each touches four elements with the other and one alone: rho = 4.
+@test "--plus amplifies what one alone changed" {
+    make_good
+    ram --plus <good.tvs | tensors >found
+    diff -u - found <<ROWS
+tensor w 2x3
+vector merged no-source
+0 1 0.5
+2.04 0.255 0
+ROWS
+    ram --plus --r 0.5 --alpha 10 <good.tvs | tensors >found
+    diff -u - found <<ROWS
+tensor w 2x3
+vector merged no-source
+0 1 0.5
+6 0.75 0
+ROWS
+}
+
+@test "three experts" {
+    lesson | sed '/^model code/a model chat role=expert' >three
+    printf 'vector chat\n3 0 0\n0 0 -6\n' >>three
+    from-text three | ram | tensors >found
+    diff -u - found <<ROWS
+tensor w 2x3
+vector merged no-source
+1 1 0.5
+2 0.25 -2
+ROWS
+    # chat: two shared, none alone; math and code as before
+    from-text three | ram --plus --alpha 4 --r 1 | tensors | grep -qx "10 1.25 -2"
+}
+
+@test "one expert stays as it is" {
+    pick math <"$BIG" | tensors | grep -v ^vector >one
+    pick math <"$BIG" | ram --epsilon 0 | tensors | grep -v ^vector | diff -q - one
+}
+
+@test "same bytes on any way" {
+    always_alike ram --epsilon 0.01
+    always_alike ram --epsilon 0.01 --plus
+}
+
+@test "refuses bad streams and outputs" {
+    make_good
+    refuses_bad_streams ram
+    refuses_bad_streams ram --plus
+    refuses_nonfinite ram
+    refuses_nonfinite ram --plus
+    refuses_bad_output ram
+    weights | from-text >weights.tvs
+    refused_with "this filter takes task-vectors" ram <weights.tvs
+}
+
+@test "usage" {
+    make_good
+    usage_error ram --epsilon -1
+    usage_error ram --alpha -1 --plus
+    usage_error ram operand
+    refused_with "--r needs --plus" ram --r 0.2 <good.tvs
+    refused_with "--alpha needs --plus" ram --alpha 0.2 <good.tvs
+}
