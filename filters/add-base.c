@@ -3,13 +3,16 @@
  *     theta_k = theta_base + tau_k
  *
  *     tv-extract base math code | dare-drop --density 0.5 --seed 1 | add-base base |
- *         model-stock | combine | pack --like base merged/
+ *         slerp --t 0.5 | pack --like base merged/
+ *     stack <(tv-extract base[0:2] math[0:2] | rescale 0.5 | add-base base[0:2]) \
+ *         <(unpack --first-layer 2 code[2:4]) | pack --like base merged/
  *
  * Sum in F32, rounded once to the sources' --dtype, else to the base's stored dtype. Tensors that
  * the stream lacks stay lacking: `pack --base` fills them in. Weights other than 1 are refused:
  * `combine` uses them up.
  */
 #include "onto.h"
+#include "slice.h"
 
 #include <math.h>
 
@@ -56,7 +59,7 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
                 h->rounding != DTYPE_NONE ? h->rounding : onto_tensor(base, i)->dtype;
         t->base_name = NULL;
     }
-    stage_record(s, input_name(onto_model(base)));
+    stage_record(s, slice_text(onto_model(base), s->operands.texts[0], &s->arena));
     return 0;
 }
 

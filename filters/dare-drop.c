@@ -13,8 +13,7 @@
  */
 #include "filter.h"
 #include "random.h"
-
-#include <stdlib.h>
+#include "sums.h"
 
 struct options {
     struct rules density;
@@ -81,16 +80,6 @@ static int begin(struct job *job, struct error *e)
     return o->l1 && !known && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
-{
-    double *l1 = work;
-    (void)job;
-    (void)e;
-    for (size_t k = 0; k < b->n_vectors; k++)
-        l1[k] = kern_sum_abs(block_x(b, k), b->n);
-    return 0;
-}
-
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
@@ -114,14 +103,6 @@ static int decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
-{
-    (void)ok;
-    (void)e;
-    free(job->state);
-    return 0;
-}
-
 static enum scope scope(const struct stage *s)
 {
     const struct options *o = s->options;
@@ -141,9 +122,9 @@ const struct filter filter_dare_drop = {
     .open = open_drop,
     .scope = scope,
     .begin = begin,
-    .observe = observe,
+    .observe = sums_observe_l1,
     .merge = merge,
     .decide = decide,
     .transform = transform,
-    .end = end,
+    .end = sums_end,
 };

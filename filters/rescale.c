@@ -8,10 +8,10 @@
  *
  *     tv-extract base math code | combine | rescale 0.4 | pack --base base merged/
  *
- * p and B are attributes that dare-drop and trim leave in the stream; --by uses its attribute up,
+ * p and B are attributes that droppers and trim leave in the stream; --by uses its attribute up,
  * and refuses vectors that lack it. FACTOR may be rules: `rescale math=0.5 code=0.3`.
  */
-#include "filter.h"
+#include "sums.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -62,18 +62,21 @@ static int begin(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
     struct state *st = job->state = mem_alloc(t->n_vectors, sizeof *st);
+    bool empty = tensor_elements(t) == 0; /* nothing was recorded of it */
     if (!tensor_is_float(t))
         return PLAN_PASS;
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
         const char *model = job->stage->in->models[v->model].name;
-        if (o->by == BY_KEEP && isnan(v->keep))
-            return error_set(e, "tensor %s of %s: no stage before says with what probability its "
-                                "elements were kept (dare-drop does)",
+        if (o->by == BY_KEEP && isnan(v->keep) && !empty)
+            return error_set(e,
+                             "tensor %s of %s: no stage before says with what probability its "
+                             "elements were kept (dare-drop does)",
                              t->name, model);
-        if (o->by == BY_L1 && isnan(v->l1_before))
-            return error_set(e, "tensor %s of %s: no stage before recorded its L1 norm (trim and "
-                                "dare-drop --l1 do)",
+        if (o->by == BY_L1 && isnan(v->l1_before) && !empty)
+            return error_set(e,
+                             "tensor %s of %s: no stage before recorded its L1 norm (trim, "
+                             "della-drop and dare-drop --l1 do)",
                              t->name, model);
         st[k].factor = stage_rule(job->stage, job->stage->data, t, v, 1);
         if (o->by == BY_KEEP)
@@ -81,16 +84,6 @@ static int begin(struct job *job, struct error *e)
     }
     job->work_size = t->n_vectors * sizeof(double);
     return o->by == BY_L1 && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
-}
-
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
-{
-    double *l1 = work;
-    (void)job;
-    (void)e;
-    for (size_t k = 0; k < b->n_vectors; k++)
-        l1[k] = kern_sum_abs(block_x(b, k), b->n);
-    return 0;
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
@@ -116,14 +109,6 @@ static int decide(struct job *job, struct error *e)
         vector_set_attributes(v, l1, o->by == BY_KEEP ? NAN : v->keep);
     }
     return VERDICT_DONE;
-}
-
-static int end(struct job *job, bool ok, struct error *e)
-{
-    (void)ok;
-    (void)e;
-    free(job->state);
-    return 0;
 }
 
 static int close_rescale(struct stage *s, bool ok, struct error *e)
@@ -157,10 +142,10 @@ const struct filter filter_rescale = {
     .open = open_rescale,
     .scope = scope,
     .begin = begin,
-    .observe = observe,
+    .observe = sums_observe_l1,
     .merge = merge,
     .decide = decide,
     .transform = transform,
-    .end = end,
+    .end = sums_end,
     .close = close_rescale,
 };

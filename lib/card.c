@@ -64,18 +64,13 @@ static bool lender_has_head(const struct input *lender)
     return false;
 }
 
-static bool is_vision(const char *name)
-{
-    return strstr(name, "vision") || strstr(name, "visual") || strstr(name, "audio");
-}
-
 /* Rows of the text embedding among the new tensors, and of the lender's tensor of that name (0:
  * it has none). */
 static uint64_t vocabulary(const struct header *h, const struct input *lender, uint64_t *lent)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        if (t->rank != 2 || is_vision(t->name) ||
+        if (t->rank != 2 || input_is_vision(t->name) ||
             (!ends_with(t->name, "embed_tokens.weight") && !ends_with(t->name, "wte.weight")))
             continue;
         long j = input_find(lender, t->name);
@@ -89,28 +84,12 @@ static uint64_t vocabulary(const struct header *h, const struct input *lender, u
 /* ---- layer stacks -----------------------------------------------------------------------------
  */
 
-/* Layers of the stack that lies under the first `n` bytes of `prefix`, among the lender's. */
-static long lender_layers(const struct input *lender, const char *prefix, size_t n)
+static long new_layers(const struct header *h, const char *stack, size_t n)
 {
     long last = -1;
-    size_t stack;
-    for (size_t i = 0; i < input_count(lender); i++) {
-        const char *name = input_tensor(lender, i)->name;
-        long layer = input_layer(name, &stack);
-        if (layer > last && stack == n && strncmp(name, prefix, n) == 0)
-            last = layer;
-    }
-    return last + 1;
-}
-
-static long new_layers(const struct header *h, const char *prefix, size_t n)
-{
-    long last = -1;
-    size_t stack;
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = input_layer(h->tensors[i].name, &stack);
-        if (layer > last && stack == n && strncmp(h->tensors[i].name, prefix, n) == 0)
-            last = layer;
+        long layer = input_layer_in(h->tensors[i].name, stack, n);
+        last = layer > last ? layer : last;
     }
     return last + 1;
 }
@@ -118,25 +97,9 @@ static long new_layers(const struct header *h, const char *prefix, size_t n)
 /* Layers now of the text stack, which is the one that had `layers`; 0 if none had. */
 static long text_layers(const struct header *h, const struct input *lender, long layers)
 {
-    const char *previous = NULL, *found = NULL;
-    size_t previous_n = 0, found_n = 0, n;
-    for (size_t i = 0; i < input_count(lender); i++) {
-        const char *name = input_tensor(lender, i)->name;
-        if (input_layer(name, &n) < 0)
-            continue;
-        /* Sorted names keep a stack's tensors together. */
-        if (previous && n == previous_n && strncmp(name, previous, n) == 0)
-            continue;
-        previous = name;
-        previous_n = n;
-        if (lender_layers(lender, name, n) != layers)
-            continue;
-        if (!found || (is_vision(found) && !is_vision(name))) {
-            found = name;
-            found_n = n;
-        }
-    }
-    return found ? new_layers(h, found, found_n) : 0;
+    size_t n;
+    const char *stack = input_text_stack(lender, layers, &n);
+    return stack ? new_layers(h, stack, n) : 0;
 }
 
 /* ---- config.json ------------------------------------------------------------------------------
@@ -333,6 +296,17 @@ char *card_config(const char *text, size_t size, const struct input *lender, con
     char *updated = changed ? write_config(config) : NULL;
     json_decref(config);
     return updated ? updated : mem_text(text);
+}
+
+long card_layers(const char *text, size_t size)
+{
+    bool twice;
+    json_t *config = read_config(text, size, &twice);
+    json_int_t layers = -1;
+    for (size_t i = 0; config && layers < 0 && i < COUNT(layer_keys); i++)
+        layers = text_number(config, layer_keys[i]);
+    json_decref(config);
+    return layers > 0 ? (long)layers : 0;
 }
 
 bool card_says_tied(const char *text, size_t size)

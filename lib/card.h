@@ -15,6 +15,8 @@
 char *card_config(const char *text, size_t size, const struct input *lender, const struct header *h,
                   bool new_head, const char *tool);
 
+/* The layers of the text stack that the config speaks of; 0: it does not say. */
+long card_layers(const char *text, size_t size);
 /* Does the config say that head and embedding are one? */
 bool card_says_tied(const char *text, size_t size);
 

@@ -16,8 +16,8 @@ struct match {
     struct view base; /* task vectors */
     size_t n;         /* vectors */
     struct view *views;
-    size_t *models; /* [vector]: whose it is */
-    size_t columns; /* of the family's tensor */
+    size_t *models;   /* [vector]: whose it is */
+    size_t columns;   /* of the family's tensor */
     uint64_t *hashes; /* [view, the base's last][block], until the tensor has been read */
 };
 
@@ -49,13 +49,11 @@ static int mismatch(struct family *f, size_t m, const struct ckpt_tensor *own,
                     const struct ckpt_tensor *first, struct error *e)
 {
     return error_set(e, "tensor %s is %s in %s but %s in %s%s", first->name,
-                     tensor_shape_text(&f->arena, own->rank, own->shape),
-                     input_name(f->members[m]),
+                     tensor_shape_text(&f->arena, own->rank, own->shape), input_name(f->members[m]),
                      tensor_shape_text(&f->arena, first->rank, first->shape),
                      input_name(f->members[0]),
-                     input_is_embedding(first->name)
-                         ? " (--embed=truncate or --embed=base goes on)"
-                         : " (--mismatch=drop leaves it out)");
+                     input_is_embedding(first->name) ? " (--embed=truncate or --embed=base goes on)"
+                                                     : " (--mismatch=drop leaves it out)");
 }
 
 /* Finds model m's tensor for the first model's `name`: 1 found, 0 left out, -1 error. */
@@ -144,8 +142,9 @@ static int is_subtractable(struct stage *s, struct family *f, const char *name,
     if (is_float != all_float)
         return error_set(e, "tensor %s is floating in one model and not in another", name);
     if (!is_float && changed(f, m))
-        fprintf(stderr, "%s: warning: tensor %s is %s and differs between the models; it is left "
-                        "out\n",
+        fprintf(stderr,
+                "%s: warning: tensor %s is %s and differs between the models; it is left "
+                "out\n",
                 s->filter->name, name, dtype_name(tensor_of(f, &m->base)->dtype));
     return is_float;
 }
@@ -158,7 +157,8 @@ static struct vector plain_vector(const struct family *f, const struct match *m,
         wire = DTYPE_F32;
     else if (f->options.rounding != DTYPE_NONE && dtype_is_float(wire))
         wire = f->options.rounding;
-    return vector_plain(m->models[k], t->name, wire, t->dtype);
+    const char *name = input_own_name(f->members[m->views[k].member], m->views[k].tensor);
+    return vector_plain(m->models[k], name, wire, t->dtype);
 }
 
 /* Matches one tensor and appends it to family and manifest, unless it is left out. */
@@ -178,8 +178,9 @@ static int add_match(struct stage *s, struct family *f, struct header *h, const 
             m.models[m.n++] = i;
         }
     }
-    const struct ckpt_tensor *first =
-        input_tensor(f->members[0], (size_t)input_find_tied(f->members[0], name));
+    size_t place = (size_t)input_find_tied(f->members[0], name);
+    const struct ckpt_tensor *first = input_tensor(f->members[0], place);
+    const char *base_name = input_own_name(f->members[0], place);
     const uint64_t *shape = first->shape;
     if (common_shape(f, name, &m, first, &shape, e))
         return -1;
@@ -192,8 +193,8 @@ static int add_match(struct stage *s, struct family *f, struct header *h, const 
                        .rank = first->rank,
                        .n_vectors = m.n,
                        .origin = h->n_tensors};
-    if (f->task_vectors && strcmp(first->name, name) != 0)
-        t.base_name = arena_text(&h->arena, first->name, strlen(first->name));
+    if (f->task_vectors && strcmp(base_name, name) != 0)
+        t.base_name = arena_text(&h->arena, base_name, strlen(base_name));
     t.shape = arena_copy(&h->arena, shape, first->rank * sizeof *shape);
     t.vectors = arena_alloc(&h->arena, m.n, sizeof *t.vectors);
     for (size_t k = 0; k < m.n; k++) {
@@ -249,7 +250,8 @@ static int collect_names(struct stage *s, struct family *f, const char ***names,
             if (is_head(name) && input_find_tied(f->members[0], name) >= 0)
                 all[(*n)++] = name;
             else if (f->options.missing < 0)
-                return error_set(e, "%s has a tensor %s that %s lacks (--missing=skip leaves it out)",
+                return error_set(e,
+                                 "%s has a tensor %s that %s lacks (--missing=skip leaves it out)",
                                  input_name(f->members[m]), name, input_name(f->members[0]));
             else
                 fprintf(stderr, "%s: warning: tensor %s of %s is left out: %s has none\n",
@@ -262,22 +264,63 @@ static int collect_names(struct stage *s, struct family *f, const char ***names,
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
+static bool is_given(const struct stage *s, const char *option)
+{
+    size_t i = 0;
+    while (s->filter->options[i].name && strcmp(s->filter->options[i].name, option) != 0)
+        i++;
+    return s->filter->options[i].name && s->given[i];
+}
+
+/* Layers pair by their position in the ranges: all are numbered as the first model's. */
+static int plan_slices(const struct stage *s, const struct family *f, struct slice_options *o,
+                       struct error *e)
+{
+    bool numbered = is_given(s, "first-layer");
+    if (numbered && f->options.first_layer >= 1000000)
+        return error_set(e, "--first-layer must be below 1000000");
+    *o = (struct slice_options){.stack = f->options.stack,
+                                .first = numbered ? (long)f->options.first_layer : -1,
+                                .always = numbered};
+    for (size_t i = 0; i < s->operands.n; i++)
+        o->always |= slice_is_asked(s->operands.texts[i]);
+    return f->options.stack && !o->always
+               ? error_set(e, "--stack needs a range in an operand, or --first-layer")
+               : 0;
+}
+
+static int check_length(const struct family *f, const struct input *in, struct error *e)
+{
+    const struct input_cut *first = input_how_cut(f->members[0]), *cut = input_how_cut(in);
+    long n = first ? first->to - first->from : 0, own = cut ? cut->to - cut->from : 0;
+    return n == own ? 0
+                    : error_set(e, "%ld layers of %s cannot be paired with %ld of %s", own,
+                                input_name(in), n, input_name(f->members[0]));
+}
+
 static int open_members(struct stage *s, struct family *f, struct header *h, struct error *e)
 {
+    struct slice_options slices;
+    if (plan_slices(s, f, &slices, e))
+        return -1;
     f->members = mem_alloc(s->operands.n, sizeof *f->members);
     for (size_t i = 0; i < s->operands.n; i++) {
-        struct input *in =
-            input_open(s->operands.texts[i], s->common.spool, s->filter->name, e);
+        const char *operand = s->operands.texts[i];
+        struct input *in = slice_open(operand, &slices, s->common.spool, s->filter->name, e);
         if (!in)
             return -1;
         f->members[f->n_members++] = in;
+        if (check_length(f, in, e))
+            return -1;
+        if (input_how_cut(in))
+            slices.first = input_how_cut(in)->first;
         const char *role = f->task_vectors ? (i ? "expert" : "base") : NULL;
         long model = header_add_model(h, input_name(in), role, e);
         if (model < 0)
             return -1;
         h->models[model].has_fingerprint = true;
         h->models[model].fingerprint = input_fingerprint(in);
-        stage_record(s, input_name(in));
+        stage_record(s, slice_text(in, operand, &s->arena));
     }
     return 0;
 }
@@ -306,6 +349,7 @@ struct family *family_open(struct stage *s, const struct family_options *o, bool
         return NULL;
     }
     input_set_layers(h);
+    slice_set_layers(f->members[0], h);
     f->hashes = mem_alloc(f->n_members, sizeof *f->hashes);
     for (size_t m = 0; m < f->n_members; m++)
         f->hashes[m] = mem_alloc(f->n_matches, sizeof **f->hashes);
@@ -391,8 +435,8 @@ static uint64_t hash_rows(const struct input *in, const struct view *v, const st
 {
     uint64_t hash = 0;
     for (size_t i = 0; i < b->n; i += columns)
-        hash = hash * 31 +
-               input_hash(in, v->tensor, (b->first + i) / columns * v->columns, columns);
+        hash =
+            hash * 31 + input_hash(in, v->tensor, (b->first + i) / columns * v->columns, columns);
     return hash;
 }
 
@@ -416,13 +460,14 @@ static void keep_hash(struct family *f, size_t index, size_t k, const struct blo
                        : input_hash(f->members[v->member], v->tensor, b->first, b->n);
 }
 
-static uint64_t tensor_hash(const struct ckpt_tensor *t, const uint64_t *blocks, size_t n)
+static uint64_t tensor_hash(const struct ckpt_tensor *t, const char *name, const uint64_t *blocks,
+                            size_t n)
 {
     XXH3_state_t *state = XXH3_createState();
     const char *dtype = dtype_name(t->dtype);
     uint64_t rank = t->rank;
     XXH3_64bits_reset(state);
-    XXH3_64bits_update(state, t->name, strlen(t->name) + 1);
+    XXH3_64bits_update(state, name, strlen(name) + 1);
     XXH3_64bits_update(state, dtype, strlen(dtype) + 1);
     XXH3_64bits_update(state, &rank, sizeof rank);
     XXH3_64bits_update(state, t->shape, t->rank * sizeof *t->shape);
@@ -439,8 +484,8 @@ void family_tensor_read(struct family *f, size_t index)
     for (size_t k = 0; k < m->n + f->task_vectors; k++) {
         const struct view *v = k < m->n ? &m->views[k] : &m->base;
         f->hashes[v->member][index] =
-            tensor_hash(tensor_of(f, v), m->hashes ? m->hashes + k * blocks : NULL,
-                        m->hashes ? blocks : 0);
+            tensor_hash(tensor_of(f, v), input_own_name(f->members[v->member], v->tensor),
+                        m->hashes ? m->hashes + k * blocks : NULL, m->hashes ? blocks : 0);
     }
     free(m->hashes);
     m->hashes = NULL;

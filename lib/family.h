@@ -4,16 +4,18 @@
 #ifndef TV_FAMILY_H
 #define TV_FAMILY_H
 
-#include "input.h"
+#include "slice.h"
 
 struct family;
 
 /* What to do where models differ; otherwise it is an error before any work. */
 struct family_options {
-    enum dtype rounding; /* --dtype: every input is rounded to this on reading */
-    int missing;         /* --missing: FAMILY_BASE or FAMILY_SKIP, -1: an error */
-    int embed;           /* --embed: FAMILY_TRUNCATE or FAMILY_EMBED_BASE, -1: an error */
-    int mismatch;        /* --mismatch: 0 drop, -1: an error */
+    enum dtype rounding;  /* --dtype: every input is rounded to this on reading */
+    int missing;          /* --missing: FAMILY_BASE or FAMILY_SKIP, -1: an error */
+    int embed;            /* --embed: FAMILY_TRUNCATE or FAMILY_EMBED_BASE, -1: an error */
+    int mismatch;         /* --mismatch: 0 drop, -1: an error */
+    const char *stack;    /* --stack: which layers a range in an operand means; NULL: the text's */
+    uint64_t first_layer; /* --first-layer, if it was given */
 };
 enum { FAMILY_BASE, FAMILY_SKIP };
 enum { FAMILY_TRUNCATE, FAMILY_EMBED_BASE };
@@ -31,7 +33,13 @@ enum { FAMILY_TRUNCATE, FAMILY_EMBED_BASE };
                  "first model's",                                                                  \
          .choices = "truncate|base"},                                                              \
         {"mismatch", OPTION_CHOICE, offsetof(struct type, field.mismatch), "drop",                 \
-         .help = "another tensor of another shape: leave that model out of it", .choices = "drop"}
+         .help = "another tensor of another shape: leave that model out of it",                    \
+         .choices = "drop"},                                                                       \
+        {"first-layer", OPTION_COUNT, offsetof(struct type, field.first_layer), "N",               \
+         .help = "number of the first layer in the stream; the others follow it"},                 \
+        {"stack", OPTION_TEXT, offsetof(struct type, field.stack), "PREFIX",                       \
+         .help = "what the names of the layers begin with that MODEL[from:to] means, such as "     \
+                 "model.visual.blocks (default: those of the text)"}
 
 /* Opens the models that the stage's operands name and fills in the empty header: models, tensors
  * sorted bytewise by the first model's names, layers, a vector per model in its stored dtype (or

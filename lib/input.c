@@ -13,8 +13,11 @@ struct input {
     char *name;
     struct ckpt *ckpt;
     struct saved *saved;
-    struct ckpt_tensor *tensors; /* sorted; of the saved stream */
-    size_t *places;              /* their positions in it */
+    size_t n;
+    struct ckpt_tensor *tensors; /* sorted; NULL: those of the whole checkpoint */
+    size_t *places;              /* their positions in checkpoint or saved stream */
+    struct input_cut cut;
+    struct arena arena; /* of the names after a cut */
 };
 
 /* ---- opening ------------------------------------------------------------------------------ */
@@ -29,12 +32,25 @@ static int by_name(const void *a, const void *b)
     return strcmp(((const struct named *)a)->tensor.name, ((const struct named *)b)->tensor.name);
 }
 
+/* Makes these the input's tensors. */
+static void set_tensors(struct input *in, struct named *named, size_t n)
+{
+    qsort(named, n, sizeof *named, by_name);
+    free(in->tensors);
+    free(in->places);
+    in->n = n;
+    in->tensors = mem_alloc(n, sizeof *in->tensors);
+    in->places = mem_alloc(n, sizeof *in->places);
+    for (size_t i = 0; i < n; i++) {
+        in->tensors[i] = named[i].tensor;
+        in->places[i] = named[i].place;
+    }
+}
+
 static void list_saved(struct input *in)
 {
     const struct header *h = saved_header(in->saved);
     struct named *named = mem_alloc(h->n_tensors, sizeof *named);
-    in->tensors = mem_alloc(h->n_tensors, sizeof *in->tensors);
-    in->places = mem_alloc(h->n_tensors, sizeof *in->places);
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
         named[i] = (struct named){{.name = t->name,
@@ -44,11 +60,7 @@ static void list_saved(struct input *in)
                                    .elements = tensor_elements(t)},
                                   i};
     }
-    qsort(named, h->n_tensors, sizeof *named, by_name);
-    for (size_t i = 0; i < h->n_tensors; i++) {
-        in->tensors[i] = named[i].tensor;
-        in->places[i] = named[i].place;
-    }
+    set_tensors(in, named, h->n_tensors);
     free(named);
 }
 
@@ -95,6 +107,7 @@ void input_close(struct input *in)
     free(in->tensors);
     free(in->places);
     free(in->name);
+    arena_free(&in->arena);
     free(in);
 }
 
@@ -117,12 +130,24 @@ const struct ckpt *input_ckpt(const struct input *in)
 
 size_t input_count(const struct input *in)
 {
-    return in->ckpt ? ckpt_count(in->ckpt) : saved_header(in->saved)->n_tensors;
+    return in->tensors ? in->n : ckpt_count(in->ckpt);
 }
 
 const struct ckpt_tensor *input_tensor(const struct input *in, size_t i)
 {
-    return in->ckpt ? ckpt_tensor(in->ckpt, i) : &in->tensors[i];
+    return in->tensors ? &in->tensors[i] : ckpt_tensor(in->ckpt, i);
+}
+
+/* Its position in the checkpoint or saved stream. */
+static size_t place(const struct input *in, size_t i)
+{
+    return in->tensors ? in->places[i] : i;
+}
+
+const char *input_own_name(const struct input *in, size_t i)
+{
+    return in->ckpt ? ckpt_tensor(in->ckpt, place(in, i))->name
+                    : saved_header(in->saved)->tensors[place(in, i)].name;
 }
 
 static int compare_name(const void *name, const void *tensor)
@@ -132,10 +157,9 @@ static int compare_name(const void *name, const void *tensor)
 
 long input_find(const struct input *in, const char *name)
 {
-    if (in->ckpt)
+    if (!in->tensors)
         return ckpt_find(in->ckpt, name);
-    const struct ckpt_tensor *t =
-        bsearch(name, in->tensors, input_count(in), sizeof *t, compare_name);
+    const struct ckpt_tensor *t = bsearch(name, in->tensors, in->n, sizeof *t, compare_name);
     return t ? t - in->tensors : -1;
 }
 
@@ -204,14 +228,95 @@ void input_set_layers(struct header *h)
     }
 }
 
+/* ---- stacks of layers ------------------------------------------------------------------------ */
+
+bool input_is_vision(const char *name)
+{
+    return strstr(name, "vision") || strstr(name, "visual") || strstr(name, "audio");
+}
+
+long input_layer_in(const char *name, const char *stack, size_t length)
+{
+    size_t own;
+    long layer = input_layer(name, &own);
+    return own == length && layer >= 0 && strncmp(name, stack, length) == 0 ? layer : -1;
+}
+
+long input_layers(const struct input *in, const char *stack, size_t length)
+{
+    const struct input_cut *cut = &in->cut;
+    long last = -1;
+    if (cut->stack && cut->length == length && strncmp(cut->stack, stack, length) == 0)
+        return cut->whole;
+    for (size_t i = 0; i < input_count(in); i++) {
+        long layer = input_layer_in(input_tensor(in, i)->name, stack, length);
+        last = layer > last ? layer : last;
+    }
+    return last + 1;
+}
+
+const char *input_text_stack(const struct input *in, long layers, size_t *length)
+{
+    const char *previous = NULL, *found = NULL;
+    size_t previous_length = 0, own;
+    for (size_t i = 0; i < input_count(in); i++) {
+        const char *name = input_tensor(in, i)->name;
+        /* Sorted names keep a stack's tensors together. */
+        if (input_layer(name, &own) < 0 ||
+            (previous && input_layer_in(name, previous, previous_length) >= 0))
+            continue;
+        previous = name;
+        previous_length = own;
+        if (layers && input_layers(in, name, own) != layers)
+            continue;
+        if (found && input_is_vision(found) <= input_is_vision(name))
+            continue;
+        found = name;
+        *length = own;
+    }
+    return found;
+}
+
+void input_cut(struct input *in, const char *stack, size_t length, long from, long to, long first)
+{
+    struct named *named = mem_alloc(input_count(in), sizeof *named);
+    long whole = input_layers(in, stack, length);
+    size_t n = 0;
+    for (size_t i = 0; i < input_count(in); i++) {
+        struct ckpt_tensor t = *input_tensor(in, i);
+        long layer = input_layer_in(t.name, stack, length);
+        if (layer >= 0 && (layer < from || layer >= to))
+            continue;
+        if (layer >= 0 && first != from) {
+            const char *rest = t.name + length + strspn(t.name + length, "0123456789");
+            t.name = arena_printf(&in->arena, "%.*s%ld%s", (int)length, t.name,
+                                  layer - from + first, rest);
+        }
+        named[n++] = (struct named){t, place(in, i)};
+    }
+    in->cut = (struct input_cut){.stack = arena_text(&in->arena, stack, length),
+                                 .length = length,
+                                 .whole = whole,
+                                 .from = from,
+                                 .to = to,
+                                 .first = first};
+    set_tensors(in, named, n);
+    free(named);
+}
+
+const struct input_cut *input_how_cut(const struct input *in)
+{
+    return in->cut.stack ? &in->cut : NULL;
+}
+
 /* ---- elements ------------------------------------------------------------------------------ */
 
 void input_read(const struct input *in, size_t i, size_t first, size_t n, void *to)
 {
     if (in->ckpt)
-        ckpt_read(in->ckpt, i, first, n, to);
+        ckpt_read(in->ckpt, place(in, i), first, n, to);
     else
-        saved_read(in->saved, in->places[i], 0, first, n, to);
+        saved_read(in->saved, place(in, i), 0, first, n, to);
 }
 
 /* n stored elements: in place where they are mapped, else through `buffer`. */
@@ -276,15 +381,14 @@ uint64_t input_hash(const struct input *in, size_t i, size_t first, size_t n)
 void input_done_with(const struct input *in, size_t i, size_t first, size_t n)
 {
     if (in->ckpt)
-        ckpt_done_with(in->ckpt, i, first, n);
+        ckpt_done_with(in->ckpt, place(in, i), first, n);
 }
 
 /* ---- one model as a source ------------------------------------------------------------------ */
 
 static int open_one(struct stage *s, struct header *h, struct error *e)
 {
-    struct input *in =
-        input_open(s->operands.texts[0], s->common.spool, s->filter->name, e);
+    struct input *in = input_open(s->operands.texts[0], s->common.spool, s->filter->name, e);
     s->data = in;
     if (!in || header_add_model(h, in->name, NULL, e) < 0)
         return -1;

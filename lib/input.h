@@ -28,6 +28,11 @@ long input_find(const struct input *in, const char *name);
  * embedding. -1 if there is neither. */
 long input_find_tied(const struct input *in, const char *name);
 bool input_is_embedding(const char *name);
+/* Is it of a part that sees or hears? */
+bool input_is_vision(const char *name);
+
+/* What tensor i is called in the model itself: a cut gives layers other numbers. */
+const char *input_own_name(const struct input *in, size_t i);
 
 /* n elements of tensor i from flat index `first` on, as stored. */
 void input_read(const struct input *in, size_t i, size_t first, size_t n, void *to);
@@ -45,8 +50,28 @@ void input_done_with(const struct input *in, size_t i, size_t first, size_t n);
  * or blocks), -1 if none; `stack` is the length of the name up to it. */
 long input_layer(const char *name, size_t *stack);
 
+/* The same for a stack, the first `length` bytes of `stack`: -1 too if it is in another. */
+long input_layer_in(const char *name, const char *stack, size_t length);
+
 /* Sets layer and layers of each tensor from its name; layers are counted per stack. */
 void input_set_layers(struct header *h);
+
+/* How many layers the whole model has in a stack. */
+long input_layers(const struct input *in, const char *stack, size_t length);
+/* The stack that has `layers` layers (0: any), of several one that is not for images or sound;
+ * NULL if there is none. */
+const char *input_text_stack(const struct input *in, long layers, size_t *length);
+
+/* Of a stack there are left the layers from ... to - 1, called `first` and so on. */
+struct input_cut {
+    const char *stack;
+    size_t length;
+    long whole; /* layers of the stack in the whole model */
+    long from, to, first;
+};
+/* Once, before the tensors are used. What is outside the stack stays. */
+void input_cut(struct input *in, const char *stack, size_t length, long from, long to, long first);
+const struct input_cut *input_how_cut(const struct input *in); /* NULL: the model is whole */
 
 /* For sinks that read an operand: the source for a saved stream or a checkpoint. */
 const struct filter *input_source(const char *operand, struct error *e);

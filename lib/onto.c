@@ -1,5 +1,7 @@
 #include "onto.h"
 
+#include "slice.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,7 +105,8 @@ struct onto *onto_open(const struct stage *s, const char *operand, bool another,
 {
     struct onto *o = mem_alloc(1, sizeof *o);
     o->rounding = h->rounding;
-    o->model = input_open(operand, s->common.spool, s->filter->name, e);
+    const struct slice_options as_in_model = {.first = -1};
+    o->model = slice_open(operand, &as_in_model, s->common.spool, s->filter->name, e);
     int failed = !o->model || (!another && check_fingerprint(o, h, e));
     if (!failed) {
         o->under = mem_alloc(h->n_tensors, sizeof *o->under);

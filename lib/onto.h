@@ -8,9 +8,10 @@
 
 struct onto;
 
-/* Opens the model and finds for every tensor of the stream the base's, under its base name. The
- * shapes are the same, but an embedding in the stream may be a cut of the base's. A model other
- * than the one that the stream was made against is refused unless `another`. */
+/* Opens the model and finds for every tensor of the stream the base's, under its base name; of
+ * MODEL[from:to], among the layers in that range. The shapes are the same, but an embedding in the
+ * stream may be a cut of the base's. A model other than the one that the stream was made against is
+ * refused unless `another`. */
 struct onto *onto_open(const struct stage *s, const char *operand, bool another,
                        const struct header *h, struct error *e);
 void onto_close(struct onto *o);

@@ -1,0 +1,179 @@
+/* model-stock: set the weights by the angle between the task vectors (Model Stock)
+ *
+ *     c = mean over i < j of <tau_i, tau_j> / (|tau_i| |tau_j|)
+ *     t = K c / (1 + (K - 1) c)                                  w_k = t / K
+ *
+ * so that their sum moves the base the fraction t towards the mean of the experts:
+ * theta_base + sum_k w_k tau_k = t mean(theta_k) + (1 - t) theta_base. Model Stock: Jang et al.
+ * 2024, arXiv 2403.19522, section 4.
+ *
+ *     tv-extract base math code chat | model-stock | combine | pack --base base merged/
+ *
+ * One t for each tensor, or with --per row for each row of it (mergekit's filter_wise; a 1-D tensor
+ * is one row). As in mergekit the product of two norms counts as 1e-6 at least, the cosines are
+ * averaged and not the angles, and t is not clamped; where it would divide by 0 (two opposite
+ * vectors, as those of scalars may be) it is 0. Weights that were there are replaced; payload is
+ * left alone.
+ */
+#include "filter.h"
+#include "sums.h"
+
+#include <stdlib.h>
+
+struct options {
+    int per;
+};
+
+enum { PER_TENSOR, PER_ROW };
+
+static const struct option_row rows[] = {
+    {"per", OPTION_CHOICE, offsetof(struct options, per), "tensor|row",
+     .help = "what an angle is taken of: each tensor (default), or each row",
+     .choices = "tensor|row", .preset = "tensor"},
+    {0}};
+
+#define LEAST_NORMS 1e-6 /* |tau_i| |tau_j| */
+
+/* One tensor: t of each row, or what t of the tensor is made from. */
+struct state {
+    size_t rows, columns; /* with --per tensor one row */
+    double *t;            /* [row] */
+    double *dots;         /* --per tensor: the inner products */
+};
+
+/* ---- the method ------------------------------------------------------------------------------ */
+
+static size_t n_dots(size_t K)
+{
+    return K * (K + 1) / 2;
+}
+
+/* Where <tau_i, tau_j>, j <= i, stands among the inner products. */
+static size_t dot_at(size_t i, size_t j)
+{
+    return i * (i + 1) / 2 + j;
+}
+
+/* All inner products of K vectors, n elements from `first` on */
+static void multiply(const struct block *b, size_t first, size_t n, double *dots)
+{
+    for (size_t i = 0; i < b->n_vectors; i++)
+        for (size_t j = 0; j <= i; j++)
+            dots[dot_at(i, j)] = kern_dot(block_x(b, i) + first, block_x(b, j) + first, n);
+}
+
+static double ratio(const double *dots, size_t K)
+{
+    double c = 0;
+    for (size_t i = 1; i < K; i++)
+        for (size_t j = 0; j < i; j++) {
+            double norms = sqrt(dots[dot_at(i, i)]) * sqrt(dots[dot_at(j, j)]);
+            double cosine = dots[dot_at(i, j)] / fmax(norms, LEAST_NORMS);
+            c += fmax(-1, fmin(cosine, 1));
+        }
+    c /= (double)K * (double)(K - 1) / 2;
+    double divisor = 1 + (double)(K - 1) * c;
+    return divisor == 0 ? 0 : (double)K * c / divisor;
+}
+
+/* ---- around it ------------------------------------------------------------------------------- */
+
+static int begin(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct tensor *t = job->in;
+    size_t n = tensor_elements(t), K = t->n_vectors;
+    if (!tensor_is_float(t) || n == 0)
+        return PLAN_PASS;
+    if (K < 2)
+        return error_set(e, "tensor %s has one vector; an angle needs two", t->name);
+    struct state *st = job->state = mem_alloc(1, sizeof *st);
+    st->columns = o->per == PER_ROW ? tensor_columns(t) : n;
+    st->rows = n / st->columns;
+    st->t = mem_alloc(st->rows, sizeof *st->t);
+    st->dots = mem_alloc(n_dots(K), sizeof *st->dots);
+    size_t block_rows = o->per == PER_ROW ? tensor_block_elements(t) / st->columns : 0;
+    job->work_size = (block_rows + n_dots(K)) * sizeof(double);
+    return PLAN_OBSERVE;
+}
+
+static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct state *st = job->state;
+    double *t = work, *dots = t;
+    (void)e;
+    if (o->per == PER_TENSOR) {
+        multiply(b, 0, b->n, dots);
+        return 0;
+    }
+    dots = t + b->n / st->columns;
+    for (size_t r = 0; r < b->n / st->columns; r++) {
+        multiply(b, r * st->columns, st->columns, dots);
+        t[r] = ratio(dots, b->n_vectors);
+    }
+    return 0;
+}
+
+static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct state *st = job->state;
+    (void)e;
+    if (o->per == PER_TENSOR)
+        sums_add(work, n_dots(b->n_vectors), st->dots);
+    else
+        sums_add(work, b->n / st->columns, st->t + b->first / st->columns);
+    return 0;
+}
+
+static int decide(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct state *st = job->state;
+    size_t K = job->in->n_vectors;
+    (void)e;
+    if (o->per == PER_TENSOR)
+        st->t[0] = ratio(st->dots, K);
+    for (size_t r = 0; r < st->rows; r++)
+        st->t[r] /= (double)K;
+    for (size_t k = 0; k < K; k++)
+        vector_set_weights(&job->out->vectors[k], job->arena, st->rows, st->t);
+    return VERDICT_DONE;
+}
+
+static int end(struct job *job, bool ok, struct error *e)
+{
+    struct state *st = job->state;
+    (void)ok;
+    (void)e;
+    if (st) {
+        free(st->t);
+        free(st->dots);
+    }
+    free(st);
+    return 0;
+}
+
+static enum scope scope(const struct stage *s)
+{
+    const struct options *o = s->options;
+    return o->per == PER_ROW ? SCOPE_ROW : SCOPE_TENSOR;
+}
+
+const struct filter filter_model_stock = {
+    .name = "model-stock",
+    .summary = "Set the weights by the angle between the task vectors (Model Stock)",
+    .notes = "  tv-extract base math code chat | model-stock | combine | pack --base base merged/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .kinds = KIND_TASK_VECTORS,
+    .role = ROLE_FILTER,
+    .element_wise = true,
+    .scope = scope,
+    .begin = begin,
+    .observe = observe,
+    .merge = merge,
+    .decide = decide,
+    .end = end,
+};

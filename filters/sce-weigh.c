@@ -1,0 +1,75 @@
+/* sce-weigh: set each vector's weight to its share of the energy (SCE)
+ *
+ *     w_k = sum_i tau_k,i^2 / sum_j sum_i tau_j,i^2       per tensor      SCE, step 2, "calculate"
+ *
+ * FuseChat: Wan et al. 2024, arXiv 2408.07990, section 3.3.
+ *
+ *     tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh | elect-sign --unweighted
+ * | combine --normalize=agreeing --floor 1e-6 | pack --base base merged/
+ *
+ * As in mergekit all weights are 1/K where the mean squares of the K vectors add up to less than
+ * 1e-6. Weights that were there are replaced; payload is left alone.
+ */
+#include "sums.h"
+
+#define LEAST 1e-6
+
+/* w[K] from the sums of squares of K vectors of n elements, in place */
+static void share_energy(double *w, size_t K, size_t n)
+{
+    double sum = 0;
+    for (size_t k = 0; k < K; k++) {
+        w[k] /= (double)n;
+        sum += w[k];
+    }
+    for (size_t k = 0; k < K; k++)
+        w[k] = sum < LEAST ? 1 / (double)K : w[k] / sum;
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    size_t K = job->in->n_vectors;
+    (void)e;
+    if (!tensor_is_float(job->in) || tensor_elements(job->in) == 0)
+        return PLAN_PASS;
+    job->state = mem_alloc(K, sizeof(double));
+    job->work_size = K * sizeof(double);
+    return PLAN_OBSERVE;
+}
+
+static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+{
+    (void)e;
+    sums_add(work, b->n_vectors, job->state);
+    return 0;
+}
+
+static int decide(struct job *job, struct error *e)
+{
+    double *w = job->state;
+    (void)e;
+    share_energy(w, job->in->n_vectors, tensor_elements(job->in));
+    for (size_t k = 0; k < job->out->n_vectors; k++)
+        vector_set_weights(&job->out->vectors[k], job->arena, 1, &w[k]);
+    return VERDICT_DONE;
+}
+
+static const struct option_row rows[] = {{0}};
+
+const struct filter filter_sce_weigh = {
+    .name = "sce-weigh",
+    .summary = "Set each vector's weight to its share of the energy (SCE)",
+    .notes = "  tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh |\n"
+             "      elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |\n"
+             "      pack --base base merged/",
+    .options = rows,
+    .kinds = KIND_TASK_VECTORS,
+    .role = ROLE_FILTER,
+    .element_wise = true,
+    .scope = sums_scope,
+    .begin = begin,
+    .observe = sums_observe_squares,
+    .merge = merge,
+    .decide = decide,
+    .end = sums_end,
+};

@@ -1,0 +1,228 @@
+/* stack: layer ranges one after another
+ *
+ *     stack <(unpack math[0:2]) <(unpack --first-layer 2 chat[1:3]) | pack --like math stacked/
+ *     stack <(tv-extract base[0:2] math[0:2] | trim --density 0.4 | combine | add-base base[0:2]) \
+ *         <(unpack --first-layer 2 chat[1:3]) | ...          a method of its own for each slice
+ *
+ * The layers are those of all streams, each stream's where those of the stream before it end. What
+ * is outside the layers comes with every slice: embeddings (names with "embed", wte or wpe) and
+ * other stacks of layers (a vision tower) are taken from the first stream, all else from the last.
+ * "-" is standard input.
+ */
+#include "input.h"
+#include "streams.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    const char *stack;
+};
+
+static const struct option_row rows[] = {
+    {"stack", OPTION_TEXT, offsetof(struct options, stack), "PREFIX",
+     .help = "what the names of the layers begin with (default: of the stacks of layers the one "
+             "whose numbers go on from stream to stream)"},
+    {0}};
+
+/* Where a tensor of the result comes from. */
+struct origin {
+    size_t input, index;
+};
+
+/* A stack of layers: what their names begin with. */
+struct prefix {
+    const char *name;
+    size_t length;
+};
+
+struct stack {
+    struct streams streams;
+    struct prefix prefix;   /* of the stack whose layers are put one after another */
+    struct origin *origins; /* [tensor] */
+};
+
+/* ---- which layers ---------------------------------------------------------------------------- */
+
+/* The first and the last layer of a stack in a stream; false if it has none. */
+static bool find_layers(const struct header *h, const struct prefix *p, long *first, long *last)
+{
+    *first = *last = -1;
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        long layer = input_layer_in(h->tensors[i].name, p->name, p->length);
+        if (layer < 0)
+            continue;
+        *first = *first < 0 || layer < *first ? layer : *first;
+        *last = layer > *last ? layer : *last;
+    }
+    return *last >= 0;
+}
+
+/* Do the numbers of the layers go on from stream to stream? */
+static int check_follows(const struct streams *all, const struct prefix *p, struct error *e)
+{
+    long end = -1, first, last;
+    for (size_t i = 0; i < all->n; i++) {
+        if (!find_layers(streams_header(all, i), p, &first, &last))
+            return error_set(e, "%s has no layers under %.*s", all->inputs[i].path, (int)p->length,
+                             p->name);
+        if (i > 0 && first != end + 1)
+            return error_set(e,
+                             "%s begins with layer %ld of %.*s, but layer %ld follows "
+                             "(--first-layer of its source numbers them)",
+                             all->inputs[i].path, first, (int)p->length, p->name, end + 1);
+        end = last;
+    }
+    return 0;
+}
+
+static bool is_prefix(const struct prefix *p, const char *asked)
+{
+    size_t n = strlen(asked);
+    n -= n > 0 && asked[n - 1] == '.';
+    return p->length == n + 1 && strncmp(p->name, asked, n) == 0;
+}
+
+static int find_prefix(struct stack *st, const char *asked, struct error *e)
+{
+    const struct header *h = streams_header(&st->streams, 0);
+    struct prefix found = {0};
+    error_set(e, asked ? "%s has no layers under %s" : "%s has no layers",
+              st->streams.inputs[0].path, asked);
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        struct prefix p = {.name = h->tensors[i].name};
+        if (input_layer(p.name, &p.length) < 0 || (asked && !is_prefix(&p, asked)) ||
+            (found.name && input_layer_in(p.name, found.name, found.length) >= 0) ||
+            check_follows(&st->streams, &p, e))
+            continue;
+        if (found.name && st->streams.n > 1)
+            return error_set(e, "several stacks of layers go on from stream to stream; --stack "
+                                "must say which one is meant");
+        found = p;
+    }
+    st->prefix = found;
+    return found.name ? 0 : -1;
+}
+
+/* ---- the manifest ---------------------------------------------------------------------------- */
+
+static bool is_embedding(const char *name)
+{
+    return strstr(name, "embed") || rules_glob("wte.*", name) || rules_glob("*.wte.*", name) ||
+           rules_glob("wpe.*", name) || rules_glob("*.wpe.*", name);
+}
+
+/* Is this tensor taken from input i? */
+static bool is_taken(const struct stack *st, size_t i, const char *name)
+{
+    size_t length;
+    if (input_layer_in(name, st->prefix.name, st->prefix.length) >= 0)
+        return true;
+    if (is_embedding(name) || input_layer(name, &length) >= 0)
+        return i == 0;
+    return i == st->streams.n - 1;
+}
+
+static size_t all_tensors(const struct streams *all)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < all->n; i++)
+        n += streams_header(all, i)->n_tensors;
+    return n;
+}
+
+/* A layer's place is that in the joint model: ramps of the slice have been used before. */
+static void set_layers(const struct stack *st, struct header *h)
+{
+    const struct prefix *p = &st->prefix;
+    long first, last;
+    find_layers(h, p, &first, &last);
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        long layer = input_layer_in(h->tensors[i].name, p->name, p->length);
+        if (layer < 0)
+            continue;
+        h->tensors[i].layer = layer - first;
+        h->tensors[i].layers = last - first + 1;
+    }
+}
+
+static int open_stack(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    struct stack *st = s->data = mem_alloc(1, sizeof *st);
+    const struct streams *all = &st->streams;
+    if (streams_open(&st->streams, s, h, true, e) || find_prefix(st, o->stack, e))
+        return -1;
+    h->tensors = arena_alloc(&h->arena, all_tensors(all), sizeof *h->tensors);
+    st->origins = mem_alloc(all_tensors(all), sizeof *st->origins);
+    for (size_t i = 0; i < all->n; i++)
+        for (size_t t = 0; t < streams_header(all, i)->n_tensors; t++) {
+            if (!is_taken(st, i, streams_header(all, i)->tensors[t].name))
+                continue;
+            h->tensors[h->n_tensors] = streams_tensor(all, i, t, &h->arena);
+            h->tensors[h->n_tensors].origin = h->n_tensors;
+            st->origins[h->n_tensors++] = (struct origin){i, t};
+        }
+    set_layers(st, h);
+    return 0;
+}
+
+/* ---- payload --------------------------------------------------------------------------------- */
+
+static struct streams_input *input_of(const struct job *job)
+{
+    struct stack *st = job->stage->data;
+    return &st->streams.inputs[st->origins[job->index].input];
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    struct stack *st = job->stage->data;
+    const struct origin *from = &st->origins[job->index];
+    if (streams_seek(&st->streams, from->input, from->index, 0, job->arena, e))
+        return -1;
+    streams_put_vectors(input_of(job), job->out);
+    job->out->extra = input_of(job)->at.extra;
+    return PLAN_TRANSFORM;
+}
+
+static int fill(const struct job *job, struct block *b, struct error *e)
+{
+    return streams_fill(input_of(job), b, e);
+}
+
+static int rewind_stack(struct stage *s, struct error *e)
+{
+    struct stack *st = s->data;
+    return streams_rewind(&st->streams, s, e);
+}
+
+static int close_stack(struct stage *s, bool ok, struct error *e)
+{
+    struct stack *st = s->data;
+    int failed = streams_close(&st->streams, s, ok, e);
+    free(st->origins);
+    free(st);
+    return failed;
+}
+
+const struct filter filter_stack = {
+    .name = "stack",
+    .summary = "Put layer ranges one after another",
+    .operands = "STREAM...",
+    .notes = "- is standard input. Embeddings and other stacks of layers come from the first "
+             "stream, all else that is outside the layers from the last.\n\n"
+             "  stack <(unpack math[0:2]) <(unpack --first-layer 2 chat[1:3]) |\n"
+             "      pack --like math stacked/",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .min_operands = 1,
+    .max_operands = SIZE_MAX,
+    .role = ROLE_SOURCE,
+    .operands_are_files = true,
+    .open = open_stack,
+    .begin = begin,
+    .fill = fill,
+    .rewind = rewind_stack,
+    .close = close_stack,
+};

@@ -1,0 +1,24 @@
+/* Ranges of a model's layers, as operands name them: MODEL[from:to] has the layers from ... to - 1
+ * of the text stack (or another), and all that is outside it. */
+#ifndef TV_SLICE_H
+#define TV_SLICE_H
+
+#include "input.h"
+
+struct slice_options {
+    const char *stack; /* what the names of the stack's tensors begin with; NULL: the text stack */
+    long first;        /* number of the first layer; -1: the one that it has in the model */
+    bool always;       /* an operand without a range means all layers, as a range */
+};
+
+/* Does the operand end with a range? */
+bool slice_is_asked(const char *operand);
+/* input_open for an operand that may have a range. */
+struct input *slice_open(const char *operand, const struct slice_options *o, const char *spool,
+                         const char *tool, struct error *e);
+/* What the history says of it: the model's name, and the range that its operand asked for. */
+const char *slice_text(const struct input *in, const char *operand, struct arena *a);
+/* Sets layer and layers, in the slice, of the tensors of the stack that was cut. */
+void slice_set_layers(const struct input *in, struct header *h);
+
+#endif

@@ -1,0 +1,55 @@
+/* Ranks by magnitude against a plain sort. */
+#include "rank.h"
+#include "unit.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+#define MOST 5000
+
+static float x[MOST];
+static uint64_t work[2 * MOST];
+
+static int by_magnitude(const void *a, const void *b)
+{
+    uint32_t i = *(const uint32_t *)a, j = *(const uint32_t *)b;
+    if (fabsf(x[i]) != fabsf(x[j]))
+        return fabsf(x[i]) < fabsf(x[j]) ? -1 : 1;
+    return i < j ? -1 : i > j;
+}
+
+static bool agrees(size_t n)
+{
+    static uint32_t order[MOST];
+    const uint64_t *keys = rank_ascending(x, n, work);
+    for (size_t i = 0; i < n; i++)
+        order[i] = (uint32_t)i;
+    qsort(order, n, sizeof *order, by_magnitude);
+    for (size_t r = 0; r < n; r++)
+        if (rank_index(keys[r]) != order[r])
+            return false;
+    return true;
+}
+
+int main(void)
+{
+    static const size_t sizes[] = {1, 2, 3, 31, 32, 33, 34, 255, 256, 257, 1000, MOST};
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        size_t n = sizes[s];
+        srand((unsigned)n);
+        for (size_t i = 0; i < n; i++) /* of any size, also denormal */
+            x[i] = (float)ldexp(rand() - RAND_MAX / 2, rand() % 200 - 170);
+        CHECK(agrees(n));
+        for (size_t i = 0; i < n; i++) /* many ties, both signs, zeros of both signs */
+            x[i] = (float)(rand() % 7) * (rand() % 2 ? 0.25f : -0.25f);
+        CHECK(agrees(n));
+        for (size_t i = 0; i < n; i++) /* all the same */
+            x[i] = -1.5f;
+        CHECK(agrees(n));
+        for (size_t i = 0; i < n; i++) /* descending, one high byte only */
+            x[i] = 1.0f + (float)(n - i) * 0x1p-20f;
+        CHECK(agrees(n));
+    }
+    return unit_end();
+}
