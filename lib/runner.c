@@ -73,7 +73,7 @@ static size_t payload_size(enum dtype d, size_t n)
 static int fail(struct runner *r, size_t s, struct error *e)
 {
     /* The ends of the chain speak under the name of the stage they serve. */
-    if (r->stages[s]->filter == &runner_reader && r->n > 1)
+    if (s == 0 && r->n > 1 && !r->stages[0]->filter->summary)
         s++;
     else if (r->stages[s]->filter == &runner_writer && s > 0)
         s--;
@@ -116,8 +116,11 @@ static void add_history(struct stage *s, struct header *h)
 {
     struct texts arguments = stage_arguments(s, &h->arena);
     /* The ends of the chain are no steps of the recipe. */
-    if (s->filter->summary && !s->filter->no_step)
-        header_add_step(h, s->filter->name, arguments.n, arguments.texts);
+    if (!s->filter->summary || s->filter->no_step)
+        return;
+    struct step *step = header_add_step(h, s->filter->name, arguments.n, arguments.texts);
+    step->n_parents = s->n_parents;
+    step->parents = s->parents; /* until close; a header behind this one holds a copy */
 }
 
 static int open_stage(struct runner *r, size_t s, struct error *e)
@@ -566,12 +569,14 @@ static int end_jobs(struct runner *r, bool ok, struct error *e)
     return failed;
 }
 
-/* Reads a tensor's payload off a source that gives it once, for nobody. */
-static int drain(struct runner *r, struct error *e)
+/* Reads a tensor's payload for nobody: off a source that gives it once, and off one that hashes
+ * what it reads, in the `final` pass. */
+static int drain(struct runner *r, bool final, struct error *e)
 {
     const struct tensor *t = &r->tensors[0];
+    bool reads = gives_once(r) ? !r->held : final && r->stages[0]->filter->summary;
     make_room(r, &r->buffers[0], tensor_block_elements(t));
-    for (size_t b = 0; gives_once(r) && !r->held && b < tensor_blocks(t); b++)
+    for (size_t b = 0; reads && b < tensor_blocks(t); b++)
         if (fill(r, &r->buffers[0], b, 0, false, e))
             return fail(r, 0, e);
     return 0;
@@ -584,17 +589,17 @@ static int tensor_to(struct runner *r, size_t index, size_t last, struct error *
     bool to_sink = last == r->n - 1;
     for (size_t s = 0; s < last; s++) {
         if (r->place[s][index] == DROPPED)
-            return drain(r, e);
+            return drain(r, to_sink, e);
         if (begin(r, s, index, e) || (s > 0 && settle(r, s, e)))
             return -1;
         index = r->place[s][index];
     }
     if (r->place[last][index] == DROPPED)
-        return drain(r, e);
+        return drain(r, to_sink, e);
     if (begin(r, last, index, e))
         return -1;
     if (r->plans[last] == PLAN_PASS)
-        return drain(r, e);
+        return drain(r, to_sink, e);
     return pass_to(r, last, !to_sink || r->plans[last] == PLAN_TALLY, true, e);
 }
 

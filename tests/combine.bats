@@ -97,12 +97,12 @@ END
     from-text same | combine | tensors >found
     diff -u - found <<END
 tensor i 2
-vector merged no-source I64
+vector merged I64 no-source
 1 2
 END
     sed '$s/1 2/1 3/' same | from-text >other.tvs
     refused_with "tensor i is I64 and differs" combine <other.tvs
-    from-text same | weigh a=2 >weighed.tvs
+    sed 's/vector a I64/& weight=2/' same | from-text >weighed.tvs
     refused_with "tensor i is I64 and cannot be weighed" combine <weighed.tvs
     sed '$s/1 2/1 3/; s/vector b I64/vector b F32/' same | from-text >other.tvs
     refused_with "tensor i is I64 in one model and F32 in another" combine <other.tvs
@@ -135,5 +135,5 @@ END
     usage_error combine --normalize=some
     usage_error combine --floor 0 --normalize=all
     usage_error combine merged
-    refused_with -- "--floor needs --normalize" combine --floor 1 <good.tvs
+    refused_with "--floor needs --normalize" combine --floor 1 <good.tvs
 }

@@ -40,7 +40,7 @@ input_of() {
         printf 'tensor i 2\nvector merged I64 no-source\n1 2\n' | diff -u - found
         sed '$s/1 2/1 3/' same | from-text >other.tvs
         REFUSED_BY=$f refused_with "tensor i is I64 and differs" join "$f" <other.tvs
-        from-text same | weigh a=2 >weighed.tvs
+        sed 's/vector a I64/& weight=2/' same | from-text >weighed.tvs
         REFUSED_BY=$f refused_with "tensor i is I64 and cannot be weighed" join "$f" <weighed.tvs
         sed '$s/1 2/1 3/; s/vector b I64/vector b F32/' same | from-text >other.tvs
         REFUSED_BY=$f refused_with "tensor i is I64 in one model and F32 in another" \

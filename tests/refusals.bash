@@ -2,17 +2,22 @@
 # What every filter must refuse: with one sentence that begins with its name, another exit status
 # than 0, and without leaving anything that could be taken for a result.
 
+# not COMMAND...: it fails (a test goes on after `! COMMAND`, whatever that does)
+not() {
+    ! "$@"
+}
+
 # wrong SENTENCE: fails the test and shows what the command said
 wrong() {
     echo "$1"
-    sed 's/^/    stderr: /' "$BATS_TEST_TMPDIR/.err"
+    sed 's/^/    stderr: /' .err
     return 1
 }
 
 # one_sentence NAME: standard error holds one line, and NAME says it
 one_sentence() {
     local lines
-    mapfile -t lines <"$BATS_TEST_TMPDIR/.err"
+    mapfile -t lines <.err
     [ ${#lines[@]} -eq 1 ] && [[ ${lines[0]} == "$1: "* ]] && [ ${#lines[0]} -gt $((${#1} + 5)) ]
 }
 
@@ -61,16 +66,25 @@ refuses_bad_streams() {
 
 # refuses_bad_output COMMAND...: a filter that writes a stream or text; it reads $GOOD
 refuses_bad_output() {
-    local name=${1##*/} good=${GOOD:-good.tvs} status=0
-    "$@" <"$good" >/dev/full 2>.err || status=$?
-    [ "$status" -ne 0 ] || wrong "$*: exits with 0 although the disk is full" || return 1
-    one_sentence "$name" && grep -qF "No space left" .err ||
-        wrong "$*: not one sentence about the full disk" || return 1
-    status=0
-    "$@" <"$good" >&- 2>.err || status=$?
-    [ "$status" -ne 0 ] || wrong "$*: exits with 0 without an output" || return 1
-    one_sentence "$name" || wrong "$*: not one sentence about the closed output" || return 1
+    local good=${GOOD:-good.tvs}
+    with_full_disk "$@" <"$good" || return 1
+    with_closed_output "$@" <"$good" || return 1
     without_reader "$@" <"$good"
+}
+
+with_full_disk() {
+    local name=${REFUSED_BY:-${1##*/}} status=0
+    "$@" >/dev/full 2>.err || status=$?
+    [ "$status" -ne 0 ] || wrong "$*: exits with 0 although the disk is full" || return 1
+    one_sentence "$name" || wrong "$*: not one sentence about the full disk" || return 1
+    grep -qF "No space left" .err || wrong "$*: does not say that the disk is full"
+}
+
+with_closed_output() {
+    local name=${REFUSED_BY:-${1##*/}} status=0
+    { "$@" 2>.err; } >&- || status=$?
+    [ "$status" -ne 0 ] || wrong "$*: exits with 0 without an output" || return 1
+    one_sentence "$name" || wrong "$*: not one sentence about the closed output"
 }
 
 # A reader that goes away ends the writer, without a word.
@@ -81,6 +95,7 @@ without_reader() {
     true <.pipe &
     exec {out}>.pipe
     wait $!
+    # shellcheck disable=SC2261
     "$@" >&"$out" 2>.err || status=$?
     exec {out}>&-
     [ "$status" -eq 141 ] || wrong "$*: exits with $status instead of SIGPIPE's 141" || return 1

@@ -14,7 +14,7 @@ vector math
 0 0.125 1.5
 vector code
 2 -8 -1
--4 0 6
+-4 -0 6
 END
 }
 

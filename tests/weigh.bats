@@ -33,7 +33,7 @@ END
 
 @test "rules: globs, ramps over the layers, a file, the last that matches wins" {
     printf '# a comment\n/*norm*=0\ncode=[0.2,0.8]\n' >rules
-    weigh 0.5 @rules '/none=7' <"$BIG" | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $2, $3 }' >found
+    weigh 0.5 @rules '/none=7' <"$BIG" | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $2, $NF }' >found
     diff -u - found <<END
 model.embed_tokens.weight math weight=0.5
 model.embed_tokens.weight code weight=0.2
@@ -59,6 +59,16 @@ END
 vector math weight=0.5,2
 vector code weight=3
 END
+    lesson | from-text | weigh --table table | weigh --multiply --table table | tensors |
+        grep vector >found
+    diff -u - found <<END
+vector math weight=0.25,4
+vector code weight=9
+END
+    printf 'w\tmath\t%d\t1\n' 0 1 2 >three
+    lesson | from-text | weigh --table table >two.tvs
+    refused_with "tensor w has 2 weights and cannot be multiplied by 3" \
+        weigh --multiply --table three <two.tvs
     lesson | from-text | weigh --table table math=1 | weigh --multiply --table table | tensors |
         grep vector >found
     diff -u - found <<END
@@ -72,7 +82,8 @@ END
     lesson | from-text | weigh --table table >a
     lesson | from-text | weigh --table other | cmp a -
     printf 'w\tmath\t0\t0.25\n' >other
-    ! lesson | from-text | weigh --table other 1 | weigh --table table | cmp -s a -
+    lesson | from-text | weigh --table other 1 | weigh --table table >b
+    not cmp -s a b
 }
 
 @test "weight 1 changes nothing" {
@@ -96,9 +107,9 @@ END
 @test "refuses tables that do not fit" {
     make_good
     printf 'w\tchat\t0\t1\n' >table
-    refused_with chat weigh --table table <good.tvs
+    refused_with 'does not have' weigh --table table <good.tvs
     printf 'v\tmath\t0\t1\n' >table
-    refused_with v weigh --table table <good.tvs
+    refused_with 'does not have' weigh --table table <good.tvs
     printf 'w\tmath\t1\t1\n' >table
     refused weigh --table table <good.tvs
     printf 'w\tmath\t0\tmuch\n' >table
@@ -119,4 +130,11 @@ END
     refused weigh '[0.1,' <good.tvs
     refused weigh @not-there <good.tvs
     refused weigh <good.tvs
+}
+
+@test "integers cannot be weighed: they pass as they are" {
+    printf 'kind weights\nmodel a\ntensor i 2\nvector a I64\n1 2\ntensor w 1\nvector a F32\n1\n' | from-text |
+        weigh 0.5 | tv-view --values >found
+    grep -qx 'vector a weight=0.5' found
+    [ "$(grep -c weight= found)" = 1 ]
 }

@@ -1,0 +1,80 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+@test "a whole stream, a checkpoint" {
+    make_good
+    [ "$(check <good.tvs)" = \
+        "complete and right: 1 tensor, 2 vectors, 12 elements, 48 bytes of payload (task-vectors)" ]
+    check "$BIG"
+    check "$MODELS"/math
+    check --quiet good.tvs >found
+    [ ! -s found ]
+}
+
+@test "a cut and a flipped bit at every byte" {
+    printf 'kind weights\nmodel m\ntensor t 1\nvector m U8\n7\n' | from-text >short.tvs
+    /usr/bin/python3 "$TESTS/bad_streams.py" --every short.tvs bad
+    [ "$(find bad -name 'cut-*' -o -name 'flipped-*' | wc -l)" -eq $((2 * $(wc -c <short.tvs))) ]
+    for file in bad/*; do
+        not check --quiet - <"$file" >.out 2>.err || wrong "$file is taken for right" || return 1
+        one_sentence check || wrong "$file" || return 1
+    done
+}
+
+@test "numbers that are not finite are findings" {
+    lesson | sed 's/^0 0.25 3$/0 nan inf/' | from-text --allow-nonfinite >nan.tvs
+    status=0
+    check nan.tvs >found || status=$?
+    [ "$status" -eq 1 ]
+    diff -u - found <<END
+tensor w of math: 2 numbers not finite, the first at flat index 4
+complete, but with faults: 1 tensor, 2 vectors, 12 elements, 48 bytes of payload (task-vectors)
+END
+    check --allow-nonfinite nan.tvs
+}
+
+@test "warns where checksums were left out" {
+    make_good
+    /usr/bin/python3 - "$TESTS/../share/etl" <<'END'
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+import tvstream
+tvstream._hash = tvstream._NoHash
+tvstream.xxh3 = None
+reader = tvstream.Reader(open("good.tvs", "rb"))
+writer = tvstream.Writer(open("bare.tvs", "wb"))
+writer.header(reader.header)
+for tensor, blocks in reader.raw():
+    writer.tensor(tensor, blocks)
+writer.end()
+END
+    check bare.tvs | grep -q '^warning: .*checksums'
+    trim --density 1 <bare.tvs | check >found
+    not grep -q warning found
+}
+
+@test "same words on any way" {
+    always_alike check
+}
+
+@test "refuses bad streams" {
+    make_good
+    refuses_bad_streams check
+    refused_with not-there check not-there
+    refused check /dev/null
+}
+
+@test "refuses bad outputs" {
+    make_good
+    refuses_bad_output check
+}
+
+@test "usage" {
+    usage_error check a b
+    usage_error check --fast
+}

@@ -1,0 +1,199 @@
+#!/usr/bin/env bats
+# What decoders compute, against transformers, and the models and samples that are refused.
+load common
+load refusals
+
+TEXT=$GOLDEN/models/text
+export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    M=$TEXT/qwen2_tied
+    printf '{"input_ids": [5, 17, 3]}\n\n{"task": "b", "input_ids": [9, 0, 189, 4, 4]}\n' >few.jsonl
+}
+
+# config KEY=JSON...: config.json of the model with other values, as ./config.json
+config() {
+    /usr/bin/python3 - "$M/config.json" "$@" <<'END'
+import json, sys
+config = json.load(open(sys.argv[1]))
+for word in sys.argv[2:]:
+    key, value = word.split("=", 1)
+    config[key] = json.loads(value)
+json.dump(config, open("config.json", "w"))
+END
+}
+
+# refused_config SENTENCE KEY=JSON...
+refused_config() {
+    config "${@:2}"
+    refused_with "$1" forward "$M" --samples few.jsonl --config config.json
+}
+
+# refused_samples SENTENCE: few.jsonl, in whose third line it is
+refused_samples() {
+    refused_with "few.jsonl, line 3: $1" forward "$M" --samples few.jsonl
+}
+
+# sample JSON: two good lines, and this one
+sample() {
+    printf '{"input_ids": [1, 2]}\n{"input_ids": [3]}\n%s\n' "$1" >few.jsonl
+}
+
+@test "every decoder, with its config.json in both layouts, computes what transformers does" {
+    for case in "$TEXT"/*/; do
+        /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
+    done
+}
+
+@test "logits and hidden states of the trained family" {
+    family=$GOLDEN/expert-merging
+    [ -d "$family/t1/models" ] || skip "only in the full golden data"
+    /usr/bin/python3 - "$family" <<'END'
+import json, os, subprocess, sys
+import tvstream
+sys.path.insert(0, os.environ["TESTS"])
+from activations import read_safetensors
+family, = sys.argv[1:]
+golden = read_safetensors(f"{family}/golden/logits.safetensors")
+with open("prompts.jsonl", "w") as f:
+    for prompt in json.load(open(f"{family}/golden/logits.json")):
+        print(json.dumps(prompt), file=f)
+checked = 0
+for model in {name.split(".")[0] for name in golden}:
+    with subprocess.Popen(["forward", f"{family}/t1/models/{model}", "--samples", "prompts.jsonl"],
+                          stdout=subprocess.PIPE) as p:
+        for t, blocks in tvstream.Reader(p.stdout):
+            name = t["name"].replace("sample", "prompt").replace("hidden.", "hidden")
+            assert abs(tvstream.whole(t, blocks)[0] - golden[f"{model}.{name}"]).max() < 2e-5, name
+            checked += 1
+assert checked == len(golden) > 0, checked
+END
+}
+
+@test "names, kind and shapes; --only" {
+    forward "$M" --samples few.jsonl | tv-view >found
+    grep -q '^kind  *activations$' found
+    grep -o '^sample[^ ]*  *[^ ]*' found | tr -s ' ' >names
+    diff -u - names <<END
+sample0.hidden.0 3x56
+sample0.hidden.1 3x56
+sample0.hidden.2 3x56
+sample0.logits 3x190
+sample1.hidden.0 5x56
+sample1.hidden.1 5x56
+sample1.hidden.2 5x56
+sample1.logits 5x190
+END
+    forward "$M" --samples few.jsonl --only logits >logits.tvs
+    forward "$M" --samples few.jsonl | pick '/*.logits' >picked.tvs
+    tv-diff logits.tvs picked.tvs
+    forward "$M" --samples few.jsonl --only hidden | tv-view >found
+    [ "$(grep -c '^sample.*hidden' found)" = 6 ]
+    not grep -q 'logits ' found
+}
+
+@test "samples do not see one another" {
+    sed -n 3p few.jsonl >second.jsonl
+    forward "$M" --samples second.jsonl >alone.tvs
+    forward "$M" --samples second.jsonl --samples few.jsonl | pick '/sample0.*' |
+        tv-diff --tolerance 1e-5 - alone.tvs
+}
+
+@test "as many threads as one likes, and states in a temporary file" {
+    forward "$M" --samples few.jsonl --threads 1 >one.tvs
+    forward "$M" --samples few.jsonl --threads 3 | tv-diff --tolerance 1e-5 - one.tvs
+    forward "$M" --samples few.jsonl --threads 1 --memory 1K | cmp - one.tvs
+    tv run "forward $M --samples few.jsonl | pick '/*.logits'" >run.tvs
+    pick '/*.logits' <one.tvs | tv-diff --tolerance 1e-5 - run.tvs
+}
+
+@test "a saved stream of weights, with a config" {
+    unpack "$M" >saved.tvs
+    forward "$M" --samples few.jsonl >expected.tvs
+    forward qwen2_tied=saved.tvs --samples few.jsonl --config "$M/config.json" | tv-diff - expected.tvs
+    refused_with "saved.tvs has no config.json" forward saved.tvs --samples few.jsonl
+}
+
+@test "the history tells model and samples by name and hash, without folders" {
+    forward "$M" --samples few.jsonl | tv-view >found
+    grep -q 'forward --samples=xxh3:[0-9a-f]\{16\} qwen2_tied ' found
+    not grep -qF "$T" found
+    cp few.jsonl other.jsonl
+    cmp <(forward "$M" --samples few.jsonl) <(forward "$M" --samples other.jsonl)
+}
+
+@test "architectures that are not known are refused by name" {
+    refused_config "the architecture MixtralForCausalLM is not known" 'architectures=["MixtralForCausalLM"]'
+    refused_config "the architecture gemma is not known" 'architectures=null' 'model_type="gemma"'
+    refused_config "neither architectures nor model_type" 'architectures=[]' 'model_type=null'
+    refused_config "is Qwen2ForCausalLM, but model_type is llama" 'model_type="llama"'
+    refused_config "the activation gelu is not known" 'hidden_act="gelu"'
+    refused_config "the rope scaling longrope is not known" 'rope_scaling={"rope_type": "longrope"}'
+    refused_config "a number is missing" 'rope_scaling={"type": "linear"}'
+    refused_config "differ by layer" 'rope_parameters={"full_attention": {"rope_theta": 1}}'
+    refused_config "hidden_size is not a whole number" 'hidden_size=-3'
+    refused_config "hidden_size is not a whole number" 'hidden_size="56"'
+    refused_config "hidden_size is not a whole number" 'hidden_size=0'
+    refused_config "rms_norm_eps is not a positive number" 'rms_norm_eps=0'
+    refused_config "7 attention heads cannot share 2" 'num_key_value_heads=2'
+    refused_config "layer_types speaks of 1 layers" 'use_sliding_window=true' 'layer_types=["full_attention"]'
+    echo '[]' >config.json
+    refused_with "is no JSON object" forward "$M" --samples few.jsonl --config config.json
+}
+
+@test "tensors that are missing, too many, or of another shape, before any work" {
+    refused_config "has no tensor model.layers.2.self_attn.q_proj.weight, which a qwen2 model of 3" num_hidden_layers=3
+    refused_config "has a tensor model.layers.1." num_hidden_layers=1
+    refused_config "has a tensor model.layers.0.self_attn.k_proj.bias, which a llama model" \
+        'architectures=["LlamaForCausalLM"]' 'model_type="llama"'
+    refused_config "tensor model.embed_tokens.weight of qwen2_tied is (190, 56), but by config.json it is (191, 56)" vocab_size=191
+    refused_config "has no tensor lm_head.weight" tie_word_embeddings=false
+    unpack "$M" | pick --drop /model.norm.weight >less.tvs
+    refused_with "less.tvs has no tensor model.norm.weight" \
+        forward less.tvs --samples few.jsonl --config "$M/config.json"
+}
+
+@test "a key that stands twice in config.json: the last counts, with a warning" {
+    sed 's/^{/{"hidden_size": 1,/' "$M/config.json" >config.json
+    forward "$M" --samples few.jsonl --config config.json 2>err | check --quiet
+    grep -qx "forward: warning: config.json has a key twice; the last one counts" err
+}
+
+@test "bad samples are named by line" {
+    sample '{"input_ids": [1, 190]}' && refused_samples "token id 190 at position 1 is outside the vocabulary of 190"
+    sample '{"input_ids": [-1]}' && refused_samples "token id -1 at position 0"
+    sample '{"input_ids": []}' && refused_samples "input_ids is empty"
+    sample '{"input_ids": [1.5]}' && refused_samples "input_ids[0] is not a whole number"
+    sample '{"input_ids": "1 2"}' && refused_samples "input_ids is not a list"
+    sample '{"task": "rev"}' && refused_samples "input_ids is missing"
+    sample '{"input_ids": [1], "task": 7}' && refused_samples "task is not a text"
+    sample '{"input_ids": [1], "prompt_len": 2}' && refused_samples "prompt_len is not a number from 1 to 1"
+    sample '{"input_ids": [1], "images": [{}]}' && refused_samples "the sample has images"
+    sample "{\"input_ids\": [$(seq -s, 513 | sed 's/[0-9]\{1,\}/1/g')]}" && refused_samples "513 tokens are too many; the model takes 512"
+    sample '{"input_ids": [1]' && refused_with "few.jsonl: line 3 is not valid JSON" forward "$M" --samples few.jsonl
+    sample '[1]' && refused_with "few.jsonl: line 3 is not a JSON object" forward "$M" --samples few.jsonl
+    printf '\n \n' >few.jsonl
+    refused_with "few.jsonl has no samples" forward "$M" --samples few.jsonl
+    refused_with "No such file" forward "$M" --samples nowhere.jsonl
+}
+
+@test "usage" {
+    usage_error forward
+    usage_error forward "$M"
+    usage_error forward "$M" --samples few.jsonl --only nothing
+    usage_error forward "$M" "$M" --samples few.jsonl
+}
+
+@test "an output that cannot be written" {
+    GOOD=few.jsonl refuses_bad_output forward "$M" --samples few.jsonl
+}
+
+@test "numbers that are not finite" {
+    unpack "$M" | tv-view --values | awk '/^tensor model.norm.weight/ {n = 3} --n == 0 {$1 = "nan"} 1' |
+        from-text --allow-nonfinite >nan.tvs
+    refused_with "number that is not finite" forward nan.tvs --samples few.jsonl --config "$M/config.json"
+    forward nan.tvs --samples few.jsonl --config "$M/config.json" --allow-nonfinite |
+        check --allow-nonfinite --quiet
+}

@@ -1,0 +1,100 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+@test "vectors side by side, one history under another" {
+    make_good
+    pick code <good.tvs | weigh 3 >code.tvs
+    join-streams <(pick math <good.tvs | trim --density 0.5) code.tvs | tv-view --values | sed 's/^ *//' >found
+    diff -u - found <<END
+kind task-vectors
+model base role=base
+model math role=expert
+model code role=expert
+step join-streams 0.1.0
+parent
+step pick 0.1.0 math
+step trim 0.1.0 --density=0.5
+end
+parent
+step pick 0.1.0 code
+step weigh 0.1.0 3
+end
+tensor w 2x3
+vector math l1_before=6.75
+1 -2 0
+0 0 3
+vector code weight=3
+-1 4 0.5
+2 0 -3
+END
+}
+
+@test "joins what pick took apart" {
+    tensors <"$BIG" >whole
+    join-streams <(pick math <"$BIG") <(pick code <"$BIG") | tensors | cmp - whole
+    pick code <"$BIG" | join-streams <(pick math <"$BIG") - | tensors | cmp - whole
+    join-streams "$BIG" | tensors | cmp - whole
+}
+
+@test "same bytes on any way" {
+    pick math <"$BIG" >math.tvs
+    pick code <"$BIG" >code.tvs
+    join-streams math.tvs code.tvs >once
+    join-streams math.tvs code.tvs | cmp - once
+    join-streams --threads 4 --memory 64K math.tvs code.tvs | cmp - once
+    join-streams <(cat math.tvs) - <code.tvs | cmp - once
+    # shellcheck disable=SC2002
+    cat math.tvs | join-streams - <(cat code.tvs) | cmp - once
+}
+
+@test "its inputs can be read again where a stage after it must" {
+    pick math <"$BIG" >math.tvs
+    pick code <"$BIG" >code.tvs
+    join-streams math.tvs code.tvs | trim --density 0.2 --scope model | tensors >found
+    tv run 'join-streams math.tvs code.tvs | trim --density 0.2 --scope model' | tensors | cmp - found
+    tv run 'join-streams <(cat math.tvs) <(cat code.tvs) | trim --density 0.2 --scope model' |
+        tensors | cmp - found
+}
+
+@test "refuses bad streams, at any place" {
+    make_good
+    lesson | sed 's/math/third/; s/code/fourth/' | from-text >other.tvs
+    refuses_bad_streams join-streams -
+    refuses_bad_streams join-streams other.tvs -
+    refuses_bad_streams join-streams - other.tvs
+    refused_with not-there join-streams good.tvs not-there
+    refused join-streams /
+}
+
+@test "refuses bad outputs" {
+    make_good
+    refuses_bad_output join-streams -
+}
+
+@test "refuses other tensors, shapes, orders, kinds, and models of one name, before any payload" {
+    make_good
+    head -c 300 good.tvs >cut.tvs # its header is whole, its payload is not
+    other() { sed "$1" | from-text >other.tvs; }
+    lesson | other 's/math/third/; s/code/fourth/; s/^tensor w/tensor v/'
+    refused_with "tensor 1 of other.tvs is v, of the first stream w" join-streams cut.tvs other.tvs
+    printf 'kind task-vectors\nmodel x\ntensor w 3x2\nvector x\n1 2\n3 4\n5 6\n' | from-text >other.tvs
+    refused_with "tensor w of other.tvs has another shape" join-streams cut.tvs other.tvs
+    printf 'tensor x 1\nvector math\n1\n' | cat <(lesson) - | other 's/math/third/; s/code/fourth/'
+    refused_with "other.tvs has 2 tensors, the first stream 1" join-streams cut.tvs other.tvs
+    weights | other 's/math/third/; s/code/fourth/'
+    refused_with "holds weights" join-streams cut.tvs other.tvs
+    refused_with math join-streams cut.tvs good.tvs
+    lesson | other 's/math/third/; s/code/fourth/; s/^model base.*/& fingerprint=0123456789abcdef/'
+    refused_with "another base base" join-streams cut.tvs other.tvs
+    lesson | other 's/math/third/; s/code/fourth/; s/^kind.*/&\nrounding BF16/'
+    refused_with "rounded to another dtype" join-streams cut.tvs other.tvs
+}
+
+@test "usage" {
+    usage_error join-streams
+    usage_error join-streams --name x good.tvs
+}

@@ -1,0 +1,198 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    printf 'kind weights\nmodel base\ntensor w 2x3\nvector base\n1 2 3\n4 5 6\n' >base.txt
+    printf 'tensor x 2\nvector base BF16\n7 8\n' >>base.txt
+    mkdir base
+    from-text base.txt | pack base/model.safetensors
+    echo '{"torch_dtype": "float32"}' >base/config.json
+    echo '{"tokens": 3}' >base/tokenizer.json
+    lesson | from-text | pick math >good.tvs
+}
+
+numbers() {
+    unpack "$1" | tensors | sed 's/ stored=[^ ]*//'
+}
+
+@test "base plus task vector; what the stream lacks is the base's" {
+    pack --base base out <good.tvs
+    numbers out >found
+    diff -u - found <<END
+tensor w 2x3
+vector out
+2 0 3.5
+4 5.25 9
+tensor x 2
+vector out BF16
+7 8
+END
+    cmp base/tokenizer.json out/tokenizer.json
+    grep -q float32 out/config.json
+    grep -q x out/README.md
+    pack --base base/ --force out/ <good.tvs
+    numbers out | cmp - found
+}
+
+@test "weights as they come, with the small files of another" {
+    unpack base | rescale 2 | pack --like base out
+    numbers out >found
+    diff -u - found <<END
+tensor w 2x3
+vector out
+2 4 6
+8 10 12
+tensor x 2
+vector out BF16
+14 16
+END
+    cmp base/tokenizer.json out/tokenizer.json
+}
+
+@test "--dtype stores every floating tensor so" {
+    pack --base base --dtype float16 out <good.tvs
+    numbers out | grep vector >found
+    printf 'vector out F16\nvector out F16\n' | diff -u - found
+}
+
+@test "a folder, a file, archives and shards hold the same model" {
+    mkdir out
+    pack --base base out/a <good.tvs
+    pack --base base out/a.safetensors <good.tvs
+    pack --base base out/a.tar <good.tvs
+    pack --base base out/a.tar.zst <good.tvs
+    pack --base base --shard-size 25 out/shards <good.tvs
+    pack --base base - <good.tvs >out/standard.tar
+    [ -e out/shards/model-00002-of-00002.safetensors ]
+    numbers a=out/a >found
+    for other in out/a.safetensors out/a.tar out/a.tar.zst out/shards out/standard.tar; do
+        numbers a="$other" | cmp - found
+    done
+}
+
+@test "refuses an existing target, replaces it with --force, leaves nothing else" {
+    pack --base base out <good.tvs
+    cp -r out before
+    refused_with "out" pack --base base out <good.tvs
+    rescale 0 <good.tvs >zero.tvs
+    diff -r before out
+    pack --base base --force out <zero.tvs
+    numbers w=out >found
+    numbers w=base | cmp - found
+    [ "$(echo .*out* *out*)" = ".out out" ]
+    refused pack --base base --force out < <(head -c 300 good.tvs)
+    numbers w=out | cmp - found
+}
+
+@test "same bytes on any way" {
+    pick math <"$BIG" >math.tvs
+    pack --base "$MODELS"/base once <math.tvs
+    pack --base "$MODELS"/base repeated <math.tvs
+    # shellcheck disable=SC2002
+    cat math.tvs | pack --base "$MODELS"/base --memory 64K piped
+    pack --base "$MODELS"/base --threads 4 threads <math.tvs
+    pick math <"$BIG" | pack --base "$MODELS"/base - | tar -x -C "$(mkdir unpacked && echo unpacked)"
+    for other in repeated piped threads; do
+        diff -r once "$other"
+    done
+    cmp once/model.safetensors threads/model.safetensors
+    tv-diff --same-dtype once unpacked
+}
+
+@test "refuses bad streams and publishes nothing" {
+    refuses_bad_streams pack --base base out
+    refuses_bad_streams pack --base base out.safetensors
+    refuses_bad_streams pack --base base out.tar
+    unpack base >weights.tvs
+    GOOD=weights.tvs refuses_bad_streams pack --like base out
+}
+
+@test "refuses NaN, in the stream and in the sum" {
+    lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite | pick --allow-nonfinite math >nan.tvs
+    refused_with "tensor w of math has a number that is not finite at flat index 4" \
+        pack --base base out <nan.tvs
+    pack --allow-nonfinite --base base out <nan.tvs
+    lesson | sed 's/^0 0.25 3$/0 70000 3/' | from-text | pick math >large.tvs
+    refused_with "tensor w is not finite as F16 at flat index 4" \
+        pack --base base --dtype float16 none <large.tvs
+}
+
+@test "a full disk, and a reader of the archive that goes away" {
+    REFUSED_BY=pack refused_with "No space left" to_full
+    mkfifo pipe
+    true <pipe &
+    exec 7>pipe
+    wait $!
+    REFUSED_BY=pack refused_with "cannot write standard output" to_nobody
+}
+
+to_nobody() { pack --base base - <good.tvs >&7; }
+to_full() { pack --base base - <good.tvs >/dev/full; }
+
+@test "a killed writer before it leaves nothing" {
+    refused pack --base base out < <(head -c 350 good.tvs && kill -KILL $BASHPID)
+    [ ! -e out ]
+}
+
+@test "pack killed leaves no target" {
+    mkfifo pipe
+    pack --base base out <pipe &
+    pid=$!
+    exec 7>pipe
+    head -c 400 good.tvs >&7
+    sleep 0.1
+    kill -KILL $pid
+    exec 7>&-
+    wait $pid || true
+    [ ! -e out ]
+}
+
+@test "refuses weights other than 1, several vectors, and the wrong kind" {
+    weigh 0.5 <good.tvs >weighed.tvs
+    refused_with "has a weight other than 1; put combine before pack" pack --base base out <weighed.tvs
+    lesson | from-text >two.tvs
+    refused_with "tensor w has 2 vectors, but a checkpoint takes one; put combine before pack" \
+        pack --base base out <two.tvs
+    refused_with "takes weights" pack --like base out <good.tvs
+    refused_with "--base says what to add them to" pack out <good.tvs
+    unpack base >weights.tvs
+    refused_with "takes task vectors" pack --base base out <weights.tvs
+    refused_with "whose config and tokenizer" pack out <weights.tvs
+    refused_with "only one of" pack --base base --like base out <weights.tvs
+}
+
+@test "refuses another base than the one subtracted, unless --onto means it" {
+    cp -r base other
+    from-text base.txt | rescale 2 | pack --force other/model.safetensors
+    tv-extract base other >deltas.tvs
+    refused_with "other" pack --base other out <deltas.tvs
+    pack --onto other out <deltas.tvs
+    numbers m=out | grep '^[0-9]' >found
+    printf '3 6 9\n12 15 18\n21 24\n' | diff -u - found
+}
+
+@test "refuses a base that does not fit, before the first payload" {
+    head -c 250 good.tvs >cut.tvs
+    printf 'kind weights\nmodel b\ntensor w 3x2\nvector b\n1 2\n3 4\n5 6\n' | from-text | pack s.safetensors
+    refused_with "tensor w is (2, 3) in the stream but (3, 2) in s" pack --base s.safetensors o.safetensors <cut.tvs
+    printf 'kind weights\nmodel b\ntensor v 1\nvector b\n1\n' | from-text | pack v.safetensors
+    refused_with "has no tensor w" pack --base v.safetensors o.safetensors <cut.tvs
+    mkdir full
+    touch full/file
+    refused_with "full" pack --base base full <cut.tvs
+    refused_with "not-there" pack --base base not-there/out <cut.tvs
+}
+
+@test "usage" {
+    usage_error pack
+    usage_error pack --base base a b
+    usage_error pack --dtype int8 --base base out
+    usage_error pack --shard-size much --base base out
+    refused_with "above 0" pack --shard-size 0 --base base out <good.tvs
+}

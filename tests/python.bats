@@ -1,0 +1,117 @@
+#!/usr/bin/env bats
+# Stages in Python between those in C, and readers that know msgpack only.
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+clip_outliers() {
+    /usr/bin/python3 "$ROOT/share/etl/clip-outliers" "$@"
+}
+
+@test "tests/unit/stream_py.py" {
+    /usr/bin/python3 "$TESTS/unit/stream_py.py"
+}
+
+@test "clip-outliers in the middle of a pipeline" {
+    tv-extract "$MODELS"/base "$MODELS"/math "$MODELS"/code | clip_outliers --quantile 0.99 |
+        trim --density 0.5 | combine | rescale 0.5 | pack --base "$MODELS"/base out
+    check out
+    clip_outliers --quantile 0.99 <"$BIG" | check >found
+    not grep warning found
+    clip_outliers --quantile 0.99 <"$BIG" | tv-view | grep 'clip-outliers --quantile=0.99'
+    clip_outliers --quantile 1 <"$BIG" | tensors >after
+    tensors <"$BIG" | cmp - after
+}
+
+@test "clips at the quantile that is worked out by hand" {
+    lesson | from-text | clip_outliers --quantile 0.8 | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector math
+1 -2 0.5
+0 0.25 2
+vector code
+-1 3 0.5
+2 0 -3
+END
+}
+
+@test "refuses bad streams and outputs as our own filters do" {
+    make_good
+    /usr/bin/python3 "$TESTS/bad_streams.py" good.tvs .bad
+    export REFUSED_BY=clip-outliers
+    for file in .bad/{cut-0,cut-2*,flipped-1*,foreign*,header*,models*,version*}; do
+        refused clip_outliers <"$file" || wrong "of ${file#.bad/}" || return 1
+    done
+    relays_errors clip_outliers
+    with_full_disk clip_outliers <good.tvs
+    without_reader clip_outliers <good.tvs
+}
+
+@test "its errors go through ours in silence" {
+    lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite >nan.tvs
+    REFUSED_BY=clip-outliers refused_with "w" clipped
+}
+
+clipped() {
+    clip_outliers <nan.tvs | trim --density 0.5 | combine | check
+}
+
+@test "plain msgpack reads all of a stream" {
+    trim --density 0.2 <"$BIG" | weigh 0.5 >some.tvs
+    tv-view --values <some.tvs >text
+    /usr/bin/python3 - <<'END' >found
+import msgpack
+import numpy as np
+
+objects = iter(msgpack.Unpacker(open("some.tvs", "rb")))
+assert next(objects) == "TVS1"
+next(objects)
+header = next(objects)
+models = [m["name"] for m in header["models"]]
+for length in objects:
+    record = next(objects)
+    if record["record"] == "end":
+        break
+    assert record["record"] == "tensor"
+    n, blocks = int(np.prod(record["shape"], dtype=int)), []
+    while sum(len(b[0]) for b in blocks) < 4 * n:
+        blocks.append([next(objects) for _ in record["vectors"]])
+    next(objects)
+    assert next(objects)["record"] == "trailer"
+    for k, v in enumerate(record["vectors"]):
+        x = np.frombuffer(b"".join(b[k] for b in blocks), "<f4").astype("f8")
+        print(record["name"], models[v["model"]], v["weight"], x.size, (x != 0).sum(), x.sum())
+assert len(next(objects)) == 8
+assert next(objects, None) is None
+END
+    awk '/^tensor/ { t = $2 } /^vector/ { print t, $2 }' text >names
+    cut -d ' ' -f 1,2 found | diff -u names -
+    grep -q '^model.layers.0.mlp.weight math 0.5 80000 16000 ' found
+}
+
+@test "plain msgpack writes a stream" {
+    /usr/bin/python3 - <<'END' >plain.tvs
+import msgpack, struct, sys
+
+
+def record(**fields):
+    packed = msgpack.packb(fields)
+    return msgpack.packb(len(packed)) + packed
+
+
+entry = {"name": "w", "shape": [2, 3], "vectors": [{"model": 0, "dtype": "F32"}]}
+sys.stdout.buffer.write(
+    msgpack.packb("TVS1")
+    + record(record="header", version=1, kind="task-vectors", models=[{"name": "math"}], tensors=[entry])
+    + record(record="tensor", **entry)
+    + msgpack.packb(struct.pack("<6f", 1, -2, 0.5, 0, 0.25, 3))
+    + record(record="trailer") + record(record="end", tensors=1, bytes=24, hash=False))
+END
+    lesson | sed '/^model base/d; /^vector code/,$d; /^model code/d; s/ role=.*//' | from-text >good.tvs
+    tv-diff plain.tvs good.tvs
+    trim --density 1 <plain.tvs >through.tvs
+    trim --density 1 <good.tvs | cmp - through.tvs
+}

@@ -1,0 +1,149 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    printf 'kind weights\nmodel base\ntensor w 2x3\nvector base\n1 2 3\n4 5 6\n' >base.txt
+    printf 'kind weights\nmodel math\ntensor w 2x3\nvector math BF16\n2 0 3.5\n4 5.25 9\n' >math.txt
+    from-text base.txt | pack base.safetensors
+    from-text math.txt | pack math.safetensors
+}
+
+@test "expert minus base, in F32, with both names in the header" {
+    tv-extract base.safetensors math.safetensors | tv-view --values |
+        sed '/^hash/d; s/ fingerprint=.*//' >found
+    diff -u - found <<END
+kind task-vectors
+model base role=base
+model math role=expert
+step tv-extract 0.1.0 base math
+tensor w 2x3
+vector math stored=BF16
+1 -2 0.5
+0 0.25 3
+END
+}
+
+@test "F64 is subtracted before it is rounded" { # 1 + 2^-40 less 1
+    printf 'kind weights\nmodel b\ntensor w 1\nvector b F64\n1\n' | from-text | pack b.safetensors
+    printf 'kind weights\nmodel x\ntensor w 1\nvector x F64\n1.0000000000009095\n' | from-text |
+        pack x.safetensors
+    tv-extract b.safetensors x.safetensors | tensors | tail -1 >found
+    grep -qE '^9.0949[0-9]*e-13$' found
+}
+
+@test "out of a stream of weights: its first vector is subtracted" {
+    unpack base.safetensors math.safetensors | tv-extract | tensors >found
+    tv-extract base.safetensors math.safetensors | tensors | diff -u - found
+}
+
+@test "--wire bf16 rounds the difference" {
+    sed 's/3.5/3.001/' math.txt | sed s/BF16/F32/ | from-text | pack other.safetensors
+    tv-extract --wire bf16 base.safetensors other.safetensors | tensors >found
+    diff -u - found <<END
+tensor w 2x3
+vector other BF16 stored=F32
+1 -2 0.001
+0 0.25 3
+END
+}
+
+@test "--dtype rounds the inputs, the base too, and the stream says so" {
+    sed 's/^1 2 3/1.001 2.005 3/' base.txt | from-text | pack other.safetensors
+    tv-extract --dtype bfloat16 other.safetensors math.safetensors | tv-view --values |
+        grep -E '^(rounding|[-0-9])' >found
+    diff -u - found <<END
+rounding BF16
+1 -2 0.5
+0 0.25 3
+END
+}
+
+@test "base plus delta is the expert, to rounding; what is no number is left out" {
+    tv-extract "$MODELS"/base "$MODELS"/math | pack --base "$MODELS"/base back
+    tv-diff --tolerance 1e-6 back "$MODELS"/math
+    tv-extract "$MODELS"/base "$MODELS"/math | tensors >found
+    not grep -q position_ids found
+}
+
+@test "the difference to itself is zero" {
+    tv-extract "$MODELS"/base same="$MODELS"/base | stats --summary --json >found
+    grep -q '"max_abs": 0,' found
+}
+
+@test "same bytes, whatever the threads; each expert's is the same alone and in company" {
+    tv-extract "$MODELS"/base "$MODELS"/math "$MODELS"/code | cmp "$BIG" -
+    tv-extract --threads 4 --memory 64K "$MODELS"/base "$MODELS"/math "$MODELS"/code | cmp "$BIG" -
+    pick code <"$BIG" | tensors >company
+    tv-extract "$MODELS"/base "$MODELS"/code | tensors | cmp - company
+}
+
+@test "a tensor that an expert lacks: refused, or by choice its base's, or left out" {
+    printf 'tensor x 2\nvector base\n1 2\n' | cat base.txt - | from-text | pack more.safetensors
+    refused_with "x" tv-extract more.safetensors math.safetensors
+    tv-extract --missing base more.safetensors math.safetensors | pick /x | tensors | tail -1 >found
+    echo '0 0' | diff -u - found
+    tv-extract --missing skip more.safetensors math.safetensors | tensors | grep tensor >found
+    echo 'tensor w 2x3' | diff -u - found
+}
+
+@test "--embed truncates an embedding of more rows, or takes the base's" {
+    printf 'kind weights\nmodel m\ntensor model.embed_tokens.weight 2x2\nvector m\n1 2\n3 4\n' | from-text | pack small.safetensors
+    printf 'kind weights\nmodel m\ntensor model.embed_tokens.weight 3x2\nvector m\n2 3\n4 5\n6 7\n' | from-text | pack large.safetensors
+    refused_with "embed_tokens.weight" tv-extract small.safetensors large.safetensors
+    tv-extract --embed truncate small.safetensors large.safetensors | tensors | tail -2 >found
+    printf '1 1\n1 1\n' | diff -u - found
+    tv-extract --embed base small.safetensors large.safetensors | tensors | tail -2 >found
+    printf '0 0\n0 0\n' | diff -u - found
+}
+
+@test "refuses bad streams" {
+    unpack base.safetensors math.safetensors >good.tvs
+    refuses_bad_streams tv-extract
+}
+
+@test "refuses bad outputs" {
+    unpack base.safetensors math.safetensors >good.tvs
+    refuses_bad_output tv-extract
+    refuses_bad_output tv-extract base.safetensors math.safetensors
+}
+
+@test "refuses task vectors, one model, weights that would be lost, F64, and NaN" {
+    tv-extract base.safetensors math.safetensors >deltas.tvs
+    refused_with "this filter takes weights" tv-extract <deltas.tvs
+    unpack base.safetensors >one.tvs
+    refused_with "a base and experts are needed" tv-extract <one.tvs
+    unpack base.safetensors math.safetensors | weigh base=2 >weighed.tvs
+    refused_with "has a weight, which subtracting would lose" tv-extract <weighed.tvs
+    sed 's/^vector base/& F64/' base.txt | from-text | pack f64.safetensors
+    unpack f64.safetensors math.safetensors >f64.tvs
+    refused_with "F64" tv-extract <f64.tvs
+    sed 's/5.25/nan/' math.txt | from-text --allow-nonfinite | pack --allow-nonfinite nan.safetensors
+    refused_with "tensor w of nan has a number that is not finite at flat index 4" \
+        tv-extract base.safetensors nan.safetensors
+}
+
+@test "refuses models that do not fit, before the first payload" {
+    printf 'kind weights\nmodel n\ntensor w 3x2\nvector n\n1 2\n3 4\n5 6\n' | from-text | pack n.safetensors
+    refused_with "tensor w is (3, 2) in n but (2, 3) in base" tv-extract base.safetensors n.safetensors
+    not grep -qa tensors .out
+    printf 'kind weights\nmodel n\ntensor v 2x3\nvector n\n1 2 3\n3 4 5\n' | from-text | pack v.safetensors
+    refused tv-extract base.safetensors v.safetensors
+    refused_with "base" tv-extract base.safetensors base.safetensors
+    refused_with "math" tv-extract base.safetensors math.safetensors math.safetensors
+    mkdir a b && cp math.safetensors a/model.safetensors && cp math.safetensors b/model.safetensors
+    tv-extract base.safetensors a b | check
+    mkdir a/b && mv b/model.safetensors a/b
+    refused tv-extract base.safetensors a/b b
+}
+
+@test "usage" {
+    usage_error tv-extract --wire f64 base math
+    usage_error tv-extract --dtype f8 base math
+    refused tv-extract base.safetensors
+}

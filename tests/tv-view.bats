@@ -1,0 +1,89 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+@test "for a person: models, recipe, tensors, totals" {
+    lesson | from-text | trim --density 0.5 | weigh 0.25 | tv-view | tr -s ' ' | sed 's/ $//' >found
+    diff -u - found <<END
+kind task-vectors
+
+model role fingerprint
+base base -
+math expert -
+code expert -
+
+recipe
+ 1. trim --density=0.5 (0.1.0)
+ 2. weigh 0.25 (0.1.0)
+
+tensor shape layer math code
+w 2x3 - F32 F32 math: weight 0.25 l1_before 6.75 code: weight 0.25 l1_before 10.5
+
+1 tensor, 2 vectors, 6 elements a model, 48 bytes of payload
+END
+}
+
+@test "--json: a record a line, which says what the stream says" {
+    lesson | from-text | weigh 0.25 | tee good.tvs | tv-view --json >found
+    /usr/bin/python3 -c '
+import json, msgpack
+lines = [json.loads(line) for line in open("found")]
+maps = [o for o in msgpack.Unpacker(open("good.tvs", "rb")) if isinstance(o, dict)]
+assert lines == [m for m in maps if m["record"] != "trailer"], lines'
+}
+
+@test "--values: numbers, as from-text takes them" {
+    lesson >text
+    from-text text | tv-view --values | diff -u text -
+}
+
+@test "--header reads no tensor, everything else reads to the end" {
+    make_good
+    tv-view --header <good.tvs >whole
+    head -c 260 good.tvs | tv-view --header | diff -u whole -
+    refused_with "is cut" tv-view < <(head -c 260 good.tvs)
+}
+
+@test "looks at checkpoints, saved streams and standard input alike" {
+    tv-view "$BIG" >found
+    tv-view <"$BIG" | diff -u found -
+    tv-view - <"$BIG" | diff -u found -
+    unpack "$MODELS"/math | tensors >weights
+    tv-view --values "$MODELS"/math | sed -n '/^tensor/,$p' | sed /^hash/d | diff -u weights -
+}
+
+@test "control characters in names do not reach the terminal" {
+    lesson | sed 's/^tensor w/tensor "w\\u001b[2J\\n"/' | from-text | tv-view >found
+    not grep -qP '\x1b' found
+    grep -qF 'w?[2J?' found
+}
+
+@test "same text on any way" {
+    always_alike tv-view --values
+    always_alike tv-view --json
+    always_alike tv-view
+}
+
+@test "refuses bad streams" {
+    make_good
+    refuses_bad_streams tv-view
+    refuses_bad_streams tv-view --values
+    refuses_bad_streams tv-view --json
+    refused_with not-there tv-view not-there
+}
+
+@test "refuses bad outputs" {
+    make_good
+    refuses_bad_output tv-view
+    refuses_bad_output tv-view --header
+    refuses_bad_output tv-view --values
+    refuses_bad_output tv-view --json
+}
+
+@test "usage" {
+    usage_error tv-view a b
+    usage_error tv-view --hex
+}

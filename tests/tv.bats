@@ -1,0 +1,53 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+@test "tv FILTER is that filter, with or without tv-" {
+    make_good
+    trim --density 0.5 <good.tvs >found
+    tv trim --density 0.5 <good.tvs | cmp found -
+    tv view good.tvs >found
+    tv-view good.tvs | cmp found -
+    tv tv-view good.tvs | cmp found -
+    status=0
+    tv diff good.tvs not-there 2>.err || status=$?
+    [ "$status" -eq 2 ]
+    one_sentence tv-diff
+}
+
+@test "help goes to standard output, for tv and every filter" {
+    tv --help | grep -q '^ *trim '
+    for program in "$ROOT/${BUILD:-build}"/bin/*; do
+        name=${program##*/}
+        "$program" --help >"$name.help" 2>.err
+        [ -s "$name.help" ] && [ ! -s .err ]
+        grep -q "^Usage: $name" "$name.help"
+        [ "$name" = tv ] || tv "$name" --help | cmp "$name.help" -
+        "$program" --version | grep -q tvtools
+        [ "$name" = tv ] || tv --help | grep -q "^ *$name "
+    done
+}
+
+@test "tv env puts the filters on PATH" {
+    tv=$(command -v tv)
+    PATH=/usr/bin:/bin
+    eval "$("$tv" env)"
+    command -v trim combine pack
+}
+
+@test "what is no filter" {
+    usage_error tv no-such-filter
+    status=0
+    tv run --threads 2>.err || status=$?
+    [ "$status" -eq 2 ]
+    status=0
+    tv 2>.err || status=$?
+    [ "$status" -eq 2 ]
+    grep -q ^Usage .err
+    status=0
+    tv run 2>.err || status=$?
+    [ "$status" -eq 2 ]
+    usage_error tv run --threads=0 'trim'
+    usage_error tv run --threads=x 'trim'
+}

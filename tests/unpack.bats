@@ -1,0 +1,136 @@
+#!/usr/bin/env bats
+load common
+load lesson
+load refusals
+
+setup_file() { make_big; }
+
+# save TEXT FILE: the weights of a text as a .safetensors file
+save() {
+    from-text "$1" | pack "$2"
+}
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    printf 'kind weights\nmodel m\ntensor b 2x3\nvector m BF16\n1 -2 0.5\n0 0.25 3\n' >m.txt
+    printf 'tensor a scalar\nvector m I64\n-7\n' >>m.txt
+    save m.txt m.safetensors
+}
+
+@test "the weights as they are stored, sorted by name" {
+    unpack m.safetensors | tensors >found
+    diff -u - found <<END
+tensor a scalar
+vector m I64 stored=I64
+-7
+tensor b 2x3
+vector m BF16 stored=BF16
+1 -2 0.5
+0 0.25 3
+END
+}
+
+@test "several models side by side, each under its name" {
+    sed 's/^1 -2/5 6/; s/BF16/F32/' m.txt >n.txt
+    save n.txt n.safetensors
+    unpack m.safetensors other=n.safetensors | tv-view --values | grep -v ' fingerprint=.* ' |
+        sed '/^hash/d; s/ fingerprint=.*//' >found
+    diff -u - found <<END
+kind weights
+model m
+model other
+step unpack 0.1.0 m other
+tensor a scalar
+vector m I64 stored=I64
+-7
+vector other I64 stored=I64
+-7
+tensor b 2x3
+vector m BF16 stored=BF16
+1 -2 0.5
+0 0.25 3
+vector other stored=F32
+5 6 0.5
+0 0.25 3
+END
+}
+
+@test "--dtype rounds what is floating" {
+    printf 'kind weights\nmodel m\ntensor b 3\nvector m\n1 1.001 -3.14159\n' >m.txt
+    rm m.safetensors
+    save m.txt m.safetensors
+    unpack --dtype bfloat16 m.safetensors | tensors >found
+    printf 'tensor b 3\nvector m BF16 stored=F32\n1 1 -3.14\n' | diff -u - found
+}
+
+@test "unpack | pack is the same file" {
+    unpack "$MODELS"/math | pack math.safetensors
+    tv-diff --same-dtype math.safetensors "$MODELS"/math
+    unpack math.safetensors | tensors >back
+    unpack "$MODELS"/math | tensors | cmp - back
+}
+
+@test "a saved stream is a model too" {
+    unpack "$MODELS"/math >math.tvs
+    unpack math=math.tvs | tensors >back
+    tensors <math.tvs | cmp - back
+}
+
+@test "same bytes, whatever the threads and the folder's name" {
+    unpack "$MODELS"/math "$MODELS"/code >once
+    unpack "$MODELS"/math "$MODELS"/code | cmp once -
+    unpack --threads 4 --memory 64K "$MODELS"/math "$MODELS"/code | cmp once -
+    cp -r "$MODELS" elsewhere
+    unpack elsewhere/math elsewhere/code | cmp once -
+}
+
+@test "refuses a bad stream in a model's place" {
+    unpack m.safetensors >good.tvs
+    refuses_bad_operands unpack
+}
+
+refuses_bad_operands() {
+    local file
+    /usr/bin/python3 "$TESTS/bad_streams.py" good.tvs .bad
+    for file in .bad/*; do
+        case $file in */foreign-text | */cut-0) continue ;; esac
+        refused "$@" "$file" || wrong "of ${file#.bad/}"
+    done
+}
+
+@test "refuses bad outputs" {
+    GOOD=/dev/null refuses_bad_output unpack m.safetensors
+}
+
+@test "refuses NaN, by tensor and index" {
+    sed 's/0.25/nan/' m.txt | from-text --allow-nonfinite |
+        pack --allow-nonfinite nan.safetensors
+    refused_with "tensor b of nan has a number that is not finite at flat index 4" unpack nan.safetensors
+    unpack --allow-nonfinite nan.safetensors | check --allow-nonfinite
+}
+
+@test "refuses what is missing, other shapes and names, and two models of one name" {
+    printf 'kind weights\nmodel n\ntensor b 3x2\nvector n\n1 2\n3 4\n5 6\ntensor a scalar\nvector n I64\n1\n' >n.txt
+    save n.txt n.safetensors
+    refused_with "tensor b is (3, 2) in n but (2, 3) in m" unpack m.safetensors n.safetensors
+    printf 'kind weights\nmodel o\ntensor a scalar\nvector o I64\n1\n' >o.txt
+    save o.txt o.safetensors
+    refused_with "b" unpack m.safetensors o.safetensors
+    refused_with "m" unpack m.safetensors m.safetensors
+    refused_with "not-there" unpack not-there
+    mkdir empty
+    refused_with "empty" unpack empty
+    unpack --mismatch drop m.safetensors n.safetensors | tensors | grep vector >found
+    diff -u - found <<END
+vector m I64 stored=I64
+vector n I64 stored=I64
+vector m BF16 stored=BF16
+END
+}
+
+@test "usage" {
+    usage_error unpack
+    usage_error unpack --dtype int8 m
+    usage_error unpack --missing never m
+}
