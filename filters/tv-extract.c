@@ -74,8 +74,13 @@ static int end(struct job *job, bool ok, struct error *e)
 
 /* ---- from a stream of weights ---------------------------------------------------------------- */
 
+#define MODELS_MAX 1024 /* of a stream */
+
 static int check_tensor(const struct header *h, const struct tensor *t, struct error *e)
 {
+    if (t->n_vectors > MODELS_MAX)
+        return error_set(e, "tensor %s has %zu vectors; at most %d are taken", t->name,
+                         t->n_vectors, MODELS_MAX);
     if (t->vectors[0].model != 0)
         return error_set(e, "tensor %s has no vector of %s, which is to be subtracted", t->name,
                          h->models[0].name);
@@ -131,10 +136,9 @@ static int begin(struct job *job, struct error *e)
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
-    size_t which[64];
+    size_t which[MODELS_MAX];
     (void)job;
-    if (b->n_vectors > 64)
-        return error_set(e, "more than 64 models");
+    (void)e;
     for (size_t k = 1; k < b->n_vectors; k++) {
         kern_subtract(block_x(b, k), block_x(b, 0), block_x(b, k), b->n);
         which[k - 1] = k;

@@ -3,6 +3,7 @@
 #include "rules.h"
 
 #include <errno.h>
+#include <float.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -107,12 +108,15 @@ static void set_bits(void *to, size_t size, uint64_t bits)
         ((unsigned char *)to)[i] = (unsigned char)(bits >> 8 * i);
 }
 
-/* Decimals of so many digits survive the way through the dtype and back; and more than
- * `most` are never needed for the way from the dtype. */
-static void digits_of(enum dtype d, int *least, int *most)
+/* Decimals of so many digits survive the way through the dtype and back (of a subnormal number
+ * perhaps one); and more than `most` are never needed for the way from the dtype. */
+static void digits_of(enum dtype d, double x, int *least, int *most)
 {
+    double normal = d == DTYPE_F64 ? DBL_MIN : d == DTYPE_F16 ? 0x1p-14 : FLT_MIN;
     *least = d == DTYPE_F64 ? 15 : d == DTYPE_F32 ? 6 : d == DTYPE_F16 ? 3 : 2;
     *most = d == DTYPE_F64 ? 17 : d == DTYPE_F32 ? 9 : d == DTYPE_F16 ? 5 : 4;
+    if (fabs(x) < normal)
+        *least = 1;
 }
 
 static void put_float(FILE *out, enum dtype d, const void *from)
@@ -133,7 +137,7 @@ static void put_float(FILE *out, enum dtype d, const void *from)
         fputs(x < 0 ? "-inf" : "inf", out);
         return;
     }
-    for (digits_of(d, &digits, &most); digits <= most; digits++) {
+    for (digits_of(d, x, &digits, &most); digits <= most; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         read = strtod(text, NULL);
         dtype_from_f64(d, &read, back, 1);

@@ -48,7 +48,7 @@ vector "two words" BF16
 0.1 3.39e+38
 tensor f32 4
 vector "two words"
-0.1 -0 1.4013e-45 3.4028235e+38
+0.1 -0 1e-45 3.4028235e+38
 vector "\u0001" F64 no-source
 0.1 -0 4.94065645841247e-324 1.7976931348623157e+308
 tensor scalar scalar

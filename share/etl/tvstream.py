@@ -181,7 +181,7 @@ def encode(dtype, x):
 def _check_finite(tensor, k, first, x):
     if tensor["vectors"][k]["dtype"] in FLOATS and not np.isfinite(x).all():
         at = first + int(np.flatnonzero(~np.isfinite(np.ravel(x)))[0])
-        raise Error(f"tensor {tensor['name']} has {np.ravel(x)[at - first]} at index {at}")
+        raise Error(f"tensor {tensor['name']}, vector {k}: the number at flat index {at} is not finite")
 
 
 def decoded(tensor, blocks, allow_nonfinite=False):
@@ -685,6 +685,8 @@ def transform(function, scope="block", *, name=None, version="0", arguments=None
     name = name or os.path.basename(sys.argv[0])
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if not sys.stdin or not sys.stdout:
+        sys.exit(f"{name}: standard input or output is closed")
     source, target = sys.stdin.buffer, sys.stdout.buffer
     if target.isatty():
         sys.exit(f"{name}: standard output is a terminal; a tensor stream goes into a pipe or a "
