@@ -7,14 +7,14 @@ VERSION := 0.1.0
 B       := build$(if $(SAN),-san)
 
 PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-dev libyaml-dev \
-            librandom123-dev libxxhash-dev bats python3-numpy python3-msgpack parallel
+            librandom123-dev libxxhash-dev libopenblas-dev libopenblas0-pthread bats python3-numpy python3-msgpack parallel
 
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -fopenmp \
               -DTV_VERSION='"$(VERSION)"' -Ilib $(CFLAGS)
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
-LIBS := -Wl,--as-needed -larchive -ljansson -lyaml -lmsgpackc -lxxhash -lm
+LIBS := -Wl,--as-needed -larchive -ljansson -lyaml -lmsgpackc -lxxhash -ldl -lm
 
 FILTERS  := $(filter-out tv,$(basename $(notdir $(wildcard filters/*.c))))
 LIB_OBJS := $(patsubst lib/%.c,$B/lib/%.o,$(filter-out lib/main.c,$(wildcard lib/*.c)))

@@ -14,8 +14,10 @@
  * date, and README.md tells how the merge was made.
  */
 #include "card.h"
+#include "chat.h"
 #include "onto.h"
 #include "publish.h"
+#include "slice.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -24,10 +26,10 @@
 #define CHUNK ((size_t)65536) /* elements of a filled-in tensor at a time */
 
 struct options {
-    const char *base, *onto, *like;
+    const char *base, *onto, *like, *tokenizer, *chat_template;
     enum dtype dtype;
     uint64_t shard_size;
-    bool force;
+    bool force, no_tokenizer, no_fill;
 };
 
 #define FIELD(f) offsetof(struct options, f)
@@ -42,6 +44,14 @@ static const struct option_row rows[] = {
      .help = "store every floating tensor as float32, bfloat16, float16 or float64"},
     {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
      .help = "start another file when one would be larger (default 5G)", .preset = "5G"},
+    {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
+     .help = "task vectors: leave out the base's tensors that the stream lacks"},
+    {"tokenizer", OPTION_TEXT, FIELD(tokenizer), "MODEL",
+     .help = "take the tokenizer's files from this model", .silent = true},
+    {"no-tokenizer", OPTION_FLAG, FIELD(no_tokenizer), NULL,
+     .help = "leave out the tokenizer's files", .silent = true},
+    {"chat-template", OPTION_TEXT, FIELD(chat_template), "JINJA",
+     .help = "put this chat template into the tokenizer's files", .silent = true},
     {"force", OPTION_FLAG, FIELD(force), NULL, .help = "replace OUT if it is there",
      .silent = true},
     {0}};
@@ -223,7 +233,10 @@ static int open_lender(struct stage *s, struct pack *p, const struct header *h, 
                          "%s is a stream and has no config or tokenizer to lend; OUT must be a "
                          ".safetensors file",
                          input_name(lender(p)));
-    stage_record(s, arena_printf(&s->arena, "--%s=%s", option, input_name(lender(p))));
+    const char *operand = o->base ? o->base : o->onto ? o->onto : o->like;
+    stage_record(s, arena_printf(&s->arena, "--%s=%s", option,
+                                 p->base ? slice_text(lender(p), operand, &s->arena)
+                                         : input_name(lender(p))));
     return 0;
 }
 
@@ -297,7 +310,7 @@ static void add_filled(const struct stage *s, struct pack *p)
     p->filled = mem_alloc(n, sizeof *p->filled);
     for (size_t i = 0; i < n; i++) {
         const struct ckpt_tensor *t = input_tensor(base, i);
-        if (!onto_is_left_over(p->base, i) || (tied && repeats_embedding(base, i)))
+        if (o->no_fill || !onto_is_left_over(p->base, i) || (tied && repeats_embedding(base, i)))
             continue;
         struct vector *v = arena_alloc(&r->arena, 1, sizeof *v);
         bool converts = o->dtype != DTYPE_NONE && dtype_is_float(t->dtype);
@@ -377,25 +390,87 @@ static int copy_config(const struct stage *s, struct pack *p, struct error *e)
     return failed;
 }
 
-/* The small files of the model that lends, its card apart: the new model gets one of its own. */
-static int copy_files(const struct stage *s, struct pack *p, struct error *e)
+/* A file of the tokenizer, with the chat template that was asked for in its place. */
+static int put_tokenizer_file(const struct stage *s, const char *name, const char *text,
+                              size_t size, struct error *e)
 {
-    const struct ckpt *c = lender(p) ? input_ckpt(lender(p)) : NULL;
-    if (!c || publish_form_of(s->operands.texts[0]) == PUBLISH_SAFETENSORS)
-        return 0;
-    for (size_t i = 0; i < ckpt_files(c); i++) {
+    const struct options *o = s->options;
+    const struct pack *p = s->data;
+    const char *template = o->chat_template;
+    if (template && strcmp(name, "chat_template.jinja") == 0)
+        return publish_file(p->out, name, template, strlen(template), e);
+    if (!template || strcmp(name, "tokenizer_config.json") != 0)
+        return publish_file(p->out, name, text, size, e);
+    char *config = chat_set_template(text, size, template, e);
+    int failed = config ? publish_file(p->out, name, config, strlen(config), e) : -1;
+    free(config);
+    return failed;
+}
+
+/* The small files of a model, those of its tokenizer or all others; its card apart: the new model
+ * gets one of its own. */
+static int copy_files_of(const struct stage *s, const struct input *in, bool tokenizer,
+                         struct error *e)
+{
+    const struct pack *p = s->data;
+    const struct ckpt *c = input_ckpt(in);
+    for (size_t i = 0; c && i < ckpt_files(c); i++) {
         const char *name = ckpt_file_name(c, i);
         size_t size;
-        if (strcmp(name, "README.md") == 0 || strcmp(name, "config.json") == 0)
+        if (strcmp(name, "README.md") == 0 || strcmp(name, "config.json") == 0 ||
+            chat_is_tokenizer_file(name) != tokenizer)
             continue;
         char *text = ckpt_file_text(c, name, &size);
-        int failed = text ? publish_file(p->out, name, text, size, e)
-                          : error_set(e, "cannot read %s of %s", name, input_name(lender(p)));
+        int failed = -1;
+        if (!text)
+            error_set(e, "cannot read %s of %s", name, input_name(in));
+        else if (tokenizer)
+            failed = put_tokenizer_file(s, name, text, size, e);
+        else
+            failed = publish_file(p->out, name, text, size, e);
         free(text);
         if (failed)
             return -1;
     }
-    return copy_config(s, p, e);
+    return 0;
+}
+
+/* A chat template without a file to stand in gets one of its own. */
+static int add_template(const struct stage *s, const struct input *in, struct error *e)
+{
+    const struct options *o = s->options;
+    const struct pack *p = s->data;
+    const struct ckpt *c = input_ckpt(in);
+    for (size_t i = 0; c && i < ckpt_files(c); i++)
+        if (strcmp(ckpt_file_name(c, i), "tokenizer_config.json") == 0 ||
+            strcmp(ckpt_file_name(c, i), "chat_template.jinja") == 0)
+            return 0;
+    return publish_file(p->out, "chat_template.jinja", o->chat_template, strlen(o->chat_template),
+                        e);
+}
+
+static int copy_tokenizer(const struct stage *s, const struct pack *p, struct error *e)
+{
+    const struct options *o = s->options;
+    struct input *own = NULL;
+    if (o->no_tokenizer)
+        return 0;
+    if (o->tokenizer && !(own = input_open(o->tokenizer, s->common.spool, s->filter->name, e)))
+        return -1;
+    const struct input *in = own ? own : lender(p);
+    int failed =
+        copy_files_of(s, in, true, e) || (o->chat_template && add_template(s, in, e)) ? -1 : 0;
+    input_close(own);
+    return failed;
+}
+
+static int copy_files(const struct stage *s, struct pack *p, struct error *e)
+{
+    if (!lender(p) || publish_form_of(s->operands.texts[0]) == PUBLISH_SAFETENSORS)
+        return 0;
+    return copy_files_of(s, lender(p), false, e) || copy_tokenizer(s, p, e) || copy_config(s, p, e)
+               ? -1
+               : 0;
 }
 
 static int open_pack(struct stage *s, struct header *h, struct error *e)

@@ -4,6 +4,38 @@
 
 #include <string.h>
 
+struct word *command_add_word(struct command *c, struct arena *a)
+{
+    struct word *words = arena_alloc(a, c->n + 1, sizeof *words);
+    if (c->n)
+        memcpy(words, c->words, c->n * sizeof *words);
+    c->words = words;
+    return &words[c->n++];
+}
+
+void command_add(struct command *c, const char *text, struct arena *a)
+{
+    command_add_word(c, a)->text = text;
+}
+
+static struct command *new_command(struct line *l, struct arena *a)
+{
+    struct command *commands = arena_alloc(a, l->n + 1, sizeof *commands);
+    if (l->n)
+        memcpy(commands, l->commands, l->n * sizeof *commands);
+    l->commands = commands;
+    return &commands[l->n++];
+}
+
+struct command *line_add(struct line *l, const char *name, struct arena *a)
+{
+    struct command *c = new_command(l, a);
+    command_add(c, name, a);
+    return c;
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
 struct parser {
     const char *at;
     struct arena *a;
@@ -16,16 +48,16 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\n';
 }
 
+/* A backslash before the end of a line is space too. */
 static void skip_space(struct parser *p)
 {
-    while (is_space(*p->at))
-        p->at++;
+    while (is_space(*p->at) || (p->at[0] == '\\' && p->at[1] == '\n'))
+        p->at += *p->at == '\\' ? 2 : 1;
 }
 
 static int unexpanded(struct parser *p)
 {
-    return error_set(p->e, "%c is not expanded here as the shell would; quote it with ' '",
-                     *p->at);
+    return error_set(p->e, "%c is not expanded here as the shell would; quote it with ' '", *p->at);
 }
 
 /* '...': everything as it is */
@@ -74,44 +106,46 @@ static int substitution(struct parser *p, struct word *w)
     w->inner = parse_line(&inner, true);
     bytes_free(&inner.word);
     p->at = inner.at;
-    if (!w->inner)
-        return -1;
-    if (*p->at && !is_space(*p->at) && !strchr("|)", *p->at))
-        return error_set(p->e, "a <( ... ) must end its word");
-    return 0;
+    return w->inner ? 0 : -1;
+}
+
+static const char *word_so_far(struct parser *p)
+{
+    const char *text = arena_text(p->a, (const char *)p->word.data, p->word.size);
+    p->word.size = 0;
+    return text;
 }
 
 static int parse_word(struct parser *p, struct word *w)
 {
     int failed = 0;
     p->word.size = 0;
-    w->inner = NULL;
-    while (!failed && !w->inner && *p->at && !is_space(*p->at) && *p->at != '|' && *p->at != ')') {
+    *w = (struct word){0};
+    while (!failed && *p->at && !is_space(*p->at) && *p->at != '|' && *p->at != ')') {
         if (*p->at == '\'')
             failed = single_quoted(p);
         else if (*p->at == '"')
             failed = double_quoted(p);
         else if (*p->at == '\\')
             failed = escaped(p);
-        else if (p->at[0] == '<' && p->at[1] == '(')
+        else if (p->at[0] == '<' && p->at[1] == '(' && w->inner)
+            failed = error_set(p->e, "a word has two <( ... ) in it");
+        else if (p->at[0] == '<' && p->at[1] == '(') {
+            w->text = word_so_far(p);
             failed = substitution(p, w);
-        else if (strchr("$`;&<>(", *p->at))
+        } else if (strchr("$`;&<>(", *p->at))
             failed = unexpanded(p);
         else
             bytes_add(&p->word, p->at++, 1);
     }
-    w->text = arena_text(p->a, (const char *)p->word.data, p->word.size);
+    *(w->inner ? &w->after : &w->text) = word_so_far(p);
     return failed;
 }
 
 static int parse_command(struct parser *p, struct command *c)
 {
     for (skip_space(p); *p->at && *p->at != '|' && *p->at != ')'; skip_space(p)) {
-        struct word *words = arena_alloc(p->a, c->n + 1, sizeof *words);
-        if (c->n)
-            memcpy(words, c->words, c->n * sizeof *words);
-        c->words = words;
-        if (parse_word(p, &words[c->n++]))
+        if (parse_word(p, command_add_word(c, p->a)))
             return -1;
     }
     if (c->n == 0)
@@ -124,13 +158,8 @@ static struct line *parse_line(struct parser *p, bool inside)
 {
     struct line *l = arena_alloc(p->a, 1, sizeof *l);
     do {
-        struct command *commands = arena_alloc(p->a, l->n + 1, sizeof *commands);
-        if (l->n) {
-            memcpy(commands, l->commands, l->n * sizeof *commands);
-            p->at++; /* the | */
-        }
-        l->commands = commands;
-        if (parse_command(p, &commands[l->n++]))
+        p->at += l->n > 0; /* the | */
+        if (parse_command(p, new_command(l, p->a)))
             return NULL;
     } while (*p->at == '|');
     if ((*p->at == ')') != inside) {
@@ -147,4 +176,56 @@ struct line *line_parse(const char *text, struct arena *a, struct error *e)
     struct line *l = parse_line(&p, false);
     bytes_free(&p.word);
     return l;
+}
+
+/* ---- printing ------------------------------------------------------------------------------- */
+
+/* Quoted with ' ' unless every character is plain to the shell. */
+static void print_text(const char *text, FILE *f)
+{
+    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                "_./:=,+@%-";
+    if (*text && text[strspn(text, plain)] == '\0') {
+        fputs(text, f);
+        return;
+    }
+    putc('\'', f);
+    for (; *text; text++)
+        *text == '\'' ? (void)fputs("'\\''", f) : (void)putc(*text, f);
+    putc('\'', f);
+}
+
+/* A <( ... ) on lines of its own. */
+static void print_inner(const struct word *w, int indent, FILE *f)
+{
+    fprintf(f, " \\\n%*s", indent, "");
+    if (*w->text)
+        print_text(w->text, f);
+    fputs("<(", f);
+    line_print(w->inner, indent, f);
+    putc(')', f);
+    if (w->after && *w->after)
+        print_text(w->after, f);
+}
+
+static void print_command(const struct command *c, int indent, FILE *f)
+{
+    for (size_t i = 0; i < c->n; i++) {
+        if (c->words[i].inner) {
+            print_inner(&c->words[i], indent, f);
+            continue;
+        }
+        if (i)
+            putc(' ', f);
+        print_text(c->words[i].text, f);
+    }
+}
+
+void line_print(const struct line *l, int indent, FILE *f)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (i)
+            fprintf(f, " |\n%*s", indent + 4, "");
+        print_command(&l->commands[i], indent + (i ? 8 : 4), f);
+    }
 }

@@ -42,7 +42,7 @@ vector "two words" U64
 18446744073709551615
 tensor f16 3
 vector "two words" F16 stored=F32
-0.1 -6.55e+04 5.96e-08
+0.1 -6.55e+04 6e-08
 tensor bf16 2
 vector "two words" BF16
 0.1 3.39e+38
@@ -50,7 +50,7 @@ tensor f32 4
 vector "two words"
 0.1 -0 1e-45 3.4028235e+38
 vector "\u0001" F64 no-source
-0.1 -0 4.94065645841247e-324 1.7976931348623157e+308
+0.1 -0 5e-324 1.7976931348623157e+308
 tensor scalar scalar
 vector "two words"
 0.5

@@ -340,7 +340,7 @@ def test_records():
     odd = dict(h, tensors=[entry("a", [3], ("F6_E2M3",))])
     refused(stream(odd), "18 bits of payload", "whole bytes")
     nan = np.float32([1, np.nan] + [1] * 10).tobytes()
-    refused(stream(h, first, bytes(48), nan, *body[3:]), "a NaN", "tensor a has nan at index 1")
+    refused(stream(h, first, bytes(48), nan, *body[3:]), "a NaN", "tensor a, vector 1: the number at flat index 1 is not finite")
 
 
 def test_writer():

@@ -1,0 +1,82 @@
+/* mergekit's merge configurations, read from YAML (1.1, as PyYAML reads it) into plain structs.
+ * Knows the shape of a configuration, not what its methods and parameters mean. Everything lives in
+ * the arena that the file was read into. */
+#ifndef TV_CONFIG_H
+#define TV_CONFIG_H
+
+#include "dtype.h"
+#include "error.h"
+#include "mem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* The values of a parameter where a condition holds: a number, or a gradient over the layers. */
+struct condition {
+    const char *filter; /* a part of the tensor's name; NULL: it always holds */
+    size_t n;
+    const double *values;
+};
+
+/* A parameter as it was set in one place. A plain number is one condition that always holds. */
+struct setting {
+    const char *name;
+    size_t line;
+    size_t n;
+    const struct condition *conditions; /* the first that holds counts */
+};
+
+struct settings {
+    size_t n;
+    const struct setting *settings;
+};
+
+/* A model that takes part, in a slice with the layers from .. to - 1. */
+struct config_source {
+    const char *model;
+    size_t line;
+    bool has_range;
+    long from, to;
+    struct settings parameters;
+};
+
+/* `models` is one slice whose sources have no ranges. */
+struct config_slice {
+    size_t line;
+    size_t n;
+    struct config_source *sources;
+    const char *base; /* the slice's own; NULL: the document's */
+    struct settings parameters;
+};
+
+/* One document. What was not given is NULL, 0 or DTYPE_NONE. */
+struct config {
+    size_t line;
+    const char *name, *method, *base, *tokenizer, *chat_template;
+    size_t method_line, base_line, tokenizer_line, chat_line;
+    enum dtype dtype, out_dtype;
+    bool has_slices;
+    size_t n;
+    struct config_slice *slices;
+    struct settings module, parameters;
+};
+
+struct config_file {
+    const char *path;
+    size_t n;
+    struct config *documents;
+};
+
+/* Reads a file ("-": standard input). The sentence of an error says the line. Keys that nobody
+ * knows are left out, as mergekit does; what a person should know of them goes to standard error,
+ * after `tool`. */
+int config_read(struct config_file *f, const char *path, const char *tool, struct arena *a,
+                struct error *e);
+
+/* The setting of that name; NULL if there is none. */
+const struct setting *config_setting(const struct settings *s, const char *name);
+
+/* Of the n words the one that is spelled most like `word`; NULL if none is near. */
+const char *config_nearest(const char *word, size_t n, const char *const *words);
+
+#endif

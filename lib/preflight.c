@@ -1,0 +1,310 @@
+#include "preflight.h"
+
+#include "chat.h"
+#include "input.h"
+#include "publish.h"
+#include "runner.h"
+#include "slice.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+/* ---- headers without data ---------------------------------------------------------------------
+ */
+
+/* A sink that keeps the header and wants no payload. */
+static int open_keeper(struct stage *s, struct header *h, struct error *e)
+{
+    (void)e;
+    s->data = header_copy(h);
+    s->enough = true;
+    return 0;
+}
+
+static const struct filter keeper = {
+    .name = "tv merge",
+    .kinds = KIND_WEIGHTS | KIND_TASK_VECTORS,
+    .role = ROLE_SINK,
+    .raw = true,
+    .no_step = true,
+    .open = open_keeper,
+};
+
+static bool is_pipeline_of_files(const struct line *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        for (size_t j = 0; j < l->commands[i].n; j++)
+            if (l->commands[i].words[j].inner)
+                return false;
+    return true;
+}
+
+/* The header behind the first n commands, which the caller frees. */
+static struct header *open_commands(const struct run *run, const struct line *l, size_t n,
+                                    struct error *e)
+{
+    struct stage **stages = mem_alloc(n + 1, sizeof *stages);
+    for (size_t i = 0; i < n; i++) {
+        const struct command *c = &l->commands[i];
+        char **words = mem_alloc(c->n + 1, sizeof *words);
+        for (size_t j = 0; j < c->n; j++)
+            words[j] = (char *)c->words[j].text;
+        stages[i] = stage_parse(run_find_filter(run, words[0]), (int)c->n, words);
+        stages[i]->common.threads = 1;
+        if (run->spool)
+            stages[i]->common.spool = run->spool;
+        free(words);
+    }
+    stages[n] = stage_new(&keeper);
+    int failed = runner_run(stages, n + 1, false, e);
+    struct header *h = stages[n]->data;
+    for (size_t i = 0; i <= n; i++)
+        stage_free(stages[i]);
+    free(stages);
+    if (!failed)
+        return h;
+    header_free(h);
+    return NULL;
+}
+
+/* ---- every merge ------------------------------------------------------------------------------
+ */
+
+static bool covers(const struct recipe_gap *g, const char *name)
+{
+    for (size_t i = 0; i < g->n; i++)
+        if (strstr(name, g->filters[i]))
+            return true;
+    return false;
+}
+
+static int check_gap(const struct recipe *r, const struct recipe_gap *g, const struct run *run,
+                     struct error *e)
+{
+    if (!is_pipeline_of_files(g->line))
+        return error_set(e, "%.200s, line %zu: %s needs a value for all tensors", r->path,
+                         g->line_number, g->parameter);
+    struct header *h = open_commands(run, g->line, 1, e);
+    int failed = h ? 0 : -1;
+    long model = h ? header_find_model(h, g->model) : -1;
+    for (size_t i = 0; h && !failed && i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        for (size_t k = 0; !failed && k < t->n_vectors; k++) {
+            const char *name = t->vectors[k].source ? t->vectors[k].source : t->name;
+            if ((long)t->vectors[k].model == model && !covers(g, name))
+                failed = error_set(e, "%.200s, line %zu: %s has no value for tensor %s of %s",
+                                   r->path, g->line_number, g->parameter, name, g->model);
+        }
+    }
+    header_free(h);
+    return failed;
+}
+
+/* Tokens that another model numbers otherwise: an error where the tokenizer was chosen, for then
+ * rows would have to be moved; else it is said. */
+static int check_tokens(const struct recipe *r, bool warn, const char *tool, struct arena *a,
+                        struct error *e)
+{
+    const char *own = r->tokenizer ? r->tokenizer : r->lender;
+    struct chat_difference d;
+    for (size_t i = 0; (r->tokenizer || warn) && i < r->n_models; i++) {
+        if (strcmp(r->models[i], own) == 0 || !chat_compare_tokens(own, r->models[i], &d, a))
+            continue;
+        const char *there = d.b < 0 ? "has none" : arena_printf(a, "has %ld", d.b);
+        if (r->tokenizer)
+            return error_set(e,
+                             "%.200s, line %zu: token \"%.80s\" has number %ld in the tokenizer of "
+                             "%.200s and %s in that of %.200s; moving rows of the embedding is not "
+                             "supported (without tokenizer_source they are merged as they stand)",
+                             r->path, r->config->tokenizer_line, d.token, d.a, own, there,
+                             r->models[i]);
+        fprintf(stderr,
+                "%s: warning: token \"%.80s\" has number %ld in the tokenizer of %s and %s in that "
+                "of %s; rows of the embedding are merged as they stand\n",
+                tool, d.token, d.a, own, there, r->models[i]);
+    }
+    return 0;
+}
+
+int preflight_recipe(const struct recipe *r, const struct run *run, struct arena *a,
+                     struct error *e)
+{
+    for (size_t i = 0; i < r->n_gaps; i++)
+        if (check_gap(r, &r->gaps[i], run, e))
+            return -1;
+    return check_tokens(r, false, NULL, a, e);
+}
+
+/* ---- the result -------------------------------------------------------------------------------
+ */
+
+/* The tensors of the result, of slices some several times. */
+struct found {
+    const char *name;
+    uint64_t bytes;
+};
+
+struct walk {
+    const struct recipe *r;
+    const struct run *run;
+    size_t n;
+    struct found *found;
+    struct preflight_sum *sum;
+    struct arena *a;
+    struct error *e;
+};
+
+static void add_found(struct walk *w, const char *name, enum dtype dtype, uint64_t elements)
+{
+    const struct config *c = w->r->config;
+    if (dtype_is_float(dtype) && c->out_dtype != DTYPE_NONE)
+        dtype = c->out_dtype;
+    w->found = mem_resize(w->found, w->n + 1, sizeof *w->found);
+    w->found[w->n++] = (struct found){arena_text(w->a, name, strlen(name)),
+                                      (elements * dtype_bits(dtype) + 7) / 8};
+}
+
+/* The operand of an option of pack; NULL. */
+static const char *value_of(const struct line *l, const char *option)
+{
+    const struct command *c = &l->commands[l->n - 1];
+    for (size_t i = 1; i + 1 < c->n; i++)
+        if (c->words[i].text && strcmp(c->words[i].text, option) == 0)
+            return c->words[i + 1].text;
+    return NULL;
+}
+
+static bool has_word(const struct line *l, const char *text)
+{
+    const struct command *c = &l->commands[l->n - 1];
+    for (size_t i = 1; i < c->n; i++)
+        if (strcmp(c->words[i].text, text) == 0)
+            return true;
+    return false;
+}
+
+static bool is_taken(const struct header *h, const char *name, size_t *i)
+{
+    for (*i = 0; *i < h->n_tensors; ++*i) {
+        const struct tensor *t = &h->tensors[*i];
+        if (strcmp(t->base_name ? t->base_name : t->name, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* What pack --base adds of the base: dtypes, and the tensors that the stream lacks. */
+static int add_with_base(struct walk *w, const struct header *h, const char *base, bool fills)
+{
+    struct slice_options whole = {.first = -1};
+    struct input *in = slice_open(base, &whole, w->run->spool, keeper.name, w->e);
+    size_t i;
+    if (!in)
+        return -1;
+    for (size_t j = 0; j < input_count(in); j++) {
+        const struct ckpt_tensor *t = input_tensor(in, j);
+        bool taken = is_taken(h, t->name, &i);
+        enum dtype d = taken && h->rounding != DTYPE_NONE ? h->rounding : t->dtype;
+        if (taken || fills)
+            add_found(w, taken ? h->tensors[i].name : t->name, d, t->elements);
+    }
+    input_close(in);
+    return 0;
+}
+
+static int walk_line(struct walk *w, const struct line *l);
+
+/* A pipeline whose models are files: the headers of all its filters. */
+static int walk_files(struct walk *w, const struct line *l)
+{
+    bool packs = strcmp(l->commands[l->n - 1].words[0].text, "pack") == 0;
+    const char *base = packs ? value_of(l, "--base") : NULL;
+    struct header *h = open_commands(w->run, l, l->n - packs, w->e);
+    int failed = h ? 0 : -1;
+    if (h && base)
+        failed = add_with_base(w, h, base, !has_word(l, "--no-fill"));
+    for (size_t i = 0; h && !base && i < h->n_tensors; i++) {
+        const struct vector *v = &h->tensors[i].vectors[0];
+        enum dtype d = dtype_is_float(v->stored) ? v->stored : v->dtype;
+        if (h->rounding != DTYPE_NONE && dtype_is_float(d))
+            d = h->rounding;
+        add_found(w, h->tensors[i].name, d, tensor_elements(&h->tensors[i]));
+    }
+    header_free(h);
+    return failed;
+}
+
+static int walk_inner(struct walk *w, const struct line *l)
+{
+    for (size_t i = 0; i < l->n; i++)
+        for (size_t j = 0; j < l->commands[i].n; j++) {
+            const struct line *inner = l->commands[i].words[j].inner;
+            if (inner && walk_line(w, inner))
+                return -1;
+        }
+    return 0;
+}
+
+static int walk_line(struct walk *w, const struct line *l)
+{
+    if (is_pipeline_of_files(l))
+        return walk_files(w, l);
+    w->sum->partial |= strcmp(l->commands[0].words[0].text, "stack") != 0;
+    return walk_inner(w, l);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(((const struct found *)a)->name, ((const struct found *)b)->name);
+}
+
+/* Each name counts once. */
+static void add_up(struct walk *w)
+{
+    if (w->n)
+        qsort(w->found, w->n, sizeof *w->found, by_name);
+    for (size_t i = 0; i < w->n; i++) {
+        if (i && strcmp(w->found[i].name, w->found[i - 1].name) == 0)
+            continue;
+        w->sum->tensors++;
+        w->sum->bytes += w->found[i].bytes;
+    }
+}
+
+/* ---- the target -------------------------------------------------------------------------------
+ */
+
+static int check_target(const char *out, bool force, struct preflight_sum *sum, struct arena *a,
+                        struct error *e)
+{
+    struct statvfs disk;
+    struct stat st;
+    if (strcmp(out, "-") == 0)
+        return 0;
+    const char *folder = dirname(arena_text(a, out, strlen(out)));
+    if (!force && lstat(out, &st) == 0)
+        return error_set(e, "%s exists already (--force replaces it)", out);
+    if (statvfs(folder, &disk) < 0)
+        return error_set(e, "cannot look at %s: %s", folder, strerror(errno));
+    sum->free = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (!sum->partial && sum->bytes > sum->free)
+        return error_set(e, "%s needs %llu bytes, but only %llu are free in %s", out,
+                         (unsigned long long)sum->bytes, (unsigned long long)sum->free, folder);
+    return 0;
+}
+
+int preflight_all(const struct recipe *r, const struct run *run, const char *out, bool force,
+                  struct preflight_sum *sum, const char *tool, struct arena *a, struct error *e)
+{
+    struct walk w = {.r = r, .run = run, .sum = sum, .a = a, .e = e};
+    *sum = (struct preflight_sum){0};
+    int failed = check_tokens(r, true, tool, a, e) || walk_line(&w, &r->line) ? -1 : 0;
+    if (!failed)
+        add_up(&w);
+    free(w.found);
+    return failed ? -1 : check_target(out, force, sum, a, e);
+}

@@ -1,0 +1,25 @@
+/* What can be known of a merge before any data is read. */
+#ifndef TV_PREFLIGHT_H
+#define TV_PREFLIGHT_H
+
+#include "recipe.h"
+#include "run.h"
+
+/* What every merge is checked for: that each tensor gets the weights that its method requires, and
+ * that the tokenizer which was asked for numbers the tokens as the models do. */
+int preflight_recipe(const struct recipe *r, const struct run *run, struct arena *a,
+                     struct error *e);
+
+/* What a merge would write. */
+struct preflight_sum {
+    size_t tensors;
+    uint64_t bytes, free; /* `free` on the disk; 0: not known */
+    bool partial;         /* a part of it is known only when the merge runs */
+};
+
+/* Opens all models and filters, and looks at the target: what would fail in the first second of a
+ * merge fails here. */
+int preflight_all(const struct recipe *r, const struct run *run, const char *out, bool force,
+                  struct preflight_sum *sum, const char *tool, struct arena *a, struct error *e);
+
+#endif

@@ -1,0 +1,50 @@
+/* What a merge configuration means: a pipeline of filters. A recipe lives in the arena that it was
+ * made in. */
+#ifndef TV_RECIPE_H
+#define TV_RECIPE_H
+
+#include "config.h"
+#include "line.h"
+
+#include <stdint.h>
+
+/* What the user wants besides the configuration. */
+struct recipe_options {
+    uint64_t seed;
+    bool bug_compatible; /* breadcrumbs with floor(gamma n) = 0 as mergekit does it */
+    bool paper;          /* where papers and mergekit differ: as the papers */
+    bool no_tokenizer, force;
+    const char *missing, *embed, *mismatch; /* for the sources; NULL: differences are errors */
+    size_t n_only;
+    const char **only;         /* globs of the tensors that are wanted; none: all */
+    uint64_t shard_parameters; /* 0: not said */
+};
+
+/* A weight that is required and that not every tensor's name is given by the configuration. */
+struct recipe_gap {
+    const struct line *line; /* which begins with the source that puts the tensors out */
+    const char *model;       /* its name in the stream */
+    const char *parameter;
+    size_t line_number;
+    size_t n;
+    const char **filters;
+};
+
+struct recipe {
+    const char *path;            /* of the configuration, for messages */
+    struct line line;            /* the whole pipeline */
+    const struct config *config; /* of the result */
+    enum dtype dtype;            /* of the result where the configuration says one */
+    const char *lender;          /* the path of the model that lends config and tokenizer */
+    const char *tokenizer;       /* the path of the model whose tokenizer was asked for; NULL */
+    size_t n_models;
+    const char **models; /* paths of all models on disk that take part */
+    size_t n_gaps;
+    struct recipe_gap *gaps;
+};
+
+/* `tool` begins warnings on standard error. */
+int recipe_make(struct recipe *r, const struct config_file *f, const char *out,
+                const struct recipe_options *o, const char *tool, struct arena *a, struct error *e);
+
+#endif

@@ -1,0 +1,419 @@
+#!/usr/bin/env bats
+# tv merge and tv from-yaml: mergekit's configurations give mergekit's weights.
+load common
+load refusals
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    ln -s "$A"/{base,math,code,chat} .
+}
+
+# ---- every row of checks.tsv -----------------------------------------------------------------------
+
+# One result: tv merge within the tolerance; the printed pipeline in a shell, the same files.
+row() { # FOLDER CONFIG DTYPE SEED EXPECTED RTOL BAD OPTIONS
+    local folder=$MERGE/$1 config=$2 options=()
+    [ "$3" = - ] || { sed "s/^dtype: .*/dtype: $3/" "$folder/$2" >"$T/config.yml" && config=$T/config.yml; }
+    [ "$4" = - ] || options+=(--random-seed "$4")
+    [ "$8" = - ] || options+=("$8")
+    rm -rf "$T/merged" "$T/typed"
+    (cd "$folder" && tv merge "${options[@]}" "$config" "$T/merged") || return 1
+    equals "$T/merged" "$folder/$5" "$6" "$7" >"$T/diff" || wrong_row "$@" || return 1
+    (cd "$folder" && tv from-yaml "${options[@]}" "$config" "$T/typed" | bash -euo pipefail) || return 1
+    diff -r "$T/merged" "$T/typed"
+}
+
+wrong_row() {
+    echo "$*"
+    cat "$T/diff"
+    return 1
+}
+
+# rows REGEX: those whose folder/config matches, as far as the golden data at hand has them
+rows() {
+    local n=0 folder config dtype seed expected rtol bad options
+    while IFS=$'\t' read -r folder config dtype seed expected rtol bad options; do
+        if ! [[ $folder/$config =~ $1 ]] || [ ! -e "$MERGE/$folder/$expected" ]; then continue; fi
+        row "$folder" "$config" "$dtype" "$seed" "$expected" "$rtol" "$bad" "$options" || return 1
+        n=$((n + 1))
+    done < <(tail -n +2 "$MERGE/checks.tsv")
+    [ $n -gt 0 ] || skip "only in the full golden data"
+}
+
+@test "linear" { rows 'cases/linear-|yaml/linear.yml'; }
+@test "slerp" { rows 'cases/slerp-|yaml/slerp.yml'; }
+@test "nearswap" { rows 'cases/nearswap-|yaml/nearswap.yml'; }
+@test "task_arithmetic" { rows 'cases/task_arithmetic-|cases/modules|yaml/task_arithmetic.yml'; }
+@test "ties" { rows 'cases/ties-|yaml/ties.yml'; }
+@test "dare_ties" { rows 'cases/dare_ties-|yaml/dare_ties.yml'; }
+@test "dare_linear" { rows 'cases/dare_linear-|yaml/dare_linear.yml'; }
+@test "breadcrumbs" { rows 'cases/breadcrumbs-|yaml/breadcrumbs.yml'; }
+@test "breadcrumbs_ties" { rows 'cases/breadcrumbs_ties-|yaml/breadcrumbs_ties.yml'; }
+@test "model_stock" { rows 'cases/model_stock-|yaml/model_stock.yml'; }
+@test "nuslerp" { rows 'cases/nuslerp-|yaml/nuslerp.yml'; }
+@test "della" { rows 'cases/della-|yaml/della.yml'; }
+@test "della_linear" { rows 'cases/della_linear-|yaml/della_linear.yml'; }
+@test "sce" { rows 'cases/sce-|yaml/sce.yml'; }
+@test "karcher" { rows 'cases/karcher-'; }
+@test "multislerp" { rows 'cases/multislerp-'; }
+@test "arcee_fusion" { rows 'cases/arcee_fusion-'; }
+@test "ram and ramplus_tl" { rows 'cases/ram'; }
+@test "passthrough" { rows 'cases/passthrough-'; }
+
+@test "no row of checks.tsv is left out" {
+    local all='linear|slerp|nearswap|task_arithmetic|modules|ties|dare_|breadcrumbs|model_stock|nuslerp'
+    all+='|della|sce|karcher|multislerp|arcee_fusion|ram|passthrough'
+    [ "$(tail -n +2 "$MERGE/checks.tsv" | cut -f1,2 | grep -Evc "$all")" = 0 ]
+}
+
+# ---- what a configuration means --------------------------------------------------------------------
+
+# config TEXT: into config.yml; TIES is a configuration to add to
+config() { printf '%s\n' "$@" >config.yml; }
+MODELS='models: [{model: math, parameters: {weight: 0.5}}, {model: code, parameters: {weight: 0.3}}]'
+TIES="merge_method: ties
+base_model: base
+$MODELS"
+
+# prints LINE: the pipeline has this command
+prints() {
+    tv from-yaml config.yml >line 2>warnings
+    sed 's/^ *//; s/ |$//' line | grep -qxF -- "$1" || {
+        cat line warnings
+        return 1
+    }
+}
+
+@test "levels: the model's own, the slice's, the module's, the document's" {
+    config 'merge_method: task_arithmetic' 'base_model: base' \
+        'modules:' '  default:' '    parameters: {weight: 3, lambda: 0.25}' '    slices:' \
+        '    - sources:' \
+        '      - {model: base, layer_range: [0, 2]}' \
+        '      - {model: math, layer_range: [0, 2], parameters: {weight: 1}}' \
+        '      - {model: code, layer_range: [0, 2]}' \
+        '      parameters: {weight: 2}' \
+        '    - sources:' \
+        '      - {model: base, layer_range: [2, 3]}' \
+        '      - {model: math, layer_range: [2, 3]}' \
+        'parameters: {weight: 4, lambda: 0.75, normalize: true}'
+    prints 'weigh math=1 code=2'
+    prints 'weigh 3'
+    [ "$(grep -c 'rescale 0.25' line)" = 2 ]
+    [ "$(grep -c 'combine --normalize=all' line)" = 2 ]
+    tv merge config.yml merged
+    stack <(tv-extract 'base[0:2]' 'math[0:2]' 'code[0:2]' | weigh math=1 code=2 |
+        combine --normalize=all | rescale 0.25 | add-base 'base[0:2]') \
+        <(tv-extract --first-layer 2 'base[2:3]' 'math[2:3]' | weigh 3 | combine --normalize=all |
+            rescale 0.25 | add-base 'base[2:3]') | pack --like base expected
+    equals merged expected 0 0
+}
+
+@test "of a list the first filter that matches counts, and a gap goes to the next level" {
+    config 'merge_method: linear' 'models:' '- model: math' '  parameters:' '    weight:' \
+        '    - {filter: mlp.up, value: 0.1}' '    - {filter: mlp, value: [0.2, 0.6]}' \
+        '- {model: code}' \
+        'parameters:' '  weight:' '  - {filter: "*", value: 0.5}' '  - {filter: norm, value: 9}'
+    prints "weigh math=0.5 'math/*mlp*=[0.2,0.6]' 'math/*mlp.up*=0.1' code=0.5"
+    tv merge config.yml merged
+    tv-view <(tv run 'unpack math code | weigh math=0.5 "math/*mlp*=[0.2,0.6]" "math/*mlp.up*=0.1" code=0.5') >weights
+    grep -A3 'layers.0.mlp.up_proj' weights | grep -q '0\.1'
+}
+
+@test "characters of a filter are no pattern, and names of models neither" {
+    ln -s math 'm[1]*'
+    config 'merge_method: linear' 'models:' '- {model: "./m[1]*", parameters: {weight: 0.25}}' \
+        '- {model: code, parameters: {weight: [{filter: "a?[b]*", value: 2}, {value: 1}]}}'
+    prints "weigh 'm\\[1\\]\\*=0.25' code=1 'code/*a\\?\\[b\\]\\**=2'"
+    tv merge config.yml merged
+}
+
+@test "a gradient of a slice begins anew in each" {
+    config 'merge_method: linear' 'slices:' \
+        '- sources: [{model: math, layer_range: [0, 1]}, {model: code, layer_range: [1, 2]}]' \
+        '- sources: [{model: math, layer_range: [1, 3]}, {model: code, layer_range: [1, 3]}]' \
+        'parameters: {weight: [0.25, 0.75]}'
+    [ "$(tv from-yaml config.yml | grep -c "weigh '\[0.25,0.75\]'")" = 2 ]
+}
+
+@test "YAML 1.1: booleans, anchors, merge keys, lists that are not indented, quoted numbers" {
+    config '%YAML 1.1' '---' 'merge_method: ties' 'base_model: base' 'models:' \
+        '- model: math' '  parameters: &p {weight: "0.5", density: 1e-1}' \
+        '- model: code' '  parameters:' '    <<: *p' '    weight: 3e-1' \
+        'parameters: {normalize: no, int8_mask: yes, lambda: 1_0}' 'name: mine' 'extra: {a: [1, 2]}'
+    prints 'trim --density 0.1'
+    prints 'weigh math=0.5 code=0.3'
+    prints 'combine'
+    prints 'rescale 10'
+    [ ! -s warnings ]
+}
+
+@test "names: two paths that end alike, two spellings, a model listed twice" {
+    mkdir run1 run2
+    ln -s ../math run1/last
+    ln -s ../code run2/last
+    config 'merge_method: linear' 'parameters: {weight: 1}' \
+        'models: [{model: run1/last}, {model: ./run2/last/}, {model: run1/last/}, {model: chat}]'
+    prints 'unpack run1.last=run1/last run2.last=run2/last chat'
+    tv merge config.yml merged
+    # another folder above them, and what looks like an option or a name
+    mkdir -p x/run1
+    ln -s ../../math x/run1/last
+    ln -s math a=b
+    config 'merge_method: linear' 'parameters: {weight: 0.5}' \
+        'models: [{model: run1/last}, {model: x/run1/last}, {model: a=b}]'
+    prints 'unpack run1.last=run1/last x.run1.last=x/run1/last ./a=b'
+    tv merge config.yml merged2
+}
+
+@test "a base among the models changes nothing; for linear it is one more" {
+    config 'merge_method: task_arithmetic' 'base_model: base' 'parameters: {weight: 0.5}' \
+        'models: [{model: base}, {model: math}]'
+    prints 'tv-extract base math'
+    config 'merge_method: linear' 'base_model: base' 'parameters: {weight: 0.5}' 'models: [{model: math}]'
+    prints 'unpack math base'
+    config 'merge_method: slerp' 'base_model: base' 'parameters: {t: 0.5}' 'models: [{model: base}]'
+    prints 'unpack base'
+    tv merge config.yml merged
+    equals merged base 0 0
+}
+
+@test "the papers' variants" {
+    config "$TIES" 'parameters: {density: 0.4}' && config "$(sed 's/ties/dare_ties/' config.yml)"
+    tv from-yaml --paper --random-seed 3 config.yml >line
+    grep -q 'dare-drop --density 0.4 --seed 3 |' line
+    grep -q 'rescale --by keep' line
+    grep -q 'elect-sign --unweighted' line
+    config "$TIES" 'parameters: {density: 0.4}'
+    tv from-yaml --paper config.yml | grep -q 'trim --density 0.4 --scope=model'
+    tv merge --paper config.yml merged
+}
+
+@test "documents that use each other" {
+    config 'name: one' 'merge_method: linear' "$MODELS" 'dtype: bfloat16' --- \
+        'merge_method: ties' 'base_model: base' \
+        'models: [{model: two, parameters: {weight: 0.5, density: 0.3}}, {model: chat, parameters: {weight: 1}}]' \
+        'dtype: float32' --- \
+        'name: two' 'merge_method: slerp' 'base_model: one' 'models: [{model: chat}]' \
+        'parameters: {t: 0.4}' 'dtype: float32'
+    tv merge config.yml merged
+    [ "$(echo *)" = "base chat code config.yml math merged" ]
+    tv from-yaml config.yml typed | bash -euo pipefail
+    diff -r merged typed
+    # as mergekit-multi does it: every result is a checkpoint
+    csplit -sz config.yml '/^---$/' '{*}'
+    tv merge xx00 one
+    tv merge xx02 two
+    tv merge xx01 expected
+    equals merged expected 0 0
+}
+
+@test "a result as base, and in slices" {
+    config 'name: one' 'merge_method: linear' "$MODELS" 'dtype: float32' --- \
+        'merge_method: task_arithmetic' 'base_model: one' 'parameters: {weight: 0.5}' 'slices:' \
+        '- sources: [{model: one, layer_range: [0, 2]}, {model: chat, layer_range: [0, 2]}]' \
+        '- sources: [{model: one, layer_range: [1, 3]}, {model: chat, layer_range: [0, 2]}]'
+    tv merge config.yml merged
+    csplit -sz config.yml '/^---$/' '{*}'
+    tv merge xx00 one
+    tv merge xx01 expected
+    equals merged expected 0 0
+}
+
+@test "tokenizer and chat template" {
+    cp -rL base b && cp -rL math m && chmod -R u+w b m
+    echo '{"chat_template": "old", "model_max_length": 1000000000000000019884624838656}' >b/tokenizer_config.json
+    echo '{"chat_template": "{% for m in messages %}m{% endfor %}"}' >m/tokenizer_config.json
+    echo '{"model": {"vocab": {"a": 0, "b": 1}}}' | tee b/tokenizer.json >m/tokenizer.json
+    config 'merge_method: slerp' 'base_model: b' 'models: [{model: m}]' 'parameters: {t: 0.5}'
+    tv merge config.yml plain
+    cmp plain/tokenizer_config.json b/tokenizer_config.json
+    tv merge --no-copy-tokenizer config.yml none
+    [ "$(echo none/tok*)" = 'none/tok*' ]
+    cp config.yml start.yml
+    config "$(cat start.yml)" 'tokenizer_source: m'
+    tv merge config.yml other
+    cmp other/tokenizer_config.json m/tokenizer_config.json
+    config "$(cat start.yml)" 'chat_template: chatml'
+    tv merge config.yml chatml
+    grep -q '<|im_start|>' chatml/tokenizer_config.json
+    grep -q 1000000000000000019884624838656 chatml/tokenizer_config.json
+    tv from-yaml config.yml typed | bash -euo pipefail
+    diff -r chatml typed
+    echo '{"model": {"vocab": {"b": 0, "a": 1}}}' >m/tokenizer.json
+    config "$(cat start.yml)" 'tokenizer_source: base'
+    refused_by_merge 'token "a" has number 0 in the tokenizer of b and has 1 in that of m'
+}
+
+@test "--only gives the bytes of the whole merge" {
+    config "$TIES" 'parameters: {density: 0.4}' 'dtype: bfloat16' 'out_dtype: float32'
+    tv merge config.yml merged
+    tv merge --only '*mlp*' --only model.norm.weight config.yml part.safetensors
+    unpack merged | pick '/*mlp*' /model.norm.weight >expected.tvs
+    unpack merged=part.safetensors >part.tvs
+    tv-diff --tolerance 0 part.tvs expected.tvs
+    REFUSED_BY='tv merge' refused_with "not be whole" tv merge --only '*mlp*' config.yml folder
+}
+
+@test "threads and memory do not change a byte" {
+    config "$TIES" 'parameters: {density: 0.4}' && config "$(sed 's/ties/della/' config.yml)"
+    tv merge --threads 1 config.yml one
+    tv merge -j 3 --memory 64K --spool . config.yml three
+    cmp one/model.safetensors three/model.safetensors
+}
+
+# ---- options and the pre-flight --------------------------------------------------------------------
+
+@test "mergekit's options are accepted; those without meaning get one note" {
+    config "$TIES"
+    tv merge --cuda --lazy-unpickle --allow-crimes --copy-tokenizer -vv -j 2 --write-threads 3 \
+        --out-shard-size 20K --no-trust-remote-code config.yml merged 2>err
+    [ "$(cat err)" = "tv merge: note: --allow-crimes, --cuda, --no-trust-remote-code, --lazy-unpickle, --verbose, --write-threads have no effect here" ]
+    [ -e merged/model.safetensors.index.json ]
+    tv from-yaml --out-shard-size 20K config.yml | grep -q -- --shard-size=80000
+    REFUSED_BY='tv merge' refused_with "not a number of parameters" tv merge --out-shard-size 5X config.yml x
+}
+
+@test "the man page has the options of --help" {
+    tv merge --help | sed -n 's/^ *\(-., \)\{0,1\}--\(no-\)\{0,1\}\([a-z-]*\).*/\3/p' | sort -u |
+        while read -r option; do
+            grep -q -- "-$option" "$ROOT/share/man/tv-merge.1" || { echo "$option" && return 1; }
+        done
+}
+
+# refused_by_merge TEXT...: one sentence with these words, and nothing is left
+refused_by_merge() {
+    for text in "$@"; do
+        REFUSED_BY='tv merge' refused_with "$text" tv merge config.yml out || return 1
+        REFUSED_BY='tv merge' refused_with "$text" tv merge --check config.yml out || return 1
+    done
+}
+
+@test "a check says what would be written" {
+    config "$TIES"
+    tv merge --check config.yml merged >out
+    grep -q '^ties of 3 models: 30 tensors, 560.9 KB; .* free$' out
+    [ ! -e merged ]
+    mkdir merged
+    REFUSED_BY='tv merge' refused_with "merged exists already" tv merge --check config.yml merged
+    REFUSED_BY='tv merge' refused_with "no/folder" tv merge --check config.yml no/folder/x
+}
+
+@test "models that differ: missing tensors, shapes, vocabulary" {
+    ln -s "$MERGE/models-extra/wide" .
+    config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: math}, {model: wide}]'
+    REFUSED_BY=unpack refused_with '(304, 64) in wide' tv merge config.yml out
+    REFUSED_BY='tv merge' refused_with '(304, 64) in wide' tv merge --check config.yml out
+    tv merge --check --embed=truncate config.yml out
+    unpack math | pick --drop '/model.norm.weight' | pack --like math less
+    config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: math}, {model: less}]'
+    REFUSED_BY='tv merge' refused_with 'less lacks the tensor model.norm.weight' tv merge --check config.yml out
+    tv merge --missing=skip config.yml out
+    config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: nowhere}]'
+    REFUSED_BY='tv merge' refused_with 'nowhere is neither a file' tv merge --check config.yml out2
+}
+
+@test "methods and parameters that nobody knows" {
+    config "${TIES/ties/teis}"
+    refused_by_merge 'config.yml, line 1: no merge method is called teis (is ties meant?)'
+    config "$TIES" 'parameters:' '  desnity: 0.5'
+    refused_by_merge 'config.yml, line 5: no method has a parameter desnity (is density meant?)'
+    config "$TIES" 'parameters: {t: 0.5, select_topk: 1}'
+    tv merge --check config.yml out 2>warnings
+    [ "$(wc -l <warnings)" = 2 ]
+    grep -q 'warning: config.yml, line 4: t is no parameter of ties and has no effect' warnings
+    config 'merge_method: ties' 'base_model: base' 'models: [{model: math, parameters: {weight: 1, lambda: 2}}]'
+    tv merge --check config.yml out 2>warnings
+    grep -q 'lambda has no effect here' warnings
+    config "$TIES" 'paramters: {density: 0.5}'
+    tv merge --check config.yml out 2>warnings
+    grep -q 'paramters is ignored (is parameters meant?)' warnings
+    config "$TIES" 'parameters: {density: 0.5, density: 0.6}'
+    tv from-yaml config.yml 2>warnings | grep -q 'density 0.6'
+    grep -q 'density stands here twice' warnings
+}
+
+@test "values that make no sense" {
+    local text wrong
+    while IFS='|' read -r text wrong; do
+        config "$TIES" "$text"
+        refused_by_merge "config.yml, line 4: $wrong" || return 1
+    done <<'END'
+parameters: {density: 0}|density is 0; expected numbers in (0, 1]
+parameters: {density: [0.5, 1.5]}|density is 1.5
+parameters: {density: big}|density: "big" is not a number
+parameters: {density: []}|density is an empty list
+parameters: {density: {filter: mlp, value: 1}}|density: a filter and its value must stand in a list
+parameters: {density: [{filter: mlp}]}|density: value is missing
+parameters: {density: }|density has no value
+parameters: {normalize: 0.5}|normalize must be true or false
+parameters: {normalize: [{filter: mlp, value: 1}, {value: 0}]}|normalize differs between tensors
+dtype: floaty|dtype: "floaty" is none of
+tokenizer_source: union|tokenizer_source: the union of vocabularies is not supported
+tokenizer_source: math+lora|tokenizer_source: merging a LoRA (math+lora) is not supported
+tokenizer: {source: base, tokens: {x: {source: base}}}|tokenizer: tokens is not supported
+chat_template: nobody|chat_template: "nobody" is neither
+models: *nothing|not YAML
+END
+}
+
+@test "models and slices that make no sense" {
+    local text wrong
+    while IFS='|' read -r text wrong; do
+        printf '%b\n' "$text" >config.yml
+        refused_by_merge "$wrong" || return 1
+    done <<'END'
+models: [{model: math}]|merge_method is missing
+merge_method: slerp\nparameters: {t: 1}\nmodels: [{model: math}]|slerp needs a base_model
+merge_method: slerp\nbase_model: base\nmodels: [{model: math}]|slerp needs t
+merge_method: slerp\nbase_model: base\nparameters: {t: 1}\nmodels: [{model: math}, {model: code}]|slerp takes at most 1 model besides the base, but there are 2
+merge_method: model_stock\nbase_model: base\nmodels: [{model: math}]|at least 2 models
+merge_method: passthrough\nbase_model: base\nmodels: [{model: math}]|takes no base_model
+merge_method: ties\nbase_model: base\nmodels: [{model: math}]|ties needs weight for math
+merge_method: ties\nbase_model: base\nmodels: [{model: math, parameters: {weight: [{filter: mlp, value: 1}]}}]|weight has no value for tensor lm_head.weight of math
+merge_method: linear\nbase_model: base\nmodels: [{model: math, parameters: {weight: 1}}]|linear needs weight for base
+merge_method: linear\nmodels: [{model: math@main}]|a revision (math@main) is not supported
+merge_method: linear\nmodules: {vision: {models: [{model: math}]}}|the module vision is not supported
+merge_method: linear\nslices: [{sources: [{model: math}]}]|layer_range is missing
+merge_method: linear\nslices: [{sources: [{model: math, layer_range: [2, 1]}]}]|holds no layer
+merge_method: linear\nslices: [{sources: [{model: math, layer_range: [0, 1]}, {model: code, layer_range: [0, 2]}]}]|have 1 and 2 layers
+merge_method: ties\nbase_model: base\nparameters: {weight: 1}\nslices: [{sources: [{model: math, layer_range: [0, 1]}]}]|the base base must be among the sources
+merge_method: linear\nslices: []|slices is empty
+merge_method: linear\nslices: []\nmodels: [{model: math}]|exactly one of models, slices and modules
+name: a\nmerge_method: slerp\nparameters: {t: 1}\nbase_model: b\nmodels: [{model: math}]\n---\nname: b\nmerge_method: slerp\nparameters: {t: 1}\nbase_model: a\nmodels: [{model: math}]|circle
+END
+}
+
+@test "files that are no configuration" {
+    REFUSED_BY='tv merge' refused_with "cannot open" tv merge nowhere.yml out
+    : >config.yml
+    refused_by_merge "holds no configuration"
+    config '- 1'
+    refused_by_merge "must be a map"
+    config 'a: [1,'
+    refused_by_merge "config.yml, line 2: not YAML"
+    { echo 'a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]' && for c in b c d e f g h; do
+        echo "$c: &$c [*a, *a, *a, *a, *a, *a, *a, *a, *a]" | sed "s/\*a/*$(tr b-h a-g <<<"$c")/g"
+    done; } >config.yml
+    refused_by_merge "the aliases repeat too much"
+    echo 'a: &a [*a]' >config.yml
+    refused_by_merge "nested too deep"
+    head -c 300 /dev/urandom >config.yml
+    REFUSED_BY='tv merge' refused tv merge config.yml out
+    head -c 20000000 /dev/zero >config.yml
+    refused_by_merge "16 MiB"
+}
+
+@test "an existing target, and a full disk for the pipeline" {
+    config "$TIES"
+    mkdir out
+    status=0
+    tv merge config.yml out 2>err || status=$?
+    [ "$status" = 1 ]
+    cp -rL math out2 && chmod -R u+w out2
+    tv merge --force config.yml out2
+    status=0
+    tv from-yaml config.yml 2>err >/dev/full || status=$?
+    [ "$status" = 1 ]
+    grep -q "^tv from-yaml: cannot write" err
+}
