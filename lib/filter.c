@@ -15,7 +15,8 @@
 
 #define COMMON(field) offsetof(struct common, field)
 static const struct option_row common_rows[] = {
-    {"threads", OPTION_COUNT, COMMON(threads), "N", "work on N blocks at once (default 1)",
+    {"threads", OPTION_COUNT, COMMON(threads), "N",
+     "work with N threads (default 1; where matrices are multiplied, one a processor)",
      .silent = true},
     {"memory", OPTION_SIZE, COMMON(memory), "SIZE",
      "hold up to SIZE bytes of a tensor in memory, the rest in a temporary file (default 1G)",

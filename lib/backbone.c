@@ -1,0 +1,256 @@
+#include "backbone.h"
+
+#include "gemm.h"
+#include "mapped.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PIECE 65536 /* elements that a thread widens at a time */
+
+struct backbone {
+    struct input *input;
+    struct arch arch;
+    struct lm_weights weights;
+    long *tensors; /* [layer][LAYER_PARTS], then those outside the layers; -1: none */
+    float *layer;  /* the one that is held, NULL until one is asked for */
+};
+
+const struct arch *backbone_arch(const struct backbone *b)
+{
+    return &b->arch;
+}
+
+const struct input *backbone_input(const struct backbone *b)
+{
+    return b->input;
+}
+
+const struct lm_weights *backbone_weights(const struct backbone *b)
+{
+    return &b->weights;
+}
+
+/* ---- config.json ----------------------------------------------------------------------------- */
+
+/* The text of the config; the caller frees. */
+static char *config_text(const struct backbone *b, const char *config, const char *spool,
+                         size_t *size, struct error *e)
+{
+    const struct ckpt *ckpt = input_ckpt(b->input);
+    struct mapped m;
+    if (!config) {
+        char *text = ckpt ? ckpt_file_text(ckpt, "config.json", size) : NULL;
+        if (!text)
+            error_set(e,
+                      "%s has no config.json, which says how to compute with it (--config names "
+                      "one)",
+                      input_name(b->input));
+        return text;
+    }
+    if (mapped_open(&m, config, spool, e))
+        return NULL;
+    char *text = mem_alloc(m.size + 1, 1);
+    if (m.size)
+        memcpy(text, m.bytes, m.size);
+    *size = m.size;
+    mapped_close(&m);
+    return text;
+}
+
+static int read_config(struct backbone *b, const char *config, const char *spool, const char *tool,
+                       struct error *e)
+{
+    size_t size;
+    bool twice;
+    struct arena a = {0};
+    char *text = config_text(b, config, spool, &size, e);
+    const char *file =
+        config ? config : arena_printf(&a, "config.json of %s", input_name(b->input));
+    int failed = !text || arch_read(&b->arch, file, text, size, &twice, e);
+    if (!failed && twice)
+        fprintf(stderr, "%s: warning: %s has a key twice; the last one counts\n", tool, file);
+    free(text);
+    arena_free(&a);
+    return failed ? -1 : 0;
+}
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+
+static long *slot(const struct backbone *b, enum part part, size_t layer)
+{
+    return part < LAYER_PARTS ? &b->tensors[layer * LAYER_PARTS + part]
+                              : &b->tensors[b->arch.layers * LAYER_PARTS + part - LAYER_PARTS];
+}
+
+static int check_tensor(const struct backbone *b, const struct ckpt_tensor *t, size_t rows,
+                        size_t columns, struct error *e)
+{
+    uint64_t shape[2] = {rows, columns};
+    size_t rank = columns ? 2 : 1;
+    if (!dtype_is_float(t->dtype))
+        return error_set(e, "tensor %s of %s is %s; F16, BF16, F32 and F64 can be computed with",
+                         t->name, input_name(b->input), dtype_name(t->dtype));
+    if (t->rank == rank && memcmp(t->shape, shape, rank * sizeof *shape) == 0)
+        return 0;
+    struct arena a = {0};
+    error_set(e, "tensor %s of %s is %s, but by config.json it is %s", t->name,
+              input_name(b->input), tensor_shape_text(&a, t->rank, t->shape),
+              tensor_shape_text(&a, rank, shape));
+    arena_free(&a);
+    return -1;
+}
+
+static int find_part(struct backbone *b, enum part part, size_t layer, struct error *e)
+{
+    size_t rows, columns;
+    char name[96];
+    long *at = slot(b, part, layer);
+    *at = -1;
+    if (!arch_part(&b->arch, part, &rows, &columns))
+        return 0;
+    *at = input_find(b->input, arch_part_name(part, layer, name));
+    if (*at < 0 && part == PART_HEAD && b->arch.tied)
+        *at = *slot(b, PART_EMBEDDING, 0);
+    if (*at < 0)
+        return error_set(e, "%s has no tensor %s, which a %s model of %zu layers needs",
+                         input_name(b->input), name, b->arch.family, b->arch.layers);
+    return check_tensor(b, input_tensor(b->input, (size_t)*at), rows, columns, e);
+}
+
+static bool begins_with(const char *name, const char *with)
+{
+    return strncmp(name, with, strlen(with)) == 0;
+}
+
+/* A tensor of the decoder that nobody computes with would make another model than the file's. */
+static int check_rest(const struct backbone *b, const bool *used, struct error *e)
+{
+    for (size_t i = 0; i < input_count(b->input); i++) {
+        const char *name = input_tensor(b->input, i)->name;
+        if (used[i] || !begins_with(name, "model.") || strstr(name, "rotary_emb.inv_freq"))
+            continue;
+        return error_set(e, "%s has a tensor %s, which a %s model of %zu layers does not",
+                         input_name(b->input), name, b->arch.family, b->arch.layers);
+    }
+    return 0;
+}
+
+static int find_all(struct backbone *b, struct error *e)
+{
+    size_t L = b->arch.layers, n = L * LAYER_PARTS + PARTS - LAYER_PARTS;
+    int failed = 0;
+    b->tensors = mem_alloc(n, sizeof *b->tensors);
+    for (enum part part = LAYER_PARTS; part < PARTS && !failed; part++)
+        failed = find_part(b, part, 0, e);
+    for (size_t l = 0; l < L; l++)
+        for (enum part part = 0; part < LAYER_PARTS && !failed; part++)
+            failed = find_part(b, part, l, e);
+    if (failed)
+        return -1;
+    bool *used = mem_alloc(input_count(b->input), sizeof *used);
+    for (size_t i = 0; i < n; i++)
+        if (b->tensors[i] >= 0)
+            used[b->tensors[i]] = true;
+    failed = check_rest(b, used, e);
+    free(used);
+    return failed;
+}
+
+long backbone_tensor(const struct backbone *b, enum part part, size_t layer)
+{
+    return *slot(b, part, layer);
+}
+
+/* ---- weights --------------------------------------------------------------------------------- */
+
+void backbone_read(const struct backbone *b, enum part part, size_t layer, size_t first, size_t n,
+                   float *to)
+{
+    size_t i = (size_t)backbone_tensor(b, part, layer);
+#pragma omp parallel for num_threads(gemm_threads()) if (n > PIECE)
+    for (size_t done = 0; done < n; done += PIECE)
+        input_read_f32(b->input, i, first + done, n - done < PIECE ? n - done : PIECE, DTYPE_NONE,
+                       to + done);
+}
+
+/* Elements where they are mapped; NULL if they are not F32, or not aligned. */
+static const float *in_place(const struct backbone *b, enum part part, size_t layer, size_t first)
+{
+    const struct ckpt_tensor *t = input_tensor(b->input, (size_t)backbone_tensor(b, part, layer));
+    if (t->dtype != DTYPE_F32 || !t->data || (uintptr_t)t->data % sizeof(float))
+        return NULL;
+    return (const float *)(const void *)t->data + first;
+}
+
+/* Elements of all parts of a layer together. */
+static size_t layer_elements(const struct arch *a)
+{
+    size_t rows, columns, n = 0;
+    for (enum part part = 0; part < LAYER_PARTS; part++)
+        if (arch_part(a, part, &rows, &columns))
+            n += rows * (columns ? columns : 1);
+    return n;
+}
+
+static int give_layer(void *context, size_t layer, struct layer_weights *w, struct error *e)
+{
+    struct backbone *b = context;
+    size_t rows, columns, at = 0;
+    (void)e;
+    for (enum part part = 0; part < LAYER_PARTS; part++) {
+        w->at[part] = NULL;
+        if (!arch_part(&b->arch, part, &rows, &columns))
+            continue;
+        w->at[part] = in_place(b, part, layer, 0);
+        if (w->at[part])
+            continue;
+        if (!b->layer)
+            b->layer = mem_aligned(layer_elements(&b->arch) * sizeof *b->layer);
+        size_t n = rows * (columns ? columns : 1);
+        backbone_read(b, part, layer, 0, n, b->layer + at);
+        w->at[part] = b->layer + at;
+        at += n;
+    }
+    return 0;
+}
+
+static const float *give_rows(void *context, enum part part, size_t first, size_t n, float *to,
+                              struct error *e)
+{
+    const struct backbone *b = context;
+    size_t rows, columns;
+    (void)e;
+    arch_part(&b->arch, part, &rows, &columns);
+    size_t width = columns ? columns : 1;
+    const float *mapped = in_place(b, part, 0, first * width);
+    if (mapped)
+        return mapped;
+    backbone_read(b, part, 0, first * width, n * width, to);
+    return to;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
+struct backbone *backbone_open(const char *operand, const char *config, const char *spool,
+                               const char *tool, struct error *e)
+{
+    struct backbone *b = mem_alloc(1, sizeof *b);
+    b->weights = (struct lm_weights){b, give_layer, give_rows};
+    b->input = input_open(operand, spool, tool, e);
+    if (b->input && !read_config(b, config, spool, tool, e) && !find_all(b, e))
+        return b;
+    backbone_close(b);
+    return NULL;
+}
+
+void backbone_close(struct backbone *b)
+{
+    if (!b)
+        return;
+    input_close(b->input);
+    arch_free(&b->arch);
+    free(b->tensors);
+    free(b->layer);
+    free(b);
+}

@@ -1,0 +1,233 @@
+#include "layer.h"
+
+#include "attention.h"
+#include "mem.h"
+#include "ops.h"
+#include "rope.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* N tokens. What the way back needs from the way forward, and what it needs besides. */
+struct layer_work {
+    float *normed, *r;         /* (N, d), (N): x normed */
+    float *q, *k, *v;          /* (N, H D), (N, G D) twice: turned by their positions */
+    float *o, *log_sums;       /* (N, H D), (N, H) */
+    float *h;                  /* (N, d): x and the attention's part */
+    float *normed2, *r2;       /* (N, d), (N): h normed */
+    float *g, *u, *z;          /* (N, f) */
+    float *d_o, *dq, *dk, *dv; /* like o, q, k, v */
+    float *dn;                 /* (N, d): by the normed input of either half */
+    float *scratch;            /* of attention */
+    float *memory;
+};
+
+struct layer_work *layer_work_new(const struct arch *a, size_t tokens, size_t longest)
+{
+    struct layer_work *w = mem_alloc(1, sizeof *w);
+    size_t d = a->hidden, f = a->intermediate, q = a->heads * a->head_dim;
+    size_t kv = a->kv_heads * a->head_dim;
+    const struct {
+        float **at;
+        size_t each;
+    } areas[] = {{&w->normed, d},
+                 {&w->r, 1},
+                 {&w->q, q},
+                 {&w->k, kv},
+                 {&w->v, kv},
+                 {&w->o, q},
+                 {&w->log_sums, a->heads},
+                 {&w->h, d},
+                 {&w->normed2, d},
+                 {&w->r2, 1},
+                 {&w->g, f},
+                 {&w->u, f},
+                 {&w->z, f},
+                 {&w->d_o, q},
+                 {&w->dq, q},
+                 {&w->dk, kv},
+                 {&w->dv, kv},
+                 {&w->dn, d}};
+    size_t n = sizeof areas / sizeof *areas, total = attention_scratch(longest), at = 0;
+    for (size_t i = 0; i < n; i++)
+        total += (areas[i].each * tokens + 15) / 16 * 16;
+    w->memory = mem_aligned(total * sizeof *w->memory);
+    for (size_t i = 0; i < n; i++) {
+        *areas[i].at = w->memory + at;
+        at += (areas[i].each * tokens + 15) / 16 * 16;
+    }
+    w->scratch = w->memory + at;
+    return w;
+}
+
+void layer_work_free(struct layer_work *w)
+{
+    if (!w)
+        return;
+    free(w->memory);
+    free(w);
+}
+
+static struct attention attention_of(const struct arch *a, size_t layer, const struct pack *p,
+                                     const struct layer_work *w)
+{
+    return (struct attention){.samples = p->samples,
+                              .starts = p->starts,
+                              .heads = a->heads,
+                              .kv_heads = a->kv_heads,
+                              .head_dim = a->head_dim,
+                              .window = a->windows[layer],
+                              .q = w->q,
+                              .k = w->k,
+                              .v = w->v};
+}
+
+/* ---- forward --------------------------------------------------------------------------------- */
+
+static void forward_attention(const struct arch *a, size_t layer, const struct layer_weights *W,
+                              const struct pack *p, const float *x, struct layer_work *w)
+{
+    size_t N = pack_tokens(p), d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
+    rmsnorm_forward(x, W->at[PART_INPUT_NORM], a->eps, N, d, w->normed, w->r);
+    linear_forward(w->normed, W->at[PART_Q], W->at[PART_Q_BIAS], N, d, H * D, w->q);
+    linear_forward(w->normed, W->at[PART_K], W->at[PART_K_BIAS], N, d, G * D, w->k);
+    linear_forward(w->normed, W->at[PART_V], W->at[PART_V_BIAS], N, d, G * D, w->v);
+    rope_forward(w->q, p->cos_, p->sin_, N, H, D);
+    rope_forward(w->k, p->cos_, p->sin_, N, G, D);
+    struct attention attention = attention_of(a, layer, p, w);
+    attention_forward(&attention, w->o, w->log_sums, w->scratch);
+    linear_forward(w->o, W->at[PART_O], W->at[PART_O_BIAS], N, H * D, d, w->h);
+    residual_add(x, N * d, w->h);
+}
+
+void layer_forward(const struct arch *a, size_t layer, const struct layer_weights *W,
+                   const struct pack *p, const float *x, float *y, struct layer_work *w)
+{
+    size_t N = pack_tokens(p), d = a->hidden, f = a->intermediate;
+    forward_attention(a, layer, W, p, x, w);
+    rmsnorm_forward(w->h, W->at[PART_POST_NORM], a->eps, N, d, w->normed2, w->r2);
+    linear_forward(w->normed2, W->at[PART_GATE], W->at[PART_GATE_BIAS], N, d, f, w->g);
+    linear_forward(w->normed2, W->at[PART_UP], W->at[PART_UP_BIAS], N, d, f, w->u);
+    swiglu_forward(w->g, w->u, N * f, w->z);
+    if (!y)
+        return;
+    linear_forward(w->z, W->at[PART_DOWN], W->at[PART_DOWN_BIAS], N, f, d, y);
+    residual_add(w->h, N * d, y);
+}
+
+/* ---- gradients of weights -------------------------------------------------------------------- */
+
+static void embedding_rows(const struct gradient *g, size_t first, size_t n, float *to)
+{
+    memset(to, 0, n * g->columns * sizeof *to);
+    for (size_t t = 0; t < g->tokens; t++)
+        if (g->ids[t] >= first && g->ids[t] - first < n)
+            residual_add(g->dy + t * g->columns, g->columns, to + (g->ids[t] - first) * g->columns);
+}
+
+void gradient_rows(const struct gradient *g, size_t first, size_t n, float *to)
+{
+    if (g->ids)
+        embedding_rows(g, first, n, to);
+    else if (g->columns)
+        linear_backward_rows(g->dy, g->x, g->tokens, g->columns, g->rows, first, n, to);
+    else
+        linear_backward_bias(g->dy, g->tokens, g->rows, first, n, to);
+}
+
+/* Where a layer's gradients go, and what they have in common. */
+struct giver {
+    const struct arch *arch;
+    const struct gradient_taker *taker;
+    size_t layer, tokens;
+};
+
+static bool is_wanted(const struct giver *to, enum part part)
+{
+    size_t rows, columns;
+    return arch_part(to->arch, part, &rows, &columns) &&
+           to->taker->wants(to->taker->context, part, to->layer);
+}
+
+static void give(const struct giver *to, enum part part, const float *dy, const float *x)
+{
+    struct gradient g = {.part = part, .layer = to->layer, .tokens = to->tokens, .dy = dy, .x = x};
+    if (!is_wanted(to, part))
+        return;
+    arch_part(to->arch, part, &g.rows, &g.columns);
+    to->taker->take(to->taker->context, &g);
+}
+
+/* A matrix and its bias, which have the same dy. */
+static void give_linear(const struct giver *to, enum part matrix, enum part bias, const float *dy,
+                        const float *x)
+{
+    give(to, matrix, dy, x);
+    give(to, bias, dy, NULL);
+}
+
+/* ---- backward -------------------------------------------------------------------------------- */
+
+/* Forward lines are quoted. dy, the gradient by the layer's output, becomes that by h. */
+static void backward_mlp(const struct arch *a, const struct layer_weights *W,
+                         const struct giver *to, float *dy, struct layer_work *w)
+{
+    size_t N = to->tokens, d = a->hidden, f = a->intermediate;
+    /* linear_forward(z, W[DOWN], b[DOWN], y) */
+    give_linear(to, PART_DOWN, PART_DOWN_BIAS, dy, w->z);
+    linear_backward(dy, W->at[PART_DOWN], N, f, d, w->z, 0);
+    /* swiglu_forward(g, u, z) */
+    swiglu_backward(w->z, w->g, w->u, N * f);
+    /* linear_forward(normed2, W[UP], b[UP], u), the same with GATE and g */
+    give_linear(to, PART_GATE, PART_GATE_BIAS, w->g, w->normed2);
+    give_linear(to, PART_UP, PART_UP_BIAS, w->u, w->normed2);
+    linear_backward(w->g, W->at[PART_GATE], N, d, f, w->dn, 0);
+    linear_backward(w->u, W->at[PART_UP], N, d, f, w->dn, 1);
+    /* rmsnorm_forward(h, g, normed2, r2); the residual stream has brought dy already */
+    rmsnorm_backward(w->dn, w->h, W->at[PART_POST_NORM], w->r2, N, d, dy);
+    if (is_wanted(to, PART_POST_NORM)) {
+        rmsnorm_backward_gain(w->dn, w->h, w->r2, N, d, w->dn);
+        give(to, PART_POST_NORM, w->dn, NULL);
+    }
+}
+
+static void backward_attention(const struct arch *a, const struct layer_weights *W,
+                               const struct pack *p, const struct giver *to, const float *dh,
+                               struct layer_work *w)
+{
+    size_t N = to->tokens, d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
+    /* linear_forward(o, W[O], b[O], h) */
+    give_linear(to, PART_O, PART_O_BIAS, dh, w->o);
+    linear_backward(dh, W->at[PART_O], N, H * D, d, w->d_o, 0);
+    /* attention_forward(q, k, v, o) */
+    struct attention attention = attention_of(a, to->layer, p, w);
+    attention_backward(&attention, w->o, w->log_sums, w->d_o, w->dq, w->dk, w->dv, w->scratch);
+    /* rope_forward(q), rope_forward(k) */
+    rope_backward(w->dq, p->cos_, p->sin_, N, H, D);
+    rope_backward(w->dk, p->cos_, p->sin_, N, G, D);
+    /* linear_forward(normed, W[Q], b[Q], q), the same with K and V */
+    give_linear(to, PART_Q, PART_Q_BIAS, w->dq, w->normed);
+    give_linear(to, PART_K, PART_K_BIAS, w->dk, w->normed);
+    give_linear(to, PART_V, PART_V_BIAS, w->dv, w->normed);
+}
+
+void layer_backward(const struct arch *a, size_t layer, const struct layer_weights *W,
+                    const struct pack *p, const float *x, float *dy, bool dx_wanted,
+                    const struct gradient_taker *taker, struct layer_work *w)
+{
+    const struct giver to = {a, taker, layer, pack_tokens(p)};
+    size_t N = to.tokens, d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
+    backward_mlp(a, W, &to, dy, w);
+    backward_attention(a, W, p, &to, dy, w);
+    if (!dx_wanted && !is_wanted(&to, PART_INPUT_NORM))
+        return;
+    linear_backward(w->dq, W->at[PART_Q], N, d, H * D, w->dn, 0);
+    linear_backward(w->dk, W->at[PART_K], N, d, G * D, w->dn, 1);
+    linear_backward(w->dv, W->at[PART_V], N, d, G * D, w->dn, 1);
+    /* rmsnorm_forward(x, g, normed, r); the residual stream has brought dh already */
+    rmsnorm_backward(w->dn, x, W->at[PART_INPUT_NORM], w->r, N, d, dy);
+    if (is_wanted(&to, PART_INPUT_NORM)) {
+        rmsnorm_backward_gain(w->dn, x, w->r, N, d, w->dn);
+        give(&to, PART_INPUT_NORM, w->dn, NULL);
+    }
+}

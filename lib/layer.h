@@ -1,0 +1,58 @@
+/* One decoder layer, forward and backward, over samples that are packed one after another. The
+ * weights come as pointers, the gradients of the weights go out through a callback that gets the
+ * two factors of each: dL/dW is never stored. What a layer computes on the way forward stands in a
+ * struct layer_work, which one layer after the other uses; it is made again from the layer's input
+ * before the way back, so that only the inputs have to be kept. No I/O, no files, no streams. */
+#ifndef TV_LAYER_H
+#define TV_LAYER_H
+
+#include "pack.h"
+
+/* weights.at[part], shapes as in arch_part; NULL for a bias that the model lacks. */
+struct layer_weights {
+    const float *at[LAYER_PARTS];
+};
+
+/* The gradient of one tensor, (rows, columns), as the factors that it is made of: over N tokens,
+ *
+ *     dW = dy^T x                       a matrix;  dy (N, rows), x (N, columns)
+ *     dw = sum_t dy_t                   a vector, columns 0;  dy (N, rows)
+ *     dW_v = sum over t with id_t = v of dy_t    the embedding;  dy (N, columns)
+ *
+ * of which gradient_rows makes some rows. The pointers hold until the callback returns. */
+struct gradient {
+    enum part part;
+    size_t layer; /* of the parts of a layer */
+    size_t tokens, rows, columns;
+    const float *dy, *x;
+    const uint32_t *ids; /* the embedding's */
+};
+
+/* Rows first .. first + n - 1, at their full width, into `to`. */
+void gradient_rows(const struct gradient *g, size_t first, size_t n, float *to);
+
+/* Who gets the gradients of weights. A tensor may be given more than once, for some of the tokens
+ * each time: the gradient is the sum. */
+struct gradient_taker {
+    void *context;
+    /* Is this tensor's gradient wanted? */
+    bool (*wants)(void *context, enum part part, size_t layer);
+    void (*take)(void *context, const struct gradient *g);
+};
+
+struct layer_work;
+
+/* For packs of up to `tokens` tokens with no sample longer than `longest`. */
+struct layer_work *layer_work_new(const struct arch *a, size_t tokens, size_t longest);
+void layer_work_free(struct layer_work *w);
+
+/* y = layer(x);  x, y (N, d); y may be x, or NULL: then only `work` is filled. */
+void layer_forward(const struct arch *a, size_t layer, const struct layer_weights *w,
+                   const struct pack *p, const float *x, float *y, struct layer_work *work);
+/* After layer_forward with the same x, whose values in `work` are used up. dy (N, d) becomes dx;
+ * without `dx_wanted` it is undefined afterwards, which saves three products in the first layer. */
+void layer_backward(const struct arch *a, size_t layer, const struct layer_weights *w,
+                    const struct pack *p, const float *x, float *dy, bool dx_wanted,
+                    const struct gradient_taker *taker, struct layer_work *work);
+
+#endif

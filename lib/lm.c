@@ -1,0 +1,226 @@
+#include "lm.h"
+
+#include "gemm.h"
+#include "mem.h"
+#include "ops.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PANEL ((size_t)1 << 22) /* floats of the head that are held at once */
+#define BLOCK ((size_t)1 << 24) /* floats of logits */
+
+struct lm {
+    const struct arch *arch;
+    const struct lm_weights *weights;
+    size_t room;
+    struct layer_work *work;
+    size_t panel_rows; /* of the head */
+    float *panel, *norm;
+};
+
+struct lm *lm_new(const struct arch *a, const struct lm_weights *w, size_t room, size_t longest)
+{
+    struct lm *m = mem_alloc(1, sizeof *m);
+    m->arch = a;
+    m->weights = w;
+    m->room = room > longest ? room : longest;
+    m->work = layer_work_new(a, m->room, longest);
+    m->panel_rows = PANEL / a->hidden ? PANEL / a->hidden : 1;
+    m->panel_rows = m->panel_rows < a->vocab ? m->panel_rows : a->vocab;
+    m->panel = mem_aligned(m->panel_rows * a->hidden * sizeof *m->panel);
+    m->norm = mem_aligned(a->hidden * sizeof *m->norm);
+    return m;
+}
+
+void lm_free(struct lm *m)
+{
+    if (!m)
+        return;
+    layer_work_free(m->work);
+    free(m->panel);
+    free(m->norm);
+    free(m);
+}
+
+static const float *rows(struct lm *m, enum part part, size_t first, size_t n, float *to,
+                         struct error *e)
+{
+    return m->weights->rows(m->weights->context, part, first, n, to, e);
+}
+
+/* ---- forward --------------------------------------------------------------------------------- */
+
+/* x_t = row id_t of the embedding */
+static int embedding_forward(struct lm *m, const struct pack *p, float *x, struct error *e)
+{
+    size_t d = m->arch->hidden;
+    for (size_t t = 0; t < pack_tokens(p); t++) {
+        const float *row = rows(m, PART_EMBEDDING, p->ids[t], 1, x + t * d, e);
+        if (!row)
+            return -1;
+        if (row != x + t * d)
+            memcpy(x + t * d, row, d * sizeof *x);
+    }
+    return 0;
+}
+
+/* x = layer(x), sample by sample, as many at once as there is room for. */
+static int one_layer_forward(struct lm *m, size_t layer, const struct pack *p, float *x,
+                             struct error *e)
+{
+    struct layer_weights w;
+    if (m->weights->layer(m->weights->context, layer, &w, e))
+        return -1;
+    for (size_t s = 0; s < p->samples;) {
+        struct pack part = pack_part(p, m->arch, s, m->room);
+        float *at = x + (p->starts[s] - p->starts[0]) * m->arch->hidden;
+        layer_forward(m->arch, layer, &w, &part, at, at, m->work);
+        s += part.samples;
+    }
+    return 0;
+}
+
+static int keep(const struct lm_keeper *keeper, size_t state, const float *x, struct error *e)
+{
+    return keeper ? keeper->keep(keeper->context, state, x, e) : 0;
+}
+
+int lm_forward(struct lm *m, const struct pack *p, float *x, const struct lm_keeper *keeper,
+               struct error *e)
+{
+    const struct arch *a = m->arch;
+    size_t N = pack_tokens(p), d = a->hidden;
+    if (embedding_forward(m, p, x, e) || keep(keeper, 0, x, e))
+        return -1;
+    for (size_t l = 0; l < a->layers; l++)
+        if (one_layer_forward(m, l, p, x, e) || keep(keeper, l + 1, x, e))
+            return -1;
+    const float *norm = rows(m, PART_NORM, 0, d, m->norm, e);
+    if (!norm)
+        return -1;
+    float *r = mem_alloc(N, sizeof *r);
+    rmsnorm_forward(x, norm, a->eps, N, d, x, r);
+    free(r);
+    return keep(keeper, a->layers + 1, x, e);
+}
+
+/* ---- logits ---------------------------------------------------------------------------------- */
+
+size_t lm_block(const struct arch *a)
+{
+    size_t n = BLOCK / a->vocab;
+    return n < 16 ? 16 : n > 1024 ? 1024 : n;
+}
+
+int lm_logits(struct lm *m, const float *h, size_t n, float *z, struct error *e)
+{
+    size_t d = m->arch->hidden, V = m->arch->vocab;
+    for (size_t first = 0; first < V; first += m->panel_rows) {
+        size_t count = V - first < m->panel_rows ? V - first : m->panel_rows;
+        const float *W = rows(m, PART_HEAD, first, count, m->panel, e);
+        if (!W)
+            return -1;
+        gemm_nt(n, count, d, 1, h, d, W, d, 0, z + first, V);
+    }
+    return 0;
+}
+
+/* z = h W^T: dh = dz W, dW = dz^T h */
+int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, float *dh,
+                       const struct gradient_taker *taker, struct error *e)
+{
+    size_t d = m->arch->hidden, V = m->arch->vocab;
+    for (size_t first = 0; first < V; first += m->panel_rows) {
+        size_t count = V - first < m->panel_rows ? V - first : m->panel_rows;
+        const float *W = rows(m, PART_HEAD, first, count, m->panel, e);
+        if (!W)
+            return -1;
+        gemm_nn(n, d, count, 1, dz + first, V, W, d, first ? 1 : 0, dh, d);
+    }
+    struct gradient g = {.part = PART_HEAD, .tokens = n, .rows = V, .columns = d, .dy = dz, .x = h};
+    if (taker->wants(taker->context, PART_HEAD, 0))
+        taker->take(taker->context, &g);
+    return 0;
+}
+
+/* ---- backward -------------------------------------------------------------------------------- */
+
+/* x_{L+1} = rmsnorm(x_L): dx becomes the gradient by x_L. */
+static int norm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, float *dx,
+                         const struct gradient_taker *taker, struct error *e)
+{
+    size_t N = pack_tokens(p), d = m->arch->hidden;
+    const float *x = tape->state(tape->context, m->arch->layers, e);
+    const float *norm = x ? rows(m, PART_NORM, 0, d, m->norm, e) : NULL;
+    if (!norm)
+        return -1;
+    float *dy = mem_aligned(N * d * sizeof *dy), *r = mem_alloc(N, sizeof *r);
+    rmsnorm_forward(x, norm, m->arch->eps, N, d, dy, r); /* for r */
+    memcpy(dy, dx, N * d * sizeof *dy);
+    memset(dx, 0, N * d * sizeof *dx);
+    rmsnorm_backward(dy, x, norm, r, N, d, dx);
+    if (taker->wants(taker->context, PART_NORM, 0)) {
+        rmsnorm_backward_gain(dy, x, r, N, d, dy);
+        struct gradient g = {.part = PART_NORM, .tokens = N, .rows = d, .dy = dy};
+        taker->take(taker->context, &g);
+    }
+    free(dy);
+    free(r);
+    return 0;
+}
+
+static int one_layer_backward(struct lm *m, size_t layer, const struct pack *p,
+                              const struct lm_tape *tape, float *dx, bool dx_wanted,
+                              const struct gradient_taker *taker, struct error *e)
+{
+    struct layer_weights w;
+    const float *x = tape->state(tape->context, layer, e);
+    if (!x || m->weights->layer(m->weights->context, layer, &w, e))
+        return -1;
+    for (size_t s = 0; s < p->samples;) {
+        struct pack part = pack_part(p, m->arch, s, m->room);
+        size_t at = (p->starts[s] - p->starts[0]) * m->arch->hidden;
+        layer_forward(m->arch, layer, &w, &part, x + at, NULL, m->work);
+        layer_backward(m->arch, layer, &w, &part, x + at, dx + at, dx_wanted, taker, m->work);
+        s += part.samples;
+    }
+    return 0;
+}
+
+/* The lowest layer of which something is wanted; L if it is none. */
+static size_t lowest_wanted(const struct arch *a, const struct gradient_taker *taker)
+{
+    size_t rows, columns;
+    for (size_t l = 0; l < a->layers; l++)
+        for (enum part part = 0; part < LAYER_PARTS; part++)
+            if (arch_part(a, part, &rows, &columns) && taker->wants(taker->context, part, l))
+                return l;
+    return a->layers;
+}
+
+int lm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, float *dx,
+                const struct gradient_taker *taker, struct error *e)
+{
+    const struct arch *a = m->arch;
+    bool embedding = taker->wants(taker->context, PART_EMBEDDING, 0);
+    size_t lowest = embedding ? 0 : lowest_wanted(a, taker);
+    if (norm_backward(m, p, tape, dx, taker, e))
+        return -1;
+    for (size_t l = a->layers; l-- > lowest;) {
+        bool dx_wanted = l > lowest || embedding;
+        if (one_layer_backward(m, l, p, tape, dx, dx_wanted, taker, e))
+            return -1;
+        if (tape->add && dx_wanted)
+            tape->add(tape->context, l, dx);
+    }
+    struct gradient g = {.part = PART_EMBEDDING,
+                         .tokens = pack_tokens(p),
+                         .rows = a->vocab,
+                         .columns = a->hidden,
+                         .dy = dx,
+                         .ids = p->ids};
+    if (embedding)
+        taker->take(taker->context, &g);
+    return 0;
+}

@@ -1,0 +1,65 @@
+/* A whole language model, forward and backward, layer by layer: its weights are asked for when they
+ * are needed and need not outlive that, so that memory holds one layer, the states of the samples
+ * at hand, and some rows of embedding and head. The samples of a pack pass a layer together, some
+ * at a time. No files, no streams.
+ *
+ * States: x_0 is the embeddings, x_l the residual stream behind layer l - 1, x_L what goes into the
+ * final norm, and x_{L+1} the normed x_L. Transformers' hidden_states are x_0 .. x_{L-1}, x_{L+1}.
+ */
+#ifndef TV_LM_H
+#define TV_LM_H
+
+#include "layer.h"
+
+/* Where weights come from. NULL and -1: an error. */
+struct lm_weights {
+    void *context;
+    /* The weights of a layer; they stay until the next call. */
+    int (*layer)(void *context, size_t layer, struct layer_weights *w, struct error *e);
+    /* Rows first .. first + n - 1 of embedding or head, or elements of the final norm: where they
+     * lie, or written to `to`. They stay until `to` is written again. */
+    const float *(*rows)(void *context, enum part part, size_t first, size_t n, float *to,
+                         struct error *e);
+};
+
+struct lm;
+
+/* For packs of any size, `room` tokens of which, at least a sample, are in a layer at once; no
+ * sample is longer than `longest`. Arch and weights are borrowed. */
+struct lm *lm_new(const struct arch *a, const struct lm_weights *w, size_t room, size_t longest);
+void lm_free(struct lm *m);
+
+/* Gets every state, x (N, d), as it comes: x_0, x_1, ..., x_{L+1}. It may not be changed. */
+struct lm_keeper {
+    void *context;
+    int (*keep)(void *context, size_t state, const float *x, struct error *e);
+};
+
+/* x (N, d) receives x_{L+1}. `keeper` may be NULL. */
+int lm_forward(struct lm *m, const struct pack *p, float *x, const struct lm_keeper *keeper,
+               struct error *e);
+
+/* z = h W_head^T;  h (n, d) normed states, z (n, V). lm_block says how many tokens to take at a
+ * time: never all. */
+size_t lm_block(const struct arch *a);
+int lm_logits(struct lm *m, const float *h, size_t n, float *z, struct error *e);
+/* dh (n, d) is overwritten. The taker gets the head's gradient. */
+int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, float *dh,
+                       const struct gradient_taker *taker, struct error *e);
+
+/* What backward asks for. */
+struct lm_tape {
+    void *context;
+    /* x_l (N, d), l <= L, as lm_forward gave it; needed until the next call. NULL: an error. */
+    const float *(*state)(void *context, size_t state, struct error *e);
+    /* Adds to dx (N, d) what the loss owes to x_l, l < L, in other ways. May be NULL. */
+    void (*add)(void *context, size_t state, float *dx);
+};
+
+/* dx (N, d): the gradient of the loss by x_{L+1}; afterwards that by x_0, if the embedding's
+ * gradient is wanted, else undefined. Ends at the lowest layer of which the taker wants anything.
+ */
+int lm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, float *dx,
+                const struct gradient_taker *taker, struct error *e);
+
+#endif

@@ -1,0 +1,55 @@
+/* Samples: token sequences of tasks, JSON Lines (an object a line, blank lines mean nothing):
+ *
+ *     {"task": "rev", "input_ids": [256, 114, ..., 257], "prompt_len": 11, "response": "rhcep"}
+ *
+ * Only input_ids is required. A sample without a task belongs to the task that the file is named
+ * after (rev.jsonl: rev). prompt_len counts the ids before the response. Other keys mean nothing
+ * here, but images are refused. A samples owns what it points to until samples_free. */
+#ifndef TV_SAMPLES_H
+#define TV_SAMPLES_H
+
+#include "error.h"
+#include "mem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct sample {
+    size_t task; /* index into tasks */
+    size_t n;
+    const uint32_t *ids;
+    size_t prompt; /* ids of the prompt; 0: it was not said */
+    const char *file;
+    size_t line; /* counted from 1 */
+};
+
+struct samples {
+    size_t n;
+    struct sample *samples; /* in the order of files and lines */
+    size_t n_tasks;
+    const char **tasks; /* in the order in which they first come */
+    size_t room;
+    uint64_t hash; /* XXH3-64 of the file that was read last */
+    struct arena arena;
+};
+
+/* What a model takes. */
+struct sample_limits {
+    size_t vocab, longest;
+    bool prompts;             /* prompt_len is required, with a response behind it */
+    size_t n_tasks;           /* 0: any task */
+    const char *const *tasks; /* the only ones that may occur */
+};
+
+/* Adds the samples of a file ("-": standard input) to `s`, which starts zeroed. An error names the
+ * line. */
+int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,
+                 struct error *e);
+void samples_free(struct samples *s);
+
+/* "FILE, line 7: sentence". Returns -1. */
+int samples_error(const struct sample *s, struct error *e, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

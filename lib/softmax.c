@@ -1,0 +1,59 @@
+#include "softmax.h"
+
+#include <math.h>
+
+#define LANES 16
+
+TV_CLONES float softmax_max(const float *x, size_t n)
+{
+    float most[LANES];
+    size_t i = 0;
+    for (size_t j = 0; j < LANES; j++)
+        most[j] = x[0];
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++)
+            most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+    for (; i < n; i++)
+        most[0] = x[i] > most[0] ? x[i] : most[0];
+    for (size_t j = 1; j < LANES; j++)
+        most[0] = most[j] > most[0] ? most[j] : most[0];
+    return most[0];
+}
+
+/* x = exp(scale x - shift); returns the sum. */
+TV_CLONES static double exponentials(float *x, size_t n, float scale, float shift)
+{
+    double sums[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (size_t j = 0; j < LANES; j++) {
+            x[i + j] = softmax_exp(scale * x[i + j] - shift);
+            sums[j] += (double)x[i + j];
+        }
+    for (; i < n; i++) {
+        x[i] = softmax_exp(scale * x[i] - shift);
+        sums[0] += (double)x[i];
+    }
+    for (size_t j = 1; j < LANES; j++)
+        sums[0] += sums[j];
+    return sums[0];
+}
+
+TV_CLONES static void multiply(float *x, size_t n, float by)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] *= by;
+}
+
+double softmax_row(float *x, size_t n, float scale)
+{
+    float shift = scale * softmax_max(x, n);
+    double sum = exponentials(x, n, scale, shift);
+    multiply(x, n, (float)(1 / sum));
+    return (double)shift + log(sum);
+}
+
+void softmax_again(float *x, size_t n, float log_sum)
+{
+    exponentials(x, n, 1, log_sum);
+}
