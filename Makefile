@@ -1,4 +1,4 @@
-# tvtools: every filters/*.c becomes a program, every lib/*.c joins libtv.a.
+# tvtools: every filters/*.c becomes a program, every lib/*/*.c joins libtv.a.
 
 PREFIX  ?= /usr/local
 CC      ?= cc
@@ -11,14 +11,14 @@ PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-
             libopenblas0-pthread bats python3-numpy python3-msgpack parallel
 
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -fopenmp \
-              -DTV_VERSION='"$(VERSION)"' -Ilib $(CFLAGS)
+              -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(wildcard lib/*)) $(CFLAGS)
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
 LIBS := -Wl,--as-needed -larchive -ljansson -lyaml -lmsgpackc -lxxhash -ldl -lm
 
 FILTERS  := $(filter-out tv,$(basename $(notdir $(wildcard filters/*.c))))
-LIB_OBJS := $(patsubst lib/%.c,$B/lib/%.o,$(filter-out lib/main.c,$(wildcard lib/*.c)))
+LIB_OBJS := $(patsubst %.c,$B/%.o,$(filter-out %/main.c,$(wildcard lib/*/*.c)))
 PROGRAMS := $(addprefix $B/bin/,$(FILTERS) tv)
 UNITS    := $(patsubst tests/unit/%.c,$B/unit/%,$(wildcard tests/unit/*.c))
 symbol    = filter_$(subst -,_,$(1))
@@ -34,7 +34,7 @@ $B/filters/%.o: filters/%.c
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # A filter's program: its descriptor and the library's main.
-$B/main/%.o: lib/main.c
+$B/main/%.o: lib/filter/main.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -DFILTER=$(call symbol,$*) -c -o $@ $<
 
@@ -114,6 +114,6 @@ clean:
 
 # No rule makes the dependency files that the compiler writes.
 %.d: ;
--include $(wildcard $B/*/*.d $B/*.d)
+-include $(wildcard $B/lib/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
 .PHONY: all units packages demo check bench install clean

@@ -15,10 +15,9 @@ struct options {
     bool drop;
 };
 
-static const struct option_row rows[] = {
-    {"drop", OPTION_FLAG, offsetof(struct options, drop),
-     .help = "leave out what is matched and keep the rest"},
-    {0}};
+static const struct option_row rows[] = {{"drop", OPTION_FLAG, offsetof(struct options, drop),
+                                          .help = "leave out what is matched and keep the rest"},
+                                         {0}};
 
 /* Which vectors of a tensor stay: job->state, in order. */
 

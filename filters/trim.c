@@ -11,8 +11,8 @@
  *
  * Exactly k elements stay, at least one; n counts one tensor (mergekit), or with --scope model all
  * of them (the TIES paper). Of equal magnitudes the lower flat index counts as larger; with
- * --outliers the higher one, as in mergekit's ascending sort. Where density and gamma add up to more
- * than 1, fewer outliers go. Records l1_before per tensor, for rescale --by l1.
+ * --outliers the higher one, as in mergekit's ascending sort. Where density and gamma add up to
+ * more than 1, fewer outliers go. Records l1_before per tensor, for rescale --by l1.
  */
 #include "band.h"
 #include "filter.h"

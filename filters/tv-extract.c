@@ -22,7 +22,8 @@ enum { WIRE_F32, WIRE_BF16 };
 
 static const struct option_row rows[] = {
     {"wire", OPTION_CHOICE, offsetof(struct options, wire), "f32|bf16",
-     .help = "dtype in which the vectors travel: f32 (default), or bf16, rounded but half the bytes",
+     .help =
+         "dtype in which the vectors travel: f32 (default), or bf16, rounded but half the bytes",
      .choices = "f32|bf16", .preset = "f32"},
     FAMILY_ROWS(options, family),
     {0}};
@@ -86,10 +87,11 @@ static int check_tensor(const struct header *h, const struct tensor *t, struct e
                          h->models[0].name);
     for (size_t k = 0; k < t->n_vectors; k++)
         if (t->vectors[k].dtype == DTYPE_F64)
-            return error_set(e,
-                             "tensor %s of %s travels in F64, which this stage would shorten first; "
-                             "extract from the files, or use unpack --dtype float32",
-                             t->name, h->models[t->vectors[k].model].name);
+            return error_set(
+                e,
+                "tensor %s of %s travels in F64, which this stage would shorten first; "
+                "extract from the files, or use unpack --dtype float32",
+                t->name, h->models[t->vectors[k].model].name);
     return 0;
 }
 
@@ -177,11 +179,12 @@ const struct filter filter_tv_extract = {
     .name = "tv-extract",
     .summary = "Subtract the base from each expert",
     .operands = "[BASE EXPERT...]",
-    .notes = "BASE and EXPERT are folders, .safetensors or .bin files, archives of a folder, names "
-             "in the local Hugging Face cache, or saved streams; name=MODEL gives one another name. "
-             "Without operands a stream of weights is read, and its first model's vectors are "
-             "subtracted from the others.\n\n"
-             "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
+    .notes =
+        "BASE and EXPERT are folders, .safetensors or .bin files, archives of a folder, names "
+        "in the local Hugging Face cache, or saved streams; name=MODEL gives one another name. "
+        "Without operands a stream of weights is read, and its first model's vectors are "
+        "subtracted from the others.\n\n"
+        "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,
     .max_operands = SIZE_MAX,

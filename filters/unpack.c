@@ -52,9 +52,10 @@ const struct filter filter_unpack = {
     .name = "unpack",
     .summary = "Read checkpoints into a stream of weights",
     .operands = "MODEL...",
-    .notes = "A MODEL is a folder, a .safetensors or .bin file, a tar or zip of a folder, a name in "
-             "the local Hugging Face cache, or a saved stream; name=MODEL gives it another name.\n\n"
-             "  unpack math code | combine --normalize=all | pack --like math merged/",
+    .notes =
+        "A MODEL is a folder, a .safetensors or .bin file, a tar or zip of a folder, a name in "
+        "the local Hugging Face cache, or a saved stream; name=MODEL gives it another name.\n\n"
+        "  unpack math code | combine --normalize=all | pack --like math merged/",
     .options_size = sizeof(struct options),
     .options = rows,
     .min_operands = 1,

@@ -98,11 +98,12 @@ const struct filter filter_weigh = {
     .name = "weigh",
     .summary = "Set the weight of each vector",
     .operands = "[RULE...]",
-    .notes = "RULE is 0.3, math=0.3, math/*mlp*=0.5, /*norm*=0 (any model), [0.2,0.8] in place of a "
-             "number (a ramp over the layers), or @FILE with one rule a line; the last that matches "
-             "wins.\n\n"
-             "  tv-extract base math code | weigh math=0.6 code=0.4 | combine |\n"
-             "      pack --base base merged/",
+    .notes =
+        "RULE is 0.3, math=0.3, math/*mlp*=0.5, /*norm*=0 (any model), [0.2,0.8] in place of a "
+        "number (a ramp over the layers), or @FILE with one rule a line; the last that matches "
+        "wins.\n\n"
+        "  tv-extract base math code | weigh math=0.6 code=0.4 | combine |\n"
+        "      pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,
     .max_operands = SIZE_MAX,

@@ -38,8 +38,8 @@ struct vector {
     /* The rest is said in the tensor's own header, not in the manifest. */
     size_t n_weights; /* 1, or m for contiguous chunks of ceil(n/m) elements */
     const double *weights;
-    double l1_before; /* L1 norm before elements were dropped; NAN: not said */
-    double keep;      /* probability with which elements were kept; NAN: not said */
+    double l1_before;     /* L1 norm before elements were dropped; NAN: not said */
+    double keep;          /* probability with which elements were kept; NAN: not said */
     struct extra payload; /* unknown attributes of the payload: dropped when it changes */
     struct extra extra;
 };

@@ -38,14 +38,14 @@ struct texts {
 struct option_row {
     const char *name;
     enum option_kind kind;
-    size_t offset;         /* of the field in the filter's options */
-    const char *argument;  /* "D", "FILE", ...; NULL for a flag */
+    size_t offset;        /* of the field in the filter's options */
+    const char *argument; /* "D", "FILE", ...; NULL for a flag */
     const char *help;
-    struct range range;    /* NUMBER, RULES */
-    const char *choices;   /* CHOICE */
-    const char *preset;    /* the default, as text; NULL: none */
+    struct range range;  /* NUMBER, RULES */
+    const char *choices; /* CHOICE */
+    const char *preset;  /* the default, as text; NULL: none */
     bool required;
-    bool silent;           /* does not change the result: left out of the history */
+    bool silent; /* does not change the result: left out of the history */
 };
 
 /* ---- blocks and jobs -------------------------------------------------------------------- */
@@ -59,7 +59,7 @@ struct block {
     size_t first, n; /* flat index of its first element; elements */
     size_t columns;  /* elements of a row; a block is whole rows unless a row is longer than it */
     size_t n_vectors;
-    void **data; /* n elements each */
+    void **data;        /* n elements each */
     enum dtype *dtypes; /* what data[k] holds now */
     size_t *home;       /* the runner's: which pair of buffers vector k has */
 };
@@ -88,9 +88,9 @@ struct stage {
     void *options;
     bool *given; /* by option row: did the user give it? */
     struct texts operands;
-    struct texts recorded;         /* what the history says of the operands, if they name files */
-    size_t n_parents;              /* a source that reads streams: their histories, which the step */
-    struct history *parents;       /* that the library adds will hold; set in open */
+    struct texts recorded;   /* what the history says of the operands, if they name files */
+    size_t n_parents;        /* a source that reads streams: their histories, which the step */
+    struct history *parents; /* that the library adds will hold; set in open */
     const struct header *in, *out; /* before and after open; `in` is NULL for a source */
     void *data;                    /* the filter's own, for the whole run */
     bool deciding;                 /* scope model: its rounds are not over yet */
@@ -139,18 +139,18 @@ struct filter {
     size_t options_size;
     const struct option_row *options; /* ended by a row without a name */
     size_t min_operands, max_operands;
-    int kinds;      /* of streams it has a meaning for: KIND_... or-ed; 0 for a source */
-    enum role role; /* what it is when it has operands, if `source_with_operands` */
+    int kinds;                 /* of streams it has a meaning for: KIND_... or-ed; 0 for a source */
+    enum role role;            /* what it is when it has operands, if `source_with_operands` */
     bool source_with_operands; /* a source with operands, a filter without (tv-extract) */
     bool operands_are_files;   /* the history says what open recorded instead of them */
     /* Sinks: the source that reads the first operand instead of standard input. */
     const struct filter *(*operand_source)(const char *operand, struct error *);
-    bool element_wise;         /* gets --include and --exclude */
-    bool raw;                  /* payload as it travels, never widened to F32 */
-    bool no_step;              /* adds nothing to the history */
-    bool takes_nonfinite;      /* sinks: NaN and infinity may come, whatever the options say */
-    bool any_order;            /* sinks: consume may come in any order, on any thread */
-    int trouble_status;        /* exit status of a failed run; 0: 1 */
+    bool element_wise;    /* gets --include and --exclude */
+    bool raw;             /* payload as it travels, never widened to F32 */
+    bool no_step;         /* adds nothing to the history */
+    bool takes_nonfinite; /* sinks: NaN and infinity may come, whatever the options say */
+    bool any_order;       /* sinks: consume may come in any order, on any thread */
+    int trouble_status;   /* exit status of a failed run; 0: 1 */
 
     /* Checks options and header, and alone changes the manifest. A source fills in an empty
      * header. `header->tensors[i].origin` is i on entry; tensors are dropped with
@@ -202,7 +202,8 @@ bool stage_lacks_checksums(const struct stage *s);
 /* "0.1": the shortest text that reads back as the same number; into a buffer of 32 bytes. */
 const char *number_text(double x, char *text);
 
-/* ---- command lines ---------------------------------------------------------------------------- */
+/* ---- command lines ----------------------------------------------------------------------------
+ */
 
 /* argv as a stage: options parsed, checked, defaults filled in. Prints --help and usage errors
  * itself and exits (0 and 2). */

@@ -8,15 +8,7 @@
 #include <stdio.h>
 
 #define RECORD_MAGIC "TVS1"
-#define RECORD_MAX ((size_t)256 << 20) /* bytes of one map */
-
-/* Growing bytes; freed with bytes_free. */
-struct bytes {
-    unsigned char *data;
-    size_t size, room;
-};
-void bytes_add(struct bytes *b, const void *data, size_t size);
-void bytes_free(struct bytes *b);
+#define RECORD_MAX   ((size_t)256 << 20) /* bytes of one map */
 
 /* What ends a stream, or a tensor in it. */
 struct trailer {

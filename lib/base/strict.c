@@ -1,8 +1,9 @@
 #include "strict.h"
 
-#define MAX_DEPTH  64
-#define MAX_VALUES 4194304 /* a header of 100 MB has fewer; jansson takes up to 200 bytes for one  \
-                            */
+#define MAX_DEPTH 64
+#define MAX_VALUES                                                                                 \
+    4194304 /* a header of 100 MB has fewer; jansson takes up to 200 bytes for one                 \
+             */
 
 /* Looks through the text before the parser takes memory for it. */
 static int check_size(const char *file, const char *what, const unsigned char *bytes, size_t size,

@@ -51,8 +51,9 @@ static int read_line(struct table *t, size_t number, char *line, struct error *e
     if (line[0] == '#' || line[0] == '\0')
         return 0;
     if (split(line, fields) != 4)
-        return error_set(e, "%s:%zu: tensor, model, chunk and value are expected, with tabs "
-                            "between them",
+        return error_set(e,
+                         "%s:%zu: tensor, model, chunk and value are expected, with tabs "
+                         "between them",
                          t->file, number);
     if (t->n == 0 && strcmp(fields[3], "value") == 0)
         return 0;
@@ -64,9 +65,9 @@ static int read_line(struct table *t, size_t number, char *line, struct error *e
         return error_set(e, "%s:%zu: \"%s\" is not a number", t->file, number, fields[3]);
     if ((t->n & (t->n - 1)) == 0)
         t->entries = mem_resize(t->entries, t->n ? 2 * t->n : 1, sizeof *t->entries);
-    t->entries[t->n++] = (struct entry){arena_text(&t->arena, fields[0], strlen(fields[0])),
-                                        arena_text(&t->arena, fields[1], strlen(fields[1])),
-                                        (size_t)chunk, value};
+    t->entries[t->n++] =
+        (struct entry){arena_text(&t->arena, fields[0], strlen(fields[0])),
+                       arena_text(&t->arena, fields[1], strlen(fields[1])), (size_t)chunk, value};
     return 0;
 }
 
@@ -155,13 +156,15 @@ int table_check(const struct table *t, const struct header *h, struct error *e)
             size_t m = table_find(t, own->name, h->models[own->vectors[k].model].name, &values);
             used += m;
             if (m > 1 && !tensor_chunks_fit(own, m))
-                return error_set(e, "%s: tensor %s has %zu elements, which cannot be cut into %zu "
-                                    "chunks",
+                return error_set(e,
+                                 "%s: tensor %s has %zu elements, which cannot be cut into %zu "
+                                 "chunks",
                                  t->file, own->name, tensor_elements(own), m);
         }
     if (used != t->n)
-        return error_set(e, "%s: %zu of %zu lines name a tensor or model that the stream does not "
-                            "have",
+        return error_set(e,
+                         "%s: %zu of %zu lines name a tensor or model that the stream does not "
+                         "have",
                          t->file, t->n - used, t->n);
     return 0;
 }

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define KERN_TILE 4096
+#define KERN_TILE  4096
 #define KERN_LANES 16
 
 /* y = (float)(x - b), n elements */

@@ -35,6 +35,23 @@ char *mem_text(const char *text)
     return found(strdup(text));
 }
 
+void bytes_add(struct bytes *b, const void *data, size_t size)
+{
+    if (b->room - b->size < size) {
+        b->room = (b->size + size) * 3 / 2 + 256;
+        b->data = mem_resize(b->data, b->room, 1);
+    }
+    if (size)
+        memcpy(b->data + b->size, data, size);
+    b->size += size;
+}
+
+void bytes_free(struct bytes *b)
+{
+    free(b->data);
+    *b = (struct bytes){0};
+}
+
 struct arena_chunk {
     struct arena_chunk *next;
     size_t used, size;

@@ -121,8 +121,8 @@ static int begin_writer(struct job *job, struct error *e)
 static int consume_writer(struct job *job, const struct block *b, struct error *e)
 {
     for (size_t k = 0; k < b->n_vectors; k++)
-        if (writer_payload(job->stage->data, b->data[k],
-                           (b->n * dtype_bits(b->dtypes[k]) + 7) / 8, e))
+        if (writer_payload(job->stage->data, b->data[k], (b->n * dtype_bits(b->dtypes[k]) + 7) / 8,
+                           e))
             return -1;
     return 0;
 }

@@ -244,7 +244,8 @@ static bool takes_argument(const struct row *rows, size_t n, const char *word)
  * them for what they are. */
 static char **protect_negative(const struct row *rows, size_t n, int argc, char **argv)
 {
-    char **out = mem_alloc((size_t)argc + 2, sizeof *out), **late = mem_alloc((size_t)argc, sizeof *late);
+    char **out = mem_alloc((size_t)argc + 2, sizeof *out),
+         **late = mem_alloc((size_t)argc, sizeof *late);
     int n_out = 0, n_late = 0, i = 0;
     for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
         bool negative = argv[i][0] == '-' && argv[i][1] && strchr(".0123456789", argv[i][1]);
@@ -281,7 +282,8 @@ struct stage *stage_parse(const struct filter *f, int argc, char **argv)
                                           .doc = rows[i].row->help,
                                           .group = i < own ? 1 : 2};
     char *doc = arena_printf(&s->arena, "%s.\v%s", f->summary, f->notes ? f->notes : "");
-    struct argp argp = {.options = options, .parser = parse_key, .args_doc = f->operands, .doc = doc};
+    struct argp argp = {
+        .options = options, .parser = parse_key, .args_doc = f->operands, .doc = doc};
     char *version = arena_printf(&s->arena, "%s (tvtools) %s", f->name, TV_VERSION);
     argp_program_version = version;
     argp_err_exit_status = 2;
@@ -321,7 +323,8 @@ static const char *file_hash(struct arena *a, const char *path)
         XXH3_64bits_update(state, bytes, (size_t)n);
     if (fd >= 0)
         close(fd);
-    const char *text = arena_printf(a, "xxh3:%016llx", (unsigned long long)XXH3_64bits_digest(state));
+    const char *text =
+        arena_printf(a, "xxh3:%016llx", (unsigned long long)XXH3_64bits_digest(state));
     XXH3_freeState(state);
     return text;
 }
@@ -346,20 +349,17 @@ static void add_argument(struct arena *a, struct texts *t, const struct row *r)
         add_text(a, t, arena_printf(a, "--%s=%s", name, *(const char **)r->field));
         break;
     case OPTION_FILE:
-        add_text(a, t,
-                 arena_printf(a, "--%s=%s", name, file_hash(a, *(const char **)r->field)));
+        add_text(a, t, arena_printf(a, "--%s=%s", name, file_hash(a, *(const char **)r->field)));
         break;
     case OPTION_CHOICE: {
         const char *choice = r->row->choices;
         for (int i = *(int *)r->field; i > 0; i--)
             choice = strchr(choice, '|') + 1;
-        add_text(a, t,
-                 arena_printf(a, "--%s=%.*s", name, (int)strcspn(choice, "|"), choice));
+        add_text(a, t, arena_printf(a, "--%s=%.*s", name, (int)strcspn(choice, "|"), choice));
         break;
     }
     case OPTION_DTYPE:
-        add_text(a, t,
-                 arena_printf(a, "--%s=%s", name, dtype_torch_name(*(enum dtype *)r->field)));
+        add_text(a, t, arena_printf(a, "--%s=%s", name, dtype_torch_name(*(enum dtype *)r->field)));
         break;
     case OPTION_RULES: {
         const struct rules *rules = (struct rules *)r->field;

@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define BLOCKS_PER_THREAD 4 /* in flight at once, when there are several threads */
-#define DROPPED SIZE_MAX
+#define DROPPED           SIZE_MAX
 
 /* One block in flight: where its payload lies as it travels, and widened to F32. */
 struct buffer {
@@ -30,7 +30,7 @@ struct buffer {
 struct runner {
     struct stage *const *stages;
     size_t n;
-    size_t opened;          /* stages whose open was called */
+    size_t opened;           /* stages whose open was called */
     struct header **headers; /* after each stage's open */
     size_t **place;          /* [stage][position before it] = position after it, or DROPPED */
     size_t threads;
@@ -101,10 +101,9 @@ static int check_kind(const struct filter *f, const struct header *h, struct err
             strcat(takes, takes[0] ? " or " : "");
             strcat(takes, kind_name((enum kind)kind));
         }
-    return error_set(e, "the stream holds %s; this filter takes %s%s", kind_name(h->kind), takes,
-                     h->kind == KIND_WEIGHTS && f->kinds == KIND_TASK_VECTORS
-                         ? " (tv-extract makes them)"
-                         : "");
+    return error_set(
+        e, "the stream holds %s; this filter takes %s%s", kind_name(h->kind), takes,
+        h->kind == KIND_WEIGHTS && f->kinds == KIND_TASK_VECTORS ? " (tv-extract makes them)" : "");
 }
 
 static enum scope scope_of(const struct stage *s)
@@ -320,13 +319,13 @@ static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, b
     if (job->stage->filter->fill(job, &b->block, e))
         return -1;
     /* A sink that takes them takes them off the source too. */
-    if (!r->stages[1]->filter->takes_nonfinite && check_finite(job->stage, t, job->stage->out, b, e))
+    if (!r->stages[1]->filter->takes_nonfinite &&
+        check_finite(job->stage, t, job->stage->out, b, e))
         return -1;
     uint64_t at = hold_offset(t, b->block.first);
     for (size_t k = 0; holding && k < t->n_vectors; k++) {
         size_t size = payload_size(t->vectors[k].dtype, b->block.n);
-        if (!spool_at(r->hold, at, size) &&
-            spool_write(r->hold, at, b->block.data[k], size, e))
+        if (!spool_at(r->hold, at, size) && spool_write(r->hold, at, b->block.data[k], size, e))
             return -1;
         at += size;
     }
@@ -546,7 +545,7 @@ static int settle(struct runner *r, size_t s, struct error *e)
         if (observes && pass_to(r, s, true, false, e))
             return -1;
         verdict = decide && !job->stage->deciding && r->plans[s] != PLAN_PASS ? decide(job, e)
-                                                                             : VERDICT_DONE;
+                                                                              : VERDICT_DONE;
         if (verdict < 0)
             return fail(r, s, e);
     } while (verdict == VERDICT_AGAIN);

@@ -1,7 +1,5 @@
 #include "line.h"
 
-#include "record.h"
-
 #include <string.h>
 
 struct word *command_add_word(struct command *c, struct arena *a)

@@ -25,8 +25,8 @@ struct weight {
 };
 
 struct weights {
-    const char *file; /* what sentences call it; borrowed */
-    FILE *notes;      /* for values that are no tensors; may be NULL */
+    const char *file;            /* what sentences call it; borrowed */
+    FILE *notes;                 /* for values that are no tensors; may be NULL */
     const unsigned char *header; /* the part that lists the tensors: JSON or pickle */
     size_t header_size;
     struct arena arena;

@@ -6,23 +6,6 @@
 
 #define DEPTH_MAX 31
 
-void bytes_add(struct bytes *b, const void *data, size_t size)
-{
-    if (b->room - b->size < size) {
-        b->room = (b->size + size) * 3 / 2 + 256;
-        b->data = mem_resize(b->data, b->room, 1);
-    }
-    if (size)
-        memcpy(b->data + b->size, data, size);
-    b->size += size;
-}
-
-void bytes_free(struct bytes *b)
-{
-    free(b->data);
-    *b = (struct bytes){0};
-}
-
 /* ---- encoding ---------------------------------------------------------------------------- */
 
 static int add(void *bytes, const char *data, size_t size)
@@ -640,9 +623,8 @@ static msgpack_object_map open_map(struct decoder *d, const unsigned char *map, 
     msgpack_object o;
     size_t offset = 0;
     msgpack_zone_init(zone, 4096);
-    if (!is_sound(map, size) ||
-        msgpack_unpack((const char *)map, size, &offset, zone, &o) < 0 || offset != size ||
-        o.type != MSGPACK_OBJECT_MAP) {
+    if (!is_sound(map, size) || msgpack_unpack((const char *)map, size, &offset, zone, &o) < 0 ||
+        offset != size || o.type != MSGPACK_OBJECT_MAP) {
         d->failed = true;
         error_set(d->e, "broken stream: a record is not one msgpack map of the length before it");
         return (msgpack_object_map){0};

@@ -14,6 +14,14 @@ void *mem_resize(void *old, size_t count, size_t size);
 void *mem_aligned(size_t size);
 char *mem_text(const char *text);
 
+/* Growing bytes; freed with bytes_free. */
+struct bytes {
+    unsigned char *data;
+    size_t size, room;
+};
+void bytes_add(struct bytes *b, const void *data, size_t size);
+void bytes_free(struct bytes *b);
+
 struct arena {
     struct arena_chunk *chunks;
 };

@@ -1,4 +1,5 @@
-/* XXH3 (https://xxhash.com), chosen for the processor when the program runs where the library can. */
+/* XXH3 (https://xxhash.com), chosen for the processor when the program runs where the library can.
+ */
 #ifndef TV_HASH_H
 #define TV_HASH_H
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define BLOCK_ELEMENTS ((size_t)65536)
-#define LONG_ROW ((size_t)1 << 20)
+#define LONG_ROW       ((size_t)1 << 20)
 
 const char *kind_name(enum kind kind)
 {

@@ -24,22 +24,33 @@ enum { FAMILY_TRUNCATE, FAMILY_EMBED_BASE };
 #define FAMILY_ROWS(type, field)                                                                   \
     {"dtype", OPTION_DTYPE, offsetof(struct type, field.rounding), "DTYPE",                        \
      .help = "round every input to DTYPE on reading (mergekit's dtype)"},                          \
-        {"missing", OPTION_CHOICE, offsetof(struct type, field.missing), "base|skip",              \
+        {"missing",                                                                                \
+         OPTION_CHOICE,                                                                            \
+         offsetof(struct type, field.missing),                                                     \
+         "base|skip",                                                                              \
          .help = "a tensor that a model lacks: the first model's stands in, or that model is "     \
                  "left out of the tensor",                                                         \
          .choices = "base|skip"},                                                                  \
-        {"embed", OPTION_CHOICE, offsetof(struct type, field.embed), "truncate|base",              \
+        {"embed",                                                                                  \
+         OPTION_CHOICE,                                                                            \
+         offsetof(struct type, field.embed),                                                       \
+         "truncate|base",                                                                          \
          .help = "an embedding or head of another size: cut it to what is common, or take the "    \
                  "first model's",                                                                  \
          .choices = "truncate|base"},                                                              \
-        {"mismatch", OPTION_CHOICE, offsetof(struct type, field.mismatch), "drop",                 \
+        {"mismatch",                                                                               \
+         OPTION_CHOICE,                                                                            \
+         offsetof(struct type, field.mismatch),                                                    \
+         "drop",                                                                                   \
          .help = "another tensor of another shape: leave that model out of it",                    \
          .choices = "drop"},                                                                       \
         {"first-layer", OPTION_COUNT, offsetof(struct type, field.first_layer), "N",               \
          .help = "number of the first layer in the stream; the others follow it"},                 \
-        {"stack", OPTION_TEXT, offsetof(struct type, field.stack), "PREFIX",                       \
-         .help = "what the names of the layers begin with that MODEL[from:to] means, such as "     \
-                 "model.visual.blocks (default: those of the text)"}
+    {                                                                                              \
+        "stack", OPTION_TEXT, offsetof(struct type, field.stack), "PREFIX",                        \
+            .help = "what the names of the layers begin with that MODEL[from:to] means, such as "  \
+                    "model.visual.blocks (default: those of the text)"                             \
+    }
 
 /* Opens the models that the stage's operands name and fills in the empty header: models, tensors
  * sorted bytewise by the first model's names, layers, a vector per model in its stored dtype (or
