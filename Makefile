@@ -11,7 +11,7 @@ PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-
             libopenblas0-pthread bats python3-numpy python3-msgpack parallel
 
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -fopenmp \
-              -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(wildcard lib/*)) $(CFLAGS)
+              -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) $(CFLAGS)
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
