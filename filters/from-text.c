@@ -37,11 +37,6 @@ struct numbers {
     uint64_t *at; /* [vector]: where its bytes start */
 };
 
-static uint64_t bytes_of(enum dtype d, size_t n)
-{
-    return (n * dtype_bits(d) + 7) / 8;
-}
-
 /* ---- rows ---------------------------------------------------------------------------------- */
 
 /* A row of n elements of whole bytes. */
@@ -82,8 +77,8 @@ static int read_vector(const struct tensor *t, enum dtype d, struct text rows, s
     size_t n_rows = script_rows(t, d), columns = tensor_columns(t);
     for (size_t i = 0; i < n_rows; i++) {
         int failed = dtype_bits(d) % 8
-                         ? read_packed(&rows, bytes_of(d, tensor_elements(t)), to, at, e)
-                         : read_row(&rows, d, columns, to, at + i * bytes_of(d, columns), e);
+                         ? read_packed(&rows, dtype_bytes(d, tensor_elements(t)), to, at, e)
+                         : read_row(&rows, d, columns, to, at + i * dtype_bytes(d, columns), e);
         if (failed)
             return -1;
         text_next_line(&rows);
@@ -114,7 +109,7 @@ static int begin(struct job *job, struct error *e)
     numbers->at = arena_alloc(job->arena, t->n_vectors, sizeof *numbers->at);
     for (size_t k = 0; k < t->n_vectors; k++) {
         numbers->at[k] = size;
-        size += bytes_of(t->vectors[k].dtype, n);
+        size += dtype_bytes(t->vectors[k].dtype, n);
     }
     numbers->spool = spool_new(job->stage->common.memory, job->stage->common.spool);
     int failed = spool_reserve(numbers->spool, size, e);
@@ -128,8 +123,8 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 {
     const struct numbers *numbers = job->state;
     for (size_t k = 0; k < b->n_vectors; k++)
-        if (spool_read(numbers->spool, numbers->at[k] + bytes_of(b->dtypes[k], b->first),
-                       b->data[k], bytes_of(b->dtypes[k], b->n), e))
+        if (spool_read(numbers->spool, numbers->at[k] + dtype_bytes(b->dtypes[k], b->first),
+                       b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
             return -1;
     return 0;
 }

@@ -83,7 +83,7 @@ static int begin(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
     size_t n = tensor_elements(t), K = t->n_vectors;
-    if (!tensor_is_float(t) || n == 0)
+    if (n == 0)
         return PLAN_PASS;
     if (K < 2)
         return error_set(e, "tensor %s has one vector; an angle needs two", t->name);

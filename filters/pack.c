@@ -72,11 +72,6 @@ static const struct input *lender(const struct pack *p)
     return p->base ? onto_model(p->base) : p->like;
 }
 
-static size_t bytes_of(enum dtype d, size_t n)
-{
-    return dtype_bits(d) % 8 ? n * dtype_bits(d) / 8 : n * (dtype_bits(d) / 8);
-}
-
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* n elements: the base's from `first` on, plus tau, as `to`. */
@@ -132,7 +127,7 @@ static int put(const struct stage *s, size_t index, enum dtype from, size_t firs
     const struct tensor *t = &p->result->tensors[index];
     enum dtype to = t->vectors[0].dtype;
     bool adds = p->base && index < p->n_stream;
-    size_t at = bytes_of(to, first), size = bytes_of(to, n);
+    size_t at = dtype_bytes(to, first), size = dtype_bytes(to, n);
     if (!adds && from == to)
         return publish_write(p->out, index, at, x, size, e);
     void *out = mem_aligned(size);
@@ -344,8 +339,8 @@ static uint64_t total_size(const struct pack *p)
 {
     uint64_t size = 0;
     for (size_t i = 0; i < p->result->n_tensors; i++)
-        size += bytes_of(p->result->tensors[i].vectors[0].dtype,
-                         tensor_elements(&p->result->tensors[i]));
+        size += dtype_bytes(p->result->tensors[i].vectors[0].dtype,
+                            tensor_elements(&p->result->tensors[i]));
     return size;
 }
 

@@ -131,6 +131,7 @@ const struct filter filter_pick = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS | KIND_ACTIVATIONS,
     .role = ROLE_FILTER,
     .raw = true,
+    .takes_nonfinite = true,
     .open = open_pick,
     .begin = begin,
     .transform = transform,

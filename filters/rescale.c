@@ -63,8 +63,6 @@ static int begin(struct job *job, struct error *e)
     const struct tensor *t = job->in;
     struct state *st = job->state = mem_alloc(t->n_vectors, sizeof *st);
     bool empty = tensor_elements(t) == 0; /* nothing was recorded of it */
-    if (!tensor_is_float(t))
-        return PLAN_PASS;
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
         const char *model = job->stage->in->models[v->model].name;

@@ -154,7 +154,7 @@ static int begin(struct job *job, struct error *e)
     double topk = 1;
     (void)e;
     rules_value(&o->topk, NULL, t->name, t->layer, t->layers, &topk);
-    if (topk >= 1 || !tensor_is_float(t) || tensor_elements(t) == 0)
+    if (topk >= 1 || tensor_elements(t) == 0)
         return PLAN_PASS;
     struct state *st = job->state = mem_alloc(1, sizeof *st);
     st->topk = topk;

@@ -40,16 +40,11 @@ static const struct options *options_of(const struct stage *s)
     return s->options;
 }
 
-static uint64_t bytes_of(enum dtype d, size_t n)
-{
-    return (n * dtype_bits(d) + 7) / 8;
-}
-
 static uint64_t payload_bytes(const struct tensor *t)
 {
     uint64_t bytes = 0;
     for (size_t k = 0; k < t->n_vectors; k++)
-        bytes += bytes_of(t->vectors[k].dtype, tensor_elements(t));
+        bytes += dtype_bytes(t->vectors[k].dtype, tensor_elements(t));
     return bytes;
 }
 
@@ -259,11 +254,11 @@ static int put_rows(const struct spool *spool, uint64_t at, const struct tensor 
                     struct error *e)
 {
     size_t all = tensor_elements(t), step = dtype_bits(d) % 8 ? all : PIECE;
-    void *bytes = mem_alloc(bytes_of(d, step < all ? step : all) + 1, 1);
+    void *bytes = mem_alloc(dtype_bytes(d, step < all ? step : all) + 1, 1);
     int failed = 0;
     for (size_t first = 0; first < all && !failed; first += step) {
         size_t n = all - first < step ? all - first : step;
-        failed = spool_read(spool, at + bytes_of(d, first), bytes, bytes_of(d, n), e);
+        failed = spool_read(spool, at + dtype_bytes(d, first), bytes, dtype_bytes(d, n), e);
         if (!failed)
             text_put_elements(stdout, d, tensor_columns(t), first, n, bytes);
     }
@@ -281,7 +276,7 @@ static int put_values(const struct job *job, const struct spool *spool, struct e
         transcript_vector(job->stage->in, t, announced, k);
         if (put_rows(spool, at, t, v->dtype, e))
             return -1;
-        at += bytes_of(v->dtype, tensor_elements(t));
+        at += dtype_bytes(v->dtype, tensor_elements(t));
     }
     return ferror(stdout) ? text_finish(e) : 0;
 }
@@ -328,9 +323,10 @@ static int consume(struct job *job, const struct block *b, struct error *e)
     uint64_t at = 0;
     for (size_t k = 0; k < b->n_vectors; k++) {
         enum dtype d = b->dtypes[k];
-        if (spool_write(job->state, at + bytes_of(d, b->first), b->data[k], bytes_of(d, b->n), e))
+        if (spool_write(job->state, at + dtype_bytes(d, b->first), b->data[k], dtype_bytes(d, b->n),
+                        e))
             return -1;
-        at += bytes_of(d, tensor_elements(job->in));
+        at += dtype_bytes(d, tensor_elements(job->in));
     }
     return 0;
 }

@@ -52,8 +52,6 @@ static int set_weights(struct job *job, struct vector *v, size_t m, const double
 static int begin(struct job *job, struct error *e)
 {
     const struct weights *own = job->stage->data;
-    if (!tensor_is_float(job->in))
-        return PLAN_PASS; /* a join takes it as it is or not at all */
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
         const char *model = job->stage->in->models[job->in->vectors[k].model].name;

@@ -64,7 +64,7 @@ same() {
 @test "every script helps and refuses what it does not know" {
     for path in "$ROOT"/pipelines/*; do
         name=${path##*/}
-        [ "$name" != arguments.sh ] || continue
+        [ -x "$path" ] || continue
         "$path" --help >help
         grep -q "^Usage: $name" help
         usage_error "$path" out

@@ -43,6 +43,12 @@ enum dtype dtype_from_user(const char *name);
 /* "float32", "bfloat16", ... as config.json writes it; NULL for what is not floating. */
 const char *dtype_torch_name(enum dtype d);
 size_t dtype_bits(enum dtype d);
+/* Of n elements; a last byte that they fill in part counts. */
+static inline size_t dtype_bytes(enum dtype d, size_t n)
+{
+    size_t bits = dtype_bits(d);
+    return bits % 8 ? (n * bits + 7) / 8 : n * (bits / 8);
+}
 /* F16, BF16, F32, F64: what can be computed with. */
 bool dtype_is_float(enum dtype d);
 

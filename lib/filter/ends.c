@@ -55,7 +55,7 @@ static int fill_reader(const struct job *job, struct block *b, struct error *e)
 {
     struct input *in = job->stage->data;
     for (size_t k = 0; k < b->n_vectors; k++)
-        if (reader_payload(in->reader, b->data[k], (b->n * dtype_bits(b->dtypes[k]) + 7) / 8, e))
+        if (reader_payload(in->reader, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
             return -1;
     return 0;
 }
@@ -121,8 +121,7 @@ static int begin_writer(struct job *job, struct error *e)
 static int consume_writer(struct job *job, const struct block *b, struct error *e)
 {
     for (size_t k = 0; k < b->n_vectors; k++)
-        if (writer_payload(job->stage->data, b->data[k], (b->n * dtype_bits(b->dtypes[k]) + 7) / 8,
-                           e))
+        if (writer_payload(job->stage->data, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
             return -1;
     return 0;
 }

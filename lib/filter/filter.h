@@ -145,10 +145,10 @@ struct filter {
     bool operands_are_files;   /* the history says what open recorded instead of them */
     /* Sinks: the source that reads the first operand instead of standard input. */
     const struct filter *(*operand_source)(const char *operand, struct error *);
-    bool element_wise;    /* gets --include and --exclude */
+    bool element_wise;    /* gets --include and --exclude; tensors that are not floating pass */
     bool raw;             /* payload as it travels, never widened to F32 */
     bool no_step;         /* adds nothing to the history */
-    bool takes_nonfinite; /* sinks: NaN and infinity may come, whatever the options say */
+    bool takes_nonfinite; /* NaN and infinity may come, whatever the options say */
     bool any_order;       /* sinks: consume may come in any order, on any thread */
     int trouble_status;   /* exit status of a failed run; 0: 1 */
 

@@ -5,14 +5,12 @@
 #include "spool.h"
 #include "writer.h"
 
-#include <fcntl.h>
-#include <omp.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define BLOCKS_PER_THREAD 4 /* in flight at once, when there are several threads */
+#define THREADS_MAX       1024
 #define DROPPED           SIZE_MAX
 
 /* One block in flight: where its payload lies as it travels, and widened to F32. */
@@ -24,6 +22,7 @@ struct buffer {
     float **wide;
     void *work;
     size_t work_room;
+    bool failed; /* on its way, with the sentence in the runner's errors */
     bool finite; /* every number in it is known to be */
 };
 
@@ -62,11 +61,6 @@ static bool gives_once(const struct runner *r)
     return r->stages[0]->filter->rewind != NULL;
 }
 
-static size_t payload_size(enum dtype d, size_t n)
-{
-    return (n * dtype_bits(d) + 7) / 8;
-}
-
 /* ---- opening ----------------------------------------------------------------------------- */
 
 /* Names the failed stage, unless the sentence came from another program. */
@@ -82,10 +76,16 @@ static int fail(struct runner *r, size_t s, struct error *e)
     return -1;
 }
 
-static int check_rows(const struct header *h, struct error *e)
+/* Does an element-wise stage work on the tensor, or does it pass? */
+static bool works_on(const struct stage *s, const struct tensor *t)
+{
+    return tensor_is_float(t) && !stage_excludes(s, t);
+}
+
+static int check_rows(const struct stage *s, const struct header *h, struct error *e)
 {
     for (size_t i = 0; i < h->n_tensors; i++)
-        if (tensor_columns(&h->tensors[i]) > (size_t)1 << 20)
+        if (tensor_columns(&h->tensors[i]) > (size_t)1 << 20 && works_on(s, &h->tensors[i]))
             return error_set(e, "tensor %s has rows of %zu elements; at most 2^20 are taken",
                              h->tensors[i].name, tensor_columns(&h->tensors[i]));
     return 0;
@@ -128,14 +128,14 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
     const struct header *in = s ? r->headers[s - 1] : NULL;
     struct header *out = in ? header_copy(in) : header_new();
     r->headers[s] = out;
-    r->opened = s + 1;
     stage->runner = r;
     stage->in = in;
     stage->out = out;
     if (in && check_kind(stage->filter, in, e))
         return -1;
-    if (in && scope_of(stage) == SCOPE_ROW && check_rows(in, e))
+    if (in && scope_of(stage) == SCOPE_ROW && check_rows(stage, in, e))
         return -1;
+    r->opened = s + 1;
     if (stage->filter->open && stage->filter->open(stage, out, e))
         return -1;
     size_t before = in ? in->n_tensors : out->n_tensors;
@@ -247,12 +247,23 @@ static void narrow(const struct tensor *t, struct buffer *b)
 
 /* ---- a block through the chain ------------------------------------------------------------ */
 
-static uint64_t hold_offset(const struct tensor *t, size_t first)
+/* Bytes of n elements of all vectors. */
+static uint64_t all_bytes(const struct tensor *t, size_t n)
 {
     uint64_t bits = 0;
     for (size_t k = 0; k < t->n_vectors; k++)
         bits += dtype_bits(t->vectors[k].dtype);
-    return first * bits / 8;
+    return n * bits / 8;
+}
+
+/* Where element `first` of vector k lies in the hold: one vector after another, each aligned.
+ * With k = n_vectors, the size of the hold. */
+static uint64_t hold_place(const struct tensor *t, size_t k, size_t first)
+{
+    uint64_t at = 0;
+    for (size_t j = 0; j < k; j++)
+        at += (dtype_bytes(t->vectors[j].dtype, tensor_elements(t)) + 63) / 64 * 64;
+    return k < t->n_vectors ? at + dtype_bytes(t->vectors[k].dtype, first) : at;
 }
 
 /* Points the block at its buffers, or at what is held in memory (`in_place`). */
@@ -264,12 +275,10 @@ static void aim(struct runner *r, struct buffer *b, size_t index, bool in_place)
     tensor_block(t, index, &block->first, &block->n);
     block->columns = tensor_columns(t);
     block->n_vectors = t->n_vectors;
-    uint64_t at = in_place ? hold_offset(t, block->first) : 0;
     for (size_t k = 0; k < t->n_vectors; k++) {
         enum dtype d = t->vectors[k].dtype;
-        size_t size = payload_size(d, block->n);
-        void *held = in_place ? spool_at(r->hold, at, size) : NULL;
-        at += size;
+        size_t size = dtype_bytes(d, block->n);
+        void *held = in_place ? spool_at(r->hold, hold_place(t, k, block->first), size) : NULL;
         block->data[k] = held ? held : b->raw[k];
         block->dtypes[k] = d;
         block->home[k] = k;
@@ -306,9 +315,10 @@ static void shorten(struct block *b, size_t head)
         b->n = rows * b->columns;
 }
 
-/* The block as the source gives it, or its head. Under `holding` all of it stays in the hold. */
+/* The block as the source gives it, or its head. Under `holding` all of it stays in the hold. What
+ * goes on (`checks`) must be finite. */
 static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, bool holding,
-                struct error *e)
+                bool checks, struct error *e)
 {
     const struct job *job = &r->jobs[0];
     const struct tensor *t = &r->tensors[0];
@@ -318,16 +328,15 @@ static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, b
     b->finite = false;
     if (job->stage->filter->fill(job, &b->block, e))
         return -1;
-    /* A sink that takes them takes them off the source too. */
-    if (!r->stages[1]->filter->takes_nonfinite &&
+    /* A stage that takes them takes them off the source too. */
+    if (checks && !r->stages[1]->filter->takes_nonfinite &&
         check_finite(job->stage, t, job->stage->out, b, e))
         return -1;
-    uint64_t at = hold_offset(t, b->block.first);
     for (size_t k = 0; holding && k < t->n_vectors; k++) {
-        size_t size = payload_size(t->vectors[k].dtype, b->block.n);
+        size_t size = dtype_bytes(t->vectors[k].dtype, b->block.n);
+        uint64_t at = hold_place(t, k, b->block.first);
         if (!spool_at(r->hold, at, size) && spool_write(r->hold, at, b->block.data[k], size, e))
             return -1;
-        at += size;
     }
     shorten(&b->block, head);
     return 0;
@@ -341,12 +350,11 @@ static int recall(struct runner *r, struct buffer *b, size_t index, size_t head,
     aim(r, b, index, in_place);
     shorten(&b->block, head);
     b->finite = !r->stages[0]->common.allow_nonfinite; /* checked when it was filled in */
-    uint64_t at = hold_offset(t, b->block.first);
     for (size_t k = 0; k < t->n_vectors; k++) {
-        size_t size = payload_size(t->vectors[k].dtype, b->block.n);
-        if (b->block.data[k] == b->raw[k] && spool_read(r->hold, at, b->raw[k], size, e))
+        size_t size = dtype_bytes(t->vectors[k].dtype, b->block.n);
+        if (b->block.data[k] == b->raw[k] &&
+            spool_read(r->hold, hold_place(t, k, b->block.first), b->raw[k], size, e))
             return -1;
-        at += size;
     }
     return 0;
 }
@@ -388,7 +396,7 @@ static int load(struct runner *r, const struct pass *p, struct buffer *b, size_t
                 struct error *e)
 {
     if (!r->held)
-        return fill(r, b, index, p->head, false, e) ? fail(r, 0, e) : 0;
+        return fill(r, b, index, p->head, false, true, e) ? fail(r, 0, e) : 0;
     bool in_place = p->final || p->last == 1;
     return recall(r, b, index, p->head, in_place, e) ? fail(r, 0, e) : 0;
 }
@@ -437,15 +445,14 @@ static int run_pass(struct runner *r, const struct pass *p, struct error *e)
         size_t count = blocks - start < window ? blocks - start : window;
         for (size_t j = 0; j < count; j++) {
             make_room(r, &r->buffers[j], tensor_block_elements(t));
-            r->errors[j].text[0] = '\0';
-            if (p->fresh && fill(r, &r->buffers[j], start + j, p->head, p->holding, e))
+            if (p->fresh && fill(r, &r->buffers[j], start + j, p->head, p->holding, true, e))
                 return fail(r, 0, e);
         }
 #pragma omp parallel for num_threads((int)r->threads) schedule(dynamic) if (count > 1)
         for (size_t j = 0; j < count; j++)
-            forward(r, p, &r->buffers[j], start + j, &r->errors[j]);
+            r->buffers[j].failed = forward(r, p, &r->buffers[j], start + j, &r->errors[j]);
         for (size_t j = 0; j < count; j++) {
-            if (r->errors[j].text[0]) {
+            if (r->buffers[j].failed) {
                 *e = r->errors[j];
                 return -1;
             }
@@ -453,9 +460,9 @@ static int run_pass(struct runner *r, const struct pass *p, struct error *e)
                 return -1;
         }
         if (p->final && p->last == r->n - 1)
-            progress_add(r->progress, hold_offset(t, r->buffers[count - 1].block.first +
-                                                         r->buffers[count - 1].block.n) -
-                                          hold_offset(t, r->buffers[0].block.first));
+            progress_add(r->progress, all_bytes(t, r->buffers[count - 1].block.first +
+                                                       r->buffers[count - 1].block.n -
+                                                       r->buffers[0].block.first));
         else
             progress_tick(r->progress);
     }
@@ -474,8 +481,7 @@ static int pass_to(struct runner *r, size_t last, bool observes, bool final, str
         if (!r->hold)
             r->hold = spool_new(r->stages[0]->common.memory, r->stages[0]->common.spool);
         const struct tensor *t = &r->tensors[0];
-        uint64_t size = hold_offset(t, tensor_elements(t)) + 8 * t->n_vectors;
-        if (spool_reserve(r->hold, size, e))
+        if (spool_reserve(r->hold, hold_place(t, t->n_vectors, 0), e))
             return fail(r, 0, e);
     }
     return run_pass(r, &p, e);
@@ -520,7 +526,7 @@ static int begin(struct runner *r, size_t s, size_t index, struct error *e)
                         .arena = &r->arena};
     r->tensors[s] = compose(r, job, &stage->out->tensors[place]);
     r->begun = s + 1;
-    if (s && stage->filter->element_wise && stage_excludes(stage, job->in)) {
+    if (s && stage->filter->element_wise && !works_on(stage, job->in)) {
         r->plans[s] = PLAN_PASS;
         job->stage = NULL; /* nothing to end */
         return 0;
@@ -539,16 +545,16 @@ static int settle(struct runner *r, size_t s, struct error *e)
     if (!job->stage)
         return 0;
     int (*decide)(struct job *, struct error *) = job->stage->filter->decide;
+    bool decides = decide && !job->stage->deciding && r->plans[s] != PLAN_PASS;
     bool observes = r->plans[s] == PLAN_OBSERVE;
     int verdict;
     do {
         if (observes && pass_to(r, s, true, false, e))
             return -1;
-        verdict = decide && !job->stage->deciding && r->plans[s] != PLAN_PASS ? decide(job, e)
-                                                                              : VERDICT_DONE;
+        verdict = decides ? decide(job, e) : VERDICT_DONE;
         if (verdict < 0)
             return fail(r, s, e);
-    } while (verdict == VERDICT_AGAIN);
+    } while (observes && verdict == VERDICT_AGAIN);
     return 0;
 }
 
@@ -576,7 +582,7 @@ static int drain(struct runner *r, bool final, struct error *e)
     bool reads = gives_once(r) ? !r->held : final && r->stages[0]->filter->summary;
     make_room(r, &r->buffers[0], tensor_block_elements(t));
     for (size_t b = 0; reads && b < tensor_blocks(t); b++)
-        if (fill(r, &r->buffers[0], b, 0, false, e))
+        if (fill(r, &r->buffers[0], b, 0, false, false, e))
             return fail(r, 0, e);
     return 0;
 }
@@ -692,17 +698,25 @@ static uint64_t total_bytes(const struct header *h)
 {
     uint64_t bytes = 0;
     for (size_t i = 0; i < h->n_tensors; i++)
-        bytes += hold_offset(&h->tensors[i], tensor_elements(&h->tensors[i]));
+        bytes += all_bytes(&h->tensors[i], tensor_elements(&h->tensors[i]));
     return bytes;
 }
 
-static size_t choose_threads(struct stage *const *stages, size_t n)
+/* What stages were told of the run as a whole goes to the source, which fills and holds: the most
+ * threads, the least memory, the first folder. */
+static void choose_common(struct stage *const *stages, size_t n)
 {
-    uint64_t threads = 1;
-    for (size_t s = 0; s < n; s++)
-        if (stages[s]->common.threads > threads)
-            threads = stages[s]->common.threads;
-    return threads < 1024 ? threads : 1024;
+    struct common *chosen = &stages[0]->common;
+    for (size_t s = 1; s < n; s++) {
+        const struct common *c = &stages[s]->common;
+        chosen->threads = c->threads > chosen->threads ? c->threads : chosen->threads;
+        chosen->memory = c->memory < chosen->memory ? c->memory : chosen->memory;
+        chosen->spool = chosen->spool ? chosen->spool : c->spool;
+    }
+    if (chosen->threads == 0)
+        chosen->threads = 1;
+    if (chosen->threads > THREADS_MAX)
+        chosen->threads = THREADS_MAX;
 }
 
 static void runner_free(struct runner *r)
@@ -731,7 +745,8 @@ static void runner_free(struct runner *r)
 
 int runner_run(struct stage *const *stages, size_t n, bool progress, struct error *e)
 {
-    struct runner r = {.stages = stages, .n = n, .threads = choose_threads(stages, n)};
+    choose_common(stages, n);
+    struct runner r = {.stages = stages, .n = n, .threads = stages[0]->common.threads};
     r.headers = mem_alloc(n, sizeof *r.headers);
     r.place = mem_alloc(n, sizeof *r.place);
     r.jobs = mem_alloc(n, sizeof *r.jobs);

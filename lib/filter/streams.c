@@ -147,8 +147,7 @@ static int skip_payload(struct streams_input *in, struct error *e)
     for (size_t b = 0; b < tensor_blocks(t) && !failed; b++) {
         tensor_block(t, b, &first, &n);
         for (size_t k = 0; k < t->n_vectors && !failed; k++)
-            failed =
-                reader_payload(in->reader, bytes, (n * dtype_bits(t->vectors[k].dtype) + 7) / 8, e);
+            failed = reader_payload(in->reader, bytes, dtype_bytes(t->vectors[k].dtype, n), e);
     }
     free(bytes);
     return failed;
@@ -180,7 +179,7 @@ int streams_fill(const struct streams_input *in, struct block *b, struct error *
 {
     for (size_t j = 0; j < in->at.n_vectors; j++) {
         size_t k = in->place[j];
-        if (reader_payload(in->reader, b->data[k], (b->n * dtype_bits(b->dtypes[k]) + 7) / 8, e))
+        if (reader_payload(in->reader, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
             return -1;
     }
     return 0;

@@ -164,8 +164,8 @@ static void add_found(struct walk *w, const char *name, enum dtype dtype, uint64
     if (dtype_is_float(dtype) && c->out_dtype != DTYPE_NONE)
         dtype = c->out_dtype;
     w->found = mem_resize(w->found, w->n + 1, sizeof *w->found);
-    w->found[w->n++] = (struct found){arena_text(w->a, name, strlen(name)),
-                                      (elements * dtype_bits(dtype) + 7) / 8};
+    w->found[w->n++] =
+        (struct found){arena_text(w->a, name, strlen(name)), dtype_bytes(dtype, elements)};
 }
 
 /* The operand of an option of pack; NULL. */

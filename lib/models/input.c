@@ -368,12 +368,12 @@ void input_read_f64(const struct input *in, size_t i, size_t first, size_t n, en
 uint64_t input_hash(const struct input *in, size_t i, size_t first, size_t n)
 {
     const struct ckpt_tensor *t = input_tensor(in, i);
-    size_t bits = dtype_bits(t->dtype);
+    size_t size = dtype_bytes(t->dtype, n);
     if (t->data)
-        return XXH3_64bits(t->data + first * bits / 8, (n * bits + 7) / 8);
-    void *bytes = mem_alloc((n * bits + 7) / 8, 1);
+        return XXH3_64bits(t->data + first * dtype_bits(t->dtype) / 8, size);
+    void *bytes = mem_alloc(size, 1);
     input_read(in, i, first, n, bytes);
-    uint64_t hash = XXH3_64bits(bytes, (n * bits + 7) / 8);
+    uint64_t hash = XXH3_64bits(bytes, size);
     free(bytes);
     return hash;
 }

@@ -34,7 +34,7 @@ static int walk_tensor(struct saved *s, size_t i, struct error *e)
     for (size_t j = 0; j < blocks * K && !failed; j++) {
         size_t first, n;
         tensor_block(t, j / K, &first, &n);
-        size_t size = (n * dtype_bits(t->vectors[j % K].dtype) + 7) / 8;
+        size_t size = dtype_bytes(t->vectors[j % K].dtype, n);
         failed = reader_payload(s->reader, bytes, size, e);
         s->blocks[i][j] = reader_payload_offset(s->reader);
     }

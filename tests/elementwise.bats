@@ -1,0 +1,57 @@
+#!/usr/bin/env bats
+# What all element-wise filters have in common, beside what they refuse.
+load common
+load refusals
+
+filters=("trim --density 0.4" "dare-drop --density 0.5 --seed 1 --l1"
+    "della-drop --density 0.5 --epsilon 0.1 --seed 1" "elect-sign" "weigh 0.5" "rescale 2"
+    "sce-select --topk 0.5" "sce-weigh" "model-stock")
+
+@test "integer tensors pass untouched" {
+    printf '%s\n' "kind task-vectors" "model base role=base" "model math" "model code" \
+        "tensor n 2x2" "vector math I64" "1 -2" "3 -4" "vector code I64" "5 6" "7 8" \
+        "tensor w 2" "vector math" "1 -2" "vector code" "3 4" | from-text >good.tvs
+    pick /n <good.tvs | tv-view --values | grep -v '^step' >expected
+    for filter in "${filters[@]}"; do
+        # shellcheck disable=SC2086
+        $filter <good.tvs | pick /n | tv-view --values | grep -v '^step' | cmp - expected
+    done
+}
+
+@test "refuse a stream of a kind that they have no meaning for" {
+    printf '%s\n' "kind activations" "model m" "tensor h 2" "vector m" "1 2" | from-text >h.tvs
+    for filter in "${filters[@]}"; do
+        # shellcheck disable=SC2086
+        refused_with "the stream holds activations" $filter <h.tvs
+    done
+}
+
+@test "a tensor that is left alone may have rows of any length" {
+    /usr/bin/python3 - <<'END' >long.text
+print("kind task-vectors\nmodel base role=base\nmodel math\nmodel code\ntensor w 1x1048577")
+for model in "math", "code":
+    print("vector", model)
+    print(" ".join(["0"] * 1048577))
+END
+    from-text <long.text >long.tvs
+    della-drop --density 0.5 --epsilon 0.1 --seed 1 --exclude w <long.tvs | check
+    refused_with "rows of 1048577" della-drop --density 0.5 --epsilon 0.1 --seed 1 <long.tvs
+}
+
+@test "--memory and --spool hold wherever they stand in a chain" {
+    printf '%s\n' "kind task-vectors" "model base role=base" "model math" "tensor w 40x64" \
+        "vector math" >big.text
+    for _ in $(seq 40); do seq -s ' ' 64 >>big.text; done
+    from-text <big.text >big.tvs
+    run tv run "rescale 1 | trim --density 0.5 --memory 1K --spool $T/nowhere" <big.tvs
+    [ "$status" = 1 ]
+    run tv run "rescale 1 --spool $T/nowhere | trim --density 0.5 --memory 1K" <big.tvs
+    [ "$status" = 1 ]
+}
+
+@test "pick leaves out a tensor that is not finite; the others refuse it" {
+    printf '%s\n' "kind task-vectors" "model base role=base" "model math" "tensor a 1" \
+        "vector math" "nan" "tensor b 1" "vector math" "1" | from-text --allow-nonfinite >nan.tvs
+    pick --drop /a <nan.tvs | check
+    refused_with "not finite" pick /a <nan.tvs
+}

@@ -1,0 +1,90 @@
+#!/usr/bin/env bats
+# The lessons of pipelines/README.md: the programs print what stands there.
+load common
+
+LESSONS=$ROOT/pipelines/README.md
+
+# The first page is played once; every lesson finds what it left, and the files of the whole text.
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || exit 1
+    awk '/^```text / { file = $2; next } /^```/ { file = "" } file { print >file }' "$LESSONS"
+    play "The first page"
+}
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    cp "$BATS_FILE_TMPDIR"/* .
+    eval "$(section "The first page" | sed -n 's/^\$ \([a-z]*() .*\)/\1/p')"
+}
+
+# section NAME: the text under that heading
+section() {
+    awk -v heading="## $1" '/^## / { on = $0 == heading } on' "$LESSONS"
+}
+
+# play NAME: tries the examples of a section, "$ COMMAND" and the lines that it prints
+play() {
+    local line on='' command='' expected='' examples=0
+    while IFS= read -r line <&8; do
+        if [ -n "$command" ] && [[ $line = '```' || $line = '$ '* ]]; then
+            try "$command" "$expected"
+            command='' expected='' examples=$((examples + 1))
+        fi
+        case $on$line in
+        '```console') on=: ;;
+        :'```') on='' ;;
+        :'$ '*) command=${line#'$ '} ;;
+        :*) expected+=$line$'\n' ;;
+        esac
+    done 8< <(section "$1")
+    [ "$examples" -gt 0 ]
+}
+
+# try COMMAND EXPECTED: it runs in this shell, so that the next one finds its files and functions
+try() {
+    echo "\$ $1"
+    eval "$1" >.found 2>&1 8<&-
+    printf %s "$2" | diff -u - .found
+}
+
+# filters: those among the words that it reads
+filters() {
+    tr -cs 'a-z-' '\n' | sort -u | while read -r word; do
+        [ -z "$word" ] || [ ! -x "$ROOT/${BUILD:-build}/bin/$word" ] || echo "$word"
+    done
+}
+
+@test "every script has a lesson with its stages, and every lesson a test" {
+    for path in "$ROOT"/pipelines/*; do
+        [ -x "$path" ] || continue
+        name=${path##*/}
+        echo "$name" | tee -a scripts
+        grep -v '^#' "$path" | filters >stages
+        section "$name" | grep '^    ' | filters | diff -u stages -
+    done
+    sort -o scripts scripts
+    sed -n 's/^@test "\([a-z_]*\)" .*/\1/p' "$BATS_TEST_FILENAME" | sort | diff -u scripts -
+    sed -n 's/^## \([a-z_]*\)$/\1/p' "$LESSONS" | sort | diff -u scripts -
+}
+
+@test "task_arithmetic" { play task_arithmetic; }
+@test "ties" { play ties; }
+@test "dare_linear" { play dare_linear; }
+@test "dare_ties" { play dare_ties; }
+@test "breadcrumbs" { play breadcrumbs; }
+@test "breadcrumbs_ties" { play breadcrumbs_ties; }
+@test "della" { play della; }
+@test "della_linear" { play della_linear; }
+@test "model_stock" { play model_stock; }
+@test "sce" { play sce; }
+@test "ram" { play ram; }
+@test "ramplus_tl" { play ramplus_tl; }
+@test "linear" { play linear; }
+@test "slerp" { play slerp; }
+@test "nuslerp" { play nuslerp; }
+@test "multislerp" { play multislerp; }
+@test "karcher" { play karcher; }
+@test "nearswap" { play nearswap; }
+@test "arcee_fusion" { play arcee_fusion; }
+@test "passthrough" { play passthrough; }
