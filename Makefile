@@ -97,17 +97,20 @@ INSTALL_BIN := $(DESTDIR)$(PREFIX)/bin
 INSTALL_LIB := $(DESTDIR)$(PREFIX)/libexec/tvtools
 INSTALL_DOC := $(DESTDIR)$(PREFIX)/share
 install: all
-	install -d $(INSTALL_BIN) $(INSTALL_LIB)/pipelines $(INSTALL_DOC)/man/man1 $(INSTALL_DOC)/man/man5 \
-	    $(INSTALL_DOC)/man/man7 $(INSTALL_DOC)/tvtools/etl $(INSTALL_DOC)/bash-completion/completions \
-	    $(INSTALL_DOC)/zsh/site-functions
-	install -m 755 $B/bin/tv $(INSTALL_BIN)
-	install -m 755 $(FILTERS:%=$B/bin/%) $(INSTALL_LIB)
-	install -m 755 pipelines/* $(INSTALL_LIB)/pipelines
-	for n in 1 5 7; do install -m 644 share/man/*.$$n $(INSTALL_DOC)/man/man$$n || exit 1; done
-	install -m 644 share/*.md $(INSTALL_DOC)/tvtools
-	install -m 755 share/etl/* $(INSTALL_DOC)/tvtools/etl
-	install -m 644 share/completions/tvtools.bash $(INSTALL_DOC)/bash-completion/completions/tv
-	install -m 644 share/completions/_tvtools $(INSTALL_DOC)/zsh/site-functions/_tvtools
+	install -d "$(INSTALL_BIN)" "$(INSTALL_LIB)/pipelines" "$(INSTALL_DOC)/tvtools/etl" \
+	    "$(INSTALL_DOC)/bash-completion/completions" "$(INSTALL_DOC)/zsh/site-functions"
+	install -m 755 $B/bin/tv "$(INSTALL_BIN)"
+	install -m 755 $(FILTERS:%=$B/bin/%) "$(INSTALL_LIB)"
+	install -m 755 $(filter-out %.md,$(wildcard pipelines/*)) "$(INSTALL_LIB)/pipelines"
+	for n in 1 5 7; do \
+	    install -D -m 644 -t "$(INSTALL_DOC)/man/man$$n" share/man/*.$$n || exit 1; \
+	done
+	install -m 644 share/*.md "$(INSTALL_DOC)/tvtools"
+	install -m 644 pipelines/README.md "$(INSTALL_DOC)/tvtools/pipelines.md"
+	install -m 755 share/etl/* "$(INSTALL_DOC)/tvtools/etl"
+	install -m 644 share/completions/tvtools.bash \
+	    "$(INSTALL_DOC)/bash-completion/completions/tv"
+	install -m 644 share/completions/_tvtools "$(INSTALL_DOC)/zsh/site-functions/_tvtools"
 
 clean:
 	rm -rf build build-san

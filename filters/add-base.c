@@ -40,6 +40,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
         for (size_t k = 0; k < b->n_vectors; k++)
             kern_add(block_x(b, k) + done, x, block_x(b, k) + done, n);
     }
+    onto_done_with(base, job->index, b->first, b->n);
     return 0;
 }
 
@@ -87,7 +88,7 @@ static int close_add(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_add_base = {
     .name = "add-base",
-    .summary = "add a base model to task vectors, which makes weights of them",
+    .summary = "Add a base model to task vectors, which makes weights of them",
     .operands = "BASE",
     .notes = "The sum is rounded to the sources' --dtype, else to the base's stored dtype.",
     .options_size = sizeof(struct options),

@@ -14,7 +14,7 @@
  */
 #include "explog.h"
 #include "join.h"
-#include "select.h"
+#include "selects.h"
 
 #include <stdlib.h>
 
@@ -29,10 +29,9 @@ static const float quantiles[QUANTILES] = {0.25f, 0.5f, 0.75f};
 
 /* One tensor. */
 struct state {
-    struct select *ranks[QUANTILES]; /* known at once where the quantile is the smallest element */
+    struct selects ranks; /* known at once where the quantile is the smallest element */
     float smallest;
     double threshold;
-    size_t area; /* bytes of one rank's part of the work area */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
@@ -79,7 +78,7 @@ static void importance(const float *a, const float *c, size_t n, size_t columns,
 
 static double quantile(const struct state *st, size_t q)
 {
-    struct select_cut cut = select_result(st->ranks[q]);
+    struct select_cut cut = select_result(st->ranks.each[q]);
     float x = st->smallest;
     if (!cut.all)
         memcpy(&x, &cut.bits, sizeof x);
@@ -105,87 +104,77 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 /* ---- finding the quantiles ------------------------------------------------------------------- */
 
-#define ALIGN 64
+/* The work area: the smallest element, the importance of all, what it takes to work that out, then
+ * the findings. */
+struct area {
+    float *smallest, *x;
+    double *rows;
+    void *found;
+};
 
 static size_t aligned(size_t size)
 {
-    return (size + ALIGN - 1) / ALIGN * ALIGN;
+    return (size + 63) / 64 * 64;
 }
 
-/* The work area: the smallest element, a finding for each rank that is not known, then what
- * observe needs for itself. */
+/* A part of the area; the next one begins behind it. */
+static void *part(char **next, size_t size)
+{
+    char *at = *next;
+    *next += aligned(size);
+    return at;
+}
+
+static struct area divide(void *work, const struct block *b)
+{
+    char *next = work;
+    struct area area;
+    area.smallest = part(&next, sizeof(float));
+    area.x = part(&next, b->n * sizeof(float));
+    area.rows = part(&next, 2 * b->columns * sizeof(double));
+    area.found = next;
+    return area;
+}
+
 static void plan_round(struct job *job)
 {
-    struct state *st = job->state;
-    size_t n = tensor_block_elements(job->in), unknown = 0;
-    bool all = false;
-    job->head = st->area = 0;
-    for (size_t q = 0; q < QUANTILES; q++) {
-        size_t head = select_head(st->ranks[q]);
-        size_t area = aligned(select_work_size(st->ranks[q], n));
-        if (select_is_known(st->ranks[q]))
-            continue;
-        unknown++;
-        all |= head == 0;
-        job->head = head > job->head ? head : job->head;
-        st->area = area > st->area ? area : st->area;
-    }
-    if (all)
-        job->head = 0;
-    job->work_size = ALIGN + unknown * st->area + aligned(n * sizeof(float)) +
-                     2 * tensor_columns(job->in) * sizeof(double);
+    const struct state *st = job->state;
+    size_t n = tensor_block_elements(job->in), columns = tensor_columns(job->in);
+    job->head = selects_head(&st->ranks);
+    job->work_size = aligned(sizeof(float)) + aligned(n * sizeof(float)) +
+                     aligned(2 * columns * sizeof(double)) + selects_work_size(&st->ranks, n);
 }
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct state *st = job->state;
-    char *area = (char *)work + ALIGN;
+    struct area area = divide(work, b);
     (void)e;
-    for (size_t q = 0; q < QUANTILES; q++)
-        area += select_is_known(st->ranks[q]) ? 0 : st->area;
-    float *x = (float *)area, *smallest = work;
-    importance(block_x(b, 0), block_x(b, 1), b->n, b->columns, x,
-               (double *)(area + aligned(b->n * sizeof(float))));
-    *smallest = INFINITY;
+    importance(block_x(b, 0), block_x(b, 1), b->n, b->columns, area.x, area.rows);
+    *area.smallest = INFINITY;
     for (size_t i = 0; i < b->n; i++)
-        *smallest = x[i] < *smallest ? x[i] : *smallest;
-    area = (char *)work + ALIGN;
-    for (size_t q = 0; q < QUANTILES; q++) {
-        if (select_is_known(st->ranks[q]))
-            continue;
-        select_observe(st->ranks[q], x, b->first, b->n, area);
-        area += st->area;
-    }
+        *area.smallest = area.x[i] < *area.smallest ? area.x[i] : *area.smallest;
+    selects_observe(&st->ranks, area.x, b->first, b->n, area.found);
     return 0;
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
-    const float *smallest = work;
-    const char *area = (char *)work + ALIGN;
-    (void)b;
+    struct area area = divide(work, b);
     (void)e;
-    st->smallest = *smallest < st->smallest ? *smallest : st->smallest;
-    for (size_t q = 0; q < QUANTILES; q++) {
-        if (select_is_known(st->ranks[q]))
-            continue;
-        select_merge(st->ranks[q], area);
-        area += st->area;
-    }
+    st->smallest = *area.smallest < st->smallest ? *area.smallest : st->smallest;
+    selects_merge(&st->ranks, b->n, area.found);
     return 0;
 }
 
 static int decide(struct job *job, struct error *e)
 {
     struct state *st = job->state;
-    bool done = true;
     (void)e;
     if (!st)
         return VERDICT_DONE;
-    for (size_t q = 0; q < QUANTILES; q++)
-        done &= select_is_known(st->ranks[q]) || select_decide(st->ranks[q]);
-    if (!done) {
+    if (!selects_decide(&st->ranks)) {
         plan_round(job);
         return VERDICT_AGAIN;
     }
@@ -208,11 +197,11 @@ static int begin(struct job *job, struct error *e)
         return -1;
     if (!tensor_is_float(job->in) || n == 0)
         return PLAN_TRANSFORM;
-    struct state *st = job->state = mem_alloc(1, sizeof *st);
+    struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     st->smallest = INFINITY;
     for (size_t q = 0; q < QUANTILES; q++) {
         size_t rank = (size_t)(quantiles[q] * (float)(n - 1));
-        st->ranks[q] = select_new(n, n - rank, SELECT_LOWER_FIRST, 0);
+        st->ranks.each[q] = select_new(n, n - rank, SELECT_LOWER_FIRST, 0);
     }
     plan_round(job);
     return PLAN_OBSERVE;
@@ -223,17 +212,9 @@ static int end(struct job *job, bool ok, struct error *e)
     struct state *st = job->state;
     (void)ok;
     (void)e;
-    for (size_t q = 0; st && q < QUANTILES; q++)
-        select_free(st->ranks[q]);
-    free(st);
+    if (st)
+        selects_free(&st->ranks);
     return 0;
-}
-
-/* It needs whole rows, and sees all of the tensor before it writes. */
-static enum scope scope(const struct stage *s)
-{
-    (void)s;
-    return SCOPE_ROW;
 }
 
 const struct filter filter_arcee_fusion = {
@@ -245,7 +226,7 @@ const struct filter filter_arcee_fusion = {
     .kinds = KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_fusion,
-    .scope = scope,
+    .least_scope = SCOPE_ROW, /* and it sees all of the tensor before it writes */
     .begin = begin,
     .observe = observe,
     .merge = merge,

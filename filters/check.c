@@ -10,7 +10,7 @@
  * 1 not.
  */
 #include "filter.h"
-#include "input.h"
+#include "operand.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -83,7 +83,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
 static int begin(struct job *job, struct error *e)
 {
     (void)e;
-    job->state = mem_alloc(job->in->n_vectors, sizeof(struct finding));
+    job->state = arena_alloc(job->arena, job->in->n_vectors, sizeof(struct finding));
     job->work_size = job->in->n_vectors * sizeof(struct finding);
     return PLAN_TALLY;
 }
@@ -117,7 +117,6 @@ static int end(struct job *job, bool ok, struct error *e)
         report(job, v, &found[k]);
         sums->faults += !job->stage->common.allow_nonfinite;
     }
-    free(job->state);
     return 0;
 }
 
@@ -155,7 +154,7 @@ const struct filter filter_check = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source = input_source,
+    .operand_source = operand_source,
     .raw = true,
     .takes_nonfinite = true,
     .open = open,

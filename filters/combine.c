@@ -13,8 +13,7 @@
  * agree, and refused otherwise.
  */
 #include "join.h"
-
-#include <stdlib.h>
+#include "stretch.h"
 
 struct options {
     int normalize;
@@ -38,49 +37,33 @@ static const struct option_row rows[] = {
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* x[k] and w[k] over n elements in which no weight changes; the result goes to x[0] */
-static int join(const struct options *o, enum kind kind, float *const *x, const double *w, size_t K,
-                size_t n, struct error *e)
+/* x[k] and w[k] over n elements; the result goes to x[0] */
+static int join(const struct options *o, enum kind kind, const struct stretch *s, struct error *e)
 {
     if (o->normalize == BY_AGREEING) {
-        kern_disjoint_mean(x, w, K, o->floor, x[0], n);
+        kern_disjoint_mean(s->x, s->w, s->K, o->floor, s->x[0], s->n);
         return 0;
     }
     double divisor = 1, sum = 0;
-    for (size_t k = 0; k < K; k++)
-        sum += w[k];
+    for (size_t k = 0; k < s->K; k++)
+        sum += s->w[k];
     if (o->normalize == BY_ALL && o->floor > 0)
         divisor = sum > o->floor ? sum : o->floor;
     else if (o->normalize == BY_ALL && join_divisor(kind, sum, "--normalize=all", &divisor, e))
         return -1;
-    kern_weighted_sum(x, w, K, divisor, x[0], n);
+    kern_weighted_sum(s->x, s->w, s->K, divisor, s->x[0], s->n);
     return 0;
-}
-
-/* Over stretches in which no weight changes. */
-static int join_floats(const struct job *job, struct block *b, struct error *e)
-{
-    const struct options *o = job->stage->options;
-    size_t K = b->n_vectors, n;
-    double *w = mem_alloc(K, sizeof *w);
-    float **x = join_vectors(b);
-    int failed = 0;
-    for (size_t i = 0; i < b->n && !failed; i += n) {
-        n = tensor_weights(job->in, b->first + i, b->n - i, w);
-        failed = join(o, job->stage->in->kind, x, w, K, n, e);
-        for (size_t k = 0; k < K; k++)
-            x[k] += n;
-    }
-    free(w);
-    free(x);
-    return failed;
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     if (!tensor_is_float(job->in))
         return join_bytes(job->in, b, e);
-    int failed = join_floats(job, b, e);
+    struct stretch s = stretch_before(job->in, b);
+    int failed = 0;
+    while (!failed && stretch_next(&s))
+        failed = join(job->stage->options, job->stage->in->kind, &s, e);
+    stretch_free(&s);
     b->n_vectors = 1;
     return failed;
 }

@@ -56,17 +56,11 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     return 0;
 }
 
-static int open_drop(struct stage *s, struct header *h, struct error *e)
-{
-    const struct options *o = s->options;
-    return stage_check_rules(s, &o->density, "--density", h, e);
-}
-
 static int begin(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    struct state *st = job->state = mem_alloc(t->n_vectors, sizeof *st);
+    struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
     bool known = true;
     (void)e;
     for (size_t k = 0; k < t->n_vectors; k++) {
@@ -119,12 +113,10 @@ const struct filter filter_dare_drop = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .open = open_drop,
     .scope = scope,
     .begin = begin,
     .observe = sums_observe_l1,
     .merge = merge,
     .decide = decide,
     .transform = transform,
-    .end = sums_end,
 };

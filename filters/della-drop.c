@@ -114,15 +114,6 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 /* ---- around it ------------------------------------------------------------------------------- */
 
-static int open_drop(struct stage *s, struct header *h, struct error *e)
-{
-    const struct options *o = s->options;
-    return stage_check_rules(s, &o->density, "--density", h, e) ||
-                   stage_check_rules(s, &o->epsilon, "--epsilon", h, e)
-               ? -1
-               : 0;
-}
-
 static int set_state(const struct job *job, const struct vector *v, struct state *st,
                      struct error *e)
 {
@@ -153,7 +144,7 @@ static int begin(struct job *job, struct error *e)
     bool counts = false;
     if (tensor_elements(t) == 0)
         return PLAN_PASS;
-    struct state *st = job->state = mem_alloc(t->n_vectors, sizeof *st);
+    struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
     for (size_t k = 0; k < t->n_vectors; k++) {
         if (set_state(job, &t->vectors[k], &st[k], e))
             return -1;
@@ -188,12 +179,6 @@ static int decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-static enum scope scope(const struct stage *s)
-{
-    (void)s;
-    return SCOPE_ROW;
-}
-
 const struct filter filter_della_drop = {
     .name = "della-drop",
     .summary = "Drop elements of task vectors at random, small ones rather than large (DELLA)",
@@ -205,12 +190,10 @@ const struct filter filter_della_drop = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .open = open_drop,
-    .scope = scope,
+    .least_scope = SCOPE_ROW,
     .begin = begin,
     .observe = sums_observe_l1,
     .merge = merge,
     .decide = decide,
     .transform = transform,
-    .end = sums_end,
 };

@@ -9,9 +9,7 @@
  *     tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing |
  *         pack --base base merged/
  */
-#include "filter.h"
-
-#include <stdlib.h>
+#include "stretch.h"
 
 struct options {
     bool unweighted;
@@ -30,24 +28,17 @@ static int begin(struct job *job, struct error *e)
     return PLAN_TRANSFORM;
 }
 
-/* Over stretches in which no weight changes. */
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
-    size_t K = b->n_vectors, n;
-    double *w = mem_alloc(K, sizeof *w);
-    float **x = mem_alloc(K, sizeof *x);
+    struct stretch s = stretch_before(job->in, b);
     (void)e;
-    for (size_t i = 0; i < b->n; i += n) {
-        n = tensor_weights(job->in, b->first + i, b->n - i, w);
-        for (size_t k = 0; k < K; k++) {
-            x[k] = block_x(b, k) + i;
-            w[k] = o->unweighted ? 1 : w[k];
-        }
-        kern_elect(x, w, K, n);
+    while (stretch_next(&s)) {
+        for (size_t k = 0; k < s.K; k++)
+            s.w[k] = o->unweighted ? 1 : s.w[k];
+        kern_elect(s.x, s.w, s.K, s.n);
     }
-    free(w);
-    free(x);
+    stretch_free(&s);
     return 0;
 }
 

@@ -92,7 +92,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
 {
     struct source *source = s->data = mem_alloc(1, sizeof *source);
     const char *path = s->operands.n ? s->operands.texts[0] : "-";
-    if (mapped_open(&source->file, path, s->common.spool, e))
+    if (mapped_open(&source->file, path, s->common.spool, NULL, e))
         return -1;
     return script_read(&source->script, h, source->file.bytes, source->file.size, e);
 }

@@ -18,8 +18,6 @@
 #include "filter.h"
 #include "sums.h"
 
-#include <stdlib.h>
-
 struct options {
     int per;
 };
@@ -87,11 +85,11 @@ static int begin(struct job *job, struct error *e)
         return PLAN_PASS;
     if (K < 2)
         return error_set(e, "tensor %s has one vector; an angle needs two", t->name);
-    struct state *st = job->state = mem_alloc(1, sizeof *st);
+    struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     st->columns = o->per == PER_ROW ? tensor_columns(t) : n;
     st->rows = n / st->columns;
-    st->t = mem_alloc(st->rows, sizeof *st->t);
-    st->dots = mem_alloc(n_dots(K), sizeof *st->dots);
+    st->t = arena_alloc(job->arena, st->rows, sizeof *st->t);
+    st->dots = arena_alloc(job->arena, n_dots(K), sizeof *st->dots);
     size_t block_rows = o->per == PER_ROW ? tensor_block_elements(t) / st->columns : 0;
     job->work_size = (block_rows + n_dots(K)) * sizeof(double);
     return PLAN_OBSERVE;
@@ -142,19 +140,6 @@ static int decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
-{
-    struct state *st = job->state;
-    (void)ok;
-    (void)e;
-    if (st) {
-        free(st->t);
-        free(st->dots);
-    }
-    free(st);
-    return 0;
-}
-
 static enum scope scope(const struct stage *s)
 {
     const struct options *o = s->options;
@@ -175,5 +160,4 @@ const struct filter filter_model_stock = {
     .observe = observe,
     .merge = merge,
     .decide = decide,
-    .end = end,
 };

@@ -20,7 +20,8 @@ static const struct option_row rows[] = {
      .help =
          "how far an element of the first model may move, 0 or more: a number, or rules such as "
          "/*mlp*=0.01 (required; may be repeated)",
-     .range = {0, INFINITY, .high_open = true}, .required = true},
+     .range = {0, INFINITY, .high_open = true}, .required = true, .per_tensor = true,
+     .everywhere = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 
@@ -38,7 +39,7 @@ static void swap_near(float *b, const float *x, double t, size_t n)
 static int open_nearswap(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_check_rules(&o->t, "--t", h, e) ? -1 : join_open(h, o->name, 2, 2, e);
+    return join_open(h, o->name, 2, 2, e);
 }
 
 static int begin(struct job *job, struct error *e)
@@ -51,7 +52,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     const struct options *o = job->stage->options;
     if (!tensor_is_float(job->in))
         return join_bytes(job->in, b, e);
-    swap_near(block_x(b, 0), block_x(b, 1), join_rule(&o->t, job->in), b->n);
+    swap_near(block_x(b, 0), block_x(b, 1), stage_tensor_rule(&o->t, job->in, NAN), b->n);
     b->n_vectors = 1;
     return 0;
 }

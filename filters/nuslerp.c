@@ -17,8 +17,6 @@
  */
 #include "gram.h"
 
-#include <stdlib.h>
-
 struct options {
     int along;
     const char *name;
@@ -175,27 +173,16 @@ static int begin(struct job *job, struct error *e)
         return -1;
     if (!tensor_is_float(t) || tensor_elements(t) == 0)
         return PLAN_TRANSFORM;
-    struct state *st = job->state = mem_alloc(1, sizeof *st);
+    struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     double sum = t->vectors[0].weights[0] + t->vectors[1].weights[0];
     st->t = fabs(sum) < 1e-6 ? 0.5 : t->vectors[1].weights[0] / sum;
     if (o->along == ALONG_ROWS)
         return PLAN_TRANSFORM;
     bool columns = o->along == ALONG_COLUMNS && t->rank > 1;
     st->period = columns ? tensor_elements(t) / t->shape[0] : 1;
-    st->pairs = mem_alloc(st->period, sizeof *st->pairs);
+    st->pairs = arena_alloc(job->arena, st->period, sizeof *st->pairs);
     job->work_size = touched(st, tensor_block_elements(t)) * sizeof *st->pairs;
     return PLAN_OBSERVE;
-}
-
-static int end(struct job *job, bool ok, struct error *e)
-{
-    struct state *st = job->state;
-    (void)ok;
-    (void)e;
-    if (st)
-        free(st->pairs);
-    free(st);
-    return 0;
 }
 
 static int open_nuslerp(struct stage *s, struct header *h, struct error *e)
@@ -226,5 +213,4 @@ const struct filter filter_nuslerp = {
     .merge = merge,
     .decide = decide,
     .transform = transform,
-    .end = end,
 };

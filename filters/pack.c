@@ -15,7 +15,9 @@
  */
 #include "card.h"
 #include "chat.h"
+#include "names.h"
 #include "onto.h"
+#include "pattern.h"
 #include "publish.h"
 #include "slice.h"
 
@@ -252,17 +254,10 @@ static enum dtype choose_dtype(const struct stage *s, const struct pack *p, cons
     return dtype_is_float(v->stored) ? v->stored : v->dtype;
 }
 
-static bool is_head(const char *name)
-{
-    static const char head[] = "lm_head.weight";
-    size_t n = strlen(name), m = sizeof head - 1;
-    return n >= m && strcmp(name + n - m, head) == 0;
-}
-
 static bool stream_has_head(const struct pack *p)
 {
     for (size_t i = 0; i < p->n_stream; i++)
-        if (is_head(p->result->tensors[i].name))
+        if (names_is_head(p->result->tensors[i].name))
             return true;
     return false;
 }
@@ -277,11 +272,11 @@ static char *lent_config(const struct pack *p, size_t *size)
 static bool repeats_embedding(const struct input *base, size_t i)
 {
     const struct ckpt_tensor *head = input_tensor(base, i);
-    if (!is_head(head->name))
+    if (!names_is_head(head->name))
         return false;
     for (size_t j = 0; j < input_count(base); j++) {
         const struct ckpt_tensor *t = input_tensor(base, j);
-        if (j != i && input_is_embedding(t->name) && t->dtype == head->dtype &&
+        if (j != i && names_is_vocabulary(t->name) && t->dtype == head->dtype &&
             t->elements == head->elements &&
             input_hash(base, i, 0, t->elements) == input_hash(base, j, 0, t->elements))
             return true;
@@ -402,6 +397,18 @@ static int put_tokenizer_file(const struct stage *s, const char *name, const cha
     return failed;
 }
 
+/* Of the small files beside a model's weights, those that belong to a model of any kind: settings,
+ * code that goes with it, licences. README and config are written anew. */
+static bool is_lent(const char *name)
+{
+    static const char *const patterns[] = {"*.json",   "*.jinja", "*.py",
+                                           "LICENSE*", "NOTICE*", "USE_POLICY*"};
+    bool lent = false;
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+        lent |= pattern_matches(patterns[i], name);
+    return lent && strcmp(name, "config.json") != 0;
+}
+
 /* The small files of a model, those of its tokenizer or all others; its card apart: the new model
  * gets one of its own. */
 static int copy_files_of(const struct stage *s, const struct input *in, bool tokenizer,
@@ -412,8 +419,7 @@ static int copy_files_of(const struct stage *s, const struct input *in, bool tok
     for (size_t i = 0; c && i < ckpt_files(c); i++) {
         const char *name = ckpt_file_name(c, i);
         size_t size;
-        if (strcmp(name, "README.md") == 0 || strcmp(name, "config.json") == 0 ||
-            chat_is_tokenizer_file(name) != tokenizer)
+        if (chat_is_tokenizer_file(name) != tokenizer || (!tokenizer && !is_lent(name)))
             continue;
         char *text = ckpt_file_text(c, name, &size);
         int failed = -1;
@@ -482,8 +488,7 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
     return copy_files(s, p, e);
 }
 
-/* ---- the rest of its life ---------------------------------------------------------------------
- */
+/* ---- the rest of its life -------------------------------------------------------------------- */
 
 static int begin(struct job *job, struct error *e)
 {
@@ -531,7 +536,7 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_pack = {
     .name = "pack",
-    .summary = "write a checkpoint: task vectors added to their base, or weights",
+    .summary = "Write a checkpoint: task vectors added to their base, or weights",
     .operands = "OUT",
     .notes = "OUT is a folder, a .safetensors file, a .tar or .tar.zst archive, or - for an "
              "archive on standard output. It appears when it is complete, or not at all.",

@@ -13,26 +13,26 @@
 
 struct options {
     bool drop;
+    struct rules choices;
 };
 
 static const struct option_row rows[] = {{"drop", OPTION_FLAG, offsetof(struct options, drop),
                                           .help = "leave out what is matched and keep the rest"},
                                          {0}};
+static const struct option_row choice_row = {
+    .name = "CHOICE", .kind = OPTION_PARTS, .offset = offsetof(struct options, choices)};
 
-/* Which vectors of a tensor stay: job->state, in order. */
-
-static bool is_picked(const struct stage *s, const struct rules *r, const struct tensor *t,
-                      const struct vector *v)
+static bool is_picked(const struct stage *s, const struct tensor *t, const struct vector *v)
 {
     const struct options *o = s->options;
-    return (stage_rule(s, r, t, v, 0) != 0) != o->drop;
+    return (stage_rule(s, &o->choices, t, v, 0) != 0) != o->drop;
 }
 
 static size_t keep_vectors(const struct stage *s, struct tensor *t)
 {
     size_t n = 0;
     for (size_t k = 0; k < t->n_vectors; k++)
-        if (is_picked(s, s->data, t, &t->vectors[k]))
+        if (is_picked(s, t, &t->vectors[k]))
             t->vectors[n++] = t->vectors[k];
     return t->n_vectors = n;
 }
@@ -64,17 +64,6 @@ static void keep_models(const struct header *before, struct header *h)
 
 static int open_pick(struct stage *s, struct header *h, struct error *e)
 {
-    struct rules *choices = s->data = mem_alloc(1, sizeof *choices);
-    const struct range any = {0, 1, false, false};
-    for (size_t i = 0; i < s->operands.n; i++)
-        if (s->operands.texts[i][0] == '@')
-            return error_set(e, "%s: choices do not come from files", s->operands.texts[i]);
-    for (size_t i = 0; i < s->operands.n; i++)
-        if (rules_add(choices, arena_printf(&s->arena, "%s=1", s->operands.texts[i]), "CHOICE",
-                      &any, e))
-            return -1;
-    if (stage_check_rules(s, choices, "CHOICE", h, e))
-        return -1;
     bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
     for (size_t i = 0; i < h->n_tensors; i++)
         keep[i] = keep_vectors(s, &h->tensors[i]) > 0;
@@ -86,11 +75,12 @@ static int open_pick(struct stage *s, struct header *h, struct error *e)
 
 static int begin(struct job *job, struct error *e)
 {
-    size_t n = 0, *which = job->state = mem_alloc(job->in->n_vectors, sizeof *which);
+    size_t n = 0, *which = arena_alloc(job->arena, job->in->n_vectors, sizeof *which);
     (void)e;
     for (size_t k = 0; k < job->in->n_vectors; k++)
-        if (is_picked(job->stage, job->stage->data, job->in, &job->in->vectors[k]))
+        if (is_picked(job->stage, job->in, &job->in->vectors[k]))
             which[n++] = k;
+    job->state = which;
     return PLAN_TRANSFORM;
 }
 
@@ -98,23 +88,6 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 {
     (void)e;
     block_keep(b, job->out->n_vectors, job->state);
-    return 0;
-}
-
-static int end(struct job *job, bool ok, struct error *e)
-{
-    (void)ok;
-    (void)e;
-    free(job->state);
-    return 0;
-}
-
-static int close_pick(struct stage *s, bool ok, struct error *e)
-{
-    (void)ok;
-    (void)e;
-    rules_free(s->data);
-    free(s->data);
     return 0;
 }
 
@@ -128,6 +101,7 @@ const struct filter filter_pick = {
     .options = rows,
     .min_operands = 1,
     .max_operands = SIZE_MAX,
+    .operand_row = &choice_row,
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS | KIND_ACTIVATIONS,
     .role = ROLE_FILTER,
     .raw = true,
@@ -135,6 +109,4 @@ const struct filter filter_pick = {
     .open = open_pick,
     .begin = begin,
     .transform = transform,
-    .end = end,
-    .close = close_pick,
 };

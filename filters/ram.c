@@ -160,17 +160,9 @@ static int begin(struct job *job, struct error *e)
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;
-    job->state = mem_alloc(t->n_vectors, sizeof(struct touch));
+    job->state = arena_alloc(job->arena, t->n_vectors, sizeof(struct touch));
     job->work_size = t->n_vectors * sizeof(struct touch);
     return o->plus ? PLAN_OBSERVE : PLAN_TRANSFORM;
-}
-
-static int end(struct job *job, bool ok, struct error *e)
-{
-    (void)ok;
-    (void)e;
-    free(job->state);
-    return 0;
 }
 
 static enum scope scope(const struct stage *s)
@@ -195,5 +187,4 @@ const struct filter filter_ram = {
     .merge = merge,
     .decide = decide,
     .transform = transform,
-    .end = end,
 };

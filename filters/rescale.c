@@ -18,6 +18,7 @@
 
 struct options {
     int by;
+    struct rules factors;
 };
 
 enum { BY_KEEP, BY_L1 };
@@ -28,6 +29,8 @@ static const struct option_row rows[] = {
              "restore the L1 norm",
      .choices = "keep|l1"},
     {0}};
+static const struct option_row factor_row = {
+    .name = "FACTOR", .kind = OPTION_RULES, .offset = offsetof(struct options, factors)};
 
 /* One vector of a tensor. */
 struct state {
@@ -47,21 +50,17 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 static int open_rescale(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    struct rules *factors = s->data = mem_alloc(1, sizeof *factors);
-    const struct range any = {-INFINITY, INFINITY, true, true};
-    if ((o->by < 0) == (s->operands.n == 0))
-        return error_set(e, "a FACTOR or --by is needed, and not both");
-    for (size_t i = 0; i < s->operands.n; i++)
-        if (rules_add(factors, s->operands.texts[i], "FACTOR", &any, e))
-            return -1;
-    return stage_check_rules(s, factors, "FACTOR", h, e);
+    (void)h;
+    return (o->by < 0) == (s->operands.n == 0)
+               ? error_set(e, "a FACTOR or --by is needed, and not both")
+               : 0;
 }
 
 static int begin(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    struct state *st = job->state = mem_alloc(t->n_vectors, sizeof *st);
+    struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
     bool empty = tensor_elements(t) == 0; /* nothing was recorded of it */
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
@@ -76,7 +75,7 @@ static int begin(struct job *job, struct error *e)
                              "tensor %s of %s: no stage before recorded its L1 norm (trim, "
                              "della-drop and dare-drop --l1 do)",
                              t->name, model);
-        st[k].factor = stage_rule(job->stage, job->stage->data, t, v, 1);
+        st[k].factor = stage_rule(job->stage, &o->factors, t, v, 1);
         if (o->by == BY_KEEP)
             st[k].factor = v->keep > 0 ? 1 / v->keep : 1;
     }
@@ -109,15 +108,6 @@ static int decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-static int close_rescale(struct stage *s, bool ok, struct error *e)
-{
-    (void)ok;
-    (void)e;
-    rules_free(s->data);
-    free(s->data);
-    return 0;
-}
-
 static enum scope scope(const struct stage *s)
 {
     const struct options *o = s->options;
@@ -134,6 +124,7 @@ const struct filter filter_rescale = {
     .options_size = sizeof(struct options),
     .options = rows,
     .max_operands = SIZE_MAX,
+    .operand_row = &factor_row,
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .element_wise = true,
@@ -144,6 +135,4 @@ const struct filter filter_rescale = {
     .merge = merge,
     .decide = decide,
     .transform = transform,
-    .end = sums_end,
-    .close = close_rescale,
 };

@@ -6,8 +6,9 @@
  * where N counts the elements with v_i != 0. FuseChat: Wan et al. 2024, arXiv 2408.07990, section
  * 3.3.
  *
- *     tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh | elect-sign --unweighted
- * | combine --normalize=agreeing --floor 1e-6 | pack --base base merged/
+ *     tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh |
+ *         elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |
+ *         pack --base base merged/
  *
  * As in mergekit the variance is taken in double and rounded to F32, F N is a product in F32, and
  * F = 1 leaves all as it is. Of equal variances the lower flat index counts as larger. Where k is 0
@@ -17,8 +18,6 @@
 #include "select.h"
 #include "simd.h"
 
-#include <stdlib.h>
-
 struct options {
     struct rules topk;
 };
@@ -27,7 +26,7 @@ static const struct option_row rows[] = {
     {"topk", OPTION_RULES, offsetof(struct options, topk), "F",
      .help = "share of the elements that differ to keep: a number in [0, 1], or rules such as "
              "/*mlp*=0.5 (1 where none matches; required; may be repeated)",
-     .range = {0, 1}, .required = true},
+     .range = {0, 1}, .required = true, .per_tensor = true},
     {0}};
 
 #define STRIP 1024
@@ -139,24 +138,15 @@ static int decide(struct job *job, struct error *e)
 
 /* ---- around it ------------------------------------------------------------------------------- */
 
-static int open_select(struct stage *s, struct header *h, struct error *e)
-{
-    const struct options *o = s->options;
-    const char *unmatched = rules_unmatched(&o->topk, 0, NULL);
-    (void)h;
-    return unmatched ? error_set(e, "--topk %s: one number holds for all models", unmatched) : 0;
-}
-
 static int begin(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    double topk = 1;
+    double topk = stage_tensor_rule(&o->topk, t, 1);
     (void)e;
-    rules_value(&o->topk, NULL, t->name, t->layer, t->layers, &topk);
     if (topk >= 1 || tensor_elements(t) == 0)
         return PLAN_PASS;
-    struct state *st = job->state = mem_alloc(1, sizeof *st);
+    struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     st->topk = topk;
     st->area = (tensor_block_elements(t) * sizeof(float) + 63) / 64 * 64;
     job->work_size = st->area + sizeof st->differing;
@@ -170,14 +160,7 @@ static int end(struct job *job, bool ok, struct error *e)
     (void)e;
     if (st)
         select_free(st->select);
-    free(st);
     return 0;
-}
-
-static enum scope scope(const struct stage *s)
-{
-    (void)s;
-    return SCOPE_TENSOR;
 }
 
 const struct filter filter_sce_select = {
@@ -191,8 +174,7 @@ const struct filter filter_sce_select = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .open = open_select,
-    .scope = scope,
+    .least_scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = observe,
     .merge = merge,

@@ -4,8 +4,9 @@
  *
  * FuseChat: Wan et al. 2024, arXiv 2408.07990, section 3.3.
  *
- *     tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh | elect-sign --unweighted
- * | combine --normalize=agreeing --floor 1e-6 | pack --base base merged/
+ *     tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh |
+ *         elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |
+ *         pack --base base merged/
  *
  * As in mergekit all weights are 1/K where the mean squares of the K vectors add up to less than
  * 1e-6. Weights that were there are replaced; payload is left alone.
@@ -32,7 +33,7 @@ static int begin(struct job *job, struct error *e)
     (void)e;
     if (tensor_elements(job->in) == 0)
         return PLAN_PASS;
-    job->state = mem_alloc(K, sizeof(double));
+    job->state = arena_alloc(job->arena, K, sizeof(double));
     job->work_size = K * sizeof(double);
     return PLAN_OBSERVE;
 }
@@ -66,10 +67,9 @@ const struct filter filter_sce_weigh = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .scope = sums_scope,
+    .least_scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = sums_observe_squares,
     .merge = merge,
     .decide = decide,
-    .end = sums_end,
 };

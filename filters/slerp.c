@@ -23,7 +23,7 @@ static const struct option_row rows[] = {
      .help =
          "how far to go, from 0 (the first model) to 1 (the second): a number, or rules such as "
          "/*mlp*=0.3 (required; may be repeated)",
-     .required = true},
+     .required = true, .per_tensor = true, .everywhere = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 
@@ -43,8 +43,6 @@ static void interpolate(struct gram *g, double t)
 static int open_slerp(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    if (join_check_rules(&o->t, "--t", h, e))
-        return -1;
     return join_open(h, o->name, 2, 2, e);
 }
 
@@ -58,7 +56,7 @@ static int decide(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     (void)e;
     if (job->state)
-        interpolate(job->state, join_rule(&o->t, job->in));
+        interpolate(job->state, stage_tensor_rule(&o->t, job->in, NAN));
     return VERDICT_DONE;
 }
 

@@ -9,7 +9,7 @@
  * other stacks of layers (a vision tower) are taken from the first stream, all else from the last.
  * "-" is standard input.
  */
-#include "input.h"
+#include "names.h"
 #include "streams.h"
 
 #include <stdlib.h>
@@ -49,7 +49,7 @@ static bool find_layers(const struct header *h, const struct prefix *p, long *fi
 {
     *first = *last = -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = input_layer_in(h->tensors[i].name, p->name, p->length);
+        long layer = names_layer_in(h->tensors[i].name, p->name, p->length);
         if (layer < 0)
             continue;
         *first = *first < 0 || layer < *first ? layer : *first;
@@ -76,13 +76,6 @@ static int check_follows(const struct streams *all, const struct prefix *p, stru
     return 0;
 }
 
-static bool is_prefix(const struct prefix *p, const char *asked)
-{
-    size_t n = strlen(asked);
-    n -= n > 0 && asked[n - 1] == '.';
-    return p->length == n + 1 && strncmp(p->name, asked, n) == 0;
-}
-
 static int find_prefix(struct stack *st, const char *asked, struct error *e)
 {
     const struct header *h = streams_header(&st->streams, 0);
@@ -91,8 +84,9 @@ static int find_prefix(struct stack *st, const char *asked, struct error *e)
               st->streams.inputs[0].path, asked);
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct prefix p = {.name = h->tensors[i].name};
-        if (input_layer(p.name, &p.length) < 0 || (asked && !is_prefix(&p, asked)) ||
-            (found.name && input_layer_in(p.name, found.name, found.length) >= 0) ||
+        if (names_layer(p.name, &p.length) < 0 ||
+            (asked && !names_is_stack(p.name, p.length, asked)) ||
+            (found.name && names_layer_in(p.name, found.name, found.length) >= 0) ||
             check_follows(&st->streams, &p, e))
             continue;
         if (found.name && st->streams.n > 1)
@@ -106,19 +100,13 @@ static int find_prefix(struct stack *st, const char *asked, struct error *e)
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
-static bool is_embedding(const char *name)
-{
-    return strstr(name, "embed") || rules_glob("wte.*", name) || rules_glob("*.wte.*", name) ||
-           rules_glob("wpe.*", name) || rules_glob("*.wpe.*", name);
-}
-
 /* Is this tensor taken from input i? */
 static bool is_taken(const struct stack *st, size_t i, const char *name)
 {
     size_t length;
-    if (input_layer_in(name, st->prefix.name, st->prefix.length) >= 0)
+    if (names_layer_in(name, st->prefix.name, st->prefix.length) >= 0)
         return true;
-    if (is_embedding(name) || input_layer(name, &length) >= 0)
+    if (names_is_embedding(name) || names_layer(name, &length) >= 0)
         return i == 0;
     return i == st->streams.n - 1;
 }
@@ -138,7 +126,7 @@ static void set_layers(const struct stack *st, struct header *h)
     long first, last;
     find_layers(h, p, &first, &last);
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = input_layer_in(h->tensors[i].name, p->name, p->length);
+        long layer = names_layer_in(h->tensors[i].name, p->name, p->length);
         if (layer < 0)
             continue;
         h->tensors[i].layer = layer - first;

@@ -14,7 +14,7 @@
  * that are not floating have a line without numbers.
  */
 #include "filter.h"
-#include "input.h"
+#include "operand.h"
 #include "tally.h"
 #include "text.h"
 
@@ -209,7 +209,7 @@ static int begin(struct job *job, struct error *e)
 {
     size_t K = job->in->n_vectors;
     (void)e;
-    job->state = mem_alloc(tallies_size(K), 1);
+    job->state = arena_alloc(job->arena, tallies_size(K), 1);
     tallies_in(job->state, K);
     job->work_size = tallies_size(K) + K * KERN_TILE * sizeof(float);
     return PLAN_TALLY;
@@ -260,7 +260,6 @@ static int end(struct job *job, bool ok, struct error *e)
     }
     if (ok && !o->summary)
         put_all(job->stage, job->in->name, &t, models);
-    free(job->state);
     return ok && ferror(stdout) ? text_finish(e) : 0;
 }
 
@@ -290,7 +289,7 @@ const struct filter filter_stats = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source = input_source,
+    .operand_source = operand_source,
     .takes_nonfinite = true,
     .open = open,
     .begin = begin,

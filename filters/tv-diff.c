@@ -14,7 +14,7 @@
  */
 #include "differ.h"
 #include "filter.h"
-#include "input.h"
+#include "operand.h"
 #include "reference.h"
 #include "report.h"
 #include "text.h"
@@ -163,6 +163,7 @@ static double magnitude_of(const struct reference *r, size_t place, size_t k)
         size_t n = all - first < step ? all - first : step;
         reference_read(r, place, k, first, n, bytes);
         most = differ_magnitude(d, bytes, n, most);
+        reference_done_with(r, place, first, n);
     }
     return most;
 }
@@ -248,6 +249,7 @@ static void compare(const struct job *job, const struct block *b, size_t k, stru
         differ_look(sum, da, (const char *)b->data[k] + done * dtype_bits(da) / 8, db, bytes, n,
                     allowed);
     }
+    reference_done_with(run->b, m->place, b->first, b->n);
 }
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
@@ -316,7 +318,7 @@ const struct filter filter_tv_diff = {
     .min_operands = 2,
     .max_operands = 2,
     .role = ROLE_SINK,
-    .operand_source = input_source,
+    .operand_source = operand_source,
     .raw = true,
     .takes_nonfinite = true,
     .trouble_status = 2,

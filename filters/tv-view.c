@@ -10,7 +10,7 @@
  * The form of its text is in share/text.md.
  */
 #include "filter.h"
-#include "input.h"
+#include "operand.h"
 #include "record.h"
 #include "spool.h"
 #include "text.h"
@@ -366,7 +366,7 @@ const struct filter filter_tv_view = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source = input_source,
+    .operand_source = operand_source,
     .raw = true,
     .takes_nonfinite = true,
     .open = open,

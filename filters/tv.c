@@ -3,6 +3,7 @@
  *     tv trim --density 0.2 < in.tv > out.tv      any filter; `tv diff` is tv-diff
  *     tv run 'tv-extract base math code | combine | pack --base base merged/'
  *     tv merge config.yml merged/                 a merge configuration; tv from-yaml prints it
+ *     tv pipeline ties base math code merged      a script of pipelines/
  *     eval "$(tv env)"                            the filters on PATH, under their own names
  *
  * `tv run` gives the same bytes as the shell would: neighbours among our filters become one chain
@@ -47,13 +48,18 @@ static int run(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return fputs(run_usage, stdout) < 0;
     char *end;
-    if (argc == 3 && strncmp(argv[1], "--threads=", 10) == 0) {
-        own.threads = strtoull(argv[1] + 10, &end, 10);
-        if (argv[1][10] < '1' || argv[1][10] > '9' || *end || own.threads > 1024) {
+    int taken = argc == 4 && strcmp(argv[1], "--threads") == 0         ? 2
+                : argc == 3 && strncmp(argv[1], "--threads=", 10) == 0 ? 1
+                                                                       : 0;
+    if (taken) {
+        const char *number = taken == 2 ? argv[2] : argv[1] + 10;
+        own.threads = strtoull(number, &end, 10);
+        if (*number < '1' || *number > '9' || *end || own.threads > 1024) {
             fputs("tv: run: --threads takes a number from 1 to 1024\n", stderr);
             return 2;
         }
-        argc--, argv++;
+        argc -= taken;
+        argv += taken;
     }
     if (argc != 2 || argv[1][0] == '-') {
         fputs(run_usage, stderr);
@@ -69,66 +75,109 @@ static int run(int argc, char **argv)
     return status;
 }
 
-/* ---- env, list, help ----------------------------------------------------------------------------
- */
+/* ---- env, pipeline, help --------------------------------------------------------------------- */
 
-/* Where the filters are: ../libexec/tvtools beside an installed tv, else tv's own folder. */
+/* A folder beside tv's own, as it is installed or as it is built; NULL if there is none. */
+static char *find_folder(const char *installed, const char *built)
+{
+    char own[PATH_MAX / 2], path[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
+    if (n < 0)
+        return NULL;
+    own[n] = '\0';
+    *strrchr(own, '/') = '\0';
+    snprintf(path, sizeof path, "%s/%s", own, installed);
+    if (access(path, X_OK) != 0)
+        snprintf(path, sizeof path, "%s/%s", own, built);
+    return access(path, X_OK) == 0 ? realpath(path, NULL) : NULL;
+}
+
 static int print_env(void)
 {
-    char path[PATH_MAX - 32], installed[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-    if (n < 0)
-        return fail("/proc/self/exe", strerror(errno));
-    path[n] = '\0';
-    *strrchr(path, '/') = '\0';
-    snprintf(installed, sizeof installed, "%s/../libexec/tvtools", path);
-    const char *folder = access(installed, X_OK) == 0 ? realpath(installed, NULL) : path;
+    char *folder = find_folder("../libexec/tvtools", "../bin"), *filter = NULL;
+    if (!folder || asprintf(&filter, "%s/%s", folder, filter_all[0]->name) < 0 ||
+        access(filter, X_OK) != 0)
+        return fail("env", "the filters are not where tv is; was it installed without them?");
     printf("export PATH='");
-    for (const char *c = folder; c && *c; c++)
+    for (const char *c = folder; *c; c++)
         *c == '\'' ? (void)fputs("'\\''", stdout) : (void)putchar(*c);
     printf("':\"$PATH\"\n");
+    free(folder);
+    free(filter);
     return 0;
+}
+
+static int run_pipeline(int argc, char **argv)
+{
+    char *folder = find_folder("../libexec/tvtools/pipelines", "../../pipelines"), *script = NULL;
+    if (argc < 2 || strchr(argv[1], '/')) {
+        fputs("Usage: tv pipeline NAME [OPTION...] BASE EXPERT... OUT\n", stderr);
+        return 2;
+    }
+    if (!folder || asprintf(&script, "%s/%s", folder, argv[1]) < 0)
+        return fail("pipeline", "the pipelines are not where tv is");
+    argv[1] = script;
+    execv(script, argv + 1);
+    return fail(script, strerror(errno));
 }
 
 static void print_usage(FILE *f)
 {
-    fputs("Usage: tv FILTER [OPTION...]     run one filter (tv FILTER --help says more)\n"
-          "       tv run 'LINE'             run a pipeline in one process (see tv run --help)\n"
-          "       tv merge CONFIG.yml OUT   run a merge configuration (see tv merge --help)\n"
-          "       tv from-yaml CONFIG.yml   print it as a pipeline\n"
-          "       eval \"$(tv env)\"          put the filters on PATH\n\n"
-          "  --help         print this\n"
-          "  --version      print the version\n\n",
-          f);
+    fputs(
+        "Usage: tv FILTER [OPTION...]     run one filter (tv help FILTER says more)\n"
+        "       tv run 'LINE'             run a pipeline in one process (tv run --help)\n"
+        "       tv merge CONFIG.yml OUT   run a merge configuration (tv merge --help)\n"
+        "       tv from-yaml CONFIG.yml   print it as a pipeline\n"
+        "       tv pipeline NAME ...      run one of the scripts of published methods: ties, ...\n"
+        "       eval \"$(tv env)\"          put the filters on PATH\n\n"
+        "  --help         print this\n"
+        "  --version      print the version\n\n",
+        f);
     for (size_t i = 0; filter_all[i]; i++)
         fprintf(f, "  %-14s %s\n", filter_all[i]->name, filter_all[i]->summary);
 }
 
+static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
+{
+    return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
+}
+
+static int run_command(int argc, char **argv)
+{
+    const char *name = argv[0];
+    if (strcmp(name, "run") == 0)
+        return run(argc, argv);
+    if (strcmp(name, "merge") == 0)
+        return merge_main(argc, argv, filter_all);
+    if (strcmp(name, "from-yaml") == 0)
+        return merge_print_main(argc, argv);
+    if (strcmp(name, "pipeline") == 0)
+        return run_pipeline(argc, argv);
+    if (strcmp(name, "env") == 0 && argc == 1)
+        return print_env();
+    const struct filter *f = run_find_filter(&all, name);
+    if (f)
+        return program_main(f, argc, argv);
+    fprintf(stderr, "tv: %s is no filter; tv --help lists them\n", name);
+    return 2;
+}
+
 int main(int argc, char **argv)
 {
+    char help[] = "--help";
     if (argc < 2) {
         print_usage(stderr);
         return 2;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+    if (is_one_of(argv[1], "--help", "-h", "help")) {
+        if (argc == 3)
+            return run_command(2, (char *[]){argv[2], help, NULL});
         print_usage(stdout);
         return 0;
     }
-    if (strcmp(argv[1], "--version") == 0) {
+    if (is_one_of(argv[1], "--version", "-V", "version")) {
         puts("tvtools " TV_VERSION);
         return 0;
     }
-    if (strcmp(argv[1], "run") == 0)
-        return run(argc - 1, argv + 1);
-    if (strcmp(argv[1], "merge") == 0)
-        return merge_main(argc - 1, argv + 1, filter_all);
-    if (strcmp(argv[1], "from-yaml") == 0)
-        return merge_print_main(argc - 1, argv + 1);
-    if (strcmp(argv[1], "env") == 0)
-        return print_env();
-    const struct filter *f = run_find_filter(&all, argv[1]);
-    if (f)
-        return program_main(f, argc - 1, argv + 1);
-    fprintf(stderr, "tv: %s is no filter; tv --help lists them\n", argv[1]);
-    return 2;
+    return run_command(argc - 1, argv + 1);
 }

@@ -17,6 +17,7 @@
 struct options {
     bool multiply;
     const char *table;
+    struct rules rules;
 };
 
 static const struct option_row rows[] = {
@@ -25,11 +26,8 @@ static const struct option_row rows[] = {
     {"table", OPTION_FILE, offsetof(struct options, table), "FILE",
      .help = "weights per tensor, model and chunk, as calibrate writes them"},
     {0}};
-
-struct weights {
-    struct rules rules;
-    struct table *table; /* may be NULL */
-};
+static const struct option_row rule_row = {
+    .name = "RULE", .kind = OPTION_RULES, .offset = offsetof(struct options, rules)};
 
 /* Sets m weights, or multiplies the n that are there; one of the two counts may be 1. */
 static int set_weights(struct job *job, struct vector *v, size_t m, const double *w,
@@ -51,15 +49,16 @@ static int set_weights(struct job *job, struct vector *v, size_t m, const double
 
 static int begin(struct job *job, struct error *e)
 {
-    const struct weights *own = job->stage->data;
+    const struct options *o = job->stage->options;
+    const struct table *table = job->stage->data;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
         const char *model = job->stage->in->models[job->in->vectors[k].model].name;
-        double rule = stage_rule(job->stage, &own->rules, job->in, &job->in->vectors[k], NAN);
+        double rule = stage_rule(job->stage, &o->rules, job->in, &job->in->vectors[k], NAN);
         const double *w = &rule;
         size_t m = 1;
         if (isnan(rule))
-            m = own->table ? table_find(own->table, job->in->name, model, &w) : 0;
+            m = table ? table_find(table, job->in->name, model, &w) : 0;
         if (m && set_weights(job, v, m, w, e))
             return -1;
     }
@@ -69,26 +68,18 @@ static int begin(struct job *job, struct error *e)
 static int open_weigh(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    const struct range any = {-INFINITY, INFINITY, true, true};
-    struct weights *own = s->data = mem_alloc(1, sizeof *own);
     if (!s->operands.n && !o->table)
         return error_set(e, "a RULE or --table is needed");
-    for (size_t i = 0; i < s->operands.n; i++)
-        if (rules_add(&own->rules, s->operands.texts[i], "RULE", &any, e))
-            return -1;
-    if (o->table && (!(own->table = table_read(o->table, e)) || table_check(own->table, h, e)))
+    if (o->table && (!(s->data = table_read(o->table, e)) || table_check(s->data, h, e)))
         return -1;
-    return stage_check_rules(s, &own->rules, "RULE", h, e);
+    return 0;
 }
 
 static int close_weigh(struct stage *s, bool ok, struct error *e)
 {
-    struct weights *own = s->data;
     (void)ok;
     (void)e;
-    rules_free(&own->rules);
-    table_free(own->table);
-    free(own);
+    table_free(s->data);
     return 0;
 }
 
@@ -105,6 +96,7 @@ const struct filter filter_weigh = {
     .options_size = sizeof(struct options),
     .options = rows,
     .max_operands = SIZE_MAX,
+    .operand_row = &rule_row,
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .element_wise = true,

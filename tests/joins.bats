@@ -48,11 +48,11 @@ input_of() {
     done
 }
 
-@test "F8 is refused, and the sentence names --dtype" {
+@test "F8 is refused: quantized weights cannot be merged" {
     printf 'kind weights\nmodel a\nmodel b\ntensor i 2\nvector a F8_E4M3\n00 01\nvector b F32\n1 2\n' |
         from-text >eight.tvs
     for f in combine slerp nearswap nuslerp multislerp karcher arcee-fusion; do
-        REFUSED_BY=$f refused_with "--dtype" join "$f" <eight.tvs
+        REFUSED_BY=$f refused_with "quantized" join "$f" <eight.tvs
     done
 }
 

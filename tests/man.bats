@@ -57,6 +57,13 @@ page_examples() {
     done
 }
 
+@test "what every filter does is said in one line that starts with a capital" {
+    tv --help | sed -n '/--version/,$s/^  \([a-z][^ ]*\)  *\(.*\)/\1\t\2/p' > summaries
+    for f in $(filters); do
+        [ "$f" = tv ] || grep -q "^$f"$'\t'"[A-Z].*[^.]$" summaries || fail "$f: $(grep "^$f"$'\t' summaries)"
+    done
+}
+
 @test "the overview lists all filters" {
     lacking=
     for f in $(filters); do

@@ -96,4 +96,6 @@ limited() { (
 @test "usage" {
     usage_error pick
     usage_error pick --keep math
+    usage_error pick math/
+    usage_error pick @file
 }

@@ -120,6 +120,6 @@ END
     usage_error rescale --by l2
     refused rescale <good.tvs
     refused rescale 0.5 --by l1 <good.tvs
-    refused rescale half <good.tvs
-    refused rescale inf <good.tvs
+    usage_error rescale half
+    usage_error rescale inf
 }

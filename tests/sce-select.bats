@@ -92,7 +92,7 @@ END
     make_good
     weights | from-text >weights.tvs
     refused_with "this filter takes task-vectors" sce-select --topk 1 <weights.tvs
-    refused_with "one number holds for all models" sce-select --topk math=0.5 <good.tvs
+    refused_with "--topk math=0.5 names a model" sce-select --topk math=0.5 <good.tvs
 }
 
 @test "usage" {

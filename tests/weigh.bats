@@ -122,13 +122,18 @@ END
     refused_with "no model of that name" weigh chat=1 <good.tvs
 }
 
+@test "the history holds the rules of a file, not its name" {
+    printf '# a comment\ncode=2\n/w=3\n' >rules
+    lesson | from-text | weigh 0.5 @rules | tv-view --values | grep -x 'step weigh [0-9.]* 0.5 code=2 /w=3'
+}
+
 @test "usage" {
     make_good
     usage_error weigh --no-such-option 1
-    refused weigh 0.5x <good.tvs
-    refused weigh math=nan <good.tvs
-    refused weigh '[0.1,' <good.tvs
-    refused weigh @not-there <good.tvs
+    usage_error weigh 0.5x
+    usage_error weigh math=nan
+    usage_error weigh '[0.1,'
+    usage_error weigh @not-there
     refused weigh <good.tvs
 }
 

@@ -75,6 +75,11 @@ bool dtype_is_float(enum dtype d)
     return known[d].torch != NULL;
 }
 
+bool dtype_is_quantized(enum dtype d)
+{
+    return dtype_bits(d) < 8 || (d >= DTYPE_F8_E5M2 && d <= DTYPE_F8_E5M2FNUZ);
+}
+
 /* ---- one element ---------------------------------------------------------------------------- */
 
 /* F32: sign 1, exponent 8 (bias 127), mantissa 23; F16: 1, 5 (bias 15), 10; BF16: 1, 8, 7. All

@@ -51,6 +51,8 @@ static inline size_t dtype_bytes(enum dtype d, size_t n)
 }
 /* F16, BF16, F32, F64: what can be computed with. */
 bool dtype_is_float(enum dtype d);
+/* F8 and smaller: weights that mean nothing without scales beside them. */
+bool dtype_is_quantized(enum dtype d);
 
 /* n elements of floating dtype `d`, at any alignment, to F32 (round to nearest even). */
 void dtype_to_f32(enum dtype d, const void *from, float *to, size_t n);

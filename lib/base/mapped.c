@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -21,13 +23,16 @@ static int write_all(int fd, const unsigned char *bytes, size_t size)
     return 0;
 }
 
-/* Everything that `from` still gives, as a file. */
-static int copy(int from, const char *path, const char *folder, struct error *e)
+/* Everything that `from` still gives, as a file; of what does not begin as it should, the
+ * beginning: whoever reads it says what is wrong. */
+static int copy(int from, const char *path, const char *folder, const char *begins, struct error *e)
 {
     unsigned char bytes[1 << 16];
+    size_t left = begins ? strlen(begins) : 0; /* of what it should begin with */
+    bool as_expected = true;
     ssize_t n;
     int to = spool_file(folder, e);
-    while (to >= 0 && (n = read(from, bytes, sizeof bytes)) != 0) {
+    while (to >= 0 && as_expected && (n = read(from, bytes, sizeof bytes)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 || write_all(to, bytes, (size_t)n)) {
@@ -35,6 +40,10 @@ static int copy(int from, const char *path, const char *folder, struct error *e)
             close(to);
             return -1;
         }
+        size_t m = (size_t)n < left ? (size_t)n : left;
+        as_expected = m == 0 || memcmp(bytes, begins, m) == 0;
+        begins = m ? begins + m : begins;
+        left -= m;
     }
     if (to >= 0)
         lseek(to, 0, SEEK_SET);
@@ -56,7 +65,8 @@ static int map(struct mapped *m, const char *path, struct error *e)
     return 0;
 }
 
-int mapped_open(struct mapped *m, const char *path, const char *folder, struct error *e)
+int mapped_open(struct mapped *m, const char *path, const char *folder, const char *begins,
+                struct error *e)
 {
     bool standard = strcmp(path, "-") == 0;
     struct stat st;
@@ -70,7 +80,7 @@ int mapped_open(struct mapped *m, const char *path, const char *folder, struct e
     }
     /* Standard input may be a file that was read in part: the rest counts, as in a pipe. */
     if (!S_ISREG(st.st_mode) || lseek(m->fd, 0, SEEK_CUR) != 0) {
-        int fd = copy(m->fd, path, folder, e);
+        int fd = copy(m->fd, path, folder, begins, e);
         close(m->fd);
         m->fd = fd;
     }
@@ -78,6 +88,19 @@ int mapped_open(struct mapped *m, const char *path, const char *folder, struct e
         return 0;
     mapped_close(m);
     return -1;
+}
+
+#define AROUND ((uintptr_t)2 << 20) /* the largest folio of the page cache */
+
+void mapped_release(const unsigned char *bytes, size_t size, const unsigned char *from, size_t n)
+{
+    uintptr_t first = (uintptr_t)bytes, last = first + size;
+    uintptr_t begin = (uintptr_t)from / AROUND * AROUND;
+    uintptr_t end = ((uintptr_t)from + n + AROUND - 1) / AROUND * AROUND;
+    begin = begin < first ? first : begin;
+    end = end > last ? last : end;
+    if (n > 0)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
 void mapped_close(struct mapped *m)

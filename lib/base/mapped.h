@@ -14,8 +14,13 @@ struct mapped {
 };
 
 /* `path` "-" is standard input; a temporary file goes to `folder` (NULL: $TMPDIR, else /var/tmp).
- * Returns 0; or -1, with nothing left open. */
-int mapped_open(struct mapped *m, const char *path, const char *folder, struct error *e);
+ * `begins`: the bytes with which it must begin to be copied as a whole; NULL: anything is. Returns
+ * 0; or -1, with nothing left open. */
+int mapped_open(struct mapped *m, const char *path, const char *folder, const char *begins,
+                struct error *e);
 void mapped_close(struct mapped *m);
+/* Of a mapped file of `size` bytes: these n, from `from` on, will not be read again soon; their pages
+ * need not stay in memory. */
+void mapped_release(const unsigned char *bytes, size_t size, const unsigned char *from, size_t n);
 
 #endif

@@ -91,6 +91,11 @@ char *arena_text(struct arena *a, const char *text, size_t length)
     return p;
 }
 
+char *arena_copy_text(struct arena *a, const char *text)
+{
+    return text ? arena_text(a, text, strlen(text)) : NULL;
+}
+
 char *arena_printf(struct arena *a, const char *format, ...)
 {
     va_list args;

@@ -30,6 +30,8 @@ void *arena_alloc(struct arena *a, size_t count, size_t size);
 void *arena_copy(struct arena *a, const void *bytes, size_t size);
 /* `length` bytes of `text`, terminated. */
 char *arena_text(struct arena *a, const char *text, size_t length);
+/* All of a text; NULL of NULL. */
+char *arena_copy_text(struct arena *a, const char *text);
 char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Forgets everything in the arena, keeps one chunk for reuse. */
 void arena_clear(struct arena *a);

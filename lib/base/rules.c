@@ -1,12 +1,9 @@
 #include "rules.h"
 
 #include "mem.h"
+#include "pattern.h"
 
 #include <errno.h>
-#include <fnmatch.h>
-#include <locale.h>
-#include <math.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,86 +16,6 @@ struct rule {
     size_t n;
     double *values; /* one, or a ramp */
 };
-
-/* ---- numbers -------------------------------------------------------------------------------- */
-
-static size_t digits(const char *text)
-{
-    return strspn(text, "0123456789");
-}
-
-/* Length of a decimal number at the start of text; 0 if there is none. No hexadecimal, infinity
- * or NaN, which strtod would take. */
-static size_t number_length(const char *text)
-{
-    const char *p = text + strspn(text, "+-");
-    if (p - text > 1)
-        return 0;
-    size_t whole = digits(p), fraction = p[whole] == '.' ? digits(p + whole + 1) : 0;
-    if (whole + fraction == 0)
-        return 0;
-    p += whole + (p[whole] == '.') + fraction;
-    if (*p == 'e' || *p == 'E') {
-        const char *exponent = p + 1 + (p[1] == '+' || p[1] == '-');
-        if (digits(exponent))
-            p = exponent + digits(exponent);
-    }
-    return (size_t)(p - text);
-}
-
-static double read_number(const char *text)
-{
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
-    double x = strtod(text, NULL);
-    uselocale(before);
-    freelocale(c);
-    return x;
-}
-
-int rules_number(const char *text, double *x)
-{
-    size_t n = number_length(text);
-    if (n == 0 || text[n] != '\0')
-        return -1;
-    *x = read_number(text);
-    return isfinite(*x) ? 0 : -1;
-}
-
-/* "(0, 1]", with numbers as they read best whatever the locale. */
-static void print_number(double x, char *text, size_t size)
-{
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
-    snprintf(text, size, "%.6g", x);
-    uselocale(before);
-    freelocale(c);
-}
-
-const char *range_text(const struct range *range, char *text)
-{
-    char low[32], high[32];
-    print_number(range->low, low, sizeof low);
-    print_number(range->high, high, sizeof high);
-    snprintf(text, 80, "in %c%s, %s%c", range->low_open ? '(' : '[', low, high,
-             range->high_open ? ')' : ']');
-    return text;
-}
-
-bool range_holds(const struct range *range, double x)
-{
-    return (range->low_open ? x > range->low : x >= range->low) &&
-           (range->high_open ? x < range->high : x <= range->high);
-}
-
-/* ---- globs ---------------------------------------------------------------------------------- */
-
-bool rules_glob(const char *pattern, const char *text)
-{
-    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
-    bool matches = fnmatch(pattern, text, 0) == 0;
-    uselocale(before);
-    freelocale(c);
-    return matches;
-}
 
 /* ---- one rule ------------------------------------------------------------------------------- */
 
@@ -123,10 +40,9 @@ static int add_value(struct rule *r, const char *number, const struct place *p)
 {
     double x;
     char range[80], wrong[128];
-    if (rules_number(number, &x))
+    if (number_read(number, &x))
         return refuse(p, r->text, "expected a number or a ramp of numbers like [0.2,0.8]");
-    bool bounded = p->range->low != 0 || p->range->high != 0;
-    if (bounded && !range_holds(p->range, x)) {
+    if (!range_holds(p->range, x)) {
         snprintf(wrong, sizeof wrong, "expected numbers %s", range_text(p->range, range));
         return refuse(p, r->text, wrong);
     }
@@ -172,9 +88,9 @@ static int set_patterns(struct rule *r, char *text, const struct place *p)
     if (slash)
         *slash = '\0';
     if (slash && !slash[1])
-        return refuse(p, r->text, "expected a pattern of tensor names between '/' and '='");
+        return refuse(p, r->text, "expected a pattern of tensor names behind '/'");
     if (!slash && !*text)
-        return refuse(p, r->text, "expected a model or /PATTERN before '='");
+        return refuse(p, r->text, "expected a model or /PATTERN");
     if (*text && strcmp(text, "*") != 0)
         r->model = mem_text(text);
     if (slash)
@@ -190,7 +106,8 @@ static void rule_clear(struct rule *r)
     free(r->values);
 }
 
-static int parse_copy(struct rule *r, char *text, const struct place *p)
+/* Of "PATTERNS=VALUE" or "VALUE"; changes `text`, as the next does. */
+static int parse_rule(struct rule *r, char *text, const struct place *p)
 {
     char *equals = strrchr(text, '='), *value = equals ? equals + 1 : text;
     if (equals)
@@ -200,11 +117,19 @@ static int parse_copy(struct rule *r, char *text, const struct place *p)
     return *value == '[' ? add_ramp(r, value, p) : add_value(r, value, p);
 }
 
-static int add_rule(struct rules *rules, const char *text, const struct place *p)
+/* Of "PATTERNS". */
+static int parse_part(struct rule *r, char *text, const struct place *p)
+{
+    return set_patterns(r, text, p) ? -1 : add_value(r, "1", p);
+}
+
+/* Adds the rule that `parse` makes of the text. */
+static int add_rule(struct rules *rules, const char *text, const struct place *p,
+                    int (*parse)(struct rule *, char *, const struct place *))
 {
     struct rule r = {.text = mem_text(text)};
     char *copy = mem_text(text);
-    int failed = parse_copy(&r, copy, p);
+    int failed = parse(&r, copy, p);
     free(copy);
     if (failed) {
         rule_clear(&r);
@@ -242,7 +167,7 @@ static int add_lines(struct rules *r, FILE *f, struct place *p)
         else if (*text == '@')
             failed = refuse(p, text, "a file of rules cannot name another one");
         else if (*text && *text != '#')
-            failed = add_rule(r, text, p);
+            failed = add_rule(r, text, p, parse_rule);
     }
     free(line);
     if (!failed && ferror(f))
@@ -266,13 +191,22 @@ int rules_add(struct rules *r, const char *text, const char *what, const struct 
     size_t before = r->n;
     struct place p = {.what = what, .range = range, .e = e};
     if (*text != '@')
-        return add_rule(r, text, &p);
+        return add_rule(r, text, &p, parse_rule);
     p.file = text + 1;
     if (add_file(r, &p) == 0)
         return 0;
     while (r->n > before)
         rule_clear(&r->rules[--r->n]);
     return -1;
+}
+
+int rules_add_part(struct rules *r, const char *text, const char *what, struct error *e)
+{
+    const struct range any = {0};
+    const struct place p = {.what = what, .range = &any, .e = e};
+    if (*text == '@')
+        return refuse(&p, text, "this does not come from a file");
+    return add_rule(r, text, &p, parse_part);
 }
 
 void rules_free(struct rules *r)
@@ -296,7 +230,8 @@ double rules_ramp(size_t n, const double *values, long layer, long layers)
 
 static bool names_model(const struct rule *r, const char *model)
 {
-    return !r->model || (model && (strcmp(r->model, model) == 0 || rules_glob(r->model, model)));
+    return !r->model ||
+           (model && (strcmp(r->model, model) == 0 || pattern_matches(r->model, model)));
 }
 
 bool rules_value(const struct rules *r, const char *model, const char *tensor, long layer,
@@ -304,7 +239,7 @@ bool rules_value(const struct rules *r, const char *model, const char *tensor, l
 {
     for (size_t i = r->n; i-- > 0;) {
         const struct rule *rule = &r->rules[i];
-        if (!names_model(rule, model) || (rule->tensor && !rules_glob(rule->tensor, tensor)))
+        if (!names_model(rule, model) || (rule->tensor && !pattern_matches(rule->tensor, tensor)))
             continue;
         *value = rules_ramp(rule->n, rule->values, layer, layers);
         return true;

@@ -8,6 +8,7 @@
 #define TV_RULES_H
 
 #include "error.h"
+#include "number.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -17,22 +18,12 @@ struct rules {
     struct rule *rules;
 };
 
-/* The numbers that an option takes: low <= x <= high, the ends left out where `open` says so. */
-struct range {
-    double low, high;
-    bool low_open, high_open;
-};
-
-/* "in (0, 1]"; into a buffer of at least 80 bytes. */
-const char *range_text(const struct range *range, char *text);
-bool range_holds(const struct range *range, double x);
-/* A whole number in the C locale, nothing before or after it, finite; 0 or -1. */
-int rules_number(const char *text, double *x);
-
-/* Adds the rule that `text` says; messages begin with `what`, the option's name. A range of 0 to 0
- * is none. After an error the rules are as they were before. */
+/* Adds the rule that `text` says; messages begin with `what`, the option's name. After an error the
+ * rules are as they were before. */
 int rules_add(struct rules *r, const char *text, const char *what, const struct range *range,
               struct error *e);
+/* The rule TEXT=1, for choosing: "math", "math/mlp.*", "/norm.*". */
+int rules_add_part(struct rules *r, const char *text, const char *what, struct error *e);
 /* The value for a model's tensor in layer `layer` of `layers` (-1: outside the layers, which
  * takes a ramp's first value; a slice of one layer takes the last). `tensor` is the name that
  * globs are matched against. `model` may be NULL for numbers per tensor: then rules that name one
@@ -44,8 +35,6 @@ bool rules_value(const struct rules *r, const char *model, const char *tensor, l
 const char *rules_unmatched(const struct rules *r, size_t n, const char *const *models);
 /* The value of a ramp of n numbers at layer i of L (methods.md: s = t (n-1), linear between). */
 double rules_ramp(size_t n, const double *values, long layer, long layers);
-/* Does a glob match? '*' crosses dots and slashes; '?' and [...] as in fnmatch; '\\' quotes. */
-bool rules_glob(const char *pattern, const char *text);
 void rules_free(struct rules *r);
 
 /* The rule texts in the order given ("@file" expanded): for the history. */

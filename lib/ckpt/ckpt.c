@@ -643,16 +643,6 @@ static const unsigned char *stretch(const struct weight *w, size_t first, size_t
     return w->data + first * bits / 8;
 }
 
-void ckpt_will_need(const struct ckpt *c, size_t i, size_t first, size_t n)
-{
-    const struct entry *entry = &c->entries[i];
-    size_t size, page = (size_t)sysconf(_SC_PAGESIZE);
-    const unsigned char *from = stretch(entry->weight, first, n, &size);
-    uintptr_t begin = (uintptr_t)from / page * page;
-    if (entry->part->file->is_mapped && size > 0)
-        madvise((void *)begin, (uintptr_t)from + size - begin, MADV_WILLNEED);
-}
-
 void ckpt_done_with(const struct ckpt *c, size_t i, size_t first, size_t n)
 {
     size_t size;

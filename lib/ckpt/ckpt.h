@@ -50,8 +50,7 @@ long ckpt_find(const struct ckpt *c, const char *name);
 /* `n` elements of tensor i from flat index `first` on, as stored, into `to`; views are gathered.
  * For dtypes of less than a byte: first and n cover whole bytes. */
 void ckpt_read(const struct ckpt *c, size_t i, size_t first, size_t n, void *to);
-/* Tells the kernel that these elements will be read soon, or will not be read again. */
-void ckpt_will_need(const struct ckpt *c, size_t i, size_t first, size_t n);
+/* Tells the kernel that these elements will not be read again soon. */
 void ckpt_done_with(const struct ckpt *c, size_t i, size_t first, size_t n);
 
 /* XXH3-64 over, for each weight file in name order: its size, its header (safetensors: the JSON;

@@ -1,5 +1,8 @@
 #include "folder.h"
 
+#include "mapped.h"
+#include "pattern.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,27 +12,19 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AROUND (2 << 20) /* the largest folio of the page cache */
-
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text), m = strlen(ending);
-    return n > m && strcmp(text + n - m, ending) == 0;
-}
-
 enum folder_kind folder_kind(const char *name)
 {
     static const char *const weights[] = {".safetensors", ".bin", ".pt", ".pth"};
     static const char *const foreign[] = {".gguf", ".ggml",      ".h5", ".msgpack", ".onnx",
                                           ".ckpt", ".npz",       ".ot", ".tflite",  ".mlmodel",
                                           ".nemo", ".onnx_data", ".pkl"};
-    if (ends_with(name, ".index.json"))
+    if (pattern_ends(name, ".index.json"))
         return FOLDER_INDEX;
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
-        if (ends_with(name, weights[i]))
+        if (pattern_ends(name, weights[i]))
             return FOLDER_WEIGHTS;
     for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-        if (ends_with(name, foreign[i]))
+        if (pattern_ends(name, foreign[i]))
             return FOLDER_FOREIGN;
     return FOLDER_SMALL;
 }
@@ -124,14 +119,8 @@ int folder_map(struct folder_file *file, struct error *e)
 
 void folder_release(const struct folder_file *file, const unsigned char *from, size_t size)
 {
-    if (!file->is_mapped || size == 0)
-        return;
-    uintptr_t first = (uintptr_t)file->bytes, last = first + file->size;
-    uintptr_t begin = (uintptr_t)from / AROUND * AROUND;
-    uintptr_t end = ((uintptr_t)from + size + AROUND - 1) / AROUND * AROUND;
-    begin = begin < first ? first : begin;
-    end = end > last ? last : end;
-    madvise((void *)begin, end - begin, MADV_DONTNEED);
+    if (file->is_mapped)
+        mapped_release(file->bytes, file->size, from, size);
 }
 
 void folder_free(struct folder *f)

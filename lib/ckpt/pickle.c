@@ -326,13 +326,18 @@ static int push_global(struct pickle *p, struct error *e)
 
 /* ---- what torch builds ----------------------------------------------------------------------- */
 
+static bool has_text(const struct pickle_value *v, const char *text)
+{
+    return v->kind == PICKLE_TEXT && is_text(text, v->text, v->length);
+}
+
 /* ('storage', FloatStorage, '0', 'cpu', 6), in files older than torch 1.6 with None behind it */
 static int push_storage(struct pickle *p, struct error *e)
 {
     struct pickle_value *id = pop(p, e);
     if (!id)
         return -1;
-    if (id->kind != PICKLE_TUPLE || id->n < 1 || !pickle_is_text(id->items[0], "storage"))
+    if (id->kind != PICKLE_TUPLE || id->n < 1 || !has_text(id->items[0], "storage"))
         return broken(p, "it refers to something that is no storage", e);
     if (id->n == 6 && id->items[5]->kind != PICKLE_NONE)
         return error_set(e,
@@ -628,15 +633,10 @@ void pickle_free(struct pickle *p)
     arena_free(&p->arena);
 }
 
-bool pickle_is_text(const struct pickle_value *v, const char *text)
-{
-    return v->kind == PICKLE_TEXT && is_text(text, v->text, v->length);
-}
-
 const struct pickle_value *pickle_get(const struct pickle_value *v, const char *key)
 {
     for (size_t i = 0; v->kind == PICKLE_DICT && i + 1 < v->n; i += 2)
-        if (pickle_is_text(v->items[i], key))
+        if (has_text(v->items[i], key))
             return v->items[i + 1];
     return NULL;
 }

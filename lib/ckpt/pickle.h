@@ -83,7 +83,6 @@ struct pickle {
 /* The object of the pickle that starts at p->at, which moves behind it. NULL on error. */
 struct pickle_value *pickle_load(struct pickle *p, struct error *e);
 void pickle_free(struct pickle *p);
-bool pickle_is_text(const struct pickle_value *v, const char *text);
 /* The value under a text key; NULL if there is none, or if v is no dict. */
 const struct pickle_value *pickle_get(const struct pickle_value *v, const char *key);
 

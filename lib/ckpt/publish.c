@@ -1,6 +1,7 @@
 #include "publish.h"
 
 #include "mem.h"
+#include "pattern.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -201,19 +202,27 @@ void publish_abort(struct publish *p)
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text), m = strlen(ending);
-    return n > m && strcmp(text + n - m, ending) == 0;
-}
-
 enum publish_form publish_form_of(const char *target)
 {
-    if (strcmp(target, "-") == 0 || ends_with(target, ".tar"))
+    if (strcmp(target, "-") == 0 || pattern_ends(target, ".tar"))
         return PUBLISH_TAR;
-    if (ends_with(target, ".tar.zst"))
+    if (pattern_ends(target, ".tar.zst"))
         return PUBLISH_TAR_ZST;
-    return ends_with(target, ".safetensors") ? PUBLISH_SAFETENSORS : PUBLISH_FOLDER;
+    return pattern_ends(target, ".safetensors") ? PUBLISH_SAFETENSORS : PUBLISH_FOLDER;
+}
+
+/* Endings that promise a file which is not written: no folder is called so by intent. */
+static int check_ending(const char *target, struct error *e)
+{
+    static const char *const others[] = {".zip", ".gz", ".tgz", ".xz",  ".zst",
+                                         ".bin", ".pt", ".pth", ".gguf"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (pattern_ends(target, others[i]) && publish_form_of(target) == PUBLISH_FOLDER)
+            return error_set(e,
+                             "\"%s\": no %s is written, but a folder, .safetensors, .tar or "
+                             ".tar.zst",
+                             target, others[i]);
+    return 0;
 }
 
 static int write_error(const struct publish *p, const char *name, struct error *e)
@@ -261,7 +270,7 @@ static bool may_be_replaced(const struct publish *p)
             continue;
         empty = false;
         checkpoint |= strcmp(d->d_name, "config.json") == 0 ||
-                      ends_with(d->d_name, ".safetensors") || ends_with(d->d_name, ".bin");
+                      pattern_ends(d->d_name, ".safetensors") || pattern_ends(d->d_name, ".bin");
     }
     closedir(dir);
     return empty || checkpoint;
@@ -424,7 +433,9 @@ struct publish *publish_open(const char *target, bool force, uint64_t need, stru
     p->target = mem_text(target);
     p->parent = p->folder = p->fd = -1;
     pthread_mutex_init(&p->lock, NULL);
-    int failed = strcmp(target, "-") == 0 ? open_stdout(p, e) : open_target(p, need, e);
+    int failed = check_ending(target, e);
+    if (!failed)
+        failed = strcmp(target, "-") == 0 ? open_stdout(p, e) : open_target(p, need, e);
     if (!failed)
         return p;
     publish_abort(p);

@@ -1,7 +1,7 @@
 #include "filter.h"
 
 #include "hash.h"
-#include "runner.h"
+#include "pattern.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -55,6 +55,31 @@ static size_t all_rows(const struct stage *s, struct row *rows)
     return n;
 }
 
+/* The one for operands; its `row` is NULL if they are no rules. */
+static struct row operand_row(const struct stage *s)
+{
+    const struct option_row *o = s->filter->operand_row;
+    return (struct row){o, o ? (char *)s->options + o->offset : NULL};
+}
+
+/* Those that hold rules. */
+static size_t rule_rows(const struct stage *s, struct row *rows)
+{
+    size_t n = all_rows(s, rows), kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (rows[i].row->kind == OPTION_RULES || rows[i].row->kind == OPTION_PARTS)
+            rows[kept++] = rows[i];
+    if (s->filter->operand_row)
+        rows[kept++] = operand_row(s);
+    return kept;
+}
+
+/* What messages call it. */
+static const char *row_name(struct stage *s, const struct option_row *o)
+{
+    return o == s->filter->operand_row ? o->name : arena_printf(&s->arena, "--%s", o->name);
+}
+
 static void add_text(struct arena *a, struct texts *t, const char *text)
 {
     const char **texts = arena_alloc(a, t->n + 1, sizeof *texts);
@@ -96,10 +121,9 @@ static int find_choice(const char *choices, const char *text)
 static int parse_number(const struct option_row *o, const char *text, double *x, struct error *e)
 {
     char range[96] = "";
-    if (rules_number(text, x))
+    if (number_read(text, x))
         return error_set(e, "--%s: \"%s\" is not a number", o->name, text);
-    bool bounded = o->range.low != 0 || o->range.high != 0;
-    if (bounded && !range_holds(&o->range, *x))
+    if (!range_holds(&o->range, *x))
         return error_set(e, "--%s: %s is not %s", o->name, text, range_text(&o->range, range));
     return 0;
 }
@@ -142,8 +166,9 @@ static int set_option(struct stage *s, const struct row *r, const char *text, st
                              o->name, text);
         return 0;
     case OPTION_RULES:
-        return rules_add((struct rules *)r->field, text, arena_printf(&s->arena, "--%s", o->name),
-                         &o->range, e);
+        return rules_add((struct rules *)r->field, text, row_name(s, o), &o->range, e);
+    case OPTION_PARTS:
+        return rules_add_part((struct rules *)r->field, text, row_name(s, o), e);
     case OPTION_TEXTS:
         add_text(&s->arena, (struct texts *)r->field, text);
         return 0;
@@ -174,10 +199,9 @@ void stage_free(struct stage *s)
     if (!s)
         return;
     struct row rows[ROWS_MAX];
-    size_t n = all_rows(s, rows);
+    size_t n = rule_rows(s, rows);
     for (size_t i = 0; i < n; i++)
-        if (rows[i].row->kind == OPTION_RULES)
-            rules_free((struct rules *)rows[i].field);
+        rules_free((struct rules *)rows[i].field);
     free(s->options);
     free(s->given);
     arena_free(&s->arena);
@@ -214,6 +238,9 @@ static error_t parse_key(int key, char *argument, struct argp_state *state)
         if (s->operands.n == f->max_operands)
             refuse(s, "%s is one operand too many", argument);
         add_text(&s->arena, &s->operands, argument);
+        const struct row operand = operand_row(s);
+        if (operand.row && set_option(s, &operand, argument, &e))
+            refuse(s, "%s", e.text);
         return 0;
     }
     if (key == ARGP_KEY_END) {
@@ -301,16 +328,6 @@ struct stage *stage_parse(const struct filter *f, int argc, char **argv)
 
 /* ---- history ------------------------------------------------------------------------------- */
 
-const char *number_text(double x, char *text)
-{
-    double back = NAN;
-    for (int digits = 15; digits <= 17 && back != x; digits++) {
-        snprintf(text, 32, "%.*g", digits, x);
-        rules_number(text, &back);
-    }
-    return text;
-}
-
 /* What a file given as an option contained, for it may be gone tomorrow. */
 static const char *file_hash(struct arena *a, const char *path)
 {
@@ -361,7 +378,8 @@ static void add_argument(struct arena *a, struct texts *t, const struct row *r)
     case OPTION_DTYPE:
         add_text(a, t, arena_printf(a, "--%s=%s", name, dtype_torch_name(*(enum dtype *)r->field)));
         break;
-    case OPTION_RULES: {
+    case OPTION_RULES:
+    case OPTION_PARTS: {
         const struct rules *rules = (struct rules *)r->field;
         for (size_t i = 0; i < rules_count(rules); i++)
             add_text(a, t, arena_printf(a, "--%s=%s", name, rules_text(rules, i)));
@@ -385,7 +403,10 @@ struct texts stage_arguments(struct stage *s, struct arena *a)
         if (s->given[i] && !rows[i].row->silent)
             add_argument(a, &t, &rows[i]);
     const struct texts *operands = s->filter->operands_are_files ? &s->recorded : &s->operands;
-    for (size_t i = 0; i < operands->n; i++)
+    const struct rules *rules = (const struct rules *)operand_row(s).field;
+    for (size_t i = 0; rules && i < rules_count(rules); i++)
+        add_text(a, &t, rules_text(rules, i)); /* those of a file too */
+    for (size_t i = 0; !rules && i < operands->n; i++)
         add_text(a, &t, operands->texts[i]);
     return t;
 }
@@ -399,9 +420,9 @@ bool stage_excludes(const struct stage *s, const struct tensor *t)
 {
     bool included = s->common.include.n == 0;
     for (size_t i = 0; i < s->common.include.n; i++)
-        included |= rules_glob(s->common.include.texts[i], t->name);
+        included |= pattern_matches(s->common.include.texts[i], t->name);
     for (size_t i = 0; i < s->common.exclude.n; i++)
-        included &= !rules_glob(s->common.exclude.texts[i], t->name);
+        included &= !pattern_matches(s->common.exclude.texts[i], t->name);
     return !included;
 }
 
@@ -417,15 +438,49 @@ double stage_rule(const struct stage *s, const struct rules *r, const struct ten
                : missing;
 }
 
+double stage_tensor_rule(const struct rules *r, const struct tensor *t, double missing)
+{
+    double value;
+    return rules_value(r, NULL, t->name, t->layer, t->layers, &value) ? value : missing;
+}
+
 int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
                       const struct header *h, struct error *e)
 {
-    const char **names = mem_alloc(h->n_models, sizeof *names);
+    const char **models = mem_alloc(h->n_models, sizeof *models);
     (void)s;
     for (size_t i = 0; i < h->n_models; i++)
-        names[i] = h->models[i].name;
-    const char *unmatched = rules_unmatched(r, h->n_models, names);
-    free(names);
+        models[i] = h->models[i].name;
+    const char *unmatched = rules_unmatched(r, h->n_models, models);
+    free(models);
     return unmatched ? error_set(e, "%s %s: the stream has no model of that name", what, unmatched)
                      : 0;
+}
+
+static int check_tensors(const char *name, const struct option_row *o, const struct rules *r,
+                         const struct header *h, struct error *e)
+{
+    const char *named = rules_unmatched(r, 0, NULL);
+    if (named)
+        return error_set(e,
+                         "%s %s names a model, but the number is one per tensor (write /GLOB=...)",
+                         name, named);
+    for (size_t i = 0; o->everywhere && i < h->n_tensors; i++)
+        if (tensor_is_float(&h->tensors[i]) && isnan(stage_tensor_rule(r, &h->tensors[i], NAN)))
+            return error_set(e, "%s has no rule for tensor %s", name, h->tensors[i].name);
+    return 0;
+}
+
+int stage_check_options(struct stage *s, const struct header *h, struct error *e)
+{
+    struct row rows[ROWS_MAX];
+    size_t n = rule_rows(s, rows);
+    for (size_t i = 0; i < n; i++) {
+        const struct option_row *o = rows[i].row;
+        const struct rules *r = (const struct rules *)rows[i].field;
+        if (o->per_tensor ? check_tensors(row_name(s, o), o, r, h, e)
+                          : stage_check_rules(s, r, row_name(s, o), h, e))
+            return -1;
+    }
+    return 0;
 }

@@ -2,14 +2,17 @@
  *
  * A filter is one descriptor, `const struct filter filter_NAME`. The runner calls its functions
  * (runner.h says in which order); they return 0, or -1 with one sentence in the error. What they
- * are given belongs to the runner; what a filter allocates per tensor hangs on job->state and is
- * freed in `end`, what it allocates per run hangs on stage->data and is freed in `close`. */
+ * are given belongs to the runner. What a filter keeps of one tensor hangs on job->state, mostly in
+ * memory of job->arena, which comes zeroed and goes with the tensor; what it keeps for the whole
+ * run hangs on stage->data and is freed in `close`. Nothing stands in variables of the file:
+ * several tensors, and several stages of one filter, are at work at once. */
 #ifndef TV_FILTER_H
 #define TV_FILTER_H
 
 #include "error.h"
 #include "header.h"
 #include "kern.h"
+#include "number.h"
 #include "rules.h"
 
 #include <stdio.h>
@@ -26,6 +29,7 @@ enum option_kind {
     OPTION_CHOICE, /* int: index into `choices` ("all|agreeing"), -1 if not given and no default */
     OPTION_DTYPE,  /* enum dtype, floating */
     OPTION_RULES,  /* struct rules, values in `range`; may be repeated */
+    OPTION_PARTS,  /* struct rules without numbers, MODEL, MODEL/GLOB or /GLOB; may be repeated */
     OPTION_TEXTS   /* struct texts; may be repeated */
 };
 
@@ -46,6 +50,9 @@ struct option_row {
     const char *preset;  /* the default, as text; NULL: none */
     bool required;
     bool silent; /* does not change the result: left out of the history */
+    /* RULES give a number per vector (stage_rule), or per tensor (stage_tensor_rule): then they
+     * name no models, and with `everywhere` each floating tensor must have one. */
+    bool per_tensor, everywhere;
 };
 
 /* ---- blocks and jobs -------------------------------------------------------------------- */
@@ -108,7 +115,8 @@ struct job {
     const struct tensor *in; /* as the stage before sends it, with weights; NULL for a source */
     struct tensor *out;      /* as this stage sends it: structure from stage->out, weights and
                                 attributes from `in`; begin and decide may change them */
-    struct arena *arena;     /* for what `out` points to */
+    struct arena *arena;     /* for state, and for what `out` points to; goes with the tensor. Not
+                                for observe, fill, transform, consume: they may run side by side */
     void *state;             /* the filter's own, for this tensor */
     size_t work_size;        /* bytes of a work area for observe; set in begin and decide */
     size_t head;             /* elements of each block that the next round wants, for a sample;
@@ -139,13 +147,18 @@ struct filter {
     size_t options_size;
     const struct option_row *options; /* ended by a row without a name */
     size_t min_operands, max_operands;
-    int kinds;                 /* of streams it has a meaning for: KIND_... or-ed; 0 for a source */
-    enum role role;            /* what it is when it has operands, if `source_with_operands` */
+    /* Operands that are rules: a row of kind RULES or PARTS, named as messages call them. */
+    const struct option_row *operand_row;
+    int kinds; /* of streams it has a meaning for: KIND_... or-ed; 0 for a source */
+    enum role role;
+    bool element_wise;      /* gets --include and --exclude; tensors that are not floating pass */
+    enum scope least_scope; /* the scope, or where that depends on options, `scope` says it */
+
+    /* What only some set: sources, sinks, filters that look at no numbers. */
     bool source_with_operands; /* a source with operands, a filter without (tv-extract) */
     bool operands_are_files;   /* the history says what open recorded instead of them */
     /* Sinks: the source that reads the first operand instead of standard input. */
     const struct filter *(*operand_source)(const char *operand, struct error *);
-    bool element_wise;    /* gets --include and --exclude; tensors that are not floating pass */
     bool raw;             /* payload as it travels, never widened to F32 */
     bool no_step;         /* adds nothing to the history */
     bool takes_nonfinite; /* NaN and infinity may come, whatever the options say */
@@ -154,9 +167,9 @@ struct filter {
 
     /* Checks options and header, and alone changes the manifest. A source fills in an empty
      * header. `header->tensors[i].origin` is i on entry; tensors are dropped with
-     * header_keep_tensors. */
+     * header_keep_tensors. Rules in options and operands have been checked before. */
     int (*open)(struct stage *, struct header *, struct error *);
-    /* The scope under these options; NULL: SCOPE_BLOCK. */
+    /* The scope under these options; NULL: always least_scope. */
     enum scope (*scope)(const struct stage *);
     /* Makes job->state; returns an enum plan, or -1. A source may complete job->out. */
     int (*begin)(struct job *, struct error *);
@@ -172,8 +185,8 @@ struct filter {
     int (*decide)(struct job *, struct error *);
     int (*transform)(const struct job *, struct block *, struct error *);
     int (*consume)(struct job *, const struct block *, struct error *);
-    /* Frees job->state, after the tensor's last block. `ok` is false when the run has failed or the
-     * tensor was only passing by for a later stage's round. */
+    /* After the tensor's last block: frees what job->arena does not, prints what was found. `ok` is
+     * false when the run has failed or the tensor was only passing by for a later stage's round. */
     int (*end)(struct job *, bool ok, struct error *);
     /* Frees stage->data; publishes when `ok`. Sources are closed first. Called whenever open was,
      * even if that failed. */
@@ -182,11 +195,14 @@ struct filter {
 
 /* ---- what the library offers to a filter ------------------------------------------------- */
 
-/* The value that a rules option gives a vector, else `missing`: globs match the tensor's name in
- * the vector's own model. */
+/* The number that rules give a vector, else `missing`: globs match the tensor's name in the
+ * vector's own model. */
 double stage_rule(const struct stage *s, const struct rules *r, const struct tensor *t,
                   const struct vector *v, double missing);
-/* A rule that names a model which the stream does not have is an error. */
+/* The number that rules give a tensor, else `missing`: globs match its output name. */
+double stage_tensor_rule(const struct rules *r, const struct tensor *t, double missing);
+/* For rules per vector that stand in no row: one that names a model which the stream does not have
+ * is an error. */
 int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
                       const struct header *h, struct error *e);
 /* Do --include and --exclude ask this stage to leave the tensor alone? */
@@ -196,20 +212,22 @@ void stage_record(struct stage *s, const char *text);
 /* The full hash of a model that was read, for the end record and the model card. */
 void stage_add_hash(struct stage *s, const char *model, uint64_t hash);
 size_t stage_hashes(const struct stage *s, const char *const **models, const uint64_t **hashes);
+/* A filter that works long without reading or writing says so now and then: a reader that has gone
+ * ends the run, and whoever watches sees that something happens. */
+void stage_works(const struct stage *s);
 /* In a sink's close: did the stream that the run read lack checksums? */
 bool stage_lacks_checksums(const struct stage *s);
 
-/* "0.1": the shortest text that reads back as the same number; into a buffer of 32 bytes. */
-const char *number_text(double x, char *text);
-
-/* ---- command lines ----------------------------------------------------------------------------
- */
+/* ---- command lines --------------------------------------------------------------------------- */
 
 /* argv as a stage: options parsed, checked, defaults filled in. Prints --help and usage errors
  * itself and exits (0 and 2). */
 struct stage *stage_parse(const struct filter *f, int argc, char **argv);
 struct stage *stage_new(const struct filter *f);
 void stage_free(struct stage *s);
+/* Before open: do the rules among options and operands name models of the stream, and give numbers
+ * where they must? */
+int stage_check_options(struct stage *s, const struct header *h, struct error *e);
 /* Options and operands that change the result, as words of a command line. */
 struct texts stage_arguments(struct stage *s, struct arena *a);
 

@@ -10,10 +10,10 @@ int gram_begin(struct job *job, enum join_weights weights, struct error *e)
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;
-    struct gram *g = job->state = mem_alloc(1, sizeof *g);
+    struct gram *g = job->state = arena_alloc(job->arena, 1, sizeof *g);
     g->n = n;
-    g->dots = mem_alloc(n * n, sizeof *g->dots);
-    g->c = mem_alloc(n, sizeof *g->c);
+    g->dots = arena_alloc(job->arena, n * n, sizeof *g->dots);
+    g->c = arena_alloc(job->arena, n, sizeof *g->c);
     job->work_size = n * n * sizeof(double);
     return PLAN_OBSERVE;
 }
@@ -53,25 +53,6 @@ int gram_transform(const struct job *job, struct block *b, struct error *e)
     free(x);
     b->n_vectors = 1;
     return 0;
-}
-
-int gram_end(struct job *job, bool ok, struct error *e)
-{
-    struct gram *g = job->state;
-    (void)ok;
-    (void)e;
-    if (!g)
-        return 0;
-    free(g->dots);
-    free(g->c);
-    free(g);
-    return 0;
-}
-
-enum scope gram_scope(const struct stage *s)
-{
-    (void)s;
-    return SCOPE_TENSOR;
 }
 
 double gram_norm(const struct gram *g, size_t k)

@@ -21,13 +21,11 @@ int gram_begin(struct job *job, enum join_weights weights, struct error *e);
 int gram_observe(const struct job *job, const struct block *b, void *work, struct error *e);
 int gram_merge(struct job *job, const struct block *b, void *work, struct error *e);
 int gram_transform(const struct job *job, struct block *b, struct error *e);
-int gram_end(struct job *job, bool ok, struct error *e);
-enum scope gram_scope(const struct stage *s);
 
 /* These, in a filter's descriptor. */
 #define GRAM_LIFE                                                                                  \
-    .scope = gram_scope, .observe = gram_observe, .merge = gram_merge,                             \
-    .transform = gram_transform, .end = gram_end
+    .least_scope = SCOPE_TENSOR, .observe = gram_observe, .merge = gram_merge,                     \
+    .transform = gram_transform
 
 /* |x_k| */
 double gram_norm(const struct gram *g, size_t k);

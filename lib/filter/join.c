@@ -4,21 +4,15 @@
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
-/* Numbers that are scaled or packed: only a source knows how to widen them. */
-static bool is_packed(enum dtype d)
-{
-    return dtype_bits(d) <= 8 && d != DTYPE_BOOL && d != DTYPE_U8 && d != DTYPE_I8;
-}
-
 static int check_dtypes(const struct header *h, const struct tensor *t, struct error *e)
 {
     enum dtype first = t->vectors[0].dtype;
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
-        if (is_packed(v->dtype))
+        if (dtype_is_quantized(v->dtype))
             return error_set(e,
-                             "tensor %s of %s travels in %s, which cannot be merged; give the "
-                             "source --dtype",
+                             "tensor %s of %s travels in %s; quantized weights cannot be merged: "
+                             "convert the models first",
                              t->name, h->models[v->model].name, dtype_name(v->dtype));
         if (v->dtype != first && !tensor_is_float(t))
             return error_set(e, "tensor %s is %s in one model and %s in another", t->name,
@@ -116,26 +110,4 @@ int join_bytes(const struct tensor *t, struct block *b, struct error *e)
                              t->name, dtype_name(t->vectors[0].dtype));
     b->n_vectors = 1;
     return 0;
-}
-
-/* ---- rules ----------------------------------------------------------------------------------- */
-
-int join_check_rules(const struct rules *r, const char *what, const struct header *h,
-                     struct error *e)
-{
-    const char *named = rules_unmatched(r, 0, NULL);
-    if (named)
-        return error_set(e,
-                         "%s %s names a model, but the number is one per tensor (write /GLOB=...)",
-                         what, named);
-    for (size_t i = 0; i < h->n_tensors; i++)
-        if (tensor_is_float(&h->tensors[i]) && isnan(join_rule(r, &h->tensors[i])))
-            return error_set(e, "%s has no rule for tensor %s", what, h->tensors[i].name);
-    return 0;
-}
-
-double join_rule(const struct rules *r, const struct tensor *t)
-{
-    double value;
-    return rules_value(r, NULL, t->name, t->layer, t->layers, &value) ? value : NAN;
 }

@@ -36,9 +36,4 @@ float **join_vectors(const struct block *b);
 /* In transform, for tensors that are not floating. */
 int join_bytes(const struct tensor *t, struct block *b, struct error *e);
 
-/* A number per tensor: every floating tensor must have one, and no rule may name a model. */
-int join_check_rules(const struct rules *r, const char *what, const struct header *h,
-                     struct error *e);
-double join_rule(const struct rules *r, const struct tensor *t);
-
 #endif

@@ -55,6 +55,9 @@ static void skip_space(struct parser *p)
 
 static int unexpanded(struct parser *p)
 {
+    if (strchr("<>&;", *p->at))
+        return error_set(p->e, "%c is the shell's: it belongs outside the quotes of tv run's line",
+                         *p->at);
     return error_set(p->e, "%c is not expanded here as the shell would; quote it with ' '", *p->at);
 }
 

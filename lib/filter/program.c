@@ -7,12 +7,15 @@
 #include <string.h>
 #include <unistd.h>
 
+static const char *running; /* the first stage's name, for a signal handler */
+
 /* A mapped file that shrinks under our hands raises SIGBUS: say so instead of dumping core. */
 static void on_bus_error(int signal)
 {
-    static const char text[] = "tvtools: a file was cut while it was being read\n";
+    static const char text[] = ": a file was cut while it was being read\n";
     (void)signal;
-    ssize_t ignored = write(STDERR_FILENO, text, sizeof text - 1);
+    ssize_t ignored = write(STDERR_FILENO, running, strlen(running));
+    ignored = write(STDERR_FILENO, text, sizeof text - 1);
     (void)ignored;
     _exit(1);
 }
@@ -63,7 +66,9 @@ int program_run(struct stage **stages, size_t n)
     struct error e = {0};
     size_t length = 0;
     int status;
+    running = stages[0]->filter->name;
     signal(SIGBUS, on_bus_error);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write */
     bool reads = !program_starts(stages[0]), writes = !program_ends(last);
     if (reads)
         chain[length++] = new_reader(stages[0], &e);

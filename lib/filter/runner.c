@@ -1,5 +1,6 @@
 #include "runner.h"
 
+#include "pool.h"
 #include "progress.h"
 #include "reader.h"
 #include "spool.h"
@@ -32,7 +33,7 @@ struct runner {
     size_t opened;           /* stages whose open was called */
     struct header **headers; /* after each stage's open */
     size_t **place;          /* [stage][position before it] = position after it, or DROPPED */
-    size_t threads;
+    struct pool *pool;       /* NULL: this thread alone */
     struct progress *progress;
 
     /* The tensor at hand. */
@@ -108,7 +109,7 @@ static int check_kind(const struct filter *f, const struct header *h, struct err
 
 static enum scope scope_of(const struct stage *s)
 {
-    return s->filter->scope ? s->filter->scope(s) : SCOPE_BLOCK;
+    return s->filter->scope ? s->filter->scope(s) : s->filter->least_scope;
 }
 
 static void add_history(struct stage *s, struct header *h)
@@ -134,6 +135,8 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
     if (in && check_kind(stage->filter, in, e))
         return -1;
     if (in && scope_of(stage) == SCOPE_ROW && check_rows(stage, in, e))
+        return -1;
+    if (in && stage_check_options(stage, in, e))
         return -1;
     r->opened = s + 1;
     if (stage->filter->open && stage->filter->open(stage, out, e))
@@ -437,6 +440,20 @@ static int in_order(struct runner *r, const struct pass *p, struct buffer *b, st
     return 0;
 }
 
+/* Blocks of a pass that are in flight at once: buffer j has block start + j. */
+struct window {
+    struct runner *r;
+    const struct pass *p;
+    size_t start;
+};
+
+static void forward_one(void *window, size_t j)
+{
+    const struct window *w = window;
+    struct buffer *b = &w->r->buffers[j];
+    b->failed = forward(w->r, w->p, b, w->start + j, &w->r->errors[j]);
+}
+
 static int run_pass(struct runner *r, const struct pass *p, struct error *e)
 {
     const struct tensor *t = &r->tensors[0];
@@ -448,9 +465,8 @@ static int run_pass(struct runner *r, const struct pass *p, struct error *e)
             if (p->fresh && fill(r, &r->buffers[j], start + j, p->head, p->holding, true, e))
                 return fail(r, 0, e);
         }
-#pragma omp parallel for num_threads((int)r->threads) schedule(dynamic) if (count > 1)
-        for (size_t j = 0; j < count; j++)
-            r->buffers[j].failed = forward(r, p, &r->buffers[j], start + j, &r->errors[j]);
+        struct window w = {r, p, start};
+        pool_run(r->pool, count, forward_one, &w);
         for (size_t j = 0; j < count; j++) {
             if (r->buffers[j].failed) {
                 *e = r->errors[j];
@@ -721,6 +737,7 @@ static void choose_common(struct stage *const *stages, size_t n)
 
 static void runner_free(struct runner *r)
 {
+    pool_free(r->pool);
     for (size_t s = 0; s < r->n; s++) {
         header_free(r->headers[s]);
         free(r->place[s]);
@@ -746,13 +763,15 @@ static void runner_free(struct runner *r)
 int runner_run(struct stage *const *stages, size_t n, bool progress, struct error *e)
 {
     choose_common(stages, n);
-    struct runner r = {.stages = stages, .n = n, .threads = stages[0]->common.threads};
+    size_t threads = stages[0]->common.threads;
+    struct runner r = {.stages = stages, .n = n};
     r.headers = mem_alloc(n, sizeof *r.headers);
     r.place = mem_alloc(n, sizeof *r.place);
     r.jobs = mem_alloc(n, sizeof *r.jobs);
     r.tensors = mem_alloc(n, sizeof *r.tensors);
     r.plans = mem_alloc(n, sizeof *r.plans);
-    r.n_buffers = r.threads == 1 ? 1 : BLOCKS_PER_THREAD * r.threads;
+    r.n_buffers = threads == 1 ? 1 : BLOCKS_PER_THREAD * threads;
+    r.pool = threads == 1 ? NULL : pool_new(threads);
     r.buffers = mem_alloc(r.n_buffers, sizeof *r.buffers);
     r.errors = mem_alloc(r.n_buffers, sizeof *r.errors);
     e->text[0] = e->stage[0] = '\0';
@@ -781,6 +800,11 @@ size_t stage_hashes(const struct stage *s, const char *const **models, const uin
     *models = s->runner->hash_models;
     *hashes = s->runner->hashes;
     return s->runner->n_hashes;
+}
+
+void stage_works(const struct stage *s)
+{
+    stop_if_deserted(s->runner);
 }
 
 bool stage_lacks_checksums(const struct stage *s)

@@ -1,7 +1,5 @@
 #include "sums.h"
 
-#include <stdlib.h>
-
 int sums_observe_l1(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     double *sums = work;
@@ -27,18 +25,4 @@ void sums_add(const void *found, size_t n, double *sums)
     const double *more = found;
     for (size_t i = 0; i < n; i++)
         sums[i] += more[i];
-}
-
-enum scope sums_scope(const struct stage *s)
-{
-    (void)s;
-    return SCOPE_TENSOR;
-}
-
-int sums_end(struct job *job, bool ok, struct error *e)
-{
-    (void)ok;
-    (void)e;
-    free(job->state);
-    return 0;
 }

@@ -8,9 +8,6 @@
 /* For a filter's descriptor. Sum |x|, and sum x^2, of each vector of the block: */
 int sums_observe_l1(const struct job *job, const struct block *b, void *work, struct error *e);
 int sums_observe_squares(const struct job *job, const struct block *b, void *work, struct error *e);
-/* They take a tensor; job->state is one allocation, or NULL. */
-enum scope sums_scope(const struct stage *s);
-int sums_end(struct job *job, bool ok, struct error *e);
 /* Adds n numbers that an observe found; in block order. */
 void sums_add(const void *found, size_t n, double *sums);
 

@@ -1,6 +1,6 @@
 #include "table.h"
 
-#include "rules.h"
+#include "number.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -57,11 +57,11 @@ static int read_line(struct table *t, size_t number, char *line, struct error *e
                          t->file, number);
     if (t->n == 0 && strcmp(fields[3], "value") == 0)
         return 0;
-    if (rules_number(fields[2], &chunk) || chunk < 0 || chunk >= 1e15 ||
+    if (number_read(fields[2], &chunk) || chunk < 0 || chunk >= 1e15 ||
         chunk != (double)(size_t)chunk)
         return error_set(e, "%s:%zu: \"%s\" is not the number of a chunk", t->file, number,
                          fields[2]);
-    if (rules_number(fields[3], &value))
+    if (number_read(fields[3], &value))
         return error_set(e, "%s:%zu: \"%s\" is not a number", t->file, number, fields[3]);
     if ((t->n & (t->n - 1)) == 0)
         t->entries = mem_resize(t->entries, t->n ? 2 * t->n : 1, sizeof *t->entries);

@@ -3,7 +3,6 @@
 #include "simd.h"
 
 #include <math.h>
-#include <stdbool.h>
 
 #define STRIP 1024 /* elements whose sums over the vectors stay in cache */
 

@@ -6,7 +6,6 @@
 #define TV_KERN_H
 
 #include <stddef.h>
-#include <stdint.h>
 
 #define KERN_TILE  4096
 #define KERN_LANES 16

@@ -48,7 +48,7 @@ static char *config_text(const struct backbone *b, const char *config, const cha
                       input_name(b->input));
         return text;
     }
-    if (mapped_open(&m, config, spool, e))
+    if (mapped_open(&m, config, spool, NULL, e))
         return NULL;
     char *text = mem_alloc(m.size + 1, 1);
     if (m.size)
@@ -242,6 +242,12 @@ struct backbone *backbone_open(const char *operand, const char *config, const ch
         return b;
     backbone_close(b);
     return NULL;
+}
+
+void backbone_rest(struct backbone *b)
+{
+    free(b->layer);
+    b->layer = NULL;
 }
 
 void backbone_close(struct backbone *b)

@@ -18,6 +18,9 @@ struct backbone *backbone_open(const char *operand, const char *config, const ch
                                const char *tool, struct error *e);
 void backbone_close(struct backbone *b);
 
+/* Lets go of the layer that is held, until one is asked for again. */
+void backbone_rest(struct backbone *b);
+
 const struct arch *backbone_arch(const struct backbone *b);
 const struct input *backbone_input(const struct backbone *b);
 const struct lm_weights *backbone_weights(const struct backbone *b);

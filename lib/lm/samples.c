@@ -145,7 +145,7 @@ int samples_read(struct samples *s, const char *file, const struct sample_limits
     struct mapped m;
     size_t before = s->n, number = 0;
     int failed = 0;
-    if (mapped_open(&m, file, NULL, e))
+    if (mapped_open(&m, file, NULL, NULL, e))
         return -1;
     const char *name = arena_text(&s->arena, file, strlen(file));
     s->hash = XXH3_64bits(m.bytes, m.size);

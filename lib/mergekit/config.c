@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "rules.h"
+#include "number.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -107,7 +107,7 @@ static bool read_sexagesimal(const char *text, double *x)
             return false;
         memcpy(part, text, n);
         part[n] = '\0';
-        if (!isdigit((unsigned char)*part) || rules_number(part, &value) || (!first && value >= 60))
+        if (!isdigit((unsigned char)*part) || number_read(part, &value) || (!first && value >= 60))
             return false;
         *x = *x * 60 + value;
         text += n + (text[n] == ':');
@@ -152,7 +152,7 @@ static bool read_decimal(const char *text, double *x)
     while (n && isspace((unsigned char)plain[n - 1]))
         n--;
     plain[n] = '\0';
-    return !*text && rules_number(plain, x) == 0;
+    return !*text && number_read(plain, x) == 0;
 }
 
 static int read_number(const struct walk *w, const yaml_node_t *node, const char *what, double *x)

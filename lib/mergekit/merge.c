@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- options ----------------------------------------------------------------------------------
- */
+/* ---- options --------------------------------------------------------------------------------- */
 
 struct options {
     uint64_t seed, mergekit_threads;
@@ -182,8 +181,7 @@ static const char *choice_of(const char *choices, int i, struct arena *a)
     return i < 0 ? NULL : arena_text(a, choices, strcspn(choices, "|"));
 }
 
-/* ---- both commands ----------------------------------------------------------------------------
- */
+/* ---- both commands --------------------------------------------------------------------------- */
 
 /* A command line, understood. */
 struct task {
@@ -280,8 +278,7 @@ static int finish(struct task *t, int status)
     return status;
 }
 
-/* ---- merge ------------------------------------------------------------------------------------
- */
+/* ---- merge ----------------------------------------------------------------------------------- */
 
 /* "1.2 GB" */
 static const char *size_text(uint64_t bytes, struct arena *a)
@@ -332,8 +329,7 @@ int merge_main(int argc, char **argv, const struct filter *const *filters)
     return finish(&t, status);
 }
 
-/* ---- from-yaml --------------------------------------------------------------------------------
- */
+/* ---- from-yaml ------------------------------------------------------------------------------- */
 
 int merge_print_main(int argc, char **argv)
 {

@@ -1,8 +1,8 @@
 #include "method.h"
 
-#include "filter.h"
-#include "rules.h"
+#include "number.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 

@@ -2,7 +2,6 @@
 
 #include "chat.h"
 #include "input.h"
-#include "publish.h"
 #include "runner.h"
 #include "slice.h"
 
@@ -13,8 +12,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
-/* ---- headers without data ---------------------------------------------------------------------
- */
+/* ---- headers without data -------------------------------------------------------------------- */
 
 /* A sink that keeps the header and wants no payload. */
 static int open_keeper(struct stage *s, struct header *h, struct error *e)
@@ -71,8 +69,7 @@ static struct header *open_commands(const struct run *run, const struct line *l,
     return NULL;
 }
 
-/* ---- every merge ------------------------------------------------------------------------------
- */
+/* ---- every merge ----------------------------------------------------------------------------- */
 
 static bool covers(const struct recipe_gap *g, const char *name)
 {
@@ -139,8 +136,7 @@ int preflight_recipe(const struct recipe *r, const struct run *run, struct arena
     return check_tokens(r, false, NULL, a, e);
 }
 
-/* ---- the result -------------------------------------------------------------------------------
- */
+/* ---- the result ------------------------------------------------------------------------------ */
 
 /* The tensors of the result, of slices some several times. */
 struct found {
@@ -275,8 +271,7 @@ static void add_up(struct walk *w)
     }
 }
 
-/* ---- the target -------------------------------------------------------------------------------
- */
+/* ---- the target ------------------------------------------------------------------------------ */
 
 static int check_target(const char *out, bool force, struct preflight_sum *sum, struct arena *a,
                         struct error *e)

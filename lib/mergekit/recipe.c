@@ -5,10 +5,8 @@
 #include "input.h"
 #include "method.h"
 #include "party.h"
-#include "slice.h"
 
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define DOCUMENTS_DEEP 16 /* results of documents that use results */
@@ -245,8 +243,7 @@ static struct command *add_number(struct command *to, const char *option, double
     return to;
 }
 
-/* ---- the methods ------------------------------------------------------------------------------
- */
+/* ---- the methods ----------------------------------------------------------------------------- */
 
 static int trim(const struct part *p, bool *added)
 {
@@ -453,8 +450,7 @@ static int add_steps(const struct part *p)
     return task_steps(p);
 }
 
-/* ---- who takes part ---------------------------------------------------------------------------
- */
+/* ---- who takes part -------------------------------------------------------------------------- */
 
 static bool is_listed(const struct part *p, const struct party *party)
 {
@@ -508,8 +504,7 @@ static int check_count(const struct part *p)
                   p->base ? " besides the base" : "", p->n == 1 ? "is" : "are", p->n);
 }
 
-/* ---- operands ---------------------------------------------------------------------------------
- */
+/* ---- operands -------------------------------------------------------------------------------- */
 
 static int document_line(struct build *outer, const struct party *party, struct line *line);
 
@@ -619,8 +614,7 @@ static int add_weight_stream(struct build *b, struct line *line)
     return 0;
 }
 
-/* ---- names that nobody knows ------------------------------------------------------------------
- */
+/* ---- names that nobody knows ----------------------------------------------------------------- */
 
 static int check_settings(const struct build *b, const struct settings *s, bool of_model)
 {
@@ -662,8 +656,7 @@ static int check_names(struct build *b)
     return 0;
 }
 
-/* ---- documents --------------------------------------------------------------------------------
- */
+/* ---- documents ------------------------------------------------------------------------------- */
 
 static int start(struct build *b, const struct config *c)
 {
@@ -752,8 +745,7 @@ static int document_line(struct build *outer, const struct party *party, struct 
     return start(&b, party->result) ? -1 : add_weight_stream(&b, own);
 }
 
-/* ---- the end of the pipeline ------------------------------------------------------------------
- */
+/* ---- the end of the pipeline ----------------------------------------------------------------- */
 
 static const char *tokenizer_model(const struct build *b)
 {

@@ -1,16 +1,12 @@
 #include "card.h"
 
+#include "names.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define FILLED_SHOWN 10 /* names of filled-in tensors on the card */
-
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text), m = strlen(ending);
-    return n >= m && strcmp(text + n - m, ending) == 0;
-}
 
 static bool is_merged(const struct model *m)
 {
@@ -51,7 +47,7 @@ static bool has_float8(const struct header *h)
 static bool has_head(const struct header *h)
 {
     for (size_t i = 0; i < h->n_tensors; i++)
-        if (ends_with(h->tensors[i].name, "lm_head.weight"))
+        if (names_is_head(h->tensors[i].name))
             return true;
     return false;
 }
@@ -59,7 +55,7 @@ static bool has_head(const struct header *h)
 static bool lender_has_head(const struct input *lender)
 {
     for (size_t i = 0; i < input_count(lender); i++)
-        if (ends_with(input_tensor(lender, i)->name, "lm_head.weight"))
+        if (names_is_head(input_tensor(lender, i)->name))
             return true;
     return false;
 }
@@ -70,8 +66,7 @@ static uint64_t vocabulary(const struct header *h, const struct input *lender, u
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        if (t->rank != 2 || input_is_vision(t->name) ||
-            (!ends_with(t->name, "embed_tokens.weight") && !ends_with(t->name, "wte.weight")))
+        if (t->rank != 2 || !names_is_token_embedding(t->name))
             continue;
         long j = input_find(lender, t->name);
         const struct ckpt_tensor *own = j < 0 ? NULL : input_tensor(lender, (size_t)j);
@@ -81,14 +76,13 @@ static uint64_t vocabulary(const struct header *h, const struct input *lender, u
     return 0;
 }
 
-/* ---- layer stacks -----------------------------------------------------------------------------
- */
+/* ---- layer stacks ---------------------------------------------------------------------------- */
 
 static long new_layers(const struct header *h, const char *stack, size_t n)
 {
     long last = -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = input_layer_in(h->tensors[i].name, stack, n);
+        long layer = names_layer_in(h->tensors[i].name, stack, n);
         last = layer > last ? layer : last;
     }
     return last + 1;
@@ -102,8 +96,7 @@ static long text_layers(const struct header *h, const struct input *lender, long
     return stack ? new_layers(h, stack, n) : 0;
 }
 
-/* ---- config.json ------------------------------------------------------------------------------
- */
+/* ---- config.json ----------------------------------------------------------------------------- */
 
 static const char *const text_parts[] = {"text_config", "llm_config"};
 static const char *const all_parts[] = {"text_config", "llm_config", "vision_config"};
@@ -321,8 +314,7 @@ bool card_says_tied(const char *text, size_t size)
     return tied;
 }
 
-/* ---- metadata ----------------------------------------------------------------------------------
- */
+/* ---- metadata -------------------------------------------------------------------------------- */
 
 /* A text from a stream; bytes that are not UTF-8 become '?'. */
 static json_t *json_text(const char *text)
@@ -394,8 +386,7 @@ char *card_history_text(const struct header *h)
     return text;
 }
 
-/* ---- README.md ---------------------------------------------------------------------------------
- */
+/* ---- README.md ------------------------------------------------------------------------------- */
 
 /* A word as a shell reads it back. Control characters, which no name should have, become '?'. */
 static void put_word(FILE *out, const char *word)

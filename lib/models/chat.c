@@ -228,8 +228,7 @@ char *chat_set_template(const char *config, size_t size, const char *template, s
     return text;
 }
 
-/* ---- tokens -----------------------------------------------------------------------------------
- */
+/* ---- tokens ---------------------------------------------------------------------------------- */
 
 /* The number of a token: in the vocabulary, else among those added; -1. */
 static long number_of(const json_t *tokenizer, const char *token)

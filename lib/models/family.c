@@ -1,7 +1,9 @@
 #include "family.h"
 
 #include "hash.h"
+#include "names.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -30,6 +32,7 @@ struct family {
     struct match *matches;
     const struct header *header; /* the stage's own, for block geometry */
     uint64_t **hashes;           /* [member][tensor of the family]: what was read; 0: nothing */
+    pthread_mutex_t lock;        /* of who makes room for a tensor's hashes */
     struct arena arena;
 };
 
@@ -48,12 +51,12 @@ static bool same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
 static int mismatch(struct family *f, size_t m, const struct ckpt_tensor *own,
                     const struct ckpt_tensor *first, struct error *e)
 {
-    return error_set(e, "tensor %s is %s in %s but %s in %s%s", first->name,
-                     tensor_shape_text(&f->arena, own->rank, own->shape), input_name(f->members[m]),
-                     tensor_shape_text(&f->arena, first->rank, first->shape),
-                     input_name(f->members[0]),
-                     input_is_embedding(first->name) ? " (--embed=truncate or --embed=base goes on)"
-                                                     : " (--mismatch=drop leaves it out)");
+    return error_set(
+        e, "tensor %s is %s in %s but %s in %s%s", first->name,
+        tensor_shape_text(&f->arena, own->rank, own->shape), input_name(f->members[m]),
+        tensor_shape_text(&f->arena, first->rank, first->shape), input_name(f->members[0]),
+        names_is_vocabulary(first->name) ? " (--embed=truncate or --embed=base goes on)"
+                                         : " (--mismatch=drop leaves it out)");
 }
 
 /* Finds model m's tensor for the first model's `name`: 1 found, 0 left out, -1 error. */
@@ -76,14 +79,14 @@ static int find_view(struct family *f, size_t m, const char *name, struct view *
         *v = (struct view){.member = m, .tensor = (size_t)own};
         return 1;
     }
-    if (input_is_embedding(name) && f->options.embed == FAMILY_EMBED_BASE)
+    if (names_is_vocabulary(name) && f->options.embed == FAMILY_EMBED_BASE)
         return 1;
-    if (input_is_embedding(name) && f->options.embed == FAMILY_TRUNCATE && a->rank == 2 &&
+    if (names_is_vocabulary(name) && f->options.embed == FAMILY_TRUNCATE && a->rank == 2 &&
         b->rank == 2) {
         *v = (struct view){.member = m, .tensor = (size_t)own, .columns = a->shape[1]};
         return 1;
     }
-    if (!input_is_embedding(name) && f->options.mismatch >= 0)
+    if (!names_is_vocabulary(name) && f->options.mismatch >= 0)
         return 0;
     return mismatch(f, m, a, b, e);
 }
@@ -141,11 +144,17 @@ static int is_subtractable(struct stage *s, struct family *f, const char *name,
         all_float &= dtype_is_float(tensor_of(f, &m->views[k])->dtype);
     if (is_float != all_float)
         return error_set(e, "tensor %s is floating in one model and not in another", name);
+    enum dtype d = tensor_of(f, &m->base)->dtype;
+    if (dtype_is_quantized(d) && changed(f, m))
+        return error_set(e,
+                         "tensor %s is %s and differs between the models; quantized weights cannot "
+                         "be subtracted: convert the models first",
+                         name, dtype_name(d));
     if (!is_float && changed(f, m))
         fprintf(stderr,
                 "%s: warning: tensor %s is %s and differs between the models; it is left "
                 "out\n",
-                s->filter->name, name, dtype_name(tensor_of(f, &m->base)->dtype));
+                s->filter->name, name, dtype_name(d));
     return is_float;
 }
 
@@ -217,12 +226,6 @@ static bool is_ignorable(const char *name)
     return strstr(name, "rotary_emb.inv_freq") != NULL;
 }
 
-static bool is_head(const char *name)
-{
-    size_t n = strlen(name);
-    return n >= 14 && strcmp(name + n - 14, "lm_head.weight") == 0;
-}
-
 static int by_text(const void *a, const void *b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
@@ -247,7 +250,7 @@ static int collect_names(struct stage *s, struct family *f, const char ***names,
                 known = strcmp(all[j], name) == 0;
             if (known)
                 continue;
-            if (is_head(name) && input_find_tied(f->members[0], name) >= 0)
+            if (names_is_head(name) && input_find_tied(f->members[0], name) >= 0)
                 all[(*n)++] = name;
             else if (f->options.missing < 0)
                 return error_set(e,
@@ -329,6 +332,7 @@ struct family *family_open(struct stage *s, const struct family_options *o, bool
                            struct header *h, struct error *e)
 {
     struct family *f = mem_alloc(1, sizeof *f);
+    pthread_mutex_init(&f->lock, NULL);
     const char **names = NULL;
     size_t n = 0;
     f->options = *o;
@@ -348,7 +352,7 @@ struct family *family_open(struct stage *s, const struct family_options *o, bool
         family_close(f);
         return NULL;
     }
-    input_set_layers(h);
+    names_set_layers(h);
     slice_set_layers(f->members[0], h);
     f->hashes = mem_alloc(f->n_members, sizeof *f->hashes);
     for (size_t m = 0; m < f->n_members; m++)
@@ -368,6 +372,7 @@ void family_close(struct family *f)
     for (size_t i = 0; i < f->n_matches; i++)
         free(f->matches[i].hashes);
     free(f->hashes);
+    pthread_mutex_destroy(&f->lock);
     free(f->members);
     free(f->matches);
     arena_free(&f->arena);
@@ -450,9 +455,10 @@ static void keep_hash(struct family *f, size_t index, size_t k, const struct blo
     tensor_block(t, b->index, &first, &n);
     if (b->n < n)
         return;
-#pragma omp critical(family_hashes)
+    pthread_mutex_lock(&f->lock);
     if (!m->hashes)
         m->hashes = mem_alloc((m->n + 1) * blocks, sizeof *m->hashes);
+    pthread_mutex_unlock(&f->lock);
     uint64_t *hash = &m->hashes[(k == FAMILY_OF_BASE ? m->n : k) * blocks + b->index];
     if (*hash)
         return;

@@ -1,7 +1,7 @@
 #include "input.h"
 
 #include "hash.h"
-#include "runner.h"
+#include "names.h"
 #include "saved.h"
 
 #include <stdlib.h>
@@ -163,84 +163,18 @@ long input_find(const struct input *in, const char *name)
     return t ? t - in->tensors : -1;
 }
 
-static bool ends_with(const char *name, const char *ending)
-{
-    size_t n = strlen(name), m = strlen(ending);
-    return n >= m && strcmp(name + n - m, ending) == 0;
-}
-
-bool input_is_embedding(const char *name)
-{
-    return ends_with(name, "embed_tokens.weight") || ends_with(name, "lm_head.weight");
-}
-
 long input_find_tied(const struct input *in, const char *name)
 {
     static const char *const embeddings[] = {"model.embed_tokens.weight",
                                              "model.language_model.embed_tokens.weight",
                                              "language_model.model.embed_tokens.weight"};
     long i = input_find(in, name);
-    for (size_t j = 0; i < 0 && ends_with(name, "lm_head.weight") && j < 3; j++)
+    for (size_t j = 0; i < 0 && names_is_head(name) && j < 3; j++)
         i = input_find(in, embeddings[j]);
     return i;
 }
 
-long input_layer(const char *name, size_t *stack)
-{
-    static const char *const words[] = {"layers", "layer", "h", "block", "blocks"};
-    for (const char *p = name; p;) {
-        size_t n = strcspn(p, ".");
-        const char *next = p[n] ? p + n + 1 : NULL;
-        for (size_t w = 0; next && w < sizeof words / sizeof *words; w++) {
-            size_t digits = strspn(next, "0123456789");
-            if (strlen(words[w]) == n && memcmp(p, words[w], n) == 0 && digits && digits < 7 &&
-                (next[digits] == '.' || !next[digits])) {
-                *stack = (size_t)(next - name);
-                return strtol(next, NULL, 10);
-            }
-        }
-        p = next;
-    }
-    return -1;
-}
-
-void input_set_layers(struct header *h)
-{
-    /* Sorted names keep a stack's tensors together. */
-    for (size_t i = 0; i < h->n_tensors;) {
-        size_t stack = 0, other, j = i;
-        long last = -1, layer;
-        h->tensors[i].layer = h->tensors[i].layers = -1;
-        if (input_layer(h->tensors[i].name, &stack) < 0) {
-            i++;
-            continue;
-        }
-        for (; j < h->n_tensors; j++) {
-            layer = input_layer(h->tensors[j].name, &other);
-            if (layer < 0 || other != stack ||
-                strncmp(h->tensors[i].name, h->tensors[j].name, stack) != 0)
-                break;
-            h->tensors[j].layer = layer;
-            last = layer > last ? layer : last;
-        }
-        for (; i < j; i++)
-            h->tensors[i].layers = last + 1;
-    }
-}
-
 /* ---- stacks of layers ------------------------------------------------------------------------ */
-
-bool input_is_vision(const char *name)
-{
-    return strstr(name, "vision") || strstr(name, "visual") || strstr(name, "audio");
-}
-
-long input_layer_in(const char *name, const char *stack, size_t length)
-{
-    size_t own;
-    long layer = input_layer(name, &own);
-    return own == length && layer >= 0 && strncmp(name, stack, length) == 0 ? layer : -1;
-}
 
 long input_layers(const struct input *in, const char *stack, size_t length)
 {
@@ -249,7 +183,7 @@ long input_layers(const struct input *in, const char *stack, size_t length)
     if (cut->stack && cut->length == length && strncmp(cut->stack, stack, length) == 0)
         return cut->whole;
     for (size_t i = 0; i < input_count(in); i++) {
-        long layer = input_layer_in(input_tensor(in, i)->name, stack, length);
+        long layer = names_layer_in(input_tensor(in, i)->name, stack, length);
         last = layer > last ? layer : last;
     }
     return last + 1;
@@ -262,14 +196,14 @@ const char *input_text_stack(const struct input *in, long layers, size_t *length
     for (size_t i = 0; i < input_count(in); i++) {
         const char *name = input_tensor(in, i)->name;
         /* Sorted names keep a stack's tensors together. */
-        if (input_layer(name, &own) < 0 ||
-            (previous && input_layer_in(name, previous, previous_length) >= 0))
+        if (names_layer(name, &own) < 0 ||
+            (previous && names_layer_in(name, previous, previous_length) >= 0))
             continue;
         previous = name;
         previous_length = own;
         if (layers && input_layers(in, name, own) != layers)
             continue;
-        if (found && input_is_vision(found) <= input_is_vision(name))
+        if (found && names_is_vision(found) <= names_is_vision(name))
             continue;
         found = name;
         *length = own;
@@ -284,7 +218,7 @@ void input_cut(struct input *in, const char *stack, size_t length, long from, lo
     size_t n = 0;
     for (size_t i = 0; i < input_count(in); i++) {
         struct ckpt_tensor t = *input_tensor(in, i);
-        long layer = input_layer_in(t.name, stack, length);
+        long layer = names_layer_in(t.name, stack, length);
         if (layer >= 0 && (layer < from || layer >= to))
             continue;
         if (layer >= 0 && first != from) {
@@ -382,67 +316,4 @@ void input_done_with(const struct input *in, size_t i, size_t first, size_t n)
 {
     if (in->ckpt)
         ckpt_done_with(in->ckpt, place(in, i), first, n);
-}
-
-/* ---- one model as a source ------------------------------------------------------------------ */
-
-static int open_one(struct stage *s, struct header *h, struct error *e)
-{
-    struct input *in = input_open(s->operands.texts[0], s->common.spool, s->filter->name, e);
-    s->data = in;
-    if (!in || header_add_model(h, in->name, NULL, e) < 0)
-        return -1;
-    h->kind = KIND_WEIGHTS;
-    h->models[0].has_fingerprint = true;
-    h->models[0].fingerprint = input_fingerprint(in);
-    h->n_tensors = input_count(in);
-    h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
-    for (size_t i = 0; i < h->n_tensors; i++) {
-        const struct ckpt_tensor *from = input_tensor(in, i);
-        struct vector *v = arena_alloc(&h->arena, 1, sizeof *v);
-        *v = vector_plain(0, from->name, from->dtype, from->dtype);
-        struct tensor t = {.name = from->name,
-                           .rank = from->rank,
-                           .shape = from->shape,
-                           .n_vectors = 1,
-                           .vectors = v,
-                           .origin = i};
-        h->tensors[i] = tensor_copy(&h->arena, &t);
-    }
-    input_set_layers(h);
-    return 0;
-}
-
-static int fill_one(const struct job *job, struct block *b, struct error *e)
-{
-    (void)e;
-    const struct input *in = job->stage->data;
-    input_read(in, job->index, b->first, b->n, b->data[0]);
-    input_done_with(in, job->index, b->first, b->n);
-    return 0;
-}
-
-static int close_one(struct stage *s, bool ok, struct error *e)
-{
-    (void)ok;
-    (void)e;
-    input_close(s->data);
-    return 0;
-}
-
-static const struct filter input_one = {
-    .name = "reader",
-    .role = ROLE_SOURCE,
-    .max_operands = 1,
-    .raw = true,
-    .operands_are_files = true,
-    .open = open_one,
-    .fill = fill_one,
-    .close = close_one,
-};
-
-const struct filter *input_source(const char *operand, struct error *e)
-{
-    int is_checkpoint = strcmp(operand, "-") == 0 ? 0 : ckpt_recognise(input_path(operand), e);
-    return is_checkpoint < 0 ? NULL : is_checkpoint ? &input_one : &runner_reader;
 }

@@ -27,9 +27,6 @@ long input_find(const struct input *in, const char *name);
 /* The tensor called `name`, or what stands for it: a head that a tied model lacks is its
  * embedding. -1 if there is neither. */
 long input_find_tied(const struct input *in, const char *name);
-bool input_is_embedding(const char *name);
-/* Is it of a part that sees or hears? */
-bool input_is_vision(const char *name);
 
 /* What tensor i is called in the model itself: a cut gives layers other numbers. */
 const char *input_own_name(const struct input *in, size_t i);
@@ -45,16 +42,6 @@ void input_read_f64(const struct input *in, size_t i, size_t first, size_t n, en
 uint64_t input_hash(const struct input *in, size_t i, size_t first, size_t n);
 /* These elements will not be read again soon: their pages may go. */
 void input_done_with(const struct input *in, size_t i, size_t first, size_t n);
-
-/* The layer that a tensor's name says (the first all-digit component after layers, layer, h, block
- * or blocks), -1 if none; `stack` is the length of the name up to it. */
-long input_layer(const char *name, size_t *stack);
-
-/* The same for a stack, the first `length` bytes of `stack`: -1 too if it is in another. */
-long input_layer_in(const char *name, const char *stack, size_t length);
-
-/* Sets layer and layers of each tensor from its name; layers are counted per stack. */
-void input_set_layers(struct header *h);
 
 /* How many layers the whole model has in a stack. */
 long input_layers(const struct input *in, const char *stack, size_t length);
@@ -72,8 +59,5 @@ struct input_cut {
 /* Once, before the tensors are used. What is outside the stack stays. */
 void input_cut(struct input *in, const char *stack, size_t length, long from, long to, long first);
 const struct input_cut *input_how_cut(const struct input *in); /* NULL: the model is whole */
-
-/* For sinks that read an operand: the source for a saved stream or a checkpoint. */
-const struct filter *input_source(const char *operand, struct error *e);
 
 #endif

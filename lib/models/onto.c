@@ -1,5 +1,6 @@
 #include "onto.h"
 
+#include "names.h"
 #include "slice.h"
 
 #include <stdlib.h>
@@ -51,17 +52,10 @@ static int check_fingerprint(const struct onto *o, const struct header *h, struc
     return 0;
 }
 
-static bool is_head(const char *name)
-{
-    static const char head[] = "lm_head.weight";
-    size_t n = strlen(name), m = sizeof head - 1;
-    return n >= m && strcmp(name + n - m, head) == 0;
-}
-
 /* Is the stream's tensor the upper left part of the base's? */
 static bool is_cut(const struct tensor *t, const struct ckpt_tensor *b)
 {
-    return input_is_embedding(t->name) && t->rank == 2 && b->rank == 2 &&
+    return names_is_vocabulary(t->name) && t->rank == 2 && b->rank == 2 &&
            t->shape[0] <= b->shape[0] && t->shape[1] <= b->shape[1];
 }
 
@@ -92,7 +86,7 @@ static int find_under(struct onto *o, size_t index, const struct tensor *t, stru
                                      .columns = tensor_columns(t),
                                      .base_columns = b->rank ? b->shape[b->rank - 1] : 1};
     /* A head that borrows the embedding does not use it up. */
-    if (strcmp(b->name, name) == 0 && (!is_head(t->name) || is_head(name)))
+    if (strcmp(b->name, name) == 0 && (!names_is_head(t->name) || names_is_head(name)))
         o->taken[i] = true;
     long own = input_find(o->model, t->name);
     if (own >= 0)

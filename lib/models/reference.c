@@ -109,3 +109,9 @@ void reference_read(const struct reference *r, size_t i, size_t k, size_t first,
     else
         saved_read(r->saved, i, k, first, n, to);
 }
+
+void reference_done_with(const struct reference *r, size_t i, size_t first, size_t n)
+{
+    if (r->model) /* a saved stream sees by itself */
+        input_done_with(r->model, i, first, n);
+}

@@ -21,5 +21,7 @@ const struct tensor *reference_tensor(const struct reference *r, size_t i);
 /* n elements of vector k of tensor i from flat index `first` on, in their dtype. */
 void reference_read(const struct reference *r, size_t i, size_t k, size_t first, size_t n,
                     void *to);
+/* These elements of all its vectors will not be read again soon. */
+void reference_done_with(const struct reference *r, size_t i, size_t first, size_t n);
 
 #endif

@@ -1,6 +1,7 @@
 #include "slice.h"
 
 #include "card.h"
+#include "names.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,14 +43,12 @@ const char *slice_text(const struct input *in, const char *operand, struct arena
 
 /* ---- the stack ------------------------------------------------------------------------------- */
 
-/* The one that was asked for; a dot at its end need not be given. */
+/* The one that was asked for. */
 static const char *find_named(const struct input *in, const char *stack, size_t *length)
 {
-    size_t n = strlen(stack);
-    n -= n > 0 && stack[n - 1] == '.';
     for (size_t i = 0; i < input_count(in); i++) {
         const char *name = input_tensor(in, i)->name;
-        if (input_layer(name, length) >= 0 && *length == n + 1 && strncmp(name, stack, n) == 0)
+        if (names_layer(name, length) >= 0 && names_is_stack(name, *length, stack))
             return name;
     }
     return NULL;
@@ -61,7 +60,7 @@ static bool has_another(const struct input *in, const char *stack, size_t length
     size_t own;
     for (size_t i = 0; i < input_count(in); i++) {
         const char *name = input_tensor(in, i)->name;
-        if (input_layer(name, &own) >= 0 && input_layer_in(name, stack, length) < 0)
+        if (names_layer(name, &own) >= 0 && names_layer_in(name, stack, length) < 0)
             return true;
     }
     return false;
@@ -129,7 +128,7 @@ void slice_set_layers(const struct input *in, struct header *h)
     const struct input_cut *cut = input_how_cut(in);
     for (size_t i = 0; cut && i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
-        long layer = input_layer_in(t->name, cut->stack, cut->length);
+        long layer = names_layer_in(t->name, cut->stack, cut->length);
         if (layer < 0)
             continue;
         t->layer = layer - cut->first;

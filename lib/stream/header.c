@@ -3,9 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_ELEMENTS ((size_t)65536)
-#define LONG_ROW       ((size_t)1 << 20)
-
 const char *kind_name(enum kind kind)
 {
     switch (kind) {
@@ -19,52 +16,20 @@ const char *kind_name(enum kind kind)
     return "?";
 }
 
-static const char *copy_text(struct arena *a, const char *text)
-{
-    return text ? arena_text(a, text, strlen(text)) : NULL;
-}
-
-static struct extra copy_extra(struct arena *a, struct extra x)
-{
-    if (x.n)
-        x.bytes = arena_copy(a, x.bytes, x.size);
-    return x;
-}
-
-struct tensor tensor_copy(struct arena *a, const struct tensor *from)
-{
-    struct tensor t = *from;
-    t.name = copy_text(a, from->name);
-    t.base_name = copy_text(a, from->base_name);
-    t.shape = arena_copy(a, from->shape, from->rank * sizeof *from->shape);
-    t.extra = copy_extra(a, from->extra);
-    t.vectors = arena_copy(a, from->vectors, from->n_vectors * sizeof *from->vectors);
-    for (size_t k = 0; k < t.n_vectors; k++) {
-        struct vector *v = &t.vectors[k];
-        /* Most sources call the tensor what the output calls it: one copy serves all. */
-        bool same = v->source && strcmp(v->source, from->name) == 0;
-        v->source = same ? t.name : copy_text(a, v->source);
-        vector_set_weights(v, a, v->n_weights, v->weights);
-        v->payload = copy_extra(a, v->payload);
-        v->extra = copy_extra(a, v->extra);
-    }
-    return t;
-}
-
 static struct history copy_history(struct arena *a, struct history from)
 {
     struct history to = {from.n, arena_copy(a, from.steps, from.n * sizeof *from.steps)};
     for (size_t i = 0; i < to.n; i++) {
         struct step *s = &to.steps[i];
-        s->tool = copy_text(a, s->tool);
-        s->version = copy_text(a, s->version);
+        s->tool = arena_copy_text(a, s->tool);
+        s->version = arena_copy_text(a, s->version);
         s->arguments = arena_copy(a, s->arguments, s->n_arguments * sizeof *s->arguments);
         for (size_t j = 0; j < s->n_arguments; j++)
-            s->arguments[j] = copy_text(a, s->arguments[j]);
+            s->arguments[j] = arena_copy_text(a, s->arguments[j]);
         s->parents = arena_copy(a, s->parents, s->n_parents * sizeof *s->parents);
         for (size_t j = 0; j < s->n_parents; j++)
             s->parents[j] = copy_history(a, s->parents[j]);
-        s->extra = copy_extra(a, s->extra);
+        s->extra = extra_copy(a, s->extra);
     }
     return to;
 }
@@ -81,9 +46,9 @@ struct header *header_copy(const struct header *from)
     *h = *from;
     h->models = arena_copy(&a, from->models, from->n_models * sizeof *from->models);
     for (size_t i = 0; i < h->n_models; i++) {
-        h->models[i].name = copy_text(&a, h->models[i].name);
-        h->models[i].role = copy_text(&a, h->models[i].role);
-        h->models[i].extra = copy_extra(&a, h->models[i].extra);
+        h->models[i].name = arena_copy_text(&a, h->models[i].name);
+        h->models[i].role = arena_copy_text(&a, h->models[i].role);
+        h->models[i].extra = extra_copy(&a, h->models[i].extra);
     }
     h->tensors = arena_alloc(&a, from->n_tensors, sizeof *from->tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {
@@ -91,7 +56,7 @@ struct header *header_copy(const struct header *from)
         h->tensors[i].origin = i;
     }
     h->history = copy_history(&a, from->history);
-    h->extra = copy_extra(&a, from->extra);
+    h->extra = extra_copy(&a, from->extra);
     h->arena = a;
     return h;
 }
@@ -120,7 +85,7 @@ long header_add_model(struct header *h, const char *name, const char *role, stru
     struct model *models = arena_alloc(&h->arena, h->n_models + 1, sizeof *models);
     if (h->n_models)
         memcpy(models, h->models, h->n_models * sizeof *models);
-    models[h->n_models] = (struct model){.name = copy_text(&h->arena, name), .role = role};
+    models[h->n_models] = (struct model){.name = arena_copy_text(&h->arena, name), .role = role};
     h->models = models;
     return (long)h->n_models++;
 }
@@ -143,173 +108,11 @@ struct step *header_add_step(struct header *h, const char *tool, size_t n_argume
         memcpy(steps, h->history.steps, h->history.n * sizeof *steps);
     struct step *s = &steps[h->history.n++];
     h->history.steps = steps;
-    s->tool = copy_text(a, tool);
+    s->tool = arena_copy_text(a, tool);
     s->version = TV_VERSION;
     s->n_arguments = n_arguments;
     s->arguments = arena_alloc(a, n_arguments, sizeof *s->arguments);
     for (size_t i = 0; i < n_arguments; i++)
-        s->arguments[i] = copy_text(a, arguments[i]);
+        s->arguments[i] = arena_copy_text(a, arguments[i]);
     return s;
-}
-
-size_t tensor_elements(const struct tensor *t)
-{
-    size_t n = 1;
-    for (size_t i = 0; i < t->rank; i++)
-        n *= t->shape[i];
-    return n;
-}
-
-size_t tensor_columns(const struct tensor *t)
-{
-    return t->rank ? t->shape[t->rank - 1] : 1;
-}
-
-const char *tensor_shape_text(struct arena *a, size_t rank, const uint64_t *shape)
-{
-    const char *text = "(";
-    for (size_t i = 0; i < rank; i++)
-        text = arena_printf(a, "%s%s%llu", text, i ? ", " : "", (unsigned long long)shape[i]);
-    return arena_printf(a, "%s%s)", text, rank == 1 ? "," : "");
-}
-
-int tensor_check_shape(const char *name, size_t rank, const uint64_t *shape, struct error *e)
-{
-    if (rank > RANK_MAX)
-        return error_set(e, "tensor %s has %zu dimensions; at most %d are read", name, rank,
-                         RANK_MAX);
-    bool empty = false;
-    uint64_t bytes = 8;
-    bool overflow = false;
-    for (size_t i = 0; i < rank; i++) {
-        empty |= shape[i] == 0;
-        overflow |= shape[i] != 0 && __builtin_mul_overflow(bytes, shape[i], &bytes);
-    }
-    if (overflow || bytes > INT64_MAX)
-        return error_set(e, "tensor %s has a shape of more than 2^63 bytes%s", name,
-                         empty ? " beside a dimension of 0" : "");
-    return 0;
-}
-
-bool tensor_same_shape(const struct tensor *a, const struct tensor *b)
-{
-    return a->rank == b->rank && memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0;
-}
-
-bool tensor_is_float(const struct tensor *t)
-{
-    for (size_t k = 0; k < t->n_vectors; k++)
-        if (!dtype_is_float(t->vectors[k].dtype))
-            return false;
-    return true;
-}
-
-/* A tensor whose elements do not fill whole bytes is never cut. */
-static bool is_sub_byte(const struct tensor *t)
-{
-    for (size_t k = 0; k < t->n_vectors; k++)
-        if (dtype_bits(t->vectors[k].dtype) % 8)
-            return true;
-    return false;
-}
-
-size_t tensor_block_elements(const struct tensor *t)
-{
-    size_t n = tensor_elements(t), columns = tensor_columns(t);
-    if (n == 0 || is_sub_byte(t))
-        return n;
-    if (columns > LONG_ROW)
-        return BLOCK_ELEMENTS;
-    size_t rows = columns < BLOCK_ELEMENTS ? BLOCK_ELEMENTS / columns : 1;
-    return rows * columns < n ? rows * columns : n;
-}
-
-static size_t divide_up(size_t n, size_t by)
-{
-    return n / by + (n % by != 0);
-}
-
-size_t tensor_blocks(const struct tensor *t)
-{
-    size_t n = tensor_elements(t), columns = tensor_columns(t), block = tensor_block_elements(t);
-    if (n == 0)
-        return 0;
-    if (columns > LONG_ROW && block < n)
-        return n / columns * divide_up(columns, block);
-    return divide_up(n, block);
-}
-
-void tensor_block(const struct tensor *t, size_t index, size_t *first, size_t *n)
-{
-    size_t all = tensor_elements(t), columns = tensor_columns(t), block = tensor_block_elements(t);
-    size_t end = all;
-    *first = index * block;
-    if (columns > LONG_ROW && block < all) {
-        size_t per_row = divide_up(columns, block), row = index / per_row;
-        *first = row * columns + index % per_row * block;
-        end = (row + 1) * columns;
-    }
-    *n = end - *first < block ? end - *first : block;
-}
-
-size_t tensor_block_of(const struct tensor *t, size_t element)
-{
-    size_t columns = tensor_columns(t), block = tensor_block_elements(t);
-    if (columns > LONG_ROW && block < tensor_elements(t))
-        return element / columns * divide_up(columns, block) + element % columns / block;
-    return element / block;
-}
-
-static const double ONE[1] = {1.0};
-
-struct vector vector_plain(size_t model, const char *source, enum dtype dtype, enum dtype stored)
-{
-    return (struct vector){.model = model,
-                           .source = source,
-                           .dtype = dtype,
-                           .stored = stored,
-                           .n_weights = 1,
-                           .weights = ONE,
-                           .l1_before = NAN,
-                           .keep = NAN};
-}
-
-void vector_set_attributes(struct vector *v, double l1_before, double keep)
-{
-    v->l1_before = l1_before;
-    v->keep = keep;
-    v->payload = (struct extra){0};
-}
-
-void vector_set_weights(struct vector *v, struct arena *a, size_t n, const double *weights)
-{
-    v->n_weights = n;
-    v->weights = n == 1 && weights[0] == 1 ? ONE : arena_copy(a, weights, n * sizeof *weights);
-}
-
-bool tensor_chunks_fit(const struct tensor *t, size_t m)
-{
-    size_t n = tensor_elements(t);
-    return m == 1 || (m && m <= n && (m - 1) * divide_up(n, m) < n);
-}
-
-size_t tensor_weights(const struct tensor *t, size_t first, size_t n, double *w)
-{
-    size_t all = tensor_elements(t);
-    for (size_t k = 0; k < t->n_vectors; k++) {
-        const struct vector *v = &t->vectors[k];
-        size_t chunk = divide_up(all, v->n_weights), end = (first / chunk + 1) * chunk;
-        w[k] = v->weights[v->n_weights == 1 ? 0 : first / chunk];
-        if (v->n_weights > 1 && end - first < n)
-            n = end - first;
-    }
-    return n;
-}
-
-bool vector_is_weighted(const struct vector *v)
-{
-    for (size_t i = 0; i < v->n_weights; i++)
-        if (v->weights[i] != 1)
-            return true;
-    return false;
 }

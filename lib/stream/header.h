@@ -1,58 +1,17 @@
 /* What a stream says about itself before any payload: models, tensors, history.
- * A header owns everything it points to (one arena) until header_free; a tensor made with
- * tensor_copy lives in the arena it was copied into. */
+ * A header owns everything it points to (one arena) until header_free. */
 #ifndef TV_HEADER_H
 #define TV_HEADER_H
 
-#include "dtype.h"
-#include "error.h"
-#include "mem.h"
-
-#include <math.h>
-#include <stdint.h>
-
-#define RANK_MAX 16
+#include "tensor.h"
 
 enum kind { KIND_WEIGHTS = 1, KIND_TASK_VECTORS = 2, KIND_ACTIVATIONS = 4 };
-
-/* Key-value pairs that this version does not know, kept as they came: `n` encoded pairs. */
-struct extra {
-    size_t n, size;
-    const unsigned char *bytes;
-};
 
 struct model {
     const char *name; /* unique in a header */
     const char *role; /* "base", "expert", "merged"; NULL: nothing was said */
     bool has_fingerprint;
     uint64_t fingerprint;
-    struct extra extra;
-};
-
-/* One model's contribution to one tensor. */
-struct vector {
-    size_t model;       /* index into header.models */
-    const char *source; /* the tensor's name in that model; NULL: it has none (after a join) */
-    enum dtype dtype;   /* on the wire */
-    enum dtype stored;  /* in the model's file; DTYPE_NONE: not known */
-    /* The rest is said in the tensor's own header, not in the manifest. */
-    size_t n_weights; /* 1, or m for contiguous chunks of ceil(n/m) elements */
-    const double *weights;
-    double l1_before;     /* L1 norm before elements were dropped; NAN: not said */
-    double keep;          /* probability with which elements were kept; NAN: not said */
-    struct extra payload; /* unknown attributes of the payload: dropped when it changes */
-    struct extra extra;
-};
-
-struct tensor {
-    const char *name;      /* the output name */
-    const char *base_name; /* the name in the base model (task vectors); NULL: same as name */
-    size_t rank;
-    const uint64_t *shape;
-    long layer, layers; /* layer, of how many in its slice; -1 outside the layers */
-    size_t n_vectors;
-    struct vector *vectors;
-    size_t origin; /* position in the manifest before the stage's open; set by the runner */
     struct extra extra;
 };
 
@@ -98,48 +57,5 @@ void header_keep_tensors(struct header *h, const bool *keep);
 /* Appends a step to the history. `arguments` are copied. */
 struct step *header_add_step(struct header *h, const char *tool, size_t n_arguments,
                              const char *const *arguments);
-
-struct tensor tensor_copy(struct arena *a, const struct tensor *from);
-/* Number of elements; 1 for a scalar. Shapes in a header are checked: this cannot overflow. */
-size_t tensor_elements(const struct tensor *t);
-/* Elements of a row (last dimension); 1 for a scalar. */
-size_t tensor_columns(const struct tensor *t);
-/* "(300, 64)", into the arena. */
-const char *tensor_shape_text(struct arena *a, size_t rank, const uint64_t *shape);
-/* Rank, dimensions and bytes (8 per element) within bounds? */
-int tensor_check_shape(const char *name, size_t rank, const uint64_t *shape, struct error *e);
-bool tensor_same_shape(const struct tensor *a, const struct tensor *b);
-/* True if every vector has a floating dtype. */
-bool tensor_is_float(const struct tensor *t);
-
-/* Blocks are a function of the shape alone (share/stream.md, "Blocks"). */
-size_t tensor_block_elements(const struct tensor *t); /* of a full block */
-size_t tensor_blocks(const struct tensor *t);
-/* First element and number of elements of block `index`. */
-void tensor_block(const struct tensor *t, size_t index, size_t *first, size_t *n);
-
-/* The block that holds the element with that flat index. */
-size_t tensor_block_of(const struct tensor *t, size_t element);
-
-/* A vector with weight 1 and no payload attributes. */
-struct vector vector_plain(size_t model, const char *source, enum dtype dtype, enum dtype stored);
-/* What describes the payload after a change to it: these two (NAN: not said), nothing else. */
-void vector_set_attributes(struct vector *v, double l1_before, double keep);
-void vector_set_weights(struct vector *v, struct arena *a, size_t n, const double *weights);
-/* The weight at flat index i of n elements. */
-static inline double vector_weight(const struct vector *v, size_t i, size_t n)
-{
-    if (v->n_weights == 1)
-        return v->weights[0];
-    size_t chunk = (n + v->n_weights - 1) / v->n_weights;
-    return v->weights[i / chunk];
-}
-/* Can it be cut into m chunks of ceil(n/m) elements, none of them empty? */
-bool tensor_chunks_fit(const struct tensor *t, size_t m);
-/* The weights of all K vectors, w[K], at flat index `first`; they hold for as many elements as are
- * returned, at most n. */
-size_t tensor_weights(const struct tensor *t, size_t first, size_t n, double *w);
-/* True if some weight is not 1. */
-bool vector_is_weighted(const struct vector *v);
 
 #endif

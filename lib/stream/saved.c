@@ -71,7 +71,7 @@ static int check_is_model(const struct header *h, const char *path, struct error
 struct saved *saved_open(const char *path, const char *spool, bool as_model, struct error *e)
 {
     struct saved *s = mem_alloc(1, sizeof *s);
-    if (mapped_open(&s->file, path, spool, e) == 0 &&
+    if (mapped_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e) == 0 &&
         (s->reader = reader_open(s->file.fd, path, e)) &&
         (!as_model || check_is_model(reader_header(s->reader), path, e) == 0) &&
         walk(s, path, as_model, e) == 0)
@@ -106,7 +106,17 @@ const struct tensor *saved_tensor(const struct saved *s, size_t i)
 
 uint64_t saved_fingerprint(const struct saved *s)
 {
-    return XXH3_64bits(s->file.bytes, s->file.size);
+    const size_t piece = (size_t)16 << 20;
+    XXH3_state_t *state = XXH3_createState();
+    XXH3_64bits_reset(state);
+    for (size_t at = 0; at < s->file.size; at += piece) {
+        size_t n = s->file.size - at < piece ? s->file.size - at : piece;
+        XXH3_64bits_update(state, s->file.bytes + at, n);
+        mapped_release(s->file.bytes, s->file.size, s->file.bytes + at, n);
+    }
+    uint64_t hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return hash;
 }
 
 void saved_read(const struct saved *s, size_t i, size_t k, size_t first, size_t n, void *to)
@@ -123,7 +133,10 @@ void saved_read(const struct saved *s, size_t i, size_t k, size_t first, size_t 
         size_t start, length;
         tensor_block(t, b, &start, &length);
         size_t skip = first - start, take = length - skip < n ? length - skip : n;
-        memcpy(out, bytes + s->blocks[i][b * K + k] + skip * bits / 8, take * bits / 8);
+        const unsigned char *block = bytes + s->blocks[i][b * K + k];
+        memcpy(out, block + skip * bits / 8, take * bits / 8);
+        if (skip + take == length) /* most read on: this block is behind them */
+            mapped_release(bytes, s->file.size, block, length * bits / 8);
         out += take * bits / 8;
         first += take;
         n -= take;

@@ -1,6 +1,6 @@
 #include "report.h"
 
-#include "filter.h"
+#include "number.h"
 #include "text.h"
 
 #include <stdarg.h>

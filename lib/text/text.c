@@ -1,6 +1,6 @@
 #include "text.h"
 
-#include "rules.h"
+#include "number.h"
 
 #include <errno.h>
 #include <float.h>
@@ -408,7 +408,7 @@ int text_next_number(struct text *t, double *x, struct error *e)
     const char *comma = memchr(t->word, ',', n);
     if (take_number(t, comma ? (size_t)(comma - t->word) : n, text, e))
         return -1;
-    return rules_number(text, x) ? text_error(t, e, "%s is not a number", text) : 0;
+    return number_read(text, x) ? text_error(t, e, "%s is not a number", text) : 0;
 }
 
 int text_next_count(struct text *t, uint64_t *x, struct error *e)

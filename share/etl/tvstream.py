@@ -23,8 +23,12 @@ import stat
 import struct
 import sys
 
-import msgpack
-import numpy as np
+try:
+    import msgpack
+    import numpy as np
+except ImportError as e:
+    sys.exit(f"{os.path.basename(sys.argv[0])}: the Python package {e.name} is missing (on Debian: "
+             "apt-get install python3-numpy python3-msgpack, and run it with /usr/bin/python3)")
 
 MAGIC = b"\xa4TVS1"
 MAP_MAX = 256 << 20

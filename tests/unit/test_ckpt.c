@@ -71,7 +71,6 @@ static void test_folder(void)
     CHECK(z->rank == 2 && z->shape[0] == 2 && z->shape[1] == 3 && z->elements == 6);
     CHECK(z->dtype == DTYPE_F32 && z->data && memcmp(z->data, data, 24) == 0);
     float x[2];
-    ckpt_will_need(c, 1, 3, 2);
     ckpt_read(c, 1, 3, 2, x);
     CHECK(x[0] == 4 && x[1] == 5);
     ckpt_done_with(c, 1, 3, 2);
@@ -260,7 +259,6 @@ static void check_values(const struct ckpt *c, const char *tensor, const char *v
         ckpt_read(c, (size_t)i, first, n - first, part);
         CHECK(memcmp(part, x + first, (n - first) * sizeof *x) == 0);
     }
-    ckpt_will_need(c, (size_t)i, 0, n);
     ckpt_done_with(c, (size_t)i, 0, n);
 }
 

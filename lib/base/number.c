@@ -1,0 +1,85 @@
+#include "number.h"
+
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static size_t digits(const char *text)
+{
+    return strspn(text, "0123456789");
+}
+
+/* Length of a decimal number at the start of text; 0 if there is none. No hexadecimal, infinity
+ * or NaN, which strtod would take. */
+static size_t number_length(const char *text)
+{
+    const char *p = text + strspn(text, "+-");
+    if (p - text > 1)
+        return 0;
+    size_t whole = digits(p), fraction = p[whole] == '.' ? digits(p + whole + 1) : 0;
+    if (whole + fraction == 0)
+        return 0;
+    p += whole + (p[whole] == '.') + fraction;
+    if (*p == 'e' || *p == 'E') {
+        const char *exponent = p + 1 + (p[1] == '+' || p[1] == '-');
+        if (digits(exponent))
+            p = exponent + digits(exponent);
+    }
+    return (size_t)(p - text);
+}
+
+static double read_number(const char *text)
+{
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
+    double x = strtod(text, NULL);
+    uselocale(before);
+    freelocale(c);
+    return x;
+}
+
+int number_read(const char *text, double *x)
+{
+    size_t n = number_length(text);
+    if (n == 0 || text[n] != '\0')
+        return -1;
+    *x = read_number(text);
+    return isfinite(*x) ? 0 : -1;
+}
+
+/* With that many digits, into a buffer of 32 bytes. */
+static void print_number(double x, int digits, char *text)
+{
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
+    snprintf(text, 32, "%.*g", digits, x);
+    uselocale(before);
+    freelocale(c);
+}
+
+const char *number_text(double x, char *text)
+{
+    double back = NAN;
+    for (int digits = 15; digits <= 17 && back != x; digits++) {
+        print_number(x, digits, text);
+        number_read(text, &back);
+    }
+    return text;
+}
+
+const char *range_text(const struct range *range, char *text)
+{
+    char low[32], high[32];
+    print_number(range->low, 6, low);
+    print_number(range->high, 6, high);
+    snprintf(text, 80, "in %c%s, %s%c", range->low_open ? '(' : '[', low, high,
+             range->high_open ? ')' : ']');
+    return text;
+}
+
+bool range_holds(const struct range *range, double x)
+{
+    bool above = range->low_open ? x > range->low : x >= range->low;
+    bool below = range->high_open ? x < range->high : x <= range->high;
+    return (above && below) || (range->low == 0 && range->high == 0);
+}

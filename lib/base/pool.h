@@ -1,0 +1,17 @@
+/* Threads that share numbered pieces of work and sleep in between: neighbours on a busy machine
+ * lose nothing to threads that wait. A pool owns its threads until pool_free. */
+#ifndef TV_POOL_H
+#define TV_POOL_H
+
+#include <stddef.h>
+
+struct pool;
+
+/* `threads` in all, the caller's own included. */
+struct pool *pool_new(size_t threads);
+void pool_free(struct pool *p);
+/* work(context, i) for i = 0 .. n - 1, in any order, on any thread; returns when all are done. A
+ * pool of NULL does them here, in order. */
+void pool_run(struct pool *p, size_t n, void (*work)(void *context, size_t i), void *context);
+
+#endif

@@ -1,0 +1,29 @@
+#include "stretch.h"
+
+#include <stdlib.h>
+
+struct stretch stretch_before(const struct tensor *tensor, const struct block *b)
+{
+    struct stretch s = {.K = b->n_vectors, .tensor = tensor, .block = b};
+    s.x = mem_alloc(s.K, sizeof *s.x);
+    s.w = mem_alloc(s.K, sizeof *s.w);
+    return s;
+}
+
+bool stretch_next(struct stretch *s)
+{
+    size_t first = s->end;
+    if (first == s->block->n)
+        return false;
+    s->n = tensor_weights(s->tensor, s->block->first + first, s->block->n - first, s->w);
+    for (size_t k = 0; k < s->K; k++)
+        s->x[k] = block_x(s->block, k) + first;
+    s->end = first + s->n;
+    return true;
+}
+
+void stretch_free(struct stretch *s)
+{
+    free(s->x);
+    free(s->w);
+}

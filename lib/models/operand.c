@@ -1,0 +1,70 @@
+#include "operand.h"
+
+#include "input.h"
+#include "names.h"
+#include "runner.h"
+
+#include <string.h>
+
+/* A model as a source of its own weights. */
+
+static int open_one(struct stage *s, struct header *h, struct error *e)
+{
+    struct input *in = input_open(s->operands.texts[0], s->common.spool, s->filter->name, e);
+    s->data = in;
+    if (!in || header_add_model(h, input_name(in), NULL, e) < 0)
+        return -1;
+    h->kind = KIND_WEIGHTS;
+    h->models[0].has_fingerprint = true;
+    h->models[0].fingerprint = input_fingerprint(in);
+    h->n_tensors = input_count(in);
+    h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct ckpt_tensor *from = input_tensor(in, i);
+        struct vector *v = arena_alloc(&h->arena, 1, sizeof *v);
+        *v = vector_plain(0, from->name, from->dtype, from->dtype);
+        struct tensor t = {.name = from->name,
+                           .rank = from->rank,
+                           .shape = from->shape,
+                           .n_vectors = 1,
+                           .vectors = v,
+                           .origin = i};
+        h->tensors[i] = tensor_copy(&h->arena, &t);
+    }
+    names_set_layers(h);
+    return 0;
+}
+
+static int fill_one(const struct job *job, struct block *b, struct error *e)
+{
+    (void)e;
+    const struct input *in = job->stage->data;
+    input_read(in, job->index, b->first, b->n, b->data[0]);
+    input_done_with(in, job->index, b->first, b->n);
+    return 0;
+}
+
+static int close_one(struct stage *s, bool ok, struct error *e)
+{
+    (void)ok;
+    (void)e;
+    input_close(s->data);
+    return 0;
+}
+
+static const struct filter model_source = {
+    .name = "reader",
+    .role = ROLE_SOURCE,
+    .max_operands = 1,
+    .raw = true,
+    .operands_are_files = true,
+    .open = open_one,
+    .fill = fill_one,
+    .close = close_one,
+};
+
+const struct filter *operand_source(const char *operand, struct error *e)
+{
+    int is_checkpoint = strcmp(operand, "-") == 0 ? 0 : ckpt_recognise(input_path(operand), e);
+    return is_checkpoint < 0 ? NULL : is_checkpoint ? &model_source : &runner_reader;
+}

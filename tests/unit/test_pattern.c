@@ -1,0 +1,42 @@
+#include "pattern.h"
+#include "unit.h"
+
+#include <locale.h>
+#include <time.h>
+
+static void test_globs(void)
+{
+    CHECK(pattern_matches("*", "") && pattern_matches("a*c", "a.b/c") &&
+          !pattern_matches("a*c", "a.b/cd"));
+    CHECK(pattern_matches("?.w", "a.w") && !pattern_matches("?.w", ".w") &&
+          pattern_matches("*.w", ".w"));
+    CHECK(pattern_matches("l[0-3]", "l2") && !pattern_matches("l[!0-3]", "l2") &&
+          pattern_matches("[]x]", "]"));
+    CHECK(pattern_matches("a\\*", "a*") && !pattern_matches("a\\*", "ab") &&
+          pattern_matches("a[b", "a[b"));
+    CHECK(pattern_matches("[[:digit:]]", "7") && pattern_matches("?", "\xff") &&
+          pattern_matches("*é", "caf\xc3\xa9"));
+    char text[4001];
+    memset(text, 'a', 4000);
+    text[4000] = '\0';
+    clock_t start = clock();
+    CHECK(!pattern_matches("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b", text));
+    CHECK(clock() - start < 5 * CLOCKS_PER_SEC);
+}
+
+static void test_endings(void)
+{
+    CHECK(pattern_ends("a.tar", ".tar") && pattern_ends("a", "a") && pattern_ends("a", ""));
+    CHECK(!pattern_ends("tar", ".tar") && !pattern_ends("a.tar.zst", ".tar"));
+}
+
+int main(void)
+{
+    static const char *const locales[] = {"C", "C.UTF-8", "de_DE.UTF-8"};
+    for (size_t i = 0; i < 3; i++) {
+        setlocale(LC_ALL, locales[i]); /* a locale that is missing leaves the one before */
+        test_globs();
+        test_endings();
+    }
+    return unit_end();
+}
