@@ -2,6 +2,7 @@
 # What all element-wise filters have in common, beside what they refuse.
 load common
 load refusals
+load lesson
 
 filters=("trim --density 0.4" "dare-drop --density 0.5 --seed 1 --l1"
     "della-drop --density 0.5 --epsilon 0.1 --seed 1" "elect-sign" "weigh 0.5" "rescale 2"
@@ -54,4 +55,25 @@ END
         "vector math" "nan" "tensor b 1" "vector math" "1" | from-text --allow-nonfinite >nan.tvs
     pick --drop /a <nan.tvs | check
     refused_with "not finite" pick /a <nan.tvs
+}
+
+@test "a glob that matches no tensor is worth a warning" {
+    lesson | from-text >good.tvs
+    trim --density '/w=0.5' --density '/nosuch*=0.2' --exclude 'other*' <good.tvs >out.tvs 2>said
+    [ "$(wc -l <said)" = 2 ]
+    grep -qF 'trim: warning: --density /nosuch*=0.2 matches no tensor' said
+    grep -qF 'trim: warning: --exclude other* matches no tensor' said
+}
+
+@test "a rule that leaves nothing to those before it is refused" {
+    lesson | from-text >good.tvs
+    usage_error weigh 0.4 0.6
+    usage_error trim --density math=0.5 --density 0.2
+    weigh 0.4 math=0.6 <good.tvs | check
+}
+
+@test "behind a wrong command line nobody says more" {
+    run -1 --separate-stderr bash -c 'trim --densty 0.2 2>first | combine | check'
+    [ -z "$stderr" ]
+    grep -q "^trim: " first
 }

@@ -116,6 +116,6 @@ usage_error() {
     local status=0
     "$@" </dev/null >.out 2>.err || status=$?
     [ "$status" -eq 2 ] || wrong "$*: exits with $status instead of 2" || return 1
-    [ ! -s .out ] || wrong "$*: writes to standard output" || return 1
+    [ ! -s .out ] || LC_ALL=C grep -qa "record.error" .out || wrong "$*: writes output" || return 1
     grep -q "^${1##*/}: " .err || wrong "$*: does not say who it is"
 }

@@ -19,8 +19,8 @@ struct mapped {
 int mapped_open(struct mapped *m, const char *path, const char *folder, const char *begins,
                 struct error *e);
 void mapped_close(struct mapped *m);
-/* Of a mapped file of `size` bytes: these n, from `from` on, will not be read again soon; their pages
- * need not stay in memory. */
+/* Of a mapped file of `size` bytes: these n, from `from` on, will not be read again soon; their
+ * pages need not stay in memory. */
 void mapped_release(const unsigned char *bytes, size_t size, const unsigned char *from, size_t n);
 
 #endif

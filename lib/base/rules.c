@@ -131,6 +131,10 @@ static int add_rule(struct rules *rules, const char *text, const struct place *p
     char *copy = mem_text(text);
     int failed = parse(&r, copy, p);
     free(copy);
+    if (!failed && rules->n > 0 && !r.model && !r.tensor)
+        failed = refuse(p, text,
+                        "this overrides every rule before it; say which model or tensors "
+                        "it is for, or put it first");
     if (failed) {
         rule_clear(&r);
         return -1;
@@ -234,12 +238,23 @@ static bool names_model(const struct rule *r, const char *model)
            (model && (strcmp(r->model, model) == 0 || pattern_matches(r->model, model)));
 }
 
+bool rules_names_tensors(const struct rules *r, size_t i)
+{
+    return r->rules[i].tensor != NULL;
+}
+
+bool rules_matches(const struct rules *r, size_t i, const char *model, const char *tensor)
+{
+    const struct rule *rule = &r->rules[i];
+    return names_model(rule, model) && (!rule->tensor || pattern_matches(rule->tensor, tensor));
+}
+
 bool rules_value(const struct rules *r, const char *model, const char *tensor, long layer,
                  long layers, double *value)
 {
     for (size_t i = r->n; i-- > 0;) {
         const struct rule *rule = &r->rules[i];
-        if (!names_model(rule, model) || (rule->tensor && !pattern_matches(rule->tensor, tensor)))
+        if (!rules_matches(r, i, model, tensor))
             continue;
         *value = rules_ramp(rule->n, rule->values, layer, layers);
         return true;

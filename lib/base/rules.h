@@ -18,8 +18,8 @@ struct rules {
     struct rule *rules;
 };
 
-/* Adds the rule that `text` says; messages begin with `what`, the option's name. After an error the
- * rules are as they were before. */
+/* Adds the rule that `text` says; messages begin with `what`, the option's name. One that leaves
+ * nothing to those before it is refused. After an error the rules are as they were before. */
 int rules_add(struct rules *r, const char *text, const char *what, const struct range *range,
               struct error *e);
 /* The rule TEXT=1, for choosing: "math", "math/mlp.*", "/norm.*". */
@@ -30,6 +30,9 @@ int rules_add_part(struct rules *r, const char *text, const char *what, struct e
  * do not match ('*' names none). False if no rule matches. */
 bool rules_value(const struct rules *r, const char *model, const char *tensor, long layer,
                  long layers, double *value);
+/* Rule i by itself: does it speak of some tensors only, and does it match this one? */
+bool rules_names_tensors(const struct rules *r, size_t i);
+bool rules_matches(const struct rules *r, size_t i, const char *model, const char *tensor);
 /* The first rule that names a model (by a glob) which is none of these, as the user wrote it;
  * NULL if all do. */
 const char *rules_unmatched(const struct rules *r, size_t n, const char *const *models);

@@ -1,30 +1,14 @@
 #include "weights.h"
 
+#include "utf8.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Length of the UTF-8 character at p (at most n bytes); 0 if there is none. Overlong forms,
- * surrogates and NUL are none. */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-    size_t length = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;
-    if (p[0] == 0 || p[0] > 0xF4 || length > n)
-        return 0;
-    for (size_t i = 1; i < length; i++)
-        if ((p[i] & 0xC0) != 0x80)
-            return 0;
-    if ((p[0] == 0xE0 && p[1] < 0xA0) || (p[0] == 0xED && p[1] > 0x9F) ||
-        (p[0] == 0xF0 && p[1] < 0x90) || (p[0] == 0xF4 && p[1] > 0x8F))
-        return 0;
-    return length;
-}
-
 static int check_name(const struct weights *w, const char *name, size_t length, struct error *e)
 {
-    size_t i = 0, step;
-    while (i < length && (step = utf8_length((const unsigned char *)name + i, length - i)))
-        i += step;
+    size_t i = utf8_valid(name, length);
     if (i < length)
         return error_set(e, "%s: the name of a tensor (%.*s...) is not UTF-8 without NUL", w->file,
                          (int)(i < 200 ? i : 200), name);

@@ -471,6 +471,44 @@ static int check_tensors(const char *name, const struct option_row *o, const str
     return 0;
 }
 
+/* Does rule i match anything in the stream? */
+static bool is_idle(const struct rules *r, size_t i, bool per_tensor, const struct header *h)
+{
+    for (size_t j = 0; j < h->n_tensors; j++) {
+        const struct tensor *t = &h->tensors[j];
+        if (per_tensor && rules_matches(r, i, NULL, t->name))
+            return false;
+        for (size_t k = 0; !per_tensor && k < t->n_vectors; k++) {
+            const struct vector *v = &t->vectors[k];
+            if (rules_matches(r, i, h->models[v->model].name, v->source ? v->source : t->name))
+                return false;
+        }
+    }
+    return true;
+}
+
+static void warn_of_idle(const struct stage *s, const char *name, const struct rules *r,
+                         bool per_tensor, const struct header *h)
+{
+    for (size_t i = 0; i < rules_count(r); i++)
+        if (rules_names_tensors(r, i) && is_idle(r, i, per_tensor, h))
+            fprintf(stderr, "%s: warning: %s %s matches no tensor\n", s->filter->name, name,
+                    rules_text(r, i));
+}
+
+static void warn_of_idle_globs(const struct stage *s, const char *name, const struct texts *globs,
+                               const struct header *h)
+{
+    for (size_t i = 0; i < globs->n; i++) {
+        bool found = false;
+        for (size_t j = 0; !found && j < h->n_tensors; j++)
+            found = pattern_matches(globs->texts[i], h->tensors[j].name);
+        if (!found)
+            fprintf(stderr, "%s: warning: %s %s matches no tensor\n", s->filter->name, name,
+                    globs->texts[i]);
+    }
+}
+
 int stage_check_options(struct stage *s, const struct header *h, struct error *e)
 {
     struct row rows[ROWS_MAX];
@@ -481,6 +519,12 @@ int stage_check_options(struct stage *s, const struct header *h, struct error *e
         if (o->per_tensor ? check_tensors(row_name(s, o), o, r, h, e)
                           : stage_check_rules(s, r, row_name(s, o), h, e))
             return -1;
+        if (o->kind == OPTION_RULES) /* where parts are chosen, none of them is an error */
+            warn_of_idle(s, row_name(s, o), r, o->per_tensor, h);
+    }
+    if (s->filter->element_wise) {
+        warn_of_idle_globs(s, "--include", &s->common.include, h);
+        warn_of_idle_globs(s, "--exclude", &s->common.exclude, h);
     }
     return 0;
 }

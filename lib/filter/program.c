@@ -1,6 +1,7 @@
 #include "program.h"
 
 #include "runner.h"
+#include "writer.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -88,8 +89,26 @@ int program_run(struct stage **stages, size_t n)
     return status;
 }
 
+static bool parsing;
+
+/* A wrong command line has been told to the user: the next stage is to know that it was. */
+static void leave_record(int status, void *filter)
+{
+    struct error ignored;
+    if (!parsing || status != 2 || isatty(STDOUT_FILENO))
+        return;
+    struct writer *w = writer_open(STDOUT_FILENO, "standard output");
+    writer_error(w, ((const struct filter *)filter)->name, "its command line is wrong");
+    if (writer_close(w, &ignored))
+        return;
+}
+
 int program_main(const struct filter *f, int argc, char **argv)
 {
+    if (f->role != ROLE_SINK)
+        on_exit(leave_record, (void *)f);
+    parsing = true;
     struct stage *stage = stage_parse(f, argc, argv);
+    parsing = false;
     return program_run(&stage, 1);
 }

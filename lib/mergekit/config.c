@@ -684,6 +684,30 @@ static int parse_error(const yaml_parser_t *parser, const char *path, struct err
                      parser->problem ? parser->problem : "it cannot be read");
 }
 
+/* Refuses what is nested too deep before it is loaded: the loader's work grows with the square of
+ * the depth. */
+static int check_depth(const struct walk *w, const unsigned char *bytes, size_t size)
+{
+    yaml_parser_t parser;
+    yaml_event_t event;
+    int depth = 0, failed = 0;
+    bool ended = false;
+    yaml_parser_initialize(&parser);
+    yaml_parser_set_input_string(&parser, bytes, size);
+    while (!ended && !failed && yaml_parser_parse(&parser, &event)) {
+        yaml_event_type_t type = event.type;
+        depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
+        depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
+        ended = type == YAML_STREAM_END_EVENT;
+        if (depth > DEPTH_MAX)
+            failed = error_set(w->e, "%.200s, line %zu: lists and maps are nested too deep",
+                               w->path, event.start_mark.line + 1);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser); /* what else is wrong shows when it is loaded */
+    return failed;
+}
+
 /* Documents until the end of the stream; empty ones count for nothing. */
 static int read_documents(struct config_file *f, struct walk *w, yaml_parser_t *parser)
 {
@@ -714,7 +738,7 @@ int config_read(struct config_file *f, const char *path, const char *tool, struc
     struct walk w = {.path = f->path, .tool = tool, .a = a, .e = e};
     yaml_parser_initialize(&parser);
     yaml_parser_set_input_string(&parser, bytes, size);
-    int failed = read_documents(f, &w, &parser);
+    int failed = check_depth(&w, bytes, size) || read_documents(f, &w, &parser) ? -1 : 0;
     yaml_parser_delete(&parser);
     free(bytes);
     return failed;

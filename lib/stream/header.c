@@ -1,5 +1,7 @@
 #include "header.h"
 
+#include "utf8.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -80,6 +82,9 @@ long header_find_model(const struct header *h, const char *name)
 
 long header_add_model(struct header *h, const char *name, const char *role, struct error *e)
 {
+    if (utf8_valid(name, strlen(name)) < strlen(name))
+        return error_set(e, "the model's name %s is not UTF-8; give it another with name=path",
+                         name);
     if (header_find_model(h, name) >= 0)
         return error_set(e, "two models are called %s; give one another name with name=path", name);
     struct model *models = arena_alloc(&h->arena, h->n_models + 1, sizeof *models);

@@ -113,7 +113,7 @@ static int add_text(struct rules *r, const char *text, size_t n, struct error *e
 static void test_files(void)
 {
     static const char good[] = "# weights\n\n0.5\r\n  math = 1\nmath/*mlp*=0.25";
-    static const char bad[] = "0.5\n\nmath=3\n", nested[] = "@other\n", zero[] = "0.5\0\n";
+    static const char bad[] = "code=0.5\n\nmath=3\n", nested[] = "@other\n", zero[] = "0.5\0\n";
     struct rules r = {0};
     struct error e;
     CHECK(add_text(&r, good, sizeof good - 1, &e) == -1);
@@ -125,6 +125,8 @@ static void test_files(void)
     CHECK(strstr(e.text, ", line 3: \"math=3\": expected numbers in (0, 1]"));
     CHECK(add_text(&r, nested, sizeof nested - 1, &e) == -1);
     CHECK(add_text(&r, zero, sizeof zero - 1, &e) == -1 && strstr(e.text, "zero byte"));
+    CHECK(rules_add(&r, "0.25", "--weight", &density, &e) == -1 && rules_count(&r) == 2);
+    CHECK(strstr(e.text, "overrides every rule before it"));
     rules_free(&r);
 }
 
