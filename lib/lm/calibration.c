@@ -1,0 +1,382 @@
+#include "calibration.h"
+
+#include "pattern.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const published_keeps[] = {"vision_model*", "*lm_head*", "*norm*",
+                                              "*embed_tokens*", "*bias*"};
+
+static const struct arch *arch_of(const struct calibration *c)
+{
+    return backbone_arch(c->experts.base);
+}
+
+/* Layers in which a part occurs: 1 for those outside the layers. */
+static size_t layers_of(const struct calibration *c, enum part part)
+{
+    return part < LAYER_PARTS ? arch_of(c)->layers : 1;
+}
+
+/* ---- tensors --------------------------------------------------------------------------------- */
+
+static bool matches(const char *const *globs, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (pattern_matches(globs[i], name))
+            return true;
+    return false;
+}
+
+static bool stays_base(const struct calibration *c, enum part part, const char *name)
+{
+    const struct calibration_options *o = c->options;
+    if (o->keep_base.n)
+        return matches(o->keep_base.texts, o->keep_base.n, name);
+    if (o->published_names)
+        return matches(published_keeps, sizeof published_keeps / sizeof *published_keeps, name);
+    return part > PART_DOWN; /* norms, biases, embedding, head */
+}
+
+/* A pattern that matches nothing is likely a slip. */
+static void tell_idle_globs(const struct calibration *c, const struct stage *s)
+{
+    const struct texts *globs = &c->options->keep_base;
+    for (size_t g = 0; g < globs->n; g++) {
+        bool used = false;
+        for (size_t i = 0; i < c->header->n_tensors && !used; i++)
+            used = pattern_matches(globs->texts[g], c->header->tensors[i].name);
+        if (!used && globs->texts[g][0])
+            fprintf(stderr, "%s: warning: --keep-base %s matches no tensor\n", s->filter->name,
+                    globs->texts[g]);
+    }
+}
+
+static void add_place(struct calibration *c, enum part part, size_t layer)
+{
+    long tensor = deltas_tensor(c->deltas, part, layer);
+    if (tensor < 0 || c->merged_as[tensor] >= 0 ||
+        stays_base(c, part, c->header->tensors[tensor].name))
+        return;
+    c->merged_as[tensor] = (long)c->tensors;
+    c->names[c->tensors] = c->header->tensors[tensor].name;
+    c->places[c->tensors++] = (struct calibration_place){part, layer, (size_t)tensor};
+}
+
+static int list_tensors(struct calibration *c, struct error *e)
+{
+    size_t n = c->header->n_tensors;
+    c->places = mem_alloc(n, sizeof *c->places);
+    c->names = mem_alloc(n, sizeof *c->names);
+    c->merged_as = mem_alloc(n, sizeof *c->merged_as);
+    for (size_t i = 0; i < n; i++)
+        c->merged_as[i] = -1;
+    add_place(c, PART_EMBEDDING, 0);
+    for (size_t l = 0; l < arch_of(c)->layers; l++)
+        for (enum part part = 0; part < LAYER_PARTS; part++)
+            add_place(c, part, l);
+    add_place(c, PART_NORM, 0);
+    add_place(c, PART_HEAD, 0);
+    start_size(&c->start, c->tensors, c->experts.n);
+    return c->tensors ? 0 : error_set(e, "no tensor of the stream is to be merged");
+}
+
+/* Room for the vectors that will be read again: those that are merged, and where base + vector is
+ * the teacher all that the model has. */
+static int reserve(struct calibration *c, const struct stage *s, struct error *e)
+{
+    bool *wanted = mem_alloc(c->header->n_tensors, sizeof *wanted), own_files = true;
+    for (size_t k = 0; k < c->experts.n; k++) {
+        own_files &= c->experts.files[k] != NULL;
+        if (c->mapped)
+            deltas_map(c->deltas, k, c->experts.files[k]);
+    }
+    for (size_t i = 0; i < c->header->n_tensors; i++)
+        wanted[i] = !c->mapped && c->merged_as[i] >= 0;
+    for (enum part part = 0; part < PARTS && !own_files; part++)
+        for (size_t l = 0; l < layers_of(c, part); l++)
+            if (deltas_tensor(c->deltas, part, l) >= 0)
+                wanted[deltas_tensor(c->deltas, part, l)] = true;
+    int failed = deltas_reserve(c->deltas, wanted, s->common.memory, s->common.spool, e);
+    free(wanted);
+    return failed;
+}
+
+/* ---- samples --------------------------------------------------------------------------------- */
+
+static int read_samples(struct calibration *c, struct stage *s, struct error *e)
+{
+    const struct texts *files = &c->options->samples;
+    const struct sample_limits limits = {.vocab = arch_of(c)->vocab,
+                                         .longest = arch_of(c)->positions};
+    for (size_t i = 0; i < files->n; i++) {
+        if (samples_read(&c->samples, files->texts[i], &limits, e))
+            return -1;
+        stage_record(s, arena_printf(&s->arena, "--samples=xxh3:%016llx",
+                                     (unsigned long long)c->samples.hash));
+    }
+    return 0;
+}
+
+/* TASK=MODEL */
+static int read_task(struct calibration *c, const char *text, const char **task, size_t *of,
+                     struct error *e)
+{
+    const char *name = strchr(text, '=');
+    if (!name)
+        return error_set(e, "--task: \"%s\" is not TASK=MODEL", text);
+    long k = experts_find(&c->experts, name + 1, strlen(name + 1));
+    if (k < 0)
+        return error_set(e, "--task: the stream has no model %s", name + 1);
+    *task = arena_text(&c->samples.arena, text, (size_t)(name - text));
+    *of = (size_t)k;
+    return 0;
+}
+
+static int choose_samples(struct calibration *c, struct error *e)
+{
+    const struct calibration_options *o = c->options;
+    struct arena *a = &c->samples.arena;
+    const char **tasks = arena_alloc(a, o->tasks.n + 1, sizeof *tasks);
+    size_t *of = arena_alloc(a, o->tasks.n + 1, sizeof *of);
+    for (size_t i = 0; i < o->tasks.n; i++)
+        if (read_task(c, o->tasks.texts[i], &tasks[i], &of[i], e))
+            return -1;
+    const struct examples_wanted wanted = {.experts = c->experts.n,
+                                           .names = c->experts.names,
+                                           .renamed = o->tasks.n,
+                                           .tasks = tasks,
+                                           .of = of,
+                                           .per_task = o->per_task,
+                                           .held_out = o->held_out,
+                                           .responses = o->responses};
+    c->task_weights = mem_alloc(c->experts.n, sizeof *c->task_weights);
+    for (size_t k = 0; k < c->experts.n; k++)
+        if (!rules_value(&o->task_weight, c->experts.names[k], "", -1, -1, &c->task_weights[k]))
+            c->task_weights[k] = 1;
+    return examples_choose(&c->examples, &c->samples, &wanted, e);
+}
+
+/* "middle", "all", "none", or numbers of hidden states with commas between them. */
+static int read_layers(struct calibration *c, struct error *e)
+{
+    const char *text = c->options->hidden_layers;
+    size_t L = arch_of(c)->layers;
+    c->hidden = mem_alloc(L + 1, sizeof *c->hidden);
+    if (strcmp(text, "none") == 0)
+        return 0;
+    if (strcmp(text, "middle") == 0) {
+        c->hidden[L / 2] = true;
+        return 0;
+    }
+    if (strcmp(text, "all") == 0) {
+        memset(c->hidden + 1, true, L * sizeof *c->hidden); /* every layer's output */
+        return 0;
+    }
+    for (const char *at = text;; at++) {
+        char *end;
+        unsigned long l = strtoul(at, &end, 10);
+        if (*at < '0' || *at > '9' || l > L || (*end && *end != ','))
+            return error_set(e,
+                             "--hidden-layers: \"%s\" is not middle, all, none or a list of "
+                             "numbers from 0 to %zu",
+                             text, L);
+        c->hidden[l] = true;
+        at = end;
+        if (!*at)
+            return 0;
+    }
+}
+
+/* ---- teachers -------------------------------------------------------------------------------- */
+
+/* Base + vector k, all of its tensors, as a model. */
+static struct merged *teach(const struct calibration *c, size_t k)
+{
+    const struct vectors v = deltas_vectors(c->deltas);
+    struct merged *m = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
+    for (enum part part = 0; part < PARTS; part++)
+        for (size_t l = 0; l < layers_of(c, part); l++)
+            if (deltas_tensor(c->deltas, part, l) >= 0)
+                merged_set(m, part, l, 1, c->unit + k * c->experts.n, NULL);
+    return m;
+}
+
+/* Lets every expert compute on its samples: itself, or base + vector. */
+static int study(struct calibration *c, struct error *e)
+{
+    for (size_t k = 0; k < c->experts.n; k++) {
+        struct backbone *own = c->experts.files[k];
+        if (!own)
+            c->taught[k] = teach(c, k);
+        if (teachers_study(c->teachers, k, own ? backbone_arch(own) : arch_of(c),
+                           own ? backbone_weights(own) : merged_weights(c->taught[k]), e))
+            return -1;
+        if (own)
+            backbone_rest(own);
+        else
+            merged_rest(c->taught[k]);
+    }
+    return 0;
+}
+
+static uint64_t rest(uint64_t memory, uint64_t taken)
+{
+    return taken <= memory ? memory - taken : memory; /* what is more went to a file */
+}
+
+int calibration_prepare(struct calibration *c, const struct stage *s, struct error *e)
+{
+    const struct examples *x = &c->examples;
+    const struct vectors v = deltas_vectors(c->deltas);
+    uint64_t memory = rest(s->common.memory, deltas_size(c->deltas));
+    struct objective_settings settings = c->options->objective;
+    settings.task_weights = c->task_weights;
+    settings.hidden = c->hidden;
+    settings.hidden_count = 0;
+    for (size_t l = 0; l <= arch_of(c)->layers; l++)
+        settings.hidden_count += c->hidden[l];
+    c->merged = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
+    c->teachers = teachers_new(arch_of(c), c->experts.n, x->list, x->n, c->hidden, memory / 2,
+                               s->common.spool);
+    c->objective = objective_new(arch_of(c), c->merged, c->teachers, x->list, &settings, x->longest,
+                                 memory - memory / 2, s->common.spool);
+    return study(c, e);
+}
+
+void calibration_rest(struct calibration *c)
+{
+    for (size_t k = 0; c->taught && k < c->experts.n; k++) {
+        merged_free(c->taught[k]);
+        c->taught[k] = NULL;
+    }
+    objective_free(c->objective);
+    teachers_free(c->teachers);
+    merged_free(c->merged);
+    c->objective = NULL;
+    c->teachers = NULL;
+    c->merged = NULL;
+}
+
+/* ---- coefficients ---------------------------------------------------------------------------- */
+
+/* Of each merged tensor: the first with which it shares its coefficients. */
+static void share(const struct calibration *c, size_t *group)
+{
+    for (size_t j = 0; j < c->tensors; j++) {
+        group[j] = j;
+        for (size_t i = 0; i < j && group[j] == j; i++) {
+            bool layers = c->places[i].part < LAYER_PARTS && c->places[j].part < LAYER_PARTS;
+            bool same = layers && c->places[i].layer == c->places[j].layer;
+            if (c->options->per == PER_MODEL || (c->options->per == PER_LAYER && same))
+                group[j] = i;
+        }
+    }
+}
+
+int calibration_start(struct calibration *c, const size_t *chunks, bool moved, struct error *e)
+{
+    struct coefficients *all = &c->coefficients;
+    size_t *group = mem_alloc(c->tensors, sizeof *group);
+    int failed = 0;
+    share(c, group);
+    coefficients_free(all);
+    coefficients_new(all, c->tensors, c->experts.n, group, chunks, c->options->max);
+    for (size_t j = 0; j < c->tensors; j++) {
+        const struct calibration_place *p = &c->places[j];
+        const struct span *span = &all->spans[j];
+        for (size_t k = 0; k < c->experts.n && group[j] == j && !failed; k++)
+            failed = start_put(&c->start, all, j, k, &c->header->tensors[p->tensor],
+                               c->experts.names[k], moved, e);
+        merged_set(c->merged, p->part, p->layer, span->chunks, all->alpha + span->first,
+                   span->frozen ? NULL : all->gradient + span->first);
+    }
+    free(group);
+    return failed;
+}
+
+const double *calibration_weights(const struct calibration *c, size_t tensor,
+                                  const struct vector *v, size_t *n)
+{
+    static const double zero = 0;
+    long j = c->merged_as[tensor], k = deltas_expert(c->deltas, v);
+    *n = 1;
+    if (j < 0 || k < 0)
+        return &zero;
+    const struct span *span = &c->coefficients.spans[j];
+    *n = span->chunks;
+    return c->coefficients.alpha + span->first + (size_t)k * span->chunks;
+}
+
+void calibration_put_table(const struct calibration *c, FILE *out)
+{
+    char number[32];
+    fputs("tensor\tmodel\tchunk\tvalue\n", out);
+    for (size_t i = 0; i < c->header->n_tensors; i++) {
+        const struct tensor *t = &c->header->tensors[i];
+        for (size_t v = 0; v < t->n_vectors && tensor_is_float(t); v++) {
+            size_t n;
+            const double *w = calibration_weights(c, i, &t->vectors[v], &n);
+            for (size_t chunk = 0; chunk < n; chunk++)
+                fprintf(out, "%s\t%s\t%zu\t%s\n", t->name,
+                        c->header->models[t->vectors[v].model].name, chunk,
+                        number_text(w[chunk], number));
+        }
+    }
+}
+
+/* ---- around it ------------------------------------------------------------------------------- */
+
+/* Base and experts are told apart by fingerprint, samples by hash. */
+static void record(const struct calibration *c, struct stage *s)
+{
+    const struct experts *x = &c->experts;
+    stage_record(s, arena_printf(&s->arena, "--base=%s", input_name(backbone_input(x->base))));
+    for (size_t k = 0; k < x->n; k++)
+        if (x->files[k])
+            stage_record(s, arena_printf(&s->arena, "--expert=%s", x->names[k]));
+}
+
+int calibration_open(struct calibration *c, const struct calibration_options *o, struct stage *s,
+                     const struct header *h, struct error *e)
+{
+    c->options = o;
+    c->header = h;
+    if (experts_open(&c->experts, &o->operands, s, h, e) ||
+        start_read(&c->start, &o->init, o->otherwise, o->max, e) ||
+        stage_check_rules(s, &c->start.rules, "--init", h, e) ||
+        (o->start && !(c->start.table = table_read(o->start, e))))
+        return -1;
+    record(c, s);
+    tell_idle_globs(c, s);
+    if (read_layers(c, e) || read_samples(c, s, e) || choose_samples(c, e))
+        return -1;
+    c->deltas = deltas_new(c->experts.base, h, c->experts.n, c->experts.models, e);
+    if (!c->deltas || list_tensors(c, e))
+        return -1;
+    c->mapped = c->start.from != START_STREAM && experts_are_whole(&c->experts, h);
+    c->taught = mem_alloc(c->experts.n, sizeof *c->taught);
+    c->unit = mem_alloc(c->experts.n * c->experts.n, sizeof *c->unit);
+    for (size_t k = 0; k < c->experts.n; k++)
+        c->unit[k * c->experts.n + k] = 1;
+    return reserve(c, s, e);
+}
+
+void calibration_close(struct calibration *c)
+{
+    calibration_rest(c);
+    coefficients_free(&c->coefficients);
+    start_free(&c->start);
+    deltas_free(c->deltas);
+    samples_free(&c->samples);
+    examples_free(&c->examples);
+    free(c->taught);
+    experts_close(&c->experts);
+    free(c->places);
+    free(c->names);
+    free(c->merged_as);
+    free(c->task_weights);
+    free(c->hidden);
+    free(c->unit);
+}

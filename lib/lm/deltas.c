@@ -1,0 +1,204 @@
+#include "deltas.h"
+
+#include "gemm.h"
+#include "kern.h"
+#include "spool.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define NOWHERE UINT64_MAX
+
+struct deltas {
+    const struct backbone *base;
+    const struct header *header;
+    size_t experts;
+    const size_t *models;
+    long *tensors;    /* [layer][LAYER_PARTS], then those outside the layers; -1: none */
+    uint64_t *offset; /* [tensor of the stream]: of its vectors (experts, n); NOWHERE: not kept */
+    uint64_t size;
+    const struct backbone **mapped; /* [expert]: NULL: from the spool */
+    struct spool *spool;
+};
+
+static long *slot(const struct deltas *d, enum part part, size_t layer)
+{
+    size_t L = backbone_arch(d->base)->layers;
+    return &d->tensors[part < LAYER_PARTS ? layer * LAYER_PARTS + part
+                                          : L * LAYER_PARTS + part - LAYER_PARTS];
+}
+
+/* ---- which is which -------------------------------------------------------------------------- */
+
+static long find_tensor(const struct header *h, const char *name)
+{
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        if (strcmp(t->base_name ? t->base_name : t->name, name) == 0)
+            return (long)i;
+    }
+    return -1;
+}
+
+static int find_part(struct deltas *d, enum part part, size_t layer, struct error *e)
+{
+    const struct input *in = backbone_input(d->base);
+    long i = backbone_tensor(d->base, part, layer);
+    *slot(d, part, layer) = -1;
+    if (i < 0)
+        return 0;
+    const struct ckpt_tensor *b = input_tensor(in, (size_t)i);
+    long found = find_tensor(d->header, b->name);
+    if (found < 0)
+        return 0;
+    const struct tensor *t = &d->header->tensors[found];
+    if (!tensor_is_float(t))
+        return error_set(e, "tensor %s is %s; F16, BF16, F32 and F64 can be computed with", t->name,
+                         dtype_name(t->vectors[0].dtype));
+    if (t->rank != b->rank || memcmp(t->shape, b->shape, t->rank * sizeof *t->shape) != 0) {
+        struct arena a = {0};
+        error_set(e, "tensor %s is %s in the stream but %s in %s", t->name,
+                  tensor_shape_text(&a, t->rank, t->shape),
+                  tensor_shape_text(&a, b->rank, b->shape), input_name(in));
+        arena_free(&a);
+        return -1;
+    }
+    *slot(d, part, layer) = found;
+    return 0;
+}
+
+struct deltas *deltas_new(const struct backbone *base, const struct header *h, size_t experts,
+                          const size_t *models, struct error *e)
+{
+    struct deltas *d = mem_alloc(1, sizeof *d);
+    size_t L = backbone_arch(base)->layers;
+    int failed = 0;
+    d->base = base;
+    d->header = h;
+    d->experts = experts;
+    d->models = models;
+    d->tensors = mem_alloc(L * LAYER_PARTS + PARTS - LAYER_PARTS, sizeof *d->tensors);
+    d->mapped = mem_alloc(experts, sizeof *d->mapped);
+    d->offset = mem_alloc(h->n_tensors, sizeof *d->offset);
+    for (size_t i = 0; i < h->n_tensors; i++)
+        d->offset[i] = NOWHERE;
+    for (enum part part = LAYER_PARTS; part < PARTS && !failed; part++)
+        failed = find_part(d, part, 0, e);
+    for (size_t l = 0; l < L; l++)
+        for (enum part part = 0; part < LAYER_PARTS && !failed; part++)
+            failed = find_part(d, part, l, e);
+    if (!failed)
+        return d;
+    deltas_free(d);
+    return NULL;
+}
+
+void deltas_free(struct deltas *d)
+{
+    if (!d)
+        return;
+    spool_free(d->spool);
+    free(d->tensors);
+    free(d->offset);
+    free(d->mapped);
+    free(d);
+}
+
+long deltas_tensor(const struct deltas *d, enum part part, size_t layer)
+{
+    return *slot(d, part, layer);
+}
+
+long deltas_expert(const struct deltas *d, const struct vector *v)
+{
+    for (size_t k = 0; k < d->experts; k++)
+        if (d->models[k] == v->model)
+            return (long)k;
+    return -1;
+}
+
+bool deltas_has(const struct deltas *d, enum part part, size_t layer, size_t k)
+{
+    long i = *slot(d, part, layer);
+    const struct tensor *t = i < 0 ? NULL : &d->header->tensors[i];
+    for (size_t j = 0; t && j < t->n_vectors; j++)
+        if (t->vectors[j].model == d->models[k])
+            return true;
+    return false;
+}
+
+/* ---- elements -------------------------------------------------------------------------------- */
+
+void deltas_map(struct deltas *d, size_t k, const struct backbone *expert)
+{
+    d->mapped[k] = expert;
+}
+
+int deltas_reserve(struct deltas *d, const bool *wanted, uint64_t memory, const char *spool,
+                   struct error *e)
+{
+    d->size = 0;
+    for (size_t i = 0; i < d->header->n_tensors; i++) {
+        d->offset[i] = wanted[i] ? d->size : NOWHERE;
+        if (wanted[i])
+            d->size += (uint64_t)d->experts * tensor_elements(&d->header->tensors[i]) * 4;
+    }
+    d->spool = spool_new(memory, spool);
+    return spool_reserve(d->spool, d->size, e);
+}
+
+bool deltas_is_wanted(const struct deltas *d, size_t tensor)
+{
+    return d->offset[tensor] != NOWHERE;
+}
+
+uint64_t deltas_size(const struct deltas *d)
+{
+    return d->size;
+}
+
+static uint64_t place(const struct deltas *d, size_t tensor, size_t k, size_t first)
+{
+    uint64_t n = tensor_elements(&d->header->tensors[tensor]);
+    return d->offset[tensor] + (k * n + first) * sizeof(float);
+}
+
+int deltas_keep(struct deltas *d, size_t tensor, size_t k, size_t first, size_t n, const float *x,
+                struct error *e)
+{
+    return spool_write(d->spool, place(d, tensor, k, first), x, n * sizeof *x, e);
+}
+
+/* x - base, n elements of the expert's part. */
+static void subtract(const struct deltas *d, enum part part, size_t layer, size_t k, size_t first,
+                     size_t n, float *to)
+{
+    float base[2048];
+    const size_t tile = sizeof base / sizeof *base;
+    backbone_read(d->mapped[k], part, layer, first, n, to);
+    for (size_t done = 0; done < n; done += tile) {
+        size_t count = n - done < tile ? n - done : tile;
+        backbone_read(d->base, part, layer, first + done, count, base);
+        kern_subtract(to + done, base, to + done, count);
+    }
+}
+
+static int read_vector(void *context, enum part part, size_t layer, size_t k, size_t first,
+                       size_t n, float *to, struct error *e)
+{
+    const struct deltas *d = context;
+    if (!deltas_has(d, part, layer, k)) {
+        memset(to, 0, n * sizeof *to);
+        return 0;
+    }
+    if (!d->mapped[k])
+        return spool_read(d->spool, place(d, (size_t)*slot(d, part, layer), k, first), to,
+                          n * sizeof *to, e);
+    subtract(d, part, layer, k, first, n, to);
+    return 0;
+}
+
+struct vectors deltas_vectors(struct deltas *d)
+{
+    return (struct vectors){d, read_vector};
+}

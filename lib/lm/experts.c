@@ -1,0 +1,135 @@
+#include "experts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The models of which there are vectors. */
+static int list_experts(struct experts *x, const struct header *h, struct error *e)
+{
+    bool *has = mem_alloc(h->n_models, sizeof *has);
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t v = 0; v < h->tensors[i].n_vectors; v++)
+            has[h->tensors[i].vectors[v].model] = true;
+    x->models = mem_alloc(h->n_models, sizeof *x->models);
+    x->names = mem_alloc(h->n_models, sizeof *x->names);
+    for (size_t m = 0; m < h->n_models; m++)
+        if (has[m]) {
+            x->models[x->n] = m;
+            x->names[x->n++] = h->models[m].name;
+        }
+    free(has);
+    return x->n ? 0 : error_set(e, "the stream has no task vectors");
+}
+
+long experts_find(const struct experts *x, const char *name, size_t n)
+{
+    for (size_t k = 0; k < x->n; k++)
+        if (strlen(x->names[k]) == n && strncmp(x->names[k], name, n) == 0)
+            return (long)k;
+    return -1;
+}
+
+static int check_base(const struct experts *x, const struct header *h, struct error *e)
+{
+    const struct input *in = backbone_input(x->base);
+    for (size_t m = 0; m < h->n_models; m++) {
+        const struct model *base = &h->models[m];
+        if (base->role && strcmp(base->role, "base") == 0 && base->has_fingerprint &&
+            base->fingerprint != input_fingerprint(in))
+            return error_set(e,
+                             "the stream was made against another base than %s (--onto says that "
+                             "this is meant)",
+                             input_name(in));
+    }
+    return 0;
+}
+
+static int check_sizes(const struct experts *x, size_t k, struct error *e)
+{
+    const struct arch *a = backbone_arch(x->base), *b = backbone_arch(x->files[k]);
+    if (a->layers == b->layers && a->hidden == b->hidden && a->vocab == b->vocab)
+        return 0;
+    return error_set(e,
+                     "%s has %zu layers, a hidden size of %zu and %zu tokens; the base has %zu, "
+                     "%zu and %zu",
+                     x->names[k], b->layers, b->hidden, b->vocab, a->layers, a->hidden, a->vocab);
+}
+
+/* The file belongs to the expert that is called like it. */
+static int open_file(struct experts *x, const char *operand, const struct stage *s, struct error *e)
+{
+    struct backbone *file = backbone_open(operand, NULL, s->common.spool, s->filter->name, e);
+    if (!file)
+        return -1;
+    const char *name = input_name(backbone_input(file));
+    long k = experts_find(x, name, strlen(name));
+    int failed = 0;
+    if (k < 0)
+        failed = error_set(e, "--expert: the stream has no model %s (MODEL=PATH says whose it is)",
+                           name);
+    else if (x->files[k])
+        failed = error_set(e, "--expert: %s is there twice", name);
+    if (failed) {
+        backbone_close(file);
+        return -1;
+    }
+    x->files[k] = file;
+    return check_sizes(x, (size_t)k, e);
+}
+
+int experts_open(struct experts *x, const struct experts_operands *o, const struct stage *s,
+                 const struct header *h, struct error *e)
+{
+    x->base = backbone_open(o->base, o->config, s->common.spool, s->filter->name, e);
+    if (!x->base || (!o->onto && check_base(x, h, e)) || list_experts(x, h, e))
+        return -1;
+    x->files = mem_alloc(x->n, sizeof *x->files);
+    for (size_t i = 0; i < o->files.n; i++)
+        if (open_file(x, o->files.texts[i], s, e))
+            return -1;
+    return 0;
+}
+
+void experts_close(struct experts *x)
+{
+    for (size_t k = 0; x->files && k < x->n; k++)
+        backbone_close(x->files[k]);
+    backbone_close(x->base);
+    free(x->models);
+    free(x->names);
+    free(x->files);
+    *x = (struct experts){0};
+}
+
+static bool is_file_of(const struct model *m, const struct backbone *file)
+{
+    return file && m->has_fingerprint && m->fingerprint == input_fingerprint(backbone_input(file));
+}
+
+static bool is_base_of_stream(const struct experts *x, const struct header *h)
+{
+    for (size_t m = 0; m < h->n_models; m++)
+        if (h->models[m].role && strcmp(h->models[m].role, "base") == 0)
+            return is_file_of(&h->models[m], x->base);
+    return false;
+}
+
+bool experts_are_whole(const struct experts *x, const struct header *h)
+{
+    const struct step *step = h->history.n == 1 ? &h->history.steps[0] : NULL;
+    if (!step || strcmp(step->tool, "tv-extract") != 0 || step->n_parents ||
+        h->rounding != DTYPE_NONE || !is_base_of_stream(x, h))
+        return false;
+    for (size_t i = 0; i < step->n_arguments; i++)
+        if (strncmp(step->arguments[i], "--", 2) == 0 || strchr(step->arguments[i], '['))
+            return false;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t v = 0; v < h->tensors[i].n_vectors; v++)
+            if (h->tensors[i].vectors[v].dtype != DTYPE_F32 ||
+                h->tensors[i].vectors[v].stored == DTYPE_F64)
+                return false;
+    for (size_t k = 0; k < x->n; k++)
+        if (!is_file_of(&h->models[x->models[k]], x->files[k]))
+            return false;
+    return true;
+}

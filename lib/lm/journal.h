@@ -1,0 +1,82 @@
+/* What is written about learning coefficients: the table that `weigh --table` reads, a report of
+ * losses and gradients, a log line for each update, and the state from which an interrupted run
+ * goes on. Numbers stand there so that they read back as the same. */
+#ifndef TV_JOURNAL_H
+#define TV_JOURNAL_H
+
+#include "adamw.h"
+#include "coefficients.h"
+#include "error.h"
+#include "objective.h"
+
+#include <stdio.h>
+
+/* A file that appears under its name only when it is complete. */
+struct journal_file {
+    const char *path;
+    char *temporary; /* NULL: written in place (a pipe, a terminal) */
+    FILE *out;
+};
+
+int journal_open(struct journal_file *f, const char *path, struct error *e);
+/* Publishes it if `ok`, else leaves nothing behind. */
+int journal_close(struct journal_file *f, bool ok, struct error *e);
+
+/* Who is who. */
+struct journal_names {
+    const char **tensors, **experts;
+};
+
+/* A line of the log: update number `n` of `stage`. */
+struct journal_update {
+    int stage; /* 1, 2 of Expert Merging++; 0: there is but one */
+    uint64_t epoch, n, samples;
+    double lr, grad_norm;
+    struct loss mean;
+    double regulariser;
+};
+void journal_put_update(FILE *out, const struct journal_update *u, const struct coefficients *c,
+                        const struct journal_names *names);
+
+/* And one for the held out samples after an epoch; 0: before the first. */
+void journal_put_validation(FILE *out, int stage, uint64_t epoch, const struct loss *mean);
+
+/* The losses of each sample and the mean gradients by the coefficients at hand, in c->gradient. */
+struct journal_report {
+    const char **tasks;    /* [example] */
+    const size_t *numbers; /* [example]: which of its task's samples */
+    const struct loss *losses;
+    size_t n;
+    double gamma;
+    bool squared;
+};
+void journal_put_gradients(FILE *out, const struct journal_report *r, const struct coefficients *c,
+                           const struct journal_names *names);
+
+/* Where learning stands, between two updates. */
+struct standing {
+    uint64_t key; /* of all that must not change in between */
+    int stage;
+    uint64_t epoch, done; /* of the epoch's samples */
+    double best, sum;     /* the best epoch's mean loss; the sum of this epoch's losses so far */
+    uint64_t bad;         /* epochs since the best */
+    double *kept;         /* r of the best epoch; NULL: the last ones count */
+};
+
+/* The same with the numbers: of each tensor the chunks, of each coefficient r and its moments. */
+struct saved_standing {
+    struct standing standing;
+    struct adamw adamw;
+    size_t tensors, *chunks;
+    size_t n;
+    double *r;
+};
+
+/* Replaces the file in one go. */
+int journal_save(const char *path, const struct standing *s, const struct coefficients *c,
+                 const struct adamw *a, struct error *e);
+/* 1: read; 0: there is no such file; -1: an error. */
+int journal_load(const char *path, struct saved_standing *s, struct error *e);
+void journal_forget(struct saved_standing *s);
+
+#endif

@@ -1,0 +1,341 @@
+#include "merged.h"
+
+#include "gemm.h"
+#include "kern.h"
+#include "simd.h"
+
+#include <omp.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define PIECE ((size_t)1 << 14) /* elements that a thread merges at a time */
+#define PANEL ((size_t)1 << 20) /* elements of a gradient that are held */
+
+struct tensor_of {
+    size_t chunks;
+    const double *alpha; /* NULL: the base's */
+    double *gradient;    /* NULL: not wanted */
+};
+
+struct merged {
+    const struct backbone *base;
+    struct vectors vectors;
+    size_t experts;
+    enum dtype rounding;
+    struct tensor_of *tensors; /* [layer][LAYER_PARTS], then those outside the layers */
+    struct lm_weights weights;
+    struct gradient_taker taker;
+    size_t layer_size; /* elements of a layer */
+    float *layer,
+        *scratch; /* the layer that is held, NULL until one is asked for; (threads, PIECE) */
+    long held;    /* its number; -1: none */
+    float *panel; /* (PANEL or a row) */
+    double *sums;
+    size_t panel_room, sums_room;
+    struct error error; /* of the taker */
+    bool failed;
+};
+
+static const struct arch *arch_of(const struct merged *m)
+{
+    return backbone_arch(m->base);
+}
+
+static struct tensor_of *tensor_at(const struct merged *m, enum part part, size_t layer)
+{
+    if (part == PART_HEAD &&
+        backbone_tensor(m->base, PART_HEAD, 0) == backbone_tensor(m->base, PART_EMBEDDING, 0))
+        part = PART_EMBEDDING;
+    size_t L = arch_of(m)->layers;
+    return &m->tensors[part < LAYER_PARTS ? layer * LAYER_PARTS + part
+                                          : L * LAYER_PARTS + part - LAYER_PARTS];
+}
+
+static size_t elements_of(const struct arch *a, enum part part)
+{
+    size_t rows, columns;
+    return arch_part(a, part, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
+}
+
+/* ---- M = W + sum_k alpha_k tau_k ------------------------------------------------------------- */
+
+TV_CLONES
+static void add_scaled(float alpha, const float *x, float *y, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] += alpha * x[i];
+}
+
+/* Elements that chunk c of n elements in `chunks` ends before. */
+static size_t chunk_end(size_t c, size_t n, size_t chunks)
+{
+    size_t end = (c + 1) * ((n + chunks - 1) / chunks);
+    return end < n ? end : n;
+}
+
+static bool all_zero(const double *alpha, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (alpha[i] != 0)
+            return false;
+    return true;
+}
+
+/* Elements first .. first + n - 1 of a part, n <= PIECE. */
+static int merge_piece(const struct merged *m, enum part part, size_t layer, size_t first, size_t n,
+                       float *to, float *tau, struct error *e)
+{
+    const struct tensor_of *t = tensor_at(m, part, layer);
+    size_t all = elements_of(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
+    backbone_read(m->base, part, layer, first, n, to);
+    if (m->rounding != DTYPE_NONE)
+        dtype_round(m->rounding, to, n);
+    for (size_t k = 0; t->alpha && k < m->experts; k++) {
+        const double *alpha = t->alpha + k * t->chunks;
+        size_t low = first / size, high = (first + n - 1) / size;
+        if (all_zero(alpha + low, high - low + 1))
+            continue;
+        if (m->vectors.read(m->vectors.context, part, layer, k, first, n, tau, e))
+            return -1;
+        for (size_t c = low, done = 0; c <= high; c++) {
+            size_t end = chunk_end(c, all, t->chunks) - first;
+            end = end < n ? end : n;
+            add_scaled((float)alpha[c], tau + done, to + done, end - done);
+            done = end;
+        }
+    }
+    return 0;
+}
+
+static float *scratch_of_thread(const struct merged *m)
+{
+    return m->scratch + (size_t)omp_get_thread_num() * PIECE;
+}
+
+static int merge(const struct merged *m, enum part part, size_t layer, size_t first, size_t n,
+                 float *to, struct error *e)
+{
+    int failed = 0;
+#pragma omp parallel for num_threads(gemm_threads()) schedule(static) if (n > PIECE)
+    for (size_t done = 0; done < n; done += PIECE) {
+        struct error own;
+        size_t count = n - done < PIECE ? n - done : PIECE;
+        if (merge_piece(m, part, layer, first + done, count, to + done, scratch_of_thread(m),
+                        &own)) {
+#pragma omp critical(tv_merged)
+            {
+                *e = own;
+                failed = -1;
+            }
+        }
+    }
+    return failed;
+}
+
+static int give_layer(void *context, size_t layer, struct layer_weights *w, struct error *e)
+{
+    struct merged *m = context;
+    size_t at = 0;
+    bool there = m->held == (long)layer;
+    m->held = -1;
+    if (!m->layer)
+        m->layer = mem_aligned(m->layer_size * sizeof *m->layer);
+    for (enum part part = 0; part < LAYER_PARTS; part++) {
+        size_t n = elements_of(arch_of(m), part);
+        w->at[part] = n ? m->layer + at : NULL;
+        if (n && !there && merge(m, part, layer, 0, n, m->layer + at, e))
+            return -1;
+        at += n;
+    }
+    m->held = (long)layer;
+    return 0;
+}
+
+static const float *give_rows(void *context, enum part part, size_t first, size_t n, float *to,
+                              struct error *e)
+{
+    struct merged *m = context;
+    size_t rows, columns;
+    if (!tensor_at(m, part, 0)->alpha && m->rounding == DTYPE_NONE) {
+        const struct lm_weights *own = backbone_weights(m->base);
+        return own->rows(own->context, part, first, n, to, e);
+    }
+    arch_part(arch_of(m), part, &rows, &columns);
+    size_t width = columns ? columns : 1;
+    return merge(m, part, 0, first * width, n * width, to, e) ? NULL : to;
+}
+
+/* ---- dL/d alpha_k = <dL/dM, tau_k> ----------------------------------------------------------- */
+
+static bool wants(void *context, enum part part, size_t layer)
+{
+    return tensor_at(context, part, layer)->gradient != NULL;
+}
+
+/* One panel of a gradient: elements first .. first + n - 1, which lie in chunks low .. high. Piece
+ * p has a sum for each expert and each chunk that it touches; the next piece begins with the chunk
+ * with which this one ends. */
+struct panel {
+    enum part part;
+    size_t layer, first, n, size, low, high; /* size: of a chunk */
+};
+
+static double *sums_of_piece(const struct merged *m, const struct panel *p, size_t piece)
+{
+    size_t chunk = (p->first + piece * PIECE) / p->size;
+    return m->sums + (chunk - p->low + piece) * m->experts;
+}
+
+static int dots_of_piece(const struct merged *m, const struct panel *p, size_t piece, float *tau,
+                         struct error *e)
+{
+    size_t from = piece * PIECE, n = p->n - from < PIECE ? p->n - from : PIECE;
+    size_t first = p->first + from;
+    for (size_t k = 0; k < m->experts; k++) {
+        double *sum = sums_of_piece(m, p, piece) + k;
+        if (m->vectors.read(m->vectors.context, p->part, p->layer, k, first, n, tau, e))
+            return -1;
+        for (size_t done = 0; done < n; sum += m->experts) {
+            size_t end = ((first + done) / p->size + 1) * p->size - first;
+            end = end < n ? end : n;
+            *sum = kern_dot(m->panel + from + done, tau + done, end - done);
+            done = end;
+        }
+    }
+    return 0;
+}
+
+/* Adds the sums in order, so that the number of threads does not matter. */
+static void add_sums(const struct merged *m, const struct panel *p, const struct tensor_of *t)
+{
+    for (size_t piece = 0; piece * PIECE < p->n; piece++) {
+        size_t from = p->first + piece * PIECE, last = p->first + p->n - 1;
+        last = from + PIECE - 1 < last ? from + PIECE - 1 : last;
+        const double *sum = sums_of_piece(m, p, piece);
+        for (size_t c = from / p->size; c <= last / p->size; c++)
+            for (size_t k = 0; k < m->experts; k++)
+                t->gradient[k * t->chunks + c] += *sum++;
+    }
+}
+
+static int take_panel(struct merged *m, const struct gradient *g, size_t first_row, size_t rows,
+                      struct error *e)
+{
+    const struct tensor_of *t = tensor_at(m, g->part, g->layer);
+    size_t width = g->columns ? g->columns : 1, all = g->rows * width;
+    struct panel p = {g->part, g->layer, first_row * width, rows * width, 0, 0, 0};
+    p.size = (all + t->chunks - 1) / t->chunks;
+    p.low = p.first / p.size;
+    p.high = (p.first + p.n - 1) / p.size;
+    size_t pieces = (p.n + PIECE - 1) / PIECE;
+    size_t room = (p.high - p.low + pieces + 1) * m->experts;
+    if (room > m->sums_room) {
+        m->sums = mem_resize(m->sums, room, sizeof *m->sums);
+        m->sums_room = room;
+    }
+    gradient_rows(g, first_row, rows, m->panel);
+    int failed = 0;
+#pragma omp parallel for num_threads(gemm_threads()) schedule(static) if (pieces > 1)
+    for (size_t piece = 0; piece < pieces; piece++) {
+        struct error own;
+        if (dots_of_piece(m, &p, piece, scratch_of_thread(m), &own)) {
+#pragma omp critical(tv_merged)
+            {
+                *e = own;
+                failed = -1;
+            }
+        }
+    }
+    if (!failed)
+        add_sums(m, &p, t);
+    return failed;
+}
+
+static void take(void *context, const struct gradient *g)
+{
+    struct merged *m = context;
+    size_t width = g->columns ? g->columns : 1;
+    size_t rows = PANEL / width ? PANEL / width : 1;
+    rows = rows < g->rows ? rows : g->rows;
+    if (rows * width > m->panel_room) {
+        free(m->panel);
+        m->panel = mem_aligned(rows * width * sizeof *m->panel);
+        m->panel_room = rows * width;
+    }
+    for (size_t row = 0; row < g->rows && !m->failed; row += rows)
+        m->failed =
+            take_panel(m, g, row, g->rows - row < rows ? g->rows - row : rows, &m->error) != 0;
+}
+
+int merged_check(struct merged *m, struct error *e)
+{
+    if (!m->failed)
+        return 0;
+    *e = m->error;
+    return -1;
+}
+
+/* ---- around it ------------------------------------------------------------------------------- */
+
+struct merged *merged_new(const struct backbone *base, const struct vectors *v, size_t experts,
+                          enum dtype rounding)
+{
+    struct merged *m = mem_alloc(1, sizeof *m);
+    const struct arch *a = backbone_arch(base);
+    size_t n = a->layers * LAYER_PARTS + PARTS - LAYER_PARTS;
+    m->base = base;
+    m->vectors = *v;
+    m->experts = experts;
+    m->rounding = rounding;
+    m->held = -1;
+    m->weights = (struct lm_weights){m, give_layer, give_rows};
+    m->taker = (struct gradient_taker){m, wants, take};
+    m->tensors = mem_alloc(n, sizeof *m->tensors);
+    for (size_t i = 0; i < n; i++)
+        m->tensors[i].chunks = 1;
+    for (enum part part = 0; part < LAYER_PARTS; part++)
+        m->layer_size += elements_of(a, part);
+    m->scratch = mem_aligned((size_t)gemm_threads() * PIECE * sizeof *m->scratch);
+    return m;
+}
+
+void merged_free(struct merged *m)
+{
+    if (!m)
+        return;
+    free(m->tensors);
+    free(m->layer);
+    free(m->scratch);
+    free(m->panel);
+    free(m->sums);
+    free(m);
+}
+
+void merged_set(struct merged *m, enum part part, size_t layer, size_t chunks, const double *alpha,
+                double *gradient)
+{
+    *tensor_at(m, part, layer) = (struct tensor_of){chunks ? chunks : 1, alpha, gradient};
+    m->held = -1;
+}
+
+void merged_changed(struct merged *m)
+{
+    m->held = -1;
+}
+
+void merged_rest(struct merged *m)
+{
+    free(m->layer);
+    m->layer = NULL;
+    m->held = -1;
+}
+
+const struct lm_weights *merged_weights(struct merged *m)
+{
+    return &m->weights;
+}
+
+const struct gradient_taker *merged_taker(struct merged *m)
+{
+    return &m->taker;
+}

@@ -1,0 +1,42 @@
+/* A merged model that nobody stores: base + sum_k alpha_k tau_k, made one layer at a time, as the
+ * weights that lm.h computes with; and the gradient of its coefficients, of which each is the inner
+ * product of dL/dW and a task vector, made panel by panel. Memory: a layer in F32, a panel of one
+ * gradient, and a piece of a task vector on each thread, for any number of experts. A merged
+ * borrows the base, the task vectors, the coefficients and the gradients. */
+#ifndef TV_MERGED_H
+#define TV_MERGED_H
+
+#include "backbone.h"
+
+/* Where task vectors come from: n elements of expert k's of a part of the base, from `first` on; 0
+ * where it has none. May be called by several threads at once. */
+struct vectors {
+    void *context;
+    int (*read)(void *context, enum part part, size_t layer, size_t k, size_t first, size_t n,
+                float *to, struct error *e);
+};
+
+struct merged;
+
+/* With all coefficients zero. `rounding`: of the base's elements, DTYPE_NONE for none. */
+struct merged *merged_new(const struct backbone *base, const struct vectors *v, size_t experts,
+                          enum dtype rounding);
+void merged_free(struct merged *m);
+
+/* Gives a part its coefficients alpha (experts, chunks), chunks of ceil(n / chunks) elements; NULL:
+ * the part stays the base's. Where the gradient is wanted it is added to `gradient` (experts,
+ * chunks). A head that is tied goes with the embedding. */
+void merged_set(struct merged *m, enum part part, size_t layer, size_t chunks, const double *alpha,
+                double *gradient);
+/* The coefficients have other values now. */
+void merged_changed(struct merged *m);
+
+/* Lets go of the layer that is held. */
+void merged_rest(struct merged *m);
+
+const struct lm_weights *merged_weights(struct merged *m);
+const struct gradient_taker *merged_taker(struct merged *m);
+/* A taker cannot fail: did it? Then the error is set. */
+int merged_check(struct merged *m, struct error *e);
+
+#endif

@@ -1,0 +1,358 @@
+#!/usr/bin/env bats
+# Expert Merging against golden runs; how it composes; what it refuses.
+load common
+load lesson
+load refusals
+
+RUNS=$GOLDEN/expert-merging/golden FAMILY=$GOLDEN/expert-merging/t1
+TINY=$GOLDEN/models/grad/mistral
+export PYTHONDONTWRITEBYTECODE=1
+
+# The stream of the demo's experts, named after their tasks; a tiny one.
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || exit 1
+    tv-extract "$DEMO/base" rev="$DEMO/expert-rev" sort="$DEMO/expert-sort" shift="$DEMO/expert-shift" >demo.tvs
+    tv-extract "$TINY/base" "$TINY/expert1" "$TINY/expert2" >tiny.tvs
+}
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    DEMO_STREAM=$BATS_FILE_TMPDIR/demo.tvs
+    export REFUSED_BY=calibrate # behind demo and tiny
+    cp "$BATS_FILE_TMPDIR/tiny.tvs" .
+    printf '{"task": "expert%d", "input_ids": [%s], "prompt_len": 2}\n' \
+        1 "1, 5, 9, 2, 7" 1 "3, 4, 8, 40" 2 "12, 4, 6" 2 "90, 2, 33, 1, 1, 7" >tiny.jsonl
+}
+
+SAMPLES=()
+for task in rev sort shift; do SAMPLES+=(--samples "$FAMILY/calib/$task.jsonl"); done
+
+# demo OPTION...: calibrates the demo's experts
+demo() {
+    calibrate --base "$DEMO/base" "${SAMPLES[@]}" --threads 1 "$@" <"$DEMO_STREAM"
+}
+
+# tiny OPTION...: calibrates the tiny ones, from standard input
+tiny() {
+    calibrate --base "$TINY/base" --samples tiny.jsonl --threads 1 "$@"
+}
+
+# golden_run NAME MODELS OPTION...: losses, gradients and coefficients of a golden run
+golden_run() {
+    local run=$RUNS/$1.json models=$2
+    [ -d "$models" ] || skip "only in the full golden data"
+    tv-extract "$models/base" rev="$models/expert-rev" sort="$models/expert-sort" \
+        shift="$models/expert-shift" >family.tvs
+    set -- calibrate --base "$models/base" --preset paper "${SAMPLES[@]}" "${@:3}"
+    "$@" --log log --coefficients table <family.tvs >out.tvs
+    "$TESTS/calibrate.py" log "$run" log
+    "$TESTS/calibrate.py" table "$run" table
+    weigh --table table <family.tvs | tv-diff --quiet - out.tvs
+    "$@" --dry-run --gradients init <family.tvs >out.tvs
+    "$TESTS/calibrate.py" gradients "$run" at_init init
+    "$TESTS/calibrate.py" probe "$run" >probe
+    "$@" --dry-run --start probe --gradients at_probe <family.tvs >out.tvs
+    "$TESTS/calibrate.py" gradients "$run" at_probe at_probe
+}
+
+@test "golden: defaults, bf16 models" {
+    golden_run em-default-bf16 "$FAMILY/models-bf16"
+}
+
+@test "golden: defaults" {
+    golden_run em-default "$FAMILY/models"
+}
+
+@test "golden: 16 samples a task, 5 epochs" {
+    golden_run em-s16-e5 "$FAMILY/models" --per-task 16 --epochs 5
+}
+
+@test "golden: temperature 2, hidden loss at every layer's output" {
+    golden_run em-t2-all "$FAMILY/models" --temperature 2 --hidden-layers all --epochs 2
+}
+
+@test "golden: Expert Merging++" {
+    golden_run empp "$FAMILY/models" --plus-plus --budget 2 --epochs 2 --first-epochs 1
+}
+
+# exact_match FOLDER: mean over the tasks, in per cent
+exact_match() {
+    local samples=()
+    for task in rev sort shift; do samples+=(--samples "$FAMILY/eval/$task.jsonl"); done
+    score "$1" "${samples[@]}" --json |
+        /usr/bin/python3 -c 'import json, sys
+print(sum(100 * t["exact_match"] for t in json.load(sys.stdin).values()) / 3)'
+}
+
+# between LOW X HIGH
+between() {
+    awk -v low="$1" -v x="$2" -v high="$3" 'BEGIN { exit !(low <= x && x <= high) }' || wrong "$2"
+}
+
+@test "exact match on the trained family: the published rows, and better without options" {
+    touch .err
+    [ -d "$FAMILY/models" ] || skip "only in the full golden data"
+    M=$FAMILY/models
+    tv-extract "$M/base" rev="$M/expert-rev" sort="$M/expert-sort" shift="$M/expert-shift" >family.tvs
+    while read -r low high options; do
+        # shellcheck disable=SC2086
+        calibrate --base "$M/base" "${SAMPLES[@]}" $options <family.tvs | combine |
+            pack --base "$M/base" --force merged
+        between "$low" "$(exact_match merged)" "$high"
+    done <<'END'
+70.3 73.3 --preset paper
+79.0 82.0 --preset paper --init 0.5
+81.0 87.0 --preset paper --init 0.5 --gamma 0.05 --epochs 5
+61.8 64.8 --preset paper --plus-plus
+86.3 100
+89.5 100 --plus-plus
+END
+}
+
+@test "without options it learns from the responses, and passes every fixed number" {
+    touch .err
+    demo --log log | combine | pack --base "$DEMO/base" merged
+    [ "$(wc -l <log)" = 30 ]
+    between 86 "$(exact_match merged)" 100
+    rm -r merged
+    tv-extract "$DEMO/base" "$DEMO"/expert-{rev,sort,shift} | combine | rescale 0.5 |
+        pack --base "$DEMO/base" merged
+    between 60 "$(exact_match merged)" 80
+}
+
+@test "the same coefficients on any way: saved, piped, spilled, one process, mapped experts" {
+    demo --preset paper --coefficients expected >out.tvs
+    # shellcheck disable=SC2002
+    cat "$DEMO_STREAM" | calibrate --base "$DEMO/base" "${SAMPLES[@]}" --threads 1 --preset paper |
+        cmp - out.tvs
+    demo --preset paper --memory 64K --spool . | cmp - out.tvs
+    files=(--expert rev="$DEMO/expert-rev" --expert sort="$DEMO/expert-sort"
+        --expert shift="$DEMO/expert-shift")
+    demo --preset paper "${files[@]}" --coefficients mapped >mapped.tvs
+    cmp mapped expected
+    line="tv-extract $DEMO/base rev=$DEMO/expert-rev sort=$DEMO/expert-sort shift=$DEMO/expert-shift"
+    line+=" | calibrate --base $DEMO/base ${SAMPLES[*]} --threads 1 --preset paper"
+    tv run "$line" | cmp - out.tvs
+    tv run "$line ${files[*]}" | cmp - mapped.tvs
+}
+
+@test "threads change nothing but rounding" {
+    demo --preset paper --coefficients one >out.tvs
+    demo --preset paper --coefficients three --threads 3 >out.tvs
+    paste one three | /usr/bin/python3 -c 'import sys
+next(sys.stdin)
+for line in sys.stdin:
+    a, b = (float(x) for x in line.split("\t")[3::4])
+    assert abs(a - b) < 2e-5, line'
+}
+
+@test "composes with trim before and elect-sign behind" {
+    trim --density 0.3 <tiny.tvs | tiny --expert "$TINY/expert1" --expert expert2="$TINY/expert2" \
+        --coefficients own | elect-sign | combine | pack --base "$TINY/base" merged
+    check merged
+    trim --density 0.3 <tiny.tvs | tiny --coefficients trimmed >out.tvs # the trimmed are the teachers
+    not cmp -s own trimmed
+    tv-view out.tvs | grep '2. trim --density=0.3' >line
+    trim --density 0.3 <tiny.tvs | tensors | grep -v '^vector' >before
+    tensors <out.tvs | grep -v '^vector' | cmp - before
+}
+
+@test "what stays the base's has weight 0; globs choose other tensors" {
+    tiny <tiny.tvs | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $NF }' >found
+    [ "$(grep -cE '(norm|embed|lm_head).* weight=0$' found)" = 18 ]
+    grep -vE '(norm|embed|lm_head)' found >learned
+    not grep -q 'weight=0$' learned
+    tiny --keep-base '*mlp*' <tiny.tvs | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $NF }' >found
+    [ "$(grep -c 'weight=0$' found)" = 18 ]
+    grep -v mlp found >learned
+    not grep -q 'weight=0$' learned
+    tiny --keep-base '' --dry-run <tiny.tvs | tensors >found
+    not grep -q 'weight=0$' found
+    tiny --keep-base none --dry-run <tiny.tvs 2>said | tensors | cmp - found
+    grep -q -- "--keep-base none matches no tensor" said
+}
+
+@test "one coefficient per layer, or for the whole model" {
+    tiny --per layer --coefficients table <tiny.tvs >out.tvs
+    [ "$(grep -v 'norm\|embed\|lm_head' table | tail -n +2 | cut -f 2,4 | sort -u | wc -l)" = 6 ]
+    tiny --per model --coefficients table <tiny.tvs >out.tvs
+    [ "$(grep -v 'norm\|embed\|lm_head' table | tail -n +2 | cut -f 2,4 | sort -u | wc -l)" = 2 ]
+}
+
+@test "starts from the stream's weights, a table, or the best of a search" {
+    tiny --dry-run <tiny.tvs | tensors >half
+    weigh 0.5 <tiny.tvs | tiny --init stream --dry-run | tensors | cmp - half
+    tiny --init 0.4 --init expert2=0.7 --dry-run --coefficients table <tiny.tvs >out.tvs
+    [ "$(grep q_proj table | cut -f 2,4 | sort -u)" = "$(printf 'expert1\t0.4\nexpert2\t0.7')" ]
+    tiny --start table --dry-run <tiny.tvs | tensors >found
+    tensors <out.tvs | cmp - found
+    tiny --init auto --dry-run --coefficients auto --gradients g <tiny.tvs >out.tvs
+    best=$(grep q_proj auto | head -1 | cut -f 4)
+    for init in 0.1 0.3 0.5 0.7 0.9; do
+        tiny --init "$init" --dry-run --gradients other <tiny.tvs >out.tvs
+        /usr/bin/python3 - g other <<'END'
+import json, sys
+a, b = (json.load(open(f)) for f in sys.argv[1:])
+assert a["mean_hidden"] + a["mean_logit"] <= b["mean_hidden"] + b["mean_logit"] + 1e-9
+END
+    done
+    between 0 "$best" 1
+}
+
+@test "coefficients above 1" {
+    tiny --range 2 --init 1.9 --epochs 1 --coefficients table <tiny.tvs >out.tvs
+    cut -f 4 table | awk '$1 > 1.5 { n++ } END { exit !n }'
+    refused_with "--init" tiny --range 0.4 <tiny.tvs
+}
+
+@test "goes on where it was interrupted" {
+    demo --log whole --coefficients expected >out.tvs
+    (
+        calibrate --base "$DEMO/base" "${SAMPLES[@]}" --threads 1 --log part --resume state \
+            <"$DEMO_STREAM" >/dev/null &
+        until [ -e part ] && [ "$(wc -l <part)" -ge 7 ]; do sleep 0.01; done
+        kill -KILL $!
+        wait $!
+    ) 2>/dev/null || true
+    [ -e state ] && [ "$(wc -l <part)" -lt 30 ]
+    demo --log part --resume state --coefficients found >out.tvs
+    cmp found expected
+    demo --resume state --coefficients found >out.tvs # there is nothing left to do
+    cmp found expected
+    refused_with "other inputs or options" demo --resume state --epochs 3
+    demo --plus-plus --epochs 2 --coefficients expected >out.tvs
+    demo --plus-plus --epochs 2 --resume plus --coefficients found >out.tvs
+    cmp found expected
+    demo --plus-plus --epochs 2 --resume plus --coefficients found >out.tvs
+    cmp found expected
+}
+
+@test "held out samples choose the coefficients" {
+    demo --validate 4 --epochs 3 --log log --coefficients table >out.tvs
+    /usr/bin/python3 - <<'END'
+import json
+lines = [json.loads(line) for line in open("log")]
+held = [l["validation_hidden"] + l["validation_logit"] for l in lines if "validation_logit" in l]
+assert len(held) == 4 and min(held[1:]) < held[0], held
+best = held.index(min(held))
+updates = [l for l in lines if l.get("epoch") == best and "alpha" in l]
+table = {}
+for line in open("table").read().splitlines()[1:]:
+    tensor, model, chunk, value = line.split("\t")
+    table.setdefault(tensor, []).append([float(value)])
+for tensor, alpha in updates[-1]["alpha"].items():
+    assert table[tensor] == alpha, (tensor, table[tensor], alpha)
+END
+}
+
+# A first token whose state is an outlier in one channel, of another size in each model.
+@test "an outlier at the first token does not drown the hidden loss" {
+    /usr/bin/python3 - "$DEMO" <<'END'
+import json, struct, sys, shutil
+for name, size in (("base", 3000), ("expert-rev", 3300)):
+    shutil.copytree(f"{sys.argv[1]}/{name}", name)
+    path = f"{name}/model.safetensors"
+    data = bytearray(open(path, "rb").read())
+    n, = struct.unpack("<Q", data[:8])
+    at = 8 + n + json.loads(data[8:8 + n])["model.embed_tokens.weight"]["data_offsets"][0]
+    at += 2 * (256 * 128 + 7)
+    data[at:at + 2] = struct.pack("<f", size)[2:]
+    open(path, "wb").write(data)
+END
+    tv-extract base rev=expert-rev >outlier.tvs
+    for how in "skip-first 0" "skip-first 1" "hidden-norm token"; do
+        # shellcheck disable=SC2086
+        calibrate --base base "${SAMPLES[0]}" "${SAMPLES[1]}" --on all --skip-first 0 --${how/ /=} \
+            --keep-base '*norm*' --keep-base '*embed*' --dry-run --gradients g <outlier.tvs >out.tvs
+        /usr/bin/python3 -c 'import json; print(json.load(open("g"))["mean_hidden"])'
+    done >found
+    /usr/bin/python3 - <<'END'
+plain, skipped, relative = (float(x) for x in open("found"))
+assert plain > 10 * skipped and skipped > 0 and 0 < relative < 1, (plain, skipped, relative)
+END
+}
+
+@test "the scripts are the pipelines that they stand for" {
+    ln -s "$DEMO"/{base,expert-rev,expert-sort} .
+    options=(--samples "$FAMILY/calib/rev.jsonl" --samples "$FAMILY/calib/sort.jsonl"
+        --task rev=expert-rev --task sort=expert-sort --epochs 1 --gamma 0.1)
+    for script in expert_merging expert_merging_pp; do
+        "$ROOT/pipelines/$script" "${options[@]}" --preset paper --coefficients table --out-dtype float32 \
+            base expert-rev expert-sort out
+        tv-extract base expert-rev expert-sort |
+            calibrate ${plus+--plus-plus} --base base --preset paper --expert expert-rev --expert expert-sort \
+                "${options[@]}" | combine | pack --base base --dtype float32 expected
+        plus=
+        cmp out/model.safetensors expected/model.safetensors
+        grep -q expert-sort table
+        rm -r out expected
+    done
+}
+
+@test "tasks are named, mixed in a file, and belong to an expert" {
+    cut -d, -f 2- tiny.jsonl | sed 's/^/{/' >expert1.jsonl
+    sed 's/"expert/"task /' tiny.jsonl >named.jsonl
+    tiny --preset paper --coefficients expected <tiny.tvs >out.tvs
+    calibrate --base "$TINY/base" --samples named.jsonl --task "task 1=expert1" --task "task 2=expert2" \
+        --preset paper --threads 1 --coefficients found <tiny.tvs >out.tvs
+    cmp found expected
+    head -2 tiny.jsonl >one.jsonl
+    refused_with "there are no samples for expert2" \
+        calibrate --base "$TINY/base" --samples one.jsonl <tiny.tvs
+    refused_with "named.jsonl, line 1: the stream has no model task 1" tiny --samples named.jsonl <tiny.tvs
+    refused_with "no model expert3" tiny --task rev=expert3 <tiny.tvs
+}
+
+@test "names samples that are wrong" {
+    echo '{"input_ids": [1, 97], "task": "expert1"}' >bad.jsonl
+    refused_with "bad.jsonl, line 1: token id 97 at position 1 is outside" tiny --samples bad.jsonl <tiny.tvs
+    echo '{"input_ids": [1, 9], "prompt_len": 2, "task": "expert1"}' >bad.jsonl
+    refused_with "bad.jsonl, line 1: there is no response behind the prompt" tiny --samples bad.jsonl \
+        --per-task 9 <tiny.tvs
+    tiny --samples bad.jsonl --per-task 9 --on all <tiny.tvs >out.tvs
+    refused_with "has 2 samples" tiny --validate 2 <tiny.tvs
+}
+
+@test "refuses weights that would be lost, other bases, models of another kind" {
+    refused_with "a weight other than 1, which would be lost" tiny < <(weigh 0.5 <tiny.tvs)
+    refused_with "against another base" calibrate --base "$TINY/expert1" --samples tiny.jsonl <tiny.tvs
+    calibrate --base "$TINY/expert1" --onto --samples tiny.jsonl --dry-run <tiny.tvs >out.tvs
+    refused_with "has 4 layers" tiny --expert expert1="$DEMO/base" <tiny.tvs
+    refused_with "no model none" tiny --expert none="$TINY/base" <tiny.tvs
+    refused_with "holds weights" tiny < <(unpack "$TINY/base")
+    refused_with "is to be merged" tiny --keep-base '*' <tiny.tvs
+    refused_with "not between 0 and 1" tiny --init stream <tiny.tvs
+}
+
+@test "leaves no table behind when it fails" {
+    refused tiny --coefficients table --expert none="$TINY/base" <tiny.tvs
+    refused tiny --coefficients table < <(head -c 20000 tiny.tvs)
+    refused tiny --coefficients nowhere/table <tiny.tvs
+    refused_with "No space left" tiny --coefficients /dev/full <tiny.tvs
+}
+
+@test "refuses bad streams" {
+    GOOD=tiny.tvs refuses_bad_streams tiny --dry-run
+}
+
+@test "refuses bad outputs" {
+    GOOD=tiny.tvs refuses_bad_output \
+        calibrate --base "$TINY/base" --samples tiny.jsonl --dry-run
+}
+
+@test "usage" {
+    usage_error calibrate
+    usage_error calibrate --base base
+    usage_error calibrate --base base --samples s --gamma -1
+    usage_error calibrate --base base --samples s --lr 0
+    usage_error calibrate --base base --samples s --temperature 0
+    usage_error calibrate --base base --samples s --preset worst
+    usage_error calibrate --base base --samples s operand
+    for wrong in "--init 1.5" "--init auto --init 0.5" "--hidden-layers 4" "--hidden-layers 1," \
+        "--accumulation 0" "--plus-plus --per layer" "--gradients g" "--start tiny.jsonl" "--task x" \
+        "--expert x" "--dry-run --resume state"; do
+        # shellcheck disable=SC2086
+        refused tiny $wrong <tiny.tvs
+    done
+}

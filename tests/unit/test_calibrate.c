@@ -1,0 +1,300 @@
+/* What learns coefficients: the optimiser and its schedule, the regulariser, the chunks of Expert
+ * Merging++; and the gradient of the loss by the coefficients against finite differences. */
+#include "adamw.h"
+#include "coefficients.h"
+#include "gemm.h"
+#include "objective.h"
+#include "unit.h"
+
+static bool near(double a, double b)
+{
+    return fabs(a - b) <= 1e-12 * fmax(1, fabs(b));
+}
+
+/* ---- AdamW ----------------------------------------------------------------------------------- */
+
+static const struct adamw_settings usual = {.lr = 0.5,
+                                            .beta1 = 0.9,
+                                            .beta2 = 0.999,
+                                            .eps = 1e-8,
+                                            .weight_decay = 1e-5,
+                                            .clip = 1,
+                                            .eta_min = 0.1,
+                                            .t0 = 50,
+                                            .tmult = 2};
+
+/* The schedule starts again after 50 and after 150 updates. */
+static void check_schedule(void)
+{
+    struct adamw a;
+    double r = 1, g = 0.1;
+    adamw_start(&a, &usual, 1);
+    for (int n = 1; n <= 151; n++) {
+        double lr = adamw_lr(&a);
+        if (n == 1 || n == 51 || n == 151)
+            CHECK(lr == 0.5);
+        else
+            CHECK(lr < 0.5 && lr > 0.05);
+        if (n == 26 || n == 101)
+            CHECK(near(lr, 0.275)); /* half way: the mean of 0.5 and 0.05 */
+        adamw_step(&a, &r, &g);
+    }
+    CHECK(a.updates == 151 && a.at == 1 && a.stretch == 200);
+    adamw_free(&a);
+}
+
+/* Two steps by hand. The first moves by the learning rate, whatever the gradient's size. */
+static void check_steps(void)
+{
+    struct adamw a;
+    double r[2] = {1, -1}, g[2] = {1e-5, -3};
+    adamw_start(&a, &usual, 2);
+    adamw_step(&a, r, g);
+    CHECK(fabs(r[0] - (1 * (1 - 0.5e-5) - 0.5)) < 1e-3);
+    CHECK(near(r[1], -1 * (1 - 0.5e-5) + 0.5 * 3 / (3 + 1e-8)));
+    double before = r[1], lr = adamw_lr(&a), g2[2] = {0, 1};
+    adamw_step(&a, r, g2);
+    double m = 0.9 * 0.1 * -3 + 0.1 * 1, v = 0.999 * 0.001 * 9 + 0.001 * 1;
+    double step = lr / (1 - 0.81) * m / (sqrt(v) / sqrt(1 - 0.999 * 0.999) + 1e-8);
+    CHECK(near(r[1], before * (1 - lr * 1e-5) - step));
+    adamw_free(&a);
+}
+
+static void check_clip(void)
+{
+    struct adamw a;
+    struct adamw_settings unclipped = usual;
+    double g[2] = {3, 4}, small[2] = {0.3, 0.4};
+    adamw_start(&a, &usual, 2);
+    CHECK(near(adamw_clip(&a, g), 5) && near(g[0], 3 / (5 + 1e-6)));
+    CHECK(near(adamw_clip(&a, small), 0.5) && small[0] == 0.3 && small[1] == 0.4);
+    adamw_free(&a);
+    unclipped.clip = 0;
+    adamw_start(&a, &unclipped, 2);
+    double large[2] = {30, 40};
+    CHECK(near(adamw_clip(&a, large), 50) && large[0] == 30);
+    adamw_free(&a);
+}
+
+/* ---- coefficients ---------------------------------------------------------------------------- */
+
+/* Three tensors, two experts: one coefficient, frozen, three chunks. */
+static void check_spans(void)
+{
+    struct coefficients c;
+    const size_t group[] = {0, 1, 2}, chunks[] = {1, 0, 3};
+    coefficients_new(&c, 3, 2, group, chunks, 1);
+    CHECK(c.n == 8 && c.all == 10);
+    CHECK(c.spans[1].frozen && c.spans[1].first == 8 && c.spans[1].chunks == 1);
+    CHECK(c.spans[2].first == 2 && c.spans[2].chunks == 3);
+    for (size_t i = 0; i < c.all; i++) {
+        coefficients_move(&c, i, 0.3);
+        c.centre[i] = c.alpha[i];
+    }
+    CHECK(coefficients_regulariser(&c, false) == 0 &&
+          coefficients_regulariser_slope(&c, 0, 0) == 0);
+    coefficients_move(&c, 3, 0.7);
+    coefficients_move(&c, 9, 0.9); /* frozen: counts nowhere */
+    CHECK(near(coefficients_regulariser(&c, false), 0.4 / 4));
+    CHECK(near(coefficients_regulariser(&c, true), 0.16 / 4));
+    CHECK(near(coefficients_regulariser_slope(&c, 3, false), 0.25));
+    CHECK(near(coefficients_regulariser_slope(&c, 3, true), 0.2));
+    CHECK(near(coefficients_slope(&c, 3), 0.21));
+    c.r[3] = 0;
+    coefficients_update(&c);
+    CHECK(near(c.alpha[3], 0.5));
+    coefficients_free(&c);
+}
+
+/* Two tensors of a layer share; up to 2. */
+static void check_sharing(void)
+{
+    struct coefficients c;
+    const size_t group[] = {0, 0, 2}, chunks[] = {1, 1, 1};
+    coefficients_new(&c, 3, 2, group, chunks, 2);
+    CHECK(c.n == 4 && c.spans[1].first == 0 && c.spans[2].first == 2);
+    coefficients_move(&c, 1, 1.5);
+    CHECK(near(c.r[1], log(3)) && near(coefficients_slope(&c, 1), 1.5 * 0.25));
+    coefficients_free(&c);
+}
+
+static void check_allocation(void)
+{
+    size_t m[4];
+    const double u[] = {4, 3, 1, 0};
+    const size_t elements[] = {100, 100, 3, 10};
+    coefficients_allocate(4, u, elements, 2, 1, m); /* shares 4, 3, 1, 0 */
+    CHECK(m[0] == 4 && m[1] == 3 && m[2] == 1 && m[3] == 0);
+    coefficients_allocate(4, u, elements, 1, 1, m); /* 2, 1.5, 0.5, 0 */
+    CHECK(m[0] == 2 && m[1] == 1 && m[2] == 0 && m[3] == 0);
+    coefficients_allocate(4, u, elements, 20, 1, m); /* 40, 30, 10, 0; pieces of 3, 4 and 1 */
+    CHECK(m[0] == 34 && m[1] == 25 && m[2] == 3 && m[3] == 0);
+    coefficients_allocate(4, u, elements, 2, 0, m); /* all alike: 0^0 is 1 */
+    CHECK(m[0] == 2 && m[1] == 2 && m[2] == 2 && m[3] == 2);
+    const double none[4] = {0};
+    coefficients_allocate(4, none, elements, 2, 1, m);
+    CHECK(m[0] == 0 && m[1] == 0 && m[2] == 0 && m[3] == 0);
+}
+
+/* ---- the gradient ---------------------------------------------------------------------------- */
+
+enum { EXPERTS = 2, CHUNKS = 3, SAMPLES = 3 };
+
+struct family {
+    struct backbone *base, *experts[EXPERTS];
+};
+
+/* expert - base */
+static int read_vector(void *context, enum part part, size_t layer, size_t k, size_t first,
+                       size_t n, float *to, struct error *e)
+{
+    const struct family *f = context;
+    float *base = mem_alloc(n, sizeof *base);
+    (void)e;
+    backbone_read(f->experts[k], part, layer, first, n, to);
+    backbone_read(f->base, part, layer, first, n, base);
+    for (size_t i = 0; i < n; i++)
+        to[i] -= base[i];
+    free(base);
+    return 0;
+}
+
+struct problem {
+    struct family family;
+    struct objective *objective;
+    struct merged *merged;
+    struct teachers *teachers;
+    double alpha[PARTS][EXPERTS * CHUNKS], gradient[PARTS][EXPERTS * CHUNKS];
+};
+
+static double loss_of(struct problem *p, bool gradient)
+{
+    const size_t which[SAMPLES] = {0, 1, 2};
+    struct loss losses[SAMPLES];
+    struct error e;
+    double sum = 0;
+    memset(p->gradient, 0, sizeof p->gradient);
+    merged_changed(p->merged);
+    CHECK(!objective_compute(p->objective, which, SAMPLES, gradient, losses, &e));
+    for (size_t s = 0; s < SAMPLES; s++)
+        sum += losses[s].hidden + losses[s].logit;
+    return sum;
+}
+
+static const struct example examples[SAMPLES] = {
+    {(const uint32_t[]){1, 5, 9, 2, 7}, 5, 1, 3, 1},
+    {(const uint32_t[]){3, 3, 8, 40, 11, 6, 2}, 7, 0, 6, 0},
+    {(const uint32_t[]){12, 4}, 2, 0, 1, 1},
+};
+
+/* Every coefficient of the parts of layer 1 and of those outside the layers, moved to and fro. */
+static void check_slopes(struct problem *p)
+{
+    const double h = 1e-2;
+    double worst = 0, most = 0;
+    loss_of(p, true);
+    double gradient[PARTS][EXPERTS * CHUNKS];
+    memcpy(gradient, p->gradient, sizeof gradient);
+    for (enum part part = 0; part < PARTS; part++)
+        for (size_t i = 0; i < EXPERTS * CHUNKS; i++) {
+            double old = p->alpha[part][i];
+            p->alpha[part][i] = old + h;
+            double high = loss_of(p, false);
+            p->alpha[part][i] = old - h;
+            double low = loss_of(p, false);
+            p->alpha[part][i] = old;
+            worst = fmax(worst, fabs((high - low) / (2 * h) - gradient[part][i]));
+            most = fmax(most, fabs(gradient[part][i]));
+        }
+    if (worst > 5e-3 * most)
+        fprintf(stderr, "gradients off by %g of %g\n", worst, most);
+    CHECK(most > 0 && worst <= 5e-3 * most);
+}
+
+static void set_up(struct problem *p, const struct objective_settings *settings)
+{
+    struct family *f = &p->family;
+    const struct arch *a = backbone_arch(f->base);
+    const struct vectors v = {f, read_vector};
+    struct error e;
+    p->merged = merged_new(f->base, &v, EXPERTS, DTYPE_NONE);
+    p->teachers = teachers_new(a, EXPERTS, examples, SAMPLES, settings->hidden, 1 << 20, NULL);
+    for (size_t k = 0; k < EXPERTS; k++)
+        CHECK(!teachers_study(p->teachers, k, backbone_arch(f->experts[k]),
+                              backbone_weights(f->experts[k]), &e));
+    for (enum part part = 0; part < PARTS; part++)
+        for (size_t i = 0; i < EXPERTS * CHUNKS; i++)
+            p->alpha[part][i] = 0.2 + 0.1 * (double)((part + i) % 5);
+    for (enum part part = 0; part < PARTS; part++)
+        if (backbone_tensor(f->base, part, 1) >= 0 && (part != PART_HEAD || !a->tied))
+            merged_set(p->merged, part, 1, CHUNKS, p->alpha[part], p->gradient[part]);
+    p->objective = objective_new(a, p->merged, p->teachers, examples, settings, 7, 1 << 20, NULL);
+}
+
+static void check_objective(const struct family *f, bool relative, double temperature)
+{
+    static const double weights[EXPERTS] = {1, 1.5};
+    bool hidden[64] = {[0] = true, [1] = true, [2] = true};
+    struct problem p = {.family = *f};
+    const struct objective_settings settings = {.temperature = temperature,
+                                                .hidden_weight = 2,
+                                                .logit_weight = 0.5,
+                                                .task_weights = weights,
+                                                .hidden = hidden,
+                                                .hidden_count = 3,
+                                                .skip = 1,
+                                                .relative = relative};
+    set_up(&p, &settings);
+    check_slopes(&p);
+    objective_free(p.objective);
+    teachers_free(p.teachers);
+    merged_free(p.merged);
+}
+
+static struct backbone *model(const char *golden, const char *family, const char *name)
+{
+    char path[5000];
+    struct error e = {0};
+    snprintf(path, sizeof path, "%s/models/grad/%s/%s", golden, family, name);
+    struct backbone *b = backbone_open(path, NULL, NULL, "test_calibrate", &e);
+    if (!b)
+        fprintf(stderr, "%s\n", e.text);
+    CHECK(b != NULL);
+    return b;
+}
+
+static void check_family(const char *golden, const char *name)
+{
+    struct family f = {model(golden, name, "base"),
+                       {model(golden, name, "expert1"), model(golden, name, "expert2")}};
+    if (f.base && f.experts[0] && f.experts[1]) {
+        check_objective(&f, false, 1);
+        check_objective(&f, true, 2);
+    }
+    backbone_close(f.base);
+    for (size_t k = 0; k < EXPERTS; k++)
+        backbone_close(f.experts[k]);
+}
+
+int main(int argc, char **argv)
+{
+    char golden[4096];
+    struct error e;
+    (void)argc;
+    if (getenv("GOLDEN"))
+        snprintf(golden, sizeof golden, "%s", getenv("GOLDEN"));
+    else
+        snprintf(golden, sizeof golden, "%.*s/../../tests/golden",
+                 (int)(strrchr(argv[0], '/') - argv[0]), argv[0]);
+    CHECK(!gemm_open(2, &e));
+    check_schedule();
+    check_steps();
+    check_clip();
+    check_spans();
+    check_sharing();
+    check_allocation();
+    check_family(golden, "mistral");
+    check_family(golden, "llama_bias");
+    check_family(golden, "qwen2_tied");
+    return unit_end();
+}
