@@ -51,7 +51,7 @@ static size_t touching(float *const *x, size_t K, size_t i, double epsilon, size
 {
     size_t count = 0;
     for (size_t k = 0; k < K; k++)
-        if (fabs((double)x[k][i]) > epsilon) {
+        if (fabsf(x[k][i]) > (float)epsilon) {
             *last = k;
             count++;
         }
@@ -65,7 +65,7 @@ static void join(float *const *x, size_t K, size_t n, double epsilon, const stru
         size_t last = 0, count = touching(x, K, i, epsilon, &last);
         double sum = 0;
         for (size_t k = 0; k < K && count > 1; k++)
-            sum += fabs((double)x[k][i]) > epsilon ? (double)x[k][i] : 0;
+            sum += fabsf(x[k][i]) > (float)epsilon ? (double)x[k][i] : 0;
         if (count > 1)
             x[0][i] = (float)(sum / (double)count);
         else
@@ -81,7 +81,7 @@ static void count(float *const *x, size_t K, size_t n, double epsilon, struct to
         if (c == 1)
             touches[last].unique++;
         for (size_t k = 0; k < K && c > 1; k++)
-            touches[k].shared += fabs((double)x[k][i]) > epsilon;
+            touches[k].shared += fabsf(x[k][i]) > (float)epsilon;
     }
 }
 

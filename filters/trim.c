@@ -9,8 +9,9 @@
  *     tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing |
  *         pack --base base merged/
  *
- * Exactly k elements stay, at least one; n counts one tensor (mergekit), or with --scope model all
- * of them (the TIES paper). Of equal magnitudes the lower flat index counts as larger; with
+ * Exactly k elements stay (TIES: at least one); n counts one tensor (mergekit), or with --scope
+ * model all of them (the TIES paper). Of equal magnitudes the lower flat index counts as larger;
+ * with
  * --outliers the higher one, as in mergekit's ascending sort. Where density and gamma add up to
  * more than 1, fewer outliers go. Records l1_before per tensor, for rescale --by l1.
  */
@@ -51,7 +52,7 @@ static struct band *new_band(const struct options *o, uint64_t n, double density
     uint64_t kept = (uint64_t)(density * (double)n), top = (uint64_t)(gamma * (double)n);
     if (density >= 1)
         return band_new(n, n, 0, SELECT_LOWER_FIRST);
-    if (kept == 0)
+    if (kept == 0 && !breadcrumbs)
         kept = 1;
     if (kept + top > n)
         top = n - kept;

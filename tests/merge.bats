@@ -417,3 +417,22 @@ END
     [ "$status" = 1 ]
     grep -q "^tv from-yaml: cannot write" err
 }
+
+@test "an embedding that stands for a missing head is weighed as the head" {
+    cat >c.yml <<END
+models:
+  - {model: $MERGE/models-extra/tied, parameters: {weight: [{filter: lm_head, value: 0}, {value: 1}]}}
+  - {model: $A/base, parameters: {weight: [{filter: lm_head, value: 1}, {value: 0}]}}
+merge_method: linear
+dtype: float32
+END
+    tv merge c.yml out
+    unpack out | pick /lm_head.weight >found.tvs
+    unpack $A/base | pick /lm_head.weight >expected.tvs
+    tv-diff --quiet found.tvs expected.tvs
+}
+
+@test "slices cannot leave a model out of a tensor" {
+    refused_with "--mismatch=drop is not supported with slices" \
+        tv merge --mismatch=drop "$MERGE/cases/ties-slices/config.yml" out
+}

@@ -123,3 +123,10 @@ END
     usage_error rescale half
     usage_error rescale inf
 }
+
+@test "a negative factor keeps its place among the rules" {
+    lesson | from-text | rescale -1 /w=0.5 | tv-view --values | grep -v '^step' >found
+    lesson | from-text | rescale 0.5 | tv-view --values | grep -v '^step' | diff - found
+    lesson | from-text | rescale -1 | rescale -1 | tv-view --values | grep -v '^step' >found
+    lesson | from-text | tv-view --values | diff - found
+}

@@ -259,37 +259,44 @@ static error_t parse_key(int key, char *argument, struct argp_state *state)
     return 0;
 }
 
-static bool takes_argument(const struct row *rows, size_t n, const char *word)
+/* Is the word an option, perhaps shortened, whose argument is the next one? */
+static bool takes_next(const struct row *rows, size_t n, const char *word)
 {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(rows[i].row->name, word + 2) == 0)
+    size_t length = strlen(word);
+    for (size_t i = 0; i < n && length > 2 && strncmp(word, "--", 2) == 0; i++)
+        if (strncmp(rows[i].row->name, word + 2, length - 2) == 0)
             return rows[i].row->kind != OPTION_FLAG;
     return false;
 }
 
-/* Moves operands that look like negative numbers ("rescale -1") behind a "--", where argp takes
- * them for what they are. */
+static bool is_negative(const char *word)
+{
+    return word[0] == '-' && word[1] && strchr(".0123456789", word[1]);
+}
+
+/* Where an operand looks like a negative number ("rescale -1"), argp would take it for an option:
+ * all operands, in their order, are moved behind a "--". */
 static char **protect_negative(const struct row *rows, size_t n, int argc, char **argv)
 {
-    char **out = mem_alloc((size_t)argc + 2, sizeof *out),
-         **late = mem_alloc((size_t)argc, sizeof *late);
-    int n_out = 0, n_late = 0, i = 0;
-    for (; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        bool negative = argv[i][0] == '-' && argv[i][1] && strchr(".0123456789", argv[i][1]);
-        bool argument = n_out > 1 && strncmp(out[n_out - 1], "--", 2) == 0 &&
-                        takes_argument(rows, n, out[n_out - 1]);
-        if (negative && !argument)
-            late[n_late++] = argv[i];
+    char **out = mem_alloc((size_t)argc + 2, sizeof *out);
+    char **operands = mem_alloc((size_t)argc, sizeof *operands);
+    int n_out = 0, n_operands = 0, i = 0;
+    out[n_out++] = argv[i++];
+    for (bool argument = false; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        bool operand = !argument && (argv[i][0] != '-' || is_negative(argv[i]));
+        argument = !argument && takes_next(rows, n, argv[i]);
+        if (operand)
+            operands[n_operands++] = argv[i];
         else
             out[n_out++] = argv[i];
     }
-    if (n_late || i < argc)
+    if (n_operands || i < argc)
         out[n_out++] = (char *)"--";
-    for (int j = 0; j < n_late; j++)
-        out[n_out++] = late[j];
+    for (int j = 0; j < n_operands; j++)
+        out[n_out++] = operands[j];
     for (i++; i < argc; i++)
         out[n_out++] = argv[i];
-    free(late);
+    free(operands);
     return out;
 }
 
@@ -428,12 +435,17 @@ bool stage_excludes(const struct stage *s, const struct tensor *t)
 
 /* ---- rules --------------------------------------------------------------------------------- */
 
+const char *stage_rule_name(const struct tensor *t, const struct vector *v)
+{
+    return v->source && t->layer >= 0 ? v->source : t->name;
+}
+
 double stage_rule(const struct stage *s, const struct rules *r, const struct tensor *t,
                   const struct vector *v, double missing)
 {
     double value;
-    return rules_value(r, s->in->models[v->model].name, v->source ? v->source : t->name, t->layer,
-                       t->layers, &value)
+    return rules_value(r, s->in->models[v->model].name, stage_rule_name(t, v), t->layer, t->layers,
+                       &value)
                ? value
                : missing;
 }
@@ -480,7 +492,7 @@ static bool is_idle(const struct rules *r, size_t i, bool per_tensor, const stru
             return false;
         for (size_t k = 0; !per_tensor && k < t->n_vectors; k++) {
             const struct vector *v = &t->vectors[k];
-            if (rules_matches(r, i, h->models[v->model].name, v->source ? v->source : t->name))
+            if (rules_matches(r, i, h->models[v->model].name, stage_rule_name(t, v)))
                 return false;
         }
     }

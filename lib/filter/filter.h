@@ -195,6 +195,10 @@ struct filter {
 
 /* ---- what the library offers to a filter ------------------------------------------------- */
 
+/* The name that the globs of rules are matched against: the tensor's in the vector's own model,
+ * whose layers may be numbered otherwise; outside the layers the output's, for there another tensor
+ * may stand in (a head's embedding). */
+const char *stage_rule_name(const struct tensor *t, const struct vector *v);
 /* The number that rules give a vector, else `missing`: globs match the tensor's name in the
  * vector's own model. */
 double stage_rule(const struct stage *s, const struct rules *r, const struct tensor *t,

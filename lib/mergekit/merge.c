@@ -252,6 +252,11 @@ static int make_recipe(struct task *t, struct error *e)
         return -1;
     if (t->stage->common.allow_nonfinite)
         allow_nonfinite(&t->recipe.line, &t->a);
+    for (size_t i = 0; o->mismatch >= 0 && i < file.n; i++)
+        if (file.documents[i].has_slices)
+            return error_set(e,
+                             "--mismatch=drop is not supported with slices: a tensor that no model "
+                             "is left for would be missing from the result");
     return 0;
 }
 

@@ -91,7 +91,7 @@ static int check_gap(const struct recipe *r, const struct recipe_gap *g, const s
     for (size_t i = 0; h && !failed && i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
         for (size_t k = 0; !failed && k < t->n_vectors; k++) {
-            const char *name = t->vectors[k].source ? t->vectors[k].source : t->name;
+            const char *name = stage_rule_name(t, &t->vectors[k]);
             if ((long)t->vectors[k].model == model && !covers(g, name))
                 failed = error_set(e, "%.200s, line %zu: %s has no value for tensor %s of %s",
                                    r->path, g->line_number, g->parameter, name, g->model);
