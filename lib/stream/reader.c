@@ -7,9 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #define BUFFER ((size_t)1 << 16)
+#define AHEAD  ((size_t)1 << 12) /* read beyond what was asked for */
 
 struct reader {
     int fd;
@@ -47,28 +49,30 @@ static ssize_t read_some(struct reader *r, void *to, size_t size, struct error *
     return n;
 }
 
-/* `size` bytes from buffer and input; how many there were before the input ended, or -1. */
+/* `size` bytes from buffer and input; how many there were before the input ended, or -1. What comes
+ * goes straight to `to`, and a little of what follows into the buffer: with one call a block and
+ * the head of the next. */
 static ssize_t take(struct reader *r, void *to, size_t size, struct error *e)
 {
-    size_t got = 0;
+    size_t got = r->filled - r->start < size ? r->filled - r->start : size;
+    if (got > 0)
+        memcpy(to, r->buffer + r->start, got);
+    r->start += got;
     while (got < size) {
-        if (r->start == r->filled && size - got < BUFFER) {
-            ssize_t n = read_some(r, r->buffer, BUFFER, e);
-            if (n <= 0)
-                return n < 0 ? -1 : (ssize_t)got;
-            r->start = 0;
-            r->filled = (size_t)n;
-        }
-        size_t there = r->filled - r->start;
-        ssize_t n = (ssize_t)(there < size - got ? there : size - got);
-        if (there)
-            memcpy((char *)to + got, r->buffer + r->start, (size_t)n);
-        else if ((n = read_some(r, (char *)to + got, size - got, e)) <= 0)
-            return n < 0 ? -1 : (ssize_t)got;
-        r->start += there ? (size_t)n : 0;
-        got += (size_t)n;
-        r->taken += (uint64_t)n;
+        struct iovec parts[2] = {{(char *)to + got, size - got}, {r->buffer, AHEAD}};
+        ssize_t n = readv(r->fd, parts, 2);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_set(e, "cannot read %s: %s", r->what, strerror(errno));
+        if (n == 0)
+            break;
+        size_t here = (size_t)n < size - got ? (size_t)n : size - got;
+        got += here;
+        r->start = 0;
+        r->filled = (size_t)n - here;
     }
+    r->taken += got;
     return (ssize_t)got;
 }
 
@@ -319,7 +323,7 @@ int reader_payload(struct reader *r, void *to, size_t size, struct error *e)
         unsigned char first;
         /* A failed stage may say so in place of a block. */
         if (r->start == r->filled) {
-            ssize_t n = read_some(r, r->buffer, BUFFER, e);
+            ssize_t n = read_some(r, r->buffer, AHEAD, e);
             if (n <= 0)
                 return n < 0 ? -1 : cut(r, e);
             r->start = 0;
