@@ -263,15 +263,21 @@ static error_t parse_key(int key, char *argument, struct argp_state *state)
 static bool takes_next(const struct row *rows, size_t n, const char *word)
 {
     size_t length = strlen(word);
-    for (size_t i = 0; i < n && length > 2 && strncmp(word, "--", 2) == 0; i++)
-        if (strncmp(rows[i].row->name, word + 2, length - 2) == 0)
-            return rows[i].row->kind != OPTION_FLAG;
-    return false;
+    bool takes = false;
+    for (size_t i = 0; i < n && length > 2 && strncmp(word, "--", 2) == 0; i++) {
+        const char *name = rows[i].row->name;
+        bool has_argument = rows[i].row->kind != OPTION_FLAG;
+        if (strcmp(name, word + 2) == 0)
+            return has_argument;
+        takes |= has_argument && strncmp(name, word + 2, length - 2) == 0;
+    }
+    return takes;
 }
 
-static bool is_negative(const char *word)
+/* Is it no option: a word, "-", or a negative number? */
+static bool is_operand(const char *word)
 {
-    return word[0] == '-' && word[1] && strchr(".0123456789", word[1]);
+    return word[0] != '-' || !word[1] || strchr(".0123456789", word[1]);
 }
 
 /* Where an operand looks like a negative number ("rescale -1"), argp would take it for an option:
@@ -283,7 +289,7 @@ static char **protect_negative(const struct row *rows, size_t n, int argc, char 
     int n_out = 0, n_operands = 0, i = 0;
     out[n_out++] = argv[i++];
     for (bool argument = false; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        bool operand = !argument && (argv[i][0] != '-' || is_negative(argv[i]));
+        bool operand = !argument && is_operand(argv[i]);
         argument = !argument && takes_next(rows, n, argv[i]);
         if (operand)
             operands[n_operands++] = argv[i];
