@@ -1,7 +1,7 @@
 #include "backbone.h"
 
-#include "gemm.h"
 #include "mapped.h"
+#include "threads.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -164,14 +164,27 @@ long backbone_tensor(const struct backbone *b, enum part part, size_t layer)
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
+struct reading {
+    const struct input *input;
+    size_t tensor, first, n;
+    float *to;
+};
+
+static void read_piece(void *context, size_t piece, size_t member)
+{
+    const struct reading *r = context;
+    size_t done = piece * PIECE;
+    (void)member;
+    input_read_f32(r->input, r->tensor, r->first + done, r->n - done < PIECE ? r->n - done : PIECE,
+                   DTYPE_NONE, r->to + done);
+}
+
 void backbone_read(const struct backbone *b, enum part part, size_t layer, size_t first, size_t n,
                    float *to)
 {
     size_t i = (size_t)backbone_tensor(b, part, layer);
-#pragma omp parallel for num_threads(gemm_threads()) if (n > PIECE)
-    for (size_t done = 0; done < n; done += PIECE)
-        input_read_f32(b->input, i, first + done, n - done < PIECE ? n - done : PIECE, DTYPE_NONE,
-                       to + done);
+    threads_run((n + PIECE - 1) / PIECE, PIECE, read_piece,
+                &(struct reading){b->input, i, first, n, to});
 }
 
 /* Elements where they are mapped; NULL if they are not F32, or not aligned. */

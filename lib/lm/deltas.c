@@ -1,6 +1,5 @@
 #include "deltas.h"
 
-#include "gemm.h"
 #include "kern.h"
 #include "spool.h"
 
