@@ -207,8 +207,8 @@ double stage_rule(const struct stage *s, const struct rules *r, const struct ten
 double stage_tensor_rule(const struct rules *r, const struct tensor *t, double missing);
 /* For rules per vector that stand in no row: one that names a model which the stream does not have
  * is an error. */
-int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
-                      const struct header *h, struct error *e);
+int stage_check_rules(const struct rules *r, const char *what, const struct header *h,
+                      struct error *e);
 /* Do --include and --exclude ask this stage to leave the tensor alone? */
 bool stage_excludes(const struct stage *s, const struct tensor *t);
 /* For a source, and for a sink with files: what the history says instead of an operand. */

@@ -345,7 +345,7 @@ int calibration_open(struct calibration *c, const struct calibration_options *o,
     c->header = h;
     if (experts_open(&c->experts, &o->operands, s, h, e) ||
         start_read(&c->start, &o->init, o->otherwise, o->max, e) ||
-        stage_check_rules(s, &c->start.rules, "--init", h, e) ||
+        stage_check_rules(&c->start.rules, "--init", h, e) ||
         (o->start && !(c->start.table = table_read(o->start, e))))
         return -1;
     record(c, s);
