@@ -14,12 +14,6 @@ static const struct arch *arch_of(const struct calibration *c)
     return backbone_arch(c->experts.base);
 }
 
-/* Layers in which a part occurs: 1 for those outside the layers. */
-static size_t layers_of(const struct calibration *c, enum part part)
-{
-    return part < LAYER_PARTS ? arch_of(c)->layers : 1;
-}
-
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 static bool matches(const char *const *globs, size_t n, const char *name)
@@ -97,7 +91,7 @@ static int reserve(struct calibration *c, struct error *e)
     for (size_t i = 0; i < c->header->n_tensors; i++)
         wanted[i] = !c->mapped && c->merged_as[i] >= 0;
     for (enum part part = 0; part < PARTS && !own_files; part++)
-        for (size_t l = 0; l < layers_of(c, part); l++)
+        for (size_t l = 0; l < arch_part_layers(arch_of(c), part); l++)
             if (deltas_tensor(c->deltas, part, l) >= 0)
                 wanted[deltas_tensor(c->deltas, part, l)] = true;
     int failed = deltas_reserve(c->deltas, wanted, limits->memory, limits->spool, e);
@@ -199,7 +193,7 @@ static struct merged *teach(const struct calibration *c, size_t k)
     const struct vectors v = deltas_vectors(c->deltas);
     struct merged *m = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
     for (enum part part = 0; part < PARTS; part++)
-        for (size_t l = 0; l < layers_of(c, part); l++)
+        for (size_t l = 0; l < arch_part_layers(arch_of(c), part); l++)
             if (deltas_tensor(c->deltas, part, l) >= 0)
                 merged_set(m, part, l, 1, c->unit + k * c->experts.n, NULL);
     return m;

@@ -21,7 +21,7 @@ struct merged {
     struct vectors vectors;
     size_t experts;
     enum dtype rounding;
-    struct tensor_of *tensors; /* [layer][LAYER_PARTS], then those outside the layers */
+    struct tensor_of *tensors; /* [arch_slot] */
     struct lm_weights weights;
     struct gradient_taker taker;
     size_t layer_size; /* elements of a layer */
@@ -45,15 +45,7 @@ static struct tensor_of *tensor_at(const struct merged *m, enum part part, size_
     if (part == PART_HEAD &&
         backbone_tensor(m->base, PART_HEAD, 0) == backbone_tensor(m->base, PART_EMBEDDING, 0))
         part = PART_EMBEDDING;
-    size_t L = arch_of(m)->layers;
-    return &m->tensors[part < LAYER_PARTS ? layer * LAYER_PARTS + part
-                                          : L * LAYER_PARTS + part - LAYER_PARTS];
-}
-
-static size_t elements_of(const struct arch *a, enum part part)
-{
-    size_t rows, columns;
-    return arch_part(a, part, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
+    return &m->tensors[arch_slot(arch_of(m), part, layer)];
 }
 
 /* ---- M = W + sum_k alpha_k tau_k ------------------------------------------------------------- */
@@ -85,7 +77,7 @@ static int merge_piece(const struct merged *m, enum part part, size_t layer, siz
                        float *to, float *tau, struct error *e)
 {
     const struct tensor_of *t = tensor_at(m, part, layer);
-    size_t all = elements_of(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
+    size_t all = arch_part_elements(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
     backbone_read(m->base, part, layer, first, n, to);
     if (m->rounding != DTYPE_NONE)
         dtype_round(m->rounding, to, n);
@@ -138,7 +130,7 @@ static int give_layer(void *context, size_t layer, struct layer_weights *w, stru
     if (!m->layer)
         m->layer = mem_aligned(m->layer_size * sizeof *m->layer);
     for (enum part part = 0; part < LAYER_PARTS; part++) {
-        size_t n = elements_of(arch_of(m), part);
+        size_t n = arch_part_elements(arch_of(m), part);
         w->at[part] = n ? m->layer + at : NULL;
         if (n && !there && merge(m, part, layer, 0, n, m->layer + at, e))
             return -1;
@@ -272,7 +264,7 @@ struct merged *merged_new(const struct backbone *base, const struct vectors *v, 
 {
     struct merged *m = mem_alloc(1, sizeof *m);
     const struct arch *a = backbone_arch(base);
-    size_t n = a->layers * LAYER_PARTS + PARTS - LAYER_PARTS;
+    size_t n = arch_slots(a);
     m->base = base;
     m->vectors = *v;
     m->experts = experts;
@@ -284,7 +276,7 @@ struct merged *merged_new(const struct backbone *base, const struct vectors *v, 
     for (size_t i = 0; i < n; i++)
         m->tensors[i].chunks = 1;
     for (enum part part = 0; part < LAYER_PARTS; part++)
-        m->layer_size += elements_of(a, part);
+        m->layer_size += arch_part_elements(a, part);
     m->scratch = mem_aligned(threads_count() * PIECE * sizeof *m->scratch);
     return m;
 }
