@@ -7,9 +7,9 @@
  *     stack <(tv-extract base[0:2] math[0:2] | rescale 0.5 | add-base base[0:2]) \
  *         <(unpack --first-layer 2 code[2:4]) | pack --like base merged/
  *
- * Sum in F32, rounded once to the sources' --dtype, else to the base's stored dtype. Tensors that
- * the stream lacks stay lacking: `pack --base` fills them in. Weights other than 1 are refused:
- * `combine` uses them up.
+ * Sum in F32, rounded once: to --dtype, else to the sources' --dtype, else to the base's stored
+ * dtype. Tensors that the stream lacks stay lacking: `pack --base` fills them in. Weights other
+ * than 1 are refused: `combine` uses them up.
  */
 #include "onto.h"
 #include "slice.h"
@@ -19,10 +19,13 @@
 #define TILE 2048 /* elements of the base at a time */
 
 struct options {
+    enum dtype dtype;
     bool onto;
 };
 
 static const struct option_row rows[] = {
+    {"dtype", OPTION_DTYPE, offsetof(struct options, dtype), "DTYPE",
+     .help = "send the sums on as DTYPE (default: the sources' --dtype, else the base's)"},
     {"onto", OPTION_FLAG, offsetof(struct options, onto), NULL,
      .help = "BASE is meant, though the task vectors were made against another model"},
     {0}};
@@ -46,6 +49,14 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 /* ---- around it ------------------------------------------------------------------------------- */
 
+static enum dtype sum_dtype(const struct options *o, const struct header *h,
+                            const struct ckpt_tensor *base)
+{
+    if (o->dtype != DTYPE_NONE)
+        return o->dtype;
+    return h->rounding != DTYPE_NONE ? h->rounding : base->dtype;
+}
+
 static int open_add(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
@@ -56,8 +67,7 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
         for (size_t k = 0; k < t->n_vectors; k++)
-            t->vectors[k].dtype =
-                h->rounding != DTYPE_NONE ? h->rounding : onto_tensor(base, i)->dtype;
+            t->vectors[k].dtype = t->vectors[k].stored = sum_dtype(o, h, onto_tensor(base, i));
         t->base_name = NULL;
     }
     stage_record(s, slice_text(onto_model(base), s->operands.texts[0], &s->arena));
@@ -90,7 +100,9 @@ const struct filter filter_add_base = {
     .name = "add-base",
     .summary = "Add a base model to task vectors, which makes weights of them",
     .operands = "BASE",
-    .notes = "The sum is rounded to the sources' --dtype, else to the base's stored dtype.",
+    .notes =
+        "The sum is rounded to --dtype, else to the sources' --dtype, else to the base's stored "
+        "dtype.",
     .options_size = sizeof(struct options),
     .options = rows,
     .min_operands = 1,

@@ -159,6 +159,20 @@ static int consume(struct job *job, const struct block *b, struct error *e)
     return 0;
 }
 
+/* Reads n elements of a tensor of the base as stored, or rounded as the sources round theirs; says
+ * in which dtype they are now. */
+static enum dtype read_filled(const struct input *base, size_t i, size_t first, size_t n,
+                              enum dtype rounding, void *x)
+{
+    enum dtype stored = input_tensor(base, i)->dtype;
+    if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored)) {
+        input_read(base, i, first, n, x);
+        return stored;
+    }
+    input_read_f64(base, i, first, n, rounding, x);
+    return DTYPE_F64;
+}
+
 /* The base's tensors that the stream lacks. */
 static int fill_in(const struct stage *s, struct error *e)
 {
@@ -171,8 +185,8 @@ static int fill_in(const struct stage *s, struct error *e)
         const struct ckpt_tensor *t = input_tensor(base, from);
         for (size_t first = 0; !failed && first < t->elements; first += CHUNK) {
             size_t n = t->elements - first < CHUNK ? t->elements - first : CHUNK;
-            input_read(base, from, first, n, x);
-            failed = put(s, i, t->dtype, first, n, x, e);
+            failed = put(s, i, read_filled(base, from, first, n, p->result->rounding, x), first, n,
+                         x, e);
             input_done_with(base, from, first, n);
         }
     }
@@ -303,8 +317,9 @@ static void add_filled(const struct stage *s, struct pack *p)
         if (o->no_fill || !onto_is_left_over(p->base, i) || (tied && repeats_embedding(base, i)))
             continue;
         struct vector *v = arena_alloc(&r->arena, 1, sizeof *v);
-        bool converts = o->dtype != DTYPE_NONE && dtype_is_float(t->dtype);
-        *v = vector_plain(0, t->name, converts ? o->dtype : t->dtype, t->dtype);
+        enum dtype asked = o->dtype != DTYPE_NONE ? o->dtype : r->rounding;
+        bool converts = asked != DTYPE_NONE && dtype_is_float(t->dtype);
+        *v = vector_plain(0, t->name, converts ? asked : t->dtype, t->dtype);
         p->filled[r->n_tensors - p->n_stream] = i;
         all[r->n_tensors++] = (struct tensor){.name = t->name,
                                               .rank = t->rank,
@@ -514,26 +529,12 @@ static int finish(const struct stage *s, struct pack *p, struct error *e)
     return failed ? -1 : 0;
 }
 
-/* The bytes of the base that went into the result, and those of the result. */
-static void count_bytes(struct stage *s, const struct pack *p)
-{
-    for (size_t i = 0; p->base && i < p->result->n_tensors; i++) {
-        const struct ckpt_tensor *t = i < p->n_stream
-                                          ? onto_tensor(p->base, i)
-                                          : input_tensor(lender(p), p->filled[i - p->n_stream]);
-        s->bytes_read += dtype_bytes(t->dtype, tensor_elements(&p->result->tensors[i]));
-    }
-    s->bytes_written = total_size(p);
-}
-
 static int close_pack(struct stage *s, bool ok, struct error *e)
 {
     struct pack *p = s->data;
     int failed = 0;
     if (!p)
         return 0;
-    if (ok)
-        count_bytes(s, p);
     if (ok)
         failed = (p->base && fill_in(s, e)) || finish(s, p, e) ? -1 : 0;
     if (ok && !failed)

@@ -10,6 +10,7 @@
  * "-" is standard input.
  */
 #include "names.h"
+#include "slice.h"
 #include "streams.h"
 
 #include <stdlib.h>
@@ -103,12 +104,7 @@ static int find_prefix(struct stack *st, const char *asked, struct error *e)
 /* Is this tensor taken from input i? */
 static bool is_taken(const struct stack *st, size_t i, const char *name)
 {
-    size_t length;
-    if (names_layer_in(name, st->prefix.name, st->prefix.length) >= 0)
-        return true;
-    if (names_is_embedding(name) || names_layer(name, &length) >= 0)
-        return i == 0;
-    return i == st->streams.n - 1;
+    return slice_lends(name, st->prefix.name, st->prefix.length, i == 0, i == st->streams.n - 1);
 }
 
 static size_t all_tensors(const struct streams *all)

@@ -22,10 +22,10 @@ model base role=base
 model math role=expert
 model code role=expert
 tensor w 2x3
-vector math
+vector math stored=F32
 2 0 3.5
 4 5.25 9
-vector code
+vector code stored=F32
 0 6 3.5
 6 5 3
 END
@@ -96,5 +96,17 @@ END
 @test "usage" {
     usage_error add-base
     usage_error add-base base.safetensors other
-    usage_error add-base --dtype bf16 base.safetensors
+    usage_error add-base --dtype bf17 base.safetensors
+}
+
+@test "--dtype sends the sums on as they are, whatever the base was rounded to" {
+    sed 's/^1 2 3$/1.001 2 3/' base.txt | from-text | pack fine.safetensors
+    tv-extract --dtype bfloat16 fine.safetensors math=fine.safetensors | weigh 1 | add-base fine.safetensors |
+        tensors | sed -n '2,3p' >found
+    printf 'vector math BF16 stored=BF16\n1 2 3\n' | diff -u - found
+    lesson | from-text | add-base --onto --dtype float16 fine.safetensors | tensors | sed -n '2,3p' >found
+    printf 'vector math F16 stored=F16\n2.002 0 3.5\n' | diff -u - found
+    # and so pack stores them
+    add-base --onto --dtype float16 fine.safetensors < <(lesson | from-text | pick math) | pack sum.safetensors
+    unpack sum.safetensors | tv-view | grep -q 'F16'
 }

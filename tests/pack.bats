@@ -196,3 +196,15 @@ to_full() { pack --base base - <good.tvs >/dev/full; }
     usage_error pack --shard-size much --base base out
     refused_with "above 0" pack --shard-size 0 --base base out <good.tvs
 }
+
+@test "tensors that the base fills in get the sources' dtype too" {
+    printf '%s\n' 'kind weights' 'model base' 'tensor w 2' 'vector base BF16' '1 2' 'tensor x 2' \
+        'vector base BF16' '3 4' | from-text | pack two.safetensors
+    tv-extract --dtype float32 two.safetensors m=two.safetensors | pick /w | pack --base two.safetensors full.safetensors
+    unpack full.safetensors | tv-view --values | grep -c 'stored=F32' | grep -qx 2
+    printf '%s\n' 'kind weights' 'model base' 'tensor w 2' 'vector base' '1 2' 'tensor x 2' 'vector base' '1.001 4' |
+        from-text | pack fine.safetensors
+    tv-extract --dtype bfloat16 fine.safetensors m=fine.safetensors | pick /w |
+        pack --dtype float32 --base fine.safetensors full2.safetensors
+    unpack full2.safetensors | pick /x | tensors | tail -1 | diff - <(echo '1 4')
+}

@@ -154,3 +154,31 @@ END
     printf 'kind weights\nmodel m\ntensor w 1\nvector m\n1\n' | from-text >plain.tvs
     refused_with "plain.tvs has no layers" unpack 'plain.tvs[0:1]'
 }
+
+@test "--outside leaves out what stack takes from other streams" {
+    add_rest() {
+        { unpack "$1" | tv-view --values | grep -vE '^(step|hash)' &&
+            printf 'tensor norm.weight 1\nvector %s\n%s\n' "$1" "$2"; } | from-text | pack "$1.safetensors"
+    }
+    add_rest a 5
+    add_rest b 6
+    for part in first none last; do
+        unpack --stack model.layers --outside $part 'a.safetensors[0:1]' | names | sed 's/ .*//' >"of-$part"
+    done
+    printf '%s\n' model.embed_tokens.weight model.layers.0.w visual.blocks.0.w visual.blocks.1.w | diff - of-first
+    echo model.layers.0.w | diff - of-none
+    printf '%s\n' model.layers.0.w norm.weight | diff - of-last
+    part() { unpack --stack model.layers "$@"; }
+    whole() { stack --stack model.layers <(part 'a.safetensors[0:1]') \
+        <(part --first-layer 1 'b.safetensors[3:5]') <(part --first-layer 3 'a.safetensors[2:3]'); }
+    parts() { stack --stack model.layers <(part --outside first 'a.safetensors[0:1]') \
+        <(part --outside none --first-layer 1 'b.safetensors[3:5]') \
+        <(part --outside last --first-layer 3 'a.safetensors[2:3]'); }
+    diff <(whole | tensors) <(parts | tensors)
+    # so models may differ there
+    printf 'kind weights\nmodel c\ntensor model.embed_tokens.weight 2\nvector c\n1 2\ntensor model.layers.0.w 1\nvector c\n7\n' |
+        from-text | pack c.safetensors
+    refused_with "model.embed_tokens.weight is (2,) in c" unpack --stack model.layers 'a.safetensors[0:1]' c.safetensors
+    part --outside none 'a.safetensors[0:1]' c.safetensors | tensors | grep -c vector | grep -qx 2
+    refused_with "--outside needs a range" unpack --outside first a
+}

@@ -88,8 +88,12 @@ END
     refused_with "x" tv-extract more.safetensors math.safetensors
     tv-extract --missing base more.safetensors math.safetensors | pick /x | tensors | tail -1 >found
     echo '0 0' | diff -u - found
-    tv-extract --missing skip more.safetensors math.safetensors | tensors | grep tensor >found
-    echo 'tensor w 2x3' | diff -u - found
+    printf 'tensor x 2\nvector base\n3 3\n' | cat base.txt - | from-text | pack other.safetensors
+    tv-extract --missing skip more.safetensors math.safetensors other.safetensors | pick /x | tensors >found
+    printf 'tensor x 2\nvector other\n2 1\n' | diff -u - <(sed 's/ stored=F32//' found)
+    # where no model is left, the base stands in for all
+    tv-extract --missing skip more.safetensors math.safetensors | pick /x | tensors >found
+    printf 'tensor x 2\nvector math\n0 0\n' | diff -u - <(sed 's/ stored=F32//' found)
 }
 
 @test "--embed truncates an embedding of more rows, or takes the base's" {
@@ -98,6 +102,10 @@ END
     refused_with "embed_tokens.weight" tv-extract small.safetensors large.safetensors
     tv-extract --embed truncate small.safetensors large.safetensors | tensors | tail -2 >found
     printf '1 1\n1 1\n' | diff -u - found
+    tv-extract --embed truncate large.safetensors small.safetensors >cut.tvs
+    tensors <cut.tvs | tail -2 | diff -u - <(printf '%s\n' '-1 -1' '-1 -1')
+    pack --base large.safetensors cut.safetensors <cut.tvs # the base is cut as well
+    unpack cut.safetensors | tensors | tail -2 | diff -u - <(printf '%s\n' '1 2' '3 4')
     tv-extract --embed base small.safetensors large.safetensors | tensors | tail -2 >found
     printf '0 0\n0 0\n' | diff -u - found
 }

@@ -33,7 +33,6 @@ struct family {
     const struct header *header; /* the stage's own, for block geometry */
     uint64_t **hashes;           /* [member][tensor of the family]: what was read; 0: nothing */
     pthread_mutex_t lock;        /* of who makes room for a tensor's hashes */
-    _Atomic uint64_t bytes_read;
     struct arena arena;
 };
 
@@ -94,24 +93,17 @@ static int find_view(struct family *f, size_t m, const char *name, struct view *
 
 /* The shape in which the views of a tensor meet: the first model's, or the common part of
  * embeddings that were asked to be cut. */
-static int common_shape(struct family *f, const char *name, const struct match *m,
-                        const struct ckpt_tensor *first, const uint64_t **shape, struct error *e)
+static const uint64_t *common_shape(struct family *f, const struct match *m,
+                                    const struct ckpt_tensor *first)
 {
     uint64_t *dims = arena_copy(&f->arena, first->shape, first->rank * sizeof *dims);
     for (size_t k = 0; k < m->n; k++) {
         const struct view *v = &m->views[k];
         const struct ckpt_tensor *t = tensor_of(f, v);
-        for (size_t d = 0; v->columns && d < 2; d++) {
-            if (f->task_vectors && t->shape[d] < dims[d])
-                return error_set(e, "tensor %s is %s in %s: too small to be cut to the base's %s",
-                                 name, tensor_shape_text(&f->arena, 2, t->shape),
-                                 input_name(f->members[v->member]),
-                                 tensor_shape_text(&f->arena, 2, first->shape));
+        for (size_t d = 0; v->columns && d < 2; d++)
             dims[d] = t->shape[d] < dims[d] ? t->shape[d] : dims[d];
-        }
     }
-    *shape = dims;
-    return 0;
+    return dims;
 }
 
 /* A view whose own shape is the common one needs no cutting; one that is not is cut by columns. */
@@ -171,6 +163,15 @@ static struct vector plain_vector(const struct family *f, const struct match *m,
     return vector_plain(m->models[k], name, wire, t->dtype);
 }
 
+/* Where no expert is left for a tensor the base's stands in for all of them. */
+static void stand_in(const struct family *f, struct match *m)
+{
+    for (size_t i = 1; i < f->n_members; i++) {
+        m->views[m->n] = m->base;
+        m->models[m->n++] = i;
+    }
+}
+
 /* Matches one tensor and appends it to family and manifest, unless it is left out. */
 static int add_match(struct stage *s, struct family *f, struct header *h, const char *name,
                      struct error *e)
@@ -188,17 +189,19 @@ static int add_match(struct stage *s, struct family *f, struct header *h, const 
             m.models[m.n++] = i;
         }
     }
+    if (m.n == 0)
+        stand_in(f, &m);
     size_t place = (size_t)input_find_tied(f->members[0], name);
     const struct ckpt_tensor *first = input_tensor(f->members[0], place);
     const char *base_name = input_own_name(f->members[0], place);
-    const uint64_t *shape = first->shape;
-    if (common_shape(f, name, &m, first, &shape, e))
-        return -1;
+    const uint64_t *shape = common_shape(f, &m, first);
     for (size_t k = 0; k < m.n; k++)
         settle_cut(f, &m.views[k], first->rank, shape);
+    if (f->task_vectors)
+        settle_cut(f, &m.base, first->rank, shape);
     int take = f->task_vectors ? is_subtractable(s, f, name, &m, e) : 1;
-    if (take <= 0 || m.n == 0) /* no model left: the result is the base's, which pack fills in */
-        return take < 0 ? -1 : 0;
+    if (take <= 0)
+        return take;
     struct tensor t = {.name = arena_text(&h->arena, name, strlen(name)),
                        .rank = first->rank,
                        .n_vectors = m.n,
@@ -232,6 +235,17 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
+/* Does this slice put the tensor out? */
+static bool is_wanted(const struct family *f, const char *name)
+{
+    const struct input_cut *cut = input_how_cut(f->members[0]);
+    int outside = f->options.outside;
+    if (f->task_vectors && is_ignorable(name))
+        return false;
+    return outside < 0 || slice_lends(name, cut->stack, cut->length, outside == FAMILY_FIRST,
+                                      outside == FAMILY_LAST);
+}
+
 /* The names of the first model, and of a head that only other models have. The caller frees. */
 static int collect_names(struct stage *s, struct family *f, const char ***names, size_t *n,
                          struct error *e)
@@ -241,13 +255,15 @@ static int collect_names(struct stage *s, struct family *f, const char ***names,
     *names = all;
     *n = 0;
     for (size_t i = 0; i < input_count(f->members[0]); i++)
-        if (!f->task_vectors || !is_ignorable(input_tensor(f->members[0], i)->name))
+        if (is_wanted(f, input_tensor(f->members[0], i)->name))
             all[(*n)++] = input_tensor(f->members[0], i)->name;
+    size_t own = *n;
     for (size_t m = 1; m < f->n_members; m++)
         for (size_t i = 0; i < input_count(f->members[m]); i++) {
             const char *name = input_tensor(f->members[m], i)->name;
-            bool known = input_find(f->members[0], name) >= 0 || is_ignorable(name);
-            for (size_t j = input_count(f->members[0]); !known && j < *n; j++)
+            bool known =
+                input_find(f->members[0], name) >= 0 || is_ignorable(name) || !is_wanted(f, name);
+            for (size_t j = own; !known && j < *n; j++)
                 known = strcmp(all[j], name) == 0;
             if (known)
                 continue;
@@ -288,8 +304,9 @@ static int plan_slices(const struct stage *s, const struct family *f, struct sli
                                 .always = numbered};
     for (size_t i = 0; i < s->operands.n; i++)
         o->always |= slice_is_asked(s->operands.texts[i]);
-    return f->options.stack && !o->always
-               ? error_set(e, "--stack needs a range in an operand, or --first-layer")
+    const char *needs = f->options.stack ? "--stack" : f->options.outside >= 0 ? "--outside" : NULL;
+    return needs && !o->always
+               ? error_set(e, "%s needs a range in an operand, or --first-layer", needs)
                : 0;
 }
 
@@ -484,7 +501,7 @@ static uint64_t tensor_hash(const struct ckpt_tensor *t, const char *name, const
     return hash ? hash : 1;
 }
 
-void family_tensor_read(struct family *f, size_t index, struct stage *s)
+void family_tensor_read(struct family *f, size_t index)
 {
     struct match *m = &f->matches[index];
     size_t blocks = tensor_blocks(&f->header->tensors[index]);
@@ -493,8 +510,6 @@ void family_tensor_read(struct family *f, size_t index, struct stage *s)
         f->hashes[v->member][index] =
             tensor_hash(tensor_of(f, v), input_own_name(f->members[v->member], v->tensor),
                         m->hashes ? m->hashes + k * blocks : NULL, m->hashes ? blocks : 0);
-        stage_add_tensor_hash(s, input_name(f->members[v->member]), index,
-                              f->hashes[v->member][index]);
     }
     free(m->hashes);
     m->hashes = NULL;
@@ -511,7 +526,6 @@ void family_add_hashes(const struct family *f, struct stage *s)
         stage_add_hash(s, input_name(f->members[m]), XXH3_64bits_digest(state));
         XXH3_freeState(state);
     }
-    s->bytes_read = f->bytes_read;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -522,7 +536,6 @@ static void read_block(struct family *f, size_t index, size_t k, const struct bl
     const struct view *v = view_of(f, index, k);
     read_view(f, index, k, form, b->first, b->n, to);
     keep_hash(f, index, k, b);
-    f->bytes_read += dtype_bytes(tensor_of(f, v)->dtype, b->n);
     if (!v->columns) /* a cut is read row by row, its pages go when the model does */
         input_done_with(f->members[v->member], v->tensor, b->first, b->n);
 }

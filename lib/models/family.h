@@ -16,9 +16,11 @@ struct family_options {
     int mismatch;         /* --mismatch: 0 drop, -1: an error */
     const char *stack;    /* --stack: which layers a range in an operand means; NULL: the text's */
     uint64_t first_layer; /* --first-layer, if it was given */
+    int outside;          /* --outside: FAMILY_FIRST, _INNER or _LAST of several slices, -1: all */
 };
 enum { FAMILY_BASE, FAMILY_SKIP };
 enum { FAMILY_TRUNCATE, FAMILY_EMBED_BASE };
+enum { FAMILY_FIRST, FAMILY_INNER, FAMILY_LAST };
 
 /* The option rows for these, for a filter whose options hold them in `field`. */
 #define FAMILY_ROWS(type, field)                                                                   \
@@ -44,6 +46,13 @@ enum { FAMILY_TRUNCATE, FAMILY_EMBED_BASE };
          "drop",                                                                                   \
          .help = "another tensor of another shape: leave that model out of it",                    \
          .choices = "drop"},                                                                       \
+        {"outside",                                                                                \
+         OPTION_CHOICE,                                                                            \
+         offsetof(struct type, field.outside),                                                     \
+         "first|none|last",                                                                        \
+         .help = "of the tensors outside the layers put out those that stack takes from its "      \
+                 "first stream, none, or those that it takes from its last (default: all)",        \
+         .choices = "first|none|last"},                                                            \
         {"first-layer", OPTION_COUNT, offsetof(struct type, field.first_layer), "N",               \
          .help = "number of the first layer in the stream; the others follow it"},                 \
     {                                                                                              \
@@ -68,8 +77,8 @@ void family_read_f32(struct family *f, size_t index, size_t k, const struct bloc
 void family_read_f64(struct family *f, size_t index, size_t k, const struct block *b, double *to);
 /* Is it, or the base it is compared with, stored in F64? */
 bool family_needs_f64(const struct family *f, size_t index, size_t k);
-/* After the last block of a tensor, and of the last tensor: what was read, for the run. */
-void family_tensor_read(struct family *f, size_t index, struct stage *s);
+/* After the last block of a tensor; hands the full hashes to the run when all are there. */
+void family_tensor_read(struct family *f, size_t index);
 void family_add_hashes(const struct family *f, struct stage *s);
 
 #endif

@@ -87,6 +87,14 @@ static const char *find_text_stack(const struct input *in, size_t *length, struc
     return stack;
 }
 
+bool slice_lends(const char *name, const char *stack, size_t length, bool first, bool last)
+{
+    size_t own;
+    if (names_layer_in(name, stack, length) >= 0)
+        return true;
+    return names_is_embedding(name) || names_layer(name, &own) >= 0 ? first : last;
+}
+
 /* ---- cutting --------------------------------------------------------------------------------- */
 
 static int cut(struct input *in, const struct slice_options *o, const char *range, long from,

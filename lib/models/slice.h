@@ -18,6 +18,9 @@ struct input *slice_open(const char *operand, const struct slice_options *o, con
                          const char *tool, struct error *e);
 /* What the history says of it: the model's name, and the range that its operand asked for. */
 const char *slice_text(const struct input *in, const char *operand, struct arena *a);
+/* Of several slices one after another, which tensors come from one of them: its layers of the stack
+ * that is cut; embeddings and other stacks of layers from the first; all else from the last. */
+bool slice_lends(const char *name, const char *stack, size_t length, bool first, bool last);
 /* Sets layer and layers, in the slice, of the tensors of the stack that was cut. */
 void slice_set_layers(const struct input *in, struct header *h);
 
