@@ -7,6 +7,7 @@
  *
  * x_k is a whole tensor; u starts as the mean of the u_k. Only vectors with n_k > tol take part,
  * and only those with th_k >= tol pull. a_k are the weights, divided by their sum: 1/K in mergekit.
+ * A single vector stays as it is.
  *
  * All happens in the space that the u_k span: with u = sum_k u[k] x_k the inner products of the
  * x_k are all it takes to find the numbers u[k].
@@ -145,6 +146,10 @@ static int decide(struct job *job, struct error *e)
     struct gram *g = job->state;
     if (!g)
         return VERDICT_DONE;
+    if (g->n == 1) {
+        g->c[0] = 1;
+        return VERDICT_DONE;
+    }
     if (check_weights(job, e))
         return -1;
     double *work = mem_alloc(g->n, 3 * sizeof *work);

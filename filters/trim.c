@@ -9,7 +9,8 @@
  *     tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing |
  *         pack --base base merged/
  *
- * Exactly k elements stay (TIES: at least one); n counts one tensor (mergekit), or with --scope
+ * Exactly k elements stay (TIES: at least one, unless the
+ * density is 0); n counts one tensor (mergekit), or with --scope
  * model all of them (the TIES paper). Of equal magnitudes the lower flat index counts as larger;
  * with
  * --outliers the higher one, as in mergekit's ascending sort. Where density and gamma add up to
@@ -28,9 +29,9 @@ enum { SCOPED_TENSOR, SCOPED_MODEL };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
-     .help = "share of the elements to keep: a number in (0, 1], or rules such as math/*mlp*=0.5 "
+     .help = "share of the elements to keep: a number in [0, 1], or rules such as math/*mlp*=0.5 "
              "(required; may be repeated)",
-     .range = {0, 1, .low_open = true}, .required = true},
+     .range = {0, 1}, .required = true},
     {"outliers", OPTION_RULES, FIELD(outliers), "G",
      .help = "share of the elements, the largest, to leave out first (Breadcrumbs); a number in "
              "[0, 1), or rules; may be repeated",
@@ -52,7 +53,7 @@ static struct band *new_band(const struct options *o, uint64_t n, double density
     uint64_t kept = (uint64_t)(density * (double)n), top = (uint64_t)(gamma * (double)n);
     if (density >= 1)
         return band_new(n, n, 0, SELECT_LOWER_FIRST);
-    if (kept == 0 && !breadcrumbs)
+    if (kept == 0 && density > 0 && !breadcrumbs)
         kept = 1;
     if (kept + top > n)
         top = n - kept;

@@ -99,3 +99,10 @@ PY
     usage_error karcher --max-iter 1.5
     usage_error karcher operand
 }
+
+@test "one vector stays to the last bit, however short" {
+    points "1e-9 0 3e-7" | from-text | karcher | tensors | tail -1 >found
+    points "1e-9 0 3e-7" | from-text | tensors | tail -1 | diff - found
+    points "0.1 0.7 1.3" | from-text | karcher >one.tvs
+    points "0.1 0.7 1.3" | from-text | tensors | tail -1 | diff - <(tensors <one.tvs | tail -1)
+}

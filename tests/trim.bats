@@ -130,7 +130,6 @@ for line in map(json.loads, sys.stdin):
 @test "usage" {
     usage_error trim
     usage_error trim --density
-    usage_error trim --density 0
     usage_error trim --density 1.5
     usage_error trim --density -0.1
     usage_error trim --density 0,5
@@ -149,4 +148,15 @@ for line in map(json.loads, sys.stdin):
         "vector math" "1 2 3 4 5 6 7 8" | from-text >eight.tvs
     trim --density 0.1 --outliers 0.3 <eight.tvs | tv-view --values | grep -qx "0 0 0 0 0 0 0 0"
     trim --density 0.1 <eight.tvs | tv-view --values | grep -qx "0 0 0 0 0 0 0 8"
+}
+
+@test "density 0 keeps nothing; what a ramp says beyond 0 or 1 counts as these" {
+    layers() {
+        printf 'kind task-vectors\nmodel m\n'
+        for i in 0 1 2; do printf 'tensor h.%s.w 4 layer=%s/3\nvector m\n1 2 3 4\n' $i $i; done
+    }
+    layers | from-text | trim --density '[-0.5,1.5]' | tensors | grep '^[0-9]' >found
+    printf '%s\n' '0 0 0 0' '0 0 3 4' '1 2 3 4' | diff -u - found
+    layers | from-text | refused_with "--outliers is 1.5 for tensor h.1.w; expected numbers in [0, 1)" \
+        trim --density 0.5 --outliers '[0,1.5,0]'
 }

@@ -83,3 +83,12 @@ bool range_holds(const struct range *range, double x)
     bool below = range->high_open ? x < range->high : x <= range->high;
     return (above && below) || (range->low == 0 && range->high == 0);
 }
+
+double range_nearest(const struct range *range, double x)
+{
+    if (range_holds(range, x))
+        return x;
+    if (x < range->low && !range->low_open)
+        return range->low;
+    return x > range->high && !range->high_open ? range->high : x;
+}

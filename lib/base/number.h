@@ -17,6 +17,8 @@ struct range {
 };
 
 bool range_holds(const struct range *range, double x);
+/* x, or the end that it lies beyond where that end belongs to the range. */
+double range_nearest(const struct range *range, double x);
 /* "in (0, 1]"; into a buffer of at least 80 bytes. */
 const char *range_text(const struct range *range, char *text);
 

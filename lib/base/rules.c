@@ -15,6 +15,7 @@ struct rule {
     char *model, *tensor; /* globs; NULL: any */
     size_t n;
     double *values; /* one, or a ramp */
+    struct range range;
 };
 
 /* ---- one rule ------------------------------------------------------------------------------- */
@@ -39,16 +40,20 @@ static int refuse(const struct place *p, const char *text, const char *wrong)
 static int add_value(struct rule *r, const char *number, const struct place *p)
 {
     double x;
-    char range[80], wrong[128];
     if (number_read(number, &x))
         return refuse(p, r->text, "expected a number or a ramp of numbers like [0.2,0.8]");
-    if (!range_holds(p->range, x)) {
-        snprintf(wrong, sizeof wrong, "expected numbers %s", range_text(p->range, range));
-        return refuse(p, r->text, wrong);
-    }
     r->values = mem_resize(r->values, r->n + 1, sizeof *r->values);
     r->values[r->n++] = x;
     return 0;
+}
+
+static int check_range(const struct rule *r, const struct place *p)
+{
+    char range[80], wrong[128];
+    if (r->n > 1 || range_holds(p->range, r->values[0]))
+        return 0;
+    snprintf(wrong, sizeof wrong, "expected numbers %s", range_text(p->range, range));
+    return refuse(p, r->text, wrong);
 }
 
 /* "[a,b,...]": blanks around the numbers are allowed. Changes `text`. */
@@ -129,7 +134,8 @@ static int add_rule(struct rules *rules, const char *text, const struct place *p
 {
     struct rule r = {.text = mem_text(text)};
     char *copy = mem_text(text);
-    int failed = parse(&r, copy, p);
+    int failed = parse(&r, copy, p) || check_range(&r, p);
+    r.range = *p->range;
     free(copy);
     if (!failed && rules->n > 0 && !r.model && !r.tensor)
         failed = refuse(p, text,
@@ -256,7 +262,7 @@ bool rules_value(const struct rules *r, const char *model, const char *tensor, l
         const struct rule *rule = &r->rules[i];
         if (!rules_matches(r, i, model, tensor))
             continue;
-        *value = rules_ramp(rule->n, rule->values, layer, layers);
+        *value = range_nearest(&rule->range, rules_ramp(rule->n, rule->values, layer, layers));
         return true;
     }
     return false;

@@ -1,6 +1,9 @@
 /* Numbers that differ by model, tensor and layer: "0.3", "math=0.3", "math/mlp.*=0.5",
  * "/norm.*=0" (any model), a ramp over the layers "[0.2,0.8]" in place of any number, "@file" with
  * one rule a line ('#' starts a comment line). Of several rules the last that matches wins.
+ * A number lies in the range that is asked for. Those of a ramp need not: what counts is its value
+ * at a layer, which is held at an end of the range that it would go beyond, if that end belongs to
+ * it.
  * What stands before the last '=' is split at its first '/' that no backslash quotes. The model
  * part is a glob too, or matches letter by letter (a name with brackets is its own pattern).
  * Rules own their text until rules_free; they know neither models nor tensors but their names. */
@@ -27,7 +30,8 @@ int rules_add_part(struct rules *r, const char *text, const char *what, struct e
 /* The value for a model's tensor in layer `layer` of `layers` (-1: outside the layers, which
  * takes a ramp's first value; a slice of one layer takes the last). `tensor` is the name that
  * globs are matched against. `model` may be NULL for numbers per tensor: then rules that name one
- * do not match ('*' names none). False if no rule matches. */
+ * do not match ('*' names none). False if no rule matches. Of a ramp that goes beyond an open end
+ * the value lies outside the range. */
 bool rules_value(const struct rules *r, const char *model, const char *tensor, long layer,
                  long layers, double *value);
 /* Rule i by itself: does it speak of some tensors only, and does it match this one? */

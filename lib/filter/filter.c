@@ -462,10 +462,11 @@ double stage_tensor_rule(const struct rules *r, const struct tensor *t, double m
     return rules_value(r, NULL, t->name, t->layer, t->layers, &value) ? value : missing;
 }
 
-int stage_check_rules(const struct rules *r, const char *what, const struct header *h,
-                      struct error *e)
+int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
+                      const struct header *h, struct error *e)
 {
     const char **models = mem_alloc(h->n_models, sizeof *models);
+    (void)s;
     for (size_t i = 0; i < h->n_models; i++)
         models[i] = h->models[i].name;
     const char *unmatched = rules_unmatched(r, h->n_models, models);
@@ -526,6 +527,26 @@ static void warn_of_idle_globs(const struct stage *s, const char *name, const st
     }
 }
 
+/* Ramps are known to stay in their range only where they meet the layers. */
+static int check_values(const char *name, const struct option_row *o, const struct rules *r,
+                        const struct header *h, struct error *e)
+{
+    double x;
+    char text[32], range[80];
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        for (size_t k = 0; k < (o->per_tensor ? 1 : t->n_vectors); k++) {
+            const struct vector *v = &t->vectors[k];
+            const char *model = o->per_tensor ? NULL : h->models[v->model].name;
+            const char *names = o->per_tensor ? t->name : stage_rule_name(t, v);
+            if (rules_value(r, model, names, t->layer, t->layers, &x) && !range_holds(&o->range, x))
+                return error_set(e, "%s is %s for tensor %s; expected numbers %s", name,
+                                 number_text(x, text), t->name, range_text(&o->range, range));
+        }
+    }
+    return 0;
+}
+
 int stage_check_options(struct stage *s, const struct header *h, struct error *e)
 {
     struct row rows[ROWS_MAX];
@@ -534,7 +555,9 @@ int stage_check_options(struct stage *s, const struct header *h, struct error *e
         const struct option_row *o = rows[i].row;
         const struct rules *r = (const struct rules *)rows[i].field;
         if (o->per_tensor ? check_tensors(row_name(s, o), o, r, h, e)
-                          : stage_check_rules(r, row_name(s, o), h, e))
+                          : stage_check_rules(s, r, row_name(s, o), h, e))
+            return -1;
+        if (o->kind == OPTION_RULES && check_values(row_name(s, o), o, r, h, e))
             return -1;
         if (o->kind == OPTION_RULES) /* where parts are chosen, none of them is an error */
             warn_of_idle(s, row_name(s, o), r, o->per_tensor, h);
