@@ -339,8 +339,7 @@ refused_by_merge() {
         config "$TIES" "$text"
         refused_by_merge "config.yml, line 4: $wrong" || return 1
     done <<'END'
-parameters: {density: 0}|density is 0; expected numbers in (0, 1]
-parameters: {density: [0.5, 1.5]}|density is 1.5
+parameters: {density: -0.5}|density is -0.5; expected numbers in [0, 1]
 parameters: {density: big}|density: "big" is not a number
 parameters: {density: []}|density is an empty list
 parameters: {density: {filter: mlp, value: 1}}|density: a filter and its value must stand in a list
@@ -428,11 +427,108 @@ dtype: float32
 END
     tv merge c.yml out
     unpack out | pick /lm_head.weight >found.tvs
-    unpack $A/base | pick /lm_head.weight >expected.tvs
+    unpack "$A/base" | pick /lm_head.weight >expected.tvs
     tv-diff --quiet found.tvs expected.tvs
 }
 
-@test "slices cannot leave a model out of a tensor" {
-    REFUSED_BY="tv merge" refused_with "--mismatch=drop is not supported with slices" \
-        tv merge --mismatch=drop "$MERGE/cases/ties-slices/config.yml" out
+# sliced METHOD...: two configurations that mean the same, models.yml and slices.yml
+sliced() {
+    local lines=("$@") layers
+    {
+        printf '%s\n' "${lines[@]}" 'base_model: base' 'models:'
+        printf -- '- {model: %s, parameters: {weight: 0.5}}\n' "${EXPERTS[@]}"
+    } >models.yml
+    {
+        printf '%s\n' "${lines[@]}" 'base_model: base' 'slices:'
+        for layers in '[0, 1]' '[1, 2]' '[2, 3]'; do
+            echo '- sources:'
+            printf -- "  - {model: %s, layer_range: $layers, parameters: {weight: 0.5}}\n" base "${EXPERTS[@]}"
+        done
+    } >slices.yml
+    rm -rf of-models of-slices
+    tv merge models.yml of-models "${OPTIONS[@]}" && tv merge slices.yml of-slices "${OPTIONS[@]}"
+}
+
+@test "slices of a whole model are the model, in any dtypes" {
+    ln -s "$B/code" half
+    OPTIONS=() EXPERTS=(math half)
+    local method dtypes
+    for method in ties task_arithmetic model_stock; do
+        for dtypes in 'name: plain' 'dtype: float32' 'dtype: bfloat16' $'dtype: bfloat16\nout_dtype: float32' \
+            $'dtype: float32\nout_dtype: bfloat16'; do
+            sliced "merge_method: $method" "$dtypes"
+            cmp of-models/config.json of-slices/config.json
+            equals of-slices of-models 0 0 || { echo "$method $dtypes" && return 1; }
+        done
+    done
+}
+
+@test "a slice needs to fit only in what it lends" {
+    ln -s "$MERGE/models-extra/wide" .
+    config 'merge_method: ties' 'base_model: base' 'dtype: float32' 'parameters: {weight: 0.5, density: 0.5}' 'slices:' \
+        '- sources: [{model: base, layer_range: [0, 1]}, {model: math, layer_range: [0, 1]}]' \
+        '- sources: [{model: base, layer_range: [1, 2]}, {model: wide, layer_range: [1, 2]}]' \
+        '- sources: [{model: base, layer_range: [2, 3]}, {model: code, layer_range: [2, 3]}]'
+    prints "<(tv-extract --dtype=float32 --first-layer=1 --outside=none 'base[1:2]' 'wide[1:2]'"
+    tv merge --check config.yml merged >out
+    grep -q '30 tensors, 560.9 KB' out
+    tv merge config.yml merged
+    sed 's/wide/chat/' config.yml >chat.yml # in its layers the same
+    tv merge chat.yml expected
+    equals merged expected 0 0
+    # a weight need not be there for what a slice does not lend
+    config 'merge_method: linear' 'slices:' \
+        '- sources: [{model: math, layer_range: [0, 2], parameters: {weight: 1}}]' \
+        '- sources: [{model: code, layer_range: [2, 3], parameters: {weight: [{filter: layers, value: 1}, {filter: norm, value: 1}, {filter: lm_head, value: 1}]}}]'
+    tv merge config.yml merged2
+}
+
+@test "a base with more tokens than the experts is cut" {
+    ln -s "$MERGE/models-extra/wide" big
+    local method
+    for method in model_stock nuslerp task_arithmetic; do
+        config "merge_method: $method" 'base_model: big' 'dtype: float32' 'models:' \
+            '- {model: math, parameters: {weight: 0.5}}' '- {model: code, parameters: {weight: 0.5}}'
+        rm -rf merged
+        tv merge --embed=truncate config.yml merged 2>warnings
+        unpack merged | tv-view | grep -q 'model.embed_tokens.weight.*300.*64'
+        grep -q '"vocab_size": 300' merged/config.json
+    done
+}
+
+@test "gradients may go beyond what a parameter takes where there is no layer" {
+    config "$TIES" 'parameters: {density: [0.5, 1.5]}' 'dtype: float32'
+    tv merge config.yml merged
+    config "$TIES" 'parameters: {density: [{filter: layers.0., value: 0.5}, {filter: layers, value: 1}, {value: 0.5}]}' \
+        'dtype: float32'
+    tv merge config.yml expected
+    equals merged expected 0 0
+    config 'merge_method: breadcrumbs' 'base_model: base' "$MODELS" 'parameters: {density: 0}'
+    tv merge config.yml nothing
+    equals nothing base 0 0
+    config 'merge_method: breadcrumbs' 'base_model: base' "$MODELS" 'parameters: {density: 0.5, gamma: [0.1, 1.5, 0.1]}'
+    REFUSED_BY=trim refused_with "--outliers is 1.5 for tensor model.layers.1.input_layernorm.weight" tv merge config.yml out
+}
+
+@test "multislerp of one tied model: its head where the base has one" {
+    ln -s "$MERGE/models-extra/tied" .
+    config 'merge_method: multislerp' 'base_model: base' 'models: [{model: tied, parameters: {weight: 1}}]'
+    tv merge config.yml merged
+    diff <(unpack merged | pick /lm_head.weight | tv-view --values | grep '^[-0-9]' | head -3) \
+        <(unpack tied | pick /model.embed_tokens.weight | tv-view --values | grep '^[-0-9]' | head -3)
+    tv from-yaml config.yml typed | bash -euo pipefail
+    diff -r merged typed
+}
+
+@test "slices from which all models are left out are the base's" {
+    unpack math | pick --drop '/*layers.1.mlp.up_proj*' >most.tvs
+    { tv-view --values most.tvs | grep -vE '^(step|hash)' &&
+        printf '%s\n' 'tensor model.layers.1.mlp.up_proj.weight 2' 'vector math' '1 2'; } | from-text | pack --like math odd
+    OPTIONS=(--mismatch=drop) EXPERTS=(odd)
+    sliced 'merge_method: ties' 'dtype: float32'
+    equals of-slices of-models 0 0
+    part() { unpack "$1" | pick '/*layers.1.mlp.up_proj*'; }
+    part base >base.tvs
+    part of-slices >found.tvs
+    tv-diff --quiet --tolerance 0 found.tvs base.tvs
 }

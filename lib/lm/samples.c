@@ -166,7 +166,6 @@ void samples_free(struct samples *s)
 {
     free(s->samples);
     free(s->tasks);
-    free(s->pictures);
     arena_free(&s->arena);
     *s = (struct samples){0};
 }

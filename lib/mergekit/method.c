@@ -10,8 +10,7 @@
 
 /* clang-format off */
 #define WEIGHT           {"weight", PER_MODEL, .required = true}
-#define DENSITY          {"density", PER_MODEL, .preset = 1, .low = 0, .high = 1, .low_open = true, .capped = true}
-#define DENSITY_FROM_0   {"density", PER_MODEL, .preset = 1, .low = 0, .high = 1, .capped = true}
+#define DENSITY          {"density", PER_MODEL, .preset = 1, .low = 0, .high = 1, .capped = true}
 #define FLAG(name, on)   {name, GLOBAL, .preset = on}
 #define LAMBDA           {"lambda", GLOBAL, .preset = 1}
 #define NO_EFFECT(name)  {name, UNUSED, .required = false}
@@ -29,10 +28,10 @@ static const struct method methods[] = {
     {"ties", BASE_NEEDED, true, 0, SIZE_MAX, SPARSE_MAGNITUDE, true,
      {WEIGHT, DENSITY, FLAG("normalize", 1), FLAG("rescale", 0), LAMBDA, NO_EFFECT("int8_mask")}},
     {"dare_ties", BASE_NEEDED, true, 0, SIZE_MAX, SPARSE_RANDOM, true,
-     {WEIGHT, DENSITY_FROM_0, FLAG("normalize", 0), FLAG("rescale", 1), LAMBDA,
+     {WEIGHT, DENSITY, FLAG("normalize", 0), FLAG("rescale", 1), LAMBDA,
       NO_EFFECT("int8_mask")}},
     {"dare_linear", BASE_NEEDED, true, 0, SIZE_MAX, SPARSE_RANDOM, false,
-     {WEIGHT, DENSITY_FROM_0, FLAG("normalize", 0), FLAG("rescale", 1), LAMBDA,
+     {WEIGHT, DENSITY, FLAG("normalize", 0), FLAG("rescale", 1), LAMBDA,
       NO_EFFECT("int8_mask")}},
     {"breadcrumbs", BASE_NEEDED, true, 0, SIZE_MAX, SPARSE_OUTLIERS, false,
      {WEIGHT, DENSITY, {"gamma", PER_MODEL, .preset = 0.01, .high = 1, .high_open = true},
@@ -41,10 +40,10 @@ static const struct method methods[] = {
      {WEIGHT, DENSITY, {"gamma", PER_MODEL, .preset = 0.01, .high = 1, .high_open = true},
       FLAG("normalize", 0), FLAG("rescale", 0), LAMBDA, NO_EFFECT("int8_mask")}},
     {"della", BASE_NEEDED, true, 0, SIZE_MAX, SPARSE_DELLA, true,
-     {WEIGHT, DENSITY_FROM_0, {"epsilon", PER_MODEL, .preset = 0.15, .high = 1, .high_open = true},
+     {WEIGHT, DENSITY, {"epsilon", PER_MODEL, .preset = 0.15, .high = 1, .high_open = true},
       FLAG("normalize", 1), FLAG("rescale", 1), LAMBDA, NO_EFFECT("int8_mask")}},
     {"della_linear", BASE_NEEDED, true, 0, SIZE_MAX, SPARSE_DELLA, false,
-     {WEIGHT, DENSITY_FROM_0, {"epsilon", PER_MODEL, .preset = 0.15, .high = 1, .high_open = true},
+     {WEIGHT, DENSITY, {"epsilon", PER_MODEL, .preset = 0.15, .high = 1, .high_open = true},
       FLAG("normalize", 0), FLAG("rescale", 1), LAMBDA, NO_EFFECT("int8_mask")}},
     {"model_stock", BASE_NEEDED, true, 2, SIZE_MAX, SPARSE_NONE, false,
      {FLAG("filter_wise", 0)}},
@@ -118,23 +117,23 @@ bool method_is_parameter(const char *name)
 
 /* ---- looking up ----------------------------------------------------------------------------- */
 
-static int check_values(struct condition *c, const struct parameter *p, const struct setting *s,
+/* Caps a number and refuses one that the parameter does not take. Of a gradient only the values at
+ * the layers count, which the filters look at. */
+static int check_number(struct condition *c, const struct parameter *p, const struct setting *s,
                         const char *file, struct arena *a, struct error *e)
 {
     const struct range range = {p->low, p->high, p->low_open, p->high_open};
-    double *values = arena_copy(a, c->values, c->n * sizeof *values);
+    double *x = arena_copy(a, c->values, c->n * sizeof *x);
     char text[32], limits[80];
-    c->values = values;
-    if (p->low == p->high)
+    c->values = x;
+    if (p->low == p->high || c->n > 1)
         return 0;
-    for (size_t i = 0; i < c->n; i++) {
-        if (p->capped && c->n == 1 && values[i] > p->high)
-            values[i] = p->high;
-        if (!range_holds(&range, values[i]))
-            return error_set(e, "%.200s, line %zu: %s is %s; expected numbers %s", file, s->line,
-                             p->name, number_text(values[i], text), range_text(&range, limits));
-    }
-    return 0;
+    if (p->capped && *x > p->high)
+        *x = p->high;
+    return range_holds(&range, *x)
+               ? 0
+               : error_set(e, "%.200s, line %zu: %s is %s; expected numbers %s", file, s->line,
+                           p->name, number_text(*x, text), range_text(&range, limits));
 }
 
 /* Adds the conditions of a setting, up to one that always holds. */
@@ -149,7 +148,7 @@ static int add_conditions(struct choice *c, const struct parameter *p, const str
         c->line = s->line;
     for (size_t i = 0; i < s->n && !c->complete; i++) {
         all[c->n] = s->conditions[i];
-        if (check_values(&all[c->n], p, s, file, a, e))
+        if (check_number(&all[c->n], p, s, file, a, e))
             return -1;
         c->complete = !all[c->n++].filter;
     }

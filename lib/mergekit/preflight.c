@@ -58,7 +58,7 @@ static struct header *open_commands(const struct run *run, const struct line *l,
         free(words);
     }
     stages[n] = stage_new(&keeper);
-    int failed = runner_run(stages, n + 1, &(struct watch){0}, e);
+    int failed = runner_run(stages, n + 1, false, e);
     struct header *h = stages[n]->data;
     for (size_t i = 0; i <= n; i++)
         stage_free(stages[i]);
@@ -204,7 +204,8 @@ static int add_with_base(struct walk *w, const struct header *h, const char *bas
     for (size_t j = 0; j < input_count(in); j++) {
         const struct ckpt_tensor *t = input_tensor(in, j);
         bool taken = is_taken(h, t->name, &i);
-        enum dtype d = taken && h->rounding != DTYPE_NONE ? h->rounding : t->dtype;
+        bool rounded = h->rounding != DTYPE_NONE && dtype_is_float(t->dtype);
+        enum dtype d = rounded ? h->rounding : t->dtype;
         if (taken || fills)
             add_found(w, taken ? h->tensors[i].name : t->name, d, t->elements);
     }
