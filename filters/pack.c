@@ -529,12 +529,26 @@ static int finish(const struct stage *s, struct pack *p, struct error *e)
     return failed ? -1 : 0;
 }
 
+/* The bytes of the base that went into the result, and those of the result. */
+static void count_bytes(struct stage *s, const struct pack *p)
+{
+    for (size_t i = 0; p->base && i < p->result->n_tensors; i++) {
+        const struct ckpt_tensor *t = i < p->n_stream
+                                          ? onto_tensor(p->base, i)
+                                          : input_tensor(lender(p), p->filled[i - p->n_stream]);
+        s->bytes_read += dtype_bytes(t->dtype, tensor_elements(&p->result->tensors[i]));
+    }
+    s->bytes_written = total_size(p);
+}
+
 static int close_pack(struct stage *s, bool ok, struct error *e)
 {
     struct pack *p = s->data;
     int failed = 0;
     if (!p)
         return 0;
+    if (ok)
+        count_bytes(s, p);
     if (ok)
         failed = (p->base && fill_in(s, e)) || finish(s, p, e) ? -1 : 0;
     if (ok && !failed)

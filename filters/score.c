@@ -17,6 +17,7 @@
 #include "ops.h"
 #include "samples.h"
 #include "text.h"
+#include "threads.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -79,6 +80,19 @@ struct buffers {
     double *loss;
 };
 
+struct judging {
+    const struct buffers *buffers;
+    size_t V;
+    bool *right;
+};
+
+static void judge_one(void *context, size_t i, size_t member)
+{
+    const struct judging *j = context;
+    (void)member;
+    j->right[i] = likeliest(j->buffers->z + i * j->V, j->V) == j->buffers->tokens[i];
+}
+
 static int judge(struct run *r, struct lm *lm, const float *x, const struct answer *answers,
                  size_t n, const struct buffers *b, bool *wrong, struct error *e)
 {
@@ -90,9 +104,7 @@ static int judge(struct run *r, struct lm *lm, const float *x, const struct answ
     if (lm_logits(lm, b->h, n, b->z, e))
         return -1;
     bool *right = mem_alloc(n, sizeof *right);
-#pragma omp parallel for num_threads(gemm_threads())
-    for (size_t i = 0; i < n; i++)
-        right[i] = likeliest(b->z + i * V, V) == b->tokens[i];
+    threads_run(n, V, judge_one, &(struct judging){b, V, right});
     crossentropy_forward(b->z, b->tokens, n, V, b->loss);
     int failed = 0;
     for (size_t i = 0; i < n && !failed; i++) {

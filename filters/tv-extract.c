@@ -69,7 +69,7 @@ static int end(struct job *job, bool ok, struct error *e)
 {
     (void)e;
     if (ok && job->stage->data)
-        family_tensor_read(job->stage->data, job->index);
+        family_tensor_read(job->stage->data, job->index, job->stage);
     return 0;
 }
 

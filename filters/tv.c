@@ -14,6 +14,7 @@
 #include "run.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@
 /* All filters, ended by NULL; the Makefile makes the list. */
 extern const struct filter *const filter_all[];
 
-static const struct run all = {.filters = filter_all};
+static const struct run all = {.filters = filter_all, .watch = {.progress = true}};
 
 static int fail(const char *what, const char *why)
 {
@@ -33,44 +34,62 @@ static int fail(const char *what, const char *why)
 /* ---- run ------------------------------------------------------------------------------------- */
 
 static const char run_usage[] =
-    "Usage: tv run [--threads=N] LINE\n"
+    "Usage: tv run [OPTION...] LINE\n"
     "Run a pipeline in one process: the bytes are those that the shell's pipes give.\n\n"
     "  LINE is filters with | between them, with the shell's quotes and <( ... ).\n"
     "  Any other command is run between pipes.\n"
-    "  --threads=N   work on N blocks at once (default: the number of processors)\n\n"
+    "  --threads=N     work on N blocks at once (default: the number of processors)\n"
+    "  --quiet         show no progress on a terminal\n"
+    "  --report=FILE   write what the run cost (time, bytes, memory, by stage) to FILE, as JSON\n\n"
     "  tv run 'tv-extract base math code | combine | pack --base base merged/'\n";
+
+static int wrong_usage(const char *usage)
+{
+    fputs(usage, stderr);
+    return 2;
+}
+
+static int read_threads(const char *text, uint64_t *threads)
+{
+    char *end;
+    *threads = strtoull(text, &end, 10);
+    if (*text >= '1' && *text <= '9' && !*end && *threads <= 1024)
+        return 0;
+    fputs("tv: run: --threads takes a number from 1 to 1024\n", stderr);
+    return -1;
+}
 
 static int run(int argc, char **argv)
 {
+    char name[] = "tv: run"; /* as getopt_long calls us */
+    static const struct option options[] = {{"help", no_argument, NULL, 'h'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"quiet", no_argument, NULL, 'q'},
+                                            {"report", required_argument, NULL, 'r'},
+                                            {0}};
     struct arena a = {0};
     struct error e;
     struct run own = all;
-    if (argc == 2 && strcmp(argv[1], "--help") == 0)
-        return fputs(run_usage, stdout) < 0;
-    char *end;
-    int taken = argc == 4 && strcmp(argv[1], "--threads") == 0         ? 2
-                : argc == 3 && strncmp(argv[1], "--threads=", 10) == 0 ? 1
-                                                                       : 0;
-    if (taken) {
-        const char *number = taken == 2 ? argv[2] : argv[1] + 10;
-        own.threads = strtoull(number, &end, 10);
-        if (*number < '1' || *number > '9' || *end || own.threads > 1024) {
-            fputs("tv: run: --threads takes a number from 1 to 1024\n", stderr);
+    const char *report = NULL;
+    argv[0] = name;
+    for (int option; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
+        if (option == 'h')
+            return fputs(run_usage, stdout) < 0;
+        if (option == '?')
+            return wrong_usage(run_usage);
+        if (option == 't' && read_threads(optarg, &own.threads))
             return 2;
-        }
-        argc -= taken;
-        argv += taken;
+        own.watch.progress &= option != 'q';
+        report = option == 'r' ? optarg : report;
     }
-    if (argc != 2 || argv[1][0] == '-') {
-        fputs(run_usage, stderr);
-        return 2;
-    }
-    struct line *l = line_parse(argv[1], &a, &e);
+    if (argc - optind != 1)
+        return wrong_usage(run_usage);
+    struct line *l = line_parse(argv[optind], &a, &e);
     if (!l) {
         fprintf(stderr, "tv: run: %s\n", e.text);
         return 2;
     }
-    int status = run_line(&own, l, &a);
+    int status = run_and_report(&own, l, report, &a);
     arena_free(&a);
     return status;
 }

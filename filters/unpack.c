@@ -35,7 +35,7 @@ static int end(struct job *job, bool ok, struct error *e)
 {
     (void)e;
     if (ok)
-        family_tensor_read(job->stage->data, job->index);
+        family_tensor_read(job->stage->data, job->index, job->stage);
     return 0;
 }
 

@@ -120,7 +120,8 @@ complete_words() {
     [ "$(complete_words stats del)" = deltas.tvs ]
     [ "$(complete_words unpack name = del)" = deltas.tvs ]
     [ "$(complete_words trim del)" = "" ]
-    [ "$(complete_words tv run --)" = --threads= ]
+    [ "$(complete_words tv run --th)" = --threads= ]
+    [ "$(complete_words tv fr)" = "from-text from-yaml" ]
 }
 
 @test "zsh finds no fault with its completion" {

@@ -10,8 +10,9 @@
 #define INTERVAL 0.2 /* seconds between updates */
 
 struct progress {
+    size_t tensors, all_tensors;
     uint64_t done, total;
-    double start, last;
+    double start, last; /* shown last; 0: never */
     unsigned ticks;
 };
 
@@ -22,29 +23,31 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-struct progress *progress_new(uint64_t total)
+struct progress *progress_new(size_t tensors, uint64_t bytes)
 {
     if (!isatty(STDERR_FILENO))
         return NULL;
     struct progress *p = mem_alloc(1, sizeof *p);
-    p->total = total;
-    p->start = p->last = now();
+    p->all_tensors = tensors;
+    p->total = bytes;
+    p->start = now();
     return p;
 }
 
 static void show(struct progress *p)
 {
-    double t = now();
+    double t = now(), seconds = t - p->start;
     if (t - p->last < INTERVAL)
         return;
     p->last = t;
-    double seconds = t - p->start, rate = (double)p->done / seconds;
-    if (p->done == 0)
+    if (p->done == 0) {
         fprintf(stderr, "\r\033[Klooking %.*s", (int)(p->ticks++ % 3 + 1), "...");
-    else
-        fprintf(stderr, "\r\033[K%3.0f %%  %.2f of %.2f GB  %.2f GB/s  %.0f s left",
-                100 * (double)p->done / (double)p->total, (double)p->done / 1e9,
-                (double)p->total / 1e9, rate / 1e9, (double)(p->total - p->done) / rate);
+    } else {
+        double rate = (double)p->done / (seconds > 0 ? seconds : INTERVAL);
+        fprintf(stderr, "\r\033[K%zu of %zu tensors  %.0f %%  %.2f GB/s  %.0f s left", p->tensors,
+                p->all_tensors, 100 * (double)p->done / (double)p->total, rate / 1e9,
+                (double)(p->total - p->done) / rate);
+    }
     fflush(stderr);
 }
 
@@ -53,6 +56,14 @@ void progress_add(struct progress *p, uint64_t bytes)
     if (!p)
         return;
     p->done += bytes;
+    show(p);
+}
+
+void progress_add_tensor(struct progress *p)
+{
+    if (!p)
+        return;
+    p->tensors++;
     show(p);
 }
 

@@ -462,11 +462,10 @@ double stage_tensor_rule(const struct rules *r, const struct tensor *t, double m
     return rules_value(r, NULL, t->name, t->layer, t->layers, &value) ? value : missing;
 }
 
-int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
-                      const struct header *h, struct error *e)
+int stage_check_rules(const struct rules *r, const char *what, const struct header *h,
+                      struct error *e)
 {
     const char **models = mem_alloc(h->n_models, sizeof *models);
-    (void)s;
     for (size_t i = 0; i < h->n_models; i++)
         models[i] = h->models[i].name;
     const char *unmatched = rules_unmatched(r, h->n_models, models);
@@ -555,7 +554,7 @@ int stage_check_options(struct stage *s, const struct header *h, struct error *e
         const struct option_row *o = rows[i].row;
         const struct rules *r = (const struct rules *)rows[i].field;
         if (o->per_tensor ? check_tensors(row_name(s, o), o, r, h, e)
-                          : stage_check_rules(s, r, row_name(s, o), h, e))
+                          : stage_check_rules(r, row_name(s, o), h, e))
             return -1;
         if (o->kind == OPTION_RULES && check_values(row_name(s, o), o, r, h, e))
             return -1;

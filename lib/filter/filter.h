@@ -104,6 +104,7 @@ struct stage {
     int status;                    /* exit status of a run that went well; tv-diff, check */
     bool enough;                   /* sinks, set in open: no payload is wanted, the run ends here */
     bool unchecked;                /* sources: the stream came without all its checksums */
+    uint64_t bytes_read, bytes_written; /* of files, by a stage that opens its own; set in close */
     struct runner *runner;
     struct arena arena; /* of options and operands */
 };
@@ -176,6 +177,9 @@ struct filter {
     /* Sources: any block, on any thread, any number of times; one that has a `rewind` is asked in
      * stream order, once. */
     int (*fill)(const struct job *, struct block *, struct error *);
+    /* Sinks: is tensor `index` of stage->in wanted, or (SIZE_MAX) one that was dropped on the way?
+     * What is not wanted is not computed. NULL: all are. */
+    bool (*wants)(const struct stage *, size_t index);
     /* Back to the first tensor; also called once before it where there will be several passes. */
     int (*rewind)(struct stage *, struct error *);
     int (*observe)(const struct job *, const struct block *, void *work, struct error *);
@@ -207,8 +211,8 @@ double stage_rule(const struct stage *s, const struct rules *r, const struct ten
 double stage_tensor_rule(const struct rules *r, const struct tensor *t, double missing);
 /* For rules per vector that stand in no row: one that names a model which the stream does not have
  * is an error. */
-int stage_check_rules(const struct stage *s, const struct rules *r, const char *what,
-                      const struct header *h, struct error *e);
+int stage_check_rules(const struct rules *r, const char *what, const struct header *h,
+                      struct error *e);
 /* Do --include and --exclude ask this stage to leave the tensor alone? */
 bool stage_excludes(const struct stage *s, const struct tensor *t);
 /* For a source, and for a sink with files: what the history says instead of an operand. */
@@ -216,6 +220,20 @@ void stage_record(struct stage *s, const char *text);
 /* The full hash of a model that was read, for the end record and the model card. */
 void stage_add_hash(struct stage *s, const char *model, uint64_t hash);
 size_t stage_hashes(const struct stage *s, const char *const **models, const uint64_t **hashes);
+/* For a source that reads models in any order: what it read of tensor `index` of its manifest, as
+ * soon as that is known. */
+struct tensor_hash {
+    const char *model;
+    size_t index, to; /* position in the sink's manifest; SIZE_MAX: dropped on the way */
+    uint64_t hash;
+};
+void stage_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash);
+size_t stage_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes);
+/* In the open of a last stage: one before it that must see the whole model; NULL if there is none.
+ */
+const char *stage_of_model_scope(const struct stage *s);
+/* Does the run read models whose fingerprints the header tells, in any order? */
+bool stage_reads_models(const struct stage *s);
 /* A filter that works long without reading or writing says so now and then: a reader that has gone
  * ends the run, and whoever watches sees that something happens. */
 void stage_works(const struct stage *s);

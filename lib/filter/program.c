@@ -1,6 +1,5 @@
 #include "program.h"
 
-#include "runner.h"
 #include "writer.h"
 
 #include <signal.h>
@@ -61,7 +60,7 @@ static int tell(const struct stage *last, const struct error *e)
     return last->filter->trouble_status ? last->filter->trouble_status : 1;
 }
 
-int program_run(struct stage **stages, size_t n)
+int program_run(struct stage **stages, size_t n, const struct watch *watch)
 {
     struct stage **chain = mem_alloc(n + 2, sizeof *chain), *last = stages[n - 1];
     struct error e = {0};
@@ -81,7 +80,9 @@ int program_run(struct stage **stages, size_t n)
         snprintf(e.stage, sizeof e.stage, "%s", stages[0]->filter->name);
         status = tell(last, &e);
     } else {
-        status = runner_run(chain, length, !writes, &e) ? tell(last, &e) : last->status;
+        struct watch own = *watch;
+        own.progress &= !writes;
+        status = runner_run(chain, length, &own, &e) ? tell(last, &e) : last->status;
     }
     for (size_t i = 0; i < length; i++)
         stage_free(chain[i]);
@@ -110,5 +111,5 @@ int program_main(const struct filter *f, int argc, char **argv)
     parsing = true;
     struct stage *stage = stage_parse(f, argc, argv);
     parsing = false;
-    return program_run(&stage, 1);
+    return program_run(&stage, 1, &(struct watch){.progress = true});
 }

@@ -2,7 +2,7 @@
 #ifndef TV_PROGRAM_H
 #define TV_PROGRAM_H
 
-#include "filter.h"
+#include "runner.h"
 
 /* The whole of a filter's program: parses, runs the filter between standard input and output,
  * prints `NAME: sentence` on failure. Returns the exit status. */
@@ -11,7 +11,7 @@ int program_main(const struct filter *f, int argc, char **argv);
 /* Runs stages as one chain, reading standard input where the first is no source and writing
  * standard output where the last is no sink. Prints and returns as program_main does, and frees
  * the stages. */
-int program_run(struct stage **stages, size_t n);
+int program_run(struct stage **stages, size_t n, const struct watch *watch);
 
 /* Is the stage one that starts a chain, or ends it? */
 bool program_starts(const struct stage *s);

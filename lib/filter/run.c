@@ -152,10 +152,10 @@ static int make_segments(const struct line *l, struct segment *segments, size_t 
     return 0;
 }
 
-static int run_segment(struct segment *s)
+static int run_segment(const struct run *r, struct segment *s)
 {
     if (!s->foreign)
-        return program_run(s->stages, s->n);
+        return program_run(s->stages, s->n, &r->watch);
     execvp(s->foreign[0], s->foreign);
     fprintf(stderr, "tv: %s: %s\n", s->foreign[0], strerror(errno));
     _exit(127);
@@ -183,7 +183,7 @@ static int run_segments(struct segment *segments, size_t n, struct job_table *t)
             return fail("pipe", strerror(errno));
         if (last && !segments[i].foreign) {
             become(in, STDIN_FILENO);
-            return run_segment(&segments[i]);
+            return run_segment(t->run, &segments[i]);
         }
         pid_t pid = start_child(t);
         if (pid < 0)
@@ -193,7 +193,7 @@ static int run_segments(struct segment *segments, size_t n, struct job_table *t)
             become(ends[1], STDOUT_FILENO);
             if (ends[0] >= 0)
                 close(ends[0]);
-            exit(run_segment(&segments[i]));
+            exit(run_segment(t->run, &segments[i]));
         }
         if (in >= 0)
             close(in);
@@ -223,5 +223,20 @@ int run_line(const struct run *r, const struct line *l, struct arena *a)
         free(segments[i].stages);
     free(t.children);
     free(t.fds);
+    return status;
+}
+
+int run_and_report(const struct run *r, const struct line *l, const char *report, struct arena *a)
+{
+    struct run own = *r;
+    struct error e;
+    if (!report)
+        return run_line(r, l, a);
+    if (!(own.watch.account = account_new()))
+        return fail("report", strerror(errno));
+    int status = run_line(&own, l, a);
+    if (status == 0 && account_write(own.watch.account, report, &e))
+        status = fail("report", e.text);
+    account_free(own.watch.account);
     return status;
 }

@@ -13,6 +13,7 @@
 #define BLOCKS_PER_THREAD 4 /* in flight at once, when there are several threads */
 #define THREADS_MAX       1024
 #define DROPPED           SIZE_MAX
+#define SAMPLE_INTERVAL   20000000 /* nanoseconds between looks at the memory in use */
 
 /* One block in flight: where its payload lies as it travels, and widened to F32. */
 struct buffer {
@@ -35,6 +36,8 @@ struct runner {
     size_t **place;          /* [stage][position before it] = position after it, or DROPPED */
     struct pool *pool;       /* NULL: this thread alone */
     struct progress *progress;
+    struct spent *spent; /* [stage] */
+    uint64_t peak_anonymous, sampled;
 
     /* The tensor at hand. */
     struct arena arena;
@@ -53,8 +56,38 @@ struct runner {
     size_t n_hashes;
     const char **hash_models;
     uint64_t *hashes;
+    size_t n_tensor_hashes;
+    struct tensor_hash *tensor_hashes;
     struct arena hash_arena;
 };
+
+/* ---- what it costs ------------------------------------------------------------------------ */
+
+/* Adds to a stage's account the time since `start`, and bytes of payload. */
+static void spend(struct runner *r, size_t s, uint64_t start, uint64_t bytes)
+{
+    r->spent[s].nanoseconds += account_clock() - start;
+    r->spent[s].bytes += bytes;
+}
+
+static uint64_t block_bytes(const struct block *b)
+{
+    uint64_t bytes = 0;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        bytes += dtype_bytes(b->dtypes[k], b->n);
+    return bytes;
+}
+
+/* Memory is looked at now and then, for the kernel keeps no peak of what is in no file. */
+static void sample_memory(struct runner *r)
+{
+    uint64_t now = account_clock();
+    if (now - r->sampled < SAMPLE_INTERVAL)
+        return;
+    r->sampled = now;
+    uint64_t anonymous = account_anonymous();
+    r->peak_anonymous = anonymous > r->peak_anonymous ? anonymous : r->peak_anonymous;
+}
 
 /* Does the source give its blocks in stream order, once, until it is rewound? */
 static bool gives_once(const struct runner *r)
@@ -154,8 +187,10 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
 static int open_all(struct runner *r, struct error *e)
 {
     for (size_t s = 0; s < r->n; s++) {
+        uint64_t start = account_clock();
         if (open_stage(r, s, e))
             return fail(r, s, e);
+        spend(r, s, start, 0);
         for (size_t i = 0; i < r->headers[s]->n_tensors; i++)
             if (r->headers[s]->tensors[i].n_vectors > r->vectors_max)
                 r->vectors_max = r->headers[s]->tensors[i].n_vectors;
@@ -329,8 +364,10 @@ static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, b
     if (!holding && !gives_once(r))
         shorten(&b->block, head);
     b->finite = false;
+    uint64_t start = account_clock();
     if (job->stage->filter->fill(job, &b->block, e))
         return -1;
+    spend(r, 0, start, block_bytes(&b->block));
     /* A stage that takes them takes them off the source too. */
     if (checks && !r->stages[1]->filter->takes_nonfinite &&
         check_finite(job->stage, t, job->stage->out, b, e))
@@ -372,9 +409,12 @@ static int transform(struct runner *r, size_t s, struct buffer *b, struct error 
         narrow(&r->tensors[s - 1], b);
     else
         widen(b);
-    if (check_finite(r->stages[s], &r->tensors[s - 1], r->stages[s]->in, b, e) ||
-        f->transform(&r->jobs[s], &b->block, e))
+    if (check_finite(r->stages[s], &r->tensors[s - 1], r->stages[s]->in, b, e))
         return fail(r, s, e);
+    uint64_t start = account_clock(), bytes = block_bytes(&b->block);
+    if (f->transform(&r->jobs[s], &b->block, e))
+        return fail(r, s, e);
+    spend(r, s, start, bytes);
     b->block.n_vectors = r->tensors[s].n_vectors;
     for (size_t k = 0; !f->raw && k < b->block.n_vectors; k++)
         if (b->block.dtypes[k] == DTYPE_F32)
@@ -421,10 +461,12 @@ static int forward(struct runner *r, const struct pass *p, struct buffer *b, siz
         widen(b);
     if (check_finite(job->stage, job->in, job->stage->in, b, e))
         return fail(r, p->last, e);
+    uint64_t start = account_clock();
     if (p->observes && f->observe(job, &b->block, work_area(b, job->work_size), e))
         return fail(r, p->last, e);
     if (!p->observes && f->any_order && f->consume(job, &b->block, e))
         return fail(r, p->last, e);
+    spend(r, p->last, start, block_bytes(&b->block));
     return 0;
 }
 
@@ -433,10 +475,12 @@ static int in_order(struct runner *r, const struct pass *p, struct buffer *b, st
 {
     struct job *job = &r->jobs[p->last];
     const struct filter *f = job->stage->filter;
+    uint64_t start = account_clock();
     if (p->observes && f->merge && f->merge(job, &b->block, b->work, e))
         return fail(r, p->last, e);
     if (!p->observes && !f->any_order && f->consume(job, &b->block, e))
         return fail(r, p->last, e);
+    spend(r, p->last, start, 0);
     return 0;
 }
 
@@ -481,6 +525,7 @@ static int run_pass(struct runner *r, const struct pass *p, struct error *e)
                                                        r->buffers[0].block.first));
         else
             progress_tick(r->progress);
+        sample_memory(r);
     }
     r->held |= p->holding;
     return 0;
@@ -547,9 +592,11 @@ static int begin(struct runner *r, size_t s, size_t index, struct error *e)
         job->stage = NULL; /* nothing to end */
         return 0;
     }
+    uint64_t start = account_clock();
     int plan = stage->filter->begin ? stage->filter->begin(job, e) : PLAN_TRANSFORM;
     if (plan < 0)
         return fail(r, s, e);
+    spend(r, s, start, 0);
     r->plans[s] = (enum plan)plan;
     return 0;
 }
@@ -567,9 +614,11 @@ static int settle(struct runner *r, size_t s, struct error *e)
     do {
         if (observes && pass_to(r, s, true, false, e))
             return -1;
+        uint64_t start = account_clock();
         verdict = decides ? decide(job, e) : VERDICT_DONE;
         if (verdict < 0)
             return fail(r, s, e);
+        spend(r, s, start, 0);
     } while (observes && verdict == VERDICT_AGAIN);
     return 0;
 }
@@ -582,9 +631,11 @@ static int end_jobs(struct runner *r, bool ok, struct error *e)
         struct error later;
         if (!job->stage || !job->stage->filter->end)
             continue;
+        uint64_t start = account_clock();
         if (job->stage->filter->end(job, ok && !failed, failed || !ok ? &later : e) && ok &&
             !failed)
             failed = fail(r, s, e);
+        spend(r, s, start, 0);
     }
     r->begun = 0;
     return failed;
@@ -671,12 +722,40 @@ static int model_rounds(struct runner *r, size_t s, struct error *e)
             stop_if_deserted(r);
         }
         struct job job = {.stage = stage};
+        uint64_t start = account_clock();
         verdict = stage->filter->decide(&job, e);
         if (verdict < 0)
             return fail(r, s, e);
+        spend(r, s, start, 0);
     } while (verdict == VERDICT_AGAIN);
     stage->deciding = false;
     return 0;
+}
+
+/* Where tensor `index` of the source arrives, or DROPPED. */
+static size_t destination(const struct runner *r, size_t index)
+{
+    for (size_t s = 0; s < r->n && index != DROPPED; s++)
+        index = r->place[s][index];
+    return index;
+}
+
+static bool is_wanted(const struct runner *r, size_t index)
+{
+    const struct stage *sink = r->stages[r->n - 1];
+    return !sink->filter->wants || sink->filter->wants(sink, destination(r, index));
+}
+
+/* A tensor that the sink does not want: one that comes all the same is read for nobody. */
+static int pass_by(struct runner *r, size_t index, struct error *e)
+{
+    if (!gives_once(r))
+        return 0;
+    r->held = false;
+    int failed = begin(r, 0, index, e) || drain(r, false, e) ? -1 : 0;
+    end_jobs(r, false, e);
+    arena_clear(&r->arena);
+    return failed;
 }
 
 static int all_tensors(struct runner *r, struct error *e)
@@ -687,9 +766,13 @@ static int all_tensors(struct runner *r, struct error *e)
             return -1;
     if (several_passes && rewind_source(r, e))
         return -1;
-    for (size_t i = 0; i < r->headers[0]->n_tensors; i++)
-        if (one_tensor(r, i, r->n - 1, e))
+    for (size_t i = 0; i < r->headers[0]->n_tensors; i++) {
+        bool wanted = is_wanted(r, i);
+        if (wanted ? one_tensor(r, i, r->n - 1, e) : pass_by(r, i, e))
             return -1;
+        if (wanted)
+            progress_add_tensor(r->progress);
+    }
     return 0;
 }
 
@@ -704,18 +787,46 @@ static int close_all(struct runner *r, int failed, struct error *e)
             continue;
         struct error *to = failed && f != &runner_writer ? &later : e;
         bool ok = !failed && (!enough || s == r->n - 1);
+        uint64_t start = account_clock();
         if (f->close(r->stages[s], ok, to) && !failed)
             failed = fail(r, s, e);
+        spend(r, s, start, 0);
     }
     return failed;
 }
 
-static uint64_t total_bytes(const struct header *h)
+static struct progress *start_progress(const struct runner *r)
 {
+    const struct header *h = r->headers[0];
     uint64_t bytes = 0;
+    size_t tensors = 0;
     for (size_t i = 0; i < h->n_tensors; i++)
-        bytes += all_bytes(&h->tensors[i], tensor_elements(&h->tensors[i]));
-    return bytes;
+        if (is_wanted(r, i)) {
+            bytes += all_bytes(&h->tensors[i], tensor_elements(&h->tensors[i]));
+            tensors++;
+        }
+    return progress_new(tensors, bytes);
+}
+
+static void add_to_account(struct runner *r, uint64_t start, struct account *to)
+{
+    struct account_stage *stages = mem_alloc(r->n, sizeof *stages);
+    struct account_chain chain = {.threads = r->stages[0]->common.threads,
+                                  .peak_resident = account_resident(),
+                                  .peak_anonymous = r->peak_anonymous,
+                                  .seconds = 1e-9 * (double)(account_clock() - start),
+                                  .n = r->n,
+                                  .stages = stages};
+    for (size_t s = 0; s < r->n; s++) {
+        const struct stage *stage = r->stages[s];
+        uint64_t bytes = r->spent[s].bytes;
+        stages[s] = (struct account_stage){stage->filter->name,
+                                           1e-9 * (double)r->spent[s].nanoseconds, bytes};
+        chain.bytes_read += s == 0 && !stage->bytes_read ? bytes : stage->bytes_read;
+        chain.bytes_written += stage->filter == &runner_writer ? bytes : stage->bytes_written;
+    }
+    account_add(to, &chain);
+    free(stages);
 }
 
 /* What stages were told of the run as a whole goes to the source, which fills and holds: the most
@@ -753,15 +864,18 @@ static void runner_free(struct runner *r)
     free(r->plans);
     free(r->buffers);
     free(r->errors);
+    free(r->spent);
     free(r->hash_models);
     free(r->hashes);
+    free(r->tensor_hashes);
     spool_free(r->hold);
     arena_free(&r->arena);
     arena_free(&r->hash_arena);
 }
 
-int runner_run(struct stage *const *stages, size_t n, bool progress, struct error *e)
+int runner_run(struct stage *const *stages, size_t n, const struct watch *watch, struct error *e)
 {
+    uint64_t start = account_clock();
     choose_common(stages, n);
     size_t threads = stages[0]->common.threads;
     struct runner r = {.stages = stages, .n = n};
@@ -770,18 +884,22 @@ int runner_run(struct stage *const *stages, size_t n, bool progress, struct erro
     r.jobs = mem_alloc(n, sizeof *r.jobs);
     r.tensors = mem_alloc(n, sizeof *r.tensors);
     r.plans = mem_alloc(n, sizeof *r.plans);
+    r.spent = mem_alloc(n, sizeof *r.spent);
     r.n_buffers = threads == 1 ? 1 : BLOCKS_PER_THREAD * threads;
     r.pool = threads == 1 ? NULL : pool_new(threads);
     r.buffers = mem_alloc(r.n_buffers, sizeof *r.buffers);
     r.errors = mem_alloc(r.n_buffers, sizeof *r.errors);
     e->text[0] = e->stage[0] = '\0';
     int failed = open_all(&r, e);
-    if (!failed && progress)
-        r.progress = progress_new(total_bytes(r.headers[0]));
+    if (!failed && watch->progress)
+        r.progress = start_progress(&r);
     if (!failed && !stages[n - 1]->enough)
         failed = all_tensors(&r, e);
     progress_free(r.progress);
+    sample_memory(&r);
     failed = close_all(&r, failed, e);
+    if (!failed && watch->account)
+        add_to_account(&r, start, watch->account);
     runner_free(&r);
     return failed;
 }
@@ -800,6 +918,39 @@ size_t stage_hashes(const struct stage *s, const char *const **models, const uin
     *models = s->runner->hash_models;
     *hashes = s->runner->hashes;
     return s->runner->n_hashes;
+}
+
+void stage_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash)
+{
+    struct runner *r = s->runner;
+    size_t n = r->n_tensor_hashes;
+    if ((n & (n - 1)) == 0)
+        r->tensor_hashes = mem_resize(r->tensor_hashes, n ? 2 * n : 1, sizeof *r->tensor_hashes);
+    r->tensor_hashes[r->n_tensor_hashes++] = (struct tensor_hash){
+        s->out->models[header_find_model(s->out, model)].name, index, destination(r, index), hash};
+}
+
+size_t stage_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes)
+{
+    *hashes = s->runner->tensor_hashes;
+    return s->runner->n_tensor_hashes;
+}
+
+const char *stage_of_model_scope(const struct stage *s)
+{
+    const struct runner *r = s->runner;
+    for (size_t i = 1; i < r->n; i++)
+        if (scope_of(r->stages[i]) == SCOPE_MODEL)
+            return r->stages[i]->filter->name;
+    return NULL;
+}
+
+bool stage_reads_models(const struct stage *s)
+{
+    bool known = !gives_once(s->runner);
+    for (size_t i = 0; known && i < s->runner->headers[0]->n_models; i++)
+        known = s->runner->headers[0]->models[i].has_fingerprint;
+    return known;
 }
 
 void stage_works(const struct stage *s)

@@ -11,11 +11,18 @@
 #ifndef TV_RUNNER_H
 #define TV_RUNNER_H
 
+#include "account.h"
 #include "filter.h"
 
+/* Who watches a run. */
+struct watch {
+    bool progress;           /* show it on standard error if that is a terminal */
+    struct account *account; /* gets what a run cost that ended well; NULL: nobody asks */
+};
+
 /* Runs the chain. 0, or -1 with the sentence and the failed stage's name in the error; every
- * stage is closed either way. `progress`: show it on standard error if that is a terminal. */
-int runner_run(struct stage *const *stages, size_t n, bool progress, struct error *e);
+ * stage is closed either way. */
+int runner_run(struct stage *const *stages, size_t n, const struct watch *watch, struct error *e);
 
 /* The two ends of a chain that reads and writes streams. */
 extern const struct filter runner_reader; /* operand: none (standard input) or a file */

@@ -1,15 +1,9 @@
 #include "explog.h"
 
-#include "simd.h"
-
-#include <stdint.h>
-#include <string.h>
-
 #define LN2_HIGH 0x1.62e42fefa38p-1   /* the first bits of ln 2: times a small integer exact */
 #define LN2_LOW  0x1.ef35793c7673p-45 /* the rest */
 #define SHIFTER  0x1.8p52             /* added and subtracted: rounds to an integer */
 
-/* x = k ln 2 + r with |r| <= ln 2 / 2; exp(x) = 2^k (1 + r + r^2/2! + ... + r^13/13!). */
 TV_INLINE double exp_of(double x)
 {
     double clamped = x > -708 ? x : -708;

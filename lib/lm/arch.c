@@ -347,14 +347,16 @@ void arch_free(struct arch *a)
 
 /* ---- parts ----------------------------------------------------------------------------------- */
 
-bool arch_part(const struct arch *a, enum part part, size_t *rows, size_t *columns)
+struct shape {
+    bool there;
+    size_t rows, columns;
+};
+
+static struct shape text_shape(const struct arch *a, enum part part)
 {
     size_t q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim;
     size_t d = a->hidden, f = a->intermediate;
-    const struct {
-        bool there;
-        size_t rows, columns;
-    } table[PARTS] = {
+    const struct shape table[TEXT_PARTS] = {
         [PART_Q] = {true, q, d},
         [PART_K] = {true, kv, d},
         [PART_V] = {true, kv, d},
@@ -375,9 +377,89 @@ bool arch_part(const struct arch *a, enum part part, size_t *rows, size_t *colum
         [PART_NORM] = {true, d, 0},
         [PART_HEAD] = {true, a->vocab, d},
     };
-    *rows = table[part].rows;
-    *columns = table[part].columns;
-    return table[part].there;
+    return table[part];
+}
+
+static struct shape vision_shape(const struct arch *a, enum part part)
+{
+    const struct vision_arch *v = &a->vision;
+    bool intern = v->kind == VISION_INTERNVL;
+    size_t E = v->hidden, F = v->intermediate, merged = v->merge * v->merge * E;
+    size_t c = v->channels * v->temporal * v->patch * v->patch, norm = intern ? merged : E;
+    const struct shape table[PARTS] = {
+        [PROJECTOR_NORM] = {true, norm, 0},
+        [PROJECTOR_NORM_BIAS] = {true, norm, 0},
+        [PROJECTOR_IN] = {true, v->projector, merged},
+        [PROJECTOR_IN_BIAS] = {true, v->projector, 0},
+        [PROJECTOR_OUT] = {true, a->hidden, v->projector},
+        [PROJECTOR_OUT_BIAS] = {true, a->hidden, 0},
+        [VISION_NORM1] = {true, E, 0},
+        [VISION_NORM1_BIAS] = {true, E, 0},
+        [VISION_Q] = {true, E, E},
+        [VISION_K] = {true, E, E},
+        [VISION_V] = {true, E, E},
+        [VISION_Q_BIAS] = {v->qkv_bias, E, 0},
+        [VISION_K_BIAS] = {v->qkv_bias, E, 0},
+        [VISION_V_BIAS] = {v->qkv_bias, E, 0},
+        [VISION_Q_NORM] = {v->qk_norm, E, 0},
+        [VISION_K_NORM] = {v->qk_norm, E, 0},
+        [VISION_O] = {true, E, E},
+        [VISION_O_BIAS] = {true, E, 0},
+        [VISION_SCALE1] = {intern, E, 0},
+        [VISION_NORM2] = {true, E, 0},
+        [VISION_NORM2_BIAS] = {true, E, 0},
+        [VISION_UP] = {true, F, E},
+        [VISION_UP_BIAS] = {true, F, 0},
+        [VISION_DOWN] = {true, E, F},
+        [VISION_DOWN_BIAS] = {true, E, 0},
+        [VISION_SCALE2] = {intern, E, 0},
+        [VISION_PATCH] = {true, E, c},
+        [VISION_PATCH_BIAS] = {intern, E, 0},
+        [VISION_CLASS] = {intern, E, 0},
+        [VISION_POSITION] = {intern, 1 + v->side * v->side, E},
+        [VISION_LAST_NORM] = {v->last_norm, E, 0},
+        [VISION_LAST_NORM_BIAS] = {v->last_norm, E, 0},
+    };
+    return v->kind == VISION_NONE ? (struct shape){false, 0, 0} : table[part];
+}
+
+bool arch_part(const struct arch *a, enum part part, size_t *rows, size_t *columns)
+{
+    struct shape s = part < TEXT_PARTS ? text_shape(a, part) : vision_shape(a, part);
+    *rows = s.rows;
+    *columns = s.columns;
+    return s.there;
+}
+
+size_t arch_part_elements(const struct arch *a, enum part part)
+{
+    size_t rows, columns;
+    return arch_part(a, part, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
+}
+
+size_t arch_part_layers(const struct arch *a, enum part part)
+{
+    if (part < LAYER_PARTS)
+        return a->layers;
+    return part >= VISION_NORM1 && part < VISION_LAYER_END ? a->vision.layers : 1;
+}
+
+size_t arch_slot(const struct arch *a, enum part part, size_t layer)
+{
+    size_t text = a->layers * LAYER_PARTS, outside = VISION_NORM1 - LAYER_PARTS;
+    size_t vision = VISION_LAYER_END - VISION_NORM1;
+    if (part < LAYER_PARTS)
+        return layer * LAYER_PARTS + part;
+    if (part < VISION_NORM1)
+        return text + part - LAYER_PARTS;
+    if (part < VISION_LAYER_END)
+        return text + outside + layer * vision + part - VISION_NORM1;
+    return text + outside + a->vision.layers * vision + part - VISION_LAYER_END;
+}
+
+size_t arch_slots(const struct arch *a)
+{
+    return arch_slot(a, PARTS, 0);
 }
 
 const char *arch_part_name(enum part part, size_t layer, char *name)

@@ -2,10 +2,11 @@
 
 #include "gemm.h"
 #include "kern.h"
+#include "simd.h"
 #include "softmax.h"
+#include "threads.h"
 
 #include <math.h>
-#include <omp.h>
 #include <string.h>
 
 #define ROWS 128 /* queries whose scores are held at once */
@@ -62,7 +63,7 @@ static size_t longest(const struct attention *a)
 
 size_t attention_scratch(size_t T)
 {
-    return (size_t)gemm_threads() * 2 * ROWS * T;
+    return threads_count() * 2 * ROWS * T;
 }
 
 /* S = q k^T / sqrt(D);  S (rows, keys) */
@@ -91,19 +92,42 @@ static void forward_piece(const struct attention *a, const struct piece *p, floa
             a->heads * D);
 }
 
+/* One head of one sample, or on the way back the heads of a group. */
+struct loop {
+    const struct attention *attention;
+    const float *o, *d_o, *sums;
+    float *to, *log_sums, *dq, *dk, *dv;
+    float *scratch;
+    size_t each; /* floats of scratch for a thread */
+};
+
+static void forward_head(void *context, size_t item, size_t member)
+{
+    const struct loop *l = context;
+    const struct attention *a = l->attention;
+    size_t s = item / a->heads, start = a->starts[s] - a->starts[0];
+    size_t T = a->starts[s + 1] - a->starts[s];
+    for (size_t first = 0; first < T; first += ROWS) {
+        struct piece p = piece_at(a, start, T, item % a->heads, first);
+        forward_piece(a, &p, l->to, l->log_sums, l->scratch + member * l->each);
+    }
+}
+
+/* Multiplications for one head of one sample, on average. */
+static size_t cost_of_head(const struct attention *a)
+{
+    size_t T = (a->starts[a->samples] - a->starts[0]) / a->samples;
+    return T * T * a->head_dim;
+}
+
 void attention_forward(const struct attention *a, float *o, float *log_sums, float *scratch)
 {
-    size_t each = 2 * ROWS * longest(a);
-#pragma omp parallel for num_threads(gemm_threads()) schedule(dynamic)
-    for (size_t task = 0; task < a->samples * a->heads; task++) {
-        size_t s = task / a->heads, start = a->starts[s] - a->starts[0];
-        size_t T = a->starts[s + 1] - a->starts[s];
-        float *P = scratch + (size_t)omp_get_thread_num() * each;
-        for (size_t first = 0; first < T; first += ROWS) {
-            struct piece p = piece_at(a, start, T, task % a->heads, first);
-            forward_piece(a, &p, o, log_sums, P);
-        }
-    }
+    threads_run(a->samples * a->heads, cost_of_head(a), forward_head,
+                &(struct loop){.attention = a,
+                               .to = o,
+                               .log_sums = log_sums,
+                               .scratch = scratch,
+                               .each = 2 * ROWS * longest(a)});
 }
 
 /* ---- backward -------------------------------------------------------------------------------- */
@@ -149,22 +173,35 @@ static void backward_piece(const struct attention *a, const struct piece *p, con
 }
 
 /* The query heads of a group add to the same dk and dv, so one thread takes them all. */
+static void backward_group(void *context, size_t item, size_t member)
+{
+    const struct loop *l = context;
+    const struct attention *a = l->attention;
+    size_t group = a->heads / a->kv_heads, s = item / a->kv_heads, g = item % a->kv_heads;
+    size_t start = a->starts[s] - a->starts[0], T = a->starts[s + 1] - a->starts[s];
+    float *P = l->scratch + member * l->each, *dS = P + l->each / 2;
+    for (size_t h = g * group; h < (g + 1) * group; h++)
+        for (size_t first = 0; first < T; first += ROWS) {
+            struct piece p = piece_at(a, start, T, h, first);
+            backward_piece(a, &p, l->o, l->sums, l->d_o, l->dq, l->dk, l->dv, P, dS);
+        }
+}
+
 void attention_backward(const struct attention *a, const float *o, const float *log_sums,
                         const float *d_o, float *dq, float *dk, float *dv, float *scratch)
 {
-    size_t group = a->heads / a->kv_heads, each = 2 * ROWS * longest(a);
     size_t n = (a->starts[a->samples] - a->starts[0]) * a->kv_heads * a->head_dim;
     memset(dk, 0, n * sizeof *dk);
     memset(dv, 0, n * sizeof *dv);
-#pragma omp parallel for num_threads(gemm_threads()) schedule(dynamic)
-    for (size_t task = 0; task < a->samples * a->kv_heads; task++) {
-        size_t s = task / a->kv_heads, g = task % a->kv_heads;
-        size_t start = a->starts[s] - a->starts[0], T = a->starts[s + 1] - a->starts[s];
-        float *P = scratch + (size_t)omp_get_thread_num() * each, *dS = P + each / 2;
-        for (size_t h = g * group; h < (g + 1) * group; h++)
-            for (size_t first = 0; first < T; first += ROWS) {
-                struct piece p = piece_at(a, start, T, h, first);
-                backward_piece(a, &p, o, log_sums, d_o, dq, dk, dv, P, dS);
-            }
-    }
+    threads_run(a->samples * a->kv_heads, cost_of_head(a) * (a->heads / a->kv_heads),
+                backward_group,
+                &(struct loop){.attention = a,
+                               .o = o,
+                               .d_o = d_o,
+                               .sums = log_sums,
+                               .dq = dq,
+                               .dk = dk,
+                               .dv = dv,
+                               .scratch = scratch,
+                               .each = 2 * ROWS * longest(a)});
 }

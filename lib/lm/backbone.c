@@ -1,7 +1,7 @@
 #include "backbone.h"
 
-#include "gemm.h"
 #include "mapped.h"
+#include "threads.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,8 +12,9 @@ struct backbone {
     struct input *input;
     struct arch arch;
     struct lm_weights weights;
-    long *tensors; /* [layer][LAYER_PARTS], then those outside the layers; -1: none */
-    float *layer;  /* the one that is held, NULL until one is asked for */
+    long *tensors;   /* [arch_slot]; -1: none */
+    size_t *offsets; /* [arch_slot]: the element at which the part begins in its tensor */
+    float *layer;    /* the one that is held, NULL until one is asked for */
 };
 
 const struct arch *backbone_arch(const struct backbone *b)
@@ -79,8 +80,7 @@ static int read_config(struct backbone *b, const char *config, const char *spool
 
 static long *slot(const struct backbone *b, enum part part, size_t layer)
 {
-    return part < LAYER_PARTS ? &b->tensors[layer * LAYER_PARTS + part]
-                              : &b->tensors[b->arch.layers * LAYER_PARTS + part - LAYER_PARTS];
+    return &b->tensors[arch_slot(&b->arch, part, layer)];
 }
 
 static int check_tensor(const struct backbone *b, const struct ckpt_tensor *t, size_t rows,
@@ -136,23 +136,27 @@ static int check_rest(const struct backbone *b, const bool *used, struct error *
     return 0;
 }
 
+static int find_parts(struct backbone *b, enum part first, enum part end, struct error *e)
+{
+    for (enum part part = first; part < end; part++)
+        for (size_t l = 0; l < arch_part_layers(&b->arch, part); l++)
+            if (find_part(b, part, l, e))
+                return -1;
+    return 0;
+}
+
 static int find_all(struct backbone *b, struct error *e)
 {
-    size_t L = b->arch.layers, n = L * LAYER_PARTS + PARTS - LAYER_PARTS;
-    int failed = 0;
+    size_t n = arch_slots(&b->arch);
     b->tensors = mem_alloc(n, sizeof *b->tensors);
-    for (enum part part = LAYER_PARTS; part < PARTS && !failed; part++)
-        failed = find_part(b, part, 0, e);
-    for (size_t l = 0; l < L; l++)
-        for (enum part part = 0; part < LAYER_PARTS && !failed; part++)
-            failed = find_part(b, part, l, e);
-    if (failed)
+    b->offsets = mem_alloc(n, sizeof *b->offsets);
+    if (find_parts(b, LAYER_PARTS, PARTS, e) || find_parts(b, 0, LAYER_PARTS, e))
         return -1;
     bool *used = mem_alloc(input_count(b->input), sizeof *used);
     for (size_t i = 0; i < n; i++)
         if (b->tensors[i] >= 0)
             used[b->tensors[i]] = true;
-    failed = check_rest(b, used, e);
+    int failed = check_rest(b, used, e);
     free(used);
     return failed;
 }
@@ -162,16 +166,35 @@ long backbone_tensor(const struct backbone *b, enum part part, size_t layer)
     return *slot(b, part, layer);
 }
 
+size_t backbone_offset(const struct backbone *b, enum part part, size_t layer)
+{
+    return b->offsets[arch_slot(&b->arch, part, layer)];
+}
+
 /* ---- weights --------------------------------------------------------------------------------- */
+
+struct reading {
+    const struct input *input;
+    size_t tensor, first, n;
+    float *to;
+};
+
+static void read_piece(void *context, size_t piece, size_t member)
+{
+    const struct reading *r = context;
+    size_t done = piece * PIECE;
+    (void)member;
+    input_read_f32(r->input, r->tensor, r->first + done, r->n - done < PIECE ? r->n - done : PIECE,
+                   DTYPE_NONE, r->to + done);
+}
 
 void backbone_read(const struct backbone *b, enum part part, size_t layer, size_t first, size_t n,
                    float *to)
 {
     size_t i = (size_t)backbone_tensor(b, part, layer);
-#pragma omp parallel for num_threads(gemm_threads()) if (n > PIECE)
-    for (size_t done = 0; done < n; done += PIECE)
-        input_read_f32(b->input, i, first + done, n - done < PIECE ? n - done : PIECE, DTYPE_NONE,
-                       to + done);
+    first += backbone_offset(b, part, layer);
+    threads_run((n + PIECE - 1) / PIECE, PIECE, read_piece,
+                &(struct reading){b->input, i, first, n, to});
 }
 
 /* Elements where they are mapped; NULL if they are not F32, or not aligned. */
@@ -180,34 +203,33 @@ static const float *in_place(const struct backbone *b, enum part part, size_t la
     const struct ckpt_tensor *t = input_tensor(b->input, (size_t)backbone_tensor(b, part, layer));
     if (t->dtype != DTYPE_F32 || !t->data || (uintptr_t)t->data % sizeof(float))
         return NULL;
-    return (const float *)(const void *)t->data + first;
+    return (const float *)(const void *)t->data + backbone_offset(b, part, layer) + first;
 }
 
 /* Elements of all parts of a layer together. */
 static size_t layer_elements(const struct arch *a)
 {
-    size_t rows, columns, n = 0;
+    size_t n = 0;
     for (enum part part = 0; part < LAYER_PARTS; part++)
-        if (arch_part(a, part, &rows, &columns))
-            n += rows * (columns ? columns : 1);
+        n += arch_part_elements(a, part);
     return n;
 }
 
 static int give_layer(void *context, size_t layer, struct layer_weights *w, struct error *e)
 {
     struct backbone *b = context;
-    size_t rows, columns, at = 0;
+    size_t at = 0;
     (void)e;
     for (enum part part = 0; part < LAYER_PARTS; part++) {
+        size_t n = arch_part_elements(&b->arch, part);
         w->at[part] = NULL;
-        if (!arch_part(&b->arch, part, &rows, &columns))
+        if (!n)
             continue;
         w->at[part] = in_place(b, part, layer, 0);
         if (w->at[part])
             continue;
         if (!b->layer)
             b->layer = mem_aligned(layer_elements(&b->arch) * sizeof *b->layer);
-        size_t n = rows * (columns ? columns : 1);
         backbone_read(b, part, layer, 0, n, b->layer + at);
         w->at[part] = b->layer + at;
         at += n;
@@ -257,6 +279,7 @@ void backbone_close(struct backbone *b)
     input_close(b->input);
     arch_free(&b->arch);
     free(b->tensors);
+    free(b->offsets);
     free(b->layer);
     free(b);
 }

@@ -28,7 +28,10 @@ const struct lm_weights *backbone_weights(const struct backbone *b);
 /* The tensor of the file that is this part, `layer` counting for a part of a layer: for a head that
  * is tied, the embedding. -1: the model has no such part. */
 long backbone_tensor(const struct backbone *b, enum part part, size_t layer);
-/* n elements of it from `first` on. */
+/* The element of that tensor at which the part begins: not 0 where a vision layer's q, k and v are
+ * fused. */
+size_t backbone_offset(const struct backbone *b, enum part part, size_t layer);
+/* n elements of the part from `first` on. */
 void backbone_read(const struct backbone *b, enum part part, size_t layer, size_t first, size_t n,
                    float *to);
 

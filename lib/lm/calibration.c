@@ -2,6 +2,7 @@
 
 #include "pattern.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +12,6 @@ static const char *const published_keeps[] = {"vision_model*", "*lm_head*", "*no
 static const struct arch *arch_of(const struct calibration *c)
 {
     return backbone_arch(c->experts.base);
-}
-
-/* Layers in which a part occurs: 1 for those outside the layers. */
-static size_t layers_of(const struct calibration *c, enum part part)
-{
-    return part < LAYER_PARTS ? arch_of(c)->layers : 1;
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -84,8 +79,9 @@ static int list_tensors(struct calibration *c, struct error *e)
 
 /* Room for the vectors that will be read again: those that are merged, and where base + vector is
  * the teacher all that the model has. */
-static int reserve(struct calibration *c, const struct stage *s, struct error *e)
+static int reserve(struct calibration *c, struct error *e)
 {
+    const struct common *limits = &c->stage->common;
     bool *wanted = mem_alloc(c->header->n_tensors, sizeof *wanted), own_files = true;
     for (size_t k = 0; k < c->experts.n; k++) {
         own_files &= c->experts.files[k] != NULL;
@@ -95,10 +91,10 @@ static int reserve(struct calibration *c, const struct stage *s, struct error *e
     for (size_t i = 0; i < c->header->n_tensors; i++)
         wanted[i] = !c->mapped && c->merged_as[i] >= 0;
     for (enum part part = 0; part < PARTS && !own_files; part++)
-        for (size_t l = 0; l < layers_of(c, part); l++)
+        for (size_t l = 0; l < arch_part_layers(arch_of(c), part); l++)
             if (deltas_tensor(c->deltas, part, l) >= 0)
                 wanted[deltas_tensor(c->deltas, part, l)] = true;
-    int failed = deltas_reserve(c->deltas, wanted, s->common.memory, s->common.spool, e);
+    int failed = deltas_reserve(c->deltas, wanted, limits->memory, limits->spool, e);
     free(wanted);
     return failed;
 }
@@ -197,7 +193,7 @@ static struct merged *teach(const struct calibration *c, size_t k)
     const struct vectors v = deltas_vectors(c->deltas);
     struct merged *m = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
     for (enum part part = 0; part < PARTS; part++)
-        for (size_t l = 0; l < layers_of(c, part); l++)
+        for (size_t l = 0; l < arch_part_layers(arch_of(c), part); l++)
             if (deltas_tensor(c->deltas, part, l) >= 0)
                 merged_set(m, part, l, 1, c->unit + k * c->experts.n, NULL);
     return m;
@@ -226,11 +222,12 @@ static uint64_t rest(uint64_t memory, uint64_t taken)
     return taken <= memory ? memory - taken : memory; /* what is more went to a file */
 }
 
-int calibration_prepare(struct calibration *c, const struct stage *s, struct error *e)
+int calibration_prepare(struct calibration *c, struct error *e)
 {
+    const struct common *limits = &c->stage->common;
     const struct examples *x = &c->examples;
     const struct vectors v = deltas_vectors(c->deltas);
-    uint64_t memory = rest(s->common.memory, deltas_size(c->deltas));
+    uint64_t memory = rest(limits->memory, deltas_size(c->deltas));
     struct objective_settings settings = c->options->objective;
     settings.task_weights = c->task_weights;
     settings.hidden = c->hidden;
@@ -238,11 +235,31 @@ int calibration_prepare(struct calibration *c, const struct stage *s, struct err
     for (size_t l = 0; l <= arch_of(c)->layers; l++)
         settings.hidden_count += c->hidden[l];
     c->merged = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
-    c->teachers = teachers_new(arch_of(c), c->experts.n, x->list, x->n, c->hidden, memory / 2,
-                               s->common.spool);
+    c->teachers =
+        teachers_new(arch_of(c), c->experts.n, x->list, x->n, c->hidden, memory / 2, limits->spool);
     c->objective = objective_new(arch_of(c), c->merged, c->teachers, x->list, &settings, x->longest,
-                                 memory - memory / 2, s->common.spool);
+                                 memory - memory / 2, limits->spool);
     return study(c, e);
+}
+
+static int check_losses(const struct calibration *c, const size_t *which, size_t n,
+                        const struct loss *losses, struct error *e)
+{
+    for (size_t i = 0; i < n && !c->stage->common.allow_nonfinite; i++)
+        if (!isfinite(losses[i].hidden) || !isfinite(losses[i].logit))
+            return error_set(e, "the loss of sample %zu of task %s is not finite",
+                             c->examples.numbers[which[i]], c->examples.tasks[which[i]]);
+    return 0;
+}
+
+int calibration_losses(const struct calibration *c, const size_t *which, size_t n, bool gradient,
+                       struct loss *losses, struct error *e)
+{
+    stage_works(c->stage);
+    return objective_compute(c->objective, which, n, gradient, losses, e) ||
+                   check_losses(c, which, n, losses, e)
+               ? -1
+               : 0;
 }
 
 void calibration_rest(struct calibration *c)
@@ -342,10 +359,11 @@ int calibration_open(struct calibration *c, const struct calibration_options *o,
                      const struct header *h, struct error *e)
 {
     c->options = o;
+    c->stage = s;
     c->header = h;
     if (experts_open(&c->experts, &o->operands, s, h, e) ||
         start_read(&c->start, &o->init, o->otherwise, o->max, e) ||
-        stage_check_rules(s, &c->start.rules, "--init", h, e) ||
+        stage_check_rules(&c->start.rules, "--init", h, e) ||
         (o->start && !(c->start.table = table_read(o->start, e))))
         return -1;
     record(c, s);
@@ -360,7 +378,7 @@ int calibration_open(struct calibration *c, const struct calibration_options *o,
     c->unit = mem_alloc(c->experts.n * c->experts.n, sizeof *c->unit);
     for (size_t k = 0; k < c->experts.n; k++)
         c->unit[k * c->experts.n + k] = 1;
-    return reserve(c, s, e);
+    return reserve(c, e);
 }
 
 void calibration_close(struct calibration *c)

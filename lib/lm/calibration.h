@@ -39,6 +39,7 @@ struct calibration_place {
 
 struct calibration {
     const struct calibration_options *options;
+    const struct stage *stage; /* that asks */
     const struct header *header;
     struct experts experts;
     struct deltas *deltas;
@@ -63,13 +64,17 @@ struct calibration {
 };
 
 /* Opens models, chooses tensors and samples, and makes room for the vectors that have to be kept.
- * `s` is the stage that asks, `h` the stream that it reads; the history will say its samples. */
+ * `h` is the stream that the stage reads; its history will say the samples. */
 int calibration_open(struct calibration *c, const struct calibration_options *o, struct stage *s,
                      const struct header *h, struct error *e);
 void calibration_close(struct calibration *c);
 
 /* Makes the merged model and its loss, and lets the experts compute. All vectors are there now. */
-int calibration_prepare(struct calibration *c, const struct stage *s, struct error *e);
+int calibration_prepare(struct calibration *c, struct error *e);
+/* Losses of n examples, as objective_compute; one that is not finite is an error, unless the stage
+ * allows it. */
+int calibration_losses(const struct calibration *c, const size_t *which, size_t n, bool gradient,
+                       struct loss *losses, struct error *e);
 /* Lets go of what only learning needs; the coefficients stay. */
 void calibration_rest(struct calibration *c);
 

@@ -1,6 +1,5 @@
 #include "deltas.h"
 
-#include "gemm.h"
 #include "kern.h"
 #include "spool.h"
 
@@ -14,7 +13,7 @@ struct deltas {
     const struct header *header;
     size_t experts;
     const size_t *models;
-    long *tensors;    /* [layer][LAYER_PARTS], then those outside the layers; -1: none */
+    long *tensors;    /* [arch_slot]; -1: none */
     uint64_t *offset; /* [tensor of the stream]: of its vectors (experts, n); NOWHERE: not kept */
     uint64_t size;
     const struct backbone **mapped; /* [expert]: NULL: from the spool */
@@ -23,9 +22,7 @@ struct deltas {
 
 static long *slot(const struct deltas *d, enum part part, size_t layer)
 {
-    size_t L = backbone_arch(d->base)->layers;
-    return &d->tensors[part < LAYER_PARTS ? layer * LAYER_PARTS + part
-                                          : L * LAYER_PARTS + part - LAYER_PARTS];
+    return &d->tensors[arch_slot(backbone_arch(d->base), part, layer)];
 }
 
 /* ---- which is which -------------------------------------------------------------------------- */
@@ -71,21 +68,19 @@ struct deltas *deltas_new(const struct backbone *base, const struct header *h, s
                           const size_t *models, struct error *e)
 {
     struct deltas *d = mem_alloc(1, sizeof *d);
-    size_t L = backbone_arch(base)->layers;
+    const struct arch *a = backbone_arch(base);
     int failed = 0;
     d->base = base;
     d->header = h;
     d->experts = experts;
     d->models = models;
-    d->tensors = mem_alloc(L * LAYER_PARTS + PARTS - LAYER_PARTS, sizeof *d->tensors);
+    d->tensors = mem_alloc(arch_slots(a), sizeof *d->tensors);
     d->mapped = mem_alloc(experts, sizeof *d->mapped);
     d->offset = mem_alloc(h->n_tensors, sizeof *d->offset);
     for (size_t i = 0; i < h->n_tensors; i++)
         d->offset[i] = NOWHERE;
-    for (enum part part = LAYER_PARTS; part < PARTS && !failed; part++)
-        failed = find_part(d, part, 0, e);
-    for (size_t l = 0; l < L; l++)
-        for (enum part part = 0; part < LAYER_PARTS && !failed; part++)
+    for (enum part part = 0; part < PARTS; part++)
+        for (size_t l = 0; l < arch_part_layers(a, part) && !failed; l++)
             failed = find_part(d, part, l, e);
     if (!failed)
         return d;

@@ -1,19 +1,18 @@
 #include "gemm.h"
 
 #include "mem.h"
+#include "threads.h"
 
 #include <cblas.h>
 #include <dlfcn.h>
-#include <omp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
-#define THREADS_MAX 1024
-#define SMALL       (1 << 22) /* multiplications below which threads cost more than they bring */
-#define EDGE        32        /* rectangles end at multiples of this, which kernels like */
+#define SMALL (1 << 22) /* multiplications below which threads cost more than they bring */
+#define EDGE  32        /* rectangles end at multiples of this, which kernels like */
 
 static __typeof__(cblas_sgemm) *sgemm;
-static int n_threads = 1;
 
 /* ---- the library ----------------------------------------------------------------------------- */
 
@@ -47,10 +46,7 @@ static void *load(void)
 
 int gemm_open(size_t threads, struct error *e)
 {
-    int most = omp_get_num_procs();
-    if (threads > 0)
-        most = threads < THREADS_MAX ? (int)threads : THREADS_MAX;
-    n_threads = most;
+    threads_open(threads);
     if (sgemm)
         return 0;
     void *library = load();
@@ -66,11 +62,6 @@ int gemm_open(size_t threads, struct error *e)
     if (set_threads)
         set_threads(1);
     return 0;
-}
-
-int gemm_threads(void)
-{
-    return n_threads;
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
@@ -97,24 +88,23 @@ static void rectangle(const struct product *p, size_t i, size_t m, size_t j, siz
 }
 
 /* Part `index` of `parts` of n: where it starts. */
-static size_t part_start(size_t n, int parts, int index)
+static size_t part_start(size_t n, size_t parts, size_t index)
 {
     if (index == parts)
         return n;
-    size_t start = n * (size_t)index / (size_t)parts;
-    return n >= (size_t)parts * EDGE ? start / EDGE * EDGE : start;
+    size_t start = n * index / parts;
+    return n >= parts * EDGE ? start / EDGE * EDGE : start;
 }
 
 /* Of the ways to cut m x n into `parts` rectangles, the one whose sides are shortest: each thread
  * reads the rows of A and the columns of B of its own. */
-static int cut_rows(size_t m, size_t n, int parts)
+static size_t cut_rows(size_t m, size_t n, size_t parts)
 {
-    int best = 1;
-    size_t least = SIZE_MAX;
-    for (int rows = 1; rows <= parts; rows++) {
+    size_t best = 1, least = SIZE_MAX;
+    for (size_t rows = 1; rows <= parts; rows++) {
         if (parts % rows)
             continue;
-        size_t sides = m / (size_t)rows + n / (size_t)(parts / rows);
+        size_t sides = m / rows + n / (parts / rows);
         if (sides < least) {
             least = sides;
             best = rows;
@@ -123,22 +113,32 @@ static int cut_rows(size_t m, size_t n, int parts)
     return best;
 }
 
+struct cut {
+    const struct product *product;
+    size_t rows, columns; /* of rectangles */
+};
+
+static void multiply_part(void *context, size_t part, size_t member)
+{
+    const struct cut *c = context;
+    const struct product *p = c->product;
+    size_t row = part / c->columns, column = part % c->columns;
+    size_t i = part_start(p->m, c->rows, row), j = part_start(p->n, c->columns, column);
+    (void)member;
+    rectangle(p, i, part_start(p->m, c->rows, row + 1) - i, j,
+              part_start(p->n, c->columns, column + 1) - j);
+}
+
 static void multiply(const struct product *p)
 {
-    int parts = n_threads;
-    bool alone = parts == 1 || omp_in_parallel() || p->m * p->n < SMALL / (p->k + 1);
-    if (alone) {
+    size_t parts = threads_count();
+    if (parts == 1 || p->m * p->n < SMALL / (p->k + 1)) {
         rectangle(p, 0, p->m, 0, p->n);
         return;
     }
-    int rows = cut_rows(p->m, p->n, parts), columns = parts / rows;
-#pragma omp parallel for num_threads(parts) schedule(static)
-    for (int part = 0; part < parts; part++) {
-        size_t i = part_start(p->m, rows, part / columns);
-        size_t j = part_start(p->n, columns, part % columns);
-        rectangle(p, i, part_start(p->m, rows, part / columns + 1) - i, j,
-                  part_start(p->n, columns, part % columns + 1) - j);
-    }
+    struct cut c = {.product = p, .rows = cut_rows(p->m, p->n, parts)};
+    c.columns = parts / c.rows;
+    threads_run(parts, p->m * p->n / parts * p->k, multiply_part, &c);
 }
 
 void gemm_nt(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,

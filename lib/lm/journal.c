@@ -262,7 +262,8 @@ static int read_standing(struct saved_standing *s, const json_t *o)
     return key && s->r && s->adamw.m && s->adamw.v && s->adamw.stretch ? 0 : -1;
 }
 
-int journal_load(const char *path, struct saved_standing *s, struct error *e)
+int journal_load(const char *path, uint64_t key, size_t tensors, struct saved_standing *s,
+                 struct error *e)
 {
     json_error_t where;
     *s = (struct saved_standing){0};
@@ -271,10 +272,32 @@ int journal_load(const char *path, struct saved_standing *s, struct error *e)
     json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
     int failed = !o || read_standing(s, o);
     json_decref(o);
-    if (!failed)
-        return 1;
-    journal_forget(s);
-    return error_set(e, "%s does not say where learning stands", path);
+    if (failed)
+        return error_set(e, "%s does not say where learning stands", path);
+    if (s->standing.key != key || s->tensors != tensors)
+        return error_set(e, "%s was left by a run with other inputs or options", path);
+    return 0;
+}
+
+int journal_restore(const struct saved_standing *saved, const char *path, struct coefficients *c,
+                    struct adamw *a, struct standing *s, struct error *e)
+{
+    size_t bytes = c->n * sizeof *c->r;
+    if (saved->n != c->n)
+        return error_set(e, "%s belongs to another model", path);
+    memcpy(c->r, saved->r, bytes);
+    memcpy(a->m, saved->adamw.m, bytes);
+    memcpy(a->v, saved->adamw.v, bytes);
+    a->updates = saved->adamw.updates;
+    a->at = saved->adamw.at;
+    a->stretch = saved->adamw.stretch;
+    coefficients_update(c);
+    *s = saved->standing;
+    if (s->kept) {
+        s->kept = mem_alloc(c->n, sizeof *s->kept);
+        memcpy(s->kept, saved->standing.kept, bytes);
+    }
+    return 0;
 }
 
 void journal_forget(struct saved_standing *s)

@@ -75,8 +75,13 @@ struct saved_standing {
 /* Replaces the file in one go. */
 int journal_save(const char *path, const struct standing *s, const struct coefficients *c,
                  const struct adamw *a, struct error *e);
-/* 1: read; 0: there is no such file; -1: an error. */
-int journal_load(const char *path, struct saved_standing *s, struct error *e);
+/* Without such a file `s` is empty. One with another key, or of other tensors, is an error. */
+int journal_load(const char *path, uint64_t key, size_t tensors, struct saved_standing *s,
+                 struct error *e);
+/* Puts coefficients, which have the saved chunks, and moments to where they were saved. The
+ * standing owns what it points to. */
+int journal_restore(const struct saved_standing *saved, const char *path, struct coefficients *c,
+                    struct adamw *a, struct standing *s, struct error *e);
 void journal_forget(struct saved_standing *s);
 
 #endif

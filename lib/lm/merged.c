@@ -1,10 +1,9 @@
 #include "merged.h"
 
-#include "gemm.h"
 #include "kern.h"
 #include "simd.h"
+#include "threads.h"
 
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,7 +21,7 @@ struct merged {
     struct vectors vectors;
     size_t experts;
     enum dtype rounding;
-    struct tensor_of *tensors; /* [layer][LAYER_PARTS], then those outside the layers */
+    struct tensor_of *tensors; /* [arch_slot] */
     struct lm_weights weights;
     struct gradient_taker taker;
     size_t layer_size; /* elements of a layer */
@@ -46,15 +45,7 @@ static struct tensor_of *tensor_at(const struct merged *m, enum part part, size_
     if (part == PART_HEAD &&
         backbone_tensor(m->base, PART_HEAD, 0) == backbone_tensor(m->base, PART_EMBEDDING, 0))
         part = PART_EMBEDDING;
-    size_t L = arch_of(m)->layers;
-    return &m->tensors[part < LAYER_PARTS ? layer * LAYER_PARTS + part
-                                          : L * LAYER_PARTS + part - LAYER_PARTS];
-}
-
-static size_t elements_of(const struct arch *a, enum part part)
-{
-    size_t rows, columns;
-    return arch_part(a, part, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
+    return &m->tensors[arch_slot(arch_of(m), part, layer)];
 }
 
 /* ---- M = W + sum_k alpha_k tau_k ------------------------------------------------------------- */
@@ -86,7 +77,7 @@ static int merge_piece(const struct merged *m, enum part part, size_t layer, siz
                        float *to, float *tau, struct error *e)
 {
     const struct tensor_of *t = tensor_at(m, part, layer);
-    size_t all = elements_of(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
+    size_t all = arch_part_elements(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
     backbone_read(m->base, part, layer, first, n, to);
     if (m->rounding != DTYPE_NONE)
         dtype_round(m->rounding, to, n);
@@ -107,29 +98,27 @@ static int merge_piece(const struct merged *m, enum part part, size_t layer, siz
     return 0;
 }
 
-static float *scratch_of_thread(const struct merged *m)
+/* Elements of a part that are being merged. */
+struct merging {
+    const struct merged *merged;
+    enum part part;
+    size_t layer, first, n;
+    float *to;
+};
+
+static int merge_one(void *context, size_t piece, size_t member, struct error *e)
 {
-    return m->scratch + (size_t)omp_get_thread_num() * PIECE;
+    const struct merging *g = context;
+    size_t done = piece * PIECE, count = g->n - done < PIECE ? g->n - done : PIECE;
+    return merge_piece(g->merged, g->part, g->layer, g->first + done, count, g->to + done,
+                       g->merged->scratch + member * PIECE, e);
 }
 
 static int merge(const struct merged *m, enum part part, size_t layer, size_t first, size_t n,
                  float *to, struct error *e)
 {
-    int failed = 0;
-#pragma omp parallel for num_threads(gemm_threads()) schedule(static) if (n > PIECE)
-    for (size_t done = 0; done < n; done += PIECE) {
-        struct error own;
-        size_t count = n - done < PIECE ? n - done : PIECE;
-        if (merge_piece(m, part, layer, first + done, count, to + done, scratch_of_thread(m),
-                        &own)) {
-#pragma omp critical(tv_merged)
-            {
-                *e = own;
-                failed = -1;
-            }
-        }
-    }
-    return failed;
+    struct merging g = {m, part, layer, first, n, to};
+    return threads_try((n + PIECE - 1) / PIECE, PIECE, merge_one, &g, e);
 }
 
 static int give_layer(void *context, size_t layer, struct layer_weights *w, struct error *e)
@@ -141,7 +130,7 @@ static int give_layer(void *context, size_t layer, struct layer_weights *w, stru
     if (!m->layer)
         m->layer = mem_aligned(m->layer_size * sizeof *m->layer);
     for (enum part part = 0; part < LAYER_PARTS; part++) {
-        size_t n = elements_of(arch_of(m), part);
+        size_t n = arch_part_elements(arch_of(m), part);
         w->at[part] = n ? m->layer + at : NULL;
         if (n && !there && merge(m, part, layer, 0, n, m->layer + at, e))
             return -1;
@@ -176,23 +165,26 @@ static bool wants(void *context, enum part part, size_t layer)
  * p has a sum for each expert and each chunk that it touches; the next piece begins with the chunk
  * with which this one ends. */
 struct panel {
+    const struct merged *merged;
     enum part part;
     size_t layer, first, n, size, low, high; /* size: of a chunk */
 };
 
-static double *sums_of_piece(const struct merged *m, const struct panel *p, size_t piece)
+static double *sums_of_piece(const struct panel *p, size_t piece)
 {
     size_t chunk = (p->first + piece * PIECE) / p->size;
-    return m->sums + (chunk - p->low + piece) * m->experts;
+    return p->merged->sums + (chunk - p->low + piece) * p->merged->experts;
 }
 
-static int dots_of_piece(const struct merged *m, const struct panel *p, size_t piece, float *tau,
-                         struct error *e)
+static int dots_of_piece(void *context, size_t piece, size_t member, struct error *e)
 {
+    const struct panel *p = context;
+    const struct merged *m = p->merged;
+    float *tau = m->scratch + member * PIECE;
     size_t from = piece * PIECE, n = p->n - from < PIECE ? p->n - from : PIECE;
     size_t first = p->first + from;
     for (size_t k = 0; k < m->experts; k++) {
-        double *sum = sums_of_piece(m, p, piece) + k;
+        double *sum = sums_of_piece(p, piece) + k;
         if (m->vectors.read(m->vectors.context, p->part, p->layer, k, first, n, tau, e))
             return -1;
         for (size_t done = 0; done < n; sum += m->experts) {
@@ -206,14 +198,15 @@ static int dots_of_piece(const struct merged *m, const struct panel *p, size_t p
 }
 
 /* Adds the sums in order, so that the number of threads does not matter. */
-static void add_sums(const struct merged *m, const struct panel *p, const struct tensor_of *t)
+static void add_sums(const struct panel *p, const struct tensor_of *t)
 {
+    size_t experts = p->merged->experts;
     for (size_t piece = 0; piece * PIECE < p->n; piece++) {
         size_t from = p->first + piece * PIECE, last = p->first + p->n - 1;
         last = from + PIECE - 1 < last ? from + PIECE - 1 : last;
-        const double *sum = sums_of_piece(m, p, piece);
+        const double *sum = sums_of_piece(p, piece);
         for (size_t c = from / p->size; c <= last / p->size; c++)
-            for (size_t k = 0; k < m->experts; k++)
+            for (size_t k = 0; k < experts; k++)
                 t->gradient[k * t->chunks + c] += *sum++;
     }
 }
@@ -223,7 +216,7 @@ static int take_panel(struct merged *m, const struct gradient *g, size_t first_r
 {
     const struct tensor_of *t = tensor_at(m, g->part, g->layer);
     size_t width = g->columns ? g->columns : 1, all = g->rows * width;
-    struct panel p = {g->part, g->layer, first_row * width, rows * width, 0, 0, 0};
+    struct panel p = {m, g->part, g->layer, first_row * width, rows * width, 0, 0, 0};
     p.size = (all + t->chunks - 1) / t->chunks;
     p.low = p.first / p.size;
     p.high = (p.first + p.n - 1) / p.size;
@@ -234,21 +227,10 @@ static int take_panel(struct merged *m, const struct gradient *g, size_t first_r
         m->sums_room = room;
     }
     gradient_rows(g, first_row, rows, m->panel);
-    int failed = 0;
-#pragma omp parallel for num_threads(gemm_threads()) schedule(static) if (pieces > 1)
-    for (size_t piece = 0; piece < pieces; piece++) {
-        struct error own;
-        if (dots_of_piece(m, &p, piece, scratch_of_thread(m), &own)) {
-#pragma omp critical(tv_merged)
-            {
-                *e = own;
-                failed = -1;
-            }
-        }
-    }
-    if (!failed)
-        add_sums(m, &p, t);
-    return failed;
+    if (threads_try(pieces, PIECE, dots_of_piece, &p, e))
+        return -1;
+    add_sums(&p, t);
+    return 0;
 }
 
 static void take(void *context, const struct gradient *g)
@@ -282,7 +264,7 @@ struct merged *merged_new(const struct backbone *base, const struct vectors *v, 
 {
     struct merged *m = mem_alloc(1, sizeof *m);
     const struct arch *a = backbone_arch(base);
-    size_t n = a->layers * LAYER_PARTS + PARTS - LAYER_PARTS;
+    size_t n = arch_slots(a);
     m->base = base;
     m->vectors = *v;
     m->experts = experts;
@@ -294,8 +276,8 @@ struct merged *merged_new(const struct backbone *base, const struct vectors *v, 
     for (size_t i = 0; i < n; i++)
         m->tensors[i].chunks = 1;
     for (enum part part = 0; part < LAYER_PARTS; part++)
-        m->layer_size += elements_of(a, part);
-    m->scratch = mem_aligned((size_t)gemm_threads() * PIECE * sizeof *m->scratch);
+        m->layer_size += arch_part_elements(a, part);
+    m->scratch = mem_aligned(threads_count() * PIECE * sizeof *m->scratch);
     return m;
 }
 

@@ -311,6 +311,16 @@ int objective_compute(struct objective *o, const size_t *examples, size_t n, boo
     return failed;
 }
 
+struct loss loss_mean(const struct loss *losses, size_t n)
+{
+    struct loss mean = {0, 0};
+    for (size_t i = 0; i < n; i++) {
+        mean.hidden += losses[i].hidden / (double)n;
+        mean.logit += losses[i].logit / (double)n;
+    }
+    return mean;
+}
+
 /* ---- around it ------------------------------------------------------------------------------- */
 
 struct objective *objective_new(const struct arch *a, struct merged *m, struct teachers *t,

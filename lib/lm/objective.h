@@ -28,6 +28,8 @@ struct loss {
     double hidden, logit; /* beta w_h H and beta w_z Z */
 };
 
+struct loss loss_mean(const struct loss *losses, size_t n);
+
 struct objective;
 
 /* `longest`: tokens of the longest sample. All is borrowed. */

@@ -1,14 +1,26 @@
 #include "ops.h"
 
+#include "explog.h"
 #include "gemm.h"
 #include "kern.h"
 #include "softmax.h"
+#include "threads.h"
 
 #include <math.h>
 #include <string.h>
 
-#define WORTH (1 << 15) /* elements from which on a loop is worth several threads */
-#define TILE  4096
+#define TILE 4096
+
+/* Loops over single elements go by tiles. */
+static size_t tiles_of(size_t n)
+{
+    return (n + TILE - 1) / TILE;
+}
+
+static size_t tile_size(size_t n, size_t tile)
+{
+    return n - tile * TILE < TILE ? n - tile * TILE : TILE;
+}
 
 /* ---- rmsnorm --------------------------------------------------------------------------------- */
 
@@ -18,15 +30,29 @@ TV_CLONES static void scale_by(const float *x, const float *g, float r, size_t d
         y[i] = x[i] * r * g[i];
 }
 
+/* What the three functions have in common; `scale` is r. */
+struct norm {
+    const float *dy, *x, *g, *r;
+    float eps;
+    size_t d;
+    float *to, *scale;
+};
+
+static void normalise_token(void *context, size_t t, size_t member)
+{
+    const struct norm *n = context;
+    const float *x = n->x + t * n->d;
+    double mean = kern_sum_squares(x, n->d) / (double)n->d;
+    (void)member;
+    n->scale[t] = (float)(1 / sqrt(mean + (double)n->eps));
+    scale_by(x, n->g, n->scale[t], n->d, n->to + t * n->d);
+}
+
 void rmsnorm_forward(const float *x, const float *g, float eps, size_t T, size_t d, float *y,
                      float *r)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (T * d > WORTH)
-    for (size_t t = 0; t < T; t++) {
-        double mean = kern_sum_squares(x + t * d, d) / (double)d;
-        r[t] = (float)(1 / sqrt(mean + (double)eps));
-        scale_by(x + t * d, g, r[t], d, y + t * d);
-    }
+    threads_run(T, d, normalise_token,
+                &(struct norm){.x = x, .g = g, .eps = eps, .d = d, .to = y, .scale = r});
 }
 
 /* sum_i dy_i g_i x_i */
@@ -52,25 +78,35 @@ TV_CLONES static void add_norm_gradient(const float *dy, const float *g, const f
 }
 
 /* y = x r g. With u = dy g and n = x r: dx = r (u - n mean(u n)), for r falls as x grows. */
+static void denormalise_token(void *context, size_t t, size_t member)
+{
+    const struct norm *n = context;
+    const float *dy = n->dy + t * n->d, *x = n->x + t * n->d;
+    double mean = triple_dot(dy, n->g, x, n->d) / (double)n->d, r = (double)n->r[t];
+    (void)member;
+    add_norm_gradient(dy, n->g, x, n->r[t], (float)(mean * r * r), n->d, n->to + t * n->d);
+}
+
 void rmsnorm_backward(const float *dy, const float *x, const float *g, const float *r, size_t T,
                       size_t d, float *dx)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (T * d > WORTH)
-    for (size_t t = 0; t < T; t++) {
-        double mean = triple_dot(dy + t * d, g, x + t * d, d) / (double)d;
-        float back = (float)(mean * (double)r[t] * (double)r[t]);
-        add_norm_gradient(dy + t * d, g, x + t * d, r[t], back, d, dx + t * d);
-    }
+    threads_run(T, d, denormalise_token,
+                &(struct norm){.dy = dy, .x = x, .g = g, .r = r, .d = d, .to = dx});
 }
 
 /* y = x r g: dg = sum_t dy x r */
+static void gain_of_token(void *context, size_t t, size_t member)
+{
+    const struct norm *n = context;
+    (void)member;
+    for (size_t i = t * n->d; i < (t + 1) * n->d; i++)
+        n->to[i] = n->dy[i] * n->x[i] * n->r[t];
+}
+
 void rmsnorm_backward_gain(const float *dy, const float *x, const float *r, size_t T, size_t d,
                            float *dgain)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (T * d > WORTH)
-    for (size_t t = 0; t < T; t++)
-        for (size_t i = 0; i < d; i++)
-            dgain[t * d + i] = dy[t * d + i] * x[t * d + i] * r[t];
+    threads_run(T, d, gain_of_token, &(struct norm){.dy = dy, .x = x, .r = r, .d = d, .to = dgain});
 }
 
 /* ---- linear ---------------------------------------------------------------------------------- */
@@ -115,7 +151,7 @@ void linear_backward_bias(const float *dy, size_t T, size_t out, size_t first, s
 
 TV_INLINE float sigmoid(float x)
 {
-    return 1 / (1 + softmax_exp(-x < 88 ? -x : 88));
+    return 1 / (1 + explog_float(-x < 88 ? -x : 88));
 }
 
 TV_CLONES static void swiglu_tile(const float *g, const float *u, size_t n, float *z)
@@ -124,11 +160,23 @@ TV_CLONES static void swiglu_tile(const float *g, const float *u, size_t n, floa
         z[i] = g[i] * sigmoid(g[i]) * u[i];
 }
 
+struct swiglu {
+    const float *dz, *g, *u;
+    size_t n;
+    float *z, *dg, *du;
+};
+
+static void swiglu_part(void *context, size_t tile, size_t member)
+{
+    const struct swiglu *s = context;
+    size_t i = tile * TILE;
+    (void)member;
+    swiglu_tile(s->g + i, s->u + i, tile_size(s->n, tile), s->z + i);
+}
+
 void swiglu_forward(const float *g, const float *u, size_t n, float *z)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (n > WORTH)
-    for (size_t i = 0; i < n; i += TILE)
-        swiglu_tile(g + i, u + i, n - i < TILE ? n - i : TILE, z + i);
+    threads_run(tiles_of(n), TILE, swiglu_part, &(struct swiglu){.g = g, .u = u, .n = n, .z = z});
 }
 
 /* z = g s u with s = sigmoid(g): du = dz g s; dg = dz u (s + g s (1 - s)) */
@@ -142,39 +190,80 @@ TV_CLONES static void swiglu_tile_backward(const float *dz, float *g, float *u, 
     }
 }
 
+static void swiglu_part_backward(void *context, size_t tile, size_t member)
+{
+    const struct swiglu *s = context;
+    size_t i = tile * TILE;
+    (void)member;
+    swiglu_tile_backward(s->dz + i, s->dg + i, s->du + i, tile_size(s->n, tile));
+}
+
 void swiglu_backward(const float *dz, float *g, float *u, size_t n)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (n > WORTH)
-    for (size_t i = 0; i < n; i += TILE)
-        swiglu_tile_backward(dz + i, g + i, u + i, n - i < TILE ? n - i : TILE);
+    threads_run(tiles_of(n), TILE, swiglu_part_backward,
+                &(struct swiglu){.dz = dz, .n = n, .dg = g, .du = u});
+}
+
+struct sum {
+    const float *x;
+    size_t n;
+    float *y;
+};
+
+static void add_part(void *context, size_t tile, size_t member)
+{
+    const struct sum *s = context;
+    size_t i = tile * TILE;
+    (void)member;
+    kern_add(s->y + i, s->x + i, s->y + i, tile_size(s->n, tile));
 }
 
 void residual_add(const float *x, size_t n, float *y)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (n > 8 * WORTH)
-    for (size_t i = 0; i < n; i += TILE)
-        kern_add(y + i, x + i, y + i, n - i < TILE ? n - i : TILE);
+    threads_run(tiles_of(n), TILE, add_part, &(struct sum){x, n, y});
 }
 
 /* ---- cross entropy --------------------------------------------------------------------------- */
 
+/* Of either loss; `z` becomes p or dz, `y` becomes q. */
+struct losses {
+    float *z, *y;
+    const float *q;
+    const uint32_t *targets;
+    size_t V;
+    float theta, scale;
+    double *loss;
+};
+
+static void crossentropy_token(void *context, size_t t, size_t member)
+{
+    const struct losses *l = context;
+    float *z = l->z + t * l->V;
+    double right = (double)z[l->targets[t]];
+    (void)member;
+    l->loss[t] = softmax_row(z, l->V, 1) - right;
+}
+
 void crossentropy_forward(float *z, const uint32_t *targets, size_t T, size_t V, double *loss)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (T * V > WORTH)
-    for (size_t t = 0; t < T; t++) {
-        double right = (double)z[t * V + targets[t]];
-        loss[t] = softmax_row(z + t * V, V, 1) - right;
-    }
+    threads_run(T, V, crossentropy_token,
+                &(struct losses){.z = z, .targets = targets, .V = V, .loss = loss});
+}
+
+static void crossentropy_token_backward(void *context, size_t t, size_t member)
+{
+    const struct losses *l = context;
+    float *p = l->z + t * l->V;
+    (void)member;
+    p[l->targets[t]] -= 1;
+    for (size_t v = 0; v < l->V; v++)
+        p[v] *= l->scale;
 }
 
 void crossentropy_backward(float *p, const uint32_t *targets, size_t T, size_t V, float scale)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (T * V > WORTH)
-    for (size_t t = 0; t < T; t++) {
-        p[t * V + targets[t]] -= 1;
-        for (size_t v = 0; v < V; v++)
-            p[t * V + v] *= scale;
-    }
+    threads_run(T, V, crossentropy_token_backward,
+                &(struct losses){.z = p, .targets = targets, .V = V, .scale = scale});
 }
 
 /* -sum_v q_v ln p_v = ln sum_v exp(z_v / theta) - sum_v q_v z_v / theta, both counted from the
@@ -189,17 +278,29 @@ static double softcross_row(float *z, float *y, float theta, size_t V)
     return softmax_row(z, V, scale) - (double)(scale * most) + below / (double)theta;
 }
 
+static void softcross_token(void *context, size_t t, size_t member)
+{
+    const struct losses *l = context;
+    (void)member;
+    l->loss[t] = softcross_row(l->z + t * l->V, l->y + t * l->V, l->theta, l->V);
+}
+
 void softcross_forward(float *z, float *y, float theta, size_t T, size_t V, double *loss)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (T * V > WORTH)
-    for (size_t t = 0; t < T; t++)
-        loss[t] = softcross_row(z + t * V, y + t * V, theta, V);
+    threads_run(T, V, softcross_token,
+                &(struct losses){.z = z, .y = y, .theta = theta, .V = V, .loss = loss});
+}
+
+static void softcross_token_backward(void *context, size_t t, size_t member)
+{
+    const struct losses *l = context;
+    (void)member;
+    for (size_t i = t * l->V; i < (t + 1) * l->V; i++)
+        l->z[i] = l->scale * (l->z[i] - l->q[i]);
 }
 
 void softcross_backward(float *p, const float *q, size_t T, size_t V, float scale)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (T * V > WORTH)
-    for (size_t t = 0; t < T; t++)
-        for (size_t v = 0; v < V; v++)
-            p[t * V + v] = scale * (p[t * V + v] - q[t * V + v]);
+    threads_run(T, V, softcross_token_backward,
+                &(struct losses){.z = p, .q = q, .V = V, .scale = scale});
 }

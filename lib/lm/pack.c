@@ -1,11 +1,28 @@
 #include "pack.h"
 
-#include "gemm.h"
 #include "mem.h"
 #include "rope.h"
+#include "threads.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+struct filling {
+    struct pack *pack;
+    const struct arch *arch;
+    const struct sequence *sequences;
+};
+
+static void fill_sample(void *context, size_t s, size_t member)
+{
+    const struct filling *f = context;
+    const struct pack *p = f->pack;
+    size_t at = p->starts[s], n = f->sequences[s].n, half = f->arch->head_dim / 2;
+    (void)member;
+    memcpy(p->ids + at, f->sequences[s].ids, n * sizeof *p->ids);
+    if (n)
+        rope_tables(f->arch, n, p->cos_ + at * half, p->sin_ + at * half);
+}
 
 void pack_fill(struct pack *p, const struct arch *a, const struct sequence *sequences,
                size_t samples)
@@ -19,13 +36,9 @@ void pack_fill(struct pack *p, const struct arch *a, const struct sequence *sequ
     p->ids = mem_alloc(tokens, sizeof *p->ids);
     p->cos_ = mem_alloc(tokens * half, sizeof *p->cos_);
     p->sin_ = mem_alloc(tokens * half, sizeof *p->sin_);
-#pragma omp parallel for num_threads(gemm_threads()) schedule(dynamic) if (tokens > 1024)
-    for (size_t s = 0; s < samples; s++) {
-        size_t at = p->starts[s], n = sequences[s].n;
-        memcpy(p->ids + at, sequences[s].ids, n * sizeof *p->ids);
-        if (n)
-            rope_tables(a, n, p->cos_ + at * half, p->sin_ + at * half);
-    }
+    if (samples)
+        threads_run(samples, tokens / samples * half, fill_sample,
+                    &(struct filling){p, a, sequences});
 }
 
 void pack_free(struct pack *p)

@@ -1,7 +1,7 @@
 #include "rope.h"
 
-#include "gemm.h"
 #include "simd.h"
+#include "threads.h"
 
 #include <math.h>
 
@@ -91,13 +91,27 @@ TV_HOT static void turn(float *x, const float *c, const float *s, float sign, si
     }
 }
 
+struct turns {
+    float *x;
+    const float *cos_, *sin_;
+    float sign;
+    size_t heads, D;
+};
+
+static void turn_token(void *context, size_t t, size_t member)
+{
+    const struct turns *r = context;
+    size_t half = r->D / 2;
+    (void)member;
+    for (size_t h = 0; h < r->heads; h++)
+        turn(r->x + (t * r->heads + h) * r->D, r->cos_ + t * half, r->sin_ + t * half, r->sign,
+             half);
+}
+
 static void turn_all(float *x, const float *c, const float *s, float sign, size_t T, size_t heads,
                      size_t D)
 {
-#pragma omp parallel for num_threads(gemm_threads()) if (T * heads * D > 1 << 17)
-    for (size_t t = 0; t < T; t++)
-        for (size_t h = 0; h < heads; h++)
-            turn(x + (t * heads + h) * D, c + t * D / 2, s + t * D / 2, sign, D / 2);
+    threads_run(T, heads * D, turn_token, &(struct turns){x, c, s, sign, heads, D});
 }
 
 void rope_forward(float *x, const float *cos_, const float *sin_, size_t T, size_t heads, size_t D)

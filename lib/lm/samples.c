@@ -166,6 +166,7 @@ void samples_free(struct samples *s)
 {
     free(s->samples);
     free(s->tasks);
+    free(s->pictures);
     arena_free(&s->arena);
     *s = (struct samples){0};
 }

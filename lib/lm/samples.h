@@ -10,6 +10,7 @@
 
 #include "error.h"
 #include "mem.h"
+#include "picture.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -20,6 +21,7 @@ struct sample {
     size_t n;
     const uint32_t *ids;
     size_t prompt; /* ids of the prompt; 0: it was not said */
+    struct images images;
     const char *file;
     size_t line; /* counted from 1 */
 };
@@ -29,6 +31,8 @@ struct samples {
     struct sample *samples; /* in the order of files and lines */
     size_t n_tasks;
     const char **tasks; /* in the order in which they first come */
+    size_t n_pictures;
+    struct picture *pictures;
     size_t room;
     uint64_t hash; /* XXH3-64 of the file that was read last */
     struct arena arena;

@@ -1,5 +1,8 @@
 #include "softmax.h"
 
+#include "explog.h"
+#include "simd.h"
+
 #include <math.h>
 
 #define LANES 16
@@ -27,11 +30,11 @@ TV_CLONES static double exponentials(float *x, size_t n, float scale, float shif
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (size_t j = 0; j < LANES; j++) {
-            x[i + j] = softmax_exp(scale * x[i + j] - shift);
+            x[i + j] = explog_float(scale * x[i + j] - shift);
             sums[j] += (double)x[i + j];
         }
     for (; i < n; i++) {
-        x[i] = softmax_exp(scale * x[i] - shift);
+        x[i] = explog_float(scale * x[i] - shift);
         sums[0] += (double)x[i];
     }
     for (size_t j = 1; j < LANES; j++)

@@ -12,10 +12,10 @@
 
 struct options {
     uint64_t seed, mergekit_threads;
-    bool check, force, bug_compatible, paper, no_tokenizer, ignored;
+    bool check, force, bug_compatible, paper, no_tokenizer, quiet, ignored;
     int missing, embed, mismatch;
     struct texts only;
-    const char *shard_size, *out, *cache, *ignored_text;
+    const char *shard_size, *report, *out, *cache, *ignored_text;
 };
 
 #define FIELD(f) offsetof(struct options, f)
@@ -56,6 +56,9 @@ static const struct option_row rows[] = {
      .preset = "0"},
     {"out-shard-size", OPTION_TEXT, FIELD(shard_size), "N",
      .help = "parameters in one file, such as 5B or 200M"},
+    {"report", OPTION_TEXT, FIELD(report), "FILE",
+     .help = "write what the merge cost (time, bytes, memory, by stage) to FILE, as JSON"},
+    {"quiet", OPTION_FLAG, FIELD(quiet), .help = "show no progress"},
     {"copy-tokenizer", OPTION_FLAG, FIELD(ignored), .help = "copy a tokenizer (default)"},
     {"no-copy-tokenizer", OPTION_FLAG, FIELD(no_tokenizer), .help = "copy no tokenizer"},
     {"transformers-cache", OPTION_TEXT, FIELD(cache), "DIR",
@@ -70,7 +73,7 @@ static const struct option_row rows[] = {
     IGNORED_PAIR("lazy-unpickle"),
     IGNORED_PAIR("write-model-card"),
     IGNORED_PAIR("safe-serialization"),
-    IGNORED_PAIR("quiet"),
+    IGNORED("no-quiet"),
     IGNORED_PAIR("read-to-gpu"),
     IGNORED_PAIR("multi-gpu"),
     IGNORED_PAIR("async-write"),
@@ -322,10 +325,11 @@ int merge_main(int argc, char **argv, const struct filter *const *filters)
                       .threads =
                           t.stage->common.threads ? t.stage->common.threads : t.o->mergekit_threads,
                       .memory = t.stage->common.memory,
-                      .spool = t.stage->common.spool};
+                      .spool = t.stage->common.spool,
+                      .watch = {.progress = !t.o->quiet}};
     if (preflight_recipe(&t.recipe, &run, &t.a, &e))
         return finish(&t, fail(&t, &e, 1));
-    status = t.o->check ? check(&t, &run) : run_line(&run, &t.recipe.line, &t.a);
+    status = t.o->check ? check(&t, &run) : run_and_report(&run, &t.recipe.line, t.o->report, &t.a);
     return finish(&t, status);
 }
 

@@ -58,7 +58,7 @@ static struct header *open_commands(const struct run *run, const struct line *l,
         free(words);
     }
     stages[n] = stage_new(&keeper);
-    int failed = runner_run(stages, n + 1, false, e);
+    int failed = runner_run(stages, n + 1, &(struct watch){0}, e);
     struct header *h = stages[n]->data;
     for (size_t i = 0; i <= n; i++)
         stage_free(stages[i]);

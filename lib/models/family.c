@@ -33,6 +33,7 @@ struct family {
     const struct header *header; /* the stage's own, for block geometry */
     uint64_t **hashes;           /* [member][tensor of the family]: what was read; 0: nothing */
     pthread_mutex_t lock;        /* of who makes room for a tensor's hashes */
+    _Atomic uint64_t bytes_read;
     struct arena arena;
 };
 
@@ -501,7 +502,7 @@ static uint64_t tensor_hash(const struct ckpt_tensor *t, const char *name, const
     return hash ? hash : 1;
 }
 
-void family_tensor_read(struct family *f, size_t index)
+void family_tensor_read(struct family *f, size_t index, struct stage *s)
 {
     struct match *m = &f->matches[index];
     size_t blocks = tensor_blocks(&f->header->tensors[index]);
@@ -510,6 +511,8 @@ void family_tensor_read(struct family *f, size_t index)
         f->hashes[v->member][index] =
             tensor_hash(tensor_of(f, v), input_own_name(f->members[v->member], v->tensor),
                         m->hashes ? m->hashes + k * blocks : NULL, m->hashes ? blocks : 0);
+        stage_add_tensor_hash(s, input_name(f->members[v->member]), index,
+                              f->hashes[v->member][index]);
     }
     free(m->hashes);
     m->hashes = NULL;
@@ -526,6 +529,7 @@ void family_add_hashes(const struct family *f, struct stage *s)
         stage_add_hash(s, input_name(f->members[m]), XXH3_64bits_digest(state));
         XXH3_freeState(state);
     }
+    s->bytes_read = f->bytes_read;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -536,6 +540,7 @@ static void read_block(struct family *f, size_t index, size_t k, const struct bl
     const struct view *v = view_of(f, index, k);
     read_view(f, index, k, form, b->first, b->n, to);
     keep_hash(f, index, k, b);
+    f->bytes_read += dtype_bytes(tensor_of(f, v)->dtype, b->n);
     if (!v->columns) /* a cut is read row by row, its pages go when the model does */
         input_done_with(f->members[v->member], v->tensor, b->first, b->n);
 }

@@ -77,8 +77,8 @@ void family_read_f32(struct family *f, size_t index, size_t k, const struct bloc
 void family_read_f64(struct family *f, size_t index, size_t k, const struct block *b, double *to);
 /* Is it, or the base it is compared with, stored in F64? */
 bool family_needs_f64(const struct family *f, size_t index, size_t k);
-/* After the last block of a tensor; hands the full hashes to the run when all are there. */
-void family_tensor_read(struct family *f, size_t index);
+/* After the last block of a tensor, and of the last tensor: what was read, for the run. */
+void family_tensor_read(struct family *f, size_t index, struct stage *s);
 void family_add_hashes(const struct family *f, struct stage *s);
 
 #endif

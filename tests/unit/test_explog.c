@@ -65,8 +65,24 @@ static void test_edges(void)
     explog_exp(x, y, 0);
 }
 
+static void test_float(float low, float high)
+{
+    int good = 1;
+    for (size_t i = 0; i < N; i++) {
+        float x = (float)draw((double)low, (double)high), y = explog_float(x);
+        double exact = exp((double)x);
+        good &= fabs((double)y - exact) <= 2 * 0x1p-24 * 2 * exact;
+    }
+    CHECK(good);
+    CHECK(explog_float(0) == 1 && explog_float(-0.0f) == 1);
+    CHECK(explog_float(-87) == 0 && explog_float(-INFINITY) == 0);
+}
+
 int main(void)
 {
+    test_float(-86.9f, 88);
+    test_float(-1, 1);
+    test_float(-1e-3f, 1e-3f);
     test_exp(-707, 709);
     test_exp(-20, 0);
     test_exp(-1e-6, 1e-6);

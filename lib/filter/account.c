@@ -1,0 +1,175 @@
+#include "account.h"
+
+#include "mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CHAINS_MAX 256
+#define STAGES_MAX 32
+#define NAME_ROOM  32
+
+struct kept_stage {
+    char name[NAME_ROOM];
+    double seconds;
+    uint64_t bytes;
+};
+
+struct kept_chain {
+    atomic_bool complete;
+    struct account_chain chain; /* its `stages` apart */
+    struct kept_stage stages[STAGES_MAX];
+};
+
+struct account {
+    uint64_t start;
+    atomic_size_t n; /* chains that came, kept or not */
+    struct kept_chain chains[CHAINS_MAX];
+};
+
+/* ---- measuring ------------------------------------------------------------------------------- */
+
+uint64_t account_clock(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+/* /proc/self/statm: size, resident, shared with files, ... in pages */
+uint64_t account_anonymous(void)
+{
+    char text[128];
+    unsigned long long resident, shared;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    text[n < 0 ? 0 : n] = '\0';
+    if (sscanf(text, "%*u %llu %llu", &resident, &shared) != 2 || shared > resident)
+        return 0;
+    return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t account_resident(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (uint64_t)usage.ru_maxrss * 1024;
+}
+
+/* ---- keeping --------------------------------------------------------------------------------- */
+
+struct account *account_new(void)
+{
+    struct account *a =
+        mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (a == MAP_FAILED)
+        return NULL;
+    a->start = account_clock();
+    return a;
+}
+
+void account_free(struct account *a)
+{
+    if (a)
+        munmap(a, sizeof *a);
+}
+
+void account_add(struct account *a, const struct account_chain *chain)
+{
+    size_t at = a->n++;
+    if (at >= CHAINS_MAX)
+        return;
+    struct kept_chain *kept = &a->chains[at];
+    kept->chain = *chain;
+    kept->chain.stages = NULL;
+    if (chain->n > STAGES_MAX)
+        kept->chain.n = STAGES_MAX;
+    for (size_t i = 0; i < kept->chain.n; i++) {
+        struct kept_stage *s = &kept->stages[i];
+        snprintf(s->name, sizeof s->name, "%s", chain->stages[i].name);
+        s->seconds = chain->stages[i].seconds;
+        s->bytes = chain->stages[i].bytes;
+    }
+    kept->complete = true;
+}
+
+/* ---- writing --------------------------------------------------------------------------------- */
+
+static json_t *chain_json(const struct kept_chain *kept)
+{
+    const struct account_chain *c = &kept->chain;
+    json_t *stages = json_array();
+    for (size_t i = 0; i < c->n; i++) {
+        const struct kept_stage *s = &kept->stages[i];
+        json_array_append_new(stages, json_pack("{s:s, s:f, s:I}", "name", s->name, "seconds",
+                                                s->seconds, "bytes", (json_int_t)s->bytes));
+    }
+    return json_pack("{s:I, s:f, s:I, s:I, s:I, s:I, s:o}", "threads", (json_int_t)c->threads,
+                     "seconds", c->seconds, "bytes_read", (json_int_t)c->bytes_read,
+                     "bytes_written", (json_int_t)c->bytes_written, "peak_resident",
+                     (json_int_t)c->peak_resident, "peak_anonymous", (json_int_t)c->peak_anonymous,
+                     "stages", stages);
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static json_t *account_json(const struct account *a)
+{
+    uint64_t bytes_read = 0, bytes_written = 0, resident = 0, anonymous = 0;
+    json_t *chains = json_array();
+    for (size_t i = 0; i < a->n && i < CHAINS_MAX; i++) {
+        const struct account_chain *c = &a->chains[i].chain;
+        if (!a->chains[i].complete)
+            continue;
+        bytes_read += c->bytes_read;
+        bytes_written += c->bytes_written;
+        resident = larger(resident, c->peak_resident);
+        anonymous = larger(anonymous, c->peak_anonymous);
+        json_array_append_new(chains, chain_json(&a->chains[i]));
+    }
+    return json_pack("{s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:o}", "tvtools", TV_VERSION, "seconds",
+                     1e-9 * (double)(account_clock() - a->start), "bytes_read",
+                     (json_int_t)bytes_read, "bytes_written", (json_int_t)bytes_written,
+                     "peak_resident", (json_int_t)resident, "peak_anonymous", (json_int_t)anonymous,
+                     "chains_run", (json_int_t)a->n, "chains", chains);
+}
+
+int account_write(const struct account *a, const char *path, struct error *e)
+{
+    struct arena names = {0};
+    const char *temporary = arena_printf(&names, "%s.partial-%ld", path, (long)getpid());
+    json_t *json = account_json(a);
+    FILE *f = fopen(temporary, "wxe");
+    int failed = !f || json_dumpf(json, f, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) ||
+                 fputc('\n', f) == EOF || fflush(f) || ferror(f);
+    int why = errno;
+    if (f && fclose(f) && !failed) {
+        failed = 1;
+        why = errno;
+    }
+    if (!failed && rename(temporary, path)) {
+        failed = 1;
+        why = errno;
+    }
+    if (failed) {
+        error_set(e, "cannot write the report %s: %s", path, strerror(why));
+        if (f)
+            unlink(temporary);
+    }
+    json_decref(json);
+    arena_free(&names);
+    return failed ? -1 : 0;
+}

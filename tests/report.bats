@@ -1,0 +1,79 @@
+#!/usr/bin/env bats
+# What tv run and tv merge tell about a run: progress on a terminal, and a report.
+load common
+load lesson
+load refusals
+
+TIES='trim --density 0.2 | elect-sign | combine --normalize=agreeing'
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    ln -s "$A"/{base,math,code} .
+    printf '%s\n' 'merge_method: task_arithmetic' 'base_model: base' 'models:' \
+        '  - model: math' '    parameters: {weight: 0.5}' 'dtype: float32' >config.yml
+}
+
+# value KEY: the first that the report has under it
+value() { sed -n "s/^ *\"$1\": \([^,]*\),\{0,1\}$/\1/p" report.json | head -n 1; }
+
+# on_terminal COMMAND...: its output when standard error is a terminal
+on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
+
+@test "the report counts bytes, and names the stages in their order" {
+    tv run --report=report.json "tv-extract base math code | $TIES | pack --base base out"
+    python3 -m json.tool report.json >/dev/null
+    sed -n 's/^ *"name": "\(.*\)",/\1/p' report.json >stages
+    printf '%s\n' tv-extract trim elect-sign combine pack | diff -u - stages
+    for key in seconds peak_resident peak_anonymous bytes_read bytes_written; do
+        grep -q "\"$key\": [1-9]\|\"$key\": 0\.[0-9]*[1-9]" report.json
+    done
+    [ "$(value bytes_written)" -lt "$(stat -c %s out/model.safetensors)" ]
+    [ "$(value bytes_written)" -gt "$(($(stat -c %s out/model.safetensors) - 65536))" ]
+    [ "$(value peak_anonymous)" -le "$(value peak_resident)" ]
+}
+
+@test "every chain has its account, in whatever process it ran" {
+    tv run --report report.json \
+        'join-streams <(tv-extract base math | trim --density 0.5) <(tv-extract base code) | cat | combine | pack --base base out'
+    [ "$(value chains_run)" = 4 ]
+    [ "$(grep -c '"name": "tv-extract"' report.json)" = 2 ]
+    [ "$(grep -c '"name": "pack"' report.json)" = 1 ]
+}
+
+@test "only a run that ended well is reported" {
+    tv run --report report.json 'tv-extract base math | pack --base base out'
+    cp report.json before
+    REFUSED_BY=pack refused_with "exists" tv run --report report.json 'tv-extract base math | pack --base base out'
+    cmp before report.json
+    status=0
+    tv run --report none/report.json 'tv-extract base math | pack --base base other' 2>.err || status=$?
+    [ "$status" -eq 1 ]
+    grep -q "cannot write the report none/report.json: No such file" .err
+    [ "$(echo report.json*)" = report.json ]
+}
+
+@test "a merge is reported, and the bytes are the same" {
+    tv merge config.yml a
+    tv merge --report report.json config.yml b
+    diff -r a b
+    grep -q '"name": "pack"' report.json
+}
+
+@test "progress is for terminals only, and --quiet wants none" {
+    line="tv-extract base math code | $TIES | pack --base base"
+    on_terminal tv run "$line a"
+    grep -q "of [0-9]* tensors  .* GB/s" terminal
+    on_terminal tv merge config.yml b
+    grep -q "of [0-9]* tensors  .* GB/s" terminal
+    on_terminal tv run --quiet "$line c"
+    [ ! -s terminal ]
+    on_terminal tv merge --quiet config.yml d
+    [ ! -s terminal ]
+    [ -z "$(tv run "$line e" 2>&1)" ]
+}
+
+@test "usage" {
+    usage_error tv run --report
+    usage_error tv run --quiet=1 'check'
+}
