@@ -66,8 +66,13 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
     h->kind = KIND_WEIGHTS;
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
-        for (size_t k = 0; k < t->n_vectors; k++)
-            t->vectors[k].dtype = t->vectors[k].stored = sum_dtype(o, h, onto_tensor(base, i));
+        enum dtype dtype = sum_dtype(o, h, onto_tensor(base, i));
+        for (size_t k = 0; k < t->n_vectors; k++) {
+            struct vector *v = &t->vectors[k];
+            v->dtype = dtype;
+            if (v->stored != DTYPE_NONE) /* as a model of its own it would be */
+                v->stored = dtype;
+        }
         t->base_name = NULL;
     }
     stage_record(s, slice_text(onto_model(base), s->operands.texts[0], &s->arena));

@@ -22,10 +22,10 @@ model base role=base
 model math role=expert
 model code role=expert
 tensor w 2x3
-vector math stored=F32
+vector math
 2 0 3.5
 4 5.25 9
-vector code stored=F32
+vector code
 0 6 3.5
 6 5 3
 END
@@ -105,7 +105,7 @@ END
         tensors | sed -n '2,3p' >found
     printf 'vector math BF16 stored=BF16\n1 2 3\n' | diff -u - found
     lesson | from-text | add-base --onto --dtype float16 fine.safetensors | tensors | sed -n '2,3p' >found
-    printf 'vector math F16 stored=F16\n2.002 0 3.5\n' | diff -u - found
+    printf 'vector math F16\n2.002 0 3.5\n' | diff -u - found
     # and so pack stores them
     add-base --onto --dtype float16 fine.safetensors < <(lesson | from-text | pick math) | pack sum.safetensors
     unpack sum.safetensors | tv-view | grep -q 'F16'
