@@ -111,7 +111,7 @@ static int compute(struct run *r, struct error *e)
     struct sequence *all = mem_alloc(r->samples.n, sizeof *all);
     struct pack p;
     for (size_t s = 0; s < r->samples.n; s++)
-        all[s] = (struct sequence){r->samples.samples[s].ids, r->samples.samples[s].n};
+        all[s] = (struct sequence){.ids = r->samples.samples[s].ids, .n = r->samples.samples[s].n};
     pack_fill(&p, a, all, r->samples.n);
     free(all);
     size_t room = pack_tokens(&p) < ROOM ? pack_tokens(&p) : ROOM;

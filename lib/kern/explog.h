@@ -37,4 +37,10 @@ TV_INLINE float explog_float(float x)
     return x > -87 ? p * scale : 0;
 }
 
+/* 1 / (1 + exp(-x)) in F32, of one element inside a loop. */
+TV_INLINE float explog_sigmoid(float x)
+{
+    return 1 / (1 + explog_float(-x < 88 ? -x : 88));
+}
+
 #endif

@@ -437,6 +437,25 @@ size_t arch_part_elements(const struct arch *a, enum part part)
     return arch_part(a, part, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
 }
 
+size_t arch_parts_elements(const struct arch *a, struct parts parts)
+{
+    size_t n = 0;
+    for (enum part part = parts.first; part < parts.end; part++)
+        n += arch_part_elements(a, part);
+    return n;
+}
+
+size_t arch_parts_most(const struct arch *a)
+{
+    const struct parts all[] = {PARTS_LAYER, PARTS_PROJECTOR, PARTS_VISION_LAYER, PARTS_VISION};
+    size_t most = 0;
+    for (size_t i = 0; i < COUNT(all); i++) {
+        size_t n = arch_parts_elements(a, all[i]);
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 size_t arch_part_layers(const struct arch *a, enum part part)
 {
     if (part < LAYER_PARTS)

@@ -28,7 +28,7 @@ static struct piece piece_at(const struct attention *a, size_t start, size_t T, 
     size_t from = a->window && first + 1 > a->window ? first + 1 - a->window : 0;
     size_t g = h / (a->heads / a->kv_heads);
     return (struct piece){.rows = rows,
-                          .keys = first + rows - from,
+                          .keys = (a->both_ways ? T : first + rows) - from,
                           .query = ((start + first) * a->heads + h) * a->head_dim,
                           .key = ((start + from) * a->kv_heads + g) * a->head_dim,
                           .head = (start + first) * a->heads + h,
@@ -42,7 +42,7 @@ static void sees(const struct attention *a, const struct piece *p, size_t row, s
 {
     size_t i = p->first + row;
     *from = (a->window && i + 1 > a->window ? i + 1 - a->window : 0) - p->from;
-    *to = i + 1 - p->from;
+    *to = a->both_ways ? p->keys : i + 1 - p->from;
 }
 
 /* What a query does not see has probability 0. */

@@ -1,8 +1,10 @@
-/* Causal attention with grouped queries, sample by sample, forward and backward. Scores are held
+/* Attention with grouped queries, sample by sample, forward and backward: causal, or of every token
+ * to all of its sample. Scores are held
  * for some queries of one head at a time, on each thread. No allocation, no I/O. */
 #ifndef TV_ATTENTION_H
 #define TV_ATTENTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Heads of samples that are packed one after another, N tokens in all: q (N, H, D), k, v (N, G, D).
@@ -13,6 +15,7 @@ struct attention {
     size_t samples;
     const size_t *starts;
     size_t heads, kv_heads, head_dim, window;
+    bool both_ways; /* a token sees all of its sample */
     const float *q, *k, *v;
 };
 

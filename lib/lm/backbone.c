@@ -206,30 +206,22 @@ static const float *in_place(const struct backbone *b, enum part part, size_t la
     return (const float *)(const void *)t->data + backbone_offset(b, part, layer) + first;
 }
 
-/* Elements of all parts of a layer together. */
-static size_t layer_elements(const struct arch *a)
-{
-    size_t n = 0;
-    for (enum part part = 0; part < LAYER_PARTS; part++)
-        n += arch_part_elements(a, part);
-    return n;
-}
-
-static int give_layer(void *context, size_t layer, struct layer_weights *w, struct error *e)
+static int give_layer(void *context, struct parts parts, size_t layer, struct layer_weights *w,
+                      struct error *e)
 {
     struct backbone *b = context;
     size_t at = 0;
     (void)e;
-    for (enum part part = 0; part < LAYER_PARTS; part++) {
+    *w = (struct layer_weights){{0}};
+    for (enum part part = parts.first; part < parts.end; part++) {
         size_t n = arch_part_elements(&b->arch, part);
-        w->at[part] = NULL;
         if (!n)
             continue;
         w->at[part] = in_place(b, part, layer, 0);
         if (w->at[part])
             continue;
         if (!b->layer)
-            b->layer = mem_aligned(layer_elements(&b->arch) * sizeof *b->layer);
+            b->layer = mem_aligned(arch_parts_most(&b->arch) * sizeof *b->layer);
         backbone_read(b, part, layer, 0, n, b->layer + at);
         w->at[part] = b->layer + at;
         at += n;

@@ -135,69 +135,60 @@ void gradient_rows(const struct gradient *g, size_t first, size_t n, float *to)
         linear_backward_bias(g->dy, g->tokens, g->rows, first, n, to);
 }
 
-/* Where a layer's gradients go, and what they have in common. */
-struct giver {
-    const struct arch *arch;
-    const struct gradient_taker *taker;
-    size_t layer, tokens;
-};
-
-static bool is_wanted(const struct giver *to, enum part part)
+bool gradient_wanted(const struct gradient_giver *to, enum part part)
 {
-    size_t rows, columns;
-    return arch_part(to->arch, part, &rows, &columns) &&
+    return arch_part_elements(to->arch, part) &&
            to->taker->wants(to->taker->context, part, to->layer);
 }
 
-static void give(const struct giver *to, enum part part, const float *dy, const float *x)
+void gradient_give(const struct gradient_giver *to, enum part part, const float *dy, const float *x)
 {
     struct gradient g = {.part = part, .layer = to->layer, .tokens = to->tokens, .dy = dy, .x = x};
-    if (!is_wanted(to, part))
+    if (!gradient_wanted(to, part))
         return;
     arch_part(to->arch, part, &g.rows, &g.columns);
     to->taker->take(to->taker->context, &g);
 }
 
-/* A matrix and its bias, which have the same dy. */
-static void give_linear(const struct giver *to, enum part matrix, enum part bias, const float *dy,
-                        const float *x)
+void gradient_give_linear(const struct gradient_giver *to, enum part matrix, enum part bias,
+                          const float *dy, const float *x)
 {
-    give(to, matrix, dy, x);
-    give(to, bias, dy, NULL);
+    gradient_give(to, matrix, dy, x);
+    gradient_give(to, bias, dy, NULL);
 }
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
 /* Forward lines are quoted. dy, the gradient by the layer's output, becomes that by h. */
 static void backward_mlp(const struct arch *a, const struct layer_weights *W,
-                         const struct giver *to, float *dy, struct layer_work *w)
+                         const struct gradient_giver *to, float *dy, struct layer_work *w)
 {
     size_t N = to->tokens, d = a->hidden, f = a->intermediate;
     /* linear_forward(z, W[DOWN], b[DOWN], y) */
-    give_linear(to, PART_DOWN, PART_DOWN_BIAS, dy, w->z);
+    gradient_give_linear(to, PART_DOWN, PART_DOWN_BIAS, dy, w->z);
     linear_backward(dy, W->at[PART_DOWN], N, f, d, w->z, 0);
     /* swiglu_forward(g, u, z) */
     swiglu_backward(w->z, w->g, w->u, N * f);
     /* linear_forward(normed2, W[UP], b[UP], u), the same with GATE and g */
-    give_linear(to, PART_GATE, PART_GATE_BIAS, w->g, w->normed2);
-    give_linear(to, PART_UP, PART_UP_BIAS, w->u, w->normed2);
+    gradient_give_linear(to, PART_GATE, PART_GATE_BIAS, w->g, w->normed2);
+    gradient_give_linear(to, PART_UP, PART_UP_BIAS, w->u, w->normed2);
     linear_backward(w->g, W->at[PART_GATE], N, d, f, w->dn, 0);
     linear_backward(w->u, W->at[PART_UP], N, d, f, w->dn, 1);
     /* rmsnorm_forward(h, g, normed2, r2); the residual stream has brought dy already */
     rmsnorm_backward(w->dn, w->h, W->at[PART_POST_NORM], w->r2, N, d, dy);
-    if (is_wanted(to, PART_POST_NORM)) {
+    if (gradient_wanted(to, PART_POST_NORM)) {
         rmsnorm_backward_gain(w->dn, w->h, w->r2, N, d, w->dn);
-        give(to, PART_POST_NORM, w->dn, NULL);
+        gradient_give(to, PART_POST_NORM, w->dn, NULL);
     }
 }
 
 static void backward_attention(const struct arch *a, const struct layer_weights *W,
-                               const struct pack *p, const struct giver *to, const float *dh,
-                               struct layer_work *w)
+                               const struct pack *p, const struct gradient_giver *to,
+                               const float *dh, struct layer_work *w)
 {
     size_t N = to->tokens, d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
     /* linear_forward(o, W[O], b[O], h) */
-    give_linear(to, PART_O, PART_O_BIAS, dh, w->o);
+    gradient_give_linear(to, PART_O, PART_O_BIAS, dh, w->o);
     linear_backward(dh, W->at[PART_O], N, H * D, d, w->d_o, 0);
     /* attention_forward(q, k, v, o) */
     struct attention attention = attention_of(a, to->layer, p, w);
@@ -206,28 +197,28 @@ static void backward_attention(const struct arch *a, const struct layer_weights 
     rope_backward(w->dq, p->cos_, p->sin_, N, H, D);
     rope_backward(w->dk, p->cos_, p->sin_, N, G, D);
     /* linear_forward(normed, W[Q], b[Q], q), the same with K and V */
-    give_linear(to, PART_Q, PART_Q_BIAS, w->dq, w->normed);
-    give_linear(to, PART_K, PART_K_BIAS, w->dk, w->normed);
-    give_linear(to, PART_V, PART_V_BIAS, w->dv, w->normed);
+    gradient_give_linear(to, PART_Q, PART_Q_BIAS, w->dq, w->normed);
+    gradient_give_linear(to, PART_K, PART_K_BIAS, w->dk, w->normed);
+    gradient_give_linear(to, PART_V, PART_V_BIAS, w->dv, w->normed);
 }
 
 void layer_backward(const struct arch *a, size_t layer, const struct layer_weights *W,
                     const struct pack *p, const float *x, float *dy, bool dx_wanted,
                     const struct gradient_taker *taker, struct layer_work *w)
 {
-    const struct giver to = {a, taker, layer, pack_tokens(p)};
+    const struct gradient_giver to = {a, taker, layer, pack_tokens(p)};
     size_t N = to.tokens, d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
     backward_mlp(a, W, &to, dy, w);
     backward_attention(a, W, p, &to, dy, w);
-    if (!dx_wanted && !is_wanted(&to, PART_INPUT_NORM))
+    if (!dx_wanted && !gradient_wanted(&to, PART_INPUT_NORM))
         return;
     linear_backward(w->dq, W->at[PART_Q], N, d, H * D, w->dn, 0);
     linear_backward(w->dk, W->at[PART_K], N, d, G * D, w->dn, 1);
     linear_backward(w->dv, W->at[PART_V], N, d, G * D, w->dn, 1);
     /* rmsnorm_forward(x, g, normed, r); the residual stream has brought dh already */
     rmsnorm_backward(w->dn, x, W->at[PART_INPUT_NORM], w->r, N, d, dy);
-    if (is_wanted(&to, PART_INPUT_NORM)) {
+    if (gradient_wanted(&to, PART_INPUT_NORM)) {
         rmsnorm_backward_gain(w->dn, x, w->r, N, d, w->dn);
-        give(&to, PART_INPUT_NORM, w->dn, NULL);
+        gradient_give(&to, PART_INPUT_NORM, w->dn, NULL);
     }
 }

@@ -8,9 +8,10 @@
 
 #include "pack.h"
 
-/* weights.at[part], shapes as in arch_part; NULL for a bias that the model lacks. */
+/* weights.at[part], shapes as in arch_part; NULL for a part that the model lacks, or that is of
+ * another layer or place. */
 struct layer_weights {
-    const float *at[LAYER_PARTS];
+    const float *at[PARTS];
 };
 
 /* The gradient of one tensor, (rows, columns), as the factors that it is made of: over N tokens,
@@ -39,6 +40,21 @@ struct gradient_taker {
     bool (*wants)(void *context, enum part part, size_t layer);
     void (*take)(void *context, const struct gradient *g);
 };
+
+/* Where the gradients of some parts go, and what they have in common. */
+struct gradient_giver {
+    const struct arch *arch;
+    const struct gradient_taker *taker;
+    size_t layer, tokens;
+};
+
+bool gradient_wanted(const struct gradient_giver *to, enum part part);
+/* Gives it if it is wanted. */
+void gradient_give(const struct gradient_giver *to, enum part part, const float *dy,
+                   const float *x);
+/* A matrix and its bias, which have the same dy. */
+void gradient_give_linear(const struct gradient_giver *to, enum part matrix, enum part bias,
+                          const float *dy, const float *x);
 
 struct layer_work;
 

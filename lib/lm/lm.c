@@ -3,6 +3,7 @@
 #include "gemm.h"
 #include "mem.h"
 #include "ops.h"
+#include "visual.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 struct lm {
     const struct arch *arch;
     const struct lm_weights *weights;
+    const struct sights *sights; /* NULL: there are no pictures */
     size_t room;
     struct layer_work *work;
     size_t panel_rows; /* of the head */
@@ -43,6 +45,11 @@ void lm_free(struct lm *m)
     free(m);
 }
 
+void lm_see(struct lm *m, const struct sights *sights)
+{
+    m->sights = sights;
+}
+
 static const float *rows(struct lm *m, enum part part, size_t first, size_t n, float *to,
                          struct error *e)
 {
@@ -51,18 +58,20 @@ static const float *rows(struct lm *m, enum part part, size_t first, size_t n, f
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-/* x_t = row id_t of the embedding */
+/* x_t = row id_t of the embedding, or of an image */
 static int embedding_forward(struct lm *m, const struct pack *p, float *x, struct error *e)
 {
     size_t d = m->arch->hidden;
     for (size_t t = 0; t < pack_tokens(p); t++) {
+        if (p->ids[t] == PACK_VISUAL)
+            continue;
         const float *row = rows(m, PART_EMBEDDING, p->ids[t], 1, x + t * d, e);
         if (!row)
             return -1;
         if (row != x + t * d)
             memcpy(x + t * d, row, d * sizeof *x);
     }
-    return 0;
+    return visual_forward(m->arch, m->weights, m->sights, p, x, e);
 }
 
 /* x = layer(x), sample by sample, as many at once as there is room for. */
@@ -70,7 +79,7 @@ static int one_layer_forward(struct lm *m, size_t layer, const struct pack *p, f
                              struct error *e)
 {
     struct layer_weights w;
-    if (m->weights->layer(m->weights->context, layer, &w, e))
+    if (m->weights->layer(m->weights->context, PARTS_LAYER, layer, &w, e))
         return -1;
     for (size_t s = 0; s < p->samples;) {
         struct pack part = pack_part(p, m->arch, s, m->room);
@@ -176,7 +185,7 @@ static int one_layer_backward(struct lm *m, size_t layer, const struct pack *p,
 {
     struct layer_weights w;
     const float *x = tape->state(tape->context, layer, e);
-    if (!x || m->weights->layer(m->weights->context, layer, &w, e))
+    if (!x || m->weights->layer(m->weights->context, PARTS_LAYER, layer, &w, e))
         return -1;
     for (size_t s = 0; s < p->samples;) {
         struct pack part = pack_part(p, m->arch, s, m->room);
@@ -191,10 +200,9 @@ static int one_layer_backward(struct lm *m, size_t layer, const struct pack *p,
 /* The lowest layer of which something is wanted; L if it is none. */
 static size_t lowest_wanted(const struct arch *a, const struct gradient_taker *taker)
 {
-    size_t rows, columns;
     for (size_t l = 0; l < a->layers; l++)
         for (enum part part = 0; part < LAYER_PARTS; part++)
-            if (arch_part(a, part, &rows, &columns) && taker->wants(taker->context, part, l))
+            if (arch_part_elements(a, part) && taker->wants(taker->context, part, l))
                 return l;
     return a->layers;
 }
@@ -204,11 +212,12 @@ int lm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, 
 {
     const struct arch *a = m->arch;
     bool embedding = taker->wants(taker->context, PART_EMBEDDING, 0);
-    size_t lowest = embedding ? 0 : lowest_wanted(a, taker);
+    bool visual = visual_wanted(a, p, taker);
+    size_t lowest = embedding || visual ? 0 : lowest_wanted(a, taker);
     if (norm_backward(m, p, tape, dx, taker, e))
         return -1;
     for (size_t l = a->layers; l-- > lowest;) {
-        bool dx_wanted = l > lowest || embedding;
+        bool dx_wanted = l > lowest || embedding || visual;
         if (one_layer_backward(m, l, p, tape, dx, dx_wanted, taker, e))
             return -1;
         if (tape->add && dx_wanted)
@@ -222,5 +231,5 @@ int lm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, 
                          .ids = p->ids};
     if (embedding)
         taker->take(taker->context, &g);
-    return 0;
+    return visual ? visual_backward(a, m->weights, m->sights, p, dx, taker, e) : 0;
 }

@@ -14,8 +14,10 @@
 /* Where weights come from. NULL and -1: an error. */
 struct lm_weights {
     void *context;
-    /* The weights of a layer; they stay until the next call. */
-    int (*layer)(void *context, size_t layer, struct layer_weights *w, struct error *e);
+    /* The weights of a layer, of the projector, or of the vision tower outside its layers; they
+     * stay until the next call. */
+    int (*layer)(void *context, struct parts parts, size_t layer, struct layer_weights *w,
+                 struct error *e);
     /* Rows first .. first + n - 1 of embedding or head, or elements of the final norm: where they
      * lie, or written to `to`. They stay until `to` is written again. */
     const float *(*rows)(void *context, enum part part, size_t first, size_t n, float *to,
@@ -28,6 +30,9 @@ struct lm;
  * sample is longer than `longest`. Arch and weights are borrowed. */
 struct lm *lm_new(const struct arch *a, const struct lm_weights *w, size_t room, size_t longest);
 void lm_free(struct lm *m);
+/* What the pictures of samples look like from now on (sights.h), borrowed. */
+struct sights;
+void lm_see(struct lm *m, const struct sights *sights);
 
 /* Gets every state, x (N, d), as it comes: x_0, x_1, ..., x_{L+1}. It may not be changed. */
 struct lm_keeper {
@@ -56,8 +61,9 @@ struct lm_tape {
     void (*add)(void *context, size_t state, float *dx);
 };
 
-/* dx (N, d): the gradient of the loss by x_{L+1}; afterwards that by x_0, if the embedding's
- * gradient is wanted, else undefined. Ends at the lowest layer of which the taker wants anything.
+/* dx (N, d): the gradient of the loss by x_{L+1}; afterwards that by x_0, if the embedding's or the
+ * projector's gradient is wanted, else undefined. Ends at the lowest layer of which the taker wants
+ * anything.
  */
 int lm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, float *dx,
                 const struct gradient_taker *taker, struct error *e);

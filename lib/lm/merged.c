@@ -24,10 +24,9 @@ struct merged {
     struct tensor_of *tensors; /* [arch_slot] */
     struct lm_weights weights;
     struct gradient_taker taker;
-    size_t layer_size; /* elements of a layer */
     float *layer,
         *scratch; /* the layer that is held, NULL until one is asked for; (threads, PIECE) */
-    long held;    /* its number; -1: none */
+    long held;    /* the number of its first part (arch_slot); -1: none */
     float *panel; /* (PANEL or a row) */
     double *sums;
     size_t panel_room, sums_room;
@@ -121,22 +120,25 @@ static int merge(const struct merged *m, enum part part, size_t layer, size_t fi
     return threads_try((n + PIECE - 1) / PIECE, PIECE, merge_one, &g, e);
 }
 
-static int give_layer(void *context, size_t layer, struct layer_weights *w, struct error *e)
+static int give_layer(void *context, struct parts parts, size_t layer, struct layer_weights *w,
+                      struct error *e)
 {
     struct merged *m = context;
     size_t at = 0;
-    bool there = m->held == (long)layer;
+    long number = (long)arch_slot(arch_of(m), parts.first, layer);
+    bool there = m->held == number;
     m->held = -1;
+    *w = (struct layer_weights){{0}};
     if (!m->layer)
-        m->layer = mem_aligned(m->layer_size * sizeof *m->layer);
-    for (enum part part = 0; part < LAYER_PARTS; part++) {
+        m->layer = mem_aligned(arch_parts_most(arch_of(m)) * sizeof *m->layer);
+    for (enum part part = parts.first; part < parts.end; part++) {
         size_t n = arch_part_elements(arch_of(m), part);
         w->at[part] = n ? m->layer + at : NULL;
         if (n && !there && merge(m, part, layer, 0, n, m->layer + at, e))
             return -1;
         at += n;
     }
-    m->held = (long)layer;
+    m->held = number;
     return 0;
 }
 
@@ -275,8 +277,6 @@ struct merged *merged_new(const struct backbone *base, const struct vectors *v, 
     m->tensors = mem_alloc(n, sizeof *m->tensors);
     for (size_t i = 0; i < n; i++)
         m->tensors[i].chunks = 1;
-    for (enum part part = 0; part < LAYER_PARTS; part++)
-        m->layer_size += arch_part_elements(a, part);
     m->scratch = mem_aligned(threads_count() * PIECE * sizeof *m->scratch);
     return m;
 }

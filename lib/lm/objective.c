@@ -300,7 +300,8 @@ int objective_compute(struct objective *o, const size_t *examples, size_t n, boo
     o->gradient = gradient;
     for (size_t s = 0; s < n; s++) {
         loss[s] = (struct loss){0, 0};
-        all[s] = (struct sequence){o->examples[examples[s]].ids, o->examples[examples[s]].n};
+        all[s] =
+            (struct sequence){.ids = o->examples[examples[s]].ids, .n = o->examples[examples[s]].n};
     }
     pack_fill(&o->pack, o->arch, all, n);
     free(all);

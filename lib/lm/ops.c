@@ -149,15 +149,10 @@ void linear_backward_bias(const float *dy, size_t T, size_t out, size_t first, s
 
 /* ---- swiglu ---------------------------------------------------------------------------------- */
 
-TV_INLINE float sigmoid(float x)
-{
-    return 1 / (1 + explog_float(-x < 88 ? -x : 88));
-}
-
 TV_CLONES static void swiglu_tile(const float *g, const float *u, size_t n, float *z)
 {
     for (size_t i = 0; i < n; i++)
-        z[i] = g[i] * sigmoid(g[i]) * u[i];
+        z[i] = g[i] * explog_sigmoid(g[i]) * u[i];
 }
 
 struct swiglu {
@@ -183,7 +178,7 @@ void swiglu_forward(const float *g, const float *u, size_t n, float *z)
 TV_CLONES static void swiglu_tile_backward(const float *dz, float *g, float *u, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        float s = sigmoid(g[i]), silu = g[i] * s;
+        float s = explog_sigmoid(g[i]), silu = g[i] * s;
         float dg = dz[i] * u[i] * (s + silu * (1 - s));
         u[i] = dz[i] * silu;
         g[i] = dg;

@@ -5,7 +5,54 @@
 #include "threads.h"
 
 #include <stdlib.h>
-#include <string.h>
+
+/* ---- positions ------------------------------------------------------------------------------- */
+
+/* The tokens of a picture from number t on. Returns how far the text behind it has moved on. */
+static uint32_t place_picture(const struct picture *picture, size_t merge, uint32_t p, size_t t,
+                              size_t n, uint32_t *positions)
+{
+    size_t rows = picture->height / merge, columns = picture->width / merge;
+    for (size_t i = 0; i < picture->tokens; i++) {
+        positions[t + i] = p + (uint32_t)(i / (rows * columns));
+        positions[n + t + i] = p + (uint32_t)(i / columns % rows);
+        positions[2 * n + t + i] = p + (uint32_t)(i % columns);
+    }
+    size_t most = rows > columns ? rows : columns;
+    return (uint32_t)(most > picture->slices ? most : picture->slices);
+}
+
+/* Time, row and column of every token, (3, n). */
+static void place_tokens(const struct sequence *s, size_t merge, uint32_t *positions)
+{
+    uint32_t p = 0;
+    size_t image = 0;
+    for (size_t t = 0; t < s->n;) {
+        if (s->images.n && s->ids[t] == s->images.token) {
+            const struct picture *picture = &s->pictures[s->images.which[image++]];
+            p += place_picture(picture, merge, p, t, s->n, positions);
+            t += picture->tokens;
+        } else {
+            for (size_t i = 0; i < 3; i++)
+                positions[i * s->n + t] = p;
+            p++;
+            t++;
+        }
+    }
+}
+
+static void fill_angles(const struct arch *a, const struct sequence *s, float *cos_, float *sin_)
+{
+    uint32_t *positions = NULL;
+    if (a->rope.sections[0] && s->images.n) {
+        positions = mem_alloc(3 * s->n, sizeof *positions);
+        place_tokens(s, a->vision.merge, positions);
+    }
+    rope_tables(a, s->n, positions, cos_, sin_);
+    free(positions);
+}
+
+/* ---- the pack -------------------------------------------------------------------------------- */
 
 struct filling {
     struct pack *pack;
@@ -17,11 +64,16 @@ static void fill_sample(void *context, size_t s, size_t member)
 {
     const struct filling *f = context;
     const struct pack *p = f->pack;
-    size_t at = p->starts[s], n = f->sequences[s].n, half = f->arch->head_dim / 2;
+    const struct sequence *q = &f->sequences[s];
+    size_t at = p->starts[s], half = f->arch->head_dim / 2;
     (void)member;
-    memcpy(p->ids + at, f->sequences[s].ids, n * sizeof *p->ids);
-    if (n)
-        rope_tables(f->arch, n, p->cos_ + at * half, p->sin_ + at * half);
+    p->images[s] = q->images;
+    for (size_t t = 0; t < q->n; t++) {
+        bool visual = q->images.n && q->ids[t] == q->images.token;
+        p->ids[at + t] = visual ? PACK_VISUAL : q->ids[t];
+    }
+    if (q->n)
+        fill_angles(f->arch, q, p->cos_ + at * half, p->sin_ + at * half);
 }
 
 void pack_fill(struct pack *p, const struct arch *a, const struct sequence *sequences,
@@ -34,6 +86,7 @@ void pack_fill(struct pack *p, const struct arch *a, const struct sequence *sequ
         p->starts[s + 1] = p->starts[s] + sequences[s].n;
     size_t tokens = p->starts[samples];
     p->ids = mem_alloc(tokens, sizeof *p->ids);
+    p->images = mem_alloc(samples, sizeof *p->images);
     p->cos_ = mem_alloc(tokens * half, sizeof *p->cos_);
     p->sin_ = mem_alloc(tokens * half, sizeof *p->sin_);
     if (samples)
@@ -45,6 +98,7 @@ void pack_free(struct pack *p)
 {
     free(p->starts);
     free(p->ids);
+    free(p->images);
     free(p->cos_);
     free(p->sin_);
     *p = (struct pack){0};
@@ -58,6 +112,7 @@ struct pack pack_part(const struct pack *p, const struct arch *a, size_t first, 
     return (struct pack){.samples = n,
                          .starts = p->starts + first,
                          .ids = p->ids + at,
+                         .images = p->images + first,
                          .cos_ = p->cos_ + at * half,
                          .sin_ = p->sin_ + at * half};
 }

@@ -4,24 +4,33 @@
 #define TV_PACK_H
 
 #include "arch.h"
+#include "picture.h"
 
 #include <stdint.h>
+
+#define PACK_VISUAL UINT32_MAX
 
 /* N tokens in all: sample s has the tokens starts[s] - starts[0] .. starts[s + 1] - starts[0] - 1.
  */
 struct pack {
     size_t samples;
-    size_t *starts;     /* [samples + 1] */
-    uint32_t *ids;      /* (N) */
-    float *cos_, *sin_; /* (N, D/2): the angles of each token's position (rope.h) */
+    size_t *starts; /* [samples + 1] */
+    uint32_t *ids;  /* (N); PACK_VISUAL: an image's token, which is no row of the embedding */
+    struct images *images; /* [sample] */
+    float *cos_, *sin_;    /* (N, D/2): the angles of each token's position (rope.h) */
 };
 
 struct sequence {
     const uint32_t *ids;
     size_t n;
+    struct images images;           /* as many places for their tokens as they have */
+    const struct picture *pictures; /* all that there are */
 };
 
-/* `samples` sequences, copied, with positions 0, 1, ... in each. */
+/* `samples` sequences, copied but for the lists of images, with positions 0, 1, ... in each; with
+ * M-RoPE those of Qwen2-VL: an image's tokens have the time of its slice, their row and their
+ * column on top of the position p behind the text before, and the text behind goes on at p + the
+ * largest of slices, rows and columns. */
 void pack_fill(struct pack *p, const struct arch *a, const struct sequence *sequences,
                size_t samples);
 void pack_free(struct pack *p);

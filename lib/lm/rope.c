@@ -65,7 +65,16 @@ void rope_frequencies(const struct rope_recipe *r, size_t D, size_t T, float *in
         inv[j] /= (float)r->factor;
 }
 
-void rope_tables(const struct arch *a, size_t T, float *cos_, float *sin_)
+/* The row of positions from which frequency j takes its own. */
+static size_t section_of(const struct rope_recipe *r, size_t j)
+{
+    if (j < r->sections[0])
+        return 0;
+    return j < r->sections[0] + r->sections[1] ? 1 : 2;
+}
+
+void rope_tables(const struct arch *a, size_t T, const uint32_t *positions, float *cos_,
+                 float *sin_)
 {
     size_t half = a->head_dim / 2;
     float scale = a->rope.kind == ROPE_YARN ? (float)a->rope.attention_factor : 1;
@@ -74,7 +83,8 @@ void rope_tables(const struct arch *a, size_t T, float *cos_, float *sin_)
     rope_frequencies(&a->rope, a->head_dim, T, inv);
     for (size_t t = T; t-- > 0;)
         for (size_t j = 0; j < half; j++) {
-            float angle = (float)t * inv[j];
+            size_t at = positions ? positions[section_of(&a->rope, j) * T + t] : t;
+            float angle = (float)at * inv[j];
             sin_[t * half + j] = sinf(angle) * scale;
             cos_[t * half + j] = cosf(angle) * scale;
         }

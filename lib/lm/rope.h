@@ -5,8 +5,12 @@
 
 #include "arch.h"
 
-/* The tables of one sequence of T tokens, positions 0 .. T - 1: cos, sin (T, D/2). */
-void rope_tables(const struct arch *a, size_t T, float *cos_, float *sin_);
+#include <stdint.h>
+
+/* The tables of one sequence of T tokens: cos, sin (T, D/2). `positions` (3, T), each below T:
+ * time, row and column for the sections of M-RoPE; NULL: 0 .. T - 1, the same for all. */
+void rope_tables(const struct arch *a, size_t T, const uint32_t *positions, float *cos_,
+                 float *sin_);
 /* The frequencies behind them, inv (D/2), for a sequence of that length. */
 void rope_frequencies(const struct rope_recipe *r, size_t D, size_t T, float *inv);
 

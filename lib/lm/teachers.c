@@ -106,7 +106,7 @@ int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
     t->heads[expert] = w;
     for (size_t i = 0; i < t->n; i++)
         if (t->examples[i].expert == expert) {
-            all[n] = (struct sequence){t->examples[i].ids, t->examples[i].n};
+            all[n] = (struct sequence){.ids = t->examples[i].ids, .n = t->examples[i].n};
             mine[n++] = i;
         }
     int failed = expert == 0 ? spool_reserve(t->states, t->offset[t->n], e) : 0;

@@ -164,7 +164,7 @@ struct problem {
     struct objective *objective;
     struct merged *merged;
     struct teachers *teachers;
-    double alpha[PARTS][EXPERTS * CHUNKS], gradient[PARTS][EXPERTS * CHUNKS];
+    double alpha[TEXT_PARTS][EXPERTS * CHUNKS], gradient[TEXT_PARTS][EXPERTS * CHUNKS];
 };
 
 static double loss_of(struct problem *p, bool gradient)
@@ -193,9 +193,9 @@ static void check_slopes(struct problem *p)
     const double h = 1e-2;
     double worst = 0, most = 0;
     loss_of(p, true);
-    double gradient[PARTS][EXPERTS * CHUNKS];
+    double gradient[TEXT_PARTS][EXPERTS * CHUNKS];
     memcpy(gradient, p->gradient, sizeof gradient);
-    for (enum part part = 0; part < PARTS; part++)
+    for (enum part part = 0; part < TEXT_PARTS; part++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++) {
             double old = p->alpha[part][i];
             p->alpha[part][i] = old + h;
@@ -222,11 +222,11 @@ static void set_up(struct problem *p, const struct objective_settings *settings)
     for (size_t k = 0; k < EXPERTS; k++)
         CHECK(!teachers_study(p->teachers, k, backbone_arch(f->experts[k]),
                               backbone_weights(f->experts[k]), &e));
-    for (enum part part = 0; part < PARTS; part++)
+    for (enum part part = 0; part < TEXT_PARTS; part++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++)
             p->alpha[part][i] = 0.2 + 0.1 * (double)((part + i) % 5);
-    for (enum part part = 0; part < PARTS; part++)
-        if (backbone_tensor(f->base, part, 1) >= 0 && (part != PART_HEAD || !a->tied))
+    for (enum part part = 0; part < TEXT_PARTS; part++)
+        if (arch_part_elements(a, part) && (part != PART_HEAD || !a->tied))
             merged_set(p->merged, part, 1, CHUNKS, p->alpha[part], p->gradient[part]);
     p->objective = objective_new(a, p->merged, p->teachers, examples, settings, 7, 1 << 20, NULL);
 }

@@ -119,7 +119,7 @@ static size_t starts[] = {0, 4, 9}, window;
 
 static struct attention attention_over(const float *x)
 {
-    return (struct attention){2, starts, 4, 2, 2, window, x, x + Q, x + Q + KV};
+    return (struct attention){2, starts, 4, 2, 2, window, false, x, x + Q, x + Q + KV};
 }
 
 static float *scratch(void)
@@ -158,7 +158,7 @@ static void check_long_attention(void)
     size_t all[] = {0, N};
     randomise(x, 3 * N * D);
     for (size_t w = 0; w <= 140; w += 140) {
-        struct attention a = {1, all, 1, 1, D, w, x, x + N * D, x + 2 * N * D};
+        struct attention a = {1, all, 1, 1, D, w, false, x, x + N * D, x + 2 * N * D};
         double worst = 0;
         attention_forward(&a, o, log_sums, area);
         for (size_t i = 0; i < N; i++) {
@@ -314,7 +314,7 @@ static void check_item(const struct ckpt *c, json_t *positions, json_t *item)
     size_t half = a.head_dim / 2, last = 32767;
     float *cos_ = mem_alloc((last + 1) * half, sizeof *cos_);
     float *sin_ = mem_alloc((last + 1) * half, sizeof *sin_);
-    rope_tables(&a, last + 1, cos_, sin_);
+    rope_tables(&a, last + 1, NULL, cos_, sin_);
     const float *expected_cos = floats_of(c, name, "cos.f32", &n);
     const float *expected_sin = floats_of(c, name, "sin.f32", &n);
     double worst = 0;
@@ -375,13 +375,6 @@ static const char *name_of(const struct problem *p, enum part part, size_t layer
     return arch_part_name(part, layer, name);
 }
 
-static size_t elements_of(const struct arch *a, enum part part)
-{
-    size_t rows, columns;
-    arch_part(a, part, &rows, &columns);
-    return rows * (columns ? columns : 1);
-}
-
 /* Element i of n belongs to this chunk of `chunks`. */
 static size_t chunk_of(size_t i, size_t n, size_t chunks)
 {
@@ -390,7 +383,7 @@ static size_t chunk_of(size_t i, size_t n, size_t chunks)
 
 static void merge(const struct problem *p, enum part part, size_t layer, float *to)
 {
-    size_t n = elements_of(arch_of(p), part);
+    size_t n = arch_part_elements(arch_of(p), part);
     float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
     json_t *alpha = json_object_get(p->alpha, name_of(p, part, layer));
     backbone_read(p->base, part, layer, 0, n, base);
@@ -407,18 +400,19 @@ static void merge(const struct problem *p, enum part part, size_t layer, float *
     free(expert);
 }
 
-static int give_layer(void *context, size_t layer, struct layer_weights *w, struct error *e)
+static int give_layer(void *context, struct parts parts, size_t layer, struct layer_weights *w,
+                      struct error *e)
 {
     struct problem *p = context;
-    size_t rows, columns, at = 0;
+    size_t at = 0;
     (void)e;
-    for (enum part part = 0; part < LAYER_PARTS; part++) {
-        w->at[part] = NULL;
-        if (!arch_part(arch_of(p), part, &rows, &columns))
+    *w = (struct layer_weights){{0}};
+    for (enum part part = parts.first; part < parts.end; part++) {
+        if (!arch_part_elements(arch_of(p), part))
             continue;
         merge(p, part, layer, p->layer + at);
         w->at[part] = p->layer + at;
-        at += elements_of(arch_of(p), part);
+        at += arch_part_elements(arch_of(p), part);
     }
     return 0;
 }
@@ -435,7 +429,7 @@ static const float *give_rows(void *context, enum part part, size_t first, size_
         return to;
     }
     if (!*table) {
-        *table = mem_alloc(elements_of(arch_of(p), part), sizeof **table);
+        *table = mem_alloc(arch_part_elements(arch_of(p), part), sizeof **table);
         merge(p, part, 0, *table);
     }
     memcpy(to, *table + first * width, n * width * sizeof *to);
@@ -660,7 +654,7 @@ static void read_samples(struct run *r, json_t *samples)
         uint32_t *copy = mem_alloc(json_array_size(ids), sizeof *copy);
         for (size_t t = 0; t < json_array_size(ids); t++)
             copy[t] = (uint32_t)json_integer_value(json_array_get(ids, t));
-        sequences[s] = (struct sequence){copy, json_array_size(ids)};
+        sequences[s] = (struct sequence){.ids = copy, .n = json_array_size(ids)};
         expert[s] = (size_t)json_integer_value(json_object_get(sample, "expert"));
     }
     pack_fill(&r->pack, arch_of(r->problem), sequences, n);
@@ -692,10 +686,7 @@ static void check_case(const char *folder)
     r.hidden_count = json_array_size(layers);
     for (size_t i = 0; i < r.hidden_count; i++)
         r.hidden_wanted[json_integer_value(json_array_get(layers, i))] = true;
-    size_t elements = 0;
-    for (enum part part = 0; part < LAYER_PARTS; part++)
-        elements += elements_of(arch_of(&p), part);
-    p.layer = mem_alloc(elements, sizeof *p.layer);
+    p.layer = mem_alloc(arch_parts_most(arch_of(&p)), sizeof *p.layer);
     read_samples(&r, json_object_get(g, "samples"));
     check_variant(&r, g, "scalar", 1);
     check_variant(&r, g, "scalar", 1000);

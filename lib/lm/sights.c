@@ -1,0 +1,126 @@
+#include "sights.h"
+
+#include "mem.h"
+#include "spool.h"
+#include "tower.h"
+
+#include <stdlib.h>
+
+#define GROUP 8192 /* patches that pass the tower together */
+
+struct sights {
+    const struct arch *arch;
+    const struct picture *pictures;
+    size_t n;
+    uint64_t *offset; /* [picture + 1] */
+    struct spool *spool;
+};
+
+static size_t patches_of(const struct picture *p)
+{
+    return p->slices * p->height * p->width;
+}
+
+static size_t width_of(const struct arch *a)
+{
+    return a->vision.merge * a->vision.merge * a->vision.hidden;
+}
+
+/* Some pictures, from number `first` on. */
+struct group {
+    size_t n, patches;
+    const struct picture **pictures;
+    size_t *numbers;
+};
+
+static int see_group(const struct sights *f, struct tower *t, const struct group *g,
+                     struct error *e)
+{
+    size_t E = f->arch->vision.hidden;
+    float *all = mem_aligned(g->patches * E * sizeof *all), *at = all;
+    int failed = tower_forward(t, g->pictures, g->n, all, e);
+    for (size_t i = 0; i < g->n && !failed; i++) {
+        size_t n = patches_of(g->pictures[i]) * E;
+        failed = spool_write(f->spool, f->offset[g->numbers[i]], at, n * sizeof *at, e);
+        at += n;
+    }
+    free(all);
+    return failed;
+}
+
+static int see_all(const struct sights *f, struct tower *t, struct error *e)
+{
+    struct group g = {.pictures = mem_alloc(f->n, sizeof *g.pictures),
+                      .numbers = mem_alloc(f->n, sizeof *g.numbers)};
+    int failed = 0;
+    for (size_t i = 0; i <= f->n && !failed; i++) {
+        bool kept = i < f->n && f->offset[i + 1] > f->offset[i];
+        size_t more = kept ? patches_of(&f->pictures[i]) : 0;
+        if (g.n && (i == f->n || g.patches + more > GROUP)) {
+            failed = see_group(f, t, &g, e);
+            g.n = g.patches = 0;
+        }
+        if (kept) {
+            g.pictures[g.n] = &f->pictures[i];
+            g.numbers[g.n++] = i;
+            g.patches += more;
+        }
+    }
+    free(g.pictures);
+    free(g.numbers);
+    return failed;
+}
+
+struct sights *sights_new(const struct arch *a, const struct lm_weights *w,
+                          const struct picture *pictures, size_t n, const bool *wanted,
+                          uint64_t memory, const char *spool, struct error *e)
+{
+    struct sights *f = mem_alloc(1, sizeof *f);
+    size_t longest = 0;
+    *f = (struct sights){.arch = a, .pictures = pictures, .n = n};
+    f->offset = mem_alloc(n + 1, sizeof *f->offset);
+    for (size_t i = 0; i < n; i++) {
+        bool kept = !wanted || wanted[i];
+        size_t slice = pictures[i].height * pictures[i].width;
+        longest = kept && slice > longest ? slice : longest;
+        f->offset[i + 1] =
+            f->offset[i] + (kept ? (uint64_t)pictures[i].tokens : 0) * width_of(a) * sizeof(float);
+    }
+    f->spool = spool_new(memory, spool);
+    int failed = spool_reserve(f->spool, f->offset[n], e);
+    if (f->offset[n] && !failed) {
+        struct tower *t = tower_new(a, w, longest);
+        failed = see_all(f, t, e);
+        tower_free(t);
+    }
+    if (!failed)
+        return f;
+    sights_free(f);
+    return NULL;
+}
+
+void sights_free(struct sights *f)
+{
+    if (!f)
+        return;
+    spool_free(f->spool);
+    free(f->offset);
+    free(f);
+}
+
+size_t sights_tokens(const struct sights *f, size_t picture)
+{
+    return f->pictures[picture].tokens;
+}
+
+int sights_read(const struct sights *f, size_t picture, size_t first, size_t n, float *to,
+                struct error *e)
+{
+    size_t row = width_of(f->arch) * sizeof *to;
+    return spool_read(f->spool, f->offset[picture] + first * row, to, n * row, e);
+}
+
+uint64_t sights_size(const struct sights *f)
+{
+    return f->offset[f->n];
+}
