@@ -204,20 +204,24 @@ static int one_stage(struct run *r, int number, const size_t *chunks,
 
 /* ---- the whole of it ------------------------------------------------------------------------- */
 
+/* Losses at the start; gradients only if they are wanted, for they cost more. */
 static int dry_run(struct run *r, struct error *e)
 {
     const struct settings *o = r->settings;
-    if (!r->gradients.out)
+    bool squared = o->regularizer == REGULARIZER_L2;
+    if (!r->gradients.out && !r->log)
         return 0;
     struct loss *losses = mem_alloc(r->c.examples.n, sizeof *losses);
-    const struct journal_report report = {r->c.examples.tasks,
-                                          r->c.examples.numbers,
-                                          losses,
-                                          r->c.examples.n,
-                                          o->gamma,
-                                          o->regularizer == REGULARIZER_L2};
-    int failed = survey_all(&r->c, o->accumulation, true, losses, e);
-    if (!failed) {
+    const struct journal_report report = {
+        r->c.examples.tasks, r->c.examples.numbers, losses, r->c.examples.n, o->gamma, squared};
+    int failed = survey_all(&r->c, o->accumulation, r->gradients.out, losses, e);
+    if (!failed && r->log) {
+        struct journal_update start = {.samples = r->c.examples.n};
+        start.mean = loss_mean(losses, r->c.examples.n);
+        start.regulariser = o->gamma * coefficients_regulariser(&r->c.coefficients, squared);
+        journal_put_update(r->log, &start, &r->c.coefficients, &r->names);
+    }
+    if (!failed && r->gradients.out) {
         journal_put_gradients(r->gradients.out, &report, &r->c.coefficients, &r->names);
         failed = journal_close(&r->gradients, true, e);
     }

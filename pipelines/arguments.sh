@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2034
-# Sourced by the pipelines: reads "$@" as options, BASE, EXPERT... and OUT.
+# Sourced by the scripts here: reads "$@" as options, BASE, EXPERT... and OUT.
 #
 # A script says its usage in its comment (--help prints it), names its options in `takes`, and gives
 # each a variable with its default: an array for one that takes rules and may be repeated, a plain
@@ -24,12 +24,17 @@ help() {
     exit 0
 }
 
+all_ends="dtype out-dtype"
+ends=${ends-$all_ends}
 read_options=() write_options=() operands=() given=" "
 while [ $# -gt 0 ]; do
     case $1 in
     --help) help ;;
     --) shift && operands+=("$@") && break ;;
-    --force) write_options+=(--force) ;;
+    --force)
+        [ "$ends" = "$all_ends" ] || fail "unknown option $1; --help says more"
+        write_options+=(--force)
+        ;;
     --?*)
         option=${1%%=*}
         if [ "$option" = "$1" ]; then
@@ -40,7 +45,7 @@ while [ $# -gt 0 ]; do
             value=${1#*=}
         fi
         variable=${option#--}
-        case " dtype out-dtype ${takes:?} " in *" $variable "*) ;; *) fail "unknown option $option; --help says more" ;; esac
+        case " $ends ${takes?} " in *" $variable "*) ;; *) fail "unknown option $option; --help says more" ;; esac
         variable=${variable//-/_}
         case $variable in
         dtype) read_options+=("--dtype=$value") ;;
@@ -62,7 +67,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-[ ${#operands[@]} -ge "${least:-3}" ] || fail "${least:-3} operands or more are needed; --help says more"
+[ ${#operands[@]} -ge "${least:=3}" ] ||
+    fail "$least operand$([ "$least" = 1 ] || echo s) or more are needed; --help says more"
 models=("${operands[@]::${#operands[@]}-1}")
 base=${operands[0]}
 out=${operands[-1]}

@@ -200,6 +200,19 @@ END
     between 0 "$best" 1
 }
 
+@test "a dry run logs the losses of the start, without gradients" {
+    tiny --dry-run --log log --gradients g <tiny.tvs >out.tvs
+    tiny --dry-run --log alone <tiny.tvs | cmp - out.tvs
+    cmp log alone
+    /usr/bin/python3 - <<'END'
+import json
+line, g = json.load(open("log")), json.load(open("g"))
+assert list(line) == ["update", "epoch", "samples", "mean_hidden", "mean_logit", "mean_reg", "alpha"], line
+assert line["update"] == 0 and line["samples"] == 4
+assert abs(line["mean_hidden"] - g["mean_hidden"]) < 1e-9 and abs(line["mean_logit"] - g["mean_logit"]) < 1e-9
+END
+}
+
 @test "coefficients above 1" {
     tiny --range 2 --init 1.9 --epochs 1 --coefficients table <tiny.tvs >out.tvs
     cut -f 4 table | awk '$1 > 1.5 { n++ } END { exit !n }'

@@ -67,11 +67,48 @@ same() {
         [ -x "$path" ] || continue
         "$path" --help >help
         grep -q "^Usage: $name" help
-        usage_error "$path" out
+        usage_error "$path"
         usage_error "$path" --no-such-option 1 base expert-rev out
         usage_error "$path" --weight
         [ ! -e out ]
     done
+}
+
+@test "choose-density finds the density and the coefficient with the least loss" {
+    options=(--samples "$DEMO/calib/rev.jsonl" --samples "$DEMO/calib/sort.jsonl" --task rev=expert-rev
+        --task sort=expert-sort --per-task 4)
+    "$ROOT/pipelines/choose-density" "${options[@]}" --density 0.02 --density 0.6 --density 0.2 \
+        base expert-rev expert-sort >found
+    [ "$(grep -c . found)" = 10 ]
+    [ "$(sed -n 1p found)" = "density"$'\t'"lambda"$'\t'"loss"$'\t'"hidden"$'\t'"logits" ]
+    read -r density lambda loss _ < <(sed -n 3p found)
+    [ "$density" = 0.6 ]
+    for line in 2 4; do
+        sed -n ${line}p found | awk -v least="$loss" '{ exit !($3 > least && $1 < 0.6) }'
+    done
+    # Any other coefficient costs more, and the sum is what a dry run says.
+    "$ROOT/pipelines/choose-density" "${options[@]}" --density 0.6 --lambda 0.4 --lambda "$lambda" --lambda 1 \
+        base expert-rev expert-sort >other
+    grep -qxF "$(sed -n 3p found)" other
+    sed -n '2p; 4p' other | awk -v least="$loss" '{ wrong += $3 <= least } END { exit NR != 2 || wrong }'
+    trimmed() { tv-extract base expert-rev expert-sort | trim --density 0.6; }
+    trimmed | calibrate --base base "${options[@]}" --expert expert-rev --expert expert-sort --range 2 \
+        --dry-run --init "$lambda" --gradients losses >/dev/null
+    /usr/bin/python3 -c 'import json, sys
+g = json.load(open("losses"))
+assert abs(g["mean_hidden"] + g["mean_logit"] - float(sys.argv[1])) < 1e-5, g' "$loss"
+    # And it prints the pipeline.
+    trimmed | combine | rescale "$lambda" | pack --base base expected
+    eval "$(sed -n '/^    /s/OUT/out/; /^    /p' found)"
+    same
+}
+
+@test "choose-density says what its stages say" {
+    REFUSED_BY=calibrate refused_with "there are no samples for expert-rev" "$ROOT/pipelines/choose-density" \
+        --samples "$DEMO/calib/sort.jsonl" --task sort=expert-sort base expert-sort expert-rev
+    usage_error "$ROOT/pipelines/choose-density" --force base expert-rev
+    usage_error "$ROOT/pipelines/choose-density" --out-dtype float32 base expert-rev
+    usage_error "$ROOT/pipelines/choose-density" base
 }
 
 @test "a failing stage fails the script, in one sentence, and publishes nothing" {

@@ -112,8 +112,10 @@ void journal_put_update(FILE *out, const struct journal_update *u, const struct 
         fprintf(out, "\"stage\": %d, ", u->stage);
     fprintf(out, "\"update\": %llu, \"epoch\": %llu, \"samples\": %llu", (unsigned long long)u->n,
             (unsigned long long)u->epoch, (unsigned long long)u->samples);
-    put_field(out, ", \"lr\": ", u->lr);
-    put_field(out, ", \"grad_norm\": ", u->grad_norm);
+    if (u->n) {
+        put_field(out, ", \"lr\": ", u->lr);
+        put_field(out, ", \"grad_norm\": ", u->grad_norm);
+    }
     put_field(out, ", \"mean_hidden\": ", u->mean.hidden);
     put_field(out, ", \"mean_logit\": ", u->mean.logit);
     put_field(out, ", \"mean_reg\": ", u->regulariser);

@@ -27,7 +27,8 @@ struct journal_names {
     const char **tensors, **experts;
 };
 
-/* A line of the log: update number `n` of `stage`. */
+/* A line of the log: update number `n` of `stage`; 0: the losses of the start, without an update.
+ */
 struct journal_update {
     int stage; /* 1, 2 of Expert Merging++; 0: there is but one */
     uint64_t epoch, n, samples;

@@ -1,0 +1,101 @@
+#!/usr/bin/env bats
+# What the scripts that draw make of calibrate's table and log.
+load common
+load refusals
+
+PLOTS=$ROOT/pipelines
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    printf '%s\t%s\t%s\t%s\n' tensor model chunk value \
+        lm_head.weight math 0 0 lm_head.weight code 0 0 \
+        model.layers.0.mlp.up_proj.weight math 0 0.25 model.layers.0.mlp.up_proj.weight math 1 0.75 \
+        model.layers.0.mlp.up_proj.weight code 0 0 \
+        model.layers.10.mlp.up_proj.weight math 0 1e-03 model.layers.10.mlp.up_proj.weight code 0 1.25 \
+        model.layers.0.input_layernorm.weight math 0 0 model.layers.0.input_layernorm.weight code 0 0 >table
+    printf '{"update": %d, "epoch": %d, "samples": %d, "lr": 0.5, "grad_norm": 1, "mean_hidden": %s, "mean_logit": %s, "mean_reg": 9, "alpha": {}}\n' \
+        1 1 3 0.5 0.5 2 1 1 0.125 0.25 3 2 4 0.1 0.2 >log
+    sed '1i{"epoch": 0, "validation_hidden": 1, "validation_logit": 1}' log >held
+    echo '{"epoch": 2, "validation_hidden": 0.5, "validation_logit": 0.25}' >>held
+    { sed 's/^{/{"stage": 1, /' held && sed 's/^{/{"stage": 2, /' held; } >stages
+}
+
+@test "coefficients as numbers: layers across, kinds down, the mean of chunks" {
+    "$PLOTS/plot-coefficients" table >found
+    diff -u - found <<'END'
+math            0     1     2     3     4     5     6     7     8     9    10
+mlp.up_proj  0.50                                                        0.00
+
+code            0     1     2     3     4     5     6     7     8     9    10
+mlp.up_proj  0.00                                                        1.25
+END
+}
+
+@test "coefficients outside the layers have a column of their own" {
+    sed -i 's/^\(lm_head.*math.*\)0$/\10.5/' table
+    "$PLOTS/plot-coefficients" table | sed -n '1,3s/  */ /gp' >found
+    [ "$(head -2 found)" = "math - 0 1 2 3 4 5 6 7 8 9 10"$'\n'"lm_head 0.50" ]
+}
+
+@test "a picture has a panel for each expert, a field for each coefficient, and the scale" {
+    "$PLOTS/plot-coefficients" table out.svg
+    for text in math code layer coefficient mlp.up_proj; do grep -q ">$text<" out.svg; done
+    [ "$(grep -c '>layer<' out.svg)" = 2 ]
+    fields=$(grep -c '<polygon' out.svg)
+    printf 'model.layers.3.mlp.up_proj.weight\tcode\t%d\t0.5\n' 0 1 2 >>table
+    "$PLOTS/plot-coefficients" table out.svg
+    [ "$(grep -c '<polygon' out.svg)" = $((fields + 3)) ]
+    sed 's/math/number three/' table | tail -n +2 >third
+    cat third >>table
+    "$PLOTS/plot-coefficients" --columns 2 table three.svg
+    [ "$(grep -c '>layer<' three.svg)" = 3 ]
+    "$PLOTS/plot-coefficients" table out.png
+    [ "$(head -c 4 out.png | tail -c 3)" = PNG ]
+    [ "$(echo *.partial)" = "*.partial" ]
+}
+
+@test "losses: a picture, and a curve on the terminal" {
+    "$PLOTS/plot-losses" log out.svg
+    grep -q '>mean of an epoch<' out.svg
+    not grep -q '>held out<' out.svg
+    "$PLOTS/plot-losses" stages out.svg
+    grep -q '>held out<' out.svg
+    grep -q '>Expert Merging++<' out.svg
+    "$PLOTS/plot-losses" held >found
+    [ "$(sed 's/held out.*//; s/mean of an epoch.*//' found | tr -cd o | wc -c)" -ge 2 ]
+    "$PLOTS/plot-losses" held out.png
+    [ "$(head -c 4 out.png | tail -c 3)" = PNG ]
+}
+
+# refuses TEXT SCRIPT OPERAND...
+refuses() {
+    REFUSED_BY=$2 refused_with "$1" "$PLOTS/$2" "${@:3}"
+}
+
+@test "tables and logs that are none" {
+    echo tensor >bad
+    refuses "bad: this is no table" plot-coefficients bad
+    sed '6s/[^\t]*$/x/' table >bad
+    refuses "bad: line 6 is not tensor, model, chunk and value" plot-coefficients bad
+    sed 's/[^\t]*$/0/; 1s/.*/tensor\tmodel\tchunk\tvalue/' table >bad
+    refuses "no coefficient is other than 0" plot-coefficients bad
+    : >bad
+    refuses "bad: it is empty" plot-coefficients bad
+    echo '{}' >bad
+    refuses "bad: line 1 is not of a log" plot-losses bad
+    sed -n 1p held >bad
+    refuses "bad: there is no update" plot-losses bad
+    refuses "out.jpg: a picture ends in" plot-coefficients table out.jpg
+    refuses "there is no such folder" plot-losses log nowhere/out.svg
+    refuses "cannot read nowhere" plot-losses nowhere
+}
+
+@test "without gnuplot a picture is refused, numbers are not" {
+    mkdir some
+    for tool in bash env dirname basename realpath awk sed sort tail mktemp rm cat grep; do
+        ln -s "$(command -v $tool)" some
+    done
+    PATH=$T/some refuses "gnuplot is needed" plot-coefficients table out.svg
+    PATH=$T/some "$PLOTS/plot-coefficients" table | grep -q mlp.up_proj
+}
