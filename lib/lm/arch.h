@@ -49,6 +49,7 @@ struct vision_arch {
     float qk_eps; /* of q_norm and k_norm */
     float projector_eps;
     bool qkv_bias, qk_norm;
+    bool rms;        /* the norms of the layers have no mean and no bias */
     bool last_norm;  /* a norm behind the last layer, which counts where that is the selected one */
     bool transposed; /* pixel shuffle v1: the tokens of a tile go by columns */
     enum activation activation; /* of the tower's layers; the projector's is GELU */

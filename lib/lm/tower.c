@@ -205,6 +205,17 @@ static void add(const float *y, const float *g, size_t N, size_t E, float *x)
         residual_add(y, N * E, x);
 }
 
+/* The norm before either half of a layer, to t->normed. */
+static void normalise(const struct tower *t, const float *x, const float *g, const float *b,
+                      size_t N)
+{
+    const struct vision_arch *v = vision_of(t);
+    if (v->rms)
+        rmsnorm_forward(x, g, v->eps, N, v->hidden, t->normed, t->r);
+    else
+        layernorm_forward(x, g, b, v->eps, N, v->hidden, t->normed);
+}
+
 /* Slices first .. first + n - 1, of N tokens; x is the first one's. */
 static void attend(const struct tower *t, const struct layer_weights *w, size_t first, size_t n,
                    float *x)
@@ -212,7 +223,7 @@ static void attend(const struct tower *t, const struct layer_weights *w, size_t 
     const struct vision_arch *v = vision_of(t);
     size_t E = v->hidden, D = E / v->heads, N = t->starts[first + n] - t->starts[first];
     size_t angle = t->starts[first] * D / 2;
-    layernorm_forward(x, w->at[VISION_NORM1], w->at[VISION_NORM1_BIAS], v->eps, N, E, t->normed);
+    normalise(t, x, w->at[VISION_NORM1], w->at[VISION_NORM1_BIAS], N);
     linear_forward(t->normed, w->at[VISION_Q], w->at[VISION_Q_BIAS], N, E, E, t->q);
     linear_forward(t->normed, w->at[VISION_K], w->at[VISION_K_BIAS], N, E, E, t->k);
     linear_forward(t->normed, w->at[VISION_V], w->at[VISION_V_BIAS], N, E, E, t->v);
@@ -242,7 +253,7 @@ static void think(const struct tower *t, const struct layer_weights *w, size_t N
 {
     const struct vision_arch *v = vision_of(t);
     size_t E = v->hidden, F = v->intermediate;
-    layernorm_forward(x, w->at[VISION_NORM2], w->at[VISION_NORM2_BIAS], v->eps, N, E, t->normed);
+    normalise(t, x, w->at[VISION_NORM2], w->at[VISION_NORM2_BIAS], N);
     linear_forward(t->normed, w->at[VISION_UP], w->at[VISION_UP_BIAS], N, E, F, t->hidden);
     if (v->activation == ACTIVATION_QUICK_GELU)
         quick_gelu_forward(t->hidden, N, F);
