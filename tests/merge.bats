@@ -220,6 +220,34 @@ prints() {
     equals merged expected 0 0
 }
 
+@test "a result that is used more than once is made once" {
+    config 'name: one' 'merge_method: linear' "$MODELS" 'dtype: bfloat16' --- \
+        'name: two' 'merge_method: task_arithmetic' 'base_model: one' 'dtype: float32' \
+        'models: [{model: chat, parameters: {weight: 0.5}}]' --- \
+        'merge_method: ties' 'base_model: one' 'dtype: float32' 'parameters: {weight: 0.5, density: 0.5}' 'slices:' \
+        '- sources: [{model: one, layer_range: [0, 1]}, {model: two, layer_range: [0, 1]}]' \
+        '- sources: [{model: one, layer_range: [1, 3]}, {model: code, layer_range: [1, 3]}]'
+    mkdir spool
+    tv merge --spool spool --allow-nonfinite config.yml merged
+    [ -z "$(ls spool)" ]
+    tv merge --check config.yml other | grep -q 'depends on the other documents'
+    tv from-yaml config.yml typed >line
+    [ "$(grep -c 'unpack --dtype=bfloat16 math code' line)" = 1 ]
+    [ "$(grep -c 'pack --dtype=bfloat16 typed.results/one.safetensors' line)" = 1 ]
+    bash -euo pipefail line
+    [ ! -e typed.results ]
+    csplit -sz config.yml '/^---$/' '{*}'
+    tv merge xx00 one
+    tv merge xx01 two
+    tv merge xx02 expected
+    equals merged expected 0 0
+    equals typed expected 0 0
+    # one that fails stops the merge
+    sed 's/model: code, parameters/model: nowhere, parameters/' config.yml >wrong.yml
+    REFUSED_BY=unpack refused_with nowhere tv merge --spool spool wrong.yml out
+    [ -z "$(ls spool)" ]
+}
+
 @test "tokenizer and chat template" {
     cp -rL base b && cp -rL math m && chmod -R u+w b m
     echo '{"chat_template": "old", "model_max_length": 1000000000000000019884624838656}' >b/tokenizer_config.json

@@ -20,7 +20,7 @@ struct spool {
     uint64_t size;
 };
 
-static const char *folder_or_default(const char *folder)
+const char *spool_folder(const char *folder)
 {
     const char *temporary = getenv("TMPDIR");
     if (folder)
@@ -47,7 +47,7 @@ static int named_file(const char *folder, struct error *e)
 
 int spool_file(const char *folder, struct error *e)
 {
-    folder = folder_or_default(folder);
+    folder = spool_folder(folder);
     int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     return fd >= 0 ? fd : named_file(folder, e);
 }
@@ -55,7 +55,7 @@ int spool_file(const char *folder, struct error *e)
 /* Empties the file and asks the disk whether it has room. */
 static int reserve_file(struct spool *s, uint64_t size, struct error *e)
 {
-    const char *folder = folder_or_default(s->folder);
+    const char *folder = spool_folder(s->folder);
     struct statvfs disk;
     if (s->fd < 0 && (s->fd = spool_file(s->folder, e)) < 0)
         return -1;
@@ -141,7 +141,7 @@ int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size
             continue;
         if (n <= 0)
             return error_set(e, "cannot write to a temporary file in %s: %s",
-                             folder_or_default(s->folder), strerror(n < 0 ? errno : ENOSPC));
+                             spool_folder(s->folder), strerror(n < 0 ? errno : ENOSPC));
         done += (size_t)n;
     }
     return 0;
@@ -159,7 +159,7 @@ int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size,
             continue;
         if (n <= 0)
             return error_set(e, "cannot read from a temporary file in %s: %s",
-                             folder_or_default(s->folder),
+                             spool_folder(s->folder),
                              n < 0 ? strerror(errno) : "it ends too early");
         done += (size_t)n;
     }

@@ -11,7 +11,9 @@
 
 struct spool;
 
-/* `folder` NULL: $TMPDIR, else /var/tmp. */
+/* The folder, or where it is NULL, $TMPDIR, else /var/tmp. */
+const char *spool_folder(const char *folder);
+/* `folder` NULL: as above. */
 struct spool *spool_new(size_t memory, const char *folder);
 /* Room for `size` bytes in all, checked on the disk where it goes there; forgets what was there. */
 int spool_reserve(struct spool *s, uint64_t size, struct error *e);

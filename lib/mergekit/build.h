@@ -16,7 +16,7 @@ struct build {
     const char *tool;
     struct parties parties;
     struct recipe *r;
-    size_t depth;
+    const struct build *outer; /* of the document that uses this one's result; NULL */
     struct arena *a;
     struct error *e;
 };
@@ -49,6 +49,20 @@ void build_warn(const struct build *b, size_t line, const char *format, ...)
 /* A model's name or a filter as a pattern that matches it alone; the first character is no sign of
  * an option or file. */
 const char *build_glob(const char *name, struct arena *a);
+
+/* Begins with a document: who takes part in it. And all its slices as one stream of weights. */
+int build_start(struct build *b, const struct config *c);
+int build_weights(struct build *b, struct line *line);
+void build_dtype(struct command *to, enum dtype dtype, struct arena *a);
+
+/* A stream of the weights that a document makes, as its file would be unless whoever reads it
+ * rounds it; NULL on error. */
+struct line *result_line(const struct build *outer, const struct party *party);
+/* The model on disk that lends config and tokenizer; NULL if the documents use each other in a
+ * circle. What the document says of the dtype, and in what its result would stand in its file. */
+const char *result_lender(const struct build *b, const struct config *c);
+enum dtype result_said_dtype(const struct config *c);
+enum dtype result_dtype(const struct build *b, const struct config *c);
 
 /* From task vectors or weights of the models of a part to their merge: adds the method's filters to
  * the part's line. */

@@ -2,11 +2,15 @@
 
 #include "preflight.h"
 #include "publish.h"
+#include "spool.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 /* ---- options --------------------------------------------------------------------------------- */
 
@@ -204,13 +208,18 @@ static int fail(const struct task *t, const struct error *e, int status)
     return status;
 }
 
+/* Of lines inside lines some stand in several places. */
 static void allow_nonfinite(struct line *l, struct arena *a)
 {
+    static const char option[] = "--allow-nonfinite";
+    const struct command *first = &l->commands[0];
+    if (first->words[first->n - 1].text == option)
+        return;
     for (size_t i = 0; i < l->n; i++) {
         for (size_t j = 0; j < l->commands[i].n; j++)
             if (l->commands[i].words[j].inner)
                 allow_nonfinite(l->commands[i].words[j].inner, a);
-        command_add(&l->commands[i], "--allow-nonfinite", a);
+        command_add(&l->commands[i], option, a);
     }
 }
 
@@ -314,6 +323,51 @@ static int check(struct task *t, const struct run *run)
     return fflush(stdout) ? 1 : 0;
 }
 
+/* Runs a line in a process of its own; the exit status. */
+static int run_apart(const struct run *run, const struct line *l, struct arena *a)
+{
+    int status;
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0)
+        exit(run_line(run, l, a));
+    while (pid > 0 && waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return 1;
+    return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+/* Makes a result that is used more than once, and lets the recipe read it from a file without a
+ * name, which is gone with this process. */
+static int make_result(struct task *t, const struct run *run, const struct recipe_result *result)
+{
+    struct error e;
+    const char *path =
+        arena_printf(&t->a, "%s/tvtools-%ld-%s.safetensors", spool_folder(t->stage->common.spool),
+                     (long)getpid(), result->name);
+    int status = run_apart(run, recipe_result_line(result, path, &t->a), &t->a);
+    if (status)
+        return status;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        error_set(&e, "cannot open %s: %s", path, strerror(errno));
+        return fail(t, &e, 1);
+    }
+    unlink(path);
+    recipe_use_file(&t->recipe, result, arena_printf(&t->a, "/dev/fd/%d", fd), &t->a);
+    return 0;
+}
+
+static int merge(struct task *t, const struct run *run)
+{
+    const struct recipe *r = &t->recipe;
+    int status = 0;
+    for (size_t i = 0; i < r->n_results && status == 0; i++)
+        if (r->results[i]->uses > 1)
+            status = make_result(t, run, r->results[i]);
+    return status ? status : run_and_report(run, &r->line, t->o->report, &t->a);
+}
+
 int merge_main(int argc, char **argv, const struct filter *const *filters)
 {
     struct task t;
@@ -329,11 +383,50 @@ int merge_main(int argc, char **argv, const struct filter *const *filters)
                       .watch = {.progress = !t.o->quiet}};
     if (preflight_recipe(&t.recipe, &run, &t.a, &e))
         return finish(&t, fail(&t, &e, 1));
-    status = t.o->check ? check(&t, &run) : run_and_report(&run, &t.recipe.line, t.o->report, &t.a);
+    status = t.o->check ? check(&t, &run) : merge(&t, &run);
     return finish(&t, status);
 }
 
 /* ---- from-yaml ------------------------------------------------------------------------------- */
+
+static void put_line(const struct line *l)
+{
+    line_print(l, 0, stdout);
+    putchar('\n');
+}
+
+/* NAME [OPTION] FOLDER */
+static void put_command(const char *name, const char *option, const char *folder, struct arena *a)
+{
+    struct line l = {0};
+    struct command *c = line_add(&l, name, a);
+    if (option)
+        command_add(c, option, a);
+    command_add(c, folder, a);
+    put_line(&l);
+}
+
+/* Results that are used more than once come first, as files of a folder beside OUT. */
+static void print(struct task *t)
+{
+    struct recipe *r = &t->recipe;
+    const char *folder =
+        arena_printf(&t->a, "%s.results", strcmp(t->out, "-") == 0 ? "merged" : t->out);
+    bool any = false;
+    for (size_t i = 0; i < r->n_results; i++) {
+        const char *path = arena_printf(&t->a, "%s/%s.safetensors", folder, r->results[i]->name);
+        if (r->results[i]->uses <= 1)
+            continue;
+        if (!any)
+            put_command("mkdir", NULL, folder, &t->a);
+        any = true;
+        put_line(recipe_result_line(r->results[i], path, &t->a));
+        recipe_use_file(r, r->results[i], path, &t->a);
+    }
+    put_line(&r->line);
+    if (any)
+        put_command("rm", "-r", folder, &t->a);
+}
 
 int merge_print_main(int argc, char **argv)
 {
@@ -341,8 +434,7 @@ int merge_print_main(int argc, char **argv)
     int status = start(&t, &print_command, argc, argv, false);
     if (status)
         return finish(&t, status);
-    line_print(&t.recipe.line, 0, stdout);
-    putchar('\n');
+    print(&t);
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "tv from-yaml: cannot write: %s\n", strerror(errno));
         status = 1;

@@ -8,8 +8,6 @@
 #include <stdarg.h>
 #include <string.h>
 
-#define DOCUMENTS_DEEP 16 /* results of documents that use results */
-
 int build_refuse(const struct build *b, size_t line, const char *format, ...)
 {
     char text[700];
@@ -99,8 +97,6 @@ static int check_count(const struct part *p)
 
 /* ---- operands -------------------------------------------------------------------------------- */
 
-static int document_line(struct build *outer, const struct party *party, struct line *line);
-
 /* A model as an operand: what is on disk, or the pipeline of the document that makes it. */
 static int add_operand(struct build *b, struct command *to, const struct party *party,
                        const struct config_source *range)
@@ -114,8 +110,8 @@ static int add_operand(struct build *b, struct command *to, const struct party *
         return 0;
     }
     w->after = after;
-    w->inner = arena_alloc(b->a, 1, sizeof *w->inner);
-    return document_line(b, party, w->inner);
+    w->inner = result_line(b, party);
+    return w->inner ? 0 : -1;
 }
 
 static void add_option(struct command *to, const char *option, const char *value, struct arena *a)
@@ -124,7 +120,7 @@ static void add_option(struct command *to, const char *option, const char *value
         command_add(to, arena_printf(a, "--%s=%s", option, value), a);
 }
 
-static void add_dtype(struct command *to, enum dtype dtype, struct arena *a)
+void build_dtype(struct command *to, enum dtype dtype, struct arena *a)
 {
     if (dtype != DTYPE_NONE)
         add_option(to, "dtype", dtype_torch_name(dtype), a);
@@ -148,7 +144,7 @@ static int add_source(struct part *p)
     struct build *b = p->b;
     bool vectors = is_vectors(p) && !is_alone(p);
     struct command *c = line_add(p->line, vectors ? "tv-extract" : "unpack", b->a);
-    add_dtype(c, b->c->dtype, b->a);
+    build_dtype(c, b->c->dtype, b->a);
     add_option(c, "missing", b->o->missing, b->a);
     add_option(c, "embed", b->o->embed, b->a);
     add_option(c, "mismatch", b->o->mismatch, b->a);
@@ -182,7 +178,7 @@ static int finish_vectors(const struct part *p)
     if (!is_vectors(p) || is_alone(p))
         return 0;
     struct command *c = line_add(p->line, "add-base", p->b->a);
-    add_dtype(c, p->b->c->out_dtype, p->b->a);
+    build_dtype(c, p->b->c->out_dtype, p->b->a);
     return add_operand(p->b, c, p->base, p->base_source);
 }
 
@@ -200,7 +196,7 @@ static struct part new_part(struct build *b, size_t i, struct line *line)
 }
 
 /* All slices as one stream of weights. */
-static int add_weight_stream(struct build *b, struct line *line)
+int build_weights(struct build *b, struct line *line)
 {
     struct part p = new_part(b, 0, line);
     if (b->c->n == 1)
@@ -262,7 +258,7 @@ static int check_names(struct build *b)
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-static int start(struct build *b, const struct config *c)
+int build_start(struct build *b, const struct config *c)
 {
     b->c = c;
     if (check_names(b) || parties_find(&b->parties, b->file, c, b->a, b->e))
@@ -282,73 +278,6 @@ static int start(struct build *b, const struct config *c)
     return 0;
 }
 
-/* The model on disk whose config and tokenizer the result of a document gets. */
-static const char *lender_of(const struct build *b, const struct config *c)
-{
-    const char *model = c->base;
-    for (size_t depth = 0; depth < DOCUMENTS_DEEP; depth++) {
-        if (!model)
-            model = c->slices[0].base ? c->slices[0].base : c->slices[0].sources[0].model;
-        struct parties all;
-        struct error ignored;
-        parties_find(&all, b->file, c, b->a, &ignored);
-        const struct party *p = parties_get(&all, model, b->a);
-        if (!p->result)
-            return p->file;
-        c = p->result;
-        model = c->base;
-    }
-    return NULL; /* a circle, which is refused when it is walked */
-}
-
-/* The dtype of most elements of a model on disk; DTYPE_NONE if it cannot be read. */
-static enum dtype stored_dtype(const struct build *b, const char *path)
-{
-    struct error ignored;
-    uint64_t count[DTYPE_COUNT] = {0};
-    enum dtype most = DTYPE_NONE;
-    struct input *in = path ? input_open(path, NULL, b->tool, &ignored) : NULL;
-    for (size_t i = 0; in && i < input_count(in); i++)
-        count[input_tensor(in, i)->dtype] += input_tensor(in, i)->elements;
-    input_close(in);
-    for (int d = 0; d < DTYPE_COUNT; d++)
-        if (dtype_is_float((enum dtype)d) && count[d] > count[most])
-            most = (enum dtype)d;
-    return most;
-}
-
-static enum dtype said_dtype(const struct config *c)
-{
-    return c->out_dtype != DTYPE_NONE ? c->out_dtype : c->dtype;
-}
-
-/* In what a document's result would stand in its file. */
-static enum dtype result_dtype(const struct build *b, const struct config *c)
-{
-    return said_dtype(c) != DTYPE_NONE ? said_dtype(c) : stored_dtype(b, lender_of(b, c));
-}
-
-/* The pipeline of a document that another one uses: a stream of its weights, rounded as its file
- * would be unless whoever reads it does so. */
-static int document_line(struct build *outer, const struct party *party, struct line *line)
-{
-    struct build b = *outer;
-    if (++b.depth > DOCUMENTS_DEEP)
-        return build_refuse(outer, party->result->line,
-                            "%s uses itself, or results of results that are nested too deep",
-                            party->name);
-    enum dtype dtype = result_dtype(&b, party->result);
-    struct line *own = line;
-    if (dtype != DTYPE_NONE && dtype != DTYPE_F32 && dtype != outer->c->dtype) {
-        struct command *c = line_add(line, "unpack", b.a);
-        add_dtype(c, dtype, b.a);
-        struct word *w = command_add_word(c, b.a);
-        w->text = party->operand;
-        own = w->inner = arena_alloc(b.a, 1, sizeof *w->inner);
-    }
-    return start(&b, party->result) ? -1 : add_weight_stream(&b, own);
-}
-
 /* ---- the end of the pipeline ----------------------------------------------------------------- */
 
 static const char *tokenizer_model(const struct build *b)
@@ -361,7 +290,7 @@ static const char *tokenizer_model(const struct build *b)
         base && !c->base ? NULL : parties_get(&b->parties, base ? c->base : c->tokenizer, b->a);
     if (!p)
         return NULL;
-    return p->result ? lender_of(b, p->result) : p->file;
+    return p->result ? result_lender(b, p->result) : p->file;
 }
 
 /* Tokenizer and chat template, where they are others than the lender's. */
@@ -406,7 +335,7 @@ static int add_pack(struct build *b, const struct part *alone, const char *out)
     command_add(pack, base ? base->operand : b->r->lender, a);
     if (base && b->o->n_only)
         command_add(pack, "--no-fill", a);
-    add_dtype(pack, b->c->out_dtype, a);
+    build_dtype(pack, b->c->out_dtype, a);
     if (b->o->shard_parameters) {
         enum dtype dtype = result_dtype(b, b->c);
         uint64_t bytes = dtype_bits(dtype == DTYPE_NONE ? DTYPE_F32 : dtype) / 8;
@@ -451,15 +380,15 @@ int recipe_make(struct recipe *r, const struct config_file *f, const char *out,
     struct build b = {.file = f, .o = o, .tool = tool, .r = r, .a = a, .e = e};
     *r = (struct recipe){.path = f->path};
     r->config = final_document(&b);
-    if (!r->config || start(&b, r->config))
+    if (!r->config || build_start(&b, r->config))
         return -1;
-    r->dtype = said_dtype(r->config);
-    r->lender = lender_of(&b, r->config);
+    r->dtype = result_said_dtype(r->config);
+    r->lender = result_lender(&b, r->config);
     if (!r->lender)
         return build_refuse(&b, r->config->line, "the documents use each other in a circle");
     struct part p = new_part(&b, 0, &r->line);
     if (r->config->has_slices)
-        return add_weight_stream(&b, &r->line) || add_pack(&b, NULL, out) ? -1 : 0;
+        return build_weights(&b, &r->line) || add_pack(&b, NULL, out) ? -1 : 0;
     if (add_part(&p))
         return -1;
     bool base_on_disk = !p.base || !p.base->result;

@@ -30,6 +30,16 @@ struct recipe_gap {
     const char **filters;
 };
 
+/* What a document makes that others use as a model. */
+struct recipe_result {
+    const struct config *config;
+    const char *name;    /* of the model that it is */
+    enum dtype dtype;    /* in which it would stand in its file; DTYPE_NONE: as it comes */
+    struct line line;    /* a stream of its weights */
+    struct line rounded; /* the same, rounded to `dtype`, if someone needs it so */
+    size_t uses;
+};
+
 struct recipe {
     const char *path;            /* of the configuration, for messages */
     struct line line;            /* the whole pipeline */
@@ -41,10 +51,20 @@ struct recipe {
     const char **models; /* paths of all models on disk that take part */
     size_t n_gaps;
     struct recipe_gap *gaps;
+    size_t n_results; /* each behind those that it uses */
+    struct recipe_result **results;
 };
 
 /* `tool` begins warnings on standard error. */
 int recipe_make(struct recipe *r, const struct config_file *f, const char *out,
                 const struct recipe_options *o, const char *tool, struct arena *a, struct error *e);
+
+/* A result that is used more than once is better made once, beforehand: its line, which writes the
+ * .safetensors file `path`; and from then on the file in all the recipe's lines, by a path that
+ * need not be the same. */
+struct line *recipe_result_line(const struct recipe_result *result, const char *path,
+                                struct arena *a);
+void recipe_use_file(struct recipe *r, const struct recipe_result *result, const char *path,
+                     struct arena *a);
 
 #endif
