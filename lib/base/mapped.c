@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -101,6 +100,15 @@ void mapped_release(const unsigned char *bytes, size_t size, const unsigned char
     end = end > last ? last : end;
     if (n > 0)
         madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+void mapped_pass(const unsigned char *bytes, size_t size, const unsigned char *from, size_t n,
+                 bool last)
+{
+    size_t before = (size_t)(from - bytes);
+    before = before < AROUND ? before : AROUND; /* where another thread may have come later */
+    if (last || (uintptr_t)from / AROUND != (uintptr_t)(from + n) / AROUND)
+        mapped_release(bytes, size, from - before, before + n);
 }
 
 void mapped_close(struct mapped *m)

@@ -5,6 +5,7 @@
 
 #include "error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct mapped {
@@ -22,5 +23,9 @@ void mapped_close(struct mapped *m);
 /* Of a mapped file of `size` bytes: these n, from `from` on, will not be read again soon; their
  * pages need not stay in memory. */
 void mapped_release(const unsigned char *bytes, size_t size, const unsigned char *from, size_t n);
+/* The same of a part of what is read one after another; now and then, and behind the `last`, the
+ * pages go. (Each time they do, all threads must forget their addresses.) */
+void mapped_pass(const unsigned char *bytes, size_t size, const unsigned char *from, size_t n,
+                 bool last);
 
 #endif

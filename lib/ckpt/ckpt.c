@@ -646,8 +646,9 @@ static const unsigned char *stretch(const struct weight *w, size_t first, size_t
 void ckpt_done_with(const struct ckpt *c, size_t i, size_t first, size_t n)
 {
     size_t size;
-    const unsigned char *from = stretch(c->entries[i].weight, first, n, &size);
-    folder_release(c->entries[i].part->file, from, size);
+    const struct entry *e = &c->entries[i];
+    const unsigned char *from = stretch(e->weight, first, n, &size);
+    folder_pass(e->part->file, from, size, first + n == e->tensor.elements);
 }
 
 /* ---- fingerprint ----------------------------------------------------------------------------- */

@@ -123,6 +123,12 @@ void folder_release(const struct folder_file *file, const unsigned char *from, s
         mapped_release(file->bytes, file->size, from, size);
 }
 
+void folder_pass(const struct folder_file *file, const unsigned char *from, size_t size, bool last)
+{
+    if (file->is_mapped)
+        mapped_pass(file->bytes, file->size, from, size, last);
+}
+
 void folder_free(struct folder *f)
 {
     for (size_t i = 0; i < f->n; i++)

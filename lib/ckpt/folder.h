@@ -51,6 +51,8 @@ int folder_map_fd(struct folder_file *file, int fd, struct error *e);
 /* Lets pages of a mapping go, with what lies around them up to 2 MiB: with one page the kernel maps
  * its neighbours, or the whole folio of the page cache. They come back when they are touched. */
 void folder_release(const struct folder_file *file, const unsigned char *from, size_t size);
+/* The same for a part of what is read one after another: now and then, and behind the last. */
+void folder_pass(const struct folder_file *file, const unsigned char *from, size_t size, bool last);
 void folder_free(struct folder *f);
 
 #endif

@@ -3,6 +3,8 @@
 #include "simd.h"
 
 #include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
 
 #define STRIP 1024 /* elements whose sums over the vectors stay in cache */
 
@@ -130,6 +132,13 @@ TV_CLONES static void drop_disagreeing(float *restrict x, double w, const double
     }
 }
 
+TV_CLONES static void multiply_all(const double *restrict sum, double factor, float *restrict y,
+                                   size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        y[i] = (float)(sum[i] * factor);
+}
+
 TV_CLONES static void divide_all(const double *restrict sum, double divisor, float *restrict y,
                                  size_t n)
 {
@@ -168,12 +177,18 @@ void kern_weighted_sum(float *const *x, const double *w, size_t K, double diviso
                        size_t n)
 {
     double sum[STRIP];
+    int exponent;
+    /* A quotient by a power of two, 1 above all, is a product to the last bit. */
+    bool multiplies = fabs(frexp(divisor, &exponent)) == 0.5 && abs(exponent) < 1000;
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
         clear(sum, m);
         for (size_t k = 0; k < K; k++)
             add_product(x[k] + i, w[k], sum, m);
-        divide_all(sum, divisor, y + i, m);
+        if (multiplies)
+            multiply_all(sum, 1 / divisor, y + i, m);
+        else
+            divide_all(sum, divisor, y + i, m);
     }
 }
 

@@ -541,8 +541,10 @@ static void read_block(struct family *f, size_t index, size_t k, const struct bl
     read_view(f, index, k, form, b->first, b->n, to);
     keep_hash(f, index, k, b);
     f->bytes_read += dtype_bytes(tensor_of(f, v)->dtype, b->n);
+    size_t first, n; /* of the whole block: after its head nobody reads the rest */
+    tensor_block(&f->header->tensors[index], b->index, &first, &n);
     if (!v->columns) /* a cut is read row by row, its pages go when the model does */
-        input_done_with(f->members[v->member], v->tensor, b->first, b->n);
+        input_done_with(f->members[v->member], v->tensor, first, n);
 }
 
 void family_read(struct family *f, size_t index, size_t k, const struct block *b, void *to)

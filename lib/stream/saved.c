@@ -136,7 +136,7 @@ void saved_read(const struct saved *s, size_t i, size_t k, size_t first, size_t 
         const unsigned char *block = bytes + s->blocks[i][b * K + k];
         memcpy(out, block + skip * bits / 8, take * bits / 8);
         if (skip + take == length) /* most read on: this block is behind them */
-            mapped_release(bytes, s->file.size, block, length * bits / 8);
+            mapped_pass(bytes, s->file.size, block, length * bits / 8, b + 1 == tensor_blocks(t));
         out += take * bits / 8;
         first += take;
         n -= take;

@@ -35,12 +35,12 @@ static void twin_elect(float **x, const double *w, size_t K, size_t i)
     }
 }
 
-static float twin_weighted_sum(float **x, const double *w, size_t K, size_t i)
+static float twin_weighted_sum(float **x, const double *w, size_t K, double divisor, size_t i)
 {
     double sum = 0;
     for (size_t k = 0; k < K; k++)
         sum += w[k] * (double)x[k][i];
-    return (float)(sum / 1.5);
+    return (float)(sum / divisor);
 }
 
 static float twin_disjoint_mean(float **x, const double *w, size_t K, double floor, size_t i)
@@ -129,6 +129,7 @@ static void test_joins(size_t K, size_t n, const double *w)
 {
     static float x[K_MAX][N], y[K_MAX][N], want[N], got[N];
     static const double floors[] = {0, 1e-6, 0.5};
+    static const double divisors[] = {1.5, 1, -4, 0.125, 0x1p-40, 0x1p-1060};
     float *from[K_MAX], *copy[K_MAX];
     for (size_t k = 0; k < K; k++) {
         from[k] = x[k];
@@ -138,10 +139,12 @@ static void test_joins(size_t K, size_t n, const double *w)
             x[k][i] = -x[0][i];
         memcpy(y[k], x[k], n * sizeof(float));
     }
-    kern_weighted_sum(from, w, K, 1.5, got, n);
-    for (size_t i = 0; i < n; i++)
-        want[i] = twin_weighted_sum(from, w, K, i);
-    CHECK(same(got, want, n));
+    for (size_t d = 0; d < 6; d++) {
+        kern_weighted_sum(from, w, K, divisors[d], got, n);
+        for (size_t i = 0; i < n; i++)
+            want[i] = twin_weighted_sum(from, w, K, divisors[d], i);
+        CHECK(same(got, want, n));
+    }
     for (size_t f = 0; f < 3; f++) {
         kern_disjoint_mean(from, w, K, floors[f], got, n);
         for (size_t i = 0; i < n; i++)
@@ -154,7 +157,7 @@ static void test_joins(size_t K, size_t n, const double *w)
     for (size_t k = 0; k < K; k++)
         CHECK(same(x[k], y[k], n));
     for (size_t i = 0; i < n; i++)
-        want[i] = twin_weighted_sum(from, w, K, i);
+        want[i] = twin_weighted_sum(from, w, K, 1.5, i);
     kern_weighted_sum(from, w, K, 1.5, x[0], n); /* in place */
     CHECK(same(x[0], want, n));
 }
