@@ -113,6 +113,7 @@ const struct filter filter_dare_drop = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
+    .only_drops = true,
     .scope = scope,
     .begin = begin,
     .observe = sums_observe_l1,

@@ -52,6 +52,7 @@ const struct filter filter_elect_sign = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
+    .only_drops = true,
     .begin = begin,
     .transform = transform,
 };

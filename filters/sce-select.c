@@ -174,6 +174,7 @@ const struct filter filter_sce_select = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
+    .only_drops = true,
     .least_scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = observe,

@@ -124,6 +124,7 @@ const struct filter filter_trim = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
+    .only_drops = true,
     .open = open_trim,
     .scope = scope,
     .begin = begin,

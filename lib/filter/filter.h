@@ -163,6 +163,7 @@ struct filter {
     bool raw;             /* payload as it travels, never widened to F32 */
     bool no_step;         /* adds nothing to the history */
     bool takes_nonfinite; /* NaN and infinity may come, whatever the options say */
+    bool only_drops;      /* transform leaves an element alone or makes it 0 */
     bool any_order;       /* sinks: consume may come in any order, on any thread */
     int trouble_status;   /* exit status of a failed run; 0: 1 */
 

@@ -1,11 +1,13 @@
 #include "runner.h"
 
+#include "ordered.h"
 #include "pool.h"
 #include "progress.h"
 #include "reader.h"
 #include "spool.h"
 #include "writer.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,10 +24,16 @@ struct buffer {
     unsigned char *memory;
     void **raw;
     float **wide;
+    bool finite;         /* every number in it is known to be */
+    struct buffer *next; /* of those that lie idle */
+};
+
+/* A block's place among those in flight. */
+struct slot {
+    struct buffer *buffer; /* NULL: none yet, or given back */
+    struct block block;    /* what its buffer held, without the payload */
     void *work;
     size_t work_room;
-    bool failed; /* on its way, with the sentence in the runner's errors */
-    bool finite; /* every number in it is known to be */
 };
 
 struct runner {
@@ -47,11 +55,13 @@ struct runner {
     size_t begun; /* jobs that have begun and must end */
     size_t vectors_max;
     struct spool *hold;
-    bool held; /* its payload is in `hold` */
+    bool held;         /* its payload is in `hold` */
+    bool known_finite; /* a pass has found every number of the source to be */
 
-    size_t n_buffers;
-    struct buffer *buffers;
-    struct error *errors; /* one a buffer */
+    size_t n_slots;
+    struct slot *slots;
+    struct buffer *buffers, *idle; /* as many; the one given back last is still in the cache */
+    pthread_mutex_t idle_lock;
 
     size_t n_hashes;
     const char **hash_models;
@@ -222,14 +232,32 @@ static void make_room(struct runner *r, struct buffer *b, size_t n)
     }
 }
 
-static void *work_area(struct buffer *b, size_t size)
+static struct buffer *take_buffer(struct runner *r)
 {
-    if (b->work_room < size) {
-        free(b->work);
-        b->work = mem_alloc(size, 1);
-        b->work_room = size;
+    pthread_mutex_lock(&r->idle_lock);
+    struct buffer *b = r->idle;
+    r->idle = b->next;
+    pthread_mutex_unlock(&r->idle_lock);
+    make_room(r, b, tensor_block_elements(&r->tensors[0]));
+    return b;
+}
+
+static void give_buffer(struct runner *r, struct buffer *b)
+{
+    pthread_mutex_lock(&r->idle_lock);
+    b->next = r->idle;
+    r->idle = b;
+    pthread_mutex_unlock(&r->idle_lock);
+}
+
+static void *work_area(struct slot *s, size_t size)
+{
+    if (s->work_room < size) {
+        free(s->work);
+        s->work = mem_alloc(size, 1);
+        s->work_room = size;
     }
-    return b->work;
+    return s->work;
 }
 
 static void buffer_free(struct buffer *b)
@@ -240,7 +268,6 @@ static void buffer_free(struct buffer *b)
     free(b->block.dtypes);
     free(b->block.home);
     free(b->memory);
-    free(b->work);
 }
 
 void block_keep(struct block *b, size_t n, const size_t *which)
@@ -363,14 +390,14 @@ static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, b
     aim(r, b, index, holding);
     if (!holding && !gives_once(r))
         shorten(&b->block, head);
-    b->finite = false;
     uint64_t start = account_clock();
     if (job->stage->filter->fill(job, &b->block, e))
         return -1;
     spend(r, 0, start, block_bytes(&b->block));
     /* A stage that takes them takes them off the source too. */
-    if (checks && !r->stages[1]->filter->takes_nonfinite &&
-        check_finite(job->stage, t, job->stage->out, b, e))
+    checks &= !r->stages[1]->filter->takes_nonfinite;
+    b->finite = checks && r->known_finite;
+    if (checks && check_finite(job->stage, t, job->stage->out, b, e))
         return -1;
     for (size_t k = 0; holding && k < t->n_vectors; k++) {
         size_t size = dtype_bytes(t->vectors[k].dtype, b->block.n);
@@ -419,7 +446,7 @@ static int transform(struct runner *r, size_t s, struct buffer *b, struct error 
     for (size_t k = 0; !f->raw && k < b->block.n_vectors; k++)
         if (b->block.dtypes[k] == DTYPE_F32)
             dtype_round(r->tensors[s].vectors[k].dtype, b->block.data[k], b->block.n);
-    b->finite = false;
+    b->finite &= f->only_drops;
     return check_finite(r->stages[s], &r->tensors[s], r->stages[s]->out, b, e) ? fail(r, s, e) : 0;
 }
 
@@ -435,6 +462,21 @@ struct pass {
     bool holding;  /* and are held on the way */
 };
 
+/* What the parts of a block's way are told. */
+struct way {
+    struct runner *r;
+    const struct pass *p;
+};
+
+/* The first part, of a source that gives its blocks in order. */
+static int fill_in_order(void *way, size_t slot, size_t index, struct error *e)
+{
+    const struct way *w = way;
+    struct runner *r = w->r;
+    struct buffer *b = r->slots[slot].buffer = take_buffer(r);
+    return fill(r, b, index, w->p->head, w->p->holding, true, e) ? fail(r, 0, e) : 0;
+}
+
 static int load(struct runner *r, const struct pass *p, struct buffer *b, size_t index,
                 struct error *e)
 {
@@ -444,10 +486,11 @@ static int load(struct runner *r, const struct pass *p, struct buffer *b, size_t
     return recall(r, b, index, p->head, in_place, e) ? fail(r, 0, e) : 0;
 }
 
-/* The part of a block's way that may run on any thread. */
-static int forward(struct runner *r, const struct pass *p, struct buffer *b, size_t index,
+/* The part that may run on any thread. */
+static int forward(struct runner *r, const struct pass *p, struct slot *slot, size_t index,
                    struct error *e)
 {
+    struct buffer *b = slot->buffer;
     if (!p->fresh && load(r, p, b, index, e))
         return -1;
     for (size_t s = 1; s < p->last; s++)
@@ -462,7 +505,7 @@ static int forward(struct runner *r, const struct pass *p, struct buffer *b, siz
     if (check_finite(job->stage, job->in, job->stage->in, b, e))
         return fail(r, p->last, e);
     uint64_t start = account_clock();
-    if (p->observes && f->observe(job, &b->block, work_area(b, job->work_size), e))
+    if (p->observes && f->observe(job, &b->block, work_area(slot, job->work_size), e))
         return fail(r, p->last, e);
     if (!p->observes && f->any_order && f->consume(job, &b->block, e))
         return fail(r, p->last, e);
@@ -470,64 +513,64 @@ static int forward(struct runner *r, const struct pass *p, struct buffer *b, siz
     return 0;
 }
 
-/* The part that must come in block order. */
-static int in_order(struct runner *r, const struct pass *p, struct buffer *b, struct error *e)
+/* Is a block's payload of no use any more when its turn comes? */
+static bool is_used_up(const struct runner *r, const struct pass *p)
 {
+    return p->observes || r->stages[p->last]->filter->any_order;
+}
+
+static int forward_slot(void *way, size_t slot, size_t index, struct error *e)
+{
+    const struct way *w = way;
+    struct slot *s = &w->r->slots[slot];
+    if (!s->buffer)
+        s->buffer = take_buffer(w->r);
+    int failed = forward(w->r, w->p, s, index, e);
+    s->block = s->buffer->block;
+    if (is_used_up(w->r, w->p)) {
+        s->block.data = NULL;
+        give_buffer(w->r, s->buffer);
+        s->buffer = NULL;
+    }
+    return failed;
+}
+
+/* The part that must come in block order. */
+static int in_order(void *way, size_t slot, size_t index, struct error *e)
+{
+    const struct way *w = way;
+    struct runner *r = w->r;
+    const struct pass *p = w->p;
+    struct slot *s = &r->slots[slot];
     struct job *job = &r->jobs[p->last];
     const struct filter *f = job->stage->filter;
     uint64_t start = account_clock();
-    if (p->observes && f->merge && f->merge(job, &b->block, b->work, e))
+    if (p->observes && f->merge && f->merge(job, &s->block, s->work, e))
         return fail(r, p->last, e);
-    if (!p->observes && !f->any_order && f->consume(job, &b->block, e))
+    if (!p->observes && !f->any_order && f->consume(job, &s->block, e))
         return fail(r, p->last, e);
     spend(r, p->last, start, 0);
+    if (s->buffer)
+        give_buffer(r, s->buffer);
+    s->buffer = NULL;
+    size_t first, n;
+    tensor_block(&r->tensors[0], index, &first, &n);
+    if (p->final && p->last == r->n - 1)
+        progress_add(r->progress, all_bytes(&r->tensors[0], n));
+    else
+        progress_tick(r->progress);
+    sample_memory(r);
     return 0;
-}
-
-/* Blocks of a pass that are in flight at once: buffer j has block start + j. */
-struct window {
-    struct runner *r;
-    const struct pass *p;
-    size_t start;
-};
-
-static void forward_one(void *window, size_t j)
-{
-    const struct window *w = window;
-    struct buffer *b = &w->r->buffers[j];
-    b->failed = forward(w->r, w->p, b, w->start + j, &w->r->errors[j]);
 }
 
 static int run_pass(struct runner *r, const struct pass *p, struct error *e)
 {
-    const struct tensor *t = &r->tensors[0];
-    size_t blocks = tensor_blocks(t), window = r->n_buffers;
-    for (size_t start = 0; start < blocks; start += window) {
-        size_t count = blocks - start < window ? blocks - start : window;
-        for (size_t j = 0; j < count; j++) {
-            make_room(r, &r->buffers[j], tensor_block_elements(t));
-            if (p->fresh && fill(r, &r->buffers[j], start + j, p->head, p->holding, true, e))
-                return fail(r, 0, e);
-        }
-        struct window w = {r, p, start};
-        pool_run(r->pool, count, forward_one, &w);
-        for (size_t j = 0; j < count; j++) {
-            if (r->buffers[j].failed) {
-                *e = r->errors[j];
-                return -1;
-            }
-            if (in_order(r, p, &r->buffers[j], e))
-                return -1;
-        }
-        if (p->final && p->last == r->n - 1)
-            progress_add(r->progress, all_bytes(t, r->buffers[count - 1].block.first +
-                                                       r->buffers[count - 1].block.n -
-                                                       r->buffers[0].block.first));
-        else
-            progress_tick(r->progress);
-        sample_memory(r);
-    }
+    struct ordered parts = {p->fresh ? fill_in_order : NULL, forward_slot, in_order};
+    struct way way = {r, p};
+    if (ordered_run(r->pool, tensor_blocks(&r->tensors[0]), r->n_slots, &parts, &way, e))
+        return -1;
     r->held |= p->holding;
+    r->known_finite |= !p->fresh && !r->held && p->head == 0;
     return 0;
 }
 
@@ -647,11 +690,12 @@ static int drain(struct runner *r, bool final, struct error *e)
 {
     const struct tensor *t = &r->tensors[0];
     bool reads = gives_once(r) ? !r->held : final && r->stages[0]->filter->summary;
-    make_room(r, &r->buffers[0], tensor_block_elements(t));
-    for (size_t b = 0; reads && b < tensor_blocks(t); b++)
-        if (fill(r, &r->buffers[0], b, 0, false, false, e))
-            return fail(r, 0, e);
-    return 0;
+    struct buffer *buffer = take_buffer(r);
+    int failed = 0;
+    for (size_t b = 0; reads && !failed && b < tensor_blocks(t); b++)
+        failed = fill(r, buffer, b, 0, false, false, e);
+    give_buffer(r, buffer);
+    return failed ? fail(r, 0, e) : 0;
 }
 
 /* Brings tensor `index` (of the source) to stage `last`: the sink, or a stage of scope model that
@@ -677,7 +721,7 @@ static int tensor_to(struct runner *r, size_t index, size_t last, struct error *
 
 static int one_tensor(struct runner *r, size_t index, size_t last, struct error *e)
 {
-    r->held = false;
+    r->held = r->known_finite = false;
     int failed = tensor_to(r, index, last, e);
     failed = end_jobs(r, !failed && last == r->n - 1, e) || failed ? -1 : 0;
     arena_clear(&r->arena);
@@ -855,15 +899,18 @@ static void runner_free(struct runner *r)
         r->stages[s]->in = r->stages[s]->out = NULL;
         r->stages[s]->runner = NULL;
     }
-    for (size_t j = 0; j < r->n_buffers; j++)
+    for (size_t j = 0; j < r->n_slots; j++) {
         buffer_free(&r->buffers[j]);
+        free(r->slots[j].work);
+    }
     free(r->headers);
     free(r->place);
     free(r->jobs);
     free(r->tensors);
     free(r->plans);
     free(r->buffers);
-    free(r->errors);
+    free(r->slots);
+    pthread_mutex_destroy(&r->idle_lock);
     free(r->spent);
     free(r->hash_models);
     free(r->hashes);
@@ -885,10 +932,13 @@ int runner_run(struct stage *const *stages, size_t n, const struct watch *watch,
     r.tensors = mem_alloc(n, sizeof *r.tensors);
     r.plans = mem_alloc(n, sizeof *r.plans);
     r.spent = mem_alloc(n, sizeof *r.spent);
-    r.n_buffers = threads == 1 ? 1 : BLOCKS_PER_THREAD * threads;
+    r.n_slots = threads == 1 ? 1 : BLOCKS_PER_THREAD * threads;
     r.pool = threads == 1 ? NULL : pool_new(threads);
-    r.buffers = mem_alloc(r.n_buffers, sizeof *r.buffers);
-    r.errors = mem_alloc(r.n_buffers, sizeof *r.errors);
+    r.slots = mem_alloc(r.n_slots, sizeof *r.slots);
+    r.buffers = mem_alloc(r.n_slots, sizeof *r.buffers);
+    pthread_mutex_init(&r.idle_lock, NULL);
+    for (size_t j = 0; j < r.n_slots; j++)
+        give_buffer(&r, &r.buffers[j]);
     e->text[0] = e->stage[0] = '\0';
     int failed = open_all(&r, e);
     if (!failed && watch->progress)
