@@ -55,6 +55,8 @@ void progress_add(struct progress *p, uint64_t bytes)
 {
     if (!p)
         return;
+    if (p->done == 0)
+        p->last = 0; /* the first figures come at once */
     p->done += bytes;
     show(p);
 }
