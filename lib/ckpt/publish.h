@@ -5,23 +5,11 @@
 #define TV_PUBLISH_H
 
 #include "dtype.h"
-#include "error.h"
+#include "target.h"
 
-#include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 struct publish;
-
-enum publish_form {
-    PUBLISH_FOLDER,      /* OUT or OUT/ */
-    PUBLISH_SAFETENSORS, /* OUT.safetensors: one file and nothing beside it */
-    PUBLISH_TAR,         /* OUT.tar, or - for standard output */
-    PUBLISH_TAR_ZST      /* OUT.tar.zst */
-};
-
-/* What form a target's name asks for. */
-enum publish_form publish_form_of(const char *target);
 
 /* Checks the target (an existing one is refused unless `force`), makes the temporary folder.
  * `need` bytes must be free where it lies. NULL on error. */
