@@ -97,7 +97,7 @@ INSTALL_BIN := $(DESTDIR)$(PREFIX)/bin
 INSTALL_LIB := $(DESTDIR)$(PREFIX)/libexec/tvtools
 INSTALL_DOC := $(DESTDIR)$(PREFIX)/share
 install: all
-	install -d "$(INSTALL_BIN)" "$(INSTALL_LIB)/pipelines" "$(INSTALL_DOC)/tvtools/etl" \
+	install -d "$(INSTALL_BIN)" "$(INSTALL_LIB)/pipelines" "$(INSTALL_DOC)/tvtools/etl" "$(INSTALL_DOC)/tvtools/engines" \
 	    "$(INSTALL_DOC)/bash-completion/completions" "$(INSTALL_DOC)/zsh/site-functions"
 	install -m 755 $B/bin/tv "$(INSTALL_BIN)"
 	install -m 755 $(FILTERS:%=$B/bin/%) "$(INSTALL_LIB)"
@@ -108,6 +108,7 @@ install: all
 	install -m 644 share/*.md "$(INSTALL_DOC)/tvtools"
 	install -m 644 pipelines/README.md "$(INSTALL_DOC)/tvtools/pipelines.md"
 	install -m 755 share/etl/* "$(INSTALL_DOC)/tvtools/etl"
+	install -m 755 share/engines/* "$(INSTALL_DOC)/tvtools/engines"
 	install -m 644 share/completions/tvtools.bash \
 	    "$(INSTALL_DOC)/bash-completion/completions/tv"
 	install -m 644 share/completions/_tvtools "$(INSTALL_DOC)/zsh/site-functions/_tvtools"

@@ -13,12 +13,12 @@
  * .tar or .tar.zst archive, or - for an archive on standard output. config.json is brought up to
  * date, and README.md tells how the merge was made.
  */
-#include "card.h"
-#include "chat.h"
+#include "finish.h"
+#include "lend.h"
 #include "names.h"
 #include "onto.h"
-#include "pattern.h"
 #include "publish.h"
+#include "share.h"
 #include "slice.h"
 
 #include <signal.h>
@@ -28,14 +28,26 @@
 #define CHUNK ((size_t)65536) /* elements of a filled-in tensor at a time */
 
 struct options {
-    const char *base, *onto, *like, *tokenizer, *chat_template;
+    const char *base, *onto, *like, *tokenizer, *chat_template, *part;
     enum dtype dtype;
-    uint64_t shard_size;
-    bool force, no_tokenizer, no_fill;
+    uint64_t shard_size, shards;
+    bool force, no_tokenizer, no_fill, resume;
 };
 
+enum { ROW_SHARD_SIZE, ROW_SHARDS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
+    [ROW_SHARD_SIZE] = {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
+                        .help = "start another file when one would be larger (default 5G)",
+                        .preset = "5G"},
+    [ROW_SHARDS] = {"shards", OPTION_COUNT, FIELD(shards), "N",
+                    .help = "at most N files, the largest as small as can be"},
+    {"part", OPTION_TEXT, FIELD(part), "I/N",
+     .help = "make part I of N and leave it beside OUT, for tv finish; implies --shards=N",
+     .silent = true},
+    {"resume", OPTION_FLAG, FIELD(resume), NULL,
+     .help = "keep finished files beside OUT, and go on from those of a run that was interrupted",
+     .silent = true},
     {"base", OPTION_TEXT, FIELD(base), "BASE",
      .help = "add task vectors to this model, the one they were made against", .silent = true},
     {"onto", OPTION_TEXT, FIELD(onto), "MODEL",
@@ -44,8 +56,6 @@ static const struct option_row rows[] = {
      .help = "weights: take config, tokenizer and small files from this model", .silent = true},
     {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE",
      .help = "store every floating tensor as float32, bfloat16, float16 or float64"},
-    {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
-     .help = "start another file when one would be larger (default 5G)", .preset = "5G"},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
      .help = "task vectors: leave out the base's tensors that the stream lacks"},
     {"tokenizer", OPTION_TEXT, FIELD(tokenizer), "MODEL",
@@ -60,9 +70,10 @@ static const struct option_row rows[] = {
 #undef FIELD
 
 struct pack {
-    struct onto *base;  /* task vectors */
-    struct input *like; /* weights */
-    struct publish *out;
+    struct onto *base;     /* task vectors */
+    struct input *like;    /* weights */
+    struct publish *out;   /* all of it in one go, or ... */
+    struct share *share;   /* ... shard by shard */
     struct header *result; /* what is written: the stream's tensors, then those filled in; one
                               vector each, in the dtype of the file */
     size_t n_stream;
@@ -74,7 +85,31 @@ static const struct input *lender(const struct pack *p)
     return p->base ? onto_model(p->base) : p->like;
 }
 
+/* The base that --onto names, for the card. */
+static struct model onto_as_model(const struct pack *p)
+{
+    const struct input *in = lender(p);
+    return in ? (struct model){.name = input_name(in),
+                               .has_fingerprint = true,
+                               .fingerprint = input_fingerprint(in)}
+              : (struct model){0};
+}
+
 /* ---- the method ------------------------------------------------------------------------------ */
+
+static int put_bytes(const struct pack *p, size_t i, uint64_t at, const void *x, size_t size,
+                     struct error *e)
+{
+    return p->share ? parts_write(share_parts(p->share), i, at, x, size, e)
+                    : publish_write(p->out, i, at, x, size, e);
+}
+
+static int put_file(void *pack, const char *name, const void *bytes, size_t size, struct error *e)
+{
+    const struct pack *p = pack;
+    return p->share ? parts_file(share_parts(p->share), name, bytes, size, e)
+                    : publish_file(p->out, name, bytes, size, e);
+}
 
 /* n elements: the base's from `first` on, plus tau, as `to`. */
 static void add(const struct onto *base, size_t index, size_t first, size_t n, const float *tau,
@@ -131,7 +166,7 @@ static int put(const struct stage *s, size_t index, enum dtype from, size_t firs
     bool adds = p->base && index < p->n_stream;
     size_t at = dtype_bytes(to, first), size = dtype_bytes(to, n);
     if (!adds && from == to)
-        return publish_write(p->out, index, at, x, size, e);
+        return put_bytes(p, index, at, x, size, e);
     void *out = mem_aligned(size);
     if (adds && from == DTYPE_F32) {
         add(p->base, index, first, n, x, to, out);
@@ -143,8 +178,7 @@ static int put(const struct stage *s, size_t index, enum dtype from, size_t firs
     } else {
         convert(from, x, n, to, out);
     }
-    int failed =
-        check_finite(s, t, first, n, out, e) || publish_write(p->out, index, at, out, size, e);
+    int failed = check_finite(s, t, first, n, out, e) || put_bytes(p, index, at, out, size, e);
     free(out);
     return failed ? -1 : 0;
 }
@@ -173,6 +207,23 @@ static enum dtype read_filled(const struct input *base, size_t i, size_t first, 
     return DTYPE_F64;
 }
 
+static bool wants(const struct stage *s, size_t index)
+{
+    const struct pack *p = s->data;
+    return !p->share || share_takes(p->share, index);
+}
+
+static int tensor_done(const struct stage *s, size_t index, struct error *e)
+{
+    const struct pack *p = s->data;
+    return p->share ? share_tensor_done(p->share, index, e) : 0;
+}
+
+static int end(struct job *job, bool ok, struct error *e)
+{
+    return ok ? tensor_done(job->stage, job->index, e) : 0;
+}
+
 /* The base's tensors that the stream lacks. */
 static int fill_in(const struct stage *s, struct error *e)
 {
@@ -181,6 +232,8 @@ static int fill_in(const struct stage *s, struct error *e)
     int failed = 0;
     void *x = mem_aligned(CHUNK * 8);
     for (size_t i = p->n_stream; !failed && i < p->result->n_tensors; i++) {
+        if (!wants(s, i))
+            continue;
         size_t from = p->filled[i - p->n_stream];
         const struct ckpt_tensor *t = input_tensor(base, from);
         for (size_t first = 0; !failed && first < t->elements; first += CHUNK) {
@@ -189,6 +242,7 @@ static int fill_in(const struct stage *s, struct error *e)
                          x, e);
             input_done_with(base, from, first, n);
         }
+        failed = failed || tensor_done(s, i, e) ? -1 : 0;
     }
     free(x);
     return failed;
@@ -202,6 +256,12 @@ static int check_options(const struct stage *s, const struct header *h, struct e
     bool to_file = publish_form_of(s->operands.texts[0]) == PUBLISH_SAFETENSORS;
     if (o->shard_size == 0)
         return error_set(e, "--shard-size must be above 0");
+    if (s->given[ROW_SHARDS] && o->shards == 0)
+        return error_set(e, "--shards must be above 0");
+    if (s->given[ROW_SHARDS] && s->given[ROW_SHARD_SIZE])
+        return error_set(e, "only one of --shards and --shard-size can be given");
+    if (o->part && o->resume)
+        return error_set(e, "only one of --part and --resume can be given");
     if ((o->base != NULL) + (o->onto != NULL) + (o->like != NULL) > 1)
         return error_set(e, "only one of --base, --onto and --like can be given");
     if (h->kind == KIND_TASK_VECTORS && o->like)
@@ -276,12 +336,6 @@ static bool stream_has_head(const struct pack *p)
     return false;
 }
 
-static char *lent_config(const struct pack *p, size_t *size)
-{
-    const struct ckpt *c = lender(p) ? input_ckpt(lender(p)) : NULL;
-    return c ? ckpt_file_text(c, "config.json", size) : NULL;
-}
-
 /* Is tensor i of the base a head that only repeats the embedding? */
 static bool repeats_embedding(const struct input *base, size_t i)
 {
@@ -306,7 +360,7 @@ static void add_filled(const struct stage *s, struct pack *p)
     const struct input *base = lender(p);
     struct header *r = p->result;
     size_t n = input_count(base), size;
-    char *config = lent_config(p, &size);
+    char *config = lend_config(lender(p), &size);
     bool tied = config && card_says_tied(config, size);
     struct tensor *all = arena_alloc(&r->arena, p->n_stream + n, sizeof *all);
     memcpy(all, r->tensors, p->n_stream * sizeof *all);
@@ -354,153 +408,91 @@ static uint64_t total_size(const struct pack *p)
     return size;
 }
 
-static int declare(const struct stage *s, struct pack *p, struct error *e)
+static int copy_files(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
-    const struct header *r = p->result;
-    const struct card_hashes unknown = {0};
+    const struct lend l = {.lender = lender(p),
+                           .result = p->result,
+                           .new_head = stream_has_head(p),
+                           .no_tokenizer = o->no_tokenizer,
+                           .tokenizer = o->tokenizer,
+                           .chat_template = o->chat_template,
+                           .spool = s->common.spool,
+                           .tool = s->filter->name};
+    if (!l.lender || publish_form_of(s->operands.texts[0]) == PUBLISH_SAFETENSORS)
+        return 0;
+    return lend_files(&l, put_file, p, e);
+}
+
+/* --part I/N alone is --shards N too, and the history says so. */
+static int imply_shards(struct stage *s, struct error *e)
+{
+    struct options *o = s->options;
+    uint64_t i;
+    if (!o->part || s->given[ROW_SHARDS] || s->given[ROW_SHARD_SIZE])
+        return 0;
+    s->given[ROW_SHARDS] = true;
+    return share_read_part(o->part, &i, &o->shards, e);
+}
+
+static int open_share(struct stage *s, struct pack *p, uint64_t shard_size, struct error *e)
+{
+    const struct options *o = s->options;
+    const struct model onto = onto_as_model(p);
+    const struct finish_plan plan = {p->result, p->result->n_tensors - p->n_stream, shard_size,
+                                     o->onto ? &onto : NULL};
+    p->share = share_open(s, s->operands.texts[0], o->force, o->part, &plan, lender(p), e);
+    return p->share ? 0 : -1;
+}
+
+static int open_whole(const struct stage *s, struct pack *p, const struct shards_wanted *wanted,
+                      struct error *e)
+{
+    const struct options *o = s->options;
+    p->out = publish_open(s->operands.texts[0], o->force, total_size(p), e);
+    return p->out ? publish_tensors(p->out, wanted, e) : -1;
+}
+
+static int open_out(struct stage *s, struct pack *p, struct error *e)
+{
+    const struct options *o = s->options;
     struct arena a = {0};
-    const char **names = arena_alloc(&a, r->n_tensors, sizeof *names);
-    enum dtype *dtypes = arena_alloc(&a, r->n_tensors, sizeof *dtypes);
-    size_t *ranks = arena_alloc(&a, r->n_tensors, sizeof *ranks);
-    const uint64_t **shapes = arena_alloc(&a, r->n_tensors, sizeof *shapes);
-    for (size_t i = 0; i < r->n_tensors; i++) {
-        names[i] = r->tensors[i].name;
-        dtypes[i] = r->tensors[i].vectors[0].dtype;
-        ranks[i] = r->tensors[i].rank;
-        shapes[i] = r->tensors[i].shape;
-    }
-    char *history = card_history_text(r), *hashes = card_hashes_text(r, &unknown);
-    const char *const metadata[][2] = {
-        {"tvtools_version", TV_VERSION}, {"tvtools_history", history}, {"tvtools_hashes", hashes}};
-    int failed = publish_tensors(p->out, r->n_tensors, names, dtypes, ranks, shapes, o->shard_size,
-                                 3, metadata, e);
-    free(history);
-    free(hashes);
+    struct shards_wanted wanted = finish_wanted(p->result, &a);
+    wanted.shard_size = o->shards ? shards_even_size(&wanted, o->shards) : o->shard_size;
+    int failed = o->part || o->resume ? open_share(s, p, wanted.shard_size, e)
+                                      : open_whole(s, p, &wanted, e);
     arena_free(&a);
     return failed;
 }
 
-static int copy_config(const struct stage *s, struct pack *p, struct error *e)
+/* The bytes of the base that will go into the result, and those of the result. */
+static void count_bytes(struct stage *s, const struct pack *p)
 {
-    size_t size;
-    char *config = lent_config(p, &size);
-    if (!config)
-        return 0;
-    char *text =
-        card_config(config, size, lender(p), p->result, stream_has_head(p), s->filter->name);
-    int failed = publish_file(p->out, "config.json", text, strlen(text), e);
-    free(text);
-    free(config);
-    return failed;
-}
-
-/* A file of the tokenizer, with the chat template that was asked for in its place. */
-static int put_tokenizer_file(const struct stage *s, const char *name, const char *text,
-                              size_t size, struct error *e)
-{
-    const struct options *o = s->options;
-    const struct pack *p = s->data;
-    const char *template = o->chat_template;
-    if (template && strcmp(name, "chat_template.jinja") == 0)
-        return publish_file(p->out, name, template, strlen(template), e);
-    if (!template || strcmp(name, "tokenizer_config.json") != 0)
-        return publish_file(p->out, name, text, size, e);
-    char *config = chat_set_template(text, size, template, e);
-    int failed = config ? publish_file(p->out, name, config, strlen(config), e) : -1;
-    free(config);
-    return failed;
-}
-
-/* Of the small files beside a model's weights, those that belong to a model of any kind: settings,
- * code that goes with it, licences. README and config are written anew. */
-static bool is_lent(const char *name)
-{
-    static const char *const patterns[] = {"*.json",   "*.jinja", "*.py",
-                                           "LICENSE*", "NOTICE*", "USE_POLICY*"};
-    bool lent = false;
-    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-        lent |= pattern_matches(patterns[i], name);
-    return lent && strcmp(name, "config.json") != 0;
-}
-
-/* The small files of a model, those of its tokenizer or all others; its card apart: the new model
- * gets one of its own. */
-static int copy_files_of(const struct stage *s, const struct input *in, bool tokenizer,
-                         struct error *e)
-{
-    const struct pack *p = s->data;
-    const struct ckpt *c = input_ckpt(in);
-    for (size_t i = 0; c && i < ckpt_files(c); i++) {
-        const char *name = ckpt_file_name(c, i);
-        size_t size;
-        if (chat_is_tokenizer_file(name) != tokenizer || (!tokenizer && !is_lent(name)))
+    for (size_t i = 0; i < p->result->n_tensors; i++) {
+        if (!wants(s, i))
             continue;
-        char *text = ckpt_file_text(c, name, &size);
-        int failed = -1;
-        if (!text)
-            error_set(e, "cannot read %s of %s", name, input_name(in));
-        else if (tokenizer)
-            failed = put_tokenizer_file(s, name, text, size, e);
-        else
-            failed = publish_file(p->out, name, text, size, e);
-        free(text);
-        if (failed)
-            return -1;
+        const struct tensor *r = &p->result->tensors[i];
+        s->bytes_written += dtype_bytes(r->vectors[0].dtype, tensor_elements(r));
+        if (!p->base)
+            continue;
+        const struct ckpt_tensor *t = i < p->n_stream
+                                          ? onto_tensor(p->base, i)
+                                          : input_tensor(lender(p), p->filled[i - p->n_stream]);
+        s->bytes_read += dtype_bytes(t->dtype, tensor_elements(r));
     }
-    return 0;
-}
-
-/* A chat template without a file to stand in gets one of its own. */
-static int add_template(const struct stage *s, const struct input *in, struct error *e)
-{
-    const struct options *o = s->options;
-    const struct pack *p = s->data;
-    const struct ckpt *c = input_ckpt(in);
-    for (size_t i = 0; c && i < ckpt_files(c); i++)
-        if (strcmp(ckpt_file_name(c, i), "tokenizer_config.json") == 0 ||
-            strcmp(ckpt_file_name(c, i), "chat_template.jinja") == 0)
-            return 0;
-    return publish_file(p->out, "chat_template.jinja", o->chat_template, strlen(o->chat_template),
-                        e);
-}
-
-static int copy_tokenizer(const struct stage *s, const struct pack *p, struct error *e)
-{
-    const struct options *o = s->options;
-    struct input *own = NULL;
-    if (o->no_tokenizer)
-        return 0;
-    if (o->tokenizer && !(own = input_open(o->tokenizer, s->common.spool, s->filter->name, e)))
-        return -1;
-    const struct input *in = own ? own : lender(p);
-    int failed =
-        copy_files_of(s, in, true, e) || (o->chat_template && add_template(s, in, e)) ? -1 : 0;
-    input_close(own);
-    return failed;
-}
-
-static int copy_files(const struct stage *s, struct pack *p, struct error *e)
-{
-    if (!lender(p) || publish_form_of(s->operands.texts[0]) == PUBLISH_SAFETENSORS)
-        return 0;
-    return copy_files_of(s, lender(p), false, e) || copy_tokenizer(s, p, e) || copy_config(s, p, e)
-               ? -1
-               : 0;
 }
 
 static int open_pack(struct stage *s, struct header *h, struct error *e)
 {
-    const struct options *o = s->options;
     struct pack *p = s->data = mem_alloc(1, sizeof *p);
     signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error like a full disk */
-    if (check_options(s, h, e) || open_lender(s, p, h, e))
+    if (check_options(s, h, e) || imply_shards(s, e) || open_lender(s, p, h, e))
         return -1;
     describe(s, p, h);
-    p->out = publish_open(s->operands.texts[0], o->force, total_size(p), e);
-    if (!p->out || declare(s, p, e))
+    if (open_out(s, p, e))
         return -1;
-    return copy_files(s, p, e);
+    count_bytes(s, p);
+    return !p->share || share_is_first(p->share) ? copy_files(s, p, e) : 0;
 }
 
 /* ---- the rest of its life -------------------------------------------------------------------- */
@@ -513,32 +505,24 @@ static int begin(struct job *job, struct error *e)
     return PLAN_TRANSFORM;
 }
 
-/* What is known only now: the full hashes, for the metadata and the card. */
+/* What is known only now: the full hashes, for the metadata and the card. Then it is published. */
 static int finish(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
+    const struct model onto = onto_as_model(p);
     struct card_hashes hashes;
     hashes.n = stage_hashes(s, &hashes.models, &hashes.hashes);
     char *known = card_hashes_text(p->result, &hashes);
-    char *card = card_readme(p->result, &hashes, p->result->n_tensors - p->n_stream,
-                             o->onto ? lender(p) : NULL);
+    char *card =
+        card_readme(p->result, &hashes, p->result->n_tensors - p->n_stream, o->onto ? &onto : NULL);
     int failed = publish_metadata(p->out, "tvtools_hashes", known, e) ||
                  publish_file(p->out, "README.md", card, strlen(card), e);
     free(known);
     free(card);
-    return failed ? -1 : 0;
-}
-
-/* The bytes of the base that went into the result, and those of the result. */
-static void count_bytes(struct stage *s, const struct pack *p)
-{
-    for (size_t i = 0; p->base && i < p->result->n_tensors; i++) {
-        const struct ckpt_tensor *t = i < p->n_stream
-                                          ? onto_tensor(p->base, i)
-                                          : input_tensor(lender(p), p->filled[i - p->n_stream]);
-        s->bytes_read += dtype_bytes(t->dtype, tensor_elements(&p->result->tensors[i]));
-    }
-    s->bytes_written = total_size(p);
+    if (!failed)
+        return publish_commit(p->out, e);
+    publish_abort(p->out);
+    return -1;
 }
 
 static int close_pack(struct stage *s, bool ok, struct error *e)
@@ -548,13 +532,12 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     if (!p)
         return 0;
     if (ok)
-        count_bytes(s, p);
-    if (ok)
-        failed = (p->base && fill_in(s, e)) || finish(s, p, e) ? -1 : 0;
+        failed = p->base ? fill_in(s, e) : 0;
     if (ok && !failed)
-        failed = publish_commit(p->out, e);
+        failed = p->share ? share_finish(p->share, e) : finish(s, p, e);
     else
         publish_abort(p->out);
+    share_close(p->share);
     onto_close(p->base);
     input_close(p->like);
     header_free(p->result);
@@ -581,5 +564,7 @@ const struct filter filter_pack = {
     .open = open_pack,
     .begin = begin,
     .consume = consume,
+    .wants = wants,
+    .end = end,
     .close = close_pack,
 };

@@ -9,6 +9,7 @@
  * `tv run` gives the same bytes as the shell would: neighbours among our filters become one chain
  * in one process; any other command, and each <( ... ), becomes a process between pipes.
  */
+#include "finish.h"
 #include "merge.h"
 #include "program.h"
 #include "run.h"
@@ -89,9 +90,43 @@ static int run(int argc, char **argv)
         fprintf(stderr, "tv: run: %s\n", e.text);
         return 2;
     }
-    int status = run_and_report(&own, l, report, &a);
+    int status = run_start_report(&own, report);
+    if (status == 0)
+        status = run_end_report(&own, report, run_line(&own, l, &a));
     arena_free(&a);
     return status;
+}
+
+/* ---- finish ---------------------------------------------------------------------------------- */
+
+static const char finish_usage[] =
+    "Usage: tv finish [--force] OUT\n"
+    "Publish a merge that was made in parts (tv merge --part, pack --part): the parts are "
+    "checked,\n"
+    "index and model card are written, and OUT is put in place in one go.\n\n"
+    "  --force         replace OUT if it is there\n";
+
+static int finish(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"help", no_argument, NULL, 'h'}, {"force", no_argument, NULL, 'f'}, {0}};
+    char name[] = "tv: finish"; /* as getopt_long calls us */
+    struct error e;
+    bool force = false;
+    argv[0] = name;
+    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (option == 'h')
+            return fputs(finish_usage, stdout) < 0;
+        if (option == '?')
+            return wrong_usage(finish_usage);
+        force = true;
+    }
+    if (argc - optind != 1)
+        return wrong_usage(finish_usage);
+    struct parts *p = parts_open(argv[optind], force, PARTS_PUBLISH, &e);
+    int failed = !p || finish_publish(p, &e);
+    parts_close(p);
+    return failed ? fail("finish", e.text) : 0;
 }
 
 /* ---- env, pipeline, help --------------------------------------------------------------------- */
@@ -146,6 +181,7 @@ static void print_usage(FILE *f)
         "Usage: tv FILTER [OPTION...]     run one filter (tv help FILTER says more)\n"
         "       tv run 'LINE'             run a pipeline in one process (tv run --help)\n"
         "       tv merge CONFIG.yml OUT   run a merge configuration (tv merge --help)\n"
+        "       tv finish OUT             publish a merge that was made in parts\n"
         "       tv from-yaml CONFIG.yml   print it as a pipeline\n"
         "       tv pipeline NAME ...      run one of the scripts of published methods: ties, ...\n"
         "       eval \"$(tv env)\"          put the filters on PATH\n\n"
@@ -168,6 +204,8 @@ static int run_command(int argc, char **argv)
         return run(argc, argv);
     if (strcmp(name, "merge") == 0)
         return merge_main(argc, argv, filter_all);
+    if (strcmp(name, "finish") == 0)
+        return finish(argc, argv);
     if (strcmp(name, "from-yaml") == 0)
         return merge_print_main(argc, argv);
     if (strcmp(name, "pipeline") == 0)

@@ -2,7 +2,6 @@
 
 #include "disk.h"
 #include "mem.h"
-#include "shards.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -34,7 +33,7 @@ struct waiting {
 };
 
 /* How far a shard has come. */
-struct progress {
+struct work {
     uint64_t written; /* bytes of data */
     int fd;           /* -1 until the first write and after the last */
 };
@@ -48,7 +47,7 @@ struct publish {
     struct arena arena;
 
     struct shards *shards;
-    struct progress *progress; /* [shard] */
+    struct work *work; /* [shard] */
     pthread_mutex_t lock;
 
     struct archive *archive;
@@ -124,9 +123,9 @@ static void release_signals(struct publish *p)
 static void publish_free(struct publish *p)
 {
     release_signals(p);
-    for (size_t i = 0; p->progress && i < p->shards->n_files; i++)
-        if (p->progress[i].fd >= 0)
-            close(p->progress[i].fd);
+    for (size_t i = 0; p->work && i < p->shards->n_files; i++)
+        if (p->work[i].fd >= 0)
+            close(p->work[i].fd);
     while (p->waiting) {
         struct waiting *next = p->waiting->next;
         free(p->waiting);
@@ -138,7 +137,7 @@ static void publish_free(struct publish *p)
         close(p->folder);
     target_close(&p->to);
     free(p->temporary);
-    free(p->progress);
+    free(p->work);
     shards_free(p->shards);
     pthread_mutex_destroy(&p->lock);
     arena_free(&p->arena);
@@ -365,27 +364,17 @@ int publish_file(struct publish *p, const char *name, const void *bytes, size_t 
     return create(p, arena_text(&p->arena, name, strlen(name)), bytes, size, size, e);
 }
 
-int publish_tensors(struct publish *p, size_t n, const char *const *names, const enum dtype *dtypes,
-                    const size_t *ranks, const uint64_t *const *shapes, uint64_t shard_size,
-                    size_t n_metadata, const char *const (*metadata)[2], struct error *e)
+int publish_tensors(struct publish *p, const struct shards_wanted *w, struct error *e)
 {
-    const struct shards_wanted wanted = {
-        .n = n,
-        .names = names,
-        .dtypes = dtypes,
-        .ranks = ranks,
-        .shapes = shapes,
-        .shard_size = shard_size,
-        .whole_name = p->to.form == PUBLISH_SAFETENSORS ? p->names->text : NULL,
-        .as_they_come = is_archive(p),
-        .n_metadata = n_metadata,
-        .metadata = metadata};
+    struct shards_wanted wanted = *w;
+    wanted.whole_name = p->to.form == PUBLISH_SAFETENSORS ? p->names->text : NULL;
+    wanted.as_they_come = is_archive(p);
     p->shards = shards_new(&wanted, p->to.name, e);
     if (!p->shards)
         return -1;
-    p->progress = mem_alloc(p->shards->n_files, sizeof *p->progress);
+    p->work = mem_alloc(p->shards->n_files, sizeof *p->work);
     for (size_t i = 0; i < p->shards->n_files; i++)
-        p->progress[i].fd = -1;
+        p->work[i].fd = -1;
     int failed = 0;
     for (size_t i = 0; !failed && !is_archive(p) && i < p->shards->n_files; i++) {
         const struct shard *s = &p->shards->files[i];
@@ -419,7 +408,7 @@ int publish_metadata(struct publish *p, const char *key, const char *value, stru
 /* The shard's descriptor: open from its first byte to its last. */
 static int shard_fd(struct publish *p, size_t shard, struct error *e)
 {
-    struct progress *s = &p->progress[shard];
+    struct work *s = &p->work[shard];
     const char *name = p->shards->files[shard].name;
     pthread_mutex_lock(&p->lock);
     if (s->fd < 0)
@@ -434,7 +423,7 @@ static int shard_fd(struct publish *p, size_t shard, struct error *e)
 static int shard_written(struct publish *p, size_t shard, size_t size, struct error *e)
 {
     const struct shard *file = &p->shards->files[shard];
-    struct progress *s = &p->progress[shard];
+    struct work *s = &p->work[shard];
     int failed = 0;
     pthread_mutex_lock(&p->lock);
     s->written += size;
@@ -457,7 +446,7 @@ static int archive_data(struct publish *p, const void *bytes, size_t size, struc
     const char *from = bytes;
     while (p->current < p->shards->n_files) {
         const struct shard *s = &p->shards->files[p->current];
-        uint64_t *written = &p->progress[p->current].written;
+        uint64_t *written = &p->work[p->current].written;
         if (!p->begun && (archive_begin(p, s->name, s->head_size + s->size, e) ||
                           archive_put(p, s->head, s->head_size, e)))
             return -1;
@@ -535,9 +524,9 @@ int publish_write(struct publish *p, size_t i, uint64_t offset, const void *byte
 static int check_complete(const struct publish *p, struct error *e)
 {
     for (size_t i = 0; i < p->shards->n_files; i++)
-        if (p->progress[i].written != p->shards->files[i].size)
+        if (p->work[i].written != p->shards->files[i].size)
             return error_set(e, "%s is not complete: %llu of %llu bytes came for its part %zu",
-                             p->to.name, (unsigned long long)p->progress[i].written,
+                             p->to.name, (unsigned long long)p->work[i].written,
                              (unsigned long long)p->shards->files[i].size, i + 1);
     return 0;
 }
@@ -554,7 +543,7 @@ static int sync_files(struct publish *p, struct error *e)
 static int finish_archive(struct publish *p, struct error *e)
 {
     while (p->current < p->shards->n_files &&
-           p->progress[p->current].written == p->shards->files[p->current].size)
+           p->work[p->current].written == p->shards->files[p->current].size)
         if (archive_data(p, "", 0, e))
             return -1;
     if (check_complete(p, e))

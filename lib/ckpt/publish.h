@@ -4,7 +4,7 @@
 #ifndef TV_PUBLISH_H
 #define TV_PUBLISH_H
 
-#include "dtype.h"
+#include "shards.h"
 #include "target.h"
 
 #include <stddef.h>
@@ -15,14 +15,9 @@ struct publish;
  * `need` bytes must be free where it lies. NULL on error. */
 struct publish *publish_open(const char *target, bool force, uint64_t need, struct error *e);
 
-/* Declares the tensors of the checkpoint, before any data, in the order in which their data will
- * come: `n` names, dtypes, ranks and shapes. Cuts them into shards of at most `shard_size` bytes
- * (a single larger tensor makes a shard of its own), names them as transformers does
- * (model.safetensors, or model-00001-of-0000K.safetensors and an index), writes the safetensors
- * headers with `metadata` (pairs of key and value; {"format": "pt"} is always there). */
-int publish_tensors(struct publish *p, size_t n, const char *const *names, const enum dtype *dtypes,
-                    const size_t *ranks, const uint64_t *const *shapes, uint64_t shard_size,
-                    size_t n_metadata, const char *const (*metadata)[2], struct error *e);
+/* Declares the tensors of the checkpoint, before any data (`whole_name` and `as_they_come` follow
+ * from the target's form), and writes the safetensors headers and the index. */
+int publish_tensors(struct publish *p, const struct shards_wanted *w, struct error *e);
 
 /* Writes bytes of tensor i at `offset` in it. Any order, any thread, each byte once. */
 int publish_write(struct publish *p, size_t i, uint64_t offset, const void *bytes, size_t size,

@@ -104,7 +104,7 @@ struct stage {
     int status;                    /* exit status of a run that went well; tv-diff, check */
     bool enough;                   /* sinks, set in open: no payload is wanted, the run ends here */
     bool unchecked;                /* sources: the stream came without all its checksums */
-    uint64_t bytes_read, bytes_written; /* of files, by a stage that opens its own; set in close */
+    uint64_t bytes_read, bytes_written; /* of files, by a stage that opens its own */
     struct runner *runner;
     struct arena arena; /* of options and operands */
 };

@@ -226,17 +226,19 @@ int run_line(const struct run *r, const struct line *l, struct arena *a)
     return status;
 }
 
-int run_and_report(const struct run *r, const struct line *l, const char *report, struct arena *a)
+int run_start_report(struct run *r, const char *file)
 {
-    struct run own = *r;
-    struct error e;
-    if (!report)
-        return run_line(r, l, a);
-    if (!(own.watch.account = account_new()))
+    if (file && !(r->watch.account = account_new()))
         return fail("report", strerror(errno));
-    int status = run_line(&own, l, a);
-    if (status == 0 && account_write(own.watch.account, report, &e))
+    return 0;
+}
+
+int run_end_report(struct run *r, const char *file, int status)
+{
+    struct error e;
+    if (r->watch.account && status == 0 && account_write(r->watch.account, file, &e))
         status = fail("report", e.text);
-    account_free(own.watch.account);
+    account_free(r->watch.account);
+    r->watch.account = NULL;
     return status;
 }

@@ -19,7 +19,10 @@ struct run {
 const struct filter *run_find_filter(const struct run *r, const char *name);
 /* The exit status; says itself what went wrong. */
 int run_line(const struct run *r, const struct line *l, struct arena *a);
-/* The same; the account of a run that ended well goes into the file `report`, unless it is NULL. */
-int run_and_report(const struct run *r, const struct line *l, const char *report, struct arena *a);
+
+/* Around lines that are run: the account of a run that ended well (status 0) goes into `file`,
+ * unless that is NULL. Both return the exit status. */
+int run_start_report(struct run *r, const char *file);
+int run_end_report(struct run *r, const char *file, int status);
 
 #endif

@@ -16,10 +16,11 @@
 
 struct options {
     uint64_t seed, mergekit_threads;
-    bool check, force, bug_compatible, paper, no_tokenizer, quiet, ignored;
+    bool check, force, resume, bug_compatible, paper, no_tokenizer, quiet, ignored;
     int missing, embed, mismatch;
     struct texts only;
-    const char *shard_size, *report, *out, *cache, *ignored_text;
+    uint64_t shards;
+    const char *shard_size, *part, *report, *out, *cache, *ignored_text;
 };
 
 #define FIELD(f) offsetof(struct options, f)
@@ -60,6 +61,13 @@ static const struct option_row rows[] = {
      .preset = "0"},
     {"out-shard-size", OPTION_TEXT, FIELD(shard_size), "N",
      .help = "parameters in one file, such as 5B or 200M"},
+    {"shards", OPTION_COUNT, FIELD(shards), "N",
+     .help = "at most N files, the largest as small as can be"},
+    {"part", OPTION_TEXT, FIELD(part), "I/N",
+     .help = "make part I of N and leave it beside OUT, for tv finish; implies --shards=N"},
+    {"resume", OPTION_FLAG, FIELD(resume),
+     .help =
+         "keep finished files beside OUT, and go on from those of a merge that was interrupted"},
     {"report", OPTION_TEXT, FIELD(report), "FILE",
      .help = "write what the merge cost (time, bytes, memory, by stage) to FILE, as JSON"},
     {"quiet", OPTION_FLAG, FIELD(quiet), .help = "show no progress"},
@@ -223,6 +231,19 @@ static void allow_nonfinite(struct line *l, struct arena *a)
     }
 }
 
+/* What pack is told of parts. */
+static void add_parts(struct task *t)
+{
+    struct command *pack = &t->recipe.line.commands[t->recipe.line.n - 1];
+    if (t->o->shards)
+        command_add(pack, arena_printf(&t->a, "--shards=%llu", (unsigned long long)t->o->shards),
+                    &t->a);
+    if (t->o->part)
+        command_add(pack, arena_printf(&t->a, "--part=%s", t->o->part), &t->a);
+    if (t->o->resume)
+        command_add(pack, "--resume", &t->a);
+}
+
 static int choose_out(struct task *t, bool needed, struct error *e)
 {
     const struct texts *operands = &t->stage->operands;
@@ -264,6 +285,7 @@ static int make_recipe(struct task *t, struct error *e)
         return -1;
     if (t->stage->common.allow_nonfinite)
         allow_nonfinite(&t->recipe.line, &t->a);
+    add_parts(t);
     return 0;
 }
 
@@ -358,14 +380,16 @@ static int make_result(struct task *t, const struct run *run, const struct recip
     return 0;
 }
 
-static int merge(struct task *t, const struct run *run)
+static int merge(struct task *t, struct run *run)
 {
     const struct recipe *r = &t->recipe;
-    int status = 0;
+    int status = run_start_report(run, t->o->report);
     for (size_t i = 0; i < r->n_results && status == 0; i++)
         if (r->results[i]->uses > 1)
             status = make_result(t, run, r->results[i]);
-    return status ? status : run_and_report(run, &r->line, t->o->report, &t->a);
+    if (status == 0)
+        status = run_line(run, &r->line, &t->a);
+    return run_end_report(run, t->o->report, status);
 }
 
 int merge_main(int argc, char **argv, const struct filter *const *filters)

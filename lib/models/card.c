@@ -468,7 +468,7 @@ static void put_fingerprint(FILE *out, bool known, uint64_t fingerprint)
 }
 
 static void put_models(FILE *out, const struct header *h, const struct card_hashes *hashes,
-                       const struct input *onto)
+                       const struct model *onto)
 {
     char hash[17];
     fputs("\n## Models\n\n"
@@ -493,9 +493,9 @@ static void put_models(FILE *out, const struct header *h, const struct card_hash
         fputs("\nThe task vectors were added to another model than the one they were made "
               "against: ",
               out);
-        put_name(out, input_name(onto));
+        put_name(out, onto->name);
         fputs(", fingerprint ", out);
-        put_fingerprint(out, true, input_fingerprint(onto));
+        put_fingerprint(out, onto->has_fingerprint, onto->fingerprint);
         fputs(".\n", out);
     }
 }
@@ -518,7 +518,7 @@ static void put_tensors(FILE *out, const struct header *h, size_t n_filled)
 }
 
 char *card_readme(const struct header *h, const struct card_hashes *hashes, size_t n_filled,
-                  const struct input *onto)
+                  const struct model *onto)
 {
     char *text = NULL;
     size_t size;

@@ -35,6 +35,6 @@ char *card_history_text(const struct header *h);
 /* README.md. The last `n_filled` tensors of the header came from the base as they were; `onto` is
  * another base than the stream's, or NULL. */
 char *card_readme(const struct header *h, const struct card_hashes *hashes, size_t n_filled,
-                  const struct input *onto);
+                  const struct model *onto);
 
 #endif

@@ -50,12 +50,25 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+static struct shards_wanted wanted(size_t n, const char *const *called, uint64_t shard_size)
+{
+    return (struct shards_wanted){.n = n,
+                                  .names = called,
+                                  .dtypes = dtypes,
+                                  .ranks = ranks,
+                                  .shapes = shapes,
+                                  .shard_size = shard_size};
+}
+
 static struct publish *start(const char *target, bool force, uint64_t shard_size, struct error *e)
 {
     struct publish *p = publish_open(target, force, 1000, e);
     if (!p)
         return NULL;
-    CHECK(publish_tensors(p, 4, names, dtypes, ranks, shapes, shard_size, 2, metadata, e) == 0);
+    struct shards_wanted w = wanted(4, names, shard_size);
+    w.n_metadata = 2;
+    w.metadata = metadata;
+    CHECK(publish_tensors(p, &w, e) == 0);
     return p;
 }
 
@@ -204,10 +217,12 @@ static void test_refusals(void)
     CHECK(strstr(e.text, "are free there") != NULL);
     struct publish *p = publish_open("x", false, 0, &e);
     const char *const twice[] = {"a", "a"}, *const bad[] = {"\xff"};
-    CHECK(publish_tensors(p, 2, twice, dtypes, ranks, shapes, 1000, 0, NULL, &e) < 0);
+    struct shards_wanted w = wanted(2, twice, 1000);
+    CHECK(publish_tensors(p, &w, &e) < 0);
     publish_abort(p);
     p = publish_open("x", false, 0, &e);
-    CHECK(publish_tensors(p, 1, bad, dtypes, ranks, shapes, 1000, 0, NULL, &e) < 0);
+    w = wanted(1, bad, 1000);
+    CHECK(publish_tensors(p, &w, &e) < 0);
     publish_abort(p);
     p = start("x", false, 1000, &e);
     CHECK(publish_metadata(p, "hash", "much longer than it was", &e) < 0);

@@ -1,0 +1,299 @@
+#!/usr/bin/env bats
+# Merges in parts: the bytes of a merge in one go, whatever was killed, run twice or side by side.
+load common
+load lesson
+load refusals
+
+TIES='tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing'
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    cp -r "$A"/{base,math,code} .
+}
+
+# parts N LINE: makes all parts of "LINE | pack ..." as out and publishes them
+parts() {
+    local i
+    for ((i = 1; i <= $1; i++)); do
+        tv run "$2 --part $i/$1 out" 2>>notes || return 1
+    done
+    tv finish out
+}
+
+# same_as SINGLE: out is that, and nothing lies beside it
+same_as() {
+    diff -r "$1" out && [ ! -e .out.parts ] && rm -r out
+}
+
+record() { echo ".out.parts/model-0000$1-of-0000$2.safetensors.json"; }
+shard() { echo ".out.parts/model/model-0000$1-of-0000$2.safetensors"; }
+
+# three_parts: all parts of TIES, not yet published
+three_parts() {
+    for i in 1 2 3; do tv run "$TIES | pack --base base --part $i/3 out"; done
+}
+
+@test "as many files as were asked for at most, the largest as small as can be" {
+    for n in 1 2 3 5 1000; do
+        tv run "$TIES | pack --base base --shards $n out$n"
+        [ "$(find out$n -name '*.safetensors' | wc -l)" -le "$n" ]
+        tv-diff out1 out$n
+    done
+    largest=$(stat -c %s out3/*.safetensors | sort -n | tail -n 1)
+    tv run "$TIES | pack --base base --shard-size $((largest - 8000)) smaller"
+    [ "$(find smaller -name '*.safetensors' | wc -l)" -gt 3 ]
+}
+
+@test "parts are the bytes of one merge, by any method and in any number" {
+    for line in "$TIES | pack --base base" \
+        'unpack math code | slerp --t 0.3 | pack --like math' \
+        'tv-extract base math code | dare-drop --density 0.4 --seed 3 --l1 | rescale --by l1 | elect-sign | combine | pack --base base' \
+        'tv-extract base math code | della-drop --density 0.5 --epsilon 0.1 --seed 3 | elect-sign | combine | pack --base base'; do
+        for n in 1 2 3 5; do
+            rm -rf single
+            tv run "$line --shards $n single"
+            parts $n "$line"
+            same_as single
+        done
+    done
+}
+
+@test "more parts than tensors: some have nothing to do" {
+    line="tv-extract base math code | pick '/*layers.0*' | combine | pack --no-fill --base base"
+    tv run "$line --shards 20 single"
+    parts 20 "$line"
+    [ "$(find out -name '*.safetensors' | wc -l)" -lt 20 ]
+    same_as single
+}
+
+@test "dtypes, tensors dropped on the way, tensors filled in, sizes in place of a number" {
+    for line in "$TIES | pack --base base --dtype float16" \
+        'tv-extract --dtype bfloat16 base math code | combine | pack --base base' \
+        "tv-extract base math code | pick '/*layers*' | combine | pack --base base" \
+        "tv-extract base math code | pick '/*layers.0*' | combine | pack --no-fill --base base" \
+        'tv-extract base math | pack --onto code'; do
+        rm -rf single
+        tv run "$line --shards 3 single"
+        parts 3 "$line"
+        same_as single
+    done
+    tv run "$TIES | pack --base base --shard-size 100K sized"
+    for i in 1 2; do tv run "$TIES | pack --base base --shard-size 100K --part $i/2 out"; done
+    tv finish out
+    same_as sized
+}
+
+@test "streams, from pipes and of several sources" {
+    for line in 'join-streams <(tv-extract base math) <(tv-extract base code) | combine | pack --base base' \
+        'cat deltas.tvs | combine | pack --base base'; do
+        rm -rf single
+        tv-extract base math code >deltas.tvs
+        tv run "$line --shards 3 single"
+        parts 3 "$line"
+        same_as single
+        tv run "$line --shards 3 --resume out"
+        same_as single
+    done
+    tv-extract base math code | combine | pack --base base --shards 2 single2
+    for i in 1 2; do tv-extract base math code | combine | pack --base base --part $i/2 out; done
+    tv finish out
+    same_as single2
+}
+
+@test "a part computes what is its own, and nothing else" {
+    for i in 1 2 3; do
+        tv run --report $i.json "$TIES | pack --base base --part $i/3 out"
+    done
+    tv run --report all.json "$TIES | pack --base base --shards 3 single"
+    bytes() { sed -n '/"name": "trim"/,/bytes/s/.*"bytes": \([0-9]*\).*/\1/p' "$1"; }
+    [ $(($(bytes 1.json) + $(bytes 2.json) + $(bytes 3.json))) = "$(bytes all.json)" ]
+}
+
+@test "tv merge: --shards, --part, --resume" {
+    printf '%s\n' 'merge_method: ties' 'base_model: base' 'models:' \
+        '  - model: math' '    parameters: {weight: 0.5, density: 0.4}' \
+        '  - model: code' '    parameters: {weight: 0.6, density: 0.4}' 'dtype: bfloat16' >config.yml
+    tv merge --shards 3 config.yml single
+    for i in 3 1 2; do tv merge --part $i/3 config.yml out; done
+    tv finish out
+    same_as single
+    tv merge --shards 3 --resume config.yml out
+    same_as single
+    REFUSED_BY=pack refused_with "only a folder" tv merge --part 1/2 --only '*norm*' config.yml o.safetensors
+}
+
+@test "a part that was killed is run again" {
+    tv run "$TIES | pack --base base --shards 3 single"
+    for k in 1 2 3; do
+        tv run "$TIES | pack --base base --shards 3 --resume out" &
+        pid=$!
+        while kill -0 $pid 2>/dev/null && [ ! -e "$(record $k 3)" ]; do :; done
+        kill -KILL $pid 2>/dev/null || true
+        wait $pid || true
+        [ -e out ] || tv run "$TIES | pack --base base --shards 3 --resume out"
+        same_as single
+    done
+}
+
+@test "what is finished is not made again" {
+    tv run "$TIES | pack --base base --shards 3 single"
+    mkdir -p "$(record 2 3)"/in-the-way
+    REFUSED_BY=pack refused_with "cannot write model-00002-of-00003.safetensors.json" \
+        tv run "$TIES | pack --base base --shards 3 --resume out"
+    first=$(stat -c %i "$(shard 1 3)")
+    rm -r "$(record 2 3)"
+    tv run "$TIES | pack --base base --shards 3 --resume out" 2>notes
+    grep -q "1 of 3 files are finished already" notes
+    [ "$(stat -c %i out/model-00001-of-00003.safetensors)" = "$first" ]
+    same_as single
+    three_parts
+    inodes=$(stat -c %i .out.parts/model/*.safetensors)
+    three_parts 2>notes
+    [ "$(grep -c "1 of 1 files are finished already" notes)" = 3 ]
+    [ "$(stat -c %i .out.parts/model/*.safetensors)" = "$inodes" ]
+}
+
+@test "a damaged shard is noticed, and made again by its part" {
+    tv run "$TIES | pack --base base --shards 3 single"
+    three_parts
+    printf 'x' | dd of="$(shard 2 3)" bs=1 seek=100000 conv=notrunc 2>/dev/null
+    REFUSED_BY=tv refused_with "model-00002-of-00003.safetensors is damaged" tv finish out
+    tv run "$TIES | pack --base base --part 2/3 out" 2>notes
+    grep -q "model-00002-of-00003.safetensors is damaged.*made again" notes
+    truncate -s -8 "$(shard 3 3)"
+    REFUSED_BY=tv refused_with "model-00003-of-00003.safetensors is damaged" tv finish out
+    tv run "$TIES | pack --base base --part 3/3 out"
+    rm "$(shard 1 3)"
+    REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors is damaged" tv finish out
+    tv run "$TIES | pack --base base --part 1/3 out"
+    echo '{}' >.out.parts/model/config.json
+    REFUSED_BY=tv refused_with "what is beside its weights is damaged" tv finish out
+    tv run "$TIES | pack --base base --part 1/3 out"
+    echo more >.out.parts/model/of-an-earlier-merge.json
+    tv finish out
+    same_as single
+}
+
+@test "a missing part, another recipe, other models: by name" {
+    tv run "$TIES | pack --base base --part 1/3 out"
+    tv run "$TIES | pack --base base --part 2/3 out"
+    REFUSED_BY=tv refused_with "model-00003-of-00003.safetensors has not been made" tv finish out
+    tv run "${TIES/0.2/0.3} | pack --base base --part 3/3 out"
+    REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors was made by another recipe" tv finish out
+    tv run "$TIES | pack --base base --part 3/3 out" 2>notes
+    grep -q "model-00003-of-00003.safetensors was made by another recipe; it is made again" notes
+    cp -r math before
+    tv-extract base math | rescale 2 | pack --base base --force math
+    tv run "$TIES | pack --base base --part 2/3 out" 2>notes
+    grep -q "model-00002-of-00003.safetensors was made from other models; it is made again" notes
+    REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors was made from other models" tv finish out
+    rm -r math
+    mv before math
+    tv run "$TIES | pack --base base --part 2/3 out"
+    tv run "$TIES | pack --base base --part 1/2 other"
+    cp .other.parts/model-00001-of-00002.safetensors.json .out.parts
+    REFUSED_BY=tv refused_with "model-00001-of-00002.safetensors, of another merge" tv finish out
+    rm .out.parts/model-00001-of-00002.safetensors.json
+    tv run "$TIES | pack --base base --shards 3 single"
+    tv finish out
+    same_as single
+}
+
+@test "another recipe makes all anew with --resume" {
+    tv run "$TIES | pack --base base --part 1/2 out"
+    tv run "$TIES | pack --base base --part 1/3 out"
+    tv run "${TIES/0.2/0.3} | pack --base base --shards 3 single"
+    tv run "${TIES/0.2/0.3} | pack --base base --shards 3 --resume out" 2>notes
+    grep -q "by another recipe; it is made again" notes
+    same_as single
+}
+
+@test "parts side by side, and a part twice" {
+    tv run "$TIES | pack --base base --shards 4 single"
+    for i in 1 2 3 4 2 3; do
+        tv run "$TIES | pack --base base --part $i/4 out" 2>/dev/null &
+    done
+    wait
+    tv finish out
+    same_as single
+}
+
+@test "nobody publishes while somebody works" {
+    three_parts
+    exec 7<.out.parts/lock
+    flock -s 7
+    REFUSED_BY=tv refused_with "somebody is still at work on out" tv finish out
+    REFUSED_BY=pack refused_with "somebody is still at work on out" \
+        tv run "$TIES | pack --base base --resume out"
+    exec 7<&-
+    exec 7<.out.parts/lock
+    flock -x 7
+    REFUSED_BY=pack refused_with "somebody is publishing out" tv run "$TIES | pack --base base --part 1/3 out"
+    exec 7<&-
+    tv finish out
+}
+
+@test "a disk without room" {
+    limited() { (ulimit -f 100 && tv run "$TIES | pack --base base --part 1/3 out"); }
+    REFUSED_BY=pack refused_with "cannot write model-00001-of-00003.safetensors" limited
+    [ -z "$(find .out.parts -name '.model*')" ]
+    REFUSED_BY=tv refused_with "has not been made" tv finish out
+}
+
+@test "what somebody left behind is removed by the next" {
+    tv run "$TIES | pack --base base --part 1/3 out"
+    touch .out.parts/.model-00002-of-00003.safetensors.abcdef
+    tv run "$TIES | pack --base base --part 2/3 out"
+    [ ! -e .out.parts/.model-00002-of-00003.safetensors.abcdef ]
+}
+
+@test "an existing target" {
+    mkdir out
+    echo kept >out/config.json
+    REFUSED_BY=pack refused_with "out exists already" tv run "$TIES | pack --base base --part 1/1 out"
+    tv run "$TIES | pack --force --base base --part 1/1 out"
+    REFUSED_BY=tv refused_with "out exists already" tv finish out
+    grep -q kept out/config.json
+    tv finish --force out
+    tv run "$TIES | pack --base base --shards 1 single"
+    same_as single
+}
+
+@test "refusals" {
+    REFUSED_BY=pack refused_with "trim must see the whole model" \
+        tv run "tv-extract base math code | trim --scope model --density 0.2 | combine | pack --base base --part 1/2 out"
+    for part in 0/2 3/2 1 1/ /2 1/0 a/b 1/2x 1/1000000000; do
+        REFUSED_BY=pack refused_with "is no part of a whole" tv run "$TIES | pack --base base --part $part out"
+    done
+    REFUSED_BY=pack refused_with "only one of" tv run "$TIES | pack --base base --part 1/2 --resume out"
+    REFUSED_BY=pack refused_with "only one of" tv run "$TIES | pack --base base --shards 2 --shard-size 1G out"
+    REFUSED_BY=pack refused_with "above 0" tv run "$TIES | pack --base base --shards 0 out"
+    for out in out.tar out.safetensors out.tar.zst; do
+        REFUSED_BY=pack refused_with "only a folder is made in parts" tv run "$TIES | pack --base base --resume $out"
+    done
+    REFUSED_BY=tv refused_with "there are no parts of out" tv finish out
+    [ ! -e .out.parts ]
+    usage_error tv finish --no-such out
+    usage_error tv finish --force=1 out
+}
+
+@test "a broken plan, a broken record" {
+    three_parts
+    cp .out.parts/plan plan
+    for broken in '' '{' '{"shard_size": 0}' '{"shard_size": 100, "filled": 1000}' '[]'; do
+        echo "$broken" >.out.parts/plan
+        REFUSED_BY=tv refused_with "out" tv finish out
+    done
+    cp plan .out.parts/plan
+    head -c 100 .out.parts/header >header
+    cp header .out.parts/header
+    REFUSED_BY=tv refused_with "plan of the parts" tv finish out
+    tv run "$TIES | pack --base base --part 1/3 out"
+    for broken in '' '{' '[]' '{"recipe": 1}'; do
+        echo "$broken" >"$(record 2 3)"
+        REFUSED_BY=tv refused_with "model-00002-of-00003.safetensors" tv finish out
+    done
+    tv run "$TIES | pack --base base --part 2/3 out"
+    tv finish out
+}
