@@ -237,8 +237,10 @@ int calibration_prepare(struct calibration *c, struct error *e)
     c->merged = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
     c->teachers =
         teachers_new(arch_of(c), c->experts.n, x->list, x->n, c->hidden, memory / 2, limits->spool);
+    if (teachers_size(c->teachers) <= memory / 2)
+        memory -= teachers_size(c->teachers); /* else they lie in a file */
     c->objective = objective_new(arch_of(c), c->merged, c->teachers, x->list, &settings, x->longest,
-                                 memory - memory / 2, limits->spool);
+                                 memory, limits->spool);
     return study(c, e);
 }
 

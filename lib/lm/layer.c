@@ -10,54 +10,82 @@
 
 /* N tokens. What the way back needs from the way forward, and what it needs besides. */
 struct layer_work {
-    float *normed, *r;         /* (N, d), (N): x normed */
-    float *q, *k, *v;          /* (N, H D), (N, G D) twice: turned by their positions */
-    float *o, *log_sums;       /* (N, H D), (N, H) */
-    float *h;                  /* (N, d): x and the attention's part */
-    float *normed2, *r2;       /* (N, d), (N): h normed */
-    float *g, *u, *z;          /* (N, f) */
-    float *d_o, *dq, *dk, *dv; /* like o, q, k, v */
-    float *dn;                 /* (N, d): by the normed input of either half */
-    float *scratch;            /* of attention */
+    struct layer_trace trace, own; /* the one in use; that of a layer that is made again */
+    float *normed, *r;             /* (N, d), (N): x normed */
+    float *normed2, *r2;           /* (N, d), (N): h normed */
+    float *z;                      /* (N, f) */
+    float *d_o, *dq, *dk, *dv;     /* like o, q, k, v */
+    float *dn;                     /* (N, d): by the normed input of either half */
+    float *scratch;                /* of attention */
     float *memory;
 };
+
+/* ---- memory ---------------------------------------------------------------------------------- */
+
+/* An array with `each` floats of a token. */
+struct area {
+    float **at;
+    size_t each;
+};
+
+/* Lays arrays for N tokens one after another, each aligned for vectors; they begin at token `first`
+ * of them. Returns the floats in all; `memory` may be NULL for that alone. */
+static size_t lay_out(const struct area *areas, size_t n, size_t N, size_t first, float *memory)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (memory)
+            *areas[i].at = memory + at + first * areas[i].each;
+        at += (areas[i].each * N + 15) / 16 * 16;
+    }
+    return at;
+}
+
+#define LAY_OUT(areas, N, first, memory)                                                           \
+    lay_out(areas, sizeof(areas) / sizeof *(areas), N, first, memory)
+
+static size_t lay_out_trace(const struct arch *a, size_t N, size_t first, float *memory,
+                            struct layer_trace *t)
+{
+    size_t q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim, f = a->intermediate;
+    const struct area areas[] = {
+        {&t->q, q},         {&t->k, kv}, {&t->v, kv}, {&t->o, q}, {&t->log_sums, a->heads},
+        {&t->h, a->hidden}, {&t->g, f},  {&t->u, f}};
+    return LAY_OUT(areas, N, first, memory);
+}
+
+size_t layer_trace_floats(const struct arch *a, size_t N)
+{
+    struct layer_trace unused;
+    return lay_out_trace(a, N, 0, NULL, &unused);
+}
+
+struct layer_trace layer_trace_at(const struct arch *a, float *memory, size_t N, size_t first)
+{
+    struct layer_trace t;
+    lay_out_trace(a, N, first, memory, &t);
+    return t;
+}
 
 struct layer_work *layer_work_new(const struct arch *a, size_t tokens, size_t longest)
 {
     struct layer_work *w = mem_alloc(1, sizeof *w);
-    size_t d = a->hidden, f = a->intermediate, q = a->heads * a->head_dim;
-    size_t kv = a->kv_heads * a->head_dim;
-    const struct {
-        float **at;
-        size_t each;
-    } areas[] = {{&w->normed, d},
-                 {&w->r, 1},
-                 {&w->q, q},
-                 {&w->k, kv},
-                 {&w->v, kv},
-                 {&w->o, q},
-                 {&w->log_sums, a->heads},
-                 {&w->h, d},
-                 {&w->normed2, d},
-                 {&w->r2, 1},
-                 {&w->g, f},
-                 {&w->u, f},
-                 {&w->z, f},
-                 {&w->d_o, q},
-                 {&w->dq, q},
-                 {&w->dk, kv},
-                 {&w->dv, kv},
-                 {&w->dn, d}};
-    size_t n = sizeof areas / sizeof *areas, total = attention_scratch(longest), at = 0;
-    for (size_t i = 0; i < n; i++)
-        total += (areas[i].each * tokens + 15) / 16 * 16;
-    w->memory = mem_aligned(total * sizeof *w->memory);
-    for (size_t i = 0; i < n; i++) {
-        *areas[i].at = w->memory + at;
-        at += (areas[i].each * tokens + 15) / 16 * 16;
-    }
-    w->scratch = w->memory + at;
+    size_t d = a->hidden, q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim;
+    const struct area areas[] = {
+        {&w->normed, d}, {&w->r, 1},  {&w->normed2, d},         {&w->r2, 1},
+        {&w->d_o, q},    {&w->dq, q}, {&w->z, a->intermediate}, {&w->dk, kv},
+        {&w->dv, kv},    {&w->dn, d}};
+    size_t traced = layer_trace_floats(a, tokens), n = LAY_OUT(areas, tokens, 0, NULL);
+    w->memory = mem_aligned((traced + n + attention_scratch(longest)) * sizeof *w->memory);
+    w->trace = w->own = layer_trace_at(a, w->memory, tokens, 0);
+    LAY_OUT(areas, tokens, 0, w->memory + traced);
+    w->scratch = w->memory + traced + n;
     return w;
+}
+
+void layer_work_trace(struct layer_work *w, const struct layer_trace *t)
+{
+    w->trace = t ? *t : w->own;
 }
 
 void layer_work_free(struct layer_work *w)
@@ -77,9 +105,9 @@ static struct attention attention_of(const struct arch *a, size_t layer, const s
                               .kv_heads = a->kv_heads,
                               .head_dim = a->head_dim,
                               .window = a->windows[layer],
-                              .q = w->q,
-                              .k = w->k,
-                              .v = w->v};
+                              .q = w->trace.q,
+                              .k = w->trace.k,
+                              .v = w->trace.v};
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
@@ -89,15 +117,15 @@ static void forward_attention(const struct arch *a, size_t layer, const struct l
 {
     size_t N = pack_tokens(p), d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
     rmsnorm_forward(x, W->at[PART_INPUT_NORM], a->eps, N, d, w->normed, w->r);
-    linear_forward(w->normed, W->at[PART_Q], W->at[PART_Q_BIAS], N, d, H * D, w->q);
-    linear_forward(w->normed, W->at[PART_K], W->at[PART_K_BIAS], N, d, G * D, w->k);
-    linear_forward(w->normed, W->at[PART_V], W->at[PART_V_BIAS], N, d, G * D, w->v);
-    rope_forward(w->q, p->cos_, p->sin_, N, H, D);
-    rope_forward(w->k, p->cos_, p->sin_, N, G, D);
+    linear_forward(w->normed, W->at[PART_Q], W->at[PART_Q_BIAS], N, d, H * D, w->trace.q);
+    linear_forward(w->normed, W->at[PART_K], W->at[PART_K_BIAS], N, d, G * D, w->trace.k);
+    linear_forward(w->normed, W->at[PART_V], W->at[PART_V_BIAS], N, d, G * D, w->trace.v);
+    rope_forward(w->trace.q, p->cos_, p->sin_, N, H, D);
+    rope_forward(w->trace.k, p->cos_, p->sin_, N, G, D);
     struct attention attention = attention_of(a, layer, p, w);
-    attention_forward(&attention, w->o, w->log_sums, w->scratch);
-    linear_forward(w->o, W->at[PART_O], W->at[PART_O_BIAS], N, H * D, d, w->h);
-    residual_add(x, N * d, w->h);
+    attention_forward(&attention, w->trace.o, w->trace.log_sums, w->scratch);
+    linear_forward(w->trace.o, W->at[PART_O], W->at[PART_O_BIAS], N, H * D, d, w->trace.h);
+    residual_add(x, N * d, w->trace.h);
 }
 
 void layer_forward(const struct arch *a, size_t layer, const struct layer_weights *W,
@@ -105,14 +133,23 @@ void layer_forward(const struct arch *a, size_t layer, const struct layer_weight
 {
     size_t N = pack_tokens(p), d = a->hidden, f = a->intermediate;
     forward_attention(a, layer, W, p, x, w);
-    rmsnorm_forward(w->h, W->at[PART_POST_NORM], a->eps, N, d, w->normed2, w->r2);
-    linear_forward(w->normed2, W->at[PART_GATE], W->at[PART_GATE_BIAS], N, d, f, w->g);
-    linear_forward(w->normed2, W->at[PART_UP], W->at[PART_UP_BIAS], N, d, f, w->u);
-    swiglu_forward(w->g, w->u, N * f, w->z);
+    rmsnorm_forward(w->trace.h, W->at[PART_POST_NORM], a->eps, N, d, w->normed2, w->r2);
+    linear_forward(w->normed2, W->at[PART_GATE], W->at[PART_GATE_BIAS], N, d, f, w->trace.g);
+    linear_forward(w->normed2, W->at[PART_UP], W->at[PART_UP_BIAS], N, d, f, w->trace.u);
+    swiglu_forward(w->trace.g, w->trace.u, N * f, w->z);
     if (!y)
         return;
     linear_forward(w->z, W->at[PART_DOWN], W->at[PART_DOWN_BIAS], N, f, d, y);
-    residual_add(w->h, N * d, y);
+    residual_add(w->trace.h, N * d, y);
+}
+
+void layer_recall(const struct arch *a, const struct layer_weights *W, const struct pack *p,
+                  const float *x, struct layer_work *w)
+{
+    size_t N = pack_tokens(p), d = a->hidden;
+    rmsnorm_forward(x, W->at[PART_INPUT_NORM], a->eps, N, d, w->normed, w->r);
+    rmsnorm_forward(w->trace.h, W->at[PART_POST_NORM], a->eps, N, d, w->normed2, w->r2);
+    swiglu_forward(w->trace.g, w->trace.u, N * a->intermediate, w->z);
 }
 
 /* ---- gradients of weights -------------------------------------------------------------------- */
@@ -168,16 +205,16 @@ static void backward_mlp(const struct arch *a, const struct layer_weights *W,
     gradient_give_linear(to, PART_DOWN, PART_DOWN_BIAS, dy, w->z);
     linear_backward(dy, W->at[PART_DOWN], N, f, d, w->z, 0);
     /* swiglu_forward(g, u, z) */
-    swiglu_backward(w->z, w->g, w->u, N * f);
+    swiglu_backward(w->z, w->trace.g, w->trace.u, N * f);
     /* linear_forward(normed2, W[UP], b[UP], u), the same with GATE and g */
-    gradient_give_linear(to, PART_GATE, PART_GATE_BIAS, w->g, w->normed2);
-    gradient_give_linear(to, PART_UP, PART_UP_BIAS, w->u, w->normed2);
-    linear_backward(w->g, W->at[PART_GATE], N, d, f, w->dn, 0);
-    linear_backward(w->u, W->at[PART_UP], N, d, f, w->dn, 1);
+    gradient_give_linear(to, PART_GATE, PART_GATE_BIAS, w->trace.g, w->normed2);
+    gradient_give_linear(to, PART_UP, PART_UP_BIAS, w->trace.u, w->normed2);
+    linear_backward(w->trace.g, W->at[PART_GATE], N, d, f, w->dn, 0);
+    linear_backward(w->trace.u, W->at[PART_UP], N, d, f, w->dn, 1);
     /* rmsnorm_forward(h, g, normed2, r2); the residual stream has brought dy already */
-    rmsnorm_backward(w->dn, w->h, W->at[PART_POST_NORM], w->r2, N, d, dy);
+    rmsnorm_backward(w->dn, w->trace.h, W->at[PART_POST_NORM], w->r2, N, d, dy);
     if (gradient_wanted(to, PART_POST_NORM)) {
-        rmsnorm_backward_gain(w->dn, w->h, w->r2, N, d, w->dn);
+        rmsnorm_backward_gain(w->dn, w->trace.h, w->r2, N, d, w->dn);
         gradient_give(to, PART_POST_NORM, w->dn, NULL);
     }
 }
@@ -188,11 +225,12 @@ static void backward_attention(const struct arch *a, const struct layer_weights 
 {
     size_t N = to->tokens, d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
     /* linear_forward(o, W[O], b[O], h) */
-    gradient_give_linear(to, PART_O, PART_O_BIAS, dh, w->o);
+    gradient_give_linear(to, PART_O, PART_O_BIAS, dh, w->trace.o);
     linear_backward(dh, W->at[PART_O], N, H * D, d, w->d_o, 0);
     /* attention_forward(q, k, v, o) */
     struct attention attention = attention_of(a, to->layer, p, w);
-    attention_backward(&attention, w->o, w->log_sums, w->d_o, w->dq, w->dk, w->dv, w->scratch);
+    attention_backward(&attention, w->trace.o, w->trace.log_sums, w->d_o, w->dq, w->dk, w->dv,
+                       w->scratch);
     /* rope_forward(q), rope_forward(k) */
     rope_backward(w->dq, p->cos_, p->sin_, N, H, D);
     rope_backward(w->dk, p->cos_, p->sin_, N, G, D);

@@ -2,7 +2,8 @@
  * weights come as pointers, the gradients of the weights go out through a callback that gets the
  * two factors of each: dL/dW is never stored. What a layer computes on the way forward stands in a
  * struct layer_work, which one layer after the other uses; it is made again from the layer's input
- * before the way back, so that only the inputs have to be kept. No I/O, no files, no streams. */
+ * before the way back, so that only the inputs have to be kept: all of it, or where there is memory
+ * for a trace of the layer, only what costs little. No I/O, no files, no streams. */
 #ifndef TV_LAYER_H
 #define TV_LAYER_H
 
@@ -56,16 +57,33 @@ void gradient_give(const struct gradient_giver *to, enum part part, const float 
 void gradient_give_linear(const struct gradient_giver *to, enum part matrix, enum part bias,
                           const float *dy, const float *x);
 
+/* What costs most to make again, of N tokens: what the products and attention put out. */
+struct layer_trace {
+    float *q, *k, *v;    /* (N, H D), (N, G D) twice: turned by their positions */
+    float *o, *log_sums; /* (N, H D), (N, H) */
+    float *h;            /* (N, d): the layer's input and the attention's part */
+    float *g, *u;        /* (N, f) */
+};
+
+/* A trace of N tokens in so many floats; that of the tokens from `first` on. */
+size_t layer_trace_floats(const struct arch *a, size_t N);
+struct layer_trace layer_trace_at(const struct arch *a, float *memory, size_t N, size_t first);
+
 struct layer_work;
 
 /* For packs of up to `tokens` tokens with no sample longer than `longest`. */
 struct layer_work *layer_work_new(const struct arch *a, size_t tokens, size_t longest);
 void layer_work_free(struct layer_work *w);
+/* From now on it works on this trace; NULL: on one of its own. */
+void layer_work_trace(struct layer_work *w, const struct layer_trace *t);
 
 /* y = layer(x);  x, y (N, d); y may be x, or NULL: then only `work` is filled. */
 void layer_forward(const struct arch *a, size_t layer, const struct layer_weights *w,
                    const struct pack *p, const float *x, float *y, struct layer_work *work);
-/* After layer_forward with the same x, whose values in `work` are used up. dy (N, d) becomes dx;
+/* Makes the rest of what layer_backward needs, in place of layer_forward, from its trace. */
+void layer_recall(const struct arch *a, const struct layer_weights *w, const struct pack *p,
+                  const float *x, struct layer_work *work);
+/* After one of these with the same x, whose values in `work` are used up. dy (N, d) becomes dx;
  * without `dx_wanted` it is undefined afterwards, which saves three products in the first layer. */
 void layer_backward(const struct arch *a, size_t layer, const struct layer_weights *w,
                     const struct pack *p, const float *x, float *dy, bool dx_wanted,

@@ -19,6 +19,11 @@ struct lm {
     struct layer_work *work;
     size_t panel_rows; /* of the head */
     float *panel, *norm;
+
+    uint64_t trace_bytes;        /* that may be taken */
+    float *traces;               /* those of the last layers, one after another */
+    size_t traces_room;          /* floats */
+    size_t traced, trace_floats; /* how many there are now, each of so many floats */
 };
 
 struct lm *lm_new(const struct arch *a, const struct lm_weights *w, size_t room, size_t longest)
@@ -42,12 +47,50 @@ void lm_free(struct lm *m)
     layer_work_free(m->work);
     free(m->panel);
     free(m->norm);
+    free(m->traces);
     free(m);
 }
 
 void lm_see(struct lm *m, const struct sights *sights)
 {
     m->sights = sights;
+}
+
+/* ---- traces ---------------------------------------------------------------------------------- */
+
+void lm_trace(struct lm *m, uint64_t bytes)
+{
+    m->trace_bytes = bytes;
+}
+
+/* Makes room for those of N tokens, as many as there may be. */
+static void reserve_traces(struct lm *m, size_t N)
+{
+    m->trace_floats = layer_trace_floats(m->arch, N);
+    uint64_t most = m->trace_bytes / (m->trace_floats * sizeof *m->traces);
+    m->traced = most < m->arch->layers ? (size_t)most : m->arch->layers;
+    if (m->traced * m->trace_floats <= m->traces_room)
+        return;
+    free(m->traces);
+    m->traces_room = m->traced * m->trace_floats;
+    m->traces = mem_aligned(m->traces_room * sizeof *m->traces);
+}
+
+static bool is_traced(const struct lm *m, size_t layer)
+{
+    return layer >= m->arch->layers - m->traced;
+}
+
+/* Lets a layer work on its trace of the tokens from `first` on of N, if it has one. */
+static void choose_trace(const struct lm *m, size_t layer, size_t N, size_t first)
+{
+    if (!is_traced(m, layer)) {
+        layer_work_trace(m->work, NULL);
+        return;
+    }
+    size_t at = (layer - (m->arch->layers - m->traced)) * m->trace_floats;
+    struct layer_trace t = layer_trace_at(m->arch, m->traces + at, N, first);
+    layer_work_trace(m->work, &t);
 }
 
 static const float *rows(struct lm *m, enum part part, size_t first, size_t n, float *to,
@@ -83,7 +126,9 @@ static int one_layer_forward(struct lm *m, size_t layer, const struct pack *p, f
         return -1;
     for (size_t s = 0; s < p->samples;) {
         struct pack part = pack_part(p, m->arch, s, m->room);
-        float *at = x + (p->starts[s] - p->starts[0]) * m->arch->hidden;
+        size_t first = p->starts[s] - p->starts[0];
+        float *at = x + first * m->arch->hidden;
+        choose_trace(m, layer, pack_tokens(p), first);
         layer_forward(m->arch, layer, &w, &part, at, at, m->work);
         s += part.samples;
     }
@@ -100,6 +145,7 @@ int lm_forward(struct lm *m, const struct pack *p, float *x, const struct lm_kee
 {
     const struct arch *a = m->arch;
     size_t N = pack_tokens(p), d = a->hidden;
+    reserve_traces(m, N);
     if (embedding_forward(m, p, x, e) || keep(keeper, 0, x, e))
         return -1;
     for (size_t l = 0; l < a->layers; l++)
@@ -189,8 +235,12 @@ static int one_layer_backward(struct lm *m, size_t layer, const struct pack *p,
         return -1;
     for (size_t s = 0; s < p->samples;) {
         struct pack part = pack_part(p, m->arch, s, m->room);
-        size_t at = (p->starts[s] - p->starts[0]) * m->arch->hidden;
-        layer_forward(m->arch, layer, &w, &part, x + at, NULL, m->work);
+        size_t first = p->starts[s] - p->starts[0], at = first * m->arch->hidden;
+        choose_trace(m, layer, pack_tokens(p), first);
+        if (is_traced(m, layer))
+            layer_recall(m->arch, &w, &part, x + at, m->work);
+        else
+            layer_forward(m->arch, layer, &w, &part, x + at, NULL, m->work);
         layer_backward(m->arch, layer, &w, &part, x + at, dx + at, dx_wanted, taker, m->work);
         s += part.samples;
     }

@@ -34,6 +34,11 @@ void lm_free(struct lm *m);
 struct sights;
 void lm_see(struct lm *m, const struct sights *sights);
 
+/* Traces of so many bytes are kept from the next lm_forward for the lm_backward after it, of as
+ * many layers as there is room for: these layers need not compute again. 0, as at the start: none.
+ */
+void lm_trace(struct lm *m, uint64_t bytes);
+
 /* Gets every state, x (N, d), as it comes: x_0, x_1, ..., x_{L+1}. It may not be changed. */
 struct lm_keeper {
     void *context;

@@ -23,6 +23,7 @@ struct objective {
     size_t longest;
     struct lm *lm;
     struct spool *tape; /* states x_0 .. x_L of the group, (L + 1, N, d) */
+    uint64_t memory;    /* for it and for traces */
 
     /* The group at hand. */
     const size_t *which; /* [sample]: its example */
@@ -278,11 +279,13 @@ static int compute(struct objective *o, struct error *e)
     size_t bytes = state_bytes(o);
     const struct lm_keeper keeper = {o, keep};
     float *x = mem_aligned(bytes), *dx = NULL;
+    uint64_t tape = (uint64_t)(o->arch->layers + 1) * bytes;
     int failed = 0;
+    lm_trace(o->lm, o->gradient && tape < o->memory ? o->memory - tape : 0);
     if (o->gradient) {
         dx = mem_aligned(bytes);
         memset(dx, 0, bytes);
-        failed = spool_reserve(o->tape, (uint64_t)(o->arch->layers + 1) * bytes, e);
+        failed = spool_reserve(o->tape, tape, e);
     }
     failed = failed || lm_forward(o->lm, &o->pack, x, &keeper, e) || logits(o, x, dx, e) ||
              (o->gradient && backward(o, x, dx, e));
@@ -338,6 +341,7 @@ struct objective *objective_new(const struct arch *a, struct merged *m, struct t
     o->longest = longest;
     o->lm = lm_new(a, merged_weights(m), longest > ROOM ? longest : ROOM, longest);
     o->tape = spool_new(memory, spool);
+    o->memory = memory;
     o->other = mem_aligned(longest * a->hidden * sizeof *o->other);
     return o;
 }

@@ -6,8 +6,9 @@
  *         q = softmax(z^expert / Theta), p = softmax(z / Theta)
  *
  * over the P positions of a sample that count. The samples pass the model together, and the merged
- * layers are made twice, forward and backward. Memory: the states of these samples (kept for the
- * way back, in a temporary file above a limit) and a block of logits. */
+ * layers are made twice, forward and backward. Memory: the states of these samples, kept for the
+ * way back, in a temporary file above a limit; what it leaves, traces of layers take (lm.h); and a
+ * block of logits. */
 #ifndef TV_OBJECTIVE_H
 #define TV_OBJECTIVE_H
 

@@ -32,7 +32,7 @@ int teachers_read(const struct teachers *t, size_t example, size_t state, size_t
 /* The expert's logits z (n, V) of normed states h (n, d). */
 int teachers_logits(struct teachers *t, size_t expert, const float *h, size_t n, float *z,
                     struct error *e);
-/* Bytes that are kept. */
+/* Bytes that are kept in memory or a file. */
 uint64_t teachers_size(const struct teachers *t);
 
 #endif

@@ -211,6 +211,25 @@ static void check_slopes(struct problem *p)
     CHECK(most > 0 && worst <= 5e-3 * most);
 }
 
+/* Traces of layers spare work, and change nothing: of all layers, of one, of none. */
+static void check_traces(struct problem *p, const struct objective_settings *settings)
+{
+    static const uint64_t memory[] = {1 << 20, 40000, 0};
+    const struct arch *a = backbone_arch(p->family.base);
+    double first = 0, gradient[TEXT_PARTS][EXPERTS * CHUNKS];
+    for (size_t i = 0; i < 3; i++) {
+        objective_free(p->objective);
+        p->objective =
+            objective_new(a, p->merged, p->teachers, examples, settings, 7, memory[i], NULL);
+        double loss = loss_of(p, true);
+        if (i == 0) {
+            first = loss;
+            memcpy(gradient, p->gradient, sizeof gradient);
+        }
+        CHECK(loss == first && memcmp(gradient, p->gradient, sizeof gradient) == 0);
+    }
+}
+
 static void set_up(struct problem *p, const struct objective_settings *settings)
 {
     struct family *f = &p->family;
@@ -246,6 +265,7 @@ static void check_objective(const struct family *f, bool relative, double temper
                                                 .relative = relative};
     set_up(&p, &settings);
     check_slopes(&p);
+    check_traces(&p, &settings);
     objective_free(p.objective);
     teachers_free(p.teachers);
     merged_free(p.merged);
