@@ -16,6 +16,7 @@
 #include "backbone.h"
 #include "gemm.h"
 #include "samples.h"
+#include "sights.h"
 #include "spool.h"
 
 #include <stdlib.h>
@@ -105,23 +106,29 @@ static int compute_group(struct run *r, const struct pack *p, size_t first_sampl
     return failed;
 }
 
-static int compute(struct run *r, struct error *e)
+static int compute(struct stage *stage, struct error *e)
 {
+    struct run *r = stage->data;
     const struct arch *a = arch_of(r);
     struct sequence *all = mem_alloc(r->samples.n, sizeof *all);
     struct pack p;
     for (size_t s = 0; s < r->samples.n; s++)
-        all[s] = (struct sequence){.ids = r->samples.samples[s].ids, .n = r->samples.samples[s].n};
+        all[s] = samples_sequence(&r->samples, s);
     pack_fill(&p, a, all, r->samples.n);
     free(all);
     size_t room = pack_tokens(&p) < ROOM ? pack_tokens(&p) : ROOM;
     r->lm = lm_new(a, backbone_weights(r->model), room, pack_longest(&p));
-    int failed = spool_reserve(r->states, place(r, a->layers + 1, 0), e);
+    struct sights *sights =
+        sights_new(a, backbone_weights(r->model), r->samples.pictures, r->samples.n_pictures, NULL,
+                   stage->common.memory / 2, stage->common.spool, e);
+    lm_see(r->lm, sights);
+    int failed = sights ? spool_reserve(r->states, place(r, a->layers + 1, 0), e) : -1;
     for (size_t s = 0; s < p.samples && !failed;) {
         struct pack part = pack_part(&p, a, s, GROUP);
         failed = compute_group(r, &part, s, e);
         s += part.samples;
     }
+    sights_free(sights);
     pack_free(&p);
     r->computed = true;
     return failed;
@@ -222,8 +229,7 @@ static int read_samples(struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data;
-    const struct sample_limits limits = {.vocab = arch_of(r)->vocab,
-                                         .longest = arch_of(r)->positions};
+    const struct sample_limits limits = {.arch = arch_of(r)};
     for (size_t i = 0; i < o->samples.n; i++) {
         if (samples_read(&r->samples, o->samples.texts[i], &limits, e))
             return -1;
@@ -252,7 +258,8 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
     h->kind = KIND_ACTIVATIONS;
     h->models[0].has_fingerprint = true;
     h->models[0].fingerprint = input_fingerprint(in);
-    r->states = spool_new(s->common.memory, s->common.spool);
+    r->states =
+        spool_new(r->samples.n_pictures ? s->common.memory / 2 : s->common.memory, s->common.spool);
     list_outputs(r, o->only, &s->arena);
     list_tensors(r, h);
     return 0;
@@ -260,8 +267,8 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
 
 static int begin(struct job *job, struct error *e)
 {
-    struct run *r = job->stage->data;
-    if (!r->computed && compute(r, e))
+    const struct run *r = job->stage->data;
+    if (!r->computed && compute(job->stage, e))
         return -1;
     return PLAN_TRANSFORM;
 }

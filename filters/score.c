@@ -16,6 +16,7 @@
 #include "gemm.h"
 #include "ops.h"
 #include "samples.h"
+#include "sights.h"
 #include "text.h"
 #include "threads.h"
 
@@ -161,20 +162,25 @@ static int judge_all(struct run *r, struct lm *lm, const float *x, size_t first,
     return failed;
 }
 
-static int score_all(struct run *r, struct error *e)
+static int score_all(struct stage *stage, struct error *e)
 {
+    struct run *r = stage->data;
     const struct arch *a = backbone_arch(r->model);
     size_t n = r->samples.n;
     struct sequence *all = mem_alloc(n, sizeof *all);
     struct pack p;
     for (size_t s = 0; s < n; s++)
-        all[s] = (struct sequence){.ids = r->samples.samples[s].ids, .n = r->samples.samples[s].n};
+        all[s] = samples_sequence(&r->samples, s);
     pack_fill(&p, a, all, n);
     free(all);
     size_t room = pack_tokens(&p) < ROOM ? pack_tokens(&p) : ROOM;
     struct lm *lm = lm_new(a, backbone_weights(r->model), room, pack_longest(&p));
+    struct sights *sights =
+        sights_new(a, backbone_weights(r->model), r->samples.pictures, r->samples.n_pictures, NULL,
+                   stage->common.memory, stage->common.spool, e);
+    lm_see(lm, sights);
     bool *wrong = mem_alloc(n, sizeof *wrong);
-    int failed = 0;
+    int failed = sights ? 0 : -1;
     for (size_t s = 0; s < n && !failed;) {
         struct pack part = pack_part(&p, a, s, GROUP);
         float *x = mem_aligned(pack_tokens(&part) * a->hidden * sizeof *x);
@@ -189,6 +195,7 @@ static int score_all(struct run *r, struct error *e)
     }
     free(wrong);
     lm_free(lm);
+    sights_free(sights);
     pack_free(&p);
     return failed ? -1 : 0;
 }
@@ -269,14 +276,12 @@ static int open_score(struct stage *s, struct header *h, struct error *e)
     r->model = backbone_open(s->operands.texts[0], o->config, s->common.spool, s->filter->name, e);
     if (!r->model)
         return -1;
-    const struct sample_limits limits = {.vocab = backbone_arch(r->model)->vocab,
-                                         .longest = backbone_arch(r->model)->positions,
-                                         .prompts = true};
+    const struct sample_limits limits = {.arch = backbone_arch(r->model), .prompts = true};
     for (size_t i = 0; i < o->samples.n; i++)
         if (samples_read(&r->samples, o->samples.texts[i], &limits, e))
             return -1;
     r->sums = mem_alloc(r->samples.n_tasks, sizeof *r->sums);
-    return score_all(r, e);
+    return score_all(s, e);
 }
 
 static int close_score(struct stage *s, bool ok, struct error *e)

@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const published_keeps[] = {"vision_model*", "*lm_head*", "*norm*",
-                                              "*embed_tokens*", "*bias*"};
-
 static const struct arch *arch_of(const struct calibration *c)
 {
     return backbone_arch(c->experts.base);
@@ -24,14 +21,25 @@ static bool matches(const char *const *globs, size_t n, const char *name)
     return false;
 }
 
+/* The published lists name what is kept: of both, norms, biases, embeddings, head and vision tower;
+ * of Qwen2-VL all of `visual`, the projector too; of InternVL's projector the biases, for its norm
+ * is called mlp1.0. */
+static bool is_published(const struct calibration *c, enum part part)
+{
+    if (part < TEXT_PARTS)
+        return part <= PART_DOWN;
+    return arch_of(c)->vision.kind == VISION_INTERNVL &&
+           (part == PROJECTOR_NORM || part == PROJECTOR_IN || part == PROJECTOR_OUT);
+}
+
 static bool stays_base(const struct calibration *c, enum part part, const char *name)
 {
     const struct calibration_options *o = c->options;
     if (o->keep_base.n)
         return matches(o->keep_base.texts, o->keep_base.n, name);
     if (o->published_names)
-        return matches(published_keeps, sizeof published_keeps / sizeof *published_keeps, name);
-    return part > PART_DOWN; /* norms, biases, embedding, head */
+        return !is_published(c, part);
+    return part > PART_DOWN && part != PROJECTOR_IN && part != PROJECTOR_OUT;
 }
 
 /* A pattern that matches nothing is likely a slip. */
@@ -71,10 +79,16 @@ static int list_tensors(struct calibration *c, struct error *e)
     for (size_t l = 0; l < arch_of(c)->layers; l++)
         for (enum part part = 0; part < LAYER_PARTS; part++)
             add_place(c, part, l);
-    add_place(c, PART_NORM, 0);
-    add_place(c, PART_HEAD, 0);
+    for (enum part part = PART_NORM; part < PROJECTOR_END; part++)
+        add_place(c, part, 0);
     start_size(&c->start, c->tensors, c->experts.n);
     return c->tensors ? 0 : error_set(e, "no tensor of the stream is to be merged");
+}
+
+/* The end of the parts that are a teacher's own: those of the tower come last. */
+static enum part taught_parts(const struct calibration *c)
+{
+    return c->options->teacher_vision == TEACHER_VISION_BASE ? PROJECTOR_END : PARTS;
 }
 
 /* Room for the vectors that will be read again: those that are merged, and where base + vector is
@@ -90,7 +104,7 @@ static int reserve(struct calibration *c, struct error *e)
     }
     for (size_t i = 0; i < c->header->n_tensors; i++)
         wanted[i] = !c->mapped && c->merged_as[i] >= 0;
-    for (enum part part = 0; part < PARTS && !own_files; part++)
+    for (enum part part = 0; part < taught_parts(c) && !own_files; part++)
         for (size_t l = 0; l < arch_part_layers(arch_of(c), part); l++)
             if (deltas_tensor(c->deltas, part, l) >= 0)
                 wanted[deltas_tensor(c->deltas, part, l)] = true;
@@ -104,8 +118,7 @@ static int reserve(struct calibration *c, struct error *e)
 static int read_samples(struct calibration *c, struct stage *s, struct error *e)
 {
     const struct texts *files = &c->options->samples;
-    const struct sample_limits limits = {.vocab = arch_of(c)->vocab,
-                                         .longest = arch_of(c)->positions};
+    const struct sample_limits limits = {.arch = arch_of(c)};
     for (size_t i = 0; i < files->n; i++) {
         if (samples_read(&c->samples, files->texts[i], &limits, e))
             return -1;
@@ -146,6 +159,7 @@ static int choose_samples(struct calibration *c, struct error *e)
                                            .of = of,
                                            .per_task = o->per_task,
                                            .held_out = o->held_out,
+                                           .pictures = c->samples.pictures,
                                            .responses = o->responses};
     c->task_weights = mem_alloc(c->experts.n, sizeof *c->task_weights);
     for (size_t k = 0; k < c->experts.n; k++)
@@ -192,22 +206,49 @@ static struct merged *teach(const struct calibration *c, size_t k)
 {
     const struct vectors v = deltas_vectors(c->deltas);
     struct merged *m = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
-    for (enum part part = 0; part < PARTS; part++)
+    for (enum part part = 0; part < taught_parts(c); part++)
         for (size_t l = 0; l < arch_part_layers(arch_of(c), part); l++)
             if (deltas_tensor(c->deltas, part, l) >= 0)
                 merged_set(m, part, l, 1, c->unit + k * c->experts.n, NULL);
     return m;
 }
 
-/* Lets every expert compute on its samples: itself, or base + vector. */
-static int study(struct calibration *c, struct error *e)
+/* What a tower makes of the pictures of expert k's examples, or of all examples (k -1). */
+static struct sights *look(const struct calibration *c, long k, const struct arch *a,
+                           const struct lm_weights *w, uint64_t memory, struct error *e)
+{
+    const struct examples *x = &c->examples;
+    bool *wanted = mem_alloc(c->samples.n_pictures, sizeof *wanted);
+    for (size_t i = 0; i < x->n; i++)
+        for (size_t j = 0; j < x->list[i].images.n; j++)
+            wanted[x->list[i].images.which[j]] |= k < 0 || x->list[i].expert == (size_t)k;
+    struct sights *sights = sights_new(a, w, c->samples.pictures, c->samples.n_pictures, wanted,
+                                       memory, c->stage->common.spool, e);
+    free(wanted);
+    return sights;
+}
+
+/* Lets expert k compute on its samples. */
+static int study_one(struct calibration *c, size_t k, const struct arch *a,
+                     const struct lm_weights *w, uint64_t memory, struct error *e)
+{
+    if (c->options->teacher_vision == TEACHER_VISION_BASE)
+        return teachers_study(c->teachers, k, a, w, c->sights, e);
+    struct sights *own = look(c, (long)k, a, w, memory, e);
+    int failed = own ? teachers_study(c->teachers, k, a, w, own, e) : -1;
+    sights_free(own);
+    return failed;
+}
+
+/* Every expert: itself, or base + vector. */
+static int study(struct calibration *c, uint64_t memory, struct error *e)
 {
     for (size_t k = 0; k < c->experts.n; k++) {
         struct backbone *own = c->experts.files[k];
         if (!own)
             c->taught[k] = teach(c, k);
-        if (teachers_study(c->teachers, k, own ? backbone_arch(own) : arch_of(c),
-                           own ? backbone_weights(own) : merged_weights(c->taught[k]), e))
+        if (study_one(c, k, own ? backbone_arch(own) : arch_of(c),
+                      own ? backbone_weights(own) : merged_weights(c->taught[k]), memory, e))
             return -1;
         if (own)
             backbone_rest(own);
@@ -217,9 +258,10 @@ static int study(struct calibration *c, struct error *e)
     return 0;
 }
 
-static uint64_t rest(uint64_t memory, uint64_t taken)
+/* What is left of memory when something of this size was allowed to take up to `most` of it. */
+static uint64_t rest(uint64_t memory, uint64_t most, uint64_t size)
 {
-    return taken <= memory ? memory - taken : memory; /* what is more went to a file */
+    return size <= most ? memory - size : memory; /* what is more went to a file */
 }
 
 int calibration_prepare(struct calibration *c, struct error *e)
@@ -227,7 +269,7 @@ int calibration_prepare(struct calibration *c, struct error *e)
     const struct common *limits = &c->stage->common;
     const struct examples *x = &c->examples;
     const struct vectors v = deltas_vectors(c->deltas);
-    uint64_t memory = rest(limits->memory, deltas_size(c->deltas));
+    uint64_t memory = rest(limits->memory, limits->memory, deltas_size(c->deltas));
     struct objective_settings settings = c->options->objective;
     settings.task_weights = c->task_weights;
     settings.hidden = c->hidden;
@@ -235,13 +277,16 @@ int calibration_prepare(struct calibration *c, struct error *e)
     for (size_t l = 0; l <= arch_of(c)->layers; l++)
         settings.hidden_count += c->hidden[l];
     c->merged = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
+    c->sights = look(c, -1, arch_of(c), merged_weights(c->merged), memory / 2, e);
+    if (!c->sights)
+        return -1;
+    memory = rest(memory, memory / 2, sights_size(c->sights));
     c->teachers =
         teachers_new(arch_of(c), c->experts.n, x->list, x->n, c->hidden, memory / 2, limits->spool);
-    if (teachers_size(c->teachers) <= memory / 2)
-        memory -= teachers_size(c->teachers); /* else they lie in a file */
-    c->objective = objective_new(arch_of(c), c->merged, c->teachers, x->list, &settings, x->longest,
-                                 memory, limits->spool);
-    return study(c, e);
+    memory = rest(memory, memory / 2, teachers_size(c->teachers));
+    c->objective = objective_new(arch_of(c), c->merged, c->teachers, x->list, c->sights, &settings,
+                                 x->longest, memory, limits->spool);
+    return study(c, memory / 2, e);
 }
 
 static int check_losses(const struct calibration *c, const size_t *which, size_t n,
@@ -273,6 +318,8 @@ void calibration_rest(struct calibration *c)
     objective_free(c->objective);
     teachers_free(c->teachers);
     merged_free(c->merged);
+    sights_free(c->sights);
+    c->sights = NULL;
     c->objective = NULL;
     c->teachers = NULL;
     c->merged = NULL;

@@ -10,8 +10,10 @@
 #include "experts.h"
 #include "journal.h"
 #include "objective.h"
+#include "sights.h"
 #include "start.h"
 
+enum { TEACHER_VISION_OWN, TEACHER_VISION_BASE };
 enum calibration_per { PER_TENSOR, PER_LAYER, PER_MODEL };
 
 struct calibration_options {
@@ -22,8 +24,9 @@ struct calibration_options {
     double max;        /* coefficients lie below it */
     const char *start; /* a table; may be NULL */
     const char *hidden_layers;
-    bool published_names; /* without keep_base: what stays the base's by the published patterns of
-                             names, else by role */
+    int teacher_vision;   /* whose vision tower the experts see with */
+    bool published_names; /* without keep_base: what stays the base's by the published lists, else
+                             by role */
     bool responses;
     uint64_t per_task, held_out;
     int per; /* what shares a coefficient */
@@ -57,6 +60,7 @@ struct calibration {
     /* From calibration_prepare to calibration_rest. */
     struct merged *merged, **taught; /* the model that is learned; base + vector k */
     double *unit;                    /* (experts, experts): the coefficients of those */
+    struct sights *sights;           /* of the base's vision tower */
     struct teachers *teachers;
     struct objective *objective;
 

@@ -38,7 +38,8 @@ static int add(struct examples *x, const struct sample *s, const char *task, siz
                size_t number, const struct examples_wanted *w, struct error *e)
 {
     struct example *example = &x->list[x->n];
-    *example = (struct example){.ids = s->ids, .n = s->n, .expert = expert};
+    *example = (struct example){
+        .ids = s->ids, .n = s->n, .expert = expert, .images = s->images, .pictures = w->pictures};
     x->tasks[x->n] = task;
     x->numbers[x->n++] = number;
     x->longest = s->n > x->longest ? s->n : x->longest;

@@ -20,14 +20,15 @@ struct examples {
 /* What they are to be. */
 struct examples_wanted {
     size_t experts;
-    const char *const *names; /* [expert] */
-    size_t renamed;           /* tasks that are not called like their expert */
-    const char *const *tasks; /* [renamed] */
-    const size_t *of;         /* [renamed]: its expert */
-    size_t per_task;          /* the first so many */
-    size_t held_out;          /* of each task, the last ones of these */
-    bool responses;           /* where the prompt's length is known, only those positions count */
-};                            /* from which a token of the response is foretold */
+    const char *const *names;       /* [expert] */
+    size_t renamed;                 /* tasks that are not called like their expert */
+    const char *const *tasks;       /* [renamed] */
+    const size_t *of;               /* [renamed]: its expert */
+    size_t per_task;                /* the first so many */
+    size_t held_out;                /* of each task, the last ones of these */
+    const struct picture *pictures; /* of all samples */
+    bool responses; /* where the prompt's length is known, only those positions count */
+};                  /* from which a token of the response is foretold */
 
 /* An expert without samples, or a sample of no expert, is an error. */
 int examples_choose(struct examples *x, const struct samples *s, const struct examples_wanted *w,

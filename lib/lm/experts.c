@@ -44,15 +44,32 @@ static int check_base(const struct experts *x, const struct header *h, struct er
     return 0;
 }
 
+/* Are all parts there in both, in as many layers and of the same shapes? */
+static bool same_parts(const struct arch *a, const struct arch *b, enum part first, enum part end)
+{
+    for (enum part part = first; part < end; part++) {
+        size_t rows[2], columns[2];
+        if (arch_part(a, part, &rows[0], &columns[0]) !=
+                arch_part(b, part, &rows[1], &columns[1]) ||
+            rows[0] != rows[1] || columns[0] != columns[1] ||
+            arch_part_layers(a, part) != arch_part_layers(b, part))
+            return false;
+    }
+    return true;
+}
+
 static int check_sizes(const struct experts *x, size_t k, struct error *e)
 {
     const struct arch *a = backbone_arch(x->base), *b = backbone_arch(x->files[k]);
-    if (a->layers == b->layers && a->hidden == b->hidden && a->vocab == b->vocab)
-        return 0;
-    return error_set(e,
-                     "%s has %zu layers, a hidden size of %zu and %zu tokens; the base has %zu, "
-                     "%zu and %zu",
-                     x->names[k], b->layers, b->hidden, b->vocab, a->layers, a->hidden, a->vocab);
+    if (a->layers != b->layers || a->hidden != b->hidden || a->vocab != b->vocab)
+        return error_set(e,
+                         "%s has %zu layers, a hidden size of %zu and %zu tokens; the base has "
+                         "%zu, %zu and %zu",
+                         x->names[k], b->layers, b->hidden, b->vocab, a->layers, a->hidden,
+                         a->vocab);
+    if (!same_parts(a, b, TEXT_PARTS, PARTS))
+        return error_set(e, "%s has another vision tower or projector than the base", x->names[k]);
+    return 0;
 }
 
 /* The file belongs to the expert that is called like it. */

@@ -303,8 +303,7 @@ int objective_compute(struct objective *o, const size_t *examples, size_t n, boo
     o->gradient = gradient;
     for (size_t s = 0; s < n; s++) {
         loss[s] = (struct loss){0, 0};
-        all[s] =
-            (struct sequence){.ids = o->examples[examples[s]].ids, .n = o->examples[examples[s]].n};
+        all[s] = example_sequence(example_of(o, s));
     }
     pack_fill(&o->pack, o->arch, all, n);
     free(all);
@@ -328,7 +327,7 @@ struct loss loss_mean(const struct loss *losses, size_t n)
 /* ---- around it ------------------------------------------------------------------------------- */
 
 struct objective *objective_new(const struct arch *a, struct merged *m, struct teachers *t,
-                                const struct example *examples,
+                                const struct example *examples, const struct sights *sights,
                                 const struct objective_settings *settings, size_t longest,
                                 uint64_t memory, const char *spool)
 {
@@ -340,6 +339,7 @@ struct objective *objective_new(const struct arch *a, struct merged *m, struct t
     o->settings = *settings;
     o->longest = longest;
     o->lm = lm_new(a, merged_weights(m), longest > ROOM ? longest : ROOM, longest);
+    lm_see(o->lm, sights);
     o->tape = spool_new(memory, spool);
     o->memory = memory;
     o->other = mem_aligned(longest * a->hidden * sizeof *o->other);

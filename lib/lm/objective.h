@@ -33,9 +33,10 @@ struct loss loss_mean(const struct loss *losses, size_t n);
 
 struct objective;
 
-/* `longest`: tokens of the longest sample. All is borrowed. */
+/* `sights`: of the examples' pictures; NULL will do where there are none. `longest`: tokens of the
+ * longest example. All is borrowed. */
 struct objective *objective_new(const struct arch *a, struct merged *m, struct teachers *t,
-                                const struct example *examples,
+                                const struct example *examples, const struct sights *sights,
                                 const struct objective_settings *settings, size_t longest,
                                 uint64_t memory, const char *spool);
 void objective_free(struct objective *o);

@@ -29,19 +29,19 @@ static int read_ids(struct samples *all, struct sample *s, const json_t *list,
         return samples_error(s, e, "input_ids is not a list of token ids");
     if (s->n == 0)
         return samples_error(s, e, "input_ids is empty");
-    if (s->n > limits->longest)
+    if (s->n > limits->arch->positions)
         return samples_error(s, e, "%zu tokens are too many; the model takes %zu", s->n,
-                             limits->longest);
+                             limits->arch->positions);
     uint32_t *ids = arena_alloc(&all->arena, s->n, sizeof *ids);
     for (size_t t = 0; t < s->n; t++) {
         const json_t *id = json_array_get(list, t);
         if (!json_is_integer(id))
             return samples_error(s, e, "input_ids[%zu] is not a whole number", t);
         json_int_t value = json_integer_value(id);
-        if (value < 0 || (uint64_t)value >= limits->vocab)
+        if (value < 0 || (uint64_t)value >= limits->arch->vocab)
             return samples_error(s, e,
                                  "token id %lld at position %zu is outside the vocabulary of %zu",
-                                 (long long)value, t, limits->vocab);
+                                 (long long)value, t, limits->arch->vocab);
         ids[t] = (uint32_t)value;
     }
     s->ids = ids;

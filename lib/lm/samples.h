@@ -10,7 +10,7 @@
 
 #include "error.h"
 #include "mem.h"
-#include "picture.h"
+#include "pack.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,7 +40,7 @@ struct samples {
 
 /* What a model takes. */
 struct sample_limits {
-    size_t vocab, longest;
+    const struct arch *arch;  /* whose vocabulary, positions and images they fit */
     bool prompts;             /* prompt_len is required, with a response behind it */
     size_t n_tasks;           /* 0: any task */
     const char *const *tasks; /* the only ones that may occur */
@@ -51,6 +51,11 @@ struct sample_limits {
 int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,
                  struct error *e);
 void samples_free(struct samples *s);
+
+static inline struct sequence samples_sequence(const struct samples *s, size_t i)
+{
+    return (struct sequence){s->samples[i].ids, s->samples[i].n, s->samples[i].images, s->pictures};
+}
 
 /* "FILE, line 7: sentence". Returns -1. */
 int samples_error(const struct sample *s, struct error *e, const char *format, ...)

@@ -23,6 +23,9 @@ const struct option_row settings_rows[] = {
     {"expert", OPTION_TEXTS, FIELD(what.operands.files), "[MODEL=]PATH",
      .help = "a model's own file, to learn from in place of base + vector; may be repeated",
      .silent = true},
+    {"teacher-vision", OPTION_CHOICE, FIELD(what.teacher_vision), "own|base",
+     .help = "whose vision tower the experts see images with", .choices = "own|base",
+     .preset = "own"},
     {"config", OPTION_FILE, FIELD(what.operands.config), "FILE",
      .help = "a config.json in place of the base's own"},
     {"onto", OPTION_FLAG, FIELD(what.operands.onto), NULL,
@@ -73,8 +76,8 @@ const struct option_row settings_rows[] = {
      .help = "what shares one coefficient (tensor)", .choices = "tensor|layer|model",
      .preset = "tensor"},
     {"keep-base", OPTION_TEXTS, FIELD(what.keep_base), "GLOB",
-     .help = "tensors that stay the base's (default: norms, biases, embeddings and head); may be "
-             "repeated"},
+     .help = "tensors that stay the base's (default: norms, biases, embeddings and head, and "
+             "always the vision tower); may be repeated"},
     {"lr", OPTION_NUMBER, FIELD(adamw.lr), "LR", .help = "learning rate (0.5)", .range = ABOVE_0},
     {"beta1", OPTION_NUMBER, FIELD(adamw.beta1), "B", .help = "of AdamW (0.9)",
      .range = {0, 1, .high_open = true}},

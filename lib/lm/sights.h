@@ -9,7 +9,8 @@
 
 struct sights;
 
-/* Lets a tower see the pictures that are `wanted` (NULL: all n). NULL on error. */
+/* Lets a tower see the pictures that are `wanted` (NULL: all n, of which there may be none). NULL
+ * on error. */
 struct sights *sights_new(const struct arch *a, const struct lm_weights *w,
                           const struct picture *pictures, size_t n, const bool *wanted,
                           uint64_t memory, const char *spool, struct error *e);

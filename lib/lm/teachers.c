@@ -98,7 +98,7 @@ static int keep(void *context, size_t state, const float *x, struct error *e)
 }
 
 int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
-                   const struct lm_weights *w, struct error *e)
+                   const struct lm_weights *w, const struct sights *sights, struct error *e)
 {
     size_t n = 0, *mine = mem_alloc(t->n, sizeof *mine);
     struct sequence *all = mem_alloc(t->n, sizeof *all);
@@ -106,7 +106,7 @@ int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
     t->heads[expert] = w;
     for (size_t i = 0; i < t->n; i++)
         if (t->examples[i].expert == expert) {
-            all[n] = (struct sequence){.ids = t->examples[i].ids, .n = t->examples[i].n};
+            all[n] = example_sequence(&t->examples[i]);
             mine[n++] = i;
         }
     int failed = expert == 0 ? spool_reserve(t->states, t->offset[t->n], e) : 0;
@@ -114,6 +114,7 @@ int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
     free(all);
     size_t tokens = pack_tokens(&p);
     struct lm *lm = lm_new(a, w, tokens < ROOM ? tokens : ROOM, pack_longest(&p));
+    lm_see(lm, sights);
     for (size_t s = 0; s < n && !failed;) {
         struct pack part = pack_part(&p, a, s, GROUP);
         struct group g = {t, mine + s, &part};

@@ -13,7 +13,14 @@ struct example {
     size_t n;
     size_t first, last;
     size_t expert;
+    struct images images;
+    const struct picture *pictures; /* all that there are */
 };
+
+static inline struct sequence example_sequence(const struct example *x)
+{
+    return (struct sequence){x->ids, x->n, x->images, x->pictures};
+}
 
 struct teachers;
 
@@ -22,9 +29,10 @@ struct teachers *teachers_new(const struct arch *a, size_t experts, const struct
                               size_t n, const bool *wanted, uint64_t memory, const char *spool);
 void teachers_free(struct teachers *t);
 
-/* Lets an expert compute on its examples. */
+/* Lets an expert compute on its examples; `sights` of their pictures; NULL will do where
+ * there are none. */
 int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
-                   const struct lm_weights *w, struct error *e);
+                   const struct lm_weights *w, const struct sights *sights, struct error *e);
 
 /* h_state of an example, positions from .. from + n - 1, into `to` (n, d). */
 int teachers_read(const struct teachers *t, size_t example, size_t state, size_t from, size_t n,

@@ -182,9 +182,9 @@ static double loss_of(struct problem *p, bool gradient)
 }
 
 static const struct example examples[SAMPLES] = {
-    {(const uint32_t[]){1, 5, 9, 2, 7}, 5, 1, 3, 1},
-    {(const uint32_t[]){3, 3, 8, 40, 11, 6, 2}, 7, 0, 6, 0},
-    {(const uint32_t[]){12, 4}, 2, 0, 1, 1},
+    {.ids = (const uint32_t[]){1, 5, 9, 2, 7}, .n = 5, .first = 1, .last = 3, .expert = 1},
+    {.ids = (const uint32_t[]){3, 3, 8, 40, 11, 6, 2}, .n = 7, .first = 0, .last = 6, .expert = 0},
+    {.ids = (const uint32_t[]){12, 4}, .n = 2, .first = 0, .last = 1, .expert = 1},
 };
 
 /* Every coefficient of the parts of layer 1 and of those outside the layers, moved to and fro. */
@@ -240,14 +240,15 @@ static void set_up(struct problem *p, const struct objective_settings *settings)
     p->teachers = teachers_new(a, EXPERTS, examples, SAMPLES, settings->hidden, 1 << 20, NULL);
     for (size_t k = 0; k < EXPERTS; k++)
         CHECK(!teachers_study(p->teachers, k, backbone_arch(f->experts[k]),
-                              backbone_weights(f->experts[k]), &e));
+                              backbone_weights(f->experts[k]), NULL, &e));
     for (enum part part = 0; part < TEXT_PARTS; part++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++)
             p->alpha[part][i] = 0.2 + 0.1 * (double)((part + i) % 5);
     for (enum part part = 0; part < TEXT_PARTS; part++)
         if (arch_part_elements(a, part) && (part != PART_HEAD || !a->tied))
             merged_set(p->merged, part, 1, CHUNKS, p->alpha[part], p->gradient[part]);
-    p->objective = objective_new(a, p->merged, p->teachers, examples, settings, 7, 1 << 20, NULL);
+    p->objective =
+        objective_new(a, p->merged, p->teachers, examples, NULL, settings, 7, 1 << 20, NULL);
 }
 
 static void check_objective(const struct family *f, bool relative, double temperature)
