@@ -220,7 +220,7 @@ static void check_traces(struct problem *p, const struct objective_settings *set
     for (size_t i = 0; i < 3; i++) {
         objective_free(p->objective);
         p->objective =
-            objective_new(a, p->merged, p->teachers, examples, settings, 7, memory[i], NULL);
+            objective_new(a, p->merged, p->teachers, examples, NULL, settings, 7, memory[i], NULL);
         double loss = loss_of(p, true);
         if (i == 0) {
             first = loss;
