@@ -560,3 +560,85 @@ sliced() {
     part of-slices >found.tvs
     tv-diff --quiet --tolerance 0 found.tvs base.tvs
 }
+
+# ---- Expert Merging ----------------------------------------------------------------------------------
+
+# expert_config LINE...: the demo's family, with two samples a task
+expert_config() {
+    config 'merge_method: expert_merging' "base_model: $DEMO/base" 'models:' \
+        "- {model: $DEMO/expert-rev, parameters: {samples: $DEMO/calib/rev.jsonl, init: 0.4}}" \
+        "- {model: $DEMO/expert-sort, parameters: {samples: [two.jsonl], task: sort, task_weight: 2}}" \
+        'parameters:' '  per_task: 2' "$@"
+    head -n 2 "$DEMO/calib/sort.jsonl" >two.jsonl
+}
+
+@test "Expert Merging: learned weights, the bytes of the pipeline" {
+    expert_config '  epochs: 1' '  hidden_layers: [0, 2]' '  keep_base: ["*norm*", "*embed*"]' '  init: 0.5' '  lr: 1e-1' \
+        '  on: all' '  coefficients: table.tsv'
+    tv merge config.yml merged
+    [ "$(cut -f2 table.tsv | sort -u | grep -c expert)" = 2 ]
+    tv from-yaml config.yml typed >line
+    bash -euo pipefail line
+    diff -r merged typed
+    tv-extract "$DEMO"/base "$DEMO"/expert-{rev,sort} |
+        calibrate --base "$DEMO/base" --expert "$DEMO/expert-rev" --expert "$DEMO/expert-sort" \
+            --samples "$DEMO/calib/rev.jsonl" --samples two.jsonl --task rev=expert-rev --task sort=expert-sort \
+            --per-task 2 --epochs 1 --on all --hidden-layers 0,2 --init 0.5 --init expert-rev=0.4 \
+            --keep-base '*norm*' --keep-base '*embed*' --lr 0.1 --task-weight expert-sort=2 |
+        combine | pack --base "$DEMO/base" expected
+    equals merged expected 0 0
+    # in two runs, with chunks; the result in another dtype
+    rm table.tsv
+    config "$(sed 's/expert_merging/expert_merging_pp/; s/coefficients.*/budget: 2/' config.yml)" 'out_dtype: bfloat16'
+    tv from-yaml config.yml | grep -q 'calibrate --plus-plus .* --budget=2'
+    tv merge config.yml chunks
+    unpack chunks | tv-view | grep -q BF16
+}
+
+@test "Expert Merging: samples of all models in one file, and a check before the merge" {
+    config 'merge_method: expert_merging' "base_model: $DEMO/base" \
+        "models: [{model: $DEMO/expert-rev, parameters: {task: rev}}, {model: $DEMO/expert-sort, parameters: {task: sort}}]" \
+        'parameters: {samples: both.jsonl, per_task: 2, epochs: 1, coefficients: table.tsv}'
+    REFUSED_BY=calibrate refused_with "both.jsonl" tv merge config.yml out
+    REFUSED_BY='tv merge' refused_with "both.jsonl" tv merge --check config.yml out
+    cat "$DEMO"/calib/{rev,sort}.jsonl >both.jsonl
+    tv merge --check config.yml out >text
+    grep -q '^expert_merging of 3 models: 39 tensors' text
+    [ ! -e table.tsv ]
+    tv merge config.yml out
+    [ -e table.tsv ]
+}
+
+@test "Expert Merging: what makes no sense" {
+    local text wrong
+    while IFS='|' read -r text wrong; do
+        expert_config "  $text"
+        refused_by_merge "$wrong" || return 1
+    done <<'END'
+epochs: many|config.yml, line 8: --epochs: "many" is not a whole number
+epochs: 1.5|--epochs
+lr: 0|--lr: 0 is not
+lr: [0.1, 0.2]|lr takes one value, not a list
+on: nothing|--on: "nothing" is none of response|all
+gama: 1|expert_merging has no parameter gama (is gamma meant?)
+weight: 1|expert_merging has no parameter weight
+dry_run: true|expert_merging has no parameter dry_run
+keep-base: x|expert_merging has no parameter keep-base (is keep_base meant?)
+init: [{filter: mlp, value: 1}]|init takes a value, and no filters
+END
+    expert_config
+    sed -i 's/task_weight: 2/epochs: 2/' config.yml
+    refused_by_merge "epochs belongs to the whole merge, not to a model"
+    sed -i 's/samples: .two.jsonl., task: sort, epochs: 2/task: sort/' config.yml
+    refused_by_merge "line 5: expert_merging needs samples for expert-sort"
+    config 'merge_method: expert_merging' "base_model: $DEMO/base" 'slices:' \
+        "- sources: [{model: $DEMO/base, layer_range: [0, 1]}, {model: $DEMO/expert-rev, layer_range: [0, 1]}]" \
+        'parameters: {samples: both.jsonl}'
+    refused_by_merge "merges whole models, not slices"
+    config 'name: one' 'merge_method: linear' "models: [{model: $DEMO/expert-rev, parameters: {weight: 1}}]" --- \
+        'merge_method: expert_merging' "base_model: $DEMO/base" 'models: [{model: one}]' 'parameters: {samples: both.jsonl}'
+    refused_by_merge "takes models on disk, no results of others"
+    config "$TIES" 'parameters: {samples: both.jsonl}'
+    tv merge --check config.yml out 2>warnings
+    grep -q 'samples is no parameter of ties and has no effect' warnings
+}

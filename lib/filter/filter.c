@@ -176,6 +176,11 @@ static int set_option(struct stage *s, const struct row *r, const char *text, st
     return -1;
 }
 
+int stage_set(struct stage *s, const struct option_row *o, const char *text, struct error *e)
+{
+    return set_option(s, &(struct row){o, (char *)s->options + o->offset}, text, e);
+}
+
 struct stage *stage_new(const struct filter *f)
 {
     struct stage *s = mem_alloc(1, sizeof *s);

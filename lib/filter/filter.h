@@ -247,6 +247,8 @@ bool stage_lacks_checksums(const struct stage *s);
  * itself and exits (0 and 2). */
 struct stage *stage_parse(const struct filter *f, int argc, char **argv);
 struct stage *stage_new(const struct filter *f);
+/* Gives an option of the filter's own a value, as its command line would. */
+int stage_set(struct stage *s, const struct option_row *o, const char *text, struct error *e);
 void stage_free(struct stage *s);
 /* Before open: do the rules among options and operands name models of the stream, and give numbers
  * where they must? */

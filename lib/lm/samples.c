@@ -66,12 +66,11 @@ static int read_prompt(struct sample *s, const json_t *prompt, const struct samp
     return 0;
 }
 
-/* rev.jsonl in any folder: rev */
-static const char *task_of_file(struct samples *all, const char *file)
+const char *samples_task_of(const char *file, struct arena *a)
 {
     const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
     const char *dot = strrchr(name, '.');
-    return arena_text(&all->arena, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+    return arena_text(a, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
 }
 
 static int read_task(struct samples *all, struct sample *s, const json_t *task,
@@ -80,7 +79,7 @@ static int read_task(struct samples *all, struct sample *s, const json_t *task,
     if (task && !json_is_null(task) && !json_is_string(task))
         return samples_error(s, e, "task is not a text");
     const char *name = json_string_value(task);
-    name = name ? name : task_of_file(all, s->file);
+    name = name ? name : samples_task_of(s->file, &all->arena);
     bool known = limits->n_tasks == 0;
     for (size_t i = 0; i < limits->n_tasks; i++)
         known |= strcmp(name, limits->tasks[i]) == 0;

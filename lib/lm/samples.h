@@ -46,6 +46,8 @@ struct sample_limits {
     const char *const *tasks; /* the only ones that may occur */
 };
 
+/* The task of a file's samples that say none: rev.jsonl in any folder is rev. */
+const char *samples_task_of(const char *file, struct arena *a);
 /* Adds the samples of a file ("-": standard input) to `s`, which starts zeroed. An error names the
  * line. */
 int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,

@@ -1,5 +1,7 @@
 #include "settings.h"
 
+#include "calibrate_options.h"
+
 #include <string.h>
 
 #define FIELD(f) offsetof(struct settings, f)
@@ -115,6 +117,9 @@ const struct option_row settings_rows[] = {
     {"resume", OPTION_FILE, FIELD(resume), "FILE",
      .help = "note there where learning stands, and go on from there", .silent = true},
     {0}};
+
+const struct filter calibrate_options = {
+    .name = "calibrate", .options_size = sizeof(struct settings), .options = settings_rows};
 
 /* What an option is where it was not given. */
 struct preset {

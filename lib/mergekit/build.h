@@ -28,7 +28,7 @@ struct member {
 };
 
 /* One slice: the base, where it counts apart, and the models. */
-struct part {
+struct section {
     struct build *b;
     const struct config_slice *slice;
     const struct party *base;
@@ -53,6 +53,8 @@ const char *build_glob(const char *name, struct arena *a);
 /* Begins with a document: who takes part in it. And all its slices as one stream of weights. */
 int build_start(struct build *b, const struct config *c);
 int build_weights(struct build *b, struct line *line);
+/* --OPTION=VALUE, unless the value is NULL; --dtype, unless it is DTYPE_NONE. */
+void build_option(struct command *to, const char *option, const char *value, struct arena *a);
 void build_dtype(struct command *to, enum dtype dtype, struct arena *a);
 
 /* A stream of the weights that a document makes, as its file would be unless whoever reads it
@@ -66,6 +68,12 @@ enum dtype result_dtype(const struct build *b, const struct config *c);
 
 /* From task vectors or weights of the models of a part to their merge: adds the method's filters to
  * the part's line. */
-int steps_add(const struct part *p);
+int steps_add(const struct section *p);
+
+/* The same for methods that learn the weights: calibrate and combine. And are these parameters, of
+ * a model or of more, options that calibrate has, with values that it takes? */
+int calibrated_steps(const struct section *p);
+int calibrated_check(const struct build *b, const struct settings *s, bool of_model);
+bool calibrated_is_parameter(const char *name);
 
 #endif

@@ -320,6 +320,34 @@ static int read_condition(const struct walk *w, const yaml_node_t *map, const ch
     return read_values(w, value, what, c);
 }
 
+/* A text, or a list of texts, as they stand. */
+static int read_texts(const struct walk *w, const yaml_node_t *node, struct setting *s)
+{
+    bool is_list = node->type == YAML_SEQUENCE_NODE;
+    s->n_texts = is_list ? list_length(node) : 1;
+    s->texts = arena_alloc(w->a, s->n_texts, sizeof *s->texts);
+    for (size_t i = 0; i < s->n_texts; i++)
+        if (read_text(w, is_list ? list_item(w, node, i) : node, s->name, &s->texts[i]) ||
+            !s->texts[i])
+            return -1;
+    return 0;
+}
+
+/* Numbers or texts. */
+static int read_plain_setting(const struct walk *w, const yaml_node_t *node, struct setting *s,
+                              struct condition *c)
+{
+    int failed = read_values(w, node, s->name, c);
+    const char *wrong = failed ? arena_text(w->a, w->e->text, strlen(w->e->text)) : NULL;
+    if (read_texts(w, node, s) == 0) {
+        s->wrong = wrong;
+        s->n = failed ? 0 : 1;
+        return 0;
+    }
+    s->n_texts = 0;
+    return failed ? error_set(w->e, "%s", wrong) : 0;
+}
+
 static int read_setting(const struct walk *w, const yaml_node_t *node, struct setting *s)
 {
     bool is_list = node->type == YAML_SEQUENCE_NODE && list_length(node) > 0 &&
@@ -330,7 +358,7 @@ static int read_setting(const struct walk *w, const yaml_node_t *node, struct se
     struct condition *conditions = arena_alloc(w->a, s->n, sizeof *conditions);
     s->conditions = conditions;
     if (!is_list)
-        return read_values(w, node, s->name, conditions);
+        return read_plain_setting(w, node, s, conditions);
     for (size_t i = 0; i < s->n; i++)
         if (read_condition(w, list_item(w, node, i), s->name, &conditions[i]))
             return -1;

@@ -18,12 +18,17 @@ struct condition {
     const double *values;
 };
 
-/* A parameter as it was set in one place. A plain number is one condition that always holds. */
+/* A parameter as it was set in one place. A plain number is one condition that always holds. What
+ * is a text or a list of them counts as such too; most parameters take none, and then `wrong` says
+ * what is no number. */
 struct setting {
     const char *name;
     size_t line;
     size_t n;
-    const struct condition *conditions; /* the first that holds counts */
+    const struct condition *conditions; /* the first that holds counts; none if `wrong` */
+    size_t n_texts;
+    const char **texts;
+    const char *wrong; /* a whole sentence; NULL: all are numbers */
 };
 
 struct settings {

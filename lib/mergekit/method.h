@@ -25,6 +25,10 @@ enum method_base {
 
 enum method_sparse { SPARSE_NONE, SPARSE_MAGNITUDE, SPARSE_RANDOM, SPARSE_OUTLIERS, SPARSE_DELLA };
 
+/* The weights of models are given, vote for signs too, or are learned by calibrate, of which the
+ * method then has the options for parameters. */
+enum method_weights { WEIGHTS_GIVEN, WEIGHTS_VOTE, WEIGHTS_LEARNED };
+
 #define PARAMETERS_MAX 8
 
 struct method {
@@ -33,7 +37,7 @@ struct method {
     bool vectors;    /* works on task vectors where there is a base */
     size_t min, max; /* models besides the base */
     enum method_sparse sparse;
-    bool elects;                                 /* signs */
+    enum method_weights weights;
     struct parameter parameters[PARAMETERS_MAX]; /* ended by one without a name */
 };
 

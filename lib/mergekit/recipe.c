@@ -43,7 +43,7 @@ const char *build_glob(const char *name, struct arena *a)
 
 /* ---- who takes part -------------------------------------------------------------------------- */
 
-static bool is_listed(const struct part *p, const struct party *party)
+static bool is_listed(const struct section *p, const struct party *party)
 {
     for (size_t i = 0; i < p->n; i++)
         if (p->members[i].party == party)
@@ -52,7 +52,7 @@ static bool is_listed(const struct part *p, const struct party *party)
 }
 
 /* The models of a slice, each once, and the base apart from them where the method says so. */
-static int find_members(struct part *p)
+static int find_members(struct section *p)
 {
     struct build *b = p->b;
     const char *base = p->slice->base ? p->slice->base : b->c->base;
@@ -81,7 +81,7 @@ static int find_members(struct part *p)
     return 0;
 }
 
-static int check_count(const struct part *p)
+static int check_count(const struct section *p)
 {
     const struct method *m = p->b->method;
     if (p->n >= m->min && p->n <= m->max)
@@ -114,7 +114,7 @@ static int add_operand(struct build *b, struct command *to, const struct party *
     return w->inner ? 0 : -1;
 }
 
-static void add_option(struct command *to, const char *option, const char *value, struct arena *a)
+void build_option(struct command *to, const char *option, const char *value, struct arena *a)
 {
     if (value)
         command_add(to, arena_printf(a, "--%s=%s", option, value), a);
@@ -123,34 +123,34 @@ static void add_option(struct command *to, const char *option, const char *value
 void build_dtype(struct command *to, enum dtype dtype, struct arena *a)
 {
     if (dtype != DTYPE_NONE)
-        add_option(to, "dtype", dtype_torch_name(dtype), a);
+        build_option(to, "dtype", dtype_torch_name(dtype), a);
 }
 
 /* Does the source put out task vectors? Not where nobody but the base takes part. */
-static bool is_vectors(const struct part *p)
+static bool is_vectors(const struct section *p)
 {
     return p->b->method->vectors && p->base && p->n > 0;
 }
 
 /* Is there nothing to join, for one model is all that is there? */
-static bool is_alone(const struct part *p)
+static bool is_alone(const struct section *p)
 {
     bool one = p->n == 1 && strcmp(p->b->method->name, "multislerp") == 0;
     return (p->base && p->n == 0) || one;
 }
 
-static int add_source(struct part *p)
+static int add_source(struct section *p)
 {
     struct build *b = p->b;
     bool vectors = is_vectors(p) && !is_alone(p);
     struct command *c = line_add(p->line, vectors ? "tv-extract" : "unpack", b->a);
     build_dtype(c, b->c->dtype, b->a);
-    add_option(c, "missing", b->o->missing, b->a);
-    add_option(c, "embed", b->o->embed, b->a);
-    add_option(c, "mismatch", b->o->mismatch, b->a);
+    build_option(c, "missing", b->o->missing, b->a);
+    build_option(c, "embed", b->o->embed, b->a);
+    build_option(c, "mismatch", b->o->mismatch, b->a);
     if (p->first_layer >= 0)
-        add_option(c, "first-layer", arena_printf(b->a, "%ld", p->first_layer), b->a);
-    add_option(c, "outside", p->outside, b->a);
+        build_option(c, "first-layer", arena_printf(b->a, "%ld", p->first_layer), b->a);
+    build_option(c, "outside", p->outside, b->a);
     bool base_last = p->n == 1 && is_alone(p);
     if (p->base && !base_last && add_operand(b, c, p->base, p->base_source))
         return -1;
@@ -166,14 +166,14 @@ static int add_source(struct part *p)
 }
 
 /* From the models to their merge: task vectors that still need their base, or weights. */
-static int add_part(struct part *p)
+static int add_section(struct section *p)
 {
     if (find_members(p) || check_count(p) || add_source(p))
         return -1;
     return is_alone(p) ? 0 : steps_add(p);
 }
 
-static int finish_vectors(const struct part *p)
+static int finish_vectors(const struct section *p)
 {
     if (!is_vectors(p) || is_alone(p))
         return 0;
@@ -182,9 +182,9 @@ static int finish_vectors(const struct part *p)
     return add_operand(p->b, c, p->base, p->base_source);
 }
 
-static struct part new_part(struct build *b, size_t i, struct line *line)
+static struct section new_section(struct build *b, size_t i, struct line *line)
 {
-    struct part p = {.b = b, .slice = &b->c->slices[i], .line = line, .first_layer = -1};
+    struct section p = {.b = b, .slice = &b->c->slices[i], .line = line, .first_layer = -1};
     if (!b->c->has_slices)
         return p;
     p.first_layer = 0;
@@ -198,16 +198,16 @@ static struct part new_part(struct build *b, size_t i, struct line *line)
 /* All slices as one stream of weights. */
 int build_weights(struct build *b, struct line *line)
 {
-    struct part p = new_part(b, 0, line);
+    struct section p = new_section(b, 0, line);
     if (b->c->n == 1)
-        return add_part(&p) || finish_vectors(&p) ? -1 : 0;
+        return add_section(&p) || finish_vectors(&p) ? -1 : 0;
     struct command *c = line_add(line, "stack", b->a);
     for (size_t i = 0; i < b->c->n; i++) {
         struct word *w = command_add_word(c, b->a);
         w->text = "";
         w->inner = arena_alloc(b->a, 1, sizeof *w->inner);
-        p = new_part(b, i, w->inner);
-        if (add_part(&p) || finish_vectors(&p))
+        p = new_section(b, i, w->inner);
+        if (add_section(&p) || finish_vectors(&p))
             return -1;
     }
     return 0;
@@ -217,16 +217,20 @@ int build_weights(struct build *b, struct line *line)
 
 static int check_settings(const struct build *b, const struct settings *s, bool of_model)
 {
+    if (b->method->weights == WEIGHTS_LEARNED)
+        return calibrated_check(b, s, of_model);
     for (size_t i = 0; i < s->n; i++) {
         const struct setting *own = &s->settings[i];
         const struct parameter *p = method_parameter(b->method, own->name);
         const char *near = method_nearest_parameter(own->name);
-        if (!method_is_parameter(own->name))
+        if (!method_is_parameter(own->name) && !calibrated_is_parameter(own->name))
             return build_refuse(b, own->line, "no method has a parameter %s%s%s%s", own->name,
                                 near ? " (is " : "", near ? near : "", near ? " meant?)" : "");
         if (!p)
             build_warn(b, own->line, "%s is no parameter of %s and has no effect", own->name,
                        b->method->name);
+        else if (own->wrong)
+            return error_set(b->e, "%s", own->wrong);
         else if (of_model && p->kind == GLOBAL)
             build_warn(b, own->line,
                        "%s has no effect here: it belongs to the whole merge, not to a model",
@@ -304,7 +308,7 @@ static int add_tokenizer(struct build *b, struct command *pack)
         return build_refuse(b, c->tokenizer_line,
                             "tokenizer_source is base, but there is no base_model");
     if (r->tokenizer && strcmp(r->tokenizer, r->lender) != 0)
-        add_option(pack, "tokenizer", r->tokenizer, b->a);
+        build_option(pack, "tokenizer", r->tokenizer, b->a);
     else if (!r->tokenizer && b->o->no_tokenizer)
         command_add(pack, "--no-tokenizer", b->a);
     if (!c->chat_template)
@@ -317,11 +321,11 @@ static int add_tokenizer(struct build *b, struct command *pack)
         struct error why = *b->e;
         return build_refuse(b, c->chat_line, "chat_template: %s", why.text);
     }
-    add_option(pack, "chat-template", template, b->a);
+    build_option(pack, "chat-template", template, b->a);
     return 0;
 }
 
-static int add_pack(struct build *b, const struct part *alone, const char *out)
+static int add_pack(struct build *b, const struct section *alone, const char *out)
 {
     struct arena *a = b->a;
     const struct party *base = alone && is_vectors(alone) && !is_alone(alone) ? alone->base : NULL;
@@ -341,7 +345,7 @@ static int add_pack(struct build *b, const struct part *alone, const char *out)
         uint64_t bytes = dtype_bits(dtype == DTYPE_NONE ? DTYPE_F32 : dtype) / 8;
         bytes = b->o->shard_parameters > UINT64_MAX / bytes ? UINT64_MAX
                                                             : bytes * b->o->shard_parameters;
-        add_option(pack, "shard-size", arena_printf(a, "%llu", (unsigned long long)bytes), a);
+        build_option(pack, "shard-size", arena_printf(a, "%llu", (unsigned long long)bytes), a);
     }
     if (b->o->force)
         command_add(pack, "--force", a);
@@ -386,10 +390,10 @@ int recipe_make(struct recipe *r, const struct config_file *f, const char *out,
     r->lender = result_lender(&b, r->config);
     if (!r->lender)
         return build_refuse(&b, r->config->line, "the documents use each other in a circle");
-    struct part p = new_part(&b, 0, &r->line);
+    struct section p = new_section(&b, 0, &r->line);
     if (r->config->has_slices)
         return build_weights(&b, &r->line) || add_pack(&b, NULL, out) ? -1 : 0;
-    if (add_part(&p))
+    if (add_section(&p))
         return -1;
     bool base_on_disk = !p.base || !p.base->result;
     if (!base_on_disk && finish_vectors(&p))

@@ -43,13 +43,14 @@ static void add_rules(struct command *to, const char *option, const struct choic
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static const struct parameter *parameter(const struct part *p, const char *name)
+static const struct parameter *parameter(const struct section *p, const char *name)
 {
     return method_parameter(p->b->method, name);
 }
 
 /* What the configuration gives a parameter, for a member or (NULL) globally. */
-static int choose(const struct part *p, const char *name, const struct member *m, struct choice *c)
+static int choose(const struct section *p, const char *name, const struct member *m,
+                  struct choice *c)
 {
     struct build *b = p->b;
     struct levels levels = {0};
@@ -67,7 +68,7 @@ static int choose(const struct part *p, const char *name, const struct member *m
 }
 
 /* A global parameter of which there is one value only. */
-static int choose_number(const struct part *p, const char *name, double *x)
+static int choose_number(const struct section *p, const char *name, double *x)
 {
     struct choice c;
     if (choose(p, name, NULL, &c))
@@ -78,7 +79,7 @@ static int choose_number(const struct part *p, const char *name, double *x)
                               name);
 }
 
-static int choose_flag(const struct part *p, const char *name, bool *flag)
+static int choose_flag(const struct section *p, const char *name, bool *flag)
 {
     struct choice c;
     double x = 0;
@@ -92,7 +93,7 @@ static int choose_flag(const struct part *p, const char *name, bool *flag)
 }
 
 /* Notes that a required weight is not there for every tensor's name. */
-static void add_gap(const struct part *p, const struct choice *c, const char *name,
+static void add_gap(const struct section *p, const struct choice *c, const char *name,
                     const struct member *m)
 {
     struct recipe *r = p->b->r;
@@ -114,7 +115,7 @@ static void add_gap(const struct part *p, const struct choice *c, const char *na
 
 /* The rules of a parameter of each model; without names where all have the same. Where all are
  * `idle` anyway nothing is added, and *added says so. */
-static int add_model_rules(const struct part *p, const char *name, const char *filter,
+static int add_model_rules(const struct section *p, const char *name, const char *filter,
                            const char *option, double idle, bool *added)
 {
     struct arena *a = p->b->a;
@@ -139,13 +140,13 @@ static int add_model_rules(const struct part *p, const char *name, const char *f
     return 0;
 }
 
-static int add_weights(const struct part *p)
+static int add_weights(const struct section *p)
 {
     return add_model_rules(p, "weight", "weigh", NULL, 1, NULL);
 }
 
 /* The rules of a global parameter, as options or operands of a new command. */
-static int add_global_rules(const struct part *p, const char *name, const char *filter,
+static int add_global_rules(const struct section *p, const char *name, const char *filter,
                             const char *option, double idle)
 {
     struct choice c;
@@ -171,7 +172,7 @@ static struct command *add_number(struct command *to, const char *option, double
 
 /* ---- the methods ----------------------------------------------------------------------------- */
 
-static int trim(const struct part *p, bool *added)
+static int trim(const struct section *p, bool *added)
 {
     struct arena *a = p->b->a;
     bool outliers = p->b->method->sparse == SPARSE_OUTLIERS;
@@ -189,7 +190,7 @@ static int trim(const struct part *p, bool *added)
     return 0;
 }
 
-static int drop(const struct part *p, bool rescales, bool *added)
+static int drop(const struct section *p, bool rescales, bool *added)
 {
     struct arena *a = p->b->a;
     bool della = p->b->method->sparse == SPARSE_DELLA;
@@ -210,7 +211,7 @@ static int drop(const struct part *p, bool rescales, bool *added)
 }
 
 /* Sparsify and rescale. */
-static int sparsify(const struct part *p)
+static int sparsify(const struct section *p)
 {
     enum method_sparse sparse = p->b->method->sparse;
     bool rescales = false, added = false, paper = p->b->o->paper;
@@ -231,24 +232,26 @@ static int sparsify(const struct part *p)
 }
 
 /* task_arithmetic, ties, dare, breadcrumbs, della */
-static int task_steps(const struct part *p)
+static int task_steps(const struct section *p)
 {
     struct arena *a = p->b->a;
     bool normalize;
     if (sparsify(p) || add_weights(p) || choose_flag(p, "normalize", &normalize))
         return -1;
-    if (p->b->method->elects) {
+    if (p->b->method->weights == WEIGHTS_VOTE) {
         struct command *c = line_add(p->line, "elect-sign", a);
         if (p->b->o->paper)
             command_add(c, "--unweighted", a);
     }
     struct command *c = line_add(p->line, "combine", a);
     if (normalize)
-        command_add(c, p->b->method->elects ? "--normalize=agreeing" : "--normalize=all", a);
+        command_add(
+            c, p->b->method->weights == WEIGHTS_VOTE ? "--normalize=agreeing" : "--normalize=all",
+            a);
     return add_global_rules(p, "lambda", "rescale", NULL, 1);
 }
 
-static int linear_steps(const struct part *p)
+static int linear_steps(const struct section *p)
 {
     bool normalize;
     if (add_weights(p) || choose_flag(p, "normalize", &normalize))
@@ -259,7 +262,7 @@ static int linear_steps(const struct part *p)
     return 0;
 }
 
-static int model_stock_steps(const struct part *p)
+static int model_stock_steps(const struct section *p)
 {
     bool per_row;
     if (choose_flag(p, "filter_wise", &per_row))
@@ -271,7 +274,7 @@ static int model_stock_steps(const struct part *p)
     return 0;
 }
 
-static int nuslerp_steps(const struct part *p)
+static int nuslerp_steps(const struct section *p)
 {
     bool flatten, columns;
     if (add_weights(p) || choose_flag(p, "nuslerp_flatten", &flatten) ||
@@ -283,7 +286,7 @@ static int nuslerp_steps(const struct part *p)
     return 0;
 }
 
-static int sce_steps(const struct part *p)
+static int sce_steps(const struct section *p)
 {
     struct arena *a = p->b->a;
     if (add_global_rules(p, "select_topk", "sce-select", "--topk", 1))
@@ -297,7 +300,7 @@ static int sce_steps(const struct part *p)
     return 0;
 }
 
-static int karcher_steps(const struct part *p)
+static int karcher_steps(const struct section *p)
 {
     double steps, tol;
     if (choose_number(p, "max_iter", &steps) || choose_number(p, "tol", &tol))
@@ -309,7 +312,7 @@ static int karcher_steps(const struct part *p)
     return 0;
 }
 
-static int multislerp_steps(const struct part *p)
+static int multislerp_steps(const struct section *p)
 {
     bool normalize;
     double eps;
@@ -323,7 +326,7 @@ static int multislerp_steps(const struct part *p)
     return 0;
 }
 
-static int ram_steps(const struct part *p)
+static int ram_steps(const struct section *p)
 {
     struct arena *a = p->b->a;
     bool plus = parameter(p, "alpha") != NULL;
@@ -340,25 +343,25 @@ static int ram_steps(const struct part *p)
     return 0;
 }
 
-static int slerp_steps(const struct part *p)
+static int slerp_steps(const struct section *p)
 {
     return add_global_rules(p, "t", p->b->method->name, "--t", NAN);
 }
 
-static int fusion_steps(const struct part *p)
+static int fusion_steps(const struct section *p)
 {
     line_add(p->line, "arcee-fusion", p->b->a);
     return 0;
 }
 
-static int passthrough_steps(const struct part *p)
+static int passthrough_steps(const struct section *p)
 {
     return add_model_rules(p, "scale", "rescale", NULL, 1, NULL);
 }
 
 static const struct {
     const char *method;
-    int (*steps)(const struct part *);
+    int (*steps)(const struct section *);
 } others[] = {
     {"linear", linear_steps},       {"slerp", slerp_steps},
     {"nearswap", slerp_steps},      {"model_stock", model_stock_steps},
@@ -368,8 +371,10 @@ static const struct {
     {"ramplus_tl", ram_steps},      {"passthrough", passthrough_steps},
 };
 
-int steps_add(const struct part *p)
+int steps_add(const struct section *p)
 {
+    if (p->b->method->weights == WEIGHTS_LEARNED)
+        return calibrated_steps(p);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (strcmp(others[i].method, p->b->method->name) == 0)
             return others[i].steps(p);
