@@ -211,10 +211,12 @@ three_parts() {
 
 @test "parts side by side, and a part twice" {
     tv run "$TIES | pack --base base --shards 4 single"
+    pids=
     for i in 1 2 3 4 2 3; do
-        tv run "$TIES | pack --base base --part $i/4 out" 2>/dev/null &
+        tv run "$TIES | pack --base base --part $i/4 out" 2>>notes &
+        pids+=" $!"
     done
-    wait
+    for pid in $pids; do wait "$pid"; done
     tv finish out
     same_as single
 }
@@ -243,9 +245,13 @@ three_parts() {
 
 @test "what somebody left behind is removed by the next" {
     tv run "$TIES | pack --base base --part 1/3 out"
-    touch .out.parts/.model-00002-of-00003.safetensors.abcdef
+    touch .out.parts/.model-00002-of-00003.safetensors.{abcdef,abcdeg}
+    exec 7<.out.parts/.model-00002-of-00003.safetensors.abcdeg
+    flock -x 7
     tv run "$TIES | pack --base base --part 2/3 out"
     [ ! -e .out.parts/.model-00002-of-00003.safetensors.abcdef ]
+    [ -e .out.parts/.model-00002-of-00003.safetensors.abcdeg ] # somebody is at work on that
+    exec 7<&-
 }
 
 @test "an existing target" {

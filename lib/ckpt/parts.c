@@ -63,34 +63,47 @@ static int fail(const struct parts *p, const char *name, struct error *e)
     return error_set(e, "cannot write %s in %s: %s", name, p->name, strerror(errno));
 }
 
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* What nobody is writing any more: with the lock alone, nobody is. */
+static DIR *list(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? NULL : fdopendir(fd);
+}
+
+/* Shards that killed processes were writing: whoever writes one has it locked. */
 static void remove_dead(const struct parts *p)
 {
-    int fd = openat(p->folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    for (struct dirent *d; dir && (d = readdir(dir));)
-        if (d->d_name[0] == '.' && strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
+    DIR *dir = list(p->folder);
+    for (struct dirent *d; dir && (d = readdir(dir));) {
+        if (!pattern_matches(".*.safetensors.??????", d->d_name))
+            continue;
+        int fd = openat(p->folder, d->d_name, O_RDONLY | O_CLOEXEC);
+        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
             unlinkat(p->folder, d->d_name, 0);
+        close_fd(fd);
+    }
     if (dir)
         closedir(dir);
 }
 
-/* A file system that knows no locks does without. */
+/* All who work share the lock; a file system that knows none does without. */
 static int take_lock(struct parts *p, struct error *e)
 {
+    bool shared = p->mode == PARTS_SHARED;
     p->lock = openat(p->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (p->lock < 0)
         return fail(p, "lock", e);
-    bool busy = flock(p->lock, LOCK_EX | LOCK_NB) < 0;
-    if (busy && errno == EWOULDBLOCK && p->mode != PARTS_SHARED)
-        return error_set(e, "somebody is still at work on %s", p->to.name);
-    if (!busy)
-        remove_dead(p);
-    if (p->mode == PARTS_SHARED && flock(p->lock, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK)
-        return error_set(e, "somebody is publishing %s", p->to.name);
-    return 0;
+    if (flock(p->lock, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+        return 0;
+    return error_set(e, "somebody is %s %s", shared ? "publishing" : "still at work on",
+                     p->to.name);
 }
 
 static int open_folder(struct parts *p, struct error *e)
@@ -108,6 +121,7 @@ static int open_folder(struct parts *p, struct error *e)
         return -1;
     if (p->mode != PARTS_PUBLISH && mkdirat(p->folder, "model", 0777) && errno != EEXIST)
         return fail(p, "model", e);
+    remove_dead(p);
     p->model = openat(p->folder, "model", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return p->model < 0 ? error_set(e, "there are no parts of %s", p->to.name) : 0;
 }
@@ -128,12 +142,6 @@ struct parts *parts_open(const char *target, bool force, enum parts_mode mode, s
         return p;
     parts_close(p);
     return NULL;
-}
-
-static void close_fd(int fd)
-{
-    if (fd >= 0)
-        close(fd);
 }
 
 /* Forgets what was being written of a shard. */
@@ -325,12 +333,6 @@ static char *next_stranger(const struct parts *p, DIR *dir)
     return NULL;
 }
 
-static DIR *list(int folder)
-{
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? NULL : fdopendir(fd);
-}
-
 char *parts_stranger(const struct parts *p)
 {
     DIR *dir = list(p->folder);
@@ -374,19 +376,35 @@ int parts_check_space(const struct parts *p, struct error *e)
     return target_check_space(&p->to, need, e);
 }
 
+/* Makes a file of another name and locks it. 1: it was taken for dead before it was locked. */
+static int make_work(struct parts *p, struct work *w, const char *name)
+{
+    char suffix[7];
+    struct stat st;
+    disk_draw(suffix);
+    if (asprintf(&w->temporary, ".%s.%s", name, suffix) < 0)
+        abort();
+    w->fd = openat(p->folder, w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (w->fd < 0)
+        return -1;
+    bool dead = flock(w->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+    if (!dead && fstat(w->fd, &st) == 0 && st.st_nlink > 0)
+        return 0;
+    drop(p, w);
+    return 1;
+}
+
 /* The file that the shard is written to, open from its first byte on. */
 static int open_work(struct parts *p, size_t shard, struct error *e)
 {
     struct work *w = &p->work[shard];
     const struct shard *s = &p->shards->files[shard];
-    char suffix[7];
+    int made = 0;
     if (w->fd >= 0)
         return 0;
-    disk_draw(suffix);
-    if (asprintf(&w->temporary, ".%s.%s", s->name, suffix) < 0)
-        abort();
-    w->fd = openat(p->folder, w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (w->fd < 0 || disk_reserve(w->fd, s->head_size + s->size) ||
+    while ((made = make_work(p, w, s->name)) > 0)
+        continue;
+    if (made < 0 || disk_reserve(w->fd, s->head_size + s->size) ||
         disk_write_at(w->fd, 0, s->head, s->head_size))
         return fail(p, s->name, e);
     return 0;

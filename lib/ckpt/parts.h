@@ -5,7 +5,7 @@
  *     .OUT.parts/lock            held by all who work, alone by who publishes
  *     .OUT.parts/model/          what OUT will be, as far as it is finished
  *     .OUT.parts/NAME.json       the record of a finished shard, or of what is beside the shards
- *     .OUT.parts/.NAME.XXXXXX    what somebody is writing
+ *     .OUT.parts/.NAME.XXXXXX    what somebody is writing, and holds locked
  *
  * A shard is written under a name of its own, synced, renamed into model/, and only then recorded:
  * with the fingerprints of recipe and inputs, its size and its checksum. It counts as finished

@@ -195,6 +195,8 @@ static int run_segments(struct segment *segments, size_t n, struct job_table *t)
                 close(ends[0]);
             exit(run_segment(t->run, &segments[i]));
         }
+        for (size_t j = 0; j < segments[i].n; j++)
+            stage_free(segments[i].stages[j]);
         if (in >= 0)
             close(in);
         if (ends[1] >= 0)
