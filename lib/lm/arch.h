@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* How positions turn into angles (rope.h). What a kind does not use is not set. */
 enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
@@ -134,6 +135,8 @@ enum part {
     PARTS
 };
 
+#define ARCH_RANK 5 /* dimensions of a part in a file, at most */
+
 /* Parts that are computed with together. */
 struct parts {
     enum part first, end;
@@ -151,10 +154,11 @@ int arch_read(struct arch *a, const char *file, const char *text, size_t size, b
               struct error *e);
 void arch_free(struct arch *a);
 
-/* Does a model of this kind have the part, and of what shape? `columns` is 0 for a vector. In files
- * VISION_PATCH has the rank of a convolution, VISION_CLASS and VISION_POSITION have leading ones.
- */
+/* Does a model of this kind have the part, and of what shape? `columns` is 0 for a vector. */
 bool arch_part(const struct arch *a, enum part part, size_t *rows, size_t *columns);
+/* Its shape in files, and its rank: VISION_PATCH is a convolution, VISION_CLASS and VISION_POSITION
+ * have leading ones. */
+size_t arch_part_shape(const struct arch *a, enum part part, uint64_t shape[ARCH_RANK]);
 /* Its elements; 0: there is no such part. */
 size_t arch_part_elements(const struct arch *a, enum part part);
 /* Elements of some parts of one layer together, and the most that any parts which are computed with
@@ -166,8 +170,8 @@ size_t arch_part_layers(const struct arch *a, enum part part);
 /* A number for every part of every layer, below arch_slots. */
 size_t arch_slot(const struct arch *a, enum part part, size_t layer);
 size_t arch_slots(const struct arch *a);
-/* "model.layers.3.self_attn.q_proj.weight", into a buffer of 96 bytes; `layer` counts for the
- * parts of a layer. */
+/* Its plain name (layout.h), "text.layers.3.self_attn.q_proj.weight", into a buffer of 96 bytes;
+ * `layer` counts for the parts of a layer. */
 const char *arch_part_name(enum part part, size_t layer, char *name);
 
 #endif

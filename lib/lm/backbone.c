@@ -1,5 +1,6 @@
 #include "backbone.h"
 
+#include "layout.h"
 #include "mapped.h"
 #include "threads.h"
 
@@ -83,11 +84,9 @@ static long *slot(const struct backbone *b, enum part part, size_t layer)
     return &b->tensors[arch_slot(&b->arch, part, layer)];
 }
 
-static int check_tensor(const struct backbone *b, const struct ckpt_tensor *t, size_t rows,
-                        size_t columns, struct error *e)
+static int check_tensor(const struct backbone *b, const struct ckpt_tensor *t, size_t rank,
+                        const uint64_t *shape, struct error *e)
 {
-    uint64_t shape[2] = {rows, columns};
-    size_t rank = columns ? 2 : 1;
     if (!dtype_is_float(t->dtype))
         return error_set(e, "tensor %s of %s is %s; F16, BF16, F32 and F64 can be computed with",
                          t->name, input_name(b->input), dtype_name(t->dtype));
@@ -101,37 +100,64 @@ static int check_tensor(const struct backbone *b, const struct ckpt_tensor *t, s
     return -1;
 }
 
+/* Towers have q, k and v apart, or one below the other in a tensor. */
+static long find_fused(const struct backbone *b, enum part part, size_t layer)
+{
+    bool weight = part >= VISION_Q && part <= VISION_V;
+    char name[96];
+    if (!weight && (part < VISION_Q_BIAS || part > VISION_V_BIAS))
+        return -1;
+    snprintf(name, sizeof name, "vision.layers.%zu.attn.qkv.%s", layer, weight ? "weight" : "bias");
+    b->offsets[arch_slot(&b->arch, part, layer)] =
+        (part - (weight ? VISION_Q : VISION_Q_BIAS)) * arch_part_elements(&b->arch, part);
+    return layout_find(b->input, name);
+}
+
 static int find_part(struct backbone *b, enum part part, size_t layer, struct error *e)
 {
-    size_t rows, columns;
-    char name[96];
+    uint64_t shape[ARCH_RANK];
+    char plain[96], name[LAYOUT_NAME];
     long *at = slot(b, part, layer);
     *at = -1;
-    if (!arch_part(&b->arch, part, &rows, &columns))
+    if (!arch_part_elements(&b->arch, part))
         return 0;
-    *at = input_find(b->input, arch_part_name(part, layer, name));
+    size_t rank = arch_part_shape(&b->arch, part, shape);
+    *at = layout_find(b->input, arch_part_name(part, layer, plain));
     if (*at < 0 && part == PART_HEAD && b->arch.tied)
         *at = *slot(b, PART_EMBEDDING, 0);
-    if (*at < 0)
+    if (*at < 0 && (*at = find_fused(b, part, layer)) >= 0)
+        shape[0] *= 3;
+    if (*at < 0) {
+        bool spelled = layout_spell(layout_of(b->input), plain, name);
         return error_set(e, "%s has no tensor %s, which a %s model of %zu layers needs",
-                         input_name(b->input), name, b->arch.family, b->arch.layers);
-    return check_tensor(b, input_tensor(b->input, (size_t)*at), rows, columns, e);
+                         input_name(b->input), spelled ? name : plain, b->arch.family,
+                         b->arch.layers);
+    }
+    return check_tensor(b, input_tensor(b->input, (size_t)*at), rank, shape, e);
 }
 
-static bool begins_with(const char *name, const char *with)
+/* Does a tensor that nobody computes with make another model than the file's? */
+static bool is_missed(const struct backbone *b, const char *name)
 {
-    return strncmp(name, with, strlen(with)) == 0;
+    static const char *const rooms[] = {"text.", "vision.", "projector."};
+    char plain[LAYOUT_NAME];
+    if (strstr(name, "rotary_emb.inv_freq"))
+        return false;
+    if (b->arch.vision.kind != VISION_NONE || !layout_plain(name, plain))
+        return true;
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+        if (strncmp(plain, rooms[i], strlen(rooms[i])) == 0)
+            return true;
+    return false;
 }
 
-/* A tensor of the decoder that nobody computes with would make another model than the file's. */
 static int check_rest(const struct backbone *b, const bool *used, struct error *e)
 {
     for (size_t i = 0; i < input_count(b->input); i++) {
         const char *name = input_tensor(b->input, i)->name;
-        if (used[i] || !begins_with(name, "model.") || strstr(name, "rotary_emb.inv_freq"))
-            continue;
-        return error_set(e, "%s has a tensor %s, which a %s model of %zu layers does not",
-                         input_name(b->input), name, b->arch.family, b->arch.layers);
+        if (!used[i] && is_missed(b, name))
+            return error_set(e, "%s has a tensor %s, which a %s model of %zu layers does not",
+                             input_name(b->input), name, b->arch.family, b->arch.layers);
     }
     return 0;
 }

@@ -369,10 +369,8 @@ static const struct arch *arch_of(const struct problem *p)
 
 static const char *name_of(const struct problem *p, enum part part, size_t layer)
 {
-    static char name[96];
-    if (part == PART_HEAD && arch_of(p)->tied)
-        part = PART_EMBEDDING;
-    return arch_part_name(part, layer, name);
+    return input_tensor(backbone_input(p->base), (size_t)backbone_tensor(p->base, part, layer))
+        ->name;
 }
 
 /* Element i of n belongs to this chunk of `chunks`. */
