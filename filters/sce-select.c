@@ -29,34 +29,63 @@ static const struct option_row rows[] = {
      .range = {0, 1}, .required = true, .per_tensor = true},
     {0}};
 
-#define STRIP 1024
+#define STRIP      1024
+#define COUNT_SIZE 64 /* bytes of the count in the work area, between variances and finding */
 
-/* One tensor: first the elements that differ are counted, then the cut among them is found. */
+/* One tensor: the elements that differ are counted in the same rounds in which the cut among them
+ * is found; a sample's round guesses how many. */
 struct state {
     double topk;
-    uint64_t differing;
-    struct select *select; /* NULL while counting */
-    size_t area;           /* bytes of the variances in the work area */
+    uint64_t differing, seen; /* in the round at hand */
+    bool counted;             /* the number of the differing is known, not guessed */
+    struct select *select;
+    size_t area; /* bytes of the variances in the work area */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* v_i over the K vectors x[k], n <= STRIP elements from x[k][first] on */
+/* v_i over the K vectors x[k], n elements from x[k][first] on. Dividing by a power of two is
+ * multiplying by its inverse. */
+TV_INLINE void spread(float *const *x, size_t K, size_t first, size_t n, float *restrict v)
+{
+    bool halves = (K & (K - 1)) == 0;
+    double count = (double)K, share = 1 / count;
+    for (size_t i = 0; i < n; i++) {
+        double mean = 0, squares = 0;
+        for (size_t k = 0; k < K; k++)
+            mean += (double)x[k][first + i];
+        mean = halves ? mean * share : mean / count;
+        for (size_t k = 0; k < K; k++) {
+            double d = (double)x[k][first + i] - mean;
+            squares += d * d;
+        }
+        v[i] = (float)(halves ? squares * share : squares / count);
+    }
+}
+
 TV_CLONES static void variance(float *const *x, size_t K, size_t first, size_t n, float *v)
 {
-    double mean[STRIP] = {0}, squares[STRIP] = {0};
-    for (size_t k = 0; k < K; k++)
-        for (size_t i = 0; i < n; i++)
-            mean[i] += (double)x[k][first + i];
+    switch (K) { /* with a constant number the loops over k unroll */
+    case 2:
+        spread(x, 2, first, n, v);
+        break;
+    case 3:
+        spread(x, 3, first, n, v);
+        break;
+    case 4:
+        spread(x, 4, first, n, v);
+        break;
+    default:
+        spread(x, K, first, n, v);
+    }
+}
+
+TV_CLONES static uint64_t count_differing(const float *v, size_t n)
+{
+    uint32_t count = 0;
     for (size_t i = 0; i < n; i++)
-        mean[i] /= (double)K;
-    for (size_t k = 0; k < K; k++)
-        for (size_t i = 0; i < n; i++) {
-            double d = (double)x[k][first + i] - mean[i];
-            squares[i] += d * d;
-        }
-    for (size_t i = 0; i < n; i++)
-        v[i] = (float)(squares[i] / (double)K);
+        count += v[i] != 0;
+    return count;
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
@@ -66,13 +95,11 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     float *const *x = (float *const *)b->data;
     float v[STRIP];
     (void)e;
-    for (size_t first = 0; first < b->n; first += STRIP) {
-        size_t n = b->n - first < STRIP ? b->n - first : STRIP;
-        variance(x, b->n_vectors, first, n, v);
-        for (size_t i = 0; i < n; i++)
-            for (size_t k = 0; k < b->n_vectors && !select_keeps(&cut, v[i], b->first + first + i);
-                 k++)
-                x[k][first + i] = 0;
+    for (size_t i = 0; i < b->n; i += STRIP) {
+        size_t n = b->n - i < STRIP ? b->n - i : STRIP;
+        variance(x, b->n_vectors, i, n, v);
+        for (size_t k = 0; k < b->n_vectors; k++)
+            select_apply_by(&cut, true, v, x[k] + i, b->first + i, n);
     }
     return 0;
 }
@@ -85,48 +112,52 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     float *v = work;
     uint64_t *differing = (uint64_t *)((char *)work + st->area);
     (void)e;
-    for (size_t i = 0; i < b->n; i += STRIP)
-        variance((float *const *)b->data, b->n_vectors, i, b->n - i < STRIP ? b->n - i : STRIP,
-                 v + i);
-    if (st->select) {
-        select_observe(st->select, v, b->first, b->n, (char *)work + st->area);
-        return 0;
-    }
-    *differing = 0;
-    for (size_t i = 0; i < b->n; i++)
-        *differing += v[i] != 0;
+    variance((float *const *)b->data, b->n_vectors, 0, b->n, v);
+    *differing = count_differing(v, b->n);
+    select_observe(st->select, v, b->first, b->n, (char *)work + st->area + COUNT_SIZE);
     return 0;
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
-    const void *found = (char *)work + st->area;
-    (void)b;
+    const char *found = (char *)work + st->area;
     (void)e;
-    if (st->select)
-        select_merge(st->select, found);
-    else
-        st->differing += *(const uint64_t *)found;
+    st->differing += *(const uint64_t *)found;
+    st->seen += b->n;
+    select_merge(st->select, found + COUNT_SIZE);
     return 0;
 }
 
-static bool cut_is_known(struct state *st, uint64_t n)
+static void plan_round(struct job *job)
 {
-    if (st->select)
-        return select_decide(st->select);
-    uint64_t k = (uint64_t)((float)st->differing * (float)st->topk);
-    st->select = select_new(n, k, SELECT_LOWER_FIRST, 0);
-    return select_is_known(st->select);
+    struct state *st = job->state;
+    st->differing = st->seen = 0;
+    job->head = select_head(st->select);
+    job->work_size =
+        st->area + COUNT_SIZE + select_work_size(st->select, tensor_block_elements(job->in));
+}
+
+/* A guess must not seem to be an answer. */
+static uint64_t inner(uint64_t above, uint64_t n)
+{
+    return above == 0 ? 1 : above >= n && n > 1 ? n - 1 : above;
 }
 
 static int decide(struct job *job, struct error *e)
 {
     struct state *st = job->state;
+    uint64_t n = tensor_elements(job->in);
     (void)e;
-    if (!cut_is_known(st, tensor_elements(job->in))) {
-        job->head = select_head(st->select);
-        job->work_size = st->area + select_work_size(st->select, tensor_block_elements(job->in));
+    if (!st->counted) {
+        double share = (double)st->differing / (double)st->seen;
+        uint64_t differing = st->seen < n ? (uint64_t)(share * (double)n) : st->differing;
+        st->counted = st->seen == n;
+        uint64_t above = (uint64_t)((float)differing * (float)st->topk);
+        select_revise(st->select, st->counted ? above : inner(above, n));
+    }
+    if (!select_decide(st->select)) {
+        plan_round(job);
         return VERDICT_AGAIN;
     }
     for (size_t k = 0; k < job->out->n_vectors; k++) {
@@ -147,9 +178,11 @@ static int begin(struct job *job, struct error *e)
     if (topk >= 1 || tensor_elements(t) == 0)
         return PLAN_PASS;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
+    uint64_t n = tensor_elements(t);
     st->topk = topk;
     st->area = (tensor_block_elements(t) * sizeof(float) + 63) / 64 * 64;
-    job->work_size = st->area + sizeof st->differing;
+    st->select = select_new(n, inner((uint64_t)((double)n * topk), n), SELECT_LOWER_FIRST, 0);
+    plan_round(job);
     return PLAN_OBSERVE;
 }
 

@@ -107,6 +107,15 @@ struct select *select_new(uint64_t n, uint64_t above, enum select_ties ties, siz
     return s;
 }
 
+void select_revise(struct select *s, uint64_t above)
+{
+    s->above = above;
+    s->cut.none = above == 0;
+    s->cut.all = above && above >= s->n;
+    if (s->cut.none || s->cut.all)
+        finish(s, 0, 0);
+}
+
 void select_free(struct select *s)
 {
     if (!s)
@@ -505,14 +514,16 @@ struct select_cut select_result(const struct select *s)
 
 /* ---- applying ------------------------------------------------------------------------------- */
 
-/* Keeps what is larger than `bound`, or what is not. */
-TV_CLONES static void keep_larger(float *x, size_t n, magnitude bound, bool larger)
+/* Keeps x where v is larger than `bound`, or where it is not; v may be x. */
+TV_CLONES static void keep_larger(const float *v, float *x, size_t n, magnitude bound, bool larger)
 {
+#pragma GCC ivdep
     for (size_t i = 0; i < n; i++)
-        x[i] = (magnitude_of(x[i]) > bound) == larger ? x[i] : 0.0f;
+        x[i] = (magnitude_of(v[i]) > bound) == larger ? x[i] : 0.0f;
 }
 
-void select_apply(const struct select_cut *cut, bool keep_above, float *x, uint64_t first, size_t n)
+void select_apply_by(const struct select_cut *cut, bool keep_above, const float *v, float *x,
+                     uint64_t first, size_t n)
 {
     magnitude bits = (magnitude)cut->bits;
     bool is_lower = cut->ties == SELECT_LOWER_FIRST;
@@ -524,6 +535,11 @@ void select_apply(const struct select_cut *cut, bool keep_above, float *x, uint6
     /* Flat indices below `border` are on one side of the cut's own, the rest on the other. */
     uint64_t border = cut->index + is_lower;
     size_t before = border <= first ? 0 : border - first < n ? (size_t)(border - first) : n;
-    keep_larger(x, before, is_lower ? bits - 1 : bits, keep_above);
-    keep_larger(x + before, n - before, is_lower ? bits : bits - 1, keep_above);
+    keep_larger(v, x, before, is_lower ? bits - 1 : bits, keep_above);
+    keep_larger(v + before, x + before, n - before, is_lower ? bits : bits - 1, keep_above);
+}
+
+void select_apply(const struct select_cut *cut, bool keep_above, float *x, uint64_t first, size_t n)
+{
+    select_apply_by(cut, keep_above, x, x, first, n);
 }

@@ -40,6 +40,9 @@ struct select_cut {
 /* Selection of `above` of n elements, with a list of at most `list_max` candidates (0: a default
  * of 2^18 + n / 64, at most 2^24). 0 and n need no round. */
 struct select *select_new(uint64_t n, uint64_t above, enum select_ties ties, size_t list_max);
+/* Another number of elements, before the decision on a round: where it has to be counted first, a
+ * guess will do for the sample's round. */
+void select_revise(struct select *s, uint64_t above);
 void select_free(struct select *s);
 
 /* How many elements of the head of each block the next round wants to see; 0: all of them. More
@@ -72,5 +75,8 @@ static inline bool select_keeps(const struct select_cut *cut, float x, uint64_t 
  * `first`. Zeroed elements become +0. */
 void select_apply(const struct select_cut *cut, bool keep_above, float *x, uint64_t first,
                   size_t n);
+/* The same in x where the selection was among the numbers v. */
+void select_apply_by(const struct select_cut *cut, bool keep_above, const float *v, float *x,
+                     uint64_t first, size_t n);
 
 #endif
