@@ -11,9 +11,8 @@
  * The random number of an element is a function of seed, model, tensor and flat index alone
  * (share/stream.md, appendix): it is kept if u < density. Density 1 draws nothing.
  */
-#include "filter.h"
+#include "marks.h"
 #include "random.h"
-#include "sums.h"
 
 struct options {
     struct rules density;
@@ -35,43 +34,61 @@ static const struct option_row rows[] = {
 #undef FIELD
 
 /* One vector of a tensor. */
-struct state {
+struct vector_state {
     double density;
     uint64_t stream; /* of random numbers */
     double l1;
 };
 
+struct state {
+    struct marks marks; /* of what stays, where there is a round */
+    struct vector_state *each;
+};
+
+/* ---- the method ------------------------------------------------------------------------------ */
+
+/* Marks what stays among n <= KERN_TILE elements from flat index `first` on. */
+static void draw(const struct options *o, const struct vector_state *v, size_t first, size_t n,
+                 unsigned char *marks)
+{
+    float u[KERN_TILE];
+    random_uniform(o->seed, v->stream, first, n, u);
+    kern_mark_below(u, v->density, n, marks);
+}
+
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
-    const struct options *o = job->stage->options;
     const struct state *st = job->state;
-    float u[KERN_TILE];
     (void)e;
-    for (size_t k = 0; k < b->n_vectors; k++)
-        for (size_t i = 0; i < b->n && st[k].density < 1; i += KERN_TILE) {
-            size_t n = b->n - i < KERN_TILE ? b->n - i : KERN_TILE;
-            random_uniform(o->seed, st[k].stream, b->first + i, n, u);
-            kern_drop(block_x(b, k) + i, u, st[k].density, n);
+    for (size_t k = 0; k < b->n_vectors; k++) {
+        if (st->each[k].density >= 1)
+            continue;
+        if (st->marks.bits) {
+            kern_keep_marked(block_x(b, k), marks_at(&st->marks, b->index, k), b->n);
+            continue;
         }
+        for (size_t i = 0; i < b->n; i += KERN_TILE) {
+            size_t n = b->n - i < KERN_TILE ? b->n - i : KERN_TILE;
+            unsigned char marks[KERN_TILE / 8];
+            draw(job->stage->options, &st->each[k], b->first + i, n, marks);
+            kern_keep_marked(block_x(b, k) + i, marks, n);
+        }
+    }
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+/* ---- the round that sums -----------------------------------------------------------------------
+ */
+
+static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    const struct options *o = job->stage->options;
-    const struct tensor *t = job->in;
-    struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
-    bool known = true;
-    (void)e;
-    for (size_t k = 0; k < t->n_vectors; k++) {
-        const struct vector *v = &t->vectors[k];
-        st[k].density = stage_rule(job->stage, &o->density, t, v, 1);
-        st[k].stream = random_stream(job->stage->in->models[v->model].name, t->name);
-        st[k].l1 = v->l1_before;
-        known &= !isnan(v->l1_before);
-    }
-    job->work_size = t->n_vectors * sizeof(double);
-    return o->l1 && !known && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
+    const struct state *st = job->state;
+    for (size_t k = 0; st->marks.bits && k < b->n_vectors; k++)
+        for (size_t i = 0; i < b->n && st->each[k].density < 1; i += KERN_TILE)
+            draw(job->stage->options, &st->each[k], b->first + i,
+                 b->n - i < KERN_TILE ? b->n - i : KERN_TILE,
+                 marks_found(&st->marks, work, k) + i / 8);
+    return sums_observe_l1(job, b, work, e);
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
@@ -81,7 +98,8 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         if (isnan(job->in->vectors[k].l1_before))
-            st[k].l1 = (b->index ? st[k].l1 : 0) + l1[k];
+            st->each[k].l1 = (b->index ? st->each[k].l1 : 0) + l1[k];
+    marks_merge(&st->marks, b->index, work);
     return 0;
 }
 
@@ -91,10 +109,35 @@ static int decide(struct job *job, struct error *e)
     (void)e;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
-        double kept = isnan(v->keep) ? 1 : v->keep;
-        vector_set_attributes(v, st[k].l1, kept * (st[k].density < 1 ? st[k].density : 1));
+        double kept = isnan(v->keep) ? 1 : v->keep, density = st->each[k].density;
+        vector_set_attributes(v, st->each[k].l1, kept * (density < 1 ? density : 1));
     }
     return VERDICT_DONE;
+}
+
+/* ---- around it ---------------------------------------------------------------------------------
+ */
+
+static int begin(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const struct tensor *t = job->in;
+    struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
+    bool known = true;
+    (void)e;
+    st->each = arena_alloc(job->arena, t->n_vectors, sizeof *st->each);
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        const struct vector *v = &t->vectors[k];
+        st->each[k].density = stage_rule(job->stage, &o->density, t, v, 1);
+        st->each[k].stream = random_stream(job->stage->in->models[v->model].name, t->name);
+        st->each[k].l1 = v->l1_before;
+        known &= !isnan(v->l1_before);
+    }
+    if (!o->l1 || known || tensor_elements(t) == 0)
+        return PLAN_TRANSFORM;
+    st->marks = marks_in(job->arena, t, (tensor_block_elements(t) + 7) / 8);
+    job->work_size = marks_work_size(&st->marks);
+    return PLAN_OBSERVE;
 }
 
 static enum scope scope(const struct stage *s)
@@ -116,7 +159,7 @@ const struct filter filter_dare_drop = {
     .only_drops = true,
     .scope = scope,
     .begin = begin,
-    .observe = sums_observe_l1,
+    .observe = observe,
     .merge = merge,
     .decide = decide,
     .transform = transform,

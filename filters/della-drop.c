@@ -16,11 +16,10 @@
  * must lie in (0, 1). In a row of one element p is the density. The random number of an element is
  * a function of seed, model, tensor and flat index alone (share/stream.md, appendix).
  */
-#include "filter.h"
+#include "bits.h"
+#include "marks.h"
 #include "random.h"
 #include "rank.h"
-#include "simd.h"
-#include "sums.h"
 
 #include <stdlib.h>
 
@@ -53,40 +52,76 @@ static const struct option_row rows[] = {
 #define EPSILON 0.15 /* mergekit's default */
 
 /* One vector of a tensor. */
-struct state {
+struct vector_state {
     double density, epsilon;
     uint64_t stream; /* of random numbers */
     bool counts;     /* the L1 norm is to be found */
     double l1;
 };
 
+struct state {
+    struct marks marks; /* of what stays, where there is a round; each row in bytes of its own */
+    struct vector_state *each;
+};
+
+static size_t row_bytes(size_t m)
+{
+    return (m + 7) / 8;
+}
+
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* p[m], the probabilities of the elements of a row x[m]; `work` has room for 2 m. */
-static void find_probabilities(const struct state *st, const float *x, float *p, size_t m,
-                               uint64_t *work)
+/* For rows of m elements. */
+struct scratch {
+    float *u, *p;         /* (m) random numbers; probabilities, by rank */
+    uint64_t *work;       /* (2 m) for ranks */
+    unsigned char *marks; /* (m) */
+};
+
+static struct scratch scratch_new(size_t m)
 {
-    const uint64_t *order = rank_ascending(x, m, work);
-    float least = (float)(st->density - st->epsilon), epsilon = (float)st->epsilon;
-    for (size_t r = 0; r < m; r++)
-        p[rank_index(order[r])] = 2 * ((float)r / (float)(m - 1)) * epsilon + least;
+    struct scratch s = {.u = mem_aligned(m * sizeof *s.u), .p = mem_aligned(m * sizeof *s.p)};
+    s.work = mem_aligned(2 * m * sizeof *s.work);
+    s.marks = mem_aligned(m + 8);
+    return s;
 }
 
-/* x_i stays if u_i < p_i, m elements */
-TV_CLONES static void drop(float *restrict x, const float *restrict u, const float *restrict p,
-                           bool rescale, size_t m)
+static void scratch_free(struct scratch *s)
 {
-    for (size_t i = 0; i < m; i++) {
-        float kept = rescale ? (float)((double)x[i] / (double)p[i]) : x[i];
-        x[i] = u[i] < p[i] ? kept : 0.0f;
+    free(s->u);
+    free(s->p);
+    free(s->work);
+    free(s->marks);
+}
+
+/* p_r for rows of m elements. In a row of one p is the density, and u < a density is the same as
+ * u < the next float. */
+TV_CLONES static void find_probabilities(const struct vector_state *v, float *p, size_t m)
+{
+    float least = (float)(v->density - v->epsilon), epsilon = (float)v->epsilon;
+    for (size_t r = 0; r < m && m > 1; r++)
+        p[r] = 2 * ((float)(int32_t)r / (float)(int32_t)(m - 1)) * epsilon + least;
+    if (m == 1)
+        p[0] = (double)(float)v->density < v->density ? nextafterf((float)v->density, 1)
+                                                      : (float)v->density;
+}
+
+/* Draws for each element of a row x[m] at flat index `first`: a bit says whether it stays. If asked
+ * to, divides it by its p_r too. */
+static void draw(const struct options *o, const struct vector_state *v, float *x, size_t first,
+                 size_t m, bool divide, struct scratch *s, unsigned char *bits)
+{
+    random_uniform(o->seed, v->stream, first, m, s->u);
+    const uint64_t *order = rank_ascending(x, m, s->work);
+    for (size_t r = 0; r < m; r++) {
+        size_t i = rank_index(order[r]);
+        s->marks[i] = s->u[i] < s->p[r];
     }
-}
-
-/* In a row of one element p is the density; u < a density is the same as u < the next float. */
-static float lone_probability(double density)
-{
-    float p = (float)density;
-    return (double)p < density ? nextafterf(p, 1) : p;
+    for (size_t r = 0; r < m && divide; r++) {
+        size_t i = rank_index(order[r]);
+        x[i] = (float)((double)x[i] / (double)s->p[r]);
+    }
+    bits_pack(s->marks, m, bits);
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
@@ -94,27 +129,74 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
     size_t m = b->columns;
-    uint64_t *work = mem_aligned(2 * m * sizeof *work);
-    float *u = mem_aligned(2 * m * sizeof *u), *p = u + m;
+    struct scratch s = scratch_new(m);
+    unsigned char *own = mem_alloc(row_bytes(m), 1);
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++) {
+        const struct vector_state *v = &st->each[k];
+        const unsigned char *bits = st->marks.bits ? marks_at(&st->marks, b->index, k) : own;
+        find_probabilities(v, s.p, m);
+        for (size_t i = 0; i < b->n && v->density < 1; i += m) {
+            float *x = block_x(b, k) + i;
+            if (!st->marks.bits)
+                draw(o, v, x, b->first + i, m, o->rescale == RESCALE_KEEP, &s, own);
+            kern_keep_marked(x, bits, m);
+            bits += st->marks.bits ? row_bytes(m) : 0;
+        }
+    }
+    free(own);
+    scratch_free(&s);
+    return 0;
+}
+
+/* ---- the round that sums -----------------------------------------------------------------------
+ */
+
+static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+{
+    const struct state *st = job->state;
+    size_t m = b->columns;
+    struct scratch s = scratch_new(m);
+    for (size_t k = 0; st->marks.bits && k < b->n_vectors; k++) {
+        unsigned char *bits = marks_found(&st->marks, work, k);
+        find_probabilities(&st->each[k], s.p, m);
+        for (size_t i = 0; i < b->n && st->each[k].density < 1; i += m, bits += row_bytes(m))
+            draw(job->stage->options, &st->each[k], block_x(b, k) + i, b->first + i, m, false, &s,
+                 bits);
+    }
+    scratch_free(&s);
+    return sums_observe_l1(job, b, work, e);
+}
+
+static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+{
+    struct state *st = job->state;
+    const double *l1 = work;
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
-        for (size_t i = 0; i < b->n && st[k].density < 1; i += m) {
-            float *x = block_x(b, k) + i;
-            random_uniform(o->seed, st[k].stream, b->first + i, m, u);
-            if (m > 1)
-                find_probabilities(&st[k], x, p, m, work);
-            else
-                p[0] = lone_probability(st[k].density);
-            drop(x, u, p, o->rescale == RESCALE_KEEP, m);
-        }
-    free(work);
-    free(u);
+        if (st->each[k].counts)
+            st->each[k].l1 += l1[k];
+    marks_merge(&st->marks, b->index, work);
     return 0;
+}
+
+static int decide(struct job *job, struct error *e)
+{
+    const struct state *st = job->state;
+    (void)e;
+    for (size_t k = 0; k < job->out->n_vectors; k++) {
+        struct vector *v = &job->out->vectors[k];
+        if (st->each[k].density >= 1)
+            v->l1_before = st->each[k].l1;
+        else /* its elements have no common probability */
+            vector_set_attributes(v, st->each[k].l1, NAN);
+    }
+    return VERDICT_DONE;
 }
 
 /* ---- around it ------------------------------------------------------------------------------- */
 
-static int set_state(const struct job *job, const struct vector *v, struct state *st,
+static int set_state(const struct job *job, const struct vector *v, struct vector_state *st,
                      struct error *e)
 {
     const struct options *o = job->stage->options;
@@ -130,53 +212,33 @@ static int set_state(const struct job *job, const struct vector *v, struct state
                          job->in->name, model, density, epsilon, density - epsilon,
                          density + epsilon);
     bool counts = isnan(v->l1_before) && o->rescale != RESCALE_KEEP;
-    *st = (struct state){.density = density,
-                         .epsilon = epsilon,
-                         .stream = random_stream(model, job->in->name),
-                         .counts = counts,
-                         .l1 = counts ? 0 : v->l1_before};
+    *st = (struct vector_state){.density = density,
+                                .epsilon = epsilon,
+                                .stream = random_stream(model, job->in->name),
+                                .counts = counts,
+                                .l1 = counts ? 0 : v->l1_before};
     return 0;
 }
 
 static int begin(struct job *job, struct error *e)
 {
     const struct tensor *t = job->in;
+    size_t m = tensor_columns(t);
     bool counts = false;
     if (tensor_elements(t) == 0)
         return PLAN_PASS;
-    struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
+    struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
+    st->each = arena_alloc(job->arena, t->n_vectors, sizeof *st->each);
     for (size_t k = 0; k < t->n_vectors; k++) {
-        if (set_state(job, &t->vectors[k], &st[k], e))
+        if (set_state(job, &t->vectors[k], &st->each[k], e))
             return -1;
-        counts |= st[k].counts;
+        counts |= st->each[k].counts;
     }
-    job->work_size = t->n_vectors * sizeof(double);
-    return counts ? PLAN_OBSERVE : PLAN_TRANSFORM;
-}
-
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
-{
-    struct state *st = job->state;
-    const double *l1 = work;
-    (void)e;
-    for (size_t k = 0; k < b->n_vectors; k++)
-        if (st[k].counts)
-            st[k].l1 += l1[k];
-    return 0;
-}
-
-static int decide(struct job *job, struct error *e)
-{
-    const struct state *st = job->state;
-    (void)e;
-    for (size_t k = 0; k < job->out->n_vectors; k++) {
-        struct vector *v = &job->out->vectors[k];
-        if (st[k].density >= 1)
-            v->l1_before = st[k].l1;
-        else /* its elements have no common probability */
-            vector_set_attributes(v, st[k].l1, NAN);
-    }
-    return VERDICT_DONE;
+    if (!counts)
+        return PLAN_TRANSFORM;
+    st->marks = marks_in(job->arena, t, tensor_block_elements(t) / m * row_bytes(m));
+    job->work_size = marks_work_size(&st->marks);
+    return PLAN_OBSERVE;
 }
 
 const struct filter filter_della_drop = {
@@ -192,7 +254,7 @@ const struct filter filter_della_drop = {
     .element_wise = true,
     .least_scope = SCOPE_ROW,
     .begin = begin,
-    .observe = sums_observe_l1,
+    .observe = observe,
     .merge = merge,
     .decide = decide,
     .transform = transform,

@@ -1,6 +1,6 @@
 #include "kern.h"
 
-#include "simd.h"
+#include "bits.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -28,19 +28,36 @@ TV_CLONES void kern_scale(float *x, double factor, size_t n)
         x[i] = (float)(factor * (double)x[i]);
 }
 
-TV_CLONES static void drop(float *restrict x, const float *restrict u, float keep, size_t n)
+TV_CLONES static void mark(const float *restrict u, float bound, size_t n,
+                           unsigned char *restrict bits)
 {
-    for (size_t i = 0; i < n; i++)
-        x[i] = u[i] < keep ? x[i] : 0.0f;
+    unsigned char bytes[STRIP];
+    for (size_t i = 0; i < n; i += STRIP) {
+        size_t m = n - i < STRIP ? n - i : STRIP;
+        for (size_t j = 0; j < m; j++)
+            bytes[j] = u[i + j] < bound;
+        bits_pack(bytes, m, bits + i / 8);
+    }
 }
 
-void kern_drop(float *x, const float *u, double keep, size_t n)
+void kern_mark_below(const float *u, double bound, size_t n, unsigned char *bits)
 {
-    /* For a float u, u < keep says the same as u < the smallest float that is not below keep. */
-    float bound = (float)keep;
-    if ((double)bound < keep)
-        bound = nextafterf(bound, INFINITY);
-    drop(x, u, bound, n);
+    /* For a float u, u < bound says the same as u < the smallest float that is not below bound. */
+    float least = (float)bound;
+    if ((double)least < bound)
+        least = nextafterf(least, INFINITY);
+    mark(u, least, n, bits);
+}
+
+TV_CLONES void kern_keep_marked(float *restrict x, const unsigned char *restrict bits, size_t n)
+{
+    unsigned char bytes[STRIP];
+    for (size_t i = 0; i < n; i += STRIP) {
+        size_t m = n - i < STRIP ? n - i : STRIP;
+        bits_unpack(bits + i / 8, m, bytes);
+        for (size_t j = 0; j < m; j++)
+            x[i + j] = bytes[j] ? x[i + j] : 0.0f;
+    }
 }
 
 /* ---- sums ----------------------------------------------------------------------------------- */

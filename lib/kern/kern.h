@@ -19,8 +19,10 @@ void kern_scale(float *x, double factor, size_t n);
 double kern_sum_abs(const float *x, size_t n);
 double kern_sum_squares(const float *x, size_t n);
 double kern_dot(const float *x, const float *y, size_t n);
-/* Zero every element whose u is not below keep (compared in double). Dropped ones become +0. */
-void kern_drop(float *x, const float *u, double keep, size_t n);
+/* Which u_i are below `bound` (compared in double)? A bit each; writes whole bytes. */
+void kern_mark_below(const float *u, double bound, size_t n, unsigned char *bits);
+/* Zero every element whose bit is 0; dropped ones become +0. */
+void kern_keep_marked(float *x, const unsigned char *bits, size_t n);
 
 /* Sign election (TIES): s_i = +1 if sum_k w[k] x[k][i] >= 0 (in double) else -1; an element of
  * x[k] whose w[k] x[k][i] has not that sign becomes +0. A product of 0 never agrees. (K, n) */

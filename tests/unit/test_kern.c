@@ -8,6 +8,13 @@ static float twin_drop(float x, float u, double keep)
     return (double)u < keep ? x : 0.0f;
 }
 
+/* y: what stays of x by its marks. */
+static void keep(const float *x, float *y, size_t n, const unsigned char *marks)
+{
+    memcpy(y, x, n * sizeof *x);
+    kern_keep_marked(y, marks, n);
+}
+
 static double twin_sum(const float *x, const float *y, size_t n, int what)
 {
     double sum = 0;
@@ -88,6 +95,7 @@ static int same(const float *x, const float *y, size_t n)
 static void test_single(size_t n)
 {
     static float x[N], b[N], u[N], y[N], want[N];
+    static unsigned char marks[(N + 7) / 8];
     static const double factors[] = {0.3, -1, 1e-30, 3e38}, keeps[] = {0, 0.1, 0.25, 1, 0.7};
     fill(x, n);
     fill(b, n);
@@ -114,8 +122,8 @@ static void test_single(size_t n)
         CHECK(same(y, want, n));
     }
     for (size_t f = 0; f < 5; f++) {
-        memcpy(y, x, n * sizeof *x);
-        kern_drop(y, u, keeps[f], n);
+        kern_mark_below(u, keeps[f], n, marks);
+        keep(x, y, n, marks);
         for (size_t i = 0; i < n; i++)
             want[i] = twin_drop(x[i], u[i], keeps[f]);
         CHECK(same(y, want, n));

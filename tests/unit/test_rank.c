@@ -47,6 +47,9 @@ int main(void)
         for (size_t i = 0; i < n; i++) /* all the same */
             x[i] = -1.5f;
         CHECK(agrees(n));
+        for (size_t i = 0; i < n; i++) /* one far off: the others share a bin */
+            x[i] = i ? 1.0f + (float)(rand() % 1000) * 0x1p-23f : 1e-38f;
+        CHECK(agrees(n));
         for (size_t i = 0; i < n; i++) /* descending, one high byte only */
             x[i] = 1.0f + (float)(n - i) * 0x1p-20f;
         CHECK(agrees(n));

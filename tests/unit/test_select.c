@@ -253,6 +253,45 @@ static void test_model(float *x)
     select_free(s);
 }
 
+/* A number that is guessed for the sample and known after the round over everything, applied to
+ * other numbers. */
+static void test_revised(float *x, size_t n)
+{
+    static float y[300000];
+    bool *keeps = malloc(n);
+    size_t above = n / 3;
+    fill(NORMAL, x, n);
+    twin(x, n, above, SELECT_LOWER_FIRST, keeps);
+    for (size_t guess = above - n / 100; guess <= above + n / 100; guess += n / 100) {
+        struct select *s = select_new(n, 1, SELECT_LOWER_FIRST, 0);
+        for (int round = 0; !select_is_known(s); round++) {
+            for (size_t i = 0; i < n; i += 65536) {
+                size_t m = n - i < 65536 ? n - i : 65536, head = select_head(s);
+                m = head && head < m ? head : m;
+                void *work = malloc(select_work_size(s, m));
+                select_observe(s, x + i, i, m, work);
+                select_merge(s, work);
+                free(work);
+            }
+            if (round < 2)
+                select_revise(s, round == 0 ? guess : above);
+            select_decide(s);
+        }
+        struct select_cut cut = select_result(s);
+        for (size_t i = 0; i < n; i++)
+            y[i] = (float)i;
+        select_apply_by(&cut, true, x, y, 0, n);
+        for (size_t i = 0; i < n; i++)
+            CHECK(y[i] == (keeps[i] ? (float)i : 0));
+        select_free(s);
+    }
+    struct select *s = select_new(n, 1, SELECT_LOWER_FIRST, 0);
+    select_revise(s, 0);
+    CHECK(select_is_known(s) && select_result(s).none);
+    select_free(s);
+    free(keeps);
+}
+
 /* More elements announced than come, or fewer: it ends. */
 static void test_wrong_count(float *x)
 {
@@ -287,6 +326,7 @@ int main(void)
     }
     test_rounds(x, N);
     test_model(x);
+    test_revised(x, N);
     test_wrong_count(x);
     return unit_end();
 }
