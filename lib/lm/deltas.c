@@ -166,20 +166,22 @@ int deltas_keep(struct deltas *d, size_t tensor, size_t k, size_t first, size_t 
 
 /* x - base, n elements of the expert's part. */
 static void subtract(const struct deltas *d, enum part part, size_t layer, size_t k, size_t first,
-                     size_t n, float *to)
+                     size_t n, const float *base, float *to)
 {
-    float base[2048];
-    const size_t tile = sizeof base / sizeof *base;
+    float own[2048];
+    const size_t tile = sizeof own / sizeof *own;
     backbone_read(d->mapped[k], part, layer, first, n, to);
-    for (size_t done = 0; done < n; done += tile) {
+    if (base)
+        kern_subtract(to, base, to, n);
+    for (size_t done = 0; !base && done < n; done += tile) {
         size_t count = n - done < tile ? n - done : tile;
-        backbone_read(d->base, part, layer, first + done, count, base);
-        kern_subtract(to + done, base, to + done, count);
+        backbone_read(d->base, part, layer, first + done, count, own);
+        kern_subtract(to + done, own, to + done, count);
     }
 }
 
 static int read_vector(void *context, enum part part, size_t layer, size_t k, size_t first,
-                       size_t n, float *to, struct error *e)
+                       size_t n, const float *base, float *to, struct error *e)
 {
     const struct deltas *d = context;
     if (!deltas_has(d, part, layer, k)) {
@@ -189,11 +191,11 @@ static int read_vector(void *context, enum part part, size_t layer, size_t k, si
     if (!d->mapped[k])
         return spool_read(d->spool, place(d, (size_t)*slot(d, part, layer), k, first), to,
                           n * sizeof *to, e);
-    subtract(d, part, layer, k, first, n, to);
+    subtract(d, part, layer, k, first, n, base, to);
     return 0;
 }
 
 struct vectors deltas_vectors(struct deltas *d)
 {
-    return (struct vectors){d, read_vector};
+    return (struct vectors){d, d->mapped[0] != NULL, read_vector};
 }

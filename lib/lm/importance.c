@@ -18,7 +18,7 @@ static int l1_norm(const struct calibration *c, size_t j, size_t k, size_t n, do
     *norm = 0;
     for (size_t done = 0; done < n && !failed; done += PIECE) {
         size_t count = n - done < PIECE ? n - done : PIECE;
-        failed = v.read(v.context, at->part, at->layer, k, done, count, tau, e);
+        failed = v.read(v.context, at->part, at->layer, k, done, count, NULL, tau, e);
         *norm += failed ? 0 : kern_sum_abs(tau, count);
     }
     free(tau);

@@ -7,13 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE ((size_t)1 << 14) /* elements that a thread merges at a time */
-#define PANEL ((size_t)1 << 20) /* elements of a gradient that are held */
+#define PIECE ((size_t)1 << 13) /* elements that a thread merges at a time */
+#define PANEL ((size_t)1 << 22) /* elements of a gradient that are held */
 
 struct tensor_of {
     size_t chunks;
     const double *alpha; /* NULL: the base's */
     double *gradient;    /* NULL: not wanted */
+};
+
+/* A thread's memory. */
+struct scratch {
+    float tau[PIECE], base[PIECE];
 };
 
 struct merged {
@@ -24,10 +29,10 @@ struct merged {
     struct tensor_of *tensors; /* [arch_slot] */
     struct lm_weights weights;
     struct gradient_taker taker;
-    float *layer,
-        *scratch; /* the layer that is held, NULL until one is asked for; (threads, PIECE) */
-    long held;    /* the number of its first part (arch_slot); -1: none */
-    float *panel; /* (PANEL or a row) */
+    float *layer;            /* the one that is held, NULL until one is asked for */
+    long held;               /* the number of its first part (arch_slot); -1: none */
+    struct scratch *scratch; /* [member of threads.h] */
+    float *panel;            /* (PANEL or a row) */
     double *sums;
     size_t panel_room, sums_room;
     struct error error; /* of the taker */
@@ -73,11 +78,15 @@ static bool all_zero(const double *alpha, size_t n)
 
 /* Elements first .. first + n - 1 of a part, n <= PIECE. */
 static int merge_piece(const struct merged *m, enum part part, size_t layer, size_t first, size_t n,
-                       float *to, float *tau, struct error *e)
+                       float *to, struct scratch *scratch, struct error *e)
 {
+    const float *base = NULL;
+    float *tau = scratch->tau;
     const struct tensor_of *t = tensor_at(m, part, layer);
     size_t all = arch_part_elements(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
     backbone_read(m->base, part, layer, first, n, to);
+    if (t->alpha && m->vectors.differences)
+        base = memcpy(scratch->base, to, n * sizeof *to);
     if (m->rounding != DTYPE_NONE)
         dtype_round(m->rounding, to, n);
     for (size_t k = 0; t->alpha && k < m->experts; k++) {
@@ -85,7 +94,7 @@ static int merge_piece(const struct merged *m, enum part part, size_t layer, siz
         size_t low = first / size, high = (first + n - 1) / size;
         if (all_zero(alpha + low, high - low + 1))
             continue;
-        if (m->vectors.read(m->vectors.context, part, layer, k, first, n, tau, e))
+        if (m->vectors.read(m->vectors.context, part, layer, k, first, n, base, tau, e))
             return -1;
         for (size_t c = low, done = 0; c <= high; c++) {
             size_t end = chunk_end(c, all, t->chunks) - first;
@@ -110,7 +119,7 @@ static int merge_one(void *context, size_t piece, size_t member, struct error *e
     const struct merging *g = context;
     size_t done = piece * PIECE, count = g->n - done < PIECE ? g->n - done : PIECE;
     return merge_piece(g->merged, g->part, g->layer, g->first + done, count, g->to + done,
-                       g->merged->scratch + member * PIECE, e);
+                       &g->merged->scratch[member], e);
 }
 
 static int merge(const struct merged *m, enum part part, size_t layer, size_t first, size_t n,
@@ -182,12 +191,16 @@ static int dots_of_piece(void *context, size_t piece, size_t member, struct erro
 {
     const struct panel *p = context;
     const struct merged *m = p->merged;
-    float *tau = m->scratch + member * PIECE;
+    float *tau = m->scratch[member].tau, *base = NULL;
     size_t from = piece * PIECE, n = p->n - from < PIECE ? p->n - from : PIECE;
     size_t first = p->first + from;
+    if (m->vectors.differences) {
+        base = m->scratch[member].base;
+        backbone_read(m->base, p->part, p->layer, first, n, base);
+    }
     for (size_t k = 0; k < m->experts; k++) {
         double *sum = sums_of_piece(p, piece) + k;
-        if (m->vectors.read(m->vectors.context, p->part, p->layer, k, first, n, tau, e))
+        if (m->vectors.read(m->vectors.context, p->part, p->layer, k, first, n, base, tau, e))
             return -1;
         for (size_t done = 0; done < n; sum += m->experts) {
             size_t end = ((first + done) / p->size + 1) * p->size - first;
@@ -277,7 +290,7 @@ struct merged *merged_new(const struct backbone *base, const struct vectors *v, 
     m->tensors = mem_alloc(n, sizeof *m->tensors);
     for (size_t i = 0; i < n; i++)
         m->tensors[i].chunks = 1;
-    m->scratch = mem_aligned(threads_count() * PIECE * sizeof *m->scratch);
+    m->scratch = mem_aligned(threads_count() * sizeof *m->scratch);
     return m;
 }
 

@@ -8,12 +8,14 @@
 
 #include "backbone.h"
 
-/* Where task vectors come from: n elements of expert k's of a part of the base, from `first` on; 0
- * where it has none. May be called by several threads at once. */
+/* Where task vectors come from. */
 struct vectors {
     void *context;
+    bool differences; /* `read` subtracts the base: give it the base's elements */
+    /* n elements of expert k's of a part of the base, from `first` on; 0 where it has none. `base`:
+     * the base's elements there, or NULL. May be called by several threads at once. */
     int (*read)(void *context, enum part part, size_t layer, size_t k, size_t first, size_t n,
-                float *to, struct error *e);
+                const float *base, float *to, struct error *e);
 };
 
 struct merged;

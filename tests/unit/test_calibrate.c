@@ -146,16 +146,13 @@ struct family {
 
 /* expert - base */
 static int read_vector(void *context, enum part part, size_t layer, size_t k, size_t first,
-                       size_t n, float *to, struct error *e)
+                       size_t n, const float *base, float *to, struct error *e)
 {
     const struct family *f = context;
-    float *base = mem_alloc(n, sizeof *base);
     (void)e;
     backbone_read(f->experts[k], part, layer, first, n, to);
-    backbone_read(f->base, part, layer, first, n, base);
     for (size_t i = 0; i < n; i++)
         to[i] -= base[i];
-    free(base);
     return 0;
 }
 
@@ -234,7 +231,7 @@ static void set_up(struct problem *p, const struct objective_settings *settings)
 {
     struct family *f = &p->family;
     const struct arch *a = backbone_arch(f->base);
-    const struct vectors v = {f, read_vector};
+    const struct vectors v = {f, true, read_vector};
     struct error e;
     p->merged = merged_new(f->base, &v, EXPERTS, DTYPE_NONE);
     p->teachers = teachers_new(a, EXPERTS, examples, SAMPLES, settings->hidden, 1 << 20, NULL);
