@@ -1,5 +1,6 @@
 #include "samples.h"
 
+#include "container.h"
 #include "hash.h"
 #include "mapped.h"
 #include "strict.h"
@@ -8,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 int samples_error(const struct sample *s, struct error *e, const char *format, ...)
 {
@@ -96,16 +99,16 @@ static int read_task(struct samples *all, struct sample *s, const json_t *task,
 }
 
 static int read_object(struct samples *all, struct sample *s, const json_t *object,
-                       const struct sample_limits *limits, struct error *e)
+                       const struct sample_limits *limits, const struct input *pixels,
+                       struct error *e)
 {
     const json_t *ids = json_object_get(object, "input_ids");
     if (!ids)
         return samples_error(s, e, "input_ids is missing");
-    if (json_array_size(json_object_get(object, "images")))
-        return samples_error(s, e, "the sample has images, and the model takes none");
     if (read_ids(all, s, ids, limits, e) ||
         read_prompt(s, json_object_get(object, "prompt_len"), limits, e) ||
-        read_task(all, s, json_object_get(object, "task"), limits, e))
+        read_task(all, s, json_object_get(object, "task"), limits, e) ||
+        container_read(all, s, object, limits->arch, pixels, e))
         return -1;
     if (all->n == all->room) {
         all->room = all->room ? 2 * all->room : 64;
@@ -127,32 +130,31 @@ static bool is_blank(const unsigned char *line, size_t n)
 
 static int read_line(struct samples *all, const char *file, size_t number,
                      const unsigned char *line, size_t n, const struct sample_limits *limits,
-                     struct error *e)
+                     const struct input *pixels, struct error *e)
 {
     struct sample s = {.file = file, .line = number};
     char what[32];
     snprintf(what, sizeof what, "line %zu", number);
     json_t *object = strict_json(file, what, line, n, e);
-    int failed = !object || read_object(all, &s, object, limits, e);
+    int failed = !object || read_object(all, &s, object, limits, pixels, e);
     json_decref(object);
     return failed ? -1 : 0;
 }
 
-int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,
-                 struct error *e)
+static int read_file(struct samples *s, const char *file, const struct sample_limits *limits,
+                     const struct input *pixels, struct error *e)
 {
     struct mapped m;
     size_t before = s->n, number = 0;
     int failed = 0;
     if (mapped_open(&m, file, NULL, NULL, e))
         return -1;
-    const char *name = arena_text(&s->arena, file, strlen(file));
     s->hash = XXH3_64bits(m.bytes, m.size);
     for (size_t at = 0; at < m.size && !failed; number++) {
         const unsigned char *line = m.bytes + at, *end = memchr(line, '\n', m.size - at);
         size_t n = end ? (size_t)(end - line) : m.size - at;
         if (!is_blank(line, n))
-            failed = read_line(s, name, number + 1, line, n, limits, e);
+            failed = read_line(s, file, number + 1, line, n, limits, pixels, e);
         at += n + 1;
     }
     mapped_close(&m);
@@ -161,8 +163,53 @@ int samples_read(struct samples *s, const char *file, const struct sample_limits
     return s->n > before ? 0 : error_set(e, "%s has no samples", file);
 }
 
+/* ---- a container ----------------------------------------------------------------------------- */
+
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The tensors of a container; there need be none. A path is no operand: "./" hides its '='. */
+static int open_pixels(struct samples *s, const char *folder, const struct input **pixels,
+                       struct error *e)
+{
+    const char *path =
+        arena_printf(&s->arena, "%s%s/tensors.safetensors", folder[0] == '/' ? "" : "./", folder);
+    *pixels = NULL;
+    if (access(path, F_OK))
+        return 0;
+    struct input *in = input_open(path, NULL, "samples", e);
+    if (!in)
+        return -1;
+    s->files = mem_resize(s->files, s->n_files + 1, sizeof *s->files);
+    s->files[s->n_files++] = in;
+    *pixels = in;
+    return 0;
+}
+
+int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,
+                 struct error *e)
+{
+    const struct input *pixels = NULL;
+    if (!is_folder(file))
+        return read_file(s, arena_copy_text(&s->arena, file), limits, NULL, e);
+    if (open_pixels(s, file, &pixels, e) ||
+        read_file(s, arena_printf(&s->arena, "%s/samples.jsonl", file), limits, pixels, e))
+        return -1;
+    if (pixels) {
+        uint64_t both[] = {s->hash, input_fingerprint(pixels)};
+        s->hash = XXH3_64bits(both, sizeof both);
+    }
+    return 0;
+}
+
 void samples_free(struct samples *s)
 {
+    for (size_t i = 0; i < s->n_files; i++)
+        input_close(s->files[i]);
+    free(s->files);
     free(s->samples);
     free(s->tasks);
     free(s->pictures);

@@ -3,8 +3,14 @@
  *     {"task": "rev", "input_ids": [256, 114, ..., 257], "prompt_len": 11, "response": "rhcep"}
  *
  * Only input_ids is required. A sample without a task belongs to the task that the file is named
- * after (rev.jsonl: rev). prompt_len counts the ids before the response. Other keys mean nothing
- * here, but images are refused. A samples owns what it points to until samples_free. */
+ * after (rev.jsonl: rev). prompt_len counts the ids before the response. A container is a folder of
+ * such a file, samples.jsonl, and of tensors.safetensors, the pixels of its samples' images:
+ *
+ *     "image_token_id": 250, "images": [{"pixel_values": "b", "grid_thw": [1, 4, 4], "tokens": 4}]
+ *
+ * the tensor, the patches of time, height and width where it does not tell them, and how many ids
+ * are the image's. Other keys mean nothing here. A samples owns what it points to until
+ * samples_free. */
 #ifndef TV_SAMPLES_H
 #define TV_SAMPLES_H
 
@@ -33,8 +39,10 @@ struct samples {
     const char **tasks; /* in the order in which they first come */
     size_t n_pictures;
     struct picture *pictures;
+    size_t n_files;
+    struct input **files; /* of the pictures */
     size_t room;
-    uint64_t hash; /* XXH3-64 of the file that was read last */
+    uint64_t hash; /* of what was read last: XXH3-64 of a file, with a container's fingerprint */
     struct arena arena;
 };
 
@@ -48,8 +56,8 @@ struct sample_limits {
 
 /* The task of a file's samples that say none: rev.jsonl in any folder is rev. */
 const char *samples_task_of(const char *file, struct arena *a);
-/* Adds the samples of a file ("-": standard input) to `s`, which starts zeroed. An error names the
- * line. */
+/* Adds the samples of a file ("-": standard input) or container to `s`, which starts zeroed. An
+ * error names the line. */
 int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,
                  struct error *e);
 void samples_free(struct samples *s);
