@@ -240,8 +240,10 @@ static double number_of(const char *path, const char *text)
     fprintf(f, "merge_method: linear\nparameters: {weight: %s}\nmodels: [{model: m}]\n", text);
     fclose(f);
     double x = NAN;
-    if (config_read(&file, path, "test", &a, &e) == 0)
-        x = config_setting(&file.documents[0].parameters, "weight")->conditions[0].values[0];
+    if (config_read(&file, path, "test", &a, &e) == 0) {
+        const struct setting *s = config_setting(&file.documents[0].parameters, "weight");
+        x = s->wrong ? NAN : s->conditions[0].values[0];
+    }
     arena_free(&a);
     return x;
 }

@@ -64,6 +64,19 @@ static void test_ramps(void)
     rules_free(&r);
 }
 
+/* An end of a ramp may lie beyond the range, and a value there is held at the range's end. */
+static void test_beyond(void)
+{
+    struct rules r = {0};
+    struct error e;
+    double x;
+    CHECK(rules_add(&r, "[0.5,1.5]", "--density", &density, &e) == 0);
+    CHECK(rules_value(&r, "math", "x", 0, 3, &x) && x == 0.5);
+    CHECK(rules_value(&r, "math", "x", 1, 3, &x) && x == 1);
+    CHECK(rules_value(&r, "math", "x", 2, 3, &x) && x == 1);
+    rules_free(&r);
+}
+
 /* Each is refused, the sentence says so, and the rules stay as they were. */
 static void test_refusals(void)
 {
@@ -78,7 +91,6 @@ static void test_refusals(void)
         {"/=0.5", "expected a pattern of tensor names"},
         {"math/=0.5", "expected a pattern of tensor names"},
         {"math=0", "\"math=0\": expected numbers in (0, 1]"},
-        {"[0.5,2]", "expected numbers in (0, 1]"},
         {"[]", "expected a number"},
         {"[0.5,]", "expected a number"},
         {"[0.5", "closing bracket"},
@@ -137,6 +149,7 @@ int main(void)
         setlocale(LC_ALL, locales[i]); /* a locale that is missing leaves the one before */
         test_last_match_wins();
         test_ramps();
+        test_beyond();
         test_refusals();
         test_files();
     }
