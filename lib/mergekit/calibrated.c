@@ -3,6 +3,7 @@
 #include "build.h"
 
 #include "calibrate_options.h"
+#include "nearest.h"
 #include "number.h"
 #include "samples.h"
 
@@ -106,7 +107,7 @@ static int refuse_name(const struct build *b, const struct setting *s)
     for (const struct option_row *row = calibrate_options.options; row->name && n < 80; row++)
         if (row_of(with('_', row->name, b->a), b->a))
             names[n++] = with('_', row->name, b->a);
-    const char *near = config_nearest(s->name, n, names);
+    const char *near = nearest_word(s->name, n, names);
     return build_refuse(b, s->line, "%s has no parameter %s%s%s%s", b->method->name, s->name,
                         near ? " (is " : "", near ? near : "", near ? " meant?)" : "");
 }

@@ -81,7 +81,4 @@ int config_read(struct config_file *f, const char *path, const char *tool, struc
 /* The setting of that name; NULL if there is none. */
 const struct setting *config_setting(const struct settings *s, const char *name);
 
-/* Of the n words the one that is spelled most like `word`; NULL if none is near. */
-const char *config_nearest(const char *word, size_t n, const char *const *words);
-
 #endif

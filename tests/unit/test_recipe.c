@@ -2,6 +2,7 @@
  * mergekit's lookup gives it, which is written down here once more, as simply as can be. */
 #include "unit.h"
 
+#include "nearest.h"
 #include "recipe.h"
 #include "rules.h"
 
@@ -268,10 +269,10 @@ static void test_numbers(const char *path)
 static void test_nearest(void)
 {
     static const char *const words[] = {"density", "weight", "normalize"};
-    CHECK(strcmp(config_nearest("desnity", 3, words), "density") == 0);
-    CHECK(strcmp(config_nearest("wieght", 3, words), "weight") == 0);
-    CHECK(strcmp(config_nearest("normalise", 3, words), "normalize") == 0);
-    CHECK(!config_nearest("temperature", 3, words));
+    CHECK(strcmp(nearest_word("desnity", 3, words), "density") == 0);
+    CHECK(strcmp(nearest_word("wieght", 3, words), "weight") == 0);
+    CHECK(strcmp(nearest_word("normalise", 3, words), "normalize") == 0);
+    CHECK(!nearest_word("temperature", 3, words));
 }
 
 /* What line_print prints, line_parse reads. */

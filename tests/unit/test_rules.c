@@ -91,6 +91,7 @@ static void test_refusals(void)
         {"/=0.5", "expected a pattern of tensor names"},
         {"math/=0.5", "expected a pattern of tensor names"},
         {"math=0", "\"math=0\": expected numbers in (0, 1]"},
+        {"[2]", "expected numbers in (0, 1]"},
         {"[]", "expected a number"},
         {"[0.5,]", "expected a number"},
         {"[0.5", "closing bracket"},

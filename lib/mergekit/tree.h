@@ -1,0 +1,54 @@
+/* A YAML document (1.1, as PyYAML reads it) as a tree of maps, lists and scalars: what every place
+ * of a configuration needs to read one. What is handed out lives in the tree's arena. */
+#ifndef TV_TREE_H
+#define TV_TREE_H
+
+#include "error.h"
+#include "mem.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <yaml.h>
+
+#define TREE_DEPTH_MAX 40
+
+/* `tool` begins warnings on standard error. */
+struct tree {
+    const char *path, *tool;
+    yaml_document_t *doc;
+    size_t visited;
+    struct arena *a;
+    struct error *e;
+};
+
+size_t tree_line(const yaml_node_t *node);
+/* An error at the node's line; always -1. */
+int tree_refuse(const struct tree *t, const yaml_node_t *node, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Scalars: the text as it stands; a null in any spelling; a number, for which booleans count as 1
+ * and 0; a text, which a null leaves as it was. `what` is what messages call it. */
+const char *tree_scalar(const yaml_node_t *node);
+bool tree_is_null(const yaml_node_t *node);
+int tree_number(const struct tree *t, const yaml_node_t *node, const char *what, double *x);
+int tree_text(const struct tree *t, const yaml_node_t *node, const char *what, const char **text);
+
+/* Looks at all there is before anything is read: refuses what is nested too deep or repeated too
+ * often by aliases, and tags of a program's own. */
+int tree_enter(struct tree *t, const yaml_node_t *node, int depth);
+yaml_node_t *tree_node(const struct tree *t, int index);
+int tree_need(const struct tree *t, const yaml_node_t *node, yaml_node_type_t type,
+              const char *what);
+
+/* Maps: the value of a key (of several the last one, then those of a << that the map holds), NULL
+ * if there is none or it is null; is this key a <<? Keys that stand twice, and those that look like
+ * one of the known, get a warning. */
+const yaml_node_t *tree_find(const struct tree *t, const yaml_node_t *map, const char *key);
+bool tree_is_merge(const yaml_node_t *key);
+void tree_look_at_keys(const struct tree *t, const yaml_node_t *map, size_t n,
+                       const char *const *known);
+
+size_t tree_length(const yaml_node_t *list);
+const yaml_node_t *tree_item(const struct tree *t, const yaml_node_t *list, size_t i);
+
+#endif
