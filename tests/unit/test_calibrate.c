@@ -3,6 +3,7 @@
 #include "adamw.h"
 #include "coefficients.h"
 #include "gemm.h"
+#include "golden.h"
 #include "objective.h"
 #include "unit.h"
 
@@ -269,7 +270,7 @@ static void check_objective(const struct family *f, bool relative, double temper
     merged_free(p.merged);
 }
 
-static struct backbone *model(const char *golden, const char *family, const char *name)
+static struct backbone *model(const char *family, const char *name)
 {
     char path[5000];
     struct error e = {0};
@@ -281,10 +282,9 @@ static struct backbone *model(const char *golden, const char *family, const char
     return b;
 }
 
-static void check_family(const char *golden, const char *name)
+static void check_family(const char *name)
 {
-    struct family f = {model(golden, name, "base"),
-                       {model(golden, name, "expert1"), model(golden, name, "expert2")}};
+    struct family f = {model(name, "base"), {model(name, "expert1"), model(name, "expert2")}};
     if (f.base && f.experts[0] && f.experts[1]) {
         check_objective(&f, false, 1);
         check_objective(&f, true, 2);
@@ -296,14 +296,9 @@ static void check_family(const char *golden, const char *name)
 
 int main(int argc, char **argv)
 {
-    char golden[4096];
     struct error e;
     (void)argc;
-    if (getenv("GOLDEN"))
-        snprintf(golden, sizeof golden, "%s", getenv("GOLDEN"));
-    else
-        snprintf(golden, sizeof golden, "%.*s/../../tests/golden",
-                 (int)(strrchr(argv[0], '/') - argv[0]), argv[0]);
+    golden_find(argv[0]);
     CHECK(!gemm_open(2, &e));
     check_schedule();
     check_steps();
@@ -311,8 +306,8 @@ int main(int argc, char **argv)
     check_spans();
     check_sharing();
     check_allocation();
-    check_family(golden, "mistral");
-    check_family(golden, "llama_bias");
-    check_family(golden, "qwen2_tied");
+    check_family("mistral");
+    check_family("llama_bias");
+    check_family("qwen2_tied");
     return unit_end();
 }

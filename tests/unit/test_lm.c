@@ -3,24 +3,13 @@
 #include "attention.h"
 #include "backbone.h"
 #include "gemm.h"
+#include "golden.h"
 #include "ops.h"
 #include "rope.h"
 #include "unit.h"
 
 #include <glob.h>
 #include <jansson.h>
-
-static char golden[4096];
-
-/* $GOLDEN, or tests/golden beside the folder that the build is in: ROOT/BUILD/unit/test_lm. */
-static void find_golden(const char *program)
-{
-    if (getenv("GOLDEN"))
-        snprintf(golden, sizeof golden, "%s", getenv("GOLDEN"));
-    else
-        snprintf(golden, sizeof golden, "%.*s/../../tests/golden",
-                 (int)(strrchr(program, '/') - program), program);
-}
 
 static const char *path_of(const char *folder, const char *name)
 {
@@ -725,7 +714,7 @@ int main(int argc, char **argv)
 {
     struct error e;
     (void)argc;
-    find_golden(argv[0]);
+    golden_find(argv[0]);
     if (gemm_open(1, &e)) {
         fprintf(stderr, "%s\n", e.text);
         return EXIT_FAILURE;

@@ -1,24 +1,14 @@
 /* Vision towers and projectors: what they make of images against what transformers does, and their
  * operations against plain ones in F64 and finite differences. */
+#include "backbone.h"
 #include "bicubic.h"
 #include "gemm.h"
+#include "golden.h"
 #include "mem.h"
 #include "projector.h"
 #include "tower.h"
 #include "unit.h"
 #include "vision_ops.h"
-
-static char golden[4096];
-
-/* $GOLDEN, or tests/golden beside the folder that the build is in: ROOT/BUILD/unit/test_vision. */
-static void find_golden(const char *program)
-{
-    if (getenv("GOLDEN"))
-        snprintf(golden, sizeof golden, "%s", getenv("GOLDEN"));
-    else
-        snprintf(golden, sizeof golden, "%.*s/../../tests/golden",
-                 (int)(strrchr(program, '/') - program), program);
-}
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
@@ -85,103 +75,6 @@ static void check_bicubic(void)
 
 /* ---- towers ---------------------------------------------------------------------------------- */
 
-/* A model of the golden data. */
-struct subject {
-    const char *folder;
-    struct arch arch;
-    const char *const *names; /* [part] */
-    const char *merged;       /* what the golden data calls the projector's output ... */
-    const char *shuffled;     /* ... and its input; NULL: it has none */
-    struct input *file;
-    float *buffer;
-};
-
-static const char *const qwen_names[PARTS] = {
-    [PROJECTOR_NORM] = "visual.merger.ln_q.weight",
-    [PROJECTOR_NORM_BIAS] = "visual.merger.ln_q.bias",
-    [PROJECTOR_IN] = "visual.merger.mlp.0.weight",
-    [PROJECTOR_IN_BIAS] = "visual.merger.mlp.0.bias",
-    [PROJECTOR_OUT] = "visual.merger.mlp.2.weight",
-    [PROJECTOR_OUT_BIAS] = "visual.merger.mlp.2.bias",
-    [VISION_NORM1] = "visual.blocks.%zu.norm1.weight",
-    [VISION_NORM1_BIAS] = "visual.blocks.%zu.norm1.bias",
-    [VISION_Q] = "visual.blocks.%zu.attn.qkv.weight",
-    [VISION_K] = "visual.blocks.%zu.attn.qkv.weight",
-    [VISION_V] = "visual.blocks.%zu.attn.qkv.weight",
-    [VISION_Q_BIAS] = "visual.blocks.%zu.attn.qkv.bias",
-    [VISION_K_BIAS] = "visual.blocks.%zu.attn.qkv.bias",
-    [VISION_V_BIAS] = "visual.blocks.%zu.attn.qkv.bias",
-    [VISION_O] = "visual.blocks.%zu.attn.proj.weight",
-    [VISION_O_BIAS] = "visual.blocks.%zu.attn.proj.bias",
-    [VISION_NORM2] = "visual.blocks.%zu.norm2.weight",
-    [VISION_NORM2_BIAS] = "visual.blocks.%zu.norm2.bias",
-    [VISION_UP] = "visual.blocks.%zu.mlp.fc1.weight",
-    [VISION_UP_BIAS] = "visual.blocks.%zu.mlp.fc1.bias",
-    [VISION_DOWN] = "visual.blocks.%zu.mlp.fc2.weight",
-    [VISION_DOWN_BIAS] = "visual.blocks.%zu.mlp.fc2.bias",
-    [VISION_PATCH] = "visual.patch_embed.proj.weight",
-};
-
-#define LAYER "vision_model.encoder.layers.%zu."
-static const char *const intern_names[PARTS] = {
-    [PROJECTOR_NORM] = "mlp1.0.weight",
-    [PROJECTOR_NORM_BIAS] = "mlp1.0.bias",
-    [PROJECTOR_IN] = "mlp1.1.weight",
-    [PROJECTOR_IN_BIAS] = "mlp1.1.bias",
-    [PROJECTOR_OUT] = "mlp1.3.weight",
-    [PROJECTOR_OUT_BIAS] = "mlp1.3.bias",
-    [VISION_NORM1] = LAYER "norm1.weight",
-    [VISION_NORM1_BIAS] = LAYER "norm1.bias",
-    [VISION_Q] = LAYER "attn.qkv.weight",
-    [VISION_K] = LAYER "attn.qkv.weight",
-    [VISION_V] = LAYER "attn.qkv.weight",
-    [VISION_Q_BIAS] = LAYER "attn.qkv.bias",
-    [VISION_K_BIAS] = LAYER "attn.qkv.bias",
-    [VISION_V_BIAS] = LAYER "attn.qkv.bias",
-    [VISION_Q_NORM] = LAYER "attn.q_norm.weight",
-    [VISION_K_NORM] = LAYER "attn.k_norm.weight",
-    [VISION_O] = LAYER "attn.proj.weight",
-    [VISION_O_BIAS] = LAYER "attn.proj.bias",
-    [VISION_SCALE1] = LAYER "ls1",
-    [VISION_NORM2] = LAYER "norm2.weight",
-    [VISION_NORM2_BIAS] = LAYER "norm2.bias",
-    [VISION_UP] = LAYER "mlp.fc1.weight",
-    [VISION_UP_BIAS] = LAYER "mlp.fc1.bias",
-    [VISION_DOWN] = LAYER "mlp.fc2.weight",
-    [VISION_DOWN_BIAS] = LAYER "mlp.fc2.bias",
-    [VISION_SCALE2] = LAYER "ls2",
-    [VISION_PATCH] = "vision_model.embeddings.patch_embedding.weight",
-    [VISION_PATCH_BIAS] = "vision_model.embeddings.patch_embedding.bias",
-    [VISION_CLASS] = "vision_model.embeddings.class_embedding",
-    [VISION_POSITION] = "vision_model.embeddings.position_embedding",
-};
-
-static int give_parts(void *context, struct parts parts, size_t layer, struct layer_weights *w,
-                      struct error *e)
-{
-    const struct subject *m = context;
-    float *at = m->buffer;
-    (void)e;
-    *w = (struct layer_weights){{0}};
-    for (enum part part = parts.first; part < parts.end; part++) {
-        size_t n = arch_part_elements(&m->arch, part), third = 0;
-        char name[128];
-        if (!n)
-            continue;
-        snprintf(name, sizeof name, m->names[part], layer);
-        if (part == VISION_K || part == VISION_K_BIAS)
-            third = 1;
-        if (part == VISION_V || part == VISION_V_BIAS)
-            third = 2;
-        long i = input_find(m->file, name);
-        CHECK(i >= 0);
-        input_read_f32(m->file, (size_t)i, third * n, n, DTYPE_NONE, at);
-        w->at[part] = at;
-        at += n;
-    }
-    return 0;
-}
-
 /* The largest difference of n numbers to a tensor of the golden data, as a share of its largest. */
 static void compare(const struct input *data, const char *image, const char *what, const float *x,
                     size_t n)
@@ -202,31 +95,77 @@ static void compare(const struct input *data, const char *image, const char *wha
     free(expected);
 }
 
-/* The images of a case, all in one group. */
-static void check_images(const struct subject *m, const struct input *data,
-                         const struct picture *pictures, const char *const *names, size_t n)
+/* A case of the golden data: its model, in one of its layouts, and results. */
+struct subject {
+    struct backbone *model;
+    struct input *data, *pixels;
+};
+
+static const char *path_of(const char *folder, const char *name)
 {
-    const struct lm_weights weights = {(void *)m, give_parts, NULL};
+    static char path[5000];
+    snprintf(path, sizeof path, "%s/models/%s/%s", golden, folder, name);
+    return path;
+}
+
+static struct subject open_subject(const char *folder, const char *layout)
+{
+    struct error e = {0};
+    struct subject s = {
+        .model = backbone_open(path_of(folder, layout), NULL, NULL, "test_vision", &e),
+        .data = input_open(path_of(folder, "golden.safetensors"), NULL, "test_vision", &e),
+        .pixels = input_open(path_of(folder, "tensors.safetensors"), NULL, "test_vision", &e)};
+    if (e.text[0])
+        fprintf(stderr, "%s\n", e.text);
+    CHECK(s.model && s.data && s.pixels);
+    return s;
+}
+
+static void close_subject(struct subject *s)
+{
+    backbone_close(s->model);
+    input_close(s->data);
+    input_close(s->pixels);
+}
+
+/* An image, and its slices and patches. */
+struct image {
+    const char *name;
+    size_t slices, height, width;
+};
+
+/* Features of n images in one group (NULL: the golden data has none), and what the projector makes
+ * of them. */
+static void check_images(const struct subject *s, const struct image *images, size_t n,
+                         const char *features, const char *rows)
+{
+    const struct arch *a = backbone_arch(s->model);
+    const struct lm_weights *weights = backbone_weights(s->model);
+    struct picture pictures[8];
     const struct picture *all[8];
-    size_t tokens = 0, width = m->arch.vision.merge * m->arch.vision.merge * m->arch.vision.hidden;
+    size_t tokens = 0, width = a->vision.merge * a->vision.merge * a->vision.hidden;
     struct layer_weights w;
     struct error e;
     for (size_t i = 0; i < n; i++) {
+        const struct image *image = &images[i];
+        size_t own = image->slices * image->height * image->width / 4;
+        long tensor = input_find(s->pixels, image->name);
+        CHECK(tensor >= 0);
+        pictures[i] = (struct picture){s->pixels,     (size_t)tensor, image->slices,
+                                       image->height, image->width,   own};
         all[i] = &pictures[i];
-        tokens += pictures[i].tokens;
+        tokens += own;
     }
-    struct tower *t = tower_new(&m->arch, &weights, 64);
-    float *x = mem_alloc(tokens * width, sizeof *x);
-    float *y = mem_alloc(tokens * m->arch.hidden, sizeof *y);
-    float *scratch = mem_alloc(projector_scratch(&m->arch, tokens), sizeof *scratch);
+    struct tower *t = tower_new(a, weights, 64);
+    float *x = mem_alloc(tokens * width, sizeof *x), *y = mem_alloc(tokens * a->hidden, sizeof *y);
+    float *scratch = mem_alloc(projector_scratch(a, tokens), sizeof *scratch);
     CHECK(!tower_forward(t, all, n, x, &e));
-    CHECK(!give_parts((void *)m, PARTS_PROJECTOR, 0, &w, &e));
-    projector_forward(&m->arch, &w, x, tokens, y, scratch);
+    CHECK(!weights->layer(weights->context, PARTS_PROJECTOR, 0, &w, &e));
+    projector_forward(a, &w, x, tokens, y, scratch);
     for (size_t i = 0, at = 0; i < n; at += pictures[i++].tokens) {
-        if (m->shuffled)
-            compare(data, names[i], m->shuffled, x + at * width, pictures[i].tokens * width);
-        compare(data, names[i], m->merged, y + at * m->arch.hidden,
-                pictures[i].tokens * m->arch.hidden);
+        if (features)
+            compare(s->data, images[i].name, features, x + at * width, pictures[i].tokens * width);
+        compare(s->data, images[i].name, rows, y + at * a->hidden, pictures[i].tokens * a->hidden);
     }
     tower_free(t);
     free(x);
@@ -234,138 +173,80 @@ static void check_images(const struct subject *m, const struct input *data,
     free(scratch);
 }
 
-static struct input *open_file(const struct subject *m, const char *name)
-{
-    char path[5000];
-    struct error e;
-    snprintf(path, sizeof path, "%s/models/%s/%s", golden, m->folder, name);
-    struct input *in = input_open(path, NULL, "test_vision", &e);
-    if (!in)
-        fprintf(stderr, "%s\n", e.text);
-    CHECK(in != NULL);
-    return in;
-}
-
-/* Pictures from the shapes of golden tensors: "image.pixel_values" and slices, height, width. */
-struct image {
-    const char *name;
-    size_t slices, height, width;
-};
-
-static void check_model(struct subject *m, const char *layout, const struct image *images, size_t n)
-{
-    struct picture pictures[8];
-    const char *names[8];
-    char name[128];
-    struct input *data = open_file(m, "golden.safetensors"),
-                 *pixels = open_file(m, "tensors.safetensors");
-    m->file = open_file(m, layout);
-    m->buffer = mem_alloc(arch_parts_most(&m->arch), sizeof *m->buffer);
-    for (size_t i = 0; i < n; i++) {
-        const struct image *image = &images[i];
-        snprintf(name, sizeof name, "%s", image->name);
-        long tensor = input_find(pixels, name);
-        CHECK(tensor >= 0);
-        names[i] = image->name;
-        pictures[i] = (struct picture){
-            pixels,        (size_t)tensor, image->slices,
-            image->height, image->width,   image->slices * image->height * image->width / 4};
-    }
-    check_images(m, data, pictures, names, n);
-    free(m->buffer);
-    input_close(m->file);
-    input_close(data);
-    input_close(pixels);
-}
-
 /* A tile of 6 x 6 patches, for which the table of 4 x 4 positions is too small: before any layer.
  */
-static void check_positions(struct subject m)
+static void check_positions(const struct subject *s)
 {
-    struct input *data = open_file(&m, "golden.safetensors");
-    const struct lm_weights weights = {&m, give_parts, NULL};
-    const struct picture tile = {data, (size_t)input_find(data, "posinterp.pixel_values"), 1, 6, 6,
-                                 9};
+    struct arch a = *backbone_arch(s->model);
+    const struct picture tile = {
+        s->data, (size_t)input_find(s->data, "posinterp.pixel_values"), 1, 6, 6, 9};
     const struct picture *all[] = {&tile};
-    long found = input_find(data, "posinterp.embeddings.f64");
+    long found = input_find(s->data, "posinterp.embeddings.f64");
     double expected[37 * 32], worst = 0;
     float x[36 * 32];
     struct error e;
-    m.file = open_file(&m, "original");
-    m.buffer = mem_alloc(arch_parts_most(&m.arch), sizeof *m.buffer);
-    m.arch.vision.used = 0;
-    input_read_f64(data, (size_t)found, 0, 37 * 32, DTYPE_NONE, expected);
-    struct tower *t = tower_new(&m.arch, &weights, 36);
+    a.vision.used = 0;
+    CHECK(found >= 0 && a.vision.hidden == 32);
+    input_read_f64(s->data, (size_t)found, 0, 37 * 32, DTYPE_NONE, expected);
+    struct tower *t = tower_new(&a, backbone_weights(s->model), 36);
     CHECK(!tower_forward(t, all, 1, x, &e));
     for (size_t i = 0; i < 36; i++) { /* blocks of 2 x 2 */
         size_t row = i / 12 * 2 + i / 2 % 2, column = i / 4 % 3 * 2 + i % 2;
+        const double *y = expected + (1 + row * 6 + column) * 32;
         for (size_t j = 0; j < 32; j++)
-            worst = fmax(worst,
-                         fabs((double)x[i * 32 + j] - expected[(1 + row * 6 + column) * 32 + j]));
+            worst = fmax(worst, fabs((double)x[i * 32 + j] - y[j]));
     }
     CHECK(worst < 1e-6);
     tower_free(t);
-    free(m.buffer);
-    input_close(m.file);
-    input_close(data);
+}
+
+/* Pixel shuffle v1 is the other one with the grid of tokens turned about. */
+static void check_shuffles(const struct subject *s)
+{
+    const struct arch *a = backbone_arch(s->model);
+    struct arch turned = *a;
+    const struct picture tile = {s->pixels, (size_t)input_find(s->pixels, "portrait"), 3, 4, 4, 12};
+    const struct picture *all[] = {&tile};
+    const size_t order[] = {0, 2, 1, 3};
+    enum { width = 128 };
+    float x[12 * width], y[12 * width];
+    struct error e;
+    CHECK(a->vision.hidden * 4 == width && !a->vision.transposed);
+    turned.vision.transposed = true;
+    struct tower *plain = tower_new(a, backbone_weights(s->model), 16);
+    struct tower *other = tower_new(&turned, backbone_weights(s->model), 16);
+    CHECK(!tower_forward(plain, all, 1, x, &e) && !tower_forward(other, all, 1, y, &e));
+    for (size_t i = 0; i < 12; i++)
+        CHECK(memcmp(y + i * width, x + (i / 4 * 4 + order[i % 4]) * width, width * 4) == 0);
+    tower_free(plain);
+    tower_free(other);
 }
 
 static void check_towers(void)
 {
-    struct subject qwen = {.folder = "qwen2vl/tied",
-                           .names = qwen_names,
-                           .merged = "merged",
-                           .arch = {.hidden = 48,
-                                    .vision = {.kind = VISION_QWEN2VL,
-                                               .layers = 3,
-                                               .used = 3,
-                                               .hidden = 48,
-                                               .intermediate = 96,
-                                               .heads = 3,
-                                               .channels = 3,
-                                               .patch = 14,
-                                               .temporal = 2,
-                                               .merge = 2,
-                                               .eps = 1e-6f,
-                                               .projector_eps = 1e-6f,
-                                               .qkv_bias = true,
-                                               .activation = ACTIVATION_QUICK_GELU,
-                                               .projector = 192}}};
-    const struct image qwen_images[] = {{"wide", 1, 2, 8}, {"small", 1, 2, 2}, {"tall", 1, 8, 2}};
-    check_model(&qwen, "hub", qwen_images, 3);
-    struct subject intern = {.folder = "internvl/qknorm_select",
-                             .names = intern_names,
-                             .merged = "projected",
-                             .shuffled = "shuffled",
-                             .arch = {.hidden = 64,
-                                      .vision = {.kind = VISION_INTERNVL,
-                                                 .layers = 3,
-                                                 .used = 2,
-                                                 .hidden = 32,
-                                                 .intermediate = 96,
-                                                 .heads = 4,
-                                                 .channels = 3,
-                                                 .patch = 14,
-                                                 .temporal = 1,
-                                                 .merge = 2,
-                                                 .side = 4,
-                                                 .eps = 1e-6f,
-                                                 .qk_eps = 1e-6f,
-                                                 .projector_eps = 1e-5f,
-                                                 .qk_norm = true,
-                                                 .rms = true,
-                                                 .activation = ACTIVATION_GELU,
-                                                 .projector = 64}}};
-    const struct image intern_images[] = {{"portrait", 3, 4, 4}};
-    check_model(&intern, "original", intern_images, 1);
-    check_positions(intern);
+    static const struct image qwen[] = {{"wide", 1, 2, 8}, {"small", 1, 2, 2}, {"tall", 1, 8, 2}};
+    static const struct image intern[] = {{"portrait", 3, 4, 4}};
+    static const char *const layouts[] = {"original", "hf", "hf_v5", "hf_inmem"};
+    struct subject s = open_subject("qwen2vl/tied", "hub");
+    if (s.model)
+        check_images(&s, qwen, 3, NULL, "merged");
+    close_subject(&s);
+    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
+        s = open_subject("internvl/qknorm_select", layouts[i]);
+        if (s.model) {
+            check_images(&s, intern, 1, "shuffled", "projected");
+            check_positions(&s);
+            check_shuffles(&s);
+        }
+        close_subject(&s);
+    }
 }
 
 int main(int argc, char **argv)
 {
     struct error e;
     (void)argc;
-    find_golden(argv[0]);
+    golden_find(argv[0]);
     if (gemm_open(2, &e)) {
         fprintf(stderr, "%s\n", e.text);
         return EXIT_FAILURE;

@@ -1,0 +1,21 @@
+/* Where the golden data is: $GOLDEN, or tests/golden beside the folder that the build is in. */
+#ifndef GOLDEN_H
+#define GOLDEN_H
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static char golden[4096];
+
+/* `program`: argv[0], ROOT/BUILD/unit/NAME. */
+static inline void golden_find(const char *program)
+{
+    if (getenv("GOLDEN"))
+        snprintf(golden, sizeof golden, "%s", getenv("GOLDEN"));
+    else
+        snprintf(golden, sizeof golden, "%.*s/../../tests/golden",
+                 (int)(strrchr(program, '/') - program), program);
+}
+
+#endif
