@@ -1,6 +1,7 @@
 /* forward: what a language model computes on samples
  *
- *     sampleI.hidden.0    (T, d)   the embeddings of sample I, counted from 0
+ *     sampleI.hidden.0    (T, d)   the embeddings of sample I, counted from 0; of its images what
+ *                                  vision tower and projector make of them
  *     sampleI.hidden.l    (T, d)   the residual stream behind decoder layer l, 0 < l < L
  *     sampleI.hidden.L    (T, d)   behind the final norm
  *     sampleI.logits      (T, V)
@@ -35,8 +36,9 @@ enum { ONLY_HIDDEN, ONLY_LOGITS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"samples", OPTION_TEXTS, FIELD(samples), "FILE",
-     .help = "samples as JSON Lines with input_ids; may be repeated", .required = true,
-     .silent = true},
+     .help = "samples as JSON Lines with input_ids, or a folder of them with images; may be "
+             "repeated",
+     .required = true, .silent = true},
     {"only", OPTION_CHOICE, FIELD(only), "hidden|logits", .help = "put out only these",
      .choices = "hidden|logits"},
     {"config", OPTION_FILE, FIELD(config), "FILE",

@@ -35,7 +35,8 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"samples", OPTION_TEXTS, FIELD(samples), "FILE",
-     .help = "samples as JSON Lines with input_ids and prompt_len; may be repeated",
+     .help = "samples as JSON Lines with input_ids and prompt_len, or a folder of them with "
+             "images; may be repeated",
      .required = true},
     {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print JSON instead of a table"},
     {"config", OPTION_FILE, FIELD(config), "FILE",

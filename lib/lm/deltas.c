@@ -189,8 +189,10 @@ static int read_vector(void *context, enum part part, size_t layer, size_t k, si
         return 0;
     }
     if (!d->mapped[k])
-        return spool_read(d->spool, place(d, (size_t)*slot(d, part, layer), k, first), to,
-                          n * sizeof *to, e);
+        return spool_read(d->spool,
+                          place(d, (size_t)*slot(d, part, layer), k,
+                                backbone_offset(d->base, part, layer) + first),
+                          to, n * sizeof *to, e);
     subtract(d, part, layer, k, first, n, base, to);
     return 0;
 }

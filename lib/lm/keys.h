@@ -10,8 +10,9 @@
 #include <stddef.h>
 
 #define KEYS_LAYERS_MOST 100000
-#define KEYS_SIZE_MOST   ((json_int_t)1 << 24) /* of one dimension: no product of two is too large \
-                                                */
+#define KEYS_SIZE_MOST                                                                             \
+    ((json_int_t)1 << 24) /* of one dimension: no product of two is too large                      \
+                           */
 
 /* The object that is read, and what sentences call the file. */
 struct source {

@@ -17,7 +17,8 @@ const struct option_row settings_rows[] = {
     {"base", OPTION_TEXT, FIELD(what.operands.base), "BASE",
      .help = "the model that the vectors are added to", .required = true, .silent = true},
     {"samples", OPTION_TEXTS, FIELD(what.samples), "FILE",
-     .help = "samples as JSON Lines with input_ids, of every expert's task; may be repeated",
+     .help = "samples as JSON Lines with input_ids, or a folder of them with images, of every "
+             "expert's task; may be repeated",
      .required = true, .silent = true},
     {"task", OPTION_TEXTS, FIELD(what.tasks), "TASK=MODEL",
      .help = "the samples of TASK belong to MODEL (default: the model of that name); may be "

@@ -1,0 +1,104 @@
+#!/usr/bin/env bats
+# Models that see images: what forward, score and calibrate compute with them.
+load common
+
+MODELS=$GOLDEN/models
+export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
+
+@test "forward computes what transformers does, for every layout of config and names" {
+    for case in "$MODELS"/qwen2vl/*/ "$MODELS"/internvl/*/; do
+        /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
+    done
+}
+
+@test "threads and memory change nothing but the last bits" {
+    M=$MODELS/qwen2vl/tied
+    forward "$M/hub" --samples "$M" --threads 1 >one.tvs
+    forward "$M/hub" --samples "$M" --threads 3 >three.tvs
+    forward "$M/hub" --samples "$M" --threads 1 --memory 1K >file.tvs
+    tv-diff --quiet one.tvs file.tvs
+    tv-diff --tolerance 1e-5 one.tvs three.tvs
+}
+
+# learn CASE OPTION...: losses and gradients at the golden coefficients, to the file g
+learn() {
+    tv-extract "$1/base" "$1/expert1" "$1/expert2" >family.tvs
+    "$TESTS/vision.py" start "$1" >table
+    calibrate --base "$1/base" --samples "$1" --task chart=expert1 --task ocr=expert2 \
+        --temperature 2 --hidden-layers 1,2 --hidden-weight 0.5 --keep-base '' --on all --skip-first 0 \
+        --dry-run --start table --gradients g "${@:2}" <family.tvs >out.tvs
+}
+
+@test "gradients of coefficients, the projector's too: autograd's" {
+    for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
+        learn "$case"
+        "$TESTS/vision.py" gradients "$case" result g
+        learn "$case" --expert "$case/expert1" --expert "$case/expert2" --memory 1K
+        "$TESTS/vision.py" gradients "$case" result g
+    done
+}
+
+@test "experts that see with the base's vision tower" {
+    for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
+        learn "$case" --teacher-vision base
+        "$TESTS/vision.py" gradients "$case" result_teacher_base_vision g
+        learn "$case" --teacher-vision base --expert "$case/expert1" --expert "$case/expert2"
+        "$TESTS/vision.py" gradients "$case" result_teacher_base_vision g
+    done
+}
+
+# merged CASE OPTION...: the tensors that do not stay the base's, but for those of the decoder's layers
+merged() {
+    tv-extract "$1/base" "$1/expert1" "$1/expert2" |
+        calibrate --base "$1/base" --samples "$1" --task chart=expert1 --task ocr=expert2 --dry-run \
+            --coefficients table "${@:2}" >out.tvs
+    awk -F '\t' 'NR > 1 && $4 != 0 && $1 !~ /\.layers\.[0-9]/ { print $1 }' table | sort -u | tr '\n' ' '
+}
+
+@test "what is merged: the projector's matrices, and by the published lists" {
+    Q=$MODELS/grad/qwen2vl I=$MODELS/grad/internvl
+    [ "$(merged "$Q")" = "visual.merger.mlp.0.weight visual.merger.mlp.2.weight " ]
+    [ "$(merged "$I")" = "mlp1.1.weight mlp1.3.weight " ]
+    [ -z "$(merged "$Q" --preset paper)" ]
+    [ "$(merged "$I" --preset paper)" = "mlp1.0.weight mlp1.1.weight mlp1.3.weight " ]
+    [ -z "$(merged "$I" --keep-base 'mlp1*' --keep-base '*norm*' --keep-base '*head*' \
+        --keep-base '*embed*')" ]
+}
+
+@test "learning lowers the loss of samples with images" {
+    for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
+        tv-extract "$case/base" "$case/expert1" "$case/expert2" |
+            calibrate --base "$case/base" --samples "$case" --task chart=expert1 --task ocr=expert2 \
+                --epochs 8 --lr 0.2 --log log >out.tvs
+        /usr/bin/python3 - <<'END'
+import json
+losses = [x["mean_hidden"] + x["mean_logit"] for x in map(json.loads, open("log"))]
+assert losses[-1] < losses[0], losses
+END
+    done
+}
+
+@test "score: the loss that the logits of forward give" {
+    M=$MODELS/grad/internvl
+    sed 's/"input_ids"/"prompt_len": 4, "input_ids"/' "$M/samples.jsonl" >samples.jsonl
+    ln -s "$M/tensors.safetensors" .
+    forward "$M/base" --samples . --only logits >logits.tvs
+    score "$M/base" --samples . --json >score.json
+    /usr/bin/python3 - <<'END'
+import json
+import numpy as np
+import tvstream
+samples = [json.loads(line) for line in open("samples.jsonl")]
+with open("logits.tvs", "rb") as f:
+    z = {t["name"]: tvstream.whole(t, blocks)[0] for t, blocks in tvstream.Reader(f)}
+losses = {}
+for i, s in enumerate(samples):
+    x = z[f"sample{i}.logits"].astype(np.float64)
+    logs = x - np.log(np.exp(x).sum(1, keepdims=True))
+    ids, n = s["input_ids"], s["prompt_len"]
+    losses.setdefault(s["task"], []).extend(-logs[t - 1, ids[t]] for t in range(n, len(ids)))
+found = json.load(open("score.json"))
+for task, x in losses.items():
+    assert abs(found[task]["loss"] - np.mean(x)) < 1e-5 * np.mean(x), task
+END
+}
