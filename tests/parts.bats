@@ -101,6 +101,19 @@ three_parts() {
     same_as single2
 }
 
+@test "a stream counts when its end was seen, and is read again each time" {
+    weights | from-text | combine >one.tvs
+    weights | sed 's/^-1 4/-2 8/' | from-text | combine >two.tvs
+    head -c -20 one.tvs >cut.tvs
+    REFUSED_BY=pack refused pack --like base --part 1/1 out <cut.tvs
+    REFUSED_BY=tv refused_with "has not been made" tv finish out
+    pack --like base --part 1/1 out <one.tvs
+    pack --like base --part 1/1 out <two.tvs # as long, by the same recipe, and another
+    tv finish out
+    pack --like base --shards 1 single <two.tvs
+    same_as single
+}
+
 @test "a part computes what is its own, and nothing else" {
     for i in 1 2 3; do
         tv run --report $i.json "$TIES | pack --base base --part $i/3 out"
