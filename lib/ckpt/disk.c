@@ -13,8 +13,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SMALL ((size_t)1 << 30) /* bytes of what is read as a whole */
-#define PIECE ((size_t)1 << 20) /* bytes of one read of what is not */
+#define SMALL        ((size_t)1 << 30)    /* bytes of what is read as a whole */
+#define PIECE        ((size_t)1 << 20)    /* bytes of one read of what is not */
+#define WRITE_BEHIND ((uint64_t)32 << 20) /* bytes after which writing to the disk is begun */
 
 void disk_draw(char suffix[7])
 {
@@ -52,6 +53,12 @@ int disk_reserve(int fd, uint64_t size)
     if (errno == ENOSPC || errno == EFBIG || errno == EDQUOT)
         return -1;
     return ftruncate(fd, (off_t)size);
+}
+
+void disk_write_behind(int fd, uint64_t written, size_t size, bool complete)
+{
+    if (complete || written / WRITE_BEHIND > (written - size) / WRITE_BEHIND)
+        sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
 int disk_sync(int folder, const char *name)

@@ -3,6 +3,7 @@
 #ifndef TV_DISK_H
 #define TV_DISK_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -12,6 +13,10 @@ void disk_draw(char suffix[7]);
 int disk_write_at(int fd, uint64_t offset, const void *bytes, size_t size);
 /* Makes an empty file `size` bytes long, its room on the disk taken where that can be done. */
 int disk_reserve(int fd, uint64_t size);
+/* `size` more bytes of a file have been written, `written` in all. Now and then, and when it is
+ * `complete`, it sets out for the disk, while the rest is computed: a sync at the end finds little
+ * to do. */
+void disk_write_behind(int fd, uint64_t written, size_t size, bool complete);
 /* Syncs a file of the folder. */
 int disk_sync(int folder, const char *name);
 /* A file of these bytes, synced, in place of an older one or of none. */

@@ -17,10 +17,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WRITE_BEHIND ((uint64_t)32 << 20) /* bytes after which writing to the disk is begun */
-#define BESIDE       "beside"             /* the record of what is no shard */
-#define INDEX        "model.safetensors.index.json"
-#define README       "README.md"
+#define BESIDE "beside" /* the record of what is no shard */
+#define INDEX  "model.safetensors.index.json"
+#define README "README.md"
 
 /* How far one shard has come. */
 struct work {
@@ -425,8 +424,7 @@ int parts_write(struct parts *p, size_t i, uint64_t offset, const void *bytes, s
         return fail(p, s->name, e);
     pthread_mutex_lock(&p->mutex);
     w->written += size;
-    if (w->written / WRITE_BEHIND > (w->written - size) / WRITE_BEHIND)
-        sync_file_range(w->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    disk_write_behind(w->fd, w->written, size, w->written == s->size);
     pthread_mutex_unlock(&p->mutex);
     return 0;
 }

@@ -2,9 +2,8 @@
 
 #include "disk.h"
 #include "mem.h"
+#include "tarball.h"
 
-#include <archive.h>
-#include <archive_entry.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -13,23 +12,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
-
-#define ARCHIVE_BLOCK (1 << 18)            /* bytes of one write of an archive */
-#define WRITE_BEHIND  ((uint64_t)32 << 20) /* bytes after which writing to the disk is begun */
 
 /* A file that was or will be made, for whoever cleans up: it may be a signal handler. */
 struct name {
     struct name *next;
     const char *text;
-};
-
-/* What an archive has to wait with, because what comes before it is not there yet. */
-struct waiting {
-    struct waiting *next;
-    uint64_t at;
-    size_t size;
-    unsigned char bytes[];
 };
 
 /* How far a shard has come. */
@@ -50,12 +39,7 @@ struct publish {
     struct work *work; /* [shard] */
     pthread_mutex_t lock;
 
-    struct archive *archive;
-    int fd;         /* of the archive */
-    size_t current; /* the shard at hand */
-    bool begun;     /* its entry has been started */
-    uint64_t at;    /* bytes of data so far */
-    struct waiting *waiting;
+    struct tarball *tarball; /* of an archive, in place of files */
 };
 
 static bool is_archive(const struct publish *p)
@@ -126,13 +110,6 @@ static void publish_free(struct publish *p)
     for (size_t i = 0; p->work && i < p->shards->n_files; i++)
         if (p->work[i].fd >= 0)
             close(p->work[i].fd);
-    while (p->waiting) {
-        struct waiting *next = p->waiting->next;
-        free(p->waiting);
-        p->waiting = next;
-    }
-    if (p->fd >= 0)
-        close(p->fd);
     if (p->folder >= 0 && p->folder != p->to.parent)
         close(p->folder);
     target_close(&p->to);
@@ -144,26 +121,11 @@ static void publish_free(struct publish *p)
     free(p);
 }
 
-/* Leaves an archive without its end blocks. libarchive (3.6) can free one in the middle of an entry
- * only by filling the entry up, which takes as long as writing it, or by losing track of its own
- * memory: so it is kept until the program ends. */
-static void abandon(struct archive *archive)
-{
-    static struct abandoned {
-        struct abandoned *next;
-        struct archive *archive;
-    } * all;
-    struct abandoned *one = mem_alloc(1, sizeof *one);
-    *one = (struct abandoned){all, archive};
-    all = one;
-}
-
 void publish_abort(struct publish *p)
 {
     if (!p)
         return;
-    if (p->archive)
-        abandon(p->archive);
+    tarball_abandon(p->tarball);
     remove_temporary(p);
     publish_free(p);
 }
@@ -200,6 +162,14 @@ static int make_folder(struct publish *p, struct error *e)
                : 0;
 }
 
+static int open_archive(struct publish *p, int fd, const char *what, struct error *e)
+{
+    p->tarball = tarball_open(fd, p->to.form == PUBLISH_TAR_ZST, what, e);
+    if (!p->tarball)
+        close(fd);
+    return p->tarball ? 0 : -1;
+}
+
 /* One file beside the target, which an archive keeps open. */
 static int make_file(struct publish *p, struct error *e)
 {
@@ -215,48 +185,7 @@ static int make_file(struct publish *p, struct error *e)
     if (fd < 0)
         return error_set(e, "cannot make a file beside %s: %s", p->to.name, strerror(errno));
     remember(p, arena_text(&p->arena, p->temporary, strlen(p->temporary)));
-    if (is_archive(p))
-        p->fd = fd;
-    else
-        close(fd);
-    return 0;
-}
-
-static la_ssize_t write_archive(struct archive *a, void *data, const void *bytes, size_t size)
-{
-    const struct publish *p = data;
-    const char *from = bytes;
-    for (size_t done = 0; done < size;) {
-        ssize_t n = write(p->fd, from + done, size - done);
-        if (n < 0 && errno != EINTR) {
-            archive_set_error(a, errno, "%s", strerror(errno));
-            return -1;
-        }
-        done += n > 0 ? (size_t)n : 0;
-    }
-    return (la_ssize_t)size;
-}
-
-static int archive_failed(const struct publish *p, struct error *e)
-{
-    const char *why = archive_error_string(p->archive);
-    return error_set(e, "cannot write %s: %s", p->to_stdout ? "standard output" : p->to.name,
-                     why ? why : "unknown error");
-}
-
-static int open_archive(struct publish *p, struct error *e)
-{
-    p->archive = archive_write_new();
-    if (!p->archive)
-        return error_set(e, "cannot write %s: out of memory", p->to.name);
-    if (archive_write_set_format_pax_restricted(p->archive) != ARCHIVE_OK ||
-        (p->to.form == PUBLISH_TAR_ZST &&
-         archive_write_add_filter_zstd(p->archive) != ARCHIVE_OK) ||
-        archive_write_set_bytes_per_block(p->archive, ARCHIVE_BLOCK) != ARCHIVE_OK ||
-        archive_write_set_bytes_in_last_block(p->archive, 1) != ARCHIVE_OK ||
-        archive_write_open(p->archive, p, NULL, write_archive, NULL) != ARCHIVE_OK)
-        return archive_failed(p, e);
-    return 0;
+    return is_archive(p) ? open_archive(p, fd, p->to.name, e) : close(fd);
 }
 
 static int open_stdout(struct publish *p, struct error *e)
@@ -264,8 +193,7 @@ static int open_stdout(struct publish *p, struct error *e)
     if (isatty(STDOUT_FILENO))
         return error_set(e, "standard output is a terminal; an archive goes into a pipe or a file");
     p->to_stdout = true;
-    p->fd = STDOUT_FILENO;
-    return open_archive(p, e);
+    return open_archive(p, STDOUT_FILENO, "standard output", e);
 }
 
 static int open_target(struct publish *p, uint64_t need, struct error *e)
@@ -278,15 +206,13 @@ static int open_target(struct publish *p, uint64_t need, struct error *e)
     catch_signals(p);
     if (p->to.form == PUBLISH_FOLDER)
         return make_folder(p, e);
-    if (make_file(p, e))
-        return -1;
-    return is_archive(p) ? open_archive(p, e) : 0;
+    return make_file(p, e);
 }
 
 struct publish *publish_open(const char *target, bool force, uint64_t need, struct error *e)
 {
     struct publish *p = mem_alloc(1, sizeof *p);
-    p->folder = p->fd = -1;
+    p->folder = -1;
     pthread_mutex_init(&p->lock, NULL);
     int failed = target_open(&p->to, target, force, e);
     if (!failed)
@@ -318,37 +244,6 @@ static int create(struct publish *p, const char *name, const void *bytes, size_t
     return failed ? -1 : 0;
 }
 
-static int archive_begin(struct publish *p, const char *name, uint64_t size, struct error *e)
-{
-    struct archive_entry *entry = archive_entry_new();
-    archive_entry_set_pathname(entry, name);
-    archive_entry_set_filetype(entry, AE_IFREG);
-    archive_entry_set_perm(entry, 0644);
-    archive_entry_set_size(entry, (la_int64_t)size);
-    archive_entry_set_mtime(entry, 0, 0);
-    int failed = archive_write_header(p->archive, entry) != ARCHIVE_OK;
-    archive_entry_free(entry);
-    return failed ? archive_failed(p, e) : 0;
-}
-
-static int archive_put(struct publish *p, const void *bytes, size_t size, struct error *e)
-{
-    const char *from = bytes;
-    while (size > 0) {
-        la_ssize_t n = archive_write_data(p->archive, from, size);
-        if (n <= 0)
-            return archive_failed(p, e);
-        from += n;
-        size -= (size_t)n;
-    }
-    return 0;
-}
-
-static int archive_end(struct publish *p, struct error *e)
-{
-    return archive_write_finish_entry(p->archive) == ARCHIVE_OK ? 0 : archive_failed(p, e);
-}
-
 int publish_file(struct publish *p, const char *name, const void *bytes, size_t size,
                  struct error *e)
 {
@@ -357,10 +252,7 @@ int publish_file(struct publish *p, const char *name, const void *bytes, size_t 
     if (p->to.form == PUBLISH_SAFETENSORS)
         return 0;
     if (is_archive(p))
-        return archive_begin(p, name, size, e) || archive_put(p, bytes, size, e) ||
-                       archive_end(p, e)
-                   ? -1
-                   : 0;
+        return tarball_file(p->tarball, name, bytes, size, e);
     return create(p, arena_text(&p->arena, name, strlen(name)), bytes, size, size, e);
 }
 
@@ -372,6 +264,8 @@ int publish_tensors(struct publish *p, const struct shards_wanted *w, struct err
     p->shards = shards_new(&wanted, p->to.name, e);
     if (!p->shards)
         return -1;
+    if (is_archive(p))
+        tarball_plan(p->tarball, p->shards);
     p->work = mem_alloc(p->shards->n_files, sizeof *p->work);
     for (size_t i = 0; i < p->shards->n_files; i++)
         p->work[i].fd = -1;
@@ -427,76 +321,11 @@ static int shard_written(struct publish *p, size_t shard, size_t size, struct er
     int failed = 0;
     pthread_mutex_lock(&p->lock);
     s->written += size;
-    /* On its way to the disk while the rest is computed: the fsync at the end finds little to do.
-     */
-    if (s->written / WRITE_BEHIND > (s->written - size) / WRITE_BEHIND || s->written == file->size)
-        sync_file_range(s->fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+    disk_write_behind(s->fd, s->written, size, s->written == file->size);
     if (s->written == file->size) {
         if (close(s->fd))
             failed = write_error(p, file->name, e);
         s->fd = -1;
-    }
-    pthread_mutex_unlock(&p->lock);
-    return failed;
-}
-
-/* The next bytes of data of an archive: a shard's entry begins with the first of its bytes. */
-static int archive_data(struct publish *p, const void *bytes, size_t size, struct error *e)
-{
-    const char *from = bytes;
-    while (p->current < p->shards->n_files) {
-        const struct shard *s = &p->shards->files[p->current];
-        uint64_t *written = &p->work[p->current].written;
-        if (!p->begun && (archive_begin(p, s->name, s->head_size + s->size, e) ||
-                          archive_put(p, s->head, s->head_size, e)))
-            return -1;
-        p->begun = true;
-        size_t m = size < s->size - *written ? size : (size_t)(s->size - *written);
-        if (archive_put(p, from, m, e))
-            return -1;
-        *written += m;
-        p->at += m;
-        from += m;
-        size -= m;
-        if (*written < s->size)
-            return 0;
-        if (archive_end(p, e))
-            return -1;
-        p->begun = false;
-        p->current++;
-        if (size == 0)
-            return 0;
-    }
-    return 0;
-}
-
-static void archive_wait(struct publish *p, uint64_t at, const void *bytes, size_t size)
-{
-    struct waiting **link = &p->waiting;
-    struct waiting *w = mem_alloc(1, sizeof *w + size);
-    while (*link && (*link)->at < at)
-        link = &(*link)->next;
-    w->at = at;
-    w->size = size;
-    memcpy(w->bytes, bytes, size);
-    w->next = *link;
-    *link = w;
-}
-
-static int archive_write(struct publish *p, uint64_t at, const void *bytes, size_t size,
-                         struct error *e)
-{
-    pthread_mutex_lock(&p->lock);
-    int failed = 0;
-    if (at == p->at)
-        failed = archive_data(p, bytes, size, e);
-    else
-        archive_wait(p, at, bytes, size);
-    while (!failed && p->waiting && p->waiting->at == p->at) {
-        struct waiting *w = p->waiting;
-        failed = archive_data(p, w->bytes, w->size, e);
-        p->waiting = w->next;
-        free(w);
     }
     pthread_mutex_unlock(&p->lock);
     return failed;
@@ -510,7 +339,7 @@ int publish_write(struct publish *p, size_t i, uint64_t offset, const void *byte
     if (size == 0)
         return 0;
     if (is_archive(p))
-        return archive_write(p, t->start + offset, bytes, size, e);
+        return tarball_write(p->tarball, t->start + offset, bytes, size, e);
     int fd = shard_fd(p, t->shard, e);
     if (fd < 0)
         return -1;
@@ -539,22 +368,12 @@ static int sync_files(struct publish *p, struct error *e)
     return fsync(p->folder) ? write_error(p, NULL, e) : 0;
 }
 
-/* Empty shards at the end, the end blocks, the descriptor. */
 static int finish_archive(struct publish *p, struct error *e)
 {
-    while (p->current < p->shards->n_files &&
-           p->work[p->current].written == p->shards->files[p->current].size)
-        if (archive_data(p, "", 0, e))
-            return -1;
-    if (check_complete(p, e))
+    if (tarball_finish(p->tarball, e))
         return -1;
-    if (archive_write_close(p->archive) != ARCHIVE_OK)
-        return archive_failed(p, e);
-    archive_write_free(p->archive);
-    p->archive = NULL;
-    int fd = p->fd;
-    p->fd = -1;
-    return close(fd) ? write_error(p, NULL, e) : 0;
+    p->tarball = NULL;
+    return 0;
 }
 
 /* From here on a signal waits until the old and the new have changed places for good. */
