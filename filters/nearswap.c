@@ -9,6 +9,7 @@
  *     unpack base math | nearswap --t 0.001 | pack --like base merged/
  */
 #include "join.h"
+#include "simd.h"
 
 struct options {
     struct rules t;
@@ -26,7 +27,7 @@ static const struct option_row rows[] = {
     {0}};
 
 /* b becomes the result */
-static void swap_near(float *b, const float *x, double t, size_t n)
+TV_CLONES static void swap_near(float *restrict b, const float *restrict x, double t, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         double apart = fabs((double)b[i] - (double)x[i]);
