@@ -64,6 +64,10 @@ $B/unit/%: tests/unit/%.c $B/libtv.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $B/libtv.a $(LDFLAGS) $(LIBS)
 
+$B/bench/%: tests/bench/%.c $B/libtv.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -o $@ $< $B/libtv.a $(LDFLAGS) $(LIBS)
+
 units: $(UNITS)
 
 # ---- what README.md offers -----------------------------------------------------------------------
@@ -88,7 +92,7 @@ check: packages
 	@tests/check $B
 
 bench: packages
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all $B/bench/kernels
 	@tests/bench/run $(BENCH)
 
 # The filters live in a folder of their own, because names such as combine belong to others too;

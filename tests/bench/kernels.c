@@ -1,0 +1,266 @@
+/* How fast the loops over arrays are: bytes read and written per second by one thread, and as a
+ * share of what a plain loop that reads (or copies) reaches in the same run. Arrays are larger than
+ * the caches near the core; figures are the best of some rounds.
+ *
+ *     make bench BENCH=--kernels
+ */
+#include "dtype.h"
+#include "kern.h"
+#include "mem.h"
+#include "random.h"
+#include "rank.h"
+#include "select.h"
+#include "simd.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <xxhash.h>
+
+#define N      ((size_t)1 << 24)
+#define BLOCK  65536
+#define ROW    4096
+#define ROUNDS 5
+
+/* x, y: normal deltas and their like; u: uniform; brain, half: x as BF16, F16. */
+struct arrays {
+    float *x, *y, *u, *to;
+    uint16_t *brain, *half;
+    unsigned char *bits;
+    void *work;
+    struct select *select;
+    struct select_cut cut;
+    uint64_t seen; /* of what loops return, so that they are not left out */
+};
+
+/* ---- one block of each
+ * --------------------------------------------------------------------------- */
+
+TV_CLONES static void plain_read(struct arrays *a, size_t i, size_t n)
+{
+    uint32_t sum = 0, bits;
+    for (size_t j = 0; j < n; j++) {
+        memcpy(&bits, a->x + i + j, sizeof bits);
+        sum += bits;
+    }
+    a->seen += sum;
+}
+
+static void plain_copy(struct arrays *a, size_t i, size_t n)
+{
+    memcpy(a->to + i, a->x + i, n * sizeof(float));
+}
+
+static void from_brain(struct arrays *a, size_t i, size_t n)
+{
+    dtype_to_f32(DTYPE_BF16, a->brain + i, a->to + i, n);
+}
+
+static void from_half(struct arrays *a, size_t i, size_t n)
+{
+    dtype_to_f32(DTYPE_F16, a->half + i, a->to + i, n);
+}
+
+static void to_brain(struct arrays *a, size_t i, size_t n)
+{
+    dtype_from_f32(DTYPE_BF16, a->x + i, a->brain + i, n);
+}
+
+static void to_half(struct arrays *a, size_t i, size_t n)
+{
+    dtype_from_f32(DTYPE_F16, a->x + i, a->half + i, n);
+}
+
+static void finite(struct arrays *a, size_t i, size_t n)
+{
+    a->seen += dtype_find_nonfinite(DTYPE_F32, a->x + i, n);
+}
+
+static void hash(struct arrays *a, size_t i, size_t n)
+{
+    a->seen += XXH3_64bits(a->x + i, n * sizeof(float));
+}
+
+static void subtract(struct arrays *a, size_t i, size_t n)
+{
+    kern_subtract(a->x + i, a->y + i, a->to + i, n);
+}
+
+static void scale(struct arrays *a, size_t i, size_t n)
+{
+    kern_scale(a->to + i, 0.999, n);
+}
+
+static void sum_abs(struct arrays *a, size_t i, size_t n)
+{
+    a->seen += kern_sum_abs(a->x + i, n) > 0;
+}
+
+static void dot(struct arrays *a, size_t i, size_t n)
+{
+    a->seen += kern_dot(a->x + i, a->y + i, n) > 0;
+}
+
+static void weighted_sum(struct arrays *a, size_t i, size_t n)
+{
+    float *const both[] = {a->x + i, a->y + i};
+    kern_weighted_sum(both, (double[]){0.3, 0.7}, 2, 1, a->to + i, n);
+}
+
+static void disjoint_mean(struct arrays *a, size_t i, size_t n)
+{
+    float *const both[] = {a->x + i, a->y + i};
+    kern_disjoint_mean(both, (double[]){0.3, 0.7}, 2, 0, a->to + i, n);
+}
+
+static void elect(struct arrays *a, size_t i, size_t n)
+{
+    float *const both[] = {a->to + i, a->u + i};
+    kern_elect(both, (double[]){0.3, 0.7}, 2, n);
+}
+
+static void uniform(struct arrays *a, size_t i, size_t n)
+{
+    random_uniform(1, 2, i, n, a->u + i);
+}
+
+static void mark_below(struct arrays *a, size_t i, size_t n)
+{
+    kern_mark_below(a->u + i, 0.5, n, a->bits + i / 8);
+}
+
+static void keep_marked(struct arrays *a, size_t i, size_t n)
+{
+    kern_keep_marked(a->to + i, a->bits + i / 8, n);
+}
+
+static void rank_rows(struct arrays *a, size_t i, size_t n)
+{
+    for (size_t j = 0; j < n; j += ROW)
+        a->seen += rank_ascending(a->x + i + j, ROW, a->work)[0];
+}
+
+static void bracket(struct arrays *a, size_t i, size_t n)
+{
+    select_observe(a->select, a->x + i, i, n, a->work);
+}
+
+static void apply_cut(struct arrays *a, size_t i, size_t n)
+{
+    select_apply(&a->cut, true, a->to + i, i, n);
+}
+
+/* ---- all of them -------------------------------------------------------------------------------
+ */
+
+/* Bytes per element, read and written. */
+static const struct {
+    const char *name;
+    size_t read, written;
+    void (*block)(struct arrays *, size_t first, size_t n);
+} kernels[] = {
+    {"plain read", 4, 0, plain_read},
+    {"plain copy", 4, 4, plain_copy},
+    {"bf16 to f32", 2, 4, from_brain},
+    {"f16 to f32", 2, 4, from_half},
+    {"f32 to bf16", 4, 2, to_brain},
+    {"f32 to f16", 4, 2, to_half},
+    {"find non-finite", 4, 0, finite},
+    {"checksum (XXH3)", 4, 0, hash},
+    {"subtract", 8, 4, subtract},
+    {"scale", 4, 4, scale},
+    {"sum |x|", 4, 0, sum_abs},
+    {"dot", 8, 0, dot},
+    {"weighted sum of 2", 8, 4, weighted_sum},
+    {"disjoint mean of 2", 8, 4, disjoint_mean},
+    {"elect sign of 2", 8, 8, elect},
+    {"random (Philox)", 0, 4, uniform},
+    {"mark below", 4, 0, mark_below},
+    {"keep marked", 4, 4, keep_marked},
+    {"rank rows of 4096", 4, 0, rank_rows},
+    {"select: bracket", 4, 0, bracket},
+    {"select: apply", 4, 4, apply_cut},
+};
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static double best_rate(struct arrays *a, size_t k)
+{
+    double best = 0;
+    for (int round = 0; round < ROUNDS; round++) {
+        double start = now();
+        for (size_t i = 0; i < N; i += BLOCK)
+            kernels[k].block(a, i, BLOCK);
+        double rate = (double)(N * (kernels[k].read + kernels[k].written)) / (now() - start);
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+/* A cut at a fifth, and a selection about to look at everything for the same. */
+static void prepare_selection(struct arrays *a)
+{
+    size_t size = 2 * ROW * sizeof(uint64_t); /* for ranks */
+    a->work = mem_alloc(size, 1);
+    for (int full = 0; full < 2; full++) {
+        struct select *s = select_new(N, N / 5, SELECT_LOWER_FIRST, 0);
+        while (!select_is_known(s) && (full || select_head(s))) {
+            size_t head = select_head(s);
+            size_t needed = select_work_size(s, BLOCK);
+            size = needed > size ? needed : size;
+            a->work = mem_resize(a->work, size, 1);
+            for (size_t i = 0; i < N; i += BLOCK) {
+                select_observe(s, a->x + i, i, head ? head : BLOCK, a->work);
+                select_merge(s, a->work);
+            }
+            select_decide(s);
+        }
+        if (full) {
+            a->cut = select_result(s);
+            select_free(s);
+        } else {
+            a->select = s;
+        }
+    }
+}
+
+static float *new_floats(void)
+{
+    return mem_aligned(N * sizeof(float));
+}
+
+int main(void)
+{
+    struct arrays a = {.x = new_floats(), .y = new_floats(), .u = new_floats(), .to = new_floats()};
+    a.brain = mem_aligned(N * 2);
+    a.half = mem_aligned(N * 2);
+    a.bits = mem_aligned(N / 8);
+    random_uniform(3, 4, 0, N, a.y);
+    random_uniform(5, 6, 0, N, a.u);
+    for (size_t i = 0; i < N; i++) { /* of many sizes and both signs */
+        a.x[i] = (a.u[i] - 0.5f) * a.y[i] * 0.01f;
+        a.y[i] -= 0.5f;
+        a.to[i] = a.x[i];
+    }
+    dtype_from_f32(DTYPE_BF16, a.x, a.brain, N);
+    dtype_from_f32(DTYPE_F16, a.x, a.half, N);
+    prepare_selection(&a);
+    double read = best_rate(&a, 0), copy = best_rate(&a, 1);
+    printf("%-20s %8s %16s\n", "", "GB/s", "of a plain loop");
+    for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++) {
+        double rate = best_rate(&a, k);
+        printf("%-20s %8.1f %11.0f %% %s\n", kernels[k].name, rate / 1e9,
+               100 * rate / (kernels[k].written ? copy : read),
+               kernels[k].written ? "copy" : "read");
+    }
+    select_free(a.select);
+    free(a.x), free(a.y), free(a.u), free(a.to), free(a.brain), free(a.half), free(a.bits);
+    free(a.work);
+    return a.seen == 1; /* never */
+}
