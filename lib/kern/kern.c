@@ -115,28 +115,81 @@ TV_CLONES double kern_dot(const float *x, const float *y, size_t n)
 
 /* ---- K vectors ------------------------------------------------------------------------------ */
 
-/* A strip at a time: sums in a buffer, one vector after another added to it. */
+/* A strip at a time: sums in a buffer, to which up to four vectors are added at once, one after
+ * another. With a constant number the loops over k unroll. */
 
-TV_CLONES static void clear(double *sum, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        sum[i] = 0;
-}
+#define FEW 4
 
-/* Adds to sum. */
-TV_CLONES static void add_product(const float *restrict x, double w, double *restrict sum, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        sum[i] += w * (double)x[i];
-}
-
-/* Adds to sum and to divisor. */
-TV_CLONES static void add_disjoint(const float *restrict x, double w, double *restrict sum,
-                                   double *restrict divisor, size_t n)
+/* sum = (0 or sum) + w[k] x[k], for n elements of each x[k] from `first` on. */
+TV_INLINE void add_some(float *const *x, const double *w, size_t K, size_t first, bool fresh,
+                        double *restrict sum, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        sum[i] += w * (double)x[i];
-        divisor[i] += (double)x[i] != 0 ? w : 0.0;
+        double s = fresh ? 0 : sum[i];
+        for (size_t k = 0; k < K; k++)
+            s += w[k] * (double)x[k][first + i];
+        sum[i] = s;
+    }
+}
+
+TV_CLONES static void add_few(float *const *x, const double *w, size_t K, size_t first, bool fresh,
+                              double *restrict sum, size_t n)
+{
+    switch (K) {
+    case 1:
+        add_some(x, w, 1, first, fresh, sum, n);
+        break;
+    case 2:
+        add_some(x, w, 2, first, fresh, sum, n);
+        break;
+    case 3:
+        add_some(x, w, 3, first, fresh, sum, n);
+        break;
+    default:
+        add_some(x, w, FEW, first, fresh, sum, n);
+    }
+}
+
+static void sum_products(float *const *x, const double *w, size_t K, size_t first, double *sum,
+                         size_t n)
+{
+    for (size_t k = 0; k < K; k += FEW)
+        add_few(x + k, w + k, K - k < FEW ? K - k : FEW, first, k == 0, sum, n);
+}
+
+/* The same, and divisor = (0 or divisor) + w[k] where x[k] is not 0. */
+TV_INLINE void add_some_disjoint(float *const *x, const double *w, size_t K, size_t first,
+                                 bool fresh, double *restrict sum, double *restrict divisor,
+                                 size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        double s = fresh ? 0 : sum[i], d = fresh ? 0 : divisor[i];
+        for (size_t k = 0; k < K; k++) {
+            double value = (double)x[k][first + i];
+            s += w[k] * value;
+            d += value != 0 ? w[k] : 0.0;
+        }
+        sum[i] = s;
+        divisor[i] = d;
+    }
+}
+
+TV_CLONES static void add_few_disjoint(float *const *x, const double *w, size_t K, size_t first,
+                                       bool fresh, double *restrict sum, double *restrict divisor,
+                                       size_t n)
+{
+    switch (K) {
+    case 1:
+        add_some_disjoint(x, w, 1, first, fresh, sum, divisor, n);
+        break;
+    case 2:
+        add_some_disjoint(x, w, 2, first, fresh, sum, divisor, n);
+        break;
+    case 3:
+        add_some_disjoint(x, w, 3, first, fresh, sum, divisor, n);
+        break;
+    default:
+        add_some_disjoint(x, w, FEW, first, fresh, sum, divisor, n);
     }
 }
 
@@ -182,9 +235,7 @@ void kern_elect(float *const *x, const double *w, size_t K, size_t n)
     double sum[STRIP];
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
-        clear(sum, m);
-        for (size_t k = 0; k < K; k++)
-            add_product(x[k] + i, w[k], sum, m);
+        sum_products(x, w, K, i, sum, m);
         for (size_t k = 0; k < K; k++)
             drop_disagreeing(x[k] + i, w[k], sum, m);
     }
@@ -199,9 +250,7 @@ void kern_weighted_sum(float *const *x, const double *w, size_t K, double diviso
     bool multiplies = fabs(frexp(divisor, &exponent)) == 0.5 && abs(exponent) < 1000;
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
-        clear(sum, m);
-        for (size_t k = 0; k < K; k++)
-            add_product(x[k] + i, w[k], sum, m);
+        sum_products(x, w, K, i, sum, m);
         if (multiplies)
             multiply_all(sum, 1 / divisor, y + i, m);
         else
@@ -215,10 +264,8 @@ void kern_disjoint_mean(float *const *x, const double *w, size_t K, double floor
     double sum[STRIP], divisor[STRIP];
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
-        clear(sum, m);
-        clear(divisor, m);
-        for (size_t k = 0; k < K; k++)
-            add_disjoint(x[k] + i, w[k], sum, divisor, m);
+        for (size_t k = 0; k < K; k += FEW)
+            add_few_disjoint(x + k, w + k, K - k < FEW ? K - k : FEW, i, k == 0, sum, divisor, m);
         if (floor > 0)
             divide_floored(sum, divisor, floor, y + i, m);
         else
