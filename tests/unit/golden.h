@@ -18,4 +18,12 @@ static inline void golden_find(const char *program)
                  (int)(strrchr(program, '/') - program), program);
 }
 
+/* A file of a folder, until the next call. */
+static inline const char *golden_file(const char *folder, const char *name)
+{
+    static char path[5000];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
 #endif

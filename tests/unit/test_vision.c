@@ -101,20 +101,15 @@ struct subject {
     struct input *data, *pixels;
 };
 
-static const char *path_of(const char *folder, const char *name)
-{
-    static char path[5000];
-    snprintf(path, sizeof path, "%s/models/%s/%s", golden, folder, name);
-    return path;
-}
-
 static struct subject open_subject(const char *folder, const char *layout)
 {
     struct error e = {0};
+    char place[4200];
+    snprintf(place, sizeof place, "%s/models/%s", golden, folder);
     struct subject s = {
-        .model = backbone_open(path_of(folder, layout), NULL, NULL, "test_vision", &e),
-        .data = input_open(path_of(folder, "golden.safetensors"), NULL, "test_vision", &e),
-        .pixels = input_open(path_of(folder, "tensors.safetensors"), NULL, "test_vision", &e)};
+        .model = backbone_open(golden_file(place, layout), NULL, NULL, "test_vision", &e),
+        .data = input_open(golden_file(place, "golden.safetensors"), NULL, "test_vision", &e),
+        .pixels = input_open(golden_file(place, "tensors.safetensors"), NULL, "test_vision", &e)};
     if (e.text[0])
         fprintf(stderr, "%s\n", e.text);
     CHECK(s.model && s.data && s.pixels);

@@ -1,0 +1,416 @@
+/* Coefficients: the gradient of the loss by each, chunks and projectors included, against what
+ * autograd computes for models of every family. */
+#include "backbone.h"
+#include "gemm.h"
+#include "golden.h"
+#include "ops.h"
+#include "samples.h"
+#include "sights.h"
+#include "unit.h"
+
+#include <glob.h>
+#include <jansson.h>
+
+#define EXPERTS_MAX 3
+#define PANEL       5 /* rows of a gradient at a time: few, so that there are many */
+
+/* Base and experts, merged with a coefficient per tensor, chunk and expert, as weights. */
+struct problem {
+    struct backbone *base, *experts[EXPERTS_MAX];
+    size_t K;
+    json_t *alpha; /* name -> [K][chunks] */
+    json_t *grad;  /* the same: what came out */
+    float *layer, *table[2];
+};
+
+static const struct arch *arch_of(const struct problem *p)
+{
+    return backbone_arch(p->base);
+}
+
+static const char *name_of(const struct problem *p, enum part part, size_t layer)
+{
+    return input_tensor(backbone_input(p->base), (size_t)backbone_tensor(p->base, part, layer))
+        ->name;
+}
+
+/* Element i of n belongs to this chunk of `chunks`. */
+static size_t chunk_of(size_t i, size_t n, size_t chunks)
+{
+    return i / ((n + chunks - 1) / chunks);
+}
+
+static void merge(const struct problem *p, enum part part, size_t layer, float *to)
+{
+    size_t n = arch_part_elements(arch_of(p), part);
+    float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
+    json_t *alpha = json_object_get(p->alpha, name_of(p, part, layer));
+    backbone_read(p->base, part, layer, 0, n, base);
+    memcpy(to, base, n * sizeof *to);
+    for (size_t k = 0; alpha && k < p->K; k++) { /* none in a vision tower */
+        json_t *chunks = json_array_get(alpha, k);
+        backbone_read(p->experts[k], part, layer, 0, n, expert);
+        for (size_t i = 0; i < n; i++) {
+            size_t c = chunk_of(i, n, json_array_size(chunks));
+            to[i] += (float)json_real_value(json_array_get(chunks, c)) * (expert[i] - base[i]);
+        }
+    }
+    free(base);
+    free(expert);
+}
+
+static int give_layer(void *context, struct parts parts, size_t layer, struct layer_weights *w,
+                      struct error *e)
+{
+    struct problem *p = context;
+    size_t at = 0;
+    (void)e;
+    *w = (struct layer_weights){{0}};
+    for (enum part part = parts.first; part < parts.end; part++) {
+        if (!arch_part_elements(arch_of(p), part))
+            continue;
+        merge(p, part, layer, p->layer + at);
+        w->at[part] = p->layer + at;
+        at += arch_part_elements(arch_of(p), part);
+    }
+    return 0;
+}
+
+static const float *give_rows(void *context, enum part part, size_t first, size_t n, float *to,
+                              struct error *e)
+{
+    struct problem *p = context;
+    size_t width = part == PART_NORM ? 1 : arch_of(p)->hidden;
+    float **table = &p->table[part == PART_HEAD];
+    (void)e;
+    if (part == PART_NORM) {
+        merge(p, part, 0, to);
+        return to;
+    }
+    if (!*table) {
+        *table = mem_alloc(arch_part_elements(arch_of(p), part), sizeof **table);
+        merge(p, part, 0, *table);
+    }
+    memcpy(to, *table + first * width, n * width * sizeof *to);
+    return to;
+}
+
+static bool wants(void *context, enum part part, size_t layer)
+{
+    (void)context;
+    (void)part;
+    (void)layer;
+    return true;
+}
+
+/* grad[k][chunk] += <dW, expert_k - base>, panel by panel. */
+static void take(void *context, const struct gradient *g)
+{
+    struct problem *p = context;
+    size_t width = g->columns ? g->columns : 1, n = g->rows * width;
+    float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
+    float *panel = mem_alloc(PANEL * width, sizeof *panel);
+    backbone_read(p->base, g->part, g->layer, 0, n, base);
+    for (size_t k = 0; k < p->K; k++) {
+        json_t *sums = json_array_get(json_object_get(p->grad, name_of(p, g->part, g->layer)), k);
+        backbone_read(p->experts[k], g->part, g->layer, 0, n, expert);
+        for (size_t row = 0; row < g->rows; row += PANEL) {
+            size_t rows = g->rows - row < PANEL ? g->rows - row : PANEL;
+            gradient_rows(g, row, rows, panel);
+            for (size_t i = 0; i < rows * width; i++) {
+                size_t at = row * width + i;
+                json_t *sum = json_array_get(sums, chunk_of(at, n, json_array_size(sums)));
+                json_real_set(sum, json_real_value(sum) +
+                                       (double)panel[i] * ((double)expert[at] - (double)base[at]));
+            }
+        }
+    }
+    free(base);
+    free(expert);
+    free(panel);
+}
+
+/* The states of one forward pass, (L + 2, N, d). */
+struct states {
+    float *x;
+    size_t each;
+};
+
+static int keep(void *context, size_t state, const float *x, struct error *e)
+{
+    struct states *s = context;
+    (void)e;
+    memcpy(s->x + state * s->each, x, s->each * sizeof *x);
+    return 0;
+}
+
+/* One run: samples, their teachers' states and logits, the loss. */
+struct run {
+    struct problem *problem;
+    struct samples samples; /* of a case with images */
+    struct pack pack;
+    const size_t *expert; /* [sample] */
+    struct states own, teachers[EXPERTS_MAX];
+    json_t *spec;
+    double loss;
+    bool hidden_wanted[64];
+    size_t hidden_count;
+};
+
+static const float *tape_state(void *context, size_t state, struct error *e)
+{
+    struct run *r = context;
+    (void)e;
+    return r->own.x + state * r->own.each;
+}
+
+static double number(const struct run *r, const char *key)
+{
+    return json_number_value(json_object_get(r->spec, key));
+}
+
+/* The hidden loss of one state, x_{L+1} being hidden state L; its gradient is added to dx. */
+static void add_hidden(void *context, size_t state, float *dx)
+{
+    struct run *r = context;
+    size_t width = arch_of(r->problem)->hidden, L = arch_of(r->problem)->layers;
+    size_t hidden = state > L ? L : state, samples = r->pack.samples;
+    if (!r->hidden_wanted[hidden])
+        return;
+    for (size_t s = 0; s < samples; s++) {
+        size_t from = r->pack.starts[s] * width, to = r->pack.starts[s + 1] * width;
+        double scale =
+            number(r, "hidden_weight") / (double)(r->hidden_count * (to - from) * samples);
+        const float *own = r->own.x + state * r->own.each;
+        const float *other = r->teachers[r->expert[s]].x + state * r->own.each;
+        for (size_t i = from; i < to; i++) {
+            double difference = (double)own[i] - (double)other[i];
+            r->loss += scale * difference * difference;
+            dx[i] += (float)(2 * scale * difference);
+        }
+    }
+}
+
+static void logit_loss(struct run *r, struct lm *m, struct lm **teachers,
+                       const struct gradient_taker *taker, float *dx)
+{
+    const struct arch *a = arch_of(r->problem);
+    float theta = (float)number(r, "temperature");
+    size_t last = (a->layers + 1) * r->own.each;
+    struct error e;
+    for (size_t s = 0; s < r->pack.samples; s++) {
+        size_t at = r->pack.starts[s] * a->hidden, n = r->pack.starts[s + 1] - r->pack.starts[s];
+        float *z = mem_alloc(n * a->vocab, sizeof *z), *q = mem_alloc(n * a->vocab, sizeof *q);
+        double *loss = mem_alloc(n, sizeof *loss);
+        size_t k = r->expert[s];
+        double scale = number(r, "logit_weight") / (double)(n * r->pack.samples);
+        CHECK(!lm_logits(m, r->own.x + last + at, n, z, &e));
+        CHECK(!lm_logits(teachers[k], r->teachers[k].x + last + at, n, q, &e));
+        softcross_forward(z, q, theta, n, a->vocab, loss);
+        softcross_backward(z, q, n, a->vocab, theta * (float)scale);
+        for (size_t t = 0; t < n; t++)
+            r->loss += scale * (double)theta * (double)theta * loss[t];
+        CHECK(!lm_logits_backward(m, z, r->own.x + last + at, n, dx + at, taker, &e));
+        free(z);
+        free(q);
+        free(loss);
+    }
+}
+
+static struct states states_new(const struct run *r)
+{
+    const struct arch *a = arch_of(r->problem);
+    size_t each = pack_tokens(&r->pack) * a->hidden;
+    return (struct states){mem_alloc((a->layers + 2) * each, sizeof(float)), each};
+}
+
+static struct sights *look(const struct run *r, const struct lm_weights *w)
+{
+    struct error e;
+    struct sights *s = sights_new(arch_of(r->problem), w, r->samples.pictures,
+                                  r->samples.n_pictures, NULL, 1 << 20, NULL, &e);
+    CHECK(s != NULL);
+    return s;
+}
+
+/* Loss and gradients with `room` tokens in a layer at once. */
+static void solve(struct run *r, size_t room)
+{
+    struct problem *p = r->problem;
+    const struct arch *a = arch_of(p);
+    const struct lm_weights weights = {p, give_layer, give_rows};
+    const struct gradient_taker taker = {p, wants, take};
+    const struct lm_tape tape = {r, tape_state, add_hidden};
+    size_t longest = pack_longest(&r->pack), n = pack_tokens(&r->pack) * a->hidden;
+    struct lm *m = lm_new(a, &weights, room, longest), *teachers[EXPERTS_MAX];
+    struct sights *sights = look(r, &weights), *others[EXPERTS_MAX];
+    float *x = mem_alloc(n, sizeof *x);
+    struct error e;
+    r->own = states_new(r);
+    lm_see(m, sights);
+    CHECK(!lm_forward(m, &r->pack, x, &(struct lm_keeper){&r->own, keep}, &e));
+    for (size_t k = 0; k < p->K; k++) {
+        r->teachers[k] = states_new(r);
+        teachers[k] = lm_new(a, backbone_weights(p->experts[k]), room, longest);
+        others[k] = look(r, backbone_weights(p->experts[k]));
+        lm_see(teachers[k], others[k]);
+        CHECK(
+            !lm_forward(teachers[k], &r->pack, x, &(struct lm_keeper){&r->teachers[k], keep}, &e));
+    }
+    r->loss = 0;
+    logit_loss(r, m, teachers, &taker, x);
+    add_hidden(r, a->layers + 1, x);
+    CHECK(!lm_backward(m, &r->pack, &tape, x, &taker, &e));
+    for (size_t k = 0; k < p->K; k++) {
+        lm_free(teachers[k]);
+        sights_free(others[k]);
+        free(r->teachers[k].x);
+    }
+    free(r->own.x);
+    free(x);
+    lm_free(m);
+    sights_free(sights);
+}
+
+/* Largest difference of two trees of numbers, and the largest number of the second. */
+static void compare(json_t *a, json_t *b, double *worst, double *most)
+{
+    void *i;
+    if (json_is_number(b)) {
+        *worst = fmax(*worst, fabs(json_number_value(a) - json_number_value(b)));
+        *most = fmax(*most, fabs(json_number_value(b)));
+    }
+    for (size_t j = 0; j < json_array_size(b); j++)
+        compare(json_array_get(a, j), json_array_get(b, j), worst, most);
+    for (i = json_object_iter(b); i; i = json_object_iter_next(b, i))
+        compare(json_object_get(a, json_object_iter_key(i)), json_object_iter_value(i), worst,
+                most);
+}
+
+static void set_zero(json_t *tree)
+{
+    for (size_t j = 0; j < json_array_size(tree); j++)
+        set_zero(json_array_get(tree, j));
+    for (void *i = json_object_iter(tree); i; i = json_object_iter_next(tree, i))
+        set_zero(json_object_iter_value(i));
+    if (json_is_real(tree))
+        json_real_set(tree, 0);
+}
+
+static void check_variant(struct run *r, json_t *g, const char *variant, size_t room)
+{
+    struct problem *p = r->problem;
+    json_t *result = json_object_get(json_object_get(g, "result"), variant);
+    double loss = json_real_value(json_object_get(result, "loss")), worst = 0, most = 0;
+    p->alpha = json_object_get(json_object_get(g, "alpha"), variant);
+    p->grad = json_deep_copy(p->alpha);
+    set_zero(p->grad);
+    solve(r, room);
+    compare(p->grad, json_object_get(result, "grad"), &worst, &most);
+    bool right = most > 0 && worst <= 1e-5 * most && fabs(r->loss - loss) <= 1e-5 * loss;
+    if (!right)
+        fprintf(stderr, "%s: loss %.9g for %.9g, gradients off by %g of %g\n", variant, r->loss,
+                loss, worst, most);
+    CHECK(right);
+    json_decref(p->grad);
+    for (size_t i = 0; i < 2; i++) {
+        free(p->table[i]);
+        p->table[i] = NULL;
+    }
+}
+
+static struct sequence read_sequence(json_t *sample)
+{
+    json_t *ids = json_object_get(sample, "input_ids");
+    uint32_t *copy = mem_alloc(json_array_size(ids), sizeof *copy);
+    for (size_t t = 0; t < json_array_size(ids); t++)
+        copy[t] = (uint32_t)json_integer_value(json_array_get(ids, t));
+    return (struct sequence){.ids = copy, .n = json_array_size(ids)};
+}
+
+/* Of text they stand in golden.json, those with images in a container. */
+static void read_samples(struct run *r, const char *folder, json_t *samples)
+{
+    size_t n = json_array_size(samples);
+    struct sequence *sequences = mem_alloc(n, sizeof *sequences);
+    size_t *expert = mem_alloc(n, sizeof *expert);
+    struct sample_limits limits = {.arch = arch_of(r->problem)};
+    struct error e = {0};
+    bool sees = limits.arch->vision.kind != VISION_NONE;
+    CHECK(!sees || (!samples_read(&r->samples, folder, &limits, &e) && r->samples.n == n));
+    for (size_t s = 0; s < n; s++) {
+        json_t *sample = json_array_get(samples, s);
+        sequences[s] = sees ? samples_sequence(&r->samples, s) : read_sequence(sample);
+        expert[s] = (size_t)json_integer_value(json_object_get(sample, "expert"));
+    }
+    pack_fill(&r->pack, arch_of(r->problem), sequences, n);
+    r->expert = expert;
+    for (size_t s = 0; s < n && !sees; s++)
+        free((void *)sequences[s].ids);
+    free(sequences);
+}
+
+static void check_case(const char *folder)
+{
+    struct problem p = {0};
+    struct run r = {.problem = &p};
+    struct error e = {0};
+    json_t *g = json_load_file(golden_file(folder, "golden.json"), 0, NULL), *layers;
+    p.K = json_array_size(json_object_get(g, "experts"));
+    p.base = backbone_open(golden_file(folder, "base"), NULL, NULL, "test_lm", &e);
+    for (size_t k = 0; k < p.K; k++) {
+        char name[32];
+        snprintf(name, sizeof name, "expert%zu", k + 1);
+        p.experts[k] = backbone_open(golden_file(folder, name), NULL, NULL, "test_lm", &e);
+        CHECK(p.experts[k] != NULL);
+    }
+    CHECK(p.base != NULL);
+    if (e.text[0])
+        fprintf(stderr, "%s: %s\n", folder, e.text);
+    r.spec = json_object_get(g, "spec");
+    layers = json_object_get(r.spec, "hidden_layers");
+    r.hidden_count = json_array_size(layers);
+    for (size_t i = 0; i < r.hidden_count; i++)
+        r.hidden_wanted[json_integer_value(json_array_get(layers, i))] = true;
+    p.layer = mem_alloc(arch_parts_most(arch_of(&p)), sizeof *p.layer);
+    read_samples(&r, folder, json_object_get(g, "samples"));
+    check_variant(&r, g, "scalar", 1);
+    check_variant(&r, g, "scalar", 1000);
+    check_variant(&r, g, "chunked", 1000);
+    backbone_close(p.base);
+    for (size_t k = 0; k < p.K; k++)
+        backbone_close(p.experts[k]);
+    free(p.layer);
+    free((void *)r.expert);
+    samples_free(&r.samples);
+    pack_free(&r.pack);
+    json_decref(g);
+}
+
+static void check_coefficients(void)
+{
+    glob_t found;
+    char pattern[4200];
+    snprintf(pattern, sizeof pattern, "%s/models/grad/*", golden);
+    glob(pattern, 0, NULL, &found);
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        char *folder = mem_text(found.gl_pathv[i]);
+        check_case(folder);
+        free(folder);
+    }
+    CHECK(found.gl_pathc > 0);
+    globfree(&found);
+}
+
+int main(int argc, char **argv)
+{
+    struct error e;
+    (void)argc;
+    golden_find(argv[0]);
+    if (gemm_open(2, &e)) {
+        fprintf(stderr, "%s\n", e.text);
+        return EXIT_FAILURE;
+    }
+    check_coefficients();
+    return unit_end();
+}
