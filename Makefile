@@ -95,6 +95,10 @@ bench: packages
 	@$(MAKE) --no-print-directory all $B/bench/kernels
 	@tests/bench/run $(BENCH)
 
+bench-calibrate: packages
+	@$(MAKE) --no-print-directory all
+	@tests/bench/calibrate $(BENCH)
+
 # The filters live in a folder of their own, because names such as combine belong to others too;
 # tv, on PATH, runs them.
 INSTALL_BIN := $(DESTDIR)$(PREFIX)/bin
@@ -124,4 +128,4 @@ clean:
 %.d: ;
 -include $(wildcard $B/lib/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units packages demo check bench install clean
+.PHONY: all units packages demo check bench bench-calibrate install clean
