@@ -8,7 +8,8 @@ B       := build$(if $(SAN),-san)
 
 PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-dev libyaml-dev \
             librandom123-dev libxxhash-dev libopenblas-dev \
-            libopenblas0-pthread bats parallel zstd python3-numpy python3-msgpack gnuplot-nox
+            libopenblas0-pthread bats parallel zstd python3-numpy python3-msgpack gnuplot-nox \
+            openmpi-bin
 
 ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -pthread \
               -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) $(CFLAGS)

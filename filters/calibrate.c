@@ -21,6 +21,9 @@
 #include "gemm.h"
 #include "hash.h"
 #include "importance.h"
+#include "ranks.h"
+#include "relay.h"
+#include "runner.h"
 #include "settings.h"
 #include "survey.h"
 
@@ -37,7 +40,10 @@ struct run {
     FILE *log;
     uint64_t key; /* of all that must not change when a run is resumed */
     bool learned;
+    struct header *received; /* by a process that gets no stream */
 };
+
+extern const struct filter filter_calibrate;
 
 static struct run *run_of(const struct stage *s)
 {
@@ -176,7 +182,8 @@ static int learn(struct run *r, struct adamw *adamw, struct standing *at, struct
             return -1;
         if (at->done == r->c.examples.n_order && end_epoch(r, at, e))
             return -1;
-        if (o->resume && journal_save(o->resume, at, &r->c.coefficients, adamw, e))
+        if (o->resume && ranks_own() == 0 &&
+            journal_save(o->resume, at, &r->c.coefficients, adamw, e))
             return -1;
     }
     after_epochs(r, at);
@@ -209,12 +216,12 @@ static int dry_run(struct run *r, struct error *e)
 {
     const struct settings *o = r->settings;
     bool squared = o->regularizer == REGULARIZER_L2;
-    if (!r->gradients.out && !r->log)
+    if (!o->gradients && !o->log)
         return 0;
     struct loss *losses = mem_alloc(r->c.examples.n, sizeof *losses);
     const struct journal_report report = {
         r->c.examples.tasks, r->c.examples.numbers, losses, r->c.examples.n, o->gamma, squared};
-    int failed = survey_all(&r->c, o->accumulation, r->gradients.out, losses, e);
+    int failed = survey_all(&r->c, o->accumulation, o->gradients, losses, e);
     if (!failed && r->log) {
         struct journal_update start = {.samples = r->c.examples.n};
         start.mean = loss_mean(losses, r->c.examples.n);
@@ -241,20 +248,31 @@ static int learn_all(struct run *r, size_t *chunks, const struct saved_standing 
         return -1;
     if (o->plus_plus && saved->standing.stage != 2 &&
         (one_stage(r, 1, chunks, saved, e) ||
-         importance_allocate(&r->c, o->budget, o->kappa, chunks, e)))
+         ranks_agree(importance_allocate(&r->c, o->budget, o->kappa, chunks, e), e)))
         return -1;
     if (o->dry_run)
         return calibration_start(&r->c, chunks, true, e) || dry_run(r, e) ? -1 : 0;
     return one_stage(r, o->plus_plus ? 2 : 0, chunks, saved, e);
 }
 
+/* What was left of an interrupted run. Every process must see it. */
+static int load_saved(const struct run *r, struct saved_standing *saved, struct error *e)
+{
+    const char *file = r->settings->resume;
+    if (!file)
+        return 0;
+    if (ranks_agree(journal_load(file, r->key, r->c.tensors, saved, e), e))
+        return -1;
+    uint64_t at = saved->n ? saved->adamw.updates + 1 : 0;
+    return ranks_same(at + ((uint64_t)saved->standing.stage << 56), "a --resume file", e);
+}
+
 static int calibrate(struct run *r, struct error *e)
 {
-    const char *resume = r->settings->resume;
     size_t *chunks = mem_alloc(r->c.tensors, sizeof *chunks);
     struct saved_standing saved = {0};
-    int failed = (resume && journal_load(resume, r->key, r->c.tensors, &saved, e)) ||
-                 calibration_prepare(&r->c, e) || learn_all(r, chunks, &saved, e);
+    int failed = load_saved(r, &saved, e) || calibration_prepare(&r->c, e) ||
+                 learn_all(r, chunks, &saved, e);
     journal_forget(&saved);
     calibration_rest(&r->c);
     free(chunks);
@@ -300,17 +318,35 @@ static int open_files(struct run *r, struct error *e)
     return 0;
 }
 
+/* All but the files that are written. */
+static int prepare(struct stage *s, const struct header *h, struct error *e)
+{
+    struct run *r = run_of(s);
+    if (settings_complete(s, e) || gemm_open(s->common.threads, e) ||
+        calibration_open(&r->c, &r->settings->what, s, h, e))
+        return -1;
+    if (ranks_count() > 1 && !r->c.mapped)
+        return error_set(e, "several processes read the vectors in the models' files: they need an "
+                            "--expert for each, and a stream that is tv-extract's alone");
+    r->names = (struct journal_names){r->c.names, r->c.experts.names};
+    r->key = key_of(s, h);
+    return 0;
+}
+
 static int open_calibrate(struct stage *s, struct header *h, struct error *e)
 {
     struct run *r = s->data = mem_alloc(1, sizeof *r);
     (void)h;
     r->settings = s->options;
-    if (settings_complete(s, e) || gemm_open(s->common.threads, e) ||
-        calibration_open(&r->c, &r->settings->what, s, s->in, e))
+    if (ranks_own() > 0)
+        return error_set(e,
+                         "mpirun starts calibrate alone: tv-extract ... | mpirun ... calibrate ... "
+                         "| combine");
+    if (ranks_open(e))
         return -1;
-    r->names = (struct journal_names){r->c.names, r->c.experts.names};
-    r->key = key_of(s, s->in);
-    return open_files(r, e);
+    relay_send(s->in);
+    int failed = prepare(s, s->in, e) || open_files(r, e);
+    return ranks_agree(failed, e) || ranks_same(r->key, "models, samples or options", e) ? -1 : 0;
 }
 
 /* Until it has learned it must see all vectors, unless it can read them in the models' files. */
@@ -377,15 +413,57 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
 {
     struct run *r = s->data;
     struct error later;
-    (void)ok;
     (void)e;
     journal_close(&r->table, false, &later);
     journal_close(&r->gradients, false, &later);
     if (r->log)
         fclose(r->log);
     calibration_close(&r->c);
+    header_free(r->received);
     free(r);
+    ranks_close(ok);
     return 0;
+}
+
+/* ---- a process that helps -------------------------------------------------------------------- */
+
+/* Under mpirun the stream comes to the first process and leaves from there. The others get its
+ * header, read the vectors in the models' files, compute their share of the samples, and end. */
+static int open_helper(struct stage *s, struct header *h, struct error *e)
+{
+    struct run *r = s->data = mem_alloc(1, sizeof *r);
+    (void)h;
+    r->settings = s->options;
+    s->enough = true;
+    int failed = ranks_open(e) || !(r->received = relay_receive(e));
+    failed = failed || ranks_agree(prepare(s, r->received, e), e) ||
+             ranks_same(r->key, "models, samples or options", e) || calibrate(r, e);
+    if (!failed || e->told)
+        return 0; /* mpirun ends all when one fails, and the first is to tell why before that */
+    ranks_speak();
+    return -1;
+}
+
+static const struct filter helper = {
+    .name = "calibrate",
+    .options_size = sizeof(struct settings),
+    .options = settings_rows,
+    .role = ROLE_SINK,
+    .operand_source = runner_no_source,
+    .operands_are_files = true,
+    .open = open_helper,
+    .close = close_calibrate,
+};
+
+/* It waits for the first one, which may find the command line wrong. */
+static const struct filter *stand_in(void)
+{
+    struct error later;
+    if (ranks_own() == 0)
+        return &filter_calibrate;
+    ranks_hush();
+    (void)ranks_open(&later);
+    return &helper;
 }
 
 const struct filter filter_calibrate = {
@@ -399,6 +477,7 @@ const struct filter filter_calibrate = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .operands_are_files = true,
+    .stand_in = stand_in,
     .open = open_calibrate,
     .scope = scope,
     .begin = begin,

@@ -15,6 +15,7 @@
 #include "backbone.h"
 #include "gemm.h"
 #include "ops.h"
+#include "runner.h"
 #include "samples.h"
 #include "sights.h"
 #include "text.h"
@@ -299,29 +300,6 @@ static int close_score(struct stage *s, bool ok, struct error *e)
     return ok ? text_finish(e) : 0;
 }
 
-/* score opens its model itself: it reads no stream. */
-static int open_nothing(struct stage *s, struct header *h, struct error *e)
-{
-    (void)s;
-    (void)e;
-    h->kind = KIND_WEIGHTS;
-    return 0;
-}
-
-static const struct filter nothing = {
-    .name = "nothing",
-    .max_operands = 1,
-    .role = ROLE_SOURCE,
-    .open = open_nothing,
-};
-
-static const struct filter *no_source(const char *operand, struct error *e)
-{
-    (void)operand;
-    (void)e;
-    return &nothing;
-}
-
 const struct filter filter_score = {
     .name = "score",
     .summary = "Measure loss and exact match of a language model on samples, by task",
@@ -332,7 +310,7 @@ const struct filter filter_score = {
     .min_operands = 1,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source = no_source,
+    .operand_source = runner_no_source, /* it opens its model itself */
     .open = open_score,
     .close = close_score,
 };

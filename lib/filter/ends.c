@@ -106,7 +106,8 @@ const struct filter runner_reader = {
 
 static int open_writer(struct stage *s, struct header *h, struct error *e)
 {
-    if (isatty(STDOUT_FILENO))
+    /* mpirun gives a program a terminal of its own, and passes on what it writes there. */
+    if (isatty(STDOUT_FILENO) && !getenv("OMPI_COMM_WORLD_RANK"))
         return error_set(e, "standard output is a terminal; a tensor stream goes into a pipe or "
                             "a file (tv-view shows it as text)");
     s->data = writer_open(STDOUT_FILENO, "standard output");
@@ -159,3 +160,25 @@ const struct filter runner_writer = {
     .end = end_writer,
     .close = close_writer,
 };
+
+static int open_nothing(struct stage *s, struct header *h, struct error *e)
+{
+    (void)s;
+    (void)e;
+    h->kind = KIND_WEIGHTS;
+    return 0;
+}
+
+static const struct filter nothing = {
+    .name = "nothing",
+    .max_operands = 1,
+    .role = ROLE_SOURCE,
+    .open = open_nothing,
+};
+
+const struct filter *runner_no_source(const char *operand, struct error *e)
+{
+    (void)operand;
+    (void)e;
+    return &nothing;
+}

@@ -158,8 +158,12 @@ struct filter {
     /* What only some set: sources, sinks, filters that look at no numbers. */
     bool source_with_operands; /* a source with operands, a filter without (tv-extract) */
     bool operands_are_files;   /* the history says what open recorded instead of them */
-    /* Sinks: the source that reads the first operand instead of standard input. */
+    /* Sinks: the source that reads the first operand (NULL where none can be) instead of standard
+     * input. */
     const struct filter *(*operand_source)(const char *operand, struct error *);
+    /* The filter that this process's program is instead, by where it was started; NULL: this one.
+     */
+    const struct filter *(*stand_in)(void);
     bool raw;             /* payload as it travels, never widened to F32 */
     bool no_step;         /* adds nothing to the history */
     bool takes_nonfinite; /* NaN and infinity may come, whatever the options say */

@@ -35,12 +35,13 @@ bool program_ends(const struct stage *s)
 static struct stage *new_reader(const struct stage *s, struct error *e)
 {
     const struct filter *from = &runner_reader;
-    bool operand = s->filter->operand_source && s->operands.n;
-    if (operand && !(from = s->filter->operand_source(s->operands.texts[0], e)))
+    const struct filter *f = s->filter;
+    bool operand = f->operand_source && (s->operands.n || f->max_operands == 0);
+    if (operand && !(from = f->operand_source(s->operands.n ? s->operands.texts[0] : NULL, e)))
         return NULL;
     struct stage *reader = stage_new(from);
     reader->common = s->common;
-    if (operand)
+    if (operand && s->operands.n)
         reader->operands = (struct texts){1, s->operands.texts};
     return reader;
 }
@@ -106,6 +107,8 @@ static void leave_record(int status, void *filter)
 
 int program_main(const struct filter *f, int argc, char **argv)
 {
+    if (f->stand_in)
+        f = f->stand_in();
     if (f->role != ROLE_SINK)
         on_exit(leave_record, (void *)f);
     parsing = true;

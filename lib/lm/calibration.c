@@ -1,6 +1,7 @@
 #include "calibration.h"
 
 #include "pattern.h"
+#include "ranks.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -165,7 +166,10 @@ static int choose_samples(struct calibration *c, struct error *e)
     for (size_t k = 0; k < c->experts.n; k++)
         if (!rules_value(&o->task_weight, c->experts.names[k], "", -1, -1, &c->task_weights[k]))
             c->task_weights[k] = 1;
-    return examples_choose(&c->examples, &c->samples, &wanted, e);
+    if (examples_choose(&c->examples, &c->samples, &wanted, e))
+        return -1;
+    examples_share(&c->examples, ranks_count(), ranks_own());
+    return 0;
 }
 
 /* "middle", "all", "none", or numbers of hidden states with commas between them. */
@@ -221,7 +225,8 @@ static struct sights *look(const struct calibration *c, long k, const struct arc
     bool *wanted = mem_alloc(c->samples.n_pictures, sizeof *wanted);
     for (size_t i = 0; i < x->n; i++)
         for (size_t j = 0; j < x->list[i].images.n; j++)
-            wanted[x->list[i].images.which[j]] |= k < 0 || x->list[i].expert == (size_t)k;
+            wanted[x->list[i].images.which[j]] |=
+                !x->list[i].elsewhere && (k < 0 || x->list[i].expert == (size_t)k);
     struct sights *sights = sights_new(a, w, c->samples.pictures, c->samples.n_pictures, wanted,
                                        memory, c->stage->common.spool, e);
     free(wanted);
@@ -278,7 +283,7 @@ int calibration_prepare(struct calibration *c, struct error *e)
         settings.hidden_count += c->hidden[l];
     c->merged = merged_new(c->experts.base, &v, c->experts.n, c->header->rounding);
     c->sights = look(c, -1, arch_of(c), merged_weights(c->merged), memory / 2, e);
-    if (!c->sights)
+    if (ranks_agree(!c->sights, e))
         return -1;
     memory = rest(memory, memory / 2, sights_size(c->sights));
     c->teachers =
@@ -286,7 +291,7 @@ int calibration_prepare(struct calibration *c, struct error *e)
     memory = rest(memory, memory / 2, teachers_size(c->teachers));
     c->objective = objective_new(arch_of(c), c->merged, c->teachers, x->list, c->sights, &settings,
                                  x->longest, memory, limits->spool);
-    return study(c, memory / 2, e);
+    return ranks_agree(study(c, memory / 2, e), e);
 }
 
 static int check_losses(const struct calibration *c, const size_t *which, size_t n,
@@ -299,14 +304,38 @@ static int check_losses(const struct calibration *c, const size_t *which, size_t
     return 0;
 }
 
+/* Those of the n examples that are this process's. */
+static int own_losses(const struct calibration *c, const size_t *which, size_t n, bool gradient,
+                      struct loss *losses, struct error *e)
+{
+    size_t count = 0, *own = mem_alloc(n, sizeof *own);
+    struct loss *computed = mem_alloc(n, sizeof *computed);
+    for (size_t i = 0; i < n; i++)
+        if (!c->examples.list[which[i]].elsewhere)
+            own[count++] = which[i];
+    int failed = count && (objective_compute(c->objective, own, count, gradient, computed, e) ||
+                           check_losses(c, own, count, computed, e));
+    for (size_t i = 0, at = 0; i < n; i++)
+        losses[i] = c->examples.list[which[i]].elsewhere ? (struct loss){0, 0} : computed[at++];
+    free(own);
+    free(computed);
+    return failed;
+}
+
+/* The gradients that were there before are those of all processes: number 0 keeps them. */
 int calibration_losses(const struct calibration *c, const size_t *which, size_t n, bool gradient,
                        struct loss *losses, struct error *e)
 {
+    const struct coefficients *all = &c->coefficients;
     stage_works(c->stage);
-    return objective_compute(c->objective, which, n, gradient, losses, e) ||
-                   check_losses(c, which, n, losses, e)
-               ? -1
-               : 0;
+    if (gradient && ranks_own() > 0)
+        memset(all->gradient, 0, all->all * sizeof *all->gradient);
+    if (ranks_agree(own_losses(c, which, n, gradient, losses, e), e))
+        return -1;
+    ranks_sum(&losses->hidden, n * sizeof *losses / sizeof(double));
+    if (gradient)
+        ranks_sum(all->gradient, all->all);
+    return 0;
 }
 
 void calibration_rest(struct calibration *c)
@@ -359,7 +388,7 @@ int calibration_start(struct calibration *c, const size_t *chunks, bool moved, s
                    span->frozen ? NULL : all->gradient + span->first);
     }
     free(group);
-    return failed;
+    return ranks_agree(failed, e);
 }
 
 const double *calibration_weights(const struct calibration *c, size_t tensor,

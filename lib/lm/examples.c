@@ -107,6 +107,18 @@ int examples_choose(struct examples *x, const struct samples *s, const struct ex
     return failed;
 }
 
+static void share(struct examples *x, size_t n, const size_t *which, size_t count, size_t own)
+{
+    for (size_t i = n; i-- > 0;) /* where one comes several times the first place counts */
+        x->list[which[i]].elsewhere = i % count != own;
+}
+
+void examples_share(struct examples *x, size_t count, size_t own)
+{
+    share(x, x->n_order, x->order, count, own);
+    share(x, x->n_held, x->held, count, own);
+}
+
 void examples_free(struct examples *x)
 {
     free(x->list);

@@ -33,6 +33,9 @@ struct examples_wanted {
 /* An expert without samples, or a sample of no expert, is an error. */
 int examples_choose(struct examples *x, const struct samples *s, const struct examples_wanted *w,
                     struct error *e);
+/* Leaves the examples of `own` to this of `count` processes: a fair share of any that follow one
+ * another in the order, or are held out. */
+void examples_share(struct examples *x, size_t count, size_t own);
 void examples_free(struct examples *x);
 
 #endif

@@ -43,8 +43,8 @@ struct teachers *teachers_new(const struct arch *a, size_t experts, const struct
         t->place[l] = wanted[l] || l == a->layers ? (long)t->kept++ : -1;
     t->offset = mem_alloc(n + 1, sizeof *t->offset);
     for (size_t i = 0; i < n; i++)
-        t->offset[i + 1] =
-            t->offset[i] + (uint64_t)t->kept * examples[i].n * a->hidden * sizeof(float);
+        t->offset[i + 1] = t->offset[i] + (examples[i].elsewhere ? 0 : (uint64_t)t->kept) *
+                                              examples[i].n * a->hidden * sizeof(float);
     t->states = spool_new(memory, spool);
     t->heads = mem_alloc(experts, sizeof *t->heads);
     t->weights = (struct lm_weights){t, NULL, head_rows};
@@ -105,7 +105,7 @@ int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
     struct pack p;
     t->heads[expert] = w;
     for (size_t i = 0; i < t->n; i++)
-        if (t->examples[i].expert == expert) {
+        if (t->examples[i].expert == expert && !t->examples[i].elsewhere) {
             all[n] = example_sequence(&t->examples[i]);
             mine[n++] = i;
         }

@@ -13,6 +13,7 @@ struct example {
     size_t n;
     size_t first, last;
     size_t expert;
+    bool elsewhere; /* another process computes it (ranks.h) */
     struct images images;
     const struct picture *pictures; /* all that there are */
 };

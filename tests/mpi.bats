@@ -1,0 +1,140 @@
+#!/usr/bin/env bats
+# calibrate in several processes, which mpirun starts.
+load common
+load refusals
+
+# The stream of the demo's experts, and what one process learns from it.
+setup_file() {
+    cd "$BATS_FILE_TMPDIR" || exit 1
+    tv-extract "$DEMO/base" rev="$DEMO/expert-rev" sort="$DEMO/expert-sort" shift="$DEMO/expert-shift" >demo.tvs
+}
+
+setup() {
+    T=$BATS_TEST_TMPDIR
+    cd "$T" || exit 1
+    STREAM=$BATS_FILE_TMPDIR/demo.tvs
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
+    export OMPI_MCA_plm=isolated OMPI_MCA_btl=self,vader
+    export REFUSED_BY=calibrate ASAN_OPTIONS=detect_leaks=0 # MPI's own
+    cat "$DEMO"/calib/*.jsonl >samples.jsonl
+}
+
+EXPERTS=(--expert rev="$DEMO/expert-rev" --expert sort="$DEMO/expert-sort" --expert shift="$DEMO/expert-shift")
+
+# learn PROCESSES OPTION...: from standard input
+learn() {
+    local start=()
+    [ "$1" = 1 ] || start=(mpirun --quiet -n "$1")
+    "${start[@]}" calibrate --base "$DEMO/base" --samples samples.jsonl --threads 1 "${@:2}"
+}
+
+# as_alone PROCESSES OPTION...: several find what one finds
+as_alone() {
+    learn 1 "${EXPERTS[@]}" "${@:2}" --coefficients one.tsv --log one.log <"$STREAM" >one.tvs
+    learn "$1" "${EXPERTS[@]}" "${@:2}" --coefficients several.tsv --log several.log <"$STREAM" >several.tvs
+    check several.tvs
+    weigh --table several.tsv <"$STREAM" | tv-diff --quiet - several.tvs
+    /usr/bin/python3 - <<'END'
+import json
+tables = [[l.split("\t") for l in open(f"{n}.tsv").read().splitlines()] for n in ("one", "several")]
+assert len(tables[0]) == len(tables[1]) > 100
+for a, b in zip(*tables):
+    assert a[:3] == b[:3] and (a[3] == b[3] or abs(float(a[3]) - float(b[3])) < 2e-5), (a, b)
+logs = [[json.loads(l) for l in open(f"{n}.log")] for n in ("one", "several")]
+assert len(logs[0]) == len(logs[1]) > 0
+for a, b in zip(*logs):
+    assert a.keys() == b.keys()
+    for key in a.keys() - {"alpha"}:
+        assert abs(a[key] - b[key]) <= 1e-5 * abs(a[key]) + 1e-7, (key, a[key], b[key])
+END
+}
+
+@test "two processes learn what one learns" {
+    as_alone 2
+}
+
+@test "three, with held out samples; four, of which one has nothing to do" {
+    as_alone 3 --validate 3 --epochs 2
+    as_alone 4 --per-task 1 --epochs 2
+}
+
+@test "Expert Merging++, a search for the start, losses and gradients" {
+    as_alone 2 --plus-plus --epochs 2
+    as_alone 2 --init auto --dry-run
+    learn 1 "${EXPERTS[@]}" --dry-run --gradients one <"$STREAM" >one.tvs
+    learn 2 "${EXPERTS[@]}" --dry-run --gradients several <"$STREAM" | cmp - one.tvs
+    /usr/bin/python3 - <<'END'
+import json
+
+
+def same(a, b):
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return a == b if isinstance(a, str) else abs(a - b) <= 1e-5 * abs(a) + 1e-7
+
+
+assert same(json.load(open("one")), json.load(open("several")))
+END
+}
+
+@test "between the stages of a pipeline" {
+    tv-extract "$DEMO/base" rev="$DEMO/expert-rev" sort="$DEMO/expert-sort" shift="$DEMO/expert-shift" |
+        learn 2 "${EXPERTS[@]}" --epochs 1 | combine | pack --base "$DEMO/base" merged
+    learn 2 "${EXPERTS[@]}" --epochs 1 <"$STREAM" | combine | pack --base "$DEMO/base" again
+    cmp merged/model.safetensors again/model.safetensors
+}
+
+@test "goes on from a state that all can see" {
+    learn 2 "${EXPERTS[@]}" --epochs 2 --coefficients whole <"$STREAM" >out.tvs
+    learn 2 "${EXPERTS[@]}" --epochs 2 --resume state <"$STREAM" >out.tvs
+    learn 2 "${EXPERTS[@]}" --epochs 2 --resume state --coefficients found --log log <"$STREAM" >out.tvs
+    cmp whole found
+    [ ! -s log ]
+    refused_with "other inputs or options" learn 2 "${EXPERTS[@]}" --epochs 3 --resume state <"$STREAM"
+}
+
+# Process i reads the samples of i.jsonl.
+differing() {
+    # shellcheck disable=SC2016
+    mpirun --quiet -n 2 bash -c 'exec calibrate "$@" --samples $OMPI_COMM_WORLD_RANK.jsonl' - \
+        --base "$DEMO/base" "${EXPERTS[@]}" --threads 1
+}
+
+@test "what is wrong in one process ends all, with one sentence" {
+    cp samples.jsonl 0.jsonl
+    { cat samples.jsonl && echo '{"task": "rev", "input_ids": [999]}'; } >1.jsonl
+    refused_with "1.jsonl, line 49: token id 999" differing <"$STREAM"
+    rm 1.jsonl
+    refused_with "cannot open 1.jsonl" differing <"$STREAM"
+    tac samples.jsonl >1.jsonl
+    refused_with "process 2 of 2 has other models, samples or options" differing <"$STREAM"
+    cp samples.jsonl 1.jsonl
+    differing <"$STREAM" | check
+}
+
+@test "what is wrong in the first or in all is said once" {
+    refused_with "they need an --expert for each" learn 2 <"$STREAM"
+    trim --density 0.5 <"$STREAM" >trimmed.tvs
+    refused_with "tv-extract's alone" learn 2 "${EXPERTS[@]}" <trimmed.tvs
+    refused_with "No space left" learn 2 "${EXPERTS[@]}" --epochs 1 --coefficients /dev/full <"$STREAM"
+    refused_with "--init" learn 2 "${EXPERTS[@]}" --range 0.4 <"$STREAM"
+    learn 2 --no-such-option <"$STREAM" >out 2>.err && wrong "an unknown option was taken"
+    [ "$(grep -c "unrecognized option" .err)" = 1 ]
+}
+
+# OpenMPI 4.1's mpirun may fall over, and lose the sentence, when its input ends as its processes do.
+@test "a stream that is cut, or empty, is no result" {
+    head -c 1000000 "$STREAM" >cut.tvs
+    for input in cut.tvs /dev/null; do
+        learn 2 "${EXPERTS[@]}" --epochs 1 <"$input" >out 2>.err && wrong "of $input"
+        not check out
+    done
+}
+
+@test "tv run starts no processes" {
+    line="tv-extract $DEMO/base rev=$DEMO/expert-rev | calibrate --base $DEMO/base --samples $DEMO/calib/rev.jsonl"
+    mpirun --quiet -n 2 tv run "$line" >out 2>.err && wrong "it was not refused"
+    grep -q "mpirun starts calibrate alone" .err
+}
