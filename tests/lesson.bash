@@ -60,3 +60,12 @@ leaves_alone() {
     tensors <"$BIG" >.before
     "$@" <"$BIG" | tensors | cmp .before -
 }
+
+# make_seeing: qwen2-vl, a model that sees; qwen2, its decoder as a text model; qwen2-math, that with
+# another number in the final norm
+make_seeing() {
+    ln -s "$GOLDEN/models/qwen2vl/tied/inmem" qwen2-vl
+    unpack qwen2=qwen2-vl | pick '/model.language_model.*' | tv-rename --to text >qwen2
+    tv-view --values <qwen2 | sed '/^hash/d; s/^model qwen2/&-math/; s/^vector qwen2/&-math/' |
+        awk '/^tensor model.norm.weight/ { n = 3 } --n == 0 { $1 = "7" } 1' | from-text >qwen2-math
+}

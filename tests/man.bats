@@ -2,6 +2,7 @@
 # The man pages say what --help says, their examples run, and completion works.
 
 load common
+load lesson
 
 MAN=$ROOT/share/man
 COMPLETIONS=$ROOT/share/completions
@@ -89,6 +90,7 @@ page_examples() {
     for page in "$MAN"/*; do
         rm -rf "$T/run" && mkdir "$T/run" && cd "$T/run"
         ln -s "$A"/{base,math,code,chat} .
+        [ "$(basename "$page")" != tv-rename.1 ] || make_seeing
         page_examples "$page"
         for e in example*; do
             bash -euo pipefail "$e" > out 2> err || fail "$(basename "$page"), $e: $(cat "$e" err)"

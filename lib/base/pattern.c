@@ -1,7 +1,10 @@
 #include "pattern.h"
 
+#include "mem.h"
+
 #include <fnmatch.h>
 #include <locale.h>
+#include <stdlib.h>
 #include <string.h>
 
 bool pattern_matches(const char *pattern, const char *text)
@@ -11,6 +14,100 @@ bool pattern_matches(const char *pattern, const char *text)
     uselocale(before);
     freelocale(c);
     return matches;
+}
+
+/* ---- replacing ------------------------------------------------------------------------------- */
+
+/* A stretch of a pattern up to its next star: how long it is, and how many characters of text each
+ * match of it has. */
+struct piece {
+    size_t length, units;
+};
+
+static struct piece next_piece(const char *pattern)
+{
+    struct piece p = {0, 0};
+    while (pattern[p.length] && pattern[p.length] != '*') {
+        const char *at = pattern + p.length, *close = NULL;
+        if (*at == '[') { /* "[]...]" and "[!]...]" hold a bracket */
+            size_t first = 1 + (at[1] == '!' || at[1] == '^');
+            close = at[first] ? strchr(at + first + 1, ']') : NULL;
+        }
+        p.length += close ? (size_t)(close - at) + 1 : at[0] == '\\' && at[1] ? 2 : 1;
+        p.units++;
+    }
+    return p;
+}
+
+static bool piece_matches(const char *pattern, struct piece p, const char *text)
+{
+    char *glob = strndup(pattern, p.length), *part = strndup(text, p.units);
+    bool matches = strlen(part) == p.units && pattern_matches(glob, part);
+    free(glob);
+    free(part);
+    return matches;
+}
+
+size_t pattern_stars(const char *pattern)
+{
+    size_t n = 0;
+    for (pattern += next_piece(pattern).length; *pattern; n++) {
+        pattern++;
+        pattern += next_piece(pattern).length;
+    }
+    return n;
+}
+
+/* What the stars stand for: text from starts[i] on, lengths[i]. */
+static bool capture(const char *pattern, const char *text, const char **starts, size_t *lengths)
+{
+    struct piece p = next_piece(pattern);
+    if (!piece_matches(pattern, p, text))
+        return false;
+    for (size_t i = 0;; i++) {
+        text += p.units;
+        pattern += p.length;
+        if (!*pattern)
+            return !*text;
+        p = next_piece(++pattern);
+        starts[i] = text;
+        size_t left = strlen(text), skip = 0;
+        if (left < p.units)
+            return false;
+        if (!pattern[p.length]) /* the last one stands at the end */
+            skip = left - p.units;
+        while (skip + p.units < left && !piece_matches(pattern, p, text + skip))
+            skip++;
+        text += lengths[i] = skip;
+        if (!piece_matches(pattern, p, text))
+            return false;
+    }
+}
+
+char *pattern_replace(const char *pattern, const char *to, const char *text)
+{
+    size_t stars = pattern_stars(pattern), n = 0;
+    const char **starts = mem_alloc(stars, sizeof *starts);
+    size_t *lengths = mem_alloc(stars, sizeof *lengths);
+    struct bytes out = {0};
+    bool matches = capture(pattern, text, starts, lengths);
+    for (; matches && *to; to++) {
+        if (*to != '*')
+            bytes_add(&out, to, 1);
+        else if (n == stars)
+            matches = false;
+        else {
+            bytes_add(&out, starts[n], lengths[n]);
+            n++;
+        }
+    }
+    free(starts);
+    free(lengths);
+    bytes_add(&out, "", 1);
+    if (matches)
+        return (char *)out.data;
+    bytes_free(&out);
+    return NULL;
 }
 
 bool pattern_ends(const char *text, const char *ending)

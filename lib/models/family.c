@@ -1,6 +1,7 @@
 #include "family.h"
 
 #include "hash.h"
+#include "layout.h"
 #include "names.h"
 
 #include <pthread.h>
@@ -60,18 +61,42 @@ static int mismatch(struct family *f, size_t m, const struct ckpt_tensor *own,
                                          : " (--mismatch=drop leaves it out)");
 }
 
+/* Does this model have the q, k and v of a vision layer in three tensors and not in one, or in one
+ * and not in three? */
+static bool is_fused_otherwise(const struct input *in, const char *name)
+{
+    char plain[LAYOUT_NAME], other[LAYOUT_NAME];
+    if (!layout_plain(name, plain) || layout_qkv(plain) == LAYOUT_OTHER)
+        return false;
+    size_t head = (size_t)(strstr(plain, ".attn.") + strlen(".attn.") - plain);
+    const char *rest = strchr(plain + head, '.'),
+               *word = layout_qkv(plain) == LAYOUT_FUSED ? "q_proj" : "qkv";
+    int n = snprintf(other, sizeof other, "%.*s%s%s", (int)head, plain, word, rest);
+    return n > 0 && (size_t)n < sizeof other && layout_find(in, other) >= 0;
+}
+
+static int fused_otherwise(const struct family *f, size_t m, const char *name, struct error *e)
+{
+    return error_set(
+        e,
+        "one of %s and %s has q, k and v of a vision layer in one tensor, the other in "
+        "three (%s): save both in one layout",
+        input_name(f->members[0]), input_name(f->members[m]), name);
+}
+
 /* Finds model m's tensor for the first model's `name`: 1 found, 0 left out, -1 error. */
 static int find_view(struct family *f, size_t m, const char *name, struct view *v, struct error *e)
 {
-    long own = input_find_tied(f->members[m], name);
-    long first = input_find_tied(f->members[0], name);
+    long own = layout_find_tied(f->members[m], name);
+    long first = layout_find_tied(f->members[0], name);
     *v = (struct view){.member = 0, .tensor = (size_t)first};
     if (own < 0) {
+        if (is_fused_otherwise(f->members[m], name))
+            return error_set(
+                e, "%s has q, k and v of %s otherwise than %s: in one tensor, or in three",
+                input_name(f->members[m]), name, input_name(f->members[0]));
         if (f->options.missing < 0)
-            return error_set(e,
-                             "%s lacks the tensor %s of %s (--missing=base or --missing=skip "
-                             "goes on)",
-                             input_name(f->members[m]), name, input_name(f->members[0]));
+            return fused_otherwise(f, m, name, e);
         return f->options.missing == FAMILY_BASE;
     }
     const struct ckpt_tensor *a = input_tensor(f->members[m], (size_t)own);
@@ -192,7 +217,7 @@ static int add_match(struct stage *s, struct family *f, struct header *h, const 
     }
     if (m.n == 0)
         stand_in(f, &m);
-    size_t place = (size_t)input_find_tied(f->members[0], name);
+    size_t place = (size_t)layout_find_tied(f->members[0], name);
     const struct ckpt_tensor *first = input_tensor(f->members[0], place);
     const char *base_name = input_own_name(f->members[0], place);
     const uint64_t *shape = common_shape(f, &m, first);
@@ -247,6 +272,18 @@ static bool is_wanted(const struct family *f, const char *name)
                                       outside == FAMILY_LAST);
 }
 
+/* Has the first model the tensor under this name, or in another layout under one that model m does
+ * not use for something else? */
+static bool is_in_first(const struct family *f, size_t m, const char *name)
+{
+    char plain[LAYOUT_NAME];
+    if (input_find(f->members[0], name) >= 0)
+        return true;
+    long first = layout_plain(name, plain) ? layout_find(f->members[0], plain) : -1;
+    return first >= 0 &&
+           input_find(f->members[m], input_tensor(f->members[0], (size_t)first)->name) < 0;
+}
+
 /* The names of the first model, and of a head that only other models have. The caller frees. */
 static int collect_names(struct stage *s, struct family *f, const char ***names, size_t *n,
                          struct error *e)
@@ -262,14 +299,15 @@ static int collect_names(struct stage *s, struct family *f, const char ***names,
     for (size_t m = 1; m < f->n_members; m++)
         for (size_t i = 0; i < input_count(f->members[m]); i++) {
             const char *name = input_tensor(f->members[m], i)->name;
-            bool known =
-                input_find(f->members[0], name) >= 0 || is_ignorable(name) || !is_wanted(f, name);
+            bool known = is_in_first(f, m, name) || is_ignorable(name) || !is_wanted(f, name);
             for (size_t j = own; !known && j < *n; j++)
                 known = strcmp(all[j], name) == 0;
             if (known)
                 continue;
-            if (names_is_head(name) && input_find_tied(f->members[0], name) >= 0)
+            if (names_is_head(name) && layout_find_tied(f->members[0], name) >= 0)
                 all[(*n)++] = name;
+            else if (is_fused_otherwise(f->members[0], name))
+                return fused_otherwise(f, m, name, e);
             else if (f->options.missing < 0)
                 return error_set(e,
                                  "%s has a tensor %s that %s lacks (--missing=skip leaves it out)",

@@ -163,17 +163,6 @@ long input_find(const struct input *in, const char *name)
     return t ? t - in->tensors : -1;
 }
 
-long input_find_tied(const struct input *in, const char *name)
-{
-    static const char *const embeddings[] = {"model.embed_tokens.weight",
-                                             "model.language_model.embed_tokens.weight",
-                                             "language_model.model.embed_tokens.weight"};
-    long i = input_find(in, name);
-    for (size_t j = 0; i < 0 && names_is_head(name) && j < 3; j++)
-        i = input_find(in, embeddings[j]);
-    return i;
-}
-
 /* ---- stacks of layers ------------------------------------------------------------------------ */
 
 long input_layers(const struct input *in, const char *stack, size_t length)

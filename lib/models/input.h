@@ -24,9 +24,6 @@ const struct ckpt *input_ckpt(const struct input *in);
 size_t input_count(const struct input *in);
 const struct ckpt_tensor *input_tensor(const struct input *in, size_t i);
 long input_find(const struct input *in, const char *name);
-/* The tensor called `name`, or what stands for it: a head that a tied model lacks is its
- * embedding. -1 if there is neither. */
-long input_find_tied(const struct input *in, const char *name);
 
 /* What tensor i is called in the model itself: a cut gives layers other numbers. */
 const char *input_own_name(const struct input *in, size_t i);

@@ -1,13 +1,12 @@
 #include "layout.h"
 
+#include "names.h"
+
 #include <stdio.h>
 #include <string.h>
 
+/* In the order of LAYOUT_CHOICES. */
 enum { TEXT, QWEN, QWEN_MEMORY, QWEN_BARE, QWEN_NESTED, INTERN, INTERN_HF, INTERN_MEMORY, LAYOUTS };
-
-const char *const layout_names[] = {"text",         "qwen2vl",         "qwen2vl-memory",
-                                    "qwen2vl-bare", "qwen2vl-vllm",    "internvl",
-                                    "internvl-hf",  "internvl-memory", NULL};
 
 /* How names begin: '#' is a layer's number. What follows is the same everywhere. The first row that
  * fits counts. */
@@ -174,6 +173,20 @@ long layout_find(const struct input *in, const char *plain)
         found = i >= 0 ? i : found;
     }
     return found;
+}
+
+long layout_find_tied(const struct input *in, const char *name)
+{
+    char plain[LAYOUT_NAME];
+    long i = input_find(in, name);
+    if (i < 0 && layout_plain(name, plain))
+        i = layout_find(in, plain);
+    return i < 0 && names_is_head(name) ? layout_find(in, "text.embed_tokens.weight") : i;
+}
+
+bool layout_splits(size_t layout)
+{
+    return layout == INTERN_HF || layout == INTERN_MEMORY;
 }
 
 enum layout_qkv layout_qkv(const char *plain)

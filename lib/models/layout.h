@@ -13,8 +13,9 @@
 
 #define LAYOUT_NAME 256 /* bytes that hold any name here; longer ones are nobody's */
 
-/* The layouts that there are, ended by NULL: "text", "qwen2vl", "qwen2vl-memory", ... */
-extern const char *const layout_names[];
+/* The layouts that there are, as choices of an option (filter.h). */
+#define LAYOUT_CHOICES                                                                             \
+    "text|qwen2vl|qwen2vl-memory|qwen2vl-bare|qwen2vl-vllm|internvl|internvl-hf|internvl-memory"
 
 /* The plain name of a tensor, whatever layout its name is of, into a buffer of LAYOUT_NAME bytes.
  * False: it is too long for it. */
@@ -27,6 +28,12 @@ size_t layout_of(const struct input *in);
 /* The tensor of that plain name; -1: none, or there are several. */
 long layout_find(const struct input *in, const char *plain);
 
+/* The tensor called `name` in whatever layout, or what stands for it: a head that a tied model
+ * lacks is its embedding. -1 if there is neither. */
+long layout_find_tied(const struct input *in, const char *name);
+
+/* Does a layout have q, k and v of a vision tower apart? */
+bool layout_splits(size_t layout);
 /* Is it a name of q, k and v in one tensor, or of one of the three in a vision tower? */
 enum layout_qkv { LAYOUT_OTHER, LAYOUT_FUSED, LAYOUT_SPLIT };
 enum layout_qkv layout_qkv(const char *plain);

@@ -1,5 +1,6 @@
 #include "onto.h"
 
+#include "layout.h"
 #include "names.h"
 #include "slice.h"
 
@@ -63,7 +64,7 @@ static int find_under(struct onto *o, size_t index, const struct tensor *t, stru
 {
     const char *name = t->base_name ? t->base_name : t->name;
     struct arena a = {0};
-    long i = input_find_tied(o->model, name);
+    long i = layout_find_tied(o->model, name);
     if (i < 0)
         return error_set(e, "%s has no tensor %s to add the task vector to", input_name(o->model),
                          name);
@@ -86,7 +87,7 @@ static int find_under(struct onto *o, size_t index, const struct tensor *t, stru
                                      .columns = tensor_columns(t),
                                      .base_columns = b->rank ? b->shape[b->rank - 1] : 1};
     /* A head that borrows the embedding does not use it up. */
-    if (strcmp(b->name, name) == 0 && (!names_is_head(t->name) || names_is_head(name)))
+    if (!names_is_head(t->name) || names_is_head(b->name))
         o->taken[i] = true;
     long own = input_find(o->model, t->name);
     if (own >= 0)

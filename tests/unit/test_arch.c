@@ -1,0 +1,237 @@
+/* Configs of models that see, in the layouts that they are published and saved in, and what layouts
+ * call their tensors. */
+#include "arch.h"
+#include "layout.h"
+#include "unit.h"
+
+#include <string.h>
+
+/* As on the Hub. */
+static const char qwen2vl_2b[] =
+    "{\"architectures\": [\"Qwen2VLForConditionalGeneration\"], \"attention_dropout\": 0.0,"
+    " \"bos_token_id\": 151643, \"eos_token_id\": 151645, \"vision_start_token_id\": 151652,"
+    " \"vision_end_token_id\": 151653, \"vision_token_id\": 151654, \"image_token_id\": 151655,"
+    " \"video_token_id\": 151656, \"hidden_act\": \"silu\", \"hidden_size\": 1536,"
+    " \"initializer_range\": 0.02, \"intermediate_size\": 8960, \"max_position_embeddings\": 32768,"
+    " \"max_window_layers\": 28, \"model_type\": \"qwen2_vl\", \"num_attention_heads\": 12,"
+    " \"num_hidden_layers\": 28, \"num_key_value_heads\": 2, \"rms_norm_eps\": 1e-06,"
+    " \"rope_theta\": 1000000.0, \"sliding_window\": 32768, \"tie_word_embeddings\": true,"
+    " \"torch_dtype\": \"bfloat16\", \"use_cache\": true, \"use_sliding_window\": false,"
+    " \"vision_config\": {\"depth\": 32, \"embed_dim\": 1280, \"mlp_ratio\": 4, \"num_heads\": 16,"
+    " \"in_chans\": 3, \"hidden_size\": 1536, \"patch_size\": 14, \"spatial_merge_size\": 2,"
+    " \"spatial_patch_size\": 14, \"temporal_patch_size\": 2},"
+    " \"rope_scaling\": {\"type\": \"mrope\", \"mrope_section\": [16, 24, 24]},"
+    " \"vocab_size\": 151936}";
+
+static const char internvl25_1b[] =
+    "{\"architectures\": [\"InternVLChatModel\"], \"downsample_ratio\": 0.5,"
+    " \"dynamic_image_size\": true, \"force_image_size\": 448, \"llm_config\": {"
+    " \"architectures\": [\"Qwen2ForCausalLM\"], \"attention_dropout\": 0.0, \"hidden_act\": "
+    "\"silu\","
+    " \"hidden_size\": 896, \"intermediate_size\": 4864, \"max_position_embeddings\": 32768,"
+    " \"max_window_layers\": 21, \"model_type\": \"qwen2\", \"num_attention_heads\": 14,"
+    " \"num_hidden_layers\": 24, \"num_key_value_heads\": 2, \"rms_norm_eps\": 1e-06,"
+    " \"rope_theta\": 1000000.0, \"sliding_window\": 32768, \"tie_word_embeddings\": false,"
+    " \"use_sliding_window\": false, \"vocab_size\": 151674}, \"max_dynamic_patch\": 12,"
+    " \"min_dynamic_patch\": 1, \"model_type\": \"internvl_chat\", \"ps_version\": \"v2\","
+    " \"select_layer\": -1, \"template\": \"internvl2_5\", \"torch_dtype\": \"bfloat16\","
+    " \"use_thumbnail\": true, \"vision_config\": {\"architectures\": [\"InternVisionModel\"],"
+    " \"hidden_act\": \"gelu\", \"hidden_size\": 1024, \"image_size\": 448,"
+    " \"intermediate_size\": 4096, \"layer_norm_eps\": 1e-06, \"model_type\": \"intern_vit_6b\","
+    " \"norm_type\": \"layer_norm\", \"num_attention_heads\": 16, \"num_channels\": 3,"
+    " \"num_hidden_layers\": 24, \"patch_size\": 14, \"qk_normalization\": false,"
+    " \"qkv_bias\": true}}";
+
+/* As transformers 5 saves it. */
+static const char internvl_native[] =
+    "{\"architectures\": [\"InternVLForConditionalGeneration\"], \"model_type\": \"internvl\","
+    " \"text_config\": {\"model_type\": \"qwen2\", \"hidden_size\": 896, \"intermediate_size\": "
+    "4864,"
+    " \"num_hidden_layers\": 24, \"num_attention_heads\": 14, \"num_key_value_heads\": 2,"
+    " \"tie_word_embeddings\": false, \"vocab_size\": 151674, \"rope_parameters\": {"
+    " \"rope_theta\": 1000000.0, \"rope_type\": \"dynamic\", \"factor\": 2.0}},"
+    " \"vision_config\": {\"image_size\": [448, 448], \"patch_size\": [14, 14],"
+    " \"attention_bias\": true, \"use_mean_pooling\": false}}";
+
+/* Reads `text` with the first `from` in it replaced by `to`. */
+static int read_with(struct arch *a, const char *text, const char *from, const char *to,
+                     struct error *e)
+{
+    static char changed[8192];
+    const char *at = strstr(text, from);
+    bool twice;
+    CHECK(at != NULL);
+    snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
+    return arch_read(a, "config", changed, strlen(changed), &twice, e);
+}
+
+static void check_refused(const char *text, const char *from, const char *to, const char *why)
+{
+    struct arch a;
+    struct error e;
+    CHECK(read_with(&a, text, from, to, &e) == -1);
+    if (!strstr(e.text, why))
+        fprintf(stderr, "%s: %s\n", why, e.text);
+    CHECK(strstr(e.text, why) != NULL);
+}
+
+/* All parameters of a model, as its index or its authors count them. */
+static size_t parameters(const struct arch *a)
+{
+    size_t n = 0;
+    for (enum part part = 0; part < PARTS; part++)
+        if (part != PART_HEAD || !a->tied)
+            n += arch_part_elements(a, part) * arch_part_layers(a, part);
+    return n;
+}
+
+static void check_qwen2vl(void)
+{
+    struct arch a;
+    struct error e;
+    CHECK(!read_with(&a, qwen2vl_2b, "", "", &e));
+    CHECK(strcmp(a.family, "qwen2_vl") == 0 && parameters(&a) == 2208985600);
+    CHECK(a.head_dim == 128 && a.tied && a.qkv_bias && !a.o_bias && !a.windows[27]);
+    CHECK(a.rope.kind == ROPE_DEFAULT && a.rope.theta == 1e6 && a.rope.sections[0] == 16 &&
+          a.rope.sections[1] == 24 && a.rope.sections[2] == 24);
+    CHECK(a.vision.layers == 32 && a.vision.used == 32 && a.vision.projector == 5120 &&
+          a.vision.activation == ACTIVATION_QUICK_GELU && a.vision.image_token == 151655);
+    arch_free(&a);
+    /* Its attention does not look at head_dim. */
+    CHECK(!read_with(&a, qwen2vl_2b, "\"hidden_act\"", "\"head_dim\": 64, \"hidden_act\"", &e));
+    CHECK(a.head_dim == 128);
+    arch_free(&a);
+    check_refused(qwen2vl_2b, "[16, 24, 24]", "[16, 24, 25]", "mrope_section has 65 frequencies");
+    check_refused(qwen2vl_2b, "\"mrope_section\"", "\"sections\"", "mrope_section is not there");
+    check_refused(qwen2vl_2b, "\"hidden_size\": 1536, \"patch", "\"hidden_size\": 896, \"patch",
+                  "makes 896 numbers of a token, the decoder has 1536");
+    check_refused(qwen2vl_2b, "\"num_heads\": 16", "\"num_heads\": 17", "cannot have 17 heads");
+    check_refused(qwen2vl_2b, "\"in_chans\": 3", "\"in_channels\": 0", "in_channels is not");
+    check_refused(qwen2vl_2b, "\"vision_config\": {", "\"other\": {",
+                  "vision_config is not an object");
+}
+
+static void check_qwen2vl_7b(void)
+{
+    struct arch a;
+    struct error e;
+    char larger[sizeof qwen2vl_2b + 64];
+    snprintf(larger, sizeof larger, "%s", qwen2vl_2b);
+    const char *const changes[][2] = {
+        {"\"hidden_size\": 1536, \"init", "\"hidden_size\": 3584, \"init"},
+        {"8960", "18944"},
+        {"\"num_attention_heads\": 12", "\"num_attention_heads\": 28"},
+        {"\"num_key_value_heads\": 2", "\"num_key_value_heads\": 4"},
+        {"embeddings\": true", "embeddings\": false"},
+        {"\"hidden_size\": 1536, \"patch", "\"hidden_size\": 3584, \"patch"}};
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+        char *at = strstr(larger, changes[i][0]);
+        CHECK(at != NULL);
+        size_t from = strlen(changes[i][0]), to = strlen(changes[i][1]);
+        memmove(at + to, at + from, strlen(at + from) + 1);
+        memcpy(at, changes[i][1], to);
+    }
+    CHECK(!read_with(&a, larger, "151936", "152064", &e));
+    CHECK(parameters(&a) == 8291375616 && a.head_dim == 128 && !a.tied);
+    arch_free(&a);
+}
+
+static void check_internvl(void)
+{
+    struct arch a;
+    struct error e;
+    CHECK(!read_with(&a, internvl25_1b, "", "", &e));
+    CHECK(strcmp(a.family, "internvl") == 0 && parameters(&a) == 938193024);
+    CHECK(!a.tied && a.head_dim == 64 && a.qkv_bias && a.rope.theta == 1e6 && !a.rope.sections[0]);
+    CHECK(a.vision.layers == 24 && a.vision.used == 24 && a.vision.side == 32 &&
+          a.vision.merge == 2 && !a.vision.transposed && !a.vision.rms && !a.vision.qk_norm &&
+          a.vision.qkv_bias && !a.vision.last_norm && a.vision.image_token == -1 &&
+          a.vision.projector == 896 && a.vision.projector_eps == 1e-5f);
+    arch_free(&a);
+    CHECK(!read_with(&a, internvl25_1b, "\"select_layer\": -1", "\"select_layer\": -4", &e));
+    CHECK(a.vision.layers == 24 && a.vision.used == 21);
+    arch_free(&a);
+    CHECK(!read_with(&a, internvl25_1b, "\"ps_version\": \"v2\",", "", &e));
+    CHECK(a.vision.transposed);
+    arch_free(&a);
+    check_refused(internvl25_1b, "Qwen2ForCausalLM", "InternLM2ForCausalLM",
+                  "the architecture InternLM2ForCausalLM is not known here");
+    check_refused(internvl25_1b, "\"select_layer\": -1", "\"select_layer\": 25",
+                  "select_layer is not");
+    check_refused(internvl25_1b, "\"downsample_ratio\": 0.5", "\"downsample_ratio\": 0.4",
+                  "downsample_ratio is not");
+    check_refused(internvl25_1b, "\"v2\"", "\"v3\"",
+                  "ps_version v3 is not known here; v1 or v2 is");
+    check_refused(internvl25_1b, "\"qkv_bias\": true", "\"qkv\": true", "qkv_bias is missing");
+    check_refused(internvl25_1b, "\"image_size\": 448,", "", "image_size is missing");
+    check_refused(internvl25_1b, "\"image_size\": 448", "\"image_size\": [448, 224]",
+                  "image_size is not as high as it is wide");
+    check_refused(internvl25_1b, "llm_config", "lm_config", "neither text_config nor llm_config");
+}
+
+/* What the class says counts where the config is silent; the whole model's flag ties. */
+static void check_native(void)
+{
+    struct arch a;
+    struct error e;
+    CHECK(!read_with(&a, internvl_native, "", "", &e));
+    CHECK(a.tied && a.vision.side == 32 && a.vision.layers == 24 && a.vision.qkv_bias &&
+          a.vision.last_norm && !a.vision.transposed && a.vision.image_token == 151667);
+    CHECK(a.rope.kind == ROPE_DYNAMIC && a.rope.original == 32768 && a.positions == 65536);
+    arch_free(&a);
+    CHECK(!read_with(&a, internvl_native, "\"model_type\": \"internvl\",",
+                     "\"model_type\": \"internvl\", \"tie_word_embeddings\": false,", &e));
+    CHECK(!a.tied);
+    arch_free(&a);
+    check_refused(internvl_native, "\"use_mean_pooling\"",
+                  "\"use_absolute_position_embeddings\": false, \"use_mean_pooling\"",
+                  "without position embeddings");
+    check_refused(internvl_native, "\"vision_config\"",
+                  "\"vision_feature_select_strategy\": \"full\", \"vision_config\"",
+                  "vision_feature_select_strategy full is not known here");
+}
+
+/* ---- names ----------------------------------------------------------------------------------- */
+
+static void check_plain(const char *name, const char *expected)
+{
+    char plain[LAYOUT_NAME];
+    CHECK(layout_plain(name, plain));
+    if (strcmp(plain, expected) != 0)
+        fprintf(stderr, "%s: %s, not %s\n", name, plain, expected);
+    CHECK(strcmp(plain, expected) == 0);
+}
+
+static void check_layouts(void)
+{
+    const char *const q = "text.layers.3.self_attn.q_proj.weight";
+    check_plain("model.layers.3.self_attn.q_proj.weight", q);
+    check_plain("model.language_model.layers.3.self_attn.q_proj.weight", q);
+    check_plain("language_model.layers.3.self_attn.q_proj.weight", q);
+    check_plain("language_model.model.layers.3.self_attn.q_proj.weight", q);
+    check_plain("lm_head.weight", "head.weight");
+    check_plain("language_model.lm_head.weight", "head.weight");
+    check_plain("visual.blocks.31.attn.qkv.bias", "vision.layers.31.attn.qkv.bias");
+    check_plain("model.visual.merger.mlp.2.weight", "projector.out.weight");
+    check_plain("vision_model.encoder.layers.12.ls2", "vision.layers.12.ls2");
+    check_plain("model.vision_tower.encoder.layer.12.lambda_2", "vision.layers.12.ls2");
+    check_plain("vision_tower.encoder.layer.0.attention.projection_layer.bias",
+                "vision.layers.0.attn.proj.bias");
+    check_plain("model.multi_modal_projector.layer_norm.weight", "projector.norm.weight");
+    check_plain("mlp1.0.weight", "projector.norm.weight");
+    check_plain("transformer.h.0.attn.c_attn.weight", "transformer.h.0.attn.c_attn.weight");
+    CHECK(layout_qkv("vision.layers.0.attn.qkv.weight") == LAYOUT_FUSED);
+    CHECK(layout_qkv("vision.layers.0.attn.v_proj.bias") == LAYOUT_SPLIT);
+    CHECK(layout_qkv("vision.layers.0.attn.q_norm.weight") == LAYOUT_OTHER);
+    CHECK(layout_qkv(q) == LAYOUT_OTHER);
+}
+
+int main(void)
+{
+    check_qwen2vl();
+    check_qwen2vl_7b();
+    check_internvl();
+    check_native();
+    check_layouts();
+    return unit_end();
+}
