@@ -2,7 +2,6 @@
 
 #include "disk.h"
 #include "pattern.h"
-#include "strict.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -70,16 +69,10 @@ static void close_fd(int fd)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static DIR *list(int folder)
-{
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? NULL : fdopendir(fd);
-}
-
 /* Shards that killed processes were writing: whoever writes one has it locked. */
 static void remove_dead(const struct parts *p)
 {
-    DIR *dir = list(p->folder);
+    DIR *dir = records_list(p->folder);
     for (struct dirent *d; dir && (d = readdir(dir));) {
         if (!pattern_matches(".*.safetensors.??????", d->d_name))
             continue;
@@ -188,54 +181,18 @@ static const char *shard_title(const struct parts *p, size_t shard)
     return shard == SIZE_MAX ? BESIDE : p->shards->files[shard].name;
 }
 
-static char *record_name(const char *title)
+static int save_record(struct parts *p, const char *title, json_t *more, struct error *e)
 {
-    char *name;
-    if (asprintf(&name, "%s.json", title) < 0)
-        abort();
-    return name;
-}
-
-static json_t *hash_json(uint64_t hash)
-{
-    char text[17];
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
-    return json_string(text);
-}
-
-static bool hash_is(const json_t *object, const char *key, uint64_t hash)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    char *end;
-    return text && strlen(text) == 16 && strtoull(text, &end, 16) == hash && !*end;
-}
-
-/* A record as it is, whosever; NULL: there is none that can be read. */
-static json_t *load(const struct parts *p, const char *title)
-{
-    struct error ignored;
-    size_t size;
-    char *name = record_name(title), *text = disk_read(p->folder, name, &size);
-    json_t *record =
-        text ? strict_json(name, "record", (const unsigned char *)text, size, &ignored) : NULL;
-    free(text);
-    free(name);
-    return record;
-}
-
-static enum parts_state compare(const struct parts *p, const json_t *record)
-{
-    if (!record)
-        return PARTS_ABSENT;
-    if (!hash_is(record, "recipe", p->print.recipe))
-        return PARTS_OTHER_RECIPE;
-    return hash_is(record, "inputs", p->print.inputs) ? PARTS_SOUND : PARTS_OTHER_INPUTS;
+    char *file = records_file(title);
+    int failed = records_save(p->folder, title, more, &p->print) ? fail(p, file, e) : 0;
+    free(file);
+    return failed;
 }
 
 json_t *parts_record(const struct parts *p, size_t shard)
 {
-    json_t *record = load(p, shard_title(p, shard));
-    if (compare(p, record) == PARTS_SOUND)
+    json_t *record = records_load(p->folder, shard_title(p, shard));
+    if (records_compare(record, &p->print) == PARTS_SOUND)
         return record;
     json_decref(record);
     return NULL;
@@ -247,7 +204,7 @@ static bool holds(const struct parts *p, const char *name, uint64_t from, uint64
 {
     uint64_t size, hash;
     return disk_hash(p->model, name, from, &size, &hash) == 0 && size == bytes &&
-           hash_is(of, key, hash);
+           records_hash_is(of, key, hash);
 }
 
 enum parts_state parts_look(struct parts *p, size_t shard)
@@ -256,8 +213,8 @@ enum parts_state parts_look(struct parts *p, size_t shard)
     const struct shard *s = &p->shards->files[shard];
     if (w->state != PARTS_UNKNOWN)
         return w->state;
-    json_t *record = load(p, s->name);
-    w->state = compare(p, record);
+    json_t *record = records_load(p->folder, s->name);
+    w->state = records_compare(record, &p->print);
     if (w->state == PARTS_SOUND && !holds(p, s->name, s->head_size, s->size, record, "checksum"))
         w->state = PARTS_DAMAGED;
     json_decref(record);
@@ -268,13 +225,13 @@ enum parts_state parts_look(struct parts *p, size_t shard)
 static bool file_holds(const struct parts *p, const json_t *files, const char *name)
 {
     uint64_t size, hash;
-    return disk_hash(p->model, name, 0, &size, &hash) == 0 && hash_is(files, name, hash);
+    return disk_hash(p->model, name, 0, &size, &hash) == 0 && records_hash_is(files, name, hash);
 }
 
 enum parts_state parts_look_beside(const struct parts *p)
 {
-    json_t *record = load(p, BESIDE), *value;
-    enum parts_state state = compare(p, record);
+    json_t *record = records_load(p->folder, BESIDE), *value;
+    enum parts_state state = records_compare(record, &p->print);
     json_t *files = json_object_get(record, "files");
     const char *name;
     json_object_foreach(files, name, value)
@@ -298,22 +255,6 @@ const char *parts_state_text(enum parts_state state)
     return texts[state];
 }
 
-/* Takes over `more`. */
-static int save_record(struct parts *p, const char *title, json_t *more, struct error *e)
-{
-    json_object_set_new(more, "tvtools", json_string(TV_VERSION));
-    json_object_set_new(more, "recipe", hash_json(p->print.recipe));
-    json_object_set_new(more, "inputs", hash_json(p->print.inputs));
-    char *text = json_dumps(more, JSON_INDENT(1)), *name = record_name(title);
-    int failed = disk_replace(p->folder, name, text, strlen(text)) || fsync(p->folder)
-                     ? fail(p, name, e)
-                     : 0;
-    free(name);
-    free(text);
-    json_decref(more);
-    return failed;
-}
-
 /* The next entry whose name ends in .json and that is no record of the plan; NULL. */
 static char *next_stranger(const struct parts *p, DIR *dir)
 {
@@ -334,7 +275,7 @@ static char *next_stranger(const struct parts *p, DIR *dir)
 
 char *parts_stranger(const struct parts *p)
 {
-    DIR *dir = list(p->folder);
+    DIR *dir = records_list(p->folder);
     char *name = dir ? next_stranger(p, dir) : NULL;
     if (dir)
         closedir(dir);
@@ -345,7 +286,7 @@ int parts_remove_strangers(struct parts *p, struct error *e)
 {
     int failed = 0;
     for (char *name; !failed && (name = parts_stranger(p)); free(name)) {
-        char *record = record_name(name);
+        char *record = records_file(name);
         if (unlinkat(p->folder, record, 0))
             failed = fail(p, record, e);
         unlinkat(p->model, name, 0);
@@ -451,7 +392,7 @@ int parts_seal(struct parts *p, size_t shard, json_t *more, struct error *e)
     close_fd(w->fd);
     w->fd = -1;
     json_object_set_new(more, "bytes", json_integer((json_int_t)size));
-    json_object_set_new(more, "checksum", hash_json(hash));
+    json_object_set_new(more, "checksum", records_hash(hash));
     if (save_record(p, s->name, more, e))
         return -1;
     w->taken = false;
@@ -464,7 +405,7 @@ int parts_file(struct parts *p, const char *name, const void *bytes, size_t size
     uint64_t all, hash;
     if (disk_replace(p->model, name, bytes, size) || disk_hash(p->model, name, 0, &all, &hash))
         return fail(p, name, e);
-    json_object_set_new(p->files, name, hash_json(hash));
+    json_object_set_new(p->files, name, records_hash(hash));
     return 0;
 }
 
@@ -512,7 +453,7 @@ static bool belongs(const struct parts *p, const json_t *files, const char *name
 static int remove_rest(const struct parts *p, const json_t *files, struct error *e)
 {
     int failed = 0;
-    DIR *dir = list(p->model);
+    DIR *dir = records_list(p->model);
     if (!dir)
         return fail(p, "model", e);
     for (struct dirent *d; !failed && (d = readdir(dir));)

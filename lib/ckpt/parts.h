@@ -13,10 +13,9 @@
 #ifndef TV_PARTS_H
 #define TV_PARTS_H
 
+#include "records.h"
 #include "shards.h"
 #include "target.h"
-
-#include <jansson.h>
 
 struct parts;
 
@@ -24,11 +23,6 @@ enum parts_mode {
     PARTS_SHARED, /* one of several at work */
     PARTS_ALONE,  /* the only one at work: makes everything, and publishes */
     PARTS_PUBLISH /* publishes what there is */
-};
-
-/* What a shard was made of: how, and from which models. */
-struct parts_print {
-    uint64_t recipe, inputs;
 };
 
 /* Checks the target, opens the folder (PARTS_PUBLISH: it must be there) and locks it. NULL on
@@ -44,14 +38,6 @@ const char *parts_folder(const struct parts *p); /* its name beside the target *
 void parts_plan(struct parts *p, struct shards *shards, const struct parts_print *print);
 const struct shards *parts_shards(const struct parts *p);
 
-enum parts_state {
-    PARTS_SOUND,
-    PARTS_ABSENT,
-    PARTS_OTHER_RECIPE,
-    PARTS_OTHER_INPUTS,
-    PARTS_DAMAGED,
-    PARTS_UNKNOWN
-};
 /* How a shard stands, its checksum included. PARTS_UNKNOWN is never returned. */
 enum parts_state parts_look(struct parts *p, size_t shard);
 /* " was made by another recipe", ... */

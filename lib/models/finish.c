@@ -82,27 +82,15 @@ static uint64_t inputs_print(const struct header *h, const struct input *lender)
 
 /* ---- the plan -------------------------------------------------------------------------------- */
 
-static json_t *hash_json(uint64_t hash)
-{
-    char text[17];
-    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
-    return json_string(text);
-}
-
-static uint64_t hash_of(const json_t *text)
-{
-    return json_is_string(text) ? strtoull(json_string_value(text), NULL, 16) : 0;
-}
-
 static int keep_plan(struct parts *p, const struct finish_plan *plan,
                      const struct parts_print *print, struct error *e)
 {
     json_t *json = json_pack("{s:I, s:I, s:o, s:o}", "shard_size", (json_int_t)plan->shard_size,
                              "filled", (json_int_t)plan->n_filled, "recipe",
-                             hash_json(print->recipe), "inputs", hash_json(print->inputs));
+                             records_hash(print->recipe), "inputs", records_hash(print->inputs));
     if (plan->onto) {
         json_object_set_new(json, "onto", json_string(plan->onto->name));
-        json_object_set_new(json, "onto_fingerprint", hash_json(plan->onto->fingerprint));
+        json_object_set_new(json, "onto_fingerprint", records_hash(plan->onto->fingerprint));
     }
     char *text = json_dumps(json, JSON_INDENT(1));
     struct bytes map = {0};
@@ -156,12 +144,13 @@ static int load_plan(const struct parts *p, struct finish_plan *plan, struct mod
         plan->shard_size = (uint64_t)json_integer_value(json_object_get(json, "shard_size"));
         plan->n_filled = (size_t)json_integer_value(json_object_get(json, "filled"));
         failed = plan->shard_size == 0 || plan->n_filled > plan->result->n_tensors;
-        print->recipe = hash_of(json_object_get(json, "recipe"));
-        print->inputs = hash_of(json_object_get(json, "inputs"));
+        print->recipe = records_hash_value(json_object_get(json, "recipe"));
+        print->inputs = records_hash_value(json_object_get(json, "inputs"));
         const char *name = json_string_value(json_object_get(json, "onto"));
         *onto = (struct model){.name = arena_copy_text(a, name),
                                .has_fingerprint = true,
-                               .fingerprint = hash_of(json_object_get(json, "onto_fingerprint"))};
+                               .fingerprint =
+                                   records_hash_value(json_object_get(json, "onto_fingerprint"))};
         plan->onto = name ? onto : NULL;
     }
     for (size_t i = 0; !failed && i < plan->result->n_tensors; i++)
@@ -196,7 +185,7 @@ int finish_seal(struct parts *p, const struct stage *s, size_t shard, struct err
             json_object_set_new(read, hashes[i].model, of);
         }
         snprintf(index, sizeof index, "%zu", hashes[i].index);
-        json_object_set_new(of, index, hash_json(hashes[i].hash));
+        json_object_set_new(of, index, records_hash(hashes[i].hash));
     }
     json_object_set_new(more, "read", read);
     if (shard != SIZE_MAX)
@@ -210,7 +199,7 @@ int finish_seal(struct parts *p, const struct stage *s, size_t shard, struct err
     size_t n_models = stage_hashes(s, &models, &whole);
     json_t *all = json_object();
     for (size_t i = 0; i < n_models; i++)
-        json_object_set_new(all, models[i], hash_json(whole[i]));
+        json_object_set_new(all, models[i], records_hash(whole[i]));
     json_object_set_new(more, "hashes", all);
     return parts_seal_beside(p, more, e);
 }
@@ -240,7 +229,7 @@ static void gather(struct gathered *g, const json_t *record, const char *model)
     {
         if ((g->n & (g->n - 1)) == 0)
             g->hashes = mem_resize(g->hashes, g->n ? 2 * g->n : 1, sizeof *g->hashes);
-        g->hashes[g->n++] = (struct read_hash){strtoull(index, NULL, 10), hash_of(hash)};
+        g->hashes[g->n++] = (struct read_hash){strtoull(index, NULL, 10), records_hash_value(hash)};
     }
 }
 
@@ -281,7 +270,7 @@ static struct card_hashes full_hashes(const struct parts *p, const struct header
             gather(&g, records[i], name);
         if (g.n || whole) {
             models[known] = name;
-            hashes[known++] = g.n ? model_hash(&g) : hash_of(whole);
+            hashes[known++] = g.n ? model_hash(&g) : records_hash_value(whole);
         }
         free(g.hashes);
     }

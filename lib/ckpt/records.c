@@ -1,0 +1,80 @@
+#include "records.h"
+
+#include "disk.h"
+#include "strict.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+char *records_file(const char *name)
+{
+    char *file;
+    if (asprintf(&file, "%s.json", name) < 0)
+        abort();
+    return file;
+}
+
+json_t *records_hash(uint64_t hash)
+{
+    char text[17];
+    snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
+    return json_string(text);
+}
+
+bool records_hash_is(const json_t *object, const char *key, uint64_t hash)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    char *end;
+    return text && strlen(text) == 16 && strtoull(text, &end, 16) == hash && !*end;
+}
+
+uint64_t records_hash_value(const json_t *text)
+{
+    return json_is_string(text) ? strtoull(json_string_value(text), NULL, 16) : 0;
+}
+
+json_t *records_load(int folder, const char *name)
+{
+    struct error ignored;
+    size_t size;
+    char *file = records_file(name), *text = disk_read(folder, file, &size);
+    json_t *record =
+        text ? strict_json(file, "record", (const unsigned char *)text, size, &ignored) : NULL;
+    free(text);
+    free(file);
+    return record;
+}
+
+enum parts_state records_compare(const json_t *record, const struct parts_print *print)
+{
+    if (!record)
+        return PARTS_ABSENT;
+    if (!records_hash_is(record, "recipe", print->recipe))
+        return PARTS_OTHER_RECIPE;
+    return records_hash_is(record, "inputs", print->inputs) ? PARTS_SOUND : PARTS_OTHER_INPUTS;
+}
+
+int records_save(int folder, const char *name, json_t *more, const struct parts_print *print)
+{
+    json_object_set_new(more, "tvtools", json_string(TV_VERSION));
+    json_object_set_new(more, "recipe", records_hash(print->recipe));
+    json_object_set_new(more, "inputs", records_hash(print->inputs));
+    char *text = json_dumps(more, JSON_INDENT(1)), *file = records_file(name);
+    int failed = disk_replace(folder, file, text, strlen(text)) || fsync(folder) ? -1 : 0;
+    int why = errno;
+    free(file);
+    free(text);
+    json_decref(more);
+    errno = why;
+    return failed;
+}
+
+DIR *records_list(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? NULL : fdopendir(fd);
+}
