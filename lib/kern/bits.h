@@ -24,7 +24,7 @@ TV_INLINE void bits_pack(unsigned char *bytes, size_t n, unsigned char *bits)
 TV_INLINE void bits_unpack(const unsigned char *bits, size_t n, unsigned char *bytes)
 {
     for (size_t i = 0; i < n; i += 8) {
-        uint64_t eight = bits[i / 8] * 0x0101010101010101 & 0x8040201008040201;
+        uint64_t eight = (uint64_t)bits[i / 8] * 0x0101010101010101 & 0x8040201008040201;
         memcpy(bytes + i, &eight, sizeof eight);
     }
 }
