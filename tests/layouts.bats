@@ -67,9 +67,9 @@ END
 }
 
 @test "q, k and v in one tensor here and in three there are refused" {
-    M=$SEEING/internvl/qknorm_select
-    refused_with "in one tensor, the other in three (vision_" tv-extract base="$M/original" x="$M/hf"
-    refused_with "in one tensor, the other in three (vision_" tv-extract base="$M/hf" x="$M/original"
+    I=$SEEING/internvl/qknorm_select
+    refused_with "in one tensor, the other in three (vision_" tv-extract base="$I/original" x="$I/hf"
+    refused_with "in one tensor, the other in three (vision_" tv-extract base="$I/hf" x="$I/original"
 }
 
 @test "a name that two layouts share with something else is not taken for it" {
