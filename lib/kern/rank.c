@@ -72,7 +72,7 @@ TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t wi
     return from;
 }
 
-/* Sorts n keys; `spare` has room for as many. Ties, of which rows of small deltas are full, stand
+/* Sorts n > SHORT keys; `spare` has room for as many. Ties, of which rows of small deltas are full, stand
  * in order already. */
 static void sort(uint64_t *keys, uint64_t *spare, size_t n)
 {
@@ -81,10 +81,6 @@ static void sort(uint64_t *keys, uint64_t *spare, size_t n)
         i++;
     if (i >= n)
         return;
-    if (n <= SHORT) {
-        insertion_sort(keys, n);
-        return;
-    }
     uint64_t *sorted = radix_sort(keys, spare, n, n < LONG ? 8 : WIDTH_MAX);
     if (sorted != keys)
         memcpy(keys, sorted, n * sizeof *keys);
@@ -164,7 +160,8 @@ const uint64_t *rank_ascending(const float *x, size_t n, uint64_t *work)
     choose_bins(b, x, n, bin);
     deal(b, x, bin, n, work, end);
     for (size_t j = 0; j < b.n; start = end[j++])
-        if (end[j] - start > 1)
+        if (end[j] - start > SHORT)
             sort(work + start, spare, end[j] - start);
+    insertion_sort(work, n); /* in the other bins; no key has far to go */
     return work;
 }
