@@ -884,8 +884,6 @@ static void choose_common(struct stage *const *stages, size_t n)
         chosen->memory = c->memory < chosen->memory ? c->memory : chosen->memory;
         chosen->spool = chosen->spool ? chosen->spool : c->spool;
     }
-    if (chosen->threads == 0)
-        chosen->threads = 1;
     if (chosen->threads > THREADS_MAX)
         chosen->threads = THREADS_MAX;
 }
@@ -924,7 +922,7 @@ int runner_run(struct stage *const *stages, size_t n, const struct watch *watch,
 {
     uint64_t start = account_clock();
     choose_common(stages, n);
-    size_t threads = stages[0]->common.threads;
+    size_t threads = stages[0]->common.threads ? stages[0]->common.threads : 1;
     struct runner r = {.stages = stages, .n = n};
     r.headers = mem_alloc(n, sizeof *r.headers);
     r.place = mem_alloc(n, sizeof *r.place);
