@@ -92,11 +92,12 @@ static int find_view(struct family *f, size_t m, const char *name, struct view *
     *v = (struct view){.member = 0, .tensor = (size_t)first};
     if (own < 0) {
         if (is_fused_otherwise(f->members[m], name))
-            return error_set(
-                e, "%s has q, k and v of %s otherwise than %s: in one tensor, or in three",
-                input_name(f->members[m]), name, input_name(f->members[0]));
-        if (f->options.missing < 0)
             return fused_otherwise(f, m, name, e);
+        if (f->options.missing < 0)
+            return error_set(e,
+                             "%s lacks the tensor %s of %s (--missing=base or --missing=skip "
+                             "goes on)",
+                             input_name(f->members[m]), name, input_name(f->members[0]));
         return f->options.missing == FAMILY_BASE;
     }
     const struct ckpt_tensor *a = input_tensor(f->members[m], (size_t)own);
