@@ -1,9 +1,9 @@
 #include "rules.h"
 
+#include "lines.h"
 #include "mem.h"
 #include "pattern.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -162,37 +162,25 @@ static char *trimmed(char *line)
     return line;
 }
 
-static int add_lines(struct rules *r, FILE *f, struct place *p)
+static int add_line(struct rules *r, char *line, const struct place *p)
 {
-    char *line = NULL;
-    size_t room = 0;
-    ssize_t n;
-    int failed = 0;
-    while (!failed && (n = getline(&line, &room, f)) >= 0) {
-        p->line++;
-        bool has_zero = strlen(line) < (size_t)n;
-        char *text = trimmed(line);
-        if (has_zero)
-            failed = refuse(p, text, "a line of text has no zero byte");
-        else if (*text == '@')
-            failed = refuse(p, text, "a file of rules cannot name another one");
-        else if (*text && *text != '#')
-            failed = add_rule(r, text, p, parse_rule);
-    }
-    free(line);
-    if (!failed && ferror(f))
-        failed = error_set(p->e, "%s: cannot read %.300s: %s", p->what, p->file, strerror(errno));
-    return failed;
+    char *text = trimmed(line);
+    if (*text == '@')
+        return refuse(p, text, "a file of rules cannot name another one");
+    return *text && *text != '#' ? add_rule(r, text, p, parse_rule) : 0;
 }
 
 static int add_file(struct rules *r, struct place *p)
 {
-    FILE *f = fopen(p->file, "re");
-    if (!f)
-        return error_set(p->e, "%s: cannot open %.300s: %s", p->what, p->file, strerror(errno));
-    int failed = add_lines(r, f, p);
-    fclose(f);
-    return failed;
+    struct lines l;
+    struct error why;
+    int more = lines_open(&l, p->file, &why) ? -1 : 1, failed = 0;
+    while (!failed && more > 0 && (more = lines_next(&l, &why)) > 0) {
+        p->line = l.number;
+        failed = add_line(r, l.text, p);
+    }
+    lines_close(&l);
+    return more < 0 ? error_set(p->e, "%s: %s", p->what, why.text) : failed;
 }
 
 int rules_add(struct rules *r, const char *text, const char *what, const struct range *range,

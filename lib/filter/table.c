@@ -1,9 +1,8 @@
 #include "table.h"
 
+#include "lines.h"
 #include "number.h"
 
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,7 +46,7 @@ static int read_line(struct table *t, size_t number, char *line, struct error *e
 {
     char *fields[5];
     double chunk, value;
-    line[strcspn(line, "\r\n")] = '\0';
+    line[strcspn(line, "\r")] = '\0';
     if (line[0] == '#' || line[0] == '\0')
         return 0;
     if (split(line, fields) != 4)
@@ -88,22 +87,15 @@ static int check_chunks(const struct table *t, struct error *e)
 
 struct table *table_read(const char *file, struct error *e)
 {
-    FILE *f = fopen(file, "re");
-    char *line = NULL;
-    size_t room = 0;
-    int failed = 0;
-    if (!f) {
-        error_set(e, "cannot open %s: %s", file, strerror(errno));
+    struct lines l;
+    int more, failed = 0;
+    if (lines_open(&l, file, e))
         return NULL;
-    }
     struct table *t = mem_alloc(1, sizeof *t);
     t->file = mem_text(file);
-    for (size_t number = 1; !failed && getline(&line, &room, f) >= 0; number++)
-        failed = read_line(t, number, line, e);
-    if (!failed && ferror(f))
-        failed = error_set(e, "cannot read %s: %s", file, strerror(errno));
-    free(line);
-    fclose(f);
+    while (!failed && (more = lines_next(&l, e)) != 0)
+        failed = more < 0 ? -1 : read_line(t, l.number, l.text, e);
+    lines_close(&l);
     if (t->n)
         qsort(t->entries, t->n, sizeof *t->entries, compare);
     if (failed || check_chunks(t, e)) {

@@ -2,6 +2,8 @@
 #include "unit.h"
 
 #include <locale.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const struct range any = {0}, density = {.low = 0, .high = 1, .low_open = true};
@@ -99,6 +101,7 @@ static void test_refusals(void)
         {"@", "--density: cannot open"},
         {"@/no/such/file", "cannot open /no/such/file: No such file"},
         {"@/", "Is a directory"},
+        {"@/dev/zero", "/dev/zero, line 1: a line of text has no zero byte"},
     };
     struct rules r = {0};
     struct error e;
@@ -138,6 +141,14 @@ static void test_files(void)
     CHECK(strstr(e.text, ", line 3: \"math=3\": expected numbers in (0, 1]"));
     CHECK(add_text(&r, nested, sizeof nested - 1, &e) == -1);
     CHECK(add_text(&r, zero, sizeof zero - 1, &e) == -1 && strstr(e.text, "zero byte"));
+    char *endless = malloc((1 << 20) + 3);
+    memset(endless, '1', (1 << 20) + 3);
+    memcpy(endless, "#\n", 2);
+    CHECK(add_text(&r, endless, (1 << 20) + 3, &e) == -1 &&
+          strstr(e.text, ", line 2: a line has at"));
+    endless[(1 << 20) + 2] = '\n';
+    CHECK(add_text(&r, endless, (1 << 20) + 3, &e) == -1 && strstr(e.text, "expected a number"));
+    free(endless);
     CHECK(rules_add(&r, "0.25", "--weight", &density, &e) == -1 && rules_count(&r) == 2);
     CHECK(strstr(e.text, "overrides every rule before it"));
     rules_free(&r);
