@@ -1,5 +1,5 @@
-/* A pipeline in the making: what the parts of recipe.c share. Knows configurations and methods. A
- * build lives in the arena of its recipe. */
+/* A pipeline in the making: what those share who add to it. A build lives in the arena of its
+ * recipe. */
 #ifndef TV_BUILD_H
 #define TV_BUILD_H
 
@@ -50,30 +50,8 @@ void build_warn(const struct build *b, size_t line, const char *format, ...)
  * an option or file. */
 const char *build_glob(const char *name, struct arena *a);
 
-/* Begins with a document: who takes part in it. And all its slices as one stream of weights. */
-int build_start(struct build *b, const struct config *c);
-int build_weights(struct build *b, struct line *line);
 /* --OPTION=VALUE, unless the value is NULL; --dtype, unless it is DTYPE_NONE. */
 void build_option(struct command *to, const char *option, const char *value, struct arena *a);
 void build_dtype(struct command *to, enum dtype dtype, struct arena *a);
-
-/* A stream of the weights that a document makes, as its file would be unless whoever reads it
- * rounds it; NULL on error. */
-struct line *result_line(const struct build *outer, const struct party *party);
-/* The model on disk that lends config and tokenizer; NULL if the documents use each other in a
- * circle. What the document says of the dtype, and in what its result would stand in its file. */
-const char *result_lender(const struct build *b, const struct config *c);
-enum dtype result_said_dtype(const struct config *c);
-enum dtype result_dtype(const struct build *b, const struct config *c);
-
-/* From task vectors or weights of the models of a part to their merge: adds the method's filters to
- * the part's line. */
-int steps_add(const struct section *p);
-
-/* The same for methods that learn the weights: calibrate and combine. And are these parameters, of
- * a model or of more, options that calibrate has, with values that it takes? */
-int calibrated_steps(const struct section *p);
-int calibrated_check(const struct build *b, const struct settings *s, bool of_model);
-bool calibrated_is_parameter(const char *name);
 
 #endif

@@ -1,6 +1,4 @@
-/* expert_merging and expert_merging_pp, which mergekit has not: methods whose parameters are the
- * options of calibrate, with '_' in place of '-'. */
-#include "build.h"
+#include "calibrated.h"
 
 #include "calibrate_options.h"
 #include "nearest.h"
@@ -128,8 +126,7 @@ int calibrated_check(const struct build *b, const struct settings *s, bool of_mo
     return 0;
 }
 
-/* ---- the command ------------------------------------------------------------------------------
- */
+/* ---- the command ----------------------------------------------------------------------------- */
 
 static const struct setting *find(const struct section *p, const struct settings *s,
                                   const char *name)

@@ -1,6 +1,6 @@
-/* What the methods are as pipelines: filters with the parameters that a configuration gives. */
-#include "build.h"
+#include "steps.h"
 
+#include "calibrated.h"
 #include "number.h"
 
 #include <math.h>

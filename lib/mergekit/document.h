@@ -1,0 +1,16 @@
+/* What one document of a configuration means: a pipeline from its models to their merge, with those
+ * of the documents whose results it uses inside. */
+#ifndef TV_DOCUMENT_H
+#define TV_DOCUMENT_H
+
+#include "build.h"
+
+/* Begins with a document: are its method and parameters known, and who takes part in it? */
+int document_start(struct build *b, const struct config *c);
+/* All its slices as one stream of weights. */
+int document_weights(struct build *b, struct line *line);
+/* The same, but where one base on disk is added to all at the end, task vectors that still need
+ * *base; else *base is NULL. */
+int document_vectors(struct build *b, struct line *line, const struct party **base);
+
+#endif
