@@ -11,6 +11,7 @@
  */
 #include "filter.h"
 #include "operand.h"
+#include "output.h"
 #include "text.h"
 
 #include <stdlib.h>
@@ -141,7 +142,7 @@ static int close(struct stage *s, bool ok, struct error *e)
         report_sums(s, sums);
     s->status = sums->faults > 0;
     free(sums);
-    return ok ? text_finish(e) : 0;
+    return ok ? output_finish(e) : 0;
 }
 
 const struct filter filter_check = {

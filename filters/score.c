@@ -15,6 +15,7 @@
 #include "backbone.h"
 #include "gemm.h"
 #include "ops.h"
+#include "output.h"
 #include "runner.h"
 #include "samples.h"
 #include "sights.h"
@@ -297,7 +298,7 @@ static int close_score(struct stage *s, bool ok, struct error *e)
     backbone_close(r->model);
     free(r->sums);
     free(r);
-    return ok ? text_finish(e) : 0;
+    return ok ? output_finish(e) : 0;
 }
 
 const struct filter filter_score = {

@@ -15,6 +15,7 @@
  */
 #include "filter.h"
 #include "operand.h"
+#include "output.h"
 #include "tally.h"
 #include "text.h"
 
@@ -260,7 +261,7 @@ static int end(struct job *job, bool ok, struct error *e)
     }
     if (ok && !o->summary)
         put_all(job->stage, job->in->name, &t, models);
-    return ok && ferror(stdout) ? text_finish(e) : 0;
+    return ok && ferror(stdout) ? output_finish(e) : 0;
 }
 
 static int close(struct stage *s, bool ok, struct error *e)
@@ -275,7 +276,7 @@ static int close(struct stage *s, bool ok, struct error *e)
     free(table->models);
     free(table->place);
     free(table);
-    return ok ? text_finish(e) : 0;
+    return ok ? output_finish(e) : 0;
 }
 
 const struct filter filter_stats = {

@@ -15,6 +15,7 @@
 #include "differ.h"
 #include "filter.h"
 #include "operand.h"
+#include "output.h"
 #include "reference.h"
 #include "report.h"
 #include "text.h"
@@ -288,7 +289,7 @@ static int end(struct job *job, bool ok, struct error *e)
                       b->dtype, &m->sums[k], m->magnitudes[k]);
     }
     run->report.tensors += m != NULL;
-    return ok && ferror(stdout) ? text_finish(e) : 0;
+    return ok && ferror(stdout) ? output_finish(e) : 0;
 }
 
 static int close(struct stage *s, bool ok, struct error *e)
@@ -302,7 +303,7 @@ static int close(struct stage *s, bool ok, struct error *e)
     s->status = !same;
     reference_close(run->b);
     free(run);
-    return ok ? text_finish(e) : 0;
+    return ok ? output_finish(e) : 0;
 }
 
 const struct filter filter_tv_diff = {

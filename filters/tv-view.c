@@ -11,6 +11,7 @@
  */
 #include "filter.h"
 #include "operand.h"
+#include "output.h"
 #include "record.h"
 #include "spool.h"
 #include "text.h"
@@ -278,7 +279,7 @@ static int put_values(const struct job *job, const struct spool *spool, struct e
             return -1;
         at += dtype_bytes(v->dtype, tensor_elements(t));
     }
-    return ferror(stdout) ? text_finish(e) : 0;
+    return ferror(stdout) ? output_finish(e) : 0;
 }
 
 /* ---- the filter's life --------------------------------------------------------------------- */
@@ -315,7 +316,7 @@ static int begin(struct job *job, struct error *e)
     } else {
         show_tensor(s->data, s->in, job->in);
     }
-    return ferror(stdout) ? text_finish(e) : PLAN_PASS;
+    return ferror(stdout) ? output_finish(e) : PLAN_PASS;
 }
 
 static int consume(struct job *job, const struct block *b, struct error *e)
@@ -353,7 +354,7 @@ static int close(struct stage *s, bool ok, struct error *e)
         show_totals(s->in);
         show_hashes(s);
     }
-    return ok ? text_finish(e) : 0;
+    return ok ? output_finish(e) : 0;
 }
 
 const struct filter filter_tv_view = {

@@ -11,6 +11,7 @@
  */
 #include "finish.h"
 #include "merge.h"
+#include "output.h"
 #include "program.h"
 #include "run.h"
 
@@ -44,6 +45,12 @@ static const char run_usage[] =
     "  --report=FILE   write what the run cost (time, bytes, memory, by stage) to FILE, as JSON\n\n"
     "  tv run 'tv-extract base math code | combine | pack --base base merged/'\n";
 
+static int print(const char *usage)
+{
+    fputs(usage, stdout);
+    return 0;
+}
+
 static int wrong_usage(const char *usage)
 {
     fputs(usage, stderr);
@@ -75,7 +82,7 @@ static int run(int argc, char **argv)
     argv[0] = name;
     for (int option; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
         if (option == 'h')
-            return fputs(run_usage, stdout) < 0;
+            return print(run_usage);
         if (option == '?')
             return wrong_usage(run_usage);
         if (option == 't' && read_threads(optarg, &own.threads))
@@ -116,7 +123,7 @@ static int finish(int argc, char **argv)
     argv[0] = name;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option == 'h')
-            return fputs(finish_usage, stdout) < 0;
+            return print(finish_usage);
         if (option == '?')
             return wrong_usage(finish_usage);
         force = true;
@@ -222,6 +229,7 @@ static int run_command(int argc, char **argv)
 int main(int argc, char **argv)
 {
     char help[] = "--help";
+    output_check_at_exit("tv");
     if (argc < 2) {
         print_usage(stderr);
         return 2;

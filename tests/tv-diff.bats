@@ -115,3 +115,10 @@ assert [l.get("max_abs") for l in lines] == [0.5, 1, 1] and lines[-1]["same"] is
     usage_error tv-diff --tolerance -1 a b
     usage_error tv-diff --bad-frac 2 a b
 }
+
+@test "notes are those of tv-diff" {
+    tar -cf model.tar -C "$MODELS" base
+    gzip model.tar
+    exits 0 tv-diff model.tar.gz "$MODELS/base"
+    one_sentence tv-diff
+}

@@ -29,6 +29,23 @@ load refusals
     done
 }
 
+@test "help that does not arrive is an error" {
+    while read -r name command; do
+        status=0
+        # shellcheck disable=SC2086
+        $command --help >/dev/full 2>.err || status=$?
+        [ "$status" -eq 1 ] || wrong "$command: exits with $status"
+        grep -qx "$name: cannot write to standard output: .*" .err || wrong "$command: not so"
+    done <<END
+tv tv
+tv tv run
+tv tv merge
+tv tv finish
+trim tv trim
+tv-diff tv-diff
+END
+}
+
 @test "tv env puts the filters on PATH" {
     tv=$(command -v tv)
     PATH=/usr/bin:/bin

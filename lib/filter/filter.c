@@ -187,6 +187,7 @@ struct stage *stage_new(const struct filter *f)
     struct row rows[ROWS_MAX];
     struct error e;
     s->filter = f;
+    s->name = f->name;
     s->options = mem_alloc(1, f->options_size);
     size_t n = all_rows(s, rows);
     s->given = mem_alloc(n, sizeof *s->given);

@@ -91,6 +91,8 @@ struct common {
 /* One stage of a pipeline: a filter with its options. */
 struct stage {
     const struct filter *filter;
+    const char *name; /* under which it speaks: the filter's; or, at an end of the chain that reads
+                         or writes streams, that of the stage which it serves */
     struct common common;
     void *options;
     bool *given; /* by option row: did the user give it? */

@@ -1,5 +1,6 @@
 #include "program.h"
 
+#include "output.h"
 #include "writer.h"
 
 #include <signal.h>
@@ -40,6 +41,7 @@ static struct stage *new_reader(const struct stage *s, struct error *e)
     if (operand && !(from = f->operand_source(s->operands.n ? s->operands.texts[0] : NULL, e)))
         return NULL;
     struct stage *reader = stage_new(from);
+    reader->name = f->name;
     reader->common = s->common;
     if (operand && s->operands.n)
         reader->operands = (struct texts){1, s->operands.texts};
@@ -49,6 +51,7 @@ static struct stage *new_reader(const struct stage *s, struct error *e)
 static struct stage *new_writer(const struct stage *s)
 {
     struct stage *writer = stage_new(&runner_writer);
+    writer->name = s->filter->name;
     writer->common = s->common;
     return writer;
 }
@@ -109,6 +112,7 @@ int program_main(const struct filter *f, int argc, char **argv)
 {
     if (f->stand_in)
         f = f->stand_in();
+    output_check_at_exit(f->name);
     if (f->role != ROLE_SINK)
         on_exit(leave_record, (void *)f);
     parsing = true;

@@ -110,13 +110,8 @@ static bool gives_once(const struct runner *r)
 /* Names the failed stage, unless the sentence came from another program. */
 static int fail(struct runner *r, size_t s, struct error *e)
 {
-    /* The ends of the chain speak under the name of the stage they serve. */
-    if (s == 0 && r->n > 1 && !r->stages[0]->filter->summary)
-        s++;
-    else if (r->stages[s]->filter == &runner_writer && s > 0)
-        s--;
     if (!e->stage[0])
-        snprintf(e->stage, sizeof e->stage, "%s", r->stages[s]->filter->name);
+        snprintf(e->stage, sizeof e->stage, "%s", r->stages[s]->name);
     return -1;
 }
 

@@ -1,5 +1,6 @@
 #include "merge.h"
 
+#include "output.h"
 #include "preflight.h"
 #include "publish.h"
 #include "spool.h"
@@ -342,7 +343,7 @@ static int check(struct task *t, const struct run *run)
     else
         printf("%zu tensors, %s", sum.tensors, size_text(sum.bytes, &t->a));
     printf(sum.free ? "; %s free\n" : "\n", size_text(sum.free, &t->a));
-    return fflush(stdout) ? 1 : 0;
+    return output_finish(&e) ? fail(t, &e, 1) : 0;
 }
 
 /* Runs a line in a process of its own; the exit status. */
@@ -455,13 +456,10 @@ static void print(struct task *t)
 int merge_print_main(int argc, char **argv)
 {
     struct task t;
+    struct error e = {0};
     int status = start(&t, &print_command, argc, argv, false);
     if (status)
         return finish(&t, status);
     print(&t);
-    if (fflush(stdout) || ferror(stdout)) {
-        fprintf(stderr, "tv from-yaml: cannot write: %s\n", strerror(errno));
-        status = 1;
-    }
-    return finish(&t, status);
+    return finish(&t, output_finish(&e) ? fail(&t, &e, 1) : 0);
 }

@@ -10,7 +10,7 @@
 
 static int open_one(struct stage *s, struct header *h, struct error *e)
 {
-    struct input *in = input_open(s->operands.texts[0], s->common.spool, s->filter->name, e);
+    struct input *in = input_open(s->operands.texts[0], s->common.spool, s->name, e);
     s->data = in;
     if (!in || header_add_model(h, input_name(in), NULL, e) < 0)
         return -1;

@@ -73,16 +73,6 @@ void text_put_bytes(FILE *out, const unsigned char *bytes, size_t size)
     }
 }
 
-int text_finish(struct error *e)
-{
-    errno = 0;
-    bool failed = fflush(stdout) != 0;
-    if (failed || ferror(stdout))
-        return error_set(e, "cannot write to standard output: %s",
-                         errno ? strerror(errno) : "an earlier write failed");
-    return 0;
-}
-
 /* ---- numbers, both ways -------------------------------------------------------------------- */
 
 /* What a NaN's bits are unless the text says them: quiet, positive, the rest 0. */

@@ -29,8 +29,6 @@ void text_put_bytes(FILE *out, const unsigned char *bytes, size_t size);
  * as the same element. */
 void text_put_elements(FILE *out, enum dtype d, size_t columns, size_t first, size_t n,
                        const void *from);
-/* Everything printed to standard output has arrived; a full disk shows here. */
-int text_finish(struct error *e);
 
 /* ---- reading ------------------------------------------------------------------------------ */
 
