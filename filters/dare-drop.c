@@ -77,8 +77,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     return 0;
 }
 
-/* ---- the round that sums -----------------------------------------------------------------------
- */
+/* ---- the round that sums --------------------------------------------------------------------- */
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
@@ -115,8 +114,7 @@ static int decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-/* ---- around it ---------------------------------------------------------------------------------
- */
+/* ---- around it ------------------------------------------------------------------------------- */
 
 static int begin(struct job *job, struct error *e)
 {

@@ -149,8 +149,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     return 0;
 }
 
-/* ---- the round that sums -----------------------------------------------------------------------
- */
+/* ---- the round that sums --------------------------------------------------------------------- */
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {

@@ -151,8 +151,7 @@ static void apply_cut(struct arrays *a, size_t i, size_t n)
     select_apply(&a->cut, true, a->to + i, i, n);
 }
 
-/* ---- all of them -------------------------------------------------------------------------------
- */
+/* ---- all of them ----------------------------------------------------------------------------- */
 
 /* Bytes per element, read and written. */
 static const struct {

@@ -11,8 +11,7 @@
 
 #include <jansson.h>
 
-/* ---- finite differences ------------------------------------------------------------------------
- */
+/* ---- finite differences ---------------------------------------------------------------------- */
 
 static float random_float(void)
 {
@@ -221,8 +220,7 @@ static void check_extreme_losses(void)
     CHECK(fabs(loss - 2e4) < 0.01 && far[0] == 1 && far[2] == 0);
 }
 
-/* ---- products ----------------------------------------------------------------------------------
- */
+/* ---- products -------------------------------------------------------------------------------- */
 
 static void check_products(void)
 {
@@ -252,8 +250,7 @@ static void check_products(void)
     free(one);
 }
 
-/* ---- angles ------------------------------------------------------------------------------------
- */
+/* ---- angles ---------------------------------------------------------------------------------- */
 
 /* The recipe of an item of rope/golden.json, read as part of a config. */
 static bool arch_of_item(json_t *item, struct arch *a)

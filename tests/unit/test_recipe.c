@@ -13,8 +13,7 @@
 #define CONDITIONS 4
 #define LAYERS     3
 
-/* ---- a random configuration -------------------------------------------------------------------
- */
+/* ---- a random configuration ------------------------------------------------------------------ */
 
 struct value {
     size_t n;
@@ -130,8 +129,7 @@ static void print_sample(FILE *f, const struct sample *s)
     putc('\n', f);
 }
 
-/* ---- the lookup -------------------------------------------------------------------------------
- */
+/* ---- the lookup ------------------------------------------------------------------------------ */
 
 static double gradient(const struct value *v, long layer)
 {
@@ -162,8 +160,7 @@ static double expected(const struct sample *s, size_t m, size_t p, const char *t
     return x;
 }
 
-/* ---- the pipeline -----------------------------------------------------------------------------
- */
+/* ---- the pipeline ---------------------------------------------------------------------------- */
 
 static const struct command *find_command(const struct line *l, const char *name)
 {
@@ -228,8 +225,7 @@ static void test_sample(const char *path)
     arena_free(&a);
 }
 
-/* ---- YAML 1.1 ---------------------------------------------------------------------------------
- */
+/* ---- YAML 1.1 -------------------------------------------------------------------------------- */
 
 /* The number that `text` is as a weight; NAN if it is refused. */
 static double number_of(const char *path, const char *text)
