@@ -9,10 +9,11 @@
  * --values writes vector after vector where the stream has them side by side: it holds one tensor.
  * The form of its text is in share/text.md.
  */
+#include "decode.h"
+#include "encode.h"
 #include "filter.h"
 #include "operand.h"
 #include "output.h"
-#include "record.h"
 #include "spool.h"
 #include "text.h"
 #include "transcript.h"
@@ -223,7 +224,7 @@ static struct table *show_header(const struct header *h)
 
 static void put_json(struct bytes *b)
 {
-    record_print_json(stdout, b->data, b->size);
+    decode_print_json(stdout, b->data, b->size);
     puts("");
     bytes_free(b);
 }
@@ -231,7 +232,7 @@ static void put_json(struct bytes *b)
 static void put_json_header(const struct header *h)
 {
     struct bytes b = {0};
-    record_encode_header(&b, h);
+    encode_header(&b, h);
     put_json(&b);
 }
 
@@ -244,7 +245,7 @@ static void put_json_end(const struct stage *s)
         end.payload_bytes += payload_bytes(&s->in->tensors[i]);
     end.n_hashes = stage_hashes(s, &models, &end.hashes);
     end.models = (const char **)models;
-    record_encode_end(&b, &end);
+    encode_end(&b, &end);
     put_json(&b);
 }
 
@@ -311,7 +312,7 @@ static int begin(struct job *job, struct error *e)
         return spool_reserve(job->state, payload_bytes(job->in), e) ? -1 : PLAN_TRANSFORM;
     }
     if (options_of(s)->json) {
-        record_encode_tensor(&b, job->in);
+        encode_tensor(&b, job->in);
         put_json(&b);
     } else {
         show_tensor(s->data, s->in, job->in);

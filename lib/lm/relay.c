@@ -1,7 +1,8 @@
 #include "relay.h"
 
+#include "decode.h"
+#include "encode.h"
 #include "ranks.h"
-#include "record.h"
 
 #include <stdlib.h>
 
@@ -10,7 +11,7 @@ void relay_send(const struct header *h)
     struct bytes map = {0};
     if (ranks_count() == 1)
         return;
-    record_encode_header(&map, h);
+    encode_header(&map, h);
     uint64_t size = map.size;
     ranks_broadcast(&size, sizeof size);
     ranks_broadcast(map.data, size);
@@ -24,7 +25,7 @@ struct header *relay_receive(struct error *e)
     unsigned char *map = mem_alloc(size, 1);
     ranks_broadcast(map, size);
     struct header *h = header_new();
-    int failed = record_decode_header(map, size, h, e);
+    int failed = decode_header(map, size, h, e);
     free(map);
     if (!failed)
         return h;

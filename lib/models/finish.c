@@ -1,7 +1,8 @@
 #include "finish.h"
 
+#include "decode.h"
+#include "encode.h"
 #include "hash.h"
-#include "record.h"
 #include "strict.h"
 
 #include <stdlib.h>
@@ -94,7 +95,7 @@ static int keep_plan(struct parts *p, const struct finish_plan *plan,
     }
     char *text = json_dumps(json, JSON_INDENT(1));
     struct bytes map = {0};
-    record_encode_header(&map, plan->result);
+    encode_header(&map, plan->result);
     int failed =
         parts_keep(p, HEADER, map.data, map.size, e) || parts_keep(p, PLAN, text, strlen(text), e);
     bytes_free(&map);
@@ -139,7 +140,7 @@ static int load_plan(const struct parts *p, struct finish_plan *plan, struct mod
     char *text = parts_kept(p, PLAN, &size), *header = parts_kept(p, HEADER, &header_size);
     json_t *json = text ? strict_json(PLAN, "plan", (const unsigned char *)text, size, e) : NULL;
     int failed = !json || !header ||
-                 record_decode_header((const unsigned char *)header, header_size, plan->result, e);
+                 decode_header((const unsigned char *)header, header_size, plan->result, e);
     if (!failed) {
         plan->shard_size = (uint64_t)json_integer_value(json_object_get(json, "shard_size"));
         plan->n_filled = (size_t)json_integer_value(json_object_get(json, "filled"));

@@ -1,5 +1,6 @@
 #include "reader.h"
 
+#include "decode.h"
 #include "hash.h"
 #include "spool.h"
 
@@ -117,7 +118,7 @@ static int take_head(struct reader *r, bool bin, uint64_t *value, struct error *
 static int relay(struct reader *r, struct error *e)
 {
     const char *stage, *sentence;
-    if (record_decode_error(r->map.data, r->map.size, &r->arena, &stage, &sentence, e))
+    if (decode_error(r->map.data, r->map.size, &r->arena, &stage, &sentence, e))
         return -1;
     error_set(e, "%s", sentence);
     snprintf(e->stage, sizeof e->stage, "%s", stage);
@@ -145,7 +146,7 @@ static int take_map(struct reader *r, struct error *e)
             return -1;
         bytes_add(&r->map, bytes, piece);
     }
-    int type = record_decode_type(r->map.data, r->map.size, e);
+    int type = decode_type(r->map.data, r->map.size, e);
     return type == RECORD_ERROR ? relay(r, e) : type;
 }
 
@@ -181,7 +182,7 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     if (take_magic(r, e) == 0) {
         int type = take_map(r, e);
         if (type == RECORD_HEADER) {
-            if (record_decode_header(r->map.data, r->map.size, r->header, e) == 0)
+            if (decode_header(r->map.data, r->map.size, r->header, e) == 0)
                 return r;
         } else if (type >= 0) {
             error_set(e, "broken stream: it does not start with its header");
@@ -231,7 +232,7 @@ bool reader_lacks_checksums(const struct reader *r)
 static int finish(struct reader *r, struct error *e)
 {
     uint64_t hash = XXH3_64bits_digest(r->hash), size;
-    if (record_decode_end(r->map.data, r->map.size, &r->arena, &r->end, e))
+    if (decode_end(r->map.data, r->map.size, &r->arena, &r->end, e))
         return -1;
     if (r->end.tensors != r->tensor || r->tensor != r->header->n_tensors)
         return error_set(e, "broken stream: %zu tensors came, the manifest announces %zu",
@@ -286,7 +287,7 @@ int reader_next(struct reader *r, struct arena *a, struct tensor *t, struct erro
         return finish(r, e);
     if (type != RECORD_TENSOR)
         return error_set(e, "broken stream: a tensor or the end expected, found another record");
-    if (record_decode_tensor(r->map.data, r->map.size, r->header, a, t, e))
+    if (decode_tensor(r->map.data, r->map.size, r->header, a, t, e))
         return -1;
     if (r->tensor == r->header->n_tensors || !as_announced(t, &r->header->tensors[r->tensor]))
         return error_set(e, "broken stream: tensor %s is not what the manifest announces", t->name);
@@ -307,7 +308,7 @@ static int take_trailer(struct reader *r, struct error *e)
         return -1;
     if (type != RECORD_TRAILER)
         return error_set(e, "broken stream: a tensor's trailer expected, found another record");
-    if (record_decode_trailer(r->map.data, r->map.size, &t, e))
+    if (decode_trailer(r->map.data, r->map.size, &t, e))
         return -1;
     if (t.has_checksum && t.checksum != XXH3_64bits_digest(r->checksum))
         return error_set(e, "broken stream: the checksum of tensor %s is wrong",

@@ -1,5 +1,6 @@
 #include "writer.h"
 
+#include "encode.h"
 #include "hash.h"
 
 #include <errno.h>
@@ -67,7 +68,7 @@ static int flush(struct writer *w, const void *bytes, size_t size, struct error 
 static void add_map(struct writer *w)
 {
     size_t from = w->pending.size;
-    record_encode_int(&w->pending, w->map.size);
+    encode_int(&w->pending, w->map.size);
     bytes_add(&w->pending, w->map.data, w->map.size);
     XXH3_64bits_update(w->hash, w->pending.data + from, w->pending.size - from);
 }
@@ -82,7 +83,7 @@ static int check_size(struct writer *w, const char *what, struct error *e)
 
 static void add_magic(struct writer *w)
 {
-    record_encode_magic(&w->pending);
+    encode_magic(&w->pending);
     XXH3_64bits_update(w->hash, w->pending.data, w->pending.size);
     w->started = true;
 }
@@ -91,7 +92,7 @@ int writer_header(struct writer *w, const struct header *h, struct error *e)
 {
     add_magic(w);
     w->map.size = 0;
-    record_encode_header(&w->map, h);
+    encode_header(&w->map, h);
     if (check_size(w, "the stream header", e))
         return -1;
     add_map(w);
@@ -101,7 +102,7 @@ int writer_header(struct writer *w, const struct header *h, struct error *e)
 int writer_tensor(struct writer *w, const struct tensor *t, struct error *e)
 {
     w->map.size = 0;
-    record_encode_tensor(&w->map, t);
+    encode_tensor(&w->map, t);
     if (check_size(w, t->name, e))
         return -1;
     add_map(w);
@@ -116,7 +117,7 @@ int writer_payload(struct writer *w, const void *bytes, size_t size, struct erro
     size_t from = w->pending.size;
     if (size > UINT32_MAX)
         return error_set(e, "a block of %zu bytes does not fit into a stream", size);
-    record_encode_bin_head(&w->pending, (uint32_t)size);
+    encode_bin_head(&w->pending, (uint32_t)size);
     XXH3_64bits_update(w->hash, w->pending.data + from, w->pending.size - from);
     XXH3_64bits_update(w->checksum, bytes, size);
     w->payload += size;
@@ -127,7 +128,7 @@ int writer_trailer(struct writer *w, struct error *e)
 {
     struct trailer t = {.has_checksum = true, .checksum = XXH3_64bits_digest(w->checksum)};
     w->map.size = 0;
-    record_encode_trailer(&w->map, &t);
+    encode_trailer(&w->map, &t);
     add_map(w);
     return w->pending.size < PIPE_SIZE / 16 ? 0 : flush(w, NULL, 0, e);
 }
@@ -142,9 +143,9 @@ int writer_end(struct writer *w, size_t n_hashes, const char **models, const uin
                       .models = models,
                       .hashes = hashes};
     w->map.size = 0;
-    record_encode_end(&w->map, &end);
+    encode_end(&w->map, &end);
     add_map(w);
-    record_encode_hash(&w->pending, XXH3_64bits_digest(w->hash));
+    encode_hash(&w->pending, XXH3_64bits_digest(w->hash));
     return flush(w, NULL, 0, e);
 }
 
@@ -156,7 +157,7 @@ void writer_error(struct writer *w, const char *stage, const char *sentence)
     if (!w->started)
         add_magic(w);
     w->map.size = 0;
-    record_encode_error(&w->map, stage, sentence);
+    encode_error(&w->map, stage, sentence);
     add_map(w);
     flush(w, NULL, 0, &ignored);
 }

@@ -1,6 +1,7 @@
 #include "script.h"
 
-#include "record.h"
+#include "decode.h"
+#include "encode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -378,14 +379,14 @@ static int check(const struct script *s, const struct header *h, struct error *e
     struct bytes b = {0};
     struct error why;
     size_t line = 0;
-    record_encode_header(&b, h);
-    int failed = record_decode_header(b.data, b.size, back, &why);
+    encode_header(&b, h);
+    int failed = decode_header(b.data, b.size, back, &why);
     for (size_t i = 0; i < s->n_tensors && !failed; i++) {
         struct tensor t;
         b.size = 0;
         line = s->tensors[i].line;
-        record_encode_tensor(&b, &s->tensors[i].own);
-        failed = record_decode_tensor(b.data, b.size, h, &back->arena, &t, &why);
+        encode_tensor(&b, &s->tensors[i].own);
+        failed = decode_tensor(b.data, b.size, h, &back->arena, &t, &why);
     }
     bytes_free(&b);
     header_free(back);

@@ -1,0 +1,257 @@
+#include "encode.h"
+
+#include <msgpack.h>
+#include <string.h>
+
+static int add(void *bytes, const char *data, size_t size)
+{
+    bytes_add(bytes, data, size);
+    return 0;
+}
+
+static msgpack_packer packer(struct bytes *b)
+{
+    msgpack_packer p;
+    msgpack_packer_init(&p, b, add);
+    return p;
+}
+
+static void pack_text(msgpack_packer *p, const char *text)
+{
+    msgpack_pack_str_with_body(p, text, strlen(text));
+}
+
+static void pack_key_text(msgpack_packer *p, const char *key, const char *text)
+{
+    pack_text(p, key);
+    pack_text(p, text);
+}
+
+static void pack_key_uint(msgpack_packer *p, const char *key, uint64_t value)
+{
+    pack_text(p, key);
+    msgpack_pack_uint64(p, value);
+}
+
+static void pack_key_number(msgpack_packer *p, const char *key, double value)
+{
+    pack_text(p, key);
+    msgpack_pack_double(p, value);
+}
+
+/* Hashes travel as 8 bytes, big-endian. */
+static void pack_hash(msgpack_packer *p, uint64_t hash)
+{
+    unsigned char bytes[8];
+    for (int i = 0; i < 8; i++)
+        bytes[i] = (unsigned char)(hash >> (56 - 8 * i));
+    msgpack_pack_bin_with_body(p, bytes, 8);
+}
+
+static void pack_extra(struct bytes *b, struct extra x)
+{
+    bytes_add(b, x.bytes, x.size);
+}
+
+static void pack_payload(msgpack_packer *p, struct bytes *b, const struct vector *v)
+{
+    bool l1 = !isnan(v->l1_before), keep = !isnan(v->keep);
+    pack_text(p, "payload");
+    msgpack_pack_map(p, v->payload.n + l1 + keep);
+    if (l1)
+        pack_key_number(p, "l1_before", v->l1_before);
+    if (keep)
+        pack_key_number(p, "keep", v->keep);
+    pack_extra(b, v->payload);
+}
+
+static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor *t,
+                        const struct vector *v, bool in_manifest)
+{
+    bool source = !v->source || strcmp(v->source, t->name) != 0;
+    bool weight = !in_manifest && (v->n_weights != 1 || v->weights[0] != 1);
+    bool payload = !in_manifest && (!isnan(v->l1_before) || !isnan(v->keep) || v->payload.n);
+    msgpack_pack_map(p, 2 + source + (v->stored != DTYPE_NONE) + weight + payload + v->extra.n);
+    pack_key_uint(p, "model", v->model);
+    pack_key_text(p, "dtype", dtype_name(v->dtype));
+    if (source) {
+        pack_text(p, "source");
+        if (v->source)
+            pack_text(p, v->source);
+        else
+            msgpack_pack_nil(p);
+    }
+    if (v->stored != DTYPE_NONE)
+        pack_key_text(p, "stored", dtype_name(v->stored));
+    if (weight && v->n_weights == 1)
+        pack_key_number(p, "weight", v->weights[0]);
+    if (weight && v->n_weights != 1) {
+        pack_text(p, "weight");
+        msgpack_pack_array(p, v->n_weights);
+        for (size_t i = 0; i < v->n_weights; i++)
+            msgpack_pack_double(p, v->weights[i]);
+    }
+    if (payload)
+        pack_payload(p, b, v);
+    pack_extra(b, v->extra);
+}
+
+static void pack_tensor(msgpack_packer *p, struct bytes *b, const struct tensor *t,
+                        bool in_manifest)
+{
+    bool layer = t->layer >= 0;
+    msgpack_pack_map(p, 3 + 2 * !in_manifest + (t->base_name != NULL) + layer + t->extra.n);
+    if (!in_manifest) {
+        pack_key_text(p, "record", "tensor");
+        pack_key_uint(p, "block", tensor_block_elements(t));
+    }
+    pack_key_text(p, "name", t->name);
+    if (t->base_name)
+        pack_key_text(p, "base", t->base_name);
+    pack_text(p, "shape");
+    msgpack_pack_array(p, t->rank);
+    for (size_t i = 0; i < t->rank; i++)
+        msgpack_pack_uint64(p, t->shape[i]);
+    if (layer) {
+        pack_text(p, "layer");
+        msgpack_pack_array(p, 2);
+        msgpack_pack_long(p, t->layer);
+        msgpack_pack_long(p, t->layers);
+    }
+    pack_text(p, "vectors");
+    msgpack_pack_array(p, t->n_vectors);
+    for (size_t k = 0; k < t->n_vectors; k++)
+        pack_vector(p, b, t, &t->vectors[k], in_manifest);
+    pack_extra(b, t->extra);
+}
+
+static void pack_history(msgpack_packer *p, struct bytes *b, const struct history *history)
+{
+    msgpack_pack_array(p, history->n);
+    for (size_t i = 0; i < history->n; i++) {
+        const struct step *s = &history->steps[i];
+        msgpack_pack_map(p, 3 + (s->n_parents > 0) + s->extra.n);
+        pack_key_text(p, "tool", s->tool);
+        pack_key_text(p, "version", s->version);
+        pack_text(p, "arguments");
+        msgpack_pack_array(p, s->n_arguments);
+        for (size_t j = 0; j < s->n_arguments; j++)
+            pack_text(p, s->arguments[j]);
+        if (s->n_parents) {
+            pack_text(p, "parents");
+            msgpack_pack_array(p, s->n_parents);
+            for (size_t j = 0; j < s->n_parents; j++)
+                pack_history(p, b, &s->parents[j]);
+        }
+        pack_extra(b, s->extra);
+    }
+}
+
+void encode_header(struct bytes *b, const struct header *h)
+{
+    msgpack_packer p = packer(b);
+    msgpack_pack_map(&p, 6 + (h->rounding != DTYPE_NONE) + h->extra.n);
+    pack_key_text(&p, "record", "header");
+    pack_key_uint(&p, "version", 1);
+    pack_key_text(&p, "kind", kind_name(h->kind));
+    if (h->rounding != DTYPE_NONE)
+        pack_key_text(&p, "rounding", dtype_name(h->rounding));
+    pack_text(&p, "models");
+    msgpack_pack_array(&p, h->n_models);
+    for (size_t i = 0; i < h->n_models; i++) {
+        const struct model *m = &h->models[i];
+        msgpack_pack_map(&p, 1 + (m->role != NULL) + m->has_fingerprint + m->extra.n);
+        pack_key_text(&p, "name", m->name);
+        if (m->role)
+            pack_key_text(&p, "role", m->role);
+        if (m->has_fingerprint) {
+            pack_text(&p, "fingerprint");
+            pack_hash(&p, m->fingerprint);
+        }
+        pack_extra(b, m->extra);
+    }
+    pack_text(&p, "tensors");
+    msgpack_pack_array(&p, h->n_tensors);
+    for (size_t i = 0; i < h->n_tensors; i++)
+        pack_tensor(&p, b, &h->tensors[i], true);
+    pack_text(&p, "history");
+    pack_history(&p, b, &h->history);
+    pack_extra(b, h->extra);
+}
+
+void encode_tensor(struct bytes *b, const struct tensor *t)
+{
+    msgpack_packer p = packer(b);
+    pack_tensor(&p, b, t, false);
+}
+
+void encode_trailer(struct bytes *b, const struct trailer *t)
+{
+    msgpack_packer p = packer(b);
+    msgpack_pack_map(&p, 1 + t->has_checksum);
+    pack_key_text(&p, "record", "trailer");
+    if (t->has_checksum) {
+        pack_text(&p, "checksum");
+        pack_hash(&p, t->checksum);
+    }
+}
+
+void encode_end(struct bytes *b, const struct end *end)
+{
+    msgpack_packer p = packer(b);
+    msgpack_pack_map(&p, 3 + (end->n_hashes > 0) + !end->hash);
+    pack_key_text(&p, "record", "end");
+    pack_key_uint(&p, "tensors", end->tensors);
+    pack_key_uint(&p, "bytes", end->payload_bytes);
+    if (end->n_hashes) {
+        pack_text(&p, "hashes");
+        msgpack_pack_map(&p, end->n_hashes);
+        for (size_t i = 0; i < end->n_hashes; i++) {
+            pack_text(&p, end->models[i]);
+            pack_hash(&p, end->hashes[i]);
+        }
+    }
+    if (!end->hash) {
+        pack_text(&p, "hash");
+        msgpack_pack_false(&p);
+    }
+}
+
+void encode_error(struct bytes *b, const char *stage, const char *sentence)
+{
+    msgpack_packer p = packer(b);
+    msgpack_pack_map(&p, 3);
+    pack_key_text(&p, "record", "error");
+    pack_key_text(&p, "stage", stage);
+    pack_key_text(&p, "sentence", sentence);
+}
+
+void encode_magic(struct bytes *b)
+{
+    msgpack_packer p = packer(b);
+    pack_text(&p, RECORD_MAGIC);
+}
+
+void encode_int(struct bytes *b, uint64_t value)
+{
+    msgpack_packer p = packer(b);
+    msgpack_pack_uint64(&p, value);
+}
+
+void encode_bin_head(struct bytes *b, uint32_t size)
+{
+    msgpack_packer p = packer(b);
+    msgpack_pack_bin(&p, size);
+}
+
+void encode_hash(struct bytes *b, uint64_t hash)
+{
+    msgpack_packer p = packer(b);
+    pack_hash(&p, hash);
+}
+
+void encode_object(struct bytes *b, const struct msgpack_object *object)
+{
+    msgpack_packer p = packer(b);
+    msgpack_pack_object(&p, *object);
+}
