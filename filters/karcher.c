@@ -144,12 +144,8 @@ static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct gram *g = job->state;
-    if (!g)
+    if (!g || g->n == 1)
         return VERDICT_DONE;
-    if (g->n == 1) {
-        g->c[0] = 1;
-        return VERDICT_DONE;
-    }
     if (check_weights(job, e))
         return -1;
     double *work = mem_alloc(g->n, 3 * sizeof *work);

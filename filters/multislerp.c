@@ -81,12 +81,8 @@ static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct gram *g = job->state;
-    if (!g)
+    if (!g || g->n == 1)
         return VERDICT_DONE;
-    if (g->n == 1) {
-        g->c[0] = 1;
-        return VERDICT_DONE;
-    }
     double *w = mem_alloc(g->n, sizeof *w);
     int failed = read_weights(job, w, e);
     if (!failed && mean_direction(g, w, o->eps))

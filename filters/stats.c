@@ -166,11 +166,6 @@ static void put_all(const struct stage *s, const char *name, const struct tallie
 
 /* ---- the filter's life --------------------------------------------------------------------- */
 
-static int wider(int width, const char *name)
-{
-    return text_width(name) > width ? text_width(name) : width;
-}
-
 static void list_models(struct table *table, const struct header *h)
 {
     bool *used = mem_alloc(h->n_models, sizeof *used);
@@ -179,7 +174,7 @@ static void list_models(struct table *table, const struct header *h)
             used[h->tensors[i].vectors[k].model] = true;
     for (size_t i = 0; i < h->n_models; i++)
         if (used[i]) {
-            table->model = wider(table->model, h->models[i].name);
+            table->model = text_wider(table->model, h->models[i].name);
             table->place[i] = table->n;
             table->models[table->n++] = i;
         }
@@ -197,7 +192,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     table->name = text_width(TOTAL);
     table->model = 5;
     for (size_t i = 0; i < s->in->n_tensors && !o->summary; i++)
-        table->name = wider(table->name, s->in->tensors[i].name);
+        table->name = text_wider(table->name, s->in->tensors[i].name);
     list_models(table, s->in);
     table->memory = mem_alloc(tallies_size(table->n), 1);
     table->all = tallies_in(table->memory, table->n);

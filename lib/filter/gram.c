@@ -14,6 +14,7 @@ int gram_begin(struct job *job, enum join_weights weights, struct error *e)
     g->n = n;
     g->dots = arena_alloc(job->arena, n * n, sizeof *g->dots);
     g->c = arena_alloc(job->arena, n, sizeof *g->c);
+    g->c[0] = 1;
     job->work_size = n * n * sizeof(double);
     return PLAN_OBSERVE;
 }

@@ -13,7 +13,7 @@
 struct gram {
     size_t n;     /* vectors */
     double *dots; /* (n, n) */
-    double *c;    /* (n), set in decide */
+    double *c;    /* (n), set in decide; until then the first vector's is 1, the others' 0 */
 };
 
 /* The plan; weights are checked. job->state stays NULL for tensors that are not floating. */

@@ -5,19 +5,14 @@
 
 #include <stdarg.h>
 
-static int wider(int width, const char *name)
-{
-    return text_width(name) > width ? text_width(name) : width;
-}
-
 void report_measure(struct report *r, const struct header *h)
 {
     r->name = text_width("tensor");
     r->model = text_width("model");
     for (size_t i = 0; i < h->n_tensors; i++)
-        r->name = wider(r->name, h->tensors[i].name);
+        r->name = text_wider(r->name, h->tensors[i].name);
     for (size_t i = 0; i < h->n_models; i++)
-        r->model = wider(r->model, h->models[i].name);
+        r->model = text_wider(r->model, h->models[i].name);
 }
 
 /* ---- findings ------------------------------------------------------------------------------- */

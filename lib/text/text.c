@@ -46,6 +46,12 @@ int text_width(const char *name)
     return width;
 }
 
+int text_wider(int width, const char *name)
+{
+    int own = text_width(name);
+    return own > width ? own : width;
+}
+
 void text_put_name(FILE *out, const char *name, int width)
 {
     for (const char *p = name; *p; p++)

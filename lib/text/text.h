@@ -20,6 +20,8 @@ void text_put_quoted(FILE *out, const char *word);
 void text_put_name(FILE *out, const char *name, int width);
 /* Columns that a name takes on a terminal (UTF-8: one a character). */
 int text_width(const char *name);
+/* That, or `width` if it is more. */
+int text_wider(int width, const char *name);
 /* "1 tensor", "2 tensors". */
 void text_put_count(FILE *out, uint64_t n, const char *noun);
 void text_put_hash(FILE *out, uint64_t hash);
