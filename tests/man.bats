@@ -65,12 +65,14 @@ page_examples() {
     done
 }
 
-@test "the overview lists all filters" {
+@test "the overview, README and the tests know all filters" {
     lacking=
     for f in $(filters); do
-        grep -q "^\.\(It \)\{0,1\}Xr $f 1" "$MAN/tvtools.7" || lacking+=" $f"
+        grep -q "^\.\(It \)\{0,1\}Xr $f 1" "$MAN/tvtools.7" || lacking+=" $f in tvtools.7"
+        [ "$f" = tv ] || grep -q "^|.*\`${f}[\` ]" "$ROOT/README.md" || lacking+=" $f in README.md"
+        [ -f "$TESTS/$f.bats" ] || lacking+=" $f in tests"
     done
-    [ -z "$lacking" ] || fail "tvtools.7 lacks$lacking"
+    [ -z "$lacking" ] || fail "missing:$lacking"
 }
 
 @test "references lead to pages" {
