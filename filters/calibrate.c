@@ -26,6 +26,7 @@
 #include "runner.h"
 #include "settings.h"
 #include "survey.h"
+#include "written.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,7 +37,7 @@ struct run {
     const struct settings *settings;
     struct calibration c;
     struct journal_names names;
-    struct journal_file table, gradients;
+    struct written table, gradients;
     FILE *log;
     uint64_t key; /* of all that must not change when a run is resumed */
     bool learned;
@@ -230,7 +231,7 @@ static int dry_run(struct run *r, struct error *e)
     }
     if (!failed && r->gradients.out) {
         journal_put_gradients(r->gradients.out, &report, &r->c.coefficients, &r->names);
-        failed = journal_close(&r->gradients, true, e);
+        failed = written_close(&r->gradients, true, e);
     }
     free(losses);
     return failed;
@@ -280,7 +281,7 @@ static int calibrate(struct run *r, struct error *e)
         fputs("\r\033[K", stderr);
     if (!failed && r->table.out) {
         calibration_put_table(&r->c, r->table.out);
-        failed = journal_close(&r->table, true, e);
+        failed = written_close(&r->table, true, e);
     }
     r->learned = true;
     return failed ? -1 : 0;
@@ -310,8 +311,8 @@ static uint64_t key_of(struct stage *s, const struct header *h)
 static int open_files(struct run *r, struct error *e)
 {
     const struct settings *o = r->settings;
-    if ((o->coefficients && journal_open(&r->table, o->coefficients, e)) ||
-        (o->gradients && journal_open(&r->gradients, o->gradients, e)))
+    if ((o->coefficients && written_open(&r->table, o->coefficients, e)) ||
+        (o->gradients && written_open(&r->gradients, o->gradients, e)))
         return -1;
     if (o->log && !(r->log = fopen(o->log, o->resume ? "ae" : "we")))
         return error_set(e, "cannot write %s: %s", o->log, strerror(errno));
@@ -414,8 +415,8 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
     struct run *r = s->data;
     struct error later;
     (void)e;
-    journal_close(&r->table, false, &later);
-    journal_close(&r->gradients, false, &later);
+    written_close(&r->table, false, &later);
+    written_close(&r->gradients, false, &later);
     if (r->log)
         fclose(r->log);
     calibration_close(&r->c);

@@ -90,6 +90,12 @@ END
     numbers w=out | cmp - found
 }
 
+@test "a pipe or a device is never replaced" {
+    mkfifo out
+    refused_with "out is neither a file nor a folder" pack --base base --force out <good.tvs
+    [ -p out ]
+}
+
 @test "same bytes on any way" {
     pick math <"$BIG" >math.tvs
     pack --base "$MODELS"/base once <math.tvs

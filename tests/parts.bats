@@ -314,5 +314,13 @@ three_parts() {
         REFUSED_BY=tv refused_with "model-00002-of-00003.safetensors" tv finish out
     done
     tv run "$TIES | pack --base base --part 2/3 out"
+    sed -i 's/"read"/"seen"/' "$(record 1 3)"
+    REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors is damaged" tv finish out
+    tv run "$TIES | pack --base base --part 1/3 out"
+    sed -i 's/"read"/"seen"/' .out.parts/beside.json
+    REFUSED_BY=tv refused_with "what is beside its weights is damaged" tv finish out
+    tv run "$TIES | pack --base base --part 1/3 out"
+    tv run "$TIES | pack --base base --shards 3 single"
     tv finish out
+    same_as single
 }

@@ -49,8 +49,19 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     status=0
     tv run --report none/report.json 'tv-extract base math | pack --base base other' 2>.err || status=$?
     [ "$status" -eq 1 ]
-    grep -q "cannot write the report none/report.json: No such file" .err
+    grep -q "cannot write none/report.json: No such file" .err
     [ "$(echo report.json*)" = report.json ]
+}
+
+@test "a report goes into a pipe that is there" {
+    mkfifo pipe
+    exec 7<>pipe
+    tv run --report pipe 'tv-extract base math | pack --base base out'
+    [ -p pipe ]
+    read -r first <&7
+    [ "$first" = '{' ]
+    exec 7<&-
+    [ "$(echo pipe*)" = pipe ]
 }
 
 @test "a merge is reported, and the bytes are the same" {

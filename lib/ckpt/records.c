@@ -1,6 +1,7 @@
 #include "records.h"
 
 #include "disk.h"
+#include "hash.h"
 #include "strict.h"
 
 #include <errno.h>
@@ -9,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define CHECKSUM "record_checksum" /* of the record itself */
 
 char *records_file(const char *name)
 {
@@ -49,13 +52,27 @@ json_t *records_load(int folder, const char *name)
     return record;
 }
 
+/* Of all that a record says but its checksum. */
+static uint64_t own_hash(const json_t *record)
+{
+    json_t *rest = json_copy((json_t *)record);
+    json_object_del(rest, CHECKSUM);
+    char *text = json_dumps(rest, JSON_COMPACT | JSON_SORT_KEYS);
+    uint64_t hash = text ? XXH3_64bits(text, strlen(text)) : 0;
+    free(text);
+    json_decref(rest);
+    return hash;
+}
+
 enum parts_state records_compare(const json_t *record, const struct parts_print *print)
 {
     if (!record)
         return PARTS_ABSENT;
     if (!records_hash_is(record, "recipe", print->recipe))
         return PARTS_OTHER_RECIPE;
-    return records_hash_is(record, "inputs", print->inputs) ? PARTS_SOUND : PARTS_OTHER_INPUTS;
+    if (!records_hash_is(record, "inputs", print->inputs))
+        return PARTS_OTHER_INPUTS;
+    return records_hash_is(record, CHECKSUM, own_hash(record)) ? PARTS_SOUND : PARTS_DAMAGED;
 }
 
 int records_save(int folder, const char *name, json_t *more, const struct parts_print *print)
@@ -63,6 +80,7 @@ int records_save(int folder, const char *name, json_t *more, const struct parts_
     json_object_set_new(more, "tvtools", json_string(TV_VERSION));
     json_object_set_new(more, "recipe", records_hash(print->recipe));
     json_object_set_new(more, "inputs", records_hash(print->inputs));
+    json_object_set_new(more, CHECKSUM, records_hash(own_hash(more)));
     char *text = json_dumps(more, JSON_INDENT(1)), *file = records_file(name);
     int failed = disk_replace(folder, file, text, strlen(text)) || fsync(folder) ? -1 : 0;
     int why = errno;

@@ -74,8 +74,10 @@ static bool may_be_replaced(const struct target *t)
 {
     int fd = openat(t->parent, t->base, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    if (!dir)
-        return errno == ENOTDIR || errno == ELOOP;
+    struct stat st;
+    if (!dir) /* never a device or a pipe */
+        return fstatat(t->parent, t->base, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+               (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode));
     bool empty = true, checkpoint = false;
     for (struct dirent *d; (d = readdir(dir));) {
         if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
@@ -96,8 +98,8 @@ static int check_target(const struct target *t, struct error *e)
         return error_set(e, "%s exists already (--force replaces it)", t->name);
     return may_be_replaced(t) ? 0
                               : error_set(e,
-                                          "%s is a folder that does not look like a "
-                                          "checkpoint; remove it first",
+                                          "%s is neither a file nor a folder that looks like "
+                                          "a checkpoint; remove it first",
                                           t->name);
 }
 

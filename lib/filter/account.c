@@ -1,8 +1,8 @@
 #include "account.h"
 
 #include "mem.h"
+#include "written.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -149,27 +149,14 @@ static json_t *account_json(const struct account *a)
 
 int account_write(const struct account *a, const char *path, struct error *e)
 {
-    struct arena names = {0};
-    const char *temporary = arena_printf(&names, "%s.partial-%ld", path, (long)getpid());
+    struct written file;
     json_t *json = account_json(a);
-    FILE *f = fopen(temporary, "wxe");
-    int failed = !f || json_dumpf(json, f, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) ||
-                 fputc('\n', f) == EOF || fflush(f) || ferror(f);
-    int why = errno;
-    if (f && fclose(f) && !failed) {
-        failed = 1;
-        why = errno;
-    }
-    if (!failed && rename(temporary, path)) {
-        failed = 1;
-        why = errno;
-    }
-    if (failed) {
-        error_set(e, "cannot write the report %s: %s", path, strerror(why));
-        if (f)
-            unlink(temporary);
+    int failed = written_open(&file, path, e);
+    if (!failed) {
+        json_dumpf(json, file.out, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
+        putc('\n', file.out);
+        failed = written_close(&file, true, e);
     }
     json_decref(json);
-    arena_free(&names);
-    return failed ? -1 : 0;
+    return failed;
 }

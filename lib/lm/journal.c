@@ -2,51 +2,14 @@
 
 #include "filter.h"
 #include "text.h"
+#include "written.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-/* ---- files ----------------------------------------------------------------------------------- */
-
-int journal_open(struct journal_file *f, const char *path, struct error *e)
-{
-    struct stat s;
-    bool in_place = stat(path, &s) == 0 && !S_ISREG(s.st_mode);
-    f->path = path;
-    f->temporary = NULL;
-    if (!in_place && asprintf(&f->temporary, "%s.partial", path) < 0)
-        return error_set(e, "out of memory");
-    f->out = fopen(in_place ? path : f->temporary, "we");
-    if (f->out)
-        return 0;
-    error_set(e, "cannot write %s: %s", path, strerror(errno));
-    free(f->temporary);
-    f->temporary = NULL;
-    return -1;
-}
-
-int journal_close(struct journal_file *f, bool ok, struct error *e)
-{
-    int failed = 0;
-    if (!f->out)
-        return 0;
-    bool full = fflush(f->out) != 0 || ferror(f->out);
-    int why = errno;
-    if ((fclose(f->out) != 0 || full) && ok)
-        failed = error_set(e, "cannot write %s: %s", f->path, strerror(full ? why : errno));
-    if (ok && !failed && f->temporary && rename(f->temporary, f->path) < 0)
-        failed = error_set(e, "cannot write %s: %s", f->path, strerror(errno));
-    if (f->temporary && (failed || !ok))
-        unlink(f->temporary);
-    free(f->temporary);
-    *f = (struct journal_file){0};
-    return failed;
-}
 
 /* ---- numbers of all coefficients ------------------------------------------------------------- */
 
@@ -200,7 +163,7 @@ int journal_save(const char *path, const struct standing *s, const struct coeffi
                  const struct adamw *a, struct error *e)
 {
     char key[32];
-    struct journal_file f;
+    struct written f;
     snprintf(key, sizeof key, "%016llx", (unsigned long long)s->key);
     json_t *o =
         json_pack("{s:s, s:i, s:I, s:I, s:f, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o}", "key", key,
@@ -212,13 +175,13 @@ int journal_save(const char *path, const struct standing *s, const struct coeffi
         json_object_set_new(o, "best", json_real(s->best));
     if (o && s->kept)
         json_object_set_new(o, "kept", list_of(s->kept, c->n));
-    if (!o || journal_open(&f, path, e)) {
+    if (!o || written_open(&f, path, e)) {
         json_decref(o);
         return o ? -1 : error_set(e, "cannot write %s: its numbers are not finite", path);
     }
     json_dumpf(o, f.out, JSON_REAL_PRECISION(17) | JSON_COMPACT);
     json_decref(o);
-    return journal_close(&f, true, e);
+    return written_close(&f, true, e);
 }
 
 /* n numbers of a list; NULL if it has not so many. */

@@ -11,17 +11,6 @@
 
 #include <stdio.h>
 
-/* A file that appears under its name only when it is complete. */
-struct journal_file {
-    const char *path;
-    char *temporary; /* NULL: written in place (a pipe, a terminal) */
-    FILE *out;
-};
-
-int journal_open(struct journal_file *f, const char *path, struct error *e);
-/* Publishes it if `ok`, else leaves nothing behind. */
-int journal_close(struct journal_file *f, bool ok, struct error *e);
-
 /* Who is who. */
 struct journal_names {
     const char **tensors, **experts;
