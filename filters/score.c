@@ -119,7 +119,7 @@ static int judge(struct run *r, struct lm *lm, const float *x, const struct answ
         sums->loss += b->loss[i];
         wrong[answers[i].sample] |= !right[i];
         if (!isfinite(b->loss[i]) && !r->allow_nonfinite)
-            failed = samples_error(s, e, "the loss is not finite");
+            failed = sample_error(s, e, "the loss is not finite");
     }
     free(right);
     return failed;

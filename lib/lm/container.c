@@ -12,7 +12,7 @@ struct image {
 
 static int bad(const struct image *i, struct error *e, const char *sentence)
 {
-    return samples_error(i->sample, e, "image %zu: %s", i->number, sentence);
+    return sample_error(i->sample, e, "image %zu: %s", i->number, sentence);
 }
 
 /* ---- the tensor ------------------------------------------------------------------------------ */
@@ -24,21 +24,21 @@ static int find_tensor(const struct image *i, struct picture *p, struct error *e
         return bad(i, e, "pixel_values does not name a tensor");
     long found = input_find(p->file, name);
     if (found < 0)
-        return samples_error(i->sample, e, "image %zu: there is no tensor %s", i->number, name);
+        return sample_error(i->sample, e, "image %zu: there is no tensor %s", i->number, name);
     p->tensor = (size_t)found;
     enum dtype d = input_tensor(p->file, p->tensor)->dtype;
     return d == DTYPE_F32 || d == DTYPE_BF16 || d == DTYPE_F16
                ? 0
-               : samples_error(i->sample, e, "image %zu: tensor %s is %s, not F32, BF16 or F16",
-                               i->number, name, dtype_name(d));
+               : sample_error(i->sample, e, "image %zu: tensor %s is %s, not F32, BF16 or F16",
+                              i->number, name, dtype_name(d));
 }
 
 static int wrong_shape(const struct image *i, const struct ckpt_tensor *t, const char *needed,
                        struct error *e)
 {
     struct arena a = {0};
-    samples_error(i->sample, e, "image %zu: tensor %s is %s, not %s", i->number, t->name,
-                  tensor_shape_text(&a, t->rank, t->shape), needed);
+    sample_error(i->sample, e, "image %zu: tensor %s is %s, not %s", i->number, t->name,
+                 tensor_shape_text(&a, t->rank, t->shape), needed);
     arena_free(&a);
     return -1;
 }
@@ -60,9 +60,9 @@ static int fit_patches(const struct image *i, struct picture *p, struct error *e
         *sizes[k] = (size_t)n;
     }
     if (p->height % v->merge || p->width % v->merge)
-        return samples_error(i->sample, e,
-                             "image %zu: a grid of %zu x %zu patches cannot be merged by %zu x %zu",
-                             i->number, p->height, p->width, v->merge, v->merge);
+        return sample_error(i->sample, e,
+                            "image %zu: a grid of %zu x %zu patches cannot be merged by %zu x %zu",
+                            i->number, p->height, p->width, v->merge, v->merge);
     size_t rows = p->slices * p->height * p->width;
     size_t columns = v->channels * v->temporal * v->patch * v->patch;
     snprintf(needed, sizeof needed, "(%zu, %zu) by its grid", rows, columns);
@@ -100,8 +100,8 @@ static int read_image(const struct image *i, struct picture *p, struct error *e)
     const json_t *tokens = json_object_get(i->object, "tokens");
     if (json_is_integer(tokens) && json_integer_value(tokens) == (json_int_t)p->tokens)
         return 0;
-    return samples_error(i->sample, e, "image %zu: tokens is not %zu, as its tensor %s has it",
-                         i->number, p->tokens, input_tensor(p->file, p->tensor)->name);
+    return sample_error(i->sample, e, "image %zu: tokens is not %zu, as its tensor %s has it",
+                        i->number, p->tokens, input_tensor(p->file, p->tensor)->name);
 }
 
 /* ---- the sample ------------------------------------------------------------------------------ */
@@ -128,10 +128,10 @@ static int read_token(struct sample *s, const json_t *object, const struct arch 
     const json_t *token = json_object_get(object, "image_token_id");
     json_int_t n = json_is_integer(token) ? json_integer_value(token) : -1;
     if (n < 0 || (uint64_t)n >= a->vocab)
-        return samples_error(s, e, "image_token_id is not the id of a token");
+        return sample_error(s, e, "image_token_id is not the id of a token");
     if (a->vision.image_token >= 0 && n != a->vision.image_token)
-        return samples_error(s, e, "image_token_id is %lld, but by config.json it is %ld",
-                             (long long)n, a->vision.image_token);
+        return sample_error(s, e, "image_token_id is %lld, but by config.json it is %ld",
+                            (long long)n, a->vision.image_token);
     s->images.token = (uint32_t)n;
     return 0;
 }
@@ -146,15 +146,15 @@ static int check_places(const struct samples *all, const struct sample *s, const
     for (size_t i = 0; i < s->images.n; i++)
         tokens += all->pictures[s->images.which[i]].tokens;
     if (places != tokens)
-        return samples_error(s, e, "the images have %zu tokens, but there are %zu places for them",
-                             tokens, places);
+        return sample_error(s, e, "the images have %zu tokens, but there are %zu places for them",
+                            tokens, places);
     for (size_t i = 0, t = 0; i < s->images.n && a->vision.kind == VISION_QWEN2VL; i++) {
         while (s->ids[t] != s->images.token)
             t++;
         size_t end = t + all->pictures[s->images.which[i]].tokens;
         for (; t < end; t++)
             if (s->ids[t] != s->images.token)
-                return samples_error(s, e, "the tokens of image %zu do not stand together", i);
+                return sample_error(s, e, "the tokens of image %zu do not stand together", i);
     }
     return 0;
 }
@@ -165,15 +165,15 @@ int container_read(struct samples *all, struct sample *s, const json_t *object,
     const json_t *list = json_object_get(object, "images");
     size_t n = json_array_size(list);
     if (list && !json_is_null(list) && !json_is_array(list))
-        return samples_error(s, e, "images is not a list");
+        return sample_error(s, e, "images is not a list");
     if (n == 0)
         return 0;
     if (a->vision.kind == VISION_NONE)
-        return samples_error(s, e, "the sample has images, and the model takes none");
+        return sample_error(s, e, "the sample has images, and the model takes none");
     if (!pixels)
-        return samples_error(s, e,
-                             "the sample has images, but there is no tensors.safetensors beside "
-                             "samples.jsonl in a folder");
+        return sample_error(s, e,
+                            "the sample has images, but there is no tensors.safetensors beside "
+                            "samples.jsonl in a folder");
     size_t *which = arena_alloc(&all->arena, n, sizeof *which);
     for (size_t k = 0; k < n; k++) {
         const struct image i = {s, json_array_get(list, k), a, k};

@@ -3,7 +3,7 @@
 #ifndef TV_CONTAINER_H
 #define TV_CONTAINER_H
 
-#include "samples.h"
+#include "sample.h"
 
 #include <jansson.h>
 

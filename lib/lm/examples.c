@@ -26,9 +26,9 @@ static int choose_positions(struct example *x, const struct sample *s, bool resp
     if (!responses || s->prompt == 0)
         return 0;
     if (s->prompt == s->n)
-        return samples_error(s, e,
-                             "there is no response behind the prompt, and only responses "
-                             "count (--on all)");
+        return sample_error(s, e,
+                            "there is no response behind the prompt, and only responses "
+                            "count (--on all)");
     x->first = s->prompt - 1;
     x->last = s->n - 2;
     return 0;
@@ -95,9 +95,9 @@ int examples_choose(struct examples *x, const struct samples *s, const struct ex
     for (size_t i = 0; i < s->n && !failed; i++) {
         const char *task = s->tasks[s->samples[i].task];
         if (expert_of(w, task) < 0)
-            failed = samples_error(&s->samples[i], e,
-                                   "the stream has no model %s (--task %s=MODEL names another)",
-                                   task, task);
+            failed = sample_error(&s->samples[i], e,
+                                  "the stream has no model %s (--task %s=MODEL names another)",
+                                  task, task);
     }
     for (size_t k = 0; k < w->experts && !failed; k++)
         failed = choose_of_expert(x, s, k, w, &counts[k], e);

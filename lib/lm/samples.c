@@ -5,22 +5,11 @@
 #include "mapped.h"
 #include "strict.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-int samples_error(const struct sample *s, struct error *e, const char *format, ...)
-{
-    char text[512];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    return error_set(e, "%s, line %zu: %s", s->file, s->line, text);
-}
 
 /* ---- one sample ------------------------------------------------------------------------------ */
 
@@ -29,22 +18,22 @@ static int read_ids(struct samples *all, struct sample *s, const json_t *list,
 {
     s->n = json_array_size(list);
     if (!json_is_array(list))
-        return samples_error(s, e, "input_ids is not a list of token ids");
+        return sample_error(s, e, "input_ids is not a list of token ids");
     if (s->n == 0)
-        return samples_error(s, e, "input_ids is empty");
+        return sample_error(s, e, "input_ids is empty");
     if (s->n > limits->arch->positions)
-        return samples_error(s, e, "%zu tokens are too many; the model takes %zu", s->n,
-                             limits->arch->positions);
+        return sample_error(s, e, "%zu tokens are too many; the model takes %zu", s->n,
+                            limits->arch->positions);
     uint32_t *ids = arena_alloc(&all->arena, s->n, sizeof *ids);
     for (size_t t = 0; t < s->n; t++) {
         const json_t *id = json_array_get(list, t);
         if (!json_is_integer(id))
-            return samples_error(s, e, "input_ids[%zu] is not a whole number", t);
+            return sample_error(s, e, "input_ids[%zu] is not a whole number", t);
         json_int_t value = json_integer_value(id);
         if (value < 0 || (uint64_t)value >= limits->arch->vocab)
-            return samples_error(s, e,
-                                 "token id %lld at position %zu is outside the vocabulary of %zu",
-                                 (long long)value, t, limits->arch->vocab);
+            return sample_error(s, e,
+                                "token id %lld at position %zu is outside the vocabulary of %zu",
+                                (long long)value, t, limits->arch->vocab);
         ids[t] = (uint32_t)value;
     }
     s->ids = ids;
@@ -56,15 +45,15 @@ static int read_prompt(struct sample *s, const json_t *prompt, const struct samp
 {
     s->prompt = 0;
     if (!prompt || json_is_null(prompt))
-        return limits->prompts ? samples_error(s, e,
-                                               "prompt_len is missing: where does the "
-                                               "response begin?")
+        return limits->prompts ? sample_error(s, e,
+                                              "prompt_len is missing: where does the "
+                                              "response begin?")
                                : 0;
     json_int_t n = json_is_integer(prompt) ? json_integer_value(prompt) : 0;
     if (n < 1 || (uint64_t)n > s->n)
-        return samples_error(s, e, "prompt_len is not a number from 1 to %zu", s->n);
+        return sample_error(s, e, "prompt_len is not a number from 1 to %zu", s->n);
     if (limits->prompts && (size_t)n == s->n)
-        return samples_error(s, e, "there is no response behind the prompt");
+        return sample_error(s, e, "there is no response behind the prompt");
     s->prompt = (size_t)n;
     return 0;
 }
@@ -80,14 +69,14 @@ static int read_task(struct samples *all, struct sample *s, const json_t *task,
                      const struct sample_limits *limits, struct error *e)
 {
     if (task && !json_is_null(task) && !json_is_string(task))
-        return samples_error(s, e, "task is not a text");
+        return sample_error(s, e, "task is not a text");
     const char *name = json_string_value(task);
     name = name ? name : samples_task_of(s->file, &all->arena);
     bool known = limits->n_tasks == 0;
     for (size_t i = 0; i < limits->n_tasks; i++)
         known |= strcmp(name, limits->tasks[i]) == 0;
     if (!known)
-        return samples_error(s, e, "nobody knows the task %s", name);
+        return sample_error(s, e, "nobody knows the task %s", name);
     s->task = 0;
     while (s->task < all->n_tasks && strcmp(name, all->tasks[s->task]) != 0)
         s->task++;
@@ -104,7 +93,7 @@ static int read_object(struct samples *all, struct sample *s, const json_t *obje
 {
     const json_t *ids = json_object_get(object, "input_ids");
     if (!ids)
-        return samples_error(s, e, "input_ids is missing");
+        return sample_error(s, e, "input_ids is missing");
     if (read_ids(all, s, ids, limits, e) ||
         read_prompt(s, json_object_get(object, "prompt_len"), limits, e) ||
         read_task(all, s, json_object_get(object, "task"), limits, e) ||
