@@ -1,5 +1,6 @@
 #include "runner.h"
 
+#include "buffers.h"
 #include "ordered.h"
 #include "pool.h"
 #include "progress.h"
@@ -7,7 +8,6 @@
 #include "spool.h"
 #include "writer.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,17 +16,6 @@
 #define THREADS_MAX       1024
 #define DROPPED           SIZE_MAX
 #define SAMPLE_INTERVAL   20000000 /* nanoseconds between looks at the memory in use */
-
-/* One block in flight: where its payload lies as it travels, and widened to F32. */
-struct buffer {
-    struct block block;
-    size_t room, n_vectors;
-    unsigned char *memory;
-    void **raw;
-    float **wide;
-    bool finite;         /* every number in it is known to be */
-    struct buffer *next; /* of those that lie idle */
-};
 
 /* A block's place among those in flight. */
 struct slot {
@@ -60,8 +49,7 @@ struct runner {
 
     size_t n_slots;
     struct slot *slots;
-    struct buffer *buffers, *idle; /* as many; the one given back last is still in the cache */
-    pthread_mutex_t idle_lock;
+    struct buffers buffers; /* as many */
 
     size_t n_hashes;
     const char **hash_models;
@@ -203,46 +191,9 @@ static int open_all(struct runner *r, struct error *e)
     return 0;
 }
 
-/* ---- buffers ----------------------------------------------------------------------------- */
-
-/* Room for a block of n elements: per vector its bytes as they travel and, where these are not
- * F32, the same as F32. */
-static void make_room(struct runner *r, struct buffer *b, size_t n)
-{
-    size_t each = (n * 8 + 63) / 64 * 64, K = r->vectors_max;
-    if (b->n_vectors == K && b->room >= each)
-        return;
-    b->n_vectors = K;
-    b->room = each;
-    b->raw = mem_resize(b->raw, K, sizeof *b->raw);
-    b->wide = mem_resize(b->wide, K, sizeof *b->wide);
-    b->block.data = mem_resize(b->block.data, K, sizeof(void *));
-    b->block.dtypes = mem_resize(b->block.dtypes, K, sizeof(enum dtype));
-    b->block.home = mem_resize(b->block.home, K, sizeof(size_t));
-    free(b->memory);
-    b->memory = mem_aligned(2 * each * K);
-    for (size_t k = 0; k < K; k++) {
-        b->raw[k] = b->memory + 2 * k * each;
-        b->wide[k] = (float *)(b->memory + (2 * k + 1) * each);
-    }
-}
-
 static struct buffer *take_buffer(struct runner *r)
 {
-    pthread_mutex_lock(&r->idle_lock);
-    struct buffer *b = r->idle;
-    r->idle = b->next;
-    pthread_mutex_unlock(&r->idle_lock);
-    make_room(r, b, tensor_block_elements(&r->tensors[0]));
-    return b;
-}
-
-static void give_buffer(struct runner *r, struct buffer *b)
-{
-    pthread_mutex_lock(&r->idle_lock);
-    b->next = r->idle;
-    r->idle = b;
-    pthread_mutex_unlock(&r->idle_lock);
+    return buffers_take(&r->buffers, r->vectors_max, tensor_block_elements(&r->tensors[0]));
 }
 
 static void *work_area(struct slot *s, size_t size)
@@ -253,56 +204,6 @@ static void *work_area(struct slot *s, size_t size)
         s->work_room = size;
     }
     return s->work;
-}
-
-static void buffer_free(struct buffer *b)
-{
-    free(b->raw);
-    free(b->wide);
-    free(b->block.data);
-    free(b->block.dtypes);
-    free(b->block.home);
-    free(b->memory);
-}
-
-void block_keep(struct block *b, size_t n, const size_t *which)
-{
-    for (size_t k = 0; k < n; k++) {
-        size_t home = b->home[k];
-        b->data[k] = b->data[which[k]];
-        b->dtypes[k] = b->dtypes[which[k]];
-        b->home[k] = b->home[which[k]];
-        b->home[which[k]] = home;
-    }
-    b->n_vectors = n;
-}
-
-/* Floating payload as F32. */
-static void widen(struct buffer *b)
-{
-    struct block *block = &b->block;
-    for (size_t k = 0; k < block->n_vectors; k++)
-        if (block->dtypes[k] != DTYPE_F32 && dtype_is_float(block->dtypes[k])) {
-            float *to = b->wide[block->home[k]];
-            dtype_to_f32(block->dtypes[k], block->data[k], to, block->n);
-            block->data[k] = to;
-            block->dtypes[k] = DTYPE_F32;
-        }
-}
-
-/* Payload as `t` says it travels. */
-static void narrow(const struct tensor *t, struct buffer *b)
-{
-    struct block *block = &b->block;
-    for (size_t k = 0; k < block->n_vectors; k++) {
-        enum dtype wire = t->vectors[k].dtype;
-        if (block->dtypes[k] == wire || !dtype_is_float(wire))
-            continue;
-        void *to = b->raw[block->home[k]];
-        dtype_from_f32(wire, block->data[k], to, block->n);
-        block->data[k] = to;
-        block->dtypes[k] = wire;
-    }
 }
 
 /* ---- a block through the chain ------------------------------------------------------------ */
@@ -428,9 +329,9 @@ static int transform(struct runner *r, size_t s, struct buffer *b, struct error 
     if (r->plans[s] == PLAN_PASS || !f->transform)
         return 0;
     if (f->raw)
-        narrow(&r->tensors[s - 1], b);
+        buffer_narrow(&r->tensors[s - 1], b);
     else
-        widen(b);
+        buffer_widen(b);
     if (check_finite(r->stages[s], &r->tensors[s - 1], r->stages[s]->in, b, e))
         return fail(r, s, e);
     uint64_t start = account_clock(), bytes = block_bytes(&b->block);
@@ -494,9 +395,9 @@ static int forward(struct runner *r, const struct pass *p, struct slot *slot, si
     struct job *job = &r->jobs[p->last];
     const struct filter *f = job->stage->filter;
     if (f->raw)
-        narrow(job->in, b);
+        buffer_narrow(job->in, b);
     else
-        widen(b);
+        buffer_widen(b);
     if (check_finite(job->stage, job->in, job->stage->in, b, e))
         return fail(r, p->last, e);
     uint64_t start = account_clock();
@@ -524,7 +425,7 @@ static int forward_slot(void *way, size_t slot, size_t index, struct error *e)
     s->block = s->buffer->block;
     if (is_used_up(w->r, w->p)) {
         s->block.data = NULL;
-        give_buffer(w->r, s->buffer);
+        buffers_give(&w->r->buffers, s->buffer);
         s->buffer = NULL;
     }
     return failed;
@@ -546,7 +447,7 @@ static int in_order(void *way, size_t slot, size_t index, struct error *e)
         return fail(r, p->last, e);
     spend(r, p->last, start, 0);
     if (s->buffer)
-        give_buffer(r, s->buffer);
+        buffers_give(&r->buffers, s->buffer);
     s->buffer = NULL;
     size_t first, n;
     tensor_block(&r->tensors[0], index, &first, &n);
@@ -689,7 +590,7 @@ static int drain(struct runner *r, bool final, struct error *e)
     int failed = 0;
     for (size_t b = 0; reads && !failed && b < tensor_blocks(t); b++)
         failed = fill(r, buffer, b, 0, false, false, e);
-    give_buffer(r, buffer);
+    buffers_give(&r->buffers, buffer);
     return failed ? fail(r, 0, e) : 0;
 }
 
@@ -892,18 +793,15 @@ static void runner_free(struct runner *r)
         r->stages[s]->in = r->stages[s]->out = NULL;
         r->stages[s]->runner = NULL;
     }
-    for (size_t j = 0; j < r->n_slots; j++) {
-        buffer_free(&r->buffers[j]);
+    for (size_t j = 0; j < r->n_slots; j++)
         free(r->slots[j].work);
-    }
     free(r->headers);
     free(r->place);
     free(r->jobs);
     free(r->tensors);
     free(r->plans);
-    free(r->buffers);
     free(r->slots);
-    pthread_mutex_destroy(&r->idle_lock);
+    buffers_free(&r->buffers);
     free(r->spent);
     free(r->hash_models);
     free(r->hashes);
@@ -928,10 +826,7 @@ int runner_run(struct stage *const *stages, size_t n, const struct watch *watch,
     r.n_slots = threads == 1 ? 1 : BLOCKS_PER_THREAD * threads;
     r.pool = threads == 1 ? NULL : pool_new(threads);
     r.slots = mem_alloc(r.n_slots, sizeof *r.slots);
-    r.buffers = mem_alloc(r.n_slots, sizeof *r.buffers);
-    pthread_mutex_init(&r.idle_lock, NULL);
-    for (size_t j = 0; j < r.n_slots; j++)
-        give_buffer(&r, &r.buffers[j]);
+    buffers_init(&r.buffers, r.n_slots);
     e->text[0] = e->stage[0] = '\0';
     int failed = open_all(&r, e);
     if (!failed && watch->progress)
