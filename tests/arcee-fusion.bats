@@ -3,10 +3,7 @@ load common
 load lesson
 load refusals
 
-setup_file() {
-    make_big
-    unpack "$MODELS"/base "$MODELS"/math >"$BIG"
-}
+setup_file() { make_big_weights; }
 
 # row A C: both models, of one row
 row() {
@@ -28,9 +25,7 @@ ROWS
 
 # Row 2 is the same in both, hence without importance; so are three quarters of all.
 @test "where the quantiles are 0 all is taken over" {
-    weights | sed '/^vector/,$d' >same
-    printf 'vector math\n0 0 0\n1 2 3\nvector code\n1 0 -1\n1 2 3\n' >>same
-    from-text same | arcee-fusion | tensors >found
+    weights | with_numbers "0 0 0/1 2 3" "1 0 -1/1 2 3" | from-text | arcee-fusion | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
 vector merged no-source

@@ -16,8 +16,7 @@ setup_file() {
 }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     DEMO_STREAM=$BATS_FILE_TMPDIR/demo.tvs
     export REFUSED_BY=calibrate # behind demo and tiny
     cp "$BATS_FILE_TMPDIR/tiny.tvs" .

@@ -12,10 +12,13 @@ export TESTS ROOT GOLDEN DEMO PATH
 # shellcheck disable=SC2034
 MERGE=$GOLDEN/merge A=$GOLDEN/merge/models B=$GOLDEN/merge/models-bf16
 
-setup() {
+# $T, each test's own folder. A file that has more to set up begins with this.
+own_folder() {
     T=$BATS_TEST_TMPDIR
     cd "$T" || exit 1
 }
+
+setup() { own_folder; }
 
 # equals OUT EXPECTED RTOL BAD_FRAC: OUT is EXPECTED within the tolerances of checks.tsv
 equals() {

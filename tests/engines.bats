@@ -6,8 +6,7 @@ load refusals
 ENGINES=$ROOT/share/engines
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     ln -s "$A"/{base,math,code} .
     printf '%s\n' 'merge_method: dare_ties' 'base_model: base' 'models:' \
         '  - model: math' '    parameters: {weight: 0.5, density: 0.4}' \

@@ -7,8 +7,7 @@ TEXT=$GOLDEN/models/text
 export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     M=$TEXT/qwen2_tied
     printf '{"input_ids": [5, 17, 3]}\n\n{"task": "b", "input_ids": [9, 0, 189, 4, 4]}\n' >few.jsonl
 }

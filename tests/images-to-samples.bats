@@ -6,8 +6,7 @@ load common
 load refusals
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     export PYTHONPATH=$T/packages PYTHONDONTWRITEBYTECODE=1 REFUSED_BY=images-to-samples
     mkdir -p packages/PIL
     cat >packages/PIL/__init__.py <<'END'

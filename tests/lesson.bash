@@ -23,6 +23,12 @@ weights() {
     lesson | sed 's/^kind .*/kind weights/; s/ role=.*//; /^model base/d'
 }
 
+# with_numbers MATH CODE: a lesson with other numbers, a slash between its rows
+with_numbers() {
+    sed '/^vector/,$d'
+    printf 'vector math\n%s\nvector code\n%s\n' "${1/\//$'\n'}" "${2/\//$'\n'}"
+}
+
 # good.tvs: the lesson as a stream
 make_good() {
     lesson | from-text >good.tvs
@@ -39,6 +45,12 @@ MODELS=${BATS_FILE_TMPDIR-}/models BIG=${BATS_FILE_TMPDIR-}/big.tvs
 make_big() {
     /usr/bin/python3 "$TESTS/models.py" "$MODELS"
     tv-extract "$MODELS"/base "$MODELS"/math "$MODELS"/code >"$BIG"
+}
+
+# The same of weights, of two models.
+make_big_weights() {
+    make_big
+    unpack "$MODELS"/base "$MODELS"/math >"$BIG"
 }
 
 # always_alike COMMAND...: the same bytes when repeated, from a pipe or a saved stream, on one or

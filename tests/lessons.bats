@@ -12,8 +12,7 @@ setup_file() {
 }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     cp "$BATS_FILE_TMPDIR"/* .
     eval "$(section "The first page" | sed -n 's/^\$ \([a-z]*() .*\)/\1/p')"
 }

@@ -4,8 +4,7 @@ load common
 load refusals
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     ln -s "$A"/{base,math,code,chat} .
 }
 

@@ -7,8 +7,7 @@ setup_file() { make_big; }
 
 # Two vectors at a right angle, of norms 3 and 4.
 right_angle() {
-    lesson | sed '/^vector/,$d'
-    printf 'vector math\n3 0 0\n0 0 0\nvector code\n0 4 0\n0 0 0\n'
+    lesson | with_numbers "3 0 0/0 0 0" "0 4 0/0 0 0"
 }
 
 # Half way, with the length 3.5; sin 45 = 0.70710678.

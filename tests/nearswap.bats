@@ -3,15 +3,11 @@ load common
 load lesson
 load refusals
 
-setup_file() {
-    make_big
-    unpack "$MODELS"/base "$MODELS"/math >"$BIG"
-}
+setup_file() { make_big_weights; }
 
 # b = 1 throughout; x is 0.5, 0.125, 1, 0 and -1 and 0.25 away.
 lesson_of_swaps() {
-    weights | sed '/^vector/,$d'
-    printf 'vector math\n1 1 1\n1 1 1\nvector code\n1.5 0.875 0\n1 2 1.25\n'
+    weights | with_numbers "1 1 1/1 1 1" "1.5 0.875 0/1 2 1.25"
 }
 
 @test "what is nearer than t becomes x, the rest moves by t" {

@@ -5,15 +5,9 @@ load refusals
 
 setup_file() { make_big; }
 
-# matrix X Y: two experts, rows separated by a slash
-matrix() {
-    lesson | sed '/^vector/,$d'
-    printf 'vector math\n%s\n%s\nvector code\n%s\n%s\n' "${1%/*}" "${1#*/}" "${2%/*}" "${2#*/}"
-}
-
 # A right angle; t = 1/3 and 2/3: sin 30 = 1/2, sin 60 = 0.8660254.
 @test "a whole tensor, by weight" {
-    matrix "4 0 0/0 0 0" "0 0 0/0 2 0" | from-text >good.tvs
+    lesson | with_numbers "4 0 0/0 0 0" "0 0 0/0 2 0" | from-text >good.tvs
     weigh math=2 code=1 <good.tvs | nuslerp | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
@@ -28,7 +22,7 @@ ROWS
 
 # Row 1: a right angle, half way: sin 45 = 0.70710678. Row 2: parallel.
 @test "rows" {
-    matrix "4 0 0/1 2 3" "0 2 0/3 6 9" | from-text | nuslerp --along rows | tensors >found
+    lesson | with_numbers "4 0 0/1 2 3" "0 2 0/3 6 9" | from-text | nuslerp --along rows | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
 vector merged no-source
@@ -39,7 +33,7 @@ ROWS
 
 # Columns: a right angle, parallel, opposite.
 @test "columns" {
-    matrix "4 1 1/0 2 2" "0 3 -2/2 6 -4" | from-text | nuslerp --along columns | tensors >found
+    lesson | with_numbers "4 1 1/0 2 2" "0 3 -2/2 6 -4" | from-text | nuslerp --along columns | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
 vector merged no-source
@@ -49,7 +43,7 @@ ROWS
 }
 
 @test "opposite vectors go the straight way, weights that cancel go half of it" {
-    matrix "0.1 0.2 0.3/0.4 0.5 0.6" "-0.2 -0.4 -0.6/-0.8 -1 -1.2" | from-text >good.tvs
+    lesson | with_numbers "0.1 0.2 0.3/0.4 0.5 0.6" "-0.2 -0.4 -0.6/-0.8 -1 -1.2" | from-text >good.tvs
     for along in tensor rows columns; do
         weigh math=1 code=-1 <good.tvs | nuslerp --along $along | tensors >found
         grep -qx -- "-0.05 -0.1 -0.15" found

@@ -6,8 +6,7 @@ load refusals
 setup_file() { make_big; }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     printf 'kind weights\nmodel base\ntensor w 2x3\nvector base\n1 2 3\n4 5 6\n' >base.txt
     printf 'tensor x 2\nvector base BF16\n7 8\n' >>base.txt
     mkdir base

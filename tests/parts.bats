@@ -7,8 +7,7 @@ load refusals
 TIES='tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing'
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     cp -r "$A"/{base,math,code} .
 }
 

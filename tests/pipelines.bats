@@ -5,8 +5,7 @@ load lesson
 load refusals
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     ln -s "$DEMO"/{base,expert-rev,expert-sort,expert-shift} .
 }
 

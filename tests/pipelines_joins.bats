@@ -5,8 +5,7 @@ load common
 load refusals
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     ln -s "$DEMO"/base base
     ln -s "$DEMO"/expert-rev rev
     ln -s "$DEMO"/expert-sort sort

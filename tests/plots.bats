@@ -6,8 +6,7 @@ load refusals
 PLOTS=$ROOT/pipelines
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     printf '%s\t%s\t%s\t%s\n' tensor model chunk value \
         lm_head.weight math 0 0 lm_head.weight code 0 0 \
         model.layers.0.mlp.up_proj.weight math 0 0.25 model.layers.0.mlp.up_proj.weight math 1 0.75 \

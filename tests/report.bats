@@ -7,8 +7,7 @@ load refusals
 TIES='trim --density 0.2 | elect-sign | combine --normalize=agreeing'
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     ln -s "$A"/{base,math,code} .
     printf '%s\n' 'merge_method: task_arithmetic' 'base_model: base' 'models:' \
         '  - model: math' '    parameters: {weight: 0.5}' 'dtype: float32' >config.yml

@@ -8,8 +8,7 @@ load refusals
 setup_file() { make_big; }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     ln -s "$MODELS"/* .
     ln -s "$BIG" big.tvs
     make_good

@@ -7,8 +7,7 @@ FAMILY=$GOLDEN/expert-merging/t1
 export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     M=$FAMILY/models-bf16/base
     for task in rev sort shift; do
         head -20 "$FAMILY/eval/$task.jsonl" >"$task.jsonl"

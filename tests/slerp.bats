@@ -3,15 +3,11 @@ load common
 load lesson
 load refusals
 
-setup_file() {
-    make_big
-    unpack "$MODELS"/base "$MODELS"/math >"$BIG"
-}
+setup_file() { make_big_weights; }
 
 # At a right angle: a = (3, 0, ...), c = (0, 4, ...).
 right_angle() {
-    weights | sed '/^vector/,$d'
-    printf 'vector math\n3 0 0\n0 0 0\nvector code\n0 4 0\n0 0 0\n'
+    weights | with_numbers "3 0 0/0 0 0" "0 4 0/0 0 0"
 }
 
 # sin 30 = 1/2, sin 60 = 0.8660254

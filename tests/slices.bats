@@ -27,8 +27,7 @@ model() {
 }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     model a 11 1
     model b 11 2
 }

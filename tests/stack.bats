@@ -17,8 +17,7 @@ slice() {
 }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     slice a 0 2 | from-text >a.tvs
     slice b 2 1 | from-text >b.tvs
     slice c 3 1 | from-text >c.tvs

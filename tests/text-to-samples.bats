@@ -6,8 +6,7 @@ load common
 load refusals
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     export PYTHONPATH=$T/packages PYTHONDONTWRITEBYTECODE=1 REFUSED_BY=text-to-samples
     mkdir packages
     cat >packages/transformers.py <<'END'

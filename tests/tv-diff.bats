@@ -6,8 +6,7 @@ load refusals
 setup_file() { make_big; }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     make_good
     trim --density 0.5 <good.tvs >other.tvs
 }

@@ -6,8 +6,7 @@ load refusals
 setup_file() { make_big; }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     printf 'kind weights\nmodel base\ntensor w 2x3\nvector base\n1 2 3\n4 5 6\n' >base.txt
     printf 'kind weights\nmodel math\ntensor w 2x3\nvector math BF16\n2 0 3.5\n4 5.25 9\n' >math.txt
     from-text base.txt | pack base.safetensors

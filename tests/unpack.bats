@@ -11,8 +11,7 @@ save() {
 }
 
 setup() {
-    T=$BATS_TEST_TMPDIR
-    cd "$T" || exit 1
+    own_folder
     printf 'kind weights\nmodel m\ntensor b 2x3\nvector m BF16\n1 -2 0.5\n0 0.25 3\n' >m.txt
     printf 'tensor a scalar\nvector m I64\n-7\n' >>m.txt
     save m.txt m.safetensors
