@@ -52,6 +52,8 @@ class AutoTokenizer:
         return NAMES[name]
 
     def apply_chat_template(self, messages, tokenize, add_generation_prompt):
+        if any(m["role"] == "nobody" for m in messages):
+            raise ValueError("nobody is here\nat all")
         return "".join(f"{m['role'][0]}:{m['content']}" for m in messages) + "a:"
 
 
@@ -121,6 +123,10 @@ END
     refused_with "chart.jsonl, line 1: messages is not a list" make out
     echo '{' >chart.jsonl
     refused_with "chart.jsonl, line 1: this is no JSON" make out
+    echo '{"messages": [{"role": "nobody", "content": "Q"}]}' >chart.jsonl
+    refused_with "chart.jsonl, line 1: the chat template does not take the messages: nobody is here" make out
+    echo '{"messages": [{"role": "user", "content": "\ud83d"}]}' >chart.jsonl
+    refused_with "chart.jsonl, line 1: a text has half of a character" make out
     : >chart.jsonl
     refused_with "there are no samples" make out
     ask x wide.png >chart.jsonl

@@ -67,6 +67,15 @@ END
     [ "$(head -c 4 out.png | tail -c 3)" = PNG ]
 }
 
+@test "a name with = in it is a name" {
+    cp log lr=1.log
+    cp table lr=1.table
+    "$PLOTS/plot-losses" log a.svg
+    "$PLOTS/plot-losses" lr=1.log b.svg </dev/null
+    cmp a.svg b.svg
+    "$PLOTS/plot-coefficients" table | diff - <("$PLOTS/plot-coefficients" lr=1.table </dev/null)
+}
+
 # refuses TEXT SCRIPT OPERAND...
 refuses() {
     REFUSED_BY=$2 refused_with "$1" "$PLOTS/$2" "${@:3}"

@@ -41,6 +41,8 @@ class Tokenizer:
 
     def apply_chat_template(self, messages, tokenize, add_generation_prompt):
         assert not tokenize and add_generation_prompt
+        if any(m["role"] == "nobody" for m in messages):
+            raise ValueError("nobody is here\nat all")
         return "<s>" + "".join(f"{m['role'][0]}:{m['content']}" for m in messages) + "<a>"
 
 
@@ -163,6 +165,9 @@ wrong_line() {
     wrong_line "messages[0] has no role" '{"messages": [{"content": "Q"}]}' --tokenizer chat
     wrong_line "there is no message before" '{"messages": [{"role": "assistant", "content": "Q"}]}' --tokenizer chat
     wrong_line "there is no response" '{"messages": [{"role": "user", "content": "Q"}]}' --tokenizer chat
+    wrong_line "the chat template does not take the messages: nobody is here" \
+        '{"messages": [{"role": "nobody", "content": "Q"}, {"role": "assistant", "content": "A"}]}' --tokenizer chat
+    wrong_line "a text has half of a character" '{"prompt": "Q", "response": "\ud83d"}'
 }
 
 @test "what is missing, and files that are none" {

@@ -1,5 +1,7 @@
 #include "build.h"
 
+#include "tree.h"
+
 #include <stdarg.h>
 #include <string.h>
 
@@ -15,14 +17,12 @@ int build_refuse(const struct build *b, size_t line, const char *format, ...)
 
 void build_warn(const struct build *b, size_t line, const char *format, ...)
 {
-    struct error text;
     char sentence[700];
     va_list args;
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    error_set(&text, "%s: warning: %.200s, line %zu: %s", b->tool, b->file->path, line, sentence);
-    fprintf(stderr, "%s\n", text.text);
+    tree_warn(b->tool, b->file->path, line, sentence);
 }
 
 const char *build_glob(const char *name, struct arena *a)

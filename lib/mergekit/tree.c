@@ -26,6 +26,13 @@ int tree_refuse(const struct tree *t, const yaml_node_t *node, const char *forma
     return error_set(t->e, "%.200s, line %zu: %s", t->path, tree_line(node), text);
 }
 
+void tree_warn(const char *tool, const char *path, size_t line, const char *sentence)
+{
+    struct error text;
+    error_set(&text, "%s: warning: %.200s, line %zu: %s", tool, path, line, sentence);
+    fprintf(stderr, "%s\n", text.text);
+}
+
 /* ---- scalars -------------------------------------------------------------------------------- */
 
 /* YAML 1.1 gives plain words a meaning that quoted ones have not. */
@@ -222,6 +229,16 @@ const yaml_node_t *tree_find(const struct tree *t, const yaml_node_t *map, const
     return found && !tree_is_null(found) ? found : NULL;
 }
 
+static void warn(const struct tree *t, const yaml_node_t *node, const char *format, ...)
+{
+    char text[700];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    tree_warn(t->tool, t->path, tree_line(node), text);
+}
+
 /* Keys that stand twice, and those that look like a known one, get a warning. */
 void tree_look_at_keys(const struct tree *t, const yaml_node_t *map, size_t n,
                        const char *const *known)
@@ -234,16 +251,13 @@ void tree_look_at_keys(const struct tree *t, const yaml_node_t *map, size_t n,
         for (yaml_node_pair_t *q = start; q < p; q++)
             if (tree_node(t, q->key)->type == YAML_SCALAR_NODE &&
                 strcmp(tree_scalar(tree_node(t, q->key)), tree_scalar(key)) == 0)
-                fprintf(stderr,
-                        "%s: warning: %s, line %zu: %s stands here twice; the last counts\n",
-                        t->tool, t->path, tree_line(key), tree_scalar(key));
+                warn(t, key, "%s stands here twice; the last counts", tree_scalar(key));
         bool is_known = n == 0;
         for (size_t i = 0; i < n; i++)
             is_known |= strcmp(tree_scalar(key), known[i]) == 0;
         const char *near = is_known ? NULL : nearest_word(tree_scalar(key), n, known);
         if (near)
-            fprintf(stderr, "%s: warning: %s, line %zu: %s is ignored (is %s meant?)\n", t->tool,
-                    t->path, tree_line(key), tree_scalar(key), near);
+            warn(t, key, "%s is ignored (is %s meant?)", tree_scalar(key), near);
     }
 }
 

@@ -25,6 +25,8 @@ size_t tree_line(const yaml_node_t *node);
 /* An error at the node's line; always -1. */
 int tree_refuse(const struct tree *t, const yaml_node_t *node, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* Prints a sentence about a line, without control characters that names may hold. */
+void tree_warn(const char *tool, const char *path, size_t line, const char *sentence);
 
 /* Scalars: the text as it stands; a null in any spelling; a number, for which booleans count as 1
  * and 0; a text, which a null leaves as it was. `what` is what messages call it. */
