@@ -355,7 +355,7 @@ refused_by_merge() {
     config "$TIES" 'paramters: {density: 0.5}'
     tv merge --check config.yml out 2>warnings
     grep -q 'paramters is ignored (is parameters meant?)' warnings
-    config "$TIES" '"dtype\\n": float32'
+    config "$TIES" '"dtype\n": float32'
     tv merge --check config.yml out 2>warnings
     grep -qx 'tv merge: warning: config.yml, line [0-9]*: dtype? is ignored (is dtype meant?)' warnings
     config "$TIES" 'parameters: {density: 0.5, density: 0.6}'
