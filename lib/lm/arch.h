@@ -161,9 +161,7 @@ bool arch_part(const struct arch *a, enum part part, size_t *rows, size_t *colum
 size_t arch_part_shape(const struct arch *a, enum part part, uint64_t shape[ARCH_RANK]);
 /* Its elements; 0: there is no such part. */
 size_t arch_part_elements(const struct arch *a, enum part part);
-/* Elements of some parts of one layer together, and the most that any parts which are computed with
- * together have. */
-size_t arch_parts_elements(const struct arch *a, struct parts parts);
+/* The most elements that any parts of a layer which are computed with together have. */
 size_t arch_parts_most(const struct arch *a);
 /* Layers in which it occurs: 1 for what is outside the layers. */
 size_t arch_part_layers(const struct arch *a, enum part part);

@@ -112,7 +112,8 @@ long deltas_expert(const struct deltas *d, const struct vector *v)
     return -1;
 }
 
-bool deltas_has(const struct deltas *d, enum part part, size_t layer, size_t k)
+/* Does expert k change this part? */
+static bool changes(const struct deltas *d, enum part part, size_t layer, size_t k)
 {
     long i = *slot(d, part, layer);
     const struct tensor *t = i < 0 ? NULL : &d->header->tensors[i];
@@ -184,7 +185,7 @@ static int read_vector(void *context, enum part part, size_t layer, size_t k, si
                        size_t n, const float *base, float *to, struct error *e)
 {
     const struct deltas *d = context;
-    if (!deltas_has(d, part, layer, k)) {
+    if (!changes(d, part, layer, k)) {
         memset(to, 0, n * sizeof *to);
         return 0;
     }

@@ -17,8 +17,6 @@ struct vectors deltas_vectors(struct deltas *d);
 
 /* The tensor of the stream that changes this part; -1: none does. */
 long deltas_tensor(const struct deltas *d, enum part part, size_t layer);
-/* Does expert k change it? */
-bool deltas_has(const struct deltas *d, enum part part, size_t layer, size_t k);
 /* Which expert vector k of a tensor of the stream belongs to; -1: none. */
 long deltas_expert(const struct deltas *d, const struct vector *v);
 

@@ -245,22 +245,6 @@ void crossentropy_forward(float *z, const uint32_t *targets, size_t T, size_t V,
                 &(struct losses){.z = z, .targets = targets, .V = V, .loss = loss});
 }
 
-static void crossentropy_token_backward(void *context, size_t t, size_t member)
-{
-    const struct losses *l = context;
-    float *p = l->z + t * l->V;
-    (void)member;
-    p[l->targets[t]] -= 1;
-    for (size_t v = 0; v < l->V; v++)
-        p[v] *= l->scale;
-}
-
-void crossentropy_backward(float *p, const uint32_t *targets, size_t T, size_t V, float scale)
-{
-    threads_run(T, V, crossentropy_token_backward,
-                &(struct losses){.z = p, .targets = targets, .V = V, .scale = scale});
-}
-
 /* -sum_v q_v ln p_v = ln sum_v exp(z_v / theta) - sum_v q_v z_v / theta, both counted from the
  * largest z: they may be large and nearly equal, and q adds up to 1 only nearly. */
 static double softcross_row(float *z, float *y, float theta, size_t V)

@@ -40,8 +40,6 @@ void residual_add(const float *x, size_t n, float *y);
 
 /* loss_t = -ln p[t, target_t], p = softmax(z);  z (T, V), which becomes p, loss (T) */
 void crossentropy_forward(float *z, const uint32_t *targets, size_t T, size_t V, double *loss);
-/* p becomes dz = scale (p - 1 at the target). */
-void crossentropy_backward(float *p, const uint32_t *targets, size_t T, size_t V, float scale);
 
 /* loss_t = -sum_v q[t, v] ln p[t, v], p = softmax(z / theta), q = softmax(y / theta);
  * z, y (T, V), which become p and q, loss (T) */

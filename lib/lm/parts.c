@@ -115,7 +115,8 @@ size_t arch_part_elements(const struct arch *a, enum part part)
     return arch_part(a, part, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
 }
 
-size_t arch_parts_elements(const struct arch *a, struct parts parts)
+/* Elements of some parts of one layer together. */
+static size_t elements_of(const struct arch *a, struct parts parts)
 {
     size_t n = 0;
     for (enum part part = parts.first; part < parts.end; part++)
@@ -128,7 +129,7 @@ size_t arch_parts_most(const struct arch *a)
     const struct parts all[] = {PARTS_LAYER, PARTS_PROJECTOR, PARTS_VISION_LAYER, PARTS_VISION};
     size_t most = 0;
     for (size_t i = 0; i < COUNT(all); i++) {
-        size_t n = arch_parts_elements(a, all[i]);
+        size_t n = elements_of(a, all[i]);
         most = n > most ? n : most;
     }
     return most;

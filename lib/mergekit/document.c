@@ -131,6 +131,8 @@ static int check_count(const struct section *p)
 
 /* ---- results of other documents -------------------------------------------------------------- */
 
+static int add_weights(struct build *b, struct line *line);
+
 static struct recipe_result *find(const struct recipe *r, const struct config *c)
 {
     for (size_t i = 0; i < r->n_results; i++)
@@ -147,7 +149,7 @@ static struct recipe_result *make(const struct build *outer, const struct party 
     *own = (struct recipe_result){.config = party->result, .name = party->name};
     b.outer = outer;
     own->dtype = result_dtype(&b, party->result);
-    if (document_start(&b, party->result) || document_weights(&b, &own->line))
+    if (document_start(&b, party->result) || add_weights(&b, &own->line))
         return NULL;
     struct recipe_result **all = arena_alloc(b.a, r->n_results + 1, sizeof *all);
     if (r->n_results)
@@ -275,7 +277,8 @@ static struct section new_section(struct build *b, size_t i, struct line *line)
     return p;
 }
 
-int document_weights(struct build *b, struct line *line)
+/* All slices of a document as one stream of weights. */
+static int add_weights(struct build *b, struct line *line)
 {
     struct section p = new_section(b, 0, line);
     if (b->c->n == 1)
@@ -297,7 +300,7 @@ int document_vectors(struct build *b, struct line *line, const struct party **ba
     struct section p = new_section(b, 0, line);
     *base = NULL;
     if (b->c->has_slices)
-        return document_weights(b, line);
+        return add_weights(b, line);
     if (add_section(&p))
         return -1;
     if (p.base && p.base->result)

@@ -7,10 +7,8 @@
 
 /* Begins with a document: are its method and parameters known, and who takes part in it? */
 int document_start(struct build *b, const struct config *c);
-/* All its slices as one stream of weights. */
-int document_weights(struct build *b, struct line *line);
-/* The same, but where one base on disk is added to all at the end, task vectors that still need
- * *base; else *base is NULL. */
+/* A stream of the weights that it makes, and *base NULL; but where one base on disk is added to all
+ * at the end, task vectors that still need *base. */
 int document_vectors(struct build *b, struct line *line, const struct party **base);
 
 #endif
