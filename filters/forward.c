@@ -121,8 +121,8 @@ static int compute(struct stage *stage, struct error *e)
     size_t room = pack_tokens(&p) < ROOM ? pack_tokens(&p) : ROOM;
     r->lm = lm_new(a, backbone_weights(r->model), room, pack_longest(&p));
     struct sights *sights =
-        sights_new(a, backbone_weights(r->model), r->samples.pictures, r->samples.n_pictures, NULL,
-                   stage->common.memory / 2, stage->common.spool, e);
+        sights_new(a, backbone_weights(r->model), r->samples.pictures.list, r->samples.pictures.n,
+                   NULL, stage->common.memory / 2, stage->common.spool, e);
     lm_see(r->lm, sights);
     int failed = sights ? spool_reserve(r->states, place(r, a->layers + 1, 0), e) : -1;
     for (size_t s = 0; s < p.samples && !failed;) {
@@ -261,7 +261,7 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
     h->models[0].has_fingerprint = true;
     h->models[0].fingerprint = input_fingerprint(in);
     r->states =
-        spool_new(r->samples.n_pictures ? s->common.memory / 2 : s->common.memory, s->common.spool);
+        spool_new(r->samples.pictures.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
     list_outputs(r, o->only, &s->arena);
     list_tensors(r, h);
     return 0;

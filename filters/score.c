@@ -179,8 +179,8 @@ static int score_all(struct stage *stage, struct error *e)
     size_t room = pack_tokens(&p) < ROOM ? pack_tokens(&p) : ROOM;
     struct lm *lm = lm_new(a, backbone_weights(r->model), room, pack_longest(&p));
     struct sights *sights =
-        sights_new(a, backbone_weights(r->model), r->samples.pictures, r->samples.n_pictures, NULL,
-                   stage->common.memory, stage->common.spool, e);
+        sights_new(a, backbone_weights(r->model), r->samples.pictures.list, r->samples.pictures.n,
+                   NULL, stage->common.memory, stage->common.spool, e);
     lm_see(lm, sights);
     bool *wrong = mem_alloc(n, sizeof *wrong);
     int failed = sights ? 0 : -1;

@@ -102,3 +102,23 @@ for task, x in losses.items():
     assert abs(found[task]["loss"] - np.mean(x)) < 1e-5 * np.mean(x), task
 END
 }
+
+# few CASE: few/chart and few/ocr, a container for each task; their samples do not say it
+few() {
+    for task in chart ocr; do
+        mkdir -p "few/$task"
+        sed -n "s/\"task\":\"$task\",//p" "$1/samples.jsonl" >"few/$task/samples.jsonl"
+        ln -s "$1/tensors.safetensors" "few/$task"
+    done
+}
+
+@test "samples that say no task are of the task that their container is called" {
+    M=$MODELS/grad/internvl
+    few "$M"
+    sed -i 's/"input_ids"/"prompt_len": 4, "input_ids"/' few/*/samples.jsonl
+    score "$M/base" --samples few/chart/ --samples few/ocr --json |
+        /usr/bin/python3 -c 'import json, sys; print(*json.load(sys.stdin))' >tasks
+    [ "$(cat tasks)" = "chart ocr" ]
+    cd few/ocr
+    score "$M/base" --samples . --json | grep -q '"ocr"'
+}

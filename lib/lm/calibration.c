@@ -160,7 +160,7 @@ static int choose_samples(struct calibration *c, struct error *e)
                                            .of = of,
                                            .per_task = o->per_task,
                                            .held_out = o->held_out,
-                                           .pictures = c->samples.pictures,
+                                           .pictures = c->samples.pictures.list,
                                            .responses = o->responses};
     c->task_weights = mem_alloc(c->experts.n, sizeof *c->task_weights);
     for (size_t k = 0; k < c->experts.n; k++)
@@ -222,13 +222,13 @@ static struct sights *look(const struct calibration *c, long k, const struct arc
                            const struct lm_weights *w, uint64_t memory, struct error *e)
 {
     const struct examples *x = &c->examples;
-    bool *wanted = mem_alloc(c->samples.n_pictures, sizeof *wanted);
+    bool *wanted = mem_alloc(c->samples.pictures.n, sizeof *wanted);
     for (size_t i = 0; i < x->n; i++)
         for (size_t j = 0; j < x->list[i].images.n; j++)
             wanted[x->list[i].images.which[j]] |=
                 !x->list[i].elsewhere && (k < 0 || x->list[i].expert == (size_t)k);
-    struct sights *sights = sights_new(a, w, c->samples.pictures, c->samples.n_pictures, wanted,
-                                       memory, c->stage->common.spool, e);
+    struct sights *sights = sights_new(a, w, c->samples.pictures.list, c->samples.pictures.n,
+                                       wanted, memory, c->stage->common.spool, e);
     free(wanted);
     return sights;
 }

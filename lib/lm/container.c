@@ -1,7 +1,5 @@
 #include "container.h"
 
-#include <string.h>
-
 /* One image of a sample. */
 struct image {
     const struct sample *sample;
@@ -113,14 +111,14 @@ static bool same(const struct picture *a, const struct picture *b)
 }
 
 /* The number of a picture, which may be in use already. */
-static size_t add_picture(struct samples *all, const struct picture *p)
+static size_t add_picture(struct pictures *all, const struct picture *p)
 {
-    for (size_t i = 0; i < all->n_pictures; i++)
-        if (same(&all->pictures[i], p))
+    for (size_t i = 0; i < all->n; i++)
+        if (same(&all->list[i], p))
             return i;
-    all->pictures = mem_resize(all->pictures, all->n_pictures + 1, sizeof *all->pictures);
-    all->pictures[all->n_pictures] = *p;
-    return all->n_pictures++;
+    all->list = mem_resize(all->list, all->n + 1, sizeof *all->list);
+    all->list[all->n] = *p;
+    return all->n++;
 }
 
 static int read_token(struct sample *s, const json_t *object, const struct arch *a, struct error *e)
@@ -137,21 +135,21 @@ static int read_token(struct sample *s, const json_t *object, const struct arch 
 }
 
 /* Every image's tokens have their places; with M-RoPE those of one image stand together. */
-static int check_places(const struct samples *all, const struct sample *s, const struct arch *a,
-                        struct error *e)
+static int check_places(const struct container *c, const struct sample *s, struct error *e)
 {
+    const struct picture *pictures = c->pictures->list;
     size_t places = 0, tokens = 0;
     for (size_t t = 0; t < s->n; t++)
         places += s->ids[t] == s->images.token;
     for (size_t i = 0; i < s->images.n; i++)
-        tokens += all->pictures[s->images.which[i]].tokens;
+        tokens += pictures[s->images.which[i]].tokens;
     if (places != tokens)
         return sample_error(s, e, "the images have %zu tokens, but there are %zu places for them",
                             tokens, places);
-    for (size_t i = 0, t = 0; i < s->images.n && a->vision.kind == VISION_QWEN2VL; i++) {
+    for (size_t i = 0, t = 0; i < s->images.n && c->arch->vision.kind == VISION_QWEN2VL; i++) {
         while (s->ids[t] != s->images.token)
             t++;
-        size_t end = t + all->pictures[s->images.which[i]].tokens;
+        size_t end = t + pictures[s->images.which[i]].tokens;
         for (; t < end; t++)
             if (s->ids[t] != s->images.token)
                 return sample_error(s, e, "the tokens of image %zu do not stand together", i);
@@ -159,8 +157,8 @@ static int check_places(const struct samples *all, const struct sample *s, const
     return 0;
 }
 
-int container_read(struct samples *all, struct sample *s, const json_t *object,
-                   const struct arch *a, const struct input *pixels, struct error *e)
+int container_read(const struct container *c, struct sample *s, const json_t *object,
+                   struct error *e)
 {
     const json_t *list = json_object_get(object, "images");
     size_t n = json_array_size(list);
@@ -168,21 +166,21 @@ int container_read(struct samples *all, struct sample *s, const json_t *object,
         return sample_error(s, e, "images is not a list");
     if (n == 0)
         return 0;
-    if (a->vision.kind == VISION_NONE)
+    if (c->arch->vision.kind == VISION_NONE)
         return sample_error(s, e, "the sample has images, and the model takes none");
-    if (!pixels)
+    if (!c->pixels)
         return sample_error(s, e,
                             "the sample has images, but there is no tensors.safetensors beside "
                             "samples.jsonl in a folder");
-    size_t *which = arena_alloc(&all->arena, n, sizeof *which);
+    size_t *which = arena_alloc(c->arena, n, sizeof *which);
     for (size_t k = 0; k < n; k++) {
-        const struct image i = {s, json_array_get(list, k), a, k};
-        struct picture p = {.file = pixels};
+        const struct image i = {s, json_array_get(list, k), c->arch, k};
+        struct picture p = {.file = c->pixels};
         if (read_image(&i, &p, e))
             return -1;
-        which[k] = add_picture(all, &p);
+        which[k] = add_picture(c->pictures, &p);
     }
     s->images.n = n;
     s->images.which = which;
-    return read_token(s, object, a, e) || check_places(all, s, a, e) ? -1 : 0;
+    return read_token(s, object, c->arch, e) || check_places(c, s, e) ? -1 : 0;
 }

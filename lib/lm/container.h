@@ -3,13 +3,21 @@
 #ifndef TV_CONTAINER_H
 #define TV_CONTAINER_H
 
+#include "arch.h"
+#include "mem.h"
 #include "sample.h"
 
 #include <jansson.h>
 
-/* Reads `images` and `image_token_id` of a sample whose ids are known; `pixels` has the tensors,
- * NULL: there are none. New ones join all->pictures. */
-int container_read(struct samples *all, struct sample *s, const json_t *object,
-                   const struct arch *a, const struct input *pixels, struct error *e);
+struct container {
+    const struct arch *arch;
+    const struct input *pixels; /* the tensors; NULL: there are none */
+    struct pictures *pictures;  /* that new ones join */
+    struct arena *arena;        /* of what samples point to */
+};
+
+/* Reads `images` and `image_token_id` of a sample whose ids are known. */
+int container_read(const struct container *c, struct sample *s, const json_t *object,
+                   struct error *e);
 
 #endif

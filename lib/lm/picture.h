@@ -16,11 +16,17 @@ struct picture {
     size_t tokens; /* that it fills in a sample: slices height width / merge^2 */
 };
 
+/* All pictures of some samples; no two are the same. */
+struct pictures {
+    size_t n;
+    struct picture *list;
+};
+
 /* Those of a sample: their tokens take the places of the ids that equal `token`, in order. */
 struct images {
     uint32_t token;
     size_t n;
-    const size_t *which; /* [n]: among all pictures, of which no two are the same */
+    const size_t *which; /* [n]: among all pictures */
 };
 
 #endif

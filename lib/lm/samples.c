@@ -1,5 +1,6 @@
 #include "samples.h"
 
+#include "ckpt.h"
 #include "container.h"
 #include "hash.h"
 #include "mapped.h"
@@ -11,29 +12,43 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+static bool is_folder(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* A file, or the one in a container, that is being read. */
+struct reading {
+    struct samples *all;
+    const struct sample_limits *limits;
+    const char *file, *task; /* task: of samples that say none */
+    struct container container;
+};
+
 /* ---- one sample ------------------------------------------------------------------------------ */
 
-static int read_ids(struct samples *all, struct sample *s, const json_t *list,
-                    const struct sample_limits *limits, struct error *e)
+static int read_ids(const struct reading *r, struct sample *s, const json_t *list, struct error *e)
 {
+    const struct arch *a = r->limits->arch;
     s->n = json_array_size(list);
     if (!json_is_array(list))
         return sample_error(s, e, "input_ids is not a list of token ids");
     if (s->n == 0)
         return sample_error(s, e, "input_ids is empty");
-    if (s->n > limits->arch->positions)
+    if (s->n > a->positions)
         return sample_error(s, e, "%zu tokens are too many; the model takes %zu", s->n,
-                            limits->arch->positions);
-    uint32_t *ids = arena_alloc(&all->arena, s->n, sizeof *ids);
+                            a->positions);
+    uint32_t *ids = arena_alloc(&r->all->arena, s->n, sizeof *ids);
     for (size_t t = 0; t < s->n; t++) {
         const json_t *id = json_array_get(list, t);
         if (!json_is_integer(id))
             return sample_error(s, e, "input_ids[%zu] is not a whole number", t);
         json_int_t value = json_integer_value(id);
-        if (value < 0 || (uint64_t)value >= limits->arch->vocab)
+        if (value < 0 || (uint64_t)value >= a->vocab)
             return sample_error(s, e,
                                 "token id %lld at position %zu is outside the vocabulary of %zu",
-                                (long long)value, t, limits->arch->vocab);
+                                (long long)value, t, a->vocab);
         ids[t] = (uint32_t)value;
     }
     s->ids = ids;
@@ -60,44 +75,44 @@ static int read_prompt(struct sample *s, const json_t *prompt, const struct samp
 
 const char *samples_task_of(const char *file, struct arena *a)
 {
+    if (is_folder(file)) {
+        char *name = ckpt_name_from_path(file);
+        const char *copy = arena_copy_text(a, name);
+        free(name);
+        return copy;
+    }
     const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
     const char *dot = strrchr(name, '.');
     return arena_text(a, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
 }
 
-static int read_task(struct samples *all, struct sample *s, const json_t *task,
-                     const struct sample_limits *limits, struct error *e)
+static int read_task(const struct reading *r, struct sample *s, const json_t *task, struct error *e)
 {
+    struct samples *all = r->all;
     if (task && !json_is_null(task) && !json_is_string(task))
         return sample_error(s, e, "task is not a text");
-    const char *name = json_string_value(task);
-    name = name ? name : samples_task_of(s->file, &all->arena);
-    bool known = limits->n_tasks == 0;
-    for (size_t i = 0; i < limits->n_tasks; i++)
-        known |= strcmp(name, limits->tasks[i]) == 0;
-    if (!known)
-        return sample_error(s, e, "nobody knows the task %s", name);
+    const char *name = json_is_string(task) ? json_string_value(task) : r->task;
     s->task = 0;
     while (s->task < all->n_tasks && strcmp(name, all->tasks[s->task]) != 0)
         s->task++;
     if (s->task < all->n_tasks)
         return 0;
     all->tasks = mem_resize(all->tasks, all->n_tasks + 1, sizeof *all->tasks);
-    all->tasks[all->n_tasks++] = arena_text(&all->arena, name, strlen(name));
+    all->tasks[all->n_tasks++] = arena_copy_text(&all->arena, name);
     return 0;
 }
 
-static int read_object(struct samples *all, struct sample *s, const json_t *object,
-                       const struct sample_limits *limits, const struct input *pixels,
+static int read_object(const struct reading *r, struct sample *s, const json_t *object,
                        struct error *e)
 {
+    struct samples *all = r->all;
     const json_t *ids = json_object_get(object, "input_ids");
     if (!ids)
         return sample_error(s, e, "input_ids is missing");
-    if (read_ids(all, s, ids, limits, e) ||
-        read_prompt(s, json_object_get(object, "prompt_len"), limits, e) ||
-        read_task(all, s, json_object_get(object, "task"), limits, e) ||
-        container_read(all, s, object, limits->arch, pixels, e))
+    if (read_ids(r, s, ids, e) ||
+        read_prompt(s, json_object_get(object, "prompt_len"), r->limits, e) ||
+        read_task(r, s, json_object_get(object, "task"), e) ||
+        container_read(&r->container, s, object, e))
         return -1;
     if (all->n == all->room) {
         all->room = all->room ? 2 * all->room : 64;
@@ -117,48 +132,40 @@ static bool is_blank(const unsigned char *line, size_t n)
     return i == n;
 }
 
-static int read_line(struct samples *all, const char *file, size_t number,
-                     const unsigned char *line, size_t n, const struct sample_limits *limits,
-                     const struct input *pixels, struct error *e)
+static int read_line(const struct reading *r, size_t number, const unsigned char *line, size_t n,
+                     struct error *e)
 {
-    struct sample s = {.file = file, .line = number};
+    struct sample s = {.file = r->file, .line = number};
     char what[32];
     snprintf(what, sizeof what, "line %zu", number);
-    json_t *object = strict_json(file, what, line, n, e);
-    int failed = !object || read_object(all, &s, object, limits, pixels, e);
+    json_t *object = strict_json(r->file, what, line, n, e);
+    int failed = !object || read_object(r, &s, object, e);
     json_decref(object);
     return failed ? -1 : 0;
 }
 
-static int read_file(struct samples *s, const char *file, const struct sample_limits *limits,
-                     const struct input *pixels, struct error *e)
+static int read_file(const struct reading *r, struct error *e)
 {
     struct mapped m;
-    size_t before = s->n, number = 0;
+    size_t before = r->all->n, number = 0;
     int failed = 0;
-    if (mapped_open(&m, file, NULL, NULL, e))
+    if (mapped_open(&m, r->file, NULL, NULL, e))
         return -1;
-    s->hash = XXH3_64bits(m.bytes, m.size);
+    r->all->hash = XXH3_64bits(m.bytes, m.size);
     for (size_t at = 0; at < m.size && !failed; number++) {
         const unsigned char *line = m.bytes + at, *end = memchr(line, '\n', m.size - at);
         size_t n = end ? (size_t)(end - line) : m.size - at;
         if (!is_blank(line, n))
-            failed = read_line(s, file, number + 1, line, n, limits, pixels, e);
+            failed = read_line(r, number + 1, line, n, e);
         at += n + 1;
     }
     mapped_close(&m);
     if (failed)
         return -1;
-    return s->n > before ? 0 : error_set(e, "%s has no samples", file);
+    return r->all->n > before ? 0 : error_set(e, "%s has no samples", r->file);
 }
 
 /* ---- a container ----------------------------------------------------------------------------- */
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
-}
 
 /* The tensors of a container; there need be none. A path is no operand: "./" hides its '='. */
 static int open_pixels(struct samples *s, const char *folder, const struct input **pixels,
@@ -182,10 +189,13 @@ int samples_read(struct samples *s, const char *file, const struct sample_limits
                  struct error *e)
 {
     const struct input *pixels = NULL;
-    if (!is_folder(file))
-        return read_file(s, arena_copy_text(&s->arena, file), limits, NULL, e);
-    if (open_pixels(s, file, &pixels, e) ||
-        read_file(s, arena_printf(&s->arena, "%s/samples.jsonl", file), limits, pixels, e))
+    bool folder = is_folder(file);
+    struct reading r = {.all = s, .limits = limits, .task = samples_task_of(file, &s->arena)};
+    r.file = arena_printf(&s->arena, "%s%s", file, folder ? "/samples.jsonl" : "");
+    if (folder && open_pixels(s, file, &pixels, e))
+        return -1;
+    r.container = (struct container){limits->arch, pixels, &s->pictures, &s->arena};
+    if (read_file(&r, e))
         return -1;
     if (pixels) {
         uint64_t both[] = {s->hash, input_fingerprint(pixels)};
@@ -201,7 +211,7 @@ void samples_free(struct samples *s)
     free(s->files);
     free(s->samples);
     free(s->tasks);
-    free(s->pictures);
+    free(s->pictures.list);
     arena_free(&s->arena);
     *s = (struct samples){0};
 }

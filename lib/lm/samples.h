@@ -4,7 +4,8 @@
  *
  * Only input_ids is required. A sample without a task belongs to the task that the file is named
  * after (rev.jsonl: rev). prompt_len counts the ids before the response. A container is a folder of
- * such a file, samples.jsonl, and of tensors.safetensors, the pixels of its samples' images:
+ * such a file, samples.jsonl, and of tensors.safetensors, the pixels of its samples' images;
+ * samples without a task belong to the task that the folder is named after:
  *
  *     "image_token_id": 250, "images": [{"pixel_values": "b", "grid_thw": [1, 4, 4], "tokens": 4}]
  *
@@ -14,17 +15,30 @@
 #ifndef TV_SAMPLES_H
 #define TV_SAMPLES_H
 
+#include "pack.h"
 #include "sample.h"
+
+struct samples {
+    size_t n;
+    struct sample *samples; /* in the order of files and lines */
+    size_t n_tasks;
+    const char **tasks; /* in the order in which they first come */
+    struct pictures pictures;
+    size_t n_files;
+    struct input **files; /* of the pictures */
+    size_t room;
+    uint64_t hash; /* of what was read last: XXH3-64 of a file, with a container's fingerprint */
+    struct arena arena;
+};
 
 /* What a model takes. */
 struct sample_limits {
-    const struct arch *arch;  /* whose vocabulary, positions and images they fit */
-    bool prompts;             /* prompt_len is required, with a response behind it */
-    size_t n_tasks;           /* 0: any task */
-    const char *const *tasks; /* the only ones that may occur */
+    const struct arch *arch; /* whose vocabulary, positions and images they fit */
+    bool prompts;            /* prompt_len is required, with a response behind it */
 };
 
-/* The task of a file's samples that say none: rev.jsonl in any folder is rev. */
+/* The task of a file's or container's samples that say none: rev.jsonl in any folder is rev, and so
+ * is a container rev/. */
 const char *samples_task_of(const char *file, struct arena *a);
 /* Adds the samples of a file ("-": standard input) or container to `s`, which starts zeroed. An
  * error names the line. */
@@ -34,7 +48,8 @@ void samples_free(struct samples *s);
 
 static inline struct sequence samples_sequence(const struct samples *s, size_t i)
 {
-    return (struct sequence){s->samples[i].ids, s->samples[i].n, s->samples[i].images, s->pictures};
+    const struct sample *x = &s->samples[i];
+    return (struct sequence){x->ids, x->n, x->images, s->pictures.list};
 }
 
 #endif

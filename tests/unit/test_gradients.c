@@ -227,8 +227,8 @@ static struct states states_new(const struct run *r)
 static struct sights *look(const struct run *r, const struct lm_weights *w)
 {
     struct error e;
-    struct sights *s = sights_new(arch_of(r->problem), w, r->samples.pictures,
-                                  r->samples.n_pictures, NULL, 1 << 20, NULL, &e);
+    struct sights *s = sights_new(arch_of(r->problem), w, r->samples.pictures.list,
+                                  r->samples.pictures.n, NULL, 1 << 20, NULL, &e);
     CHECK(s != NULL);
     return s;
 }
