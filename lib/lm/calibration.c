@@ -233,14 +233,16 @@ static struct sights *look(const struct calibration *c, long k, const struct arc
     return sights;
 }
 
-/* Lets expert k compute on its samples. */
+/* Lets expert k compute on its samples. Fine-tuning mostly leaves the tower as it was: then what
+ * the base's has seen will do. */
 static int study_one(struct calibration *c, size_t k, const struct arch *a,
                      const struct lm_weights *w, uint64_t memory, struct error *e)
 {
-    if (c->options->teacher_vision == TEACHER_VISION_BASE)
-        return teachers_study(c->teachers, k, a, w, c->sights, e);
-    struct sights *own = look(c, (long)k, a, w, memory, e);
-    int failed = own ? teachers_study(c->teachers, k, a, w, own, e) : -1;
+    int shared =
+        c->options->teacher_vision == TEACHER_VISION_BASE ? 1 : sights_hold_for(c->sights, a, w, e);
+    struct sights *own = shared == 0 ? look(c, (long)k, a, w, memory, e) : NULL;
+    const struct sights *sights = shared == 1 ? c->sights : own;
+    int failed = sights ? teachers_study(c->teachers, k, a, w, sights, e) : -1;
     sights_free(own);
     return failed;
 }

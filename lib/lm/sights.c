@@ -10,6 +10,7 @@
 
 struct sights {
     const struct arch *arch;
+    const struct lm_weights *weights;
     const struct picture *pictures;
     size_t n;
     uint64_t *offset; /* [picture + 1] */
@@ -77,7 +78,7 @@ struct sights *sights_new(const struct arch *a, const struct lm_weights *w,
 {
     struct sights *f = mem_alloc(1, sizeof *f);
     size_t longest = 0;
-    *f = (struct sights){.arch = a, .pictures = pictures, .n = n};
+    *f = (struct sights){.arch = a, .weights = w, .pictures = pictures, .n = n};
     f->offset = mem_alloc(n + 1, sizeof *f->offset);
     for (size_t i = 0; i < n; i++) {
         bool kept = !wanted || wanted[i];
@@ -107,6 +108,55 @@ void sights_free(struct sights *f)
     free(f->offset);
     free(f);
 }
+
+/* ---- the same tower? ------------------------------------------------------------------------- */
+
+/* Do two models of the same sizes compute alike with the weights of their towers? */
+static bool same_recipe(const struct vision_arch *a, const struct vision_arch *b)
+{
+    return a->kind == b->kind && a->used == b->used && a->layers == b->layers &&
+           a->heads == b->heads && a->patch == b->patch && a->temporal == b->temporal &&
+           a->merge == b->merge && a->side == b->side && a->eps == b->eps &&
+           a->qk_eps == b->qk_eps && a->qk_norm == b->qk_norm && a->rms == b->rms &&
+           a->last_norm == b->last_norm && a->transposed == b->transposed &&
+           a->activation == b->activation;
+}
+
+static bool same_numbers(const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
+}
+
+static int same_weights(const struct sights *f, const struct lm_weights *w, struct parts parts,
+                        size_t layer, struct error *e)
+{
+    struct layer_weights seen, asked;
+    if (f->weights->layer(f->weights->context, parts, layer, &seen, e) ||
+        w->layer(w->context, parts, layer, &asked, e))
+        return -1;
+    for (enum part part = parts.first; part < parts.end; part++)
+        if (!same_numbers(seen.at[part], asked.at[part], arch_part_elements(f->arch, part)))
+            return 0;
+    return 1;
+}
+
+int sights_hold_for(const struct sights *f, const struct arch *a, const struct lm_weights *w,
+                    struct error *e)
+{
+    if (!f->offset[f->n])
+        return 1;
+    if (!same_recipe(&f->arch->vision, &a->vision))
+        return 0;
+    int same = same_weights(f, w, PARTS_VISION, 0, e);
+    for (size_t l = 0; l < a->vision.used && same == 1; l++)
+        same = same_weights(f, w, PARTS_VISION_LAYER, l, e);
+    return same;
+}
+
+/* ---- what was seen --------------------------------------------------------------------------- */
 
 size_t sights_tokens(const struct sights *f, size_t picture)
 {

@@ -1,6 +1,6 @@
 /* What one vision tower makes of the pictures of samples, computed once and kept (in memory up to a
  * limit, beyond it in a temporary file): all that learned coefficients do not change. A sights
- * owns what it keeps until sights_free; the pictures are borrowed. */
+ * owns what it keeps until sights_free; model and pictures are borrowed. */
 #ifndef TV_SIGHTS_H
 #define TV_SIGHTS_H
 
@@ -15,6 +15,12 @@ struct sights *sights_new(const struct arch *a, const struct lm_weights *w,
                           const struct picture *pictures, size_t n, const bool *wanted,
                           uint64_t memory, const char *spool, struct error *e);
 void sights_free(struct sights *f);
+
+/* Would the tower of this model, which has the same parts, make the same of them? 1: yes, or
+ * nothing was there to see; 0: no; -1: error. Compares weights, one layer at a time, until some
+ * differ. */
+int sights_hold_for(const struct sights *f, const struct arch *a, const struct lm_weights *w,
+                    struct error *e);
 
 /* Tokens that a picture has. */
 size_t sights_tokens(const struct sights *f, size_t picture);

@@ -6,6 +6,7 @@
 #include "golden.h"
 #include "mem.h"
 #include "projector.h"
+#include "sights.h"
 #include "tower.h"
 #include "unit.h"
 #include "vision_ops.h"
@@ -237,6 +238,77 @@ static void check_towers(void)
     }
 }
 
+/* ---- towers that are the same ---------------------------------------------------------------- */
+
+/* A model's weights that are asked for, with one number of one part changed. */
+struct asked {
+    const struct lm_weights *of;
+    size_t times;
+    enum part part; /* PARTS: none */
+    size_t layer;
+    float *copy;
+};
+
+static int give_changed(void *context, struct parts parts, size_t layer, struct layer_weights *w,
+                        struct error *e)
+{
+    struct asked *c = context;
+    c->times++;
+    if (c->of->layer(c->of->context, parts, layer, w, e))
+        return -1;
+    if (c->part >= parts.first && c->part < parts.end && c->layer == layer) {
+        c->copy[0] = w->at[c->part][0] + 1;
+        w->at[c->part] = c->copy;
+    }
+    return 0;
+}
+
+/* Do the sights hold for a model in which this part is another? How often was it asked? */
+static int hold_for(const struct sights *f, const struct arch *a, const struct lm_weights *of,
+                    enum part part, size_t layer, size_t *times)
+{
+    struct error e;
+    size_t n = arch_part_elements(a, part < PARTS ? part : VISION_Q);
+    struct asked c = {.of = of, .part = part, .layer = layer};
+    const struct lm_weights w = {&c, give_changed, NULL};
+    c.copy = mem_alloc(n, sizeof *c.copy);
+    int result = sights_hold_for(f, a, &w, &e);
+    *times = c.times;
+    free(c.copy);
+    return result;
+}
+
+/* What one layout's tower has seen is what the others' would; not so with another weight, but for
+ * one that no image passes, or another config. */
+static void check_same_towers(void)
+{
+    struct subject s = open_subject("internvl/qknorm_select", "original");
+    struct subject other = open_subject("internvl/qknorm_select", "hf_inmem");
+    const struct arch *a = backbone_arch(other.model);
+    const struct lm_weights *w = backbone_weights(other.model);
+    const struct picture tiles = {s.pixels, (size_t)input_find(s.pixels, "portrait"), 3, 4, 4, 12};
+    const bool none = false;
+    size_t times, used = a->vision.used;
+    struct arch turned = *a;
+    struct error e;
+    struct sights *f = sights_new(backbone_arch(s.model), backbone_weights(s.model), &tiles, 1,
+                                  NULL, 1 << 20, NULL, &e);
+    CHECK(f && used > 1 && used < a->vision.layers);
+    CHECK(hold_for(f, a, w, PARTS, 0, &times) == 1 && times == used + 1);
+    CHECK(hold_for(f, a, w, VISION_PATCH, 0, &times) == 0 && times == 1);
+    CHECK(hold_for(f, a, w, VISION_DOWN_BIAS, 1, &times) == 0 && times == 3);
+    CHECK(hold_for(f, a, w, VISION_Q, used, &times) == 1 && times == used + 1);
+    turned.vision.transposed = true;
+    CHECK(hold_for(f, &turned, w, PARTS, 0, &times) == 0 && times == 0);
+    sights_free(f);
+    f = sights_new(backbone_arch(s.model), backbone_weights(s.model), &tiles, 1, &none, 0, NULL,
+                   &e);
+    CHECK(hold_for(f, a, w, VISION_PATCH, 0, &times) == 1 && times == 0);
+    sights_free(f);
+    close_subject(&s);
+    close_subject(&other);
+}
+
 int main(int argc, char **argv)
 {
     struct error e;
@@ -250,5 +322,6 @@ int main(int argc, char **argv)
     check_layernorm();
     check_bicubic();
     check_towers();
+    check_same_towers();
     return unit_end();
 }
