@@ -128,7 +128,7 @@ END
     echo '{"messages": [{"role": "user", "content": "\ud83d"}]}' >chart.jsonl
     refused_with "chart.jsonl, line 1: a text has half of a character" make out
     : >chart.jsonl
-    refused_with "there are no samples" make out
+    refused_with "chart.jsonl has no samples" make out
     ask x wide.png >chart.jsonl
     make out
     refused_with "out is there already" make out

@@ -102,6 +102,13 @@ END
     text_to_samples --tokenizer chat --end "<s>" math.jsonl | grep -q '65, 256\], "prompt_len": 5}$'
 }
 
+@test "from another folder, through a link" {
+    mkdir bin
+    ln -s "$ROOT/share/etl/text-to-samples" bin
+    echo 'Q' | /usr/bin/python3 bin/text-to-samples --tokenizer bare --plain >found
+    [ "$(cat found)" = '{"input_ids": [256, 81, 257]}' ]
+}
+
 @test "prompts without a template, and whole texts" {
     echo '{"prompt": "Q", "response": "é"}' >a.jsonl
     expected='"response": "é", "input_ids": [256, 81, 195, 169, 257], "prompt_len": 2}'
