@@ -18,7 +18,6 @@
 #include "output.h"
 #include "reference.h"
 #include "report.h"
-#include "text.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,6 @@
 #include "ordered.h"
 #include "pool.h"
 #include "progress.h"
-#include "reader.h"
 #include "spool.h"
 #include "writer.h"
 
