@@ -132,6 +132,13 @@ differing() {
     done
 }
 
+@test "what an earlier mpirun left in the environment is no process" {
+    stale() { OMPI_COMM_WORLD_SIZE=$1 OMPI_COMM_WORLD_RANK=$2 learn 1 "${EXPERTS[@]}" --epochs 1 <"$STREAM"; }
+    refused_with "OMPI_COMM_WORLD_SIZE promises 2 processes" stale 2 0
+    learn 1 "${EXPERTS[@]}" --epochs 1 <"$STREAM" >one.tvs
+    stale 0 0 | cmp - one.tvs
+}
+
 @test "tv run starts no processes" {
     line="tv-extract $DEMO/base rev=$DEMO/expert-rev | calibrate --base $DEMO/base --samples $DEMO/calib/rev.jsonl"
     mpirun --quiet -n 2 tv run "$line" >out 2>.err && wrong "it was not refused"

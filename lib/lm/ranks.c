@@ -14,6 +14,8 @@
 struct mpi {
     int (*init)(int *argc, char ***argv, int wanted, int *provided);
     int (*finalize)(void);
+    int (*size)(void *ranks, int *n);
+    int (*rank)(void *ranks, int *own);
     int (*broadcast)(void *data, int n, void *type, int root, void *ranks);
     int (*reduce)(const void *from, void *to, int n, void *type, void *op, int root, void *ranks);
     void *world, *byte_type, *double_type, *sum;
@@ -34,7 +36,8 @@ static size_t from_environment(const char *name, size_t otherwise)
 
 size_t ranks_count(void)
 {
-    return from_environment("OMPI_COMM_WORLD_SIZE", 1);
+    size_t n = from_environment("OMPI_COMM_WORLD_SIZE", 1);
+    return n ? n : 1;
 }
 
 size_t ranks_own(void)
@@ -72,6 +75,7 @@ static int load(struct error *e)
         const char *name;
         void *to;
     } symbols[] = {{"MPI_Init_thread", &mpi.init},        {"MPI_Finalize", &mpi.finalize},
+                   {"MPI_Comm_size", &mpi.size},          {"MPI_Comm_rank", &mpi.rank},
                    {"MPI_Bcast", &mpi.broadcast},         {"MPI_Reduce", &mpi.reduce},
                    {"ompi_mpi_comm_world", &mpi.world},   {"ompi_mpi_byte", &mpi.byte_type},
                    {"ompi_mpi_double", &mpi.double_type}, {"ompi_mpi_op_sum", &mpi.sum}};
@@ -88,6 +92,21 @@ static int load(struct error *e)
     return 0;
 }
 
+/* Variables of an mpirun that started another program, long ago, promise processes that are not
+ * there. */
+static int check_numbers(struct error *e)
+{
+    int n, own;
+    if (mpi.size(mpi.world, &n) || mpi.rank(mpi.world, &own))
+        return error_set(e, "OpenMPI does not number the processes");
+    if ((size_t)n == ranks_count() && (size_t)own == ranks_own())
+        return 0;
+    return error_set(e,
+                     "OMPI_COMM_WORLD_SIZE promises %zu processes, of which this is number %zu; "
+                     "OpenMPI has %d, and this is number %d",
+                     ranks_count(), ranks_own(), n, own);
+}
+
 int ranks_open(struct error *e)
 {
     int provided;
@@ -98,7 +117,7 @@ int ranks_open(struct error *e)
     if (mpi.init(NULL, NULL, SERIALIZED, &provided) || provided < SERIALIZED)
         return error_set(e, "OpenMPI cannot connect the processes");
     connected = true;
-    return 0;
+    return check_numbers(e);
 }
 
 void ranks_close(bool ok)
