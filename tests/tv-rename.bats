@@ -21,6 +21,8 @@ names() {
     [ "$(two | tv-rename '*.1.*=new.*.layer.*' | names)" = "new.a.layer.x b.2.y " ]
     [ "$(two | tv-rename '*.?.*=*.*' | names)" = "a.x b.y " ]
     [ "$(two | tv-rename '[ab].*=*' | names)" = "1.x 2.y " ]
+    [ "$(two | tv-rename '[[:alpha:]].[[:digit:]].*=*' | names)" = "x y " ]
+    [ "$(two | tv-rename '[]a].1.*=*' '[\]b].2.*=*' | names)" = "x y " ]
     [ "$(two | tv-rename 'a\.1.x=plain' | names)" = "plain b.2.y " ]
     [ "$(two | tv-rename '*x=*' '*y=*z' | names)" = "a.1. b.2.z " ]
 }

@@ -24,15 +24,29 @@ struct piece {
     size_t length, units;
 };
 
+/* Of what a '[' opens: its ']'; NULL if there is none. "[]...]", "[!]...]", "[[:alpha:]]" and
+ * "[\\]]" hold a bracket. */
+static const char *bracket_end(const char *open)
+{
+    const char *p = open + 1;
+    p += *p == '!' || *p == '^';
+    p += *p == ']';
+    for (; *p && *p != ']'; p++) {
+        const char class[] = {p[1], ']', '\0'};
+        const char *end = *p == '[' && p[1] && strchr(":.=", p[1]) ? strstr(p + 2, class) : NULL;
+        if (end)
+            p = end + 1;
+        else if (*p == '\\' && p[1])
+            p++;
+    }
+    return *p ? p : NULL;
+}
+
 static struct piece next_piece(const char *pattern)
 {
     struct piece p = {0, 0};
     while (pattern[p.length] && pattern[p.length] != '*') {
-        const char *at = pattern + p.length, *close = NULL;
-        if (*at == '[') { /* "[]...]" and "[!]...]" hold a bracket */
-            size_t first = 1 + (at[1] == '!' || at[1] == '^');
-            close = at[first] ? strchr(at + first + 1, ']') : NULL;
-        }
+        const char *at = pattern + p.length, *close = *at == '[' ? bracket_end(at) : NULL;
         p.length += close ? (size_t)(close - at) + 1 : at[0] == '\\' && at[1] ? 2 : 1;
         p.units++;
     }
