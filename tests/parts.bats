@@ -187,6 +187,20 @@ three_parts() {
     same_as single
 }
 
+@test "a pipe or a device among the parts is not read" {
+    three_parts
+    rm "$(shard 2 3)" .out.parts/plan
+    ln -s /dev/zero "$(shard 2 3)"
+    mkfifo .out.parts/plan
+    REFUSED_BY=tv refused_with "plan of the parts" timeout 60 tv finish out
+    tv run "$TIES | pack --base base --part 1/3 out"
+    REFUSED_BY=tv refused_with "model-00002-of-00003.safetensors is damaged" timeout 60 tv finish out
+    tv run "$TIES | pack --base base --part 2/3 out"
+    tv run "$TIES | pack --base base --shards 3 single"
+    tv finish out
+    same_as single
+}
+
 @test "a missing part, another recipe, other models: by name" {
     tv run "$TIES | pack --base base --part 1/3 out"
     tv run "$TIES | pack --base base --part 2/3 out"

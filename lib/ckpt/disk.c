@@ -96,14 +96,24 @@ int disk_replace(int folder, const char *name, const void *bytes, size_t size)
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
+/* Never a pipe or a device, which may have no end. */
+static int open_file(int folder, const char *name, struct stat *st)
+{
+    int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0 || (fstat(fd, st) == 0 && S_ISREG(st->st_mode)))
+        return fd;
+    close(fd);
+    errno = EINVAL;
+    return -1;
+}
+
 char *disk_read(int folder, const char *name, size_t *size)
 {
     struct stat st;
-    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    int fd = open_file(folder, name, &st);
     if (fd < 0)
         return NULL;
-    size_t room =
-        fstat(fd, &st) || st.st_size < 0 || (size_t)st.st_size > SMALL ? 0 : (size_t)st.st_size;
+    size_t room = st.st_size < 0 || (size_t)st.st_size > SMALL ? 0 : (size_t)st.st_size;
     char *text = mem_alloc(room + 1, 1);
     ssize_t n = 0;
     for (*size = 0; *size < room; *size += (size_t)n)
@@ -118,7 +128,8 @@ char *disk_read(int folder, const char *name, size_t *size)
 
 int disk_hash(int folder, const char *name, uint64_t from, uint64_t *size, uint64_t *hash)
 {
-    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    int fd = open_file(folder, name, &st);
     if (fd < 0)
         return -1;
     XXH3_state_t *state = XXH3_createState();
