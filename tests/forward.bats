@@ -40,6 +40,29 @@ sample() {
     printf '{"input_ids": [1, 2]}\n{"input_ids": [3]}\n%s\n' "$1" >few.jsonl
 }
 
+# threads_of OPTION...: how many forward has while a pipe is full of what it computes
+threads_of() {
+    mkfifo pipe
+    forward "$M" --samples many.jsonl "$@" >pipe &
+    exec 3<pipe
+    head -c 4M <&3 >/dev/null
+    find "/proc/$!/task" -mindepth 1 -maxdepth 1 | wc -l
+    exec 3<&-
+    wait $! || true # nobody read the rest
+    rm pipe
+}
+
+@test "in a pipe too it takes all processors where nobody says how many" {
+    processors=$(getconf _NPROCESSORS_ONLN)
+    [ "$processors" -gt 1 ] || skip "there is only one"
+    for _ in {1..200}; do
+        echo "{\"input_ids\": [$(seq -s, 0 99)]}"
+    done >many.jsonl
+    [ "$(forward "$M" --samples many.jsonl | wc -c)" -gt 8000000 ] # beyond what is read and any pipe
+    one=$(threads_of --threads 1)
+    [ "$(threads_of)" = $((one + processors - 1)) ]
+}
+
 @test "every decoder, with its config.json in both layouts, computes what transformers does" {
     for case in "$TEXT"/*/; do
         /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
