@@ -470,9 +470,13 @@ static const struct filter *stand_in(void)
 const struct filter filter_calibrate = {
     .name = "calibrate",
     .summary = "Learn the weight of each vector from a few samples (Expert Merging)",
-    .notes = "  tv-extract base math code |\n"
-             "      calibrate --base base --samples math.jsonl --samples code.jsonl |\n"
-             "      combine | pack --base base merged/",
+    .notes =
+        "  tv-extract base math code |\n"
+        "      calibrate --base base --samples math.jsonl --samples code.jsonl |\n"
+        "      combine | pack --base base merged/\n\n"
+        "  Images: --samples FOLDER, which images-to-samples makes of them and of messages.\n"
+        "  Several processes: mpirun -n 2 calibrate ... in its place, with an --expert for each "
+        "model.",
     .options_size = sizeof(struct settings),
     .options = settings_rows,
     .kinds = KIND_TASK_VECTORS,

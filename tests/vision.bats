@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # Models that see images: what forward, score and calibrate compute with them.
 load common
+load refusals
 
 MODELS=$GOLDEN/models
 export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
@@ -121,4 +122,44 @@ few() {
     [ "$(cat tasks)" = "chart ocr" ]
     cd few/ocr
     score "$M/base" --samples . --json | grep -q '"ocr"'
+}
+
+@test "the pipeline of calibrate's page, from the samples on" {
+    M=$MODELS/grad/internvl
+    few "$M"
+    ln -s "$M/base" .
+    ln -s "$M/expert1" chart
+    ln -s "$M/expert2" ocr
+    sed -n '/^\.Ss Images/,/^\.Ed/{/^\./d; s/\\-/-/g; p}' "$ROOT/share/man/calibrate.1" |
+        sed -n '/^tv-extract/,$p' >line
+    [ "$(wc -l <line)" = 3 ]
+    bash -euo pipefail line
+    check merged >/dev/null
+    tv-extract base merged | stats --summary | grep -q merged
+    not tv-diff --quiet merged base
+    # one container for both tasks, which its samples say
+    tv-extract base chart ocr |
+        calibrate --base base --expert chart --expert ocr --samples "$M" | combine |
+        pack --base base together
+    tv-diff --tolerance 1e-5 merged together
+}
+
+@test "experts whose tower is the base's see as with the base's" {
+    for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
+        rm -rf frozen && mkdir frozen
+        cp "$case"/*.json* "$case/tensors.safetensors" frozen
+        ln -s "$case/base" frozen
+        for expert in expert1 expert2; do
+            tv-extract "$case/base" "$case/$expert" |
+                pick --drop '/vision_model.*' '/visual.blocks.*' '/visual.patch_embed.*' |
+                pack --base "$case/base" "frozen/$expert"
+        done
+        for files in '' "--expert=frozen/expert1 --expert=frozen/expert2"; do
+            # shellcheck disable=SC2086
+            learn frozen $files && mv g own
+            # shellcheck disable=SC2086
+            learn frozen --teacher-vision base $files
+            cmp own g
+        done
+    done
 }

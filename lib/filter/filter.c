@@ -318,15 +318,12 @@ struct stage *stage_parse(const struct filter *f, int argc, char **argv)
     struct row rows[ROWS_MAX];
     size_t n = all_rows(s, rows);
     struct argp_option *options = mem_alloc(n + 1, sizeof *options);
-    size_t own = 0;
-    while (f->options && f->options[own].name)
-        own++;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) /* in groups of one, for argp sorts a group by name */
         options[i] = (struct argp_option){.name = rows[i].row->name,
                                           .key = KEY + (int)i,
                                           .arg = rows[i].row->argument,
                                           .doc = rows[i].row->help,
-                                          .group = i < own ? 1 : 2};
+                                          .group = (int)i + 1};
     char *doc = arena_printf(&s->arena, "%s.\v%s", f->summary, f->notes ? f->notes : "");
     struct argp argp = {
         .options = options, .parser = parse_key, .args_doc = f->operands, .doc = doc};

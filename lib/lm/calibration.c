@@ -240,6 +240,7 @@ static int study_one(struct calibration *c, size_t k, const struct arch *a,
 {
     int shared =
         c->options->teacher_vision == TEACHER_VISION_BASE ? 1 : sights_hold_for(c->sights, a, w, e);
+    merged_rest(c->merged); /* an expert's layer is there now */
     struct sights *own = shared == 0 ? look(c, (long)k, a, w, memory, e) : NULL;
     const struct sights *sights = shared == 1 ? c->sights : own;
     int failed = sights ? teachers_study(c->teachers, k, a, w, sights, e) : -1;
