@@ -34,9 +34,15 @@ struct options {
     bool force, no_tokenizer, no_fill, resume;
 };
 
-enum { ROW_SHARD_SIZE, ROW_SHARDS };
+enum { ROW_SHARD_SIZE = 3, ROW_SHARDS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
+    {"base", OPTION_TEXT, FIELD(base), "BASE",
+     .help = "add task vectors to this model, the one they were made against", .silent = true},
+    {"onto", OPTION_TEXT, FIELD(onto), "MODEL",
+     .help = "in place of --base: add them to another model", .silent = true},
+    {"like", OPTION_TEXT, FIELD(like), "MODEL",
+     .help = "weights: take config, tokenizer and small files from this model", .silent = true},
     [ROW_SHARD_SIZE] = {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
                         .help = "start another file when one would be larger (default 5G)",
                         .preset = "5G"},
@@ -48,12 +54,6 @@ static const struct option_row rows[] = {
     {"resume", OPTION_FLAG, FIELD(resume), NULL,
      .help = "keep finished files beside OUT, and go on from those of a run that was interrupted",
      .silent = true},
-    {"base", OPTION_TEXT, FIELD(base), "BASE",
-     .help = "add task vectors to this model, the one they were made against", .silent = true},
-    {"onto", OPTION_TEXT, FIELD(onto), "MODEL",
-     .help = "in place of --base: add them to another model", .silent = true},
-    {"like", OPTION_TEXT, FIELD(like), "MODEL",
-     .help = "weights: take config, tokenizer and small files from this model", .silent = true},
     {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE",
      .help = "store every floating tensor as float32, bfloat16, float16 or float64"},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
