@@ -70,6 +70,18 @@ static int rewind_reader(struct stage *s, struct error *e)
     return reader_make_rewindable(in->reader, s->common.spool, &copied, e);
 }
 
+int runner_reader_make_stoppable(struct stage *s)
+{
+    struct input *in = s->data;
+    return reader_make_stoppable(in->reader);
+}
+
+void runner_reader_stop(struct stage *s)
+{
+    struct input *in = s->data;
+    reader_stop(in->reader);
+}
+
 /* A stream counts as read only when its end has been seen. */
 static int close_reader(struct stage *s, bool ok, struct error *e)
 {

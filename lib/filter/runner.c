@@ -1,10 +1,12 @@
 #include "runner.h"
 
 #include "buffers.h"
+#include "coming.h"
+#include "finite.h"
+#include "hold.h"
 #include "ordered.h"
 #include "pool.h"
 #include "progress.h"
-#include "spool.h"
 #include "writer.h"
 
 #include <signal.h>
@@ -14,7 +16,8 @@
 #define BLOCKS_PER_THREAD 4 /* in flight at once, when there are several threads */
 #define THREADS_MAX       1024
 #define DROPPED           SIZE_MAX
-#define SAMPLE_INTERVAL   20000000 /* nanoseconds between looks at the memory in use */
+#define AHEAD_ROOM        ((size_t)4 << 20) /* bytes held beside a tensor, of the next */
+#define SAMPLE_INTERVAL   20000000          /* nanoseconds between looks at the memory in use */
 
 /* A block's place among those in flight. */
 struct slot {
@@ -42,9 +45,17 @@ struct runner {
     enum plan *plans;
     size_t begun; /* jobs that have begun and must end */
     size_t vectors_max;
-    struct spool *hold;
-    bool held;         /* its payload is in `hold` */
+    size_t index; /* in the source's manifest */
+    struct hold *hold;
+    bool held;         /* its payload is in `hold`, or on its way */
     bool known_finite; /* a pass has found every number of the source to be */
+    struct coming *arriving;
+
+    /* The next one, which is read while this one leaves. */
+    struct chunks *chunks; /* that both are held in */
+    struct spool *file;    /* or, if it needs more memory than there may be, one of them */
+    struct hold *spare;
+    struct coming *coming;
 
     size_t n_slots;
     struct slot *slots;
@@ -216,16 +227,6 @@ static uint64_t all_bytes(const struct tensor *t, size_t n)
     return n * bits / 8;
 }
 
-/* Where element `first` of vector k lies in the hold: one vector after another, each aligned.
- * With k = n_vectors, the size of the hold. */
-static uint64_t hold_place(const struct tensor *t, size_t k, size_t first)
-{
-    uint64_t at = 0;
-    for (size_t j = 0; j < k; j++)
-        at += (dtype_bytes(t->vectors[j].dtype, tensor_elements(t)) + 63) / 64 * 64;
-    return k < t->n_vectors ? at + dtype_bytes(t->vectors[k].dtype, first) : at;
-}
-
 /* Points the block at its buffers, or at what is held in memory (`in_place`). */
 static void aim(struct runner *r, struct buffer *b, size_t index, bool in_place)
 {
@@ -236,33 +237,21 @@ static void aim(struct runner *r, struct buffer *b, size_t index, bool in_place)
     block->columns = tensor_columns(t);
     block->n_vectors = t->n_vectors;
     for (size_t k = 0; k < t->n_vectors; k++) {
-        enum dtype d = t->vectors[k].dtype;
-        size_t size = dtype_bytes(d, block->n);
-        void *held = in_place ? spool_at(r->hold, hold_place(t, k, block->first), size) : NULL;
+        void *held = in_place ? hold_at(r->hold, t, index, k) : NULL;
         block->data[k] = held ? held : b->raw[k];
-        block->dtypes[k] = d;
+        block->dtypes[k] = t->vectors[k].dtype;
         block->home[k] = k;
     }
 }
 
-/* Refuses numbers that are not finite, unless the stage lets them pass. `t`, of `h`, says whose
- * they are. */
+/* Refuses numbers that are not finite, once for the same numbers. */
 static int check_finite(const struct stage *stage, const struct tensor *t, const struct header *h,
                         struct buffer *buffer, struct error *e)
 {
-    const struct block *b = &buffer->block;
-    if (stage->common.allow_nonfinite || stage->filter->takes_nonfinite || buffer->finite)
+    if (buffer->finite || finite_is_unchecked(stage))
         return 0;
-    for (size_t k = 0; k < b->n_vectors; k++) {
-        if (!dtype_is_float(b->dtypes[k]))
-            continue;
-        size_t i = dtype_find_nonfinite(b->dtypes[k], b->data[k], b->n);
-        if (i < b->n)
-            return error_set(e,
-                             "tensor %s of %s has a number that is not finite at flat index %zu "
-                             "(--allow-nonfinite lets it pass)",
-                             t->name, h->models[t->vectors[k].model].name, b->first + i);
-    }
+    if (finite_check(t, h, &buffer->block, e))
+        return -1;
     buffer->finite = true;
     return 0;
 }
@@ -275,6 +264,12 @@ static void shorten(struct block *b, size_t head)
         b->n = rows * b->columns;
 }
 
+/* A stage that takes numbers that are not finite takes them off the source too. */
+static bool source_checks(const struct runner *r)
+{
+    return !finite_is_unchecked(r->stages[0]) && !r->stages[1]->filter->takes_nonfinite;
+}
+
 /* The block as the source gives it, or its head. Under `holding` all of it stays in the hold. What
  * goes on (`checks`) must be finite. */
 static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, bool holding,
@@ -282,6 +277,8 @@ static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, b
 {
     const struct job *job = &r->jobs[0];
     const struct tensor *t = &r->tensors[0];
+    if (holding)
+        hold_make_room(r->hold, t, index, SIZE_MAX);
     aim(r, b, index, holding);
     if (!holding && !gives_once(r))
         shorten(&b->block, head);
@@ -289,17 +286,13 @@ static int fill(struct runner *r, struct buffer *b, size_t index, size_t head, b
     if (job->stage->filter->fill(job, &b->block, e))
         return -1;
     spend(r, 0, start, block_bytes(&b->block));
-    /* A stage that takes them takes them off the source too. */
-    checks &= !r->stages[1]->filter->takes_nonfinite;
+    checks &= source_checks(r);
     b->finite = checks && r->known_finite;
     if (checks && check_finite(job->stage, t, job->stage->out, b, e))
         return -1;
-    for (size_t k = 0; holding && k < t->n_vectors; k++) {
-        size_t size = dtype_bytes(t->vectors[k].dtype, b->block.n);
-        uint64_t at = hold_place(t, k, b->block.first);
-        if (!spool_at(r->hold, at, size) && spool_write(r->hold, at, b->block.data[k], size, e))
+    for (size_t k = 0; holding && k < t->n_vectors; k++)
+        if (hold_write(r->hold, t, index, k, b->block.data[k], e))
             return -1;
-    }
     shorten(&b->block, head);
     return 0;
 }
@@ -309,13 +302,14 @@ static int recall(struct runner *r, struct buffer *b, size_t index, size_t head,
                   struct error *e)
 {
     const struct tensor *t = &r->tensors[0];
+    if (r->arriving && coming_wait(r->arriving, index, e))
+        return -1;
     aim(r, b, index, in_place);
     shorten(&b->block, head);
     b->finite = !r->stages[0]->common.allow_nonfinite; /* checked when it was filled in */
     for (size_t k = 0; k < t->n_vectors; k++) {
         size_t size = dtype_bytes(t->vectors[k].dtype, b->block.n);
-        if (b->block.data[k] == b->raw[k] &&
-            spool_read(r->hold, hold_place(t, k, b->block.first), b->raw[k], size, e))
+        if (b->block.data[k] == b->raw[k] && hold_read(r->hold, t, index, k, b->raw[k], size, e))
             return -1;
     }
     return 0;
@@ -448,6 +442,8 @@ static int in_order(void *way, size_t slot, size_t index, struct error *e)
     if (s->buffer)
         buffers_give(&r->buffers, s->buffer);
     s->buffer = NULL;
+    if (r->held && p->final)
+        hold_give_back(r->hold, index);
     size_t first, n;
     tensor_block(&r->tensors[0], index, &first, &n);
     if (p->final && p->last == r->n - 1)
@@ -464,9 +460,34 @@ static int run_pass(struct runner *r, const struct pass *p, struct error *e)
     struct way way = {r, p};
     if (ordered_run(r->pool, tensor_blocks(&r->tensors[0]), r->n_slots, &parts, &way, e))
         return -1;
+    coming_end(r->arriving); /* all of it is there */
+    r->arriving = NULL;
     r->held |= p->holding;
     r->known_finite |= !p->fresh && !r->held && p->head == 0;
     return 0;
+}
+
+/* Begins to read the next tensor of a stream, in the memory that this one, which was held, gives
+ * back: most likely it will be held too. */
+static void read_ahead(struct runner *r)
+{
+    struct stage *source = r->stages[0];
+    size_t next = r->index + 1;
+    struct error none;
+    if (source->filter != &runner_reader || next >= source->out->n_tensors)
+        return;
+    const struct tensor *t = &source->out->tensors[next];
+    uint64_t now = hold_size_in_chunks(&r->tensors[0]), then = hold_size_in_chunks(t);
+    if (hold_size(t) > source->common.memory || hold_reserve(r->spare, t, &none) ||
+        runner_reader_make_stoppable(source))
+        return;
+    struct coming_plan plan = {.source = source,
+                               .index = next,
+                               .checks = source_checks(r),
+                               .hold = r->spare,
+                               .limit = (now > then ? now : then) + AHEAD_ROOM,
+                               .spent = &r->spent[0]};
+    r->coming = coming_start(&plan);
 }
 
 /* A pass that ends at stage `last`, from wherever the payload is now. */
@@ -476,13 +497,10 @@ static int pass_to(struct runner *r, size_t last, bool observes, bool final, str
     p.head = observes ? r->jobs[last].head : 0;
     p.fresh = gives_once(r) && !r->held;
     p.holding = p.fresh && !final;
-    if (p.holding) {
-        if (!r->hold)
-            r->hold = spool_new(r->stages[0]->common.memory, r->stages[0]->common.spool);
-        const struct tensor *t = &r->tensors[0];
-        if (spool_reserve(r->hold, hold_place(t, t->n_vectors, 0), e))
-            return fail(r, 0, e);
-    }
+    if (p.holding && hold_reserve(r->hold, &r->tensors[0], e))
+        return fail(r, 0, e);
+    if (r->held && final && !r->arriving)
+        read_ahead(r);
     return run_pass(r, &p, e);
 }
 
@@ -513,6 +531,19 @@ static struct tensor compose(struct runner *r, const struct job *job, const stru
     return t;
 }
 
+/* The tensor that was being read becomes the one at hand. */
+static int welcome(struct runner *r, struct error *e)
+{
+    struct hold *empty = r->hold;
+    r->hold = r->spare;
+    r->spare = empty;
+    r->arriving = r->coming;
+    r->coming = NULL;
+    r->held = true;
+    r->plans[0] = PLAN_TRANSFORM;
+    return coming_begin(r->arriving, &r->jobs[0], &r->tensors[0], &r->arena, e) ? fail(r, 0, e) : 0;
+}
+
 static int begin(struct runner *r, size_t s, size_t index, struct error *e)
 {
     struct stage *stage = r->stages[s];
@@ -523,8 +554,10 @@ static int begin(struct runner *r, size_t s, size_t index, struct error *e)
                         .in = s ? &r->tensors[s - 1] : NULL,
                         .out = &r->tensors[s],
                         .arena = &r->arena};
-    r->tensors[s] = compose(r, job, &stage->out->tensors[place]);
     r->begun = s + 1;
+    if (s == 0 && r->coming)
+        return welcome(r, e);
+    r->tensors[s] = compose(r, job, &stage->out->tensors[place]);
     if (s && stage->filter->element_wise && !works_on(stage, job->in)) {
         r->plans[s] = PLAN_PASS;
         job->stage = NULL; /* nothing to end */
@@ -586,8 +619,9 @@ static int drain(struct runner *r, bool final, struct error *e)
     const struct tensor *t = &r->tensors[0];
     bool reads = gives_once(r) ? !r->held : final && r->stages[0]->filter->summary;
     struct buffer *buffer = take_buffer(r);
-    int failed = 0;
-    for (size_t b = 0; reads && !failed && b < tensor_blocks(t); b++)
+    size_t blocks = tensor_blocks(t);
+    int failed = r->arriving && blocks ? coming_wait(r->arriving, blocks - 1, e) : 0;
+    for (size_t b = 0; reads && !failed && b < blocks; b++)
         failed = fill(r, buffer, b, 0, false, false, e);
     buffers_give(&r->buffers, buffer);
     return failed ? fail(r, 0, e) : 0;
@@ -614,12 +648,22 @@ static int tensor_to(struct runner *r, size_t index, size_t last, struct error *
     return pass_to(r, last, !to_sink || r->plans[last] == PLAN_TALLY, true, e);
 }
 
+/* What was kept of the tensor at hand goes. */
+static void clear(struct runner *r)
+{
+    coming_end(r->arriving);
+    r->arriving = NULL;
+    hold_clear(r->hold);
+    arena_clear(&r->arena);
+    r->held = r->known_finite = false;
+}
+
 static int one_tensor(struct runner *r, size_t index, size_t last, struct error *e)
 {
-    r->held = r->known_finite = false;
+    r->index = index;
     int failed = tensor_to(r, index, last, e);
     failed = end_jobs(r, !failed && last == r->n - 1, e) || failed ? -1 : 0;
-    arena_clear(&r->arena);
+    clear(r);
     return failed;
 }
 
@@ -690,10 +734,9 @@ static int pass_by(struct runner *r, size_t index, struct error *e)
 {
     if (!gives_once(r))
         return 0;
-    r->held = false;
     int failed = begin(r, 0, index, e) || drain(r, false, e) ? -1 : 0;
     end_jobs(r, false, e);
-    arena_clear(&r->arena);
+    clear(r);
     return failed;
 }
 
@@ -805,7 +848,10 @@ static void runner_free(struct runner *r)
     free(r->hash_models);
     free(r->hashes);
     free(r->tensor_hashes);
-    spool_free(r->hold);
+    hold_free(r->hold);
+    hold_free(r->spare);
+    spool_free(r->file);
+    chunks_free(r->chunks);
     arena_free(&r->arena);
     arena_free(&r->hash_arena);
 }
@@ -822,6 +868,10 @@ int runner_run(struct stage *const *stages, size_t n, const struct watch *watch,
     r.tensors = mem_alloc(n, sizeof *r.tensors);
     r.plans = mem_alloc(n, sizeof *r.plans);
     r.spent = mem_alloc(n, sizeof *r.spent);
+    r.chunks = chunks_new();
+    r.file = spool_new(0, stages[0]->common.spool);
+    r.hold = hold_new(r.chunks, r.file, stages[0]->common.memory);
+    r.spare = hold_new(r.chunks, r.file, stages[0]->common.memory);
     r.n_slots = threads == 1 ? 1 : BLOCKS_PER_THREAD * threads;
     r.pool = threads == 1 ? NULL : pool_new(threads);
     r.slots = mem_alloc(r.n_slots, sizeof *r.slots);
@@ -832,6 +882,7 @@ int runner_run(struct stage *const *stages, size_t n, const struct watch *watch,
         r.progress = start_progress(&r);
     if (!failed && !stages[n - 1]->enough)
         failed = all_tensors(&r, e);
+    coming_end(r.coming); /* after a failure */
     progress_free(r.progress);
     sample_memory(&r);
     failed = close_all(&r, failed, e);

@@ -27,6 +27,9 @@ int runner_run(struct stage *const *stages, size_t n, const struct watch *watch,
 /* The two ends of a chain that reads and writes streams. */
 extern const struct filter runner_reader; /* operand: none (standard input) or a file */
 extern const struct filter runner_writer; /* standard output */
+/* As in reader.h, for an open runner_reader. */
+int runner_reader_make_stoppable(struct stage *s);
+void runner_reader_stop(struct stage *s);
 /* An operand_source for a sink that reads no stream. */
 const struct filter *runner_no_source(const char *operand, struct error *e);
 

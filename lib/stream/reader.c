@@ -5,8 +5,10 @@
 #include "spool.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 
 struct reader {
     int fd;
+    int stop;            /* readable when nobody wants more; -1: that cannot be said */
     bool owns_fd, saved; /* a saved stream: nobody else has printed its error record */
     char *what;
     struct header *header;
@@ -38,10 +41,23 @@ struct reader {
 
 /* ---- bytes ------------------------------------------------------------------------------- */
 
+/* Waits for input, or for the word that none is wanted. */
+static int await(struct reader *r, struct error *e)
+{
+    struct pollfd either[2] = {{.fd = r->fd, .events = POLLIN}, {.fd = r->stop, .events = POLLIN}};
+    if (r->stop < 0)
+        return 0;
+    while (poll(either, 2, -1) < 0 && errno == EINTR)
+        ;
+    return either[1].revents ? error_set(e, "%s is not read to its end", r->what) : 0;
+}
+
 /* Up to `size` bytes; 0 at the end of the input, -1 on error. */
 static ssize_t read_some(struct reader *r, void *to, size_t size, struct error *e)
 {
     ssize_t n;
+    if (await(r, e))
+        return -1;
     do
         n = read(r->fd, to, size);
     while (n < 0 && errno == EINTR);
@@ -61,6 +77,8 @@ static ssize_t take(struct reader *r, void *to, size_t size, struct error *e)
     r->start += got;
     while (got < size) {
         struct iovec parts[2] = {{(char *)to + got, size - got}, {r->buffer, AHEAD}};
+        if (await(r, e))
+            return -1;
         ssize_t n = readv(r->fd, parts, 2);
         if (n < 0 && errno == EINTR)
             continue;
@@ -172,6 +190,7 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     struct reader *r = mem_alloc(1, sizeof *r);
     struct stat st;
     r->fd = fd;
+    r->stop = -1;
     r->what = mem_text(what);
     r->saved = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     r->header = header_new();
@@ -198,6 +217,8 @@ void reader_close(struct reader *r)
         return;
     if (r->owns_fd)
         close(r->fd);
+    if (r->stop >= 0)
+        close(r->stop);
     header_free(r->header);
     bytes_free(&r->map);
     XXH3_freeState(r->hash);
@@ -206,6 +227,18 @@ void reader_close(struct reader *r)
     arena_free(&r->arena);
     free(r->what);
     free(r);
+}
+
+int reader_make_stoppable(struct reader *r)
+{
+    if (r->stop < 0)
+        r->stop = eventfd(0, EFD_CLOEXEC);
+    return r->stop < 0 ? -1 : 0;
+}
+
+void reader_stop(struct reader *r)
+{
+    eventfd_write(r->stop, 1);
 }
 
 const struct header *reader_header(const struct reader *r)

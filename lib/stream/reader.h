@@ -26,6 +26,10 @@ const struct end *reader_end(const struct reader *r);
 /* Streams whose writer left checksums out: true as soon as one was missing. */
 bool reader_lacks_checksums(const struct reader *r);
 
+/* Makes reader_stop possible; -1 if the system has no means left. */
+int reader_make_stoppable(struct reader *r);
+/* From another thread than the one that reads: whoever waits for input fails. */
+void reader_stop(struct reader *r);
 /* Makes it possible to read the tensors more than once: a regular file is read in place, anything
  * else is copied to an unlinked file in `folder` (NULL: $TMPDIR, else /var/tmp) first. Before the
  * first reader_next. `copied` says which it was. */
