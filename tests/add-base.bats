@@ -107,5 +107,5 @@ END
     printf 'vector math F16\n2.002 0 3.5\n' | diff -u - found
     # and so pack stores them
     add-base --onto --dtype float16 fine.safetensors < <(lesson | from-text | pick math) | pack sum.safetensors
-    unpack sum.safetensors | tv-view | grep -q 'F16'
+    unpack sum.safetensors | tv-view | grep -c 'F16'
 }

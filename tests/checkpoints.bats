@@ -129,7 +129,7 @@ END
         sed -i '/^unpack: note: /d' .err
         [ "$status" -eq 1 ] && one_sentence unpack || wrong "$path: not one sentence" || return 1
         # The file's own name, duplicate.safetensors, is no reason.
-        sed "s|${path##*/}||" .err | grep -qF -- "$sentence" ||
+        sed "s|${path##*/}||" .err | grep -cF -- "$sentence" ||
             wrong "$path: the sentence lacks: $sentence" || return 1
     done <expected.tsv
     [ ! -e /tmp/pwned ] && [ ! -e pwned ]

@@ -2,6 +2,8 @@
 # For every .bats: the built programs on PATH, the golden data, a folder of its own.
 
 bats_require_minimum_version 1.5.0
+# A pipe fails with any of its members. Hence grep -c at its end: -q would leave early, and what
+# still writes to it would fail.
 set -o pipefail
 TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$TESTS/.." && pwd)

@@ -17,7 +17,7 @@ setup() {
 @test "make -j" {
     make -j 3 -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4
     diff -r single merged
-    make -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4 | grep -q "is there already"
+    make -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4 | grep -c "is there already"
 }
 
 @test "make goes on where it was stopped" {

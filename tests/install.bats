@@ -22,11 +22,11 @@ as_newcomer() {
     as_newcomer 'eval "$(tv env)"; from-text <text | trim --density 0.5 | check --quiet'
     as_newcomer '! command -v trim; tv from-text <text | tv combine | tv check --quiet'
     as_newcomer "tv pipeline ties $A/base $A/math $A/code out && tv diff out out"
-    as_newcomer 'tv pipeline plot-losses --help' | grep -q '^plot-losses'
+    as_newcomer 'tv pipeline plot-losses --help' | grep -c '^plot-losses'
     for page in "$ROOT"/share/man/*.[157]; do
         cmp "$page" "root/usr/share/man/man${page##*.}/${page##*/}"
     done
-    as_newcomer '. root/usr/share/bash-completion/completions/tv; complete -p tv' | grep -q -- '-F'
+    as_newcomer '. root/usr/share/bash-completion/completions/tv; complete -p tv' | grep -c -- '-F'
 }
 
 @test "what Python leaves beside its modules is not installed" {

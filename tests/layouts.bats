@@ -78,7 +78,7 @@ END
         from-text >b.tvs
     refused_with "b has a tensor language_model.x that a lacks" tv-extract a=a.tvs b=b.tvs
     printf 'kind weights\nmodel b\ntensor language_model.x 2\nvector b\n3 4\n' | from-text >b.tvs
-    tv-extract a=a.tvs b=b.tvs | tv-view --values | grep -qx '2 2'
+    tv-extract a=a.tvs b=b.tvs | tv-view --values | grep -cx '2 2'
 }
 
 # sees SENTENCE SAMPLE: refused with it, naming the line

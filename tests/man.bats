@@ -61,7 +61,7 @@ page_examples() {
 @test "what every filter does is said in one line that starts with a capital" {
     tv --help | sed -n '/--version/,$s/^  \([a-z][^ ]*\)  *\(.*\)/\1\t\2/p' > summaries
     for f in $(filters); do
-        [ "$f" = tv ] || grep -q "^$f"$'\t'"[A-Z].*[^.]$" summaries || fail "$f: $(grep "^$f"$'\t' summaries)"
+        [ "$f" = tv ] || grep -c "^$f"$'\t'"[A-Z].*[^.]$" summaries || fail "$f: $(grep "^$f"$'\t' summaries)"
     done
 }
 
@@ -69,7 +69,7 @@ page_examples() {
     lacking=
     for f in $(filters); do
         grep -q "^\.\(It \)\{0,1\}Xr $f 1" "$MAN/tvtools.7" || lacking+=" $f in tvtools.7"
-        [ "$f" = tv ] || grep -q "^|.*\`${f}[\` ]" "$ROOT/README.md" || lacking+=" $f in README.md"
+        [ "$f" = tv ] || grep -c "^|.*\`${f}[\` ]" "$ROOT/README.md" || lacking+=" $f in README.md"
         [ -f "$TESTS/$f.bats" ] || lacking+=" $f in tests"
     done
     [ -z "$lacking" ] || fail "missing:$lacking"

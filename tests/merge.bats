@@ -78,7 +78,7 @@ $MODELS"
 # prints LINE: the pipeline has this command
 prints() {
     tv from-yaml config.yml >line 2>warnings
-    sed 's/^ *//; s/ |$//' line | grep -qxF -- "$1" || {
+    sed 's/^ *//; s/ |$//' line | grep -cxF -- "$1" || {
         cat line warnings
         return 1
     }
@@ -116,7 +116,7 @@ prints() {
     prints "weigh math=0.5 'math/*mlp*=[0.2,0.6]' 'math/*mlp.up*=0.1' code=0.5"
     tv merge config.yml merged
     tv-view <(tv run 'unpack math code | weigh math=0.5 "math/*mlp*=[0.2,0.6]" "math/*mlp.up*=0.1" code=0.5') >weights
-    grep -A3 'layers.0.mlp.up_proj' weights | grep -q '0\.1'
+    grep -A3 'layers.0.mlp.up_proj' weights | grep -c '0\.1'
 }
 
 @test "characters of a filter are no pattern, and names of models neither" {
@@ -184,7 +184,7 @@ prints() {
     grep -q 'rescale --by keep' line
     grep -q 'elect-sign --unweighted' line
     config "$TIES" 'parameters: {density: 0.4}'
-    tv from-yaml --paper config.yml | grep -q 'trim --density 0.4 --scope=model'
+    tv from-yaml --paper config.yml | grep -c 'trim --density 0.4 --scope=model'
     tv merge --paper config.yml merged
 }
 
@@ -229,7 +229,7 @@ prints() {
     mkdir spool
     tv merge --spool spool --allow-nonfinite config.yml merged
     [ -z "$(ls spool)" ]
-    tv merge --check config.yml other | grep -q 'depends on the other documents'
+    tv merge --check config.yml other | grep -c 'depends on the other documents'
     tv from-yaml config.yml typed >line
     [ "$(grep -c 'unpack --dtype=bfloat16 math code' line)" = 1 ]
     [ "$(grep -c 'pack --dtype=bfloat16 typed.results/one.safetensors' line)" = 1 ]
@@ -297,7 +297,7 @@ prints() {
         --out-shard-size 20K --no-trust-remote-code config.yml merged 2>err
     [ "$(cat err)" = "tv merge: note: --allow-crimes, --cuda, --no-trust-remote-code, --lazy-unpickle, --verbose, --write-threads have no effect here" ]
     [ -e merged/model.safetensors.index.json ]
-    tv from-yaml --out-shard-size 20K config.yml | grep -q -- --shard-size=80000
+    tv from-yaml --out-shard-size 20K config.yml | grep -c -- --shard-size=80000
     REFUSED_BY='tv merge' refused_with "not a number of parameters" tv merge --out-shard-size 5X config.yml x
 }
 
@@ -359,7 +359,7 @@ refused_by_merge() {
     tv merge --check config.yml out 2>warnings
     grep -qx 'tv merge: warning: config.yml, line [0-9]*: dtype? is ignored (is dtype meant?)' warnings
     config "$TIES" 'parameters: {density: 0.5, density: 0.6}'
-    tv from-yaml config.yml 2>warnings | grep -q 'density 0.6'
+    tv from-yaml config.yml 2>warnings | grep -c 'density 0.6'
     grep -q 'density stands here twice' warnings
 }
 
@@ -521,7 +521,7 @@ sliced() {
             '- {model: math, parameters: {weight: 0.5}}' '- {model: code, parameters: {weight: 0.5}}'
         rm -rf merged
         tv merge --embed=truncate config.yml merged 2>warnings
-        unpack merged | tv-view | grep -q 'model.embed_tokens.weight.*300.*64'
+        unpack merged | tv-view | grep -c 'model.embed_tokens.weight.*300.*64'
         grep -q '"vocab_size": 300' merged/config.json
     done
 }
@@ -592,9 +592,9 @@ expert_config() {
     # in two runs, with chunks; the result in another dtype
     rm table.tsv
     config "$(sed 's/expert_merging/expert_merging_pp/; s/coefficients.*/budget: 2/' config.yml)" 'out_dtype: bfloat16'
-    tv from-yaml config.yml | grep -q 'calibrate --plus-plus .* --budget=2'
+    tv from-yaml config.yml | grep -c 'calibrate --plus-plus .* --budget=2'
     tv merge config.yml chunks
-    unpack chunks | tv-view | grep -q BF16
+    unpack chunks | tv-view | grep -c BF16
 }
 
 @test "Expert Merging: samples of all models in one file, and a check before the merge" {

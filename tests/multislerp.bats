@@ -37,7 +37,7 @@ ROWS
 
 @test "where there is no mean direction, two are added and more refused" {
     right_angle | sed 's/^0 4 0$/-6 0 0/' | from-text >opposite.tvs
-    multislerp <opposite.tvs | tensors | grep -qx -- "-1.5 0 0"
+    multislerp <opposite.tvs | tensors | grep -cx -- "-1.5 0 0"
     right_angle | sed 's/^0 4 0$/-3 0 0/; /^model code/a model chat role=expert' >three
     printf 'vector chat\n0 0 0\n0 0 0\n' >>three
     from-text three >three.tvs

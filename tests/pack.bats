@@ -206,7 +206,7 @@ to_full() { pack --base base - <good.tvs >/dev/full; }
     printf '%s\n' 'kind weights' 'model base' 'tensor w 2' 'vector base BF16' '1 2' 'tensor x 2' \
         'vector base BF16' '3 4' | from-text | pack two.safetensors
     tv-extract --dtype float32 two.safetensors m=two.safetensors | pick /w | pack --base two.safetensors full.safetensors
-    unpack full.safetensors | tv-view --values | grep -c 'stored=F32' | grep -qx 2
+    unpack full.safetensors | tv-view --values | grep -c 'stored=F32' | grep -cx 2
     printf '%s\n' 'kind weights' 'model base' 'tensor w 2' 'vector base' '1 2' 'tensor x 2' 'vector base' '1.001 4' |
         from-text | pack fine.safetensors
     tv-extract --dtype bfloat16 fine.safetensors m=fine.safetensors | pick /w |

@@ -105,5 +105,5 @@ refuses() {
         ln -s "$(command -v $tool)" some
     done
     PATH=$T/some refuses "gnuplot is needed" plot-coefficients table out.svg
-    PATH=$T/some "$PLOTS/plot-coefficients" table | grep -q mlp.up_proj
+    PATH=$T/some "$PLOTS/plot-coefficients" table | grep -c mlp.up_proj
 }

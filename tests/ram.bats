@@ -55,7 +55,7 @@ vector merged no-source
 2 0.25 -2
 ROWS
     # chat: two shared, none alone; math and code as before
-    from-text three | ram --plus --alpha 4 --r 1 | tensors | grep -qx "10 1.25 -2"
+    from-text three | ram --plus --alpha 4 --r 1 | tensors | grep -cx "10 1.25 -2"
 }
 
 @test "one expert stays as it is" {

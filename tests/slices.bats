@@ -178,6 +178,6 @@ END
     printf 'kind weights\nmodel c\ntensor model.embed_tokens.weight 2\nvector c\n1 2\ntensor model.layers.0.w 1\nvector c\n7\n' |
         from-text | pack c.safetensors
     refused_with "model.embed_tokens.weight is (2,) in c" unpack --stack model.layers 'a.safetensors[0:1]' c.safetensors
-    part --outside none 'a.safetensors[0:1]' c.safetensors | tensors | grep -c vector | grep -qx 2
+    part --outside none 'a.safetensors[0:1]' c.safetensors | tensors | grep -c vector | grep -cx 2
     refused_with "--outside needs a range" unpack --outside first a
 }

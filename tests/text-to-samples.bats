@@ -99,7 +99,7 @@ END
 END
     text_to_samples --tokenizer chat --task mine <math.jsonl >found
     [ "$(cut -d, -f 1 found)" = '{"task": "mine"'$'\n''{"task": "sums"' ]
-    text_to_samples --tokenizer chat --end "<s>" math.jsonl | grep -q '65, 256\], "prompt_len": 5}$'
+    text_to_samples --tokenizer chat --end "<s>" math.jsonl | grep -c '65, 256\], "prompt_len": 5}$'
 }
 
 @test "from another folder, through a link" {

@@ -93,7 +93,7 @@ names() {
     make_seeing
     tv-extract qwen2 qwen2-math | tv-rename 'model.*=model.language_model.*' |
         pack --onto qwen2-vl merged
-    unpack m=merged | pick '/*language_model.norm*' | tv-view --values | grep -q '^7 '
+    unpack m=merged | pick '/*language_model.norm*' | tv-view --values | grep -c '^7 '
     tv-diff m=merged m=qwen2-vl >found || true
     grep -q '^model.language_model.norm.weight' found
     [ "$(grep -c "^model\." found)" -eq 1 ]

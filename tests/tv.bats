@@ -17,15 +17,15 @@ load refusals
 }
 
 @test "help goes to standard output, for tv and every filter" {
-    tv --help | grep -q '^ *trim '
+    tv --help | grep -c '^ *trim '
     for program in "$ROOT/${BUILD:-build}"/bin/*; do
         name=${program##*/}
         "$program" --help >"$name.help" 2>.err
         [ -s "$name.help" ] && [ ! -s .err ]
         grep -q "^Usage: $name" "$name.help"
         [ "$name" = tv ] || tv "$name" --help | cmp "$name.help" -
-        "$program" --version | grep -q tvtools
-        [ "$name" = tv ] || tv --help | grep -q "^ *$name "
+        "$program" --version | grep -c tvtools
+        [ "$name" = tv ] || tv --help | grep -c "^ *$name "
     done
 }
 
