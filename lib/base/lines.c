@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_MAX ((size_t)1 << 20) /* bytes of a line */
+#define LINE_MAX ((size_t)1 << 20)   /* bytes of a line */
 #define FILE_MAX ((size_t)256 << 20) /* bytes of a file */
 
 int lines_open(struct lines *l, const char *path, struct error *e)

@@ -72,8 +72,8 @@ TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t wi
     return from;
 }
 
-/* Sorts n > SHORT keys; `spare` has room for as many. Ties, of which rows of small deltas are full, stand
- * in order already. */
+/* Sorts n > SHORT keys; `spare` has room for as many. Ties, of which rows of small deltas are full,
+ * stand in order already. */
 static void sort(uint64_t *keys, uint64_t *spare, size_t n)
 {
     size_t i = 1;
