@@ -133,8 +133,8 @@ void gelu_forward(const float *x, size_t T, size_t d, float *y)
 TV_CLONES static void gelu_row_backward(const float *dy, size_t d, float *x)
 {
     for (size_t i = 0; i < d; i++) {
-        float bell, phi = normal_distribution(x[i], &bell);
-        x[i] = dy[i] * (phi + x[i] * bell * 0.39894228f);
+        float bell, below = normal_distribution(x[i], &bell);
+        x[i] = dy[i] * (below + x[i] * bell * 0.39894228f);
     }
 }
 
