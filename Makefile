@@ -35,7 +35,7 @@ $B/filters/%.o: filters/%.c
 	$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 # A filter's program: its descriptor and the library's main.
-$B/main/%.o: lib/filter/main.c
+$B/main/%.o: lib/runner/main.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -DFILTER=$(call symbol,$*) -c -o $@ $<
 

@@ -11,7 +11,7 @@
  * dtype. Tensors that the stream lacks stay lacking: `pack --base` fills them in. Weights other
  * than 1 are refused: `combine` uses them up.
  */
-#include "onto.h"
+#include "base_model.h"
 #include "slice.h"
 
 #include <math.h>
@@ -34,16 +34,16 @@ static const struct option_row rows[] = {
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
-    const struct onto *base = job->stage->data;
+    const struct base_model *base = job->stage->data;
     float x[TILE];
     (void)e;
     for (size_t done = 0; done < b->n; done += TILE) {
         size_t n = b->n - done < TILE ? b->n - done : TILE;
-        onto_read_f32(base, job->index, b->first + done, n, x);
+        base_model_read_f32(base, job->index, b->first + done, n, x);
         for (size_t k = 0; k < b->n_vectors; k++)
             kern_add(block_x(b, k) + done, x, block_x(b, k) + done, n);
     }
-    onto_done_with(base, job->index, b->first, b->n);
+    base_model_release_pages(base, job->index, b->first, b->n);
     return 0;
 }
 
@@ -60,13 +60,13 @@ static enum dtype sum_dtype(const struct options *o, const struct header *h,
 static int open_add(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    struct onto *base = s->data = onto_open(s, s->operands.texts[0], o->onto, h, e);
+    struct base_model *base = s->data = base_model_open(s, s->operands.texts[0], o->onto, h, e);
     if (!base)
         return -1;
     h->kind = KIND_WEIGHTS;
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
-        enum dtype dtype = sum_dtype(o, h, onto_tensor(base, i));
+        enum dtype dtype = sum_dtype(o, h, base_model_tensor(base, i));
         for (size_t k = 0; k < t->n_vectors; k++) {
             struct vector *v = &t->vectors[k];
             v->dtype = dtype;
@@ -75,7 +75,7 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
         }
         t->base_name = NULL;
     }
-    stage_record(s, slice_text(onto_model(base), s->operands.texts[0], &s->arena));
+    stage_record(s, slice_text(base_model_source(base), s->operands.texts[0], &s->arena));
     return 0;
 }
 
@@ -97,7 +97,7 @@ static int close_add(struct stage *s, bool ok, struct error *e)
 {
     (void)ok;
     (void)e;
-    onto_close(s->data);
+    base_model_close(s->data);
     return 0;
 }
 

@@ -21,12 +21,12 @@
 #include "gemm.h"
 #include "hash.h"
 #include "importance.h"
-#include "ranks.h"
-#include "relay.h"
+#include "mpi.h"
+#include "mpi_relay.h"
 #include "runner.h"
 #include "settings.h"
-#include "survey.h"
-#include "written.h"
+#include "initial_losses.h"
+#include "atomic_file.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -36,8 +36,8 @@
 struct run {
     const struct settings *settings;
     struct calibration c;
-    struct journal_names names;
-    struct written table, gradients;
+    struct training_log_names names;
+    struct atomic_file table, gradients;
     FILE *log;
     uint64_t key; /* of all that must not change when a run is resumed */
     bool learned;
@@ -71,11 +71,11 @@ static uint64_t epochs_of(const struct settings *o, int stage)
     return stage == 1 && o->first_epochs ? o->first_epochs : o->epochs;
 }
 
-static void report(const struct run *r, const struct journal_update *u)
+static void report(const struct run *r, const struct training_log_update *u)
 {
     double loss = u->mean.hidden + u->mean.logit + u->regulariser;
     if (r->log)
-        journal_put_update(r->log, u, &r->c.coefficients, &r->names);
+        training_log_put_update(r->log, u, &r->c.coefficients, &r->names);
     if (isatty(STDERR_FILENO))
         fprintf(stderr,
                 "\r\033[K%s epoch %llu of %llu, update %llu: loss %.5g = hidden %.5g + logits %.5g "
@@ -86,7 +86,7 @@ static void report(const struct run *r, const struct journal_update *u)
 }
 
 /* One update from n samples of the order. */
-static int update(struct run *r, struct adamw *adamw, struct standing *at, size_t n,
+static int update(struct run *r, struct adamw *adamw, struct training_state *at, size_t n,
                   struct error *e)
 {
     const struct settings *o = r->settings;
@@ -96,7 +96,7 @@ static int update(struct run *r, struct adamw *adamw, struct standing *at, size_
     memset(c->gradient, 0, c->all * sizeof *c->gradient);
     int failed = calibration_losses(&r->c, r->c.examples.order + at->done, n, true, losses, e);
     if (!failed) {
-        struct journal_update u = {.stage = at->stage, .epoch = at->epoch + 1, .samples = n};
+        struct training_log_update u = {.stage = at->stage, .epoch = at->epoch + 1, .samples = n};
         u.mean = loss_mean(losses, n);
         u.regulariser = o->gamma * coefficients_regulariser(c, o->regularizer == REGULARIZER_L2);
         u.lr = adamw_lr(adamw);
@@ -104,7 +104,7 @@ static int update(struct run *r, struct adamw *adamw, struct standing *at, size_
         u.grad_norm = adamw_clip(adamw, g);
         adamw_step(adamw, c->r, g);
         coefficients_update(c);
-        merged_changed(r->c.merged);
+        merged_model_changed(r->c.merged);
         u.n = adamw->updates;
         at->done += n;
         at->sum += (double)n * (u.mean.hidden + u.mean.logit + u.regulariser);
@@ -118,7 +118,8 @@ static int update(struct run *r, struct adamw *adamw, struct standing *at, size_
 /* ---- epochs ---------------------------------------------------------------------------------- */
 
 /* The mean loss of the samples that are held out. */
-static int validate(const struct run *r, const struct standing *at, double *mean, struct error *e)
+static int validate(const struct run *r, const struct training_state *at, double *mean,
+                    struct error *e)
 {
     size_t group = r->settings->accumulation, n = r->c.examples.n_held;
     struct loss *losses = mem_alloc(n, sizeof *losses);
@@ -129,14 +130,14 @@ static int validate(const struct run *r, const struct standing *at, double *mean
     struct loss all = loss_mean(losses, n);
     *mean = all.hidden + all.logit;
     if (r->log && !failed)
-        journal_put_validation(r->log, at->stage, at->epoch, &all);
+        training_log_put_validation(r->log, at->stage, at->epoch, &all);
     free(losses);
     return failed;
 }
 
 /* The end of an epoch: the mean loss of its samples, or of those held out; of these the best
  * coefficients are kept. */
-static int end_epoch(const struct run *r, struct standing *at, struct error *e)
+static int end_epoch(const struct run *r, struct training_state *at, struct error *e)
 {
     const struct coefficients *c = &r->c.coefficients;
     double mean = at->sum / (double)r->c.examples.n_order;
@@ -153,7 +154,7 @@ static int end_epoch(const struct run *r, struct standing *at, struct error *e)
 }
 
 /* The start is the first candidate for the best. */
-static int before_epochs(const struct run *r, struct standing *at, struct error *e)
+static int before_epochs(const struct run *r, struct training_state *at, struct error *e)
 {
     const struct coefficients *c = &r->c.coefficients;
     if (!r->settings->what.held_out)
@@ -163,17 +164,17 @@ static int before_epochs(const struct run *r, struct standing *at, struct error 
     return validate(r, at, &at->best, e);
 }
 
-static void after_epochs(struct run *r, const struct standing *at)
+static void after_epochs(struct run *r, const struct training_state *at)
 {
     struct coefficients *c = &r->c.coefficients;
     if (!at->kept)
         return;
     memcpy(c->r, at->kept, c->n * sizeof *c->r);
     coefficients_update(c);
-    merged_changed(r->c.merged);
+    merged_model_changed(r->c.merged);
 }
 
-static int learn(struct run *r, struct adamw *adamw, struct standing *at, struct error *e)
+static int learn(struct run *r, struct adamw *adamw, struct training_state *at, struct error *e)
 {
     const struct settings *o = r->settings;
     size_t epochs = r->c.coefficients.n ? epochs_of(o, at->stage) : 0;
@@ -183,8 +184,8 @@ static int learn(struct run *r, struct adamw *adamw, struct standing *at, struct
             return -1;
         if (at->done == r->c.examples.n_order && end_epoch(r, at, e))
             return -1;
-        if (o->resume && ranks_own() == 0 &&
-            journal_save(o->resume, at, &r->c.coefficients, adamw, e))
+        if (o->resume && mpi_own_rank() == 0 &&
+            training_state_save(o->resume, at, &r->c.coefficients, adamw, e))
             return -1;
     }
     after_epochs(r, at);
@@ -193,16 +194,16 @@ static int learn(struct run *r, struct adamw *adamw, struct standing *at, struct
 
 /* One stage of learning, from its start or from where it was left. */
 static int one_stage(struct run *r, int number, const size_t *chunks,
-                     const struct saved_standing *saved, struct error *e)
+                     const struct saved_training_state *saved, struct error *e)
 {
-    struct standing at = {.key = r->key, .stage = number, .best = INFINITY};
+    struct training_state at = {.key = r->key, .stage = number, .best = INFINITY};
     struct adamw adamw;
     bool goes_on = saved->n && saved->standing.stage == number;
     int failed = calibration_start(&r->c, goes_on ? saved->chunks : chunks, number != 1, e);
     adamw_start(&adamw, &r->settings->adamw, r->c.coefficients.n);
     if (!failed)
-        failed = goes_on ? journal_restore(saved, r->settings->resume, &r->c.coefficients, &adamw,
-                                           &at, e)
+        failed = goes_on ? training_state_restore(saved, r->settings->resume, &r->c.coefficients,
+                                                  &adamw, &at, e)
                          : before_epochs(r, &at, e);
     failed = failed || learn(r, &adamw, &at, e);
     adamw_free(&adamw);
@@ -220,18 +221,18 @@ static int dry_run(struct run *r, struct error *e)
     if (!o->gradients && !o->log)
         return 0;
     struct loss *losses = mem_alloc(r->c.examples.n, sizeof *losses);
-    const struct journal_report report = {
+    const struct training_log_report report = {
         r->c.examples.tasks, r->c.examples.numbers, losses, r->c.examples.n, o->gamma, squared};
-    int failed = survey_all(&r->c, o->accumulation, o->gradients, losses, e);
+    int failed = initial_losses_all(&r->c, o->accumulation, o->gradients, losses, e);
     if (!failed && r->log) {
-        struct journal_update start = {.samples = r->c.examples.n};
+        struct training_log_update start = {.samples = r->c.examples.n};
         start.mean = loss_mean(losses, r->c.examples.n);
         start.regulariser = o->gamma * coefficients_regulariser(&r->c.coefficients, squared);
-        journal_put_update(r->log, &start, &r->c.coefficients, &r->names);
+        training_log_put_update(r->log, &start, &r->c.coefficients, &r->names);
     }
     if (!failed && r->gradients.out) {
-        journal_put_gradients(r->gradients.out, &report, &r->c.coefficients, &r->names);
-        failed = written_close(&r->gradients, true, e);
+        training_log_put_gradients(r->gradients.out, &report, &r->c.coefficients, &r->names);
+        failed = atomic_file_close(&r->gradients, true, e);
     }
     free(losses);
     return failed;
@@ -239,17 +240,18 @@ static int dry_run(struct run *r, struct error *e)
 
 /* One coefficient for each tensor and expert; with Expert Merging++ this gives the importance, and
  * a second stage has as many as that allots. */
-static int learn_all(struct run *r, size_t *chunks, const struct saved_standing *saved,
+static int learn_all(struct run *r, size_t *chunks, const struct saved_training_state *saved,
                      struct error *e)
 {
     const struct settings *o = r->settings;
     for (size_t j = 0; j < r->c.tensors; j++)
         chunks[j] = 1;
-    if (r->c.start.from == START_SEARCH && survey_start(&r->c, o->accumulation, chunks, e))
+    if (r->c.start.from == COEFFICIENT_INIT_SEARCH &&
+        initial_losses_start(&r->c, o->accumulation, chunks, e))
         return -1;
     if (o->plus_plus && saved->standing.stage != 2 &&
         (one_stage(r, 1, chunks, saved, e) ||
-         ranks_agree(importance_allocate(&r->c, o->budget, o->kappa, chunks, e), e)))
+         mpi_agree(importance_allocate(&r->c, o->budget, o->kappa, chunks, e), e)))
         return -1;
     if (o->dry_run)
         return calibration_start(&r->c, chunks, true, e) || dry_run(r, e) ? -1 : 0;
@@ -257,31 +259,31 @@ static int learn_all(struct run *r, size_t *chunks, const struct saved_standing 
 }
 
 /* What was left of an interrupted run. Every process must see it. */
-static int load_saved(const struct run *r, struct saved_standing *saved, struct error *e)
+static int load_saved(const struct run *r, struct saved_training_state *saved, struct error *e)
 {
     const char *file = r->settings->resume;
     if (!file)
         return 0;
-    if (ranks_agree(journal_load(file, r->key, r->c.tensors, saved, e), e))
+    if (mpi_agree(training_state_load(file, r->key, r->c.tensors, saved, e), e))
         return -1;
     uint64_t at = saved->n ? saved->adamw.updates + 1 : 0;
-    return ranks_same(at + ((uint64_t)saved->standing.stage << 56), "a --resume file", e);
+    return mpi_check_same(at + ((uint64_t)saved->standing.stage << 56), "a --resume file", e);
 }
 
 static int calibrate(struct run *r, struct error *e)
 {
     size_t *chunks = mem_alloc(r->c.tensors, sizeof *chunks);
-    struct saved_standing saved = {0};
+    struct saved_training_state saved = {0};
     int failed = load_saved(r, &saved, e) || calibration_prepare(&r->c, e) ||
                  learn_all(r, chunks, &saved, e);
-    journal_forget(&saved);
-    calibration_rest(&r->c);
+    training_state_free_saved(&saved);
+    calibration_release(&r->c);
     free(chunks);
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
     if (!failed && r->table.out) {
         calibration_put_table(&r->c, r->table.out);
-        failed = written_close(&r->table, true, e);
+        failed = atomic_file_close(&r->table, true, e);
     }
     r->learned = true;
     return failed ? -1 : 0;
@@ -294,7 +296,7 @@ static uint64_t key_of(struct stage *s, const struct header *h)
 {
     struct arena a = {0};
     const struct texts own = stage_arguments(s, &a);
-    XXH64_hash_t key = input_fingerprint(backbone_input(run_of(s)->c.experts.base));
+    XXH64_hash_t key = model_source_fingerprint(model_weights_model(run_of(s)->c.experts.base));
     for (size_t i = 0; i < own.n; i++)
         key = XXH3_64bits_withSeed(own.texts[i], strlen(own.texts[i]), key);
     for (size_t m = 0; m < h->n_models; m++)
@@ -311,8 +313,8 @@ static uint64_t key_of(struct stage *s, const struct header *h)
 static int open_files(struct run *r, struct error *e)
 {
     const struct settings *o = r->settings;
-    if ((o->coefficients && written_open(&r->table, o->coefficients, e)) ||
-        (o->gradients && written_open(&r->gradients, o->gradients, e)))
+    if ((o->coefficients && atomic_file_open(&r->table, o->coefficients, e)) ||
+        (o->gradients && atomic_file_open(&r->gradients, o->gradients, e)))
         return -1;
     if (o->log && !(r->log = fopen(o->log, o->resume ? "ae" : "we")))
         return error_set(e, "cannot write %s: %s", o->log, strerror(errno));
@@ -326,10 +328,10 @@ static int prepare(struct stage *s, const struct header *h, struct error *e)
     if (settings_complete(s, e) || gemm_open(s->common.threads, e) ||
         calibration_open(&r->c, &r->settings->what, s, h, e))
         return -1;
-    if (ranks_count() > 1 && !r->c.mapped)
+    if (mpi_count() > 1 && !r->c.mapped)
         return error_set(e, "several processes read the vectors in the models' files: they need an "
                             "--expert for each, and a stream that is tv-extract's alone");
-    r->names = (struct journal_names){r->c.names, r->c.experts.names};
+    r->names = (struct training_log_names){r->c.names, r->c.experts.names};
     r->key = key_of(s, h);
     return 0;
 }
@@ -339,15 +341,15 @@ static int open_calibrate(struct stage *s, struct header *h, struct error *e)
     struct run *r = s->data = mem_alloc(1, sizeof *r);
     (void)h;
     r->settings = s->options;
-    if (ranks_own() > 0)
+    if (mpi_own_rank() > 0)
         return error_set(e,
                          "mpirun starts calibrate alone: tv-extract ... | mpirun ... calibrate ... "
                          "| combine");
-    if (ranks_open(e))
+    if (mpi_open(e))
         return -1;
-    relay_send(s->in);
+    mpi_send_header(s->in);
     int failed = prepare(s, s->in, e) || open_files(r, e);
-    return ranks_agree(failed, e) || ranks_same(r->key, "models, samples or options", e) ? -1 : 0;
+    return mpi_agree(failed, e) || mpi_check_same(r->key, "models, samples or options", e) ? -1 : 0;
 }
 
 /* Until it has learned it must see all vectors, unless it can read them in the models' files. */
@@ -364,14 +366,14 @@ static int take_weights(struct job *job, struct error *e)
     long j = c->merged_as[job->index];
     for (size_t v = 0; v < job->in->n_vectors; v++) {
         const struct vector *vector = &job->in->vectors[v];
-        long k = deltas_expert(c->deltas, vector);
-        if (c->start.from != START_STREAM && vector_is_weighted(vector))
+        long k = task_vectors_expert(c->deltas, vector);
+        if (c->start.from != COEFFICIENT_INIT_STREAM && vector_is_weighted(vector))
             return error_set(e,
                              "tensor %s of %s has a weight other than 1, which would be lost "
                              "(--init stream starts from it)",
                              job->in->name, job->stage->in->models[vector->model].name);
         if (j >= 0 && k >= 0)
-            start_note(&c->start, (size_t)j, (size_t)k, vector);
+            coefficient_init_note(&c->start, (size_t)j, (size_t)k, vector);
     }
     return 0;
 }
@@ -382,7 +384,7 @@ static int begin(struct job *job, struct error *e)
     if (take_weights(job, e))
         return -1;
     if (job->stage->deciding)
-        return deltas_is_wanted(r->c.deltas, job->index) ? PLAN_OBSERVE : PLAN_PASS;
+        return task_vectors_is_wanted(r->c.deltas, job->index) ? PLAN_OBSERVE : PLAN_PASS;
     if (!r->learned && calibrate(r, e))
         return -1;
     for (size_t v = 0; v < job->out->n_vectors && tensor_is_float(job->in); v++) {
@@ -395,11 +397,12 @@ static int begin(struct job *job, struct error *e)
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    struct deltas *d = run_of(job->stage)->c.deltas;
+    struct task_vectors *d = run_of(job->stage)->c.deltas;
     (void)work;
     for (size_t v = 0; v < b->n_vectors; v++) {
-        long k = deltas_expert(d, &job->in->vectors[v]);
-        if (k >= 0 && deltas_keep(d, job->index, (size_t)k, b->first, b->n, block_x(b, v), e))
+        long k = task_vectors_expert(d, &job->in->vectors[v]);
+        if (k >= 0 &&
+            task_vectors_store(d, job->index, (size_t)k, b->first, b->n, block_x(b, v), e))
             return -1;
     }
     return 0;
@@ -415,14 +418,14 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
     struct run *r = s->data;
     struct error later;
     (void)e;
-    written_close(&r->table, false, &later);
-    written_close(&r->gradients, false, &later);
+    atomic_file_close(&r->table, false, &later);
+    atomic_file_close(&r->gradients, false, &later);
     if (r->log)
         fclose(r->log);
     calibration_close(&r->c);
     header_free(r->received);
     free(r);
-    ranks_close(ok);
+    mpi_close(ok);
     return 0;
 }
 
@@ -436,12 +439,12 @@ static int open_helper(struct stage *s, struct header *h, struct error *e)
     (void)h;
     r->settings = s->options;
     s->enough = true;
-    int failed = ranks_open(e) || !(r->received = relay_receive(e));
-    failed = failed || ranks_agree(prepare(s, r->received, e), e) ||
-             ranks_same(r->key, "models, samples or options", e) || calibrate(r, e);
+    int failed = mpi_open(e) || !(r->received = mpi_receive_header(e));
+    failed = failed || mpi_agree(prepare(s, r->received, e), e) ||
+             mpi_check_same(r->key, "models, samples or options", e) || calibrate(r, e);
     if (!failed || e->told)
         return 0; /* mpirun ends all when one fails, and the first is to tell why before that */
-    ranks_speak();
+    mpi_unmute();
     return -1;
 }
 
@@ -460,10 +463,10 @@ static const struct filter helper = {
 static const struct filter *stand_in(void)
 {
     struct error later;
-    if (ranks_own() == 0)
+    if (mpi_own_rank() == 0)
         return &filter_calibrate;
-    ranks_hush();
-    (void)ranks_open(&later);
+    mpi_mute();
+    (void)mpi_open(&later);
     return &helper;
 }
 

@@ -13,7 +13,7 @@
  * agree, and refused otherwise.
  */
 #include "join.h"
-#include "stretch.h"
+#include "weight_segments.h"
 
 struct options {
     int normalize;
@@ -38,7 +38,8 @@ static const struct option_row rows[] = {
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* x[k] and w[k] over n elements; the result goes to x[0] */
-static int join(const struct options *o, enum kind kind, const struct stretch *s, struct error *e)
+static int join(const struct options *o, enum kind kind, const struct weight_segments *s,
+                struct error *e)
 {
     if (o->normalize == BY_AGREEING) {
         kern_disjoint_mean(s->x, s->w, s->K, o->floor, s->x[0], s->n);
@@ -59,11 +60,11 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 {
     if (!tensor_is_float(job->in))
         return join_bytes(job->in, b, e);
-    struct stretch s = stretch_before(job->in, b);
+    struct weight_segments s = weight_segments_begin(job->in, b);
     int failed = 0;
-    while (!failed && stretch_next(&s))
+    while (!failed && weight_segments_next(&s))
         failed = join(job->stage->options, job->stage->in->kind, &s, e);
-    stretch_free(&s);
+    weight_segments_free(&s);
     b->n_vectors = 1;
     return failed;
 }

@@ -11,7 +11,7 @@
  * The random number of an element is a function of seed, model, tensor and flat index alone
  * (share/stream.md, appendix): it is kept if u < density. Density 1 draws nothing.
  */
-#include "marks.h"
+#include "keep_mask.h"
 #include "random.h"
 
 struct options {
@@ -41,7 +41,7 @@ struct vector_state {
 };
 
 struct state {
-    struct marks marks; /* of what stays, where there is a round */
+    struct keep_mask marks; /* of what stays, where there is a round */
     struct vector_state *each;
 };
 
@@ -64,7 +64,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
         if (st->each[k].density >= 1)
             continue;
         if (st->marks.bits) {
-            kern_keep_marked(block_x(b, k), marks_at(&st->marks, b->index, k), b->n);
+            kern_keep_marked(block_x(b, k), keep_mask_at(&st->marks, b->index, k), b->n);
             continue;
         }
         for (size_t i = 0; i < b->n; i += KERN_TILE) {
@@ -86,8 +86,8 @@ static int observe(const struct job *job, const struct block *b, void *work, str
         for (size_t i = 0; i < b->n && st->each[k].density < 1; i += KERN_TILE)
             draw(job->stage->options, &st->each[k], b->first + i,
                  b->n - i < KERN_TILE ? b->n - i : KERN_TILE,
-                 marks_found(&st->marks, work, k) + i / 8);
-    return sums_observe_l1(job, b, work, e);
+                 keep_mask_found(&st->marks, work, k) + i / 8);
+    return tensor_sums_observe_l1(job, b, work, e);
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
@@ -98,7 +98,7 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     for (size_t k = 0; k < b->n_vectors; k++)
         if (isnan(job->in->vectors[k].l1_before))
             st->each[k].l1 = (b->index ? st->each[k].l1 : 0) + l1[k];
-    marks_merge(&st->marks, b->index, work);
+    keep_mask_merge(&st->marks, b->index, work);
     return 0;
 }
 
@@ -133,8 +133,8 @@ static int begin(struct job *job, struct error *e)
     }
     if (!o->l1 || known || tensor_elements(t) == 0)
         return PLAN_TRANSFORM;
-    st->marks = marks_in(job->arena, t, (tensor_block_elements(t) + 7) / 8);
-    job->work_size = marks_work_size(&st->marks);
+    st->marks = keep_mask_in(job->arena, t, (tensor_block_elements(t) + 7) / 8);
+    job->work_size = keep_mask_work_size(&st->marks);
     return PLAN_OBSERVE;
 }
 

@@ -17,7 +17,7 @@
  * a function of seed, model, tensor and flat index alone (share/stream.md, appendix).
  */
 #include "bits.h"
-#include "marks.h"
+#include "keep_mask.h"
 #include "random.h"
 #include "rank.h"
 
@@ -60,7 +60,8 @@ struct vector_state {
 };
 
 struct state {
-    struct marks marks; /* of what stays, where there is a round; each row in bytes of its own */
+    struct keep_mask
+        marks; /* of what stays, where there is a round; each row in bytes of its own */
     struct vector_state *each;
 };
 
@@ -134,7 +135,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++) {
         const struct vector_state *v = &st->each[k];
-        const unsigned char *bits = st->marks.bits ? marks_at(&st->marks, b->index, k) : own;
+        const unsigned char *bits = st->marks.bits ? keep_mask_at(&st->marks, b->index, k) : own;
         find_probabilities(v, s.p, m);
         for (size_t i = 0; i < b->n && v->density < 1; i += m) {
             float *x = block_x(b, k) + i;
@@ -157,14 +158,14 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     size_t m = b->columns;
     struct scratch s = scratch_new(m);
     for (size_t k = 0; st->marks.bits && k < b->n_vectors; k++) {
-        unsigned char *bits = marks_found(&st->marks, work, k);
+        unsigned char *bits = keep_mask_found(&st->marks, work, k);
         find_probabilities(&st->each[k], s.p, m);
         for (size_t i = 0; i < b->n && st->each[k].density < 1; i += m, bits += row_bytes(m))
             draw(job->stage->options, &st->each[k], block_x(b, k) + i, b->first + i, m, false, &s,
                  bits);
     }
     scratch_free(&s);
-    return sums_observe_l1(job, b, work, e);
+    return tensor_sums_observe_l1(job, b, work, e);
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
@@ -175,7 +176,7 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     for (size_t k = 0; k < b->n_vectors; k++)
         if (st->each[k].counts)
             st->each[k].l1 += l1[k];
-    marks_merge(&st->marks, b->index, work);
+    keep_mask_merge(&st->marks, b->index, work);
     return 0;
 }
 
@@ -235,8 +236,8 @@ static int begin(struct job *job, struct error *e)
     }
     if (!counts)
         return PLAN_TRANSFORM;
-    st->marks = marks_in(job->arena, t, tensor_block_elements(t) / m * row_bytes(m));
-    job->work_size = marks_work_size(&st->marks);
+    st->marks = keep_mask_in(job->arena, t, tensor_block_elements(t) / m * row_bytes(m));
+    job->work_size = keep_mask_work_size(&st->marks);
     return PLAN_OBSERVE;
 }
 

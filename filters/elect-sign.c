@@ -9,7 +9,7 @@
  *     tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing |
  *         pack --base base merged/
  */
-#include "stretch.h"
+#include "weight_segments.h"
 
 struct options {
     bool unweighted;
@@ -31,14 +31,14 @@ static int begin(struct job *job, struct error *e)
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
-    struct stretch s = stretch_before(job->in, b);
+    struct weight_segments s = weight_segments_begin(job->in, b);
     (void)e;
-    while (stretch_next(&s)) {
+    while (weight_segments_next(&s)) {
         for (size_t k = 0; k < s.K; k++)
             s.w[k] = o->unweighted ? 1 : s.w[k];
         kern_elect(s.x, s.w, s.K, s.n);
     }
-    stretch_free(&s);
+    weight_segments_free(&s);
     return 0;
 }
 

@@ -14,10 +14,10 @@
  * memory up to --memory, then in a temporary file), logits are made of the last ones when they
  * leave, some tokens at a time.
  */
-#include "backbone.h"
+#include "model_weights.h"
 #include "gemm.h"
 #include "samples.h"
-#include "sights.h"
+#include "image_features.h"
 #include "spool.h"
 
 #include <stdlib.h>
@@ -54,7 +54,7 @@ struct output {
 };
 
 struct run {
-    struct backbone *model;
+    struct model_weights *model;
     struct samples samples;
     size_t *starts; /* [samples + 1]: of their tokens among all */
     size_t n_outputs;
@@ -70,7 +70,7 @@ struct run {
 
 static const struct arch *arch_of(const struct run *r)
 {
-    return backbone_arch(r->model);
+    return model_weights_arch(r->model);
 }
 
 /* Where in the spool token t of a state lies. */
@@ -98,10 +98,11 @@ static int keep(void *context, size_t state, const float *x, struct error *e)
                        bytes, e);
 }
 
-static int compute_group(struct run *r, const struct pack *p, size_t first_sample, struct error *e)
+static int compute_group(struct run *r, const struct token_batch *p, size_t first_sample,
+                         struct error *e)
 {
-    struct group g = {r, r->starts[first_sample], pack_tokens(p)};
-    const struct lm_keeper keeper = {&g, keep};
+    struct group g = {r, r->starts[first_sample], token_batch_tokens(p)};
+    const struct state_hook keeper = {&g, keep};
     float *x = mem_aligned(g.tokens * arch_of(r)->hidden * sizeof *x);
     int failed = lm_forward(r->lm, p, x, &keeper, e);
     free(x);
@@ -113,25 +114,25 @@ static int compute(struct stage *stage, struct error *e)
     struct run *r = stage->data;
     const struct arch *a = arch_of(r);
     struct sequence *all = mem_alloc(r->samples.n, sizeof *all);
-    struct pack p;
+    struct token_batch p;
     for (size_t s = 0; s < r->samples.n; s++)
         all[s] = samples_sequence(&r->samples, s);
-    pack_fill(&p, a, all, r->samples.n);
+    token_batch_fill(&p, a, all, r->samples.n);
     free(all);
-    size_t room = pack_tokens(&p) < ROOM ? pack_tokens(&p) : ROOM;
-    r->lm = lm_new(a, backbone_weights(r->model), room, pack_longest(&p));
-    struct sights *sights =
-        sights_new(a, backbone_weights(r->model), r->samples.pictures.list, r->samples.pictures.n,
-                   NULL, stage->common.memory / 2, stage->common.spool, e);
-    lm_see(r->lm, sights);
+    size_t room = token_batch_tokens(&p) < ROOM ? token_batch_tokens(&p) : ROOM;
+    r->lm = lm_new(a, model_weights_source(r->model), room, token_batch_longest(&p));
+    struct image_features *sights = image_features_new(
+        a, model_weights_source(r->model), r->samples.pictures.list, r->samples.pictures.n, NULL,
+        stage->common.memory / 2, stage->common.spool, e);
+    lm_set_image_features(r->lm, sights);
     int failed = sights ? spool_reserve(r->states, place(r, a->layers + 1, 0), e) : -1;
     for (size_t s = 0; s < p.samples && !failed;) {
-        struct pack part = pack_part(&p, a, s, GROUP);
+        struct token_batch part = token_batch_slice(&p, a, s, GROUP);
         failed = compute_group(r, &part, s, e);
         s += part.samples;
     }
-    sights_free(sights);
-    pack_free(&p);
+    image_features_free(sights);
+    token_batch_free(&p);
     r->computed = true;
     return failed;
 }
@@ -250,16 +251,17 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
     struct run *r = s->data = mem_alloc(1, sizeof *r);
     if (gemm_open(s->common.threads, e))
         return -1;
-    r->model = backbone_open(s->operands.texts[0], o->config, s->common.spool, s->filter->name, e);
+    r->model =
+        model_weights_open(s->operands.texts[0], o->config, s->common.spool, s->filter->name, e);
     if (!r->model || read_samples(s, e))
         return -1;
-    const struct input *in = backbone_input(r->model);
-    stage_record(s, input_name(in));
-    if (header_add_model(h, input_name(in), NULL, e) < 0)
+    const struct model_source *in = model_weights_model(r->model);
+    stage_record(s, model_source_name(in));
+    if (header_add_model(h, model_source_name(in), NULL, e) < 0)
         return -1;
     h->kind = KIND_ACTIVATIONS;
     h->models[0].has_fingerprint = true;
-    h->models[0].fingerprint = input_fingerprint(in);
+    h->models[0].fingerprint = model_source_fingerprint(in);
     r->states =
         spool_new(r->samples.pictures.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
     list_outputs(r, o->only, &s->arena);
@@ -291,7 +293,7 @@ static int close_forward(struct stage *s, bool ok, struct error *e)
     lm_free(r->lm);
     spool_free(r->states);
     samples_free(&r->samples);
-    backbone_close(r->model);
+    model_weights_close(r->model);
     free(r->starts);
     free(r->outputs);
     free(r->logits);

@@ -18,7 +18,7 @@
  * comes through a pipe lies in a temporary file meanwhile.
  */
 #include "filter.h"
-#include "mapped.h"
+#include "mapped_file.h"
 #include "script.h"
 #include "spool.h"
 
@@ -27,7 +27,7 @@
 #define PIECE 1024 /* elements converted at a time */
 
 struct source {
-    struct mapped file;
+    struct mapped_file file;
     struct script script;
 };
 
@@ -92,7 +92,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
 {
     struct source *source = s->data = mem_alloc(1, sizeof *source);
     const char *path = s->operands.n ? s->operands.texts[0] : "-";
-    if (mapped_open(&source->file, path, s->common.spool, NULL, e))
+    if (mapped_file_open(&source->file, path, s->common.spool, NULL, e))
         return -1;
     return script_read(&source->script, h, source->file.bytes, source->file.size, e);
 }
@@ -147,7 +147,7 @@ static int close(struct stage *s, bool ok, struct error *e)
     (void)e;
     for (size_t i = 0; ok && i < script->n_hashes; i++)
         stage_add_hash(s, script->models[i], script->hashes[i]);
-    mapped_close(&source->file);
+    mapped_file_close(&source->file);
     free(source);
     return 0;
 }

@@ -7,7 +7,7 @@
  * The streams must hold the same tensors, of the same shapes, in the same order. Models must have
  * different names, but for a base that all of them share. "-" is standard input.
  */
-#include "streams.h"
+#include "stream_inputs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,10 +33,10 @@ static int check_tensors(const struct header *h, const struct header *other, con
 }
 
 /* Appends input i's vectors to a tensor of the joint header. */
-static int add_vectors(const struct streams *all, size_t i, size_t index, struct header *h,
+static int add_vectors(const struct stream_inputs *all, size_t i, size_t index, struct header *h,
                        struct error *e)
 {
-    struct tensor *t = &h->tensors[index], more = streams_tensor(all, i, index, &h->arena);
+    struct tensor *t = &h->tensors[index], more = stream_inputs_tensor(all, i, index, &h->arena);
     if (t->n_vectors && t->vectors[t->n_vectors - 1].model >= more.vectors[0].model)
         return error_set(e, "tensor %s: %s has a vector of %s, as a stream before it", t->name,
                          all->inputs[i].path, h->models[more.vectors[0].model].name);
@@ -51,14 +51,14 @@ static int add_vectors(const struct streams *all, size_t i, size_t index, struct
 
 static int open_join(struct stage *s, struct header *h, struct error *e)
 {
-    struct streams *all = s->data = mem_alloc(1, sizeof *all);
-    if (streams_open(all, s, h, false, e))
+    struct stream_inputs *all = s->data = mem_alloc(1, sizeof *all);
+    if (stream_inputs_open(all, s, h, false, e))
         return -1;
-    h->n_tensors = streams_header(all, 0)->n_tensors;
+    h->n_tensors = stream_inputs_header(all, 0)->n_tensors;
     for (size_t t = 0; t < h->n_tensors; t++)
         h->tensors[t].n_vectors = 0;
     for (size_t i = 0; i < all->n; i++) {
-        if (check_tensors(h, streams_header(all, i), all->inputs[i].path, e))
+        if (check_tensors(h, stream_inputs_header(all, i), all->inputs[i].path, e))
             return -1;
         for (size_t t = 0; t < h->n_tensors; t++)
             if (add_vectors(all, i, t, h, e))
@@ -72,13 +72,13 @@ static int open_join(struct stage *s, struct header *h, struct error *e)
 /* The tensor's header: that of the first stream, with the weights and attributes of all. */
 static int begin(struct job *job, struct error *e)
 {
-    struct streams *all = job->stage->data;
+    struct stream_inputs *all = job->stage->data;
     size_t k = 0;
     for (size_t i = 0; i < all->n; i++) {
-        struct streams_input *in = &all->inputs[i];
-        if (streams_seek(all, i, job->index, k, job->arena, e))
+        struct stream_input *in = &all->inputs[i];
+        if (stream_inputs_seek(all, i, job->index, k, job->arena, e))
             return -1;
-        streams_put_vectors(in, job->out);
+        stream_inputs_put_vectors(in, job->out);
         k += in->at.n_vectors;
     }
     job->out->extra = all->inputs[0].at.extra;
@@ -87,21 +87,21 @@ static int begin(struct job *job, struct error *e)
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
-    const struct streams *all = job->stage->data;
+    const struct stream_inputs *all = job->stage->data;
     for (size_t i = 0; i < all->n; i++)
-        if (streams_fill(&all->inputs[i], b, e))
+        if (stream_inputs_fill(&all->inputs[i], b, e))
             return -1;
     return 0;
 }
 
 static int rewind_join(struct stage *s, struct error *e)
 {
-    return streams_rewind(s->data, s, e);
+    return stream_inputs_rewind(s->data, s, e);
 }
 
 static int close_join(struct stage *s, bool ok, struct error *e)
 {
-    int failed = streams_close(s->data, s, ok, e);
+    int failed = stream_inputs_close(s->data, s, ok, e);
     free(s->data);
     return failed;
 }

@@ -14,7 +14,7 @@
  *
  *     unpack math code chat | karcher | pack --like math merged/
  */
-#include "gram.h"
+#include "gram_join.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -45,9 +45,9 @@ struct points {
 };
 
 /* Divides u by its length, unless that is below tol. */
-static int normalise(const struct gram *g, double *u, double tol)
+static int normalise(const struct gram_join *g, double *u, double tol)
 {
-    double length = gram_length(g, u);
+    double length = gram_join_length(g, u);
     if (length < tol || length == 0)
         return -1;
     for (size_t k = 0; k < g->n; k++)
@@ -56,7 +56,7 @@ static int normalise(const struct gram *g, double *u, double tol)
 }
 
 /* The normalised mean of the u_k; the first of them where that vanishes. */
-static void start(const struct gram *g, const struct points *p, double *u)
+static void start(const struct gram_join *g, const struct points *p, double *u)
 {
     for (size_t k = 0; k < g->n; k++)
         u[k] = p->a[k] > 0 ? p->a[k] / p->norm[k] : 0;
@@ -71,14 +71,14 @@ static void start(const struct gram *g, const struct points *p, double *u)
 }
 
 /* step = g, the mean of what leads from u to the u_k */
-static void pull(const struct gram *g, const struct points *p, const double *u, double *step)
+static void pull(const struct gram_join *g, const struct points *p, const double *u, double *step)
 {
     double along = 0;
     memset(step, 0, g->n * sizeof *step);
     for (size_t k = 0; k < g->n; k++) {
         if (p->a[k] <= 0)
             continue;
-        double cosine = gram_dot(g, k, u) / p->norm[k];
+        double cosine = gram_join_dot(g, k, u) / p->norm[k];
         cosine = cosine < -1 ? -1 : cosine > 1 ? 1 : cosine;
         long double angle = acosl(cosine);
         if (angle < p->tol || (cosine < 0 && sinl(angle) < OPPOSITE))
@@ -92,13 +92,13 @@ static void pull(const struct gram *g, const struct points *p, const double *u, 
 }
 
 /* The Karcher mean as u[k], (K) numbers; `step` as many for the work. */
-static void find_mean(const struct gram *g, const struct points *p, uint64_t max_iter, double *u,
-                      double *step)
+static void find_mean(const struct gram_join *g, const struct points *p, uint64_t max_iter,
+                      double *u, double *step)
 {
     start(g, p, u);
     for (uint64_t i = 0; i < max_iter; i++) {
         pull(g, p, u, step);
-        double length = gram_length(g, step);
+        double length = gram_join_length(g, step);
         if (length < p->tol)
             return;
         for (size_t k = 0; k < g->n; k++)
@@ -108,12 +108,12 @@ static void find_mean(const struct gram *g, const struct points *p, uint64_t max
 }
 
 /* Fills in p and says the mean length; 0 where nothing takes part. */
-static double weigh_points(const struct gram *g, const struct tensor *t, struct points *p)
+static double weigh_points(const struct gram_join *g, const struct tensor *t, struct points *p)
 {
     double all = 0, part = 0, length = 0;
     for (size_t k = 0; k < g->n; k++) {
         double w = t->vectors[k].weights[0];
-        p->norm[k] = gram_norm(g, k);
+        p->norm[k] = gram_join_norm(g, k);
         p->a[k] = p->norm[k] > p->tol ? w : 0;
         all += w;
         part += p->a[k];
@@ -143,7 +143,7 @@ static int check_weights(const struct job *job, struct error *e)
 static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
-    struct gram *g = job->state;
+    struct gram_join *g = job->state;
     if (!g || g->n == 1)
         return VERDICT_DONE;
     if (check_weights(job, e))
@@ -162,12 +162,12 @@ static int decide(struct job *job, struct error *e)
 static int open_karcher(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_open(h, o->name, 1, GRAM_MAX, e);
+    return join_open(h, o->name, 1, GRAM_JOIN_MAX, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    return gram_begin(job, JOIN_NUMBERS, e);
+    return gram_join_begin(job, JOIN_NUMBERS, e);
 }
 
 const struct filter filter_karcher = {
@@ -181,5 +181,5 @@ const struct filter filter_karcher = {
     .open = open_karcher,
     .begin = begin,
     .decide = decide,
-    GRAM_LIFE,
+    GRAM_JOIN_LIFE,
 };

@@ -16,7 +16,7 @@
  * left alone.
  */
 #include "filter.h"
-#include "sums.h"
+#include "tensor_sums.h"
 
 struct options {
     int per;
@@ -119,9 +119,9 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     const struct state *st = job->state;
     (void)e;
     if (o->per == PER_TENSOR)
-        sums_add(work, n_dots(b->n_vectors), st->dots);
+        tensor_sums_add(work, n_dots(b->n_vectors), st->dots);
     else
-        sums_add(work, b->n / st->columns, st->t + b->first / st->columns);
+        tensor_sums_add(work, b->n / st->columns, st->t + b->first / st->columns);
     return 0;
 }
 

@@ -16,7 +16,7 @@
  *     unpack math code chat | weigh math=0.5 | multislerp | pack --like math merged/
  *     tv-extract base math code chat | multislerp | pack --base base merged/
  */
-#include "gram.h"
+#include "gram_join.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -57,17 +57,17 @@ static int read_weights(const struct job *job, double *w, struct error *e)
 }
 
 /* g->c from the weights w. -1: there is no mean direction. */
-static int mean_direction(struct gram *g, const double *w, double eps)
+static int mean_direction(struct gram_join *g, const double *w, double eps)
 {
     double length = 0, weight = 0, norms = 0;
     for (size_t k = 0; k < g->n; k++) {
-        double norm = gram_norm(g, k);
+        double norm = gram_join_norm(g, k);
         g->c[k] = w[k] / (norm + eps);
         length += w[k] * norm;
         weight += fabs(w[k]);
         norms += fabs(w[k]) * norm;
     }
-    double m = gram_length(g, g->c);
+    double m = gram_join_length(g, g->c);
     if (m < eps || m < NOTHING * weight) {
         memcpy(g->c, w, g->n * sizeof *w);
         return g->n > 2 && norms > 0 ? -1 : 0;
@@ -80,7 +80,7 @@ static int mean_direction(struct gram *g, const double *w, double eps)
 static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
-    struct gram *g = job->state;
+    struct gram_join *g = job->state;
     if (!g || g->n == 1)
         return VERDICT_DONE;
     double *w = mem_alloc(g->n, sizeof *w);
@@ -95,12 +95,12 @@ static int decide(struct job *job, struct error *e)
 static int open_multislerp(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_open(h, o->name, 1, GRAM_MAX, e);
+    return join_open(h, o->name, 1, GRAM_JOIN_MAX, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    return gram_begin(job, JOIN_NUMBERS, e);
+    return gram_join_begin(job, JOIN_NUMBERS, e);
 }
 
 const struct filter filter_multislerp = {
@@ -115,5 +115,5 @@ const struct filter filter_multislerp = {
     .open = open_multislerp,
     .begin = begin,
     .decide = decide,
-    GRAM_LIFE,
+    GRAM_JOIN_LIFE,
 };

@@ -15,7 +15,7 @@
  *
  * Next to 0 is 1e-7, the rounding of F32, below which opposite vectors would be divided by noise.
  */
-#include "gram.h"
+#include "gram_join.h"
 
 struct options {
     int along;
@@ -56,7 +56,7 @@ static struct pair interpolate(struct pair p, double t)
     double cosine = p.dots[2] / ((n1 > TINY ? n1 : TINY) * (n2 > TINY ? n2 : TINY));
     struct pair result = {.c = {1 - t, t}};
     if (1 - cosine * cosine > TINY * TINY) /* sin th > TINY */
-        gram_slerp(cosine, t, result.c);
+        gram_join_slerp(cosine, t, result.c);
     return result;
 }
 

@@ -13,12 +13,13 @@
  * .tar or .tar.zst archive, or - for an archive on standard output. config.json is brought up to
  * date, and README.md tells how the merge was made.
  */
-#include "finish.h"
-#include "lend.h"
-#include "names.h"
-#include "onto.h"
+#include "merge_plan.h"
+#include "model_config.h"
+#include "auxiliary_files.h"
+#include "tensor_names.h"
+#include "base_model.h"
 #include "publish.h"
-#include "share.h"
+#include "shard_subset.h"
 #include "slice.h"
 
 #include <signal.h>
@@ -70,28 +71,28 @@ static const struct option_row rows[] = {
 #undef FIELD
 
 struct pack {
-    struct onto *base;     /* task vectors */
-    struct input *like;    /* weights */
-    struct publish *out;   /* all of it in one go, or ... */
-    struct share *share;   /* ... shard by shard */
-    struct header *result; /* what is written: the stream's tensors, then those filled in; one
-                              vector each, in the dtype of the file */
+    struct base_model *base;    /* task vectors */
+    struct model_source *like;  /* weights */
+    struct publish *out;        /* all of it in one go, or ... */
+    struct shard_subset *share; /* ... shard by shard */
+    struct header *result;      /* what is written: the stream's tensors, then those filled in; one
+                                   vector each, in the dtype of the file */
     size_t n_stream;
     size_t *filled; /* [tensor of the result - n_stream]: which of the base */
 };
 
-static const struct input *lender(const struct pack *p)
+static const struct model_source *lender(const struct pack *p)
 {
-    return p->base ? onto_model(p->base) : p->like;
+    return p->base ? base_model_source(p->base) : p->like;
 }
 
 /* The base that --onto names, for the card. */
 static struct model onto_as_model(const struct pack *p)
 {
-    const struct input *in = lender(p);
-    return in ? (struct model){.name = input_name(in),
+    const struct model_source *in = lender(p);
+    return in ? (struct model){.name = model_source_name(in),
                                .has_fingerprint = true,
-                               .fingerprint = input_fingerprint(in)}
+                               .fingerprint = model_source_fingerprint(in)}
               : (struct model){0};
 }
 
@@ -100,24 +101,25 @@ static struct model onto_as_model(const struct pack *p)
 static int put_bytes(const struct pack *p, size_t i, uint64_t at, const void *x, size_t size,
                      struct error *e)
 {
-    return p->share ? parts_write(share_parts(p->share), i, at, x, size, e)
+    return p->share ? partial_checkpoint_write(shard_subset_checkpoint(p->share), i, at, x, size, e)
                     : publish_write(p->out, i, at, x, size, e);
 }
 
 static int put_file(void *pack, const char *name, const void *bytes, size_t size, struct error *e)
 {
     const struct pack *p = pack;
-    return p->share ? parts_file(share_parts(p->share), name, bytes, size, e)
-                    : publish_file(p->out, name, bytes, size, e);
+    return p->share
+               ? partial_checkpoint_file(shard_subset_checkpoint(p->share), name, bytes, size, e)
+               : publish_file(p->out, name, bytes, size, e);
 }
 
 /* n elements: the base's from `first` on, plus tau, as `to`. */
-static void add(const struct onto *base, size_t index, size_t first, size_t n, const float *tau,
-                enum dtype to, void *out)
+static void add(const struct base_model *base, size_t index, size_t first, size_t n,
+                const float *tau, enum dtype to, void *out)
 {
-    if (onto_tensor(base, index)->dtype == DTYPE_F64) {
+    if (base_model_tensor(base, index)->dtype == DTYPE_F64) {
         double *x = mem_aligned(n * sizeof *x);
-        onto_read_f64(base, index, first, n, x);
+        base_model_read_f64(base, index, first, n, x);
         for (size_t i = 0; i < n; i++)
             x[i] += (double)tau[i];
         dtype_from_f64(to, x, out, n);
@@ -125,7 +127,7 @@ static void add(const struct onto *base, size_t index, size_t first, size_t n, c
         return;
     }
     float *x = mem_aligned(n * sizeof *x);
-    onto_read_f32(base, index, first, n, x);
+    base_model_read_f32(base, index, first, n, x);
     kern_add(x, tau, x, n);
     dtype_from_f32(to, x, out, n);
     free(x);
@@ -189,34 +191,34 @@ static int consume(struct job *job, const struct block *b, struct error *e)
     if (put(job->stage, job->index, b->dtypes[0], b->first, b->n, b->data[0], e))
         return -1;
     if (p->base)
-        onto_done_with(p->base, job->index, b->first, b->n);
+        base_model_release_pages(p->base, job->index, b->first, b->n);
     return 0;
 }
 
 /* Reads n elements of a tensor of the base as stored, or rounded as the sources round theirs; says
  * in which dtype they are now. */
-static enum dtype read_filled(const struct input *base, size_t i, size_t first, size_t n,
+static enum dtype read_filled(const struct model_source *base, size_t i, size_t first, size_t n,
                               enum dtype rounding, void *x)
 {
-    enum dtype stored = input_tensor(base, i)->dtype;
+    enum dtype stored = model_source_tensor(base, i)->dtype;
     if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored)) {
-        input_read(base, i, first, n, x);
+        model_source_read(base, i, first, n, x);
         return stored;
     }
-    input_read_f64(base, i, first, n, rounding, x);
+    model_source_read_f64(base, i, first, n, rounding, x);
     return DTYPE_F64;
 }
 
 static bool wants(const struct stage *s, size_t index)
 {
     const struct pack *p = s->data;
-    return !p->share || share_takes(p->share, index);
+    return !p->share || shard_subset_wants(p->share, index);
 }
 
 static int tensor_done(const struct stage *s, size_t index, struct error *e)
 {
     const struct pack *p = s->data;
-    return p->share ? share_tensor_done(p->share, index, e) : 0;
+    return p->share ? shard_subset_tensor_done(p->share, index, e) : 0;
 }
 
 static int end(struct job *job, bool ok, struct error *e)
@@ -228,19 +230,19 @@ static int end(struct job *job, bool ok, struct error *e)
 static int fill_in(const struct stage *s, struct error *e)
 {
     const struct pack *p = s->data;
-    const struct input *base = lender(p);
+    const struct model_source *base = lender(p);
     int failed = 0;
     void *x = mem_aligned(CHUNK * 8);
     for (size_t i = p->n_stream; !failed && i < p->result->n_tensors; i++) {
         if (!wants(s, i))
             continue;
         size_t from = p->filled[i - p->n_stream];
-        const struct ckpt_tensor *t = input_tensor(base, from);
+        const struct ckpt_tensor *t = model_source_tensor(base, from);
         for (size_t first = 0; !failed && first < t->elements; first += CHUNK) {
             size_t n = t->elements - first < CHUNK ? t->elements - first : CHUNK;
             failed = put(s, i, read_filled(base, from, first, n, p->result->rounding, x), first, n,
                          x, e);
-            input_done_with(base, from, first, n);
+            model_source_release_pages(base, from, first, n);
         }
         failed = failed || tensor_done(s, i, e) ? -1 : 0;
     }
@@ -292,22 +294,23 @@ static int open_lender(struct stage *s, struct pack *p, const struct header *h, 
     const struct options *o = s->options;
     const char *option = o->base ? "base" : o->onto ? "onto" : "like";
     if (o->base || o->onto)
-        p->base = onto_open(s, o->base ? o->base : o->onto, o->onto != NULL, h, e);
+        p->base = base_model_open(s, o->base ? o->base : o->onto, o->onto != NULL, h, e);
     else if (o->like)
-        p->like = input_open(o->like, s->common.spool, s->filter->name, e);
+        p->like = model_source_open(o->like, s->common.spool, s->filter->name, e);
     else
         return 0;
     if (!lender(p))
         return -1;
-    if (!input_ckpt(lender(p)) && publish_form_of(s->operands.texts[0]) != PUBLISH_SAFETENSORS)
+    if (!model_source_ckpt(lender(p)) &&
+        publish_form_of(s->operands.texts[0]) != PUBLISH_SAFETENSORS)
         return error_set(e,
                          "%s is a stream and has no config or tokenizer to lend; OUT must be a "
                          ".safetensors file",
-                         input_name(lender(p)));
+                         model_source_name(lender(p)));
     const char *operand = o->base ? o->base : o->onto ? o->onto : o->like;
     stage_record(s, arena_printf(&s->arena, "--%s=%s", option,
                                  p->base ? slice_text(lender(p), operand, &s->arena)
-                                         : input_name(lender(p))));
+                                         : model_source_name(lender(p))));
     return 0;
 }
 
@@ -324,29 +327,30 @@ static enum dtype choose_dtype(const struct stage *s, const struct pack *p, cons
     if (h->rounding != DTYPE_NONE)
         return h->rounding;
     if (p->base)
-        return onto_tensor(p->base, i)->dtype;
+        return base_model_tensor(p->base, i)->dtype;
     return dtype_is_float(v->stored) ? v->stored : v->dtype;
 }
 
 static bool stream_has_head(const struct pack *p)
 {
     for (size_t i = 0; i < p->n_stream; i++)
-        if (names_is_head(p->result->tensors[i].name))
+        if (tensor_names_is_head(p->result->tensors[i].name))
             return true;
     return false;
 }
 
 /* Is tensor i of the base a head that only repeats the embedding? */
-static bool repeats_embedding(const struct input *base, size_t i)
+static bool repeats_embedding(const struct model_source *base, size_t i)
 {
-    const struct ckpt_tensor *head = input_tensor(base, i);
-    if (!names_is_head(head->name))
+    const struct ckpt_tensor *head = model_source_tensor(base, i);
+    if (!tensor_names_is_head(head->name))
         return false;
-    for (size_t j = 0; j < input_count(base); j++) {
-        const struct ckpt_tensor *t = input_tensor(base, j);
-        if (j != i && names_is_vocabulary(t->name) && t->dtype == head->dtype &&
+    for (size_t j = 0; j < model_source_count(base); j++) {
+        const struct ckpt_tensor *t = model_source_tensor(base, j);
+        if (j != i && tensor_names_is_vocabulary(t->name) && t->dtype == head->dtype &&
             t->elements == head->elements &&
-            input_hash(base, i, 0, t->elements) == input_hash(base, j, 0, t->elements))
+            model_source_hash(base, i, 0, t->elements) ==
+                model_source_hash(base, j, 0, t->elements))
             return true;
     }
     return false;
@@ -357,18 +361,18 @@ static bool repeats_embedding(const struct input *base, size_t i)
 static void add_filled(const struct stage *s, struct pack *p)
 {
     const struct options *o = s->options;
-    const struct input *base = lender(p);
+    const struct model_source *base = lender(p);
     struct header *r = p->result;
-    size_t n = input_count(base), size;
-    char *config = lend_config(lender(p), &size);
-    bool tied = config && card_says_tied(config, size);
+    size_t n = model_source_count(base), size;
+    char *config = auxiliary_files_config(lender(p), &size);
+    bool tied = config && model_config_is_tied(config, size);
     struct tensor *all = arena_alloc(&r->arena, p->n_stream + n, sizeof *all);
     memcpy(all, r->tensors, p->n_stream * sizeof *all);
     r->tensors = all;
     p->filled = mem_alloc(n, sizeof *p->filled);
     for (size_t i = 0; i < n; i++) {
-        const struct ckpt_tensor *t = input_tensor(base, i);
-        if (o->no_fill || !onto_is_left_over(p->base, i) || (tied && repeats_embedding(base, i)))
+        const struct ckpt_tensor *t = model_source_tensor(base, i);
+        if (o->no_fill || !base_model_is_unused(p->base, i) || (tied && repeats_embedding(base, i)))
             continue;
         struct vector *v = arena_alloc(&r->arena, 1, sizeof *v);
         enum dtype asked = o->dtype != DTYPE_NONE ? o->dtype : r->rounding;
@@ -411,17 +415,17 @@ static uint64_t total_size(const struct pack *p)
 static int copy_files(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
-    const struct lend l = {.lender = lender(p),
-                           .result = p->result,
-                           .new_head = stream_has_head(p),
-                           .no_tokenizer = o->no_tokenizer,
-                           .tokenizer = o->tokenizer,
-                           .chat_template = o->chat_template,
-                           .spool = s->common.spool,
-                           .tool = s->filter->name};
+    const struct auxiliary_files l = {.lender = lender(p),
+                                      .result = p->result,
+                                      .new_head = stream_has_head(p),
+                                      .no_tokenizer = o->no_tokenizer,
+                                      .tokenizer = o->tokenizer,
+                                      .chat_template = o->chat_template,
+                                      .spool = s->common.spool,
+                                      .tool = s->filter->name};
     if (!l.lender || publish_form_of(s->operands.texts[0]) == PUBLISH_SAFETENSORS)
         return 0;
-    return lend_files(&l, put_file, p, e);
+    return auxiliary_files_copy(&l, put_file, p, e);
 }
 
 /* --part I/N alone is --shards N too, and the history says so. */
@@ -432,16 +436,16 @@ static int imply_shards(struct stage *s, struct error *e)
     if (!o->part || s->given[ROW_SHARDS] || s->given[ROW_SHARD_SIZE])
         return 0;
     s->given[ROW_SHARDS] = true;
-    return share_read_part(o->part, &i, &o->shards, e);
+    return shard_subset_read_part(o->part, &i, &o->shards, e);
 }
 
 static int open_share(struct stage *s, struct pack *p, uint64_t shard_size, struct error *e)
 {
     const struct options *o = s->options;
     const struct model onto = onto_as_model(p);
-    const struct finish_plan plan = {p->result, p->result->n_tensors - p->n_stream, shard_size,
-                                     o->onto ? &onto : NULL};
-    p->share = share_open(s, s->operands.texts[0], o->force, o->part, &plan, lender(p), e);
+    const struct merge_plan plan = {p->result, p->result->n_tensors - p->n_stream, shard_size,
+                                    o->onto ? &onto : NULL};
+    p->share = shard_subset_open(s, s->operands.texts[0], o->force, o->part, &plan, lender(p), e);
     return p->share ? 0 : -1;
 }
 
@@ -457,7 +461,7 @@ static int open_out(struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
     struct arena a = {0};
-    struct shards_wanted wanted = finish_wanted(p->result, &a);
+    struct shards_wanted wanted = merge_plan_wanted(p->result, &a);
     wanted.shard_size = o->shards ? shards_even_size(&wanted, o->shards) : o->shard_size;
     int failed = o->part || o->resume ? open_share(s, p, wanted.shard_size, e)
                                       : open_whole(s, p, &wanted, e);
@@ -475,9 +479,9 @@ static void count_bytes(struct stage *s, const struct pack *p)
         s->bytes_written += dtype_bytes(r->vectors[0].dtype, tensor_elements(r));
         if (!p->base)
             continue;
-        const struct ckpt_tensor *t = i < p->n_stream
-                                          ? onto_tensor(p->base, i)
-                                          : input_tensor(lender(p), p->filled[i - p->n_stream]);
+        const struct ckpt_tensor *t =
+            i < p->n_stream ? base_model_tensor(p->base, i)
+                            : model_source_tensor(lender(p), p->filled[i - p->n_stream]);
         s->bytes_read += dtype_bytes(t->dtype, tensor_elements(r));
     }
 }
@@ -492,7 +496,7 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
     if (open_out(s, p, e))
         return -1;
     count_bytes(s, p);
-    return !p->share || share_is_first(p->share) ? copy_files(s, p, e) : 0;
+    return !p->share || shard_subset_is_first(p->share) ? copy_files(s, p, e) : 0;
 }
 
 /* ---- the rest of its life -------------------------------------------------------------------- */
@@ -510,11 +514,11 @@ static int finish(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
     const struct model onto = onto_as_model(p);
-    struct card_hashes hashes;
+    struct model_card_hashes hashes;
     hashes.n = stage_hashes(s, &hashes.models, &hashes.hashes);
-    char *known = card_hashes_text(p->result, &hashes);
-    char *card =
-        card_readme(p->result, &hashes, p->result->n_tensors - p->n_stream, o->onto ? &onto : NULL);
+    char *known = model_card_hashes_text(p->result, &hashes);
+    char *card = model_card_readme(p->result, &hashes, p->result->n_tensors - p->n_stream,
+                                   o->onto ? &onto : NULL);
     int failed = publish_metadata(p->out, "tvtools_hashes", known, e) ||
                  publish_file(p->out, "README.md", card, strlen(card), e);
     free(known);
@@ -534,12 +538,12 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     if (ok)
         failed = p->base ? fill_in(s, e) : 0;
     if (ok && !failed)
-        failed = p->share ? share_finish(p->share, e) : finish(s, p, e);
+        failed = p->share ? shard_subset_finish(p->share, e) : finish(s, p, e);
     else
         publish_abort(p->out);
-    share_close(p->share);
-    onto_close(p->base);
-    input_close(p->like);
+    shard_subset_close(p->share);
+    base_model_close(p->base);
+    model_source_close(p->like);
     header_free(p->result);
     free(p->filled);
     free(p);

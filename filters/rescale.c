@@ -11,7 +11,7 @@
  * p and B are attributes that droppers and trim leave in the stream; --by uses its attribute up,
  * and refuses vectors that lack it. FACTOR may be rules: `rescale math=0.5 code=0.3`.
  */
-#include "sums.h"
+#include "tensor_sums.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -131,7 +131,7 @@ const struct filter filter_rescale = {
     .open = open_rescale,
     .scope = scope,
     .begin = begin,
-    .observe = sums_observe_l1,
+    .observe = tensor_sums_observe_l1,
     .merge = merge,
     .decide = decide,
     .transform = transform,

@@ -11,7 +11,7 @@
  * As in mergekit all weights are 1/K where the mean squares of the K vectors add up to less than
  * 1e-6. Weights that were there are replaced; payload is left alone.
  */
-#include "sums.h"
+#include "tensor_sums.h"
 
 #define LEAST 1e-6
 
@@ -41,7 +41,7 @@ static int begin(struct job *job, struct error *e)
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
 {
     (void)e;
-    sums_add(work, b->n_vectors, job->state);
+    tensor_sums_add(work, b->n_vectors, job->state);
     return 0;
 }
 
@@ -69,7 +69,7 @@ const struct filter filter_sce_weigh = {
     .element_wise = true,
     .least_scope = SCOPE_TENSOR,
     .begin = begin,
-    .observe = sums_observe_squares,
+    .observe = tensor_sums_observe_squares,
     .merge = merge,
     .decide = decide,
 };

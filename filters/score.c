@@ -12,13 +12,13 @@
  * included. One forward pass with the right answer as input decides about greedy decoding: up to
  * the first wrong token the model would have seen the same. Arithmetic is F32.
  */
-#include "backbone.h"
+#include "model_weights.h"
 #include "gemm.h"
 #include "ops.h"
 #include "output.h"
 #include "runner.h"
 #include "samples.h"
-#include "sights.h"
+#include "image_features.h"
 #include "text.h"
 #include "threads.h"
 
@@ -53,7 +53,7 @@ struct sums {
 };
 
 struct run {
-    struct backbone *model;
+    struct model_weights *model;
     struct samples samples;
     struct sums *sums; /* [task] */
     bool allow_nonfinite;
@@ -100,7 +100,7 @@ static void judge_one(void *context, size_t i, size_t member)
 static int judge(struct run *r, struct lm *lm, const float *x, const struct answer *answers,
                  size_t n, const struct buffers *b, bool *wrong, struct error *e)
 {
-    size_t d = backbone_arch(r->model)->hidden, V = backbone_arch(r->model)->vocab;
+    size_t d = model_weights_arch(r->model)->hidden, V = model_weights_arch(r->model)->vocab;
     for (size_t i = 0; i < n; i++) {
         memcpy(b->h + i * d, x + answers[i].position * d, d * sizeof *x);
         b->tokens[i] = answers[i].token;
@@ -147,7 +147,7 @@ static struct answer *list_answers(const struct run *r, size_t first, size_t n, 
 static int judge_all(struct run *r, struct lm *lm, const float *x, size_t first, size_t n,
                      bool *wrong, struct error *e)
 {
-    const struct arch *a = backbone_arch(r->model);
+    const struct arch *a = model_weights_arch(r->model);
     size_t count, block = lm_block(a);
     struct answer *answers = list_answers(r, first, n, &count);
     struct buffers b = {mem_aligned(block * a->hidden * sizeof(float)),
@@ -168,25 +168,25 @@ static int judge_all(struct run *r, struct lm *lm, const float *x, size_t first,
 static int score_all(struct stage *stage, struct error *e)
 {
     struct run *r = stage->data;
-    const struct arch *a = backbone_arch(r->model);
+    const struct arch *a = model_weights_arch(r->model);
     size_t n = r->samples.n;
     struct sequence *all = mem_alloc(n, sizeof *all);
-    struct pack p;
+    struct token_batch p;
     for (size_t s = 0; s < n; s++)
         all[s] = samples_sequence(&r->samples, s);
-    pack_fill(&p, a, all, n);
+    token_batch_fill(&p, a, all, n);
     free(all);
-    size_t room = pack_tokens(&p) < ROOM ? pack_tokens(&p) : ROOM;
-    struct lm *lm = lm_new(a, backbone_weights(r->model), room, pack_longest(&p));
-    struct sights *sights =
-        sights_new(a, backbone_weights(r->model), r->samples.pictures.list, r->samples.pictures.n,
-                   NULL, stage->common.memory, stage->common.spool, e);
-    lm_see(lm, sights);
+    size_t room = token_batch_tokens(&p) < ROOM ? token_batch_tokens(&p) : ROOM;
+    struct lm *lm = lm_new(a, model_weights_source(r->model), room, token_batch_longest(&p));
+    struct image_features *sights = image_features_new(
+        a, model_weights_source(r->model), r->samples.pictures.list, r->samples.pictures.n, NULL,
+        stage->common.memory, stage->common.spool, e);
+    lm_set_image_features(lm, sights);
     bool *wrong = mem_alloc(n, sizeof *wrong);
     int failed = sights ? 0 : -1;
     for (size_t s = 0; s < n && !failed;) {
-        struct pack part = pack_part(&p, a, s, GROUP);
-        float *x = mem_aligned(pack_tokens(&part) * a->hidden * sizeof *x);
+        struct token_batch part = token_batch_slice(&p, a, s, GROUP);
+        float *x = mem_aligned(token_batch_tokens(&part) * a->hidden * sizeof *x);
         failed =
             lm_forward(lm, &part, x, NULL, e) || judge_all(r, lm, x, s, part.samples, wrong, e);
         free(x);
@@ -198,8 +198,8 @@ static int score_all(struct stage *stage, struct error *e)
     }
     free(wrong);
     lm_free(lm);
-    sights_free(sights);
-    pack_free(&p);
+    image_features_free(sights);
+    token_batch_free(&p);
     return failed ? -1 : 0;
 }
 
@@ -276,10 +276,11 @@ static int open_score(struct stage *s, struct header *h, struct error *e)
     s->enough = true;
     if (gemm_open(s->common.threads, e))
         return -1;
-    r->model = backbone_open(s->operands.texts[0], o->config, s->common.spool, s->filter->name, e);
+    r->model =
+        model_weights_open(s->operands.texts[0], o->config, s->common.spool, s->filter->name, e);
     if (!r->model)
         return -1;
-    const struct sample_limits limits = {.arch = backbone_arch(r->model), .prompts = true};
+    const struct sample_limits limits = {.arch = model_weights_arch(r->model), .prompts = true};
     for (size_t i = 0; i < o->samples.n; i++)
         if (samples_read(&r->samples, o->samples.texts[i], &limits, e))
             return -1;
@@ -295,7 +296,7 @@ static int close_score(struct stage *s, bool ok, struct error *e)
     else if (ok)
         put_table(r);
     samples_free(&r->samples);
-    backbone_close(r->model);
+    model_weights_close(r->model);
     free(r->sums);
     free(r);
     return ok ? output_finish(e) : 0;

@@ -11,7 +11,7 @@
  *     unpack math code | slerp --t 0.5 | pack --like math merged/
  *     unpack math code | slerp --t '[0.2,0.8]' | ...          a ramp over the layers
  */
-#include "gram.h"
+#include "gram_join.h"
 
 struct options {
     struct rules t;
@@ -28,15 +28,15 @@ static const struct option_row rows[] = {
     {0}};
 
 /* g->c */
-static void interpolate(struct gram *g, double t)
+static void interpolate(struct gram_join *g, double t)
 {
-    double a = gram_norm(g, 0), c = gram_norm(g, 1);
+    double a = gram_join_norm(g, 0), c = gram_join_norm(g, 1);
     double cosine = g->dots[1] / ((a > 1e-8 ? a : 1) * (c > 1e-8 ? c : 1));
     if (fabs(cosine) > 0.9995) {
         g->c[0] = 1 - t;
         g->c[1] = t;
     } else {
-        gram_slerp(cosine, t, g->c);
+        gram_join_slerp(cosine, t, g->c);
     }
 }
 
@@ -48,7 +48,7 @@ static int open_slerp(struct stage *s, struct header *h, struct error *e)
 
 static int begin(struct job *job, struct error *e)
 {
-    return gram_begin(job, JOIN_ONES, e);
+    return gram_join_begin(job, JOIN_ONES, e);
 }
 
 static int decide(struct job *job, struct error *e)
@@ -71,5 +71,5 @@ const struct filter filter_slerp = {
     .open = open_slerp,
     .begin = begin,
     .decide = decide,
-    GRAM_LIFE,
+    GRAM_JOIN_LIFE,
 };

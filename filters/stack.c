@@ -9,9 +9,9 @@
  * other stacks of layers (a vision tower) are taken from the first stream, all else from the last.
  * "-" is standard input.
  */
-#include "names.h"
+#include "tensor_names.h"
 #include "slice.h"
-#include "streams.h"
+#include "stream_inputs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +38,7 @@ struct prefix {
 };
 
 struct stack {
-    struct streams streams;
+    struct stream_inputs streams;
     struct prefix prefix;   /* of the stack whose layers are put one after another */
     struct origin *origins; /* [tensor] */
 };
@@ -50,7 +50,7 @@ static bool find_layers(const struct header *h, const struct prefix *p, long *fi
 {
     *first = *last = -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = names_layer_in(h->tensors[i].name, p->name, p->length);
+        long layer = tensor_names_layer_in(h->tensors[i].name, p->name, p->length);
         if (layer < 0)
             continue;
         *first = *first < 0 || layer < *first ? layer : *first;
@@ -60,11 +60,11 @@ static bool find_layers(const struct header *h, const struct prefix *p, long *fi
 }
 
 /* Do the numbers of the layers go on from stream to stream? */
-static int check_follows(const struct streams *all, const struct prefix *p, struct error *e)
+static int check_follows(const struct stream_inputs *all, const struct prefix *p, struct error *e)
 {
     long end = -1, first, last;
     for (size_t i = 0; i < all->n; i++) {
-        if (!find_layers(streams_header(all, i), p, &first, &last))
+        if (!find_layers(stream_inputs_header(all, i), p, &first, &last))
             return error_set(e, "%s has no layers under %.*s", all->inputs[i].path, (int)p->length,
                              p->name);
         if (i > 0 && first != end + 1)
@@ -79,15 +79,15 @@ static int check_follows(const struct streams *all, const struct prefix *p, stru
 
 static int find_prefix(struct stack *st, const char *asked, struct error *e)
 {
-    const struct header *h = streams_header(&st->streams, 0);
+    const struct header *h = stream_inputs_header(&st->streams, 0);
     struct prefix found = {0};
     error_set(e, asked ? "%s has no layers under %s" : "%s has no layers",
               st->streams.inputs[0].path, asked);
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct prefix p = {.name = h->tensors[i].name};
-        if (names_layer(p.name, &p.length) < 0 ||
-            (asked && !names_is_stack(p.name, p.length, asked)) ||
-            (found.name && names_layer_in(p.name, found.name, found.length) >= 0) ||
+        if (tensor_names_layer(p.name, &p.length) < 0 ||
+            (asked && !tensor_names_is_stack(p.name, p.length, asked)) ||
+            (found.name && tensor_names_layer_in(p.name, found.name, found.length) >= 0) ||
             check_follows(&st->streams, &p, e))
             continue;
         if (found.name && st->streams.n > 1)
@@ -107,11 +107,11 @@ static bool is_taken(const struct stack *st, size_t i, const char *name)
     return slice_lends(name, st->prefix.name, st->prefix.length, i == 0, i == st->streams.n - 1);
 }
 
-static size_t all_tensors(const struct streams *all)
+static size_t all_tensors(const struct stream_inputs *all)
 {
     size_t n = 0;
     for (size_t i = 0; i < all->n; i++)
-        n += streams_header(all, i)->n_tensors;
+        n += stream_inputs_header(all, i)->n_tensors;
     return n;
 }
 
@@ -122,7 +122,7 @@ static void set_layers(const struct stack *st, struct header *h)
     long first, last;
     find_layers(h, p, &first, &last);
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = names_layer_in(h->tensors[i].name, p->name, p->length);
+        long layer = tensor_names_layer_in(h->tensors[i].name, p->name, p->length);
         if (layer < 0)
             continue;
         h->tensors[i].layer = layer - first;
@@ -134,16 +134,16 @@ static int open_stack(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct stack *st = s->data = mem_alloc(1, sizeof *st);
-    const struct streams *all = &st->streams;
-    if (streams_open(&st->streams, s, h, true, e) || find_prefix(st, o->stack, e))
+    const struct stream_inputs *all = &st->streams;
+    if (stream_inputs_open(&st->streams, s, h, true, e) || find_prefix(st, o->stack, e))
         return -1;
     h->tensors = arena_alloc(&h->arena, all_tensors(all), sizeof *h->tensors);
     st->origins = mem_alloc(all_tensors(all), sizeof *st->origins);
     for (size_t i = 0; i < all->n; i++)
-        for (size_t t = 0; t < streams_header(all, i)->n_tensors; t++) {
-            if (!is_taken(st, i, streams_header(all, i)->tensors[t].name))
+        for (size_t t = 0; t < stream_inputs_header(all, i)->n_tensors; t++) {
+            if (!is_taken(st, i, stream_inputs_header(all, i)->tensors[t].name))
                 continue;
-            h->tensors[h->n_tensors] = streams_tensor(all, i, t, &h->arena);
+            h->tensors[h->n_tensors] = stream_inputs_tensor(all, i, t, &h->arena);
             h->tensors[h->n_tensors].origin = h->n_tensors;
             st->origins[h->n_tensors++] = (struct origin){i, t};
         }
@@ -153,7 +153,7 @@ static int open_stack(struct stage *s, struct header *h, struct error *e)
 
 /* ---- payload --------------------------------------------------------------------------------- */
 
-static struct streams_input *input_of(const struct job *job)
+static struct stream_input *input_of(const struct job *job)
 {
     struct stack *st = job->stage->data;
     return &st->streams.inputs[st->origins[job->index].input];
@@ -163,28 +163,28 @@ static int begin(struct job *job, struct error *e)
 {
     struct stack *st = job->stage->data;
     const struct origin *from = &st->origins[job->index];
-    if (streams_seek(&st->streams, from->input, from->index, 0, job->arena, e))
+    if (stream_inputs_seek(&st->streams, from->input, from->index, 0, job->arena, e))
         return -1;
-    streams_put_vectors(input_of(job), job->out);
+    stream_inputs_put_vectors(input_of(job), job->out);
     job->out->extra = input_of(job)->at.extra;
     return PLAN_TRANSFORM;
 }
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
-    return streams_fill(input_of(job), b, e);
+    return stream_inputs_fill(input_of(job), b, e);
 }
 
 static int rewind_stack(struct stage *s, struct error *e)
 {
     struct stack *st = s->data;
-    return streams_rewind(&st->streams, s, e);
+    return stream_inputs_rewind(&st->streams, s, e);
 }
 
 static int close_stack(struct stage *s, bool ok, struct error *e)
 {
     struct stack *st = s->data;
-    int failed = streams_close(&st->streams, s, ok, e);
+    int failed = stream_inputs_close(&st->streams, s, ok, e);
     free(st->origins);
     free(st);
     return failed;

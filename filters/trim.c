@@ -16,7 +16,7 @@
  * --outliers the higher one, as in mergekit's ascending sort. Where density and gamma add up to
  * more than 1, fewer outliers go. Records l1_before per tensor, for rescale --by l1.
  */
-#include "whole.h"
+#include "rank_filter.h"
 
 struct options {
     struct rules density, outliers;
@@ -85,11 +85,11 @@ static struct bands tensor_bands(const struct job *job)
 
 static int begin(struct job *job, struct error *e)
 {
-    const struct whole *w = job->stage->data;
+    const struct rank_filter *w = job->stage->data;
     (void)e;
     if (tensor_elements(job->in) == 0)
         return PLAN_PASS;
-    return whole_begin(job, w ? whole_bands(w, job) : tensor_bands(job));
+    return rank_filter_begin(job, w ? rank_filter_bands(w, job) : tensor_bands(job));
 }
 
 static int open_trim(struct stage *s, struct header *h, struct error *e)
@@ -97,10 +97,11 @@ static int open_trim(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     if (o->scope == SCOPED_TENSOR)
         return 0;
-    struct whole *w = s->data = whole_new(s, h);
+    struct rank_filter *w = s->data = rank_filter_new(s, h);
     double *density = arena_alloc(&w->arena, h->n_models, sizeof *density);
     double *gamma = arena_alloc(&w->arena, h->n_models, sizeof *gamma);
-    if (whole_rule(s, &o->density, h, 1, density, e) || whole_rule(s, &o->outliers, h, 0, gamma, e))
+    if (rank_filter_rule(s, &o->density, h, 1, density, e) ||
+        rank_filter_rule(s, &o->outliers, h, 0, gamma, e))
         return -1;
     for (size_t m = 0; m < h->n_models; m++)
         if (w->n[m])
@@ -129,5 +130,5 @@ const struct filter filter_trim = {
     .scope = scope,
     .begin = begin,
     .transform = transform,
-    WHOLE_LIFE,
+    RANK_FILTER_LIFE,
 };

@@ -163,7 +163,7 @@ static double magnitude_of(const struct reference *r, size_t place, size_t k)
         size_t n = all - first < step ? all - first : step;
         reference_read(r, place, k, first, n, bytes);
         most = differ_magnitude(d, bytes, n, most);
-        reference_done_with(r, place, first, n);
+        reference_release_pages(r, place, first, n);
     }
     return most;
 }
@@ -249,7 +249,7 @@ static void compare(const struct job *job, const struct block *b, size_t k, stru
         differ_look(sum, da, (const char *)b->data[k] + done * dtype_bits(da) / 8, db, bytes, n,
                     allowed);
     }
-    reference_done_with(run->b, m->place, b->first, b->n);
+    reference_release_pages(run->b, m->place, b->first, b->n);
 }
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)

@@ -8,13 +8,13 @@
  * The difference is taken in F32 (in F64 if one of the two is stored so) and rounded to F32, as
  * mergekit ranks it. Tensors that are not floating are left out; pack --base keeps the base's.
  */
-#include "family.h"
+#include "model_set.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct options {
-    struct family_options family;
+    struct model_set_options family;
     int wire;
 };
 
@@ -25,23 +25,23 @@ static const struct option_row rows[] = {
      .help =
          "dtype in which the vectors travel: f32 (default), or bf16, rounded but half the bytes",
      .choices = "f32|bf16", .preset = "f32"},
-    FAMILY_ROWS(options, family),
+    MODEL_SET_ROWS(options, family),
     {0}};
 
 /* ---- from checkpoints ------------------------------------------------------------------------ */
 
 /* delta = (float)(x - base) of vector k; base is the block as F32. */
-static void subtract(struct family *f, size_t index, size_t k, const struct block *b,
+static void subtract(struct model_set *f, size_t index, size_t k, const struct block *b,
                      const float *base, float *delta)
 {
-    if (!family_needs_f64(f, index, k)) {
-        family_read_f32(f, index, k, b, delta);
+    if (!model_set_needs_f64(f, index, k)) {
+        model_set_read_f32(f, index, k, b, delta);
         kern_subtract(delta, base, delta, b->n);
         return;
     }
     double *x = mem_aligned(b->n * sizeof *x), *wide = mem_aligned(b->n * sizeof *wide);
-    family_read_f64(f, index, FAMILY_OF_BASE, b, wide);
-    family_read_f64(f, index, k, b, x);
+    model_set_read_f64(f, index, MODEL_SET_OF_BASE, b, wide);
+    model_set_read_f64(f, index, k, b, x);
     for (size_t i = 0; i < b->n; i++)
         delta[i] = (float)(x[i] - wide[i]);
     free(x);
@@ -50,10 +50,10 @@ static void subtract(struct family *f, size_t index, size_t k, const struct bloc
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
-    struct family *f = job->stage->data;
+    struct model_set *f = job->stage->data;
     float *base = mem_aligned(b->n * sizeof *base), *delta = mem_aligned(b->n * sizeof *delta);
     (void)e;
-    family_read_f32(f, job->index, FAMILY_OF_BASE, b, base);
+    model_set_read_f32(f, job->index, MODEL_SET_OF_BASE, b, base);
     for (size_t k = 0; k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
         subtract(f, job->index, k, b, base, in_place ? b->data[k] : delta);
@@ -69,7 +69,7 @@ static int end(struct job *job, bool ok, struct error *e)
 {
     (void)e;
     if (ok && job->stage->data)
-        family_tensor_read(job->stage->data, job->index, job->stage);
+        model_set_tensor_read(job->stage->data, job->index, job->stage);
     return 0;
 }
 
@@ -158,7 +158,7 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
         return error_set(e, "an EXPERT is missing behind the BASE %s", s->operands.texts[0]);
     if (!s->operands.n && open_stream(s, h, e))
         return -1;
-    if (s->operands.n && !(s->data = family_open(s, &o->family, true, h, e)))
+    if (s->operands.n && !(s->data = model_set_open(s, &o->family, true, h, e)))
         return -1;
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors && o->wire == WIRE_BF16; k++)
@@ -170,8 +170,8 @@ static int close_extract(struct stage *s, bool ok, struct error *e)
 {
     (void)e;
     if (ok && s->data)
-        family_add_hashes(s->data, s);
-    family_close(s->data);
+        model_set_add_hashes(s->data, s);
+    model_set_close(s->data);
     return 0;
 }
 

@@ -7,7 +7,7 @@
  * Each * of the replacement is what the * at the same place in the pattern stands for.
  */
 #include "filter.h"
-#include "layout.h"
+#include "name_scheme.h"
 #include "pattern.h"
 
 #include <stdlib.h>
@@ -20,7 +20,7 @@ struct options {
 static const struct option_row rows[] = {
     {"to", OPTION_CHOICE, offsetof(struct options, to), "LAYOUT",
      .help = "the names of a layout of Qwen2-VL or InternVL, after all rules",
-     .choices = LAYOUT_CHOICES},
+     .choices = NAME_SCHEME_CHOICES},
     {0}};
 
 struct rule {
@@ -48,16 +48,17 @@ static int read_rule(struct stage *s, const char *text, struct rule *r, struct e
 /* The layout's word, for which q, k and v must be as apart as it has them. */
 static const char *spell(struct stage *s, int layout, const char *name, struct error *e)
 {
-    char plain[LAYOUT_NAME], spelled[LAYOUT_NAME];
-    if (!layout_plain(name, plain) || !layout_spell((size_t)layout, plain, spelled)) {
+    char plain[NAME_SCHEME_NAME], spelled[NAME_SCHEME_NAME];
+    if (!name_scheme_canonical(name, plain) || !name_scheme_spell((size_t)layout, plain, spelled)) {
         error_set(e, "--to: the layout has no name for tensor %s (pick --drop leaves it out)",
                   name);
         return NULL;
     }
-    enum layout_qkv not = layout_splits((size_t)layout) ? LAYOUT_FUSED : LAYOUT_SPLIT;
-    if (layout_qkv(plain) == not ) {
+    enum name_scheme_qkv not =
+        name_scheme_splits((size_t)layout) ? NAME_SCHEME_FUSED : NAME_SCHEME_SPLIT;
+    if (name_scheme_qkv(plain) == not ) {
         error_set(e, "--to: the layout has q, k and v %s, tensor %s has not",
-                  not == LAYOUT_FUSED ? "apart" : "in one tensor", name);
+                  not == NAME_SCHEME_FUSED ? "apart" : "in one tensor", name);
         return NULL;
     }
     return arena_copy_text(&s->arena, spelled);
@@ -148,8 +149,8 @@ const struct filter filter_tv_rename = {
     .operands = "[RULE...]",
     .notes =
         "RULE is PATTERN=REPLACEMENT: each * of the replacement is what the * at the same place "
-        "in the pattern stands for; the rules apply one after another. LAYOUT is " LAYOUT_CHOICES
-        ".\n\n"
+        "in the pattern stands for; the rules apply one after another. LAYOUT "
+        "is " NAME_SCHEME_CHOICES ".\n\n"
         "  tv-extract base math | tv-rename 'model.*=model.language_model.*' |\n"
         "      pack --onto seeing-model merged/",
     .options_size = sizeof(struct options),

@@ -9,11 +9,11 @@
  * `tv run` gives the same bytes as the shell would: neighbours among our filters become one chain
  * in one process; any other command, and each <( ... ), becomes a process between pipes.
  */
-#include "finish.h"
+#include "merge_plan.h"
 #include "merge.h"
 #include "output.h"
-#include "program.h"
-#include "run.h"
+#include "filter_main.h"
+#include "pipeline_run.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -25,7 +25,7 @@
 /* All filters, ended by NULL; the Makefile makes the list. */
 extern const struct filter *const filter_all[];
 
-static const struct run all = {.filters = filter_all, .watch = {.progress = true}};
+static const struct pipeline_run all = {.filters = filter_all, .watch = {.progress = true}};
 
 static int fail(const char *what, const char *why)
 {
@@ -77,7 +77,7 @@ static int run(int argc, char **argv)
                                             {0}};
     struct arena a = {0};
     struct error e;
-    struct run own = all;
+    struct pipeline_run own = all;
     const char *report = NULL;
     argv[0] = name;
     for (int option; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
@@ -92,14 +92,14 @@ static int run(int argc, char **argv)
     }
     if (argc - optind != 1)
         return wrong_usage(run_usage);
-    struct line *l = line_parse(argv[optind], &a, &e);
+    struct pipeline *l = pipeline_parse(argv[optind], &a, &e);
     if (!l) {
         fprintf(stderr, "tv: run: %s\n", e.text);
         return 2;
     }
-    int status = run_start_report(&own, report);
+    int status = pipeline_run_start_report(&own, report);
     if (status == 0)
-        status = run_end_report(&own, report, run_line(&own, l, &a));
+        status = pipeline_run_end_report(&own, report, pipeline_run(&own, l, &a));
     arena_free(&a);
     return status;
 }
@@ -130,9 +130,10 @@ static int finish(int argc, char **argv)
     }
     if (argc - optind != 1)
         return wrong_usage(finish_usage);
-    struct parts *p = parts_open(argv[optind], force, PARTS_PUBLISH, &e);
-    int failed = !p || finish_publish(p, &e);
-    parts_close(p);
+    struct partial_checkpoint *p =
+        partial_checkpoint_open(argv[optind], force, PARTIAL_CHECKPOINT_PUBLISH, &e);
+    int failed = !p || merge_plan_publish(p, &e);
+    partial_checkpoint_close(p);
     return failed ? fail("finish", e.text) : 0;
 }
 
@@ -219,9 +220,9 @@ static int run_command(int argc, char **argv)
         return run_pipeline(argc, argv);
     if (strcmp(name, "env") == 0 && argc == 1)
         return print_env();
-    const struct filter *f = run_find_filter(&all, name);
+    const struct filter *f = pipeline_run_find_filter(&all, name);
     if (f)
-        return program_main(f, argc, argv);
+        return filter_main(f, argc, argv);
     fprintf(stderr, "tv: %s is no filter; tv --help lists them\n", name);
     return 2;
 }

@@ -7,27 +7,27 @@
  * The tensors are the first model's, in bytewise order of their names; --dtype rounds every
  * element on reading, as mergekit's `dtype` does.
  */
-#include "family.h"
+#include "model_set.h"
 
 struct options {
-    struct family_options family;
+    struct model_set_options family;
 };
 
-static const struct option_row rows[] = {FAMILY_ROWS(options, family), {0}};
+static const struct option_row rows[] = {MODEL_SET_ROWS(options, family), {0}};
 
 static int open_unpack(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    s->data = family_open(s, &o->family, false, h, e);
+    s->data = model_set_open(s, &o->family, false, h, e);
     return s->data ? 0 : -1;
 }
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
-    struct family *f = job->stage->data;
+    struct model_set *f = job->stage->data;
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
-        family_read(f, job->index, k, b, b->data[k]);
+        model_set_read(f, job->index, k, b, b->data[k]);
     return 0;
 }
 
@@ -35,7 +35,7 @@ static int end(struct job *job, bool ok, struct error *e)
 {
     (void)e;
     if (ok)
-        family_tensor_read(job->stage->data, job->index, job->stage);
+        model_set_tensor_read(job->stage->data, job->index, job->stage);
     return 0;
 }
 
@@ -43,8 +43,8 @@ static int close_unpack(struct stage *s, bool ok, struct error *e)
 {
     (void)e;
     if (ok)
-        family_add_hashes(s->data, s);
-    family_close(s->data);
+        model_set_add_hashes(s->data, s);
+    model_set_close(s->data);
     return 0;
 }
 

@@ -10,7 +10,7 @@
  * them); rules correct it. Payload is left alone.
  */
 #include "filter.h"
-#include "table.h"
+#include "coefficient_table.h"
 
 #include <stdlib.h>
 
@@ -50,7 +50,7 @@ static int set_weights(struct job *job, struct vector *v, size_t m, const double
 static int begin(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
-    const struct table *table = job->stage->data;
+    const struct coefficient_table *table = job->stage->data;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
         const char *model = job->stage->in->models[job->in->vectors[k].model].name;
@@ -58,7 +58,7 @@ static int begin(struct job *job, struct error *e)
         const double *w = &rule;
         size_t m = 1;
         if (isnan(rule))
-            m = table ? table_find(table, job->in->name, model, &w) : 0;
+            m = table ? coefficient_table_find(table, job->in->name, model, &w) : 0;
         if (m && set_weights(job, v, m, w, e))
             return -1;
     }
@@ -70,7 +70,8 @@ static int open_weigh(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     if (!s->operands.n && !o->table)
         return error_set(e, "a RULE or --table is needed");
-    if (o->table && (!(s->data = table_read(o->table, e)) || table_check(s->data, h, e)))
+    if (o->table && (!(s->data = coefficient_table_read(o->table, e)) ||
+                     coefficient_table_check(s->data, h, e)))
         return -1;
     return 0;
 }
@@ -79,7 +80,7 @@ static int close_weigh(struct stage *s, bool ok, struct error *e)
 {
     (void)ok;
     (void)e;
-    table_free(s->data);
+    coefficient_table_free(s->data);
     return 0;
 }
 

@@ -1,6 +1,6 @@
 #include "rules.h"
 
-#include "lines.h"
+#include "line_reader.h"
 #include "mem.h"
 #include "pattern.h"
 
@@ -172,14 +172,14 @@ static int add_line(struct rules *r, char *line, const struct place *p)
 
 static int add_file(struct rules *r, struct place *p)
 {
-    struct lines l;
+    struct line_reader l;
     struct error why;
-    int more = lines_open(&l, p->file, &why) ? -1 : 1, failed = 0;
-    while (!failed && more > 0 && (more = lines_next(&l, &why)) > 0) {
+    int more = line_reader_open(&l, p->file, &why) ? -1 : 1, failed = 0;
+    while (!failed && more > 0 && (more = line_reader_next(&l, &why)) > 0) {
         p->line = l.number;
         failed = add_line(r, l.text, p);
     }
-    lines_close(&l);
+    line_reader_close(&l);
     return more < 0 ? error_set(p->e, "%s: %s", p->what, why.text) : failed;
 }
 

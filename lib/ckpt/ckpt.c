@@ -2,9 +2,9 @@
 
 #include "folder.h"
 #include "hash.h"
-#include "hub.h"
+#include "hf_cache.h"
 #include "safetensors.h"
-#include "strict.h"
+#include "strict_json.h"
 #include "torch.h"
 #include "unarchive.h"
 
@@ -82,7 +82,7 @@ static enum content recognise_file(int fd)
 int ckpt_recognise(const char *path, struct error *e)
 {
     struct stat st;
-    char *found = hub_resolve(path, e);
+    char *found = hf_cache_resolve(path, e);
     if (!found)
         return -1;
     int fd = -1, result = stat(found, &st) < 0 ? -1 : S_ISDIR(st.st_mode);
@@ -262,7 +262,7 @@ static json_t *read_index(const struct ckpt *c, struct folder_file *file, struct
     }
     if (folder_map(file, e) < 0)
         return NULL;
-    json_t *root = strict_json(file->title, "the index", file->bytes, file->size, e);
+    json_t *root = strict_json_parse(file->title, "the index", file->bytes, file->size, e);
     if (!root)
         return NULL;
     json_t *map = json_object_get(root, "weight_map");
@@ -547,7 +547,7 @@ static int read_all(struct ckpt *c, const char *path, const char *spool, struct 
 
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e)
 {
-    char *found = hub_resolve(path, e);
+    char *found = hf_cache_resolve(path, e);
     if (!found)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
@@ -643,7 +643,7 @@ static const unsigned char *stretch(const struct weight *w, size_t first, size_t
     return w->data + first * bits / 8;
 }
 
-void ckpt_done_with(const struct ckpt *c, size_t i, size_t first, size_t n)
+void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n)
 {
     size_t size;
     const struct entry *e = &c->entries[i];

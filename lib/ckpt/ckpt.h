@@ -51,7 +51,7 @@ long ckpt_find(const struct ckpt *c, const char *name);
  * For dtypes of less than a byte: first and n cover whole bytes. */
 void ckpt_read(const struct ckpt *c, size_t i, size_t first, size_t n, void *to);
 /* Tells the kernel that these elements will not be read again soon. */
-void ckpt_done_with(const struct ckpt *c, size_t i, size_t first, size_t n);
+void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);
 
 /* XXH3-64 over, for each weight file in name order: its size, its header (safetensors: the JSON;
  * torch: data.pkl) and 64 pages sampled evenly. The same whether folder or archive. */

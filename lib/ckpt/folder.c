@@ -1,6 +1,6 @@
 #include "folder.h"
 
-#include "mapped.h"
+#include "mapped_file.h"
 #include "pattern.h"
 
 #include <dirent.h>
@@ -120,13 +120,13 @@ int folder_map(struct folder_file *file, struct error *e)
 void folder_release(const struct folder_file *file, const unsigned char *from, size_t size)
 {
     if (file->is_mapped)
-        mapped_release(file->bytes, file->size, from, size);
+        mapped_file_release(file->bytes, file->size, from, size);
 }
 
 void folder_pass(const struct folder_file *file, const unsigned char *from, size_t size, bool last)
 {
     if (file->is_mapped)
-        mapped_pass(file->bytes, file->size, from, size, last);
+        mapped_file_pass(file->bytes, file->size, from, size, last);
 }
 
 void folder_free(struct folder *f)

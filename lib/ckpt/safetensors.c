@@ -1,6 +1,6 @@
 #include "safetensors.h"
 
-#include "strict.h"
+#include "strict_json.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -150,7 +150,7 @@ int safetensors_read(struct weights *w, const unsigned char *bytes, size_t size,
                          w->file, (unsigned long long)length, size - 8);
     w->header = bytes + 8;
     w->header_size = length;
-    json_t *header = strict_json(w->file, "its header", w->header, length, e);
+    json_t *header = strict_json_parse(w->file, "its header", w->header, length, e);
     if (!header)
         return -1;
     struct layout l = {.data = bytes + 8 + length,

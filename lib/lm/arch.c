@@ -1,6 +1,6 @@
 #include "arch.h"
 
-#include "keys.h"
+#include "config_json.h"
 #include "mem.h"
 #include "vision_config.h"
 
@@ -61,9 +61,9 @@ static bool is(const char *a, const char *b)
 static int get_model(const struct source *s, const struct model_type *models, size_t n,
                      const struct model_type **found, struct error *e)
 {
-    const json_t *list = keys_find(s, "architectures");
+    const json_t *list = config_json_find(s, "architectures");
     const char *architecture = json_string_value(json_array_get(list, 0));
-    const char *type = keys_text(s, "model_type");
+    const char *type = config_json_text(s, "model_type");
     const char *name = architecture ? architecture : type;
     char known[256] = "";
     if (!name)
@@ -97,10 +97,10 @@ static int get_decoder(const struct source *s, const struct model_type *m, struc
     *text = *s;
     *decoder = m->decoder;
     for (size_t i = 0; i < COUNT(keys) && m->vision != VISION_NONE; i++)
-        if (keys_find(s, keys[i])) {
-            text->object = keys_find(s, keys[i]);
+        if (config_json_find(s, keys[i])) {
+            text->object = config_json_find(s, keys[i]);
             if (!json_is_object(text->object))
-                return keys_wrong(s, keys[i], "an object", e);
+                return config_json_error(s, keys[i], "an object", e);
             break;
         }
     if (m->decoder)
@@ -116,8 +116,8 @@ static int get_decoder(const struct source *s, const struct model_type *m, struc
 
 static int check_activation(const struct source *s, struct error *e)
 {
-    const char *activation = keys_text(s, "hidden_act");
-    if (keys_find(s, "hidden_act") && (!activation || !is(activation, "silu")))
+    const char *activation = config_json_text(s, "hidden_act");
+    if (config_json_find(s, "hidden_act") && (!activation || !is(activation, "silu")))
         return error_set(e, "%s: the activation %s is not known here; silu is", s->file,
                          activation ? activation : "in hidden_act");
     return 0;
@@ -127,22 +127,25 @@ static int get_sizes(struct arch *a, const struct source *s, const struct decode
                      struct error *e)
 {
     double eps;
-    if (keys_size(s, "vocab_size", KEYS_SIZE_MOST, f->vocab, &a->vocab, e) ||
-        keys_size(s, "hidden_size", KEYS_SIZE_MOST, f->hidden, &a->hidden, e) ||
-        keys_size(s, "intermediate_size", KEYS_SIZE_MOST, f->intermediate, &a->intermediate, e) ||
-        keys_size(s, "num_hidden_layers", KEYS_LAYERS_MOST, f->layers, &a->layers, e) ||
-        keys_size(s, "num_attention_heads", KEYS_SIZE_MOST, f->heads, &a->heads, e) ||
-        keys_size(s, "max_position_embeddings", POSITIONS_MOST, f->positions, &a->positions, e) ||
-        keys_number(s, "rms_norm_eps", f->eps, &eps, e))
+    if (config_json_size(s, "vocab_size", CONFIG_JSON_MAX_SIZE, f->vocab, &a->vocab, e) ||
+        config_json_size(s, "hidden_size", CONFIG_JSON_MAX_SIZE, f->hidden, &a->hidden, e) ||
+        config_json_size(s, "intermediate_size", CONFIG_JSON_MAX_SIZE, f->intermediate,
+                         &a->intermediate, e) ||
+        config_json_size(s, "num_hidden_layers", CONFIG_JSON_MAX_LAYERS, f->layers, &a->layers,
+                         e) ||
+        config_json_size(s, "num_attention_heads", CONFIG_JSON_MAX_SIZE, f->heads, &a->heads, e) ||
+        config_json_size(s, "max_position_embeddings", POSITIONS_MOST, f->positions, &a->positions,
+                         e) ||
+        config_json_number(s, "rms_norm_eps", f->eps, &eps, e))
         return -1;
     /* A null means as many as there are heads; a missing key, the class's default. */
     bool said = json_object_get(s->object, "num_key_value_heads");
     size_t kv_heads = said || !f->kv_heads ? a->heads : f->kv_heads;
-    bool own_width = f != &qwen2_vl && keys_find(s, "head_dim"); /* which Qwen2-VL ignores */
-    if (keys_size(s, "num_key_value_heads", KEYS_SIZE_MOST, kv_heads, &a->kv_heads, e))
+    bool own_width = f != &qwen2_vl && config_json_find(s, "head_dim"); /* which Qwen2-VL ignores */
+    if (config_json_size(s, "num_key_value_heads", CONFIG_JSON_MAX_SIZE, kv_heads, &a->kv_heads, e))
         return -1;
     a->head_dim = a->hidden / a->heads;
-    if (own_width && keys_size(s, "head_dim", 1 << 16, 1, &a->head_dim, e))
+    if (own_width && config_json_size(s, "head_dim", 1 << 16, 1, &a->head_dim, e))
         return -1;
     a->eps = (float)eps;
     if (a->heads % a->kv_heads)
@@ -151,7 +154,7 @@ static int get_sizes(struct arch *a, const struct source *s, const struct decode
     if (!own_width && a->hidden % a->heads)
         return error_set(e, "%s: a hidden size of %zu does not go into %zu heads", s->file,
                          a->hidden, a->heads);
-    if (a->head_dim < 2 || a->head_dim % 2 || a->heads * a->head_dim > (size_t)KEYS_SIZE_MOST)
+    if (a->head_dim < 2 || a->head_dim % 2 || a->heads * a->head_dim > (size_t)CONFIG_JSON_MAX_SIZE)
         return error_set(e, "%s: %zu heads of %zu numbers cannot be computed with", s->file,
                          a->heads, a->head_dim);
     return 0;
@@ -162,13 +165,13 @@ static int get_biases(struct arch *a, const struct source *s, const struct decod
                       struct error *e)
 {
     bool is_llama = f == &llama;
-    if (keys_flag(s, "attention_bias", false, &a->o_bias, e) ||
-        keys_flag(s, "mlp_bias", false, &a->mlp_bias, e))
+    if (config_json_flag(s, "attention_bias", false, &a->o_bias, e) ||
+        config_json_flag(s, "mlp_bias", false, &a->mlp_bias, e))
         return -1;
     a->qkv_bias = f == &qwen2 || f == &qwen2_vl || (is_llama && a->o_bias);
     a->o_bias &= is_llama;
     a->mlp_bias &= is_llama;
-    const json_t *tensor_parallel = keys_find(s, "pretraining_tp");
+    const json_t *tensor_parallel = config_json_find(s, "pretraining_tp");
     if (is_llama && tensor_parallel && json_integer_value(tensor_parallel) != 1)
         return error_set(e, "%s: pretraining_tp must be 1 here", s->file);
     return 0;
@@ -180,9 +183,9 @@ static int get_biases(struct arch *a, const struct source *s, const struct decod
 static int mark_layers(struct arch *a, const struct source *s, const struct decoder *f,
                        size_t window, struct error *e)
 {
-    const json_t *types = keys_find(s, "layer_types");
+    const json_t *types = config_json_find(s, "layer_types");
     size_t first;
-    if (keys_count(s, "max_window_layers", KEYS_LAYERS_MOST, f->unwindowed, &first, e))
+    if (config_json_count(s, "max_window_layers", CONFIG_JSON_MAX_LAYERS, f->unwindowed, &first, e))
         return -1;
     if (types && json_array_size(types) != a->layers)
         return error_set(e, "%s: layer_types speaks of %zu layers, but there are %zu", s->file,
@@ -209,8 +212,8 @@ static int get_windows(struct arch *a, const struct source *s, const struct deco
         return 0;
     /* A null is a window that is not there; a missing key means the class's default. */
     bool none = json_is_null(json_object_get(s->object, "sliding_window"));
-    if (keys_count(s, "sliding_window", (json_int_t)1 << 40, none ? 0 : 4096, &window, e) ||
-        keys_flag(s, "use_sliding_window", false, &used, e))
+    if (config_json_count(s, "sliding_window", (json_int_t)1 << 40, none ? 0 : 4096, &window, e) ||
+        config_json_flag(s, "use_sliding_window", false, &used, e))
         return -1;
     if (f != &mistral)
         return window && used ? mark_layers(a, s, f, window, e) : 0;
@@ -230,23 +233,24 @@ static int get_yarn(struct rope_recipe *r, const struct source *s, double positi
                     struct error *e)
 {
     double m, m_all;
-    if (keys_number(s, "factor", positions / r->original, &r->factor, e) ||
-        keys_number(s, "beta_fast", 32, &r->fast, e) ||
-        keys_number(s, "beta_slow", 1, &r->slow, e) || keys_number(s, "mscale", 0, &m, e) ||
-        keys_number(s, "mscale_all_dim", 0, &m_all, e) ||
-        keys_flag(s, "truncate", true, &r->truncate, e))
+    if (config_json_number(s, "factor", positions / r->original, &r->factor, e) ||
+        config_json_number(s, "beta_fast", 32, &r->fast, e) ||
+        config_json_number(s, "beta_slow", 1, &r->slow, e) ||
+        config_json_number(s, "mscale", 0, &m, e) ||
+        config_json_number(s, "mscale_all_dim", 0, &m_all, e) ||
+        config_json_flag(s, "truncate", true, &r->truncate, e))
         return -1;
     double usual =
         m > 0 && m_all > 0 ? mscale(r->factor, m) / mscale(r->factor, m_all) : mscale(r->factor, 1);
-    return keys_number(s, "attention_factor", usual, &r->attention_factor, e);
+    return config_json_number(s, "attention_factor", usual, &r->attention_factor, e);
 }
 
 static int get_scaling(struct arch *a, const struct source *s, struct error *e)
 {
     static const char *const kinds[] = {"default", "linear", "dynamic", "llama3", "yarn"};
     struct rope_recipe *r = &a->rope;
-    const char *kind = keys_text(s, "rope_type");
-    kind = kind ? kind : keys_text(s, "type");
+    const char *kind = config_json_text(s, "rope_type");
+    kind = kind ? kind : config_json_text(s, "type");
     kind = kind && !is(kind, "mrope") ? kind : "default";
     size_t i = 0;
     while (i < COUNT(kinds) && !is(kind, kinds[i]))
@@ -259,16 +263,18 @@ static int get_scaling(struct arch *a, const struct source *s, struct error *e)
     r->kind = (enum rope_kind)i;
     if (r->kind == ROPE_DEFAULT)
         return 0;
-    if (keys_number(s, "original_max_position_embeddings", (double)a->positions, &r->original, e))
+    if (config_json_number(s, "original_max_position_embeddings", (double)a->positions,
+                           &r->original, e))
         return -1;
     if (r->kind == ROPE_YARN)
         return get_yarn(r, s, (double)a->positions, e);
-    if (!keys_find(s, "factor") || (r->kind == ROPE_LLAMA3 && (!keys_find(s, "low_freq_factor") ||
-                                                               !keys_find(s, "high_freq_factor"))))
+    if (!config_json_find(s, "factor") ||
+        (r->kind == ROPE_LLAMA3 &&
+         (!config_json_find(s, "low_freq_factor") || !config_json_find(s, "high_freq_factor"))))
         return error_set(e, "%s: a number is missing for the rope scaling %s", s->file, kind);
-    if (keys_number(s, "factor", 1, &r->factor, e) ||
-        keys_number(s, "low_freq_factor", 1, &r->low, e) ||
-        keys_number(s, "high_freq_factor", 4, &r->high, e))
+    if (config_json_number(s, "factor", 1, &r->factor, e) ||
+        config_json_number(s, "low_freq_factor", 1, &r->low, e) ||
+        config_json_number(s, "high_freq_factor", 4, &r->high, e))
         return -1;
     if (r->kind == ROPE_LLAMA3 && r->high <= r->low)
         return error_set(e, "%s: high_freq_factor must be above low_freq_factor", s->file);
@@ -282,14 +288,14 @@ static int get_scaling(struct arch *a, const struct source *s, struct error *e)
 /* M-RoPE: of the frequencies, how many take their position from time, height, width. */
 static int get_sections(struct arch *a, const struct source *s, struct error *e)
 {
-    const json_t *sections = keys_find(s, "mrope_section");
+    const json_t *sections = config_json_find(s, "mrope_section");
     size_t sum = 0;
     if (json_array_size(sections) != COUNT(a->rope.sections))
         return error_set(e, "%s: mrope_section is not there with three numbers", s->file);
     for (size_t i = 0; i < COUNT(a->rope.sections); i++) {
         json_int_t n = json_integer_value(json_array_get(sections, i));
         if (n < 1 || n > (json_int_t)a->head_dim)
-            return keys_wrong(s, "mrope_section", "a list of sensible numbers", e);
+            return config_json_error(s, "mrope_section", "a list of sensible numbers", e);
         sum += a->rope.sections[i] = (size_t)n;
     }
     return sum == a->head_dim / 2
@@ -302,19 +308,19 @@ static int get_sections(struct arch *a, const struct source *s, struct error *e)
 static int get_rope(struct arch *a, const struct source *s, const struct decoder *f,
                     struct error *e)
 {
-    const json_t *scaling = keys_find(s, "rope_scaling");
-    struct source in = {s->file, scaling ? scaling : keys_find(s, "rope_parameters")};
+    const json_t *scaling = config_json_find(s, "rope_scaling");
+    struct source in = {s->file, scaling ? scaling : config_json_find(s, "rope_parameters")};
     double theta;
     a->rope = (struct rope_recipe){.kind = ROPE_DEFAULT};
     if (in.object && !json_is_object(in.object))
-        return keys_wrong(s, scaling ? "rope_scaling" : "rope_parameters", "an object", e);
+        return config_json_error(s, scaling ? "rope_scaling" : "rope_parameters", "an object", e);
     json_t *object = (json_t *)in.object;
     for (void *i = json_object_iter(object); i; i = json_object_iter_next(object, i))
         if (json_is_object(json_object_iter_value(i)))
             return error_set(e, "%s: rope parameters that differ by layer (%s) are not known here",
                              s->file, json_object_iter_key(i));
-    if (keys_number(s, "rope_theta", f->theta, &theta, e) ||
-        keys_number(&in, "rope_theta", theta, &a->rope.theta, e) ||
+    if (config_json_number(s, "rope_theta", f->theta, &theta, e) ||
+        config_json_number(&in, "rope_theta", theta, &a->rope.theta, e) ||
         (in.object && get_scaling(a, &in, e)))
         return -1;
     return f == &qwen2_vl ? get_sections(a, &in, e) : 0;
@@ -329,8 +335,8 @@ static int get_tied(struct arch *a, const struct source *s, const struct source 
 {
     bool whole = m->vision != VISION_INTERNVL || m->tied;
     const struct source *says =
-        whole && (m->tied || keys_find(s, "tie_word_embeddings")) ? s : text;
-    return keys_flag(says, "tie_word_embeddings", m->tied, &a->tied, e);
+        whole && (m->tied || config_json_find(s, "tie_word_embeddings")) ? s : text;
+    return config_json_flag(says, "tie_word_embeddings", m->tied, &a->tied, e);
 }
 
 static int read_all(struct arch *a, const struct source *s, struct error *e)

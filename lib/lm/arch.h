@@ -168,8 +168,8 @@ size_t arch_part_layers(const struct arch *a, enum part part);
 /* A number for every part of every layer, below arch_slots. */
 size_t arch_slot(const struct arch *a, enum part part, size_t layer);
 size_t arch_slots(const struct arch *a);
-/* Its plain name (layout.h), "text.layers.3.self_attn.q_proj.weight", into a buffer of 96 bytes;
- * `layer` counts for the parts of a layer. */
+/* Its plain name (name_scheme.h), "text.layers.3.self_attn.q_proj.weight", into a buffer of 96
+ * bytes; `layer` counts for the parts of a layer. */
 const char *arch_part_name(enum part part, size_t layer, char *name);
 
 #endif

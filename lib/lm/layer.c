@@ -10,13 +10,13 @@
 
 /* N tokens. What the way back needs from the way forward, and what it needs besides. */
 struct layer_work {
-    struct layer_trace trace, own; /* the one in use; that of a layer that is made again */
-    float *normed, *r;             /* (N, d), (N): x normed */
-    float *normed2, *r2;           /* (N, d), (N): h normed */
-    float *z;                      /* (N, f) */
-    float *d_o, *dq, *dk, *dv;     /* like o, q, k, v */
-    float *dn;                     /* (N, d): by the normed input of either half */
-    float *scratch;                /* of attention */
+    struct saved_activations trace, own; /* the one in use; that of a layer that is made again */
+    float *normed, *r;                   /* (N, d), (N): x normed */
+    float *normed2, *r2;                 /* (N, d), (N): h normed */
+    float *z;                            /* (N, f) */
+    float *d_o, *dq, *dk, *dv;           /* like o, q, k, v */
+    float *dn;                           /* (N, d): by the normed input of either half */
+    float *scratch;                      /* of attention */
     float *memory;
 };
 
@@ -45,7 +45,7 @@ static size_t lay_out(const struct area *areas, size_t n, size_t N, size_t first
     lay_out(areas, sizeof(areas) / sizeof *(areas), N, first, memory)
 
 static size_t lay_out_trace(const struct arch *a, size_t N, size_t first, float *memory,
-                            struct layer_trace *t)
+                            struct saved_activations *t)
 {
     size_t q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim, f = a->intermediate;
     const struct area areas[] = {
@@ -54,15 +54,16 @@ static size_t lay_out_trace(const struct arch *a, size_t N, size_t first, float 
     return LAY_OUT(areas, N, first, memory);
 }
 
-size_t layer_trace_floats(const struct arch *a, size_t N)
+size_t saved_activations_floats(const struct arch *a, size_t N)
 {
-    struct layer_trace unused;
+    struct saved_activations unused;
     return lay_out_trace(a, N, 0, NULL, &unused);
 }
 
-struct layer_trace layer_trace_at(const struct arch *a, float *memory, size_t N, size_t first)
+struct saved_activations saved_activations_at(const struct arch *a, float *memory, size_t N,
+                                              size_t first)
 {
-    struct layer_trace t;
+    struct saved_activations t;
     lay_out_trace(a, N, first, memory, &t);
     return t;
 }
@@ -75,15 +76,15 @@ struct layer_work *layer_work_new(const struct arch *a, size_t tokens, size_t lo
         {&w->normed, d}, {&w->r, 1},  {&w->normed2, d},         {&w->r2, 1},
         {&w->d_o, q},    {&w->dq, q}, {&w->z, a->intermediate}, {&w->dk, kv},
         {&w->dv, kv},    {&w->dn, d}};
-    size_t traced = layer_trace_floats(a, tokens), n = LAY_OUT(areas, tokens, 0, NULL);
+    size_t traced = saved_activations_floats(a, tokens), n = LAY_OUT(areas, tokens, 0, NULL);
     w->memory = mem_aligned((traced + n + attention_scratch(longest)) * sizeof *w->memory);
-    w->trace = w->own = layer_trace_at(a, w->memory, tokens, 0);
+    w->trace = w->own = saved_activations_at(a, w->memory, tokens, 0);
     LAY_OUT(areas, tokens, 0, w->memory + traced);
     w->scratch = w->memory + traced + n;
     return w;
 }
 
-void layer_work_trace(struct layer_work *w, const struct layer_trace *t)
+void layer_work_save_to(struct layer_work *w, const struct saved_activations *t)
 {
     w->trace = t ? *t : w->own;
 }
@@ -96,8 +97,8 @@ void layer_work_free(struct layer_work *w)
     free(w);
 }
 
-static struct attention attention_of(const struct arch *a, size_t layer, const struct pack *p,
-                                     const struct layer_work *w)
+static struct attention attention_of(const struct arch *a, size_t layer,
+                                     const struct token_batch *p, const struct layer_work *w)
 {
     return (struct attention){.samples = p->samples,
                               .starts = p->starts,
@@ -113,9 +114,9 @@ static struct attention attention_of(const struct arch *a, size_t layer, const s
 /* ---- forward --------------------------------------------------------------------------------- */
 
 static void forward_attention(const struct arch *a, size_t layer, const struct layer_weights *W,
-                              const struct pack *p, const float *x, struct layer_work *w)
+                              const struct token_batch *p, const float *x, struct layer_work *w)
 {
-    size_t N = pack_tokens(p), d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
+    size_t N = token_batch_tokens(p), d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
     rmsnorm_forward(x, W->at[PART_INPUT_NORM], a->eps, N, d, w->normed, w->r);
     linear_forward(w->normed, W->at[PART_Q], W->at[PART_Q_BIAS], N, d, H * D, w->trace.q);
     linear_forward(w->normed, W->at[PART_K], W->at[PART_K_BIAS], N, d, G * D, w->trace.k);
@@ -129,9 +130,9 @@ static void forward_attention(const struct arch *a, size_t layer, const struct l
 }
 
 void layer_forward(const struct arch *a, size_t layer, const struct layer_weights *W,
-                   const struct pack *p, const float *x, float *y, struct layer_work *w)
+                   const struct token_batch *p, const float *x, float *y, struct layer_work *w)
 {
-    size_t N = pack_tokens(p), d = a->hidden, f = a->intermediate;
+    size_t N = token_batch_tokens(p), d = a->hidden, f = a->intermediate;
     forward_attention(a, layer, W, p, x, w);
     rmsnorm_forward(w->trace.h, W->at[PART_POST_NORM], a->eps, N, d, w->normed2, w->r2);
     linear_forward(w->normed2, W->at[PART_GATE], W->at[PART_GATE_BIAS], N, d, f, w->trace.g);
@@ -143,10 +144,10 @@ void layer_forward(const struct arch *a, size_t layer, const struct layer_weight
     residual_add(w->trace.h, N * d, y);
 }
 
-void layer_recall(const struct arch *a, const struct layer_weights *W, const struct pack *p,
-                  const float *x, struct layer_work *w)
+void layer_recompute(const struct arch *a, const struct layer_weights *W,
+                     const struct token_batch *p, const float *x, struct layer_work *w)
 {
-    size_t N = pack_tokens(p), d = a->hidden;
+    size_t N = token_batch_tokens(p), d = a->hidden;
     rmsnorm_forward(x, W->at[PART_INPUT_NORM], a->eps, N, d, w->normed, w->r);
     rmsnorm_forward(w->trace.h, W->at[PART_POST_NORM], a->eps, N, d, w->normed2, w->r2);
     swiglu_forward(w->trace.g, w->trace.u, N * a->intermediate, w->z);
@@ -220,7 +221,7 @@ static void backward_mlp(const struct arch *a, const struct layer_weights *W,
 }
 
 static void backward_attention(const struct arch *a, const struct layer_weights *W,
-                               const struct pack *p, const struct gradient_giver *to,
+                               const struct token_batch *p, const struct gradient_giver *to,
                                const float *dh, struct layer_work *w)
 {
     size_t N = to->tokens, d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
@@ -241,10 +242,10 @@ static void backward_attention(const struct arch *a, const struct layer_weights 
 }
 
 void layer_backward(const struct arch *a, size_t layer, const struct layer_weights *W,
-                    const struct pack *p, const float *x, float *dy, bool dx_wanted,
-                    const struct gradient_taker *taker, struct layer_work *w)
+                    const struct token_batch *p, const float *x, float *dy, bool dx_wanted,
+                    const struct gradient_sink *taker, struct layer_work *w)
 {
-    const struct gradient_giver to = {a, taker, layer, pack_tokens(p)};
+    const struct gradient_giver to = {a, taker, layer, token_batch_tokens(p)};
     size_t N = to.tokens, d = a->hidden, D = a->head_dim, H = a->heads, G = a->kv_heads;
     backward_mlp(a, W, &to, dy, w);
     backward_attention(a, W, p, &to, dy, w);

@@ -7,7 +7,7 @@
 #ifndef TV_LAYER_H
 #define TV_LAYER_H
 
-#include "pack.h"
+#include "token_batch.h"
 
 /* weights.at[part], shapes as in arch_part; NULL for a part that the model lacks, or that is of
  * another layer or place. */
@@ -35,7 +35,7 @@ void gradient_rows(const struct gradient *g, size_t first, size_t n, float *to);
 
 /* Who gets the gradients of weights. A tensor may be given more than once, for some of the tokens
  * each time: the gradient is the sum. */
-struct gradient_taker {
+struct gradient_sink {
     void *context;
     /* Is this tensor's gradient wanted? */
     bool (*wants)(void *context, enum part part, size_t layer);
@@ -45,7 +45,7 @@ struct gradient_taker {
 /* Where the gradients of some parts go, and what they have in common. */
 struct gradient_giver {
     const struct arch *arch;
-    const struct gradient_taker *taker;
+    const struct gradient_sink *taker;
     size_t layer, tokens;
 };
 
@@ -58,7 +58,7 @@ void gradient_give_linear(const struct gradient_giver *to, enum part matrix, enu
                           const float *dy, const float *x);
 
 /* What costs most to make again, of N tokens: what the products and attention put out. */
-struct layer_trace {
+struct saved_activations {
     float *q, *k, *v;    /* (N, H D), (N, G D) twice: turned by their positions */
     float *o, *log_sums; /* (N, H D), (N, H) */
     float *h;            /* (N, d): the layer's input and the attention's part */
@@ -66,8 +66,9 @@ struct layer_trace {
 };
 
 /* A trace of N tokens in so many floats; that of the tokens from `first` on. */
-size_t layer_trace_floats(const struct arch *a, size_t N);
-struct layer_trace layer_trace_at(const struct arch *a, float *memory, size_t N, size_t first);
+size_t saved_activations_floats(const struct arch *a, size_t N);
+struct saved_activations saved_activations_at(const struct arch *a, float *memory, size_t N,
+                                              size_t first);
 
 struct layer_work;
 
@@ -75,18 +76,18 @@ struct layer_work;
 struct layer_work *layer_work_new(const struct arch *a, size_t tokens, size_t longest);
 void layer_work_free(struct layer_work *w);
 /* From now on it works on this trace; NULL: on one of its own. */
-void layer_work_trace(struct layer_work *w, const struct layer_trace *t);
+void layer_work_save_to(struct layer_work *w, const struct saved_activations *t);
 
 /* y = layer(x);  x, y (N, d); y may be x, or NULL: then only `work` is filled. */
 void layer_forward(const struct arch *a, size_t layer, const struct layer_weights *w,
-                   const struct pack *p, const float *x, float *y, struct layer_work *work);
+                   const struct token_batch *p, const float *x, float *y, struct layer_work *work);
 /* Makes the rest of what layer_backward needs, in place of layer_forward, from its trace. */
-void layer_recall(const struct arch *a, const struct layer_weights *w, const struct pack *p,
-                  const float *x, struct layer_work *work);
+void layer_recompute(const struct arch *a, const struct layer_weights *w,
+                     const struct token_batch *p, const float *x, struct layer_work *work);
 /* After one of these with the same x, whose values in `work` are used up. dy (N, d) becomes dx;
  * without `dx_wanted` it is undefined afterwards, which saves three products in the first layer. */
 void layer_backward(const struct arch *a, size_t layer, const struct layer_weights *w,
-                    const struct pack *p, const float *x, float *dy, bool dx_wanted,
-                    const struct gradient_taker *taker, struct layer_work *work);
+                    const struct token_batch *p, const float *x, float *dy, bool dx_wanted,
+                    const struct gradient_sink *taker, struct layer_work *work);
 
 #endif

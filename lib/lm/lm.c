@@ -3,7 +3,7 @@
 #include "gemm.h"
 #include "mem.h"
 #include "ops.h"
-#include "visual.h"
+#include "image_tokens.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +13,8 @@
 
 struct lm {
     const struct arch *arch;
-    const struct lm_weights *weights;
-    const struct sights *sights; /* NULL: there are no pictures */
+    const struct weight_source *weights;
+    const struct image_features *sights; /* NULL: there are no pictures */
     size_t room;
     struct layer_work *work;
     size_t panel_rows; /* of the head */
@@ -26,7 +26,7 @@ struct lm {
     size_t traced, trace_floats; /* how many there are now, each of so many floats */
 };
 
-struct lm *lm_new(const struct arch *a, const struct lm_weights *w, size_t room, size_t longest)
+struct lm *lm_new(const struct arch *a, const struct weight_source *w, size_t room, size_t longest)
 {
     struct lm *m = mem_alloc(1, sizeof *m);
     m->arch = a;
@@ -51,14 +51,14 @@ void lm_free(struct lm *m)
     free(m);
 }
 
-void lm_see(struct lm *m, const struct sights *sights)
+void lm_set_image_features(struct lm *m, const struct image_features *sights)
 {
     m->sights = sights;
 }
 
 /* ---- traces ---------------------------------------------------------------------------------- */
 
-void lm_trace(struct lm *m, uint64_t bytes)
+void lm_save_activations(struct lm *m, uint64_t bytes)
 {
     m->trace_bytes = bytes;
 }
@@ -66,7 +66,7 @@ void lm_trace(struct lm *m, uint64_t bytes)
 /* Makes room for those of N tokens, as many as there may be. */
 static void reserve_traces(struct lm *m, size_t N)
 {
-    m->trace_floats = layer_trace_floats(m->arch, N);
+    m->trace_floats = saved_activations_floats(m->arch, N);
     uint64_t most = m->trace_bytes / (m->trace_floats * sizeof *m->traces);
     m->traced = most < m->arch->layers ? (size_t)most : m->arch->layers;
     if (m->traced * m->trace_floats <= m->traces_room)
@@ -85,12 +85,12 @@ static bool is_traced(const struct lm *m, size_t layer)
 static void choose_trace(const struct lm *m, size_t layer, size_t N, size_t first)
 {
     if (!is_traced(m, layer)) {
-        layer_work_trace(m->work, NULL);
+        layer_work_save_to(m->work, NULL);
         return;
     }
     size_t at = (layer - (m->arch->layers - m->traced)) * m->trace_floats;
-    struct layer_trace t = layer_trace_at(m->arch, m->traces + at, N, first);
-    layer_work_trace(m->work, &t);
+    struct saved_activations t = saved_activations_at(m->arch, m->traces + at, N, first);
+    layer_work_save_to(m->work, &t);
 }
 
 static const float *rows(struct lm *m, enum part part, size_t first, size_t n, float *to,
@@ -102,11 +102,11 @@ static const float *rows(struct lm *m, enum part part, size_t first, size_t n, f
 /* ---- forward --------------------------------------------------------------------------------- */
 
 /* x_t = row id_t of the embedding, or of an image */
-static int embedding_forward(struct lm *m, const struct pack *p, float *x, struct error *e)
+static int embedding_forward(struct lm *m, const struct token_batch *p, float *x, struct error *e)
 {
     size_t d = m->arch->hidden;
-    for (size_t t = 0; t < pack_tokens(p); t++) {
-        if (p->ids[t] == PACK_VISUAL)
+    for (size_t t = 0; t < token_batch_tokens(p); t++) {
+        if (p->ids[t] == TOKEN_BATCH_IMAGE)
             continue;
         const float *row = rows(m, PART_EMBEDDING, p->ids[t], 1, x + t * d, e);
         if (!row)
@@ -114,37 +114,37 @@ static int embedding_forward(struct lm *m, const struct pack *p, float *x, struc
         if (row != x + t * d)
             memcpy(x + t * d, row, d * sizeof *x);
     }
-    return visual_forward(m->arch, m->weights, m->sights, p, x, e);
+    return image_tokens_forward(m->arch, m->weights, m->sights, p, x, e);
 }
 
 /* x = layer(x), sample by sample, as many at once as there is room for. */
-static int one_layer_forward(struct lm *m, size_t layer, const struct pack *p, float *x,
+static int one_layer_forward(struct lm *m, size_t layer, const struct token_batch *p, float *x,
                              struct error *e)
 {
     struct layer_weights w;
     if (m->weights->layer(m->weights->context, PARTS_LAYER, layer, &w, e))
         return -1;
     for (size_t s = 0; s < p->samples;) {
-        struct pack part = pack_part(p, m->arch, s, m->room);
+        struct token_batch part = token_batch_slice(p, m->arch, s, m->room);
         size_t first = p->starts[s] - p->starts[0];
         float *at = x + first * m->arch->hidden;
-        choose_trace(m, layer, pack_tokens(p), first);
+        choose_trace(m, layer, token_batch_tokens(p), first);
         layer_forward(m->arch, layer, &w, &part, at, at, m->work);
         s += part.samples;
     }
     return 0;
 }
 
-static int keep(const struct lm_keeper *keeper, size_t state, const float *x, struct error *e)
+static int keep(const struct state_hook *keeper, size_t state, const float *x, struct error *e)
 {
     return keeper ? keeper->keep(keeper->context, state, x, e) : 0;
 }
 
-int lm_forward(struct lm *m, const struct pack *p, float *x, const struct lm_keeper *keeper,
+int lm_forward(struct lm *m, const struct token_batch *p, float *x, const struct state_hook *keeper,
                struct error *e)
 {
     const struct arch *a = m->arch;
-    size_t N = pack_tokens(p), d = a->hidden;
+    size_t N = token_batch_tokens(p), d = a->hidden;
     reserve_traces(m, N);
     if (embedding_forward(m, p, x, e) || keep(keeper, 0, x, e))
         return -1;
@@ -183,7 +183,7 @@ int lm_logits(struct lm *m, const float *h, size_t n, float *z, struct error *e)
 
 /* z = h W^T: dh = dz W, dW = dz^T h */
 int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, float *dh,
-                       const struct gradient_taker *taker, struct error *e)
+                       const struct gradient_sink *taker, struct error *e)
 {
     size_t d = m->arch->hidden, V = m->arch->vocab;
     for (size_t first = 0; first < V; first += m->panel_rows) {
@@ -202,10 +202,10 @@ int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, 
 /* ---- backward -------------------------------------------------------------------------------- */
 
 /* x_{L+1} = rmsnorm(x_L): dx becomes the gradient by x_L. */
-static int norm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, float *dx,
-                         const struct gradient_taker *taker, struct error *e)
+static int norm_backward(struct lm *m, const struct token_batch *p, const struct lm_tape *tape,
+                         float *dx, const struct gradient_sink *taker, struct error *e)
 {
-    size_t N = pack_tokens(p), d = m->arch->hidden;
+    size_t N = token_batch_tokens(p), d = m->arch->hidden;
     const float *x = tape->state(tape->context, m->arch->layers, e);
     const float *norm = x ? rows(m, PART_NORM, 0, d, m->norm, e) : NULL;
     if (!norm)
@@ -225,20 +225,20 @@ static int norm_backward(struct lm *m, const struct pack *p, const struct lm_tap
     return 0;
 }
 
-static int one_layer_backward(struct lm *m, size_t layer, const struct pack *p,
+static int one_layer_backward(struct lm *m, size_t layer, const struct token_batch *p,
                               const struct lm_tape *tape, float *dx, bool dx_wanted,
-                              const struct gradient_taker *taker, struct error *e)
+                              const struct gradient_sink *taker, struct error *e)
 {
     struct layer_weights w;
     const float *x = tape->state(tape->context, layer, e);
     if (!x || m->weights->layer(m->weights->context, PARTS_LAYER, layer, &w, e))
         return -1;
     for (size_t s = 0; s < p->samples;) {
-        struct pack part = pack_part(p, m->arch, s, m->room);
+        struct token_batch part = token_batch_slice(p, m->arch, s, m->room);
         size_t first = p->starts[s] - p->starts[0], at = first * m->arch->hidden;
-        choose_trace(m, layer, pack_tokens(p), first);
+        choose_trace(m, layer, token_batch_tokens(p), first);
         if (is_traced(m, layer))
-            layer_recall(m->arch, &w, &part, x + at, m->work);
+            layer_recompute(m->arch, &w, &part, x + at, m->work);
         else
             layer_forward(m->arch, layer, &w, &part, x + at, NULL, m->work);
         layer_backward(m->arch, layer, &w, &part, x + at, dx + at, dx_wanted, taker, m->work);
@@ -248,7 +248,7 @@ static int one_layer_backward(struct lm *m, size_t layer, const struct pack *p,
 }
 
 /* The lowest layer of which something is wanted; L if it is none. */
-static size_t lowest_wanted(const struct arch *a, const struct gradient_taker *taker)
+static size_t lowest_wanted(const struct arch *a, const struct gradient_sink *taker)
 {
     for (size_t l = 0; l < a->layers; l++)
         for (enum part part = 0; part < LAYER_PARTS; part++)
@@ -257,12 +257,12 @@ static size_t lowest_wanted(const struct arch *a, const struct gradient_taker *t
     return a->layers;
 }
 
-int lm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, float *dx,
-                const struct gradient_taker *taker, struct error *e)
+int lm_backward(struct lm *m, const struct token_batch *p, const struct lm_tape *tape, float *dx,
+                const struct gradient_sink *taker, struct error *e)
 {
     const struct arch *a = m->arch;
     bool embedding = taker->wants(taker->context, PART_EMBEDDING, 0);
-    bool visual = visual_wanted(a, p, taker);
+    bool visual = image_tokens_wanted(a, p, taker);
     size_t lowest = embedding || visual ? 0 : lowest_wanted(a, taker);
     if (norm_backward(m, p, tape, dx, taker, e))
         return -1;
@@ -274,12 +274,12 @@ int lm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, 
             tape->add(tape->context, l, dx);
     }
     struct gradient g = {.part = PART_EMBEDDING,
-                         .tokens = pack_tokens(p),
+                         .tokens = token_batch_tokens(p),
                          .rows = a->vocab,
                          .columns = a->hidden,
                          .dy = dx,
                          .ids = p->ids};
     if (embedding)
         taker->take(taker->context, &g);
-    return visual ? visual_backward(a, m->weights, m->sights, p, dx, taker, e) : 0;
+    return visual ? image_tokens_backward(a, m->weights, m->sights, p, dx, taker, e) : 0;
 }

@@ -12,7 +12,7 @@
 #include "layer.h"
 
 /* Where weights come from. NULL and -1: an error. */
-struct lm_weights {
+struct weight_source {
     void *context;
     /* The weights of a layer, of the projector, or of the vision tower outside its layers; they
      * stay until the next call. */
@@ -28,25 +28,25 @@ struct lm;
 
 /* For packs of any size, `room` tokens of which, at least a sample, are in a layer at once; no
  * sample is longer than `longest`. Arch and weights are borrowed. */
-struct lm *lm_new(const struct arch *a, const struct lm_weights *w, size_t room, size_t longest);
+struct lm *lm_new(const struct arch *a, const struct weight_source *w, size_t room, size_t longest);
 void lm_free(struct lm *m);
-/* What the pictures of samples look like from now on (sights.h), borrowed. */
-struct sights;
-void lm_see(struct lm *m, const struct sights *sights);
+/* What the pictures of samples look like from now on (image_features.h), borrowed. */
+struct image_features;
+void lm_set_image_features(struct lm *m, const struct image_features *sights);
 
 /* Traces of so many bytes are kept from the next lm_forward for the lm_backward after it, of as
  * many layers as there is room for: these layers need not compute again. 0, as at the start: none.
  */
-void lm_trace(struct lm *m, uint64_t bytes);
+void lm_save_activations(struct lm *m, uint64_t bytes);
 
 /* Gets every state, x (N, d), as it comes: x_0, x_1, ..., x_{L+1}. It may not be changed. */
-struct lm_keeper {
+struct state_hook {
     void *context;
     int (*keep)(void *context, size_t state, const float *x, struct error *e);
 };
 
 /* x (N, d) receives x_{L+1}. `keeper` may be NULL. */
-int lm_forward(struct lm *m, const struct pack *p, float *x, const struct lm_keeper *keeper,
+int lm_forward(struct lm *m, const struct token_batch *p, float *x, const struct state_hook *keeper,
                struct error *e);
 
 /* z = h W_head^T;  h (n, d) normed states, z (n, V). lm_block says how many tokens to take at a
@@ -55,7 +55,7 @@ size_t lm_block(const struct arch *a);
 int lm_logits(struct lm *m, const float *h, size_t n, float *z, struct error *e);
 /* dh (n, d) is overwritten. The taker gets the head's gradient. */
 int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, float *dh,
-                       const struct gradient_taker *taker, struct error *e);
+                       const struct gradient_sink *taker, struct error *e);
 
 /* What backward asks for. */
 struct lm_tape {
@@ -70,7 +70,7 @@ struct lm_tape {
  * projector's gradient is wanted, else undefined. Ends at the lowest layer of which the taker wants
  * anything.
  */
-int lm_backward(struct lm *m, const struct pack *p, const struct lm_tape *tape, float *dx,
-                const struct gradient_taker *taker, struct error *e);
+int lm_backward(struct lm *m, const struct token_batch *p, const struct lm_tape *tape, float *dx,
+                const struct gradient_sink *taker, struct error *e);
 
 #endif

@@ -61,7 +61,7 @@ static void backward_norm(const struct gradient_giver *to, const struct layer_we
 }
 
 void projector_backward(const struct arch *a, const struct layer_weights *w, const float *x,
-                        size_t n, const float *dy, const struct gradient_taker *taker,
+                        size_t n, const float *dy, const struct gradient_sink *taker,
                         float *scratch)
 {
     const struct gradient_giver to = {a, taker, 0, n};

@@ -1,5 +1,5 @@
-/* The projector: from the features of a vision tower (tower.h) to rows that stand in place of
- * embeddings, forward and backward.
+/* The projector: from the features of a vision tower (vision_tower.h) to rows that stand in place
+ * of embeddings, forward and backward.
  *
  *     y = Out gelu(In layernorm(x) + b) + b
  *
@@ -18,7 +18,7 @@ void projector_forward(const struct arch *a, const struct layer_weights *w, cons
                        size_t n, float *y, float *scratch);
 /* Gives the gradients of the projector's own tensors that the taker wants; dy (n, d). */
 void projector_backward(const struct arch *a, const struct layer_weights *w, const float *x,
-                        size_t n, const float *dy, const struct gradient_taker *taker,
+                        size_t n, const float *dy, const struct gradient_sink *taker,
                         float *scratch);
 
 #endif

@@ -4,7 +4,7 @@
 #define TV_SAMPLE_H
 
 #include "error.h"
-#include "picture.h"
+#include "image.h"
 
 struct sample {
     size_t task; /* index into the tasks of all */

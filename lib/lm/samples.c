@@ -1,10 +1,10 @@
 #include "samples.h"
 
 #include "ckpt.h"
-#include "container.h"
+#include "image_samples.h"
 #include "hash.h"
-#include "mapped.h"
-#include "strict.h"
+#include "mapped_file.h"
+#include "strict_json.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +23,7 @@ struct reading {
     struct samples *all;
     const struct sample_limits *limits;
     const char *file, *task; /* task: of samples that say none */
-    struct container container;
+    struct image_samples container;
 };
 
 /* ---- one sample ------------------------------------------------------------------------------ */
@@ -112,7 +112,7 @@ static int read_object(const struct reading *r, struct sample *s, const json_t *
     if (read_ids(r, s, ids, e) ||
         read_prompt(s, json_object_get(object, "prompt_len"), r->limits, e) ||
         read_task(r, s, json_object_get(object, "task"), e) ||
-        container_read(&r->container, s, object, e))
+        image_samples_read(&r->container, s, object, e))
         return -1;
     if (all->n == all->room) {
         all->room = all->room ? 2 * all->room : 64;
@@ -138,7 +138,7 @@ static int read_line(const struct reading *r, size_t number, const unsigned char
     struct sample s = {.file = r->file, .line = number};
     char what[32];
     snprintf(what, sizeof what, "line %zu", number);
-    json_t *object = strict_json(r->file, what, line, n, e);
+    json_t *object = strict_json_parse(r->file, what, line, n, e);
     int failed = !object || read_object(r, &s, object, e);
     json_decref(object);
     return failed ? -1 : 0;
@@ -146,10 +146,10 @@ static int read_line(const struct reading *r, size_t number, const unsigned char
 
 static int read_file(const struct reading *r, struct error *e)
 {
-    struct mapped m;
+    struct mapped_file m;
     size_t before = r->all->n, number = 0;
     int failed = 0;
-    if (mapped_open(&m, r->file, NULL, NULL, e))
+    if (mapped_file_open(&m, r->file, NULL, NULL, e))
         return -1;
     r->all->hash = XXH3_64bits(m.bytes, m.size);
     for (size_t at = 0; at < m.size && !failed; number++) {
@@ -159,7 +159,7 @@ static int read_file(const struct reading *r, struct error *e)
             failed = read_line(r, number + 1, line, n, e);
         at += n + 1;
     }
-    mapped_close(&m);
+    mapped_file_close(&m);
     if (failed)
         return -1;
     return r->all->n > before ? 0 : error_set(e, "%s has no samples", r->file);
@@ -168,7 +168,7 @@ static int read_file(const struct reading *r, struct error *e)
 /* ---- a container ----------------------------------------------------------------------------- */
 
 /* The tensors of a container; there need be none. A path is no operand: "./" hides its '='. */
-static int open_pixels(struct samples *s, const char *folder, const struct input **pixels,
+static int open_pixels(struct samples *s, const char *folder, const struct model_source **pixels,
                        struct error *e)
 {
     const char *path =
@@ -176,7 +176,7 @@ static int open_pixels(struct samples *s, const char *folder, const struct input
     *pixels = NULL;
     if (access(path, F_OK))
         return 0;
-    struct input *in = input_open(path, NULL, "samples", e);
+    struct model_source *in = model_source_open(path, NULL, "samples", e);
     if (!in)
         return -1;
     s->files = mem_resize(s->files, s->n_files + 1, sizeof *s->files);
@@ -188,17 +188,17 @@ static int open_pixels(struct samples *s, const char *folder, const struct input
 int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,
                  struct error *e)
 {
-    const struct input *pixels = NULL;
+    const struct model_source *pixels = NULL;
     bool folder = is_folder(file);
     struct reading r = {.all = s, .limits = limits, .task = samples_task_of(file, &s->arena)};
     r.file = arena_printf(&s->arena, "%s%s", file, folder ? "/samples.jsonl" : "");
     if (folder && open_pixels(s, file, &pixels, e))
         return -1;
-    r.container = (struct container){limits->arch, pixels, &s->pictures, &s->arena};
+    r.container = (struct image_samples){limits->arch, pixels, &s->pictures, &s->arena};
     if (read_file(&r, e))
         return -1;
     if (pixels) {
-        uint64_t both[] = {s->hash, input_fingerprint(pixels)};
+        uint64_t both[] = {s->hash, model_source_fingerprint(pixels)};
         s->hash = XXH3_64bits(both, sizeof both);
     }
     return 0;
@@ -207,7 +207,7 @@ int samples_read(struct samples *s, const char *file, const struct sample_limits
 void samples_free(struct samples *s)
 {
     for (size_t i = 0; i < s->n_files; i++)
-        input_close(s->files[i]);
+        model_source_close(s->files[i]);
     free(s->files);
     free(s->samples);
     free(s->tasks);

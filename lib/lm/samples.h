@@ -15,7 +15,7 @@
 #ifndef TV_SAMPLES_H
 #define TV_SAMPLES_H
 
-#include "pack.h"
+#include "token_batch.h"
 #include "sample.h"
 
 struct samples {
@@ -23,9 +23,9 @@ struct samples {
     struct sample *samples; /* in the order of files and lines */
     size_t n_tasks;
     const char **tasks; /* in the order in which they first come */
-    struct pictures pictures;
+    struct image_list pictures;
     size_t n_files;
-    struct input **files; /* of the pictures */
+    struct model_source **files; /* of the pictures */
     size_t room;
     uint64_t hash; /* of what was read last: XXH3-64 of a file, with a container's fingerprint */
     struct arena arena;

@@ -1,6 +1,6 @@
 #include "threads.h"
 
-#include "pool.h"
+#include "thread_pool.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -12,7 +12,7 @@
 #define SHARES 64        /* into which a thread's part is cut, for parts take unequal times */
 
 static pthread_mutex_t taken = PTHREAD_MUTEX_INITIALIZER; /* while a loop has the pool */
-static struct pool *pool;
+static struct thread_pool *pool;
 static size_t count = 1;
 
 void threads_open(size_t n)
@@ -23,8 +23,8 @@ void threads_open(size_t n)
     n = n < MOST ? n : MOST;
     pthread_mutex_lock(&taken);
     if (n != count) {
-        pool_free(pool);
-        pool = n > 1 ? pool_new(n) : NULL;
+        thread_pool_free(pool);
+        pool = n > 1 ? thread_pool_new(n) : NULL;
         count = n;
     }
     pthread_mutex_unlock(&taken);
@@ -64,7 +64,7 @@ void threads_run(size_t n, size_t cost, void (*work)(void *context, size_t i, si
         take_items(&l, 0);
         return;
     }
-    pool_run(pool, n < count ? n : count, take_items, &l);
+    thread_pool_run(pool, n < count ? n : count, take_items, &l);
     pthread_mutex_unlock(&taken);
 }
 

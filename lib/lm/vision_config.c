@@ -7,13 +7,13 @@
 static int get_square(const struct source *s, const char *key, size_t missing, size_t *to,
                       struct error *e)
 {
-    const json_t *list = keys_find(s, key);
+    const json_t *list = config_json_find(s, key);
     if (!json_is_array(list))
-        return keys_size(s, key, 1 << 16, missing, to, e);
+        return config_json_size(s, key, 1 << 16, missing, to, e);
     json_int_t n = json_integer_value(json_array_get(list, 0));
     if (json_array_size(list) != 2 || n < 1 || n > 1 << 16 ||
         json_integer_value(json_array_get(list, 1)) != n)
-        return keys_wrong(s, key, "as high as it is wide", e);
+        return config_json_error(s, key, "as high as it is wide", e);
     *to = (size_t)n;
     return 0;
 }
@@ -29,7 +29,7 @@ static int check_heads(const struct vision_arch *v, const struct source *s, size
 
 static int check_size(const struct vision_arch *v, const struct source *s, struct error *e)
 {
-    double most = (double)((size_t)KEYS_SIZE_MOST);
+    double most = (double)((size_t)CONFIG_JSON_MAX_SIZE);
     double patch = (double)(v->channels * v->temporal) * (double)(v->patch * v->patch);
     return patch <= most && (double)(v->merge * v->merge) * (double)v->hidden <= most
                ? 0
@@ -39,7 +39,7 @@ static int check_size(const struct vision_arch *v, const struct source *s, struc
 static int get_token(struct vision_arch *v, const struct source *s, size_t missing, struct error *e)
 {
     size_t token;
-    if (keys_count(s, "image_token_id", KEYS_SIZE_MOST, missing, &token, e))
+    if (config_json_count(s, "image_token_id", CONFIG_JSON_MAX_SIZE, missing, &token, e))
         return -1;
     v->image_token = (long)token;
     return 0;
@@ -52,20 +52,20 @@ static int read_qwen2vl(struct vision_arch *v, const struct source *s, const str
 {
     static const char *const activations[] = {
         [ACTIVATION_GELU] = "gelu", [ACTIVATION_QUICK_GELU] = "quick_gelu", NULL};
-    const char *channels = keys_find(in, "in_channels") ? "in_channels" : "in_chans";
+    const char *channels = config_json_find(in, "in_channels") ? "in_channels" : "in_chans";
     double ratio;
     size_t activation, out;
     v->kind = VISION_QWEN2VL;
-    if (keys_size(in, "depth", KEYS_LAYERS_MOST, 32, &v->layers, e) ||
-        keys_size(in, "embed_dim", KEYS_SIZE_MOST, 1280, &v->hidden, e) ||
-        keys_size(in, "num_heads", KEYS_SIZE_MOST, 16, &v->heads, e) ||
-        keys_number(in, "mlp_ratio", 4, &ratio, e) ||
-        keys_size(in, channels, 64, 3, &v->channels, e) ||
-        keys_size(in, "patch_size", 1 << 12, 14, &v->patch, e) ||
-        keys_size(in, "temporal_patch_size", 64, 2, &v->temporal, e) ||
-        keys_size(in, "spatial_merge_size", 64, 2, &v->merge, e) ||
-        keys_size(in, "hidden_size", KEYS_SIZE_MOST, 3584, &out, e) ||
-        keys_choice(in, "hidden_act", activations, ACTIVATION_QUICK_GELU, &activation, e) ||
+    if (config_json_size(in, "depth", CONFIG_JSON_MAX_LAYERS, 32, &v->layers, e) ||
+        config_json_size(in, "embed_dim", CONFIG_JSON_MAX_SIZE, 1280, &v->hidden, e) ||
+        config_json_size(in, "num_heads", CONFIG_JSON_MAX_SIZE, 16, &v->heads, e) ||
+        config_json_number(in, "mlp_ratio", 4, &ratio, e) ||
+        config_json_size(in, channels, 64, 3, &v->channels, e) ||
+        config_json_size(in, "patch_size", 1 << 12, 14, &v->patch, e) ||
+        config_json_size(in, "temporal_patch_size", 64, 2, &v->temporal, e) ||
+        config_json_size(in, "spatial_merge_size", 64, 2, &v->merge, e) ||
+        config_json_size(in, "hidden_size", CONFIG_JSON_MAX_SIZE, 3584, &out, e) ||
+        config_json_choice(in, "hidden_act", activations, ACTIVATION_QUICK_GELU, &activation, e) ||
         get_token(v, s, 151655, e))
         return -1;
     if (out != hidden)
@@ -73,8 +73,8 @@ static int read_qwen2vl(struct vision_arch *v, const struct source *s, const str
                          "%s: the vision tower makes %zu numbers of a token, the decoder has %zu",
                          s->file, out, hidden);
     double intermediate = floor(ratio * (double)v->hidden);
-    if (intermediate < 1 || intermediate > (double)KEYS_SIZE_MOST)
-        return keys_wrong(in, "mlp_ratio", "in a sensible range", e);
+    if (intermediate < 1 || intermediate > (double)CONFIG_JSON_MAX_SIZE)
+        return config_json_error(in, "mlp_ratio", "in a sensible range", e);
     v->used = v->layers;
     v->intermediate = (size_t)intermediate;
     v->eps = v->projector_eps = 1e-6f;
@@ -93,9 +93,10 @@ struct intern_keys {
 };
 
 /* The class's defaults are of another model than those that are about: they do not count. */
-static const struct intern_keys chat = {"select_layer", "qkv_bias",    "qk_normalization",
-                                        KEYS_REQUIRED,  KEYS_REQUIRED, KEYS_REQUIRED,
-                                        KEYS_REQUIRED,  KEYS_REQUIRED, KEYS_REQUIRED};
+static const struct intern_keys chat = {
+    "select_layer",       "qkv_bias",           "qk_normalization",
+    CONFIG_JSON_REQUIRED, CONFIG_JSON_REQUIRED, CONFIG_JSON_REQUIRED,
+    CONFIG_JSON_REQUIRED, CONFIG_JSON_REQUIRED, CONFIG_JSON_REQUIRED};
 static const struct intern_keys native = {
     "vision_feature_layer", "attention_bias", "use_qk_norm", 1024, 4096, 24, 16, 448, 14};
 
@@ -103,10 +104,10 @@ static const struct intern_keys native = {
 static int get_state(struct vision_arch *v, const struct source *s, const char *key,
                      struct error *e)
 {
-    const json_t *value = keys_find(s, key);
+    const json_t *value = config_json_find(s, key);
     json_int_t n = value ? json_integer_value(value) : -1, states = (json_int_t)v->layers + 1;
     if ((value && !json_is_integer(value)) || n < -states || n >= states)
-        return keys_wrong(s, key, "the number of a layer", e);
+        return config_json_error(s, key, "the number of a layer", e);
     v->used = (size_t)(n < 0 ? states + n : n);
     return 0;
 }
@@ -115,12 +116,12 @@ static int get_state(struct vision_arch *v, const struct source *s, const char *
 static int get_merge(struct vision_arch *v, const struct source *s, struct error *e)
 {
     double ratio;
-    if (keys_number(s, "downsample_ratio", 0.5, &ratio, e))
+    if (config_json_number(s, "downsample_ratio", 0.5, &ratio, e))
         return -1;
     v->merge = ratio <= 1 && ratio > 1.0 / 64 ? (size_t)lround(1 / ratio) : 0;
     return v->merge && fabs(1 / ratio - (double)v->merge) < 1e-6
                ? 0
-               : keys_wrong(s, "downsample_ratio", "one part of a whole number", e);
+               : config_json_error(s, "downsample_ratio", "one part of a whole number", e);
 }
 
 static int get_flags(struct vision_arch *v, const struct source *in, const struct intern_keys *k,
@@ -132,12 +133,12 @@ static int get_flags(struct vision_arch *v, const struct source *in, const struc
     bool required = k == &chat;
     const char *const keys[] = {k->biased, k->normed, "norm_type"};
     for (size_t i = 0; required && i < sizeof keys / sizeof *keys; i++)
-        if (!keys_find(in, keys[i]))
+        if (!config_json_find(in, keys[i]))
             return error_set(e, "%s: %s is missing", in->file, keys[i]);
-    if (keys_flag(in, k->biased, false, &v->qkv_bias, e) ||
-        keys_flag(in, k->normed, false, &v->qk_norm, e) ||
-        keys_choice(in, "norm_type", norms, 0, &norm, e) ||
-        keys_choice(in, "hidden_act", gelu, 0, &activation, e))
+    if (config_json_flag(in, k->biased, false, &v->qkv_bias, e) ||
+        config_json_flag(in, k->normed, false, &v->qk_norm, e) ||
+        config_json_choice(in, "norm_type", norms, 0, &norm, e) ||
+        config_json_choice(in, "hidden_act", gelu, 0, &activation, e))
         return -1;
     v->rms = norm == 1;
     v->activation = ACTIVATION_GELU;
@@ -149,14 +150,16 @@ static int get_sizes(struct vision_arch *v, const struct source *in, const struc
 {
     size_t image;
     double eps;
-    if (keys_size(in, "num_hidden_layers", KEYS_LAYERS_MOST, k->layers, &v->layers, e) ||
-        keys_size(in, "hidden_size", KEYS_SIZE_MOST, k->hidden, &v->hidden, e) ||
-        keys_size(in, "intermediate_size", KEYS_SIZE_MOST, k->intermediate, &v->intermediate, e) ||
-        keys_size(in, "num_attention_heads", KEYS_SIZE_MOST, k->heads, &v->heads, e) ||
-        keys_size(in, "num_channels", 64, 3, &v->channels, e) ||
+    if (config_json_size(in, "num_hidden_layers", CONFIG_JSON_MAX_LAYERS, k->layers, &v->layers,
+                         e) ||
+        config_json_size(in, "hidden_size", CONFIG_JSON_MAX_SIZE, k->hidden, &v->hidden, e) ||
+        config_json_size(in, "intermediate_size", CONFIG_JSON_MAX_SIZE, k->intermediate,
+                         &v->intermediate, e) ||
+        config_json_size(in, "num_attention_heads", CONFIG_JSON_MAX_SIZE, k->heads, &v->heads, e) ||
+        config_json_size(in, "num_channels", 64, 3, &v->channels, e) ||
         get_square(in, "patch_size", k->patch, &v->patch, e) ||
         get_square(in, "image_size", k->image, &image, e) ||
-        keys_number(in, "layer_norm_eps", 1e-6, &eps, e))
+        config_json_number(in, "layer_norm_eps", 1e-6, &eps, e))
         return -1;
     v->eps = (float)eps;
     v->side = image / v->patch;
@@ -174,7 +177,7 @@ static int read_chat(struct vision_arch *v, const struct source *s, struct error
     size_t version;
     v->image_token = -1;
     v->qk_eps = v->eps;
-    if (keys_choice(s, "ps_version", versions, 0, &version, e))
+    if (config_json_choice(s, "ps_version", versions, 0, &version, e))
         return -1;
     v->transposed = version == 0;
     return 0;
@@ -186,9 +189,9 @@ static int check_native(const struct source *s, const struct source *in, struct 
     static const char *const gelu[] = {"gelu", NULL}, *const without_class[] = {"default", NULL};
     bool positions;
     size_t only;
-    if (keys_flag(in, "use_absolute_position_embeddings", true, &positions, e) ||
-        keys_choice(s, "projector_hidden_act", gelu, 0, &only, e) ||
-        keys_choice(s, "vision_feature_select_strategy", without_class, 0, &only, e))
+    if (config_json_flag(in, "use_absolute_position_embeddings", true, &positions, e) ||
+        config_json_choice(s, "projector_hidden_act", gelu, 0, &only, e) ||
+        config_json_choice(s, "vision_feature_select_strategy", without_class, 0, &only, e))
         return -1;
     return positions ? 0
                      : error_set(e,
@@ -203,7 +206,7 @@ static int read_native(struct vision_arch *v, const struct source *s, const stru
     bool pooled;
     v->qk_eps = 1e-6f;
     if (check_native(s, in, e) || get_token(v, s, 151667, e) ||
-        keys_flag(in, "use_mean_pooling", true, &pooled, e))
+        config_json_flag(in, "use_mean_pooling", true, &pooled, e))
         return -1;
     v->last_norm = !pooled;
     return 0;
@@ -224,12 +227,12 @@ static int read_internvl(struct vision_arch *v, const struct source *s, const st
 int vision_config(struct vision_arch *v, const struct source *s, const char *type, size_t hidden,
                   struct error *e)
 {
-    struct source in = {s->file, keys_find(s, "vision_config")};
+    struct source in = {s->file, config_json_find(s, "vision_config")};
     bool qwen = strcmp(type, "qwen2_vl") == 0, own = strcmp(type, "internvl_chat") == 0;
     if (!qwen && !own && strcmp(type, "internvl") != 0)
         return 0;
     if (!json_is_object(in.object))
-        return keys_wrong(s, "vision_config", "an object", e);
+        return config_json_error(s, "vision_config", "an object", e);
     return qwen ? read_qwen2vl(v, s, &in, hidden, e)
                 : read_internvl(v, s, &in, own ? &chat : &native, hidden, e);
 }

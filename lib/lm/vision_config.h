@@ -5,7 +5,7 @@
 #define TV_VISION_CONFIG_H
 
 #include "arch.h"
-#include "keys.h"
+#include "config_json.h"
 
 /* `type`: the model_type; one that does not see has no tower. `hidden`: numbers of a token of the
  * decoder. */

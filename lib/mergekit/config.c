@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "tree.h"
+#include "yaml_tree.h"
 
 #include <errno.h>
 #include <math.h>
@@ -14,34 +14,36 @@
 /* ---- parameters ----------------------------------------------------------------------------- */
 
 /* A number or a list of them. */
-static int read_values(const struct tree *t, const yaml_node_t *node, const char *what,
+static int read_values(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
                        struct condition *c)
 {
-    c->n = node->type == YAML_SEQUENCE_NODE ? tree_length(node) : 1;
+    c->n = node->type == YAML_SEQUENCE_NODE ? yaml_tree_length(node) : 1;
     double *values = arena_alloc(t->a, c->n, sizeof *values);
     c->values = values;
     if (c->n == 0)
-        return tree_refuse(t, node, "%s is an empty list", what);
+        return yaml_tree_error(t, node, "%s is an empty list", what);
     for (size_t i = 0; i < c->n; i++) {
-        const yaml_node_t *item = node->type == YAML_SEQUENCE_NODE ? tree_item(t, node, i) : node;
-        if (tree_number(t, item, what, &values[i]))
+        const yaml_node_t *item =
+            node->type == YAML_SEQUENCE_NODE ? yaml_tree_item(t, node, i) : node;
+        if (yaml_tree_number(t, item, what, &values[i]))
             return -1;
     }
     return 0;
 }
 
 /* {filter: TEXT, value: NUMBER or LIST} */
-static int read_condition(const struct tree *t, const yaml_node_t *map, const char *what,
+static int read_condition(const struct yaml_tree *t, const yaml_node_t *map, const char *what,
                           struct condition *c)
 {
     static const char *const known[] = {"filter", "value"};
-    if (tree_need(t, map, YAML_MAPPING_NODE, what))
+    if (yaml_tree_need(t, map, YAML_MAPPING_NODE, what))
         return -1;
-    tree_look_at_keys(t, map, 2, known);
-    const yaml_node_t *filter = tree_find(t, map, "filter"), *value = tree_find(t, map, "value");
+    yaml_tree_check_keys(t, map, 2, known);
+    const yaml_node_t *filter = yaml_tree_find(t, map, "filter"),
+                      *value = yaml_tree_find(t, map, "value");
     if (!value)
-        return tree_refuse(t, map, "%s: value is missing", what);
-    if (filter && tree_text(t, filter, "filter", &c->filter))
+        return yaml_tree_error(t, map, "%s: value is missing", what);
+    if (filter && yaml_tree_text(t, filter, "filter", &c->filter))
         return -1;
     if (c->filter && (!*c->filter || strcmp(c->filter, "*") == 0))
         c->filter = NULL;
@@ -49,20 +51,20 @@ static int read_condition(const struct tree *t, const yaml_node_t *map, const ch
 }
 
 /* A text, or a list of texts, as they stand. */
-static int read_texts(const struct tree *t, const yaml_node_t *node, struct setting *s)
+static int read_texts(const struct yaml_tree *t, const yaml_node_t *node, struct setting *s)
 {
     bool is_list = node->type == YAML_SEQUENCE_NODE;
-    s->n_texts = is_list ? tree_length(node) : 1;
+    s->n_texts = is_list ? yaml_tree_length(node) : 1;
     s->texts = arena_alloc(t->a, s->n_texts, sizeof *s->texts);
     for (size_t i = 0; i < s->n_texts; i++)
-        if (tree_text(t, is_list ? tree_item(t, node, i) : node, s->name, &s->texts[i]) ||
+        if (yaml_tree_text(t, is_list ? yaml_tree_item(t, node, i) : node, s->name, &s->texts[i]) ||
             !s->texts[i])
             return -1;
     return 0;
 }
 
 /* Numbers or texts. */
-static int read_plain_setting(const struct tree *t, const yaml_node_t *node, struct setting *s,
+static int read_plain_setting(const struct yaml_tree *t, const yaml_node_t *node, struct setting *s,
                               struct condition *c)
 {
     int failed = read_values(t, node, s->name, c);
@@ -76,47 +78,48 @@ static int read_plain_setting(const struct tree *t, const yaml_node_t *node, str
     return failed ? error_set(t->e, "%s", wrong) : 0;
 }
 
-static int read_setting(const struct tree *t, const yaml_node_t *node, struct setting *s)
+static int read_setting(const struct yaml_tree *t, const yaml_node_t *node, struct setting *s)
 {
-    bool is_list = node->type == YAML_SEQUENCE_NODE && tree_length(node) > 0 &&
-                   tree_item(t, node, 0)->type == YAML_MAPPING_NODE;
+    bool is_list = node->type == YAML_SEQUENCE_NODE && yaml_tree_length(node) > 0 &&
+                   yaml_tree_item(t, node, 0)->type == YAML_MAPPING_NODE;
     if (node->type == YAML_MAPPING_NODE)
-        return tree_refuse(t, node, "%s: a filter and its value must stand in a list", s->name);
-    s->n = is_list ? tree_length(node) : 1;
+        return yaml_tree_error(t, node, "%s: a filter and its value must stand in a list", s->name);
+    s->n = is_list ? yaml_tree_length(node) : 1;
     struct condition *conditions = arena_alloc(t->a, s->n, sizeof *conditions);
     s->conditions = conditions;
     if (!is_list)
         return read_plain_setting(t, node, s, conditions);
     for (size_t i = 0; i < s->n; i++)
-        if (read_condition(t, tree_item(t, node, i), s->name, &conditions[i]))
+        if (read_condition(t, yaml_tree_item(t, node, i), s->name, &conditions[i]))
             return -1;
     return 0;
 }
 
-static int add_settings(const struct tree *t, const yaml_node_t *map, struct settings *out);
+static int add_settings(const struct yaml_tree *t, const yaml_node_t *map, struct settings *out);
 
 /* What a << stands for: a map, or a list of them. */
-static int add_merged(const struct tree *t, const yaml_node_t *value, struct settings *out)
+static int add_merged(const struct yaml_tree *t, const yaml_node_t *value, struct settings *out)
 {
     if (value->type != YAML_SEQUENCE_NODE)
         return add_settings(t, value, out);
-    for (size_t i = 0; i < tree_length(value); i++)
-        if (add_settings(t, tree_item(t, value, i), out))
+    for (size_t i = 0; i < yaml_tree_length(value); i++)
+        if (add_settings(t, yaml_tree_item(t, value, i), out))
             return -1;
     return 0;
 }
 
-static int add_setting(const struct tree *t, const yaml_node_t *map, const yaml_node_pair_t *p,
+static int add_setting(const struct yaml_tree *t, const yaml_node_t *map, const yaml_node_pair_t *p,
                        struct settings *out)
 {
-    const yaml_node_t *key = tree_node(t, p->key), *value = tree_node(t, p->value);
+    const yaml_node_t *key = yaml_tree_node(t, p->key), *value = yaml_tree_node(t, p->value);
     if (key->type != YAML_SCALAR_NODE)
-        return tree_refuse(t, key, "the name of a parameter must be a text");
-    struct setting s = {.line = tree_line(key),
-                        .name = arena_text(t->a, tree_scalar(key), strlen(tree_scalar(key)))};
-    if (tree_is_null(value))
-        return tree_refuse(t, key, "%.100s has no value", s.name);
-    if (tree_find(t, map, s.name) != value || config_setting(out, s.name))
+        return yaml_tree_error(t, key, "the name of a parameter must be a text");
+    struct setting s = {.line = yaml_tree_line(key),
+                        .name =
+                            arena_text(t->a, yaml_tree_scalar(key), strlen(yaml_tree_scalar(key)))};
+    if (yaml_tree_is_null(value))
+        return yaml_tree_error(t, key, "%.100s has no value", s.name);
+    if (yaml_tree_find(t, map, s.name) != value || config_setting(out, s.name))
         return 0; /* another one counts */
     if (read_setting(t, value, &s))
         return -1;
@@ -129,25 +132,26 @@ static int add_setting(const struct tree *t, const yaml_node_t *map, const yaml_
 }
 
 /* Adds what a map of parameters says: its own first, then those of a <<, which count less. */
-static int add_settings(const struct tree *t, const yaml_node_t *map, struct settings *out)
+static int add_settings(const struct yaml_tree *t, const yaml_node_t *map, struct settings *out)
 {
-    if (tree_need(t, map, YAML_MAPPING_NODE, "parameters"))
+    if (yaml_tree_need(t, map, YAML_MAPPING_NODE, "parameters"))
         return -1;
-    tree_look_at_keys(t, map, 0, NULL);
+    yaml_tree_check_keys(t, map, 0, NULL);
     yaml_node_pair_t *start = map->data.mapping.pairs.start, *top = map->data.mapping.pairs.top;
     for (yaml_node_pair_t *p = start; p < top; p++)
-        if (!tree_is_merge(tree_node(t, p->key)) && add_setting(t, map, p, out))
+        if (!yaml_tree_is_merge(yaml_tree_node(t, p->key)) && add_setting(t, map, p, out))
             return -1;
     for (yaml_node_pair_t *p = start; p < top; p++)
-        if (tree_is_merge(tree_node(t, p->key)) && add_merged(t, tree_node(t, p->value), out))
+        if (yaml_tree_is_merge(yaml_tree_node(t, p->key)) &&
+            add_merged(t, yaml_tree_node(t, p->value), out))
             return -1;
     return 0;
 }
 
 /* The parameters of a map that may have some. */
-static int read_settings(const struct tree *t, const yaml_node_t *map, struct settings *out)
+static int read_settings(const struct yaml_tree *t, const yaml_node_t *map, struct settings *out)
 {
-    const yaml_node_t *parameters = tree_find(t, map, "parameters");
+    const yaml_node_t *parameters = yaml_tree_find(t, map, "parameters");
     return parameters ? add_settings(t, parameters, out) : 0;
 }
 
@@ -162,114 +166,117 @@ const struct setting *config_setting(const struct settings *s, const char *name)
 /* ---- models --------------------------------------------------------------------------------- */
 
 /* "path", or mergekit's long forms {path: P} and {model: {path: P}}. */
-static int read_model(const struct tree *t, const yaml_node_t *node, const char *what,
+static int read_model(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
                       const char **model)
 {
     const yaml_node_t *inner = NULL;
     if (node->type == YAML_MAPPING_NODE) {
-        if (tree_find(t, node, "lora"))
-            return tree_refuse(t, node, "%s: merging a LoRA is not supported", what);
-        if (tree_find(t, node, "revision"))
-            return tree_refuse(t, node, "%s: a revision is not supported; give the folder", what);
-        inner = tree_find(t, node, "model");
-        inner = inner ? inner : tree_find(t, node, "path");
+        if (yaml_tree_find(t, node, "lora"))
+            return yaml_tree_error(t, node, "%s: merging a LoRA is not supported", what);
+        if (yaml_tree_find(t, node, "revision"))
+            return yaml_tree_error(t, node, "%s: a revision is not supported; give the folder",
+                                   what);
+        inner = yaml_tree_find(t, node, "model");
+        inner = inner ? inner : yaml_tree_find(t, node, "path");
         if (!inner)
-            return tree_refuse(t, node, "%s must be the path or name of a model", what);
+            return yaml_tree_error(t, node, "%s must be the path or name of a model", what);
         return read_model(t, inner, what, model);
     }
-    if (tree_text(t, node, what, model))
+    if (yaml_tree_text(t, node, what, model))
         return -1;
     if (!*model || !**model)
-        return tree_refuse(t, node, "%s must be the path or name of a model", what);
+        return yaml_tree_error(t, node, "%s must be the path or name of a model", what);
     if (strchr(*model, '+'))
-        return tree_refuse(t, node, "%s: merging a LoRA (%.200s) is not supported", what, *model);
+        return yaml_tree_error(t, node, "%s: merging a LoRA (%.200s) is not supported", what,
+                               *model);
     if (strchr(*model, '@'))
-        return tree_refuse(t, node, "%s: a revision (%.200s) is not supported; give the folder",
-                           what, *model);
+        return yaml_tree_error(t, node, "%s: a revision (%.200s) is not supported; give the folder",
+                               what, *model);
     return 0;
 }
 
-static int read_layer(const struct tree *t, const yaml_node_t *node, long *layer)
+static int read_layer(const struct yaml_tree *t, const yaml_node_t *node, long *layer)
 {
     double x;
-    if (tree_number(t, node, "layer_range", &x))
+    if (yaml_tree_number(t, node, "layer_range", &x))
         return -1;
     if (x < 0 || x > 1000000 || x != floor(x))
-        return tree_refuse(t, node, "layer_range takes whole numbers from 0 on");
+        return yaml_tree_error(t, node, "layer_range takes whole numbers from 0 on");
     *layer = (long)x;
     return 0;
 }
 
-static int read_range(const struct tree *t, const yaml_node_t *node, struct config_source *s)
+static int read_range(const struct yaml_tree *t, const yaml_node_t *node, struct config_source *s)
 {
-    if (tree_need(t, node, YAML_SEQUENCE_NODE, "layer_range"))
+    if (yaml_tree_need(t, node, YAML_SEQUENCE_NODE, "layer_range"))
         return -1;
-    if (tree_length(node) != 2)
-        return tree_refuse(t, node, "layer_range takes two numbers: [from, to)");
-    if (read_layer(t, tree_item(t, node, 0), &s->from) ||
-        read_layer(t, tree_item(t, node, 1), &s->to))
+    if (yaml_tree_length(node) != 2)
+        return yaml_tree_error(t, node, "layer_range takes two numbers: [from, to)");
+    if (read_layer(t, yaml_tree_item(t, node, 0), &s->from) ||
+        read_layer(t, yaml_tree_item(t, node, 1), &s->to))
         return -1;
     if (s->from >= s->to)
-        return tree_refuse(t, node, "layer_range [%ld, %ld] holds no layer", s->from, s->to);
+        return yaml_tree_error(t, node, "layer_range [%ld, %ld] holds no layer", s->from, s->to);
     s->has_range = true;
     return 0;
 }
 
-static int read_source(const struct tree *t, const yaml_node_t *node, bool in_slice,
+static int read_source(const struct yaml_tree *t, const yaml_node_t *node, bool in_slice,
                        struct config_source *s)
 {
     static const char *const known[] = {"model", "parameters", "layer_range"};
-    if (tree_need(t, node, YAML_MAPPING_NODE, in_slice ? "a source" : "a model"))
+    if (yaml_tree_need(t, node, YAML_MAPPING_NODE, in_slice ? "a source" : "a model"))
         return -1;
-    tree_look_at_keys(t, node, in_slice ? 3 : 2, known);
-    const yaml_node_t *model = tree_find(t, node, "model"),
-                      *range = tree_find(t, node, "layer_range");
-    s->line = tree_line(node);
+    yaml_tree_check_keys(t, node, in_slice ? 3 : 2, known);
+    const yaml_node_t *model = yaml_tree_find(t, node, "model"),
+                      *range = yaml_tree_find(t, node, "layer_range");
+    s->line = yaml_tree_line(node);
     if (!model)
-        return tree_refuse(t, node, "model is missing");
+        return yaml_tree_error(t, node, "model is missing");
     if (in_slice && !range)
-        return tree_refuse(t, node, "layer_range is missing");
+        return yaml_tree_error(t, node, "layer_range is missing");
     if (in_slice && read_range(t, range, s))
         return -1;
     if (!in_slice && range)
-        return tree_refuse(t, range, "layer_range belongs to the sources of slices, not to models");
+        return yaml_tree_error(t, range,
+                               "layer_range belongs to the sources of slices, not to models");
     return read_model(t, model, "model", &s->model) || read_settings(t, node, &s->parameters) ? -1
                                                                                               : 0;
 }
 
-static int read_sources(const struct tree *t, const yaml_node_t *list, bool in_slice,
+static int read_sources(const struct yaml_tree *t, const yaml_node_t *list, bool in_slice,
                         struct config_slice *slice)
 {
     const char *what = in_slice ? "sources" : "models";
-    if (tree_need(t, list, YAML_SEQUENCE_NODE, what))
+    if (yaml_tree_need(t, list, YAML_SEQUENCE_NODE, what))
         return -1;
-    slice->n = tree_length(list);
-    slice->line = tree_line(list);
+    slice->n = yaml_tree_length(list);
+    slice->line = yaml_tree_line(list);
     slice->sources = arena_alloc(t->a, slice->n, sizeof *slice->sources);
     if (slice->n == 0)
-        return tree_refuse(t, list, "%s is empty", what);
+        return yaml_tree_error(t, list, "%s is empty", what);
     for (size_t i = 0; i < slice->n; i++)
-        if (read_source(t, tree_item(t, list, i), in_slice, &slice->sources[i]))
+        if (read_source(t, yaml_tree_item(t, list, i), in_slice, &slice->sources[i]))
             return -1;
     for (size_t i = 1; i < slice->n && in_slice; i++) {
         const struct config_source *a = &slice->sources[0], *b = &slice->sources[i];
         if (a->to - a->from != b->to - b->from)
-            return tree_refuse(t, list, "the sources of a slice have %ld and %ld layers",
-                               a->to - a->from, b->to - b->from);
+            return yaml_tree_error(t, list, "the sources of a slice have %ld and %ld layers",
+                                   a->to - a->from, b->to - b->from);
     }
     return 0;
 }
 
-static int read_slice(const struct tree *t, const yaml_node_t *node, struct config_slice *s)
+static int read_slice(const struct yaml_tree *t, const yaml_node_t *node, struct config_slice *s)
 {
     static const char *const known[] = {"sources", "base_model", "parameters", "residual_weight"};
-    if (tree_need(t, node, YAML_MAPPING_NODE, "a slice"))
+    if (yaml_tree_need(t, node, YAML_MAPPING_NODE, "a slice"))
         return -1;
-    tree_look_at_keys(t, node, 4, known);
-    const yaml_node_t *sources = tree_find(t, node, "sources"),
-                      *base = tree_find(t, node, "base_model");
+    yaml_tree_check_keys(t, node, 4, known);
+    const yaml_node_t *sources = yaml_tree_find(t, node, "sources"),
+                      *base = yaml_tree_find(t, node, "base_model");
     if (!sources)
-        return tree_refuse(t, node, "sources is missing");
+        return yaml_tree_error(t, node, "sources is missing");
     if (read_sources(t, sources, true, s) || (base && read_model(t, base, "base_model", &s->base)))
         return -1;
     return read_settings(t, node, &s->parameters);
@@ -278,126 +285,129 @@ static int read_slice(const struct tree *t, const yaml_node_t *node, struct conf
 /* ---- documents ------------------------------------------------------------------------------ */
 
 /* models or slices of the document or of its one module */
-static int read_parts(const struct tree *t, const yaml_node_t *map, struct config *c)
+static int read_parts(const struct yaml_tree *t, const yaml_node_t *map, struct config *c)
 {
-    const yaml_node_t *models = tree_find(t, map, "models"), *slices = tree_find(t, map, "slices");
+    const yaml_node_t *models = yaml_tree_find(t, map, "models"),
+                      *slices = yaml_tree_find(t, map, "slices");
     if (!models == !slices)
-        return tree_refuse(t, map, "exactly one of models, slices and modules is needed");
+        return yaml_tree_error(t, map, "exactly one of models, slices and modules is needed");
     c->has_slices = slices != NULL;
     c->n = 1;
     if (slices) {
-        if (tree_need(t, slices, YAML_SEQUENCE_NODE, "slices"))
+        if (yaml_tree_need(t, slices, YAML_SEQUENCE_NODE, "slices"))
             return -1;
-        c->n = tree_length(slices);
+        c->n = yaml_tree_length(slices);
         if (c->n == 0)
-            return tree_refuse(t, slices, "slices is empty");
+            return yaml_tree_error(t, slices, "slices is empty");
     }
     c->slices = arena_alloc(t->a, c->n, sizeof *c->slices);
     if (models)
         return read_sources(t, models, false, c->slices);
     for (size_t i = 0; i < c->n; i++)
-        if (read_slice(t, tree_item(t, slices, i), &c->slices[i]))
+        if (read_slice(t, yaml_tree_item(t, slices, i), &c->slices[i]))
             return -1;
     return 0;
 }
 
-static int read_modules(const struct tree *t, const yaml_node_t *modules, struct config *c)
+static int read_modules(const struct yaml_tree *t, const yaml_node_t *modules, struct config *c)
 {
     static const char *const known[] = {"models", "slices", "parameters"};
-    if (tree_need(t, modules, YAML_MAPPING_NODE, "modules"))
+    if (yaml_tree_need(t, modules, YAML_MAPPING_NODE, "modules"))
         return -1;
     for (yaml_node_pair_t *p = modules->data.mapping.pairs.start;
          p < modules->data.mapping.pairs.top; p++) {
-        const yaml_node_t *key = tree_node(t, p->key);
-        if (key->type != YAML_SCALAR_NODE || strcmp(tree_scalar(key), "default") != 0)
-            return tree_refuse(t, key, "the module %.60s is not supported: only default is",
-                               key->type == YAML_SCALAR_NODE ? tree_scalar(key) : "?");
+        const yaml_node_t *key = yaml_tree_node(t, p->key);
+        if (key->type != YAML_SCALAR_NODE || strcmp(yaml_tree_scalar(key), "default") != 0)
+            return yaml_tree_error(t, key, "the module %.60s is not supported: only default is",
+                                   key->type == YAML_SCALAR_NODE ? yaml_tree_scalar(key) : "?");
     }
-    const yaml_node_t *module = tree_find(t, modules, "default");
+    const yaml_node_t *module = yaml_tree_find(t, modules, "default");
     if (!module)
-        return tree_refuse(t, modules, "modules has no module");
-    if (tree_need(t, module, YAML_MAPPING_NODE, "a module"))
+        return yaml_tree_error(t, modules, "modules has no module");
+    if (yaml_tree_need(t, module, YAML_MAPPING_NODE, "a module"))
         return -1;
-    tree_look_at_keys(t, module, 3, known);
+    yaml_tree_check_keys(t, module, 3, known);
     return read_parts(t, module, c) || read_settings(t, module, &c->module) ? -1 : 0;
 }
 
-static int read_dtype(const struct tree *t, const yaml_node_t *map, const char *key,
+static int read_dtype(const struct yaml_tree *t, const yaml_node_t *map, const char *key,
                       enum dtype *dtype)
 {
-    const yaml_node_t *node = tree_find(t, map, key);
+    const yaml_node_t *node = yaml_tree_find(t, map, key);
     const char *text = "";
     if (!node)
         return 0;
-    if (tree_text(t, node, key, &text))
+    if (yaml_tree_text(t, node, key, &text))
         return -1;
     *dtype = dtype_from_user(text);
     return *dtype != DTYPE_NONE
                ? 0
-               : tree_refuse(t, node, "%s: \"%.60s\" is none of float32, bfloat16, float16", key,
-                             text);
+               : yaml_tree_error(t, node, "%s: \"%.60s\" is none of float32, bfloat16, float16",
+                                 key, text);
 }
 
 /* tokenizer_source: base, or a model; tokenizer: {source: the same} */
-static int read_tokenizer(const struct tree *t, const yaml_node_t *map, struct config *c)
+static int read_tokenizer(const struct yaml_tree *t, const yaml_node_t *map, struct config *c)
 {
-    const yaml_node_t *source = tree_find(t, map, "tokenizer_source");
-    const yaml_node_t *tokenizer = tree_find(t, map, "tokenizer");
+    const yaml_node_t *source = yaml_tree_find(t, map, "tokenizer_source");
+    const yaml_node_t *tokenizer = yaml_tree_find(t, map, "tokenizer");
     if (source && tokenizer)
-        return tree_refuse(t, tokenizer, "only one of tokenizer and tokenizer_source can be given");
+        return yaml_tree_error(t, tokenizer,
+                               "only one of tokenizer and tokenizer_source can be given");
     if (tokenizer) {
-        if (tree_need(t, tokenizer, YAML_MAPPING_NODE, "tokenizer"))
+        if (yaml_tree_need(t, tokenizer, YAML_MAPPING_NODE, "tokenizer"))
             return -1;
-        const yaml_node_t *tokens = tree_find(t, tokenizer, "tokens");
-        const yaml_node_t *pad = tree_find(t, tokenizer, "pad_to_multiple_of");
+        const yaml_node_t *tokens = yaml_tree_find(t, tokenizer, "tokens");
+        const yaml_node_t *pad = yaml_tree_find(t, tokenizer, "pad_to_multiple_of");
         if (tokens || pad)
-            return tree_refuse(t, tokens ? tokens : pad, "tokenizer: %s is not supported",
-                               tokens ? "tokens" : "pad_to_multiple_of");
-        source = tree_find(t, tokenizer, "source");
+            return yaml_tree_error(t, tokens ? tokens : pad, "tokenizer: %s is not supported",
+                                   tokens ? "tokens" : "pad_to_multiple_of");
+        source = yaml_tree_find(t, tokenizer, "source");
         if (!source) /* mergekit's default */
-            return tree_refuse(t, tokenizer,
-                               "tokenizer: the union of vocabularies is not supported; "
-                               "source must be base or a model");
+            return yaml_tree_error(t, tokenizer,
+                                   "tokenizer: the union of vocabularies is not supported; "
+                                   "source must be base or a model");
     }
     if (!source)
         return 0;
-    c->tokenizer_line = tree_line(source);
+    c->tokenizer_line = yaml_tree_line(source);
     if (read_model(t, source, "tokenizer_source", &c->tokenizer))
         return -1;
     if (strcmp(c->tokenizer, "union") == 0)
-        return tree_refuse(t, source,
-                           "tokenizer_source: the union of vocabularies is not supported; it "
-                           "must be base or a model");
+        return yaml_tree_error(t, source,
+                               "tokenizer_source: the union of vocabularies is not supported; it "
+                               "must be base or a model");
     return 0;
 }
 
-static int read_document(struct tree *t, const yaml_node_t *map, struct config *c)
+static int read_document(struct yaml_tree *t, const yaml_node_t *map, struct config *c)
 {
     static const char *const known[] = {
         "models", "slices",    "modules",          "merge_method", "base_model",    "parameters",
         "dtype",  "out_dtype", "tokenizer_source", "tokenizer",    "chat_template", "name"};
-    if (tree_enter(t, map, 0) || tree_need(t, map, YAML_MAPPING_NODE, "a configuration"))
+    if (yaml_tree_enter(t, map, 0) || yaml_tree_need(t, map, YAML_MAPPING_NODE, "a configuration"))
         return -1;
-    tree_look_at_keys(t, map, sizeof known / sizeof *known, known);
-    const yaml_node_t *method = tree_find(t, map, "merge_method"),
-                      *base = tree_find(t, map, "base_model");
-    const yaml_node_t *modules = tree_find(t, map, "modules"), *name = tree_find(t, map, "name");
-    const yaml_node_t *chat = tree_find(t, map, "chat_template");
-    c->line = tree_line(map);
+    yaml_tree_check_keys(t, map, sizeof known / sizeof *known, known);
+    const yaml_node_t *method = yaml_tree_find(t, map, "merge_method"),
+                      *base = yaml_tree_find(t, map, "base_model");
+    const yaml_node_t *modules = yaml_tree_find(t, map, "modules"),
+                      *name = yaml_tree_find(t, map, "name");
+    const yaml_node_t *chat = yaml_tree_find(t, map, "chat_template");
+    c->line = yaml_tree_line(map);
     if (!method)
-        return tree_refuse(t, map, "merge_method is missing");
-    c->method_line = tree_line(method);
-    c->base_line = base ? tree_line(base) : 0;
-    c->chat_line = chat ? tree_line(chat) : 0;
-    if (tree_text(t, method, "merge_method", &c->method) ||
+        return yaml_tree_error(t, map, "merge_method is missing");
+    c->method_line = yaml_tree_line(method);
+    c->base_line = base ? yaml_tree_line(base) : 0;
+    c->chat_line = chat ? yaml_tree_line(chat) : 0;
+    if (yaml_tree_text(t, method, "merge_method", &c->method) ||
         (base && read_model(t, base, "base_model", &c->base)) ||
-        (name && tree_text(t, name, "name", &c->name)) ||
-        (chat && tree_text(t, chat, "chat_template", &c->chat_template)) ||
+        (name && yaml_tree_text(t, name, "name", &c->name)) ||
+        (chat && yaml_tree_text(t, chat, "chat_template", &c->chat_template)) ||
         read_dtype(t, map, "dtype", &c->dtype) || read_dtype(t, map, "out_dtype", &c->out_dtype) ||
         read_tokenizer(t, map, c) || read_settings(t, map, &c->parameters))
         return -1;
-    if (modules && (tree_find(t, map, "models") || tree_find(t, map, "slices")))
-        return tree_refuse(t, modules, "exactly one of models, slices and modules is needed");
+    if (modules && (yaml_tree_find(t, map, "models") || yaml_tree_find(t, map, "slices")))
+        return yaml_tree_error(t, modules, "exactly one of models, slices and modules is needed");
     return modules ? read_modules(t, modules, c) : read_parts(t, map, c);
 }
 
@@ -427,10 +437,10 @@ static unsigned char *read_file(const char *path, size_t *size, struct error *e)
     return NULL;
 }
 
-static int add_document(struct config_file *f, struct tree *t, const yaml_node_t *root)
+static int add_document(struct config_file *f, struct yaml_tree *t, const yaml_node_t *root)
 {
     if (f->n == DOCUMENTS_MAX)
-        return tree_refuse(t, root, "more than %d documents", DOCUMENTS_MAX);
+        return yaml_tree_error(t, root, "more than %d documents", DOCUMENTS_MAX);
     struct config *all = arena_alloc(t->a, f->n + 1, sizeof *all);
     if (f->n)
         memcpy(all, f->documents, f->n * sizeof *all);
@@ -446,7 +456,7 @@ static int parse_error(const yaml_parser_t *parser, const char *path, struct err
 
 /* Refuses what is nested too deep before it is loaded: the loader's work grows with the square of
  * the depth. */
-static int check_depth(const struct tree *t, const unsigned char *bytes, size_t size)
+static int check_depth(const struct yaml_tree *t, const unsigned char *bytes, size_t size)
 {
     yaml_parser_t parser;
     yaml_event_t event;
@@ -459,7 +469,7 @@ static int check_depth(const struct tree *t, const unsigned char *bytes, size_t 
         depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
         depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
         ended = type == YAML_STREAM_END_EVENT;
-        if (depth > TREE_DEPTH_MAX)
+        if (depth > YAML_TREE_DEPTH_MAX)
             failed = error_set(t->e, "%.200s, line %zu: lists and maps are nested too deep",
                                t->path, event.start_mark.line + 1);
         yaml_event_delete(&event);
@@ -469,7 +479,7 @@ static int check_depth(const struct tree *t, const unsigned char *bytes, size_t 
 }
 
 /* Documents until the end of the stream; empty ones count for nothing. */
-static int read_documents(struct config_file *f, struct tree *t, yaml_parser_t *parser)
+static int read_documents(struct config_file *f, struct yaml_tree *t, yaml_parser_t *parser)
 {
     for (bool more = true; more;) {
         yaml_document_t doc;
@@ -478,7 +488,7 @@ static int read_documents(struct config_file *f, struct tree *t, yaml_parser_t *
         const yaml_node_t *root = yaml_document_get_root_node(&doc);
         t->doc = &doc;
         more = root != NULL;
-        int failed = more && !tree_is_null(root) ? add_document(f, t, root) : 0;
+        int failed = more && !yaml_tree_is_null(root) ? add_document(f, t, root) : 0;
         yaml_document_delete(&doc);
         if (failed)
             return -1;
@@ -495,7 +505,7 @@ int config_read(struct config_file *f, const char *path, const char *tool, struc
     if (!bytes)
         return -1;
     *f = (struct config_file){.path = strcmp(path, "-") == 0 ? "standard input" : path};
-    struct tree t = {.path = f->path, .tool = tool, .a = a, .e = e};
+    struct yaml_tree t = {.path = f->path, .tool = tool, .a = a, .e = e};
     yaml_parser_initialize(&parser);
     yaml_parser_set_input_string(&parser, bytes, size);
     int failed = check_depth(&t, bytes, size) || read_documents(f, &t, &parser) ? -1 : 0;

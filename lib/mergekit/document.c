@@ -1,6 +1,6 @@
 #include "document.h"
 
-#include "calibrated.h"
+#include "expert_merging.h"
 #include "result.h"
 #include "steps.h"
 
@@ -8,38 +8,40 @@
 
 /* ---- names that nobody knows ----------------------------------------------------------------- */
 
-static int check_settings(const struct build *b, const struct settings *s, bool of_model)
+static int check_settings(const struct pipeline_builder *b, const struct settings *s, bool of_model)
 {
     if (b->method->weights == WEIGHTS_LEARNED)
-        return calibrated_check(b, s, of_model);
+        return expert_merging_check(b, s, of_model);
     for (size_t i = 0; i < s->n; i++) {
         const struct setting *own = &s->settings[i];
         const struct parameter *p = method_parameter(b->method, own->name);
         const char *near = method_nearest_parameter(own->name);
-        if (!method_is_parameter(own->name) && !calibrated_is_parameter(own->name))
-            return build_refuse(b, own->line, "no method has a parameter %s%s%s%s", own->name,
-                                near ? " (is " : "", near ? near : "", near ? " meant?)" : "");
+        if (!method_is_parameter(own->name) && !expert_merging_is_parameter(own->name))
+            return pipeline_builder_refuse(b, own->line, "no method has a parameter %s%s%s%s",
+                                           own->name, near ? " (is " : "", near ? near : "",
+                                           near ? " meant?)" : "");
         if (!p)
-            build_warn(b, own->line, "%s is no parameter of %s and has no effect", own->name,
-                       b->method->name);
+            pipeline_builder_warn(b, own->line, "%s is no parameter of %s and has no effect",
+                                  own->name, b->method->name);
         else if (own->wrong)
             return error_set(b->e, "%s", own->wrong);
         else if (of_model && p->kind == GLOBAL)
-            build_warn(b, own->line,
-                       "%s has no effect here: it belongs to the whole merge, not to a model",
-                       own->name);
+            pipeline_builder_warn(
+                b, own->line,
+                "%s has no effect here: it belongs to the whole merge, not to a model", own->name);
     }
     return 0;
 }
 
-static int check_names(struct build *b)
+static int check_names(struct pipeline_builder *b)
 {
     const struct config *c = b->c;
     b->method = method_find(c->method);
     if (!b->method) {
         const char *near = method_nearest(c->method);
-        return build_refuse(b, c->method_line, "no merge method is called %s%s%s%s", c->method,
-                            near ? " (is " : "", near ? near : "", near ? " meant?)" : "");
+        return pipeline_builder_refuse(b, c->method_line, "no merge method is called %s%s%s%s",
+                                       c->method, near ? " (is " : "", near ? near : "",
+                                       near ? " meant?)" : "");
     }
     if (check_settings(b, &c->parameters, false) || check_settings(b, &c->module, false))
         return -1;
@@ -55,7 +57,7 @@ static int check_names(struct build *b)
 
 /* ---- the document ---------------------------------------------------------------------------- */
 
-int document_start(struct build *b, const struct config *c)
+int document_start(struct pipeline_builder *b, const struct config *c)
 {
     b->c = c;
     if (check_names(b) || parties_find(&b->parties, b->file, c, b->a, b->e))
@@ -77,7 +79,7 @@ int document_start(struct build *b, const struct config *c)
 
 /* ---- who takes part -------------------------------------------------------------------------- */
 
-static bool is_listed(const struct section *p, const struct party *party)
+static bool is_listed(const struct slice_context *p, const struct merge_input *party)
 {
     for (size_t i = 0; i < p->n; i++)
         if (p->members[i].party == party)
@@ -86,16 +88,16 @@ static bool is_listed(const struct section *p, const struct party *party)
 }
 
 /* The models of a slice, each once, and the base apart from them where the method says so. */
-static int find_members(struct section *p)
+static int find_members(struct slice_context *p)
 {
-    struct build *b = p->b;
+    struct pipeline_builder *b = p->b;
     const char *base = p->slice->base ? p->slice->base : b->c->base;
-    const struct party *origin = base ? parties_get(&b->parties, base, b->a) : NULL;
+    const struct merge_input *origin = base ? parties_get(&b->parties, base, b->a) : NULL;
     bool apart = b->method->base == BASE_ORIGIN || b->method->base == BASE_NEEDED;
     p->members = arena_alloc(b->a, p->slice->n + 1, sizeof *p->members);
     for (size_t i = 0; i < p->slice->n; i++) {
         const struct config_source *s = &p->slice->sources[i];
-        const struct party *party = parties_get(&b->parties, s->model, b->a);
+        const struct merge_input *party = parties_get(&b->parties, s->model, b->a);
         if (party == origin && !p->base_source)
             p->base_source = s;
         if (is_listed(p, party) || (apart && party == origin))
@@ -104,34 +106,36 @@ static int find_members(struct section *p)
     }
     p->base = apart ? origin : NULL;
     if (b->method->base == BASE_NEEDED && !origin)
-        return build_refuse(b, b->c->line, "%s needs a base_model", b->method->name);
+        return pipeline_builder_refuse(b, b->c->line, "%s needs a base_model", b->method->name);
     if (b->method->base == BASE_NONE && origin)
-        return build_refuse(b, b->c->base_line, "%s takes no base_model", b->method->name);
+        return pipeline_builder_refuse(b, b->c->base_line, "%s takes no base_model",
+                                       b->method->name);
     if (apart && origin && b->c->has_slices && !p->base_source)
-        return build_refuse(b, p->slice->line,
-                            "the base %s must be among the sources of every slice", origin->name);
+        return pipeline_builder_refuse(b, p->slice->line,
+                                       "the base %s must be among the sources of every slice",
+                                       origin->name);
     if (b->method->base == BASE_MEMBER && origin && !b->c->has_slices && !is_listed(p, origin))
         p->members[p->n++] = (struct member){origin, NULL};
     return 0;
 }
 
-static int check_count(const struct section *p)
+static int check_count(const struct slice_context *p)
 {
     const struct method *m = p->b->method;
     if (p->n >= m->min && p->n <= m->max)
         return 0;
-    return build_refuse(p->b, p->slice->line, "%s takes %s%zu model%s%s, but there %s %zu", m->name,
-                        m->min == m->max ? "exactly "
-                        : p->n < m->min  ? "at least "
-                                         : "at most ",
-                        p->n < m->min ? m->min : m->max,
-                        (p->n < m->min ? m->min : m->max) == 1 ? "" : "s",
-                        p->base ? " besides the base" : "", p->n == 1 ? "is" : "are", p->n);
+    return pipeline_builder_refuse(
+        p->b, p->slice->line, "%s takes %s%zu model%s%s, but there %s %zu", m->name,
+        m->min == m->max ? "exactly "
+        : p->n < m->min  ? "at least "
+                         : "at most ",
+        p->n < m->min ? m->min : m->max, (p->n < m->min ? m->min : m->max) == 1 ? "" : "s",
+        p->base ? " besides the base" : "", p->n == 1 ? "is" : "are", p->n);
 }
 
 /* ---- results of other documents -------------------------------------------------------------- */
 
-static int add_weights(struct build *b, struct line *line);
+static int add_weights(struct pipeline_builder *b, struct pipeline *line);
 
 static struct recipe_result *find(const struct recipe *r, const struct config *c)
 {
@@ -141,9 +145,10 @@ static struct recipe_result *find(const struct recipe *r, const struct config *c
     return NULL;
 }
 
-static struct recipe_result *make(const struct build *outer, const struct party *party)
+static struct recipe_result *make(const struct pipeline_builder *outer,
+                                  const struct merge_input *party)
 {
-    struct build b = *outer;
+    struct pipeline_builder b = *outer;
     struct recipe *r = b.r;
     struct recipe_result *own = arena_alloc(b.a, 1, sizeof *own);
     *own = (struct recipe_result){.config = party->result, .name = party->name};
@@ -160,12 +165,12 @@ static struct recipe_result *make(const struct build *outer, const struct party 
 }
 
 /* The stream as its file would be: rounded. */
-static struct line *rounded(struct recipe_result *own, struct arena *a)
+static struct pipeline *rounded(struct recipe_result *own, struct arena *a)
 {
     if (own->rounded.n > 0)
         return &own->rounded;
-    struct command *c = line_add(&own->rounded, "unpack", a);
-    build_dtype(c, own->dtype, a);
+    struct command *c = pipeline_add(&own->rounded, "unpack", a);
+    pipeline_builder_dtype(c, own->dtype, a);
     struct word *w = command_add_word(c, a);
     w->text = arena_printf(a, "%s=", own->name);
     w->inner = &own->line;
@@ -174,11 +179,12 @@ static struct line *rounded(struct recipe_result *own, struct arena *a)
 
 /* A stream of the weights that a document makes, as its file would be unless whoever reads it
  * rounds it; NULL on error. */
-static struct line *result_line(const struct build *outer, const struct party *party)
+static struct pipeline *result_line(const struct pipeline_builder *outer,
+                                    const struct merge_input *party)
 {
-    for (const struct build *b = outer; b; b = b->outer)
+    for (const struct pipeline_builder *b = outer; b; b = b->outer)
         if (b->c == party->result) {
-            build_refuse(outer, b->c->line, "the documents use each other in a circle");
+            pipeline_builder_refuse(outer, b->c->line, "the documents use each other in a circle");
             return NULL;
         }
     struct recipe_result *own = find(outer->r, party->result);
@@ -193,8 +199,8 @@ static struct line *result_line(const struct build *outer, const struct party *p
 /* ---- operands -------------------------------------------------------------------------------- */
 
 /* A model as an operand: what is on disk, or the pipeline of the document that makes it. */
-static int add_operand(struct build *b, struct command *to, const struct party *party,
-                       const struct config_source *range)
+static int add_operand(struct pipeline_builder *b, struct command *to,
+                       const struct merge_input *party, const struct config_source *range)
 {
     const char *after =
         range && range->has_range ? arena_printf(b->a, "[%ld:%ld]", range->from, range->to) : "";
@@ -210,29 +216,29 @@ static int add_operand(struct build *b, struct command *to, const struct party *
 }
 
 /* Is there nothing to join, for one model is all that is there? */
-static bool is_alone(const struct section *p)
+static bool is_alone(const struct slice_context *p)
 {
     bool one = p->n == 1 && strcmp(p->b->method->name, "multislerp") == 0;
     return (p->base && p->n == 0) || one;
 }
 
 /* Does the source put out task vectors? */
-static bool is_vectors(const struct section *p)
+static bool is_vectors(const struct slice_context *p)
 {
     return p->b->method->vectors && p->base && !is_alone(p);
 }
 
-static int add_source(struct section *p)
+static int add_source(struct slice_context *p)
 {
-    struct build *b = p->b;
-    struct command *c = line_add(p->line, is_vectors(p) ? "tv-extract" : "unpack", b->a);
-    build_dtype(c, b->c->dtype, b->a);
-    build_option(c, "missing", b->o->missing, b->a);
-    build_option(c, "embed", b->o->embed, b->a);
-    build_option(c, "mismatch", b->o->mismatch, b->a);
+    struct pipeline_builder *b = p->b;
+    struct command *c = pipeline_add(p->line, is_vectors(p) ? "tv-extract" : "unpack", b->a);
+    pipeline_builder_dtype(c, b->c->dtype, b->a);
+    pipeline_builder_option(c, "missing", b->o->missing, b->a);
+    pipeline_builder_option(c, "embed", b->o->embed, b->a);
+    pipeline_builder_option(c, "mismatch", b->o->mismatch, b->a);
     if (p->first_layer >= 0)
-        build_option(c, "first-layer", arena_printf(b->a, "%ld", p->first_layer), b->a);
-    build_option(c, "outside", p->outside, b->a);
+        pipeline_builder_option(c, "first-layer", arena_printf(b->a, "%ld", p->first_layer), b->a);
+    pipeline_builder_option(c, "outside", p->outside, b->a);
     bool base_last = p->n == 1 && is_alone(p);
     if (p->base && !base_last && add_operand(b, c, p->base, p->base_source))
         return -1;
@@ -243,30 +249,31 @@ static int add_source(struct section *p)
         return 0;
     if (add_operand(b, c, p->base, p->base_source)) /* says whether there is a head */
         return -1;
-    command_add(line_add(p->line, "pick", b->a), build_glob(p->members[0].party->name, b->a), b->a);
+    command_add(pipeline_add(p->line, "pick", b->a),
+                pipeline_builder_glob(p->members[0].party->name, b->a), b->a);
     return 0;
 }
 
 /* From the models to their merge: task vectors that still need their base, or weights. */
-static int add_section(struct section *p)
+static int add_section(struct slice_context *p)
 {
     if (find_members(p) || check_count(p) || add_source(p))
         return -1;
     return is_alone(p) ? 0 : steps_add(p);
 }
 
-static int finish_vectors(const struct section *p)
+static int finish_vectors(const struct slice_context *p)
 {
     if (!is_vectors(p))
         return 0;
-    struct command *c = line_add(p->line, "add-base", p->b->a);
-    build_dtype(c, p->b->c->out_dtype, p->b->a);
+    struct command *c = pipeline_add(p->line, "add-base", p->b->a);
+    pipeline_builder_dtype(c, p->b->c->out_dtype, p->b->a);
     return add_operand(p->b, c, p->base, p->base_source);
 }
 
-static struct section new_section(struct build *b, size_t i, struct line *line)
+static struct slice_context new_section(struct pipeline_builder *b, size_t i, struct pipeline *line)
 {
-    struct section p = {.b = b, .slice = &b->c->slices[i], .line = line, .first_layer = -1};
+    struct slice_context p = {.b = b, .slice = &b->c->slices[i], .line = line, .first_layer = -1};
     if (!b->c->has_slices)
         return p;
     p.first_layer = 0;
@@ -278,12 +285,12 @@ static struct section new_section(struct build *b, size_t i, struct line *line)
 }
 
 /* All slices of a document as one stream of weights. */
-static int add_weights(struct build *b, struct line *line)
+static int add_weights(struct pipeline_builder *b, struct pipeline *line)
 {
-    struct section p = new_section(b, 0, line);
+    struct slice_context p = new_section(b, 0, line);
     if (b->c->n == 1)
         return add_section(&p) || finish_vectors(&p) ? -1 : 0;
-    struct command *c = line_add(line, "stack", b->a);
+    struct command *c = pipeline_add(line, "stack", b->a);
     for (size_t i = 0; i < b->c->n; i++) {
         struct word *w = command_add_word(c, b->a);
         w->text = "";
@@ -295,9 +302,10 @@ static int add_weights(struct build *b, struct line *line)
     return 0;
 }
 
-int document_vectors(struct build *b, struct line *line, const struct party **base)
+int document_vectors(struct pipeline_builder *b, struct pipeline *line,
+                     const struct merge_input **base)
 {
-    struct section p = new_section(b, 0, line);
+    struct slice_context p = new_section(b, 0, line);
     *base = NULL;
     if (b->c->has_slices)
         return add_weights(b, line);

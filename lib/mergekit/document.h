@@ -3,12 +3,13 @@
 #ifndef TV_DOCUMENT_H
 #define TV_DOCUMENT_H
 
-#include "build.h"
+#include "pipeline_builder.h"
 
 /* Begins with a document: are its method and parameters known, and who takes part in it? */
-int document_start(struct build *b, const struct config *c);
+int document_start(struct pipeline_builder *b, const struct config *c);
 /* A stream of the weights that it makes, and *base NULL; but where one base on disk is added to all
  * at the end, task vectors that still need *base. */
-int document_vectors(struct build *b, struct line *line, const struct party **base);
+int document_vectors(struct pipeline_builder *b, struct pipeline *line,
+                     const struct merge_input **base);
 
 #endif

@@ -218,7 +218,7 @@ static int fail(const struct task *t, const struct error *e, int status)
 }
 
 /* Of lines inside lines some stand in several places. */
-static void allow_nonfinite(struct line *l, struct arena *a)
+static void allow_nonfinite(struct pipeline *l, struct arena *a)
 {
     static const char option[] = "--allow-nonfinite";
     const struct command *first = &l->commands[0];
@@ -329,7 +329,7 @@ static const char *size_text(uint64_t bytes, struct arena *a)
              : arena_printf(a, "%llu bytes", (unsigned long long)bytes);
 }
 
-static int check(struct task *t, const struct run *run)
+static int check(struct task *t, const struct pipeline_run *run)
 {
     struct preflight_sum sum;
     struct error e = {0};
@@ -347,13 +347,13 @@ static int check(struct task *t, const struct run *run)
 }
 
 /* Runs a line in a process of its own; the exit status. */
-static int run_apart(const struct run *run, const struct line *l, struct arena *a)
+static int run_apart(const struct pipeline_run *run, const struct pipeline *l, struct arena *a)
 {
     int status;
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        exit(run_line(run, l, a));
+        exit(pipeline_run(run, l, a));
     while (pid > 0 && waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
             return 1;
@@ -362,7 +362,8 @@ static int run_apart(const struct run *run, const struct line *l, struct arena *
 
 /* Makes a result that is used more than once, and lets the recipe read it from a file without a
  * name, which is gone with this process. */
-static int make_result(struct task *t, const struct run *run, const struct recipe_result *result)
+static int make_result(struct task *t, const struct pipeline_run *run,
+                       const struct recipe_result *result)
 {
     struct error e;
     const char *path =
@@ -381,16 +382,16 @@ static int make_result(struct task *t, const struct run *run, const struct recip
     return 0;
 }
 
-static int merge(struct task *t, struct run *run)
+static int merge(struct task *t, struct pipeline_run *run)
 {
     const struct recipe *r = &t->recipe;
-    int status = run_start_report(run, t->o->report);
+    int status = pipeline_run_start_report(run, t->o->report);
     for (size_t i = 0; i < r->n_results && status == 0; i++)
         if (r->results[i]->uses > 1)
             status = make_result(t, run, r->results[i]);
     if (status == 0)
-        status = run_line(run, &r->line, &t->a);
-    return run_end_report(run, t->o->report, status);
+        status = pipeline_run(run, &r->line, &t->a);
+    return pipeline_run_end_report(run, t->o->report, status);
 }
 
 int merge_main(int argc, char **argv, const struct filter *const *filters)
@@ -400,12 +401,12 @@ int merge_main(int argc, char **argv, const struct filter *const *filters)
     int status = start(&t, &merge_command, argc, argv, true);
     if (status)
         return finish(&t, status);
-    struct run run = {.filters = filters,
-                      .threads =
-                          t.stage->common.threads ? t.stage->common.threads : t.o->mergekit_threads,
-                      .memory = t.stage->common.memory,
-                      .spool = t.stage->common.spool,
-                      .watch = {.progress = !t.o->quiet}};
+    struct pipeline_run run = {.filters = filters,
+                               .threads = t.stage->common.threads ? t.stage->common.threads
+                                                                  : t.o->mergekit_threads,
+                               .memory = t.stage->common.memory,
+                               .spool = t.stage->common.spool,
+                               .watch = {.progress = !t.o->quiet}};
     if (preflight_recipe(&t.recipe, &run, &t.a, &e))
         return finish(&t, fail(&t, &e, 1));
     status = t.o->check ? check(&t, &run) : merge(&t, &run);
@@ -414,17 +415,17 @@ int merge_main(int argc, char **argv, const struct filter *const *filters)
 
 /* ---- from-yaml ------------------------------------------------------------------------------- */
 
-static void put_line(const struct line *l)
+static void put_line(const struct pipeline *l)
 {
-    line_print(l, 0, stdout);
+    pipeline_print(l, 0, stdout);
     putchar('\n');
 }
 
 /* NAME [OPTION] FOLDER */
 static void put_command(const char *name, const char *option, const char *folder, struct arena *a)
 {
-    struct line l = {0};
-    struct command *c = line_add(&l, name, a);
+    struct pipeline l = {0};
+    struct command *c = pipeline_add(&l, name, a);
     if (option)
         command_add(c, option, a);
     command_add(c, folder, a);

@@ -1,6 +1,6 @@
 #include "method.h"
 
-#include "nearest.h"
+#include "suggest.h"
 #include "number.h"
 
 #include <math.h>
@@ -95,7 +95,7 @@ const char *method_nearest(const char *name)
     const char *names[COUNT(methods)];
     for (size_t i = 0; i < COUNT(methods); i++)
         names[i] = methods[i].name;
-    return nearest_word(name, COUNT(methods), names);
+    return suggest_word(name, COUNT(methods), names);
 }
 
 const char *method_nearest_parameter(const char *name)
@@ -105,7 +105,7 @@ const char *method_nearest_parameter(const char *name)
     for (size_t i = 0; i < COUNT(methods); i++)
         for (size_t j = 0; j < PARAMETERS_MAX && methods[i].parameters[j].name; j++)
             names[n++] = methods[i].parameters[j].name;
-    return nearest_word(name, n, names);
+    return suggest_word(name, n, names);
 }
 
 bool method_is_parameter(const char *name)

@@ -1,7 +1,7 @@
 #include "preflight.h"
 
-#include "chat.h"
-#include "input.h"
+#include "tokenizer_files.h"
+#include "model_source.h"
 #include "runner.h"
 #include "slice.h"
 
@@ -32,7 +32,7 @@ static const struct filter keeper = {
     .open = open_keeper,
 };
 
-static bool is_pipeline_of_files(const struct line *l)
+static bool is_pipeline_of_files(const struct pipeline *l)
 {
     for (size_t i = 0; i < l->n; i++)
         for (size_t j = 0; j < l->commands[i].n; j++)
@@ -42,8 +42,8 @@ static bool is_pipeline_of_files(const struct line *l)
 }
 
 /* The header behind the first n commands, which the caller frees. */
-static struct header *open_commands(const struct run *run, const struct line *l, size_t n,
-                                    struct error *e)
+static struct header *open_commands(const struct pipeline_run *run, const struct pipeline *l,
+                                    size_t n, struct error *e)
 {
     struct stage **stages = mem_alloc(n + 1, sizeof *stages);
     for (size_t i = 0; i < n; i++) {
@@ -51,7 +51,7 @@ static struct header *open_commands(const struct run *run, const struct line *l,
         char **words = mem_alloc(c->n + 1, sizeof *words);
         for (size_t j = 0; j < c->n; j++)
             words[j] = (char *)c->words[j].text;
-        stages[i] = stage_parse(run_find_filter(run, words[0]), (int)c->n, words);
+        stages[i] = stage_parse(pipeline_run_find_filter(run, words[0]), (int)c->n, words);
         stages[i]->common.threads = 1;
         if (run->spool)
             stages[i]->common.spool = run->spool;
@@ -79,8 +79,8 @@ static bool covers(const struct recipe_gap *g, const char *name)
     return false;
 }
 
-static int check_gap(const struct recipe *r, const struct recipe_gap *g, const struct run *run,
-                     struct error *e)
+static int check_gap(const struct recipe *r, const struct recipe_gap *g,
+                     const struct pipeline_run *run, struct error *e)
 {
     if (!is_pipeline_of_files(g->line))
         return error_set(e, "%.200s, line %zu: %s needs a value for all tensors", r->path,
@@ -107,9 +107,9 @@ static int check_tokens(const struct recipe *r, bool warn, const char *tool, str
                         struct error *e)
 {
     const char *own = r->tokenizer ? r->tokenizer : r->lender;
-    struct chat_difference d;
+    struct token_difference d;
     for (size_t i = 0; (r->tokenizer || warn) && i < r->n_models; i++) {
-        if (strcmp(r->models[i], own) == 0 || !chat_compare_tokens(own, r->models[i], &d, a))
+        if (strcmp(r->models[i], own) == 0 || !tokenizer_files_compare(own, r->models[i], &d, a))
             continue;
         const char *there = d.b < 0 ? "has none" : arena_printf(a, "has %ld", d.b);
         if (r->tokenizer)
@@ -127,7 +127,7 @@ static int check_tokens(const struct recipe *r, bool warn, const char *tool, str
     return 0;
 }
 
-int preflight_recipe(const struct recipe *r, const struct run *run, struct arena *a,
+int preflight_recipe(const struct recipe *r, const struct pipeline_run *run, struct arena *a,
                      struct error *e)
 {
     for (size_t i = 0; i < r->n_gaps; i++)
@@ -146,7 +146,7 @@ struct found {
 
 struct walk {
     const struct recipe *r;
-    const struct run *run;
+    const struct pipeline_run *run;
     size_t n;
     struct found *found;
     struct preflight_sum *sum;
@@ -165,7 +165,7 @@ static void add_found(struct walk *w, const char *name, enum dtype dtype, uint64
 }
 
 /* The operand of an option of pack; NULL. */
-static const char *value_of(const struct line *l, const char *option)
+static const char *value_of(const struct pipeline *l, const char *option)
 {
     const struct command *c = &l->commands[l->n - 1];
     for (size_t i = 1; i + 1 < c->n; i++)
@@ -174,7 +174,7 @@ static const char *value_of(const struct line *l, const char *option)
     return NULL;
 }
 
-static bool has_word(const struct line *l, const char *text)
+static bool has_word(const struct pipeline *l, const char *text)
 {
     const struct command *c = &l->commands[l->n - 1];
     for (size_t i = 1; i < c->n; i++)
@@ -197,26 +197,26 @@ static bool is_taken(const struct header *h, const char *name, size_t *i)
 static int add_with_base(struct walk *w, const struct header *h, const char *base, bool fills)
 {
     struct slice_options whole = {.first = -1};
-    struct input *in = slice_open(base, &whole, w->run->spool, keeper.name, w->e);
+    struct model_source *in = slice_open(base, &whole, w->run->spool, keeper.name, w->e);
     size_t i;
     if (!in)
         return -1;
-    for (size_t j = 0; j < input_count(in); j++) {
-        const struct ckpt_tensor *t = input_tensor(in, j);
+    for (size_t j = 0; j < model_source_count(in); j++) {
+        const struct ckpt_tensor *t = model_source_tensor(in, j);
         bool taken = is_taken(h, t->name, &i);
         bool rounded = h->rounding != DTYPE_NONE && dtype_is_float(t->dtype);
         enum dtype d = rounded ? h->rounding : t->dtype;
         if (taken || fills)
             add_found(w, taken ? h->tensors[i].name : t->name, d, t->elements);
     }
-    input_close(in);
+    model_source_close(in);
     return 0;
 }
 
-static int walk_line(struct walk *w, const struct line *l);
+static int walk_line(struct walk *w, const struct pipeline *l);
 
 /* A pipeline whose models are files: the headers of all its filters. */
-static int walk_files(struct walk *w, const struct line *l)
+static int walk_files(struct walk *w, const struct pipeline *l)
 {
     bool packs = strcmp(l->commands[l->n - 1].words[0].text, "pack") == 0;
     const char *base = packs ? value_of(l, "--base") : NULL;
@@ -235,18 +235,18 @@ static int walk_files(struct walk *w, const struct line *l)
     return failed;
 }
 
-static int walk_inner(struct walk *w, const struct line *l)
+static int walk_inner(struct walk *w, const struct pipeline *l)
 {
     for (size_t i = 0; i < l->n; i++)
         for (size_t j = 0; j < l->commands[i].n; j++) {
-            const struct line *inner = l->commands[i].words[j].inner;
+            const struct pipeline *inner = l->commands[i].words[j].inner;
             if (inner && walk_line(w, inner))
                 return -1;
         }
     return 0;
 }
 
-static int walk_line(struct walk *w, const struct line *l)
+static int walk_line(struct walk *w, const struct pipeline *l)
 {
     if (is_pipeline_of_files(l))
         return walk_files(w, l);
@@ -293,8 +293,9 @@ static int check_target(const char *out, bool force, struct preflight_sum *sum, 
     return 0;
 }
 
-int preflight_all(const struct recipe *r, const struct run *run, const char *out, bool force,
-                  struct preflight_sum *sum, const char *tool, struct arena *a, struct error *e)
+int preflight_all(const struct recipe *r, const struct pipeline_run *run, const char *out,
+                  bool force, struct preflight_sum *sum, const char *tool, struct arena *a,
+                  struct error *e)
 {
     struct walk w = {.r = r, .run = run, .sum = sum, .a = a, .e = e};
     *sum = (struct preflight_sum){0};

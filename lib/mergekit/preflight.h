@@ -3,11 +3,11 @@
 #define TV_PREFLIGHT_H
 
 #include "recipe.h"
-#include "run.h"
+#include "pipeline_run.h"
 
 /* What every merge is checked for: that each tensor gets the weights that its method requires, and
  * that the tokenizer which was asked for numbers the tokens as the models do. */
-int preflight_recipe(const struct recipe *r, const struct run *run, struct arena *a,
+int preflight_recipe(const struct recipe *r, const struct pipeline_run *run, struct arena *a,
                      struct error *e);
 
 /* What a merge would write. */
@@ -19,7 +19,8 @@ struct preflight_sum {
 
 /* Opens all models and filters, and looks at the target: what would fail in the first second of a
  * merge fails here. */
-int preflight_all(const struct recipe *r, const struct run *run, const char *out, bool force,
-                  struct preflight_sum *sum, const char *tool, struct arena *a, struct error *e);
+int preflight_all(const struct recipe *r, const struct pipeline_run *run, const char *out,
+                  bool force, struct preflight_sum *sum, const char *tool, struct arena *a,
+                  struct error *e);
 
 #endif

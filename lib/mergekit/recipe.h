@@ -4,7 +4,7 @@
 #define TV_RECIPE_H
 
 #include "config.h"
-#include "line.h"
+#include "pipeline.h"
 
 #include <stdint.h>
 
@@ -22,8 +22,8 @@ struct recipe_options {
 
 /* A weight that is required and that not every tensor's name is given by the configuration. */
 struct recipe_gap {
-    const struct line *line; /* which begins with the source that puts the tensors out */
-    const char *model;       /* its name in the stream */
+    const struct pipeline *line; /* which begins with the source that puts the tensors out */
+    const char *model;           /* its name in the stream */
     const char *parameter;
     size_t line_number;
     size_t n;
@@ -33,16 +33,16 @@ struct recipe_gap {
 /* What a document makes that others use as a model. */
 struct recipe_result {
     const struct config *config;
-    const char *name;    /* of the model that it is */
-    enum dtype dtype;    /* in which it would stand in its file; DTYPE_NONE: as it comes */
-    struct line line;    /* a stream of its weights */
-    struct line rounded; /* the same, rounded to `dtype`, if someone needs it so */
+    const char *name;        /* of the model that it is */
+    enum dtype dtype;        /* in which it would stand in its file; DTYPE_NONE: as it comes */
+    struct pipeline line;    /* a stream of its weights */
+    struct pipeline rounded; /* the same, rounded to `dtype`, if someone needs it so */
     size_t uses;
 };
 
 struct recipe {
     const char *path;            /* of the configuration, for messages */
-    struct line line;            /* the whole pipeline */
+    struct pipeline line;        /* the whole pipeline */
     const struct config *config; /* of the result */
     enum dtype dtype;            /* of the result where the configuration says one */
     const char *lender;          /* the path of the model that lends config and tokenizer */
@@ -62,8 +62,8 @@ int recipe_make(struct recipe *r, const struct config_file *f, const char *out,
 /* A result that is used more than once is better made once, beforehand: its line, which writes the
  * .safetensors file `path`; and from then on the file in all the recipe's lines, by a path that
  * need not be the same. */
-struct line *recipe_result_line(const struct recipe_result *result, const char *path,
-                                struct arena *a);
+struct pipeline *recipe_result_line(const struct recipe_result *result, const char *path,
+                                    struct arena *a);
 void recipe_use_file(struct recipe *r, const struct recipe_result *result, const char *path,
                      struct arena *a);
 

@@ -1,10 +1,10 @@
 #include "result.h"
 
-#include "input.h"
+#include "model_source.h"
 
 #define DOCUMENTS_DEEP 16 /* results of documents that use results */
 
-const char *result_lender(const struct build *b, const struct config *c)
+const char *result_lender(const struct pipeline_builder *b, const struct config *c)
 {
     const char *model = c->base;
     for (size_t depth = 0; depth < DOCUMENTS_DEEP; depth++) {
@@ -13,7 +13,7 @@ const char *result_lender(const struct build *b, const struct config *c)
         struct parties all;
         struct error ignored;
         parties_find(&all, b->file, c, b->a, &ignored);
-        const struct party *p = parties_get(&all, model, b->a);
+        const struct merge_input *p = parties_get(&all, model, b->a);
         if (!p->result)
             return p->file;
         c = p->result;
@@ -23,15 +23,15 @@ const char *result_lender(const struct build *b, const struct config *c)
 }
 
 /* The dtype of most elements of a model on disk; DTYPE_NONE if it cannot be read. */
-static enum dtype stored_dtype(const struct build *b, const char *path)
+static enum dtype stored_dtype(const struct pipeline_builder *b, const char *path)
 {
     struct error ignored;
     uint64_t count[DTYPE_COUNT] = {0};
     enum dtype most = DTYPE_NONE;
-    struct input *in = path ? input_open(path, NULL, b->tool, &ignored) : NULL;
-    for (size_t i = 0; in && i < input_count(in); i++)
-        count[input_tensor(in, i)->dtype] += input_tensor(in, i)->elements;
-    input_close(in);
+    struct model_source *in = path ? model_source_open(path, NULL, b->tool, &ignored) : NULL;
+    for (size_t i = 0; in && i < model_source_count(in); i++)
+        count[model_source_tensor(in, i)->dtype] += model_source_tensor(in, i)->elements;
+    model_source_close(in);
     for (int d = 0; d < DTYPE_COUNT; d++)
         if (dtype_is_float((enum dtype)d) && count[d] > count[most])
             most = (enum dtype)d;
@@ -43,7 +43,7 @@ enum dtype result_said_dtype(const struct config *c)
     return c->out_dtype != DTYPE_NONE ? c->out_dtype : c->dtype;
 }
 
-enum dtype result_dtype(const struct build *b, const struct config *c)
+enum dtype result_dtype(const struct pipeline_builder *b, const struct config *c)
 {
     return result_said_dtype(c) != DTYPE_NONE ? result_said_dtype(c)
                                               : stored_dtype(b, result_lender(b, c));

@@ -1,6 +1,6 @@
 #include "steps.h"
 
-#include "calibrated.h"
+#include "expert_merging.h"
 #include "number.h"
 
 #include <math.h>
@@ -21,8 +21,9 @@ static const char *value_text(const struct condition *c, struct arena *a)
 /* A condition as a rule; `model` is NULL for any. */
 static const char *rule_text(const struct condition *c, const char *model, struct arena *a)
 {
-    const char *value = value_text(c, a), *glob = c->filter ? build_glob(c->filter, a) : NULL;
-    const char *name = model ? build_glob(model, a) : "";
+    const char *value = value_text(c, a),
+               *glob = c->filter ? pipeline_builder_glob(c->filter, a) : NULL;
+    const char *name = model ? pipeline_builder_glob(model, a) : "";
     if (glob && strncmp(glob, "\\-", 2) == 0)
         glob++; /* no option: a / stands before it */
     if (glob)
@@ -43,16 +44,16 @@ static void add_rules(struct command *to, const char *option, const struct choic
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static const struct parameter *parameter(const struct section *p, const char *name)
+static const struct parameter *parameter(const struct slice_context *p, const char *name)
 {
     return method_parameter(p->b->method, name);
 }
 
 /* What the configuration gives a parameter, for a member or (NULL) globally. */
-static int choose(const struct section *p, const char *name, const struct member *m,
+static int choose(const struct slice_context *p, const char *name, const struct member *m,
                   struct choice *c)
 {
-    struct build *b = p->b;
+    struct pipeline_builder *b = p->b;
     struct levels levels = {0};
     if (m && m->source)
         levels.settings[levels.n++] = &m->source->parameters;
@@ -62,24 +63,25 @@ static int choose(const struct section *p, const char *name, const struct member
     if (method_choose(c, parameter(p, name), &levels, b->file->path, b->a, b->e))
         return -1;
     if (c->n == 0)
-        return build_refuse(b, m && m->source ? m->source->line : b->c->line, "%s needs %s%s%s",
-                            b->method->name, name, m ? " for " : "", m ? m->party->name : "");
+        return pipeline_builder_refuse(b, m && m->source ? m->source->line : b->c->line,
+                                       "%s needs %s%s%s", b->method->name, name, m ? " for " : "",
+                                       m ? m->party->name : "");
     return 0;
 }
 
 /* A global parameter of which there is one value only. */
-static int choose_number(const struct section *p, const char *name, double *x)
+static int choose_number(const struct slice_context *p, const char *name, double *x)
 {
     struct choice c;
     if (choose(p, name, NULL, &c))
         return -1;
     return method_constant(&c, x) == 0
                ? 0
-               : build_refuse(p->b, c.line, "%s differs between tensors, which is not supported",
-                              name);
+               : pipeline_builder_refuse(
+                     p->b, c.line, "%s differs between tensors, which is not supported", name);
 }
 
-static int choose_flag(const struct section *p, const char *name, bool *flag)
+static int choose_flag(const struct slice_context *p, const char *name, bool *flag)
 {
     struct choice c;
     double x = 0;
@@ -89,11 +91,11 @@ static int choose_flag(const struct section *p, const char *name, bool *flag)
     *flag = x != 0;
     return lenient || x == 0 || x == 1
                ? 0
-               : build_refuse(p->b, c.line, "%s must be true or false", name);
+               : pipeline_builder_refuse(p->b, c.line, "%s must be true or false", name);
 }
 
 /* Notes that a required weight is not there for every tensor's name. */
-static void add_gap(const struct section *p, const struct choice *c, const char *name,
+static void add_gap(const struct slice_context *p, const struct choice *c, const char *name,
                     const struct member *m)
 {
     struct recipe *r = p->b->r;
@@ -115,7 +117,7 @@ static void add_gap(const struct section *p, const struct choice *c, const char 
 
 /* The rules of a parameter of each model; without names where all have the same. Where all are
  * `idle` anyway nothing is added, and *added says so. */
-static int add_model_rules(const struct section *p, const char *name, const char *filter,
+static int add_model_rules(const struct slice_context *p, const char *name, const char *filter,
                            const char *option, double idle, bool *added)
 {
     struct arena *a = p->b->a;
@@ -134,19 +136,20 @@ static int add_model_rules(const struct section *p, const char *name, const char
         *added = !is_idle;
     if (is_idle)
         return 0;
-    struct command *to = filter ? line_add(p->line, filter, a) : &p->line->commands[p->line->n - 1];
+    struct command *to =
+        filter ? pipeline_add(p->line, filter, a) : &p->line->commands[p->line->n - 1];
     for (size_t i = 0; i < (same ? 1 : p->n); i++)
         add_rules(to, option, &choices[i], same ? NULL : p->members[i].party->name, a);
     return 0;
 }
 
-static int add_weights(const struct section *p)
+static int add_weights(const struct slice_context *p)
 {
     return add_model_rules(p, "weight", "weigh", NULL, 1, NULL);
 }
 
 /* The rules of a global parameter, as options or operands of a new command. */
-static int add_global_rules(const struct section *p, const char *name, const char *filter,
+static int add_global_rules(const struct slice_context *p, const char *name, const char *filter,
                             const char *option, double idle)
 {
     struct choice c;
@@ -155,7 +158,7 @@ static int add_global_rules(const struct section *p, const char *name, const cha
         return -1;
     if (method_constant(&c, &x) == 0 && x == idle)
         return 0;
-    add_rules(line_add(p->line, filter, p->b->a), option, &c, NULL, p->b->a);
+    add_rules(pipeline_add(p->line, filter, p->b->a), option, &c, NULL, p->b->a);
     return 0;
 }
 
@@ -172,7 +175,7 @@ static struct command *add_number(struct command *to, const char *option, double
 
 /* ---- the methods ----------------------------------------------------------------------------- */
 
-static int trim(const struct section *p, bool *added)
+static int trim(const struct slice_context *p, bool *added)
 {
     struct arena *a = p->b->a;
     bool outliers = p->b->method->sparse == SPARSE_OUTLIERS;
@@ -190,7 +193,7 @@ static int trim(const struct section *p, bool *added)
     return 0;
 }
 
-static int drop(const struct section *p, bool rescales, bool *added)
+static int drop(const struct slice_context *p, bool rescales, bool *added)
 {
     struct arena *a = p->b->a;
     bool della = p->b->method->sparse == SPARSE_DELLA;
@@ -211,7 +214,7 @@ static int drop(const struct section *p, bool rescales, bool *added)
 }
 
 /* Sparsify and rescale. */
-static int sparsify(const struct section *p)
+static int sparsify(const struct slice_context *p)
 {
     enum method_sparse sparse = p->b->method->sparse;
     bool rescales = false, added = false, paper = p->b->o->paper;
@@ -225,25 +228,25 @@ static int sparsify(const struct section *p)
     if (!added || !rescales || (sparse == SPARSE_DELLA && paper))
         return 0;
     bool keep = sparse == SPARSE_RANDOM && paper;
-    struct command *c = line_add(p->line, "rescale", p->b->a);
+    struct command *c = pipeline_add(p->line, "rescale", p->b->a);
     command_add(c, "--by", p->b->a);
     command_add(c, keep ? "keep" : "l1", p->b->a);
     return 0;
 }
 
 /* task_arithmetic, ties, dare, breadcrumbs, della */
-static int task_steps(const struct section *p)
+static int task_steps(const struct slice_context *p)
 {
     struct arena *a = p->b->a;
     bool normalize;
     if (sparsify(p) || add_weights(p) || choose_flag(p, "normalize", &normalize))
         return -1;
     if (p->b->method->weights == WEIGHTS_VOTE) {
-        struct command *c = line_add(p->line, "elect-sign", a);
+        struct command *c = pipeline_add(p->line, "elect-sign", a);
         if (p->b->o->paper)
             command_add(c, "--unweighted", a);
     }
-    struct command *c = line_add(p->line, "combine", a);
+    struct command *c = pipeline_add(p->line, "combine", a);
     if (normalize)
         command_add(
             c, p->b->method->weights == WEIGHTS_VOTE ? "--normalize=agreeing" : "--normalize=all",
@@ -251,82 +254,82 @@ static int task_steps(const struct section *p)
     return add_global_rules(p, "lambda", "rescale", NULL, 1);
 }
 
-static int linear_steps(const struct section *p)
+static int linear_steps(const struct slice_context *p)
 {
     bool normalize;
     if (add_weights(p) || choose_flag(p, "normalize", &normalize))
         return -1;
-    struct command *c = line_add(p->line, "combine", p->b->a);
+    struct command *c = pipeline_add(p->line, "combine", p->b->a);
     if (normalize)
         command_add(c, "--normalize=all", p->b->a);
     return 0;
 }
 
-static int model_stock_steps(const struct section *p)
+static int model_stock_steps(const struct slice_context *p)
 {
     bool per_row;
     if (choose_flag(p, "filter_wise", &per_row))
         return -1;
-    struct command *c = line_add(p->line, "model-stock", p->b->a);
+    struct command *c = pipeline_add(p->line, "model-stock", p->b->a);
     if (per_row)
         command_add(c, "--per=row", p->b->a);
-    line_add(p->line, "combine", p->b->a);
+    pipeline_add(p->line, "combine", p->b->a);
     return 0;
 }
 
-static int nuslerp_steps(const struct section *p)
+static int nuslerp_steps(const struct slice_context *p)
 {
     bool flatten, columns;
     if (add_weights(p) || choose_flag(p, "nuslerp_flatten", &flatten) ||
         choose_flag(p, "nuslerp_row_wise", &columns))
         return -1;
-    struct command *c = line_add(p->line, "nuslerp", p->b->a);
+    struct command *c = pipeline_add(p->line, "nuslerp", p->b->a);
     if (!flatten) /* the parameter's name is the other way round */
         command_add(c, columns ? "--along=columns" : "--along=rows", p->b->a);
     return 0;
 }
 
-static int sce_steps(const struct section *p)
+static int sce_steps(const struct slice_context *p)
 {
     struct arena *a = p->b->a;
     if (add_global_rules(p, "select_topk", "sce-select", "--topk", 1))
         return -1;
-    line_add(p->line, "sce-weigh", a);
-    command_add(line_add(p->line, "elect-sign", a), "--unweighted", a);
-    struct command *c = line_add(p->line, "combine", a);
+    pipeline_add(p->line, "sce-weigh", a);
+    command_add(pipeline_add(p->line, "elect-sign", a), "--unweighted", a);
+    struct command *c = pipeline_add(p->line, "combine", a);
     command_add(c, "--normalize=agreeing", a);
     command_add(c, "--floor", a);
     command_add(c, "1e-6", a);
     return 0;
 }
 
-static int karcher_steps(const struct section *p)
+static int karcher_steps(const struct slice_context *p)
 {
     double steps, tol;
     if (choose_number(p, "max_iter", &steps) || choose_number(p, "tol", &tol))
         return -1;
     if (steps != floor(steps))
-        return build_refuse(p->b, p->b->c->line, "max_iter must be a whole number");
-    struct command *c = line_add(p->line, "karcher", p->b->a);
+        return pipeline_builder_refuse(p->b, p->b->c->line, "max_iter must be a whole number");
+    struct command *c = pipeline_add(p->line, "karcher", p->b->a);
     add_number(add_number(c, "--max-iter", steps, 10, p->b->a), "--tol", tol, 1e-5, p->b->a);
     return 0;
 }
 
-static int multislerp_steps(const struct section *p)
+static int multislerp_steps(const struct slice_context *p)
 {
     bool normalize;
     double eps;
     if (add_weights(p) || choose_flag(p, "normalize_weights", &normalize) ||
         choose_number(p, "eps", &eps))
         return -1;
-    struct command *c = line_add(p->line, "multislerp", p->b->a);
+    struct command *c = pipeline_add(p->line, "multislerp", p->b->a);
     if (!normalize)
         command_add(c, "--raw-weights", p->b->a);
     add_number(c, "--eps", eps, 1e-8, p->b->a);
     return 0;
 }
 
-static int ram_steps(const struct section *p)
+static int ram_steps(const struct slice_context *p)
 {
     struct arena *a = p->b->a;
     bool plus = parameter(p, "alpha") != NULL;
@@ -334,7 +337,7 @@ static int ram_steps(const struct section *p)
     if (choose_number(p, "epsilon", &epsilon) || (plus && choose_number(p, "r", &r)) ||
         (plus && choose_number(p, "alpha", &alpha)))
         return -1;
-    struct command *c = line_add(p->line, "ram", a);
+    struct command *c = pipeline_add(p->line, "ram", a);
     if (plus)
         command_add(c, "--plus", a);
     add_number(c, "--epsilon", epsilon, 1e-5, a);
@@ -343,25 +346,25 @@ static int ram_steps(const struct section *p)
     return 0;
 }
 
-static int slerp_steps(const struct section *p)
+static int slerp_steps(const struct slice_context *p)
 {
     return add_global_rules(p, "t", p->b->method->name, "--t", NAN);
 }
 
-static int fusion_steps(const struct section *p)
+static int fusion_steps(const struct slice_context *p)
 {
-    line_add(p->line, "arcee-fusion", p->b->a);
+    pipeline_add(p->line, "arcee-fusion", p->b->a);
     return 0;
 }
 
-static int passthrough_steps(const struct section *p)
+static int passthrough_steps(const struct slice_context *p)
 {
     return add_model_rules(p, "scale", "rescale", NULL, 1, NULL);
 }
 
 static const struct {
     const char *method;
-    int (*steps)(const struct section *);
+    int (*steps)(const struct slice_context *);
 } others[] = {
     {"linear", linear_steps},       {"slerp", slerp_steps},
     {"nearswap", slerp_steps},      {"model_stock", model_stock_steps},
@@ -371,10 +374,10 @@ static const struct {
     {"ramplus_tl", ram_steps},      {"passthrough", passthrough_steps},
 };
 
-int steps_add(const struct section *p)
+int steps_add(const struct slice_context *p)
 {
     if (p->b->method->weights == WEIGHTS_LEARNED)
-        return calibrated_steps(p);
+        return expert_merging_steps(p);
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (strcmp(others[i].method, p->b->method->name) == 0)
             return others[i].steps(p);

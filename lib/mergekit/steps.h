@@ -2,10 +2,10 @@
 #ifndef TV_STEPS_H
 #define TV_STEPS_H
 
-#include "build.h"
+#include "pipeline_builder.h"
 
 /* From task vectors or weights of the models of a section to their merge: adds the method's filters
  * to the section's line. */
-int steps_add(const struct section *p);
+int steps_add(const struct slice_context *p);
 
 #endif

@@ -1,7 +1,7 @@
 #include "operand.h"
 
-#include "input.h"
-#include "names.h"
+#include "model_source.h"
+#include "tensor_names.h"
 #include "runner.h"
 
 #include <string.h>
@@ -10,17 +10,17 @@
 
 static int open_one(struct stage *s, struct header *h, struct error *e)
 {
-    struct input *in = input_open(s->operands.texts[0], s->common.spool, s->name, e);
+    struct model_source *in = model_source_open(s->operands.texts[0], s->common.spool, s->name, e);
     s->data = in;
-    if (!in || header_add_model(h, input_name(in), NULL, e) < 0)
+    if (!in || header_add_model(h, model_source_name(in), NULL, e) < 0)
         return -1;
     h->kind = KIND_WEIGHTS;
     h->models[0].has_fingerprint = true;
-    h->models[0].fingerprint = input_fingerprint(in);
-    h->n_tensors = input_count(in);
+    h->models[0].fingerprint = model_source_fingerprint(in);
+    h->n_tensors = model_source_count(in);
     h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {
-        const struct ckpt_tensor *from = input_tensor(in, i);
+        const struct ckpt_tensor *from = model_source_tensor(in, i);
         struct vector *v = arena_alloc(&h->arena, 1, sizeof *v);
         *v = vector_plain(0, from->name, from->dtype, from->dtype);
         struct tensor t = {.name = from->name,
@@ -31,16 +31,16 @@ static int open_one(struct stage *s, struct header *h, struct error *e)
                            .origin = i};
         h->tensors[i] = tensor_copy(&h->arena, &t);
     }
-    names_set_layers(h);
+    tensor_names_set_layers(h);
     return 0;
 }
 
 static int fill_one(const struct job *job, struct block *b, struct error *e)
 {
     (void)e;
-    const struct input *in = job->stage->data;
-    input_read(in, job->index, b->first, b->n, b->data[0]);
-    input_done_with(in, job->index, b->first, b->n);
+    const struct model_source *in = job->stage->data;
+    model_source_read(in, job->index, b->first, b->n, b->data[0]);
+    model_source_release_pages(in, job->index, b->first, b->n);
     return 0;
 }
 
@@ -48,7 +48,7 @@ static int close_one(struct stage *s, bool ok, struct error *e)
 {
     (void)ok;
     (void)e;
-    input_close(s->data);
+    model_source_close(s->data);
     return 0;
 }
 
@@ -65,6 +65,7 @@ static const struct filter model_source = {
 
 const struct filter *operand_source(const char *operand, struct error *e)
 {
-    int is_checkpoint = strcmp(operand, "-") == 0 ? 0 : ckpt_recognise(input_path(operand), e);
+    int is_checkpoint =
+        strcmp(operand, "-") == 0 ? 0 : ckpt_recognise(model_source_path(operand), e);
     return is_checkpoint < 0 ? NULL : is_checkpoint ? &model_source : &runner_reader;
 }

@@ -1,6 +1,6 @@
 #include "reference.h"
 
-#include "input.h"
+#include "model_source.h"
 #include "saved.h"
 
 #include <stdlib.h>
@@ -8,7 +8,7 @@
 
 /* One of the two. */
 struct reference {
-    struct input *model;
+    struct model_source *model;
     struct header *header; /* made for the model */
     struct saved *saved;
     struct named *names; /* sorted */
@@ -37,12 +37,12 @@ static int describe_model(struct reference *r, struct error *e)
 {
     struct header *h = r->header = header_new();
     h->kind = KIND_WEIGHTS;
-    if (header_add_model(h, input_name(r->model), NULL, e) < 0)
+    if (header_add_model(h, model_source_name(r->model), NULL, e) < 0)
         return -1;
-    h->n_tensors = input_count(r->model);
+    h->n_tensors = model_source_count(r->model);
     h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {
-        const struct ckpt_tensor *from = input_tensor(r->model, i);
+        const struct ckpt_tensor *from = model_source_tensor(r->model, i);
         struct vector v = vector_plain(0, from->name, from->dtype, from->dtype);
         struct tensor t = {.name = from->name,
                            .rank = from->rank,
@@ -57,14 +57,14 @@ static int describe_model(struct reference *r, struct error *e)
 struct reference *reference_open(const char *operand, const char *spool, const char *tool,
                                  struct error *e)
 {
-    const char *path = input_path(operand);
+    const char *path = model_source_path(operand);
     int is_checkpoint = strcmp(path, "-") == 0 ? 0 : ckpt_recognise(path, e);
     if (is_checkpoint < 0)
         return NULL;
     struct reference *r = mem_alloc(1, sizeof *r);
-    bool ok = is_checkpoint
-                  ? (r->model = input_open(operand, spool, tool, e)) && describe_model(r, e) == 0
-                  : (r->saved = saved_open(path, spool, false, e)) != NULL;
+    bool ok = is_checkpoint ? (r->model = model_source_open(operand, spool, tool, e)) &&
+                                  describe_model(r, e) == 0
+                            : (r->saved = saved_open(path, spool, false, e)) != NULL;
     if (ok) {
         sort_names(r);
         return r;
@@ -77,7 +77,7 @@ void reference_close(struct reference *r)
 {
     if (!r)
         return;
-    input_close(r->model);
+    model_source_close(r->model);
     header_free(r->header);
     saved_close(r->saved);
     free(r->names);
@@ -105,13 +105,13 @@ const struct tensor *reference_tensor(const struct reference *r, size_t i)
 void reference_read(const struct reference *r, size_t i, size_t k, size_t first, size_t n, void *to)
 {
     if (r->model)
-        input_read(r->model, i, first, n, to);
+        model_source_read(r->model, i, first, n, to);
     else
         saved_read(r->saved, i, k, first, n, to);
 }
 
-void reference_done_with(const struct reference *r, size_t i, size_t first, size_t n)
+void reference_release_pages(const struct reference *r, size_t i, size_t first, size_t n)
 {
     if (r->model) /* a saved stream sees by itself */
-        input_done_with(r->model, i, first, n);
+        model_source_release_pages(r->model, i, first, n);
 }

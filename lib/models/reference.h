@@ -9,7 +9,7 @@
 struct reference;
 
 /* `operand` is a path, "name=path" for a model, or "-" for a stream on standard input. As
- * input_open otherwise. */
+ * model_source_open otherwise. */
 struct reference *reference_open(const char *operand, const char *spool, const char *tool,
                                  struct error *e);
 void reference_close(struct reference *r);
@@ -22,6 +22,6 @@ const struct tensor *reference_tensor(const struct reference *r, size_t i);
 void reference_read(const struct reference *r, size_t i, size_t k, size_t first, size_t n,
                     void *to);
 /* These elements of all its vectors will not be read again soon. */
-void reference_done_with(const struct reference *r, size_t i, size_t first, size_t n);
+void reference_release_pages(const struct reference *r, size_t i, size_t first, size_t n);
 
 #endif

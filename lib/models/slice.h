@@ -3,7 +3,7 @@
 #ifndef TV_SLICE_H
 #define TV_SLICE_H
 
-#include "input.h"
+#include "model_source.h"
 
 struct slice_options {
     const char *stack; /* what the names of the stack's tensors begin with; NULL: the text stack */
@@ -13,15 +13,15 @@ struct slice_options {
 
 /* Does the operand end with a range? */
 bool slice_is_asked(const char *operand);
-/* input_open for an operand that may have a range. */
-struct input *slice_open(const char *operand, const struct slice_options *o, const char *spool,
-                         const char *tool, struct error *e);
+/* model_source_open for an operand that may have a range. */
+struct model_source *slice_open(const char *operand, const struct slice_options *o,
+                                const char *spool, const char *tool, struct error *e);
 /* What the history says of it: the model's name, and the range that its operand asked for. */
-const char *slice_text(const struct input *in, const char *operand, struct arena *a);
+const char *slice_text(const struct model_source *in, const char *operand, struct arena *a);
 /* Of several slices one after another, which tensors come from one of them: its layers of the stack
  * that is cut; embeddings and other stacks of layers from the first; all else from the last. */
 bool slice_lends(const char *name, const char *stack, size_t length, bool first, bool last);
 /* Sets layer and layers, in the slice, of the tensors of the stack that was cut. */
-void slice_set_layers(const struct input *in, struct header *h);
+void slice_set_layers(const struct model_source *in, struct header *h);
 
 #endif

@@ -1,14 +1,14 @@
 #include "saved.h"
 
 #include "hash.h"
-#include "mapped.h"
+#include "mapped_file.h"
 #include "reader.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct saved {
-    struct mapped file;
+    struct mapped_file file;
     struct reader *reader;
     struct tensor *tensors;
     size_t **blocks; /* [tensor][block * vectors + vector]: where its payload starts */
@@ -71,7 +71,7 @@ static int check_is_model(const struct header *h, const char *path, struct error
 struct saved *saved_open(const char *path, const char *spool, bool as_model, struct error *e)
 {
     struct saved *s = mem_alloc(1, sizeof *s);
-    if (mapped_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e) == 0 &&
+    if (mapped_file_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e) == 0 &&
         (s->reader = reader_open(s->file.fd, path, e)) &&
         (!as_model || check_is_model(reader_header(s->reader), path, e) == 0) &&
         walk(s, path, as_model, e) == 0)
@@ -90,7 +90,7 @@ void saved_close(struct saved *s)
     free(s->tensors);
     arena_free(&s->arena);
     reader_close(s->reader);
-    mapped_close(&s->file);
+    mapped_file_close(&s->file);
     free(s);
 }
 
@@ -112,7 +112,7 @@ uint64_t saved_fingerprint(const struct saved *s)
     for (size_t at = 0; at < s->file.size; at += piece) {
         size_t n = s->file.size - at < piece ? s->file.size - at : piece;
         XXH3_64bits_update(state, s->file.bytes + at, n);
-        mapped_release(s->file.bytes, s->file.size, s->file.bytes + at, n);
+        mapped_file_release(s->file.bytes, s->file.size, s->file.bytes + at, n);
     }
     uint64_t hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
@@ -136,7 +136,8 @@ void saved_read(const struct saved *s, size_t i, size_t k, size_t first, size_t 
         const unsigned char *block = bytes + s->blocks[i][b * K + k];
         memcpy(out, block + skip * bits / 8, take * bits / 8);
         if (skip + take == length) /* most read on: this block is behind them */
-            mapped_pass(bytes, s->file.size, block, length * bits / 8, b + 1 == tensor_blocks(t));
+            mapped_file_pass(bytes, s->file.size, block, length * bits / 8,
+                             b + 1 == tensor_blocks(t));
         out += take * bits / 8;
         first += take;
         n -= take;

@@ -162,7 +162,7 @@ void writer_error(struct writer *w, const char *stage, const char *sentence)
     flush(w, NULL, 0, &ignored);
 }
 
-bool writer_is_deserted(const struct writer *w)
+bool writer_reader_gone(const struct writer *w)
 {
     struct pollfd p = {.fd = w->fd, .events = POLLOUT};
     return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);

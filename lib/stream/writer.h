@@ -22,7 +22,7 @@ int writer_end(struct writer *w, size_t n_hashes, const char **models, const uin
 /* An error record, if the stream stands where an object may start; otherwise nothing. */
 void writer_error(struct writer *w, const char *stage, const char *sentence);
 /* Has the reader of our pipe gone? */
-bool writer_is_deserted(const struct writer *w);
+bool writer_reader_gone(const struct writer *w);
 /* Flushes, checks, closes the descriptor, frees. NULL is allowed. */
 int writer_close(struct writer *w, struct error *e) __attribute__((warn_unused_result));
 

@@ -1,7 +1,7 @@
 /* Work that is done ahead: in order, up to the first piece that fails; what is
  * left undone when nobody waits for it. */
-#include "ahead.h"
-#include "chunks.h"
+#include "background_queue.h"
+#include "chunk_pool.h"
 #include "unit.h"
 
 #include <pthread.h>
@@ -34,14 +34,14 @@ static void test_order(void)
 {
     struct seen s = {.fails = SIZE_MAX, .input = -1};
     struct error e;
-    struct ahead *a = ahead_start(PIECES, work, &s);
+    struct background_queue *a = background_queue_start(PIECES, work, &s);
     for (size_t i = 0; i < PIECES; i += 7) {
-        CHECK(ahead_wait(a, i, &e) == 0);
+        CHECK(background_queue_wait(a, i, &e) == 0);
         CHECK(s.done > i);
     }
-    CHECK(ahead_wait(a, PIECES - 1, &e) == 0 && s.done == PIECES);
-    ahead_end(a);
-    ahead_end(NULL);
+    CHECK(background_queue_wait(a, PIECES - 1, &e) == 0 && s.done == PIECES);
+    background_queue_end(a);
+    background_queue_end(NULL);
 }
 
 static void test_failure(void)
@@ -51,11 +51,11 @@ static void test_failure(void)
         struct error e = {0};
         char want[64];
         snprintf(want, sizeof want, "piece %zu", fails);
-        struct ahead *a = ahead_start(PIECES, work, &s);
-        CHECK(ahead_wait(a, PIECES - 1, &e) == -1);
+        struct background_queue *a = background_queue_start(PIECES, work, &s);
+        CHECK(background_queue_wait(a, PIECES - 1, &e) == -1);
         CHECK(strcmp(e.text, want) == 0);
-        CHECK(fails == 0 || ahead_wait(a, fails - 1, &e) == 0);
-        ahead_end(a);
+        CHECK(fails == 0 || background_queue_wait(a, fails - 1, &e) == 0);
+        background_queue_end(a);
     }
 }
 
@@ -66,13 +66,13 @@ static void test_waiting(void)
     struct error e;
     CHECK(pipe(ends) == 0 && write(ends[1], "abc", 3) == 3);
     struct seen s = {.fails = SIZE_MAX, .input = ends[0]};
-    struct ahead *a = ahead_start(PIECES, work, &s);
-    CHECK(ahead_wait(a, 2, &e) == 0);
-    CHECK(!ahead_is_done(a));
+    struct background_queue *a = background_queue_start(PIECES, work, &s);
+    CHECK(background_queue_wait(a, 2, &e) == 0);
+    CHECK(!background_queue_is_done(a));
     close(ends[1]);
-    CHECK(ahead_wait(a, PIECES - 1, &e) == -1 && s.done == 3);
-    CHECK(ahead_is_done(a));
-    ahead_end(a);
+    CHECK(background_queue_wait(a, PIECES - 1, &e) == -1 && s.done == 3);
+    CHECK(background_queue_is_done(a));
+    background_queue_end(a);
     close(ends[0]);
 }
 
@@ -81,14 +81,14 @@ static void test_leaving(void)
 {
     struct seen s = {.fails = SIZE_MAX, .input = -1};
     struct error e;
-    struct ahead *a = ahead_start(SIZE_MAX, work, &s);
-    CHECK(ahead_wait(a, 10, &e) == 0);
-    ahead_end(a);
+    struct background_queue *a = background_queue_start(SIZE_MAX, work, &s);
+    CHECK(background_queue_wait(a, 10, &e) == 0);
+    background_queue_end(a);
     CHECK(s.done > 10);
 }
 
 struct taker {
-    struct chunks *chunks;
+    struct chunk_pool *chunks;
     void *bytes;
     size_t size;
     atomic_bool has;
@@ -97,15 +97,15 @@ struct taker {
 static void *take(void *taker)
 {
     struct taker *t = taker;
-    t->bytes = chunks_take(t->chunks, t->size, 1000);
+    t->bytes = chunk_pool_take(t->chunks, t->size, 1000);
     t->has = true;
     return NULL;
 }
 
 static void test_chunks(void)
 {
-    struct chunks *c = chunks_new();
-    unsigned char *x = chunks_take(c, 600, 1000), *y = chunks_take(c, 400, 1000);
+    struct chunk_pool *c = chunk_pool_new();
+    unsigned char *x = chunk_pool_take(c, 600, 1000), *y = chunk_pool_take(c, 400, 1000);
     struct taker t = {.chunks = c, .size = 500};
     pthread_t thread;
     CHECK((uintptr_t)x % 64 == 0 && (uintptr_t)y % 64 == 0);
@@ -113,19 +113,19 @@ static void test_chunks(void)
     memset(y, 2, 400);
     CHECK(x[599] == 1);
     CHECK(pthread_create(&thread, NULL, take, &t) == 0);
-    chunks_give(c, y); /* not enough */
+    chunk_pool_give(c, y); /* not enough */
     usleep(1000);
     CHECK(!t.has);
-    chunks_give(c, x);
+    chunk_pool_give(c, x);
     pthread_join(thread, NULL);
     CHECK(t.has && t.bytes == x); /* the one with room */
-    chunks_give(c, t.bytes);
-    void *large = chunks_take(c, 5000, 1000); /* nothing else is taken */
+    chunk_pool_give(c, t.bytes);
+    void *large = chunk_pool_take(c, 5000, 1000); /* nothing else is taken */
     CHECK(large != NULL);
-    chunks_give(c, large);
-    chunks_give(c, NULL);
-    chunks_free(c);
-    chunks_free(NULL);
+    chunk_pool_give(c, large);
+    chunk_pool_give(c, NULL);
+    chunk_pool_free(c);
+    chunk_pool_free(NULL);
 }
 
 int main(void)

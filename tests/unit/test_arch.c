@@ -1,7 +1,7 @@
 /* Configs of models that see, in the layouts that they are published and saved in, and what layouts
  * call their tensors. */
 #include "arch.h"
-#include "layout.h"
+#include "name_scheme.h"
 #include "unit.h"
 
 #include <string.h>
@@ -195,8 +195,8 @@ static void check_native(void)
 
 static void check_plain(const char *name, const char *expected)
 {
-    char plain[LAYOUT_NAME];
-    CHECK(layout_plain(name, plain));
+    char plain[NAME_SCHEME_NAME];
+    CHECK(name_scheme_canonical(name, plain));
     if (strcmp(plain, expected) != 0)
         fprintf(stderr, "%s: %s, not %s\n", name, plain, expected);
     CHECK(strcmp(plain, expected) == 0);
@@ -220,10 +220,10 @@ static void check_layouts(void)
     check_plain("model.multi_modal_projector.layer_norm.weight", "projector.norm.weight");
     check_plain("mlp1.0.weight", "projector.norm.weight");
     check_plain("transformer.h.0.attn.c_attn.weight", "transformer.h.0.attn.c_attn.weight");
-    CHECK(layout_qkv("vision.layers.0.attn.qkv.weight") == LAYOUT_FUSED);
-    CHECK(layout_qkv("vision.layers.0.attn.v_proj.bias") == LAYOUT_SPLIT);
-    CHECK(layout_qkv("vision.layers.0.attn.q_norm.weight") == LAYOUT_OTHER);
-    CHECK(layout_qkv(q) == LAYOUT_OTHER);
+    CHECK(name_scheme_qkv("vision.layers.0.attn.qkv.weight") == NAME_SCHEME_FUSED);
+    CHECK(name_scheme_qkv("vision.layers.0.attn.v_proj.bias") == NAME_SCHEME_SPLIT);
+    CHECK(name_scheme_qkv("vision.layers.0.attn.q_norm.weight") == NAME_SCHEME_OTHER);
+    CHECK(name_scheme_qkv(q) == NAME_SCHEME_OTHER);
 }
 
 int main(void)

@@ -142,7 +142,7 @@ static void check_allocation(void)
 enum { EXPERTS = 2, CHUNKS = 3, SAMPLES = 3 };
 
 struct family {
-    struct backbone *base, *experts[EXPERTS];
+    struct model_weights *base, *experts[EXPERTS];
 };
 
 /* expert - base */
@@ -151,7 +151,7 @@ static int read_vector(void *context, enum part part, size_t layer, size_t k, si
 {
     const struct family *f = context;
     (void)e;
-    backbone_read(f->experts[k], part, layer, first, n, to);
+    model_weights_read(f->experts[k], part, layer, first, n, to);
     for (size_t i = 0; i < n; i++)
         to[i] -= base[i];
     return 0;
@@ -160,7 +160,7 @@ static int read_vector(void *context, enum part part, size_t layer, size_t k, si
 struct problem {
     struct family family;
     struct objective *objective;
-    struct merged *merged;
+    struct merged_model *merged;
     struct teachers *teachers;
     double alpha[TEXT_PARTS][EXPERTS * CHUNKS], gradient[TEXT_PARTS][EXPERTS * CHUNKS];
 };
@@ -172,7 +172,7 @@ static double loss_of(struct problem *p, bool gradient)
     struct error e;
     double sum = 0;
     memset(p->gradient, 0, sizeof p->gradient);
-    merged_changed(p->merged);
+    merged_model_changed(p->merged);
     CHECK(!objective_compute(p->objective, which, SAMPLES, gradient, losses, &e));
     for (size_t s = 0; s < SAMPLES; s++)
         sum += losses[s].hidden + losses[s].logit;
@@ -213,7 +213,7 @@ static void check_slopes(struct problem *p)
 static void check_traces(struct problem *p, const struct objective_settings *settings)
 {
     static const uint64_t memory[] = {1 << 20, 40000, 0};
-    const struct arch *a = backbone_arch(p->family.base);
+    const struct arch *a = model_weights_arch(p->family.base);
     double first = 0, gradient[TEXT_PARTS][EXPERTS * CHUNKS];
     for (size_t i = 0; i < 3; i++) {
         objective_free(p->objective);
@@ -231,20 +231,20 @@ static void check_traces(struct problem *p, const struct objective_settings *set
 static void set_up(struct problem *p, const struct objective_settings *settings)
 {
     struct family *f = &p->family;
-    const struct arch *a = backbone_arch(f->base);
-    const struct vectors v = {f, true, read_vector};
+    const struct arch *a = model_weights_arch(f->base);
+    const struct vector_source v = {f, true, read_vector};
     struct error e;
-    p->merged = merged_new(f->base, &v, EXPERTS, DTYPE_NONE);
+    p->merged = merged_model_new(f->base, &v, EXPERTS, DTYPE_NONE);
     p->teachers = teachers_new(a, EXPERTS, examples, SAMPLES, settings->hidden, 1 << 20, NULL);
     for (size_t k = 0; k < EXPERTS; k++)
-        CHECK(!teachers_study(p->teachers, k, backbone_arch(f->experts[k]),
-                              backbone_weights(f->experts[k]), NULL, &e));
+        CHECK(!teachers_study(p->teachers, k, model_weights_arch(f->experts[k]),
+                              model_weights_source(f->experts[k]), NULL, &e));
     for (enum part part = 0; part < TEXT_PARTS; part++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++)
             p->alpha[part][i] = 0.2 + 0.1 * (double)((part + i) % 5);
     for (enum part part = 0; part < TEXT_PARTS; part++)
         if (arch_part_elements(a, part) && (part != PART_HEAD || !a->tied))
-            merged_set(p->merged, part, 1, CHUNKS, p->alpha[part], p->gradient[part]);
+            merged_model_set(p->merged, part, 1, CHUNKS, p->alpha[part], p->gradient[part]);
     p->objective =
         objective_new(a, p->merged, p->teachers, examples, NULL, settings, 7, 1 << 20, NULL);
 }
@@ -267,15 +267,15 @@ static void check_objective(const struct family *f, bool relative, double temper
     check_traces(&p, &settings);
     objective_free(p.objective);
     teachers_free(p.teachers);
-    merged_free(p.merged);
+    merged_model_free(p.merged);
 }
 
-static struct backbone *model(const char *family, const char *name)
+static struct model_weights *model(const char *family, const char *name)
 {
     char path[5000];
     struct error e = {0};
     snprintf(path, sizeof path, "%s/models/grad/%s/%s", golden, family, name);
-    struct backbone *b = backbone_open(path, NULL, NULL, "test_calibrate", &e);
+    struct model_weights *b = model_weights_open(path, NULL, NULL, "test_calibrate", &e);
     if (!b)
         fprintf(stderr, "%s\n", e.text);
     CHECK(b != NULL);
@@ -289,9 +289,9 @@ static void check_family(const char *name)
         check_objective(&f, false, 1);
         check_objective(&f, true, 2);
     }
-    backbone_close(f.base);
+    model_weights_close(f.base);
     for (size_t k = 0; k < EXPERTS; k++)
-        backbone_close(f.experts[k]);
+        model_weights_close(f.experts[k]);
 }
 
 int main(int argc, char **argv)

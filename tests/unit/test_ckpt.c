@@ -73,7 +73,7 @@ static void test_folder(void)
     float x[2];
     ckpt_read(c, 1, 3, 2, x);
     CHECK(x[0] == 4 && x[1] == 5);
-    ckpt_done_with(c, 1, 3, 2);
+    ckpt_release_pages(c, 1, 3, 2);
     ckpt_read(c, 1, 3, 2, x);
     CHECK(x[0] == 4 && x[1] == 5);
     CHECK(ckpt_files(c) == 2 && strcmp(ckpt_file_name(c, 0), "config.json") == 0);
@@ -208,7 +208,7 @@ static void test_resident(void)
         const unsigned char *x = ckpt_tensor(c, 0)->data + i * BLOCK;
         for (size_t j = 0; j < BLOCK; j++)
             sum += x[j];
-        ckpt_done_with(c, 0, i * BLOCK, BLOCK);
+        ckpt_release_pages(c, 0, i * BLOCK, BLOCK);
         most = resident() > most ? resident() : most;
     }
     CHECK(sum == 0);
@@ -259,7 +259,7 @@ static void check_values(const struct ckpt *c, const char *tensor, const char *v
         ckpt_read(c, (size_t)i, first, n - first, part);
         CHECK(memcmp(part, x + first, (n - first) * sizeof *x) == 0);
     }
-    ckpt_done_with(c, (size_t)i, 0, n);
+    ckpt_release_pages(c, (size_t)i, 0, n);
 }
 
 static void check_good(const char *name, size_t count, const char *tensor, const char *values)

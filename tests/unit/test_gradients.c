@@ -1,11 +1,11 @@
 /* Coefficients: the gradient of the loss by each, chunks and projectors included, against what
  * autograd computes for models of every family. */
-#include "backbone.h"
+#include "model_weights.h"
 #include "gemm.h"
 #include "golden.h"
 #include "ops.h"
 #include "samples.h"
-#include "sights.h"
+#include "image_features.h"
 #include "unit.h"
 
 #include <glob.h>
@@ -16,7 +16,7 @@
 
 /* Base and experts, merged with a coefficient per tensor, chunk and expert, as weights. */
 struct problem {
-    struct backbone *base, *experts[EXPERTS_MAX];
+    struct model_weights *base, *experts[EXPERTS_MAX];
     size_t K;
     json_t *alpha; /* name -> [K][chunks] */
     json_t *grad;  /* the same: what came out */
@@ -25,12 +25,13 @@ struct problem {
 
 static const struct arch *arch_of(const struct problem *p)
 {
-    return backbone_arch(p->base);
+    return model_weights_arch(p->base);
 }
 
 static const char *name_of(const struct problem *p, enum part part, size_t layer)
 {
-    return input_tensor(backbone_input(p->base), (size_t)backbone_tensor(p->base, part, layer))
+    return model_source_tensor(model_weights_model(p->base),
+                               (size_t)model_weights_tensor(p->base, part, layer))
         ->name;
 }
 
@@ -45,11 +46,11 @@ static void merge(const struct problem *p, enum part part, size_t layer, float *
     size_t n = arch_part_elements(arch_of(p), part);
     float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
     json_t *alpha = json_object_get(p->alpha, name_of(p, part, layer));
-    backbone_read(p->base, part, layer, 0, n, base);
+    model_weights_read(p->base, part, layer, 0, n, base);
     memcpy(to, base, n * sizeof *to);
     for (size_t k = 0; alpha && k < p->K; k++) { /* none in a vision tower */
         json_t *chunks = json_array_get(alpha, k);
-        backbone_read(p->experts[k], part, layer, 0, n, expert);
+        model_weights_read(p->experts[k], part, layer, 0, n, expert);
         for (size_t i = 0; i < n; i++) {
             size_t c = chunk_of(i, n, json_array_size(chunks));
             to[i] += (float)json_real_value(json_array_get(chunks, c)) * (expert[i] - base[i]);
@@ -110,10 +111,10 @@ static void take(void *context, const struct gradient *g)
     size_t width = g->columns ? g->columns : 1, n = g->rows * width;
     float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
     float *panel = mem_alloc(PANEL * width, sizeof *panel);
-    backbone_read(p->base, g->part, g->layer, 0, n, base);
+    model_weights_read(p->base, g->part, g->layer, 0, n, base);
     for (size_t k = 0; k < p->K; k++) {
         json_t *sums = json_array_get(json_object_get(p->grad, name_of(p, g->part, g->layer)), k);
-        backbone_read(p->experts[k], g->part, g->layer, 0, n, expert);
+        model_weights_read(p->experts[k], g->part, g->layer, 0, n, expert);
         for (size_t row = 0; row < g->rows; row += PANEL) {
             size_t rows = g->rows - row < PANEL ? g->rows - row : PANEL;
             gradient_rows(g, row, rows, panel);
@@ -148,7 +149,7 @@ static int keep(void *context, size_t state, const float *x, struct error *e)
 struct run {
     struct problem *problem;
     struct samples samples; /* of a case with images */
-    struct pack pack;
+    struct token_batch pack;
     const size_t *expert; /* [sample] */
     struct states own, teachers[EXPERTS_MAX];
     json_t *spec;
@@ -192,7 +193,7 @@ static void add_hidden(void *context, size_t state, float *dx)
 }
 
 static void logit_loss(struct run *r, struct lm *m, struct lm **teachers,
-                       const struct gradient_taker *taker, float *dx)
+                       const struct gradient_sink *taker, float *dx)
 {
     const struct arch *a = arch_of(r->problem);
     float theta = (float)number(r, "temperature");
@@ -220,15 +221,15 @@ static void logit_loss(struct run *r, struct lm *m, struct lm **teachers,
 static struct states states_new(const struct run *r)
 {
     const struct arch *a = arch_of(r->problem);
-    size_t each = pack_tokens(&r->pack) * a->hidden;
+    size_t each = token_batch_tokens(&r->pack) * a->hidden;
     return (struct states){mem_alloc((a->layers + 2) * each, sizeof(float)), each};
 }
 
-static struct sights *look(const struct run *r, const struct lm_weights *w)
+static struct image_features *look(const struct run *r, const struct weight_source *w)
 {
     struct error e;
-    struct sights *s = sights_new(arch_of(r->problem), w, r->samples.pictures.list,
-                                  r->samples.pictures.n, NULL, 1 << 20, NULL, &e);
+    struct image_features *s = image_features_new(arch_of(r->problem), w, r->samples.pictures.list,
+                                                  r->samples.pictures.n, NULL, 1 << 20, NULL, &e);
     CHECK(s != NULL);
     return s;
 }
@@ -238,24 +239,24 @@ static void solve(struct run *r, size_t room)
 {
     struct problem *p = r->problem;
     const struct arch *a = arch_of(p);
-    const struct lm_weights weights = {p, give_layer, give_rows};
-    const struct gradient_taker taker = {p, wants, take};
+    const struct weight_source weights = {p, give_layer, give_rows};
+    const struct gradient_sink taker = {p, wants, take};
     const struct lm_tape tape = {r, tape_state, add_hidden};
-    size_t longest = pack_longest(&r->pack), n = pack_tokens(&r->pack) * a->hidden;
+    size_t longest = token_batch_longest(&r->pack), n = token_batch_tokens(&r->pack) * a->hidden;
     struct lm *m = lm_new(a, &weights, room, longest), *teachers[EXPERTS_MAX];
-    struct sights *sights = look(r, &weights), *others[EXPERTS_MAX];
+    struct image_features *sights = look(r, &weights), *others[EXPERTS_MAX];
     float *x = mem_alloc(n, sizeof *x);
     struct error e;
     r->own = states_new(r);
-    lm_see(m, sights);
-    CHECK(!lm_forward(m, &r->pack, x, &(struct lm_keeper){&r->own, keep}, &e));
+    lm_set_image_features(m, sights);
+    CHECK(!lm_forward(m, &r->pack, x, &(struct state_hook){&r->own, keep}, &e));
     for (size_t k = 0; k < p->K; k++) {
         r->teachers[k] = states_new(r);
-        teachers[k] = lm_new(a, backbone_weights(p->experts[k]), room, longest);
-        others[k] = look(r, backbone_weights(p->experts[k]));
-        lm_see(teachers[k], others[k]);
+        teachers[k] = lm_new(a, model_weights_source(p->experts[k]), room, longest);
+        others[k] = look(r, model_weights_source(p->experts[k]));
+        lm_set_image_features(teachers[k], others[k]);
         CHECK(
-            !lm_forward(teachers[k], &r->pack, x, &(struct lm_keeper){&r->teachers[k], keep}, &e));
+            !lm_forward(teachers[k], &r->pack, x, &(struct state_hook){&r->teachers[k], keep}, &e));
     }
     r->loss = 0;
     logit_loss(r, m, teachers, &taker, x);
@@ -263,13 +264,13 @@ static void solve(struct run *r, size_t room)
     CHECK(!lm_backward(m, &r->pack, &tape, x, &taker, &e));
     for (size_t k = 0; k < p->K; k++) {
         lm_free(teachers[k]);
-        sights_free(others[k]);
+        image_features_free(others[k]);
         free(r->teachers[k].x);
     }
     free(r->own.x);
     free(x);
     lm_free(m);
-    sights_free(sights);
+    image_features_free(sights);
 }
 
 /* Largest difference of two trees of numbers, and the largest number of the second. */
@@ -343,7 +344,7 @@ static void read_samples(struct run *r, const char *folder, json_t *samples)
         sequences[s] = sees ? samples_sequence(&r->samples, s) : read_sequence(sample);
         expert[s] = (size_t)json_integer_value(json_object_get(sample, "expert"));
     }
-    pack_fill(&r->pack, arch_of(r->problem), sequences, n);
+    token_batch_fill(&r->pack, arch_of(r->problem), sequences, n);
     r->expert = expert;
     for (size_t s = 0; s < n && !sees; s++)
         free((void *)sequences[s].ids);
@@ -357,11 +358,11 @@ static void check_case(const char *folder)
     struct error e = {0};
     json_t *g = json_load_file(golden_file(folder, "golden.json"), 0, NULL), *layers;
     p.K = json_array_size(json_object_get(g, "experts"));
-    p.base = backbone_open(golden_file(folder, "base"), NULL, NULL, "test_lm", &e);
+    p.base = model_weights_open(golden_file(folder, "base"), NULL, NULL, "test_lm", &e);
     for (size_t k = 0; k < p.K; k++) {
         char name[32];
         snprintf(name, sizeof name, "expert%zu", k + 1);
-        p.experts[k] = backbone_open(golden_file(folder, name), NULL, NULL, "test_lm", &e);
+        p.experts[k] = model_weights_open(golden_file(folder, name), NULL, NULL, "test_lm", &e);
         CHECK(p.experts[k] != NULL);
     }
     CHECK(p.base != NULL);
@@ -377,13 +378,13 @@ static void check_case(const char *folder)
     check_variant(&r, g, "scalar", 1);
     check_variant(&r, g, "scalar", 1000);
     check_variant(&r, g, "chunked", 1000);
-    backbone_close(p.base);
+    model_weights_close(p.base);
     for (size_t k = 0; k < p.K; k++)
-        backbone_close(p.experts[k]);
+        model_weights_close(p.experts[k]);
     free(p.layer);
     free((void *)r.expert);
     samples_free(&r.samples);
-    pack_free(&r.pack);
+    token_batch_free(&r.pack);
     json_decref(g);
 }
 

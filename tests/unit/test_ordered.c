@@ -1,6 +1,6 @@
 /* Ordered work: first and last parts in order, middle parts once each, never two pieces in a slot;
  * the first failure wins, whatever the number of threads. */
-#include "ordered.h"
+#include "ordered_pool.h"
 #include "unit.h"
 
 #include <stdatomic.h>
@@ -43,32 +43,32 @@ static int end(void *context, size_t slot, size_t i, struct error *e)
     return i == s->fails_at_end ? error_set(e, "end of %zu", i) : 0;
 }
 
-static void test_all(struct pool *p, bool begins)
+static void test_all(struct thread_pool *p, bool begins)
 {
-    struct ordered parts = {begins ? begin : NULL, work, end};
+    struct ordered_pool parts = {begins ? begin : NULL, work, end};
     for (size_t n = 0; n <= ITEMS; n = n * 3 + 1) {
         struct seen s = {.fails = SIZE_MAX, .fails_at_end = SIZE_MAX};
         struct error e;
-        CHECK(ordered_run(p, n, SLOTS, &parts, &s, &e) == 0);
+        CHECK(ordered_pool_run(p, n, SLOTS, &parts, &s, &e) == 0);
         CHECK(s.begun == (begins ? n : 0) && s.ended == n && !s.crowded);
         for (size_t i = 0; i < ITEMS; i++)
             CHECK(s.worked[i] == (i < n));
     }
 }
 
-static void test_failures(struct pool *p, bool begins)
+static void test_failures(struct thread_pool *p, bool begins)
 {
-    struct ordered parts = {begins ? begin : NULL, work, end};
+    struct ordered_pool parts = {begins ? begin : NULL, work, end};
     for (size_t fails = 0; fails < ITEMS; fails += 83) {
         struct seen s = {.fails = fails, .fails_at_end = SIZE_MAX};
         struct error e;
         char want[64];
         snprintf(want, sizeof want, "piece %zu", fails);
-        CHECK(ordered_run(p, ITEMS, SLOTS, &parts, &s, &e) == -1);
+        CHECK(ordered_pool_run(p, ITEMS, SLOTS, &parts, &s, &e) == -1);
         CHECK(strcmp(e.text, want) == 0 && s.ended == fails);
         struct seen late = {.fails = fails + 1, .fails_at_end = fails};
         snprintf(want, sizeof want, "end of %zu", fails);
-        CHECK(ordered_run(p, ITEMS, SLOTS, &parts, &late, &e) == -1);
+        CHECK(ordered_pool_run(p, ITEMS, SLOTS, &parts, &late, &e) == -1);
         CHECK(strcmp(e.text, want) == 0 && late.ended == fails + 1);
     }
 }
@@ -76,12 +76,12 @@ static void test_failures(struct pool *p, bool begins)
 int main(void)
 {
     for (size_t threads = 0; threads <= 5; threads++) {
-        struct pool *p = threads ? pool_new(threads) : NULL;
+        struct thread_pool *p = threads ? thread_pool_new(threads) : NULL;
         test_all(p, false);
         test_all(p, true);
         test_failures(p, false);
         test_failures(p, true);
-        pool_free(p);
+        thread_pool_free(p);
     }
     return unit_end();
 }

@@ -1,5 +1,5 @@
 /* The pool: every item once, whatever the number of threads and of items. */
-#include "pool.h"
+#include "thread_pool.h"
 #include "unit.h"
 
 #include <stdatomic.h>
@@ -14,15 +14,15 @@ static void count(void *context, size_t i)
 static void test_threads(size_t threads)
 {
     static atomic_int seen[ITEMS];
-    struct pool *p = threads ? pool_new(threads) : NULL;
+    struct thread_pool *p = threads ? thread_pool_new(threads) : NULL;
     for (size_t n = 0; n <= ITEMS; n = n * 3 + 1) {
         memset(seen, 0, sizeof seen);
         for (int round = 0; round < 50; round++)
-            pool_run(p, n, count, seen);
+            thread_pool_run(p, n, count, seen);
         for (size_t i = 0; i < ITEMS; i++)
             CHECK(seen[i] == (i < n ? 50 : 0));
     }
-    pool_free(p);
+    thread_pool_free(p);
 }
 
 int main(void)

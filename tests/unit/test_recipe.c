@@ -2,7 +2,7 @@
  * mergekit's lookup gives it, which is written down here once more, as simply as can be. */
 #include "unit.h"
 
-#include "nearest.h"
+#include "suggest.h"
 #include "recipe.h"
 #include "rules.h"
 
@@ -162,7 +162,7 @@ static double expected(const struct sample *s, size_t m, size_t p, const char *t
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */
 
-static const struct command *find_command(const struct line *l, const char *name)
+static const struct command *find_command(const struct pipeline *l, const char *name)
 {
     for (size_t i = 0; i < l->n; i++)
         if (strcmp(l->commands[i].words[0].text, name) == 0)
@@ -265,13 +265,13 @@ static void test_numbers(const char *path)
 static void test_nearest(void)
 {
     static const char *const words[] = {"density", "weight", "normalize"};
-    CHECK(strcmp(nearest_word("desnity", 3, words), "density") == 0);
-    CHECK(strcmp(nearest_word("wieght", 3, words), "weight") == 0);
-    CHECK(strcmp(nearest_word("normalise", 3, words), "normalize") == 0);
-    CHECK(!nearest_word("temperature", 3, words));
+    CHECK(strcmp(suggest_word("desnity", 3, words), "density") == 0);
+    CHECK(strcmp(suggest_word("wieght", 3, words), "weight") == 0);
+    CHECK(strcmp(suggest_word("normalise", 3, words), "normalize") == 0);
+    CHECK(!suggest_word("temperature", 3, words));
 }
 
-/* What line_print prints, line_parse reads. */
+/* What pipeline_print prints, pipeline_parse reads. */
 static void test_line(void)
 {
     static const char text[] = "stack \\\n"
@@ -282,11 +282,11 @@ static void test_line(void)
     struct error e;
     char *printed = NULL;
     size_t size;
-    const struct line *l = line_parse(text, &a, &e);
+    const struct pipeline *l = pipeline_parse(text, &a, &e);
     FILE *f = open_memstream(&printed, &size);
     CHECK(l && l->n == 2 && l->commands[0].n == 3);
     if (l)
-        line_print(l, 0, f);
+        pipeline_print(l, 0, f);
     fclose(f);
     CHECK(strcmp(printed, text) == 0);
     free(printed);

@@ -1,13 +1,13 @@
 /* Vision towers and projectors: what they make of images against what transformers does, and their
  * operations against plain ones in F64 and finite differences. */
-#include "backbone.h"
+#include "model_weights.h"
 #include "bicubic.h"
 #include "gemm.h"
 #include "golden.h"
 #include "mem.h"
 #include "projector.h"
-#include "sights.h"
-#include "tower.h"
+#include "image_features.h"
+#include "vision_tower.h"
 #include "unit.h"
 #include "vision_ops.h"
 
@@ -77,15 +77,15 @@ static void check_bicubic(void)
 /* ---- towers ---------------------------------------------------------------------------------- */
 
 /* The largest difference of n numbers to a tensor of the golden data, as a share of its largest. */
-static void compare(const struct input *data, const char *image, const char *what, const float *x,
-                    size_t n)
+static void compare(const struct model_source *data, const char *image, const char *what,
+                    const float *x, size_t n)
 {
     char name[128];
     snprintf(name, sizeof name, "img.%s.%s.f64", image, what);
-    long i = input_find(data, name);
+    long i = model_source_find(data, name);
     double *expected = mem_alloc(n, sizeof *expected), worst = 0, most = 0;
     CHECK(i >= 0);
-    input_read_f64(data, (size_t)i, 0, n, DTYPE_NONE, expected);
+    model_source_read_f64(data, (size_t)i, 0, n, DTYPE_NONE, expected);
     for (size_t j = 0; j < n; j++) {
         worst = fmax(worst, fabs((double)x[j] - expected[j]));
         most = fmax(most, fabs(expected[j]));
@@ -98,8 +98,8 @@ static void compare(const struct input *data, const char *image, const char *wha
 
 /* A case of the golden data: its model, in one of its layouts, and results. */
 struct subject {
-    struct backbone *model;
-    struct input *data, *pixels;
+    struct model_weights *model;
+    struct model_source *data, *pixels;
 };
 
 static struct subject open_subject(const char *folder, const char *layout)
@@ -108,9 +108,11 @@ static struct subject open_subject(const char *folder, const char *layout)
     char place[4200];
     snprintf(place, sizeof place, "%s/models/%s", golden, folder);
     struct subject s = {
-        .model = backbone_open(golden_file(place, layout), NULL, NULL, "test_vision", &e),
-        .data = input_open(golden_file(place, "golden.safetensors"), NULL, "test_vision", &e),
-        .pixels = input_open(golden_file(place, "tensors.safetensors"), NULL, "test_vision", &e)};
+        .model = model_weights_open(golden_file(place, layout), NULL, NULL, "test_vision", &e),
+        .data =
+            model_source_open(golden_file(place, "golden.safetensors"), NULL, "test_vision", &e),
+        .pixels =
+            model_source_open(golden_file(place, "tensors.safetensors"), NULL, "test_vision", &e)};
     if (e.text[0])
         fprintf(stderr, "%s\n", e.text);
     CHECK(s.model && s.data && s.pixels);
@@ -119,43 +121,43 @@ static struct subject open_subject(const char *folder, const char *layout)
 
 static void close_subject(struct subject *s)
 {
-    backbone_close(s->model);
-    input_close(s->data);
-    input_close(s->pixels);
+    model_weights_close(s->model);
+    model_source_close(s->data);
+    model_source_close(s->pixels);
 }
 
 /* An image, and its slices and patches. */
-struct image {
+struct image_case {
     const char *name;
     size_t slices, height, width;
 };
 
 /* Features of n images in one group (NULL: the golden data has none), and what the projector makes
  * of them. */
-static void check_images(const struct subject *s, const struct image *images, size_t n,
+static void check_images(const struct subject *s, const struct image_case *images, size_t n,
                          const char *features, const char *rows)
 {
-    const struct arch *a = backbone_arch(s->model);
-    const struct lm_weights *weights = backbone_weights(s->model);
-    struct picture pictures[8];
-    const struct picture *all[8];
+    const struct arch *a = model_weights_arch(s->model);
+    const struct weight_source *weights = model_weights_source(s->model);
+    struct image pictures[8];
+    const struct image *all[8];
     size_t tokens = 0, width = a->vision.merge * a->vision.merge * a->vision.hidden;
     struct layer_weights w;
     struct error e;
     for (size_t i = 0; i < n; i++) {
-        const struct image *image = &images[i];
+        const struct image_case *image = &images[i];
         size_t own = image->slices * image->height * image->width / 4;
-        long tensor = input_find(s->pixels, image->name);
+        long tensor = model_source_find(s->pixels, image->name);
         CHECK(tensor >= 0);
-        pictures[i] = (struct picture){s->pixels,     (size_t)tensor, image->slices,
-                                       image->height, image->width,   own};
+        pictures[i] = (struct image){s->pixels,     (size_t)tensor, image->slices,
+                                     image->height, image->width,   own};
         all[i] = &pictures[i];
         tokens += own;
     }
-    struct tower *t = tower_new(a, weights, 64);
+    struct vision_tower *t = vision_tower_new(a, weights, 64);
     float *x = mem_alloc(tokens * width, sizeof *x), *y = mem_alloc(tokens * a->hidden, sizeof *y);
     float *scratch = mem_alloc(projector_scratch(a, tokens), sizeof *scratch);
-    CHECK(!tower_forward(t, all, n, x, &e));
+    CHECK(!vision_tower_forward(t, all, n, x, &e));
     CHECK(!weights->layer(weights->context, PARTS_PROJECTOR, 0, &w, &e));
     projector_forward(a, &w, x, tokens, y, scratch);
     for (size_t i = 0, at = 0; i < n; at += pictures[i++].tokens) {
@@ -163,7 +165,7 @@ static void check_images(const struct subject *s, const struct image *images, si
             compare(s->data, images[i].name, features, x + at * width, pictures[i].tokens * width);
         compare(s->data, images[i].name, rows, y + at * a->hidden, pictures[i].tokens * a->hidden);
     }
-    tower_free(t);
+    vision_tower_free(t);
     free(x);
     free(y);
     free(scratch);
@@ -173,19 +175,19 @@ static void check_images(const struct subject *s, const struct image *images, si
  */
 static void check_positions(const struct subject *s)
 {
-    struct arch a = *backbone_arch(s->model);
-    const struct picture tile = {
-        s->data, (size_t)input_find(s->data, "posinterp.pixel_values"), 1, 6, 6, 9};
-    const struct picture *all[] = {&tile};
-    long found = input_find(s->data, "posinterp.embeddings.f64");
+    struct arch a = *model_weights_arch(s->model);
+    const struct image tile = {
+        s->data, (size_t)model_source_find(s->data, "posinterp.pixel_values"), 1, 6, 6, 9};
+    const struct image *all[] = {&tile};
+    long found = model_source_find(s->data, "posinterp.embeddings.f64");
     double expected[37 * 32], worst = 0;
     float x[36 * 32];
     struct error e;
     a.vision.used = 0;
     CHECK(found >= 0 && a.vision.hidden == 32);
-    input_read_f64(s->data, (size_t)found, 0, 37 * 32, DTYPE_NONE, expected);
-    struct tower *t = tower_new(&a, backbone_weights(s->model), 36);
-    CHECK(!tower_forward(t, all, 1, x, &e));
+    model_source_read_f64(s->data, (size_t)found, 0, 37 * 32, DTYPE_NONE, expected);
+    struct vision_tower *t = vision_tower_new(&a, model_weights_source(s->model), 36);
+    CHECK(!vision_tower_forward(t, all, 1, x, &e));
     for (size_t i = 0; i < 36; i++) { /* blocks of 2 x 2 */
         size_t row = i / 12 * 2 + i / 2 % 2, column = i / 4 % 3 * 2 + i % 2;
         const double *y = expected + (1 + row * 6 + column) * 32;
@@ -193,35 +195,38 @@ static void check_positions(const struct subject *s)
             worst = fmax(worst, fabs((double)x[i * 32 + j] - y[j]));
     }
     CHECK(worst < 1e-6);
-    tower_free(t);
+    vision_tower_free(t);
 }
 
 /* Pixel shuffle v1 is the other one with the grid of tokens turned about. */
 static void check_shuffles(const struct subject *s)
 {
-    const struct arch *a = backbone_arch(s->model);
+    const struct arch *a = model_weights_arch(s->model);
     struct arch turned = *a;
-    const struct picture tile = {s->pixels, (size_t)input_find(s->pixels, "portrait"), 3, 4, 4, 12};
-    const struct picture *all[] = {&tile};
+    const struct image tile = {s->pixels, (size_t)model_source_find(s->pixels, "portrait"), 3, 4, 4,
+                               12};
+    const struct image *all[] = {&tile};
     const size_t order[] = {0, 2, 1, 3};
     enum { width = 128 };
     float x[12 * width], y[12 * width];
     struct error e;
     CHECK(a->vision.hidden * 4 == width && !a->vision.transposed);
     turned.vision.transposed = true;
-    struct tower *plain = tower_new(a, backbone_weights(s->model), 16);
-    struct tower *other = tower_new(&turned, backbone_weights(s->model), 16);
-    CHECK(!tower_forward(plain, all, 1, x, &e) && !tower_forward(other, all, 1, y, &e));
+    struct vision_tower *plain = vision_tower_new(a, model_weights_source(s->model), 16);
+    struct vision_tower *other = vision_tower_new(&turned, model_weights_source(s->model), 16);
+    CHECK(!vision_tower_forward(plain, all, 1, x, &e) &&
+          !vision_tower_forward(other, all, 1, y, &e));
     for (size_t i = 0; i < 12; i++)
         CHECK(memcmp(y + i * width, x + (i / 4 * 4 + order[i % 4]) * width, width * 4) == 0);
-    tower_free(plain);
-    tower_free(other);
+    vision_tower_free(plain);
+    vision_tower_free(other);
 }
 
 static void check_towers(void)
 {
-    static const struct image qwen[] = {{"wide", 1, 2, 8}, {"small", 1, 2, 2}, {"tall", 1, 8, 2}};
-    static const struct image intern[] = {{"portrait", 3, 4, 4}};
+    static const struct image_case qwen[] = {
+        {"wide", 1, 2, 8}, {"small", 1, 2, 2}, {"tall", 1, 8, 2}};
+    static const struct image_case intern[] = {{"portrait", 3, 4, 4}};
     static const char *const layouts[] = {"original", "hf", "hf_v5", "hf_inmem"};
     struct subject s = open_subject("qwen2vl/tied", "hub");
     if (s.model)
@@ -242,7 +247,7 @@ static void check_towers(void)
 
 /* A model's weights that are asked for, with one number of one part changed. */
 struct asked {
-    const struct lm_weights *of;
+    const struct weight_source *of;
     size_t times;
     enum part part; /* PARTS: none */
     size_t layer;
@@ -264,15 +269,15 @@ static int give_changed(void *context, struct parts parts, size_t layer, struct 
 }
 
 /* Do the sights hold for a model in which this part is another? How often was it asked? */
-static int hold_for(const struct sights *f, const struct arch *a, const struct lm_weights *of,
-                    enum part part, size_t layer, size_t *times)
+static int hold_for(const struct image_features *f, const struct arch *a,
+                    const struct weight_source *of, enum part part, size_t layer, size_t *times)
 {
     struct error e;
     size_t n = arch_part_elements(a, part < PARTS ? part : VISION_Q);
     struct asked c = {.of = of, .part = part, .layer = layer};
-    const struct lm_weights w = {&c, give_changed, NULL};
+    const struct weight_source w = {&c, give_changed, NULL};
     c.copy = mem_alloc(n, sizeof *c.copy);
-    int result = sights_hold_for(f, a, &w, &e);
+    int result = image_features_match(f, a, &w, &e);
     *times = c.times;
     free(c.copy);
     return result;
@@ -284,15 +289,17 @@ static void check_same_towers(void)
 {
     struct subject s = open_subject("internvl/qknorm_select", "original");
     struct subject other = open_subject("internvl/qknorm_select", "hf_inmem");
-    const struct arch *a = backbone_arch(other.model);
-    const struct lm_weights *w = backbone_weights(other.model);
-    const struct picture tiles = {s.pixels, (size_t)input_find(s.pixels, "portrait"), 3, 4, 4, 12};
+    const struct arch *a = model_weights_arch(other.model);
+    const struct weight_source *w = model_weights_source(other.model);
+    const struct image tiles = {s.pixels, (size_t)model_source_find(s.pixels, "portrait"), 3, 4, 4,
+                                12};
     const bool none = false;
     size_t times, used = a->vision.used;
     struct arch turned = *a;
     struct error e;
-    struct sights *f = sights_new(backbone_arch(s.model), backbone_weights(s.model), &tiles, 1,
-                                  NULL, 1 << 20, NULL, &e);
+    struct image_features *f =
+        image_features_new(model_weights_arch(s.model), model_weights_source(s.model), &tiles, 1,
+                           NULL, 1 << 20, NULL, &e);
     CHECK(f && used > 1 && used < a->vision.layers);
     CHECK(hold_for(f, a, w, PARTS, 0, &times) == 1 && times == used + 1);
     CHECK(hold_for(f, a, w, VISION_PATCH, 0, &times) == 0 && times == 1);
@@ -300,11 +307,11 @@ static void check_same_towers(void)
     CHECK(hold_for(f, a, w, VISION_Q, used, &times) == 1 && times == used + 1);
     turned.vision.transposed = true;
     CHECK(hold_for(f, &turned, w, PARTS, 0, &times) == 0 && times == 0);
-    sights_free(f);
-    f = sights_new(backbone_arch(s.model), backbone_weights(s.model), &tiles, 1, &none, 0, NULL,
-                   &e);
+    image_features_free(f);
+    f = image_features_new(model_weights_arch(s.model), model_weights_source(s.model), &tiles, 1,
+                           &none, 0, NULL, &e);
     CHECK(hold_for(f, a, w, VISION_PATCH, 0, &times) == 1 && times == 0);
-    sights_free(f);
+    image_features_free(f);
     close_subject(&s);
     close_subject(&other);
 }

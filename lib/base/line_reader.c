@@ -1,0 +1,58 @@
+#include "line_reader.h"
+
+#include "mem.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LINE_MAX ((size_t)1 << 20)   /* bytes of a line */
+#define FILE_MAX ((size_t)256 << 20) /* bytes of a file */
+
+int line_reader_open(struct line_reader *l, const char *path, struct error *e)
+{
+    *l = (struct line_reader){.file = fopen(path, "re"), .path = path};
+    if (!l->file)
+        return error_set(e, "cannot open %.300s: %s", path, strerror(errno));
+    l->text = mem_resize(NULL, l->room = 256, 1);
+    return 0;
+}
+
+/* What is wrong with the line at hand; always -1. */
+static int refuse(const struct line_reader *l, const char *wrong, struct error *e)
+{
+    return error_set(e, "%.300s, line %zu: %s", l->path, l->number, wrong);
+}
+
+int line_reader_next(struct line_reader *l, struct error *e)
+{
+    size_t n = 0;
+    int c;
+    l->number++;
+    while ((c = getc_unlocked(l->file)) != EOF && c != '\n') {
+        if (c == '\0')
+            return refuse(l, "a line of text has no zero byte", e);
+        if (n == LINE_MAX)
+            return refuse(l, "a line has at most 1 MiB", e);
+        l->text[n++] = (char)c;
+        if (n == l->room)
+            l->text = mem_resize(l->text, l->room *= 2, 1);
+    }
+    if (ferror(l->file))
+        return error_set(e, "cannot read %.300s: %s", l->path, strerror(errno));
+    if (c == EOF && n == 0)
+        return 0;
+    l->size += n + 1;
+    if (l->size > FILE_MAX)
+        return error_set(e, "%.300s has more than 256 MiB", l->path);
+    l->text[n] = '\0';
+    return 1;
+}
+
+void line_reader_close(struct line_reader *l)
+{
+    if (l->file)
+        fclose(l->file);
+    free(l->text);
+    *l = (struct line_reader){0};
+}

@@ -1,0 +1,154 @@
+#include "experts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The models of which there are vectors. */
+static int list_experts(struct experts *x, const struct header *h, struct error *e)
+{
+    bool *has = mem_alloc(h->n_models, sizeof *has);
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t v = 0; v < h->tensors[i].n_vectors; v++)
+            has[h->tensors[i].vectors[v].model] = true;
+    x->models = mem_alloc(h->n_models, sizeof *x->models);
+    x->names = mem_alloc(h->n_models, sizeof *x->names);
+    for (size_t m = 0; m < h->n_models; m++)
+        if (has[m]) {
+            x->models[x->n] = m;
+            x->names[x->n++] = h->models[m].name;
+        }
+    free(has);
+    return x->n ? 0 : error_set(e, "the stream has no task vectors");
+}
+
+long experts_find(const struct experts *x, const char *name, size_t n)
+{
+    for (size_t k = 0; k < x->n; k++)
+        if (strlen(x->names[k]) == n && strncmp(x->names[k], name, n) == 0)
+            return (long)k;
+    return -1;
+}
+
+static int check_base(const struct experts *x, const struct header *h, struct error *e)
+{
+    const struct model_source *in = model_weights_model(x->base);
+    for (size_t m = 0; m < h->n_models; m++) {
+        const struct model *base = &h->models[m];
+        if (base->role && strcmp(base->role, "base") == 0 && base->has_fingerprint &&
+            base->fingerprint != model_source_fingerprint(in))
+            return error_set(e,
+                             "the stream was made against another base than %s (--onto says that "
+                             "this is meant)",
+                             model_source_name(in));
+    }
+    return 0;
+}
+
+/* Are all parts there in both, in as many layers and of the same shapes? */
+static bool same_parts(const struct arch *a, const struct arch *b, enum part first, enum part end)
+{
+    for (enum part part = first; part < end; part++) {
+        size_t rows[2], columns[2];
+        if (arch_part(a, part, &rows[0], &columns[0]) !=
+                arch_part(b, part, &rows[1], &columns[1]) ||
+            rows[0] != rows[1] || columns[0] != columns[1] ||
+            arch_part_layers(a, part) != arch_part_layers(b, part))
+            return false;
+    }
+    return true;
+}
+
+static int check_sizes(const struct experts *x, size_t k, struct error *e)
+{
+    const struct arch *a = model_weights_arch(x->base), *b = model_weights_arch(x->files[k]);
+    if (a->layers != b->layers || a->hidden != b->hidden || a->vocab != b->vocab)
+        return error_set(e,
+                         "%s has %zu layers, a hidden size of %zu and %zu tokens; the base has "
+                         "%zu, %zu and %zu",
+                         x->names[k], b->layers, b->hidden, b->vocab, a->layers, a->hidden,
+                         a->vocab);
+    if (!same_parts(a, b, TEXT_PARTS, PARTS))
+        return error_set(e, "%s has another vision tower or projector than the base", x->names[k]);
+    return 0;
+}
+
+/* The file belongs to the expert that is called like it. */
+static int open_file(struct experts *x, const char *operand, const struct stage *s, struct error *e)
+{
+    struct model_weights *file =
+        model_weights_open(operand, NULL, s->common.spool, s->filter->name, e);
+    if (!file)
+        return -1;
+    const char *name = model_source_name(model_weights_model(file));
+    long k = experts_find(x, name, strlen(name));
+    int failed = 0;
+    if (k < 0)
+        failed = error_set(e, "--expert: the stream has no model %s (MODEL=PATH says whose it is)",
+                           name);
+    else if (x->files[k])
+        failed = error_set(e, "--expert: %s is there twice", name);
+    if (failed) {
+        model_weights_close(file);
+        return -1;
+    }
+    x->files[k] = file;
+    return check_sizes(x, (size_t)k, e);
+}
+
+int experts_open(struct experts *x, const struct experts_operands *o, const struct stage *s,
+                 const struct header *h, struct error *e)
+{
+    x->base = model_weights_open(o->base, o->config, s->common.spool, s->filter->name, e);
+    if (!x->base || (!o->onto && check_base(x, h, e)) || list_experts(x, h, e))
+        return -1;
+    x->files = mem_alloc(x->n, sizeof *x->files);
+    for (size_t i = 0; i < o->files.n; i++)
+        if (open_file(x, o->files.texts[i], s, e))
+            return -1;
+    return 0;
+}
+
+void experts_close(struct experts *x)
+{
+    for (size_t k = 0; x->files && k < x->n; k++)
+        model_weights_close(x->files[k]);
+    model_weights_close(x->base);
+    free(x->models);
+    free(x->names);
+    free(x->files);
+    *x = (struct experts){0};
+}
+
+static bool is_file_of(const struct model *m, const struct model_weights *file)
+{
+    return file && m->has_fingerprint &&
+           m->fingerprint == model_source_fingerprint(model_weights_model(file));
+}
+
+static bool is_base_of_stream(const struct experts *x, const struct header *h)
+{
+    for (size_t m = 0; m < h->n_models; m++)
+        if (h->models[m].role && strcmp(h->models[m].role, "base") == 0)
+            return is_file_of(&h->models[m], x->base);
+    return false;
+}
+
+bool experts_are_whole(const struct experts *x, const struct header *h)
+{
+    const struct step *step = h->history.n == 1 ? &h->history.steps[0] : NULL;
+    if (!step || strcmp(step->tool, "tv-extract") != 0 || step->n_parents ||
+        h->rounding != DTYPE_NONE || !is_base_of_stream(x, h))
+        return false;
+    for (size_t i = 0; i < step->n_arguments; i++)
+        if (strncmp(step->arguments[i], "--", 2) == 0 || strchr(step->arguments[i], '['))
+            return false;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t v = 0; v < h->tensors[i].n_vectors; v++)
+            if (h->tensors[i].vectors[v].dtype != DTYPE_F32 ||
+                h->tensors[i].vectors[v].stored == DTYPE_F64)
+                return false;
+    for (size_t k = 0; k < x->n; k++)
+        if (!is_file_of(&h->models[x->models[k]], x->files[k]))
+            return false;
+    return true;
+}

@@ -1,0 +1,164 @@
+#include "coefficient_table.h"
+
+#include "line_reader.h"
+#include "number.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct entry {
+    const char *tensor, *model;
+    size_t chunk;
+    double value;
+};
+
+struct coefficient_table {
+    char *file;
+    size_t n;
+    struct entry *entries; /* sorted by tensor, model, chunk */
+    double *values;        /* in the same order */
+    struct arena arena;
+};
+
+static int compare(const void *a, const void *b)
+{
+    const struct entry *x = a, *y = b;
+    int by = strcmp(x->tensor, y->tensor);
+    if (by == 0)
+        by = strcmp(x->model, y->model);
+    return by ? by : (x->chunk > y->chunk) - (x->chunk < y->chunk);
+}
+
+/* Cuts a line at its tabs; the number of fields, at most 5. */
+static size_t split(char *line, char *fields[5])
+{
+    size_t n = 0;
+    for (char *p = line; p && n < 5; n++) {
+        fields[n] = p;
+        p = strchr(p, '\t');
+        if (p)
+            *p++ = '\0';
+    }
+    return n;
+}
+
+static int read_line(struct coefficient_table *t, size_t number, char *line, struct error *e)
+{
+    char *fields[5];
+    double chunk, value;
+    line[strcspn(line, "\r")] = '\0';
+    if (line[0] == '#' || line[0] == '\0')
+        return 0;
+    if (split(line, fields) != 4)
+        return error_set(e,
+                         "%s:%zu: tensor, model, chunk and value are expected, with tabs "
+                         "between them",
+                         t->file, number);
+    if (t->n == 0 && strcmp(fields[3], "value") == 0)
+        return 0;
+    if (number_read(fields[2], &chunk) || chunk < 0 || chunk >= 1e15 ||
+        chunk != (double)(size_t)chunk)
+        return error_set(e, "%s:%zu: \"%s\" is not the number of a chunk", t->file, number,
+                         fields[2]);
+    if (number_read(fields[3], &value))
+        return error_set(e, "%s:%zu: \"%s\" is not a number", t->file, number, fields[3]);
+    if ((t->n & (t->n - 1)) == 0)
+        t->entries = mem_resize(t->entries, t->n ? 2 * t->n : 1, sizeof *t->entries);
+    t->entries[t->n++] =
+        (struct entry){arena_text(&t->arena, fields[0], strlen(fields[0])),
+                       arena_text(&t->arena, fields[1], strlen(fields[1])), (size_t)chunk, value};
+    return 0;
+}
+
+/* The chunks of each vector are 0, 1, ..., each once. */
+static int check_chunks(const struct coefficient_table *t, struct error *e)
+{
+    size_t expected = 0;
+    for (size_t i = 0; i < t->n; i++, expected++) {
+        const struct entry *x = &t->entries[i];
+        if (i && (strcmp(x->tensor, x[-1].tensor) != 0 || strcmp(x->model, x[-1].model) != 0))
+            expected = 0;
+        if (x->chunk != expected)
+            return error_set(e, "%s: tensor %s, model %s: chunk %zu is missing or there twice",
+                             t->file, x->tensor, x->model, expected);
+    }
+    return 0;
+}
+
+struct coefficient_table *coefficient_table_read(const char *file, struct error *e)
+{
+    struct line_reader l;
+    int more, failed = 0;
+    if (line_reader_open(&l, file, e))
+        return NULL;
+    struct coefficient_table *t = mem_alloc(1, sizeof *t);
+    t->file = mem_text(file);
+    while (!failed && (more = line_reader_next(&l, e)) != 0)
+        failed = more < 0 ? -1 : read_line(t, l.number, l.text, e);
+    line_reader_close(&l);
+    if (t->n)
+        qsort(t->entries, t->n, sizeof *t->entries, compare);
+    if (failed || check_chunks(t, e)) {
+        coefficient_table_free(t);
+        return NULL;
+    }
+    t->values = mem_alloc(t->n, sizeof *t->values);
+    for (size_t i = 0; i < t->n; i++)
+        t->values[i] = t->entries[i].value;
+    return t;
+}
+
+void coefficient_table_free(struct coefficient_table *t)
+{
+    if (!t)
+        return;
+    arena_free(&t->arena);
+    free(t->entries);
+    free(t->values);
+    free(t->file);
+    free(t);
+}
+
+size_t coefficient_table_find(const struct coefficient_table *t, const char *tensor,
+                              const char *model, const double **values)
+{
+    const struct entry key = {tensor, model, 0, 0};
+    size_t low = 0, high = t->n;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (compare(&t->entries[middle], &key) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    *values = t->values + low;
+    while (high < t->n && strcmp(t->entries[high].tensor, tensor) == 0 &&
+           strcmp(t->entries[high].model, model) == 0)
+        high++;
+    return high - low;
+}
+
+int coefficient_table_check(const struct coefficient_table *t, const struct header *h,
+                            struct error *e)
+{
+    size_t used = 0;
+    const double *values;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t k = 0; k < h->tensors[i].n_vectors; k++) {
+            const struct tensor *own = &h->tensors[i];
+            size_t m = coefficient_table_find(t, own->name, h->models[own->vectors[k].model].name,
+                                              &values);
+            used += m;
+            if (m > 1 && !tensor_chunks_fit(own, m))
+                return error_set(e,
+                                 "%s: tensor %s has %zu elements, which cannot be cut into %zu "
+                                 "chunks",
+                                 t->file, own->name, tensor_elements(own), m);
+        }
+    if (used != t->n)
+        return error_set(e,
+                         "%s: %zu of %zu lines name a tensor or model that the stream does not "
+                         "have",
+                         t->file, t->n - used, t->n);
+    return 0;
+}

@@ -1,0 +1,40 @@
+/* Joins that need to know nothing of the vectors but their inner products: the result is
+ * sum_k c_k x_k, with coefficients that follow from the matrix of all <x_j, x_k> over the tensor.
+ * One round sums it up in double. The functions are those of a filter's life (filter.h) with a gram
+ * as job->state; what a method adds is its `decide`, which sets the coefficients. */
+#ifndef TV_GRAM_JOIN_H
+#define TV_GRAM_JOIN_H
+
+#include "join.h"
+
+/* At most so many vectors. */
+#define GRAM_JOIN_MAX 1024
+
+struct gram_join {
+    size_t n;     /* vectors */
+    double *dots; /* (n, n) */
+    double *c;    /* (n), set in decide; until then the first vector's is 1, the others' 0 */
+};
+
+/* The plan; weights are checked. job->state stays NULL for tensors that are not floating. */
+int gram_join_begin(struct job *job, enum join_weights weights, struct error *e);
+int gram_join_observe(const struct job *job, const struct block *b, void *work, struct error *e);
+int gram_join_merge(struct job *job, const struct block *b, void *work, struct error *e);
+int gram_join_transform(const struct job *job, struct block *b, struct error *e);
+
+/* These, in a filter's descriptor. */
+#define GRAM_JOIN_LIFE                                                                             \
+    .least_scope = SCOPE_TENSOR, .observe = gram_join_observe, .merge = gram_join_merge,           \
+    .transform = gram_join_transform
+
+/* |x_k| */
+double gram_join_norm(const struct gram_join *g, size_t k);
+/* <x_k, sum_j a_j x_j>, and |sum_j a_j x_j| */
+double gram_join_dot(const struct gram_join *g, size_t k, const double *a);
+double gram_join_length(const struct gram_join *g, const double *a);
+
+/* Spherical interpolation between two vectors at an angle of that cosine, t of the way:
+ * c = sin((1 - t) th) / sin th, sin(t th) / sin th. */
+void gram_join_slerp(double cosine, double t, double c[2]);
+
+#endif

@@ -1,0 +1,30 @@
+#include "tensor_sums.h"
+
+int tensor_sums_observe_l1(const struct job *job, const struct block *b, void *work,
+                           struct error *e)
+{
+    double *sums = work;
+    (void)job;
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        sums[k] = kern_sum_abs(block_x(b, k), b->n);
+    return 0;
+}
+
+int tensor_sums_observe_squares(const struct job *job, const struct block *b, void *work,
+                                struct error *e)
+{
+    double *sums = work;
+    (void)job;
+    (void)e;
+    for (size_t k = 0; k < b->n_vectors; k++)
+        sums[k] = kern_sum_squares(block_x(b, k), b->n);
+    return 0;
+}
+
+void tensor_sums_add(const void *found, size_t n, double *sums)
+{
+    const double *more = found;
+    for (size_t i = 0; i < n; i++)
+        sums[i] += more[i];
+}

@@ -1,0 +1,41 @@
+/* What models that see call the same tensor: Qwen2-VL and InternVL are saved under several sets of
+ * names, by their authors, and by libraries that renamed what they hold in memory. A plain name
+ * stands for all of them:
+ *
+ *     text.layers.3.self_attn.q_proj.weight    head.weight
+ *     vision.layers.3.attn.q_proj.weight       projector.in.weight
+ *
+ * Names that no layout knows are their own plain names. */
+#ifndef TV_NAME_SCHEME_H
+#define TV_NAME_SCHEME_H
+
+#include "model_source.h"
+
+#define NAME_SCHEME_NAME 256 /* bytes that hold any name here; longer ones are nobody's */
+
+/* The layouts that there are, as choices of an option (filter.h). */
+#define NAME_SCHEME_CHOICES                                                                        \
+    "text|qwen2vl|qwen2vl-memory|qwen2vl-bare|qwen2vl-vllm|internvl|internvl-hf|internvl-memory"
+
+/* The plain name of a tensor, whatever layout its name is of, into a buffer of NAME_SCHEME_NAME
+ * bytes. False: it is too long for it. */
+bool name_scheme_canonical(const char *name, char *plain);
+/* What a layout calls it. False: it has no word for it. */
+bool name_scheme_spell(size_t layout, const char *plain, char *name);
+
+/* The layout of most tensors of a model. */
+size_t name_scheme_of(const struct model_source *in);
+/* The tensor of that plain name; -1: none, or there are several. */
+long name_scheme_find(const struct model_source *in, const char *plain);
+
+/* The tensor called `name` in whatever layout, or what stands for it: a head that a tied model
+ * lacks is its embedding. -1 if there is neither. */
+long name_scheme_find_tied(const struct model_source *in, const char *name);
+
+/* Does a layout have q, k and v of a vision tower apart? */
+bool name_scheme_splits(size_t layout);
+/* Is it a name of q, k and v in one tensor, or of one of the three in a vision tower? */
+enum name_scheme_qkv { NAME_SCHEME_OTHER, NAME_SCHEME_FUSED, NAME_SCHEME_SPLIT };
+enum name_scheme_qkv name_scheme_qkv(const char *plain);
+
+#endif

@@ -1,0 +1,108 @@
+#include "block_buffers.h"
+
+#include <stdlib.h>
+
+/* Room for a block of K vectors of n elements: per vector its bytes as they travel and, where these
+ * are not F32, the same as F32. */
+static void make_room(struct block_buffer *b, size_t K, size_t n)
+{
+    size_t each = (n * 8 + 63) / 64 * 64;
+    if (b->n_vectors == K && b->room >= each)
+        return;
+    b->n_vectors = K;
+    b->room = each;
+    b->raw = mem_resize(b->raw, K, sizeof *b->raw);
+    b->wide = mem_resize(b->wide, K, sizeof *b->wide);
+    b->block.data = mem_resize(b->block.data, K, sizeof(void *));
+    b->block.dtypes = mem_resize(b->block.dtypes, K, sizeof(enum dtype));
+    b->block.home = mem_resize(b->block.home, K, sizeof(size_t));
+    free(b->memory);
+    b->memory = mem_aligned(2 * each * K);
+    for (size_t k = 0; k < K; k++) {
+        b->raw[k] = b->memory + 2 * k * each;
+        b->wide[k] = (float *)(b->memory + (2 * k + 1) * each);
+    }
+}
+
+void block_buffers_init(struct block_buffers *all, size_t n)
+{
+    *all = (struct block_buffers){.n = n, .all = mem_alloc(n, sizeof *all->all)};
+    pthread_mutex_init(&all->lock, NULL);
+    for (size_t j = 0; j < n; j++)
+        block_buffers_give(all, &all->all[j]);
+}
+
+struct block_buffer *block_buffers_take(struct block_buffers *all, size_t n_vectors,
+                                        size_t elements)
+{
+    pthread_mutex_lock(&all->lock);
+    struct block_buffer *b = all->idle;
+    all->idle = b->next;
+    pthread_mutex_unlock(&all->lock);
+    make_room(b, n_vectors, elements);
+    return b;
+}
+
+void block_buffers_give(struct block_buffers *all, struct block_buffer *b)
+{
+    pthread_mutex_lock(&all->lock);
+    b->next = all->idle;
+    all->idle = b;
+    pthread_mutex_unlock(&all->lock);
+}
+
+static void buffer_free(struct block_buffer *b)
+{
+    free(b->raw);
+    free(b->wide);
+    free(b->block.data);
+    free(b->block.dtypes);
+    free(b->block.home);
+    free(b->memory);
+}
+
+void block_buffers_free(struct block_buffers *all)
+{
+    for (size_t j = 0; j < all->n; j++)
+        buffer_free(&all->all[j]);
+    free(all->all);
+    pthread_mutex_destroy(&all->lock);
+}
+
+void block_keep(struct block *b, size_t n, const size_t *which)
+{
+    for (size_t k = 0; k < n; k++) {
+        size_t home = b->home[k];
+        b->data[k] = b->data[which[k]];
+        b->dtypes[k] = b->dtypes[which[k]];
+        b->home[k] = b->home[which[k]];
+        b->home[which[k]] = home;
+    }
+    b->n_vectors = n;
+}
+
+void buffer_widen(struct block_buffer *b)
+{
+    struct block *block = &b->block;
+    for (size_t k = 0; k < block->n_vectors; k++)
+        if (block->dtypes[k] != DTYPE_F32 && dtype_is_float(block->dtypes[k])) {
+            float *to = b->wide[block->home[k]];
+            dtype_to_f32(block->dtypes[k], block->data[k], to, block->n);
+            block->data[k] = to;
+            block->dtypes[k] = DTYPE_F32;
+        }
+}
+
+void buffer_narrow(const struct tensor *t, struct block_buffer *b)
+{
+    struct block *block = &b->block;
+    for (size_t k = 0; k < block->n_vectors; k++) {
+        enum dtype wire = t->vectors[k].dtype;
+        if (block->dtypes[k] == wire || !dtype_is_float(wire))
+            continue;
+        void *to = b->raw[block->home[k]];
+        dtype_from_f32(wire, block->data[k], to, block->n);
+        block->data[k] = to;
+        block->dtypes[k] = wire;
+    }
+}
