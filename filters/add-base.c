@@ -12,7 +12,7 @@
  * than 1 are refused: `combine` uses them up.
  */
 #include "base_model.h"
-#include "slice.h"
+#include "layer_slice.h"
 
 #include <math.h>
 
@@ -41,7 +41,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
         size_t n = b->n - done < TILE ? b->n - done : TILE;
         base_model_read_f32(base, job->index, b->first + done, n, x);
         for (size_t k = 0; k < b->n_vectors; k++)
-            kern_add(block_x(b, k) + done, x, block_x(b, k) + done, n);
+            vector_math_add(block_floats(b, k) + done, x, block_floats(b, k) + done, n);
     }
     base_model_release_pages(base, job->index, b->first, b->n);
     return 0;
@@ -54,28 +54,29 @@ static enum dtype sum_dtype(const struct options *o, const struct header *h,
 {
     if (o->dtype != DTYPE_NONE)
         return o->dtype;
-    return h->rounding != DTYPE_NONE ? h->rounding : base->dtype;
+    return h->input_rounding != DTYPE_NONE ? h->input_rounding : base->dtype;
 }
 
 static int open_add(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    struct base_model *base = s->data = base_model_open(s, s->operands.texts[0], o->onto, h, e);
+    struct base_model *base = s->data = base_model_open(s, s->operands.items[0], o->onto, h, e);
     if (!base)
         return -1;
     h->kind = KIND_WEIGHTS;
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
-        enum dtype dtype = sum_dtype(o, h, base_model_tensor(base, i));
+        enum dtype dtype = sum_dtype(o, h, base_model_matching_tensor(base, i));
         for (size_t k = 0; k < t->n_vectors; k++) {
             struct vector *v = &t->vectors[k];
             v->dtype = dtype;
-            if (v->stored != DTYPE_NONE) /* as a model of its own it would be */
-                v->stored = dtype;
+            if (v->stored_dtype != DTYPE_NONE) /* as a model of its own it would be */
+                v->stored_dtype = dtype;
         }
         t->base_name = NULL;
     }
-    stage_record(s, slice_text(base_model_source(base), s->operands.texts[0], &s->arena));
+    stage_record_operand(
+        s, layer_slice_describe(base_model_source(base), s->operands.items[0], &s->arena));
     return 0;
 }
 

@@ -14,7 +14,7 @@
  */
 #include "explog.h"
 #include "join.h"
-#include "selects.h"
+#include "multi_select.h"
 
 #include <stdlib.h>
 
@@ -29,7 +29,7 @@ static const float quantiles[QUANTILES] = {0.25f, 0.5f, 0.75f};
 
 /* One tensor. */
 struct state {
-    struct selects ranks; /* known at once where the quantile is the smallest element */
+    struct multi_select ranks; /* known at once where the quantile is the smallest element */
     float smallest;
     double threshold;
 };
@@ -78,7 +78,7 @@ static void importance(const float *a, const float *c, size_t n, size_t columns,
 
 static double quantile(const struct state *st, size_t q)
 {
-    struct select_cut cut = select_result(st->ranks.each[q]);
+    struct magnitude_cut cut = magnitude_select_result(st->ranks.selections[q]);
     float x = st->smallest;
     if (!cut.all)
         memcpy(&x, &cut.bits, sizeof x);
@@ -89,8 +89,8 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
     if (!st)
-        return join_bytes(job->in, b, e);
-    float *a = block_x(b, 0), *c = block_x(b, 1);
+        return join_identical_vectors(job->in, b, e);
+    float *a = block_floats(b, 0), *c = block_floats(b, 1);
     float *weight = mem_alloc(b->n, sizeof *weight);
     double *work = mem_alloc(2 * b->columns, sizeof *work);
     importance(a, c, b->n, b->columns, weight, work);
@@ -140,9 +140,9 @@ static void plan_round(struct job *job)
 {
     const struct state *st = job->state;
     size_t n = tensor_block_elements(job->in), columns = tensor_columns(job->in);
-    job->head = selects_head(&st->ranks);
+    job->sample_elements = multi_select_sample_elements(&st->ranks);
     job->work_size = aligned(sizeof(float)) + aligned(n * sizeof(float)) +
-                     aligned(2 * columns * sizeof(double)) + selects_work_size(&st->ranks, n);
+                     aligned(2 * columns * sizeof(double)) + multi_select_work_size(&st->ranks, n);
 }
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
@@ -150,11 +150,11 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     const struct state *st = job->state;
     struct area area = divide(work, b);
     (void)e;
-    importance(block_x(b, 0), block_x(b, 1), b->n, b->columns, area.x, area.rows);
+    importance(block_floats(b, 0), block_floats(b, 1), b->n, b->columns, area.x, area.rows);
     *area.smallest = INFINITY;
     for (size_t i = 0; i < b->n; i++)
         *area.smallest = area.x[i] < *area.smallest ? area.x[i] : *area.smallest;
-    selects_observe(&st->ranks, area.x, b->first, b->n, area.found);
+    multi_select_observe(&st->ranks, area.x, b->first, b->n, area.found);
     return 0;
 }
 
@@ -164,7 +164,7 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     struct area area = divide(work, b);
     (void)e;
     st->smallest = *area.smallest < st->smallest ? *area.smallest : st->smallest;
-    selects_merge(&st->ranks, b->n, area.found);
+    multi_select_merge(&st->ranks, b->n, area.found);
     return 0;
 }
 
@@ -174,7 +174,7 @@ static int decide(struct job *job, struct error *e)
     (void)e;
     if (!st)
         return VERDICT_DONE;
-    if (!selects_decide(&st->ranks)) {
+    if (!multi_select_decide(&st->ranks)) {
         plan_round(job);
         return VERDICT_AGAIN;
     }
@@ -187,13 +187,13 @@ static int decide(struct job *job, struct error *e)
 static int open_fusion(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_open(h, o->name, 2, 2, e);
+    return join_declare_result(h, o->name, 2, 2, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
     size_t n = tensor_elements(job->in);
-    if (join_check_weights(job->stage, job->in, JOIN_ONES, e))
+    if (join_check_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(job->in) || n == 0)
         return PLAN_TRANSFORM;
@@ -201,7 +201,7 @@ static int begin(struct job *job, struct error *e)
     st->smallest = INFINITY;
     for (size_t q = 0; q < QUANTILES; q++) {
         size_t rank = (size_t)(quantiles[q] * (float)(n - 1));
-        st->ranks.each[q] = select_new(n, n - rank, SELECT_LOWER_FIRST, 0);
+        st->ranks.selections[q] = magnitude_select_new(n, n - rank, TIE_LOWER_INDEX_WINS, 0);
     }
     plan_round(job);
     return PLAN_OBSERVE;
@@ -213,7 +213,7 @@ static int end(struct job *job, bool ok, struct error *e)
     (void)ok;
     (void)e;
     if (st)
-        selects_free(&st->ranks);
+        multi_select_free(&st->ranks);
     return 0;
 }
 
@@ -226,7 +226,7 @@ const struct filter filter_arcee_fusion = {
     .kinds = KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_fusion,
-    .least_scope = SCOPE_ROW, /* and it sees all of the tensor before it writes */
+    .scope = SCOPE_ROW, /* and it sees all of the tensor before it writes */
     .begin = begin,
     .observe = observe,
     .merge = merge,

@@ -10,9 +10,9 @@
  * 1 not.
  */
 #include "filter.h"
-#include "operand.h"
-#include "output.h"
-#include "text.h"
+#include "operand_source.h"
+#include "standard_output.h"
+#include "text_scanner.h"
 
 #include <stdlib.h>
 
@@ -86,16 +86,16 @@ static int begin(struct job *job, struct error *e)
     (void)e;
     job->state = arena_alloc(job->arena, job->in->n_vectors, sizeof(struct finding));
     job->work_size = job->in->n_vectors * sizeof(struct finding);
-    return PLAN_TALLY;
+    return PLAN_REDUCE;
 }
 
 static void report(const struct job *job, const struct vector *v, const struct finding *found)
 {
     const char *model = job->stage->in->models[v->model].name;
     fputs("tensor ", stdout);
-    text_put_name(stdout, job->in->name, 0);
+    text_print_name(stdout, job->in->name, 0);
     fputs(" of ", stdout);
-    text_put_name(stdout, model, 0);
+    text_print_name(stdout, model, 0);
     printf(": %llu number%s not finite, the first at flat index %llu\n",
            (unsigned long long)found->n, found->n == 1 ? "" : "s",
            (unsigned long long)found->first);
@@ -124,25 +124,25 @@ static int end(struct job *job, bool ok, struct error *e)
 static void report_sums(const struct stage *s, const struct sums *sums)
 {
     fputs(sums->faults ? "complete, but with faults: " : "complete and right: ", stdout);
-    text_put_count(stdout, sums->tensors, "tensor");
+    text_print_count(stdout, sums->tensors, "tensor");
     fputs(", ", stdout);
-    text_put_count(stdout, sums->vectors, "vector");
+    text_print_count(stdout, sums->vectors, "vector");
     fputs(", ", stdout);
-    text_put_count(stdout, sums->elements, "element");
+    text_print_count(stdout, sums->elements, "element");
     printf(", %llu bytes of payload", (unsigned long long)sums->bytes);
-    printf(" (%s)\n", kind_name(s->in->kind));
+    printf(" (%s)\n", stream_kind_name(s->in->kind));
 }
 
 static int close(struct stage *s, bool ok, struct error *e)
 {
     struct sums *sums = s->data;
-    if (ok && stage_lacks_checksums(s))
+    if (ok && run_context_lacks_checksums(s))
         puts("warning: the writer left checksums out, so that not every changed byte would show");
     if (ok && !((struct options *)s->options)->quiet)
         report_sums(s, sums);
-    s->status = sums->faults > 0;
+    s->exit_status = sums->faults > 0;
     free(sums);
-    return ok ? output_finish(e) : 0;
+    return ok ? standard_output_flush(e) : 0;
 }
 
 const struct filter filter_check = {
@@ -155,9 +155,9 @@ const struct filter filter_check = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source = operand_source,
-    .raw = true,
-    .takes_nonfinite = true,
+    .operand_source_filter = operand_source_filter,
+    .raw_payload = true,
+    .accepts_nonfinite = true,
     .open = open,
     .begin = begin,
     .observe = observe,

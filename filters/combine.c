@@ -38,11 +38,11 @@ static const struct option_row rows[] = {
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* x[k] and w[k] over n elements; the result goes to x[0] */
-static int join(const struct options *o, enum kind kind, const struct weight_segments *s,
+static int join(const struct options *o, enum stream_kind kind, const struct weight_segments *s,
                 struct error *e)
 {
     if (o->normalize == BY_AGREEING) {
-        kern_disjoint_mean(s->x, s->w, s->K, o->floor, s->x[0], s->n);
+        vector_math_disjoint_mean(s->x, s->w, s->K, o->floor, s->x[0], s->n);
         return 0;
     }
     double divisor = 1, sum = 0;
@@ -50,16 +50,17 @@ static int join(const struct options *o, enum kind kind, const struct weight_seg
         sum += s->w[k];
     if (o->normalize == BY_ALL && o->floor > 0)
         divisor = sum > o->floor ? sum : o->floor;
-    else if (o->normalize == BY_ALL && join_divisor(kind, sum, "--normalize=all", &divisor, e))
+    else if (o->normalize == BY_ALL &&
+             join_weight_divisor(kind, sum, "--normalize=all", &divisor, e))
         return -1;
-    kern_weighted_sum(s->x, s->w, s->K, divisor, s->x[0], s->n);
+    vector_math_weighted_sum(s->x, s->w, s->K, divisor, s->x[0], s->n);
     return 0;
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     if (!tensor_is_float(job->in))
-        return join_bytes(job->in, b, e);
+        return join_identical_vectors(job->in, b, e);
     struct weight_segments s = weight_segments_begin(job->in, b);
     int failed = 0;
     while (!failed && weight_segments_next(&s))
@@ -76,12 +77,12 @@ static int open_combine(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     if (o->floor > 0 && o->normalize < 0)
         return error_set(e, "--floor needs --normalize");
-    return join_open(h, o->name, 1, SIZE_MAX, e);
+    return join_declare_result(h, o->name, 1, SIZE_MAX, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    return join_check_weights(job->stage, job->in, JOIN_LISTS, e) ? -1 : PLAN_TRANSFORM;
+    return join_check_weights(job->stage, job->in, JOIN_CHUNK_WEIGHTS, e) ? -1 : PLAN_TRANSFORM;
 }
 
 const struct filter filter_combine = {

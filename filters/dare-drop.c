@@ -15,7 +15,7 @@
 #include "random.h"
 
 struct options {
-    struct rules density;
+    struct tensor_rules density;
     uint64_t seed;
     bool l1;
 };
@@ -47,13 +47,13 @@ struct state {
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* Marks what stays among n <= KERN_TILE elements from flat index `first` on. */
+/* Marks what stays among n <= VECTOR_MATH_TILE elements from flat index `first` on. */
 static void draw(const struct options *o, const struct vector_state *v, size_t first, size_t n,
                  unsigned char *marks)
 {
-    float u[KERN_TILE];
+    float u[VECTOR_MATH_TILE];
     random_uniform(o->seed, v->stream, first, n, u);
-    kern_mark_below(u, v->density, n, marks);
+    vector_math_mark_below(u, v->density, n, marks);
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
@@ -64,14 +64,15 @@ static int transform(const struct job *job, struct block *b, struct error *e)
         if (st->each[k].density >= 1)
             continue;
         if (st->marks.bits) {
-            kern_keep_marked(block_x(b, k), keep_mask_at(&st->marks, b->index, k), b->n);
+            vector_math_zero_unmarked(block_floats(b, k),
+                                      keep_mask_block_bits(&st->marks, b->index, k), b->n);
             continue;
         }
-        for (size_t i = 0; i < b->n; i += KERN_TILE) {
-            size_t n = b->n - i < KERN_TILE ? b->n - i : KERN_TILE;
-            unsigned char marks[KERN_TILE / 8];
+        for (size_t i = 0; i < b->n; i += VECTOR_MATH_TILE) {
+            size_t n = b->n - i < VECTOR_MATH_TILE ? b->n - i : VECTOR_MATH_TILE;
+            unsigned char marks[VECTOR_MATH_TILE / 8];
             draw(job->stage->options, &st->each[k], b->first + i, n, marks);
-            kern_keep_marked(block_x(b, k) + i, marks, n);
+            vector_math_zero_unmarked(block_floats(b, k) + i, marks, n);
         }
     }
     return 0;
@@ -83,11 +84,11 @@ static int observe(const struct job *job, const struct block *b, void *work, str
 {
     const struct state *st = job->state;
     for (size_t k = 0; st->marks.bits && k < b->n_vectors; k++)
-        for (size_t i = 0; i < b->n && st->each[k].density < 1; i += KERN_TILE)
+        for (size_t i = 0; i < b->n && st->each[k].density < 1; i += VECTOR_MATH_TILE)
             draw(job->stage->options, &st->each[k], b->first + i,
-                 b->n - i < KERN_TILE ? b->n - i : KERN_TILE,
-                 keep_mask_found(&st->marks, work, k) + i / 8);
-    return tensor_sums_observe_l1(job, b, work, e);
+                 b->n - i < VECTOR_MATH_TILE ? b->n - i : VECTOR_MATH_TILE,
+                 keep_mask_work_bits(&st->marks, work, k) + i / 8);
+    return tensor_sums_observe_abs(job, b, work, e);
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
@@ -98,7 +99,7 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     for (size_t k = 0; k < b->n_vectors; k++)
         if (isnan(job->in->vectors[k].l1_before))
             st->each[k].l1 = (b->index ? st->each[k].l1 : 0) + l1[k];
-    keep_mask_merge(&st->marks, b->index, work);
+    keep_mask_store_block(&st->marks, b->index, work);
     return 0;
 }
 
@@ -108,7 +109,8 @@ static int decide(struct job *job, struct error *e)
     (void)e;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
-        double kept = isnan(v->keep) ? 1 : v->keep, density = st->each[k].density;
+        double kept = isnan(v->keep_probability) ? 1 : v->keep_probability,
+               density = st->each[k].density;
         vector_set_attributes(v, st->each[k].l1, kept * (density < 1 ? density : 1));
     }
     return VERDICT_DONE;
@@ -126,14 +128,15 @@ static int begin(struct job *job, struct error *e)
     st->each = arena_alloc(job->arena, t->n_vectors, sizeof *st->each);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
-        st->each[k].density = stage_rule(job->stage, &o->density, t, v, 1);
-        st->each[k].stream = random_stream(job->stage->in->models[v->model].name, t->name);
+        st->each[k].density = stage_rules_vector_value(job->stage, &o->density, t, v, 1);
+        st->each[k].stream =
+            random_stream_of_tensor(job->stage->in->models[v->model].name, t->name);
         st->each[k].l1 = v->l1_before;
         known &= !isnan(v->l1_before);
     }
     if (!o->l1 || known || tensor_elements(t) == 0)
         return PLAN_TRANSFORM;
-    st->marks = keep_mask_in(job->arena, t, (tensor_block_elements(t) + 7) / 8);
+    st->marks = keep_mask_new(job->arena, t, (tensor_block_elements(t) + 7) / 8);
     job->work_size = keep_mask_work_size(&st->marks);
     return PLAN_OBSERVE;
 }
@@ -154,8 +157,8 @@ const struct filter filter_dare_drop = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .only_drops = true,
-    .scope = scope,
+    .only_drops_elements = true,
+    .choose_scope = scope,
     .begin = begin,
     .observe = observe,
     .merge = merge,

@@ -16,15 +16,15 @@
  * must lie in (0, 1). In a row of one element p is the density. The random number of an element is
  * a function of seed, model, tensor and flat index alone (share/stream.md, appendix).
  */
-#include "bits.h"
+#include "bitmask.h"
 #include "keep_mask.h"
 #include "random.h"
-#include "rank.h"
+#include "magnitude_sort.h"
 
 #include <stdlib.h>
 
 struct options {
-    struct rules density, epsilon;
+    struct tensor_rules density, epsilon;
     uint64_t seed;
     int rescale;
 };
@@ -81,9 +81,10 @@ struct scratch {
 
 static struct scratch scratch_new(size_t m)
 {
-    struct scratch s = {.u = mem_aligned(m * sizeof *s.u), .p = mem_aligned(m * sizeof *s.p)};
-    s.work = mem_aligned(2 * m * sizeof *s.work);
-    s.marks = mem_aligned(m + 8);
+    struct scratch s = {.u = mem_alloc_aligned(m * sizeof *s.u),
+                        .p = mem_alloc_aligned(m * sizeof *s.p)};
+    s.work = mem_alloc_aligned(2 * m * sizeof *s.work);
+    s.marks = mem_alloc_aligned(m + 8);
     return s;
 }
 
@@ -113,16 +114,16 @@ static void draw(const struct options *o, const struct vector_state *v, float *x
                  size_t m, bool divide, struct scratch *s, unsigned char *bits)
 {
     random_uniform(o->seed, v->stream, first, m, s->u);
-    const uint64_t *order = rank_ascending(x, m, s->work);
+    const uint64_t *order = magnitude_sort_ascending(x, m, s->work);
     for (size_t r = 0; r < m; r++) {
-        size_t i = rank_index(order[r]);
+        size_t i = magnitude_sort_index(order[r]);
         s->marks[i] = s->u[i] < s->p[r];
     }
     for (size_t r = 0; r < m && divide; r++) {
-        size_t i = rank_index(order[r]);
+        size_t i = magnitude_sort_index(order[r]);
         x[i] = (float)((double)x[i] / (double)s->p[r]);
     }
-    bits_pack(s->marks, m, bits);
+    bitmask_pack(s->marks, m, bits);
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
@@ -135,13 +136,14 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++) {
         const struct vector_state *v = &st->each[k];
-        const unsigned char *bits = st->marks.bits ? keep_mask_at(&st->marks, b->index, k) : own;
+        const unsigned char *bits =
+            st->marks.bits ? keep_mask_block_bits(&st->marks, b->index, k) : own;
         find_probabilities(v, s.p, m);
         for (size_t i = 0; i < b->n && v->density < 1; i += m) {
-            float *x = block_x(b, k) + i;
+            float *x = block_floats(b, k) + i;
             if (!st->marks.bits)
                 draw(o, v, x, b->first + i, m, o->rescale == RESCALE_KEEP, &s, own);
-            kern_keep_marked(x, bits, m);
+            vector_math_zero_unmarked(x, bits, m);
             bits += st->marks.bits ? row_bytes(m) : 0;
         }
     }
@@ -158,14 +160,14 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     size_t m = b->columns;
     struct scratch s = scratch_new(m);
     for (size_t k = 0; st->marks.bits && k < b->n_vectors; k++) {
-        unsigned char *bits = keep_mask_found(&st->marks, work, k);
+        unsigned char *bits = keep_mask_work_bits(&st->marks, work, k);
         find_probabilities(&st->each[k], s.p, m);
         for (size_t i = 0; i < b->n && st->each[k].density < 1; i += m, bits += row_bytes(m))
-            draw(job->stage->options, &st->each[k], block_x(b, k) + i, b->first + i, m, false, &s,
-                 bits);
+            draw(job->stage->options, &st->each[k], block_floats(b, k) + i, b->first + i, m, false,
+                 &s, bits);
     }
     scratch_free(&s);
-    return tensor_sums_observe_l1(job, b, work, e);
+    return tensor_sums_observe_abs(job, b, work, e);
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
@@ -176,7 +178,7 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     for (size_t k = 0; k < b->n_vectors; k++)
         if (st->each[k].counts)
             st->each[k].l1 += l1[k];
-    keep_mask_merge(&st->marks, b->index, work);
+    keep_mask_store_block(&st->marks, b->index, work);
     return 0;
 }
 
@@ -201,8 +203,8 @@ static int set_state(const struct job *job, const struct vector *v, struct vecto
 {
     const struct options *o = job->stage->options;
     const char *model = job->stage->in->models[v->model].name;
-    double density = stage_rule(job->stage, &o->density, job->in, v, 1);
-    double epsilon = stage_rule(job->stage, &o->epsilon, job->in, v, EPSILON);
+    double density = stage_rules_vector_value(job->stage, &o->density, job->in, v, 1);
+    double epsilon = stage_rules_vector_value(job->stage, &o->epsilon, job->in, v, EPSILON);
     if (density <= 0) /* then no probability is above 0 */
         epsilon = 0;
     else if (density < 1 && (density - epsilon <= 0 || density + epsilon >= 1))
@@ -214,7 +216,7 @@ static int set_state(const struct job *job, const struct vector *v, struct vecto
     bool counts = isnan(v->l1_before) && o->rescale != RESCALE_KEEP;
     *st = (struct vector_state){.density = density,
                                 .epsilon = epsilon,
-                                .stream = random_stream(model, job->in->name),
+                                .stream = random_stream_of_tensor(model, job->in->name),
                                 .counts = counts,
                                 .l1 = counts ? 0 : v->l1_before};
     return 0;
@@ -226,7 +228,7 @@ static int begin(struct job *job, struct error *e)
     size_t m = tensor_columns(t);
     bool counts = false;
     if (tensor_elements(t) == 0)
-        return PLAN_PASS;
+        return PLAN_PASS_THROUGH;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     st->each = arena_alloc(job->arena, t->n_vectors, sizeof *st->each);
     for (size_t k = 0; k < t->n_vectors; k++) {
@@ -236,7 +238,7 @@ static int begin(struct job *job, struct error *e)
     }
     if (!counts)
         return PLAN_TRANSFORM;
-    st->marks = keep_mask_in(job->arena, t, tensor_block_elements(t) / m * row_bytes(m));
+    st->marks = keep_mask_new(job->arena, t, tensor_block_elements(t) / m * row_bytes(m));
     job->work_size = keep_mask_work_size(&st->marks);
     return PLAN_OBSERVE;
 }
@@ -252,7 +254,7 @@ const struct filter filter_della_drop = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .least_scope = SCOPE_ROW,
+    .scope = SCOPE_ROW,
     .begin = begin,
     .observe = observe,
     .merge = merge,

@@ -36,7 +36,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     while (weight_segments_next(&s)) {
         for (size_t k = 0; k < s.K; k++)
             s.w[k] = o->unweighted ? 1 : s.w[k];
-        kern_elect(s.x, s.w, s.K, s.n);
+        vector_math_elect_signs(s.x, s.w, s.K, s.n);
     }
     weight_segments_free(&s);
     return 0;
@@ -52,7 +52,7 @@ const struct filter filter_elect_sign = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .only_drops = true,
+    .only_drops_elements = true,
     .begin = begin,
     .transform = transform,
 };

@@ -27,7 +27,7 @@
 #define ROOM  1024 /* tokens that are in a layer at once */
 
 struct options {
-    struct texts samples;
+    struct string_list samples;
     const char *config;
     int only;
 };
@@ -35,10 +35,10 @@ enum { ONLY_HIDDEN, ONLY_LOGITS };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"samples", OPTION_TEXTS, FIELD(samples), "FILE",
+    {"samples", OPTION_STRINGS, FIELD(samples), "FILE",
      .help = "samples as JSON Lines with input_ids, or a folder of them with images; may be "
              "repeated",
-     .required = true, .silent = true},
+     .required = true, .not_in_history = true},
     {"only", OPTION_CHOICE, FIELD(only), "hidden|logits", .help = "put out only these",
      .choices = "hidden|logits"},
     {"config", OPTION_FILE, FIELD(config), "FILE",
@@ -103,7 +103,7 @@ static int compute_group(struct run *r, const struct token_batch *p, size_t firs
 {
     struct group g = {r, r->starts[first_sample], token_batch_tokens(p)};
     const struct state_hook keeper = {&g, keep};
-    float *x = mem_aligned(g.tokens * arch_of(r)->hidden * sizeof *x);
+    float *x = mem_alloc_aligned(g.tokens * arch_of(r)->hidden * sizeof *x);
     int failed = lm_forward(r->lm, p, x, &keeper, e);
     free(x);
     return failed;
@@ -117,13 +117,13 @@ static int compute(struct stage *stage, struct error *e)
     struct token_batch p;
     for (size_t s = 0; s < r->samples.n; s++)
         all[s] = samples_sequence(&r->samples, s);
-    token_batch_fill(&p, a, all, r->samples.n);
+    token_batch_build(&p, a, all, r->samples.n);
     free(all);
     size_t room = token_batch_tokens(&p) < ROOM ? token_batch_tokens(&p) : ROOM;
-    r->lm = lm_new(a, model_weights_source(r->model), room, token_batch_longest(&p));
-    struct image_features *sights = image_features_new(
-        a, model_weights_source(r->model), r->samples.pictures.list, r->samples.pictures.n, NULL,
-        stage->common.memory / 2, stage->common.spool, e);
+    r->lm = lm_new(a, model_weights_weight_source(r->model), room, token_batch_longest(&p));
+    struct image_features *sights = image_features_compute(
+        a, model_weights_weight_source(r->model), r->samples.images.images, r->samples.images.n,
+        NULL, stage->common.memory / 2, stage->common.spool, e);
     lm_set_image_features(r->lm, sights);
     int failed = sights ? spool_reserve(r->states, place(r, a->layers + 1, 0), e) : -1;
     for (size_t s = 0; s < p.samples && !failed;) {
@@ -144,10 +144,10 @@ static int load_logits(struct run *r, size_t sample, size_t t, struct error *e)
 {
     const struct arch *a = arch_of(r);
     size_t token = r->starts[sample] + t, left = r->starts[sample + 1] - token;
-    size_t block = lm_block(a);
+    size_t block = lm_logits_block_tokens(a);
     if (!r->logits) {
-        r->logits = mem_aligned(block * a->vocab * sizeof *r->logits);
-        r->h = mem_aligned(block * a->hidden * sizeof *r->h);
+        r->logits = mem_alloc_aligned(block * a->vocab * sizeof *r->logits);
+        r->h = mem_alloc_aligned(block * a->hidden * sizeof *r->h);
     }
     r->token = token;
     r->count = left < block ? left : block;
@@ -168,7 +168,7 @@ static int fill_logits(struct run *r, size_t sample, struct block *b, struct err
                 return -1;
         size_t from = (token - r->token) * V + at % V, n = r->count * V - from;
         n = n < b->n - done ? n : b->n - done;
-        memcpy(block_x(b, 0) + done, r->logits + from, n * sizeof(float));
+        memcpy(block_floats(b, 0) + done, r->logits + from, n * sizeof(float));
         done += n;
     }
     return 0;
@@ -213,7 +213,7 @@ static void list_tensors(const struct run *r, struct header *h)
     h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct output *o = &r->outputs[i];
-        struct vector v = vector_plain(0, NULL, DTYPE_F32, DTYPE_NONE);
+        struct vector v = vector_with_defaults(0, NULL, DTYPE_F32, DTYPE_NONE);
         uint64_t shape[2] = {r->samples.samples[o->sample].n,
                              o->state < 0 ? arch_of(r)->vocab : arch_of(r)->hidden};
         struct tensor t = {.name = o->name,
@@ -223,7 +223,7 @@ static void list_tensors(const struct run *r, struct header *h)
                            .layers = -1,
                            .n_vectors = 1,
                            .vectors = &v,
-                           .origin = i};
+                           .input_index = i};
         h->tensors[i] = tensor_copy(&h->arena, &t);
     }
 }
@@ -232,12 +232,12 @@ static int read_samples(struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data;
-    const struct sample_limits limits = {.arch = arch_of(r)};
+    const struct sample_requirements limits = {.arch = arch_of(r)};
     for (size_t i = 0; i < o->samples.n; i++) {
-        if (samples_read(&r->samples, o->samples.texts[i], &limits, e))
+        if (samples_read(&r->samples, o->samples.items[i], &limits, e))
             return -1;
-        stage_record(s, arena_printf(&s->arena, "--samples=xxh3:%016llx",
-                                     (unsigned long long)r->samples.hash));
+        stage_record_operand(s, arena_printf(&s->arena, "--samples=xxh3:%016llx",
+                                             (unsigned long long)r->samples.hash));
     }
     r->starts = mem_alloc(r->samples.n + 1, sizeof *r->starts);
     for (size_t i = 0; i < r->samples.n; i++)
@@ -249,21 +249,21 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    if (gemm_open(s->common.threads, e))
+    if (gemm_init(s->common.threads, e))
         return -1;
     r->model =
-        model_weights_open(s->operands.texts[0], o->config, s->common.spool, s->filter->name, e);
+        model_weights_open(s->operands.items[0], o->config, s->common.spool, s->filter->name, e);
     if (!r->model || read_samples(s, e))
         return -1;
-    const struct model_source *in = model_weights_model(r->model);
-    stage_record(s, model_source_name(in));
+    const struct model_source *in = model_weights_model_source(r->model);
+    stage_record_operand(s, model_source_name(in));
     if (header_add_model(h, model_source_name(in), NULL, e) < 0)
         return -1;
     h->kind = KIND_ACTIVATIONS;
     h->models[0].has_fingerprint = true;
     h->models[0].fingerprint = model_source_fingerprint(in);
     r->states =
-        spool_new(r->samples.pictures.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
+        spool_new(r->samples.images.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
     list_outputs(r, o->only, &s->arena);
     list_tensors(r, h);
     return 0;

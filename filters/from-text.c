@@ -19,7 +19,7 @@
  */
 #include "filter.h"
 #include "mapped_file.h"
-#include "script.h"
+#include "text_form.h"
 #include "spool.h"
 
 #include <stdlib.h>
@@ -28,7 +28,7 @@
 
 struct source {
     struct mapped_file file;
-    struct script script;
+    struct text_form script;
 };
 
 /* The numbers of one tensor, vector after vector. */
@@ -40,15 +40,15 @@ struct numbers {
 /* ---- rows ---------------------------------------------------------------------------------- */
 
 /* A row of n elements of whole bytes. */
-static int read_row(struct text *t, enum dtype d, size_t n, struct spool *to, uint64_t at,
+static int read_row(struct text_scanner *t, enum dtype d, size_t n, struct spool *to, uint64_t at,
                     struct error *e)
 {
     unsigned char piece[PIECE * 8];
     size_t size = dtype_bits(d) / 8, held = 0;
     for (size_t i = 0; i < n; i++) {
-        if (text_line_is_over(t))
-            return text_error(t, e, "%zu numbers in a row of %zu", i, n);
-        if (text_next_element(t, d, piece + held * size, e))
+        if (text_scanner_at_line_end(t))
+            return text_scanner_error(t, e, "%zu numbers in a row of %zu", i, n);
+        if (text_scanner_read_element(t, d, piece + held * size, e))
             return -1;
         if (++held < PIECE && i + 1 < n)
             continue;
@@ -57,31 +57,36 @@ static int read_row(struct text *t, enum dtype d, size_t n, struct spool *to, ui
         at += held * size;
         held = 0;
     }
-    return text_line_is_over(t) ? 0 : text_error(t, e, "more than %zu numbers in a row", n);
+    return text_scanner_at_line_end(t)
+               ? 0
+               : text_scanner_error(t, e, "more than %zu numbers in a row", n);
 }
 
 /* All elements of a vector whose elements do not fill whole bytes. */
-static int read_packed(struct text *t, size_t size, struct spool *to, uint64_t at, struct error *e)
+static int read_packed(struct text_scanner *t, size_t size, struct spool *to, uint64_t at,
+                       struct error *e)
 {
     unsigned char *bytes = mem_alloc(size, 1);
-    int failed = text_next_bytes(t, bytes, size, e) || spool_write(to, at, bytes, size, e);
+    int failed = text_scanner_read_hex(t, bytes, size, e) || spool_write(to, at, bytes, size, e);
     free(bytes);
     if (failed)
         return -1;
-    return text_line_is_over(t) ? 0 : text_error(t, e, "more than one word in a packed row");
+    return text_scanner_at_line_end(t)
+               ? 0
+               : text_scanner_error(t, e, "more than one word in a packed row");
 }
 
-static int read_vector(const struct tensor *t, enum dtype d, struct text rows, struct spool *to,
-                       uint64_t at, struct error *e)
+static int read_vector(const struct tensor *t, enum dtype d, struct text_scanner rows,
+                       struct spool *to, uint64_t at, struct error *e)
 {
-    size_t n_rows = script_rows(t, d), columns = tensor_columns(t);
+    size_t n_rows = text_form_row_count(t, d), columns = tensor_columns(t);
     for (size_t i = 0; i < n_rows; i++) {
         int failed = dtype_bits(d) % 8
                          ? read_packed(&rows, dtype_bytes(d, tensor_elements(t)), to, at, e)
                          : read_row(&rows, d, columns, to, at + i * dtype_bytes(d, columns), e);
         if (failed)
             return -1;
-        text_next_line(&rows);
+        text_scanner_next_line(&rows);
     }
     return 0;
 }
@@ -91,17 +96,17 @@ static int read_vector(const struct tensor *t, enum dtype d, struct text rows, s
 static int open(struct stage *s, struct header *h, struct error *e)
 {
     struct source *source = s->data = mem_alloc(1, sizeof *source);
-    const char *path = s->operands.n ? s->operands.texts[0] : "-";
+    const char *path = s->operands.n ? s->operands.items[0] : "-";
     if (mapped_file_open(&source->file, path, s->common.spool, NULL, e))
         return -1;
-    return script_read(&source->script, h, source->file.bytes, source->file.size, e);
+    return text_form_read(&source->script, h, source->file.bytes, source->file.size, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
     struct source *source = job->stage->data;
-    const struct script_tensor *from = &source->script.tensors[job->index];
-    const struct tensor *t = &from->own;
+    const struct text_form_tensor *from = &source->script.tensors[job->index];
+    const struct tensor *t = &from->tensor;
     struct numbers *numbers = job->state = mem_alloc(1, sizeof *numbers);
     size_t n = tensor_elements(t);
     uint64_t size = 0;
@@ -143,10 +148,10 @@ static int end(struct job *job, bool ok, struct error *e)
 static int close(struct stage *s, bool ok, struct error *e)
 {
     struct source *source = s->data;
-    const struct script *script = &source->script;
+    const struct text_form *script = &source->script;
     (void)e;
     for (size_t i = 0; ok && i < script->n_hashes; i++)
-        stage_add_hash(s, script->models[i], script->hashes[i]);
+        run_context_add_model_hash(s, script->models[i], script->hashes[i]);
     mapped_file_close(&source->file);
     free(source);
     return 0;
@@ -160,8 +165,8 @@ const struct filter filter_from_text = {
              "Example: from-text lesson.txt | trim --density 0.5 | tv-view --values",
     .max_operands = 1,
     .role = ROLE_SOURCE,
-    .raw = true,
-    .no_step = true,
+    .raw_payload = true,
+    .no_history_step = true,
     .open = open,
     .begin = begin,
     .fill = fill,

@@ -36,7 +36,8 @@ static int check_tensors(const struct header *h, const struct header *other, con
 static int add_vectors(const struct stream_inputs *all, size_t i, size_t index, struct header *h,
                        struct error *e)
 {
-    struct tensor *t = &h->tensors[index], more = stream_inputs_tensor(all, i, index, &h->arena);
+    struct tensor *t = &h->tensors[index],
+                  more = stream_inputs_copy_tensor(all, i, index, &h->arena);
     if (t->n_vectors && t->vectors[t->n_vectors - 1].model >= more.vectors[0].model)
         return error_set(e, "tensor %s: %s has a vector of %s, as a stream before it", t->name,
                          all->inputs[i].path, h->models[more.vectors[0].model].name);
@@ -78,10 +79,10 @@ static int begin(struct job *job, struct error *e)
         struct stream_input *in = &all->inputs[i];
         if (stream_inputs_seek(all, i, job->index, k, job->arena, e))
             return -1;
-        stream_inputs_put_vectors(in, job->out);
-        k += in->at.n_vectors;
+        stream_inputs_copy_vectors(in, job->out);
+        k += in->current_tensor.n_vectors;
     }
-    job->out->extra = all->inputs[0].at.extra;
+    job->out->unknown_keys = all->inputs[0].current_tensor.unknown_keys;
     return PLAN_TRANSFORM;
 }
 
@@ -89,7 +90,7 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 {
     const struct stream_inputs *all = job->stage->data;
     for (size_t i = 0; i < all->n; i++)
-        if (stream_inputs_fill(&all->inputs[i], b, e))
+        if (stream_inputs_read_block(&all->inputs[i], b, e))
             return -1;
     return 0;
 }

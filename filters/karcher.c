@@ -47,10 +47,10 @@ struct points {
 /* Divides u by its length, unless that is below tol. */
 static int normalise(const struct gram_join *g, double *u, double tol)
 {
-    double length = gram_join_length(g, u);
+    double length = gram_join_norm_of_sum(g, u);
     if (length < tol || length == 0)
         return -1;
-    for (size_t k = 0; k < g->n; k++)
+    for (size_t k = 0; k < g->n_vectors; k++)
         u[k] /= length;
     return 0;
 }
@@ -58,12 +58,12 @@ static int normalise(const struct gram_join *g, double *u, double tol)
 /* The normalised mean of the u_k; the first of them where that vanishes. */
 static void start(const struct gram_join *g, const struct points *p, double *u)
 {
-    for (size_t k = 0; k < g->n; k++)
+    for (size_t k = 0; k < g->n_vectors; k++)
         u[k] = p->a[k] > 0 ? p->a[k] / p->norm[k] : 0;
     if (normalise(g, u, p->tol) == 0)
         return;
-    memset(u, 0, g->n * sizeof *u);
-    for (size_t k = 0; k < g->n; k++)
+    memset(u, 0, g->n_vectors * sizeof *u);
+    for (size_t k = 0; k < g->n_vectors; k++)
         if (p->a[k] > 0) {
             u[k] = 1 / p->norm[k];
             return;
@@ -74,11 +74,11 @@ static void start(const struct gram_join *g, const struct points *p, double *u)
 static void pull(const struct gram_join *g, const struct points *p, const double *u, double *step)
 {
     double along = 0;
-    memset(step, 0, g->n * sizeof *step);
-    for (size_t k = 0; k < g->n; k++) {
+    memset(step, 0, g->n_vectors * sizeof *step);
+    for (size_t k = 0; k < g->n_vectors; k++) {
         if (p->a[k] <= 0)
             continue;
-        double cosine = gram_join_dot(g, k, u) / p->norm[k];
+        double cosine = gram_join_dot_with_sum(g, k, u) / p->norm[k];
         cosine = cosine < -1 ? -1 : cosine > 1 ? 1 : cosine;
         long double angle = acosl(cosine);
         if (angle < p->tol || (cosine < 0 && sinl(angle) < OPPOSITE))
@@ -87,7 +87,7 @@ static void pull(const struct gram_join *g, const struct points *p, const double
         step[k] = length / p->norm[k];
         along += length * cosine;
     }
-    for (size_t k = 0; k < g->n; k++)
+    for (size_t k = 0; k < g->n_vectors; k++)
         step[k] -= along * u[k];
 }
 
@@ -98,10 +98,10 @@ static void find_mean(const struct gram_join *g, const struct points *p, uint64_
     start(g, p, u);
     for (uint64_t i = 0; i < max_iter; i++) {
         pull(g, p, u, step);
-        double length = gram_join_length(g, step);
+        double length = gram_join_norm_of_sum(g, step);
         if (length < p->tol)
             return;
-        for (size_t k = 0; k < g->n; k++)
+        for (size_t k = 0; k < g->n_vectors; k++)
             u[k] = (double)cosl(length) * u[k] + (double)sinl(length) / length * step[k];
         normalise(g, u, 0);
     }
@@ -111,15 +111,15 @@ static void find_mean(const struct gram_join *g, const struct points *p, uint64_
 static double weigh_points(const struct gram_join *g, const struct tensor *t, struct points *p)
 {
     double all = 0, part = 0, length = 0;
-    for (size_t k = 0; k < g->n; k++) {
+    for (size_t k = 0; k < g->n_vectors; k++) {
         double w = t->vectors[k].weights[0];
-        p->norm[k] = gram_join_norm(g, k);
+        p->norm[k] = gram_join_vector_norm(g, k);
         p->a[k] = p->norm[k] > p->tol ? w : 0;
         all += w;
         part += p->a[k];
         length += w * p->norm[k];
     }
-    for (size_t k = 0; k < g->n && part > 0; k++)
+    for (size_t k = 0; k < g->n_vectors && part > 0; k++)
         p->a[k] /= part;
     return part > 0 ? length / all : 0;
 }
@@ -137,24 +137,24 @@ static int check_weights(const struct job *job, struct error *e)
                              "below 0",
                              t->name, job->stage->in->models[t->vectors[k].model].name, w);
     }
-    return join_divisor(job->stage->in->kind, sum, "a mean", &divisor, e);
+    return join_weight_divisor(job->stage->in->kind, sum, "a mean", &divisor, e);
 }
 
 static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct gram_join *g = job->state;
-    if (!g || g->n == 1)
+    if (!g || g->n_vectors == 1)
         return VERDICT_DONE;
     if (check_weights(job, e))
         return -1;
-    double *work = mem_alloc(g->n, 3 * sizeof *work);
-    struct points p = {.norm = work, .a = work + g->n, .tol = o->tol};
+    double *work = mem_alloc(g->n_vectors, 3 * sizeof *work);
+    struct points p = {.norm = work, .a = work + g->n_vectors, .tol = o->tol};
     double length = weigh_points(g, job->in, &p);
     if (length > 0)
-        find_mean(g, &p, o->max_iter, g->c, work + 2 * g->n);
-    for (size_t k = 0; k < g->n; k++)
-        g->c[k] *= length;
+        find_mean(g, &p, o->max_iter, g->coefficients, work + 2 * g->n_vectors);
+    for (size_t k = 0; k < g->n_vectors; k++)
+        g->coefficients[k] *= length;
     free(work);
     return VERDICT_DONE;
 }
@@ -162,12 +162,12 @@ static int decide(struct job *job, struct error *e)
 static int open_karcher(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_open(h, o->name, 1, GRAM_JOIN_MAX, e);
+    return join_declare_result(h, o->name, 1, GRAM_JOIN_MAX, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    return gram_join_begin(job, JOIN_NUMBERS, e);
+    return gram_join_begin(job, JOIN_VECTOR_WEIGHTS, e);
 }
 
 const struct filter filter_karcher = {

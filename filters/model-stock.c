@@ -57,7 +57,8 @@ static void multiply(const struct block *b, size_t first, size_t n, double *dots
 {
     for (size_t i = 0; i < b->n_vectors; i++)
         for (size_t j = 0; j <= i; j++)
-            dots[dot_at(i, j)] = kern_dot(block_x(b, i) + first, block_x(b, j) + first, n);
+            dots[dot_at(i, j)] =
+                vector_math_dot(block_floats(b, i) + first, block_floats(b, j) + first, n);
 }
 
 static double ratio(const double *dots, size_t K)
@@ -82,7 +83,7 @@ static int begin(struct job *job, struct error *e)
     const struct tensor *t = job->in;
     size_t n = tensor_elements(t), K = t->n_vectors;
     if (n == 0)
-        return PLAN_PASS;
+        return PLAN_PASS_THROUGH;
     if (K < 2)
         return error_set(e, "tensor %s has one vector; an angle needs two", t->name);
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
@@ -155,7 +156,7 @@ const struct filter filter_model_stock = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .scope = scope,
+    .choose_scope = scope,
     .begin = begin,
     .observe = observe,
     .merge = merge,

@@ -48,8 +48,8 @@ static int read_weights(const struct job *job, double *w, struct error *e)
     double sum = 0, divisor = 1;
     for (size_t k = 0; k < t->n_vectors; k++)
         sum += w[k] = t->vectors[k].weights[0];
-    if (!o->raw_weights &&
-        join_divisor(job->stage->in->kind, sum, "without --raw-weights this method", &divisor, e))
+    if (!o->raw_weights && join_weight_divisor(job->stage->in->kind, sum,
+                                               "without --raw-weights this method", &divisor, e))
         return -1;
     for (size_t k = 0; k < t->n_vectors; k++)
         w[k] /= divisor;
@@ -60,20 +60,20 @@ static int read_weights(const struct job *job, double *w, struct error *e)
 static int mean_direction(struct gram_join *g, const double *w, double eps)
 {
     double length = 0, weight = 0, norms = 0;
-    for (size_t k = 0; k < g->n; k++) {
-        double norm = gram_join_norm(g, k);
-        g->c[k] = w[k] / (norm + eps);
+    for (size_t k = 0; k < g->n_vectors; k++) {
+        double norm = gram_join_vector_norm(g, k);
+        g->coefficients[k] = w[k] / (norm + eps);
         length += w[k] * norm;
         weight += fabs(w[k]);
         norms += fabs(w[k]) * norm;
     }
-    double m = gram_join_length(g, g->c);
+    double m = gram_join_norm_of_sum(g, g->coefficients);
     if (m < eps || m < NOTHING * weight) {
-        memcpy(g->c, w, g->n * sizeof *w);
-        return g->n > 2 && norms > 0 ? -1 : 0;
+        memcpy(g->coefficients, w, g->n_vectors * sizeof *w);
+        return g->n_vectors > 2 && norms > 0 ? -1 : 0;
     }
-    for (size_t k = 0; k < g->n; k++)
-        g->c[k] *= (double)cosl(eps) * length / m;
+    for (size_t k = 0; k < g->n_vectors; k++)
+        g->coefficients[k] *= (double)cosl(eps) * length / m;
     return 0;
 }
 
@@ -81,9 +81,9 @@ static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct gram_join *g = job->state;
-    if (!g || g->n == 1)
+    if (!g || g->n_vectors == 1)
         return VERDICT_DONE;
-    double *w = mem_alloc(g->n, sizeof *w);
+    double *w = mem_alloc(g->n_vectors, sizeof *w);
     int failed = read_weights(job, w, e);
     if (!failed && mean_direction(g, w, o->eps))
         failed = error_set(e, "the vectors of tensor %s cancel out: they have no mean direction",
@@ -95,12 +95,12 @@ static int decide(struct job *job, struct error *e)
 static int open_multislerp(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_open(h, o->name, 1, GRAM_JOIN_MAX, e);
+    return join_declare_result(h, o->name, 1, GRAM_JOIN_MAX, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    return gram_join_begin(job, JOIN_NUMBERS, e);
+    return gram_join_begin(job, JOIN_VECTOR_WEIGHTS, e);
 }
 
 const struct filter filter_multislerp = {

@@ -12,7 +12,7 @@
 #include "simd.h"
 
 struct options {
-    struct rules t;
+    struct tensor_rules t;
     const char *name;
 };
 
@@ -22,7 +22,7 @@ static const struct option_row rows[] = {
          "how far an element of the first model may move, 0 or more: a number, or rules such as "
          "/*mlp*=0.01 (required; may be repeated)",
      .range = {0, INFINITY, .high_open = true}, .required = true, .per_tensor = true,
-     .everywhere = true},
+     .every_tensor = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 
@@ -40,20 +40,21 @@ TV_CLONES static void swap_near(float *restrict b, const float *restrict x, doub
 static int open_nearswap(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_open(h, o->name, 2, 2, e);
+    return join_declare_result(h, o->name, 2, 2, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    return join_check_weights(job->stage, job->in, JOIN_ONES, e) ? -1 : PLAN_TRANSFORM;
+    return join_check_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e) ? -1 : PLAN_TRANSFORM;
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     if (!tensor_is_float(job->in))
-        return join_bytes(job->in, b, e);
-    swap_near(block_x(b, 0), block_x(b, 1), stage_tensor_rule(&o->t, job->in, NAN), b->n);
+        return join_identical_vectors(job->in, b, e);
+    swap_near(block_floats(b, 0), block_floats(b, 1), stage_rules_tensor_value(&o->t, job->in, NAN),
+              b->n);
     b->n_vectors = 1;
     return 0;
 }

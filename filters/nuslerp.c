@@ -56,13 +56,14 @@ static struct pair interpolate(struct pair p, double t)
     double cosine = p.dots[2] / ((n1 > TINY ? n1 : TINY) * (n2 > TINY ? n2 : TINY));
     struct pair result = {.c = {1 - t, t}};
     if (1 - cosine * cosine > TINY * TINY) /* sin th > TINY */
-        gram_join_slerp(cosine, t, result.c);
+        gram_join_slerp_coefficients(cosine, t, result.c);
     return result;
 }
 
 static struct pair dots_of(const float *x, const float *y, size_t n)
 {
-    return (struct pair){.dots = {kern_dot(x, x, n), kern_dot(y, y, n), kern_dot(x, y, n)}};
+    return (struct pair){
+        .dots = {vector_math_dot(x, x, n), vector_math_dot(y, y, n), vector_math_dot(x, y, n)}};
 }
 
 /* Adds to the pairs of `period` columns, of which x and y begin with the first. */
@@ -81,7 +82,7 @@ static void add_columns(const float *x, const float *y, size_t n, size_t period,
 static void mix(const struct pair *p, float *x, float *y, size_t n)
 {
     float *const both[] = {x, y};
-    kern_weighted_sum(both, p->c, 2, 1, x, n);
+    vector_math_weighted_sum(both, p->c, 2, 1, x, n);
 }
 
 static void mix_rows(double t, float *x, float *y, size_t n, size_t columns)
@@ -107,8 +108,8 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
     if (!st)
-        return join_bytes(job->in, b, e);
-    float *x = block_x(b, 0), *y = block_x(b, 1);
+        return join_identical_vectors(job->in, b, e);
+    float *x = block_floats(b, 0), *y = block_floats(b, 1);
     if (!st->pairs)
         mix_rows(st->t, x, y, b->n, b->columns);
     else if (st->period == 1)
@@ -134,12 +135,12 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     size_t m = touched(st, b->n);
     (void)e;
     if (st->period == 1) {
-        *pairs = dots_of(block_x(b, 0), block_x(b, 1), b->n);
+        *pairs = dots_of(block_floats(b, 0), block_floats(b, 1), b->n);
         return 0;
     }
     for (size_t j = 0; j < m; j++)
         pairs[j] = (struct pair){.dots = {0}};
-    add_columns(block_x(b, 0), block_x(b, 1), b->n, m, pairs);
+    add_columns(block_floats(b, 0), block_floats(b, 1), b->n, m, pairs);
     return 0;
 }
 
@@ -169,7 +170,7 @@ static int begin(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    if (join_check_weights(job->stage, t, JOIN_NUMBERS, e))
+    if (join_check_weights(job->stage, t, JOIN_VECTOR_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(t) || tensor_elements(t) == 0)
         return PLAN_TRANSFORM;
@@ -188,7 +189,7 @@ static int begin(struct job *job, struct error *e)
 static int open_nuslerp(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_open(h, o->name, 2, 2, e);
+    return join_declare_result(h, o->name, 2, 2, e);
 }
 
 static enum scope scope(const struct stage *s)
@@ -207,7 +208,7 @@ const struct filter filter_nuslerp = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_nuslerp,
-    .scope = scope,
+    .choose_scope = scope,
     .begin = begin,
     .observe = observe,
     .merge = merge,

@@ -16,11 +16,11 @@
 #include "merge_plan.h"
 #include "model_config.h"
 #include "auxiliary_files.h"
-#include "tensor_names.h"
+#include "tensor_name.h"
 #include "base_model.h"
-#include "publish.h"
-#include "shard_subset.h"
-#include "slice.h"
+#include "checkpoint_writer.h"
+#include "merge_part.h"
+#include "layer_slice.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -38,45 +38,47 @@ struct options {
 enum { ROW_SHARD_SIZE = 3, ROW_SHARDS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"base", OPTION_TEXT, FIELD(base), "BASE",
-     .help = "add task vectors to this model, the one they were made against", .silent = true},
-    {"onto", OPTION_TEXT, FIELD(onto), "MODEL",
-     .help = "in place of --base: add them to another model", .silent = true},
-    {"like", OPTION_TEXT, FIELD(like), "MODEL",
-     .help = "weights: take config, tokenizer and small files from this model", .silent = true},
+    {"base", OPTION_STRING, FIELD(base), "BASE",
+     .help = "add task vectors to this model, the one they were made against",
+     .not_in_history = true},
+    {"onto", OPTION_STRING, FIELD(onto), "MODEL",
+     .help = "in place of --base: add them to another model", .not_in_history = true},
+    {"like", OPTION_STRING, FIELD(like), "MODEL",
+     .help = "weights: take config, tokenizer and small files from this model",
+     .not_in_history = true},
     [ROW_SHARD_SIZE] = {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
                         .help = "start another file when one would be larger (default 5G)",
                         .preset = "5G"},
     [ROW_SHARDS] = {"shards", OPTION_COUNT, FIELD(shards), "N",
                     .help = "at most N files, the largest as small as can be"},
-    {"part", OPTION_TEXT, FIELD(part), "I/N",
+    {"part", OPTION_STRING, FIELD(part), "I/N",
      .help = "make part I of N and leave it beside OUT, for tv finish; implies --shards=N",
-     .silent = true},
+     .not_in_history = true},
     {"resume", OPTION_FLAG, FIELD(resume), NULL,
      .help = "keep finished files beside OUT, and go on from those of a run that was interrupted",
-     .silent = true},
+     .not_in_history = true},
     {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE",
      .help = "store every floating tensor as float32, bfloat16, float16 or float64"},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
      .help = "task vectors: leave out the base's tensors that the stream lacks"},
-    {"tokenizer", OPTION_TEXT, FIELD(tokenizer), "MODEL",
-     .help = "take the tokenizer's files from this model", .silent = true},
+    {"tokenizer", OPTION_STRING, FIELD(tokenizer), "MODEL",
+     .help = "take the tokenizer's files from this model", .not_in_history = true},
     {"no-tokenizer", OPTION_FLAG, FIELD(no_tokenizer), NULL,
-     .help = "leave out the tokenizer's files", .silent = true},
-    {"chat-template", OPTION_TEXT, FIELD(chat_template), "JINJA",
-     .help = "put this chat template into the tokenizer's files", .silent = true},
+     .help = "leave out the tokenizer's files", .not_in_history = true},
+    {"chat-template", OPTION_STRING, FIELD(chat_template), "JINJA",
+     .help = "put this chat template into the tokenizer's files", .not_in_history = true},
     {"force", OPTION_FLAG, FIELD(force), NULL, .help = "replace OUT if it is there",
-     .silent = true},
+     .not_in_history = true},
     {0}};
 #undef FIELD
 
 struct pack {
-    struct base_model *base;    /* task vectors */
-    struct model_source *like;  /* weights */
-    struct publish *out;        /* all of it in one go, or ... */
-    struct shard_subset *share; /* ... shard by shard */
-    struct header *result;      /* what is written: the stream's tensors, then those filled in; one
-                                   vector each, in the dtype of the file */
+    struct base_model *base;       /* task vectors */
+    struct model_source *like;     /* weights */
+    struct checkpoint_writer *out; /* all of it in one go, or ... */
+    struct merge_part *share;      /* ... shard by shard */
+    struct header *result; /* what is written: the stream's tensors, then those filled in; one
+                              vector each, in the dtype of the file */
     size_t n_stream;
     size_t *filled; /* [tensor of the result - n_stream]: which of the base */
 };
@@ -101,24 +103,25 @@ static struct model onto_as_model(const struct pack *p)
 static int put_bytes(const struct pack *p, size_t i, uint64_t at, const void *x, size_t size,
                      struct error *e)
 {
-    return p->share ? partial_checkpoint_write(shard_subset_checkpoint(p->share), i, at, x, size, e)
-                    : publish_write(p->out, i, at, x, size, e);
+    return p->share
+               ? partial_checkpoint_write_tensor(merge_part_checkpoint(p->share), i, at, x, size, e)
+               : checkpoint_writer_write_tensor(p->out, i, at, x, size, e);
 }
 
 static int put_file(void *pack, const char *name, const void *bytes, size_t size, struct error *e)
 {
     const struct pack *p = pack;
-    return p->share
-               ? partial_checkpoint_file(shard_subset_checkpoint(p->share), name, bytes, size, e)
-               : publish_file(p->out, name, bytes, size, e);
+    return p->share ? partial_checkpoint_write_file(merge_part_checkpoint(p->share), name, bytes,
+                                                    size, e)
+                    : checkpoint_writer_write_file(p->out, name, bytes, size, e);
 }
 
 /* n elements: the base's from `first` on, plus tau, as `to`. */
 static void add(const struct base_model *base, size_t index, size_t first, size_t n,
                 const float *tau, enum dtype to, void *out)
 {
-    if (base_model_tensor(base, index)->dtype == DTYPE_F64) {
-        double *x = mem_aligned(n * sizeof *x);
+    if (base_model_matching_tensor(base, index)->dtype == DTYPE_F64) {
+        double *x = mem_alloc_aligned(n * sizeof *x);
         base_model_read_f64(base, index, first, n, x);
         for (size_t i = 0; i < n; i++)
             x[i] += (double)tau[i];
@@ -126,9 +129,9 @@ static void add(const struct base_model *base, size_t index, size_t first, size_
         free(x);
         return;
     }
-    float *x = mem_aligned(n * sizeof *x);
+    float *x = mem_alloc_aligned(n * sizeof *x);
     base_model_read_f32(base, index, first, n, x);
-    kern_add(x, tau, x, n);
+    vector_math_add(x, tau, x, n);
     dtype_from_f32(to, x, out, n);
     free(x);
 }
@@ -140,7 +143,7 @@ static void convert(enum dtype from, const void *x, size_t n, enum dtype to, voi
         dtype_from_f64(to, x, out, n);
         return;
     }
-    float *wide = mem_aligned(n * sizeof *wide);
+    float *wide = mem_alloc_aligned(n * sizeof *wide);
     dtype_to_f32(from, x, wide, n);
     dtype_from_f32(to, wide, out, n);
     free(wide);
@@ -169,11 +172,11 @@ static int put(const struct stage *s, size_t index, enum dtype from, size_t firs
     size_t at = dtype_bytes(to, first), size = dtype_bytes(to, n);
     if (!adds && from == to)
         return put_bytes(p, index, at, x, size, e);
-    void *out = mem_aligned(size);
+    void *out = mem_alloc_aligned(size);
     if (adds && from == DTYPE_F32) {
         add(p->base, index, first, n, x, to, out);
     } else if (adds) {
-        float *tau = mem_aligned(n * sizeof *tau);
+        float *tau = mem_alloc_aligned(n * sizeof *tau);
         dtype_to_f32(from, x, tau, n);
         add(p->base, index, first, n, tau, to, out);
         free(tau);
@@ -202,7 +205,7 @@ static enum dtype read_filled(const struct model_source *base, size_t i, size_t 
 {
     enum dtype stored = model_source_tensor(base, i)->dtype;
     if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored)) {
-        model_source_read(base, i, first, n, x);
+        model_source_read_stored(base, i, first, n, x);
         return stored;
     }
     model_source_read_f64(base, i, first, n, rounding, x);
@@ -212,13 +215,13 @@ static enum dtype read_filled(const struct model_source *base, size_t i, size_t 
 static bool wants(const struct stage *s, size_t index)
 {
     const struct pack *p = s->data;
-    return !p->share || shard_subset_wants(p->share, index);
+    return !p->share || merge_part_wants_tensor(p->share, index);
 }
 
 static int tensor_done(const struct stage *s, size_t index, struct error *e)
 {
     const struct pack *p = s->data;
-    return p->share ? shard_subset_tensor_done(p->share, index, e) : 0;
+    return p->share ? merge_part_finish_tensor(p->share, index, e) : 0;
 }
 
 static int end(struct job *job, bool ok, struct error *e)
@@ -232,7 +235,7 @@ static int fill_in(const struct stage *s, struct error *e)
     const struct pack *p = s->data;
     const struct model_source *base = lender(p);
     int failed = 0;
-    void *x = mem_aligned(CHUNK * 8);
+    void *x = mem_alloc_aligned(CHUNK * 8);
     for (size_t i = p->n_stream; !failed && i < p->result->n_tensors; i++) {
         if (!wants(s, i))
             continue;
@@ -240,8 +243,8 @@ static int fill_in(const struct stage *s, struct error *e)
         const struct ckpt_tensor *t = model_source_tensor(base, from);
         for (size_t first = 0; !failed && first < t->elements; first += CHUNK) {
             size_t n = t->elements - first < CHUNK ? t->elements - first : CHUNK;
-            failed = put(s, i, read_filled(base, from, first, n, p->result->rounding, x), first, n,
-                         x, e);
+            failed = put(s, i, read_filled(base, from, first, n, p->result->input_rounding, x),
+                         first, n, x, e);
             model_source_release_pages(base, from, first, n);
         }
         failed = failed || tensor_done(s, i, e) ? -1 : 0;
@@ -255,7 +258,7 @@ static int fill_in(const struct stage *s, struct error *e)
 static int check_options(const struct stage *s, const struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    bool to_file = publish_form_of(s->operands.texts[0]) == PUBLISH_SAFETENSORS;
+    bool to_file = output_target_form(s->operands.items[0]) == OUTPUT_SAFETENSORS;
     if (o->shard_size == 0)
         return error_set(e, "--shard-size must be above 0");
     if (s->given[ROW_SHARDS] && o->shards == 0)
@@ -301,16 +304,17 @@ static int open_lender(struct stage *s, struct pack *p, const struct header *h, 
         return 0;
     if (!lender(p))
         return -1;
-    if (!model_source_ckpt(lender(p)) &&
-        publish_form_of(s->operands.texts[0]) != PUBLISH_SAFETENSORS)
+    if (!model_source_checkpoint(lender(p)) &&
+        output_target_form(s->operands.items[0]) != OUTPUT_SAFETENSORS)
         return error_set(e,
                          "%s is a stream and has no config or tokenizer to lend; OUT must be a "
                          ".safetensors file",
                          model_source_name(lender(p)));
     const char *operand = o->base ? o->base : o->onto ? o->onto : o->like;
-    stage_record(s, arena_printf(&s->arena, "--%s=%s", option,
-                                 p->base ? slice_text(lender(p), operand, &s->arena)
-                                         : model_source_name(lender(p))));
+    stage_record_operand(s,
+                         arena_printf(&s->arena, "--%s=%s", option,
+                                      p->base ? layer_slice_describe(lender(p), operand, &s->arena)
+                                              : model_source_name(lender(p))));
     return 0;
 }
 
@@ -324,17 +328,17 @@ static enum dtype choose_dtype(const struct stage *s, const struct pack *p, cons
         return v->dtype;
     if (o->dtype != DTYPE_NONE)
         return o->dtype;
-    if (h->rounding != DTYPE_NONE)
-        return h->rounding;
+    if (h->input_rounding != DTYPE_NONE)
+        return h->input_rounding;
     if (p->base)
-        return base_model_tensor(p->base, i)->dtype;
-    return dtype_is_float(v->stored) ? v->stored : v->dtype;
+        return base_model_matching_tensor(p->base, i)->dtype;
+    return dtype_is_float(v->stored_dtype) ? v->stored_dtype : v->dtype;
 }
 
 static bool stream_has_head(const struct pack *p)
 {
     for (size_t i = 0; i < p->n_stream; i++)
-        if (tensor_names_is_head(p->result->tensors[i].name))
+        if (tensor_name_is_lm_head(p->result->tensors[i].name))
             return true;
     return false;
 }
@@ -343,14 +347,14 @@ static bool stream_has_head(const struct pack *p)
 static bool repeats_embedding(const struct model_source *base, size_t i)
 {
     const struct ckpt_tensor *head = model_source_tensor(base, i);
-    if (!tensor_names_is_head(head->name))
+    if (!tensor_name_is_lm_head(head->name))
         return false;
-    for (size_t j = 0; j < model_source_count(base); j++) {
+    for (size_t j = 0; j < model_source_tensor_count(base); j++) {
         const struct ckpt_tensor *t = model_source_tensor(base, j);
-        if (j != i && tensor_names_is_vocabulary(t->name) && t->dtype == head->dtype &&
+        if (j != i && tensor_name_has_vocabulary_rows(t->name) && t->dtype == head->dtype &&
             t->elements == head->elements &&
-            model_source_hash(base, i, 0, t->elements) ==
-                model_source_hash(base, j, 0, t->elements))
+            model_source_hash_elements(base, i, 0, t->elements) ==
+                model_source_hash_elements(base, j, 0, t->elements))
             return true;
     }
     return false;
@@ -363,21 +367,22 @@ static void add_filled(const struct stage *s, struct pack *p)
     const struct options *o = s->options;
     const struct model_source *base = lender(p);
     struct header *r = p->result;
-    size_t n = model_source_count(base), size;
-    char *config = auxiliary_files_config(lender(p), &size);
-    bool tied = config && model_config_is_tied(config, size);
+    size_t n = model_source_tensor_count(base), size;
+    char *config = auxiliary_files_read_config(lender(p), &size);
+    bool tied = config && model_config_ties_embeddings(config, size);
     struct tensor *all = arena_alloc(&r->arena, p->n_stream + n, sizeof *all);
     memcpy(all, r->tensors, p->n_stream * sizeof *all);
     r->tensors = all;
     p->filled = mem_alloc(n, sizeof *p->filled);
     for (size_t i = 0; i < n; i++) {
         const struct ckpt_tensor *t = model_source_tensor(base, i);
-        if (o->no_fill || !base_model_is_unused(p->base, i) || (tied && repeats_embedding(base, i)))
+        if (o->no_fill || !base_model_tensor_is_unused(p->base, i) ||
+            (tied && repeats_embedding(base, i)))
             continue;
         struct vector *v = arena_alloc(&r->arena, 1, sizeof *v);
-        enum dtype asked = o->dtype != DTYPE_NONE ? o->dtype : r->rounding;
+        enum dtype asked = o->dtype != DTYPE_NONE ? o->dtype : r->input_rounding;
         bool converts = asked != DTYPE_NONE && dtype_is_float(t->dtype);
-        *v = vector_plain(0, t->name, converts ? asked : t->dtype, t->dtype);
+        *v = vector_with_defaults(0, t->name, converts ? asked : t->dtype, t->dtype);
         p->filled[r->n_tensors - p->n_stream] = i;
         all[r->n_tensors++] = (struct tensor){.name = t->name,
                                               .rank = t->rank,
@@ -394,8 +399,8 @@ static void add_filled(const struct stage *s, struct pack *p)
 static void describe(struct stage *s, struct pack *p, const struct header *h)
 {
     struct header *r = p->result = header_copy(h);
-    struct texts arguments = stage_arguments(s, &r->arena);
-    header_add_step(r, s->filter->name, arguments.n, arguments.texts);
+    struct string_list arguments = stage_history_arguments(s, &r->arena);
+    header_add_step(r, s->filter->name, arguments.n, arguments.items);
     p->n_stream = r->n_tensors;
     for (size_t i = 0; i < r->n_tensors; i++)
         r->tensors[i].vectors[0].dtype = choose_dtype(s, p, h, i);
@@ -415,7 +420,7 @@ static uint64_t total_size(const struct pack *p)
 static int copy_files(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
-    const struct auxiliary_files l = {.lender = lender(p),
+    const struct auxiliary_files l = {.source = lender(p),
                                       .result = p->result,
                                       .new_head = stream_has_head(p),
                                       .no_tokenizer = o->no_tokenizer,
@@ -423,7 +428,7 @@ static int copy_files(const struct stage *s, struct pack *p, struct error *e)
                                       .chat_template = o->chat_template,
                                       .spool = s->common.spool,
                                       .tool = s->filter->name};
-    if (!l.lender || publish_form_of(s->operands.texts[0]) == PUBLISH_SAFETENSORS)
+    if (!l.source || output_target_form(s->operands.items[0]) == OUTPUT_SAFETENSORS)
         return 0;
     return auxiliary_files_copy(&l, put_file, p, e);
 }
@@ -436,7 +441,7 @@ static int imply_shards(struct stage *s, struct error *e)
     if (!o->part || s->given[ROW_SHARDS] || s->given[ROW_SHARD_SIZE])
         return 0;
     s->given[ROW_SHARDS] = true;
-    return shard_subset_read_part(o->part, &i, &o->shards, e);
+    return merge_part_parse(o->part, &i, &o->shards, e);
 }
 
 static int open_share(struct stage *s, struct pack *p, uint64_t shard_size, struct error *e)
@@ -445,24 +450,24 @@ static int open_share(struct stage *s, struct pack *p, uint64_t shard_size, stru
     const struct model onto = onto_as_model(p);
     const struct merge_plan plan = {p->result, p->result->n_tensors - p->n_stream, shard_size,
                                     o->onto ? &onto : NULL};
-    p->share = shard_subset_open(s, s->operands.texts[0], o->force, o->part, &plan, lender(p), e);
+    p->share = merge_part_open(s, s->operands.items[0], o->force, o->part, &plan, lender(p), e);
     return p->share ? 0 : -1;
 }
 
-static int open_whole(const struct stage *s, struct pack *p, const struct shards_wanted *wanted,
+static int open_whole(const struct stage *s, struct pack *p, const struct shard_layout_spec *wanted,
                       struct error *e)
 {
     const struct options *o = s->options;
-    p->out = publish_open(s->operands.texts[0], o->force, total_size(p), e);
-    return p->out ? publish_tensors(p->out, wanted, e) : -1;
+    p->out = checkpoint_writer_open(s->operands.items[0], o->force, total_size(p), e);
+    return p->out ? checkpoint_writer_declare_tensors(p->out, wanted, e) : -1;
 }
 
 static int open_out(struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
     struct arena a = {0};
-    struct shards_wanted wanted = merge_plan_wanted(p->result, &a);
-    wanted.shard_size = o->shards ? shards_even_size(&wanted, o->shards) : o->shard_size;
+    struct shard_layout_spec wanted = merge_plan_layout_spec(p->result, &a);
+    wanted.shard_size = o->shards ? shard_layout_balanced_size(&wanted, o->shards) : o->shard_size;
     int failed = o->part || o->resume ? open_share(s, p, wanted.shard_size, e)
                                       : open_whole(s, p, &wanted, e);
     arena_free(&a);
@@ -480,7 +485,7 @@ static void count_bytes(struct stage *s, const struct pack *p)
         if (!p->base)
             continue;
         const struct ckpt_tensor *t =
-            i < p->n_stream ? base_model_tensor(p->base, i)
+            i < p->n_stream ? base_model_matching_tensor(p->base, i)
                             : model_source_tensor(lender(p), p->filled[i - p->n_stream]);
         s->bytes_read += dtype_bytes(t->dtype, tensor_elements(r));
     }
@@ -496,7 +501,7 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
     if (open_out(s, p, e))
         return -1;
     count_bytes(s, p);
-    return !p->share || shard_subset_is_first(p->share) ? copy_files(s, p, e) : 0;
+    return !p->share || merge_part_is_first(p->share) ? copy_files(s, p, e) : 0;
 }
 
 /* ---- the rest of its life -------------------------------------------------------------------- */
@@ -514,18 +519,18 @@ static int finish(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
     const struct model onto = onto_as_model(p);
-    struct model_card_hashes hashes;
-    hashes.n = stage_hashes(s, &hashes.models, &hashes.hashes);
-    char *known = model_card_hashes_text(p->result, &hashes);
-    char *card = model_card_readme(p->result, &hashes, p->result->n_tensors - p->n_stream,
-                                   o->onto ? &onto : NULL);
-    int failed = publish_metadata(p->out, "tvtools_hashes", known, e) ||
-                 publish_file(p->out, "README.md", card, strlen(card), e);
+    struct model_hashes hashes;
+    hashes.n = run_context_model_hashes(s, &hashes.models, &hashes.hashes);
+    char *known = model_card_hashes_json(p->result, &hashes);
+    char *card = model_card_readme_text(p->result, &hashes, p->result->n_tensors - p->n_stream,
+                                        o->onto ? &onto : NULL);
+    int failed = checkpoint_writer_replace_metadata(p->out, "tvtools_hashes", known, e) ||
+                 checkpoint_writer_write_file(p->out, "README.md", card, strlen(card), e);
     free(known);
     free(card);
     if (!failed)
-        return publish_commit(p->out, e);
-    publish_abort(p->out);
+        return checkpoint_writer_commit(p->out, e);
+    checkpoint_writer_abort(p->out);
     return -1;
 }
 
@@ -538,10 +543,10 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     if (ok)
         failed = p->base ? fill_in(s, e) : 0;
     if (ok && !failed)
-        failed = p->share ? shard_subset_finish(p->share, e) : finish(s, p, e);
+        failed = p->share ? merge_part_finish(p->share, e) : finish(s, p, e);
     else
-        publish_abort(p->out);
-    shard_subset_close(p->share);
+        checkpoint_writer_abort(p->out);
+    merge_part_close(p->share);
     base_model_close(p->base);
     model_source_close(p->like);
     header_free(p->result);
@@ -563,12 +568,12 @@ const struct filter filter_pack = {
     .kinds = KIND_WEIGHTS | KIND_TASK_VECTORS,
     .role = ROLE_SINK,
     .operands_are_files = true,
-    .raw = true,
-    .any_order = true,
+    .raw_payload = true,
+    .consume_in_any_order = true,
     .open = open_pack,
     .begin = begin,
     .consume = consume,
-    .wants = wants,
+    .wants_tensor = wants,
     .end = end,
     .close = close_pack,
 };

@@ -13,19 +13,19 @@
 
 struct options {
     bool drop;
-    struct rules choices;
+    struct tensor_rules choices;
 };
 
 static const struct option_row rows[] = {{"drop", OPTION_FLAG, offsetof(struct options, drop),
                                           .help = "leave out what is matched and keep the rest"},
                                          {0}};
 static const struct option_row choice_row = {
-    .name = "CHOICE", .kind = OPTION_PARTS, .offset = offsetof(struct options, choices)};
+    .name = "CHOICE", .kind = OPTION_SELECTORS, .offset = offsetof(struct options, choices)};
 
 static bool is_picked(const struct stage *s, const struct tensor *t, const struct vector *v)
 {
     const struct options *o = s->options;
-    return (stage_rule(s, &o->choices, t, v, 0) != 0) != o->drop;
+    return (stage_rules_vector_value(s, &o->choices, t, v, 0) != 0) != o->drop;
 }
 
 static size_t keep_vectors(const struct stage *s, struct tensor *t)
@@ -67,7 +67,7 @@ static int open_pick(struct stage *s, struct header *h, struct error *e)
     bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
     for (size_t i = 0; i < h->n_tensors; i++)
         keep[i] = keep_vectors(s, &h->tensors[i]) > 0;
-    header_keep_tensors(h, keep);
+    header_filter_tensors(h, keep);
     free(keep);
     keep_models(s->in, h);
     return h->n_tensors ? 0 : error_set(e, "nothing of the stream would be left");
@@ -87,7 +87,7 @@ static int begin(struct job *job, struct error *e)
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     (void)e;
-    block_keep(b, job->out->n_vectors, job->state);
+    block_keep_vectors(b, job->out->n_vectors, job->state);
     return 0;
 }
 
@@ -104,8 +104,8 @@ const struct filter filter_pick = {
     .operand_row = &choice_row,
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS | KIND_ACTIVATIONS,
     .role = ROLE_FILTER,
-    .raw = true,
-    .takes_nonfinite = true,
+    .raw_payload = true,
+    .accepts_nonfinite = true,
     .open = open_pick,
     .begin = begin,
     .transform = transform,

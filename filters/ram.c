@@ -98,8 +98,8 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     if (!job->state)
-        return join_bytes(job->in, b, e);
-    float **x = join_vectors(b);
+        return join_identical_vectors(job->in, b, e);
+    float **x = join_vector_pointers(b);
     join(x, b->n_vectors, b->n, o->epsilon, job->state);
     free(x);
     b->n_vectors = 1;
@@ -113,7 +113,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         found[k] = (struct touch){0};
-    float **x = join_vectors(b);
+    float **x = join_vector_pointers(b);
     count(x, b->n_vectors, b->n, o->epsilon, found);
     free(x);
     return 0;
@@ -149,14 +149,14 @@ static int open_ram(struct stage *s, struct header *h, struct error *e)
             (rows[i].offset == offsetof(struct options, r) ||
              rows[i].offset == offsetof(struct options, alpha)))
             return error_set(e, "--%s needs --plus", rows[i].name);
-    return join_open(h, o->name, 1, SIZE_MAX, e);
+    return join_declare_result(h, o->name, 1, SIZE_MAX, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    if (join_check_weights(job->stage, t, JOIN_ONES, e))
+    if (join_check_weights(job->stage, t, JOIN_NO_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;
@@ -181,7 +181,7 @@ const struct filter filter_ram = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .open = open_ram,
-    .scope = scope,
+    .choose_scope = scope,
     .begin = begin,
     .observe = observe,
     .merge = merge,

@@ -18,7 +18,7 @@
 
 struct options {
     int by;
-    struct rules factors;
+    struct tensor_rules factors;
 };
 
 enum { BY_KEEP, BY_L1 };
@@ -43,7 +43,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         if (st[k].factor != 1)
-            kern_scale(block_x(b, k), st[k].factor, b->n);
+            vector_math_scale(block_floats(b, k), st[k].factor, b->n);
     return 0;
 }
 
@@ -65,7 +65,7 @@ static int begin(struct job *job, struct error *e)
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
         const char *model = job->stage->in->models[v->model].name;
-        if (o->by == BY_KEEP && isnan(v->keep) && !empty)
+        if (o->by == BY_KEEP && isnan(v->keep_probability) && !empty)
             return error_set(e,
                              "tensor %s of %s: no stage before says with what probability its "
                              "elements were kept (dare-drop does)",
@@ -75,9 +75,9 @@ static int begin(struct job *job, struct error *e)
                              "tensor %s of %s: no stage before recorded its L1 norm (trim, "
                              "della-drop and dare-drop --l1 do)",
                              t->name, model);
-        st[k].factor = stage_rule(job->stage, &o->factors, t, v, 1);
+        st[k].factor = stage_rules_vector_value(job->stage, &o->factors, t, v, 1);
         if (o->by == BY_KEEP)
-            st[k].factor = v->keep > 0 ? 1 / v->keep : 1;
+            st[k].factor = v->keep_probability > 0 ? 1 / v->keep_probability : 1;
     }
     job->work_size = t->n_vectors * sizeof(double);
     return o->by == BY_L1 && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
@@ -103,7 +103,7 @@ static int decide(struct job *job, struct error *e)
         if (o->by == BY_L1 && v->l1_before >= 1e-7 && st[k].l1 >= 1e-7)
             st[k].factor = v->l1_before / st[k].l1;
         double l1 = o->by == BY_L1 ? NAN : v->l1_before * fabs(st[k].factor);
-        vector_set_attributes(v, l1, o->by == BY_KEEP ? NAN : v->keep);
+        vector_set_attributes(v, l1, o->by == BY_KEEP ? NAN : v->keep_probability);
     }
     return VERDICT_DONE;
 }
@@ -129,9 +129,9 @@ const struct filter filter_rescale = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .open = open_rescale,
-    .scope = scope,
+    .choose_scope = scope,
     .begin = begin,
-    .observe = tensor_sums_observe_l1,
+    .observe = tensor_sums_observe_abs,
     .merge = merge,
     .decide = decide,
     .transform = transform,

@@ -15,11 +15,11 @@
  * (one expert, or all alike) everything becomes zero.
  */
 #include "filter.h"
-#include "select.h"
+#include "magnitude_select.h"
 #include "simd.h"
 
 struct options {
-    struct rules topk;
+    struct tensor_rules topk;
 };
 
 static const struct option_row rows[] = {
@@ -38,7 +38,7 @@ struct state {
     double topk;
     uint64_t differing, seen; /* in the round at hand */
     bool counted;             /* the number of the differing is known, not guessed */
-    struct select *select;
+    struct magnitude_select *select;
     size_t area; /* bytes of the variances in the work area */
 };
 
@@ -91,7 +91,7 @@ TV_CLONES static uint64_t count_differing(const float *v, size_t n)
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
-    struct select_cut cut = select_result(st->select);
+    struct magnitude_cut cut = magnitude_select_result(st->select);
     float *const *x = (float *const *)b->data;
     float v[STRIP];
     (void)e;
@@ -99,7 +99,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
         size_t n = b->n - i < STRIP ? b->n - i : STRIP;
         variance(x, b->n_vectors, i, n, v);
         for (size_t k = 0; k < b->n_vectors; k++)
-            select_apply_by(&cut, true, v, x[k] + i, b->first + i, n);
+            magnitude_cut_apply_by(&cut, true, v, x[k] + i, b->first + i, n);
     }
     return 0;
 }
@@ -114,7 +114,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     (void)e;
     variance((float *const *)b->data, b->n_vectors, 0, b->n, v);
     *differing = count_differing(v, b->n);
-    select_observe(st->select, v, b->first, b->n, (char *)work + st->area + COUNT_SIZE);
+    magnitude_select_observe(st->select, v, b->first, b->n, (char *)work + st->area + COUNT_SIZE);
     return 0;
 }
 
@@ -125,7 +125,7 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     (void)e;
     st->differing += *(const uint64_t *)found;
     st->seen += b->n;
-    select_merge(st->select, found + COUNT_SIZE);
+    magnitude_select_merge(st->select, found + COUNT_SIZE);
     return 0;
 }
 
@@ -133,9 +133,9 @@ static void plan_round(struct job *job)
 {
     struct state *st = job->state;
     st->differing = st->seen = 0;
-    job->head = select_head(st->select);
-    job->work_size =
-        st->area + COUNT_SIZE + select_work_size(st->select, tensor_block_elements(job->in));
+    job->sample_elements = magnitude_select_sample_elements(st->select);
+    job->work_size = st->area + COUNT_SIZE +
+                     magnitude_select_work_size(st->select, tensor_block_elements(job->in));
 }
 
 /* A guess must not seem to be an answer. */
@@ -154,15 +154,15 @@ static int decide(struct job *job, struct error *e)
         uint64_t differing = st->seen < n ? (uint64_t)(share * (double)n) : st->differing;
         st->counted = st->seen == n;
         uint64_t above = (uint64_t)((float)differing * (float)st->topk);
-        select_revise(st->select, st->counted ? above : inner(above, n));
+        magnitude_select_set_count(st->select, st->counted ? above : inner(above, n));
     }
-    if (!select_decide(st->select)) {
+    if (!magnitude_select_decide(st->select)) {
         plan_round(job);
         return VERDICT_AGAIN;
     }
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
-        vector_set_attributes(v, v->l1_before, v->keep);
+        vector_set_attributes(v, v->l1_before, v->keep_probability);
     }
     return VERDICT_DONE;
 }
@@ -173,15 +173,16 @@ static int begin(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    double topk = stage_tensor_rule(&o->topk, t, 1);
+    double topk = stage_rules_tensor_value(&o->topk, t, 1);
     (void)e;
     if (topk >= 1 || tensor_elements(t) == 0)
-        return PLAN_PASS;
+        return PLAN_PASS_THROUGH;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     uint64_t n = tensor_elements(t);
     st->topk = topk;
     st->area = (tensor_block_elements(t) * sizeof(float) + 63) / 64 * 64;
-    st->select = select_new(n, inner((uint64_t)((double)n * topk), n), SELECT_LOWER_FIRST, 0);
+    st->select =
+        magnitude_select_new(n, inner((uint64_t)((double)n * topk), n), TIE_LOWER_INDEX_WINS, 0);
     plan_round(job);
     return PLAN_OBSERVE;
 }
@@ -192,7 +193,7 @@ static int end(struct job *job, bool ok, struct error *e)
     (void)ok;
     (void)e;
     if (st)
-        select_free(st->select);
+        magnitude_select_free(st->select);
     return 0;
 }
 
@@ -207,8 +208,8 @@ const struct filter filter_sce_select = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .only_drops = true,
-    .least_scope = SCOPE_TENSOR,
+    .only_drops_elements = true,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = observe,
     .merge = merge,

@@ -32,7 +32,7 @@ static int begin(struct job *job, struct error *e)
     size_t K = job->in->n_vectors;
     (void)e;
     if (tensor_elements(job->in) == 0)
-        return PLAN_PASS;
+        return PLAN_PASS_THROUGH;
     job->state = arena_alloc(job->arena, K, sizeof(double));
     job->work_size = K * sizeof(double);
     return PLAN_OBSERVE;
@@ -67,7 +67,7 @@ const struct filter filter_sce_weigh = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .least_scope = SCOPE_TENSOR,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = tensor_sums_observe_squares,
     .merge = merge,

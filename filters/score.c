@@ -14,13 +14,13 @@
  */
 #include "model_weights.h"
 #include "gemm.h"
-#include "ops.h"
-#include "output.h"
+#include "cross_entropy.h"
+#include "standard_output.h"
 #include "runner.h"
 #include "samples.h"
 #include "image_features.h"
-#include "text.h"
-#include "threads.h"
+#include "text_scanner.h"
+#include "parallel_for.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,14 +29,14 @@
 #define ROOM  1024 /* tokens that are in a layer at once */
 
 struct options {
-    struct texts samples;
+    struct string_list samples;
     const char *config;
     bool json;
 };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"samples", OPTION_TEXTS, FIELD(samples), "FILE",
+    {"samples", OPTION_STRINGS, FIELD(samples), "FILE",
      .help = "samples as JSON Lines with input_ids and prompt_len, or a folder of them with "
              "images; may be repeated",
      .required = true},
@@ -108,8 +108,8 @@ static int judge(struct run *r, struct lm *lm, const float *x, const struct answ
     if (lm_logits(lm, b->h, n, b->z, e))
         return -1;
     bool *right = mem_alloc(n, sizeof *right);
-    threads_run(n, V, judge_one, &(struct judging){b, V, right});
-    crossentropy_forward(b->z, b->tokens, n, V, b->loss);
+    parallel_for(n, V, judge_one, &(struct judging){b, V, right});
+    cross_entropy_forward(b->z, b->tokens, n, V, b->loss);
     int failed = 0;
     for (size_t i = 0; i < n && !failed; i++) {
         const struct sample *s = &r->samples.samples[answers[i].sample];
@@ -132,12 +132,12 @@ static struct answer *list_answers(const struct run *r, size_t first, size_t n, 
 {
     size_t total = 0, start = 0;
     for (size_t s = first; s < first + n; s++)
-        total += r->samples.samples[s].n - r->samples.samples[s].prompt;
+        total += r->samples.samples[s].n - r->samples.samples[s].prompt_tokens;
     struct answer *answers = mem_alloc(total, sizeof *answers);
     *count = 0;
     for (size_t s = first; s < first + n; s++) {
         const struct sample *sample = &r->samples.samples[s];
-        for (size_t t = sample->prompt; t < sample->n; t++)
+        for (size_t t = sample->prompt_tokens; t < sample->n; t++)
             answers[(*count)++] = (struct answer){s, start + t - 1, sample->ids[t]};
         start += sample->n;
     }
@@ -148,10 +148,10 @@ static int judge_all(struct run *r, struct lm *lm, const float *x, size_t first,
                      bool *wrong, struct error *e)
 {
     const struct arch *a = model_weights_arch(r->model);
-    size_t count, block = lm_block(a);
+    size_t count, block = lm_logits_block_tokens(a);
     struct answer *answers = list_answers(r, first, n, &count);
-    struct buffers b = {mem_aligned(block * a->hidden * sizeof(float)),
-                        mem_aligned(block * a->vocab * sizeof(float)),
+    struct buffers b = {mem_alloc_aligned(block * a->hidden * sizeof(float)),
+                        mem_alloc_aligned(block * a->vocab * sizeof(float)),
                         mem_alloc(block, sizeof(uint32_t)), mem_alloc(block, sizeof(double))};
     int failed = 0;
     for (size_t at = 0; at < count && !failed; at += block)
@@ -174,19 +174,19 @@ static int score_all(struct stage *stage, struct error *e)
     struct token_batch p;
     for (size_t s = 0; s < n; s++)
         all[s] = samples_sequence(&r->samples, s);
-    token_batch_fill(&p, a, all, n);
+    token_batch_build(&p, a, all, n);
     free(all);
     size_t room = token_batch_tokens(&p) < ROOM ? token_batch_tokens(&p) : ROOM;
-    struct lm *lm = lm_new(a, model_weights_source(r->model), room, token_batch_longest(&p));
-    struct image_features *sights = image_features_new(
-        a, model_weights_source(r->model), r->samples.pictures.list, r->samples.pictures.n, NULL,
-        stage->common.memory, stage->common.spool, e);
+    struct lm *lm = lm_new(a, model_weights_weight_source(r->model), room, token_batch_longest(&p));
+    struct image_features *sights = image_features_compute(
+        a, model_weights_weight_source(r->model), r->samples.images.images, r->samples.images.n,
+        NULL, stage->common.memory, stage->common.spool, e);
     lm_set_image_features(lm, sights);
     bool *wrong = mem_alloc(n, sizeof *wrong);
     int failed = sights ? 0 : -1;
     for (size_t s = 0; s < n && !failed;) {
         struct token_batch part = token_batch_slice(&p, a, s, GROUP);
-        float *x = mem_aligned(token_batch_tokens(&part) * a->hidden * sizeof *x);
+        float *x = mem_alloc_aligned(token_batch_tokens(&part) * a->hidden * sizeof *x);
         failed =
             lm_forward(lm, &part, x, NULL, e) || judge_all(r, lm, x, s, part.samples, wrong, e);
         free(x);
@@ -217,7 +217,7 @@ static struct result result_of(const struct sums *s)
 
 static void put_line(const char *task, int width, size_t samples, const struct result *r)
 {
-    text_put_name(stdout, task, width);
+    text_print_name(stdout, task, width);
     printf("  %8zu  %10.5f  %13.2f%%  %10.2f%%  %10.4g\n", samples, r->loss,
            100 * r->token_accuracy, 100 * r->exact_match, exp(r->loss));
 }
@@ -228,8 +228,8 @@ static void put_table(const struct run *r)
     struct result mean = {0};
     int width = 4;
     for (size_t i = 0; i < n; i++)
-        if (text_width(r->samples.tasks[i]) > width)
-            width = text_width(r->samples.tasks[i]);
+        if (text_print_width(r->samples.tasks[i]) > width)
+            width = text_print_width(r->samples.tasks[i]);
     printf("%-*s  %8s  %10s  %14s  %11s  %10s\n", width, "task", "samples", "loss",
            "token_accuracy", "exact_match", "perplexity");
     for (size_t i = 0; i < n; i++) {
@@ -247,7 +247,7 @@ static void put_table(const struct run *r)
 static void put_number(const char *before, double x)
 {
     char text[32];
-    printf("%s%s", before, isfinite(x) ? number_text(x, text) : "null");
+    printf("%s%s", before, isfinite(x) ? number_format(x, text) : "null");
 }
 
 static void put_json(const struct run *r)
@@ -255,7 +255,7 @@ static void put_json(const struct run *r)
     for (size_t i = 0; i < r->samples.n_tasks; i++) {
         struct result one = result_of(&r->sums[i]);
         fputs(i ? ",\n " : "{", stdout);
-        text_put_quoted(stdout, r->samples.tasks[i]);
+        text_print_quoted(stdout, r->samples.tasks[i]);
         put_number(": {\"loss\": ", one.loss);
         put_number(", \"token_accuracy\": ", one.token_accuracy);
         put_number(", \"exact_match\": ", one.exact_match);
@@ -273,16 +273,17 @@ static int open_score(struct stage *s, struct header *h, struct error *e)
     struct run *r = s->data = mem_alloc(1, sizeof *r);
     (void)h;
     r->allow_nonfinite = s->common.allow_nonfinite;
-    s->enough = true;
-    if (gemm_open(s->common.threads, e))
+    s->stop_after_open = true;
+    if (gemm_init(s->common.threads, e))
         return -1;
     r->model =
-        model_weights_open(s->operands.texts[0], o->config, s->common.spool, s->filter->name, e);
+        model_weights_open(s->operands.items[0], o->config, s->common.spool, s->filter->name, e);
     if (!r->model)
         return -1;
-    const struct sample_limits limits = {.arch = model_weights_arch(r->model), .prompts = true};
+    const struct sample_requirements limits = {.arch = model_weights_arch(r->model),
+                                               .prompt_required = true};
     for (size_t i = 0; i < o->samples.n; i++)
-        if (samples_read(&r->samples, o->samples.texts[i], &limits, e))
+        if (samples_read(&r->samples, o->samples.items[i], &limits, e))
             return -1;
     r->sums = mem_alloc(r->samples.n_tasks, sizeof *r->sums);
     return score_all(s, e);
@@ -299,7 +300,7 @@ static int close_score(struct stage *s, bool ok, struct error *e)
     model_weights_close(r->model);
     free(r->sums);
     free(r);
-    return ok ? output_finish(e) : 0;
+    return ok ? standard_output_flush(e) : 0;
 }
 
 const struct filter filter_score = {
@@ -312,7 +313,7 @@ const struct filter filter_score = {
     .min_operands = 1,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source = runner_no_source, /* it opens its model itself */
+    .operand_source_filter = stdio_stages_empty_source, /* it opens its model itself */
     .open = open_score,
     .close = close_score,
 };

@@ -14,7 +14,7 @@
 #include "gram_join.h"
 
 struct options {
-    struct rules t;
+    struct tensor_rules t;
     const char *name;
 };
 
@@ -23,32 +23,32 @@ static const struct option_row rows[] = {
      .help =
          "how far to go, from 0 (the first model) to 1 (the second): a number, or rules such as "
          "/*mlp*=0.3 (required; may be repeated)",
-     .required = true, .per_tensor = true, .everywhere = true},
+     .required = true, .per_tensor = true, .every_tensor = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 
 /* g->c */
 static void interpolate(struct gram_join *g, double t)
 {
-    double a = gram_join_norm(g, 0), c = gram_join_norm(g, 1);
-    double cosine = g->dots[1] / ((a > 1e-8 ? a : 1) * (c > 1e-8 ? c : 1));
+    double a = gram_join_vector_norm(g, 0), c = gram_join_vector_norm(g, 1);
+    double cosine = g->dot_products[1] / ((a > 1e-8 ? a : 1) * (c > 1e-8 ? c : 1));
     if (fabs(cosine) > 0.9995) {
-        g->c[0] = 1 - t;
-        g->c[1] = t;
+        g->coefficients[0] = 1 - t;
+        g->coefficients[1] = t;
     } else {
-        gram_join_slerp(cosine, t, g->c);
+        gram_join_slerp_coefficients(cosine, t, g->coefficients);
     }
 }
 
 static int open_slerp(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_open(h, o->name, 2, 2, e);
+    return join_declare_result(h, o->name, 2, 2, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    return gram_join_begin(job, JOIN_ONES, e);
+    return gram_join_begin(job, JOIN_NO_WEIGHTS, e);
 }
 
 static int decide(struct job *job, struct error *e)
@@ -56,7 +56,7 @@ static int decide(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     (void)e;
     if (job->state)
-        interpolate(job->state, stage_tensor_rule(&o->t, job->in, NAN));
+        interpolate(job->state, stage_rules_tensor_value(&o->t, job->in, NAN));
     return VERDICT_DONE;
 }
 

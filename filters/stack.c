@@ -9,8 +9,8 @@
  * other stacks of layers (a vision tower) are taken from the first stream, all else from the last.
  * "-" is standard input.
  */
-#include "tensor_names.h"
-#include "slice.h"
+#include "tensor_name.h"
+#include "layer_slice.h"
 #include "stream_inputs.h"
 
 #include <stdlib.h>
@@ -21,7 +21,7 @@ struct options {
 };
 
 static const struct option_row rows[] = {
-    {"stack", OPTION_TEXT, offsetof(struct options, stack), "PREFIX",
+    {"stack", OPTION_STRING, offsetof(struct options, stack), "PREFIX",
      .help = "what the names of the layers begin with (default: of the stacks of layers the one "
              "whose numbers go on from stream to stream)"},
     {0}};
@@ -50,7 +50,7 @@ static bool find_layers(const struct header *h, const struct prefix *p, long *fi
 {
     *first = *last = -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = tensor_names_layer_in(h->tensors[i].name, p->name, p->length);
+        long layer = tensor_name_layer_in_stack(h->tensors[i].name, p->name, p->length);
         if (layer < 0)
             continue;
         *first = *first < 0 || layer < *first ? layer : *first;
@@ -85,9 +85,9 @@ static int find_prefix(struct stack *st, const char *asked, struct error *e)
               st->streams.inputs[0].path, asked);
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct prefix p = {.name = h->tensors[i].name};
-        if (tensor_names_layer(p.name, &p.length) < 0 ||
-            (asked && !tensor_names_is_stack(p.name, p.length, asked)) ||
-            (found.name && tensor_names_layer_in(p.name, found.name, found.length) >= 0) ||
+        if (tensor_name_layer(p.name, &p.length) < 0 ||
+            (asked && !tensor_name_is_stack_prefix(p.name, p.length, asked)) ||
+            (found.name && tensor_name_layer_in_stack(p.name, found.name, found.length) >= 0) ||
             check_follows(&st->streams, &p, e))
             continue;
         if (found.name && st->streams.n > 1)
@@ -104,7 +104,8 @@ static int find_prefix(struct stack *st, const char *asked, struct error *e)
 /* Is this tensor taken from input i? */
 static bool is_taken(const struct stack *st, size_t i, const char *name)
 {
-    return slice_lends(name, st->prefix.name, st->prefix.length, i == 0, i == st->streams.n - 1);
+    return layer_slice_contributes(name, st->prefix.name, st->prefix.length, i == 0,
+                                   i == st->streams.n - 1);
 }
 
 static size_t all_tensors(const struct stream_inputs *all)
@@ -122,7 +123,7 @@ static void set_layers(const struct stack *st, struct header *h)
     long first, last;
     find_layers(h, p, &first, &last);
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = tensor_names_layer_in(h->tensors[i].name, p->name, p->length);
+        long layer = tensor_name_layer_in_stack(h->tensors[i].name, p->name, p->length);
         if (layer < 0)
             continue;
         h->tensors[i].layer = layer - first;
@@ -143,8 +144,8 @@ static int open_stack(struct stage *s, struct header *h, struct error *e)
         for (size_t t = 0; t < stream_inputs_header(all, i)->n_tensors; t++) {
             if (!is_taken(st, i, stream_inputs_header(all, i)->tensors[t].name))
                 continue;
-            h->tensors[h->n_tensors] = stream_inputs_tensor(all, i, t, &h->arena);
-            h->tensors[h->n_tensors].origin = h->n_tensors;
+            h->tensors[h->n_tensors] = stream_inputs_copy_tensor(all, i, t, &h->arena);
+            h->tensors[h->n_tensors].input_index = h->n_tensors;
             st->origins[h->n_tensors++] = (struct origin){i, t};
         }
     set_layers(st, h);
@@ -165,14 +166,14 @@ static int begin(struct job *job, struct error *e)
     const struct origin *from = &st->origins[job->index];
     if (stream_inputs_seek(&st->streams, from->input, from->index, 0, job->arena, e))
         return -1;
-    stream_inputs_put_vectors(input_of(job), job->out);
-    job->out->extra = input_of(job)->at.extra;
+    stream_inputs_copy_vectors(input_of(job), job->out);
+    job->out->unknown_keys = input_of(job)->current_tensor.unknown_keys;
     return PLAN_TRANSFORM;
 }
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
-    return stream_inputs_fill(input_of(job), b, e);
+    return stream_inputs_read_block(input_of(job), b, e);
 }
 
 static int rewind_stack(struct stage *s, struct error *e)

@@ -14,10 +14,10 @@
  * that are not floating have a line without numbers.
  */
 #include "filter.h"
-#include "operand.h"
-#include "output.h"
-#include "tally.h"
-#include "text.h"
+#include "operand_source.h"
+#include "standard_output.h"
+#include "vector_stats.h"
+#include "text_scanner.h"
 
 #include <stdlib.h>
 
@@ -41,7 +41,7 @@ struct table {
     size_t n;       /* models with vectors */
     size_t *models; /* their indexes */
     size_t *place;  /* [model]: its position among them */
-    struct tallies all;
+    struct joint_stats all;
     void *memory; /* of `all` */
 };
 
@@ -57,7 +57,7 @@ static void put_number(double x, int width)
 
 static int pair_width(const struct header *h, const struct table *table, size_t i)
 {
-    int width = text_width(h->models[table->models[i]].name) + 4;
+    int width = text_print_width(h->models[table->models[i]].name) + 4;
     return width > 7 ? width : 7;
 }
 
@@ -70,37 +70,37 @@ static void put_titles(const struct header *h, const struct table *table)
         printf("  %10s", titles[i]);
     for (size_t i = 0; i + 1 < table->n; i++) {
         int width = pair_width(h, table, i),
-            rest = width - text_width(h->models[table->models[i]].name);
+            rest = width - text_print_width(h->models[table->models[i]].name);
         printf("  %*s", rest, "cos:");
-        text_put_name(stdout, h->models[table->models[i]].name, 0);
+        text_print_name(stdout, h->models[table->models[i]].name, 0);
         printf("  %*s", rest, "opp:");
-        text_put_name(stdout, h->models[table->models[i]].name, 0);
+        text_print_name(stdout, h->models[table->models[i]].name, 0);
     }
     puts("");
 }
 
 /* A vector's line; `models` are those of the tallies. */
 static void put_line(const struct header *h, const struct table *table, const char *name,
-                     const struct tallies *t, const size_t *models, size_t k)
+                     const struct joint_stats *t, const size_t *models, size_t k)
 {
-    const struct tally *one = &t->one[k];
+    const struct vector_stats *one = &t->vectors[k];
     bool empty = one->finite == 0;
-    text_put_name(stdout, name, table->name);
+    text_print_name(stdout, name, table->name);
     fputs("  ", stdout);
-    text_put_name(stdout, h->models[models[k]].name, table->model);
+    text_print_name(stdout, h->models[models[k]].name, table->model);
     printf("  %12llu", (unsigned long long)one->elements);
-    put_number(tally_zeros(one), 7);
+    put_number(vector_stats_zero_share(one), 7);
     put_number(empty ? NAN : one->l1, 10);
     put_number(empty ? NAN : sqrt(one->squares), 10);
     put_number(empty ? NAN : one->sum / (double)one->finite, 10);
-    put_number(tally_magnitude(one), 10);
+    put_number(vector_stats_max_abs(one), 10);
     put_number(empty ? NAN : one->min, 10);
     put_number(empty ? NAN : one->max, 10);
     size_t j = 0;
     for (size_t i = 0; i + 1 < table->n; i++) {
         bool there = j < k && models[j] == table->models[i];
-        put_number(there ? tallies_cosine(t, k, j) : NAN, pair_width(h, table, i));
-        put_number(there ? tallies_opposite(t, k, j) : NAN, pair_width(h, table, i));
+        put_number(there ? joint_stats_cosine(t, k, j) : NAN, pair_width(h, table, i));
+        put_number(there ? joint_stats_opposite_sign_share(t, k, j) : NAN, pair_width(h, table, i));
         j += there;
     }
     if (one->floating > one->finite)
@@ -111,32 +111,32 @@ static void put_line(const struct header *h, const struct table *table, const ch
 static void put_json_number(const char *key, double x)
 {
     char text[32];
-    printf(", \"%s\": %s", key, isfinite(x) ? number_text(x, text) : "null");
+    printf(", \"%s\": %s", key, isfinite(x) ? number_format(x, text) : "null");
 }
 
 static void put_json_name(const char *before, const char *name)
 {
     fputs(before, stdout);
-    text_put_quoted(stdout, name);
+    text_print_quoted(stdout, name);
 }
 
-static void put_json(const struct header *h, const char *name, const struct tallies *t,
+static void put_json(const struct header *h, const char *name, const struct joint_stats *t,
                      const size_t *models)
 {
     if (name)
         put_json_name("{\"tensor\": ", name);
     fputs(name ? ", \"vectors\": [" : "{\"tensor\": null, \"vectors\": [", stdout);
     for (size_t k = 0; k < t->n; k++) {
-        const struct tally *one = &t->one[k];
+        const struct vector_stats *one = &t->vectors[k];
         bool empty = one->finite == 0;
         put_json_name(k ? ", {\"model\": " : "{\"model\": ", h->models[models[k]].name);
         printf(", \"elements\": %llu, \"nonfinite\": %llu", (unsigned long long)one->elements,
                (unsigned long long)(one->floating - one->finite));
-        put_json_number("zero", tally_zeros(one));
+        put_json_number("zero", vector_stats_zero_share(one));
         put_json_number("l1", empty ? NAN : one->l1);
         put_json_number("l2", empty ? NAN : sqrt(one->squares));
         put_json_number("mean", empty ? NAN : one->sum / (double)one->finite);
-        put_json_number("max_abs", tally_magnitude(one));
+        put_json_number("max_abs", vector_stats_max_abs(one));
         put_json_number("min", one->min);
         put_json_number("max", one->max);
         putchar('}');
@@ -147,14 +147,14 @@ static void put_json(const struct header *h, const char *name, const struct tall
             put_json_name(k > 1 ? ", {\"models\": [" : "{\"models\": [", h->models[models[j]].name);
             put_json_name(", ", h->models[models[k]].name);
             putchar(']');
-            put_json_number("cosine", tallies_cosine(t, k, j));
-            put_json_number("opposite", tallies_opposite(t, k, j));
+            put_json_number("cosine", joint_stats_cosine(t, k, j));
+            put_json_number("opposite", joint_stats_opposite_sign_share(t, k, j));
             putchar('}');
         }
     puts("]}");
 }
 
-static void put_all(const struct stage *s, const char *name, const struct tallies *t,
+static void put_all(const struct stage *s, const char *name, const struct joint_stats *t,
                     const size_t *models)
 {
     const struct options *o = s->options;
@@ -174,7 +174,7 @@ static void list_models(struct table *table, const struct header *h)
             used[h->tensors[i].vectors[k].model] = true;
     for (size_t i = 0; i < h->n_models; i++)
         if (used[i]) {
-            table->model = text_wider(table->model, h->models[i].name);
+            table->model = text_print_max_width(table->model, h->models[i].name);
             table->place[i] = table->n;
             table->models[table->n++] = i;
         }
@@ -189,13 +189,13 @@ static int open(struct stage *s, struct header *h, struct error *e)
     (void)e;
     table->models = mem_alloc(s->in->n_models, sizeof *table->models);
     table->place = mem_alloc(s->in->n_models, sizeof *table->place);
-    table->name = text_width(TOTAL);
+    table->name = text_print_width(TOTAL);
     table->model = 5;
     for (size_t i = 0; i < s->in->n_tensors && !o->summary; i++)
-        table->name = text_wider(table->name, s->in->tensors[i].name);
+        table->name = text_print_max_width(table->name, s->in->tensors[i].name);
     list_models(table, s->in);
-    table->memory = mem_alloc(tallies_size(table->n), 1);
-    table->all = tallies_in(table->memory, table->n);
+    table->memory = mem_alloc(joint_stats_size(table->n), 1);
+    table->all = joint_stats_init(table->memory, table->n);
     if (!o->json)
         put_titles(s->in, table);
     return 0;
@@ -205,36 +205,37 @@ static int begin(struct job *job, struct error *e)
 {
     size_t K = job->in->n_vectors;
     (void)e;
-    job->state = arena_alloc(job->arena, tallies_size(K), 1);
-    tallies_in(job->state, K);
-    job->work_size = tallies_size(K) + K * KERN_TILE * sizeof(float);
-    return PLAN_TALLY;
+    job->state = arena_alloc(job->arena, joint_stats_size(K), 1);
+    joint_stats_init(job->state, K);
+    job->work_size = joint_stats_size(K) + K * VECTOR_MATH_TILE * sizeof(float);
+    return PLAN_REDUCE;
 }
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     size_t K = b->n_vectors;
-    struct tallies t = tallies_in(work, K);
+    struct joint_stats t = joint_stats_init(work, K);
     (void)job;
     (void)e;
-    for (size_t first = 0; first < b->n; first += KERN_TILE) {
-        size_t n = b->n - first < KERN_TILE ? b->n - first : KERN_TILE;
+    for (size_t first = 0; first < b->n; first += VECTOR_MATH_TILE) {
+        size_t n = b->n - first < VECTOR_MATH_TILE ? b->n - first : VECTOR_MATH_TILE;
         for (size_t k = 0; k < K; k++)
-            tallies_look(&t, k, b->dtypes[k] == DTYPE_F32 ? block_x(b, k) + first : NULL, n,
-                         (float *)((char *)work + tallies_size(K)));
+            joint_stats_add_tile(&t, k,
+                                 b->dtypes[k] == DTYPE_F32 ? block_floats(b, k) + first : NULL, n,
+                                 (float *)((char *)work + joint_stats_size(K)));
     }
     return 0;
 }
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    struct tallies sum = tallies_at(job->state, b->n_vectors);
-    struct tallies found = tallies_at(work, b->n_vectors);
+    struct joint_stats sum = joint_stats_view(job->state, b->n_vectors);
+    struct joint_stats found = joint_stats_view(work, b->n_vectors);
     (void)e;
     for (size_t k = 0; k < sum.n; k++) {
-        tally_add(&found.one[k], &sum.one[k]);
+        vector_stats_merge(&found.vectors[k], &sum.vectors[k]);
         for (size_t j = 0; j < k; j++)
-            pair_add(pair_of(&found, k, j), pair_of(&sum, k, j));
+            pair_stats_merge(joint_stats_pair(&found, k, j), joint_stats_pair(&sum, k, j));
     }
     return 0;
 }
@@ -244,19 +245,20 @@ static int end(struct job *job, bool ok, struct error *e)
     const struct options *o = job->stage->options;
     struct table *table = job->stage->data;
     size_t K = job->in->n_vectors;
-    struct tallies t = tallies_at(job->state, K);
+    struct joint_stats t = joint_stats_view(job->state, K);
     size_t *models = arena_alloc(job->arena, K, sizeof *models);
     for (size_t k = 0; k < K; k++)
         models[k] = job->in->vectors[k].model;
     for (size_t k = 0; ok && k < K; k++) {
         size_t place = table->place[models[k]];
-        tally_add(&t.one[k], &table->all.one[place]);
+        vector_stats_merge(&t.vectors[k], &table->all.vectors[place]);
         for (size_t j = 0; j < k; j++)
-            pair_add(pair_of(&t, k, j), pair_of(&table->all, place, table->place[models[j]]));
+            pair_stats_merge(joint_stats_pair(&t, k, j),
+                             joint_stats_pair(&table->all, place, table->place[models[j]]));
     }
     if (ok && !o->summary)
         put_all(job->stage, job->in->name, &t, models);
-    return ok && ferror(stdout) ? output_finish(e) : 0;
+    return ok && ferror(stdout) ? standard_output_flush(e) : 0;
 }
 
 static int close(struct stage *s, bool ok, struct error *e)
@@ -271,7 +273,7 @@ static int close(struct stage *s, bool ok, struct error *e)
     free(table->models);
     free(table->place);
     free(table);
-    return ok ? output_finish(e) : 0;
+    return ok ? standard_output_flush(e) : 0;
 }
 
 const struct filter filter_stats = {
@@ -285,8 +287,8 @@ const struct filter filter_stats = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source = operand_source,
-    .takes_nonfinite = true,
+    .operand_source_filter = operand_source_filter,
+    .accepts_nonfinite = true,
     .open = open,
     .begin = begin,
     .observe = observe,

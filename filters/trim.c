@@ -19,7 +19,7 @@
 #include "rank_filter.h"
 
 struct options {
-    struct rules density, outliers;
+    struct tensor_rules density, outliers;
     int scope;
     bool bug_compatible;
 };
@@ -47,39 +47,42 @@ static const struct option_row rows[] = {
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* Which of n elements stay. */
-static struct band *new_band(const struct options *o, uint64_t n, double density, double gamma)
+static struct magnitude_band *new_band(const struct options *o, uint64_t n, double density,
+                                       double gamma)
 {
-    bool breadcrumbs = rules_count(&o->outliers) > 0;
+    bool breadcrumbs = tensor_rules_count(&o->outliers) > 0;
     uint64_t kept = (uint64_t)(density * (double)n), top = (uint64_t)(gamma * (double)n);
     if (density >= 1)
-        return band_new(n, n, 0, SELECT_LOWER_FIRST);
+        return magnitude_band_new(n, n, 0, TIE_LOWER_INDEX_WINS);
     if (kept == 0 && density > 0 && !breadcrumbs)
         kept = 1;
     if (kept + top > n)
         top = n - kept;
     if (breadcrumbs && top == 0 && o->bug_compatible)
         kept = 0;
-    return band_new(n, kept, top, breadcrumbs ? SELECT_HIGHER_FIRST : SELECT_LOWER_FIRST);
+    return magnitude_band_new(n, kept, top,
+                              breadcrumbs ? TIE_HIGHER_INDEX_WINS : TIE_LOWER_INDEX_WINS);
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     (void)e;
-    bands_apply(job->state, (float *const *)b->data, b->first, b->n);
+    magnitude_bands_apply(job->state, (float *const *)b->data, b->first, b->n);
     return 0;
 }
 
 /* ---- one tensor, or all of them -------------------------------------------------------------- */
 
-static struct bands tensor_bands(const struct job *job)
+static struct magnitude_bands tensor_bands(const struct job *job)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    struct bands bands = bands_in(job->arena, t->n_vectors);
+    struct magnitude_bands bands = magnitude_bands_new(job->arena, t->n_vectors);
     for (size_t k = 0; k < t->n_vectors; k++)
-        bands.each[k] = new_band(o, tensor_elements(t),
-                                 stage_rule(job->stage, &o->density, t, &t->vectors[k], 1),
-                                 stage_rule(job->stage, &o->outliers, t, &t->vectors[k], 0));
+        bands.bands[k] =
+            new_band(o, tensor_elements(t),
+                     stage_rules_vector_value(job->stage, &o->density, t, &t->vectors[k], 1),
+                     stage_rules_vector_value(job->stage, &o->outliers, t, &t->vectors[k], 0));
     return bands;
 }
 
@@ -88,8 +91,8 @@ static int begin(struct job *job, struct error *e)
     const struct rank_filter *w = job->stage->data;
     (void)e;
     if (tensor_elements(job->in) == 0)
-        return PLAN_PASS;
-    return rank_filter_begin(job, w ? rank_filter_bands(w, job) : tensor_bands(job));
+        return PLAN_PASS_THROUGH;
+    return rank_filter_begin(job, w ? rank_filter_tensor_bands(w, job) : tensor_bands(job));
 }
 
 static int open_trim(struct stage *s, struct header *h, struct error *e)
@@ -100,12 +103,12 @@ static int open_trim(struct stage *s, struct header *h, struct error *e)
     struct rank_filter *w = s->data = rank_filter_new(s, h);
     double *density = arena_alloc(&w->arena, h->n_models, sizeof *density);
     double *gamma = arena_alloc(&w->arena, h->n_models, sizeof *gamma);
-    if (rank_filter_rule(s, &o->density, h, 1, density, e) ||
-        rank_filter_rule(s, &o->outliers, h, 0, gamma, e))
+    if (rank_filter_model_values(s, &o->density, h, 1, density, e) ||
+        rank_filter_model_values(s, &o->outliers, h, 0, gamma, e))
         return -1;
     for (size_t m = 0; m < h->n_models; m++)
-        if (w->n[m])
-            w->bands.each[m] = new_band(o, w->n[m], density[m], gamma[m]);
+        if (w->model_elements[m])
+            w->bands.bands[m] = new_band(o, w->model_elements[m], density[m], gamma[m]);
     return 0;
 }
 
@@ -125,9 +128,9 @@ const struct filter filter_trim = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .only_drops = true,
+    .only_drops_elements = true,
     .open = open_trim,
-    .scope = scope,
+    .choose_scope = scope,
     .begin = begin,
     .transform = transform,
     RANK_FILTER_LIFE,

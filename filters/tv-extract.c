@@ -25,7 +25,7 @@ static const struct option_row rows[] = {
      .help =
          "dtype in which the vectors travel: f32 (default), or bf16, rounded but half the bytes",
      .choices = "f32|bf16", .preset = "f32"},
-    MODEL_SET_ROWS(options, family),
+    MODEL_SET_OPTION_ROWS(options, family),
     {0}};
 
 /* ---- from checkpoints ------------------------------------------------------------------------ */
@@ -35,13 +35,13 @@ static void subtract(struct model_set *f, size_t index, size_t k, const struct b
                      const float *base, float *delta)
 {
     if (!model_set_needs_f64(f, index, k)) {
-        model_set_read_f32(f, index, k, b, delta);
-        kern_subtract(delta, base, delta, b->n);
+        model_set_read_block_f32(f, index, k, b, delta);
+        vector_math_subtract(delta, base, delta, b->n);
         return;
     }
-    double *x = mem_aligned(b->n * sizeof *x), *wide = mem_aligned(b->n * sizeof *wide);
-    model_set_read_f64(f, index, MODEL_SET_OF_BASE, b, wide);
-    model_set_read_f64(f, index, k, b, x);
+    double *x = mem_alloc_aligned(b->n * sizeof *x), *wide = mem_alloc_aligned(b->n * sizeof *wide);
+    model_set_read_block_f64(f, index, MODEL_SET_BASE_VECTOR, b, wide);
+    model_set_read_block_f64(f, index, k, b, x);
     for (size_t i = 0; i < b->n; i++)
         delta[i] = (float)(x[i] - wide[i]);
     free(x);
@@ -51,9 +51,10 @@ static void subtract(struct model_set *f, size_t index, size_t k, const struct b
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *f = job->stage->data;
-    float *base = mem_aligned(b->n * sizeof *base), *delta = mem_aligned(b->n * sizeof *delta);
+    float *base = mem_alloc_aligned(b->n * sizeof *base),
+          *delta = mem_alloc_aligned(b->n * sizeof *delta);
     (void)e;
-    model_set_read_f32(f, job->index, MODEL_SET_OF_BASE, b, base);
+    model_set_read_block_f32(f, job->index, MODEL_SET_BASE_VECTOR, b, base);
     for (size_t k = 0; k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
         subtract(f, job->index, k, b, base, in_place ? b->data[k] : delta);
@@ -69,7 +70,7 @@ static int end(struct job *job, bool ok, struct error *e)
 {
     (void)e;
     if (ok && job->stage->data)
-        model_set_tensor_read(job->stage->data, job->index, job->stage);
+        model_set_hash_tensor(job->stage->data, job->index, job->stage);
     return 0;
 }
 
@@ -116,7 +117,7 @@ static int open_stream(const struct stage *s, struct header *h, struct error *e)
         for (size_t k = 0; k < t->n_vectors; k++)
             t->vectors[k].dtype = DTYPE_F32;
     }
-    header_keep_tensors(h, keep);
+    header_filter_tensors(h, keep);
     free(keep);
     h->kind = KIND_TASK_VECTORS;
     for (size_t m = 0; m < h->n_models; m++)
@@ -142,10 +143,10 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     (void)job;
     (void)e;
     for (size_t k = 1; k < b->n_vectors; k++) {
-        kern_subtract(block_x(b, k), block_x(b, 0), block_x(b, k), b->n);
+        vector_math_subtract(block_floats(b, k), block_floats(b, 0), block_floats(b, k), b->n);
         which[k - 1] = k;
     }
-    block_keep(b, b->n_vectors - 1, which);
+    block_keep_vectors(b, b->n_vectors - 1, which);
     return 0;
 }
 
@@ -155,7 +156,7 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     if (s->operands.n == 1)
-        return error_set(e, "an EXPERT is missing behind the BASE %s", s->operands.texts[0]);
+        return error_set(e, "an EXPERT is missing behind the BASE %s", s->operands.items[0]);
     if (!s->operands.n && open_stream(s, h, e))
         return -1;
     if (s->operands.n && !(s->data = model_set_open(s, &o->family, true, h, e)))
@@ -170,7 +171,7 @@ static int close_extract(struct stage *s, bool ok, struct error *e)
 {
     (void)e;
     if (ok && s->data)
-        model_set_add_hashes(s->data, s);
+        model_set_report_hashes(s->data, s);
     model_set_close(s->data);
     return 0;
 }

@@ -35,12 +35,12 @@ static int read_rule(struct stage *s, const char *text, struct rule *r, struct e
     const char *equals = strrchr(text, '=');
     if (!equals || equals == text || !equals[1])
         return error_set(e, "the rule %s is not PATTERN=REPLACEMENT", text);
-    r->pattern = arena_text(&s->arena, text, (size_t)(equals - text));
+    r->pattern = arena_copy_text_n(&s->arena, text, (size_t)(equals - text));
     r->to = equals + 1;
     size_t stars = 0;
     for (const char *p = r->to; *p; p++)
         stars += *p == '*';
-    return stars <= pattern_stars(r->pattern)
+    return stars <= pattern_count_stars(r->pattern)
                ? 0
                : error_set(e, "the rule %s has more stars behind the = than before it", text);
 }
@@ -48,17 +48,18 @@ static int read_rule(struct stage *s, const char *text, struct rule *r, struct e
 /* The layout's word, for which q, k and v must be as apart as it has them. */
 static const char *spell(struct stage *s, int layout, const char *name, struct error *e)
 {
-    char plain[NAME_SCHEME_NAME], spelled[NAME_SCHEME_NAME];
-    if (!name_scheme_canonical(name, plain) || !name_scheme_spell((size_t)layout, plain, spelled)) {
+    char plain[NAME_SCHEME_MAX_NAME], spelled[NAME_SCHEME_MAX_NAME];
+    if (!name_scheme_to_canonical(name, plain) ||
+        !name_scheme_from_canonical((size_t)layout, plain, spelled)) {
         error_set(e, "--to: the layout has no name for tensor %s (pick --drop leaves it out)",
                   name);
         return NULL;
     }
-    enum name_scheme_qkv not =
-        name_scheme_splits((size_t)layout) ? NAME_SCHEME_FUSED : NAME_SCHEME_SPLIT;
-    if (name_scheme_qkv(plain) == not ) {
+    enum name_scheme_qkv_kind not =
+        name_scheme_has_split_qkv((size_t)layout) ? NAME_SCHEME_FUSED_QKV : NAME_SCHEME_SPLIT_QKV;
+    if (name_scheme_qkv_kind(plain) == not ) {
         error_set(e, "--to: the layout has q, k and v %s, tensor %s has not",
-                  not == NAME_SCHEME_FUSED ? "apart" : "in one tensor", name);
+                  not == NAME_SCHEME_FUSED_QKV ? "apart" : "in one tensor", name);
         return NULL;
     }
     return arena_copy_text(&s->arena, spelled);
@@ -112,8 +113,8 @@ static int check_names(const struct header *before, const struct header *h, stru
     for (size_t i = 1; i < h->n_tensors && !failed; i++)
         if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
             failed = error_set(e, "%s and %s would both be called %s",
-                               before->tensors[sorted[i - 1]->origin].name,
-                               before->tensors[sorted[i]->origin].name, sorted[i]->name);
+                               before->tensors[sorted[i - 1]->input_index].name,
+                               before->tensors[sorted[i]->input_index].name, sorted[i]->name);
     free(sorted);
     return failed;
 }
@@ -125,14 +126,14 @@ static int open_rename(struct stage *s, struct header *h, struct error *e)
     if (!s->operands.n && o->to < 0)
         return error_set(e, "a RULE or --to is needed");
     for (size_t i = 0; i < s->operands.n; i++)
-        if (read_rule(s, s->operands.texts[i], &rules[i], e))
+        if (read_rule(s, s->operands.items[i], &rules[i], e))
             return -1;
     if (rename_all(s, rules, h, e) || check_names(s->in, h, e))
         return -1;
     for (size_t i = 0; i < s->operands.n; i++)
         if (!rules[i].used)
             fprintf(stderr, "%s: warning: the rule %s matches no tensor\n", s->filter->name,
-                    s->operands.texts[i]);
+                    s->operands.items[i]);
     return 0;
 }
 
@@ -140,7 +141,7 @@ static int begin(struct job *job, struct error *e)
 {
     (void)job;
     (void)e;
-    return PLAN_PASS;
+    return PLAN_PASS_THROUGH;
 }
 
 const struct filter filter_tv_rename = {
@@ -158,8 +159,8 @@ const struct filter filter_tv_rename = {
     .max_operands = SIZE_MAX,
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS | KIND_ACTIVATIONS,
     .role = ROLE_FILTER,
-    .raw = true,
-    .takes_nonfinite = true,
+    .raw_payload = true,
+    .accepts_nonfinite = true,
     .open = open_rename,
     .begin = begin,
 };

@@ -12,11 +12,11 @@
 #include "decode.h"
 #include "encode.h"
 #include "filter.h"
-#include "operand.h"
-#include "output.h"
+#include "operand_source.h"
+#include "standard_output.h"
 #include "spool.h"
-#include "text.h"
-#include "transcript.h"
+#include "text_scanner.h"
+#include "text_form_print.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +54,7 @@ static uint64_t payload_bytes(const struct tensor *t)
 
 static int widest(int width, const char *name)
 {
-    return text_width(name) > width ? text_width(name) : width;
+    return text_print_width(name) > width ? text_print_width(name) : width;
 }
 
 static int shape_width(const struct tensor *t)
@@ -75,12 +75,12 @@ static void show_models(const struct header *h)
     printf("\n%-*s  %-*s  fingerprint\n", name, "model", role, "role");
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
-        text_put_name(stdout, m->name, name);
+        text_print_name(stdout, m->name, name);
         fputs("  ", stdout);
-        text_put_name(stdout, m->role ? m->role : "-", role);
+        text_print_name(stdout, m->role ? m->role : "-", role);
         fputs("  ", stdout);
         if (m->has_fingerprint)
-            text_put_hash(stdout, m->fingerprint);
+            text_print_hash(stdout, m->fingerprint);
         puts(m->has_fingerprint ? "" : "-");
     }
 }
@@ -88,15 +88,15 @@ static void show_models(const struct header *h)
 static void show_history(const struct history *history, int indent)
 {
     for (size_t i = 0; i < history->n; i++) {
-        const struct step *s = &history->steps[i];
+        const struct history_step *s = &history->steps[i];
         printf("%*s%zu. ", indent, "", i + 1);
-        text_put_name(stdout, s->tool, 0);
+        text_print_name(stdout, s->tool, 0);
         for (size_t j = 0; j < s->n_arguments; j++) {
             putchar(' ');
-            text_put_word(stdout, s->arguments[j]);
+            text_print_word(stdout, s->arguments[j]);
         }
         fputs("  (", stdout);
-        text_put_name(stdout, s->version, 0);
+        text_print_name(stdout, s->version, 0);
         puts(")");
         for (size_t j = 0; j < s->n_parents; j++) {
             printf("%*sinput %zu:\n", indent + 3, "", j + 1);
@@ -129,7 +129,7 @@ static struct table *table_new(const struct header *h)
     for (size_t i = 0; i < h->n_models; i++)
         if (table->models[i]) {
             fputs("  ", stdout);
-            text_put_name(stdout, h->models[i].name, table->models[i]);
+            text_print_name(stdout, h->models[i].name, table->models[i]);
         }
     puts("");
     return table;
@@ -139,27 +139,28 @@ static struct table *table_new(const struct header *h)
 static void show_attributes(const struct vector *v, const char *model)
 {
     char number[32];
-    bool weighted = vector_is_weighted(v), l1 = !isnan(v->l1_before), keep = !isnan(v->keep);
+    bool weighted = vector_is_weighted(v), l1 = !isnan(v->l1_before),
+         keep = !isnan(v->keep_probability);
     if (!weighted && !l1 && !keep)
         return;
     fputs("  ", stdout);
-    text_put_name(stdout, model, 0);
+    text_print_name(stdout, model, 0);
     putchar(':');
     if (weighted && v->n_weights == 1)
-        printf(" weight %s", number_text(v->weights[0], number));
+        printf(" weight %s", number_format(v->weights[0], number));
     else if (weighted)
         printf(" %zu weights", v->n_weights);
     if (l1)
         printf(" l1_before %.4g", v->l1_before);
     if (keep)
-        printf(" keep %s", number_text(v->keep, number));
+        printf(" keep %s", number_format(v->keep_probability, number));
 }
 
 static void show_tensor(const struct table *table, const struct header *h, const struct tensor *t)
 {
-    text_put_name(stdout, t->name, table->name);
+    text_print_name(stdout, t->name, table->name);
     fputs("  ", stdout);
-    transcript_shape(t);
+    text_form_print_shape(t);
     printf("%*s  ", table->shape - shape_width(t), "");
     if (t->layer >= 0)
         printf("%3ld/%-2ld", t->layer, t->layers);
@@ -186,9 +187,9 @@ static void show_totals(const struct header *h)
         bytes += payload_bytes(&h->tensors[i]);
     }
     puts("");
-    text_put_count(stdout, h->n_tensors, "tensor");
+    text_print_count(stdout, h->n_tensors, "tensor");
     fputs(", ", stdout);
-    text_put_count(stdout, vectors, "vector");
+    text_print_count(stdout, vectors, "vector");
     printf(", %llu elements a model, %llu bytes of payload\n", (unsigned long long)elements,
            (unsigned long long)bytes);
 }
@@ -197,21 +198,21 @@ static void show_hashes(const struct stage *s)
 {
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = stage_hashes(s, &models, &hashes);
+    size_t n = run_context_model_hashes(s, &models, &hashes);
     for (size_t i = 0; i < n; i++) {
         fputs("full hash of ", stdout);
-        text_put_name(stdout, models[i], 0);
+        text_print_name(stdout, models[i], 0);
         fputs(": ", stdout);
-        text_put_hash(stdout, hashes[i]);
+        text_print_hash(stdout, hashes[i]);
         puts("");
     }
 }
 
 static struct table *show_header(const struct header *h)
 {
-    printf("kind      %s\n", kind_name(h->kind));
-    if (h->rounding)
-        printf("rounding  %s\n", dtype_name(h->rounding));
+    printf("kind      %s\n", stream_kind_name(h->kind));
+    if (h->input_rounding)
+        printf("rounding  %s\n", dtype_name(h->input_rounding));
     show_models(h);
     if (h->history.n) {
         puts("\nrecipe");
@@ -224,7 +225,7 @@ static struct table *show_header(const struct header *h)
 
 static void put_json(struct bytes *b)
 {
-    decode_print_json(stdout, b->data, b->size);
+    record_json_print(stdout, b->data, b->size);
     puts("");
     bytes_free(b);
 }
@@ -238,13 +239,13 @@ static void put_json_header(const struct header *h)
 
 static void put_json_end(const struct stage *s)
 {
-    struct end end = {.tensors = s->in->n_tensors, .hash = true};
+    struct end_record end = {.tensors = s->in->n_tensors, .has_hash = true};
     struct bytes b = {0};
     const char *const *models;
     for (size_t i = 0; i < s->in->n_tensors; i++)
         end.payload_bytes += payload_bytes(&s->in->tensors[i]);
-    end.n_hashes = stage_hashes(s, &models, &end.hashes);
-    end.models = (const char **)models;
+    end.n_hashes = run_context_model_hashes(s, &models, &end.hashes);
+    end.hashed_models = (const char **)models;
     encode_end(&b, &end);
     put_json(&b);
 }
@@ -262,7 +263,7 @@ static int put_rows(const struct spool *spool, uint64_t at, const struct tensor 
         size_t n = all - first < step ? all - first : step;
         failed = spool_read(spool, at + dtype_bytes(d, first), bytes, dtype_bytes(d, n), e);
         if (!failed)
-            text_put_elements(stdout, d, tensor_columns(t), first, n, bytes);
+            text_print_elements(stdout, d, tensor_columns(t), first, n, bytes);
     }
     free(bytes);
     return failed;
@@ -272,15 +273,15 @@ static int put_values(const struct job *job, const struct spool *spool, struct e
 {
     const struct tensor *t = job->in, *announced = &job->stage->in->tensors[job->index];
     uint64_t at = 0;
-    transcript_tensor(t, announced);
+    text_form_print_tensor(t, announced);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
-        transcript_vector(job->stage->in, t, announced, k);
+        text_form_print_vector(job->stage->in, t, announced, k);
         if (put_rows(spool, at, t, v->dtype, e))
             return -1;
         at += dtype_bytes(v->dtype, tensor_elements(t));
     }
-    return ferror(stdout) ? output_finish(e) : 0;
+    return ferror(stdout) ? standard_output_flush(e) : 0;
 }
 
 /* ---- the filter's life --------------------------------------------------------------------- */
@@ -291,11 +292,11 @@ static int open(struct stage *s, struct header *h, struct error *e)
     (void)h;
     if (o->values && (o->json || o->header))
         return error_set(e, "--values goes with neither --json nor --header");
-    s->enough = o->header;
+    s->stop_after_open = o->header;
     if (o->json)
         put_json_header(s->in);
     else if (o->values)
-        transcript_header(s->in);
+        text_form_print_header(s->in);
     else
         s->data = show_header(s->in);
     for (size_t i = 0; o->header && s->data && i < s->in->n_tensors; i++)
@@ -317,7 +318,7 @@ static int begin(struct job *job, struct error *e)
     } else {
         show_tensor(s->data, s->in, job->in);
     }
-    return ferror(stdout) ? output_finish(e) : PLAN_PASS;
+    return ferror(stdout) ? standard_output_flush(e) : PLAN_PASS_THROUGH;
 }
 
 static int consume(struct job *job, const struct block *b, struct error *e)
@@ -348,14 +349,14 @@ static int close(struct stage *s, bool ok, struct error *e)
         free(table->models);
     free(table);
     if (ok && o->values)
-        transcript_hashes(s);
+        text_form_print_hashes(s);
     if (ok && o->json && !o->header)
         put_json_end(s);
     if (ok && !o->json && !o->values) {
         show_totals(s->in);
         show_hashes(s);
     }
-    return ok ? output_finish(e) : 0;
+    return ok ? standard_output_flush(e) : 0;
 }
 
 const struct filter filter_tv_view = {
@@ -368,9 +369,9 @@ const struct filter filter_tv_view = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source = operand_source,
-    .raw = true,
-    .takes_nonfinite = true,
+    .operand_source_filter = operand_source_filter,
+    .raw_payload = true,
+    .accepts_nonfinite = true,
     .open = open,
     .begin = begin,
     .consume = consume,

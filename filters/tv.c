@@ -10,8 +10,8 @@
  * in one process; any other command, and each <( ... ), becomes a process between pipes.
  */
 #include "merge_plan.h"
-#include "merge.h"
-#include "output.h"
+#include "tv_merge.h"
+#include "standard_output.h"
 #include "filter_main.h"
 #include "pipeline_run.h"
 
@@ -25,7 +25,8 @@
 /* All filters, ended by NULL; the Makefile makes the list. */
 extern const struct filter *const filter_all[];
 
-static const struct pipeline_run all = {.filters = filter_all, .watch = {.progress = true}};
+static const struct pipeline_options all = {.filters = filter_all,
+                                            .monitor = {.show_progress = true}};
 
 static int fail(const char *what, const char *why)
 {
@@ -77,7 +78,7 @@ static int run(int argc, char **argv)
                                             {0}};
     struct arena a = {0};
     struct error e;
-    struct pipeline_run own = all;
+    struct pipeline_options own = all;
     const char *report = NULL;
     argv[0] = name;
     for (int option; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
@@ -87,7 +88,7 @@ static int run(int argc, char **argv)
             return wrong_usage(run_usage);
         if (option == 't' && read_threads(optarg, &own.threads))
             return 2;
-        own.watch.progress &= option != 'q';
+        own.monitor.show_progress &= option != 'q';
         report = option == 'r' ? optarg : report;
     }
     if (argc - optind != 1)
@@ -131,7 +132,7 @@ static int finish(int argc, char **argv)
     if (argc - optind != 1)
         return wrong_usage(finish_usage);
     struct partial_checkpoint *p =
-        partial_checkpoint_open(argv[optind], force, PARTIAL_CHECKPOINT_PUBLISH, &e);
+        partial_checkpoint_open(argv[optind], force, PARTIAL_CHECKPOINT_PUBLISH_ONLY, &e);
     int failed = !p || merge_plan_publish(p, &e);
     partial_checkpoint_close(p);
     return failed ? fail("finish", e.text) : 0;
@@ -211,11 +212,11 @@ static int run_command(int argc, char **argv)
     if (strcmp(name, "run") == 0)
         return run(argc, argv);
     if (strcmp(name, "merge") == 0)
-        return merge_main(argc, argv, filter_all);
+        return tv_merge_main(argc, argv, filter_all);
     if (strcmp(name, "finish") == 0)
         return finish(argc, argv);
     if (strcmp(name, "from-yaml") == 0)
-        return merge_print_main(argc, argv);
+        return tv_from_yaml_main(argc, argv);
     if (strcmp(name, "pipeline") == 0)
         return run_pipeline(argc, argv);
     if (strcmp(name, "env") == 0 && argc == 1)
@@ -230,7 +231,7 @@ static int run_command(int argc, char **argv)
 int main(int argc, char **argv)
 {
     char help[] = "--help";
-    output_check_at_exit("tv");
+    standard_output_flush_at_exit("tv");
     if (argc < 2) {
         print_usage(stderr);
         return 2;

@@ -13,7 +13,7 @@ struct options {
     struct model_set_options family;
 };
 
-static const struct option_row rows[] = {MODEL_SET_ROWS(options, family), {0}};
+static const struct option_row rows[] = {MODEL_SET_OPTION_ROWS(options, family), {0}};
 
 static int open_unpack(struct stage *s, struct header *h, struct error *e)
 {
@@ -27,7 +27,7 @@ static int fill(const struct job *job, struct block *b, struct error *e)
     struct model_set *f = job->stage->data;
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
-        model_set_read(f, job->index, k, b, b->data[k]);
+        model_set_read_block(f, job->index, k, b, b->data[k]);
     return 0;
 }
 
@@ -35,7 +35,7 @@ static int end(struct job *job, bool ok, struct error *e)
 {
     (void)e;
     if (ok)
-        model_set_tensor_read(job->stage->data, job->index, job->stage);
+        model_set_hash_tensor(job->stage->data, job->index, job->stage);
     return 0;
 }
 
@@ -43,7 +43,7 @@ static int close_unpack(struct stage *s, bool ok, struct error *e)
 {
     (void)e;
     if (ok)
-        model_set_add_hashes(s->data, s);
+        model_set_report_hashes(s->data, s);
     model_set_close(s->data);
     return 0;
 }

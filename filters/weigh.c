@@ -17,7 +17,7 @@
 struct options {
     bool multiply;
     const char *table;
-    struct rules rules;
+    struct tensor_rules rules;
 };
 
 static const struct option_row rows[] = {
@@ -54,7 +54,8 @@ static int begin(struct job *job, struct error *e)
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
         const char *model = job->stage->in->models[job->in->vectors[k].model].name;
-        double rule = stage_rule(job->stage, &o->rules, job->in, &job->in->vectors[k], NAN);
+        double rule =
+            stage_rules_vector_value(job->stage, &o->rules, job->in, &job->in->vectors[k], NAN);
         const double *w = &rule;
         size_t m = 1;
         if (isnan(rule))
@@ -62,7 +63,7 @@ static int begin(struct job *job, struct error *e)
         if (m && set_weights(job, v, m, w, e))
             return -1;
     }
-    return PLAN_PASS;
+    return PLAN_PASS_THROUGH;
 }
 
 static int open_weigh(struct stage *s, struct header *h, struct error *e)
@@ -71,7 +72,7 @@ static int open_weigh(struct stage *s, struct header *h, struct error *e)
     if (!s->operands.n && !o->table)
         return error_set(e, "a RULE or --table is needed");
     if (o->table && (!(s->data = coefficient_table_read(o->table, e)) ||
-                     coefficient_table_check(s->data, h, e)))
+                     coefficient_table_check_stream(s->data, h, e)))
         return -1;
     return 0;
 }

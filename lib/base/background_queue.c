@@ -74,7 +74,7 @@ bool background_queue_is_done(struct background_queue *a)
     return is_done;
 }
 
-void background_queue_end(struct background_queue *a)
+void background_queue_stop(struct background_queue *a)
 {
     if (!a)
         return;

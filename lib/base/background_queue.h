@@ -1,5 +1,5 @@
 /* Numbered pieces of work, done in order by a thread of their own, ahead of who waits for the first
- * of them. An ahead owns its thread until background_queue_end. */
+ * of them. An ahead owns its thread until background_queue_stop. */
 #ifndef TV_BACKGROUND_QUEUE_H
 #define TV_BACKGROUND_QUEUE_H
 
@@ -19,6 +19,6 @@ int background_queue_wait(struct background_queue *a, size_t i, struct error *e)
 /* Is nothing left to do? */
 bool background_queue_is_done(struct background_queue *a);
 /* Waits for the piece at hand; no other is begun. NULL: nothing. */
-void background_queue_end(struct background_queue *a);
+void background_queue_stop(struct background_queue *a);
 
 #endif

@@ -46,7 +46,7 @@ void chunk_pool_free(struct chunk_pool *c)
     free(c);
 }
 
-void *chunk_pool_take(struct chunk_pool *c, size_t size, size_t limit)
+void *chunk_pool_acquire(struct chunk_pool *c, size_t size, size_t limit)
 {
     pthread_mutex_lock(&c->lock);
     while (c->taken > 0 && (size > limit || c->taken > limit - size))
@@ -56,7 +56,7 @@ void *chunk_pool_take(struct chunk_pool *c, size_t size, size_t limit)
     if (chunk) {
         c->idle = chunk->next;
     } else {
-        chunk = mem_aligned(sizeof *chunk + size);
+        chunk = mem_alloc_aligned(sizeof *chunk + size);
         chunk->room = size;
     }
     chunk->size = size;
@@ -65,7 +65,7 @@ void *chunk_pool_take(struct chunk_pool *c, size_t size, size_t limit)
     return chunk->bytes;
 }
 
-void chunk_pool_give(struct chunk_pool *c, void *bytes)
+void chunk_pool_release(struct chunk_pool *c, void *bytes)
 {
     if (!bytes)
         return;

@@ -1,5 +1,5 @@
 /* Pieces of memory that change hands: what one gives back another takes, from any thread. A chunk
- * belongs to who took it until chunk_pool_give; the rest goes with chunk_pool_free. */
+ * belongs to who took it until chunk_pool_release; the rest goes with chunk_pool_free. */
 #ifndef TV_CHUNK_POOL_H
 #define TV_CHUNK_POOL_H
 
@@ -11,8 +11,8 @@ struct chunk_pool *chunk_pool_new(void);
 void chunk_pool_free(struct chunk_pool *c);
 /* `size` bytes, aligned for vectors. Waits until no more than `limit` bytes will be taken with
  * them. */
-void *chunk_pool_take(struct chunk_pool *c, size_t size, size_t limit);
+void *chunk_pool_acquire(struct chunk_pool *c, size_t size, size_t limit);
 /* NULL: nothing. */
-void chunk_pool_give(struct chunk_pool *c, void *bytes);
+void chunk_pool_release(struct chunk_pool *c, void *bytes);
 
 #endif

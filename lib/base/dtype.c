@@ -49,7 +49,7 @@ enum dtype dtype_from_name(const char *name)
     return DTYPE_NONE;
 }
 
-enum dtype dtype_from_user(const char *name)
+enum dtype dtype_from_user_name(const char *name)
 {
     if (strncasecmp(name, "torch.", 6) == 0)
         name += 6;
@@ -284,7 +284,7 @@ void dtype_from_f64(enum dtype d, const double *from, void *to, size_t n)
         memmove(to, from, n * sizeof *from);
 }
 
-void dtype_round(enum dtype d, float *x, size_t n)
+void dtype_round_f32(enum dtype d, float *x, size_t n)
 {
     if (d == DTYPE_F16)
         round_half(x, n);

@@ -39,7 +39,7 @@ const char *dtype_name(enum dtype d);
 enum dtype dtype_from_name(const char *name);
 /* The name a user or config.json gives: float32, bfloat16, float16, float64 (torch. in front
  * allowed), f32, bf16, f16, f64, in any case. DTYPE_NONE when it is none of these. */
-enum dtype dtype_from_user(const char *name);
+enum dtype dtype_from_user_name(const char *name);
 /* "float32", "bfloat16", ... as config.json writes it; NULL for what is not floating. */
 const char *dtype_torch_name(enum dtype d);
 size_t dtype_bits(enum dtype d);
@@ -62,7 +62,7 @@ void dtype_from_f32(enum dtype d, const float *from, void *to, size_t n);
 void dtype_to_f64(enum dtype d, const void *from, double *to, size_t n);
 void dtype_from_f64(enum dtype d, const double *from, void *to, size_t n);
 /* Rounds n F32 values to what `d` can hold, in place. */
-void dtype_round(enum dtype d, float *x, size_t n);
+void dtype_round_f32(enum dtype d, float *x, size_t n);
 /* Index of the first NaN or infinity among n elements of floating dtype `d`; n if none. */
 size_t dtype_find_nonfinite(enum dtype d, const void *from, size_t n);
 

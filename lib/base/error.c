@@ -13,6 +13,6 @@ int error_set(struct error *e, const char *format, ...)
         if (*c < ' ' || *c == 127)
             *c = '?';
     e->stage[0] = '\0';
-    e->told = false;
+    e->printed = false;
     return -1;
 }

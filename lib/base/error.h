@@ -8,7 +8,7 @@
 struct error {
     char text[1024];
     char stage[64]; /* the stage that failed, where it is another one than the caller */
-    bool told;      /* that stage has printed the sentence already: say nothing */
+    bool printed;   /* that stage has printed the sentence already: say nothing */
 };
 
 /* Writes the sentence, replacing an earlier one. Always returns -1, so that a function can

@@ -14,36 +14,36 @@ int line_reader_open(struct line_reader *l, const char *path, struct error *e)
     *l = (struct line_reader){.file = fopen(path, "re"), .path = path};
     if (!l->file)
         return error_set(e, "cannot open %.300s: %s", path, strerror(errno));
-    l->text = mem_resize(NULL, l->room = 256, 1);
+    l->text = mem_resize(NULL, l->capacity = 256, 1);
     return 0;
 }
 
 /* What is wrong with the line at hand; always -1. */
 static int refuse(const struct line_reader *l, const char *wrong, struct error *e)
 {
-    return error_set(e, "%.300s, line %zu: %s", l->path, l->number, wrong);
+    return error_set(e, "%.300s, line %zu: %s", l->path, l->line_number, wrong);
 }
 
 int line_reader_next(struct line_reader *l, struct error *e)
 {
     size_t n = 0;
     int c;
-    l->number++;
+    l->line_number++;
     while ((c = getc_unlocked(l->file)) != EOF && c != '\n') {
         if (c == '\0')
             return refuse(l, "a line of text has no zero byte", e);
         if (n == LINE_MAX)
             return refuse(l, "a line has at most 1 MiB", e);
         l->text[n++] = (char)c;
-        if (n == l->room)
-            l->text = mem_resize(l->text, l->room *= 2, 1);
+        if (n == l->capacity)
+            l->text = mem_resize(l->text, l->capacity *= 2, 1);
     }
     if (ferror(l->file))
         return error_set(e, "cannot read %.300s: %s", l->path, strerror(errno));
     if (c == EOF && n == 0)
         return 0;
-    l->size += n + 1;
-    if (l->size > FILE_MAX)
+    l->bytes_read += n + 1;
+    if (l->bytes_read > FILE_MAX)
         return error_set(e, "%.300s has more than 256 MiB", l->path);
     l->text[n] = '\0';
     return 1;

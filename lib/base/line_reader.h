@@ -12,8 +12,8 @@ struct line_reader {
     FILE *file;
     const char *path;
     char *text; /* the line, without its newline */
-    size_t number, room;
-    size_t size; /* of what was read */
+    size_t line_number, capacity;
+    size_t bytes_read; /* of what was read */
 };
 
 int line_reader_open(struct line_reader *l, const char *path, struct error *e);

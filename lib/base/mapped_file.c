@@ -30,7 +30,7 @@ static int copy(int from, const char *path, const char *folder, const char *begi
     size_t left = begins ? strlen(begins) : 0; /* of what it should begin with */
     bool as_expected = true;
     ssize_t n;
-    int to = spool_file(folder, e);
+    int to = spool_open_temporary_file(folder, e);
     while (to >= 0 && as_expected && (n = read(from, bytes, sizeof bytes)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
@@ -92,8 +92,8 @@ int mapped_file_open(struct mapped_file *m, const char *path, const char *folder
 
 #define AROUND ((uintptr_t)2 << 20) /* the largest folio of the page cache */
 
-void mapped_file_release(const unsigned char *bytes, size_t size, const unsigned char *from,
-                         size_t n)
+void mapped_file_release_pages(const unsigned char *bytes, size_t size, const unsigned char *from,
+                               size_t n)
 {
     uintptr_t first = (uintptr_t)bytes, last = first + size;
     uintptr_t begin = (uintptr_t)from / AROUND * AROUND;
@@ -104,13 +104,13 @@ void mapped_file_release(const unsigned char *bytes, size_t size, const unsigned
         madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
-void mapped_file_pass(const unsigned char *bytes, size_t size, const unsigned char *from, size_t n,
-                      bool last)
+void mapped_file_release_sequential(const unsigned char *bytes, size_t size,
+                                    const unsigned char *from, size_t n, bool last)
 {
     size_t before = (size_t)(from - bytes);
     before = before < AROUND ? before : AROUND; /* where another thread may have come later */
     if (last || (uintptr_t)from / AROUND != (uintptr_t)(from + n) / AROUND)
-        mapped_file_release(bytes, size, from - before, before + n);
+        mapped_file_release_pages(bytes, size, from - before, before + n);
 }
 
 void mapped_file_close(struct mapped_file *m)

@@ -22,11 +22,11 @@ int mapped_file_open(struct mapped_file *m, const char *path, const char *folder
 void mapped_file_close(struct mapped_file *m);
 /* Of a mapped file of `size` bytes: these n, from `from` on, will not be read again soon; their
  * pages need not stay in memory. */
-void mapped_file_release(const unsigned char *bytes, size_t size, const unsigned char *from,
-                         size_t n);
+void mapped_file_release_pages(const unsigned char *bytes, size_t size, const unsigned char *from,
+                               size_t n);
 /* The same of a part of what is read one after another; now and then, and behind the `last`, the
  * pages go. (Each time they do, all threads must forget their addresses.) */
-void mapped_file_pass(const unsigned char *bytes, size_t size, const unsigned char *from, size_t n,
-                      bool last);
+void mapped_file_release_sequential(const unsigned char *bytes, size_t size,
+                                    const unsigned char *from, size_t n, bool last);
 
 #endif

@@ -25,21 +25,21 @@ void *mem_resize(void *old, size_t count, size_t size)
     return found(reallocarray(old, count ? count : 1, size));
 }
 
-void *mem_aligned(size_t size)
+void *mem_alloc_aligned(size_t size)
 {
     return found(aligned_alloc(64, size ? (size + 63) / 64 * 64 : 64));
 }
 
-char *mem_text(const char *text)
+char *mem_copy_text(const char *text)
 {
     return found(strdup(text));
 }
 
-void bytes_add(struct bytes *b, const void *data, size_t size)
+void bytes_append(struct bytes *b, const void *data, size_t size)
 {
-    if (b->room - b->size < size) {
-        b->room = (b->size + size) * 3 / 2 + 256;
-        b->data = mem_resize(b->data, b->room, 1);
+    if (b->capacity - b->size < size) {
+        b->capacity = (b->size + size) * 3 / 2 + 256;
+        b->data = mem_resize(b->data, b->capacity, 1);
     }
     if (size)
         memcpy(b->data + b->size, data, size);
@@ -84,7 +84,7 @@ void *arena_copy(struct arena *a, const void *bytes, size_t size)
     return p;
 }
 
-char *arena_text(struct arena *a, const char *text, size_t length)
+char *arena_copy_text_n(struct arena *a, const char *text, size_t length)
 {
     char *p = arena_alloc(a, length + 1, 1);
     memcpy(p, text, length);
@@ -93,7 +93,7 @@ char *arena_text(struct arena *a, const char *text, size_t length)
 
 char *arena_copy_text(struct arena *a, const char *text)
 {
-    return text ? arena_text(a, text, strlen(text)) : NULL;
+    return text ? arena_copy_text_n(a, text, strlen(text)) : NULL;
 }
 
 char *arena_printf(struct arena *a, const char *format, ...)
@@ -104,7 +104,7 @@ char *arena_printf(struct arena *a, const char *format, ...)
     int length = vasprintf(&text, format, args);
     va_end(args);
     found(length < 0 ? NULL : text);
-    char *p = arena_text(a, text, (size_t)length);
+    char *p = arena_copy_text_n(a, text, (size_t)length);
     free(text);
     return p;
 }

@@ -11,15 +11,15 @@ void *mem_alloc(size_t count, size_t size);
 /* Grows or shrinks `old`, contents kept, new bytes not zeroed; never NULL. */
 void *mem_resize(void *old, size_t count, size_t size);
 /* Not zeroed, aligned for vectors. */
-void *mem_aligned(size_t size);
-char *mem_text(const char *text);
+void *mem_alloc_aligned(size_t size);
+char *mem_copy_text(const char *text);
 
 /* Growing bytes; freed with bytes_free. */
 struct bytes {
     unsigned char *data;
-    size_t size, room;
+    size_t size, capacity;
 };
-void bytes_add(struct bytes *b, const void *data, size_t size);
+void bytes_append(struct bytes *b, const void *data, size_t size);
 void bytes_free(struct bytes *b);
 
 struct arena {
@@ -29,7 +29,7 @@ struct arena {
 void *arena_alloc(struct arena *a, size_t count, size_t size);
 void *arena_copy(struct arena *a, const void *bytes, size_t size);
 /* `length` bytes of `text`, terminated. */
-char *arena_text(struct arena *a, const char *text, size_t length);
+char *arena_copy_text_n(struct arena *a, const char *text, size_t length);
 /* All of a text; NULL of NULL. */
 char *arena_copy_text(struct arena *a, const char *text);
 char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -39,7 +39,7 @@ static double read_number(const char *text)
     return x;
 }
 
-int number_read(const char *text, double *x)
+int number_parse(const char *text, double *x)
 {
     size_t n = number_length(text);
     if (n == 0 || text[n] != '\0')
@@ -57,17 +57,17 @@ static void print_number(double x, int digits, char *text)
     freelocale(c);
 }
 
-const char *number_text(double x, char *text)
+const char *number_format(double x, char *text)
 {
     double back = NAN;
     for (int digits = 15; digits <= 17 && back != x; digits++) {
         print_number(x, digits, text);
-        number_read(text, &back);
+        number_parse(text, &back);
     }
     return text;
 }
 
-const char *range_text(const struct range *range, char *text)
+const char *range_format(const struct range *range, char *text)
 {
     char low[32], high[32];
     print_number(range->low, 6, low);
@@ -77,16 +77,16 @@ const char *range_text(const struct range *range, char *text)
     return text;
 }
 
-bool range_holds(const struct range *range, double x)
+bool range_contains(const struct range *range, double x)
 {
     bool above = range->low_open ? x > range->low : x >= range->low;
     bool below = range->high_open ? x < range->high : x <= range->high;
     return (above && below) || (range->low == 0 && range->high == 0);
 }
 
-double range_nearest(const struct range *range, double x)
+double range_clamp(const struct range *range, double x)
 {
-    if (range_holds(range, x))
+    if (range_contains(range, x))
         return x;
     if (x < range->low && !range->low_open)
         return range->low;

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 struct run {
-    const struct ordered_pool *parts;
+    const struct ordered_steps *parts;
     void *context;
     size_t slots;
     pthread_mutex_t lock;
@@ -86,7 +86,7 @@ static void one(void *run, size_t i)
 }
 
 int ordered_pool_run(struct thread_pool *p, size_t n, size_t slots,
-                     const struct ordered_pool *parts, void *context, struct error *e)
+                     const struct ordered_steps *parts, void *context, struct error *e)
 {
     struct run r = {.parts = parts, .context = context, .slots = slots, .failed = SIZE_MAX};
     r.worked = mem_alloc(slots, sizeof *r.worked);

@@ -9,7 +9,7 @@
 
 /* The parts of piece i, 0 or -1 each; `slot` is below the number of pieces in flight, and no other
  * piece in flight has the same. */
-struct ordered_pool {
+struct ordered_steps {
     int (*begin)(void *context, size_t slot, size_t i, struct error *); /* may be NULL */
     int (*work)(void *context, size_t slot, size_t i, struct error *);
     int (*end)(void *context, size_t slot, size_t i, struct error *);
@@ -19,6 +19,6 @@ struct ordered_pool {
  * with the sentence of the first piece that failed, which is the same with any number of threads.
  */
 int ordered_pool_run(struct thread_pool *p, size_t n, size_t slots,
-                     const struct ordered_pool *parts, void *context, struct error *e);
+                     const struct ordered_steps *parts, void *context, struct error *e);
 
 #endif

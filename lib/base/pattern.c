@@ -62,7 +62,7 @@ static bool piece_matches(const char *pattern, struct piece p, const char *text)
     return matches;
 }
 
-size_t pattern_stars(const char *pattern)
+size_t pattern_count_stars(const char *pattern)
 {
     size_t n = 0;
     for (pattern += next_piece(pattern).length; *pattern; n++) {
@@ -100,31 +100,31 @@ static bool capture(const char *pattern, const char *text, const char **starts, 
 
 char *pattern_replace(const char *pattern, const char *to, const char *text)
 {
-    size_t stars = pattern_stars(pattern), n = 0;
+    size_t stars = pattern_count_stars(pattern), n = 0;
     const char **starts = mem_alloc(stars, sizeof *starts);
     size_t *lengths = mem_alloc(stars, sizeof *lengths);
     struct bytes out = {0};
     bool matches = capture(pattern, text, starts, lengths);
     for (; matches && *to; to++) {
         if (*to != '*')
-            bytes_add(&out, to, 1);
+            bytes_append(&out, to, 1);
         else if (n == stars)
             matches = false;
         else {
-            bytes_add(&out, starts[n], lengths[n]);
+            bytes_append(&out, starts[n], lengths[n]);
             n++;
         }
     }
     free(starts);
     free(lengths);
-    bytes_add(&out, "", 1);
+    bytes_append(&out, "", 1);
     if (matches)
         return (char *)out.data;
     bytes_free(&out);
     return NULL;
 }
 
-bool pattern_ends(const char *text, const char *ending)
+bool pattern_text_ends_with(const char *text, const char *ending)
 {
     size_t n = strlen(text), m = strlen(ending);
     return n >= m && strcmp(text + n - m, ending) == 0;

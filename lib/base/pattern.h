@@ -12,8 +12,8 @@ bool pattern_matches(const char *pattern, const char *text);
  * stars. The caller frees. */
 char *pattern_replace(const char *pattern, const char *to, const char *text);
 /* How many stars that match anything does a pattern have? */
-size_t pattern_stars(const char *pattern);
+size_t pattern_count_stars(const char *pattern);
 /* Does the text end so, letter by letter? */
-bool pattern_ends(const char *text, const char *ending);
+bool pattern_text_ends_with(const char *text, const char *ending);
 
 #endif

@@ -20,7 +20,7 @@ struct spool {
     uint64_t size;
 };
 
-const char *spool_folder(const char *folder)
+const char *spool_folder_or_default(const char *folder)
 {
     const char *temporary = getenv("TMPDIR");
     if (folder)
@@ -45,9 +45,9 @@ static int named_file(const char *folder, struct error *e)
     return fd;
 }
 
-int spool_file(const char *folder, struct error *e)
+int spool_open_temporary_file(const char *folder, struct error *e)
 {
-    folder = spool_folder(folder);
+    folder = spool_folder_or_default(folder);
     int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     return fd >= 0 ? fd : named_file(folder, e);
 }
@@ -55,9 +55,9 @@ int spool_file(const char *folder, struct error *e)
 /* Empties the file and asks the disk whether it has room. */
 static int reserve_file(struct spool *s, uint64_t size, struct error *e)
 {
-    const char *folder = spool_folder(s->folder);
+    const char *folder = spool_folder_or_default(s->folder);
     struct statvfs disk;
-    if (s->fd < 0 && (s->fd = spool_file(s->folder, e)) < 0)
+    if (s->fd < 0 && (s->fd = spool_open_temporary_file(s->folder, e)) < 0)
         return -1;
     if (ftruncate(s->fd, 0) < 0 || fstatvfs(s->fd, &disk) < 0)
         return error_set(e, "cannot use a temporary file in %s: %s", folder, strerror(errno));
@@ -78,7 +78,7 @@ struct spool *spool_new(size_t memory, const char *folder)
 {
     struct spool *s = mem_alloc(1, sizeof *s);
     s->memory = memory;
-    s->folder = folder ? mem_text(folder) : NULL;
+    s->folder = folder ? mem_copy_text(folder) : NULL;
     s->fd = -1;
     return s;
 }
@@ -106,7 +106,7 @@ int spool_reserve(struct spool *s, uint64_t size, struct error *e)
         return -1;
     if (size <= s->memory && (!s->bytes || size > s->room)) {
         free(s->bytes);
-        s->bytes = mem_aligned(size);
+        s->bytes = mem_alloc_aligned(size);
         s->room = size;
     }
     s->size = size;
@@ -122,7 +122,7 @@ static int check_place(const struct spool *s, uint64_t offset, size_t size, stru
     return 0;
 }
 
-void *spool_at(struct spool *s, uint64_t offset, size_t size)
+void *spool_memory_at(struct spool *s, uint64_t offset, size_t size)
 {
     if (!s->bytes || !is_in_memory(s) || offset > s->size || size > s->size - offset)
         return NULL;
@@ -141,7 +141,7 @@ int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size
             continue;
         if (n <= 0)
             return error_set(e, "cannot write to a temporary file in %s: %s",
-                             spool_folder(s->folder), strerror(n < 0 ? errno : ENOSPC));
+                             spool_folder_or_default(s->folder), strerror(n < 0 ? errno : ENOSPC));
         done += (size_t)n;
     }
     return 0;
@@ -159,7 +159,7 @@ int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size,
             continue;
         if (n <= 0)
             return error_set(e, "cannot read from a temporary file in %s: %s",
-                             spool_folder(s->folder),
+                             spool_folder_or_default(s->folder),
                              n < 0 ? strerror(errno) : "it ends too early");
         done += (size_t)n;
     }

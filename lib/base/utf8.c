@@ -16,7 +16,7 @@ static size_t character_length(const unsigned char *p, size_t n)
     return length;
 }
 
-size_t utf8_valid(const char *text, size_t n)
+size_t utf8_valid_prefix(const char *text, size_t n)
 {
     const unsigned char *p = (const unsigned char *)text;
     size_t i = 0, step;

@@ -5,6 +5,6 @@
 #include <stddef.h>
 
 /* Bytes of the valid characters at the start of text[0..n): n if all are. */
-size_t utf8_valid(const char *text, size_t n);
+size_t utf8_valid_prefix(const char *text, size_t n);
 
 #endif

@@ -5,9 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 
-void adamw_start(struct adamw *a, const struct adamw_settings *s, size_t n)
+void adamw_new(struct adamw *a, const struct adamw_settings *s, size_t n)
 {
-    *a = (struct adamw){.settings = *s, .n = n, .stretch = s->t0};
+    *a = (struct adamw){.settings = *s, .n = n, .cycle_length = s->t0};
     a->m = mem_alloc(n, sizeof *a->m);
     a->v = mem_alloc(n, sizeof *a->v);
 }
@@ -19,14 +19,14 @@ void adamw_free(struct adamw *a)
     a->m = a->v = NULL;
 }
 
-double adamw_lr(const struct adamw *a)
+double adamw_learning_rate(const struct adamw *a)
 {
     double low = a->settings.eta_min * a->settings.lr;
-    double angle = acos(-1) * (double)a->at / (double)a->stretch;
+    double angle = acos(-1) * (double)a->since_restart / (double)a->cycle_length;
     return low + (a->settings.lr - low) * (1 + cos(angle)) / 2;
 }
 
-double adamw_clip(const struct adamw *a, double *g)
+double adamw_clip_gradient(const struct adamw *a, double *g)
 {
     double squares = 0;
     for (size_t i = 0; i < a->n; i++)
@@ -40,7 +40,7 @@ double adamw_clip(const struct adamw *a, double *g)
 void adamw_step(struct adamw *a, double *r, const double *g)
 {
     const struct adamw_settings *s = &a->settings;
-    double lr = adamw_lr(a), n = (double)++a->updates;
+    double lr = adamw_learning_rate(a), n = (double)++a->updates;
     double m_share = 1 - pow(s->beta1, n), v_share = 1 - pow(s->beta2, n);
     for (size_t i = 0; i < a->n; i++) {
         r[i] *= 1 - lr * s->weight_decay;
@@ -48,8 +48,8 @@ void adamw_step(struct adamw *a, double *r, const double *g)
         a->v[i] = s->beta2 * a->v[i] + (1 - s->beta2) * g[i] * g[i];
         r[i] -= lr / m_share * a->m[i] / (sqrt(a->v[i]) / sqrt(v_share) + s->eps);
     }
-    if (++a->at >= a->stretch) {
-        a->at -= a->stretch;
-        a->stretch *= s->tmult;
+    if (++a->since_restart >= a->cycle_length) {
+        a->since_restart -= a->cycle_length;
+        a->cycle_length *= s->tmult;
     }
 }

@@ -18,19 +18,19 @@ struct adamw_settings {
 struct adamw {
     struct adamw_settings settings;
     size_t n;
-    double *m, *v;        /* (n) */
-    uint64_t updates;     /* done */
-    uint64_t at, stretch; /* updates since the last restart, and to the next one */
+    double *m, *v;                        /* (n) */
+    uint64_t updates;                     /* done */
+    uint64_t since_restart, cycle_length; /* updates since the last restart, and to the next one */
 };
 
 /* For n numbers. */
-void adamw_start(struct adamw *a, const struct adamw_settings *s, size_t n);
+void adamw_new(struct adamw *a, const struct adamw_settings *s, size_t n);
 void adamw_free(struct adamw *a);
 
 /* The learning rate of the next update. */
-double adamw_lr(const struct adamw *a);
+double adamw_learning_rate(const struct adamw *a);
 /* Scales the gradient g (n) to a norm of `clip` where it is longer. Returns the norm before. */
-double adamw_clip(const struct adamw *a, double *g);
+double adamw_clip_gradient(const struct adamw *a, double *g);
 /* One update of r (n) by the gradient g (n). */
 void adamw_step(struct adamw *a, double *r, const double *g);
 

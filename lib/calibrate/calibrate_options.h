@@ -5,6 +5,6 @@
 
 #include "filter.h"
 
-extern const struct filter calibrate_options;
+extern const struct filter calibrate_options_filter;
 
 #endif

@@ -14,12 +14,12 @@
 #include "coefficient_init.h"
 
 enum { TEACHER_VISION_OWN, TEACHER_VISION_BASE };
-enum calibration_per { PER_TENSOR, PER_LAYER, PER_MODEL };
+enum coefficient_granularity { PER_TENSOR, PER_LAYER, PER_MODEL };
 
 struct calibration_options {
-    struct experts_operands operands;
-    struct texts samples, tasks; /* files; TASK=MODEL */
-    struct texts keep_base, init;
+    struct experts_options operands;
+    struct string_list samples, tasks; /* files; TASK=MODEL */
+    struct string_list keep_base, init;
     double otherwise;  /* the start where --init says nothing */
     double max;        /* coefficients lie below it */
     const char *start; /* a table; may be NULL */
@@ -30,13 +30,13 @@ struct calibration_options {
     bool responses;
     uint64_t per_task, held_out;
     int per; /* what shares a coefficient */
-    struct rules task_weight;
+    struct tensor_rules task_weight;
     struct objective_settings objective;
 };
 
 /* A merged tensor: where it is in the model and in the stream. */
-struct calibration_place {
-    enum part part;
+struct merged_tensor {
+    enum weight_kind part;
     size_t layer, tensor;
 };
 
@@ -45,22 +45,23 @@ struct calibration {
     const struct stage *stage; /* that asks */
     const struct header *header;
     struct experts experts;
-    struct task_vectors *deltas;
-    bool mapped; /* all vectors are read from the models' files: none need be kept */
-    size_t tensors;
-    struct calibration_place *places; /* [merged tensor] */
-    const char **names;               /* [merged tensor] */
-    long *merged_as;                  /* [tensor of the stream]: which merged one it is; -1: none */
+    struct task_vectors *task_vectors;
+    bool vectors_from_files; /* all vectors are read from the models' files: none need be kept */
+    size_t n_merged;
+    struct merged_tensor *merged_tensors; /* [merged tensor] */
+    const char **tensor_names;            /* [merged tensor] */
+    long *merged_index; /* [tensor of the stream]: which merged one it is; -1: none */
     struct samples samples;
     struct examples examples;
-    struct coefficient_init start;
+    struct coefficient_init init;
     double *task_weights; /* [expert] */
-    bool *hidden;         /* [h_0 .. h_L] */
+    bool *hidden_states;  /* [h_0 .. h_L] */
 
     /* From calibration_prepare to calibration_release. */
-    struct merged_model *merged, **taught; /* the model that is learned; base + vector k */
-    double *unit;                          /* (experts, experts): the coefficients of those */
-    struct image_features *sights;         /* of the base's vision tower */
+    struct merged_model *merged_model,
+        **teacher_models;                  /* the model that is learned; base + vector k */
+    double *unit_coefficients;             /* (experts, experts): the coefficients of those */
+    struct image_features *image_features; /* of the base's vision tower */
     struct teachers *teachers;
     struct objective *objective;
 
@@ -75,8 +76,8 @@ void calibration_close(struct calibration *c);
 
 /* Makes the merged model and its loss, and lets the experts compute. All vectors are there now. */
 int calibration_prepare(struct calibration *c, struct error *e);
-/* Losses of n examples, as objective_compute; one that is not finite is an error, unless the stage
- * allows it. */
+/* Losses of n examples, as objective_compute_losses; one that is not finite is an error, unless the
+ * stage allows it. */
 int calibration_losses(const struct calibration *c, const size_t *which, size_t n, bool gradient,
                        struct loss *losses, struct error *e);
 /* Lets go of what only learning needs; the coefficients stay. */
@@ -84,13 +85,14 @@ void calibration_release(struct calibration *c);
 
 /* Makes the coefficients, `chunks` of each merged tensor (0: frozen), at their start, and gives
  * them to the merged model; `moved`: then moved to where the table says. */
-int calibration_start(struct calibration *c, const size_t *chunks, bool moved, struct error *e);
+int calibration_init_coefficients(struct calibration *c, const size_t *chunks, bool moved,
+                                  struct error *e);
 
 /* The weights that a vector of a tensor of the stream leaves with: n coefficients, or a 0 where the
  * base stays. */
-const double *calibration_weights(const struct calibration *c, size_t tensor,
-                                  const struct vector *v, size_t *n);
+const double *calibration_vector_weights(const struct calibration *c, size_t tensor,
+                                         const struct vector *v, size_t *n);
 /* The same of all vectors: lines of tensor, model, chunk and value, with tabs between them. */
-void calibration_put_table(const struct calibration *c, FILE *out);
+void calibration_write_table(const struct calibration *c, FILE *out);
 
 #endif

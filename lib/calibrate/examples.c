@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* The expert of a task; -1: none. */
-static long expert_of(const struct examples_wanted *w, const char *task)
+static long expert_of(const struct example_selection *w, const char *task)
 {
     for (size_t i = 0; i < w->renamed; i++)
         if (strcmp(task, w->tasks[i]) == 0)
@@ -21,34 +21,34 @@ static long expert_of(const struct examples_wanted *w, const char *task)
 static int choose_positions(struct example *x, const struct sample *s, bool responses,
                             struct error *e)
 {
-    x->first = 0;
-    x->last = s->n - 1;
-    if (!responses || s->prompt == 0)
+    x->first_position = 0;
+    x->last_position = s->n - 1;
+    if (!responses || s->prompt_tokens == 0)
         return 0;
-    if (s->prompt == s->n)
+    if (s->prompt_tokens == s->n)
         return sample_error(s, e,
                             "there is no response behind the prompt, and only responses "
                             "count (--on all)");
-    x->first = s->prompt - 1;
-    x->last = s->n - 2;
+    x->first_position = s->prompt_tokens - 1;
+    x->last_position = s->n - 2;
     return 0;
 }
 
 static int add(struct examples *x, const struct sample *s, const char *task, size_t expert,
-               size_t number, const struct examples_wanted *w, struct error *e)
+               size_t number, const struct example_selection *w, struct error *e)
 {
     struct example *example = &x->list[x->n];
     *example = (struct example){
         .ids = s->ids, .n = s->n, .expert = expert, .images = s->images, .pictures = w->pictures};
     x->tasks[x->n] = task;
-    x->numbers[x->n++] = number;
+    x->sample_numbers[x->n++] = number;
     x->longest = s->n > x->longest ? s->n : x->longest;
     return choose_positions(example, s, w->responses, e);
 }
 
 /* Adds the first samples of expert k; `count` receives how many. */
 static int choose_of_expert(struct examples *x, const struct samples *s, size_t k,
-                            const struct examples_wanted *w, size_t *count, struct error *e)
+                            const struct example_selection *w, size_t *count, struct error *e)
 {
     *count = 0;
     for (size_t i = 0; i < s->n && *count < w->per_task; i++) {
@@ -68,30 +68,30 @@ static int choose_of_expert(struct examples *x, const struct samples *s, size_t 
 }
 
 /* for i: for k: sample i mod n_k of expert k; but not the last ones, which are held out. */
-static void set_order(struct examples *x, const size_t *counts, const struct examples_wanted *w)
+static void set_order(struct examples *x, const size_t *counts, const struct example_selection *w)
 {
     size_t most = 0;
     for (size_t k = 0; k < w->experts; k++)
         most = counts[k] > most ? counts[k] : most;
     most -= w->held_out;
     x->order = mem_alloc(most * w->experts, sizeof *x->order);
-    x->held = mem_alloc(w->held_out * w->experts, sizeof *x->held);
+    x->held_out = mem_alloc(w->held_out * w->experts, sizeof *x->held_out);
     for (size_t i = 0; i < most; i++)
         for (size_t k = 0, first = 0; k < w->experts; first += counts[k++])
             x->order[x->n_order++] = first + i % (counts[k] - w->held_out);
     for (size_t k = 0, first = 0; k < w->experts; first += counts[k++])
         for (size_t i = counts[k] - w->held_out; i < counts[k]; i++)
-            x->held[x->n_held++] = first + i;
+            x->held_out[x->n_held_out++] = first + i;
 }
 
-int examples_choose(struct examples *x, const struct samples *s, const struct examples_wanted *w,
+int examples_select(struct examples *x, const struct samples *s, const struct example_selection *w,
                     struct error *e)
 {
     size_t *counts = mem_alloc(w->experts, sizeof *counts);
     int failed = 0;
     x->list = mem_alloc(s->n, sizeof *x->list);
     x->tasks = mem_alloc(s->n, sizeof *x->tasks);
-    x->numbers = mem_alloc(s->n, sizeof *x->numbers);
+    x->sample_numbers = mem_alloc(s->n, sizeof *x->sample_numbers);
     for (size_t i = 0; i < s->n && !failed; i++) {
         const char *task = s->tasks[s->samples[i].task];
         if (expert_of(w, task) < 0)
@@ -110,21 +110,21 @@ int examples_choose(struct examples *x, const struct samples *s, const struct ex
 static void share(struct examples *x, size_t n, const size_t *which, size_t count, size_t own)
 {
     for (size_t i = n; i-- > 0;) /* where one comes several times the first place counts */
-        x->list[which[i]].elsewhere = i % count != own;
+        x->list[which[i]].on_other_rank = i % count != own;
 }
 
-void examples_share(struct examples *x, size_t count, size_t own)
+void examples_assign_to_ranks(struct examples *x, size_t count, size_t own)
 {
     share(x, x->n_order, x->order, count, own);
-    share(x, x->n_held, x->held, count, own);
+    share(x, x->n_held_out, x->held_out, count, own);
 }
 
 void examples_free(struct examples *x)
 {
     free(x->list);
     free(x->tasks);
-    free(x->numbers);
+    free(x->sample_numbers);
     free(x->order);
-    free(x->held);
+    free(x->held_out);
     *x = (struct examples){0};
 }

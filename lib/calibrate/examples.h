@@ -8,17 +8,17 @@
 
 struct examples {
     size_t n;
-    struct example *list; /* those of the first expert first */
-    const char **tasks;   /* [example] */
-    size_t *numbers;      /* [example]: which of its expert's */
-    size_t longest;       /* tokens of the longest */
+    struct example *list;   /* those of the first expert first */
+    const char **tasks;     /* [example] */
+    size_t *sample_numbers; /* [example]: which of its expert's */
+    size_t longest;         /* tokens of the longest */
     size_t n_order;
-    size_t n_held, *held; /* held out: the last of each expert's */
-    size_t *order;        /* round robin: one of each expert, again and again, short ones cycled */
+    size_t n_held_out, *held_out; /* held out: the last of each expert's */
+    size_t *order; /* round robin: one of each expert, again and again, short ones cycled */
 };
 
 /* What they are to be. */
-struct examples_wanted {
+struct example_selection {
     size_t experts;
     const char *const *names;     /* [expert] */
     size_t renamed;               /* tasks that are not called like their expert */
@@ -31,11 +31,11 @@ struct examples_wanted {
 };                  /* from which a token of the response is foretold */
 
 /* An expert without samples, or a sample of no expert, is an error. */
-int examples_choose(struct examples *x, const struct samples *s, const struct examples_wanted *w,
+int examples_select(struct examples *x, const struct samples *s, const struct example_selection *w,
                     struct error *e);
 /* Leaves the examples of `own` to this of `count` processes: a fair share of any that follow one
  * another in the order, or are held out. */
-void examples_share(struct examples *x, size_t count, size_t own);
+void examples_assign_to_ranks(struct examples *x, size_t count, size_t own);
 void examples_free(struct examples *x);
 
 #endif

@@ -21,7 +21,7 @@ static int list_experts(struct experts *x, const struct header *h, struct error 
     return x->n ? 0 : error_set(e, "the stream has no task vectors");
 }
 
-long experts_find(const struct experts *x, const char *name, size_t n)
+long experts_find_by_name(const struct experts *x, const char *name, size_t n)
 {
     for (size_t k = 0; k < x->n; k++)
         if (strlen(x->names[k]) == n && strncmp(x->names[k], name, n) == 0)
@@ -31,7 +31,7 @@ long experts_find(const struct experts *x, const char *name, size_t n)
 
 static int check_base(const struct experts *x, const struct header *h, struct error *e)
 {
-    const struct model_source *in = model_weights_model(x->base);
+    const struct model_source *in = model_weights_model_source(x->base);
     for (size_t m = 0; m < h->n_models; m++) {
         const struct model *base = &h->models[m];
         if (base->role && strcmp(base->role, "base") == 0 && base->has_fingerprint &&
@@ -45,14 +45,15 @@ static int check_base(const struct experts *x, const struct header *h, struct er
 }
 
 /* Are all parts there in both, in as many layers and of the same shapes? */
-static bool same_parts(const struct arch *a, const struct arch *b, enum part first, enum part end)
+static bool same_parts(const struct arch *a, const struct arch *b, enum weight_kind first,
+                       enum weight_kind end)
 {
-    for (enum part part = first; part < end; part++) {
+    for (enum weight_kind part = first; part < end; part++) {
         size_t rows[2], columns[2];
-        if (arch_part(a, part, &rows[0], &columns[0]) !=
-                arch_part(b, part, &rows[1], &columns[1]) ||
+        if (weight_kind_shape(a, part, &rows[0], &columns[0]) !=
+                weight_kind_shape(b, part, &rows[1], &columns[1]) ||
             rows[0] != rows[1] || columns[0] != columns[1] ||
-            arch_part_layers(a, part) != arch_part_layers(b, part))
+            weight_kind_layers(a, part) != weight_kind_layers(b, part))
             return false;
     }
     return true;
@@ -67,7 +68,7 @@ static int check_sizes(const struct experts *x, size_t k, struct error *e)
                          "%zu, %zu and %zu",
                          x->names[k], b->layers, b->hidden, b->vocab, a->layers, a->hidden,
                          a->vocab);
-    if (!same_parts(a, b, TEXT_PARTS, PARTS))
+    if (!same_parts(a, b, WEIGHT_TEXT_END, WEIGHT_KINDS))
         return error_set(e, "%s has another vision tower or projector than the base", x->names[k]);
     return 0;
 }
@@ -79,8 +80,8 @@ static int open_file(struct experts *x, const char *operand, const struct stage 
         model_weights_open(operand, NULL, s->common.spool, s->filter->name, e);
     if (!file)
         return -1;
-    const char *name = model_source_name(model_weights_model(file));
-    long k = experts_find(x, name, strlen(name));
+    const char *name = model_source_name(model_weights_model_source(file));
+    long k = experts_find_by_name(x, name, strlen(name));
     int failed = 0;
     if (k < 0)
         failed = error_set(e, "--expert: the stream has no model %s (MODEL=PATH says whose it is)",
@@ -95,7 +96,7 @@ static int open_file(struct experts *x, const char *operand, const struct stage 
     return check_sizes(x, (size_t)k, e);
 }
 
-int experts_open(struct experts *x, const struct experts_operands *o, const struct stage *s,
+int experts_open(struct experts *x, const struct experts_options *o, const struct stage *s,
                  const struct header *h, struct error *e)
 {
     x->base = model_weights_open(o->base, o->config, s->common.spool, s->filter->name, e);
@@ -103,7 +104,7 @@ int experts_open(struct experts *x, const struct experts_operands *o, const stru
         return -1;
     x->files = mem_alloc(x->n, sizeof *x->files);
     for (size_t i = 0; i < o->files.n; i++)
-        if (open_file(x, o->files.texts[i], s, e))
+        if (open_file(x, o->files.items[i], s, e))
             return -1;
     return 0;
 }
@@ -122,7 +123,7 @@ void experts_close(struct experts *x)
 static bool is_file_of(const struct model *m, const struct model_weights *file)
 {
     return file && m->has_fingerprint &&
-           m->fingerprint == model_source_fingerprint(model_weights_model(file));
+           m->fingerprint == model_source_fingerprint(model_weights_model_source(file));
 }
 
 static bool is_base_of_stream(const struct experts *x, const struct header *h)
@@ -133,11 +134,11 @@ static bool is_base_of_stream(const struct experts *x, const struct header *h)
     return false;
 }
 
-bool experts_are_whole(const struct experts *x, const struct header *h)
+bool experts_match_stream(const struct experts *x, const struct header *h)
 {
-    const struct step *step = h->history.n == 1 ? &h->history.steps[0] : NULL;
+    const struct history_step *step = h->history.n == 1 ? &h->history.steps[0] : NULL;
     if (!step || strcmp(step->tool, "tv-extract") != 0 || step->n_parents ||
-        h->rounding != DTYPE_NONE || !is_base_of_stream(x, h))
+        h->input_rounding != DTYPE_NONE || !is_base_of_stream(x, h))
         return false;
     for (size_t i = 0; i < step->n_arguments; i++)
         if (strncmp(step->arguments[i], "--", 2) == 0 || strchr(step->arguments[i], '['))
@@ -145,7 +146,7 @@ bool experts_are_whole(const struct experts *x, const struct header *h)
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t v = 0; v < h->tensors[i].n_vectors; v++)
             if (h->tensors[i].vectors[v].dtype != DTYPE_F32 ||
-                h->tensors[i].vectors[v].stored == DTYPE_F64)
+                h->tensors[i].vectors[v].stored_dtype == DTYPE_F64)
                 return false;
     for (size_t k = 0; k < x->n; k++)
         if (!is_file_of(&h->models[x->models[k]], x->files[k]))

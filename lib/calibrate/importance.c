@@ -1,6 +1,6 @@
 #include "importance.h"
 
-#include "kern.h"
+#include "vector_math.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,15 +11,15 @@
 static int l1_norm(const struct calibration *c, size_t j, size_t k, size_t n, double *norm,
                    struct error *e)
 {
-    const struct vector_source v = task_vectors_source(c->deltas);
-    const struct calibration_place *at = &c->places[j];
-    float *tau = mem_aligned((n < PIECE ? n : PIECE) * sizeof *tau);
+    const struct task_vector_source v = task_vectors_source(c->task_vectors);
+    const struct merged_tensor *at = &c->merged_tensors[j];
+    float *tau = mem_alloc_aligned((n < PIECE ? n : PIECE) * sizeof *tau);
     int failed = 0;
     *norm = 0;
     for (size_t done = 0; done < n && !failed; done += PIECE) {
         size_t count = n - done < PIECE ? n - done : PIECE;
         failed = v.read(v.context, at->part, at->layer, k, done, count, NULL, tau, e);
-        *norm += failed ? 0 : kern_sum_abs(tau, count);
+        *norm += failed ? 0 : vector_math_sum_abs(tau, count);
     }
     free(tau);
     return failed;
@@ -28,7 +28,7 @@ static int l1_norm(const struct calibration *c, size_t j, size_t k, size_t n, do
 static int importance_of(const struct calibration *c, size_t j, size_t n, double *u,
                          struct error *e)
 {
-    const double *alpha = c->coefficients.alpha + c->coefficients.spans[j].first;
+    const double *alpha = c->coefficients.alpha + c->coefficients.ranges[j].first;
     double norm;
     *u = 0;
     for (size_t k = 0; k < c->experts.n; k++) {
@@ -39,18 +39,18 @@ static int importance_of(const struct calibration *c, size_t j, size_t n, double
     return 0;
 }
 
-int importance_allocate(const struct calibration *c, double budget, double kappa, size_t *chunks,
-                        struct error *e)
+int importance_allocate_chunks(const struct calibration *c, double budget, double kappa,
+                               size_t *chunks, struct error *e)
 {
-    double *u = mem_alloc(c->tensors, sizeof *u);
-    size_t *elements = mem_alloc(c->tensors, sizeof *elements);
+    double *u = mem_alloc(c->n_merged, sizeof *u);
+    size_t *elements = mem_alloc(c->n_merged, sizeof *elements);
     int failed = 0;
-    for (size_t j = 0; j < c->tensors && !failed; j++) {
-        elements[j] = tensor_elements(&c->header->tensors[c->places[j].tensor]);
+    for (size_t j = 0; j < c->n_merged && !failed; j++) {
+        elements[j] = tensor_elements(&c->header->tensors[c->merged_tensors[j].tensor]);
         failed = importance_of(c, j, elements[j], &u[j], e);
     }
     if (!failed)
-        coefficients_allocate(c->tensors, u, elements, budget, kappa, chunks);
+        importance_chunk_counts(c->n_merged, u, elements, budget, kappa, chunks);
     free(u);
     free(elements);
     return failed;

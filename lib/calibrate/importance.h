@@ -5,8 +5,8 @@
 #include "calibration.h"
 
 /* u_j = sum_k alpha_kj ||tau_kj||_1, and from it the chunks of each merged tensor as in
- * coefficients_allocate. */
-int importance_allocate(const struct calibration *c, double budget, double kappa, size_t *chunks,
-                        struct error *e);
+ * importance_chunk_counts. */
+int importance_allocate_chunks(const struct calibration *c, double budget, double kappa,
+                               size_t *chunks, struct error *e);
 
 #endif

@@ -6,10 +6,10 @@
 
 /* Every example once, `group` at a time, losses[c->examples.n]; with `gradient` the sum of their
  * gradients is left in the coefficients. */
-int initial_losses_all(struct calibration *c, size_t group, bool gradient, struct loss *losses,
-                       struct error *e);
+int initial_losses_compute(struct calibration *c, size_t group, bool gradient, struct loss *losses,
+                           struct error *e);
 /* --init auto: lets the coefficients start at the one number for all that has the least loss. */
-int initial_losses_start(struct calibration *c, size_t group, const size_t *chunks,
-                         struct error *e);
+int initial_losses_search_init(struct calibration *c, size_t group, const size_t *chunks,
+                               struct error *e);
 
 #endif

@@ -1,8 +1,8 @@
 #include "merged_model.h"
 
-#include "kern.h"
+#include "vector_math.h"
 #include "simd.h"
-#include "threads.h"
+#include "parallel_for.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,15 +23,15 @@ struct scratch {
 
 struct merged_model {
     const struct model_weights *base;
-    struct vector_source vectors;
+    struct task_vector_source vectors;
     size_t experts;
     enum dtype rounding;
-    struct tensor_of *tensors; /* [arch_slot] */
+    struct tensor_of *tensors; /* [weight_kind_index] */
     struct weight_source weights;
     struct gradient_sink taker;
     float *layer;            /* the one that is held, NULL until one is asked for */
-    long held;               /* the number of its first part (arch_slot); -1: none */
-    struct scratch *scratch; /* [member of threads.h] */
+    long held;               /* the number of its first part (weight_kind_index); -1: none */
+    struct scratch *scratch; /* [member of parallel_for.h] */
     float *panel;            /* (PANEL or a row) */
     double *sums;
     size_t panel_room, sums_room;
@@ -44,12 +44,13 @@ static const struct arch *arch_of(const struct merged_model *m)
     return model_weights_arch(m->base);
 }
 
-static struct tensor_of *tensor_at(const struct merged_model *m, enum part part, size_t layer)
+static struct tensor_of *tensor_at(const struct merged_model *m, enum weight_kind part,
+                                   size_t layer)
 {
-    if (part == PART_HEAD && model_weights_tensor(m->base, PART_HEAD, 0) ==
-                                 model_weights_tensor(m->base, PART_EMBEDDING, 0))
-        part = PART_EMBEDDING;
-    return &m->tensors[arch_slot(arch_of(m), part, layer)];
+    if (part == WEIGHT_LM_HEAD && model_weights_tensor_index(m->base, WEIGHT_LM_HEAD, 0) ==
+                                      model_weights_tensor_index(m->base, WEIGHT_EMBEDDING, 0))
+        part = WEIGHT_EMBEDDING;
+    return &m->tensors[weight_kind_index(arch_of(m), part, layer)];
 }
 
 /* ---- M = W + sum_k alpha_k tau_k ------------------------------------------------------------- */
@@ -77,18 +78,18 @@ static bool all_zero(const double *alpha, size_t n)
 }
 
 /* Elements first .. first + n - 1 of a part, n <= PIECE. */
-static int merge_piece(const struct merged_model *m, enum part part, size_t layer, size_t first,
-                       size_t n, float *to, struct scratch *scratch, struct error *e)
+static int merge_piece(const struct merged_model *m, enum weight_kind part, size_t layer,
+                       size_t first, size_t n, float *to, struct scratch *scratch, struct error *e)
 {
     const float *base = NULL;
     float *tau = scratch->tau;
     const struct tensor_of *t = tensor_at(m, part, layer);
-    size_t all = arch_part_elements(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
+    size_t all = weight_kind_elements(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
     model_weights_read(m->base, part, layer, first, n, to);
-    if (t->alpha && m->vectors.differences)
+    if (t->alpha && m->vectors.needs_base)
         base = memcpy(scratch->base, to, n * sizeof *to);
     if (m->rounding != DTYPE_NONE)
-        dtype_round(m->rounding, to, n);
+        dtype_round_f32(m->rounding, to, n);
     for (size_t k = 0; t->alpha && k < m->experts; k++) {
         const double *alpha = t->alpha + k * t->chunks;
         size_t low = first / size, high = (first + n - 1) / size;
@@ -109,7 +110,7 @@ static int merge_piece(const struct merged_model *m, enum part part, size_t laye
 /* Elements of a part that are being merged. */
 struct merging {
     const struct merged_model *merged;
-    enum part part;
+    enum weight_kind part;
     size_t layer, first, n;
     float *to;
 };
@@ -122,26 +123,26 @@ static int merge_one(void *context, size_t piece, size_t member, struct error *e
                        &g->merged->scratch[member], e);
 }
 
-static int merge(const struct merged_model *m, enum part part, size_t layer, size_t first, size_t n,
-                 float *to, struct error *e)
+static int merge(const struct merged_model *m, enum weight_kind part, size_t layer, size_t first,
+                 size_t n, float *to, struct error *e)
 {
     struct merging g = {m, part, layer, first, n, to};
-    return threads_try((n + PIECE - 1) / PIECE, PIECE, merge_one, &g, e);
+    return parallel_for_checked((n + PIECE - 1) / PIECE, PIECE, merge_one, &g, e);
 }
 
-static int give_layer(void *context, struct parts parts, size_t layer, struct layer_weights *w,
-                      struct error *e)
+static int give_layer(void *context, struct weight_range parts, size_t layer,
+                      struct layer_weights *w, struct error *e)
 {
     struct merged_model *m = context;
     size_t at = 0;
-    long number = (long)arch_slot(arch_of(m), parts.first, layer);
+    long number = (long)weight_kind_index(arch_of(m), parts.first, layer);
     bool there = m->held == number;
     m->held = -1;
     *w = (struct layer_weights){{0}};
     if (!m->layer)
-        m->layer = mem_aligned(arch_parts_most(arch_of(m)) * sizeof *m->layer);
-    for (enum part part = parts.first; part < parts.end; part++) {
-        size_t n = arch_part_elements(arch_of(m), part);
+        m->layer = mem_alloc_aligned(weight_kind_largest_range(arch_of(m)) * sizeof *m->layer);
+    for (enum weight_kind part = parts.first; part < parts.end; part++) {
+        size_t n = weight_kind_elements(arch_of(m), part);
         w->at[part] = n ? m->layer + at : NULL;
         if (n && !there && merge(m, part, layer, 0, n, m->layer + at, e))
             return -1;
@@ -151,23 +152,23 @@ static int give_layer(void *context, struct parts parts, size_t layer, struct la
     return 0;
 }
 
-static const float *give_rows(void *context, enum part part, size_t first, size_t n, float *to,
-                              struct error *e)
+static const float *give_rows(void *context, enum weight_kind part, size_t first, size_t n,
+                              float *to, struct error *e)
 {
     struct merged_model *m = context;
     size_t rows, columns;
     if (!tensor_at(m, part, 0)->alpha && m->rounding == DTYPE_NONE) {
-        const struct weight_source *own = model_weights_source(m->base);
-        return own->rows(own->context, part, first, n, to, e);
+        const struct weight_source *own = model_weights_weight_source(m->base);
+        return own->load_rows(own->context, part, first, n, to, e);
     }
-    arch_part(arch_of(m), part, &rows, &columns);
+    weight_kind_shape(arch_of(m), part, &rows, &columns);
     size_t width = columns ? columns : 1;
     return merge(m, part, 0, first * width, n * width, to, e) ? NULL : to;
 }
 
 /* ---- dL/d alpha_k = <dL/dM, tau_k> ----------------------------------------------------------- */
 
-static bool wants(void *context, enum part part, size_t layer)
+static bool wants(void *context, enum weight_kind part, size_t layer)
 {
     return tensor_at(context, part, layer)->gradient != NULL;
 }
@@ -177,7 +178,7 @@ static bool wants(void *context, enum part part, size_t layer)
  * with which this one ends. */
 struct panel {
     const struct merged_model *merged;
-    enum part part;
+    enum weight_kind part;
     size_t layer, first, n, size, low, high; /* size: of a chunk */
 };
 
@@ -194,7 +195,7 @@ static int dots_of_piece(void *context, size_t piece, size_t member, struct erro
     float *tau = m->scratch[member].tau, *base = NULL;
     size_t from = piece * PIECE, n = p->n - from < PIECE ? p->n - from : PIECE;
     size_t first = p->first + from;
-    if (m->vectors.differences) {
+    if (m->vectors.needs_base) {
         base = m->scratch[member].base;
         model_weights_read(m->base, p->part, p->layer, first, n, base);
     }
@@ -205,7 +206,7 @@ static int dots_of_piece(void *context, size_t piece, size_t member, struct erro
         for (size_t done = 0; done < n; sum += m->experts) {
             size_t end = ((first + done) / p->size + 1) * p->size - first;
             end = end < n ? end : n;
-            *sum = kern_dot(m->panel + from + done, tau + done, end - done);
+            *sum = vector_math_dot(m->panel + from + done, tau + done, end - done);
             done = end;
         }
     }
@@ -226,12 +227,12 @@ static void add_sums(const struct panel *p, const struct tensor_of *t)
     }
 }
 
-static int take_panel(struct merged_model *m, const struct gradient *g, size_t first_row,
+static int take_panel(struct merged_model *m, const struct weight_gradient *g, size_t first_row,
                       size_t rows, struct error *e)
 {
-    const struct tensor_of *t = tensor_at(m, g->part, g->layer);
+    const struct tensor_of *t = tensor_at(m, g->kind, g->layer);
     size_t width = g->columns ? g->columns : 1, all = g->rows * width;
-    struct panel p = {m, g->part, g->layer, first_row * width, rows * width, 0, 0, 0};
+    struct panel p = {m, g->kind, g->layer, first_row * width, rows * width, 0, 0, 0};
     p.size = (all + t->chunks - 1) / t->chunks;
     p.low = p.first / p.size;
     p.high = (p.first + p.n - 1) / p.size;
@@ -241,14 +242,14 @@ static int take_panel(struct merged_model *m, const struct gradient *g, size_t f
         m->sums = mem_resize(m->sums, room, sizeof *m->sums);
         m->sums_room = room;
     }
-    gradient_rows(g, first_row, rows, m->panel);
-    if (threads_try(pieces, PIECE, dots_of_piece, &p, e))
+    weight_gradient_compute_rows(g, first_row, rows, m->panel);
+    if (parallel_for_checked(pieces, PIECE, dots_of_piece, &p, e))
         return -1;
     add_sums(&p, t);
     return 0;
 }
 
-static void take(void *context, const struct gradient *g)
+static void take(void *context, const struct weight_gradient *g)
 {
     struct merged_model *m = context;
     size_t width = g->columns ? g->columns : 1;
@@ -256,7 +257,7 @@ static void take(void *context, const struct gradient *g)
     rows = rows < g->rows ? rows : g->rows;
     if (rows * width > m->panel_room) {
         free(m->panel);
-        m->panel = mem_aligned(rows * width * sizeof *m->panel);
+        m->panel = mem_alloc_aligned(rows * width * sizeof *m->panel);
         m->panel_room = rows * width;
     }
     for (size_t row = 0; row < g->rows && !m->failed; row += rows)
@@ -264,7 +265,7 @@ static void take(void *context, const struct gradient *g)
             take_panel(m, g, row, g->rows - row < rows ? g->rows - row : rows, &m->error) != 0;
 }
 
-int merged_model_check(struct merged_model *m, struct error *e)
+int merged_model_check_gradients(struct merged_model *m, struct error *e)
 {
     if (!m->failed)
         return 0;
@@ -275,12 +276,12 @@ int merged_model_check(struct merged_model *m, struct error *e)
 /* ---- around it ------------------------------------------------------------------------------- */
 
 struct merged_model *merged_model_new(const struct model_weights *base,
-                                      const struct vector_source *v, size_t experts,
+                                      const struct task_vector_source *v, size_t experts,
                                       enum dtype rounding)
 {
     struct merged_model *m = mem_alloc(1, sizeof *m);
     const struct arch *a = model_weights_arch(base);
-    size_t n = arch_slots(a);
+    size_t n = weight_kind_index_count(a);
     m->base = base;
     m->vectors = *v;
     m->experts = experts;
@@ -291,7 +292,7 @@ struct merged_model *merged_model_new(const struct model_weights *base,
     m->tensors = mem_alloc(n, sizeof *m->tensors);
     for (size_t i = 0; i < n; i++)
         m->tensors[i].chunks = 1;
-    m->scratch = mem_aligned(threads_count() * sizeof *m->scratch);
+    m->scratch = mem_alloc_aligned(parallel_threads() * sizeof *m->scratch);
     return m;
 }
 
@@ -307,31 +308,31 @@ void merged_model_free(struct merged_model *m)
     free(m);
 }
 
-void merged_model_set(struct merged_model *m, enum part part, size_t layer, size_t chunks,
-                      const double *alpha, double *gradient)
+void merged_model_set_coefficients(struct merged_model *m, enum weight_kind part, size_t layer,
+                                   size_t chunks, const double *alpha, double *gradient)
 {
     *tensor_at(m, part, layer) = (struct tensor_of){chunks ? chunks : 1, alpha, gradient};
     m->held = -1;
 }
 
-void merged_model_changed(struct merged_model *m)
+void merged_model_invalidate(struct merged_model *m)
 {
     m->held = -1;
 }
 
-void merged_model_release(struct merged_model *m)
+void merged_model_release_layer(struct merged_model *m)
 {
     free(m->layer);
     m->layer = NULL;
     m->held = -1;
 }
 
-const struct weight_source *merged_model_source(struct merged_model *m)
+const struct weight_source *merged_model_weight_source(struct merged_model *m)
 {
     return &m->weights;
 }
 
-const struct gradient_sink *merged_model_sink(struct merged_model *m)
+const struct gradient_sink *merged_model_gradient_sink(struct merged_model *m)
 {
     return &m->taker;
 }

@@ -9,37 +9,37 @@
 #include "model_weights.h"
 
 /* Where task vectors come from. */
-struct vector_source {
+struct task_vector_source {
     void *context;
-    bool differences; /* `read` subtracts the base: give it the base's elements */
+    bool needs_base; /* `read` subtracts the base: give it the base's elements */
     /* n elements of expert k's of a part of the base, from `first` on; 0 where it has none. `base`:
      * the base's elements there, or NULL. May be called by several threads at once. */
-    int (*read)(void *context, enum part part, size_t layer, size_t k, size_t first, size_t n,
-                const float *base, float *to, struct error *e);
+    int (*read)(void *context, enum weight_kind part, size_t layer, size_t k, size_t first,
+                size_t n, const float *base, float *to, struct error *e);
 };
 
 struct merged_model;
 
 /* With all coefficients zero. `rounding`: of the base's elements, DTYPE_NONE for none. */
 struct merged_model *merged_model_new(const struct model_weights *base,
-                                      const struct vector_source *v, size_t experts,
+                                      const struct task_vector_source *v, size_t experts,
                                       enum dtype rounding);
 void merged_model_free(struct merged_model *m);
 
 /* Gives a part its coefficients alpha (experts, chunks), chunks of ceil(n / chunks) elements; NULL:
  * the part stays the base's. Where the gradient is wanted it is added to `gradient` (experts,
  * chunks). A head that is tied goes with the embedding. */
-void merged_model_set(struct merged_model *m, enum part part, size_t layer, size_t chunks,
-                      const double *alpha, double *gradient);
+void merged_model_set_coefficients(struct merged_model *m, enum weight_kind part, size_t layer,
+                                   size_t chunks, const double *alpha, double *gradient);
 /* The coefficients have other values now. */
-void merged_model_changed(struct merged_model *m);
+void merged_model_invalidate(struct merged_model *m);
 
 /* Lets go of the layer that is held. */
-void merged_model_release(struct merged_model *m);
+void merged_model_release_layer(struct merged_model *m);
 
-const struct weight_source *merged_model_source(struct merged_model *m);
-const struct gradient_sink *merged_model_sink(struct merged_model *m);
+const struct weight_source *merged_model_weight_source(struct merged_model *m);
+const struct gradient_sink *merged_model_gradient_sink(struct merged_model *m);
 /* A taker cannot fail: did it? Then the error is set. */
-int merged_model_check(struct merged_model *m, struct error *e);
+int merged_model_check_gradients(struct merged_model *m, struct error *e);
 
 #endif

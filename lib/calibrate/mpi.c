@@ -34,22 +34,22 @@ static size_t from_environment(const char *name, size_t otherwise)
     return text ? (size_t)strtoul(text, NULL, 10) : otherwise;
 }
 
-size_t mpi_count(void)
+size_t mpi_process_count(void)
 {
     size_t n = from_environment("OMPI_COMM_WORLD_SIZE", 1);
     return n ? n : 1;
 }
 
-size_t mpi_own_rank(void)
+size_t mpi_rank(void)
 {
     return from_environment("OMPI_COMM_WORLD_RANK", 0);
 }
 
 static int errors = -1; /* where standard error went before it was hushed */
 
-void mpi_mute(void)
+void mpi_mute_stderr(void)
 {
-    int nowhere = mpi_own_rank() ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
+    int nowhere = mpi_rank() ? open("/dev/null", O_WRONLY | O_CLOEXEC) : -1;
     if (nowhere < 0)
         return;
     errors = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
@@ -57,7 +57,7 @@ void mpi_mute(void)
     close(nowhere);
 }
 
-void mpi_unmute(void)
+void mpi_restore_stderr(void)
 {
     if (errors < 0)
         return;
@@ -99,18 +99,18 @@ static int check_numbers(struct error *e)
     int n, own;
     if (mpi.size(mpi.world, &n) || mpi.rank(mpi.world, &own))
         return error_set(e, "OpenMPI does not number the processes");
-    if ((size_t)n == mpi_count() && (size_t)own == mpi_own_rank())
+    if ((size_t)n == mpi_process_count() && (size_t)own == mpi_rank())
         return 0;
     return error_set(e,
                      "OMPI_COMM_WORLD_SIZE promises %zu processes, of which this is number %zu; "
                      "OpenMPI has %d, and this is number %d",
-                     mpi_count(), mpi_own_rank(), n, own);
+                     mpi_process_count(), mpi_rank(), n, own);
 }
 
 int mpi_open(struct error *e)
 {
     int provided;
-    if (mpi_count() == 1 || connected)
+    if (mpi_process_count() == 1 || connected)
         return 0;
     if (load(e))
         return -1;
@@ -143,7 +143,7 @@ void mpi_broadcast(void *data, size_t size)
 }
 
 /* Number 0 adds, for sums that are made in several places may differ in their last bits. */
-void mpi_sum(double *x, size_t n)
+void mpi_sum_over_ranks(double *x, size_t n)
 {
     if (!connected)
         return;
@@ -157,31 +157,31 @@ void mpi_sum(double *x, size_t n)
     free(sum);
 }
 
-int mpi_agree(int failed, struct error *e)
+int mpi_any_failed(int failed, struct error *e)
 {
     if (!connected)
         return failed ? -1 : 0;
-    size_t count = mpi_count(), first = 0;
+    size_t count = mpi_process_count(), first = 0;
     double *flags = mem_alloc(count, sizeof *flags);
-    flags[mpi_own_rank()] = failed != 0;
-    mpi_sum(flags, count);
+    flags[mpi_rank()] = failed != 0;
+    mpi_sum_over_ranks(flags, count);
     while (first < count && flags[first] == 0)
         first++;
     free(flags);
     if (first == count)
         return 0;
     broadcast_from(first, e->text, sizeof e->text);
-    e->told = mpi_own_rank() != 0;
+    e->printed = mpi_rank() != 0;
     agreed = true;
     return -1;
 }
 
-int mpi_check_same(uint64_t value, const char *what, struct error *e)
+int mpi_check_equal(uint64_t value, const char *what, struct error *e)
 {
     uint64_t first = value;
     mpi_broadcast(&first, sizeof first);
     int failed = value == first ? 0
                                 : error_set(e, "process %zu of %zu has other %s than the first",
-                                            mpi_own_rank() + 1, mpi_count(), what);
-    return mpi_agree(failed, e);
+                                            mpi_rank() + 1, mpi_process_count(), what);
+    return mpi_any_failed(failed, e);
 }

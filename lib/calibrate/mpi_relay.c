@@ -6,10 +6,10 @@
 
 #include <stdlib.h>
 
-void mpi_send_header(const struct header *h)
+void mpi_broadcast_header(const struct header *h)
 {
     struct bytes map = {0};
-    if (mpi_count() == 1)
+    if (mpi_process_count() == 1)
         return;
     encode_header(&map, h);
     uint64_t size = map.size;

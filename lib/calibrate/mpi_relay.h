@@ -5,7 +5,7 @@
 #include "header.h"
 
 /* Number 0 sends, the others receive a header of their own; NULL on error. */
-void mpi_send_header(const struct header *h);
+void mpi_broadcast_header(const struct header *h);
 struct header *mpi_receive_header(struct error *e);
 
 #endif

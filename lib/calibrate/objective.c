@@ -1,7 +1,7 @@
 #include "objective.h"
 
 #include "mem.h"
-#include "ops.h"
+#include "cross_entropy.h"
 #include "spool.h"
 
 #include <stdlib.h>
@@ -72,13 +72,13 @@ static int hidden_of_sample(struct objective *o, size_t sample, size_t l, const 
 {
     const struct example *ex = example_of(o, sample);
     size_t d = o->arch->hidden;
-    size_t from = ex->first > o->settings.skip ? ex->first : o->settings.skip;
-    if (from > ex->last)
+    size_t from = ex->first_position > o->settings.skip ? ex->first_position : o->settings.skip;
+    if (from > ex->last_position)
         return 0;
-    size_t P = ex->last - from + 1, at = (first_token(o, sample) + from) * d;
+    size_t P = ex->last_position - from + 1, at = (first_token(o, sample) + from) * d;
     double factor = task_weight(o, sample) * o->settings.hidden_weight /
                     ((double)o->settings.hidden_count * (double)P * (double)d);
-    if (teachers_read(o->teachers, o->which[sample], l, from, P, o->other, e))
+    if (teachers_read_states(o->teachers, o->which[sample], l, from, P, o->other, e))
         return -1;
     for (size_t t = 0; t < P; t++) {
         const float *h = x + at + t * d, *expert = o->other + t * d;
@@ -111,7 +111,7 @@ static struct row *list_rows(const struct objective *o, size_t *count)
     size_t n = 0, experts = 0;
     for (size_t s = 0; s < o->pack.samples; s++) {
         const struct example *ex = example_of(o, s);
-        n += ex->last - ex->first + 1;
+        n += ex->last_position - ex->first_position + 1;
         experts = ex->expert >= experts ? ex->expert + 1 : experts;
     }
     struct row *rows = mem_alloc(n, sizeof *rows);
@@ -119,7 +119,7 @@ static struct row *list_rows(const struct objective *o, size_t *count)
     for (size_t k = 0; k < experts; k++)
         for (size_t s = 0; s < o->pack.samples; s++) {
             const struct example *ex = example_of(o, s);
-            for (size_t t = ex->first; ex->expert == k && t <= ex->last; t++)
+            for (size_t t = ex->first_position; ex->expert == k && t <= ex->last_position; t++)
                 rows[(*count)++] = (struct row){s, t};
         }
     return rows;
@@ -158,13 +158,13 @@ static int both_logits(struct objective *o, const float *x, const struct row *ro
     for (size_t i = 0; i < n;) {
         size_t run = run_of(rows + i, n - i);
         memcpy(b->h + i * d, row_in(o, x, &rows[i]), run * d * sizeof *x);
-        if (teachers_read(o->teachers, o->which[rows[i].sample], o->arch->layers, rows[i].position,
-                          run, b->other + i * d, e))
+        if (teachers_read_states(o->teachers, o->which[rows[i].sample], o->arch->layers,
+                                 rows[i].position, run, b->other + i * d, e))
             return -1;
         i += run;
     }
     return lm_logits(o->lm, b->h, n, b->z, e) ||
-                   teachers_logits(o->teachers, expert_of(o, rows), b->other, n, b->q, e)
+                   teachers_compute_logits(o->teachers, expert_of(o, rows), b->other, n, b->q, e)
                ? -1
                : 0;
 }
@@ -177,21 +177,23 @@ static int logits_of_block(struct objective *o, const float *x, const struct row
     double theta = o->settings.temperature;
     if (both_logits(o, x, rows, n, b, e))
         return -1;
-    softcross_forward(b->z, b->q, (float)theta, n, V, b->loss);
+    cross_entropy_soft_forward(b->z, b->q, (float)theta, n, V, b->loss);
     for (size_t i = 0; i < n;) {
         const struct example *ex = example_of(o, rows[i].sample);
         size_t run = run_of(rows + i, n - i);
         double factor = task_weight(o, rows[i].sample) * o->settings.logit_weight /
-                        (double)(ex->last - ex->first + 1);
+                        (double)(ex->last_position - ex->first_position + 1);
         for (size_t t = i; t < i + run; t++)
             o->loss[rows[i].sample].logit += factor * theta * theta * b->loss[t];
         if (dx)
-            softcross_backward(b->z + i * V, b->q + i * V, run, V, (float)(factor * theta));
+            cross_entropy_soft_backward(b->z + i * V, b->q + i * V, run, V,
+                                        (float)(factor * theta));
         i += run;
     }
     if (!dx)
         return 0;
-    if (lm_logits_backward(o->lm, b->z, b->h, n, b->other, merged_model_sink(o->merged), e))
+    if (lm_logits_backward(o->lm, b->z, b->h, n, b->other, merged_model_gradient_sink(o->merged),
+                           e))
         return -1;
     for (size_t i = 0; i < n; i++)
         residual_add(b->other + i * d, d, row_in(o, dx, &rows[i]));
@@ -200,15 +202,15 @@ static int logits_of_block(struct objective *o, const float *x, const struct row
 
 static int logits(struct objective *o, const float *x, float *dx, struct error *e)
 {
-    size_t count, block = lm_block(o->arch), d = o->arch->hidden, V = o->arch->vocab;
+    size_t count, block = lm_logits_block_tokens(o->arch), d = o->arch->hidden, V = o->arch->vocab;
     if (o->settings.logit_weight == 0)
         return 0;
     struct row *rows = list_rows(o, &count);
     block = count < block ? count : block;
-    struct buffers b = {mem_aligned(block * d * sizeof(float)),
-                        mem_aligned(block * d * sizeof(float)),
-                        mem_aligned(block * V * sizeof(float)),
-                        mem_aligned(block * V * sizeof(float)), mem_alloc(block, sizeof(double))};
+    struct buffers b = {
+        mem_alloc_aligned(block * d * sizeof(float)), mem_alloc_aligned(block * d * sizeof(float)),
+        mem_alloc_aligned(block * V * sizeof(float)), mem_alloc_aligned(block * V * sizeof(float)),
+        mem_alloc(block, sizeof(double))};
     int failed = 0;
     for (size_t i = 0, n; i < count && !failed; i += n) {
         n = 1;
@@ -246,11 +248,11 @@ static const float *tape_state(void *context, size_t state, struct error *e)
 {
     struct objective *o = context;
     size_t bytes = state_bytes(o);
-    o->last = spool_at(o->tape, (uint64_t)state * bytes, bytes);
+    o->last = spool_memory_at(o->tape, (uint64_t)state * bytes, bytes);
     if (o->last)
         return o->last;
     if (!o->state)
-        o->state = mem_aligned(bytes);
+        o->state = mem_alloc_aligned(bytes);
     o->last = o->state;
     return spool_read(o->tape, (uint64_t)state * bytes, o->state, bytes, e) ? NULL : o->state;
 }
@@ -265,25 +267,25 @@ static void tape_add(void *context, size_t state, float *dx)
 
 static int backward(struct objective *o, const float *x, float *dx, struct error *e)
 {
-    const struct lm_tape tape = {o, tape_state, tape_add};
+    const struct backward_hooks tape = {o, tape_state, tape_add};
     if (hidden(o, o->arch->layers, x, dx, e) ||
-        lm_backward(o->lm, &o->pack, &tape, dx, merged_model_sink(o->merged), e))
+        lm_backward(o->lm, &o->pack, &tape, dx, merged_model_gradient_sink(o->merged), e))
         return -1;
     if (o->failed)
         *e = o->error;
-    return o->failed || merged_model_check(o->merged, e) ? -1 : 0;
+    return o->failed || merged_model_check_gradients(o->merged, e) ? -1 : 0;
 }
 
 static int compute(struct objective *o, struct error *e)
 {
     size_t bytes = state_bytes(o);
     const struct state_hook keeper = {o, keep};
-    float *x = mem_aligned(bytes), *dx = NULL;
+    float *x = mem_alloc_aligned(bytes), *dx = NULL;
     uint64_t tape = (uint64_t)(o->arch->layers + 1) * bytes;
     int failed = 0;
-    lm_save_activations(o->lm, o->gradient && tape < o->memory ? o->memory - tape : 0);
+    lm_set_activation_budget(o->lm, o->gradient && tape < o->memory ? o->memory - tape : 0);
     if (o->gradient) {
-        dx = mem_aligned(bytes);
+        dx = mem_alloc_aligned(bytes);
         memset(dx, 0, bytes);
         failed = spool_reserve(o->tape, tape, e);
     }
@@ -294,8 +296,8 @@ static int compute(struct objective *o, struct error *e)
     return failed ? -1 : 0;
 }
 
-int objective_compute(struct objective *o, const size_t *examples, size_t n, bool gradient,
-                      struct loss *loss, struct error *e)
+int objective_compute_losses(struct objective *o, const size_t *examples, size_t n, bool gradient,
+                             struct loss *loss, struct error *e)
 {
     struct sequence *all = mem_alloc(n, sizeof *all);
     o->which = examples;
@@ -305,7 +307,7 @@ int objective_compute(struct objective *o, const size_t *examples, size_t n, boo
         loss[s] = (struct loss){0, 0};
         all[s] = example_sequence(example_of(o, s));
     }
-    token_batch_fill(&o->pack, o->arch, all, n);
+    token_batch_build(&o->pack, o->arch, all, n);
     free(all);
     int failed = compute(o, e);
     token_batch_free(&o->pack);
@@ -314,7 +316,7 @@ int objective_compute(struct objective *o, const size_t *examples, size_t n, boo
     return failed;
 }
 
-struct loss loss_mean(const struct loss *losses, size_t n)
+struct loss objective_mean_loss(const struct loss *losses, size_t n)
 {
     struct loss mean = {0, 0};
     for (size_t i = 0; i < n; i++) {
@@ -338,11 +340,11 @@ struct objective *objective_new(const struct arch *a, struct merged_model *m, st
     o->examples = examples;
     o->settings = *settings;
     o->longest = longest;
-    o->lm = lm_new(a, merged_model_source(m), longest > ROOM ? longest : ROOM, longest);
+    o->lm = lm_new(a, merged_model_weight_source(m), longest > ROOM ? longest : ROOM, longest);
     lm_set_image_features(o->lm, sights);
     o->tape = spool_new(memory, spool);
     o->memory = memory;
-    o->other = mem_aligned(longest * a->hidden * sizeof *o->other);
+    o->other = mem_alloc_aligned(longest * a->hidden * sizeof *o->other);
     return o;
 }
 

@@ -29,7 +29,7 @@ struct loss {
     double hidden, logit; /* beta w_h H and beta w_z Z */
 };
 
-struct loss loss_mean(const struct loss *losses, size_t n);
+struct loss objective_mean_loss(const struct loss *losses, size_t n);
 
 struct objective;
 
@@ -43,7 +43,7 @@ void objective_free(struct objective *o);
 
 /* The losses of n examples, loss[n], at the coefficients that the merged model has now; with
  * `gradient` the sum of their gradients is added where the merged model was told. */
-int objective_compute(struct objective *o, const size_t *examples, size_t n, bool gradient,
-                      struct loss *loss, struct error *e);
+int objective_compute_losses(struct objective *o, const size_t *examples, size_t n, bool gradient,
+                             struct loss *loss, struct error *e);
 
 #endif

@@ -14,18 +14,18 @@
         0, INFINITY, .high_open = true                                                             \
     }
 const struct option_row settings_rows[] = {
-    {"base", OPTION_TEXT, FIELD(what.operands.base), "BASE",
-     .help = "the model that the vectors are added to", .required = true, .silent = true},
-    {"samples", OPTION_TEXTS, FIELD(what.samples), "FILE",
+    {"base", OPTION_STRING, FIELD(what.operands.base), "BASE",
+     .help = "the model that the vectors are added to", .required = true, .not_in_history = true},
+    {"samples", OPTION_STRINGS, FIELD(what.samples), "FILE",
      .help = "samples as JSON Lines with input_ids, or a folder of them with images, of every "
              "expert's task; may be repeated",
-     .required = true, .silent = true},
-    {"task", OPTION_TEXTS, FIELD(what.tasks), "TASK=MODEL",
+     .required = true, .not_in_history = true},
+    {"task", OPTION_STRINGS, FIELD(what.tasks), "TASK=MODEL",
      .help = "the samples of TASK belong to MODEL (default: the model of that name); may be "
              "repeated"},
-    {"expert", OPTION_TEXTS, FIELD(what.operands.files), "[MODEL=]PATH",
+    {"expert", OPTION_STRINGS, FIELD(what.operands.files), "[MODEL=]PATH",
      .help = "a model's own file, to learn from in place of base + vector; may be repeated",
-     .silent = true},
+     .not_in_history = true},
     {"teacher-vision", OPTION_CHOICE, FIELD(what.teacher_vision), "own|base",
      .help = "whose vision tower the experts see images with", .choices = "own|base",
      .preset = "own"},
@@ -45,7 +45,7 @@ const struct option_row settings_rows[] = {
     {"on", OPTION_CHOICE, FIELD(on), "response|all",
      .help = "positions that count: those that foretell the response, or all (response; paper all)",
      .choices = "response|all"},
-    {"hidden-layers", OPTION_TEXT, FIELD(what.hidden_layers), "LIST",
+    {"hidden-layers", OPTION_STRING, FIELD(what.hidden_layers), "LIST",
      .help = "hidden states to compare: numbers such as 0,4,8, middle, all or none (middle)",
      .preset = "middle"},
     {"hidden-weight", OPTION_NUMBER, FIELD(what.objective.hidden_weight), "W",
@@ -67,7 +67,7 @@ const struct option_row settings_rows[] = {
     {"regularizer", OPTION_CHOICE, FIELD(regularizer), "l1|l2",
      .help = "how far from the start: its magnitude, or its square", .choices = "l1|l2",
      .preset = "l1"},
-    {"init", OPTION_TEXTS, FIELD(what.init), "RULE",
+    {"init", OPTION_STRINGS, FIELD(what.init), "RULE",
      .help =
          "coefficients to start from: 0.5, math=0.3, stream (the weights that come), or auto (a "
          "search over one for all) (0.5; paper 0.3); may be repeated"},
@@ -78,7 +78,7 @@ const struct option_row settings_rows[] = {
     {"per", OPTION_CHOICE, FIELD(what.per), "tensor|layer|model",
      .help = "what shares one coefficient (tensor)", .choices = "tensor|layer|model",
      .preset = "tensor"},
-    {"keep-base", OPTION_TEXTS, FIELD(what.keep_base), "GLOB",
+    {"keep-base", OPTION_STRINGS, FIELD(what.keep_base), "GLOB",
      .help = "tensors that stay the base's (default: norms, biases, embeddings and head, and "
              "always the vision tower); may be repeated"},
     {"lr", OPTION_NUMBER, FIELD(adamw.lr), "LR", .help = "learning rate (0.5)", .range = ABOVE_0},
@@ -108,18 +108,19 @@ const struct option_row settings_rows[] = {
     {"kappa", OPTION_NUMBER, FIELD(kappa), "K", .help = "power of the importance (0.5; paper 1)",
      .range = FROM_0},
     {"coefficients", OPTION_FILE, FIELD(coefficients), "FILE",
-     .help = "write a table of them, for weigh --table", .silent = true},
+     .help = "write a table of them, for weigh --table", .not_in_history = true},
     {"log", OPTION_FILE, FIELD(log), "FILE",
      .help = "write a line of JSON for each update, or with --dry-run for the start",
-     .silent = true},
+     .not_in_history = true},
     {"dry-run", OPTION_FLAG, FIELD(dry_run), NULL, .help = "learn nothing, put out the start"},
     {"gradients", OPTION_FILE, FIELD(gradients), "FILE",
-     .help = "with --dry-run: write losses and gradients at the start, as JSON", .silent = true},
+     .help = "with --dry-run: write losses and gradients at the start, as JSON",
+     .not_in_history = true},
     {"resume", OPTION_FILE, FIELD(resume), "FILE",
-     .help = "note there where learning stands, and go on from there", .silent = true},
+     .help = "note there where learning stands, and go on from there", .not_in_history = true},
     {0}};
 
-const struct filter calibrate_options = {
+const struct filter calibrate_options_filter = {
     .name = "calibrate", .options_size = sizeof(struct settings), .options = settings_rows};
 
 /* What an option is where it was not given. */

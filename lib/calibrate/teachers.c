@@ -23,12 +23,12 @@ struct teachers {
     struct lm *lm;
 };
 
-static const float *head_rows(void *context, enum part part, size_t first, size_t n, float *to,
-                              struct error *e)
+static const float *head_rows(void *context, enum weight_kind part, size_t first, size_t n,
+                              float *to, struct error *e)
 {
     const struct teachers *t = context;
     const struct weight_source *w = t->heads[t->at];
-    return w->rows(w->context, part, first, n, to, e);
+    return w->load_rows(w->context, part, first, n, to, e);
 }
 
 struct teachers *teachers_new(const struct arch *a, size_t experts, const struct example *examples,
@@ -43,7 +43,7 @@ struct teachers *teachers_new(const struct arch *a, size_t experts, const struct
         t->place[l] = wanted[l] || l == a->layers ? (long)t->kept++ : -1;
     t->offset = mem_alloc(n + 1, sizeof *t->offset);
     for (size_t i = 0; i < n; i++)
-        t->offset[i + 1] = t->offset[i] + (examples[i].elsewhere ? 0 : (uint64_t)t->kept) *
+        t->offset[i + 1] = t->offset[i] + (examples[i].on_other_rank ? 0 : (uint64_t)t->kept) *
                                               examples[i].n * a->hidden * sizeof(float);
     t->states = spool_new(memory, spool);
     t->heads = mem_alloc(experts, sizeof *t->heads);
@@ -64,7 +64,7 @@ void teachers_free(struct teachers *t)
     free(t);
 }
 
-uint64_t teachers_size(const struct teachers *t)
+uint64_t teachers_stored_bytes(const struct teachers *t)
 {
     return t->offset[t->n];
 }
@@ -97,21 +97,21 @@ static int keep(void *context, size_t state, const float *x, struct error *e)
     return 0;
 }
 
-int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
-                   const struct weight_source *w, const struct image_features *sights,
-                   struct error *e)
+int teachers_run_expert(struct teachers *t, size_t expert, const struct arch *a,
+                        const struct weight_source *w, const struct image_features *sights,
+                        struct error *e)
 {
     size_t n = 0, *mine = mem_alloc(t->n, sizeof *mine);
     struct sequence *all = mem_alloc(t->n, sizeof *all);
     struct token_batch p;
     t->heads[expert] = w;
     for (size_t i = 0; i < t->n; i++)
-        if (t->examples[i].expert == expert && !t->examples[i].elsewhere) {
+        if (t->examples[i].expert == expert && !t->examples[i].on_other_rank) {
             all[n] = example_sequence(&t->examples[i]);
             mine[n++] = i;
         }
     int failed = expert == 0 ? spool_reserve(t->states, t->offset[t->n], e) : 0;
-    token_batch_fill(&p, a, all, n);
+    token_batch_build(&p, a, all, n);
     free(all);
     size_t tokens = token_batch_tokens(&p);
     struct lm *lm = lm_new(a, w, tokens < ROOM ? tokens : ROOM, token_batch_longest(&p));
@@ -120,7 +120,7 @@ int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
         struct token_batch part = token_batch_slice(&p, a, s, GROUP);
         struct group g = {t, mine + s, &part};
         const struct state_hook keeper = {&g, keep};
-        float *x = mem_aligned(token_batch_tokens(&part) * a->hidden * sizeof *x);
+        float *x = mem_alloc_aligned(token_batch_tokens(&part) * a->hidden * sizeof *x);
         failed = lm_forward(lm, &part, x, &keeper, e);
         free(x);
         s += part.samples;
@@ -131,16 +131,16 @@ int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
     return failed ? -1 : 0;
 }
 
-int teachers_read(const struct teachers *t, size_t example, size_t state, size_t from, size_t n,
-                  float *to, struct error *e)
+int teachers_read_states(const struct teachers *t, size_t example, size_t state, size_t from,
+                         size_t n, float *to, struct error *e)
 {
     size_t row = t->arch->hidden * sizeof *to;
     uint64_t first = (uint64_t)t->place[state] * t->examples[example].n + from;
     return spool_read(t->states, t->offset[example] + first * row, to, n * row, e);
 }
 
-int teachers_logits(struct teachers *t, size_t expert, const float *h, size_t n, float *z,
-                    struct error *e)
+int teachers_compute_logits(struct teachers *t, size_t expert, const float *h, size_t n, float *z,
+                            struct error *e)
 {
     t->at = expert;
     return lm_logits(t->lm, h, n, z, e);

@@ -11,10 +11,10 @@
 struct example {
     const uint32_t *ids;
     size_t n;
-    size_t first, last;
+    size_t first_position, last_position;
     size_t expert;
-    bool elsewhere; /* another process computes it (mpi.h) */
-    struct images images;
+    bool on_other_rank; /* another process computes it (mpi.h) */
+    struct sample_images images;
     const struct image *pictures; /* all that there are */
 };
 
@@ -32,17 +32,17 @@ void teachers_free(struct teachers *t);
 
 /* Lets an expert compute on its examples; `sights` of their pictures; NULL will do where
  * there are none. */
-int teachers_study(struct teachers *t, size_t expert, const struct arch *a,
-                   const struct weight_source *w, const struct image_features *sights,
-                   struct error *e);
+int teachers_run_expert(struct teachers *t, size_t expert, const struct arch *a,
+                        const struct weight_source *w, const struct image_features *sights,
+                        struct error *e);
 
 /* h_state of an example, positions from .. from + n - 1, into `to` (n, d). */
-int teachers_read(const struct teachers *t, size_t example, size_t state, size_t from, size_t n,
-                  float *to, struct error *e);
+int teachers_read_states(const struct teachers *t, size_t example, size_t state, size_t from,
+                         size_t n, float *to, struct error *e);
 /* The expert's logits z (n, V) of normed states h (n, d). */
-int teachers_logits(struct teachers *t, size_t expert, const float *h, size_t n, float *z,
-                    struct error *e);
+int teachers_compute_logits(struct teachers *t, size_t expert, const float *h, size_t n, float *z,
+                            struct error *e);
 /* Bytes that are kept in memory or a file. */
-uint64_t teachers_size(const struct teachers *t);
+uint64_t teachers_stored_bytes(const struct teachers *t);
 
 #endif

@@ -25,14 +25,15 @@ struct training_log_update {
     struct loss mean;
     double regulariser;
 };
-void training_log_put_update(FILE *out, const struct training_log_update *u,
-                             const struct coefficients *c, const struct training_log_names *names);
+void training_log_write_update(FILE *out, const struct training_log_update *u,
+                               const struct coefficients *c,
+                               const struct training_log_names *names);
 
 /* And one for the held out samples after an epoch; 0: before the first. */
-void training_log_put_validation(FILE *out, int stage, uint64_t epoch, const struct loss *mean);
+void training_log_write_validation(FILE *out, int stage, uint64_t epoch, const struct loss *mean);
 
 /* The losses of each sample and the mean gradients by the coefficients at hand, in c->gradient. */
-struct training_log_report {
+struct gradient_report {
     const char **tasks;    /* [example] */
     const size_t *numbers; /* [example]: which of its task's samples */
     const struct loss *losses;
@@ -40,23 +41,24 @@ struct training_log_report {
     double gamma;
     bool squared;
 };
-void training_log_put_gradients(FILE *out, const struct training_log_report *r,
-                                const struct coefficients *c,
-                                const struct training_log_names *names);
+void training_log_write_gradients(FILE *out, const struct gradient_report *r,
+                                  const struct coefficients *c,
+                                  const struct training_log_names *names);
 
 /* Where learning stands, between two updates. */
 struct training_state {
     uint64_t key; /* of all that must not change in between */
-    int stage;
-    uint64_t epoch, done; /* of the epoch's samples */
-    double best, sum;     /* the best epoch's mean loss; the sum of this epoch's losses so far */
-    uint64_t bad;         /* epochs since the best */
-    double *kept;         /* r of the best epoch; NULL: the last ones count */
+    int phase;
+    uint64_t epoch, samples_done; /* of the epoch's samples */
+    double best_loss,
+        loss_sum; /* the best epoch's mean loss; the sum of this epoch's losses so far */
+    uint64_t epochs_since_best; /* epochs since the best */
+    double *best_r;             /* r of the best epoch; NULL: the last ones count */
 };
 
 /* The same with the numbers: of each tensor the chunks, of each coefficient r and its moments. */
 struct saved_training_state {
-    struct training_state standing;
+    struct training_state state;
     struct adamw adamw;
     size_t tensors, *chunks;
     size_t n;
@@ -74,6 +76,6 @@ int training_state_load(const char *path, uint64_t key, size_t tensors,
 int training_state_restore(const struct saved_training_state *saved, const char *path,
                            struct coefficients *c, struct adamw *a, struct training_state *s,
                            struct error *e);
-void training_state_free_saved(struct saved_training_state *s);
+void saved_training_state_free(struct saved_training_state *s);
 
 #endif

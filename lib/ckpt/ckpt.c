@@ -1,11 +1,11 @@
 #include "ckpt.h"
 
-#include "folder.h"
+#include "model_files.h"
 #include "hash.h"
 #include "hf_cache.h"
 #include "safetensors.h"
 #include "strict_json.h"
-#include "torch.h"
+#include "torch_file.h"
 #include "unarchive.h"
 
 #include <errno.h>
@@ -17,28 +17,28 @@
 #include <unistd.h>
 
 /* A file of weights. */
-struct part {
-    struct folder_file *file;
-    struct weights weights;
+struct weight_kind {
+    struct model_file *file;
+    struct stored_tensors weights;
 };
 
 /* A tensor, and where it comes from. */
 struct entry {
     struct ckpt_tensor tensor;
-    const struct weight *weight;
-    const struct part *part;
+    const struct stored_tensor *weight;
+    const struct weight_kind *part;
 };
 
 struct ckpt {
     const char *path; /* as sentences say it */
     FILE *notes;      /* while it is opened */
-    struct folder folder;
-    struct folder_file *index;
-    struct part *parts; /* sorted by name */
+    struct model_files folder;
+    struct model_file *index;
+    struct weight_kind *parts; /* sorted by name */
     size_t n_parts;
     struct entry *entries; /* sorted by name */
     size_t n;
-    const struct folder_file **small;
+    const struct model_file **small;
     size_t n_small;
 };
 
@@ -79,16 +79,18 @@ static enum content recognise_file(int fd)
     return n > 0 ? recognise(bytes, (size_t)n) : OTHER;
 }
 
-int ckpt_recognise(const char *path, struct error *e)
+int ckpt_is_checkpoint(const char *path, struct error *e)
 {
     struct stat st;
-    char *found = hf_cache_resolve(path, e);
+    char *found = hf_cache_resolve_path(path, e);
     if (!found)
         return -1;
     int fd = -1, result = stat(found, &st) < 0 ? -1 : S_ISDIR(st.st_mode);
     if (result == 0 && S_ISREG(st.st_mode)) { /* never take bytes from a pipe */
         fd = open(found, O_RDONLY | O_CLOEXEC);
-        result = fd < 0 ? -1 : recognise_file(fd) != OTHER || folder_kind(found) == FOLDER_WEIGHTS;
+        result = fd < 0
+                     ? -1
+                     : recognise_file(fd) != OTHER || model_file_kind(found) == MODEL_FILE_WEIGHTS;
     }
     if (result < 0)
         error_set(e, "cannot open %s: %s", found, strerror(errno));
@@ -132,7 +134,7 @@ static bool is_common(const char *name)
  * frees. */
 static char *name_of_snapshot(const char *path)
 {
-    char *copy = mem_text(path), *result = NULL;
+    char *copy = mem_copy_text(path), *result = NULL;
     cut_last(copy);
     const char *snapshots = cut_last(copy);
     if (snapshots != copy && strcmp(snapshots, "snapshots") == 0) {
@@ -140,7 +142,7 @@ static char *name_of_snapshot(const char *path)
         if (strncmp(name, "models--", 8) == 0) {
             while ((next = strstr(name, "--")))
                 name = next + 2;
-            result = mem_text(name);
+            result = mem_copy_text(name);
         }
     }
     free(copy);
@@ -150,14 +152,15 @@ static char *name_of_snapshot(const char *path)
 /* The last part of a path, of a model's folder where that is ".../model.safetensors". */
 static char *last_part(const char *path)
 {
-    char *copy = mem_text(path);
+    char *copy = mem_copy_text(path);
     const char *name = cut_last(copy);
-    char *result = is_common(name) && name != copy ? ckpt_name_from_path(copy) : mem_text(name);
+    char *result =
+        is_common(name) && name != copy ? model_name_from_path(copy) : mem_copy_text(name);
     free(copy);
     return result;
 }
 
-char *ckpt_name_from_path(const char *path)
+char *model_name_from_path(const char *path)
 {
     static const char *const endings[] = {".safetensors", ".bin",    ".pt",  ".pth",
                                           ".tar",         ".tar.gz", ".tgz", ".tar.zst",
@@ -180,11 +183,11 @@ char *ckpt_name_from_path(const char *path)
 
 /* ---- which files hold the weights? ----------------------------------------------------------- */
 
-static void add_part(struct ckpt *c, struct folder_file *file)
+static void add_part(struct ckpt *c, struct model_file *file)
 {
     c->parts = mem_resize(c->parts, c->n_parts + 1, sizeof *c->parts);
     c->parts[c->n_parts++] =
-        (struct part){.file = file, .weights = {.file = file->title, .notes = c->notes}};
+        (struct weight_kind){.file = file, .weights = {.file = file->title, .notes = c->notes}};
 }
 
 /* "model-00002-of-00003.safetensors": number and count of a shard, and where its number begins. */
@@ -206,7 +209,7 @@ static bool is_shard(const char *name, const char *ending, size_t *stem, size_t 
 /* A set of shards that no index names: all of them must be there. 1: added; 0: there is none. */
 static int add_shards(struct ckpt *c, const char *ending, struct error *e)
 {
-    struct folder_file *first = NULL;
+    struct model_file *first = NULL;
     size_t stem = 0, count = 0, s, n;
     for (size_t i = 0; i < c->folder.n && !first; i++)
         if (is_shard(c->folder.files[i].name, ending, &stem, &count))
@@ -222,7 +225,7 @@ static int add_shards(struct ckpt *c, const char *ending, struct error *e)
         char name[300];
         snprintf(name, sizeof name, "%.*s%0*zu-of-%0*zu%s", (int)stem, first->name, (int)width, i,
                  (int)width, count, ending);
-        struct folder_file *file = folder_find(&c->folder, name);
+        struct model_file *file = model_files_find(&c->folder, name);
         if (!file)
             return error_set(e, "%s: the shard %s is missing", c->path, name);
         add_part(c, file);
@@ -232,10 +235,10 @@ static int add_shards(struct ckpt *c, const char *ending, struct error *e)
 
 /* The only file with that ending (not `but`); NULL if there is none or several, then in *several.
  */
-static struct folder_file *find_only(const struct ckpt *c, const char *ending,
-                                     struct folder_file **several)
+static struct model_file *find_only(const struct ckpt *c, const char *ending,
+                                    struct model_file **several)
 {
-    struct folder_file *found = NULL;
+    struct model_file *found = NULL;
     *several = NULL;
     for (size_t i = 0; i < c->folder.n; i++) {
         size_t n = strlen(c->folder.files[i].name), m = strlen(ending);
@@ -251,16 +254,16 @@ static struct folder_file *find_only(const struct ckpt *c, const char *ending,
 /* ---- indexes --------------------------------------------------------------------------------- */
 
 /* {"metadata": {...}, "weight_map": {"tensor": "file", ...}}; the caller drops the reference. */
-static json_t *read_index(const struct ckpt *c, struct folder_file *file, struct error *e)
+static json_t *read_index(const struct ckpt *c, struct model_file *file, struct error *e)
 {
     const char *tensor;
     json_t *value;
-    if (file->size > FOLDER_MAX_SMALL) {
+    if (file->size > MODEL_FILES_MAX_AUXILIARY) {
         error_set(e, "%s has %llu bytes; %d are the most for an index", file->title,
-                  (unsigned long long)file->size, FOLDER_MAX_SMALL);
+                  (unsigned long long)file->size, MODEL_FILES_MAX_AUXILIARY);
         return NULL;
     }
-    if (folder_map(file, e) < 0)
+    if (model_files_map(file, e) < 0)
         return NULL;
     json_t *root = strict_json_parse(file->title, "the index", file->bytes, file->size, e);
     if (!root)
@@ -275,12 +278,12 @@ static json_t *read_index(const struct ckpt *c, struct folder_file *file, struct
             if (!name)
                 failed = error_set(e, "%s: the file of tensor %.200s is not a text", file->title,
                                    tensor);
-            else if (!folder_is_bare(name))
+            else if (!model_files_is_bare_name(name))
                 failed = error_set(e,
                                    "%s puts tensor %.200s into %.200s; only files in the same "
                                    "folder are read",
                                    file->title, tensor, name);
-            else if (!folder_find(&c->folder, name))
+            else if (!model_files_find(&c->folder, name))
                 failed = error_set(e, "%s: the shard %.200s is missing, which %s names", c->path,
                                    name, file->name);
             if (failed)
@@ -297,7 +300,7 @@ static int by_text(const void *a, const void *b)
 }
 
 /* Adds the files that an index names. */
-static int add_indexed(struct ckpt *c, struct folder_file *index, struct error *e)
+static int add_indexed(struct ckpt *c, struct model_file *index, struct error *e)
 {
     const char *tensor;
     json_t *value, *map = read_index(c, index, e);
@@ -309,7 +312,7 @@ static int add_indexed(struct ckpt *c, struct folder_file *index, struct error *
     qsort(names, n, sizeof *names, by_text);
     for (size_t i = 0; i < n; i++)
         if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
-            add_part(c, folder_find(&c->folder, names[i]));
+            add_part(c, model_files_find(&c->folder, names[i]));
     free(names);
     json_decref(map);
     c->index = index;
@@ -326,7 +329,7 @@ static int check_index(const struct ckpt *c, struct error *e)
     int failed = 0;
     json_object_foreach(map, tensor, value)
     {
-        long i = ckpt_find(c, tensor);
+        long i = ckpt_find_tensor(c, tensor);
         if (i >= 0 && strcmp(c->entries[i].part->file->name, json_string_value(value)) == 0)
             continue;
         failed = error_set(e, "%s: tensor %.200s is not in %.200s, where %s puts it", c->path,
@@ -339,10 +342,10 @@ static int check_index(const struct ckpt *c, struct error *e)
             first = unnamed++ ? first : c->entries[i].tensor.name;
         }
     if (unnamed)
-        weights_note(c->notes,
-                     "%s does not name %zu tensors that are in its files (%.200s%s); they "
-                     "are read as well",
-                     c->index->title, unnamed, first, unnamed > 1 ? ", ..." : "");
+        notes_print(c->notes,
+                    "%s does not name %zu tensors that are in its files (%.200s%s); they "
+                    "are read as well",
+                    c->index->title, unnamed, first, unnamed > 1 ? ", ..." : "");
     json_decref(map);
     return failed;
 }
@@ -354,16 +357,16 @@ static int check_index(const struct ckpt *c, struct error *e)
 static int choose_form(struct ckpt *c, const char *stem, const char *ending, struct error *e)
 {
     char name[100], index[120];
-    struct folder_file *file, *several;
+    struct model_file *file, *several;
     snprintf(name, sizeof name, "%s%s", stem, ending);
     snprintf(index, sizeof index, "%s.index.json", name);
-    if ((file = folder_find(&c->folder, name))) {
-        if (folder_find(&c->folder, index))
-            weights_note(c->notes, "%s: %s is read, %s is not looked at", c->path, name, index);
+    if ((file = model_files_find(&c->folder, name))) {
+        if (model_files_find(&c->folder, index))
+            notes_print(c->notes, "%s: %s is read, %s is not looked at", c->path, name, index);
         add_part(c, file);
         return 1;
     }
-    file = folder_find(&c->folder, index);
+    file = model_files_find(&c->folder, index);
     if (!file) {
         snprintf(index, sizeof index, "%s.index.json", ending);
         file = find_only(c, index, &several);
@@ -373,13 +376,13 @@ static int choose_form(struct ckpt *c, const char *stem, const char *ending, str
 
 static bool is_old_torch(const struct ckpt *c)
 {
-    return folder_find(&c->folder, "sys_info") && folder_find(&c->folder, "storages") &&
-           folder_find(&c->folder, "pickle");
+    return model_files_find(&c->folder, "sys_info") && model_files_find(&c->folder, "storages") &&
+           model_files_find(&c->folder, "pickle");
 }
 
 static int choose_parts(struct ckpt *c, struct error *e)
 {
-    struct folder_file *several, *only;
+    struct model_file *several, *only;
     int found = choose_form(c, "model", ".safetensors", e);
     if (found == 0)
         found = choose_form(c, "pytorch_model", ".bin", e);
@@ -408,9 +411,9 @@ static int choose_parts(struct ckpt *c, struct error *e)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int read_part(struct ckpt *c, struct part *p, struct error *e)
+static int read_part(struct ckpt *c, struct weight_kind *p, struct error *e)
 {
-    if (folder_map(p->file, e) < 0)
+    if (model_files_map(p->file, e) < 0)
         return -1;
     const unsigned char *bytes = p->file->bytes;
     enum content content = recognise(bytes, p->file->size);
@@ -421,9 +424,9 @@ static int read_part(struct ckpt *c, struct part *p, struct error *e)
         return error_set(e, "%s (%zu bytes) is neither safetensors nor a file of torch.save",
                          p->weights.file, (size_t)p->file->size);
     int failed = content == ZIP || content == TORCH
-                     ? torch_read(&p->weights, bytes, p->file->size, e)
-                     : safetensors_read(&p->weights, bytes, p->file->size, e);
-    folder_release(p->file, bytes, p->file->size);
+                     ? torch_file_list_tensors(&p->weights, bytes, p->file->size, e)
+                     : safetensors_list_tensors(&p->weights, bytes, p->file->size, e);
+    model_files_release_pages(p->file, bytes, p->file->size);
     if (!failed)
         c->n += p->weights.n;
     return failed;
@@ -440,7 +443,7 @@ static int list_tensors(struct ckpt *c, struct error *e)
     struct entry *to = c->entries = mem_alloc(c->n, sizeof *c->entries);
     for (size_t p = 0; p < c->n_parts; p++)
         for (size_t i = 0; i < c->parts[p].weights.n; i++) {
-            const struct weight *w = &c->parts[p].weights.list[i];
+            const struct stored_tensor *w = &c->parts[p].weights.list[i];
             *to++ = (struct entry){{.name = w->name,
                                     .dtype = w->dtype,
                                     .rank = w->rank,
@@ -459,7 +462,7 @@ static int list_tensors(struct ckpt *c, struct error *e)
     return 0;
 }
 
-static bool is_part(const struct ckpt *c, const struct folder_file *file)
+static bool is_part(const struct ckpt *c, const struct model_file *file)
 {
     for (size_t i = 0; i < c->n_parts; i++)
         if (c->parts[i].file == file)
@@ -471,9 +474,9 @@ static void list_small(struct ckpt *c)
 {
     c->small = mem_alloc(c->folder.n, sizeof *c->small);
     for (size_t i = 0; i < c->folder.n; i++) {
-        const struct folder_file *file = &c->folder.files[i];
-        if (folder_kind(file->name) == FOLDER_SMALL && file->size <= FOLDER_MAX_SMALL &&
-            !is_part(c, file))
+        const struct model_file *file = &c->folder.files[i];
+        if (model_file_kind(file->name) == MODEL_FILE_AUXILIARY &&
+            file->size <= MODEL_FILES_MAX_AUXILIARY && !is_part(c, file))
             c->small[c->n_small++] = file;
     }
 }
@@ -481,30 +484,30 @@ static void list_small(struct ckpt *c)
 /* A file alone; one that is called as in every model's folder brings the small files of it. */
 static int list_alone(struct ckpt *c, const char *path, struct error *e)
 {
-    char *folder = arena_text(&c->folder.arena, path, strlen(path));
+    char *folder = arena_copy_text_n(&c->folder.arena, path, strlen(path));
     const char *name = cut_last(folder);
     if (name == folder)
         folder = ".";
     else if (!*folder)
         folder = "/";
-    if (is_common(name) && folder_list(&c->folder, folder, e) == 0 &&
-        folder_find(&c->folder, "config.json") && folder_find(&c->folder, name)) {
-        add_part(c, folder_find(&c->folder, name));
+    if (is_common(name) && model_files_add_folder(&c->folder, folder, e) == 0 &&
+        model_files_find(&c->folder, "config.json") && model_files_find(&c->folder, name)) {
+        add_part(c, model_files_find(&c->folder, name));
         return 0;
     }
-    folder_free(&c->folder);
-    add_part(c,
-             folder_add(&c->folder, strrchr(path, '/') ? strrchr(path, '/') + 1 : path, path, 0));
+    model_files_free(&c->folder);
+    add_part(c, model_files_add(&c->folder, strrchr(path, '/') ? strrchr(path, '/') + 1 : path,
+                                path, 0));
     return 0;
 }
 
 /* Is the zip at `path` a torch file, and no archive? */
 static int is_torch(const char *path, struct error *e)
 {
-    struct folder_file file = {.title = path};
-    if (folder_map(&file, e) < 0)
+    struct model_file file = {.title = path};
+    if (model_files_map(&file, e) < 0)
         return -1;
-    int found = torch_recognise(path, file.bytes, file.size, e);
+    int found = torch_file_recognise(path, file.bytes, file.size, e);
     if (file.is_mapped)
         munmap((void *)file.bytes, file.size);
     return found;
@@ -523,7 +526,7 @@ static int find_files(struct ckpt *c, const char *path, const char *spool, struc
     enum content content = S_ISREG(st.st_mode) ? recognise_file(fd) : OTHER;
     close(fd);
     if (S_ISDIR(st.st_mode))
-        return folder_list(&c->folder, path, e) < 0 ? -1 : choose_parts(c, e);
+        return model_files_add_folder(&c->folder, path, e) < 0 ? -1 : choose_parts(c, e);
     int torch = content == ZIP ? is_torch(path, e) : 0;
     if (torch < 0)
         return -1;
@@ -547,7 +550,7 @@ static int read_all(struct ckpt *c, const char *path, const char *spool, struct 
 
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e)
 {
-    char *found = hf_cache_resolve(path, e);
+    char *found = hf_cache_resolve_path(path, e);
     if (!found)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
@@ -568,17 +571,17 @@ void ckpt_close(struct ckpt *c)
     if (!c)
         return;
     for (size_t i = 0; i < c->n_parts; i++)
-        weights_free(&c->parts[i].weights);
+        stored_tensors_free(&c->parts[i].weights);
     free(c->parts);
     free(c->entries);
     free(c->small);
-    folder_free(&c->folder);
+    model_files_free(&c->folder);
     free(c);
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-size_t ckpt_count(const struct ckpt *c)
+size_t ckpt_tensor_count(const struct ckpt *c)
 {
     return c->n;
 }
@@ -588,7 +591,7 @@ const struct ckpt_tensor *ckpt_tensor(const struct ckpt *c, size_t i)
     return &c->entries[i].tensor;
 }
 
-long ckpt_find(const struct ckpt *c, const char *name)
+long ckpt_find_tensor(const struct ckpt *c, const char *name)
 {
     struct entry key = {.tensor = {.name = name}};
     const struct entry *found = bsearch(&key, c->entries, c->n, sizeof key, by_tensor);
@@ -596,10 +599,10 @@ long ckpt_find(const struct ckpt *c, const char *name)
 }
 
 /* Elements of a view, along its last dimension as far as they go, then the next row. */
-static void gather(const struct weight *w, size_t first, size_t n, unsigned char *to)
+static void gather(const struct stored_tensor *w, size_t first, size_t n, unsigned char *to)
 {
     size_t size = dtype_bits(w->dtype) / 8, last = w->rank - 1;
-    uint64_t index[WEIGHTS_MAX_RANK];
+    uint64_t index[STORED_TENSORS_MAX_RANK];
     for (size_t d = w->rank; d-- > 0; first /= w->shape[d])
         index[d] = first % w->shape[d];
     while (n > 0) {
@@ -619,9 +622,9 @@ static void gather(const struct weight *w, size_t first, size_t n, unsigned char
     }
 }
 
-void ckpt_read(const struct ckpt *c, size_t i, size_t first, size_t n, void *to)
+void ckpt_read_elements(const struct ckpt *c, size_t i, size_t first, size_t n, void *to)
 {
-    const struct weight *w = c->entries[i].weight;
+    const struct stored_tensor *w = c->entries[i].weight;
     size_t bits = dtype_bits(w->dtype);
     if (w->stride)
         gather(w, first, n, to);
@@ -630,7 +633,8 @@ void ckpt_read(const struct ckpt *c, size_t i, size_t first, size_t n, void *to)
 }
 
 /* The bytes in which these elements lie; for a view, all between its first and its last. */
-static const unsigned char *stretch(const struct weight *w, size_t first, size_t n, size_t *size)
+static const unsigned char *stretch(const struct stored_tensor *w, size_t first, size_t n,
+                                    size_t *size)
 {
     size_t bits = dtype_bits(w->dtype), reach = 1;
     if (w->stride) {
@@ -648,7 +652,7 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n)
     size_t size;
     const struct entry *e = &c->entries[i];
     const unsigned char *from = stretch(e->weight, first, n, &size);
-    folder_pass(e->part->file, from, size, first + n == e->tensor.elements);
+    model_files_release_pages_behind(e->part->file, from, size, first + n == e->tensor.elements);
 }
 
 /* ---- fingerprint ----------------------------------------------------------------------------- */
@@ -664,19 +668,19 @@ static void hash_number(XXH3_state_t *state, uint64_t x)
     XXH3_64bits_update(state, bytes, 8);
 }
 
-static void hash_part(XXH3_state_t *state, const struct part *p)
+static void hash_part(XXH3_state_t *state, const struct weight_kind *p)
 {
-    const struct folder_file *file = p->file;
+    const struct model_file *file = p->file;
     uint64_t pages = (file->size + SAMPLE_SIZE - 1) / SAMPLE_SIZE;
     uint64_t samples = pages < SAMPLES ? pages : SAMPLES;
     hash_number(state, file->size);
     XXH3_64bits_update(state, p->weights.header, p->weights.header_size);
-    folder_release(file, p->weights.header, p->weights.header_size);
+    model_files_release_pages(file, p->weights.header, p->weights.header_size);
     for (uint64_t i = 0; i < samples; i++) {
         uint64_t at = pages * i / samples * SAMPLE_SIZE;
         uint64_t size = file->size - at < SAMPLE_SIZE ? file->size - at : SAMPLE_SIZE;
         XXH3_64bits_update(state, file->bytes + at, size);
-        folder_release(file, file->bytes + at, size);
+        model_files_release_pages(file, file->bytes + at, size);
     }
 }
 
@@ -693,12 +697,12 @@ uint64_t ckpt_fingerprint(const struct ckpt *c)
 
 /* ---- small files ----------------------------------------------------------------------------- */
 
-size_t ckpt_files(const struct ckpt *c)
+size_t ckpt_auxiliary_file_count(const struct ckpt *c)
 {
     return c->n_small;
 }
 
-const char *ckpt_file_name(const struct ckpt *c, size_t i)
+const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i)
 {
     return c->small[i]->name;
 }
@@ -717,10 +721,10 @@ static char *read_file(const char *path, size_t size)
     return text;
 }
 
-char *ckpt_file_text(const struct ckpt *c, const char *name, size_t *size)
+char *ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, size_t *size)
 {
     for (size_t i = 0; i < c->n_small; i++) {
-        const struct folder_file *file = c->small[i];
+        const struct model_file *file = c->small[i];
         if (strcmp(file->name, name) != 0)
             continue;
         if (size)

@@ -22,7 +22,7 @@ struct ckpt_tensor {
     const uint64_t *shape;
     size_t elements;
     /* Mapped bytes, little-endian, dense, C order, at any alignment; NULL if the tensor is a
-     * strided view (then only ckpt_read gives its elements). */
+     * strided view (then only ckpt_read_elements gives its elements). */
     const unsigned char *data;
 };
 
@@ -36,20 +36,20 @@ void ckpt_close(struct ckpt *c);
 
 /* 1 if the path looks like a checkpoint (folder, safetensors, torch zip, tar or zip, also
  * compressed), 0 if it is something else (a stream, say), -1 if it cannot be read. */
-int ckpt_recognise(const char *path, struct error *e);
+int ckpt_is_checkpoint(const char *path, struct error *e);
 
 /* What a model is called when the user did not say: the last part of its path; the folder's for
  * .../model.safetensors, the repository's for a snapshot in the Hugging Face cache; without
  * .tar.zst, .safetensors and the like. Caller frees. */
-char *ckpt_name_from_path(const char *path);
+char *model_name_from_path(const char *path);
 
-size_t ckpt_count(const struct ckpt *c);
+size_t ckpt_tensor_count(const struct ckpt *c);
 const struct ckpt_tensor *ckpt_tensor(const struct ckpt *c, size_t i);
 /* Index of the tensor with that name; -1 if there is none. */
-long ckpt_find(const struct ckpt *c, const char *name);
+long ckpt_find_tensor(const struct ckpt *c, const char *name);
 /* `n` elements of tensor i from flat index `first` on, as stored, into `to`; views are gathered.
  * For dtypes of less than a byte: first and n cover whole bytes. */
-void ckpt_read(const struct ckpt *c, size_t i, size_t first, size_t n, void *to);
+void ckpt_read_elements(const struct ckpt *c, size_t i, size_t first, size_t n, void *to);
 /* Tells the kernel that these elements will not be read again soon. */
 void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);
 
@@ -59,10 +59,10 @@ uint64_t ckpt_fingerprint(const struct ckpt *c);
 
 /* The small files beside the weights (config.json, tokenizer*, ...): no weights, no index, no
  * sub-folders, nothing hidden, each under 256 MiB. */
-size_t ckpt_files(const struct ckpt *c);
-const char *ckpt_file_name(const struct ckpt *c, size_t i);
+size_t ckpt_auxiliary_file_count(const struct ckpt *c);
+const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i);
 /* Contents of a small file, terminated by a zero byte beyond `size`; NULL if there is none of
  * that name or it cannot be read. Caller frees. */
-char *ckpt_file_text(const struct ckpt *c, const char *name, size_t *size);
+char *ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, size_t *size);
 
 #endif

@@ -1,6 +1,6 @@
 #include "hf_cache.h"
 
-#include "folder.h"
+#include "model_files.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -47,7 +47,7 @@ static bool read_revision(const char *path, char *revision, size_t room)
     while (n > 0 && isspace((unsigned char)revision[n - 1]))
         n--;
     revision[n] = '\0';
-    return strlen(revision) == n && folder_is_bare(revision);
+    return strlen(revision) == n && model_files_is_bare_name(revision);
 }
 
 /* models--org--name/refs/main -> models--org--name/snapshots/REVISION; NULL if it is not there. */
@@ -65,15 +65,15 @@ static const char *find_snapshot(struct arena *a, const char *name)
     return stat(snapshot, &st) == 0 && S_ISDIR(st.st_mode) ? snapshot : NULL;
 }
 
-char *hf_cache_resolve(const char *path, struct error *e)
+char *hf_cache_resolve_path(const char *path, struct error *e)
 {
     struct arena a = {0};
     if (access(path, F_OK) == 0)
-        return mem_text(path);
+        return mem_copy_text(path);
     int why = errno;
     bool is_name = (why == ENOENT || why == ENOTDIR) && is_repository(path);
     const char *snapshot = is_name ? find_snapshot(&a, path) : NULL;
-    char *found = snapshot ? mem_text(snapshot) : NULL;
+    char *found = snapshot ? mem_copy_text(snapshot) : NULL;
     arena_free(&a);
     if (found)
         return found;

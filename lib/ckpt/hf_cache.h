@@ -7,6 +7,6 @@
 /* The path itself if something is there; else, if it looks like org/name or name, the snapshot of
  * that model's main revision in the cache ($HF_HUB_CACHE, else $HF_HOME/hub, else
  * ~/.cache/huggingface/hub). The caller frees; NULL on error. */
-char *hf_cache_resolve(const char *path, struct error *e);
+char *hf_cache_resolve_path(const char *path, struct error *e);
 
 #endif

@@ -1,6 +1,6 @@
 #include "pickle.h"
 
-#include "weights.h"
+#include "stored_tensors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -248,7 +248,7 @@ static int take_integer(struct pickle *p, size_t n, uint64_t *x, struct error *e
     const unsigned char *b = take(p, n, e);
     if (!b)
         return -1;
-    *x = read_le(b, n);
+    *x = little_endian_read(b, n);
     return 0;
 }
 
@@ -295,7 +295,7 @@ static int push_long(struct pickle *p, struct error *e)
     if (n > 8)
         return push_new(p, PICKLE_OTHER, e) ? 0 : -1;
     if (n > 0) {
-        x = read_le(b, n);
+        x = little_endian_read(b, n);
         if (n < 8 && b[n - 1] & 0x80)
             x |= UINT64_MAX << 8 * n;
     }
@@ -633,7 +633,7 @@ void pickle_free(struct pickle *p)
     arena_free(&p->arena);
 }
 
-const struct pickle_value *pickle_get(const struct pickle_value *v, const char *key)
+const struct pickle_value *pickle_dict_get(const struct pickle_value *v, const char *key)
 {
     for (size_t i = 0; v->kind == PICKLE_DICT && i + 1 < v->n; i += 2)
         if (has_text(v->items[i], key))

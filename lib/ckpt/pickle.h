@@ -84,6 +84,6 @@ struct pickle {
 struct pickle_value *pickle_load(struct pickle *p, struct error *e);
 void pickle_free(struct pickle *p);
 /* The value under a text key; NULL if there is none, or if v is no dict. */
-const struct pickle_value *pickle_get(const struct pickle_value *v, const char *key);
+const struct pickle_value *pickle_dict_get(const struct pickle_value *v, const char *key);
 
 #endif

@@ -34,8 +34,9 @@ static long read_integers(const json_t *array, uint64_t *to, size_t room)
     return (long)n;
 }
 
-static int check_range(const struct weights *w, const char *name, const struct weight *t,
-                       const uint64_t *range, size_t data_size, struct error *e)
+static int check_range(const struct stored_tensors *w, const char *name,
+                       const struct stored_tensor *t, const uint64_t *range, size_t data_size,
+                       struct error *e)
 {
     unsigned long long begin = range[0], end = range[1];
     size_t elements, bytes;
@@ -46,7 +47,7 @@ static int check_range(const struct weights *w, const char *name, const struct w
         return error_set(e,
                          "%s: tensor %.200s ends at byte %llu of the data, the file has only %zu",
                          w->file, name, end, data_size);
-    if (weights_size(w->file, name, t, &elements, &bytes, e) < 0)
+    if (stored_tensors_check_size(w->file, name, t, &elements, &bytes, e) < 0)
         return -1;
     if (bytes != end - begin)
         return error_set(e, "%s: tensor %.200s takes %zu bytes, its data_offsets give it %llu",
@@ -55,20 +56,20 @@ static int check_range(const struct weights *w, const char *name, const struct w
 }
 
 /* "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]} */
-static int add_tensor(struct weights *w, struct layout *l, const char *name, const json_t *entry,
-                      struct error *e)
+static int add_tensor(struct stored_tensors *w, struct layout *l, const char *name,
+                      const json_t *entry, struct error *e)
 {
-    uint64_t shape[WEIGHTS_MAX_RANK], range[2];
+    uint64_t shape[STORED_TENSORS_MAX_RANK], range[2];
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype)
         return error_set(e, "%s: tensor %.200s has no dtype", w->file, name);
-    struct weight t = {.dtype = dtype_from_name(dtype), .shape = shape};
+    struct stored_tensor t = {.dtype = dtype_from_name(dtype), .shape = shape};
     if (t.dtype == DTYPE_NONE)
         return error_set(e, "%s: tensor %.200s has the unknown dtype %.40s", w->file, name, dtype);
-    long rank = read_integers(json_object_get(entry, "shape"), shape, WEIGHTS_MAX_RANK);
+    long rank = read_integers(json_object_get(entry, "shape"), shape, STORED_TENSORS_MAX_RANK);
     if (rank < 0)
         return error_set(e, "%s: tensor %.200s: its shape is not a list of at most %d sizes",
-                         w->file, name, WEIGHTS_MAX_RANK);
+                         w->file, name, STORED_TENSORS_MAX_RANK);
     t.rank = (size_t)rank;
     if (read_integers(json_object_get(entry, "data_offsets"), range, 2) != 2)
         return error_set(e, "%s: tensor %.200s: its data_offsets are not two offsets", w->file,
@@ -76,14 +77,14 @@ static int add_tensor(struct weights *w, struct layout *l, const char *name, con
     if (check_range(w, name, &t, range, l->size, e) < 0)
         return -1;
     t.data = l->data + range[0];
-    if (weights_add(w, name, strlen(name), &t, e) < 0)
+    if (stored_tensors_add(w, name, strlen(name), &t, e) < 0)
         return -1;
     l->ranges[w->n - 1] = (struct range){range[0], range[1], w->list[w->n - 1].name};
     return 0;
 }
 
 /* "__metadata__": {"format": "pt"} */
-static int check_metadata(const struct weights *w, json_t *metadata, struct error *e)
+static int check_metadata(const struct stored_tensors *w, json_t *metadata, struct error *e)
 {
     const char *key;
     json_t *value;
@@ -103,7 +104,7 @@ static int by_place(const void *a, const void *b)
 }
 
 /* The tensors must fill the data, one behind the other. */
-static int check_layout(const struct weights *w, struct layout *l, struct error *e)
+static int check_layout(const struct stored_tensors *w, struct layout *l, struct error *e)
 {
     uint64_t end = 0;
     qsort(l->ranges, w->n, sizeof *l->ranges, by_place);
@@ -123,7 +124,7 @@ static int check_layout(const struct weights *w, struct layout *l, struct error 
     return 0;
 }
 
-static int read_header(struct weights *w, struct layout *l, json_t *header, struct error *e)
+static int read_header(struct stored_tensors *w, struct layout *l, json_t *header, struct error *e)
 {
     const char *name;
     json_t *entry;
@@ -137,11 +138,12 @@ static int read_header(struct weights *w, struct layout *l, json_t *header, stru
     return check_layout(w, l, e);
 }
 
-int safetensors_read(struct weights *w, const unsigned char *bytes, size_t size, struct error *e)
+int safetensors_list_tensors(struct stored_tensors *w, const unsigned char *bytes, size_t size,
+                             struct error *e)
 {
     if (size < 8)
         return error_set(e, "%s has %zu bytes; a safetensors file has at least 8", w->file, size);
-    uint64_t length = read_le(bytes, 8);
+    uint64_t length = little_endian_read(bytes, 8);
     if (length > MAX_HEADER)
         return error_set(e, "%s: its header claims %llu bytes; %d are the most", w->file,
                          (unsigned long long)length, MAX_HEADER);

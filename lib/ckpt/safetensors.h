@@ -3,10 +3,11 @@
 #ifndef TV_SAFETENSORS_H
 #define TV_SAFETENSORS_H
 
-#include "weights.h"
+#include "stored_tensors.h"
 
 /* Adds every tensor of a file's `size` bytes to w. Refuses what the reference refuses: holes,
  * overlaps, bytes that belong to no tensor, sizes that disagree with the shape. */
-int safetensors_read(struct weights *w, const unsigned char *bytes, size_t size, struct error *e);
+int safetensors_list_tensors(struct stored_tensors *w, const unsigned char *bytes, size_t size,
+                             struct error *e);
 
 #endif

@@ -1,7 +1,7 @@
 #include "unarchive.h"
 
 #include "spool.h"
-#include "weights.h"
+#include "stored_tensors.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -13,7 +13,7 @@
 #define MAX_FILES 10000
 
 struct unpacking {
-    struct folder *folder;
+    struct model_files *folder;
     const char *path, *spool;
     struct archive *archive;
     const char *top; /* the folder that the first file is in, with its slash; "": none */
@@ -81,7 +81,7 @@ static const char *bare_name(struct unpacking *u, const char *name, int *failed,
     if (has_hidden_part(name))
         return NULL;
     if (!u->top)
-        u->top = arena_text(&u->folder->arena, name, slash ? (size_t)(slash - name) + 1 : 0);
+        u->top = arena_copy_text_n(&u->folder->arena, name, slash ? (size_t)(slash - name) + 1 : 0);
     size_t n = strlen(u->top);
     if (strncmp(name, u->top, n) != 0) {
         *failed =
@@ -90,7 +90,7 @@ static const char *bare_name(struct unpacking *u, const char *name, int *failed,
         return NULL;
     }
     name += n;
-    bool wanted = folder_is_bare(name) && folder_kind(name) != FOLDER_FOREIGN;
+    bool wanted = model_files_is_bare_name(name) && model_file_kind(name) != MODEL_FILE_UNSUPPORTED;
     return wanted ? name : NULL;
 }
 
@@ -156,17 +156,17 @@ static int copy_contents(struct unpacking *u, int fd, int64_t most, struct error
 static int unpack_to(struct unpacking *u, struct archive_entry *entry, const char *name, int fd,
                      struct error *e)
 {
-    bool small = folder_kind(name) != FOLDER_WEIGHTS;
+    bool small = model_file_kind(name) != MODEL_FILE_WEIGHTS;
     uint64_t size = archive_entry_size_is_set(entry) ? (uint64_t)archive_entry_size(entry) : 0;
-    if (small && size > FOLDER_MAX_SMALL)
+    if (small && size > MODEL_FILES_MAX_AUXILIARY)
         return 0;
     if (check_space(u, fd, name, size, e) < 0)
         return -1;
-    int done = copy_contents(u, fd, small ? FOLDER_MAX_SMALL : INT64_MAX, e);
+    int done = copy_contents(u, fd, small ? MODEL_FILES_MAX_AUXILIARY : INT64_MAX, e);
     if (done <= 0)
         return done;
     char *title = arena_printf(&u->folder->arena, "%s in %s", name, u->path);
-    return folder_map_fd(folder_add(u->folder, name, title, 0), fd, e);
+    return model_files_map_fd(model_files_add(u->folder, name, title, 0), fd, e);
 }
 
 static int unpack_entry(struct unpacking *u, struct archive_entry *entry, struct error *e)
@@ -185,7 +185,7 @@ static int unpack_entry(struct unpacking *u, struct archive_entry *entry, struct
             return error_set(e, "%s holds %.200s twice", u->path, name);
     if (u->folder->n == MAX_FILES)
         return error_set(e, "%s holds more than %d files: it is not one model", u->path, MAX_FILES);
-    int fd = spool_file(u->spool, e);
+    int fd = spool_open_temporary_file(u->spool, e);
     if (fd < 0)
         return -1;
     failed = unpack_to(u, entry, name, fd, e);
@@ -219,7 +219,8 @@ static int unpack_all(struct unpacking *u, struct error *e)
     }
 }
 
-int unarchive(struct folder *f, const char *path, const char *spool, FILE *notes, struct error *e)
+int unarchive(struct model_files *f, const char *path, const char *spool, FILE *notes,
+              struct error *e)
 {
     struct unpacking u = {.folder = f, .path = path, .spool = spool, .archive = archive_read_new()};
     if (!u.archive)
@@ -231,9 +232,9 @@ int unarchive(struct folder *f, const char *path, const char *spool, FILE *notes
     archive_read_support_format_zip(u.archive);
     int failed = unpack_all(&u, e);
     archive_read_free(u.archive);
-    folder_sort(f);
+    model_files_sort(f);
     if (!failed)
-        weights_note(notes, "%s is unpacked: %zu files, %llu MiB, to temporary files", path, f->n,
-                     (unsigned long long)(u.bytes >> 20));
+        notes_print(notes, "%s is unpacked: %zu files, %llu MiB, to temporary files", path, f->n,
+                    (unsigned long long)(u.bytes >> 20));
     return failed;
 }

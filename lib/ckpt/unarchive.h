@@ -2,7 +2,7 @@
 #ifndef TV_UNARCHIVE_H
 #define TV_UNARCHIVE_H
 
-#include "folder.h"
+#include "model_files.h"
 
 #include <stdio.h>
 
@@ -10,6 +10,7 @@
  * and adds them to `f`, mapped. They lie at the archive's top or in one folder there; what is
  * deeper, hidden, or no file of a model is left out. Nothing is ever written under a name that
  * the archive gives. Says to `notes` that it unpacked. */
-int unarchive(struct folder *f, const char *path, const char *spool, FILE *notes, struct error *e);
+int unarchive(struct model_files *f, const char *path, const char *spool, FILE *notes,
+              struct error *e);
 
 #endif

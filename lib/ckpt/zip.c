@@ -1,6 +1,6 @@
 #include "zip.h"
 
-#include "weights.h"
+#include "stored_tensors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@
 /* A little-endian field, and a signature at p. */
 static uint64_t field(const unsigned char *p, size_t offset, size_t n)
 {
-    return read_le(p + offset, n);
+    return little_endian_read(p + offset, n);
 }
 
 static bool is_signed(const unsigned char *p, const char *signature)
@@ -106,12 +106,13 @@ static int read_entry(struct zip *z, const unsigned char **p, size_t *left, stru
     if (length > *left || memchr(h + ENTRY_HEAD, 0, name))
         return error_set(e, "%s: its directory is damaged at record %zu", z->file, z->n);
     struct zip_entry *r = &z->entries[z->n];
-    *r = (struct zip_entry){.name = arena_text(&z->arena, (const char *)h + ENTRY_HEAD, name),
-                            .flags = (unsigned)field(h, 8, 2),
-                            .method = (unsigned)field(h, 10, 2),
-                            .packed = field(h, 20, 4),
-                            .size = field(h, 24, 4),
-                            .local = field(h, 42, 4)};
+    *r =
+        (struct zip_entry){.name = arena_copy_text_n(&z->arena, (const char *)h + ENTRY_HEAD, name),
+                           .flags = (unsigned)field(h, 8, 2),
+                           .method = (unsigned)field(h, 10, 2),
+                           .packed = field(h, 20, 4),
+                           .size = field(h, 24, 4),
+                           .local = field(h, 42, 4)};
     if (read_zip64(r, h + ENTRY_HEAD + name, extra) < 0)
         return error_set(e, "%s: record %.200s has damaged sizes", z->file, r->name);
     z->n++;
@@ -134,7 +135,7 @@ static int read_entries(struct zip *z, const struct directory *d, struct error *
             return -1;
     if (z->n > 0) {
         const char *first = z->entries[0].name, *slash = strchr(first, '/');
-        z->top = arena_text(&z->arena, first, slash ? (size_t)(slash - first) : 0);
+        z->top = arena_copy_text_n(&z->arena, first, slash ? (size_t)(slash - first) : 0);
     }
     qsort(z->entries, z->n, sizeof *z->entries, by_name);
     for (size_t i = 1; i < z->n; i++)
@@ -166,7 +167,7 @@ void zip_free(struct zip *z)
     z->n = 0;
 }
 
-const struct zip_entry *zip_find(const struct zip *z, const char *name)
+const struct zip_entry *zip_find_entry(const struct zip *z, const char *name)
 {
     struct zip_entry key = {.name = name};
     return bsearch(&key, z->entries, z->n, sizeof key, by_name);
@@ -174,7 +175,8 @@ const struct zip_entry *zip_find(const struct zip *z, const char *name)
 
 /* local header: sig 4, ..., lengths of name and extra 2+2 at 26 (the extra one is the padding that
  * aligns the data, and differs from the directory's), name, extra, data */
-const unsigned char *zip_data(const struct zip *z, const struct zip_entry *r, struct error *e)
+const unsigned char *zip_entry_bytes(const struct zip *z, const struct zip_entry *r,
+                                     struct error *e)
 {
     if (r->method != 0 || r->packed != r->size) {
         error_set(e, "%s: record %.200s is compressed; torch.save stores records as they are",

@@ -33,8 +33,9 @@ int zip_open(struct zip *z, const char *file, const unsigned char *bytes, size_t
              struct error *e);
 void zip_free(struct zip *z);
 /* NULL if there is no record of that name. */
-const struct zip_entry *zip_find(const struct zip *z, const char *name);
+const struct zip_entry *zip_find_entry(const struct zip *z, const char *name);
 /* The bytes of a record; NULL on error. Refuses what is compressed or encrypted. */
-const unsigned char *zip_data(const struct zip *z, const struct zip_entry *r, struct error *e);
+const unsigned char *zip_entry_bytes(const struct zip *z, const struct zip_entry *r,
+                                     struct error *e);
 
 #endif

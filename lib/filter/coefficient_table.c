@@ -56,17 +56,17 @@ static int read_line(struct coefficient_table *t, size_t number, char *line, str
                          t->file, number);
     if (t->n == 0 && strcmp(fields[3], "value") == 0)
         return 0;
-    if (number_read(fields[2], &chunk) || chunk < 0 || chunk >= 1e15 ||
+    if (number_parse(fields[2], &chunk) || chunk < 0 || chunk >= 1e15 ||
         chunk != (double)(size_t)chunk)
         return error_set(e, "%s:%zu: \"%s\" is not the number of a chunk", t->file, number,
                          fields[2]);
-    if (number_read(fields[3], &value))
+    if (number_parse(fields[3], &value))
         return error_set(e, "%s:%zu: \"%s\" is not a number", t->file, number, fields[3]);
     if ((t->n & (t->n - 1)) == 0)
         t->entries = mem_resize(t->entries, t->n ? 2 * t->n : 1, sizeof *t->entries);
-    t->entries[t->n++] =
-        (struct entry){arena_text(&t->arena, fields[0], strlen(fields[0])),
-                       arena_text(&t->arena, fields[1], strlen(fields[1])), (size_t)chunk, value};
+    t->entries[t->n++] = (struct entry){arena_copy_text_n(&t->arena, fields[0], strlen(fields[0])),
+                                        arena_copy_text_n(&t->arena, fields[1], strlen(fields[1])),
+                                        (size_t)chunk, value};
     return 0;
 }
 
@@ -92,9 +92,9 @@ struct coefficient_table *coefficient_table_read(const char *file, struct error 
     if (line_reader_open(&l, file, e))
         return NULL;
     struct coefficient_table *t = mem_alloc(1, sizeof *t);
-    t->file = mem_text(file);
+    t->file = mem_copy_text(file);
     while (!failed && (more = line_reader_next(&l, e)) != 0)
-        failed = more < 0 ? -1 : read_line(t, l.number, l.text, e);
+        failed = more < 0 ? -1 : read_line(t, l.line_number, l.text, e);
     line_reader_close(&l);
     if (t->n)
         qsort(t->entries, t->n, sizeof *t->entries, compare);
@@ -138,8 +138,8 @@ size_t coefficient_table_find(const struct coefficient_table *t, const char *ten
     return high - low;
 }
 
-int coefficient_table_check(const struct coefficient_table *t, const struct header *h,
-                            struct error *e)
+int coefficient_table_check_stream(const struct coefficient_table *t, const struct header *h,
+                                   struct error *e)
 {
     size_t used = 0;
     const double *values;
@@ -149,7 +149,7 @@ int coefficient_table_check(const struct coefficient_table *t, const struct head
             size_t m = coefficient_table_find(t, own->name, h->models[own->vectors[k].model].name,
                                               &values);
             used += m;
-            if (m > 1 && !tensor_chunks_fit(own, m))
+            if (m > 1 && !tensor_can_split(own, m))
                 return error_set(e,
                                  "%s: tensor %s has %zu elements, which cannot be cut into %zu "
                                  "chunks",

@@ -16,7 +16,7 @@ void coefficient_table_free(struct coefficient_table *t);
 size_t coefficient_table_find(const struct coefficient_table *t, const char *tensor,
                               const char *model, const double **values);
 /* Every line must speak of a vector of the stream, and its chunks fit that vector. */
-int coefficient_table_check(const struct coefficient_table *t, const struct header *h,
-                            struct error *e);
+int coefficient_table_check_stream(const struct coefficient_table *t, const struct header *h,
+                                   struct error *e);
 
 #endif

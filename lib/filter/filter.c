@@ -13,23 +13,23 @@
 
 /* ---- options ------------------------------------------------------------------------------ */
 
-#define COMMON(field) offsetof(struct common, field)
+#define COMMON(field) offsetof(struct common_options, field)
 static const struct option_row common_rows[] = {
     {"threads", OPTION_COUNT, COMMON(threads), "N",
      "work with N threads (default 1; where matrices are multiplied, one a processor)",
-     .silent = true},
+     .not_in_history = true},
     {"memory", OPTION_SIZE, COMMON(memory), "SIZE",
      "hold up to SIZE bytes of a tensor in memory, the rest in a temporary file (default 1G)",
-     .preset = "1G", .silent = true},
+     .preset = "1G", .not_in_history = true},
     {"spool", OPTION_FILE, COMMON(spool), "DIR",
-     "folder for temporary files (default $TMPDIR, else /var/tmp)", .silent = true},
+     "folder for temporary files (default $TMPDIR, else /var/tmp)", .not_in_history = true},
     {"allow-nonfinite", OPTION_FLAG, COMMON(allow_nonfinite), NULL,
      .help = "let NaN and infinity pass instead of failing"},
     {0}};
 static const struct option_row glob_rows[] = {
-    {"include", OPTION_TEXTS, COMMON(include), "GLOB",
+    {"include", OPTION_STRINGS, COMMON(include), "GLOB",
      .help = "work only on tensors whose name matches; may be repeated"},
-    {"exclude", OPTION_TEXTS, COMMON(exclude), "GLOB",
+    {"exclude", OPTION_STRINGS, COMMON(exclude), "GLOB",
      .help = "leave tensors alone whose name matches; may be repeated"},
     {0}};
 #undef COMMON
@@ -67,7 +67,7 @@ static size_t rule_rows(const struct stage *s, struct row *rows)
 {
     size_t n = all_rows(s, rows), kept = 0;
     for (size_t i = 0; i < n; i++)
-        if (rows[i].row->kind == OPTION_RULES || rows[i].row->kind == OPTION_PARTS)
+        if (rows[i].row->kind == OPTION_RULES || rows[i].row->kind == OPTION_SELECTORS)
             rows[kept++] = rows[i];
     if (s->filter->operand_row)
         rows[kept++] = operand_row(s);
@@ -80,13 +80,13 @@ static const char *row_name(struct stage *s, const struct option_row *o)
     return o == s->filter->operand_row ? o->name : arena_printf(&s->arena, "--%s", o->name);
 }
 
-static void add_text(struct arena *a, struct texts *t, const char *text)
+static void add_text(struct arena *a, struct string_list *t, const char *text)
 {
     const char **texts = arena_alloc(a, t->n + 1, sizeof *texts);
     if (t->n)
-        memcpy(texts, t->texts, t->n * sizeof *texts);
-    texts[t->n] = arena_text(a, text, strlen(text));
-    *t = (struct texts){t->n + 1, texts};
+        memcpy(texts, t->items, t->n * sizeof *texts);
+    texts[t->n] = arena_copy_text_n(a, text, strlen(text));
+    *t = (struct string_list){t->n + 1, texts};
 }
 
 static int parse_size(const char *text, uint64_t *size)
@@ -121,10 +121,10 @@ static int find_choice(const char *choices, const char *text)
 static int parse_number(const struct option_row *o, const char *text, double *x, struct error *e)
 {
     char range[96] = "";
-    if (number_read(text, x))
+    if (number_parse(text, x))
         return error_set(e, "--%s: \"%s\" is not a number", o->name, text);
-    if (!range_holds(&o->range, *x))
-        return error_set(e, "--%s: %s is not %s", o->name, text, range_text(&o->range, range));
+    if (!range_contains(&o->range, *x))
+        return error_set(e, "--%s: %s is not %s", o->name, text, range_format(&o->range, range));
     return 0;
 }
 
@@ -150,9 +150,9 @@ static int set_option(struct stage *s, const struct row *r, const char *text, st
         if (parse_size(text, (uint64_t *)r->field))
             return error_set(e, "--%s: \"%s\" is not a size (64K, 512M, 2G)", o->name, text);
         return 0;
-    case OPTION_TEXT:
+    case OPTION_STRING:
     case OPTION_FILE:
-        *(const char **)r->field = arena_text(&s->arena, text, strlen(text));
+        *(const char **)r->field = arena_copy_text_n(&s->arena, text, strlen(text));
         return 0;
     case OPTION_CHOICE:
         *(int *)r->field = find_choice(o->choices, text);
@@ -160,23 +160,24 @@ static int set_option(struct stage *s, const struct row *r, const char *text, st
             return error_set(e, "--%s: \"%s\" is none of %s", o->name, text, o->choices);
         return 0;
     case OPTION_DTYPE:
-        *(enum dtype *)r->field = dtype_from_user(text);
+        *(enum dtype *)r->field = dtype_from_user_name(text);
         if (*(enum dtype *)r->field == DTYPE_NONE)
             return error_set(e, "--%s: \"%s\" is none of float32, bfloat16, float16, float64",
                              o->name, text);
         return 0;
     case OPTION_RULES:
-        return rules_add((struct rules *)r->field, text, row_name(s, o), &o->range, e);
-    case OPTION_PARTS:
-        return rules_add_part((struct rules *)r->field, text, row_name(s, o), e);
-    case OPTION_TEXTS:
-        add_text(&s->arena, (struct texts *)r->field, text);
+        return tensor_rules_add((struct tensor_rules *)r->field, text, row_name(s, o), &o->range,
+                                e);
+    case OPTION_SELECTORS:
+        return tensor_rules_add_selector((struct tensor_rules *)r->field, text, row_name(s, o), e);
+    case OPTION_STRINGS:
+        add_text(&s->arena, (struct string_list *)r->field, text);
         return 0;
     }
     return -1;
 }
 
-int stage_set(struct stage *s, const struct option_row *o, const char *text, struct error *e)
+int stage_set_option(struct stage *s, const struct option_row *o, const char *text, struct error *e)
 {
     return set_option(s, &(struct row){o, (char *)s->options + o->offset}, text, e);
 }
@@ -207,7 +208,7 @@ void stage_free(struct stage *s)
     struct row rows[ROWS_MAX];
     size_t n = rule_rows(s, rows);
     for (size_t i = 0; i < n; i++)
-        rules_free((struct rules *)rows[i].field);
+        tensor_rules_free((struct tensor_rules *)rows[i].field);
     free(s->options);
     free(s->given);
     arena_free(&s->arena);
@@ -312,7 +313,7 @@ static char **protect_negative(const struct row *rows, size_t n, int argc, char 
     return out;
 }
 
-struct stage *stage_parse(const struct filter *f, int argc, char **argv)
+struct stage *command_line_parse(const struct filter *f, int argc, char **argv)
 {
     struct stage *s = stage_new(f);
     struct row rows[ROWS_MAX];
@@ -362,7 +363,7 @@ static const char *file_hash(struct arena *a, const char *path)
     return text;
 }
 
-static void add_argument(struct arena *a, struct texts *t, const struct row *r)
+static void add_argument(struct arena *a, struct string_list *t, const struct row *r)
 {
     const char *name = r->row->name;
     char number[32];
@@ -371,14 +372,15 @@ static void add_argument(struct arena *a, struct texts *t, const struct row *r)
         add_text(a, t, arena_printf(a, "--%s", name));
         break;
     case OPTION_NUMBER:
-        add_text(a, t, arena_printf(a, "--%s=%s", name, number_text(*(double *)r->field, number)));
+        add_text(a, t,
+                 arena_printf(a, "--%s=%s", name, number_format(*(double *)r->field, number)));
         break;
     case OPTION_COUNT:
     case OPTION_SIZE:
         add_text(a, t,
                  arena_printf(a, "--%s=%llu", name, (unsigned long long)*(uint64_t *)r->field));
         break;
-    case OPTION_TEXT:
+    case OPTION_STRING:
         add_text(a, t, arena_printf(a, "--%s=%s", name, *(const char **)r->field));
         break;
     case OPTION_FILE:
@@ -395,142 +397,146 @@ static void add_argument(struct arena *a, struct texts *t, const struct row *r)
         add_text(a, t, arena_printf(a, "--%s=%s", name, dtype_torch_name(*(enum dtype *)r->field)));
         break;
     case OPTION_RULES:
-    case OPTION_PARTS: {
-        const struct rules *rules = (struct rules *)r->field;
-        for (size_t i = 0; i < rules_count(rules); i++)
-            add_text(a, t, arena_printf(a, "--%s=%s", name, rules_text(rules, i)));
+    case OPTION_SELECTORS: {
+        const struct tensor_rules *rules = (struct tensor_rules *)r->field;
+        for (size_t i = 0; i < tensor_rules_count(rules); i++)
+            add_text(a, t, arena_printf(a, "--%s=%s", name, tensor_rules_text(rules, i)));
         break;
     }
-    case OPTION_TEXTS: {
-        const struct texts *texts = (struct texts *)r->field;
+    case OPTION_STRINGS: {
+        const struct string_list *texts = (struct string_list *)r->field;
         for (size_t i = 0; i < texts->n; i++)
-            add_text(a, t, arena_printf(a, "--%s=%s", name, texts->texts[i]));
+            add_text(a, t, arena_printf(a, "--%s=%s", name, texts->items[i]));
         break;
     }
     }
 }
 
-struct texts stage_arguments(struct stage *s, struct arena *a)
+struct string_list stage_history_arguments(struct stage *s, struct arena *a)
 {
     struct row rows[ROWS_MAX];
-    struct texts t = {0};
+    struct string_list t = {0};
     size_t n = all_rows(s, rows);
     for (size_t i = 0; i < n; i++)
-        if (s->given[i] && !rows[i].row->silent)
+        if (s->given[i] && !rows[i].row->not_in_history)
             add_argument(a, &t, &rows[i]);
-    const struct texts *operands = s->filter->operands_are_files ? &s->recorded : &s->operands;
-    const struct rules *rules = (const struct rules *)operand_row(s).field;
-    for (size_t i = 0; rules && i < rules_count(rules); i++)
-        add_text(a, &t, rules_text(rules, i)); /* those of a file too */
+    const struct string_list *operands =
+        s->filter->operands_are_files ? &s->recorded_operands : &s->operands;
+    const struct tensor_rules *rules = (const struct tensor_rules *)operand_row(s).field;
+    for (size_t i = 0; rules && i < tensor_rules_count(rules); i++)
+        add_text(a, &t, tensor_rules_text(rules, i)); /* those of a file too */
     for (size_t i = 0; !rules && i < operands->n; i++)
-        add_text(a, &t, operands->texts[i]);
+        add_text(a, &t, operands->items[i]);
     return t;
 }
 
-void stage_record(struct stage *s, const char *text)
+void stage_record_operand(struct stage *s, const char *text)
 {
-    add_text(&s->arena, &s->recorded, text);
+    add_text(&s->arena, &s->recorded_operands, text);
 }
 
-bool stage_excludes(const struct stage *s, const struct tensor *t)
+bool stage_excludes_tensor(const struct stage *s, const struct tensor *t)
 {
     bool included = s->common.include.n == 0;
     for (size_t i = 0; i < s->common.include.n; i++)
-        included |= pattern_matches(s->common.include.texts[i], t->name);
+        included |= pattern_matches(s->common.include.items[i], t->name);
     for (size_t i = 0; i < s->common.exclude.n; i++)
-        included &= !pattern_matches(s->common.exclude.texts[i], t->name);
+        included &= !pattern_matches(s->common.exclude.items[i], t->name);
     return !included;
 }
 
 /* ---- rules --------------------------------------------------------------------------------- */
 
-const char *stage_rule_name(const struct tensor *t, const struct vector *v)
+const char *stage_rules_tensor_name(const struct tensor *t, const struct vector *v)
 {
     return v->source && t->layer >= 0 ? v->source : t->name;
 }
 
-double stage_rule(const struct stage *s, const struct rules *r, const struct tensor *t,
-                  const struct vector *v, double missing)
+double stage_rules_vector_value(const struct stage *s, const struct tensor_rules *r,
+                                const struct tensor *t, const struct vector *v, double missing)
 {
     double value;
-    return rules_value(r, s->in->models[v->model].name, stage_rule_name(t, v), t->layer, t->layers,
-                       &value)
+    return tensor_rules_find_value(r, s->in->models[v->model].name, stage_rules_tensor_name(t, v),
+                                   t->layer, t->layers, &value)
                ? value
                : missing;
 }
 
-double stage_tensor_rule(const struct rules *r, const struct tensor *t, double missing)
+double stage_rules_tensor_value(const struct tensor_rules *r, const struct tensor *t,
+                                double missing)
 {
     double value;
-    return rules_value(r, NULL, t->name, t->layer, t->layers, &value) ? value : missing;
+    return tensor_rules_find_value(r, NULL, t->name, t->layer, t->layers, &value) ? value : missing;
 }
 
-int stage_check_rules(const struct rules *r, const char *what, const struct header *h,
-                      struct error *e)
+int stage_rules_check_models(const struct tensor_rules *r, const char *what, const struct header *h,
+                             struct error *e)
 {
     const char **models = mem_alloc(h->n_models, sizeof *models);
     for (size_t i = 0; i < h->n_models; i++)
         models[i] = h->models[i].name;
-    const char *unmatched = rules_unmatched(r, h->n_models, models);
+    const char *unmatched = tensor_rules_find_unknown_model(r, h->n_models, models);
     free(models);
     return unmatched ? error_set(e, "%s %s: the stream has no model of that name", what, unmatched)
                      : 0;
 }
 
-static int check_tensors(const char *name, const struct option_row *o, const struct rules *r,
+static int check_tensors(const char *name, const struct option_row *o, const struct tensor_rules *r,
                          const struct header *h, struct error *e)
 {
-    const char *named = rules_unmatched(r, 0, NULL);
+    const char *named = tensor_rules_find_unknown_model(r, 0, NULL);
     if (named)
         return error_set(e,
                          "%s %s names a model, but the number is one per tensor (write /GLOB=...)",
                          name, named);
-    for (size_t i = 0; o->everywhere && i < h->n_tensors; i++)
-        if (tensor_is_float(&h->tensors[i]) && isnan(stage_tensor_rule(r, &h->tensors[i], NAN)))
+    for (size_t i = 0; o->every_tensor && i < h->n_tensors; i++)
+        if (tensor_is_float(&h->tensors[i]) &&
+            isnan(stage_rules_tensor_value(r, &h->tensors[i], NAN)))
             return error_set(e, "%s has no rule for tensor %s", name, h->tensors[i].name);
     return 0;
 }
 
 /* Does rule i match anything in the stream? */
-static bool is_idle(const struct rules *r, size_t i, bool per_tensor, const struct header *h)
+static bool is_idle(const struct tensor_rules *r, size_t i, bool per_tensor, const struct header *h)
 {
     for (size_t j = 0; j < h->n_tensors; j++) {
         const struct tensor *t = &h->tensors[j];
-        if (per_tensor && rules_matches(r, i, NULL, t->name))
+        if (per_tensor && tensor_rules_rule_matches(r, i, NULL, t->name))
             return false;
         for (size_t k = 0; !per_tensor && k < t->n_vectors; k++) {
             const struct vector *v = &t->vectors[k];
-            if (rules_matches(r, i, h->models[v->model].name, stage_rule_name(t, v)))
+            if (tensor_rules_rule_matches(r, i, h->models[v->model].name,
+                                          stage_rules_tensor_name(t, v)))
                 return false;
         }
     }
     return true;
 }
 
-static void warn_of_idle(const struct stage *s, const char *name, const struct rules *r,
+static void warn_of_idle(const struct stage *s, const char *name, const struct tensor_rules *r,
                          bool per_tensor, const struct header *h)
 {
-    for (size_t i = 0; i < rules_count(r); i++)
-        if (rules_names_tensors(r, i) && is_idle(r, i, per_tensor, h))
+    for (size_t i = 0; i < tensor_rules_count(r); i++)
+        if (tensor_rules_has_tensor_pattern(r, i) && is_idle(r, i, per_tensor, h))
             fprintf(stderr, "%s: warning: %s %s matches no tensor\n", s->filter->name, name,
-                    rules_text(r, i));
+                    tensor_rules_text(r, i));
 }
 
-static void warn_of_idle_globs(const struct stage *s, const char *name, const struct texts *globs,
-                               const struct header *h)
+static void warn_of_idle_globs(const struct stage *s, const char *name,
+                               const struct string_list *globs, const struct header *h)
 {
     for (size_t i = 0; i < globs->n; i++) {
         bool found = false;
         for (size_t j = 0; !found && j < h->n_tensors; j++)
-            found = pattern_matches(globs->texts[i], h->tensors[j].name);
+            found = pattern_matches(globs->items[i], h->tensors[j].name);
         if (!found)
             fprintf(stderr, "%s: warning: %s %s matches no tensor\n", s->filter->name, name,
-                    globs->texts[i]);
+                    globs->items[i]);
     }
 }
 
 /* Ramps are known to stay in their range only where they meet the layers. */
-static int check_values(const char *name, const struct option_row *o, const struct rules *r,
+static int check_values(const char *name, const struct option_row *o, const struct tensor_rules *r,
                         const struct header *h, struct error *e)
 {
     double x;
@@ -540,24 +546,25 @@ static int check_values(const char *name, const struct option_row *o, const stru
         for (size_t k = 0; k < (o->per_tensor ? 1 : t->n_vectors); k++) {
             const struct vector *v = &t->vectors[k];
             const char *model = o->per_tensor ? NULL : h->models[v->model].name;
-            const char *names = o->per_tensor ? t->name : stage_rule_name(t, v);
-            if (rules_value(r, model, names, t->layer, t->layers, &x) && !range_holds(&o->range, x))
+            const char *names = o->per_tensor ? t->name : stage_rules_tensor_name(t, v);
+            if (tensor_rules_find_value(r, model, names, t->layer, t->layers, &x) &&
+                !range_contains(&o->range, x))
                 return error_set(e, "%s is %s for tensor %s; expected numbers %s", name,
-                                 number_text(x, text), t->name, range_text(&o->range, range));
+                                 number_format(x, text), t->name, range_format(&o->range, range));
         }
     }
     return 0;
 }
 
-int stage_check_options(struct stage *s, const struct header *h, struct error *e)
+int stage_rules_check_all(struct stage *s, const struct header *h, struct error *e)
 {
     struct row rows[ROWS_MAX];
     size_t n = rule_rows(s, rows);
     for (size_t i = 0; i < n; i++) {
         const struct option_row *o = rows[i].row;
-        const struct rules *r = (const struct rules *)rows[i].field;
+        const struct tensor_rules *r = (const struct tensor_rules *)rows[i].field;
         if (o->per_tensor ? check_tensors(row_name(s, o), o, r, h, e)
-                          : stage_check_rules(r, row_name(s, o), h, e))
+                          : stage_rules_check_models(r, row_name(s, o), h, e))
             return -1;
         if (o->kind == OPTION_RULES && check_values(row_name(s, o), o, r, h, e))
             return -1;

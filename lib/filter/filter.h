@@ -11,9 +11,9 @@
 
 #include "error.h"
 #include "header.h"
-#include "kern.h"
+#include "vector_math.h"
 #include "number.h"
-#include "rules.h"
+#include "tensor_rules.h"
 
 #include <stdio.h>
 
@@ -24,18 +24,19 @@ enum option_kind {
     OPTION_NUMBER, /* double, in `range` */
     OPTION_COUNT,  /* uint64_t, decimal */
     OPTION_SIZE,   /* uint64_t bytes: 64K, 512M, 2G (powers of 1024) */
-    OPTION_TEXT,   /* const char * */
+    OPTION_STRING, /* const char * */
     OPTION_FILE,   /* const char *, a path; the history says the file's hash */
     OPTION_CHOICE, /* int: index into `choices` ("all|agreeing"), -1 if not given and no default */
     OPTION_DTYPE,  /* enum dtype, floating */
-    OPTION_RULES,  /* struct rules, values in `range`; may be repeated */
-    OPTION_PARTS,  /* struct rules without numbers, MODEL, MODEL/GLOB or /GLOB; may be repeated */
-    OPTION_TEXTS   /* struct texts; may be repeated */
+    OPTION_RULES,  /* struct tensor_rules, values in `range`; may be repeated */
+    OPTION_SELECTORS, /* struct tensor_rules without numbers, MODEL, MODEL/GLOB or /GLOB; may be
+                         repeated */
+    OPTION_STRINGS    /* struct string_list; may be repeated */
 };
 
-struct texts {
+struct string_list {
     size_t n;
-    const char **texts;
+    const char **items;
 };
 
 /* A row of the table that parses the options, prints the usage, and writes the history. */
@@ -49,18 +50,19 @@ struct option_row {
     const char *choices; /* CHOICE */
     const char *preset;  /* the default, as text; NULL: none */
     bool required;
-    bool silent; /* does not change the result: left out of the history */
-    /* RULES give a number per vector (stage_rule), or per tensor (stage_tensor_rule): then they
-     * name no models, and with `everywhere` each floating tensor must have one. */
-    bool per_tensor, everywhere;
+    bool not_in_history; /* does not change the result: left out of the history */
+    /* RULES give a number per vector (stage_rules_vector_value), or per tensor
+     * (stage_rules_tensor_value): then they name no models, and with `everywhere` each floating
+     * tensor must have one. */
+    bool per_tensor, every_tensor;
 };
 
 /* ---- blocks and jobs -------------------------------------------------------------------- */
 
 /* A stretch of one tensor, K vectors side by side. Floating payload is F32 while a filter has it
  * (unless the filter is `raw`), rounded to the wire's dtype afterwards; other payload stays as it
- * travels. A transform writes into data[k]; a join leaves its result in data[0]; block_keep drops
- * vectors. */
+ * travels. A transform writes into data[k]; a join leaves its result in data[0]; block_keep_vectors
+ * drops vectors. */
 struct block {
     size_t index;    /* block number in the tensor */
     size_t first, n; /* flat index of its first element; elements */
@@ -68,24 +70,24 @@ struct block {
     size_t n_vectors;
     void **data;        /* n elements each */
     enum dtype *dtypes; /* what data[k] holds now */
-    size_t *home;       /* the runner's: which pair of buffers vector k has */
+    size_t *buffer_of;  /* the runner's: which pair of buffers vector k has */
 };
 
-static inline float *block_x(const struct block *b, size_t k)
+static inline float *block_floats(const struct block *b, size_t k)
 {
     return (float *)b->data[k];
 }
 
 /* Leaves the n vectors which[0] < which[1] < ... of a block. */
-void block_keep(struct block *b, size_t n, const size_t *which);
+void block_keep_vectors(struct block *b, size_t n, const size_t *which);
 
 /* What every filter can be told. */
-struct common {
+struct common_options {
     uint64_t threads; /* 0: the default (1 in a pipe, all cores in tv run) */
     uint64_t memory;  /* bytes held before spilling to a file */
     const char *spool;
     bool allow_nonfinite;
-    struct texts include, exclude; /* element-wise filters: globs of tensor names */
+    struct string_list include, exclude; /* element-wise filters: globs of tensor names */
 };
 
 /* One stage of a pipeline: a filter with its options. */
@@ -93,19 +95,20 @@ struct stage {
     const struct filter *filter;
     const char *name; /* under which it speaks: the filter's; or, at an end of the chain that reads
                          or writes streams, that of the stage which it serves */
-    struct common common;
+    struct common_options common;
     void *options;
     bool *given; /* by option row: did the user give it? */
-    struct texts operands;
-    struct texts recorded;   /* what the history says of the operands, if they name files */
+    struct string_list operands;
+    struct string_list
+        recorded_operands;   /* what the history says of the operands, if they name files */
     size_t n_parents;        /* a source that reads streams: their histories, which the step */
     struct history *parents; /* that the library adds will hold; set in open */
     const struct header *in, *out; /* before and after open; `in` is NULL for a source */
     void *data;                    /* the filter's own, for the whole run */
-    bool deciding;                 /* scope model: its rounds are not over yet */
-    int status;                    /* exit status of a run that went well; tv-diff, check */
-    bool enough;                   /* sinks, set in open: no payload is wanted, the run ends here */
-    bool unchecked;                /* sources: the stream came without all its checksums */
+    bool in_model_rounds;          /* scope model: its rounds are not over yet */
+    int exit_status;               /* exit status of a run that went well; tv-diff, check */
+    bool stop_after_open;          /* sinks, set in open: no payload is wanted, the run ends here */
+    bool lacks_checksums;          /* sources: the stream came without all its checksums */
     uint64_t bytes_read, bytes_written; /* of files, by a stage that opens its own */
     struct runner *runner;
     struct arena arena; /* of options and operands */
@@ -122,16 +125,16 @@ struct job {
                                 for observe, fill, transform, consume: they may run side by side */
     void *state;             /* the filter's own, for this tensor */
     size_t work_size;        /* bytes of a work area for observe; set in begin and decide */
-    size_t head;             /* elements of each block that the next round wants, for a sample;
-                                0: all. Set in begin and decide. It may see more: whole rows */
+    size_t sample_elements;  /* elements of each block that the next round wants, for a sample;
+                     0: all. Set in begin and decide. It may see more: whole rows */
 };
 
 /* What `begin` says it wants with a tensor. */
 enum plan {
-    PLAN_TRANSFORM, /* transform blocks, having seen none */
-    PLAN_OBSERVE,   /* observe all blocks first; decide may ask for another round */
-    PLAN_PASS,      /* leave the payload alone */
-    PLAN_TALLY      /* sinks: observe and merge in place of consume */
+    PLAN_TRANSFORM,    /* transform blocks, having seen none */
+    PLAN_OBSERVE,      /* observe all blocks first; decide may ask for another round */
+    PLAN_PASS_THROUGH, /* leave the payload alone */
+    PLAN_REDUCE        /* sinks: observe and merge in place of consume */
 };
 
 enum verdict { VERDICT_DONE = 0, VERDICT_AGAIN = 1 };
@@ -150,35 +153,35 @@ struct filter {
     size_t options_size;
     const struct option_row *options; /* ended by a row without a name */
     size_t min_operands, max_operands;
-    /* Operands that are rules: a row of kind RULES or PARTS, named as messages call them. */
+    /* Operands that are rules: a row of kind RULES or WEIGHT_KINDS, named as messages call them. */
     const struct option_row *operand_row;
     int kinds; /* of streams it has a meaning for: KIND_... or-ed; 0 for a source */
     enum role role;
-    bool element_wise;      /* gets --include and --exclude; tensors that are not floating pass */
-    enum scope least_scope; /* the scope, or where that depends on options, `scope` says it */
+    bool element_wise; /* gets --include and --exclude; tensors that are not floating pass */
+    enum scope scope;  /* the scope, or where that depends on options, `scope` says it */
 
     /* What only some set: sources, sinks, filters that look at no numbers. */
     bool source_with_operands; /* a source with operands, a filter without (tv-extract) */
     bool operands_are_files;   /* the history says what open recorded instead of them */
     /* Sinks: the source that reads the first operand (NULL where none can be) instead of standard
      * input. */
-    const struct filter *(*operand_source)(const char *operand, struct error *);
+    const struct filter *(*operand_source_filter)(const char *operand, struct error *);
     /* The filter that this process's program is instead, by where it was started; NULL: this one.
      */
-    const struct filter *(*stand_in)(void);
-    bool raw;             /* payload as it travels, never widened to F32 */
-    bool no_step;         /* adds nothing to the history */
-    bool takes_nonfinite; /* NaN and infinity may come, whatever the options say */
-    bool only_drops;      /* transform leaves an element alone or makes it 0 */
-    bool any_order;       /* sinks: consume may come in any order, on any thread */
-    int trouble_status;   /* exit status of a failed run; 0: 1 */
+    const struct filter *(*filter_for_process)(void);
+    bool raw_payload;          /* payload as it travels, never widened to F32 */
+    bool no_history_step;      /* adds nothing to the history */
+    bool accepts_nonfinite;    /* NaN and infinity may come, whatever the options say */
+    bool only_drops_elements;  /* transform leaves an element alone or makes it 0 */
+    bool consume_in_any_order; /* sinks: consume may come in any order, on any thread */
+    int failure_status;        /* exit status of a failed run; 0: 1 */
 
     /* Checks options and header, and alone changes the manifest. A source fills in an empty
      * header. `header->tensors[i].origin` is i on entry; tensors are dropped with
-     * header_keep_tensors. Rules in options and operands have been checked before. */
+     * header_filter_tensors. Rules in options and operands have been checked before. */
     int (*open)(struct stage *, struct header *, struct error *);
-    /* The scope under these options; NULL: always least_scope. */
-    enum scope (*scope)(const struct stage *);
+    /* The scope under these options; NULL: always scope. */
+    enum scope (*choose_scope)(const struct stage *);
     /* Makes job->state; returns an enum plan, or -1. A source may complete job->out. */
     int (*begin)(struct job *, struct error *);
     /* Sources: any block, on any thread, any number of times; one that has a `rewind` is asked in
@@ -186,7 +189,7 @@ struct filter {
     int (*fill)(const struct job *, struct block *, struct error *);
     /* Sinks: is tensor `index` of stage->in wanted, or (SIZE_MAX) one that was dropped on the way?
      * What is not wanted is not computed. NULL: all are. */
-    bool (*wants)(const struct stage *, size_t index);
+    bool (*wants_tensor)(const struct stage *, size_t index);
     /* Back to the first tensor; also called once before it where there will be several passes. */
     int (*rewind)(struct stage *, struct error *);
     int (*observe)(const struct job *, const struct block *, void *work, struct error *);
@@ -209,57 +212,60 @@ struct filter {
 /* The name that the globs of rules are matched against: the tensor's in the vector's own model,
  * whose layers may be numbered otherwise; outside the layers the output's, for there another tensor
  * may stand in (a head's embedding). */
-const char *stage_rule_name(const struct tensor *t, const struct vector *v);
+const char *stage_rules_tensor_name(const struct tensor *t, const struct vector *v);
 /* The number that rules give a vector, else `missing`: globs match the tensor's name in the
  * vector's own model. */
-double stage_rule(const struct stage *s, const struct rules *r, const struct tensor *t,
-                  const struct vector *v, double missing);
+double stage_rules_vector_value(const struct stage *s, const struct tensor_rules *r,
+                                const struct tensor *t, const struct vector *v, double missing);
 /* The number that rules give a tensor, else `missing`: globs match its output name. */
-double stage_tensor_rule(const struct rules *r, const struct tensor *t, double missing);
+double stage_rules_tensor_value(const struct tensor_rules *r, const struct tensor *t,
+                                double missing);
 /* For rules per vector that stand in no row: one that names a model which the stream does not have
  * is an error. */
-int stage_check_rules(const struct rules *r, const char *what, const struct header *h,
-                      struct error *e);
+int stage_rules_check_models(const struct tensor_rules *r, const char *what, const struct header *h,
+                             struct error *e);
 /* Do --include and --exclude ask this stage to leave the tensor alone? */
-bool stage_excludes(const struct stage *s, const struct tensor *t);
+bool stage_excludes_tensor(const struct stage *s, const struct tensor *t);
 /* For a source, and for a sink with files: what the history says instead of an operand. */
-void stage_record(struct stage *s, const char *text);
+void stage_record_operand(struct stage *s, const char *text);
 /* The full hash of a model that was read, for the end record and the model card. */
-void stage_add_hash(struct stage *s, const char *model, uint64_t hash);
-size_t stage_hashes(const struct stage *s, const char *const **models, const uint64_t **hashes);
+void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash);
+size_t run_context_model_hashes(const struct stage *s, const char *const **models,
+                                const uint64_t **hashes);
 /* For a source that reads models in any order: what it read of tensor `index` of its manifest, as
  * soon as that is known. */
 struct tensor_hash {
     const char *model;
-    size_t index, to; /* position in the sink's manifest; SIZE_MAX: dropped on the way */
+    size_t index, sink_index; /* position in the sink's manifest; SIZE_MAX: dropped on the way */
     uint64_t hash;
 };
-void stage_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash);
-size_t stage_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes);
+void run_context_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash);
+size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes);
 /* In the open of a last stage: one before it that must see the whole model; NULL if there is none.
  */
-const char *stage_of_model_scope(const struct stage *s);
+const char *run_context_find_model_scope_stage(const struct stage *s);
 /* Does the run read models whose fingerprints the header tells, in any order? */
-bool stage_reads_models(const struct stage *s);
+bool run_context_has_model_fingerprints(const struct stage *s);
 /* A filter that works long without reading or writing says so now and then: a reader that has gone
  * ends the run, and whoever watches sees that something happens. */
-void stage_works(const struct stage *s);
+void run_context_stop_if_reader_gone(const struct stage *s);
 /* In a sink's close: did the stream that the run read lack checksums? */
-bool stage_lacks_checksums(const struct stage *s);
+bool run_context_lacks_checksums(const struct stage *s);
 
 /* ---- command lines --------------------------------------------------------------------------- */
 
 /* argv as a stage: options parsed, checked, defaults filled in. Prints --help and usage errors
  * itself and exits (0 and 2). */
-struct stage *stage_parse(const struct filter *f, int argc, char **argv);
+struct stage *command_line_parse(const struct filter *f, int argc, char **argv);
 struct stage *stage_new(const struct filter *f);
 /* Gives an option of the filter's own a value, as its command line would. */
-int stage_set(struct stage *s, const struct option_row *o, const char *text, struct error *e);
+int stage_set_option(struct stage *s, const struct option_row *o, const char *text,
+                     struct error *e);
 void stage_free(struct stage *s);
 /* Before open: do the rules among options and operands name models of the stream, and give numbers
  * where they must? */
-int stage_check_options(struct stage *s, const struct header *h, struct error *e);
+int stage_rules_check_all(struct stage *s, const struct header *h, struct error *e);
 /* Options and operands that change the result, as words of a command line. */
-struct texts stage_arguments(struct stage *s, struct arena *a);
+struct string_list stage_history_arguments(struct stage *s, struct arena *a);
 
 #endif

@@ -11,10 +11,10 @@ int gram_join_begin(struct job *job, enum join_weights weights, struct error *e)
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;
     struct gram_join *g = job->state = arena_alloc(job->arena, 1, sizeof *g);
-    g->n = n;
-    g->dots = arena_alloc(job->arena, n * n, sizeof *g->dots);
-    g->c = arena_alloc(job->arena, n, sizeof *g->c);
-    g->c[0] = 1;
+    g->n_vectors = n;
+    g->dot_products = arena_alloc(job->arena, n * n, sizeof *g->dot_products);
+    g->coefficients = arena_alloc(job->arena, n, sizeof *g->coefficients);
+    g->coefficients[0] = 1;
     job->work_size = n * n * sizeof(double);
     return PLAN_OBSERVE;
 }
@@ -26,7 +26,8 @@ int gram_join_observe(const struct job *job, const struct block *b, void *work, 
     (void)e;
     for (size_t j = 0; j < b->n_vectors; j++)
         for (size_t k = 0; k <= j; k++)
-            dots[j * b->n_vectors + k] = kern_dot(block_x(b, j), block_x(b, k), b->n);
+            dots[j * b->n_vectors + k] =
+                vector_math_dot(block_floats(b, j), block_floats(b, k), b->n);
     return 0;
 }
 
@@ -36,10 +37,10 @@ int gram_join_merge(struct job *job, const struct block *b, void *work, struct e
     const double *dots = work;
     (void)b;
     (void)e;
-    for (size_t j = 0; j < g->n; j++)
+    for (size_t j = 0; j < g->n_vectors; j++)
         for (size_t k = 0; k <= j; k++) {
-            g->dots[j * g->n + k] += dots[j * g->n + k];
-            g->dots[k * g->n + j] = g->dots[j * g->n + k];
+            g->dot_products[j * g->n_vectors + k] += dots[j * g->n_vectors + k];
+            g->dot_products[k * g->n_vectors + j] = g->dot_products[j * g->n_vectors + k];
         }
     return 0;
 }
@@ -48,36 +49,36 @@ int gram_join_transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct gram_join *g = job->state;
     if (!g)
-        return join_bytes(job->in, b, e);
-    float **x = join_vectors(b);
-    kern_weighted_sum(x, g->c, g->n, 1, x[0], b->n);
+        return join_identical_vectors(job->in, b, e);
+    float **x = join_vector_pointers(b);
+    vector_math_weighted_sum(x, g->coefficients, g->n_vectors, 1, x[0], b->n);
     free(x);
     b->n_vectors = 1;
     return 0;
 }
 
-double gram_join_norm(const struct gram_join *g, size_t k)
+double gram_join_vector_norm(const struct gram_join *g, size_t k)
 {
-    return sqrt(g->dots[k * g->n + k]);
+    return sqrt(g->dot_products[k * g->n_vectors + k]);
 }
 
-double gram_join_dot(const struct gram_join *g, size_t k, const double *a)
+double gram_join_dot_with_sum(const struct gram_join *g, size_t k, const double *a)
 {
     double sum = 0;
-    for (size_t j = 0; j < g->n; j++)
-        sum += a[j] * g->dots[k * g->n + j];
+    for (size_t j = 0; j < g->n_vectors; j++)
+        sum += a[j] * g->dot_products[k * g->n_vectors + j];
     return sum;
 }
 
-double gram_join_length(const struct gram_join *g, const double *a)
+double gram_join_norm_of_sum(const struct gram_join *g, const double *a)
 {
     double sum = 0;
-    for (size_t k = 0; k < g->n; k++)
-        sum += a[k] * gram_join_dot(g, k, a);
+    for (size_t k = 0; k < g->n_vectors; k++)
+        sum += a[k] * gram_join_dot_with_sum(g, k, a);
     return sum > 0 ? sqrt(sum) : 0; /* rounding may leave less than 0 */
 }
 
-void gram_join_slerp(double cosine, double t, double c[2])
+void gram_join_slerp_coefficients(double cosine, double t, double c[2])
 {
     long double angle = acosl(cosine);
     c[0] = (double)(sinl((1 - t) * angle) / sinl(angle));

@@ -11,9 +11,10 @@
 #define GRAM_JOIN_MAX 1024
 
 struct gram_join {
-    size_t n;     /* vectors */
-    double *dots; /* (n, n) */
-    double *c;    /* (n), set in decide; until then the first vector's is 1, the others' 0 */
+    size_t n_vectors;     /* vectors */
+    double *dot_products; /* (n, n) */
+    double
+        *coefficients; /* (n), set in decide; until then the first vector's is 1, the others' 0 */
 };
 
 /* The plan; weights are checked. job->state stays NULL for tensors that are not floating. */
@@ -24,17 +25,17 @@ int gram_join_transform(const struct job *job, struct block *b, struct error *e)
 
 /* These, in a filter's descriptor. */
 #define GRAM_JOIN_LIFE                                                                             \
-    .least_scope = SCOPE_TENSOR, .observe = gram_join_observe, .merge = gram_join_merge,           \
+    .scope = SCOPE_TENSOR, .observe = gram_join_observe, .merge = gram_join_merge,                 \
     .transform = gram_join_transform
 
 /* |x_k| */
-double gram_join_norm(const struct gram_join *g, size_t k);
+double gram_join_vector_norm(const struct gram_join *g, size_t k);
 /* <x_k, sum_j a_j x_j>, and |sum_j a_j x_j| */
-double gram_join_dot(const struct gram_join *g, size_t k, const double *a);
-double gram_join_length(const struct gram_join *g, const double *a);
+double gram_join_dot_with_sum(const struct gram_join *g, size_t k, const double *a);
+double gram_join_norm_of_sum(const struct gram_join *g, const double *a);
 
 /* Spherical interpolation between two vectors at an angle of that cosine, t of the way:
  * c = sin((1 - t) th) / sin th, sin(t th) / sin th. */
-void gram_join_slerp(double cosine, double t, double c[2]);
+void gram_join_slerp_coefficients(double cosine, double t, double c[2]);
 
 #endif

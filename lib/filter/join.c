@@ -41,7 +41,8 @@ static int check_vectors(const struct header *h, const struct tensor *t, size_t 
     return 0;
 }
 
-int join_open(struct header *h, const char *name, size_t least, size_t most, struct error *e)
+int join_declare_result(struct header *h, const char *name, size_t least, size_t most,
+                        struct error *e)
 {
     long merged = header_add_model(h, name, "merged", e);
     if (merged < 0)
@@ -52,7 +53,7 @@ int join_open(struct header *h, const char *name, size_t least, size_t most, str
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
         enum dtype d = tensor_is_float(t) ? DTYPE_F32 : t->vectors[0].dtype;
-        t->vectors[0] = vector_plain((size_t)merged, NULL, d, t->vectors[0].stored);
+        t->vectors[0] = vector_with_defaults((size_t)merged, NULL, d, t->vectors[0].stored_dtype);
         t->n_vectors = 1;
     }
     return 0;
@@ -71,10 +72,10 @@ int join_check_weights(const struct stage *s, const struct tensor *t, enum join_
         if (!tensor_is_float(t))
             return error_set(e, "tensor %s is %s and cannot be weighed", t->name,
                              dtype_name(v->dtype));
-        if (weights == JOIN_ONES)
+        if (weights == JOIN_NO_WEIGHTS)
             return error_set(e, "tensor %s of %s has a weight, which this method cannot use",
                              t->name, model);
-        if (weights == JOIN_NUMBERS && v->n_weights > 1)
+        if (weights == JOIN_VECTOR_WEIGHTS && v->n_weights > 1)
             return error_set(e,
                              "tensor %s of %s has a weight for each of %zu chunks; this method "
                              "takes one per tensor",
@@ -83,7 +84,8 @@ int join_check_weights(const struct stage *s, const struct tensor *t, enum join_
     return 0;
 }
 
-int join_divisor(enum kind kind, double sum, const char *what, double *divisor, struct error *e)
+int join_weight_divisor(enum stream_kind kind, double sum, const char *what, double *divisor,
+                        struct error *e)
 {
     *divisor = fabs(sum) < 1e-8 ? 1 : sum;
     if (fabs(sum) < 1e-8 && kind != KIND_TASK_VECTORS)
@@ -93,15 +95,15 @@ int join_divisor(enum kind kind, double sum, const char *what, double *divisor, 
 
 /* ---- payload --------------------------------------------------------------------------------- */
 
-float **join_vectors(const struct block *b)
+float **join_vector_pointers(const struct block *b)
 {
     float **x = mem_alloc(b->n_vectors, sizeof *x);
     for (size_t k = 0; k < b->n_vectors; k++)
-        x[k] = block_x(b, k);
+        x[k] = block_floats(b, k);
     return x;
 }
 
-int join_bytes(const struct tensor *t, struct block *b, struct error *e)
+int join_identical_vectors(const struct tensor *t, struct block *b, struct error *e)
 {
     size_t size = b->n * dtype_bits(t->vectors[0].dtype) / 8;
     for (size_t k = 1; k < b->n_vectors; k++)

@@ -11,10 +11,10 @@ static size_t sums_size(const struct keep_mask *m)
     return (m->n_vectors * sizeof(double) + 63) / 64 * 64;
 }
 
-struct keep_mask keep_mask_in(struct arena *a, const struct tensor *t, size_t block_bytes)
+struct keep_mask keep_mask_new(struct arena *a, const struct tensor *t, size_t block_bytes)
 {
     struct keep_mask m = {.n_vectors = t->n_vectors, .block_bytes = block_bytes};
-    size_t blocks = tensor_blocks(t), each = block_bytes * t->n_vectors;
+    size_t blocks = tensor_block_count(t), each = block_bytes * t->n_vectors;
     if (blocks <= KEPT_MAX / (each ? each : 1))
         m.bits = arena_alloc(a, blocks, each);
     return m;
@@ -25,19 +25,19 @@ size_t keep_mask_work_size(const struct keep_mask *m)
     return sums_size(m) + m->n_vectors * m->block_bytes;
 }
 
-unsigned char *keep_mask_found(const struct keep_mask *m, void *work, size_t k)
+unsigned char *keep_mask_work_bits(const struct keep_mask *m, void *work, size_t k)
 {
     return (unsigned char *)work + sums_size(m) + k * m->block_bytes;
 }
 
-void keep_mask_merge(const struct keep_mask *m, size_t block, void *work)
+void keep_mask_store_block(const struct keep_mask *m, size_t block, void *work)
 {
     if (m->bits)
-        memcpy(m->bits + block * m->n_vectors * m->block_bytes, keep_mask_found(m, work, 0),
+        memcpy(m->bits + block * m->n_vectors * m->block_bytes, keep_mask_work_bits(m, work, 0),
                m->n_vectors * m->block_bytes);
 }
 
-const unsigned char *keep_mask_at(const struct keep_mask *m, size_t block, size_t k)
+const unsigned char *keep_mask_block_bits(const struct keep_mask *m, size_t block, size_t k)
 {
     return m->bits + (block * m->n_vectors + k) * m->block_bytes;
 }

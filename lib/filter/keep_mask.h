@@ -13,14 +13,14 @@ struct keep_mask {
 };
 
 /* For the vectors of a tensor. */
-struct keep_mask keep_mask_in(struct arena *a, const struct tensor *t, size_t block_bytes);
+struct keep_mask keep_mask_new(struct arena *a, const struct tensor *t, size_t block_bytes);
 /* The work area of a round: its bytes, and where in it the marks of vector k lie, behind the sums
- * of tensor_sums_observe_l1. */
+ * of tensor_sums_observe_abs. */
 size_t keep_mask_work_size(const struct keep_mask *m);
-unsigned char *keep_mask_found(const struct keep_mask *m, void *work, size_t k);
+unsigned char *keep_mask_work_bits(const struct keep_mask *m, void *work, size_t k);
 /* Keeps what a round has found in a block. */
-void keep_mask_merge(const struct keep_mask *m, size_t block, void *work);
+void keep_mask_store_block(const struct keep_mask *m, size_t block, void *work);
 /* The marks of a block of vector k, once they are kept. */
-const unsigned char *keep_mask_at(const struct keep_mask *m, size_t block, size_t k);
+const unsigned char *keep_mask_block_bits(const struct keep_mask *m, size_t block, size_t k);
 
 #endif

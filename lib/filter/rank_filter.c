@@ -7,26 +7,27 @@
 /* Does the stage work on that tensor? */
 static bool takes(const struct stage *s, const struct tensor *t)
 {
-    return tensor_is_float(t) && tensor_elements(t) > 0 && !stage_excludes(s, t);
+    return tensor_is_float(t) && tensor_elements(t) > 0 && !stage_excludes_tensor(s, t);
 }
 
 struct rank_filter *rank_filter_new(const struct stage *s, const struct header *h)
 {
     struct rank_filter *w = mem_alloc(1, sizeof *w);
-    w->n = arena_alloc(&w->arena, h->n_models, sizeof *w->n);
-    w->offset = arena_alloc(&w->arena, h->n_tensors, h->n_models * sizeof *w->offset);
-    w->bands = bands_in(&w->arena, h->n_models);
+    w->model_elements = arena_alloc(&w->arena, h->n_models, sizeof *w->model_elements);
+    w->tensor_offset = arena_alloc(&w->arena, h->n_tensors, h->n_models * sizeof *w->tensor_offset);
+    w->bands = magnitude_bands_new(&w->arena, h->n_models);
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; takes(s, &h->tensors[i]) && k < h->tensors[i].n_vectors; k++) {
             size_t m = h->tensors[i].vectors[k].model;
-            w->offset[i * h->n_models + m] = w->n[m];
-            w->n[m] += tensor_elements(&h->tensors[i]);
+            w->tensor_offset[i * h->n_models + m] = w->model_elements[m];
+            w->model_elements[m] += tensor_elements(&h->tensors[i]);
         }
     return w;
 }
 
-int rank_filter_rule(const struct stage *s, const struct rules *r, const struct header *h,
-                     double missing, double *values, struct error *e)
+int rank_filter_model_values(const struct stage *s, const struct tensor_rules *r,
+                             const struct header *h, double missing, double *values,
+                             struct error *e)
 {
     for (size_t m = 0; m < h->n_models; m++)
         values[m] = NAN;
@@ -34,7 +35,7 @@ int rank_filter_rule(const struct stage *s, const struct rules *r, const struct 
         for (size_t k = 0; takes(s, &h->tensors[i]) && k < h->tensors[i].n_vectors; k++) {
             const struct tensor *t = &h->tensors[i];
             size_t m = t->vectors[k].model;
-            double value = stage_rule(s, r, t, &t->vectors[k], missing);
+            double value = stage_rules_vector_value(s, r, t, &t->vectors[k], missing);
             if (!isnan(values[m]) && values[m] != value)
                 return error_set(e,
                                  "tensor %s of %s has other shares than those before it; with "
@@ -45,14 +46,14 @@ int rank_filter_rule(const struct stage *s, const struct rules *r, const struct 
     return 0;
 }
 
-struct bands rank_filter_bands(const struct rank_filter *w, const struct job *job)
+struct magnitude_bands rank_filter_tensor_bands(const struct rank_filter *w, const struct job *job)
 {
     size_t n_models = w->bands.n;
-    struct bands b = bands_in(job->arena, job->in->n_vectors);
+    struct magnitude_bands b = magnitude_bands_new(job->arena, job->in->n_vectors);
     for (size_t k = 0; k < b.n; k++) {
         size_t m = job->in->vectors[k].model;
-        b.each[k] = w->bands.each[m];
-        b.offset[k] = w->offset[job->index * n_models + m];
+        b.bands[k] = w->bands.bands[m];
+        b.offset[k] = w->tensor_offset[job->index * n_models + m];
     }
     return b;
 }
@@ -61,29 +62,29 @@ struct bands rank_filter_bands(const struct rank_filter *w, const struct job *jo
 
 static void plan_round(struct job *job)
 {
-    job->head = bands_head(job->state);
-    job->work_size = bands_work_size(job->state, tensor_block_elements(job->in));
+    job->sample_elements = magnitude_bands_sample_elements(job->state);
+    job->work_size = magnitude_bands_work_size(job->state, tensor_block_elements(job->in));
 }
 
 static void set_attributes(struct job *job)
 {
-    const struct bands *bands = job->state;
+    const struct magnitude_bands *bands = job->state;
     for (size_t k = 0; k < bands->n; k++) {
         struct vector *v = &job->out->vectors[k];
         double l1 = v->l1_before;
         if (isnan(l1) && !job->stage->data)
-            l1 = band_l1(bands->each[k]);
-        if (band_is_everything(bands->each[k]))
+            l1 = magnitude_band_l1_norm(bands->bands[k]);
+        if (magnitude_band_keeps_all(bands->bands[k]))
             v->l1_before = l1;
         else
-            vector_set_attributes(v, l1, v->keep);
+            vector_set_attributes(v, l1, v->keep_probability);
     }
 }
 
-int rank_filter_begin(struct job *job, struct bands bands)
+int rank_filter_begin(struct job *job, struct magnitude_bands bands)
 {
     job->state = arena_copy(job->arena, &bands, sizeof bands);
-    if (job->stage->data && !job->stage->deciding) {
+    if (job->stage->data && !job->stage->in_model_rounds) {
         set_attributes(job);
         return PLAN_TRANSFORM;
     }
@@ -94,14 +95,14 @@ int rank_filter_begin(struct job *job, struct bands bands)
 int rank_filter_observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     (void)e;
-    bands_observe(job->state, (float *const *)b->data, b->first, b->n, work);
+    magnitude_bands_observe(job->state, (float *const *)b->data, b->first, b->n, work);
     return 0;
 }
 
 int rank_filter_merge(struct job *job, const struct block *b, void *work, struct error *e)
 {
     (void)e;
-    bands_merge(job->state, b->n, work);
+    magnitude_bands_merge(job->state, b->n, work);
     return 0;
 }
 
@@ -110,8 +111,8 @@ int rank_filter_decide(struct job *job, struct error *e)
     struct rank_filter *w = job->stage->data;
     (void)e;
     if (w)
-        return bands_decide(&w->bands) ? VERDICT_DONE : VERDICT_AGAIN;
-    if (!bands_decide(job->state)) {
+        return magnitude_bands_decide(&w->bands) ? VERDICT_DONE : VERDICT_AGAIN;
+    if (!magnitude_bands_decide(job->state)) {
         plan_round(job);
         return VERDICT_AGAIN;
     }
@@ -124,7 +125,7 @@ int rank_filter_end(struct job *job, bool ok, struct error *e)
     (void)ok;
     (void)e;
     if (job->state && !job->stage->data)
-        bands_free(job->state);
+        magnitude_bands_free(job->state);
     return 0;
 }
 
@@ -134,7 +135,7 @@ int rank_filter_close(struct stage *s, bool ok, struct error *e)
     (void)ok;
     (void)e;
     if (w) {
-        bands_free(&w->bands);
+        magnitude_bands_free(&w->bands);
         arena_free(&w->arena);
     }
     free(w);

@@ -1,13 +1,13 @@
 #include "tensor_sums.h"
 
-int tensor_sums_observe_l1(const struct job *job, const struct block *b, void *work,
-                           struct error *e)
+int tensor_sums_observe_abs(const struct job *job, const struct block *b, void *work,
+                            struct error *e)
 {
     double *sums = work;
     (void)job;
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
-        sums[k] = kern_sum_abs(block_x(b, k), b->n);
+        sums[k] = vector_math_sum_abs(block_floats(b, k), b->n);
     return 0;
 }
 
@@ -18,7 +18,7 @@ int tensor_sums_observe_squares(const struct job *job, const struct block *b, vo
     (void)job;
     (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
-        sums[k] = kern_sum_squares(block_x(b, k), b->n);
+        sums[k] = vector_math_sum_squares(block_floats(b, k), b->n);
     return 0;
 }
 

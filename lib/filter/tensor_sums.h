@@ -6,8 +6,8 @@
 #include "filter.h"
 
 /* For a filter's descriptor. Sum |x|, and sum x^2, of each vector of the block: */
-int tensor_sums_observe_l1(const struct job *job, const struct block *b, void *work,
-                           struct error *e);
+int tensor_sums_observe_abs(const struct job *job, const struct block *b, void *work,
+                            struct error *e);
 int tensor_sums_observe_squares(const struct job *job, const struct block *b, void *work,
                                 struct error *e);
 /* Adds n numbers that an observe found; in block order. */

@@ -16,7 +16,7 @@ void explog_exp(const double *x, double *y, size_t n);
 void explog_log(const double *x, double *y, size_t n);
 
 /* exp(x) in F32, of one element inside a loop. Below exp(-87) it is 0; x <= 88. */
-TV_INLINE float explog_float(float x)
+TV_INLINE float explog_exp_float(float x)
 {
     float clamped = x > -87 ? x : -87;
     float shifted = clamped * 0x1.715476p+0f + 0x1.8p23f; /* rounds to an integer */
@@ -38,9 +38,9 @@ TV_INLINE float explog_float(float x)
 }
 
 /* 1 / (1 + exp(-x)) in F32, of one element inside a loop. */
-TV_INLINE float explog_sigmoid(float x)
+TV_INLINE float explog_sigmoid_float(float x)
 {
-    return 1 / (1 + explog_float(-x < 88 ? -x : 88));
+    return 1 / (1 + explog_exp_float(-x < 88 ? -x : 88));
 }
 
 #endif

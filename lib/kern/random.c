@@ -13,7 +13,7 @@ static uint64_t fnv1a(uint64_t hash, const char *bytes, size_t n)
     return hash;
 }
 
-uint64_t random_stream(const char *model, const char *tensor)
+uint64_t random_stream_of_tensor(const char *model, const char *tensor)
 {
     uint64_t hash = fnv1a(0xCBF29CE484222325, model, strlen(model) + 1);
     return fnv1a(hash, tensor, strlen(tensor));

@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 /* FNV-1a 64 of the model's name, a zero byte, and the tensor's output name. */
-uint64_t random_stream(const char *model, const char *tensor);
+uint64_t random_stream_of_tensor(const char *model, const char *tensor);
 /* u[j] = (word j of the stream from `first` on >> 8) / 2^24, in [0, 1), for n elements.
  * Key = seed, counter = (index / 4, stream), word = index mod 4. */
 void random_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t n, float *u);

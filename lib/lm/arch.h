@@ -15,19 +15,19 @@
 #include <stdint.h>
 
 /* How positions turn into angles (rope.h). What a kind does not use is not set. */
-enum rope_kind { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
+enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
 
-struct rope_recipe {
-    enum rope_kind kind;
+struct rope_parameters {
+    enum rope_type type;
     double theta;
     double factor;
-    double original;         /* positions that the model was trained on: dynamic, llama3, yarn */
-    double low, high;        /* llama3: frequency factors */
-    double fast, slow;       /* yarn: rotations between which it ramps */
-    double attention_factor; /* yarn: multiplies cos and sin */
-    bool truncate;           /* yarn: the ramp's ends are whole numbers */
-    size_t sections[3];      /* M-RoPE: how many of the D/2 frequencies take their position from
-                                time, height and width; all 0: there is but one position */
+    double original_positions; /* positions that the model was trained on: dynamic, llama3, yarn */
+    double low_freq_factor, high_freq_factor; /* llama3: frequency factors */
+    double beta_fast, beta_slow;              /* yarn: rotations between which it ramps */
+    double attention_factor;                  /* yarn: multiplies cos and sin */
+    bool truncate;                            /* yarn: the ramp's ends are whole numbers */
+    size_t mrope_section[3]; /* M-RoPE: how many of the D/2 frequencies take their position from
+                           time, height and width; all 0: there is but one position */
 };
 
 /* What sees the images: nothing, or the vision tower of Qwen2-VL or of InternVL 2.5 and 3. */
@@ -42,134 +42,138 @@ enum activation { ACTIVATION_GELU, ACTIVATION_QUICK_GELU };
 struct vision_arch {
     enum vision_kind kind;
     size_t layers, hidden, intermediate, heads;
-    size_t used; /* layers that images pass: what lies above the selected state is not */
+    size_t layers_used; /* layers that images pass: what lies above the selected state is not */
     size_t channels, patch, temporal; /* temporal: frames of a patch, 1 for InternVL */
     size_t merge;                     /* merge x merge patches become one token */
-    size_t side;  /* InternVL: patches along an image that the table of positions is made for */
-    float eps;    /* of layer norms */
-    float qk_eps; /* of q_norm and k_norm */
+    size_t position_grid; /* InternVL: patches along an image that the table of positions is made
+                             for */
+    float eps;            /* of layer norms */
+    float qk_eps;         /* of q_norm and k_norm */
     float projector_eps;
     bool qkv_bias, qk_norm;
-    bool rms;        /* the norms of the layers have no mean and no bias */
-    bool last_norm;  /* a norm behind the last layer, which counts where that is the selected one */
-    bool transposed; /* pixel shuffle v1: the tokens of a tile go by columns */
+    bool rms_norm;   /* the norms of the layers have no mean and no bias */
+    bool final_norm; /* a norm behind the last layer, which counts where that is the selected one */
+    bool shuffle_transposed;    /* pixel shuffle v1: the tokens of a tile go by columns */
     enum activation activation; /* of the tower's layers; the projector's is GELU */
-    size_t projector;
-    long image_token; /* -1: the config does not say it */
+    size_t projector_hidden;
+    long image_token_id; /* -1: the config does not say it */
 };
 
 struct arch {
-    const char *family; /* "mistral", "llama", "qwen2", "qwen2_vl", "internvl" */
+    const char *architecture; /* "mistral", "llama", "qwen2", "qwen2_vl", "internvl" */
     size_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
-    size_t positions; /* the longest sequence that it is made for */
+    size_t max_positions; /* the longest sequence that it is made for */
     float eps;
     bool qkv_bias, o_bias, mlp_bias;
-    bool tied;       /* the embedding is the head, where the file has no head */
-    size_t *windows; /* [layer]: how many positions a token sees, itself counted; 0: all */
-    struct rope_recipe rope;
+    bool tied_embeddings;    /* the embedding is the head, where the file has no head */
+    size_t *sliding_windows; /* [layer]: how many positions a token sees, itself counted; 0: all */
+    struct rope_parameters rope;
     struct vision_arch vision;
 };
 
 /* The tensors of a model: those of a decoder layer, those outside the layers, the projector's,
  * those of a layer of the vision tower, and the tower's others. q, k and v are parts of their own
  * also where a file has them in one tensor. */
-enum part {
-    PART_Q,
-    PART_K,
-    PART_V,
-    PART_O,
-    PART_GATE,
-    PART_UP,
-    PART_DOWN,
-    PART_INPUT_NORM,
-    PART_POST_NORM, /* behind the attention */
-    PART_Q_BIAS,
-    PART_K_BIAS,
-    PART_V_BIAS,
-    PART_O_BIAS,
-    PART_GATE_BIAS,
-    PART_UP_BIAS,
-    PART_DOWN_BIAS,
-    LAYER_PARTS,
-    PART_EMBEDDING = LAYER_PARTS,
-    PART_NORM,
-    PART_HEAD,
-    TEXT_PARTS,
+enum weight_kind {
+    WEIGHT_Q,
+    WEIGHT_K,
+    WEIGHT_V,
+    WEIGHT_O,
+    WEIGHT_GATE,
+    WEIGHT_UP,
+    WEIGHT_DOWN,
+    WEIGHT_INPUT_NORM,
+    WEIGHT_POST_ATTENTION_NORM, /* behind the attention */
+    WEIGHT_Q_BIAS,
+    WEIGHT_K_BIAS,
+    WEIGHT_V_BIAS,
+    WEIGHT_O_BIAS,
+    WEIGHT_GATE_BIAS,
+    WEIGHT_UP_BIAS,
+    WEIGHT_DOWN_BIAS,
+    WEIGHT_DECODER_LAYER_END,
+    WEIGHT_EMBEDDING = WEIGHT_DECODER_LAYER_END,
+    WEIGHT_FINAL_NORM,
+    WEIGHT_LM_HEAD,
+    WEIGHT_TEXT_END,
 
-    PROJECTOR_NORM = TEXT_PARTS,
-    PROJECTOR_NORM_BIAS,
-    PROJECTOR_IN, /* the first of the two linear maps */
-    PROJECTOR_IN_BIAS,
-    PROJECTOR_OUT,
-    PROJECTOR_OUT_BIAS,
-    PROJECTOR_END,
+    WEIGHT_PROJECTOR_NORM = WEIGHT_TEXT_END,
+    WEIGHT_PROJECTOR_NORM_BIAS,
+    WEIGHT_PROJECTOR_IN, /* the first of the two linear maps */
+    WEIGHT_PROJECTOR_IN_BIAS,
+    WEIGHT_PROJECTOR_OUT,
+    WEIGHT_PROJECTOR_OUT_BIAS,
+    WEIGHT_PROJECTOR_END,
 
-    VISION_NORM1 = PROJECTOR_END,
-    VISION_NORM1_BIAS,
-    VISION_Q,
-    VISION_K,
-    VISION_V,
-    VISION_Q_BIAS,
-    VISION_K_BIAS,
-    VISION_V_BIAS,
-    VISION_Q_NORM,
-    VISION_K_NORM,
-    VISION_O,
-    VISION_O_BIAS,
-    VISION_SCALE1, /* InternVL: multiplies what the attention adds */
-    VISION_NORM2,
-    VISION_NORM2_BIAS,
-    VISION_UP,
-    VISION_UP_BIAS,
-    VISION_DOWN,
-    VISION_DOWN_BIAS,
-    VISION_SCALE2,
-    VISION_LAYER_END,
+    WEIGHT_VISION_NORM1 = WEIGHT_PROJECTOR_END,
+    WEIGHT_VISION_NORM1_BIAS,
+    WEIGHT_VISION_Q,
+    WEIGHT_VISION_K,
+    WEIGHT_VISION_V,
+    WEIGHT_VISION_Q_BIAS,
+    WEIGHT_VISION_K_BIAS,
+    WEIGHT_VISION_V_BIAS,
+    WEIGHT_VISION_Q_NORM,
+    WEIGHT_VISION_K_NORM,
+    WEIGHT_VISION_O,
+    WEIGHT_VISION_O_BIAS,
+    WEIGHT_VISION_LAYERSCALE1, /* InternVL: multiplies what the attention adds */
+    WEIGHT_VISION_NORM2,
+    WEIGHT_VISION_NORM2_BIAS,
+    WEIGHT_VISION_FC1,
+    WEIGHT_VISION_FC1_BIAS,
+    WEIGHT_VISION_FC2,
+    WEIGHT_VISION_FC2_BIAS,
+    WEIGHT_VISION_LAYERSCALE2,
+    WEIGHT_VISION_LAYER_END,
 
-    VISION_PATCH = VISION_LAYER_END, /* (E, c) */
-    VISION_PATCH_BIAS,
-    VISION_CLASS,    /* (E) */
-    VISION_POSITION, /* (1 + side^2, E) */
-    VISION_LAST_NORM,
-    VISION_LAST_NORM_BIAS,
-    PARTS
+    WEIGHT_VISION_PATCH_EMBEDDING = WEIGHT_VISION_LAYER_END, /* (E, c) */
+    WEIGHT_VISION_PATCH_EMBEDDING_BIAS,
+    WEIGHT_VISION_CLASS_EMBEDDING,    /* (E) */
+    WEIGHT_VISION_POSITION_EMBEDDING, /* (1 + side^2, E) */
+    WEIGHT_VISION_FINAL_NORM,
+    WEIGHT_VISION_FINAL_NORM_BIAS,
+    WEIGHT_KINDS
 };
 
-#define ARCH_RANK 5 /* dimensions of a part in a file, at most */
+#define WEIGHT_KIND_MAX_RANK 5 /* dimensions of a part in a file, at most */
 
 /* Parts that are computed with together. */
-struct parts {
-    enum part first, end;
+struct weight_range {
+    enum weight_kind first, end;
 };
-#define PARTS_LAYER        ((struct parts){PART_Q, LAYER_PARTS})
-#define PARTS_PROJECTOR    ((struct parts){PROJECTOR_NORM, PROJECTOR_END})
-#define PARTS_VISION_LAYER ((struct parts){VISION_NORM1, VISION_LAYER_END})
-#define PARTS_VISION       ((struct parts){VISION_PATCH, PARTS}) /* outside the layers */
+#define WEIGHT_RANGE_DECODER_LAYER ((struct weight_range){WEIGHT_Q, WEIGHT_DECODER_LAYER_END})
+#define WEIGHT_RANGE_PROJECTOR     ((struct weight_range){WEIGHT_PROJECTOR_NORM, WEIGHT_PROJECTOR_END})
+#define WEIGHT_RANGE_VISION_LAYER                                                                  \
+    ((struct weight_range){WEIGHT_VISION_NORM1, WEIGHT_VISION_LAYER_END})
+#define WEIGHT_RANGE_VISION_OUTSIDE_LAYERS                                                         \
+    ((struct weight_range){WEIGHT_VISION_PATCH_EMBEDDING, WEIGHT_KINDS}) /* outside the layers */
 
 /* Reads config.json, `size` bytes of text that sentences call `file`, in the layouts of
  * transformers 4 and 5. Refuses architectures, activations and scalings that are not known.
  * `twice`: some key stands there twice, and the last one was taken. After a failure there is
  * nothing to free. */
-int arch_read(struct arch *a, const char *file, const char *text, size_t size, bool *twice,
-              struct error *e);
+int arch_config_read(struct arch *a, const char *file, const char *text, size_t size, bool *twice,
+                     struct error *e);
 void arch_free(struct arch *a);
 
 /* Does a model of this kind have the part, and of what shape? `columns` is 0 for a vector. */
-bool arch_part(const struct arch *a, enum part part, size_t *rows, size_t *columns);
-/* Its shape in files, and its rank: VISION_PATCH is a convolution, VISION_CLASS and VISION_POSITION
- * have leading ones. */
-size_t arch_part_shape(const struct arch *a, enum part part, uint64_t shape[ARCH_RANK]);
+bool weight_kind_shape(const struct arch *a, enum weight_kind part, size_t *rows, size_t *columns);
+/* Its shape in files, and its rank: WEIGHT_VISION_PATCH_EMBEDDING is a convolution,
+ * WEIGHT_VISION_CLASS_EMBEDDING and WEIGHT_VISION_POSITION_EMBEDDING have leading ones. */
+size_t weight_kind_file_shape(const struct arch *a, enum weight_kind part,
+                              uint64_t shape[WEIGHT_KIND_MAX_RANK]);
 /* Its elements; 0: there is no such part. */
-size_t arch_part_elements(const struct arch *a, enum part part);
+size_t weight_kind_elements(const struct arch *a, enum weight_kind part);
 /* The most elements that any parts of a layer which are computed with together have. */
-size_t arch_parts_most(const struct arch *a);
+size_t weight_kind_largest_range(const struct arch *a);
 /* Layers in which it occurs: 1 for what is outside the layers. */
-size_t arch_part_layers(const struct arch *a, enum part part);
-/* A number for every part of every layer, below arch_slots. */
-size_t arch_slot(const struct arch *a, enum part part, size_t layer);
-size_t arch_slots(const struct arch *a);
+size_t weight_kind_layers(const struct arch *a, enum weight_kind part);
+/* A number for every part of every layer, below weight_kind_index_count. */
+size_t weight_kind_index(const struct arch *a, enum weight_kind part, size_t layer);
+size_t weight_kind_index_count(const struct arch *a);
 /* Its plain name (name_scheme.h), "text.layers.3.self_attn.q_proj.weight", into a buffer of 96
  * bytes; `layer` counts for the parts of a layer. */
-const char *arch_part_name(enum part part, size_t layer, char *name);
+const char *weight_kind_name(enum weight_kind part, size_t layer, char *name);
 
 #endif

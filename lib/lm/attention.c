@@ -1,10 +1,10 @@
 #include "attention.h"
 
 #include "gemm.h"
-#include "kern.h"
+#include "vector_math.h"
 #include "simd.h"
 #include "softmax.h"
-#include "threads.h"
+#include "parallel_for.h"
 
 #include <math.h>
 #include <string.h>
@@ -28,7 +28,7 @@ static struct piece piece_at(const struct attention *a, size_t start, size_t T, 
     size_t from = a->window && first + 1 > a->window ? first + 1 - a->window : 0;
     size_t g = h / (a->heads / a->kv_heads);
     return (struct piece){.rows = rows,
-                          .keys = (a->both_ways ? T : first + rows) - from,
+                          .keys = (a->bidirectional ? T : first + rows) - from,
                           .query = ((start + first) * a->heads + h) * a->head_dim,
                           .key = ((start + from) * a->kv_heads + g) * a->head_dim,
                           .head = (start + first) * a->heads + h,
@@ -42,7 +42,7 @@ static void sees(const struct attention *a, const struct piece *p, size_t row, s
 {
     size_t i = p->first + row;
     *from = (a->window && i + 1 > a->window ? i + 1 - a->window : 0) - p->from;
-    *to = a->both_ways ? p->keys : i + 1 - p->from;
+    *to = a->bidirectional ? p->keys : i + 1 - p->from;
 }
 
 /* What a query does not see has probability 0. */
@@ -61,9 +61,9 @@ static size_t longest(const struct attention *a)
     return most;
 }
 
-size_t attention_scratch(size_t T)
+size_t attention_scratch_floats(size_t T)
 {
-    return threads_count() * 2 * ROWS * T;
+    return parallel_threads() * 2 * ROWS * T;
 }
 
 /* S = q k^T / sqrt(D);  S (rows, keys) */
@@ -122,12 +122,12 @@ static size_t cost_of_head(const struct attention *a)
 
 void attention_forward(const struct attention *a, float *o, float *log_sums, float *scratch)
 {
-    threads_run(a->samples * a->heads, cost_of_head(a), forward_head,
-                &(struct loop){.attention = a,
-                               .to = o,
-                               .log_sums = log_sums,
-                               .scratch = scratch,
-                               .each = 2 * ROWS * longest(a)});
+    parallel_for(a->samples * a->heads, cost_of_head(a), forward_head,
+                 &(struct loop){.attention = a,
+                                .to = o,
+                                .log_sums = log_sums,
+                                .scratch = scratch,
+                                .each = 2 * ROWS * longest(a)});
 }
 
 /* ---- backward -------------------------------------------------------------------------------- */
@@ -140,7 +140,8 @@ static void probabilities(const struct attention *a, const struct piece *p, cons
     scores(a, p, P);
     for (size_t i = 0; i < p->rows; i++) {
         sees(a, p, i, &from, &to);
-        softmax_again(P + i * p->keys + from, to - from, log_sums[p->head + i * a->heads]);
+        softmax_row_from_log_sum(P + i * p->keys + from, to - from,
+                                 log_sums[p->head + i * a->heads]);
         clear_unseen(P + i * p->keys, from, to, p->keys);
     }
 }
@@ -164,7 +165,7 @@ static void backward_piece(const struct attention *a, const struct piece *p, con
     gemm_nt(p->rows, keys, D, 1, d_o + p->query, wide, a->v + p->key, narrow, 0, dS, keys);
     for (size_t i = 0; i < p->rows; i++) {
         size_t query = p->query + i * wide;
-        float shared = (float)kern_dot(d_o + query, o + query, D);
+        float shared = (float)vector_math_dot(d_o + query, o + query, D);
         through_softmax(P + i * keys, shared, keys, dS + i * keys);
     }
     /* S = q k^T / sqrt(D): dq = dS k / sqrt(D), dk = dS^T q / sqrt(D) */
@@ -193,15 +194,15 @@ void attention_backward(const struct attention *a, const float *o, const float *
     size_t n = (a->starts[a->samples] - a->starts[0]) * a->kv_heads * a->head_dim;
     memset(dk, 0, n * sizeof *dk);
     memset(dv, 0, n * sizeof *dv);
-    threads_run(a->samples * a->kv_heads, cost_of_head(a) * (a->heads / a->kv_heads),
-                backward_group,
-                &(struct loop){.attention = a,
-                               .o = o,
-                               .d_o = d_o,
-                               .sums = log_sums,
-                               .dq = dq,
-                               .dk = dk,
-                               .dv = dv,
-                               .scratch = scratch,
-                               .each = 2 * ROWS * longest(a)});
+    parallel_for(a->samples * a->kv_heads, cost_of_head(a) * (a->heads / a->kv_heads),
+                 backward_group,
+                 &(struct loop){.attention = a,
+                                .o = o,
+                                .d_o = d_o,
+                                .sums = log_sums,
+                                .dq = dq,
+                                .dk = dk,
+                                .dv = dv,
+                                .scratch = scratch,
+                                .each = 2 * ROWS * longest(a)});
 }

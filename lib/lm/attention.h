@@ -15,12 +15,12 @@ struct attention {
     size_t samples;
     const size_t *starts;
     size_t heads, kv_heads, head_dim, window;
-    bool both_ways; /* a token sees all of its sample */
+    bool bidirectional; /* a token sees all of its sample */
     const float *q, *k, *v;
 };
 
 /* Floats of scratch that attention over samples of up to T tokens needs. */
-size_t attention_scratch(size_t T);
+size_t attention_scratch_floats(size_t T);
 
 /* o = softmax(q k^T / sqrt(D)) v;  o (N, H, D); log_sums (N, H): ln sum exp of each row of scores,
  * for the way back. */

@@ -21,27 +21,27 @@ struct source {
 };
 
 /* NULL where the key is missing or null. */
-const json_t *config_json_find(const struct source *s, const char *key);
+const json_t *config_json_value(const struct source *s, const char *key);
 /* "FILE: KEY is not WHAT". Returns -1. */
 int config_json_error(const struct source *s, const char *key, const char *what, struct error *e);
 
 /* A whole number, 0 to `most`; `missing` where the key is not given. */
-int config_json_count(const struct source *s, const char *key, json_int_t most, size_t missing,
-                      size_t *to, struct error *e);
+int config_json_read_count(const struct source *s, const char *key, json_int_t most, size_t missing,
+                           size_t *to, struct error *e);
 /* The same, but 0 is no size. CONFIG_JSON_REQUIRED: the key must be there. */
 #define CONFIG_JSON_REQUIRED 0
-int config_json_size(const struct source *s, const char *key, json_int_t most, size_t missing,
-                     size_t *to, struct error *e);
+int config_json_read_size(const struct source *s, const char *key, json_int_t most, size_t missing,
+                          size_t *to, struct error *e);
 /* Above 0. */
-int config_json_number(const struct source *s, const char *key, double missing, double *to,
-                       struct error *e);
-int config_json_flag(const struct source *s, const char *key, bool missing, bool *to,
-                     struct error *e);
+int config_json_read_positive(const struct source *s, const char *key, double missing, double *to,
+                              struct error *e);
+int config_json_read_flag(const struct source *s, const char *key, bool missing, bool *to,
+                          struct error *e);
 /* NULL where the key is missing or no text. */
-const char *config_json_text(const struct source *s, const char *key);
+const char *config_json_string(const struct source *s, const char *key);
 /* A text that must be one of `known`, ended by NULL: its index. `missing`: the index where the key
  * is not given. */
-int config_json_choice(const struct source *s, const char *key, const char *const *known,
-                       size_t missing, size_t *to, struct error *e);
+int config_json_read_choice(const struct source *s, const char *key, const char *const *known,
+                            size_t missing, size_t *to, struct error *e);
 
 #endif

@@ -1,7 +1,7 @@
 #include "gemm.h"
 
 #include "mem.h"
-#include "threads.h"
+#include "parallel_for.h"
 
 #include <cblas.h>
 #include <dlfcn.h>
@@ -33,7 +33,7 @@ static void *load(void)
 {
     static const char key[] = "OPENBLAS_NUM_THREADS";
     const char *before = getenv(key);
-    char *copy = before ? mem_text(before) : NULL;
+    char *copy = before ? mem_copy_text(before) : NULL;
     setenv(key, "1", 1);
     void *library = load_any();
     if (copy)
@@ -44,9 +44,9 @@ static void *load(void)
     return library;
 }
 
-int gemm_open(size_t threads, struct error *e)
+int gemm_init(size_t threads, struct error *e)
 {
-    threads_open(threads);
+    parallel_set_threads(threads);
     if (sgemm)
         return 0;
     void *library = load();
@@ -131,14 +131,14 @@ static void multiply_part(void *context, size_t part, size_t member)
 
 static void multiply(const struct product *p)
 {
-    size_t parts = threads_count();
+    size_t parts = parallel_threads();
     if (parts == 1 || p->m * p->n < SMALL / (p->k + 1)) {
         rectangle(p, 0, p->m, 0, p->n);
         return;
     }
     struct cut c = {.product = p, .rows = cut_rows(p->m, p->n, parts)};
     c.columns = parts / c.rows;
-    threads_run(parts, p->m * p->n / parts * p->k, multiply_part, &c);
+    parallel_for(parts, p->m * p->n / parts * p->k, multiply_part, &c);
 }
 
 void gemm_nt(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,

@@ -1,10 +1,10 @@
-/* Matrix products in F32, with OpenBLAS. It is loaded when gemm_open asks for it, so that filters
+/* Matrix products in F32, with OpenBLAS. It is loaded when gemm_init asks for it, so that filters
  * that multiply nothing do not carry it, and with a single thread: the threads are ours
- * (threads.h), each takes a rectangle of the result. Matrices are row-major; ld is the distance
- * between two rows.
+ * (parallel_for.h), each takes a rectangle of the result. Matrices are row-major; ld is the
+ * distance between two rows.
  *
  * All a process has one library and one number of threads; the products may be asked for by several
- * threads at once, and are made on the calling thread alone inside a loop of threads.h. */
+ * threads at once, and are made on the calling thread alone inside a loop of parallel_for.h. */
 #ifndef TV_GEMM_H
 #define TV_GEMM_H
 
@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 /* Loads the library, once, and starts the threads: 0 as many as there are processors. */
-int gemm_open(size_t threads, struct error *e);
+int gemm_init(size_t threads, struct error *e);
 
 /* C = alpha A B^T + beta C;  A (m, k), B (n, k), C (m, n) */
 void gemm_nt(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,

@@ -19,14 +19,14 @@ struct image {
 /* All pictures of some samples; no two are the same. */
 struct image_list {
     size_t n;
-    struct image *list;
+    struct image *images;
 };
 
 /* Those of a sample: their tokens take the places of the ids that equal `token`, in order. */
-struct images {
-    uint32_t token;
+struct sample_images {
+    uint32_t token_id;
     size_t n;
-    const size_t *which; /* [n]: among all pictures */
+    const size_t *indices; /* [n]: among all pictures */
 };
 
 #endif

@@ -38,7 +38,7 @@ static int see_group(const struct image_features *f, struct vision_tower *t, con
                      struct error *e)
 {
     size_t E = f->arch->vision.hidden;
-    float *all = mem_aligned(g->patches * E * sizeof *all), *at = all;
+    float *all = mem_alloc_aligned(g->patches * E * sizeof *all), *at = all;
     int failed = vision_tower_forward(t, g->pictures, g->n, all, e);
     for (size_t i = 0; i < g->n && !failed; i++) {
         size_t n = patches_of(g->pictures[i]) * E;
@@ -72,10 +72,10 @@ static int see_all(const struct image_features *f, struct vision_tower *t, struc
     return failed;
 }
 
-struct image_features *image_features_new(const struct arch *a, const struct weight_source *w,
-                                          const struct image *pictures, size_t n,
-                                          const bool *wanted, uint64_t memory, const char *spool,
-                                          struct error *e)
+struct image_features *image_features_compute(const struct arch *a, const struct weight_source *w,
+                                              const struct image *pictures, size_t n,
+                                              const bool *wanted, uint64_t memory,
+                                              const char *spool, struct error *e)
 {
     struct image_features *f = mem_alloc(1, sizeof *f);
     size_t longest = 0;
@@ -115,11 +115,11 @@ void image_features_free(struct image_features *f)
 /* Do two models of the same sizes compute alike with the weights of their towers? */
 static bool same_recipe(const struct vision_arch *a, const struct vision_arch *b)
 {
-    return a->kind == b->kind && a->used == b->used && a->layers == b->layers &&
+    return a->kind == b->kind && a->layers_used == b->layers_used && a->layers == b->layers &&
            a->heads == b->heads && a->patch == b->patch && a->temporal == b->temporal &&
-           a->merge == b->merge && a->side == b->side && a->eps == b->eps &&
-           a->qk_eps == b->qk_eps && a->qk_norm == b->qk_norm && a->rms == b->rms &&
-           a->last_norm == b->last_norm && a->transposed == b->transposed &&
+           a->merge == b->merge && a->position_grid == b->position_grid && a->eps == b->eps &&
+           a->qk_eps == b->qk_eps && a->qk_norm == b->qk_norm && a->rms_norm == b->rms_norm &&
+           a->final_norm == b->final_norm && a->shuffle_transposed == b->shuffle_transposed &&
            a->activation == b->activation;
 }
 
@@ -132,34 +132,34 @@ static bool same_numbers(const float *a, const float *b, size_t n)
 }
 
 static int same_weights(const struct image_features *f, const struct weight_source *w,
-                        struct parts parts, size_t layer, struct error *e)
+                        struct weight_range parts, size_t layer, struct error *e)
 {
     struct layer_weights seen, asked;
-    if (f->weights->layer(f->weights->context, parts, layer, &seen, e) ||
-        w->layer(w->context, parts, layer, &asked, e))
+    if (f->weights->load_layer(f->weights->context, parts, layer, &seen, e) ||
+        w->load_layer(w->context, parts, layer, &asked, e))
         return -1;
-    for (enum part part = parts.first; part < parts.end; part++)
-        if (!same_numbers(seen.at[part], asked.at[part], arch_part_elements(f->arch, part)))
+    for (enum weight_kind part = parts.first; part < parts.end; part++)
+        if (!same_numbers(seen.at[part], asked.at[part], weight_kind_elements(f->arch, part)))
             return 0;
     return 1;
 }
 
-int image_features_match(const struct image_features *f, const struct arch *a,
-                         const struct weight_source *w, struct error *e)
+int image_features_valid_for(const struct image_features *f, const struct arch *a,
+                             const struct weight_source *w, struct error *e)
 {
     if (!f->offset[f->n])
         return 1;
     if (!same_recipe(&f->arch->vision, &a->vision))
         return 0;
-    int same = same_weights(f, w, PARTS_VISION, 0, e);
-    for (size_t l = 0; l < a->vision.used && same == 1; l++)
-        same = same_weights(f, w, PARTS_VISION_LAYER, l, e);
+    int same = same_weights(f, w, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, e);
+    for (size_t l = 0; l < a->vision.layers_used && same == 1; l++)
+        same = same_weights(f, w, WEIGHT_RANGE_VISION_LAYER, l, e);
     return same;
 }
 
 /* ---- what was seen --------------------------------------------------------------------------- */
 
-size_t image_features_tokens(const struct image_features *f, size_t picture)
+size_t image_features_token_count(const struct image_features *f, size_t picture)
 {
     return f->pictures[picture].tokens;
 }
@@ -171,7 +171,7 @@ int image_features_read(const struct image_features *f, size_t picture, size_t f
     return spool_read(f->spool, f->offset[picture] + first * row, to, n * row, e);
 }
 
-uint64_t image_features_size(const struct image_features *f)
+uint64_t image_features_bytes(const struct image_features *f)
 {
     return f->offset[f->n];
 }

@@ -20,7 +20,7 @@ static int find_tensor(const struct image_entry *i, struct image *p, struct erro
     const char *name = json_string_value(json_object_get(i->object, "pixel_values"));
     if (!name)
         return bad(i, e, "pixel_values does not name a tensor");
-    long found = model_source_find(p->file, name);
+    long found = model_source_find_tensor(p->file, name);
     if (found < 0)
         return sample_error(i->sample, e, "image %zu: there is no tensor %s", i->number, name);
     p->tensor = (size_t)found;
@@ -36,7 +36,7 @@ static int wrong_shape(const struct image_entry *i, const struct ckpt_tensor *t,
 {
     struct arena a = {0};
     sample_error(i->sample, e, "image %zu: tensor %s is %s, not %s", i->number, t->name,
-                 tensor_shape_text(&a, t->rank, t->shape), needed);
+                 tensor_format_shape(&a, t->rank, t->shape), needed);
     arena_free(&a);
     return -1;
 }
@@ -114,10 +114,10 @@ static bool same(const struct image *a, const struct image *b)
 static size_t add_picture(struct image_list *all, const struct image *p)
 {
     for (size_t i = 0; i < all->n; i++)
-        if (same(&all->list[i], p))
+        if (same(&all->images[i], p))
             return i;
-    all->list = mem_resize(all->list, all->n + 1, sizeof *all->list);
-    all->list[all->n] = *p;
+    all->images = mem_resize(all->images, all->n + 1, sizeof *all->images);
+    all->images[all->n] = *p;
     return all->n++;
 }
 
@@ -127,31 +127,31 @@ static int read_token(struct sample *s, const json_t *object, const struct arch 
     json_int_t n = json_is_integer(token) ? json_integer_value(token) : -1;
     if (n < 0 || (uint64_t)n >= a->vocab)
         return sample_error(s, e, "image_token_id is not the id of a token");
-    if (a->vision.image_token >= 0 && n != a->vision.image_token)
+    if (a->vision.image_token_id >= 0 && n != a->vision.image_token_id)
         return sample_error(s, e, "image_token_id is %lld, but by config.json it is %ld",
-                            (long long)n, a->vision.image_token);
-    s->images.token = (uint32_t)n;
+                            (long long)n, a->vision.image_token_id);
+    s->images.token_id = (uint32_t)n;
     return 0;
 }
 
 /* Every image's tokens have their places; with M-RoPE those of one image stand together. */
 static int check_places(const struct image_samples *c, const struct sample *s, struct error *e)
 {
-    const struct image *pictures = c->pictures->list;
+    const struct image *pictures = c->pictures->images;
     size_t places = 0, tokens = 0;
     for (size_t t = 0; t < s->n; t++)
-        places += s->ids[t] == s->images.token;
+        places += s->ids[t] == s->images.token_id;
     for (size_t i = 0; i < s->images.n; i++)
-        tokens += pictures[s->images.which[i]].tokens;
+        tokens += pictures[s->images.indices[i]].tokens;
     if (places != tokens)
         return sample_error(s, e, "the images have %zu tokens, but there are %zu places for them",
                             tokens, places);
     for (size_t i = 0, t = 0; i < s->images.n && c->arch->vision.kind == VISION_QWEN2VL; i++) {
-        while (s->ids[t] != s->images.token)
+        while (s->ids[t] != s->images.token_id)
             t++;
-        size_t end = t + pictures[s->images.which[i]].tokens;
+        size_t end = t + pictures[s->images.indices[i]].tokens;
         for (; t < end; t++)
-            if (s->ids[t] != s->images.token)
+            if (s->ids[t] != s->images.token_id)
                 return sample_error(s, e, "the tokens of image %zu do not stand together", i);
     }
     return 0;
@@ -181,6 +181,6 @@ int image_samples_read(const struct image_samples *c, struct sample *s, const js
         which[k] = add_picture(c->pictures, &p);
     }
     s->images.n = n;
-    s->images.which = which;
+    s->images.indices = which;
     return read_token(s, object, c->arch, e) || check_places(c, s, e) ? -1 : 0;
 }

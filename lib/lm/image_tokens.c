@@ -25,7 +25,7 @@ static size_t move_rows(const struct look *l, size_t t, size_t n)
 {
     size_t d = l->arch->hidden;
     for (size_t i = 0; i < n; t++)
-        if (l->pack->ids[t] == TOKEN_BATCH_IMAGE) {
+        if (l->pack->ids[t] == TOKEN_BATCH_IMAGE_TOKEN) {
             float *row = l->rows + i++ * d, *x = l->x + t * d;
             memcpy(l->taker ? row : x, l->taker ? x : row, d * sizeof *x);
         }
@@ -35,7 +35,7 @@ static size_t move_rows(const struct look *l, size_t t, size_t n)
 /* A picture whose tokens begin at t or behind; `t` moves behind them. */
 static int look_at(const struct look *l, size_t picture, size_t *t, struct error *e)
 {
-    size_t tokens = image_features_tokens(l->sights, picture);
+    size_t tokens = image_features_token_count(l->sights, picture);
     for (size_t first = 0; first < tokens; first += BLOCK) {
         size_t n = tokens - first < BLOCK ? tokens - first : BLOCK;
         if (image_features_read(l->sights, picture, first, n, l->block, e))
@@ -55,16 +55,16 @@ static int look_around(struct look *l, const struct weight_source *w, struct err
     const struct arch *a = l->arch;
     const struct token_batch *p = l->pack;
     size_t P = a->vision.merge * a->vision.merge * a->vision.hidden;
-    if (w->layer(w->context, PARTS_PROJECTOR, 0, &l->weights, e))
+    if (w->load_layer(w->context, WEIGHT_RANGE_PROJECTOR, 0, &l->weights, e))
         return -1;
-    l->block = mem_aligned(BLOCK * P * sizeof *l->block);
-    l->rows = mem_aligned(BLOCK * a->hidden * sizeof *l->rows);
-    l->scratch = mem_aligned(projector_scratch(a, BLOCK) * sizeof *l->scratch);
+    l->block = mem_alloc_aligned(BLOCK * P * sizeof *l->block);
+    l->rows = mem_alloc_aligned(BLOCK * a->hidden * sizeof *l->rows);
+    l->scratch = mem_alloc_aligned(projector_scratch_floats(a, BLOCK) * sizeof *l->scratch);
     int failed = 0;
     for (size_t s = 0; s < p->samples; s++) {
         size_t t = p->starts[s] - p->starts[0];
         for (size_t i = 0; i < p->images[s].n && !failed; i++)
-            failed = look_at(l, p->images[s].which[i], &t, e);
+            failed = look_at(l, p->images[s].indices[i], &t, e);
     }
     free(l->block);
     free(l->rows);
@@ -88,12 +88,13 @@ int image_tokens_forward(const struct arch *a, const struct weight_source *w,
     return has_images(p) ? look_around(&l, w, e) : 0;
 }
 
-bool image_tokens_wanted(const struct arch *a, const struct token_batch *p,
-                         const struct gradient_sink *taker)
+bool image_tokens_need_gradient(const struct arch *a, const struct token_batch *p,
+                                const struct gradient_sink *taker)
 {
-    const struct gradient_giver to = {a, taker, 0, 0};
-    for (enum part part = PROJECTOR_NORM; part < PROJECTOR_END && has_images(p); part++)
-        if (gradient_wanted(&to, part))
+    const struct gradient_emitter to = {a, taker, 0, 0};
+    for (enum weight_kind part = WEIGHT_PROJECTOR_NORM;
+         part < WEIGHT_PROJECTOR_END && has_images(p); part++)
+        if (gradient_emitter_wants(&to, part))
             return true;
     return false;
 }

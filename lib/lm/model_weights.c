@@ -2,7 +2,7 @@
 
 #include "name_scheme.h"
 #include "mapped_file.h"
-#include "threads.h"
+#include "parallel_for.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +13,8 @@ struct model_weights {
     struct model_source *input;
     struct arch arch;
     struct weight_source weights;
-    long *tensors;   /* [arch_slot]; -1: none */
-    size_t *offsets; /* [arch_slot]: the element at which the part begins in its tensor */
+    long *tensors;   /* [weight_kind_index]; -1: none */
+    size_t *offsets; /* [weight_kind_index]: the element at which the part begins in its tensor */
     float *layer;    /* the one that is held, NULL until one is asked for */
 };
 
@@ -23,12 +23,12 @@ const struct arch *model_weights_arch(const struct model_weights *b)
     return &b->arch;
 }
 
-const struct model_source *model_weights_model(const struct model_weights *b)
+const struct model_source *model_weights_model_source(const struct model_weights *b)
 {
     return b->input;
 }
 
-const struct weight_source *model_weights_source(const struct model_weights *b)
+const struct weight_source *model_weights_weight_source(const struct model_weights *b)
 {
     return &b->weights;
 }
@@ -39,10 +39,10 @@ const struct weight_source *model_weights_source(const struct model_weights *b)
 static char *config_text(const struct model_weights *b, const char *config, const char *spool,
                          size_t *size, struct error *e)
 {
-    const struct ckpt *ckpt = model_source_ckpt(b->input);
+    const struct ckpt *ckpt = model_source_checkpoint(b->input);
     struct mapped_file m;
     if (!config) {
-        char *text = ckpt ? ckpt_file_text(ckpt, "config.json", size) : NULL;
+        char *text = ckpt ? ckpt_read_auxiliary_file(ckpt, "config.json", size) : NULL;
         if (!text)
             error_set(e,
                       "%s has no config.json, which says how to compute with it (--config names "
@@ -69,7 +69,7 @@ static int read_config(struct model_weights *b, const char *config, const char *
     char *text = config_text(b, config, spool, &size, e);
     const char *file =
         config ? config : arena_printf(&a, "config.json of %s", model_source_name(b->input));
-    int failed = !text || arch_read(&b->arch, file, text, size, &twice, e);
+    int failed = !text || arch_config_read(&b->arch, file, text, size, &twice, e);
     if (!failed && twice)
         fprintf(stderr, "%s: warning: %s has a key twice; the last one counts\n", tool, file);
     free(text);
@@ -79,9 +79,9 @@ static int read_config(struct model_weights *b, const char *config, const char *
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-static long *slot(const struct model_weights *b, enum part part, size_t layer)
+static long *slot(const struct model_weights *b, enum weight_kind part, size_t layer)
 {
-    return &b->tensors[arch_slot(&b->arch, part, layer)];
+    return &b->tensors[weight_kind_index(&b->arch, part, layer)];
 }
 
 static int check_tensor(const struct model_weights *b, const struct ckpt_tensor *t, size_t rank,
@@ -94,43 +94,44 @@ static int check_tensor(const struct model_weights *b, const struct ckpt_tensor 
         return 0;
     struct arena a = {0};
     error_set(e, "tensor %s of %s is %s, but by config.json it is %s", t->name,
-              model_source_name(b->input), tensor_shape_text(&a, t->rank, t->shape),
-              tensor_shape_text(&a, rank, shape));
+              model_source_name(b->input), tensor_format_shape(&a, t->rank, t->shape),
+              tensor_format_shape(&a, rank, shape));
     arena_free(&a);
     return -1;
 }
 
 /* Towers have q, k and v apart, or one below the other in a tensor. */
-static long find_fused(const struct model_weights *b, enum part part, size_t layer)
+static long find_fused(const struct model_weights *b, enum weight_kind part, size_t layer)
 {
-    bool weight = part >= VISION_Q && part <= VISION_V;
+    bool weight = part >= WEIGHT_VISION_Q && part <= WEIGHT_VISION_V;
     char name[96];
-    if (!weight && (part < VISION_Q_BIAS || part > VISION_V_BIAS))
+    if (!weight && (part < WEIGHT_VISION_Q_BIAS || part > WEIGHT_VISION_V_BIAS))
         return -1;
     snprintf(name, sizeof name, "vision.layers.%zu.attn.qkv.%s", layer, weight ? "weight" : "bias");
-    b->offsets[arch_slot(&b->arch, part, layer)] =
-        (part - (weight ? VISION_Q : VISION_Q_BIAS)) * arch_part_elements(&b->arch, part);
-    return name_scheme_find(b->input, name);
+    b->offsets[weight_kind_index(&b->arch, part, layer)] =
+        (part - (weight ? WEIGHT_VISION_Q : WEIGHT_VISION_Q_BIAS)) *
+        weight_kind_elements(&b->arch, part);
+    return name_scheme_find_tensor(b->input, name);
 }
 
-static int find_part(struct model_weights *b, enum part part, size_t layer, struct error *e)
+static int find_part(struct model_weights *b, enum weight_kind part, size_t layer, struct error *e)
 {
-    uint64_t shape[ARCH_RANK];
-    char plain[96], name[NAME_SCHEME_NAME];
+    uint64_t shape[WEIGHT_KIND_MAX_RANK];
+    char plain[96], name[NAME_SCHEME_MAX_NAME];
     long *at = slot(b, part, layer);
     *at = -1;
-    if (!arch_part_elements(&b->arch, part))
+    if (!weight_kind_elements(&b->arch, part))
         return 0;
-    size_t rank = arch_part_shape(&b->arch, part, shape);
-    *at = name_scheme_find(b->input, arch_part_name(part, layer, plain));
-    if (*at < 0 && part == PART_HEAD && b->arch.tied)
-        *at = *slot(b, PART_EMBEDDING, 0);
+    size_t rank = weight_kind_file_shape(&b->arch, part, shape);
+    *at = name_scheme_find_tensor(b->input, weight_kind_name(part, layer, plain));
+    if (*at < 0 && part == WEIGHT_LM_HEAD && b->arch.tied_embeddings)
+        *at = *slot(b, WEIGHT_EMBEDDING, 0);
     if (*at < 0 && (*at = find_fused(b, part, layer)) >= 0)
         shape[0] *= 3;
     if (*at < 0) {
-        bool spelled = name_scheme_spell(name_scheme_of(b->input), plain, name);
+        bool spelled = name_scheme_from_canonical(name_scheme_detect(b->input), plain, name);
         return error_set(e, "%s has no tensor %s, which a %s model of %zu layers needs",
-                         model_source_name(b->input), spelled ? name : plain, b->arch.family,
+                         model_source_name(b->input), spelled ? name : plain, b->arch.architecture,
                          b->arch.layers);
     }
     return check_tensor(b, model_source_tensor(b->input, (size_t)*at), rank, shape, e);
@@ -140,10 +141,10 @@ static int find_part(struct model_weights *b, enum part part, size_t layer, stru
 static bool is_missed(const struct model_weights *b, const char *name)
 {
     static const char *const rooms[] = {"text.", "vision.", "projector."};
-    char plain[NAME_SCHEME_NAME];
+    char plain[NAME_SCHEME_MAX_NAME];
     if (strstr(name, "rotary_emb.inv_freq"))
         return false;
-    if (b->arch.vision.kind != VISION_NONE || !name_scheme_canonical(name, plain))
+    if (b->arch.vision.kind != VISION_NONE || !name_scheme_to_canonical(name, plain))
         return true;
     for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
         if (strncmp(plain, rooms[i], strlen(rooms[i])) == 0)
@@ -153,19 +154,21 @@ static bool is_missed(const struct model_weights *b, const char *name)
 
 static int check_rest(const struct model_weights *b, const bool *used, struct error *e)
 {
-    for (size_t i = 0; i < model_source_count(b->input); i++) {
+    for (size_t i = 0; i < model_source_tensor_count(b->input); i++) {
         const char *name = model_source_tensor(b->input, i)->name;
         if (!used[i] && is_missed(b, name))
             return error_set(e, "%s has a tensor %s, which a %s model of %zu layers does not",
-                             model_source_name(b->input), name, b->arch.family, b->arch.layers);
+                             model_source_name(b->input), name, b->arch.architecture,
+                             b->arch.layers);
     }
     return 0;
 }
 
-static int find_parts(struct model_weights *b, enum part first, enum part end, struct error *e)
+static int find_parts(struct model_weights *b, enum weight_kind first, enum weight_kind end,
+                      struct error *e)
 {
-    for (enum part part = first; part < end; part++)
-        for (size_t l = 0; l < arch_part_layers(&b->arch, part); l++)
+    for (enum weight_kind part = first; part < end; part++)
+        for (size_t l = 0; l < weight_kind_layers(&b->arch, part); l++)
             if (find_part(b, part, l, e))
                 return -1;
     return 0;
@@ -173,12 +176,13 @@ static int find_parts(struct model_weights *b, enum part first, enum part end, s
 
 static int find_all(struct model_weights *b, struct error *e)
 {
-    size_t n = arch_slots(&b->arch);
+    size_t n = weight_kind_index_count(&b->arch);
     b->tensors = mem_alloc(n, sizeof *b->tensors);
     b->offsets = mem_alloc(n, sizeof *b->offsets);
-    if (find_parts(b, LAYER_PARTS, PARTS, e) || find_parts(b, 0, LAYER_PARTS, e))
+    if (find_parts(b, WEIGHT_DECODER_LAYER_END, WEIGHT_KINDS, e) ||
+        find_parts(b, 0, WEIGHT_DECODER_LAYER_END, e))
         return -1;
-    bool *used = mem_alloc(model_source_count(b->input), sizeof *used);
+    bool *used = mem_alloc(model_source_tensor_count(b->input), sizeof *used);
     for (size_t i = 0; i < n; i++)
         if (b->tensors[i] >= 0)
             used[b->tensors[i]] = true;
@@ -187,14 +191,15 @@ static int find_all(struct model_weights *b, struct error *e)
     return failed;
 }
 
-long model_weights_tensor(const struct model_weights *b, enum part part, size_t layer)
+long model_weights_tensor_index(const struct model_weights *b, enum weight_kind part, size_t layer)
 {
     return *slot(b, part, layer);
 }
 
-size_t model_weights_offset(const struct model_weights *b, enum part part, size_t layer)
+size_t model_weights_tensor_offset(const struct model_weights *b, enum weight_kind part,
+                                   size_t layer)
 {
-    return b->offsets[arch_slot(&b->arch, part, layer)];
+    return b->offsets[weight_kind_index(&b->arch, part, layer)];
 }
 
 /* ---- weights --------------------------------------------------------------------------------- */
@@ -214,42 +219,43 @@ static void read_piece(void *context, size_t piece, size_t member)
                           r->n - done < PIECE ? r->n - done : PIECE, DTYPE_NONE, r->to + done);
 }
 
-void model_weights_read(const struct model_weights *b, enum part part, size_t layer, size_t first,
-                        size_t n, float *to)
+void model_weights_read(const struct model_weights *b, enum weight_kind part, size_t layer,
+                        size_t first, size_t n, float *to)
 {
-    size_t i = (size_t)model_weights_tensor(b, part, layer);
-    first += model_weights_offset(b, part, layer);
-    threads_run((n + PIECE - 1) / PIECE, PIECE, read_piece,
-                &(struct reading){b->input, i, first, n, to});
+    size_t i = (size_t)model_weights_tensor_index(b, part, layer);
+    first += model_weights_tensor_offset(b, part, layer);
+    parallel_for((n + PIECE - 1) / PIECE, PIECE, read_piece,
+                 &(struct reading){b->input, i, first, n, to});
 }
 
 /* Elements where they are mapped; NULL if they are not F32, or not aligned. */
-static const float *in_place(const struct model_weights *b, enum part part, size_t layer,
+static const float *in_place(const struct model_weights *b, enum weight_kind part, size_t layer,
                              size_t first)
 {
     const struct ckpt_tensor *t =
-        model_source_tensor(b->input, (size_t)model_weights_tensor(b, part, layer));
+        model_source_tensor(b->input, (size_t)model_weights_tensor_index(b, part, layer));
     if (t->dtype != DTYPE_F32 || !t->data || (uintptr_t)t->data % sizeof(float))
         return NULL;
-    return (const float *)(const void *)t->data + model_weights_offset(b, part, layer) + first;
+    return (const float *)(const void *)t->data + model_weights_tensor_offset(b, part, layer) +
+           first;
 }
 
-static int give_layer(void *context, struct parts parts, size_t layer, struct layer_weights *w,
-                      struct error *e)
+static int give_layer(void *context, struct weight_range parts, size_t layer,
+                      struct layer_weights *w, struct error *e)
 {
     struct model_weights *b = context;
     size_t at = 0;
     (void)e;
     *w = (struct layer_weights){{0}};
-    for (enum part part = parts.first; part < parts.end; part++) {
-        size_t n = arch_part_elements(&b->arch, part);
+    for (enum weight_kind part = parts.first; part < parts.end; part++) {
+        size_t n = weight_kind_elements(&b->arch, part);
         if (!n)
             continue;
         w->at[part] = in_place(b, part, layer, 0);
         if (w->at[part])
             continue;
         if (!b->layer)
-            b->layer = mem_aligned(arch_parts_most(&b->arch) * sizeof *b->layer);
+            b->layer = mem_alloc_aligned(weight_kind_largest_range(&b->arch) * sizeof *b->layer);
         model_weights_read(b, part, layer, 0, n, b->layer + at);
         w->at[part] = b->layer + at;
         at += n;
@@ -257,13 +263,13 @@ static int give_layer(void *context, struct parts parts, size_t layer, struct la
     return 0;
 }
 
-static const float *give_rows(void *context, enum part part, size_t first, size_t n, float *to,
-                              struct error *e)
+static const float *give_rows(void *context, enum weight_kind part, size_t first, size_t n,
+                              float *to, struct error *e)
 {
     const struct model_weights *b = context;
     size_t rows, columns;
     (void)e;
-    arch_part(&b->arch, part, &rows, &columns);
+    weight_kind_shape(&b->arch, part, &rows, &columns);
     size_t width = columns ? columns : 1;
     const float *mapped = in_place(b, part, 0, first * width);
     if (mapped)
@@ -286,7 +292,7 @@ struct model_weights *model_weights_open(const char *operand, const char *config
     return NULL;
 }
 
-void model_weights_release(struct model_weights *b)
+void model_weights_release_layer(struct model_weights *b)
 {
     free(b->layer);
     b->layer = NULL;

@@ -19,20 +19,21 @@ struct model_weights *model_weights_open(const char *operand, const char *config
 void model_weights_close(struct model_weights *b);
 
 /* Lets go of the layer that is held, until one is asked for again. */
-void model_weights_release(struct model_weights *b);
+void model_weights_release_layer(struct model_weights *b);
 
 const struct arch *model_weights_arch(const struct model_weights *b);
-const struct model_source *model_weights_model(const struct model_weights *b);
-const struct weight_source *model_weights_source(const struct model_weights *b);
+const struct model_source *model_weights_model_source(const struct model_weights *b);
+const struct weight_source *model_weights_weight_source(const struct model_weights *b);
 
 /* The tensor of the file that is this part, `layer` counting for a part of a layer: for a head that
  * is tied, the embedding. -1: the model has no such part. */
-long model_weights_tensor(const struct model_weights *b, enum part part, size_t layer);
+long model_weights_tensor_index(const struct model_weights *b, enum weight_kind part, size_t layer);
 /* The element of that tensor at which the part begins: not 0 where a vision layer's q, k and v are
  * fused. */
-size_t model_weights_offset(const struct model_weights *b, enum part part, size_t layer);
+size_t model_weights_tensor_offset(const struct model_weights *b, enum weight_kind part,
+                                   size_t layer);
 /* n elements of the part from `first` on. */
-void model_weights_read(const struct model_weights *b, enum part part, size_t layer, size_t first,
-                        size_t n, float *to);
+void model_weights_read(const struct model_weights *b, enum weight_kind part, size_t layer,
+                        size_t first, size_t n, float *to);
 
 #endif

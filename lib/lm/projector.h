@@ -8,10 +8,10 @@
 #ifndef TV_PROJECTOR_H
 #define TV_PROJECTOR_H
 
-#include "layer.h"
+#include "decoder_layer.h"
 
 /* Floats of scratch for n tokens. */
-size_t projector_scratch(const struct arch *a, size_t n);
+size_t projector_scratch_floats(const struct arch *a, size_t n);
 
 /* x (n, P), y (n, d) */
 void projector_forward(const struct arch *a, const struct layer_weights *w, const float *x,

@@ -1,7 +1,7 @@
 #include "rope.h"
 
 #include "simd.h"
-#include "threads.h"
+#include "parallel_for.h"
 
 #include <math.h>
 
@@ -15,14 +15,14 @@ static double limit(double x, double low, double high)
 
 /* YaRN (arXiv 2309.00071), section 3.2: the index of the frequency that turns `rotations` times
  * over the trained length. */
-static double yarn_index(const struct rope_recipe *r, size_t D, double rotations)
+static double yarn_index(const struct rope_parameters *r, size_t D, double rotations)
 {
-    return (double)D * log(r->original / (rotations * 2 * M_PI)) / (2 * log(r->theta));
+    return (double)D * log(r->original_positions / (rotations * 2 * M_PI)) / (2 * log(r->theta));
 }
 
-static void yarn(const struct rope_recipe *r, size_t D, float *inv)
+static void yarn(const struct rope_parameters *r, size_t D, float *inv)
 {
-    double low = yarn_index(r, D, r->fast), high = yarn_index(r, D, r->slow);
+    double low = yarn_index(r, D, r->beta_fast), high = yarn_index(r, D, r->beta_slow);
     low = fmax(r->truncate ? floor(low) : low, 0);
     high = fmin(r->truncate ? ceil(high) : high, (double)D - 1);
     if (low == high)
@@ -36,12 +36,14 @@ static void yarn(const struct rope_recipe *r, size_t D, float *inv)
 }
 
 /* Llama 3.1: long waves are stretched, short ones kept, those between blended. */
-static void llama3(const struct rope_recipe *r, size_t D, float *inv)
+static void llama3(const struct rope_parameters *r, size_t D, float *inv)
 {
-    float longest = (float)(r->original / r->low), shortest = (float)(r->original / r->high);
+    float longest = (float)(r->original_positions / r->low_freq_factor),
+          shortest = (float)(r->original_positions / r->high_freq_factor);
     for (size_t j = 0; j < D / 2; j++) {
         float wave = (float)(2 * M_PI) / inv[j];
-        float smooth = ((float)r->original / wave - (float)r->low) / (float)(r->high - r->low);
+        float smooth = ((float)r->original_positions / wave - (float)r->low_freq_factor) /
+                       (float)(r->high_freq_factor - r->low_freq_factor);
         if (wave > longest)
             inv[j] /= (float)r->factor;
         else if (wave >= shortest)
@@ -49,35 +51,35 @@ static void llama3(const struct rope_recipe *r, size_t D, float *inv)
     }
 }
 
-void rope_frequencies(const struct rope_recipe *r, size_t D, size_t T, float *inv)
+void rope_frequencies(const struct rope_parameters *r, size_t D, size_t T, float *inv)
 {
     double theta = r->theta;
-    if (r->kind == ROPE_DYNAMIC && (double)T > r->original)
-        theta *= pow(r->factor * (double)T / r->original - (r->factor - 1),
+    if (r->type == ROPE_DYNAMIC && (double)T > r->original_positions)
+        theta *= pow(r->factor * (double)T / r->original_positions - (r->factor - 1),
                      (double)D / (double)(D > 2 ? D - 2 : 1));
     for (size_t j = 0; j < D / 2; j++)
         inv[j] = 1.0f / powf((float)theta, (float)(2 * j) / (float)D);
-    if (r->kind == ROPE_YARN)
+    if (r->type == ROPE_YARN)
         yarn(r, D, inv);
-    if (r->kind == ROPE_LLAMA3)
+    if (r->type == ROPE_LLAMA3)
         llama3(r, D, inv);
-    for (size_t j = 0; j < D / 2 && r->kind == ROPE_LINEAR; j++)
+    for (size_t j = 0; j < D / 2 && r->type == ROPE_LINEAR; j++)
         inv[j] /= (float)r->factor;
 }
 
 /* The row of positions from which frequency j takes its own. */
-static size_t section_of(const struct rope_recipe *r, size_t j)
+static size_t section_of(const struct rope_parameters *r, size_t j)
 {
-    if (j < r->sections[0])
+    if (j < r->mrope_section[0])
         return 0;
-    return j < r->sections[0] + r->sections[1] ? 1 : 2;
+    return j < r->mrope_section[0] + r->mrope_section[1] ? 1 : 2;
 }
 
 void rope_tables(const struct arch *a, size_t T, const uint32_t *positions, float *cos_,
                  float *sin_)
 {
     size_t half = a->head_dim / 2;
-    float scale = a->rope.kind == ROPE_YARN ? (float)a->rope.attention_factor : 1;
+    float scale = a->rope.type == ROPE_YARN ? (float)a->rope.attention_factor : 1;
     /* The first row's places hold the frequencies until they are the last to be overwritten. */
     float *inv = cos_;
     rope_frequencies(&a->rope, a->head_dim, T, inv);
@@ -121,7 +123,7 @@ static void turn_token(void *context, size_t t, size_t member)
 static void turn_all(float *x, const float *c, const float *s, float sign, size_t T, size_t heads,
                      size_t D)
 {
-    threads_run(T, heads * D, turn_token, &(struct turns){x, c, s, sign, heads, D});
+    parallel_for(T, heads * D, turn_token, &(struct turns){x, c, s, sign, heads, D});
 }
 
 void rope_forward(float *x, const float *cos_, const float *sin_, size_t T, size_t heads, size_t D)

@@ -12,7 +12,7 @@
 void rope_tables(const struct arch *a, size_t T, const uint32_t *positions, float *cos_,
                  float *sin_);
 /* The frequencies behind them, inv (D/2), for a sequence of that length. */
-void rope_frequencies(const struct rope_recipe *r, size_t D, size_t T, float *inv);
+void rope_frequencies(const struct rope_parameters *r, size_t D, size_t T, float *inv);
 
 /* Turns x (T, heads, D), in place, forth and back again. */
 void rope_forward(float *x, const float *cos_, const float *sin_, size_t T, size_t heads, size_t D);

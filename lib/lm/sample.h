@@ -10,8 +10,8 @@ struct sample {
     size_t task; /* index into the tasks of all */
     size_t n;
     const uint32_t *ids;
-    size_t prompt; /* ids of the prompt; 0: it was not said */
-    struct images images;
+    size_t prompt_tokens; /* ids of the prompt; 0: it was not said */
+    struct sample_images images;
     const char *file;
     size_t line; /* counted from 1 */
 };

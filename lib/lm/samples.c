@@ -21,7 +21,7 @@ static bool is_folder(const char *path)
 /* A file, or the one in a container, that is being read. */
 struct reading {
     struct samples *all;
-    const struct sample_limits *limits;
+    const struct sample_requirements *limits;
     const char *file, *task; /* task: of samples that say none */
     struct image_samples container;
 };
@@ -36,9 +36,9 @@ static int read_ids(const struct reading *r, struct sample *s, const json_t *lis
         return sample_error(s, e, "input_ids is not a list of token ids");
     if (s->n == 0)
         return sample_error(s, e, "input_ids is empty");
-    if (s->n > a->positions)
+    if (s->n > a->max_positions)
         return sample_error(s, e, "%zu tokens are too many; the model takes %zu", s->n,
-                            a->positions);
+                            a->max_positions);
     uint32_t *ids = arena_alloc(&r->all->arena, s->n, sizeof *ids);
     for (size_t t = 0; t < s->n; t++) {
         const json_t *id = json_array_get(list, t);
@@ -55,35 +55,35 @@ static int read_ids(const struct reading *r, struct sample *s, const json_t *lis
     return 0;
 }
 
-static int read_prompt(struct sample *s, const json_t *prompt, const struct sample_limits *limits,
-                       struct error *e)
+static int read_prompt(struct sample *s, const json_t *prompt,
+                       const struct sample_requirements *limits, struct error *e)
 {
-    s->prompt = 0;
+    s->prompt_tokens = 0;
     if (!prompt || json_is_null(prompt))
-        return limits->prompts ? sample_error(s, e,
-                                              "prompt_len is missing: where does the "
-                                              "response begin?")
-                               : 0;
+        return limits->prompt_required ? sample_error(s, e,
+                                                      "prompt_len is missing: where does the "
+                                                      "response begin?")
+                                       : 0;
     json_int_t n = json_is_integer(prompt) ? json_integer_value(prompt) : 0;
     if (n < 1 || (uint64_t)n > s->n)
         return sample_error(s, e, "prompt_len is not a number from 1 to %zu", s->n);
-    if (limits->prompts && (size_t)n == s->n)
+    if (limits->prompt_required && (size_t)n == s->n)
         return sample_error(s, e, "there is no response behind the prompt");
-    s->prompt = (size_t)n;
+    s->prompt_tokens = (size_t)n;
     return 0;
 }
 
-const char *samples_task_of(const char *file, struct arena *a)
+const char *samples_default_task(const char *file, struct arena *a)
 {
     if (is_folder(file)) {
-        char *name = ckpt_name_from_path(file);
+        char *name = model_name_from_path(file);
         const char *copy = arena_copy_text(a, name);
         free(name);
         return copy;
     }
     const char *slash = strrchr(file, '/'), *name = slash ? slash + 1 : file;
     const char *dot = strrchr(name, '.');
-    return arena_text(a, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
+    return arena_copy_text_n(a, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
 }
 
 static int read_task(const struct reading *r, struct sample *s, const json_t *task, struct error *e)
@@ -185,16 +185,16 @@ static int open_pixels(struct samples *s, const char *folder, const struct model
     return 0;
 }
 
-int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,
+int samples_read(struct samples *s, const char *file, const struct sample_requirements *limits,
                  struct error *e)
 {
     const struct model_source *pixels = NULL;
     bool folder = is_folder(file);
-    struct reading r = {.all = s, .limits = limits, .task = samples_task_of(file, &s->arena)};
+    struct reading r = {.all = s, .limits = limits, .task = samples_default_task(file, &s->arena)};
     r.file = arena_printf(&s->arena, "%s%s", file, folder ? "/samples.jsonl" : "");
     if (folder && open_pixels(s, file, &pixels, e))
         return -1;
-    r.container = (struct image_samples){limits->arch, pixels, &s->pictures, &s->arena};
+    r.container = (struct image_samples){limits->arch, pixels, &s->images, &s->arena};
     if (read_file(&r, e))
         return -1;
     if (pixels) {
@@ -211,7 +211,7 @@ void samples_free(struct samples *s)
     free(s->files);
     free(s->samples);
     free(s->tasks);
-    free(s->pictures.list);
+    free(s->images.images);
     arena_free(&s->arena);
     *s = (struct samples){0};
 }

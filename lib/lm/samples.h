@@ -23,7 +23,7 @@ struct samples {
     struct sample *samples; /* in the order of files and lines */
     size_t n_tasks;
     const char **tasks; /* in the order in which they first come */
-    struct image_list pictures;
+    struct image_list images;
     size_t n_files;
     struct model_source **files; /* of the pictures */
     size_t room;
@@ -32,24 +32,24 @@ struct samples {
 };
 
 /* What a model takes. */
-struct sample_limits {
+struct sample_requirements {
     const struct arch *arch; /* whose vocabulary, positions and images they fit */
-    bool prompts;            /* prompt_len is required, with a response behind it */
+    bool prompt_required;    /* prompt_len is required, with a response behind it */
 };
 
 /* The task of a file's or container's samples that say none: rev.jsonl in any folder is rev, and so
  * is a container rev/. */
-const char *samples_task_of(const char *file, struct arena *a);
+const char *samples_default_task(const char *file, struct arena *a);
 /* Adds the samples of a file ("-": standard input) or container to `s`, which starts zeroed. An
  * error names the line. */
-int samples_read(struct samples *s, const char *file, const struct sample_limits *limits,
+int samples_read(struct samples *s, const char *file, const struct sample_requirements *limits,
                  struct error *e);
 void samples_free(struct samples *s);
 
 static inline struct sequence samples_sequence(const struct samples *s, size_t i)
 {
     const struct sample *x = &s->samples[i];
-    return (struct sequence){x->ids, x->n, x->images, s->pictures.list};
+    return (struct sequence){x->ids, x->n, x->images, s->images.images};
 }
 
 #endif

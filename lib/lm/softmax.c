@@ -7,7 +7,7 @@
 
 #define LANES 16
 
-TV_CLONES float softmax_max(const float *x, size_t n)
+TV_CLONES float softmax_row_max(const float *x, size_t n)
 {
     float most[LANES];
     size_t i = 0;
@@ -30,11 +30,11 @@ TV_CLONES static double exponentials(float *x, size_t n, float scale, float shif
     size_t i = 0;
     for (; i + LANES <= n; i += LANES)
         for (size_t j = 0; j < LANES; j++) {
-            x[i + j] = explog_float(scale * x[i + j] - shift);
+            x[i + j] = explog_exp_float(scale * x[i + j] - shift);
             sums[j] += (double)x[i + j];
         }
     for (; i < n; i++) {
-        x[i] = explog_float(scale * x[i] - shift);
+        x[i] = explog_exp_float(scale * x[i] - shift);
         sums[0] += (double)x[i];
     }
     for (size_t j = 1; j < LANES; j++)
@@ -50,13 +50,13 @@ TV_CLONES static void multiply(float *x, size_t n, float by)
 
 double softmax_row(float *x, size_t n, float scale)
 {
-    float shift = scale * softmax_max(x, n);
+    float shift = scale * softmax_row_max(x, n);
     double sum = exponentials(x, n, scale, shift);
     multiply(x, n, (float)(1 / sum));
     return (double)shift + log(sum);
 }
 
-void softmax_again(float *x, size_t n, float log_sum)
+void softmax_row_from_log_sum(float *x, size_t n, float log_sum)
 {
     exponentials(x, n, 1, log_sum);
 }

@@ -2,7 +2,7 @@
 
 #include "mem.h"
 #include "rope.h"
-#include "threads.h"
+#include "parallel_for.h"
 
 #include <stdlib.h>
 
@@ -28,8 +28,8 @@ static void place_tokens(const struct sequence *s, size_t merge, uint32_t *posit
     uint32_t p = 0;
     size_t image = 0;
     for (size_t t = 0; t < s->n;) {
-        if (s->images.n && s->ids[t] == s->images.token) {
-            const struct image *picture = &s->pictures[s->images.which[image++]];
+        if (s->images.n && s->ids[t] == s->images.token_id) {
+            const struct image *picture = &s->all_images[s->images.indices[image++]];
             p += place_picture(picture, merge, p, t, s->n, positions);
             t += picture->tokens;
         } else {
@@ -44,7 +44,7 @@ static void place_tokens(const struct sequence *s, size_t merge, uint32_t *posit
 static void fill_angles(const struct arch *a, const struct sequence *s, float *cos_, float *sin_)
 {
     uint32_t *positions = NULL;
-    if (a->rope.sections[0] && s->images.n) {
+    if (a->rope.mrope_section[0] && s->images.n) {
         positions = mem_alloc(3 * s->n, sizeof *positions);
         place_tokens(s, a->vision.merge, positions);
     }
@@ -69,15 +69,15 @@ static void fill_sample(void *context, size_t s, size_t member)
     (void)member;
     p->images[s] = q->images;
     for (size_t t = 0; t < q->n; t++) {
-        bool visual = q->images.n && q->ids[t] == q->images.token;
-        p->ids[at + t] = visual ? TOKEN_BATCH_IMAGE : q->ids[t];
+        bool visual = q->images.n && q->ids[t] == q->images.token_id;
+        p->ids[at + t] = visual ? TOKEN_BATCH_IMAGE_TOKEN : q->ids[t];
     }
     if (q->n)
         fill_angles(f->arch, q, p->cos_ + at * half, p->sin_ + at * half);
 }
 
-void token_batch_fill(struct token_batch *p, const struct arch *a, const struct sequence *sequences,
-                      size_t samples)
+void token_batch_build(struct token_batch *p, const struct arch *a,
+                       const struct sequence *sequences, size_t samples)
 {
     size_t half = a->head_dim / 2;
     p->samples = samples;
@@ -90,8 +90,8 @@ void token_batch_fill(struct token_batch *p, const struct arch *a, const struct 
     p->cos_ = mem_alloc(tokens * half, sizeof *p->cos_);
     p->sin_ = mem_alloc(tokens * half, sizeof *p->sin_);
     if (samples)
-        threads_run(samples, tokens / samples * half, fill_sample,
-                    &(struct filling){p, a, sequences});
+        parallel_for(samples, tokens / samples * half, fill_sample,
+                     &(struct filling){p, a, sequences});
 }
 
 void token_batch_free(struct token_batch *p)

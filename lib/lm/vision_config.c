@@ -7,9 +7,9 @@
 static int get_square(const struct source *s, const char *key, size_t missing, size_t *to,
                       struct error *e)
 {
-    const json_t *list = config_json_find(s, key);
+    const json_t *list = config_json_value(s, key);
     if (!json_is_array(list))
-        return config_json_size(s, key, 1 << 16, missing, to, e);
+        return config_json_read_size(s, key, 1 << 16, missing, to, e);
     json_int_t n = json_integer_value(json_array_get(list, 0));
     if (json_array_size(list) != 2 || n < 1 || n > 1 << 16 ||
         json_integer_value(json_array_get(list, 1)) != n)
@@ -39,9 +39,9 @@ static int check_size(const struct vision_arch *v, const struct source *s, struc
 static int get_token(struct vision_arch *v, const struct source *s, size_t missing, struct error *e)
 {
     size_t token;
-    if (config_json_count(s, "image_token_id", CONFIG_JSON_MAX_SIZE, missing, &token, e))
+    if (config_json_read_count(s, "image_token_id", CONFIG_JSON_MAX_SIZE, missing, &token, e))
         return -1;
-    v->image_token = (long)token;
+    v->image_token_id = (long)token;
     return 0;
 }
 
@@ -52,20 +52,21 @@ static int read_qwen2vl(struct vision_arch *v, const struct source *s, const str
 {
     static const char *const activations[] = {
         [ACTIVATION_GELU] = "gelu", [ACTIVATION_QUICK_GELU] = "quick_gelu", NULL};
-    const char *channels = config_json_find(in, "in_channels") ? "in_channels" : "in_chans";
+    const char *channels = config_json_value(in, "in_channels") ? "in_channels" : "in_chans";
     double ratio;
     size_t activation, out;
     v->kind = VISION_QWEN2VL;
-    if (config_json_size(in, "depth", CONFIG_JSON_MAX_LAYERS, 32, &v->layers, e) ||
-        config_json_size(in, "embed_dim", CONFIG_JSON_MAX_SIZE, 1280, &v->hidden, e) ||
-        config_json_size(in, "num_heads", CONFIG_JSON_MAX_SIZE, 16, &v->heads, e) ||
-        config_json_number(in, "mlp_ratio", 4, &ratio, e) ||
-        config_json_size(in, channels, 64, 3, &v->channels, e) ||
-        config_json_size(in, "patch_size", 1 << 12, 14, &v->patch, e) ||
-        config_json_size(in, "temporal_patch_size", 64, 2, &v->temporal, e) ||
-        config_json_size(in, "spatial_merge_size", 64, 2, &v->merge, e) ||
-        config_json_size(in, "hidden_size", CONFIG_JSON_MAX_SIZE, 3584, &out, e) ||
-        config_json_choice(in, "hidden_act", activations, ACTIVATION_QUICK_GELU, &activation, e) ||
+    if (config_json_read_size(in, "depth", CONFIG_JSON_MAX_LAYERS, 32, &v->layers, e) ||
+        config_json_read_size(in, "embed_dim", CONFIG_JSON_MAX_SIZE, 1280, &v->hidden, e) ||
+        config_json_read_size(in, "num_heads", CONFIG_JSON_MAX_SIZE, 16, &v->heads, e) ||
+        config_json_read_positive(in, "mlp_ratio", 4, &ratio, e) ||
+        config_json_read_size(in, channels, 64, 3, &v->channels, e) ||
+        config_json_read_size(in, "patch_size", 1 << 12, 14, &v->patch, e) ||
+        config_json_read_size(in, "temporal_patch_size", 64, 2, &v->temporal, e) ||
+        config_json_read_size(in, "spatial_merge_size", 64, 2, &v->merge, e) ||
+        config_json_read_size(in, "hidden_size", CONFIG_JSON_MAX_SIZE, 3584, &out, e) ||
+        config_json_read_choice(in, "hidden_act", activations, ACTIVATION_QUICK_GELU, &activation,
+                                e) ||
         get_token(v, s, 151655, e))
         return -1;
     if (out != hidden)
@@ -75,12 +76,12 @@ static int read_qwen2vl(struct vision_arch *v, const struct source *s, const str
     double intermediate = floor(ratio * (double)v->hidden);
     if (intermediate < 1 || intermediate > (double)CONFIG_JSON_MAX_SIZE)
         return config_json_error(in, "mlp_ratio", "in a sensible range", e);
-    v->used = v->layers;
+    v->layers_used = v->layers;
     v->intermediate = (size_t)intermediate;
     v->eps = v->projector_eps = 1e-6f;
     v->qkv_bias = true;
     v->activation = (enum activation)activation;
-    v->projector = v->merge * v->merge * v->hidden;
+    v->projector_hidden = v->merge * v->merge * v->hidden;
     return check_size(v, s, e) || check_heads(v, s, 4, e) ? -1 : 0;
 }
 
@@ -104,11 +105,11 @@ static const struct intern_keys native = {
 static int get_state(struct vision_arch *v, const struct source *s, const char *key,
                      struct error *e)
 {
-    const json_t *value = config_json_find(s, key);
+    const json_t *value = config_json_value(s, key);
     json_int_t n = value ? json_integer_value(value) : -1, states = (json_int_t)v->layers + 1;
     if ((value && !json_is_integer(value)) || n < -states || n >= states)
         return config_json_error(s, key, "the number of a layer", e);
-    v->used = (size_t)(n < 0 ? states + n : n);
+    v->layers_used = (size_t)(n < 0 ? states + n : n);
     return 0;
 }
 
@@ -116,7 +117,7 @@ static int get_state(struct vision_arch *v, const struct source *s, const char *
 static int get_merge(struct vision_arch *v, const struct source *s, struct error *e)
 {
     double ratio;
-    if (config_json_number(s, "downsample_ratio", 0.5, &ratio, e))
+    if (config_json_read_positive(s, "downsample_ratio", 0.5, &ratio, e))
         return -1;
     v->merge = ratio <= 1 && ratio > 1.0 / 64 ? (size_t)lround(1 / ratio) : 0;
     return v->merge && fabs(1 / ratio - (double)v->merge) < 1e-6
@@ -133,14 +134,14 @@ static int get_flags(struct vision_arch *v, const struct source *in, const struc
     bool required = k == &chat;
     const char *const keys[] = {k->biased, k->normed, "norm_type"};
     for (size_t i = 0; required && i < sizeof keys / sizeof *keys; i++)
-        if (!config_json_find(in, keys[i]))
+        if (!config_json_value(in, keys[i]))
             return error_set(e, "%s: %s is missing", in->file, keys[i]);
-    if (config_json_flag(in, k->biased, false, &v->qkv_bias, e) ||
-        config_json_flag(in, k->normed, false, &v->qk_norm, e) ||
-        config_json_choice(in, "norm_type", norms, 0, &norm, e) ||
-        config_json_choice(in, "hidden_act", gelu, 0, &activation, e))
+    if (config_json_read_flag(in, k->biased, false, &v->qkv_bias, e) ||
+        config_json_read_flag(in, k->normed, false, &v->qk_norm, e) ||
+        config_json_read_choice(in, "norm_type", norms, 0, &norm, e) ||
+        config_json_read_choice(in, "hidden_act", gelu, 0, &activation, e))
         return -1;
-    v->rms = norm == 1;
+    v->rms_norm = norm == 1;
     v->activation = ACTIVATION_GELU;
     return 0;
 }
@@ -150,19 +151,20 @@ static int get_sizes(struct vision_arch *v, const struct source *in, const struc
 {
     size_t image;
     double eps;
-    if (config_json_size(in, "num_hidden_layers", CONFIG_JSON_MAX_LAYERS, k->layers, &v->layers,
-                         e) ||
-        config_json_size(in, "hidden_size", CONFIG_JSON_MAX_SIZE, k->hidden, &v->hidden, e) ||
-        config_json_size(in, "intermediate_size", CONFIG_JSON_MAX_SIZE, k->intermediate,
-                         &v->intermediate, e) ||
-        config_json_size(in, "num_attention_heads", CONFIG_JSON_MAX_SIZE, k->heads, &v->heads, e) ||
-        config_json_size(in, "num_channels", 64, 3, &v->channels, e) ||
+    if (config_json_read_size(in, "num_hidden_layers", CONFIG_JSON_MAX_LAYERS, k->layers,
+                              &v->layers, e) ||
+        config_json_read_size(in, "hidden_size", CONFIG_JSON_MAX_SIZE, k->hidden, &v->hidden, e) ||
+        config_json_read_size(in, "intermediate_size", CONFIG_JSON_MAX_SIZE, k->intermediate,
+                              &v->intermediate, e) ||
+        config_json_read_size(in, "num_attention_heads", CONFIG_JSON_MAX_SIZE, k->heads, &v->heads,
+                              e) ||
+        config_json_read_size(in, "num_channels", 64, 3, &v->channels, e) ||
         get_square(in, "patch_size", k->patch, &v->patch, e) ||
         get_square(in, "image_size", k->image, &image, e) ||
-        config_json_number(in, "layer_norm_eps", 1e-6, &eps, e))
+        config_json_read_positive(in, "layer_norm_eps", 1e-6, &eps, e))
         return -1;
     v->eps = (float)eps;
-    v->side = image / v->patch;
+    v->position_grid = image / v->patch;
     v->temporal = 1;
     return image % v->patch == 0
                ? 0
@@ -175,11 +177,11 @@ static int read_chat(struct vision_arch *v, const struct source *s, struct error
 {
     static const char *const versions[] = {"v1", "v2", NULL};
     size_t version;
-    v->image_token = -1;
+    v->image_token_id = -1;
     v->qk_eps = v->eps;
-    if (config_json_choice(s, "ps_version", versions, 0, &version, e))
+    if (config_json_read_choice(s, "ps_version", versions, 0, &version, e))
         return -1;
-    v->transposed = version == 0;
+    v->shuffle_transposed = version == 0;
     return 0;
 }
 
@@ -189,9 +191,9 @@ static int check_native(const struct source *s, const struct source *in, struct 
     static const char *const gelu[] = {"gelu", NULL}, *const without_class[] = {"default", NULL};
     bool positions;
     size_t only;
-    if (config_json_flag(in, "use_absolute_position_embeddings", true, &positions, e) ||
-        config_json_choice(s, "projector_hidden_act", gelu, 0, &only, e) ||
-        config_json_choice(s, "vision_feature_select_strategy", without_class, 0, &only, e))
+    if (config_json_read_flag(in, "use_absolute_position_embeddings", true, &positions, e) ||
+        config_json_read_choice(s, "projector_hidden_act", gelu, 0, &only, e) ||
+        config_json_read_choice(s, "vision_feature_select_strategy", without_class, 0, &only, e))
         return -1;
     return positions ? 0
                      : error_set(e,
@@ -206,9 +208,9 @@ static int read_native(struct vision_arch *v, const struct source *s, const stru
     bool pooled;
     v->qk_eps = 1e-6f;
     if (check_native(s, in, e) || get_token(v, s, 151667, e) ||
-        config_json_flag(in, "use_mean_pooling", true, &pooled, e))
+        config_json_read_flag(in, "use_mean_pooling", true, &pooled, e))
         return -1;
-    v->last_norm = !pooled;
+    v->final_norm = !pooled;
     return 0;
 }
 
@@ -216,7 +218,7 @@ static int read_internvl(struct vision_arch *v, const struct source *s, const st
                          const struct intern_keys *k, size_t hidden, struct error *e)
 {
     v->kind = VISION_INTERNVL;
-    v->projector = hidden;
+    v->projector_hidden = hidden;
     v->projector_eps = 1e-5f;
     if (get_sizes(v, in, k, e) || get_flags(v, in, k, e) || get_state(v, s, k->state, e) ||
         get_merge(v, s, e) || (k == &chat ? read_chat(v, s, e) : read_native(v, s, in, e)))
@@ -227,7 +229,7 @@ static int read_internvl(struct vision_arch *v, const struct source *s, const st
 int vision_config(struct vision_arch *v, const struct source *s, const char *type, size_t hidden,
                   struct error *e)
 {
-    struct source in = {s->file, config_json_find(s, "vision_config")};
+    struct source in = {s->file, config_json_value(s, "vision_config")};
     bool qwen = strcmp(type, "qwen2_vl") == 0, own = strcmp(type, "internvl_chat") == 0;
     if (!qwen && !own && strcmp(type, "internvl") != 0)
         return 0;

@@ -3,9 +3,9 @@
 #include "attention.h"
 #include "bicubic.h"
 #include "mem.h"
-#include "ops.h"
+#include "cross_entropy.h"
 #include "rope.h"
-#include "vision_ops.h"
+#include "layernorm.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -59,13 +59,13 @@ struct vision_tower *vision_tower_new(const struct arch *a, const struct weight_
     t->room = slice > ROOM ? slice : ROOM;
     float **areas[] = {&t->normed, &t->q, &t->k, &t->v, &t->o};
     for (size_t i = 0; i < sizeof areas / sizeof *areas; i++)
-        *areas[i] = mem_aligned(t->room * E * sizeof(float));
+        *areas[i] = mem_alloc_aligned(t->room * E * sizeof(float));
     t->r = mem_alloc(t->room, sizeof *t->r);
     t->log_sums = mem_alloc(t->room * v->heads, sizeof *t->log_sums);
-    t->hidden = mem_aligned(ROOM * v->intermediate * sizeof *t->hidden);
-    t->pixels =
-        mem_aligned((v->kind == VISION_INTERNVL ? 2 * longest : ROOM) * pixels * sizeof *t->pixels);
-    t->scratch = mem_aligned(attention_scratch(slice) * sizeof *t->scratch);
+    t->hidden = mem_alloc_aligned(ROOM * v->intermediate * sizeof *t->hidden);
+    t->pixels = mem_alloc_aligned((v->kind == VISION_INTERNVL ? 2 * longest : ROOM) * pixels *
+                                  sizeof *t->pixels);
+    t->scratch = mem_alloc_aligned(attention_scratch_floats(slice) * sizeof *t->scratch);
     return t;
 }
 
@@ -93,8 +93,8 @@ static void embed_rows(const struct vision_tower *t, const struct layer_weights 
                        const float *rows, size_t n, float *x)
 {
     const struct vision_arch *v = vision_of(t);
-    linear_forward(rows, w->at[VISION_PATCH], w->at[VISION_PATCH_BIAS], n, patch_numbers(v),
-                   v->hidden, x);
+    linear_forward(rows, w->at[WEIGHT_VISION_PATCH_EMBEDDING],
+                   w->at[WEIGHT_VISION_PATCH_EMBEDDING_BIAS], n, patch_numbers(v), v->hidden, x);
 }
 
 /* Qwen2-VL: the file has the rows. */
@@ -128,11 +128,12 @@ static float *resized_positions(const struct vision_arch *v, const struct layer_
                                 const struct image *p)
 {
     size_t E = v->hidden;
-    if (p->height == v->side && p->width == v->side)
+    if (p->height == v->position_grid && p->width == v->position_grid)
         return NULL;
     float *table = mem_alloc((1 + p->height * p->width) * E, sizeof *table);
-    memcpy(table, w->at[VISION_POSITION], E * sizeof *table);
-    bicubic_resize(w->at[VISION_POSITION] + E, v->side, E, p->height, p->width, table + E);
+    memcpy(table, w->at[WEIGHT_VISION_POSITION_EMBEDDING], E * sizeof *table);
+    bicubic_resize(w->at[WEIGHT_VISION_POSITION_EMBEDDING] + E, v->position_grid, E, p->height,
+                   p->width, table + E);
     return table;
 }
 
@@ -146,9 +147,9 @@ static void embed_tiles(const struct vision_tower *t, const struct layer_weights
     for (size_t s = 0; s < p->slices; s++, x += (1 + patches) * E) {
         model_source_read_f32(p->file, p->tensor, s * pixels, pixels, DTYPE_NONE, t->pixels);
         cut(v, p, t->pixels, t->pixels + pixels);
-        memcpy(x, w->at[VISION_CLASS], E * sizeof *x);
+        memcpy(x, w->at[WEIGHT_VISION_CLASS_EMBEDDING], E * sizeof *x);
         embed_rows(t, w, t->pixels + pixels, patches, x + E);
-        residual_add(own ? own : w->at[VISION_POSITION], (1 + patches) * E, x);
+        residual_add(own ? own : w->at[WEIGHT_VISION_POSITION_EMBEDDING], (1 + patches) * E, x);
     }
     free(own);
 }
@@ -159,7 +160,7 @@ static void turn_tables(const struct vision_tower *t, const struct image *p, flo
                         float *sin_)
 {
     const struct vision_arch *v = vision_of(t);
-    const struct rope_recipe recipe = {.kind = ROPE_DEFAULT, .theta = THETA};
+    const struct rope_parameters recipe = {.type = ROPE_DEFAULT, .theta = THETA};
     size_t half = v->hidden / v->heads / 2, m = v->merge, blocks = p->width / m;
     float *inv = mem_alloc(half / 2, sizeof *inv);
     rope_frequencies(&recipe, half, 0, inv);
@@ -180,7 +181,7 @@ static int embed(struct vision_tower *t, struct error *e)
     const struct vision_arch *v = vision_of(t);
     size_t half = v->hidden / v->heads / 2, at = 0;
     struct layer_weights w;
-    if (t->weights->layer(t->weights->context, PARTS_VISION, 0, &w, e))
+    if (t->weights->load_layer(t->weights->context, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, &w, e))
         return -1;
     for (size_t i = 0; i < t->n; i++) {
         const struct image *p = t->pictures[i];
@@ -212,7 +213,7 @@ static void normalise(const struct vision_tower *t, const float *x, const float 
                       size_t N)
 {
     const struct vision_arch *v = vision_of(t);
-    if (v->rms)
+    if (v->rms_norm)
         rmsnorm_forward(x, g, v->eps, N, v->hidden, t->normed, t->r);
     else
         layernorm_forward(x, g, b, v->eps, N, v->hidden, t->normed);
@@ -225,13 +226,13 @@ static void attend(const struct vision_tower *t, const struct layer_weights *w, 
     const struct vision_arch *v = vision_of(t);
     size_t E = v->hidden, D = E / v->heads, N = t->starts[first + n] - t->starts[first];
     size_t angle = t->starts[first] * D / 2;
-    normalise(t, x, w->at[VISION_NORM1], w->at[VISION_NORM1_BIAS], N);
-    linear_forward(t->normed, w->at[VISION_Q], w->at[VISION_Q_BIAS], N, E, E, t->q);
-    linear_forward(t->normed, w->at[VISION_K], w->at[VISION_K_BIAS], N, E, E, t->k);
-    linear_forward(t->normed, w->at[VISION_V], w->at[VISION_V_BIAS], N, E, E, t->v);
+    normalise(t, x, w->at[WEIGHT_VISION_NORM1], w->at[WEIGHT_VISION_NORM1_BIAS], N);
+    linear_forward(t->normed, w->at[WEIGHT_VISION_Q], w->at[WEIGHT_VISION_Q_BIAS], N, E, E, t->q);
+    linear_forward(t->normed, w->at[WEIGHT_VISION_K], w->at[WEIGHT_VISION_K_BIAS], N, E, E, t->k);
+    linear_forward(t->normed, w->at[WEIGHT_VISION_V], w->at[WEIGHT_VISION_V_BIAS], N, E, E, t->v);
     if (v->qk_norm) {
-        rmsnorm_forward(t->q, w->at[VISION_Q_NORM], v->qk_eps, N, E, t->q, t->r);
-        rmsnorm_forward(t->k, w->at[VISION_K_NORM], v->qk_eps, N, E, t->k, t->r);
+        rmsnorm_forward(t->q, w->at[WEIGHT_VISION_Q_NORM], v->qk_eps, N, E, t->q, t->r);
+        rmsnorm_forward(t->k, w->at[WEIGHT_VISION_K_NORM], v->qk_eps, N, E, t->k, t->r);
     }
     if (v->kind == VISION_QWEN2VL) {
         rope_forward(t->q, t->cos_ + angle, t->sin_ + angle, N, v->heads, D);
@@ -242,34 +243,36 @@ static void attend(const struct vision_tower *t, const struct layer_weights *w, 
                                         .heads = v->heads,
                                         .kv_heads = v->heads,
                                         .head_dim = D,
-                                        .both_ways = true,
+                                        .bidirectional = true,
                                         .q = t->q,
                                         .k = t->k,
                                         .v = t->v};
     attention_forward(&attention, t->o, t->log_sums, t->scratch);
-    linear_forward(t->o, w->at[VISION_O], w->at[VISION_O_BIAS], N, E, E, t->normed);
-    add(t->normed, w->at[VISION_SCALE1], N, E, x);
+    linear_forward(t->o, w->at[WEIGHT_VISION_O], w->at[WEIGHT_VISION_O_BIAS], N, E, E, t->normed);
+    add(t->normed, w->at[WEIGHT_VISION_LAYERSCALE1], N, E, x);
 }
 
 static void think(const struct vision_tower *t, const struct layer_weights *w, size_t N, float *x)
 {
     const struct vision_arch *v = vision_of(t);
     size_t E = v->hidden, F = v->intermediate;
-    normalise(t, x, w->at[VISION_NORM2], w->at[VISION_NORM2_BIAS], N);
-    linear_forward(t->normed, w->at[VISION_UP], w->at[VISION_UP_BIAS], N, E, F, t->hidden);
+    normalise(t, x, w->at[WEIGHT_VISION_NORM2], w->at[WEIGHT_VISION_NORM2_BIAS], N);
+    linear_forward(t->normed, w->at[WEIGHT_VISION_FC1], w->at[WEIGHT_VISION_FC1_BIAS], N, E, F,
+                   t->hidden);
     if (v->activation == ACTIVATION_QUICK_GELU)
         quick_gelu_forward(t->hidden, N, F);
     else
         gelu_forward(t->hidden, N, F, t->hidden);
-    linear_forward(t->hidden, w->at[VISION_DOWN], w->at[VISION_DOWN_BIAS], N, F, E, t->normed);
-    add(t->normed, w->at[VISION_SCALE2], N, E, x);
+    linear_forward(t->hidden, w->at[WEIGHT_VISION_FC2], w->at[WEIGHT_VISION_FC2_BIAS], N, F, E,
+                   t->normed);
+    add(t->normed, w->at[WEIGHT_VISION_LAYERSCALE2], N, E, x);
 }
 
 static int one_layer(struct vision_tower *t, size_t layer, struct error *e)
 {
     size_t E = vision_of(t)->hidden, N = t->starts[t->slices];
     struct layer_weights w;
-    if (t->weights->layer(t->weights->context, PARTS_VISION_LAYER, layer, &w, e))
+    if (t->weights->load_layer(t->weights->context, WEIGHT_RANGE_VISION_LAYER, layer, &w, e))
         return -1;
     for (size_t s = 0, n; s < t->slices; s += n) {
         n = 1;
@@ -289,12 +292,12 @@ static int last_norm(struct vision_tower *t, struct error *e)
 {
     const struct vision_arch *v = vision_of(t);
     struct layer_weights w;
-    if (!v->last_norm || v->used < v->layers)
+    if (!v->final_norm || v->layers_used < v->layers)
         return 0;
-    if (t->weights->layer(t->weights->context, PARTS_VISION, 0, &w, e))
+    if (t->weights->load_layer(t->weights->context, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, &w, e))
         return -1;
-    layernorm_forward(t->x, w.at[VISION_LAST_NORM], w.at[VISION_LAST_NORM_BIAS], v->eps,
-                      t->starts[t->slices], v->hidden, t->x);
+    layernorm_forward(t->x, w.at[WEIGHT_VISION_FINAL_NORM], w.at[WEIGHT_VISION_FINAL_NORM_BIAS],
+                      v->eps, t->starts[t->slices], v->hidden, t->x);
     return 0;
 }
 
@@ -304,8 +307,8 @@ static float *shuffle(const struct vision_arch *v, const struct image *p, const 
 {
     size_t E = v->hidden, m = v->merge, rows = p->height / m, columns = p->width / m;
     for (size_t block = 0; block < rows * columns; block++) {
-        size_t row = v->transposed ? block % rows : block / columns;
-        size_t column = v->transposed ? block / rows : block % columns;
+        size_t row = v->shuffle_transposed ? block % rows : block / columns;
+        size_t column = v->shuffle_transposed ? block / rows : block % columns;
         for (size_t i = 0; i < m * m; i++, to += E) {
             size_t patch = (row * m + i / m) * p->width + column * m + i % m;
             memcpy(to, x + (1 + patch) * E, E * sizeof *to);
@@ -344,7 +347,7 @@ static void start_group(struct vision_tower *t, const struct image *const *pictu
         for (size_t k = 0; k < pictures[i]->slices; k++, s++)
             t->starts[s + 1] = t->starts[s] + pictures[i]->height * pictures[i]->width + extra(v);
     size_t N = t->starts[t->slices];
-    t->x = mem_aligned(N * v->hidden * sizeof *t->x);
+    t->x = mem_alloc_aligned(N * v->hidden * sizeof *t->x);
     t->cos_ = mem_alloc(v->kind == VISION_QWEN2VL ? N * half : 1, sizeof *t->cos_);
     t->sin_ = mem_alloc(v->kind == VISION_QWEN2VL ? N * half : 1, sizeof *t->sin_);
 }
@@ -362,7 +365,7 @@ int vision_tower_forward(struct vision_tower *t, const struct image *const *pict
 {
     start_group(t, pictures, n);
     int failed = embed(t, e);
-    for (size_t l = 0; l < vision_of(t)->used && !failed; l++)
+    for (size_t l = 0; l < vision_of(t)->layers_used && !failed; l++)
         failed = one_layer(t, l, e);
     failed = failed || last_norm(t, e);
     if (!failed)

@@ -11,94 +11,97 @@ struct shape {
     size_t rows, columns;
 };
 
-static struct shape text_shape(const struct arch *a, enum part part)
+static struct shape text_shape(const struct arch *a, enum weight_kind part)
 {
     size_t q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim;
     size_t d = a->hidden, f = a->intermediate;
-    const struct shape table[TEXT_PARTS] = {
-        [PART_Q] = {true, q, d},
-        [PART_K] = {true, kv, d},
-        [PART_V] = {true, kv, d},
-        [PART_O] = {true, d, q},
-        [PART_GATE] = {true, f, d},
-        [PART_UP] = {true, f, d},
-        [PART_DOWN] = {true, d, f},
-        [PART_INPUT_NORM] = {true, d, 0},
-        [PART_POST_NORM] = {true, d, 0},
-        [PART_Q_BIAS] = {a->qkv_bias, q, 0},
-        [PART_K_BIAS] = {a->qkv_bias, kv, 0},
-        [PART_V_BIAS] = {a->qkv_bias, kv, 0},
-        [PART_O_BIAS] = {a->o_bias, d, 0},
-        [PART_GATE_BIAS] = {a->mlp_bias, f, 0},
-        [PART_UP_BIAS] = {a->mlp_bias, f, 0},
-        [PART_DOWN_BIAS] = {a->mlp_bias, d, 0},
-        [PART_EMBEDDING] = {true, a->vocab, d},
-        [PART_NORM] = {true, d, 0},
-        [PART_HEAD] = {true, a->vocab, d},
+    const struct shape table[WEIGHT_TEXT_END] = {
+        [WEIGHT_Q] = {true, q, d},
+        [WEIGHT_K] = {true, kv, d},
+        [WEIGHT_V] = {true, kv, d},
+        [WEIGHT_O] = {true, d, q},
+        [WEIGHT_GATE] = {true, f, d},
+        [WEIGHT_UP] = {true, f, d},
+        [WEIGHT_DOWN] = {true, d, f},
+        [WEIGHT_INPUT_NORM] = {true, d, 0},
+        [WEIGHT_POST_ATTENTION_NORM] = {true, d, 0},
+        [WEIGHT_Q_BIAS] = {a->qkv_bias, q, 0},
+        [WEIGHT_K_BIAS] = {a->qkv_bias, kv, 0},
+        [WEIGHT_V_BIAS] = {a->qkv_bias, kv, 0},
+        [WEIGHT_O_BIAS] = {a->o_bias, d, 0},
+        [WEIGHT_GATE_BIAS] = {a->mlp_bias, f, 0},
+        [WEIGHT_UP_BIAS] = {a->mlp_bias, f, 0},
+        [WEIGHT_DOWN_BIAS] = {a->mlp_bias, d, 0},
+        [WEIGHT_EMBEDDING] = {true, a->vocab, d},
+        [WEIGHT_FINAL_NORM] = {true, d, 0},
+        [WEIGHT_LM_HEAD] = {true, a->vocab, d},
     };
     return table[part];
 }
 
-static struct shape vision_shape(const struct arch *a, enum part part)
+static struct shape vision_shape(const struct arch *a, enum weight_kind part)
 {
     const struct vision_arch *v = &a->vision;
     bool intern = v->kind == VISION_INTERNVL;
     size_t E = v->hidden, F = v->intermediate, merged = v->merge * v->merge * E;
     size_t c = v->channels * v->temporal * v->patch * v->patch, norm = intern ? merged : E;
-    const struct shape table[PARTS] = {
-        [PROJECTOR_NORM] = {true, norm, 0},
-        [PROJECTOR_NORM_BIAS] = {true, norm, 0},
-        [PROJECTOR_IN] = {true, v->projector, merged},
-        [PROJECTOR_IN_BIAS] = {true, v->projector, 0},
-        [PROJECTOR_OUT] = {true, a->hidden, v->projector},
-        [PROJECTOR_OUT_BIAS] = {true, a->hidden, 0},
-        [VISION_NORM1] = {true, E, 0},
-        [VISION_NORM1_BIAS] = {!v->rms, E, 0},
-        [VISION_Q] = {true, E, E},
-        [VISION_K] = {true, E, E},
-        [VISION_V] = {true, E, E},
-        [VISION_Q_BIAS] = {v->qkv_bias, E, 0},
-        [VISION_K_BIAS] = {v->qkv_bias, E, 0},
-        [VISION_V_BIAS] = {v->qkv_bias, E, 0},
-        [VISION_Q_NORM] = {v->qk_norm, E, 0},
-        [VISION_K_NORM] = {v->qk_norm, E, 0},
-        [VISION_O] = {true, E, E},
-        [VISION_O_BIAS] = {true, E, 0},
-        [VISION_SCALE1] = {intern, E, 0},
-        [VISION_NORM2] = {true, E, 0},
-        [VISION_NORM2_BIAS] = {!v->rms, E, 0},
-        [VISION_UP] = {true, F, E},
-        [VISION_UP_BIAS] = {true, F, 0},
-        [VISION_DOWN] = {true, E, F},
-        [VISION_DOWN_BIAS] = {true, E, 0},
-        [VISION_SCALE2] = {intern, E, 0},
-        [VISION_PATCH] = {true, E, c},
-        [VISION_PATCH_BIAS] = {intern, E, 0},
-        [VISION_CLASS] = {intern, E, 0},
-        [VISION_POSITION] = {intern, 1 + v->side * v->side, E},
-        [VISION_LAST_NORM] = {v->last_norm, E, 0},
-        [VISION_LAST_NORM_BIAS] = {v->last_norm, E, 0},
+    const struct shape table[WEIGHT_KINDS] = {
+        [WEIGHT_PROJECTOR_NORM] = {true, norm, 0},
+        [WEIGHT_PROJECTOR_NORM_BIAS] = {true, norm, 0},
+        [WEIGHT_PROJECTOR_IN] = {true, v->projector_hidden, merged},
+        [WEIGHT_PROJECTOR_IN_BIAS] = {true, v->projector_hidden, 0},
+        [WEIGHT_PROJECTOR_OUT] = {true, a->hidden, v->projector_hidden},
+        [WEIGHT_PROJECTOR_OUT_BIAS] = {true, a->hidden, 0},
+        [WEIGHT_VISION_NORM1] = {true, E, 0},
+        [WEIGHT_VISION_NORM1_BIAS] = {!v->rms_norm, E, 0},
+        [WEIGHT_VISION_Q] = {true, E, E},
+        [WEIGHT_VISION_K] = {true, E, E},
+        [WEIGHT_VISION_V] = {true, E, E},
+        [WEIGHT_VISION_Q_BIAS] = {v->qkv_bias, E, 0},
+        [WEIGHT_VISION_K_BIAS] = {v->qkv_bias, E, 0},
+        [WEIGHT_VISION_V_BIAS] = {v->qkv_bias, E, 0},
+        [WEIGHT_VISION_Q_NORM] = {v->qk_norm, E, 0},
+        [WEIGHT_VISION_K_NORM] = {v->qk_norm, E, 0},
+        [WEIGHT_VISION_O] = {true, E, E},
+        [WEIGHT_VISION_O_BIAS] = {true, E, 0},
+        [WEIGHT_VISION_LAYERSCALE1] = {intern, E, 0},
+        [WEIGHT_VISION_NORM2] = {true, E, 0},
+        [WEIGHT_VISION_NORM2_BIAS] = {!v->rms_norm, E, 0},
+        [WEIGHT_VISION_FC1] = {true, F, E},
+        [WEIGHT_VISION_FC1_BIAS] = {true, F, 0},
+        [WEIGHT_VISION_FC2] = {true, E, F},
+        [WEIGHT_VISION_FC2_BIAS] = {true, E, 0},
+        [WEIGHT_VISION_LAYERSCALE2] = {intern, E, 0},
+        [WEIGHT_VISION_PATCH_EMBEDDING] = {true, E, c},
+        [WEIGHT_VISION_PATCH_EMBEDDING_BIAS] = {intern, E, 0},
+        [WEIGHT_VISION_CLASS_EMBEDDING] = {intern, E, 0},
+        [WEIGHT_VISION_POSITION_EMBEDDING] = {intern, 1 + v->position_grid * v->position_grid, E},
+        [WEIGHT_VISION_FINAL_NORM] = {v->final_norm, E, 0},
+        [WEIGHT_VISION_FINAL_NORM_BIAS] = {v->final_norm, E, 0},
     };
     return v->kind == VISION_NONE ? (struct shape){false, 0, 0} : table[part];
 }
 
-bool arch_part(const struct arch *a, enum part part, size_t *rows, size_t *columns)
+bool weight_kind_shape(const struct arch *a, enum weight_kind part, size_t *rows, size_t *columns)
 {
-    struct shape s = part < TEXT_PARTS ? text_shape(a, part) : vision_shape(a, part);
+    struct shape s = part < WEIGHT_TEXT_END ? text_shape(a, part) : vision_shape(a, part);
     *rows = s.rows;
     *columns = s.columns;
     return s.there;
 }
 
-size_t arch_part_shape(const struct arch *a, enum part part, uint64_t shape[ARCH_RANK])
+size_t weight_kind_file_shape(const struct arch *a, enum weight_kind part,
+                              uint64_t shape[WEIGHT_KIND_MAX_RANK])
 {
     const struct vision_arch *v = &a->vision;
     size_t rows, columns, n = 0;
-    arch_part(a, part, &rows, &columns);
-    for (size_t ones = part == VISION_CLASS ? 2 : part == VISION_POSITION; n < ones;)
+    weight_kind_shape(a, part, &rows, &columns);
+    for (size_t ones =
+             part == WEIGHT_VISION_CLASS_EMBEDDING ? 2 : part == WEIGHT_VISION_POSITION_EMBEDDING;
+         n < ones;)
         shape[n++] = 1;
     shape[n++] = rows;
-    if (part == VISION_PATCH) {
+    if (part == WEIGHT_VISION_PATCH_EMBEDDING) {
         const size_t conv[] = {v->channels, v->temporal, v->patch, v->patch};
         for (size_t i = 0; i < COUNT(conv); i++)
             if (i != 1 || v->kind == VISION_QWEN2VL)
@@ -109,24 +112,26 @@ size_t arch_part_shape(const struct arch *a, enum part part, uint64_t shape[ARCH
     return n;
 }
 
-size_t arch_part_elements(const struct arch *a, enum part part)
+size_t weight_kind_elements(const struct arch *a, enum weight_kind part)
 {
     size_t rows, columns;
-    return arch_part(a, part, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
+    return weight_kind_shape(a, part, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
 }
 
 /* Elements of some parts of one layer together. */
-static size_t elements_of(const struct arch *a, struct parts parts)
+static size_t elements_of(const struct arch *a, struct weight_range parts)
 {
     size_t n = 0;
-    for (enum part part = parts.first; part < parts.end; part++)
-        n += arch_part_elements(a, part);
+    for (enum weight_kind part = parts.first; part < parts.end; part++)
+        n += weight_kind_elements(a, part);
     return n;
 }
 
-size_t arch_parts_most(const struct arch *a)
+size_t weight_kind_largest_range(const struct arch *a)
 {
-    const struct parts all[] = {PARTS_LAYER, PARTS_PROJECTOR, PARTS_VISION_LAYER, PARTS_VISION};
+    const struct weight_range all[] = {WEIGHT_RANGE_DECODER_LAYER, WEIGHT_RANGE_PROJECTOR,
+                                       WEIGHT_RANGE_VISION_LAYER,
+                                       WEIGHT_RANGE_VISION_OUTSIDE_LAYERS};
     size_t most = 0;
     for (size_t i = 0; i < COUNT(all); i++) {
         size_t n = elements_of(a, all[i]);
@@ -135,89 +140,90 @@ size_t arch_parts_most(const struct arch *a)
     return most;
 }
 
-size_t arch_part_layers(const struct arch *a, enum part part)
+size_t weight_kind_layers(const struct arch *a, enum weight_kind part)
 {
-    if (part < LAYER_PARTS)
+    if (part < WEIGHT_DECODER_LAYER_END)
         return a->layers;
-    return part >= VISION_NORM1 && part < VISION_LAYER_END ? a->vision.layers : 1;
+    return part >= WEIGHT_VISION_NORM1 && part < WEIGHT_VISION_LAYER_END ? a->vision.layers : 1;
 }
 
-size_t arch_slot(const struct arch *a, enum part part, size_t layer)
+size_t weight_kind_index(const struct arch *a, enum weight_kind part, size_t layer)
 {
-    size_t text = a->layers * LAYER_PARTS, outside = VISION_NORM1 - LAYER_PARTS;
-    size_t vision = VISION_LAYER_END - VISION_NORM1;
-    if (part < LAYER_PARTS)
-        return layer * LAYER_PARTS + part;
-    if (part < VISION_NORM1)
-        return text + part - LAYER_PARTS;
-    if (part < VISION_LAYER_END)
-        return text + outside + layer * vision + part - VISION_NORM1;
-    return text + outside + a->vision.layers * vision + part - VISION_LAYER_END;
+    size_t text = a->layers * WEIGHT_DECODER_LAYER_END,
+           outside = WEIGHT_VISION_NORM1 - WEIGHT_DECODER_LAYER_END;
+    size_t vision = WEIGHT_VISION_LAYER_END - WEIGHT_VISION_NORM1;
+    if (part < WEIGHT_DECODER_LAYER_END)
+        return layer * WEIGHT_DECODER_LAYER_END + part;
+    if (part < WEIGHT_VISION_NORM1)
+        return text + part - WEIGHT_DECODER_LAYER_END;
+    if (part < WEIGHT_VISION_LAYER_END)
+        return text + outside + layer * vision + part - WEIGHT_VISION_NORM1;
+    return text + outside + a->vision.layers * vision + part - WEIGHT_VISION_LAYER_END;
 }
 
-size_t arch_slots(const struct arch *a)
+size_t weight_kind_index_count(const struct arch *a)
 {
-    return arch_slot(a, PARTS, 0);
+    return weight_kind_index(a, WEIGHT_KINDS, 0);
 }
 
-const char *arch_part_name(enum part part, size_t layer, char *name)
+const char *weight_kind_name(enum weight_kind part, size_t layer, char *name)
 {
-    static const char *const names[PARTS] = {
-        [PART_Q] = "self_attn.q_proj.weight",
-        [PART_K] = "self_attn.k_proj.weight",
-        [PART_V] = "self_attn.v_proj.weight",
-        [PART_O] = "self_attn.o_proj.weight",
-        [PART_GATE] = "mlp.gate_proj.weight",
-        [PART_UP] = "mlp.up_proj.weight",
-        [PART_DOWN] = "mlp.down_proj.weight",
-        [PART_INPUT_NORM] = "input_layernorm.weight",
-        [PART_POST_NORM] = "post_attention_layernorm.weight",
-        [PART_Q_BIAS] = "self_attn.q_proj.bias",
-        [PART_K_BIAS] = "self_attn.k_proj.bias",
-        [PART_V_BIAS] = "self_attn.v_proj.bias",
-        [PART_O_BIAS] = "self_attn.o_proj.bias",
-        [PART_GATE_BIAS] = "mlp.gate_proj.bias",
-        [PART_UP_BIAS] = "mlp.up_proj.bias",
-        [PART_DOWN_BIAS] = "mlp.down_proj.bias",
-        [PART_EMBEDDING] = "text.embed_tokens.weight",
-        [PART_NORM] = "text.norm.weight",
-        [PART_HEAD] = "head.weight",
-        [PROJECTOR_NORM] = "projector.norm.weight",
-        [PROJECTOR_NORM_BIAS] = "projector.norm.bias",
-        [PROJECTOR_IN] = "projector.in.weight",
-        [PROJECTOR_IN_BIAS] = "projector.in.bias",
-        [PROJECTOR_OUT] = "projector.out.weight",
-        [PROJECTOR_OUT_BIAS] = "projector.out.bias",
-        [VISION_NORM1] = "norm1.weight",
-        [VISION_NORM1_BIAS] = "norm1.bias",
-        [VISION_Q] = "attn.q_proj.weight",
-        [VISION_K] = "attn.k_proj.weight",
-        [VISION_V] = "attn.v_proj.weight",
-        [VISION_Q_BIAS] = "attn.q_proj.bias",
-        [VISION_K_BIAS] = "attn.k_proj.bias",
-        [VISION_V_BIAS] = "attn.v_proj.bias",
-        [VISION_Q_NORM] = "attn.q_norm.weight",
-        [VISION_K_NORM] = "attn.k_norm.weight",
-        [VISION_O] = "attn.proj.weight",
-        [VISION_O_BIAS] = "attn.proj.bias",
-        [VISION_SCALE1] = "ls1",
-        [VISION_NORM2] = "norm2.weight",
-        [VISION_NORM2_BIAS] = "norm2.bias",
-        [VISION_UP] = "mlp.fc1.weight",
-        [VISION_UP_BIAS] = "mlp.fc1.bias",
-        [VISION_DOWN] = "mlp.fc2.weight",
-        [VISION_DOWN_BIAS] = "mlp.fc2.bias",
-        [VISION_SCALE2] = "ls2",
-        [VISION_PATCH] = "vision.patch.weight",
-        [VISION_PATCH_BIAS] = "vision.patch.bias",
-        [VISION_CLASS] = "vision.class",
-        [VISION_POSITION] = "vision.position",
-        [VISION_LAST_NORM] = "vision.norm.weight",
-        [VISION_LAST_NORM_BIAS] = "vision.norm.bias",
+    static const char *const names[WEIGHT_KINDS] = {
+        [WEIGHT_Q] = "self_attn.q_proj.weight",
+        [WEIGHT_K] = "self_attn.k_proj.weight",
+        [WEIGHT_V] = "self_attn.v_proj.weight",
+        [WEIGHT_O] = "self_attn.o_proj.weight",
+        [WEIGHT_GATE] = "mlp.gate_proj.weight",
+        [WEIGHT_UP] = "mlp.up_proj.weight",
+        [WEIGHT_DOWN] = "mlp.down_proj.weight",
+        [WEIGHT_INPUT_NORM] = "input_layernorm.weight",
+        [WEIGHT_POST_ATTENTION_NORM] = "post_attention_layernorm.weight",
+        [WEIGHT_Q_BIAS] = "self_attn.q_proj.bias",
+        [WEIGHT_K_BIAS] = "self_attn.k_proj.bias",
+        [WEIGHT_V_BIAS] = "self_attn.v_proj.bias",
+        [WEIGHT_O_BIAS] = "self_attn.o_proj.bias",
+        [WEIGHT_GATE_BIAS] = "mlp.gate_proj.bias",
+        [WEIGHT_UP_BIAS] = "mlp.up_proj.bias",
+        [WEIGHT_DOWN_BIAS] = "mlp.down_proj.bias",
+        [WEIGHT_EMBEDDING] = "text.embed_tokens.weight",
+        [WEIGHT_FINAL_NORM] = "text.norm.weight",
+        [WEIGHT_LM_HEAD] = "head.weight",
+        [WEIGHT_PROJECTOR_NORM] = "projector.norm.weight",
+        [WEIGHT_PROJECTOR_NORM_BIAS] = "projector.norm.bias",
+        [WEIGHT_PROJECTOR_IN] = "projector.in.weight",
+        [WEIGHT_PROJECTOR_IN_BIAS] = "projector.in.bias",
+        [WEIGHT_PROJECTOR_OUT] = "projector.out.weight",
+        [WEIGHT_PROJECTOR_OUT_BIAS] = "projector.out.bias",
+        [WEIGHT_VISION_NORM1] = "norm1.weight",
+        [WEIGHT_VISION_NORM1_BIAS] = "norm1.bias",
+        [WEIGHT_VISION_Q] = "attn.q_proj.weight",
+        [WEIGHT_VISION_K] = "attn.k_proj.weight",
+        [WEIGHT_VISION_V] = "attn.v_proj.weight",
+        [WEIGHT_VISION_Q_BIAS] = "attn.q_proj.bias",
+        [WEIGHT_VISION_K_BIAS] = "attn.k_proj.bias",
+        [WEIGHT_VISION_V_BIAS] = "attn.v_proj.bias",
+        [WEIGHT_VISION_Q_NORM] = "attn.q_norm.weight",
+        [WEIGHT_VISION_K_NORM] = "attn.k_norm.weight",
+        [WEIGHT_VISION_O] = "attn.proj.weight",
+        [WEIGHT_VISION_O_BIAS] = "attn.proj.bias",
+        [WEIGHT_VISION_LAYERSCALE1] = "ls1",
+        [WEIGHT_VISION_NORM2] = "norm2.weight",
+        [WEIGHT_VISION_NORM2_BIAS] = "norm2.bias",
+        [WEIGHT_VISION_FC1] = "mlp.fc1.weight",
+        [WEIGHT_VISION_FC1_BIAS] = "mlp.fc1.bias",
+        [WEIGHT_VISION_FC2] = "mlp.fc2.weight",
+        [WEIGHT_VISION_FC2_BIAS] = "mlp.fc2.bias",
+        [WEIGHT_VISION_LAYERSCALE2] = "ls2",
+        [WEIGHT_VISION_PATCH_EMBEDDING] = "vision.patch.weight",
+        [WEIGHT_VISION_PATCH_EMBEDDING_BIAS] = "vision.patch.bias",
+        [WEIGHT_VISION_CLASS_EMBEDDING] = "vision.class",
+        [WEIGHT_VISION_POSITION_EMBEDDING] = "vision.position",
+        [WEIGHT_VISION_FINAL_NORM] = "vision.norm.weight",
+        [WEIGHT_VISION_FINAL_NORM_BIAS] = "vision.norm.bias",
     };
-    if (part < LAYER_PARTS)
+    if (part < WEIGHT_DECODER_LAYER_END)
         snprintf(name, 96, "text.layers.%zu.%s", layer, names[part]);
-    else if (part >= VISION_NORM1 && part < VISION_LAYER_END)
+    else if (part >= WEIGHT_VISION_NORM1 && part < WEIGHT_VISION_LAYER_END)
         snprintf(name, 96, "vision.layers.%zu.%s", layer, names[part]);
     else
         snprintf(name, 96, "%s", names[part]);

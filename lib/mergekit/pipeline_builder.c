@@ -5,7 +5,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-int pipeline_builder_refuse(const struct pipeline_builder *b, size_t line, const char *format, ...)
+int pipeline_builder_error(const struct pipeline_builder *b, size_t line, const char *format, ...)
 {
     char text[700];
     va_list args;
@@ -25,7 +25,7 @@ void pipeline_builder_warn(const struct pipeline_builder *b, size_t line, const 
     yaml_tree_warn(b->tool, b->file->path, line, sentence);
 }
 
-const char *pipeline_builder_glob(const char *name, struct arena *a)
+const char *pipeline_builder_escape_glob(const char *name, struct arena *a)
 {
     char *glob = arena_alloc(a, 2 * strlen(name) + 1, 1), *to = glob;
     for (const char *c = name; *c; c++) {
@@ -36,15 +36,15 @@ const char *pipeline_builder_glob(const char *name, struct arena *a)
     return glob;
 }
 
-void pipeline_builder_option(struct command *to, const char *option, const char *value,
-                             struct arena *a)
+void pipeline_builder_add_option(struct pipeline_command *to, const char *option, const char *value,
+                                 struct arena *a)
 {
     if (value)
-        command_add(to, arena_printf(a, "--%s=%s", option, value), a);
+        pipeline_add_word(to, arena_printf(a, "--%s=%s", option, value), a);
 }
 
-void pipeline_builder_dtype(struct command *to, enum dtype dtype, struct arena *a)
+void pipeline_builder_add_dtype(struct pipeline_command *to, enum dtype dtype, struct arena *a)
 {
     if (dtype != DTYPE_NONE)
-        pipeline_builder_option(to, "dtype", dtype_torch_name(dtype), a);
+        pipeline_builder_add_option(to, "dtype", dtype_torch_name(dtype), a);
 }

@@ -3,7 +3,7 @@
 #include "tokenizer_files.h"
 #include "model_source.h"
 #include "runner.h"
-#include "slice.h"
+#include "layer_slice.h"
 
 #include <errno.h>
 #include <libgen.h>
@@ -19,7 +19,7 @@ static int open_keeper(struct stage *s, struct header *h, struct error *e)
 {
     (void)e;
     s->data = header_copy(h);
-    s->enough = true;
+    s->stop_after_open = true;
     return 0;
 }
 
@@ -27,8 +27,8 @@ static const struct filter keeper = {
     .name = "tv merge",
     .kinds = KIND_WEIGHTS | KIND_TASK_VECTORS,
     .role = ROLE_SINK,
-    .raw = true,
-    .no_step = true,
+    .raw_payload = true,
+    .no_history_step = true,
     .open = open_keeper,
 };
 
@@ -36,29 +36,29 @@ static bool is_pipeline_of_files(const struct pipeline *l)
 {
     for (size_t i = 0; i < l->n; i++)
         for (size_t j = 0; j < l->commands[i].n; j++)
-            if (l->commands[i].words[j].inner)
+            if (l->commands[i].words[j].substitution)
                 return false;
     return true;
 }
 
 /* The header behind the first n commands, which the caller frees. */
-static struct header *open_commands(const struct pipeline_run *run, const struct pipeline *l,
+static struct header *open_commands(const struct pipeline_options *run, const struct pipeline *l,
                                     size_t n, struct error *e)
 {
     struct stage **stages = mem_alloc(n + 1, sizeof *stages);
     for (size_t i = 0; i < n; i++) {
-        const struct command *c = &l->commands[i];
+        const struct pipeline_command *c = &l->commands[i];
         char **words = mem_alloc(c->n + 1, sizeof *words);
         for (size_t j = 0; j < c->n; j++)
             words[j] = (char *)c->words[j].text;
-        stages[i] = stage_parse(pipeline_run_find_filter(run, words[0]), (int)c->n, words);
+        stages[i] = command_line_parse(pipeline_run_find_filter(run, words[0]), (int)c->n, words);
         stages[i]->common.threads = 1;
         if (run->spool)
             stages[i]->common.spool = run->spool;
         free(words);
     }
     stages[n] = stage_new(&keeper);
-    int failed = runner_run(stages, n + 1, &(struct watch){0}, e);
+    int failed = runner_run(stages, n + 1, &(struct run_monitor){0}, e);
     struct header *h = stages[n]->data;
     for (size_t i = 0; i <= n; i++)
         stage_free(stages[i]);
@@ -71,30 +71,30 @@ static struct header *open_commands(const struct pipeline_run *run, const struct
 
 /* ---- every merge ----------------------------------------------------------------------------- */
 
-static bool covers(const struct recipe_gap *g, const char *name)
+static bool covers(const struct coverage_check *g, const char *name)
 {
-    for (size_t i = 0; i < g->n; i++)
+    for (size_t i = 0; i < g->n_filters; i++)
         if (strstr(name, g->filters[i]))
             return true;
     return false;
 }
 
-static int check_gap(const struct recipe *r, const struct recipe_gap *g,
-                     const struct pipeline_run *run, struct error *e)
+static int check_gap(const struct merge_pipeline *r, const struct coverage_check *g,
+                     const struct pipeline_options *run, struct error *e)
 {
-    if (!is_pipeline_of_files(g->line))
-        return error_set(e, "%.200s, line %zu: %s needs a value for all tensors", r->path,
+    if (!is_pipeline_of_files(g->pipeline))
+        return error_set(e, "%.200s, line %zu: %s needs a value for all tensors", r->config_path,
                          g->line_number, g->parameter);
-    struct header *h = open_commands(run, g->line, 1, e);
+    struct header *h = open_commands(run, g->pipeline, 1, e);
     int failed = h ? 0 : -1;
     long model = h ? header_find_model(h, g->model) : -1;
     for (size_t i = 0; h && !failed && i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
         for (size_t k = 0; !failed && k < t->n_vectors; k++) {
-            const char *name = stage_rule_name(t, &t->vectors[k]);
+            const char *name = stage_rules_tensor_name(t, &t->vectors[k]);
             if ((long)t->vectors[k].model == model && !covers(g, name))
                 failed = error_set(e, "%.200s, line %zu: %s has no value for tensor %s of %s",
-                                   r->path, g->line_number, g->parameter, name, g->model);
+                                   r->config_path, g->line_number, g->parameter, name, g->model);
         }
     }
     header_free(h);
@@ -103,35 +103,36 @@ static int check_gap(const struct recipe *r, const struct recipe_gap *g,
 
 /* Tokens that another model numbers otherwise: an error where the tokenizer was chosen, for then
  * rows would have to be moved; else it is said. */
-static int check_tokens(const struct recipe *r, bool warn, const char *tool, struct arena *a,
-                        struct error *e)
+static int check_tokens(const struct merge_pipeline *r, bool warn, const char *tool,
+                        struct arena *a, struct error *e)
 {
-    const char *own = r->tokenizer ? r->tokenizer : r->lender;
+    const char *own = r->tokenizer_model ? r->tokenizer_model : r->metadata_model;
     struct token_difference d;
-    for (size_t i = 0; (r->tokenizer || warn) && i < r->n_models; i++) {
-        if (strcmp(r->models[i], own) == 0 || !tokenizer_files_compare(own, r->models[i], &d, a))
+    for (size_t i = 0; (r->tokenizer_model || warn) && i < r->n_models; i++) {
+        if (strcmp(r->models[i], own) == 0 ||
+            !tokenizer_files_find_difference(own, r->models[i], &d, a))
             continue;
-        const char *there = d.b < 0 ? "has none" : arena_printf(a, "has %ld", d.b);
-        if (r->tokenizer)
+        const char *there = d.id_in_b < 0 ? "has none" : arena_printf(a, "has %ld", d.id_in_b);
+        if (r->tokenizer_model)
             return error_set(e,
                              "%.200s, line %zu: token \"%.80s\" has number %ld in the tokenizer of "
                              "%.200s and %s in that of %.200s; moving rows of the embedding is not "
                              "supported (without tokenizer_source they are merged as they stand)",
-                             r->path, r->config->tokenizer_line, d.token, d.a, own, there,
-                             r->models[i]);
+                             r->config_path, r->config->tokenizer_line, d.token, d.id_in_a, own,
+                             there, r->models[i]);
         fprintf(stderr,
                 "%s: warning: token \"%.80s\" has number %ld in the tokenizer of %s and %s in that "
                 "of %s; rows of the embedding are merged as they stand\n",
-                tool, d.token, d.a, own, there, r->models[i]);
+                tool, d.token, d.id_in_a, own, there, r->models[i]);
     }
     return 0;
 }
 
-int preflight_recipe(const struct recipe *r, const struct pipeline_run *run, struct arena *a,
-                     struct error *e)
+int preflight_check_inputs(const struct merge_pipeline *r, const struct pipeline_options *run,
+                           struct arena *a, struct error *e)
 {
-    for (size_t i = 0; i < r->n_gaps; i++)
-        if (check_gap(r, &r->gaps[i], run, e))
+    for (size_t i = 0; i < r->n_coverage_checks; i++)
+        if (check_gap(r, &r->coverage_checks[i], run, e))
             return -1;
     return check_tokens(r, false, NULL, a, e);
 }
@@ -145,29 +146,29 @@ struct found {
 };
 
 struct walk {
-    const struct recipe *r;
-    const struct pipeline_run *run;
+    const struct merge_pipeline *r;
+    const struct pipeline_options *run;
     size_t n;
     struct found *found;
-    struct preflight_sum *sum;
+    struct preflight_totals *sum;
     struct arena *a;
     struct error *e;
 };
 
 static void add_found(struct walk *w, const char *name, enum dtype dtype, uint64_t elements)
 {
-    const struct config *c = w->r->config;
+    const struct merge_config *c = w->r->config;
     if (dtype_is_float(dtype) && c->out_dtype != DTYPE_NONE)
         dtype = c->out_dtype;
     w->found = mem_resize(w->found, w->n + 1, sizeof *w->found);
     w->found[w->n++] =
-        (struct found){arena_text(w->a, name, strlen(name)), dtype_bytes(dtype, elements)};
+        (struct found){arena_copy_text_n(w->a, name, strlen(name)), dtype_bytes(dtype, elements)};
 }
 
 /* The operand of an option of pack; NULL. */
 static const char *value_of(const struct pipeline *l, const char *option)
 {
-    const struct command *c = &l->commands[l->n - 1];
+    const struct pipeline_command *c = &l->commands[l->n - 1];
     for (size_t i = 1; i + 1 < c->n; i++)
         if (c->words[i].text && strcmp(c->words[i].text, option) == 0)
             return c->words[i + 1].text;
@@ -176,7 +177,7 @@ static const char *value_of(const struct pipeline *l, const char *option)
 
 static bool has_word(const struct pipeline *l, const char *text)
 {
-    const struct command *c = &l->commands[l->n - 1];
+    const struct pipeline_command *c = &l->commands[l->n - 1];
     for (size_t i = 1; i < c->n; i++)
         if (strcmp(c->words[i].text, text) == 0)
             return true;
@@ -196,16 +197,16 @@ static bool is_taken(const struct header *h, const char *name, size_t *i)
 /* What pack --base adds of the base: dtypes, and the tensors that the stream lacks. */
 static int add_with_base(struct walk *w, const struct header *h, const char *base, bool fills)
 {
-    struct slice_options whole = {.first = -1};
-    struct model_source *in = slice_open(base, &whole, w->run->spool, keeper.name, w->e);
+    struct layer_slice_options whole = {.first_layer = -1};
+    struct model_source *in = layer_slice_open(base, &whole, w->run->spool, keeper.name, w->e);
     size_t i;
     if (!in)
         return -1;
-    for (size_t j = 0; j < model_source_count(in); j++) {
+    for (size_t j = 0; j < model_source_tensor_count(in); j++) {
         const struct ckpt_tensor *t = model_source_tensor(in, j);
         bool taken = is_taken(h, t->name, &i);
-        bool rounded = h->rounding != DTYPE_NONE && dtype_is_float(t->dtype);
-        enum dtype d = rounded ? h->rounding : t->dtype;
+        bool rounded = h->input_rounding != DTYPE_NONE && dtype_is_float(t->dtype);
+        enum dtype d = rounded ? h->input_rounding : t->dtype;
         if (taken || fills)
             add_found(w, taken ? h->tensors[i].name : t->name, d, t->elements);
     }
@@ -226,9 +227,9 @@ static int walk_files(struct walk *w, const struct pipeline *l)
         failed = add_with_base(w, h, base, !has_word(l, "--no-fill"));
     for (size_t i = 0; h && !base && i < h->n_tensors; i++) {
         const struct vector *v = &h->tensors[i].vectors[0];
-        enum dtype d = dtype_is_float(v->stored) ? v->stored : v->dtype;
-        if (h->rounding != DTYPE_NONE && dtype_is_float(d))
-            d = h->rounding;
+        enum dtype d = dtype_is_float(v->stored_dtype) ? v->stored_dtype : v->dtype;
+        if (h->input_rounding != DTYPE_NONE && dtype_is_float(d))
+            d = h->input_rounding;
         add_found(w, h->tensors[i].name, d, tensor_elements(&h->tensors[i]));
     }
     header_free(h);
@@ -239,7 +240,7 @@ static int walk_inner(struct walk *w, const struct pipeline *l)
 {
     for (size_t i = 0; i < l->n; i++)
         for (size_t j = 0; j < l->commands[i].n; j++) {
-            const struct pipeline *inner = l->commands[i].words[j].inner;
+            const struct pipeline *inner = l->commands[i].words[j].substitution;
             if (inner && walk_line(w, inner))
                 return -1;
         }
@@ -250,7 +251,7 @@ static int walk_line(struct walk *w, const struct pipeline *l)
 {
     if (is_pipeline_of_files(l))
         return walk_files(w, l);
-    w->sum->partial |= strcmp(l->commands[0].words[0].text, "stack") != 0;
+    w->sum->size_unknown |= strcmp(l->commands[0].words[0].text, "stack") != 0;
     return walk_inner(w, l);
 }
 
@@ -274,32 +275,33 @@ static void add_up(struct walk *w)
 
 /* ---- the target ------------------------------------------------------------------------------ */
 
-static int check_target(const char *out, bool force, struct preflight_sum *sum, struct arena *a,
+static int check_target(const char *out, bool force, struct preflight_totals *sum, struct arena *a,
                         struct error *e)
 {
     struct statvfs disk;
     struct stat st;
     if (strcmp(out, "-") == 0)
         return 0;
-    const char *folder = dirname(arena_text(a, out, strlen(out)));
+    const char *folder = dirname(arena_copy_text_n(a, out, strlen(out)));
     if (!force && lstat(out, &st) == 0)
         return error_set(e, "%s exists already (--force replaces it)", out);
     if (statvfs(folder, &disk) < 0)
         return error_set(e, "cannot look at %s: %s", folder, strerror(errno));
-    sum->free = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (!sum->partial && sum->bytes > sum->free)
+    sum->free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (!sum->size_unknown && sum->bytes > sum->free_bytes)
         return error_set(e, "%s needs %llu bytes, but only %llu are free in %s", out,
-                         (unsigned long long)sum->bytes, (unsigned long long)sum->free, folder);
+                         (unsigned long long)sum->bytes, (unsigned long long)sum->free_bytes,
+                         folder);
     return 0;
 }
 
-int preflight_all(const struct recipe *r, const struct pipeline_run *run, const char *out,
-                  bool force, struct preflight_sum *sum, const char *tool, struct arena *a,
-                  struct error *e)
+int preflight_dry_run(const struct merge_pipeline *r, const struct pipeline_options *run,
+                      const char *out, bool force, struct preflight_totals *sum, const char *tool,
+                      struct arena *a, struct error *e)
 {
     struct walk w = {.r = r, .run = run, .sum = sum, .a = a, .e = e};
-    *sum = (struct preflight_sum){0};
-    int failed = check_tokens(r, true, tool, a, e) || walk_line(&w, &r->line) ? -1 : 0;
+    *sum = (struct preflight_totals){0};
+    int failed = check_tokens(r, true, tool, a, e) || walk_line(&w, &r->pipeline) ? -1 : 0;
     if (!failed)
         add_up(&w);
     free(w.found);

@@ -41,7 +41,7 @@ static bool is_plain(const yaml_node_t *node)
     return node->type == YAML_SCALAR_NODE && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 }
 
-const char *yaml_tree_scalar(const yaml_node_t *node)
+const char *yaml_tree_scalar_text(const yaml_node_t *node)
 {
     return (const char *)node->data.scalar.value;
 }
@@ -65,8 +65,8 @@ bool yaml_tree_is_null(const yaml_node_t *node)
 {
     static const char *const null[] = {"null", NULL};
     return is_plain(node) &&
-           (!*yaml_tree_scalar(node) || strcmp(yaml_tree_scalar(node), "~") == 0 ||
-            is_word(yaml_tree_scalar(node), null));
+           (!*yaml_tree_scalar_text(node) || strcmp(yaml_tree_scalar_text(node), "~") == 0 ||
+            is_word(yaml_tree_scalar_text(node), null));
 }
 
 /* Digits of base 2, 8 or 16 with '_' between them. */
@@ -97,7 +97,7 @@ static bool read_sexagesimal(const char *text, double *x)
             return false;
         memcpy(part, text, n);
         part[n] = '\0';
-        if (!isdigit((unsigned char)*part) || number_read(part, &value) || (!first && value >= 60))
+        if (!isdigit((unsigned char)*part) || number_parse(part, &value) || (!first && value >= 60))
             return false;
         *x = *x * 60 + value;
         text += n + (text[n] == ':');
@@ -142,30 +142,31 @@ static bool read_decimal(const char *text, double *x)
     while (n && isspace((unsigned char)plain[n - 1]))
         n--;
     plain[n] = '\0';
-    return !*text && number_read(plain, x) == 0;
+    return !*text && number_parse(plain, x) == 0;
 }
 
-int yaml_tree_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
-                     double *x)
+int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
+                          double *x)
 {
     if (node->type != YAML_SCALAR_NODE || yaml_tree_is_null(node))
         return yaml_tree_error(t, node, "%s has no number", what);
-    if ((is_plain(node) && read_plain(yaml_tree_scalar(node), x)) ||
-        read_decimal(yaml_tree_scalar(node), x))
+    if ((is_plain(node) && read_plain(yaml_tree_scalar_text(node), x)) ||
+        read_decimal(yaml_tree_scalar_text(node), x))
         return 0;
-    return yaml_tree_error(t, node, "%s: \"%.100s\" is not a number", what, yaml_tree_scalar(node));
+    return yaml_tree_error(t, node, "%s: \"%.100s\" is not a number", what,
+                           yaml_tree_scalar_text(node));
 }
 
-int yaml_tree_text(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
-                   const char **text)
+int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
+                          const char **text)
 {
     if (yaml_tree_is_null(node))
         return 0;
     if (node->type != YAML_SCALAR_NODE)
         return yaml_tree_error(t, node, "%s must be a text", what);
-    if (strlen(yaml_tree_scalar(node)) != node->data.scalar.length)
+    if (strlen(yaml_tree_scalar_text(node)) != node->data.scalar.length)
         return yaml_tree_error(t, node, "%s has a zero byte in it", what);
-    *text = arena_text(t->a, yaml_tree_scalar(node), node->data.scalar.length);
+    *text = arena_copy_text_n(t->a, yaml_tree_scalar_text(node), node->data.scalar.length);
     return 0;
 }
 
@@ -178,10 +179,10 @@ yaml_node_t *yaml_tree_node(const struct yaml_tree *t, int index)
 
 /* Counts the visits to nodes, for an alias may stand in what another one repeats, and refuses
  * tags of a program's own. */
-int yaml_tree_enter(struct yaml_tree *t, const yaml_node_t *node, int depth)
+int yaml_tree_validate(struct yaml_tree *t, const yaml_node_t *node, int depth)
 {
     static const char standard[] = "tag:yaml.org,2002:";
-    if (depth > YAML_TREE_DEPTH_MAX)
+    if (depth > YAML_TREE_MAX_DEPTH)
         return yaml_tree_error(t, node, "lists and maps are nested too deep");
     if (++t->visited > NODES_MAX)
         return yaml_tree_error(t, node, "the aliases repeat too much");
@@ -190,7 +191,7 @@ int yaml_tree_enter(struct yaml_tree *t, const yaml_node_t *node, int depth)
     if (node->type == YAML_SEQUENCE_NODE)
         for (yaml_node_item_t *i = node->data.sequence.items.start;
              i < node->data.sequence.items.top; i++)
-            if (yaml_tree_enter(t, yaml_tree_node(t, *i), depth + 1))
+            if (yaml_tree_validate(t, yaml_tree_node(t, *i), depth + 1))
                 return -1;
     if (node->type != YAML_MAPPING_NODE)
         return 0;
@@ -198,39 +199,39 @@ int yaml_tree_enter(struct yaml_tree *t, const yaml_node_t *node, int depth)
     if (top - start > KEYS_MAX)
         return yaml_tree_error(t, node, "a map has more than %d keys", KEYS_MAX);
     for (yaml_node_pair_t *p = start; p < top; p++)
-        if (yaml_tree_enter(t, yaml_tree_node(t, p->key), depth + 1) ||
-            yaml_tree_enter(t, yaml_tree_node(t, p->value), depth + 1))
+        if (yaml_tree_validate(t, yaml_tree_node(t, p->key), depth + 1) ||
+            yaml_tree_validate(t, yaml_tree_node(t, p->value), depth + 1))
             return -1;
     return 0;
 }
 
-bool yaml_tree_is_merge(const yaml_node_t *key)
+bool yaml_tree_is_merge_key(const yaml_node_t *key)
 {
-    return is_plain(key) && strcmp(yaml_tree_scalar(key), "<<") == 0;
+    return is_plain(key) && strcmp(yaml_tree_scalar_text(key), "<<") == 0;
 }
 
 /* The value of a key: of several the last one, then those of a << that the map holds. */
-const yaml_node_t *yaml_tree_find(const struct yaml_tree *t, const yaml_node_t *map,
-                                  const char *key)
+const yaml_node_t *yaml_tree_find_key(const struct yaml_tree *t, const yaml_node_t *map,
+                                      const char *key)
 {
     const yaml_node_t *found = NULL;
     yaml_node_pair_t *start = map->data.mapping.pairs.start;
     for (yaml_node_pair_t *p = map->data.mapping.pairs.top; !found && p-- > start;) {
         const yaml_node_t *k = yaml_tree_node(t, p->key);
-        if (k->type == YAML_SCALAR_NODE && !yaml_tree_is_merge(k) &&
-            strcmp(yaml_tree_scalar(k), key) == 0)
+        if (k->type == YAML_SCALAR_NODE && !yaml_tree_is_merge_key(k) &&
+            strcmp(yaml_tree_scalar_text(k), key) == 0)
             found = yaml_tree_node(t, p->value);
     }
     for (yaml_node_pair_t *p = map->data.mapping.pairs.top; !found && p-- > start;) {
         const yaml_node_t *value = yaml_tree_node(t, p->value);
-        if (!yaml_tree_is_merge(yaml_tree_node(t, p->key)))
+        if (!yaml_tree_is_merge_key(yaml_tree_node(t, p->key)))
             continue;
         if (value->type == YAML_MAPPING_NODE)
-            found = yaml_tree_find(t, value, key);
+            found = yaml_tree_find_key(t, value, key);
         for (yaml_node_item_t *i = value->data.sequence.items.start;
              value->type == YAML_SEQUENCE_NODE && !found && i < value->data.sequence.items.top; i++)
             if (yaml_tree_node(t, *i)->type == YAML_MAPPING_NODE)
-                found = yaml_tree_find(t, yaml_tree_node(t, *i), key);
+                found = yaml_tree_find_key(t, yaml_tree_node(t, *i), key);
     }
     return found && !yaml_tree_is_null(found) ? found : NULL;
 }
@@ -252,23 +253,24 @@ void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, siz
     yaml_node_pair_t *start = map->data.mapping.pairs.start;
     for (yaml_node_pair_t *p = start; p < map->data.mapping.pairs.top; p++) {
         const yaml_node_t *key = yaml_tree_node(t, p->key);
-        if (key->type != YAML_SCALAR_NODE || yaml_tree_is_merge(key))
+        if (key->type != YAML_SCALAR_NODE || yaml_tree_is_merge_key(key))
             continue;
         for (yaml_node_pair_t *q = start; q < p; q++)
             if (yaml_tree_node(t, q->key)->type == YAML_SCALAR_NODE &&
-                strcmp(yaml_tree_scalar(yaml_tree_node(t, q->key)), yaml_tree_scalar(key)) == 0)
-                warn(t, key, "%s stands here twice; the last counts", yaml_tree_scalar(key));
+                strcmp(yaml_tree_scalar_text(yaml_tree_node(t, q->key)),
+                       yaml_tree_scalar_text(key)) == 0)
+                warn(t, key, "%s stands here twice; the last counts", yaml_tree_scalar_text(key));
         bool is_known = n == 0;
         for (size_t i = 0; i < n; i++)
-            is_known |= strcmp(yaml_tree_scalar(key), known[i]) == 0;
-        const char *near = is_known ? NULL : suggest_word(yaml_tree_scalar(key), n, known);
+            is_known |= strcmp(yaml_tree_scalar_text(key), known[i]) == 0;
+        const char *near = is_known ? NULL : suggest_word(yaml_tree_scalar_text(key), n, known);
         if (near)
-            warn(t, key, "%s is ignored (is %s meant?)", yaml_tree_scalar(key), near);
+            warn(t, key, "%s is ignored (is %s meant?)", yaml_tree_scalar_text(key), near);
     }
 }
 
-int yaml_tree_need(const struct yaml_tree *t, const yaml_node_t *node, yaml_node_type_t type,
-                   const char *what)
+int yaml_tree_expect_type(const struct yaml_tree *t, const yaml_node_t *node, yaml_node_type_t type,
+                          const char *what)
 {
     if (node->type == type)
         return 0;
@@ -276,12 +278,12 @@ int yaml_tree_need(const struct yaml_tree *t, const yaml_node_t *node, yaml_node
                            type == YAML_MAPPING_NODE ? "map" : "list");
 }
 
-size_t yaml_tree_length(const yaml_node_t *list)
+size_t yaml_tree_list_length(const yaml_node_t *list)
 {
     return (size_t)(list->data.sequence.items.top - list->data.sequence.items.start);
 }
 
-const yaml_node_t *yaml_tree_item(const struct yaml_tree *t, const yaml_node_t *list, size_t i)
+const yaml_node_t *yaml_tree_list_item(const struct yaml_tree *t, const yaml_node_t *list, size_t i)
 {
     return yaml_tree_node(t, list->data.sequence.items.start[i]);
 }

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <yaml.h>
 
-#define YAML_TREE_DEPTH_MAX 40
+#define YAML_TREE_MAX_DEPTH 40
 
 /* `tool` begins warnings on standard error. */
 struct yaml_tree {
@@ -30,30 +30,31 @@ void yaml_tree_warn(const char *tool, const char *path, size_t line, const char 
 
 /* Scalars: the text as it stands; a null in any spelling; a number, for which booleans count as 1
  * and 0; a text, which a null leaves as it was. `what` is what messages call it. */
-const char *yaml_tree_scalar(const yaml_node_t *node);
+const char *yaml_tree_scalar_text(const yaml_node_t *node);
 bool yaml_tree_is_null(const yaml_node_t *node);
-int yaml_tree_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
-                     double *x);
-int yaml_tree_text(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
-                   const char **text);
+int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
+                          double *x);
+int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
+                          const char **text);
 
 /* Looks at all there is before anything is read: refuses what is nested too deep or repeated too
  * often by aliases, and tags of a program's own. */
-int yaml_tree_enter(struct yaml_tree *t, const yaml_node_t *node, int depth);
+int yaml_tree_validate(struct yaml_tree *t, const yaml_node_t *node, int depth);
 yaml_node_t *yaml_tree_node(const struct yaml_tree *t, int index);
-int yaml_tree_need(const struct yaml_tree *t, const yaml_node_t *node, yaml_node_type_t type,
-                   const char *what);
+int yaml_tree_expect_type(const struct yaml_tree *t, const yaml_node_t *node, yaml_node_type_t type,
+                          const char *what);
 
 /* Maps: the value of a key (of several the last one, then those of a << that the map holds), NULL
  * if there is none or it is null; is this key a <<? Keys that stand twice, and those that look like
  * one of the known, get a warning. */
-const yaml_node_t *yaml_tree_find(const struct yaml_tree *t, const yaml_node_t *map,
-                                  const char *key);
-bool yaml_tree_is_merge(const yaml_node_t *key);
+const yaml_node_t *yaml_tree_find_key(const struct yaml_tree *t, const yaml_node_t *map,
+                                      const char *key);
+bool yaml_tree_is_merge_key(const yaml_node_t *key);
 void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, size_t n,
                           const char *const *known);
 
-size_t yaml_tree_length(const yaml_node_t *list);
-const yaml_node_t *yaml_tree_item(const struct yaml_tree *t, const yaml_node_t *list, size_t i);
+size_t yaml_tree_list_length(const yaml_node_t *list);
+const yaml_node_t *yaml_tree_list_item(const struct yaml_tree *t, const yaml_node_t *list,
+                                       size_t i);
 
 #endif

@@ -1,8 +1,8 @@
 #include "base_model.h"
 
 #include "name_scheme.h"
-#include "tensor_names.h"
-#include "slice.h"
+#include "tensor_name.h"
+#include "layer_slice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,12 +25,12 @@ const struct model_source *base_model_source(const struct base_model *o)
     return o->model;
 }
 
-const struct ckpt_tensor *base_model_tensor(const struct base_model *o, size_t index)
+const struct ckpt_tensor *base_model_matching_tensor(const struct base_model *o, size_t index)
 {
     return model_source_tensor(o->model, o->under[index].tensor);
 }
 
-bool base_model_is_unused(const struct base_model *o, size_t i)
+bool base_model_tensor_is_unused(const struct base_model *o, size_t i)
 {
     return !o->taken[i];
 }
@@ -57,7 +57,7 @@ static int check_fingerprint(const struct base_model *o, const struct header *h,
 /* Is the stream's tensor the upper left part of the base's? */
 static bool is_cut(const struct tensor *t, const struct ckpt_tensor *b)
 {
-    return tensor_names_is_vocabulary(t->name) && t->rank == 2 && b->rank == 2 &&
+    return tensor_name_has_vocabulary_rows(t->name) && t->rank == 2 && b->rank == 2 &&
            t->shape[0] <= b->shape[0] && t->shape[1] <= b->shape[1];
 }
 
@@ -65,7 +65,7 @@ static int find_under(struct base_model *o, size_t index, const struct tensor *t
 {
     const char *name = t->base_name ? t->base_name : t->name;
     struct arena a = {0};
-    long i = name_scheme_find_tied(o->model, name);
+    long i = name_scheme_find_tensor_or_tied(o->model, name);
     if (i < 0)
         return error_set(e, "%s has no tensor %s to add the task vector to",
                          model_source_name(o->model), name);
@@ -79,8 +79,8 @@ static int find_under(struct base_model *o, size_t index, const struct tensor *t
     bool same = t->rank == b->rank && memcmp(t->shape, b->shape, t->rank * sizeof *t->shape) == 0;
     if (!same && !is_cut(t, b)) {
         error_set(e, "tensor %s is %s in the stream but %s in %s", t->name,
-                  tensor_shape_text(&a, t->rank, t->shape),
-                  tensor_shape_text(&a, b->rank, b->shape), model_source_name(o->model));
+                  tensor_format_shape(&a, t->rank, t->shape),
+                  tensor_format_shape(&a, b->rank, b->shape), model_source_name(o->model));
         arena_free(&a);
         return -1;
     }
@@ -88,9 +88,9 @@ static int find_under(struct base_model *o, size_t index, const struct tensor *t
                                      .columns = tensor_columns(t),
                                      .base_columns = b->rank ? b->shape[b->rank - 1] : 1};
     /* A head that borrows the embedding does not use it up. */
-    if (!tensor_names_is_head(t->name) || tensor_names_is_head(b->name))
+    if (!tensor_name_is_lm_head(t->name) || tensor_name_is_lm_head(b->name))
         o->taken[i] = true;
-    long own = model_source_find(o->model, t->name);
+    long own = model_source_find_tensor(o->model, t->name);
     if (own >= 0)
         o->taken[own] = true;
     return 0;
@@ -100,13 +100,13 @@ struct base_model *base_model_open(const struct stage *s, const char *operand, b
                                    const struct header *h, struct error *e)
 {
     struct base_model *o = mem_alloc(1, sizeof *o);
-    o->rounding = h->rounding;
-    const struct slice_options as_in_model = {.first = -1};
-    o->model = slice_open(operand, &as_in_model, s->common.spool, s->filter->name, e);
+    o->rounding = h->input_rounding;
+    const struct layer_slice_options as_in_model = {.first_layer = -1};
+    o->model = layer_slice_open(operand, &as_in_model, s->common.spool, s->filter->name, e);
     int failed = !o->model || (!another && check_fingerprint(o, h, e));
     if (!failed) {
         o->under = mem_alloc(h->n_tensors, sizeof *o->under);
-        o->taken = mem_alloc(model_source_count(o->model), sizeof *o->taken);
+        o->taken = mem_alloc(model_source_tensor_count(o->model), sizeof *o->taken);
     }
     for (size_t i = 0; !failed && i < h->n_tensors; i++)
         failed = find_under(o, i, &h->tensors[i], e);

@@ -19,7 +19,7 @@ const struct model_source *base_model_source(const struct base_model *o);
 
 /* Of tensor `index` of the stream: the base's tensor; its elements where the stream's from `first`
  * on lie, rounded to the stream's rounding. */
-const struct ckpt_tensor *base_model_tensor(const struct base_model *o, size_t index);
+const struct ckpt_tensor *base_model_matching_tensor(const struct base_model *o, size_t index);
 void base_model_read_f32(const struct base_model *o, size_t index, size_t first, size_t n,
                          float *to);
 void base_model_read_f64(const struct base_model *o, size_t index, size_t first, size_t n,
@@ -27,6 +27,6 @@ void base_model_read_f64(const struct base_model *o, size_t index, size_t first,
 /* They will not be read again soon. */
 void base_model_release_pages(const struct base_model *o, size_t index, size_t first, size_t n);
 /* Is tensor i of the base under none of the stream's, nor is its name taken by one? */
-bool base_model_is_unused(const struct base_model *o, size_t i);
+bool base_model_tensor_is_unused(const struct base_model *o, size_t i);
 
 #endif

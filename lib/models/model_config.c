@@ -15,7 +15,7 @@ json_t *model_config_parse(const char *text, size_t size, bool *duplicate)
     return NULL;
 }
 
-json_int_t model_config_text_number(json_t *config, const char *key)
+json_int_t model_config_text_integer(json_t *config, const char *key)
 {
     for (size_t i = 0; model_config_text_sections[i]; i++) {
         json_t *number =
@@ -27,18 +27,18 @@ json_int_t model_config_text_number(json_t *config, const char *key)
     return json_is_integer(number) ? json_integer_value(number) : -1;
 }
 
-long model_config_layers(const char *text, size_t size)
+long model_config_layer_count(const char *text, size_t size)
 {
     bool duplicate;
     json_t *config = model_config_parse(text, size, &duplicate);
     json_int_t layers = -1;
     for (size_t i = 0; config && layers < 0 && model_config_layer_keys[i]; i++)
-        layers = model_config_text_number(config, model_config_layer_keys[i]);
+        layers = model_config_text_integer(config, model_config_layer_keys[i]);
     json_decref(config);
     return layers > 0 ? (long)layers : 0;
 }
 
-bool model_config_is_tied(const char *text, size_t size)
+bool model_config_ties_embeddings(const char *text, size_t size)
 {
     bool duplicate;
     json_t *config = model_config_parse(text, size, &duplicate);

@@ -15,11 +15,11 @@ extern const char *const model_config_layer_keys[];
  * duplicate keys wins, as in Python; `duplicate` says if there were any. */
 json_t *model_config_parse(const char *text, size_t size, bool *duplicate);
 /* The integer under a key in the text section, else at the top level; -1 if there is none. */
-json_int_t model_config_text_number(json_t *config, const char *key);
+json_int_t model_config_text_integer(json_t *config, const char *key);
 
 /* The layers of the text model; 0: the config does not say. */
-long model_config_layers(const char *text, size_t size);
+long model_config_layer_count(const char *text, size_t size);
 /* Does the config say that the language-model head is the token embedding? */
-bool model_config_is_tied(const char *text, size_t size);
+bool model_config_ties_embeddings(const char *text, size_t size);
 
 #endif

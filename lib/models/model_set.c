@@ -2,7 +2,7 @@
 
 #include "hash.h"
 #include "name_scheme.h"
-#include "tensor_names.h"
+#include "tensor_name.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -55,24 +55,25 @@ static int mismatch(struct model_set *f, size_t m, const struct ckpt_tensor *own
 {
     return error_set(
         e, "tensor %s is %s in %s but %s in %s%s", first->name,
-        tensor_shape_text(&f->arena, own->rank, own->shape), model_source_name(f->members[m]),
-        tensor_shape_text(&f->arena, first->rank, first->shape), model_source_name(f->members[0]),
-        tensor_names_is_vocabulary(first->name) ? " (--embed=truncate or --embed=base goes on)"
-                                                : " (--mismatch=drop leaves it out)");
+        tensor_format_shape(&f->arena, own->rank, own->shape), model_source_name(f->members[m]),
+        tensor_format_shape(&f->arena, first->rank, first->shape), model_source_name(f->members[0]),
+        tensor_name_has_vocabulary_rows(first->name) ? " (--embed=truncate or --embed=base goes on)"
+                                                     : " (--mismatch=drop leaves it out)");
 }
 
 /* Does this model have the q, k and v of a vision layer in three tensors and not in one, or in one
  * and not in three? */
 static bool is_fused_otherwise(const struct model_source *in, const char *name)
 {
-    char plain[NAME_SCHEME_NAME], other[NAME_SCHEME_NAME];
-    if (!name_scheme_canonical(name, plain) || name_scheme_qkv(plain) == NAME_SCHEME_OTHER)
+    char plain[NAME_SCHEME_MAX_NAME], other[NAME_SCHEME_MAX_NAME];
+    if (!name_scheme_to_canonical(name, plain) ||
+        name_scheme_qkv_kind(plain) == NAME_SCHEME_NOT_QKV)
         return false;
     size_t head = (size_t)(strstr(plain, ".attn.") + strlen(".attn.") - plain);
     const char *rest = strchr(plain + head, '.'),
-               *word = name_scheme_qkv(plain) == NAME_SCHEME_FUSED ? "q_proj" : "qkv";
+               *word = name_scheme_qkv_kind(plain) == NAME_SCHEME_FUSED_QKV ? "q_proj" : "qkv";
     int n = snprintf(other, sizeof other, "%.*s%s%s", (int)head, plain, word, rest);
-    return n > 0 && (size_t)n < sizeof other && name_scheme_find(in, other) >= 0;
+    return n > 0 && (size_t)n < sizeof other && name_scheme_find_tensor(in, other) >= 0;
 }
 
 static int fused_otherwise(const struct model_set *f, size_t m, const char *name, struct error *e)
@@ -88,8 +89,8 @@ static int fused_otherwise(const struct model_set *f, size_t m, const char *name
 static int find_view(struct model_set *f, size_t m, const char *name, struct view *v,
                      struct error *e)
 {
-    long own = name_scheme_find_tied(f->members[m], name);
-    long first = name_scheme_find_tied(f->members[0], name);
+    long own = name_scheme_find_tensor_or_tied(f->members[m], name);
+    long first = name_scheme_find_tensor_or_tied(f->members[0], name);
     *v = (struct view){.member = 0, .tensor = (size_t)first};
     if (own < 0) {
         if (is_fused_otherwise(f->members[m], name))
@@ -100,7 +101,7 @@ static int find_view(struct model_set *f, size_t m, const char *name, struct vie
                              "goes on)",
                              model_source_name(f->members[m]), name,
                              model_source_name(f->members[0]));
-        return f->options.missing == MODEL_SET_BASE;
+        return f->options.missing == MODEL_SET_MISSING_BASE;
     }
     const struct ckpt_tensor *a = model_source_tensor(f->members[m], (size_t)own);
     const struct ckpt_tensor *b = model_source_tensor(f->members[0], (size_t)first);
@@ -108,14 +109,14 @@ static int find_view(struct model_set *f, size_t m, const char *name, struct vie
         *v = (struct view){.member = m, .tensor = (size_t)own};
         return 1;
     }
-    if (tensor_names_is_vocabulary(name) && f->options.embed == MODEL_SET_EMBED_BASE)
+    if (tensor_name_has_vocabulary_rows(name) && f->options.embed == MODEL_SET_EMBED_BASE)
         return 1;
-    if (tensor_names_is_vocabulary(name) && f->options.embed == MODEL_SET_TRUNCATE &&
+    if (tensor_name_has_vocabulary_rows(name) && f->options.embed == MODEL_SET_EMBED_TRUNCATE &&
         a->rank == 2 && b->rank == 2) {
         *v = (struct view){.member = m, .tensor = (size_t)own, .columns = a->shape[1]};
         return 1;
     }
-    if (!tensor_names_is_vocabulary(name) && f->options.mismatch >= 0)
+    if (!tensor_name_has_vocabulary_rows(name) && f->options.mismatch >= 0)
         return 0;
     return mismatch(f, m, a, b, e);
 }
@@ -149,8 +150,9 @@ static bool changed(struct model_set *f, const struct match *m)
     for (size_t k = 0; k < m->n; k++) {
         const struct ckpt_tensor *t = tensor_of(f, &m->views[k]);
         if (t->dtype != b->dtype || !same_shape(t, b) ||
-            model_source_hash(f->members[m->views[k].member], m->views[k].tensor, 0, t->elements) !=
-                model_source_hash(f->members[0], m->base.tensor, 0, b->elements))
+            model_source_hash_elements(f->members[m->views[k].member], m->views[k].tensor, 0,
+                                       t->elements) !=
+                model_source_hash_elements(f->members[0], m->base.tensor, 0, b->elements))
             return true;
     }
     return false;
@@ -188,8 +190,8 @@ static struct vector plain_vector(const struct model_set *f, const struct match 
         wire = DTYPE_F32;
     else if (f->options.rounding != DTYPE_NONE && dtype_is_float(wire))
         wire = f->options.rounding;
-    const char *name = model_source_own_name(f->members[m->views[k].member], m->views[k].tensor);
-    return vector_plain(m->models[k], name, wire, t->dtype);
+    const char *name = model_source_stored_name(f->members[m->views[k].member], m->views[k].tensor);
+    return vector_with_defaults(m->models[k], name, wire, t->dtype);
 }
 
 /* Where no expert is left for a tensor the base's stands in for all of them. */
@@ -220,9 +222,9 @@ static int add_match(struct stage *s, struct model_set *f, struct header *h, con
     }
     if (m.n == 0)
         stand_in(f, &m);
-    size_t place = (size_t)name_scheme_find_tied(f->members[0], name);
+    size_t place = (size_t)name_scheme_find_tensor_or_tied(f->members[0], name);
     const struct ckpt_tensor *first = model_source_tensor(f->members[0], place);
-    const char *base_name = model_source_own_name(f->members[0], place);
+    const char *base_name = model_source_stored_name(f->members[0], place);
     const uint64_t *shape = common_shape(f, &m, first);
     for (size_t k = 0; k < m.n; k++)
         settle_cut(f, &m.views[k], first->rank, shape);
@@ -231,19 +233,20 @@ static int add_match(struct stage *s, struct model_set *f, struct header *h, con
     int take = f->task_vectors ? is_subtractable(s, f, name, &m, e) : 1;
     if (take <= 0)
         return take;
-    struct tensor t = {.name = arena_text(&h->arena, name, strlen(name)),
+    struct tensor t = {.name = arena_copy_text_n(&h->arena, name, strlen(name)),
                        .rank = first->rank,
                        .n_vectors = m.n,
-                       .origin = h->n_tensors};
+                       .input_index = h->n_tensors};
     if (f->task_vectors && strcmp(base_name, name) != 0)
-        t.base_name = arena_text(&h->arena, base_name, strlen(base_name));
+        t.base_name = arena_copy_text_n(&h->arena, base_name, strlen(base_name));
     t.shape = arena_copy(&h->arena, shape, first->rank * sizeof *shape);
     t.vectors = arena_alloc(&h->arena, m.n, sizeof *t.vectors);
     for (size_t k = 0; k < m.n; k++) {
         t.vectors[k] = plain_vector(f, &m, k);
         const char *source = t.vectors[k].source;
-        t.vectors[k].source =
-            strcmp(source, name) == 0 ? t.name : arena_text(&h->arena, source, strlen(source));
+        t.vectors[k].source = strcmp(source, name) == 0
+                                  ? t.name
+                                  : arena_copy_text_n(&h->arena, source, strlen(source));
     }
     m.columns = tensor_columns(&t);
     h->tensors[h->n_tensors++] = t;
@@ -267,48 +270,51 @@ static int by_text(const void *a, const void *b)
 /* Does this slice put the tensor out? */
 static bool is_wanted(const struct model_set *f, const char *name)
 {
-    const struct model_source_cut *cut = model_source_how_cut(f->members[0]);
+    const struct model_source_select_layers *cut = model_source_selected_layers(f->members[0]);
     int outside = f->options.outside;
     if (f->task_vectors && is_ignorable(name))
         return false;
-    return outside < 0 || slice_lends(name, cut->stack, cut->length, outside == MODEL_SET_FIRST,
-                                      outside == MODEL_SET_LAST);
+    return outside < 0 || layer_slice_contributes(name, cut->stack, cut->length,
+                                                  outside == MODEL_SET_OUTSIDE_FIRST,
+                                                  outside == MODEL_SET_OUTSIDE_LAST);
 }
 
 /* Has the first model the tensor under this name, or in another layout under one that model m does
  * not use for something else? */
 static bool is_in_first(const struct model_set *f, size_t m, const char *name)
 {
-    char plain[NAME_SCHEME_NAME];
-    if (model_source_find(f->members[0], name) >= 0)
+    char plain[NAME_SCHEME_MAX_NAME];
+    if (model_source_find_tensor(f->members[0], name) >= 0)
         return true;
-    long first = name_scheme_canonical(name, plain) ? name_scheme_find(f->members[0], plain) : -1;
+    long first =
+        name_scheme_to_canonical(name, plain) ? name_scheme_find_tensor(f->members[0], plain) : -1;
     return first >= 0 &&
-           model_source_find(f->members[m],
-                             model_source_tensor(f->members[0], (size_t)first)->name) < 0;
+           model_source_find_tensor(f->members[m],
+                                    model_source_tensor(f->members[0], (size_t)first)->name) < 0;
 }
 
 /* The names of the first model, and of a head that only other models have. The caller frees. */
 static int collect_names(struct stage *s, struct model_set *f, const char ***names, size_t *n,
                          struct error *e)
 {
-    size_t room = model_source_count(f->members[0]) + f->n_members;
+    size_t room = model_source_tensor_count(f->members[0]) + f->n_members;
     const char **all = mem_alloc(room, sizeof *all);
     *names = all;
     *n = 0;
-    for (size_t i = 0; i < model_source_count(f->members[0]); i++)
+    for (size_t i = 0; i < model_source_tensor_count(f->members[0]); i++)
         if (is_wanted(f, model_source_tensor(f->members[0], i)->name))
             all[(*n)++] = model_source_tensor(f->members[0], i)->name;
     size_t own = *n;
     for (size_t m = 1; m < f->n_members; m++)
-        for (size_t i = 0; i < model_source_count(f->members[m]); i++) {
+        for (size_t i = 0; i < model_source_tensor_count(f->members[m]); i++) {
             const char *name = model_source_tensor(f->members[m], i)->name;
             bool known = is_in_first(f, m, name) || is_ignorable(name) || !is_wanted(f, name);
             for (size_t j = own; !known && j < *n; j++)
                 known = strcmp(all[j], name) == 0;
             if (known)
                 continue;
-            if (tensor_names_is_head(name) && name_scheme_find_tied(f->members[0], name) >= 0)
+            if (tensor_name_is_lm_head(name) &&
+                name_scheme_find_tensor_or_tied(f->members[0], name) >= 0)
                 all[(*n)++] = name;
             else if (is_fused_otherwise(f->members[0], name))
                 return fused_otherwise(f, m, name, e);
@@ -336,27 +342,27 @@ static bool is_given(const struct stage *s, const char *option)
 }
 
 /* Layers pair by their position in the ranges: all are numbered as the first model's. */
-static int plan_slices(const struct stage *s, const struct model_set *f, struct slice_options *o,
-                       struct error *e)
+static int plan_slices(const struct stage *s, const struct model_set *f,
+                       struct layer_slice_options *o, struct error *e)
 {
     bool numbered = is_given(s, "first-layer");
     if (numbered && f->options.first_layer >= 1000000)
         return error_set(e, "--first-layer must be below 1000000");
-    *o = (struct slice_options){.stack = f->options.stack,
-                                .first = numbered ? (long)f->options.first_layer : -1,
-                                .always = numbered};
+    *o = (struct layer_slice_options){.stack = f->options.stack,
+                                      .first_layer = numbered ? (long)f->options.first_layer : -1,
+                                      .without_range = numbered};
     for (size_t i = 0; i < s->operands.n; i++)
-        o->always |= slice_is_asked(s->operands.texts[i]);
+        o->without_range |= layer_slice_is_given(s->operands.items[i]);
     const char *needs = f->options.stack ? "--stack" : f->options.outside >= 0 ? "--outside" : NULL;
-    return needs && !o->always
+    return needs && !o->without_range
                ? error_set(e, "%s needs a range in an operand, or --first-layer", needs)
                : 0;
 }
 
 static int check_length(const struct model_set *f, const struct model_source *in, struct error *e)
 {
-    const struct model_source_cut *first = model_source_how_cut(f->members[0]),
-                                  *cut = model_source_how_cut(in);
+    const struct model_source_select_layers *first = model_source_selected_layers(f->members[0]),
+                                            *cut = model_source_selected_layers(in);
     long n = first ? first->to - first->from : 0, own = cut ? cut->to - cut->from : 0;
     return n == own ? 0
                     : error_set(e, "%ld layers of %s cannot be paired with %ld of %s", own,
@@ -365,27 +371,28 @@ static int check_length(const struct model_set *f, const struct model_source *in
 
 static int open_members(struct stage *s, struct model_set *f, struct header *h, struct error *e)
 {
-    struct slice_options slices;
+    struct layer_slice_options slices;
     if (plan_slices(s, f, &slices, e))
         return -1;
     f->members = mem_alloc(s->operands.n, sizeof *f->members);
     for (size_t i = 0; i < s->operands.n; i++) {
-        const char *operand = s->operands.texts[i];
-        struct model_source *in = slice_open(operand, &slices, s->common.spool, s->filter->name, e);
+        const char *operand = s->operands.items[i];
+        struct model_source *in =
+            layer_slice_open(operand, &slices, s->common.spool, s->filter->name, e);
         if (!in)
             return -1;
         f->members[f->n_members++] = in;
         if (check_length(f, in, e))
             return -1;
-        if (model_source_how_cut(in))
-            slices.first = model_source_how_cut(in)->first;
+        if (model_source_selected_layers(in))
+            slices.first_layer = model_source_selected_layers(in)->first;
         const char *role = f->task_vectors ? (i ? "expert" : "base") : NULL;
         long model = header_add_model(h, model_source_name(in), role, e);
         if (model < 0)
             return -1;
         h->models[model].has_fingerprint = true;
         h->models[model].fingerprint = model_source_fingerprint(in);
-        stage_record(s, slice_text(in, operand, &s->arena));
+        stage_record_operand(s, layer_slice_describe(in, operand, &s->arena));
     }
     return 0;
 }
@@ -400,7 +407,7 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
     f->options = *o;
     f->task_vectors = task_vectors;
     h->kind = task_vectors ? KIND_TASK_VECTORS : KIND_WEIGHTS;
-    h->rounding = o->rounding;
+    h->input_rounding = o->rounding;
     f->header = h;
     int failed = open_members(s, f, h, e) || collect_names(s, f, &names, &n, e);
     if (!failed) {
@@ -414,8 +421,8 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
         model_set_close(f);
         return NULL;
     }
-    tensor_names_set_layers(h);
-    slice_set_layers(f->members[0], h);
+    tensor_name_set_layer_numbers(h);
+    layer_slice_set_layer_numbers(f->members[0], h);
     f->hashes = mem_alloc(f->n_members, sizeof *f->hashes);
     for (size_t m = 0; m < f->n_members; m++)
         f->hashes[m] = mem_alloc(f->n_matches, sizeof **f->hashes);
@@ -446,7 +453,7 @@ void model_set_close(struct model_set *f)
 static const struct view *view_of(const struct model_set *f, size_t index, size_t k)
 {
     const struct match *m = &f->matches[index];
-    return k == MODEL_SET_OF_BASE ? &m->base : &m->views[k];
+    return k == MODEL_SET_BASE_VECTOR ? &m->base : &m->views[k];
 }
 
 enum form { AS_STORED, AS_F32, AS_F64 };
@@ -456,7 +463,7 @@ static void read_run(const struct model_set *f, const struct view *v, enum form 
 {
     const struct model_source *in = f->members[v->member];
     if (form == AS_STORED)
-        model_source_read(in, v->tensor, first, n, to);
+        model_source_read_stored(in, v->tensor, first, n, to);
     else if (form == AS_F32)
         model_source_read_f32(in, v->tensor, first, n, f->options.rounding, to);
     else
@@ -502,8 +509,8 @@ static uint64_t hash_rows(const struct model_source *in, const struct view *v,
 {
     uint64_t hash = 0;
     for (size_t i = 0; i < b->n; i += columns)
-        hash = hash * 31 +
-               model_source_hash(in, v->tensor, (b->first + i) / columns * v->columns, columns);
+        hash = hash * 31 + model_source_hash_elements(
+                               in, v->tensor, (b->first + i) / columns * v->columns, columns);
     return hash;
 }
 
@@ -513,19 +520,20 @@ static void keep_hash(struct model_set *f, size_t index, size_t k, const struct 
     struct match *m = &f->matches[index];
     const struct tensor *t = &f->header->tensors[index];
     const struct view *v = view_of(f, index, k);
-    size_t blocks = tensor_blocks(t), first, n;
-    tensor_block(t, b->index, &first, &n);
+    size_t blocks = tensor_block_count(t), first, n;
+    tensor_block_range(t, b->index, &first, &n);
     if (b->n < n)
         return;
     pthread_mutex_lock(&f->lock);
     if (!m->hashes)
         m->hashes = mem_alloc((m->n + 1) * blocks, sizeof *m->hashes);
     pthread_mutex_unlock(&f->lock);
-    uint64_t *hash = &m->hashes[(k == MODEL_SET_OF_BASE ? m->n : k) * blocks + b->index];
+    uint64_t *hash = &m->hashes[(k == MODEL_SET_BASE_VECTOR ? m->n : k) * blocks + b->index];
     if (*hash)
         return;
-    *hash = v->columns ? hash_rows(f->members[v->member], v, b, m->columns)
-                       : model_source_hash(f->members[v->member], v->tensor, b->first, b->n);
+    *hash = v->columns
+                ? hash_rows(f->members[v->member], v, b, m->columns)
+                : model_source_hash_elements(f->members[v->member], v->tensor, b->first, b->n);
 }
 
 static uint64_t tensor_hash(const struct ckpt_tensor *t, const char *name, const uint64_t *blocks,
@@ -545,23 +553,23 @@ static uint64_t tensor_hash(const struct ckpt_tensor *t, const char *name, const
     return hash ? hash : 1;
 }
 
-void model_set_tensor_read(struct model_set *f, size_t index, struct stage *s)
+void model_set_hash_tensor(struct model_set *f, size_t index, struct stage *s)
 {
     struct match *m = &f->matches[index];
-    size_t blocks = tensor_blocks(&f->header->tensors[index]);
+    size_t blocks = tensor_block_count(&f->header->tensors[index]);
     for (size_t k = 0; k < m->n + f->task_vectors; k++) {
         const struct view *v = k < m->n ? &m->views[k] : &m->base;
         f->hashes[v->member][index] =
-            tensor_hash(tensor_of(f, v), model_source_own_name(f->members[v->member], v->tensor),
+            tensor_hash(tensor_of(f, v), model_source_stored_name(f->members[v->member], v->tensor),
                         m->hashes ? m->hashes + k * blocks : NULL, m->hashes ? blocks : 0);
-        stage_add_tensor_hash(s, model_source_name(f->members[v->member]), index,
-                              f->hashes[v->member][index]);
+        run_context_add_tensor_hash(s, model_source_name(f->members[v->member]), index,
+                                    f->hashes[v->member][index]);
     }
     free(m->hashes);
     m->hashes = NULL;
 }
 
-void model_set_add_hashes(const struct model_set *f, struct stage *s)
+void model_set_report_hashes(const struct model_set *f, struct stage *s)
 {
     for (size_t m = 0; m < f->n_members; m++) {
         XXH3_state_t *state = XXH3_createState();
@@ -569,7 +577,7 @@ void model_set_add_hashes(const struct model_set *f, struct stage *s)
         for (size_t i = 0; i < f->n_matches; i++)
             if (f->hashes[m][i])
                 XXH3_64bits_update(state, &f->hashes[m][i], sizeof f->hashes[m][i]);
-        stage_add_hash(s, model_source_name(f->members[m]), XXH3_64bits_digest(state));
+        run_context_add_model_hash(s, model_source_name(f->members[m]), XXH3_64bits_digest(state));
         XXH3_freeState(state);
     }
     s->bytes_read = f->bytes_read;
@@ -585,32 +593,33 @@ static void read_block(struct model_set *f, size_t index, size_t k, const struct
     keep_hash(f, index, k, b);
     f->bytes_read += dtype_bytes(tensor_of(f, v)->dtype, b->n);
     size_t first, n; /* of the whole block: after its head nobody reads the rest */
-    tensor_block(&f->header->tensors[index], b->index, &first, &n);
+    tensor_block_range(&f->header->tensors[index], b->index, &first, &n);
     if (!v->columns) /* a cut is read row by row, its pages go when the model does */
         model_source_release_pages(f->members[v->member], v->tensor, first, n);
 }
 
-void model_set_read(struct model_set *f, size_t index, size_t k, const struct block *b, void *to)
+void model_set_read_block(struct model_set *f, size_t index, size_t k, const struct block *b,
+                          void *to)
 {
     enum dtype stored = tensor_of(f, view_of(f, index, k))->dtype, wire = f->options.rounding;
     if (wire == DTYPE_NONE || wire == stored || !dtype_is_float(stored)) {
         read_block(f, index, k, b, AS_STORED, to);
         return;
     }
-    double *wide = mem_aligned(b->n * sizeof *wide);
+    double *wide = mem_alloc_aligned(b->n * sizeof *wide);
     read_block(f, index, k, b, AS_F64, wide);
     dtype_from_f64(wire, wide, to, b->n);
     free(wide);
 }
 
-void model_set_read_f32(struct model_set *f, size_t index, size_t k, const struct block *b,
-                        float *to)
+void model_set_read_block_f32(struct model_set *f, size_t index, size_t k, const struct block *b,
+                              float *to)
 {
     read_block(f, index, k, b, AS_F32, to);
 }
 
-void model_set_read_f64(struct model_set *f, size_t index, size_t k, const struct block *b,
-                        double *to)
+void model_set_read_block_f64(struct model_set *f, size_t index, size_t k, const struct block *b,
+                              double *to)
 {
     read_block(f, index, k, b, AS_F64, to);
 }

@@ -4,26 +4,27 @@
 #ifndef TV_MODEL_SET_H
 #define TV_MODEL_SET_H
 
-#include "slice.h"
+#include "layer_slice.h"
 
 struct model_set;
 
 /* What to do where models differ; otherwise it is an error before any work. */
 struct model_set_options {
-    enum dtype rounding;  /* --dtype: every input is rounded to this on reading */
-    int missing;          /* --missing: MODEL_SET_BASE or MODEL_SET_SKIP, -1: an error */
-    int embed;            /* --embed: MODEL_SET_TRUNCATE or MODEL_SET_EMBED_BASE, -1: an error */
-    int mismatch;         /* --mismatch: 0 drop, -1: an error */
+    enum dtype rounding; /* --dtype: every input is rounded to this on reading */
+    int missing;  /* --missing: MODEL_SET_MISSING_BASE or MODEL_SET_MISSING_SKIP, -1: an error */
+    int embed;    /* --embed: MODEL_SET_EMBED_TRUNCATE or MODEL_SET_EMBED_BASE, -1: an error */
+    int mismatch; /* --mismatch: 0 drop, -1: an error */
     const char *stack;    /* --stack: which layers a range in an operand means; NULL: the text's */
     uint64_t first_layer; /* --first-layer, if it was given */
-    int outside; /* --outside: MODEL_SET_FIRST, _INNER or _LAST of several slices, -1: all */
+    int outside; /* --outside: MODEL_SET_OUTSIDE_FIRST, _INNER or _LAST of several slices, -1: all
+                  */
 };
-enum { MODEL_SET_BASE, MODEL_SET_SKIP };
-enum { MODEL_SET_TRUNCATE, MODEL_SET_EMBED_BASE };
-enum { MODEL_SET_FIRST, MODEL_SET_INNER, MODEL_SET_LAST };
+enum { MODEL_SET_MISSING_BASE, MODEL_SET_MISSING_SKIP };
+enum { MODEL_SET_EMBED_TRUNCATE, MODEL_SET_EMBED_BASE };
+enum { MODEL_SET_OUTSIDE_FIRST, MODEL_SET_OUTSIDE_NONE, MODEL_SET_OUTSIDE_LAST };
 
 /* The option rows for these, for a filter whose options hold them in `field`. */
-#define MODEL_SET_ROWS(type, field)                                                                \
+#define MODEL_SET_OPTION_ROWS(type, field)                                                         \
     {"dtype", OPTION_DTYPE, offsetof(struct type, field.rounding), "DTYPE",                        \
      .help = "round every input to DTYPE on reading (mergekit's dtype)"},                          \
         {"missing",                                                                                \
@@ -56,7 +57,7 @@ enum { MODEL_SET_FIRST, MODEL_SET_INNER, MODEL_SET_LAST };
         {"first-layer", OPTION_COUNT, offsetof(struct type, field.first_layer), "N",               \
          .help = "number of the first layer in the stream; the others follow it"},                 \
     {                                                                                              \
-        "stack", OPTION_TEXT, offsetof(struct type, field.stack), "PREFIX",                        \
+        "stack", OPTION_STRING, offsetof(struct type, field.stack), "PREFIX",                      \
             .help = "what the names of the layers begin with that MODEL[from:to] means, such as "  \
                     "model.visual.blocks (default: those of the text)"                             \
     }
@@ -69,18 +70,19 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
                                  bool task_vectors, struct header *h, struct error *e);
 void model_set_close(struct model_set *f);
 
-/* A block of vector k of tensor `index`, as it travels, or as F32 or F64; MODEL_SET_OF_BASE is the
- * base's. Keeps the block's hash, and lets the pages go that it lies in. */
-#define MODEL_SET_OF_BASE SIZE_MAX
-void model_set_read(struct model_set *f, size_t index, size_t k, const struct block *b, void *to);
-void model_set_read_f32(struct model_set *f, size_t index, size_t k, const struct block *b,
-                        float *to);
-void model_set_read_f64(struct model_set *f, size_t index, size_t k, const struct block *b,
-                        double *to);
+/* A block of vector k of tensor `index`, as it travels, or as F32 or F64; MODEL_SET_BASE_VECTOR is
+ * the base's. Keeps the block's hash, and lets the pages go that it lies in. */
+#define MODEL_SET_BASE_VECTOR SIZE_MAX
+void model_set_read_block(struct model_set *f, size_t index, size_t k, const struct block *b,
+                          void *to);
+void model_set_read_block_f32(struct model_set *f, size_t index, size_t k, const struct block *b,
+                              float *to);
+void model_set_read_block_f64(struct model_set *f, size_t index, size_t k, const struct block *b,
+                              double *to);
 /* Is it, or the base it is compared with, stored in F64? */
 bool model_set_needs_f64(const struct model_set *f, size_t index, size_t k);
 /* After the last block of a tensor, and of the last tensor: what was read, for the run. */
-void model_set_tensor_read(struct model_set *f, size_t index, struct stage *s);
-void model_set_add_hashes(const struct model_set *f, struct stage *s);
+void model_set_hash_tensor(struct model_set *f, size_t index, struct stage *s);
+void model_set_report_hashes(const struct model_set *f, struct stage *s);
 
 #endif

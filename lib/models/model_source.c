@@ -1,8 +1,8 @@
 #include "model_source.h"
 
 #include "hash.h"
-#include "tensor_names.h"
-#include "saved.h"
+#include "tensor_name.h"
+#include "saved_stream.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,11 +12,11 @@
 struct model_source {
     char *name;
     struct ckpt *ckpt;
-    struct saved *saved;
+    struct saved_stream *saved;
     size_t n;
     struct ckpt_tensor *tensors; /* sorted; NULL: those of the whole checkpoint */
     size_t *places;              /* their positions in checkpoint or saved stream */
-    struct model_source_cut cut;
+    struct model_source_select_layers cut;
     struct arena arena; /* of the names after a cut */
 };
 
@@ -49,7 +49,7 @@ static void set_tensors(struct model_source *in, struct named *named, size_t n)
 
 static void list_saved(struct model_source *in)
 {
-    const struct header *h = saved_header(in->saved);
+    const struct header *h = saved_stream_header(in->saved);
     struct named *named = mem_alloc(h->n_tensors, sizeof *named);
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
@@ -64,7 +64,7 @@ static void list_saved(struct model_source *in)
     free(named);
 }
 
-const char *model_source_path(const char *operand)
+const char *model_source_path_of_operand(const char *operand)
 {
     const char *equals = strchr(operand, '=');
     const char *slash = strchr(operand, '/');
@@ -74,8 +74,8 @@ const char *model_source_path(const char *operand)
 struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
                                        struct error *e)
 {
-    const char *path = model_source_path(operand);
-    int is_checkpoint = ckpt_recognise(path, e);
+    const char *path = model_source_path_of_operand(operand);
+    int is_checkpoint = ckpt_is_checkpoint(path, e);
     if (is_checkpoint < 0)
         return NULL;
     struct model_source *in = mem_alloc(1, sizeof *in);
@@ -88,10 +88,10 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
         for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n"))
             fprintf(stderr, "%s: note: %s\n", tool, line);
         free(notes);
-    } else if ((in->saved = saved_open(path, spool, true, e))) {
+    } else if ((in->saved = saved_stream_open(path, spool, true, e))) {
         list_saved(in);
     }
-    in->name = path == operand ? ckpt_name_from_path(path)
+    in->name = path == operand ? model_name_from_path(path)
                                : strndup(operand, (size_t)(path - operand) - 1);
     if (in->ckpt || in->saved)
         return in;
@@ -104,7 +104,7 @@ void model_source_close(struct model_source *in)
     if (!in)
         return;
     ckpt_close(in->ckpt);
-    saved_close(in->saved);
+    saved_stream_close(in->saved);
     free(in->tensors);
     free(in->places);
     free(in->name);
@@ -119,19 +119,19 @@ const char *model_source_name(const struct model_source *in)
 
 uint64_t model_source_fingerprint(const struct model_source *in)
 {
-    return in->ckpt ? ckpt_fingerprint(in->ckpt) : saved_fingerprint(in->saved);
+    return in->ckpt ? ckpt_fingerprint(in->ckpt) : saved_stream_fingerprint(in->saved);
 }
 
-const struct ckpt *model_source_ckpt(const struct model_source *in)
+const struct ckpt *model_source_checkpoint(const struct model_source *in)
 {
     return in->ckpt;
 }
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
-size_t model_source_count(const struct model_source *in)
+size_t model_source_tensor_count(const struct model_source *in)
 {
-    return in->tensors ? in->n : ckpt_count(in->ckpt);
+    return in->tensors ? in->n : ckpt_tensor_count(in->ckpt);
 }
 
 const struct ckpt_tensor *model_source_tensor(const struct model_source *in, size_t i)
@@ -145,10 +145,10 @@ static size_t place(const struct model_source *in, size_t i)
     return in->tensors ? in->places[i] : i;
 }
 
-const char *model_source_own_name(const struct model_source *in, size_t i)
+const char *model_source_stored_name(const struct model_source *in, size_t i)
 {
     return in->ckpt ? ckpt_tensor(in->ckpt, place(in, i))->name
-                    : saved_header(in->saved)->tensors[place(in, i)].name;
+                    : saved_stream_header(in->saved)->tensors[place(in, i)].name;
 }
 
 static int compare_name(const void *name, const void *tensor)
@@ -156,44 +156,44 @@ static int compare_name(const void *name, const void *tensor)
     return strcmp(name, ((const struct ckpt_tensor *)tensor)->name);
 }
 
-long model_source_find(const struct model_source *in, const char *name)
+long model_source_find_tensor(const struct model_source *in, const char *name)
 {
     if (!in->tensors)
-        return ckpt_find(in->ckpt, name);
+        return ckpt_find_tensor(in->ckpt, name);
     const struct ckpt_tensor *t = bsearch(name, in->tensors, in->n, sizeof *t, compare_name);
     return t ? t - in->tensors : -1;
 }
 
 /* ---- stacks of layers ------------------------------------------------------------------------ */
 
-long model_source_layers(const struct model_source *in, const char *stack, size_t length)
+long model_source_count_layers(const struct model_source *in, const char *stack, size_t length)
 {
-    const struct model_source_cut *cut = &in->cut;
+    const struct model_source_select_layers *cut = &in->cut;
     long last = -1;
     if (cut->stack && cut->length == length && strncmp(cut->stack, stack, length) == 0)
         return cut->whole;
-    for (size_t i = 0; i < model_source_count(in); i++) {
-        long layer = tensor_names_layer_in(model_source_tensor(in, i)->name, stack, length);
+    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
+        long layer = tensor_name_layer_in_stack(model_source_tensor(in, i)->name, stack, length);
         last = layer > last ? layer : last;
     }
     return last + 1;
 }
 
-const char *model_source_text_stack(const struct model_source *in, long layers, size_t *length)
+const char *model_source_find_text_stack(const struct model_source *in, long layers, size_t *length)
 {
     const char *previous = NULL, *found = NULL;
     size_t previous_length = 0, own;
-    for (size_t i = 0; i < model_source_count(in); i++) {
+    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
         const char *name = model_source_tensor(in, i)->name;
         /* Sorted names keep a stack's tensors together. */
-        if (tensor_names_layer(name, &own) < 0 ||
-            (previous && tensor_names_layer_in(name, previous, previous_length) >= 0))
+        if (tensor_name_layer(name, &own) < 0 ||
+            (previous && tensor_name_layer_in_stack(name, previous, previous_length) >= 0))
             continue;
         previous = name;
         previous_length = own;
-        if (layers && model_source_layers(in, name, own) != layers)
+        if (layers && model_source_count_layers(in, name, own) != layers)
             continue;
-        if (found && tensor_names_is_vision(found) <= tensor_names_is_vision(name))
+        if (found && tensor_name_is_vision_or_audio(found) <= tensor_name_is_vision_or_audio(name))
             continue;
         found = name;
         *length = own;
@@ -201,15 +201,15 @@ const char *model_source_text_stack(const struct model_source *in, long layers, 
     return found;
 }
 
-void model_source_cut(struct model_source *in, const char *stack, size_t length, long from, long to,
-                      long first)
+void model_source_select_layers(struct model_source *in, const char *stack, size_t length,
+                                long from, long to, long first)
 {
-    struct named *named = mem_alloc(model_source_count(in), sizeof *named);
-    long whole = model_source_layers(in, stack, length);
+    struct named *named = mem_alloc(model_source_tensor_count(in), sizeof *named);
+    long whole = model_source_count_layers(in, stack, length);
     size_t n = 0;
-    for (size_t i = 0; i < model_source_count(in); i++) {
+    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
         struct ckpt_tensor t = *model_source_tensor(in, i);
-        long layer = tensor_names_layer_in(t.name, stack, length);
+        long layer = tensor_name_layer_in_stack(t.name, stack, length);
         if (layer >= 0 && (layer < from || layer >= to))
             continue;
         if (layer >= 0 && first != from) {
@@ -219,29 +219,31 @@ void model_source_cut(struct model_source *in, const char *stack, size_t length,
         }
         named[n++] = (struct named){t, place(in, i)};
     }
-    in->cut = (struct model_source_cut){.stack = arena_text(&in->arena, stack, length),
-                                        .length = length,
-                                        .whole = whole,
-                                        .from = from,
-                                        .to = to,
-                                        .first = first};
+    in->cut =
+        (struct model_source_select_layers){.stack = arena_copy_text_n(&in->arena, stack, length),
+                                            .length = length,
+                                            .whole = whole,
+                                            .from = from,
+                                            .to = to,
+                                            .first = first};
     set_tensors(in, named, n);
     free(named);
 }
 
-const struct model_source_cut *model_source_how_cut(const struct model_source *in)
+const struct model_source_select_layers *model_source_selected_layers(const struct model_source *in)
 {
     return in->cut.stack ? &in->cut : NULL;
 }
 
 /* ---- elements ------------------------------------------------------------------------------ */
 
-void model_source_read(const struct model_source *in, size_t i, size_t first, size_t n, void *to)
+void model_source_read_stored(const struct model_source *in, size_t i, size_t first, size_t n,
+                              void *to)
 {
     if (in->ckpt)
-        ckpt_read(in->ckpt, place(in, i), first, n, to);
+        ckpt_read_elements(in->ckpt, place(in, i), first, n, to);
     else
-        saved_read(in->saved, place(in, i), 0, first, n, to);
+        saved_stream_read(in->saved, place(in, i), 0, first, n, to);
 }
 
 /* n stored elements: in place where they are mapped, else through `buffer`. */
@@ -251,7 +253,7 @@ static const void *stored(const struct model_source *in, size_t i, size_t first,
     const struct ckpt_tensor *t = model_source_tensor(in, i);
     if (t->data)
         return t->data + first * dtype_bits(t->dtype) / 8;
-    model_source_read(in, i, first, n, buffer);
+    model_source_read_stored(in, i, first, n, buffer);
     return buffer;
 }
 
@@ -272,7 +274,7 @@ void model_source_read_f32(const struct model_source *in, size_t i, size_t first
         }
         dtype_to_f32(d, from, to + done, m);
         if (rounding != DTYPE_NONE && rounding != d)
-            dtype_round(rounding, to + done, m);
+            dtype_round_f32(rounding, to + done, m);
     }
 }
 
@@ -291,14 +293,14 @@ void model_source_read_f64(const struct model_source *in, size_t i, size_t first
     }
 }
 
-uint64_t model_source_hash(const struct model_source *in, size_t i, size_t first, size_t n)
+uint64_t model_source_hash_elements(const struct model_source *in, size_t i, size_t first, size_t n)
 {
     const struct ckpt_tensor *t = model_source_tensor(in, i);
     size_t size = dtype_bytes(t->dtype, n);
     if (t->data)
         return XXH3_64bits(t->data + first * dtype_bits(t->dtype) / 8, size);
     void *bytes = mem_alloc(size, 1);
-    model_source_read(in, i, first, n, bytes);
+    model_source_read_stored(in, i, first, n, bytes);
     uint64_t hash = XXH3_64bits(bytes, size);
     free(bytes);
     return hash;

@@ -1,6 +1,6 @@
 #include "name_scheme.h"
 
-#include "tensor_names.h"
+#include "tensor_name.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -105,12 +105,12 @@ static bool compose(const char *beginning, const char *digits, size_t n, const c
     size_t head = strcspn(beginning, "#");
     const char *tail = beginning[head] ? beginning + head + 1 : "";
     n = beginning[head] ? n : 0;
-    int length = snprintf(to, NAME_SCHEME_NAME, "%.*s%.*s%s%s", (int)head, beginning, (int)n,
+    int length = snprintf(to, NAME_SCHEME_MAX_NAME, "%.*s%.*s%s%s", (int)head, beginning, (int)n,
                           digits, tail, rest);
-    return length >= 0 && length < NAME_SCHEME_NAME;
+    return length >= 0 && length < NAME_SCHEME_MAX_NAME;
 }
 
-bool name_scheme_canonical(const char *name, char *plain)
+bool name_scheme_to_canonical(const char *name, char *plain)
 {
     const char *digits, *rest;
     size_t n;
@@ -123,7 +123,7 @@ bool name_scheme_canonical(const char *name, char *plain)
     return compose("", "", 0, name, plain);
 }
 
-bool name_scheme_spell(size_t layout, const char *plain, char *name)
+bool name_scheme_from_canonical(size_t layout, const char *plain, char *name)
 {
     const char *digits, *rest;
     size_t n;
@@ -141,17 +141,17 @@ bool name_scheme_spell(size_t layout, const char *plain, char *name)
 
 static size_t count_of(const struct model_source *in, size_t layout)
 {
-    char plain[NAME_SCHEME_NAME], spelled[NAME_SCHEME_NAME];
+    char plain[NAME_SCHEME_MAX_NAME], spelled[NAME_SCHEME_MAX_NAME];
     size_t n = 0;
-    for (size_t i = 0; i < model_source_count(in); i++) {
+    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
         const char *name = model_source_tensor(in, i)->name;
-        n += name_scheme_canonical(name, plain) && name_scheme_spell(layout, plain, spelled) &&
-             strcmp(name, spelled) == 0;
+        n += name_scheme_to_canonical(name, plain) &&
+             name_scheme_from_canonical(layout, plain, spelled) && strcmp(name, spelled) == 0;
     }
     return n;
 }
 
-size_t name_scheme_of(const struct model_source *in)
+size_t name_scheme_detect(const struct model_source *in)
 {
     size_t best = 0, most = count_of(in, 0);
     for (size_t l = 1; l < LAYOUTS; l++) {
@@ -162,12 +162,13 @@ size_t name_scheme_of(const struct model_source *in)
     return best;
 }
 
-long name_scheme_find(const struct model_source *in, const char *plain)
+long name_scheme_find_tensor(const struct model_source *in, const char *plain)
 {
-    char name[NAME_SCHEME_NAME];
+    char name[NAME_SCHEME_MAX_NAME];
     long found = -1;
     for (size_t l = 0; l < LAYOUTS; l++) {
-        long i = name_scheme_spell(l, plain, name) ? model_source_find(in, name) : -1;
+        long i =
+            name_scheme_from_canonical(l, plain, name) ? model_source_find_tensor(in, name) : -1;
         if (i >= 0 && found >= 0 && i != found)
             return -1;
         found = i >= 0 ? i : found;
@@ -175,29 +176,30 @@ long name_scheme_find(const struct model_source *in, const char *plain)
     return found;
 }
 
-long name_scheme_find_tied(const struct model_source *in, const char *name)
+long name_scheme_find_tensor_or_tied(const struct model_source *in, const char *name)
 {
-    char plain[NAME_SCHEME_NAME];
-    long i = model_source_find(in, name);
-    if (i < 0 && name_scheme_canonical(name, plain))
-        i = name_scheme_find(in, plain);
-    return i < 0 && tensor_names_is_head(name) ? name_scheme_find(in, "text.embed_tokens.weight")
-                                               : i;
+    char plain[NAME_SCHEME_MAX_NAME];
+    long i = model_source_find_tensor(in, name);
+    if (i < 0 && name_scheme_to_canonical(name, plain))
+        i = name_scheme_find_tensor(in, plain);
+    return i < 0 && tensor_name_is_lm_head(name)
+               ? name_scheme_find_tensor(in, "text.embed_tokens.weight")
+               : i;
 }
 
-bool name_scheme_splits(size_t layout)
+bool name_scheme_has_split_qkv(size_t layout)
 {
     return layout == INTERN_HF || layout == INTERN_MEMORY;
 }
 
-enum name_scheme_qkv name_scheme_qkv(const char *plain)
+enum name_scheme_qkv_kind name_scheme_qkv_kind(const char *plain)
 {
     static const char *const split[] = {"q_proj.", "k_proj.", "v_proj."};
     const char *digits, *rest = behind(plain, "vision.layers.#.attn.", &digits, &(size_t){0});
     if (rest && strncmp(rest, "qkv.", 4) == 0)
-        return NAME_SCHEME_FUSED;
+        return NAME_SCHEME_FUSED_QKV;
     for (size_t i = 0; rest && i < 3; i++)
         if (strncmp(rest, split[i], strlen(split[i])) == 0)
-            return NAME_SCHEME_SPLIT;
-    return NAME_SCHEME_OTHER;
+            return NAME_SCHEME_SPLIT_QKV;
+    return NAME_SCHEME_NOT_QKV;
 }

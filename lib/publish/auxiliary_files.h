@@ -6,7 +6,7 @@
 #include "model_source.h"
 
 struct auxiliary_files {
-    const struct model_source *lender;
+    const struct model_source *source;
     const struct header *result; /* as model_card.h wants it */
     bool new_head;
     bool no_tokenizer;
@@ -15,11 +15,13 @@ struct auxiliary_files {
     const char *spool, *tool;  /* as in model_source_open */
 };
 
-typedef int lend_put(void *to, const char *name, const void *bytes, size_t size, struct error *e);
+typedef int auxiliary_file_writer(void *to, const char *name, const void *bytes, size_t size,
+                                  struct error *e);
 
 /* Hands over the files one by one. */
-int auxiliary_files_copy(const struct auxiliary_files *l, lend_put *put, void *to, struct error *e);
+int auxiliary_files_copy(const struct auxiliary_files *l, auxiliary_file_writer *put, void *to,
+                         struct error *e);
 /* The text of the lender's config.json; NULL if there is none. Caller frees. */
-char *auxiliary_files_config(const struct model_source *lender, size_t *size);
+char *auxiliary_files_read_config(const struct model_source *lender, size_t *size);
 
 #endif

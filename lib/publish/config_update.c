@@ -1,7 +1,7 @@
 #include "config_update.h"
 
 #include "model_config.h"
-#include "tensor_names.h"
+#include "tensor_name.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -43,15 +43,15 @@ static bool has_float8(const struct header *h)
 static bool has_head(const struct header *h)
 {
     for (size_t i = 0; i < h->n_tensors; i++)
-        if (tensor_names_is_head(h->tensors[i].name))
+        if (tensor_name_is_lm_head(h->tensors[i].name))
             return true;
     return false;
 }
 
 static bool lender_has_head(const struct model_source *lender)
 {
-    for (size_t i = 0; i < model_source_count(lender); i++)
-        if (tensor_names_is_head(model_source_tensor(lender, i)->name))
+    for (size_t i = 0; i < model_source_tensor_count(lender); i++)
+        if (tensor_name_is_lm_head(model_source_tensor(lender, i)->name))
             return true;
     return false;
 }
@@ -63,9 +63,9 @@ static uint64_t vocabulary(const struct header *h, const struct model_source *le
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        if (t->rank != 2 || !tensor_names_is_token_embedding(t->name))
+        if (t->rank != 2 || !tensor_name_is_token_embedding(t->name))
             continue;
-        long j = model_source_find(lender, t->name);
+        long j = model_source_find_tensor(lender, t->name);
         const struct ckpt_tensor *own = j < 0 ? NULL : model_source_tensor(lender, (size_t)j);
         *lent = own && own->rank == 2 ? own->shape[0] : 0;
         return t->shape[0];
@@ -79,7 +79,7 @@ static long new_layers(const struct header *h, const char *stack, size_t n)
 {
     long last = -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = tensor_names_layer_in(h->tensors[i].name, stack, n);
+        long layer = tensor_name_layer_in_stack(h->tensors[i].name, stack, n);
         last = layer > last ? layer : last;
     }
     return last + 1;
@@ -89,7 +89,7 @@ static long new_layers(const struct header *h, const char *stack, size_t n)
 static long text_layers(const struct header *h, const struct model_source *lender, long layers)
 {
     size_t n;
-    const char *stack = model_source_text_stack(lender, layers, &n);
+    const char *stack = model_source_find_text_stack(lender, layers, &n);
     return stack ? new_layers(h, stack, n) : 0;
 }
 
@@ -122,7 +122,7 @@ static bool set_dtype_in(json_t *part, enum dtype d)
     bool changed = false;
     for (size_t i = 0; i < COUNT(keys); i++) {
         json_t *old = json_object_get(part, keys[i]);
-        if (!old || (json_is_string(old) && dtype_from_user(json_string_value(old)) == d))
+        if (!old || (json_is_string(old) && dtype_from_user_name(json_string_value(old)) == d))
             continue;
         json_object_set_new(part, keys[i], json_string(dtype_torch_name(d)));
         changed = true;
@@ -163,7 +163,7 @@ static bool set_layers(json_t *config, const struct header *h, const struct mode
 {
     bool changed = false;
     for (size_t i = 0; model_config_layer_keys[i]; i++) {
-        json_int_t old = model_config_text_number(config, model_config_layer_keys[i]);
+        json_int_t old = model_config_text_integer(config, model_config_layer_keys[i]);
         long now = old > 0 ? text_layers(h, lender, (long)old) : 0;
         if (now == 0 || !set_number(config, model_config_layer_keys[i], old, now))
             continue;
@@ -179,7 +179,7 @@ static bool set_vocabulary(json_t *config, const struct header *h,
                            const struct model_source *lender)
 {
     uint64_t lent = 0, rows = vocabulary(h, lender, &lent);
-    json_int_t old = model_config_text_number(config, "vocab_size");
+    json_int_t old = model_config_text_integer(config, "vocab_size");
     /* A config may count fewer tokens than its embedding has rows: that is the lender's affair. */
     if (rows == 0 || rows == lent || old < 0)
         return false;
@@ -238,15 +238,15 @@ static char *write_config(const json_t *config)
     }
 }
 
-char *config_update(const char *text, size_t size, const struct model_source *lender,
-                    const struct header *h, bool new_head, const char *tool)
+char *config_update_json(const char *text, size_t size, const struct model_source *lender,
+                         const struct header *h, bool new_head, const char *tool)
 {
     bool duplicate;
     json_t *config = model_config_parse(text, size, &duplicate);
     if (!config) {
         fprintf(stderr, "%s: warning: config.json of %s is not JSON; it is copied as it is\n", tool,
                 model_source_name(lender));
-        return mem_text(text);
+        return mem_copy_text(text);
     }
     if (duplicate)
         fprintf(stderr, "%s: warning: config.json of %s has a key duplicate; the last one counts\n",
@@ -258,5 +258,5 @@ char *config_update(const char *text, size_t size, const struct model_source *le
     changed |= drop_quantization(config, h);
     char *updated = changed ? write_config(config) : NULL;
     json_decref(config);
-    return updated ? updated : mem_text(text);
+    return updated ? updated : mem_copy_text(text);
 }

@@ -10,7 +10,7 @@
  * where the old one has such a key; `new_head`: the head comes from the stream. Without a
  * difference the text stays as it is. One that cannot be read stays too, and a warning is printed
  * under the name of `tool`. */
-char *config_update(const char *text, size_t size, const struct model_source *lender,
-                    const struct header *h, bool new_head, const char *tool);
+char *config_update_json(const char *text, size_t size, const struct model_source *lender,
+                         const struct header *h, bool new_head, const char *tool);
 
 #endif

@@ -17,7 +17,7 @@
 #define PIECE        ((size_t)1 << 20)    /* bytes of one read of what is not */
 #define WRITE_BEHIND ((uint64_t)32 << 20) /* bytes after which writing to the disk is begun */
 
-void fs_draw(char suffix[7])
+void fs_random_suffix(char suffix[7])
 {
     static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789";
     unsigned char random[6];
@@ -46,7 +46,7 @@ int fs_write_at(int fd, uint64_t offset, const void *bytes, size_t size)
     return 0;
 }
 
-int fs_reserve(int fd, uint64_t size)
+int fs_preallocate(int fd, uint64_t size)
 {
     if (size == 0 || fallocate(fd, 0, 0, (off_t)size) == 0)
         return 0;
@@ -55,13 +55,13 @@ int fs_reserve(int fd, uint64_t size)
     return ftruncate(fd, (off_t)size);
 }
 
-void fs_write_behind(int fd, uint64_t written, size_t size, bool complete)
+void fs_start_writeback(int fd, uint64_t written, size_t size, bool complete)
 {
     if (complete || written / WRITE_BEHIND > (written - size) / WRITE_BEHIND)
         sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
-int fs_sync(int folder, const char *name)
+int fs_sync_file(int folder, const char *name)
 {
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -72,10 +72,10 @@ int fs_sync(int folder, const char *name)
     return failed;
 }
 
-int fs_replace(int folder, const char *name, const void *bytes, size_t size)
+int fs_replace_file(int folder, const char *name, const void *bytes, size_t size)
 {
     char suffix[7], *temporary;
-    fs_draw(suffix);
+    fs_random_suffix(suffix);
     if (asprintf(&temporary, ".%.200s.%s", name, suffix) < 0)
         abort();
     int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -107,7 +107,7 @@ static int open_file(int folder, const char *name, struct stat *st)
     return -1;
 }
 
-char *fs_read(int folder, const char *name, size_t *size)
+char *fs_read_file(int folder, const char *name, size_t *size)
 {
     struct stat st;
     int fd = open_file(folder, name, &st);
@@ -126,7 +126,7 @@ char *fs_read(int folder, const char *name, size_t *size)
     return NULL;
 }
 
-int fs_hash(int folder, const char *name, uint64_t from, uint64_t *size, uint64_t *hash)
+int fs_hash_file(int folder, const char *name, uint64_t from, uint64_t *size, uint64_t *hash)
 {
     struct stat st;
     int fd = open_file(folder, name, &st);
@@ -149,7 +149,7 @@ int fs_hash(int folder, const char *name, uint64_t from, uint64_t *size, uint64_
 
 /* ---- removing -------------------------------------------------------------------------------- */
 
-int fs_remove(int parent, const char *name)
+int fs_remove_tree(int parent, const char *name)
 {
     if (unlinkat(parent, name, 0) == 0)
         return 0;
@@ -163,7 +163,7 @@ int fs_remove(int parent, const char *name)
     int failed = 0;
     for (struct dirent *d; (d = readdir(dir));)
         if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0)
-            failed |= fs_remove(dirfd(dir), d->d_name);
+            failed |= fs_remove_tree(dirfd(dir), d->d_name);
     closedir(dir);
     return failed | unlinkat(parent, name, AT_REMOVEDIR);
 }

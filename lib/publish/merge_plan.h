@@ -15,15 +15,15 @@ struct merge_plan {
 };
 
 /* Its tensors and metadata as they will be stored, without the full hashes; in the arena. */
-struct shards_wanted merge_plan_wanted(const struct header *result, struct arena *a);
+struct shard_layout_spec merge_plan_layout_spec(const struct header *result, struct arena *a);
 
 /* Plans the shards and writes down the plan; `lender` (or NULL) counts as one of the inputs. */
-int merge_plan_begin(struct partial_checkpoint *p, const struct merge_plan *plan,
-                     const struct model_source *lender, struct error *e);
+int merge_plan_save(struct partial_checkpoint *p, const struct merge_plan *plan,
+                    const struct model_source *lender, struct error *e);
 /* Records a shard, or (SIZE_MAX) what is beside the shards, with the hashes of the tensors that the
  * run has read for it. `s` is the stage that writes. */
-int merge_plan_seal(struct partial_checkpoint *p, const struct stage *s, size_t shard,
-                    struct error *e);
+int merge_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
+                            struct error *e);
 /* Are all parts there, sound, and of one recipe? Then they are published. */
 int merge_plan_publish(struct partial_checkpoint *p, struct error *e);
 

@@ -1,6 +1,6 @@
 #include "model_card.h"
 
-#include "tensor_names.h"
+#include "tensor_name.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -20,7 +20,7 @@ static json_t *json_text(const char *text)
     json_t *string = json_string(text);
     if (string)
         return string;
-    char *plain = mem_text(text);
+    char *plain = mem_copy_text(text);
     for (char *c = plain; *c; c++)
         if (*c & 0x80)
             *c = '?';
@@ -29,7 +29,7 @@ static json_t *json_text(const char *text)
     return string;
 }
 
-static const char *hash_text(const char *model, const struct model_card_hashes *hashes, char *text)
+static const char *hash_text(const char *model, const struct model_hashes *hashes, char *text)
 {
     for (size_t i = 0; i < hashes->n; i++)
         if (strcmp(hashes->models[i], model) == 0) {
@@ -39,7 +39,7 @@ static const char *hash_text(const char *model, const struct model_card_hashes *
     return strcpy(text, "----------------");
 }
 
-char *model_card_hashes_text(const struct header *h, const struct model_card_hashes *hashes)
+char *model_card_hashes_json(const struct header *h, const struct model_hashes *hashes)
 {
     json_t *all = json_object();
     char hash[17];
@@ -59,7 +59,7 @@ static json_t *history_json(const struct history *history)
 {
     json_t *steps = json_array();
     for (size_t i = 0; i < history->n; i++) {
-        const struct step *s = &history->steps[i];
+        const struct history_step *s = &history->steps[i];
         json_t *step = json_object(), *arguments = json_array(), *parents = json_array();
         for (size_t j = 0; j < s->n_arguments; j++)
             json_array_append_new(arguments, json_text(s->arguments[j]));
@@ -76,7 +76,7 @@ static json_t *history_json(const struct history *history)
     return steps;
 }
 
-char *model_card_history_text(const struct header *h)
+char *model_card_history_json(const struct header *h)
 {
     json_t *steps = history_json(&h->history);
     char *text = json_dumps(steps, JSON_COMPACT);
@@ -129,7 +129,7 @@ static void put_quoted(FILE *out, const char *text)
 static void put_steps(FILE *out, const struct history *history, int indent)
 {
     for (size_t i = 0; i < history->n; i++) {
-        const struct step *s = &history->steps[i];
+        const struct history_step *s = &history->steps[i];
         if (i > 0)
             fprintf(out, " |\n%*s", indent + 4, "");
         put_word(out, s->tool);
@@ -165,7 +165,7 @@ static void put_fingerprint(FILE *out, bool known, uint64_t fingerprint)
         fputs("unknown", out);
 }
 
-static void put_models(FILE *out, const struct header *h, const struct model_card_hashes *hashes,
+static void put_models(FILE *out, const struct header *h, const struct model_hashes *hashes,
                        const struct model *onto)
 {
     char hash[17];
@@ -215,8 +215,8 @@ static void put_tensors(FILE *out, const struct header *h, size_t n_filled)
         fprintf(out, "- and %zu more\n", n_filled - FILLED_SHOWN);
 }
 
-char *model_card_readme(const struct header *h, const struct model_card_hashes *hashes,
-                        size_t n_filled, const struct model *onto)
+char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
+                             size_t n_filled, const struct model *onto)
 {
     char *text = NULL;
     size_t size;

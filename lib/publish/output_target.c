@@ -15,13 +15,13 @@
 
 #define SLACK ((uint64_t)1 << 20) /* for headers, folders and the file system's own needs */
 
-enum publish_form publish_form_of(const char *target)
+enum output_form output_target_form(const char *target)
 {
-    if (strcmp(target, "-") == 0 || pattern_ends(target, ".tar"))
-        return PUBLISH_TAR;
-    if (pattern_ends(target, ".tar.zst"))
-        return PUBLISH_TAR_ZST;
-    return pattern_ends(target, ".safetensors") ? PUBLISH_SAFETENSORS : PUBLISH_FOLDER;
+    if (strcmp(target, "-") == 0 || pattern_text_ends_with(target, ".tar"))
+        return OUTPUT_TAR;
+    if (pattern_text_ends_with(target, ".tar.zst"))
+        return OUTPUT_TAR_ZST;
+    return pattern_text_ends_with(target, ".safetensors") ? OUTPUT_SAFETENSORS : OUTPUT_FOLDER;
 }
 
 /* Endings that promise a file which is not written: no folder is called so by intent. */
@@ -30,7 +30,8 @@ static int check_ending(const char *target, struct error *e)
     static const char *const others[] = {".zip", ".gz", ".tgz", ".xz",  ".zst",
                                          ".bin", ".pt", ".pth", ".gguf"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (pattern_ends(target, others[i]) && publish_form_of(target) == PUBLISH_FOLDER)
+        if (pattern_text_ends_with(target, others[i]) &&
+            output_target_form(target) == OUTPUT_FOLDER)
             return error_set(e,
                              "\"%s\": no %s is written, but a folder, .safetensors, .tar or "
                              ".tar.zst",
@@ -41,7 +42,7 @@ static int check_ending(const char *target, struct error *e)
 int output_target_write_error(const struct output_target *t, const char *name, struct error *e)
 {
     const char *why = strerror(errno);
-    if (t->form == PUBLISH_FOLDER && name)
+    if (t->form == OUTPUT_FOLDER && name)
         return error_set(e, "cannot write %s/%s: %s", t->name, name, why);
     return error_set(e, "cannot write %s: %s", t->name, why);
 }
@@ -58,7 +59,8 @@ static int open_parent(struct output_target *t, struct error *e)
         return error_set(e, "\"%s\" is no name for a new checkpoint", t->name);
     const char *parent = ".";
     if (slash)
-        parent = arena_text(&t->arena, t->name, slash == t->name ? 1 : (size_t)(slash - t->name));
+        parent =
+            arena_copy_text_n(&t->arena, t->name, slash == t->name ? 1 : (size_t)(slash - t->name));
     t->parent = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return t->parent < 0 ? error_set(e, "cannot open folder %s: %s", parent, strerror(errno)) : 0;
 }
@@ -84,7 +86,8 @@ static bool may_be_replaced(const struct output_target *t)
             continue;
         empty = false;
         checkpoint |= strcmp(d->d_name, "config.json") == 0 ||
-                      pattern_ends(d->d_name, ".safetensors") || pattern_ends(d->d_name, ".bin");
+                      pattern_text_ends_with(d->d_name, ".safetensors") ||
+                      pattern_text_ends_with(d->d_name, ".bin");
     }
     closedir(dir);
     return empty || checkpoint;
@@ -116,10 +119,10 @@ int output_target_check_space(const struct output_target *t, uint64_t need, stru
                      (double)all / 1e6, (double)room / 1e6);
 }
 
-char *output_target_beside(const struct output_target *t, const char *what)
+char *output_target_temporary_name(const struct output_target *t, const char *what)
 {
     char suffix[7], *name;
-    fs_draw(suffix);
+    fs_random_suffix(suffix);
     if (asprintf(&name, ".%.200s.%s-%s", t->base, what, suffix) < 0)
         abort();
     return name;
@@ -127,12 +130,12 @@ char *output_target_beside(const struct output_target *t, const char *what)
 
 int output_target_open(struct output_target *t, const char *name, bool force, struct error *e)
 {
-    *t = (struct output_target){.form = publish_form_of(name), .force = force, .parent = -1};
-    t->name = mem_text(name);
+    *t = (struct output_target){.form = output_target_form(name), .force = force, .parent = -1};
+    t->name = mem_copy_text(name);
     return check_ending(name, e);
 }
 
-int output_target_open_folder(struct output_target *t, struct error *e)
+int output_target_open_parent(struct output_target *t, struct error *e)
 {
     return open_parent(t, e) || check_target(t, e) ? -1 : 0;
 }
@@ -171,13 +174,13 @@ static int exchange(const struct output_target *t, int from, const char *made, c
 {
     *old_folder = from;
     if (renameat2(from, made, t->parent, t->base, RENAME_EXCHANGE) == 0) {
-        *old = mem_text(made);
+        *old = mem_copy_text(made);
         return 0;
     }
     if (!is_unsupported(errno))
         return -1;
     *old_folder = t->parent;
-    char *aside = output_target_beside(t, "old");
+    char *aside = output_target_temporary_name(t, "old");
     if (renameat(t->parent, t->base, t->parent, aside) == 0) {
         if (renameat(from, made, t->parent, t->base) == 0) {
             *old = aside;
@@ -191,8 +194,8 @@ static int exchange(const struct output_target *t, int from, const char *made, c
     return -1;
 }
 
-int output_target_put(const struct output_target *t, int from, const char *made, char **old,
-                      int *old_folder, struct error *e)
+int output_target_rename_into_place(const struct output_target *t, int from, const char *made,
+                                    char **old, int *old_folder, struct error *e)
 {
     *old = NULL;
     bool replaces = t->force && output_target_exists(t);
@@ -201,10 +204,11 @@ int output_target_put(const struct output_target *t, int from, const char *made,
     return 0;
 }
 
-int output_target_settle(const struct output_target *t, char *old, int old_folder, struct error *e)
+int output_target_remove_replaced(const struct output_target *t, char *old, int old_folder,
+                                  struct error *e)
 {
     int failed = fsync(t->parent) ? output_target_write_error(t, NULL, e) : 0;
-    if (old && fs_remove(old_folder, old) && !failed)
+    if (old && fs_remove_tree(old_folder, old) && !failed)
         failed = error_set(e,
                            "%s is in place, but the old one could not be removed: it is %s "
                            "beside it now",

@@ -22,7 +22,7 @@
 
 /* How far one shard has come. */
 struct work {
-    enum parts_state state; /* as far as it has been looked at */
+    enum shard_state state; /* as far as it has been looked at */
     bool taken;
     char *temporary; /* what it is called while it is written */
     int fd;
@@ -34,24 +34,24 @@ struct partial_checkpoint {
     enum partial_checkpoint_mode mode;
     char *name; /* of the folder beside the target */
     int folder, model, lock;
-    struct shards *shards;
-    struct parts_print print;
+    struct shard_layout *shards;
+    struct merge_fingerprint print;
     struct work *work; /* [shard] */
     json_t *files;     /* small files that were written: name, checksum */
     pthread_mutex_t mutex;
 };
 
-const char *partial_checkpoint_target(const struct partial_checkpoint *p)
+const char *partial_checkpoint_target_name(const struct partial_checkpoint *p)
 {
     return p->to.name;
 }
 
-const char *partial_checkpoint_folder(const struct partial_checkpoint *p)
+const char *partial_checkpoint_folder_name(const struct partial_checkpoint *p)
 {
     return p->name;
 }
 
-const struct shards *partial_checkpoint_shards(const struct partial_checkpoint *p)
+const struct shard_layout *partial_checkpoint_layout(const struct partial_checkpoint *p)
 {
     return p->shards;
 }
@@ -72,7 +72,7 @@ static void close_fd(int fd)
 /* Shards that killed processes were writing: whoever writes one has it locked. */
 static void remove_dead(const struct partial_checkpoint *p)
 {
-    DIR *dir = shard_records_list(p->folder);
+    DIR *dir = fs_open_folder(p->folder);
     for (struct dirent *d; dir && (d = readdir(dir));) {
         if (!pattern_matches(".*.safetensors.??????", d->d_name))
             continue;
@@ -102,7 +102,7 @@ static int open_folder(struct partial_checkpoint *p, struct error *e)
 {
     if (asprintf(&p->name, ".%.240s.parts", p->to.base) < 0)
         abort();
-    if (p->mode != PARTIAL_CHECKPOINT_PUBLISH && mkdirat(p->to.parent, p->name, 0777) &&
+    if (p->mode != PARTIAL_CHECKPOINT_PUBLISH_ONLY && mkdirat(p->to.parent, p->name, 0777) &&
         errno != EEXIST)
         return error_set(e, "cannot make a folder beside %s: %s", p->to.name, strerror(errno));
     p->folder = openat(p->to.parent, p->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -112,7 +112,7 @@ static int open_folder(struct partial_checkpoint *p, struct error *e)
                                            strerror(errno));
     if (take_lock(p, e))
         return -1;
-    if (p->mode != PARTIAL_CHECKPOINT_PUBLISH && mkdirat(p->folder, "model", 0777) &&
+    if (p->mode != PARTIAL_CHECKPOINT_PUBLISH_ONLY && mkdirat(p->folder, "model", 0777) &&
         errno != EEXIST)
         return fail(p, "model", e);
     remove_dead(p);
@@ -130,9 +130,9 @@ struct partial_checkpoint *partial_checkpoint_open(const char *target, bool forc
     p->files = json_object();
     pthread_mutex_init(&p->mutex, NULL);
     int failed = output_target_open(&p->to, target, force, e);
-    if (!failed && p->to.form != PUBLISH_FOLDER)
+    if (!failed && p->to.form != OUTPUT_FOLDER)
         failed = error_set(e, "\"%s\": only a folder is made in parts", target);
-    if (!failed && (output_target_open_folder(&p->to, e) || open_folder(p, e)))
+    if (!failed && (output_target_open_parent(&p->to, e) || open_folder(p, e)))
         failed = -1;
     if (!failed)
         return p;
@@ -158,7 +158,7 @@ void partial_checkpoint_close(struct partial_checkpoint *p)
     for (size_t i = 0; p->work && i < p->shards->n_files; i++)
         drop(p, &p->work[i]);
     free(p->work);
-    shards_free(p->shards);
+    shard_layout_free(p->shards);
     json_decref(p->files);
     close_fd(p->model);
     close_fd(p->lock);
@@ -169,14 +169,14 @@ void partial_checkpoint_close(struct partial_checkpoint *p)
     free(p);
 }
 
-void partial_checkpoint_plan(struct partial_checkpoint *p, struct shards *shards,
-                             const struct parts_print *print)
+void partial_checkpoint_set_layout(struct partial_checkpoint *p, struct shard_layout *shards,
+                                   const struct merge_fingerprint *print)
 {
     p->shards = shards;
     p->print = *print;
     p->work = mem_alloc(shards->n_files, sizeof *p->work);
     for (size_t i = 0; i < shards->n_files; i++)
-        p->work[i] = (struct work){.state = PARTS_UNKNOWN, .fd = -1};
+        p->work[i] = (struct work){.state = SHARD_UNCHECKED, .fd = -1};
 }
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -189,16 +189,16 @@ static const char *shard_title(const struct partial_checkpoint *p, size_t shard)
 static int save_record(struct partial_checkpoint *p, const char *title, json_t *more,
                        struct error *e)
 {
-    char *file = shard_records_file(title);
+    char *file = shard_records_file_name(title);
     int failed = shard_records_save(p->folder, title, more, &p->print) ? fail(p, file, e) : 0;
     free(file);
     return failed;
 }
 
-json_t *partial_checkpoint_record(const struct partial_checkpoint *p, size_t shard)
+json_t *partial_checkpoint_load_record(const struct partial_checkpoint *p, size_t shard)
 {
     json_t *record = shard_records_load(p->folder, shard_title(p, shard));
-    if (shard_records_compare(record, &p->print) == PARTS_SOUND)
+    if (shard_records_check(record, &p->print) == SHARD_FINISHED)
         return record;
     json_decref(record);
     return NULL;
@@ -209,20 +209,20 @@ static bool holds(const struct partial_checkpoint *p, const char *name, uint64_t
                   uint64_t bytes, const json_t *of, const char *key)
 {
     uint64_t size, hash;
-    return fs_hash(p->model, name, from, &size, &hash) == 0 && size == bytes &&
-           shard_records_hash_is(of, key, hash);
+    return fs_hash_file(p->model, name, from, &size, &hash) == 0 && size == bytes &&
+           shard_records_hash_equals(of, key, hash);
 }
 
-enum parts_state partial_checkpoint_shard_state(struct partial_checkpoint *p, size_t shard)
+enum shard_state partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard)
 {
     struct work *w = &p->work[shard];
     const struct shard *s = &p->shards->files[shard];
-    if (w->state != PARTS_UNKNOWN)
+    if (w->state != SHARD_UNCHECKED)
         return w->state;
     json_t *record = shard_records_load(p->folder, s->name);
-    w->state = shard_records_compare(record, &p->print);
-    if (w->state == PARTS_SOUND && !holds(p, s->name, s->head_size, s->size, record, "checksum"))
-        w->state = PARTS_DAMAGED;
+    w->state = shard_records_check(record, &p->print);
+    if (w->state == SHARD_FINISHED && !holds(p, s->name, s->head_size, s->size, record, "checksum"))
+        w->state = SHARD_DAMAGED;
     json_decref(record);
     return w->state;
 }
@@ -231,34 +231,34 @@ enum parts_state partial_checkpoint_shard_state(struct partial_checkpoint *p, si
 static bool file_holds(const struct partial_checkpoint *p, const json_t *files, const char *name)
 {
     uint64_t size, hash;
-    return fs_hash(p->model, name, 0, &size, &hash) == 0 &&
-           shard_records_hash_is(files, name, hash);
+    return fs_hash_file(p->model, name, 0, &size, &hash) == 0 &&
+           shard_records_hash_equals(files, name, hash);
 }
 
-enum parts_state partial_checkpoint_rest_state(const struct partial_checkpoint *p)
+enum shard_state partial_checkpoint_check_auxiliary_files(const struct partial_checkpoint *p)
 {
     json_t *record = shard_records_load(p->folder, BESIDE), *value;
-    enum parts_state state = shard_records_compare(record, &p->print);
+    enum shard_state state = shard_records_check(record, &p->print);
     json_t *files = json_object_get(record, "files");
     const char *name;
     json_object_foreach(files, name, value)
     {
-        if (state == PARTS_SOUND && !file_holds(p, files, name))
-            state = PARTS_DAMAGED;
+        if (state == SHARD_FINISHED && !file_holds(p, files, name))
+            state = SHARD_DAMAGED;
     }
     json_decref(record);
     return state;
 }
 
-const char *partial_checkpoint_state_text(enum parts_state state)
+const char *shard_records_state_text(enum shard_state state)
 {
     static const char *const texts[] = {
-        [PARTS_SOUND] = " is finished",
-        [PARTS_ABSENT] = " has not been made",
-        [PARTS_OTHER_RECIPE] = " was made by another recipe",
-        [PARTS_OTHER_INPUTS] = " was made from other models",
-        [PARTS_DAMAGED] = " is damaged (its checksum is not the one that was recorded)",
-        [PARTS_UNKNOWN] = ""};
+        [SHARD_FINISHED] = " is finished",
+        [SHARD_MISSING] = " has not been made",
+        [SHARD_OTHER_RECIPE] = " was made by another recipe",
+        [SHARD_OTHER_INPUTS] = " was made from other models",
+        [SHARD_DAMAGED] = " is damaged (its checksum is not the one that was recorded)",
+        [SHARD_UNCHECKED] = ""};
     return texts[state];
 }
 
@@ -266,11 +266,11 @@ const char *partial_checkpoint_state_text(enum parts_state state)
 static char *next_stranger(const struct partial_checkpoint *p, DIR *dir)
 {
     for (struct dirent *d; (d = readdir(dir));) {
-        char *name = mem_text(d->d_name), *dot = strrchr(name, '.');
+        char *name = mem_copy_text(d->d_name), *dot = strrchr(name, '.');
         bool known = d->d_name[0] == '.' || !dot || strcmp(dot, ".json") != 0;
         if (!known)
             *dot = '\0';
-        known |= strcmp(name, BESIDE) == 0 || !pattern_ends(name, ".safetensors");
+        known |= strcmp(name, BESIDE) == 0 || !pattern_text_ends_with(name, ".safetensors");
         for (size_t i = 0; !known && i < p->shards->n_files; i++)
             known = strcmp(name, p->shards->files[i].name) == 0;
         if (!known)
@@ -280,9 +280,9 @@ static char *next_stranger(const struct partial_checkpoint *p, DIR *dir)
     return NULL;
 }
 
-char *partial_checkpoint_foreign_record(const struct partial_checkpoint *p)
+char *partial_checkpoint_find_foreign_record(const struct partial_checkpoint *p)
 {
-    DIR *dir = shard_records_list(p->folder);
+    DIR *dir = fs_open_folder(p->folder);
     char *name = dir ? next_stranger(p, dir) : NULL;
     if (dir)
         closedir(dir);
@@ -292,8 +292,8 @@ char *partial_checkpoint_foreign_record(const struct partial_checkpoint *p)
 int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, struct error *e)
 {
     int failed = 0;
-    for (char *name; !failed && (name = partial_checkpoint_foreign_record(p)); free(name)) {
-        char *record = shard_records_file(name);
+    for (char *name; !failed && (name = partial_checkpoint_find_foreign_record(p)); free(name)) {
+        char *record = shard_records_file_name(name);
         if (unlinkat(p->folder, record, 0))
             failed = fail(p, record, e);
         unlinkat(p->model, name, 0);
@@ -304,12 +304,12 @@ int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, stru
 
 /* ---- making ---------------------------------------------------------------------------------- */
 
-void partial_checkpoint_take(struct partial_checkpoint *p, size_t shard)
+void partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard)
 {
     p->work[shard].taken = true;
 }
 
-bool partial_checkpoint_takes(const struct partial_checkpoint *p, size_t shard)
+bool partial_checkpoint_is_claimed(const struct partial_checkpoint *p, size_t shard)
 {
     return p->work[shard].taken;
 }
@@ -328,7 +328,7 @@ static int make_work(struct partial_checkpoint *p, struct work *w, const char *n
 {
     char suffix[7];
     struct stat st;
-    fs_draw(suffix);
+    fs_random_suffix(suffix);
     if (asprintf(&w->temporary, ".%s.%s", name, suffix) < 0)
         abort();
     w->fd = openat(p->folder, w->temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
@@ -351,14 +351,14 @@ static int open_work(struct partial_checkpoint *p, size_t shard, struct error *e
         return 0;
     while ((made = make_work(p, w, s->name)) > 0)
         continue;
-    if (made < 0 || fs_reserve(w->fd, s->head_size + s->size) ||
+    if (made < 0 || fs_preallocate(w->fd, s->head_size + s->size) ||
         fs_write_at(w->fd, 0, s->head, s->head_size))
         return fail(p, s->name, e);
     return 0;
 }
 
-int partial_checkpoint_write(struct partial_checkpoint *p, size_t i, uint64_t offset,
-                             const void *bytes, size_t size, struct error *e)
+int partial_checkpoint_write_tensor(struct partial_checkpoint *p, size_t i, uint64_t offset,
+                                    const void *bytes, size_t size, struct error *e)
 {
     const struct place *t = &p->shards->places[i];
     const struct shard *s = &p->shards->files[t->shard];
@@ -372,13 +372,13 @@ int partial_checkpoint_write(struct partial_checkpoint *p, size_t i, uint64_t of
         return fail(p, s->name, e);
     pthread_mutex_lock(&p->mutex);
     w->written += size;
-    fs_write_behind(w->fd, w->written, size, w->written == s->size);
+    fs_start_writeback(w->fd, w->written, size, w->written == s->size);
     pthread_mutex_unlock(&p->mutex);
     return 0;
 }
 
-int partial_checkpoint_seal(struct partial_checkpoint *p, size_t shard, json_t *more,
-                            struct error *e)
+int partial_checkpoint_finish_shard(struct partial_checkpoint *p, size_t shard, json_t *more,
+                                    struct error *e)
 {
     struct work *w = &p->work[shard];
     const struct shard *s = &p->shards->files[shard];
@@ -387,8 +387,9 @@ int partial_checkpoint_seal(struct partial_checkpoint *p, size_t shard, json_t *
     if (!failed && w->written != s->size)
         failed = error_set(e, "%s is not complete: %llu of %llu bytes came", s->name,
                            (unsigned long long)w->written, (unsigned long long)s->size);
-    if (!failed && (fsync(w->fd) || fs_hash(p->folder, w->temporary, s->head_size, &size, &hash) ||
-                    renameat(p->folder, w->temporary, p->model, s->name) || fsync(p->model)))
+    if (!failed &&
+        (fsync(w->fd) || fs_hash_file(p->folder, w->temporary, s->head_size, &size, &hash) ||
+         renameat(p->folder, w->temporary, p->model, s->name) || fsync(p->model)))
         failed = fail(p, s->name, e);
     if (failed) {
         json_decref(more);
@@ -399,39 +400,42 @@ int partial_checkpoint_seal(struct partial_checkpoint *p, size_t shard, json_t *
     close_fd(w->fd);
     w->fd = -1;
     json_object_set_new(more, "bytes", json_integer((json_int_t)size));
-    json_object_set_new(more, "checksum", shard_records_hash(hash));
+    json_object_set_new(more, "checksum", shard_records_hash_to_json(hash));
     if (save_record(p, s->name, more, e))
         return -1;
     w->taken = false;
-    w->state = PARTS_SOUND;
+    w->state = SHARD_FINISHED;
     return 0;
 }
 
-int partial_checkpoint_file(struct partial_checkpoint *p, const char *name, const void *bytes,
-                            size_t size, struct error *e)
+int partial_checkpoint_write_file(struct partial_checkpoint *p, const char *name, const void *bytes,
+                                  size_t size, struct error *e)
 {
     uint64_t all, hash;
-    if (fs_replace(p->model, name, bytes, size) || fs_hash(p->model, name, 0, &all, &hash))
+    if (fs_replace_file(p->model, name, bytes, size) ||
+        fs_hash_file(p->model, name, 0, &all, &hash))
         return fail(p, name, e);
-    json_object_set_new(p->files, name, shard_records_hash(hash));
+    json_object_set_new(p->files, name, shard_records_hash_to_json(hash));
     return 0;
 }
 
-int partial_checkpoint_seal_beside(struct partial_checkpoint *p, json_t *more, struct error *e)
+int partial_checkpoint_record_auxiliary_files(struct partial_checkpoint *p, json_t *more,
+                                              struct error *e)
 {
     json_object_set(more, "files", p->files);
     return save_record(p, BESIDE, more, e);
 }
 
-int partial_checkpoint_keep(struct partial_checkpoint *p, const char *name, const void *bytes,
-                            size_t size, struct error *e)
+int partial_checkpoint_write_work_file(struct partial_checkpoint *p, const char *name,
+                                       const void *bytes, size_t size, struct error *e)
 {
-    return fs_replace(p->folder, name, bytes, size) ? fail(p, name, e) : 0;
+    return fs_replace_file(p->folder, name, bytes, size) ? fail(p, name, e) : 0;
 }
 
-char *partial_checkpoint_kept(const struct partial_checkpoint *p, const char *name, size_t *size)
+char *partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const char *name,
+                                        size_t *size)
 {
-    return fs_read(p->folder, name, size);
+    return fs_read_file(p->folder, name, size);
 }
 
 /* ---- publishing ------------------------------------------------------------------------------ */
@@ -439,7 +443,7 @@ char *partial_checkpoint_kept(const struct partial_checkpoint *p, const char *na
 static int write_heads(struct partial_checkpoint *p, const char *key, const char *value,
                        struct error *e)
 {
-    int failed = shards_set_metadata(p->shards, key, value, p->to.name, e);
+    int failed = shard_layout_set_metadata(p->shards, key, value, p->to.name, e);
     for (size_t i = 0; !failed && i < p->shards->n_files; i++) {
         const struct shard *s = &p->shards->files[i];
         int fd = openat(p->model, s->name, O_WRONLY | O_CLOEXEC);
@@ -463,12 +467,12 @@ static bool belongs(const struct partial_checkpoint *p, const json_t *files, con
 static int remove_rest(const struct partial_checkpoint *p, const json_t *files, struct error *e)
 {
     int failed = 0;
-    DIR *dir = shard_records_list(p->model);
+    DIR *dir = fs_open_folder(p->model);
     if (!dir)
         return fail(p, "model", e);
     for (struct dirent *d; !failed && (d = readdir(dir));)
         if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
-            !belongs(p, files, d->d_name) && fs_remove(p->model, d->d_name))
+            !belongs(p, files, d->d_name) && fs_remove_tree(p->model, d->d_name))
             failed = fail(p, d->d_name, e);
     closedir(dir);
     return failed;
@@ -482,10 +486,10 @@ static int put_in_place(struct partial_checkpoint *p, struct error *e)
     int old_folder;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    int failed = output_target_put(&p->to, p->folder, "model", &old, &old_folder, e);
+    int failed = output_target_rename_into_place(&p->to, p->folder, "model", &old, &old_folder, e);
     if (!failed) {
-        failed = output_target_settle(&p->to, old, old_folder, e);
-        if (fs_remove(p->to.parent, p->name) && !failed)
+        failed = output_target_remove_replaced(&p->to, old, old_folder, e);
+        if (fs_remove_tree(p->to.parent, p->name) && !failed)
             failed = error_set(e, "%s is in place, but %s beside it could not be removed",
                                p->to.name, p->name);
     }
@@ -496,12 +500,12 @@ static int put_in_place(struct partial_checkpoint *p, struct error *e)
 int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, const char *value,
                                const char *readme, struct error *e)
 {
-    json_t *record = partial_checkpoint_record(p, SIZE_MAX);
-    char *index = shards_index(p->shards);
+    json_t *record = partial_checkpoint_load_record(p, SIZE_MAX);
+    char *index = shard_layout_index_json(p->shards);
     int failed = remove_rest(p, json_object_get(record, "files"), e) ||
                  write_heads(p, key, value, e) ||
-                 (index && partial_checkpoint_file(p, INDEX, index, strlen(index), e)) ||
-                 partial_checkpoint_file(p, README, readme, strlen(readme), e);
+                 (index && partial_checkpoint_write_file(p, INDEX, index, strlen(index), e)) ||
+                 partial_checkpoint_write_file(p, README, readme, strlen(readme), e);
     if (!failed && fsync(p->model))
         failed = fail(p, "model", e);
     failed = failed || put_in_place(p, e);

@@ -14,68 +14,71 @@
 #define TV_PARTIAL_CHECKPOINT_H
 
 #include "shard_records.h"
-#include "shards.h"
+#include "shard_layout.h"
 #include "output_target.h"
 
 struct partial_checkpoint;
 
 enum partial_checkpoint_mode {
-    PARTIAL_CHECKPOINT_SHARED, /* one of several at work */
-    PARTIAL_CHECKPOINT_ALONE,  /* the only one at work: makes everything, and publishes */
-    PARTIAL_CHECKPOINT_PUBLISH /* publishes what there is */
+    PARTIAL_CHECKPOINT_SHARED,      /* one of several at work */
+    PARTIAL_CHECKPOINT_EXCLUSIVE,   /* the only one at work: makes everything, and publishes */
+    PARTIAL_CHECKPOINT_PUBLISH_ONLY /* publishes what there is */
 };
 
-/* Checks the target, opens the folder (PARTIAL_CHECKPOINT_PUBLISH: it must be there) and locks it.
- * NULL on error.
+/* Checks the target, opens the folder (PARTIAL_CHECKPOINT_PUBLISH_ONLY: it must be there) and locks
+ * it. NULL on error.
  */
 struct partial_checkpoint *partial_checkpoint_open(const char *target, bool force,
                                                    enum partial_checkpoint_mode mode,
                                                    struct error *e);
 /* Leaves the folder as it is, but for what this process was writing. NULL is allowed. */
 void partial_checkpoint_close(struct partial_checkpoint *p);
-const char *partial_checkpoint_target(const struct partial_checkpoint *p);
+const char *partial_checkpoint_target_name(const struct partial_checkpoint *p);
 const char *
-partial_checkpoint_folder(const struct partial_checkpoint *p); /* its name beside the target */
+partial_checkpoint_folder_name(const struct partial_checkpoint *p); /* its name beside the target */
 
 /* What is to be made; the shards are the parts' own from here on. */
-void partial_checkpoint_plan(struct partial_checkpoint *p, struct shards *shards,
-                             const struct parts_print *print);
-const struct shards *partial_checkpoint_shards(const struct partial_checkpoint *p);
+void partial_checkpoint_set_layout(struct partial_checkpoint *p, struct shard_layout *shards,
+                                   const struct merge_fingerprint *print);
+const struct shard_layout *partial_checkpoint_layout(const struct partial_checkpoint *p);
 
-/* How a shard stands, its checksum included. PARTS_UNKNOWN is never returned. */
-enum parts_state partial_checkpoint_shard_state(struct partial_checkpoint *p, size_t shard);
+/* How a shard stands, its checksum included. SHARD_UNCHECKED is never returned. */
+enum shard_state partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard);
 /* " was made by another recipe", ... */
-const char *partial_checkpoint_state_text(enum parts_state state);
+const char *shard_records_state_text(enum shard_state state);
 /* This process will make the shard; are `need` bytes free for all of them? */
-void partial_checkpoint_take(struct partial_checkpoint *p, size_t shard);
-bool partial_checkpoint_takes(const struct partial_checkpoint *p, size_t shard);
+void partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard);
+bool partial_checkpoint_is_claimed(const struct partial_checkpoint *p, size_t shard);
 int partial_checkpoint_check_space(const struct partial_checkpoint *p, struct error *e);
 
 /* Writes bytes of tensor i, which lies in a shard that was taken. Any order, any thread. */
-int partial_checkpoint_write(struct partial_checkpoint *p, size_t i, uint64_t offset,
-                             const void *bytes, size_t size, struct error *e);
+int partial_checkpoint_write_tensor(struct partial_checkpoint *p, size_t i, uint64_t offset,
+                                    const void *bytes, size_t size, struct error *e);
 /* The shard is complete: syncs it, puts it into model/, records it with what `more` says. */
-int partial_checkpoint_seal(struct partial_checkpoint *p, size_t shard, json_t *more,
-                            struct error *e);
+int partial_checkpoint_finish_shard(struct partial_checkpoint *p, size_t shard, json_t *more,
+                                    struct error *e);
 
-/* A small file of the checkpoint; all of them are recorded by partial_checkpoint_seal_beside. */
-int partial_checkpoint_file(struct partial_checkpoint *p, const char *name, const void *bytes,
-                            size_t size, struct error *e);
-int partial_checkpoint_seal_beside(struct partial_checkpoint *p, json_t *more, struct error *e);
+/* A small file of the checkpoint; all of them are recorded by
+ * partial_checkpoint_record_auxiliary_files. */
+int partial_checkpoint_write_file(struct partial_checkpoint *p, const char *name, const void *bytes,
+                                  size_t size, struct error *e);
+int partial_checkpoint_record_auxiliary_files(struct partial_checkpoint *p, json_t *more,
+                                              struct error *e);
 
 /* The record of a shard, or (SIZE_MAX) of what is beside them, if it is of this recipe and inputs;
  * NULL. The caller drops the reference. */
-json_t *partial_checkpoint_record(const struct partial_checkpoint *p, size_t shard);
-enum parts_state partial_checkpoint_rest_state(const struct partial_checkpoint *p);
+json_t *partial_checkpoint_load_record(const struct partial_checkpoint *p, size_t shard);
+enum shard_state partial_checkpoint_check_auxiliary_files(const struct partial_checkpoint *p);
 /* A record of other shards than the plan's; NULL if there is none. Caller frees. */
-char *partial_checkpoint_foreign_record(const struct partial_checkpoint *p);
+char *partial_checkpoint_find_foreign_record(const struct partial_checkpoint *p);
 /* Removes such records. */
 int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, struct error *e);
 
 /* Files of the folder itself, for whoever publishes. */
-int partial_checkpoint_keep(struct partial_checkpoint *p, const char *name, const void *bytes,
-                            size_t size, struct error *e);
-char *partial_checkpoint_kept(const struct partial_checkpoint *p, const char *name, size_t *size);
+int partial_checkpoint_write_work_file(struct partial_checkpoint *p, const char *name,
+                                       const void *bytes, size_t size, struct error *e);
+char *partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const char *name,
+                                        size_t *size);
 
 /* Gives all shards these values of a metadata key, adds the index and the model card `readme`,
  * leaves out what belongs to another merge, syncs everything and puts it in place; the folder is

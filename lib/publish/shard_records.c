@@ -13,7 +13,7 @@
 
 #define CHECKSUM "record_checksum" /* of the record itself */
 
-char *shard_records_file(const char *name)
+char *shard_records_file_name(const char *name)
 {
     char *file;
     if (asprintf(&file, "%s.json", name) < 0)
@@ -21,21 +21,21 @@ char *shard_records_file(const char *name)
     return file;
 }
 
-json_t *shard_records_hash(uint64_t hash)
+json_t *shard_records_hash_to_json(uint64_t hash)
 {
     char text[17];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
     return json_string(text);
 }
 
-bool shard_records_hash_is(const json_t *object, const char *key, uint64_t hash)
+bool shard_records_hash_equals(const json_t *object, const char *key, uint64_t hash)
 {
     const char *text = json_string_value(json_object_get(object, key));
     char *end;
     return text && strlen(text) == 16 && strtoull(text, &end, 16) == hash && !*end;
 }
 
-uint64_t shard_records_hash_value(const json_t *text)
+uint64_t shard_records_hash_from_json(const json_t *text)
 {
     return json_is_string(text) ? strtoull(json_string_value(text), NULL, 16) : 0;
 }
@@ -44,7 +44,7 @@ json_t *shard_records_load(int folder, const char *name)
 {
     struct error ignored;
     size_t size;
-    char *file = shard_records_file(name), *text = fs_read(folder, file, &size);
+    char *file = shard_records_file_name(name), *text = fs_read_file(folder, file, &size);
     json_t *record =
         text ? strict_json_parse(file, "record", (const unsigned char *)text, size, &ignored)
              : NULL;
@@ -65,25 +65,27 @@ static uint64_t own_hash(const json_t *record)
     return hash;
 }
 
-enum parts_state shard_records_compare(const json_t *record, const struct parts_print *print)
+enum shard_state shard_records_check(const json_t *record, const struct merge_fingerprint *print)
 {
     if (!record)
-        return PARTS_ABSENT;
-    if (!shard_records_hash_is(record, "recipe", print->recipe))
-        return PARTS_OTHER_RECIPE;
-    if (!shard_records_hash_is(record, "inputs", print->inputs))
-        return PARTS_OTHER_INPUTS;
-    return shard_records_hash_is(record, CHECKSUM, own_hash(record)) ? PARTS_SOUND : PARTS_DAMAGED;
+        return SHARD_MISSING;
+    if (!shard_records_hash_equals(record, "recipe", print->recipe))
+        return SHARD_OTHER_RECIPE;
+    if (!shard_records_hash_equals(record, "inputs", print->inputs))
+        return SHARD_OTHER_INPUTS;
+    return shard_records_hash_equals(record, CHECKSUM, own_hash(record)) ? SHARD_FINISHED
+                                                                         : SHARD_DAMAGED;
 }
 
-int shard_records_save(int folder, const char *name, json_t *more, const struct parts_print *print)
+int shard_records_save(int folder, const char *name, json_t *more,
+                       const struct merge_fingerprint *print)
 {
     json_object_set_new(more, "tvtools", json_string(TV_VERSION));
-    json_object_set_new(more, "recipe", shard_records_hash(print->recipe));
-    json_object_set_new(more, "inputs", shard_records_hash(print->inputs));
-    json_object_set_new(more, CHECKSUM, shard_records_hash(own_hash(more)));
-    char *text = json_dumps(more, JSON_INDENT(1)), *file = shard_records_file(name);
-    int failed = fs_replace(folder, file, text, strlen(text)) || fsync(folder) ? -1 : 0;
+    json_object_set_new(more, "recipe", shard_records_hash_to_json(print->recipe));
+    json_object_set_new(more, "inputs", shard_records_hash_to_json(print->inputs));
+    json_object_set_new(more, CHECKSUM, shard_records_hash_to_json(own_hash(more)));
+    char *text = json_dumps(more, JSON_INDENT(1)), *file = shard_records_file_name(name);
+    int failed = fs_replace_file(folder, file, text, strlen(text)) || fsync(folder) ? -1 : 0;
     int why = errno;
     free(file);
     free(text);
@@ -92,7 +94,7 @@ int shard_records_save(int folder, const char *name, json_t *more, const struct 
     return failed;
 }
 
-DIR *shard_records_list(int folder)
+DIR *fs_open_folder(int folder)
 {
     int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? NULL : fdopendir(fd);

@@ -9,7 +9,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-bool tokenizer_files_has(const char *name)
+bool tokenizer_files_is_tokenizer_file(const char *name)
 {
     static const char *const whole[] = {"special_tokens_map.json",
                                         "added_tokens.json",
@@ -68,8 +68,8 @@ static const struct {
 static const char *small_file(const struct ckpt *c, const char *name, struct arena *a)
 {
     size_t size;
-    char *text = ckpt_file_text(c, name, &size);
-    const char *copy = text ? arena_text(a, text, size) : NULL;
+    char *text = ckpt_read_auxiliary_file(c, name, &size);
+    const char *copy = text ? arena_copy_text_n(a, text, size) : NULL;
     free(text);
     return copy;
 }
@@ -82,7 +82,7 @@ static const char *trimmed(const char *text, struct arena *a)
     size_t n = strlen(text);
     while (n && isspace((unsigned char)text[n - 1]))
         n--;
-    return n ? arena_text(a, text, n) : NULL;
+    return n ? arena_copy_text_n(a, text, n) : NULL;
 }
 
 /* The template in a tokenizer_config.json: a text, or a list of named ones with a default. */
@@ -136,8 +136,8 @@ static const char *most_common(size_t n, const char *const *models, struct arena
     return best;
 }
 
-int tokenizer_files_chat_template(const char *wanted, size_t n, const char *const *models,
-                                  const char **template, struct arena *a, struct error *e)
+int chat_template_choose(const char *wanted, size_t n, const char *const *models,
+                         const char **template, struct arena *a, struct error *e)
 {
     *template = NULL;
     if (strcmp(wanted, "auto") == 0) {
@@ -205,8 +205,7 @@ static const char *find_value(const char *object, const char *key)
 
 /* The text itself is changed, so that its numbers stay what they were: some files have whole
  * numbers of 31 digits. */
-char *tokenizer_files_set_chat_template(const char *config, size_t size, const char *template,
-                                        struct error *e)
+char *chat_template_insert(const char *config, size_t size, const char *template, struct error *e)
 {
     json_t *root = json_loadb(config, size, JSON_DECODE_INT_AS_REAL, NULL);
     json_t *string = json_string(template);
@@ -253,7 +252,7 @@ static int differ(const json_t *b, const char *token, long number, struct token_
     long other = number_of(b, token);
     if (other == number)
         return 0;
-    *d = (struct token_difference){arena_text(a, token, strlen(token)), number, other};
+    *d = (struct token_difference){arena_copy_text_n(a, token, strlen(token)), number, other};
     return 1;
 }
 
@@ -266,11 +265,11 @@ static int compare_lists(const json_t *a_list, const json_t *b_list, struct toke
         const char *other = json_string_value(json_array_get(json_array_get(b_list, i), 0));
         if (!own || (other && strcmp(own, other) == 0))
             continue;
-        *d = (struct token_difference){arena_text(a, own, strlen(own)), (long)i, -1};
+        *d = (struct token_difference){arena_copy_text_n(a, own, strlen(own)), (long)i, -1};
         for (size_t j = 0; j < json_array_size(b_list); j++) {
             other = json_string_value(json_array_get(json_array_get(b_list, j), 0));
             if (other && strcmp(own, other) == 0)
-                d->b = (long)j;
+                d->id_in_b = (long)j;
         }
         return 1;
     }
@@ -305,13 +304,13 @@ static char *tokenizer_text(const char *path, size_t *size)
 {
     struct error ignored;
     struct ckpt *c = ckpt_open(path, NULL, NULL, &ignored);
-    char *text = c ? ckpt_file_text(c, "tokenizer.json", size) : NULL;
+    char *text = c ? ckpt_read_auxiliary_file(c, "tokenizer.json", size) : NULL;
     ckpt_close(c);
     return text;
 }
 
-int tokenizer_files_compare(const char *a_path, const char *b_path, struct token_difference *d,
-                            struct arena *a)
+int tokenizer_files_find_difference(const char *a_path, const char *b_path,
+                                    struct token_difference *d, struct arena *a)
 {
     size_t n = 0, m = 0;
     char *one = tokenizer_text(a_path, &n), *two = tokenizer_text(b_path, &m);

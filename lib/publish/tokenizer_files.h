@@ -6,26 +6,25 @@
 #include "mem.h"
 
 /* Is a file of that name part of a tokenizer? */
-bool tokenizer_files_has(const char *name);
+bool tokenizer_files_is_tokenizer_file(const char *name);
 
 /* The Jinja text that `wanted` means: itself, a template that is known by name (alpaca, chatml,
  * exaone, llama3, mistral), or for "auto" the one that most of the models have; NULL where none has
  * one. */
-int tokenizer_files_chat_template(const char *wanted, size_t n, const char *const *models,
-                                  const char **template, struct arena *a, struct error *e);
+int chat_template_choose(const char *wanted, size_t n, const char *const *models,
+                         const char **template, struct arena *a, struct error *e);
 
 /* A tokenizer_config.json with another template in it; the caller frees. NULL: it is no JSON. */
-char *tokenizer_files_set_chat_template(const char *config, size_t size, const char *template,
-                                        struct error *e);
+char *chat_template_insert(const char *config, size_t size, const char *template, struct error *e);
 
 /* A token that has another number in model `b` than in model `a`, both read from their
  * tokenizer.json: 1 and the token's text and numbers (-1: it has none); 0 if there is none, or no
  * telling. Tokens that only `b` has are no difference. */
 struct token_difference {
     const char *token;
-    long a, b;
+    long id_in_a, id_in_b;
 };
-int tokenizer_files_compare(const char *a_path, const char *b_path, struct token_difference *d,
-                            struct arena *a);
+int tokenizer_files_find_difference(const char *a_path, const char *b_path,
+                                    struct token_difference *d, struct arena *a);
 
 #endif

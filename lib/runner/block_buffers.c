@@ -15,9 +15,9 @@ static void make_room(struct block_buffer *b, size_t K, size_t n)
     b->wide = mem_resize(b->wide, K, sizeof *b->wide);
     b->block.data = mem_resize(b->block.data, K, sizeof(void *));
     b->block.dtypes = mem_resize(b->block.dtypes, K, sizeof(enum dtype));
-    b->block.home = mem_resize(b->block.home, K, sizeof(size_t));
+    b->block.buffer_of = mem_resize(b->block.buffer_of, K, sizeof(size_t));
     free(b->memory);
-    b->memory = mem_aligned(2 * each * K);
+    b->memory = mem_alloc_aligned(2 * each * K);
     for (size_t k = 0; k < K; k++) {
         b->raw[k] = b->memory + 2 * k * each;
         b->wide[k] = (float *)(b->memory + (2 * k + 1) * each);
@@ -29,11 +29,11 @@ void block_buffers_init(struct block_buffers *all, size_t n)
     *all = (struct block_buffers){.n = n, .all = mem_alloc(n, sizeof *all->all)};
     pthread_mutex_init(&all->lock, NULL);
     for (size_t j = 0; j < n; j++)
-        block_buffers_give(all, &all->all[j]);
+        block_buffers_release(all, &all->all[j]);
 }
 
-struct block_buffer *block_buffers_take(struct block_buffers *all, size_t n_vectors,
-                                        size_t elements)
+struct block_buffer *block_buffers_acquire(struct block_buffers *all, size_t n_vectors,
+                                           size_t elements)
 {
     pthread_mutex_lock(&all->lock);
     struct block_buffer *b = all->idle;
@@ -43,7 +43,7 @@ struct block_buffer *block_buffers_take(struct block_buffers *all, size_t n_vect
     return b;
 }
 
-void block_buffers_give(struct block_buffers *all, struct block_buffer *b)
+void block_buffers_release(struct block_buffers *all, struct block_buffer *b)
 {
     pthread_mutex_lock(&all->lock);
     b->next = all->idle;
@@ -57,7 +57,7 @@ static void buffer_free(struct block_buffer *b)
     free(b->wide);
     free(b->block.data);
     free(b->block.dtypes);
-    free(b->block.home);
+    free(b->block.buffer_of);
     free(b->memory);
 }
 
@@ -69,38 +69,38 @@ void block_buffers_free(struct block_buffers *all)
     pthread_mutex_destroy(&all->lock);
 }
 
-void block_keep(struct block *b, size_t n, const size_t *which)
+void block_keep_vectors(struct block *b, size_t n, const size_t *which)
 {
     for (size_t k = 0; k < n; k++) {
-        size_t home = b->home[k];
+        size_t home = b->buffer_of[k];
         b->data[k] = b->data[which[k]];
         b->dtypes[k] = b->dtypes[which[k]];
-        b->home[k] = b->home[which[k]];
-        b->home[which[k]] = home;
+        b->buffer_of[k] = b->buffer_of[which[k]];
+        b->buffer_of[which[k]] = home;
     }
     b->n_vectors = n;
 }
 
-void buffer_widen(struct block_buffer *b)
+void block_buffers_convert_to_f32(struct block_buffer *b)
 {
     struct block *block = &b->block;
     for (size_t k = 0; k < block->n_vectors; k++)
         if (block->dtypes[k] != DTYPE_F32 && dtype_is_float(block->dtypes[k])) {
-            float *to = b->wide[block->home[k]];
+            float *to = b->wide[block->buffer_of[k]];
             dtype_to_f32(block->dtypes[k], block->data[k], to, block->n);
             block->data[k] = to;
             block->dtypes[k] = DTYPE_F32;
         }
 }
 
-void buffer_narrow(const struct tensor *t, struct block_buffer *b)
+void block_buffers_convert_to_wire_dtype(const struct tensor *t, struct block_buffer *b)
 {
     struct block *block = &b->block;
     for (size_t k = 0; k < block->n_vectors; k++) {
         enum dtype wire = t->vectors[k].dtype;
         if (block->dtypes[k] == wire || !dtype_is_float(wire))
             continue;
-        void *to = b->raw[block->home[k]];
+        void *to = b->raw[block->buffer_of[k]];
         dtype_from_f32(wire, block->data[k], to, block->n);
         block->data[k] = to;
         block->dtypes[k] = wire;

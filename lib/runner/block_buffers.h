@@ -27,12 +27,12 @@ struct block_buffers {
 void block_buffers_init(struct block_buffers *all, size_t n);
 void block_buffers_free(struct block_buffers *all);
 /* One with room for a block of that many vectors and elements. There must be one left. */
-struct block_buffer *block_buffers_take(struct block_buffers *all, size_t n_vectors,
-                                        size_t elements);
-void block_buffers_give(struct block_buffers *all, struct block_buffer *b);
+struct block_buffer *block_buffers_acquire(struct block_buffers *all, size_t n_vectors,
+                                           size_t elements);
+void block_buffers_release(struct block_buffers *all, struct block_buffer *b);
 
 /* Floating payload as F32; and payload as `t` says it travels. */
-void buffer_widen(struct block_buffer *b);
-void buffer_narrow(const struct tensor *t, struct block_buffer *b);
+void block_buffers_convert_to_f32(struct block_buffer *b);
+void block_buffers_convert_to_wire_dtype(const struct tensor *t, struct block_buffer *b);
 
 #endif

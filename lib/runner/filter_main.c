@@ -1,6 +1,6 @@
 #include "filter_main.h"
 
-#include "output.h"
+#include "standard_output.h"
 #include "writer.h"
 
 #include <signal.h>
@@ -35,22 +35,23 @@ bool stage_ends_chain(const struct stage *s)
 /* What stands before a first stage that is no source: standard input, or its first operand. */
 static struct stage *new_reader(const struct stage *s, struct error *e)
 {
-    const struct filter *from = &runner_reader;
+    const struct filter *from = &stdio_stages_reader;
     const struct filter *f = s->filter;
-    bool operand = f->operand_source && (s->operands.n || f->max_operands == 0);
-    if (operand && !(from = f->operand_source(s->operands.n ? s->operands.texts[0] : NULL, e)))
+    bool operand = f->operand_source_filter && (s->operands.n || f->max_operands == 0);
+    if (operand &&
+        !(from = f->operand_source_filter(s->operands.n ? s->operands.items[0] : NULL, e)))
         return NULL;
     struct stage *reader = stage_new(from);
     reader->name = f->name;
     reader->common = s->common;
     if (operand && s->operands.n)
-        reader->operands = (struct texts){1, s->operands.texts};
+        reader->operands = (struct string_list){1, s->operands.items};
     return reader;
 }
 
 static struct stage *new_writer(const struct stage *s)
 {
-    struct stage *writer = stage_new(&runner_writer);
+    struct stage *writer = stage_new(&stdio_stages_writer);
     writer->name = s->filter->name;
     writer->common = s->common;
     return writer;
@@ -59,12 +60,12 @@ static struct stage *new_writer(const struct stage *s)
 /* Prints why a run failed, unless the failed stage has done so. */
 static int tell(const struct stage *last, const struct error *e)
 {
-    if (!e->told)
+    if (!e->printed)
         fprintf(stderr, "%s: %s\n", e->stage, e->text);
-    return last->filter->trouble_status ? last->filter->trouble_status : 1;
+    return last->filter->failure_status ? last->filter->failure_status : 1;
 }
 
-int filter_main_run_chain(struct stage **stages, size_t n, const struct watch *watch)
+int filter_main_run_chain(struct stage **stages, size_t n, const struct run_monitor *watch)
 {
     struct stage **chain = mem_alloc(n + 2, sizeof *chain), *last = stages[n - 1];
     struct error e = {0};
@@ -84,9 +85,9 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct watch *w
         snprintf(e.stage, sizeof e.stage, "%s", stages[0]->filter->name);
         status = tell(last, &e);
     } else {
-        struct watch own = *watch;
-        own.progress &= !writes;
-        status = runner_run(chain, length, &own, &e) ? tell(last, &e) : last->status;
+        struct run_monitor own = *watch;
+        own.show_progress &= !writes;
+        status = runner_run(chain, length, &own, &e) ? tell(last, &e) : last->exit_status;
     }
     for (size_t i = 0; i < length; i++)
         stage_free(chain[i]);
@@ -103,20 +104,20 @@ static void leave_record(int status, void *filter)
     if (!parsing || status != 2 || isatty(STDOUT_FILENO))
         return;
     struct writer *w = writer_open(STDOUT_FILENO, "standard output");
-    writer_error(w, ((const struct filter *)filter)->name, "its command line is wrong");
+    writer_write_error(w, ((const struct filter *)filter)->name, "its command line is wrong");
     if (writer_close(w, &ignored))
         return;
 }
 
 int filter_main(const struct filter *f, int argc, char **argv)
 {
-    if (f->stand_in)
-        f = f->stand_in();
-    output_check_at_exit(f->name);
+    if (f->filter_for_process)
+        f = f->filter_for_process();
+    standard_output_flush_at_exit(f->name);
     if (f->role != ROLE_SINK)
         on_exit(leave_record, (void *)f);
     parsing = true;
-    struct stage *stage = stage_parse(f, argc, argv);
+    struct stage *stage = command_line_parse(f, argc, argv);
     parsing = false;
-    return filter_main_run_chain(&stage, 1, &(struct watch){.progress = true});
+    return filter_main_run_chain(&stage, 1, &(struct run_monitor){.show_progress = true});
 }

@@ -2,7 +2,7 @@
 
 bool finite_check_is_off(const struct stage *s)
 {
-    return s->common.allow_nonfinite || s->filter->takes_nonfinite;
+    return s->common.allow_nonfinite || s->filter->accepts_nonfinite;
 }
 
 int finite_check_block(const struct tensor *t, const struct header *h, const struct block *b,

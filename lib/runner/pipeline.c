@@ -2,33 +2,33 @@
 
 #include <string.h>
 
-struct word *command_add_word(struct command *c, struct arena *a)
+struct pipeline_word *pipeline_add_empty_word(struct pipeline_command *c, struct arena *a)
 {
-    struct word *words = arena_alloc(a, c->n + 1, sizeof *words);
+    struct pipeline_word *words = arena_alloc(a, c->n + 1, sizeof *words);
     if (c->n)
         memcpy(words, c->words, c->n * sizeof *words);
     c->words = words;
     return &words[c->n++];
 }
 
-void command_add(struct command *c, const char *text, struct arena *a)
+void pipeline_add_word(struct pipeline_command *c, const char *text, struct arena *a)
 {
-    command_add_word(c, a)->text = text;
+    pipeline_add_empty_word(c, a)->text = text;
 }
 
-static struct command *new_command(struct pipeline *l, struct arena *a)
+static struct pipeline_command *new_command(struct pipeline *l, struct arena *a)
 {
-    struct command *commands = arena_alloc(a, l->n + 1, sizeof *commands);
+    struct pipeline_command *commands = arena_alloc(a, l->n + 1, sizeof *commands);
     if (l->n)
         memcpy(commands, l->commands, l->n * sizeof *commands);
     l->commands = commands;
     return &commands[l->n++];
 }
 
-struct command *pipeline_add(struct pipeline *l, const char *name, struct arena *a)
+struct pipeline_command *pipeline_add_command(struct pipeline *l, const char *name, struct arena *a)
 {
-    struct command *c = new_command(l, a);
-    command_add(c, name, a);
+    struct pipeline_command *c = new_command(l, a);
+    pipeline_add_word(c, name, a);
     return c;
 }
 
@@ -67,7 +67,7 @@ static int single_quoted(struct parser *p)
     const char *end = strchr(++p->at, '\'');
     if (!end)
         return error_set(p->e, "a ' is not closed");
-    bytes_add(&p->word, p->at, (size_t)(end - p->at));
+    bytes_append(&p->word, p->at, (size_t)(end - p->at));
     p->at = end + 1;
     return 0;
 }
@@ -82,7 +82,7 @@ static int double_quoted(struct parser *p)
             return unexpanded(p);
         if (*p->at == '\\' && p->at[1] && strchr("\"\\$`\n", p->at[1]))
             p->at++;
-        bytes_add(&p->word, p->at, 1);
+        bytes_append(&p->word, p->at, 1);
     }
     p->at++;
     return 0;
@@ -93,7 +93,7 @@ static int escaped(struct parser *p)
     if (p->at[1] == '\0')
         return error_set(p->e, "a \\ stands at the end");
     if (p->at[1] != '\n') /* a broken line goes on */
-        bytes_add(&p->word, p->at + 1, 1);
+        bytes_append(&p->word, p->at + 1, 1);
     p->at += 2;
     return 0;
 }
@@ -101,27 +101,27 @@ static int escaped(struct parser *p)
 static struct pipeline *parse_line(struct parser *p, bool inside);
 
 /* <( LINE ) up to its closing parenthesis */
-static int substitution(struct parser *p, struct word *w)
+static int substitution(struct parser *p, struct pipeline_word *w)
 {
     struct parser inner = {.at = p->at + 2, .a = p->a, .e = p->e};
-    w->inner = parse_line(&inner, true);
+    w->substitution = parse_line(&inner, true);
     bytes_free(&inner.word);
     p->at = inner.at;
-    return w->inner ? 0 : -1;
+    return w->substitution ? 0 : -1;
 }
 
 static const char *word_so_far(struct parser *p)
 {
-    const char *text = arena_text(p->a, (const char *)p->word.data, p->word.size);
+    const char *text = arena_copy_text_n(p->a, (const char *)p->word.data, p->word.size);
     p->word.size = 0;
     return text;
 }
 
-static int parse_word(struct parser *p, struct word *w)
+static int parse_word(struct parser *p, struct pipeline_word *w)
 {
     int failed = 0;
     p->word.size = 0;
-    *w = (struct word){0};
+    *w = (struct pipeline_word){0};
     while (!failed && *p->at && !is_space(*p->at) && *p->at != '|' && *p->at != ')') {
         if (*p->at == '\'')
             failed = single_quoted(p);
@@ -129,7 +129,7 @@ static int parse_word(struct parser *p, struct word *w)
             failed = double_quoted(p);
         else if (*p->at == '\\')
             failed = escaped(p);
-        else if (p->at[0] == '<' && p->at[1] == '(' && w->inner)
+        else if (p->at[0] == '<' && p->at[1] == '(' && w->substitution)
             failed = error_set(p->e, "a word has two <( ... ) in it");
         else if (p->at[0] == '<' && p->at[1] == '(') {
             w->text = word_so_far(p);
@@ -137,16 +137,16 @@ static int parse_word(struct parser *p, struct word *w)
         } else if (strchr("$`;&<>(", *p->at))
             failed = unexpanded(p);
         else
-            bytes_add(&p->word, p->at++, 1);
+            bytes_append(&p->word, p->at++, 1);
     }
-    *(w->inner ? &w->after : &w->text) = word_so_far(p);
+    *(w->substitution ? &w->suffix : &w->text) = word_so_far(p);
     return failed;
 }
 
-static int parse_command(struct parser *p, struct command *c)
+static int parse_command(struct parser *p, struct pipeline_command *c)
 {
     for (skip_space(p); *p->at && *p->at != '|' && *p->at != ')'; skip_space(p)) {
-        if (parse_word(p, command_add_word(c, p->a)))
+        if (parse_word(p, pipeline_add_empty_word(c, p->a)))
             return -1;
     }
     if (c->n == 0)
@@ -197,22 +197,22 @@ static void print_text(const char *text, FILE *f)
 }
 
 /* A <( ... ) on lines of its own. */
-static void print_inner(const struct word *w, int indent, FILE *f)
+static void print_inner(const struct pipeline_word *w, int indent, FILE *f)
 {
     fprintf(f, " \\\n%*s", indent, "");
     if (*w->text)
         print_text(w->text, f);
     fputs("<(", f);
-    pipeline_print(w->inner, indent, f);
+    pipeline_print(w->substitution, indent, f);
     putc(')', f);
-    if (w->after && *w->after)
-        print_text(w->after, f);
+    if (w->suffix && *w->suffix)
+        print_text(w->suffix, f);
 }
 
-static void print_command(const struct command *c, int indent, FILE *f)
+static void print_command(const struct pipeline_command *c, int indent, FILE *f)
 {
     for (size_t i = 0; i < c->n; i++) {
-        if (c->words[i].inner) {
+        if (c->words[i].substitution) {
             print_inner(&c->words[i], indent, f);
             continue;
         }

@@ -11,20 +11,20 @@
 
 /* A word; where it has a <( LINE ) in it, `text` is what stands before that ("name="), `inner` the
  * line between the parentheses, `after` what follows ("[0:2]"). */
-struct word {
+struct pipeline_word {
     const char *text;
-    struct pipeline *inner; /* NULL: a plain word */
-    const char *after;
+    struct pipeline *substitution; /* NULL: a plain word */
+    const char *suffix;
 };
 
-struct command {
+struct pipeline_command {
     size_t n;
-    struct word *words; /* at least one */
+    struct pipeline_word *words; /* at least one */
 };
 
 struct pipeline {
     size_t n;
-    struct command *commands; /* with a | between each two */
+    struct pipeline_command *commands; /* with a | between each two */
 };
 
 /* NULL on error: an open quote, an empty command, a character that the shell would act on and this
@@ -32,9 +32,10 @@ struct pipeline {
 struct pipeline *pipeline_parse(const char *text, struct arena *a, struct error *e);
 
 /* Making a line word by word: commands and words are added at the end. */
-struct command *pipeline_add(struct pipeline *l, const char *name, struct arena *a);
-void command_add(struct command *c, const char *text, struct arena *a);
-struct word *command_add_word(struct command *c, struct arena *a);
+struct pipeline_command *pipeline_add_command(struct pipeline *l, const char *name,
+                                              struct arena *a);
+void pipeline_add_word(struct pipeline_command *c, const char *text, struct arena *a);
+struct pipeline_word *pipeline_add_empty_word(struct pipeline_command *c, struct arena *a);
 
 /* The line as a person reads it and a shell or pipeline_parse takes it: a command on each line of
  * text, quoted where needed. All but the first are indented by 4 more than `indent`. */

@@ -14,7 +14,7 @@ static int fail(const char *what, const char *why)
     return 1;
 }
 
-const struct filter *pipeline_run_find_filter(const struct pipeline_run *r, const char *name)
+const struct filter *pipeline_run_find_filter(const struct pipeline_options *r, const char *name)
 {
     for (size_t i = 0; r->filters[i]; i++) {
         const char *full = r->filters[i]->name;
@@ -27,7 +27,7 @@ const struct filter *pipeline_run_find_filter(const struct pipeline_run *r, cons
 
 /* What one line needs while it runs. */
 struct job_table {
-    const struct pipeline_run *run;
+    const struct pipeline_options *run;
     size_t n, n_fds;
     pid_t *children;
     int *fds; /* of <( ... ): ours until the line has run */
@@ -55,10 +55,10 @@ static void become(int from, int to)
 }
 
 /* A word of a command: <( ... ) becomes the name of a pipe from a process of its own. */
-static const char *word_text(const struct word *w, struct job_table *t)
+static const char *word_text(const struct pipeline_word *w, struct job_table *t)
 {
     int ends[2];
-    if (!w->inner)
+    if (!w->substitution)
         return w->text;
     if (pipe(ends) < 0)
         return NULL;
@@ -66,16 +66,16 @@ static const char *word_text(const struct word *w, struct job_table *t)
     if (pid == 0) {
         close(ends[0]);
         become(ends[1], STDOUT_FILENO);
-        exit(pipeline_run(t->run, w->inner, t->a));
+        exit(pipeline_run(t->run, w->substitution, t->a));
     }
     close(ends[1]);
     t->fds = mem_resize(t->fds, t->n_fds + 1, sizeof *t->fds);
     t->fds[t->n_fds++] = ends[0];
-    const char *after = w->after ? w->after : "";
+    const char *after = w->suffix ? w->suffix : "";
     return pid < 0 ? NULL : arena_printf(t->a, "%s/dev/fd/%d%s", w->text, ends[0], after);
 }
 
-static char **command_words(const struct command *c, struct job_table *t)
+static char **command_words(const struct pipeline_command *c, struct job_table *t)
 {
     char **words = arena_alloc(t->a, c->n + 1, sizeof *words);
     for (size_t i = 0; i < c->n; i++)
@@ -96,14 +96,15 @@ static bool takes_input(const struct stage *s)
 {
     bool takes = s->operands.n == 0;
     for (size_t i = 0; i < s->operands.n; i++)
-        takes |= strcmp(s->operands.texts[i], "-") == 0;
+        takes |= strcmp(s->operands.items[i], "-") == 0;
     return takes && stage_starts_chain(s);
 }
 
 /* A sink that looks at a file instead of standard input. */
 static bool reads_operand(const struct stage *s)
 {
-    return s->filter->operand_source && s->operands.n && strcmp(s->operands.texts[0], "-") != 0;
+    return s->filter->operand_source_filter && s->operands.n &&
+           strcmp(s->operands.items[0], "-") != 0;
 }
 
 static int check_order(const struct stage *before, const struct stage *stage)
@@ -117,7 +118,7 @@ static int check_order(const struct stage *before, const struct stage *stage)
 
 static void add_stage(struct segment *s, struct stage *stage, const struct job_table *t)
 {
-    const struct pipeline_run *r = t->run;
+    const struct pipeline_options *r = t->run;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     if (stage->common.threads == 0)
         stage->common.threads = r->threads ? r->threads : processors > 0 ? (uint64_t)processors : 1;
@@ -138,7 +139,7 @@ static int make_segments(const struct pipeline *l, struct segment *segments, siz
         if (!words)
             return fail("<( ... )", strerror(errno));
         const struct filter *ours = pipeline_run_find_filter(t->run, words[0]);
-        struct stage *stage = ours ? stage_parse(ours, (int)l->commands[i].n, words) : NULL;
+        struct stage *stage = ours ? command_line_parse(ours, (int)l->commands[i].n, words) : NULL;
         if (stage && takes_input(stage))
             before = NULL; /* out of a pipe, as in the shell */
         if (stage && before && check_order(before, stage))
@@ -152,10 +153,10 @@ static int make_segments(const struct pipeline *l, struct segment *segments, siz
     return 0;
 }
 
-static int run_segment(const struct pipeline_run *r, struct segment *s)
+static int run_segment(const struct pipeline_options *r, struct segment *s)
 {
     if (!s->foreign)
-        return filter_main_run_chain(s->stages, s->n, &r->watch);
+        return filter_main_run_chain(s->stages, s->n, &r->monitor);
     execvp(s->foreign[0], s->foreign);
     fprintf(stderr, "tv: %s: %s\n", s->foreign[0], strerror(errno));
     _exit(127);
@@ -206,7 +207,7 @@ static int run_segments(struct segment *segments, size_t n, struct job_table *t)
     return status;
 }
 
-int pipeline_run(const struct pipeline_run *r, const struct pipeline *l, struct arena *a)
+int pipeline_run(const struct pipeline_options *r, const struct pipeline *l, struct arena *a)
 {
     struct job_table t = {.run = r, .a = a};
     struct segment *segments = arena_alloc(a, l->n, sizeof *segments);
@@ -228,19 +229,19 @@ int pipeline_run(const struct pipeline_run *r, const struct pipeline *l, struct 
     return status;
 }
 
-int pipeline_run_start_report(struct pipeline_run *r, const char *file)
+int pipeline_run_start_report(struct pipeline_options *r, const char *file)
 {
-    if (file && !(r->watch.account = run_report_new()))
+    if (file && !(r->monitor.report = run_report_new()))
         return fail("report", strerror(errno));
     return 0;
 }
 
-int pipeline_run_end_report(struct pipeline_run *r, const char *file, int status)
+int pipeline_run_end_report(struct pipeline_options *r, const char *file, int status)
 {
     struct error e;
-    if (r->watch.account && status == 0 && run_report_write(r->watch.account, file, &e))
+    if (r->monitor.report && status == 0 && run_report_write_json(r->monitor.report, file, &e))
         status = fail("report", e.text);
-    run_report_free(r->watch.account);
-    r->watch.account = NULL;
+    run_report_free(r->monitor.report);
+    r->monitor.report = NULL;
     return status;
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 struct prefetch {
-    struct prefetch_plan plan;
+    struct prefetch_request plan;
     struct background_queue *ahead;
     struct job job;
     struct tensor tensor;
@@ -35,19 +35,19 @@ static int fill(struct prefetch *c, size_t index, struct error *e)
                       .n_vectors = t->n_vectors,
                       .data = c->data,
                       .dtypes = c->dtypes,
-                      .home = c->home};
-    tensor_block(t, index, &b.first, &b.n);
-    tensor_buffer_make_room(c->plan.hold, t, index, c->plan.limit);
-    uint64_t bytes = 0, start = run_report_clock();
+                      .buffer_of = c->home};
+    tensor_block_range(t, index, &b.first, &b.n);
+    tensor_buffer_allocate_block(c->plan.hold, t, index, c->plan.limit);
+    uint64_t bytes = 0, start = process_stats_clock_ns();
     for (size_t k = 0; k < t->n_vectors; k++) {
-        b.data[k] = tensor_buffer_at(c->plan.hold, t, index, k);
+        b.data[k] = tensor_buffer_block_data(c->plan.hold, t, index, k);
         b.dtypes[k] = t->vectors[k].dtype;
-        b.home[k] = k;
+        b.buffer_of[k] = k;
         bytes += dtype_bytes(b.dtypes[k], b.n);
     }
     if (s->filter->fill(&c->job, &b, e))
         return -1;
-    c->plan.spent->nanoseconds += run_report_clock() - start;
+    c->plan.spent->nanoseconds += process_stats_clock_ns() - start;
     c->plan.spent->bytes += bytes;
     return c->plan.checks ? finite_check_block(t, s->out, &b, e) : 0;
 }
@@ -59,7 +59,7 @@ static int piece(void *coming, size_t i, struct error *e)
     return i == 0 ? begin(c, e) : fill(c, i - 1, e);
 }
 
-struct prefetch *prefetch_start(const struct prefetch_plan *plan)
+struct prefetch *prefetch_start(const struct prefetch_request *plan)
 {
     const struct tensor *t = &plan->source->out->tensors[plan->index];
     struct prefetch *c = mem_alloc(1, sizeof *c);
@@ -67,15 +67,15 @@ struct prefetch *prefetch_start(const struct prefetch_plan *plan)
     c->data = mem_alloc(t->n_vectors, sizeof *c->data);
     c->dtypes = mem_alloc(t->n_vectors, sizeof *c->dtypes);
     c->home = mem_alloc(t->n_vectors, sizeof *c->home);
-    c->ahead = background_queue_start(1 + tensor_blocks(t), piece, c);
+    c->ahead = background_queue_start(1 + tensor_block_count(t), piece, c);
     if (c->ahead)
         return c;
-    prefetch_end(c);
+    prefetch_stop(c);
     return NULL;
 }
 
-int prefetch_begin(struct prefetch *c, struct job *job, struct tensor *t, struct arena *a,
-                   struct error *e)
+int prefetch_wait_for_tensor(struct prefetch *c, struct job *job, struct tensor *t, struct arena *a,
+                             struct error *e)
 {
     if (background_queue_wait(c->ahead, 0, e))
         return -1;
@@ -87,18 +87,18 @@ int prefetch_begin(struct prefetch *c, struct job *job, struct tensor *t, struct
     return 0;
 }
 
-int prefetch_wait(struct prefetch *c, size_t block, struct error *e)
+int prefetch_wait_for_block(struct prefetch *c, size_t block, struct error *e)
 {
     return background_queue_wait(c->ahead, block + 1, e);
 }
 
-void prefetch_end(struct prefetch *c)
+void prefetch_stop(struct prefetch *c)
 {
     if (!c)
         return;
     if (c->ahead && !background_queue_is_done(c->ahead))
-        runner_reader_stop(c->plan.source);
-    background_queue_end(c->ahead);
+        stdio_stages_stop_reading(c->plan.source);
+    background_queue_stop(c->ahead);
     arena_free(&c->arena);
     free(c->data);
     free(c->dtypes);

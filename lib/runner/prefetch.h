@@ -1,5 +1,5 @@
 /* The tensor after the one at hand, read meanwhile off a stream into a hold of its own. It owns its
- * thread and, until prefetch_begin, the arena of the tensor. */
+ * thread and, until prefetch_wait_for_tensor, the arena of the tensor. */
 #ifndef TV_PREFETCH_H
 #define TV_PREFETCH_H
 
@@ -10,8 +10,8 @@
 struct prefetch;
 
 /* What it is and where it goes. */
-struct prefetch_plan {
-    struct stage *source;       /* a runner_reader, stoppable */
+struct prefetch_request {
+    struct stage *source;       /* a stdio_stages_reader, stoppable */
     size_t index;               /* in the source's manifest */
     bool checks;                /* numbers must be finite */
     struct tensor_buffer *hold; /* in memory, reserved */
@@ -20,14 +20,14 @@ struct prefetch_plan {
 };
 
 /* NULL if there is no thread to be had. */
-struct prefetch *prefetch_start(const struct prefetch_plan *plan);
+struct prefetch *prefetch_start(const struct prefetch_request *plan);
 /* Waits for the tensor's header; the tensor, the job's state and the arena go to the caller. */
-int prefetch_begin(struct prefetch *c, struct job *job, struct tensor *t, struct arena *a,
-                   struct error *e);
+int prefetch_wait_for_tensor(struct prefetch *c, struct job *job, struct tensor *t, struct arena *a,
+                             struct error *e);
 /* Waits until a block is there. */
-int prefetch_wait(struct prefetch *c, size_t block, struct error *e);
+int prefetch_wait_for_block(struct prefetch *c, size_t block, struct error *e);
 /* If blocks are not there yet, they are not wanted any more, nor anything behind them: the source
  * is stopped. NULL: nothing. */
-void prefetch_end(struct prefetch *c);
+void prefetch_stop(struct prefetch *c);
 
 #endif

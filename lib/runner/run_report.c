@@ -37,7 +37,7 @@ struct run_report {
 
 /* ---- measuring ------------------------------------------------------------------------------- */
 
-uint64_t run_report_clock(void)
+uint64_t process_stats_clock_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -45,7 +45,7 @@ uint64_t run_report_clock(void)
 }
 
 /* /proc/self/statm: size, resident, shared with files, ... in pages */
-uint64_t run_report_anonymous(void)
+uint64_t process_stats_anonymous_bytes(void)
 {
     char text[128];
     unsigned long long resident, shared;
@@ -59,7 +59,7 @@ uint64_t run_report_anonymous(void)
     return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-uint64_t run_report_resident(void)
+uint64_t process_stats_peak_resident_bytes(void)
 {
     struct rusage usage;
     getrusage(RUSAGE_SELF, &usage);
@@ -74,7 +74,7 @@ struct run_report *run_report_new(void)
         mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (a == MAP_FAILED)
         return NULL;
-    a->start = run_report_clock();
+    a->start = process_stats_clock_ns();
     return a;
 }
 
@@ -84,7 +84,7 @@ void run_report_free(struct run_report *a)
         munmap(a, sizeof *a);
 }
 
-void run_report_add(struct run_report *a, const struct run_report_chain *chain)
+void run_report_add_chain(struct run_report *a, const struct run_report_chain *chain)
 {
     size_t at = a->n++;
     if (at >= CHAINS_MAX)
@@ -141,13 +141,13 @@ static json_t *run_report_json(const struct run_report *a)
         json_array_append_new(chains, chain_json(&a->chains[i]));
     }
     return json_pack("{s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:o}", "tvtools", TV_VERSION, "seconds",
-                     1e-9 * (double)(run_report_clock() - a->start), "bytes_read",
+                     1e-9 * (double)(process_stats_clock_ns() - a->start), "bytes_read",
                      (json_int_t)bytes_read, "bytes_written", (json_int_t)bytes_written,
                      "peak_resident", (json_int_t)resident, "peak_anonymous", (json_int_t)anonymous,
                      "chains_run", (json_int_t)a->n, "chains", chains);
 }
 
-int run_report_write(const struct run_report *a, const char *path, struct error *e)
+int run_report_write_json(const struct run_report *a, const char *path, struct error *e)
 {
     struct atomic_file file;
     json_t *json = run_report_json(a);

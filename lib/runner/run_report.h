@@ -32,18 +32,18 @@ struct run_report_chain {
 };
 
 /* Nanoseconds since some time in the past. */
-uint64_t run_report_clock(void);
+uint64_t process_stats_clock_ns(void);
 /* Bytes of this process that are in memory and of no file now. */
-uint64_t run_report_anonymous(void);
+uint64_t process_stats_anonymous_bytes(void);
 /* The most bytes of this process that were in memory at once. */
-uint64_t run_report_resident(void);
+uint64_t process_stats_peak_resident_bytes(void);
 
 /* The clock starts. */
 struct run_report *run_report_new(void);
 void run_report_free(struct run_report *a);
 /* A chain that has ended well; beyond some hundreds they are not kept, and the report says so. */
-void run_report_add(struct run_report *a, const struct run_report_chain *chain);
+void run_report_add_chain(struct run_report *a, const struct run_report_chain *chain);
 /* JSON, at `path` when it is complete or not at all. */
-int run_report_write(const struct run_report *a, const char *path, struct error *e);
+int run_report_write_json(const struct run_report *a, const char *path, struct error *e);
 
 #endif

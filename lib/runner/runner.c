@@ -74,7 +74,7 @@ struct runner {
 /* Adds to a stage's account the time since `start`, and bytes of payload. */
 static void spend(struct runner *r, size_t s, uint64_t start, uint64_t bytes)
 {
-    r->spent[s].nanoseconds += run_report_clock() - start;
+    r->spent[s].nanoseconds += process_stats_clock_ns() - start;
     r->spent[s].bytes += bytes;
 }
 
@@ -89,11 +89,11 @@ static uint64_t block_bytes(const struct block *b)
 /* Memory is looked at now and then, for the kernel keeps no peak of what is in no file. */
 static void sample_memory(struct runner *r)
 {
-    uint64_t now = run_report_clock();
+    uint64_t now = process_stats_clock_ns();
     if (now - r->sampled < SAMPLE_INTERVAL)
         return;
     r->sampled = now;
-    uint64_t anonymous = run_report_anonymous();
+    uint64_t anonymous = process_stats_anonymous_bytes();
     r->peak_anonymous = anonymous > r->peak_anonymous ? anonymous : r->peak_anonymous;
 }
 
@@ -116,7 +116,7 @@ static int fail(struct runner *r, size_t s, struct error *e)
 /* Does an element-wise stage work on the tensor, or does it pass? */
 static bool works_on(const struct stage *s, const struct tensor *t)
 {
-    return tensor_is_float(t) && !stage_excludes(s, t);
+    return tensor_is_float(t) && !stage_excludes_tensor(s, t);
 }
 
 static int check_rows(const struct stage *s, const struct header *h, struct error *e)
@@ -136,25 +136,25 @@ static int check_kind(const struct filter *f, const struct header *h, struct err
     for (int kind = KIND_WEIGHTS; kind <= KIND_ACTIVATIONS; kind *= 2)
         if (f->kinds & kind) {
             strcat(takes, takes[0] ? " or " : "");
-            strcat(takes, kind_name((enum kind)kind));
+            strcat(takes, stream_kind_name((enum stream_kind)kind));
         }
     return error_set(
-        e, "the stream holds %s; this filter takes %s%s", kind_name(h->kind), takes,
+        e, "the stream holds %s; this filter takes %s%s", stream_kind_name(h->kind), takes,
         h->kind == KIND_WEIGHTS && f->kinds == KIND_TASK_VECTORS ? " (tv-extract makes them)" : "");
 }
 
 static enum scope scope_of(const struct stage *s)
 {
-    return s->filter->scope ? s->filter->scope(s) : s->filter->least_scope;
+    return s->filter->choose_scope ? s->filter->choose_scope(s) : s->filter->scope;
 }
 
 static void add_history(struct stage *s, struct header *h)
 {
-    struct texts arguments = stage_arguments(s, &h->arena);
+    struct string_list arguments = stage_history_arguments(s, &h->arena);
     /* The ends of the chain are no steps of the recipe. */
-    if (!s->filter->summary || s->filter->no_step)
+    if (!s->filter->summary || s->filter->no_history_step)
         return;
-    struct step *step = header_add_step(h, s->filter->name, arguments.n, arguments.texts);
+    struct history_step *step = header_add_step(h, s->filter->name, arguments.n, arguments.items);
     step->n_parents = s->n_parents;
     step->parents = s->parents; /* until close; a header behind this one holds a copy */
 }
@@ -172,7 +172,7 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
         return -1;
     if (in && scope_of(stage) == SCOPE_ROW && check_rows(stage, in, e))
         return -1;
-    if (in && stage_check_options(stage, in, e))
+    if (in && stage_rules_check_all(stage, in, e))
         return -1;
     r->opened = s + 1;
     if (stage->filter->open && stage->filter->open(stage, out, e))
@@ -182,7 +182,7 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
     for (size_t i = 0; i < before; i++)
         r->place[s][i] = in ? DROPPED : i;
     for (size_t i = 0; in && i < out->n_tensors; i++)
-        r->place[s][out->tensors[i].origin] = i;
+        r->place[s][out->tensors[i].input_index] = i;
     add_history(stage, out);
     return 0;
 }
@@ -190,7 +190,7 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
 static int open_all(struct runner *r, struct error *e)
 {
     for (size_t s = 0; s < r->n; s++) {
-        uint64_t start = run_report_clock();
+        uint64_t start = process_stats_clock_ns();
         if (open_stage(r, s, e))
             return fail(r, s, e);
         spend(r, s, start, 0);
@@ -203,7 +203,8 @@ static int open_all(struct runner *r, struct error *e)
 
 static struct block_buffer *take_buffer(struct runner *r)
 {
-    return block_buffers_take(&r->buffers, r->vectors_max, tensor_block_elements(&r->tensors[0]));
+    return block_buffers_acquire(&r->buffers, r->vectors_max,
+                                 tensor_block_elements(&r->tensors[0]));
 }
 
 static void *work_area(struct slot *s, size_t size)
@@ -233,14 +234,14 @@ static void aim(struct runner *r, struct block_buffer *b, size_t index, bool in_
     const struct tensor *t = &r->tensors[0];
     struct block *block = &b->block;
     block->index = index;
-    tensor_block(t, index, &block->first, &block->n);
+    tensor_block_range(t, index, &block->first, &block->n);
     block->columns = tensor_columns(t);
     block->n_vectors = t->n_vectors;
     for (size_t k = 0; k < t->n_vectors; k++) {
-        void *held = in_place ? tensor_buffer_at(r->hold, t, index, k) : NULL;
+        void *held = in_place ? tensor_buffer_block_data(r->hold, t, index, k) : NULL;
         block->data[k] = held ? held : b->raw[k];
         block->dtypes[k] = t->vectors[k].dtype;
-        block->home[k] = k;
+        block->buffer_of[k] = k;
     }
 }
 
@@ -267,7 +268,7 @@ static void shorten(struct block *b, size_t head)
 /* A stage that takes numbers that are not finite takes them off the source too. */
 static bool source_checks(const struct runner *r)
 {
-    return !finite_check_is_off(r->stages[0]) && !r->stages[1]->filter->takes_nonfinite;
+    return !finite_check_is_off(r->stages[0]) && !r->stages[1]->filter->accepts_nonfinite;
 }
 
 /* The block as the source gives it, or its head. Under `holding` all of it stays in the hold. What
@@ -278,11 +279,11 @@ static int fill(struct runner *r, struct block_buffer *b, size_t index, size_t h
     const struct job *job = &r->jobs[0];
     const struct tensor *t = &r->tensors[0];
     if (holding)
-        tensor_buffer_make_room(r->hold, t, index, SIZE_MAX);
+        tensor_buffer_allocate_block(r->hold, t, index, SIZE_MAX);
     aim(r, b, index, holding);
     if (!holding && !gives_once(r))
         shorten(&b->block, head);
-    uint64_t start = run_report_clock();
+    uint64_t start = process_stats_clock_ns();
     if (job->stage->filter->fill(job, &b->block, e))
         return -1;
     spend(r, 0, start, block_bytes(&b->block));
@@ -291,7 +292,7 @@ static int fill(struct runner *r, struct block_buffer *b, size_t index, size_t h
     if (checks && check_finite(job->stage, t, job->stage->out, b, e))
         return -1;
     for (size_t k = 0; holding && k < t->n_vectors; k++)
-        if (tensor_buffer_write(r->hold, t, index, k, b->block.data[k], e))
+        if (tensor_buffer_write_block(r->hold, t, index, k, b->block.data[k], e))
             return -1;
     shorten(&b->block, head);
     return 0;
@@ -302,7 +303,7 @@ static int recall(struct runner *r, struct block_buffer *b, size_t index, size_t
                   bool in_place, struct error *e)
 {
     const struct tensor *t = &r->tensors[0];
-    if (r->arriving && prefetch_wait(r->arriving, index, e))
+    if (r->arriving && prefetch_wait_for_block(r->arriving, index, e))
         return -1;
     aim(r, b, index, in_place);
     shorten(&b->block, head);
@@ -310,7 +311,7 @@ static int recall(struct runner *r, struct block_buffer *b, size_t index, size_t
     for (size_t k = 0; k < t->n_vectors; k++) {
         size_t size = dtype_bytes(t->vectors[k].dtype, b->block.n);
         if (b->block.data[k] == b->raw[k] &&
-            tensor_buffer_read(r->hold, t, index, k, b->raw[k], size, e))
+            tensor_buffer_read_block(r->hold, t, index, k, b->raw[k], size, e))
             return -1;
     }
     return 0;
@@ -320,23 +321,23 @@ static int recall(struct runner *r, struct block_buffer *b, size_t index, size_t
 static int transform(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
 {
     const struct filter *f = r->stages[s]->filter;
-    if (r->plans[s] == PLAN_PASS || !f->transform)
+    if (r->plans[s] == PLAN_PASS_THROUGH || !f->transform)
         return 0;
-    if (f->raw)
-        buffer_narrow(&r->tensors[s - 1], b);
+    if (f->raw_payload)
+        block_buffers_convert_to_wire_dtype(&r->tensors[s - 1], b);
     else
-        buffer_widen(b);
+        block_buffers_convert_to_f32(b);
     if (check_finite(r->stages[s], &r->tensors[s - 1], r->stages[s]->in, b, e))
         return fail(r, s, e);
-    uint64_t start = run_report_clock(), bytes = block_bytes(&b->block);
+    uint64_t start = process_stats_clock_ns(), bytes = block_bytes(&b->block);
     if (f->transform(&r->jobs[s], &b->block, e))
         return fail(r, s, e);
     spend(r, s, start, bytes);
     b->block.n_vectors = r->tensors[s].n_vectors;
-    for (size_t k = 0; !f->raw && k < b->block.n_vectors; k++)
+    for (size_t k = 0; !f->raw_payload && k < b->block.n_vectors; k++)
         if (b->block.dtypes[k] == DTYPE_F32)
-            dtype_round(r->tensors[s].vectors[k].dtype, b->block.data[k], b->block.n);
-    b->finite &= f->only_drops;
+            dtype_round_f32(r->tensors[s].vectors[k].dtype, b->block.data[k], b->block.n);
+    b->finite &= f->only_drops_elements;
     return check_finite(r->stages[s], &r->tensors[s], r->stages[s]->out, b, e) ? fail(r, s, e) : 0;
 }
 
@@ -388,16 +389,16 @@ static int forward(struct runner *r, const struct pass *p, struct slot *slot, si
             return -1;
     struct job *job = &r->jobs[p->last];
     const struct filter *f = job->stage->filter;
-    if (f->raw)
-        buffer_narrow(job->in, b);
+    if (f->raw_payload)
+        block_buffers_convert_to_wire_dtype(job->in, b);
     else
-        buffer_widen(b);
+        block_buffers_convert_to_f32(b);
     if (check_finite(job->stage, job->in, job->stage->in, b, e))
         return fail(r, p->last, e);
-    uint64_t start = run_report_clock();
+    uint64_t start = process_stats_clock_ns();
     if (p->observes && f->observe(job, &b->block, work_area(slot, job->work_size), e))
         return fail(r, p->last, e);
-    if (!p->observes && f->any_order && f->consume(job, &b->block, e))
+    if (!p->observes && f->consume_in_any_order && f->consume(job, &b->block, e))
         return fail(r, p->last, e);
     spend(r, p->last, start, block_bytes(&b->block));
     return 0;
@@ -406,7 +407,7 @@ static int forward(struct runner *r, const struct pass *p, struct slot *slot, si
 /* Is a block's payload of no use any more when its turn comes? */
 static bool is_used_up(const struct runner *r, const struct pass *p)
 {
-    return p->observes || r->stages[p->last]->filter->any_order;
+    return p->observes || r->stages[p->last]->filter->consume_in_any_order;
 }
 
 static int forward_slot(void *way, size_t slot, size_t index, struct error *e)
@@ -419,7 +420,7 @@ static int forward_slot(void *way, size_t slot, size_t index, struct error *e)
     s->block = s->buffer->block;
     if (is_used_up(w->r, w->p)) {
         s->block.data = NULL;
-        block_buffers_give(&w->r->buffers, s->buffer);
+        block_buffers_release(&w->r->buffers, s->buffer);
         s->buffer = NULL;
     }
     return failed;
@@ -434,19 +435,19 @@ static int in_order(void *way, size_t slot, size_t index, struct error *e)
     struct slot *s = &r->slots[slot];
     struct job *job = &r->jobs[p->last];
     const struct filter *f = job->stage->filter;
-    uint64_t start = run_report_clock();
+    uint64_t start = process_stats_clock_ns();
     if (p->observes && f->merge && f->merge(job, &s->block, s->work, e))
         return fail(r, p->last, e);
-    if (!p->observes && !f->any_order && f->consume(job, &s->block, e))
+    if (!p->observes && !f->consume_in_any_order && f->consume(job, &s->block, e))
         return fail(r, p->last, e);
     spend(r, p->last, start, 0);
     if (s->buffer)
-        block_buffers_give(&r->buffers, s->buffer);
+        block_buffers_release(&r->buffers, s->buffer);
     s->buffer = NULL;
     if (r->held && p->final)
-        tensor_buffer_give_back(r->hold, index);
+        tensor_buffer_free_block(r->hold, index);
     size_t first, n;
-    tensor_block(&r->tensors[0], index, &first, &n);
+    tensor_block_range(&r->tensors[0], index, &first, &n);
     if (p->final && p->last == r->n - 1)
         progress_add(r->progress, all_bytes(&r->tensors[0], n));
     else
@@ -457,11 +458,11 @@ static int in_order(void *way, size_t slot, size_t index, struct error *e)
 
 static int run_pass(struct runner *r, const struct pass *p, struct error *e)
 {
-    struct ordered_pool parts = {p->fresh ? fill_in_order : NULL, forward_slot, in_order};
+    struct ordered_steps parts = {p->fresh ? fill_in_order : NULL, forward_slot, in_order};
     struct way way = {r, p};
-    if (ordered_pool_run(r->pool, tensor_blocks(&r->tensors[0]), r->n_slots, &parts, &way, e))
+    if (ordered_pool_run(r->pool, tensor_block_count(&r->tensors[0]), r->n_slots, &parts, &way, e))
         return -1;
-    prefetch_end(r->arriving); /* all of it is there */
+    prefetch_stop(r->arriving); /* all of it is there */
     r->arriving = NULL;
     r->held |= p->holding;
     r->known_finite |= !p->fresh && !r->held && p->head == 0;
@@ -475,20 +476,19 @@ static void read_ahead(struct runner *r)
     struct stage *source = r->stages[0];
     size_t next = r->index + 1;
     struct error none;
-    if (source->filter != &runner_reader || next >= source->out->n_tensors)
+    if (source->filter != &stdio_stages_reader || next >= source->out->n_tensors)
         return;
     const struct tensor *t = &source->out->tensors[next];
-    uint64_t now = tensor_buffer_size_in_chunks(&r->tensors[0]),
-             then = tensor_buffer_size_in_chunks(t);
-    if (tensor_buffer_size(t) > source->common.memory ||
-        tensor_buffer_reserve(r->spare, t, &none) || runner_reader_make_stoppable(source))
+    uint64_t now = tensor_buffer_chunk_bytes(&r->tensors[0]), then = tensor_buffer_chunk_bytes(t);
+    if (tensor_buffer_bytes(t) > source->common.memory ||
+        tensor_buffer_reserve(r->spare, t, &none) || stdio_stages_make_stoppable(source))
         return;
-    struct prefetch_plan plan = {.source = source,
-                                 .index = next,
-                                 .checks = source_checks(r),
-                                 .hold = r->spare,
-                                 .limit = (now > then ? now : then) + AHEAD_ROOM,
-                                 .spent = &r->spent[0]};
+    struct prefetch_request plan = {.source = source,
+                                    .index = next,
+                                    .checks = source_checks(r),
+                                    .hold = r->spare,
+                                    .limit = (now > then ? now : then) + AHEAD_ROOM,
+                                    .spent = &r->spent[0]};
     r->coming = prefetch_start(&plan);
 }
 
@@ -496,7 +496,7 @@ static void read_ahead(struct runner *r)
 static int pass_to(struct runner *r, size_t last, bool observes, bool final, struct error *e)
 {
     struct pass p = {.last = last, .observes = observes, .final = final};
-    p.head = observes ? r->jobs[last].head : 0;
+    p.head = observes ? r->jobs[last].sample_elements : 0;
     p.fresh = gives_once(r) && !r->held;
     p.holding = p.fresh && !final;
     if (p.holding && tensor_buffer_reserve(r->hold, &r->tensors[0], e))
@@ -523,13 +523,13 @@ static struct tensor compose(struct runner *r, const struct job *job, const stru
             v->n_weights = from->n_weights;
             v->weights = from->weights;
             v->l1_before = from->l1_before;
-            v->keep = from->keep;
-            v->payload = from->payload;
-            v->extra = from->extra;
+            v->keep_probability = from->keep_probability;
+            v->unknown_payload_keys = from->unknown_payload_keys;
+            v->unknown_keys = from->unknown_keys;
         }
     }
     if (job->in)
-        t.extra = job->in->extra;
+        t.unknown_keys = job->in->unknown_keys;
     return t;
 }
 
@@ -543,8 +543,9 @@ static int welcome(struct runner *r, struct error *e)
     r->coming = NULL;
     r->held = true;
     r->plans[0] = PLAN_TRANSFORM;
-    return prefetch_begin(r->arriving, &r->jobs[0], &r->tensors[0], &r->arena, e) ? fail(r, 0, e)
-                                                                                  : 0;
+    return prefetch_wait_for_tensor(r->arriving, &r->jobs[0], &r->tensors[0], &r->arena, e)
+               ? fail(r, 0, e)
+               : 0;
 }
 
 static int begin(struct runner *r, size_t s, size_t index, struct error *e)
@@ -562,11 +563,11 @@ static int begin(struct runner *r, size_t s, size_t index, struct error *e)
         return welcome(r, e);
     r->tensors[s] = compose(r, job, &stage->out->tensors[place]);
     if (s && stage->filter->element_wise && !works_on(stage, job->in)) {
-        r->plans[s] = PLAN_PASS;
+        r->plans[s] = PLAN_PASS_THROUGH;
         job->stage = NULL; /* nothing to end */
         return 0;
     }
-    uint64_t start = run_report_clock();
+    uint64_t start = process_stats_clock_ns();
     int plan = stage->filter->begin ? stage->filter->begin(job, e) : PLAN_TRANSFORM;
     if (plan < 0)
         return fail(r, s, e);
@@ -582,13 +583,13 @@ static int settle(struct runner *r, size_t s, struct error *e)
     if (!job->stage)
         return 0;
     int (*decide)(struct job *, struct error *) = job->stage->filter->decide;
-    bool decides = decide && !job->stage->deciding && r->plans[s] != PLAN_PASS;
+    bool decides = decide && !job->stage->in_model_rounds && r->plans[s] != PLAN_PASS_THROUGH;
     bool observes = r->plans[s] == PLAN_OBSERVE;
     int verdict;
     do {
         if (observes && pass_to(r, s, true, false, e))
             return -1;
-        uint64_t start = run_report_clock();
+        uint64_t start = process_stats_clock_ns();
         verdict = decides ? decide(job, e) : VERDICT_DONE;
         if (verdict < 0)
             return fail(r, s, e);
@@ -605,7 +606,7 @@ static int end_jobs(struct runner *r, bool ok, struct error *e)
         struct error later;
         if (!job->stage || !job->stage->filter->end)
             continue;
-        uint64_t start = run_report_clock();
+        uint64_t start = process_stats_clock_ns();
         if (job->stage->filter->end(job, ok && !failed, failed || !ok ? &later : e) && ok &&
             !failed)
             failed = fail(r, s, e);
@@ -622,11 +623,11 @@ static int drain(struct runner *r, bool final, struct error *e)
     const struct tensor *t = &r->tensors[0];
     bool reads = gives_once(r) ? !r->held : final && r->stages[0]->filter->summary;
     struct block_buffer *buffer = take_buffer(r);
-    size_t blocks = tensor_blocks(t);
-    int failed = r->arriving && blocks ? prefetch_wait(r->arriving, blocks - 1, e) : 0;
+    size_t blocks = tensor_block_count(t);
+    int failed = r->arriving && blocks ? prefetch_wait_for_block(r->arriving, blocks - 1, e) : 0;
     for (size_t b = 0; reads && !failed && b < blocks; b++)
         failed = fill(r, buffer, b, 0, false, false, e);
-    block_buffers_give(&r->buffers, buffer);
+    block_buffers_release(&r->buffers, buffer);
     return failed ? fail(r, 0, e) : 0;
 }
 
@@ -646,15 +647,15 @@ static int tensor_to(struct runner *r, size_t index, size_t last, struct error *
         return drain(r, to_sink, e);
     if (begin(r, last, index, e))
         return -1;
-    if (r->plans[last] == PLAN_PASS)
+    if (r->plans[last] == PLAN_PASS_THROUGH)
         return drain(r, to_sink, e);
-    return pass_to(r, last, !to_sink || r->plans[last] == PLAN_TALLY, true, e);
+    return pass_to(r, last, !to_sink || r->plans[last] == PLAN_REDUCE, true, e);
 }
 
 /* What was kept of the tensor at hand goes. */
 static void clear(struct runner *r)
 {
-    prefetch_end(r->arriving);
+    prefetch_stop(r->arriving);
     r->arriving = NULL;
     tensor_buffer_clear(r->hold);
     arena_clear(&r->arena);
@@ -690,7 +691,7 @@ static int rewind_source(struct runner *r, struct error *e)
 static void stop_if_deserted(const struct runner *r)
 {
     const struct stage *last = r->stages[r->n - 1];
-    if (last->filter == &runner_writer && writer_reader_gone(last->data))
+    if (last->filter == &stdio_stages_writer && writer_reader_gone(last->data))
         raise(SIGPIPE);
 }
 
@@ -698,7 +699,7 @@ static int model_rounds(struct runner *r, size_t s, struct error *e)
 {
     struct stage *stage = r->stages[s];
     int verdict;
-    stage->deciding = true;
+    stage->in_model_rounds = true;
     do {
         if (rewind_source(r, e))
             return -1;
@@ -708,13 +709,13 @@ static int model_rounds(struct runner *r, size_t s, struct error *e)
             stop_if_deserted(r);
         }
         struct job job = {.stage = stage};
-        uint64_t start = run_report_clock();
+        uint64_t start = process_stats_clock_ns();
         verdict = stage->filter->decide(&job, e);
         if (verdict < 0)
             return fail(r, s, e);
         spend(r, s, start, 0);
     } while (verdict == VERDICT_AGAIN);
-    stage->deciding = false;
+    stage->in_model_rounds = false;
     return 0;
 }
 
@@ -729,7 +730,7 @@ static size_t destination(const struct runner *r, size_t index)
 static bool is_wanted(const struct runner *r, size_t index)
 {
     const struct stage *sink = r->stages[r->n - 1];
-    return !sink->filter->wants || sink->filter->wants(sink, destination(r, index));
+    return !sink->filter->wants_tensor || sink->filter->wants_tensor(sink, destination(r, index));
 }
 
 /* A tensor that the sink does not want: one that comes all the same is read for nobody. */
@@ -763,16 +764,16 @@ static int all_tensors(struct runner *r, struct error *e)
 
 static int close_all(struct runner *r, int failed, struct error *e)
 {
-    bool enough = !failed && r->stages[r->n - 1]->enough;
+    bool enough = !failed && r->stages[r->n - 1]->stop_after_open;
     for (size_t s = 0; s < r->n; s++) {
         const struct filter *f = r->stages[s]->filter;
         struct error later;
         /* A writer that was never opened still has to say why no stream comes. */
-        if (!f->close || (s >= r->opened && f != &runner_writer))
+        if (!f->close || (s >= r->opened && f != &stdio_stages_writer))
             continue;
-        struct error *to = failed && f != &runner_writer ? &later : e;
+        struct error *to = failed && f != &stdio_stages_writer ? &later : e;
         bool ok = !failed && (!enough || s == r->n - 1);
-        uint64_t start = run_report_clock();
+        uint64_t start = process_stats_clock_ns();
         if (f->close(r->stages[s], ok, to) && !failed)
             failed = fail(r, s, e);
         spend(r, s, start, 0);
@@ -797,9 +798,9 @@ static void add_to_account(struct runner *r, uint64_t start, struct run_report *
 {
     struct run_report_stage *stages = mem_alloc(r->n, sizeof *stages);
     struct run_report_chain chain = {.threads = r->stages[0]->common.threads,
-                                     .peak_resident = run_report_resident(),
+                                     .peak_resident = process_stats_peak_resident_bytes(),
                                      .peak_anonymous = r->peak_anonymous,
-                                     .seconds = 1e-9 * (double)(run_report_clock() - start),
+                                     .seconds = 1e-9 * (double)(process_stats_clock_ns() - start),
                                      .n = r->n,
                                      .stages = stages};
     for (size_t s = 0; s < r->n; s++) {
@@ -808,9 +809,9 @@ static void add_to_account(struct runner *r, uint64_t start, struct run_report *
         stages[s] = (struct run_report_stage){stage->filter->name,
                                               1e-9 * (double)r->spent[s].nanoseconds, bytes};
         chain.bytes_read += s == 0 && !stage->bytes_read ? bytes : stage->bytes_read;
-        chain.bytes_written += stage->filter == &runner_writer ? bytes : stage->bytes_written;
+        chain.bytes_written += stage->filter == &stdio_stages_writer ? bytes : stage->bytes_written;
     }
-    run_report_add(to, &chain);
+    run_report_add_chain(to, &chain);
     free(stages);
 }
 
@@ -818,9 +819,9 @@ static void add_to_account(struct runner *r, uint64_t start, struct run_report *
  * threads, the least memory, the first folder. */
 static void choose_common(struct stage *const *stages, size_t n)
 {
-    struct common *chosen = &stages[0]->common;
+    struct common_options *chosen = &stages[0]->common;
     for (size_t s = 1; s < n; s++) {
-        const struct common *c = &stages[s]->common;
+        const struct common_options *c = &stages[s]->common;
         chosen->threads = c->threads > chosen->threads ? c->threads : chosen->threads;
         chosen->memory = c->memory < chosen->memory ? c->memory : chosen->memory;
         chosen->spool = chosen->spool ? chosen->spool : c->spool;
@@ -859,9 +860,10 @@ static void runner_free(struct runner *r)
     arena_free(&r->hash_arena);
 }
 
-int runner_run(struct stage *const *stages, size_t n, const struct watch *watch, struct error *e)
+int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *watch,
+               struct error *e)
 {
-    uint64_t start = run_report_clock();
+    uint64_t start = process_stats_clock_ns();
     choose_common(stages, n);
     size_t threads = stages[0]->common.threads ? stages[0]->common.threads : 1;
     struct runner r = {.stages = stages, .n = n};
@@ -881,37 +883,38 @@ int runner_run(struct stage *const *stages, size_t n, const struct watch *watch,
     block_buffers_init(&r.buffers, r.n_slots);
     e->text[0] = e->stage[0] = '\0';
     int failed = open_all(&r, e);
-    if (!failed && watch->progress)
+    if (!failed && watch->show_progress)
         r.progress = start_progress(&r);
-    if (!failed && !stages[n - 1]->enough)
+    if (!failed && !stages[n - 1]->stop_after_open)
         failed = all_tensors(&r, e);
-    prefetch_end(r.coming); /* after a failure */
+    prefetch_stop(r.coming); /* after a failure */
     progress_free(r.progress);
     sample_memory(&r);
     failed = close_all(&r, failed, e);
-    if (!failed && watch->account)
-        add_to_account(&r, start, watch->account);
+    if (!failed && watch->report)
+        add_to_account(&r, start, watch->report);
     runner_free(&r);
     return failed;
 }
 
-void stage_add_hash(struct stage *s, const char *model, uint64_t hash)
+void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash)
 {
     struct runner *r = s->runner;
     r->hash_models = mem_resize(r->hash_models, r->n_hashes + 1, sizeof *r->hash_models);
     r->hashes = mem_resize(r->hashes, r->n_hashes + 1, sizeof *r->hashes);
-    r->hash_models[r->n_hashes] = arena_text(&r->hash_arena, model, strlen(model));
+    r->hash_models[r->n_hashes] = arena_copy_text_n(&r->hash_arena, model, strlen(model));
     r->hashes[r->n_hashes++] = hash;
 }
 
-size_t stage_hashes(const struct stage *s, const char *const **models, const uint64_t **hashes)
+size_t run_context_model_hashes(const struct stage *s, const char *const **models,
+                                const uint64_t **hashes)
 {
     *models = s->runner->hash_models;
     *hashes = s->runner->hashes;
     return s->runner->n_hashes;
 }
 
-void stage_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash)
+void run_context_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash)
 {
     struct runner *r = s->runner;
     size_t n = r->n_tensor_hashes;
@@ -921,13 +924,13 @@ void stage_add_tensor_hash(struct stage *s, const char *model, size_t index, uin
         s->out->models[header_find_model(s->out, model)].name, index, destination(r, index), hash};
 }
 
-size_t stage_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes)
+size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes)
 {
     *hashes = s->runner->tensor_hashes;
     return s->runner->n_tensor_hashes;
 }
 
-const char *stage_of_model_scope(const struct stage *s)
+const char *run_context_find_model_scope_stage(const struct stage *s)
 {
     const struct runner *r = s->runner;
     for (size_t i = 1; i < r->n; i++)
@@ -936,7 +939,7 @@ const char *stage_of_model_scope(const struct stage *s)
     return NULL;
 }
 
-bool stage_reads_models(const struct stage *s)
+bool run_context_has_model_fingerprints(const struct stage *s)
 {
     bool known = !gives_once(s->runner);
     for (size_t i = 0; known && i < s->runner->headers[0]->n_models; i++)
@@ -944,12 +947,12 @@ bool stage_reads_models(const struct stage *s)
     return known;
 }
 
-void stage_works(const struct stage *s)
+void run_context_stop_if_reader_gone(const struct stage *s)
 {
     stop_if_deserted(s->runner);
 }
 
-bool stage_lacks_checksums(const struct stage *s)
+bool run_context_lacks_checksums(const struct stage *s)
 {
-    return s->runner->stages[0]->unchecked;
+    return s->runner->stages[0]->lacks_checksums;
 }

@@ -15,22 +15,23 @@
 #include "filter.h"
 
 /* Who watches a run. */
-struct watch {
-    bool progress;              /* show it on standard error if that is a terminal */
-    struct run_report *account; /* gets what a run cost that ended well; NULL: nobody asks */
+struct run_monitor {
+    bool show_progress;        /* show it on standard error if that is a terminal */
+    struct run_report *report; /* gets what a run cost that ended well; NULL: nobody asks */
 };
 
 /* Runs the chain. 0, or -1 with the sentence and the failed stage's name in the error; every
  * stage is closed either way. */
-int runner_run(struct stage *const *stages, size_t n, const struct watch *watch, struct error *e);
+int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *watch,
+               struct error *e);
 
 /* The two ends of a chain that reads and writes streams. */
-extern const struct filter runner_reader; /* operand: none (standard input) or a file */
-extern const struct filter runner_writer; /* standard output */
-/* As in reader.h, for an open runner_reader. */
-int runner_reader_make_stoppable(struct stage *s);
-void runner_reader_stop(struct stage *s);
-/* An operand_source for a sink that reads no stream. */
-const struct filter *runner_no_source(const char *operand, struct error *e);
+extern const struct filter stdio_stages_reader; /* operand: none (standard input) or a file */
+extern const struct filter stdio_stages_writer; /* standard output */
+/* As in reader.h, for an open stdio_stages_reader. */
+int stdio_stages_make_stoppable(struct stage *s);
+void stdio_stages_stop_reading(struct stage *s);
+/* An operand_source_filter for a sink that reads no stream. */
+const struct filter *stdio_stages_empty_source(const char *operand, struct error *e);
 
 #endif

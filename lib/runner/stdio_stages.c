@@ -21,8 +21,8 @@ static int open_reader(struct stage *s, struct header *h, struct error *e)
     struct input *in = s->data = mem_alloc(1, sizeof *in);
     const char *what = "standard input";
     in->fd = STDIN_FILENO;
-    if (s->operands.n && strcmp(s->operands.texts[0], "-") != 0) {
-        what = s->operands.texts[0];
+    if (s->operands.n && strcmp(s->operands.items[0], "-") != 0) {
+        what = s->operands.items[0];
         in->fd = open(what, O_RDONLY | O_CLOEXEC);
         if (in->fd < 0)
             return error_set(e, "cannot open %s: %s", what, strerror(errno));
@@ -42,7 +42,7 @@ static int begin_reader(struct job *job, struct error *e)
 {
     struct input *in = job->stage->data;
     struct tensor t;
-    int more = reader_next(in->reader, job->arena, &t, e);
+    int more = reader_next_tensor(in->reader, job->arena, &t, e);
     if (more == 0)
         return error_set(e, "broken stream: it ends before its last tensor");
     if (more < 0)
@@ -55,7 +55,7 @@ static int fill_reader(const struct job *job, struct block *b, struct error *e)
 {
     struct input *in = job->stage->data;
     for (size_t k = 0; k < b->n_vectors; k++)
-        if (reader_payload(in->reader, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
+        if (reader_read_payload(in->reader, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
             return -1;
     return 0;
 }
@@ -70,13 +70,13 @@ static int rewind_reader(struct stage *s, struct error *e)
     return reader_make_rewindable(in->reader, s->common.spool, &copied, e);
 }
 
-int runner_reader_make_stoppable(struct stage *s)
+int stdio_stages_make_stoppable(struct stage *s)
 {
     struct input *in = s->data;
     return reader_make_stoppable(in->reader);
 }
 
-void runner_reader_stop(struct stage *s)
+void stdio_stages_stop_reading(struct stage *s)
 {
     struct input *in = s->data;
     reader_stop(in->reader);
@@ -90,11 +90,11 @@ static int close_reader(struct stage *s, bool ok, struct error *e)
     struct tensor t;
     int failed = 0;
     if (in->reader && ok) {
-        failed = reader_next(in->reader, &a, &t, e) ? -1 : 0;
-        s->unchecked = reader_lacks_checksums(in->reader);
-        const struct end *end = reader_end(in->reader);
+        failed = reader_next_tensor(in->reader, &a, &t, e) ? -1 : 0;
+        s->lacks_checksums = reader_lacks_checksums(in->reader);
+        const struct end_record *end = reader_end_record(in->reader);
         for (size_t i = 0; !failed && i < end->n_hashes; i++)
-            stage_add_hash(s, end->models[i], end->hashes[i]);
+            run_context_add_model_hash(s, end->hashed_models[i], end->hashes[i]);
     }
     arena_free(&a);
     reader_close(in->reader);
@@ -104,11 +104,11 @@ static int close_reader(struct stage *s, bool ok, struct error *e)
     return failed;
 }
 
-const struct filter runner_reader = {
+const struct filter stdio_stages_reader = {
     .name = "reader",
     .role = ROLE_SOURCE,
     .max_operands = 1,
-    .raw = true,
+    .raw_payload = true,
     .open = open_reader,
     .begin = begin_reader,
     .fill = fill_reader,
@@ -123,25 +123,25 @@ static int open_writer(struct stage *s, struct header *h, struct error *e)
         return error_set(e, "standard output is a terminal; a tensor stream goes into a pipe or "
                             "a file (tv-view shows it as text)");
     s->data = writer_open(STDOUT_FILENO, "standard output");
-    return writer_header(s->data, h, e);
+    return writer_write_header(s->data, h, e);
 }
 
 static int begin_writer(struct job *job, struct error *e)
 {
-    return writer_tensor(job->stage->data, job->out, e) ? -1 : PLAN_TRANSFORM;
+    return writer_write_tensor(job->stage->data, job->out, e) ? -1 : PLAN_TRANSFORM;
 }
 
 static int consume_writer(struct job *job, const struct block *b, struct error *e)
 {
     for (size_t k = 0; k < b->n_vectors; k++)
-        if (writer_payload(job->stage->data, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
+        if (writer_write_payload(job->stage->data, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
             return -1;
     return 0;
 }
 
 static int end_writer(struct job *job, bool ok, struct error *e)
 {
-    return ok ? writer_trailer(job->stage->data, e) : 0;
+    return ok ? writer_write_trailer(job->stage->data, e) : 0;
 }
 
 static int close_writer(struct stage *s, bool ok, struct error *e)
@@ -152,20 +152,20 @@ static int close_writer(struct stage *s, bool ok, struct error *e)
         if (!w && !isatty(STDOUT_FILENO))
             w = writer_open(STDOUT_FILENO, "standard output");
         if (w)
-            writer_error(w, e->stage, e->text);
+            writer_write_error(w, e->stage, e->text);
         return writer_close(w, &ignored);
     }
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = stage_hashes(s, &models, &hashes);
-    int failed = writer_end(w, n, (const char **)models, hashes, e);
+    size_t n = run_context_model_hashes(s, &models, &hashes);
+    int failed = writer_write_end(w, n, (const char **)models, hashes, e);
     return writer_close(w, e) || failed ? -1 : 0;
 }
 
-const struct filter runner_writer = {
+const struct filter stdio_stages_writer = {
     .name = "writer",
     .role = ROLE_SINK,
-    .raw = true,
+    .raw_payload = true,
     .open = open_writer,
     .begin = begin_writer,
     .consume = consume_writer,
@@ -188,7 +188,7 @@ static const struct filter nothing = {
     .open = open_nothing,
 };
 
-const struct filter *runner_no_source(const char *operand, struct error *e)
+const struct filter *stdio_stages_empty_source(const char *operand, struct error *e)
 {
     (void)operand;
     (void)e;

@@ -13,14 +13,14 @@ static bool is(msgpack_object key, const char *text)
 }
 
 /* Everything a decoder needs; after the first mistake the rest is skipped. */
-struct decoder {
+struct decoder_defaults {
     struct arena *a;
     struct error *e;
     const char *record; /* for messages */
     bool failed;
 };
 
-static void wrong(struct decoder *d, const char *key, const char *needed)
+static void wrong(struct decoder_defaults *d, const char *key, const char *needed)
 {
     if (!d->failed)
         error_set(d->e, "broken stream: %s in a %s record is not %s", key, d->record, needed);
@@ -28,16 +28,17 @@ static void wrong(struct decoder *d, const char *key, const char *needed)
 }
 
 /* Strings of a stream are terminated here, so a zero byte inside one is refused. */
-static const char *get_text(struct decoder *d, const char *key, msgpack_object o)
+static const char *get_text(struct decoder_defaults *d, const char *key, msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_STR || memchr(o.via.str.ptr, 0, o.via.str.size)) {
         wrong(d, key, "a string");
         return "";
     }
-    return arena_text(d->a, o.via.str.ptr, o.via.str.size);
+    return arena_copy_text_n(d->a, o.via.str.ptr, o.via.str.size);
 }
 
-static uint64_t get_uint(struct decoder *d, const char *key, msgpack_object o, uint64_t most)
+static uint64_t get_uint(struct decoder_defaults *d, const char *key, msgpack_object o,
+                         uint64_t most)
 {
     if (o.type != MSGPACK_OBJECT_POSITIVE_INTEGER || o.via.u64 > most) {
         wrong(d, key, "a number in range");
@@ -46,7 +47,7 @@ static uint64_t get_uint(struct decoder *d, const char *key, msgpack_object o, u
     return o.via.u64;
 }
 
-static double get_number(struct decoder *d, const char *key, msgpack_object o)
+static double get_number(struct decoder_defaults *d, const char *key, msgpack_object o)
 {
     double x = NAN;
     if (o.type == MSGPACK_OBJECT_POSITIVE_INTEGER)
@@ -60,16 +61,16 @@ static double get_number(struct decoder *d, const char *key, msgpack_object o)
     return x;
 }
 
-static uint64_t get_hash(struct decoder *d, const char *key, msgpack_object o)
+static uint64_t get_hash(struct decoder_defaults *d, const char *key, msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_BIN || o.via.bin.size != 8) {
         wrong(d, key, "a bin of 8 bytes");
         return 0;
     }
-    return record_big_endian((const unsigned char *)o.via.bin.ptr, 8);
+    return record_read_big_endian((const unsigned char *)o.via.bin.ptr, 8);
 }
 
-static msgpack_object_array get_array(struct decoder *d, const char *key, msgpack_object o)
+static msgpack_object_array get_array(struct decoder_defaults *d, const char *key, msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_ARRAY) {
         wrong(d, key, "an array");
@@ -78,7 +79,7 @@ static msgpack_object_array get_array(struct decoder *d, const char *key, msgpac
     return o.via.array;
 }
 
-static msgpack_object_map get_map(struct decoder *d, const char *key, msgpack_object o)
+static msgpack_object_map get_map(struct decoder_defaults *d, const char *key, msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_MAP) {
         wrong(d, key, "a map");
@@ -87,7 +88,7 @@ static msgpack_object_map get_map(struct decoder *d, const char *key, msgpack_ob
     return o.via.map;
 }
 
-static enum dtype get_dtype(struct decoder *d, const char *key, msgpack_object o)
+static enum dtype get_dtype(struct decoder_defaults *d, const char *key, msgpack_object o)
 {
     enum dtype dtype = dtype_from_name(get_text(d, key, o));
     if (dtype == DTYPE_NONE)
@@ -96,20 +97,21 @@ static enum dtype get_dtype(struct decoder *d, const char *key, msgpack_object o
 }
 
 /* Appends a pair that this version does not know to what will be passed on. */
-static void keep_pair(struct decoder *d, struct extra *x, const msgpack_object_kv *pair)
+static void keep_pair(struct decoder_defaults *d, struct unknown_keys *x,
+                      const msgpack_object_kv *pair)
 {
     struct bytes b = {0};
-    encode_object(&b, &pair->key);
-    encode_object(&b, &pair->val);
+    encode_msgpack_object(&b, &pair->key);
+    encode_msgpack_object(&b, &pair->val);
     unsigned char *all = arena_alloc(d->a, x->size + b.size, 1);
     if (x->size)
         memcpy(all, x->bytes, x->size);
     memcpy(all + x->size, b.data, b.size);
-    *x = (struct extra){x->n + 1, x->size + b.size, all};
+    *x = (struct unknown_keys){x->n + 1, x->size + b.size, all};
     bytes_free(&b);
 }
 
-static void get_weights(struct decoder *d, struct vector *v, msgpack_object o)
+static void get_weights(struct decoder_defaults *d, struct vector *v, msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_ARRAY) {
         double w = get_number(d, "weight", o);
@@ -126,23 +128,23 @@ static void get_weights(struct decoder *d, struct vector *v, msgpack_object o)
     v->weights = w;
 }
 
-static void get_payload(struct decoder *d, struct vector *v, msgpack_object o)
+static void get_payload(struct decoder_defaults *d, struct vector *v, msgpack_object o)
 {
     msgpack_object_map m = get_map(d, "payload", o);
     for (size_t i = 0; i < m.size; i++) {
         if (is(m.ptr[i].key, "l1_before"))
             v->l1_before = get_number(d, "l1_before", m.ptr[i].val);
         else if (is(m.ptr[i].key, "keep"))
-            v->keep = get_number(d, "keep", m.ptr[i].val);
+            v->keep_probability = get_number(d, "keep", m.ptr[i].val);
         else
-            keep_pair(d, &v->payload, &m.ptr[i]);
+            keep_pair(d, &v->unknown_payload_keys, &m.ptr[i]);
     }
 }
 
-static struct vector get_vector(struct decoder *d, msgpack_object o, const char *tensor,
+static struct vector get_vector(struct decoder_defaults *d, msgpack_object o, const char *tensor,
                                 size_t n_models)
 {
-    struct vector v = vector_plain(SIZE_MAX, tensor, DTYPE_NONE, DTYPE_NONE);
+    struct vector v = vector_with_defaults(SIZE_MAX, tensor, DTYPE_NONE, DTYPE_NONE);
     msgpack_object_map m = get_map(d, "vectors", o);
     for (size_t i = 0; i < m.size; i++) {
         msgpack_object key = m.ptr[i].key, value = m.ptr[i].val;
@@ -151,7 +153,7 @@ static struct vector get_vector(struct decoder *d, msgpack_object o, const char 
         else if (is(key, "dtype"))
             v.dtype = get_dtype(d, "dtype", value);
         else if (is(key, "stored"))
-            v.stored = get_dtype(d, "stored", value);
+            v.stored_dtype = get_dtype(d, "stored", value);
         else if (is(key, "source"))
             v.source = value.type == MSGPACK_OBJECT_NIL ? NULL : get_text(d, "source", value);
         else if (is(key, "weight"))
@@ -159,14 +161,14 @@ static struct vector get_vector(struct decoder *d, msgpack_object o, const char 
         else if (is(key, "payload"))
             get_payload(d, &v, value);
         else
-            keep_pair(d, &v.extra, &m.ptr[i]);
+            keep_pair(d, &v.unknown_keys, &m.ptr[i]);
     }
     if (v.model == SIZE_MAX || v.dtype == DTYPE_NONE)
         wrong(d, "a vector", "complete (model and dtype)");
     return v;
 }
 
-static void get_shape(struct decoder *d, struct tensor *t, msgpack_object o)
+static void get_shape(struct decoder_defaults *d, struct tensor *t, msgpack_object o)
 {
     msgpack_object_array shape = get_array(d, "shape", o);
     uint64_t *dims = arena_alloc(d->a, shape.size, sizeof *dims);
@@ -176,7 +178,7 @@ static void get_shape(struct decoder *d, struct tensor *t, msgpack_object o)
     t->shape = dims;
 }
 
-static void get_layer(struct decoder *d, struct tensor *t, msgpack_object o)
+static void get_layer(struct decoder_defaults *d, struct tensor *t, msgpack_object o)
 {
     msgpack_object_array layer = get_array(d, "layer", o);
     if (layer.size != 2) {
@@ -189,7 +191,7 @@ static void get_layer(struct decoder *d, struct tensor *t, msgpack_object o)
         wrong(d, "layer", "a pair i, L with i < L");
 }
 
-static struct tensor get_tensor(struct decoder *d, msgpack_object o, size_t n_models)
+static struct tensor get_tensor(struct decoder_defaults *d, msgpack_object o, size_t n_models)
 {
     struct tensor t = {.layer = -1, .layers = -1};
     msgpack_object_map m = get_map(d, "tensors", o);
@@ -210,7 +212,7 @@ static struct tensor get_tensor(struct decoder *d, msgpack_object o, size_t n_mo
         else if (is(key, "block"))
             block = get_uint(d, "block", value, UINT64_MAX);
         else if (!is(key, "record"))
-            keep_pair(d, &t.extra, &m.ptr[i]);
+            keep_pair(d, &t.unknown_keys, &m.ptr[i]);
     }
     if (!t.name || !t.shape || !vectors.ptr || vectors.size == 0)
         wrong(d, "a tensor", "complete (name, shape and vectors)");
@@ -224,7 +226,7 @@ static struct tensor get_tensor(struct decoder *d, msgpack_object o, size_t n_mo
         t.vectors[k] = get_vector(d, vectors.ptr[k], t.name, n_models);
         if (k && t.vectors[k].model <= t.vectors[k - 1].model)
             wrong(d, "vectors", "in increasing order of models");
-        if (!tensor_chunks_fit(&t, t.vectors[k].n_weights))
+        if (!tensor_can_split(&t, t.vectors[k].n_weights))
             wrong(d, "weight", "a list that cuts the tensor into chunks");
     }
     if (block != UINT64_MAX && !d->failed && block != tensor_block_elements(&t))
@@ -232,12 +234,13 @@ static struct tensor get_tensor(struct decoder *d, msgpack_object o, size_t n_mo
     return t;
 }
 
-static struct history get_history(struct decoder *d, msgpack_object o)
+static struct history get_history(struct decoder_defaults *d, msgpack_object o)
 {
     msgpack_object_array steps = get_array(d, "history", o);
-    struct history history = {steps.size, arena_alloc(d->a, steps.size, sizeof(struct step))};
+    struct history history = {steps.size,
+                              arena_alloc(d->a, steps.size, sizeof(struct history_step))};
     for (size_t i = 0; i < steps.size; i++) {
-        struct step *s = &history.steps[i];
+        struct history_step *s = &history.steps[i];
         s->tool = s->version = "";
         msgpack_object_map m = get_map(d, "a step", steps.ptr[i]);
         for (size_t j = 0; j < m.size; j++) {
@@ -259,7 +262,7 @@ static struct history get_history(struct decoder *d, msgpack_object o)
                 for (size_t k = 0; k < list.size; k++)
                     s->parents[k] = get_history(d, list.ptr[k]);
             } else {
-                keep_pair(d, &s->extra, &m.ptr[j]);
+                keep_pair(d, &s->unknown_keys, &m.ptr[j]);
             }
         }
     }
@@ -267,13 +270,13 @@ static struct history get_history(struct decoder *d, msgpack_object o)
 }
 
 /* The map as objects, in `zone`; an empty map on failure. */
-static msgpack_object_map open_map(struct decoder *d, const unsigned char *map, size_t size,
-                                   msgpack_zone *zone)
+static msgpack_object_map open_map(struct decoder_defaults *d, const unsigned char *map,
+                                   size_t size, msgpack_zone *zone)
 {
     msgpack_object o;
     size_t offset = 0;
     msgpack_zone_init(zone, 4096);
-    if (!record_is_sound(map, size) ||
+    if (!record_is_well_formed(map, size) ||
         msgpack_unpack((const char *)map, size, &offset, zone, &o) < 0 || offset != size ||
         o.type != MSGPACK_OBJECT_MAP) {
         d->failed = true;
@@ -283,11 +286,11 @@ static msgpack_object_map open_map(struct decoder *d, const unsigned char *map, 
     return o.via.map;
 }
 
-int decode_type(const unsigned char *map, size_t size, struct error *e)
+int decode_record_type(const unsigned char *map, size_t size, struct error *e)
 {
     static const char *const names[] = {"header", "tensor", "trailer", "end", "error"};
     struct arena a = {0};
-    struct decoder d = {.a = &a, .e = e, .record = "unknown"};
+    struct decoder_defaults d = {.a = &a, .e = e, .record = "unknown"};
     msgpack_zone zone;
     msgpack_object_map m = open_map(&d, map, size, &zone);
     int type = -1;
@@ -310,7 +313,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-static void check_unique(struct decoder *d, const char *what, size_t n, const char **names)
+static void check_unique(struct decoder_defaults *d, const char *what, size_t n, const char **names)
 {
     qsort(names, n, sizeof *names, by_name);
     for (size_t i = 1; i < n && !d->failed; i++)
@@ -321,7 +324,7 @@ static void check_unique(struct decoder *d, const char *what, size_t n, const ch
     free(names);
 }
 
-static void get_models(struct decoder *d, struct header *h, msgpack_object o)
+static void get_models(struct decoder_defaults *d, struct header *h, msgpack_object o)
 {
     msgpack_object_array models = get_array(d, "models", o);
     const char **names = mem_alloc(models.size, sizeof *names);
@@ -341,7 +344,7 @@ static void get_models(struct decoder *d, struct header *h, msgpack_object o)
                 model->fingerprint = get_hash(d, "fingerprint", value);
                 model->has_fingerprint = true;
             } else {
-                keep_pair(d, &model->extra, &m.ptr[j]);
+                keep_pair(d, &model->unknown_keys, &m.ptr[j]);
             }
         }
         names[i] = model->name;
@@ -349,14 +352,14 @@ static void get_models(struct decoder *d, struct header *h, msgpack_object o)
     check_unique(d, "models", models.size, names);
 }
 
-static void get_manifest(struct decoder *d, struct header *h, msgpack_object o)
+static void get_manifest(struct decoder_defaults *d, struct header *h, msgpack_object o)
 {
     msgpack_object_array tensors = get_array(d, "tensors", o);
     const char **names = mem_alloc(tensors.size, sizeof *names);
     h->tensors = arena_alloc(d->a, tensors.size, sizeof *h->tensors);
     for (size_t i = 0; i < tensors.size && !d->failed; i++) {
         h->tensors[i] = get_tensor(d, tensors.ptr[i], h->n_models);
-        h->tensors[i].origin = i;
+        h->tensors[i].input_index = i;
         names[h->n_tensors++] = h->tensors[i].name;
     }
     if (d->failed)
@@ -365,18 +368,18 @@ static void get_manifest(struct decoder *d, struct header *h, msgpack_object o)
         check_unique(d, "tensors", h->n_tensors, names);
 }
 
-static enum kind get_kind(struct decoder *d, msgpack_object o)
+static enum stream_kind get_kind(struct decoder_defaults *d, msgpack_object o)
 {
     for (int kind = KIND_WEIGHTS; kind <= KIND_ACTIVATIONS; kind *= 2)
-        if (is(o, kind_name((enum kind)kind)))
-            return (enum kind)kind;
+        if (is(o, stream_kind_name((enum stream_kind)kind)))
+            return (enum stream_kind)kind;
     wrong(d, "kind", "weights, task-vectors or activations");
     return KIND_WEIGHTS;
 }
 
 int decode_header(const unsigned char *map, size_t size, struct header *h, struct error *e)
 {
-    struct decoder d = {.a = &h->arena, .e = e, .record = "header"};
+    struct decoder_defaults d = {.a = &h->arena, .e = e, .record = "header"};
     msgpack_zone zone;
     msgpack_object_map m = open_map(&d, map, size, &zone);
     const msgpack_object *models = NULL, *tensors = NULL;
@@ -388,7 +391,7 @@ int decode_header(const unsigned char *map, size_t size, struct header *h, struc
         else if (is(key, "kind"))
             h->kind = get_kind(&d, value);
         else if (is(key, "rounding"))
-            h->rounding = get_dtype(&d, "rounding", value);
+            h->input_rounding = get_dtype(&d, "rounding", value);
         else if (is(key, "models"))
             models = &m.ptr[i].val;
         else if (is(key, "tensors"))
@@ -396,7 +399,7 @@ int decode_header(const unsigned char *map, size_t size, struct header *h, struc
         else if (is(key, "history"))
             h->history = get_history(&d, value);
         else if (!is(key, "record"))
-            keep_pair(&d, &h->extra, &m.ptr[i]);
+            keep_pair(&d, &h->unknown_keys, &m.ptr[i]);
     }
     if (!d.failed && version != 1) {
         d.failed = true;
@@ -416,7 +419,7 @@ int decode_header(const unsigned char *map, size_t size, struct header *h, struc
 int decode_tensor(const unsigned char *map, size_t size, const struct header *h, struct arena *a,
                   struct tensor *t, struct error *e)
 {
-    struct decoder d = {.a = a, .e = e, .record = "tensor"};
+    struct decoder_defaults d = {.a = a, .e = e, .record = "tensor"};
     msgpack_zone zone;
     msgpack_object_map m = open_map(&d, map, size, &zone);
     msgpack_object o = {.type = MSGPACK_OBJECT_MAP, .via.map = m};
@@ -429,7 +432,7 @@ int decode_tensor(const unsigned char *map, size_t size, const struct header *h,
 int decode_trailer(const unsigned char *map, size_t size, struct trailer *t, struct error *e)
 {
     struct arena a = {0};
-    struct decoder d = {.a = &a, .e = e, .record = "trailer"};
+    struct decoder_defaults d = {.a = &a, .e = e, .record = "trailer"};
     msgpack_zone zone;
     msgpack_object_map m = open_map(&d, map, size, &zone);
     *t = (struct trailer){0};
@@ -443,26 +446,26 @@ int decode_trailer(const unsigned char *map, size_t size, struct trailer *t, str
     return d.failed ? -1 : 0;
 }
 
-static void get_hashes(struct decoder *d, struct end *end, msgpack_object o)
+static void get_hashes(struct decoder_defaults *d, struct end_record *end, msgpack_object o)
 {
     msgpack_object_map m = get_map(d, "hashes", o);
     uint64_t *hashes = arena_alloc(d->a, m.size, sizeof *hashes);
-    end->models = arena_alloc(d->a, m.size, sizeof *end->models);
+    end->hashed_models = arena_alloc(d->a, m.size, sizeof *end->hashed_models);
     end->hashes = hashes;
     end->n_hashes = m.size;
     for (size_t i = 0; i < m.size; i++) {
-        end->models[i] = get_text(d, "hashes", m.ptr[i].key);
+        end->hashed_models[i] = get_text(d, "hashes", m.ptr[i].key);
         hashes[i] = get_hash(d, "hashes", m.ptr[i].val);
     }
 }
 
-int decode_end(const unsigned char *map, size_t size, struct arena *a, struct end *end,
+int decode_end(const unsigned char *map, size_t size, struct arena *a, struct end_record *end,
                struct error *e)
 {
-    struct decoder d = {.a = a, .e = e, .record = "end"};
+    struct decoder_defaults d = {.a = a, .e = e, .record = "end"};
     msgpack_zone zone;
     msgpack_object_map m = open_map(&d, map, size, &zone);
-    *end = (struct end){.hash = true};
+    *end = (struct end_record){.has_hash = true};
     for (size_t i = 0; i < m.size; i++) {
         msgpack_object key = m.ptr[i].key, value = m.ptr[i].val;
         if (is(key, "tensors"))
@@ -470,7 +473,7 @@ int decode_end(const unsigned char *map, size_t size, struct arena *a, struct en
         else if (is(key, "bytes"))
             end->payload_bytes = get_uint(&d, "bytes", value, UINT64_MAX);
         else if (is(key, "hash"))
-            end->hash = value.type != MSGPACK_OBJECT_BOOLEAN || value.via.boolean;
+            end->has_hash = value.type != MSGPACK_OBJECT_BOOLEAN || value.via.boolean;
         else if (is(key, "hashes"))
             get_hashes(&d, end, value);
     }
@@ -481,7 +484,7 @@ int decode_end(const unsigned char *map, size_t size, struct arena *a, struct en
 int decode_error(const unsigned char *map, size_t size, struct arena *a, const char **stage,
                  const char **sentence, struct error *e)
 {
-    struct decoder d = {.a = a, .e = e, .record = "error"};
+    struct decoder_defaults d = {.a = a, .e = e, .record = "error"};
     msgpack_zone zone;
     msgpack_object_map m = open_map(&d, map, size, &zone);
     *stage = *sentence = "";
@@ -565,10 +568,10 @@ static void print_json(FILE *out, msgpack_object o)
     }
 }
 
-void decode_print_json(FILE *out, const unsigned char *map, size_t size)
+void record_json_print(FILE *out, const unsigned char *map, size_t size)
 {
     struct error e;
-    struct decoder d = {.e = &e};
+    struct decoder_defaults d = {.e = &e};
     msgpack_zone zone;
     msgpack_object_map m = open_map(&d, map, size, &zone);
     print_json(out, (msgpack_object){.type = MSGPACK_OBJECT_MAP, .via.map = m});

@@ -5,7 +5,7 @@
 
 static int add(void *bytes, const char *data, size_t size)
 {
-    bytes_add(bytes, data, size);
+    bytes_append(bytes, data, size);
     return 0;
 }
 
@@ -48,21 +48,21 @@ static void pack_hash(msgpack_packer *p, uint64_t hash)
     msgpack_pack_bin_with_body(p, bytes, 8);
 }
 
-static void pack_extra(struct bytes *b, struct extra x)
+static void pack_extra(struct bytes *b, struct unknown_keys x)
 {
-    bytes_add(b, x.bytes, x.size);
+    bytes_append(b, x.bytes, x.size);
 }
 
 static void pack_payload(msgpack_packer *p, struct bytes *b, const struct vector *v)
 {
-    bool l1 = !isnan(v->l1_before), keep = !isnan(v->keep);
+    bool l1 = !isnan(v->l1_before), keep = !isnan(v->keep_probability);
     pack_text(p, "payload");
-    msgpack_pack_map(p, v->payload.n + l1 + keep);
+    msgpack_pack_map(p, v->unknown_payload_keys.n + l1 + keep);
     if (l1)
         pack_key_number(p, "l1_before", v->l1_before);
     if (keep)
-        pack_key_number(p, "keep", v->keep);
-    pack_extra(b, v->payload);
+        pack_key_number(p, "keep", v->keep_probability);
+    pack_extra(b, v->unknown_payload_keys);
 }
 
 static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor *t,
@@ -70,8 +70,10 @@ static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor 
 {
     bool source = !v->source || strcmp(v->source, t->name) != 0;
     bool weight = !in_manifest && (v->n_weights != 1 || v->weights[0] != 1);
-    bool payload = !in_manifest && (!isnan(v->l1_before) || !isnan(v->keep) || v->payload.n);
-    msgpack_pack_map(p, 2 + source + (v->stored != DTYPE_NONE) + weight + payload + v->extra.n);
+    bool payload = !in_manifest && (!isnan(v->l1_before) || !isnan(v->keep_probability) ||
+                                    v->unknown_payload_keys.n);
+    msgpack_pack_map(p, 2 + source + (v->stored_dtype != DTYPE_NONE) + weight + payload +
+                            v->unknown_keys.n);
     pack_key_uint(p, "model", v->model);
     pack_key_text(p, "dtype", dtype_name(v->dtype));
     if (source) {
@@ -81,8 +83,8 @@ static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor 
         else
             msgpack_pack_nil(p);
     }
-    if (v->stored != DTYPE_NONE)
-        pack_key_text(p, "stored", dtype_name(v->stored));
+    if (v->stored_dtype != DTYPE_NONE)
+        pack_key_text(p, "stored", dtype_name(v->stored_dtype));
     if (weight && v->n_weights == 1)
         pack_key_number(p, "weight", v->weights[0]);
     if (weight && v->n_weights != 1) {
@@ -93,14 +95,14 @@ static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor 
     }
     if (payload)
         pack_payload(p, b, v);
-    pack_extra(b, v->extra);
+    pack_extra(b, v->unknown_keys);
 }
 
 static void pack_tensor(msgpack_packer *p, struct bytes *b, const struct tensor *t,
                         bool in_manifest)
 {
     bool layer = t->layer >= 0;
-    msgpack_pack_map(p, 3 + 2 * !in_manifest + (t->base_name != NULL) + layer + t->extra.n);
+    msgpack_pack_map(p, 3 + 2 * !in_manifest + (t->base_name != NULL) + layer + t->unknown_keys.n);
     if (!in_manifest) {
         pack_key_text(p, "record", "tensor");
         pack_key_uint(p, "block", tensor_block_elements(t));
@@ -122,15 +124,15 @@ static void pack_tensor(msgpack_packer *p, struct bytes *b, const struct tensor 
     msgpack_pack_array(p, t->n_vectors);
     for (size_t k = 0; k < t->n_vectors; k++)
         pack_vector(p, b, t, &t->vectors[k], in_manifest);
-    pack_extra(b, t->extra);
+    pack_extra(b, t->unknown_keys);
 }
 
 static void pack_history(msgpack_packer *p, struct bytes *b, const struct history *history)
 {
     msgpack_pack_array(p, history->n);
     for (size_t i = 0; i < history->n; i++) {
-        const struct step *s = &history->steps[i];
-        msgpack_pack_map(p, 3 + (s->n_parents > 0) + s->extra.n);
+        const struct history_step *s = &history->steps[i];
+        msgpack_pack_map(p, 3 + (s->n_parents > 0) + s->unknown_keys.n);
         pack_key_text(p, "tool", s->tool);
         pack_key_text(p, "version", s->version);
         pack_text(p, "arguments");
@@ -143,24 +145,24 @@ static void pack_history(msgpack_packer *p, struct bytes *b, const struct histor
             for (size_t j = 0; j < s->n_parents; j++)
                 pack_history(p, b, &s->parents[j]);
         }
-        pack_extra(b, s->extra);
+        pack_extra(b, s->unknown_keys);
     }
 }
 
 void encode_header(struct bytes *b, const struct header *h)
 {
     msgpack_packer p = packer(b);
-    msgpack_pack_map(&p, 6 + (h->rounding != DTYPE_NONE) + h->extra.n);
+    msgpack_pack_map(&p, 6 + (h->input_rounding != DTYPE_NONE) + h->unknown_keys.n);
     pack_key_text(&p, "record", "header");
     pack_key_uint(&p, "version", 1);
-    pack_key_text(&p, "kind", kind_name(h->kind));
-    if (h->rounding != DTYPE_NONE)
-        pack_key_text(&p, "rounding", dtype_name(h->rounding));
+    pack_key_text(&p, "kind", stream_kind_name(h->kind));
+    if (h->input_rounding != DTYPE_NONE)
+        pack_key_text(&p, "rounding", dtype_name(h->input_rounding));
     pack_text(&p, "models");
     msgpack_pack_array(&p, h->n_models);
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
-        msgpack_pack_map(&p, 1 + (m->role != NULL) + m->has_fingerprint + m->extra.n);
+        msgpack_pack_map(&p, 1 + (m->role != NULL) + m->has_fingerprint + m->unknown_keys.n);
         pack_key_text(&p, "name", m->name);
         if (m->role)
             pack_key_text(&p, "role", m->role);
@@ -168,7 +170,7 @@ void encode_header(struct bytes *b, const struct header *h)
             pack_text(&p, "fingerprint");
             pack_hash(&p, m->fingerprint);
         }
-        pack_extra(b, m->extra);
+        pack_extra(b, m->unknown_keys);
     }
     pack_text(&p, "tensors");
     msgpack_pack_array(&p, h->n_tensors);
@@ -176,7 +178,7 @@ void encode_header(struct bytes *b, const struct header *h)
         pack_tensor(&p, b, &h->tensors[i], true);
     pack_text(&p, "history");
     pack_history(&p, b, &h->history);
-    pack_extra(b, h->extra);
+    pack_extra(b, h->unknown_keys);
 }
 
 void encode_tensor(struct bytes *b, const struct tensor *t)
@@ -196,10 +198,10 @@ void encode_trailer(struct bytes *b, const struct trailer *t)
     }
 }
 
-void encode_end(struct bytes *b, const struct end *end)
+void encode_end(struct bytes *b, const struct end_record *end)
 {
     msgpack_packer p = packer(b);
-    msgpack_pack_map(&p, 3 + (end->n_hashes > 0) + !end->hash);
+    msgpack_pack_map(&p, 3 + (end->n_hashes > 0) + !end->has_hash);
     pack_key_text(&p, "record", "end");
     pack_key_uint(&p, "tensors", end->tensors);
     pack_key_uint(&p, "bytes", end->payload_bytes);
@@ -207,11 +209,11 @@ void encode_end(struct bytes *b, const struct end *end)
         pack_text(&p, "hashes");
         msgpack_pack_map(&p, end->n_hashes);
         for (size_t i = 0; i < end->n_hashes; i++) {
-            pack_text(&p, end->models[i]);
+            pack_text(&p, end->hashed_models[i]);
             pack_hash(&p, end->hashes[i]);
         }
     }
-    if (!end->hash) {
+    if (!end->has_hash) {
         pack_text(&p, "hash");
         msgpack_pack_false(&p);
     }
@@ -232,7 +234,7 @@ void encode_magic(struct bytes *b)
     pack_text(&p, RECORD_MAGIC);
 }
 
-void encode_int(struct bytes *b, uint64_t value)
+void encode_uint(struct bytes *b, uint64_t value)
 {
     msgpack_packer p = packer(b);
     msgpack_pack_uint64(&p, value);
@@ -250,7 +252,7 @@ void encode_hash(struct bytes *b, uint64_t hash)
     pack_hash(&p, hash);
 }
 
-void encode_object(struct bytes *b, const struct msgpack_object *object)
+void encode_msgpack_object(struct bytes *b, const struct msgpack_object *object)
 {
     msgpack_packer p = packer(b);
     msgpack_pack_object(&p, *object);

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *kind_name(enum kind kind)
+const char *stream_kind_name(enum stream_kind kind)
 {
     switch (kind) {
     case KIND_WEIGHTS:
@@ -22,7 +22,7 @@ static struct history copy_history(struct arena *a, struct history from)
 {
     struct history to = {from.n, arena_copy(a, from.steps, from.n * sizeof *from.steps)};
     for (size_t i = 0; i < to.n; i++) {
-        struct step *s = &to.steps[i];
+        struct history_step *s = &to.steps[i];
         s->tool = arena_copy_text(a, s->tool);
         s->version = arena_copy_text(a, s->version);
         s->arguments = arena_copy(a, s->arguments, s->n_arguments * sizeof *s->arguments);
@@ -31,7 +31,7 @@ static struct history copy_history(struct arena *a, struct history from)
         s->parents = arena_copy(a, s->parents, s->n_parents * sizeof *s->parents);
         for (size_t j = 0; j < s->n_parents; j++)
             s->parents[j] = copy_history(a, s->parents[j]);
-        s->extra = extra_copy(a, s->extra);
+        s->unknown_keys = unknown_keys_copy(a, s->unknown_keys);
     }
     return to;
 }
@@ -50,15 +50,15 @@ struct header *header_copy(const struct header *from)
     for (size_t i = 0; i < h->n_models; i++) {
         h->models[i].name = arena_copy_text(&a, h->models[i].name);
         h->models[i].role = arena_copy_text(&a, h->models[i].role);
-        h->models[i].extra = extra_copy(&a, h->models[i].extra);
+        h->models[i].unknown_keys = unknown_keys_copy(&a, h->models[i].unknown_keys);
     }
     h->tensors = arena_alloc(&a, from->n_tensors, sizeof *from->tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {
         h->tensors[i] = tensor_copy(&a, &from->tensors[i]);
-        h->tensors[i].origin = i;
+        h->tensors[i].input_index = i;
     }
     h->history = copy_history(&a, from->history);
-    h->extra = extra_copy(&a, from->extra);
+    h->unknown_keys = unknown_keys_copy(&a, from->unknown_keys);
     h->arena = a;
     return h;
 }
@@ -82,7 +82,7 @@ long header_find_model(const struct header *h, const char *name)
 
 long header_add_model(struct header *h, const char *name, const char *role, struct error *e)
 {
-    if (utf8_valid(name, strlen(name)) < strlen(name))
+    if (utf8_valid_prefix(name, strlen(name)) < strlen(name))
         return error_set(e, "the model's name %s is not UTF-8; give it another with name=path",
                          name);
     if (header_find_model(h, name) >= 0)
@@ -95,7 +95,7 @@ long header_add_model(struct header *h, const char *name, const char *role, stru
     return (long)h->n_models++;
 }
 
-void header_keep_tensors(struct header *h, const bool *keep)
+void header_filter_tensors(struct header *h, const bool *keep)
 {
     size_t n = 0;
     for (size_t i = 0; i < h->n_tensors; i++)
@@ -104,14 +104,14 @@ void header_keep_tensors(struct header *h, const bool *keep)
     h->n_tensors = n;
 }
 
-struct step *header_add_step(struct header *h, const char *tool, size_t n_arguments,
-                             const char *const *arguments)
+struct history_step *header_add_step(struct header *h, const char *tool, size_t n_arguments,
+                                     const char *const *arguments)
 {
     struct arena *a = &h->arena;
-    struct step *steps = arena_alloc(a, h->history.n + 1, sizeof *steps);
+    struct history_step *steps = arena_alloc(a, h->history.n + 1, sizeof *steps);
     if (h->history.n)
         memcpy(steps, h->history.steps, h->history.n * sizeof *steps);
-    struct step *s = &steps[h->history.n++];
+    struct history_step *s = &steps[h->history.n++];
     h->history.steps = steps;
     s->tool = arena_copy_text(a, tool);
     s->version = TV_VERSION;

@@ -33,7 +33,7 @@ struct reader {
     size_t bins_left;       /* of the tensor at hand */
     uint64_t payload;       /* bytes of payload so far */
     bool lacks_checksums, ended;
-    struct end end;
+    struct end_record end;
     struct arena arena; /* of the end record */
     off_t first_tensor; /* where it starts in a file that can be rewound */
     XXH3_state_t *hash_first;
@@ -142,7 +142,7 @@ static int relay(struct reader *r, struct error *e)
     snprintf(e->stage, sizeof e->stage, "%s", stage);
     if (r->saved)
         fprintf(stderr, "%s: %s\n", stage, e->text);
-    e->told = true;
+    e->printed = true;
     return -1;
 }
 
@@ -162,9 +162,9 @@ static int take_map(struct reader *r, struct error *e)
         unsigned char bytes[BUFFER];
         if (take_all(r, bytes, piece, e))
             return -1;
-        bytes_add(&r->map, bytes, piece);
+        bytes_append(&r->map, bytes, piece);
     }
-    int type = decode_type(r->map.data, r->map.size, e);
+    int type = decode_record_type(r->map.data, r->map.size, e);
     return type == RECORD_ERROR ? relay(r, e) : type;
 }
 
@@ -191,7 +191,7 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     struct stat st;
     r->fd = fd;
     r->stop = -1;
-    r->what = mem_text(what);
+    r->what = mem_copy_text(what);
     r->saved = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     r->header = header_new();
     r->hash = XXH3_createState();
@@ -246,7 +246,7 @@ const struct header *reader_header(const struct reader *r)
     return r->header;
 }
 
-const struct end *reader_end(const struct reader *r)
+const struct end_record *reader_end_record(const struct reader *r)
 {
     return &r->end;
 }
@@ -273,7 +273,7 @@ static int finish(struct reader *r, struct error *e)
     if (r->end.payload_bytes != r->payload)
         return error_set(e, "broken stream: %llu bytes of payload came, %llu are announced",
                          (unsigned long long)r->payload, (unsigned long long)r->end.payload_bytes);
-    if (r->end.hash) {
+    if (r->end.has_hash) {
         unsigned char found[8];
         if (take_head(r, true, &size, e))
             return -1;
@@ -309,7 +309,7 @@ static bool as_announced(const struct tensor *t, const struct tensor *entry)
     return true;
 }
 
-int reader_next(struct reader *r, struct arena *a, struct tensor *t, struct error *e)
+int reader_next_tensor(struct reader *r, struct arena *a, struct tensor *t, struct error *e)
 {
     if (r->ended)
         return 0;
@@ -324,11 +324,11 @@ int reader_next(struct reader *r, struct arena *a, struct tensor *t, struct erro
         return -1;
     if (r->tensor == r->header->n_tensors || !as_announced(t, &r->header->tensors[r->tensor]))
         return error_set(e, "broken stream: tensor %s is not what the manifest announces", t->name);
-    t->origin = r->tensor++;
-    r->bins_left = tensor_blocks(t) * t->n_vectors;
+    t->input_index = r->tensor++;
+    r->bins_left = tensor_block_count(t) * t->n_vectors;
     XXH3_64bits_reset(r->checksum);
     XXH3_64bits_update(r->checksum, r->map.data, r->map.size);
-    if (r->bins_left == 0 && reader_payload(r, NULL, 0, e))
+    if (r->bins_left == 0 && reader_read_payload(r, NULL, 0, e))
         return -1;
     return 1;
 }
@@ -350,7 +350,7 @@ static int take_trailer(struct reader *r, struct error *e)
     return 0;
 }
 
-int reader_payload(struct reader *r, void *to, size_t size, struct error *e)
+int reader_read_payload(struct reader *r, void *to, size_t size, struct error *e)
 {
     if (r->bins_left > 0) {
         uint64_t announced;
@@ -415,7 +415,7 @@ int reader_make_rewindable(struct reader *r, const char *folder, bool *copied, s
     off_t at = lseek(r->fd, 0, SEEK_CUR);
     *copied = !r->saved || at < 0;
     if (*copied) {
-        int fd = spool_file(folder, e);
+        int fd = spool_open_temporary_file(folder, e);
         if (fd < 0)
             return -1;
         if (copy_rest(r, fd, e)) {

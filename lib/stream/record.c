@@ -30,7 +30,7 @@ uint64_t record_head_value(const unsigned char *head)
     return negative ? UINT64_MAX : value; /* larger than any length may be: refused */
 }
 
-uint64_t record_big_endian(const unsigned char *p, size_t n)
+uint64_t record_read_big_endian(const unsigned char *p, size_t n)
 {
     uint64_t value = 0;
     while (n--)
@@ -38,9 +38,9 @@ uint64_t record_big_endian(const unsigned char *p, size_t n)
     return value;
 }
 
-bool record_is_sound(const unsigned char *map, size_t size)
+bool record_is_well_formed(const unsigned char *map, size_t size)
 {
-    uint64_t open[RECORD_DEEP + 1] = {1}; /* objects still to come on each level */
+    uint64_t open[RECORD_DEPTH_MAX + 1] = {1}; /* objects still to come on each level */
     int depth = 0;
     const unsigned char *p = map, *end = map + size;
     while (depth >= 0) {
@@ -76,7 +76,7 @@ bool record_is_sound(const unsigned char *map, size_t size)
             head = c & 1 ? 4 : 2;
         if ((size_t)(end - p) < head)
             return false;
-        uint64_t value = record_big_endian(p, head);
+        uint64_t value = record_read_big_endian(p, head);
         p += head;
         if (c >= 0xdc && c <= 0xdf)
             items = c >= 0xde ? 2 * value : value;
@@ -86,7 +86,7 @@ bool record_is_sound(const unsigned char *map, size_t size)
             return false;
         p += body;
         if (items) {
-            if (depth == RECORD_DEEP)
+            if (depth == RECORD_DEPTH_MAX)
                 return false;
             open[++depth] = items;
         }

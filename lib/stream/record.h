@@ -5,9 +5,9 @@
 
 #include "header.h"
 
-#define RECORD_MAGIC "TVS1"
-#define RECORD_MAX   ((size_t)256 << 20) /* bytes of one map */
-#define RECORD_DEEP  31
+#define RECORD_MAGIC     "TVS1"
+#define RECORD_MAX       ((size_t)256 << 20) /* bytes of one map */
+#define RECORD_DEPTH_MAX 31
 
 /* What ends a stream, or a tensor in it. */
 struct trailer {
@@ -15,12 +15,12 @@ struct trailer {
     uint64_t checksum;
 };
 
-struct end {
+struct end_record {
     uint64_t tensors, payload_bytes;
-    bool hash; /* a hash of the stream follows */
+    bool has_hash; /* a hash of the stream follows */
     /* Full hashes of the models read: models[i] (a name) has hashes[i]. */
     size_t n_hashes;
-    const char **models;
+    const char **hashed_models;
     const uint64_t *hashes;
 };
 
@@ -32,9 +32,10 @@ size_t record_head_length(unsigned char first, bool *is_bin);
 uint64_t record_head_value(const unsigned char *head);
 
 /* Is this exactly one msgpack object, whose counts and lengths fit into `size` bytes, nested at
- * most RECORD_DEEP deep? The unpacker allocates what a count announces, so counts come first. */
-bool record_is_sound(const unsigned char *map, size_t size);
+ * most RECORD_DEPTH_MAX deep? The unpacker allocates what a count announces, so counts come first.
+ */
+bool record_is_well_formed(const unsigned char *map, size_t size);
 /* The value of n bytes, the most significant first. */
-uint64_t record_big_endian(const unsigned char *p, size_t n);
+uint64_t record_read_big_endian(const unsigned char *p, size_t n);
 
 #endif

@@ -5,7 +5,7 @@
 #define BLOCK_ELEMENTS ((size_t)65536)
 #define LONG_ROW       ((size_t)1 << 20)
 
-struct extra extra_copy(struct arena *a, struct extra x)
+struct unknown_keys unknown_keys_copy(struct arena *a, struct unknown_keys x)
 {
     if (x.n)
         x.bytes = arena_copy(a, x.bytes, x.size);
@@ -18,7 +18,7 @@ struct tensor tensor_copy(struct arena *a, const struct tensor *from)
     t.name = arena_copy_text(a, from->name);
     t.base_name = arena_copy_text(a, from->base_name);
     t.shape = arena_copy(a, from->shape, from->rank * sizeof *from->shape);
-    t.extra = extra_copy(a, from->extra);
+    t.unknown_keys = unknown_keys_copy(a, from->unknown_keys);
     t.vectors = arena_copy(a, from->vectors, from->n_vectors * sizeof *from->vectors);
     for (size_t k = 0; k < t.n_vectors; k++) {
         struct vector *v = &t.vectors[k];
@@ -26,8 +26,8 @@ struct tensor tensor_copy(struct arena *a, const struct tensor *from)
         bool same = v->source && strcmp(v->source, from->name) == 0;
         v->source = same ? t.name : arena_copy_text(a, v->source);
         vector_set_weights(v, a, v->n_weights, v->weights);
-        v->payload = extra_copy(a, v->payload);
-        v->extra = extra_copy(a, v->extra);
+        v->unknown_payload_keys = unknown_keys_copy(a, v->unknown_payload_keys);
+        v->unknown_keys = unknown_keys_copy(a, v->unknown_keys);
     }
     return t;
 }
@@ -47,7 +47,7 @@ size_t tensor_columns(const struct tensor *t)
     return t->rank ? t->shape[t->rank - 1] : 1;
 }
 
-const char *tensor_shape_text(struct arena *a, size_t rank, const uint64_t *shape)
+const char *tensor_format_shape(struct arena *a, size_t rank, const uint64_t *shape)
 {
     const char *text = "(";
     for (size_t i = 0; i < rank; i++)
@@ -57,9 +57,9 @@ const char *tensor_shape_text(struct arena *a, size_t rank, const uint64_t *shap
 
 int tensor_check_shape(const char *name, size_t rank, const uint64_t *shape, struct error *e)
 {
-    if (rank > RANK_MAX)
+    if (rank > TENSOR_RANK_MAX)
         return error_set(e, "tensor %s has %zu dimensions; at most %d are read", name, rank,
-                         RANK_MAX);
+                         TENSOR_RANK_MAX);
     bool empty = false;
     uint64_t bytes = 8;
     bool overflow = false;
@@ -113,7 +113,7 @@ static size_t divide_up(size_t n, size_t by)
     return n / by + (n % by != 0);
 }
 
-size_t tensor_blocks(const struct tensor *t)
+size_t tensor_block_count(const struct tensor *t)
 {
     size_t n = tensor_elements(t), columns = tensor_columns(t), block = tensor_block_elements(t);
     if (n == 0)
@@ -123,7 +123,7 @@ size_t tensor_blocks(const struct tensor *t)
     return divide_up(n, block);
 }
 
-void tensor_block(const struct tensor *t, size_t index, size_t *first, size_t *n)
+void tensor_block_range(const struct tensor *t, size_t index, size_t *first, size_t *n)
 {
     size_t all = tensor_elements(t), columns = tensor_columns(t), block = tensor_block_elements(t);
     size_t end = all;
@@ -136,7 +136,7 @@ void tensor_block(const struct tensor *t, size_t index, size_t *first, size_t *n
     *n = end - *first < block ? end - *first : block;
 }
 
-size_t tensor_block_of(const struct tensor *t, size_t element)
+size_t tensor_block_containing(const struct tensor *t, size_t element)
 {
     size_t columns = tensor_columns(t), block = tensor_block_elements(t);
     if (columns > LONG_ROW && block < tensor_elements(t))
@@ -148,23 +148,24 @@ size_t tensor_block_of(const struct tensor *t, size_t element)
 
 static const double ONE[1] = {1.0};
 
-struct vector vector_plain(size_t model, const char *source, enum dtype dtype, enum dtype stored)
+struct vector vector_with_defaults(size_t model, const char *source, enum dtype dtype,
+                                   enum dtype stored)
 {
     return (struct vector){.model = model,
                            .source = source,
                            .dtype = dtype,
-                           .stored = stored,
+                           .stored_dtype = stored,
                            .n_weights = 1,
                            .weights = ONE,
                            .l1_before = NAN,
-                           .keep = NAN};
+                           .keep_probability = NAN};
 }
 
 void vector_set_attributes(struct vector *v, double l1_before, double keep)
 {
     v->l1_before = l1_before;
-    v->keep = keep;
-    v->payload = (struct extra){0};
+    v->keep_probability = keep;
+    v->unknown_payload_keys = (struct unknown_keys){0};
 }
 
 void vector_set_weights(struct vector *v, struct arena *a, size_t n, const double *weights)
@@ -173,13 +174,13 @@ void vector_set_weights(struct vector *v, struct arena *a, size_t n, const doubl
     v->weights = n == 1 && weights[0] == 1 ? ONE : arena_copy(a, weights, n * sizeof *weights);
 }
 
-bool tensor_chunks_fit(const struct tensor *t, size_t m)
+bool tensor_can_split(const struct tensor *t, size_t m)
 {
     size_t n = tensor_elements(t);
     return m == 1 || (m && m <= n && (m - 1) * divide_up(n, m) < n);
 }
 
-size_t tensor_weights(const struct tensor *t, size_t first, size_t n, double *w)
+size_t tensor_weights_at(const struct tensor *t, size_t first, size_t n, double *w)
 {
     size_t all = tensor_elements(t);
     for (size_t k = 0; k < t->n_vectors; k++) {

@@ -29,7 +29,7 @@ struct writer *writer_open(int fd, const char *what)
 {
     struct writer *w = mem_alloc(1, sizeof *w);
     w->fd = fd;
-    w->what = mem_text(what);
+    w->what = mem_copy_text(what);
     w->hash = XXH3_createState();
     w->checksum = XXH3_createState();
     XXH3_64bits_reset(w->hash);
@@ -68,8 +68,8 @@ static int flush(struct writer *w, const void *bytes, size_t size, struct error 
 static void add_map(struct writer *w)
 {
     size_t from = w->pending.size;
-    encode_int(&w->pending, w->map.size);
-    bytes_add(&w->pending, w->map.data, w->map.size);
+    encode_uint(&w->pending, w->map.size);
+    bytes_append(&w->pending, w->map.data, w->map.size);
     XXH3_64bits_update(w->hash, w->pending.data + from, w->pending.size - from);
 }
 
@@ -88,7 +88,7 @@ static void add_magic(struct writer *w)
     w->started = true;
 }
 
-int writer_header(struct writer *w, const struct header *h, struct error *e)
+int writer_write_header(struct writer *w, const struct header *h, struct error *e)
 {
     add_magic(w);
     w->map.size = 0;
@@ -99,7 +99,7 @@ int writer_header(struct writer *w, const struct header *h, struct error *e)
     return flush(w, NULL, 0, e);
 }
 
-int writer_tensor(struct writer *w, const struct tensor *t, struct error *e)
+int writer_write_tensor(struct writer *w, const struct tensor *t, struct error *e)
 {
     w->map.size = 0;
     encode_tensor(&w->map, t);
@@ -112,7 +112,7 @@ int writer_tensor(struct writer *w, const struct tensor *t, struct error *e)
     return 0;
 }
 
-int writer_payload(struct writer *w, const void *bytes, size_t size, struct error *e)
+int writer_write_payload(struct writer *w, const void *bytes, size_t size, struct error *e)
 {
     size_t from = w->pending.size;
     if (size > UINT32_MAX)
@@ -124,7 +124,7 @@ int writer_payload(struct writer *w, const void *bytes, size_t size, struct erro
     return flush(w, bytes, size, e);
 }
 
-int writer_trailer(struct writer *w, struct error *e)
+int writer_write_trailer(struct writer *w, struct error *e)
 {
     struct trailer t = {.has_checksum = true, .checksum = XXH3_64bits_digest(w->checksum)};
     w->map.size = 0;
@@ -133,15 +133,15 @@ int writer_trailer(struct writer *w, struct error *e)
     return w->pending.size < PIPE_SIZE / 16 ? 0 : flush(w, NULL, 0, e);
 }
 
-int writer_end(struct writer *w, size_t n_hashes, const char **models, const uint64_t *hashes,
-               struct error *e)
+int writer_write_end(struct writer *w, size_t n_hashes, const char **models, const uint64_t *hashes,
+                     struct error *e)
 {
-    struct end end = {.tensors = w->tensors,
-                      .payload_bytes = w->payload,
-                      .hash = true,
-                      .n_hashes = n_hashes,
-                      .models = models,
-                      .hashes = hashes};
+    struct end_record end = {.tensors = w->tensors,
+                             .payload_bytes = w->payload,
+                             .has_hash = true,
+                             .n_hashes = n_hashes,
+                             .hashed_models = models,
+                             .hashes = hashes};
     w->map.size = 0;
     encode_end(&w->map, &end);
     add_map(w);
@@ -149,7 +149,7 @@ int writer_end(struct writer *w, size_t n_hashes, const char **models, const uin
     return flush(w, NULL, 0, e);
 }
 
-void writer_error(struct writer *w, const char *stage, const char *sentence)
+void writer_write_error(struct writer *w, const char *stage, const char *sentence)
 {
     struct error ignored;
     if (w->broken)

@@ -5,11 +5,11 @@
  *     make bench BENCH=--kernels
  */
 #include "dtype.h"
-#include "kern.h"
+#include "vector_math.h"
 #include "mem.h"
 #include "random.h"
-#include "rank.h"
-#include "select.h"
+#include "magnitude_sort.h"
+#include "magnitude_select.h"
 #include "simd.h"
 
 #include <stdio.h>
@@ -29,8 +29,8 @@ struct arrays {
     uint16_t *brain, *half;
     unsigned char *bits;
     void *work;
-    struct select *select;
-    struct select_cut cut;
+    struct magnitude_select *select;
+    struct magnitude_cut cut;
     uint64_t seen; /* of what loops return, so that they are not left out */
 };
 
@@ -84,40 +84,40 @@ static void hash(struct arrays *a, size_t i, size_t n)
 
 static void subtract(struct arrays *a, size_t i, size_t n)
 {
-    kern_subtract(a->x + i, a->y + i, a->to + i, n);
+    vector_math_subtract(a->x + i, a->y + i, a->to + i, n);
 }
 
 static void scale(struct arrays *a, size_t i, size_t n)
 {
-    kern_scale(a->to + i, 0.999, n);
+    vector_math_scale(a->to + i, 0.999, n);
 }
 
 static void sum_abs(struct arrays *a, size_t i, size_t n)
 {
-    a->seen += kern_sum_abs(a->x + i, n) > 0;
+    a->seen += vector_math_sum_abs(a->x + i, n) > 0;
 }
 
 static void dot(struct arrays *a, size_t i, size_t n)
 {
-    a->seen += kern_dot(a->x + i, a->y + i, n) > 0;
+    a->seen += vector_math_dot(a->x + i, a->y + i, n) > 0;
 }
 
 static void weighted_sum(struct arrays *a, size_t i, size_t n)
 {
     float *const both[] = {a->x + i, a->y + i};
-    kern_weighted_sum(both, (double[]){0.3, 0.7}, 2, 1, a->to + i, n);
+    vector_math_weighted_sum(both, (double[]){0.3, 0.7}, 2, 1, a->to + i, n);
 }
 
 static void disjoint_mean(struct arrays *a, size_t i, size_t n)
 {
     float *const both[] = {a->x + i, a->y + i};
-    kern_disjoint_mean(both, (double[]){0.3, 0.7}, 2, 0, a->to + i, n);
+    vector_math_disjoint_mean(both, (double[]){0.3, 0.7}, 2, 0, a->to + i, n);
 }
 
 static void elect(struct arrays *a, size_t i, size_t n)
 {
     float *const both[] = {a->to + i, a->u + i};
-    kern_elect(both, (double[]){0.3, 0.7}, 2, n);
+    vector_math_elect_signs(both, (double[]){0.3, 0.7}, 2, n);
 }
 
 static void uniform(struct arrays *a, size_t i, size_t n)
@@ -127,28 +127,28 @@ static void uniform(struct arrays *a, size_t i, size_t n)
 
 static void mark_below(struct arrays *a, size_t i, size_t n)
 {
-    kern_mark_below(a->u + i, 0.5, n, a->bits + i / 8);
+    vector_math_mark_below(a->u + i, 0.5, n, a->bits + i / 8);
 }
 
 static void keep_marked(struct arrays *a, size_t i, size_t n)
 {
-    kern_keep_marked(a->to + i, a->bits + i / 8, n);
+    vector_math_zero_unmarked(a->to + i, a->bits + i / 8, n);
 }
 
 static void rank_rows(struct arrays *a, size_t i, size_t n)
 {
     for (size_t j = 0; j < n; j += ROW)
-        a->seen += rank_ascending(a->x + i + j, ROW, a->work)[0];
+        a->seen += magnitude_sort_ascending(a->x + i + j, ROW, a->work)[0];
 }
 
 static void bracket(struct arrays *a, size_t i, size_t n)
 {
-    select_observe(a->select, a->x + i, i, n, a->work);
+    magnitude_select_observe(a->select, a->x + i, i, n, a->work);
 }
 
 static void apply_cut(struct arrays *a, size_t i, size_t n)
 {
-    select_apply(&a->cut, true, a->to + i, i, n);
+    magnitude_cut_apply(&a->cut, true, a->to + i, i, n);
 }
 
 /* ---- all of them ----------------------------------------------------------------------------- */
@@ -208,21 +208,21 @@ static void prepare_selection(struct arrays *a)
     size_t size = 2 * ROW * sizeof(uint64_t); /* for ranks */
     a->work = mem_alloc(size, 1);
     for (int full = 0; full < 2; full++) {
-        struct select *s = select_new(N, N / 5, SELECT_LOWER_FIRST, 0);
-        while (!select_is_known(s) && (full || select_head(s))) {
-            size_t head = select_head(s);
-            size_t needed = select_work_size(s, BLOCK);
+        struct magnitude_select *s = magnitude_select_new(N, N / 5, TIE_LOWER_INDEX_WINS, 0);
+        while (!magnitude_select_is_done(s) && (full || magnitude_select_sample_elements(s))) {
+            size_t head = magnitude_select_sample_elements(s);
+            size_t needed = magnitude_select_work_size(s, BLOCK);
             size = needed > size ? needed : size;
             a->work = mem_resize(a->work, size, 1);
             for (size_t i = 0; i < N; i += BLOCK) {
-                select_observe(s, a->x + i, i, head ? head : BLOCK, a->work);
-                select_merge(s, a->work);
+                magnitude_select_observe(s, a->x + i, i, head ? head : BLOCK, a->work);
+                magnitude_select_merge(s, a->work);
             }
-            select_decide(s);
+            magnitude_select_decide(s);
         }
         if (full) {
-            a->cut = select_result(s);
-            select_free(s);
+            a->cut = magnitude_select_result(s);
+            magnitude_select_free(s);
         } else {
             a->select = s;
         }
@@ -231,15 +231,15 @@ static void prepare_selection(struct arrays *a)
 
 static float *new_floats(void)
 {
-    return mem_aligned(N * sizeof(float));
+    return mem_alloc_aligned(N * sizeof(float));
 }
 
 int main(void)
 {
     struct arrays a = {.x = new_floats(), .y = new_floats(), .u = new_floats(), .to = new_floats()};
-    a.brain = mem_aligned(N * 2);
-    a.half = mem_aligned(N * 2);
-    a.bits = mem_aligned(N / 8);
+    a.brain = mem_alloc_aligned(N * 2);
+    a.half = mem_alloc_aligned(N * 2);
+    a.bits = mem_alloc_aligned(N / 8);
     random_uniform(3, 4, 0, N, a.y);
     random_uniform(5, 6, 0, N, a.u);
     for (size_t i = 0; i < N; i++) { /* of many sizes and both signs */
@@ -258,7 +258,7 @@ int main(void)
                100 * rate / (kernels[k].written ? copy : read),
                kernels[k].written ? "copy" : "read");
     }
-    select_free(a.select);
+    magnitude_select_free(a.select);
     free(a.x), free(a.y), free(a.u), free(a.to), free(a.brain), free(a.half), free(a.bits);
     free(a.work);
     return a.seen == 1; /* never */

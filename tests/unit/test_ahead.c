@@ -40,8 +40,8 @@ static void test_order(void)
         CHECK(s.done > i);
     }
     CHECK(background_queue_wait(a, PIECES - 1, &e) == 0 && s.done == PIECES);
-    background_queue_end(a);
-    background_queue_end(NULL);
+    background_queue_stop(a);
+    background_queue_stop(NULL);
 }
 
 static void test_failure(void)
@@ -55,7 +55,7 @@ static void test_failure(void)
         CHECK(background_queue_wait(a, PIECES - 1, &e) == -1);
         CHECK(strcmp(e.text, want) == 0);
         CHECK(fails == 0 || background_queue_wait(a, fails - 1, &e) == 0);
-        background_queue_end(a);
+        background_queue_stop(a);
     }
 }
 
@@ -72,7 +72,7 @@ static void test_waiting(void)
     close(ends[1]);
     CHECK(background_queue_wait(a, PIECES - 1, &e) == -1 && s.done == 3);
     CHECK(background_queue_is_done(a));
-    background_queue_end(a);
+    background_queue_stop(a);
     close(ends[0]);
 }
 
@@ -83,7 +83,7 @@ static void test_leaving(void)
     struct error e;
     struct background_queue *a = background_queue_start(SIZE_MAX, work, &s);
     CHECK(background_queue_wait(a, 10, &e) == 0);
-    background_queue_end(a);
+    background_queue_stop(a);
     CHECK(s.done > 10);
 }
 
@@ -97,7 +97,7 @@ struct taker {
 static void *take(void *taker)
 {
     struct taker *t = taker;
-    t->bytes = chunk_pool_take(t->chunks, t->size, 1000);
+    t->bytes = chunk_pool_acquire(t->chunks, t->size, 1000);
     t->has = true;
     return NULL;
 }
@@ -105,7 +105,7 @@ static void *take(void *taker)
 static void test_chunks(void)
 {
     struct chunk_pool *c = chunk_pool_new();
-    unsigned char *x = chunk_pool_take(c, 600, 1000), *y = chunk_pool_take(c, 400, 1000);
+    unsigned char *x = chunk_pool_acquire(c, 600, 1000), *y = chunk_pool_acquire(c, 400, 1000);
     struct taker t = {.chunks = c, .size = 500};
     pthread_t thread;
     CHECK((uintptr_t)x % 64 == 0 && (uintptr_t)y % 64 == 0);
@@ -113,17 +113,17 @@ static void test_chunks(void)
     memset(y, 2, 400);
     CHECK(x[599] == 1);
     CHECK(pthread_create(&thread, NULL, take, &t) == 0);
-    chunk_pool_give(c, y); /* not enough */
+    chunk_pool_release(c, y); /* not enough */
     usleep(1000);
     CHECK(!t.has);
-    chunk_pool_give(c, x);
+    chunk_pool_release(c, x);
     pthread_join(thread, NULL);
     CHECK(t.has && t.bytes == x); /* the one with room */
-    chunk_pool_give(c, t.bytes);
-    void *large = chunk_pool_take(c, 5000, 1000); /* nothing else is taken */
+    chunk_pool_release(c, t.bytes);
+    void *large = chunk_pool_acquire(c, 5000, 1000); /* nothing else is taken */
     CHECK(large != NULL);
-    chunk_pool_give(c, large);
-    chunk_pool_give(c, NULL);
+    chunk_pool_release(c, large);
+    chunk_pool_release(c, NULL);
     chunk_pool_free(c);
     chunk_pool_free(NULL);
 }

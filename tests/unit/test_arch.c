@@ -62,7 +62,7 @@ static int read_with(struct arch *a, const char *text, const char *from, const c
     bool twice;
     CHECK(at != NULL);
     snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    return arch_read(a, "config", changed, strlen(changed), &twice, e);
+    return arch_config_read(a, "config", changed, strlen(changed), &twice, e);
 }
 
 static void check_refused(const char *text, const char *from, const char *to, const char *why)
@@ -79,9 +79,9 @@ static void check_refused(const char *text, const char *from, const char *to, co
 static size_t parameters(const struct arch *a)
 {
     size_t n = 0;
-    for (enum part part = 0; part < PARTS; part++)
-        if (part != PART_HEAD || !a->tied)
-            n += arch_part_elements(a, part) * arch_part_layers(a, part);
+    for (enum weight_kind part = 0; part < WEIGHT_KINDS; part++)
+        if (part != WEIGHT_LM_HEAD || !a->tied_embeddings)
+            n += weight_kind_elements(a, part) * weight_kind_layers(a, part);
     return n;
 }
 
@@ -90,12 +90,14 @@ static void check_qwen2vl(void)
     struct arch a;
     struct error e;
     CHECK(!read_with(&a, qwen2vl_2b, "", "", &e));
-    CHECK(strcmp(a.family, "qwen2_vl") == 0 && parameters(&a) == 2208985600);
-    CHECK(a.head_dim == 128 && a.tied && a.qkv_bias && !a.o_bias && !a.windows[27]);
-    CHECK(a.rope.kind == ROPE_DEFAULT && a.rope.theta == 1e6 && a.rope.sections[0] == 16 &&
-          a.rope.sections[1] == 24 && a.rope.sections[2] == 24);
-    CHECK(a.vision.layers == 32 && a.vision.used == 32 && a.vision.projector == 5120 &&
-          a.vision.activation == ACTIVATION_QUICK_GELU && a.vision.image_token == 151655);
+    CHECK(strcmp(a.architecture, "qwen2_vl") == 0 && parameters(&a) == 2208985600);
+    CHECK(a.head_dim == 128 && a.tied_embeddings && a.qkv_bias && !a.o_bias &&
+          !a.sliding_windows[27]);
+    CHECK(a.rope.type == ROPE_DEFAULT && a.rope.theta == 1e6 && a.rope.mrope_section[0] == 16 &&
+          a.rope.mrope_section[1] == 24 && a.rope.mrope_section[2] == 24);
+    CHECK(a.vision.layers == 32 && a.vision.layers_used == 32 &&
+          a.vision.projector_hidden == 5120 && a.vision.activation == ACTIVATION_QUICK_GELU &&
+          a.vision.image_token_id == 151655);
     arch_free(&a);
     /* Its attention does not look at head_dim. */
     CHECK(!read_with(&a, qwen2vl_2b, "\"hidden_act\"", "\"head_dim\": 64, \"hidden_act\"", &e));
@@ -132,7 +134,7 @@ static void check_qwen2vl_7b(void)
         memcpy(at, changes[i][1], to);
     }
     CHECK(!read_with(&a, larger, "151936", "152064", &e));
-    CHECK(parameters(&a) == 8291375616 && a.head_dim == 128 && !a.tied);
+    CHECK(parameters(&a) == 8291375616 && a.head_dim == 128 && !a.tied_embeddings);
     arch_free(&a);
 }
 
@@ -141,18 +143,20 @@ static void check_internvl(void)
     struct arch a;
     struct error e;
     CHECK(!read_with(&a, internvl25_1b, "", "", &e));
-    CHECK(strcmp(a.family, "internvl") == 0 && parameters(&a) == 938193024);
-    CHECK(!a.tied && a.head_dim == 64 && a.qkv_bias && a.rope.theta == 1e6 && !a.rope.sections[0]);
-    CHECK(a.vision.layers == 24 && a.vision.used == 24 && a.vision.side == 32 &&
-          a.vision.merge == 2 && !a.vision.transposed && !a.vision.rms && !a.vision.qk_norm &&
-          a.vision.qkv_bias && !a.vision.last_norm && a.vision.image_token == -1 &&
-          a.vision.projector == 896 && a.vision.projector_eps == 1e-5f);
+    CHECK(strcmp(a.architecture, "internvl") == 0 && parameters(&a) == 938193024);
+    CHECK(!a.tied_embeddings && a.head_dim == 64 && a.qkv_bias && a.rope.theta == 1e6 &&
+          !a.rope.mrope_section[0]);
+    CHECK(a.vision.layers == 24 && a.vision.layers_used == 24 && a.vision.position_grid == 32 &&
+          a.vision.merge == 2 && !a.vision.shuffle_transposed && !a.vision.rms_norm &&
+          !a.vision.qk_norm && a.vision.qkv_bias && !a.vision.final_norm &&
+          a.vision.image_token_id == -1 && a.vision.projector_hidden == 896 &&
+          a.vision.projector_eps == 1e-5f);
     arch_free(&a);
     CHECK(!read_with(&a, internvl25_1b, "\"select_layer\": -1", "\"select_layer\": -4", &e));
-    CHECK(a.vision.layers == 24 && a.vision.used == 21);
+    CHECK(a.vision.layers == 24 && a.vision.layers_used == 21);
     arch_free(&a);
     CHECK(!read_with(&a, internvl25_1b, "\"ps_version\": \"v2\",", "", &e));
-    CHECK(a.vision.transposed);
+    CHECK(a.vision.shuffle_transposed);
     arch_free(&a);
     check_refused(internvl25_1b, "Qwen2ForCausalLM", "InternLM2ForCausalLM",
                   "the architecture InternLM2ForCausalLM is not known here");
@@ -175,13 +179,15 @@ static void check_native(void)
     struct arch a;
     struct error e;
     CHECK(!read_with(&a, internvl_native, "", "", &e));
-    CHECK(a.tied && a.vision.side == 32 && a.vision.layers == 24 && a.vision.qkv_bias &&
-          a.vision.last_norm && !a.vision.transposed && a.vision.image_token == 151667);
-    CHECK(a.rope.kind == ROPE_DYNAMIC && a.rope.original == 32768 && a.positions == 65536);
+    CHECK(a.tied_embeddings && a.vision.position_grid == 32 && a.vision.layers == 24 &&
+          a.vision.qkv_bias && a.vision.final_norm && !a.vision.shuffle_transposed &&
+          a.vision.image_token_id == 151667);
+    CHECK(a.rope.type == ROPE_DYNAMIC && a.rope.original_positions == 32768 &&
+          a.max_positions == 65536);
     arch_free(&a);
     CHECK(!read_with(&a, internvl_native, "\"model_type\": \"internvl\",",
                      "\"model_type\": \"internvl\", \"tie_word_embeddings\": false,", &e));
-    CHECK(!a.tied);
+    CHECK(!a.tied_embeddings);
     arch_free(&a);
     check_refused(internvl_native, "\"use_mean_pooling\"",
                   "\"use_absolute_position_embeddings\": false, \"use_mean_pooling\"",
@@ -195,8 +201,8 @@ static void check_native(void)
 
 static void check_plain(const char *name, const char *expected)
 {
-    char plain[NAME_SCHEME_NAME];
-    CHECK(name_scheme_canonical(name, plain));
+    char plain[NAME_SCHEME_MAX_NAME];
+    CHECK(name_scheme_to_canonical(name, plain));
     if (strcmp(plain, expected) != 0)
         fprintf(stderr, "%s: %s, not %s\n", name, plain, expected);
     CHECK(strcmp(plain, expected) == 0);
@@ -220,10 +226,10 @@ static void check_layouts(void)
     check_plain("model.multi_modal_projector.layer_norm.weight", "projector.norm.weight");
     check_plain("mlp1.0.weight", "projector.norm.weight");
     check_plain("transformer.h.0.attn.c_attn.weight", "transformer.h.0.attn.c_attn.weight");
-    CHECK(name_scheme_qkv("vision.layers.0.attn.qkv.weight") == NAME_SCHEME_FUSED);
-    CHECK(name_scheme_qkv("vision.layers.0.attn.v_proj.bias") == NAME_SCHEME_SPLIT);
-    CHECK(name_scheme_qkv("vision.layers.0.attn.q_norm.weight") == NAME_SCHEME_OTHER);
-    CHECK(name_scheme_qkv(q) == NAME_SCHEME_OTHER);
+    CHECK(name_scheme_qkv_kind("vision.layers.0.attn.qkv.weight") == NAME_SCHEME_FUSED_QKV);
+    CHECK(name_scheme_qkv_kind("vision.layers.0.attn.v_proj.bias") == NAME_SCHEME_SPLIT_QKV);
+    CHECK(name_scheme_qkv_kind("vision.layers.0.attn.q_norm.weight") == NAME_SCHEME_NOT_QKV);
+    CHECK(name_scheme_qkv_kind(q) == NAME_SCHEME_NOT_QKV);
 }
 
 int main(void)

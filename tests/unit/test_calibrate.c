@@ -29,9 +29,9 @@ static void check_schedule(void)
 {
     struct adamw a;
     double r = 1, g = 0.1;
-    adamw_start(&a, &usual, 1);
+    adamw_new(&a, &usual, 1);
     for (int n = 1; n <= 151; n++) {
-        double lr = adamw_lr(&a);
+        double lr = adamw_learning_rate(&a);
         if (n == 1 || n == 51 || n == 151)
             CHECK(lr == 0.5);
         else
@@ -40,7 +40,7 @@ static void check_schedule(void)
             CHECK(near(lr, 0.275)); /* half way: the mean of 0.5 and 0.05 */
         adamw_step(&a, &r, &g);
     }
-    CHECK(a.updates == 151 && a.at == 1 && a.stretch == 200);
+    CHECK(a.updates == 151 && a.since_restart == 1 && a.cycle_length == 200);
     adamw_free(&a);
 }
 
@@ -49,11 +49,11 @@ static void check_steps(void)
 {
     struct adamw a;
     double r[2] = {1, -1}, g[2] = {1e-5, -3};
-    adamw_start(&a, &usual, 2);
+    adamw_new(&a, &usual, 2);
     adamw_step(&a, r, g);
     CHECK(fabs(r[0] - (1 * (1 - 0.5e-5) - 0.5)) < 1e-3);
     CHECK(near(r[1], -1 * (1 - 0.5e-5) + 0.5 * 3 / (3 + 1e-8)));
-    double before = r[1], lr = adamw_lr(&a), g2[2] = {0, 1};
+    double before = r[1], lr = adamw_learning_rate(&a), g2[2] = {0, 1};
     adamw_step(&a, r, g2);
     double m = 0.9 * 0.1 * -3 + 0.1 * 1, v = 0.999 * 0.001 * 9 + 0.001 * 1;
     double step = lr / (1 - 0.81) * m / (sqrt(v) / sqrt(1 - 0.999 * 0.999) + 1e-8);
@@ -66,14 +66,14 @@ static void check_clip(void)
     struct adamw a;
     struct adamw_settings unclipped = usual;
     double g[2] = {3, 4}, small[2] = {0.3, 0.4};
-    adamw_start(&a, &usual, 2);
-    CHECK(near(adamw_clip(&a, g), 5) && near(g[0], 3 / (5 + 1e-6)));
-    CHECK(near(adamw_clip(&a, small), 0.5) && small[0] == 0.3 && small[1] == 0.4);
+    adamw_new(&a, &usual, 2);
+    CHECK(near(adamw_clip_gradient(&a, g), 5) && near(g[0], 3 / (5 + 1e-6)));
+    CHECK(near(adamw_clip_gradient(&a, small), 0.5) && small[0] == 0.3 && small[1] == 0.4);
     adamw_free(&a);
     unclipped.clip = 0;
-    adamw_start(&a, &unclipped, 2);
+    adamw_new(&a, &unclipped, 2);
     double large[2] = {30, 40};
-    CHECK(near(adamw_clip(&a, large), 50) && large[0] == 30);
+    CHECK(near(adamw_clip_gradient(&a, large), 50) && large[0] == 30);
     adamw_free(&a);
 }
 
@@ -85,24 +85,24 @@ static void check_spans(void)
     struct coefficients c;
     const size_t group[] = {0, 1, 2}, chunks[] = {1, 0, 3};
     coefficients_new(&c, 3, 2, group, chunks, 1);
-    CHECK(c.n == 8 && c.all == 10);
-    CHECK(c.spans[1].frozen && c.spans[1].first == 8 && c.spans[1].chunks == 1);
-    CHECK(c.spans[2].first == 2 && c.spans[2].chunks == 3);
-    for (size_t i = 0; i < c.all; i++) {
-        coefficients_move(&c, i, 0.3);
+    CHECK(c.n_learned == 8 && c.n_all == 10);
+    CHECK(c.ranges[1].frozen && c.ranges[1].first == 8 && c.ranges[1].chunks == 1);
+    CHECK(c.ranges[2].first == 2 && c.ranges[2].chunks == 3);
+    for (size_t i = 0; i < c.n_all; i++) {
+        coefficients_set_alpha(&c, i, 0.3);
         c.centre[i] = c.alpha[i];
     }
     CHECK(coefficients_regulariser(&c, false) == 0 &&
-          coefficients_regulariser_slope(&c, 0, 0) == 0);
-    coefficients_move(&c, 3, 0.7);
-    coefficients_move(&c, 9, 0.9); /* frozen: counts nowhere */
+          coefficients_regulariser_gradient(&c, 0, 0) == 0);
+    coefficients_set_alpha(&c, 3, 0.7);
+    coefficients_set_alpha(&c, 9, 0.9); /* frozen: counts nowhere */
     CHECK(near(coefficients_regulariser(&c, false), 0.4 / 4));
     CHECK(near(coefficients_regulariser(&c, true), 0.16 / 4));
-    CHECK(near(coefficients_regulariser_slope(&c, 3, false), 0.25));
-    CHECK(near(coefficients_regulariser_slope(&c, 3, true), 0.2));
-    CHECK(near(coefficients_slope(&c, 3), 0.21));
+    CHECK(near(coefficients_regulariser_gradient(&c, 3, false), 0.25));
+    CHECK(near(coefficients_regulariser_gradient(&c, 3, true), 0.2));
+    CHECK(near(coefficients_sigmoid_derivative(&c, 3), 0.21));
     c.r[3] = 0;
-    coefficients_update(&c);
+    coefficients_compute_alpha(&c);
     CHECK(near(c.alpha[3], 0.5));
     coefficients_free(&c);
 }
@@ -113,9 +113,9 @@ static void check_sharing(void)
     struct coefficients c;
     const size_t group[] = {0, 0, 2}, chunks[] = {1, 1, 1};
     coefficients_new(&c, 3, 2, group, chunks, 2);
-    CHECK(c.n == 4 && c.spans[1].first == 0 && c.spans[2].first == 2);
-    coefficients_move(&c, 1, 1.5);
-    CHECK(near(c.r[1], log(3)) && near(coefficients_slope(&c, 1), 1.5 * 0.25));
+    CHECK(c.n_learned == 4 && c.ranges[1].first == 0 && c.ranges[2].first == 2);
+    coefficients_set_alpha(&c, 1, 1.5);
+    CHECK(near(c.r[1], log(3)) && near(coefficients_sigmoid_derivative(&c, 1), 1.5 * 0.25));
     coefficients_free(&c);
 }
 
@@ -124,16 +124,16 @@ static void check_allocation(void)
     size_t m[4];
     const double u[] = {4, 3, 1, 0};
     const size_t elements[] = {100, 100, 3, 10};
-    coefficients_allocate(4, u, elements, 2, 1, m); /* shares 4, 3, 1, 0 */
+    importance_chunk_counts(4, u, elements, 2, 1, m); /* shares 4, 3, 1, 0 */
     CHECK(m[0] == 4 && m[1] == 3 && m[2] == 1 && m[3] == 0);
-    coefficients_allocate(4, u, elements, 1, 1, m); /* 2, 1.5, 0.5, 0 */
+    importance_chunk_counts(4, u, elements, 1, 1, m); /* 2, 1.5, 0.5, 0 */
     CHECK(m[0] == 2 && m[1] == 1 && m[2] == 0 && m[3] == 0);
-    coefficients_allocate(4, u, elements, 20, 1, m); /* 40, 30, 10, 0; pieces of 3, 4 and 1 */
+    importance_chunk_counts(4, u, elements, 20, 1, m); /* 40, 30, 10, 0; pieces of 3, 4 and 1 */
     CHECK(m[0] == 34 && m[1] == 25 && m[2] == 3 && m[3] == 0);
-    coefficients_allocate(4, u, elements, 2, 0, m); /* all alike: 0^0 is 1 */
+    importance_chunk_counts(4, u, elements, 2, 0, m); /* all alike: 0^0 is 1 */
     CHECK(m[0] == 2 && m[1] == 2 && m[2] == 2 && m[3] == 2);
     const double none[4] = {0};
-    coefficients_allocate(4, none, elements, 2, 1, m);
+    importance_chunk_counts(4, none, elements, 2, 1, m);
     CHECK(m[0] == 0 && m[1] == 0 && m[2] == 0 && m[3] == 0);
 }
 
@@ -146,7 +146,7 @@ struct family {
 };
 
 /* expert - base */
-static int read_vector(void *context, enum part part, size_t layer, size_t k, size_t first,
+static int read_vector(void *context, enum weight_kind part, size_t layer, size_t k, size_t first,
                        size_t n, const float *base, float *to, struct error *e)
 {
     const struct family *f = context;
@@ -162,7 +162,7 @@ struct problem {
     struct objective *objective;
     struct merged_model *merged;
     struct teachers *teachers;
-    double alpha[TEXT_PARTS][EXPERTS * CHUNKS], gradient[TEXT_PARTS][EXPERTS * CHUNKS];
+    double alpha[WEIGHT_TEXT_END][EXPERTS * CHUNKS], gradient[WEIGHT_TEXT_END][EXPERTS * CHUNKS];
 };
 
 static double loss_of(struct problem *p, bool gradient)
@@ -172,17 +172,29 @@ static double loss_of(struct problem *p, bool gradient)
     struct error e;
     double sum = 0;
     memset(p->gradient, 0, sizeof p->gradient);
-    merged_model_changed(p->merged);
-    CHECK(!objective_compute(p->objective, which, SAMPLES, gradient, losses, &e));
+    merged_model_invalidate(p->merged);
+    CHECK(!objective_compute_losses(p->objective, which, SAMPLES, gradient, losses, &e));
     for (size_t s = 0; s < SAMPLES; s++)
         sum += losses[s].hidden + losses[s].logit;
     return sum;
 }
 
 static const struct example examples[SAMPLES] = {
-    {.ids = (const uint32_t[]){1, 5, 9, 2, 7}, .n = 5, .first = 1, .last = 3, .expert = 1},
-    {.ids = (const uint32_t[]){3, 3, 8, 40, 11, 6, 2}, .n = 7, .first = 0, .last = 6, .expert = 0},
-    {.ids = (const uint32_t[]){12, 4}, .n = 2, .first = 0, .last = 1, .expert = 1},
+    {.ids = (const uint32_t[]){1, 5, 9, 2, 7},
+     .n = 5,
+     .first_position = 1,
+     .last_position = 3,
+     .expert = 1},
+    {.ids = (const uint32_t[]){3, 3, 8, 40, 11, 6, 2},
+     .n = 7,
+     .first_position = 0,
+     .last_position = 6,
+     .expert = 0},
+    {.ids = (const uint32_t[]){12, 4},
+     .n = 2,
+     .first_position = 0,
+     .last_position = 1,
+     .expert = 1},
 };
 
 /* Every coefficient of the parts of layer 1 and of those outside the layers, moved to and fro. */
@@ -191,9 +203,9 @@ static void check_slopes(struct problem *p)
     const double h = 1e-2;
     double worst = 0, most = 0;
     loss_of(p, true);
-    double gradient[TEXT_PARTS][EXPERTS * CHUNKS];
+    double gradient[WEIGHT_TEXT_END][EXPERTS * CHUNKS];
     memcpy(gradient, p->gradient, sizeof gradient);
-    for (enum part part = 0; part < TEXT_PARTS; part++)
+    for (enum weight_kind part = 0; part < WEIGHT_TEXT_END; part++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++) {
             double old = p->alpha[part][i];
             p->alpha[part][i] = old + h;
@@ -214,7 +226,7 @@ static void check_traces(struct problem *p, const struct objective_settings *set
 {
     static const uint64_t memory[] = {1 << 20, 40000, 0};
     const struct arch *a = model_weights_arch(p->family.base);
-    double first = 0, gradient[TEXT_PARTS][EXPERTS * CHUNKS];
+    double first = 0, gradient[WEIGHT_TEXT_END][EXPERTS * CHUNKS];
     for (size_t i = 0; i < 3; i++) {
         objective_free(p->objective);
         p->objective =
@@ -232,19 +244,20 @@ static void set_up(struct problem *p, const struct objective_settings *settings)
 {
     struct family *f = &p->family;
     const struct arch *a = model_weights_arch(f->base);
-    const struct vector_source v = {f, true, read_vector};
+    const struct task_vector_source v = {f, true, read_vector};
     struct error e;
     p->merged = merged_model_new(f->base, &v, EXPERTS, DTYPE_NONE);
     p->teachers = teachers_new(a, EXPERTS, examples, SAMPLES, settings->hidden, 1 << 20, NULL);
     for (size_t k = 0; k < EXPERTS; k++)
-        CHECK(!teachers_study(p->teachers, k, model_weights_arch(f->experts[k]),
-                              model_weights_source(f->experts[k]), NULL, &e));
-    for (enum part part = 0; part < TEXT_PARTS; part++)
+        CHECK(!teachers_run_expert(p->teachers, k, model_weights_arch(f->experts[k]),
+                                   model_weights_weight_source(f->experts[k]), NULL, &e));
+    for (enum weight_kind part = 0; part < WEIGHT_TEXT_END; part++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++)
             p->alpha[part][i] = 0.2 + 0.1 * (double)((part + i) % 5);
-    for (enum part part = 0; part < TEXT_PARTS; part++)
-        if (arch_part_elements(a, part) && (part != PART_HEAD || !a->tied))
-            merged_model_set(p->merged, part, 1, CHUNKS, p->alpha[part], p->gradient[part]);
+    for (enum weight_kind part = 0; part < WEIGHT_TEXT_END; part++)
+        if (weight_kind_elements(a, part) && (part != WEIGHT_LM_HEAD || !a->tied_embeddings))
+            merged_model_set_coefficients(p->merged, part, 1, CHUNKS, p->alpha[part],
+                                          p->gradient[part]);
     p->objective =
         objective_new(a, p->merged, p->teachers, examples, NULL, settings, 7, 1 << 20, NULL);
 }
@@ -299,7 +312,7 @@ int main(int argc, char **argv)
     struct error e;
     (void)argc;
     golden_find(argv[0]);
-    CHECK(!gemm_open(2, &e));
+    CHECK(!gemm_init(2, &e));
     check_schedule();
     check_steps();
     check_clip();

@@ -58,37 +58,38 @@ static void test_folder(void)
     write_bytes("model/.hidden", "x", 1);
     write_bytes("model/training_args.bin", "x", 1);
     write_bytes("model/tokenizer.model", "", 0);
-    CHECK(ckpt_recognise(at("model"), &e) == 1);
-    CHECK(ckpt_recognise(at("model/model.safetensors"), &e) == 1);
-    CHECK(ckpt_recognise(at("model/config.json"), &e) == 0);
+    CHECK(ckpt_is_checkpoint(at("model"), &e) == 1);
+    CHECK(ckpt_is_checkpoint(at("model/model.safetensors"), &e) == 1);
+    CHECK(ckpt_is_checkpoint(at("model/config.json"), &e) == 0);
     struct ckpt *c = ckpt_open(at("model"), NULL, NULL, &e);
     CHECK(c != NULL);
     if (!c)
         return;
-    CHECK(ckpt_count(c) == 2 && strcmp(ckpt_tensor(c, 0)->name, "a") == 0);
-    CHECK(ckpt_find(c, "z") == 1 && ckpt_find(c, "y") == -1);
+    CHECK(ckpt_tensor_count(c) == 2 && strcmp(ckpt_tensor(c, 0)->name, "a") == 0);
+    CHECK(ckpt_find_tensor(c, "z") == 1 && ckpt_find_tensor(c, "y") == -1);
     const struct ckpt_tensor *z = ckpt_tensor(c, 1);
     CHECK(z->rank == 2 && z->shape[0] == 2 && z->shape[1] == 3 && z->elements == 6);
     CHECK(z->dtype == DTYPE_F32 && z->data && memcmp(z->data, data, 24) == 0);
     float x[2];
-    ckpt_read(c, 1, 3, 2, x);
+    ckpt_read_elements(c, 1, 3, 2, x);
     CHECK(x[0] == 4 && x[1] == 5);
     ckpt_release_pages(c, 1, 3, 2);
-    ckpt_read(c, 1, 3, 2, x);
+    ckpt_read_elements(c, 1, 3, 2, x);
     CHECK(x[0] == 4 && x[1] == 5);
-    CHECK(ckpt_files(c) == 2 && strcmp(ckpt_file_name(c, 0), "config.json") == 0);
+    CHECK(ckpt_auxiliary_file_count(c) == 2 &&
+          strcmp(ckpt_auxiliary_file_name(c, 0), "config.json") == 0);
     size_t size = 0;
-    char *text = ckpt_file_text(c, "config.json", &size);
+    char *text = ckpt_read_auxiliary_file(c, "config.json", &size);
     CHECK(text && size == 8 && strcmp(text, "{\"a\": 1}") == 0);
     free(text);
-    text = ckpt_file_text(c, "tokenizer.model", &size);
+    text = ckpt_read_auxiliary_file(c, "tokenizer.model", &size);
     CHECK(text && size == 0);
     free(text);
-    CHECK(ckpt_file_text(c, "../config.json", &size) == NULL);
-    CHECK(ckpt_file_text(c, "training_args.bin", &size) == NULL);
+    CHECK(ckpt_read_auxiliary_file(c, "../config.json", &size) == NULL);
+    CHECK(ckpt_read_auxiliary_file(c, "training_args.bin", &size) == NULL);
 
     struct ckpt *alone = ckpt_open(at("model/model.safetensors"), NULL, NULL, &e);
-    CHECK(alone && ckpt_files(alone) == 2);
+    CHECK(alone && ckpt_auxiliary_file_count(alone) == 2);
     CHECK(alone && ckpt_fingerprint(alone) == ckpt_fingerprint(c));
     ckpt_close(alone);
     ckpt_close(c);
@@ -104,7 +105,7 @@ static void test_fingerprint(void)
         data[1] = (float)i;
         write_safetensors("x.safetensors", header, data, sizeof data);
         struct ckpt *c = ckpt_open(at("x.safetensors"), NULL, NULL, &e);
-        CHECK(c && ckpt_files(c) == 0);
+        CHECK(c && ckpt_auxiliary_file_count(c) == 0);
         prints[i] = c ? ckpt_fingerprint(c) : 0;
         ckpt_close(c);
     }
@@ -113,7 +114,7 @@ static void test_fingerprint(void)
 
 static void check_name(const char *path, const char *expected)
 {
-    char *name = ckpt_name_from_path(path);
+    char *name = model_name_from_path(path);
     CHECK(has_text(name, expected) && strlen(name) == strlen(expected));
     free(name);
 }
@@ -136,12 +137,12 @@ static void test_recognise(void)
 {
     struct error e;
     write_bytes("stream", "\xa4TVS1\x01\x80{{{{{", 12);
-    CHECK(ckpt_recognise(at("stream"), &e) == 0);
+    CHECK(ckpt_is_checkpoint(at("stream"), &e) == 0);
     write_bytes("empty", "", 0);
-    CHECK(ckpt_recognise(at("empty"), &e) == 0);
-    CHECK(ckpt_recognise(at("missing"), &e) == -1 && has_text(e.text, "cannot open"));
+    CHECK(ckpt_is_checkpoint(at("empty"), &e) == 0);
+    CHECK(ckpt_is_checkpoint(at("missing"), &e) == -1 && has_text(e.text, "cannot open"));
     mkfifo(at("pipe"), 0600);
-    CHECK(ckpt_recognise(at("pipe"), &e) == 0);
+    CHECK(ckpt_is_checkpoint(at("pipe"), &e) == 0);
     CHECK(ckpt_open(at("pipe"), NULL, NULL, &e) == NULL && has_text(e.text, "regular file"));
 }
 
@@ -158,13 +159,13 @@ static void test_hub(void)
     mkdir(at("hub/models--org--name/snapshots/abc"), 0700);
     write_safetensors("hub/models--org--name/snapshots/abc/model.safetensors",
                       "{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0,4]}}", &x, 4);
-    CHECK(ckpt_recognise("org/name", &e) == -1);
+    CHECK(ckpt_is_checkpoint("org/name", &e) == -1);
     write_bytes("hub/models--org--name/refs/main", "../abc\n", 7);
-    CHECK(ckpt_recognise("org/name", &e) == -1);
+    CHECK(ckpt_is_checkpoint("org/name", &e) == -1);
     write_bytes("hub/models--org--name/refs/main", "abc\n", 4);
-    CHECK(ckpt_recognise("org/name", &e) == 1);
+    CHECK(ckpt_is_checkpoint("org/name", &e) == 1);
     struct ckpt *c = ckpt_open("org/name", NULL, NULL, &e);
-    CHECK(c && ckpt_count(c) == 1);
+    CHECK(c && ckpt_tensor_count(c) == 1);
     ckpt_close(c);
     CHECK(ckpt_open("org/other", NULL, NULL, &e) == NULL &&
           has_text(e.text, "org/other is neither"));
@@ -236,27 +237,27 @@ static void check_refused(const char *name, const char *sentence)
     if (!right)
         fprintf(stderr, "%s is not refused as it should be\n", name);
     CHECK(right);
-    CHECK(ckpt_recognise(at(name), &e) == 1);
+    CHECK(ckpt_is_checkpoint(at(name), &e) == 1);
     ckpt_close(c);
 }
 
 static void check_values(const struct ckpt *c, const char *tensor, const char *values)
 {
-    long i = ckpt_find(c, tensor);
+    long i = ckpt_find_tensor(c, tensor);
     CHECK(i >= 0);
     if (i < 0 || !*values)
         return;
     float x[64], part[64];
     size_t n = ckpt_tensor(c, (size_t)i)->elements;
     CHECK(n <= 64 && ckpt_tensor(c, (size_t)i)->dtype == DTYPE_F32);
-    ckpt_read(c, (size_t)i, 0, n, x);
+    ckpt_read_elements(c, (size_t)i, 0, n, x);
     for (size_t j = 0; j < n; j++) {
         char *end;
         CHECK(strtof(values, &end) == x[j] && end > values);
         values = end;
     }
     for (size_t first = 0; first < n; first++) { /* any stretch reads the same */
-        ckpt_read(c, (size_t)i, first, n - first, part);
+        ckpt_read_elements(c, (size_t)i, first, n - first, part);
         CHECK(memcmp(part, x + first, (n - first) * sizeof *x) == 0);
     }
     ckpt_release_pages(c, (size_t)i, 0, n);
@@ -266,9 +267,9 @@ static void check_good(const char *name, size_t count, const char *tensor, const
 {
     struct error e = {0};
     struct ckpt *c = ckpt_open(at(name), folder, NULL, &e);
-    if (!c || ckpt_count(c) != count)
+    if (!c || ckpt_tensor_count(c) != count)
         fprintf(stderr, "%s: %s\n", name, c ? "wrong number of tensors" : e.text);
-    CHECK(c && ckpt_count(c) == count);
+    CHECK(c && ckpt_tensor_count(c) == count);
     if (c && count > 0)
         check_values(c, tensor, values);
     ckpt_close(c);

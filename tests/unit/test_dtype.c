@@ -104,7 +104,7 @@ static void test_patterns(const struct format *f)
     CHECK(memcmp(bytes + 1, all + 15360, 2 * 7) == 0);
 }
 
-/* Both ways of narrowing, and dtype_round, for F32 values. */
+/* Both ways of narrowing, and dtype_round_f32, for F32 values. */
 static void check_floats(const struct format *f, const float *x, size_t n)
 {
     uint16_t *got = malloc(2 * n), *through = malloc(2 * n);
@@ -114,7 +114,7 @@ static void check_floats(const struct format *f, const float *x, size_t n)
     dtype_to_f64(DTYPE_F32, x, wide, n);
     dtype_from_f64(f->dtype, wide, through, n);
     memcpy(rounded, x, 4 * n);
-    dtype_round(f->dtype, rounded, n);
+    dtype_round_f32(f->dtype, rounded, n);
     for (size_t i = 0; i < n; i++) {
         if (isnan(x[i])) {
             CHECK((got[i] & 0x7FFF) > exponent_bits(f) && (through[i] & 0x7FFF) > exponent_bits(f));
@@ -203,7 +203,7 @@ static void test_wide(void)
     CHECK(memcmp(wide, back, sizeof back) == 0);
     dtype_to_f32(DTYPE_F32, x, again, 3001);
     CHECK(memcmp(x, again, sizeof x) == 0);
-    dtype_round(DTYPE_F32, again, 3001);
+    dtype_round_f32(DTYPE_F32, again, 3001);
     CHECK(memcmp(x, again, sizeof x) == 0);
 }
 
@@ -238,9 +238,11 @@ static void test_names(void)
     }
     CHECK(dtype_name(DTYPE_NONE) == NULL && dtype_torch_name(DTYPE_I32) == NULL);
     CHECK(dtype_from_name("f32") == DTYPE_NONE && dtype_from_name("") == DTYPE_NONE);
-    CHECK(dtype_from_user("BFloat16") == DTYPE_BF16 && dtype_from_user("f16") == DTYPE_F16);
-    CHECK(dtype_from_user("torch.float32") == DTYPE_F32 && dtype_from_user("F64") == DTYPE_F64);
-    CHECK(dtype_from_user("int8") == DTYPE_NONE && dtype_from_user("") == DTYPE_NONE);
+    CHECK(dtype_from_user_name("BFloat16") == DTYPE_BF16 &&
+          dtype_from_user_name("f16") == DTYPE_F16);
+    CHECK(dtype_from_user_name("torch.float32") == DTYPE_F32 &&
+          dtype_from_user_name("F64") == DTYPE_F64);
+    CHECK(dtype_from_user_name("int8") == DTYPE_NONE && dtype_from_user_name("") == DTYPE_NONE);
     CHECK(strcmp(dtype_torch_name(DTYPE_BF16), "bfloat16") == 0);
     CHECK(dtype_is_float(DTYPE_F16) && !dtype_is_float(DTYPE_F8_E4M3));
     CHECK(dtype_bits(DTYPE_F6_E2M3) == 6 && dtype_bits(DTYPE_C64) == 64);

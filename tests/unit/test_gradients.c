@@ -3,7 +3,7 @@
 #include "model_weights.h"
 #include "gemm.h"
 #include "golden.h"
-#include "ops.h"
+#include "cross_entropy.h"
 #include "samples.h"
 #include "image_features.h"
 #include "unit.h"
@@ -28,10 +28,10 @@ static const struct arch *arch_of(const struct problem *p)
     return model_weights_arch(p->base);
 }
 
-static const char *name_of(const struct problem *p, enum part part, size_t layer)
+static const char *name_of(const struct problem *p, enum weight_kind part, size_t layer)
 {
-    return model_source_tensor(model_weights_model(p->base),
-                               (size_t)model_weights_tensor(p->base, part, layer))
+    return model_source_tensor(model_weights_model_source(p->base),
+                               (size_t)model_weights_tensor_index(p->base, part, layer))
         ->name;
 }
 
@@ -41,9 +41,9 @@ static size_t chunk_of(size_t i, size_t n, size_t chunks)
     return i / ((n + chunks - 1) / chunks);
 }
 
-static void merge(const struct problem *p, enum part part, size_t layer, float *to)
+static void merge(const struct problem *p, enum weight_kind part, size_t layer, float *to)
 {
-    size_t n = arch_part_elements(arch_of(p), part);
+    size_t n = weight_kind_elements(arch_of(p), part);
     float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
     json_t *alpha = json_object_get(p->alpha, name_of(p, part, layer));
     model_weights_read(p->base, part, layer, 0, n, base);
@@ -60,43 +60,43 @@ static void merge(const struct problem *p, enum part part, size_t layer, float *
     free(expert);
 }
 
-static int give_layer(void *context, struct parts parts, size_t layer, struct layer_weights *w,
-                      struct error *e)
+static int give_layer(void *context, struct weight_range parts, size_t layer,
+                      struct layer_weights *w, struct error *e)
 {
     struct problem *p = context;
     size_t at = 0;
     (void)e;
     *w = (struct layer_weights){{0}};
-    for (enum part part = parts.first; part < parts.end; part++) {
-        if (!arch_part_elements(arch_of(p), part))
+    for (enum weight_kind part = parts.first; part < parts.end; part++) {
+        if (!weight_kind_elements(arch_of(p), part))
             continue;
         merge(p, part, layer, p->layer + at);
         w->at[part] = p->layer + at;
-        at += arch_part_elements(arch_of(p), part);
+        at += weight_kind_elements(arch_of(p), part);
     }
     return 0;
 }
 
-static const float *give_rows(void *context, enum part part, size_t first, size_t n, float *to,
-                              struct error *e)
+static const float *give_rows(void *context, enum weight_kind part, size_t first, size_t n,
+                              float *to, struct error *e)
 {
     struct problem *p = context;
-    size_t width = part == PART_NORM ? 1 : arch_of(p)->hidden;
-    float **table = &p->table[part == PART_HEAD];
+    size_t width = part == WEIGHT_FINAL_NORM ? 1 : arch_of(p)->hidden;
+    float **table = &p->table[part == WEIGHT_LM_HEAD];
     (void)e;
-    if (part == PART_NORM) {
+    if (part == WEIGHT_FINAL_NORM) {
         merge(p, part, 0, to);
         return to;
     }
     if (!*table) {
-        *table = mem_alloc(arch_part_elements(arch_of(p), part), sizeof **table);
+        *table = mem_alloc(weight_kind_elements(arch_of(p), part), sizeof **table);
         merge(p, part, 0, *table);
     }
     memcpy(to, *table + first * width, n * width * sizeof *to);
     return to;
 }
 
-static bool wants(void *context, enum part part, size_t layer)
+static bool wants(void *context, enum weight_kind part, size_t layer)
 {
     (void)context;
     (void)part;
@@ -105,19 +105,19 @@ static bool wants(void *context, enum part part, size_t layer)
 }
 
 /* grad[k][chunk] += <dW, expert_k - base>, panel by panel. */
-static void take(void *context, const struct gradient *g)
+static void take(void *context, const struct weight_gradient *g)
 {
     struct problem *p = context;
     size_t width = g->columns ? g->columns : 1, n = g->rows * width;
     float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
     float *panel = mem_alloc(PANEL * width, sizeof *panel);
-    model_weights_read(p->base, g->part, g->layer, 0, n, base);
+    model_weights_read(p->base, g->kind, g->layer, 0, n, base);
     for (size_t k = 0; k < p->K; k++) {
-        json_t *sums = json_array_get(json_object_get(p->grad, name_of(p, g->part, g->layer)), k);
-        model_weights_read(p->experts[k], g->part, g->layer, 0, n, expert);
+        json_t *sums = json_array_get(json_object_get(p->grad, name_of(p, g->kind, g->layer)), k);
+        model_weights_read(p->experts[k], g->kind, g->layer, 0, n, expert);
         for (size_t row = 0; row < g->rows; row += PANEL) {
             size_t rows = g->rows - row < PANEL ? g->rows - row : PANEL;
-            gradient_rows(g, row, rows, panel);
+            weight_gradient_compute_rows(g, row, rows, panel);
             for (size_t i = 0; i < rows * width; i++) {
                 size_t at = row * width + i;
                 json_t *sum = json_array_get(sums, chunk_of(at, n, json_array_size(sums)));
@@ -207,8 +207,8 @@ static void logit_loss(struct run *r, struct lm *m, struct lm **teachers,
         double scale = number(r, "logit_weight") / (double)(n * r->pack.samples);
         CHECK(!lm_logits(m, r->own.x + last + at, n, z, &e));
         CHECK(!lm_logits(teachers[k], r->teachers[k].x + last + at, n, q, &e));
-        softcross_forward(z, q, theta, n, a->vocab, loss);
-        softcross_backward(z, q, n, a->vocab, theta * (float)scale);
+        cross_entropy_soft_forward(z, q, theta, n, a->vocab, loss);
+        cross_entropy_soft_backward(z, q, n, a->vocab, theta * (float)scale);
         for (size_t t = 0; t < n; t++)
             r->loss += scale * (double)theta * (double)theta * loss[t];
         CHECK(!lm_logits_backward(m, z, r->own.x + last + at, n, dx + at, taker, &e));
@@ -228,8 +228,9 @@ static struct states states_new(const struct run *r)
 static struct image_features *look(const struct run *r, const struct weight_source *w)
 {
     struct error e;
-    struct image_features *s = image_features_new(arch_of(r->problem), w, r->samples.pictures.list,
-                                                  r->samples.pictures.n, NULL, 1 << 20, NULL, &e);
+    struct image_features *s =
+        image_features_compute(arch_of(r->problem), w, r->samples.images.images,
+                               r->samples.images.n, NULL, 1 << 20, NULL, &e);
     CHECK(s != NULL);
     return s;
 }
@@ -241,7 +242,7 @@ static void solve(struct run *r, size_t room)
     const struct arch *a = arch_of(p);
     const struct weight_source weights = {p, give_layer, give_rows};
     const struct gradient_sink taker = {p, wants, take};
-    const struct lm_tape tape = {r, tape_state, add_hidden};
+    const struct backward_hooks tape = {r, tape_state, add_hidden};
     size_t longest = token_batch_longest(&r->pack), n = token_batch_tokens(&r->pack) * a->hidden;
     struct lm *m = lm_new(a, &weights, room, longest), *teachers[EXPERTS_MAX];
     struct image_features *sights = look(r, &weights), *others[EXPERTS_MAX];
@@ -252,8 +253,8 @@ static void solve(struct run *r, size_t room)
     CHECK(!lm_forward(m, &r->pack, x, &(struct state_hook){&r->own, keep}, &e));
     for (size_t k = 0; k < p->K; k++) {
         r->teachers[k] = states_new(r);
-        teachers[k] = lm_new(a, model_weights_source(p->experts[k]), room, longest);
-        others[k] = look(r, model_weights_source(p->experts[k]));
+        teachers[k] = lm_new(a, model_weights_weight_source(p->experts[k]), room, longest);
+        others[k] = look(r, model_weights_weight_source(p->experts[k]));
         lm_set_image_features(teachers[k], others[k]);
         CHECK(
             !lm_forward(teachers[k], &r->pack, x, &(struct state_hook){&r->teachers[k], keep}, &e));
@@ -335,7 +336,7 @@ static void read_samples(struct run *r, const char *folder, json_t *samples)
     size_t n = json_array_size(samples);
     struct sequence *sequences = mem_alloc(n, sizeof *sequences);
     size_t *expert = mem_alloc(n, sizeof *expert);
-    struct sample_limits limits = {.arch = arch_of(r->problem)};
+    struct sample_requirements limits = {.arch = arch_of(r->problem)};
     struct error e = {0};
     bool sees = limits.arch->vision.kind != VISION_NONE;
     CHECK(!sees || (!samples_read(&r->samples, folder, &limits, &e) && r->samples.n == n));
@@ -344,7 +345,7 @@ static void read_samples(struct run *r, const char *folder, json_t *samples)
         sequences[s] = sees ? samples_sequence(&r->samples, s) : read_sequence(sample);
         expert[s] = (size_t)json_integer_value(json_object_get(sample, "expert"));
     }
-    token_batch_fill(&r->pack, arch_of(r->problem), sequences, n);
+    token_batch_build(&r->pack, arch_of(r->problem), sequences, n);
     r->expert = expert;
     for (size_t s = 0; s < n && !sees; s++)
         free((void *)sequences[s].ids);
@@ -373,7 +374,7 @@ static void check_case(const char *folder)
     r.hidden_count = json_array_size(layers);
     for (size_t i = 0; i < r.hidden_count; i++)
         r.hidden_wanted[json_integer_value(json_array_get(layers, i))] = true;
-    p.layer = mem_alloc(arch_parts_most(arch_of(&p)), sizeof *p.layer);
+    p.layer = mem_alloc(weight_kind_largest_range(arch_of(&p)), sizeof *p.layer);
     read_samples(&r, folder, json_object_get(g, "samples"));
     check_variant(&r, g, "scalar", 1);
     check_variant(&r, g, "scalar", 1000);
@@ -395,7 +396,7 @@ static void check_coefficients(void)
     snprintf(pattern, sizeof pattern, "%s/models/grad/*", golden);
     glob(pattern, 0, NULL, &found);
     for (size_t i = 0; i < found.gl_pathc; i++) {
-        char *folder = mem_text(found.gl_pathv[i]);
+        char *folder = mem_copy_text(found.gl_pathv[i]);
         check_case(folder);
         free(folder);
     }
@@ -408,7 +409,7 @@ int main(int argc, char **argv)
     struct error e;
     (void)argc;
     golden_find(argv[0]);
-    if (gemm_open(2, &e)) {
+    if (gemm_init(2, &e)) {
         fprintf(stderr, "%s\n", e.text);
         return EXIT_FAILURE;
     }

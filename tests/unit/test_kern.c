@@ -1,4 +1,4 @@
-#include "kern.h"
+#include "vector_math.h"
 #include "unit.h"
 
 /* Plain twins of the kernels, compared bit for bit. */
@@ -12,7 +12,7 @@ static float twin_drop(float x, float u, double keep)
 static void keep(const float *x, float *y, size_t n, const unsigned char *marks)
 {
     memcpy(y, x, n * sizeof *x);
-    kern_keep_marked(y, marks, n);
+    vector_math_zero_unmarked(y, marks, n);
 }
 
 static double twin_sum(const float *x, const float *y, size_t n, int what)
@@ -103,34 +103,34 @@ static void test_single(size_t n)
         u[i] = floorf((float)(draw() * 0x1p24)) * 0x1p-24f;
     if (n > 0)
         u[0] = 0.1f; /* the float is above 0.1 */
-    kern_subtract(x, b, y, n);
+    vector_math_subtract(x, b, y, n);
     for (size_t i = 0; i < n; i++)
         want[i] = (float)((double)x[i] - (double)b[i]);
     CHECK(same(y, want, n));
-    kern_add(x, b, y, n);
+    vector_math_add(x, b, y, n);
     for (size_t i = 0; i < n; i++)
         want[i] = x[i] + b[i];
     CHECK(same(y, want, n));
     memcpy(y, x, n * sizeof *x);
-    kern_add(y, b, y, n);
+    vector_math_add(y, b, y, n);
     CHECK(same(y, want, n));
     for (size_t f = 0; f < 4; f++) {
         memcpy(y, x, n * sizeof *x);
-        kern_scale(y, factors[f], n);
+        vector_math_scale(y, factors[f], n);
         for (size_t i = 0; i < n; i++)
             want[i] = (float)(factors[f] * (double)x[i]);
         CHECK(same(y, want, n));
     }
     for (size_t f = 0; f < 5; f++) {
-        kern_mark_below(u, keeps[f], n, marks);
+        vector_math_mark_below(u, keeps[f], n, marks);
         keep(x, y, n, marks);
         for (size_t i = 0; i < n; i++)
             want[i] = twin_drop(x[i], u[i], keeps[f]);
         CHECK(same(y, want, n));
     }
-    CHECK(kern_sum_abs(x, n) == twin_sum(x, x, n, 0));
-    CHECK(kern_sum_squares(x, n) == twin_sum(x, x, n, 1));
-    CHECK(kern_dot(x, b, n) == twin_sum(x, b, n, 1));
+    CHECK(vector_math_sum_abs(x, n) == twin_sum(x, x, n, 0));
+    CHECK(vector_math_sum_squares(x, n) == twin_sum(x, x, n, 1));
+    CHECK(vector_math_dot(x, b, n) == twin_sum(x, b, n, 1));
 }
 
 static void test_joins(size_t K, size_t n, const double *w)
@@ -148,25 +148,25 @@ static void test_joins(size_t K, size_t n, const double *w)
         memcpy(y[k], x[k], n * sizeof(float));
     }
     for (size_t d = 0; d < 6; d++) {
-        kern_weighted_sum(from, w, K, divisors[d], got, n);
+        vector_math_weighted_sum(from, w, K, divisors[d], got, n);
         for (size_t i = 0; i < n; i++)
             want[i] = twin_weighted_sum(from, w, K, divisors[d], i);
         CHECK(same(got, want, n));
     }
     for (size_t f = 0; f < 3; f++) {
-        kern_disjoint_mean(from, w, K, floors[f], got, n);
+        vector_math_disjoint_mean(from, w, K, floors[f], got, n);
         for (size_t i = 0; i < n; i++)
             want[i] = twin_disjoint_mean(from, w, K, floors[f], i);
         CHECK(same(got, want, n));
     }
-    kern_elect(from, w, K, n);
+    vector_math_elect_signs(from, w, K, n);
     for (size_t i = 0; i < n; i++)
         twin_elect(copy, w, K, i);
     for (size_t k = 0; k < K; k++)
         CHECK(same(x[k], y[k], n));
     for (size_t i = 0; i < n; i++)
         want[i] = twin_weighted_sum(from, w, K, 1.5, i);
-    kern_weighted_sum(from, w, K, 1.5, x[0], n); /* in place */
+    vector_math_weighted_sum(from, w, K, 1.5, x[0], n); /* in place */
     CHECK(same(x[0], want, n));
 }
 
@@ -176,9 +176,9 @@ static void test_example(void)
     float a[] = {1, -2, 3, 0}, b[] = {-3, -4, 1, 0}, y[4];
     float *x[] = {a, b};
     double w[] = {1, 1};
-    kern_elect(x, w, 2, 4);
+    vector_math_elect_signs(x, w, 2, 4);
     CHECK(a[0] == 0 && b[0] == -3 && a[1] == -2 && b[1] == -4 && a[2] == 3 && b[2] == 1);
-    kern_disjoint_mean(x, w, 2, 0, y, 4);
+    vector_math_disjoint_mean(x, w, 2, 0, y, 4);
     CHECK(y[0] == -3 && y[1] == -3 && y[2] == 2 && y[3] == 0);
 }
 

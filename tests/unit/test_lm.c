@@ -5,7 +5,7 @@
 #include "gemm.h"
 #include "golden.h"
 #include "mem.h"
-#include "ops.h"
+#include "cross_entropy.h"
 #include "rope.h"
 #include "unit.h"
 
@@ -106,7 +106,7 @@ static struct attention attention_over(const float *x)
 static float *scratch(void)
 {
     static float *area;
-    return area ? area : (area = mem_alloc(attention_scratch(T), sizeof *area));
+    return area ? area : (area = mem_alloc(attention_scratch_floats(T), sizeof *area));
 }
 
 static void attend(const float *x, float *y)
@@ -134,7 +134,7 @@ static void check_long_attention(void)
 {
     enum { N = 300, D = 4 };
     float *x = mem_alloc(3 * N * D, sizeof *x), *o = mem_alloc(N * D, sizeof *o);
-    float *area = mem_alloc(attention_scratch(N), sizeof *area);
+    float *area = mem_alloc(attention_scratch_floats(N), sizeof *area);
     float log_sums[N];
     size_t all[] = {0, N};
     randomise(x, 3 * N * D);
@@ -171,7 +171,7 @@ static void soft_loss(const float *x, float *y)
     double loss[T];
     memcpy(z, x, sizeof z);
     memcpy(q, teacher, sizeof q);
-    softcross_forward(z, q, 2, T, V, loss);
+    cross_entropy_soft_forward(z, q, 2, T, V, loss);
     for (size_t t = 0; t < T; t++)
         y[t] = 4 * (float)loss[t];
 }
@@ -186,8 +186,8 @@ static void check_losses(void)
         w[t] = 0.5f;
     memcpy(z, x, sizeof z);
     memcpy(q, teacher, sizeof q);
-    softcross_forward(z, q, 2, T, V, loss);
-    softcross_backward(z, q, T, V, 0.5f * 2);
+    cross_entropy_soft_forward(z, q, 2, T, V, loss);
+    cross_entropy_soft_backward(z, q, T, V, 0.5f * 2);
     check_gradient(soft_loss, x, T * V, w, T, z);
 }
 
@@ -197,10 +197,10 @@ static void check_extreme_losses(void)
     float z[] = {1e4f, 1e4f, -1e4f}, y[] = {-3e4f, -3e4f, 1e4f};
     uint32_t target = 2;
     double loss;
-    softcross_forward(z, y, 1, 1, 3, &loss);
+    cross_entropy_soft_forward(z, y, 1, 1, 3, &loss);
     CHECK(fabs(loss - (2e4 + log(2))) < 0.01);
     float far[] = {1e4f, 0, -1e4f};
-    crossentropy_forward(far, &target, 1, 3, &loss);
+    cross_entropy_forward(far, &target, 1, 3, &loss);
     CHECK(fabs(loss - 2e4) < 0.01 && far[0] == 1 && far[2] == 0);
 }
 
@@ -215,7 +215,7 @@ static void check_products(void)
     randomise(B, N * K);
     struct error e;
     for (size_t threads = 1; threads <= 6; threads++) {
-        CHECK(!gemm_open(threads, &e));
+        CHECK(!gemm_init(threads, &e));
         gemm_nt(M, N, K, 1, A, K, B, K, 0, C, N);
         if (threads == 1)
             memcpy(one, C, M * N * sizeof *C);
@@ -250,7 +250,7 @@ static bool arch_of_item(json_t *item, struct arch *a)
         if (json_object_get(item, keys[i]))
             json_object_set(config, keys[i], json_object_get(item, keys[i]));
     char *text = json_dumps(config, 0);
-    bool read = !arch_read(a, "an item", text, strlen(text), &twice, &e);
+    bool read = !arch_config_read(a, "an item", text, strlen(text), &twice, &e);
     free(text);
     json_decref(config);
     return read;
@@ -260,7 +260,7 @@ static const float *floats_of(const struct ckpt *c, const char *name, const char
 {
     char full[256];
     snprintf(full, sizeof full, "%s.%s", name, what);
-    long i = ckpt_find(c, full);
+    long i = ckpt_find_tensor(c, full);
     if (i < 0)
         return NULL;
     *n = ckpt_tensor(c, (size_t)i)->elements;
@@ -315,12 +315,12 @@ int main(int argc, char **argv)
     struct error e;
     (void)argc;
     golden_find(argv[0]);
-    if (gemm_open(1, &e)) {
+    if (gemm_init(1, &e)) {
         fprintf(stderr, "%s\n", e.text);
         return EXIT_FAILURE;
     }
     check_products();
-    gemm_open(2, &e);
+    gemm_init(2, &e);
     check_norm();
     check_swiglu();
     check_attention();

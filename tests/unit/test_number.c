@@ -13,9 +13,9 @@ static void test_numbers(void)
                                       "+-1", "1e999", "1.2.3", "1f",  "-",    "1e+"};
     double x;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        CHECK(number_read(good[i], &x) == 0 && x == values[i]);
+        CHECK(number_parse(good[i], &x) == 0 && x == values[i]);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK(number_read(bad[i], &x) == -1);
+        CHECK(number_parse(bad[i], &x) == -1);
 }
 
 static void test_ranges(void)
@@ -23,11 +23,13 @@ static void test_ranges(void)
     static const struct range density = {.low = 0, .high = 1, .low_open = true};
     static const struct range closed = {.low = -1, .high = 2.5, .high_open = true}, none = {0};
     char text[80];
-    CHECK(strcmp(range_text(&density, text), "in (0, 1]") == 0);
-    CHECK(strcmp(range_text(&closed, text), "in [-1, 2.5)") == 0);
-    CHECK(!range_holds(&density, 0) && range_holds(&density, 1) && range_holds(&density, 1e-9));
-    CHECK(range_holds(&closed, -1) && !range_holds(&closed, 2.5) && !range_holds(&closed, -1.1));
-    CHECK(range_holds(&none, -1) && range_holds(&none, 1e300));
+    CHECK(strcmp(range_format(&density, text), "in (0, 1]") == 0);
+    CHECK(strcmp(range_format(&closed, text), "in [-1, 2.5)") == 0);
+    CHECK(!range_contains(&density, 0) && range_contains(&density, 1) &&
+          range_contains(&density, 1e-9));
+    CHECK(range_contains(&closed, -1) && !range_contains(&closed, 2.5) &&
+          !range_contains(&closed, -1.1));
+    CHECK(range_contains(&none, -1) && range_contains(&none, 1e300));
 }
 
 static void test_shortest(void)
@@ -35,9 +37,10 @@ static void test_shortest(void)
     static const double numbers[] = {0.1, -1, 1.0 / 3, 1e-308, 5e-324, 123456789, 1e22};
     char text[32];
     double x;
-    CHECK(strcmp(number_text(0.1, text), "0.1") == 0 && strcmp(number_text(-2, text), "-2") == 0);
+    CHECK(strcmp(number_format(0.1, text), "0.1") == 0 &&
+          strcmp(number_format(-2, text), "-2") == 0);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-        CHECK(number_read(number_text(numbers[i], text), &x) == 0 && x == numbers[i]);
+        CHECK(number_parse(number_format(numbers[i], text), &x) == 0 && x == numbers[i]);
 }
 
 int main(void)

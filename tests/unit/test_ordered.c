@@ -45,7 +45,7 @@ static int end(void *context, size_t slot, size_t i, struct error *e)
 
 static void test_all(struct thread_pool *p, bool begins)
 {
-    struct ordered_pool parts = {begins ? begin : NULL, work, end};
+    struct ordered_steps parts = {begins ? begin : NULL, work, end};
     for (size_t n = 0; n <= ITEMS; n = n * 3 + 1) {
         struct seen s = {.fails = SIZE_MAX, .fails_at_end = SIZE_MAX};
         struct error e;
@@ -58,7 +58,7 @@ static void test_all(struct thread_pool *p, bool begins)
 
 static void test_failures(struct thread_pool *p, bool begins)
 {
-    struct ordered_pool parts = {begins ? begin : NULL, work, end};
+    struct ordered_steps parts = {begins ? begin : NULL, work, end};
     for (size_t fails = 0; fails < ITEMS; fails += 83) {
         struct seen s = {.fails = fails, .fails_at_end = SIZE_MAX};
         struct error e;

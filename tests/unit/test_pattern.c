@@ -26,8 +26,9 @@ static void test_globs(void)
 
 static void test_endings(void)
 {
-    CHECK(pattern_ends("a.tar", ".tar") && pattern_ends("a", "a") && pattern_ends("a", ""));
-    CHECK(!pattern_ends("tar", ".tar") && !pattern_ends("a.tar.zst", ".tar"));
+    CHECK(pattern_text_ends_with("a.tar", ".tar") && pattern_text_ends_with("a", "a") &&
+          pattern_text_ends_with("a", ""));
+    CHECK(!pattern_text_ends_with("tar", ".tar") && !pattern_text_ends_with("a.tar.zst", ".tar"));
 }
 
 int main(void)

@@ -1,5 +1,5 @@
 /* publish: forms, shards, exchange, refusals, and nothing left behind. */
-#include "publish.h"
+#include "checkpoint_writer.h"
 
 #include "unit.h"
 
@@ -50,43 +50,44 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-static struct shards_wanted wanted(size_t n, const char *const *called, uint64_t shard_size)
+static struct shard_layout_spec wanted(size_t n, const char *const *called, uint64_t shard_size)
 {
-    return (struct shards_wanted){.n = n,
-                                  .names = called,
-                                  .dtypes = dtypes,
-                                  .ranks = ranks,
-                                  .shapes = shapes,
-                                  .shard_size = shard_size};
+    return (struct shard_layout_spec){.n = n,
+                                      .names = called,
+                                      .dtypes = dtypes,
+                                      .ranks = ranks,
+                                      .shapes = shapes,
+                                      .shard_size = shard_size};
 }
 
-static struct publish *start(const char *target, bool force, uint64_t shard_size, struct error *e)
+static struct checkpoint_writer *start(const char *target, bool force, uint64_t shard_size,
+                                       struct error *e)
 {
-    struct publish *p = publish_open(target, force, 1000, e);
+    struct checkpoint_writer *p = checkpoint_writer_open(target, force, 1000, e);
     if (!p)
         return NULL;
-    struct shards_wanted w = wanted(4, names, shard_size);
+    struct shard_layout_spec w = wanted(4, names, shard_size);
     w.n_metadata = 2;
     w.metadata = metadata;
-    CHECK(publish_tensors(p, &w, e) == 0);
+    CHECK(checkpoint_writer_declare_tensors(p, &w, e) == 0);
     return p;
 }
 
 /* All tensors, in pieces and out of order. */
-static void write_all(struct publish *p, struct error *e)
+static void write_all(struct checkpoint_writer *p, struct error *e)
 {
-    CHECK(publish_write(p, 3, 0, data + 22, 8, e) == 0);
-    CHECK(publish_write(p, 1, 8, data + 14, 8, e) == 0);
-    CHECK(publish_write(p, 0, 0, data, 6, e) == 0);
-    CHECK(publish_write(p, 2, 0, data, 0, e) == 0);
-    CHECK(publish_write(p, 1, 0, data + 6, 8, e) == 0);
+    CHECK(checkpoint_writer_write_tensor(p, 3, 0, data + 22, 8, e) == 0);
+    CHECK(checkpoint_writer_write_tensor(p, 1, 8, data + 14, 8, e) == 0);
+    CHECK(checkpoint_writer_write_tensor(p, 0, 0, data, 6, e) == 0);
+    CHECK(checkpoint_writer_write_tensor(p, 2, 0, data, 0, e) == 0);
+    CHECK(checkpoint_writer_write_tensor(p, 1, 0, data + 6, 8, e) == 0);
 }
 
-static void finish(struct publish *p, struct error *e)
+static void finish(struct checkpoint_writer *p, struct error *e)
 {
-    CHECK(publish_metadata(p, "hash", "1234", e) == 0);
-    CHECK(publish_file(p, "README.md", "card", 4, e) == 0);
-    CHECK(publish_commit(p, e) == 0);
+    CHECK(checkpoint_writer_replace_metadata(p, "hash", "1234", e) == 0);
+    CHECK(checkpoint_writer_write_file(p, "README.md", "card", 4, e) == 0);
+    CHECK(checkpoint_writer_commit(p, e) == 0);
 }
 
 static void test_folder(void)
@@ -94,10 +95,10 @@ static void test_folder(void)
     struct error e = {0};
     size_t size;
     umask(027);
-    struct publish *p = start("out/", false, 1000, &e);
+    struct checkpoint_writer *p = start("out/", false, 1000, &e);
     CHECK(p && !exists("out"));
-    CHECK(publish_file(p, "../config.json", "{}", 2, &e));
-    CHECK(publish_file(p, "config.json", "{}", 2, &e) == 0);
+    CHECK(checkpoint_writer_write_file(p, "../config.json", "{}", 2, &e));
+    CHECK(checkpoint_writer_write_file(p, "config.json", "{}", 2, &e) == 0);
     write_all(p, &e);
     finish(p, &e);
     CHECK(count_entries() == 1);
@@ -128,7 +129,7 @@ static void test_existing(void)
     size_t size;
     CHECK(!start("out", false, 1000, &e));
     CHECK(strcmp(e.text, "out exists already (--force replaces it)") == 0);
-    struct publish *p = start("out", true, 20, &e);
+    struct checkpoint_writer *p = start("out", true, 20, &e);
     write_all(p, &e);
     finish(p, &e);
     CHECK(count_entries() == 1 && !exists("out/config.json") && !exists("out/model.safetensors"));
@@ -157,8 +158,8 @@ static void test_one_file(void)
 {
     struct error e = {0};
     size_t size;
-    struct publish *p = start("one.safetensors", false, 1, &e);
-    CHECK(publish_file(p, "config.json", "{}", 2, &e) == 0);
+    struct checkpoint_writer *p = start("one.safetensors", false, 1, &e);
+    CHECK(checkpoint_writer_write_file(p, "config.json", "{}", 2, &e) == 0);
     write_all(p, &e);
     finish(p, &e);
     CHECK(count_entries() == 1);
@@ -171,8 +172,8 @@ static void test_archive(const char *target, const char *list)
 {
     struct error e = {0};
     size_t size;
-    struct publish *p = start(target, false, 1000, &e);
-    CHECK(publish_file(p, "config.json", "{}", 2, &e) == 0);
+    struct checkpoint_writer *p = start(target, false, 1000, &e);
+    CHECK(checkpoint_writer_write_file(p, "config.json", "{}", 2, &e) == 0);
     write_all(p, &e);
     finish(p, &e);
     CHECK(count_entries() == 1);
@@ -192,41 +193,41 @@ static void test_abort(void)
     static const char *const targets[] = {"x", "x.safetensors", "x.tar", "x.tar.zst"};
     struct error e = {0};
     for (size_t i = 0; i < 4; i++) {
-        struct publish *p = start(targets[i], false, 20, &e);
+        struct checkpoint_writer *p = start(targets[i], false, 20, &e);
         CHECK(p != NULL);
-        CHECK(publish_write(p, 0, 0, data, 6, &e) == 0);
-        publish_abort(p);
+        CHECK(checkpoint_writer_write_tensor(p, 0, 0, data, 6, &e) == 0);
+        checkpoint_writer_abort(p);
         CHECK(count_entries() == 0);
         /* What is not complete is not published. */
         p = start(targets[i], false, 20, &e);
-        CHECK(publish_write(p, 0, 0, data, 6, &e) == 0);
-        CHECK(publish_commit(p, &e) < 0);
+        CHECK(checkpoint_writer_write_tensor(p, 0, 0, data, 6, &e) == 0);
+        CHECK(checkpoint_writer_commit(p, &e) < 0);
         CHECK(strstr(e.text, "not complete") != NULL);
         CHECK(count_entries() == 0);
     }
-    publish_abort(NULL);
+    checkpoint_writer_abort(NULL);
 }
 
 static void test_refusals(void)
 {
     struct error e = {0};
-    CHECK(!publish_open("nowhere/x", false, 0, &e));
-    CHECK(!publish_open("..", false, 0, &e));
-    CHECK(!publish_open("/", false, 0, &e));
-    CHECK(!publish_open("x", false, UINT64_MAX / 2, &e));
+    CHECK(!checkpoint_writer_open("nowhere/x", false, 0, &e));
+    CHECK(!checkpoint_writer_open("..", false, 0, &e));
+    CHECK(!checkpoint_writer_open("/", false, 0, &e));
+    CHECK(!checkpoint_writer_open("x", false, UINT64_MAX / 2, &e));
     CHECK(strstr(e.text, "are free there") != NULL);
-    struct publish *p = publish_open("x", false, 0, &e);
+    struct checkpoint_writer *p = checkpoint_writer_open("x", false, 0, &e);
     const char *const twice[] = {"a", "a"}, *const bad[] = {"\xff"};
-    struct shards_wanted w = wanted(2, twice, 1000);
-    CHECK(publish_tensors(p, &w, &e) < 0);
-    publish_abort(p);
-    p = publish_open("x", false, 0, &e);
+    struct shard_layout_spec w = wanted(2, twice, 1000);
+    CHECK(checkpoint_writer_declare_tensors(p, &w, &e) < 0);
+    checkpoint_writer_abort(p);
+    p = checkpoint_writer_open("x", false, 0, &e);
     w = wanted(1, bad, 1000);
-    CHECK(publish_tensors(p, &w, &e) < 0);
-    publish_abort(p);
+    CHECK(checkpoint_writer_declare_tensors(p, &w, &e) < 0);
+    checkpoint_writer_abort(p);
     p = start("x", false, 1000, &e);
-    CHECK(publish_metadata(p, "hash", "much longer than it was", &e) < 0);
-    publish_abort(p);
+    CHECK(checkpoint_writer_replace_metadata(p, "hash", "much longer than it was", &e) < 0);
+    checkpoint_writer_abort(p);
     CHECK(count_entries() == 0);
 }
 
@@ -238,8 +239,8 @@ static void test_signal(int number)
     if (child == 0) {
         struct error e;
         signal(number, SIG_DFL); /* a background job may have been born deaf to it */
-        struct publish *p = start("x", false, 20, &e);
-        publish_file(p, "config.json", "{}", 2, &e);
+        struct checkpoint_writer *p = start("x", false, 20, &e);
+        checkpoint_writer_write_file(p, "config.json", "{}", 2, &e);
         CHECK(write(ready[1], "", 1) == 1);
         for (;;)
             pause();
@@ -260,9 +261,9 @@ int main(void)
     char folder[] = "/tmp/test_publish-XXXXXX";
     CHECK(mkdtemp(folder) && chdir(folder) == 0);
     umask(022);
-    CHECK(publish_form_of("out/") == PUBLISH_FOLDER && publish_form_of("-") == PUBLISH_TAR);
-    CHECK(publish_form_of("a.tar.zst") == PUBLISH_TAR_ZST);
-    CHECK(publish_form_of("a/b.safetensors") == PUBLISH_SAFETENSORS);
+    CHECK(output_target_form("out/") == OUTPUT_FOLDER && output_target_form("-") == OUTPUT_TAR);
+    CHECK(output_target_form("a.tar.zst") == OUTPUT_TAR_ZST);
+    CHECK(output_target_form("a/b.safetensors") == OUTPUT_SAFETENSORS);
     test_folder();
     test_existing();
     test_one_file();

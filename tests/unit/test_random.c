@@ -14,9 +14,9 @@ static float twin(uint64_t seed, uint64_t stream, uint64_t i)
 
 static void test_streams(void)
 {
-    CHECK(random_stream("math", "model.embed_tokens.weight") == 0x3cba25e7c777cfde);
-    CHECK(random_stream("code", "lm_head.weight") == 0xd0dfb0c66d2d7d2c);
-    CHECK(random_stream("math", "model.norm.weight") == 0x92a03e5777aa540c);
+    CHECK(random_stream_of_tensor("math", "model.embed_tokens.weight") == 0x3cba25e7c777cfde);
+    CHECK(random_stream_of_tensor("code", "lm_head.weight") == 0xd0dfb0c66d2d7d2c);
+    CHECK(random_stream_of_tensor("math", "model.norm.weight") == 0x92a03e5777aa540c);
 }
 
 /* Known words; only their upper 24 bits are visible. */
@@ -45,9 +45,9 @@ static void test_known_answers(void)
     philox4x32_key_t k = {{0xa4093822, 0x299f31d0}};
     philox4x32_ctr_t words = philox4x32_R(10, c, k);
     CHECK(memcmp(words.v, pi, sizeof pi) == 0);
-    check_words(42, random_stream("math", "model.norm.weight"), 0, norm, 8);
-    check_words(42, random_stream("math", "model.embed_tokens.weight"), 0, embed, 6);
-    check_words(0x123456789abcdef0, random_stream("code", "lm_head.weight"), 0, head, 6);
+    check_words(42, random_stream_of_tensor("math", "model.norm.weight"), 0, norm, 8);
+    check_words(42, random_stream_of_tensor("math", "model.embed_tokens.weight"), 0, embed, 6);
+    check_words(0x123456789abcdef0, random_stream_of_tensor("code", "lm_head.weight"), 0, head, 6);
 }
 
 /* Any start, any length, across 2^32 counters, against the twin. */

@@ -1,5 +1,5 @@
 /* Ranks by magnitude against a plain sort. */
-#include "rank.h"
+#include "magnitude_sort.h"
 #include "unit.h"
 
 #include <math.h>
@@ -22,12 +22,12 @@ static int by_magnitude(const void *a, const void *b)
 static bool agrees(size_t n)
 {
     static uint32_t order[MOST];
-    const uint64_t *keys = rank_ascending(x, n, work);
+    const uint64_t *keys = magnitude_sort_ascending(x, n, work);
     for (size_t i = 0; i < n; i++)
         order[i] = (uint32_t)i;
     qsort(order, n, sizeof *order, by_magnitude);
     for (size_t r = 0; r < n; r++)
-        if (rank_index(keys[r]) != order[r])
+        if (magnitude_sort_index(keys[r]) != order[r])
             return false;
     return true;
 }

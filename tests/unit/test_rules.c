@@ -1,4 +1,4 @@
-#include "rules.h"
+#include "tensor_rules.h"
 #include "unit.h"
 
 #include <locale.h>
@@ -8,21 +8,21 @@
 
 static const struct range any = {0}, density = {.low = 0, .high = 1, .low_open = true};
 
-static double value(const struct rules *r, const char *model, const char *tensor, long layer)
+static double value(const struct tensor_rules *r, const char *model, const char *tensor, long layer)
 {
     double x;
-    return rules_value(r, model, tensor, layer, 4, &x) ? x : -99;
+    return tensor_rules_find_value(r, model, tensor, layer, 4, &x) ? x : -99;
 }
 
-static void add(struct rules *r, const char *text)
+static void add(struct tensor_rules *r, const char *text)
 {
     struct error e;
-    CHECK(rules_add(r, text, "--weight", &any, &e) == 0);
+    CHECK(tensor_rules_add(r, text, "--weight", &any, &e) == 0);
 }
 
 static void test_last_match_wins(void)
 {
-    struct rules r = {0};
+    struct tensor_rules r = {0};
     CHECK(value(&r, "math", "x", 0) == -99);
     add(&r, "0.3");
     add(&r, "math=0.5");
@@ -37,21 +37,21 @@ static void test_last_match_wins(void)
     CHECK(value(&r, "code", "a=b", 0) == 2);
     CHECK(value(&r, "run1[a]", "x", 0) == 3 && value(&r, "run1a", "x", 0) == 3);
     CHECK(value(&r, NULL, "mlp", 0) == 0.3 && value(&r, NULL, "norm", 0) == 0);
-    CHECK(rules_count(&r) == 6 && strcmp(rules_text(&r, 3), "/*norm*=0") == 0);
+    CHECK(tensor_rules_count(&r) == 6 && strcmp(tensor_rules_text(&r, 3), "/*norm*=0") == 0);
     const char *models[] = {"math", "code"};
-    CHECK(strcmp(rules_unmatched(&r, 2, models), "run1[a]/x=3") == 0);
-    CHECK(strcmp(rules_unmatched(&r, 1, models), "co?e/a=b=2") == 0);
-    CHECK(strcmp(rules_unmatched(&r, 0, NULL), "math=0.5") == 0);
-    rules_free(&r);
+    CHECK(strcmp(tensor_rules_find_unknown_model(&r, 2, models), "run1[a]/x=3") == 0);
+    CHECK(strcmp(tensor_rules_find_unknown_model(&r, 1, models), "co?e/a=b=2") == 0);
+    CHECK(strcmp(tensor_rules_find_unknown_model(&r, 0, NULL), "math=0.5") == 0);
+    tensor_rules_free(&r);
     add(&r, "*/b*=1");
     add(&r, "m\\/n/b=2");
     CHECK(value(&r, NULL, "bias", 0) == 1 && value(&r, "m/n", "b", 0) == 2);
-    rules_free(&r);
+    tensor_rules_free(&r);
 }
 
 static void test_ramps(void)
 {
-    struct rules r = {0};
+    struct tensor_rules r = {0};
     add(&r, "[0.2, 0.8]");
     add(&r, "math=[ 1,2 ,4]");
     add(&r, "code=[7]");
@@ -61,22 +61,24 @@ static void test_ramps(void)
     CHECK(fabs(value(&r, "math", "x", 1) - 5. / 3) < 1e-15);
     CHECK(value(&r, "code", "x", -1) == 7 && value(&r, "code", "x", 2) == 7);
     const double two[] = {1, 3};
-    CHECK(rules_ramp(2, two, 0, 1) == 3 && rules_ramp(2, two, -1, -1) == 1);
-    CHECK(rules_ramp(2, two, 0, 2) == 1 && rules_ramp(2, two, 1, 3) == 2);
-    rules_free(&r);
+    CHECK(tensor_rules_layer_gradient(2, two, 0, 1) == 3 &&
+          tensor_rules_layer_gradient(2, two, -1, -1) == 1);
+    CHECK(tensor_rules_layer_gradient(2, two, 0, 2) == 1 &&
+          tensor_rules_layer_gradient(2, two, 1, 3) == 2);
+    tensor_rules_free(&r);
 }
 
 /* An end of a ramp may lie beyond the range, and a value there is held at the range's end. */
 static void test_beyond(void)
 {
-    struct rules r = {0};
+    struct tensor_rules r = {0};
     struct error e;
     double x;
-    CHECK(rules_add(&r, "[0.5,1.5]", "--density", &density, &e) == 0);
-    CHECK(rules_value(&r, "math", "x", 0, 3, &x) && x == 0.5);
-    CHECK(rules_value(&r, "math", "x", 1, 3, &x) && x == 1);
-    CHECK(rules_value(&r, "math", "x", 2, 3, &x) && x == 1);
-    rules_free(&r);
+    CHECK(tensor_rules_add(&r, "[0.5,1.5]", "--density", &density, &e) == 0);
+    CHECK(tensor_rules_find_value(&r, "math", "x", 0, 3, &x) && x == 0.5);
+    CHECK(tensor_rules_find_value(&r, "math", "x", 1, 3, &x) && x == 1);
+    CHECK(tensor_rules_find_value(&r, "math", "x", 2, 3, &x) && x == 1);
+    tensor_rules_free(&r);
 }
 
 /* Each is refused, the sentence says so, and the rules stay as they were. */
@@ -103,25 +105,25 @@ static void test_refusals(void)
         {"@/", "Is a directory"},
         {"@/dev/zero", "/dev/zero, line 1: a line of text has no zero byte"},
     };
-    struct rules r = {0};
+    struct tensor_rules r = {0};
     struct error e;
-    CHECK(rules_add(&r, "0.5", "--density", &density, &e) == 0);
+    CHECK(tensor_rules_add(&r, "0.5", "--density", &density, &e) == 0);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        CHECK(rules_add(&r, bad[i].text, "--density", &density, &e) == -1);
+        CHECK(tensor_rules_add(&r, bad[i].text, "--density", &density, &e) == -1);
         CHECK(strstr(e.text, bad[i].says) && strstr(e.text, "--density: "));
-        CHECK(rules_count(&r) == 1);
+        CHECK(tensor_rules_count(&r) == 1);
     }
-    rules_free(&r);
+    tensor_rules_free(&r);
 }
 
-static int add_text(struct rules *r, const char *text, size_t n, struct error *e)
+static int add_text(struct tensor_rules *r, const char *text, size_t n, struct error *e)
 {
     char name[] = "/tmp/test_rules.XXXXXX", rule[sizeof name + 1];
     int fd = mkstemp(name);
     CHECK(fd >= 0 && write(fd, text, n) == (ssize_t)n);
     close(fd);
     snprintf(rule, sizeof rule, "@%s", name);
-    int result = rules_add(r, rule, "--weight", &density, e);
+    int result = tensor_rules_add(r, rule, "--weight", &density, e);
     unlink(name);
     return result;
 }
@@ -130,14 +132,14 @@ static void test_files(void)
 {
     static const char good[] = "# weights\n\n0.5\r\n  math = 1\nmath/*mlp*=0.25";
     static const char bad[] = "code=0.5\n\nmath=3\n", nested[] = "@other\n", zero[] = "0.5\0\n";
-    struct rules r = {0};
+    struct tensor_rules r = {0};
     struct error e;
     CHECK(add_text(&r, good, sizeof good - 1, &e) == -1);
     CHECK(strstr(e.text, ", line 4: \"math = 1\": expected a number"));
     CHECK(add_text(&r, "# c\n 0.5 \r\nmath/*mlp*=0.25", 26, &e) == 0);
-    CHECK(rules_count(&r) == 2 && strcmp(rules_text(&r, 0), "0.5") == 0);
+    CHECK(tensor_rules_count(&r) == 2 && strcmp(tensor_rules_text(&r, 0), "0.5") == 0);
     CHECK(value(&r, "math", "mlp", 0) == 0.25 && value(&r, "math", "x", 0) == 0.5);
-    CHECK(add_text(&r, bad, sizeof bad - 1, &e) == -1 && rules_count(&r) == 2);
+    CHECK(add_text(&r, bad, sizeof bad - 1, &e) == -1 && tensor_rules_count(&r) == 2);
     CHECK(strstr(e.text, ", line 3: \"math=3\": expected numbers in (0, 1]"));
     CHECK(add_text(&r, nested, sizeof nested - 1, &e) == -1);
     CHECK(add_text(&r, zero, sizeof zero - 1, &e) == -1 && strstr(e.text, "zero byte"));
@@ -149,9 +151,10 @@ static void test_files(void)
     endless[(1 << 20) + 2] = '\n';
     CHECK(add_text(&r, endless, (1 << 20) + 3, &e) == -1 && strstr(e.text, "expected a number"));
     free(endless);
-    CHECK(rules_add(&r, "0.25", "--weight", &density, &e) == -1 && rules_count(&r) == 2);
+    CHECK(tensor_rules_add(&r, "0.25", "--weight", &density, &e) == -1 &&
+          tensor_rules_count(&r) == 2);
     CHECK(strstr(e.text, "overrides every rule before it"));
-    rules_free(&r);
+    tensor_rules_free(&r);
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-#include "select.h"
+#include "magnitude_select.h"
 #include "unit.h"
 
 /* The twin: a stable sort. */
@@ -22,7 +22,7 @@ static int by_size_higher(const void *a, const void *b)
     return x->bits != y->bits ? by_size_lower(a, b) : by_size_lower(b, a);
 }
 
-static void twin(const float *x, size_t n, size_t above, enum select_ties ties, bool *keeps)
+static void twin(const float *x, size_t n, size_t above, enum tie_rule ties, bool *keeps)
 {
     struct ranked *r = malloc((n + 1) * sizeof *r);
     for (size_t i = 0; i < n; i++) {
@@ -30,7 +30,7 @@ static void twin(const float *x, size_t n, size_t above, enum select_ties ties, 
         r[i].bits &= 0x7FFFFFFF;
         r[i].index = i;
     }
-    qsort(r, n, sizeof *r, ties == SELECT_LOWER_FIRST ? by_size_lower : by_size_higher);
+    qsort(r, n, sizeof *r, ties == TIE_LOWER_INDEX_WINS ? by_size_lower : by_size_higher);
     for (size_t i = 0; i < n; i++)
         keeps[r[i].index] = i < above;
     free(r);
@@ -53,7 +53,8 @@ struct rounds {
 
 /* Blocks of `block` elements (0: of random sizes, some empty), observed from the last to the
  * first, merged in order. With `whole` a sample round gets whole blocks. */
-static struct rounds settle(struct select *s, const float *x, size_t n, size_t block, bool whole)
+static struct rounds settle(struct magnitude_select *s, const float *x, size_t n, size_t block,
+                            bool whole)
 {
     struct rounds rounds = {0};
     static size_t starts[100000];
@@ -65,51 +66,52 @@ static struct rounds settle(struct select *s, const float *x, size_t n, size_t b
         i += m < n - i ? m : n - i;
     }
     starts[blocks] = n;
-    for (bool known = select_is_known(s); !known && rounds.full < 20; known = select_decide(s)) {
-        size_t head = select_head(s);
+    for (bool known = magnitude_select_is_done(s); !known && rounds.full < 20;
+         known = magnitude_select_decide(s)) {
+        size_t head = magnitude_select_sample_elements(s);
         *(head ? &rounds.samples : &rounds.full) += 1;
         for (size_t b = blocks; b-- > 0;) {
             size_t m = starts[b + 1] - starts[b];
             m = head && !whole && head < m ? head : m;
-            works[b] = malloc(select_work_size(s, m));
-            memset(works[b], 0xA5, select_work_size(s, m));
-            select_observe(s, x + starts[b], starts[b], m, works[b]);
+            works[b] = malloc(magnitude_select_work_size(s, m));
+            memset(works[b], 0xA5, magnitude_select_work_size(s, m));
+            magnitude_select_observe(s, x + starts[b], starts[b], m, works[b]);
         }
         for (size_t b = 0; b < blocks; b++) {
-            select_merge(s, works[b]);
+            magnitude_select_merge(s, works[b]);
             free(works[b]);
         }
     }
-    CHECK(select_is_known(s));
+    CHECK(magnitude_select_is_done(s));
     return rounds;
 }
 
-static struct rounds check(const float *x, size_t n, size_t above, enum select_ties ties,
+static struct rounds check(const float *x, size_t n, size_t above, enum tie_rule ties,
                            size_t list_max, size_t block)
 {
     bool *keeps = malloc(n + 1);
     float *kept = malloc((n + 1) * sizeof *kept), *dropped = malloc((n + 1) * sizeof *kept);
-    struct select *s = select_new(n, above, ties, list_max);
+    struct magnitude_select *s = magnitude_select_new(n, above, ties, list_max);
     struct rounds rounds = settle(s, x, n, block, draw() % 2);
-    struct select_cut cut = select_result(s);
+    struct magnitude_cut cut = magnitude_select_result(s);
     twin(x, n, above, ties, keeps);
     memcpy(kept, x, n * sizeof *x);
     memcpy(dropped, x, n * sizeof *x);
     for (size_t i = 0, m; i < n; i += m) {
         m = 1 + draw() % 3000;
         m = m < n - i ? m : n - i;
-        select_apply(&cut, true, kept + i, i, m);
-        select_apply(&cut, false, dropped + i, i, m);
+        magnitude_cut_apply(&cut, true, kept + i, i, m);
+        magnitude_cut_apply(&cut, false, dropped + i, i, m);
     }
     size_t wrong = 0;
     const float zero = 0;
     for (size_t i = 0; i < n; i++) {
-        wrong += select_keeps(&cut, x[i], i) != keeps[i];
+        wrong += magnitude_cut_keeps(&cut, x[i], i) != keeps[i];
         wrong += memcmp(&kept[i], keeps[i] ? &x[i] : &zero, 4) != 0;
         wrong += memcmp(&dropped[i], keeps[i] ? &zero : &x[i], 4) != 0;
     }
     CHECK(wrong == 0);
-    select_free(s);
+    magnitude_select_free(s);
     free(keeps);
     free(kept);
     free(dropped);
@@ -171,7 +173,7 @@ static void test_all(float *x, size_t n, size_t list_max)
         fill(data, x, n);
         for (size_t c = 0; c < sizeof counts / sizeof *counts; c++)
             for (int ties = 0; counts[c] <= n && ties < 2; ties++)
-                check(x, n, counts[c], (enum select_ties)ties, list_max, blocks[draw() % 3]);
+                check(x, n, counts[c], (enum tie_rule)ties, list_max, blocks[draw() % 3]);
     }
 }
 
@@ -182,38 +184,38 @@ static void test_small(void)
     for (size_t above = 0; above <= 10; above++)
         for (size_t list_max = 0; list_max < 11; list_max++)
             for (size_t block = 1; block < 11; block++) {
-                check(x, 10, above, SELECT_LOWER_FIRST, list_max, block);
-                check(x, 10, above, SELECT_HIGHER_FIRST, list_max, block);
+                check(x, 10, above, TIE_LOWER_INDEX_WINS, list_max, block);
+                check(x, 10, above, TIE_HIGHER_INDEX_WINS, list_max, block);
             }
-    struct select *s = select_new(10, 2, SELECT_LOWER_FIRST, 0);
+    struct magnitude_select *s = magnitude_select_new(10, 2, TIE_LOWER_INDEX_WINS, 0);
     settle(s, x, 10, 4, false);
-    CHECK(select_result(s).index == 1 && !select_result(s).all);
-    select_free(s);
-    s = select_new(10, 2, SELECT_HIGHER_FIRST, 0);
+    CHECK(magnitude_select_result(s).index == 1 && !magnitude_select_result(s).all);
+    magnitude_select_free(s);
+    s = magnitude_select_new(10, 2, TIE_HIGHER_INDEX_WINS, 0);
     settle(s, x, 10, 4, false);
-    CHECK(select_result(s).index == 7);
-    select_free(s);
+    CHECK(magnitude_select_result(s).index == 7);
+    magnitude_select_free(s);
 }
 
 /* How many rounds it takes: none, one, a sample and one, at most one more for frozen tensors. */
 static void test_rounds(float *x, size_t n)
 {
     fill(NORMAL, x, n);
-    struct rounds r = check(x, n, n / 5, SELECT_LOWER_FIRST, 0, 65536);
+    struct rounds r = check(x, n, n / 5, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 1 && r.full == 1);
-    r = check(x, 65536, 3000, SELECT_LOWER_FIRST, 0, 65536);
+    r = check(x, 65536, 3000, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 0 && r.full == 1);
-    r = check(x, n, n, SELECT_LOWER_FIRST, 0, 65536);
+    r = check(x, n, n, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 0 && r.full == 0);
     fill(ALL_ZERO, x, n);
-    r = check(x, n, n / 5, SELECT_LOWER_FIRST, 0, 65536);
+    r = check(x, n, n / 5, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 1 && r.full == 1);
     fill(MOSTLY_ZERO, x, n);
-    r = check(x, n, n / 5, SELECT_LOWER_FIRST, 0, 65536);
+    r = check(x, n, n / 5, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 1 && r.full == 2);
     for (size_t i = 0; i < n; i++) /* the head of each block is the smallest */
         x[i] = (float)(i % 65536) + 1;
-    r = check(x, n, n / 5, SELECT_LOWER_FIRST, 0, 65536);
+    r = check(x, n, n / 5, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 1 && r.full > 1 && r.full <= 5);
 }
 
@@ -224,7 +226,7 @@ static void test_model(float *x)
     float *tensors[3];
     size_t n = 0;
     fill(FEW, x, 120003);
-    struct select *s = select_new(120003, 41000, SELECT_LOWER_FIRST, 1000);
+    struct magnitude_select *s = magnitude_select_new(120003, 41000, TIE_LOWER_INDEX_WINS, 1000);
     for (size_t t = 0; t < 3; n += sizes[t++]) {
         tensors[t] = malloc(sizes[t] * sizeof *x);
         memcpy(tensors[t], x + n, sizes[t] * sizeof *x);
@@ -234,23 +236,23 @@ static void test_model(float *x)
         for (size_t t = 0; t < 3; offset += sizes[t++])
             for (size_t i = 0; i < sizes[t]; i += 4096) {
                 size_t m = sizes[t] - i < 4096 ? sizes[t] - i : 4096;
-                void *work = malloc(select_work_size(s, m));
-                select_observe(s, tensors[t] + i, offset + i, m, work);
-                select_merge(s, work);
+                void *work = malloc(magnitude_select_work_size(s, m));
+                magnitude_select_observe(s, tensors[t] + i, offset + i, m, work);
+                magnitude_select_merge(s, work);
                 free(work);
             }
-    } while (!select_decide(s));
-    struct select_cut cut = select_result(s);
+    } while (!magnitude_select_decide(s));
+    struct magnitude_cut cut = magnitude_select_result(s);
     bool *keeps = malloc(n);
-    twin(x, n, 41000, SELECT_LOWER_FIRST, keeps);
+    twin(x, n, 41000, TIE_LOWER_INDEX_WINS, keeps);
     n = 0;
     for (size_t t = 0; t < 3; free(tensors[t]), n += sizes[t++]) {
-        select_apply(&cut, true, tensors[t], n, sizes[t]);
+        magnitude_cut_apply(&cut, true, tensors[t], n, sizes[t]);
         for (size_t i = 0; i < sizes[t]; i++)
             CHECK(tensors[t][i] == (keeps[n + i] ? x[n + i] : 0));
     }
     free(keeps);
-    select_free(s);
+    magnitude_select_free(s);
 }
 
 /* A number that is guessed for the sample and known after the round over everything, applied to
@@ -261,34 +263,35 @@ static void test_revised(float *x, size_t n)
     bool *keeps = malloc(n);
     size_t above = n / 3;
     fill(NORMAL, x, n);
-    twin(x, n, above, SELECT_LOWER_FIRST, keeps);
+    twin(x, n, above, TIE_LOWER_INDEX_WINS, keeps);
     for (size_t guess = above - n / 100; guess <= above + n / 100; guess += n / 100) {
-        struct select *s = select_new(n, 1, SELECT_LOWER_FIRST, 0);
-        for (int round = 0; !select_is_known(s); round++) {
+        struct magnitude_select *s = magnitude_select_new(n, 1, TIE_LOWER_INDEX_WINS, 0);
+        for (int round = 0; !magnitude_select_is_done(s); round++) {
             for (size_t i = 0; i < n; i += 65536) {
-                size_t m = n - i < 65536 ? n - i : 65536, head = select_head(s);
+                size_t m = n - i < 65536 ? n - i : 65536,
+                       head = magnitude_select_sample_elements(s);
                 m = head && head < m ? head : m;
-                void *work = malloc(select_work_size(s, m));
-                select_observe(s, x + i, i, m, work);
-                select_merge(s, work);
+                void *work = malloc(magnitude_select_work_size(s, m));
+                magnitude_select_observe(s, x + i, i, m, work);
+                magnitude_select_merge(s, work);
                 free(work);
             }
             if (round < 2)
-                select_revise(s, round == 0 ? guess : above);
-            select_decide(s);
+                magnitude_select_set_count(s, round == 0 ? guess : above);
+            magnitude_select_decide(s);
         }
-        struct select_cut cut = select_result(s);
+        struct magnitude_cut cut = magnitude_select_result(s);
         for (size_t i = 0; i < n; i++)
             y[i] = (float)i;
-        select_apply_by(&cut, true, x, y, 0, n);
+        magnitude_cut_apply_by(&cut, true, x, y, 0, n);
         for (size_t i = 0; i < n; i++)
             CHECK(y[i] == (keeps[i] ? (float)i : 0));
-        select_free(s);
+        magnitude_select_free(s);
     }
-    struct select *s = select_new(n, 1, SELECT_LOWER_FIRST, 0);
-    select_revise(s, 0);
-    CHECK(select_is_known(s) && select_result(s).none);
-    select_free(s);
+    struct magnitude_select *s = magnitude_select_new(n, 1, TIE_LOWER_INDEX_WINS, 0);
+    magnitude_select_set_count(s, 0);
+    CHECK(magnitude_select_is_done(s) && magnitude_select_result(s).none);
+    magnitude_select_free(s);
     free(keeps);
 }
 
@@ -297,13 +300,14 @@ static void test_wrong_count(float *x)
 {
     fill(NORMAL, x, 1000);
     for (size_t list_max = 0; list_max < 2000; list_max += 500) {
-        struct select *s = select_new(3000, 2000, SELECT_LOWER_FIRST, list_max);
+        struct magnitude_select *s =
+            magnitude_select_new(3000, 2000, TIE_LOWER_INDEX_WINS, list_max);
         settle(s, x, 1000, 100, false);
-        CHECK(select_result(s).all);
-        select_free(s);
-        s = select_new(500, 400, SELECT_LOWER_FIRST, list_max);
+        CHECK(magnitude_select_result(s).all);
+        magnitude_select_free(s);
+        s = magnitude_select_new(500, 400, TIE_LOWER_INDEX_WINS, list_max);
         settle(s, x, 1000, 100, false);
-        select_free(s);
+        magnitude_select_free(s);
     }
 }
 
@@ -322,7 +326,7 @@ int main(void)
     for (enum data data = NORMAL; data < DATA; data++) {
         fill(data, x, N);
         for (int ties = 0; ties < 2; ties++)
-            check(x, N, N / 5, (enum select_ties)ties, 0, 65536);
+            check(x, N, N / 5, (enum tie_rule)ties, 0, 65536);
     }
     test_rounds(x, N);
     test_model(x);

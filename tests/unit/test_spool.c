@@ -30,10 +30,10 @@ static void test_round_trip(const char *folder, size_t memory, size_t size)
     CHECK(spool_write(s, half, bytes + half, size - half, &e) == 0);
     CHECK(spool_write(s, 0, bytes, half, &e) == 0);
     CHECK(spool_read(s, 0, back, size, &e) == 0 && memcmp(bytes, back, size) == 0);
-    void *at = spool_at(s, half, size - half);
+    void *at = spool_memory_at(s, half, size - half);
     CHECK((at != NULL) == (size <= memory));
     CHECK(!at || memcmp(at, bytes + half, size - half) == 0);
-    CHECK(spool_at(s, 1, size) == NULL && spool_at(s, UINT64_MAX, 2) == NULL);
+    CHECK(spool_memory_at(s, 1, size) == NULL && spool_memory_at(s, UINT64_MAX, 2) == NULL);
     CHECK(spool_write(s, 1, bytes, size, &e) == -1 && spool_read(s, size + 1, back, 0, &e) == -1);
     CHECK(files_in(folder) == 2);
     spool_free(s);
@@ -64,7 +64,7 @@ static void test_refusals(const char *folder)
     struct error e;
     char missing[100];
     snprintf(missing, sizeof missing, "%s/none", folder);
-    CHECK(spool_file(missing, &e) == -1 && strstr(e.text, "No such file"));
+    CHECK(spool_open_temporary_file(missing, &e) == -1 && strstr(e.text, "No such file"));
     struct spool *s = spool_new(0, folder);
     CHECK(spool_reserve(s, UINT64_MAX, &e) == -1 && strstr(e.text, "--spool names another"));
     CHECK(spool_reserve(s, 1 << 16, &e) == 0);
@@ -85,7 +85,7 @@ static void test_default_folder(const char *folder)
     struct error e;
     struct stat file, in;
     setenv("TMPDIR", folder, 1);
-    int fd = spool_file(NULL, &e);
+    int fd = spool_open_temporary_file(NULL, &e);
     CHECK(fd >= 0 && fstat(fd, &file) == 0 && stat(folder, &in) == 0);
     CHECK(file.st_nlink == 0 && file.st_dev == in.st_dev && files_in(folder) == 2);
     close(fd);

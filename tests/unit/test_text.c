@@ -1,4 +1,4 @@
-#include "text.h"
+#include "text_scanner.h"
 #include "unit.h"
 
 static char *written;
@@ -12,10 +12,10 @@ static FILE *write_start(void)
     return open_memstream(&written, &written_size);
 }
 
-static struct text write_end(FILE *f)
+static struct text_scanner write_end(FILE *f)
 {
     fclose(f);
-    return text_start((const unsigned char *)written, written_size);
+    return text_scanner_start((const unsigned char *)written, written_size);
 }
 
 /* Elements come back bit by bit. */
@@ -24,17 +24,17 @@ static int comes_back(enum dtype d, const void *from, size_t columns, size_t n)
     size_t size = dtype_bits(d) / 8;
     struct error e;
     FILE *f = write_start();
-    text_put_elements(f, d, columns, 0, n, from);
-    struct text t = write_end(f);
+    text_print_elements(f, d, columns, 0, n, from);
+    struct text_scanner t = write_end(f);
     for (size_t i = 0; i < n; i++) {
         unsigned char back[8];
-        if (i % columns == 0 && (!text_line_is_over(&t) || !text_next_line(&t)))
+        if (i % columns == 0 && (!text_scanner_at_line_end(&t) || !text_scanner_next_line(&t)))
             return 0;
-        if (text_next_element(&t, d, back, &e) ||
+        if (text_scanner_read_element(&t, d, back, &e) ||
             memcmp(back, (const char *)from + i * size, size) != 0)
             return 0;
     }
-    return text_line_is_over(&t) && !text_next_line(&t);
+    return text_scanner_at_line_end(&t) && !text_scanner_next_line(&t);
 }
 
 static uint64_t state = 1;
@@ -66,7 +66,7 @@ static const char *shown(enum dtype d, double x)
     unsigned char bytes[8];
     dtype_from_f64(d, &x, bytes, 1);
     FILE *f = write_start();
-    text_put_elements(f, d, 1, 0, 1, bytes);
+    text_print_elements(f, d, 1, 0, 1, bytes);
     fclose(f);
     snprintf(text, sizeof text, "%.*s", (int)strcspn(written, "\n"), written);
     return text;
@@ -85,10 +85,11 @@ static void test_shortest(void)
 
 static int reads(enum dtype d, const char *word)
 {
-    struct text t = text_start((const unsigned char *)word, strlen(word));
+    struct text_scanner t = text_scanner_start((const unsigned char *)word, strlen(word));
     unsigned char to[8];
     struct error e;
-    return text_next_line(&t) && text_next_element(&t, d, to, &e) == 0 && text_line_is_over(&t);
+    return text_scanner_next_line(&t) && text_scanner_read_element(&t, d, to, &e) == 0 &&
+           text_scanner_at_line_end(&t);
 }
 
 static void test_refusals(void)
@@ -112,34 +113,37 @@ static void test_words(void)
     struct error e;
     FILE *f = write_start();
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        text_put_word(f, words[i]);
+        text_print_word(f, words[i]);
         fputs("  ", f);
     }
     fputs("# the end", f);
-    struct text t = write_end(f);
+    struct text_scanner t = write_end(f);
     const char *word;
-    CHECK(text_next_line(&t));
+    CHECK(text_scanner_next_line(&t));
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        CHECK(text_next_word(&t, &a, &word, &e) == 0 && word && strcmp(word, words[i]) == 0);
-    CHECK(text_next_word(&t, &a, &word, &e) == 0 && !word);
+        CHECK(text_scanner_next_word(&t, &a, &word, &e) == 0 && word &&
+              strcmp(word, words[i]) == 0);
+    CHECK(text_scanner_next_word(&t, &a, &word, &e) == 0 && !word);
     arena_free(&a);
 }
 
 static void test_lines(void)
 {
     static const char text[] = "\n  # nothing\nkey=value \"\\u00e9\\n\"\r\n\t\nlast";
-    struct text t = text_start((const unsigned char *)text, sizeof text - 1);
+    struct text_scanner t = text_scanner_start((const unsigned char *)text, sizeof text - 1);
     struct arena a = {0};
     struct error e;
     const char *word;
-    CHECK(text_next_line(&t) && t.line == 3);
-    CHECK(!text_takes(&t, "key") && !text_takes_key(&t, "ke") && text_takes_key(&t, "key"));
-    CHECK(text_takes(&t, "value"));
-    CHECK(text_next_word(&t, &a, &word, &e) == 0 && strcmp(word, "\xc3\xa9\n") == 0);
-    CHECK(text_line_is_over(&t));
-    CHECK(text_next_line(&t) && t.line == 5 && text_takes(&t, "last"));
-    CHECK(!text_next_line(&t));
-    CHECK(text_error(&t, &e, "no %s", "more") == -1 && strcmp(e.text, "line 5: no more") == 0);
+    CHECK(text_scanner_next_line(&t) && t.line == 3);
+    CHECK(!text_scanner_accept_word(&t, "key") && !text_scanner_accept_key(&t, "ke") &&
+          text_scanner_accept_key(&t, "key"));
+    CHECK(text_scanner_accept_word(&t, "value"));
+    CHECK(text_scanner_next_word(&t, &a, &word, &e) == 0 && strcmp(word, "\xc3\xa9\n") == 0);
+    CHECK(text_scanner_at_line_end(&t));
+    CHECK(text_scanner_next_line(&t) && t.line == 5 && text_scanner_accept_word(&t, "last"));
+    CHECK(!text_scanner_next_line(&t));
+    CHECK(text_scanner_error(&t, &e, "no %s", "more") == -1 &&
+          strcmp(e.text, "line 5: no more") == 0);
     arena_free(&a);
 }
 

@@ -1,6 +1,6 @@
 /* Loops on the threads that compute: every item once, no member twice at one time, loops in loops,
  * loops of two threads at once, errors. */
-#include "threads.h"
+#include "parallel_for.h"
 #include "unit.h"
 
 #include <pthread.h>
@@ -17,7 +17,7 @@ struct seen {
 static void count(void *context, size_t i, size_t member)
 {
     struct seen *s = context;
-    if (member >= threads_count() || atomic_fetch_add(&s->members[member], 1))
+    if (member >= parallel_threads() || atomic_fetch_add(&s->members[member], 1))
         atomic_fetch_add(&s->clashes, 1);
     atomic_fetch_add(&s->items[i], 1);
     atomic_fetch_sub(&s->members[member], 1);
@@ -33,12 +33,12 @@ static bool all_seen(const struct seen *s, size_t n, int times)
 
 static void check_items(size_t threads)
 {
-    threads_open(threads);
-    CHECK(threads_count() == threads);
+    parallel_set_threads(threads);
+    CHECK(parallel_threads() == threads);
     for (size_t n = 0; n <= ITEMS; n = n * 3 + 1) {
         struct seen s = {0};
         for (int round = 0; round < 20; round++)
-            threads_run(n, round % 2 ? HEAVY : 1, count, &s);
+            parallel_for(n, round % 2 ? HEAVY : 1, count, &s);
         CHECK(all_seen(&s, n, 20));
     }
 }
@@ -48,14 +48,14 @@ static void loop_of_item(void *context, size_t i, size_t member)
 {
     struct seen *s = (struct seen *)context + i;
     (void)member;
-    threads_run(ITEMS, HEAVY, count, s);
+    parallel_for(ITEMS, HEAVY, count, s);
 }
 
 static void check_nested(void)
 {
     static struct seen s[4];
-    threads_open(3);
-    threads_run(4, HEAVY, loop_of_item, s);
+    parallel_set_threads(3);
+    parallel_for(4, HEAVY, loop_of_item, s);
     for (size_t i = 0; i < 4; i++)
         CHECK(all_seen(&s[i], ITEMS, 1));
 }
@@ -63,7 +63,7 @@ static void check_nested(void)
 static void *loops_of_thread(void *seen)
 {
     for (int round = 0; round < 100; round++)
-        threads_run(ITEMS, HEAVY, count, seen);
+        parallel_for(ITEMS, HEAVY, count, seen);
     return NULL;
 }
 
@@ -71,7 +71,7 @@ static void check_two_at_once(void)
 {
     static struct seen s[2];
     pthread_t other;
-    threads_open(2);
+    parallel_set_threads(2);
     CHECK(pthread_create(&other, NULL, loops_of_thread, &s[0]) == 0);
     loops_of_thread(&s[1]);
     pthread_join(other, NULL);
@@ -89,11 +89,11 @@ static void check_errors(void)
     struct error e;
     for (size_t threads = 1; threads <= 2; threads++) {
         size_t bad = 77;
-        threads_open(threads);
-        CHECK(threads_try(ITEMS, HEAVY, fail_at, &bad, &e) == -1);
+        parallel_set_threads(threads);
+        CHECK(parallel_for_checked(ITEMS, HEAVY, fail_at, &bad, &e) == -1);
         CHECK(strcmp(e.text, "item 77 failed") == 0);
         bad = ITEMS;
-        CHECK(threads_try(ITEMS, HEAVY, fail_at, &bad, &e) == 0);
+        CHECK(parallel_for_checked(ITEMS, HEAVY, fail_at, &bad, &e) == 0);
     }
 }
 

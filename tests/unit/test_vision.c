@@ -9,7 +9,7 @@
 #include "image_features.h"
 #include "vision_tower.h"
 #include "unit.h"
-#include "vision_ops.h"
+#include "layernorm.h"
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
@@ -82,7 +82,7 @@ static void compare(const struct model_source *data, const char *image, const ch
 {
     char name[128];
     snprintf(name, sizeof name, "img.%s.%s.f64", image, what);
-    long i = model_source_find(data, name);
+    long i = model_source_find_tensor(data, name);
     double *expected = mem_alloc(n, sizeof *expected), worst = 0, most = 0;
     CHECK(i >= 0);
     model_source_read_f64(data, (size_t)i, 0, n, DTYPE_NONE, expected);
@@ -138,7 +138,7 @@ static void check_images(const struct subject *s, const struct image_case *image
                          const char *features, const char *rows)
 {
     const struct arch *a = model_weights_arch(s->model);
-    const struct weight_source *weights = model_weights_source(s->model);
+    const struct weight_source *weights = model_weights_weight_source(s->model);
     struct image pictures[8];
     const struct image *all[8];
     size_t tokens = 0, width = a->vision.merge * a->vision.merge * a->vision.hidden;
@@ -147,7 +147,7 @@ static void check_images(const struct subject *s, const struct image_case *image
     for (size_t i = 0; i < n; i++) {
         const struct image_case *image = &images[i];
         size_t own = image->slices * image->height * image->width / 4;
-        long tensor = model_source_find(s->pixels, image->name);
+        long tensor = model_source_find_tensor(s->pixels, image->name);
         CHECK(tensor >= 0);
         pictures[i] = (struct image){s->pixels,     (size_t)tensor, image->slices,
                                      image->height, image->width,   own};
@@ -156,9 +156,9 @@ static void check_images(const struct subject *s, const struct image_case *image
     }
     struct vision_tower *t = vision_tower_new(a, weights, 64);
     float *x = mem_alloc(tokens * width, sizeof *x), *y = mem_alloc(tokens * a->hidden, sizeof *y);
-    float *scratch = mem_alloc(projector_scratch(a, tokens), sizeof *scratch);
+    float *scratch = mem_alloc(projector_scratch_floats(a, tokens), sizeof *scratch);
     CHECK(!vision_tower_forward(t, all, n, x, &e));
-    CHECK(!weights->layer(weights->context, PARTS_PROJECTOR, 0, &w, &e));
+    CHECK(!weights->load_layer(weights->context, WEIGHT_RANGE_PROJECTOR, 0, &w, &e));
     projector_forward(a, &w, x, tokens, y, scratch);
     for (size_t i = 0, at = 0; i < n; at += pictures[i++].tokens) {
         if (features)
@@ -177,16 +177,16 @@ static void check_positions(const struct subject *s)
 {
     struct arch a = *model_weights_arch(s->model);
     const struct image tile = {
-        s->data, (size_t)model_source_find(s->data, "posinterp.pixel_values"), 1, 6, 6, 9};
+        s->data, (size_t)model_source_find_tensor(s->data, "posinterp.pixel_values"), 1, 6, 6, 9};
     const struct image *all[] = {&tile};
-    long found = model_source_find(s->data, "posinterp.embeddings.f64");
+    long found = model_source_find_tensor(s->data, "posinterp.embeddings.f64");
     double expected[37 * 32], worst = 0;
     float x[36 * 32];
     struct error e;
-    a.vision.used = 0;
+    a.vision.layers_used = 0;
     CHECK(found >= 0 && a.vision.hidden == 32);
     model_source_read_f64(s->data, (size_t)found, 0, 37 * 32, DTYPE_NONE, expected);
-    struct vision_tower *t = vision_tower_new(&a, model_weights_source(s->model), 36);
+    struct vision_tower *t = vision_tower_new(&a, model_weights_weight_source(s->model), 36);
     CHECK(!vision_tower_forward(t, all, 1, x, &e));
     for (size_t i = 0; i < 36; i++) { /* blocks of 2 x 2 */
         size_t row = i / 12 * 2 + i / 2 % 2, column = i / 4 % 3 * 2 + i % 2;
@@ -203,17 +203,18 @@ static void check_shuffles(const struct subject *s)
 {
     const struct arch *a = model_weights_arch(s->model);
     struct arch turned = *a;
-    const struct image tile = {s->pixels, (size_t)model_source_find(s->pixels, "portrait"), 3, 4, 4,
-                               12};
+    const struct image tile = {
+        s->pixels, (size_t)model_source_find_tensor(s->pixels, "portrait"), 3, 4, 4, 12};
     const struct image *all[] = {&tile};
     const size_t order[] = {0, 2, 1, 3};
     enum { width = 128 };
     float x[12 * width], y[12 * width];
     struct error e;
-    CHECK(a->vision.hidden * 4 == width && !a->vision.transposed);
-    turned.vision.transposed = true;
-    struct vision_tower *plain = vision_tower_new(a, model_weights_source(s->model), 16);
-    struct vision_tower *other = vision_tower_new(&turned, model_weights_source(s->model), 16);
+    CHECK(a->vision.hidden * 4 == width && !a->vision.shuffle_transposed);
+    turned.vision.shuffle_transposed = true;
+    struct vision_tower *plain = vision_tower_new(a, model_weights_weight_source(s->model), 16);
+    struct vision_tower *other =
+        vision_tower_new(&turned, model_weights_weight_source(s->model), 16);
     CHECK(!vision_tower_forward(plain, all, 1, x, &e) &&
           !vision_tower_forward(other, all, 1, y, &e));
     for (size_t i = 0; i < 12; i++)
@@ -249,17 +250,17 @@ static void check_towers(void)
 struct asked {
     const struct weight_source *of;
     size_t times;
-    enum part part; /* PARTS: none */
+    enum weight_kind part; /* WEIGHT_KINDS: none */
     size_t layer;
     float *copy;
 };
 
-static int give_changed(void *context, struct parts parts, size_t layer, struct layer_weights *w,
-                        struct error *e)
+static int give_changed(void *context, struct weight_range parts, size_t layer,
+                        struct layer_weights *w, struct error *e)
 {
     struct asked *c = context;
     c->times++;
-    if (c->of->layer(c->of->context, parts, layer, w, e))
+    if (c->of->load_layer(c->of->context, parts, layer, w, e))
         return -1;
     if (c->part >= parts.first && c->part < parts.end && c->layer == layer) {
         c->copy[0] = w->at[c->part][0] + 1;
@@ -270,14 +271,15 @@ static int give_changed(void *context, struct parts parts, size_t layer, struct 
 
 /* Do the sights hold for a model in which this part is another? How often was it asked? */
 static int hold_for(const struct image_features *f, const struct arch *a,
-                    const struct weight_source *of, enum part part, size_t layer, size_t *times)
+                    const struct weight_source *of, enum weight_kind part, size_t layer,
+                    size_t *times)
 {
     struct error e;
-    size_t n = arch_part_elements(a, part < PARTS ? part : VISION_Q);
+    size_t n = weight_kind_elements(a, part < WEIGHT_KINDS ? part : WEIGHT_VISION_Q);
     struct asked c = {.of = of, .part = part, .layer = layer};
     const struct weight_source w = {&c, give_changed, NULL};
     c.copy = mem_alloc(n, sizeof *c.copy);
-    int result = image_features_match(f, a, &w, &e);
+    int result = image_features_valid_for(f, a, &w, &e);
     *times = c.times;
     free(c.copy);
     return result;
@@ -290,27 +292,27 @@ static void check_same_towers(void)
     struct subject s = open_subject("internvl/qknorm_select", "original");
     struct subject other = open_subject("internvl/qknorm_select", "hf_inmem");
     const struct arch *a = model_weights_arch(other.model);
-    const struct weight_source *w = model_weights_source(other.model);
-    const struct image tiles = {s.pixels, (size_t)model_source_find(s.pixels, "portrait"), 3, 4, 4,
-                                12};
+    const struct weight_source *w = model_weights_weight_source(other.model);
+    const struct image tiles = {
+        s.pixels, (size_t)model_source_find_tensor(s.pixels, "portrait"), 3, 4, 4, 12};
     const bool none = false;
-    size_t times, used = a->vision.used;
+    size_t times, used = a->vision.layers_used;
     struct arch turned = *a;
     struct error e;
     struct image_features *f =
-        image_features_new(model_weights_arch(s.model), model_weights_source(s.model), &tiles, 1,
-                           NULL, 1 << 20, NULL, &e);
+        image_features_compute(model_weights_arch(s.model), model_weights_weight_source(s.model),
+                               &tiles, 1, NULL, 1 << 20, NULL, &e);
     CHECK(f && used > 1 && used < a->vision.layers);
-    CHECK(hold_for(f, a, w, PARTS, 0, &times) == 1 && times == used + 1);
-    CHECK(hold_for(f, a, w, VISION_PATCH, 0, &times) == 0 && times == 1);
-    CHECK(hold_for(f, a, w, VISION_DOWN_BIAS, 1, &times) == 0 && times == 3);
-    CHECK(hold_for(f, a, w, VISION_Q, used, &times) == 1 && times == used + 1);
-    turned.vision.transposed = true;
-    CHECK(hold_for(f, &turned, w, PARTS, 0, &times) == 0 && times == 0);
+    CHECK(hold_for(f, a, w, WEIGHT_KINDS, 0, &times) == 1 && times == used + 1);
+    CHECK(hold_for(f, a, w, WEIGHT_VISION_PATCH_EMBEDDING, 0, &times) == 0 && times == 1);
+    CHECK(hold_for(f, a, w, WEIGHT_VISION_FC2_BIAS, 1, &times) == 0 && times == 3);
+    CHECK(hold_for(f, a, w, WEIGHT_VISION_Q, used, &times) == 1 && times == used + 1);
+    turned.vision.shuffle_transposed = true;
+    CHECK(hold_for(f, &turned, w, WEIGHT_KINDS, 0, &times) == 0 && times == 0);
     image_features_free(f);
-    f = image_features_new(model_weights_arch(s.model), model_weights_source(s.model), &tiles, 1,
-                           &none, 0, NULL, &e);
-    CHECK(hold_for(f, a, w, VISION_PATCH, 0, &times) == 1 && times == 0);
+    f = image_features_compute(model_weights_arch(s.model), model_weights_weight_source(s.model),
+                               &tiles, 1, &none, 0, NULL, &e);
+    CHECK(hold_for(f, a, w, WEIGHT_VISION_PATCH_EMBEDDING, 0, &times) == 1 && times == 0);
     image_features_free(f);
     close_subject(&s);
     close_subject(&other);
@@ -321,7 +323,7 @@ int main(int argc, char **argv)
     struct error e;
     (void)argc;
     golden_find(argv[0]);
-    if (gemm_open(2, &e)) {
+    if (gemm_init(2, &e)) {
         fprintf(stderr, "%s\n", e.text);
         return EXIT_FAILURE;
     }

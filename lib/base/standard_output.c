@@ -1,0 +1,31 @@
+#include "standard_output.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int standard_output_flush(struct error *e)
+{
+    errno = 0;
+    bool failed = fflush(stdout) != 0;
+    if (failed || ferror(stdout))
+        return error_set(e, "cannot write to standard output: %s",
+                         errno ? strerror(errno) : "an earlier write failed");
+    return 0;
+}
+
+static void check(int status, void *name)
+{
+    struct error e;
+    if (status == 0 && standard_output_flush(&e)) {
+        fprintf(stderr, "%s: %s\n", (const char *)name, e.text);
+        _exit(1);
+    }
+}
+
+void standard_output_flush_at_exit(const char *name)
+{
+    on_exit(check, (void *)name);
+}

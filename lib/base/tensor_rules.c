@@ -1,0 +1,283 @@
+#include "tensor_rules.h"
+
+#include "line_reader.h"
+#include "mem.h"
+#include "pattern.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLANKS " \t\r\n"
+
+struct rule {
+    char *text;
+    char *model, *tensor; /* globs; NULL: any */
+    size_t n;
+    double *values; /* one, or a ramp */
+    struct range range;
+};
+
+/* ---- one rule ------------------------------------------------------------------------------- */
+
+/* Where a message is about: an option's argument, or a line of a file that it names. */
+struct place {
+    const char *what, *file;
+    size_t line;
+    const struct range *range;
+    struct error *e;
+};
+
+/* Always -1. `wrong` is what was expected, or what is wrong with the text. */
+static int refuse(const struct place *p, const char *text, const char *wrong)
+{
+    if (p->file)
+        return error_set(p->e, "%s: %.300s, line %zu: \"%.300s\": %s", p->what, p->file, p->line,
+                         text, wrong);
+    return error_set(p->e, "%s: \"%.300s\": %s", p->what, text, wrong);
+}
+
+static int add_value(struct rule *r, const char *number, const struct place *p)
+{
+    double x;
+    if (number_parse(number, &x))
+        return refuse(p, r->text, "expected a number or a ramp of numbers like [0.2,0.8]");
+    r->values = mem_resize(r->values, r->n + 1, sizeof *r->values);
+    r->values[r->n++] = x;
+    return 0;
+}
+
+static int check_range(const struct rule *r, const struct place *p)
+{
+    char range[80], wrong[128];
+    if (r->n > 1 || range_contains(p->range, r->values[0]))
+        return 0;
+    snprintf(wrong, sizeof wrong, "expected numbers %s", range_format(p->range, range));
+    return refuse(p, r->text, wrong);
+}
+
+/* "[a,b,...]": blanks around the numbers are allowed. Changes `text`. */
+static int add_ramp(struct rule *r, char *text, const struct place *p)
+{
+    char *end = text + strlen(text) - 1, *next = text + 1;
+    if (end == text || *end != ']')
+        return refuse(p, r->text, "the ramp lacks its closing bracket");
+    *end = '\0';
+    while (next) {
+        char *number = next + strspn(next, BLANKS);
+        next = strchr(number, ',');
+        if (next)
+            *next++ = '\0';
+        size_t n = strlen(number);
+        while (n > 0 && strchr(BLANKS, number[n - 1]))
+            number[--n] = '\0';
+        if (add_value(r, number, p))
+            return -1;
+    }
+    return 0;
+}
+
+/* The first '/' that no backslash quotes; NULL if there is none. */
+static char *find_slash(char *text)
+{
+    for (; *text && *text != '/'; text++)
+        if (*text == '\\' && text[1])
+            text++;
+    return *text ? text : NULL;
+}
+
+/* "MODEL", "MODEL/GLOB" or "/GLOB". Changes `text`. */
+static int set_patterns(struct rule *r, char *text, const struct place *p)
+{
+    char *slash = find_slash(text);
+    if (slash)
+        *slash = '\0';
+    if (slash && !slash[1])
+        return refuse(p, r->text, "expected a pattern of tensor names behind '/'");
+    if (!slash && !*text)
+        return refuse(p, r->text, "expected a model or /PATTERN");
+    if (*text && strcmp(text, "*") != 0)
+        r->model = mem_copy_text(text);
+    if (slash)
+        r->tensor = mem_copy_text(slash + 1);
+    return 0;
+}
+
+static void rule_clear(struct rule *r)
+{
+    free(r->text);
+    free(r->model);
+    free(r->tensor);
+    free(r->values);
+}
+
+/* Of "PATTERNS=VALUE" or "VALUE"; changes `text`, as the next does. */
+static int parse_rule(struct rule *r, char *text, const struct place *p)
+{
+    char *equals = strrchr(text, '='), *value = equals ? equals + 1 : text;
+    if (equals)
+        *equals = '\0';
+    if (equals && set_patterns(r, text, p))
+        return -1;
+    return *value == '[' ? add_ramp(r, value, p) : add_value(r, value, p);
+}
+
+/* Of "PATTERNS". */
+static int parse_part(struct rule *r, char *text, const struct place *p)
+{
+    return set_patterns(r, text, p) ? -1 : add_value(r, "1", p);
+}
+
+/* Adds the rule that `parse` makes of the text. */
+static int add_rule(struct tensor_rules *rules, const char *text, const struct place *p,
+                    int (*parse)(struct rule *, char *, const struct place *))
+{
+    struct rule r = {.text = mem_copy_text(text)};
+    char *copy = mem_copy_text(text);
+    int failed = parse(&r, copy, p) || check_range(&r, p);
+    r.range = *p->range;
+    free(copy);
+    if (!failed && rules->n > 0 && !r.model && !r.tensor)
+        failed = refuse(p, text,
+                        "this overrides every rule before it; say which model or tensors "
+                        "it is for, or put it first");
+    if (failed) {
+        rule_clear(&r);
+        return -1;
+    }
+    rules->items = mem_resize(rules->items, rules->n + 1, sizeof *rules->items);
+    rules->items[rules->n++] = r;
+    return 0;
+}
+
+/* ---- files ---------------------------------------------------------------------------------- */
+
+/* Drops the blanks around a line. */
+static char *trimmed(char *line)
+{
+    line += strspn(line, BLANKS);
+    size_t n = strlen(line);
+    while (n > 0 && strchr(BLANKS, line[n - 1]))
+        line[--n] = '\0';
+    return line;
+}
+
+static int add_line(struct tensor_rules *r, char *line, const struct place *p)
+{
+    char *text = trimmed(line);
+    if (*text == '@')
+        return refuse(p, text, "a file of rules cannot name another one");
+    return *text && *text != '#' ? add_rule(r, text, p, parse_rule) : 0;
+}
+
+static int add_file(struct tensor_rules *r, struct place *p)
+{
+    struct line_reader l;
+    struct error why;
+    int more = line_reader_open(&l, p->file, &why) ? -1 : 1, failed = 0;
+    while (!failed && more > 0 && (more = line_reader_next(&l, &why)) > 0) {
+        p->line = l.line_number;
+        failed = add_line(r, l.text, p);
+    }
+    line_reader_close(&l);
+    return more < 0 ? error_set(p->e, "%s: %s", p->what, why.text) : failed;
+}
+
+int tensor_rules_add(struct tensor_rules *r, const char *text, const char *what,
+                     const struct range *range, struct error *e)
+{
+    size_t before = r->n;
+    struct place p = {.what = what, .range = range, .e = e};
+    if (*text != '@')
+        return add_rule(r, text, &p, parse_rule);
+    p.file = text + 1;
+    if (add_file(r, &p) == 0)
+        return 0;
+    while (r->n > before)
+        rule_clear(&r->items[--r->n]);
+    return -1;
+}
+
+int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const char *what,
+                              struct error *e)
+{
+    const struct range any = {0};
+    const struct place p = {.what = what, .range = &any, .e = e};
+    if (*text == '@')
+        return refuse(&p, text, "this does not come from a file");
+    return add_rule(r, text, &p, parse_part);
+}
+
+void tensor_rules_free(struct tensor_rules *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        rule_clear(&r->items[i]);
+    free(r->items);
+    *r = (struct tensor_rules){0};
+}
+
+/* ---- looking up ----------------------------------------------------------------------------- */
+
+double tensor_rules_layer_gradient(size_t n, const double *values, long layer, long layers)
+{
+    double t = layer < 0 ? 0 : layers > 1 ? (double)layer / (double)(layers - 1) : 1;
+    double s = t * (double)(n - 1);
+    size_t i = (size_t)s, j = i + 1 < n ? i + 1 : n - 1;
+    double f = s - (double)i;
+    return (1 - f) * values[i] + f * values[j];
+}
+
+static bool names_model(const struct rule *r, const char *model)
+{
+    return !r->model ||
+           (model && (strcmp(r->model, model) == 0 || pattern_matches(r->model, model)));
+}
+
+bool tensor_rules_has_tensor_pattern(const struct tensor_rules *r, size_t i)
+{
+    return r->items[i].tensor != NULL;
+}
+
+bool tensor_rules_rule_matches(const struct tensor_rules *r, size_t i, const char *model,
+                               const char *tensor)
+{
+    const struct rule *rule = &r->items[i];
+    return names_model(rule, model) && (!rule->tensor || pattern_matches(rule->tensor, tensor));
+}
+
+bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, const char *tensor,
+                             long layer, long layers, double *value)
+{
+    for (size_t i = r->n; i-- > 0;) {
+        const struct rule *rule = &r->items[i];
+        if (!tensor_rules_rule_matches(r, i, model, tensor))
+            continue;
+        *value = range_clamp(&rule->range,
+                             tensor_rules_layer_gradient(rule->n, rule->values, layer, layers));
+        return true;
+    }
+    return false;
+}
+
+const char *tensor_rules_find_unknown_model(const struct tensor_rules *r, size_t n,
+                                            const char *const *models)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        bool found = !r->items[i].model;
+        for (size_t m = 0; !found && m < n; m++)
+            found = names_model(&r->items[i], models[m]);
+        if (!found)
+            return r->items[i].text;
+    }
+    return NULL;
+}
+
+size_t tensor_rules_count(const struct tensor_rules *r)
+{
+    return r->n;
+}
+
+const char *tensor_rules_text(const struct tensor_rules *r, size_t i)
+{
+    return r->items[i].text;
+}

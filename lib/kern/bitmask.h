@@ -1,0 +1,32 @@
+/* Yes and no of many elements: a byte each while loops compute with them (0 is no), a bit each to
+ * be kept, eight to a byte. Arrays of bytes have room up to the next multiple of eight. */
+#ifndef TV_BITMASK_H
+#define TV_BITMASK_H
+
+#include "simd.h"
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* n bytes that are 0 or 1; those behind them become 0. */
+TV_INLINE void bitmask_pack(unsigned char *bytes, size_t n, unsigned char *bits)
+{
+    memset(bytes + n, 0, (8 - n % 8) % 8);
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t eight;
+        memcpy(&eight, bytes + i, sizeof eight);
+        bits[i / 8] = (unsigned char)(eight * 0x0102040810204080 >> 56);
+    }
+}
+
+/* A byte that is set has one of its own bits set. */
+TV_INLINE void bitmask_unpack(const unsigned char *bits, size_t n, unsigned char *bytes)
+{
+    for (size_t i = 0; i < n; i += 8) {
+        uint64_t eight = (uint64_t)bits[i / 8] * 0x0101010101010101 & 0x8040201008040201;
+        memcpy(bytes + i, &eight, sizeof eight);
+    }
+}
+
+#endif

@@ -1,0 +1,167 @@
+#include "magnitude_sort.h"
+
+#include "simd.h"
+
+#include <string.h>
+
+/* A key is the bits of |x|, which as an unsigned number are ordered as |x| is, above the index. */
+
+#define MASK       0x7FFFFFFFu
+#define SHORT      32   /* keys up to this many are sorted by insertion */
+#define LONG       1024 /* from this on by digits of 11 bits, others of 8 */
+#define WIDTH_MAX  11
+#define DIGITS_MAX 4
+#define BINS_MIN   256
+#define BINS_MAX   4096
+
+/* Digit d of a magnitude of 31 bits. */
+TV_INLINE size_t digit(uint64_t key, size_t d, size_t width)
+{
+    return key >> (32 + width * d) & (((size_t)1 << width) - 1);
+}
+
+TV_INLINE uint32_t magnitude_of(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & MASK;
+}
+
+TV_INLINE uint64_t key_of(float x, size_t i)
+{
+    return (uint64_t)magnitude_of(x) << 32 | i;
+}
+
+static void insertion_sort(uint64_t *keys, size_t n)
+{
+    for (size_t i = 1; i < n; i++) {
+        uint64_t key = keys[i];
+        size_t j = i;
+        for (; j > 0 && keys[j - 1] > key; j--)
+            keys[j] = keys[j - 1];
+        keys[j] = key;
+    }
+}
+
+/* Digit by digit from the lowest; the keys start in the order of the index and stay so where the
+ * digits seen so far are equal. Returns where they lie in the end. */
+TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t width)
+{
+    uint32_t count[DIGITS_MAX][1 << WIDTH_MAX];
+    size_t digits = 31 / width + (31 % width != 0);
+    for (size_t d = 0; d < digits; d++)
+        memset(count[d], 0, sizeof **count << width);
+    for (size_t i = 0; i < n; i++)
+        for (size_t d = 0; d < digits; d++)
+            count[d][digit(from[i], d, width)]++;
+    for (size_t d = 0; d < digits; d++) {
+        uint32_t *place = count[d], next = 0;
+        if (place[digit(from[0], d, width)] == n) /* all the same */
+            continue;
+        for (size_t v = 0; v < (size_t)1 << width; v++) {
+            uint32_t own = place[v];
+            place[v] = next;
+            next += own;
+        }
+        for (size_t i = 0; i < n; i++)
+            to[place[digit(from[i], d, width)]++] = from[i];
+        uint64_t *sorted = to;
+        to = from;
+        from = sorted;
+    }
+    return from;
+}
+
+/* Sorts n > SHORT keys; `spare` has room for as many. Ties, of which rows of small deltas are full,
+ * stand in order already. */
+static void sort(uint64_t *keys, uint64_t *spare, size_t n)
+{
+    size_t i = 1;
+    while (i < n && keys[i - 1] < keys[i])
+        i++;
+    if (i >= n)
+        return;
+    uint64_t *sorted = radix_sort(keys, spare, n, n < LONG ? 8 : WIDTH_MAX);
+    if (sorted != keys)
+        memcpy(keys, sorted, n * sizeof *keys);
+}
+
+/* ---- bins ------------------------------------------------------------------------------------ */
+
+/* Bins of equal width between the least magnitude that is not 0 and the largest, and one for 0:
+ * their order sorts a row but for the few that share a bin. */
+struct bins {
+    size_t n;
+    uint32_t least; /* where the second one begins */
+    unsigned shift;
+};
+
+TV_CLONES static void find_range(const float *x, size_t n, uint32_t *least, uint32_t *most)
+{
+    uint32_t low = MASK, high = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t m = magnitude_of(x[i]), other = m ? m : MASK;
+        low = other < low ? other : low;
+        high = m > high ? m : high;
+    }
+    *least = low;
+    *most = high;
+}
+
+static struct bins bins_for(const float *x, size_t n)
+{
+    struct bins b = {.n = BINS_MIN};
+    uint32_t most;
+    while (b.n < BINS_MAX && b.n < n)
+        b.n *= 2;
+    find_range(x, n, &b.least, &most);
+    while (most > b.least && (most - b.least) >> b.shift >= b.n - 1)
+        b.shift++;
+    return b;
+}
+
+TV_CLONES static void choose_bins(struct bins b, const float *restrict x, size_t n,
+                                  uint32_t *restrict bin)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t m = magnitude_of(x[i]);
+        bin[i] = m ? ((m - b.least) >> b.shift) + 1 : 0;
+    }
+}
+
+/* Keys bin by bin, in each by the index; end[] says where each bin ends. */
+static void deal(struct bins b, const float *x, const uint32_t *bin, size_t n, uint64_t *keys,
+                 uint32_t *end)
+{
+    uint32_t next = 0;
+    memset(end, 0, b.n * sizeof *end);
+    for (size_t i = 0; i < n; i++)
+        end[bin[i]]++;
+    for (size_t j = 0; j < b.n; j++) {
+        uint32_t own = end[j];
+        end[j] = next;
+        next += own;
+    }
+    for (size_t i = 0; i < n; i++)
+        keys[end[bin[i]]++] = key_of(x[i], i);
+}
+
+const uint64_t *magnitude_sort_ascending(const float *x, size_t n, uint64_t *work)
+{
+    uint64_t *spare = work + n;
+    uint32_t end[BINS_MAX], *bin = (uint32_t *)spare, start = 0;
+    if (n <= SHORT) {
+        for (size_t i = 0; i < n; i++)
+            work[i] = key_of(x[i], i);
+        insertion_sort(work, n);
+        return work;
+    }
+    struct bins b = bins_for(x, n);
+    choose_bins(b, x, n, bin);
+    deal(b, x, bin, n, work, end);
+    for (size_t j = 0; j < b.n; start = end[j++])
+        if (end[j] - start > SHORT)
+            sort(work + start, spare, end[j] - start);
+    insertion_sort(work, n); /* in the other bins; no key has far to go */
+    return work;
+}

@@ -1,0 +1,170 @@
+#include "vector_stats.h"
+
+#include "dtype.h"
+#include "vector_math.h"
+#include "simd.h"
+
+#include <math.h>
+#include <string.h>
+
+static size_t pairs_of(size_t n)
+{
+    return n * (n - 1) / 2;
+}
+
+size_t joint_stats_size(size_t n)
+{
+    return n * sizeof(struct vector_stats) + pairs_of(n) * sizeof(struct pair);
+}
+
+struct joint_stats joint_stats_view(void *memory, size_t n)
+{
+    struct vector_stats *one = memory;
+    return (struct joint_stats){n, one, (struct pair *)(one + n)};
+}
+
+struct joint_stats joint_stats_init(void *memory, size_t n)
+{
+    struct joint_stats t = joint_stats_view(memory, n);
+    for (size_t k = 0; k < n; k++)
+        t.vectors[k] = (struct vector_stats){.min = INFINITY, .max = -INFINITY};
+    memset(t.pairs, 0, pairs_of(n) * sizeof *t.pairs);
+    return t;
+}
+
+struct pair *joint_stats_pair(const struct joint_stats *t, size_t later, size_t earlier)
+{
+    return &t->pairs[pairs_of(later) + earlier];
+}
+
+/* ---- one tile ------------------------------------------------------------------------------- */
+
+/* Sum and extremes of a tile; element i goes into sum i mod VECTOR_MATH_LANES. */
+TV_CLONES static void sum_and_range(const float *x, size_t n, double *sum, float *min, float *max)
+{
+    double lanes[VECTOR_MATH_LANES] = {0}, all = 0;
+    float low = *min, high = *max;
+    for (size_t i = 0; i < n; i++) {
+        lanes[i % VECTOR_MATH_LANES] += (double)x[i];
+        low = x[i] < low ? x[i] : low;
+        high = x[i] > high ? x[i] : high;
+    }
+    for (size_t j = 0; j < VECTOR_MATH_LANES; j++)
+        all += lanes[j];
+    *sum += all;
+    *min = low;
+    *max = high;
+}
+
+TV_CLONES static uint64_t count_zeros(const float *x, size_t n)
+{
+    uint64_t zeros = 0;
+    for (size_t i = 0; i < n; i++)
+        zeros += x[i] == 0;
+    return zeros;
+}
+
+TV_CLONES static void count_signs(const float *x, const float *y, size_t n, struct pair *p)
+{
+    uint64_t both = 0, opposite = 0;
+    for (size_t i = 0; i < n; i++) {
+        bool there = (x[i] != 0) & (y[i] != 0);
+        both += there;
+        opposite += there & ((x[i] > 0) != (y[i] > 0));
+    }
+    p->both += both;
+    p->opposite += opposite;
+}
+
+/* The finite numbers of a tile, moved together. */
+static size_t pick_finite(const float *x, size_t n, float *to)
+{
+    size_t finite = 0;
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(x[i]))
+            to[finite++] = x[i];
+    return finite;
+}
+
+static void look_at_tile(struct vector_stats *t, const float *x, size_t n)
+{
+    t->finite += n;
+    t->zeros += count_zeros(x, n);
+    t->l1 += vector_math_sum_abs(x, n);
+    t->squares += vector_math_sum_squares(x, n);
+    sum_and_range(x, n, &t->sum, &t->min, &t->max);
+}
+
+void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_t n, float *tiles)
+{
+    struct vector_stats *one = &t->vectors[k];
+    float *tile = tiles + k * VECTOR_MATH_TILE;
+    one->elements += n;
+    if (!x) {
+        memset(tile, 0, n * sizeof *tile);
+        return;
+    }
+    one->floating += n;
+    if (dtype_find_nonfinite(DTYPE_F32, x, n) == n) {
+        look_at_tile(one, x, n);
+        memcpy(tile, x, n * sizeof *tile);
+    } else {
+        look_at_tile(one, tile, pick_finite(x, n, tile));
+        for (size_t i = 0; i < n; i++) /* pairs stay side by side */
+            tile[i] = isfinite(x[i]) ? x[i] : 0;
+    }
+    for (size_t j = 0; j < k; j++) {
+        struct pair *p = joint_stats_pair(t, k, j);
+        p->dot += vector_math_dot(tile, tiles + j * VECTOR_MATH_TILE, n);
+        count_signs(tile, tiles + j * VECTOR_MATH_TILE, n, p);
+    }
+}
+
+/* ---- sums ----------------------------------------------------------------------------------- */
+
+void vector_stats_merge(const struct vector_stats *from, struct vector_stats *to)
+{
+    to->elements += from->elements;
+    to->floating += from->floating;
+    to->finite += from->finite;
+    to->zeros += from->zeros;
+    to->sum += from->sum;
+    to->l1 += from->l1;
+    to->squares += from->squares;
+    to->min = from->min < to->min ? from->min : to->min;
+    to->max = from->max > to->max ? from->max : to->max;
+}
+
+void pair_stats_merge(const struct pair *from, struct pair *to)
+{
+    to->dot += from->dot;
+    to->both += from->both;
+    to->opposite += from->opposite;
+}
+
+static double share(uint64_t part, uint64_t whole)
+{
+    return whole ? (double)part / (double)whole : NAN;
+}
+
+double vector_stats_zero_share(const struct vector_stats *t)
+{
+    return share(t->zeros, t->finite);
+}
+
+double vector_stats_max_abs(const struct vector_stats *t)
+{
+    return t->finite == 0 ? NAN : -t->min > t->max ? -t->min : t->max;
+}
+
+double joint_stats_cosine(const struct joint_stats *t, size_t later, size_t earlier)
+{
+    double norms = sqrt(t->vectors[later].squares) * sqrt(t->vectors[earlier].squares);
+    return norms > 0 ? joint_stats_pair(t, later, earlier)->dot / norms : NAN;
+}
+
+double joint_stats_opposite_sign_share(const struct joint_stats *t, size_t later, size_t earlier)
+{
+    const struct pair *p = joint_stats_pair(t, later, earlier);
+    return share(p->opposite, p->both);
+}

@@ -1,0 +1,147 @@
+#include "saved_stream.h"
+
+#include "hash.h"
+#include "mapped_file.h"
+#include "reader.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct saved_stream {
+    struct mapped_file file;
+    struct reader *reader;
+    struct tensor *tensors;
+    size_t **blocks; /* [tensor][block * vectors + vector]: where its payload starts */
+    struct arena arena;
+};
+
+static int check_is_unweighted(const struct tensor *t, const char *path, struct error *e)
+{
+    if (vector_is_weighted(&t->vectors[0]))
+        return error_set(e, "%s: tensor %s carries a weight other than 1, which a model has not",
+                         path, t->name);
+    return 0;
+}
+
+/* Reads a tensor's payload through the reader and its checks, noting where the blocks lie. */
+static int walk_tensor(struct saved_stream *s, size_t i, struct error *e)
+{
+    const struct tensor *t = &s->tensors[i];
+    size_t blocks = tensor_block_count(t), K = t->n_vectors;
+    void *bytes = mem_alloc(tensor_block_elements(t), 8);
+    int failed = 0;
+    s->blocks[i] = mem_alloc(blocks * K, sizeof(size_t));
+    for (size_t j = 0; j < blocks * K && !failed; j++) {
+        size_t first, n;
+        tensor_block_range(t, j / K, &first, &n);
+        size_t size = dtype_bytes(t->vectors[j % K].dtype, n);
+        failed = reader_read_payload(s->reader, bytes, size, e);
+        s->blocks[i][j] = reader_payload_offset(s->reader);
+    }
+    free(bytes);
+    return failed;
+}
+
+static int walk(struct saved_stream *s, const char *path, bool as_model, struct error *e)
+{
+    const struct header *h = reader_header(s->reader);
+    struct tensor t;
+    int more;
+    s->blocks = mem_alloc(h->n_tensors, sizeof *s->blocks);
+    s->tensors = mem_alloc(h->n_tensors, sizeof *s->tensors);
+    for (size_t i = 0; (more = reader_next_tensor(s->reader, &s->arena, &t, e)) == 1; i++) {
+        s->tensors[i] = t;
+        if ((as_model && check_is_unweighted(&t, path, e)) || walk_tensor(s, i, e))
+            return -1;
+    }
+    return more;
+}
+
+static int check_is_model(const struct header *h, const char *path, struct error *e)
+{
+    if (h->kind != KIND_WEIGHTS)
+        return error_set(e, "%s holds %s; a model is a stream of weights", path,
+                         stream_kind_name(h->kind));
+    for (size_t i = 0; i < h->n_tensors; i++)
+        if (h->tensors[i].n_vectors != 1)
+            return error_set(e, "%s holds several models; choose one with pick", path);
+    return 0;
+}
+
+struct saved_stream *saved_stream_open(const char *path, const char *spool, bool as_model,
+                                       struct error *e)
+{
+    struct saved_stream *s = mem_alloc(1, sizeof *s);
+    if (mapped_file_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e) == 0 &&
+        (s->reader = reader_open(s->file.fd, path, e)) &&
+        (!as_model || check_is_model(reader_header(s->reader), path, e) == 0) &&
+        walk(s, path, as_model, e) == 0)
+        return s;
+    saved_stream_close(s);
+    return NULL;
+}
+
+void saved_stream_close(struct saved_stream *s)
+{
+    if (!s)
+        return;
+    for (size_t i = 0; s->blocks && i < reader_header(s->reader)->n_tensors; i++)
+        free(s->blocks[i]);
+    free(s->blocks);
+    free(s->tensors);
+    arena_free(&s->arena);
+    reader_close(s->reader);
+    mapped_file_close(&s->file);
+    free(s);
+}
+
+const struct header *saved_stream_header(const struct saved_stream *s)
+{
+    return reader_header(s->reader);
+}
+
+const struct tensor *saved_stream_tensor(const struct saved_stream *s, size_t i)
+{
+    return &s->tensors[i];
+}
+
+uint64_t saved_stream_fingerprint(const struct saved_stream *s)
+{
+    const size_t piece = (size_t)16 << 20;
+    XXH3_state_t *state = XXH3_createState();
+    XXH3_64bits_reset(state);
+    for (size_t at = 0; at < s->file.size; at += piece) {
+        size_t n = s->file.size - at < piece ? s->file.size - at : piece;
+        XXH3_64bits_update(state, s->file.bytes + at, n);
+        mapped_file_release_pages(s->file.bytes, s->file.size, s->file.bytes + at, n);
+    }
+    uint64_t hash = XXH3_64bits_digest(state);
+    XXH3_freeState(state);
+    return hash;
+}
+
+void saved_stream_read(const struct saved_stream *s, size_t i, size_t k, size_t first, size_t n,
+                       void *to)
+{
+    const struct tensor *t = &s->tensors[i];
+    size_t bits = dtype_bits(t->vectors[k].dtype), K = t->n_vectors;
+    const unsigned char *bytes = s->file.bytes;
+    char *out = to;
+    if (n > 0 && bits % 8) { /* never cut: one block, read from its start */
+        memcpy(out, bytes + s->blocks[i][k] + first * bits / 8, n * bits / 8);
+        return;
+    }
+    for (size_t b = n ? tensor_block_containing(t, first) : 0; n > 0; b++) {
+        size_t start, length;
+        tensor_block_range(t, b, &start, &length);
+        size_t skip = first - start, take = length - skip < n ? length - skip : n;
+        const unsigned char *block = bytes + s->blocks[i][b * K + k];
+        memcpy(out, block + skip * bits / 8, take * bits / 8);
+        if (skip + take == length) /* most read on: this block is behind them */
+            mapped_file_release_sequential(bytes, s->file.size, block, length * bits / 8,
+                                           b + 1 == tensor_block_count(t));
+        out += take * bits / 8;
+        first += take;
+        n -= take;
+    }
+}
