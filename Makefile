@@ -11,8 +11,8 @@ PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-
             libopenblas0-pthread bats parallel zstd python3-numpy python3-msgpack gnuplot-nox \
             openmpi-bin
 
-ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -pthread \
-              -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) $(CFLAGS)
+ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -MMD -MP \
+              -ffp-contract=off -pthread -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) $(CFLAGS)
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif

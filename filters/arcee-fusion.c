@@ -149,7 +149,6 @@ static int observe(const struct job *job, const struct block *b, void *work, str
 {
     const struct state *st = job->state;
     struct area area = divide(work, b);
-    (void)e;
     importance(block_floats(b, 0), block_floats(b, 1), b->n, b->columns, area.x, area.rows);
     *area.smallest = INFINITY;
     for (size_t i = 0; i < b->n; i++)
@@ -162,7 +161,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct state *st = job->state;
     struct area area = divide(work, b);
-    (void)e;
     st->smallest = *area.smallest < st->smallest ? *area.smallest : st->smallest;
     multi_select_merge(&st->ranks, b->n, area.found);
     return 0;
@@ -171,7 +169,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 static int decide(struct job *job, struct error *e)
 {
     struct state *st = job->state;
-    (void)e;
     if (!st)
         return VERDICT_DONE;
     if (!multi_select_decide(&st->ranks)) {
@@ -210,8 +207,6 @@ static int begin(struct job *job, struct error *e)
 static int end(struct job *job, bool ok, struct error *e)
 {
     struct state *st = job->state;
-    (void)ok;
-    (void)e;
     if (st)
         multi_select_free(&st->ranks);
     return 0;

@@ -346,7 +346,6 @@ static int prepare(struct stage *s, const struct header *h, struct error *e)
 static int open_calibrate(struct stage *s, struct header *h, struct error *e)
 {
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    (void)h;
     r->settings = s->options;
     if (mpi_rank() > 0)
         return error_set(e,
@@ -408,7 +407,6 @@ static int begin(struct job *job, struct error *e)
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct task_vectors *d = run_of(job->stage)->c.task_vectors;
-    (void)work;
     for (size_t v = 0; v < b->n_vectors; v++) {
         long k = task_vectors_expert_of_vector(d, &job->in->vectors[v]);
         if (k >= 0 &&
@@ -427,7 +425,6 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
 {
     struct run *r = s->data;
     struct error later;
-    (void)e;
     atomic_file_close(&r->table, false, &later);
     atomic_file_close(&r->gradients, false, &later);
     if (r->log)
@@ -446,7 +443,6 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
 static int open_helper(struct stage *s, struct header *h, struct error *e)
 {
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    (void)h;
     r->settings = s->options;
     s->stop_after_open = true;
     int failed = mpi_open(e) || !(r->received = mpi_receive_header(e));

@@ -59,7 +59,6 @@ static void draw(const struct options *o, const struct vector_state *v, size_t f
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++) {
         if (st->each[k].density >= 1)
             continue;
@@ -95,7 +94,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct state *st = job->state;
     const double *l1 = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         if (isnan(job->in->vectors[k].l1_before))
             st->each[k].l1 = (b->index ? st->each[k].l1 : 0) + l1[k];
@@ -106,7 +104,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 static int decide(struct job *job, struct error *e)
 {
     const struct state *st = job->state;
-    (void)e;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
         double kept = isnan(v->keep_probability) ? 1 : v->keep_probability,
@@ -124,7 +121,6 @@ static int begin(struct job *job, struct error *e)
     const struct tensor *t = job->in;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     bool known = true;
-    (void)e;
     st->each = arena_alloc(job->arena, t->n_vectors, sizeof *st->each);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];

@@ -133,7 +133,6 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     size_t m = b->columns;
     struct scratch s = scratch_new(m);
     unsigned char *own = mem_alloc(row_bytes(m), 1);
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++) {
         const struct vector_state *v = &st->each[k];
         const unsigned char *bits =
@@ -174,7 +173,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct state *st = job->state;
     const double *l1 = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         if (st->each[k].counts)
             st->each[k].l1 += l1[k];
@@ -185,7 +183,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 static int decide(struct job *job, struct error *e)
 {
     const struct state *st = job->state;
-    (void)e;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
         if (st->each[k].density >= 1)

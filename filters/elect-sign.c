@@ -22,7 +22,6 @@ static const struct option_row rows[] = {
 
 static int begin(struct job *job, struct error *e)
 {
-    (void)e;
     for (size_t k = 0; k < job->out->n_vectors; k++)
         vector_set_attributes(&job->out->vectors[k], NAN, NAN);
     return PLAN_TRANSFORM;
@@ -32,7 +31,6 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct weight_segments s = weight_segments_begin(job->in, b);
-    (void)e;
     while (weight_segments_next(&s)) {
         for (size_t k = 0; k < s.K; k++)
             s.w[k] = o->unweighted ? 1 : s.w[k];

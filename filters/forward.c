@@ -280,16 +280,12 @@ static int begin(struct job *job, struct error *e)
 /* What is kept can be read any number of times. */
 static int rewind_forward(struct stage *s, struct error *e)
 {
-    (void)s;
-    (void)e;
     return 0;
 }
 
 static int close_forward(struct stage *s, bool ok, struct error *e)
 {
     struct run *r = s->data;
-    (void)ok;
-    (void)e;
     lm_free(r->lm);
     spool_free(r->states);
     samples_free(&r->samples);

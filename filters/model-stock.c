@@ -101,7 +101,6 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
     double *t = work, *dots = t;
-    (void)e;
     if (o->per == PER_TENSOR) {
         multiply(b, 0, b->n, dots);
         return 0;
@@ -118,7 +117,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
-    (void)e;
     if (o->per == PER_TENSOR)
         tensor_sums_add(work, n_dots(b->n_vectors), st->dots);
     else
@@ -131,7 +129,6 @@ static int decide(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
     size_t K = job->in->n_vectors;
-    (void)e;
     if (o->per == PER_TENSOR)
         st->t[0] = ratio(st->dots, K);
     for (size_t r = 0; r < st->rows; r++)

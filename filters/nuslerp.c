@@ -133,7 +133,6 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     const struct state *st = job->state;
     struct pair *pairs = work;
     size_t m = touched(st, b->n);
-    (void)e;
     if (st->period == 1) {
         *pairs = dots_of(block_floats(b, 0), block_floats(b, 1), b->n);
         return 0;
@@ -148,7 +147,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct state *st = job->state;
     const struct pair *pairs = work;
-    (void)e;
     for (size_t j = 0; j < touched(st, b->n); j++)
         for (size_t i = 0; i < 3; i++)
             st->pairs[(b->first + j) % st->period].dots[i] += pairs[j].dots[i];
@@ -158,7 +156,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 static int decide(struct job *job, struct error *e)
 {
     struct state *st = job->state;
-    (void)e;
     for (size_t j = 0; st && st->pairs && j < st->period; j++)
         st->pairs[j] = interpolate(st->pairs[j], st->t);
     return VERDICT_DONE;

@@ -110,7 +110,6 @@ static int observe(const struct job *job, const struct block *b, void *work, str
 {
     const struct options *o = job->stage->options;
     struct touch *found = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         found[k] = (struct touch){0};
     float **x = join_vector_pointers(b);
@@ -123,7 +122,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct touch *touches = job->state;
     const struct touch *found = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++) {
         touches[k].shared += found[k].shared;
         touches[k].unique += found[k].unique;
@@ -135,7 +133,6 @@ static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct touch *touches = job->state;
-    (void)e;
     for (size_t k = 0; touches && k < job->in->n_vectors; k++)
         touches[k].factor = o->plus ? amplification(o, &touches[k]) : 1;
     return VERDICT_DONE;

@@ -40,7 +40,6 @@ struct state {
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         if (st[k].factor != 1)
             vector_math_scale(block_floats(b, k), st[k].factor, b->n);
@@ -50,7 +49,6 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 static int open_rescale(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    (void)h;
     return (o->by < 0) == (s->operands.n == 0)
                ? error_set(e, "a FACTOR or --by is needed, and not both")
                : 0;
@@ -87,7 +85,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct state *st = job->state;
     const double *l1 = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         st[k].l1 += l1[k];
     return 0;
@@ -97,7 +94,6 @@ static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct state *st = job->state;
-    (void)e;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
         if (o->by == BY_L1 && v->l1_before >= 1e-7 && st[k].l1 >= 1e-7)

@@ -94,7 +94,6 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     struct magnitude_cut cut = magnitude_select_result(st->select);
     float *const *x = (float *const *)b->data;
     float v[STRIP];
-    (void)e;
     for (size_t i = 0; i < b->n; i += STRIP) {
         size_t n = b->n - i < STRIP ? b->n - i : STRIP;
         variance(x, b->n_vectors, i, n, v);
@@ -111,7 +110,6 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     const struct state *st = job->state;
     float *v = work;
     uint64_t *differing = (uint64_t *)((char *)work + st->area);
-    (void)e;
     variance((float *const *)b->data, b->n_vectors, 0, b->n, v);
     *differing = count_differing(v, b->n);
     magnitude_select_observe(st->select, v, b->first, b->n, (char *)work + st->area + COUNT_SIZE);
@@ -122,7 +120,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct state *st = job->state;
     const char *found = (char *)work + st->area;
-    (void)e;
     st->differing += *(const uint64_t *)found;
     st->seen += b->n;
     magnitude_select_merge(st->select, found + COUNT_SIZE);
@@ -148,7 +145,6 @@ static int decide(struct job *job, struct error *e)
 {
     struct state *st = job->state;
     uint64_t n = tensor_elements(job->in);
-    (void)e;
     if (!st->counted) {
         double share = (double)st->differing / (double)st->seen;
         uint64_t differing = st->seen < n ? (uint64_t)(share * (double)n) : st->differing;
@@ -174,7 +170,6 @@ static int begin(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
     double topk = stage_rules_tensor_value(&o->topk, t, 1);
-    (void)e;
     if (topk >= 1 || tensor_elements(t) == 0)
         return PLAN_PASS_THROUGH;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
@@ -190,8 +185,6 @@ static int begin(struct job *job, struct error *e)
 static int end(struct job *job, bool ok, struct error *e)
 {
     struct state *st = job->state;
-    (void)ok;
-    (void)e;
     if (st)
         magnitude_select_free(st->select);
     return 0;

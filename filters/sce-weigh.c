@@ -30,7 +30,6 @@ static void share_energy(double *w, size_t K, size_t n)
 static int begin(struct job *job, struct error *e)
 {
     size_t K = job->in->n_vectors;
-    (void)e;
     if (tensor_elements(job->in) == 0)
         return PLAN_PASS_THROUGH;
     job->state = arena_alloc(job->arena, K, sizeof(double));
@@ -40,7 +39,6 @@ static int begin(struct job *job, struct error *e)
 
 static int merge(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    (void)e;
     tensor_sums_add(work, b->n_vectors, job->state);
     return 0;
 }
@@ -48,7 +46,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 static int decide(struct job *job, struct error *e)
 {
     double *w = job->state;
-    (void)e;
     share_energy(w, job->in->n_vectors, tensor_elements(job->in));
     for (size_t k = 0; k < job->out->n_vectors; k++)
         vector_set_weights(&job->out->vectors[k], job->arena, 1, &w[k]);

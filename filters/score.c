@@ -93,7 +93,6 @@ struct judging {
 static void judge_one(void *context, size_t i, size_t member)
 {
     const struct judging *j = context;
-    (void)member;
     j->right[i] = likeliest(j->buffers->z + i * j->V, j->V) == j->buffers->tokens[i];
 }
 
@@ -271,7 +270,6 @@ static int open_score(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    (void)h;
     r->allow_nonfinite = s->common.allow_nonfinite;
     s->stop_after_open = true;
     if (gemm_init(s->common.threads, e))

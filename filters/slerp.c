@@ -54,7 +54,6 @@ static int begin(struct job *job, struct error *e)
 static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
-    (void)e;
     if (job->state)
         interpolate(job->state, stage_rules_tensor_value(&o->t, job->in, NAN));
     return VERDICT_DONE;

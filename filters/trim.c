@@ -66,7 +66,6 @@ static struct magnitude_band *new_band(const struct options *o, uint64_t n, doub
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
-    (void)e;
     magnitude_bands_apply(job->state, (float *const *)b->data, b->first, b->n);
     return 0;
 }
@@ -89,7 +88,6 @@ static struct magnitude_bands tensor_bands(const struct job *job)
 static int begin(struct job *job, struct error *e)
 {
     const struct rank_filter *w = job->stage->data;
-    (void)e;
     if (tensor_elements(job->in) == 0)
         return PLAN_PASS_THROUGH;
     return rank_filter_begin(job, w ? rank_filter_tensor_bands(w, job) : tensor_bands(job));

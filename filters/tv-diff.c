@@ -122,7 +122,6 @@ static int open(struct stage *s, struct header *h, struct error *e)
 {
     struct run *run = s->data = mem_alloc(1, sizeof *run);
     bool twice = strcmp(s->operands.items[0], "-") == 0 && strcmp(s->operands.items[1], "-") == 0;
-    (void)h;
     run->b = twice
                  ? NULL
                  : reference_model_open(s->operands.items[1], s->common.spool, s->filter->name, e);
@@ -214,7 +213,6 @@ static int begin(struct job *job, struct error *e)
     const struct tensor *a = job->in;
     size_t K = a->n_vectors;
     long place = reference_model_find_tensor(run->b, a->name);
-    (void)e;
     if (place < 0 || !tensor_same_shape(a, reference_model_tensor(run->b, (size_t)place)))
         return PLAN_PASS_THROUGH;
     const struct tensor *b = reference_model_tensor(run->b, (size_t)place);
@@ -260,7 +258,6 @@ static int observe(const struct job *job, const struct block *b, void *work, str
 {
     const struct match *m = job->state;
     struct element_diff *sums = work;
-    (void)e;
     memset(sums, 0, b->n_vectors * sizeof *sums);
     for (size_t k = 0; k < b->n_vectors; k++)
         if (m->vectors[k] != NOWHERE)
@@ -272,7 +269,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct match *m = job->state;
     const struct element_diff *sums = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         element_diff_merge(&sums[k], &m->sums[k]);
     return 0;

@@ -53,7 +53,6 @@ static int fill(const struct job *job, struct block *b, struct error *e)
     struct model_set *f = job->stage->data;
     float *base = mem_alloc_aligned(b->n * sizeof *base),
           *delta = mem_alloc_aligned(b->n * sizeof *delta);
-    (void)e;
     model_set_read_block_f32(f, job->index, MODEL_SET_BASE_VECTOR, b, base);
     for (size_t k = 0; k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
@@ -68,7 +67,6 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 
 static int end(struct job *job, bool ok, struct error *e)
 {
-    (void)e;
     if (ok && job->stage->data)
         model_set_hash_tensor(job->stage->data, job->index, job->stage);
     return 0;
@@ -140,8 +138,6 @@ static int begin(struct job *job, struct error *e)
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     size_t which[MODELS_MAX];
-    (void)job;
-    (void)e;
     for (size_t k = 1; k < b->n_vectors; k++) {
         vector_math_subtract(block_floats(b, k), block_floats(b, 0), block_floats(b, k), b->n);
         which[k - 1] = k;
@@ -169,7 +165,6 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
 
 static int close_extract(struct stage *s, bool ok, struct error *e)
 {
-    (void)e;
     if (ok && s->data)
         model_set_report_hashes(s->data, s);
     model_set_close(s->data);

@@ -289,7 +289,6 @@ static int put_values(const struct job *job, const struct spool *spool, struct e
 static int open(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = options_of(s);
-    (void)h;
     if (o->values && (o->json || o->header))
         return error_set(e, "--values goes with neither --json nor --header");
     s->stop_after_open = o->header;

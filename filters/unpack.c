@@ -25,7 +25,6 @@ static int open_unpack(struct stage *s, struct header *h, struct error *e)
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *f = job->stage->data;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         model_set_read_block(f, job->index, k, b, b->data[k]);
     return 0;
@@ -33,7 +32,6 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 
 static int end(struct job *job, bool ok, struct error *e)
 {
-    (void)e;
     if (ok)
         model_set_hash_tensor(job->stage->data, job->index, job->stage);
     return 0;
@@ -41,7 +39,6 @@ static int end(struct job *job, bool ok, struct error *e)
 
 static int close_unpack(struct stage *s, bool ok, struct error *e)
 {
-    (void)e;
     if (ok)
         model_set_report_hashes(s->data, s);
     model_set_close(s->data);

@@ -79,8 +79,6 @@ static int open_weigh(struct stage *s, struct header *h, struct error *e)
 
 static int close_weigh(struct stage *s, bool ok, struct error *e)
 {
-    (void)ok;
-    (void)e;
     coefficient_table_free(s->data);
     return 0;
 }

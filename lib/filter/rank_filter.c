@@ -94,14 +94,12 @@ int rank_filter_begin(struct job *job, struct magnitude_bands bands)
 
 int rank_filter_observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    (void)e;
     magnitude_bands_observe(job->state, (float *const *)b->data, b->first, b->n, work);
     return 0;
 }
 
 int rank_filter_merge(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    (void)e;
     magnitude_bands_merge(job->state, b->n, work);
     return 0;
 }
@@ -109,7 +107,6 @@ int rank_filter_merge(struct job *job, const struct block *b, void *work, struct
 int rank_filter_decide(struct job *job, struct error *e)
 {
     struct rank_filter *w = job->stage->data;
-    (void)e;
     if (w)
         return magnitude_bands_decide(&w->bands) ? VERDICT_DONE : VERDICT_AGAIN;
     if (!magnitude_bands_decide(job->state)) {
@@ -122,8 +119,6 @@ int rank_filter_decide(struct job *job, struct error *e)
 
 int rank_filter_end(struct job *job, bool ok, struct error *e)
 {
-    (void)ok;
-    (void)e;
     if (job->state && !job->stage->data)
         magnitude_bands_free(job->state);
     return 0;
@@ -132,8 +127,6 @@ int rank_filter_end(struct job *job, bool ok, struct error *e)
 int rank_filter_close(struct stage *s, bool ok, struct error *e)
 {
     struct rank_filter *w = s->data;
-    (void)ok;
-    (void)e;
     if (w) {
         magnitude_bands_free(&w->bands);
         arena_free(&w->arena);

@@ -4,8 +4,6 @@ int tensor_sums_observe_abs(const struct job *job, const struct block *b, void *
                             struct error *e)
 {
     double *sums = work;
-    (void)job;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         sums[k] = vector_math_sum_abs(block_floats(b, k), b->n);
     return 0;
@@ -15,8 +13,6 @@ int tensor_sums_observe_squares(const struct job *job, const struct block *b, vo
                                 struct error *e)
 {
     double *sums = work;
-    (void)job;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         sums[k] = vector_math_sum_squares(block_floats(b, k), b->n);
     return 0;

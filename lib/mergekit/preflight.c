@@ -17,7 +17,6 @@
 /* A sink that keeps the header and wants no payload. */
 static int open_keeper(struct stage *s, struct header *h, struct error *e)
 {
-    (void)e;
     s->data = header_copy(h);
     s->stop_after_open = true;
     return 0;

@@ -37,7 +37,6 @@ static int open_one(struct stage *s, struct header *h, struct error *e)
 
 static int fill_one(const struct job *job, struct block *b, struct error *e)
 {
-    (void)e;
     const struct model_source *in = job->stage->data;
     model_source_read_stored(in, job->index, b->first, b->n, b->data[0]);
     model_source_release_pages(in, job->index, b->first, b->n);
@@ -46,8 +45,6 @@ static int fill_one(const struct job *job, struct block *b, struct error *e)
 
 static int close_one(struct stage *s, bool ok, struct error *e)
 {
-    (void)ok;
-    (void)e;
     model_source_close(s->data);
     return 0;
 }

@@ -14,7 +14,6 @@ static const char *running; /* the first stage's name, for a signal handler */
 static void on_bus_error(int signal)
 {
     static const char text[] = ": a file was cut while it was being read\n";
-    (void)signal;
     ssize_t ignored = write(STDERR_FILENO, running, strlen(running));
     ignored = write(STDERR_FILENO, text, sizeof text - 1);
     (void)ignored;

@@ -175,8 +175,6 @@ const struct filter stdio_stages_writer = {
 
 static int open_nothing(struct stage *s, struct header *h, struct error *e)
 {
-    (void)s;
-    (void)e;
     h->kind = KIND_WEIGHTS;
     return 0;
 }
@@ -190,7 +188,5 @@ static const struct filter nothing = {
 
 const struct filter *stdio_stages_empty_source(const char *operand, struct error *e)
 {
-    (void)operand;
-    (void)e;
     return &nothing;
 }
