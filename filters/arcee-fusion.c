@@ -13,6 +13,7 @@
  *     unpack base math | arcee-fusion | pack --like base merged/
  */
 #include "explog.h"
+#include "filter.h"
 #include "join.h"
 #include "multi_select.h"
 

@@ -14,6 +14,7 @@
  *
  *     unpack math code chat | karcher | pack --like math merged/
  */
+#include "filter.h"
 #include "gram_join.h"
 
 #include <stdlib.h>

@@ -16,6 +16,7 @@
  *     unpack math code chat | weigh math=0.5 | multislerp | pack --like math merged/
  *     tv-extract base math code chat | multislerp | pack --base base merged/
  */
+#include "filter.h"
 #include "gram_join.h"
 
 #include <stdlib.h>

@@ -15,6 +15,7 @@
  *
  * Next to 0 is 1e-7, the rounding of F32, below which opposite vectors would be divided by noise.
  */
+#include "filter.h"
 #include "gram_join.h"
 
 struct options {

@@ -13,9 +13,11 @@
  * .tar or .tar.zst archive, or - for an archive on standard output. config.json is brought up to
  * date, and README.md tells how the merge was made.
  */
+#include "filter.h"
 #include "merge_plan.h"
 #include "model_config.h"
 #include "auxiliary_files.h"
+#include "stage.h"
 #include "tensor_name.h"
 #include "base_model.h"
 #include "checkpoint_writer.h"
@@ -569,11 +571,11 @@ const struct filter filter_pack = {
     .role = ROLE_SINK,
     .operands_are_files = true,
     .raw_payload = true,
-    .consume_in_any_order = true,
+    .sink.consume_in_any_order = true,
     .open = open_pack,
     .begin = begin,
-    .consume = consume,
-    .wants_tensor = wants,
+    .sink.consume = consume,
+    .sink.wants_tensor = wants,
     .end = end,
     .close = close_pack,
 };

@@ -12,6 +12,7 @@
  *     tv-extract base math code | ram | pack --base base merged/
  *     tv-extract base math code | ram --plus | pack --base base merged/
  */
+#include "filter.h"
 #include "join.h"
 
 #include <stdlib.h>

@@ -17,6 +17,7 @@
 #include "filter.h"
 #include "magnitude_select.h"
 #include "simd.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules topk;

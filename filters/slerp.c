@@ -11,7 +11,9 @@
  *     unpack math code | slerp --t 0.5 | pack --like math merged/
  *     unpack math code | slerp --t '[0.2,0.8]' | ...          a ramp over the layers
  */
+#include "filter.h"
 #include "gram_join.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules t;

@@ -16,7 +16,9 @@
  * --outliers the higher one, as in mergekit's ascending sort. Where density and gamma add up to
  * more than 1, fewer outliers go. Records l1_before per tensor, for rescale --by l1.
  */
+#include "filter.h"
 #include "rank_filter.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules density, outliers;

@@ -8,6 +8,7 @@
  * The difference is taken in F32 (in F64 if one of the two is stored so) and rounded to F32, as
  * mergekit ranks it. Tensors that are not floating are left out; pack --base keeps the base's.
  */
+#include "filter.h"
 #include "model_set.h"
 
 #include <stdlib.h>
@@ -186,11 +187,11 @@ const struct filter filter_tv_extract = {
     .max_operands = SIZE_MAX,
     .kinds = KIND_WEIGHTS,
     .role = ROLE_SOURCE,
-    .source_with_operands = true,
+    .source.only_with_operands = true,
     .operands_are_files = true,
     .open = open_extract,
     .begin = begin,
-    .fill = fill,
+    .source.fill = fill,
     .transform = transform,
     .end = end,
     .close = close_extract,

@@ -2,6 +2,8 @@
 
 #include "pattern.h"
 #include "mpi.h"
+#include "stage.h"
+#include "stage_rules.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,5 +1,8 @@
 #include "rank_filter.h"
 
+#include "stage.h"
+#include "stage_rules.h"
+
 #include <stdlib.h>
 
 /* ---- the manifest ---------------------------------------------------------------------------- */

@@ -1,5 +1,7 @@
 #include "tv_merge.h"
 
+#include "command_line.h"
+#include "stage.h"
 #include "standard_output.h"
 #include "preflight.h"
 #include "checkpoint_writer.h"

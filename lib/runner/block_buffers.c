@@ -69,18 +69,6 @@ void block_buffers_free(struct block_buffers *all)
     pthread_mutex_destroy(&all->lock);
 }
 
-void block_keep_vectors(struct block *b, size_t n, const size_t *which)
-{
-    for (size_t k = 0; k < n; k++) {
-        size_t home = b->buffer_of[k];
-        b->data[k] = b->data[which[k]];
-        b->dtypes[k] = b->dtypes[which[k]];
-        b->buffer_of[k] = b->buffer_of[which[k]];
-        b->buffer_of[which[k]] = home;
-    }
-    b->n_vectors = n;
-}
-
 void block_buffers_convert_to_f32(struct block_buffer *b)
 {
     struct block *block = &b->block;

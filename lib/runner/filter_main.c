@@ -1,5 +1,7 @@
 #include "filter_main.h"
 
+#include "command_line.h"
+#include "stage.h"
 #include "standard_output.h"
 #include "writer.h"
 
@@ -23,7 +25,7 @@ static void on_bus_error(int signal)
 bool stage_starts_chain(const struct stage *s)
 {
     const struct filter *f = s->filter;
-    return f->role == ROLE_SOURCE && (!f->source_with_operands || s->operands.n > 0);
+    return f->role == ROLE_SOURCE && (!f->source.only_with_operands || s->operands.n > 0);
 }
 
 bool stage_ends_chain(const struct stage *s)
@@ -36,9 +38,9 @@ static struct stage *new_reader(const struct stage *s, struct error *e)
 {
     const struct filter *from = &stdio_stages_reader;
     const struct filter *f = s->filter;
-    bool operand = f->operand_source_filter && (s->operands.n || f->max_operands == 0);
+    bool operand = f->sink.source_for_operand && (s->operands.n || f->max_operands == 0);
     if (operand &&
-        !(from = f->operand_source_filter(s->operands.n ? s->operands.items[0] : NULL, e)))
+        !(from = f->sink.source_for_operand(s->operands.n ? s->operands.items[0] : NULL, e)))
         return NULL;
     struct stage *reader = stage_new(from);
     reader->name = f->name;

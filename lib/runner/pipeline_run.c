@@ -1,6 +1,8 @@
 #include "pipeline_run.h"
 
+#include "command_line.h"
 #include "filter_main.h"
+#include "stage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -103,7 +105,7 @@ static bool takes_input(const struct stage *s)
 /* A sink that looks at a file instead of standard input. */
 static bool reads_operand(const struct stage *s)
 {
-    return s->filter->operand_source_filter && s->operands.n &&
+    return s->filter->sink.source_for_operand && s->operands.n &&
            strcmp(s->operands.items[0], "-") != 0;
 }
 

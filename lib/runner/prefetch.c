@@ -45,7 +45,7 @@ static int fill(struct prefetch *c, size_t index, struct error *e)
         b.buffer_of[k] = k;
         bytes += dtype_bytes(b.dtypes[k], b.n);
     }
-    if (s->filter->fill(&c->job, &b, e))
+    if (s->filter->source.fill(&c->job, &b, e))
         return -1;
     c->plan.spent->nanoseconds += process_stats_clock_ns() - start;
     c->plan.spent->bytes += bytes;

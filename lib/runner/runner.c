@@ -3,6 +3,8 @@
 #include "block_buffers.h"
 #include "prefetch.h"
 #include "finite_check.h"
+#include "stage.h"
+#include "stage_rules.h"
 #include "tensor_buffer.h"
 #include "ordered_pool.h"
 #include "thread_pool.h"
@@ -100,7 +102,7 @@ static void sample_memory(struct runner *r)
 /* Does the source give its blocks in stream order, once, until it is rewound? */
 static bool gives_once(const struct runner *r)
 {
-    return r->stages[0]->filter->rewind != NULL;
+    return r->stages[0]->filter->source.rewind != NULL;
 }
 
 /* ---- opening ----------------------------------------------------------------------------- */
@@ -284,7 +286,7 @@ static int fill(struct runner *r, struct block_buffer *b, size_t index, size_t h
     if (!holding && !gives_once(r))
         shorten(&b->block, head);
     uint64_t start = process_stats_clock_ns();
-    if (job->stage->filter->fill(job, &b->block, e))
+    if (job->stage->filter->source.fill(job, &b->block, e))
         return -1;
     spend(r, 0, start, block_bytes(&b->block));
     checks &= source_checks(r);
@@ -398,7 +400,7 @@ static int forward(struct runner *r, const struct pass *p, struct slot *slot, si
     uint64_t start = process_stats_clock_ns();
     if (p->observes && f->observe(job, &b->block, work_area(slot, job->work_size), e))
         return fail(r, p->last, e);
-    if (!p->observes && f->consume_in_any_order && f->consume(job, &b->block, e))
+    if (!p->observes && f->sink.consume_in_any_order && f->sink.consume(job, &b->block, e))
         return fail(r, p->last, e);
     spend(r, p->last, start, block_bytes(&b->block));
     return 0;
@@ -407,7 +409,7 @@ static int forward(struct runner *r, const struct pass *p, struct slot *slot, si
 /* Is a block's payload of no use any more when its turn comes? */
 static bool is_used_up(const struct runner *r, const struct pass *p)
 {
-    return p->observes || r->stages[p->last]->filter->consume_in_any_order;
+    return p->observes || r->stages[p->last]->filter->sink.consume_in_any_order;
 }
 
 static int forward_slot(void *way, size_t slot, size_t index, struct error *e)
@@ -438,7 +440,7 @@ static int in_order(void *way, size_t slot, size_t index, struct error *e)
     uint64_t start = process_stats_clock_ns();
     if (p->observes && f->merge && f->merge(job, &s->block, s->work, e))
         return fail(r, p->last, e);
-    if (!p->observes && !f->consume_in_any_order && f->consume(job, &s->block, e))
+    if (!p->observes && !f->sink.consume_in_any_order && f->sink.consume(job, &s->block, e))
         return fail(r, p->last, e);
     spend(r, p->last, start, 0);
     if (s->buffer)
@@ -684,7 +686,7 @@ static bool has_model_scope(const struct runner *r)
 static int rewind_source(struct runner *r, struct error *e)
 {
     const struct filter *f = r->stages[0]->filter;
-    return f->rewind && f->rewind(r->stages[0], e) ? fail(r, 0, e) : 0;
+    return f->source.rewind && f->source.rewind(r->stages[0], e) ? fail(r, 0, e) : 0;
 }
 
 /* A reader that has gone ends the work quietly, as a write would have. */
@@ -730,7 +732,7 @@ static size_t destination(const struct runner *r, size_t index)
 static bool is_wanted(const struct runner *r, size_t index)
 {
     const struct stage *sink = r->stages[r->n - 1];
-    return !sink->filter->wants_tensor || sink->filter->wants_tensor(sink, destination(r, index));
+    return !sink->filter->sink.wants_tensor || sink->filter->sink.wants_tensor(sink, destination(r, index));
 }
 
 /* A tensor that the sink does not want: one that comes all the same is read for nobody. */

@@ -31,7 +31,7 @@ extern const struct filter stdio_stages_writer; /* standard output */
 /* As in reader.h, for an open stdio_stages_reader. */
 int stdio_stages_make_stoppable(struct stage *s);
 void stdio_stages_stop_reading(struct stage *s);
-/* An operand_source_filter for a sink that reads no stream. */
+/* A source_for_operand for a sink that reads no stream. */
 const struct filter *stdio_stages_empty_source(const char *operand, struct error *e);
 
 #endif

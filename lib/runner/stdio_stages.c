@@ -111,8 +111,8 @@ const struct filter stdio_stages_reader = {
     .raw_payload = true,
     .open = open_reader,
     .begin = begin_reader,
-    .fill = fill_reader,
-    .rewind = rewind_reader,
+    .source.fill = fill_reader,
+    .source.rewind = rewind_reader,
     .close = close_reader,
 };
 
@@ -168,7 +168,7 @@ const struct filter stdio_stages_writer = {
     .raw_payload = true,
     .open = open_writer,
     .begin = begin_writer,
-    .consume = consume_writer,
+    .sink.consume = consume_writer,
     .end = end_writer,
     .close = close_writer,
 };
