@@ -154,7 +154,7 @@ const struct filter filter_check = {
     .open = open,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .end = end,
     .close = close,
 };

@@ -159,7 +159,7 @@ const struct filter filter_dare_drop = {
     .choose_scope = scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
 };

@@ -256,7 +256,7 @@ const struct filter filter_della_drop = {
     .scope = SCOPE_ROW,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
 };

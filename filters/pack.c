@@ -50,7 +50,7 @@ static const struct option_row rows[] = {
      .not_in_history = true},
     [ROW_SHARD_SIZE] = {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
                         .help = "start another file when one would be larger (default 5G)",
-                        .preset = "5G"},
+                        .default_value = "5G"},
     [ROW_SHARDS] = {"shards", OPTION_COUNT, FIELD(shards), "N",
                     .help = "at most N files, the largest as small as can be"},
     {"part", OPTION_STRING, FIELD(part), "I/N",

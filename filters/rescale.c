@@ -130,7 +130,7 @@ const struct filter filter_rescale = {
     .choose_scope = scope,
     .begin = begin,
     .observe = tensor_sums_observe_abs,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
 };

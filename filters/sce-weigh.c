@@ -68,6 +68,6 @@ const struct filter filter_sce_weigh = {
     .scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = tensor_sums_observe_squares,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
 };

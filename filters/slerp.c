@@ -70,7 +70,10 @@ const struct filter filter_slerp = {
     .kinds = KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_slerp,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
+    .observe = gram_join_observe,
+    .accumulate = gram_join_accumulate,
     .decide = decide,
-    GRAM_JOIN_LIFE,
+    .transform = gram_join_transform,
 };

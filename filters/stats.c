@@ -286,7 +286,7 @@ const struct filter filter_stats = {
     .open = open,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .end = end,
     .close = close,
 };

@@ -31,10 +31,10 @@ struct options {
 static const struct option_row rows[] = {
     {"tolerance", OPTION_NUMBER, FIELD(tolerance), "T",
      .help = "let elements differ by T times the largest magnitude of B's tensor (default 0)",
-     .range = {0, INFINITY}, .preset = "0"},
+     .range = {0, INFINITY}, .default_value = "0"},
     {"bad-frac", OPTION_NUMBER, FIELD(bad_frac), "F",
      .help = "let a share F of all elements differ by more (default 0)", .range = {0, 1},
-     .preset = "0"},
+     .default_value = "0"},
     {"same-dtype", OPTION_FLAG, FIELD(same_dtype), NULL,
      .help = "count another dtype as different"},
     {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print nothing; the exit status says it"},
@@ -325,7 +325,7 @@ const struct filter filter_tv_diff = {
     .open = open,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .end = end,
     .close = close,
 };

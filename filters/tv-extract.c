@@ -25,7 +25,7 @@ static const struct option_row rows[] = {
     {"wire", OPTION_CHOICE, offsetof(struct options, wire), "f32|bf16",
      .help =
          "dtype in which the vectors travel: f32 (default), or bf16, rounded but half the bytes",
-     .choices = "f32|bf16", .preset = "f32"},
+     .choices = "f32|bf16", .default_value = "f32"},
     MODEL_SET_OPTION_ROWS(options, family),
     {0}};
 

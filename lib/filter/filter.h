@@ -66,7 +66,7 @@ struct filter {
     /* In a round: measures a block into a work area of its own, on any thread, ... */
     int (*observe)(const struct job *, const struct block *, void *work, struct error *);
     /* ... and adds it to the state, in order of the blocks. */
-    int (*merge)(struct job *, const struct block *, void *work, struct error *);
+    int (*accumulate)(struct job *, const struct block *, void *work, struct error *);
     /* After a round, and after a begin that asked for none: returns an enum verdict, or -1. With
      * SCOPE_MODEL once per round, after its last tensor, with job->in NULL. */
     int (*decide)(struct job *, struct error *);

@@ -20,13 +20,8 @@ struct gram_join {
 /* The plan; weights are checked. job->state stays NULL for tensors that are not floating. */
 int gram_join_begin(struct job *job, enum join_weights weights, struct error *e);
 int gram_join_observe(const struct job *job, const struct block *b, void *work, struct error *e);
-int gram_join_merge(struct job *job, const struct block *b, void *work, struct error *e);
+int gram_join_accumulate(struct job *job, const struct block *b, void *work, struct error *e);
 int gram_join_transform(const struct job *job, struct block *b, struct error *e);
-
-/* These, in a filter's descriptor. */
-#define GRAM_JOIN_LIFE                                                                             \
-    .scope = SCOPE_TENSOR, .observe = gram_join_observe, .merge = gram_join_merge,                 \
-    .transform = gram_join_transform
 
 /* |x_k| */
 double gram_join_vector_norm(const struct gram_join *g, size_t k);

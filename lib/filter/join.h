@@ -10,7 +10,7 @@
 #define JOIN_NAME_ROW(type, field)                                                                 \
     {                                                                                              \
         "name", OPTION_STRING, offsetof(struct type, field), "NAME",                               \
-            .help = "name of the result (default merged)", .preset = "merged"                      \
+            .help = "name of the result (default merged)", .default_value = "merged"                      \
     }
 
 /* In open: one vector per tensor. Each must have `least` to `most` of them; where that is one

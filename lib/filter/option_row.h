@@ -38,10 +38,10 @@ struct option_row {
     size_t offset;        /* of the field in the struct of options */
     const char *argument; /* "D", "FILE", ...; NULL for a flag */
     const char *help;
-    struct range range;  /* NUMBER, RULES */
-    const char *choices; /* CHOICE: "a|b|c" */
-    const char *preset;  /* the default, as text; NULL: none */
-    const char *alias;   /* an older spelling, accepted and never written; NULL: none */
+    struct range range;        /* NUMBER, RULES */
+    const char *choices;       /* CHOICE: "a|b|c" */
+    const char *default_value; /* the default, as text; NULL: none */
+    const char *alias;         /* an older spelling, accepted and never written; NULL: none */
     bool required;
     bool not_in_history; /* does not change the result: not recorded in the history */
     bool per_tensor;     /* RULES give one number per tensor (and name no models), not per vector */

@@ -101,7 +101,7 @@ int rank_filter_observe(const struct job *job, const struct block *b, void *work
     return 0;
 }
 
-int rank_filter_merge(struct job *job, const struct block *b, void *work, struct error *e)
+int rank_filter_accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     magnitude_bands_merge(job->state, b->n, work);
     return 0;

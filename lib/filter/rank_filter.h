@@ -28,14 +28,9 @@ struct magnitude_bands rank_filter_tensor_bands(const struct rank_filter *w, con
  * recorded as l1_before of vectors that do not say it, except of a whole. */
 int rank_filter_begin(struct job *job, struct magnitude_bands bands);
 int rank_filter_observe(const struct job *job, const struct block *b, void *work, struct error *e);
-int rank_filter_merge(struct job *job, const struct block *b, void *work, struct error *e);
+int rank_filter_accumulate(struct job *job, const struct block *b, void *work, struct error *e);
 int rank_filter_decide(struct job *job, struct error *e);
 int rank_filter_end(struct job *job, bool ok, struct error *e);
 int rank_filter_close(struct stage *s, bool ok, struct error *e);
-
-/* These, in a filter's descriptor. */
-#define RANK_FILTER_LIFE                                                                           \
-    .observe = rank_filter_observe, .merge = rank_filter_merge, .decide = rank_filter_decide,      \
-    .end = rank_filter_end, .close = rank_filter_close
 
 #endif

@@ -10,7 +10,7 @@ static const struct option_row common_rows[] = {
      "use N threads (default 1; one per CPU for matrix products)", .not_in_history = true},
     {"memory", OPTION_SIZE, COMMON(memory), "SIZE",
      "hold up to SIZE bytes of a tensor in memory and the rest in a temporary file (default 1G)",
-     .preset = "1G", .not_in_history = true},
+     .default_value = "1G", .not_in_history = true},
     {"spool", OPTION_FILE, COMMON(spool), "DIR",
      "write temporary files to the folder DIR (default $TMPDIR, or /var/tmp if it is not set)",
      .not_in_history = true},
@@ -98,8 +98,8 @@ struct stage *stage_new(const struct filter *f)
     for (size_t i = 0; i < n; i++) {
         if (options[i].row->kind == OPTION_CHOICE)
             *(int *)options[i].field = -1;
-        if (options[i].row->preset)
-            stage_parse_option(s, &options[i], options[i].row->preset, &ignored);
+        if (options[i].row->default_value)
+            stage_parse_option(s, &options[i], options[i].row->default_value, &ignored);
     }
     return s;
 }

@@ -438,7 +438,7 @@ static int in_order(void *way, size_t slot, size_t index, struct error *e)
     struct job *job = &r->jobs[p->last];
     const struct filter *f = job->stage->filter;
     uint64_t start = process_stats_clock_ns();
-    if (p->observes && f->merge && f->merge(job, &s->block, s->work, e))
+    if (p->observes && f->accumulate && f->accumulate(job, &s->block, s->work, e))
         return fail(r, p->last, e);
     if (!p->observes && !f->sink.consume_in_any_order && f->sink.consume(job, &s->block, e))
         return fail(r, p->last, e);
@@ -732,7 +732,8 @@ static size_t destination(const struct runner *r, size_t index)
 static bool is_wanted(const struct runner *r, size_t index)
 {
     const struct stage *sink = r->stages[r->n - 1];
-    return !sink->filter->sink.wants_tensor || sink->filter->sink.wants_tensor(sink, destination(r, index));
+    return !sink->filter->sink.wants_tensor ||
+           sink->filter->sink.wants_tensor(sink, destination(r, index));
 }
 
 /* A tensor that the sink does not want: one that comes all the same is read for nobody. */
