@@ -69,7 +69,7 @@ $B/unit/%: tests/unit/%.c $B/libtv.a
 $B/unit/test_command_line: tests/unit/test_command_line.c $B/all-filters.o \
                            $(FILTERS:%=$B/filters/%.o) $B/libtv.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $^ $(LDFLAGS) $(LIBS)
+	$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $(filter %.c %.o %.a,$^) $(LDFLAGS) $(LIBS)
 
 $B/bench/%: tests/bench/%.c $B/libtv.a
 	@mkdir -p $(@D)
