@@ -57,3 +57,13 @@ own_bats() {
         [[ $stderr == *"is not a name"* ]]
     done
 }
+
+@test "the files that CONTRIBUTING.md names exist" {
+    grep -o '`[a-z0-9_/.-]*/[a-z0-9_.-]*`' "$ROOT/CONTRIBUTING.md" | tr -d '\140' |
+        grep -v 'my-filter\|^build/' | sort -u >named
+    [ "$(wc -l <named)" -gt 20 ]
+    while read -r file; do
+        [ -e "$ROOT/$file" ] || missing+=" $file"
+    done <named
+    [ -z "${missing-}" ] || { echo "missing:$missing" && false; }
+}
