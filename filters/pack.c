@@ -16,6 +16,7 @@
 #include "merge_plan.h"
 #include "model_config.h"
 #include "auxiliary_files.h"
+#include "run_context.h"
 #include "tensor_name.h"
 #include "base_model.h"
 #include "checkpoint_writer.h"

@@ -188,6 +188,7 @@ const struct filter filter_tv_extract = {
     .role = ROLE_SOURCE,
     .source_with_operands = true,
     .operands_are_files = true,
+    .hashes_payload = true,
     .open = open_extract,
     .begin = begin,
     .fill = fill,

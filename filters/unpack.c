@@ -59,6 +59,7 @@ const struct filter filter_unpack = {
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,
     .operands_are_files = true,
+    .hashes_payload = true,
     .open = open_unpack,
     .fill = fill,
     .end = end,

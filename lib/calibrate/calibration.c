@@ -2,6 +2,7 @@
 
 #include "pattern.h"
 #include "mpi.h"
+#include "run_context.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -190,6 +190,19 @@ struct filter {
     /* Sinks: is tensor `index` of stage->in wanted, or (SIZE_MAX) one that was dropped on the way?
      * What is not wanted is not computed. NULL: all are. */
     bool (*wants_tensor)(const struct stage *, size_t index);
+    /* Sources: fill hashes what it reads, so that payload which no stage needs is read all the
+     * same. */
+    bool hashes_payload;
+    /* Sources of a stream, both or neither; the runner then reads the next tensor on a thread of
+     * its own. Prepares the source for stop_reading; -1 if it cannot be stopped. */
+    int (*make_stoppable)(struct stage *);
+    /* Makes a fill that waits for input fail; called from another thread. */
+    void (*stop_reading)(struct stage *);
+    /* Sinks of a stream: has the reader of the output gone? */
+    bool (*reader_gone)(const struct stage *);
+    /* Sinks of a stream: when a run fails, close gets its error to pass on, even if open was not
+     * called. */
+    bool reports_failed_run;
     /* Back to the first tensor; also called once before it where there will be several passes. */
     int (*rewind)(struct stage *, struct error *);
     int (*observe)(const struct job *, const struct block *, void *work, struct error *);
@@ -228,29 +241,6 @@ int stage_rules_check_models(const struct tensor_rules *r, const char *what, con
 bool stage_excludes_tensor(const struct stage *s, const struct tensor *t);
 /* For a source, and for a sink with files: what the history says instead of an operand. */
 void stage_record_operand(struct stage *s, const char *text);
-/* The full hash of a model that was read, for the end record and the model card. */
-void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash);
-size_t run_context_model_hashes(const struct stage *s, const char *const **models,
-                                const uint64_t **hashes);
-/* For a source that reads models in any order: what it read of tensor `index` of its manifest, as
- * soon as that is known. */
-struct tensor_hash {
-    const char *model;
-    size_t index, sink_index; /* position in the sink's manifest; SIZE_MAX: dropped on the way */
-    uint64_t hash;
-};
-void run_context_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash);
-size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes);
-/* In the open of a last stage: one before it that must see the whole model; NULL if there is none.
- */
-const char *run_context_find_model_scope_stage(const struct stage *s);
-/* Does the run read models whose fingerprints the header tells, in any order? */
-bool run_context_has_model_fingerprints(const struct stage *s);
-/* A filter that works long without reading or writing says so now and then: a reader that has gone
- * ends the run, and whoever watches sees that something happens. */
-void run_context_stop_if_reader_gone(const struct stage *s);
-/* In a sink's close: did the stream that the run read lack checksums? */
-bool run_context_lacks_checksums(const struct stage *s);
 
 /* ---- command lines --------------------------------------------------------------------------- */
 

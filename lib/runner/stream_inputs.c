@@ -1,6 +1,7 @@
 #include "stream_inputs.h"
 
 #include "hash.h"
+#include "run_context.h"
 
 #include <errno.h>
 #include <fcntl.h>
