@@ -12,7 +12,9 @@
  * than 1 are refused: `combine` uses them up.
  */
 #include "base_model.h"
+#include "filter.h"
 #include "layer_slice.h"
+#include "stage.h"
 
 #include <math.h>
 

@@ -13,6 +13,7 @@
  *     unpack base math | arcee-fusion | pack --like base merged/
  */
 #include "explog.h"
+#include "filter.h"
 #include "join.h"
 #include "multi_select.h"
 
@@ -224,7 +225,7 @@ const struct filter filter_arcee_fusion = {
     .scope = SCOPE_ROW, /* and it sees all of the tensor before it writes */
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
     .end = end,

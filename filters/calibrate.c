@@ -18,6 +18,7 @@
  * update pass a layer together; the gradient of a coefficient is <dL/dM_j, tau_kj>, panel by panel.
  * What later stages do to the vectors is not in the loss.
  */
+#include "filter.h"
 #include "gemm.h"
 #include "hash.h"
 #include "importance.h"
@@ -27,6 +28,7 @@
 #include "settings.h"
 #include "initial_losses.h"
 #include "atomic_file.h"
+#include "stage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -459,7 +461,7 @@ static const struct filter helper = {
     .options_size = sizeof(struct settings),
     .options = settings_rows,
     .role = ROLE_SINK,
-    .operand_source_filter = stdio_stages_empty_source,
+    .sink.source_for_operand = stdio_stages_empty_source,
     .operands_are_files = true,
     .open = open_helper,
     .close = close_calibrate,

@@ -12,6 +12,7 @@
  * of weights. Sums are taken in double and rounded once. Integer tensors are taken if all models
  * agree, and refused otherwise.
  */
+#include "filter.h"
 #include "join.h"
 #include "weight_segments.h"
 

@@ -11,8 +11,10 @@
  * The random number of an element is a function of seed, model, tensor and flat index alone
  * (share/stream.md, appendix): it is kept if u < density. Density 1 draws nothing.
  */
+#include "filter.h"
 #include "keep_mask.h"
 #include "random.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules density;
@@ -157,7 +159,7 @@ const struct filter filter_dare_drop = {
     .choose_scope = scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
 };

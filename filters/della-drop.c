@@ -17,9 +17,11 @@
  * a function of seed, model, tensor and flat index alone (share/stream.md, appendix).
  */
 #include "bitmask.h"
+#include "filter.h"
 #include "keep_mask.h"
 #include "random.h"
 #include "magnitude_sort.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 
@@ -254,7 +256,7 @@ const struct filter filter_della_drop = {
     .scope = SCOPE_ROW,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
 };

@@ -9,6 +9,7 @@
  *     tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing |
  *         pack --base base merged/
  */
+#include "filter.h"
 #include "weight_segments.h"
 
 struct options {

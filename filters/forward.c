@@ -14,11 +14,13 @@
  * memory up to --memory, then in a temporary file), logits are made of the last ones when they
  * leave, some tokens at a time.
  */
+#include "filter.h"
 #include "model_weights.h"
 #include "gemm.h"
 #include "samples.h"
 #include "image_features.h"
 #include "spool.h"
+#include "stage.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -311,7 +313,7 @@ const struct filter filter_forward = {
     .operands_are_files = true,
     .open = open_forward,
     .begin = begin,
-    .fill = fill,
-    .rewind = rewind_forward,
+    .source.fill = fill,
+    .source.rewind = rewind_forward,
     .close = close_forward,
 };

@@ -167,7 +167,7 @@ const struct filter filter_from_text = {
     .no_history_step = true,
     .open = open,
     .begin = begin,
-    .fill = fill,
+    .source.fill = fill,
     .end = end,
     .close = close,
 };

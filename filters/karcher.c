@@ -14,6 +14,7 @@
  *
  *     unpack math code chat | karcher | pack --like math merged/
  */
+#include "filter.h"
 #include "gram_join.h"
 
 #include <stdlib.h>
@@ -28,10 +29,10 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"max-iter", OPTION_COUNT, FIELD(max_iter), "N",
-     .help = "at most N steps; 0: the normalised mean (default 10)", .preset = "10"},
+     .help = "at most N steps; 0: the normalised mean (default 10)", .default_value = "10"},
     {"tol", OPTION_NUMBER, FIELD(tol), "T",
      .help = "a norm, an angle or a step below T counts as 0 (default 1e-5)",
-     .range = {0, INFINITY, .low_open = true, .high_open = true}, .preset = "1e-5"},
+     .range = {0, INFINITY, .low_open = true, .high_open = true}, .default_value = "1e-5"},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
@@ -179,7 +180,10 @@ const struct filter filter_karcher = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_karcher,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
+    .observe = gram_join_observe,
+    .accumulate = gram_join_accumulate,
     .decide = decide,
-    GRAM_JOIN_LIFE,
+    .transform = gram_join_transform,
 };

@@ -27,7 +27,7 @@ enum { PER_TENSOR, PER_ROW };
 static const struct option_row rows[] = {
     {"per", OPTION_CHOICE, offsetof(struct options, per), "tensor|row",
      .help = "what an angle is taken of: each tensor (default), or each row",
-     .choices = "tensor|row", .preset = "tensor"},
+     .choices = "tensor|row", .default_value = "tensor"},
     {0}};
 
 #define LEAST_NORMS 1e-6 /* |tau_i| |tau_j| */
@@ -156,6 +156,6 @@ const struct filter filter_model_stock = {
     .choose_scope = scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
 };

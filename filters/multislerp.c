@@ -16,6 +16,7 @@
  *     unpack math code chat | weigh math=0.5 | multislerp | pack --like math merged/
  *     tv-extract base math code chat | multislerp | pack --base base merged/
  */
+#include "filter.h"
 #include "gram_join.h"
 
 #include <stdlib.h>
@@ -33,7 +34,7 @@ static const struct option_row rows[] = {
      .help = "take the weights as they are, without dividing them by their sum"},
     {"eps", OPTION_NUMBER, FIELD(eps), "E",
      .help = "added to every norm; below it a mean direction is none (default 1e-8)",
-     .range = {0, INFINITY, .low_open = true, .high_open = true}, .preset = "1e-8"},
+     .range = {0, INFINITY, .low_open = true, .high_open = true}, .default_value = "1e-8"},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
@@ -113,7 +114,10 @@ const struct filter filter_multislerp = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_multislerp,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
+    .observe = gram_join_observe,
+    .accumulate = gram_join_accumulate,
     .decide = decide,
-    GRAM_JOIN_LIFE,
+    .transform = gram_join_transform,
 };

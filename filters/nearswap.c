@@ -8,8 +8,10 @@
  *
  *     unpack base math | nearswap --t 0.001 | pack --like base merged/
  */
+#include "filter.h"
 #include "join.h"
 #include "simd.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules t;

@@ -15,6 +15,7 @@
  *
  * Next to 0 is 1e-7, the rounding of F32, below which opposite vectors would be divided by noise.
  */
+#include "filter.h"
 #include "gram_join.h"
 
 struct options {
@@ -27,7 +28,7 @@ enum { ALONG_TENSOR, ALONG_ROWS, ALONG_COLUMNS };
 static const struct option_row rows[] = {
     {"along", OPTION_CHOICE, offsetof(struct options, along), "tensor|rows|columns",
      .help = "what one vector is: the whole tensor (default), each row, or each column",
-     .choices = "tensor|rows|columns", .preset = "tensor"},
+     .choices = "tensor|rows|columns", .default_value = "tensor"},
     JOIN_NAME_ROW(options, name),
     {0}};
 
@@ -208,7 +209,7 @@ const struct filter filter_nuslerp = {
     .choose_scope = scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
 };

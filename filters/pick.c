@@ -8,6 +8,7 @@
  * A tensor that is left without vectors leaves the stream, and so does a model.
  */
 #include "filter.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 

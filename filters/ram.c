@@ -12,6 +12,7 @@
  *     tv-extract base math code | ram | pack --base base merged/
  *     tv-extract base math code | ram --plus | pack --base base merged/
  */
+#include "filter.h"
 #include "join.h"
 
 #include <stdlib.h>
@@ -26,14 +27,14 @@ struct options {
 static const struct option_row rows[] = {
     {"epsilon", OPTION_NUMBER, FIELD(epsilon), "E",
      .help = "a change of at most E is none (default 1e-5)",
-     .range = {0, INFINITY, .high_open = true}, .preset = "1e-5"},
+     .range = {0, INFINITY, .high_open = true}, .default_value = "1e-5"},
     {"plus", OPTION_FLAG, FIELD(plus),
      .help = "amplify what one expert alone changed, by its overlap with the others (RAM+)"},
     {"r", OPTION_NUMBER, FIELD(r), "R", .help = "with --plus: how much to amplify (default 0.1)",
-     .range = {-INFINITY, INFINITY, true, true}, .preset = "0.1"},
+     .range = {-INFINITY, INFINITY, true, true}, .default_value = "0.1"},
     {"alpha", OPTION_NUMBER, FIELD(alpha), "A",
      .help = "with --plus: bound of the overlap (default 0.2)",
-     .range = {0, INFINITY, .high_open = true}, .preset = "0.2"},
+     .range = {0, INFINITY, .high_open = true}, .default_value = "0.2"},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
@@ -181,7 +182,7 @@ const struct filter filter_ram = {
     .choose_scope = scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
 };

@@ -11,6 +11,8 @@
  * p and B are attributes that droppers and trim leave in the stream; --by uses its attribute up,
  * and refuses vectors that lack it. FACTOR may be rules: `rescale math=0.5 code=0.3`.
  */
+#include "filter.h"
+#include "stage_rules.h"
 #include "tensor_sums.h"
 
 #include <math.h>
@@ -128,7 +130,7 @@ const struct filter filter_rescale = {
     .choose_scope = scope,
     .begin = begin,
     .observe = tensor_sums_observe_abs,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
 };

@@ -17,6 +17,7 @@
 #include "filter.h"
 #include "magnitude_select.h"
 #include "simd.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules topk;
@@ -205,7 +206,7 @@ const struct filter filter_sce_select = {
     .scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
     .transform = transform,
     .end = end,

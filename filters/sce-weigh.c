@@ -11,6 +11,7 @@
  * As in mergekit all weights are 1/K where the mean squares of the K vectors add up to less than
  * 1e-6. Weights that were there are replaced; payload is left alone.
  */
+#include "filter.h"
 #include "tensor_sums.h"
 
 #define LEAST 1e-6
@@ -67,6 +68,6 @@ const struct filter filter_sce_weigh = {
     .scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = tensor_sums_observe_squares,
-    .merge = merge,
+    .accumulate = merge,
     .decide = decide,
 };

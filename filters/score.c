@@ -12,6 +12,7 @@
  * included. One forward pass with the right answer as input decides about greedy decoding: up to
  * the first wrong token the model would have seen the same. Arithmetic is F32.
  */
+#include "filter.h"
 #include "model_weights.h"
 #include "gemm.h"
 #include "cross_entropy.h"
@@ -311,7 +312,7 @@ const struct filter filter_score = {
     .min_operands = 1,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source_filter = stdio_stages_empty_source, /* it opens its model itself */
+    .sink.source_for_operand = stdio_stages_empty_source, /* it opens its model itself */
     .open = open_score,
     .close = close_score,
 };

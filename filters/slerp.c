@@ -11,7 +11,9 @@
  *     unpack math code | slerp --t 0.5 | pack --like math merged/
  *     unpack math code | slerp --t '[0.2,0.8]' | ...          a ramp over the layers
  */
+#include "filter.h"
 #include "gram_join.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules t;
@@ -68,7 +70,10 @@ const struct filter filter_slerp = {
     .kinds = KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_slerp,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
+    .observe = gram_join_observe,
+    .accumulate = gram_join_accumulate,
     .decide = decide,
-    GRAM_JOIN_LIFE,
+    .transform = gram_join_transform,
 };

@@ -16,7 +16,9 @@
  * --outliers the higher one, as in mergekit's ascending sort. Where density and gamma add up to
  * more than 1, fewer outliers go. Records l1_before per tensor, for rescale --by l1.
  */
+#include "filter.h"
 #include "rank_filter.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules density, outliers;
@@ -38,7 +40,7 @@ static const struct option_row rows[] = {
      .range = {0, 1, .high_open = true}},
     {"scope", OPTION_CHOICE, FIELD(scope), "tensor|model",
      .help = "what the shares are of: each tensor (default), or all tensors together",
-     .choices = "tensor|model", .preset = "tensor"},
+     .choices = "tensor|model", .default_value = "tensor"},
     {"bug-compatible", OPTION_FLAG, FIELD(bug_compatible),
      .help = "where no element is an outlier (gamma n < 1), keep nothing, as mergekit does"},
     {0}};
@@ -130,6 +132,10 @@ const struct filter filter_trim = {
     .open = open_trim,
     .choose_scope = scope,
     .begin = begin,
+    .observe = rank_filter_observe,
+    .accumulate = rank_filter_accumulate,
+    .decide = rank_filter_decide,
     .transform = transform,
-    RANK_FILTER_LIFE,
+    .end = rank_filter_end,
+    .close = rank_filter_close,
 };

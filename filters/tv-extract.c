@@ -8,6 +8,7 @@
  * The difference is taken in F32 (in F64 if one of the two is stored so) and rounded to F32, as
  * mergekit ranks it. Tensors that are not floating are left out; pack --base keeps the base's.
  */
+#include "filter.h"
 #include "model_set.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ static const struct option_row rows[] = {
     {"wire", OPTION_CHOICE, offsetof(struct options, wire), "f32|bf16",
      .help =
          "dtype in which the vectors travel: f32 (default), or bf16, rounded but half the bytes",
-     .choices = "f32|bf16", .preset = "f32"},
+     .choices = "f32|bf16", .default_value = "f32"},
     MODEL_SET_OPTION_ROWS(options, family),
     {0}};
 
@@ -186,12 +187,12 @@ const struct filter filter_tv_extract = {
     .max_operands = SIZE_MAX,
     .kinds = KIND_WEIGHTS,
     .role = ROLE_SOURCE,
-    .source_with_operands = true,
+    .source.only_with_operands = true,
     .operands_are_files = true,
-    .hashes_payload = true,
+    .source.hashes_payload = true,
     .open = open_extract,
     .begin = begin,
-    .fill = fill,
+    .source.fill = fill,
     .transform = transform,
     .end = end,
     .close = close_extract,

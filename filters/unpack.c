@@ -7,6 +7,7 @@
  * The tensors are the first model's, in bytewise order of their names; --dtype rounds every
  * element on reading, as mergekit's `dtype` does.
  */
+#include "filter.h"
 #include "model_set.h"
 
 struct options {
@@ -59,9 +60,9 @@ const struct filter filter_unpack = {
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,
     .operands_are_files = true,
-    .hashes_payload = true,
+    .source.hashes_payload = true,
     .open = open_unpack,
-    .fill = fill,
+    .source.fill = fill,
     .end = end,
     .close = close_unpack,
 };

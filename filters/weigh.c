@@ -11,6 +11,7 @@
  */
 #include "filter.h"
 #include "coefficient_table.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 

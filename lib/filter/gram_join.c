@@ -29,7 +29,7 @@ int gram_join_observe(const struct job *job, const struct block *b, void *work, 
     return 0;
 }
 
-int gram_join_merge(struct job *job, const struct block *b, void *work, struct error *e)
+int gram_join_accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct gram_join *g = job->state;
     const double *dots = work;

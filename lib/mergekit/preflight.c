@@ -1,5 +1,8 @@
 #include "preflight.h"
 
+#include "command_line.h"
+#include "stage.h"
+#include "stage_rules.h"
 #include "tokenizer_files.h"
 #include "model_source.h"
 #include "runner.h"

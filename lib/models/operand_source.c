@@ -56,7 +56,7 @@ static const struct filter model_source = {
     .raw_payload = true,
     .operands_are_files = true,
     .open = open_one,
-    .fill = fill_one,
+    .source.fill = fill_one,
     .close = close_one,
 };
 

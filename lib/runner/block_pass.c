@@ -37,7 +37,7 @@ static int fill_block(struct runner *r, struct block *b, struct error *e)
 {
     const struct job *job = &r->jobs[0];
     uint64_t start = process_stats_clock_ns();
-    if (job->stage->filter->fill(job, b, e))
+    if (job->stage->filter->source.fill(job, b, e))
         return -1;
     stage_cost_add(&r->costs[0], start, block_layout_bytes(b));
     return 0;
@@ -152,7 +152,7 @@ static int deliver_block(struct runner *r, const struct block_pass *p, struct bl
     uint64_t start = process_stats_clock_ns();
     if (p->observes && f->observe(job, b, work_area(slot, job->work_size), e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
-    if (!p->observes && f->consume_in_any_order && f->consume(job, b, e))
+    if (!p->observes && f->sink.consume_in_any_order && f->sink.consume(job, b, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
     stage_cost_add(&r->costs[p->last_stage], start, block_layout_bytes(b));
     return 0;
@@ -211,7 +211,7 @@ static int process_block(void *context, size_t slot_index, size_t index, struct 
         slot->buffer = runner_state_acquire_buffer(r);
     int failed = run_block_through_stages(r, p, slot, index, e);
     slot->block = slot->buffer->block;
-    if (p->observes || r->stages[p->last_stage]->filter->consume_in_any_order) {
+    if (p->observes || r->stages[p->last_stage]->filter->sink.consume_in_any_order) {
         slot->block.data = NULL;
         release_slot_buffer(r, slot);
     }
@@ -228,7 +228,7 @@ static void show_progress(struct runner *r, const struct block_pass *p, size_t i
         progress_tick(r->progress);
 }
 
-/* In block order: merges what was observed, or consumes the block. */
+/* In block order: accumulates what was observed, or consumes the block. */
 static int finish_block(void *context, size_t slot_index, size_t index, struct error *e)
 {
     const struct pass_context *c = context;
@@ -238,9 +238,9 @@ static int finish_block(void *context, size_t slot_index, size_t index, struct e
     struct job *job = &r->jobs[p->last_stage];
     const struct filter *f = job->stage->filter;
     uint64_t start = process_stats_clock_ns();
-    if (p->observes && f->merge && f->merge(job, &slot->block, slot->work, e))
+    if (p->observes && f->accumulate && f->accumulate(job, &slot->block, slot->work, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
-    if (!p->observes && !f->consume_in_any_order && f->consume(job, &slot->block, e))
+    if (!p->observes && !f->sink.consume_in_any_order && f->sink.consume(job, &slot->block, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
     stage_cost_add(&r->costs[p->last_stage], start, 0);
     release_slot_buffer(r, slot);
@@ -272,7 +272,7 @@ int block_pass_discard_payload(struct runner *r, bool for_hash, struct error *e)
     size_t n_blocks = tensor_block_count(t);
     bool reads = runner_state_source_is_one_pass(r)
                      ? !r->is_buffered
-                     : for_hash && r->stages[0]->filter->hashes_payload;
+                     : for_hash && r->stages[0]->filter->source.hashes_payload;
     struct block_buffer *b = runner_state_acquire_buffer(r);
     int failed =
         r->prefetch && n_blocks ? prefetch_wait_for_block(r->prefetch, n_blocks - 1, e) : 0;

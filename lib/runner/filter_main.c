@@ -1,5 +1,7 @@
 #include "filter_main.h"
 
+#include "command_line.h"
+#include "stage.h"
 #include "standard_output.h"
 #include "stdio_stages.h"
 #include "writer.h"
@@ -35,7 +37,7 @@ static void set_signal_handlers(const char *name)
 bool stage_starts_chain(const struct stage *s)
 {
     const struct filter *f = s->filter;
-    return f->role == ROLE_SOURCE && (!f->source_with_operands || s->operands.n > 0);
+    return f->role == ROLE_SOURCE && (!f->source.only_with_operands || s->operands.n > 0);
 }
 
 bool stage_ends_chain(const struct stage *s)
@@ -49,9 +51,9 @@ static struct stage *new_reader(const struct stage *s, struct error *e)
 {
     const struct filter *source = &stdio_stages_reader;
     const struct filter *f = s->filter;
-    bool reads_operand = f->operand_source_filter && (s->operands.n || f->max_operands == 0);
+    bool reads_operand = f->sink.source_for_operand && (s->operands.n || f->max_operands == 0);
     if (reads_operand)
-        source = f->operand_source_filter(s->operands.n ? s->operands.items[0] : NULL, e);
+        source = f->sink.source_for_operand(s->operands.n ? s->operands.items[0] : NULL, e);
     if (!source)
         return NULL;
     struct stage *reader = stage_new(source);

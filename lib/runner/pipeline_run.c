@@ -1,6 +1,8 @@
 #include "pipeline_run.h"
 
+#include "command_line.h"
 #include "filter_main.h"
+#include "stage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -131,7 +133,7 @@ static bool source_reads_stdin(const struct stage *s)
 /* Is it a sink that reads its operand instead of standard input? */
 static bool sink_reads_operand(const struct stage *s)
 {
-    return s->filter->operand_source_filter && s->operands.n &&
+    return s->filter->sink.source_for_operand && s->operands.n &&
            strcmp(s->operands.items[0], "-") != 0;
 }
 

@@ -33,7 +33,7 @@ static int read_block(struct prefetch *p, size_t index, struct error *e)
     tensor_buffer_allocate_block(request->buffer, t, &p->block, request->max_chunk_bytes);
     tensor_buffer_bind_block(request->buffer, t, &p->block);
     uint64_t start = process_stats_clock_ns();
-    if (s->filter->fill(&p->job, &p->block, e))
+    if (s->filter->source.fill(&p->job, &p->block, e))
         return -1;
     stage_cost_add(request->cost, start, block_layout_bytes(&p->block));
     return request->checks_finite ? finite_check_block(t, s->out, &p->block, e) : 0;
@@ -82,7 +82,7 @@ void prefetch_stop(struct prefetch *p)
     if (!p)
         return;
     if (p->queue && !background_queue_is_done(p->queue))
-        p->request.source->filter->stop_reading(p->request.source);
+        p->request.source->filter->source.stop_reading(p->request.source);
     background_queue_stop(p->queue);
     arena_free(&p->arena);
     block_layout_free(&p->block);

@@ -2,6 +2,8 @@
 
 #include "block_layout.h"
 #include "runner_state.h"
+#include "stage.h"
+#include "stage_rules.h"
 #include "tensor_run.h"
 
 #include <stdlib.h>
@@ -109,7 +111,9 @@ static int open_all(struct runner *r, struct error *e)
 static int rewind_source(struct runner *r, struct error *e)
 {
     const struct filter *f = r->stages[0]->filter;
-    return f->rewind && f->rewind(r->stages[0], e) ? runner_state_set_failed_stage(r, 0, e) : 0;
+    return f->source.rewind && f->source.rewind(r->stages[0], e)
+               ? runner_state_set_failed_stage(r, 0, e)
+               : 0;
 }
 
 /* A round of stage s over all tensors: the verdict, or -1. */
@@ -153,8 +157,8 @@ static int run_model_rounds(struct runner *r, struct error *e)
 static bool sink_wants(const struct runner *r, size_t index)
 {
     const struct stage *sink = r->stages[r->n_stages - 1];
-    return !sink->filter->wants_tensor ||
-           sink->filter->wants_tensor(sink, runner_state_sink_index(r, index));
+    return !sink->filter->sink.wants_tensor ||
+           sink->filter->sink.wants_tensor(sink, runner_state_sink_index(r, index));
 }
 
 static int run_all_tensors(struct runner *r, struct error *e)
@@ -199,11 +203,12 @@ static int close_all(struct runner *r, int failed, struct error *e)
     for (size_t s = 0; s < r->n_stages; s++) {
         const struct filter *f = r->stages[s]->filter;
         struct error ignored;
-        if (!f->close || (s >= r->n_opened && !f->reports_failed_run))
+        if (!f->close || (s >= r->n_opened && !f->sink.reports_failed_run))
             continue;
         bool ok = !failed && (!stopped || s == sink);
         uint64_t start = process_stats_clock_ns();
-        if (f->close(r->stages[s], ok, failed && !f->reports_failed_run ? &ignored : e) && !failed)
+        if (f->close(r->stages[s], ok, failed && !f->sink.reports_failed_run ? &ignored : e) &&
+            !failed)
             failed = runner_state_set_failed_stage(r, s, e);
         stage_cost_add(&r->costs[s], start, 0);
     }

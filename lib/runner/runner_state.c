@@ -1,6 +1,7 @@
 #include "runner_state.h"
 
 #include "finite_check.h"
+#include "stage.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -75,7 +76,7 @@ bool runner_state_stage_works_on(const struct stage *s, const struct tensor *t)
 
 bool runner_state_source_is_one_pass(const struct runner *r)
 {
-    return r->stages[0]->filter->rewind != NULL;
+    return r->stages[0]->filter->source.rewind != NULL;
 }
 
 bool runner_state_must_check_source(const struct runner *r)
@@ -93,7 +94,7 @@ size_t runner_state_sink_index(const struct runner *r, size_t index)
 void runner_state_stop_if_reader_gone(const struct runner *r)
 {
     const struct stage *sink = r->stages[r->n_stages - 1];
-    if (sink->filter->reader_gone && sink->filter->reader_gone(sink))
+    if (sink->filter->sink.reader_gone && sink->filter->sink.reader_gone(sink))
         raise(SIGPIPE);
 }
 

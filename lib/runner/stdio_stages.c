@@ -124,10 +124,10 @@ const struct filter stdio_stages_reader = {
     .raw_payload = true,
     .open = open_reader,
     .begin = begin_reader,
-    .fill = fill_reader,
-    .rewind = rewind_reader,
-    .make_stoppable = make_reader_stoppable,
-    .stop_reading = stop_reader,
+    .source.fill = fill_reader,
+    .source.rewind = rewind_reader,
+    .source.make_stoppable = make_reader_stoppable,
+    .source.stop_reading = stop_reader,
     .close = close_reader,
 };
 
@@ -199,10 +199,10 @@ const struct filter stdio_stages_writer = {
     .raw_payload = true,
     .open = open_writer,
     .begin = begin_writer,
-    .consume = consume_writer,
+    .sink.consume = consume_writer,
     .end = end_writer,
-    .reader_gone = writer_lost_its_reader,
-    .reports_failed_run = true,
+    .sink.reader_gone = writer_lost_its_reader,
+    .sink.reports_failed_run = true,
     .close = close_writer,
 };
 

@@ -15,7 +15,7 @@ static bool can_prefetch(struct runner *r, const struct tensor *next)
     struct error ignored;
     return tensor_buffer_bytes(next) <= source->common.memory &&
            !tensor_buffer_reserve(r->next_payload, next, &ignored) &&
-           !source->filter->make_stoppable(source);
+           !source->filter->source.make_stoppable(source);
 }
 
 /* The next tensor of a stream most likely needs the buffer too, as the current one did. It is read
@@ -24,7 +24,7 @@ static void prefetch_next(struct runner *r)
 {
     struct stage *source = r->stages[0];
     size_t index = r->index + 1;
-    if (!source->filter->stop_reading || index >= source->out->n_tensors)
+    if (!source->filter->source.stop_reading || index >= source->out->n_tensors)
         return;
     const struct tensor *next = &source->out->tensors[index];
     if (!can_prefetch(r, next))
