@@ -221,7 +221,7 @@ static bool is_one_of(const char *word, const char *a, const char *b, const char
 }
 
 /* Runs the command or filter that argv[0] names. */
-static int dispatch(int argc, char **argv)
+static int run_command_or_filter(int argc, char **argv)
 {
     const char *name = argv[0];
     if (strcmp(name, "run") == 0)
@@ -253,7 +253,7 @@ int main(int argc, char **argv)
     }
     if (is_one_of(argv[1], "--help", "-h", "help")) {
         if (argc == 3)
-            return dispatch(2, (char *[]){argv[2], help, NULL});
+            return run_command_or_filter(2, (char *[]){argv[2], help, NULL});
         print_usage(stdout);
         return 0;
     }
@@ -261,5 +261,5 @@ int main(int argc, char **argv)
         puts("tvtools " TV_VERSION);
         return 0;
     }
-    return dispatch(argc - 1, argv + 1);
+    return run_command_or_filter(argc - 1, argv + 1);
 }

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* Memory for n elements of each of K vectors, of at most 8 bytes, and the same again as F32. */
-static void reserve(struct block_buffer *b, size_t K, size_t n)
+static void reserve_memory(struct block_buffer *b, size_t K, size_t n)
 {
     size_t each = (n * 8 + 63) / 64 * 64;
     if (b->n_vectors == K && b->bytes_per_vector >= each)
@@ -38,7 +38,7 @@ struct block_buffer *block_buffers_acquire(struct block_buffers *all, size_t n_v
     struct block_buffer *b = all->idle;
     all->idle = b->next_idle;
     pthread_mutex_unlock(&all->lock);
-    reserve(b, n_vectors, elements);
+    reserve_memory(b, n_vectors, elements);
     return b;
 }
 
@@ -50,7 +50,7 @@ void block_buffers_release(struct block_buffers *all, struct block_buffer *b)
     pthread_mutex_unlock(&all->lock);
 }
 
-static void free_buffer(struct block_buffer *b)
+static void free_block_buffer(struct block_buffer *b)
 {
     free(b->wire);
     free(b->floats);
@@ -61,7 +61,7 @@ static void free_buffer(struct block_buffer *b)
 void block_buffers_free(struct block_buffers *all)
 {
     for (size_t j = 0; j < all->n; j++)
-        free_buffer(&all->all[j]);
+        free_block_buffer(&all->all[j]);
     free(all->all);
     pthread_mutex_destroy(&all->lock);
 }

@@ -28,7 +28,7 @@ void block_layout_set(struct block *b, const struct tensor *t, size_t index)
     }
 }
 
-size_t block_layout_sample(const struct block *b, size_t sample_elements)
+size_t block_layout_sample_length(const struct block *b, size_t sample_elements)
 {
     if (sample_elements == 0 || b->columns == 0)
         return b->n;

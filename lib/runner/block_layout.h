@@ -13,7 +13,7 @@ void block_layout_free(struct block *b);
  * dtypes of the stream. `data` is left to the caller. */
 void block_layout_set(struct block *b, const struct tensor *t, size_t index);
 /* Elements of the block's start that hold at least `sample_elements` in whole rows; 0: all. */
-size_t block_layout_sample(const struct block *b, size_t sample_elements);
+size_t block_layout_sample_length(const struct block *b, size_t sample_elements);
 /* Bytes of the block's payload: all vectors, in the dtypes that they have now. */
 uint64_t block_layout_bytes(const struct block *b);
 /* Bytes of n elements of all vectors of a tensor, in the dtypes of the stream. */

@@ -33,7 +33,7 @@ static int check_finite(const struct stage *stage, const struct tensor *t, const
     return 0;
 }
 
-static int fill_block(struct runner *r, struct block *b, struct error *e)
+static int fill_from_source(struct runner *r, struct block *b, struct error *e)
 {
     const struct job *job = &r->jobs[0];
     uint64_t start = process_stats_clock_ns();
@@ -62,12 +62,12 @@ static int read_from_source(struct runner *r, const struct block_pass *p, struct
         tensor_buffer_bind_block(r->payload, t, &b->block);
     }
     if (!runner_state_source_is_one_pass(r))
-        b->block.n = block_layout_sample(&b->block, p->sample_elements);
-    if (fill_block(r, &b->block, e) || check_source_finite(r, b, e))
+        b->block.n = block_layout_sample_length(&b->block, p->sample_elements);
+    if (fill_from_source(r, &b->block, e) || check_source_finite(r, b, e))
         return -1;
     if (p->fills_buffer && tensor_buffer_write_block(r->payload, t, &b->block, e))
         return -1;
-    b->block.n = block_layout_sample(&b->block, p->sample_elements);
+    b->block.n = block_layout_sample_length(&b->block, p->sample_elements);
     return 0;
 }
 
@@ -81,7 +81,7 @@ static int read_from_buffer(struct runner *r, const struct block_pass *p, struct
         return -1;
     bind_buffers(r, b, index, in_place);
     b->is_finite = !r->stages[0]->common.allow_nonfinite; /* checked when it was read */
-    size_t n = block_layout_sample(&b->block, p->sample_elements);
+    size_t n = block_layout_sample_length(&b->block, p->sample_elements);
     if (tensor_buffer_read_block(r->payload, &r->tensors[0], &b->block, n, e))
         return -1;
     b->block.n = n;
@@ -103,7 +103,7 @@ static int convert_for_stage(struct runner *r, size_t s, struct block_buffer *b,
 }
 
 /* Rounds the result of stage s to what the stream after it could carry, and checks it. */
-static int round_result(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
+static int round_to_wire_dtype(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
 {
     const struct stage *stage = r->stages[s];
     const struct tensor *out = &r->tensors[s];
@@ -126,11 +126,11 @@ static int transform_block(struct runner *r, size_t s, struct block_buffer *b, s
     if (f->transform(&r->jobs[s], &b->block, e))
         return runner_state_set_failed_stage(r, s, e);
     stage_cost_add(&r->costs[s], start, bytes);
-    return round_result(r, s, b, e);
+    return round_to_wire_dtype(r, s, b, e);
 }
 
 /* The slot's work area, of at least `size` bytes. */
-static void *work_area(struct block_slot *slot, size_t size)
+static void *slot_work_area(struct block_slot *slot, size_t size)
 {
     if (slot->work_capacity < size) {
         free(slot->work);
@@ -141,8 +141,8 @@ static void *work_area(struct block_slot *slot, size_t size)
 }
 
 /* The part of the last stage that may run on any thread. */
-static int deliver_block(struct runner *r, const struct block_pass *p, struct block_slot *slot,
-                         struct error *e)
+static int observe_or_consume_block(struct runner *r, const struct block_pass *p,
+                                    struct block_slot *slot, struct error *e)
 {
     struct job *job = &r->jobs[p->last_stage];
     const struct filter *f = job->stage->filter;
@@ -150,7 +150,7 @@ static int deliver_block(struct runner *r, const struct block_pass *p, struct bl
     if (convert_for_stage(r, p->last_stage, slot->buffer, e))
         return -1;
     uint64_t start = process_stats_clock_ns();
-    if (p->observes && f->observe(job, b, work_area(slot, job->work_size), e))
+    if (p->observes && f->observe(job, b, slot_work_area(slot, job->work_size), e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
     if (!p->observes && f->sink.consume_in_any_order && f->sink.consume(job, b, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
@@ -190,7 +190,7 @@ static int run_block_through_stages(struct runner *r, const struct block_pass *p
     for (size_t s = 1; s < p->last_stage; s++)
         if (transform_block(r, s, slot->buffer, e))
             return -1;
-    return deliver_block(r, p, slot, e);
+    return observe_or_consume_block(r, p, slot, e);
 }
 
 static void release_slot_buffer(struct runner *r, struct block_slot *slot)
@@ -201,7 +201,7 @@ static void release_slot_buffer(struct runner *r, struct block_slot *slot)
 }
 
 /* On any thread. Releases the buffer early if finish_block does not need the payload. */
-static int process_block(void *context, size_t slot_index, size_t index, struct error *e)
+static int process_block_in_slot(void *context, size_t slot_index, size_t index, struct error *e)
 {
     const struct pass_context *c = context;
     struct runner *r = c->r;
@@ -229,7 +229,8 @@ static void show_progress(struct runner *r, const struct block_pass *p, size_t i
 }
 
 /* In block order: accumulates what was observed, or consumes the block. */
-static int finish_block(void *context, size_t slot_index, size_t index, struct error *e)
+static int accumulate_or_consume_in_order(void *context, size_t slot_index, size_t index,
+                                          struct error *e)
 {
     const struct pass_context *c = context;
     struct runner *r = c->r;
@@ -253,8 +254,8 @@ static int finish_block(void *context, size_t slot_index, size_t index, struct e
 
 int block_pass_run(struct runner *r, const struct block_pass *p, struct error *e)
 {
-    const struct ordered_steps steps = {p->reads_stream ? read_stream_block : NULL, process_block,
-                                        finish_block};
+    const struct ordered_steps steps = {p->reads_stream ? read_stream_block : NULL,
+                                        process_block_in_slot, accumulate_or_consume_in_order};
     struct pass_context context = {r, p};
     if (ordered_pool_run(r->threads, tensor_block_count(&r->tensors[0]), r->n_slots, &steps,
                          &context, e))
@@ -278,7 +279,7 @@ int block_pass_discard_payload(struct runner *r, bool for_hash, struct error *e)
         r->prefetch && n_blocks ? prefetch_wait_for_block(r->prefetch, n_blocks - 1, e) : 0;
     for (size_t i = 0; reads && !failed && i < n_blocks; i++) {
         bind_buffers(r, b, i, false);
-        failed = fill_block(r, &b->block, e);
+        failed = fill_from_source(r, &b->block, e);
     }
     block_buffers_release(&r->buffers, b);
     return failed ? runner_state_set_failed_stage(r, 0, e) : 0;

@@ -34,13 +34,13 @@ static void set_signal_handlers(const char *name)
 
 /* ---- a chain --------------------------------------------------------------------------------- */
 
-bool stage_starts_chain(const struct stage *s)
+bool filter_main_starts_chain(const struct stage *s)
 {
     const struct filter *f = s->filter;
     return f->role == ROLE_SOURCE && (!f->source.only_with_operands || s->operands.n > 0);
 }
 
-bool stage_ends_chain(const struct stage *s)
+bool filter_main_ends_chain(const struct stage *s)
 {
     return s->filter->role == ROLE_SINK;
 }
@@ -83,14 +83,15 @@ static int report_failure(const struct stage *last, const struct error *e)
 
 /* Makes the chain of n stages, with a reader and a writer at the ends where those are missing; its
  * length. chain[0] is NULL on error. */
-static size_t add_ends(struct stage **stages, size_t n, struct stage **chain, struct error *e)
+static size_t add_reader_and_writer(struct stage **stages, size_t n, struct stage **chain,
+                                    struct error *e)
 {
     size_t length = 0;
-    if (!stage_starts_chain(stages[0]))
+    if (!filter_main_starts_chain(stages[0]))
         chain[length++] = new_reader(stages[0], e);
     memcpy(chain + length, stages, n * sizeof *chain);
     length += n;
-    if (!stage_ends_chain(stages[n - 1]))
+    if (!filter_main_ends_chain(stages[n - 1]))
         chain[length++] = new_writer(stages[n - 1]);
     return length;
 }
@@ -102,8 +103,9 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
     struct error e = {0};
     int status;
     set_signal_handlers(stages[0]->filter->name);
-    own.show_progress &= stage_ends_chain(last); /* else the program that reads the stream does */
-    size_t length = add_ends(stages, n, chain, &e);
+    own.show_progress &=
+        filter_main_ends_chain(last); /* else the program that reads the stream does */
+    size_t length = add_reader_and_writer(stages, n, chain, &e);
     if (!chain[0]) {
         snprintf(e.stage, sizeof e.stage, "%s", stages[0]->filter->name);
         status = report_failure(last, &e);

@@ -16,8 +16,8 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
 
 /* Is the stage a source, so that it starts a chain? A filter that is a source only if it has
  * operands (tv-extract) counts by those. */
-bool stage_starts_chain(const struct stage *s);
+bool filter_main_starts_chain(const struct stage *s);
 /* Is it a sink, so that it ends a chain? */
-bool stage_ends_chain(const struct stage *s);
+bool filter_main_ends_chain(const struct stage *s);
 
 #endif

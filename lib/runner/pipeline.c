@@ -16,7 +16,7 @@ void pipeline_add_word(struct pipeline_command *c, const char *text, struct aren
     pipeline_add_empty_word(c, a)->text = text;
 }
 
-static struct pipeline_command *new_command(struct pipeline *pipeline, struct arena *a)
+static struct pipeline_command *append_command(struct pipeline *pipeline, struct arena *a)
 {
     struct pipeline_command *commands = arena_alloc(a, pipeline->n + 1, sizeof *commands);
     if (pipeline->n)
@@ -28,7 +28,7 @@ static struct pipeline_command *new_command(struct pipeline *pipeline, struct ar
 struct pipeline_command *pipeline_add_command(struct pipeline *pipeline, const char *name,
                                               struct arena *a)
 {
-    struct pipeline_command *c = new_command(pipeline, a);
+    struct pipeline_command *c = append_command(pipeline, a);
     pipeline_add_word(c, name, a);
     return c;
 }
@@ -111,7 +111,7 @@ static int parse_substitution(struct parser *p, struct pipeline_word *w)
     return w->substitution ? 0 : -1;
 }
 
-static const char *end_word_part(struct parser *p)
+static const char *flush_word_text(struct parser *p)
 {
     const char *text = arena_copy_text_n(p->a, (const char *)p->word.data, p->word.size);
     p->word.size = 0;
@@ -133,14 +133,14 @@ static int parse_word(struct parser *p, struct pipeline_word *w)
         else if (p->at[0] == '<' && p->at[1] == '(' && w->substitution)
             failed = error_set(p->e, "a word has two <( ... ); one is supported");
         else if (p->at[0] == '<' && p->at[1] == '(') {
-            w->text = end_word_part(p);
+            w->text = flush_word_text(p);
             failed = parse_substitution(p, w);
         } else if (strchr("$`;&<>(", *p->at))
             failed = refuse_shell_character(p);
         else
             bytes_append(&p->word, p->at++, 1);
     }
-    *(w->substitution ? &w->suffix : &w->text) = end_word_part(p);
+    *(w->substitution ? &w->suffix : &w->text) = flush_word_text(p);
     return failed;
 }
 
@@ -162,7 +162,7 @@ static struct pipeline *parse_commands(struct parser *p, bool inside)
     struct pipeline *pipeline = arena_alloc(p->a, 1, sizeof *pipeline);
     do {
         p->at += pipeline->n > 0; /* the | */
-        if (parse_command(p, new_command(pipeline, p->a)))
+        if (parse_command(p, append_command(pipeline, p->a)))
             return NULL;
     } while (*p->at == '|');
     if ((*p->at == ')') != inside) {

@@ -127,7 +127,7 @@ static bool source_reads_stdin(const struct stage *s)
     bool reads = s->operands.n == 0;
     for (size_t i = 0; i < s->operands.n; i++)
         reads |= strcmp(s->operands.items[i], "-") == 0;
-    return reads && stage_starts_chain(s);
+    return reads && filter_main_starts_chain(s);
 }
 
 /* Is it a sink that reads its operand instead of standard input? */
@@ -139,9 +139,9 @@ static bool sink_reads_operand(const struct stage *s)
 
 static int check_neighbours(const struct stage *before, const struct stage *stage)
 {
-    if (stage_starts_chain(stage) || sink_reads_operand(stage))
+    if (filter_main_starts_chain(stage) || sink_reads_operand(stage))
         return print_error(stage->filter->name, "it reads no stream, so no command may precede it");
-    if (stage_ends_chain(before))
+    if (filter_main_ends_chain(before))
         return print_error(before->filter->name,
                            "it writes no stream, so no command may follow it");
     return 0;
@@ -155,7 +155,8 @@ static uint64_t default_threads(const struct pipeline_options *o)
     return processors > 0 ? (uint64_t)processors : 1;
 }
 
-static void add_stage(struct segment *s, struct stage *stage, const struct pipeline_options *o)
+static void add_stage_to_segment(struct segment *s, struct stage *stage,
+                                 const struct pipeline_options *o)
 {
     if (stage->common.threads == 0)
         stage->common.threads = default_threads(o);
@@ -188,7 +189,7 @@ static int make_segments(const struct pipeline *pipeline, struct segment *segmen
         if (!stage || !before)
             segments[(*n)++] = (struct segment){.program = stage ? NULL : words};
         if (stage)
-            add_stage(&segments[*n - 1], stage, l->options);
+            add_stage_to_segment(&segments[*n - 1], stage, l->options);
         before = stage;
     }
     return 0;
@@ -252,7 +253,7 @@ static int run_segments(struct segment *segments, size_t n, struct process_list 
 }
 
 /* The exit status: that of the segments, or if it is 0 that of the first child that failed. */
-static int finish(struct process_list *l, int status)
+static int wait_for_processes(struct process_list *l, int status)
 {
     close(STDIN_FILENO); /* a command that still writes to it gets SIGPIPE */
     for (size_t i = 0; i < l->n_fds; i++)
@@ -274,7 +275,7 @@ int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeli
     int status = make_segments(pipeline, segments, &n, &l);
     if (status == 0)
         status = run_segments(segments, n, &l);
-    status = finish(&l, status);
+    status = wait_for_processes(&l, status);
     for (size_t i = 0; i < n; i++)
         free(segments[i].stages);
     return status;

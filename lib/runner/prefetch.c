@@ -40,7 +40,7 @@ static int read_block(struct prefetch *p, size_t index, struct error *e)
 }
 
 /* Work item 0 is the tensor's header, item i + 1 its block i. */
-static int read_item(void *prefetch, size_t i, struct error *e)
+static int read_header_or_block(void *prefetch, size_t i, struct error *e)
 {
     struct prefetch *p = prefetch;
     return i == 0 ? read_header(p, e) : read_block(p, i - 1, e);
@@ -52,7 +52,7 @@ struct prefetch *prefetch_start(const struct prefetch_request *request)
     struct prefetch *p = mem_alloc(1, sizeof *p);
     p->request = *request;
     block_layout_allocate(&p->block, t->n_vectors);
-    p->queue = background_queue_start(1 + tensor_block_count(t), read_item, p);
+    p->queue = background_queue_start(1 + tensor_block_count(t), read_header_or_block, p);
     if (p->queue)
         return p;
     prefetch_stop(p);

@@ -41,7 +41,7 @@ static int check_kind(const struct filter *f, const struct header *h, struct err
                      kinds, advice);
 }
 
-static int check_stage(struct stage *s, const struct header *in, struct error *e)
+static int check_stage_input(struct stage *s, const struct header *in, struct error *e)
 {
     if (check_kind(s->filter, in, e))
         return -1;
@@ -82,7 +82,7 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
     stage->runner = r;
     stage->in = in;
     stage->out = out;
-    if (in && check_stage(stage, in, e))
+    if (in && check_stage_input(stage, in, e))
         return -1;
     r->n_opened = s + 1;
     if (stage->filter->open && stage->filter->open(stage, out, e))
@@ -92,7 +92,7 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
     return 0;
 }
 
-static int open_all(struct runner *r, struct error *e)
+static int open_stages(struct runner *r, struct error *e)
 {
     for (size_t s = 0; s < r->n_stages; s++) {
         uint64_t start = process_stats_clock_ns();
@@ -196,7 +196,7 @@ static struct progress *start_progress(const struct runner *r)
 /* Closes the stages that were opened. A sink that reports failures is closed in any case, and gets
  * the error of the run. If the sink wanted no payload, the other stages have not finished their
  * work. */
-static int close_all(struct runner *r, int failed, struct error *e)
+static int close_stages(struct runner *r, int failed, struct error *e)
 {
     size_t sink = r->n_stages - 1;
     bool stopped = !failed && r->stages[sink]->stop_after_open;
@@ -215,7 +215,7 @@ static int close_all(struct runner *r, int failed, struct error *e)
     return failed;
 }
 
-static void add_to_report(struct runner *r, uint64_t start, struct run_report *report)
+static void add_chain_to_report(struct runner *r, uint64_t start, struct run_report *report)
 {
     struct run_report_stage *stages = mem_alloc(r->n_stages, sizeof *stages);
     struct run_report_chain chain = {
@@ -264,7 +264,7 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
     combine_common_options(stages, n);
     runner_state_init(&r, stages, n);
     e->text[0] = e->stage[0] = '\0';
-    int failed = open_all(&r, e);
+    int failed = open_stages(&r, e);
     if (!failed && monitor->show_progress)
         r.progress = start_progress(&r);
     if (!failed && !stages[n - 1]->stop_after_open)
@@ -272,9 +272,9 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
     prefetch_stop(r.next_prefetch); /* after a failure */
     progress_free(r.progress);
     runner_state_sample_memory(&r);
-    failed = close_all(&r, failed, e);
+    failed = close_stages(&r, failed, e);
     if (!failed && monitor->report)
-        add_to_report(&r, start, monitor->report);
+        add_chain_to_report(&r, start, monitor->report);
     runner_state_free(&r);
     return failed;
 }

@@ -22,8 +22,8 @@ static int open_input(struct stream_input *in, const char *path, struct error *e
     return in->reader ? 0 : -1;
 }
 
-static int check_same_kind(const struct header *h, const struct header *other, const char *path,
-                           struct error *e)
+static int check_kind_and_rounding(const struct header *h, const struct header *other,
+                                   const char *path, struct error *e)
 {
     if (other->kind != h->kind)
         return error_set(e, "%s holds %s, but the first stream holds %s", path,
@@ -33,7 +33,7 @@ static int check_same_kind(const struct header *h, const struct header *other, c
     return 0;
 }
 
-static bool is_base(const struct model *m)
+static bool is_base_model(const struct model *m)
 {
     return m->role && strcmp(m->role, "base") == 0;
 }
@@ -45,11 +45,11 @@ static int check_same_model(const struct model *known, const struct model *m, co
     if (m->has_fingerprint == known->has_fingerprint && m->fingerprint == known->fingerprint)
         return 0;
     return error_set(e, "%s was made %s %s than the streams before it", path,
-                     is_base(m) ? "against another base" : "from another", m->name);
+                     is_base_model(m) ? "against another base" : "from another", m->name);
 }
 
 /* Its index in the joint header, or -1. */
-static long copy_model(struct header *h, const struct model *m, struct error *e)
+static long copy_to_joint_models(struct header *h, const struct model *m, struct error *e)
 {
     long index = header_add_model(h, m->name, NULL, e);
     if (index < 0)
@@ -65,15 +65,15 @@ static long copy_model(struct header *h, const struct model *m, struct error *e)
 
 /* Adds a model of a stream to the joint header, unless it has that model and may share it; its
  * index there in *joint. */
-static int add_model(struct header *h, const struct model *m, const char *path, bool same_models,
-                     size_t *joint, struct error *e)
+static int add_to_joint_models(struct header *h, const struct model *m, const char *path,
+                               bool same_models, size_t *joint, struct error *e)
 {
     long index = header_find_model(h, m->name);
-    if (index >= 0 && (same_models || (is_base(m) && is_base(&h->models[index])))) {
+    if (index >= 0 && (same_models || (is_base_model(m) && is_base_model(&h->models[index])))) {
         if (check_same_model(&h->models[index], m, path, e))
             return -1;
     } else {
-        index = copy_model(h, m, e);
+        index = copy_to_joint_models(h, m, e);
         if (index < 0)
             return -1;
     }
@@ -82,7 +82,7 @@ static int add_model(struct header *h, const struct model *m, const char *path, 
 }
 
 /* The joint header starts as a copy of the first stream's, without models, tensors and history. */
-static void start_header(struct header *h, const struct header *first)
+static void start_joint_header(struct header *h, const struct header *first)
 {
     struct header *copy = header_copy(first);
     *h = *copy; /* the arena goes with it */
@@ -102,12 +102,13 @@ int stream_inputs_open(struct stream_inputs *all, struct stage *s, struct header
             return -1;
         const struct header *own = reader_header(in->reader);
         if (i == 0)
-            start_header(h, own);
-        else if (check_same_kind(h, own, in->path, e))
+            start_joint_header(h, own);
+        else if (check_kind_and_rounding(h, own, in->path, e))
             return -1;
         in->joint_models = mem_alloc(own->n_models, sizeof *in->joint_models);
         for (size_t m = 0; m < own->n_models; m++)
-            if (add_model(h, &own->models[m], in->path, same_models, &in->joint_models[m], e))
+            if (add_to_joint_models(h, &own->models[m], in->path, same_models, &in->joint_models[m],
+                                    e))
                 return -1;
         s->parents[s->n_parents++] = own->history;
     }
@@ -239,7 +240,7 @@ static int read_to_end(struct stream_input *in, struct error *e)
 
 /* The full hash of a model. If streams have different hashes of it, because they read different
  * parts, it is the hash of those. */
-static bool combine_hashes(const struct stream_inputs *all, const char *model, uint64_t *hash)
+static bool combine_model_hashes(const struct stream_inputs *all, const char *model, uint64_t *hash)
 {
     bool found = false;
     for (size_t i = 0; i < all->n; i++) {
@@ -259,7 +260,7 @@ static void add_model_hashes(const struct stream_inputs *all, struct stage *s)
 {
     uint64_t hash = 0;
     for (size_t m = 0; m < s->out->n_models; m++)
-        if (combine_hashes(all, s->out->models[m].name, &hash))
+        if (combine_model_hashes(all, s->out->models[m].name, &hash))
             run_context_add_model_hash(s, s->out->models[m].name, hash);
 }
 

@@ -89,7 +89,7 @@ void tensor_buffer_bind_block(const struct tensor_buffer *tb, const struct tenso
 }
 
 /* Where the block of vector k begins in the file, which holds one whole vector after another. */
-static uint64_t file_offset(const struct tensor *t, const struct block *b, size_t k)
+static uint64_t block_file_offset(const struct tensor *t, const struct block *b, size_t k)
 {
     return vector_offset(t, tensor_elements(t), k) + dtype_bytes(t->vectors[k].dtype, b->first);
 }
@@ -98,7 +98,7 @@ int tensor_buffer_write_block(struct tensor_buffer *tb, const struct tensor *t,
                               const struct block *b, struct error *e)
 {
     for (size_t k = 0; tb->in_file && k < t->n_vectors; k++)
-        if (spool_write(tb->file, file_offset(t, b, k), b->data[k],
+        if (spool_write(tb->file, block_file_offset(t, b, k), b->data[k],
                         dtype_bytes(t->vectors[k].dtype, b->n), e))
             return -1;
     return 0;
@@ -110,7 +110,7 @@ int tensor_buffer_read_block(const struct tensor_buffer *tb, const struct tensor
     for (size_t k = 0; k < t->n_vectors; k++) {
         size_t size = dtype_bytes(t->vectors[k].dtype, n);
         if (tb->in_file) {
-            if (spool_read(tb->file, file_offset(t, b, k), b->data[k], size, e))
+            if (spool_read(tb->file, block_file_offset(t, b, k), b->data[k], size, e))
                 return -1;
             continue;
         }

@@ -120,7 +120,8 @@ static int begin_stage(struct runner *r, size_t s, size_t index, struct error *e
 /* ---- rounds ---------------------------------------------------------------------------------- */
 
 /* Runs a pass over the blocks that ends at stage `last`, from wherever the payload is now. */
-static int run_pass(struct runner *r, size_t last, bool observes, bool is_final, struct error *e)
+static int run_block_pass(struct runner *r, size_t last, bool observes, bool is_final,
+                          struct error *e)
 {
     struct block_pass p = {.last_stage = last, .observes = observes, .is_final = is_final};
     p.sample_elements = observes ? r->jobs[last].sample_elements : 0;
@@ -135,7 +136,7 @@ static int run_pass(struct runner *r, size_t last, bool observes, bool is_final,
 
 /* Rounds until stage s has decided: observe, if it asked for that, and decide. In the rounds of a
  * scope model, the stage decides after all tensors (runner.c). */
-static int run_rounds(struct runner *r, size_t s, struct error *e)
+static int run_observe_rounds(struct runner *r, size_t s, struct error *e)
 {
     struct job *job = &r->jobs[s];
     if (!job->stage)
@@ -145,7 +146,7 @@ static int run_rounds(struct runner *r, size_t s, struct error *e)
     bool observes = r->plans[s] == PLAN_OBSERVE;
     int verdict;
     do {
-        if (observes && run_pass(r, s, true, false, e))
+        if (observes && run_block_pass(r, s, true, false, e))
             return -1;
         uint64_t start = process_stats_clock_ns();
         verdict = decides ? decide(job, e) : VERDICT_DONE;
@@ -158,13 +159,13 @@ static int run_rounds(struct runner *r, size_t s, struct error *e)
 
 /* Runs the stages up to `last`. A tensor that a stage before it has dropped, or that the last stage
  * passes through, is not computed. */
-static int run_stages(struct runner *r, size_t index, size_t last, struct error *e)
+static int run_stages_up_to(struct runner *r, size_t index, size_t last, struct error *e)
 {
     bool is_sink = last == r->n_stages - 1;
     for (size_t s = 0; s < last; s++) {
         if (r->manifest_map[s][index] == DROPPED)
             return block_pass_discard_payload(r, is_sink, e);
-        if (begin_stage(r, s, index, e) || (s > 0 && run_rounds(r, s, e)))
+        if (begin_stage(r, s, index, e) || (s > 0 && run_observe_rounds(r, s, e)))
             return -1;
         index = r->manifest_map[s][index];
     }
@@ -174,7 +175,7 @@ static int run_stages(struct runner *r, size_t index, size_t last, struct error 
         return -1;
     if (r->plans[last] == PLAN_PASS_THROUGH)
         return block_pass_discard_payload(r, is_sink, e);
-    return run_pass(r, last, !is_sink || r->plans[last] == PLAN_REDUCE, true, e);
+    return run_block_pass(r, last, !is_sink || r->plans[last] == PLAN_REDUCE, true, e);
 }
 
 /* ---- the end of a tensor --------------------------------------------------------------------- */
@@ -198,7 +199,7 @@ static int end_jobs(struct runner *r, bool ok, struct error *e)
     return failed;
 }
 
-static void release_tensor(struct runner *r)
+static void release_current_tensor(struct runner *r)
 {
     prefetch_stop(r->prefetch);
     r->prefetch = NULL;
@@ -210,10 +211,10 @@ static void release_tensor(struct runner *r)
 int tensor_run_to_stage(struct runner *r, size_t index, size_t last, struct error *e)
 {
     r->index = index;
-    int failed = run_stages(r, index, last, e);
+    int failed = run_stages_up_to(r, index, last, e);
     if (end_jobs(r, !failed && last == r->n_stages - 1, e))
         failed = -1;
-    release_tensor(r);
+    release_current_tensor(r);
     return failed;
 }
 
@@ -223,6 +224,6 @@ int tensor_run_skip(struct runner *r, size_t index, struct error *e)
         return 0;
     int failed = begin_stage(r, 0, index, e) || block_pass_discard_payload(r, false, e) ? -1 : 0;
     end_jobs(r, false, e);
-    release_tensor(r);
+    release_current_tensor(r);
     return failed;
 }
