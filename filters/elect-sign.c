@@ -1,10 +1,11 @@
-/* elect-sign: drop what disagrees with the majority (TIES)
+/* elect-sign: drop the elements that disagree with the elected sign (TIES)
  *
  *     gamma_i = sgn(sum_k w_k tau_k,i)         a sum of 0 elects +
  *     tau_k,i <- 0  where  sgn(w_k tau_k,i) != gamma_i
  *
  * TIES-Merging: Yadav et al. 2023, arXiv 2306.01708, section 3, step 2. As in mergekit the weights
- * vote, so a negative one turns its vector's votes; --unweighted counts all as 1 (the paper; SCE).
+ * vote, so a negative weight flips its vector's vote; --unweighted counts all as 1 (the paper;
+ * SCE).
  *
  *     tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing |
  *         pack --base base merged/
@@ -18,7 +19,7 @@ struct options {
 
 static const struct option_row rows[] = {
     {"unweighted", OPTION_FLAG, offsetof(struct options, unweighted),
-     .help = "count every vector's vote as 1, whatever its weight"},
+     .help = "give every vector one vote, whatever its weight"},
     {0}};
 
 static int begin(struct job *job, struct error *e)
