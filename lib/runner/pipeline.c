@@ -92,7 +92,7 @@ static int parse_double_quotes(struct parser *p)
 static int parse_backslash(struct parser *p)
 {
     if (p->at[1] == '\0')
-        return error_set(p->e, "a \\ at the end quotes nothing");
+        return error_set(p->e, "nothing follows the last \\");
     if (p->at[1] != '\n') /* at the end of a line: nothing */
         bytes_append(&p->word, p->at + 1, 1);
     p->at += 2;
@@ -131,7 +131,7 @@ static int parse_word(struct parser *p, struct pipeline_word *w)
         else if (*p->at == '\\')
             failed = parse_backslash(p);
         else if (p->at[0] == '<' && p->at[1] == '(' && w->substitution)
-            failed = error_set(p->e, "a word has two <( ... ); one is supported");
+            failed = error_set(p->e, "a word contains two <( ... ), but only one is supported");
         else if (p->at[0] == '<' && p->at[1] == '(') {
             w->text = flush_word_text(p);
             failed = parse_substitution(p, w);

@@ -8,8 +8,9 @@
 
 /* ---- prefetch of the next tensor ------------------------------------------------------------- */
 
-/* Can the next tensor be read into memory while the current one is written? */
-static bool can_prefetch(struct runner *r, const struct tensor *next)
+/* Reserves the buffer for the next tensor, in memory, and makes the source stoppable. False if
+ * either is impossible. */
+static bool prepare_prefetch(struct runner *r, const struct tensor *next)
 {
     struct stage *source = r->stages[0];
     struct error ignored;
@@ -18,16 +19,16 @@ static bool can_prefetch(struct runner *r, const struct tensor *next)
            !source->filter->source.make_stoppable(source);
 }
 
-/* The next tensor of a stream most likely needs the buffer too, as the current one did. It is read
- * into the memory that the current one releases. */
-static void prefetch_next(struct runner *r)
+/* Starts to read the next tensor of a stream into the memory that the current one releases. As the
+ * current tensor needed the buffer, the next one most likely needs it too. */
+static void prefetch_next_tensor(struct runner *r)
 {
     struct stage *source = r->stages[0];
     size_t index = r->index + 1;
     if (!source->filter->source.stop_reading || index >= source->out->n_tensors)
         return;
     const struct tensor *next = &source->out->tensors[index];
-    if (!can_prefetch(r, next))
+    if (!prepare_prefetch(r, next))
         return;
     uint64_t bytes = tensor_buffer_chunk_bytes(&r->tensors[0]);
     uint64_t next_bytes = tensor_buffer_chunk_bytes(next);
@@ -130,7 +131,7 @@ static int run_block_pass(struct runner *r, size_t last, bool observes, bool is_
     if (p.fills_buffer && tensor_buffer_reserve(r->payload, &r->tensors[0], e))
         return runner_state_set_failed_stage(r, 0, e);
     if (r->is_buffered && is_final && !r->prefetch)
-        prefetch_next(r);
+        prefetch_next_tensor(r);
     return block_pass_run(r, &p, e);
 }
 
