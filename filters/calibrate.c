@@ -24,7 +24,7 @@
 #include "importance.h"
 #include "mpi.h"
 #include "mpi_relay.h"
-#include "runner.h"
+#include "stdio_stages.h"
 #include "settings.h"
 #include "initial_losses.h"
 #include "atomic_file.h"

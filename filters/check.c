@@ -11,6 +11,7 @@
  */
 #include "filter.h"
 #include "operand_source.h"
+#include "run_context.h"
 #include "standard_output.h"
 #include "text_scanner.h"
 

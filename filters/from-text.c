@@ -19,6 +19,7 @@
  */
 #include "filter.h"
 #include "mapped_file.h"
+#include "run_context.h"
 #include "text_form.h"
 #include "spool.h"
 

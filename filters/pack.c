@@ -17,6 +17,7 @@
 #include "merge_plan.h"
 #include "model_config.h"
 #include "auxiliary_files.h"
+#include "run_context.h"
 #include "stage.h"
 #include "tensor_name.h"
 #include "base_model.h"

@@ -17,7 +17,7 @@
 #include "gemm.h"
 #include "cross_entropy.h"
 #include "standard_output.h"
-#include "runner.h"
+#include "stdio_stages.h"
 #include "samples.h"
 #include "image_features.h"
 #include "text_scanner.h"

@@ -189,6 +189,7 @@ const struct filter filter_tv_extract = {
     .role = ROLE_SOURCE,
     .source.only_with_operands = true,
     .operands_are_files = true,
+    .source.hashes_payload = true,
     .open = open_extract,
     .begin = begin,
     .source.fill = fill,

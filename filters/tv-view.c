@@ -13,6 +13,7 @@
 #include "encode.h"
 #include "filter.h"
 #include "operand_source.h"
+#include "run_context.h"
 #include "standard_output.h"
 #include "spool.h"
 #include "text_scanner.h"

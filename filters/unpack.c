@@ -60,6 +60,7 @@ const struct filter filter_unpack = {
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,
     .operands_are_files = true,
+    .source.hashes_payload = true,
     .open = open_unpack,
     .source.fill = fill,
     .end = end,

@@ -2,6 +2,7 @@
 
 #include "pattern.h"
 #include "mpi.h"
+#include "run_context.h"
 #include "stage.h"
 #include "stage_rules.h"
 

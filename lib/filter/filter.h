@@ -89,30 +89,4 @@ struct filter {
     const struct filter *(*filter_for_process)(void); /* what this process runs instead */
 };
 
-/* ---- of the run that a source or sink is part of -------------------------------------------- */
-
-/* The full hash of a model that was read, for the end record and the model card. */
-void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash);
-size_t run_context_model_hashes(const struct stage *s, const char *const **models,
-                                const uint64_t **hashes);
-/* For a source that reads models in any order: what it read of tensor `index` of its manifest, as
- * soon as that is known. */
-struct tensor_hash {
-    const char *model;
-    size_t index, sink_index; /* position in the sink's manifest; SIZE_MAX: dropped on the way */
-    uint64_t hash;
-};
-void run_context_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash);
-size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes);
-/* In the open of a last stage: one before it that must see the whole model; NULL if there is none.
- */
-const char *run_context_find_model_scope_stage(const struct stage *s);
-/* Does the run read models whose fingerprints the header tells, in any order? */
-bool run_context_has_model_fingerprints(const struct stage *s);
-/* A filter that works long without reading or writing says so now and then: a reader that has gone
- * ends the run, and whoever watches sees that something happens. */
-void run_context_stop_if_reader_gone(const struct stage *s);
-/* In a sink's close: did the stream that the run read lack checksums? */
-bool run_context_lacks_checksums(const struct stage *s);
-
 #endif

@@ -16,6 +16,10 @@ struct source_functions {
     /* Back to the first tensor. Called between passes, and once before the first if there will be
      * several. NULL: blocks can be filled in any order. */
     int (*rewind)(struct stage *, struct error *);
+    /* For streams, both or neither; the runner prefetches the next tensor of such a source. */
+    int (*make_stoppable)(struct stage *); /* before stop_reading; -1 if that is impossible */
+    void (*stop_reading)(struct stage *);  /* makes a waiting fill fail; from another thread */
+    bool hashes_payload;     /* hashes what it reads: payload that no stage needs is read too */
     bool only_with_operands; /* without operands it is a filter (tv-extract) */
 };
 
@@ -28,6 +32,10 @@ struct sink_functions {
     bool (*wants_tensor)(const struct stage *, size_t index);
     /* The source that reads the first operand (NULL: there is none) in place of standard input. */
     const struct filter *(*source_for_operand)(const char *operand, struct error *);
+    /* For streams: has the reader of the output gone? */
+    bool (*reader_gone)(const struct stage *);
+    /* For streams: close passes on the error of a failed run, even if open was not called. */
+    bool reports_failed_run;
 };
 
 #endif

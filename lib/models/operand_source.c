@@ -1,8 +1,8 @@
 #include "operand_source.h"
 
 #include "model_source.h"
+#include "stdio_stages.h"
 #include "tensor_name.h"
-#include "runner.h"
 
 #include <string.h>
 
