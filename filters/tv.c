@@ -10,6 +10,7 @@
  * in one process; any other command, and each <( ... ), becomes a process between pipes.
  */
 #include "merge_plan.h"
+#include "tv_from_yaml.h"
 #include "tv_merge.h"
 #include "standard_output.h"
 #include "filter_main.h"
