@@ -105,8 +105,8 @@ static int store_state(void *context, size_t state, const float *x, struct error
                        g->tokens * a->hidden * sizeof *x, e);
 }
 
-static int compute_group(struct run *r, const struct token_batch *b, size_t first_sample,
-                         struct error *e)
+static int compute_group_states(struct run *r, const struct token_batch *b, size_t first_sample,
+                                struct error *e)
 {
     struct group g = {r, r->first_token[first_sample], token_batch_tokens(b)};
     const struct state_hook hook = {&g, store_state};
@@ -116,14 +116,14 @@ static int compute_group(struct run *r, const struct token_batch *b, size_t firs
     return failed;
 }
 
-static int compute_groups(struct run *r, const struct token_batch *b, struct error *e)
+static int compute_all_groups(struct run *r, const struct token_batch *b, struct error *e)
 {
     const struct arch *a = arch_of(r);
     if (spool_reserve(r->states, state_offset(r, a->layers + 1, 0), e))
         return -1;
     for (size_t s = 0; s < b->samples;) {
         struct token_batch group = token_batch_slice(b, a, s, GROUP);
-        if (compute_group(r, &group, s, e))
+        if (compute_group_states(r, &group, s, e))
             return -1;
         s += group.samples;
     }
@@ -143,7 +143,7 @@ static int compute_hidden_states(struct stage *stage, struct error *e)
         image_features_compute(a, weights, r->samples.images.images, r->samples.images.n, NULL,
                                stage->common.memory / 2, stage->common.spool, e);
     lm_set_image_features(r->lm, features);
-    int failed = features ? compute_groups(r, &b, e) : -1;
+    int failed = features ? compute_all_groups(r, &b, e) : -1;
     image_features_free(features);
     token_batch_free(&b);
     r->computed = true;
@@ -153,7 +153,7 @@ static int compute_hidden_states(struct stage *stage, struct error *e)
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* Computes a block of logits, of the sample's tokens from t on. */
-static int compute_logits(struct run *r, size_t sample, size_t t, struct error *e)
+static int compute_logits_block(struct run *r, size_t sample, size_t t, struct error *e)
 {
     const struct arch *a = arch_of(r);
     size_t token = r->first_token[sample] + t, left = r->first_token[sample + 1] - token;
@@ -171,13 +171,13 @@ static int compute_logits(struct run *r, size_t sample, size_t t, struct error *
                : 0;
 }
 
-static int fill_logits(struct run *r, size_t sample, struct block *b, struct error *e)
+static int fill_logits_block(struct run *r, size_t sample, struct block *b, struct error *e)
 {
     size_t V = arch_of(r)->vocab;
     for (size_t done = 0; done < b->n;) {
         size_t at = b->first + done, token = r->first_token[sample] + at / V;
         if (token < r->block_start || token >= r->block_start + r->block_tokens)
-            if (compute_logits(r, sample, at / V, e))
+            if (compute_logits_block(r, sample, at / V, e))
                 return -1;
         size_t from = (token - r->block_start) * V + at % V, n = r->block_tokens * V - from;
         n = n < b->n - done ? n : b->n - done;
@@ -187,12 +187,12 @@ static int fill_logits(struct run *r, size_t sample, struct block *b, struct err
     return 0;
 }
 
-static int fill(const struct job *job, struct block *b, struct error *e)
+static int fill_output_block(const struct job *job, struct block *b, struct error *e)
 {
     struct run *r = job->stage->data;
     const struct output *o = &r->outputs[job->index];
     if (o->state < 0)
-        return fill_logits(r, o->sample, b, e);
+        return fill_logits_block(r, o->sample, b, e);
     uint64_t at = state_offset(r, (size_t)o->state, r->first_token[o->sample]);
     return spool_read(r->states, at + b->first * sizeof(float), b->data[0], b->n * sizeof(float),
                       e);
@@ -200,7 +200,7 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
-static int compare_names(const void *a, const void *b)
+static int compare_output_names(const void *a, const void *b)
 {
     return strcmp(((const struct output *)a)->name, ((const struct output *)b)->name);
 }
@@ -216,7 +216,7 @@ static void list_outputs(struct run *r, int only, struct arena *arena)
         if (only != ONLY_HIDDEN)
             r->outputs[n++] = (struct output){arena_printf(arena, "sample%zu.logits", s), s, -1};
     }
-    qsort(r->outputs, n, sizeof *r->outputs, compare_names);
+    qsort(r->outputs, n, sizeof *r->outputs, compare_output_names);
     r->n_outputs = n;
     r->first_state = only == ONLY_LOGITS ? L : 0;
 }
@@ -285,7 +285,7 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int compute_before_first_tensor(struct job *job, struct error *e)
 {
     const struct run *r = job->stage->data;
     if (!r->computed && compute_hidden_states(job->stage, e))
@@ -326,8 +326,8 @@ const struct filter filter_forward = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_forward,
-    .begin = begin,
-    .fill = fill,
+    .begin = compute_before_first_tensor,
+    .fill = fill_output_block,
     .rewind = rewind_forward,
     .close = close_forward,
 };

@@ -88,7 +88,7 @@ struct target_block {
     size_t V;
 };
 
-static struct target_block block_new(const struct arch *a)
+static struct target_block target_block_new(const struct arch *a)
 {
     size_t n = lm_logits_block_tokens(a);
     return (struct target_block){.h = mem_alloc_aligned(n * a->hidden * sizeof(float)),
@@ -99,7 +99,7 @@ static struct target_block block_new(const struct arch *a)
                                  .V = a->vocab};
 }
 
-static void block_free(struct target_block *b)
+static void target_block_free(struct target_block *b)
 {
     free(b->h);
     free(b->logits);
@@ -118,7 +118,7 @@ static uint32_t argmax(const float *logits, size_t V)
     return (uint32_t)best;
 }
 
-static void check_top1(void *context, size_t i, size_t thread)
+static void mark_top1_target(void *context, size_t i, size_t thread)
 {
     const struct target_block *b = context;
     b->top1[i] = argmax(b->logits + i * b->V, b->V) == b->tokens[i];
@@ -151,7 +151,7 @@ static int score_block(struct run *r, const float *x, const struct target *targe
     }
     if (lm_logits(r->lm, b->h, n, b->logits, e))
         return -1;
-    parallel_for(n, b->V, check_top1, b);
+    parallel_for(n, b->V, mark_top1_target, b);
     cross_entropy_forward(b->logits, b->tokens, n, b->V, b->loss);
     return add_to_sums(r, targets, n, b, e);
 }
@@ -179,16 +179,16 @@ static int score_targets(struct run *r, const float *x, size_t first, size_t n, 
 {
     size_t count, block = lm_logits_block_tokens(arch_of(r));
     struct target *targets = list_targets(r, first, n, &count);
-    struct target_block b = block_new(arch_of(r));
+    struct target_block b = target_block_new(arch_of(r));
     int failed = 0;
     for (size_t at = 0; at < count && !failed; at += block)
         failed = score_block(r, x, targets + at, count - at < block ? count - at : block, &b, e);
     free(targets);
-    block_free(&b);
+    target_block_free(&b);
     return failed;
 }
 
-static int score_groups(struct run *r, const struct token_batch *b, struct error *e)
+static int score_all_groups(struct run *r, const struct token_batch *b, struct error *e)
 {
     const struct arch *a = arch_of(r);
     int failed = 0;
@@ -202,7 +202,7 @@ static int score_groups(struct run *r, const struct token_batch *b, struct error
     return failed ? -1 : 0;
 }
 
-static void count_samples(struct run *r)
+static void count_exact_samples(struct run *r)
 {
     for (size_t s = 0; s < r->samples.n; s++) {
         struct task_sums *sums = &r->sums[r->samples.samples[s].task];
@@ -224,8 +224,8 @@ static int score_all(struct stage *stage, struct error *e)
         image_features_compute(a, weights, r->samples.images.images, r->samples.images.n, NULL,
                                stage->common.memory, stage->common.spool, e);
     lm_set_image_features(r->lm, features);
-    int failed = features ? score_groups(r, &b, e) : -1;
-    count_samples(r);
+    int failed = features ? score_all_groups(r, &b, e) : -1;
+    count_exact_samples(r);
     lm_free(r->lm);
     image_features_free(features);
     token_batch_free(&b);
@@ -238,13 +238,13 @@ struct result {
     double loss, token_accuracy, exact_match;
 };
 
-static struct result result_of(const struct task_sums *s)
+static struct result task_result(const struct task_sums *s)
 {
     return (struct result){s->loss / (double)s->tokens, (double)s->top1_tokens / (double)s->tokens,
                            (double)s->exact_samples / (double)s->samples};
 }
 
-static void print_row(const char *task, int width, size_t samples, const struct result *r)
+static void print_task_row(const char *task, int width, size_t samples, const struct result *r)
 {
     text_print_name(stdout, task, width);
     printf("  %8zu  %10.5f  %13.2f%%  %10.2f%%  %10.4g\n", samples, r->loss,
@@ -268,15 +268,15 @@ static void print_table(const struct run *r)
     printf("%-*s  %8s  %10s  %14s  %11s  %10s\n", width, "task", "samples", "loss",
            "token_accuracy", "exact_match", "perplexity");
     for (size_t i = 0; i < n; i++) {
-        struct result one = result_of(&r->sums[i]);
-        print_row(r->samples.tasks[i], width, r->sums[i].samples, &one);
+        struct result one = task_result(&r->sums[i]);
+        print_task_row(r->samples.tasks[i], width, r->sums[i].samples, &one);
         samples += r->sums[i].samples;
         mean.loss += one.loss / (double)n;
         mean.token_accuracy += one.token_accuracy / (double)n;
         mean.exact_match += one.exact_match / (double)n;
     }
     if (n > 1)
-        print_row("mean", width, samples, &mean);
+        print_task_row("mean", width, samples, &mean);
 }
 
 static void print_json_number(const char *before, double x)
@@ -288,7 +288,7 @@ static void print_json_number(const char *before, double x)
 static void print_json(const struct run *r)
 {
     for (size_t i = 0; i < r->samples.n_tasks; i++) {
-        struct result one = result_of(&r->sums[i]);
+        struct result one = task_result(&r->sums[i]);
         fputs(i ? ",\n " : "{", stdout);
         text_print_quoted(stdout, r->samples.tasks[i]);
         print_json_number(": {\"loss\": ", one.loss);

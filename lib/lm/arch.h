@@ -79,8 +79,8 @@ struct arch {
 void arch_free(struct arch *a);
 
 /* c, the values of one image patch. */
-size_t arch_patch_values(const struct vision_arch *v);
+size_t arch_values_per_patch(const struct vision_arch *v);
 /* P, the values of one image feature. */
-size_t arch_feature_values(const struct vision_arch *v);
+size_t arch_values_per_feature(const struct vision_arch *v);
 
 #endif

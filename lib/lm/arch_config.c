@@ -34,8 +34,9 @@ static const struct model_class *const nested_decoders = model_classes + 1;
 
 /* ---- the model's class ----------------------------------------------------------------------- */
 
-static int unsupported(const struct config_object *c, const char *name,
-                       const struct model_class *classes, size_t n, struct error *e)
+static int unsupported_architecture_error(const struct config_object *c, const char *name,
+                                          const struct model_class *classes, size_t n,
+                                          struct error *e)
 {
     char supported[256] = "";
     for (size_t i = 0; i < n; i++) {
@@ -67,7 +68,7 @@ static int find_model_class(const struct config_object *c, const struct model_cl
                    : error_set(e, "%s: the architecture is %s, but model_type is %s", c->file, name,
                                type);
     }
-    return unsupported(c, name, classes, n, e);
+    return unsupported_architecture_error(c, name, classes, n, e);
 }
 
 /* Finds the object with the decoder's keys in a vision-language model's config: text_config
@@ -103,8 +104,9 @@ static int find_nested_decoder(const struct config_object *c, const struct confi
 
 /* tie_word_embeddings counts at the top level; in InternVL's own models, in the decoder's config.
  */
-static int read_tied(struct arch *a, const struct config_object *c,
-                     const struct config_object *text, const struct model_class *m, struct error *e)
+static int read_tied_embeddings(struct arch *a, const struct config_object *c,
+                                const struct config_object *text, const struct model_class *m,
+                                struct error *e)
 {
     bool top_level = m->vision != VISION_INTERNVL || m->tied_embeddings;
     if (!m->tied_embeddings && !config_json_value(c, "tie_word_embeddings"))
@@ -113,7 +115,7 @@ static int read_tied(struct arch *a, const struct config_object *c,
                                  &a->tied_embeddings, e);
 }
 
-static int read_config(struct arch *a, const struct config_object *c, struct error *e)
+static int read_architecture(struct arch *a, const struct config_object *c, struct error *e)
 {
     const struct model_class *m = NULL;
     struct config_object text = *c;
@@ -124,7 +126,7 @@ static int read_config(struct arch *a, const struct config_object *c, struct err
     if (decoder == DECODER_NESTED && find_nested_decoder(c, &text, &decoder, e))
         return -1;
     a->architecture = m->arch_name;
-    if (decoder_config_read(a, &text, decoder, e) || read_tied(a, c, &text, m, e))
+    if (decoder_config_read(a, &text, decoder, e) || read_tied_embeddings(a, c, &text, m, e))
         return -1;
     a->vision.kind = m->vision;
     return m->vision == VISION_NONE ? 0 : vision_config_read(a, c, m->model_type, e);
@@ -146,7 +148,7 @@ int arch_config_read(struct arch *a, const char *file, const char *text, size_t 
     else if (!json_is_object(config))
         error_set(e, "%s is not a JSON object", file);
     else
-        failed = read_config(a, &c, e);
+        failed = read_architecture(a, &c, e);
     json_decref(config);
     if (failed)
         arch_free(a);

@@ -33,16 +33,16 @@ struct attention_pass {
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
 /* The first position that a query attends to. */
-static size_t first_visible(const struct attention *a, size_t query)
+static size_t first_visible_key(const struct attention *a, size_t query)
 {
     return a->window && query + 1 > a->window ? query + 1 - a->window : 0;
 }
 
 /* The block that begins at a query of head h; `start`: the sample's first token; T: its tokens. */
-static struct query_block block_at(const struct attention *a, size_t start, size_t T, size_t h,
-                                   size_t query)
+static struct query_block query_block_at(const struct attention *a, size_t start, size_t T,
+                                         size_t h, size_t query)
 {
-    size_t rows = T - query < ROWS ? T - query : ROWS, key = first_visible(a, query);
+    size_t rows = T - query < ROWS ? T - query : ROWS, key = first_visible_key(a, query);
     size_t g = h / (a->heads / a->kv_heads);
     return (struct query_block){
         .rows = rows,
@@ -61,19 +61,20 @@ static void visible_keys(const struct attention *a, const struct query_block *b,
                          size_t *from, size_t *to)
 {
     size_t query = b->first_query + row;
-    *from = first_visible(a, query) - b->first_key;
+    *from = first_visible_key(a, query) - b->first_key;
     *to = a->bidirectional ? b->keys : query + 1 - b->first_key;
 }
 
 /* Masked keys have probability 0. */
-static void clear_masked(float *row, size_t from, size_t to, size_t keys)
+static void zero_masked_probabilities(float *row, size_t from, size_t to, size_t keys)
 {
     memset(row, 0, from * sizeof *row);
     memset(row + to, 0, (keys - to) * sizeof *row);
 }
 
 /* S = q k^T / sqrt(D);  S (rows, keys) */
-static void compute_scores(const struct attention *a, const struct query_block *b, float *S)
+static void compute_attention_scores(const struct attention *a, const struct query_block *b,
+                                     float *S)
 {
     size_t D = a->head_dim;
     gemm_nt(b->rows, b->keys, D, 1 / sqrtf((float)D), a->q + b->q_offset, a->heads * D,
@@ -94,11 +95,11 @@ static size_t longest_sample(const struct attention *a)
 /* P and dS for each thread. */
 size_t attention_scratch_floats(size_t T)
 {
-    return parallel_threads() * 2 * ROWS * T;
+    return parallel_thread_count() * 2 * ROWS * T;
 }
 
 /* Multiplications for one head of a sample of mean length. */
-static size_t head_cost(const struct attention *a)
+static size_t attention_head_cost(const struct attention *a)
 {
     size_t T = (a->starts[a->samples] - a->starts[0]) / a->samples;
     return T * T * a->head_dim;
@@ -106,18 +107,19 @@ static size_t head_cost(const struct attention *a)
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-static void forward_block(const struct attention_pass *f, const struct query_block *b, float *P)
+static void attention_forward_block(const struct attention_pass *f, const struct query_block *b,
+                                    float *P)
 {
     const struct attention *a = f->attention;
     size_t D = a->head_dim, from, to;
-    compute_scores(a, b, P);
+    compute_attention_scores(a, b, P);
     /* P = softmax(S) */
     for (size_t i = 0; i < b->rows; i++) {
         float *row = P + i * b->keys;
         visible_keys(a, b, i, &from, &to);
         f->log_sums[b->log_sum_offset + i * a->heads] =
             (float)softmax_row(row + from, to - from, 1);
-        clear_masked(row, from, to, b->keys);
+        zero_masked_probabilities(row, from, to, b->keys);
     }
     /* o = P v */
     gemm_nn(b->rows, D, b->keys, 1, P, b->keys, a->v + b->k_offset, a->kv_heads * D, 0,
@@ -125,21 +127,21 @@ static void forward_block(const struct attention_pass *f, const struct query_blo
 }
 
 /* One query head of one sample. */
-static void forward_head(void *context, size_t item, size_t thread)
+static void attention_forward_head(void *context, size_t item, size_t thread)
 {
     const struct attention_pass *f = context;
     const struct attention *a = f->attention;
     size_t s = item / a->heads, start = a->starts[s] - a->starts[0];
     size_t T = a->starts[s + 1] - a->starts[s];
     for (size_t query = 0; query < T; query += ROWS) {
-        struct query_block b = block_at(a, start, T, item % a->heads, query);
-        forward_block(f, &b, f->scratch + thread * f->thread_scratch);
+        struct query_block b = query_block_at(a, start, T, item % a->heads, query);
+        attention_forward_block(f, &b, f->scratch + thread * f->thread_scratch);
     }
 }
 
 void attention_forward(const struct attention *a, float *o, float *log_sums, float *scratch)
 {
-    parallel_for(a->samples * a->heads, head_cost(a), forward_head,
+    parallel_for(a->samples * a->heads, attention_head_cost(a), attention_forward_head,
                  &(struct attention_pass){.attention = a,
                                           .o = o,
                                           .log_sums = log_sums,
@@ -155,12 +157,12 @@ static void recompute_probabilities(const struct attention_pass *f, const struct
 {
     const struct attention *a = f->attention;
     size_t from, to;
-    compute_scores(a, b, P);
+    compute_attention_scores(a, b, P);
     for (size_t i = 0; i < b->rows; i++) {
         visible_keys(a, b, i, &from, &to);
         softmax_row_from_log_sum(P + i * b->keys + from, to - from,
                                  f->saved_log_sums[b->log_sum_offset + i * a->heads]);
-        clear_masked(P + i * b->keys, from, to, b->keys);
+        zero_masked_probabilities(P + i * b->keys, from, to, b->keys);
     }
 }
 
@@ -184,8 +186,8 @@ static void softmax_backward(const struct attention_pass *f, const struct query_
 }
 
 /* P, dS (rows, keys): scratch. Writes dq, adds to dk and dv. */
-static void backward_block(const struct attention_pass *f, const struct query_block *b, float *P,
-                           float *dS)
+static void attention_backward_block(const struct attention_pass *f, const struct query_block *b,
+                                     float *P, float *dS)
 {
     const struct attention *a = f->attention;
     size_t D = a->head_dim, ldq = a->heads * D, ldk = a->kv_heads * D;
@@ -205,7 +207,7 @@ static void backward_block(const struct attention_pass *f, const struct query_bl
 
 /* One key and value head of one sample: its query heads add to the same dk and dv, so one thread
  * does them all. */
-static void backward_kv_head(void *context, size_t item, size_t thread)
+static void attention_backward_kv_head(void *context, size_t item, size_t thread)
 {
     const struct attention_pass *f = context;
     const struct attention *a = f->attention;
@@ -214,8 +216,8 @@ static void backward_kv_head(void *context, size_t item, size_t thread)
     float *P = f->scratch + thread * f->thread_scratch, *dS = P + f->thread_scratch / 2;
     for (size_t h = g * group; h < (g + 1) * group; h++)
         for (size_t query = 0; query < T; query += ROWS) {
-            struct query_block b = block_at(a, start, T, h, query);
-            backward_block(f, &b, P, dS);
+            struct query_block b = query_block_at(a, start, T, h, query);
+            attention_backward_block(f, &b, P, dS);
         }
 }
 
@@ -225,8 +227,8 @@ void attention_backward(const struct attention *a, const float *o, const float *
     size_t n = (a->starts[a->samples] - a->starts[0]) * a->kv_heads * a->head_dim;
     memset(dk, 0, n * sizeof *dk);
     memset(dv, 0, n * sizeof *dv);
-    parallel_for(a->samples * a->kv_heads, head_cost(a) * (a->heads / a->kv_heads),
-                 backward_kv_head,
+    parallel_for(a->samples * a->kv_heads, attention_head_cost(a) * (a->heads / a->kv_heads),
+                 attention_backward_kv_head,
                  &(struct attention_pass){.attention = a,
                                           .saved_o = o,
                                           .saved_log_sums = log_sums,

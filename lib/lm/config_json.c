@@ -28,8 +28,8 @@ int config_json_error(const struct config_object *c, const char *key, const char
 }
 
 /* A whole number, `min` to `max`. */
-static int read_whole(const struct config_object *c, const char *key, json_int_t min,
-                      json_int_t max, size_t missing, size_t *to, struct error *e)
+static int read_whole_number(const struct config_object *c, const char *key, json_int_t min,
+                             json_int_t max, size_t missing, size_t *to, struct error *e)
 {
     const json_t *value = config_json_value(c, key);
     char expected[80];
@@ -49,7 +49,7 @@ static int read_whole(const struct config_object *c, const char *key, json_int_t
 int config_json_read_count(const struct config_object *c, const char *key, json_int_t max,
                            size_t missing, size_t *to, struct error *e)
 {
-    return read_whole(c, key, 0, max, missing, to, e);
+    return read_whole_number(c, key, 0, max, missing, to, e);
 }
 
 int config_json_read_size(const struct config_object *c, const char *key, json_int_t max,
@@ -57,7 +57,7 @@ int config_json_read_size(const struct config_object *c, const char *key, json_i
 {
     if (missing == CONFIG_JSON_REQUIRED && !config_json_value(c, key))
         return error_set(e, "%s: %s is missing", c->file, key);
-    return read_whole(c, key, 1, max, missing, to, e);
+    return read_whole_number(c, key, 1, max, missing, to, e);
 }
 
 int config_json_read_positive(const struct config_object *c, const char *key, double missing,

@@ -16,7 +16,7 @@ struct cross_entropy {
 /* ---- target tokens --------------------------------------------------------------------------- */
 
 /* -ln p_v = ln sum exp(z) - z_v */
-static void forward_token(void *context, size_t t, size_t thread)
+static void cross_entropy_token(void *context, size_t t, size_t thread)
 {
     const struct cross_entropy *c = context;
     float *z = c->z + t * c->V;
@@ -26,7 +26,7 @@ static void forward_token(void *context, size_t t, size_t thread)
 
 void cross_entropy_forward(float *z, const uint32_t *targets, size_t T, size_t V, double *loss)
 {
-    parallel_for(T, V, forward_token,
+    parallel_for(T, V, cross_entropy_token,
                  &(struct cross_entropy){.z = z, .targets = targets, .V = V, .loss = loss});
 }
 
@@ -35,7 +35,7 @@ void cross_entropy_forward(float *z, const uint32_t *targets, size_t T, size_t V
 /* -sum_v q_v ln p_v = ln sum_v exp(z_v / theta) - sum_v q_v z_v / theta. Both terms are taken
  * relative to the largest z, because they can be large and nearly equal, and q sums only nearly to
  * 1. */
-static double soft_row(float *z, float *y, float theta, size_t V)
+static double soft_cross_entropy_row(float *z, float *y, float theta, size_t V)
 {
     float max = softmax_row_max(z, V), scale = 1 / theta;
     softmax_row(y, V, scale);
@@ -45,20 +45,20 @@ static double soft_row(float *z, float *y, float theta, size_t V)
     return softmax_row(z, V, scale) - (double)(scale * max) + below_max / (double)theta;
 }
 
-static void soft_forward_token(void *context, size_t t, size_t thread)
+static void soft_cross_entropy_token(void *context, size_t t, size_t thread)
 {
     const struct cross_entropy *c = context;
-    c->loss[t] = soft_row(c->z + t * c->V, c->y + t * c->V, c->theta, c->V);
+    c->loss[t] = soft_cross_entropy_row(c->z + t * c->V, c->y + t * c->V, c->theta, c->V);
 }
 
 void cross_entropy_soft_forward(float *z, float *y, float theta, size_t T, size_t V, double *loss)
 {
-    parallel_for(T, V, soft_forward_token,
+    parallel_for(T, V, soft_cross_entropy_token,
                  &(struct cross_entropy){.z = z, .y = y, .theta = theta, .V = V, .loss = loss});
 }
 
 /* loss = -sum_v q_v ln p_v, p = softmax(z / theta): dz = (p - q) / theta */
-static void soft_backward_token(void *context, size_t t, size_t thread)
+static void soft_cross_entropy_backward_token(void *context, size_t t, size_t thread)
 {
     const struct cross_entropy *c = context;
     for (size_t i = t * c->V; i < (t + 1) * c->V; i++)
@@ -67,6 +67,6 @@ static void soft_backward_token(void *context, size_t t, size_t thread)
 
 void cross_entropy_soft_backward(float *p, const float *q, size_t T, size_t V, float scale)
 {
-    parallel_for(T, V, soft_backward_token,
+    parallel_for(T, V, soft_cross_entropy_backward_token,
                  &(struct cross_entropy){.z = p, .q = q, .V = V, .scale = scale});
 }

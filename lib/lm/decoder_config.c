@@ -30,7 +30,7 @@ struct decoder_config {
 
 /* ---- sizes ----------------------------------------------------------------------------------- */
 
-static int read_sizes(struct arch *a, const struct decoder_config *c, struct error *e)
+static int read_decoder_sizes(struct arch *a, const struct decoder_config *c, struct error *e)
 {
     const struct config_object *o = c->object;
     const struct decoder_defaults *d = c->defaults;
@@ -87,7 +87,7 @@ static int read_head_dim(struct arch *a, const struct decoder_config *c, struct 
 }
 
 /* The only activation of the MLP is SwiGLU's. */
-static int check_activation(const struct decoder_config *c, struct error *e)
+static int check_mlp_activation(const struct decoder_config *c, struct error *e)
 {
     static const char *const silu[] = {"silu", NULL};
     size_t activation;
@@ -114,8 +114,8 @@ static int read_biases(struct arch *a, const struct decoder_config *c, struct er
 
 /* ---- sliding windows ------------------------------------------------------------------------- */
 
-static int bad_layer_type(const struct config_object *c, size_t layer, const char *type,
-                          struct error *e)
+static int layer_type_error(const struct config_object *c, size_t layer, const char *type,
+                            struct error *e)
 {
     return error_set(e, "%s: layer_types[%zu] is %s; expected sliding_attention or full_attention",
                      c->file, layer, type ? type : "not a string");
@@ -123,8 +123,8 @@ static int bad_layer_type(const struct config_object *c, size_t layer, const cha
 
 /* Qwen2: the layers that layer_types calls sliding have the window, or else all from
  * max_window_layers on. */
-static int set_windows_by_layer(struct arch *a, const struct decoder_config *c, size_t window,
-                                struct error *e)
+static int set_sliding_windows_by_layer(struct arch *a, const struct decoder_config *c,
+                                        size_t window, struct error *e)
 {
     const json_t *types = config_json_value(c->object, "layer_types");
     size_t first;
@@ -140,14 +140,14 @@ static int set_windows_by_layer(struct arch *a, const struct decoder_config *c, 
                                         : "full_attention";
         bool sliding = type && strcmp(type, "sliding_attention") == 0;
         if (!sliding && (!type || strcmp(type, "full_attention") != 0))
-            return bad_layer_type(c->object, i, type, e);
+            return layer_type_error(c->object, i, type, e);
         a->sliding_windows[i] = sliding ? window : 0;
     }
     return 0;
 }
 
 /* A null sliding_window means none; a missing key, the class's default. */
-static int read_windows(struct arch *a, const struct decoder_config *c, struct error *e)
+static int read_sliding_windows(struct arch *a, const struct decoder_config *c, struct error *e)
 {
     size_t window;
     bool used;
@@ -160,7 +160,7 @@ static int read_windows(struct arch *a, const struct decoder_config *c, struct e
         config_json_read_flag(c->object, "use_sliding_window", false, &used, e))
         return -1;
     if (c->kind != DECODER_MISTRAL)
-        return window && used ? set_windows_by_layer(a, c, window, e) : 0;
+        return window && used ? set_sliding_windows_by_layer(a, c, window, e) : 0;
     for (size_t i = 0; i < a->layers; i++)
         a->sliding_windows[i] = window;
     return 0;
@@ -170,8 +170,8 @@ int decoder_config_read(struct arch *a, const struct config_object *c, enum deco
                         struct error *e)
 {
     const struct decoder_config d = {c, kind, &all_defaults[kind]};
-    if (check_activation(&d, e) || read_sizes(a, &d, e) || read_kv_heads(a, &d, e) ||
-        read_head_dim(a, &d, e) || read_biases(a, &d, e) || read_windows(a, &d, e))
+    if (check_mlp_activation(&d, e) || read_decoder_sizes(a, &d, e) || read_kv_heads(a, &d, e) ||
+        read_head_dim(a, &d, e) || read_biases(a, &d, e) || read_sliding_windows(a, &d, e))
         return -1;
     return rope_config_read(a, c, d.defaults->theta, kind == DECODER_QWEN2VL, e);
 }

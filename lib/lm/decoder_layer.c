@@ -8,7 +8,7 @@
 #include "swiglu.h"
 
 /* The attention of the layer, over q, k and v in the workspace. */
-static struct attention attention_of(const struct decoder_layer *l)
+static struct attention attention_arguments(const struct decoder_layer *l)
 {
     const struct saved_activations *s = &l->workspace->saved;
     return (struct attention){.samples = l->batch->samples,
@@ -39,7 +39,7 @@ static void attention_sublayer_forward(const struct decoder_layer *l, const floa
     linear_forward(w->x_norm, W[WEIGHT_V], W[WEIGHT_V_BIAS], N, d, G * D, s->v);
     rope_forward(s->q, l->batch->rope_cos, l->batch->rope_sin, N, H, D);
     rope_forward(s->k, l->batch->rope_cos, l->batch->rope_sin, N, G, D);
-    struct attention attention = attention_of(l);
+    struct attention attention = attention_arguments(l);
     attention_forward(&attention, s->o, s->log_sums, w->attention_scratch);
     linear_forward(s->o, W[WEIGHT_O], W[WEIGHT_O_BIAS], N, H * D, d, s->h);
     residual_add(x, N * d, s->h);
@@ -122,7 +122,7 @@ static void attention_sublayer_backward(const struct decoder_layer *l,
     gradient_emitter_send_linear(m, WEIGHT_O, WEIGHT_O_BIAS, dh, s->o);
     linear_backward(dh, l->weights->at[WEIGHT_O], N, H * D, a->hidden, w->d_o, 0);
     /* attention_forward(q, k, v, o) */
-    struct attention attention = attention_of(l);
+    struct attention attention = attention_arguments(l);
     attention_backward(&attention, s->o, s->log_sums, w->d_o, w->dq, w->dk, w->dv,
                        w->attention_scratch);
     /* rope_forward(q), rope_forward(k) */
@@ -135,8 +135,8 @@ static void attention_sublayer_backward(const struct decoder_layer *l,
 }
 
 /* From dq, dk, dv to the layer's input: dh becomes dx. */
-static void input_backward(const struct decoder_layer *l, const struct gradient_emitter *m,
-                           const float *x, float *dh)
+static void attention_input_backward(const struct decoder_layer *l,
+                                     const struct gradient_emitter *m, const float *x, float *dh)
 {
     const struct arch *a = l->arch;
     const float *const *W = l->weights->at;
@@ -161,5 +161,5 @@ void decoder_layer_backward(const struct decoder_layer *l, const float *x, float
     mlp_sublayer_backward(l, &m, dy);
     attention_sublayer_backward(l, &m, dy);
     if (needs_dx || gradient_emitter_wants(&m, WEIGHT_INPUT_NORM))
-        input_backward(l, &m, x, dy);
+        attention_input_backward(l, &m, x, dy);
 }

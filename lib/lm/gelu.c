@@ -12,7 +12,7 @@ struct gelu {
 
 /* Phi(x), and exp(-x^2 / 2) in *bell. The approximation of erfc is Abramowitz and Stegun's 7.1.26,
  * with an error below 1.5e-7; with libm's erf, GELU would take most of a vision tower's time. */
-TV_INLINE float normal_distribution(float x, float *bell)
+TV_INLINE float normal_cdf(float x, float *bell)
 {
     float z = (x < 0 ? -x : x) * 0.70710678f, t = 1 / (1 + 0.3275911f * z);
     float p = 1.061405429f;
@@ -27,59 +27,59 @@ TV_INLINE float normal_distribution(float x, float *bell)
 
 /* ---- y = x Phi(x) ---------------------------------------------------------------------------- */
 
-TV_CLONES static void forward_row(const float *x, size_t d, float *y)
+TV_CLONES static void gelu_forward_row(const float *x, size_t d, float *y)
 {
     float bell;
     for (size_t i = 0; i < d; i++)
-        y[i] = x[i] * normal_distribution(x[i], &bell);
+        y[i] = x[i] * normal_cdf(x[i], &bell);
 }
 
-static void forward_token(void *context, size_t t, size_t thread)
+static void gelu_forward_token(void *context, size_t t, size_t thread)
 {
     const struct gelu *g = context;
-    forward_row(g->x + t * g->d, g->d, g->y + t * g->d);
+    gelu_forward_row(g->x + t * g->d, g->d, g->y + t * g->d);
 }
 
 void gelu_forward(const float *x, size_t T, size_t d, float *y)
 {
-    parallel_for(T, 8 * d, forward_token, &(struct gelu){.x = x, .d = d, .y = y});
+    parallel_for(T, 8 * d, gelu_forward_token, &(struct gelu){.x = x, .d = d, .y = y});
 }
 
 /* y = x Phi(x): dx = dy (Phi(x) + x phi(x)), phi(x) = exp(-x^2 / 2) / sqrt(2 pi) */
-TV_CLONES static void backward_row(const float *dy, size_t d, float *x)
+TV_CLONES static void gelu_backward_row(const float *dy, size_t d, float *x)
 {
     for (size_t i = 0; i < d; i++) {
-        float bell, below = normal_distribution(x[i], &bell);
+        float bell, below = normal_cdf(x[i], &bell);
         x[i] = dy[i] * (below + x[i] * bell * 0.39894228f);
     }
 }
 
-static void backward_token(void *context, size_t t, size_t thread)
+static void gelu_backward_token(void *context, size_t t, size_t thread)
 {
     const struct gelu *g = context;
-    backward_row(g->dy + t * g->d, g->d, g->y + t * g->d);
+    gelu_backward_row(g->dy + t * g->d, g->d, g->y + t * g->d);
 }
 
 void gelu_backward(const float *dy, size_t T, size_t d, float *x)
 {
-    parallel_for(T, 8 * d, backward_token, &(struct gelu){.dy = dy, .d = d, .y = x});
+    parallel_for(T, 8 * d, gelu_backward_token, &(struct gelu){.dy = dy, .d = d, .y = x});
 }
 
 /* ---- x = x sigmoid(1.702 x) ------------------------------------------------------------------ */
 
-TV_CLONES static void quick_forward_row(float *x, size_t d)
+TV_CLONES static void gelu_quick_forward_row(float *x, size_t d)
 {
     for (size_t i = 0; i < d; i++)
         x[i] *= explog_sigmoid_float(1.702f * x[i]);
 }
 
-static void quick_forward_token(void *context, size_t t, size_t thread)
+static void gelu_quick_forward_token(void *context, size_t t, size_t thread)
 {
     const struct gelu *g = context;
-    quick_forward_row(g->y + t * g->d, g->d);
+    gelu_quick_forward_row(g->y + t * g->d, g->d);
 }
 
 void gelu_quick_forward(float *x, size_t T, size_t d)
 {
-    parallel_for(T, 8 * d, quick_forward_token, &(struct gelu){.d = d, .y = x});
+    parallel_for(T, 8 * d, gelu_quick_forward_token, &(struct gelu){.d = d, .y = x});
 }

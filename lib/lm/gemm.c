@@ -16,7 +16,7 @@ static __typeof__(cblas_sgemm) *sgemm;
 
 /* ---- the library ----------------------------------------------------------------------------- */
 
-static void *open_library(void)
+static void *open_openblas(void)
 {
     static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -29,13 +29,13 @@ static void *open_library(void)
 
 /* OpenBLAS starts its own threads when it is loaded, unless this variable is 1. Its old value is
  * restored, because child processes inherit it. */
-static void *open_single_threaded(void)
+static void *open_openblas_single_threaded(void)
 {
     static const char key[] = "OPENBLAS_NUM_THREADS";
     const char *before = getenv(key);
     char *copy = before ? mem_copy_text(before) : NULL;
     setenv(key, "1", 1);
-    void *library = open_library();
+    void *library = open_openblas();
     if (copy)
         setenv(key, copy, 1);
     else
@@ -49,7 +49,7 @@ int gemm_init(size_t threads, struct error *e)
     parallel_set_threads(threads);
     if (sgemm)
         return 0;
-    void *library = open_single_threaded();
+    void *library = open_openblas_single_threaded();
     if (!library)
         return error_set(e,
                          "cannot load libopenblas.so.0 (OpenBLAS), which matrix products need; on "
@@ -78,7 +78,7 @@ struct product {
 };
 
 /* Rows i .. i + m - 1, columns j .. j + n - 1 of C. */
-static void multiply_tile(const struct product *p, size_t i, size_t m, size_t j, size_t n)
+static void multiply_rectangle(const struct product *p, size_t i, size_t m, size_t j, size_t n)
 {
     const float *A = p->A + (p->transpose_a ? i : i * p->lda);
     const float *B = p->B + (p->transpose_b ? j * p->ldb : j);
@@ -120,42 +120,43 @@ struct tiling {
     size_t rows, columns; /* of tiles */
 };
 
-static void multiply_one(void *context, size_t tile, size_t thread)
+static void multiply_tile(void *context, size_t tile, size_t thread)
 {
     const struct tiling *t = context;
     const struct product *p = t->product;
     size_t row = tile / t->columns, column = tile % t->columns;
     size_t i = tile_start(p->m, t->rows, row), j = tile_start(p->n, t->columns, column);
-    multiply_tile(p, i, tile_start(p->m, t->rows, row + 1) - i, j,
-                  tile_start(p->n, t->columns, column + 1) - j);
+    multiply_rectangle(p, i, tile_start(p->m, t->rows, row + 1) - i, j,
+                       tile_start(p->n, t->columns, column + 1) - j);
 }
 
-static void multiply(const struct product *p)
+static void multiply_in_tiles(const struct product *p)
 {
-    size_t tiles = parallel_threads();
+    size_t tiles = parallel_thread_count();
     if (tiles == 1 || p->m * p->n < MIN_SHARED_PRODUCT / (p->k + 1)) {
-        multiply_tile(p, 0, p->m, 0, p->n);
+        multiply_rectangle(p, 0, p->m, 0, p->n);
         return;
     }
     struct tiling t = {.product = p, .rows = choose_tile_rows(p->m, p->n, tiles)};
     t.columns = tiles / t.rows;
-    parallel_for(tiles, p->m * p->n / tiles * p->k, multiply_one, &t);
+    parallel_for(tiles, p->m * p->n / tiles * p->k, multiply_tile, &t);
 }
 
 void gemm_nt(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,
              size_t ldb, float beta, float *C, size_t ldc)
 {
-    multiply(&(struct product){false, true, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
+    multiply_in_tiles(&(struct product){false, true, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
 }
 
 void gemm_nn(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,
              size_t ldb, float beta, float *C, size_t ldc)
 {
-    multiply(&(struct product){false, false, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
+    multiply_in_tiles(
+        &(struct product){false, false, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
 }
 
 void gemm_tn(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,
              size_t ldb, float beta, float *C, size_t ldc)
 {
-    multiply(&(struct product){true, false, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
+    multiply_in_tiles(&(struct product){true, false, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
 }

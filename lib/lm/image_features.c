@@ -24,21 +24,21 @@ struct image_group {
     size_t *indices;
 };
 
-static size_t patches_of(const struct image *image)
+static size_t image_patches(const struct image *image)
 {
     return image->slices * image->height * image->width;
 }
 
 /* ---- computing ------------------------------------------------------------------------------- */
 
-static int compute_group(const struct image_features *f, struct vision_tower *t,
-                         const struct image_group *g, struct error *e)
+static int compute_group_features(const struct image_features *f, struct vision_tower *t,
+                                  const struct image_group *g, struct error *e)
 {
     size_t E = f->arch->vision.hidden;
     float *all = mem_alloc_aligned(g->patches * E * sizeof *all), *at = all;
     int failed = vision_tower_forward(t, g->images, g->n, all, e);
     for (size_t i = 0; i < g->n && !failed; i++) {
-        size_t n = patches_of(g->images[i]) * E;
+        size_t n = image_patches(g->images[i]) * E;
         failed = spool_write(f->spool, f->offset[g->indices[i]], at, n * sizeof *at, e);
         at += n;
     }
@@ -47,16 +47,17 @@ static int compute_group(const struct image_features *f, struct vision_tower *t,
 }
 
 /* Collects wanted images up to GROUP patches, and computes each group. */
-static int compute_all(const struct image_features *f, struct vision_tower *t, struct error *e)
+static int compute_features_in_groups(const struct image_features *f, struct vision_tower *t,
+                                      struct error *e)
 {
     struct image_group g = {.images = mem_alloc(f->n, sizeof *g.images),
                             .indices = mem_alloc(f->n, sizeof *g.indices)};
     int failed = 0;
     for (size_t i = 0; i <= f->n && !failed; i++) {
         bool wanted = i < f->n && f->offset[i + 1] > f->offset[i];
-        size_t patches = wanted ? patches_of(&f->images[i]) : 0;
+        size_t patches = wanted ? image_patches(&f->images[i]) : 0;
         if (g.n && (i == f->n || g.patches + patches > GROUP)) {
-            failed = compute_group(f, t, &g, e);
+            failed = compute_group_features(f, t, &g, e);
             g.n = g.patches = 0;
         }
         if (wanted) {
@@ -71,9 +72,9 @@ static int compute_all(const struct image_features *f, struct vision_tower *t, s
 }
 
 /* Sets the offsets; returns the patches of the largest slice of a wanted image. */
-static size_t assign_offsets(struct image_features *f, const bool *wanted)
+static size_t assign_feature_offsets(struct image_features *f, const bool *wanted)
 {
-    size_t longest = 0, feature = arch_feature_values(&f->arch->vision) * sizeof(float);
+    size_t longest = 0, feature = arch_values_per_feature(&f->arch->vision) * sizeof(float);
     f->offset = mem_alloc(f->n + 1, sizeof *f->offset);
     for (size_t i = 0; i < f->n; i++) {
         const struct image *image = &f->images[i];
@@ -94,12 +95,12 @@ struct image_features *image_features_compute(const struct arch *a, const struct
 {
     struct image_features *f = mem_alloc(1, sizeof *f);
     *f = (struct image_features){.arch = a, .weights = w, .images = images, .n = n};
-    size_t longest = assign_offsets(f, wanted);
+    size_t longest = assign_feature_offsets(f, wanted);
     f->spool = spool_new(memory, spool);
     int failed = spool_reserve(f->spool, f->offset[n], e);
     if (f->offset[n] && !failed) {
         struct vision_tower *t = vision_tower_new(a, w, longest);
-        failed = compute_all(f, t, e);
+        failed = compute_features_in_groups(f, t, e);
         vision_tower_free(t);
     }
     if (!failed)
@@ -120,7 +121,7 @@ void image_features_free(struct image_features *f)
 /* ---- comparing towers ------------------------------------------------------------------------ */
 
 /* With the same weights, two towers with weights of the same shapes compute the same. */
-static bool same_computation(const struct vision_arch *a, const struct vision_arch *b)
+static bool same_tower_config(const struct vision_arch *a, const struct vision_arch *b)
 {
     return a->kind == b->kind && a->layers_used == b->layers_used && a->layers == b->layers &&
            a->heads == b->heads && a->patch_size == b->patch_size &&
@@ -140,8 +141,8 @@ static bool equal_values(const float *a, const float *b, size_t n)
 }
 
 /* 1, 0, or -1 on error. */
-static int equal_weights(const struct image_features *f, const struct weight_source *w,
-                         struct weight_range range, size_t layer, struct error *e)
+static int equal_layer_weights(const struct image_features *f, const struct weight_source *w,
+                               struct weight_range range, size_t layer, struct error *e)
 {
     struct layer_weights own, other;
     if (f->weights->load_layer(f->weights->context, range, layer, &own, e) ||
@@ -158,11 +159,11 @@ int image_features_valid_for(const struct image_features *f, const struct arch *
 {
     if (!f->offset[f->n])
         return 1;
-    if (!same_computation(&f->arch->vision, &a->vision))
+    if (!same_tower_config(&f->arch->vision, &a->vision))
         return 0;
-    int equal = equal_weights(f, w, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, e);
+    int equal = equal_layer_weights(f, w, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, e);
     for (size_t l = 0; l < a->vision.layers_used && equal == 1; l++)
-        equal = equal_weights(f, w, WEIGHT_RANGE_VISION_LAYER, l, e);
+        equal = equal_layer_weights(f, w, WEIGHT_RANGE_VISION_LAYER, l, e);
     return equal;
 }
 
@@ -176,7 +177,7 @@ size_t image_features_token_count(const struct image_features *f, size_t image)
 int image_features_read(const struct image_features *f, size_t image, size_t first, size_t n,
                         float *to, struct error *e)
 {
-    size_t feature = arch_feature_values(&f->arch->vision) * sizeof *to;
+    size_t feature = arch_values_per_feature(&f->arch->vision) * sizeof *to;
     return spool_read(f->spool, f->offset[image] + first * feature, to, n * feature, e);
 }
 

@@ -8,18 +8,18 @@ struct image_entry {
     size_t index;
 };
 
-static int entry_error(const struct image_entry *i, struct error *e, const char *sentence)
+static int image_entry_error(const struct image_entry *i, struct error *e, const char *sentence)
 {
     return sample_error(i->sample, e, "image %zu: %s", i->index, sentence);
 }
 
 /* ---- the tensor ------------------------------------------------------------------------------ */
 
-static int find_tensor(const struct image_entry *i, struct image *image, struct error *e)
+static int find_pixel_tensor(const struct image_entry *i, struct image *image, struct error *e)
 {
     const char *name = json_string_value(json_object_get(i->object, "pixel_values"));
     if (!name)
-        return entry_error(i, e, "pixel_values must name a tensor");
+        return image_entry_error(i, e, "pixel_values must name a tensor");
     long found = model_source_find_tensor(image->file, name);
     if (found < 0)
         return sample_error(i->sample, e, "image %zu: tensors.safetensors has no tensor %s",
@@ -32,8 +32,8 @@ static int find_tensor(const struct image_entry *i, struct image *image, struct 
                               i->index, name, dtype_name(d));
 }
 
-static int shape_error(const struct image_entry *i, const struct ckpt_tensor *t,
-                       const char *expected, struct error *e)
+static int pixel_shape_error(const struct image_entry *i, const struct ckpt_tensor *t,
+                             const char *expected, struct error *e)
 {
     struct arena a = {0};
     sample_error(i->sample, e, "image %zu: tensor %s has shape %s; expected %s", i->index, t->name,
@@ -45,17 +45,17 @@ static int shape_error(const struct image_entry *i, const struct ckpt_tensor *t,
 /* ---- Qwen2-VL -------------------------------------------------------------------------------- */
 
 /* grid_thw: patches in time, height and width. */
-static int read_grid(const struct image_entry *i, struct image *image, struct error *e)
+static int read_grid_thw(const struct image_entry *i, struct image *image, struct error *e)
 {
     size_t *sizes[] = {&image->slices, &image->height, &image->width};
     const json_t *grid = json_object_get(i->object, "grid_thw");
     size_t merge = i->arch->vision.merge_size;
     if (json_array_size(grid) != 3)
-        return entry_error(i, e, "grid_thw must be a list of three numbers");
+        return image_entry_error(i, e, "grid_thw must be a list of three numbers");
     for (size_t k = 0; k < 3; k++) {
         json_int_t n = json_integer_value(json_array_get(grid, k));
         if (n < 1 || n > 1 << 16)
-            return entry_error(i, e, "grid_thw must hold whole numbers from 1 to 65536");
+            return image_entry_error(i, e, "grid_thw must hold whole numbers from 1 to 65536");
         *sizes[k] = (size_t)n;
     }
     if (image->height % merge || image->width % merge)
@@ -67,24 +67,24 @@ static int read_grid(const struct image_entry *i, struct image *image, struct er
 }
 
 /* A tensor (t h w, c), a row for each patch. */
-static int read_patches(const struct image_entry *i, struct image *image, struct error *e)
+static int read_qwen2vl_patches(const struct image_entry *i, struct image *image, struct error *e)
 {
     const struct ckpt_tensor *t = model_source_tensor(image->file, image->tensor);
-    size_t columns = arch_patch_values(&i->arch->vision);
+    size_t columns = arch_values_per_patch(&i->arch->vision);
     char expected[96];
-    if (read_grid(i, image, e))
+    if (read_grid_thw(i, image, e))
         return -1;
     size_t rows = image->slices * image->height * image->width;
     snprintf(expected, sizeof expected, "(%zu, %zu) by its grid_thw", rows, columns);
     return t->rank == 2 && t->shape[0] == rows && t->shape[1] == columns
                ? 0
-               : shape_error(i, t, expected, e);
+               : pixel_shape_error(i, t, expected, e);
 }
 
 /* ---- InternVL -------------------------------------------------------------------------------- */
 
 /* A tensor (tiles, channels, S, S). */
-static int read_tiles(const struct image_entry *i, struct image *image, struct error *e)
+static int read_internvl_tiles(const struct image_entry *i, struct image *image, struct error *e)
 {
     const struct vision_arch *v = &i->arch->vision;
     const struct ckpt_tensor *t = model_source_tensor(image->file, image->tensor);
@@ -94,7 +94,7 @@ static int read_tiles(const struct image_entry *i, struct image *image, struct e
              multiple);
     if (t->rank != 4 || t->elements == 0 || t->shape[1] != v->channels ||
         t->shape[2] != t->shape[3] || t->shape[2] % multiple)
-        return shape_error(i, t, expected, e);
+        return pixel_shape_error(i, t, expected, e);
     image->slices = t->shape[0];
     image->height = image->width = t->shape[2] / v->patch_size;
     return 0;
@@ -102,13 +102,14 @@ static int read_tiles(const struct image_entry *i, struct image *image, struct e
 
 /* ---- one image ------------------------------------------------------------------------------- */
 
-static int read_image(const struct image_entry *i, struct image *image, struct error *e)
+static int read_image_entry(const struct image_entry *i, struct image *image, struct error *e)
 {
     const struct vision_arch *v = &i->arch->vision;
     if (!json_is_object(i->object))
-        return entry_error(i, e, "it must be a JSON object");
-    if (find_tensor(i, image, e) ||
-        (v->kind == VISION_QWEN2VL ? read_patches(i, image, e) : read_tiles(i, image, e)))
+        return image_entry_error(i, e, "it must be a JSON object");
+    if (find_pixel_tensor(i, image, e) ||
+        (v->kind == VISION_QWEN2VL ? read_qwen2vl_patches(i, image, e)
+                                   : read_internvl_tiles(i, image, e)))
         return -1;
     image->tokens = image->slices * image->height * image->width / (v->merge_size * v->merge_size);
     const json_t *tokens = json_object_get(i->object, "tokens");
@@ -126,7 +127,7 @@ static bool same_image(const struct image *a, const struct image *b)
 }
 
 /* Returns the image's index in the list, to which it is added if it is new. */
-static size_t add_image(struct image_list *list, const struct image *image)
+static size_t add_distinct_image(struct image_list *list, const struct image *image)
 {
     for (size_t i = 0; i < list->n; i++)
         if (same_image(&list->images[i], image))
@@ -138,8 +139,8 @@ static size_t add_image(struct image_list *list, const struct image *image)
 
 /* ---- image tokens ---------------------------------------------------------------------------- */
 
-static int read_image_token(struct sample *s, const json_t *object, const struct arch *a,
-                            struct error *e)
+static int read_image_token_id(struct sample *s, const json_t *object, const struct arch *a,
+                               struct error *e)
 {
     const json_t *token = json_object_get(object, "image_token_id");
     json_int_t n = json_is_integer(token) ? json_integer_value(token) : -1;
@@ -153,7 +154,8 @@ static int read_image_token(struct sample *s, const json_t *object, const struct
 }
 
 /* M-RoPE needs the tokens of one image next to each other. */
-static int check_contiguous(const struct image_samples *r, const struct sample *s, struct error *e)
+static int check_images_contiguous(const struct image_samples *r, const struct sample *s,
+                                   struct error *e)
 {
     size_t t = 0;
     for (size_t i = 0; i < s->images.n; i++) {
@@ -167,8 +169,8 @@ static int check_contiguous(const struct image_samples *r, const struct sample *
     return 0;
 }
 
-static int check_image_tokens(const struct image_samples *r, const struct sample *s,
-                              struct error *e)
+static int check_image_token_count(const struct image_samples *r, const struct sample *s,
+                                   struct error *e)
 {
     size_t ids = 0, tokens = 0;
     for (size_t t = 0; t < s->n; t++)
@@ -179,7 +181,7 @@ static int check_image_tokens(const struct image_samples *r, const struct sample
         return sample_error(
             s, e, "the images have %zu tokens, but input_ids has image_token_id %zu times", tokens,
             ids);
-    return r->arch->vision.kind == VISION_QWEN2VL ? check_contiguous(r, s, e) : 0;
+    return r->arch->vision.kind == VISION_QWEN2VL ? check_images_contiguous(r, s, e) : 0;
 }
 
 /* ---- a sample -------------------------------------------------------------------------------- */
@@ -203,11 +205,11 @@ int image_samples_read(const struct image_samples *r, struct sample *s, const js
     for (size_t k = 0; k < n; k++) {
         const struct image_entry i = {s, json_array_get(list, k), r->arch, k};
         struct image image = {.file = r->pixels};
-        if (read_image(&i, &image, e))
+        if (read_image_entry(&i, &image, e))
             return -1;
-        indices[k] = add_image(r->images, &image);
+        indices[k] = add_distinct_image(r->images, &image);
     }
     s->images.n = n;
     s->images.indices = indices;
-    return read_image_token(s, object, r->arch, e) || check_image_tokens(r, s, e) ? -1 : 0;
+    return read_image_token_id(s, object, r->arch, e) || check_image_token_count(r, s, e) ? -1 : 0;
 }

@@ -57,13 +57,13 @@ static size_t gather_image_rows(const struct image_pass *p, size_t t, size_t n)
 /* ---- images ---------------------------------------------------------------------------------- */
 
 /* n features in `block`, for the image tokens from t on; returns the token after them. */
-static size_t block_forward(const struct image_pass *p, size_t t, size_t n)
+static size_t project_and_scatter(const struct image_pass *p, size_t t, size_t n)
 {
     projector_forward(p->arch, &p->weights, p->block, n, p->rows, p->scratch);
     return scatter_image_rows(p, t, n);
 }
 
-static size_t block_backward(const struct image_pass *p, size_t t, size_t n)
+static size_t gather_and_project_backward(const struct image_pass *p, size_t t, size_t n)
 {
     t = gather_image_rows(p, t, n);
     projector_backward(p->arch, &p->weights, p->block, n, p->rows, p->sink, p->scratch);
@@ -71,34 +71,35 @@ static size_t block_backward(const struct image_pass *p, size_t t, size_t n)
 }
 
 /* One image, whose tokens begin at *t or after it; *t becomes the token after them. */
-static int image_forward_or_backward(const struct image_pass *p, size_t image, size_t *t,
-                                     struct error *e)
+static int run_image_through_projector(const struct image_pass *p, size_t image, size_t *t,
+                                       struct error *e)
 {
     size_t tokens = image_features_token_count(p->features, image);
     for (size_t first = 0; first < tokens; first += BLOCK) {
         size_t n = tokens - first < BLOCK ? tokens - first : BLOCK;
         if (image_features_read(p->features, image, first, n, p->block, e))
             return -1;
-        *t = p->sink ? block_backward(p, *t, n) : block_forward(p, *t, n);
+        *t = p->sink ? gather_and_project_backward(p, *t, n) : project_and_scatter(p, *t, n);
     }
     return 0;
 }
 
 /* All images of all samples. */
-static int run_images(struct image_pass *p, const struct weight_source *w, struct error *e)
+static int run_batch_through_projector(struct image_pass *p, const struct weight_source *w,
+                                       struct error *e)
 {
     const struct arch *a = p->arch;
     const struct token_batch *b = p->batch;
     if (w->load_layer(w->context, WEIGHT_RANGE_PROJECTOR, 0, &p->weights, e))
         return -1;
-    p->block = mem_alloc_aligned(BLOCK * arch_feature_values(&a->vision) * sizeof *p->block);
+    p->block = mem_alloc_aligned(BLOCK * arch_values_per_feature(&a->vision) * sizeof *p->block);
     p->rows = mem_alloc_aligned(BLOCK * a->hidden * sizeof *p->rows);
     p->scratch = mem_alloc_aligned(projector_scratch_floats(a, BLOCK) * sizeof *p->scratch);
     int failed = 0;
     for (size_t s = 0; s < b->samples; s++) {
         size_t t = b->starts[s] - b->starts[0];
         for (size_t i = 0; i < b->images[s].n && !failed; i++)
-            failed = image_forward_or_backward(p, b->images[s].indices[i], &t, e);
+            failed = run_image_through_projector(p, b->images[s].indices[i], &t, e);
     }
     free(p->block);
     free(p->rows);
@@ -106,7 +107,7 @@ static int run_images(struct image_pass *p, const struct weight_source *w, struc
     return failed;
 }
 
-static bool has_images(const struct token_batch *b)
+static bool batch_has_images(const struct token_batch *b)
 {
     for (size_t s = 0; s < b->samples; s++)
         if (b->images[s].n)
@@ -119,14 +120,14 @@ int image_tokens_forward(const struct arch *a, const struct weight_source *w,
                          struct error *e)
 {
     struct image_pass p = {.arch = a, .features = f, .batch = b, .x = x};
-    return has_images(b) ? run_images(&p, w, e) : 0;
+    return batch_has_images(b) ? run_batch_through_projector(&p, w, e) : 0;
 }
 
 bool image_tokens_need_gradient(const struct arch *a, const struct token_batch *b,
                                 const struct gradient_sink *sink)
 {
     const struct gradient_emitter m = {a, sink, 0, 0};
-    if (!has_images(b))
+    if (!batch_has_images(b))
         return false;
     for (enum weight_kind kind = WEIGHT_PROJECTOR_NORM; kind < WEIGHT_PROJECTOR_END; kind++)
         if (gradient_emitter_wants(&m, kind))
@@ -139,5 +140,5 @@ int image_tokens_backward(const struct arch *a, const struct weight_source *w,
                           const float *dx, const struct gradient_sink *sink, struct error *e)
 {
     struct image_pass p = {.arch = a, .features = f, .batch = b, .dx = dx, .sink = sink};
-    return run_images(&p, w, e);
+    return run_batch_through_projector(&p, w, e);
 }

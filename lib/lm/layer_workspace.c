@@ -31,8 +31,8 @@ static size_t place_arrays(const struct array *arrays, size_t n, size_t N, size_
 
 /* ---- saved activations ----------------------------------------------------------------------- */
 
-static size_t place_saved(const struct arch *a, size_t N, size_t first, float *memory,
-                          struct saved_activations *s)
+static size_t place_saved_activations(const struct arch *a, size_t N, size_t first, float *memory,
+                                      struct saved_activations *s)
 {
     size_t q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim, f = a->intermediate;
     const struct array arrays[] = {
@@ -44,14 +44,14 @@ static size_t place_saved(const struct arch *a, size_t N, size_t first, float *m
 size_t saved_activations_floats(const struct arch *a, size_t N)
 {
     struct saved_activations unused;
-    return place_saved(a, N, 0, NULL, &unused);
+    return place_saved_activations(a, N, 0, NULL, &unused);
 }
 
 struct saved_activations saved_activations_at(const struct arch *a, float *memory, size_t N,
                                               size_t first)
 {
     struct saved_activations s;
-    place_saved(a, N, first, memory, &s);
+    place_saved_activations(a, N, first, memory, &s);
     return s;
 }
 

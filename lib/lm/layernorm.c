@@ -34,7 +34,7 @@ TV_INLINE double sum_of_powers(const float *x, size_t d, double centre, int powe
     return sums[0];
 }
 
-TV_CLONES static double sum(const float *x, size_t d)
+TV_CLONES static double sum_values(const float *x, size_t d)
 {
     return sum_of_powers(x, d, 0, 1);
 }
@@ -44,46 +44,46 @@ TV_CLONES static double sum_of_squared_deviations(const float *x, double mean, s
     return sum_of_powers(x, d, mean, 2);
 }
 
-static void mean_and_r(const float *x, size_t d, float eps, float *mean, float *r)
+static void mean_and_inverse_std(const float *x, size_t d, float eps, float *mean, float *r)
 {
-    double m = sum(x, d) / (double)d;
+    double m = sum_values(x, d) / (double)d;
     *mean = (float)m;
     *r = (float)(1 / sqrt(sum_of_squared_deviations(x, m, d) / (double)d + (double)eps));
 }
 
 /* ---- y = (x - mean) r g + b ------------------------------------------------------------------ */
 
-TV_CLONES static void normalize_row(const float *x, const float *g, const float *b, float mean,
-                                    float r, size_t d, float *y)
+TV_CLONES static void layernorm_forward_row(const float *x, const float *g, const float *b,
+                                            float mean, float r, size_t d, float *y)
 {
     for (size_t i = 0; i < d; i++)
         y[i] = (x[i] - mean) * r * g[i] + b[i];
 }
 
-static void forward_token(void *context, size_t t, size_t thread)
+static void layernorm_forward_token(void *context, size_t t, size_t thread)
 {
     const struct layernorm *n = context;
     const float *x = n->x + t * n->d;
     float mean, r;
-    mean_and_r(x, n->d, n->eps, &mean, &r);
-    normalize_row(x, n->g, n->b, mean, r, n->d, n->y + t * n->d);
+    mean_and_inverse_std(x, n->d, n->eps, &mean, &r);
+    layernorm_forward_row(x, n->g, n->b, mean, r, n->d, n->y + t * n->d);
 }
 
 void layernorm_forward(const float *x, const float *g, const float *b, float eps, size_t T,
                        size_t d, float *y)
 {
-    parallel_for(T, 4 * d, forward_token,
+    parallel_for(T, 4 * d, layernorm_forward_token,
                  &(struct layernorm){.x = x, .g = g, .b = b, .eps = eps, .d = d, .y = y});
 }
 
 /* ---- dg -------------------------------------------------------------------------------------- */
 
 /* y = (x - mean) r g + b: dg = sum_t dy (x - mean) r */
-static void backward_gain_token(void *context, size_t t, size_t thread)
+static void layernorm_backward_gain_token(void *context, size_t t, size_t thread)
 {
     const struct layernorm *n = context;
     float mean, r;
-    mean_and_r(n->x + t * n->d, n->d, n->eps, &mean, &r);
+    mean_and_inverse_std(n->x + t * n->d, n->d, n->eps, &mean, &r);
     for (size_t i = t * n->d; i < (t + 1) * n->d; i++)
         n->dgain[i] = n->dy[i] * (n->x[i] - mean) * r;
 }
@@ -91,6 +91,6 @@ static void backward_gain_token(void *context, size_t t, size_t thread)
 void layernorm_backward_gain(const float *dy, const float *x, float eps, size_t T, size_t d,
                              float *dgain)
 {
-    parallel_for(T, 4 * d, backward_gain_token,
+    parallel_for(T, 4 * d, layernorm_backward_gain_token,
                  &(struct layernorm){.dy = dy, .x = x, .eps = eps, .d = d, .dgain = dgain});
 }

@@ -65,7 +65,7 @@ void lm_set_activation_budget(struct lm *m, uint64_t bytes)
 }
 
 /* Decides how many layers are saved for a batch of N tokens, and allocates their memory. */
-static void reserve_saved(struct lm *m, size_t N)
+static void reserve_saved_activations(struct lm *m, size_t N)
 {
     m->saved_floats_per_layer = saved_activations_floats(m->arch, N);
     uint64_t layers = m->activation_budget / (m->saved_floats_per_layer * sizeof *m->saved);
@@ -77,16 +77,16 @@ static void reserve_saved(struct lm *m, size_t N)
     m->saved = mem_alloc_aligned(m->saved_room * sizeof *m->saved);
 }
 
-static bool is_saved(const struct lm *m, size_t layer)
+static bool layer_is_saved(const struct lm *m, size_t layer)
 {
     return layer >= m->arch->layers - m->saved_layers;
 }
 
 /* Lets the workspace use the layer's saved activations, if it has any, of the tokens from `first`
  * on of N. */
-static void select_saved(const struct lm *m, size_t layer, size_t N, size_t first)
+static void select_saved_activations(const struct lm *m, size_t layer, size_t N, size_t first)
 {
-    if (!is_saved(m, layer)) {
+    if (!layer_is_saved(m, layer)) {
         layer_workspace_set_saved(m->workspace, NULL);
         return;
     }
@@ -97,13 +97,13 @@ static void select_saved(const struct lm *m, size_t layer, size_t N, size_t firs
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-static const float *load_rows(struct lm *m, enum weight_kind kind, size_t first, size_t n,
-                              float *to, struct error *e)
+static const float *load_weight_rows(struct lm *m, enum weight_kind kind, size_t first, size_t n,
+                                     float *to, struct error *e)
 {
     return m->weights->load_rows(m->weights->context, kind, first, n, to, e);
 }
 
-static int load_layer(struct lm *m, size_t layer, struct layer_weights *w, struct error *e)
+static int load_decoder_layer(struct lm *m, size_t layer, struct layer_weights *w, struct error *e)
 {
     return m->weights->load_layer(m->weights->context, WEIGHT_RANGE_DECODER_LAYER, layer, w, e);
 }
@@ -117,7 +117,7 @@ static int embedding_forward(struct lm *m, const struct token_batch *b, float *x
     for (size_t t = 0; t < token_batch_tokens(b); t++) {
         if (b->ids[t] == TOKEN_BATCH_IMAGE_TOKEN)
             continue;
-        const float *row = load_rows(m, WEIGHT_EMBEDDING, b->ids[t], 1, x + t * d, e);
+        const float *row = load_weight_rows(m, WEIGHT_EMBEDDING, b->ids[t], 1, x + t * d, e);
         if (!row)
             return -1;
         if (row != x + t * d)
@@ -127,18 +127,18 @@ static int embedding_forward(struct lm *m, const struct token_batch *b, float *x
 }
 
 /* x = layer(x), as many samples at a time as there is room for */
-static int layer_forward(struct lm *m, size_t layer, const struct token_batch *b, float *x,
-                         struct error *e)
+static int run_layer_forward(struct lm *m, size_t layer, const struct token_batch *b, float *x,
+                             struct error *e)
 {
     struct layer_weights w;
-    if (load_layer(m, layer, &w, e))
+    if (load_decoder_layer(m, layer, &w, e))
         return -1;
     for (size_t s = 0; s < b->samples;) {
         struct token_batch slice = token_batch_slice(b, m->arch, s, m->room);
         size_t first = b->starts[s] - b->starts[0];
         float *at = x + first * m->arch->hidden;
         const struct decoder_layer l = {m->arch, layer, &w, &slice, m->workspace};
-        select_saved(m, layer, token_batch_tokens(b), first);
+        select_saved_activations(m, layer, token_batch_tokens(b), first);
         decoder_layer_forward(&l, at, at);
         s += slice.samples;
     }
@@ -149,7 +149,7 @@ static int layer_forward(struct lm *m, size_t layer, const struct token_batch *b
 static int final_norm_forward(struct lm *m, size_t N, float *x, struct error *e)
 {
     size_t d = m->arch->hidden;
-    const float *g = load_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e);
+    const float *g = load_weight_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e);
     if (!g)
         return -1;
     float *r = mem_alloc(N, sizeof *r);
@@ -158,7 +158,8 @@ static int final_norm_forward(struct lm *m, size_t N, float *x, struct error *e)
     return 0;
 }
 
-static int call_hook(const struct state_hook *hook, size_t state, const float *x, struct error *e)
+static int call_state_hook(const struct state_hook *hook, size_t state, const float *x,
+                           struct error *e)
 {
     return hook ? hook->on_state(hook->context, state, x, e) : 0;
 }
@@ -167,13 +168,13 @@ int lm_forward(struct lm *m, const struct token_batch *b, float *x, const struct
                struct error *e)
 {
     size_t N = token_batch_tokens(b), L = m->arch->layers;
-    reserve_saved(m, N);
-    if (embedding_forward(m, b, x, e) || call_hook(hook, 0, x, e))
+    reserve_saved_activations(m, N);
+    if (embedding_forward(m, b, x, e) || call_state_hook(hook, 0, x, e))
         return -1;
     for (size_t l = 0; l < L; l++)
-        if (layer_forward(m, l, b, x, e) || call_hook(hook, l + 1, x, e))
+        if (run_layer_forward(m, l, b, x, e) || call_state_hook(hook, l + 1, x, e))
             return -1;
-    return final_norm_forward(m, N, x, e) || call_hook(hook, L + 1, x, e) ? -1 : 0;
+    return final_norm_forward(m, N, x, e) || call_state_hook(hook, L + 1, x, e) ? -1 : 0;
 }
 
 /* ---- logits ---------------------------------------------------------------------------------- */
@@ -185,18 +186,18 @@ size_t lm_logits_block_tokens(const struct arch *a)
 }
 
 /* Rows of the LM head from `first` on that are held at once: *n of them. */
-static const float *load_head(struct lm *m, size_t first, size_t *n, struct error *e)
+static const float *load_lm_head_rows(struct lm *m, size_t first, size_t *n, struct error *e)
 {
     size_t left = m->arch->vocab - first;
     *n = left < m->head_rows ? left : m->head_rows;
-    return load_rows(m, WEIGHT_LM_HEAD, first, *n, m->head, e);
+    return load_weight_rows(m, WEIGHT_LM_HEAD, first, *n, m->head, e);
 }
 
 int lm_logits(struct lm *m, const float *h, size_t n, float *z, struct error *e)
 {
     size_t d = m->arch->hidden, V = m->arch->vocab;
     for (size_t first = 0, rows; first < V; first += rows) {
-        const float *W = load_head(m, first, &rows, e);
+        const float *W = load_lm_head_rows(m, first, &rows, e);
         if (!W)
             return -1;
         gemm_nt(n, rows, d, 1, h, d, W, d, 0, z + first, V);
@@ -211,7 +212,7 @@ int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, 
     size_t d = m->arch->hidden, V = m->arch->vocab;
     const struct gradient_emitter emitter = {m->arch, sink, 0, n};
     for (size_t first = 0, rows; first < V; first += rows) {
-        const float *W = load_head(m, first, &rows, e);
+        const float *W = load_lm_head_rows(m, first, &rows, e);
         if (!W)
             return -1;
         gemm_nn(n, d, rows, 1, dz + first, V, W, d, first ? 1 : 0, dh, d);
@@ -230,7 +231,7 @@ static int final_norm_backward(struct lm *m, const struct token_batch *b,
     size_t N = token_batch_tokens(b), d = m->arch->hidden;
     const struct gradient_emitter emitter = {m->arch, sink, 0, N};
     const float *x = hooks->load_state(hooks->context, m->arch->layers, e);
-    const float *g = x ? load_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e) : NULL;
+    const float *g = x ? load_weight_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e) : NULL;
     if (!g)
         return -1;
     float *dy = mem_alloc_aligned(N * d * sizeof *dy), *r = mem_alloc(N, sizeof *r);
@@ -248,19 +249,19 @@ static int final_norm_backward(struct lm *m, const struct token_batch *b,
 }
 
 /* x_{l+1} = layer(x_l): dx, the gradient of x_{l+1}, becomes that of x_l. */
-static int layer_backward(struct lm *m, size_t layer, const struct token_batch *b, const float *x,
-                          float *dx, bool needs_dx, const struct gradient_sink *sink,
-                          struct error *e)
+static int run_layer_backward(struct lm *m, size_t layer, const struct token_batch *b,
+                              const float *x, float *dx, bool needs_dx,
+                              const struct gradient_sink *sink, struct error *e)
 {
     struct layer_weights w;
-    if (load_layer(m, layer, &w, e))
+    if (load_decoder_layer(m, layer, &w, e))
         return -1;
     for (size_t s = 0; s < b->samples;) {
         struct token_batch slice = token_batch_slice(b, m->arch, s, m->room);
         size_t first = b->starts[s] - b->starts[0], at = first * m->arch->hidden;
         const struct decoder_layer l = {m->arch, layer, &w, &slice, m->workspace};
-        select_saved(m, layer, token_batch_tokens(b), first);
-        if (is_saved(m, layer))
+        select_saved_activations(m, layer, token_batch_tokens(b), first);
+        if (layer_is_saved(m, layer))
             decoder_layer_recompute(&l, x + at);
         else
             decoder_layer_forward(&l, x + at, NULL);
@@ -307,7 +308,7 @@ int lm_backward(struct lm *m, const struct token_batch *b, const struct backward
     for (size_t l = a->layers; l-- > lowest;) {
         bool needs_dx = l > lowest || embedding || images;
         const float *x = hooks->load_state(hooks->context, l, e);
-        if (!x || layer_backward(m, l, b, x, dx, needs_dx, sink, e))
+        if (!x || run_layer_backward(m, l, b, x, dx, needs_dx, sink, e))
             return -1;
         if (hooks->add_state_gradient && needs_dx)
             hooks->add_state_gradient(hooks->context, l, dx);

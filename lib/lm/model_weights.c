@@ -37,7 +37,7 @@ const struct weight_source *model_weights_weight_source(const struct model_weigh
 /* ---- config.json ----------------------------------------------------------------------------- */
 
 /* The text of the model's own config.json; the caller frees it. */
-static char *own_config_text(const struct model_weights *m, size_t *size, struct error *e)
+static char *read_own_config_json(const struct model_weights *m, size_t *size, struct error *e)
 {
     const struct ckpt *ckpt = model_source_checkpoint(m->file);
     char *text = ckpt ? ckpt_read_auxiliary_file(ckpt, "config.json", size) : NULL;
@@ -46,7 +46,7 @@ static char *own_config_text(const struct model_weights *m, size_t *size, struct
     return text;
 }
 
-static char *file_text(const char *path, const char *spool, size_t *size, struct error *e)
+static char *read_file_text(const char *path, const char *spool, size_t *size, struct error *e)
 {
     struct mapped_file f;
     if (mapped_file_open(&f, path, spool, NULL, e))
@@ -59,13 +59,14 @@ static char *file_text(const char *path, const char *spool, size_t *size, struct
     return text;
 }
 
-static int read_config(struct model_weights *m, const char *config, const char *spool,
-                       const char *tool, struct error *e)
+static int read_model_config(struct model_weights *m, const char *config, const char *spool,
+                             const char *tool, struct error *e)
 {
     size_t size;
     bool duplicates;
     struct arena a = {0};
-    char *text = config ? file_text(config, spool, &size, e) : own_config_text(m, &size, e);
+    char *text =
+        config ? read_file_text(config, spool, &size, e) : read_own_config_json(m, &size, e);
     const char *file =
         config ? config : arena_printf(&a, "config.json of %s", model_source_name(m->file));
     int failed = !text || arch_config_read(&m->arch, file, text, size, &duplicates, e);
@@ -78,13 +79,13 @@ static int read_config(struct model_weights *m, const char *config, const char *
 
 /* ---- finding tensors ------------------------------------------------------------------------- */
 
-static long *tensor_of(const struct model_weights *m, enum weight_kind kind, size_t layer)
+static long *tensor_index_slot(const struct model_weights *m, enum weight_kind kind, size_t layer)
 {
     return &m->tensors[weight_kind_index(&m->arch, kind, layer)];
 }
 
-static int check_tensor(const struct model_weights *m, const struct ckpt_tensor *t, size_t rank,
-                        const uint64_t *shape, struct error *e)
+static int check_tensor_shape(const struct model_weights *m, const struct ckpt_tensor *t,
+                              size_t rank, const uint64_t *shape, struct error *e)
 {
     const char *name = model_source_name(m->file);
     if (!dtype_is_float(t->dtype))
@@ -113,7 +114,8 @@ static long find_fused_qkv(const struct model_weights *m, enum weight_kind kind,
     return name_scheme_find_tensor(m->file, name);
 }
 
-static int missing_tensor(const struct model_weights *m, const char *canonical, struct error *e)
+static int missing_tensor_error(const struct model_weights *m, const char *canonical,
+                                struct error *e)
 {
     char name[NAME_SCHEME_MAX_NAME];
     bool spelled = name_scheme_from_canonical(name_scheme_detect(m->file), canonical, name);
@@ -122,39 +124,39 @@ static int missing_tensor(const struct model_weights *m, const char *canonical, 
                      m->arch.layers);
 }
 
-static int find_tensor(struct model_weights *m, enum weight_kind kind, size_t layer,
-                       struct error *e)
+static int find_weight_tensor(struct model_weights *m, enum weight_kind kind, size_t layer,
+                              struct error *e)
 {
     uint64_t shape[WEIGHT_KIND_MAX_RANK];
     char canonical[WEIGHT_KIND_NAME_SIZE];
-    long *tensor = tensor_of(m, kind, layer);
+    long *tensor = tensor_index_slot(m, kind, layer);
     *tensor = -1;
     if (!weight_kind_elements(&m->arch, kind))
         return 0;
     size_t rank = weight_kind_file_shape(&m->arch, kind, shape);
     *tensor = name_scheme_find_tensor(m->file, weight_kind_name(kind, layer, canonical));
     if (*tensor < 0 && kind == WEIGHT_LM_HEAD && m->arch.tied_embeddings)
-        *tensor = *tensor_of(m, WEIGHT_EMBEDDING, 0);
+        *tensor = *tensor_index_slot(m, WEIGHT_EMBEDDING, 0);
     if (*tensor < 0 && (*tensor = find_fused_qkv(m, kind, layer)) >= 0)
         shape[0] *= 3;
     if (*tensor < 0)
-        return missing_tensor(m, canonical, e);
-    return check_tensor(m, model_source_tensor(m->file, (size_t)*tensor), rank, shape, e);
+        return missing_tensor_error(m, canonical, e);
+    return check_tensor_shape(m, model_source_tensor(m->file, (size_t)*tensor), rank, shape, e);
 }
 
-static int find_tensors(struct model_weights *m, enum weight_kind first, enum weight_kind end,
-                        struct error *e)
+static int find_weight_tensors(struct model_weights *m, enum weight_kind first,
+                               enum weight_kind end, struct error *e)
 {
     for (enum weight_kind kind = first; kind < end; kind++)
         for (size_t l = 0; l < weight_kind_layers(&m->arch, kind); l++)
-            if (find_tensor(m, kind, l, e))
+            if (find_weight_tensor(m, kind, l, e))
                 return -1;
     return 0;
 }
 
 /* Unused tensors mean that the model is not what config.json says, except RoPE's frequencies and,
  * in a text model, further tensors of the LM head. */
-static bool is_unexpected(const struct model_weights *m, const char *name)
+static bool is_unexpected_tensor(const struct model_weights *m, const char *name)
 {
     static const char *const prefixes[] = {"text.", "vision.", "projector."};
     char canonical[NAME_SCHEME_MAX_NAME];
@@ -168,11 +170,11 @@ static bool is_unexpected(const struct model_weights *m, const char *name)
     return false;
 }
 
-static int check_unused(const struct model_weights *m, const bool *used, struct error *e)
+static int check_unused_tensors(const struct model_weights *m, const bool *used, struct error *e)
 {
     for (size_t i = 0; i < model_source_tensor_count(m->file); i++) {
         const char *name = model_source_tensor(m->file, i)->name;
-        if (!used[i] && is_unexpected(m, name))
+        if (!used[i] && is_unexpected_tensor(m, name))
             return error_set(e, "%s has a tensor %s, which a %s model of %zu layers does not have",
                              model_source_name(m->file), name, m->arch.architecture,
                              m->arch.layers);
@@ -180,26 +182,26 @@ static int check_unused(const struct model_weights *m, const bool *used, struct 
     return 0;
 }
 
-static int find_all_tensors(struct model_weights *m, struct error *e)
+static int find_all_weight_tensors(struct model_weights *m, struct error *e)
 {
     size_t n = weight_kind_index_count(&m->arch);
     m->tensors = mem_alloc(n, sizeof *m->tensors);
     m->offsets = mem_alloc(n, sizeof *m->offsets);
-    if (find_tensors(m, WEIGHT_DECODER_LAYER_END, WEIGHT_KINDS, e) ||
-        find_tensors(m, 0, WEIGHT_DECODER_LAYER_END, e))
+    if (find_weight_tensors(m, WEIGHT_DECODER_LAYER_END, WEIGHT_KINDS, e) ||
+        find_weight_tensors(m, 0, WEIGHT_DECODER_LAYER_END, e))
         return -1;
     bool *used = mem_alloc(model_source_tensor_count(m->file), sizeof *used);
     for (size_t i = 0; i < n; i++)
         if (m->tensors[i] >= 0)
             used[m->tensors[i]] = true;
-    int failed = check_unused(m, used, e);
+    int failed = check_unused_tensors(m, used, e);
     free(used);
     return failed;
 }
 
 long model_weights_tensor_index(const struct model_weights *m, enum weight_kind kind, size_t layer)
 {
-    return *tensor_of(m, kind, layer);
+    return *tensor_index_slot(m, kind, layer);
 }
 
 size_t model_weights_tensor_offset(const struct model_weights *m, enum weight_kind kind,
@@ -216,7 +218,7 @@ struct reading {
     float *to;
 };
 
-static void read_tile(void *context, size_t tile, size_t thread)
+static void read_weight_tile(void *context, size_t tile, size_t thread)
 {
     const struct reading *r = context;
     size_t done = tile * TILE;
@@ -229,7 +231,7 @@ void model_weights_read(const struct model_weights *m, enum weight_kind kind, si
 {
     size_t tensor = (size_t)model_weights_tensor_index(m, kind, layer);
     first += model_weights_tensor_offset(m, kind, layer);
-    parallel_for((n + TILE - 1) / TILE, TILE, read_tile,
+    parallel_for((n + TILE - 1) / TILE, TILE, read_weight_tile,
                  &(struct reading){m->file, tensor, first, n, to});
 }
 
@@ -246,8 +248,8 @@ static const float *mapped_elements(const struct model_weights *m, enum weight_k
            first;
 }
 
-static int load_layer(void *context, struct weight_range range, size_t layer,
-                      struct layer_weights *w, struct error *e)
+static int load_layer_from_file(void *context, struct weight_range range, size_t layer,
+                                struct layer_weights *w, struct error *e)
 {
     struct model_weights *m = context;
     size_t at = 0;
@@ -268,8 +270,8 @@ static int load_layer(void *context, struct weight_range range, size_t layer,
     return 0;
 }
 
-static const float *load_rows(void *context, enum weight_kind kind, size_t first, size_t n,
-                              float *to, struct error *e)
+static const float *load_rows_from_file(void *context, enum weight_kind kind, size_t first,
+                                        size_t n, float *to, struct error *e)
 {
     const struct model_weights *m = context;
     size_t rows, columns;
@@ -288,9 +290,9 @@ struct model_weights *model_weights_open(const char *operand, const char *config
                                          const char *tool, struct error *e)
 {
     struct model_weights *m = mem_alloc(1, sizeof *m);
-    m->source = (struct weight_source){m, load_layer, load_rows};
+    m->source = (struct weight_source){m, load_layer_from_file, load_rows_from_file};
     m->file = model_source_open(operand, spool, tool, e);
-    if (m->file && !read_config(m, config, spool, tool, e) && !find_all_tensors(m, e))
+    if (m->file && !read_model_config(m, config, spool, tool, e) && !find_all_weight_tensors(m, e))
         return m;
     model_weights_close(m);
     return NULL;

@@ -31,7 +31,7 @@ void parallel_set_threads(size_t n)
     pthread_mutex_unlock(&pool_in_use);
 }
 
-size_t parallel_threads(void)
+size_t parallel_thread_count(void)
 {
     return thread_count;
 }
@@ -44,7 +44,7 @@ struct loop {
 };
 
 /* Claims and does chunks of items until none is left. */
-static void run_chunks(void *context, size_t thread)
+static void run_loop_chunks(void *context, size_t thread)
 {
     struct loop *l = context;
     for (;;) {
@@ -66,10 +66,10 @@ void parallel_for(size_t n, size_t cost, void (*work)(void *context, size_t i, s
                      .context = context};
     if (n < 2 || n * cost < MIN_SHARED_COST || thread_count == 1 ||
         pthread_mutex_trylock(&pool_in_use)) {
-        run_chunks(&l, 0);
+        run_loop_chunks(&l, 0);
         return;
     }
-    thread_pool_run(pool, n < thread_count ? n : thread_count, run_chunks, &l);
+    thread_pool_run(pool, n < thread_count ? n : thread_count, run_loop_chunks, &l);
     pthread_mutex_unlock(&pool_in_use);
 }
 
@@ -81,7 +81,7 @@ struct tiled_loop {
     void *context;
 };
 
-static void run_tile(void *context, size_t tile, size_t thread)
+static void run_loop_tile(void *context, size_t tile, size_t thread)
 {
     const struct tiled_loop *l = context;
     size_t first = tile * TILE;
@@ -92,7 +92,7 @@ void parallel_for_tiles(size_t n, void (*work)(void *context, size_t first, size
                         void *context)
 {
     struct tiled_loop l = {n, work, context};
-    parallel_for((n + TILE - 1) / TILE, TILE, run_tile, &l);
+    parallel_for((n + TILE - 1) / TILE, TILE, run_loop_tile, &l);
 }
 
 /* ---- work that can fail ---------------------------------------------------------------------- */
@@ -105,7 +105,7 @@ struct checked_loop {
     struct error error;
 };
 
-static void run_checked(void *context, size_t i, size_t thread)
+static void run_checked_item(void *context, size_t i, size_t thread)
 {
     struct checked_loop *l = context;
     struct error e;
@@ -122,7 +122,7 @@ int parallel_for_checked(size_t n, size_t cost,
                          void *context, struct error *e)
 {
     struct checked_loop l = {.work = work, .context = context, .lock = PTHREAD_MUTEX_INITIALIZER};
-    parallel_for(n, cost, run_checked, &l);
+    parallel_for(n, cost, run_checked_item, &l);
     if (l.failed)
         *e = l.error;
     return l.failed ? -1 : 0;

@@ -10,13 +10,13 @@
 
 /* Sets the number of threads; 0: one per processor. Not while a loop runs. */
 void parallel_set_threads(size_t n);
-size_t parallel_threads(void);
+size_t parallel_thread_count(void);
 
 /* Calls work(context, i, thread) for i = 0 .. n - 1 in any order, and returns when all calls have
  * returned. Each takes about as long as `cost` floating-point elements. `thread` is below
- * parallel_threads(), and no two calls that run at once have the same one: it can index scratch
- * memory. The calling thread does all the work, in order, if the loop is too short to share, runs
- * inside another loop, or runs while another thread has the pool. */
+ * parallel_thread_count(), and no two calls that run at once have the same one: it can index
+ * scratch memory. The calling thread does all the work, in order, if the loop is too short to
+ * share, runs inside another loop, or runs while another thread has the pool. */
 void parallel_for(size_t n, size_t cost, void (*work)(void *context, size_t i, size_t thread),
                   void *context);
 /* The same for work that can fail with -1. Returns -1 with the error of one failed call. */

@@ -18,37 +18,37 @@ size_t patch_embedding_slice_tokens(const struct vision_arch *v, size_t patches)
 /* A block of patches; or a tile and its patches. */
 size_t patch_embedding_scratch_floats(const struct vision_arch *v, size_t longest)
 {
-    return (v->kind == VISION_INTERNVL ? 2 * longest : BLOCK) * arch_patch_values(v);
+    return (v->kind == VISION_INTERNVL ? 2 * longest : BLOCK) * arch_values_per_patch(v);
 }
 
 /* x = W patch + b;  patches (n, c), x (n, E) */
-static void embed(const struct vision_arch *v, const struct layer_weights *w, const float *patches,
-                  size_t n, float *x)
+static void project_patches(const struct vision_arch *v, const struct layer_weights *w,
+                            const float *patches, size_t n, float *x)
 {
     linear_forward(patches, w->at[WEIGHT_VISION_PATCH_EMBEDDING],
-                   w->at[WEIGHT_VISION_PATCH_EMBEDDING_BIAS], n, arch_patch_values(v), v->hidden,
-                   x);
+                   w->at[WEIGHT_VISION_PATCH_EMBEDDING_BIAS], n, arch_values_per_patch(v),
+                   v->hidden, x);
 }
 
 /* ---- Qwen2-VL -------------------------------------------------------------------------------- */
 
 /* The file's tensor has a row for each patch. */
-static void embed_patches(const struct vision_arch *v, const struct layer_weights *w,
-                          const struct image *image, float *x, float *patches)
+static void embed_qwen2vl_patches(const struct vision_arch *v, const struct layer_weights *w,
+                                  const struct image *image, float *x, float *patches)
 {
-    size_t c = arch_patch_values(v), N = image->slices * image->height * image->width;
+    size_t c = arch_values_per_patch(v), N = image->slices * image->height * image->width;
     for (size_t first = 0; first < N; first += BLOCK) {
         size_t n = N - first < BLOCK ? N - first : BLOCK;
         model_source_read_f32(image->file, image->tensor, first * c, n * c, DTYPE_NONE, patches);
-        embed(v, w, patches, n, x + first * v->hidden);
+        project_patches(v, w, patches, n, x + first * v->hidden);
     }
 }
 
 /* ---- InternVL -------------------------------------------------------------------------------- */
 
 /* A tile (channels, height patch_size, width patch_size) as patches (height width, c). */
-static void split_into_patches(const struct vision_arch *v, const struct image *image,
-                               const float *tile, float *patches)
+static void split_tile_into_patches(const struct vision_arch *v, const struct image *image,
+                                    const float *tile, float *patches)
 {
     size_t size = v->patch_size, line = image->width * size;
     for (size_t i = 0; i < image->height * image->width; i++)
@@ -62,8 +62,8 @@ static void split_into_patches(const struct vision_arch *v, const struct image *
 }
 
 /* The position table (1 + height width, E) for an image's grid; NULL if it is the model's own. */
-static float *interpolated_positions(const struct vision_arch *v, const struct layer_weights *w,
-                                     const struct image *image)
+static float *interpolate_position_table(const struct vision_arch *v, const struct layer_weights *w,
+                                         const struct image *image)
 {
     const float *own = w->at[WEIGHT_VISION_POSITION_EMBEDDING];
     size_t E = v->hidden;
@@ -76,17 +76,17 @@ static float *interpolated_positions(const struct vision_arch *v, const struct l
 }
 
 /* A class token, then the patches of the tile, each with its position. */
-static void embed_tiles(const struct vision_arch *v, const struct layer_weights *w,
-                        const struct image *image, float *x, float *tile)
+static void embed_internvl_tiles(const struct vision_arch *v, const struct layer_weights *w,
+                                 const struct image *image, float *x, float *tile)
 {
-    size_t n = image->height * image->width, E = v->hidden, pixels = n * arch_patch_values(v);
-    float *patches = tile + pixels, *interpolated = interpolated_positions(v, w, image);
+    size_t n = image->height * image->width, E = v->hidden, pixels = n * arch_values_per_patch(v);
+    float *patches = tile + pixels, *interpolated = interpolate_position_table(v, w, image);
     const float *positions = interpolated ? interpolated : w->at[WEIGHT_VISION_POSITION_EMBEDDING];
     for (size_t s = 0; s < image->slices; s++, x += (1 + n) * E) {
         model_source_read_f32(image->file, image->tensor, s * pixels, pixels, DTYPE_NONE, tile);
-        split_into_patches(v, image, tile, patches);
+        split_tile_into_patches(v, image, tile, patches);
         memcpy(x, w->at[WEIGHT_VISION_CLASS_EMBEDDING], E * sizeof *x);
-        embed(v, w, patches, n, x + E);
+        project_patches(v, w, patches, n, x + E);
         residual_add(positions, (1 + n) * E, x);
     }
     free(interpolated);
@@ -96,7 +96,7 @@ void patch_embedding_forward(const struct vision_arch *v, const struct layer_wei
                              const struct image *image, float *x, float *scratch)
 {
     if (v->kind == VISION_QWEN2VL)
-        embed_patches(v, w, image, x, scratch);
+        embed_qwen2vl_patches(v, w, image, x, scratch);
     else
-        embed_tiles(v, w, image, x, scratch);
+        embed_internvl_tiles(v, w, image, x, scratch);
 }

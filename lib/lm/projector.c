@@ -9,39 +9,39 @@ struct norm_rows {
     size_t rows, width;
 };
 
-static struct norm_rows norm_rows_of(const struct arch *a, size_t n)
+static struct norm_rows projector_norm_rows(const struct arch *a, size_t n)
 {
     size_t patches = a->vision.merge_size * a->vision.merge_size;
     if (a->vision.kind == VISION_INTERNVL)
-        return (struct norm_rows){n, arch_feature_values(&a->vision)};
+        return (struct norm_rows){n, arch_values_per_feature(&a->vision)};
     return (struct norm_rows){n * patches, a->vision.hidden};
 }
 
 size_t projector_scratch_floats(const struct arch *a, size_t n)
 {
-    return n * (2 * arch_feature_values(&a->vision) + 3 * a->vision.projector_hidden);
+    return n * (2 * arch_values_per_feature(&a->vision) + 3 * a->vision.projector_hidden);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
 /* u = In layernorm(x) + b;  writes x_norm = layernorm(x) (n, P), u (n, projector_hidden) */
-static void norm_and_in_forward(const struct arch *a, const struct layer_weights *w, const float *x,
-                                size_t n, float *x_norm, float *u)
+static void norm_and_first_linear_forward(const struct arch *a, const struct layer_weights *w,
+                                          const float *x, size_t n, float *x_norm, float *u)
 {
     const struct vision_arch *v = &a->vision;
-    const struct norm_rows r = norm_rows_of(a, n);
+    const struct norm_rows r = projector_norm_rows(a, n);
     layernorm_forward(x, w->at[WEIGHT_PROJECTOR_NORM], w->at[WEIGHT_PROJECTOR_NORM_BIAS],
                       v->projector_eps, r.rows, r.width, x_norm);
     linear_forward(x_norm, w->at[WEIGHT_PROJECTOR_IN], w->at[WEIGHT_PROJECTOR_IN_BIAS], n,
-                   arch_feature_values(v), v->projector_hidden, u);
+                   arch_values_per_feature(v), v->projector_hidden, u);
 }
 
 void projector_forward(const struct arch *a, const struct layer_weights *w, const float *x,
                        size_t n, float *y, float *scratch)
 {
     size_t width = a->vision.projector_hidden;
-    float *x_norm = scratch, *u = x_norm + n * arch_feature_values(&a->vision);
-    norm_and_in_forward(a, w, x, n, x_norm, u);
+    float *x_norm = scratch, *u = x_norm + n * arch_values_per_feature(&a->vision);
+    norm_and_first_linear_forward(a, w, x, n, x_norm, u);
     gelu_forward(u, n, width, u);
     linear_forward(u, w->at[WEIGHT_PROJECTOR_OUT], w->at[WEIGHT_PROJECTOR_OUT_BIAS], n, width,
                    a->hidden, y);
@@ -51,17 +51,17 @@ void projector_forward(const struct arch *a, const struct layer_weights *w, cons
 
 /* Sends the gradients of the norm, if they are wanted. du (n, projector_hidden); d_norm (n, P) is
  * scratch. */
-static void norm_backward(const struct gradient_emitter *m, const struct layer_weights *w,
-                          const float *du, const float *x, float *d_norm)
+static void projector_norm_backward(const struct gradient_emitter *m, const struct layer_weights *w,
+                                    const float *du, const float *x, float *d_norm)
 {
     const struct arch *a = m->arch;
-    const struct norm_rows r = norm_rows_of(a, m->tokens);
+    const struct norm_rows r = projector_norm_rows(a, m->tokens);
     const struct gradient_emitter rows = {a, m->sink, 0, r.rows};
     if (!gradient_emitter_wants(m, WEIGHT_PROJECTOR_NORM) &&
         !gradient_emitter_wants(m, WEIGHT_PROJECTOR_NORM_BIAS))
         return;
     /* linear_forward(x_norm, W[IN], b[IN], u) */
-    linear_backward(du, w->at[WEIGHT_PROJECTOR_IN], m->tokens, arch_feature_values(&a->vision),
+    linear_backward(du, w->at[WEIGHT_PROJECTOR_IN], m->tokens, arch_values_per_feature(&a->vision),
                     a->vision.projector_hidden, d_norm, 0);
     /* layernorm_forward(x, g, b, x_norm) */
     gradient_emitter_send(&rows, WEIGHT_PROJECTOR_NORM_BIAS, d_norm, NULL);
@@ -73,10 +73,10 @@ void projector_backward(const struct arch *a, const struct layer_weights *w, con
                         size_t n, const float *dy, const struct gradient_sink *sink, float *scratch)
 {
     const struct gradient_emitter m = {a, sink, 0, n};
-    size_t P = arch_feature_values(&a->vision), width = a->vision.projector_hidden;
+    size_t P = arch_values_per_feature(&a->vision), width = a->vision.projector_hidden;
     float *x_norm = scratch, *d_norm = x_norm + n * P, *u = d_norm + n * P;
     float *z = u + n * width, *dz = z + n * width;
-    norm_and_in_forward(a, w, x, n, x_norm, u);
+    norm_and_first_linear_forward(a, w, x, n, x_norm, u);
     gelu_forward(u, n, width, z);
     /* linear_forward(z, W[OUT], b[OUT], y) */
     gradient_emitter_send_linear(&m, WEIGHT_PROJECTOR_OUT, WEIGHT_PROJECTOR_OUT_BIAS, dy, z);
@@ -85,5 +85,5 @@ void projector_backward(const struct arch *a, const struct layer_weights *w, con
     gelu_backward(dz, n, width, u);
     /* linear_forward(x_norm, W[IN], b[IN], u) */
     gradient_emitter_send_linear(&m, WEIGHT_PROJECTOR_IN, WEIGHT_PROJECTOR_IN_BIAS, u, x_norm);
-    norm_backward(&m, w, u, x, d_norm);
+    projector_norm_backward(&m, w, u, x, d_norm);
 }

@@ -16,32 +16,33 @@ struct rmsnorm {
 
 /* ---- y = x r g ------------------------------------------------------------------------------- */
 
-TV_CLONES static void normalize_row(const float *x, const float *g, float r, size_t d, float *y)
+TV_CLONES static void rmsnorm_forward_row(const float *x, const float *g, float r, size_t d,
+                                          float *y)
 {
     for (size_t i = 0; i < d; i++)
         y[i] = x[i] * r * g[i];
 }
 
-static void forward_token(void *context, size_t t, size_t thread)
+static void rmsnorm_forward_token(void *context, size_t t, size_t thread)
 {
     const struct rmsnorm *n = context;
     const float *x = n->x + t * n->d;
     double mean_square = vector_math_sum_squares(x, n->d) / (double)n->d;
     n->r_out[t] = (float)(1 / sqrt(mean_square + (double)n->eps));
-    normalize_row(x, n->g, n->r_out[t], n->d, n->y + t * n->d);
+    rmsnorm_forward_row(x, n->g, n->r_out[t], n->d, n->y + t * n->d);
 }
 
 void rmsnorm_forward(const float *x, const float *g, float eps, size_t T, size_t d, float *y,
                      float *r)
 {
-    parallel_for(T, d, forward_token,
+    parallel_for(T, d, rmsnorm_forward_token,
                  &(struct rmsnorm){.x = x, .g = g, .eps = eps, .d = d, .y = y, .r_out = r});
 }
 
 /* ---- dx -------------------------------------------------------------------------------------- */
 
 /* sum_i dy_i g_i x_i */
-TV_CLONES static double triple_dot(const float *dy, const float *g, const float *x, size_t d)
+TV_CLONES static double dot_of_three(const float *dy, const float *g, const float *x, size_t d)
 {
     double sums[VECTOR_MATH_LANES] = {0};
     size_t i = 0;
@@ -56,8 +57,8 @@ TV_CLONES static double triple_dot(const float *dy, const float *g, const float 
 }
 
 /* Adds to dx. `shared` = r^2 mean(dy g x). */
-TV_CLONES static void add_row_gradient(const float *dy, const float *g, const float *x, float r,
-                                       float shared, size_t d, float *dx)
+TV_CLONES static void rmsnorm_backward_row(const float *dy, const float *g, const float *x, float r,
+                                           float shared, size_t d, float *dx)
 {
     for (size_t i = 0; i < d; i++)
         dx[i] += r * (dy[i] * g[i] - x[i] * shared);
@@ -65,25 +66,25 @@ TV_CLONES static void add_row_gradient(const float *dy, const float *g, const fl
 
 /* y = x r g: with u = dy g and n = x r, dx += r (u - n mean(u n)); the second term is r's own
  * derivative. */
-static void backward_token(void *context, size_t t, size_t thread)
+static void rmsnorm_backward_token(void *context, size_t t, size_t thread)
 {
     const struct rmsnorm *n = context;
     const float *dy = n->dy + t * n->d, *x = n->x + t * n->d;
-    double mean = triple_dot(dy, n->g, x, n->d) / (double)n->d, r = (double)n->r[t];
-    add_row_gradient(dy, n->g, x, n->r[t], (float)(mean * r * r), n->d, n->dx + t * n->d);
+    double mean = dot_of_three(dy, n->g, x, n->d) / (double)n->d, r = (double)n->r[t];
+    rmsnorm_backward_row(dy, n->g, x, n->r[t], (float)(mean * r * r), n->d, n->dx + t * n->d);
 }
 
 void rmsnorm_backward(const float *dy, const float *x, const float *g, const float *r, size_t T,
                       size_t d, float *dx)
 {
-    parallel_for(T, d, backward_token,
+    parallel_for(T, d, rmsnorm_backward_token,
                  &(struct rmsnorm){.dy = dy, .x = x, .g = g, .r = r, .d = d, .dx = dx});
 }
 
 /* ---- dg -------------------------------------------------------------------------------------- */
 
 /* y = x r g: dg = sum_t dy x r */
-static void backward_gain_token(void *context, size_t t, size_t thread)
+static void rmsnorm_backward_gain_token(void *context, size_t t, size_t thread)
 {
     const struct rmsnorm *n = context;
     for (size_t i = t * n->d; i < (t + 1) * n->d; i++)
@@ -93,6 +94,6 @@ static void backward_gain_token(void *context, size_t t, size_t thread)
 void rmsnorm_backward_gain(const float *dy, const float *x, const float *r, size_t T, size_t d,
                            float *dgain)
 {
-    parallel_for(T, d, backward_gain_token,
+    parallel_for(T, d, rmsnorm_backward_gain_token,
                  &(struct rmsnorm){.dy = dy, .x = x, .r = r, .d = d, .dgain = dgain});
 }

@@ -17,15 +17,16 @@ static double clamp(double x, double low, double high)
 
 /* YaRN (arXiv 2309.00071), section 3.2: the index of the frequency that rotates `rotations` times
  * over the positions of pretraining. */
-static double yarn_index(const struct rope_parameters *r, size_t D, double rotations)
+static double yarn_frequency_index(const struct rope_parameters *r, size_t D, double rotations)
 {
     return (double)D * log(r->original_positions / (rotations * 2 * M_PI)) / (2 * log(r->theta));
 }
 
 /* Frequencies below the ramp are kept, those above it are interpolated. */
-static void scale_yarn(const struct rope_parameters *r, size_t D, float *inv)
+static void scale_frequencies_yarn(const struct rope_parameters *r, size_t D, float *inv)
 {
-    double low = yarn_index(r, D, r->beta_fast), high = yarn_index(r, D, r->beta_slow);
+    double low = yarn_frequency_index(r, D, r->beta_fast),
+           high = yarn_frequency_index(r, D, r->beta_slow);
     low = fmax(r->truncate ? floor(low) : low, 0);
     high = fmin(r->truncate ? ceil(high) : high, (double)D - 1);
     if (low == high)
@@ -39,7 +40,7 @@ static void scale_yarn(const struct rope_parameters *r, size_t D, float *inv)
 }
 
 /* Llama 3.1: long wavelengths are interpolated, short ones kept, those between are blended. */
-static void scale_llama3(const struct rope_parameters *r, size_t D, float *inv)
+static void scale_frequencies_llama3(const struct rope_parameters *r, size_t D, float *inv)
 {
     float longest = (float)(r->original_positions / r->low_freq_factor);
     float shortest = (float)(r->original_positions / r->high_freq_factor);
@@ -63,9 +64,9 @@ void rope_compute_frequencies(const struct rope_parameters *r, size_t D, size_t 
     for (size_t j = 0; j < D / 2; j++)
         inv[j] = 1.0f / powf((float)theta, (float)(2 * j) / (float)D);
     if (r->type == ROPE_YARN)
-        scale_yarn(r, D, inv);
+        scale_frequencies_yarn(r, D, inv);
     if (r->type == ROPE_LLAMA3)
-        scale_llama3(r, D, inv);
+        scale_frequencies_llama3(r, D, inv);
     for (size_t j = 0; j < D / 2 && r->type == ROPE_LINEAR; j++)
         inv[j] /= (float)r->factor;
 }

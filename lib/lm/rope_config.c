@@ -12,8 +12,8 @@ static const char *const type_names[] = {
 
 /* ---- scaling --------------------------------------------------------------------------------- */
 
-static int read_type(struct rope_parameters *r, const struct config_object *scaling,
-                     struct error *e)
+static int read_rope_type(struct rope_parameters *r, const struct config_object *scaling,
+                          struct error *e)
 {
     const char *type = config_json_string(scaling, "rope_type");
     if (!type)
@@ -31,8 +31,8 @@ static int read_type(struct rope_parameters *r, const struct config_object *scal
                      scaling->file, type);
 }
 
-static int require(const struct config_object *scaling, const char *key,
-                   const struct rope_parameters *r, struct error *e)
+static int require_scaling_key(const struct config_object *scaling, const char *key,
+                               const struct rope_parameters *r, struct error *e)
 {
     return config_json_value(scaling, key)
                ? 0
@@ -41,13 +41,13 @@ static int require(const struct config_object *scaling, const char *key,
 }
 
 /* The attention factor of YaRN (arXiv 2309.00071, equation 22). */
-static double yarn_mscale(double factor, double m)
+static double yarn_attention_scale(double factor, double m)
 {
     return factor <= 1 ? 1 : 0.1 * m * log(factor) + 1;
 }
 
-static int read_yarn(struct rope_parameters *r, const struct config_object *scaling,
-                     double positions, struct error *e)
+static int read_yarn_scaling(struct rope_parameters *r, const struct config_object *scaling,
+                             double positions, struct error *e)
 {
     double m, m_all;
     if (config_json_read_positive(scaling, "factor", positions / r->original_positions, &r->factor,
@@ -58,15 +58,17 @@ static int read_yarn(struct rope_parameters *r, const struct config_object *scal
         config_json_read_positive(scaling, "mscale_all_dim", 0, &m_all, e) ||
         config_json_read_flag(scaling, "truncate", true, &r->truncate, e))
         return -1;
-    double usual = m > 0 && m_all > 0 ? yarn_mscale(r->factor, m) / yarn_mscale(r->factor, m_all)
-                                      : yarn_mscale(r->factor, 1);
+    double usual = m > 0 && m_all > 0
+                       ? yarn_attention_scale(r->factor, m) / yarn_attention_scale(r->factor, m_all)
+                       : yarn_attention_scale(r->factor, 1);
     return config_json_read_positive(scaling, "attention_factor", usual, &r->attention_factor, e);
 }
 
-static int read_llama3(struct rope_parameters *r, const struct config_object *scaling,
-                       struct error *e)
+static int read_llama3_scaling(struct rope_parameters *r, const struct config_object *scaling,
+                               struct error *e)
 {
-    if (require(scaling, "low_freq_factor", r, e) || require(scaling, "high_freq_factor", r, e) ||
+    if (require_scaling_key(scaling, "low_freq_factor", r, e) ||
+        require_scaling_key(scaling, "high_freq_factor", r, e) ||
         config_json_read_positive(scaling, "low_freq_factor", 1, &r->low_freq_factor, e) ||
         config_json_read_positive(scaling, "high_freq_factor", 4, &r->high_freq_factor, e))
         return -1;
@@ -75,11 +77,11 @@ static int read_llama3(struct rope_parameters *r, const struct config_object *sc
                : error_set(e, "%s: high_freq_factor must be above low_freq_factor", scaling->file);
 }
 
-static int read_scaling(struct arch *a, const struct config_object *scaling, struct error *e)
+static int read_rope_scaling(struct arch *a, const struct config_object *scaling, struct error *e)
 {
     struct rope_parameters *r = &a->rope;
     double positions = (double)a->max_positions;
-    if (read_type(r, scaling, e))
+    if (read_rope_type(r, scaling, e))
         return -1;
     if (r->type == ROPE_DEFAULT)
         return 0;
@@ -87,10 +89,10 @@ static int read_scaling(struct arch *a, const struct config_object *scaling, str
                                   &r->original_positions, e))
         return -1;
     if (r->type == ROPE_YARN)
-        return read_yarn(r, scaling, positions, e);
-    if (require(scaling, "factor", r, e) ||
+        return read_yarn_scaling(r, scaling, positions, e);
+    if (require_scaling_key(scaling, "factor", r, e) ||
         config_json_read_positive(scaling, "factor", 1, &r->factor, e) ||
-        (r->type == ROPE_LLAMA3 && read_llama3(r, scaling, e)))
+        (r->type == ROPE_LLAMA3 && read_llama3_scaling(r, scaling, e)))
         return -1;
     if (r->type == ROPE_DYNAMIC) { /* theta grows with sequences beyond the config's length */
         r->original_positions = positions;
@@ -123,7 +125,7 @@ static int read_mrope_section(struct arch *a, const struct config_object *scalin
 /* ---- all of it ------------------------------------------------------------------------------- */
 
 /* Some models of transformers 5 have an object of RoPE parameters for each type of layer. */
-static int check_not_per_layer(const struct config_object *scaling, struct error *e)
+static int check_rope_not_per_layer(const struct config_object *scaling, struct error *e)
 {
     json_t *object = (json_t *)scaling->object;
     for (void *i = json_object_iter(object); i; i = json_object_iter_next(object, i))
@@ -141,10 +143,10 @@ int rope_config_read(struct arch *a, const struct config_object *c, double theta
     a->rope = (struct rope_parameters){.type = ROPE_DEFAULT};
     if (scaling.object && !json_is_object(scaling.object))
         return config_json_error(c, key, "an object", e);
-    if (check_not_per_layer(&scaling, e) ||
+    if (check_rope_not_per_layer(&scaling, e) ||
         config_json_read_positive(c, "rope_theta", theta, &theta, e) ||
         config_json_read_positive(&scaling, "rope_theta", theta, &a->rope.theta, e) ||
-        (scaling.object && read_scaling(a, &scaling, e)))
+        (scaling.object && read_rope_scaling(a, &scaling, e)))
         return -1;
     return mrope ? read_mrope_section(a, &scaling, e) : 0;
 }

@@ -28,8 +28,8 @@ struct samples_file {
 
 /* ---- one sample ------------------------------------------------------------------------------ */
 
-static int read_ids(const struct samples_file *f, struct sample *s, const json_t *list,
-                    struct error *e)
+static int read_input_ids(const struct samples_file *f, struct sample *s, const json_t *list,
+                          struct error *e)
 {
     const struct arch *a = f->required->arch;
     s->n = json_array_size(list);
@@ -56,8 +56,8 @@ static int read_ids(const struct samples_file *f, struct sample *s, const json_t
     return 0;
 }
 
-static int read_prompt(struct sample *s, const json_t *prompt,
-                       const struct sample_requirements *required, struct error *e)
+static int read_prompt_len(struct sample *s, const json_t *prompt,
+                           const struct sample_requirements *required, struct error *e)
 {
     s->prompt_tokens = 0;
     if (!prompt || json_is_null(prompt))
@@ -88,8 +88,8 @@ const char *samples_default_task(const char *file, struct arena *a)
     return arena_copy_text_n(a, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
 }
 
-static int read_task(const struct samples_file *f, struct sample *s, const json_t *task,
-                     struct error *e)
+static int read_task_name(const struct samples_file *f, struct sample *s, const json_t *task,
+                          struct error *e)
 {
     struct samples *all = f->all;
     if (task && !json_is_null(task) && !json_is_string(task))
@@ -105,16 +105,16 @@ static int read_task(const struct samples_file *f, struct sample *s, const json_
     return 0;
 }
 
-static int read_object(const struct samples_file *f, struct sample *s, const json_t *object,
-                       struct error *e)
+static int read_sample_object(const struct samples_file *f, struct sample *s, const json_t *object,
+                              struct error *e)
 {
     struct samples *all = f->all;
     const json_t *ids = json_object_get(object, "input_ids");
     if (!ids)
         return sample_error(s, e, "input_ids is missing");
-    if (read_ids(f, s, ids, e) ||
-        read_prompt(s, json_object_get(object, "prompt_len"), f->required, e) ||
-        read_task(f, s, json_object_get(object, "task"), e) ||
+    if (read_input_ids(f, s, ids, e) ||
+        read_prompt_len(s, json_object_get(object, "prompt_len"), f->required, e) ||
+        read_task_name(f, s, json_object_get(object, "task"), e) ||
         image_samples_read(&f->images, s, object, e))
         return -1;
     if (all->n == all->room) {
@@ -127,7 +127,7 @@ static int read_object(const struct samples_file *f, struct sample *s, const jso
 
 /* ---- a file ---------------------------------------------------------------------------------- */
 
-static bool is_blank(const unsigned char *line, size_t n)
+static bool is_blank_line(const unsigned char *line, size_t n)
 {
     size_t i = 0;
     while (i < n && (line[i] == ' ' || line[i] == '\t' || line[i] == '\r'))
@@ -135,19 +135,19 @@ static bool is_blank(const unsigned char *line, size_t n)
     return i == n;
 }
 
-static int read_line(const struct samples_file *f, size_t number, const unsigned char *line,
-                     size_t n, struct error *e)
+static int read_sample_line(const struct samples_file *f, size_t number, const unsigned char *line,
+                            size_t n, struct error *e)
 {
     struct sample s = {.file = f->file, .line = number};
     char what[32];
     snprintf(what, sizeof what, "line %zu", number);
     json_t *object = strict_json_parse(f->file, what, line, n, e);
-    int failed = !object || read_object(f, &s, object, e);
+    int failed = !object || read_sample_object(f, &s, object, e);
     json_decref(object);
     return failed ? -1 : 0;
 }
 
-static int read_file(const struct samples_file *f, struct error *e)
+static int read_sample_lines(const struct samples_file *f, struct error *e)
 {
     struct mapped_file m;
     size_t before = f->all->n, number = 0;
@@ -158,8 +158,8 @@ static int read_file(const struct samples_file *f, struct error *e)
     for (size_t at = 0; at < m.size && !failed; number++) {
         const unsigned char *line = m.bytes + at, *end = memchr(line, '\n', m.size - at);
         size_t n = end ? (size_t)(end - line) : m.size - at;
-        if (!is_blank(line, n))
-            failed = read_line(f, number + 1, line, n, e);
+        if (!is_blank_line(line, n))
+            failed = read_sample_line(f, number + 1, line, n, e);
         at += n + 1;
     }
     mapped_file_close(&m);
@@ -172,8 +172,8 @@ static int read_file(const struct samples_file *f, struct error *e)
 
 /* Opens tensors.safetensors of a folder; *pixels is NULL if there is none. The path begins with "/"
  * or "./", so that model_source_open does not take a '=' in it for NAME=PATH. */
-static int open_pixels(struct samples *s, const char *folder, const struct model_source **pixels,
-                       struct error *e)
+static int open_pixel_tensors(struct samples *s, const char *folder,
+                              const struct model_source **pixels, struct error *e)
 {
     const char *path =
         arena_printf(&s->arena, "%s%s/tensors.safetensors", folder[0] == '/' ? "" : "./", folder);
@@ -197,10 +197,10 @@ int samples_read(struct samples *s, const char *file, const struct sample_requir
     struct samples_file f = {
         .all = s, .required = required, .default_task = samples_default_task(file, &s->arena)};
     f.file = arena_printf(&s->arena, "%s%s", file, folder ? "/samples.jsonl" : "");
-    if (folder && open_pixels(s, file, &pixels, e))
+    if (folder && open_pixel_tensors(s, file, &pixels, e))
         return -1;
     f.images = (struct image_samples){required->arch, pixels, &s->images, &s->arena};
-    if (read_file(&f, e))
+    if (read_sample_lines(&f, e))
         return -1;
     if (pixels) {
         uint64_t both[] = {s->hash, model_source_fingerprint(pixels)};

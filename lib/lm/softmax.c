@@ -24,7 +24,7 @@ TV_CLONES float softmax_row_max(const float *x, size_t n)
 }
 
 /* x = exp(scale x - shift); returns the sum. */
-TV_CLONES static double exponentials(float *x, size_t n, float scale, float shift)
+TV_CLONES static double exponentials_and_sum(float *x, size_t n, float scale, float shift)
 {
     double sums[LANES] = {0};
     size_t i = 0;
@@ -51,12 +51,12 @@ TV_CLONES static void scale_row(float *x, size_t n, float factor)
 double softmax_row(float *x, size_t n, float scale)
 {
     float shift = scale * softmax_row_max(x, n);
-    double sum = exponentials(x, n, scale, shift);
+    double sum = exponentials_and_sum(x, n, scale, shift);
     scale_row(x, n, (float)(1 / sum));
     return (double)shift + log(sum);
 }
 
 void softmax_row_from_log_sum(float *x, size_t n, float log_sum)
 {
-    exponentials(x, n, 1, log_sum);
+    exponentials_and_sum(x, n, 1, log_sum);
 }

@@ -10,8 +10,8 @@
 
 /* Writes the positions (3, n) of an image's tokens from token t on; the image begins at position p.
  * Returns how many positions it takes. */
-static uint32_t set_image_positions(const struct image *image, size_t merge_size, uint32_t p,
-                                    size_t t, size_t n, uint32_t *positions)
+static uint32_t set_mrope_image_positions(const struct image *image, size_t merge_size, uint32_t p,
+                                          size_t t, size_t n, uint32_t *positions)
 {
     size_t rows = image->height / merge_size, columns = image->width / merge_size;
     for (size_t i = 0; i < image->tokens; i++) {
@@ -24,14 +24,14 @@ static uint32_t set_image_positions(const struct image *image, size_t merge_size
 }
 
 /* Writes time, row and column of every token, to positions (3, n). */
-static void set_positions(const struct sequence *s, size_t merge_size, uint32_t *positions)
+static void set_mrope_positions(const struct sequence *s, size_t merge_size, uint32_t *positions)
 {
     uint32_t p = 0;
     size_t next_image = 0;
     for (size_t t = 0; t < s->n;) {
         if (s->images.n && s->ids[t] == s->images.token_id) {
             const struct image *image = &s->all_images[s->images.indices[next_image++]];
-            p += set_image_positions(image, merge_size, p, t, s->n, positions);
+            p += set_mrope_image_positions(image, merge_size, p, t, s->n, positions);
             t += image->tokens;
         } else {
             for (size_t i = 0; i < 3; i++)
@@ -42,12 +42,13 @@ static void set_positions(const struct sequence *s, size_t merge_size, uint32_t 
     }
 }
 
-static void compute_rope(const struct arch *a, const struct sequence *s, float *cos_, float *sin_)
+static void compute_sequence_rope(const struct arch *a, const struct sequence *s, float *cos_,
+                                  float *sin_)
 {
     uint32_t *positions = NULL;
     if (a->rope.mrope_section[0] && s->images.n) {
         positions = mem_alloc(3 * s->n, sizeof *positions);
-        set_positions(s, a->vision.merge_size, positions);
+        set_mrope_positions(s, a->vision.merge_size, positions);
     }
     rope_compute_tables(a, s->n, positions, cos_, sin_);
     free(positions);
@@ -61,7 +62,7 @@ struct build {
     const struct sequence *sequences;
 };
 
-static void build_sample(void *context, size_t s, size_t thread)
+static void copy_sequence_to_batch(void *context, size_t s, size_t thread)
 {
     const struct build *f = context;
     const struct token_batch *b = f->batch;
@@ -73,7 +74,7 @@ static void build_sample(void *context, size_t s, size_t thread)
         b->ids[at + t] = image ? TOKEN_BATCH_IMAGE_TOKEN : q->ids[t];
     }
     if (q->n)
-        compute_rope(f->arch, q, b->rope_cos + at * half, b->rope_sin + at * half);
+        compute_sequence_rope(f->arch, q, b->rope_cos + at * half, b->rope_sin + at * half);
 }
 
 void token_batch_build(struct token_batch *b, const struct arch *a,
@@ -90,7 +91,7 @@ void token_batch_build(struct token_batch *b, const struct arch *a,
     b->rope_cos = mem_alloc(tokens * half, sizeof *b->rope_cos);
     b->rope_sin = mem_alloc(tokens * half, sizeof *b->rope_sin);
     if (samples)
-        parallel_for(samples, tokens / samples * half, build_sample,
+        parallel_for(samples, tokens / samples * half, copy_sequence_to_batch,
                      &(struct build){b, a, sequences});
 }
 

@@ -12,8 +12,8 @@ struct vision_config {
 };
 
 /* Sizes of images and patches are [height, width] in some configs and one number in others. */
-static int read_square(const struct config_object *c, const char *key, size_t missing, size_t *to,
-                       struct error *e)
+static int read_square_size(const struct config_object *c, const char *key, size_t missing,
+                            size_t *to, struct error *e)
 {
     const json_t *list = config_json_value(c, key);
     if (!json_is_array(list))
@@ -27,8 +27,8 @@ static int read_square(const struct config_object *c, const char *key, size_t mi
 }
 
 /* Each head has a multiple of `divisor` values. */
-static int check_heads(const struct vision_arch *v, const struct vision_config *c, size_t divisor,
-                       struct error *e)
+static int check_vision_heads(const struct vision_arch *v, const struct vision_config *c,
+                              size_t divisor, struct error *e)
 {
     if (v->hidden % v->heads == 0 && v->hidden / v->heads % divisor == 0)
         return 0;
@@ -38,7 +38,8 @@ static int check_heads(const struct vision_arch *v, const struct vision_config *
                      c->top->file, v->hidden, v->heads, divisor);
 }
 
-static int check_limits(const struct vision_arch *v, const struct vision_config *c, struct error *e)
+static int check_patch_and_feature_size(const struct vision_arch *v, const struct vision_config *c,
+                                        struct error *e)
 {
     double max = (double)CONFIG_JSON_MAX_SIZE;
     double patch =
@@ -50,8 +51,8 @@ static int check_limits(const struct vision_arch *v, const struct vision_config 
                            c->top->file, (size_t)CONFIG_JSON_MAX_SIZE);
 }
 
-static int read_image_token(struct vision_arch *v, const struct vision_config *c, size_t missing,
-                            struct error *e)
+static int read_image_token_id(struct vision_arch *v, const struct vision_config *c, size_t missing,
+                               struct error *e)
 {
     size_t token;
     if (config_json_read_count(c->top, "image_token_id", CONFIG_JSON_MAX_SIZE, missing, &token, e))
@@ -84,7 +85,7 @@ static int read_qwen2vl_sizes(struct vision_arch *v, const struct vision_config 
     return 0;
 }
 
-static int check_output_size(const struct vision_config *c, struct error *e)
+static int check_tower_output_size(const struct vision_config *c, struct error *e)
 {
     size_t out;
     if (config_json_read_size(c->vision, "hidden_size", CONFIG_JSON_MAX_SIZE, 3584, &out, e))
@@ -102,17 +103,17 @@ static int read_qwen2vl(struct vision_arch *v, const struct vision_config *c, st
     static const char *const activations[] = {
         [ACTIVATION_GELU] = "gelu", [ACTIVATION_QUICK_GELU] = "quick_gelu", NULL};
     size_t activation;
-    if (read_qwen2vl_sizes(v, c, e) || check_output_size(c, e) ||
+    if (read_qwen2vl_sizes(v, c, e) || check_tower_output_size(c, e) ||
         config_json_read_choice(c->vision, "hidden_act", activations, ACTIVATION_QUICK_GELU,
                                 &activation, e) ||
-        read_image_token(v, c, 151655, e))
+        read_image_token_id(v, c, 151655, e))
         return -1;
     v->layers_used = v->layers;
     v->eps = v->projector_eps = 1e-6f;
     v->qkv_bias = true;
     v->activation = (enum activation)activation;
-    v->projector_hidden = arch_feature_values(v);
-    return check_limits(v, c, e) || check_heads(v, c, 4, e) ? -1 : 0;
+    v->projector_hidden = arch_values_per_feature(v);
+    return check_patch_and_feature_size(v, c, e) || check_vision_heads(v, c, 4, e) ? -1 : 0;
 }
 
 /* ---- InternVL -------------------------------------------------------------------------------- */
@@ -158,8 +159,8 @@ static int read_merge_size(struct vision_arch *v, const struct vision_config *c,
                : config_json_error(c->top, "downsample_ratio", "1/n for a whole number n", e);
 }
 
-static int read_norms(struct vision_arch *v, const struct vision_config *c,
-                      const struct internvl_keys *k, struct error *e)
+static int read_norms_and_activation(struct vision_arch *v, const struct vision_config *c,
+                                     const struct internvl_keys *k, struct error *e)
 {
     static const char *const norms[] = {"layer_norm", "rms_norm", NULL};
     static const char *const gelu[] = {"gelu", NULL};
@@ -191,8 +192,8 @@ static int read_internvl_sizes(struct vision_arch *v, const struct vision_config
         config_json_read_size(o, "intermediate_size", max, k->intermediate, &v->intermediate, e) ||
         config_json_read_size(o, "num_attention_heads", max, k->heads, &v->heads, e) ||
         config_json_read_size(o, "num_channels", 64, 3, &v->channels, e) ||
-        read_square(o, "patch_size", k->patch, &v->patch_size, e) ||
-        read_square(o, "image_size", k->image, &image, e) ||
+        read_square_size(o, "patch_size", k->patch, &v->patch_size, e) ||
+        read_square_size(o, "image_size", k->image, &image, e) ||
         config_json_read_positive(o, "layer_norm_eps", 1e-6, &eps, e))
         return -1;
     v->eps = (float)eps;
@@ -205,7 +206,7 @@ static int read_internvl_sizes(struct vision_arch *v, const struct vision_config
 }
 
 /* internvl_chat: pixel shuffle in one of two orders. */
-static int read_chat(struct vision_arch *v, const struct vision_config *c, struct error *e)
+static int read_internvl_chat(struct vision_arch *v, const struct vision_config *c, struct error *e)
 {
     static const char *const versions[] = {"v1", "v2", NULL};
     size_t version;
@@ -218,7 +219,7 @@ static int read_chat(struct vision_arch *v, const struct vision_config *c, struc
 }
 
 /* Refuses options of transformers that no published model uses. */
-static int check_transformers(const struct vision_config *c, struct error *e)
+static int check_internvl_transformers(const struct vision_config *c, struct error *e)
 {
     static const char *const gelu[] = {"gelu", NULL}, *const without_class[] = {"default", NULL};
     static const char positions[] = "use_absolute_position_embeddings";
@@ -232,11 +233,12 @@ static int check_transformers(const struct vision_config *c, struct error *e)
     return absolute ? 0 : config_json_error(c->vision, positions, "true", e);
 }
 
-static int read_transformers(struct vision_arch *v, const struct vision_config *c, struct error *e)
+static int read_internvl_transformers(struct vision_arch *v, const struct vision_config *c,
+                                      struct error *e)
 {
     bool pooled;
     v->qk_eps = 1e-6f;
-    if (check_transformers(c, e) || read_image_token(v, c, 151667, e) ||
+    if (check_internvl_transformers(c, e) || read_image_token_id(v, c, 151667, e) ||
         config_json_read_flag(c->vision, "use_mean_pooling", true, &pooled, e))
         return -1;
     v->final_norm = !pooled;
@@ -249,11 +251,11 @@ static int read_internvl(struct vision_arch *v, const struct vision_config *c, b
     const struct internvl_keys *k = chat ? &chat_keys : &transformers_keys;
     v->projector_hidden = c->decoder_hidden;
     v->projector_eps = 1e-5f;
-    if (read_internvl_sizes(v, c, k, e) || read_norms(v, c, k, e) ||
+    if (read_internvl_sizes(v, c, k, e) || read_norms_and_activation(v, c, k, e) ||
         read_selected_layer(v, c, k->layer, e) || read_merge_size(v, c, e) ||
-        (chat ? read_chat(v, c, e) : read_transformers(v, c, e)))
+        (chat ? read_internvl_chat(v, c, e) : read_internvl_transformers(v, c, e)))
         return -1;
-    return check_limits(v, c, e) || check_heads(v, c, 1, e) ? -1 : 0;
+    return check_patch_and_feature_size(v, c, e) || check_vision_heads(v, c, 1, e) ? -1 : 0;
 }
 
 int vision_config_read(struct arch *a, const struct config_object *c, const char *model_type,

@@ -66,8 +66,8 @@ void vision_workspace_free(struct vision_workspace *w)
 /* ---- the layer ------------------------------------------------------------------------------- */
 
 /* x_norm = norm(x), LayerNorm or RMSNorm */
-static void norm_forward(const struct vision_layer *l, const float *x, enum weight_kind gain,
-                         enum weight_kind bias, size_t N)
+static void vision_norm_forward(const struct vision_layer *l, const float *x, enum weight_kind gain,
+                                enum weight_kind bias, size_t N)
 {
     const struct vision_arch *v = l->arch;
     struct vision_workspace *w = l->workspace;
@@ -79,8 +79,8 @@ static void norm_forward(const struct vision_layer *l, const float *x, enum weig
 }
 
 /* x += y, scaled by LayerScale if the model has it */
-static void add_to_residual(const struct vision_layer *l, const float *y,
-                            enum weight_kind layerscale, size_t N, float *x)
+static void add_to_residual_stream(const struct vision_layer *l, const float *y,
+                                   enum weight_kind layerscale, size_t N, float *x)
 {
     const float *g = l->weights->at[layerscale];
     size_t E = l->arch->hidden;
@@ -91,8 +91,8 @@ static void add_to_residual(const struct vision_layer *l, const float *y,
 }
 
 /* q, k, v of N tokens from `start` on. */
-static void qkv_forward(const struct vision_layer *l, const struct vision_tokens *t, size_t start,
-                        size_t N)
+static void vision_qkv_forward(const struct vision_layer *l, const struct vision_tokens *t,
+                               size_t start, size_t N)
 {
     const struct vision_arch *v = l->arch;
     const float *const *W = l->weights->at;
@@ -113,16 +113,16 @@ static void qkv_forward(const struct vision_layer *l, const struct vision_tokens
 }
 
 /* x += [layerscale1] O attention(norm1(x)) for slices first .. first + n - 1 */
-static void attention_sublayer_forward(const struct vision_layer *l, const struct vision_tokens *t,
-                                       size_t first, size_t n)
+static void vision_attention_forward(const struct vision_layer *l, const struct vision_tokens *t,
+                                     size_t first, size_t n)
 {
     const struct vision_arch *v = l->arch;
     struct vision_workspace *w = l->workspace;
     size_t E = v->hidden, D = E / v->heads, start = t->starts[first];
     size_t N = t->starts[first + n] - start;
     float *x = t->x + start * E;
-    norm_forward(l, x, WEIGHT_VISION_NORM1, WEIGHT_VISION_NORM1_BIAS, N);
-    qkv_forward(l, t, start, N);
+    vision_norm_forward(l, x, WEIGHT_VISION_NORM1, WEIGHT_VISION_NORM1_BIAS, N);
+    vision_qkv_forward(l, t, start, N);
     const struct attention attention = {.samples = n,
                                         .starts = t->starts + first,
                                         .heads = v->heads,
@@ -135,24 +135,24 @@ static void attention_sublayer_forward(const struct vision_layer *l, const struc
     attention_forward(&attention, w->o, w->log_sums, w->attention_scratch);
     linear_forward(w->o, l->weights->at[WEIGHT_VISION_O], l->weights->at[WEIGHT_VISION_O_BIAS], N,
                    E, E, w->x_norm);
-    add_to_residual(l, w->x_norm, WEIGHT_VISION_LAYERSCALE1, N, x);
+    add_to_residual_stream(l, w->x_norm, WEIGHT_VISION_LAYERSCALE1, N, x);
 }
 
 /* x += [layerscale2] FC2 gelu(FC1 norm2(x));  x (N, E), N <= ROOM */
-static void mlp_sublayer_forward(const struct vision_layer *l, size_t N, float *x)
+static void vision_mlp_forward(const struct vision_layer *l, size_t N, float *x)
 {
     const struct vision_arch *v = l->arch;
     const float *const *W = l->weights->at;
     struct vision_workspace *w = l->workspace;
     size_t E = v->hidden, F = v->intermediate;
-    norm_forward(l, x, WEIGHT_VISION_NORM2, WEIGHT_VISION_NORM2_BIAS, N);
+    vision_norm_forward(l, x, WEIGHT_VISION_NORM2, WEIGHT_VISION_NORM2_BIAS, N);
     linear_forward(w->x_norm, W[WEIGHT_VISION_FC1], W[WEIGHT_VISION_FC1_BIAS], N, E, F, w->hidden);
     if (v->activation == ACTIVATION_QUICK_GELU)
         gelu_quick_forward(w->hidden, N, F);
     else
         gelu_forward(w->hidden, N, F, w->hidden);
     linear_forward(w->hidden, W[WEIGHT_VISION_FC2], W[WEIGHT_VISION_FC2_BIAS], N, F, E, w->x_norm);
-    add_to_residual(l, w->x_norm, WEIGHT_VISION_LAYERSCALE2, N, x);
+    add_to_residual_stream(l, w->x_norm, WEIGHT_VISION_LAYERSCALE2, N, x);
 }
 
 void vision_layer_forward(const struct vision_arch *v, const struct layer_weights *weights,
@@ -164,8 +164,8 @@ void vision_layer_forward(const struct vision_arch *v, const struct layer_weight
         n = 1;
         while (s + n < t->slices && t->starts[s + n + 1] - t->starts[s] <= w->room)
             n++;
-        attention_sublayer_forward(&l, t, s, n);
+        vision_attention_forward(&l, t, s, n);
     }
     for (size_t first = 0; first < N; first += ROOM)
-        mlp_sublayer_forward(&l, N - first < ROOM ? N - first : ROOM, t->x + first * v->hidden);
+        vision_mlp_forward(&l, N - first < ROOM ? N - first : ROOM, t->x + first * v->hidden);
 }

@@ -26,7 +26,7 @@ struct tower_pass {
     struct vision_tokens tokens;
 };
 
-static size_t pass_tokens(const struct tower_pass *g)
+static size_t pass_token_count(const struct tower_pass *g)
 {
     return g->tokens.starts[g->tokens.slices];
 }
@@ -58,16 +58,16 @@ void vision_tower_free(struct vision_tower *t)
     free(t);
 }
 
-static int load_layer(const struct vision_tower *t, struct weight_range range, size_t layer,
-                      struct layer_weights *w, struct error *e)
+static int load_vision_layer(const struct vision_tower *t, struct weight_range range, size_t layer,
+                             struct layer_weights *w, struct error *e)
 {
     return t->weights->load_layer(t->weights->context, range, layer, w, e);
 }
 
 /* ---- the tokens of a pass -------------------------------------------------------------------- */
 
-static void pass_init(struct tower_pass *g, const struct vision_arch *v,
-                      const struct image *const *images, size_t n)
+static void tower_pass_init(struct tower_pass *g, const struct vision_arch *v,
+                            const struct image *const *images, size_t n)
 {
     struct vision_tokens *t = &g->tokens;
     size_t s = 0, half = v->hidden / v->heads / 2;
@@ -78,13 +78,13 @@ static void pass_init(struct tower_pass *g, const struct vision_arch *v,
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < images[i]->slices; k++, s++)
             t->starts[s + 1] = t->starts[s] + slice_tokens(v, images[i]);
-    size_t N = pass_tokens(g), angles = v->kind == VISION_QWEN2VL ? N * half : 1;
+    size_t N = pass_token_count(g), angles = v->kind == VISION_QWEN2VL ? N * half : 1;
     t->x = mem_alloc_aligned(N * v->hidden * sizeof *t->x);
     t->rope_cos = mem_alloc(angles, sizeof *t->rope_cos);
     t->rope_sin = mem_alloc(angles, sizeof *t->rope_sin);
 }
 
-static void pass_free(struct tower_pass *g)
+static void tower_pass_free(struct tower_pass *g)
 {
     free(g->tokens.starts);
     free(g->tokens.x);
@@ -120,7 +120,7 @@ static int embed_images(const struct vision_tower *t, const struct tower_pass *g
     const struct vision_arch *v = &t->arch->vision;
     size_t half = v->hidden / v->heads / 2, at = 0;
     struct layer_weights w;
-    if (load_layer(t, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, &w, e))
+    if (load_vision_layer(t, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, &w, e))
         return -1;
     for (size_t i = 0; i < g->n; i++) {
         const struct image *image = g->images[i];
@@ -135,27 +135,28 @@ static int embed_images(const struct vision_tower *t, const struct tower_pass *g
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
-static int run_layer(const struct vision_tower *t, size_t layer, const struct tower_pass *g,
-                     struct error *e)
+static int run_vision_layer(const struct vision_tower *t, size_t layer, const struct tower_pass *g,
+                            struct error *e)
 {
     struct layer_weights w;
-    if (load_layer(t, WEIGHT_RANGE_VISION_LAYER, layer, &w, e))
+    if (load_vision_layer(t, WEIGHT_RANGE_VISION_LAYER, layer, &w, e))
         return -1;
     vision_layer_forward(&t->arch->vision, &w, &g->tokens, t->workspace);
     return 0;
 }
 
 /* The norm after the last layer, if the model has one and its last hidden state is selected. */
-static int run_final_norm(const struct vision_tower *t, const struct tower_pass *g, struct error *e)
+static int run_vision_final_norm(const struct vision_tower *t, const struct tower_pass *g,
+                                 struct error *e)
 {
     const struct vision_arch *v = &t->arch->vision;
     struct layer_weights w;
     if (!v->final_norm || v->layers_used < v->layers)
         return 0;
-    if (load_layer(t, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, &w, e))
+    if (load_vision_layer(t, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, &w, e))
         return -1;
     layernorm_forward(g->tokens.x, w.at[WEIGHT_VISION_FINAL_NORM],
-                      w.at[WEIGHT_VISION_FINAL_NORM_BIAS], v->eps, pass_tokens(g), v->hidden,
+                      w.at[WEIGHT_VISION_FINAL_NORM_BIAS], v->eps, pass_token_count(g), v->hidden,
                       g->tokens.x);
     return 0;
 }
@@ -185,7 +186,7 @@ static void write_features(const struct vision_arch *v, const struct tower_pass 
 {
     const float *x = g->tokens.x;
     if (v->kind == VISION_QWEN2VL) { /* patches that are merged are side by side already */
-        memcpy(to, x, pass_tokens(g) * v->hidden * sizeof *to);
+        memcpy(to, x, pass_token_count(g) * v->hidden * sizeof *to);
         return;
     }
     for (size_t i = 0; i < g->n; i++)
@@ -200,13 +201,13 @@ int vision_tower_forward(struct vision_tower *t, const struct image *const *imag
 {
     const struct vision_arch *v = &t->arch->vision;
     struct tower_pass g;
-    pass_init(&g, v, images, n);
+    tower_pass_init(&g, v, images, n);
     int failed = embed_images(t, &g, e);
     for (size_t l = 0; l < v->layers_used && !failed; l++)
-        failed = run_layer(t, l, &g, e);
-    failed = failed || run_final_norm(t, &g, e);
+        failed = run_vision_layer(t, l, &g, e);
+    failed = failed || run_vision_final_norm(t, &g, e);
     if (!failed)
         write_features(v, &g, features);
-    pass_free(&g);
+    tower_pass_free(&g);
     return failed ? -1 : 0;
 }

@@ -11,7 +11,7 @@ struct shape {
     size_t rows, columns;
 };
 
-static struct shape text_shape(const struct arch *a, enum weight_kind kind)
+static struct shape text_weight_shape(const struct arch *a, enum weight_kind kind)
 {
     size_t q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim;
     size_t d = a->hidden, f = a->intermediate;
@@ -39,12 +39,12 @@ static struct shape text_shape(const struct arch *a, enum weight_kind kind)
     return table[kind];
 }
 
-static struct shape vision_shape(const struct arch *a, enum weight_kind kind)
+static struct shape vision_weight_shape(const struct arch *a, enum weight_kind kind)
 {
     const struct vision_arch *v = &a->vision;
     bool internvl = v->kind == VISION_INTERNVL;
-    size_t E = v->hidden, F = v->intermediate, c = arch_patch_values(v);
-    size_t P = arch_feature_values(v), norm = internvl ? P : E;
+    size_t E = v->hidden, F = v->intermediate, c = arch_values_per_patch(v);
+    size_t P = arch_values_per_feature(v), norm = internvl ? P : E;
     const struct shape table[WEIGHT_KINDS] = {
         [WEIGHT_PROJECTOR_NORM] = {true, norm, 0},
         [WEIGHT_PROJECTOR_NORM_BIAS] = {true, norm, 0},
@@ -84,7 +84,8 @@ static struct shape vision_shape(const struct arch *a, enum weight_kind kind)
 
 bool weight_kind_shape(const struct arch *a, enum weight_kind kind, size_t *rows, size_t *columns)
 {
-    struct shape s = kind < WEIGHT_TEXT_END ? text_shape(a, kind) : vision_shape(a, kind);
+    struct shape s =
+        kind < WEIGHT_TEXT_END ? text_weight_shape(a, kind) : vision_weight_shape(a, kind);
     *rows = s.rows;
     *columns = s.columns;
     return s.exists;

@@ -1,4 +1,5 @@
-/* The folder of golden data: $GOLDEN, or tests/golden of the repository that the test is built in. */
+/* The folder of golden data: $GOLDEN, or tests/golden of the repository that the test is built in.
+ */
 #ifndef GOLDEN_H
 #define GOLDEN_H
 

@@ -18,7 +18,7 @@ struct counts {
 static void count(void *context, size_t i, size_t thread)
 {
     struct counts *s = context;
-    if (thread >= parallel_threads() || atomic_fetch_add(&s->running[thread], 1))
+    if (thread >= parallel_thread_count() || atomic_fetch_add(&s->running[thread], 1))
         atomic_fetch_add(&s->clashes, 1);
     atomic_fetch_add(&s->items[i], 1);
     atomic_fetch_sub(&s->running[thread], 1);
@@ -35,7 +35,7 @@ static bool each_item_done(const struct counts *s, size_t n, int times)
 static void check_items(size_t threads)
 {
     parallel_set_threads(threads);
-    CHECK(parallel_threads() == threads);
+    CHECK(parallel_thread_count() == threads);
     for (size_t n = 0; n <= ITEMS; n = n * 3 + 1) {
         struct counts s = {0};
         for (int round = 0; round < 20; round++)
