@@ -292,7 +292,7 @@ struct merged_model *merged_model_new(const struct model_weights *base,
     m->tensors = mem_alloc(n, sizeof *m->tensors);
     for (size_t i = 0; i < n; i++)
         m->tensors[i].chunks = 1;
-    m->scratch = mem_alloc_aligned(parallel_threads() * sizeof *m->scratch);
+    m->scratch = mem_alloc_aligned(parallel_thread_count() * sizeof *m->scratch);
     return m;
 }
 

@@ -7,6 +7,7 @@
 #define TV_MERGED_MODEL_H
 
 #include "model_weights.h"
+#include "weight_gradient.h"
 
 /* Where task vectors come from. */
 struct task_vector_source {

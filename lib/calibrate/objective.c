@@ -2,6 +2,7 @@
 
 #include "mem.h"
 #include "cross_entropy.h"
+#include "residual.h"
 #include "spool.h"
 
 #include <stdlib.h>

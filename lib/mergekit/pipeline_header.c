@@ -8,7 +8,6 @@
 /* A sink that copies the header and stops the run before any payload. */
 static int copy_header(struct stage *s, struct header *h, struct error *e)
 {
-    (void)e;
     s->data = header_copy(h);
     s->stop_after_open = true;
     return 0;
