@@ -32,9 +32,8 @@
 #include "initial_losses.h"
 #include "mpi.h"
 #include "runner.h"
-#include "sample_losses.h"
 #include "tensor_importance.h"
-#include "training_state.h"
+#include "training.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,9 +43,8 @@
 struct run {
     const struct calibrate_options *options;
     struct calibration c;
+    struct training training;
     struct atomic_file table, gradients;
-    FILE *log;
-    uint64_t key; /* training_state_key */
     bool trained;
     struct header *received_header; /* of a helper rank, which has no stream */
 };
@@ -58,202 +56,34 @@ static struct run *run_of(const struct stage *s)
     return s->data;
 }
 
-/* ---- one update ------------------------------------------------------------------------------ */
-
-static bool squared_regulariser(const struct run *r)
-{
-    return r->options->regularizer == REGULARIZER_L2;
-}
-
-/* g = 1/A sum over the samples of d loss / d r, with d loss / d alpha of the objective in
- * c->gradient. A is --accumulation, also in a last group of fewer samples. */
-static void gradient_of_r(const struct run *r, size_t samples, double *g)
-{
-    const struct calibrate_options *o = r->options;
-    const struct coefficients *c = &r->c.coefficients;
-    for (size_t i = 0; i < c->n_learned; i++) {
-        double regulariser =
-            o->gamma * coefficients_regulariser_gradient(c, i, squared_regulariser(r));
-        g[i] = (c->gradient[i] + (double)samples * regulariser) *
-               coefficients_sigmoid_derivative(c, i) / (double)o->accumulation;
-    }
-}
-
-/* r <- AdamW(r, g), then alpha and the merged model. */
-static void step(struct run *r, struct adamw *adamw, struct training_log_update *u)
-{
-    struct coefficients *c = &r->c.coefficients;
-    double *g = mem_alloc(c->n_learned, sizeof *g);
-    gradient_of_r(r, u->samples, g);
-    u->lr = adamw_learning_rate(adamw);
-    u->grad_norm = adamw_clip_gradient(adamw, g);
-    adamw_step(adamw, c->r, g);
-    u->update = adamw->updates;
-    coefficients_compute_alpha(c);
-    merged_model_invalidate(r->c.merged_model);
-    free(g);
-}
-
-static uint64_t epochs_of_phase(const struct calibrate_options *o, int phase)
-{
-    return phase == 1 && o->first_epochs ? o->first_epochs : o->epochs;
-}
-
-static void report(const struct run *r, const struct training_log_update *u)
-{
-    double loss = u->mean.hidden + u->mean.logit + u->regulariser;
-    if (r->log)
-        training_log_write_update(r->log, u, &r->c.coefficients, &r->c.names);
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr,
-                "\r\033[K%s epoch %llu of %llu, update %llu: loss %.5g = hidden %.5g + logits %.5g "
-                "+ regulariser %.5g",
-                u->phase == 2 ? "++" : "", (unsigned long long)u->epoch,
-                (unsigned long long)epochs_of_phase(r->options, u->phase),
-                (unsigned long long)u->update, loss, u->mean.hidden, u->mean.logit, u->regulariser);
-}
-
-/* One update from the next n samples of the epoch: forward and backward pass, then AdamW. */
-static int update(struct run *r, struct adamw *adamw, struct training_state *at, size_t n,
-                  struct error *e)
-{
-    struct coefficients *c = &r->c.coefficients;
-    const size_t *samples = r->c.training.order + at->samples_done;
-    struct loss *losses = mem_alloc(n, sizeof *losses);
-    memset(c->gradient, 0, c->n_all * sizeof *c->gradient);
-    int failed = sample_losses_compute(&r->c, samples, n, true, losses, e);
-    if (!failed) {
-        struct training_log_update u = {.phase = at->phase,
-                                        .epoch = at->epoch + 1,
-                                        .samples = n,
-                                        .mean = objective_mean_loss(losses, n)};
-        u.regulariser = r->options->gamma * coefficients_regulariser(c, squared_regulariser(r));
-        step(r, adamw, &u);
-        at->samples_done += n;
-        at->loss_sum += (double)n * (u.mean.hidden + u.mean.logit + u.regulariser);
-        report(r, &u);
-    }
-    free(losses);
-    return failed;
-}
-
-/* ---- epochs ---------------------------------------------------------------------------------- */
-
-/* The mean loss of the samples held out, after so many epochs. */
-static int validate(const struct run *r, int phase, uint64_t epoch, double *mean, struct error *e)
-{
-    size_t batch = r->options->accumulation, n = r->c.training.n_held_out;
-    struct loss *losses = mem_alloc(n, sizeof *losses);
-    int failed = 0;
-    for (size_t i = 0; i < n && !failed; i += batch)
-        failed = sample_losses_compute(&r->c, r->c.training.held_out + i,
-                                       n - i < batch ? n - i : batch, false, losses + i, e);
-    struct loss all = objective_mean_loss(losses, n);
-    *mean = all.hidden + all.logit;
-    if (r->log && !failed)
-        training_log_write_validation(r->log, phase, epoch, &all);
-    free(losses);
-    return failed;
-}
-
-/* With --validate the initial coefficients are the first candidates for the best. */
-static int begin_epochs(const struct run *r, struct training_state *at, struct error *e)
-{
-    const struct coefficients *c = &r->c.coefficients;
-    if (!r->options->held_out)
-        return 0;
-    at->best_r = mem_alloc(c->n_learned, sizeof *at->best_r);
-    memcpy(at->best_r, c->r, c->n_learned * sizeof *c->r);
-    return validate(r, at->phase, 0, &at->best_loss, e);
-}
-
-/* An epoch's loss is the mean of its samples' or, with --validate, of the samples held out. */
-static int end_epoch(const struct run *r, struct training_state *at, struct error *e)
-{
-    double mean = at->loss_sum / (double)r->c.training.n_order;
-    if (r->options->held_out && validate(r, at->phase, at->epoch + 1, &mean, e))
-        return -1;
-    training_state_end_epoch(at, mean, &r->c.coefficients);
-    return 0;
-}
-
-/* With --validate the best coefficients are the result, else the last. */
-static void end_epochs(struct run *r, const struct training_state *at)
-{
-    struct coefficients *c = &r->c.coefficients;
-    if (!at->best_r)
-        return;
-    memcpy(c->r, at->best_r, c->n_learned * sizeof *c->r);
-    coefficients_compute_alpha(c);
-    merged_model_invalidate(r->c.merged_model);
-}
-
-static int run_epochs(struct run *r, struct adamw *adamw, struct training_state *at,
-                      struct error *e)
-{
-    const struct calibrate_options *o = r->options;
-    size_t epochs = r->c.coefficients.n_learned ? epochs_of_phase(o, at->phase) : 0;
-    while (at->epoch < epochs && !(o->patience && at->epochs_since_best >= o->patience)) {
-        size_t left = r->c.training.n_order - at->samples_done;
-        if (update(r, adamw, at, left < o->accumulation ? left : o->accumulation, e))
-            return -1;
-        if (at->samples_done == r->c.training.n_order && end_epoch(r, at, e))
-            return -1;
-        if (o->resume && mpi_rank() == 0 &&
-            training_state_save(o->resume, at, &r->c.coefficients, adamw, e))
-            return -1;
-    }
-    end_epochs(r, at);
-    return 0;
-}
-
 /* ---- Expert Merging and Expert Merging++ ----------------------------------------------------- */
 
-/* Trains chunks[j] coefficients per tensor and expert, from their initial values or from the saved
- * state. Phase 0 is Expert Merging, phases 1 and 2 are those of Expert Merging++. */
-static int train_phase(struct run *r, int phase, const size_t *chunks,
-                       const struct saved_training_state *saved, struct error *e)
-{
-    struct training_state at = {.key = r->key, .phase = phase, .best_loss = INFINITY};
-    struct adamw adamw;
-    struct coefficients *c = &r->c.coefficients;
-    bool resumes = saved->n && saved->state.phase == phase;
-    int failed =
-        calibration_coefficients_init(&r->c, resumes ? saved->chunks : chunks, phase != 1, e);
-    adamw_new(&adamw, &r->options->adamw, c->n_learned);
-    if (!failed && resumes)
-        failed = training_state_restore(saved, r->options->resume, c, &adamw, &at, e);
-    else if (!failed)
-        failed = begin_epochs(r, &at, e);
-    failed = failed || run_epochs(r, &adamw, &at, e);
-    adamw_free(&adamw);
-    free(at.best_r);
-    return failed ? -1 : 0;
-}
-
-/* Phase 1 of Expert Merging++, and the number of chunks of each tensor in phase 2. */
-static int train_phase_1(struct run *r, size_t *chunks, const struct saved_training_state *saved,
-                         struct error *e)
+/* Phase 1 of Expert Merging++, and the number of chunks of each tensor in phase 2 by the importance
+ * that it finds. */
+static int allocate_chunks(struct run *r, size_t *chunks, const struct saved_training_state *saved,
+                           struct error *e)
 {
     const struct calibrate_options *o = r->options;
-    if (saved->state.phase == 2)
+    if (saved->state.phase == 2) /* they are in the saved state */
         return 0;
-    if (train_phase(r, 1, chunks, saved, e))
+    if (training_run_phase(&r->training, 1, chunks, saved, e))
         return -1;
     int failed = tensor_importance_allocate_chunks(&r->c, o->budget, o->kappa, chunks, e);
     return mpi_any_failed(failed, e);
 }
 
 /* --dry-run: the initial coefficients and their losses. */
-static int initialise_only(struct run *r, const size_t *chunks, struct error *e)
+static int report_initial_losses(struct run *r, const size_t *chunks, struct error *e)
 {
     if (calibration_coefficients_init(&r->c, chunks, true, e) ||
-        initial_losses_report(&r->c, r->log, r->gradients.out, e))
+        initial_losses_report(&r->c, r->training.log, r->gradients.out, e))
         return -1;
     return atomic_file_close(&r->gradients, true, e);
 }
 
-/* `chunks`: room for one number per merged tensor. */
+/* One coefficient per tensor and expert: one phase of training. With --plus-plus that is phase 1,
+ * and phase 2 has one coefficient per chunk and expert. `chunks`: room for a number per merged
+ * tensor. */
 static int expert_merging(struct run *r, size_t *chunks, const struct saved_training_state *saved,
                           struct error *e)
 {
@@ -262,41 +92,35 @@ static int expert_merging(struct run *r, size_t *chunks, const struct saved_trai
         chunks[j] = 1;
     if (r->c.init.source == COEFFICIENT_INIT_SEARCH && initial_losses_search_init(&r->c, chunks, e))
         return -1;
-    if (o->plus_plus && train_phase_1(r, chunks, saved, e))
+    if (o->plus_plus && allocate_chunks(r, chunks, saved, e))
         return -1;
-    return o->dry_run ? initialise_only(r, chunks, e)
-                      : train_phase(r, o->plus_plus ? 2 : 0, chunks, saved, e);
+    if (o->dry_run)
+        return report_initial_losses(r, chunks, e);
+    return training_run_phase(&r->training, o->plus_plus ? 2 : 0, chunks, saved, e);
 }
 
-/* Reads the state of an interrupted run; every process must find the same. */
-static int load_state(const struct run *r, struct saved_training_state *saved, struct error *e)
+static int write_table(struct run *r, struct error *e)
 {
-    const char *file = r->options->resume;
-    if (!file)
+    if (!r->table.out)
         return 0;
-    if (mpi_any_failed(training_state_load(file, r->key, r->c.merged.n, saved, e), e))
-        return -1;
-    uint64_t updates = saved->n ? saved->adamw.updates + 1 : 0;
-    return mpi_check_equal(updates + ((uint64_t)saved->state.phase << 56), "a --resume file", e);
+    calibration_coefficients_write_table(&r->c, r->table.out);
+    return atomic_file_close(&r->table, true, e);
 }
 
+/* All of it, when the task vectors have been stored: teachers, training, table. */
 static int calibrate(struct run *r, struct error *e)
 {
     size_t *chunks = mem_alloc(r->c.merged.n, sizeof *chunks);
     struct saved_training_state saved = {0};
-    int failed = load_state(r, &saved, e) || calibration_prepare(&r->c, e) ||
+    int failed = training_load_state(&r->training, &saved, e) || calibration_prepare(&r->c, e) ||
                  expert_merging(r, chunks, &saved, e);
     saved_training_state_free(&saved);
     calibration_release(&r->c);
     free(chunks);
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
-    if (!failed && r->table.out) {
-        calibration_coefficients_write_table(&r->c, r->table.out);
-        failed = atomic_file_close(&r->table, true, e);
-    }
     r->trained = true;
-    return failed ? -1 : 0;
+    return failed || write_table(r, e) ? -1 : 0;
 }
 
 /* ---- the filter ------------------------------------------------------------------------------ */
@@ -307,7 +131,7 @@ static int open_files(struct run *r, struct error *e)
     if ((o->coefficients && atomic_file_open(&r->table, o->coefficients, e)) ||
         (o->gradients && atomic_file_open(&r->gradients, o->gradients, e)))
         return -1;
-    if (o->log && !(r->log = fopen(o->log, o->resume ? "ae" : "we")))
+    if (o->log && !(r->training.log = fopen(o->log, o->resume ? "ae" : "we")))
         return error_set(e, "cannot write %s: %s", o->log, strerror(errno));
     return 0;
 }
@@ -322,7 +146,8 @@ static int open_inputs(struct stage *s, const struct header *h, struct error *e)
     if (mpi_process_count() > 1 && !r->c.vectors_from_files)
         return error_set(e, "under mpirun every process reads the models' files: give an --expert "
                             "for each model, and a stream that comes straight from tv-extract");
-    r->key = training_state_key(s, h, r->c.experts.base);
+    r->training.calibration = &r->c;
+    r->training.key = training_state_key(s, h, r->c.experts.base);
     return 0;
 }
 
@@ -338,7 +163,8 @@ static int open_calibrate(struct stage *s, struct header *h, struct error *e)
         return -1;
     mpi_broadcast_header(s->in);
     int failed = open_inputs(s, s->in, e) || open_files(r, e);
-    return mpi_any_failed(failed, e) || mpi_check_equal(r->key, "models, samples or options", e)
+    return mpi_any_failed(failed, e) ||
+                   mpi_check_equal(r->training.key, "models, samples or options", e)
                ? -1
                : 0;
 }
@@ -415,8 +241,8 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
     (void)e;
     atomic_file_close(&r->table, false, &ignored);
     atomic_file_close(&r->gradients, false, &ignored);
-    if (r->log)
-        fclose(r->log);
+    if (r->training.log)
+        fclose(r->training.log);
     calibration_close(&r->c);
     header_free(r->received_header);
     free(r);
@@ -436,7 +262,7 @@ static int open_helper(struct stage *s, struct header *h, struct error *e)
     s->stop_after_open = true;
     int failed = mpi_open(e) || !(r->received_header = mpi_receive_header(e));
     failed = failed || mpi_any_failed(open_inputs(s, r->received_header, e), e) ||
-             mpi_check_equal(r->key, "models, samples or options", e) || calibrate(r, e);
+             mpi_check_equal(r->training.key, "models, samples or options", e) || calibrate(r, e);
     if (!failed || e->printed)
         return 0; /* mpirun kills all when one fails; rank 0 must report the reason before that */
     mpi_restore_stderr();

@@ -62,9 +62,9 @@ static int select_samples(struct calibration *c, struct error *e)
                                                         .held_out = o->held_out,
                                                         .response_only =
                                                             o->positions == POSITIONS_RESPONSE};
-    if (training_samples_select(&c->training, &c->samples, &selection, e))
+    if (training_samples_select(&c->training_samples, &c->samples, &selection, e))
         return -1;
-    training_samples_assign_to_ranks(&c->training, mpi_process_count(), mpi_rank());
+    training_samples_assign_to_ranks(&c->training_samples, mpi_process_count(), mpi_rank());
     return 0;
 }
 
@@ -142,8 +142,8 @@ int calibration_open(struct calibration *c, const struct calibrate_options *o, s
 static bool *list_images(const struct calibration *c, long expert)
 {
     bool *wanted = mem_alloc(c->samples.images.n, sizeof *wanted);
-    for (size_t i = 0; i < c->training.n; i++) {
-        const struct training_sample *x = &c->training.list[i];
+    for (size_t i = 0; i < c->training_samples.n; i++) {
+        const struct training_sample *x = &c->training_samples.list[i];
         bool own = !x->on_other_rank && (expert < 0 || x->expert == (size_t)expert);
         for (size_t j = 0; j < x->images.n; j++)
             wanted[x->images.indices[j]] |= own;
@@ -201,8 +201,8 @@ static struct teachers *create_teachers(const struct calibration *c, uint64_t me
 {
     const struct teachers_inputs in = {.arch = arch_of(c),
                                        .experts = c->experts.n,
-                                       .samples = c->training.list,
-                                       .n = c->training.n,
+                                       .samples = c->training_samples.list,
+                                       .n = c->training_samples.n,
                                        .hidden_states = c->hidden_states,
                                        .memory = memory,
                                        .spool = c->stage->common.spool};
@@ -215,9 +215,9 @@ static struct objective *create_objective(const struct calibration *c, uint64_t 
     const struct objective_inputs in = {.arch = arch_of(c),
                                         .merged_model = c->merged_model,
                                         .teachers = c->teachers,
-                                        .samples = c->training.list,
+                                        .samples = c->training_samples.list,
                                         .image_features = c->image_features,
-                                        .longest = c->training.longest,
+                                        .longest = c->training_samples.longest,
                                         .memory = memory,
                                         .spool = c->stage->common.spool};
     settings.task_weights = c->task_weights;
@@ -274,7 +274,7 @@ void calibration_close(struct calibration *c)
     task_vectors_free(c->task_vectors);
     merged_tensors_free(&c->merged);
     samples_free(&c->samples);
-    training_samples_free(&c->training);
+    training_samples_free(&c->training_samples);
     experts_close(&c->experts);
     free(c->task_weights);
     free(c->hidden_states);

@@ -1,8 +1,8 @@
 /* A calibration: all that takes part when coefficients are learned. These are the base and the
  * experts, the stream's task vectors and which of its tensors are merged, the training samples, the
- * teachers' states on them, the merged model, the objective, and the coefficients. What a training
- * run does with them is in filters/calibrate.c. A struct calibration owns all of it until
- * calibration_close; it borrows options, stage and header. */
+ * teachers' states on them, the merged model, the objective, and the coefficients. training.h
+ * changes the coefficients. A struct calibration owns all of it until calibration_close; it borrows
+ * options, stage and header. */
 #ifndef TV_CALIBRATION_H
 #define TV_CALIBRATION_H
 
@@ -23,7 +23,7 @@ struct calibration {
     struct merged_tensors merged;
     struct training_log_names names; /* of merged tensors and experts */
     struct samples samples;
-    struct training_samples training;
+    struct training_samples training_samples;
     struct coefficient_init init;
     double *task_weights; /* [expert]: beta_k */
     bool *hidden_states;  /* [h_0 .. h_L]: is it in S? */
@@ -38,9 +38,9 @@ struct calibration {
     struct coefficients coefficients; /* from calibration_coefficients_init on */
 };
 
-/* Opens the models, selects tensors and samples, and reserves space for the task vectors that have
- * to be stored. `h`: the header of the stream that the stage reads. The history records the
- * samples. */
+/* Opens the models, selects tensors and samples, records both in the history, and reserves space
+ * for the task vectors that have to be stored. `h`: the header of the stream that the stage reads.
+ */
 int calibration_open(struct calibration *c, const struct calibrate_options *o, struct stage *s,
                      const struct header *h, struct error *e);
 void calibration_close(struct calibration *c);

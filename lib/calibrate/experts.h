@@ -20,8 +20,7 @@ struct experts_options {
     struct string_list files;  /* PATH or MODEL=PATH, as for model_source_open */
 };
 
-/* Opens the base and the checkpoints. A checkpoint whose sizes differ from the base's is an error.
- */
+/* Opens the base and the checkpoints, whose sizes must be the base's. */
 int experts_open(struct experts *x, const struct experts_options *o, const struct stage *s,
                  const struct header *h, struct error *e);
 void experts_close(struct experts *x);

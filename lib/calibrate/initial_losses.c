@@ -11,7 +11,7 @@
  * the sum of their gradients in the coefficients. */
 static int compute_all(struct calibration *c, bool gradient, struct loss *losses, struct error *e)
 {
-    size_t n = c->training.n, batch = c->options->accumulation;
+    size_t n = c->training_samples.n, batch = c->options->accumulation;
     size_t *indices = mem_alloc(n, sizeof *indices);
     int failed = 0;
     for (size_t i = 0; i < n; i++)
@@ -30,11 +30,11 @@ static int compute_all(struct calibration *c, bool gradient, struct loss *losses
 static int mean_loss_at(struct calibration *c, const size_t *chunks, double alpha, double *loss,
                         struct error *e)
 {
-    struct loss *losses = mem_alloc(c->training.n, sizeof *losses);
+    struct loss *losses = mem_alloc(c->training_samples.n, sizeof *losses);
     c->init.default_alpha = alpha;
     int failed =
         calibration_coefficients_init(c, chunks, false, e) || compute_all(c, false, losses, e);
-    struct loss mean = objective_mean_loss(losses, c->training.n);
+    struct loss mean = objective_mean_loss(losses, c->training_samples.n);
     *loss = mean.hidden + mean.logit;
     free(losses);
     return failed ? -1 : 0;
@@ -69,18 +69,18 @@ static void write_log(const struct calibration *c, const struct loss *losses, FI
     const struct calibrate_options *o = c->options;
     bool squared = o->regularizer == REGULARIZER_L2;
     const struct training_log_update initial = {
-        .samples = c->training.n,
-        .mean = objective_mean_loss(losses, c->training.n),
+        .samples = c->training_samples.n,
+        .mean = objective_mean_loss(losses, c->training_samples.n),
         .regulariser = o->gamma * coefficients_regulariser(&c->coefficients, squared)};
     training_log_write_update(log, &initial, &c->coefficients, &c->names);
 }
 
 static void write_gradients(const struct calibration *c, const struct loss *losses, FILE *out)
 {
-    const struct gradient_report report = {.tasks = c->training.tasks,
-                                           .sample_numbers = c->training.sample_numbers,
+    const struct gradient_report report = {.tasks = c->training_samples.tasks,
+                                           .sample_numbers = c->training_samples.sample_numbers,
                                            .losses = losses,
-                                           .n = c->training.n,
+                                           .n = c->training_samples.n,
                                            .gamma = c->options->gamma,
                                            .squared = c->options->regularizer == REGULARIZER_L2};
     training_log_write_gradients(out, &report, &c->coefficients, &c->names);
@@ -92,7 +92,7 @@ int initial_losses_report(struct calibration *c, FILE *log, FILE *gradients, str
     const struct calibrate_options *o = c->options;
     if (!o->gradients && !o->log)
         return 0;
-    struct loss *losses = mem_alloc(c->training.n, sizeof *losses);
+    struct loss *losses = mem_alloc(c->training_samples.n, sizeof *losses);
     int failed = compute_all(c, o->gradients != NULL, losses, e);
     if (!failed && log)
         write_log(c, losses, log);

@@ -1,5 +1,4 @@
-/* Losses of all training samples before training: for --dry-run, and for the search of --init auto.
- */
+/* Losses of all training samples before training: for --dry-run and for --init auto. */
 #ifndef TV_INITIAL_LOSSES_H
 #define TV_INITIAL_LOSSES_H
 

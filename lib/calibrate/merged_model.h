@@ -34,9 +34,9 @@ struct merged_model *merged_model_new(const struct model_weights *base,
 void merged_model_free(struct merged_model *m);
 
 /* Merges a weight with the coefficients alpha (experts, chunks), one per chunk of
- * ceil(elements / chunks); NULL: the base's weight. `gradient` (experts, chunks): where gradients
- * of the coefficients are added; NULL: none are computed. A tied head is merged with the embedding.
- */
+ * ceil(elements / chunks); NULL: the base's weight. Gradients of the coefficients are added to
+ * `gradient` (experts, chunks); NULL: none are computed. A tied head is merged with the
+ * embedding. */
 void merged_model_set_coefficients(struct merged_model *m, enum weight_kind kind, size_t layer,
                                    size_t chunks, const double *alpha, double *gradient);
 /* To be called after the values in alpha have changed: the layer in memory is merged again. */
@@ -47,8 +47,7 @@ void merged_model_release_layer(struct merged_model *m);
 
 const struct weight_source *merged_model_weight_source(struct merged_model *m);
 const struct gradient_sink *merged_model_gradient_sink(struct merged_model *m);
-/* A gradient sink cannot report errors: returns -1 and the first one that it met since it exists.
- */
+/* A gradient sink cannot return errors. Returns -1 with its first error, if there was one. */
 int merged_model_check_gradients(struct merged_model *m, struct error *e);
 
 #endif

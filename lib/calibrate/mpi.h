@@ -21,8 +21,8 @@ int mpi_open(struct error *e);
  * know: then its exit ends them. */
 void mpi_close(bool ok);
 
-/* Only rank 0 prints messages: another rank discards standard error until it has to report itself
- * why it ends. */
+/* Rank 0 prints the messages of all. Every other rank discards its standard error, and restores it
+ * for an error that rank 0 cannot know. */
 void mpi_mute_stderr(void);
 void mpi_restore_stderr(void);
 

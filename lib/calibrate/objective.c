@@ -3,6 +3,7 @@
 #include "mem.h"
 #include "cross_entropy.h"
 #include "spool.h"
+#include "vector_math.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -260,8 +261,10 @@ static int logit_block(struct objective *o, const float *x, const struct logit_r
     if (lm_logits_backward(o->lm, b->z, b->h, n, dh, merged_model_gradient_sink(o->in.merged_model),
                            e))
         return -1;
-    for (size_t i = 0; i < n; i++)
-        residual_add(dh + i * d, d, dx + state_offset(o, &rows[i]));
+    for (size_t i = 0; i < n; i++) {
+        float *row = dx + state_offset(o, &rows[i]);
+        vector_math_add(row, dh + i * d, row, d);
+    }
     return 0;
 }
 

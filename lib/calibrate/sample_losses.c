@@ -9,7 +9,7 @@
 static int check_finite(const struct calibration *c, const size_t *indices, size_t n,
                         const struct loss *losses, struct error *e)
 {
-    const struct training_samples *x = &c->training;
+    const struct training_samples *x = &c->training_samples;
     for (size_t i = 0; i < n && !c->stage->common.allow_nonfinite; i++)
         if (!isfinite(losses[i].hidden) || !isfinite(losses[i].logit))
             return error_set(e, "the loss of sample %zu of task %s is not finite",
@@ -21,7 +21,7 @@ static int check_finite(const struct calibration *c, const size_t *indices, size
 static int compute_own(const struct calibration *c, const size_t *indices, size_t n, bool gradient,
                        struct loss *losses, struct error *e)
 {
-    const struct training_sample *samples = c->training.list;
+    const struct training_sample *samples = c->training_samples.list;
     size_t count = 0, *own = mem_alloc(n, sizeof *own);
     struct loss *computed = mem_alloc(n, sizeof *computed);
     for (size_t i = 0; i < n; i++)

@@ -9,8 +9,8 @@
 
 struct teacher_models;
 
-/* The weights that a teacher has of its own are those of kinds below this one: with `own_vision`
- * all, else all but the vision tower. */
+/* A teacher has weights of its own, and not the base's, of the kinds below this one: of all kinds
+ * with `own_vision`, otherwise of all but the vision tower's. */
 enum weight_kind teacher_models_own_kinds(bool own_vision);
 
 /* `rounding`: of the base's elements, as for merged_model_new. */

@@ -24,8 +24,8 @@ struct training_state {
 uint64_t training_state_key(struct stage *s, const struct header *h,
                             const struct model_weights *base);
 
-/* Ends an epoch with that mean loss: compares it with the best, and copies r to best_r (unless that
- * is NULL) if it is lower. */
+/* Ends an epoch. If its mean loss is the lowest so far, it becomes best_loss, and r is copied to
+ * best_r (unless that is NULL). */
 void training_state_end_epoch(struct training_state *s, double mean_loss,
                               const struct coefficients *c);
 
@@ -42,12 +42,11 @@ struct saved_training_state {
     double *r;
 };
 
-/* Without a file `s` is empty. A file with another key, or of another number of tensors, is an
- * error. */
+/* Without a file `s` is empty. Another key, or another number of tensors, is an error. */
 int training_state_load(const char *path, uint64_t key, size_t tensors,
                         struct saved_training_state *s, struct error *e);
-/* Sets coefficients, which must have the saved chunks, moments and state to what was saved. best_r
- * is then to be freed by the caller. */
+/* Sets coefficients, which must have the saved chunks, moments and state to the saved values. The
+ * caller frees best_r. */
 int training_state_restore(const struct saved_training_state *saved, const char *path,
                            struct coefficients *c, struct adamw *a, struct training_state *s,
                            struct error *e);
