@@ -60,8 +60,8 @@ static struct run *run_of(const struct stage *s)
 
 /* Phase 1 of Expert Merging++, and the number of chunks of each tensor in phase 2 by the importance
  * that it finds. */
-static int allocate_chunks(struct run *r, size_t *chunks, const struct saved_training_state *saved,
-                           struct error *e)
+static int choose_chunks_by_importance(struct run *r, size_t *chunks,
+                                       const struct saved_training_state *saved, struct error *e)
 {
     const struct calibrate_options *o = r->options;
     if (saved->state.phase == 2) /* they are in the saved state */
@@ -76,7 +76,7 @@ static int allocate_chunks(struct run *r, size_t *chunks, const struct saved_tra
 static int report_initial_losses(struct run *r, const size_t *chunks, struct error *e)
 {
     if (calibration_coefficients_init(&r->c, chunks, true, e) ||
-        initial_losses_report(&r->c, r->training.log, r->gradients.out, e))
+        initial_losses_write_report(&r->c, r->training.log, r->gradients.out, e))
         return -1;
     return atomic_file_close(&r->gradients, true, e);
 }
@@ -92,7 +92,7 @@ static int expert_merging(struct run *r, size_t *chunks, const struct saved_trai
         chunks[j] = 1;
     if (r->c.init.source == COEFFICIENT_INIT_SEARCH && initial_losses_search_init(&r->c, chunks, e))
         return -1;
-    if (o->plus_plus && allocate_chunks(r, chunks, saved, e))
+    if (o->plus_plus && choose_chunks_by_importance(r, chunks, saved, e))
         return -1;
     if (o->dry_run)
         return report_initial_losses(r, chunks, e);
@@ -125,7 +125,7 @@ static int calibrate(struct run *r, struct error *e)
 
 /* ---- the filter ------------------------------------------------------------------------------ */
 
-static int open_files(struct run *r, struct error *e)
+static int open_outputs(struct run *r, struct error *e)
 {
     const struct calibrate_options *o = r->options;
     if ((o->coefficients && atomic_file_open(&r->table, o->coefficients, e)) ||
@@ -140,7 +140,7 @@ static int open_files(struct run *r, struct error *e)
 static int open_inputs(struct stage *s, const struct header *h, struct error *e)
 {
     struct run *r = run_of(s);
-    if (calibrate_options_complete(s, e) || gemm_init(s->common.threads, e) ||
+    if (calibrate_options_apply_preset(s, e) || gemm_init(s->common.threads, e) ||
         calibration_open(&r->c, r->options, s, h, e))
         return -1;
     if (mpi_process_count() > 1 && !r->c.vectors_from_files)
@@ -162,7 +162,7 @@ static int open_calibrate(struct stage *s, struct header *h, struct error *e)
     if (mpi_open(e))
         return -1;
     mpi_broadcast_header(s->in);
-    int failed = open_inputs(s, s->in, e) || open_files(r, e);
+    int failed = open_inputs(s, s->in, e) || open_outputs(r, e);
     return mpi_any_failed(failed, e) ||
                    mpi_check_equal(r->training.key, "models, samples or options", e)
                ? -1

@@ -162,7 +162,7 @@ static const struct option_row *find_row(const char *name, size_t *index)
     return &calibrate_options_rows[*index];
 }
 
-static void apply_preset(struct stage *s)
+static void set_preset_values(struct stage *s)
 {
     struct calibrate_options *o = s->options;
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
@@ -199,10 +199,10 @@ static int check_options(const struct calibrate_options *o, struct error *e)
     return 0;
 }
 
-int calibrate_options_complete(struct stage *s, struct error *e)
+int calibrate_options_apply_preset(struct stage *s, struct error *e)
 {
     struct calibrate_options *o = s->options;
-    apply_preset(s);
+    set_preset_values(s);
     o->default_init = preset_init[o->preset];
     o->objective.relative = o->hidden_norm == HIDDEN_NORM_TOKEN;
     return check_options(o, e);

@@ -57,7 +57,7 @@ extern const struct option_row calibrate_options_rows[];
 extern const struct filter calibrate_options_filter;
 
 /* Fills in the options that were not given to the stage, and checks all of them. */
-int calibrate_options_complete(struct stage *s, struct error *e);
+int calibrate_options_apply_preset(struct stage *s, struct error *e);
 
 /* Parses --hidden-layers: "middle", "all", "none" or numbers with commas between them, for a model
  * of L layers. Sets selected[l], (L + 1) flags that are false, for each hidden state l in S. */

@@ -17,7 +17,7 @@ static bool teachers_have_own_vision(const struct calibration *c)
 /* ---- open ------------------------------------------------------------------------------------ */
 
 /* For the history: the names of base and experts, whose fingerprints the header has. */
-static void record_models(const struct calibration *c, struct stage *s)
+static void record_models_in_history(const struct calibration *c, struct stage *s)
 {
     const struct experts *x = &c->experts;
     const char *base = model_source_name(model_weights_model_source(x->base));
@@ -35,7 +35,7 @@ static int open_models(struct calibration *c, struct stage *s, struct error *e)
         stage_rules_check_models(&c->init.rules, "--init", c->header, e) ||
         (o->start_table && !(c->init.start_table = coefficient_table_read(o->start_table, e))))
         return -1;
-    record_models(c, s);
+    record_models_in_history(c, s);
     return 0;
 }
 
@@ -98,7 +98,7 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
     }
     for (size_t i = 0; i < n; i++)
         wanted[i] = !c->vectors_from_files && c->merged.index[i] >= 0;
-    enum weight_kind end = teacher_models_own_kinds(teachers_have_own_vision(c));
+    enum weight_kind end = teacher_models_own_weights_end(teachers_have_own_vision(c));
     for (enum weight_kind kind = 0; kind < end && !all_have_files; kind++)
         for (size_t l = 0; l < weight_kind_layers(arch_of(c), kind); l++)
             if (task_vectors_stream_tensor(c->task_vectors, kind, l) >= 0)
@@ -119,7 +119,7 @@ static int open_task_vectors(struct calibration *c, struct error *e)
     c->names = (struct training_log_names){c->merged.names, x->names};
     coefficient_init_allocate(&c->init, c->merged.n, x->n);
     c->vectors_from_files =
-        c->init.source != COEFFICIENT_INIT_STREAM && experts_match_stream(x, c->header);
+        c->init.source != COEFFICIENT_INIT_STREAM && experts_files_match_stream(x, c->header);
     return reserve_task_vectors(c, e);
 }
 
@@ -139,7 +139,7 @@ int calibration_open(struct calibration *c, const struct calibrate_options *o, s
 /* ---- prepare --------------------------------------------------------------------------------- */
 
 /* The images of samples that this process computes: those of one expert, or of all (expert -1). */
-static bool *list_images(const struct calibration *c, long expert)
+static bool *list_needed_images(const struct calibration *c, long expert)
 {
     bool *wanted = mem_alloc(c->samples.images.n, sizeof *wanted);
     for (size_t i = 0; i < c->training_samples.n; i++) {
@@ -152,11 +152,11 @@ static bool *list_images(const struct calibration *c, long expert)
 }
 
 /* What a vision tower computes from these images. */
-static struct image_features *compute_features(const struct calibration *c, long expert,
+static struct image_features *run_vision_tower(const struct calibration *c, long expert,
                                                const struct arch *a, const struct weight_source *w,
                                                uint64_t memory, struct error *e)
 {
-    bool *wanted = list_images(c, expert);
+    bool *wanted = list_needed_images(c, expert);
     struct image_features *f =
         image_features_compute(a, w, c->samples.images.images, c->samples.images.n, wanted, memory,
                                c->stage->common.spool, e);
@@ -173,7 +173,7 @@ static int run_teacher(struct calibration *c, size_t k, uint64_t memory, struct 
     int shared =
         teachers_have_own_vision(c) ? image_features_valid_for(c->image_features, a, w, e) : 1;
     merged_model_release_layer(c->merged_model); /* makes room for the expert's layer */
-    struct image_features *own = shared == 0 ? compute_features(c, (long)k, a, w, memory, e) : NULL;
+    struct image_features *own = shared == 0 ? run_vision_tower(c, (long)k, a, w, memory, e) : NULL;
     const struct image_features *f = shared == 1 ? c->image_features : own;
     int failed = f ? teachers_run_expert(c->teachers, k, a, w, f, e) : -1;
     image_features_free(own);
@@ -237,7 +237,7 @@ int calibration_prepare(struct calibration *c, struct error *e)
     uint64_t memory = c->stage->common.memory;
     memory = remaining_budget(memory, memory, task_vectors_stored_bytes(c->task_vectors));
     c->merged_model = merged_model_new(x->base, &v, x->n, rounding);
-    c->image_features = compute_features(
+    c->image_features = run_vision_tower(
         c, -1, arch_of(c), merged_model_weight_source(c->merged_model), memory / 2, e);
     if (mpi_any_failed(!c->image_features, e))
         return -1;

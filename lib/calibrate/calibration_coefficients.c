@@ -22,7 +22,7 @@ static bool share_coefficients(const struct calibration *c, size_t i, size_t j)
 }
 
 /* group[j]: the first merged tensor that shares coefficients with j. */
-static void set_groups(const struct calibration *c, size_t *group)
+static void set_sharing_groups(const struct calibration *c, size_t *group)
 {
     for (size_t j = 0; j < c->merged.n; j++) {
         group[j] = j;
@@ -33,7 +33,8 @@ static void set_groups(const struct calibration *c, size_t *group)
 }
 
 /* Initial values of merged tensor j for all experts. */
-static int init_tensor(struct calibration *c, size_t j, bool use_start_table, struct error *e)
+static int init_tensor_coefficients(struct calibration *c, size_t j, bool use_start_table,
+                                    struct error *e)
 {
     struct coefficient_init_target t = {
         .tensor = j, .stream_tensor = &c->header->tensors[c->merged.tensors[j].stream_index]};
@@ -51,14 +52,14 @@ int calibration_coefficients_init(struct calibration *c, const size_t *chunks, b
     struct coefficients *all = &c->coefficients;
     size_t n = c->merged.n, *group = mem_alloc(n, sizeof *group);
     int failed = 0;
-    set_groups(c, group);
+    set_sharing_groups(c, group);
     coefficients_free(all);
     coefficients_new(all, n, c->experts.n, group, chunks, c->options->max);
     for (size_t j = 0; j < n; j++) {
         const struct merged_tensor *t = &c->merged.tensors[j];
         const struct coefficient_range *range = &all->ranges[j];
         if (group[j] == j && !failed)
-            failed = init_tensor(c, j, use_start_table, e);
+            failed = init_tensor_coefficients(c, j, use_start_table, e);
         merged_model_set_coefficients(c->merged_model, t->kind, t->layer, range->chunks,
                                       all->alpha + range->first,
                                       range->frozen ? NULL : all->gradient + range->first);
@@ -82,8 +83,8 @@ const double *calibration_coefficients_of_vector(const struct calibration *c, si
     return c->coefficients.alpha + range->first + (size_t)k * range->chunks;
 }
 
-static void write_rows(const struct calibration *c, size_t tensor, const struct vector *v,
-                       FILE *out)
+static void write_table_rows(const struct calibration *c, size_t tensor, const struct vector *v,
+                             FILE *out)
 {
     char number[32];
     size_t n;
@@ -99,6 +100,6 @@ void calibration_coefficients_write_table(const struct calibration *c, FILE *out
     for (size_t i = 0; i < c->header->n_tensors; i++) {
         const struct tensor *t = &c->header->tensors[i];
         for (size_t v = 0; v < t->n_vectors && tensor_is_float(t); v++)
-            write_rows(c, i, &t->vectors[v], out);
+            write_table_rows(c, i, &t->vectors[v], out);
     }
 }

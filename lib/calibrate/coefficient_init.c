@@ -61,9 +61,9 @@ void coefficient_init_store_weights(struct coefficient_init *s, size_t tensor, s
 }
 
 /* Sets all chunks of a tensor and expert, from one value per chunk or from one for all. */
-static int set_chunks(const struct coefficient_init *s, struct coefficients *c,
-                      const struct coefficient_init_target *t, size_t n, const double *values,
-                      struct error *e)
+static int set_chunk_coefficients(const struct coefficient_init *s, struct coefficients *c,
+                                  const struct coefficient_init_target *t, size_t n,
+                                  const double *values, struct error *e)
 {
     const struct coefficient_range *range = &c->ranges[t->tensor];
     const char *tensor = t->stream_tensor->name;
@@ -98,11 +98,11 @@ int coefficient_init_apply(const struct coefficient_init *s, struct coefficients
         values = w->weights;
         n = w->n;
     }
-    if (set_chunks(s, c, t, n, values, e))
+    if (set_chunk_coefficients(s, c, t, n, values, e))
         return -1;
-    coefficients_set_centre(c, t->tensor, t->expert);
+    coefficients_set_regulariser_centre(c, t->tensor, t->expert);
     if (!use_start_table || !s->start_table || c->ranges[t->tensor].frozen)
         return 0;
     n = coefficient_table_find(s->start_table, tensor->name, t->model, &values);
-    return n ? set_chunks(s, c, t, n, values, e) : 0;
+    return n ? set_chunk_coefficients(s, c, t, n, values, e) : 0;
 }

@@ -66,7 +66,7 @@ void coefficients_set_alpha(struct coefficients *c, size_t i, double alpha)
 }
 
 /* coefficients_set_alpha has rounded alpha through the sigmoid, so R is exactly 0 at the centre. */
-void coefficients_set_centre(struct coefficients *c, size_t tensor, size_t expert)
+void coefficients_set_regulariser_centre(struct coefficients *c, size_t tensor, size_t expert)
 {
     const struct coefficient_range *range = &c->ranges[tensor];
     size_t first = range->first + expert * range->chunks;

@@ -33,7 +33,7 @@ void coefficients_free(struct coefficients *c);
 /* Sets coefficient i to `alpha`, in (0, max), and its r to match. */
 void coefficients_set_alpha(struct coefficients *c, size_t i, double alpha);
 /* Copies alpha of a tensor and expert to the regulariser's centre. */
-void coefficients_set_centre(struct coefficients *c, size_t tensor, size_t expert);
+void coefficients_set_regulariser_centre(struct coefficients *c, size_t tensor, size_t expert);
 /* alpha from r, after an update. */
 void coefficients_compute_alpha(struct coefficients *c);
 

@@ -161,7 +161,7 @@ static bool vectors_are_exact(const struct header *h)
     return true;
 }
 
-bool experts_match_stream(const struct experts *x, const struct header *h)
+bool experts_files_match_stream(const struct experts *x, const struct header *h)
 {
     if (!is_plain_extract(h) || !is_base_of_stream(x, h) || !vectors_are_exact(h))
         return false;

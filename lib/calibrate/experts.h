@@ -30,6 +30,6 @@ long experts_find_by_name(const struct experts *x, const char *name, size_t n);
 
 /* Is every vector of the stream exactly checkpoint - base? This holds if tv-extract alone made the
  * stream, from these very files and without options that change numbers. */
-bool experts_match_stream(const struct experts *x, const struct header *h);
+bool experts_files_match_stream(const struct experts *x, const struct header *h);
 
 #endif

@@ -9,7 +9,8 @@
 
 /* losses[i] of every training sample i, in batches of --accumulation samples; with `gradient` also
  * the sum of their gradients in the coefficients. */
-static int compute_all(struct calibration *c, bool gradient, struct loss *losses, struct error *e)
+static int compute_all_losses(struct calibration *c, bool gradient, struct loss *losses,
+                              struct error *e)
 {
     size_t n = c->training_samples.n, batch = c->options->accumulation;
     size_t *indices = mem_alloc(n, sizeof *indices);
@@ -32,8 +33,8 @@ static int mean_loss_at(struct calibration *c, const size_t *chunks, double alph
 {
     struct loss *losses = mem_alloc(c->training_samples.n, sizeof *losses);
     c->init.default_alpha = alpha;
-    int failed =
-        calibration_coefficients_init(c, chunks, false, e) || compute_all(c, false, losses, e);
+    int failed = calibration_coefficients_init(c, chunks, false, e) ||
+                 compute_all_losses(c, false, losses, e);
     struct loss mean = objective_mean_loss(losses, c->training_samples.n);
     *loss = mean.hidden + mean.logit;
     free(losses);
@@ -64,7 +65,7 @@ int initial_losses_search_init(struct calibration *c, const size_t *chunks, stru
 
 /* ---- --dry-run ------------------------------------------------------------------------------- */
 
-static void write_log(const struct calibration *c, const struct loss *losses, FILE *log)
+static void log_initial_losses(const struct calibration *c, const struct loss *losses, FILE *log)
 {
     const struct calibrate_options *o = c->options;
     bool squared = o->regularizer == REGULARIZER_L2;
@@ -87,15 +88,15 @@ static void write_gradients(const struct calibration *c, const struct loss *loss
 }
 
 /* All processes compute; those other than the first have no files. */
-int initial_losses_report(struct calibration *c, FILE *log, FILE *gradients, struct error *e)
+int initial_losses_write_report(struct calibration *c, FILE *log, FILE *gradients, struct error *e)
 {
     const struct calibrate_options *o = c->options;
     if (!o->gradients && !o->log)
         return 0;
     struct loss *losses = mem_alloc(c->training_samples.n, sizeof *losses);
-    int failed = compute_all(c, o->gradients != NULL, losses, e);
+    int failed = compute_all_losses(c, o->gradients != NULL, losses, e);
     if (!failed && log)
-        write_log(c, losses, log);
+        log_initial_losses(c, losses, log);
     if (!failed && gradients)
         write_gradients(c, losses, gradients);
     free(losses);

@@ -10,6 +10,6 @@ int initial_losses_search_init(struct calibration *c, const size_t *chunks, stru
 
 /* --dry-run: writes the losses at the present coefficients to `log`, and with their gradients to
  * `gradients`; each may be NULL. Gradients are computed only if they are written. */
-int initial_losses_report(struct calibration *c, FILE *log, FILE *gradients, struct error *e);
+int initial_losses_write_report(struct calibration *c, FILE *log, FILE *gradients, struct error *e);
 
 #endif

@@ -59,7 +59,7 @@ static size_t chunk_size(size_t elements, size_t chunks)
     return (elements + chunks - 1) / chunks;
 }
 
-static size_t smaller(size_t a, size_t b)
+static size_t min_size(size_t a, size_t b)
 {
     return a < b ? a : b;
 }
@@ -86,7 +86,7 @@ static void add_chunks(const double *alpha, size_t first, size_t n, size_t size,
                        float *y)
 {
     for (size_t done = 0; done < n;) {
-        size_t chunk = (first + done) / size, end = smaller((chunk + 1) * size - first, n);
+        size_t chunk = (first + done) / size, end = min_size((chunk + 1) * size - first, n);
         add_scaled((float)alpha[chunk], tau + done, y + done, end - done);
         done = end;
     }
@@ -129,18 +129,18 @@ static int merge_tile_of_job(void *context, size_t tile, size_t thread, struct e
     struct task_vector_range range = job->range;
     size_t done = tile * TILE;
     range.first += done;
-    range.n = smaller(range.n - done, TILE);
+    range.n = min_size(range.n - done, TILE);
     return merge_tile(job->model, range, job->to + done, &job->model->tiles[thread], e);
 }
 
-static int merge(const struct merged_model *m, struct task_vector_range range, float *to,
-                 struct error *e)
+static int merge_range(const struct merged_model *m, struct task_vector_range range, float *to,
+                       struct error *e)
 {
     struct merge_job job = {m, range, to};
     return parallel_for_checked((range.n + TILE - 1) / TILE, TILE, merge_tile_of_job, &job, e);
 }
 
-/* For struct weight_source: the merged weights of a layer, kept until another one is asked for. */
+/* For struct weight_source: the merged weights of a layer, which stay until the next call. */
 static int load_layer(void *context, struct weight_range kinds, size_t layer,
                       struct layer_weights *w, struct error *e)
 {
@@ -156,7 +156,7 @@ static int load_layer(void *context, struct weight_range kinds, size_t layer,
         size_t n = weight_kind_elements(arch_of(m), kind);
         const struct task_vector_range whole = {.kind = kind, .layer = layer, .n = n};
         w->at[kind] = n ? m->layer + offset : NULL;
-        if (n && !is_loaded && merge(m, whole, m->layer + offset, e))
+        if (n && !is_loaded && merge_range(m, whole, m->layer + offset, e))
             return -1;
         offset += n;
     }
@@ -177,7 +177,7 @@ static const float *load_rows(void *context, enum weight_kind kind, size_t first
     weight_kind_shape(arch_of(m), kind, &rows, &columns);
     size_t width = columns ? columns : 1;
     const struct task_vector_range range = {.kind = kind, .first = first * width, .n = n * width};
-    return merge(m, range, to, e) ? NULL : to;
+    return merge_range(m, range, to, e) ? NULL : to;
 }
 
 /* ---- dL/d alpha_k = <dL/dM, tau_k> ----------------------------------------------------------- */
@@ -210,7 +210,7 @@ static int dot_tile(void *context, size_t tile, size_t thread, struct error *e)
     const struct panel *p = context;
     const struct merged_model *m = p->model;
     float *tau = m->tiles[thread].tau, *base = NULL;
-    size_t from = tile * TILE, n = smaller(p->n - from, TILE), first = p->first + from;
+    size_t from = tile * TILE, n = min_size(p->n - from, TILE), first = p->first + from;
     if (m->task_vectors.needs_base) {
         base = m->tiles[thread].base;
         model_weights_read(m->base, p->kind, p->layer, first, n, base);
@@ -222,7 +222,7 @@ static int dot_tile(void *context, size_t tile, size_t thread, struct error *e)
             return -1;
         for (size_t done = 0; done < n; sum += m->experts) {
             size_t chunk = (first + done) / p->chunk_size;
-            size_t end = smaller((chunk + 1) * p->chunk_size - first, n);
+            size_t end = min_size((chunk + 1) * p->chunk_size - first, n);
             *sum = vector_math_dot(m->panel + from + done, tau + done, end - done);
             done = end;
         }
@@ -232,11 +232,11 @@ static int dot_tile(void *context, size_t tile, size_t thread, struct error *e)
 
 /* Adds the sums of all tiles to the coefficients' gradients, in the order of the tiles: the result
  * does not depend on the number of threads. */
-static void add_sums(const struct panel *p, const struct merged_weight *w)
+static void add_tile_sums(const struct panel *p, const struct merged_weight *w)
 {
     size_t experts = p->model->experts, end = p->first + p->n;
     for (size_t tile = 0; tile * TILE < p->n; tile++) {
-        size_t first = p->first + tile * TILE, last = smaller(first + TILE, end) - 1;
+        size_t first = p->first + tile * TILE, last = min_size(first + TILE, end) - 1;
         const double *sum = sums_of_tile(p, tile);
         for (size_t c = first / p->chunk_size; c <= last / p->chunk_size; c++)
             for (size_t k = 0; k < experts; k++)
@@ -255,8 +255,8 @@ static void reserve_sums(struct merged_model *m, const struct panel *p)
 }
 
 /* Computes some rows of a weight gradient, and adds their inner products with the task vectors. */
-static int add_panel(struct merged_model *m, const struct weight_gradient *g, size_t first_row,
-                     size_t rows, struct error *e)
+static int add_gradient_panel(struct merged_model *m, const struct weight_gradient *g,
+                              size_t first_row, size_t rows, struct error *e)
 {
     const struct merged_weight *w = weight_at(m, g->kind, g->layer);
     size_t width = g->columns ? g->columns : 1;
@@ -271,7 +271,7 @@ static int add_panel(struct merged_model *m, const struct weight_gradient *g, si
     weight_gradient_compute_rows(g, first_row, rows, m->panel);
     if (parallel_for_checked((p.n + TILE - 1) / TILE, TILE, dot_tile, &p, e))
         return -1;
-    add_sums(&p, w);
+    add_tile_sums(&p, w);
     return 0;
 }
 
@@ -280,14 +280,14 @@ static void add_weight_gradient(void *context, const struct weight_gradient *g)
 {
     struct merged_model *m = context;
     size_t width = g->columns ? g->columns : 1;
-    size_t rows = smaller(PANEL / width ? PANEL / width : 1, g->rows);
+    size_t rows = min_size(PANEL / width ? PANEL / width : 1, g->rows);
     if (rows * width > m->panel_capacity) {
         free(m->panel);
         m->panel = mem_alloc_aligned(rows * width * sizeof *m->panel);
         m->panel_capacity = rows * width;
     }
     for (size_t row = 0; row < g->rows && !m->failed; row += rows)
-        m->failed = add_panel(m, g, row, smaller(g->rows - row, rows), &m->error) != 0;
+        m->failed = add_gradient_panel(m, g, row, min_size(g->rows - row, rows), &m->error) != 0;
 }
 
 int merged_model_check_gradients(struct merged_model *m, struct error *e)

@@ -248,8 +248,8 @@ static void logit_losses_of_block(struct objective *o, const struct logit_row *r
 
 /* n rows of one expert; x (N, d) is h_L. Adds the gradient with respect to x to dx (N, d) unless
  * that is NULL. */
-static int logit_block(struct objective *o, const float *x, const struct logit_row *rows, size_t n,
-                       const struct logit_buffers *b, float *dx, struct error *e)
+static int logit_loss_of_block(struct objective *o, const float *x, const struct logit_row *rows,
+                               size_t n, const struct logit_buffers *b, float *dx, struct error *e)
 {
     size_t d = o->in.arch->hidden;
     float *dh = b->h_expert; /* no longer needed for the expert's states */
@@ -280,7 +280,7 @@ static int logit_loss(struct objective *o, const float *x, float *dx, struct err
     int failed = 0;
     for (size_t i = 0, n; i < count && !failed; i += n) {
         n = rows_of_same_expert(o, rows + i, count - i < block ? count - i : block);
-        failed = logit_block(o, x, rows + i, n, &b, dx, e);
+        failed = logit_loss_of_block(o, x, rows + i, n, &b, dx, e);
     }
     free(rows);
     logit_buffers_free(&b);
@@ -330,7 +330,7 @@ static void add_state_gradient(void *context, size_t state, float *dx)
 }
 
 /* x is h_L, dx the gradient of Z with respect to it. */
-static int backward(struct objective *o, const float *x, float *dx, struct error *e)
+static int backward_pass(struct objective *o, const float *x, float *dx, struct error *e)
 {
     const struct backward_hooks hooks = {o, load_state, add_state_gradient};
     if (hidden_loss_backward(o, o->in.arch->layers, x, dx, e) ||
@@ -356,7 +356,7 @@ static int forward_and_backward(struct objective *o, struct error *e)
         failed = spool_reserve(o->states, all_states, e);
     }
     failed = failed || lm_forward(o->lm, &o->batch, x, &hook, e) || logit_loss(o, x, dx, e) ||
-             (o->gradient && backward(o, x, dx, e));
+             (o->gradient && backward_pass(o, x, dx, e));
     free(x);
     free(dx);
     return failed ? -1 : 0;

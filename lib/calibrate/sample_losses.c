@@ -18,8 +18,8 @@ static int check_finite(const struct calibration *c, const size_t *indices, size
 }
 
 /* The losses of those samples that this process computes, zeros for the others. */
-static int compute_own(const struct calibration *c, const size_t *indices, size_t n, bool gradient,
-                       struct loss *losses, struct error *e)
+static int compute_own_samples(const struct calibration *c, const size_t *indices, size_t n,
+                               bool gradient, struct loss *losses, struct error *e)
 {
     const struct training_sample *samples = c->training_samples.list;
     size_t count = 0, *own = mem_alloc(n, sizeof *own);
@@ -46,7 +46,7 @@ int sample_losses_compute(const struct calibration *c, const size_t *indices, si
     run_context_stop_if_reader_gone(c->stage);
     if (gradient && mpi_rank() > 0)
         memset(all->gradient, 0, all->n_all * sizeof *all->gradient);
-    if (mpi_any_failed(compute_own(c, indices, n, gradient, losses, e), e))
+    if (mpi_any_failed(compute_own_samples(c, indices, n, gradient, losses, e), e))
         return -1;
     mpi_sum_over_ranks(&losses->hidden, n * sizeof *losses / sizeof(double));
     if (gradient)

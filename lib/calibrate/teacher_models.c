@@ -8,7 +8,7 @@ struct teacher_models {
     double *unit;                 /* (experts, experts): row k merges expert k's task vector only */
 };
 
-enum weight_kind teacher_models_own_kinds(bool own_vision)
+enum weight_kind teacher_models_own_weights_end(bool own_vision)
 {
     return own_vision ? WEIGHT_KINDS : WEIGHT_PROJECTOR_END;
 }
@@ -21,7 +21,7 @@ static struct merged_model *merge_teacher(const struct teacher_models *t, size_t
     const struct model_weights *base = t->experts->base;
     const struct task_vector_source source = task_vectors_source(tv);
     struct merged_model *m = merged_model_new(base, &source, t->experts->n, rounding);
-    for (enum weight_kind kind = 0; kind < teacher_models_own_kinds(own_vision); kind++)
+    for (enum weight_kind kind = 0; kind < teacher_models_own_weights_end(own_vision); kind++)
         for (size_t l = 0; l < weight_kind_layers(model_weights_arch(base), kind); l++)
             if (task_vectors_stream_tensor(tv, kind, l) >= 0)
                 merged_model_set_coefficients(m, kind, l, 1, t->unit + k * t->experts->n, NULL);

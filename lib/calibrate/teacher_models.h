@@ -11,7 +11,7 @@ struct teacher_models;
 
 /* A teacher has weights of its own, and not the base's, of the kinds below this one: of all kinds
  * with `own_vision`, otherwise of all but the vision tower's. */
-enum weight_kind teacher_models_own_kinds(bool own_vision);
+enum weight_kind teacher_models_own_weights_end(bool own_vision);
 
 /* `rounding`: of the base's elements, as for merged_model_new. */
 struct teacher_models *teacher_models_new(const struct experts *x, struct task_vectors *tv,

@@ -23,8 +23,8 @@ struct phase {
 
 /* g = 1/A sum over the samples of d loss / d r, where c->gradient is the sum of d loss / d alpha
  * without the regulariser. A is --accumulation, even if there are fewer samples. */
-static void gradient_of_r(const struct calibrate_options *o, const struct coefficients *c,
-                          size_t samples, double *g)
+static void compute_gradient_of_r(const struct calibrate_options *o, const struct coefficients *c,
+                                  size_t samples, double *g)
 {
     bool squared = o->regularizer == REGULARIZER_L2;
     for (size_t i = 0; i < c->n_learned; i++) {
@@ -35,11 +35,11 @@ static void gradient_of_r(const struct calibrate_options *o, const struct coeffi
 }
 
 /* r by AdamW, then alpha from r; the merged model follows. */
-static void step(struct phase *p, struct training_log_update *u)
+static void optimiser_step(struct phase *p, struct training_log_update *u)
 {
     struct coefficients *c = &p->calibration->coefficients;
     double *g = mem_alloc(c->n_learned, sizeof *g);
-    gradient_of_r(p->options, c, u->samples, g);
+    compute_gradient_of_r(p->options, c, u->samples, g);
     u->lr = adamw_learning_rate(&p->adamw);
     u->grad_norm = adamw_clip_gradient(&p->adamw, g);
     adamw_step(&p->adamw, c->r, g);
@@ -50,7 +50,7 @@ static void step(struct phase *p, struct training_log_update *u)
 }
 
 /* A line of the log, and one on the terminal. */
-static void report(const struct phase *p, const struct training_log_update *u)
+static void report_update(const struct phase *p, const struct training_log_update *u)
 {
     const struct calibration *c = p->calibration;
     double loss = u->mean.hidden + u->mean.logit + u->regulariser;
@@ -66,7 +66,7 @@ static void report(const struct phase *p, const struct training_log_update *u)
 }
 
 /* One update from the next n samples of the epoch: forward and backward pass, then AdamW. */
-static int update(struct phase *p, size_t n, struct error *e)
+static int run_update(struct phase *p, size_t n, struct error *e)
 {
     struct coefficients *c = &p->calibration->coefficients;
     struct training_state *state = &p->state;
@@ -82,10 +82,10 @@ static int update(struct phase *p, size_t n, struct error *e)
                                         .mean = objective_mean_loss(losses, n),
                                         .regulariser = p->options->gamma *
                                                        coefficients_regulariser(c, squared)};
-        step(p, &u);
+        optimiser_step(p, &u);
         state->samples_done += n;
         state->loss_sum += (double)n * (u.mean.hidden + u.mean.logit + u.regulariser);
-        report(p, &u);
+        report_update(p, &u);
     }
     free(losses);
     return failed;
@@ -112,7 +112,7 @@ static int validate(const struct phase *p, uint64_t epoch, double *mean, struct 
 }
 
 /* With --validate the initial coefficients are the first candidates for the best. */
-static int begin_epochs(struct phase *p, struct error *e)
+static int keep_initial_as_best(struct phase *p, struct error *e)
 {
     const struct coefficients *c = &p->calibration->coefficients;
     if (!p->options->held_out)
@@ -122,8 +122,7 @@ static int begin_epochs(struct phase *p, struct error *e)
     return validate(p, 0, &p->state.best_loss, e);
 }
 
-/* The loss of an epoch is the mean over its samples or, with --validate, over the samples held out.
- */
+/* The loss of an epoch: the mean over its samples or, with --validate, over those held out. */
 static int end_epoch(struct phase *p, struct error *e)
 {
     double mean = p->state.loss_sum / (double)p->calibration->training_samples.n_order;
@@ -134,7 +133,7 @@ static int end_epoch(struct phase *p, struct error *e)
 }
 
 /* With --validate the best coefficients are the result, otherwise the last. */
-static void end_epochs(struct phase *p)
+static void restore_best(struct phase *p)
 {
     struct coefficients *c = &p->calibration->coefficients;
     if (!p->state.best_r)
@@ -152,7 +151,7 @@ static int save_state(const struct phase *p, struct error *e)
     return training_state_save(file, &p->state, &p->calibration->coefficients, &p->adamw, e);
 }
 
-static bool is_done(const struct phase *p)
+static bool phase_is_done(const struct phase *p)
 {
     uint64_t patience = p->options->patience;
     return p->state.epoch >= p->epochs || (patience && p->state.epochs_since_best >= patience);
@@ -161,16 +160,16 @@ static bool is_done(const struct phase *p)
 static int run_epochs(struct phase *p, struct error *e)
 {
     size_t n = p->calibration->training_samples.n_order, A = p->options->accumulation;
-    while (!is_done(p)) {
+    while (!phase_is_done(p)) {
         size_t left = n - p->state.samples_done;
-        if (update(p, left < A ? left : A, e))
+        if (run_update(p, left < A ? left : A, e))
             return -1;
         if (p->state.samples_done == n && end_epoch(p, e))
             return -1;
         if (save_state(p, e))
             return -1;
     }
-    end_epochs(p);
+    restore_best(p);
     return 0;
 }
 
@@ -193,7 +192,7 @@ int training_run_phase(const struct training *t, int phase, const size_t *chunks
     if (!failed && resumes)
         failed = training_state_restore(saved, o->resume, &c->coefficients, &p.adamw, &p.state, e);
     else if (!failed)
-        failed = begin_epochs(&p, e);
+        failed = keep_initial_as_best(&p, e);
     failed = failed || run_epochs(&p, e);
     adamw_free(&p.adamw);
     free(p.state.best_r);

@@ -23,9 +23,9 @@ static void write_field(FILE *out, const char *before, double x)
 typedef double coefficient_value(const struct coefficients *c, size_t i, const void *context);
 
 /* [[chunks of the first expert], ...] without the outer brackets. */
-static void write_range(FILE *out, const struct coefficients *c,
-                        const struct coefficient_range *range, coefficient_value *value,
-                        const void *context)
+static void write_tensor_coefficients(FILE *out, const struct coefficients *c,
+                                      const struct coefficient_range *range,
+                                      coefficient_value *value, const void *context)
 {
     for (size_t k = 0; k < c->experts; k++) {
         fputs(k ? ", [" : "[", out);
@@ -49,7 +49,7 @@ static void write_coefficients(FILE *out, const struct coefficients *c,
         fputs(before, out);
         text_print_quoted(out, names->tensors[j]);
         fputs(": [", out);
-        write_range(out, c, &c->ranges[j], value, context);
+        write_tensor_coefficients(out, c, &c->ranges[j], value, context);
         putc(']', out);
         before = ", ";
     }

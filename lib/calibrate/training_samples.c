@@ -61,8 +61,8 @@ static long expert_of_task(const struct selector *s, const char *task)
 
 /* ---- selection ------------------------------------------------------------------------------- */
 
-static int set_positions(struct training_sample *x, const struct sample *s, bool response_only,
-                         struct error *e)
+static int set_compared_positions(struct training_sample *x, const struct sample *s,
+                                  bool response_only, struct error *e)
 {
     x->first_position = 0;
     x->last_position = s->n - 1;
@@ -89,7 +89,7 @@ static int add_sample(struct training_samples *x, const struct selector *w, cons
     x->tasks[x->n] = w->samples->tasks[s->task];
     x->sample_numbers[x->n++] = number;
     x->longest = s->n > x->longest ? s->n : x->longest;
-    return set_positions(added, s, w->selection->response_only, e);
+    return set_compared_positions(added, s, w->selection->response_only, e);
 }
 
 /* Adds the first samples of expert k; `count` receives how many. */
@@ -113,7 +113,7 @@ static int add_samples_of_expert(struct training_samples *x, const struct select
     return 0;
 }
 
-static int check_tasks(const struct selector *w, struct error *e)
+static int check_tasks_have_experts(const struct selector *w, struct error *e)
 {
     const struct samples *s = w->samples;
     for (size_t i = 0; i < s->n; i++) {
@@ -127,8 +127,8 @@ static int check_tasks(const struct selector *w, struct error *e)
 }
 
 /* for i: for k: sample i mod n_k of expert k, without the n_held_out last ones of each expert. */
-static void set_order(struct training_samples *x, const size_t *counts,
-                      const struct training_sample_selection *w)
+static void set_round_robin_order(struct training_samples *x, const size_t *counts,
+                                  const struct training_sample_selection *w)
 {
     size_t most = 0, K = w->experts->n;
     for (size_t k = 0; k < K; k++)
@@ -152,19 +152,19 @@ int training_samples_select(struct training_samples *x, const struct samples *s,
     x->list = mem_alloc(s->n, sizeof *x->list);
     x->tasks = mem_alloc(s->n, sizeof *x->tasks);
     x->sample_numbers = mem_alloc(s->n, sizeof *x->sample_numbers);
-    int failed = parse_assignments(&w, e) || check_tasks(&w, e);
+    int failed = parse_assignments(&w, e) || check_tasks_have_experts(&w, e);
     for (size_t k = 0; k < K && !failed; k++)
         failed = add_samples_of_expert(x, &w, k, &counts[k], e);
     if (!failed)
-        set_order(x, counts, selection);
+        set_round_robin_order(x, counts, selection);
     free(w.assignments);
     free(counts);
     return failed ? -1 : 0;
 }
 
 /* Backwards, so that the first occurrence decides about a sample that occurs several times. */
-static void assign(struct training_samples *x, size_t n, const size_t *indices, size_t count,
-                   size_t rank)
+static void assign_ranks(struct training_samples *x, size_t n, const size_t *indices, size_t count,
+                         size_t rank)
 {
     for (size_t i = n; i-- > 0;)
         x->list[indices[i]].on_other_rank = i % count != rank;
@@ -172,8 +172,8 @@ static void assign(struct training_samples *x, size_t n, const size_t *indices, 
 
 void training_samples_assign_to_ranks(struct training_samples *x, size_t count, size_t rank)
 {
-    assign(x, x->n_order, x->order, count, rank);
-    assign(x, x->n_held_out, x->held_out, count, rank);
+    assign_ranks(x, x->n_order, x->order, count, rank);
+    assign_ranks(x, x->n_held_out, x->held_out, count, rank);
 }
 
 void training_samples_free(struct training_samples *x)

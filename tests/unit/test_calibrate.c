@@ -302,11 +302,11 @@ static void check_objective(const struct models *f, bool relative, double temper
     merged_model_free(p.merged);
 }
 
-static struct model_weights *model(const char *family, const char *name)
+static struct model_weights *model(const char *architecture, const char *name)
 {
     char path[5000];
     struct error e = {0};
-    snprintf(path, sizeof path, "%s/models/grad/%s/%s", golden, family, name);
+    snprintf(path, sizeof path, "%s/models/grad/%s/%s", golden, architecture, name);
     struct model_weights *b = model_weights_open(path, NULL, NULL, "test_calibrate", &e);
     if (!b)
         fprintf(stderr, "%s\n", e.text);
@@ -314,7 +314,7 @@ static struct model_weights *model(const char *family, const char *name)
     return b;
 }
 
-static void check_family(const char *name)
+static void check_architecture(const char *name)
 {
     struct models f = {model(name, "base"), {model(name, "expert1"), model(name, "expert2")}};
     if (f.base && f.experts[0] && f.experts[1]) {
@@ -338,8 +338,8 @@ int main(int argc, char **argv)
     check_ranges();
     check_sharing();
     check_allocation();
-    check_family("mistral");
-    check_family("llama_bias");
-    check_family("qwen2_tied");
+    check_architecture("mistral");
+    check_architecture("llama_bias");
+    check_architecture("qwen2_tied");
     return unit_end();
 }
