@@ -46,6 +46,13 @@ own_bats() {
     [[ $output == *"missing: my-filter in tvtools.7 my-filter in README.md"* ]]
 }
 
+@test "the example in filter.h is a filter" {
+    sed -n '/^ \*     #include "filter.h"/,/};$/s/^ \*\( \{5\}\|$\)//p' lib/filter/filter.h >filters/negate.c
+    build negate
+    printf 'kind task-vectors\nmodel m\ntensor w 2\nvector m\n1 -2\n' | from-text |
+        "$BUILD/bin/negate" | tv-view --values | grep -Fx -- '-1 2'
+}
+
 @test "new-filter overwrites nothing and refuses names that are none" {
     echo mine >tests/my-filter.bats
     run -2 --separate-stderr make -s new-filter NAME=my-filter
