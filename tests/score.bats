@@ -75,7 +75,7 @@ found = json.load(open("found"))
 assert list(found) == ["other", "rev", "shift"] and found["other"] == found["rev"], found'
 }
 
-@test "threads and the order of samples do not matter but for rounding" {
+@test "threads and the order of samples change results only within rounding" {
     tac rev.jsonl >back.jsonl
     sed -i 's/"task": "rev"/"task": "back"/' back.jsonl
     score "$M" --threads 3 --samples rev.jsonl --samples back.jsonl --json |

@@ -40,7 +40,7 @@ enum vision_kind { VISION_NONE, VISION_QWEN2VL, VISION_INTERNVL };
 
 enum activation { ACTIVATION_GELU, ACTIVATION_QUICK_GELU };
 
-/* A vision tower and the projector behind it. The projector is a layer norm, a linear map to
+/* A vision tower and its projector. The projector is a layer norm, a linear map to
  * `projector_hidden` values, GELU, and a linear map to d values; its norm is over E (Qwen2-VL) or P
  * (InternVL) values. */
 struct vision_arch {

@@ -1,6 +1,6 @@
-/* Matrix products in F32, by OpenBLAS, shared among the threads of parallel_for.h. The library is
- * loaded by gemm_init, so that filters without matrix products do not need it, and each product of
- * it runs on one thread. Matrices are row-major; ld is the distance between two rows.
+/* Matrix products in F32, by OpenBLAS. Each thread of parallel_for.h computes a tile of the result;
+ * OpenBLAS itself is single-threaded. gemm_init loads it, so that filters without matrix products
+ * do not need it. Matrices are row-major; ld is the distance between two rows.
  *
  * A process has one library and one number of threads. Several threads may ask for products at
  * once; a product inside a parallel_for runs on the calling thread alone. */

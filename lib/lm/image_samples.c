@@ -115,9 +115,8 @@ static int read_image_entry(const struct image_entry *i, struct image *image, st
     const json_t *tokens = json_object_get(i->object, "tokens");
     if (json_is_integer(tokens) && json_integer_value(tokens) == (json_int_t)image->tokens)
         return 0;
-    return sample_error(i->sample, e, "image %zu: tokens must be %zu, as many as tensor %s gives",
-                        i->index, image->tokens,
-                        model_source_tensor(image->file, image->tensor)->name);
+    return sample_error(i->sample, e, "image %zu: tokens must be %zu for its tensor %s", i->index,
+                        image->tokens, model_source_tensor(image->file, image->tensor)->name);
 }
 
 static bool same_image(const struct image *a, const struct image *b)

@@ -82,8 +82,8 @@ static bool layer_is_saved(const struct lm *m, size_t layer)
     return layer >= m->arch->layers - m->saved_layers;
 }
 
-/* Lets the workspace use the layer's saved activations, if it has any, of the tokens from `first`
- * on of N. */
+/* Makes the workspace use the layer's saved activations, if it has any, from token `first` of N on.
+ */
 static void select_saved_activations(const struct lm *m, size_t layer, size_t N, size_t first)
 {
     if (!layer_is_saved(m, layer)) {

@@ -1,7 +1,7 @@
 /* The weights of a model in a file, for the computation: config.json says which architecture it
  * has, and its tensors are found by name and checked. One layer at a time is converted to F32; the
- * tensors of an F32 file are used where they are mapped, without a copy. A model_weights owns
- * everything it returns until model_weights_close. */
+ * tensors of an F32 file are used where they are mapped, without a copy. A struct model_weights
+ * owns everything it returns until model_weights_close. */
 #ifndef TV_MODEL_WEIGHTS_H
 #define TV_MODEL_WEIGHTS_H
 

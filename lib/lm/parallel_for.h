@@ -13,7 +13,7 @@ void parallel_set_threads(size_t n);
 size_t parallel_thread_count(void);
 
 /* Calls work(context, i, thread) for i = 0 .. n - 1 in any order, and returns when all calls have
- * returned. Each takes about as long as `cost` floating-point elements. `thread` is below
+ * returned. `cost` is roughly the number of elements that one call processes. `thread` is below
  * parallel_thread_count(), and no two calls that run at once have the same one: it can index
  * scratch memory. The calling thread does all the work, in order, if the loop is too short to
  * share, runs inside another loop, or runs while another thread has the pool. */

@@ -4,7 +4,7 @@
 #include "layernorm.h"
 #include "linear.h"
 
-/* The rows that the norm takes n features as. */
+/* n features as the rows that are normalized. */
 struct norm_rows {
     size_t rows, width;
 };

@@ -171,7 +171,7 @@ static int read_sample_lines(const struct samples_file *f, struct error *e)
 /* ---- a folder with images -------------------------------------------------------------------- */
 
 /* Opens tensors.safetensors of a folder; *pixels is NULL if there is none. The path begins with "/"
- * or "./", so that model_source_open does not take a '=' in it for NAME=PATH. */
+ * or "./", so that model_source_open does not parse a '=' in it as NAME=PATH. */
 static int open_pixel_tensors(struct samples *s, const char *folder,
                               const struct model_source **pixels, struct error *e)
 {

@@ -10,8 +10,8 @@
  *     "image_token_id": 250, "images": [{"pixel_values": "b", "grid_thw": [1, 4, 4], "tokens": 4}]
  *
  * pixel_values names the tensor, grid_thw (Qwen2-VL) counts its patches in time, height and width,
- * and tokens counts the ids of the image. Other keys are ignored. A samples owns everything it
- * points to until samples_free. */
+ * and tokens counts the ids of the image. Other keys are ignored. A struct samples owns everything
+ * it points to until samples_free. */
 #ifndef TV_SAMPLES_H
 #define TV_SAMPLES_H
 
@@ -33,7 +33,7 @@ struct samples {
 
 /* What a model requires of samples. */
 struct sample_requirements {
-    const struct arch *arch; /* whose vocabulary, maximum length and images they must fit */
+    const struct arch *arch; /* samples must fit its vocabulary, maximum length and images */
     bool prompt_required;    /* prompt_len is required, and the response is not empty */
 };
 

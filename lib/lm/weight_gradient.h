@@ -1,7 +1,6 @@
-/* Gradients of the loss with respect to weights, passed on as the two factors that they are the
- * product of, so that no dL/dW is ever stored: the receiver, a gradient_sink, multiplies out as
- * many rows at a time as it has memory for. Pointers in a weight_gradient are valid until
- * gradient_sink.add returns. */
+/* Gradients of the loss with respect to weights, as the two factors of the product dL/dW = dy^T x.
+ * dL/dW is never stored: the receiver, a gradient_sink, computes as many rows at a time as it has
+ * memory for. Pointers in a weight_gradient are valid until gradient_sink.add returns. */
 #ifndef TV_WEIGHT_GRADIENT_H
 #define TV_WEIGHT_GRADIENT_H
 

@@ -1,6 +1,6 @@
-/* A source of model weights: callbacks that load the weights of one layer, or some rows of a large
- * tensor, in F32 when the computation needs them, so that a model never has to be in memory as a
- * whole. model_weights.h reads them from a file; calibrate merges them while it loads them. */
+/* A source of model weights: callbacks that load, in F32, the weights of one layer or some rows of
+ * a large tensor when they are needed. The whole model need not be in memory. model_weights.h reads
+ * the weights from a file; calibrate merges them while it loads them. */
 #ifndef TV_WEIGHT_SOURCE_H
 #define TV_WEIGHT_SOURCE_H
 

@@ -1,5 +1,4 @@
-/* The folder of golden data: $GOLDEN, or tests/golden of the repository that the test is built in.
- */
+/* The folder of golden data: $GOLDEN, or tests/golden of the repository with the build. */
 #ifndef GOLDEN_H
 #define GOLDEN_H
 
