@@ -1,6 +1,7 @@
 #include "model_source.h"
 
 #include "hash.h"
+#include "model_name.h"
 #include "tensor_name.h"
 #include "saved_stream.h"
 
