@@ -1,6 +1,6 @@
 #include "config_to_pipeline.h"
 
-#include "tokenizer_files.h"
+#include "chat_template.h"
 #include "document_pipeline.h"
 #include "result_metadata.h"
 

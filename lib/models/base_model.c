@@ -172,6 +172,44 @@ void base_model_read_f64(const struct base_model *b, size_t index, size_t first,
     }
 }
 
+static void add_f64(const struct base_model *b, size_t index, size_t first, size_t n,
+                    const float *tau, enum dtype to, void *sum)
+{
+    double *x = mem_alloc_aligned(n * sizeof *x);
+    base_model_read_f64(b, index, first, n, x);
+    for (size_t i = 0; i < n; i++)
+        x[i] += (double)tau[i];
+    dtype_from_f64(to, x, sum, n);
+    free(x);
+}
+
+static void add_f32(const struct base_model *b, size_t index, size_t first, size_t n,
+                    const float *tau, enum dtype to, void *sum)
+{
+    float *x = mem_alloc_aligned(n * sizeof *x);
+    base_model_read_f32(b, index, first, n, x);
+    vector_math_add(x, tau, x, n);
+    dtype_from_f32(to, x, sum, n);
+    free(x);
+}
+
+void base_model_add(const struct base_model *b, size_t index, size_t first, size_t n,
+                    enum dtype from, const void *tau, enum dtype to, void *sum)
+{
+    bool is_f64 = base_model_matching_tensor(b, index)->dtype == DTYPE_F64;
+    float *converted = NULL;
+    if (from != DTYPE_F32) {
+        converted = mem_alloc_aligned(n * sizeof *converted);
+        dtype_to_f32(from, tau, converted, n);
+        tau = converted;
+    }
+    if (is_f64)
+        add_f64(b, index, first, n, tau, to, sum);
+    else
+        add_f32(b, index, first, n, tau, to, sum);
+    free(converted);
+}
+
 void base_model_release_pages(const struct base_model *b, size_t index, size_t first, size_t n)
 {
     const struct match *m = &b->matches[index];

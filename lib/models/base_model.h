@@ -26,6 +26,10 @@ void base_model_read_f32(const struct base_model *b, size_t index, size_t first,
                          float *to);
 void base_model_read_f64(const struct base_model *b, size_t index, size_t first, size_t n,
                          double *to);
+/* The sum of the base's elements and n elements `tau` of dtype `from`, rounded once to dtype `to`:
+ * in F32, or in F64 if the base's tensor is stored in F64. */
+void base_model_add(const struct base_model *b, size_t index, size_t first, size_t n,
+                    enum dtype from, const void *tau, enum dtype to, void *sum);
 /* Tells the kernel that these elements will not be read again soon. */
 void base_model_release_pages(const struct base_model *b, size_t index, size_t first, size_t n);
 /* Does no tensor of the stream match tensor i of the base or have its name? */
