@@ -337,7 +337,7 @@ refused_by_merge() {
     REFUSED_BY='tv merge' refused_with 'less lacks the tensor model.norm.weight' tv merge --check config.yml out
     tv merge --missing=skip config.yml out
     config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: nowhere}]'
-    REFUSED_BY='tv merge' refused_with 'nowhere is neither a file' tv merge --check config.yml out2
+    REFUSED_BY='tv merge' refused_with 'nowhere is not a file' tv merge --check config.yml out2
 }
 
 @test "unknown methods, parameters and keys" {

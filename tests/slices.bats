@@ -146,7 +146,7 @@ END
     refused_with "11 layers of b cannot be paired with 2 of a" tv-extract 'a[0:2]' b
     refused_with "a has no layers under audio" unpack --stack audio 'a[0:1]'
     cp a/model.safetensors alone.safetensors
-    refused_with "several stacks of layers" unpack 'alone.safetensors[0:1]'
+    refused_with "several layer stacks" unpack 'alone.safetensors[0:1]'
     refused_with "--stack needs a range" unpack --stack visual.blocks a
     refused_with "must be below" unpack --first-layer 1000000 a
     refused_with "a[1:]" unpack 'a[1:]'

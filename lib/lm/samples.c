@@ -1,6 +1,6 @@
 #include "samples.h"
 
-#include "ckpt.h"
+#include "model_name.h"
 #include "hash.h"
 #include "image_samples.h"
 #include "mapped_file.h"

@@ -2,7 +2,7 @@
 
 #include "document_pipeline.h"
 #include "result_metadata.h"
-#include "tokenizer_files.h"
+#include "chat_template.h"
 
 #include <string.h>
 

@@ -1,6 +1,6 @@
 #include "merge_input.h"
 
-#include "ckpt.h"
+#include "model_name.h"
 
 #include <stdlib.h>
 #include <string.h>
