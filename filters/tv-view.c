@@ -9,7 +9,7 @@
  * --values writes vector after vector where the stream has them side by side: it holds one tensor.
  * The form of its text is in share/text.md.
  */
-#include "decode.h"
+#include "record_json.h"
 #include "encode.h"
 #include "filter.h"
 #include "operand_source.h"

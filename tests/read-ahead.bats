@@ -60,7 +60,7 @@ setup() {
     size=$(stat -c %s "$FIVE")
     for part in 30 42 45 65 85 99; do
         head -c $((size * part / 100)) "$FIVE" >cut.tvs
-        refused_with 'is cut' trim --density 0.3 <cut.tvs
+        refused_with 'is truncated' trim --density 0.3 <cut.tvs
     done
 }
 

@@ -44,7 +44,7 @@ assert lines == [m for m in maps if m["record"] != "trailer"], lines'
     make_good
     tv-view --header <good.tvs >whole
     head -c 260 good.tvs | tv-view --header | diff -u whole -
-    refused_with "is cut" tv-view < <(head -c 260 good.tvs)
+    refused_with "is truncated" tv-view < <(head -c 260 good.tvs)
 }
 
 @test "looks at checkpoints, saved streams and standard input alike" {
