@@ -69,7 +69,7 @@ setup() {
     size=$(stat -c %s "$FIVE")
     cp "$FIVE" broken.tvs
     printf '\377' | dd of=broken.tvs bs=1 seek=$((size * 60 / 100)) conv=notrunc status=none
-    refused_with 'checksum of tensor t2 is wrong' trim --density 0.3 <broken.tvs
+    refused_with 'wrong checksum of tensor t2' trim --density 0.3 <broken.tvs
 }
 
 @test "a stage that fails ends the run though its input stays open" {
