@@ -12,7 +12,7 @@
 #include "filter.h"
 #include "operand_source.h"
 #include "standard_output.h"
-#include "text_scanner.h"
+#include "text_print.h"
 
 #include <stdlib.h>
 

@@ -19,7 +19,7 @@
 #include "runner.h"
 #include "samples.h"
 #include "image_features.h"
-#include "text_scanner.h"
+#include "text_print.h"
 #include "parallel_for.h"
 
 #include <stdlib.h>

@@ -15,7 +15,8 @@
 #include "operand_source.h"
 #include "standard_output.h"
 #include "spool.h"
-#include "text_scanner.h"
+#include "element_text.h"
+#include "text_print.h"
 #include "text_form_print.h"
 
 #include <stdlib.h>
@@ -263,7 +264,7 @@ static int put_rows(const struct spool *spool, uint64_t at, const struct tensor 
         size_t n = all - first < step ? all - first : step;
         failed = spool_read(spool, at + dtype_bytes(d, first), bytes, dtype_bytes(d, n), e);
         if (!failed)
-            text_print_elements(stdout, d, tensor_columns(t), first, n, bytes);
+            element_text_print_rows(stdout, d, tensor_columns(t), first, n, bytes);
     }
     free(bytes);
     return failed;

@@ -1,7 +1,7 @@
 #include "training_log.h"
 
 #include "filter.h"
-#include "text_scanner.h"
+#include "text_print.h"
 #include "atomic_file.h"
 
 #include <errno.h>
