@@ -18,15 +18,17 @@
  * update pass a layer together; the gradient of a coefficient is <dL/dM_j, tau_kj>, panel by panel.
  * What later stages do to the vectors is not in the loss.
  */
+#include "filter.h"
 #include "gemm.h"
 #include "hash.h"
 #include "importance.h"
 #include "mpi.h"
 #include "mpi_relay.h"
-#include "runner.h"
+#include "stdio_stages.h"
 #include "settings.h"
 #include "initial_losses.h"
 #include "atomic_file.h"
+#include "stage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -346,7 +348,6 @@ static int prepare(struct stage *s, const struct header *h, struct error *e)
 static int open_calibrate(struct stage *s, struct header *h, struct error *e)
 {
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    (void)h;
     r->settings = s->options;
     if (mpi_rank() > 0)
         return error_set(e,
@@ -408,7 +409,6 @@ static int begin(struct job *job, struct error *e)
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct task_vectors *d = run_of(job->stage)->c.task_vectors;
-    (void)work;
     for (size_t v = 0; v < b->n_vectors; v++) {
         long k = task_vectors_expert_of_vector(d, &job->in->vectors[v]);
         if (k >= 0 &&
@@ -427,7 +427,6 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
 {
     struct run *r = s->data;
     struct error later;
-    (void)e;
     atomic_file_close(&r->table, false, &later);
     atomic_file_close(&r->gradients, false, &later);
     if (r->log)
@@ -446,7 +445,6 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
 static int open_helper(struct stage *s, struct header *h, struct error *e)
 {
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    (void)h;
     r->settings = s->options;
     s->stop_after_open = true;
     int failed = mpi_open(e) || !(r->received = mpi_receive_header(e));
@@ -463,7 +461,7 @@ static const struct filter helper = {
     .options_size = sizeof(struct settings),
     .options = settings_rows,
     .role = ROLE_SINK,
-    .operand_source_filter = stdio_stages_empty_source,
+    .sink.source_for_operand = stdio_stages_empty_source,
     .operands_are_files = true,
     .open = open_helper,
     .close = close_calibrate,

@@ -14,11 +14,13 @@
  * memory up to --memory, then in a temporary file), logits are made of the last ones when they
  * leave, some tokens at a time.
  */
+#include "filter.h"
 #include "model_weights.h"
 #include "gemm.h"
 #include "samples.h"
 #include "image_features.h"
 #include "spool.h"
+#include "stage.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -280,16 +282,12 @@ static int begin(struct job *job, struct error *e)
 /* What is kept can be read any number of times. */
 static int rewind_forward(struct stage *s, struct error *e)
 {
-    (void)s;
-    (void)e;
     return 0;
 }
 
 static int close_forward(struct stage *s, bool ok, struct error *e)
 {
     struct run *r = s->data;
-    (void)ok;
-    (void)e;
     lm_free(r->lm);
     spool_free(r->states);
     samples_free(&r->samples);
@@ -315,7 +313,7 @@ const struct filter filter_forward = {
     .operands_are_files = true,
     .open = open_forward,
     .begin = begin,
-    .fill = fill,
-    .rewind = rewind_forward,
+    .source.fill = fill,
+    .source.rewind = rewind_forward,
     .close = close_forward,
 };

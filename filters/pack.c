@@ -13,9 +13,12 @@
  * .tar or .tar.zst archive, or - for an archive on standard output. config.json is brought up to
  * date, and README.md tells how the merge was made.
  */
+#include "filter.h"
 #include "merge_plan.h"
 #include "model_config.h"
 #include "auxiliary_files.h"
+#include "run_context.h"
+#include "stage.h"
 #include "tensor_name.h"
 #include "base_model.h"
 #include "checkpoint_writer.h"
@@ -48,7 +51,7 @@ static const struct option_row rows[] = {
      .not_in_history = true},
     [ROW_SHARD_SIZE] = {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
                         .help = "start another file when one would be larger (default 5G)",
-                        .preset = "5G"},
+                        .default_value = "5G"},
     [ROW_SHARDS] = {"shards", OPTION_COUNT, FIELD(shards), "N",
                     .help = "at most N files, the largest as small as can be"},
     {"part", OPTION_STRING, FIELD(part), "I/N",
@@ -569,11 +572,11 @@ const struct filter filter_pack = {
     .role = ROLE_SINK,
     .operands_are_files = true,
     .raw_payload = true,
-    .consume_in_any_order = true,
+    .sink.consume_in_any_order = true,
     .open = open_pack,
     .begin = begin,
-    .consume = consume,
-    .wants_tensor = wants,
+    .sink.consume = consume,
+    .sink.wants_tensor = wants,
     .end = end,
     .close = close_pack,
 };

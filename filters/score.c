@@ -12,11 +12,12 @@
  * included. One forward pass with the right answer as input decides about greedy decoding: up to
  * the first wrong token the model would have seen the same. Arithmetic is F32.
  */
+#include "filter.h"
 #include "model_weights.h"
 #include "gemm.h"
 #include "cross_entropy.h"
 #include "standard_output.h"
-#include "runner.h"
+#include "stdio_stages.h"
 #include "samples.h"
 #include "image_features.h"
 #include "text_print.h"
@@ -93,7 +94,6 @@ struct judging {
 static void judge_one(void *context, size_t i, size_t member)
 {
     const struct judging *j = context;
-    (void)member;
     j->right[i] = likeliest(j->buffers->z + i * j->V, j->V) == j->buffers->tokens[i];
 }
 
@@ -271,7 +271,6 @@ static int open_score(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    (void)h;
     r->allow_nonfinite = s->common.allow_nonfinite;
     s->stop_after_open = true;
     if (gemm_init(s->common.threads, e))
@@ -313,7 +312,7 @@ const struct filter filter_score = {
     .min_operands = 1,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source_filter = stdio_stages_empty_source, /* it opens its model itself */
+    .sink.source_for_operand = stdio_stages_empty_source, /* it opens its model itself */
     .open = open_score,
     .close = close_score,
 };

@@ -7,6 +7,7 @@
  * The tensors are the first model's, in bytewise order of their names; --dtype rounds every
  * element on reading, as mergekit's `dtype` does.
  */
+#include "filter.h"
 #include "model_set.h"
 
 struct options {
@@ -25,7 +26,6 @@ static int open_unpack(struct stage *s, struct header *h, struct error *e)
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *f = job->stage->data;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         model_set_read_block(f, job->index, k, b, b->data[k]);
     return 0;
@@ -33,7 +33,6 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 
 static int end(struct job *job, bool ok, struct error *e)
 {
-    (void)e;
     if (ok)
         model_set_hash_tensor(job->stage->data, job->index, job->stage);
     return 0;
@@ -41,7 +40,6 @@ static int end(struct job *job, bool ok, struct error *e)
 
 static int close_unpack(struct stage *s, bool ok, struct error *e)
 {
-    (void)e;
     if (ok)
         model_set_report_hashes(s->data, s);
     model_set_close(s->data);
@@ -62,8 +60,9 @@ const struct filter filter_unpack = {
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,
     .operands_are_files = true,
+    .source.hashes_payload = true,
     .open = open_unpack,
-    .fill = fill,
+    .source.fill = fill,
     .end = end,
     .close = close_unpack,
 };

@@ -103,7 +103,7 @@ END
     sed '$s/1 2/1 3/' same | from-text >other.tvs
     refused_with "tensor i is I64 and differs" combine <other.tvs
     sed 's/vector a I64/& weight=2/' same | from-text >weighed.tvs
-    refused_with "tensor i is I64 and cannot be weighed" combine <weighed.tvs
+    refused_with "tensor i is I64 and cannot be weighted" combine <weighed.tvs
     sed '$s/1 2/1 3/; s/vector b I64/vector b F32/' same | from-text >other.tvs
     refused_with "tensor i is I64 in one model and F32 in another" combine <other.tvs
 }

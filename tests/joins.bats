@@ -41,7 +41,7 @@ input_of() {
         sed '$s/1 2/1 3/' same | from-text >other.tvs
         REFUSED_BY=$f refused_with "tensor i is I64 and differs" join "$f" <other.tvs
         sed 's/vector a I64/& weight=2/' same | from-text >weighed.tvs
-        REFUSED_BY=$f refused_with "tensor i is I64 and cannot be weighed" join "$f" <weighed.tvs
+        REFUSED_BY=$f refused_with "tensor i is I64 and cannot be weighted" join "$f" <weighed.tvs
         sed '$s/1 2/1 3/; s/vector b I64/vector b F32/' same | from-text >other.tvs
         REFUSED_BY=$f refused_with "tensor i is I64 in one model and F32 in another" \
             join "$f" <other.tvs
@@ -115,18 +115,18 @@ MIXED
 @test "as many vectors as the method has, from the start" {
     for f in slerp nearswap arcee-fusion nuslerp; do
         input_of "$f" | pick math >one.tvs
-        REFUSED_BY=$f refused_with "tensor w has 1 vector; exactly 2 are needed" join "$f" <one.tvs
+        REFUSED_BY=$f refused_with "tensor w has 1 vector; expected exactly 2" join "$f" <one.tvs
         input_of "$f" | tv-view --values | sed '/^model code/a model chat' >three
         printf 'vector chat\n1 2 3\n4 5 6\n' >>three
         sed -i '/^hash/d' three
         from-text three >three.tvs
-        REFUSED_BY=$f refused_with "tensor w has 3 vectors; exactly 2 are needed" join "$f" <three.tvs
+        REFUSED_BY=$f refused_with "tensor w has 3 vectors; expected exactly 2" join "$f" <three.tvs
     done
     # Two vectors each, but not of the same two models.
     printf 'kind weights\nmodel a\nmodel b\nmodel c\n' >mixed
     printf 'tensor s 1\nvector a\n1\nvector b\n2\ntensor t 1\nvector b\n1\nvector c\n2\n' >>mixed
     from-text mixed >mixed.tvs
-    REFUSED_BY=slerp refused_with "tensor t has a vector of b, where tensor s has one of a" \
+    REFUSED_BY=slerp refused_with "vector 1 of tensor t is of b; expected a, as in tensor s" \
         join slerp <mixed.tvs
     combine <mixed.tvs | tv-view >/dev/null
 }

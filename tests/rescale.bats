@@ -108,8 +108,8 @@ END
 
 @test "refuses what no stage before has recorded" {
     make_good
-    refused_with "tensor w of math: no stage before recorded its L1 norm" rescale --by l1 <good.tvs
-    refused_with "tensor w of math: no stage before says with what probability" rescale --by keep <good.tvs
+    refused_with "tensor w of math: no earlier stage recorded its L1 norm" rescale --by l1 <good.tvs
+    refused_with "tensor w of math: no earlier stage recorded the probability of keeping" rescale --by keep <good.tvs
     trim --density 0.5 <good.tvs | rescale --by l1 >once.tvs
     refused rescale --by l1 <once.tvs
     refused_with "flat index" rescale 3e38 <good.tvs

@@ -123,7 +123,7 @@ for line in map(json.loads, sys.stdin):
     make_good
     weights | from-text | refused_with "holds weights; this filter takes task-vectors" trim --density 1
     refused_with "chat=0.5: the stream has no model of that name" trim --density chat=0.5 <good.tvs
-    refused_with "cannot vary" trim --density '/a=0.5' --density '/b=0.4' --scope model < <(
+    refused_with "must have the same share" trim --density '/a=0.5' --density '/b=0.4' --scope model < <(
         printf 'kind task-vectors\nmodel m\ntensor a 2\nvector m\n1 2\ntensor b 2\nvector m\n1 2\n' | from-text)
 }
 

@@ -67,7 +67,7 @@ vector code weight=9
 END
     printf 'w\tmath\t%d\t1\n' 0 1 2 >three
     lesson | from-text | weigh --table table >two.tvs
-    refused_with "tensor w has 2 weights and cannot be multiplied by 3" \
+    refused_with "tensor w has 2 weights, which cannot be multiplied by 3" \
         weigh --multiply --table three <two.tvs
     lesson | from-text | weigh --table table math=1 | weigh --multiply --table table | tensors |
         grep vector >found

@@ -2,6 +2,9 @@
 
 #include "pattern.h"
 #include "mpi.h"
+#include "run_context.h"
+#include "stage.h"
+#include "stage_rules.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -61,7 +61,6 @@ static void put_tree(FILE *out, const struct coefficients *c,
 
 static double alpha_of(const struct coefficients *c, size_t i, const void *context)
 {
-    (void)context;
     return c->alpha[i];
 }
 

@@ -43,7 +43,6 @@ static void normalise_token(void *context, size_t t, size_t member)
     const struct norm *n = context;
     const float *x = n->x + t * n->d;
     double mean = vector_math_sum_squares(x, n->d) / (double)n->d;
-    (void)member;
     n->scale[t] = (float)(1 / sqrt(mean + (double)n->eps));
     scale_by(x, n->g, n->scale[t], n->d, n->to + t * n->d);
 }
@@ -83,7 +82,6 @@ static void denormalise_token(void *context, size_t t, size_t member)
     const struct norm *n = context;
     const float *dy = n->dy + t * n->d, *x = n->x + t * n->d;
     double mean = triple_dot(dy, n->g, x, n->d) / (double)n->d, r = (double)n->r[t];
-    (void)member;
     add_norm_gradient(dy, n->g, x, n->r[t], (float)(mean * r * r), n->d, n->to + t * n->d);
 }
 
@@ -98,7 +96,6 @@ void rmsnorm_backward(const float *dy, const float *x, const float *g, const flo
 static void gain_of_token(void *context, size_t t, size_t member)
 {
     const struct norm *n = context;
-    (void)member;
     for (size_t i = t * n->d; i < (t + 1) * n->d; i++)
         n->to[i] = n->dy[i] * n->x[i] * n->r[t];
 }
@@ -166,7 +163,6 @@ static void swiglu_part(void *context, size_t tile, size_t member)
 {
     const struct swiglu *s = context;
     size_t i = tile * TILE;
-    (void)member;
     swiglu_tile(s->g + i, s->u + i, tile_size(s->n, tile), s->z + i);
 }
 
@@ -190,7 +186,6 @@ static void swiglu_part_backward(void *context, size_t tile, size_t member)
 {
     const struct swiglu *s = context;
     size_t i = tile * TILE;
-    (void)member;
     swiglu_tile_backward(s->dz + i, s->dg + i, s->du + i, tile_size(s->n, tile));
 }
 
@@ -210,7 +205,6 @@ static void add_part(void *context, size_t tile, size_t member)
 {
     const struct sum *s = context;
     size_t i = tile * TILE;
-    (void)member;
     vector_math_add(s->y + i, s->x + i, s->y + i, tile_size(s->n, tile));
 }
 
@@ -236,7 +230,6 @@ static void crossentropy_token(void *context, size_t t, size_t member)
     const struct losses *l = context;
     float *z = l->z + t * l->V;
     double right = (double)z[l->targets[t]];
-    (void)member;
     l->loss[t] = softmax_row(z, l->V, 1) - right;
 }
 
@@ -261,7 +254,6 @@ static double softcross_row(float *z, float *y, float theta, size_t V)
 static void softcross_token(void *context, size_t t, size_t member)
 {
     const struct losses *l = context;
-    (void)member;
     l->loss[t] = softcross_row(l->z + t * l->V, l->y + t * l->V, l->theta, l->V);
 }
 
@@ -274,7 +266,6 @@ void cross_entropy_soft_forward(float *z, float *y, float theta, size_t T, size_
 static void softcross_token_backward(void *context, size_t t, size_t member)
 {
     const struct losses *l = context;
-    (void)member;
     for (size_t i = t * l->V; i < (t + 1) * l->V; i++)
         l->z[i] = l->scale * (l->z[i] - l->q[i]);
 }

@@ -124,7 +124,6 @@ static void multiply_part(void *context, size_t part, size_t member)
     const struct product *p = c->product;
     size_t row = part / c->columns, column = part % c->columns;
     size_t i = part_start(p->m, c->rows, row), j = part_start(p->n, c->columns, column);
-    (void)member;
     rectangle(p, i, part_start(p->m, c->rows, row + 1) - i, j,
               part_start(p->n, c->columns, column + 1) - j);
 }

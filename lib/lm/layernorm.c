@@ -63,7 +63,6 @@ static void normalise_token(void *context, size_t t, size_t member)
     const struct rows *n = context;
     const float *x = n->x + t * n->d;
     float mean, r;
-    (void)member;
     moments(x, n->d, n->eps, &mean, &r);
     centre_and_scale(x, n->g, n->b, mean, r, n->d, n->to + t * n->d);
 }
@@ -80,7 +79,6 @@ static void gain_of_token(void *context, size_t t, size_t member)
 {
     const struct rows *n = context;
     float mean, r;
-    (void)member;
     moments(n->x + t * n->d, n->d, n->eps, &mean, &r);
     for (size_t i = t * n->d; i < (t + 1) * n->d; i++)
         n->to[i] = n->dy[i] * (n->x[i] - mean) * r;
@@ -120,7 +118,6 @@ TV_CLONES static void gelu_row(const float *x, size_t d, float *y)
 static void gelu_token(void *context, size_t t, size_t member)
 {
     const struct rows *r = context;
-    (void)member;
     gelu_row(r->x + t * r->d, r->d, r->to + t * r->d);
 }
 
@@ -141,7 +138,6 @@ TV_CLONES static void gelu_row_backward(const float *dy, size_t d, float *x)
 static void gelu_token_backward(void *context, size_t t, size_t member)
 {
     const struct rows *r = context;
-    (void)member;
     gelu_row_backward(r->dy + t * r->d, r->d, r->to + t * r->d);
 }
 
@@ -159,7 +155,6 @@ TV_CLONES static void quick_gelu_row(float *x, size_t d)
 static void quick_gelu_token(void *context, size_t t, size_t member)
 {
     const struct rows *r = context;
-    (void)member;
     quick_gelu_row(r->to + t * r->d, r->d);
 }
 
@@ -179,7 +174,6 @@ TV_CLONES static void add_scaled(const float *x, const float *g, size_t d, float
 static void add_token(void *context, size_t t, size_t member)
 {
     const struct rows *r = context;
-    (void)member;
     add_scaled(r->x + t * r->d, r->g, r->d, r->to + t * r->d);
 }
 

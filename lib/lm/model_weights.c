@@ -214,7 +214,6 @@ static void read_piece(void *context, size_t piece, size_t member)
 {
     const struct reading *r = context;
     size_t done = piece * PIECE;
-    (void)member;
     model_source_read_f32(r->input, r->tensor, r->first + done,
                           r->n - done < PIECE ? r->n - done : PIECE, DTYPE_NONE, r->to + done);
 }
@@ -245,7 +244,6 @@ static int give_layer(void *context, struct weight_range parts, size_t layer,
 {
     struct model_weights *b = context;
     size_t at = 0;
-    (void)e;
     *w = (struct layer_weights){{0}};
     for (enum weight_kind part = parts.first; part < parts.end; part++) {
         size_t n = weight_kind_elements(&b->arch, part);
@@ -268,7 +266,6 @@ static const float *give_rows(void *context, enum weight_kind part, size_t first
 {
     const struct model_weights *b = context;
     size_t rows, columns;
-    (void)e;
     weight_kind_shape(&b->arch, part, &rows, &columns);
     size_t width = columns ? columns : 1;
     const float *mapped = in_place(b, part, 0, first * width);

@@ -114,7 +114,6 @@ static void turn_token(void *context, size_t t, size_t member)
 {
     const struct turns *r = context;
     size_t half = r->D / 2;
-    (void)member;
     for (size_t h = 0; h < r->heads; h++)
         turn(r->x + (t * r->heads + h) * r->D, r->cos_ + t * half, r->sin_ + t * half, r->sign,
              half);

@@ -66,7 +66,6 @@ static void fill_sample(void *context, size_t s, size_t member)
     const struct token_batch *p = f->pack;
     const struct sequence *q = &f->sequences[s];
     size_t at = p->starts[s], half = f->arch->head_dim / 2;
-    (void)member;
     p->images[s] = q->images;
     for (size_t t = 0; t < q->n; t++) {
         bool visual = q->images.n && q->ids[t] == q->images.token_id;

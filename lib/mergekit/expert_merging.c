@@ -1,6 +1,7 @@
 #include "expert_merging.h"
 
 #include "calibrate_options.h"
+#include "stage.h"
 #include "suggest.h"
 #include "number.h"
 #include "samples.h"

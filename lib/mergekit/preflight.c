@@ -1,5 +1,8 @@
 #include "preflight.h"
 
+#include "command_line.h"
+#include "stage.h"
+#include "stage_rules.h"
 #include "tokenizer_files.h"
 #include "model_source.h"
 #include "runner.h"
@@ -17,7 +20,6 @@
 /* A sink that keeps the header and wants no payload. */
 static int open_keeper(struct stage *s, struct header *h, struct error *e)
 {
-    (void)e;
     s->data = header_copy(h);
     s->stop_after_open = true;
     return 0;

@@ -1,5 +1,7 @@
 #include "tv_merge.h"
 
+#include "command_line.h"
+#include "stage.h"
 #include "standard_output.h"
 #include "preflight.h"
 #include "checkpoint_writer.h"
@@ -59,7 +61,7 @@ static const struct option_row rows[] = {
     {"only", OPTION_STRINGS, FIELD(only), "GLOB",
      .help = "merge only tensors whose name matches, into a .safetensors file; may be repeated"},
     {"random-seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of DARE and DELLA (default 0)",
-     .preset = "0"},
+     .default_value = "0"},
     {"out-shard-size", OPTION_STRING, FIELD(shard_size), "N",
      .help = "parameters in one file, such as 5B or 200M"},
     {"shards", OPTION_COUNT, FIELD(shards), "N",

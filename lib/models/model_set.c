@@ -2,6 +2,8 @@
 
 #include "hash.h"
 #include "name_scheme.h"
+#include "run_context.h"
+#include "stage.h"
 #include "tensor_name.h"
 
 #include <pthread.h>

@@ -1,8 +1,8 @@
 #include "operand_source.h"
 
 #include "model_source.h"
+#include "stdio_stages.h"
 #include "tensor_name.h"
-#include "runner.h"
 
 #include <string.h>
 
@@ -37,7 +37,6 @@ static int open_one(struct stage *s, struct header *h, struct error *e)
 
 static int fill_one(const struct job *job, struct block *b, struct error *e)
 {
-    (void)e;
     const struct model_source *in = job->stage->data;
     model_source_read_stored(in, job->index, b->first, b->n, b->data[0]);
     model_source_release_pages(in, job->index, b->first, b->n);
@@ -46,8 +45,6 @@ static int fill_one(const struct job *job, struct block *b, struct error *e)
 
 static int close_one(struct stage *s, bool ok, struct error *e)
 {
-    (void)ok;
-    (void)e;
     model_source_close(s->data);
     return 0;
 }
@@ -59,7 +56,7 @@ static const struct filter model_source = {
     .raw_payload = true,
     .operands_are_files = true,
     .open = open_one,
-    .fill = fill_one,
+    .source.fill = fill_one,
     .close = close_one,
 };
 

@@ -3,6 +3,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "hash.h"
+#include "run_context.h"
 #include "strict_json.h"
 
 #include <stdlib.h>

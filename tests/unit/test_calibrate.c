@@ -150,7 +150,6 @@ static int read_vector(void *context, enum weight_kind part, size_t layer, size_
                        size_t n, const float *base, float *to, struct error *e)
 {
     const struct family *f = context;
-    (void)e;
     model_weights_read(f->experts[k], part, layer, first, n, to);
     for (size_t i = 0; i < n; i++)
         to[i] -= base[i];
@@ -310,7 +309,6 @@ static void check_family(const char *name)
 int main(int argc, char **argv)
 {
     struct error e;
-    (void)argc;
     golden_find(argv[0]);
     CHECK(!gemm_init(2, &e));
     check_schedule();

@@ -65,7 +65,6 @@ static int give_layer(void *context, struct weight_range parts, size_t layer,
 {
     struct problem *p = context;
     size_t at = 0;
-    (void)e;
     *w = (struct layer_weights){{0}};
     for (enum weight_kind part = parts.first; part < parts.end; part++) {
         if (!weight_kind_elements(arch_of(p), part))
@@ -83,7 +82,6 @@ static const float *give_rows(void *context, enum weight_kind part, size_t first
     struct problem *p = context;
     size_t width = part == WEIGHT_FINAL_NORM ? 1 : arch_of(p)->hidden;
     float **table = &p->table[part == WEIGHT_LM_HEAD];
-    (void)e;
     if (part == WEIGHT_FINAL_NORM) {
         merge(p, part, 0, to);
         return to;
@@ -98,9 +96,6 @@ static const float *give_rows(void *context, enum weight_kind part, size_t first
 
 static bool wants(void *context, enum weight_kind part, size_t layer)
 {
-    (void)context;
-    (void)part;
-    (void)layer;
     return true;
 }
 
@@ -140,7 +135,6 @@ struct states {
 static int keep(void *context, size_t state, const float *x, struct error *e)
 {
     struct states *s = context;
-    (void)e;
     memcpy(s->x + state * s->each, x, s->each * sizeof *x);
     return 0;
 }
@@ -161,7 +155,6 @@ struct run {
 static const float *tape_state(void *context, size_t state, struct error *e)
 {
     struct run *r = context;
-    (void)e;
     return r->own.x + state * r->own.each;
 }
 
@@ -407,7 +400,6 @@ static void check_coefficients(void)
 int main(int argc, char **argv)
 {
     struct error e;
-    (void)argc;
     golden_find(argv[0]);
     if (gemm_init(2, &e)) {
         fprintf(stderr, "%s\n", e.text);

@@ -313,7 +313,6 @@ static void check_angles(void)
 int main(int argc, char **argv)
 {
     struct error e;
-    (void)argc;
     golden_find(argv[0]);
     if (gemm_init(1, &e)) {
         fprintf(stderr, "%s\n", e.text);

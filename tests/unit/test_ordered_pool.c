@@ -18,8 +18,6 @@ struct log {
 static int begin(void *context, size_t slot, size_t i, struct error *e)
 {
     struct log *s = context;
-    (void)slot;
-    (void)e;
     CHECK(s->begun == i);
     s->begun++;
     return 0;

@@ -47,7 +47,6 @@ static void check_items(size_t threads)
 static void loop_of_item(void *context, size_t i, size_t member)
 {
     struct seen *s = (struct seen *)context + i;
-    (void)member;
     parallel_for(ITEMS, HEAVY, count, s);
 }
 
@@ -80,7 +79,6 @@ static void check_two_at_once(void)
 
 static int fail_at(void *context, size_t i, size_t member, struct error *e)
 {
-    (void)member;
     return i == *(size_t *)context ? error_set(e, "item %zu failed", i) : 0;
 }
 

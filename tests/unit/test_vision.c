@@ -321,7 +321,6 @@ static void check_same_towers(void)
 int main(int argc, char **argv)
 {
     struct error e;
-    (void)argc;
     golden_find(argv[0]);
     if (gemm_init(2, &e)) {
         fprintf(stderr, "%s\n", e.text);

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# A filter that holds tensors reads the next one while one leaves; whoever looks cannot tell.
+# A filter that needs whole tensors prefetches the next one while one is written. The output does
+# not change.
 load common
 load lesson
 load refusals
@@ -37,7 +38,7 @@ setup() {
     tv run 'trim --density 0.3' <"$FIVE" | cmp want -
 }
 
-@test "tensors that are held, left alone and dropped take turns" {
+@test "tensors that are buffered, passed through and dropped in turn" {
     for which in t0 t1 t4 't[02]' 't[13]' 't[!3]'; do
         trim --density 0.3 --include "$which" <"$FIVE" >some.tvs
         pick --drop "/$which" <some.tvs | tensors >left
@@ -48,14 +49,14 @@ setup() {
     done
 }
 
-@test "a scope that reads the stream twice, behind one that holds" {
+@test "a stage that reads the stream twice, after one that buffers tensors" {
     trim --density 0.5 <"$FIVE" | trim --density 0.3 --scope model >want
     tv run 'trim --density 0.5 | trim --density 0.3 --scope model' <"$FIVE" | cmp want -
     # shellcheck disable=SC2002
     cat "$FIVE" | tv run 'trim --density 0.5 | trim --density 0.3 --scope model' | cmp want -
 }
 
-@test "a stream that is cut in a tensor that is read ahead" {
+@test "a stream that is truncated in a prefetched tensor" {
     local size
     size=$(stat -c %s "$FIVE")
     for part in 30 42 45 65 85 99; do
@@ -64,7 +65,7 @@ setup() {
     done
 }
 
-@test "a broken byte in a tensor that is read ahead" {
+@test "a wrong byte in a prefetched tensor" {
     local size
     size=$(stat -c %s "$FIVE")
     cp "$FIVE" broken.tvs
@@ -72,7 +73,7 @@ setup() {
     refused_with 'wrong checksum of tensor t2' trim --density 0.3 <broken.tvs
 }
 
-@test "a stage that fails ends the run though its input stays open" {
+@test "a stage that fails ends the run although its input stays open" {
     mkfifo fifo
     exec 4<>fifo
     head -c 760000 "$FIVE" >&4 &

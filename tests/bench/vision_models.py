@@ -1,4 +1,4 @@
-"""The shapes and configs of models that see, and samples with images of noise for them."""
+"""Shapes and configs of vision-language models, and samples for them with images of noise."""
 import json
 import os
 import struct
@@ -36,7 +36,7 @@ def config(model):
                               "qk_normalization": False, "hidden_act": "gelu"}}
 
 
-def biased(name, shape):
+def weight_and_bias(name, shape):
     yield name + ".weight", shape
     yield name + ".bias", shape[:1]
 
@@ -54,20 +54,20 @@ def text_shapes(model, prefix, head):
         yield p + "input_layernorm.weight", (hidden,)
         yield p + "post_attention_layernorm.weight", (hidden,)
         for name, rows in ("q", hidden), ("k", narrow), ("v", narrow):
-            yield from biased(p + f"self_attn.{name}_proj", (rows, hidden))
+            yield from weight_and_bias(p + f"self_attn.{name}_proj", (rows, hidden))
         yield p + "self_attn.o_proj.weight", (hidden, hidden)
         for name in "gate", "up":
             yield p + f"mlp.{name}_proj.weight", (wide, hidden)
         yield p + "mlp.down_proj.weight", (hidden, wide)
 
 
-def layer_shapes(p, size, wide):
+def vision_layer_shapes(p, size, wide):
     for name in "norm1", "norm2":
-        yield from biased(p + name, (size,))
-    yield from biased(p + "attn.qkv", (3 * size, size))
-    yield from biased(p + "attn.proj", (size, size))
-    yield from biased(p + "mlp.fc1", (wide, size))
-    yield from biased(p + "mlp.fc2", (size, wide))
+        yield from weight_and_bias(p + name, (size,))
+    yield from weight_and_bias(p + "attn.qkv", (3 * size, size))
+    yield from weight_and_bias(p + "attn.proj", (size, size))
+    yield from weight_and_bias(p + "mlp.fc1", (wide, size))
+    yield from weight_and_bias(p + "mlp.fc2", (size, wide))
 
 
 def shapes(model):
@@ -76,28 +76,29 @@ def shapes(model):
         yield from text_shapes(model, "model.", "lm_head.weight")
         yield "visual.patch_embed.proj.weight", (1280, 3, 2, 14, 14)
         for i in range(32):
-            yield from layer_shapes(f"visual.blocks.{i}.", 1280, 5120)
-        yield from biased("visual.merger.ln_q", (1280,))
-        yield from biased("visual.merger.mlp.0", (5120, 5120))
-        yield from biased("visual.merger.mlp.2", (hidden, 5120))
+            yield from vision_layer_shapes(f"visual.blocks.{i}.", 1280, 5120)
+        yield from weight_and_bias("visual.merger.ln_q", (1280,))
+        yield from weight_and_bias("visual.merger.mlp.0", (5120, 5120))
+        yield from weight_and_bias("visual.merger.mlp.2", (hidden, 5120))
         return
     yield from text_shapes(model, "language_model.model.", "language_model.lm_head.weight")
     p = "vision_model.embeddings."
     yield p + "class_embedding", (1, 1, 1024)
     yield p + "position_embedding", (1, 1025, 1024)
-    yield from biased(p + "patch_embedding", (1024, 3, 14, 14))
+    yield from weight_and_bias(p + "patch_embedding", (1024, 3, 14, 14))
     for i in range(24):
         p = f"vision_model.encoder.layers.{i}."
-        yield from layer_shapes(p, 1024, 4096)
+        yield from vision_layer_shapes(p, 1024, 4096)
         yield p + "ls1", (1024,)
         yield p + "ls2", (1024,)
-    yield from biased("mlp1.0", (4096,))
-    yield from biased("mlp1.1", (hidden, 4096))
-    yield from biased("mlp1.3", (hidden, hidden))
+    yield from weight_and_bias("mlp1.0", (4096,))
+    yield from weight_and_bias("mlp1.1", (hidden, 4096))
+    yield from weight_and_bias("mlp1.3", (hidden, hidden))
 
 
 def write_samples(folder, model, tiles, tasks):
-    """A container: a sample for each task, of an image of `tiles` times 448 x 448 pixels and 64 words."""
+    """Writes a folder of samples as images-to-samples does: one sample for each task, with an image of
+    `tiles` times 448 x 448 pixels and 64 text tokens."""
     rng, intern = np.random.default_rng(0), model.startswith("internvl")
     pixels = rng.standard_normal((tiles, 3, 448, 448) if intern else (tiles * 1024, 1176), np.float32)
     header = json.dumps({"image": {"dtype": "F32", "shape": pixels.shape,
