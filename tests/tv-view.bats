@@ -22,7 +22,7 @@ recipe
 tensor shape layer math code
 w 2x3 - F32 F32 math: weight 0.25 l1_before 6.75 code: weight 0.25 l1_before 10.5
 
-1 tensor, 2 vectors, 6 elements a model, 48 bytes of payload
+1 tensor, 2 vectors, 6 elements per model, 48 bytes of payload
 END
 }
 
