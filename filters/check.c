@@ -1,19 +1,20 @@
-/* check: is a stream, or a model, whole and right?
+/* check: verify a stream or a model
  *
  *     check deltas.tvs && publish deltas.tvs
  *     tv-extract base math | trim --density 0.2 | check
  *
- * Reads everything: a stream's structure, checksums and hash are verified on the way, a
- * checkpoint's files when it is opened. Numbers that are not finite are found and counted, not
- * stumbled over; they are a fault unless --allow-nonfinite is given. Prints a line for each finding
- * and one at the end. Checksums that the writer left out are worth a warning. Exit status: 0 right,
- * 1 not.
+ * Reads everything: the structure, checksums and hash of a stream, or the files of a checkpoint,
+ * are verified when they are read. NaN and infinity are counted; they make the stream invalid
+ * unless
+ * --allow-nonfinite is given. Prints a line for each finding and one at the end; warns if the
+ * writer omitted checksums. Exit status: 0 valid, 1 not.
  */
 #include "filter.h"
 #include "operand_source.h"
 #include "run_context.h"
 #include "standard_output.h"
-#include "text_scanner.h"
+#include "stream_totals.h"
+#include "text_print.h"
 
 #include <stdlib.h>
 
@@ -26,21 +27,22 @@ static const struct option_row rows[] = {
     {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print findings only"}, {0}};
 #undef FIELD
 
-/* Numbers that are not finite: how many, and where the first of them is. */
-struct finding {
-    uint64_t n, first;
+/* The non-finite numbers of a vector. */
+struct nonfinite {
+    uint64_t n;
+    uint64_t first; /* flat index of the first */
 };
 
-/* What came in all. */
-struct sums {
-    uint64_t tensors, vectors, elements, bytes, faults;
+/* The whole run. */
+struct result {
+    uint64_t faults;
 };
 
 /* ---- one block ----------------------------------------------------------------------------- */
 
-static struct finding look(enum dtype d, const char *x, uint64_t first, size_t n)
+static struct nonfinite count_nonfinite(enum dtype d, const char *x, uint64_t first, size_t n)
 {
-    struct finding found = {0};
+    struct nonfinite found = {0};
     for (size_t i = 0; dtype_is_float(d) && i < n; i++) {
         i += dtype_find_nonfinite(d, x + i * dtype_bits(d) / 8, n - i);
         if (i < n && found.n++ == 0)
@@ -51,16 +53,16 @@ static struct finding look(enum dtype d, const char *x, uint64_t first, size_t n
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    struct finding *found = work;
+    struct nonfinite *found = work;
     for (size_t k = 0; k < b->n_vectors; k++)
-        found[k] = look(b->dtypes[k], b->data[k], b->first, b->n);
+        found[k] = count_nonfinite(b->dtypes[k], b->data[k], b->first, b->n);
     return 0;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    struct finding *sum = job->state;
-    const struct finding *found = work;
+    struct nonfinite *sum = job->state;
+    const struct nonfinite *found = work;
     for (size_t k = 0; k < b->n_vectors; k++) {
         if (sum[k].n == 0)
             sum[k].first = found[k].first;
@@ -69,82 +71,74 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
     return 0;
 }
 
-/* ---- the filter's life --------------------------------------------------------------------- */
+/* ---- the functions of the descriptor ------------------------------------------------------- */
 
 static int open(struct stage *s, struct header *h, struct error *e)
 {
-    s->data = mem_alloc(1, sizeof(struct sums));
+    s->data = mem_alloc(1, sizeof(struct result));
     return 0;
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    job->state = arena_alloc(job->arena, job->in->n_vectors, sizeof(struct finding));
-    job->work_size = job->in->n_vectors * sizeof(struct finding);
+    job->state = arena_alloc(job->arena, job->in->n_vectors, sizeof(struct nonfinite));
+    job->work_size = job->in->n_vectors * sizeof(struct nonfinite);
     return PLAN_REDUCE;
 }
 
-static void report(const struct job *job, const struct vector *v, const struct finding *found)
+static void print_finding(const struct job *job, size_t k, const struct nonfinite *found)
 {
-    const char *model = job->stage->in->models[v->model].name;
+    const char *model = job->stage->in->models[job->in->vectors[k].model].name;
     fputs("tensor ", stdout);
     text_print_name(stdout, job->in->name, 0);
     fputs(" of ", stdout);
     text_print_name(stdout, model, 0);
-    printf(": %llu number%s not finite, the first at flat index %llu\n",
-           (unsigned long long)found->n, found->n == 1 ? "" : "s",
-           (unsigned long long)found->first);
+    fputs(": ", stdout);
+    text_print_count(stdout, found->n, "non-finite number");
+    printf(", the first at flat index %llu\n", (unsigned long long)found->first);
 }
 
 static int end(struct job *job, bool ok, struct error *e)
 {
-    struct sums *sums = job->stage->data;
-    const struct finding *found = job->state;
-    size_t n = tensor_elements(job->in);
-    sums->tensors++;
+    struct result *result = job->stage->data;
+    const struct nonfinite *found = job->state;
     for (size_t k = 0; ok && k < job->in->n_vectors; k++) {
-        const struct vector *v = &job->in->vectors[k];
-        sums->vectors++;
-        sums->elements += n;
-        sums->bytes += n / 8 * dtype_bits(v->dtype) + n % 8 * dtype_bits(v->dtype) / 8;
         if (found[k].n == 0)
             continue;
-        report(job, v, &found[k]);
-        sums->faults += !job->stage->common.allow_nonfinite;
+        print_finding(job, k, &found[k]);
+        result->faults += !job->stage->common.allow_nonfinite;
     }
     return 0;
 }
 
-static void report_sums(const struct stage *s, const struct sums *sums)
+static void print_summary(const struct stage *s, bool valid)
 {
-    fputs(sums->faults ? "complete, but with faults: " : "complete and right: ", stdout);
-    text_print_count(stdout, sums->tensors, "tensor");
-    fputs(", ", stdout);
-    text_print_count(stdout, sums->vectors, "vector");
-    fputs(", ", stdout);
-    text_print_count(stdout, sums->elements, "element");
-    printf(", %llu bytes of payload", (unsigned long long)sums->bytes);
+    struct stream_totals totals = stream_totals_count(s->in);
+    fputs(valid ? "OK: " : "readable but invalid: ", stdout);
+    stream_totals_print(&totals, false);
     printf(" (%s)\n", stream_kind_name(s->in->kind));
 }
 
 static int close(struct stage *s, bool ok, struct error *e)
 {
-    struct sums *sums = s->data;
+    const struct options *o = s->options;
+    struct result *result = s->data;
+    bool valid = result->faults == 0;
     if (ok && run_context_lacks_checksums(s))
-        puts("warning: the writer left checksums out, so that not every changed byte would show");
-    if (ok && !((struct options *)s->options)->quiet)
-        report_sums(s, sums);
-    s->exit_status = sums->faults > 0;
-    free(sums);
+        puts("warning: the stream lacks checksums, so corruption may go undetected");
+    if (ok && !o->quiet)
+        print_summary(s, valid);
+    s->exit_status = !valid;
+    free(result);
     return ok ? standard_output_flush(e) : 0;
 }
 
 const struct filter filter_check = {
     .name = "check",
-    .summary = "Read a stream or a model to its end and say whether it is whole and right",
+    .summary = "Verify a stream or a model",
     .operands = "[FILE|MODEL]",
-    .notes = "Reads standard input without an operand. Exit status: 0 right, 1 not.\n"
-             "Example: tv-extract base math | check",
+    .notes = "Without an operand, reads standard input. Exit status: 0 valid, 1 not.\n\n"
+             "  tv-extract base math | check",
     .options_size = sizeof(struct options),
     .options = rows,
     .max_operands = 1,
@@ -155,7 +149,7 @@ const struct filter filter_check = {
     .open = open,
     .begin = begin,
     .observe = observe,
-    .accumulate = merge,
+    .accumulate = accumulate,
     .end = end,
     .close = close,
 };

@@ -1,21 +1,22 @@
-/* from-text: a stream out of its text form, the inverse of tv-view --values
+/* from-text: convert the text form of a stream to a stream, the inverse of tv-view --values
  *
  *     kind task-vectors            first; or weights, activations
- *     model base role=base         each model of the stream
+ *     model base role=base         one line per model
  *     model math
  *     tensor w 2x3                 name and shape; then for each of its vectors:
- *     vector math                  whose it is, and what is not as usual (BF16, weight=0.5, ...)
- *     1 -2 0.5                     a line for each row
+ *     vector math                  its model, dtype (default F32), weight (default 1), ...
+ *     1 -2 0.5                     one line per row
  *     0 0.25 3
  *
  *     from-text lesson.txt | trim --density 0.5 | tv-view --values
  *
- * Blank lines mean nothing, nor does what follows a # at the start of a word; share/text.md has the
- * rest. The history is the text's own: writing a stream down and reading it back is no step.
+ * Blank lines are ignored, and so is the rest of a line after a # at the start of a word;
+ * share/text.md describes the text form. The history is copied from the text; from-text adds no
+ * step.
  *
- * A text names its tensors one by one, a stream all of them at its start. So the lines are walked
- * through twice: for the structure in open, for a tensor's numbers in begin, which holds them. What
- * comes through a pipe lies in a temporary file meanwhile.
+ * A stream lists all tensors at its start, so the text is read twice: open parses everything but
+ * the numbers, begin parses the numbers of a tensor and holds them. Standard input is first copied
+ * to a temporary file.
  */
 #include "filter.h"
 #include "mapped_file.h"
@@ -25,66 +26,70 @@
 
 #include <stdlib.h>
 
-#define PIECE 1024 /* elements converted at a time */
+#define BUFFERED 1024 /* elements parsed before they are written to the spool */
 
 struct source {
     struct mapped_file file;
-    struct text_form script;
+    struct text_form form;
 };
 
-/* The numbers of one tensor, vector after vector. */
+/* The parsed numbers of one tensor, one vector after another. */
 struct numbers {
     struct spool *spool;
-    uint64_t *at; /* [vector]: where its bytes start */
+    uint64_t *offsets; /* [vector]: of its first byte */
 };
 
 /* ---- rows ---------------------------------------------------------------------------------- */
 
-/* A row of n elements of whole bytes. */
-static int read_row(struct text_scanner *t, enum dtype d, size_t n, struct spool *to, uint64_t at,
-                    struct error *e)
+/* Parses a row of n elements of whole bytes and writes them to the spool. */
+static int read_row(struct text_scanner *t, enum dtype d, size_t n, struct spool *to,
+                    uint64_t offset, struct error *e)
 {
-    unsigned char piece[PIECE * 8];
-    size_t size = dtype_bits(d) / 8, held = 0;
+    unsigned char buffer[BUFFERED * 8];
+    size_t size = dtype_bits(d) / 8, buffered = 0;
     for (size_t i = 0; i < n; i++) {
         if (text_scanner_at_line_end(t))
-            return text_scanner_error(t, e, "%zu numbers in a row of %zu", i, n);
-        if (text_scanner_read_element(t, d, piece + held * size, e))
+            return text_scanner_error(t, e, "expected %zu numbers in the row, found %zu", n, i);
+        if (text_scanner_read_element(t, d, buffer + buffered * size, e))
             return -1;
-        if (++held < PIECE && i + 1 < n)
+        if (++buffered < BUFFERED && i + 1 < n)
             continue;
-        if (spool_write(to, at, piece, held * size, e))
+        if (spool_write(to, offset, buffer, buffered * size, e))
             return -1;
-        at += held * size;
-        held = 0;
+        offset += buffered * size;
+        buffered = 0;
     }
     return text_scanner_at_line_end(t)
                ? 0
-               : text_scanner_error(t, e, "more than %zu numbers in a row", n);
+               : text_scanner_error(t, e, "expected %zu numbers in the row, found more", n);
 }
 
-/* All elements of a vector whose elements do not fill whole bytes. */
-static int read_packed(struct text_scanner *t, size_t size, struct spool *to, uint64_t at,
-                       struct error *e)
+/* Parses the single row of a vector whose elements are smaller than a byte. */
+static int read_packed_row(struct text_scanner *t, size_t size, struct spool *to, uint64_t offset,
+                           struct error *e)
 {
     unsigned char *bytes = mem_alloc(size, 1);
-    int failed = text_scanner_read_hex(t, bytes, size, e) || spool_write(to, at, bytes, size, e);
+    int failed =
+        text_scanner_read_hex(t, bytes, size, e) || spool_write(to, offset, bytes, size, e);
     free(bytes);
     if (failed)
         return -1;
     return text_scanner_at_line_end(t)
                ? 0
-               : text_scanner_error(t, e, "more than one word in a packed row");
+               : text_scanner_error(t, e, "expected one word in the row, found more");
 }
 
+/* Parses all rows of a vector. */
 static int read_vector(const struct tensor *t, enum dtype d, struct text_scanner rows,
-                       struct spool *to, uint64_t at, struct error *e)
+                       struct spool *to, uint64_t offset, struct error *e)
 {
     size_t n_rows = text_form_row_count(t, d), columns = tensor_columns(t);
     for (size_t i = 0; i < n_rows; i++) {
-        int failed = dtype_bits(d) % 8
-                         ? read_packed(&rows, dtype_bytes(d, tensor_elements(t)), to, at, e)
-                         : read_row(&rows, d, columns, to, at + i * dtype_bytes(d, columns), e);
+        int failed;
+        if (dtype_bits(d) % 8)
+            failed = read_packed_row(&rows, dtype_bytes(d, tensor_elements(t)), to, offset, e);
+        else
+            failed = read_row(&rows, d, columns, to, offset + i * dtype_bytes(d, columns), e);
         if (failed)
             return -1;
         text_scanner_next_line(&rows);
@@ -92,7 +97,7 @@ static int read_vector(const struct tensor *t, enum dtype d, struct text_scanner
     return 0;
 }
 
-/* ---- the filter's life --------------------------------------------------------------------- */
+/* ---- the functions of the descriptor ------------------------------------------------------- */
 
 static int open(struct stage *s, struct header *h, struct error *e)
 {
@@ -100,38 +105,38 @@ static int open(struct stage *s, struct header *h, struct error *e)
     const char *path = s->operands.n ? s->operands.items[0] : "-";
     if (mapped_file_open(&source->file, path, s->common.spool, NULL, e))
         return -1;
-    return text_form_read(&source->script, h, source->file.bytes, source->file.size, e);
+    return text_form_read(&source->form, h, source->file.bytes, source->file.size, e);
 }
 
 static int begin(struct job *job, struct error *e)
 {
     struct source *source = job->stage->data;
-    const struct text_form_tensor *from = &source->script.tensors[job->index];
-    const struct tensor *t = &from->tensor;
+    const struct text_form_tensor *form = &source->form.tensors[job->index];
+    const struct tensor *t = &form->tensor;
     struct numbers *numbers = job->state = mem_alloc(1, sizeof *numbers);
-    size_t n = tensor_elements(t);
     uint64_t size = 0;
     *job->out = tensor_copy(job->arena, t);
-    numbers->at = arena_alloc(job->arena, t->n_vectors, sizeof *numbers->at);
+    numbers->offsets = arena_alloc(job->arena, t->n_vectors, sizeof *numbers->offsets);
     for (size_t k = 0; k < t->n_vectors; k++) {
-        numbers->at[k] = size;
-        size += dtype_bytes(t->vectors[k].dtype, n);
+        numbers->offsets[k] = size;
+        size += dtype_bytes(t->vectors[k].dtype, tensor_elements(t));
     }
     numbers->spool = spool_new(job->stage->common.memory, job->stage->common.spool);
     int failed = spool_reserve(numbers->spool, size, e);
     for (size_t k = 0; k < t->n_vectors && !failed; k++)
-        failed =
-            read_vector(t, t->vectors[k].dtype, from->rows[k], numbers->spool, numbers->at[k], e);
+        failed = read_vector(t, t->vectors[k].dtype, form->rows[k], numbers->spool,
+                             numbers->offsets[k], e);
     return failed ? -1 : PLAN_TRANSFORM;
 }
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
     const struct numbers *numbers = job->state;
-    for (size_t k = 0; k < b->n_vectors; k++)
-        if (spool_read(numbers->spool, numbers->at[k] + dtype_bytes(b->dtypes[k], b->first),
-                       b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
+    for (size_t k = 0; k < b->n_vectors; k++) {
+        uint64_t offset = numbers->offsets[k] + dtype_bytes(b->dtypes[k], b->first);
+        if (spool_read(numbers->spool, offset, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
             return -1;
+    }
     return 0;
 }
 
@@ -147,9 +152,9 @@ static int end(struct job *job, bool ok, struct error *e)
 static int close(struct stage *s, bool ok, struct error *e)
 {
     struct source *source = s->data;
-    const struct text_form *script = &source->script;
-    for (size_t i = 0; ok && i < script->n_hashes; i++)
-        run_context_add_model_hash(s, script->models[i], script->hashes[i]);
+    const struct text_form *form = &source->form;
+    for (size_t i = 0; ok && i < form->n_hashes; i++)
+        run_context_add_model_hash(s, form->hashed_models[i], form->hashes[i]);
     mapped_file_close(&source->file);
     free(source);
     return 0;
@@ -159,8 +164,8 @@ const struct filter filter_from_text = {
     .name = "from-text",
     .summary = "Read a stream from its text form",
     .operands = "[FILE]",
-    .notes = "Reads standard input without FILE. The inverse of tv-view --values.\n"
-             "Example: from-text lesson.txt | trim --density 0.5 | tv-view --values",
+    .notes = "Without FILE, reads standard input. The inverse of tv-view --values.\n\n"
+             "  from-text lesson.txt | trim --density 0.5 | tv-view --values",
     .max_operands = 1,
     .role = ROLE_SOURCE,
     .raw_payload = true,

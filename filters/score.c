@@ -23,7 +23,7 @@
 #include "stdio_stages.h"
 #include "samples.h"
 #include "standard_output.h"
-#include "text_scanner.h"
+#include "text_print.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -17,7 +17,7 @@
 #include "operand_source.h"
 #include "standard_output.h"
 #include "vector_stats.h"
-#include "text_scanner.h"
+#include "text_print.h"
 
 #include <stdlib.h>
 

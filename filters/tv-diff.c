@@ -1,23 +1,23 @@
 /* tv-diff: compare two streams or models, tensor by tensor
  *
- *     an element a differs from b if |a - b| > T max|B|         T: --tolerance, B: b's tensor
- *     A and B are the same if at most a share F of all elements differs        F: --bad-frac
+ *     elements a and b differ if |a - b| > T max|B|              T: --tolerance, B: b's tensor
+ *     A and B are the same if at most a fraction F of all elements differs     F: --bad-frac
  *
  *     tv-diff merged expected --tolerance 1e-6
  *     tv-extract base math | tv-diff - deltas.tvs
  *
- * Vectors are matched by the names of tensor and model, or by the tensor's alone where it has one
- * vector on both sides. What cannot be matched differs: a tensor or vector on one side only,
- * another shape, weight or kind of stream. Another dtype is told; it counts only with --same-dtype,
- * and numbers are compared as numbers. Numbers that are not finite equal one another and nothing
- * else. A is read as a stream, B at random. Exit status: 0 same, 1 different, 2 trouble.
+ * Vectors are matched by the names of tensor and model, or only by the name of the tensor if it has
+ * one vector on both sides. A tensor or vector that only one side has, and another shape, weight or
+ * kind of stream are differences. A different dtype is reported; it is a difference only with
+ * --same-dtype. Equal infinities are equal, and so are two NaNs. A is read as a stream, B by random
+ * access. Exit status: 0 same, 1 different, 2 failure.
  */
+#include "diff_report.h"
 #include "element_diff.h"
 #include "filter.h"
 #include "operand_source.h"
-#include "standard_output.h"
 #include "reference_model.h"
-#include "diff_report.h"
+#include "standard_output.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -30,16 +30,16 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"tolerance", OPTION_NUMBER, FIELD(tolerance), "T",
-     .help = "let elements differ by T times the largest magnitude of B's tensor (default 0)",
+     .help = "allow elements to differ by T times the largest magnitude of B's tensor (default 0)",
      .range = {0, INFINITY}, .default_value = "0"},
     {"bad-frac", OPTION_NUMBER, FIELD(bad_frac), "F",
-     .help = "let a share F of all elements differ by more (default 0)", .range = {0, 1},
+     .help = "allow a fraction F of all elements to differ by more (default 0)", .range = {0, 1},
      .default_value = "0"},
     {"same-dtype", OPTION_FLAG, FIELD(same_dtype), NULL,
-     .help = "count another dtype as different"},
-    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print nothing; the exit status says it"},
+     .help = "count a different dtype as a difference"},
+    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print nothing; only set the exit status"},
     {"json", OPTION_FLAG, FIELD(json), NULL,
-     .help = "print a line of JSON for each vector, equal ones too"},
+     .help = "print a line of JSON for each vector, including equal ones"},
     {0}};
 #undef FIELD
 
@@ -48,15 +48,15 @@ struct run {
     struct diff_report report;
 };
 
-/* One tensor, vector by vector of A. */
+/* A tensor that is in A and B; for each of its vectors in A: */
 struct match {
-    size_t place;       /* of the tensor in B */
-    size_t *vectors;    /* their positions in B's tensor; NOWHERE */
-    double *magnitudes; /* of B's */
-    struct element_diff *sums;
+    size_t tensor;      /* index of the tensor in B */
+    size_t *vectors;    /* index of the vector in B's tensor; NO_VECTOR: not compared */
+    double *magnitudes; /* the largest of B's vector */
+    struct element_diff *diffs;
 };
 
-#define NOWHERE SIZE_MAX
+#define NO_VECTOR SIZE_MAX
 
 static const struct options *options_of(const struct stage *s)
 {
@@ -79,7 +79,7 @@ static void compare_weights(struct stage *s, const struct tensor *t, const struc
         if (a->weights[i] != b->weights[i]) {
             diff_report_print_finding(r, t->name, "%s has weight %.9g in A, %.9g in B%s", model,
                                       a->weights[i], b->weights[i],
-                                      a->n_weights > 1 ? ", to name the first" : "");
+                                      a->n_weights > 1 ? " (first difference)" : "");
             return;
         }
 }
@@ -89,7 +89,7 @@ static const char *shape_text(struct arena *a, const struct tensor *t)
     return tensor_format_shape(a, t->rank, t->shape);
 }
 
-/* What the manifests say already. */
+/* Reports differences of the kinds and the manifests. */
 static void compare_manifests(struct stage *s)
 {
     struct run *run = s->data;
@@ -101,14 +101,14 @@ static void compare_manifests(struct stage *s)
                                   stream_kind_name(b->kind));
     for (size_t i = 0; i < s->in->n_tensors; i++) {
         const struct tensor *t = &s->in->tensors[i];
-        long place = reference_model_find_tensor(run->b, t->name);
-        if (place < 0)
+        long j = reference_model_find_tensor(run->b, t->name);
+        if (j < 0)
             diff_report_print_finding(r, t->name, "only in A");
-        else if (!tensor_same_shape(t, &b->tensors[place]))
+        else if (!tensor_same_shape(t, &b->tensors[j]))
             diff_report_print_finding(r, t->name, "%s in A, %s in B", shape_text(&s->arena, t),
-                                      shape_text(&s->arena, &b->tensors[place]));
-        if (place >= 0)
-            found[place] = true;
+                                      shape_text(&s->arena, &b->tensors[j]));
+        if (j >= 0)
+            found[j] = true;
     }
     for (size_t i = 0; i < b->n_tensors; i++)
         if (!found[i])
@@ -116,17 +116,18 @@ static void compare_manifests(struct stage *s)
     free(found);
 }
 
-/* ---- the filter's life ---------------------------------------------------------------------- */
+/* ---- the functions of the descriptor -------------------------------------------------------- */
 
 static int open(struct stage *s, struct header *h, struct error *e)
 {
     struct run *run = s->data = mem_alloc(1, sizeof *run);
-    bool twice = strcmp(s->operands.items[0], "-") == 0 && strcmp(s->operands.items[1], "-") == 0;
-    run->b = twice
+    bool both_stdin =
+        strcmp(s->operands.items[0], "-") == 0 && strcmp(s->operands.items[1], "-") == 0;
+    run->b = both_stdin
                  ? NULL
                  : reference_model_open(s->operands.items[1], s->common.spool, s->filter->name, e);
     if (!run->b)
-        return twice ? error_set(e, "only one of the two can be standard input") : -1;
+        return both_stdin ? error_set(e, "A and B cannot both be standard input") : -1;
     run->report.quiet = options_of(s)->quiet;
     run->report.json = options_of(s)->json;
     diff_report_set_widths(&run->report, s->in);
@@ -134,7 +135,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-/* The vector of B's tensor that belongs to vector k of A's. */
+/* Index of the vector of B's tensor that matches vector k of A's. */
 static size_t find_vector(const struct stage *s, const struct tensor *a, size_t k,
                           const struct header *hb, const struct tensor *b)
 {
@@ -144,45 +145,48 @@ static size_t find_vector(const struct stage *s, const struct tensor *a, size_t 
         if (strcmp(hb->models[b->vectors[j].model].name, s->in->models[a->vectors[k].model].name) ==
             0)
             return j;
-    return NOWHERE;
+    return NO_VECTOR;
 }
 
-/* Elements that go into one tile: all of a tensor that is not made of whole bytes has one block. */
-static size_t tile_of(enum dtype d)
+/* Elements per tile. */
+static size_t tile_elements(enum dtype d)
 {
     return dtype_bits(d) % 8 ? ELEMENT_DIFF_TILE / 2 : ELEMENT_DIFF_TILE;
 }
 
-static double magnitude_of(const struct reference_model *r, size_t place, size_t k)
+/* The largest magnitude of a vector of B. */
+static double max_magnitude(const struct reference_model *r, size_t tensor, size_t k)
 {
-    const struct tensor *t = reference_model_tensor(r, place);
+    const struct tensor *t = reference_model_tensor(r, tensor);
     enum dtype d = t->vectors[k].dtype;
     unsigned char bytes[ELEMENT_DIFF_TILE * 8];
-    size_t all = tensor_elements(t), step = tile_of(d);
+    size_t all = tensor_elements(t), step = tile_elements(d);
     double most = 0;
     for (size_t first = 0; first < all; first += step) {
         size_t n = all - first < step ? all - first : step;
-        reference_model_read_elements(r, place, k, first, n, bytes);
+        reference_model_read_elements(r, tensor, k, first, n, bytes);
         most = element_diff_max_magnitude(d, bytes, n, most);
-        reference_model_release_pages(r, place, first, n);
+        reference_model_release_pages(r, tensor, first, n);
     }
     return most;
 }
 
-/* Do vectors k of A and j of B have elements to compare? */
-static bool match_vector(struct stage *s, const struct tensor *a, size_t k, const struct tensor *b,
-                         size_t j)
+/* Reports differences of weights and dtypes of vectors k of A and j of B. Returns true if their
+ * elements can be compared. */
+static bool compare_vectors(struct stage *s, const struct tensor *a, size_t k,
+                            const struct tensor *b, size_t j)
 {
     struct diff_report *r = &((struct run *)s->data)->report;
     const char *model = s->in->models[a->vectors[k].model].name;
-    if (j == NOWHERE) {
+    if (j == NO_VECTOR) {
         diff_report_print_finding(r, a->name, "vector of %s only in A", model);
         return false;
     }
     enum dtype da = a->vectors[k].dtype, db = b->vectors[j].dtype;
     compare_weights(s, a, &a->vectors[k], &b->vectors[j]);
     if (!element_diff_can_compare(da, db)) {
-        diff_report_print_finding(r, a->name, "%s is %s in A, %s in B, which cannot be compared",
+        diff_report_print_finding(r, a->name,
+                                  "%s is %s in A and %s in B; these dtypes cannot be compared",
                                   model, dtype_name(da), dtype_name(db));
         return false;
     }
@@ -192,8 +196,9 @@ static bool match_vector(struct stage *s, const struct tensor *a, size_t k, cons
     return true;
 }
 
-static void report_unmatched(struct stage *s, const struct match *m, const struct tensor *a,
-                             const struct header *hb, const struct tensor *b)
+/* Reports the vectors of B's tensor that A does not have. */
+static void report_vectors_only_in_b(struct stage *s, const struct match *m, const struct tensor *a,
+                                     const struct header *hb, const struct tensor *b)
 {
     struct diff_report *r = &((struct run *)s->data)->report;
     for (size_t j = 0; j < b->n_vectors; j++) {
@@ -206,71 +211,79 @@ static void report_unmatched(struct stage *s, const struct match *m, const struc
     }
 }
 
-static int begin(struct job *job, struct error *e)
+/* Matches the vectors of A's tensor with those of tensor `index` of B. */
+static struct match *match_tensors(struct job *job, size_t index)
 {
     struct stage *s = job->stage;
-    struct run *run = s->data;
-    const struct tensor *a = job->in;
-    size_t K = a->n_vectors;
-    long place = reference_model_find_tensor(run->b, a->name);
-    if (place < 0 || !tensor_same_shape(a, reference_model_tensor(run->b, (size_t)place)))
-        return PLAN_PASS_THROUGH;
-    const struct tensor *b = reference_model_tensor(run->b, (size_t)place);
+    const struct run *run = s->data;
+    const struct tensor *a = job->in, *b = reference_model_tensor(run->b, index);
     const struct header *hb = reference_model_header(run->b);
-    struct match *m = job->state = arena_alloc(job->arena, 1, sizeof *m);
-    m->place = (size_t)place;
+    size_t K = a->n_vectors;
+    struct match *m = arena_alloc(job->arena, 1, sizeof *m);
+    m->tensor = index;
     m->vectors = arena_alloc(job->arena, K, sizeof *m->vectors);
     m->magnitudes = arena_alloc(job->arena, K, sizeof *m->magnitudes);
-    m->sums = arena_alloc(job->arena, K, sizeof *m->sums);
-    memset(m->sums, 0, K * sizeof *m->sums);
+    m->diffs = arena_alloc(job->arena, K, sizeof *m->diffs);
     for (size_t k = 0; k < K; k++)
         m->vectors[k] = find_vector(s, a, k, hb, b);
-    report_unmatched(s, m, a, hb, b);
+    report_vectors_only_in_b(s, m, a, hb, b);
     for (size_t k = 0; k < K; k++)
-        if (!match_vector(s, a, k, b, m->vectors[k]))
-            m->vectors[k] = NOWHERE;
+        if (compare_vectors(s, a, k, b, m->vectors[k]))
+            m->magnitudes[k] = max_magnitude(run->b, index, m->vectors[k]);
         else
-            m->magnitudes[k] = magnitude_of(run->b, m->place, m->vectors[k]);
-    job->work_size = K * sizeof *m->sums;
+            m->vectors[k] = NO_VECTOR;
+    return m;
+}
+
+static int begin(struct job *job, struct error *e)
+{
+    const struct run *run = job->stage->data;
+    const struct tensor *a = job->in;
+    long index = reference_model_find_tensor(run->b, a->name);
+    if (index < 0 || !tensor_same_shape(a, reference_model_tensor(run->b, (size_t)index)))
+        return PLAN_PASS_THROUGH;
+    job->state = match_tensors(job, (size_t)index);
+    job->work_size = a->n_vectors * sizeof(struct element_diff);
     return PLAN_REDUCE;
 }
 
-static void compare(const struct job *job, const struct block *b, size_t k,
-                    struct element_diff *sum)
+/* Compares vector k of a block with its vector in B. */
+static void compare_block(const struct job *job, const struct block *b, size_t k,
+                          struct element_diff *diff)
 {
     const struct run *run = job->stage->data;
     const struct match *m = job->state;
-    const struct tensor *t = reference_model_tensor(run->b, m->place);
+    const struct tensor *t = reference_model_tensor(run->b, m->tensor);
     enum dtype da = b->dtypes[k], db = t->vectors[m->vectors[k]].dtype;
     double allowed = options_of(job->stage)->tolerance * m->magnitudes[k];
     unsigned char bytes[ELEMENT_DIFF_TILE * 8];
-    size_t step = tile_of(da);
+    size_t step = tile_elements(da);
     for (size_t done = 0; done < b->n; done += step) {
         size_t n = b->n - done < step ? b->n - done : step;
-        reference_model_read_elements(run->b, m->place, m->vectors[k], b->first + done, n, bytes);
-        element_diff_add_tile(sum, da, (const char *)b->data[k] + done * dtype_bits(da) / 8, db,
+        reference_model_read_elements(run->b, m->tensor, m->vectors[k], b->first + done, n, bytes);
+        element_diff_add_tile(diff, da, (const char *)b->data[k] + done * dtype_bits(da) / 8, db,
                               bytes, n, allowed);
     }
-    reference_model_release_pages(run->b, m->place, b->first, b->n);
+    reference_model_release_pages(run->b, m->tensor, b->first, b->n);
 }
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct match *m = job->state;
-    struct element_diff *sums = work;
-    memset(sums, 0, b->n_vectors * sizeof *sums);
+    struct element_diff *diffs = work;
+    memset(diffs, 0, b->n_vectors * sizeof *diffs);
     for (size_t k = 0; k < b->n_vectors; k++)
-        if (m->vectors[k] != NOWHERE)
-            compare(job, b, k, &sums[k]);
+        if (m->vectors[k] != NO_VECTOR)
+            compare_block(job, b, k, &diffs[k]);
     return 0;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct match *m = job->state;
-    const struct element_diff *sums = work;
+    const struct element_diff *diffs = work;
     for (size_t k = 0; k < b->n_vectors; k++)
-        element_diff_merge(&sums[k], &m->sums[k]);
+        element_diff_merge(&diffs[k], &m->diffs[k]);
     return 0;
 }
 
@@ -281,11 +294,16 @@ static int end(struct job *job, bool ok, struct error *e)
     const struct tensor *t = &job->stage->in->tensors[job->index];
     for (size_t k = 0; ok && m && k < t->n_vectors; k++) {
         const struct vector *a = &t->vectors[k];
-        if (m->vectors[k] == NOWHERE)
+        if (m->vectors[k] == NO_VECTOR)
             continue;
-        const struct vector *b = &reference_model_tensor(run->b, m->place)->vectors[m->vectors[k]];
-        diff_report_print_vector(&run->report, t->name, job->stage->in->models[a->model].name,
-                                 a->dtype, b->dtype, &m->sums[k], m->magnitudes[k]);
+        const struct vector *b = &reference_model_tensor(run->b, m->tensor)->vectors[m->vectors[k]];
+        diff_report_print_vector(&run->report, &(struct diff_report_vector){
+                                                   .tensor = t->name,
+                                                   .model = job->stage->in->models[a->model].name,
+                                                   .dtype_a = a->dtype,
+                                                   .dtype_b = b->dtype,
+                                                   .diff = &m->diffs[k],
+                                                   .magnitude = m->magnitudes[k]});
     }
     run->report.tensors += m != NULL;
     return ok && ferror(stdout) ? standard_output_flush(e) : 0;
@@ -310,9 +328,9 @@ const struct filter filter_tv_diff = {
     .summary = "Compare two streams or models, tensor by tensor",
     .operands = "A B",
     .notes =
-        "- is a stream on standard input. Tolerances are relative to the largest magnitude of\n"
-        "B's tensor. Exit status: 0 same, 1 different, 2 trouble.\n"
-        "Example: tv-diff merged expected --tolerance 1e-6",
+        "- is a stream on standard input. Tolerances are relative to the largest magnitude of B's "
+        "tensor. Exit status: 0 same, 1 different, 2 failure.\n\n"
+        "  tv-diff merged expected --tolerance 1e-6",
     .options_size = sizeof(struct options),
     .options = rows,
     .min_operands = 2,
@@ -325,7 +343,7 @@ const struct filter filter_tv_diff = {
     .open = open,
     .begin = begin,
     .observe = observe,
-    .accumulate = merge,
+    .accumulate = accumulate,
     .end = end,
     .close = close,
 };

@@ -1,28 +1,30 @@
-/* tv-view: show a stream, or a model, to a person or to another program
+/* tv-view: print a stream, or a model, for a person or for another program
  *
- *     tv-view deltas.tvs              header, recipe, a line for each tensor, totals
- *     tv-view --header deltas.tvs     the same without waiting for the tensors
- *     tv-view --json | jq             a line for each record: header, tensors, end
- *     tv-view --values | from-text    everything as text; from-text makes the same bytes of it
+ *     tv-view deltas.tvs              header, recipe, one line per tensor, totals
+ *     tv-view --header deltas.tvs     the same without reading the tensors
+ *     tv-view --json | jq             one line per record: header, tensors, end
+ *     tv-view --values | from-text    everything as text, which from-text converts back
  *
- * All but --header read the stream to its end, so that a broken one is told by the exit status.
- * --values writes vector after vector where the stream has them side by side: it holds one tensor.
- * The form of its text is in share/text.md.
+ * Except with --header, the stream is read to its end, so that the exit status reports a broken
+ * stream. --values prints one vector after another, whereas a stream interleaves the vectors of a
+ * tensor; it holds one tensor. share/text.md describes the text form.
  */
-#include "decode.h"
+#include "element_text.h"
 #include "encode.h"
 #include "filter.h"
 #include "operand_source.h"
+#include "record_json.h"
 #include "run_context.h"
-#include "standard_output.h"
 #include "spool.h"
-#include "text_scanner.h"
+#include "standard_output.h"
+#include "stream_totals.h"
 #include "text_form_print.h"
+#include "text_print.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE ((size_t)1 << 16) /* elements printed at a time */
+#define CHUNK ((size_t)1 << 16) /* elements printed at a time */
 
 struct options {
     bool header, json, values;
@@ -34,7 +36,7 @@ static const struct option_row rows[] = {
      .help = "stop after the stream header, without reading a tensor"},
     {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print each record as a line of JSON"},
     {"values", OPTION_FLAG, FIELD(values), NULL,
-     .help = "print everything, numbers included, as text that from-text reads back"},
+     .help = "print everything, including the numbers, as text that from-text converts back"},
     {0}};
 #undef FIELD
 
@@ -43,20 +45,7 @@ static const struct options *options_of(const struct stage *s)
     return s->options;
 }
 
-static uint64_t payload_bytes(const struct tensor *t)
-{
-    uint64_t bytes = 0;
-    for (size_t k = 0; k < t->n_vectors; k++)
-        bytes += dtype_bytes(t->vectors[k].dtype, tensor_elements(t));
-    return bytes;
-}
-
-/* ---- for a person -------------------------------------------------------------------------- */
-
-static int widest(int width, const char *name)
-{
-    return text_print_width(name) > width ? text_print_width(name) : width;
-}
+/* ---- as a table ---------------------------------------------------------------------------- */
 
 static int shape_width(const struct tensor *t)
 {
@@ -66,19 +55,20 @@ static int shape_width(const struct tensor *t)
     return width;
 }
 
-static void show_models(const struct header *h)
+static void print_models(const struct header *h)
 {
-    int name = 5, role = 4;
+    int name_width = 5, role_width = 4;
     for (size_t i = 0; i < h->n_models; i++) {
-        name = widest(name, h->models[i].name);
-        role = widest(role, h->models[i].role ? h->models[i].role : "");
+        const char *role = h->models[i].role ? h->models[i].role : "";
+        name_width = text_print_max_width(name_width, h->models[i].name);
+        role_width = text_print_max_width(role_width, role);
     }
-    printf("\n%-*s  %-*s  fingerprint\n", name, "model", role, "role");
+    printf("\n%-*s  %-*s  fingerprint\n", name_width, "model", role_width, "role");
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
-        text_print_name(stdout, m->name, name);
+        text_print_name(stdout, m->name, name_width);
         fputs("  ", stdout);
-        text_print_name(stdout, m->role ? m->role : "-", role);
+        text_print_name(stdout, m->role ? m->role : "-", role_width);
         fputs("  ", stdout);
         if (m->has_fingerprint)
             text_print_hash(stdout, m->fingerprint);
@@ -86,7 +76,7 @@ static void show_models(const struct header *h)
     }
 }
 
-static void show_history(const struct history *history, int indent)
+static void print_history(const struct history *history, int indent)
 {
     for (size_t i = 0; i < history->n; i++) {
         const struct history_step *s = &history->steps[i];
@@ -101,15 +91,15 @@ static void show_history(const struct history *history, int indent)
         puts(")");
         for (size_t j = 0; j < s->n_parents; j++) {
             printf("%*sinput %zu:\n", indent + 3, "", j + 1);
-            show_history(&s->parents[j], indent + 6);
+            print_history(&s->parents[j], indent + 6);
         }
     }
 }
 
-/* The widths of the table's columns; a model without vectors has none. */
+/* The widths of the columns of the tensors' table. */
 struct table {
     int name, shape;
-    int *models; /* [model] */
+    int *models; /* [model]; 0: the model has no vectors and no column */
 };
 
 static struct table *table_new(const struct header *h)
@@ -118,14 +108,26 @@ static struct table *table_new(const struct header *h)
     *table = (struct table){6, 5, mem_alloc(h->n_models, sizeof(int))};
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        table->name = widest(table->name, t->name);
+        table->name = text_print_max_width(table->name, t->name);
         table->shape = shape_width(t) > table->shape ? shape_width(t) : table->shape;
         for (size_t k = 0; k < t->n_vectors; k++) {
-            int *width = &table->models[t->vectors[k].model];
-            *width = widest(widest(*width, h->models[t->vectors[k].model].name),
-                            dtype_name(t->vectors[k].dtype));
+            const struct vector *v = &t->vectors[k];
+            int width = text_print_max_width(table->models[v->model], h->models[v->model].name);
+            table->models[v->model] = text_print_max_width(width, dtype_name(v->dtype));
         }
     }
+    return table;
+}
+
+static void table_free(struct table *table)
+{
+    if (table)
+        free(table->models);
+    free(table);
+}
+
+static void print_titles(const struct table *table, const struct header *h)
+{
     printf("\n%-*s  %-*s  layer ", table->name, "tensor", table->shape, "shape");
     for (size_t i = 0; i < h->n_models; i++)
         if (table->models[i]) {
@@ -133,11 +135,10 @@ static struct table *table_new(const struct header *h)
             text_print_name(stdout, h->models[i].name, table->models[i]);
         }
     puts("");
-    return table;
 }
 
-/* What is not as usual with a vector: "math: weight 0.5, keep 0.2". */
-static void show_attributes(const struct vector *v, const char *model)
+/* Prints a weight other than 1 and payload attributes: "  math: weight 0.5 keep 0.2". */
+static void print_attributes(const struct vector *v, const char *model)
 {
     char number[32];
     bool weighted = vector_is_weighted(v), l1 = !isnan(v->l1_before),
@@ -157,7 +158,7 @@ static void show_attributes(const struct vector *v, const char *model)
         printf(" keep %s", number_format(v->keep_probability, number));
 }
 
-static void show_tensor(const struct table *table, const struct header *h, const struct tensor *t)
+static void print_tensor(const struct table *table, const struct header *h, const struct tensor *t)
 {
     text_print_name(stdout, t->name, table->name);
     fputs("  ", stdout);
@@ -169,33 +170,25 @@ static void show_tensor(const struct table *table, const struct header *h, const
         fputs("   -  ", stdout);
     size_t k = 0;
     for (size_t i = 0; i < h->n_models; i++) {
-        bool there = k < t->n_vectors && t->vectors[k].model == i;
+        bool has_vector = k < t->n_vectors && t->vectors[k].model == i;
         if (table->models[i])
-            printf("  %-*s", table->models[i], there ? dtype_name(t->vectors[k].dtype) : "-");
-        k += there;
+            printf("  %-*s", table->models[i], has_vector ? dtype_name(t->vectors[k].dtype) : "-");
+        k += has_vector;
     }
     for (k = 0; k < t->n_vectors; k++)
-        show_attributes(&t->vectors[k], h->models[t->vectors[k].model].name);
+        print_attributes(&t->vectors[k], h->models[t->vectors[k].model].name);
     puts("");
 }
 
-static void show_totals(const struct header *h)
+static void print_totals(const struct header *h)
 {
-    uint64_t vectors = 0, elements = 0, bytes = 0;
-    for (size_t i = 0; i < h->n_tensors; i++) {
-        vectors += h->tensors[i].n_vectors;
-        elements += tensor_elements(&h->tensors[i]);
-        bytes += payload_bytes(&h->tensors[i]);
-    }
+    struct stream_totals totals = stream_totals_count(h);
     puts("");
-    text_print_count(stdout, h->n_tensors, "tensor");
-    fputs(", ", stdout);
-    text_print_count(stdout, vectors, "vector");
-    printf(", %llu elements a model, %llu bytes of payload\n", (unsigned long long)elements,
-           (unsigned long long)bytes);
+    stream_totals_print(&totals, true);
+    puts("");
 }
 
-static void show_hashes(const struct stage *s)
+static void print_hashes(const struct stage *s)
 {
     const char *const *models;
     const uint64_t *hashes;
@@ -209,98 +202,102 @@ static void show_hashes(const struct stage *s)
     }
 }
 
-static struct table *show_header(const struct header *h)
+static struct table *print_header(const struct header *h)
 {
+    struct table *table = table_new(h);
     printf("kind      %s\n", stream_kind_name(h->kind));
     if (h->input_rounding)
         printf("rounding  %s\n", dtype_name(h->input_rounding));
-    show_models(h);
+    print_models(h);
     if (h->history.n) {
         puts("\nrecipe");
-        show_history(&h->history, 2);
+        print_history(&h->history, 2);
     }
-    return table_new(h);
+    print_titles(table, h);
+    return table;
 }
 
 /* ---- as JSON ------------------------------------------------------------------------------- */
 
-static void put_json(struct bytes *b)
+/* Prints an encoded record, and frees it. */
+static void print_json(struct bytes *b)
 {
     record_json_print(stdout, b->data, b->size);
     puts("");
     bytes_free(b);
 }
 
-static void put_json_header(const struct header *h)
+static void print_json_header(const struct header *h)
 {
     struct bytes b = {0};
     encode_header(&b, h);
-    put_json(&b);
+    print_json(&b);
 }
 
-static void put_json_end(const struct stage *s)
+static void print_json_end(const struct stage *s)
 {
-    struct end_record end = {.tensors = s->in->n_tensors, .has_hash = true};
+    struct stream_totals totals = stream_totals_count(s->in);
+    struct end_record end = {
+        .tensors = totals.tensors, .payload_bytes = totals.payload_bytes, .has_hash = true};
     struct bytes b = {0};
     const char *const *models;
-    for (size_t i = 0; i < s->in->n_tensors; i++)
-        end.payload_bytes += payload_bytes(&s->in->tensors[i]);
     end.n_hashes = run_context_model_hashes(s, &models, &end.hashes);
     end.hashed_models = (const char **)models;
     encode_end(&b, &end);
-    put_json(&b);
+    print_json(&b);
 }
 
 /* ---- as text for from-text ----------------------------------------------------------------- */
 
-/* The rows of a vector, out of the spool. */
-static int put_rows(const struct spool *spool, uint64_t at, const struct tensor *t, enum dtype d,
-                    struct error *e)
+/* Prints the rows of a vector, which starts at `offset` in the spool. */
+static int print_rows(const struct spool *spool, uint64_t offset, const struct tensor *t,
+                      enum dtype d, struct error *e)
 {
-    size_t all = tensor_elements(t), step = dtype_bits(d) % 8 ? all : PIECE;
-    void *bytes = mem_alloc(dtype_bytes(d, step < all ? step : all) + 1, 1);
+    size_t all = tensor_elements(t), chunk = dtype_bits(d) % 8 ? all : CHUNK;
+    void *bytes = mem_alloc(dtype_bytes(d, chunk < all ? chunk : all) + 1, 1);
     int failed = 0;
-    for (size_t first = 0; first < all && !failed; first += step) {
-        size_t n = all - first < step ? all - first : step;
-        failed = spool_read(spool, at + dtype_bytes(d, first), bytes, dtype_bytes(d, n), e);
+    for (size_t first = 0; first < all && !failed; first += chunk) {
+        size_t n = all - first < chunk ? all - first : chunk;
+        failed = spool_read(spool, offset + dtype_bytes(d, first), bytes, dtype_bytes(d, n), e);
         if (!failed)
-            text_print_elements(stdout, d, tensor_columns(t), first, n, bytes);
+            element_text_print_rows(stdout, d, tensor_columns(t), first, n, bytes);
     }
     free(bytes);
     return failed;
 }
 
-static int put_values(const struct job *job, const struct spool *spool, struct error *e)
+/* Prints a tensor, whose vectors are in the spool one after another. */
+static int print_values(const struct job *job, const struct spool *spool, struct error *e)
 {
-    const struct tensor *t = job->in, *announced = &job->stage->in->tensors[job->index];
-    uint64_t at = 0;
-    text_form_print_tensor(t, announced);
+    const struct tensor *t = job->in, *entry = &job->stage->in->tensors[job->index];
+    uint64_t offset = 0;
+    text_form_print_tensor(t, entry);
     for (size_t k = 0; k < t->n_vectors; k++) {
-        const struct vector *v = &t->vectors[k];
-        text_form_print_vector(job->stage->in, t, announced, k);
-        if (put_rows(spool, at, t, v->dtype, e))
+        enum dtype d = t->vectors[k].dtype;
+        text_form_print_vector(job->stage->in, t, entry, k);
+        if (print_rows(spool, offset, t, d, e))
             return -1;
-        at += dtype_bytes(v->dtype, tensor_elements(t));
+        offset += dtype_bytes(d, tensor_elements(t));
     }
     return ferror(stdout) ? standard_output_flush(e) : 0;
 }
 
-/* ---- the filter's life --------------------------------------------------------------------- */
+/* ---- the functions of the descriptor ------------------------------------------------------- */
 
 static int open(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = options_of(s);
     if (o->values && (o->json || o->header))
-        return error_set(e, "--values goes with neither --json nor --header");
+        return error_set(e, "--values cannot be combined with --json or --header");
     s->stop_after_open = o->header;
     if (o->json)
-        put_json_header(s->in);
+        print_json_header(s->in);
     else if (o->values)
         text_form_print_header(s->in);
     else
-        s->data = show_header(s->in);
+        s->data = print_header(s->in);
     for (size_t i = 0; o->header && s->data && i < s->in->n_tensors; i++)
-        show_tensor(s->data, s->in, &s->in->tensors[i]);
+        print_tensor(s->data, s->in, &s->in->tensors[i]);
     return 0;
 }
 
@@ -310,33 +307,34 @@ static int begin(struct job *job, struct error *e)
     struct bytes b = {0};
     if (options_of(s)->values) {
         job->state = spool_new(s->common.memory, s->common.spool);
-        return spool_reserve(job->state, payload_bytes(job->in), e) ? -1 : PLAN_TRANSFORM;
+        uint64_t size = stream_totals_tensor_bytes(job->in);
+        return spool_reserve(job->state, size, e) ? -1 : PLAN_TRANSFORM;
     }
     if (options_of(s)->json) {
         encode_tensor(&b, job->in);
-        put_json(&b);
+        print_json(&b);
     } else {
-        show_tensor(s->data, s->in, job->in);
+        print_tensor(s->data, s->in, job->in);
     }
     return ferror(stdout) ? standard_output_flush(e) : PLAN_PASS_THROUGH;
 }
 
 static int consume(struct job *job, const struct block *b, struct error *e)
 {
-    uint64_t at = 0;
+    uint64_t vector = 0; /* offset of the vector's first byte */
     for (size_t k = 0; k < b->n_vectors; k++) {
         enum dtype d = b->dtypes[k];
-        if (spool_write(job->state, at + dtype_bytes(d, b->first), b->data[k], dtype_bytes(d, b->n),
-                        e))
+        uint64_t offset = vector + dtype_bytes(d, b->first);
+        if (spool_write(job->state, offset, b->data[k], dtype_bytes(d, b->n), e))
             return -1;
-        at += dtype_bytes(d, tensor_elements(job->in));
+        vector += dtype_bytes(d, tensor_elements(job->in));
     }
     return 0;
 }
 
 static int end(struct job *job, bool ok, struct error *e)
 {
-    int failed = ok && job->state ? put_values(job, job->state, e) : 0;
+    int failed = ok && job->state ? print_values(job, job->state, e) : 0;
     spool_free(job->state);
     return failed;
 }
@@ -344,27 +342,24 @@ static int end(struct job *job, bool ok, struct error *e)
 static int close(struct stage *s, bool ok, struct error *e)
 {
     const struct options *o = options_of(s);
-    struct table *table = s->data;
-    if (table)
-        free(table->models);
-    free(table);
+    table_free(s->data);
     if (ok && o->values)
         text_form_print_hashes(s);
     if (ok && o->json && !o->header)
-        put_json_end(s);
+        print_json_end(s);
     if (ok && !o->json && !o->values) {
-        show_totals(s->in);
-        show_hashes(s);
+        print_totals(s->in);
+        print_hashes(s);
     }
     return ok ? standard_output_flush(e) : 0;
 }
 
 const struct filter filter_tv_view = {
     .name = "tv-view",
-    .summary = "Show what a stream or a model holds",
+    .summary = "Print the contents of a stream or a model",
     .operands = "[FILE|MODEL]",
-    .notes = "Reads standard input without an operand.\n"
-             "Example: tv-extract base math | trim --density 0.2 | tv-view",
+    .notes = "Without an operand, reads standard input.\n\n"
+             "  tv-extract base math | trim --density 0.2 | tv-view",
     .options_size = sizeof(struct options),
     .options = rows,
     .max_operands = 1,

@@ -8,7 +8,7 @@ setup_file() { make_big; }
 @test "a whole stream, a checkpoint" {
     make_good
     [ "$(check <good.tvs)" = \
-        "complete and right: 1 tensor, 2 vectors, 12 elements, 48 bytes of payload (task-vectors)" ]
+        "OK: 1 tensor, 2 vectors, 12 elements, 48 bytes of payload (task-vectors)" ]
     check "$BIG"
     check "$MODELS"/math
     check --quiet good.tvs >found
@@ -31,8 +31,8 @@ setup_file() { make_big; }
     check nan.tvs >found || status=$?
     [ "$status" -eq 1 ]
     diff -u - found <<END
-tensor w of math: 2 numbers not finite, the first at flat index 4
-complete, but with faults: 1 tensor, 2 vectors, 12 elements, 48 bytes of payload (task-vectors)
+tensor w of math: 2 non-finite numbers, the first at flat index 4
+readable but invalid: 1 tensor, 2 vectors, 12 elements, 48 bytes of payload (task-vectors)
 END
     check --allow-nonfinite nan.tvs
 }

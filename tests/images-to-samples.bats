@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Images and messages become a container. Tokenizer, image processor and image reader are of the
-# test's own: a byte is a token, an image file says its grid in patches. (The packages that have the
-# real ones are large.)
+# Images and messages become a folder of samples. The test has its own tokenizer, image processor and
+# image reader: a byte is a token, an image file contains its grid in patches. (The packages with real
+# ones are large.)
 load common
 load refusals
 
@@ -113,26 +113,26 @@ END
     forward "$M" --samples out --only logits | check --quiet
 }
 
-@test "refusals name the line, and leave nothing" {
+@test "errors name the line, and nothing is written" {
     M=$GOLDEN/models/qwen2vl/tied/hub
     ask '<image><image>' wide.png >chart.jsonl
-    refused_with "chart.jsonl, line 1: there are 2 places for 1 images" make out
+    refused_with "chart.jsonl, line 1: found 2 <image> marks for 1 images" make out
     ask x nowhere.png >chart.jsonl
     refused_with "chart.jsonl, line 1: cannot read the image nowhere.png" make out
     echo '{"messages": 1}' >chart.jsonl
     refused_with "chart.jsonl, line 1: messages is not a list" make out
     echo '{' >chart.jsonl
-    refused_with "chart.jsonl, line 1: this is no JSON" make out
+    refused_with "chart.jsonl, line 1: not valid JSON" make out
     echo '{"messages": [{"role": "nobody", "content": "Q"}]}' >chart.jsonl
-    refused_with "chart.jsonl, line 1: the chat template does not take the messages: nobody is here" make out
+    refused_with "chart.jsonl, line 1: the chat template rejects the messages: nobody is here" make out
     echo '{"messages": [{"role": "user", "content": "\ud83d"}]}' >chart.jsonl
-    refused_with "chart.jsonl, line 1: a text has half of a character" make out
+    refused_with "chart.jsonl, line 1: a string contains an unpaired surrogate" make out
     : >chart.jsonl
     refused_with "chart.jsonl has no samples" make out
     ask x wide.png >chart.jsonl
     make out
-    refused_with "out is there already" make out
+    refused_with "out already exists" make out
     refused_with "No such file" make nowhere/out
     M=$GOLDEN/models/text/qwen2_tied
-    refused_with "the model type qwen2 is not known here" make other
+    refused_with "unsupported model type qwen2" make other
 }

@@ -61,7 +61,7 @@ setup() {
     size=$(stat -c %s "$FIVE")
     for part in 30 42 45 65 85 99; do
         head -c $((size * part / 100)) "$FIVE" >cut.tvs
-        refused_with 'is cut' trim --density 0.3 <cut.tvs
+        refused_with 'is truncated' trim --density 0.3 <cut.tvs
     done
 }
 
@@ -70,7 +70,7 @@ setup() {
     size=$(stat -c %s "$FIVE")
     cp "$FIVE" broken.tvs
     printf '\377' | dd of=broken.tvs bs=1 seek=$((size * 60 / 100)) conv=notrunc status=none
-    refused_with 'checksum of tensor t2 is wrong' trim --density 0.3 <broken.tvs
+    refused_with 'wrong checksum of tensor t2' trim --density 0.3 <broken.tvs
 }
 
 @test "a stage that fails ends the run although its input stays open" {

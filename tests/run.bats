@@ -192,8 +192,8 @@ says() {
 full() { tv run 'trim --density 0.5 | combine' <good.tvs >/dev/full; }
 
 @test "a killed stage breaks the stream" {
-    says combine 'is cut' "sh -c 'head -c 300 good.tvs; kill -KILL \$\$' | combine | check"
-    says combine 'is cut' "sh -c 'head -c 20000 big.tvs; kill -KILL \$\$' | combine | pack --base base out"
-    says join-streams 'is cut' "join-streams <(sh -c 'head -c 300 good.tvs; kill -KILL \$\$') | check"
+    says combine 'is truncated' "sh -c 'head -c 300 good.tvs; kill -KILL \$\$' | combine | check"
+    says combine 'is truncated' "sh -c 'head -c 20000 big.tvs; kill -KILL \$\$' | combine | pack --base base out"
+    says join-streams 'is truncated' "join-streams <(sh -c 'head -c 300 good.tvs; kill -KILL \$\$') | check"
     [ ! -e out ]
 }

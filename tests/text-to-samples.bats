@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Text and messages become samples. The tokenizer and the model are of the test's own: a byte is a
-# token, 256 begins and 257 ends a text, 259 stands before an answer, and the model answers with the
-# prompt in capitals. (The packages that have the real ones are large.)
+# Text and messages become samples. The test has its own tokenizer and model: a byte is a token, 256
+# begins and 257 ends a text, 259 precedes an answer, and the model answers with the prompt in capitals.
+# (The packages with real ones are large.)
 load common
 load refusals
 
@@ -131,11 +131,11 @@ END
         grep -q '"response": "U:Q"'
 }
 
-@test "what is too long is left out, and said" {
+@test "samples that are too long are skipped, with a message" {
     printf '%s\n' '{"text": "abc"}' '{"text": "a"}' '{"text": "ab"}' >a.jsonl
     text_to_samples --tokenizer bare --longest 4 a.jsonl >found 2>.err
     [ "$(grep -c . found)" = 2 ]
-    [ "$(cat .err)" = "text-to-samples: 1 of 3 samples have more than 4 tokens and are left out" ]
+    [ "$(cat .err)" = "text-to-samples: skipped 1 of 3 samples with more than 4 tokens" ]
     refused_with "all 3 samples have more than 2 tokens" text_to_samples --tokenizer bare --longest 2 a.jsonl
 }
 
@@ -156,40 +156,41 @@ wrong_line() {
     [ ! -s .out ]
 }
 
-@test "names the lines that it does not understand, and writes nothing" {
-    wrong_line "this is no JSON" '{"prompt": "Q"'
-    wrong_line "this is no JSON object" '[]'
-    wrong_line "one of messages, prompt and text is needed, and there is none" '{}'
-    wrong_line "one of messages, prompt and text is needed, not prompt and text" '{"prompt": "", "text": ""}'
-    wrong_line "prompt is not a text" '{"prompt": 3}'
-    wrong_line "task is not a text" '{"prompt": "Q", "response": "A", "task": 3}'
+@test "names the lines that it cannot parse, and writes nothing" {
+    wrong_line "not valid JSON" '{"prompt": "Q"'
+    wrong_line "not a JSON object" '[]'
+    wrong_line "expected one of messages, prompt and text, found none of them" '{}'
+    wrong_line "expected one of messages, prompt and text, found prompt and text" '{"prompt": "", "text": ""}'
+    wrong_line "prompt is not a string" '{"prompt": 3}'
+    wrong_line "task is not a string" '{"prompt": "Q", "response": "A", "task": 3}'
     wrong_line "there is no response" '{"prompt": "Q"}'
     wrong_line "the response is empty" '{"prompt": "Q", "response": ""}'
     wrong_line "the prompt is empty" '{"prompt": "", "response": "A"}'
     wrong_line "the text is empty" '{"text": ""}'
-    wrong_line "messages need a chat template" '{"messages": [{"role": "user", "content": "Q"}]}'
+    wrong_line "messages require a chat template" '{"messages": [{"role": "user", "content": "Q"}]}'
     wrong_line "messages is not a list" '{"messages": []}' --tokenizer chat
-    wrong_line "messages[0] has no role" '{"messages": [{"content": "Q"}]}' --tokenizer chat
+    wrong_line "messages[0] lacks a string for role" '{"messages": [{"content": "Q"}]}' --tokenizer chat
     wrong_line "there is no message before" '{"messages": [{"role": "assistant", "content": "Q"}]}' --tokenizer chat
     wrong_line "there is no response" '{"messages": [{"role": "user", "content": "Q"}]}' --tokenizer chat
-    wrong_line "the chat template does not take the messages: nobody is here" \
+    wrong_line "the chat template rejects the messages: nobody is here" \
         '{"messages": [{"role": "nobody", "content": "Q"}, {"role": "assistant", "content": "A"}]}' --tokenizer chat
-    wrong_line "a text has half of a character" '{"prompt": "Q", "response": "\ud83d"}'
+    wrong_line "a string contains an unpaired surrogate" '{"prompt": "Q", "response": "\ud83d"}'
 }
 
-@test "what is missing, and files that are none" {
+@test "missing models and packages, unreadable files" {
     echo '{"text": "Q"}' >good.jsonl
     : >empty.jsonl
     refused_with "empty.jsonl has no samples" text_to_samples --tokenizer bare empty.jsonl
     refused_with "cannot read nowhere" text_to_samples --tokenizer bare nowhere
     refused_with "cannot load the tokenizer of nowhere: there is no nowhere" \
         text_to_samples --tokenizer nowhere good.jsonl
-    refused_with "<x> is 3 tokens, not one" text_to_samples --tokenizer bare --end "<x>" good.jsonl
+    refused_with "<x> is 3 tokens, expected one" text_to_samples --tokenizer bare --end "<x>" good.jsonl
     printf '{"text": "\xff"}\n' >latin.jsonl
     refused_with "latin.jsonl is not UTF-8" text_to_samples --tokenizer bare latin.jsonl
     with_full_disk text_to_samples --tokenizer bare good.jsonl
     echo 'raise ImportError' >packages/torch.py
-    refused_with "torch are needed for --generate" text_to_samples --tokenizer bare --generate chat good.jsonl
+    refused_with "--generate requires the Python packages transformers and torch" \
+        text_to_samples --tokenizer bare --generate chat good.jsonl
     echo 'raise ImportError' >packages/transformers.py
-    refused_with "the Python package transformers is needed" text_to_samples --tokenizer bare good.jsonl
+    refused_with "the Python package transformers is required" text_to_samples --tokenizer bare good.jsonl
 }

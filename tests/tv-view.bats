@@ -22,7 +22,7 @@ recipe
 tensor shape layer math code
 w 2x3 - F32 F32 math: weight 0.25 l1_before 6.75 code: weight 0.25 l1_before 10.5
 
-1 tensor, 2 vectors, 6 elements a model, 48 bytes of payload
+1 tensor, 2 vectors, 6 elements per model, 48 bytes of payload
 END
 }
 
@@ -44,7 +44,7 @@ assert lines == [m for m in maps if m["record"] != "trailer"], lines'
     make_good
     tv-view --header <good.tvs >whole
     head -c 260 good.tvs | tv-view --header | diff -u whole -
-    refused_with "is cut" tv-view < <(head -c 260 good.tvs)
+    refused_with "is truncated" tv-view < <(head -c 260 good.tvs)
 }
 
 @test "looks at checkpoints, saved streams and standard input alike" {

@@ -1,6 +1,6 @@
-/* A file that is written from its beginning and appears under its name only when it is complete.
- * What is no regular file (a pipe, a terminal, /dev/null) is written in place. A written file is
- * open between atomic_file_open and atomic_file_close. */
+/* Writing a file so that it appears under its name only when it is complete. A path that is not a
+ * regular file (a pipe, a terminal, /dev/null) is written directly. An atomic_file is open between
+ * atomic_file_open and atomic_file_close. */
 #ifndef TV_ATOMIC_FILE_H
 #define TV_ATOMIC_FILE_H
 
@@ -11,13 +11,13 @@
 
 struct atomic_file {
     const char *path;
-    char *temporary; /* NULL: written in place */
+    char *temporary; /* the name until it is complete; NULL: written directly */
     FILE *out;       /* NULL: not open */
 };
 
-/* `path` must live as long. */
+/* Borrows `path` until atomic_file_close. */
 int atomic_file_open(struct atomic_file *f, const char *path, struct error *e);
-/* Publishes it if `ok`, else leaves nothing behind. Does nothing where none is open. */
+/* If `ok`, renames the file to its path; otherwise removes it. Does nothing if it is not open. */
 int atomic_file_close(struct atomic_file *f, bool ok, struct error *e);
 
 #endif

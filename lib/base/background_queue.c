@@ -8,31 +8,31 @@
 struct background_queue {
     pthread_t thread;
     pthread_mutex_t lock;
-    pthread_cond_t moved;
+    pthread_cond_t progress;
     size_t n, done;
-    bool failed; /* piece `done` has, with this sentence */
+    bool failed; /* item number `done` failed, with this error */
     struct error error;
-    bool leaving;
+    bool stopping;
     int (*work)(void *, size_t, struct error *);
     void *context;
 };
 
-static void *live(void *ahead)
+static void *run_thread(void *queue)
 {
-    struct background_queue *a = ahead;
-    pthread_mutex_lock(&a->lock);
-    while (a->done < a->n && !a->failed && !a->leaving) {
+    struct background_queue *q = queue;
+    pthread_mutex_lock(&q->lock);
+    while (q->done < q->n && !q->failed && !q->stopping) {
         struct error e = {0};
-        pthread_mutex_unlock(&a->lock);
-        bool failed = a->work(a->context, a->done, &e) != 0;
-        pthread_mutex_lock(&a->lock);
+        pthread_mutex_unlock(&q->lock);
+        bool failed = q->work(q->context, q->done, &e) != 0;
+        pthread_mutex_lock(&q->lock);
         if (failed)
-            a->error = e;
-        a->failed = failed;
-        a->done += !failed;
-        pthread_cond_broadcast(&a->moved);
+            q->error = e;
+        q->failed = failed;
+        q->done += !failed;
+        pthread_cond_broadcast(&q->progress);
     }
-    pthread_mutex_unlock(&a->lock);
+    pthread_mutex_unlock(&q->lock);
     return NULL;
 }
 
@@ -40,49 +40,49 @@ struct background_queue *
 background_queue_start(size_t n, int (*work)(void *context, size_t i, struct error *),
                        void *context)
 {
-    struct background_queue *a = mem_alloc(1, sizeof *a);
-    a->n = n;
-    a->work = work;
-    a->context = context;
-    pthread_mutex_init(&a->lock, NULL);
-    pthread_cond_init(&a->moved, NULL);
-    if (pthread_create(&a->thread, NULL, live, a) == 0)
-        return a;
-    pthread_mutex_destroy(&a->lock);
-    pthread_cond_destroy(&a->moved);
-    free(a);
+    struct background_queue *q = mem_alloc(1, sizeof *q);
+    q->n = n;
+    q->work = work;
+    q->context = context;
+    pthread_mutex_init(&q->lock, NULL);
+    pthread_cond_init(&q->progress, NULL);
+    if (pthread_create(&q->thread, NULL, run_thread, q) == 0)
+        return q;
+    pthread_mutex_destroy(&q->lock);
+    pthread_cond_destroy(&q->progress);
+    free(q);
     return NULL;
 }
 
-int background_queue_wait(struct background_queue *a, size_t i, struct error *e)
+int background_queue_wait(struct background_queue *q, size_t i, struct error *e)
 {
-    pthread_mutex_lock(&a->lock);
-    while (a->done <= i && !a->failed)
-        pthread_cond_wait(&a->moved, &a->lock);
-    int failed = a->done <= i ? -1 : 0;
+    pthread_mutex_lock(&q->lock);
+    while (q->done <= i && !q->failed)
+        pthread_cond_wait(&q->progress, &q->lock);
+    int failed = q->done <= i ? -1 : 0;
     if (failed)
-        *e = a->error;
-    pthread_mutex_unlock(&a->lock);
+        *e = q->error;
+    pthread_mutex_unlock(&q->lock);
     return failed;
 }
 
-bool background_queue_is_done(struct background_queue *a)
+bool background_queue_is_done(struct background_queue *q)
 {
-    pthread_mutex_lock(&a->lock);
-    bool is_done = a->done == a->n || a->failed;
-    pthread_mutex_unlock(&a->lock);
+    pthread_mutex_lock(&q->lock);
+    bool is_done = q->done == q->n || q->failed;
+    pthread_mutex_unlock(&q->lock);
     return is_done;
 }
 
-void background_queue_stop(struct background_queue *a)
+void background_queue_stop(struct background_queue *q)
 {
-    if (!a)
+    if (!q)
         return;
-    pthread_mutex_lock(&a->lock);
-    a->leaving = true;
-    pthread_mutex_unlock(&a->lock);
-    pthread_join(a->thread, NULL);
-    pthread_mutex_destroy(&a->lock);
-    pthread_cond_destroy(&a->moved);
-    free(a);
+    pthread_mutex_lock(&q->lock);
+    q->stopping = true;
+    pthread_mutex_unlock(&q->lock);
+    pthread_join(q->thread, NULL);
+    pthread_mutex_destroy(&q->lock);
+    pthread_cond_destroy(&q->progress);
+    free(q);
 }

@@ -1,5 +1,5 @@
-/* Pieces of memory that change hands: what one gives back another takes, from any thread. A chunk
- * belongs to who took it until chunk_pool_release; the rest goes with chunk_pool_free. */
+/* A pool of reusable memory chunks for several threads. A chunk belongs to the thread that acquired
+ * it until chunk_pool_release; chunk_pool_free frees the idle chunks. */
 #ifndef TV_CHUNK_POOL_H
 #define TV_CHUNK_POOL_H
 
@@ -8,11 +8,12 @@
 struct chunk_pool;
 
 struct chunk_pool *chunk_pool_new(void);
+/* NULL is allowed. */
 void chunk_pool_free(struct chunk_pool *c);
-/* `size` bytes, aligned for vectors. Waits until no more than `limit` bytes will be taken with
- * them. */
+/* `size` bytes, aligned to 64. Waits while the acquired chunks would exceed `limit` bytes in all,
+ * unless none is acquired. */
 void *chunk_pool_acquire(struct chunk_pool *c, size_t size, size_t limit);
-/* NULL: nothing. */
+/* NULL is allowed. */
 void chunk_pool_release(struct chunk_pool *c, void *bytes);
 
 #endif

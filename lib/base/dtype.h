@@ -1,5 +1,5 @@
-/* Element types, under the names of safetensors, and the conversions between the floating ones.
- * Nothing here allocates or keeps a pointer. */
+/* Element types (dtypes) with the names of safetensors, and conversions between the floating-point
+ * ones. No function allocates memory or keeps a pointer. */
 #ifndef TV_DTYPE_H
 #define TV_DTYPE_H
 
@@ -35,35 +35,38 @@ enum dtype {
 
 /* "F32", ...; NULL for DTYPE_NONE. */
 const char *dtype_name(enum dtype d);
-/* DTYPE_NONE when no dtype has that name; safetensors' spelling only. */
+/* The dtype with that name in safetensors' spelling; DTYPE_NONE if there is none. */
 enum dtype dtype_from_name(const char *name);
-/* The name a user or config.json gives: float32, bfloat16, float16, float64 (torch. in front
- * allowed), f32, bf16, f16, f64, in any case. DTYPE_NONE when it is none of these. */
+/* The dtype with that name on a command line or in config.json: float32, bfloat16, float16, float64
+ * (optionally with the prefix torch.), f32, bf16, f16, f64; case is ignored. Otherwise DTYPE_NONE.
+ */
 enum dtype dtype_from_user_name(const char *name);
-/* "float32", "bfloat16", ... as config.json writes it; NULL for what is not floating. */
+/* "float32", "bfloat16", ... as in config.json; NULL if the dtype is not floating-point. */
 const char *dtype_torch_name(enum dtype d);
 size_t dtype_bits(enum dtype d);
-/* Of n elements; a last byte that they fill in part counts. */
+/* Bytes of n elements, rounded up to whole bytes. */
 static inline size_t dtype_bytes(enum dtype d, size_t n)
 {
     size_t bits = dtype_bits(d);
     return bits % 8 ? (n * bits + 7) / 8 : n * (bits / 8);
 }
-/* F16, BF16, F32, F64: what can be computed with. */
+/* F16, BF16, F32, F64: the dtypes that filters compute with. */
 bool dtype_is_float(enum dtype d);
-/* F8 and smaller: weights that mean nothing without scales beside them. */
+/* F8 and smaller: weights that are meaningless without separate scales. */
 bool dtype_is_quantized(enum dtype d);
 
-/* n elements of floating dtype `d`, at any alignment, to F32 (round to nearest even). */
+/* Converts n elements of the floating-point dtype `d`, at any alignment, to F32 (F64 is rounded to
+ * nearest even). */
 void dtype_to_f32(enum dtype d, const void *from, float *to, size_t n);
-/* n F32 values to floating dtype `d`, rounding to nearest even; overflow gives infinity.
- * `to` and `from` do not overlap unless d is F32. */
+/* Converts n F32 values to the floating-point dtype `d`, rounding to nearest even; overflow gives
+ * infinity. `to` and `from` must not overlap unless d is F32. */
 void dtype_from_f32(enum dtype d, const float *from, void *to, size_t n);
 void dtype_to_f64(enum dtype d, const void *from, double *to, size_t n);
 void dtype_from_f64(enum dtype d, const double *from, void *to, size_t n);
-/* Rounds n F32 values to what `d` can hold, in place. */
+/* Rounds n F32 values in place to values that `d` can represent. */
 void dtype_round_f32(enum dtype d, float *x, size_t n);
-/* Index of the first NaN or infinity among n elements of floating dtype `d`; n if none. */
+/* Index of the first NaN or infinity among n elements of the floating-point dtype `d`; n if none.
+ */
 size_t dtype_find_nonfinite(enum dtype d, const void *from, size_t n);
 
 #endif

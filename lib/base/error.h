@@ -1,5 +1,5 @@
-/* One sentence about what went wrong, without a newline: the printer owns layout.
- * An error belongs to the caller; the library fills it in and returns -1. */
+/* An error message: one sentence, without a newline. The caller owns the struct error; a function
+ * that fails fills it in and returns -1. */
 #ifndef TV_ERROR_H
 #define TV_ERROR_H
 
@@ -7,12 +7,12 @@
 
 struct error {
     char text[1024];
-    char stage[64]; /* the stage that failed, where it is another one than the caller */
-    bool printed;   /* that stage has printed the sentence already: say nothing */
+    char stage[64]; /* the stage that failed, if it is not the caller's; else "" */
+    bool printed;   /* the failed stage has printed the sentence: do not print it again */
 };
 
-/* Writes the sentence, replacing an earlier one. Always returns -1, so that a function can
- * say `return error_set(e, ...)`. Control characters (from hostile names) become '?'. */
+/* Replaces the sentence. Always returns -1, so that a function can write
+ * `return error_set(e, ...)`. Control characters (in names from input files) become '?'. */
 int error_set(struct error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,5 +1,5 @@
-/* XXH3 (https://xxhash.com), chosen for the processor when the program runs where the library can.
- */
+/* The hash function XXH3 (https://xxhash.com). Where the library supports it, the implementation
+ * for the processor is chosen at run time. */
 #ifndef TV_HASH_H
 #define TV_HASH_H
 

@@ -18,10 +18,9 @@ int line_reader_open(struct line_reader *l, const char *path, struct error *e)
     return 0;
 }
 
-/* What is wrong with the line at hand; always -1. */
-static int refuse(const struct line_reader *l, const char *wrong, struct error *e)
+static int set_line_error(const struct line_reader *l, const char *reason, struct error *e)
 {
-    return error_set(e, "%.300s, line %zu: %s", l->path, l->line_number, wrong);
+    return error_set(e, "%.300s, line %zu: %s", l->path, l->line_number, reason);
 }
 
 int line_reader_next(struct line_reader *l, struct error *e)
@@ -31,9 +30,10 @@ int line_reader_next(struct line_reader *l, struct error *e)
     l->line_number++;
     while ((c = getc_unlocked(l->file)) != EOF && c != '\n') {
         if (c == '\0')
-            return refuse(l, "a line of text has no zero byte", e);
+            return set_line_error(l, "the line contains a zero byte, so this is not a text file",
+                                  e);
         if (n == LINE_MAX)
-            return refuse(l, "a line has at most 1 MiB", e);
+            return set_line_error(l, "the line is longer than 1 MiB", e);
         l->text[n++] = (char)c;
         if (n == l->capacity)
             l->text = mem_resize(l->text, l->capacity *= 2, 1);
@@ -44,7 +44,7 @@ int line_reader_next(struct line_reader *l, struct error *e)
         return 0;
     l->bytes_read += n + 1;
     if (l->bytes_read > FILE_MAX)
-        return error_set(e, "%.300s has more than 256 MiB", l->path);
+        return error_set(e, "%.300s is larger than 256 MiB", l->path);
     l->text[n] = '\0';
     return 1;
 }

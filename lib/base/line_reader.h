@@ -1,5 +1,5 @@
-/* A text file, line by line. Lines and files without an end are refused, and zero bytes. A line
- * lives until the next; the file is closed with line_reader_close. */
+/* Reading a text file line by line. Lines above 1 MiB, files above 256 MiB and zero bytes are
+ * errors. A line is valid until the next line_reader_next; line_reader_close closes the file. */
 #ifndef TV_LINE_READER_H
 #define TV_LINE_READER_H
 
@@ -13,11 +13,12 @@ struct line_reader {
     const char *path;
     char *text; /* the line, without its newline */
     size_t line_number, capacity;
-    size_t bytes_read; /* of what was read */
+    size_t bytes_read; /* so far */
 };
 
+/* Borrows `path` until line_reader_close. */
 int line_reader_open(struct line_reader *l, const char *path, struct error *e);
-/* 1: the next line; 0: there is none; -1. */
+/* 1: `text` holds the next line; 0: end of file; -1: error. */
 int line_reader_next(struct line_reader *l, struct error *e);
 void line_reader_close(struct line_reader *l);
 

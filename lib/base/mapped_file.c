@@ -22,16 +22,17 @@ static int write_all(int fd, const unsigned char *bytes, size_t size)
     return 0;
 }
 
-/* Everything that `from` still gives, as a file; of what does not begin as it should, the
- * beginning: whoever reads it says what is wrong. */
-static int copy(int from, const char *path, const char *folder, const char *begins, struct error *e)
+/* Copies the rest of `from` to a temporary file and returns its descriptor. Input that does not
+ * begin with `magic` is copied only in part; its reader reports the error. */
+static int copy_to_temporary_file(int from, const char *path, const char *folder, const char *magic,
+                                  struct error *e)
 {
     unsigned char bytes[1 << 16];
-    size_t left = begins ? strlen(begins) : 0; /* of what it should begin with */
-    bool as_expected = true;
+    size_t magic_left = magic ? strlen(magic) : 0; /* bytes of it not yet compared */
+    bool has_magic = true;
     ssize_t n;
     int to = spool_open_temporary_file(folder, e);
-    while (to >= 0 && as_expected && (n = read(from, bytes, sizeof bytes)) != 0) {
+    while (to >= 0 && has_magic && (n = read(from, bytes, sizeof bytes)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 || write_all(to, bytes, (size_t)n)) {
@@ -39,17 +40,17 @@ static int copy(int from, const char *path, const char *folder, const char *begi
             close(to);
             return -1;
         }
-        size_t m = (size_t)n < left ? (size_t)n : left;
-        as_expected = m == 0 || memcmp(bytes, begins, m) == 0;
-        begins = m ? begins + m : begins;
-        left -= m;
+        size_t m = (size_t)n < magic_left ? (size_t)n : magic_left;
+        has_magic = m == 0 || memcmp(bytes, magic, m) == 0;
+        magic = m ? magic + m : magic;
+        magic_left -= m;
     }
     if (to >= 0)
         lseek(to, 0, SEEK_SET);
     return to;
 }
 
-static int map(struct mapped_file *m, const char *path, struct error *e)
+static int map_bytes(struct mapped_file *m, const char *path, struct error *e)
 {
     struct stat st;
     if (fstat(m->fd, &st) < 0)
@@ -64,40 +65,41 @@ static int map(struct mapped_file *m, const char *path, struct error *e)
     return 0;
 }
 
-int mapped_file_open(struct mapped_file *m, const char *path, const char *folder,
-                     const char *begins, struct error *e)
+int mapped_file_open(struct mapped_file *m, const char *path, const char *folder, const char *magic,
+                     struct error *e)
 {
-    bool standard = strcmp(path, "-") == 0;
+    bool is_stdin = strcmp(path, "-") == 0;
     struct stat st;
-    *m =
-        (struct mapped_file){.fd = standard ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)};
-    path = standard ? "standard input" : path;
+    m->bytes = NULL;
+    m->size = 0;
+    m->fd = is_stdin ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
+    path = is_stdin ? "standard input" : path;
     if (m->fd < 0)
         return error_set(e, "cannot open %s: %s", path, strerror(errno));
     if (fstat(m->fd, &st) == 0 && S_ISDIR(st.st_mode)) {
         mapped_file_close(m);
         return error_set(e, "cannot read %s: it is a folder", path);
     }
-    /* Standard input may be a file that was read in part: the rest counts, as in a pipe. */
+    /* Standard input may be a file that was partly read before: only its rest is input. */
     if (!S_ISREG(st.st_mode) || lseek(m->fd, 0, SEEK_CUR) != 0) {
-        int fd = copy(m->fd, path, folder, begins, e);
+        int fd = copy_to_temporary_file(m->fd, path, folder, magic, e);
         close(m->fd);
         m->fd = fd;
     }
-    if (m->fd >= 0 && map(m, path, e) == 0)
+    if (m->fd >= 0 && map_bytes(m, path, e) == 0)
         return 0;
     mapped_file_close(m);
     return -1;
 }
 
-#define AROUND ((uintptr_t)2 << 20) /* the largest folio of the page cache */
+#define RELEASE_UNIT ((uintptr_t)2 << 20) /* the largest folio of the page cache */
 
 void mapped_file_release_pages(const unsigned char *bytes, size_t size, const unsigned char *from,
                                size_t n)
 {
     uintptr_t first = (uintptr_t)bytes, last = first + size;
-    uintptr_t begin = (uintptr_t)from / AROUND * AROUND;
-    uintptr_t end = ((uintptr_t)from + n + AROUND - 1) / AROUND * AROUND;
+    uintptr_t begin = (uintptr_t)from / RELEASE_UNIT * RELEASE_UNIT;
+    uintptr_t end = ((uintptr_t)from + n + RELEASE_UNIT - 1) / RELEASE_UNIT * RELEASE_UNIT;
     begin = begin < first ? first : begin;
     end = end > last ? last : end;
     if (n > 0)
@@ -108,8 +110,9 @@ void mapped_file_release_sequential(const unsigned char *bytes, size_t size,
                                     const unsigned char *from, size_t n, bool last)
 {
     size_t before = (size_t)(from - bytes);
-    before = before < AROUND ? before : AROUND; /* where another thread may have come later */
-    if (last || (uintptr_t)from / AROUND != (uintptr_t)(from + n) / AROUND)
+    /* Another thread may have read the bytes before `from` after they were released. */
+    before = before < RELEASE_UNIT ? before : RELEASE_UNIT;
+    if (last || (uintptr_t)from / RELEASE_UNIT != (uintptr_t)(from + n) / RELEASE_UNIT)
         mapped_file_release_pages(bytes, size, from - before, before + n);
 }
 

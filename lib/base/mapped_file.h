@@ -1,5 +1,5 @@
-/* A file as bytes in memory. What cannot be mapped (a pipe, a terminal) is copied to an unlinked
- * temporary file first. A mapped owns its bytes until mapped_file_close. */
+/* A file mapped into memory. Input that cannot be mapped (a pipe, a terminal) is first copied to an
+ * unlinked temporary file. A mapped_file owns its bytes until mapped_file_close. */
 #ifndef TV_MAPPED_FILE_H
 #define TV_MAPPED_FILE_H
 
@@ -11,21 +11,21 @@
 struct mapped_file {
     const unsigned char *bytes; /* NULL for an empty file */
     size_t size;
-    int fd; /* at its start; -1 after mapped_file_close */
+    int fd; /* positioned at the start; -1 after mapped_file_close */
 };
 
-/* `path` "-" is standard input; a temporary file goes to `folder` (NULL: $TMPDIR, else /var/tmp).
- * `begins`: the bytes with which it must begin to be copied as a whole; NULL: anything is. Returns
- * 0; or -1, with nothing left open. */
-int mapped_file_open(struct mapped_file *m, const char *path, const char *folder,
-                     const char *begins, struct error *e);
+/* `path` "-" is standard input; a temporary file is created in `folder` (NULL: $TMPDIR, else
+ * /var/tmp). `magic`: copying stops early if the input does not begin with these bytes, so that the
+ * caller can report it; NULL: everything is copied. After an error nothing is left open. */
+int mapped_file_open(struct mapped_file *m, const char *path, const char *folder, const char *magic,
+                     struct error *e);
 void mapped_file_close(struct mapped_file *m);
-/* Of a mapped file of `size` bytes: these n, from `from` on, will not be read again soon; their
- * pages need not stay in memory. */
+/* Lets the kernel drop the pages of n bytes at `from`, in a mapped file of `size` bytes at `bytes`,
+ * because they will not be read again soon. */
 void mapped_file_release_pages(const unsigned char *bytes, size_t size, const unsigned char *from,
                                size_t n);
-/* The same of a part of what is read one after another; now and then, and behind the `last`, the
- * pages go. (Each time they do, all threads must forget their addresses.) */
+/* The same for the parts of a sequential read. Pages are dropped only at multiples of 2 MiB and
+ * after the `last` part, because each drop flushes the TLBs of all threads. */
 void mapped_file_release_sequential(const unsigned char *bytes, size_t size,
                                     const unsigned char *from, size_t n, bool last);
 

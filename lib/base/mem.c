@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void *found(void *p)
+static void *exit_if_null(void *p)
 {
     if (!p) {
         fputs("tvtools: out of memory\n", stderr);
@@ -17,22 +17,22 @@ static void *found(void *p)
 
 void *mem_alloc(size_t count, size_t size)
 {
-    return found(calloc(count ? count : 1, size ? size : 1));
+    return exit_if_null(calloc(count ? count : 1, size ? size : 1));
 }
 
 void *mem_resize(void *old, size_t count, size_t size)
 {
-    return found(reallocarray(old, count ? count : 1, size));
+    return exit_if_null(reallocarray(old, count ? count : 1, size));
 }
 
 void *mem_alloc_aligned(size_t size)
 {
-    return found(aligned_alloc(64, size ? (size + 63) / 64 * 64 : 64));
+    return exit_if_null(aligned_alloc(64, size ? (size + 63) / 64 * 64 : 64));
 }
 
 char *mem_copy_text(const char *text)
 {
-    return found(strdup(text));
+    return exit_if_null(strdup(text));
 }
 
 void bytes_append(struct bytes *b, const void *data, size_t size)
@@ -62,13 +62,13 @@ void *arena_alloc(struct arena *a, size_t count, size_t size)
 {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2)
-        found(NULL);
+        exit_if_null(NULL); /* more memory than there can be */
     bytes = (bytes + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
     struct arena_chunk *c = a->chunks;
     if (!c || c->size - c->used < bytes) {
-        size_t room = bytes > 4096 ? bytes : 4096;
-        c = found(malloc(sizeof *c + room));
-        *c = (struct arena_chunk){.next = a->chunks, .size = room};
+        size_t capacity = bytes > 4096 ? bytes : 4096;
+        c = exit_if_null(malloc(sizeof *c + capacity));
+        *c = (struct arena_chunk){.next = a->chunks, .size = capacity};
         a->chunks = c;
     }
     void *p = (char *)c->data + c->used;
@@ -103,7 +103,7 @@ char *arena_printf(struct arena *a, const char *format, ...)
     char *text = NULL;
     int length = vasprintf(&text, format, args);
     va_end(args);
-    found(length < 0 ? NULL : text);
+    exit_if_null(length < 0 ? NULL : text);
     char *p = arena_copy_text_n(a, text, (size_t)length);
     free(text);
     return p;

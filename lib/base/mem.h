@@ -1,6 +1,7 @@
-/* Memory. What mem_alloc returns is freed with free; what arena_alloc returns lives until its
- * arena is cleared or freed. Both end the program with one sentence when memory runs out:
- * sizes that come from input are checked before they get here. */
+/* Memory: allocation that never fails, growing byte buffers, and arenas. The caller frees what a
+ * mem_ function returns with free(); what an arena_ function returns lives until its arena is
+ * cleared or freed. If memory runs out, the program exits with one sentence; callers check sizes
+ * from input files before they allocate. */
 #ifndef TV_MEM_H
 #define TV_MEM_H
 
@@ -8,13 +9,13 @@
 
 /* `count` zeroed items of `size` bytes; never NULL. */
 void *mem_alloc(size_t count, size_t size);
-/* Grows or shrinks `old`, contents kept, new bytes not zeroed; never NULL. */
+/* realloc: grows or shrinks `old` and keeps its contents; new bytes are not zeroed; never NULL. */
 void *mem_resize(void *old, size_t count, size_t size);
-/* Not zeroed, aligned for vectors. */
+/* `size` bytes aligned to 64, not zeroed; never NULL. */
 void *mem_alloc_aligned(size_t size);
 char *mem_copy_text(const char *text);
 
-/* Growing bytes; freed with bytes_free. */
+/* A growing byte buffer; starts zeroed. */
 struct bytes {
     unsigned char *data;
     size_t size, capacity;
@@ -22,18 +23,20 @@ struct bytes {
 void bytes_append(struct bytes *b, const void *data, size_t size);
 void bytes_free(struct bytes *b);
 
+/* Memory that is freed all at once; starts zeroed. */
 struct arena {
     struct arena_chunk *chunks;
 };
 
+/* `count` zeroed items of `size` bytes; never NULL. */
 void *arena_alloc(struct arena *a, size_t count, size_t size);
 void *arena_copy(struct arena *a, const void *bytes, size_t size);
-/* `length` bytes of `text`, terminated. */
+/* The first `length` bytes of `text`, with a terminating zero. */
 char *arena_copy_text_n(struct arena *a, const char *text, size_t length);
-/* All of a text; NULL of NULL. */
+/* A copy of `text`; NULL if `text` is NULL. */
 char *arena_copy_text(struct arena *a, const char *text);
 char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* Forgets everything in the arena, keeps one chunk for reuse. */
+/* Invalidates everything in the arena; keeps one chunk for reuse. */
 void arena_clear(struct arena *a);
 void arena_free(struct arena *a);
 

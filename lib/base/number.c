@@ -6,31 +6,31 @@
 #include <stdlib.h>
 #include <string.h>
 
-static size_t digits(const char *text)
+static size_t count_digits(const char *text)
 {
     return strspn(text, "0123456789");
 }
 
-/* Length of a decimal number at the start of text; 0 if there is none. No hexadecimal, infinity
- * or NaN, which strtod would take. */
+/* Length of the decimal number at the start of the text; 0 if there is none. Unlike strtod, it
+ * accepts no hexadecimal number, infinity or NaN. */
 static size_t number_length(const char *text)
 {
     const char *p = text + strspn(text, "+-");
     if (p - text > 1)
         return 0;
-    size_t whole = digits(p), fraction = p[whole] == '.' ? digits(p + whole + 1) : 0;
+    size_t whole = count_digits(p), fraction = p[whole] == '.' ? count_digits(p + whole + 1) : 0;
     if (whole + fraction == 0)
         return 0;
     p += whole + (p[whole] == '.') + fraction;
     if (*p == 'e' || *p == 'E') {
         const char *exponent = p + 1 + (p[1] == '+' || p[1] == '-');
-        if (digits(exponent))
-            p = exponent + digits(exponent);
+        if (count_digits(exponent))
+            p = exponent + count_digits(exponent);
     }
     return (size_t)(p - text);
 }
 
-static double read_number(const char *text)
+static double strtod_in_c_locale(const char *text)
 {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
     double x = strtod(text, NULL);
@@ -44,12 +44,12 @@ int number_parse(const char *text, double *x)
     size_t n = number_length(text);
     if (n == 0 || text[n] != '\0')
         return -1;
-    *x = read_number(text);
+    *x = strtod_in_c_locale(text);
     return isfinite(*x) ? 0 : -1;
 }
 
-/* With that many digits, into a buffer of 32 bytes. */
-static void print_number(double x, int digits, char *text)
+/* Writes x with so many significant digits to a buffer of 32 bytes. */
+static void format_with_digits(double x, int digits, char *text)
 {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
     snprintf(text, 32, "%.*g", digits, x);
@@ -59,10 +59,10 @@ static void print_number(double x, int digits, char *text)
 
 const char *number_format(double x, char *text)
 {
-    double back = NAN;
-    for (int digits = 15; digits <= 17 && back != x; digits++) {
-        print_number(x, digits, text);
-        number_parse(text, &back);
+    double parsed = NAN;
+    for (int digits = 15; digits <= 17 && parsed != x; digits++) {
+        format_with_digits(x, digits, text);
+        number_parse(text, &parsed);
     }
     return text;
 }
@@ -70,8 +70,8 @@ const char *number_format(double x, char *text)
 const char *range_format(const struct range *range, char *text)
 {
     char low[32], high[32];
-    print_number(range->low, 6, low);
-    print_number(range->high, 6, high);
+    format_with_digits(range->low, 6, low);
+    format_with_digits(range->high, 6, high);
     snprintf(text, 80, "in %c%s, %s%c", range->low_open ? '(' : '[', low, high,
              range->high_open ? ')' : ']');
     return text;

@@ -7,20 +7,20 @@
 #include <stdlib.h>
 
 struct run {
-    const struct ordered_steps *parts;
+    const struct ordered_steps *steps;
     void *context;
     size_t slots;
     pthread_mutex_t lock;
-    pthread_cond_t moved;
-    size_t begun, ended; /* pieces whose first, whose last part is behind them, in order */
-    bool *worked;        /* by slot: is it waiting for its last part? */
-    bool ending;         /* a thread is at the last parts */
-    size_t failed;       /* the first piece that failed; SIZE_MAX: none */
-    struct error error;  /* of that one */
+    pthread_cond_t progress;
+    size_t begun, ended; /* how many items have begun and ended */
+    bool *worked;        /* [slot]: worked on, but not yet ended */
+    bool ending;         /* a thread is in end_finished_items */
+    size_t failed;       /* the first item that failed; SIZE_MAX: none */
+    struct error error;  /* of that item */
 };
 
-/* With the lock. */
-static void note_failure(struct run *r, size_t i, const struct error *e)
+/* Called with the lock held. */
+static void record_failure(struct run *r, size_t i, const struct error *e)
 {
     if (i >= r->failed)
         return;
@@ -28,9 +28,9 @@ static void note_failure(struct run *r, size_t i, const struct error *e)
     r->error = *e;
 }
 
-/* The last parts of all pieces that are ready for it, unless a thread is at it. With the lock,
- * which is open meanwhile. */
-static void end_ready(struct run *r)
+/* Ends all items whose turn it is, unless another thread is doing so. Called with the lock held;
+ * releases it during each end step. */
+static void end_finished_items(struct run *r)
 {
     struct error e = {0};
     if (r->ending)
@@ -40,61 +40,61 @@ static void end_ready(struct run *r)
         size_t i = r->ended, slot = i % r->slots;
         if (i < r->failed) {
             pthread_mutex_unlock(&r->lock);
-            int failed = r->parts->end(r->context, slot, i, &e);
+            int failed = r->steps->end(r->context, slot, i, &e);
             pthread_mutex_lock(&r->lock);
             if (failed)
-                note_failure(r, i, &e);
+                record_failure(r, i, &e);
         }
         r->worked[slot] = false;
         r->ended++;
-        pthread_cond_broadcast(&r->moved);
+        pthread_cond_broadcast(&r->progress);
     }
     r->ending = false;
 }
 
-static void one(void *run, size_t i)
+static void run_item(void *run, size_t i)
 {
     struct run *r = run;
     struct error e = {0};
     size_t slot = i % r->slots;
     int failed = 0;
     pthread_mutex_lock(&r->lock);
-    while (i >= r->ended + r->slots || (r->parts->begin && r->begun < i))
-        pthread_cond_wait(&r->moved, &r->lock);
-    bool goes_on = i < r->failed;
+    while (i >= r->ended + r->slots || (r->steps->begin && r->begun < i))
+        pthread_cond_wait(&r->progress, &r->lock);
+    bool may_run = i < r->failed;
     pthread_mutex_unlock(&r->lock);
 
-    if (goes_on && r->parts->begin)
-        failed = r->parts->begin(r->context, slot, i, &e);
-    if (r->parts->begin) {
+    if (may_run && r->steps->begin)
+        failed = r->steps->begin(r->context, slot, i, &e);
+    if (r->steps->begin) {
         pthread_mutex_lock(&r->lock);
         r->begun++;
         if (failed)
-            note_failure(r, i, &e);
-        pthread_cond_broadcast(&r->moved);
+            record_failure(r, i, &e);
+        pthread_cond_broadcast(&r->progress);
         pthread_mutex_unlock(&r->lock);
     }
-    if (goes_on && !failed)
-        failed = r->parts->work(r->context, slot, i, &e);
+    if (may_run && !failed)
+        failed = r->steps->work(r->context, slot, i, &e);
 
     pthread_mutex_lock(&r->lock);
     if (failed)
-        note_failure(r, i, &e);
+        record_failure(r, i, &e);
     r->worked[slot] = true;
-    end_ready(r);
+    end_finished_items(r);
     pthread_mutex_unlock(&r->lock);
 }
 
 int ordered_pool_run(struct thread_pool *p, size_t n, size_t slots,
-                     const struct ordered_steps *parts, void *context, struct error *e)
+                     const struct ordered_steps *steps, void *context, struct error *e)
 {
-    struct run r = {.parts = parts, .context = context, .slots = slots, .failed = SIZE_MAX};
+    struct run r = {.steps = steps, .context = context, .slots = slots, .failed = SIZE_MAX};
     r.worked = mem_alloc(slots, sizeof *r.worked);
     pthread_mutex_init(&r.lock, NULL);
-    pthread_cond_init(&r.moved, NULL);
-    thread_pool_run(p, n, one, &r);
+    pthread_cond_init(&r.progress, NULL);
+    thread_pool_run(p, n, run_item, &r);
     pthread_mutex_destroy(&r.lock);
-    pthread_cond_destroy(&r.moved);
+    pthread_cond_destroy(&r.progress);
     free(r.worked);
     if (r.failed < SIZE_MAX)
         *e = r.error;

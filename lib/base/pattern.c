@@ -18,15 +18,14 @@ bool pattern_matches(const char *pattern, const char *text)
 
 /* ---- replacing ------------------------------------------------------------------------------- */
 
-/* A stretch of a pattern up to its next star: how long it is, and how many characters of text each
- * match of it has. */
+/* The part of a pattern before its next star: its length, and how many characters it matches. */
 struct piece {
-    size_t length, units;
+    size_t length, characters;
 };
 
-/* Of what a '[' opens: its ']'; NULL if there is none. "[]...]", "[!]...]", "[[:alpha:]]" and
- * "[\\]]" hold a bracket. */
-static const char *bracket_end(const char *open)
+/* The ']' that closes the '[' at `open`; NULL if there is none. Skips the inner brackets of
+ * "[]...]", "[!]...]", "[[:alpha:]]" and "[\\]]". */
+static const char *find_bracket_end(const char *open)
 {
     const char *p = open + 1;
     p += *p == '!' || *p == '^';
@@ -46,17 +45,17 @@ static struct piece next_piece(const char *pattern)
 {
     struct piece p = {0, 0};
     while (pattern[p.length] && pattern[p.length] != '*') {
-        const char *at = pattern + p.length, *close = *at == '[' ? bracket_end(at) : NULL;
+        const char *at = pattern + p.length, *close = *at == '[' ? find_bracket_end(at) : NULL;
         p.length += close ? (size_t)(close - at) + 1 : at[0] == '\\' && at[1] ? 2 : 1;
-        p.units++;
+        p.characters++;
     }
     return p;
 }
 
 static bool piece_matches(const char *pattern, struct piece p, const char *text)
 {
-    char *glob = strndup(pattern, p.length), *part = strndup(text, p.units);
-    bool matches = strlen(part) == p.units && pattern_matches(glob, part);
+    char *glob = strndup(pattern, p.length), *part = strndup(text, p.characters);
+    bool matches = strlen(part) == p.characters && pattern_matches(glob, part);
     free(glob);
     free(part);
     return matches;
@@ -72,25 +71,25 @@ size_t pattern_count_stars(const char *pattern)
     return n;
 }
 
-/* What the stars stand for: text from starts[i] on, lengths[i]. */
-static bool capture(const char *pattern, const char *text, const char **starts, size_t *lengths)
+/* Finds the text that each star matches: lengths[i] characters at starts[i]. */
+static bool match_stars(const char *pattern, const char *text, const char **starts, size_t *lengths)
 {
     struct piece p = next_piece(pattern);
     if (!piece_matches(pattern, p, text))
         return false;
     for (size_t i = 0;; i++) {
-        text += p.units;
+        text += p.characters;
         pattern += p.length;
         if (!*pattern)
             return !*text;
         p = next_piece(++pattern);
         starts[i] = text;
         size_t left = strlen(text), skip = 0;
-        if (left < p.units)
+        if (left < p.characters)
             return false;
-        if (!pattern[p.length]) /* the last one stands at the end */
-            skip = left - p.units;
-        while (skip + p.units < left && !piece_matches(pattern, p, text + skip))
+        if (!pattern[p.length]) /* the last piece must match at the end */
+            skip = left - p.characters;
+        while (skip + p.characters < left && !piece_matches(pattern, p, text + skip))
             skip++;
         text += lengths[i] = skip;
         if (!piece_matches(pattern, p, text))
@@ -104,7 +103,7 @@ char *pattern_replace(const char *pattern, const char *to, const char *text)
     const char **starts = mem_alloc(stars, sizeof *starts);
     size_t *lengths = mem_alloc(stars, sizeof *lengths);
     struct bytes out = {0};
-    bool matches = capture(pattern, text, starts, lengths);
+    bool matches = match_stars(pattern, text, starts, lengths);
     for (; matches && *to; to++) {
         if (*to != '*')
             bytes_append(&out, to, 1);

@@ -1,19 +1,20 @@
-/* Patterns of names. */
+/* Glob patterns for names: matching, and replacing the text that stars matched. */
 #ifndef TV_PATTERN_H
 #define TV_PATTERN_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Does a glob match? '*' crosses dots and slashes; '?' and [...] as in fnmatch; '\\' quotes. */
+/* True if the glob matches the whole text. '*' also matches dots and slashes; '?' and [...] are
+ * those of fnmatch; a backslash quotes the next character. */
 bool pattern_matches(const char *pattern, const char *text);
-/* What a text that a glob matches becomes: each '*' of `to` is what the '*' at its place in the
- * pattern stands for, which takes as little as it can. NULL: it does not match, or `to` has more
- * stars. The caller frees. */
+/* Returns `to` with its i-th '*' replaced by the text that the i-th '*' of the pattern matched (as
+ * little as possible). NULL if the pattern does not match or `to` has more stars than the pattern.
+ * The caller frees the result. */
 char *pattern_replace(const char *pattern, const char *to, const char *text);
-/* How many stars that match anything does a pattern have? */
+/* The number of stars in a pattern, except quoted ones and those inside brackets. */
 size_t pattern_count_stars(const char *pattern);
-/* Does the text end so, letter by letter? */
+/* True if the text ends with `ending`, compared without wildcards. */
 bool pattern_text_ends_with(const char *text, const char *ending);
 
 #endif

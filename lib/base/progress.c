@@ -12,7 +12,7 @@
 struct progress {
     size_t tensors, all_tensors;
     uint64_t done, total;
-    double start, last; /* shown last; 0: never */
+    double start, last; /* times in seconds: of the start, of the last update (0: none) */
     unsigned ticks;
 };
 
@@ -34,14 +34,14 @@ struct progress *progress_new(size_t tensors, uint64_t bytes)
     return p;
 }
 
-static void show(struct progress *p)
+static void update_line(struct progress *p)
 {
     double t = now(), seconds = t - p->start;
     if (t - p->last < INTERVAL)
         return;
     p->last = t;
     if (p->done == 0) {
-        fprintf(stderr, "\r\033[Klooking %.*s", (int)(p->ticks++ % 3 + 1), "...");
+        fprintf(stderr, "\r\033[Kworking %.*s", (int)(p->ticks++ % 3 + 1), "...");
     } else {
         double rate = (double)p->done / (seconds > 0 ? seconds : INTERVAL);
         fprintf(stderr, "\r\033[K%zu of %zu tensors  %.0f %%  %.2f GB/s  %.0f s left", p->tensors,
@@ -56,9 +56,9 @@ void progress_add(struct progress *p, uint64_t bytes)
     if (!p)
         return;
     if (p->done == 0)
-        p->last = 0; /* the first figures come at once */
+        p->last = 0; /* show the first numbers immediately */
     p->done += bytes;
-    show(p);
+    update_line(p);
 }
 
 void progress_add_tensor(struct progress *p)
@@ -66,13 +66,13 @@ void progress_add_tensor(struct progress *p)
     if (!p)
         return;
     p->tensors++;
-    show(p);
+    update_line(p);
 }
 
 void progress_tick(struct progress *p)
 {
     if (p)
-        show(p);
+        update_line(p);
 }
 
 void progress_free(struct progress *p)

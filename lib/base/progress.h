@@ -1,5 +1,5 @@
-/* One line on the terminal: how many tensors and bytes have passed, how fast, how long the rest
- * will take. Every function takes NULL for "nobody is watching". */
+/* A progress line on the terminal: tensors and bytes done, speed, and time left. Every function
+ * accepts NULL, which means that no progress is shown. */
 #ifndef TV_PROGRESS_H
 #define TV_PROGRESS_H
 
@@ -7,14 +7,14 @@
 #include <stdint.h>
 
 struct progress;
-/* NULL unless standard error is a terminal. So many tensors and bytes will pass. */
+/* `tensors` and `bytes` are the totals. Returns NULL if standard error is not a terminal. */
 struct progress *progress_new(size_t tensors, uint64_t bytes);
 void progress_add(struct progress *p, uint64_t bytes);
-/* A tensor has passed as a whole. */
+/* Counts a tensor that is complete. */
 void progress_add_tensor(struct progress *p);
-/* Nothing has passed yet, but work is being done. */
+/* Shows that work goes on while no bytes are done. */
 void progress_tick(struct progress *p);
-/* Clears the line. */
+/* Erases the line. */
 void progress_free(struct progress *p);
 
 #endif

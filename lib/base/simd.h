@@ -1,11 +1,11 @@
-/* For hot loops over arrays: TV_CLONES before a function compiles it for wide vectors too, chosen
- * when the program starts. All versions do the same arithmetic, so the bytes are the same: no
- * contraction to fused multiply-add. (no-trapping-math: nobody looks at the exception flags, so
- * both sides of a choice may be computed.) */
+/* Macros for hot loops over arrays. TV_CLONES before a function compiles it for several SIMD
+ * widths; the program chooses one when it starts. All versions compute the same bytes, because
+ * contraction to fused multiply-add is off. (no-trapping-math: floating-point exception flags are
+ * not used, so both sides of a conditional may be computed.) */
 #ifndef TV_SIMD_H
 #define TV_SIMD_H
 
-/* Sanitizers and run-time choice of functions do not go together. */
+/* Sanitizers do not support the run-time choice of functions. */
 #if defined(__GNUC__) && !defined(__clang__)
 #define TV_HOT __attribute__((optimize("O3", "fp-contract=off", "no-trapping-math")))
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -17,7 +17,7 @@
 #define TV_CLONES
 #endif
 
-/* For what such a loop calls for each element. */
+/* For functions that such a loop calls for each element. */
 #define TV_INLINE static inline __attribute__((always_inline))
 
 #endif

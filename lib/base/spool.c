@@ -14,9 +14,9 @@
 struct spool {
     size_t memory;
     char *folder;         /* NULL: the default */
-    unsigned char *bytes; /* `room` of them, if size <= memory */
-    size_t room;
-    int fd; /* -1: none yet */
+    unsigned char *bytes; /* used if size <= memory */
+    size_t capacity;      /* of `bytes` */
+    int fd;               /* -1: no file yet */
     uint64_t size;
 };
 
@@ -30,15 +30,15 @@ const char *spool_folder_or_default(const char *folder)
 
 /* ---- the file ------------------------------------------------------------------------------- */
 
-/* For file systems that make no file without a name. */
-static int named_file(const char *folder, struct error *e)
+/* For file systems without O_TMPFILE. */
+static int open_and_unlink(const char *folder, struct error *e)
 {
     char *name = NULL;
     if (asprintf(&name, "%s/tvtools-XXXXXX", folder) < 0)
         return error_set(e, "out of memory");
     int fd = mkostemp(name, O_CLOEXEC);
     if (fd < 0)
-        error_set(e, "cannot make a temporary file in %s: %s", folder, strerror(errno));
+        error_set(e, "cannot create a temporary file in %s: %s", folder, strerror(errno));
     else
         unlink(name);
     free(name);
@@ -49,26 +49,26 @@ int spool_open_temporary_file(const char *folder, struct error *e)
 {
     folder = spool_folder_or_default(folder);
     int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    return fd >= 0 ? fd : named_file(folder, e);
+    return fd >= 0 ? fd : open_and_unlink(folder, e);
 }
 
-/* Empties the file and asks the disk whether it has room. */
+/* Empties the file and checks that the disk has space for `size` bytes. */
 static int reserve_file(struct spool *s, uint64_t size, struct error *e)
 {
     const char *folder = spool_folder_or_default(s->folder);
     struct statvfs disk;
+    uint64_t space;
     if (s->fd < 0 && (s->fd = spool_open_temporary_file(s->folder, e)) < 0)
         return -1;
     if (ftruncate(s->fd, 0) < 0 || fstatvfs(s->fd, &disk) < 0)
         return error_set(e, "cannot use a temporary file in %s: %s", folder, strerror(errno));
-    uint64_t room;
-    if (__builtin_mul_overflow((uint64_t)disk.f_bavail, (uint64_t)disk.f_frsize, &room))
-        room = UINT64_MAX;
-    if (size > room || size > INT64_MAX)
+    if (__builtin_mul_overflow((uint64_t)disk.f_bavail, (uint64_t)disk.f_frsize, &space))
+        space = UINT64_MAX;
+    if (size > space || size > INT64_MAX)
         return error_set(e,
-                         "%" PRIu64 " MiB have to be kept in a temporary file, but %s has room for "
-                         "%" PRIu64 " MiB (--spool names another folder)",
-                         (size + (1 << 20) - 1) >> 20, folder, room >> 20);
+                         "a temporary file needs %" PRIu64 " MiB, but %s has %" PRIu64
+                         " MiB free (choose another folder with --spool)",
+                         (size + (1 << 20) - 1) >> 20, folder, space >> 20);
     return 0;
 }
 
@@ -104,21 +104,20 @@ int spool_reserve(struct spool *s, uint64_t size, struct error *e)
     s->size = 0;
     if (size > s->memory && reserve_file(s, size, e))
         return -1;
-    if (size <= s->memory && (!s->bytes || size > s->room)) {
+    if (size <= s->memory && (!s->bytes || size > s->capacity)) {
         free(s->bytes);
         s->bytes = mem_alloc_aligned(size);
-        s->room = size;
+        s->capacity = size;
     }
     s->size = size;
     return 0;
 }
 
-static int check_place(const struct spool *s, uint64_t offset, size_t size, struct error *e)
+static int check_range(const struct spool *s, uint64_t offset, size_t size, struct error *e)
 {
     if (offset > s->size || size > s->size - offset)
-        return error_set(
-            e, "bytes %" PRIu64 " to %" PRIu64 " are asked for, where %" PRIu64 " are kept", offset,
-            offset + size, s->size);
+        return error_set(e, "bytes %" PRIu64 " to %" PRIu64 " of a spool of %" PRIu64 " bytes",
+                         offset, offset + size, s->size);
     return 0;
 }
 
@@ -131,7 +130,7 @@ void *spool_memory_at(struct spool *s, uint64_t offset, size_t size)
 
 int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size, struct error *e)
 {
-    if (check_place(s, offset, size, e))
+    if (check_range(s, offset, size, e))
         return -1;
     if (is_in_memory(s) && size)
         memcpy(s->bytes + offset, bytes, size);
@@ -149,7 +148,7 @@ int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size
 
 int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size, struct error *e)
 {
-    if (check_place(s, offset, size, e))
+    if (check_range(s, offset, size, e))
         return -1;
     if (is_in_memory(s) && size)
         memcpy(bytes, s->bytes + offset, size);
@@ -160,7 +159,7 @@ int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size,
         if (n <= 0)
             return error_set(e, "cannot read from a temporary file in %s: %s",
                              spool_folder_or_default(s->folder),
-                             n < 0 ? strerror(errno) : "it ends too early");
+                             n < 0 ? strerror(errno) : "unexpected end of file");
         done += (size_t)n;
     }
     return 0;

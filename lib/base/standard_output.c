@@ -16,7 +16,7 @@ int standard_output_flush(struct error *e)
     return 0;
 }
 
-static void check(int status, void *name)
+static void flush_at_exit(int status, void *name)
 {
     struct error e;
     if (status == 0 && standard_output_flush(&e)) {
@@ -27,5 +27,5 @@ static void check(int status, void *name)
 
 void standard_output_flush_at_exit(const char *name)
 {
-    on_exit(check, (void *)name);
+    on_exit(flush_at_exit, (void *)name);
 }

@@ -1,13 +1,14 @@
-/* Standard output as text. A full disk often shows only when what was printed is written out. */
+/* Checking that text printed to standard output was written. A full disk is often reported only
+ * when the buffer is flushed. */
 #ifndef TV_STANDARD_OUTPUT_H
 #define TV_STANDARD_OUTPUT_H
 
 #include "error.h"
 
-/* Everything printed has arrived; -1 if not. */
+/* Flushes standard output; -1 if anything printed could not be written. */
 int standard_output_flush(struct error *e);
-/* A process that would exit with 0 looks at its output first, and exits with 1 and one sentence of
- * `name` if that has not arrived. */
+/* Makes a process that exits with 0 flush its output first: if that fails, it prints one sentence
+ * that begins with `name` and exits with 1. Borrows `name`. */
 void standard_output_flush_at_exit(const char *name);
 
 #endif

@@ -1,4 +1,4 @@
-/* JSON from strangers: the headers of weight files and the indexes of shards. */
+/* Parsing JSON from untrusted files: the headers of weight files and the indexes of shards. */
 #ifndef TV_STRICT_JSON_H
 #define TV_STRICT_JSON_H
 
@@ -6,9 +6,9 @@
 
 #include <jansson.h>
 
-/* The JSON object in `size` bytes. Duplicate keys, NUL in a string, deep nesting and more values
- * than a model has are refused; the sentence begins with `file` and calls the text `what`. The
- * caller drops the reference. */
+/* Parses the JSON object in `size` bytes. Duplicate keys, NUL in a string, nesting above 64 levels
+ * and more than 4 million values are errors; the message names `file` and `what` was parsed. The
+ * caller releases the object with json_decref. */
 json_t *strict_json_parse(const char *file, const char *what, const unsigned char *bytes,
                           size_t size, struct error *e);
 

@@ -10,58 +10,58 @@
 
 #define BLANKS " \t\r\n"
 
-struct rule {
+struct tensor_rule {
     char *text;
     char *model, *tensor; /* globs; NULL: any */
     size_t n;
-    double *values; /* one, or a ramp */
+    double *values; /* one number, or those of a layer gradient */
     struct range range;
 };
 
 /* ---- one rule ------------------------------------------------------------------------------- */
 
-/* Where a message is about: an option's argument, or a line of a file that it names. */
-struct place {
-    const char *what, *file;
+/* What the parsing functions need: the range, and what a message names: the option, or the line of
+ * a file that the option names. */
+struct parser {
+    const char *option, *file; /* NULL: no file */
     size_t line;
     const struct range *range;
     struct error *e;
 };
 
-/* Always -1. `wrong` is what was expected, or what is wrong with the text. */
-static int refuse(const struct place *p, const char *text, const char *wrong)
+static int set_rule_error(const struct parser *p, const char *text, const char *reason)
 {
     if (p->file)
-        return error_set(p->e, "%s: %.300s, line %zu: \"%.300s\": %s", p->what, p->file, p->line,
-                         text, wrong);
-    return error_set(p->e, "%s: \"%.300s\": %s", p->what, text, wrong);
+        return error_set(p->e, "%s: %.300s, line %zu: \"%.300s\": %s", p->option, p->file, p->line,
+                         text, reason);
+    return error_set(p->e, "%s: \"%.300s\": %s", p->option, text, reason);
 }
 
-static int add_value(struct rule *r, const char *number, const struct place *p)
+static int add_value(struct tensor_rule *r, const char *number, const struct parser *p)
 {
     double x;
     if (number_parse(number, &x))
-        return refuse(p, r->text, "expected a number or a ramp of numbers like [0.2,0.8]");
+        return set_rule_error(p, r->text, "expected a number, or a layer gradient like [0.2,0.8]");
     r->values = mem_resize(r->values, r->n + 1, sizeof *r->values);
     r->values[r->n++] = x;
     return 0;
 }
 
-static int check_range(const struct rule *r, const struct place *p)
+static int check_range(const struct tensor_rule *r, const struct parser *p)
 {
-    char range[80], wrong[128];
+    char range[80], reason[128];
     if (r->n > 1 || range_contains(p->range, r->values[0]))
         return 0;
-    snprintf(wrong, sizeof wrong, "expected numbers %s", range_format(p->range, range));
-    return refuse(p, r->text, wrong);
+    snprintf(reason, sizeof reason, "expected a number %s", range_format(p->range, range));
+    return set_rule_error(p, r->text, reason);
 }
 
-/* "[a,b,...]": blanks around the numbers are allowed. Changes `text`. */
-static int add_ramp(struct rule *r, char *text, const struct place *p)
+/* "[a,b,...]", with blanks allowed around the numbers. Modifies `text`. */
+static int add_layer_gradient(struct tensor_rule *r, char *text, const struct parser *p)
 {
     char *end = text + strlen(text) - 1, *next = text + 1;
     if (end == text || *end != ']')
-        return refuse(p, r->text, "the ramp lacks its closing bracket");
+        return set_rule_error(p, r->text, "expected ] at the end of the layer gradient");
     *end = '\0';
     while (next) {
         char *number = next + strspn(next, BLANKS);
@@ -77,8 +77,8 @@ static int add_ramp(struct rule *r, char *text, const struct place *p)
     return 0;
 }
 
-/* The first '/' that no backslash quotes; NULL if there is none. */
-static char *find_slash(char *text)
+/* The first '/' without a backslash before it; NULL if there is none. */
+static char *find_unquoted_slash(char *text)
 {
     for (; *text && *text != '/'; text++)
         if (*text == '\\' && text[1])
@@ -86,16 +86,16 @@ static char *find_slash(char *text)
     return *text ? text : NULL;
 }
 
-/* "MODEL", "MODEL/GLOB" or "/GLOB". Changes `text`. */
-static int set_patterns(struct rule *r, char *text, const struct place *p)
+/* "MODEL", "MODEL/GLOB" or "/GLOB". Modifies `text`. */
+static int set_patterns(struct tensor_rule *r, char *text, const struct parser *p)
 {
-    char *slash = find_slash(text);
+    char *slash = find_unquoted_slash(text);
     if (slash)
         *slash = '\0';
     if (slash && !slash[1])
-        return refuse(p, r->text, "expected a pattern of tensor names behind '/'");
+        return set_rule_error(p, r->text, "expected a glob of tensor names after '/'");
     if (!slash && !*text)
-        return refuse(p, r->text, "expected a model or /PATTERN");
+        return set_rule_error(p, r->text, "expected MODEL, MODEL/GLOB or /GLOB");
     if (*text && strcmp(text, "*") != 0)
         r->model = mem_copy_text(text);
     if (slash)
@@ -103,7 +103,7 @@ static int set_patterns(struct rule *r, char *text, const struct place *p)
     return 0;
 }
 
-static void rule_clear(struct rule *r)
+static void rule_clear(struct tensor_rule *r)
 {
     free(r->text);
     free(r->model);
@@ -111,36 +111,36 @@ static void rule_clear(struct rule *r)
     free(r->values);
 }
 
-/* Of "PATTERNS=VALUE" or "VALUE"; changes `text`, as the next does. */
-static int parse_rule(struct rule *r, char *text, const struct place *p)
+/* Parses "PATTERNS=VALUE" or "VALUE". Modifies `text`. */
+static int parse_rule(struct tensor_rule *r, char *text, const struct parser *p)
 {
     char *equals = strrchr(text, '='), *value = equals ? equals + 1 : text;
     if (equals)
         *equals = '\0';
     if (equals && set_patterns(r, text, p))
         return -1;
-    return *value == '[' ? add_ramp(r, value, p) : add_value(r, value, p);
+    return *value == '[' ? add_layer_gradient(r, value, p) : add_value(r, value, p);
 }
 
-/* Of "PATTERNS". */
-static int parse_part(struct rule *r, char *text, const struct place *p)
+/* Parses "PATTERNS". Modifies `text`. */
+static int parse_selector(struct tensor_rule *r, char *text, const struct parser *p)
 {
     return set_patterns(r, text, p) ? -1 : add_value(r, "1", p);
 }
 
-/* Adds the rule that `parse` makes of the text. */
-static int add_rule(struct tensor_rules *rules, const char *text, const struct place *p,
-                    int (*parse)(struct rule *, char *, const struct place *))
+/* Adds the rule that `parse` reads from the text. */
+static int add_rule(struct tensor_rules *rules, const char *text, const struct parser *p,
+                    int (*parse)(struct tensor_rule *, char *, const struct parser *))
 {
-    struct rule r = {.text = mem_copy_text(text)};
+    struct tensor_rule r = {.text = mem_copy_text(text)};
     char *copy = mem_copy_text(text);
     int failed = parse(&r, copy, p) || check_range(&r, p);
     r.range = *p->range;
     free(copy);
     if (!failed && rules->n > 0 && !r.model && !r.tensor)
-        failed = refuse(p, text,
-                        "this overrides every rule before it; say which model or tensors "
-                        "it is for, or put it first");
+        failed = set_rule_error(p, text,
+                                "this overrides all earlier rules; name a model or tensors, or put "
+                                "it first");
     if (failed) {
         rule_clear(&r);
         return -1;
@@ -152,8 +152,8 @@ static int add_rule(struct tensor_rules *rules, const char *text, const struct p
 
 /* ---- files ---------------------------------------------------------------------------------- */
 
-/* Drops the blanks around a line. */
-static char *trimmed(char *line)
+/* Removes the blanks at both ends of a line. Modifies it. */
+static char *trim_blanks(char *line)
 {
     line += strspn(line, BLANKS);
     size_t n = strlen(line);
@@ -162,32 +162,32 @@ static char *trimmed(char *line)
     return line;
 }
 
-static int add_line(struct tensor_rules *r, char *line, const struct place *p)
+static int add_line(struct tensor_rules *r, char *line, const struct parser *p)
 {
-    char *text = trimmed(line);
+    char *text = trim_blanks(line);
     if (*text == '@')
-        return refuse(p, text, "a file of rules cannot name another one");
+        return set_rule_error(p, text, "a file of rules cannot include another file");
     return *text && *text != '#' ? add_rule(r, text, p, parse_rule) : 0;
 }
 
-static int add_file(struct tensor_rules *r, struct place *p)
+static int add_file(struct tensor_rules *r, struct parser *p)
 {
     struct line_reader l;
-    struct error why;
-    int more = line_reader_open(&l, p->file, &why) ? -1 : 1, failed = 0;
-    while (!failed && more > 0 && (more = line_reader_next(&l, &why)) > 0) {
+    struct error file_error;
+    int more = line_reader_open(&l, p->file, &file_error) ? -1 : 1, failed = 0;
+    while (!failed && more > 0 && (more = line_reader_next(&l, &file_error)) > 0) {
         p->line = l.line_number;
         failed = add_line(r, l.text, p);
     }
     line_reader_close(&l);
-    return more < 0 ? error_set(p->e, "%s: %s", p->what, why.text) : failed;
+    return more < 0 ? error_set(p->e, "%s: %s", p->option, file_error.text) : failed;
 }
 
 int tensor_rules_add(struct tensor_rules *r, const char *text, const char *what,
                      const struct range *range, struct error *e)
 {
     size_t before = r->n;
-    struct place p = {.what = what, .range = range, .e = e};
+    struct parser p = {.option = what, .range = range, .e = e};
     if (*text != '@')
         return add_rule(r, text, &p, parse_rule);
     p.file = text + 1;
@@ -202,10 +202,10 @@ int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const ch
                               struct error *e)
 {
     const struct range any = {0};
-    const struct place p = {.what = what, .range = &any, .e = e};
+    const struct parser p = {.option = what, .range = &any, .e = e};
     if (*text == '@')
-        return refuse(&p, text, "this does not come from a file");
-    return add_rule(r, text, &p, parse_part);
+        return set_rule_error(&p, text, "a selection cannot be read from a file");
+    return add_rule(r, text, &p, parse_selector);
 }
 
 void tensor_rules_free(struct tensor_rules *r)
@@ -216,7 +216,7 @@ void tensor_rules_free(struct tensor_rules *r)
     *r = (struct tensor_rules){0};
 }
 
-/* ---- looking up ----------------------------------------------------------------------------- */
+/* ---- lookup --------------------------------------------------------------------------------- */
 
 double tensor_rules_layer_gradient(size_t n, const double *values, long layer, long layers)
 {
@@ -227,7 +227,7 @@ double tensor_rules_layer_gradient(size_t n, const double *values, long layer, l
     return (1 - f) * values[i] + f * values[j];
 }
 
-static bool names_model(const struct rule *r, const char *model)
+static bool matches_model(const struct tensor_rule *r, const char *model)
 {
     return !r->model ||
            (model && (strcmp(r->model, model) == 0 || pattern_matches(r->model, model)));
@@ -241,15 +241,15 @@ bool tensor_rules_has_tensor_pattern(const struct tensor_rules *r, size_t i)
 bool tensor_rules_rule_matches(const struct tensor_rules *r, size_t i, const char *model,
                                const char *tensor)
 {
-    const struct rule *rule = &r->items[i];
-    return names_model(rule, model) && (!rule->tensor || pattern_matches(rule->tensor, tensor));
+    const struct tensor_rule *rule = &r->items[i];
+    return matches_model(rule, model) && (!rule->tensor || pattern_matches(rule->tensor, tensor));
 }
 
 bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, const char *tensor,
                              long layer, long layers, double *value)
 {
     for (size_t i = r->n; i-- > 0;) {
-        const struct rule *rule = &r->items[i];
+        const struct tensor_rule *rule = &r->items[i];
         if (!tensor_rules_rule_matches(r, i, model, tensor))
             continue;
         *value = range_clamp(&rule->range,
@@ -265,7 +265,7 @@ const char *tensor_rules_find_unknown_model(const struct tensor_rules *r, size_t
     for (size_t i = 0; i < r->n; i++) {
         bool found = !r->items[i].model;
         for (size_t m = 0; !found && m < n; m++)
-            found = names_model(&r->items[i], models[m]);
+            found = matches_model(&r->items[i], models[m]);
         if (!found)
             return r->items[i].text;
     }

@@ -1,13 +1,14 @@
-/* Numbers that differ by model, tensor and layer: "0.3", "math=0.3", "math/mlp.*=0.5",
- * "/norm.*=0" (any model), a ramp over the layers "[0.2,0.8]" in place of any number, "@file" with
- * one rule a line ('#' starts a comment line). Of several rules the last that matches wins.
- * A number lies in the range that is asked for. Those of a ramp need not: what counts is its value
- * at a layer, which is held at an end of the range that it would go beyond, if that end belongs to
- * it.
- * What stands before the last '=' is split at its first '/' that no backslash quotes. The model
- * part is a glob too, or matches letter by letter (a name with brackets is its own pattern).
- * Rules own their text until tensor_rules_free; they know neither models nor tensors but their
- * names. */
+/* Rules: numbers that may differ by model, tensor and layer. One rule is "0.3", "math=0.3" (a
+ * model), "math/mlp.*=0.5" (its tensors by name) or "/norm.*=0" (tensors of any model). In place of
+ * the number it may have a layer gradient "[0.2,0.8]" (mergekit's gradient: numbers that are
+ * interpolated over the layers). "@file" stands for a file with one rule per line ('#' starts a
+ * comment line). The last rule that matches applies.
+ *
+ * Every number must lie in the range that the option gives. The numbers of a layer gradient may lie
+ * outside; the interpolated value is clamped to an end that belongs to the range.
+ * The text before the last '=' is split at the first '/' without a backslash. The model part is a
+ * glob; it also matches a model of exactly that name, so that a name with brackets matches itself.
+ * A tensor_rules owns its text until tensor_rules_free. */
 #ifndef TV_TENSOR_RULES_H
 #define TV_TENSOR_RULES_H
 
@@ -17,38 +18,41 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Starts zeroed. */
 struct tensor_rules {
     size_t n;
-    struct rule *items;
+    struct tensor_rule *items;
 };
 
-/* Adds the rule that `text` says; messages begin with `what`, the option's name. One that leaves
- * nothing to those before it is refused. After an error the rules are as they were before. */
+/* Adds the rule (or the file of rules) `text`. Messages begin with `what`, the name of the option.
+ * A rule that would override all earlier ones is an error. After an error the rules are unchanged.
+ */
 int tensor_rules_add(struct tensor_rules *r, const char *text, const char *what,
                      const struct range *range, struct error *e);
-/* The rule TEXT=1, for choosing: "math", "math/mlp.*", "/norm.*". */
+/* Adds the rule TEXT=1, for a selection without numbers: "math", "math/mlp.*", "/norm.*". */
 int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const char *what,
                               struct error *e);
-/* The value for a model's tensor in layer `layer` of `layers` (-1: outside the layers, which
- * takes a ramp's first value; a slice of one layer takes the last). `tensor` is the name that
- * globs are matched against. `model` may be NULL for numbers per tensor: then rules that name one
- * do not match ('*' names none). False if no rule matches. Of a ramp that goes beyond an open end
- * the value lies outside the range. */
+/* Finds the value for a model's tensor in layer `layer` of `layers`; false if no rule matches.
+ * Layer -1 (outside the layers) gets the first number of a layer gradient; a slice of one layer
+ * gets the last. Globs match the name `tensor`. If `model` is NULL, rules that name a model do not
+ * match ('*' names none). A layer gradient that crosses an open end of the range gives a value
+ * outside it. */
 bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, const char *tensor,
                              long layer, long layers, double *value);
-/* Rule i by itself: does it speak of some tensors only, and does it match this one? */
+/* True if rule i is limited to some tensors; true if it matches this tensor. */
 bool tensor_rules_has_tensor_pattern(const struct tensor_rules *r, size_t i);
 bool tensor_rules_rule_matches(const struct tensor_rules *r, size_t i, const char *model,
                                const char *tensor);
-/* The first rule that names a model (by a glob) which is none of these, as the user wrote it;
- * NULL if all do. */
+/* The text of the first rule whose model part matches none of these n models; NULL if there is
+ * none. */
 const char *tensor_rules_find_unknown_model(const struct tensor_rules *r, size_t n,
                                             const char *const *models);
-/* The value of a ramp of n numbers at layer i of L (methods.md: s = t (n-1), linear between). */
+/* The value of a layer gradient of n numbers at layer i of L: linear interpolation at
+ * s = (n - 1) i / (L - 1). */
 double tensor_rules_layer_gradient(size_t n, const double *values, long layer, long layers);
 void tensor_rules_free(struct tensor_rules *r);
 
-/* The rule texts in the order given ("@file" expanded): for the history. */
+/* The texts of the rules in the order given, with "@file" expanded, for the history. */
 size_t tensor_rules_count(const struct tensor_rules *r);
 const char *tensor_rules_text(const struct tensor_rules *r, size_t i);
 

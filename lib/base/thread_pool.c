@@ -7,19 +7,19 @@
 #include <stdlib.h>
 
 struct thread_pool {
-    size_t n; /* threads beside the caller's */
+    size_t n; /* threads without the caller's */
     pthread_t *threads;
     pthread_mutex_t lock;
-    pthread_cond_t work_there, all_done;
+    pthread_cond_t work_available, all_done;
     void (*work)(void *, size_t);
     void *context;
-    size_t next, end; /* items not yet taken */
-    size_t busy;      /* items taken and not done */
-    bool leaving;
+    size_t next, end; /* items not yet started */
+    size_t busy;      /* items started and not done */
+    bool stopping;
 };
 
-/* Takes items until there are none, with the lock held between them. */
-static void take_items(struct thread_pool *p)
+/* Processes items until none is left. Called with the lock held; releases it during an item. */
+static void process_items(struct thread_pool *p)
 {
     while (p->next < p->end) {
         size_t i = p->next++;
@@ -31,16 +31,16 @@ static void take_items(struct thread_pool *p)
     }
 }
 
-static void *live(void *pool)
+static void *run_thread(void *pool)
 {
     struct thread_pool *p = pool;
     pthread_mutex_lock(&p->lock);
-    while (!p->leaving) {
-        take_items(p);
+    while (!p->stopping) {
+        process_items(p);
         if (p->busy == 0)
             pthread_cond_signal(&p->all_done);
-        if (!p->leaving)
-            pthread_cond_wait(&p->work_there, &p->lock);
+        if (!p->stopping)
+            pthread_cond_wait(&p->work_available, &p->lock);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;
@@ -50,11 +50,11 @@ struct thread_pool *thread_pool_new(size_t threads)
 {
     struct thread_pool *p = mem_alloc(1, sizeof *p);
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->work_there, NULL);
+    pthread_cond_init(&p->work_available, NULL);
     pthread_cond_init(&p->all_done, NULL);
     p->threads = mem_alloc(threads, sizeof *p->threads);
-    /* Fewer threads than asked for are slower, not wrong. */
-    while (p->n + 1 < threads && pthread_create(&p->threads[p->n], NULL, live, p) == 0)
+    /* If not all threads can be created, the pool is slower but correct. */
+    while (p->n + 1 < threads && pthread_create(&p->threads[p->n], NULL, run_thread, p) == 0)
         p->n++;
     return p;
 }
@@ -64,13 +64,13 @@ void thread_pool_free(struct thread_pool *p)
     if (!p)
         return;
     pthread_mutex_lock(&p->lock);
-    p->leaving = true;
-    pthread_cond_broadcast(&p->work_there);
+    p->stopping = true;
+    pthread_cond_broadcast(&p->work_available);
     pthread_mutex_unlock(&p->lock);
     for (size_t i = 0; i < p->n; i++)
         pthread_join(p->threads[i], NULL);
     pthread_mutex_destroy(&p->lock);
-    pthread_cond_destroy(&p->work_there);
+    pthread_cond_destroy(&p->work_available);
     pthread_cond_destroy(&p->all_done);
     free(p->threads);
     free(p);
@@ -89,8 +89,8 @@ void thread_pool_run(struct thread_pool *p, size_t n, void (*work)(void *context
     p->context = context;
     p->next = 0;
     p->end = n;
-    pthread_cond_broadcast(&p->work_there);
-    take_items(p);
+    pthread_cond_broadcast(&p->work_available);
+    process_items(p);
     while (p->busy > 0)
         pthread_cond_wait(&p->all_done, &p->lock);
     pthread_mutex_unlock(&p->lock);

@@ -1,7 +1,6 @@
 #include "utf8.h"
 
-/* Length of the UTF-8 character at p (at most n bytes); 0 if there is none. Overlong forms,
- * surrogates and NUL are none. */
+/* Length of the UTF-8 character at p (at most n bytes); 0 if it is invalid. */
 static size_t character_length(const unsigned char *p, size_t n)
 {
     size_t length = p[0] < 0x80 ? 1 : p[0] < 0xC2 ? 0 : p[0] < 0xE0 ? 2 : p[0] < 0xF0 ? 3 : 4;

@@ -1,10 +1,10 @@
-/* UTF-8, as RFC 3629 has it: no overlong forms, no surrogates, and here no NUL. */
+/* Validating UTF-8 (RFC 3629: no overlong forms, no surrogates); NUL is invalid here too. */
 #ifndef TV_UTF8_H
 #define TV_UTF8_H
 
 #include <stddef.h>
 
-/* Bytes of the valid characters at the start of text[0..n): n if all are. */
+/* Number of bytes of text[0..n) before the first invalid character; n if all are valid. */
 size_t utf8_valid_prefix(const char *text, size_t n);
 
 #endif

@@ -1,7 +1,7 @@
 #include "training_log.h"
 
 #include "number.h"
-#include "text_scanner.h"
+#include "text_print.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
-/* Yes and no of many elements: a byte each while loops compute with them (0 is no), a bit each to
- * be kept, eight to a byte. Arrays of bytes have room up to the next multiple of eight. */
+/* Converting masks between one byte per element, for loops, and one bit per element, for storage.
+ * Byte arrays must have space up to the next multiple of eight. */
 #ifndef TV_BITMASK_H
 #define TV_BITMASK_H
 
@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/* n bytes that are 0 or 1; those behind them become 0. */
+/* Packs n bytes, each 0 or 1, into bits; zeroes the bytes after them. */
 TV_INLINE void bitmask_pack(unsigned char *bytes, size_t n, unsigned char *bits)
 {
     memset(bytes + n, 0, (8 - n % 8) % 8);
@@ -20,7 +20,7 @@ TV_INLINE void bitmask_pack(unsigned char *bytes, size_t n, unsigned char *bits)
     }
 }
 
-/* A byte that is set has one of its own bits set. */
+/* Unpacks n bits into bytes: 0, or not 0 for a set bit. */
 TV_INLINE void bitmask_unpack(const unsigned char *bits, size_t n, unsigned char *bytes)
 {
     for (size_t i = 0; i < n; i += 8) {

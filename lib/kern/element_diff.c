@@ -5,7 +5,7 @@
 
 /* ---- elements as F64 ------------------------------------------------------------------------ */
 
-#define WIDEN(type)                                                                                \
+#define CONVERT(type)                                                                              \
     do {                                                                                           \
         for (size_t i = 0; i < n; i++) {                                                           \
             type x;                                                                                \
@@ -14,8 +14,8 @@
         }                                                                                          \
     } while (0)
 
-/* How many numbers an element is: 2 for C64, 0 for what is not made of numbers. */
-static size_t numbers_in(enum dtype d)
+/* How many numbers an element consists of: 2 for C64, 0 if it is not numeric. */
+static size_t numbers_per_element(enum dtype d)
 {
     switch (d) {
     case DTYPE_C64:
@@ -35,8 +35,9 @@ static size_t numbers_in(enum dtype d)
     }
 }
 
-/* n elements as up to 2n numbers; returns how many. Of what is not made of numbers, bytes. */
-static size_t widen(enum dtype d, const void *from, double *to, size_t n)
+/* Converts n elements to at most 2n numbers, those that are not numeric to bytes. Returns how many.
+ */
+static size_t convert_to_f64(enum dtype d, const void *from, double *to, size_t n)
 {
     switch (d) {
     case DTYPE_F16:
@@ -49,29 +50,29 @@ static size_t widen(enum dtype d, const void *from, double *to, size_t n)
         dtype_to_f64(DTYPE_F32, from, to, 2 * n);
         return 2 * n;
     case DTYPE_I8:
-        WIDEN(int8_t);
+        CONVERT(int8_t);
         return n;
     case DTYPE_U16:
-        WIDEN(uint16_t);
+        CONVERT(uint16_t);
         return n;
     case DTYPE_I16:
-        WIDEN(int16_t);
+        CONVERT(int16_t);
         return n;
     case DTYPE_U32:
-        WIDEN(uint32_t);
+        CONVERT(uint32_t);
         return n;
     case DTYPE_I32:
-        WIDEN(int32_t);
+        CONVERT(int32_t);
         return n;
     case DTYPE_U64:
-        WIDEN(uint64_t);
+        CONVERT(uint64_t);
         return n;
     case DTYPE_I64:
-        WIDEN(int64_t);
+        CONVERT(int64_t);
         return n;
-    default: /* bytes; BOOL and U8 as well */
+    default: /* bytes, including BOOL and U8 */
         n = n * dtype_bits(d) / 8;
-        WIDEN(uint8_t);
+        CONVERT(uint8_t);
         return n;
     }
 }
@@ -80,16 +81,16 @@ static size_t widen(enum dtype d, const void *from, double *to, size_t n)
 
 bool element_diff_can_compare(enum dtype a, enum dtype b)
 {
-    return a == b || (numbers_in(a) && numbers_in(a) == numbers_in(b));
+    return a == b || (numbers_per_element(a) && numbers_per_element(a) == numbers_per_element(b));
 }
 
-/* Integers of 64 bits that F64 does not tell apart. */
-static bool same_bytes(const void *a, const void *b, size_t i)
+/* Compares 64-bit integers that are equal after conversion to F64. */
+static bool equal_8_bytes(const void *a, const void *b, size_t i)
 {
     return memcmp((const char *)a + 8 * i, (const char *)b + 8 * i, 8) == 0;
 }
 
-static void look(struct element_diff *d, double a, double b, double distance, double allowed)
+static void add_pair(struct element_diff *d, double a, double b, double distance, double allowed)
 {
     bool finite_a = isfinite(a), finite_b = isfinite(b);
     d->nonfinite_a += !finite_a;
@@ -110,18 +111,18 @@ void element_diff_add_tile(struct element_diff *d, enum dtype type_a, const void
                            enum dtype type_b, const void *b, size_t n, double allowed)
 {
     double x[2 * ELEMENT_DIFF_TILE], y[2 * ELEMENT_DIFF_TILE];
-    bool numbers = numbers_in(type_a) > 0;
+    bool numeric = numbers_per_element(type_a) > 0;
     bool long_integers = type_a == type_b && (type_a == DTYPE_I64 || type_a == DTYPE_U64);
-    size_t m = widen(type_a, a, x, n);
-    widen(type_b, b, y, n);
+    size_t m = convert_to_f64(type_a, a, x, n);
+    convert_to_f64(type_b, b, y, n);
     d->elements += m;
     for (size_t i = 0; i < m; i++) {
         double distance = x[i] == y[i] || (isnan(x[i]) && isnan(y[i])) ? 0 : fabs(x[i] - y[i]);
-        if (!isfinite(distance) || (distance > 0 && !numbers))
+        if (!isfinite(distance) || (distance > 0 && !numeric))
             distance = INFINITY;
-        if (long_integers && distance == 0 && !same_bytes(a, b, i))
-            distance = 1; /* at least */
-        look(d, x[i], y[i], distance, allowed);
+        if (long_integers && distance == 0 && !equal_8_bytes(a, b, i))
+            distance = 1; /* a lower bound */
+        add_pair(d, x[i], y[i], distance, allowed);
     }
 }
 
@@ -149,7 +150,7 @@ double element_diff_cosine(const struct element_diff *d)
 double element_diff_max_magnitude(enum dtype type, const void *x, size_t n, double most)
 {
     double y[2 * ELEMENT_DIFF_TILE];
-    size_t m = numbers_in(type) ? widen(type, x, y, n) : 0;
+    size_t m = numbers_per_element(type) ? convert_to_f64(type, x, y, n) : 0;
     for (size_t i = 0; i < m; i++)
         if (isfinite(y[i]) && fabs(y[i]) > most)
             most = fabs(y[i]);

@@ -1,8 +1,8 @@
 #include "explog.h"
 
-#define LN2_HIGH 0x1.62e42fefa38p-1   /* the first bits of ln 2: times a small integer exact */
-#define LN2_LOW  0x1.ef35793c7673p-45 /* the rest */
-#define SHIFTER  0x1.8p52             /* added and subtracted: rounds to an integer */
+#define LN2_HIGH 0x1.62e42fefa38p-1   /* the first bits of ln 2: exact when multiplied by k */
+#define LN2_LOW  0x1.ef35793c7673p-45 /* the remaining bits */
+#define SHIFTER  0x1.8p52             /* adding and subtracting it rounds to an integer */
 
 TV_INLINE double exp_of(double x)
 {
@@ -24,7 +24,7 @@ TV_INLINE double exp_of(double x)
     p = p * r + 0.5;
     p = p * r * r + r + 1;
     uint64_t bits;
-    memcpy(&bits, &shifted, sizeof bits); /* k stands in the lowest bits */
+    memcpy(&bits, &shifted, sizeof bits); /* the lowest bits are k */
     uint64_t power = (bits << 52) + 0x3FF0000000000000;
     double scale;
     memcpy(&scale, &power, sizeof scale);
@@ -37,7 +37,7 @@ TV_INLINE double log_of(double x)
 {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
-    /* Counted from sqrt(1/2) on, so that the exponent's bits are those of k. */
+    /* Relative to sqrt(1/2), so that the exponent bits are those of k. */
     uint64_t above = bits - 0x3FE6A09E667F3BCD;
     uint64_t exponent = (above >> 52) ^ 0x800; /* k + 2048 */
     uint64_t rest = bits - (above & 0xFFF0000000000000);

@@ -5,28 +5,28 @@
 
 #include <stdlib.h>
 
-/* The band lies above the cut LOW and not above the cut HIGH; one that cuts nothing off is NULL. */
+/* The band is above the cut LOW and not above the cut HIGH; NULL if a cut excludes nothing. */
 enum { LOW, HIGH, CUTS };
 
 struct magnitude_band {
     struct multi_select cuts;
     bool decided;
-    double sum, l1; /* of the round at hand; of the last full one */
+    double sum, l1; /* sum |x| of this round; of the last complete round */
 };
 
-/* A work area: the block's sum of |x|, then the findings of the cuts. */
+/* A work area holds the block's sum of |x|, then the work areas of the cuts. */
 #define SUM_SIZE 64
 
-/* ---- one ------------------------------------------------------------------------------------- */
+/* ---- one band -------------------------------------------------------------------------------- */
 
 struct magnitude_band *magnitude_band_new(uint64_t n, uint64_t kept, uint64_t top,
-                                          enum tie_rule ties)
+                                          enum tie_rule tie_rule)
 {
     struct magnitude_band *b = mem_alloc(1, sizeof *b);
     if (kept + top < n)
-        b->cuts.selections[LOW] = magnitude_select_new(n, kept + top, ties, 0);
+        b->cuts.selections[LOW] = magnitude_select_new(n, kept + top, tie_rule, 0);
     if (top > 0)
-        b->cuts.selections[HIGH] = magnitude_select_new(n, top, ties, 0);
+        b->cuts.selections[HIGH] = magnitude_select_new(n, top, tie_rule, 0);
     return b;
 }
 
@@ -47,8 +47,8 @@ double magnitude_band_l1_norm(const struct magnitude_band *b)
     return b->l1;
 }
 
-/* The head that the band's next round wants: all where only the norm is still to be found. */
-static size_t head_of(const struct magnitude_band *b)
+/* 0, all elements, if only the norm is still unknown. */
+static size_t sample_elements(const struct magnitude_band *b)
 {
     return multi_select_is_done(&b->cuts) ? 0 : multi_select_sample_elements(&b->cuts);
 }
@@ -61,7 +61,7 @@ static size_t work_size(const struct magnitude_band *b, size_t n)
 static void observe(const struct magnitude_band *b, const float *x, uint64_t first, size_t n,
                     char *work)
 {
-    *(double *)work = head_of(b) == 0 ? vector_math_sum_abs(x, n) : 0;
+    *(double *)work = sample_elements(b) == 0 ? vector_math_sum_abs(x, n) : 0;
     multi_select_observe(&b->cuts, x, first, n, work + SUM_SIZE);
 }
 
@@ -73,7 +73,7 @@ static void merge(struct magnitude_band *b, size_t n, const char *work)
 
 static bool decide(struct magnitude_band *b)
 {
-    if (head_of(b) == 0)
+    if (sample_elements(b) == 0)
         b->l1 = b->sum;
     b->sum = 0;
     b->decided = multi_select_decide(&b->cuts);
@@ -90,7 +90,7 @@ static void apply(const struct magnitude_band *b, float *x, uint64_t first, size
     }
 }
 
-/* ---- side by side ---------------------------------------------------------------------------- */
+/* ---- K bands --------------------------------------------------------------------------------- */
 
 struct magnitude_bands magnitude_bands_new(struct arena *a, size_t n)
 {
@@ -106,8 +106,8 @@ void magnitude_bands_free(struct magnitude_bands *b)
         magnitude_band_free(b->bands[k]);
 }
 
-/* Does the next round look at vector k? */
-static bool is_open(const struct magnitude_bands *b, size_t k)
+/* True if vector k needs the next round. */
+static bool needs_round(const struct magnitude_bands *b, size_t k)
 {
     return b->bands[k] && !b->bands[k]->decided;
 }
@@ -116,44 +116,44 @@ size_t magnitude_bands_sample_elements(const struct magnitude_bands *b)
 {
     size_t most = 0;
     for (size_t k = 0; k < b->n; k++) {
-        if (!is_open(b, k))
+        if (!needs_round(b, k))
             continue;
-        size_t head = head_of(b->bands[k]);
-        if (head == 0)
+        size_t wanted = sample_elements(b->bands[k]);
+        if (wanted == 0)
             return 0;
-        most = head > most ? head : most;
+        most = wanted > most ? wanted : most;
     }
-    return most ? most : 1; /* another tensor's round: the less the better */
+    return most ? most : 1; /* the round is for other tensors: read as little as possible */
 }
 
 size_t magnitude_bands_work_size(const struct magnitude_bands *b, size_t n)
 {
     size_t size = 0;
     for (size_t k = 0; k < b->n; k++)
-        size += is_open(b, k) ? work_size(b->bands[k], n) : 0;
+        size += needs_round(b, k) ? work_size(b->bands[k], n) : 0;
     return size;
 }
 
 void magnitude_bands_observe(const struct magnitude_bands *b, float *const *x, uint64_t first,
                              size_t n, void *work)
 {
-    char *part = work;
+    char *own_work = work;
     for (size_t k = 0; k < b->n; k++) {
-        if (!is_open(b, k))
+        if (!needs_round(b, k))
             continue;
-        observe(b->bands[k], x[k], b->offset[k] + first, n, part);
-        part += work_size(b->bands[k], n);
+        observe(b->bands[k], x[k], b->offset[k] + first, n, own_work);
+        own_work += work_size(b->bands[k], n);
     }
 }
 
 void magnitude_bands_merge(struct magnitude_bands *b, size_t n, const void *work)
 {
-    const char *part = work;
+    const char *own_work = work;
     for (size_t k = 0; k < b->n; k++) {
-        if (!is_open(b, k))
+        if (!needs_round(b, k))
             continue;
-        merge(b->bands[k], n, part);
-        part += work_size(b->bands[k], n);
+        merge(b->bands[k], n, own_work);
+        own_work += work_size(b->bands[k], n);
     }
 }
 
@@ -161,7 +161,7 @@ bool magnitude_bands_decide(struct magnitude_bands *b)
 {
     bool done = true;
     for (size_t k = 0; k < b->n; k++)
-        done &= !is_open(b, k) || decide(b->bands[k]);
+        done &= !needs_round(b, k) || decide(b->bands[k]);
     return done;
 }
 

@@ -4,17 +4,18 @@
 
 #include <string.h>
 
-/* A key is the bits of |x|, which as an unsigned number are ordered as |x| is, above the index. */
+/* The upper half of a key is the bits of |x|, which as unsigned numbers are ordered like |x|; the
+ * lower half is the index. */
 
 #define MASK       0x7FFFFFFFu
-#define SHORT      32   /* keys up to this many are sorted by insertion */
-#define LONG       1024 /* from this on by digits of 11 bits, others of 8 */
+#define SHORT      32   /* up to this many keys: insertion sort */
+#define LONG       1024 /* from this many keys on: radix sort with digits of 11 bits, else of 8 */
 #define WIDTH_MAX  11
 #define DIGITS_MAX 4
 #define BINS_MIN   256
 #define BINS_MAX   4096
 
-/* Digit d of a magnitude of 31 bits. */
+/* Digit d of a 31-bit magnitude. */
 TV_INLINE size_t digit(uint64_t key, size_t d, size_t width)
 {
     return key >> (32 + width * d) & (((size_t)1 << width) - 1);
@@ -43,8 +44,8 @@ static void insertion_sort(uint64_t *keys, size_t n)
     }
 }
 
-/* Digit by digit from the lowest; the keys start in the order of the index and stay so where the
- * digits seen so far are equal. Returns where they lie in the end. */
+/* Sorts by digits from the lowest on. The sort is stable, so keys of equal magnitude stay in the
+ * order of their indexes. Returns the array (`from` or `to`) that holds the result. */
 TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t width)
 {
     uint32_t count[DIGITS_MAX][1 << WIDTH_MAX];
@@ -55,16 +56,16 @@ TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t wi
         for (size_t d = 0; d < digits; d++)
             count[d][digit(from[i], d, width)]++;
     for (size_t d = 0; d < digits; d++) {
-        uint32_t *place = count[d], next = 0;
-        if (place[digit(from[0], d, width)] == n) /* all the same */
+        uint32_t *position = count[d], next = 0;
+        if (position[digit(from[0], d, width)] == n) /* all keys have the same digit */
             continue;
         for (size_t v = 0; v < (size_t)1 << width; v++) {
-            uint32_t own = place[v];
-            place[v] = next;
-            next += own;
+            uint32_t keys = position[v];
+            position[v] = next;
+            next += keys;
         }
         for (size_t i = 0; i < n; i++)
-            to[place[digit(from[i], d, width)]++] = from[i];
+            to[position[digit(from[i], d, width)]++] = from[i];
         uint64_t *sorted = to;
         to = from;
         from = sorted;
@@ -72,9 +73,9 @@ TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t wi
     return from;
 }
 
-/* Sorts n > SHORT keys; `spare` has room for as many. Ties, of which rows of small deltas are full,
- * stand in order already. */
-static void sort(uint64_t *keys, uint64_t *spare, size_t n)
+/* Sorts n > SHORT keys; `spare` has space for as many. Equal magnitudes, which are common in rows
+ * of small deltas, are in order already. */
+static void sort_bin(uint64_t *keys, uint64_t *spare, size_t n)
 {
     size_t i = 1;
     while (i < n && keys[i - 1] < keys[i])
@@ -88,11 +89,11 @@ static void sort(uint64_t *keys, uint64_t *spare, size_t n)
 
 /* ---- bins ------------------------------------------------------------------------------------ */
 
-/* Bins of equal width between the least magnitude that is not 0 and the largest, and one for 0:
- * their order sorts a row but for the few that share a bin. */
+/* Bins of 2^shift magnitudes between the smallest nonzero magnitude and the largest, after a bin
+ * for 0. Distributing a row to bins sorts it except for the few elements that share a bin. */
 struct bins {
     size_t n;
-    uint32_t least; /* where the second one begins */
+    uint32_t least; /* the smallest nonzero magnitude: start of the second bin */
     unsigned shift;
 };
 
@@ -108,7 +109,7 @@ TV_CLONES static void find_range(const float *x, size_t n, uint32_t *least, uint
     *most = high;
 }
 
-static struct bins bins_for(const float *x, size_t n)
+static struct bins make_bins(const float *x, size_t n)
 {
     struct bins b = {.n = BINS_MIN};
     uint32_t most;
@@ -120,8 +121,8 @@ static struct bins bins_for(const float *x, size_t n)
     return b;
 }
 
-TV_CLONES static void choose_bins(struct bins b, const float *restrict x, size_t n,
-                                  uint32_t *restrict bin)
+TV_CLONES static void compute_bins(struct bins b, const float *restrict x, size_t n,
+                                   uint32_t *restrict bin)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t m = magnitude_of(x[i]);
@@ -129,18 +130,18 @@ TV_CLONES static void choose_bins(struct bins b, const float *restrict x, size_t
     }
 }
 
-/* Keys bin by bin, in each by the index; end[] says where each bin ends. */
-static void deal(struct bins b, const float *x, const uint32_t *bin, size_t n, uint64_t *keys,
-                 uint32_t *end)
+/* Writes the keys bin by bin, within a bin by index, and the end of each bin to end[]. */
+static void distribute_keys(struct bins b, const float *x, const uint32_t *bin, size_t n,
+                            uint64_t *keys, uint32_t *end)
 {
     uint32_t next = 0;
     memset(end, 0, b.n * sizeof *end);
     for (size_t i = 0; i < n; i++)
         end[bin[i]]++;
     for (size_t j = 0; j < b.n; j++) {
-        uint32_t own = end[j];
+        uint32_t keys_in_bin = end[j];
         end[j] = next;
-        next += own;
+        next += keys_in_bin;
     }
     for (size_t i = 0; i < n; i++)
         keys[end[bin[i]]++] = key_of(x[i], i);
@@ -156,12 +157,12 @@ const uint64_t *magnitude_sort_ascending(const float *x, size_t n, uint64_t *wor
         insertion_sort(work, n);
         return work;
     }
-    struct bins b = bins_for(x, n);
-    choose_bins(b, x, n, bin);
-    deal(b, x, bin, n, work, end);
+    struct bins b = make_bins(x, n);
+    compute_bins(b, x, n, bin);
+    distribute_keys(b, x, bin, n, work, end);
     for (size_t j = 0; j < b.n; start = end[j++])
         if (end[j] - start > SHORT)
-            sort(work + start, spare, end[j] - start);
-    insertion_sort(work, n); /* in the other bins; no key has far to go */
+            sort_bin(work + start, spare, end[j] - start);
+    insertion_sort(work, n); /* sorts the short bins; each key moves only within its bin */
     return work;
 }

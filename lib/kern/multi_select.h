@@ -1,5 +1,5 @@
-/* Several selections over the same numbers, found in the same rounds (magnitude_select.h says how).
- * What stands in a selects is its own until multi_select_free. */
+/* Several magnitude selections over the same numbers, which share their rounds
+ * (magnitude_select.h). A multi_select owns its selections until multi_select_free. */
 #ifndef TV_MULTI_SELECT_H
 #define TV_MULTI_SELECT_H
 
@@ -8,18 +8,19 @@
 #define MULTI_SELECT_MAX 3
 
 struct multi_select {
-    struct magnitude_select *selections[MULTI_SELECT_MAX]; /* NULL: none */
+    struct magnitude_select *selections[MULTI_SELECT_MAX]; /* NULL: unused */
 };
 
 void multi_select_free(struct multi_select *s);
+/* True if all cuts are known. */
 bool multi_select_is_done(const struct multi_select *s);
 
-/* As those of one select: what a round wants of those that are not known yet. */
+/* These do the same as magnitude_select_..., for all selections whose cut is not known yet. */
 size_t multi_select_sample_elements(const struct multi_select *s);
 size_t multi_select_work_size(const struct multi_select *s, size_t n);
 void multi_select_observe(const struct multi_select *s, const float *x, uint64_t first, size_t n,
                           void *work);
-/* With the same n. */
+/* `n` must be that of the observation. */
 void multi_select_merge(struct multi_select *s, size_t n, const void *work);
 bool multi_select_decide(struct multi_select *s);
 

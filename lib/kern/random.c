@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define BATCH 64 /* counters at a time; each gives four words */
+#define BATCH 64 /* counters per batch; each gives four words */
 
 static uint64_t fnv1a(uint64_t hash, const char *bytes, size_t n)
 {
@@ -19,8 +19,8 @@ uint64_t random_stream_of_tensor(const char *model, const char *tensor)
     return fnv1a(hash, tensor, strlen(tensor));
 }
 
-/* A round of Philox4x32: two products, whose halves change places. */
-TV_INLINE void mix(uint32_t c[4], uint32_t key0, uint32_t key1)
+/* One round of Philox4x32: two products, whose halves are swapped. */
+TV_INLINE void philox_round(uint32_t c[4], uint32_t key0, uint32_t key1)
 {
     uint64_t p = (uint64_t)c[0] * 0xD2511F53, q = (uint64_t)c[2] * 0xCD9E8D57;
     c[0] = (uint32_t)(q >> 32) ^ c[1] ^ key0;
@@ -29,8 +29,9 @@ TV_INLINE void mix(uint32_t c[4], uint32_t key0, uint32_t key1)
     c[3] = (uint32_t)p;
 }
 
-/* The top 24 bits of each word, over 2^24. */
-TV_CLONES static void batch(uint64_t seed, uint64_t stream, uint64_t counter, float *restrict u)
+/* u = the top 24 bits of each word, divided by 2^24, for BATCH counters. */
+TV_CLONES static void draw_batch(uint64_t seed, uint64_t stream, uint64_t counter,
+                                 float *restrict u)
 {
     uint32_t words[4][BATCH], keys[10][2];
     for (uint32_t r = 0; r < 10; r++) {
@@ -45,7 +46,7 @@ TV_CLONES static void batch(uint64_t seed, uint64_t stream, uint64_t counter, fl
         uint32_t c[4] = {words[0][j], words[1][j], (uint32_t)stream, (uint32_t)(stream >> 32)};
 #pragma GCC unroll 10
         for (size_t r = 0; r < 10; r++)
-            mix(c, keys[r][0], keys[r][1]);
+            philox_round(c, keys[r][0], keys[r][1]);
         for (size_t w = 0; w < 4; w++)
             words[w][j] = c[w];
     }
@@ -59,7 +60,7 @@ void random_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t n, fl
     float drawn[4 * BATCH];
     while (n > 0) {
         size_t skip = first % 4, m = 4 * BATCH - skip < n ? 4 * BATCH - skip : n;
-        batch(seed, stream, first / 4, drawn);
+        draw_batch(seed, stream, first / 4, drawn);
         memcpy(u, drawn + skip, m * sizeof *u);
         u += m;
         first += m;

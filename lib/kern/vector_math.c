@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define STRIP 1024 /* elements whose sums over the vectors stay in cache */
+#define STRIP 1024 /* elements processed at a time, so that their sums stay in cache */
 
 /* ---- one vector ----------------------------------------------------------------------------- */
 
@@ -28,8 +28,8 @@ TV_CLONES void vector_math_scale(float *x, double factor, size_t n)
         x[i] = (float)(factor * (double)x[i]);
 }
 
-TV_CLONES static void mark(const float *restrict u, float bound, size_t n,
-                           unsigned char *restrict bits)
+TV_CLONES static void mark_below(const float *restrict u, float bound, size_t n,
+                                 unsigned char *restrict bits)
 {
     unsigned char bytes[STRIP];
     for (size_t i = 0; i < n; i += STRIP) {
@@ -42,11 +42,11 @@ TV_CLONES static void mark(const float *restrict u, float bound, size_t n,
 
 void vector_math_mark_below(const float *u, double bound, size_t n, unsigned char *bits)
 {
-    /* For a float u, u < bound says the same as u < the smallest float that is not below bound. */
-    float least = (float)bound;
-    if ((double)least < bound)
-        least = nextafterf(least, INFINITY);
-    mark(u, least, n, bits);
+    /* For a float u, u < bound is equivalent to u < the smallest float that is >= bound. */
+    float float_bound = (float)bound;
+    if ((double)float_bound < bound)
+        float_bound = nextafterf(float_bound, INFINITY);
+    mark_below(u, float_bound, n, bits);
 }
 
 TV_CLONES void vector_math_zero_unmarked(float *restrict x, const unsigned char *restrict bits,
@@ -70,7 +70,7 @@ TV_INLINE double term(enum sum what, double x, double y)
     return what == SUM_ABS ? fabs(x) : what == SUM_SQUARES ? x * x : x * y;
 }
 
-/* s0 + s1, s2 + s3, ...; then the same with the eight that are left, and so on. */
+/* s0 + s1, s2 + s3, ...; then the same with the remaining eight, and so on. */
 TV_INLINE double add_pairwise(double *s)
 {
     for (size_t n = VECTOR_MATH_LANES; n > 1; n /= 2)
@@ -116,55 +116,55 @@ TV_CLONES double vector_math_dot(const float *x, const float *y, size_t n)
 
 /* ---- K vectors ------------------------------------------------------------------------------ */
 
-/* A strip at a time: sums in a buffer, to which up to four vectors are added at once, one after
- * another. With a constant number the loops over k unroll. */
+/* Sums of a strip are kept in a buffer, to which up to four vectors are added in one loop over the
+ * elements. K is a constant in each call, so that the loops over k are unrolled. */
 
-#define FEW 4
+#define GROUP 4
 
-/* sum = (0 or sum) + w[k] x[k], for n elements of each x[k] from `first` on. */
-TV_INLINE void add_some(float *const *x, const double *w, size_t K, size_t first, bool fresh,
-                        double *restrict sum, size_t n)
+/* sum[i] = (is_first ? 0 : sum[i]) + sum_k w[k] x[k][first + i], for i < n */
+TV_INLINE void add_products(float *const *x, const double *w, size_t K, size_t first, bool is_first,
+                            double *restrict sum, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        double s = fresh ? 0 : sum[i];
+        double s = is_first ? 0 : sum[i];
         for (size_t k = 0; k < K; k++)
             s += w[k] * (double)x[k][first + i];
         sum[i] = s;
     }
 }
 
-TV_CLONES static void add_few(float *const *x, const double *w, size_t K, size_t first, bool fresh,
-                              double *restrict sum, size_t n)
+TV_CLONES static void add_group(float *const *x, const double *w, size_t K, size_t first,
+                                bool is_first, double *restrict sum, size_t n)
 {
     switch (K) {
     case 1:
-        add_some(x, w, 1, first, fresh, sum, n);
+        add_products(x, w, 1, first, is_first, sum, n);
         break;
     case 2:
-        add_some(x, w, 2, first, fresh, sum, n);
+        add_products(x, w, 2, first, is_first, sum, n);
         break;
     case 3:
-        add_some(x, w, 3, first, fresh, sum, n);
+        add_products(x, w, 3, first, is_first, sum, n);
         break;
     default:
-        add_some(x, w, FEW, first, fresh, sum, n);
+        add_products(x, w, GROUP, first, is_first, sum, n);
     }
 }
 
 static void sum_products(float *const *x, const double *w, size_t K, size_t first, double *sum,
                          size_t n)
 {
-    for (size_t k = 0; k < K; k += FEW)
-        add_few(x + k, w + k, K - k < FEW ? K - k : FEW, first, k == 0, sum, n);
+    for (size_t k = 0; k < K; k += GROUP)
+        add_group(x + k, w + k, K - k < GROUP ? K - k : GROUP, first, k == 0, sum, n);
 }
 
-/* The same, and divisor = (0 or divisor) + w[k] where x[k] is not 0. */
-TV_INLINE void add_some_disjoint(float *const *x, const double *w, size_t K, size_t first,
-                                 bool fresh, double *restrict sum, double *restrict divisor,
-                                 size_t n)
+/* The same, and divisor[i] = (is_first ? 0 : divisor[i]) + the sum of w[k] over nonzero x[k]. */
+TV_INLINE void add_disjoint_products(float *const *x, const double *w, size_t K, size_t first,
+                                     bool is_first, double *restrict sum, double *restrict divisor,
+                                     size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        double s = fresh ? 0 : sum[i], d = fresh ? 0 : divisor[i];
+        double s = is_first ? 0 : sum[i], d = is_first ? 0 : divisor[i];
         for (size_t k = 0; k < K; k++) {
             double value = (double)x[k][first + i];
             s += w[k] * value;
@@ -175,26 +175,26 @@ TV_INLINE void add_some_disjoint(float *const *x, const double *w, size_t K, siz
     }
 }
 
-TV_CLONES static void add_few_disjoint(float *const *x, const double *w, size_t K, size_t first,
-                                       bool fresh, double *restrict sum, double *restrict divisor,
-                                       size_t n)
+TV_CLONES static void add_disjoint_group(float *const *x, const double *w, size_t K, size_t first,
+                                         bool is_first, double *restrict sum,
+                                         double *restrict divisor, size_t n)
 {
     switch (K) {
     case 1:
-        add_some_disjoint(x, w, 1, first, fresh, sum, divisor, n);
+        add_disjoint_products(x, w, 1, first, is_first, sum, divisor, n);
         break;
     case 2:
-        add_some_disjoint(x, w, 2, first, fresh, sum, divisor, n);
+        add_disjoint_products(x, w, 2, first, is_first, sum, divisor, n);
         break;
     case 3:
-        add_some_disjoint(x, w, 3, first, fresh, sum, divisor, n);
+        add_disjoint_products(x, w, 3, first, is_first, sum, divisor, n);
         break;
     default:
-        add_some_disjoint(x, w, FEW, first, fresh, sum, divisor, n);
+        add_disjoint_products(x, w, GROUP, first, is_first, sum, divisor, n);
     }
 }
 
-TV_CLONES static void drop_disagreeing(float *restrict x, double w, const double *restrict sum,
+TV_CLONES static void zero_disagreeing(float *restrict x, double w, const double *restrict sum,
                                        size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -217,15 +217,16 @@ TV_CLONES static void divide_all(const double *restrict sum, double divisor, flo
         y[i] = (float)(sum[i] / divisor);
 }
 
-TV_CLONES static void divide(const double *restrict sum, const double *restrict divisor,
-                             float *restrict y, size_t n)
+TV_CLONES static void divide_each(const double *restrict sum, const double *restrict divisor,
+                                  float *restrict y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)(sum[i] / (fabs(divisor[i]) < 1e-8 ? 1.0 : divisor[i]));
 }
 
-TV_CLONES static void divide_floored(const double *restrict sum, const double *restrict divisor,
-                                     double floor, float *restrict y, size_t n)
+TV_CLONES static void divide_each_with_floor(const double *restrict sum,
+                                             const double *restrict divisor, double floor,
+                                             float *restrict y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)(sum[i] / (divisor[i] > floor ? divisor[i] : floor));
@@ -238,7 +239,7 @@ void vector_math_elect_signs(float *const *x, const double *w, size_t K, size_t 
         size_t m = n - i < STRIP ? n - i : STRIP;
         sum_products(x, w, K, i, sum, m);
         for (size_t k = 0; k < K; k++)
-            drop_disagreeing(x[k] + i, w[k], sum, m);
+            zero_disagreeing(x[k] + i, w[k], sum, m);
     }
 }
 
@@ -247,12 +248,12 @@ void vector_math_weighted_sum(float *const *x, const double *w, size_t K, double
 {
     double sum[STRIP];
     int exponent;
-    /* A quotient by a power of two, 1 above all, is a product to the last bit. */
-    bool multiplies = fabs(frexp(divisor, &exponent)) == 0.5 && abs(exponent) < 1000;
+    /* Dividing by a power of two, such as 1, equals multiplying by its inverse, to the last bit. */
+    bool multiply = fabs(frexp(divisor, &exponent)) == 0.5 && abs(exponent) < 1000;
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
         sum_products(x, w, K, i, sum, m);
-        if (multiplies)
+        if (multiply)
             multiply_all(sum, 1 / divisor, y + i, m);
         else
             divide_all(sum, divisor, y + i, m);
@@ -265,11 +266,12 @@ void vector_math_disjoint_mean(float *const *x, const double *w, size_t K, doubl
     double sum[STRIP], divisor[STRIP];
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
-        for (size_t k = 0; k < K; k += FEW)
-            add_few_disjoint(x + k, w + k, K - k < FEW ? K - k : FEW, i, k == 0, sum, divisor, m);
+        for (size_t k = 0; k < K; k += GROUP)
+            add_disjoint_group(x + k, w + k, K - k < GROUP ? K - k : GROUP, i, k == 0, sum, divisor,
+                               m);
         if (floor > 0)
-            divide_floored(sum, divisor, floor, y + i, m);
+            divide_each_with_floor(sum, divisor, floor, y + i, m);
         else
-            divide(sum, divisor, y + i, m);
+            divide_each(sum, divisor, y + i, m);
     }
 }

@@ -1,7 +1,9 @@
-/* The loops of the merge methods over plain float arrays. No I/O, no allocation, no globals.
- * Sums over an array are taken in double over tiles of 4096 elements, counted from its start,
- * each in 16 interleaved sums (element i into sum i mod 16) added pairwise at the tile's end, tiles
- * in order: the same bytes on every processor. */
+/* Arithmetic on float vectors: differences, sums, masks, sign election and weighted sums of K
+ * vectors. No I/O, no allocation, no globals.
+ *
+ * Sums over a vector are the same bytes on every processor: they are computed in double over tiles
+ * of 4096 elements, each with 16 partial sums (element i is added to sum i mod 16), which are added
+ * pairwise at the end of the tile; the tiles are added in order. */
 #ifndef TV_VECTOR_MATH_H
 #define TV_VECTOR_MATH_H
 
@@ -10,28 +12,30 @@
 #define VECTOR_MATH_TILE  4096
 #define VECTOR_MATH_LANES 16
 
-/* y = (float)(x - b), n elements */
+/* y = x - b, n elements */
 void vector_math_subtract(const float *x, const float *b, float *y, size_t n);
 /* y = x + b */
 void vector_math_add(const float *x, const float *b, float *y, size_t n);
-/* x = (float)(factor * x), the product taken in double */
+/* x = (float)(factor * x), with the product in double */
 void vector_math_scale(float *x, double factor, size_t n);
 double vector_math_sum_abs(const float *x, size_t n);
 double vector_math_sum_squares(const float *x, size_t n);
 double vector_math_dot(const float *x, const float *y, size_t n);
-/* Which u_i are below `bound` (compared in double)? A bit each; writes whole bytes. */
+/* Bit i of `bits` = (u[i] < bound), compared in double; writes whole bytes. */
 void vector_math_mark_below(const float *u, double bound, size_t n, unsigned char *bits);
-/* Zero every element whose bit is 0; dropped ones become +0. */
+/* Replaces every element whose bit is 0 by +0. */
 void vector_math_zero_unmarked(float *x, const unsigned char *bits, size_t n);
 
-/* Sign election (TIES): s_i = +1 if sum_k w[k] x[k][i] >= 0 (in double) else -1; an element of
- * x[k] whose w[k] x[k][i] has not that sign becomes +0. A product of 0 never agrees. (K, n) */
+/* Sign election (TIES, arXiv 2306.01708, section 3) over x (K, n): the elected sign s_i is +1 if
+ * sum_k w[k] x[k][i] >= 0 (in double), else -1. Replaces x[k][i] by +0 unless w[k] x[k][i] has the
+ * sign s_i; a product of 0 has no sign. */
 void vector_math_elect_signs(float *const *x, const double *w, size_t K, size_t n);
 /* y_i = (sum_k w[k] x[k][i]) / divisor, in double. y may be x[0]. */
 void vector_math_weighted_sum(float *const *x, const double *w, size_t K, double divisor, float *y,
                               size_t n);
-/* The same divided by the sum of w[k] over those k whose x[k][i] is not 0 (the disjoint mean of
- * TIES): a divisor D with |D| < 1e-8 counts as 1; with floor > 0 it is max(D, floor) instead. */
+/* The disjoint mean of TIES: y_i = (sum_k w[k] x[k][i]) / D_i, where D_i is the sum of w[k] over
+ * the k with x[k][i] != 0. If floor is 0, a divisor with |D_i| < 1e-8 is replaced by 1; if floor >
+ * 0, D_i is replaced by max(D_i, floor). */
 void vector_math_disjoint_mean(float *const *x, const double *w, size_t K, double floor, float *y,
                                size_t n);
 

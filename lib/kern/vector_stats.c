@@ -7,20 +7,20 @@
 #include <math.h>
 #include <string.h>
 
-static size_t pairs_of(size_t n)
+static size_t count_pairs(size_t n)
 {
     return n * (n - 1) / 2;
 }
 
 size_t joint_stats_size(size_t n)
 {
-    return n * sizeof(struct vector_stats) + pairs_of(n) * sizeof(struct pair);
+    return n * sizeof(struct vector_stats) + count_pairs(n) * sizeof(struct pair_stats);
 }
 
 struct joint_stats joint_stats_view(void *memory, size_t n)
 {
-    struct vector_stats *one = memory;
-    return (struct joint_stats){n, one, (struct pair *)(one + n)};
+    struct vector_stats *vectors = memory;
+    return (struct joint_stats){n, vectors, (struct pair_stats *)(vectors + n)};
 }
 
 struct joint_stats joint_stats_init(void *memory, size_t n)
@@ -28,18 +28,18 @@ struct joint_stats joint_stats_init(void *memory, size_t n)
     struct joint_stats t = joint_stats_view(memory, n);
     for (size_t k = 0; k < n; k++)
         t.vectors[k] = (struct vector_stats){.min = INFINITY, .max = -INFINITY};
-    memset(t.pairs, 0, pairs_of(n) * sizeof *t.pairs);
+    memset(t.pairs, 0, count_pairs(n) * sizeof *t.pairs);
     return t;
 }
 
-struct pair *joint_stats_pair(const struct joint_stats *t, size_t later, size_t earlier)
+struct pair_stats *joint_stats_pair(const struct joint_stats *t, size_t later, size_t earlier)
 {
-    return &t->pairs[pairs_of(later) + earlier];
+    return &t->pairs[count_pairs(later) + earlier];
 }
 
 /* ---- one tile ------------------------------------------------------------------------------- */
 
-/* Sum and extremes of a tile; element i goes into sum i mod VECTOR_MATH_LANES. */
+/* Sum, minimum and maximum of a tile; element i is added to sum i mod VECTOR_MATH_LANES. */
 TV_CLONES static void sum_and_range(const float *x, size_t n, double *sum, float *min, float *max)
 {
     double lanes[VECTOR_MATH_LANES] = {0}, all = 0;
@@ -64,20 +64,20 @@ TV_CLONES static uint64_t count_zeros(const float *x, size_t n)
     return zeros;
 }
 
-TV_CLONES static void count_signs(const float *x, const float *y, size_t n, struct pair *p)
+TV_CLONES static void count_signs(const float *x, const float *y, size_t n, struct pair_stats *p)
 {
     uint64_t both = 0, opposite = 0;
     for (size_t i = 0; i < n; i++) {
-        bool there = (x[i] != 0) & (y[i] != 0);
-        both += there;
-        opposite += there & ((x[i] > 0) != (y[i] > 0));
+        bool nonzero = (x[i] != 0) & (y[i] != 0);
+        both += nonzero;
+        opposite += nonzero & ((x[i] > 0) != (y[i] > 0));
     }
-    p->both += both;
-    p->opposite += opposite;
+    p->both_nonzero += both;
+    p->opposite_signs += opposite;
 }
 
-/* The finite numbers of a tile, moved together. */
-static size_t pick_finite(const float *x, size_t n, float *to)
+/* Copies the finite numbers of a tile to the start of `to`; returns how many. */
+static size_t copy_finite(const float *x, size_t n, float *to)
 {
     size_t finite = 0;
     for (size_t i = 0; i < n; i++)
@@ -86,7 +86,7 @@ static size_t pick_finite(const float *x, size_t n, float *to)
     return finite;
 }
 
-static void look_at_tile(struct vector_stats *t, const float *x, size_t n)
+static void add_finite_tile(struct vector_stats *t, const float *x, size_t n)
 {
     t->finite += n;
     t->zeros += count_zeros(x, n);
@@ -97,24 +97,24 @@ static void look_at_tile(struct vector_stats *t, const float *x, size_t n)
 
 void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_t n, float *tiles)
 {
-    struct vector_stats *one = &t->vectors[k];
+    struct vector_stats *own = &t->vectors[k];
     float *tile = tiles + k * VECTOR_MATH_TILE;
-    one->elements += n;
+    own->elements += n;
     if (!x) {
         memset(tile, 0, n * sizeof *tile);
         return;
     }
-    one->floating += n;
+    own->floating += n;
     if (dtype_find_nonfinite(DTYPE_F32, x, n) == n) {
-        look_at_tile(one, x, n);
+        add_finite_tile(own, x, n);
         memcpy(tile, x, n * sizeof *tile);
     } else {
-        look_at_tile(one, tile, pick_finite(x, n, tile));
-        for (size_t i = 0; i < n; i++) /* pairs stay side by side */
+        add_finite_tile(own, tile, copy_finite(x, n, tile));
+        for (size_t i = 0; i < n; i++) /* elements stay at their index, for the pairs */
             tile[i] = isfinite(x[i]) ? x[i] : 0;
     }
     for (size_t j = 0; j < k; j++) {
-        struct pair *p = joint_stats_pair(t, k, j);
+        struct pair_stats *p = joint_stats_pair(t, k, j);
         p->dot += vector_math_dot(tile, tiles + j * VECTOR_MATH_TILE, n);
         count_signs(tile, tiles + j * VECTOR_MATH_TILE, n, p);
     }
@@ -135,11 +135,11 @@ void vector_stats_merge(const struct vector_stats *from, struct vector_stats *to
     to->max = from->max > to->max ? from->max : to->max;
 }
 
-void pair_stats_merge(const struct pair *from, struct pair *to)
+void pair_stats_merge(const struct pair_stats *from, struct pair_stats *to)
 {
     to->dot += from->dot;
-    to->both += from->both;
-    to->opposite += from->opposite;
+    to->both_nonzero += from->both_nonzero;
+    to->opposite_signs += from->opposite_signs;
 }
 
 static double share(uint64_t part, uint64_t whole)
@@ -165,6 +165,6 @@ double joint_stats_cosine(const struct joint_stats *t, size_t later, size_t earl
 
 double joint_stats_opposite_sign_share(const struct joint_stats *t, size_t later, size_t earlier)
 {
-    const struct pair *p = joint_stats_pair(t, later, earlier);
-    return share(p->opposite, p->both);
+    const struct pair_stats *p = joint_stats_pair(t, later, earlier);
+    return share(p->opposite_signs, p->both_nonzero);
 }

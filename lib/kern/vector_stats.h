@@ -1,48 +1,54 @@
-/* Sums over K vectors side by side and over all pairs of them, tile by tile: what stats prints.
- * Tallies own nothing: their numbers stand in the memory that they were made in. */
+/* Statistics of K vectors and of all pairs of them, summed tile by tile (what the filter stats
+ * prints). The functions use memory that the caller provides and own none. */
 #ifndef TV_VECTOR_STATS_H
 #define TV_VECTOR_STATS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* One vector. Only what is finite counts, elements and floating apart. */
+/* One vector. All but `elements` and `floating` are over the finite elements. */
 struct vector_stats {
-    uint64_t elements, floating, finite, zeros;
-    double sum, l1, squares;
+    uint64_t elements; /* all */
+    uint64_t floating; /* elements of a floating-point dtype */
+    uint64_t finite, zeros;
+    double sum, l1, squares; /* sum x, sum |x|, sum x^2 */
     float min, max;
 };
 
 /* Two vectors. */
-struct pair {
+struct pair_stats {
     double dot;
-    uint64_t both, opposite; /* elements where neither is 0; and the signs differ */
+    uint64_t both_nonzero, opposite_signs; /* elements */
 };
 
 /* K vectors, and their pairs (1, 0), (2, 0), (2, 1), ... */
 struct joint_stats {
     size_t n;
     struct vector_stats *vectors;
-    struct pair *pairs;
+    struct pair_stats *pairs;
 };
 
+/* Bytes of memory for n vectors. */
 size_t joint_stats_size(size_t n);
-/* Empty ones in `memory` of that size; and those that are there already. */
+/* Starts the statistics of n vectors in memory of that size. */
 struct joint_stats joint_stats_init(void *memory, size_t n);
+/* The statistics that joint_stats_init started in this memory. */
 struct joint_stats joint_stats_view(void *memory, size_t n);
-struct pair *joint_stats_pair(const struct joint_stats *t, size_t later, size_t earlier);
+struct pair_stats *joint_stats_pair(const struct joint_stats *t, size_t later, size_t earlier);
 
-/* Adds n <= VECTOR_MATH_TILE elements of vector k, after those of the vectors before it; x is NULL
- * for what is not floating. `tiles` holds (K, VECTOR_MATH_TILE) floats from one vector to the next.
- */
+/* Adds n <= VECTOR_MATH_TILE elements of vector k, after those of the vectors before it. `x` is
+ * NULL if the vector's dtype is not floating-point. `tiles` (K, VECTOR_MATH_TILE) must be kept from
+ * one vector to the next. */
 void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_t n, float *tiles);
+/* Add the statistics of `from` to `to`. */
 void vector_stats_merge(const struct vector_stats *from, struct vector_stats *to);
-void pair_stats_merge(const struct pair *from, struct pair *to);
+void pair_stats_merge(const struct pair_stats *from, struct pair_stats *to);
 
-/* NAN where there is nothing to say. */
-double vector_stats_zero_share(const struct vector_stats *t); /* share of the finite elements */
+/* These return NaN if the value is undefined. */
+double vector_stats_zero_share(const struct vector_stats *t); /* zeros / finite elements */
 double vector_stats_max_abs(const struct vector_stats *t);
 double joint_stats_cosine(const struct joint_stats *t, size_t later, size_t earlier);
+/* opposite_signs / both_nonzero */
 double joint_stats_opposite_sign_share(const struct joint_stats *t, size_t later, size_t earlier);
 
 #endif

@@ -3,16 +3,16 @@
 #include <msgpack.h>
 #include <string.h>
 
-static int add(void *bytes, const char *data, size_t size)
+static int append_bytes(void *bytes, const char *data, size_t size)
 {
     bytes_append(bytes, data, size);
     return 0;
 }
 
-static msgpack_packer packer(struct bytes *b)
+static msgpack_packer new_packer(struct bytes *b)
 {
     msgpack_packer p;
-    msgpack_packer_init(&p, b, add);
+    msgpack_packer_init(&p, b, append_bytes);
     return p;
 }
 
@@ -39,7 +39,7 @@ static void pack_key_number(msgpack_packer *p, const char *key, double value)
     msgpack_pack_double(p, value);
 }
 
-/* Hashes travel as 8 bytes, big-endian. */
+/* Hashes are bins of 8 bytes, big-endian. */
 static void pack_hash(msgpack_packer *p, uint64_t hash)
 {
     unsigned char bytes[8];
@@ -48,12 +48,12 @@ static void pack_hash(msgpack_packer *p, uint64_t hash)
     msgpack_pack_bin_with_body(p, bytes, 8);
 }
 
-static void pack_extra(struct bytes *b, struct unknown_keys x)
+static void pack_unknown_keys(struct bytes *b, struct unknown_keys unknown)
 {
-    bytes_append(b, x.bytes, x.size);
+    bytes_append(b, unknown.bytes, unknown.size);
 }
 
-static void pack_payload(msgpack_packer *p, struct bytes *b, const struct vector *v)
+static void pack_payload_attributes(msgpack_packer *p, struct bytes *b, const struct vector *v)
 {
     bool l1 = !isnan(v->l1_before), keep = !isnan(v->keep_probability);
     pack_text(p, "payload");
@@ -62,7 +62,16 @@ static void pack_payload(msgpack_packer *p, struct bytes *b, const struct vector
         pack_key_number(p, "l1_before", v->l1_before);
     if (keep)
         pack_key_number(p, "keep", v->keep_probability);
-    pack_extra(b, v->unknown_payload_keys);
+    pack_unknown_keys(b, v->unknown_payload_keys);
+}
+
+static void pack_weights(msgpack_packer *p, const struct vector *v)
+{
+    pack_text(p, "weight");
+    if (v->n_weights != 1)
+        msgpack_pack_array(p, v->n_weights);
+    for (size_t i = 0; i < v->n_weights; i++)
+        msgpack_pack_double(p, v->weights[i]);
 }
 
 static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor *t,
@@ -85,17 +94,11 @@ static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor 
     }
     if (v->stored_dtype != DTYPE_NONE)
         pack_key_text(p, "stored", dtype_name(v->stored_dtype));
-    if (weight && v->n_weights == 1)
-        pack_key_number(p, "weight", v->weights[0]);
-    if (weight && v->n_weights != 1) {
-        pack_text(p, "weight");
-        msgpack_pack_array(p, v->n_weights);
-        for (size_t i = 0; i < v->n_weights; i++)
-            msgpack_pack_double(p, v->weights[i]);
-    }
+    if (weight)
+        pack_weights(p, v);
     if (payload)
-        pack_payload(p, b, v);
-    pack_extra(b, v->unknown_keys);
+        pack_payload_attributes(p, b, v);
+    pack_unknown_keys(b, v->unknown_keys);
 }
 
 static void pack_tensor(msgpack_packer *p, struct bytes *b, const struct tensor *t,
@@ -124,7 +127,7 @@ static void pack_tensor(msgpack_packer *p, struct bytes *b, const struct tensor 
     msgpack_pack_array(p, t->n_vectors);
     for (size_t k = 0; k < t->n_vectors; k++)
         pack_vector(p, b, t, &t->vectors[k], in_manifest);
-    pack_extra(b, t->unknown_keys);
+    pack_unknown_keys(b, t->unknown_keys);
 }
 
 static void pack_history(msgpack_packer *p, struct bytes *b, const struct history *history)
@@ -145,13 +148,26 @@ static void pack_history(msgpack_packer *p, struct bytes *b, const struct histor
             for (size_t j = 0; j < s->n_parents; j++)
                 pack_history(p, b, &s->parents[j]);
         }
-        pack_extra(b, s->unknown_keys);
+        pack_unknown_keys(b, s->unknown_keys);
     }
+}
+
+static void pack_model(msgpack_packer *p, struct bytes *b, const struct model *m)
+{
+    msgpack_pack_map(p, 1 + (m->role != NULL) + m->has_fingerprint + m->unknown_keys.n);
+    pack_key_text(p, "name", m->name);
+    if (m->role)
+        pack_key_text(p, "role", m->role);
+    if (m->has_fingerprint) {
+        pack_text(p, "fingerprint");
+        pack_hash(p, m->fingerprint);
+    }
+    pack_unknown_keys(b, m->unknown_keys);
 }
 
 void encode_header(struct bytes *b, const struct header *h)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     msgpack_pack_map(&p, 6 + (h->input_rounding != DTYPE_NONE) + h->unknown_keys.n);
     pack_key_text(&p, "record", "header");
     pack_key_uint(&p, "version", 1);
@@ -160,36 +176,26 @@ void encode_header(struct bytes *b, const struct header *h)
         pack_key_text(&p, "rounding", dtype_name(h->input_rounding));
     pack_text(&p, "models");
     msgpack_pack_array(&p, h->n_models);
-    for (size_t i = 0; i < h->n_models; i++) {
-        const struct model *m = &h->models[i];
-        msgpack_pack_map(&p, 1 + (m->role != NULL) + m->has_fingerprint + m->unknown_keys.n);
-        pack_key_text(&p, "name", m->name);
-        if (m->role)
-            pack_key_text(&p, "role", m->role);
-        if (m->has_fingerprint) {
-            pack_text(&p, "fingerprint");
-            pack_hash(&p, m->fingerprint);
-        }
-        pack_extra(b, m->unknown_keys);
-    }
+    for (size_t i = 0; i < h->n_models; i++)
+        pack_model(&p, b, &h->models[i]);
     pack_text(&p, "tensors");
     msgpack_pack_array(&p, h->n_tensors);
     for (size_t i = 0; i < h->n_tensors; i++)
         pack_tensor(&p, b, &h->tensors[i], true);
     pack_text(&p, "history");
     pack_history(&p, b, &h->history);
-    pack_extra(b, h->unknown_keys);
+    pack_unknown_keys(b, h->unknown_keys);
 }
 
 void encode_tensor(struct bytes *b, const struct tensor *t)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     pack_tensor(&p, b, t, false);
 }
 
 void encode_trailer(struct bytes *b, const struct trailer *t)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     msgpack_pack_map(&p, 1 + t->has_checksum);
     pack_key_text(&p, "record", "trailer");
     if (t->has_checksum) {
@@ -200,7 +206,7 @@ void encode_trailer(struct bytes *b, const struct trailer *t)
 
 void encode_end(struct bytes *b, const struct end_record *end)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     msgpack_pack_map(&p, 3 + (end->n_hashes > 0) + !end->has_hash);
     pack_key_text(&p, "record", "end");
     pack_key_uint(&p, "tensors", end->tensors);
@@ -221,7 +227,7 @@ void encode_end(struct bytes *b, const struct end_record *end)
 
 void encode_error(struct bytes *b, const char *stage, const char *sentence)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     msgpack_pack_map(&p, 3);
     pack_key_text(&p, "record", "error");
     pack_key_text(&p, "stage", stage);
@@ -230,30 +236,30 @@ void encode_error(struct bytes *b, const char *stage, const char *sentence)
 
 void encode_magic(struct bytes *b)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     pack_text(&p, RECORD_MAGIC);
 }
 
 void encode_uint(struct bytes *b, uint64_t value)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     msgpack_pack_uint64(&p, value);
 }
 
 void encode_bin_head(struct bytes *b, uint32_t size)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     msgpack_pack_bin(&p, size);
 }
 
 void encode_hash(struct bytes *b, uint64_t hash)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     pack_hash(&p, hash);
 }
 
 void encode_msgpack_object(struct bytes *b, const struct msgpack_object *object)
 {
-    msgpack_packer p = packer(b);
+    msgpack_packer p = new_packer(b);
     msgpack_pack_object(&p, *object);
 }

@@ -83,10 +83,11 @@ long header_find_model(const struct header *h, const char *name)
 long header_add_model(struct header *h, const char *name, const char *role, struct error *e)
 {
     if (utf8_valid_prefix(name, strlen(name)) < strlen(name))
-        return error_set(e, "the model's name %s is not UTF-8; give it another with name=path",
+        return error_set(e, "the model name %s is not UTF-8; choose another name with name=path",
                          name);
     if (header_find_model(h, name) >= 0)
-        return error_set(e, "two models are called %s; give one another name with name=path", name);
+        return error_set(e, "two models have the name %s; choose another name with name=path",
+                         name);
     struct model *models = arena_alloc(&h->arena, h->n_models + 1, sizeof *models);
     if (h->n_models)
         memcpy(models, h->models, h->n_models * sizeof *models);

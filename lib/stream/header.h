@@ -1,5 +1,5 @@
-/* What a stream says about itself before any payload: models, tensors, history.
- * A header owns everything it points to (one arena) until header_free. */
+/* The header of a stream: its kind, models, tensors (the manifest) and history. A header owns
+ * everything it points to (in one arena) until header_free. */
 #ifndef TV_HEADER_H
 #define TV_HEADER_H
 
@@ -9,19 +9,19 @@ enum stream_kind { KIND_WEIGHTS = 1, KIND_TASK_VECTORS = 2, KIND_ACTIVATIONS = 4
 
 struct model {
     const char *name; /* unique in a header */
-    const char *role; /* "base", "expert", "merged"; NULL: nothing was said */
+    const char *role; /* "base", "expert", "merged"; NULL: unknown */
     bool has_fingerprint;
     uint64_t fingerprint;
     struct unknown_keys unknown_keys;
 };
 
-/* One step of the recipe. */
+/* One step of the history. */
 struct history_step {
     const char *tool, *version;
     size_t n_arguments;
-    const char **arguments; /* what changes the result, spelled as a command line */
-    size_t n_parents;       /* a step with several inputs holds their histories */
-    struct history *parents;
+    const char **arguments;  /* words of a command line: the options that change the result */
+    size_t n_parents;        /* 0 for a step with one input, which is the step before */
+    struct history *parents; /* the histories of several inputs */
     struct unknown_keys unknown_keys;
 };
 
@@ -32,8 +32,7 @@ struct history {
 
 struct header {
     enum stream_kind kind;
-    enum dtype
-        input_rounding; /* to which the sources rounded their inputs; DTYPE_NONE: they did not */
+    enum dtype input_rounding; /* the sources rounded their inputs to it; DTYPE_NONE: no rounding */
     size_t n_models;
     struct model *models;
     size_t n_tensors;
@@ -43,19 +42,21 @@ struct header {
     struct arena arena;
 };
 
+/* "weights", "task-vectors", "activations" */
 const char *stream_kind_name(enum stream_kind kind);
 
 struct header *header_new(void);
 struct header *header_copy(const struct header *from);
 void header_free(struct header *h);
 
-/* Appends a model and returns its index, or -1 if the name is taken. */
+/* Appends a model and returns its index; -1 if a model has that name or the name is not UTF-8.
+ * Copies `name`, borrows `role`. */
 long header_add_model(struct header *h, const char *name, const char *role, struct error *e);
-/* Index of the model of that name; -1 if there is none. */
+/* Index of the model with that name; -1 if there is none. */
 long header_find_model(const struct header *h, const char *name);
-/* Drops tensors, of which `keep` is false, from the manifest. */
+/* Removes the tensors i with keep[i] == false from the manifest. */
 void header_filter_tensors(struct header *h, const bool *keep);
-/* Appends a step to the history. `arguments` are copied. */
+/* Appends a step to the history. Copies `tool` and `arguments`. */
 struct history_step *header_add_step(struct header *h, const char *tool, size_t n_arguments,
                                      const char *const *arguments);
 

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -13,50 +14,52 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define BUFFER ((size_t)1 << 16)
-#define AHEAD  ((size_t)1 << 12) /* read beyond what was asked for */
+#define BUFFER     ((size_t)1 << 16)
+#define READ_AHEAD ((size_t)1 << 12) /* bytes read beyond those requested */
 
 struct reader {
     int fd;
-    int stop;            /* readable when nobody wants more; -1: that cannot be said */
-    bool owns_fd, saved; /* a saved stream: nobody else has printed its error record */
-    char *what;
+    int stop_event; /* an eventfd that becomes readable on reader_stop; -1: not available */
+    bool owns_fd;
+    bool is_regular_file; /* a saved stream: nobody has printed the sentence of its error record */
+    char *what;           /* the input's name in messages */
     struct header *header;
     unsigned char buffer[BUFFER];
-    size_t start, filled;   /* unread bytes: buffer[start..filled) */
-    uint64_t taken;         /* bytes of the stream taken so far */
-    uint64_t last_payload;  /* where the last payload started */
-    struct bytes map;       /* the encoded map read last */
-    XXH3_state_t *hash;     /* of everything but the contents of payload bins */
-    XXH3_state_t *checksum; /* of the tensor at hand */
-    size_t tensor;          /* how many tensors came */
-    size_t bins_left;       /* of the tensor at hand */
-    uint64_t payload;       /* bytes of payload so far */
+    size_t start, filled;    /* unread bytes: buffer[start..filled) */
+    uint64_t offset;         /* bytes of the stream read so far */
+    uint64_t payload_offset; /* where the last payload started */
+    struct bytes map;        /* the last encoded map */
+    XXH3_state_t *hash;      /* of the stream, except the contents of payload bins */
+    XXH3_state_t *checksum;  /* of the current tensor */
+    size_t tensors;          /* read so far, including the current one */
+    size_t bins_left;        /* of the current tensor */
+    uint64_t payload_bytes;  /* read so far */
     bool lacks_checksums, ended;
     struct end_record end;
     struct arena arena; /* of the end record */
-    off_t first_tensor; /* where it starts in a file that can be rewound */
-    XXH3_state_t *hash_first;
+    off_t first_tensor; /* its offset in the file, for reader_rewind; and the hash up to there */
+    XXH3_state_t *hash_before_first_tensor;
 };
 
 /* ---- bytes ------------------------------------------------------------------------------- */
 
-/* Waits for input, or for the word that none is wanted. */
-static int await(struct reader *r, struct error *e)
+/* Waits for input; fails on reader_stop. */
+static int wait_for_input(struct reader *r, struct error *e)
 {
-    struct pollfd either[2] = {{.fd = r->fd, .events = POLLIN}, {.fd = r->stop, .events = POLLIN}};
-    if (r->stop < 0)
+    struct pollfd events[2] = {{.fd = r->fd, .events = POLLIN},
+                               {.fd = r->stop_event, .events = POLLIN}};
+    if (r->stop_event < 0)
         return 0;
-    while (poll(either, 2, -1) < 0 && errno == EINTR)
+    while (poll(events, 2, -1) < 0 && errno == EINTR)
         ;
-    return either[1].revents ? error_set(e, "%s is not read to its end", r->what) : 0;
+    return events[1].revents ? error_set(e, "reading %s was stopped", r->what) : 0;
 }
 
-/* Up to `size` bytes; 0 at the end of the input, -1 on error. */
+/* Reads up to `size` bytes from the descriptor; 0 at the end of the input, -1 on error. */
 static ssize_t read_some(struct reader *r, void *to, size_t size, struct error *e)
 {
     ssize_t n;
-    if (await(r, e))
+    if (wait_for_input(r, e))
         return -1;
     do
         n = read(r->fd, to, size);
@@ -66,18 +69,18 @@ static ssize_t read_some(struct reader *r, void *to, size_t size, struct error *
     return n;
 }
 
-/* `size` bytes from buffer and input; how many there were before the input ended, or -1. What comes
- * goes straight to `to`, and a little of what follows into the buffer: with one call a block and
- * the head of the next. */
-static ssize_t take(struct reader *r, void *to, size_t size, struct error *e)
+/* Reads `size` bytes from the buffer and the input; returns how many there were before the end of
+ * the input, or -1. Each system call reads directly into `to`, and up to READ_AHEAD bytes after
+ * that into the buffer: one call reads a block and the header of the next. */
+static ssize_t read_up_to(struct reader *r, void *to, size_t size, struct error *e)
 {
     size_t got = r->filled - r->start < size ? r->filled - r->start : size;
     if (got > 0)
         memcpy(to, r->buffer + r->start, got);
     r->start += got;
     while (got < size) {
-        struct iovec parts[2] = {{(char *)to + got, size - got}, {r->buffer, AHEAD}};
-        if (await(r, e))
+        struct iovec parts[2] = {{(char *)to + got, size - got}, {r->buffer, READ_AHEAD}};
+        if (wait_for_input(r, e))
             return -1;
         ssize_t n = readv(r->fd, parts, 2);
         if (n < 0 && errno == EINTR)
@@ -86,98 +89,98 @@ static ssize_t take(struct reader *r, void *to, size_t size, struct error *e)
             return error_set(e, "cannot read %s: %s", r->what, strerror(errno));
         if (n == 0)
             break;
-        size_t here = (size_t)n < size - got ? (size_t)n : size - got;
-        got += here;
+        size_t direct = (size_t)n < size - got ? (size_t)n : size - got;
+        got += direct;
         r->start = 0;
-        r->filled = (size_t)n - here;
+        r->filled = (size_t)n - direct;
     }
-    r->taken += got;
+    r->offset += got;
     return (ssize_t)got;
 }
 
-static int cut(struct reader *r, struct error *e)
+static int set_truncated_error(struct reader *r, struct error *e)
 {
-    return error_set(e, "%s is cut: the stream stops without its end record", r->what);
+    return error_set(e, "%s is truncated: the stream ends without its end record", r->what);
 }
 
-/* `size` bytes that count for the stream's hash. */
-static int take_all(struct reader *r, void *to, size_t size, struct error *e)
+/* Reads exactly `size` bytes and adds them to the stream's hash. */
+static int read_hashed(struct reader *r, void *to, size_t size, struct error *e)
 {
-    ssize_t n = take(r, to, size, e);
+    ssize_t n = read_up_to(r, to, size, e);
     if (n < 0)
         return -1;
     if ((size_t)n < size)
-        return cut(r, e);
+        return set_truncated_error(r, e);
     XXH3_64bits_update(r->hash, to, size);
     return 0;
 }
 
 /* ---- objects ----------------------------------------------------------------------------- */
 
-/* The head of an integer or a bin and its value. */
-static int take_head(struct reader *r, bool bin, uint64_t *value, struct error *e)
+/* Reads the header of a bin or of an integer, and its value. */
+static int read_object_header(struct reader *r, bool bin, uint64_t *value, struct error *e)
 {
     unsigned char head[9];
     bool is_bin;
-    if (take_all(r, head, 1, e))
+    if (read_hashed(r, head, 1, e))
         return -1;
     size_t length = record_head_length(head[0], &is_bin);
     if (length == 0 || is_bin != bin)
-        return error_set(e, "broken stream: %s expected, found byte 0x%02x",
+        return error_set(e, "broken stream: expected %s, found byte 0x%02x",
                          bin ? "payload" : "a record", head[0]);
-    if (length > 1 && take_all(r, head + 1, length - 1, e))
+    if (length > 1 && read_hashed(r, head + 1, length - 1, e))
         return -1;
     *value = record_head_value(head);
     return 0;
 }
 
-/* Relays what a failed stage says: it has printed its sentence itself, unless the stream was
- * saved, in which case its first reader prints it. */
-static int relay(struct reader *r, struct error *e)
+/* Returns the error of a failed stage. That stage has printed its sentence; for a saved stream it
+ * is printed here. */
+static int set_error_of_stage(struct reader *r, struct error *e)
 {
     const char *stage, *sentence;
     if (decode_error(r->map.data, r->map.size, &r->arena, &stage, &sentence, e))
         return -1;
     error_set(e, "%s", sentence);
     snprintf(e->stage, sizeof e->stage, "%s", stage);
-    if (r->saved)
+    if (r->is_regular_file)
         fprintf(stderr, "%s: %s\n", stage, e->text);
     e->printed = true;
     return -1;
 }
 
-/* Reads the next map into r->map and returns its type. */
-static int take_map(struct reader *r, struct error *e)
+/* Reads the next record into r->map and returns its type, or -1; an error record is an error. */
+static int read_record(struct reader *r, struct error *e)
 {
     uint64_t size;
-    if (take_head(r, false, &size, e))
+    if (read_object_header(r, false, &size, e))
         return -1;
     if (size > RECORD_MAX)
-        return error_set(e, "broken stream: a record of %llu bytes (at most %zu are read)",
+        return error_set(e, "broken stream: a record of %llu bytes (the maximum is %zu)",
                          (unsigned long long)size, RECORD_MAX);
-    /* In pieces, so that a length which lies costs no more memory than bytes that came. */
+    /* Memory grows with the bytes that arrive, because the length may be wrong. */
     r->map.size = 0;
     while (r->map.size < size) {
         size_t piece = size - r->map.size < BUFFER ? size - r->map.size : BUFFER;
         unsigned char bytes[BUFFER];
-        if (take_all(r, bytes, piece, e))
+        if (read_hashed(r, bytes, piece, e))
             return -1;
         bytes_append(&r->map, bytes, piece);
     }
     int type = decode_record_type(r->map.data, r->map.size, e);
-    return type == RECORD_ERROR ? relay(r, e) : type;
+    return type == RECORD_ERROR ? set_error_of_stage(r, e) : type;
 }
 
 /* ---- the stream -------------------------------------------------------------------------- */
 
-static int take_magic(struct reader *r, struct error *e)
+static int read_magic(struct reader *r, struct error *e)
 {
     unsigned char magic[5] = {0};
-    ssize_t n = take(r, magic, sizeof magic, e);
+    ssize_t n = read_up_to(r, magic, sizeof magic, e);
     if (n < 0)
         return -1;
     if (n == 0)
-        return error_set(e, "%s is empty; a tensor stream was expected", r->what);
+        return error_set(e, "%s is empty; expected a tensor stream", r->what);
     if (memcmp(magic, "\xa4" RECORD_MAGIC, sizeof magic) != 0)
         return error_set(e, "%s is not a tensor stream (it does not begin with %s)", r->what,
                          RECORD_MAGIC);
@@ -190,21 +193,21 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     struct reader *r = mem_alloc(1, sizeof *r);
     struct stat st;
     r->fd = fd;
-    r->stop = -1;
+    r->stop_event = -1;
     r->what = mem_copy_text(what);
-    r->saved = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    r->is_regular_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     r->header = header_new();
     r->hash = XXH3_createState();
     r->checksum = XXH3_createState();
-    r->hash_first = XXH3_createState();
+    r->hash_before_first_tensor = XXH3_createState();
     XXH3_64bits_reset(r->hash);
-    if (take_magic(r, e) == 0) {
-        int type = take_map(r, e);
+    if (read_magic(r, e) == 0) {
+        int type = read_record(r, e);
         if (type == RECORD_HEADER) {
             if (decode_header(r->map.data, r->map.size, r->header, e) == 0)
                 return r;
         } else if (type >= 0) {
-            error_set(e, "broken stream: it does not start with its header");
+            error_set(e, "broken stream: the first record is not the header");
         }
     }
     reader_close(r);
@@ -217,13 +220,13 @@ void reader_close(struct reader *r)
         return;
     if (r->owns_fd)
         close(r->fd);
-    if (r->stop >= 0)
-        close(r->stop);
+    if (r->stop_event >= 0)
+        close(r->stop_event);
     header_free(r->header);
     bytes_free(&r->map);
     XXH3_freeState(r->hash);
     XXH3_freeState(r->checksum);
-    XXH3_freeState(r->hash_first);
+    XXH3_freeState(r->hash_before_first_tensor);
     arena_free(&r->arena);
     free(r->what);
     free(r);
@@ -231,14 +234,14 @@ void reader_close(struct reader *r)
 
 int reader_make_stoppable(struct reader *r)
 {
-    if (r->stop < 0)
-        r->stop = eventfd(0, EFD_CLOEXEC);
-    return r->stop < 0 ? -1 : 0;
+    if (r->stop_event < 0)
+        r->stop_event = eventfd(0, EFD_CLOEXEC);
+    return r->stop_event < 0 ? -1 : 0;
 }
 
 void reader_stop(struct reader *r)
 {
-    eventfd_write(r->stop, 1);
+    eventfd_write(r->stop_event, 1);
 }
 
 const struct header *reader_header(const struct reader *r)
@@ -253,7 +256,7 @@ const struct end_record *reader_end_record(const struct reader *r)
 
 uint64_t reader_payload_offset(const struct reader *r)
 {
-    return r->last_payload;
+    return r->payload_offset;
 }
 
 bool reader_lacks_checksums(const struct reader *r)
@@ -261,43 +264,49 @@ bool reader_lacks_checksums(const struct reader *r)
     return r->lacks_checksums;
 }
 
-/* Nothing may follow the stream, and its hash must be the one that was computed on the way. */
+/* Reads the hash of the stream and compares it with that of the bytes that were read. */
+static int check_hash(struct reader *r, uint64_t expected, struct error *e)
+{
+    uint64_t size;
+    unsigned char found[8];
+    if (read_object_header(r, true, &size, e))
+        return -1;
+    if (size != 8)
+        return error_set(e, "broken stream: its hash has %llu bytes instead of 8",
+                         (unsigned long long)size);
+    if (read_hashed(r, found, 8, e))
+        return -1;
+    return record_read_big_endian(found, 8) == expected
+               ? 0
+               : error_set(e, "broken stream: wrong hash of its records");
+}
+
+/* Checks the end record in r->map and the hash, and that nothing follows. */
 static int finish(struct reader *r, struct error *e)
 {
-    uint64_t hash = XXH3_64bits_digest(r->hash), size;
+    uint64_t hash = XXH3_64bits_digest(r->hash);
     if (decode_end(r->map.data, r->map.size, &r->arena, &r->end, e))
         return -1;
-    if (r->end.tensors != r->tensor || r->tensor != r->header->n_tensors)
-        return error_set(e, "broken stream: %zu tensors came, the manifest announces %zu",
-                         r->tensor, r->header->n_tensors);
-    if (r->end.payload_bytes != r->payload)
-        return error_set(e, "broken stream: %llu bytes of payload came, %llu are announced",
-                         (unsigned long long)r->payload, (unsigned long long)r->end.payload_bytes);
-    if (r->end.has_hash) {
-        unsigned char found[8];
-        if (take_head(r, true, &size, e))
-            return -1;
-        if (size != 8)
-            return error_set(e, "broken stream: its hash has %llu bytes instead of 8",
-                             (unsigned long long)size);
-        if (take_all(r, found, 8, e))
-            return -1;
-        for (int i = 0; i < 8; i++)
-            if (found[i] != (unsigned char)(hash >> (56 - 8 * i)))
-                return error_set(e, "broken stream: the hash of its records is wrong");
-    } else {
-        r->lacks_checksums = true;
-    }
-    char more;
-    ssize_t n = take(r, &more, 1, e);
+    if (r->end.tensors != r->tensors || r->tensors != r->header->n_tensors)
+        return error_set(e, "broken stream: found %zu tensors, the manifest has %zu", r->tensors,
+                         r->header->n_tensors);
+    if (r->end.payload_bytes != r->payload_bytes)
+        return error_set(e, "broken stream: found %llu bytes of payload, the end record says %llu",
+                         (unsigned long long)r->payload_bytes,
+                         (unsigned long long)r->end.payload_bytes);
+    if (r->end.has_hash && check_hash(r, hash, e))
+        return -1;
+    r->lacks_checksums |= !r->end.has_hash;
+    char byte;
+    ssize_t n = read_up_to(r, &byte, 1, e);
     if (n > 0)
-        return error_set(e, "broken stream: bytes follow after its end");
+        return error_set(e, "broken stream: bytes follow its end");
     r->ended = true;
     return n < 0 ? -1 : 0;
 }
 
-/* A tensor's own header must be what the manifest announced, weights and attributes apart. */
-static bool as_announced(const struct tensor *t, const struct tensor *entry)
+/* True if a tensor header matches its manifest entry, apart from weights and attributes. */
+static bool matches_manifest(const struct tensor *t, const struct tensor *entry)
 {
     if (strcmp(t->name, entry->name) != 0 || !tensor_same_shape(t, entry) ||
         t->n_vectors != entry->n_vectors)
@@ -313,18 +322,18 @@ int reader_next_tensor(struct reader *r, struct arena *a, struct tensor *t, stru
 {
     if (r->ended)
         return 0;
-    int type = take_map(r, e);
+    int type = read_record(r, e);
     if (type < 0)
         return -1;
     if (type == RECORD_END)
         return finish(r, e);
     if (type != RECORD_TENSOR)
-        return error_set(e, "broken stream: a tensor or the end expected, found another record");
+        return error_set(e, "broken stream: expected a tensor or the end, found another record");
     if (decode_tensor(r->map.data, r->map.size, r->header, a, t, e))
         return -1;
-    if (r->tensor == r->header->n_tensors || !as_announced(t, &r->header->tensors[r->tensor]))
-        return error_set(e, "broken stream: tensor %s is not what the manifest announces", t->name);
-    t->input_index = r->tensor++;
+    if (r->tensors == r->header->n_tensors || !matches_manifest(t, &r->header->tensors[r->tensors]))
+        return error_set(e, "broken stream: tensor %s does not match the manifest", t->name);
+    t->input_index = r->tensors++;
     r->bins_left = tensor_block_count(t) * t->n_vectors;
     XXH3_64bits_reset(r->checksum);
     XXH3_64bits_update(r->checksum, r->map.data, r->map.size);
@@ -333,74 +342,96 @@ int reader_next_tensor(struct reader *r, struct arena *a, struct tensor *t, stru
     return 1;
 }
 
-static int take_trailer(struct reader *r, struct error *e)
+static const char *current_tensor_name(const struct reader *r)
+{
+    return r->header->tensors[r->tensors - 1].name;
+}
+
+static int read_trailer(struct reader *r, struct error *e)
 {
     struct trailer t;
-    int type = take_map(r, e);
+    int type = read_record(r, e);
     if (type < 0)
         return -1;
     if (type != RECORD_TRAILER)
-        return error_set(e, "broken stream: a tensor's trailer expected, found another record");
+        return error_set(e, "broken stream: expected a tensor's trailer, found another record");
     if (decode_trailer(r->map.data, r->map.size, &t, e))
         return -1;
     if (t.has_checksum && t.checksum != XXH3_64bits_digest(r->checksum))
-        return error_set(e, "broken stream: the checksum of tensor %s is wrong",
-                         r->header->tensors[r->tensor - 1].name);
+        return error_set(e, "broken stream: wrong checksum of tensor %s", current_tensor_name(r));
     r->lacks_checksums |= !t.has_checksum;
+    return 0;
+}
+
+/* Reads input into the buffer if it is empty. */
+static int fill_buffer(struct reader *r, struct error *e)
+{
+    if (r->start < r->filled)
+        return 0;
+    ssize_t n = read_some(r, r->buffer, READ_AHEAD, e);
+    if (n <= 0)
+        return n < 0 ? -1 : set_truncated_error(r, e);
+    r->start = 0;
+    r->filled = (size_t)n;
+    return 0;
+}
+
+/* Reads the header of a bin of `size` bytes. A failed stage may write an error record instead. */
+static int read_bin_header(struct reader *r, size_t size, struct error *e)
+{
+    uint64_t found;
+    bool is_bin;
+    if (fill_buffer(r, e))
+        return -1;
+    if (record_head_length(r->buffer[r->start], &is_bin) && !is_bin) {
+        int type = read_record(r, e);
+        return type < 0 ? -1 : error_set(e, "broken stream: expected payload, found a record");
+    }
+    if (read_object_header(r, true, &found, e))
+        return -1;
+    return found == size
+               ? 0
+               : error_set(e, "broken stream: a block of tensor %s has %llu bytes instead of %zu",
+                           current_tensor_name(r), (unsigned long long)found, size);
+}
+
+static int read_bin(struct reader *r, void *to, size_t size, struct error *e)
+{
+    if (read_bin_header(r, size, e))
+        return -1;
+    r->payload_offset = r->offset;
+    ssize_t n = read_up_to(r, to, size, e);
+    if (n < 0)
+        return -1;
+    if ((size_t)n < size)
+        return set_truncated_error(r, e);
+    XXH3_64bits_update(r->checksum, to, size);
+    r->payload_bytes += size;
+    r->bins_left--;
     return 0;
 }
 
 int reader_read_payload(struct reader *r, void *to, size_t size, struct error *e)
 {
-    if (r->bins_left > 0) {
-        uint64_t announced;
-        unsigned char first;
-        /* A failed stage may say so in place of a block. */
-        if (r->start == r->filled) {
-            ssize_t n = read_some(r, r->buffer, AHEAD, e);
-            if (n <= 0)
-                return n < 0 ? -1 : cut(r, e);
-            r->start = 0;
-            r->filled = (size_t)n;
-        }
-        first = r->buffer[r->start];
-        bool is_bin;
-        if (record_head_length(first, &is_bin) && !is_bin) {
-            int type = take_map(r, e);
-            return type < 0 ? -1 : error_set(e, "broken stream: payload expected, found a record");
-        }
-        if (take_head(r, true, &announced, e))
-            return -1;
-        if (announced != size)
-            return error_set(e, "broken stream: a block of tensor %s has %llu bytes instead of %zu",
-                             r->header->tensors[r->tensor - 1].name, (unsigned long long)announced,
-                             size);
-        r->last_payload = r->taken;
-        ssize_t n = take(r, to, size, e);
-        if (n < 0)
-            return -1;
-        if ((size_t)n < size)
-            return cut(r, e);
-        XXH3_64bits_update(r->checksum, to, size);
-        r->payload += size;
-        r->bins_left--;
-    }
-    return r->bins_left == 0 ? take_trailer(r, e) : 0;
+    if (r->bins_left > 0 && read_bin(r, to, size, e))
+        return -1;
+    return r->bins_left == 0 ? read_trailer(r, e) : 0;
 }
 
-/* ---- more than once ---------------------------------------------------------------------- */
+/* ---- rewinding --------------------------------------------------------------------------- */
 
+/* Copies the unread bytes of buffer and input to the file `to`. */
 static int copy_rest(struct reader *r, int to, struct error *e)
 {
-    uint64_t at = 0;
+    uint64_t copied = 0;
     for (;;) {
         while (r->start < r->filled) {
             ssize_t n = write(to, r->buffer + r->start, r->filled - r->start);
             if (n < 0 && errno != EINTR)
-                return error_set(e, "cannot keep %s in a temporary file (%llu bytes so far): %s",
-                                 r->what, (unsigned long long)at, strerror(errno));
+                return error_set(e, "cannot copy %s to a temporary file (%llu bytes so far): %s",
+                                 r->what, (unsigned long long)copied, strerror(errno));
             r->start += n > 0 ? (size_t)n : 0;
-            at += n > 0 ? (uint64_t)n : 0;
+            copied += n > 0 ? (uint64_t)n : 0;
         }
         ssize_t n = read_some(r, r->buffer, BUFFER, e);
         if (n <= 0)
@@ -413,7 +444,7 @@ static int copy_rest(struct reader *r, int to, struct error *e)
 int reader_make_rewindable(struct reader *r, const char *folder, bool *copied, struct error *e)
 {
     off_t at = lseek(r->fd, 0, SEEK_CUR);
-    *copied = !r->saved || at < 0;
+    *copied = !r->is_regular_file || at < 0;
     if (*copied) {
         int fd = spool_open_temporary_file(folder, e);
         if (fd < 0)
@@ -429,18 +460,18 @@ int reader_make_rewindable(struct reader *r, const char *folder, bool *copied, s
     } else {
         r->first_tensor = at - (off_t)(r->filled - r->start);
     }
-    XXH3_copyState(r->hash_first, r->hash);
+    XXH3_copyState(r->hash_before_first_tensor, r->hash);
     return reader_rewind(r, e);
 }
 
 int reader_rewind(struct reader *r, struct error *e)
 {
     if (lseek(r->fd, r->first_tensor, SEEK_SET) < 0)
-        return error_set(e, "cannot go back in %s: %s", r->what, strerror(errno));
-    XXH3_copyState(r->hash, r->hash_first);
+        return error_set(e, "cannot rewind %s: %s", r->what, strerror(errno));
+    XXH3_copyState(r->hash, r->hash_before_first_tensor);
     r->start = r->filled = 0;
-    r->tensor = r->bins_left = 0;
-    r->payload = 0;
+    r->tensors = r->bins_left = 0;
+    r->payload_bytes = 0;
     r->ended = false;
     return 0;
 }

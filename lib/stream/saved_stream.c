@@ -11,47 +11,49 @@ struct saved_stream {
     struct mapped_file file;
     struct reader *reader;
     struct tensor *tensors;
-    size_t **blocks; /* [tensor][block * vectors + vector]: where its payload starts */
+    size_t **offsets; /* [tensor][block * vectors + vector]: of the payload in the file */
     struct arena arena;
 };
 
 static int check_is_unweighted(const struct tensor *t, const char *path, struct error *e)
 {
     if (vector_is_weighted(&t->vectors[0]))
-        return error_set(e, "%s: tensor %s carries a weight other than 1, which a model has not",
+        return error_set(e,
+                         "%s: tensor %s has a weight other than 1, so the stream cannot be used as "
+                         "a model",
                          path, t->name);
     return 0;
 }
 
-/* Reads a tensor's payload through the reader and its checks, noting where the blocks lie. */
-static int walk_tensor(struct saved_stream *s, size_t i, struct error *e)
+/* Reads and checks a tensor's payload and records the offsets of its bins. */
+static int scan_tensor(struct saved_stream *s, size_t i, struct error *e)
 {
     const struct tensor *t = &s->tensors[i];
     size_t blocks = tensor_block_count(t), K = t->n_vectors;
     void *bytes = mem_alloc(tensor_block_elements(t), 8);
     int failed = 0;
-    s->blocks[i] = mem_alloc(blocks * K, sizeof(size_t));
+    s->offsets[i] = mem_alloc(blocks * K, sizeof(size_t));
     for (size_t j = 0; j < blocks * K && !failed; j++) {
         size_t first, n;
         tensor_block_range(t, j / K, &first, &n);
         size_t size = dtype_bytes(t->vectors[j % K].dtype, n);
         failed = reader_read_payload(s->reader, bytes, size, e);
-        s->blocks[i][j] = reader_payload_offset(s->reader);
+        s->offsets[i][j] = reader_payload_offset(s->reader);
     }
     free(bytes);
     return failed;
 }
 
-static int walk(struct saved_stream *s, const char *path, bool as_model, struct error *e)
+static int scan_tensors(struct saved_stream *s, const char *path, bool as_model, struct error *e)
 {
     const struct header *h = reader_header(s->reader);
     struct tensor t;
     int more;
-    s->blocks = mem_alloc(h->n_tensors, sizeof *s->blocks);
+    s->offsets = mem_alloc(h->n_tensors, sizeof *s->offsets);
     s->tensors = mem_alloc(h->n_tensors, sizeof *s->tensors);
     for (size_t i = 0; (more = reader_next_tensor(s->reader, &s->arena, &t, e)) == 1; i++) {
         s->tensors[i] = t;
-        if ((as_model && check_is_unweighted(&t, path, e)) || walk_tensor(s, i, e))
+        if ((as_model && check_is_unweighted(&t, path, e)) || scan_tensor(s, i, e))
             return -1;
     }
     return more;
@@ -60,11 +62,11 @@ static int walk(struct saved_stream *s, const char *path, bool as_model, struct 
 static int check_is_model(const struct header *h, const char *path, struct error *e)
 {
     if (h->kind != KIND_WEIGHTS)
-        return error_set(e, "%s holds %s; a model is a stream of weights", path,
+        return error_set(e, "%s holds %s; expected a stream of weights", path,
                          stream_kind_name(h->kind));
     for (size_t i = 0; i < h->n_tensors; i++)
         if (h->tensors[i].n_vectors != 1)
-            return error_set(e, "%s holds several models; choose one with pick", path);
+            return error_set(e, "%s holds several models; select one with pick", path);
     return 0;
 }
 
@@ -75,7 +77,7 @@ struct saved_stream *saved_stream_open(const char *path, const char *spool, bool
     if (mapped_file_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e) == 0 &&
         (s->reader = reader_open(s->file.fd, path, e)) &&
         (!as_model || check_is_model(reader_header(s->reader), path, e) == 0) &&
-        walk(s, path, as_model, e) == 0)
+        scan_tensors(s, path, as_model, e) == 0)
         return s;
     saved_stream_close(s);
     return NULL;
@@ -85,9 +87,9 @@ void saved_stream_close(struct saved_stream *s)
 {
     if (!s)
         return;
-    for (size_t i = 0; s->blocks && i < reader_header(s->reader)->n_tensors; i++)
-        free(s->blocks[i]);
-    free(s->blocks);
+    for (size_t i = 0; s->offsets && i < reader_header(s->reader)->n_tensors; i++)
+        free(s->offsets[i]);
+    free(s->offsets);
     free(s->tensors);
     arena_free(&s->arena);
     reader_close(s->reader);
@@ -127,21 +129,21 @@ void saved_stream_read(const struct saved_stream *s, size_t i, size_t k, size_t 
     size_t bits = dtype_bits(t->vectors[k].dtype), K = t->n_vectors;
     const unsigned char *bytes = s->file.bytes;
     char *out = to;
-    if (n > 0 && bits % 8) { /* never cut: one block, read from its start */
-        memcpy(out, bytes + s->blocks[i][k] + first * bits / 8, n * bits / 8);
+    if (n > 0 && bits % 8) { /* the tensor is a single block */
+        memcpy(out, bytes + s->offsets[i][k] + first * bits / 8, n * bits / 8);
         return;
     }
     for (size_t b = n ? tensor_block_containing(t, first) : 0; n > 0; b++) {
         size_t start, length;
         tensor_block_range(t, b, &start, &length);
-        size_t skip = first - start, take = length - skip < n ? length - skip : n;
-        const unsigned char *block = bytes + s->blocks[i][b * K + k];
-        memcpy(out, block + skip * bits / 8, take * bits / 8);
-        if (skip + take == length) /* most read on: this block is behind them */
+        size_t skip = first - start, count = length - skip < n ? length - skip : n;
+        const unsigned char *block = bytes + s->offsets[i][b * K + k];
+        memcpy(out, block + skip * bits / 8, count * bits / 8);
+        if (skip + count == length) /* most callers read sequentially: the block is finished */
             mapped_file_release_sequential(bytes, s->file.size, block, length * bits / 8,
                                            b + 1 == tensor_block_count(t));
-        out += take * bits / 8;
-        first += take;
-        n -= take;
+        out += count * bits / 8;
+        first += count;
+        n -= count;
     }
 }

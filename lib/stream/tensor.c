@@ -22,9 +22,9 @@ struct tensor tensor_copy(struct arena *a, const struct tensor *from)
     t.vectors = arena_copy(a, from->vectors, from->n_vectors * sizeof *from->vectors);
     for (size_t k = 0; k < t.n_vectors; k++) {
         struct vector *v = &t.vectors[k];
-        /* Most sources call the tensor what the output calls it: one copy serves all. */
-        bool same = v->source && strcmp(v->source, from->name) == 0;
-        v->source = same ? t.name : arena_copy_text(a, v->source);
+        /* Usually the source's name is the output's name: then one copy is enough. */
+        bool same_name = v->source && strcmp(v->source, from->name) == 0;
+        v->source = same_name ? t.name : arena_copy_text(a, v->source);
         vector_set_weights(v, a, v->n_weights, v->weights);
         v->unknown_payload_keys = unknown_keys_copy(a, v->unknown_payload_keys);
         v->unknown_keys = unknown_keys_copy(a, v->unknown_keys);
@@ -58,7 +58,7 @@ const char *tensor_format_shape(struct arena *a, size_t rank, const uint64_t *sh
 int tensor_check_shape(const char *name, size_t rank, const uint64_t *shape, struct error *e)
 {
     if (rank > TENSOR_RANK_MAX)
-        return error_set(e, "tensor %s has %zu dimensions; at most %d are read", name, rank,
+        return error_set(e, "tensor %s has %zu dimensions; the maximum is %d", name, rank,
                          TENSOR_RANK_MAX);
     bool empty = false;
     uint64_t bytes = 8;
@@ -68,8 +68,8 @@ int tensor_check_shape(const char *name, size_t rank, const uint64_t *shape, str
         overflow |= shape[i] != 0 && __builtin_mul_overflow(bytes, shape[i], &bytes);
     }
     if (overflow || bytes > INT64_MAX)
-        return error_set(e, "tensor %s has a shape of more than 2^63 bytes%s", name,
-                         empty ? " beside a dimension of 0" : "");
+        return error_set(e, "the shape of tensor %s exceeds 2^63 bytes%s", name,
+                         empty ? " without its dimensions of 0" : "");
     return 0;
 }
 
@@ -88,8 +88,8 @@ bool tensor_is_float(const struct tensor *t)
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* A tensor whose elements do not fill whole bytes is never cut. */
-static bool is_sub_byte(const struct tensor *t)
+/* A tensor with elements of less than a byte is a single block. */
+static bool has_sub_byte_elements(const struct tensor *t)
 {
     for (size_t k = 0; k < t->n_vectors; k++)
         if (dtype_bits(t->vectors[k].dtype) % 8)
@@ -100,7 +100,7 @@ static bool is_sub_byte(const struct tensor *t)
 size_t tensor_block_elements(const struct tensor *t)
 {
     size_t n = tensor_elements(t), columns = tensor_columns(t);
-    if (n == 0 || is_sub_byte(t))
+    if (n == 0 || has_sub_byte_elements(t))
         return n;
     if (columns > LONG_ROW)
         return BLOCK_ELEMENTS;
@@ -161,10 +161,10 @@ struct vector vector_with_defaults(size_t model, const char *source, enum dtype 
                            .keep_probability = NAN};
 }
 
-void vector_set_attributes(struct vector *v, double l1_before, double keep)
+void vector_set_attributes(struct vector *v, double l1_before, double keep_probability)
 {
     v->l1_before = l1_before;
-    v->keep_probability = keep;
+    v->keep_probability = keep_probability;
     v->unknown_payload_keys = (struct unknown_keys){0};
 }
 

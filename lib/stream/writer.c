@@ -16,13 +16,13 @@
 struct writer {
     int fd;
     char *what;
-    struct bytes pending; /* records not yet written */
-    struct bytes map;     /* the record being encoded */
-    XXH3_state_t *hash;   /* of everything but the contents of payload bins */
-    XXH3_state_t *checksum;
-    uint64_t tensors, payload;
-    bool started; /* the magic has been written */
-    bool broken;  /* a write failed, maybe in the middle of an object: no error record can follow */
+    struct bytes pending;   /* records not yet written */
+    struct bytes map;       /* the record being encoded */
+    XXH3_state_t *hash;     /* of the stream, except the contents of payload bins */
+    XXH3_state_t *checksum; /* of the current tensor */
+    uint64_t tensors, payload_bytes;
+    bool started;      /* the magic has been written */
+    bool write_failed; /* possibly inside an object: no error record can follow */
 };
 
 struct writer *writer_open(int fd, const char *what)
@@ -33,24 +33,24 @@ struct writer *writer_open(int fd, const char *what)
     w->hash = XXH3_createState();
     w->checksum = XXH3_createState();
     XXH3_64bits_reset(w->hash);
-    fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* no pipe: no matter */
+    fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* fails harmlessly if it is not a pipe */
     return w;
 }
 
-/* Writes what is pending and `size` bytes after it. */
+/* Writes the pending records, then `size` bytes. */
 static int flush(struct writer *w, const void *bytes, size_t size, struct error *e)
 {
     struct iovec parts[2] = {{w->pending.data, w->pending.size}, {(void *)bytes, size}};
     size_t left = w->pending.size + size;
-    while (left > 0 && !w->broken) {
+    while (left > 0 && !w->write_failed) {
         int skip = parts[0].iov_len == 0;
         ssize_t n = writev(w->fd, parts + skip, 2 - skip);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            w->broken = true;
+            w->write_failed = true;
             return error_set(e, "cannot write to %s: %s", w->what,
-                             errno == EPIPE ? "its reader has gone" : strerror(errno));
+                             errno == EPIPE ? "its reader has exited" : strerror(errno));
         }
         left -= (size_t)n;
         for (int i = skip; i < 2 && n > 0; i++) {
@@ -61,11 +61,11 @@ static int flush(struct writer *w, const void *bytes, size_t size, struct error 
         }
     }
     w->pending.size = 0;
-    return w->broken ? -1 : 0;
+    return w->write_failed ? -1 : 0;
 }
 
-/* Queues the encoded map, with its length before it. */
-static void add_map(struct writer *w)
+/* Appends the encoded map and the length before it to the pending records. */
+static void queue_map(struct writer *w)
 {
     size_t from = w->pending.size;
     encode_uint(&w->pending, w->map.size);
@@ -76,12 +76,12 @@ static void add_map(struct writer *w)
 static int check_size(struct writer *w, const char *what, struct error *e)
 {
     if (w->map.size > RECORD_MAX)
-        return error_set(e, "the record of %s would have %zu bytes (at most %zu)", what,
-                         w->map.size, RECORD_MAX);
+        return error_set(e, "the record of %s has %zu bytes; the maximum is %zu", what, w->map.size,
+                         RECORD_MAX);
     return 0;
 }
 
-static void add_magic(struct writer *w)
+static void queue_magic(struct writer *w)
 {
     encode_magic(&w->pending);
     XXH3_64bits_update(w->hash, w->pending.data, w->pending.size);
@@ -90,12 +90,12 @@ static void add_magic(struct writer *w)
 
 int writer_write_header(struct writer *w, const struct header *h, struct error *e)
 {
-    add_magic(w);
+    queue_magic(w);
     w->map.size = 0;
     encode_header(&w->map, h);
     if (check_size(w, "the stream header", e))
         return -1;
-    add_map(w);
+    queue_map(w);
     return flush(w, NULL, 0, e);
 }
 
@@ -105,7 +105,7 @@ int writer_write_tensor(struct writer *w, const struct tensor *t, struct error *
     encode_tensor(&w->map, t);
     if (check_size(w, t->name, e))
         return -1;
-    add_map(w);
+    queue_map(w);
     XXH3_64bits_reset(w->checksum);
     XXH3_64bits_update(w->checksum, w->map.data, w->map.size);
     w->tensors++;
@@ -116,11 +116,11 @@ int writer_write_payload(struct writer *w, const void *bytes, size_t size, struc
 {
     size_t from = w->pending.size;
     if (size > UINT32_MAX)
-        return error_set(e, "a block of %zu bytes does not fit into a stream", size);
+        return error_set(e, "a block of %zu bytes is too large for a stream", size);
     encode_bin_head(&w->pending, (uint32_t)size);
     XXH3_64bits_update(w->hash, w->pending.data + from, w->pending.size - from);
     XXH3_64bits_update(w->checksum, bytes, size);
-    w->payload += size;
+    w->payload_bytes += size;
     return flush(w, bytes, size, e);
 }
 
@@ -129,7 +129,7 @@ int writer_write_trailer(struct writer *w, struct error *e)
     struct trailer t = {.has_checksum = true, .checksum = XXH3_64bits_digest(w->checksum)};
     w->map.size = 0;
     encode_trailer(&w->map, &t);
-    add_map(w);
+    queue_map(w);
     return w->pending.size < PIPE_SIZE / 16 ? 0 : flush(w, NULL, 0, e);
 }
 
@@ -137,14 +137,14 @@ int writer_write_end(struct writer *w, size_t n_hashes, const char **models, con
                      struct error *e)
 {
     struct end_record end = {.tensors = w->tensors,
-                             .payload_bytes = w->payload,
+                             .payload_bytes = w->payload_bytes,
                              .has_hash = true,
                              .n_hashes = n_hashes,
                              .hashed_models = models,
                              .hashes = hashes};
     w->map.size = 0;
     encode_end(&w->map, &end);
-    add_map(w);
+    queue_map(w);
     encode_hash(&w->pending, XXH3_64bits_digest(w->hash));
     return flush(w, NULL, 0, e);
 }
@@ -152,13 +152,13 @@ int writer_write_end(struct writer *w, size_t n_hashes, const char **models, con
 void writer_write_error(struct writer *w, const char *stage, const char *sentence)
 {
     struct error ignored;
-    if (w->broken)
+    if (w->write_failed)
         return;
     if (!w->started)
-        add_magic(w);
+        queue_magic(w);
     w->map.size = 0;
     encode_error(&w->map, stage, sentence);
-    add_map(w);
+    queue_map(w);
     flush(w, NULL, 0, &ignored);
 }
 
@@ -172,9 +172,9 @@ int writer_close(struct writer *w, struct error *e)
 {
     if (!w)
         return 0;
-    int failed = w->broken ? 0 : flush(w, NULL, 0, e);
+    int failed = w->write_failed ? 0 : flush(w, NULL, 0, e);
     if (close(w->fd) < 0 && !failed)
-        failed = error_set(e, "cannot finish %s: %s", w->what, strerror(errno));
+        failed = error_set(e, "cannot close %s: %s", w->what, strerror(errno));
     bytes_free(&w->pending);
     bytes_free(&w->map);
     XXH3_freeState(w->hash);

@@ -1,7 +1,7 @@
 #include "diff_report.h"
 
 #include "number.h"
-#include "text_scanner.h"
+#include "text_print.h"
 
 #include <stdarg.h>
 
@@ -17,7 +17,7 @@ void diff_report_set_widths(struct diff_report *r, const struct header *h)
 
 /* ---- findings ------------------------------------------------------------------------------- */
 
-static void put_json_text(const char *before, const char *text)
+static void print_json_text(const char *before, const char *text)
 {
     fputs(before, stdout);
     if (text)
@@ -37,8 +37,8 @@ void diff_report_print_finding(struct diff_report *r, const char *tensor, const 
     if (r->quiet)
         return;
     if (r->json) {
-        put_json_text("{\"tensor\": ", tensor);
-        put_json_text(", \"finding\": ", text);
+        print_json_text("{\"tensor\": ", tensor);
+        print_json_text(", \"finding\": ", text);
         puts("}");
         return;
     }
@@ -53,14 +53,13 @@ void diff_report_print_finding(struct diff_report *r, const char *tensor, const 
 
 /* ---- vectors -------------------------------------------------------------------------------- */
 
-static double relative(const struct element_diff *d, double magnitude)
+static double max_relative(const struct diff_report_vector *v)
 {
-    return d->max_abs_difference == 0 ? 0
-           : magnitude > 0            ? d->max_abs_difference / magnitude
-                                      : INFINITY;
+    double max_abs = v->diff->max_abs_difference;
+    return max_abs == 0 ? 0 : v->magnitude > 0 ? max_abs / v->magnitude : INFINITY;
 }
 
-static void put_json_number(const char *key, double x)
+static void print_json_number(const char *key, double x)
 {
     char number[32];
     if (isinf(x))
@@ -69,91 +68,94 @@ static void put_json_number(const char *key, double x)
         printf(", \"%s\": %s", key, isnan(x) ? "null" : number_format(x, number));
 }
 
-static void put_json(const char *tensor, const char *model, enum dtype a, enum dtype b,
-                     const struct element_diff *d, double magnitude)
+static void print_json(const struct diff_report_vector *v)
 {
-    put_json_text("{\"tensor\": ", tensor);
-    put_json_text(", \"model\": ", model);
+    const struct element_diff *d = v->diff;
+    print_json_text("{\"tensor\": ", v->tensor);
+    print_json_text(", \"model\": ", v->model);
     printf(
         ", \"dtypes\": [\"%s\", \"%s\"], \"elements\": %llu, \"unequal\": %llu, \"beyond\": %llu",
-        dtype_name(a), dtype_name(b), (unsigned long long)d->elements,
+        dtype_name(v->dtype_a), dtype_name(v->dtype_b), (unsigned long long)d->elements,
         (unsigned long long)d->unequal, (unsigned long long)d->beyond_tolerance);
     printf(", \"nonfinite\": [%llu, %llu]", (unsigned long long)d->nonfinite_a,
            (unsigned long long)d->nonfinite_b);
-    put_json_number("max_abs", d->max_abs_difference);
-    put_json_number("max_relative", relative(d, magnitude));
-    put_json_number("cosine", element_diff_cosine(d));
+    print_json_number("max_abs", d->max_abs_difference);
+    print_json_number("max_relative", max_relative(v));
+    print_json_number("cosine", element_diff_cosine(d));
     puts("}");
 }
 
-/* Equal vectors have no row, unless something odd is to be told of them. */
-static bool is_worth_a_row(const struct element_diff *d, enum dtype a, enum dtype b)
+/* Equal vectors have no row, unless their dtypes differ or they contain non-finite numbers. */
+static bool needs_row(const struct diff_report_vector *v)
 {
-    return d->unequal || d->nonfinite_a || d->nonfinite_b || a != b;
+    const struct element_diff *d = v->diff;
+    return d->unequal || d->nonfinite_a || d->nonfinite_b || v->dtype_a != v->dtype_b;
 }
 
-static void put_row(struct diff_report *r, const char *tensor, const char *model, enum dtype a,
-                    enum dtype b, const struct element_diff *d, double magnitude)
+static void print_title_once(struct diff_report *r)
 {
     if (!r->title_printed)
         printf("%-*s  %-*s  %10s  %10s  %10s  %10s  %10s\n", r->name_width, "tensor",
                r->model_width, "model", "max abs", "relative", "cosine", "unequal", "beyond");
     r->title_printed = true;
-    text_print_name(stdout, tensor, r->name_width);
-    fputs("  ", stdout);
-    text_print_name(stdout, model, r->model_width);
+}
+
+static void print_row(struct diff_report *r, const struct diff_report_vector *v)
+{
+    const struct element_diff *d = v->diff;
     double cosine = element_diff_cosine(d);
-    printf("  %10.4g  %10.4g", d->max_abs_difference, relative(d, magnitude));
+    print_title_once(r);
+    text_print_name(stdout, v->tensor, r->name_width);
+    fputs("  ", stdout);
+    text_print_name(stdout, v->model, r->model_width);
+    printf("  %10.4g  %10.4g", d->max_abs_difference, max_relative(v));
     if (isnan(cosine))
         printf("  %10s", "-");
     else
         printf("  %10.6f", cosine);
     printf("  %10llu  %10llu", (unsigned long long)d->unequal,
            (unsigned long long)d->beyond_tolerance);
-    if (a != b)
-        printf("  %s in A, %s in B", dtype_name(a), dtype_name(b));
+    if (v->dtype_a != v->dtype_b)
+        printf("  %s in A, %s in B", dtype_name(v->dtype_a), dtype_name(v->dtype_b));
     if (d->nonfinite_a || d->nonfinite_b)
         printf("  not finite: %llu in A, %llu in B", (unsigned long long)d->nonfinite_a,
                (unsigned long long)d->nonfinite_b);
     puts("");
 }
 
-void diff_report_print_vector(struct diff_report *r, const char *tensor, const char *model,
-                              enum dtype a, enum dtype b, const struct element_diff *d,
-                              double magnitude)
+void diff_report_print_vector(struct diff_report *r, const struct diff_report_vector *v)
 {
-    double far = relative(d, magnitude);
-    element_diff_merge(d, &r->total);
+    double relative = max_relative(v);
+    element_diff_merge(v->diff, &r->total);
     r->vectors++;
-    if (!r->worst_tensor || far > r->max_relative) {
-        r->worst_tensor = tensor;
-        r->max_relative = far;
+    if (!r->worst_tensor || relative > r->max_relative) {
+        r->worst_tensor = v->tensor;
+        r->max_relative = relative;
     }
     if (r->json && !r->quiet)
-        put_json(tensor, model, a, b, d, magnitude);
-    else if (!r->quiet && is_worth_a_row(d, a, b))
-        put_row(r, tensor, model, a, b, d, magnitude);
+        print_json(v);
+    else if (!r->quiet && needs_row(v))
+        print_row(r, v);
 }
 
-/* ---- at the end ----------------------------------------------------------------------------- */
+/* ---- summary -------------------------------------------------------------------------------- */
 
-void diff_report_print_summary(const struct diff_report *r, bool same)
+static void print_json_summary(const struct diff_report *r, bool same)
 {
     const struct element_diff *d = &r->total;
-    if (r->quiet)
-        return;
-    if (r->json) {
-        printf("{\"same\": %s, \"tensors\": %llu, \"vectors\": %llu, \"elements\": %llu, "
-               "\"unequal\": %llu, \"beyond\": %llu, \"findings\": %llu",
-               same ? "true" : "false", (unsigned long long)r->tensors,
-               (unsigned long long)r->vectors, (unsigned long long)d->elements,
-               (unsigned long long)d->unequal, (unsigned long long)d->beyond_tolerance,
-               (unsigned long long)r->findings);
-        put_json_number("max_abs", d->max_abs_difference);
-        put_json_number("max_relative", r->max_relative);
-        puts("}");
-        return;
-    }
+    printf("{\"same\": %s, \"tensors\": %llu, \"vectors\": %llu, \"elements\": %llu, "
+           "\"unequal\": %llu, \"beyond\": %llu, \"findings\": %llu",
+           same ? "true" : "false", (unsigned long long)r->tensors, (unsigned long long)r->vectors,
+           (unsigned long long)d->elements, (unsigned long long)d->unequal,
+           (unsigned long long)d->beyond_tolerance, (unsigned long long)r->findings);
+    print_json_number("max_abs", d->max_abs_difference);
+    print_json_number("max_relative", r->max_relative);
+    puts("}");
+}
+
+static void print_text_summary(const struct diff_report *r, bool same)
+{
+    const struct element_diff *d = &r->total;
     bool equal = same && d->unequal == 0;
     fputs(equal ? "equal: " : same ? "same within the tolerance: " : "different: ", stdout);
     text_print_count(stdout, r->tensors, "tensor");
@@ -170,4 +172,14 @@ void diff_report_print_summary(const struct diff_report *r, bool same)
         putchar(')');
     }
     puts("");
+}
+
+void diff_report_print_summary(const struct diff_report *r, bool same)
+{
+    if (r->quiet)
+        return;
+    if (r->json)
+        print_json_summary(r, same);
+    else
+        print_text_summary(r, same);
 }

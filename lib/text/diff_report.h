@@ -1,31 +1,36 @@
-/* What tv-diff says: findings, a row for each pair of vectors, a summary; for a person, as JSON, or
- * not at all. Borrows every name it is given. */
+/* The report of tv-diff: findings, a row for each pair of vectors that is not equal, and a summary;
+ * as a table, as lines of JSON, or not printed at all. Borrows all names that it is given. */
 #ifndef TV_DIFF_REPORT_H
 #define TV_DIFF_REPORT_H
 
 #include "element_diff.h"
-
 #include "header.h"
 
 struct diff_report {
     bool quiet, json;
-    int name_width, model_width; /* widths of the first two columns */
+    int name_width, model_width; /* of the first two columns */
     bool title_printed;
     uint64_t tensors, vectors, findings;
-    struct element_diff total;
+    struct element_diff total; /* over all vectors */
     double max_relative;
-    const char *worst_tensor; /* the tensor that has it */
+    const char *worst_tensor; /* the tensor with that difference; NULL: no vector yet */
 };
 
-/* The columns must hold the names of these tensors and models. */
+/* A pair of vectors that was compared. */
+struct diff_report_vector {
+    const char *tensor, *model;
+    enum dtype dtype_a, dtype_b;
+    const struct element_diff *diff;
+    double magnitude; /* the largest of the vector in B */
+};
+
+/* Makes the columns wide enough for the tensors and models of a header. */
 void diff_report_set_widths(struct diff_report *r, const struct header *h);
-/* Something that makes A and B different whatever their elements are. `tensor` may be NULL. */
+/* Reports a difference other than of elements. `tensor` may be NULL. */
 void diff_report_print_finding(struct diff_report *r, const char *tensor, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* A vector of a tensor, of dtype a in A and b in B, and the largest magnitude of B's. */
-void diff_report_print_vector(struct diff_report *r, const char *tensor, const char *model,
-                              enum dtype a, enum dtype b, const struct element_diff *d,
-                              double magnitude);
+/* Reports a pair of vectors, and adds it to the total. */
+void diff_report_print_vector(struct diff_report *r, const struct diff_report_vector *v);
 void diff_report_print_summary(const struct diff_report *r, bool same);
 
 #endif

@@ -1,6 +1,7 @@
-/* The text form of a stream as a whole (share/text.md): its header, its tensors, and where the rows
- * of each vector stand. Everything a script points to lives in the arena of the header that it was
- * read into; the rows point into the text. */
+/* Parsing the text form of a stream (share/text.md): its header and tensors, and the position of
+ * each vector's rows. The numbers themselves are parsed later, with text_scanner.h. What a
+ * text_form points to lives in the arena of the header that it was read into; the positions point
+ * into the text. */
 #ifndef TV_TEXT_FORM_H
 #define TV_TEXT_FORM_H
 
@@ -9,25 +10,24 @@
 
 /* A tensor of the text. */
 struct text_form_tensor {
-    struct tensor
-        tensor; /* as its own header will say it; the manifest may have other unknown keys */
-    struct text_scanner *rows; /* [vector]: standing in its first row */
-    size_t line;               /* where the text speaks of it */
+    struct tensor tensor;      /* of the tensor header; the manifest may have other unknown keys */
+    struct text_scanner *rows; /* [vector]: positions of the first rows */
+    size_t line;               /* of the tensor in the text */
 };
 
 struct text_form {
     size_t n_tensors;
     struct text_form_tensor *tensors;
     size_t n_hashes; /* full hashes of models, for the end record */
-    const char **models;
+    const char **hashed_models;
     uint64_t *hashes;
 };
 
-/* Walks through all lines; fills in the empty header. The numbers are not looked at. */
-int text_form_read(struct text_form *s, struct header *h, const unsigned char *bytes, size_t size,
-                   struct error *e);
-/* Lines with rows of a tensor's vector: a line a row; one in all where elements do not fill whole
- * bytes. */
+/* Parses all lines except the numbers, and fills in the empty header `h`. */
+int text_form_read(struct text_form *form, struct header *h, const unsigned char *bytes,
+                   size_t size, struct error *e);
+/* Number of lines with rows of a vector of dtype `d`: one per row, or one in all if an element is
+ * smaller than a byte. */
 size_t text_form_row_count(const struct tensor *t, enum dtype d);
 
 #endif

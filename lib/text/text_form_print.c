@@ -1,26 +1,26 @@
 #include "text_form_print.h"
 
 #include "run_context.h"
-#include "text_scanner.h"
+#include "text_print.h"
 
 #include <string.h>
 
-static void put_attribute(const char *key, const char *value)
+static void print_attribute(const char *key, const char *value)
 {
     printf(" %s=", key);
     text_print_word(stdout, value);
 }
 
-static void put_extra(const char *word, struct unknown_keys x)
+static void print_keys(const char *word, struct unknown_keys keys)
 {
-    printf("%s %zu", word, x.n);
-    putchar(x.n ? ' ' : '\n');
-    text_print_hex(stdout, x.bytes, x.size);
-    if (x.n)
+    printf("%s %zu", word, keys.n);
+    putchar(keys.n ? ' ' : '\n');
+    text_print_hex(stdout, keys.bytes, keys.size);
+    if (keys.n)
         puts("");
 }
 
-static void put_history(const struct history *history, int indent)
+static void print_history(const struct history *history, int indent)
 {
     for (size_t i = 0; i < history->n; i++) {
         const struct history_step *s = &history->steps[i];
@@ -34,10 +34,10 @@ static void put_history(const struct history *history, int indent)
         }
         puts("");
         if (s->unknown_keys.n)
-            put_extra("extra", s->unknown_keys);
+            print_keys("extra", s->unknown_keys);
         for (size_t j = 0; j < s->n_parents; j++) {
             printf("%*sparent\n", indent + 2, "");
-            put_history(&s->parents[j], indent + 4);
+            print_history(&s->parents[j], indent + 4);
             printf("%*send\n", indent + 2, "");
         }
     }
@@ -49,34 +49,33 @@ void text_form_print_header(const struct header *h)
     if (h->input_rounding)
         printf("rounding %s\n", dtype_name(h->input_rounding));
     if (h->unknown_keys.n)
-        put_extra("extra", h->unknown_keys);
+        print_keys("extra", h->unknown_keys);
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
         fputs("model ", stdout);
         text_print_word(stdout, m->name);
         if (m->role)
-            put_attribute("role", m->role);
+            print_attribute("role", m->role);
         if (m->has_fingerprint)
             printf(" fingerprint=%016llx", (unsigned long long)m->fingerprint);
         puts("");
         if (m->unknown_keys.n)
-            put_extra("extra", m->unknown_keys);
+            print_keys("extra", m->unknown_keys);
     }
-    put_history(&h->history, 0);
+    print_history(&h->history, 0);
 }
 
-/* Unknown keys, and those of the manifest where they are others. */
-static void put_extras(struct unknown_keys own, struct unknown_keys announced)
+/* Prints the unknown keys of a tensor header, and those of its manifest entry if they differ. */
+static void print_unknown_keys(struct unknown_keys own, struct unknown_keys entry)
 {
     if (own.n)
-        put_extra("extra", own);
-    if (own.size != announced.size ||
-        (own.size && memcmp(own.bytes, announced.bytes, own.size) != 0))
-        put_extra("announced-extra", announced);
+        print_keys("extra", own);
+    if (own.size != entry.size || (own.size && memcmp(own.bytes, entry.bytes, own.size) != 0))
+        print_keys("announced-extra", entry);
 }
 
 void text_form_print_vector(const struct header *h, const struct tensor *t,
-                            const struct tensor *announced, size_t k)
+                            const struct tensor *entry, size_t k)
 {
     const struct vector *v = &t->vectors[k];
     char number[32];
@@ -87,7 +86,7 @@ void text_form_print_vector(const struct header *h, const struct tensor *t,
     if (!v->source)
         fputs(" no-source", stdout);
     else if (strcmp(v->source, t->name) != 0)
-        put_attribute("source", v->source);
+        print_attribute("source", v->source);
     if (v->stored_dtype)
         printf(" stored=%s", dtype_name(v->stored_dtype));
     for (size_t i = 0; (v->n_weights > 1 || v->weights[0] != 1) && i < v->n_weights; i++)
@@ -97,9 +96,9 @@ void text_form_print_vector(const struct header *h, const struct tensor *t,
     if (!isnan(v->keep_probability))
         printf(" keep=%s", number_format(v->keep_probability, number));
     puts("");
-    put_extras(v->unknown_keys, announced->vectors[k].unknown_keys);
+    print_unknown_keys(v->unknown_keys, entry->vectors[k].unknown_keys);
     if (v->unknown_payload_keys.n)
-        put_extra("payload-extra", v->unknown_payload_keys);
+        print_keys("payload-extra", v->unknown_payload_keys);
 }
 
 void text_form_print_shape(const struct tensor *t)
@@ -110,7 +109,7 @@ void text_form_print_shape(const struct tensor *t)
         printf("%s%llu", i ? "x" : "", (unsigned long long)t->shape[i]);
 }
 
-void text_form_print_tensor(const struct tensor *t, const struct tensor *announced)
+void text_form_print_tensor(const struct tensor *t, const struct tensor *entry)
 {
     fputs("tensor ", stdout);
     text_print_word(stdout, t->name);
@@ -119,9 +118,9 @@ void text_form_print_tensor(const struct tensor *t, const struct tensor *announc
     if (t->layer >= 0)
         printf(" layer=%ld/%ld", t->layer, t->layers);
     if (t->base_name)
-        put_attribute("base", t->base_name);
+        print_attribute("base", t->base_name);
     puts("");
-    put_extras(t->unknown_keys, announced->unknown_keys);
+    print_unknown_keys(t->unknown_keys, entry->unknown_keys);
 }
 
 void text_form_print_hashes(const struct stage *s)

@@ -1,4 +1,4 @@
-"""Tensor streams (share/stream.md) in Python, for stages of your own between those of tvtools.
+"""Tensor streams (share/stream.md) in Python, for writing your own stages of tvtools pipelines.
 
     import tvstream
 
@@ -7,13 +7,13 @@
 
     tvstream.transform(halve)
 
-`transform` makes a stage of a function. Stages that it does not fit (joins, sources, sinks) use
-Reader and Writer. A stream is read and written block by block: memory follows the block, or with
-scope="tensor" the tensor, never the model.
+`transform` turns a function into a stage. Joins, sources and sinks use Reader and Writer instead. A
+stream is read and written block by block: memory depends on the size of a block, or with
+scope="tensor" of a tensor, never on the size of the model.
 
-Needs numpy and msgpack. Hashes are XXH3, taken from the `xxhash` package or else from the library
-libxxhash.so.0; where neither is there, streams are read without verifying them and written without
-checksums (no checksum in the trailers, hash: false at the end), which the format allows.
+Requires numpy and msgpack. Hashes are XXH3, computed by the `xxhash` package or the library
+libxxhash.so.0. Without either, streams are read without verification and written without checksums
+(no checksum in the trailers, hash: false at the end), which the format allows.
 """
 import ctypes
 import math
@@ -27,8 +27,8 @@ try:
     import msgpack
     import numpy as np
 except ImportError as e:
-    sys.exit(f"{os.path.basename(sys.argv[0])}: the Python package {e.name} is missing (on Debian: "
-             "apt-get install python3-numpy python3-msgpack, and run it with /usr/bin/python3)")
+    sys.exit(f"{os.path.basename(sys.argv[0])}: the Python package {e.name} is missing (on Debian, run "
+             "apt-get install python3-numpy python3-msgpack and use /usr/bin/python3)")
 
 MAGIC = b"\xa4TVS1"
 MAP_MAX = 256 << 20
@@ -38,7 +38,7 @@ LONG_ROW = 1 << 20
 KINDS = ("weights", "task-vectors", "activations")
 FLOATS = ("F16", "BF16", "F32", "F64")
 
-# name: bits, numpy's type of what travels. F8 and smaller come as the bytes they are.
+# name: bits, numpy type of the payload. F8 and smaller are represented as bytes.
 DTYPES = {
     "BOOL": (8, "u1"), "F4": (4, "u1"), "F6_E2M3": (6, "u1"), "F6_E3M2": (6, "u1"),
     "U8": (8, "u1"), "I8": (8, "i1"), "F8_E5M2": (8, "u1"), "F8_E4M3": (8, "u1"),
@@ -54,14 +54,14 @@ class Error(Exception):
 
 
 class StageFailed(Error):
-    """An earlier stage left an error record in the stream."""
+    """The stream contains the error record of an earlier stage."""
 
     def __init__(self, stage, sentence):
         super().__init__(sentence)
         self.stage, self.sentence = stage, sentence
 
 
-def _need(condition, sentence):
+def _require(condition, sentence):
     if not condition:
         raise Error("broken stream: " + sentence)
 
@@ -70,7 +70,7 @@ def _need(condition, sentence):
 
 
 def _find_xxh3():
-    """A class with update(bytes) and digest() -> 8 bytes, big-endian; None if there is none."""
+    """A class with update(bytes) and digest() -> 8 bytes, big-endian; None if neither library exists."""
     try:
         from xxhash import xxh3_64
         return xxh3_64
@@ -135,10 +135,10 @@ def block_elements(tensor):
 def spans(tensor):
     """(first element, number of elements) of each block, in order."""
     n, c, block = elements(tensor), columns(tensor), block_elements(tensor)
-    stretch = c if c > LONG_ROW and block < n else n  # what is cut by itself
-    for start in range(0, n, max(1, stretch)):
-        for first in range(start, start + stretch, block):
-            yield first, min(block, start + stretch - first)
+    unit = c if c > LONG_ROW and block < n else n  # elements that are split into blocks separately
+    for start in range(0, n, max(1, unit)):
+        for first in range(start, start + unit, block):
+            yield first, min(block, start + unit - first)
 
 
 def is_float(tensor):
@@ -146,7 +146,7 @@ def is_float(tensor):
 
 
 def weights(tensor, k, first, n):
-    """The weights of vector k for n elements from flat index `first` on, as an array."""
+    """The weights of vector k for n elements starting at flat index `first`, as an array."""
     w = tensor["vectors"][k].get("weight", 1)
     if not isinstance(w, list):
         return np.full(n, float(w))
@@ -160,14 +160,14 @@ def bf16_to_f32(bits):
 
 
 def f32_to_bf16(x):
-    """float32 -> uint16, rounded to nearest even; a NaN stays one."""
+    """float32 -> uint16, rounded to nearest even; NaN is preserved."""
     bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
     rounded = ((bits >> 16 & 1) + 0x7FFF + bits) >> 16
     return np.where(np.isnan(x), bits >> 16 | 0x40, rounded).astype("<u2")
 
 
 def decode(dtype, data):
-    """Payload as an array of one dimension: F16 and BF16 as float32, F8 and smaller as bytes."""
+    """Payload as a one-dimensional array: F16 and BF16 as float32, F8 and smaller as bytes."""
     x = np.frombuffer(data, DTYPES[dtype][1])
     if dtype == "BF16":
         return bf16_to_f32(x)
@@ -185,11 +185,12 @@ def encode(dtype, x):
 def _check_finite(tensor, k, first, x):
     if tensor["vectors"][k]["dtype"] in FLOATS and not np.isfinite(x).all():
         at = first + int(np.flatnonzero(~np.isfinite(np.ravel(x)))[0])
-        raise Error(f"tensor {tensor['name']}, vector {k}: the number at flat index {at} is not finite")
+        raise Error(f"tensor {tensor['name']}, vector {k}: non-finite number at flat index {at}")
 
 
 def decoded(tensor, blocks, allow_nonfinite=False):
-    """Blocks of bytes as blocks of arrays, (rows, columns); part of a long row as (1, n)."""
+    """Converts blocks of bytes to blocks of arrays of shape (rows, columns), or (1, n) for part of a
+    long row."""
     for block, (first, n) in zip(blocks, spans(tensor)):
         arrays = []
         for k, data in enumerate(block):
@@ -203,7 +204,7 @@ def decoded(tensor, blocks, allow_nonfinite=False):
 
 
 def whole(tensor, blocks):
-    """Blocks of arrays as one array per vector, in the tensor's shape. Not for F4 and F6."""
+    """Assembles blocks of arrays to one array per vector, in the tensor's shape. Not for F4 and F6."""
     arrays = None
     for block, (first, n) in zip(blocks, spans(tensor)):
         if arrays is None:
@@ -216,7 +217,7 @@ def whole(tensor, blocks):
 
 
 def cut(tensor, arrays):
-    """The inverse of whole."""
+    """Splits arrays into blocks: the inverse of whole."""
     flat = [np.ravel(x) for x in arrays]
     for first, n in spans(tensor):
         yield [x[first:first + n] for x in flat]
@@ -231,14 +232,14 @@ def _unpack(data):
                                  unicode_errors="surrogateescape")
     except (ValueError, TypeError):
         record = None
-    _need(isinstance(record, dict), "a record is not one msgpack map of the length before it")
+    _require(isinstance(record, dict), "a record is not one msgpack map of the length before it")
     return record
 
 
 def _pack(record):
     data = msgpack.packb(record, unicode_errors="surrogateescape")
     if len(data) > MAP_MAX:
-        raise Error(f"a record would have {len(data)} bytes (at most {MAP_MAX})")
+        raise Error(f"a record of {len(data)} bytes (the maximum is {MAP_MAX})")
     return data
 
 
@@ -264,86 +265,86 @@ def _is_dtype(x):
 
 def _check_vector(tensor, v, n, n_models):
     name = tensor["name"]
-    _need(isinstance(v, dict), f"a vector of tensor {name} is not a map")
-    _need(_is_count(v.get("model")) and v["model"] < n_models,
+    _require(isinstance(v, dict), f"a vector of tensor {name} is not a map")
+    _require(_is_count(v.get("model")) and v["model"] < n_models,
           f"a vector of tensor {name} belongs to no model")
     for key in ("dtype", "stored"):
-        _need(_is_dtype(v.get(key, "F32" if key == "stored" else None)),
-              f"{key} of tensor {name} is {v.get(key)!r}, not a dtype of safetensors")
-    _need(v.get("source") is None or _is_text(v["source"]), f"source of tensor {name} is no string")
+        _require(_is_dtype(v.get(key, "F32" if key == "stored" else None)),
+              f"{key} of tensor {name} is {v.get(key)!r}; expected a dtype of safetensors")
+    _require(v.get("source") is None or _is_text(v["source"]), f"source of tensor {name} is not a string")
     w = v.get("weight", 1)
     m = w if isinstance(w, list) else [w]
-    _need(m and all(_is_number(x) for x in m), f"weight of tensor {name} is no finite number")
-    _need(len(m) == 1 or len(m) <= n and (len(m) - 1) * -(-n // len(m)) < n,
-          f"weight of tensor {name} is not a list that cuts it into chunks")
+    _require(m and all(_is_number(x) for x in m), f"weight of tensor {name} is not a finite number")
+    _require(len(m) == 1 or len(m) <= n and (len(m) - 1) * -(-n // len(m)) < n,
+          f"the list of weights of tensor {name} does not fit its number of elements")
     payload = v.get("payload", {})
-    _need(isinstance(payload, dict) and
+    _require(isinstance(payload, dict) and
           all(_is_number(payload.get(key, 0)) for key in ("l1_before", "keep")),
           f"payload attributes of tensor {name} are not numbers")
-    _need(DTYPES[v["dtype"]][0] * n % 8 == 0, f"tensor {name} does not fill whole bytes")
+    _require(DTYPES[v["dtype"]][0] * n % 8 == 0, f"tensor {name} does not fill whole bytes")
 
 
 def check_tensor(t, n_models):
-    """Refuses what is no manifest entry or tensor header."""
-    _need(isinstance(t, dict), "a tensor is not a map")
+    """Raises an Error unless t is a valid manifest entry or tensor header."""
+    _require(isinstance(t, dict), "a tensor is not a map")
     name, shape, vectors = t.get("name"), t.get("shape"), t.get("vectors")
-    _need(_is_text(name), "a tensor has no name")
-    _need(isinstance(shape, list) and len(shape) <= RANK_MAX and all(map(_is_count, shape)) and
+    _require(_is_text(name), "a tensor has no name")
+    _require(isinstance(shape, list) and len(shape) <= RANK_MAX and all(map(_is_count, shape)) and
           8 * math.prod(d for d in shape if d) < 1 << 63, f"shape of tensor {name} is {shape!r}")
-    _need(_is_text(t.get("base", "")), f"base of tensor {name} is no string")
+    _require(_is_text(t.get("base", "")), f"base of tensor {name} is not a string")
     layer = t.get("layer", [0, 1])
-    _need(isinstance(layer, list) and len(layer) == 2 and all(map(_is_count, layer)) and
+    _require(isinstance(layer, list) and len(layer) == 2 and all(map(_is_count, layer)) and
           layer[0] < layer[1], f"layer of tensor {name} is {layer!r}")
-    _need(isinstance(vectors, list) and vectors, f"tensor {name} has no vectors")
+    _require(isinstance(vectors, list) and vectors, f"tensor {name} has no vectors")
     for v in vectors:
         _check_vector(t, v, elements(t), n_models)
     models = [v["model"] for v in vectors]
-    _need(models == sorted(set(models)), f"vectors of tensor {name} are not in order of models")
+    _require(models == sorted(set(models)), f"vectors of tensor {name} are not in order of the models")
     if "block" in t:
-        _need(t["block"] == block_elements(t), f"block of tensor {name} is {t['block']!r}, "
-              f"its shape asks for {block_elements(t)}")
+        _require(t["block"] == block_elements(t), f"block of tensor {name} is {t['block']!r}, "
+              f"expected {block_elements(t)} for its shape")
 
 
 def _check_history(history):
-    _need(isinstance(history, list), "history is no list")
+    _require(isinstance(history, list), "history is not a list")
     for step in history:
-        _need(isinstance(step, dict) and _is_text(step.get("tool")) and
+        _require(isinstance(step, dict) and _is_text(step.get("tool")) and
               _is_text(step.get("version")) and isinstance(step.get("arguments"), list) and
-              all(map(_is_text, step["arguments"])), "a step of the history is not complete")
-        _need(isinstance(step.get("parents", []), list), "parents of a step are no list")
+              all(map(_is_text, step["arguments"])), "a step of the history lacks tool, version or arguments")
+        _require(isinstance(step.get("parents", []), list), "parents of a step are not a list")
         for parent in step.get("parents", []):
             _check_history(parent)
 
 
 def check_header(h):
-    """Refuses what is no stream header."""
-    _need(h.get("record") == "header", "it does not start with its header")
+    """Raises an Error unless h is a valid stream header."""
+    _require(h.get("record") == "header", "the first record is not the header")
     if h.get("version") != 1:
-        raise Error(f"the stream has version {h.get('version')!r}; this program reads version 1")
-    _need(h.get("kind") in KINDS, f"kind is {h.get('kind')!r}")
-    _need(_is_dtype(h.get("rounding", "F32")), f"rounding is {h.get('rounding')!r}")
+        raise Error(f"the stream has format version {h.get('version')!r}; this program reads version 1")
+    _require(h.get("kind") in KINDS, f"kind is {h.get('kind')!r}")
+    _require(_is_dtype(h.get("rounding", "F32")), f"rounding is {h.get('rounding')!r}")
     for key in ("models", "tensors"):
-        _need(isinstance(h.get(key), list), f"{key} of the header is no list")
+        _require(isinstance(h.get(key), list), f"{key} of the header is not a list")
     _check_history(h.get("history", []))
     for m in h["models"]:
-        _need(isinstance(m, dict) and _is_text(m.get("name")), "a model has no name")
-        _need(_is_hash(m.get("fingerprint", bytes(8))), "a fingerprint is not a bin of 8 bytes")
+        _require(isinstance(m, dict) and _is_text(m.get("name")), "a model has no name")
+        _require(_is_hash(m.get("fingerprint", bytes(8))), "a fingerprint is not a bin of 8 bytes")
     for t in h["tensors"]:
         check_tensor(t, len(h["models"]))
     for key in ("models", "tensors"):
         names = [x["name"] for x in h[key]]
-        _need(len(set(names)) == len(names), f"two {key} have the same name")
+        _require(len(set(names)) == len(names), f"two {key} have the same name")
 
 
-def _announced(t):
-    """What a tensor header must repeat from the manifest."""
+def _manifest_values(t):
+    """The values of a tensor header that must match the manifest."""
     return t["name"], t["shape"], [(v["model"], v["dtype"]) for v in t["vectors"]]
 
 
 # ---- reading -----------------------------------------------------------------------------------
 
-# first byte of an integer or a bin: how many bytes of value follow
-_HEADS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8,
+# first byte of an integer or a bin: number of bytes of its value
+_VALUE_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8,
           0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
 
 
@@ -357,24 +358,24 @@ class Reader:
                 ...
         reader.end                                    # the end map
 
-    Every check that the format asks for is made; Error says what is wrong, StageFailed what an
-    earlier stage had to say. What is left of `blocks` is skipped. Only when the loop has come to
-    its end is the stream known to be whole.
+    The reader makes every check that the format requires: it raises Error if the stream is invalid,
+    and StageFailed if an earlier stage has failed. Blocks that the loop body does not read are
+    skipped. The stream is verified only when the loop has ended.
     """
 
     def __init__(self, file, what="standard input", allow_nonfinite=False):
         self._file, self._what, self._allow = file, what, allow_nonfinite
-        self._sum = _hash()  # of everything but the contents of payload
+        self._sum = _hash()  # of the stream, except the contents of payload bins
         self._payload = 0
         self.end = None
         magic = file.read(len(MAGIC))
         if not magic:
-            raise Error(f"{what} is empty; a tensor stream was expected")
+            raise Error(f"{what} is empty; expected a tensor stream")
         if not MAGIC.startswith(magic):
             raise Error(f"{what} is not a tensor stream (it does not begin with TVS1)")
         if magic != MAGIC:
             magic += self._take(len(MAGIC) - len(magic), hashed=False)
-            _need(magic == MAGIC, "it does not begin with TVS1")
+            _require(magic == MAGIC, "it does not begin with TVS1")
         self._sum.update(magic)
         self.header = self._record("header")[0]
         check_header(self.header)
@@ -384,24 +385,24 @@ class Reader:
         while len(data) < n:
             more = self._file.read(n - len(data))
             if not more:
-                raise Error(f"{self._what} is cut: the stream stops without its end record")
+                raise Error(f"{self._what} is truncated: the stream ends without its end record")
             data += more
         if hashed:
             self._sum.update(data)
         return data
 
     def _head(self):
-        """Head of the next object: (is it a bin?, value)."""
+        """The header of the next object: (is it a bin?, value)."""
         first = self._take(1)[0]
         if first < 0x80:
             return False, first
-        _need(first in _HEADS, f"an integer or a bin expected, found byte 0x{first:02x}")
-        value = self._take(_HEADS[first])
-        _need(first < 0xD0 or value[0] < 0x80, "a negative length")
+        _require(first in _VALUE_BYTES, f"expected an integer or a bin, found byte 0x{first:02x}")
+        value = self._take(_VALUE_BYTES[first])
+        _require(first < 0xD0 or value[0] < 0x80, "negative length")
         return first <= 0xC6, int.from_bytes(value, "big")
 
     def _map(self, size):
-        _need(size <= MAP_MAX, f"a record of {size} bytes (at most {MAP_MAX} are read)")
+        _require(size <= MAP_MAX, f"a record of {size} bytes (the maximum is {MAP_MAX})")
         data = self._take(size)
         record = _unpack(data)
         if record.get("record") == "error":
@@ -410,10 +411,10 @@ class Reader:
 
     def _record(self, *types):
         is_bin, size = self._head()
-        _need(not is_bin, "a record expected, found payload")
+        _require(not is_bin, "expected a record, found payload")
         record, data = self._map(size)
-        _need(record.get("record") in types,
-              f"a record {' or '.join(types)} expected, found {record.get('record')!r}")
+        _require(record.get("record") in types,
+              f"expected a record {' or '.join(types)}, found {record.get('record')!r}")
         return record, data
 
     def _blocks(self, tensor, data):
@@ -426,8 +427,8 @@ class Reader:
                 is_bin, found = self._head()
                 if not is_bin:
                     self._map(found)
-                    _need(False, "payload expected, found a record")
-                _need(found == size, f"a block of tensor {tensor['name']} has {found} bytes "
+                    _require(False, "expected payload, found a record")
+                _require(found == size, f"a block of tensor {tensor['name']} has {found} bytes "
                       f"instead of {size}")
                 block.append(self._take(size, hashed=False))
                 checksum.update(block[-1])
@@ -435,18 +436,18 @@ class Reader:
             yield block
         trailer = self._record("trailer")[0]
         if "checksum" in trailer:
-            _need(_is_hash(trailer["checksum"]), "a checksum is not a bin of 8 bytes")
-            _need(not xxh3 or trailer["checksum"] == checksum.digest(),
-                  f"the checksum of tensor {tensor['name']} is wrong")
+            _require(_is_hash(trailer["checksum"]), "a checksum is not a bin of 8 bytes")
+            _require(not xxh3 or trailer["checksum"] == checksum.digest(),
+                  f"wrong checksum of tensor {tensor['name']}")
 
     def raw(self):
-        """Like iterating over the reader, with bytes in place of arrays."""
+        """Like iterating over the reader, with bytes instead of arrays."""
         for entry in self.header["tensors"]:
             tensor, data = self._record("tensor", "end")
-            _need(tensor["record"] == "tensor", "it ends before its last tensor")
+            _require(tensor["record"] == "tensor", "the end record comes before the last tensor")
             check_tensor(tensor, len(self.header["models"]))
-            _need(_announced(tensor) == _announced(entry),
-                  f"tensor {tensor['name']} is not what the manifest announces")
+            _require(_manifest_values(tensor) == _manifest_values(entry),
+                  f"tensor {tensor['name']} does not match the manifest")
             blocks = self._blocks(tensor, data)
             yield tensor, blocks
             for _ in blocks:
@@ -459,18 +460,18 @@ class Reader:
 
     def _finish(self):
         end = self._record("end")[0]
-        _need(end.get("tensors") == len(self.header["tensors"]) and
-              end.get("bytes") == self._payload, "its end record counts other tensors or bytes")
+        _require(end.get("tensors") == len(self.header["tensors"]) and
+              end.get("bytes") == self._payload, "the end record has a wrong number of tensors or bytes")
         hashes = end.get("hashes", {})
-        _need(isinstance(hashes, dict) and all(map(_is_hash, hashes.values())),
+        _require(isinstance(hashes, dict) and all(map(_is_hash, hashes.values())),
               "hashes in the end record are not bins of 8 bytes")
         if end.get("hash", True):
             expected = self._sum.digest() if xxh3 else None
             is_bin, size = self._head()
-            _need(is_bin and size == 8, "its hash is not a bin of 8 bytes")
+            _require(is_bin and size == 8, "its hash is not a bin of 8 bytes")
             found = self._take(8)
-            _need(not xxh3 or found == expected, "the hash of its records is wrong")
-        _need(not self._file.read(1), "bytes follow after its end")
+            _require(not xxh3 or found == expected, "wrong hash of its records")
+        _require(not self._file.read(1), "bytes follow its end")
         self.end = end
 
 
@@ -485,13 +486,13 @@ class Writer:
     """Writes a stream to a buffered binary file.
 
         writer = tvstream.Writer(sys.stdout.buffer)
-        writer.header(header)                 # leaves at once
-        writer.tensor(tensor, blocks)         # in the manifest's order, or piece by piece:
+        writer.header(header)                 # written immediately
+        writer.tensor(tensor, blocks)         # in the manifest's order, or in steps:
         writer.begin(tensor); writer.block([x, y]); ...; writer.finish()
-        writer.end(reader.end.get("hashes"))  # hashes: those of the models read, passed on
+        writer.end(reader.end.get("hashes"))  # passes on the hashes of the models that were read
 
     A block is a list with one array, or the encoded bytes, per vector. Arrays are rounded to the
-    vector's dtype. `record`, `block` and checksums are filled in.
+    vector's dtype. The writer adds `record`, `block` and checksums.
     """
 
     def __init__(self, file, what="standard output", allow_nonfinite=False):
@@ -500,16 +501,16 @@ class Writer:
         self._tensors = self._payload = 0
         self._started = self._broken = False
 
-    def _put(self, head, content=b""):
-        """An object that starts with `head`; `content` does not count for the stream's hash."""
-        whole, self._broken = not self._broken, True
+    def _write(self, head, content=b""):
+        """Writes an object that starts with `head`; `content` is not part of the stream's hash."""
+        intact, self._broken = not self._broken, True
         self._sum.update(head)
         try:
             self._file.write(head)
             self._file.write(content)
         except OSError as e:
             raise Error(f"cannot write to {self._what}: {e.strerror}") from e
-        self._broken = not whole
+        self._broken = not intact
 
     def _flush(self):
         try:
@@ -518,14 +519,14 @@ class Writer:
             self._broken = True
             raise Error(f"cannot write to {self._what}: {e.strerror}") from e
 
-    def _put_map(self, record):
+    def _write_record(self, record):
         data = _pack(record)
-        self._put(_int(len(data)) + data)
+        self._write(_int(len(data)) + data)
         return data
 
     def _start(self):
         if not self._started:
-            self._put(MAGIC)
+            self._write(MAGIC)
         self._started = True
 
     def header(self, header):
@@ -534,7 +535,7 @@ class Writer:
         check_header(header)
         self._header = header
         self._start()
-        self._put_map(header)
+        self._write_record(header)
         self._flush()
 
     def begin(self, tensor):
@@ -542,19 +543,19 @@ class Writer:
         check_tensor(tensor, len(self._header["models"]))
         manifest = self._header["tensors"]
         if self._tensors == len(manifest) or \
-                _announced(tensor) != _announced(manifest[self._tensors]):
-            raise Error(f"tensor {tensor['name']} is not what the manifest announces")
+                _manifest_values(tensor) != _manifest_values(manifest[self._tensors]):
+            raise Error(f"tensor {tensor['name']} does not match the manifest")
         self._tensors += 1
         self._tensor, self._spans = tensor, spans(tensor)
         self._checksum = _hash()
-        self._checksum.update(self._put_map(tensor))
+        self._checksum.update(self._write_record(tensor))
 
     def block(self, vectors):
         tensor = self._tensor
         first, n = next(self._spans, (0, 0))
         if n == 0 or len(vectors) != len(tensor["vectors"]):
-            raise Error(f"tensor {tensor['name']} was given too many blocks, or {len(vectors)} "
-                        f"vectors instead of {len(tensor['vectors'])}")
+            raise Error(f"tensor {tensor['name']}: too many blocks, or {len(vectors)} vectors instead "
+                        f"of {len(tensor['vectors'])}")
         for k, (x, v) in enumerate(zip(vectors, tensor["vectors"])):
             bits, wire = DTYPES[v["dtype"]]
             data = x
@@ -563,22 +564,22 @@ class Writer:
                 if not self._allow and v["dtype"] in FLOATS:
                     _check_finite(tensor, k, first, decode(v["dtype"], data))
             if len(data) != bits * n // 8:
-                raise Error(f"a block of tensor {tensor['name']} was given {len(data)} bytes "
-                            f"instead of {bits * n // 8}")
+                raise Error(f"a block of tensor {tensor['name']} has {len(data)} bytes instead of "
+                            f"{bits * n // 8}")
             size = len(data)
             head = struct.pack(">BB", 0xC4, size) if size < 1 << 8 else \
                 struct.pack(">BH", 0xC5, size) if size < 1 << 16 else struct.pack(">BI", 0xC6, size)
-            self._put(head, data)
+            self._write(head, data)
             self._checksum.update(bytes(data))
             self._payload += size
 
     def finish(self):
         if next(self._spans, None):
-            raise Error(f"tensor {self._tensor['name']} was given too few blocks")
+            raise Error(f"tensor {self._tensor['name']}: too few blocks")
         trailer = {"record": "trailer"}
         if xxh3:
             trailer["checksum"] = self._checksum.digest()
-        self._put_map(trailer)
+        self._write_record(trailer)
 
     def tensor(self, tensor, blocks):
         self.begin(tensor)
@@ -588,24 +589,24 @@ class Writer:
 
     def end(self, hashes=None):
         if self._tensors != len(self._header["tensors"]):
-            raise Error(f"{self._tensors} tensors were written, the manifest announces "
+            raise Error(f"{self._tensors} tensors were written, the manifest has "
                         f"{len(self._header['tensors'])}")
         end = {"record": "end", "tensors": self._tensors, "bytes": self._payload}
         if hashes:
             end["hashes"] = hashes
         if not xxh3:
             end["hash"] = False
-        self._put_map(end)
+        self._write_record(end)
         if xxh3:
-            self._put(b"\xc4\x08" + self._sum.digest())
+            self._write(b"\xc4\x08" + self._sum.digest())
         self._flush()
 
     def error(self, stage, sentence):
-        """An error record, which ends the stream; nothing where no object may start."""
+        """Writes an error record, which ends the stream; nothing after a failed write."""
         if self._broken:
             return
         self._start()
-        self._put_map({"record": "error", "stage": stage, "sentence": sentence})
+        self._write_record({"record": "error", "stage": stage, "sentence": sentence})
         self._flush()
 
 
@@ -622,13 +623,13 @@ def _apply(function, tensor, arrays):
     results = function(tensor, arrays)
     if not isinstance(results, (list, tuple)) or \
             [np.shape(y) for y in results] != [x.shape for x in arrays]:
-        raise Error(f"for tensor {tensor['name']} the stage's function did not return a list of "
-                    "arrays with the shapes that it was given")
+        raise Error(f"tensor {tensor['name']}: the stage's function must return a list of arrays with "
+                    "the shapes of its arguments")
     return results
 
 
 def _without_attributes(tensor, keeps):
-    """The tensor without payload attributes, but for those named."""
+    """The tensor without payload attributes, except those in `keeps`."""
     vectors = []
     for v in tensor["vectors"]:
         kept = {a: x for a, x in v.get("payload", {}).items() if a in keeps}
@@ -657,7 +658,7 @@ def _printable(text):
 
 
 def _sentence(e):
-    """What went wrong, on one line; for a mistake in the stage's own code, where."""
+    """The error message as one line; for an exception in the stage's own code, with its location."""
     text = str(e)
     if not isinstance(e, Error):
         trace = e.__traceback__
@@ -670,21 +671,22 @@ def _sentence(e):
 
 def transform(function, scope="block", *, name=None, version="0", arguments=None, kinds=KINDS,
               only=None, keeps=(), allow_nonfinite=False):
-    """Makes the program a stage from standard input to standard output.
+    """Runs the program as a stage from standard input to standard output.
 
-    function(tensor, vectors) gets a tensor's header map and a list with one float array per
-    vector, and returns the list of the changed arrays. With scope "block" these are blocks of
-    whole rows, (rows, columns); with "tensor" the tensor in its shape, and the function may also
-    set weights and payload attributes in tensor["vectors"][k]. F16 and BF16 come as float32 and
-    are rounded when they are written.
+    function(tensor, vectors) receives a tensor's header map and a list with one float array per
+    vector, and returns the list of the changed arrays. With scope "block" the arrays are blocks of
+    whole rows, (rows, columns); with "tensor" they are whole tensors in their shape, and the function
+    may also set weights and payload attributes in tensor["vectors"][k]. F16 and BF16 are converted to
+    float32 on input and rounded on output.
 
-    Tensors that are not floating or have no elements pass untouched, and so do those for which
-    only(tensor) is false. Weights and keys that nobody knows are passed on. Payload attributes
-    are dropped, but for those named in `keeps`, because the payload changes.
+    Tensors that are empty or not floating-point, and those for which only(tensor) is false, are passed
+    on unchanged. Weights and unknown keys are passed on. Payload attributes are dropped, except those
+    named in `keeps`, because the payload changes.
 
-    name, version and arguments (default: the command's) are the step in the stream's history: give
-    arguments yourself where some are paths. `kinds` are the streams that the stage has a meaning
-    for. A failure is said on standard error and in the stream, and the program exits with 1.
+    name, version and arguments (default: those of the command line) form the step in the stream's
+    history; pass arguments explicitly if the command line contains paths. `kinds` are the kinds of
+    streams that the stage accepts. A failure is reported on standard error and in the stream, and the
+    program exits with 1.
     """
     name = name or os.path.basename(sys.argv[0])
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
@@ -693,34 +695,33 @@ def transform(function, scope="block", *, name=None, version="0", arguments=None
         sys.exit(f"{name}: standard input or output is closed")
     source, target = sys.stdin.buffer, sys.stdout.buffer
     if target.isatty():
-        sys.exit(f"{name}: standard output is a terminal; a tensor stream goes into a pipe or a "
+        sys.exit(f"{name}: standard output is a terminal; write the tensor stream to a pipe or a "
                  "file (tv-view shows it as text)")
-    sys.stdout = sys.stderr  # a print in the function must not land in the stream
+    sys.stdout = sys.stderr  # a print in the function must not write into the stream
     writer = Writer(target, allow_nonfinite=allow_nonfinite)
     try:
         if source.isatty():
-            raise Error("standard input is a terminal; pipe a tensor stream into it")
+            raise Error("standard input is a terminal; expected a tensor stream")
         reader = Reader(source)
         if reader.header["kind"] not in kinds:
-            raise Error(f"the stream holds {reader.header['kind']}; this stage takes "
-                        f"{' or '.join(kinds)}")
+            raise Error(f"the stream holds {reader.header['kind']}; expected {' or '.join(kinds)}")
         arguments = sys.argv[1:] if arguments is None else arguments
         writer.header(add_step(reader.header, name, version, arguments))
         _run(reader, writer, function, scope, only, keeps, allow_nonfinite)
         try:
             target.close()
         except OSError as e:
-            raise Error(f"cannot finish standard output: {e.strerror}") from e
-    except Exception as e:  # whatever happens must be known downstream
+            raise Error(f"cannot close standard output: {e.strerror}") from e
+    except Exception as e:  # every failure must be reported downstream
         stage, sentence = name, _sentence(e)
-        told = isinstance(e, StageFailed)
-        if told:
+        printed = isinstance(e, StageFailed)
+        if printed:
             stage, sentence = e.stage, e.sentence
-            told = not stat.S_ISREG(os.fstat(source.fileno()).st_mode)
-        if not told:  # the failed stage has said it, unless its stream comes from a file
+            printed = not stat.S_ISREG(os.fstat(source.fileno()).st_mode)
+        if not printed:  # a failed stage has printed its sentence, unless the stream is a file
             print(_printable(f"{stage}: {sentence}"), file=sys.stderr, flush=True)
         try:
             writer.error(stage, sentence)
         except (Error, ValueError):
             pass
-        os._exit(1)  # without another attempt to flush
+        os._exit(1)  # does not try to flush again

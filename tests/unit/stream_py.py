@@ -246,9 +246,9 @@ def test_refusals():
     refused(b"PK\3\4..........", "a foreign file", "not a tensor stream")
     refused(data + b"\0", "a byte after the end", "follow")
     refused(data + data, "a stream after the end", "follow")
-    refused(tv.MAGIC + msgpack.packb(2**31), "a map of 2 GiB", "at most")
+    refused(tv.MAGIC + msgpack.packb(2**31), "a map of 2 GiB", "the maximum is")
     for at, _ in found[1:]:
-        refused(data[:at], f"a stream cut at the object at {at}", "is cut")
+        refused(data[:at], f"a stream cut at the object at {at}", "is truncated")
     for at in range(1, len(data)):
         refused(data[:at], f"a stream cut at byte {at}")
     # An error record where an object may start: in place of a length or of payload.
@@ -330,17 +330,17 @@ def test_records():
         read(stream(h, vector(weight=[1] * m), *body[1:]))
     refused(stream(h, vector(weight=[1] * 5), *body[1:]), "5 weights for 12 elements")
     refused(stream(h, first, bytes(47), *body[2:]), "a short block", "47 bytes instead of 48")
-    refused(stream(h, *body[:2], *body[3:]), "a missing block", "payload expected")
+    refused(stream(h, *body[:2], *body[3:]), "a missing block", "expected payload")
     refused(stream(h, *body[:3], *body[4:]), "a missing trailer", "trailer")
-    refused(stream(h, *body[:4], end), "a missing tensor", "before its last")
-    refused(stream(h, *body[:7], dict(end, tensors=3)), "a wrong count of tensors", "counts")
-    refused(stream(h, *body[:7], dict(end, bytes=97)), "a wrong count of bytes", "counts")
+    refused(stream(h, *body[:4], end), "a missing tensor", "before the last tensor")
+    refused(stream(h, *body[:7], dict(end, tensors=3)), "a wrong count of tensors", "wrong number")
+    refused(stream(h, *body[:7], dict(end, bytes=97)), "a wrong count of bytes", "wrong number")
     refused(stream(h, *body[:7], dict(end, hashes={"m": 1})), "a bad full hash", "hashes")
-    refused(stream(h, *body[:7], {**end, "hash": True}), "a promised hash that is not there", "cut")
+    refused(stream(h, *body[:7], {**end, "hash": True}), "a promised hash that is missing", "truncated")
     odd = dict(h, tensors=[entry("a", [3], ("F6_E2M3",))])
     refused(stream(odd), "18 bits of payload", "whole bytes")
     nan = np.float32([1, np.nan] + [1] * 10).tobytes()
-    refused(stream(h, first, bytes(48), nan, *body[3:]), "a NaN", "tensor a, vector 1: the number at flat index 1 is not finite")
+    refused(stream(h, first, bytes(48), nan, *body[3:]), "a NaN", "tensor a, vector 1: non-finite number at flat index 1")
 
 
 def test_writer():
@@ -448,9 +448,9 @@ def test_failures():
               "the failed stage is lost")
     for code, sentence in (("raise tvstream.Error('as told')", "as told"),
                            ("1 / 0", "ZeroDivisionError: division by zero (<string>, line 3)"),
-                           ("return v[:1]", "did not return a list"),
-                           ("return None", "did not return"),
-                           ("return [x / 0 for x in v]", "at index 0")):
+                           ("return v[:1]", "must return a list"),
+                           ("return None", "must return"),
+                           ("return [x / 0 for x in v]", "at flat index 0")):
         program = f"import tvstream, numpy\ndef f(t, v):\n {code}\nnumpy.seterr(all='ignore')\n" \
                   "tvstream.transform(f, name='mine')"
         done = run(["-c", program], data)

@@ -17,7 +17,7 @@ static size_t files_in(const char *folder)
     return n;
 }
 
-/* What is written in any order comes back, in memory and in a file. */
+/* Bytes written in any order are read back, from memory and from a file. */
 static void test_round_trip(const char *folder, size_t memory, size_t size)
 {
     struct error e;
@@ -55,18 +55,18 @@ static void test_reuse(const char *folder)
         CHECK(spool_read(s, 0, back, sizes[i], &e) == 0 && memcmp(bytes, back, sizes[i]) == 0);
     }
     CHECK(spool_reserve(s, 5000, &e) == 0 && spool_read(s, 0, back, 5000, &e) == -1);
-    CHECK(strstr(e.text, "ends too early"));
+    CHECK(strstr(e.text, "unexpected end of file"));
     spool_free(s);
 }
 
-static void test_refusals(const char *folder)
+static void test_errors(const char *folder)
 {
     struct error e;
     char missing[100];
     snprintf(missing, sizeof missing, "%s/none", folder);
     CHECK(spool_open_temporary_file(missing, &e) == -1 && strstr(e.text, "No such file"));
     struct spool *s = spool_new(0, folder);
-    CHECK(spool_reserve(s, UINT64_MAX, &e) == -1 && strstr(e.text, "--spool names another"));
+    CHECK(spool_reserve(s, UINT64_MAX, &e) == -1 && strstr(e.text, "another folder with --spool"));
     CHECK(spool_reserve(s, 1 << 16, &e) == 0);
     struct rlimit before, small = {100, RLIM_INFINITY};
     static char bytes[1 << 16];
@@ -101,7 +101,7 @@ int main(void)
     test_round_trip(folder, 0, 1);
     test_round_trip(folder, 0, 0);
     test_reuse(folder);
-    test_refusals(folder);
+    test_errors(folder);
     test_default_folder(folder);
     rmdir(folder);
     return unit_end();

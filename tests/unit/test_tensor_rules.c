@@ -49,7 +49,7 @@ static void test_last_match_wins(void)
     tensor_rules_free(&r);
 }
 
-static void test_ramps(void)
+static void test_layer_gradients(void)
 {
     struct tensor_rules r = {0};
     add(&r, "[0.2, 0.8]");
@@ -68,8 +68,8 @@ static void test_ramps(void)
     tensor_rules_free(&r);
 }
 
-/* An end of a ramp may lie beyond the range, and a value there is held at the range's end. */
-static void test_beyond(void)
+/* An end of a layer gradient may lie outside the range; its values are clamped to the range. */
+static void test_clamping(void)
 {
     struct tensor_rules r = {0};
     struct error e;
@@ -81,36 +81,36 @@ static void test_beyond(void)
     tensor_rules_free(&r);
 }
 
-/* Each is refused, the sentence says so, and the rules stay as they were. */
-static void test_refusals(void)
+/* Each text is an error with this sentence, and leaves the rules unchanged. */
+static void test_invalid_rules(void)
 {
     static const struct {
-        const char *text, *says;
-    } bad[] = {
-        {"", "--density: \"\": expected a number or a ramp"},
+        const char *text, *sentence;
+    } invalid[] = {
+        {"", "--density: \"\": expected a number, or a layer gradient"},
         {"abc", "\"abc\": expected a number"},
         {"0x1", "expected a number"},
         {"math=", "\"math=\": expected a number"},
-        {"=0.5", "expected a model or /PATTERN"},
-        {"/=0.5", "expected a pattern of tensor names"},
-        {"math/=0.5", "expected a pattern of tensor names"},
-        {"math=0", "\"math=0\": expected numbers in (0, 1]"},
-        {"[2]", "expected numbers in (0, 1]"},
+        {"=0.5", "expected MODEL, MODEL/GLOB or /GLOB"},
+        {"/=0.5", "expected a glob of tensor names"},
+        {"math/=0.5", "expected a glob of tensor names"},
+        {"math=0", "\"math=0\": expected a number in (0, 1]"},
+        {"[2]", "expected a number in (0, 1]"},
         {"[]", "expected a number"},
         {"[0.5,]", "expected a number"},
-        {"[0.5", "closing bracket"},
-        {"[", "closing bracket"},
+        {"[0.5", "expected ] at the end"},
+        {"[", "expected ] at the end"},
         {"@", "--density: cannot open"},
         {"@/no/such/file", "cannot open /no/such/file: No such file"},
         {"@/", "Is a directory"},
-        {"@/dev/zero", "/dev/zero, line 1: a line of text has no zero byte"},
+        {"@/dev/zero", "/dev/zero, line 1: the line contains a zero byte"},
     };
     struct tensor_rules r = {0};
     struct error e;
     CHECK(tensor_rules_add(&r, "0.5", "--density", &density, &e) == 0);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        CHECK(tensor_rules_add(&r, bad[i].text, "--density", &density, &e) == -1);
-        CHECK(strstr(e.text, bad[i].says) && strstr(e.text, "--density: "));
+    for (size_t i = 0; i < sizeof invalid / sizeof *invalid; i++) {
+        CHECK(tensor_rules_add(&r, invalid[i].text, "--density", &density, &e) == -1);
+        CHECK(strstr(e.text, invalid[i].sentence) && strstr(e.text, "--density: "));
         CHECK(tensor_rules_count(&r) == 1);
     }
     tensor_rules_free(&r);
@@ -140,20 +140,20 @@ static void test_files(void)
     CHECK(tensor_rules_count(&r) == 2 && strcmp(tensor_rules_text(&r, 0), "0.5") == 0);
     CHECK(value(&r, "math", "mlp", 0) == 0.25 && value(&r, "math", "x", 0) == 0.5);
     CHECK(add_text(&r, bad, sizeof bad - 1, &e) == -1 && tensor_rules_count(&r) == 2);
-    CHECK(strstr(e.text, ", line 3: \"math=3\": expected numbers in (0, 1]"));
+    CHECK(strstr(e.text, ", line 3: \"math=3\": expected a number in (0, 1]"));
     CHECK(add_text(&r, nested, sizeof nested - 1, &e) == -1);
     CHECK(add_text(&r, zero, sizeof zero - 1, &e) == -1 && strstr(e.text, "zero byte"));
     char *endless = malloc((1 << 20) + 3);
     memset(endless, '1', (1 << 20) + 3);
     memcpy(endless, "#\n", 2);
     CHECK(add_text(&r, endless, (1 << 20) + 3, &e) == -1 &&
-          strstr(e.text, ", line 2: a line has at"));
+          strstr(e.text, ", line 2: the line is longer"));
     endless[(1 << 20) + 2] = '\n';
     CHECK(add_text(&r, endless, (1 << 20) + 3, &e) == -1 && strstr(e.text, "expected a number"));
     free(endless);
     CHECK(tensor_rules_add(&r, "0.25", "--weight", &density, &e) == -1 &&
           tensor_rules_count(&r) == 2);
-    CHECK(strstr(e.text, "overrides every rule before it"));
+    CHECK(strstr(e.text, "overrides all earlier rules"));
     tensor_rules_free(&r);
 }
 
@@ -161,11 +161,11 @@ int main(void)
 {
     static const char *const locales[] = {"C", "C.UTF-8", "de_DE.UTF-8"};
     for (size_t i = 0; i < 3; i++) {
-        setlocale(LC_ALL, locales[i]); /* a locale that is missing leaves the one before */
+        setlocale(LC_ALL, locales[i]); /* a missing locale keeps the previous one */
         test_last_match_wins();
-        test_ramps();
-        test_beyond();
-        test_refusals();
+        test_layer_gradients();
+        test_clamping();
+        test_invalid_rules();
         test_files();
     }
     return unit_end();

@@ -1,3 +1,5 @@
+#include "element_text.h"
+#include "text_print.h"
 #include "text_scanner.h"
 #include "unit.h"
 
@@ -24,7 +26,7 @@ static int comes_back(enum dtype d, const void *from, size_t columns, size_t n)
     size_t size = dtype_bits(d) / 8;
     struct error e;
     FILE *f = write_start();
-    text_print_elements(f, d, columns, 0, n, from);
+    element_text_print_rows(f, d, columns, 0, n, from);
     struct text_scanner t = write_end(f);
     for (size_t i = 0; i < n; i++) {
         unsigned char back[8];
@@ -66,7 +68,7 @@ static const char *shown(enum dtype d, double x)
     unsigned char bytes[8];
     dtype_from_f64(d, &x, bytes, 1);
     FILE *f = write_start();
-    text_print_elements(f, d, 1, 0, 1, bytes);
+    element_text_print_rows(f, d, 1, 0, 1, bytes);
     fclose(f);
     snprintf(text, sizeof text, "%.*s", (int)strcspn(written, "\n"), written);
     return text;

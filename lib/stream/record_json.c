@@ -1,0 +1,100 @@
+#include "record_json.h"
+
+#include "record_parser.h"
+
+static void print_string(FILE *out, const char *text, size_t size)
+{
+    putc('"', out);
+    for (size_t i = 0; i < size; i++) {
+        unsigned char c = (unsigned char)text[i];
+        if (c == '"' || c == '\\')
+            fprintf(out, "\\%c", c);
+        else if (c < ' ' || c == 127)
+            fprintf(out, "\\u%04x", c);
+        else
+            putc(c, out);
+    }
+    putc('"', out);
+}
+
+static void print_hex(FILE *out, const char *bytes, size_t size)
+{
+    putc('"', out);
+    for (size_t i = 0; i < size; i++)
+        fprintf(out, "%02x", (unsigned char)bytes[i]);
+    putc('"', out);
+}
+
+static void print_object(FILE *out, msgpack_object o);
+
+static void print_array(FILE *out, msgpack_object_array array)
+{
+    putc('[', out);
+    for (size_t i = 0; i < array.size; i++) {
+        fputs(i ? ", " : "", out);
+        print_object(out, array.ptr[i]);
+    }
+    putc(']', out);
+}
+
+static void print_map(FILE *out, msgpack_object_map map)
+{
+    putc('{', out);
+    for (size_t i = 0; i < map.size; i++) {
+        fputs(i ? ", " : "", out);
+        print_object(out, map.ptr[i].key);
+        fputs(": ", out);
+        print_object(out, map.ptr[i].val);
+    }
+    putc('}', out);
+}
+
+static void print_object(FILE *out, msgpack_object o)
+{
+    switch (o.type) {
+    case MSGPACK_OBJECT_NIL:
+        fputs("null", out);
+        break;
+    case MSGPACK_OBJECT_BOOLEAN:
+        fputs(o.via.boolean ? "true" : "false", out);
+        break;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER:
+        fprintf(out, "%llu", (unsigned long long)o.via.u64);
+        break;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER:
+        fprintf(out, "%lld", (long long)o.via.i64);
+        break;
+    case MSGPACK_OBJECT_FLOAT32:
+    case MSGPACK_OBJECT_FLOAT64:
+        if (isfinite(o.via.f64))
+            fprintf(out, "%.17g", o.via.f64);
+        else
+            fputs("null", out);
+        break;
+    case MSGPACK_OBJECT_STR:
+        print_string(out, o.via.str.ptr, o.via.str.size);
+        break;
+    case MSGPACK_OBJECT_ARRAY:
+        print_array(out, o.via.array);
+        break;
+    case MSGPACK_OBJECT_MAP:
+        print_map(out, o.via.map);
+        break;
+    case MSGPACK_OBJECT_BIN:
+        print_hex(out, o.via.bin.ptr, o.via.bin.size);
+        break;
+    case MSGPACK_OBJECT_EXT:
+        fputs("\"\"", out);
+        break;
+    }
+}
+
+void record_json_print(FILE *out, const unsigned char *map, size_t size)
+{
+    struct error e;
+    struct record_parser p = {.error = &e};
+    msgpack_zone zone;
+    msgpack_object_map m = record_parser_open(&p, map, size, &zone);
+    print_map(out, m);
+    msgpack_zone_destroy(&zone);
+}

@@ -1,0 +1,27 @@
+/* Printing words, names, counts and hexadecimal numbers as text. text_scanner.h reads words and
+ * hexadecimal numbers back. No function keeps a pointer. */
+#ifndef TV_TEXT_PRINT_H
+#define TV_TEXT_PRINT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+/* Prints a word, in quotes if text_scanner_next_word needs them. */
+void text_print_word(FILE *out, const char *word);
+/* Prints a word in quotes: a JSON string. */
+void text_print_quoted(FILE *out, const char *word);
+/* Prints a name for a person: control characters become '?'; spaces fill it up to `width`. */
+void text_print_name(FILE *out, const char *name, int width);
+/* Columns of a name on a terminal: one per UTF-8 character. */
+int text_print_width(const char *name);
+/* The larger of `width` and the name's width. */
+int text_print_max_width(int width, const char *name);
+/* Prints "1 tensor", "2 tensors". */
+void text_print_count(FILE *out, uint64_t n, const char *noun);
+/* Prints 16 hexadecimal digits. */
+void text_print_hash(FILE *out, uint64_t hash);
+/* Prints two hexadecimal digits per byte. */
+void text_print_hex(FILE *out, const unsigned char *bytes, size_t size);
+
+#endif
