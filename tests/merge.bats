@@ -381,7 +381,7 @@ dtype: floaty|dtype: "floaty" is none of
 tokenizer_source: union|tokenizer_source: the union of vocabularies is not supported
 tokenizer_source: math+lora|tokenizer_source: merging a LoRA (math+lora) is not supported
 tokenizer: {source: base, tokens: {x: {source: base}}}|tokenizer: tokens is not supported
-chat_template: nobody|chat_template: "nobody" is neither
+chat_template: nobody|chat_template: "nobody" is not
 models: *nothing|not YAML
 END
 }
