@@ -11,8 +11,8 @@ PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-
             libopenblas0-pthread bats parallel zstd python3-numpy python3-msgpack gnuplot-nox \
             openmpi-bin
 
-ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -MMD -MP -ffp-contract=off -pthread \
-              -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) $(CFLAGS)
+ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -MMD -MP \
+              -ffp-contract=off -pthread -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) $(CFLAGS)
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
@@ -64,6 +64,12 @@ $B/bin/tv: $B/filters/tv.o $B/all-filters.o $(FILTERS:%=$B/filters/%.o) $B/libtv
 $B/unit/%: tests/unit/%.c $B/libtv.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $< $B/libtv.a $(LDFLAGS) $(LIBS)
+
+# It checks the options of all filters.
+$B/unit/test_command_line: tests/unit/test_command_line.c $B/all-filters.o \
+                           $(FILTERS:%=$B/filters/%.o) $B/libtv.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Itests/unit -o $@ $(filter %.c %.o %.a,$^) $(LDFLAGS) $(LIBS)
 
 $B/bench/%: tests/bench/%.c $B/libtv.a
 	@mkdir -p $(@D)
@@ -122,6 +128,10 @@ install: all
 	    "$(INSTALL_DOC)/bash-completion/completions/tv"
 	install -m 644 share/completions/_tvtools "$(INSTALL_DOC)/zsh/site-functions/_tvtools"
 
+# A filter that works, with man page and tests, to start from: make new-filter NAME=my-filter
+new-filter:
+	@share/skeleton/new-filter "$(NAME)"
+
 clean:
 	rm -rf build build-san
 
@@ -129,4 +139,4 @@ clean:
 %.d: ;
 -include $(wildcard $B/lib/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units packages demo check bench bench-calibrate install clean
+.PHONY: all units packages demo check bench bench-calibrate install new-filter clean

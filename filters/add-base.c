@@ -12,7 +12,9 @@
  * Weights other than 1 are an error; `combine` applies them.
  */
 #include "base_model.h"
+#include "filter.h"
 #include "layer_slice.h"
+#include "stage.h"
 
 #include <math.h>
 
@@ -36,7 +38,6 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct base_model *base = job->stage->data;
     float x[TILE];
-    (void)e;
     for (size_t done = 0; done < b->n; done += TILE) {
         size_t n = b->n - done < TILE ? b->n - done : TILE;
         base_model_read_f32(base, job->index, b->first + done, n, x);
@@ -96,8 +97,6 @@ static int begin(struct job *job, struct error *e)
 
 static int close_add(struct stage *s, bool ok, struct error *e)
 {
-    (void)ok;
-    (void)e;
     base_model_close(s->data);
     return 0;
 }

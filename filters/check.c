@@ -11,6 +11,7 @@
  */
 #include "filter.h"
 #include "operand_source.h"
+#include "run_context.h"
 #include "standard_output.h"
 #include "text_scanner.h"
 
@@ -51,8 +52,6 @@ static struct finding look(enum dtype d, const char *x, uint64_t first, size_t n
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct finding *found = work;
-    (void)job;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         found[k] = look(b->dtypes[k], b->data[k], b->first, b->n);
     return 0;
@@ -62,7 +61,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct finding *sum = job->state;
     const struct finding *found = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++) {
         if (sum[k].n == 0)
             sum[k].first = found[k].first;
@@ -75,15 +73,12 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 
 static int open(struct stage *s, struct header *h, struct error *e)
 {
-    (void)h;
-    (void)e;
     s->data = mem_alloc(1, sizeof(struct sums));
     return 0;
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    (void)e;
     job->state = arena_alloc(job->arena, job->in->n_vectors, sizeof(struct finding));
     job->work_size = job->in->n_vectors * sizeof(struct finding);
     return PLAN_REDUCE;
@@ -106,7 +101,6 @@ static int end(struct job *job, bool ok, struct error *e)
     struct sums *sums = job->stage->data;
     const struct finding *found = job->state;
     size_t n = tensor_elements(job->in);
-    (void)e;
     sums->tensors++;
     for (size_t k = 0; ok && k < job->in->n_vectors; k++) {
         const struct vector *v = &job->in->vectors[k];
@@ -155,13 +149,13 @@ const struct filter filter_check = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source_filter = operand_source_filter,
+    .sink.source_for_operand = operand_source_filter,
     .raw_payload = true,
     .accepts_nonfinite = true,
     .open = open,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .end = end,
     .close = close,
 };

@@ -8,10 +8,11 @@
  *
  *     tv-extract base math code | weigh math=0.6 code=0.4 | combine | pack --base base merged/
  *
- * A divisor with |D| < 1e-8 counts as 1; only the sum of all weights is an error then in a stream
- * of weights. Sums are taken in double and rounded once. Integer tensors are taken if all models
- * agree, and refused otherwise.
+ * A divisor D with |D| < 1e-8 counts as 1, except that for --normalize=all in a stream of weights
+ * it is an error. Sums are taken in double and rounded once. Integer tensors pass if all models
+ * agree and are an error otherwise.
  */
+#include "filter.h"
 #include "join.h"
 #include "weight_segments.h"
 
@@ -21,15 +22,16 @@ struct options {
     const char *name;
 };
 
-enum { BY_ALL, BY_AGREEING };
+enum { NORMALIZE_ALL, NORMALIZE_AGREEING };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"normalize", OPTION_CHOICE, FIELD(normalize), "all|agreeing",
-     .help = "divide by the sum of all weights, or by that of the vectors whose element is not 0",
+     .help = "divide by the sum of all weights, or, per element, of the weights of the vectors "
+             "whose element is not 0",
      .choices = "all|agreeing"},
     {"floor", OPTION_NUMBER, FIELD(floor), "F",
-     .help = "never divide by less than F (above 0; needs --normalize)",
+     .help = "divide by at least F, a number above 0 (needs --normalize)",
      .range = {0, INFINITY, .low_open = true, .high_open = true}},
     JOIN_NAME_ROW(options, name),
     {0}};
@@ -37,21 +39,32 @@ static const struct option_row rows[] = {
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* x[k] and w[k] over n elements; the result goes to x[0] */
-static int join(const struct options *o, enum stream_kind kind, const struct weight_segments *s,
-                struct error *e)
+/* What the weighted sum is divided by. */
+static int choose_divisor(const struct options *o, enum stream_kind kind, const double *w, size_t K,
+                          double *divisor, struct error *e)
 {
-    if (o->normalize == BY_AGREEING) {
+    double sum = 0;
+    *divisor = 1;
+    for (size_t k = 0; k < K; k++)
+        sum += w[k];
+    if (o->normalize != NORMALIZE_ALL)
+        return 0;
+    if (o->floor <= 0)
+        return join_weight_divisor(kind, sum, "--normalize=all", divisor, e);
+    *divisor = sum > o->floor ? sum : o->floor;
+    return 0;
+}
+
+/* x[0] = the join of the x[k], (K, n) */
+static int join_segment(const struct options *o, enum stream_kind kind,
+                        const struct weight_segments *s, struct error *e)
+{
+    double divisor;
+    if (o->normalize == NORMALIZE_AGREEING) {
         vector_math_disjoint_mean(s->x, s->w, s->K, o->floor, s->x[0], s->n);
         return 0;
     }
-    double divisor = 1, sum = 0;
-    for (size_t k = 0; k < s->K; k++)
-        sum += s->w[k];
-    if (o->normalize == BY_ALL && o->floor > 0)
-        divisor = sum > o->floor ? sum : o->floor;
-    else if (o->normalize == BY_ALL &&
-             join_weight_divisor(kind, sum, "--normalize=all", &divisor, e))
+    if (choose_divisor(o, kind, s->w, s->K, &divisor, e))
         return -1;
     vector_math_weighted_sum(s->x, s->w, s->K, divisor, s->x[0], s->n);
     return 0;
@@ -64,13 +77,13 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     struct weight_segments s = weight_segments_begin(job->in, b);
     int failed = 0;
     while (!failed && weight_segments_next(&s))
-        failed = join(job->stage->options, job->stage->in->kind, &s, e);
+        failed = join_segment(job->stage->options, job->stage->in->kind, &s, e);
     weight_segments_free(&s);
     b->n_vectors = 1;
     return failed;
 }
 
-/* ---- the manifest ---------------------------------------------------------------------------- */
+/* ---- open and begin ------------------------------------------------------------------------- */
 
 static int open_combine(struct stage *s, struct header *h, struct error *e)
 {

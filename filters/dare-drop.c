@@ -8,11 +8,12 @@
  *     tv-extract base math code | dare-drop --density 0.2 --seed 1 | rescale --by keep | combine |
  *         pack --base base merged/
  *
- * The random number of an element is a function of seed, model, tensor and flat index alone
- * (share/stream.md, appendix): it is kept if u < density. Density 1 draws nothing.
+ * An element is kept if its random number u, a function of seed, model, tensor and flat index alone
+ * (share/stream.md, appendix), is below the density. Density 1 draws nothing.
  */
-#include "keep_mask.h"
+#include "filter.h"
 #include "random.h"
+#include "random_drop.h"
 
 struct options {
     struct tensor_rules density;
@@ -23,125 +24,98 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
-     .help = "probability in [0, 1] with which an element stays: a number, or rules such as "
-             "math/*mlp*=0.5 (required; may be repeated)",
+     .help = "probability in [0, 1] of keeping an element: a number, or rules such as "
+             "math/*mlp*=0.5 (required; repeatable)",
      .range = {0, 1}, .required = true},
-    {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "the seed of the random numbers (required)",
+    {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of the random numbers (required)",
      .required = true},
     {"l1", OPTION_FLAG, FIELD(l1),
-     .help = "record each vector's L1 norm first, for rescale --by l1"},
+     .help = "record each vector's L1 norm before the drop, for rescale --by l1"},
     {0}};
 #undef FIELD
 
-/* One vector of a tensor. */
-struct vector_state {
-    double density;
-    uint64_t stream; /* of random numbers */
-    double l1;
-};
-
-struct state {
-    struct keep_mask marks; /* of what stays, where there is a round */
-    struct vector_state *each;
-};
-
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* Marks what stays among n <= VECTOR_MATH_TILE elements from flat index `first` on. */
-static void draw(const struct options *o, const struct vector_state *v, size_t first, size_t n,
-                 unsigned char *marks)
+#define TILE VECTOR_MATH_TILE
+
+static size_t tile_elements(const struct block *b, size_t i)
 {
-    float u[VECTOR_MATH_TILE];
-    random_uniform(o->seed, v->stream, first, n, u);
-    vector_math_mark_below(u, v->density, n, marks);
+    return b->n - i < TILE ? b->n - i : TILE;
+}
+
+/* Which of the elements of a tile, which begins at element i of a block's vector k, are kept. */
+static void draw_tile(const struct job *job, const struct block *b, size_t k, size_t i,
+                      unsigned char *bits)
+{
+    const struct options *o = job->stage->options;
+    const struct random_drop *d = job->state;
+    const struct random_drop_vector *v = &d->vectors[k];
+    size_t n = tile_elements(b, i);
+    float u[TILE];
+    random_uniform(o->seed, v->random_stream, b->first + i, n, u);
+    vector_math_mark_below(u, v->density, n, bits);
+}
+
+static void draw_block(const struct job *job, const struct block *b, size_t k, unsigned char *bits)
+{
+    for (size_t i = 0; i < b->n; i += TILE)
+        draw_tile(job, b, k, i, bits + i / 8);
+}
+
+/* Draws tile by tile, without a stored mask. */
+static void draw_and_drop(const struct job *job, const struct block *b, size_t k)
+{
+    unsigned char bits[TILE / 8];
+    for (size_t i = 0; i < b->n; i += TILE) {
+        draw_tile(job, b, k, i, bits);
+        vector_math_zero_unmarked(block_floats(b, k) + i, bits, tile_elements(b, i));
+    }
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
-    const struct state *st = job->state;
-    (void)e;
+    const struct random_drop *d = job->state;
     for (size_t k = 0; k < b->n_vectors; k++) {
-        if (st->each[k].density >= 1)
+        if (d->vectors[k].density >= 1)
             continue;
-        if (st->marks.bits) {
+        if (d->mask.bits)
             vector_math_zero_unmarked(block_floats(b, k),
-                                      keep_mask_block_bits(&st->marks, b->index, k), b->n);
-            continue;
-        }
-        for (size_t i = 0; i < b->n; i += VECTOR_MATH_TILE) {
-            size_t n = b->n - i < VECTOR_MATH_TILE ? b->n - i : VECTOR_MATH_TILE;
-            unsigned char marks[VECTOR_MATH_TILE / 8];
-            draw(job->stage->options, &st->each[k], b->first + i, n, marks);
-            vector_math_zero_unmarked(block_floats(b, k) + i, marks, n);
-        }
+                                      keep_mask_block_bits(&d->mask, b->index, k), b->n);
+        else
+            draw_and_drop(job, b, k);
     }
     return 0;
 }
 
-/* ---- the round that sums --------------------------------------------------------------------- */
+/* ---- --l1: the round that sums --------------------------------------------------------------- */
+
+static int begin(struct job *job, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    struct random_drop *d = job->state = arena_alloc(job->arena, 1, sizeof *d);
+    random_drop_init(d, job, &o->density, o->l1);
+    return random_drop_plan(d, job, (tensor_block_elements(job->in) + 7) / 8);
+}
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    const struct state *st = job->state;
-    for (size_t k = 0; st->marks.bits && k < b->n_vectors; k++)
-        for (size_t i = 0; i < b->n && st->each[k].density < 1; i += VECTOR_MATH_TILE)
-            draw(job->stage->options, &st->each[k], b->first + i,
-                 b->n - i < VECTOR_MATH_TILE ? b->n - i : VECTOR_MATH_TILE,
-                 keep_mask_work_bits(&st->marks, work, k) + i / 8);
-    return tensor_sums_observe_abs(job, b, work, e);
-}
-
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
-{
-    struct state *st = job->state;
-    const double *l1 = work;
-    (void)e;
-    for (size_t k = 0; k < b->n_vectors; k++)
-        if (isnan(job->in->vectors[k].l1_before))
-            st->each[k].l1 = (b->index ? st->each[k].l1 : 0) + l1[k];
-    keep_mask_store_block(&st->marks, b->index, work);
+    random_drop_observe(job, b, work, draw_block);
     return 0;
 }
 
 static int decide(struct job *job, struct error *e)
 {
-    const struct state *st = job->state;
-    (void)e;
+    const struct random_drop *d = job->state;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
-        double kept = isnan(v->keep_probability) ? 1 : v->keep_probability,
-               density = st->each[k].density;
-        vector_set_attributes(v, st->each[k].l1, kept * (density < 1 ? density : 1));
+        double kept = isnan(v->keep_probability) ? 1 : v->keep_probability;
+        double density = d->vectors[k].density < 1 ? d->vectors[k].density : 1;
+        vector_set_attributes(v, d->vectors[k].l1, kept * density);
     }
     return VERDICT_DONE;
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
-
-static int begin(struct job *job, struct error *e)
-{
-    const struct options *o = job->stage->options;
-    const struct tensor *t = job->in;
-    struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
-    bool known = true;
-    (void)e;
-    st->each = arena_alloc(job->arena, t->n_vectors, sizeof *st->each);
-    for (size_t k = 0; k < t->n_vectors; k++) {
-        const struct vector *v = &t->vectors[k];
-        st->each[k].density = stage_rules_vector_value(job->stage, &o->density, t, v, 1);
-        st->each[k].stream =
-            random_stream_of_tensor(job->stage->in->models[v->model].name, t->name);
-        st->each[k].l1 = v->l1_before;
-        known &= !isnan(v->l1_before);
-    }
-    if (!o->l1 || known || tensor_elements(t) == 0)
-        return PLAN_TRANSFORM;
-    st->marks = keep_mask_new(job->arena, t, (tensor_block_elements(t) + 7) / 8);
-    job->work_size = keep_mask_work_size(&st->marks);
-    return PLAN_OBSERVE;
-}
-
-static enum scope scope(const struct stage *s)
+static enum scope choose_scope(const struct stage *s)
 {
     const struct options *o = s->options;
     return o->l1 ? SCOPE_TENSOR : SCOPE_BLOCK;
@@ -158,10 +132,10 @@ const struct filter filter_dare_drop = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .only_drops_elements = true,
-    .choose_scope = scope,
+    .choose_scope = choose_scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = random_drop_accumulate,
     .decide = decide,
     .transform = transform,
 };

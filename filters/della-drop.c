@@ -1,25 +1,27 @@
 /* della-drop: drop elements at random, small ones rather than large ones (DELLA's MAGPRUNE)
  *
  *     p_r = (density - epsilon) + 2 epsilon r / (m - 1)      rank r = 0 ... m - 1 of |tau_i| in its
- *     tau_i stays with probability p_r                       row of m elements, smallest first
+ *     tau_i is kept with probability p_r                     row of m elements, smallest first
  *     --rescale=keep:  tau_i <- tau_i / p_r
  *
  * DELLA-Merging: Deep et al. 2024, arXiv 2406.11617, section 3. The paper divides each element by
  * its own probability; mergekit restores the L1 norm of each tensor instead: rescale --by l1, for
- * which l1_before is recorded unless --rescale=keep was given.
+ * which l1_before is recorded unless --rescale=keep is given.
  *
  *     tv-extract base math code | della-drop --density 0.5 --epsilon 0.1 --seed 1 |
  *         rescale --by l1 | elect-sign | combine --normalize=agreeing | pack --base base merged/
  *
  * As in mergekit p is computed in F32, equal magnitudes rank by flat index, a 1-D tensor is one
- * row, density 1 leaves a vector alone, density 0 drops all of it, and in between the probabilities
- * must lie in (0, 1). In a row of one element p is the density. The random number of an element is
- * a function of seed, model, tensor and flat index alone (share/stream.md, appendix).
+ * row, density 1 keeps a vector unchanged, density 0 drops all of it, and for other densities the
+ * probabilities must lie in (0, 1). In a row of one element p is the density. The random number of
+ * an element is a function of seed, model, tensor and flat index alone (share/stream.md, appendix).
  */
 #include "bitmask.h"
-#include "keep_mask.h"
-#include "random.h"
+#include "filter.h"
 #include "magnitude_sort.h"
+#include "random.h"
+#include "random_drop.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 
@@ -34,35 +36,27 @@ enum { RESCALE_KEEP };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
-     .help = "mean probability in [0, 1] with which an element stays: a number, or rules such as "
-             "math/*mlp*=0.5 (required; may be repeated)",
+     .help = "mean probability in [0, 1] of keeping an element: a number, or rules such as "
+             "math/*mlp*=0.5 (required; repeatable)",
      .range = {0, 1}, .required = true},
     {"epsilon", OPTION_RULES, FIELD(epsilon), "E",
-     .help = "how far the probabilities of the smallest and the largest element of a row lie from "
-             "the density: a number in [0, 1), or rules (default 0.15); may be repeated",
+     .help = "distance from the density to the probabilities of the smallest and the largest "
+             "element of a row: a number in [0, 1), or rules (default 0.15); repeatable",
      .range = {0, 1, .high_open = true}},
-    {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "the seed of the random numbers (required)",
+    {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of the random numbers (required)",
      .required = true},
     {"rescale", OPTION_CHOICE, FIELD(rescale), "keep",
-     .help = "divide each element that stays by its own probability, as the paper does",
+     .help = "divide each kept element by its own probability, as the paper does",
      .choices = "keep"},
     {0}};
 #undef FIELD
 
-#define EPSILON 0.15 /* mergekit's default */
+#define DEFAULT_EPSILON 0.15 /* mergekit's */
 
-/* One vector of a tensor. */
-struct vector_state {
-    double density, epsilon;
-    uint64_t stream; /* of random numbers */
-    bool counts;     /* the L1 norm is to be found */
-    double l1;
-};
-
+/* One tensor. Each row of the mask starts at a byte of its own. */
 struct state {
-    struct keep_mask
-        marks; /* of what stays, where there is a round; each row in bytes of its own */
-    struct vector_state *each;
+    struct random_drop drop; /* first, for random_drop.h */
+    double *epsilon;         /* (K) */
 };
 
 static size_t row_bytes(size_t m)
@@ -72,83 +66,98 @@ static size_t row_bytes(size_t m)
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* For rows of m elements. */
-struct scratch {
-    float *u, *p;         /* (m) random numbers; probabilities, by rank */
-    uint64_t *work;       /* (2 m) for ranks */
-    unsigned char *marks; /* (m) */
+/* Buffers for rows of m elements. */
+struct row_buffers {
+    float *u, *p;        /* (m) random numbers; probabilities by rank */
+    uint64_t *sort;      /* (2 m) for magnitude_sort */
+    unsigned char *kept; /* (m) 1: the element is kept */
 };
 
-static struct scratch scratch_new(size_t m)
+static struct row_buffers row_buffers_new(size_t m)
 {
-    struct scratch s = {.u = mem_alloc_aligned(m * sizeof *s.u),
-                        .p = mem_alloc_aligned(m * sizeof *s.p)};
-    s.work = mem_alloc_aligned(2 * m * sizeof *s.work);
-    s.marks = mem_alloc_aligned(m + 8);
-    return s;
+    return (struct row_buffers){.u = mem_alloc_aligned(m * sizeof(float)),
+                                .p = mem_alloc_aligned(m * sizeof(float)),
+                                .sort = mem_alloc_aligned(2 * m * sizeof(uint64_t)),
+                                .kept = mem_alloc_aligned(m + 8)};
 }
 
-static void scratch_free(struct scratch *s)
+static void row_buffers_free(struct row_buffers *r)
 {
-    free(s->u);
-    free(s->p);
-    free(s->work);
-    free(s->marks);
+    free(r->u);
+    free(r->p);
+    free(r->sort);
+    free(r->kept);
 }
 
-/* p_r for rows of m elements. In a row of one p is the density, and u < a density is the same as
- * u < the next float. */
-TV_CLONES static void find_probabilities(const struct vector_state *v, float *p, size_t m)
+/* p_r for rows of m elements. In a row of one p is the density: the float for which u < p is the
+ * same as u < density, which is the next larger one if the density is not a float. */
+TV_CLONES static void compute_probabilities(double density, double epsilon, float *p, size_t m)
 {
-    float least = (float)(v->density - v->epsilon), epsilon = (float)v->epsilon;
+    float least = (float)(density - epsilon), spread = (float)epsilon;
     for (size_t r = 0; r < m && m > 1; r++)
-        p[r] = 2 * ((float)(int32_t)r / (float)(int32_t)(m - 1)) * epsilon + least;
+        p[r] = 2 * ((float)(int32_t)r / (float)(int32_t)(m - 1)) * spread + least;
     if (m == 1)
-        p[0] = (double)(float)v->density < v->density ? nextafterf((float)v->density, 1)
-                                                      : (float)v->density;
+        p[0] = (double)(float)density < density ? nextafterf((float)density, 1) : (float)density;
 }
 
-/* Draws for each element of a row x[m] at flat index `first`: a bit says whether it stays. If asked
- * to, divides it by its p_r too. */
-static void draw(const struct options *o, const struct vector_state *v, float *x, size_t first,
-                 size_t m, bool divide, struct scratch *s, unsigned char *bits)
+/* Draws which elements of a row x[m] at flat index `first` are kept, a bit each. If `divide`,
+ * divides all elements by their p_r. */
+static void draw_row(const struct options *o, uint64_t random_stream, float *x, size_t first,
+                     size_t m, bool divide, struct row_buffers *r, unsigned char *bits)
 {
-    random_uniform(o->seed, v->stream, first, m, s->u);
-    const uint64_t *order = magnitude_sort_ascending(x, m, s->work);
-    for (size_t r = 0; r < m; r++) {
-        size_t i = magnitude_sort_index(order[r]);
-        s->marks[i] = s->u[i] < s->p[r];
+    random_uniform(o->seed, random_stream, first, m, r->u);
+    const uint64_t *order = magnitude_sort_ascending(x, m, r->sort);
+    for (size_t rank = 0; rank < m; rank++) {
+        size_t i = magnitude_sort_index(order[rank]);
+        r->kept[i] = r->u[i] < r->p[rank];
     }
-    for (size_t r = 0; r < m && divide; r++) {
-        size_t i = magnitude_sort_index(order[r]);
-        x[i] = (float)((double)x[i] / (double)s->p[r]);
+    for (size_t rank = 0; rank < m && divide; rank++) {
+        size_t i = magnitude_sort_index(order[rank]);
+        x[i] = (float)((double)x[i] / (double)r->p[rank]);
     }
-    bitmask_pack(s->marks, m, bits);
+    bitmask_pack(r->kept, m, bits);
+}
+
+/* Draws all rows of a block's vector k; if `divide`, divides them. */
+static void draw_rows(const struct job *job, const struct block *b, size_t k, bool divide,
+                      unsigned char *bits)
+{
+    const struct state *st = job->state;
+    const struct random_drop_vector *v = &st->drop.vectors[k];
+    size_t m = b->columns;
+    struct row_buffers r = row_buffers_new(m);
+    compute_probabilities(v->density, st->epsilon[k], r.p, m);
+    for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
+        draw_row(job->stage->options, v->random_stream, block_floats(b, k) + i, b->first + i, m,
+                 divide, &r, bits);
+    row_buffers_free(&r);
+}
+
+static void draw_block(const struct job *job, const struct block *b, size_t k, unsigned char *bits)
+{
+    draw_rows(job, b, k, false, bits);
+}
+
+static void drop_rows(const struct block *b, size_t k, const unsigned char *bits)
+{
+    size_t m = b->columns;
+    for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
+        vector_math_zero_unmarked(block_floats(b, k) + i, bits, m);
 }
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
-    const struct state *st = job->state;
-    size_t m = b->columns;
-    struct scratch s = scratch_new(m);
-    unsigned char *own = mem_alloc(row_bytes(m), 1);
-    (void)e;
+    const struct random_drop *d = job->state;
+    unsigned char *drawn = mem_alloc(b->n / b->columns, row_bytes(b->columns));
     for (size_t k = 0; k < b->n_vectors; k++) {
-        const struct vector_state *v = &st->each[k];
-        const unsigned char *bits =
-            st->marks.bits ? keep_mask_block_bits(&st->marks, b->index, k) : own;
-        find_probabilities(v, s.p, m);
-        for (size_t i = 0; i < b->n && v->density < 1; i += m) {
-            float *x = block_floats(b, k) + i;
-            if (!st->marks.bits)
-                draw(o, v, x, b->first + i, m, o->rescale == RESCALE_KEEP, &s, own);
-            vector_math_zero_unmarked(x, bits, m);
-            bits += st->marks.bits ? row_bytes(m) : 0;
-        }
+        if (d->vectors[k].density >= 1)
+            continue;
+        if (!d->mask.bits)
+            draw_rows(job, b, k, o->rescale == RESCALE_KEEP, drawn);
+        drop_rows(b, k, d->mask.bits ? keep_mask_block_bits(&d->mask, b->index, k) : drawn);
     }
-    free(own);
-    scratch_free(&s);
+    free(drawn);
     return 0;
 }
 
@@ -156,91 +165,56 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    const struct state *st = job->state;
-    size_t m = b->columns;
-    struct scratch s = scratch_new(m);
-    for (size_t k = 0; st->marks.bits && k < b->n_vectors; k++) {
-        unsigned char *bits = keep_mask_work_bits(&st->marks, work, k);
-        find_probabilities(&st->each[k], s.p, m);
-        for (size_t i = 0; i < b->n && st->each[k].density < 1; i += m, bits += row_bytes(m))
-            draw(job->stage->options, &st->each[k], block_floats(b, k) + i, b->first + i, m, false,
-                 &s, bits);
-    }
-    scratch_free(&s);
-    return tensor_sums_observe_abs(job, b, work, e);
-}
-
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
-{
-    struct state *st = job->state;
-    const double *l1 = work;
-    (void)e;
-    for (size_t k = 0; k < b->n_vectors; k++)
-        if (st->each[k].counts)
-            st->each[k].l1 += l1[k];
-    keep_mask_store_block(&st->marks, b->index, work);
+    random_drop_observe(job, b, work, draw_block);
     return 0;
 }
 
 static int decide(struct job *job, struct error *e)
 {
-    const struct state *st = job->state;
-    (void)e;
+    const struct random_drop *d = job->state;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
-        if (st->each[k].density >= 1)
-            v->l1_before = st->each[k].l1;
-        else /* its elements have no common probability */
-            vector_set_attributes(v, st->each[k].l1, NAN);
+        if (d->vectors[k].density >= 1)
+            v->l1_before = d->vectors[k].l1;
+        else /* its elements have no probability in common */
+            vector_set_attributes(v, d->vectors[k].l1, NAN);
     }
     return VERDICT_DONE;
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
+/* ---- probabilities --------------------------------------------------------------------------- */
 
-static int set_state(const struct job *job, const struct vector *v, struct vector_state *st,
-                     struct error *e)
+static int set_epsilon(const struct job *job, size_t k, struct error *e)
 {
     const struct options *o = job->stage->options;
-    const char *model = job->stage->in->models[v->model].name;
-    double density = stage_rules_vector_value(job->stage, &o->density, job->in, v, 1);
-    double epsilon = stage_rules_vector_value(job->stage, &o->epsilon, job->in, v, EPSILON);
-    if (density <= 0) /* then no probability is above 0 */
-        epsilon = 0;
-    else if (density < 1 && (density - epsilon <= 0 || density + epsilon >= 1))
-        return error_set(e,
-                         "tensor %s of %s: density %g with epsilon %g gives probabilities from %g "
-                         "to %g; they must lie between 0 and 1",
-                         job->in->name, model, density, epsilon, density - epsilon,
-                         density + epsilon);
-    bool counts = isnan(v->l1_before) && o->rescale != RESCALE_KEEP;
-    *st = (struct vector_state){.density = density,
-                                .epsilon = epsilon,
-                                .stream = random_stream_of_tensor(model, job->in->name),
-                                .counts = counts,
-                                .l1 = counts ? 0 : v->l1_before};
-    return 0;
+    const struct state *st = job->state;
+    const struct vector *v = &job->in->vectors[k];
+    double density = st->drop.vectors[k].density;
+    double epsilon = stage_rules_vector_value(job->stage, &o->epsilon, job->in, v, DEFAULT_EPSILON);
+    st->epsilon[k] = density > 0 ? epsilon : 0; /* density 0: all probabilities are 0 */
+    if (density <= 0 || density >= 1 || (density - epsilon > 0 && density + epsilon < 1))
+        return 0;
+    return error_set(e,
+                     "tensor %s of %s: density %g with epsilon %g gives probabilities from %g to "
+                     "%g; expected numbers between 0 and 1",
+                     job->in->name, job->stage->in->models[v->model].name, density, epsilon,
+                     density - epsilon, density + epsilon);
 }
 
 static int begin(struct job *job, struct error *e)
 {
+    const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
     size_t m = tensor_columns(t);
-    bool counts = false;
     if (tensor_elements(t) == 0)
         return PLAN_PASS_THROUGH;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
-    st->each = arena_alloc(job->arena, t->n_vectors, sizeof *st->each);
-    for (size_t k = 0; k < t->n_vectors; k++) {
-        if (set_state(job, &t->vectors[k], &st->each[k], e))
+    st->epsilon = arena_alloc(job->arena, t->n_vectors, sizeof *st->epsilon);
+    random_drop_init(&st->drop, job, &o->density, o->rescale != RESCALE_KEEP);
+    for (size_t k = 0; k < t->n_vectors; k++)
+        if (set_epsilon(job, k, e))
             return -1;
-        counts |= st->each[k].counts;
-    }
-    if (!counts)
-        return PLAN_TRANSFORM;
-    st->marks = keep_mask_new(job->arena, t, tensor_block_elements(t) / m * row_bytes(m));
-    job->work_size = keep_mask_work_size(&st->marks);
-    return PLAN_OBSERVE;
+    return random_drop_plan(&st->drop, job, tensor_block_elements(t) / m * row_bytes(m));
 }
 
 const struct filter filter_della_drop = {
@@ -257,7 +231,7 @@ const struct filter filter_della_drop = {
     .scope = SCOPE_ROW,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = random_drop_accumulate,
     .decide = decide,
     .transform = transform,
 };

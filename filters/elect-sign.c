@@ -1,14 +1,16 @@
-/* elect-sign: drop what disagrees with the majority (TIES)
+/* elect-sign: drop the elements that disagree with the elected sign (TIES)
  *
  *     gamma_i = sgn(sum_k w_k tau_k,i)         a sum of 0 elects +
  *     tau_k,i <- 0  where  sgn(w_k tau_k,i) != gamma_i
  *
  * TIES-Merging: Yadav et al. 2023, arXiv 2306.01708, section 3, step 2. As in mergekit the weights
- * vote, so a negative one turns its vector's votes; --unweighted counts all as 1 (the paper; SCE).
+ * vote, so a negative weight flips its vector's vote; --unweighted counts all as 1 (the paper;
+ * SCE).
  *
  *     tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing |
  *         pack --base base merged/
  */
+#include "filter.h"
 #include "weight_segments.h"
 
 struct options {
@@ -17,12 +19,11 @@ struct options {
 
 static const struct option_row rows[] = {
     {"unweighted", OPTION_FLAG, offsetof(struct options, unweighted),
-     .help = "count every vector's vote as 1, whatever its weight"},
+     .help = "give every vector one vote, whatever its weight"},
     {0}};
 
 static int begin(struct job *job, struct error *e)
 {
-    (void)e;
     for (size_t k = 0; k < job->out->n_vectors; k++)
         vector_set_attributes(&job->out->vectors[k], NAN, NAN);
     return PLAN_TRANSFORM;
@@ -32,7 +33,6 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct weight_segments s = weight_segments_begin(job->in, b);
-    (void)e;
     while (weight_segments_next(&s)) {
         for (size_t k = 0; k < s.K; k++)
             s.w[k] = o->unweighted ? 1 : s.w[k];

@@ -19,6 +19,7 @@
  */
 #include "filter.h"
 #include "mapped_file.h"
+#include "run_context.h"
 #include "text_form.h"
 #include "spool.h"
 
@@ -137,8 +138,6 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 static int end(struct job *job, bool ok, struct error *e)
 {
     struct numbers *numbers = job->state;
-    (void)ok;
-    (void)e;
     if (numbers)
         spool_free(numbers->spool);
     free(numbers);
@@ -149,7 +148,6 @@ static int close(struct stage *s, bool ok, struct error *e)
 {
     struct source *source = s->data;
     const struct text_form *script = &source->script;
-    (void)e;
     for (size_t i = 0; ok && i < script->n_hashes; i++)
         run_context_add_model_hash(s, script->models[i], script->hashes[i]);
     mapped_file_close(&source->file);
@@ -169,7 +167,7 @@ const struct filter filter_from_text = {
     .no_history_step = true,
     .open = open,
     .begin = begin,
-    .fill = fill,
+    .source.fill = fill,
     .end = end,
     .close = close,
 };

@@ -7,6 +7,7 @@
  * The streams must hold the same tensors, of the same shapes, in the same order. Models must have
  * different names, but for a base that all of them share. "-" is standard input.
  */
+#include "filter.h"
 #include "stream_inputs.h"
 
 #include <stdlib.h>
@@ -122,7 +123,7 @@ const struct filter filter_join_streams = {
     .operands_are_files = true,
     .open = open_join,
     .begin = begin,
-    .fill = fill,
-    .rewind = rewind_join,
+    .source.fill = fill,
+    .source.rewind = rewind_join,
     .close = close_join,
 };

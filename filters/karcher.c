@@ -5,15 +5,16 @@
  *              u = cos|g| u + sin|g| g / |g|          until |g| < tol, or --max-iter times
  *     y = (mean of n_k) u                               Karcher 1977, doi 10.1002/cpa.3160300502
  *
- * x_k is a whole tensor; u starts as the mean of the u_k. Only vectors with n_k > tol take part,
- * and only those with th_k >= tol pull. a_k are the weights, divided by their sum: 1/K in mergekit.
- * A single vector stays as it is.
+ * x_k is a whole tensor; u starts as the mean of the u_k. Vectors with n_k <= tol are left out, and
+ * those with th_k < tol are left out of g. a_k are the weights, divided by their sum (1/K in
+ * mergekit). A single vector is not changed.
  *
- * All happens in the space that the u_k span: with u = sum_k u[k] x_k the inner products of the
- * x_k are all it takes to find the numbers u[k].
+ * u is computed as coefficients of the x_k, u = sum_k u[k] x_k, for which the inner products of the
+ * x_k suffice.
  *
  *     unpack math code chat | karcher | pack --like math merged/
  */
+#include "filter.h"
 #include "gram_join.h"
 
 #include <stdlib.h>
@@ -28,24 +29,27 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"max-iter", OPTION_COUNT, FIELD(max_iter), "N",
-     .help = "at most N steps; 0: the normalised mean (default 10)", .preset = "10"},
+     .help = "largest number of iterations; 0: the normalized mean (default 10)",
+     .default_value = "10"},
     {"tol", OPTION_NUMBER, FIELD(tol), "T",
-     .help = "a norm, an angle or a step below T counts as 0 (default 1e-5)",
-     .range = {0, INFINITY, .low_open = true, .high_open = true}, .preset = "1e-5"},
+     .help = "norms, angles and steps below T count as 0 (default 1e-5)",
+     .range = {0, INFINITY, .low_open = true, .high_open = true}, .default_value = "1e-5"},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
 
-#define OPPOSITE 1e-7 /* no way from u to -u is the shortest; this is the rounding of F32 */
+/* A sine at the rounding of F32: from u to -u no direction is the shortest. */
+#define OPPOSITE 1e-7
 
-/* What takes part: norms, and weights that add up to 1 (0: left out). */
+/* The vectors as points on the sphere. */
 struct points {
-    double *norm, *a; /* (K) each */
+    double *norm; /* (K) n_k */
+    double *a;    /* (K) weights that add up to 1; 0: the vector is left out */
     double tol;
 };
 
-/* Divides u by its length, unless that is below tol. */
-static int normalise(const struct gram_join *g, double *u, double tol)
+/* Divides u, as coefficients, by its length; -1 if that is below tol. */
+static int normalize(const struct gram_join *g, double *u, double tol)
 {
     double length = gram_join_norm_of_sum(g, u);
     if (length < tol || length == 0)
@@ -55,12 +59,12 @@ static int normalise(const struct gram_join *g, double *u, double tol)
     return 0;
 }
 
-/* The normalised mean of the u_k; the first of them where that vanishes. */
-static void start(const struct gram_join *g, const struct points *p, double *u)
+/* u = the normalized mean of the u_k; the first of them if the mean vanishes. */
+static void set_start(const struct gram_join *g, const struct points *p, double *u)
 {
     for (size_t k = 0; k < g->n_vectors; k++)
         u[k] = p->a[k] > 0 ? p->a[k] / p->norm[k] : 0;
-    if (normalise(g, u, p->tol) == 0)
+    if (normalize(g, u, p->tol) == 0)
         return;
     memset(u, 0, g->n_vectors * sizeof *u);
     for (size_t k = 0; k < g->n_vectors; k++)
@@ -70,10 +74,11 @@ static void start(const struct gram_join *g, const struct points *p, double *u)
         }
 }
 
-/* step = g, the mean of what leads from u to the u_k */
-static void pull(const struct gram_join *g, const struct points *p, const double *u, double *step)
+/* step = g, the mean of the tangent vectors at u that lead to the u_k; all as coefficients, (K) */
+static void compute_step(const struct gram_join *g, const struct points *p, const double *u,
+                         double *step)
 {
-    double along = 0;
+    double along_u = 0;
     memset(step, 0, g->n_vectors * sizeof *step);
     for (size_t k = 0; k < g->n_vectors; k++) {
         if (p->a[k] <= 0)
@@ -85,43 +90,43 @@ static void pull(const struct gram_join *g, const struct points *p, const double
             continue;
         double length = (double)(p->a[k] * angle / sinl(angle));
         step[k] = length / p->norm[k];
-        along += length * cosine;
+        along_u += length * cosine;
     }
     for (size_t k = 0; k < g->n_vectors; k++)
-        step[k] -= along * u[k];
+        step[k] -= along_u * u[k];
 }
 
-/* The Karcher mean as u[k], (K) numbers; `step` as many for the work. */
-static void find_mean(const struct gram_join *g, const struct points *p, uint64_t max_iter,
-                      double *u, double *step)
+/* u = the Karcher mean as coefficients, (K); `step`: (K), a work area. */
+static void find_karcher_mean(const struct gram_join *g, const struct points *p, uint64_t max_iter,
+                              double *u, double *step)
 {
-    start(g, p, u);
+    set_start(g, p, u);
     for (uint64_t i = 0; i < max_iter; i++) {
-        pull(g, p, u, step);
+        compute_step(g, p, u, step);
         double length = gram_join_norm_of_sum(g, step);
         if (length < p->tol)
             return;
         for (size_t k = 0; k < g->n_vectors; k++)
             u[k] = (double)cosl(length) * u[k] + (double)sinl(length) / length * step[k];
-        normalise(g, u, 0);
+        normalize(g, u, 0);
     }
 }
 
-/* Fills in p and says the mean length; 0 where nothing takes part. */
-static double weigh_points(const struct gram_join *g, const struct tensor *t, struct points *p)
+/* Fills in p and returns the mean of the n_k; 0 if all vectors are left out. */
+static double set_points(const struct gram_join *g, const struct tensor *t, struct points *p)
 {
-    double all = 0, part = 0, length = 0;
+    double all = 0, used = 0, length = 0; /* sums of w, w of the vectors used, w n_k */
     for (size_t k = 0; k < g->n_vectors; k++) {
         double w = t->vectors[k].weights[0];
         p->norm[k] = gram_join_vector_norm(g, k);
         p->a[k] = p->norm[k] > p->tol ? w : 0;
         all += w;
-        part += p->a[k];
+        used += p->a[k];
         length += w * p->norm[k];
     }
-    for (size_t k = 0; k < g->n_vectors && part > 0; k++)
-        p->a[k] /= part;
-    return part > 0 ? length / all : 0;
+    for (size_t k = 0; k < g->n_vectors && used > 0; k++)
+        p->a[k] /= used;
+    return used > 0 ? length / all : 0;
 }
 
 static int check_weights(const struct job *job, struct error *e)
@@ -133,8 +138,7 @@ static int check_weights(const struct job *job, struct error *e)
         sum += w;
         if (w < 0)
             return error_set(e,
-                             "tensor %s of %s has the weight %g; a mean on the sphere takes none "
-                             "below 0",
+                             "tensor %s of %s has the weight %g; expected a weight of at least 0",
                              t->name, job->stage->in->models[t->vectors[k].model].name, w);
     }
     return join_weight_divisor(job->stage->in->kind, sum, "a mean", &divisor, e);
@@ -150,9 +154,9 @@ static int decide(struct job *job, struct error *e)
         return -1;
     double *work = mem_alloc(g->n_vectors, 3 * sizeof *work);
     struct points p = {.norm = work, .a = work + g->n_vectors, .tol = o->tol};
-    double length = weigh_points(g, job->in, &p);
+    double length = set_points(g, job->in, &p);
     if (length > 0)
-        find_mean(g, &p, o->max_iter, g->coefficients, work + 2 * g->n_vectors);
+        find_karcher_mean(g, &p, o->max_iter, g->coefficients, work + 2 * g->n_vectors);
     for (size_t k = 0; k < g->n_vectors; k++)
         g->coefficients[k] *= length;
     free(work);
@@ -179,7 +183,10 @@ const struct filter filter_karcher = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_karcher,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
+    .observe = gram_join_observe,
+    .accumulate = gram_join_accumulate,
     .decide = decide,
-    GRAM_JOIN_LIFE,
+    .transform = gram_join_transform,
 };

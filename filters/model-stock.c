@@ -1,4 +1,4 @@
-/* model-stock: set the weights by the angle between the task vectors (Model Stock)
+/* model-stock: set the weights by the angles between the task vectors (Model Stock)
  *
  *     c = mean over i < j of <tau_i, tau_j> / (|tau_i| |tau_j|)
  *     t = K c / (1 + (K - 1) c)                                  w_k = t / K
@@ -9,11 +9,10 @@
  *
  *     tv-extract base math code chat | model-stock | combine | pack --base base merged/
  *
- * One t for each tensor, or with --per row for each row of it (mergekit's filter_wise; a 1-D tensor
- * is one row). As in mergekit the product of two norms counts as 1e-6 at least, the cosines are
- * averaged and not the angles, and t is not clamped; where it would divide by 0 (two opposite
- * vectors, as those of scalars may be) it is 0. Weights that were there are replaced; payload is
- * left alone.
+ * One t per tensor, or with --per row one per row (mergekit's filter_wise; a 1-D tensor is one
+ * row). As in mergekit the product of two norms counts as at least 1e-6, c is a mean of cosines and
+ * not of angles, and t is not clamped. t is 0 if its divisor is 0 (two opposite vectors). Earlier
+ * weights are replaced; the payload is not changed.
  */
 #include "filter.h"
 #include "tensor_sums.h"
@@ -26,48 +25,50 @@ enum { PER_TENSOR, PER_ROW };
 
 static const struct option_row rows[] = {
     {"per", OPTION_CHOICE, offsetof(struct options, per), "tensor|row",
-     .help = "what an angle is taken of: each tensor (default), or each row",
-     .choices = "tensor|row", .preset = "tensor"},
+     .help = "take the angles of each tensor (default), or of each row", .choices = "tensor|row",
+     .default_value = "tensor"},
     {0}};
 
-#define LEAST_NORMS 1e-6 /* |tau_i| |tau_j| */
+#define MIN_NORMS 1e-6 /* |tau_i| |tau_j| */
 
-/* One tensor: t of each row, or what t of the tensor is made from. */
+/* One tensor. */
 struct state {
     size_t rows, columns; /* with --per tensor one row */
-    double *t;            /* [row] */
+    double *t;            /* (rows) */
     double *dots;         /* --per tensor: the inner products */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-static size_t n_dots(size_t K)
+/* The number of inner products. */
+static size_t dot_count(size_t K)
 {
     return K * (K + 1) / 2;
 }
 
-/* Where <tau_i, tau_j>, j <= i, stands among the inner products. */
-static size_t dot_at(size_t i, size_t j)
+/* The index of <tau_i, tau_j>, j <= i, among the inner products. */
+static size_t dot_index(size_t i, size_t j)
 {
     return i * (i + 1) / 2 + j;
 }
 
-/* All inner products of K vectors, n elements from `first` on */
-static void multiply(const struct block *b, size_t first, size_t n, double *dots)
+/* All inner products over n elements from `first` on */
+static void compute_dots(const struct block *b, size_t first, size_t n, double *dots)
 {
     for (size_t i = 0; i < b->n_vectors; i++)
         for (size_t j = 0; j <= i; j++)
-            dots[dot_at(i, j)] =
+            dots[dot_index(i, j)] =
                 vector_math_dot(block_floats(b, i) + first, block_floats(b, j) + first, n);
 }
 
-static double ratio(const double *dots, size_t K)
+/* t */
+static double interpolation_ratio(const double *dots, size_t K)
 {
     double c = 0;
     for (size_t i = 1; i < K; i++)
         for (size_t j = 0; j < i; j++) {
-            double norms = sqrt(dots[dot_at(i, i)]) * sqrt(dots[dot_at(j, j)]);
-            double cosine = dots[dot_at(i, j)] / fmax(norms, LEAST_NORMS);
+            double norms = sqrt(dots[dot_index(i, i)]) * sqrt(dots[dot_index(j, j)]);
+            double cosine = dots[dot_index(i, j)] / fmax(norms, MIN_NORMS);
             c += fmax(-1, fmin(cosine, 1));
         }
     c /= (double)K * (double)(K - 1) / 2;
@@ -75,7 +76,7 @@ static double ratio(const double *dots, size_t K)
     return divisor == 0 ? 0 : (double)K * c / divisor;
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
+/* ---- begin and rounds ------------------------------------------------------------------------ */
 
 static int begin(struct job *job, struct error *e)
 {
@@ -85,14 +86,14 @@ static int begin(struct job *job, struct error *e)
     if (n == 0)
         return PLAN_PASS_THROUGH;
     if (K < 2)
-        return error_set(e, "tensor %s has one vector; an angle needs two", t->name);
+        return error_set(e, "tensor %s has one vector; expected at least two", t->name);
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     st->columns = o->per == PER_ROW ? tensor_columns(t) : n;
     st->rows = n / st->columns;
     st->t = arena_alloc(job->arena, st->rows, sizeof *st->t);
-    st->dots = arena_alloc(job->arena, n_dots(K), sizeof *st->dots);
+    st->dots = arena_alloc(job->arena, dot_count(K), sizeof *st->dots);
     size_t block_rows = o->per == PER_ROW ? tensor_block_elements(t) / st->columns : 0;
-    job->work_size = (block_rows + n_dots(K)) * sizeof(double);
+    job->work_size = (block_rows + dot_count(K)) * sizeof(double);
     return PLAN_OBSERVE;
 }
 
@@ -101,26 +102,24 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
     double *t = work, *dots = t;
-    (void)e;
     if (o->per == PER_TENSOR) {
-        multiply(b, 0, b->n, dots);
+        compute_dots(b, 0, b->n, dots);
         return 0;
     }
     dots = t + b->n / st->columns;
     for (size_t r = 0; r < b->n / st->columns; r++) {
-        multiply(b, r * st->columns, st->columns, dots);
-        t[r] = ratio(dots, b->n_vectors);
+        compute_dots(b, r * st->columns, st->columns, dots);
+        t[r] = interpolation_ratio(dots, b->n_vectors);
     }
     return 0;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
-    (void)e;
     if (o->per == PER_TENSOR)
-        tensor_sums_add(work, n_dots(b->n_vectors), st->dots);
+        tensor_sums_add(work, dot_count(b->n_vectors), st->dots);
     else
         tensor_sums_add(work, b->n / st->columns, st->t + b->first / st->columns);
     return 0;
@@ -131,9 +130,8 @@ static int decide(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
     size_t K = job->in->n_vectors;
-    (void)e;
     if (o->per == PER_TENSOR)
-        st->t[0] = ratio(st->dots, K);
+        st->t[0] = interpolation_ratio(st->dots, K);
     for (size_t r = 0; r < st->rows; r++)
         st->t[r] /= (double)K;
     for (size_t k = 0; k < K; k++)
@@ -141,7 +139,7 @@ static int decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-static enum scope scope(const struct stage *s)
+static enum scope choose_scope(const struct stage *s)
 {
     const struct options *o = s->options;
     return o->per == PER_ROW ? SCOPE_ROW : SCOPE_TENSOR;
@@ -149,16 +147,16 @@ static enum scope scope(const struct stage *s)
 
 const struct filter filter_model_stock = {
     .name = "model-stock",
-    .summary = "Set the weights by the angle between the task vectors (Model Stock)",
+    .summary = "Set the weights by the angles between the task vectors (Model Stock)",
     .notes = "  tv-extract base math code chat | model-stock | combine | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .choose_scope = scope,
+    .choose_scope = choose_scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = accumulate,
     .decide = decide,
 };

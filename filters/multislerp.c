@@ -5,17 +5,17 @@
  *     y = cos(eps) (sum_k w_k n_k) m / |m|
  *
  * x_k is a whole tensor. The weights are divided by their sum first unless --raw-weights is given.
- * mergekit then takes the mean of the vectors that lead from m to u_k on the sphere, and goes
- * there: that mean is 0 but for rounding, for m is a mean of the u_k already. What its exponential
- * map leaves is cos(eps).
+ * mergekit then adds the mean of the tangent vectors from m to the u_k, which is 0 except for
+ * rounding, because m is the mean of the u_k; its exponential map leaves a factor of cos(eps).
  *
- * Where m vanishes there is no mean direction: |m| below eps or within the rounding of F32. Then
- * two vectors are added, weighted, and more are an error, unless all are 0. A single vector stays
- * as it is.
+ * If m vanishes (|m| below eps or within the rounding of F32), there is no mean direction: two
+ * vectors are added with their weights; more vectors are an error, unless all are 0. A single
+ * vector is not changed.
  *
  *     unpack math code chat | weigh math=0.5 | multislerp | pack --like math merged/
  *     tv-extract base math code chat | multislerp | pack --base base merged/
  */
+#include "filter.h"
 #include "gram_join.h"
 
 #include <stdlib.h>
@@ -30,18 +30,18 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"raw-weights", OPTION_FLAG, FIELD(raw_weights),
-     .help = "take the weights as they are, without dividing them by their sum"},
+     .help = "do not divide the weights by their sum"},
     {"eps", OPTION_NUMBER, FIELD(eps), "E",
-     .help = "added to every norm; below it a mean direction is none (default 1e-8)",
-     .range = {0, INFINITY, .low_open = true, .high_open = true}, .preset = "1e-8"},
+     .help = "number added to every norm, and the least length of a mean direction (default 1e-8)",
+     .range = {0, INFINITY, .low_open = true, .high_open = true}, .default_value = "1e-8"},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
 
-#define NOTHING 1e-7 /* length of a sum of unit vectors of F32 numbers that may be 0 */
+#define ROUNDING 1e-7 /* a sum of unit vectors of F32 numbers below this length may be 0 */
 
-/* w[k], divided by their sum if that is asked for */
-static int read_weights(const struct job *job, double *w, struct error *e)
+/* w: (K), divided by their sum unless --raw-weights */
+static int normalize_weights(const struct job *job, double *w, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
@@ -56,24 +56,24 @@ static int read_weights(const struct job *job, double *w, struct error *e)
     return 0;
 }
 
-/* g->c from the weights w. -1: there is no mean direction. */
-static int mean_direction(struct gram_join *g, const double *w, double eps)
+/* Sets the coefficients from the weights w: (K). -1: there is no mean direction. */
+static int set_mean_direction(struct gram_join *g, const double *w, double eps)
 {
-    double length = 0, weight = 0, norms = 0;
+    double mean_norm = 0, sum_weights = 0, sum_norms = 0; /* the last two of magnitudes */
     for (size_t k = 0; k < g->n_vectors; k++) {
         double norm = gram_join_vector_norm(g, k);
         g->coefficients[k] = w[k] / (norm + eps);
-        length += w[k] * norm;
-        weight += fabs(w[k]);
-        norms += fabs(w[k]) * norm;
+        mean_norm += w[k] * norm;
+        sum_weights += fabs(w[k]);
+        sum_norms += fabs(w[k]) * norm;
     }
     double m = gram_join_norm_of_sum(g, g->coefficients);
-    if (m < eps || m < NOTHING * weight) {
+    if (m < eps || m < ROUNDING * sum_weights) {
         memcpy(g->coefficients, w, g->n_vectors * sizeof *w);
-        return g->n_vectors > 2 && norms > 0 ? -1 : 0;
+        return g->n_vectors > 2 && sum_norms > 0 ? -1 : 0;
     }
     for (size_t k = 0; k < g->n_vectors; k++)
-        g->coefficients[k] *= (double)cosl(eps) * length / m;
+        g->coefficients[k] *= (double)cosl(eps) * mean_norm / m;
     return 0;
 }
 
@@ -84,8 +84,8 @@ static int decide(struct job *job, struct error *e)
     if (!g || g->n_vectors == 1)
         return VERDICT_DONE;
     double *w = mem_alloc(g->n_vectors, sizeof *w);
-    int failed = read_weights(job, w, e);
-    if (!failed && mean_direction(g, w, o->eps))
+    int failed = normalize_weights(job, w, e);
+    if (!failed && set_mean_direction(g, w, o->eps))
         failed = error_set(e, "the vectors of tensor %s cancel out: they have no mean direction",
                            job->in->name);
     free(w);
@@ -113,7 +113,10 @@ const struct filter filter_multislerp = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_multislerp,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
+    .observe = gram_join_observe,
+    .accumulate = gram_join_accumulate,
     .decide = decide,
-    GRAM_JOIN_LIFE,
+    .transform = gram_join_transform,
 };

@@ -1,15 +1,17 @@
-/* nearswap: go over to another model where it lies near
+/* nearswap: take another model's elements where the two models are close
  *
  *     w = clamp(t / max(|b - x|, 1e-6), 0, 1)             alchemonaut's NearSwap; mergekit
  *     y = w x + (1 - w) b
  *
- * b is the first vector of the stream, x the second. Elements closer to each other than t become
- * x; the others move by t towards it.
+ * b is the first vector of the stream, x the second. Elements of b within t of x become x; the
+ * others move by t towards x.
  *
  *     unpack base math | nearswap --t 0.001 | pack --like base merged/
  */
+#include "filter.h"
 #include "join.h"
 #include "simd.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules t;
@@ -19,19 +21,19 @@ struct options {
 static const struct option_row rows[] = {
     {"t", OPTION_RULES, offsetof(struct options, t), "T",
      .help =
-         "how far an element of the first model may move, 0 or more: a number, or rules such as "
-         "/*mlp*=0.01 (required; may be repeated)",
+         "largest change of an element of the first model, 0 or more: a number, or rules such as "
+         "/*mlp*=0.01 (required; repeatable)",
      .range = {0, INFINITY, .high_open = true}, .required = true, .per_tensor = true,
      .every_tensor = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 
-/* b becomes the result */
-TV_CLONES static void swap_near(float *restrict b, const float *restrict x, double t, size_t n)
+/* b: (n), becomes y */
+TV_CLONES static void move_towards(float *restrict b, const float *restrict x, double t, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        double apart = fabs((double)b[i] - (double)x[i]);
-        double w = t / (apart > 1e-6 ? apart : 1e-6);
+        double distance = fabs((double)b[i] - (double)x[i]);
+        double w = t / (distance > 1e-6 ? distance : 1e-6);
         w = w < 1 ? w : 1;
         b[i] = (float)(w * (double)x[i] + (1 - w) * (double)b[i]);
     }
@@ -53,15 +55,15 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     const struct options *o = job->stage->options;
     if (!tensor_is_float(job->in))
         return join_identical_vectors(job->in, b, e);
-    swap_near(block_floats(b, 0), block_floats(b, 1), stage_rules_tensor_value(&o->t, job->in, NAN),
-              b->n);
+    move_towards(block_floats(b, 0), block_floats(b, 1),
+                 stage_rules_tensor_value(&o->t, job->in, NAN), b->n);
     b->n_vectors = 1;
     return 0;
 }
 
 const struct filter filter_nearswap = {
     .name = "nearswap",
-    .summary = "Join two models' weights where they lie near (NearSwap)",
+    .summary = "Join two models' weights, taking the second's where they are close (NearSwap)",
     .notes = "  unpack base math | nearswap --t 0.001 | pack --like base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

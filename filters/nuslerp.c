@@ -3,18 +3,19 @@
  *     t  = w_2 / (w_1 + w_2)                        1/2 where |w_1 + w_2| < 1e-6
  *     th = angle between v_1 and v_2                                       mergekit's nuslerp
  *     y  = (sin((1 - t) th) v_1 + sin(t th) v_2) / sin th
- *     y  = (1 - t) v_1 + t v_2                      where sin th is next to 0: v_2 = +-c v_1
+ *     y  = (1 - t) v_1 + t v_2                      if sin th is near 0: v_2 = +-c v_1
  *
  * v is a whole tensor; with --along rows each row of a matrix (the last dimension), with --along
- * columns each column (the first dimension). mergekit's names are the other way round: rows are
- * nuslerp_row_wise: false. A tensor of one dimension is one vector always. Works on task vectors
+ * columns each column (the first dimension). mergekit's names are reversed: rows are
+ * nuslerp_row_wise: false. A tensor of one dimension is always one vector. Works on task vectors
  * (mergekit's nuslerp with a base_model) and on weights.
  *
  *     tv-extract base math code | weigh math=0.7 code=0.3 | nuslerp | pack --base base merged/
  *     unpack math code | weigh math=0.7 code=0.3 | nuslerp --along rows | pack --like math merged/
  *
- * Next to 0 is 1e-7, the rounding of F32, below which opposite vectors would be divided by noise.
+ * Near 0 is below 1e-7, the rounding of F32, where opposite vectors would be divided by noise.
  */
+#include "filter.h"
 #include "gram_join.h"
 
 struct options {
@@ -26,12 +27,12 @@ enum { ALONG_TENSOR, ALONG_ROWS, ALONG_COLUMNS };
 
 static const struct option_row rows[] = {
     {"along", OPTION_CHOICE, offsetof(struct options, along), "tensor|rows|columns",
-     .help = "what one vector is: the whole tensor (default), each row, or each column",
-     .choices = "tensor|rows|columns", .preset = "tensor"},
+     .help = "interpolate the whole tensor (default), each row, or each column",
+     .choices = "tensor|rows|columns", .default_value = "tensor"},
     JOIN_NAME_ROW(options, name),
     {0}};
 
-/* <v_1, v_1>, <v_2, v_2>, <v_1, v_2>; and what becomes of them, y = c[0] v_1 + c[1] v_2. */
+/* A pair v_1, v_2: first <v_1, v_1>, <v_2, v_2>, <v_1, v_2>, then y = c[0] v_1 + c[1] v_2. */
 struct pair {
     union {
         double dots[3];
@@ -39,23 +40,25 @@ struct pair {
     };
 };
 
-/* One tensor. Element i belongs to vector i mod period; period 1: to the only one. */
+/* One tensor. Element i belongs to pair i mod n_pairs. */
 struct state {
     double t;
-    size_t period;
-    struct pair *pairs; /* (period), NULL: rows, which are worked out as they come */
+    size_t n_pairs;     /* the columns; 1: the whole tensor */
+    struct pair *pairs; /* (n_pairs); NULL with --along rows, which needs no round */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-#define TINY 1e-7 /* a norm, or a sine, that is next to 0 */
+#define NEAR_ZERO 1e-7 /* of a norm, or of a sine */
 
-static struct pair interpolate(struct pair p, double t)
+/* The coefficients of a pair, from its inner products. */
+static struct pair coefficients_of(struct pair p, double t)
 {
     double n1 = sqrt(p.dots[0]), n2 = sqrt(p.dots[1]);
-    double cosine = p.dots[2] / ((n1 > TINY ? n1 : TINY) * (n2 > TINY ? n2 : TINY));
+    double cosine =
+        p.dots[2] / ((n1 > NEAR_ZERO ? n1 : NEAR_ZERO) * (n2 > NEAR_ZERO ? n2 : NEAR_ZERO));
     struct pair result = {.c = {1 - t, t}};
-    if (1 - cosine * cosine > TINY * TINY) /* sin th > TINY */
+    if (1 - cosine * cosine > NEAR_ZERO * NEAR_ZERO) /* sin th > NEAR_ZERO */
         gram_join_slerp_coefficients(cosine, t, result.c);
     return result;
 }
@@ -66,11 +69,12 @@ static struct pair dots_of(const float *x, const float *y, size_t n)
         .dots = {vector_math_dot(x, x, n), vector_math_dot(y, y, n), vector_math_dot(x, y, n)}};
 }
 
-/* Adds to the pairs of `period` columns, of which x and y begin with the first. */
-static void add_columns(const float *x, const float *y, size_t n, size_t period, struct pair *pairs)
+/* Adds the inner products of the columns; element 0 of x and y belongs to pairs[0]. */
+static void add_columns(const float *x, const float *y, size_t n, size_t columns,
+                        struct pair *pairs)
 {
-    for (size_t i = 0; i < n; i += period)
-        for (size_t j = 0; j < period && i + j < n; j++) {
+    for (size_t i = 0; i < n; i += columns)
+        for (size_t j = 0; j < columns && i + j < n; j++) {
             double a = x[i + j], b = y[i + j];
             pairs[j].dots[0] += a * a;
             pairs[j].dots[1] += b * b;
@@ -78,29 +82,30 @@ static void add_columns(const float *x, const float *y, size_t n, size_t period,
         }
 }
 
-/* x becomes the result, here and below */
-static void mix(const struct pair *p, float *x, float *y, size_t n)
+/* x = c[0] x + c[1] y */
+static void combine_pair(const struct pair *p, float *x, float *y, size_t n)
 {
     float *const both[] = {x, y};
     vector_math_weighted_sum(both, p->c, 2, 1, x, n);
 }
 
-static void mix_rows(double t, float *x, float *y, size_t n, size_t columns)
+/* x = the interpolation of each row */
+static void interpolate_rows(double t, float *x, float *y, size_t n, size_t columns)
 {
     for (size_t i = 0; i < n; i += columns) {
-        struct pair p = interpolate(dots_of(x + i, y + i, columns), t);
-        mix(&p, x + i, y + i, columns);
+        struct pair p = coefficients_of(dots_of(x + i, y + i, columns), t);
+        combine_pair(&p, x + i, y + i, columns);
     }
 }
 
-/* The first element belongs to column `first` mod period. */
-static void mix_columns(const struct pair *pairs, size_t period, size_t first, float *x,
-                        const float *y, size_t n)
+/* x = c[0] x + c[1] y; element 0 belongs to column `first` mod columns. */
+static void combine_columns(const struct pair *pairs, size_t columns, size_t first, float *x,
+                            const float *y, size_t n)
 {
-    size_t j = first % period;
+    size_t j = first % columns;
     for (size_t i = 0; i < n; i++) {
         x[i] = (float)(pairs[j].c[0] * (double)x[i] + pairs[j].c[1] * (double)y[i]);
-        j = j + 1 < period ? j + 1 : 0;
+        j = j + 1 < columns ? j + 1 : 0;
     }
 }
 
@@ -111,30 +116,29 @@ static int transform(const struct job *job, struct block *b, struct error *e)
         return join_identical_vectors(job->in, b, e);
     float *x = block_floats(b, 0), *y = block_floats(b, 1);
     if (!st->pairs)
-        mix_rows(st->t, x, y, b->n, b->columns);
-    else if (st->period == 1)
-        mix(st->pairs, x, y, b->n);
+        interpolate_rows(st->t, x, y, b->n, b->columns);
+    else if (st->n_pairs == 1)
+        combine_pair(st->pairs, x, y, b->n);
     else
-        mix_columns(st->pairs, st->period, b->first, x, y, b->n);
+        combine_columns(st->pairs, st->n_pairs, b->first, x, y, b->n);
     b->n_vectors = 1;
     return 0;
 }
 
-/* ---- whole tensors and columns: inner products over all blocks ------------------------------- */
+/* ---- the round: inner products of whole tensors and columns ---------------------------------- */
 
-/* Of the vectors that a block touches, from that of its first element on. */
-static size_t touched(const struct state *st, size_t n)
+/* The number of pairs that n consecutive elements belong to. */
+static size_t pairs_in_block(const struct state *st, size_t n)
 {
-    return st->period < n ? st->period : n;
+    return st->n_pairs < n ? st->n_pairs : n;
 }
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct state *st = job->state;
     struct pair *pairs = work;
-    size_t m = touched(st, b->n);
-    (void)e;
-    if (st->period == 1) {
+    size_t m = pairs_in_block(st, b->n);
+    if (st->n_pairs == 1) {
         *pairs = dots_of(block_floats(b, 0), block_floats(b, 1), b->n);
         return 0;
     }
@@ -144,27 +148,25 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
     const struct pair *pairs = work;
-    (void)e;
-    for (size_t j = 0; j < touched(st, b->n); j++)
+    for (size_t j = 0; j < pairs_in_block(st, b->n); j++)
         for (size_t i = 0; i < 3; i++)
-            st->pairs[(b->first + j) % st->period].dots[i] += pairs[j].dots[i];
+            st->pairs[(b->first + j) % st->n_pairs].dots[i] += pairs[j].dots[i];
     return 0;
 }
 
 static int decide(struct job *job, struct error *e)
 {
     struct state *st = job->state;
-    (void)e;
-    for (size_t j = 0; st && st->pairs && j < st->period; j++)
-        st->pairs[j] = interpolate(st->pairs[j], st->t);
+    for (size_t j = 0; st && st->pairs && j < st->n_pairs; j++)
+        st->pairs[j] = coefficients_of(st->pairs[j], st->t);
     return VERDICT_DONE;
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
+/* ---- open and begin -------------------------------------------------------------------------- */
 
 static int begin(struct job *job, struct error *e)
 {
@@ -180,9 +182,9 @@ static int begin(struct job *job, struct error *e)
     if (o->along == ALONG_ROWS)
         return PLAN_TRANSFORM;
     bool columns = o->along == ALONG_COLUMNS && t->rank > 1;
-    st->period = columns ? tensor_elements(t) / t->shape[0] : 1;
-    st->pairs = arena_alloc(job->arena, st->period, sizeof *st->pairs);
-    job->work_size = touched(st, tensor_block_elements(t)) * sizeof *st->pairs;
+    st->n_pairs = columns ? tensor_elements(t) / t->shape[0] : 1;
+    st->pairs = arena_alloc(job->arena, st->n_pairs, sizeof *st->pairs);
+    job->work_size = pairs_in_block(st, tensor_block_elements(t)) * sizeof *st->pairs;
     return PLAN_OBSERVE;
 }
 
@@ -192,7 +194,7 @@ static int open_nuslerp(struct stage *s, struct header *h, struct error *e)
     return join_declare_result(h, o->name, 2, 2, e);
 }
 
-static enum scope scope(const struct stage *s)
+static enum scope choose_scope(const struct stage *s)
 {
     const struct options *o = s->options;
     return o->along == ALONG_ROWS ? SCOPE_ROW : SCOPE_TENSOR;
@@ -208,10 +210,10 @@ const struct filter filter_nuslerp = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_nuslerp,
-    .choose_scope = scope,
+    .choose_scope = choose_scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = accumulate,
     .decide = decide,
     .transform = transform,
 };

@@ -17,8 +17,11 @@
 #include "base_model.h"
 #include "checkpoint_contents.h"
 #include "checkpoint_writer.h"
+#include "filter.h"
 #include "layer_slice.h"
 #include "merge_part.h"
+#include "run_context.h"
+#include "stage.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -46,7 +49,7 @@ static const struct option_row rows[] = {
      .help = "weights: copy config, tokenizer and other auxiliary files from MODEL",
      .not_in_history = true},
     [ROW_SHARD_SIZE] = {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
-                        .help = "maximum size of a shard (default 5G)", .preset = "5G"},
+                        .help = "maximum size of a shard (default 5G)", .default_value = "5G"},
     [ROW_SHARDS] = {"shards", OPTION_COUNT, FIELD(shards), "N",
                     .help = "write at most N shards, the largest as small as possible"},
     {"part", OPTION_STRING, FIELD(part), "I/N",
@@ -486,11 +489,11 @@ const struct filter filter_pack = {
     .role = ROLE_SINK,
     .operands_are_files = true,
     .raw_payload = true,
-    .consume_in_any_order = true,
+    .sink.consume_in_any_order = true,
     .open = open_pack,
     .begin = begin,
-    .consume = consume,
-    .wants_tensor = wants_tensor,
+    .sink.consume = consume,
+    .sink.wants_tensor = wants_tensor,
     .end = end,
     .close = close_pack,
 };

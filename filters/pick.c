@@ -8,6 +8,7 @@
  * A tensor that is left without vectors leaves the stream, and so does a model.
  */
 #include "filter.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 
@@ -76,7 +77,6 @@ static int open_pick(struct stage *s, struct header *h, struct error *e)
 static int begin(struct job *job, struct error *e)
 {
     size_t n = 0, *which = arena_alloc(job->arena, job->in->n_vectors, sizeof *which);
-    (void)e;
     for (size_t k = 0; k < job->in->n_vectors; k++)
         if (is_picked(job->stage, job->in, &job->in->vectors[k]))
             which[n++] = k;
@@ -86,7 +86,6 @@ static int begin(struct job *job, struct error *e)
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
-    (void)e;
     block_keep_vectors(b, job->out->n_vectors, job->state);
     return 0;
 }

@@ -1,17 +1,19 @@
 /* ram: keep what one expert changed, take the mean of what several changed
  *
- *     expert k touches an element if |tau_k| > epsilon;  c = how many do       mergekit's ram
+ *     expert k changes an element if |tau_k| > epsilon;  c experts do          mergekit's ram
  *     y = 0                               c = 0
  *     y = tau_k                           c = 1
- *     y = mean of the touching tau_k      c >= 2
- *     --plus: where c = 1,                                            mergekit's ramplus_tl
+ *     y = mean of the changing tau_k      c >= 2
+ *     --plus: if c = 1,                                               mergekit's ramplus_tl
  *     y = (1 + r clamp(rho_k, 0, alpha)) tau_k,  rho_k = shared_k / max(unique_k, epsilon)
  *
- * shared_k and unique_k are how many elements of the tensor expert k touches with others and alone.
+ * shared_k and unique_k count the elements of the tensor that expert k changes with others and
+ * alone.
  *
  *     tv-extract base math code | ram | pack --base base merged/
  *     tv-extract base math code | ram --plus | pack --base base merged/
  */
+#include "filter.h"
 #include "join.h"
 
 #include <stdlib.h>
@@ -25,29 +27,30 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"epsilon", OPTION_NUMBER, FIELD(epsilon), "E",
-     .help = "a change of at most E is none (default 1e-5)",
-     .range = {0, INFINITY, .high_open = true}, .preset = "1e-5"},
+     .help = "an element changes if its magnitude is above E (default 1e-5)",
+     .range = {0, INFINITY, .high_open = true}, .default_value = "1e-5"},
     {"plus", OPTION_FLAG, FIELD(plus),
-     .help = "amplify what one expert alone changed, by its overlap with the others (RAM+)"},
-    {"r", OPTION_NUMBER, FIELD(r), "R", .help = "with --plus: how much to amplify (default 0.1)",
-     .range = {-INFINITY, INFINITY, true, true}, .preset = "0.1"},
+     .help = "amplify what only one expert changed, by its overlap with the others (RAM+)"},
+    {"r", OPTION_NUMBER, FIELD(r), "R",
+     .help = "with --plus: strength of the amplification (default 0.1)",
+     .range = {-INFINITY, INFINITY, true, true}, .default_value = "0.1"},
     {"alpha", OPTION_NUMBER, FIELD(alpha), "A",
-     .help = "with --plus: bound of the overlap (default 0.2)",
-     .range = {0, INFINITY, .high_open = true}, .preset = "0.2"},
+     .help = "with --plus: upper bound of the overlap (default 0.2)",
+     .range = {0, INFINITY, .high_open = true}, .default_value = "0.2"},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
 
-/* How many elements an expert touches; and by what its own are multiplied. */
-struct touch {
-    uint64_t shared, unique;
-    double factor;
+/* The elements of a tensor that one expert changes. */
+struct change {
+    uint64_t shared, unique; /* counts: with other experts, alone */
+    double factor;           /* for those that it changes alone */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* How many of the K touch element i; `last` is one of them. */
-static size_t touching(float *const *x, size_t K, size_t i, double epsilon, size_t *last)
+/* How many of the K experts change element i; `last` is one of them. */
+static size_t count_changing(float *const *x, size_t K, size_t i, double epsilon, size_t *last)
 {
     size_t count = 0;
     for (size_t k = 0; k < K; k++)
@@ -58,41 +61,43 @@ static size_t touching(float *const *x, size_t K, size_t i, double epsilon, size
     return count;
 }
 
-/* x[k] over n elements; the result goes to x[0] */
-static void join(float *const *x, size_t K, size_t n, double epsilon, const struct touch *touches)
+/* x[0] = y, x: (K, n) */
+static void join_vectors(float *const *x, size_t K, size_t n, double epsilon,
+                         const struct change *changes)
 {
     for (size_t i = 0; i < n; i++) {
-        size_t last = 0, count = touching(x, K, i, epsilon, &last);
+        size_t last = 0, count = count_changing(x, K, i, epsilon, &last);
         double sum = 0;
         for (size_t k = 0; k < K && count > 1; k++)
             sum += fabsf(x[k][i]) > (float)epsilon ? (double)x[k][i] : 0;
         if (count > 1)
             x[0][i] = (float)(sum / (double)count);
         else
-            x[0][i] = count ? (float)(touches[last].factor * (double)x[last][i]) : 0;
+            x[0][i] = count ? (float)(changes[last].factor * (double)x[last][i]) : 0;
     }
 }
 
-/* Adds to the touches. */
-static void count(float *const *x, size_t K, size_t n, double epsilon, struct touch *touches)
+/* Adds the counts of n elements. */
+static void count_changes(float *const *x, size_t K, size_t n, double epsilon,
+                          struct change *changes)
 {
     for (size_t i = 0; i < n; i++) {
-        size_t last, c = touching(x, K, i, epsilon, &last);
+        size_t last, c = count_changing(x, K, i, epsilon, &last);
         if (c == 1)
-            touches[last].unique++;
+            changes[last].unique++;
         for (size_t k = 0; k < K && c > 1; k++)
-            touches[k].shared += fabsf(x[k][i]) > (float)epsilon;
+            changes[k].shared += fabsf(x[k][i]) > (float)epsilon;
     }
 }
 
-static double amplification(const struct options *o, const struct touch *t)
+static double amplification(const struct options *o, const struct change *t)
 {
     double unique = (double)t->unique > o->epsilon ? (double)t->unique : o->epsilon;
     double rho = (double)t->shared / unique;
     return 1 + o->r * (rho < o->alpha ? rho : o->alpha);
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
+/* ---- the functions of the descriptor --------------------------------------------------------- */
 
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
@@ -100,7 +105,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     if (!job->state)
         return join_identical_vectors(job->in, b, e);
     float **x = join_vector_pointers(b);
-    join(x, b->n_vectors, b->n, o->epsilon, job->state);
+    join_vectors(x, b->n_vectors, b->n, o->epsilon, job->state);
     free(x);
     b->n_vectors = 1;
     return 0;
@@ -109,24 +114,22 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct options *o = job->stage->options;
-    struct touch *found = work;
-    (void)e;
+    struct change *block_changes = work;
     for (size_t k = 0; k < b->n_vectors; k++)
-        found[k] = (struct touch){0};
+        block_changes[k] = (struct change){0};
     float **x = join_vector_pointers(b);
-    count(x, b->n_vectors, b->n, o->epsilon, found);
+    count_changes(x, b->n_vectors, b->n, o->epsilon, block_changes);
     free(x);
     return 0;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    struct touch *touches = job->state;
-    const struct touch *found = work;
-    (void)e;
+    struct change *changes = job->state;
+    const struct change *block_changes = work;
     for (size_t k = 0; k < b->n_vectors; k++) {
-        touches[k].shared += found[k].shared;
-        touches[k].unique += found[k].unique;
+        changes[k].shared += block_changes[k].shared;
+        changes[k].unique += block_changes[k].unique;
     }
     return 0;
 }
@@ -134,10 +137,9 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
-    struct touch *touches = job->state;
-    (void)e;
-    for (size_t k = 0; touches && k < job->in->n_vectors; k++)
-        touches[k].factor = o->plus ? amplification(o, &touches[k]) : 1;
+    struct change *changes = job->state;
+    for (size_t k = 0; changes && k < job->in->n_vectors; k++)
+        changes[k].factor = o->plus ? amplification(o, &changes[k]) : 1;
     return VERDICT_DONE;
 }
 
@@ -160,12 +162,12 @@ static int begin(struct job *job, struct error *e)
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;
-    job->state = arena_alloc(job->arena, t->n_vectors, sizeof(struct touch));
-    job->work_size = t->n_vectors * sizeof(struct touch);
+    job->state = arena_alloc(job->arena, t->n_vectors, sizeof(struct change));
+    job->work_size = t->n_vectors * sizeof(struct change);
     return o->plus ? PLAN_OBSERVE : PLAN_TRANSFORM;
 }
 
-static enum scope scope(const struct stage *s)
+static enum scope choose_scope(const struct stage *s)
 {
     const struct options *o = s->options;
     return o->plus ? SCOPE_TENSOR : SCOPE_BLOCK;
@@ -173,18 +175,18 @@ static enum scope scope(const struct stage *s)
 
 const struct filter filter_ram = {
     .name = "ram",
-    .summary = "Join task vectors: what one expert changed stays, what several changed is averaged "
-               "(RAM)",
+    .summary =
+        "Join task vectors: keep what one expert changed, average what several changed (RAM)",
     .notes = "  tv-extract base math code | ram | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .open = open_ram,
-    .choose_scope = scope,
+    .choose_scope = choose_scope,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = accumulate,
     .decide = decide,
     .transform = transform,
 };

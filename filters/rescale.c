@@ -4,13 +4,15 @@
  *                                          negative one unlearns
  *     --by keep    tau <- tau / p          p: probability with which elements were kept (DARE)
  *     --by l1      tau <- tau (B / A)      B, A: L1 norms before elements were dropped and now
- *                                          (mergekit's `rescale`); left alone if one is below 1e-7
+ *                                          (mergekit's `rescale`); unchanged if one is below 1e-7
  *
  *     tv-extract base math code | combine | rescale 0.4 | pack --base base merged/
  *
- * p and B are attributes that droppers and trim leave in the stream; --by uses its attribute up,
- * and refuses vectors that lack it. FACTOR may be rules: `rescale math=0.5 code=0.3`.
+ * dare-drop, della-drop and trim record p or B in the stream; --by removes the attribute that it
+ * used, and a vector without it is an error. FACTOR may be rules: `rescale math=0.5 code=0.3`.
  */
+#include "filter.h"
+#include "stage_rules.h"
 #include "tensor_sums.h"
 
 #include <math.h>
@@ -25,7 +27,7 @@ enum { BY_KEEP, BY_L1 };
 
 static const struct option_row rows[] = {
     {"by", OPTION_CHOICE, offsetof(struct options, by), "keep|l1",
-     .help = "undo the loss of dropped elements: divide by the probability of keeping them, or "
+     .help = "compensate for dropped elements: divide by the probability of keeping them, or "
              "restore the L1 norm",
      .choices = "keep|l1"},
     {0}};
@@ -40,7 +42,6 @@ struct state {
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         if (st[k].factor != 1)
             vector_math_scale(block_floats(b, k), st[k].factor, b->n);
@@ -50,10 +51,29 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 static int open_rescale(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    (void)h;
-    return (o->by < 0) == (s->operands.n == 0)
-               ? error_set(e, "a FACTOR or --by is needed, and not both")
-               : 0;
+    return (o->by < 0) == (s->operands.n == 0) ? error_set(e, "expected either a FACTOR or --by")
+                                               : 0;
+}
+
+/* --by: has an earlier stage recorded the attribute? */
+static int check_attribute(const struct job *job, const struct vector *v, struct error *e)
+{
+    const struct options *o = job->stage->options;
+    const char *tensor = job->in->name, *model = job->stage->in->models[v->model].name;
+    if (tensor_elements(job->in) == 0) /* nothing is recorded for empty tensors */
+        return 0;
+    if (o->by == BY_KEEP && isnan(v->keep_probability))
+        return error_set(
+            e,
+            "tensor %s of %s: no earlier stage recorded the probability of keeping its "
+            "elements (dare-drop does)",
+            tensor, model);
+    if (o->by == BY_L1 && isnan(v->l1_before))
+        return error_set(e,
+                         "tensor %s of %s: no earlier stage recorded its L1 norm (trim, della-drop "
+                         "and dare-drop --l1 do)",
+                         tensor, model);
+    return 0;
 }
 
 static int begin(struct job *job, struct error *e)
@@ -61,20 +81,10 @@ static int begin(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
     struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
-    bool empty = tensor_elements(t) == 0; /* nothing was recorded of it */
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
-        const char *model = job->stage->in->models[v->model].name;
-        if (o->by == BY_KEEP && isnan(v->keep_probability) && !empty)
-            return error_set(e,
-                             "tensor %s of %s: no stage before says with what probability its "
-                             "elements were kept (dare-drop does)",
-                             t->name, model);
-        if (o->by == BY_L1 && isnan(v->l1_before) && !empty)
-            return error_set(e,
-                             "tensor %s of %s: no stage before recorded its L1 norm (trim, "
-                             "della-drop and dare-drop --l1 do)",
-                             t->name, model);
+        if (check_attribute(job, v, e))
+            return -1;
         st[k].factor = stage_rules_vector_value(job->stage, &o->factors, t, v, 1);
         if (o->by == BY_KEEP)
             st[k].factor = v->keep_probability > 0 ? 1 / v->keep_probability : 1;
@@ -83,11 +93,10 @@ static int begin(struct job *job, struct error *e)
     return o->by == BY_L1 && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
     const double *l1 = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         st[k].l1 += l1[k];
     return 0;
@@ -97,7 +106,6 @@ static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct state *st = job->state;
-    (void)e;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
         if (o->by == BY_L1 && v->l1_before >= 1e-7 && st[k].l1 >= 1e-7)
@@ -108,7 +116,7 @@ static int decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-static enum scope scope(const struct stage *s)
+static enum scope choose_scope(const struct stage *s)
 {
     const struct options *o = s->options;
     return o->by == BY_L1 ? SCOPE_TENSOR : SCOPE_BLOCK;
@@ -119,7 +127,7 @@ const struct filter filter_rescale = {
     .summary = "Multiply each vector by a number",
     .operands = "[FACTOR...]",
     .notes = "FACTOR is a number or a rule: 0.4, -1, math=0.5, math/*mlp*=0.3, [0.2,0.8] over the "
-             "layers, or @FILE with one rule a line; the last that matches wins.\n\n"
+             "layers, or @FILE with one rule per line; the last match wins.\n\n"
              "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,
@@ -129,10 +137,10 @@ const struct filter filter_rescale = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .open = open_rescale,
-    .choose_scope = scope,
+    .choose_scope = choose_scope,
     .begin = begin,
     .observe = tensor_sums_observe_abs,
-    .merge = merge,
+    .accumulate = accumulate,
     .decide = decide,
     .transform = transform,
 };

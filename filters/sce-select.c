@@ -1,4 +1,4 @@
-/* sce-select: keep the elements in which the experts differ most (SCE)
+/* sce-select: keep the elements that differ most between the experts (SCE)
  *
  *     v_i = population variance of tau_1,i ... tau_K,i
  *     keep the k = floor(F N) elements of largest v_i in every vector      SCE, step 1, "select"
@@ -10,13 +10,14 @@
  *         elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |
  *         pack --base base merged/
  *
- * As in mergekit the variance is taken in double and rounded to F32, F N is a product in F32, and
- * F = 1 leaves all as it is. Of equal variances the lower flat index counts as larger. Where k is 0
- * (one expert, or all alike) everything becomes zero.
+ * As in mergekit the variance is computed in double and rounded to F32, F N is a product in F32,
+ * and F = 1 changes nothing. Of equal variances the one with the lower flat index counts as larger.
+ * If k is 0 (one expert, or no differences) all elements are dropped.
  */
 #include "filter.h"
 #include "magnitude_select.h"
 #include "simd.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules topk;
@@ -24,59 +25,60 @@ struct options {
 
 static const struct option_row rows[] = {
     {"topk", OPTION_RULES, offsetof(struct options, topk), "F",
-     .help = "share of the elements that differ to keep: a number in [0, 1], or rules such as "
-             "/*mlp*=0.5 (1 where none matches; required; may be repeated)",
+     .help = "share to keep of the elements that differ: a number in [0, 1], or rules such as "
+             "/*mlp*=0.5 (1 where none matches; required; repeatable)",
      .range = {0, 1}, .required = true, .per_tensor = true},
     {0}};
 
 #define STRIP      1024
-#define COUNT_SIZE 64 /* bytes of the count in the work area, between variances and finding */
+#define COUNT_SIZE 64 /* bytes of the count in the work area, behind the variances */
 
-/* One tensor: the elements that differ are counted in the same rounds in which the cut among them
- * is found; a sample's round guesses how many. */
+/* One tensor. The elements that differ are counted in the same rounds that find the k largest
+ * variances; the round over a sample estimates the count. */
 struct state {
     double topk;
-    uint64_t differing, seen; /* in the round at hand */
-    bool counted;             /* the number of the differing is known, not guessed */
+    uint64_t n_differing, n_observed; /* in the current round */
+    bool counted;                     /* the count is exact, not an estimate */
     struct magnitude_select *select;
-    size_t area; /* bytes of the variances in the work area */
+    size_t variances_size; /* bytes of the variances in the work area */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* v_i over the K vectors x[k], n elements from x[k][first] on. Dividing by a power of two is
- * multiplying by its inverse. */
-TV_INLINE void spread(float *const *x, size_t K, size_t first, size_t n, float *restrict v)
+/* v_i of n elements from x[k][first] on, x: (K, ...). Multiplying by the inverse of a power of two
+ * gives the same bits as dividing by it. */
+TV_INLINE void compute_variance_unrolled(float *const *x, size_t K, size_t first, size_t n,
+                                         float *restrict v)
 {
-    bool halves = (K & (K - 1)) == 0;
-    double count = (double)K, share = 1 / count;
+    bool power_of_two = (K & (K - 1)) == 0;
+    double count = (double)K, inverse = 1 / count;
     for (size_t i = 0; i < n; i++) {
         double mean = 0, squares = 0;
         for (size_t k = 0; k < K; k++)
             mean += (double)x[k][first + i];
-        mean = halves ? mean * share : mean / count;
+        mean = power_of_two ? mean * inverse : mean / count;
         for (size_t k = 0; k < K; k++) {
             double d = (double)x[k][first + i] - mean;
             squares += d * d;
         }
-        v[i] = (float)(halves ? squares * share : squares / count);
+        v[i] = (float)(power_of_two ? squares * inverse : squares / count);
     }
 }
 
-TV_CLONES static void variance(float *const *x, size_t K, size_t first, size_t n, float *v)
+TV_CLONES static void compute_variance(float *const *x, size_t K, size_t first, size_t n, float *v)
 {
-    switch (K) { /* with a constant number the loops over k unroll */
+    switch (K) { /* the loops over a constant K are unrolled */
     case 2:
-        spread(x, 2, first, n, v);
+        compute_variance_unrolled(x, 2, first, n, v);
         break;
     case 3:
-        spread(x, 3, first, n, v);
+        compute_variance_unrolled(x, 3, first, n, v);
         break;
     case 4:
-        spread(x, 4, first, n, v);
+        compute_variance_unrolled(x, 4, first, n, v);
         break;
     default:
-        spread(x, K, first, n, v);
+        compute_variance_unrolled(x, K, first, n, v);
     }
 }
 
@@ -94,68 +96,69 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     struct magnitude_cut cut = magnitude_select_result(st->select);
     float *const *x = (float *const *)b->data;
     float v[STRIP];
-    (void)e;
     for (size_t i = 0; i < b->n; i += STRIP) {
         size_t n = b->n - i < STRIP ? b->n - i : STRIP;
-        variance(x, b->n_vectors, i, n, v);
+        compute_variance(x, b->n_vectors, i, n, v);
         for (size_t k = 0; k < b->n_vectors; k++)
             magnitude_cut_apply_by(&cut, true, v, x[k] + i, b->first + i, n);
     }
     return 0;
 }
 
-/* ---- finding the cut ------------------------------------------------------------------------- */
+/* ---- rounds: count the differing elements, find the k largest variances ------------------- */
 
 static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct state *st = job->state;
     float *v = work;
-    uint64_t *differing = (uint64_t *)((char *)work + st->area);
-    (void)e;
-    variance((float *const *)b->data, b->n_vectors, 0, b->n, v);
-    *differing = count_differing(v, b->n);
-    magnitude_select_observe(st->select, v, b->first, b->n, (char *)work + st->area + COUNT_SIZE);
+    uint64_t *n_differing = (uint64_t *)((char *)work + st->variances_size);
+    compute_variance((float *const *)b->data, b->n_vectors, 0, b->n, v);
+    *n_differing = count_differing(v, b->n);
+    magnitude_select_observe(st->select, v, b->first, b->n,
+                             (char *)work + st->variances_size + COUNT_SIZE);
     return 0;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
-    const char *found = (char *)work + st->area;
-    (void)e;
-    st->differing += *(const uint64_t *)found;
-    st->seen += b->n;
-    magnitude_select_merge(st->select, found + COUNT_SIZE);
+    const char *count = (char *)work + st->variances_size;
+    st->n_differing += *(const uint64_t *)count;
+    st->n_observed += b->n;
+    magnitude_select_merge(st->select, count + COUNT_SIZE);
     return 0;
 }
 
 static void plan_round(struct job *job)
 {
     struct state *st = job->state;
-    st->differing = st->seen = 0;
+    st->n_differing = st->n_observed = 0;
     job->sample_elements = magnitude_select_sample_elements(st->select);
-    job->work_size = st->area + COUNT_SIZE +
+    job->work_size = st->variances_size + COUNT_SIZE +
                      magnitude_select_work_size(st->select, tensor_block_elements(job->in));
 }
 
-/* A guess must not seem to be an answer. */
-static uint64_t inner(uint64_t above, uint64_t n)
+/* An estimate of k strictly between 0 and n, because 0 and n need no selection. */
+static uint64_t clamp_estimate(uint64_t k, uint64_t n)
 {
-    return above == 0 ? 1 : above >= n && n > 1 ? n - 1 : above;
+    return k == 0 ? 1 : k >= n && n > 1 ? n - 1 : k;
+}
+
+/* k after a round, from the elements that differ in it. */
+static void set_count(struct state *st, uint64_t n)
+{
+    double share = (double)st->n_differing / (double)st->n_observed;
+    uint64_t n_differing = st->n_observed < n ? (uint64_t)(share * (double)n) : st->n_differing;
+    uint64_t k = (uint64_t)((float)n_differing * (float)st->topk);
+    st->counted = st->n_observed == n;
+    magnitude_select_set_count(st->select, st->counted ? k : clamp_estimate(k, n));
 }
 
 static int decide(struct job *job, struct error *e)
 {
     struct state *st = job->state;
-    uint64_t n = tensor_elements(job->in);
-    (void)e;
-    if (!st->counted) {
-        double share = (double)st->differing / (double)st->seen;
-        uint64_t differing = st->seen < n ? (uint64_t)(share * (double)n) : st->differing;
-        st->counted = st->seen == n;
-        uint64_t above = (uint64_t)((float)differing * (float)st->topk);
-        magnitude_select_set_count(st->select, st->counted ? above : inner(above, n));
-    }
+    if (!st->counted)
+        set_count(st, tensor_elements(job->in));
     if (!magnitude_select_decide(st->select)) {
         plan_round(job);
         return VERDICT_AGAIN;
@@ -167,22 +170,21 @@ static int decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
+/* ---- begin and end --------------------------------------------------------------------------- */
 
 static int begin(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
     double topk = stage_rules_tensor_value(&o->topk, t, 1);
-    (void)e;
     if (topk >= 1 || tensor_elements(t) == 0)
         return PLAN_PASS_THROUGH;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     uint64_t n = tensor_elements(t);
     st->topk = topk;
-    st->area = (tensor_block_elements(t) * sizeof(float) + 63) / 64 * 64;
-    st->select =
-        magnitude_select_new(n, inner((uint64_t)((double)n * topk), n), TIE_LOWER_INDEX_WINS, 0);
+    st->variances_size = (tensor_block_elements(t) * sizeof(float) + 63) / 64 * 64;
+    st->select = magnitude_select_new(n, clamp_estimate((uint64_t)((double)n * topk), n),
+                                      TIE_LOWER_INDEX_WINS, 0);
     plan_round(job);
     return PLAN_OBSERVE;
 }
@@ -190,8 +192,6 @@ static int begin(struct job *job, struct error *e)
 static int end(struct job *job, bool ok, struct error *e)
 {
     struct state *st = job->state;
-    (void)ok;
-    (void)e;
     if (st)
         magnitude_select_free(st->select);
     return 0;
@@ -199,7 +199,7 @@ static int end(struct job *job, bool ok, struct error *e)
 
 const struct filter filter_sce_select = {
     .name = "sce-select",
-    .summary = "Keep the elements in which the experts differ most (SCE)",
+    .summary = "Keep the elements that differ most between the experts (SCE)",
     .notes = "  tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh |\n"
              "      elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |\n"
              "      pack --base base merged/",
@@ -212,7 +212,7 @@ const struct filter filter_sce_select = {
     .scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = accumulate,
     .decide = decide,
     .transform = transform,
     .end = end,

@@ -8,15 +8,16 @@
  *         elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |
  *         pack --base base merged/
  *
- * As in mergekit all weights are 1/K where the mean squares of the K vectors add up to less than
- * 1e-6. Weights that were there are replaced; payload is left alone.
+ * As in mergekit all weights are 1/K if the mean squares of the K vectors add up to less than 1e-6.
+ * Earlier weights are replaced; the payload is not changed.
  */
+#include "filter.h"
 #include "tensor_sums.h"
 
-#define LEAST 1e-6
+#define MIN_ENERGY 1e-6 /* sum of the mean squares */
 
-/* w[K] from the sums of squares of K vectors of n elements, in place */
-static void share_energy(double *w, size_t K, size_t n)
+/* w: (K), sums of squares of vectors of n elements, becomes weights. */
+static void energy_shares(double *w, size_t K, size_t n)
 {
     double sum = 0;
     for (size_t k = 0; k < K; k++) {
@@ -24,13 +25,12 @@ static void share_energy(double *w, size_t K, size_t n)
         sum += w[k];
     }
     for (size_t k = 0; k < K; k++)
-        w[k] = sum < LEAST ? 1 / (double)K : w[k] / sum;
+        w[k] = sum < MIN_ENERGY ? 1 / (double)K : w[k] / sum;
 }
 
 static int begin(struct job *job, struct error *e)
 {
     size_t K = job->in->n_vectors;
-    (void)e;
     if (tensor_elements(job->in) == 0)
         return PLAN_PASS_THROUGH;
     job->state = arena_alloc(job->arena, K, sizeof(double));
@@ -38,9 +38,8 @@ static int begin(struct job *job, struct error *e)
     return PLAN_OBSERVE;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    (void)e;
     tensor_sums_add(work, b->n_vectors, job->state);
     return 0;
 }
@@ -48,14 +47,11 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 static int decide(struct job *job, struct error *e)
 {
     double *w = job->state;
-    (void)e;
-    share_energy(w, job->in->n_vectors, tensor_elements(job->in));
+    energy_shares(w, job->in->n_vectors, tensor_elements(job->in));
     for (size_t k = 0; k < job->out->n_vectors; k++)
         vector_set_weights(&job->out->vectors[k], job->arena, 1, &w[k]);
     return VERDICT_DONE;
 }
-
-static const struct option_row rows[] = {{0}};
 
 const struct filter filter_sce_weigh = {
     .name = "sce-weigh",
@@ -63,13 +59,12 @@ const struct filter filter_sce_weigh = {
     .notes = "  tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh |\n"
              "      elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |\n"
              "      pack --base base merged/",
-    .options = rows,
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
     .scope = SCOPE_TENSOR,
     .begin = begin,
     .observe = tensor_sums_observe_squares,
-    .merge = merge,
+    .accumulate = accumulate,
     .decide = decide,
 };

@@ -2,16 +2,17 @@
  *
  *     th = angle between a and c
  *     y  = (sin((1 - t) th) a + sin(t th) c) / sin th      Shoemake 1985, SIGGRAPH 19 (3), p. 245
- *     y  = (1 - t) a + t c      where |cos th| > 0.9995: nearly equal or nearly opposite vectors
+ *     y  = (1 - t) a + t c      if |cos th| > 0.9995: nearly parallel or opposite vectors
  *
- * a and c are a whole tensor each; a is the first vector of the stream. As in mergekit the vectors
- * combined are the originals, their norms uncorrected; one whose norm is at most 1e-8 is not
- * divided by it for the angle.
+ * a and c are whole tensors; a is the first vector of the stream. As in mergekit the vectors that
+ * are interpolated keep their norms; for th a norm of at most 1e-8 counts as 1.
  *
  *     unpack math code | slerp --t 0.5 | pack --like math merged/
- *     unpack math code | slerp --t '[0.2,0.8]' | ...          a ramp over the layers
+ *     unpack math code | slerp --t '[0.2,0.8]' | ...          a layer gradient
  */
+#include "filter.h"
 #include "gram_join.h"
+#include "stage_rules.h"
 
 struct options {
     struct tensor_rules t;
@@ -20,14 +21,13 @@ struct options {
 
 static const struct option_row rows[] = {
     {"t", OPTION_RULES, offsetof(struct options, t), "T",
-     .help =
-         "how far to go, from 0 (the first model) to 1 (the second): a number, or rules such as "
-         "/*mlp*=0.3 (required; may be repeated)",
+     .help = "position between the first model (0) and the second (1): a number, or rules such as "
+             "/*mlp*=0.3 (required; repeatable)",
      .required = true, .per_tensor = true, .every_tensor = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 
-/* g->c */
+/* Sets the coefficients of a and c. */
 static void interpolate(struct gram_join *g, double t)
 {
     double a = gram_join_vector_norm(g, 0), c = gram_join_vector_norm(g, 1);
@@ -54,7 +54,6 @@ static int begin(struct job *job, struct error *e)
 static int decide(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
-    (void)e;
     if (job->state)
         interpolate(job->state, stage_rules_tensor_value(&o->t, job->in, NAN));
     return VERDICT_DONE;
@@ -69,7 +68,10 @@ const struct filter filter_slerp = {
     .kinds = KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_slerp,
+    .scope = SCOPE_TENSOR,
     .begin = begin,
+    .observe = gram_join_observe,
+    .accumulate = gram_join_accumulate,
     .decide = decide,
-    GRAM_JOIN_LIFE,
+    .transform = gram_join_transform,
 };

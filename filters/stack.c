@@ -9,6 +9,7 @@
  * other stacks of layers (a vision tower) are taken from the first stream, all else from the last.
  * "-" is standard input.
  */
+#include "filter.h"
 #include "tensor_name.h"
 #include "layer_slice.h"
 #include "stream_inputs.h"
@@ -207,7 +208,7 @@ const struct filter filter_stack = {
     .operands_are_files = true,
     .open = open_stack,
     .begin = begin,
-    .fill = fill,
-    .rewind = rewind_stack,
+    .source.fill = fill,
+    .source.rewind = rewind_stack,
     .close = close_stack,
 };

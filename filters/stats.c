@@ -185,8 +185,6 @@ static int open(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct table *table = s->data = mem_alloc(1, sizeof *table);
-    (void)h;
-    (void)e;
     table->models = mem_alloc(s->in->n_models, sizeof *table->models);
     table->place = mem_alloc(s->in->n_models, sizeof *table->place);
     table->name = text_print_width(TOTAL);
@@ -204,7 +202,6 @@ static int open(struct stage *s, struct header *h, struct error *e)
 static int begin(struct job *job, struct error *e)
 {
     size_t K = job->in->n_vectors;
-    (void)e;
     job->state = arena_alloc(job->arena, joint_stats_size(K), 1);
     joint_stats_init(job->state, K);
     job->work_size = joint_stats_size(K) + K * VECTOR_MATH_TILE * sizeof(float);
@@ -215,8 +212,6 @@ static int observe(const struct job *job, const struct block *b, void *work, str
 {
     size_t K = b->n_vectors;
     struct joint_stats t = joint_stats_init(work, K);
-    (void)job;
-    (void)e;
     for (size_t first = 0; first < b->n; first += VECTOR_MATH_TILE) {
         size_t n = b->n - first < VECTOR_MATH_TILE ? b->n - first : VECTOR_MATH_TILE;
         for (size_t k = 0; k < K; k++)
@@ -231,7 +226,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct joint_stats sum = joint_stats_view(job->state, b->n_vectors);
     struct joint_stats found = joint_stats_view(work, b->n_vectors);
-    (void)e;
     for (size_t k = 0; k < sum.n; k++) {
         vector_stats_merge(&found.vectors[k], &sum.vectors[k]);
         for (size_t j = 0; j < k; j++)
@@ -287,12 +281,12 @@ const struct filter filter_stats = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source_filter = operand_source_filter,
+    .sink.source_for_operand = operand_source_filter,
     .accepts_nonfinite = true,
     .open = open,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .end = end,
     .close = close,
 };

@@ -31,10 +31,10 @@ struct options {
 static const struct option_row rows[] = {
     {"tolerance", OPTION_NUMBER, FIELD(tolerance), "T",
      .help = "let elements differ by T times the largest magnitude of B's tensor (default 0)",
-     .range = {0, INFINITY}, .preset = "0"},
+     .range = {0, INFINITY}, .default_value = "0"},
     {"bad-frac", OPTION_NUMBER, FIELD(bad_frac), "F",
      .help = "let a share F of all elements differ by more (default 0)", .range = {0, 1},
-     .preset = "0"},
+     .default_value = "0"},
     {"same-dtype", OPTION_FLAG, FIELD(same_dtype), NULL,
      .help = "count another dtype as different"},
     {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print nothing; the exit status says it"},
@@ -122,7 +122,6 @@ static int open(struct stage *s, struct header *h, struct error *e)
 {
     struct run *run = s->data = mem_alloc(1, sizeof *run);
     bool twice = strcmp(s->operands.items[0], "-") == 0 && strcmp(s->operands.items[1], "-") == 0;
-    (void)h;
     run->b = twice
                  ? NULL
                  : reference_model_open(s->operands.items[1], s->common.spool, s->filter->name, e);
@@ -214,7 +213,6 @@ static int begin(struct job *job, struct error *e)
     const struct tensor *a = job->in;
     size_t K = a->n_vectors;
     long place = reference_model_find_tensor(run->b, a->name);
-    (void)e;
     if (place < 0 || !tensor_same_shape(a, reference_model_tensor(run->b, (size_t)place)))
         return PLAN_PASS_THROUGH;
     const struct tensor *b = reference_model_tensor(run->b, (size_t)place);
@@ -260,7 +258,6 @@ static int observe(const struct job *job, const struct block *b, void *work, str
 {
     const struct match *m = job->state;
     struct element_diff *sums = work;
-    (void)e;
     memset(sums, 0, b->n_vectors * sizeof *sums);
     for (size_t k = 0; k < b->n_vectors; k++)
         if (m->vectors[k] != NOWHERE)
@@ -272,7 +269,6 @@ static int merge(struct job *job, const struct block *b, void *work, struct erro
 {
     struct match *m = job->state;
     const struct element_diff *sums = work;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         element_diff_merge(&sums[k], &m->sums[k]);
     return 0;
@@ -322,14 +318,14 @@ const struct filter filter_tv_diff = {
     .min_operands = 2,
     .max_operands = 2,
     .role = ROLE_SINK,
-    .operand_source_filter = operand_source_filter,
+    .sink.source_for_operand = operand_source_filter,
     .raw_payload = true,
     .accepts_nonfinite = true,
     .failure_status = 2,
     .open = open,
     .begin = begin,
     .observe = observe,
-    .merge = merge,
+    .accumulate = merge,
     .end = end,
     .close = close,
 };

@@ -8,6 +8,7 @@
  * The difference is computed in F32, or in F64 and rounded to F32 if one of the two is stored in
  * F64. Tensors that are not floating-point are omitted; pack --base takes them from the base.
  */
+#include "filter.h"
 #include "model_set.h"
 
 #include <stdlib.h>
@@ -24,7 +25,7 @@ static const struct option_row rows[] = {
     {"wire", OPTION_CHOICE, offsetof(struct options, wire), "f32|bf16",
      .help = "dtype of the task vectors in the stream: f32 (default), or bf16, rounded to half the "
              "bytes",
-     .choices = "f32|bf16", .preset = "f32"},
+     .choices = "f32|bf16", .default_value = "f32"},
     MODEL_SET_OPTION_ROWS(options, models),
     {0}};
 
@@ -53,7 +54,6 @@ static int fill(const struct job *job, struct block *b, struct error *e)
     struct model_set *m = job->stage->data;
     float *base = mem_alloc_aligned(b->n * sizeof *base),
           *delta = mem_alloc_aligned(b->n * sizeof *delta);
-    (void)e;
     model_set_read_block_f32(m, job->index, MODEL_SET_BASE_VECTOR, b, base);
     for (size_t k = 0; k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
@@ -68,7 +68,6 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 
 static int end(struct job *job, bool ok, struct error *e)
 {
-    (void)e;
     if (ok && job->stage->data)
         model_set_hash_tensor(job->stage->data, job->index, job->stage);
     return 0;
@@ -146,8 +145,6 @@ static int begin(struct job *job, struct error *e)
 static int transform(const struct job *job, struct block *b, struct error *e)
 {
     size_t which[MODELS_MAX];
-    (void)job;
-    (void)e;
     for (size_t k = 1; k < b->n_vectors; k++) {
         vector_math_subtract(block_floats(b, k), block_floats(b, 0), block_floats(b, k), b->n);
         which[k - 1] = k;
@@ -175,7 +172,6 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
 
 static int close_extract(struct stage *s, bool ok, struct error *e)
 {
-    (void)e;
     if (ok && s->data)
         model_set_report_hashes(s->data, s);
     model_set_close(s->data);
@@ -198,11 +194,11 @@ const struct filter filter_tv_extract = {
     .max_operands = SIZE_MAX,
     .kinds = KIND_WEIGHTS,
     .role = ROLE_SOURCE,
-    .source_with_operands = true,
+    .source.only_with_operands = true,
     .operands_are_files = true,
     .open = open_extract,
     .begin = begin,
-    .fill = fill,
+    .source.fill = fill,
     .transform = transform,
     .end = end,
     .close = close_extract,

@@ -139,8 +139,6 @@ static int open_rename(struct stage *s, struct header *h, struct error *e)
 
 static int begin(struct job *job, struct error *e)
 {
-    (void)job;
-    (void)e;
     return PLAN_PASS_THROUGH;
 }
 

@@ -13,6 +13,7 @@
 #include "encode.h"
 #include "filter.h"
 #include "operand_source.h"
+#include "run_context.h"
 #include "standard_output.h"
 #include "spool.h"
 #include "text_scanner.h"
@@ -289,7 +290,6 @@ static int put_values(const struct job *job, const struct spool *spool, struct e
 static int open(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = options_of(s);
-    (void)h;
     if (o->values && (o->json || o->header))
         return error_set(e, "--values goes with neither --json nor --header");
     s->stop_after_open = o->header;
@@ -369,12 +369,12 @@ const struct filter filter_tv_view = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .operand_source_filter = operand_source_filter,
+    .sink.source_for_operand = operand_source_filter,
     .raw_payload = true,
     .accepts_nonfinite = true,
     .open = open,
     .begin = begin,
-    .consume = consume,
+    .sink.consume = consume,
     .end = end,
     .close = close,
 };

@@ -5,6 +5,7 @@
  * The tensors are those of the first model, sorted bytewise by name, in their stored dtypes.
  * --dtype rounds every input on reading, as mergekit's `dtype` does.
  */
+#include "filter.h"
 #include "model_set.h"
 
 struct options {
@@ -23,7 +24,6 @@ static int open_unpack(struct stage *s, struct header *h, struct error *e)
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *m = job->stage->data;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         model_set_read_block(m, job->index, k, b, b->data[k]);
     return 0;
@@ -31,7 +31,6 @@ static int fill(const struct job *job, struct block *b, struct error *e)
 
 static int end(struct job *job, bool ok, struct error *e)
 {
-    (void)e;
     if (ok)
         model_set_hash_tensor(job->stage->data, job->index, job->stage);
     return 0;
@@ -39,7 +38,6 @@ static int end(struct job *job, bool ok, struct error *e)
 
 static int close_unpack(struct stage *s, bool ok, struct error *e)
 {
-    (void)e;
     if (ok)
         model_set_report_hashes(s->data, s);
     model_set_close(s->data);
@@ -61,7 +59,7 @@ const struct filter filter_unpack = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_unpack,
-    .fill = fill,
+    .source.fill = fill,
     .end = end,
     .close = close_unpack,
 };

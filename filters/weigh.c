@@ -1,16 +1,17 @@
 /* weigh: set the weight of each vector
  *
- *     w_k, by which a later join multiplies tau_k
+ *     w_k: a later join multiplies tau_k by it
  *
  *     tv-extract base math code | weigh math=0.6 code=0.4 | combine | pack --base base merged/
- *     ... | weigh 'math=[0.2,0.8]' '/model.norm*=0' | ...    a ramp over the layers; no final norm
+ *     ... | weigh 'math=[0.2,0.8]' '/model.norm*=0' | ...    a layer gradient; no final norm
  *
- * The last rule that matches a vector wins; one that none matches keeps the weight that it has.
- * --table reads what calibrate writes (lines of tensor, model, chunk and value, with tabs between
- * them); rules correct it. Payload is left alone.
+ * The last rule that matches a vector wins; a vector that none matches keeps its weight. --table
+ * reads what calibrate writes (lines of tensor, model, chunk and value, separated by tabs); rules
+ * take precedence over it. The payload is not changed.
  */
 #include "filter.h"
 #include "coefficient_table.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 
@@ -22,21 +23,21 @@ struct options {
 
 static const struct option_row rows[] = {
     {"multiply", OPTION_FLAG, offsetof(struct options, multiply),
-     .help = "multiply the weights that are there instead of replacing them"},
+     .help = "multiply the earlier weights instead of replacing them"},
     {"table", OPTION_FILE, offsetof(struct options, table), "FILE",
-     .help = "weights per tensor, model and chunk, as calibrate writes them"},
+     .help = "read weights by tensor, model and chunk, as calibrate writes them"},
     {0}};
 static const struct option_row rule_row = {
     .name = "RULE", .kind = OPTION_RULES, .offset = offsetof(struct options, rules)};
 
-/* Sets m weights, or multiplies the n that are there; one of the two counts may be 1. */
+/* Sets m weights, or multiplies the earlier n by them; m and n are equal, or one of them is 1. */
 static int set_weights(struct job *job, struct vector *v, size_t m, const double *w,
                        struct error *e)
 {
     const struct options *o = job->stage->options;
     size_t n = o->multiply ? v->n_weights : 1;
     if (n > 1 && m > 1 && n != m)
-        return error_set(e, "tensor %s has %zu weights and cannot be multiplied by %zu",
+        return error_set(e, "tensor %s has %zu weights, which cannot be multiplied by %zu",
                          job->in->name, n, m);
     size_t count = n > m ? n : m;
     double *all = mem_alloc(count, sizeof *all);
@@ -70,7 +71,7 @@ static int open_weigh(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     if (!s->operands.n && !o->table)
-        return error_set(e, "a RULE or --table is needed");
+        return error_set(e, "expected a RULE or --table");
     if (o->table && (!(s->data = coefficient_table_read(o->table, e)) ||
                      coefficient_table_check_stream(s->data, h, e)))
         return -1;
@@ -79,8 +80,6 @@ static int open_weigh(struct stage *s, struct header *h, struct error *e)
 
 static int close_weigh(struct stage *s, bool ok, struct error *e)
 {
-    (void)ok;
-    (void)e;
     coefficient_table_free(s->data);
     return 0;
 }
@@ -91,8 +90,7 @@ const struct filter filter_weigh = {
     .operands = "[RULE...]",
     .notes =
         "RULE is 0.3, math=0.3, math/*mlp*=0.5, /*norm*=0 (any model), [0.2,0.8] in place of a "
-        "number (a ramp over the layers), or @FILE with one rule a line; the last that matches "
-        "wins.\n\n"
+        "number (a layer gradient), or @FILE with one rule per line; the last match wins.\n\n"
         "  tv-extract base math code | weigh math=0.6 code=0.4 | combine |\n"
         "      pack --base base merged/",
     .options_size = sizeof(struct options),

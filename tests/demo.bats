@@ -1,13 +1,13 @@
 #!/usr/bin/env bats
-# The demo, as a newcomer sees it.
+# The output of the demo.
 load common
 
-# cell ROW COLUMN: of the table that it ends with
+# cell ROW COLUMN: a number of the last table; columns are counted from the right, from 0
 cell() {
     sed -n '/Which method merges best/,$p' shown | grep "^  $1  " | awk -v back="$2" '{ print $(NF - back) }'
 }
 
-@test "the demo ends with a table of what each method is worth" {
+@test "the demo ends with a table that compares the methods" {
     "$DEMO/run" >shown 2>errors
     [ ! -s errors ]
     [ "$(cell "expert rev" 3)" = 100.0 ]

@@ -1,21 +1,21 @@
 #!/usr/bin/env bats
-# What `make install` puts where, and that it works from there.
+# What `make install` installs, and that it works.
 load common
 load lesson
 
-# installed: the tree below $T/root
+# installed: installs below $T/root
 installed() {
     local san=''
     [ "${BUILD:-build}" = build ] || san=SAN=1
     make -s -C "$ROOT" install DESTDIR="$T/root" PREFIX=/usr $san
 }
 
-# as_newcomer LINE: with no more than that installation
+# as_newcomer LINE: runs it with that installation only
 as_newcomer() {
     env -i HOME="$T" PATH="$T/root/usr/bin:/usr/bin:/bin" bash -euo pipefail -c "$1"
 }
 
-@test "filters, pipelines and pages are found where they are installed" {
+@test "installed filters, pipelines and pages are found" {
     installed
     lesson >text
     # shellcheck disable=SC2016
@@ -29,7 +29,7 @@ as_newcomer() {
     as_newcomer '. root/usr/share/bash-completion/completions/tv; complete -p tv' | grep -c -- '-F'
 }
 
-@test "what Python leaves beside its modules is not installed" {
+@test "Python's cache folders are not installed" {
     mkdir -p "$ROOT/share/etl/__pycache__"
     installed
     rmdir --ignore-fail-on-non-empty "$ROOT/share/etl/__pycache__"

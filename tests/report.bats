@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What tv run and tv merge tell about a run: progress on a terminal, and a report.
+# Progress on a terminal, and --report, of tv run and tv merge.
 load common
 load lesson
 load refusals
@@ -13,13 +13,13 @@ setup() {
         '  - model: math' '    parameters: {weight: 0.5}' 'dtype: float32' >config.yml
 }
 
-# value KEY: the first that the report has under it
+# value KEY: the first value of that key in the report
 value() { sed -n "s/^ *\"$1\": \([^,]*\),\{0,1\}$/\1/p" report.json | head -n 1; }
 
 # on_terminal COMMAND...: its output when standard error is a terminal
 on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
 
-@test "the report counts bytes, and names the stages in their order" {
+@test "the report counts bytes and lists the stages in order" {
     tv run --report=report.json "tv-extract base math code | $TIES | pack --base base out"
     python3 -m json.tool report.json >/dev/null
     sed -n 's/^ *"name": "\(.*\)",/\1/p' report.json >stages
@@ -32,7 +32,7 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     [ "$(value peak_anonymous)" -le "$(value peak_resident)" ]
 }
 
-@test "every chain has its account, in whatever process it ran" {
+@test "every chain is reported, in whatever process it ran" {
     tv run --report report.json \
         'join-streams <(tv-extract base math | trim --density 0.5) <(tv-extract base code) | cat | combine | pack --base base out'
     [ "$(value chains_run)" = 4 ]
@@ -40,7 +40,7 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     [ "$(grep -c '"name": "pack"' report.json)" = 1 ]
 }
 
-@test "only a run that ended well is reported" {
+@test "only a successful run is reported" {
     tv run --report report.json 'tv-extract base math | pack --base base out'
     cp report.json before
     REFUSED_BY=pack refused_with "exists" tv run --report report.json 'tv-extract base math | pack --base base out'
@@ -52,7 +52,7 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     [ "$(echo report.json*)" = report.json ]
 }
 
-@test "a report goes into a pipe that is there" {
+@test "a report can be written to an existing pipe" {
     mkfifo pipe
     exec 7<>pipe
     tv run --report pipe 'tv-extract base math | pack --base base out'
@@ -63,14 +63,14 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     [ "$(echo pipe*)" = pipe ]
 }
 
-@test "a merge is reported, and the bytes are the same" {
+@test "tv merge writes a report, and the same bytes" {
     tv merge config.yml a
     tv merge --report report.json config.yml b
     diff -r a b
     grep -q '"name": "pack"' report.json
 }
 
-@test "progress is for terminals only, and --quiet wants none" {
+@test "progress is shown on terminals only, and not with --quiet" {
     line="tv-extract base math code | $TIES | pack --base base"
     on_terminal tv run "$line a"
     grep -q "of [0-9]* tensors  .* GB/s" terminal

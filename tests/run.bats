@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# tv run gives the bytes, the exit status and the sentences that the shell's pipes give.
+# The output, exit status and messages of tv run are those of the shell's pipes.
 # shellcheck disable=SC2016,SC1003
 load common
 load lesson
@@ -14,7 +14,7 @@ setup() {
     make_good
 }
 
-# same LINE: the same bytes on standard output, whatever the threads
+# same LINE: the same bytes on standard output, with any number of threads
 same() {
     bash -c "set -o pipefail; $1" >.shell
     [ -s .shell ]
@@ -23,19 +23,19 @@ same() {
     tv run --threads=4 "$1" | cmp .shell - || wrong "$1, four threads" || return 1
 }
 
-# exits STATUS LINE: and so it does in the shell
+# exits STATUS LINE: as in the shell
 exits() {
     local status=0
     tv run "$2" >.out 2>.err </dev/null || status=$?
     [ "$status" -eq "$1" ] || wrong "$2: exits with $status instead of $1"
 }
 
-# says NAME TEXT LINE: fails with one sentence
+# says NAME TEXT LINE: fails with one sentence of stage NAME that contains TEXT
 says() {
     REFUSED_BY=$1 refused_with "$2" tv run "$3"
 }
 
-@test "the methods, written to an archive" {
+@test "methods, written to an archive" {
     same 'tv-extract base math code | weigh math=0.6 code=0.4 | combine | rescale 0.5 | pack --base base -'
     same 'tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing | pack --base base -'
     same 'tv-extract base math code | dare-drop --density 0.3 --seed 4 --l1 | rescale --by l1 | combine | pack --base base -'
@@ -43,7 +43,7 @@ says() {
     same 'tv-extract base math code | add-base base | combine --normalize all | pack --like base -'
 }
 
-@test "the same folder" {
+@test "methods, written to a folder" {
     for line in 'tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing' \
         'tv-extract --dtype bfloat16 base math code | trim --density 0.3 --scope model | combine'; do
         bash -c "set -o pipefail; $line | pack --base base a"
@@ -55,7 +55,7 @@ says() {
     done
 }
 
-@test "streams out of sources, streams and standard input" {
+@test "streams from sources, files and standard input" {
     same 'unpack base math'
     same 'tv-extract base math code'
     same 'unpack --dtype float32 base math code | tv-extract'
@@ -72,14 +72,14 @@ says() {
     same 'cat big.tvs | trim --density 0.5 | trim --density 0.3 | rescale --by l1'
 }
 
-@test "scope model, once and twice, behind what can and cannot go back" {
+@test "scope model, once and twice, after sources and streams" {
     same 'tv-extract base math code | trim --density 0.2 --scope model | elect-sign'
     same 'tv-extract base math code | trim --density 0.5 | trim --density 0.5 --scope model | trim --density 0.2 --scope model'
     same 'cat big.tvs | trim --density 0.2 --scope model | combine'
     same 'unpack --dtype float32 base math code | tv-extract | trim --density 0.2 --scope model'
 }
 
-@test "--wire bf16 is rounded between stages too" {
+@test "--wire bf16 rounds between stages too" {
     same 'tv-extract --wire bf16 base math code | trim --density 0.4 | rescale 0.3 | rescale 1.7'
     same 'tv-extract --wire bf16 base math code | rescale 0.3 | trim --density 0.4 | rescale --by l1 | combine'
     same 'unpack base math | rescale 0.3 | rescale 1.7'
@@ -102,7 +102,7 @@ says() {
     same 'tv-extract base math code | pick math | tv-view --values | from-text | trim --density 0.5'
 }
 
-@test "foreign stages in the middle, at the start and at the end" {
+@test "other programs in the middle, at the start and at the end" {
     same 'tv-extract base math code | cat | trim --density 0.2 | cat | cat | combine | rescale 2'
     same 'cat big.tvs | trim --density 0.2 | tail -c 1000'
     same "tv-extract base math code | /usr/bin/python3 $ROOT/share/etl/clip-outliers --quantile 0.99 | trim --density 0.2 | combine"
@@ -118,7 +118,7 @@ says() {
     same "echo \"it's\" '\"' a'b'\"c\"d"
 }
 
-@test "what the shell would expand is refused, not taken literally" {
+@test "what the shell would expand is an error, not taken literally" {
     for line in 'unpack $HOME' 'unpack `x`' 'unpack a; rm b' 'unpack a > b' 'unpack a < b' \
         'unpack a & b' 'unpack (a)' 'unpack "$a"' "unpack 'a" 'unpack "a' 'unpack a |' '| combine' \
         'unpack a || combine' '' 'join-streams <(unpack a' 'unpack a)' 'unpack a\'; do
@@ -127,7 +127,7 @@ says() {
     done
 }
 
-@test "exit statuses are those of the filters and of foreign programs" {
+@test "exit statuses are those of filters and of other programs" {
     exits 0 'tv-extract base math | check'
     exits 1 'tv-extract base math | tv-diff - big.tvs'
     exits 2 'tv-extract base math | tv-diff - not-there'
@@ -158,7 +158,7 @@ says() {
     [ ! -e out ]
 }
 
-@test "an error record ends a <( ) or a foreign stage in one sentence too" {
+@test "an error in a <( ), or before another program, is one sentence too" {
     says trim 'no model of that name' 'join-streams <(tv-extract base math | trim --density chat=1) | check'
     says trim 'no model of that name' 'tv-extract base math | trim --density chat=1 | cat | combine | pack --base base out'
     [ ! -e out ]
@@ -176,7 +176,7 @@ says() {
     REFUSED_BY=combine refuses_bad_streams tv run 'combine | tv-view --values'
 }
 
-@test "NaN in the middle is found where it first shows" {
+@test "NaN is reported by the stage where it first occurs" {
     lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite >nan.tvs
     REFUSED_BY=trim refused_with "tensor w of math has a number that is not finite at flat index 4" \
         tv run 'trim --density 0.5 | combine' <nan.tvs

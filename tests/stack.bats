@@ -126,7 +126,7 @@ END
     refused_with "has no layers under visual" stack --stack visual cut.tvs b.tvs
     make_good
     refused_with "good.tvs has no layers" stack good.tvs
-    refused_with "holds task-vectors, the first stream weights" stack cut.tvs good.tvs
+    refused_with "holds task-vectors, but the first stream holds weights" stack cut.tvs good.tvs
     slice b 2 1 | sed 's/^kind.*/&\nrounding BF16/' | from-text >rounded.tvs
     refused_with "rounded to another dtype" stack cut.tvs rounded.tvs
     slice a 2 1 | sed 's/^model a/& fingerprint=0123456789abcdef/' | from-text >other.tvs

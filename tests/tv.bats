@@ -29,13 +29,13 @@ load refusals
     done
 }
 
-@test "help that does not arrive is an error" {
+@test "help that cannot be written is an error" {
     while read -r name command; do
         status=0
         # shellcheck disable=SC2086
         $command --help >/dev/full 2>.err || status=$?
         [ "$status" -eq 1 ] || wrong "$command: exits with $status"
-        grep -qx "$name: cannot write to standard output: .*" .err || wrong "$command: not so"
+        grep -qx "$name: cannot write to standard output: .*" .err || wrong "$command: another message"
     done <<END
 tv tv
 tv tv run
@@ -53,7 +53,7 @@ END
     command -v trim combine pack
 }
 
-@test "what is no filter" {
+@test "unknown filters and wrong options" {
     usage_error tv no-such-filter
     status=0
     tv run --threads 2>.err || status=$?

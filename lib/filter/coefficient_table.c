@@ -20,7 +20,7 @@ struct coefficient_table {
     struct arena arena;
 };
 
-static int compare(const void *a, const void *b)
+static int compare_entries(const void *a, const void *b)
 {
     const struct entry *x = a, *y = b;
     int by = strcmp(x->tensor, y->tensor);
@@ -29,8 +29,8 @@ static int compare(const void *a, const void *b)
     return by ? by : (x->chunk > y->chunk) - (x->chunk < y->chunk);
 }
 
-/* Cuts a line at its tabs; the number of fields, at most 5. */
-static size_t split(char *line, char *fields[5])
+/* Splits a line at its tabs, in place; the number of fields, at most 5. */
+static size_t split_fields(char *line, char *fields[5])
 {
     size_t n = 0;
     for (char *p = line; p && n < 5; n++) {
@@ -42,31 +42,41 @@ static size_t split(char *line, char *fields[5])
     return n;
 }
 
+static void add_entry(struct coefficient_table *t, const struct entry *entry)
+{
+    if ((t->n & (t->n - 1)) == 0)
+        t->entries = mem_resize(t->entries, t->n ? 2 * t->n : 1, sizeof *t->entries);
+    t->entries[t->n++] = *entry;
+}
+
+static int parse_chunk(const char *text, size_t *chunk)
+{
+    double x;
+    if (number_parse(text, &x) || x < 0 || x >= 1e15 || x != (double)(size_t)x)
+        return -1;
+    *chunk = (size_t)x;
+    return 0;
+}
+
 static int read_line(struct coefficient_table *t, size_t number, char *line, struct error *e)
 {
     char *fields[5];
-    double chunk, value;
+    struct entry entry;
     line[strcspn(line, "\r")] = '\0';
     if (line[0] == '#' || line[0] == '\0')
         return 0;
-    if (split(line, fields) != 4)
-        return error_set(e,
-                         "%s:%zu: tensor, model, chunk and value are expected, with tabs "
-                         "between them",
+    if (split_fields(line, fields) != 4)
+        return error_set(e, "%s:%zu: expected tensor, model, chunk and value, separated by tabs",
                          t->file, number);
     if (t->n == 0 && strcmp(fields[3], "value") == 0)
         return 0;
-    if (number_parse(fields[2], &chunk) || chunk < 0 || chunk >= 1e15 ||
-        chunk != (double)(size_t)chunk)
-        return error_set(e, "%s:%zu: \"%s\" is not the number of a chunk", t->file, number,
-                         fields[2]);
-    if (number_parse(fields[3], &value))
+    if (parse_chunk(fields[2], &entry.chunk))
+        return error_set(e, "%s:%zu: \"%s\" is not a chunk number", t->file, number, fields[2]);
+    if (number_parse(fields[3], &entry.value))
         return error_set(e, "%s:%zu: \"%s\" is not a number", t->file, number, fields[3]);
-    if ((t->n & (t->n - 1)) == 0)
-        t->entries = mem_resize(t->entries, t->n ? 2 * t->n : 1, sizeof *t->entries);
-    t->entries[t->n++] = (struct entry){arena_copy_text_n(&t->arena, fields[0], strlen(fields[0])),
-                                        arena_copy_text_n(&t->arena, fields[1], strlen(fields[1])),
-                                        (size_t)chunk, value};
+    entry.tensor = arena_copy_text(&t->arena, fields[0]);
+    entry.model = arena_copy_text(&t->arena, fields[1]);
+    add_entry(t, &entry);
     return 0;
 }
 
@@ -79,7 +89,7 @@ static int check_chunks(const struct coefficient_table *t, struct error *e)
         if (i && (strcmp(x->tensor, x[-1].tensor) != 0 || strcmp(x->model, x[-1].model) != 0))
             expected = 0;
         if (x->chunk != expected)
-            return error_set(e, "%s: tensor %s, model %s: chunk %zu is missing or there twice",
+            return error_set(e, "%s: tensor %s, model %s: chunk %zu is missing or repeated",
                              t->file, x->tensor, x->model, expected);
     }
     return 0;
@@ -97,7 +107,7 @@ struct coefficient_table *coefficient_table_read(const char *file, struct error 
         failed = more < 0 ? -1 : read_line(t, l.line_number, l.text, e);
     line_reader_close(&l);
     if (t->n)
-        qsort(t->entries, t->n, sizeof *t->entries, compare);
+        qsort(t->entries, t->n, sizeof *t->entries, compare_entries);
     if (failed || check_chunks(t, e)) {
         coefficient_table_free(t);
         return NULL;
@@ -126,7 +136,7 @@ size_t coefficient_table_find(const struct coefficient_table *t, const char *ten
     size_t low = 0, high = t->n;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (compare(&t->entries[middle], &key) < 0)
+        if (compare_entries(&t->entries[middle], &key) < 0)
             low = middle + 1;
         else
             high = middle;
@@ -151,7 +161,7 @@ int coefficient_table_check_stream(const struct coefficient_table *t, const stru
             used += m;
             if (m > 1 && !tensor_can_split(own, m))
                 return error_set(e,
-                                 "%s: tensor %s has %zu elements, which cannot be cut into %zu "
+                                 "%s: tensor %s has %zu elements, which cannot be split into %zu "
                                  "chunks",
                                  t->file, own->name, tensor_elements(own), m);
         }

@@ -22,8 +22,6 @@ int gram_join_begin(struct job *job, enum join_weights weights, struct error *e)
 int gram_join_observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     double *dots = work;
-    (void)job;
-    (void)e;
     for (size_t j = 0; j < b->n_vectors; j++)
         for (size_t k = 0; k <= j; k++)
             dots[j * b->n_vectors + k] =
@@ -31,12 +29,10 @@ int gram_join_observe(const struct job *job, const struct block *b, void *work, 
     return 0;
 }
 
-int gram_join_merge(struct job *job, const struct block *b, void *work, struct error *e)
+int gram_join_accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct gram_join *g = job->state;
     const double *dots = work;
-    (void)b;
-    (void)e;
     for (size_t j = 0; j < g->n_vectors; j++)
         for (size_t k = 0; k <= j; k++) {
             g->dot_products[j * g->n_vectors + k] += dots[j * g->n_vectors + k];

@@ -10,10 +10,11 @@ static int check_dtypes(const struct header *h, const struct tensor *t, struct e
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
         if (dtype_is_quantized(v->dtype))
-            return error_set(e,
-                             "tensor %s of %s travels in %s; quantized weights cannot be merged: "
-                             "convert the models first",
-                             t->name, h->models[v->model].name, dtype_name(v->dtype));
+            return error_set(
+                e,
+                "tensor %s of %s is %s; quantized weights cannot be merged: dequantize "
+                "the models first",
+                t->name, h->models[v->model].name, dtype_name(v->dtype));
         if (v->dtype != first && !tensor_is_float(t))
             return error_set(e, "tensor %s is %s in one model and %s in another", t->name,
                              dtype_name(first), dtype_name(v->dtype));
@@ -21,24 +22,36 @@ static int check_dtypes(const struct header *h, const struct tensor *t, struct e
     return 0;
 }
 
-static int check_vectors(const struct header *h, const struct tensor *t, size_t least, size_t most,
-                         struct error *e)
+static int check_count(const struct tensor *t, size_t least, size_t most, struct error *e)
 {
-    const struct vector *expected = h->tensors[0].vectors;
-    if (t->n_vectors < least || t->n_vectors > most)
-        return error_set(e,
-                         "tensor %s has %zu vector%s; %s %zu %s needed (pick leaves some of them)",
-                         t->name, t->n_vectors, t->n_vectors == 1 ? "" : "s",
-                         least == most          ? "exactly"
-                         : t->n_vectors < least ? "at least"
-                                                : "at most",
-                         t->n_vectors < least ? least : most, most == 1 ? "is" : "are");
-    for (size_t k = 0; least == most && k < t->n_vectors; k++)
-        if (t->vectors[k].model != expected[k].model)
-            return error_set(e, "tensor %s has a vector of %s, where tensor %s has one of %s",
-                             t->name, h->models[t->vectors[k].model].name, h->tensors[0].name,
-                             h->models[expected[k].model].name);
+    if (t->n_vectors >= least && t->n_vectors <= most)
+        return 0;
+    return error_set(e, "tensor %s has %zu vector%s; expected %s %zu (pick chooses vectors)",
+                     t->name, t->n_vectors, t->n_vectors == 1 ? "" : "s",
+                     least == most          ? "exactly"
+                     : t->n_vectors < least ? "at least"
+                                            : "at most",
+                     t->n_vectors < least ? least : most);
+}
+
+/* For joins in which the order of the vectors matters. */
+static int check_same_models(const struct header *h, const struct tensor *t, struct error *e)
+{
+    const struct tensor *first = &h->tensors[0];
+    for (size_t k = 0; k < t->n_vectors; k++)
+        if (t->vectors[k].model != first->vectors[k].model)
+            return error_set(e, "vector %zu of tensor %s is of %s; expected %s, as in tensor %s",
+                             k + 1, t->name, h->models[t->vectors[k].model].name,
+                             h->models[first->vectors[k].model].name, first->name);
     return 0;
+}
+
+static int check_tensor(const struct header *h, const struct tensor *t, size_t least, size_t most,
+                        struct error *e)
+{
+    if (check_count(t, least, most, e) || check_dtypes(h, t, e))
+        return -1;
+    return least == most ? check_same_models(h, t, e) : 0;
 }
 
 int join_declare_result(struct header *h, const char *name, size_t least, size_t most,
@@ -48,7 +61,7 @@ int join_declare_result(struct header *h, const char *name, size_t least, size_t
     if (merged < 0)
         return -1;
     for (size_t i = 0; i < h->n_tensors; i++)
-        if (check_vectors(h, &h->tensors[i], least, most, e) || check_dtypes(h, &h->tensors[i], e))
+        if (check_tensor(h, &h->tensors[i], least, most, e))
             return -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
@@ -70,15 +83,15 @@ int join_check_weights(const struct stage *s, const struct tensor *t, enum join_
         if (!vector_is_weighted(v))
             continue;
         if (!tensor_is_float(t))
-            return error_set(e, "tensor %s is %s and cannot be weighed", t->name,
+            return error_set(e, "tensor %s is %s and cannot be weighted", t->name,
                              dtype_name(v->dtype));
         if (weights == JOIN_NO_WEIGHTS)
-            return error_set(e, "tensor %s of %s has a weight, which this method cannot use",
+            return error_set(e, "tensor %s of %s has a weight, which this method does not support",
                              t->name, model);
         if (weights == JOIN_VECTOR_WEIGHTS && v->n_weights > 1)
             return error_set(e,
                              "tensor %s of %s has a weight for each of %zu chunks; this method "
-                             "takes one per tensor",
+                             "supports only one per tensor",
                              t->name, model, v->n_weights);
     }
     return 0;
@@ -89,7 +102,7 @@ int join_weight_divisor(enum stream_kind kind, double sum, const char *what, dou
 {
     *divisor = fabs(sum) < 1e-8 ? 1 : sum;
     if (fabs(sum) < 1e-8 && kind != KIND_TASK_VECTORS)
-        return error_set(e, "the weights add up to %g; %s cannot divide by that", sum, what);
+        return error_set(e, "the weights add up to %g; %s cannot divide by it", sum, what);
     return 0;
 }
 
@@ -108,7 +121,9 @@ int join_identical_vectors(const struct tensor *t, struct block *b, struct error
     size_t size = b->n * dtype_bits(t->vectors[0].dtype) / 8;
     for (size_t k = 1; k < b->n_vectors; k++)
         if (memcmp(b->data[0], b->data[k], size) != 0)
-            return error_set(e, "tensor %s is %s and differs between the models; pick one of them",
+            return error_set(e,
+                             "tensor %s is %s and differs between the models; choose one model "
+                             "with pick",
                              t->name, dtype_name(t->vectors[0].dtype));
     b->n_vectors = 1;
     return 0;

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#define KEPT_MAX ((size_t)32 << 20) /* bytes */
+#define STORED_MAX ((size_t)32 << 20) /* bytes of bits, for one tensor */
 
 static size_t sums_size(const struct keep_mask *m)
 {
@@ -14,9 +14,9 @@ static size_t sums_size(const struct keep_mask *m)
 struct keep_mask keep_mask_new(struct arena *a, const struct tensor *t, size_t block_bytes)
 {
     struct keep_mask m = {.n_vectors = t->n_vectors, .block_bytes = block_bytes};
-    size_t blocks = tensor_block_count(t), each = block_bytes * t->n_vectors;
-    if (blocks <= KEPT_MAX / (each ? each : 1))
-        m.bits = arena_alloc(a, blocks, each);
+    size_t blocks = tensor_block_count(t), bytes = block_bytes * t->n_vectors;
+    if (blocks <= STORED_MAX / (bytes ? bytes : 1))
+        m.bits = arena_alloc(a, blocks, bytes);
     return m;
 }
 

@@ -1,28 +1,38 @@
 #include "rank_filter.h"
 
+#include "stage.h"
+#include "stage_rules.h"
+
 #include <stdlib.h>
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
-/* Does the stage work on that tensor? */
-static bool takes(const struct stage *s, const struct tensor *t)
+static bool processes_tensor(const struct stage *s, const struct tensor *t)
 {
     return tensor_is_float(t) && tensor_elements(t) > 0 && !stage_excludes_tensor(s, t);
 }
 
+/* Counts the elements of each model, and those before each tensor. */
+static void count_elements(struct rank_filter *r, const struct stage *s, const struct header *h)
+{
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        for (size_t k = 0; processes_tensor(s, t) && k < t->n_vectors; k++) {
+            size_t m = t->vectors[k].model;
+            r->tensor_offset[i * h->n_models + m] = r->model_elements[m];
+            r->model_elements[m] += tensor_elements(t);
+        }
+    }
+}
+
 struct rank_filter *rank_filter_new(const struct stage *s, const struct header *h)
 {
-    struct rank_filter *w = mem_alloc(1, sizeof *w);
-    w->model_elements = arena_alloc(&w->arena, h->n_models, sizeof *w->model_elements);
-    w->tensor_offset = arena_alloc(&w->arena, h->n_tensors, h->n_models * sizeof *w->tensor_offset);
-    w->bands = magnitude_bands_new(&w->arena, h->n_models);
-    for (size_t i = 0; i < h->n_tensors; i++)
-        for (size_t k = 0; takes(s, &h->tensors[i]) && k < h->tensors[i].n_vectors; k++) {
-            size_t m = h->tensors[i].vectors[k].model;
-            w->tensor_offset[i * h->n_models + m] = w->model_elements[m];
-            w->model_elements[m] += tensor_elements(&h->tensors[i]);
-        }
-    return w;
+    struct rank_filter *r = mem_alloc(1, sizeof *r);
+    r->model_elements = arena_alloc(&r->arena, h->n_models, sizeof *r->model_elements);
+    r->tensor_offset = arena_alloc(&r->arena, h->n_tensors, h->n_models * sizeof *r->tensor_offset);
+    r->bands = magnitude_bands_new(&r->arena, h->n_models);
+    count_elements(r, s, h);
+    return r;
 }
 
 int rank_filter_model_values(const struct stage *s, const struct tensor_rules *r,
@@ -31,34 +41,37 @@ int rank_filter_model_values(const struct stage *s, const struct tensor_rules *r
 {
     for (size_t m = 0; m < h->n_models; m++)
         values[m] = NAN;
-    for (size_t i = 0; i < h->n_tensors; i++)
-        for (size_t k = 0; takes(s, &h->tensors[i]) && k < h->tensors[i].n_vectors; k++) {
-            const struct tensor *t = &h->tensors[i];
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        for (size_t k = 0; processes_tensor(s, t) && k < t->n_vectors; k++) {
             size_t m = t->vectors[k].model;
             double value = stage_rules_vector_value(s, r, t, &t->vectors[k], missing);
             if (!isnan(values[m]) && values[m] != value)
-                return error_set(e,
-                                 "tensor %s of %s has other shares than those before it; with "
-                                 "--scope model they cannot vary (--exclude leaves a tensor alone)",
-                                 t->name, h->models[m].name);
+                return error_set(
+                    e,
+                    "tensor %s of %s has a different share than the tensors before it; with "
+                    "--scope model all tensors of a model must have the same share "
+                    "(--exclude skips a tensor)",
+                    t->name, h->models[m].name);
             values[m] = value;
         }
+    }
     return 0;
 }
 
-struct magnitude_bands rank_filter_tensor_bands(const struct rank_filter *w, const struct job *job)
-{
-    size_t n_models = w->bands.n;
-    struct magnitude_bands b = magnitude_bands_new(job->arena, job->in->n_vectors);
-    for (size_t k = 0; k < b.n; k++) {
-        size_t m = job->in->vectors[k].model;
-        b.bands[k] = w->bands.bands[m];
-        b.offset[k] = w->tensor_offset[job->index * n_models + m];
-    }
-    return b;
-}
+/* ---- one tensor ------------------------------------------------------------------------------ */
 
-/* ---- a filter's life ------------------------------------------------------------------------- */
+struct magnitude_bands rank_filter_tensor_bands(const struct rank_filter *r, const struct job *job)
+{
+    size_t n_models = r->bands.n;
+    struct magnitude_bands bands = magnitude_bands_new(job->arena, job->in->n_vectors);
+    for (size_t k = 0; k < bands.n; k++) {
+        size_t m = job->in->vectors[k].model;
+        bands.bands[k] = r->bands.bands[m];
+        bands.offset[k] = r->tensor_offset[job->index * n_models + m];
+    }
+    return bands;
+}
 
 static void plan_round(struct job *job)
 {
@@ -94,24 +107,21 @@ int rank_filter_begin(struct job *job, struct magnitude_bands bands)
 
 int rank_filter_observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    (void)e;
     magnitude_bands_observe(job->state, (float *const *)b->data, b->first, b->n, work);
     return 0;
 }
 
-int rank_filter_merge(struct job *job, const struct block *b, void *work, struct error *e)
+int rank_filter_accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    (void)e;
     magnitude_bands_merge(job->state, b->n, work);
     return 0;
 }
 
 int rank_filter_decide(struct job *job, struct error *e)
 {
-    struct rank_filter *w = job->stage->data;
-    (void)e;
-    if (w)
-        return magnitude_bands_decide(&w->bands) ? VERDICT_DONE : VERDICT_AGAIN;
+    struct rank_filter *r = job->stage->data;
+    if (r)
+        return magnitude_bands_decide(&r->bands) ? VERDICT_DONE : VERDICT_AGAIN;
     if (!magnitude_bands_decide(job->state)) {
         plan_round(job);
         return VERDICT_AGAIN;
@@ -120,10 +130,16 @@ int rank_filter_decide(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
+int rank_filter_transform(const struct job *job, struct block *b, struct error *e)
+{
+    magnitude_bands_apply(job->state, (float *const *)b->data, b->first, b->n);
+    return 0;
+}
+
+/* ---- freeing --------------------------------------------------------------------------------- */
+
 int rank_filter_end(struct job *job, bool ok, struct error *e)
 {
-    (void)ok;
-    (void)e;
     if (job->state && !job->stage->data)
         magnitude_bands_free(job->state);
     return 0;
@@ -131,13 +147,11 @@ int rank_filter_end(struct job *job, bool ok, struct error *e)
 
 int rank_filter_close(struct stage *s, bool ok, struct error *e)
 {
-    struct rank_filter *w = s->data;
-    (void)ok;
-    (void)e;
-    if (w) {
-        magnitude_bands_free(&w->bands);
-        arena_free(&w->arena);
+    struct rank_filter *r = s->data;
+    if (r) {
+        magnitude_bands_free(&r->bands);
+        arena_free(&r->arena);
     }
-    free(w);
+    free(r);
     return 0;
 }

@@ -4,8 +4,6 @@ int tensor_sums_observe_abs(const struct job *job, const struct block *b, void *
                             struct error *e)
 {
     double *sums = work;
-    (void)job;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         sums[k] = vector_math_sum_abs(block_floats(b, k), b->n);
     return 0;
@@ -15,16 +13,14 @@ int tensor_sums_observe_squares(const struct job *job, const struct block *b, vo
                                 struct error *e)
 {
     double *sums = work;
-    (void)job;
-    (void)e;
     for (size_t k = 0; k < b->n_vectors; k++)
         sums[k] = vector_math_sum_squares(block_floats(b, k), b->n);
     return 0;
 }
 
-void tensor_sums_add(const void *found, size_t n, double *sums)
+void tensor_sums_add(const void *work, size_t n, double *sums)
 {
-    const double *more = found;
+    const double *block_sums = work;
     for (size_t i = 0; i < n; i++)
-        sums[i] += more[i];
+        sums[i] += block_sums[i];
 }

@@ -1,21 +1,22 @@
-/* A block in stretches in which no weight changes, for filters that use weights given as lists. */
+/* A block cut into segments of constant weights, for filters that use one weight per chunk of a
+ * vector. */
 #ifndef TV_WEIGHT_SEGMENTS_H
 #define TV_WEIGHT_SEGMENTS_H
 
 #include "filter.h"
 
 struct weight_segments {
-    size_t K, n; /* vectors; elements of each */
+    size_t K, n; /* vectors; elements of the current segment */
     float **x;   /* (K, n) */
     double *w;   /* (K): their weights */
     const struct tensor *tensor;
     const struct block *block;
-    size_t end; /* of the stretch in the block */
+    size_t end; /* of the current segment in the block */
 };
 
-/* In a transform; `tensor` is the one with the weights. Before the first stretch. */
+/* Before the first segment; `tensor` has the weights. To be freed with weight_segments_free. */
 struct weight_segments weight_segments_begin(const struct tensor *tensor, const struct block *b);
-/* Goes on to the next; false if there is none. */
+/* Goes to the next segment; false after the last. */
 bool weight_segments_next(struct weight_segments *s);
 void weight_segments_free(struct weight_segments *s);
 

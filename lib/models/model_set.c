@@ -1,6 +1,8 @@
 #include "model_set.h"
 
 #include "hash.h"
+#include "run_context.h"
+#include "stage.h"
 #include "tensor_matching.h"
 #include "tensor_name.h"
 

@@ -1,7 +1,7 @@
 #include "operand_source.h"
 
 #include "model_source.h"
-#include "runner.h"
+#include "stdio_stages.h"
 #include "tensor_name.h"
 
 #include <string.h>
@@ -20,7 +20,6 @@ static int open_model(struct stage *s, struct header *h, struct error *e)
 
 static int fill_from_model(const struct job *job, struct block *b, struct error *e)
 {
-    (void)e;
     const struct model_source *m = job->stage->data;
     model_source_read_stored(m, job->index, b->first, b->n, b->data[0]);
     model_source_release_pages(m, job->index, b->first, b->n);
@@ -29,8 +28,6 @@ static int fill_from_model(const struct job *job, struct block *b, struct error 
 
 static int close_model(struct stage *s, bool ok, struct error *e)
 {
-    (void)ok;
-    (void)e;
     model_source_close(s->data);
     return 0;
 }
@@ -42,7 +39,7 @@ static const struct filter model_reader = {
     .raw_payload = true,
     .operands_are_files = true,
     .open = open_model,
-    .fill = fill_from_model,
+    .source.fill = fill_from_model,
     .close = close_model,
 };
 

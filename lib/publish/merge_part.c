@@ -1,5 +1,7 @@
 #include "merge_part.h"
 
+#include "run_context.h"
+
 #include <stdlib.h>
 
 #define PARTS_MAX 100000

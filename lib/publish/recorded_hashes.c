@@ -1,6 +1,8 @@
 #include "recorded_hashes.h"
 
 #include "hash.h"
+#include "run_context.h"
+#include "run_hashes.h"
 
 #include <stdlib.h>
 

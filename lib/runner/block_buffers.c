@@ -1,26 +1,25 @@
 #include "block_buffers.h"
 
+#include "block_layout.h"
+
 #include <stdlib.h>
 
-/* Room for a block of K vectors of n elements: per vector its bytes as they travel and, where these
- * are not F32, the same as F32. */
-static void make_room(struct block_buffer *b, size_t K, size_t n)
+/* Memory for n elements of each of K vectors, of at most 8 bytes, and the same again as F32. */
+static void reserve_memory(struct block_buffer *b, size_t K, size_t n)
 {
     size_t each = (n * 8 + 63) / 64 * 64;
-    if (b->n_vectors == K && b->room >= each)
+    if (b->n_vectors == K && b->bytes_per_vector >= each)
         return;
     b->n_vectors = K;
-    b->room = each;
-    b->raw = mem_resize(b->raw, K, sizeof *b->raw);
-    b->wide = mem_resize(b->wide, K, sizeof *b->wide);
-    b->block.data = mem_resize(b->block.data, K, sizeof(void *));
-    b->block.dtypes = mem_resize(b->block.dtypes, K, sizeof(enum dtype));
-    b->block.buffer_of = mem_resize(b->block.buffer_of, K, sizeof(size_t));
+    b->bytes_per_vector = each;
+    b->wire = mem_resize(b->wire, K, sizeof *b->wire);
+    b->floats = mem_resize(b->floats, K, sizeof *b->floats);
+    block_layout_allocate(&b->block, K);
     free(b->memory);
     b->memory = mem_alloc_aligned(2 * each * K);
     for (size_t k = 0; k < K; k++) {
-        b->raw[k] = b->memory + 2 * k * each;
-        b->wide[k] = (float *)(b->memory + (2 * k + 1) * each);
+        b->wire[k] = b->memory + 2 * k * each;
+        b->floats[k] = (float *)(b->memory + (2 * k + 1) * each);
     }
 }
 
@@ -37,48 +36,34 @@ struct block_buffer *block_buffers_acquire(struct block_buffers *all, size_t n_v
 {
     pthread_mutex_lock(&all->lock);
     struct block_buffer *b = all->idle;
-    all->idle = b->next;
+    all->idle = b->next_idle;
     pthread_mutex_unlock(&all->lock);
-    make_room(b, n_vectors, elements);
+    reserve_memory(b, n_vectors, elements);
     return b;
 }
 
 void block_buffers_release(struct block_buffers *all, struct block_buffer *b)
 {
     pthread_mutex_lock(&all->lock);
-    b->next = all->idle;
+    b->next_idle = all->idle;
     all->idle = b;
     pthread_mutex_unlock(&all->lock);
 }
 
-static void buffer_free(struct block_buffer *b)
+static void free_block_buffer(struct block_buffer *b)
 {
-    free(b->raw);
-    free(b->wide);
-    free(b->block.data);
-    free(b->block.dtypes);
-    free(b->block.buffer_of);
+    free(b->wire);
+    free(b->floats);
+    block_layout_free(&b->block);
     free(b->memory);
 }
 
 void block_buffers_free(struct block_buffers *all)
 {
     for (size_t j = 0; j < all->n; j++)
-        buffer_free(&all->all[j]);
+        free_block_buffer(&all->all[j]);
     free(all->all);
     pthread_mutex_destroy(&all->lock);
-}
-
-void block_keep_vectors(struct block *b, size_t n, const size_t *which)
-{
-    for (size_t k = 0; k < n; k++) {
-        size_t home = b->buffer_of[k];
-        b->data[k] = b->data[which[k]];
-        b->dtypes[k] = b->dtypes[which[k]];
-        b->buffer_of[k] = b->buffer_of[which[k]];
-        b->buffer_of[which[k]] = home;
-    }
-    b->n_vectors = n;
 }
 
 void block_buffers_convert_to_f32(struct block_buffer *b)
@@ -86,7 +71,7 @@ void block_buffers_convert_to_f32(struct block_buffer *b)
     struct block *block = &b->block;
     for (size_t k = 0; k < block->n_vectors; k++)
         if (block->dtypes[k] != DTYPE_F32 && dtype_is_float(block->dtypes[k])) {
-            float *to = b->wide[block->buffer_of[k]];
+            float *to = b->floats[block->buffer_of[k]];
             dtype_to_f32(block->dtypes[k], block->data[k], to, block->n);
             block->data[k] = to;
             block->dtypes[k] = DTYPE_F32;
@@ -100,7 +85,7 @@ void block_buffers_convert_to_wire_dtype(const struct tensor *t, struct block_bu
         enum dtype wire = t->vectors[k].dtype;
         if (block->dtypes[k] == wire || !dtype_is_float(wire))
             continue;
-        void *to = b->raw[block->buffer_of[k]];
+        void *to = b->wire[block->buffer_of[k]];
         dtype_from_f32(wire, block->data[k], to, block->n);
         block->data[k] = to;
         block->dtypes[k] = wire;

@@ -1,6 +1,9 @@
 #include "filter_main.h"
 
+#include "command_line.h"
+#include "stage.h"
 #include "standard_output.h"
+#include "stdio_stages.h"
 #include "writer.h"
 
 #include <signal.h>
@@ -8,47 +11,60 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *running; /* the first stage's name, for a signal handler */
+/* ---- signals --------------------------------------------------------------------------------- */
 
-/* A mapped file that shrinks under our hands raises SIGBUS: say so instead of dumping core. */
+static const char *program_name; /* of the first stage, for the signal handler */
+
+/* A mapped file that is truncated raises SIGBUS: say so instead of dumping core. */
 static void on_bus_error(int signal)
 {
-    static const char text[] = ": a file was cut while it was being read\n";
-    (void)signal;
-    ssize_t ignored = write(STDERR_FILENO, running, strlen(running));
+    static const char text[] = ": a file was truncated while it was being read\n";
+    ssize_t ignored = write(STDERR_FILENO, program_name, strlen(program_name));
     ignored = write(STDERR_FILENO, text, sizeof text - 1);
     (void)ignored;
     _exit(1);
 }
 
-bool stage_starts_chain(const struct stage *s)
+static void set_signal_handlers(const char *name)
 {
-    const struct filter *f = s->filter;
-    return f->role == ROLE_SOURCE && (!f->source_with_operands || s->operands.n > 0);
+    program_name = name;
+    signal(SIGBUS, on_bus_error);
+    signal(SIGXFSZ, SIG_IGN); /* a file that reaches its size limit is a failed write */
 }
 
-bool stage_ends_chain(const struct stage *s)
+/* ---- a chain --------------------------------------------------------------------------------- */
+
+bool filter_main_starts_chain(const struct stage *s)
+{
+    const struct filter *f = s->filter;
+    return f->role == ROLE_SOURCE && (!f->source.only_with_operands || s->operands.n > 0);
+}
+
+bool filter_main_ends_chain(const struct stage *s)
 {
     return s->filter->role == ROLE_SINK;
 }
 
-/* What stands before a first stage that is no source: standard input, or its first operand. */
+/* The source before a first stage that is none: it reads standard input, or the first operand of a
+ * sink. NULL on error. */
 static struct stage *new_reader(const struct stage *s, struct error *e)
 {
-    const struct filter *from = &stdio_stages_reader;
+    const struct filter *source = &stdio_stages_reader;
     const struct filter *f = s->filter;
-    bool operand = f->operand_source_filter && (s->operands.n || f->max_operands == 0);
-    if (operand &&
-        !(from = f->operand_source_filter(s->operands.n ? s->operands.items[0] : NULL, e)))
+    bool reads_operand = f->sink.source_for_operand && (s->operands.n || f->max_operands == 0);
+    if (reads_operand)
+        source = f->sink.source_for_operand(s->operands.n ? s->operands.items[0] : NULL, e);
+    if (!source)
         return NULL;
-    struct stage *reader = stage_new(from);
+    struct stage *reader = stage_new(source);
     reader->name = f->name;
     reader->common = s->common;
-    if (operand && s->operands.n)
+    if (reads_operand && s->operands.n)
         reader->operands = (struct string_list){1, s->operands.items};
     return reader;
 }
 
+/* The sink after a last stage that is none. */
 static struct stage *new_writer(const struct stage *s)
 {
     struct stage *writer = stage_new(&stdio_stages_writer);
@@ -57,37 +73,44 @@ static struct stage *new_writer(const struct stage *s)
     return writer;
 }
 
-/* Prints why a run failed, unless the failed stage has done so. */
-static int tell(const struct stage *last, const struct error *e)
+/* Prints the error unless that was done; the exit status of a failed run. */
+static int report_failure(const struct stage *last, const struct error *e)
 {
     if (!e->printed)
         fprintf(stderr, "%s: %s\n", e->stage, e->text);
     return last->filter->failure_status ? last->filter->failure_status : 1;
 }
 
-int filter_main_run_chain(struct stage **stages, size_t n, const struct run_monitor *watch)
+/* Makes the chain of n stages, with a reader and a writer at the ends where those are missing; its
+ * length. chain[0] is NULL on error. */
+static size_t add_reader_and_writer(struct stage **stages, size_t n, struct stage **chain,
+                                    struct error *e)
 {
-    struct stage **chain = mem_alloc(n + 2, sizeof *chain), *last = stages[n - 1];
-    struct error e = {0};
     size_t length = 0;
-    int status;
-    running = stages[0]->filter->name;
-    signal(SIGBUS, on_bus_error);
-    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write */
-    bool reads = !stage_starts_chain(stages[0]), writes = !stage_ends_chain(last);
-    if (reads)
-        chain[length++] = new_reader(stages[0], &e);
+    if (!filter_main_starts_chain(stages[0]))
+        chain[length++] = new_reader(stages[0], e);
     memcpy(chain + length, stages, n * sizeof *chain);
     length += n;
-    if (writes)
-        chain[length++] = new_writer(last);
+    if (!filter_main_ends_chain(stages[n - 1]))
+        chain[length++] = new_writer(stages[n - 1]);
+    return length;
+}
+
+int filter_main_run_chain(struct stage **stages, size_t n, const struct run_monitor *monitor)
+{
+    struct stage **chain = mem_alloc(n + 2, sizeof *chain), *last = stages[n - 1];
+    struct run_monitor own = *monitor;
+    struct error e = {0};
+    int status;
+    set_signal_handlers(stages[0]->filter->name);
+    own.show_progress &=
+        filter_main_ends_chain(last); /* else the program that reads the stream does */
+    size_t length = add_reader_and_writer(stages, n, chain, &e);
     if (!chain[0]) {
         snprintf(e.stage, sizeof e.stage, "%s", stages[0]->filter->name);
-        status = tell(last, &e);
+        status = report_failure(last, &e);
     } else {
-        struct run_monitor own = *watch;
-        own.show_progress &= !writes;
-        status = runner_run(chain, length, &own, &e) ? tell(last, &e) : last->exit_status;
+        status = runner_run(chain, length, &own, &e) ? report_failure(last, &e) : last->exit_status;
     }
     for (size_t i = 0; i < length; i++)
         stage_free(chain[i]);
@@ -95,13 +118,16 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
     return status;
 }
 
-static bool parsing;
+/* ---- one filter ------------------------------------------------------------------------------ */
 
-/* A wrong command line has been told to the user: the next stage is to know that it was. */
-static void leave_record(int status, void *filter)
+static bool is_parsing;
+
+/* At exit. A wrong command line was reported to the user: an error record tells the next program
+ * that no stream follows. */
+static void write_usage_error_record(int status, void *filter)
 {
     struct error ignored;
-    if (!parsing || status != 2 || isatty(STDOUT_FILENO))
+    if (!is_parsing || status != 2 || isatty(STDOUT_FILENO))
         return;
     struct writer *w = writer_open(STDOUT_FILENO, "standard output");
     writer_write_error(w, ((const struct filter *)filter)->name, "its command line is wrong");
@@ -115,9 +141,9 @@ int filter_main(const struct filter *f, int argc, char **argv)
         f = f->filter_for_process();
     standard_output_flush_at_exit(f->name);
     if (f->role != ROLE_SINK)
-        on_exit(leave_record, (void *)f);
-    parsing = true;
+        on_exit(write_usage_error_record, (void *)f);
+    is_parsing = true;
     struct stage *stage = command_line_parse(f, argc, argv);
-    parsing = false;
+    is_parsing = false;
     return filter_main_run_chain(&stage, 1, &(struct run_monitor){.show_progress = true});
 }

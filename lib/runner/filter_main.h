@@ -1,20 +1,23 @@
-/* Stages as programs: between standard input and output, alone or as a chain in one process. */
+/* The programs of filters: one filter, or a chain of them in one process, between standard input
+ * and standard output. */
 #ifndef TV_FILTER_MAIN_H
 #define TV_FILTER_MAIN_H
 
 #include "runner.h"
 
-/* The whole of a filter's program: parses, runs the filter between standard input and output,
- * prints `NAME: sentence` on failure. Returns the exit status. */
+/* The main function of a filter's program: parses the command line, runs the filter, and prints
+ * `NAME: sentence` if it fails. Returns the exit status. */
 int filter_main(const struct filter *f, int argc, char **argv);
 
-/* Runs stages as one chain, reading standard input where the first is no source and writing
- * standard output where the last is no sink. Prints and returns as filter_main does, and frees
- * the stages. */
-int filter_main_run_chain(struct stage **stages, size_t n, const struct run_monitor *watch);
+/* Runs n stages as one chain, which reads standard input unless the first stage is a source and
+ * writes standard output unless the last is a sink. Prints the error and returns the exit status as
+ * filter_main does. Frees the stages. */
+int filter_main_run_chain(struct stage **stages, size_t n, const struct run_monitor *monitor);
 
-/* Is the stage one that starts a chain, or ends it? */
-bool stage_starts_chain(const struct stage *s);
-bool stage_ends_chain(const struct stage *s);
+/* Is the stage a source, so that it starts a chain? A filter that is a source only if it has
+ * operands (tv-extract) counts by those. */
+bool filter_main_starts_chain(const struct stage *s);
+/* Is it a sink, so that it ends a chain? */
+bool filter_main_ends_chain(const struct stage *s);
 
 #endif

@@ -1,12 +1,13 @@
-/* Refuses numbers that are not finite. */
+/* Refuses payload with numbers that are not finite. */
 #ifndef TV_FINITE_CHECK_H
 #define TV_FINITE_CHECK_H
 
 #include "filter.h"
 
-/* Does the stage let them pass? */
+/* Does the stage accept NaN and infinity? */
 bool finite_check_is_off(const struct stage *s);
-/* A block of tensor `t`, of `h`, which say whose the number is that was found. */
+/* -1 if a block of `t` has one; the error names the tensor, the model (of header `h`) and the flat
+ * index. */
 int finite_check_block(const struct tensor *t, const struct header *h, const struct block *b,
                        struct error *e);
 

@@ -1,4 +1,4 @@
-/* The main of every filter's program; the Makefile says which descriptor FILTER is. */
+/* The main function of every filter's program; the Makefile defines FILTER as its descriptor. */
 #include "filter_main.h"
 
 extern const struct filter FILTER;

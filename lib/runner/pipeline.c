@@ -16,29 +16,30 @@ void pipeline_add_word(struct pipeline_command *c, const char *text, struct aren
     pipeline_add_empty_word(c, a)->text = text;
 }
 
-static struct pipeline_command *new_command(struct pipeline *l, struct arena *a)
+static struct pipeline_command *append_command(struct pipeline *pipeline, struct arena *a)
 {
-    struct pipeline_command *commands = arena_alloc(a, l->n + 1, sizeof *commands);
-    if (l->n)
-        memcpy(commands, l->commands, l->n * sizeof *commands);
-    l->commands = commands;
-    return &commands[l->n++];
+    struct pipeline_command *commands = arena_alloc(a, pipeline->n + 1, sizeof *commands);
+    if (pipeline->n)
+        memcpy(commands, pipeline->commands, pipeline->n * sizeof *commands);
+    pipeline->commands = commands;
+    return &commands[pipeline->n++];
 }
 
-struct pipeline_command *pipeline_add_command(struct pipeline *l, const char *name, struct arena *a)
+struct pipeline_command *pipeline_add_command(struct pipeline *pipeline, const char *name,
+                                              struct arena *a)
 {
-    struct pipeline_command *c = new_command(l, a);
+    struct pipeline_command *c = append_command(pipeline, a);
     pipeline_add_word(c, name, a);
     return c;
 }
 
-/* ---- reading -------------------------------------------------------------------------------- */
+/* ---- parsing -------------------------------------------------------------------------------- */
 
 struct parser {
     const char *at;
     struct arena *a;
     struct error *e;
-    struct bytes word; /* the one at hand */
+    struct bytes word; /* the current word, without its quotes */
 };
 
 static bool is_space(char c)
@@ -46,40 +47,40 @@ static bool is_space(char c)
     return c == ' ' || c == '\t' || c == '\n';
 }
 
-/* A backslash before the end of a line is space too. */
+/* A backslash at the end of a line counts as space. */
 static void skip_space(struct parser *p)
 {
     while (is_space(*p->at) || (p->at[0] == '\\' && p->at[1] == '\n'))
         p->at += *p->at == '\\' ? 2 : 1;
 }
 
-static int unexpanded(struct parser *p)
+static int refuse_shell_character(struct parser *p)
 {
     if (strchr("<>&;", *p->at))
-        return error_set(p->e, "%c is the shell's: it belongs outside the quotes of tv run's line",
+        return error_set(p->e, "%c is not supported in a pipeline; write it outside its quotes",
                          *p->at);
-    return error_set(p->e, "%c is not expanded here as the shell would; quote it with ' '", *p->at);
+    return error_set(p->e, "%c is not expanded in a pipeline; quote it with ' '", *p->at);
 }
 
-/* '...': everything as it is */
-static int single_quoted(struct parser *p)
+/* '...': all characters are literal */
+static int parse_single_quotes(struct parser *p)
 {
     const char *end = strchr(++p->at, '\'');
     if (!end)
-        return error_set(p->e, "a ' is not closed");
+        return error_set(p->e, "unterminated '");
     bytes_append(&p->word, p->at, (size_t)(end - p->at));
     p->at = end + 1;
     return 0;
 }
 
-/* "...": a backslash before one of " \ $ ` takes away its meaning */
-static int double_quoted(struct parser *p)
+/* "...": a backslash quotes one of " \ $ ` */
+static int parse_double_quotes(struct parser *p)
 {
     for (p->at++; *p->at != '"'; p->at++) {
         if (*p->at == '\0')
-            return error_set(p->e, "a \" is not closed");
+            return error_set(p->e, "unterminated \"");
         if (*p->at == '$' || *p->at == '`')
-            return unexpanded(p);
+            return refuse_shell_character(p);
         if (*p->at == '\\' && p->at[1] && strchr("\"\\$`\n", p->at[1]))
             p->at++;
         bytes_append(&p->word, p->at, 1);
@@ -88,29 +89,29 @@ static int double_quoted(struct parser *p)
     return 0;
 }
 
-static int escaped(struct parser *p)
+static int parse_backslash(struct parser *p)
 {
     if (p->at[1] == '\0')
-        return error_set(p->e, "a \\ stands at the end");
-    if (p->at[1] != '\n') /* a broken line goes on */
+        return error_set(p->e, "nothing follows the last \\");
+    if (p->at[1] != '\n') /* at the end of a line: nothing */
         bytes_append(&p->word, p->at + 1, 1);
     p->at += 2;
     return 0;
 }
 
-static struct pipeline *parse_line(struct parser *p, bool inside);
+static struct pipeline *parse_commands(struct parser *p, bool inside);
 
-/* <( LINE ) up to its closing parenthesis */
-static int substitution(struct parser *p, struct pipeline_word *w)
+/* <( ... ), its closing parenthesis included */
+static int parse_substitution(struct parser *p, struct pipeline_word *w)
 {
     struct parser inner = {.at = p->at + 2, .a = p->a, .e = p->e};
-    w->substitution = parse_line(&inner, true);
+    w->substitution = parse_commands(&inner, true);
     bytes_free(&inner.word);
     p->at = inner.at;
     return w->substitution ? 0 : -1;
 }
 
-static const char *word_so_far(struct parser *p)
+static const char *flush_word_text(struct parser *p)
 {
     const char *text = arena_copy_text_n(p->a, (const char *)p->word.data, p->word.size);
     p->word.size = 0;
@@ -124,22 +125,22 @@ static int parse_word(struct parser *p, struct pipeline_word *w)
     *w = (struct pipeline_word){0};
     while (!failed && *p->at && !is_space(*p->at) && *p->at != '|' && *p->at != ')') {
         if (*p->at == '\'')
-            failed = single_quoted(p);
+            failed = parse_single_quotes(p);
         else if (*p->at == '"')
-            failed = double_quoted(p);
+            failed = parse_double_quotes(p);
         else if (*p->at == '\\')
-            failed = escaped(p);
+            failed = parse_backslash(p);
         else if (p->at[0] == '<' && p->at[1] == '(' && w->substitution)
-            failed = error_set(p->e, "a word has two <( ... ) in it");
+            failed = error_set(p->e, "a word contains two <( ... ), but only one is supported");
         else if (p->at[0] == '<' && p->at[1] == '(') {
-            w->text = word_so_far(p);
-            failed = substitution(p, w);
+            w->text = flush_word_text(p);
+            failed = parse_substitution(p, w);
         } else if (strchr("$`;&<>(", *p->at))
-            failed = unexpanded(p);
+            failed = refuse_shell_character(p);
         else
             bytes_append(&p->word, p->at++, 1);
     }
-    *(w->substitution ? &w->suffix : &w->text) = word_so_far(p);
+    *(w->substitution ? &w->suffix : &w->text) = flush_word_text(p);
     return failed;
 }
 
@@ -150,43 +151,44 @@ static int parse_command(struct parser *p, struct pipeline_command *c)
             return -1;
     }
     if (c->n == 0)
-        return error_set(p->e, "a command is missing beside a |");
+        return error_set(p->e, "a command is missing before or after a |");
     return 0;
 }
 
-/* `inside`: up to the parenthesis that closes a <( ... ), which is taken. */
-static struct pipeline *parse_line(struct parser *p, bool inside)
+/* Parses commands with | between them: all of the text or, `inside` a <( ... ), up to its closing
+ * parenthesis and that. */
+static struct pipeline *parse_commands(struct parser *p, bool inside)
 {
-    struct pipeline *l = arena_alloc(p->a, 1, sizeof *l);
+    struct pipeline *pipeline = arena_alloc(p->a, 1, sizeof *pipeline);
     do {
-        p->at += l->n > 0; /* the | */
-        if (parse_command(p, new_command(l, p->a)))
+        p->at += pipeline->n > 0; /* the | */
+        if (parse_command(p, append_command(pipeline, p->a)))
             return NULL;
     } while (*p->at == '|');
     if ((*p->at == ')') != inside) {
-        error_set(p->e, inside ? "a <( is not closed" : "a ) stands alone");
+        error_set(p->e, inside ? "unterminated <(" : "unexpected )");
         return NULL;
     }
     p->at += inside;
-    return l;
+    return pipeline;
 }
 
 struct pipeline *pipeline_parse(const char *text, struct arena *a, struct error *e)
 {
     struct parser p = {.at = text, .a = a, .e = e};
-    struct pipeline *l = parse_line(&p, false);
+    struct pipeline *pipeline = parse_commands(&p, false);
     bytes_free(&p.word);
-    return l;
+    return pipeline;
 }
 
 /* ---- printing ------------------------------------------------------------------------------- */
 
-/* Quoted with ' ' unless every character is plain to the shell. */
-static void print_text(const char *text, FILE *f)
+/* Quotes the text with ' ' unless the shell takes every character literally. */
+static void print_quoted(const char *text, FILE *f)
 {
-    static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-                                "_./:=,+@%-";
-    if (*text && text[strspn(text, plain)] == '\0') {
+    static const char literal[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+                                  "_./:=,+@%-";
+    if (*text && text[strspn(text, literal)] == '\0') {
         fputs(text, f);
         return;
     }
@@ -196,37 +198,37 @@ static void print_text(const char *text, FILE *f)
     putc('\'', f);
 }
 
-/* A <( ... ) on lines of its own. */
-static void print_inner(const struct pipeline_word *w, int indent, FILE *f)
+/* A word with a <( ... ), on lines of its own. */
+static void print_substitution(const struct pipeline_word *w, int indent, FILE *f)
 {
     fprintf(f, " \\\n%*s", indent, "");
     if (*w->text)
-        print_text(w->text, f);
+        print_quoted(w->text, f);
     fputs("<(", f);
     pipeline_print(w->substitution, indent, f);
     putc(')', f);
     if (w->suffix && *w->suffix)
-        print_text(w->suffix, f);
+        print_quoted(w->suffix, f);
 }
 
 static void print_command(const struct pipeline_command *c, int indent, FILE *f)
 {
     for (size_t i = 0; i < c->n; i++) {
         if (c->words[i].substitution) {
-            print_inner(&c->words[i], indent, f);
+            print_substitution(&c->words[i], indent, f);
             continue;
         }
         if (i)
             putc(' ', f);
-        print_text(c->words[i].text, f);
+        print_quoted(c->words[i].text, f);
     }
 }
 
-void pipeline_print(const struct pipeline *l, int indent, FILE *f)
+void pipeline_print(const struct pipeline *pipeline, int indent, FILE *f)
 {
-    for (size_t i = 0; i < l->n; i++) {
+    for (size_t i = 0; i < pipeline->n; i++) {
         if (i)
             fprintf(f, " |\n%*s", indent + 4, "");
-        print_command(&l->commands[i], indent + (i ? 8 : 4), f);
+        print_command(&pipeline->commands[i], indent + (i ? 8 : 4), f);
     }
 }

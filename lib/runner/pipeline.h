@@ -1,5 +1,5 @@
-/* A pipeline as a line of text, with the shell's quoting and <( ... ), and no other of the shell's
- * expansions. A line lives in the arena that it was parsed into, or made in. */
+/* A pipeline of commands, as text and parsed: the shell's |, quotes, backslashes and <( ... ), and
+ * no other of its expansions. A pipeline lives in the arena that it was parsed or built in. */
 #ifndef TV_PIPELINE_H
 #define TV_PIPELINE_H
 
@@ -9,12 +9,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* A word; where it has a <( LINE ) in it, `text` is what stands before that ("name="), `inner` the
- * line between the parentheses, `after` what follows ("[0:2]"). */
+/* A word of a command, which may contain one <( ... ). */
 struct pipeline_word {
-    const char *text;
-    struct pipeline *substitution; /* NULL: a plain word */
-    const char *suffix;
+    const char *text;              /* the word, or what comes before its <( ("name=") */
+    struct pipeline *substitution; /* what is between the parentheses; NULL: a plain word */
+    const char *suffix;            /* what comes after the ) ("[0:2]") */
 };
 
 struct pipeline_command {
@@ -24,21 +23,21 @@ struct pipeline_command {
 
 struct pipeline {
     size_t n;
-    struct pipeline_command *commands; /* with a | between each two */
+    struct pipeline_command *commands; /* at least one */
 };
 
-/* NULL on error: an open quote, an empty command, a character that the shell would act on and this
- * parser does not ($, `, ;, &, <, >, parentheses outside quotes). */
+/* Parses the text. NULL on error: an unterminated quote, an empty command, or a character outside
+ * quotes that only a shell would act on ($, `, ;, &, <, >, parentheses). */
 struct pipeline *pipeline_parse(const char *text, struct arena *a, struct error *e);
 
-/* Making a line word by word: commands and words are added at the end. */
-struct pipeline_command *pipeline_add_command(struct pipeline *l, const char *name,
+/* Builds a pipeline: each adds a command, or a word, at the end. */
+struct pipeline_command *pipeline_add_command(struct pipeline *pipeline, const char *name,
                                               struct arena *a);
 void pipeline_add_word(struct pipeline_command *c, const char *text, struct arena *a);
 struct pipeline_word *pipeline_add_empty_word(struct pipeline_command *c, struct arena *a);
 
-/* The line as a person reads it and a shell or pipeline_parse takes it: a command on each line of
- * text, quoted where needed. All but the first are indented by 4 more than `indent`. */
-void pipeline_print(const struct pipeline *l, int indent, FILE *f);
+/* Prints the pipeline so that a shell and pipeline_parse can read it: a command on each line,
+ * quoted where needed. All lines but the first are indented by `indent` + 4. */
+void pipeline_print(const struct pipeline *pipeline, int indent, FILE *f);
 
 #endif

@@ -1,6 +1,8 @@
 #include "pipeline_run.h"
 
+#include "command_line.h"
 #include "filter_main.h"
+#include "stage.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -8,45 +10,61 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int fail(const char *what, const char *why)
+static int print_error(const char *subject, const char *text)
 {
-    fprintf(stderr, "tv: %s: %s\n", what, why);
+    fprintf(stderr, "tv: %s: %s\n", subject, text);
     return 1;
 }
 
-const struct filter *pipeline_run_find_filter(const struct pipeline_options *r, const char *name)
+const struct filter *pipeline_run_find_filter(const struct pipeline_options *o, const char *name)
 {
-    for (size_t i = 0; r->filters[i]; i++) {
-        const char *full = r->filters[i]->name;
+    for (size_t i = 0; o->filters[i]; i++) {
+        const char *full = o->filters[i]->name;
         if (strcmp(full, name) == 0 ||
             (strncmp(full, "tv-", 3) == 0 && strcmp(full + 3, name) == 0))
-            return r->filters[i];
+            return o->filters[i];
     }
     return NULL;
 }
 
-/* What one line needs while it runs. */
-struct job_table {
-    const struct pipeline_options *run;
-    size_t n, n_fds;
-    pid_t *children;
-    int *fds; /* of <( ... ): ours until the line has run */
+/* ---- processes and pipes --------------------------------------------------------------------- */
+
+/* What a pipeline has started. */
+struct process_list {
+    const struct pipeline_options *options;
     struct arena *a;
+    size_t n;
+    pid_t *children;
+    size_t n_fds;
+    int *fds; /* reading ends of the pipes of <( ... ), open until the pipeline has run */
 };
 
-static pid_t start_child(struct job_table *t)
+static pid_t fork_child(struct process_list *l)
 {
     fflush(NULL);
     pid_t pid = fork();
     if (pid > 0) {
-        t->children = mem_resize(t->children, t->n + 1, sizeof *t->children);
-        t->children[t->n++] = pid;
+        l->children = mem_resize(l->children, l->n + 1, sizeof *l->children);
+        l->children[l->n++] = pid;
     }
     return pid;
 }
 
-/* Moves a descriptor to where a program looks for it; -1 leaves that one alone. */
-static void become(int from, int to)
+/* Waits for a child: its exit status. That its reader has gone is no failure; the reader itself
+ * reports why. */
+static int wait_for_child(pid_t pid)
+{
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return 1;
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE)
+        return 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
+/* Makes `to` a copy of descriptor `from`, which is closed. Nothing to do if `from` is -1. */
+static void move_fd(int from, int to)
 {
     if (from < 0 || from == to)
         return;
@@ -54,194 +72,230 @@ static void become(int from, int to)
     close(from);
 }
 
-/* A word of a command: <( ... ) becomes the name of a pipe from a process of its own. */
-static const char *word_text(const struct pipeline_word *w, struct job_table *t)
+static void close_fd(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+/* ---- the words of a command ------------------------------------------------------------------ */
+
+/* The text of a word. A <( ... ) in it starts a process and becomes the name of the pipe from it.
+ * NULL on error (errno). */
+static const char *expand_word(const struct pipeline_word *w, struct process_list *l)
 {
     int ends[2];
     if (!w->substitution)
         return w->text;
     if (pipe(ends) < 0)
         return NULL;
-    pid_t pid = start_child(t);
+    pid_t pid = fork_child(l);
     if (pid == 0) {
         close(ends[0]);
-        become(ends[1], STDOUT_FILENO);
-        exit(pipeline_run(t->run, w->substitution, t->a));
+        move_fd(ends[1], STDOUT_FILENO);
+        exit(pipeline_run(l->options, w->substitution, l->a));
     }
     close(ends[1]);
-    t->fds = mem_resize(t->fds, t->n_fds + 1, sizeof *t->fds);
-    t->fds[t->n_fds++] = ends[0];
-    const char *after = w->suffix ? w->suffix : "";
-    return pid < 0 ? NULL : arena_printf(t->a, "%s/dev/fd/%d%s", w->text, ends[0], after);
+    l->fds = mem_resize(l->fds, l->n_fds + 1, sizeof *l->fds);
+    l->fds[l->n_fds++] = ends[0];
+    const char *suffix = w->suffix ? w->suffix : "";
+    return pid < 0 ? NULL : arena_printf(l->a, "%s/dev/fd/%d%s", w->text, ends[0], suffix);
 }
 
-static char **command_words(const struct pipeline_command *c, struct job_table *t)
+/* argv of a command, ended by NULL. */
+static char **expand_words(const struct pipeline_command *c, struct process_list *l)
 {
-    char **words = arena_alloc(t->a, c->n + 1, sizeof *words);
+    char **words = arena_alloc(l->a, c->n + 1, sizeof *words);
     for (size_t i = 0; i < c->n; i++)
-        if (!(words[i] = (char *)word_text(&c->words[i], t)))
+        if (!(words[i] = (char *)expand_word(&c->words[i], l)))
             return NULL;
     return words;
 }
 
-/* Commands that run in one process: a chain of our filters, or one foreign program. */
+/* ---- segments -------------------------------------------------------------------------------- */
+
+/* Commands that run in one process: a chain of our filters, or one other program. */
 struct segment {
     size_t n;
     struct stage **stages;
-    char **foreign;
+    char **program; /* argv; NULL: the stages */
 };
 
-/* A source that takes standard input all the same: a text, or what its operand "-" names. */
-static bool takes_input(const struct stage *s)
+/* Is it a source that reads standard input all the same: a text, or its operand "-"? */
+static bool source_reads_stdin(const struct stage *s)
 {
-    bool takes = s->operands.n == 0;
+    bool reads = s->operands.n == 0;
     for (size_t i = 0; i < s->operands.n; i++)
-        takes |= strcmp(s->operands.items[i], "-") == 0;
-    return takes && stage_starts_chain(s);
+        reads |= strcmp(s->operands.items[i], "-") == 0;
+    return reads && filter_main_starts_chain(s);
 }
 
-/* A sink that looks at a file instead of standard input. */
-static bool reads_operand(const struct stage *s)
+/* Is it a sink that reads its operand instead of standard input? */
+static bool sink_reads_operand(const struct stage *s)
 {
-    return s->filter->operand_source_filter && s->operands.n &&
+    return s->filter->sink.source_for_operand && s->operands.n &&
            strcmp(s->operands.items[0], "-") != 0;
 }
 
-static int check_order(const struct stage *before, const struct stage *stage)
+static int check_neighbours(const struct stage *before, const struct stage *stage)
 {
-    if (stage_starts_chain(stage) || reads_operand(stage))
-        return fail(stage->filter->name, "it reads no stream: nothing can stand before it");
-    if (stage_ends_chain(before))
-        return fail(before->filter->name, "it writes no stream: nothing can stand after it");
+    if (filter_main_starts_chain(stage) || sink_reads_operand(stage))
+        return print_error(stage->filter->name, "it reads no stream, so no command may precede it");
+    if (filter_main_ends_chain(before))
+        return print_error(before->filter->name,
+                           "it writes no stream, so no command may follow it");
     return 0;
 }
 
-static void add_stage(struct segment *s, struct stage *stage, const struct job_table *t)
+static uint64_t default_threads(const struct pipeline_options *o)
 {
-    const struct pipeline_options *r = t->run;
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
+    if (o->threads)
+        return o->threads;
+    return processors > 0 ? (uint64_t)processors : 1;
+}
+
+static void add_stage_to_segment(struct segment *s, struct stage *stage,
+                                 const struct pipeline_options *o)
+{
     if (stage->common.threads == 0)
-        stage->common.threads = r->threads ? r->threads : processors > 0 ? (uint64_t)processors : 1;
-    if (r->memory)
-        stage->common.memory = r->memory;
-    if (r->spool)
-        stage->common.spool = r->spool;
+        stage->common.threads = default_threads(o);
+    if (o->memory)
+        stage->common.memory = o->memory;
+    if (o->spool)
+        stage->common.spool = o->spool;
     s->stages = mem_resize(s->stages, s->n + 1, sizeof *s->stages);
     s->stages[s->n++] = stage;
 }
 
-static int make_segments(const struct pipeline *l, struct segment *segments, size_t *n,
-                         struct job_table *t)
+/* Fills in the segments of a pipeline, at most one per command; their number in *n. A source that
+ * reads standard input starts a segment of its own, for it gets that from a pipe, as in the shell.
+ */
+static int make_segments(const struct pipeline *pipeline, struct segment *segments, size_t *n,
+                         struct process_list *l)
 {
-    const struct stage *before = NULL;
-    for (size_t i = 0; i < l->n; i++) {
-        char **words = command_words(&l->commands[i], t);
+    const struct stage *before = NULL; /* the stage that the next may be chained to */
+    for (size_t i = 0; i < pipeline->n; i++) {
+        const struct pipeline_command *c = &pipeline->commands[i];
+        char **words = expand_words(c, l);
         if (!words)
-            return fail("<( ... )", strerror(errno));
-        const struct filter *ours = pipeline_run_find_filter(t->run, words[0]);
-        struct stage *stage = ours ? command_line_parse(ours, (int)l->commands[i].n, words) : NULL;
-        if (stage && takes_input(stage))
-            before = NULL; /* out of a pipe, as in the shell */
-        if (stage && before && check_order(before, stage))
+            return print_error("<( ... )", strerror(errno));
+        const struct filter *f = pipeline_run_find_filter(l->options, words[0]);
+        struct stage *stage = f ? command_line_parse(f, (int)c->n, words) : NULL;
+        if (stage && source_reads_stdin(stage))
+            before = NULL;
+        if (stage && before && check_neighbours(before, stage))
             return 1;
         if (!stage || !before)
-            segments[(*n)++] = (struct segment){.foreign = stage ? NULL : words};
+            segments[(*n)++] = (struct segment){.program = stage ? NULL : words};
         if (stage)
-            add_stage(&segments[*n - 1], stage, t);
+            add_stage_to_segment(&segments[*n - 1], stage, l->options);
         before = stage;
     }
     return 0;
 }
 
-static int run_segment(const struct pipeline_options *r, struct segment *s)
+/* Runs a segment in this process, which another program replaces. */
+static int run_segment(const struct pipeline_options *o, struct segment *s)
 {
-    if (!s->foreign)
-        return filter_main_run_chain(s->stages, s->n, &r->monitor);
-    execvp(s->foreign[0], s->foreign);
-    fprintf(stderr, "tv: %s: %s\n", s->foreign[0], strerror(errno));
+    if (!s->program)
+        return filter_main_run_chain(s->stages, s->n, &o->monitor);
+    execvp(s->program[0], s->program);
+    fprintf(stderr, "tv: %s: %s\n", s->program[0], strerror(errno));
     _exit(127);
 }
 
-static int wait_for(pid_t pid)
+static void free_stages(struct segment *s)
 {
-    int status;
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return 1;
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE)
-        return 0; /* its reader has said why it went */
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+    for (size_t i = 0; i < s->n; i++)
+        stage_free(s->stages[i]);
+    s->n = 0;
 }
 
-/* Each segment but the last in a child; the last one here if it is ours, for its exit status. */
-static int run_segments(struct segment *segments, size_t n, struct job_table *t)
+/* Starts a segment in a child that reads `input` (-1: standard input). Its output is standard
+ * output if it is the last, else a pipe, whose reading end is in *output. */
+static int start_segment(struct segment *s, bool is_last, int input, int *output,
+                         struct process_list *l)
 {
-    int in = -1, status = 0;
-    for (size_t i = 0; i < n; i++) {
-        bool last = i == n - 1;
-        int ends[2] = {-1, -1};
-        if (!last && pipe(ends) < 0)
-            return fail("pipe", strerror(errno));
-        if (last && !segments[i].foreign) {
-            become(in, STDIN_FILENO);
-            return run_segment(t->run, &segments[i]);
-        }
-        pid_t pid = start_child(t);
-        if (pid < 0)
-            return fail("fork", strerror(errno));
-        if (pid == 0) {
-            become(in, STDIN_FILENO);
-            become(ends[1], STDOUT_FILENO);
-            if (ends[0] >= 0)
-                close(ends[0]);
-            exit(run_segment(t->run, &segments[i]));
-        }
-        for (size_t j = 0; j < segments[i].n; j++)
-            stage_free(segments[i].stages[j]);
-        if (in >= 0)
-            close(in);
-        if (ends[1] >= 0)
-            close(ends[1]);
-        in = ends[0];
+    int ends[2] = {-1, -1};
+    if (!is_last && pipe(ends) < 0)
+        return print_error("pipe", strerror(errno));
+    pid_t pid = fork_child(l);
+    if (pid < 0)
+        return print_error("fork", strerror(errno));
+    if (pid == 0) {
+        move_fd(input, STDIN_FILENO);
+        move_fd(ends[1], STDOUT_FILENO);
+        close_fd(ends[0]);
+        exit(run_segment(l->options, s));
     }
-    return status;
-}
-
-int pipeline_run(const struct pipeline_options *r, const struct pipeline *l, struct arena *a)
-{
-    struct job_table t = {.run = r, .a = a};
-    struct segment *segments = arena_alloc(a, l->n, sizeof *segments);
-    size_t n = 0;
-    int status = make_segments(l, segments, &n, &t);
-    if (status == 0)
-        status = run_segments(segments, n, &t);
-    close(STDIN_FILENO); /* who still writes to it shall notice */
-    for (size_t i = 0; i < t.n_fds; i++)
-        close(t.fds[i]);
-    for (size_t i = 0; i < t.n; i++) {
-        int child = wait_for(t.children[i]);
-        status = status ? status : child;
-    }
-    for (size_t i = 0; i < n; i++)
-        free(segments[i].stages);
-    free(t.children);
-    free(t.fds);
-    return status;
-}
-
-int pipeline_run_start_report(struct pipeline_options *r, const char *file)
-{
-    if (file && !(r->monitor.report = run_report_new()))
-        return fail("report", strerror(errno));
+    free_stages(s);
+    close_fd(input);
+    close_fd(ends[1]);
+    *output = ends[0];
     return 0;
 }
 
-int pipeline_run_end_report(struct pipeline_options *r, const char *file, int status)
+/* Runs each segment in a child, but a last one of our filters in this process. */
+static int run_segments(struct segment *segments, size_t n, struct process_list *l)
+{
+    int input = -1;
+    for (size_t i = 0; i < n; i++) {
+        bool is_last = i == n - 1;
+        if (is_last && !segments[i].program) {
+            move_fd(input, STDIN_FILENO);
+            return run_segment(l->options, &segments[i]);
+        }
+        if (start_segment(&segments[i], is_last, input, &input, l))
+            return 1;
+    }
+    return 0;
+}
+
+/* The exit status: that of the segments, or if it is 0 that of the first child that failed. */
+static int wait_for_processes(struct process_list *l, int status)
+{
+    close(STDIN_FILENO); /* a command that still writes to it gets SIGPIPE */
+    for (size_t i = 0; i < l->n_fds; i++)
+        close(l->fds[i]);
+    for (size_t i = 0; i < l->n; i++) {
+        int child = wait_for_child(l->children[i]);
+        status = status ? status : child;
+    }
+    free(l->children);
+    free(l->fds);
+    return status;
+}
+
+int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeline, struct arena *a)
+{
+    struct process_list l = {.options = o, .a = a};
+    struct segment *segments = arena_alloc(a, pipeline->n, sizeof *segments);
+    size_t n = 0;
+    int status = make_segments(pipeline, segments, &n, &l);
+    if (status == 0)
+        status = run_segments(segments, n, &l);
+    status = wait_for_processes(&l, status);
+    for (size_t i = 0; i < n; i++)
+        free(segments[i].stages);
+    return status;
+}
+
+/* ---- the report ------------------------------------------------------------------------------ */
+
+int pipeline_run_start_report(struct pipeline_options *o, const char *file)
+{
+    if (file && !(o->monitor.report = run_report_new()))
+        return print_error("report", strerror(errno));
+    return 0;
+}
+
+int pipeline_run_end_report(struct pipeline_options *o, const char *file, int status)
 {
     struct error e;
-    if (r->monitor.report && status == 0 && run_report_write_json(r->monitor.report, file, &e))
-        status = fail("report", e.text);
-    run_report_free(r->monitor.report);
-    r->monitor.report = NULL;
+    if (o->monitor.report && status == 0 && run_report_write_json(o->monitor.report, file, &e))
+        status = print_error("report", e.text);
+    run_report_free(o->monitor.report);
+    o->monitor.report = NULL;
     return status;
 }

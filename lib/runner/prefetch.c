@@ -1,107 +1,90 @@
 #include "prefetch.h"
 
 #include "background_queue.h"
+#include "block_layout.h"
 #include "finite_check.h"
-#include "runner.h"
 
 #include <stdlib.h>
 
 struct prefetch {
-    struct prefetch_request plan;
-    struct background_queue *ahead;
+    struct prefetch_request request;
+    struct background_queue *queue;
     struct job job;
     struct tensor tensor;
     struct arena arena;
-    void **data; /* of the block at hand: (n_vectors) each */
-    enum dtype *dtypes;
-    size_t *home;
+    struct block block; /* that is being read */
 };
 
-static int begin(struct prefetch *c, struct error *e)
+static int read_header(struct prefetch *p, struct error *e)
 {
-    struct stage *s = c->plan.source;
-    c->tensor = tensor_copy(&c->arena, &s->out->tensors[c->plan.index]);
-    c->job =
-        (struct job){.stage = s, .index = c->plan.index, .out = &c->tensor, .arena = &c->arena};
-    return s->filter->begin(&c->job, e) < 0 ? -1 : 0;
+    struct stage *s = p->request.source;
+    size_t index = p->request.index;
+    p->tensor = tensor_copy(&p->arena, &s->out->tensors[index]);
+    p->job = (struct job){.stage = s, .index = index, .out = &p->tensor, .arena = &p->arena};
+    return s->filter->begin(&p->job, e) < 0 ? -1 : 0;
 }
 
-static int fill(struct prefetch *c, size_t index, struct error *e)
+static int read_block(struct prefetch *p, size_t index, struct error *e)
 {
-    const struct stage *s = c->plan.source;
-    const struct tensor *t = &c->tensor;
-    struct block b = {.index = index,
-                      .columns = tensor_columns(t),
-                      .n_vectors = t->n_vectors,
-                      .data = c->data,
-                      .dtypes = c->dtypes,
-                      .buffer_of = c->home};
-    tensor_block_range(t, index, &b.first, &b.n);
-    tensor_buffer_allocate_block(c->plan.hold, t, index, c->plan.limit);
-    uint64_t bytes = 0, start = process_stats_clock_ns();
-    for (size_t k = 0; k < t->n_vectors; k++) {
-        b.data[k] = tensor_buffer_block_data(c->plan.hold, t, index, k);
-        b.dtypes[k] = t->vectors[k].dtype;
-        b.buffer_of[k] = k;
-        bytes += dtype_bytes(b.dtypes[k], b.n);
-    }
-    if (s->filter->fill(&c->job, &b, e))
+    const struct prefetch_request *request = &p->request;
+    const struct stage *s = request->source;
+    const struct tensor *t = &p->tensor;
+    block_layout_set(&p->block, t, index);
+    tensor_buffer_allocate_block(request->buffer, t, &p->block, request->max_chunk_bytes);
+    tensor_buffer_bind_block(request->buffer, t, &p->block);
+    uint64_t start = process_stats_clock_ns();
+    if (s->filter->source.fill(&p->job, &p->block, e))
         return -1;
-    c->plan.spent->nanoseconds += process_stats_clock_ns() - start;
-    c->plan.spent->bytes += bytes;
-    return c->plan.checks ? finite_check_block(t, s->out, &b, e) : 0;
+    stage_cost_add(request->cost, start, block_layout_bytes(&p->block));
+    return request->checks_finite ? finite_check_block(t, s->out, &p->block, e) : 0;
 }
 
-/* Piece 0 is the tensor's header, piece i + 1 its block i. */
-static int piece(void *coming, size_t i, struct error *e)
+/* Work item 0 is the tensor's header, item i + 1 its block i. */
+static int read_header_or_block(void *prefetch, size_t i, struct error *e)
 {
-    struct prefetch *c = coming;
-    return i == 0 ? begin(c, e) : fill(c, i - 1, e);
+    struct prefetch *p = prefetch;
+    return i == 0 ? read_header(p, e) : read_block(p, i - 1, e);
 }
 
-struct prefetch *prefetch_start(const struct prefetch_request *plan)
+struct prefetch *prefetch_start(const struct prefetch_request *request)
 {
-    const struct tensor *t = &plan->source->out->tensors[plan->index];
-    struct prefetch *c = mem_alloc(1, sizeof *c);
-    c->plan = *plan;
-    c->data = mem_alloc(t->n_vectors, sizeof *c->data);
-    c->dtypes = mem_alloc(t->n_vectors, sizeof *c->dtypes);
-    c->home = mem_alloc(t->n_vectors, sizeof *c->home);
-    c->ahead = background_queue_start(1 + tensor_block_count(t), piece, c);
-    if (c->ahead)
-        return c;
-    prefetch_stop(c);
+    const struct tensor *t = &request->source->out->tensors[request->index];
+    struct prefetch *p = mem_alloc(1, sizeof *p);
+    p->request = *request;
+    block_layout_allocate(&p->block, t->n_vectors);
+    p->queue = background_queue_start(1 + tensor_block_count(t), read_header_or_block, p);
+    if (p->queue)
+        return p;
+    prefetch_stop(p);
     return NULL;
 }
 
-int prefetch_wait_for_tensor(struct prefetch *c, struct job *job, struct tensor *t, struct arena *a,
+int prefetch_wait_for_tensor(struct prefetch *p, struct job *job, struct tensor *t, struct arena *a,
                              struct error *e)
 {
-    if (background_queue_wait(c->ahead, 0, e))
+    if (background_queue_wait(p->queue, 0, e))
         return -1;
-    *t = c->tensor;
-    job->state = c->job.state;
+    *t = p->tensor;
+    job->state = p->job.state;
     arena_free(a);
-    *a = c->arena;
-    c->arena = (struct arena){0};
+    *a = p->arena;
+    p->arena = (struct arena){0};
     return 0;
 }
 
-int prefetch_wait_for_block(struct prefetch *c, size_t block, struct error *e)
+int prefetch_wait_for_block(struct prefetch *p, size_t index, struct error *e)
 {
-    return background_queue_wait(c->ahead, block + 1, e);
+    return background_queue_wait(p->queue, index + 1, e);
 }
 
-void prefetch_stop(struct prefetch *c)
+void prefetch_stop(struct prefetch *p)
 {
-    if (!c)
+    if (!p)
         return;
-    if (c->ahead && !background_queue_is_done(c->ahead))
-        stdio_stages_stop_reading(c->plan.source);
-    background_queue_stop(c->ahead);
-    arena_free(&c->arena);
-    free(c->data);
-    free(c->dtypes);
-    free(c->home);
-    free(c);
+    if (p->queue && !background_queue_is_done(p->queue))
+        p->request.source->filter->source.stop_reading(p->request.source);
+    background_queue_stop(p->queue);
+    arena_free(&p->arena);
+    block_layout_free(&p->block);
+    free(p);
 }

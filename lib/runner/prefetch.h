@@ -1,33 +1,35 @@
-/* The tensor after the one at hand, read meanwhile off a stream into a hold of its own. It owns its
- * thread and, until prefetch_wait_for_tensor, the arena of the tensor. */
+/* Prefetch of the next tensor: a thread of its own reads it from a stream into a tensor buffer
+ * while the current tensor is being written. A prefetch owns its thread and, until
+ * prefetch_wait_for_tensor, the arena of the tensor; source, buffer and cost are borrowed. */
 #ifndef TV_PREFETCH_H
 #define TV_PREFETCH_H
 
-#include "run_report.h"
 #include "filter.h"
+#include "stage_cost.h"
 #include "tensor_buffer.h"
 
 struct prefetch;
 
-/* What it is and where it goes. */
+/* What to read, and into what. */
 struct prefetch_request {
-    struct stage *source;       /* a stdio_stages_reader, stoppable */
-    size_t index;               /* in the source's manifest */
-    bool checks;                /* numbers must be finite */
-    struct tensor_buffer *hold; /* in memory, reserved */
-    size_t limit;               /* of the chunks that are taken while it comes */
-    struct stage_cost *spent;   /* the account of the source */
+    struct stage *source;         /* has `stop_reading`; make_stoppable has succeeded */
+    size_t index;                 /* in the source's manifest */
+    bool checks_finite;           /* a number that is not finite is an error */
+    struct tensor_buffer *buffer; /* reserved for the tensor, in memory */
+    size_t max_chunk_bytes;       /* in use at once, by all buffers, while it is read */
+    struct stage_cost *cost;      /* of the source */
 };
 
-/* NULL if there is no thread to be had. */
-struct prefetch *prefetch_start(const struct prefetch_request *plan);
-/* Waits for the tensor's header; the tensor, the job's state and the arena go to the caller. */
-int prefetch_wait_for_tensor(struct prefetch *c, struct job *job, struct tensor *t, struct arena *a,
+/* Starts to read. NULL if no thread can be started. */
+struct prefetch *prefetch_start(const struct prefetch_request *request);
+/* Waits for the tensor's header. The tensor, the state of the source's job and the arena in which
+ * both lie become the caller's. */
+int prefetch_wait_for_tensor(struct prefetch *p, struct job *job, struct tensor *t, struct arena *a,
                              struct error *e);
-/* Waits until a block is there. */
-int prefetch_wait_for_block(struct prefetch *c, size_t block, struct error *e);
-/* If blocks are not there yet, they are not wanted any more, nor anything behind them: the source
- * is stopped. NULL: nothing. */
-void prefetch_stop(struct prefetch *c);
+/* Waits until block `index` is in the buffer. */
+int prefetch_wait_for_block(struct prefetch *p, size_t index, struct error *e);
+/* Ends the prefetch. If blocks are still missing, the source is told to stop and cannot be read any
+ * further. Does nothing for NULL. */
+void prefetch_stop(struct prefetch *p);
 
 #endif

@@ -1,116 +1,79 @@
 #include "run_report.h"
 
-#include "mem.h"
 #include "atomic_file.h"
+#include "process_stats.h"
 
-#include <fcntl.h>
 #include <jansson.h>
+#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <time.h>
-#include <unistd.h>
 
-#define CHAINS_MAX 256
-#define STAGES_MAX 32
-#define NAME_ROOM  32
+#define CHAINS_MAX    256
+#define STAGES_MAX    32
+#define NAME_CAPACITY 32
 
-struct kept_stage {
-    char name[NAME_ROOM];
+/* Copies of a chain and its stages: shared memory holds no pointers. */
+struct stage_copy {
+    char name[NAME_CAPACITY];
     double seconds;
     uint64_t bytes;
 };
 
-struct kept_chain {
-    atomic_bool complete;
-    struct run_report_chain chain; /* its `stages` apart */
-    struct kept_stage stages[STAGES_MAX];
+struct chain_copy {
+    atomic_bool is_complete;
+    struct run_report_chain chain; /* `stages` is NULL */
+    struct stage_copy stages[STAGES_MAX];
 };
 
 struct run_report {
-    uint64_t start;
-    atomic_size_t n; /* chains that came, kept or not */
-    struct kept_chain chains[CHAINS_MAX];
+    uint64_t start_ns;
+    atomic_size_t n_chains; /* that were added, kept or not */
+    struct chain_copy chains[CHAINS_MAX];
 };
-
-/* ---- measuring ------------------------------------------------------------------------------- */
-
-uint64_t process_stats_clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
-}
-
-/* /proc/self/statm: size, resident, shared with files, ... in pages */
-uint64_t process_stats_anonymous_bytes(void)
-{
-    char text[128];
-    unsigned long long resident, shared;
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (fd >= 0)
-        close(fd);
-    text[n < 0 ? 0 : n] = '\0';
-    if (sscanf(text, "%*u %llu %llu", &resident, &shared) != 2 || shared > resident)
-        return 0;
-    return (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-uint64_t process_stats_peak_resident_bytes(void)
-{
-    struct rusage usage;
-    getrusage(RUSAGE_SELF, &usage);
-    return (uint64_t)usage.ru_maxrss * 1024;
-}
-
-/* ---- keeping --------------------------------------------------------------------------------- */
 
 struct run_report *run_report_new(void)
 {
-    struct run_report *a =
-        mmap(NULL, sizeof *a, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (a == MAP_FAILED)
+    struct run_report *r =
+        mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (r == MAP_FAILED)
         return NULL;
-    a->start = process_stats_clock_ns();
-    return a;
+    r->start_ns = process_stats_clock_ns();
+    return r;
 }
 
-void run_report_free(struct run_report *a)
+void run_report_free(struct run_report *r)
 {
-    if (a)
-        munmap(a, sizeof *a);
+    if (r)
+        munmap(r, sizeof *r);
 }
 
-void run_report_add_chain(struct run_report *a, const struct run_report_chain *chain)
+void run_report_add_chain(struct run_report *r, const struct run_report_chain *chain)
 {
-    size_t at = a->n++;
+    size_t at = r->n_chains++;
     if (at >= CHAINS_MAX)
         return;
-    struct kept_chain *kept = &a->chains[at];
-    kept->chain = *chain;
-    kept->chain.stages = NULL;
-    if (chain->n > STAGES_MAX)
-        kept->chain.n = STAGES_MAX;
-    for (size_t i = 0; i < kept->chain.n; i++) {
-        struct kept_stage *s = &kept->stages[i];
+    struct chain_copy *copy = &r->chains[at];
+    copy->chain = *chain;
+    copy->chain.stages = NULL;
+    if (chain->n_stages > STAGES_MAX)
+        copy->chain.n_stages = STAGES_MAX;
+    for (size_t i = 0; i < copy->chain.n_stages; i++) {
+        struct stage_copy *s = &copy->stages[i];
         snprintf(s->name, sizeof s->name, "%s", chain->stages[i].name);
         s->seconds = chain->stages[i].seconds;
         s->bytes = chain->stages[i].bytes;
     }
-    kept->complete = true;
+    copy->is_complete = true;
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* ---- JSON ------------------------------------------------------------------------------------ */
 
-static json_t *chain_json(const struct kept_chain *kept)
+static json_t *chain_to_json(const struct chain_copy *copy)
 {
-    const struct run_report_chain *c = &kept->chain;
+    const struct run_report_chain *c = &copy->chain;
     json_t *stages = json_array();
-    for (size_t i = 0; i < c->n; i++) {
-        const struct kept_stage *s = &kept->stages[i];
+    for (size_t i = 0; i < c->n_stages; i++) {
+        const struct stage_copy *s = &copy->stages[i];
         json_array_append_new(stages, json_pack("{s:s, s:f, s:I}", "name", s->name, "seconds",
                                                 s->seconds, "bytes", (json_int_t)s->bytes));
     }
@@ -121,36 +84,36 @@ static json_t *chain_json(const struct kept_chain *kept)
                      "stages", stages);
 }
 
-static uint64_t larger(uint64_t a, uint64_t b)
+static uint64_t max_u64(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
 }
 
-static json_t *run_report_json(const struct run_report *a)
+static json_t *report_to_json(const struct run_report *r)
 {
     uint64_t bytes_read = 0, bytes_written = 0, resident = 0, anonymous = 0;
     json_t *chains = json_array();
-    for (size_t i = 0; i < a->n && i < CHAINS_MAX; i++) {
-        const struct run_report_chain *c = &a->chains[i].chain;
-        if (!a->chains[i].complete)
+    for (size_t i = 0; i < r->n_chains && i < CHAINS_MAX; i++) {
+        const struct run_report_chain *c = &r->chains[i].chain;
+        if (!r->chains[i].is_complete)
             continue;
         bytes_read += c->bytes_read;
         bytes_written += c->bytes_written;
-        resident = larger(resident, c->peak_resident);
-        anonymous = larger(anonymous, c->peak_anonymous);
-        json_array_append_new(chains, chain_json(&a->chains[i]));
+        resident = max_u64(resident, c->peak_resident);
+        anonymous = max_u64(anonymous, c->peak_anonymous);
+        json_array_append_new(chains, chain_to_json(&r->chains[i]));
     }
     return json_pack("{s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:o}", "tvtools", TV_VERSION, "seconds",
-                     1e-9 * (double)(process_stats_clock_ns() - a->start), "bytes_read",
+                     1e-9 * (double)(process_stats_clock_ns() - r->start_ns), "bytes_read",
                      (json_int_t)bytes_read, "bytes_written", (json_int_t)bytes_written,
                      "peak_resident", (json_int_t)resident, "peak_anonymous", (json_int_t)anonymous,
-                     "chains_run", (json_int_t)a->n, "chains", chains);
+                     "chains_run", (json_int_t)r->n_chains, "chains", chains);
 }
 
-int run_report_write_json(const struct run_report *a, const char *path, struct error *e)
+int run_report_write_json(const struct run_report *r, const char *path, struct error *e)
 {
     struct atomic_file file;
-    json_t *json = run_report_json(a);
+    json_t *json = report_to_json(r);
     int failed = atomic_file_open(&file, path, e);
     if (!failed) {
         json_dumpf(json, file.out, JSON_INDENT(2) | JSON_REAL_PRECISION(6));

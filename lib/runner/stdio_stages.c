@@ -1,7 +1,7 @@
-/* The two ends of a chain that reads and writes streams, as filters: so that the runner knows
- * nothing of pipes. */
+#include "stdio_stages.h"
+
 #include "reader.h"
-#include "runner.h"
+#include "run_context.h"
 #include "writer.h"
 
 #include <errno.h>
@@ -10,26 +10,36 @@
 #include <string.h>
 #include <unistd.h>
 
+/* ---- the reader ------------------------------------------------------------------------------ */
+
 struct input {
     struct reader *reader;
     int fd;
-    bool rewindable;
+    bool is_rewindable;
 };
+
+/* Opens the operand, or standard input. `name` is what messages call it. */
+static int open_input(const struct stage *s, const char **name, struct error *e)
+{
+    if (s->operands.n && strcmp(s->operands.items[0], "-") != 0) {
+        *name = s->operands.items[0];
+        int fd = open(*name, O_RDONLY | O_CLOEXEC);
+        return fd < 0 ? error_set(e, "cannot open %s: %s", *name, strerror(errno)) : fd;
+    }
+    *name = "standard input";
+    if (isatty(STDIN_FILENO))
+        return error_set(e, "standard input is a terminal; pipe a tensor stream into it");
+    return STDIN_FILENO;
+}
 
 static int open_reader(struct stage *s, struct header *h, struct error *e)
 {
     struct input *in = s->data = mem_alloc(1, sizeof *in);
-    const char *what = "standard input";
-    in->fd = STDIN_FILENO;
-    if (s->operands.n && strcmp(s->operands.items[0], "-") != 0) {
-        what = s->operands.items[0];
-        in->fd = open(what, O_RDONLY | O_CLOEXEC);
-        if (in->fd < 0)
-            return error_set(e, "cannot open %s: %s", what, strerror(errno));
-    } else if (isatty(in->fd)) {
-        return error_set(e, "standard input is a terminal; pipe a tensor stream into it");
-    }
-    in->reader = reader_open(in->fd, what, e);
+    const char *name;
+    in->fd = open_input(s, &name, e);
+    if (in->fd < 0)
+        return -1;
+    in->reader = reader_open(in->fd, name, e);
     if (!in->reader)
         return -1;
     struct header *copy = header_copy(reader_header(in->reader));
@@ -64,39 +74,42 @@ static int rewind_reader(struct stage *s, struct error *e)
 {
     struct input *in = s->data;
     bool copied;
-    if (in->rewindable)
+    if (in->is_rewindable)
         return reader_rewind(in->reader, e);
-    in->rewindable = true;
+    in->is_rewindable = true;
     return reader_make_rewindable(in->reader, s->common.spool, &copied, e);
 }
 
-int stdio_stages_make_stoppable(struct stage *s)
+static int make_reader_stoppable(struct stage *s)
 {
     struct input *in = s->data;
     return reader_make_stoppable(in->reader);
 }
 
-void stdio_stages_stop_reading(struct stage *s)
+static void stop_reader(struct stage *s)
 {
     struct input *in = s->data;
     reader_stop(in->reader);
 }
 
-/* A stream counts as read only when its end has been seen. */
+/* Reads the stream's end, which alone proves that the stream is complete. */
+static int read_end(struct stage *s, struct reader *r, struct error *e)
+{
+    struct arena a = {0};
+    struct tensor t;
+    int failed = reader_next_tensor(r, &a, &t, e) ? -1 : 0;
+    s->lacks_checksums = reader_lacks_checksums(r);
+    const struct end_record *end = reader_end_record(r);
+    for (size_t i = 0; !failed && i < end->n_hashes; i++)
+        run_context_add_model_hash(s, end->hashed_models[i], end->hashes[i]);
+    arena_free(&a);
+    return failed;
+}
+
 static int close_reader(struct stage *s, bool ok, struct error *e)
 {
     struct input *in = s->data;
-    struct arena a = {0};
-    struct tensor t;
-    int failed = 0;
-    if (in->reader && ok) {
-        failed = reader_next_tensor(in->reader, &a, &t, e) ? -1 : 0;
-        s->lacks_checksums = reader_lacks_checksums(in->reader);
-        const struct end_record *end = reader_end_record(in->reader);
-        for (size_t i = 0; !failed && i < end->n_hashes; i++)
-            run_context_add_model_hash(s, end->hashed_models[i], end->hashes[i]);
-    }
-    arena_free(&a);
+    int failed = in->reader && ok ? read_end(s, in->reader, e) : 0;
     reader_close(in->reader);
     if (in->fd > STDIN_FILENO)
         close(in->fd);
@@ -111,17 +124,21 @@ const struct filter stdio_stages_reader = {
     .raw_payload = true,
     .open = open_reader,
     .begin = begin_reader,
-    .fill = fill_reader,
-    .rewind = rewind_reader,
+    .source.fill = fill_reader,
+    .source.rewind = rewind_reader,
+    .source.make_stoppable = make_reader_stoppable,
+    .source.stop_reading = stop_reader,
     .close = close_reader,
 };
+
+/* ---- the writer ------------------------------------------------------------------------------ */
 
 static int open_writer(struct stage *s, struct header *h, struct error *e)
 {
     /* mpirun gives a program a terminal of its own, and passes on what it writes there. */
     if (isatty(STDOUT_FILENO) && !getenv("OMPI_COMM_WORLD_RANK"))
-        return error_set(e, "standard output is a terminal; a tensor stream goes into a pipe or "
-                            "a file (tv-view shows it as text)");
+        return error_set(e, "standard output is a terminal; send the tensor stream to a pipe or a "
+                            "file (tv-view shows it as text)");
     s->data = writer_open(STDOUT_FILENO, "standard output");
     return writer_write_header(s->data, h, e);
 }
@@ -133,9 +150,12 @@ static int begin_writer(struct job *job, struct error *e)
 
 static int consume_writer(struct job *job, const struct block *b, struct error *e)
 {
-    for (size_t k = 0; k < b->n_vectors; k++)
-        if (writer_write_payload(job->stage->data, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
+    for (size_t k = 0; k < b->n_vectors; k++) {
+        size_t size = dtype_bytes(b->dtypes[k], b->n);
+        if (writer_write_payload(job->stage->data, b->data[k], size, e))
             return -1;
+        job->stage->bytes_written += size;
+    }
     return 0;
 }
 
@@ -144,17 +164,28 @@ static int end_writer(struct job *job, bool ok, struct error *e)
     return ok ? writer_write_trailer(job->stage->data, e) : 0;
 }
 
+static bool writer_lost_its_reader(const struct stage *s)
+{
+    return writer_reader_gone(s->data);
+}
+
+/* Ends the stream of a failed run with an error record, so that the next program knows the cause.
+ */
+static int close_failed_writer(struct writer *w, const struct error *failure)
+{
+    struct error ignored;
+    if (!w && !isatty(STDOUT_FILENO))
+        w = writer_open(STDOUT_FILENO, "standard output");
+    if (w)
+        writer_write_error(w, failure->stage, failure->text);
+    return writer_close(w, &ignored);
+}
+
 static int close_writer(struct stage *s, bool ok, struct error *e)
 {
     struct writer *w = s->data;
-    if (!ok) {
-        struct error ignored;
-        if (!w && !isatty(STDOUT_FILENO))
-            w = writer_open(STDOUT_FILENO, "standard output");
-        if (w)
-            writer_write_error(w, e->stage, e->text);
-        return writer_close(w, &ignored);
-    }
+    if (!ok)
+        return close_failed_writer(w, e);
     const char *const *models;
     const uint64_t *hashes;
     size_t n = run_context_model_hashes(s, &models, &hashes);
@@ -168,29 +199,29 @@ const struct filter stdio_stages_writer = {
     .raw_payload = true,
     .open = open_writer,
     .begin = begin_writer,
-    .consume = consume_writer,
+    .sink.consume = consume_writer,
     .end = end_writer,
+    .sink.reader_gone = writer_lost_its_reader,
+    .sink.reports_failed_run = true,
     .close = close_writer,
 };
 
-static int open_nothing(struct stage *s, struct header *h, struct error *e)
+/* ---- no stream ------------------------------------------------------------------------------- */
+
+static int open_empty_source(struct stage *s, struct header *h, struct error *e)
 {
-    (void)s;
-    (void)e;
     h->kind = KIND_WEIGHTS;
     return 0;
 }
 
-static const struct filter nothing = {
+static const struct filter empty_source = {
     .name = "nothing",
     .max_operands = 1,
     .role = ROLE_SOURCE,
-    .open = open_nothing,
+    .open = open_empty_source,
 };
 
 const struct filter *stdio_stages_empty_source(const char *operand, struct error *e)
 {
-    (void)operand;
-    (void)e;
-    return &nothing;
+    return &empty_source;
 }

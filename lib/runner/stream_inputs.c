@@ -1,6 +1,7 @@
 #include "stream_inputs.h"
 
 #include "hash.h"
+#include "run_context.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,50 +22,67 @@ static int open_input(struct stream_input *in, const char *path, struct error *e
     return in->reader ? 0 : -1;
 }
 
-static int check_agrees(const struct header *h, const struct header *other, const char *path,
-                        struct error *e)
+static int check_kind_and_rounding(const struct header *h, const struct header *other,
+                                   const char *path, struct error *e)
 {
     if (other->kind != h->kind)
-        return error_set(e, "%s holds %s, the first stream %s", path, stream_kind_name(other->kind),
-                         stream_kind_name(h->kind));
+        return error_set(e, "%s holds %s, but the first stream holds %s", path,
+                         stream_kind_name(other->kind), stream_kind_name(h->kind));
     if (other->input_rounding != h->input_rounding)
         return error_set(e, "%s was rounded to another dtype than the first stream", path);
     return 0;
 }
 
-static bool is_base(const struct model *m)
+static bool is_base_model(const struct model *m)
 {
     return m->role && strcmp(m->role, "base") == 0;
 }
 
-/* The place of a model in the joint header. */
-static int add_model(struct header *h, const struct model *m, const char *path, bool same,
-                     size_t *place, struct error *e)
+/* A model that the joint header has already must be the same one. */
+static int check_same_model(const struct model *known, const struct model *m, const char *path,
+                            struct error *e)
 {
-    long at = header_find_model(h, m->name);
-    if (at >= 0 && (same || (is_base(m) && is_base(&h->models[at])))) {
-        const struct model *there = &h->models[at];
-        if (m->has_fingerprint != there->has_fingerprint || m->fingerprint != there->fingerprint)
-            return error_set(e, "%s was made %s %s than the streams before it", path,
-                             is_base(m) ? "against another base" : "from another", m->name);
-    } else {
-        at = header_add_model(h, m->name, NULL, e);
-        if (at < 0)
+    if (m->has_fingerprint == known->has_fingerprint && m->fingerprint == known->fingerprint)
+        return 0;
+    return error_set(e, "%s was made %s %s than the streams before it", path,
+                     is_base_model(m) ? "against another base" : "from another", m->name);
+}
+
+/* Its index in the joint header, or -1. */
+static long copy_to_joint_models(struct header *h, const struct model *m, struct error *e)
+{
+    long index = header_add_model(h, m->name, NULL, e);
+    if (index < 0)
+        return -1;
+    struct model *copy = &h->models[index];
+    copy->role = m->role ? arena_copy_text_n(&h->arena, m->role, strlen(m->role)) : NULL;
+    copy->has_fingerprint = m->has_fingerprint;
+    copy->fingerprint = m->fingerprint;
+    copy->unknown_keys = m->unknown_keys;
+    copy->unknown_keys.bytes = arena_copy(&h->arena, m->unknown_keys.bytes, m->unknown_keys.size);
+    return index;
+}
+
+/* Adds a model of a stream to the joint header, unless it has that model and may share it; its
+ * index there in *joint. */
+static int add_to_joint_models(struct header *h, const struct model *m, const char *path,
+                               bool same_models, size_t *joint, struct error *e)
+{
+    long index = header_find_model(h, m->name);
+    if (index >= 0 && (same_models || (is_base_model(m) && is_base_model(&h->models[index])))) {
+        if (check_same_model(&h->models[index], m, path, e))
             return -1;
-        struct model *new = &h->models[at];
-        new->role = m->role ? arena_copy_text_n(&h->arena, m->role, strlen(m->role)) : NULL;
-        new->has_fingerprint = m->has_fingerprint;
-        new->fingerprint = m->fingerprint;
-        new->unknown_keys = m->unknown_keys;
-        new->unknown_keys.bytes =
-            arena_copy(&h->arena, m->unknown_keys.bytes, m->unknown_keys.size);
+    } else {
+        index = copy_to_joint_models(h, m, e);
+        if (index < 0)
+            return -1;
     }
-    *place = (size_t)at;
+    *joint = (size_t)index;
     return 0;
 }
 
-/* The joint header starts as the first stream's, without models, tensors and history. */
-static void start_header(struct header *h, const struct header *first)
+/* The joint header starts as a copy of the first stream's, without models, tensors and history. */
+static void start_joint_header(struct header *h, const struct header *first)
 {
     struct header *copy = header_copy(first);
     *h = *copy; /* the arena goes with it */
@@ -84,12 +102,13 @@ int stream_inputs_open(struct stream_inputs *all, struct stage *s, struct header
             return -1;
         const struct header *own = reader_header(in->reader);
         if (i == 0)
-            start_header(h, own);
-        else if (check_agrees(h, own, in->path, e))
+            start_joint_header(h, own);
+        else if (check_kind_and_rounding(h, own, in->path, e))
             return -1;
         in->joint_models = mem_alloc(own->n_models, sizeof *in->joint_models);
         for (size_t m = 0; m < own->n_models; m++)
-            if (add_model(h, &own->models[m], in->path, same_models, &in->joint_models[m], e))
+            if (add_to_joint_models(h, &own->models[m], in->path, same_models, &in->joint_models[m],
+                                    e))
                 return -1;
         s->parents[s->n_parents++] = own->history;
     }
@@ -101,18 +120,18 @@ const struct header *stream_inputs_header(const struct stream_inputs *all, size_
     return reader_header(all->inputs[i].reader);
 }
 
-/* The vectors' places when they are put in the order of their joint models. */
-static size_t *sort_models(const struct stream_input *in, const struct tensor *t, size_t first,
-                           struct arena *a)
+/* The positions of the tensor's vectors in the order of their joint models, from `first` on. */
+static size_t *sort_by_joint_model(const struct stream_input *in, const struct tensor *t,
+                                   size_t first, struct arena *a)
 {
-    size_t *place = arena_alloc(a, t->n_vectors, sizeof *place);
+    size_t *positions = arena_alloc(a, t->n_vectors, sizeof *positions);
     for (size_t j = 0; j < t->n_vectors; j++) {
-        place[j] = first;
+        positions[j] = first;
         for (size_t k = 0; k < t->n_vectors; k++)
-            place[j] +=
+            positions[j] +=
                 in->joint_models[t->vectors[k].model] < in->joint_models[t->vectors[j].model];
     }
-    return place;
+    return positions;
 }
 
 struct tensor stream_inputs_copy_tensor(const struct stream_inputs *all, size_t i, size_t index,
@@ -120,19 +139,19 @@ struct tensor stream_inputs_copy_tensor(const struct stream_inputs *all, size_t 
 {
     const struct stream_input *in = &all->inputs[i];
     const struct tensor *own = &reader_header(in->reader)->tensors[index];
-    size_t *place = sort_models(in, own, 0, a);
+    size_t *positions = sort_by_joint_model(in, own, 0, a);
     struct tensor t = tensor_copy(a, own), sorted = t;
     sorted.vectors = arena_alloc(a, t.n_vectors, sizeof *sorted.vectors);
     for (size_t j = 0; j < t.n_vectors; j++) {
-        sorted.vectors[place[j]] = t.vectors[j];
-        sorted.vectors[place[j]].model = in->joint_models[t.vectors[j].model];
+        sorted.vectors[positions[j]] = t.vectors[j];
+        sorted.vectors[positions[j]].model = in->joint_models[t.vectors[j].model];
     }
     return sorted;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static int next_tensor(struct stream_input *in, struct arena *a, struct error *e)
+static int read_tensor_header(struct stream_input *in, struct arena *a, struct error *e)
 {
     int more = reader_next_tensor(in->reader, a, &in->current_tensor, e);
     if (more == 0)
@@ -161,11 +180,11 @@ int stream_inputs_seek(struct stream_inputs *all, size_t i, size_t index, size_t
 {
     struct stream_input *in = &all->inputs[i];
     while (in->n_read < index)
-        if (next_tensor(in, a, e) || skip_payload(in, e))
+        if (read_tensor_header(in, a, e) || skip_payload(in, e))
             return -1;
-    if (next_tensor(in, a, e))
+    if (read_tensor_header(in, a, e))
         return -1;
-    in->vector_positions = sort_models(in, &in->current_tensor, first, a);
+    in->vector_positions = sort_by_joint_model(in, &in->current_tensor, first, a);
     return 0;
 }
 
@@ -193,24 +212,24 @@ int stream_inputs_rewind(struct stream_inputs *all, struct stage *s, struct erro
     for (size_t i = 0; i < all->n; i++) {
         struct stream_input *in = &all->inputs[i];
         bool copied;
-        if (in->rewindable ? reader_rewind(in->reader, e)
-                           : reader_make_rewindable(in->reader, s->common.spool, &copied, e))
+        if (in->is_rewindable ? reader_rewind(in->reader, e)
+                              : reader_make_rewindable(in->reader, s->common.spool, &copied, e))
             return -1;
-        in->rewindable = true;
+        in->is_rewindable = true;
         in->n_read = 0;
     }
     return 0;
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* ---- closing --------------------------------------------------------------------------------- */
 
-/* A stream counts as read only when its end has been seen. */
+/* Reads the rest of the stream: only its end proves that it is complete. */
 static int read_to_end(struct stream_input *in, struct error *e)
 {
     struct arena a = {0};
     int failed = 0;
     while (!failed && in->n_read < reader_header(in->reader)->n_tensors) {
-        failed = next_tensor(in, &a, e) || skip_payload(in, e) ? -1 : 0;
+        failed = read_tensor_header(in, &a, e) || skip_payload(in, e) ? -1 : 0;
         arena_clear(&a);
     }
     if (!failed)
@@ -219,9 +238,9 @@ static int read_to_end(struct stream_input *in, struct error *e)
     return failed;
 }
 
-/* The full hash of a model, over all streams that read it: where they did not read the same, the
- * hash of theirs. */
-static bool find_hash(const struct stream_inputs *all, const char *model, uint64_t *hash)
+/* The full hash of a model. If streams have different hashes of it, because they read different
+ * parts, it is the hash of those. */
+static bool combine_model_hashes(const struct stream_inputs *all, const char *model, uint64_t *hash)
 {
     bool found = false;
     for (size_t i = 0; i < all->n; i++) {
@@ -237,11 +256,11 @@ static bool find_hash(const struct stream_inputs *all, const char *model, uint64
     return found;
 }
 
-static void add_hashes(const struct stream_inputs *all, struct stage *s)
+static void add_model_hashes(const struct stream_inputs *all, struct stage *s)
 {
     uint64_t hash = 0;
     for (size_t m = 0; m < s->out->n_models; m++)
-        if (find_hash(all, s->out->models[m].name, &hash))
+        if (combine_model_hashes(all, s->out->models[m].name, &hash))
             run_context_add_model_hash(s, s->out->models[m].name, hash);
 }
 
@@ -253,7 +272,7 @@ int stream_inputs_close(struct stream_inputs *all, struct stage *s, bool ok, str
         s->lacks_checksums |= reader_lacks_checksums(all->inputs[i].reader);
     }
     if (ok && !failed)
-        add_hashes(all, s);
+        add_model_hashes(all, s);
     for (size_t i = 0; i < all->n; i++) {
         struct stream_input *in = &all->inputs[i];
         reader_close(in->reader);

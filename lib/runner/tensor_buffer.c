@@ -1,15 +1,13 @@
 #include "tensor_buffer.h"
 
-#include "mem.h"
-
 #include <stdlib.h>
 #include <string.h>
 
 struct tensor_buffer {
     struct chunk_pool *chunks;
     size_t memory;
-    size_t n;             /* blocks */
-    unsigned char **kept; /* (n); NULL: not in memory */
+    size_t n_blocks;
+    unsigned char **blocks; /* (n_blocks); NULL: not in memory */
     struct spool *file;
     bool in_file;
 };
@@ -17,112 +15,116 @@ struct tensor_buffer {
 struct tensor_buffer *tensor_buffer_new(struct chunk_pool *chunks, struct spool *file,
                                         size_t memory)
 {
-    struct tensor_buffer *h = mem_alloc(1, sizeof *h);
-    h->chunks = chunks;
-    h->memory = memory;
-    h->file = file;
-    return h;
+    struct tensor_buffer *tb = mem_alloc(1, sizeof *tb);
+    tb->chunks = chunks;
+    tb->memory = memory;
+    tb->file = file;
+    return tb;
 }
 
-void tensor_buffer_free(struct tensor_buffer *h)
+void tensor_buffer_free(struct tensor_buffer *tb)
 {
-    if (!h)
+    if (!tb)
         return;
-    tensor_buffer_clear(h);
-    free(h->kept);
-    free(h);
+    tensor_buffer_clear(tb);
+    free(tb->blocks);
+    free(tb);
 }
 
-/* Where element n of vector k is: one vector of n elements after another, each aligned. With k =
+/* Offset of vector k where vectors of n elements lie one after another, each aligned. With k =
  * n_vectors, the size of all. */
-static uint64_t place(const struct tensor *t, size_t n, size_t k)
+static uint64_t vector_offset(const struct tensor *t, size_t n, size_t k)
 {
-    uint64_t at = 0;
+    uint64_t offset = 0;
     for (size_t j = 0; j < k; j++)
-        at += (dtype_bytes(t->vectors[j].dtype, n) + 63) / 64 * 64;
-    return at;
+        offset += (dtype_bytes(t->vectors[j].dtype, n) + 63) / 64 * 64;
+    return offset;
 }
 
 uint64_t tensor_buffer_bytes(const struct tensor *t)
 {
-    return place(t, tensor_elements(t), t->n_vectors);
+    return vector_offset(t, tensor_elements(t), t->n_vectors);
 }
 
 uint64_t tensor_buffer_chunk_bytes(const struct tensor *t)
 {
-    return tensor_block_count(t) * place(t, tensor_block_elements(t), t->n_vectors);
+    return tensor_block_count(t) * vector_offset(t, tensor_block_elements(t), t->n_vectors);
 }
 
-int tensor_buffer_reserve(struct tensor_buffer *h, const struct tensor *t, struct error *e)
+int tensor_buffer_reserve(struct tensor_buffer *tb, const struct tensor *t, struct error *e)
 {
-    tensor_buffer_clear(h);
-    h->in_file = tensor_buffer_bytes(t) > h->memory;
-    if (h->in_file)
-        return spool_reserve(h->file, tensor_buffer_bytes(t), e);
-    h->n = tensor_block_count(t);
-    h->kept = mem_resize(h->kept, h->n, sizeof *h->kept);
-    memset(h->kept, 0, h->n * sizeof *h->kept);
+    tensor_buffer_clear(tb);
+    tb->in_file = tensor_buffer_bytes(t) > tb->memory;
+    if (tb->in_file)
+        return spool_reserve(tb->file, tensor_buffer_bytes(t), e);
+    tb->n_blocks = tensor_block_count(t);
+    tb->blocks = mem_resize(tb->blocks, tb->n_blocks, sizeof *tb->blocks);
+    memset(tb->blocks, 0, tb->n_blocks * sizeof *tb->blocks);
     return 0;
 }
 
-void tensor_buffer_allocate_block(struct tensor_buffer *h, const struct tensor *t, size_t block,
-                                  size_t limit)
+void tensor_buffer_clear(struct tensor_buffer *tb)
 {
-    size_t first, n;
-    tensor_block_range(t, block, &first, &n);
-    if (!h->in_file)
-        h->kept[block] = chunk_pool_acquire(h->chunks, place(t, n, t->n_vectors), limit);
+    for (size_t i = 0; i < tb->n_blocks; i++)
+        chunk_pool_release(tb->chunks, tb->blocks[i]);
+    tb->n_blocks = 0;
+    tb->in_file = false;
 }
 
-void *tensor_buffer_block_data(const struct tensor_buffer *h, const struct tensor *t, size_t block,
-                               size_t k)
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+void tensor_buffer_allocate_block(struct tensor_buffer *tb, const struct tensor *t,
+                                  const struct block *b, size_t limit)
 {
-    size_t first, n;
-    tensor_block_range(t, block, &first, &n);
-    return h->in_file ? NULL : h->kept[block] + place(t, n, k);
+    if (!tb->in_file)
+        tb->blocks[b->index] =
+            chunk_pool_acquire(tb->chunks, vector_offset(t, b->n, t->n_vectors), limit);
 }
 
-/* Where a block of vector k begins in the file. */
-static uint64_t file_place(const struct tensor *t, size_t block, size_t k, size_t *size)
+void tensor_buffer_bind_block(const struct tensor_buffer *tb, const struct tensor *t,
+                              struct block *b)
 {
-    size_t first, n;
-    enum dtype d = t->vectors[k].dtype;
-    tensor_block_range(t, block, &first, &n);
-    *size = dtype_bytes(d, n);
-    return place(t, tensor_elements(t), k) + dtype_bytes(d, first);
+    for (size_t k = 0; !tb->in_file && k < t->n_vectors; k++)
+        b->data[k] = tb->blocks[b->index] + vector_offset(t, b->n, k);
 }
 
-int tensor_buffer_write_block(struct tensor_buffer *h, const struct tensor *t, size_t block,
-                              size_t k, const void *bytes, struct error *e)
+/* Where the block of vector k begins in the file, which holds one whole vector after another. */
+static uint64_t block_file_offset(const struct tensor *t, const struct block *b, size_t k)
 {
-    size_t size;
-    uint64_t at = file_place(t, block, k, &size);
-    return h->in_file ? spool_write(h->file, at, bytes, size, e) : 0;
+    return vector_offset(t, tensor_elements(t), k) + dtype_bytes(t->vectors[k].dtype, b->first);
 }
 
-int tensor_buffer_read_block(const struct tensor_buffer *h, const struct tensor *t, size_t block,
-                             size_t k, void *bytes, size_t size, struct error *e)
+int tensor_buffer_write_block(struct tensor_buffer *tb, const struct tensor *t,
+                              const struct block *b, struct error *e)
 {
-    size_t all;
-    uint64_t at = file_place(t, block, k, &all);
-    if (h->in_file)
-        return spool_read(h->file, at, bytes, size, e);
-    memcpy(bytes, tensor_buffer_block_data(h, t, block, k), size);
+    for (size_t k = 0; tb->in_file && k < t->n_vectors; k++)
+        if (spool_write(tb->file, block_file_offset(t, b, k), b->data[k],
+                        dtype_bytes(t->vectors[k].dtype, b->n), e))
+            return -1;
     return 0;
 }
 
-void tensor_buffer_free_block(struct tensor_buffer *h, size_t block)
+int tensor_buffer_read_block(const struct tensor_buffer *tb, const struct tensor *t,
+                             const struct block *b, size_t n, struct error *e)
 {
-    if (h->in_file)
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        size_t size = dtype_bytes(t->vectors[k].dtype, n);
+        if (tb->in_file) {
+            if (spool_read(tb->file, block_file_offset(t, b, k), b->data[k], size, e))
+                return -1;
+            continue;
+        }
+        const void *kept = tb->blocks[b->index] + vector_offset(t, b->n, k);
+        if (b->data[k] != kept)
+            memcpy(b->data[k], kept, size);
+    }
+    return 0;
+}
+
+void tensor_buffer_free_block(struct tensor_buffer *tb, size_t index)
+{
+    if (tb->in_file)
         return;
-    chunk_pool_release(h->chunks, h->kept[block]);
-    h->kept[block] = NULL;
-}
-
-void tensor_buffer_clear(struct tensor_buffer *h)
-{
-    for (size_t i = 0; i < h->n; i++)
-        chunk_pool_release(h->chunks, h->kept[i]);
-    h->n = 0;
-    h->in_file = false;
+    chunk_pool_release(tb->chunks, tb->blocks[index]);
+    tb->blocks[index] = NULL;
 }

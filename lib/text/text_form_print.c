@@ -1,5 +1,6 @@
 #include "text_form_print.h"
 
+#include "run_context.h"
 #include "text_scanner.h"
 
 #include <string.h>

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Completion for tv, and for the filters under their own names (after eval "$(tv env)").
-# Options and their choices come from --help, so that there is no list to keep.
+# Options and their choices are read from --help.
 
-# _tvtools_argument OPTION COMMAND...: what stands behind "OPTION=" in the command's --help
+# _tvtools_argument OPTION COMMAND...: the argument of "OPTION=" in the command's --help
 _tvtools_argument() {
     local option=$1
     shift
@@ -35,7 +35,7 @@ _tvtools_options() {
     [[ ${COMPREPLY[0]-} != *= ]] || compopt -o nospace 2>/dev/null
 }
 
-# _tvtools_operands CURRENT COMMAND...: files, unless the usage names none that could be one
+# _tvtools_operands CURRENT COMMAND...: files, if an operand in the usage can be one
 _tvtools_operands() {
     local current=$1 usage
     shift

@@ -1,6 +1,6 @@
-/* How fast the loops over arrays are: bytes read and written per second by one thread, and as a
- * share of what a plain loop that reads (or copies) reaches in the same run. Arrays are larger than
- * the caches near the core; figures are the best of some rounds.
+/* Measures the loops over arrays: bytes read and written per second by one thread, and relative to
+ * a plain loop that reads (or copies) in the same run. Arrays are larger than the caches of a core;
+ * results are the best of some rounds.
  *
  *     make bench BENCH=--kernels
  */
@@ -23,19 +23,20 @@
 #define ROW    4096
 #define ROUNDS 5
 
-/* x, y: normal deltas and their like; u: uniform; brain, half: x as BF16, F16. */
+/* (N) elements each */
 struct arrays {
-    float *x, *y, *u, *to;
-    uint16_t *brain, *half;
+    float *x, *y;         /* deltas */
+    float *u;             /* uniform random numbers */
+    float *to;            /* results */
+    uint16_t *bf16, *f16; /* x */
     unsigned char *bits;
     void *work;
     struct magnitude_select *select;
     struct magnitude_cut cut;
-    uint64_t seen; /* of what loops return, so that they are not left out */
+    uint64_t used; /* results of loops, so that the compiler keeps them */
 };
 
-/* ---- one block of each
- * --------------------------------------------------------------------------- */
+/* ---- one block of each kernel --------------------------------------------------------------- */
 
 TV_CLONES static void plain_read(struct arrays *a, size_t i, size_t n)
 {
@@ -44,7 +45,7 @@ TV_CLONES static void plain_read(struct arrays *a, size_t i, size_t n)
         memcpy(&bits, a->x + i + j, sizeof bits);
         sum += bits;
     }
-    a->seen += sum;
+    a->used += sum;
 }
 
 static void plain_copy(struct arrays *a, size_t i, size_t n)
@@ -52,34 +53,34 @@ static void plain_copy(struct arrays *a, size_t i, size_t n)
     memcpy(a->to + i, a->x + i, n * sizeof(float));
 }
 
-static void from_brain(struct arrays *a, size_t i, size_t n)
+static void from_bf16(struct arrays *a, size_t i, size_t n)
 {
-    dtype_to_f32(DTYPE_BF16, a->brain + i, a->to + i, n);
+    dtype_to_f32(DTYPE_BF16, a->bf16 + i, a->to + i, n);
 }
 
-static void from_half(struct arrays *a, size_t i, size_t n)
+static void from_f16(struct arrays *a, size_t i, size_t n)
 {
-    dtype_to_f32(DTYPE_F16, a->half + i, a->to + i, n);
+    dtype_to_f32(DTYPE_F16, a->f16 + i, a->to + i, n);
 }
 
-static void to_brain(struct arrays *a, size_t i, size_t n)
+static void to_bf16(struct arrays *a, size_t i, size_t n)
 {
-    dtype_from_f32(DTYPE_BF16, a->x + i, a->brain + i, n);
+    dtype_from_f32(DTYPE_BF16, a->x + i, a->bf16 + i, n);
 }
 
-static void to_half(struct arrays *a, size_t i, size_t n)
+static void to_f16(struct arrays *a, size_t i, size_t n)
 {
-    dtype_from_f32(DTYPE_F16, a->x + i, a->half + i, n);
+    dtype_from_f32(DTYPE_F16, a->x + i, a->f16 + i, n);
 }
 
 static void finite(struct arrays *a, size_t i, size_t n)
 {
-    a->seen += dtype_find_nonfinite(DTYPE_F32, a->x + i, n);
+    a->used += dtype_find_nonfinite(DTYPE_F32, a->x + i, n);
 }
 
 static void hash(struct arrays *a, size_t i, size_t n)
 {
-    a->seen += XXH3_64bits(a->x + i, n * sizeof(float));
+    a->used += XXH3_64bits(a->x + i, n * sizeof(float));
 }
 
 static void subtract(struct arrays *a, size_t i, size_t n)
@@ -94,12 +95,12 @@ static void scale(struct arrays *a, size_t i, size_t n)
 
 static void sum_abs(struct arrays *a, size_t i, size_t n)
 {
-    a->seen += vector_math_sum_abs(a->x + i, n) > 0;
+    a->used += vector_math_sum_abs(a->x + i, n) > 0;
 }
 
 static void dot(struct arrays *a, size_t i, size_t n)
 {
-    a->seen += vector_math_dot(a->x + i, a->y + i, n) > 0;
+    a->used += vector_math_dot(a->x + i, a->y + i, n) > 0;
 }
 
 static void weighted_sum(struct arrays *a, size_t i, size_t n)
@@ -135,13 +136,13 @@ static void keep_marked(struct arrays *a, size_t i, size_t n)
     vector_math_zero_unmarked(a->to + i, a->bits + i / 8, n);
 }
 
-static void rank_rows(struct arrays *a, size_t i, size_t n)
+static void sort_rows(struct arrays *a, size_t i, size_t n)
 {
     for (size_t j = 0; j < n; j += ROW)
-        a->seen += magnitude_sort_ascending(a->x + i + j, ROW, a->work)[0];
+        a->used += magnitude_sort_ascending(a->x + i + j, ROW, a->work)[0];
 }
 
-static void bracket(struct arrays *a, size_t i, size_t n)
+static void select_observe_block(struct arrays *a, size_t i, size_t n)
 {
     magnitude_select_observe(a->select, a->x + i, i, n, a->work);
 }
@@ -151,7 +152,7 @@ static void apply_cut(struct arrays *a, size_t i, size_t n)
     magnitude_cut_apply(&a->cut, true, a->to + i, i, n);
 }
 
-/* ---- all of them ----------------------------------------------------------------------------- */
+/* ---- all kernels ----------------------------------------------------------------------------- */
 
 /* Bytes per element, read and written. */
 static const struct {
@@ -161,10 +162,10 @@ static const struct {
 } kernels[] = {
     {"plain read", 4, 0, plain_read},
     {"plain copy", 4, 4, plain_copy},
-    {"bf16 to f32", 2, 4, from_brain},
-    {"f16 to f32", 2, 4, from_half},
-    {"f32 to bf16", 4, 2, to_brain},
-    {"f32 to f16", 4, 2, to_half},
+    {"bf16 to f32", 2, 4, from_bf16},
+    {"f16 to f32", 2, 4, from_f16},
+    {"f32 to bf16", 4, 2, to_bf16},
+    {"f32 to f16", 4, 2, to_f16},
     {"find non-finite", 4, 0, finite},
     {"checksum (XXH3)", 4, 0, hash},
     {"subtract", 8, 4, subtract},
@@ -177,12 +178,12 @@ static const struct {
     {"random (Philox)", 0, 4, uniform},
     {"mark below", 4, 0, mark_below},
     {"keep marked", 4, 4, keep_marked},
-    {"rank rows of 4096", 4, 0, rank_rows},
-    {"select: bracket", 4, 0, bracket},
+    {"sort rows of 4096", 4, 0, sort_rows},
+    {"select: bracket", 4, 0, select_observe_block},
     {"select: apply", 4, 4, apply_cut},
 };
 
-static double now(void)
+static double seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -193,29 +194,30 @@ static double best_rate(struct arrays *a, size_t k)
 {
     double best = 0;
     for (int round = 0; round < ROUNDS; round++) {
-        double start = now();
+        double start = seconds();
         for (size_t i = 0; i < N; i += BLOCK)
             kernels[k].block(a, i, BLOCK);
-        double rate = (double)(N * (kernels[k].read + kernels[k].written)) / (now() - start);
+        double rate = (double)(N * (kernels[k].read + kernels[k].written)) / (seconds() - start);
         best = rate > best ? rate : best;
     }
     return best;
 }
 
-/* A cut at a fifth, and a selection about to look at everything for the same. */
+/* Makes the cut that keeps a fifth, and a selection of the same fifth whose next round observes all
+ * elements. */
 static void prepare_selection(struct arrays *a)
 {
-    size_t size = 2 * ROW * sizeof(uint64_t); /* for ranks */
+    size_t size = 2 * ROW * sizeof(uint64_t); /* for sort_rows */
     a->work = mem_alloc(size, 1);
     for (int full = 0; full < 2; full++) {
         struct magnitude_select *s = magnitude_select_new(N, N / 5, TIE_LOWER_INDEX_WINS, 0);
         while (!magnitude_select_is_done(s) && (full || magnitude_select_sample_elements(s))) {
-            size_t head = magnitude_select_sample_elements(s);
+            size_t sample = magnitude_select_sample_elements(s);
             size_t needed = magnitude_select_work_size(s, BLOCK);
             size = needed > size ? needed : size;
             a->work = mem_resize(a->work, size, 1);
             for (size_t i = 0; i < N; i += BLOCK) {
-                magnitude_select_observe(s, a->x + i, i, head ? head : BLOCK, a->work);
+                magnitude_select_observe(s, a->x + i, i, sample ? sample : BLOCK, a->work);
                 magnitude_select_merge(s, a->work);
             }
             magnitude_select_decide(s);
@@ -237,18 +239,18 @@ static float *new_floats(void)
 int main(void)
 {
     struct arrays a = {.x = new_floats(), .y = new_floats(), .u = new_floats(), .to = new_floats()};
-    a.brain = mem_alloc_aligned(N * 2);
-    a.half = mem_alloc_aligned(N * 2);
+    a.bf16 = mem_alloc_aligned(N * 2);
+    a.f16 = mem_alloc_aligned(N * 2);
     a.bits = mem_alloc_aligned(N / 8);
     random_uniform(3, 4, 0, N, a.y);
     random_uniform(5, 6, 0, N, a.u);
-    for (size_t i = 0; i < N; i++) { /* of many sizes and both signs */
+    for (size_t i = 0; i < N; i++) { /* many magnitudes, both signs */
         a.x[i] = (a.u[i] - 0.5f) * a.y[i] * 0.01f;
         a.y[i] -= 0.5f;
         a.to[i] = a.x[i];
     }
-    dtype_from_f32(DTYPE_BF16, a.x, a.brain, N);
-    dtype_from_f32(DTYPE_F16, a.x, a.half, N);
+    dtype_from_f32(DTYPE_BF16, a.x, a.bf16, N);
+    dtype_from_f32(DTYPE_F16, a.x, a.f16, N);
     prepare_selection(&a);
     double read = best_rate(&a, 0), copy = best_rate(&a, 1);
     printf("%-20s %8s %16s\n", "", "GB/s", "of a plain loop");
@@ -259,7 +261,7 @@ int main(void)
                kernels[k].written ? "copy" : "read");
     }
     magnitude_select_free(a.select);
-    free(a.x), free(a.y), free(a.u), free(a.to), free(a.brain), free(a.half), free(a.bits);
+    free(a.x), free(a.y), free(a.u), free(a.to), free(a.bf16), free(a.f16), free(a.bits);
     free(a.work);
-    return a.seen == 1; /* never */
+    return a.used == 1; /* never */
 }

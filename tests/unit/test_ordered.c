@@ -18,8 +18,6 @@ struct seen {
 static int begin(void *context, size_t slot, size_t i, struct error *e)
 {
     struct seen *s = context;
-    (void)slot;
-    (void)e;
     CHECK(s->begun == i);
     s->begun++;
     return 0;

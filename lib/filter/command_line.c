@@ -1,0 +1,194 @@
+#include "command_line.h"
+
+#include "stage.h"
+
+#include <argp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_KEY 256 /* argp keys of the options start here: there are no short options */
+
+/* Prints one sentence and exits with the status of a usage error. */
+static void exit_with_usage_error(const struct stage *s, const char *format, ...)
+{
+    struct error e;
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    int length = vasprintf(&text, format, args);
+    va_end(args);
+    error_set(&e, "%s", length < 0 ? "" : text);
+    free(text);
+    fprintf(stderr, "%s: %s\n", s->filter->name, e.text);
+    exit(2);
+}
+
+/* An option that was probably meant by a lone number: one that is required and missing. */
+static const char *find_missing_option(const struct stage *s)
+{
+    struct stage_option options[STAGE_OPTIONS_MAX];
+    size_t n = stage_list_options(s, options);
+    for (size_t i = 0; i < n; i++)
+        if (options[i].row->required && !s->given[i])
+            return options[i].row->name;
+    return NULL;
+}
+
+static void parse_operand(struct stage *s, const char *operand)
+{
+    struct error e;
+    if (s->operands.n == s->filter->max_operands) {
+        const char *missing = find_missing_option(s);
+        if (missing)
+            exit_with_usage_error(s, "unexpected operand %s (did you mean --%s %s?)", operand,
+                                  missing, operand);
+        exit_with_usage_error(s, "unexpected operand %s", operand);
+    }
+    string_list_append(&s->operands, &s->arena, operand);
+    const struct stage_option rules = stage_operand_option(s);
+    if (rules.row && stage_parse_option(s, &rules, operand, &e))
+        exit_with_usage_error(s, "%s", e.text);
+}
+
+static void check_required(const struct stage *s)
+{
+    if (s->operands.n < s->filter->min_operands)
+        exit_with_usage_error(s, "missing operand; expected %s", s->filter->operands);
+    const char *missing = find_missing_option(s);
+    if (missing)
+        exit_with_usage_error(s, "--%s is required", missing);
+}
+
+static error_t parse_key(int key, char *argument, struct argp_state *state)
+{
+    struct stage *s = state->input;
+    struct stage_option options[STAGE_OPTIONS_MAX];
+    size_t n = stage_list_options(s, options);
+    struct error e;
+    if (key == ARGP_KEY_ARG) {
+        parse_operand(s, argument);
+        return 0;
+    }
+    if (key == ARGP_KEY_END) {
+        check_required(s);
+        return 0;
+    }
+    if (key < FIRST_KEY || (size_t)(key - FIRST_KEY) >= n)
+        return ARGP_ERR_UNKNOWN;
+    s->given[key - FIRST_KEY] = true;
+    if (stage_parse_option(s, &options[key - FIRST_KEY], argument, &e))
+        exit_with_usage_error(s, "%s", e.text);
+    return 0;
+}
+
+/* ---- negative numbers as operands ------------------------------------------------------------ */
+
+/* Is the word "--NAME" in full? */
+static bool is_option(const char *word, const char *name)
+{
+    return name && strcmp(word + 2, name) == 0;
+}
+
+/* Is the word an option, perhaps abbreviated, whose argument is the next word? */
+static bool takes_next_word(const struct stage_option *options, size_t n, const char *word)
+{
+    size_t length = strlen(word);
+    bool takes = false;
+    for (size_t i = 0; i < n && length > 2 && strncmp(word, "--", 2) == 0; i++) {
+        const struct option_row *o = options[i].row;
+        bool has_argument = o->kind != OPTION_FLAG;
+        if (is_option(word, o->name) || is_option(word, o->alias))
+            return has_argument;
+        takes |= has_argument && (strncmp(o->name, word + 2, length - 2) == 0 ||
+                                  (o->alias && strncmp(o->alias, word + 2, length - 2) == 0));
+    }
+    return takes;
+}
+
+/* A word without a dash, "-", or a negative number. */
+static bool is_operand(const char *word)
+{
+    return word[0] != '-' || !word[1] || strchr(".0123456789", word[1]);
+}
+
+/* argp would take an operand such as the -1 of "rescale -1" for an option: a copy of argv, ended by
+ * NULL, with all operands in their order behind a "--". To be freed. */
+static char **move_operands_to_end(const struct stage_option *options, size_t n, int argc,
+                                   char **argv)
+{
+    char **out = mem_alloc((size_t)argc + 2, sizeof *out);
+    char **operands = mem_alloc((size_t)argc, sizeof *operands);
+    int n_out = 0, n_operands = 0, i = 0;
+    out[n_out++] = argv[i++];
+    for (bool is_argument = false; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        bool operand = !is_argument && is_operand(argv[i]);
+        is_argument = !is_argument && takes_next_word(options, n, argv[i]);
+        if (operand)
+            operands[n_operands++] = argv[i];
+        else
+            out[n_out++] = argv[i];
+    }
+    if (n_operands || i < argc)
+        out[n_out++] = (char *)"--";
+    for (int j = 0; j < n_operands; j++)
+        out[n_out++] = operands[j];
+    for (i++; i < argc; i++)
+        out[n_out++] = argv[i];
+    free(operands);
+    return out;
+}
+
+/* ---- argp ------------------------------------------------------------------------------------ */
+
+/* The table for argp, ended by a zeroed entry; to be freed. Each option is a group of its own,
+ * because argp sorts a group by name. */
+static struct argp_option *new_argp_options(const struct stage_option *options, size_t n)
+{
+    struct argp_option *table = mem_alloc(2 * n + 1, sizeof *table);
+    size_t length = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct option_row *o = options[i].row;
+        table[length++] = (struct argp_option){.name = o->name,
+                                               .key = FIRST_KEY + (int)i,
+                                               .arg = o->argument,
+                                               .doc = o->help,
+                                               .group = (int)i + 1};
+        if (o->alias)
+            table[length++] = (struct argp_option){.name = o->alias,
+                                                   .key = FIRST_KEY + (int)i,
+                                                   .arg = o->argument,
+                                                   .flags = OPTION_HIDDEN,
+                                                   .group = (int)i + 1};
+    }
+    return table;
+}
+
+static void run_argp(struct stage *s, const struct argp_option *options, char **words)
+{
+    const struct filter *f = s->filter;
+    char *doc = arena_printf(&s->arena, "%s.\v%s", f->summary, f->notes ? f->notes : "");
+    struct argp argp = {
+        .options = options, .parser = parse_key, .args_doc = f->operands, .doc = doc};
+    int count = 0;
+    while (words[count])
+        count++;
+    argp_program_version = arena_printf(&s->arena, "%s (tvtools) %s", f->name, TV_VERSION);
+    argp_err_exit_status = 2;
+    argp_parse(&argp, count, words, 0, NULL, s);
+    argp_program_version = NULL;
+}
+
+struct stage *command_line_parse(const struct filter *f, int argc, char **argv)
+{
+    struct stage *s = stage_new(f);
+    struct stage_option options[STAGE_OPTIONS_MAX];
+    size_t n = stage_list_options(s, options);
+    struct argp_option *table = new_argp_options(options, n);
+    char **words = move_operands_to_end(options, n, argc, argv);
+    words[0] = (char *)f->name;
+    run_argp(s, table, words);
+    free(words);
+    free(table);
+    return s;
+}

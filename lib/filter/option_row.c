@@ -1,0 +1,198 @@
+#include "option_row.h"
+
+#include "dtype.h"
+#include "hash.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void string_list_append(struct string_list *list, struct arena *a, const char *text)
+{
+    const char **items = arena_alloc(a, list->n + 1, sizeof *items);
+    if (list->n)
+        memcpy(items, list->items, list->n * sizeof *items);
+    items[list->n] = arena_copy_text(a, text);
+    *list = (struct string_list){list->n + 1, items};
+}
+
+/* ---- parsing --------------------------------------------------------------------------------- */
+
+static int parse_number(const struct option_row *o, double *x, const char *text, const char *label,
+                        struct error *e)
+{
+    char range[96] = "";
+    if (number_parse(text, x))
+        return error_set(e, "%s: \"%s\" is not a number", label, text);
+    if (!range_contains(&o->range, *x))
+        return error_set(e, "%s: %s is not %s", label, text, range_format(&o->range, range));
+    return 0;
+}
+
+static int parse_count(uint64_t *count, const char *text, const char *label, struct error *e)
+{
+    char *end;
+    errno = 0;
+    uint64_t n = strtoull(text, &end, 10);
+    if (*text < '0' || *text > '9' || *end || errno)
+        return error_set(e, "%s: \"%s\" is not a whole number", label, text);
+    *count = n;
+    return 0;
+}
+
+static int parse_size(uint64_t *size, const char *text, const char *label, struct error *e)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    uint64_t value = strtoull(text, &end, 10);
+    const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
+    int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+    if (*text < '0' || *text > '9' || errno || end[unit != NULL] || value > UINT64_MAX >> shift)
+        return error_set(e, "%s: \"%s\" is not a size (64K, 512M, 2G)", label, text);
+    *size = value << shift;
+    return 0;
+}
+
+/* The index of `text` among "a|b|c"; -1 if it is not among them. */
+static int find_choice(const char *choices, const char *text)
+{
+    size_t length = strlen(text);
+    for (int i = 0; *choices; i++) {
+        size_t n = strcspn(choices, "|");
+        if (n == length && memcmp(choices, text, n) == 0)
+            return i;
+        choices += n + (choices[n] == '|');
+    }
+    return -1;
+}
+
+static int parse_choice(const struct option_row *o, int *choice, const char *text,
+                        const char *label, struct error *e)
+{
+    *choice = find_choice(o->choices, text);
+    return *choice < 0 ? error_set(e, "%s: \"%s\" is none of %s", label, text, o->choices) : 0;
+}
+
+static int parse_dtype(enum dtype *dtype, const char *text, const char *label, struct error *e)
+{
+    *dtype = dtype_from_user_name(text);
+    return *dtype == DTYPE_NONE
+               ? error_set(e, "%s: \"%s\" is none of float32, bfloat16, float16, float64", label,
+                           text)
+               : 0;
+}
+
+int option_row_parse(const struct option_row *o, void *field, const char *text, const char *label,
+                     struct arena *a, struct error *e)
+{
+    switch (o->kind) {
+    case OPTION_FLAG:
+        *(bool *)field = true;
+        return 0;
+    case OPTION_NUMBER:
+        return parse_number(o, field, text, label, e);
+    case OPTION_COUNT:
+        return parse_count(field, text, label, e);
+    case OPTION_SIZE:
+        return parse_size(field, text, label, e);
+    case OPTION_STRING:
+    case OPTION_FILE:
+        *(const char **)field = arena_copy_text(a, text);
+        return 0;
+    case OPTION_CHOICE:
+        return parse_choice(o, field, text, label, e);
+    case OPTION_DTYPE:
+        return parse_dtype(field, text, label, e);
+    case OPTION_RULES:
+        return tensor_rules_add(field, text, label, &o->range, e);
+    case OPTION_SELECTORS:
+        return tensor_rules_add_selector(field, text, label, e);
+    case OPTION_STRINGS:
+        string_list_append(field, a, text);
+        return 0;
+    }
+    return -1;
+}
+
+/* ---- history --------------------------------------------------------------------------------- */
+
+/* Identifies the contents of a file given as an option: the file may change after the run. */
+static const char *file_hash(struct arena *a, const char *path)
+{
+    XXH3_state_t *state = XXH3_createState();
+    unsigned char bytes[1 << 14];
+    ssize_t n;
+    XXH3_64bits_reset(state);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && (n = read(fd, bytes, sizeof bytes)) > 0)
+        XXH3_64bits_update(state, bytes, (size_t)n);
+    if (fd >= 0)
+        close(fd);
+    const char *text =
+        arena_printf(a, "xxh3:%016llx", (unsigned long long)XXH3_64bits_digest(state));
+    XXH3_freeState(state);
+    return text;
+}
+
+static const char *choice_text(const struct option_row *o, int index, struct arena *a)
+{
+    const char *choice = o->choices;
+    for (; index > 0; index--)
+        choice = strchr(choice, '|') + 1;
+    return arena_printf(a, "%.*s", (int)strcspn(choice, "|"), choice);
+}
+
+/* The value of an option that holds one, as text. */
+static const char *value_text(const struct option_row *o, const void *field, struct arena *a)
+{
+    char number[32];
+    switch (o->kind) {
+    case OPTION_NUMBER:
+        return arena_printf(a, "%s", number_format(*(const double *)field, number));
+    case OPTION_COUNT:
+    case OPTION_SIZE:
+        return arena_printf(a, "%llu", (unsigned long long)*(const uint64_t *)field);
+    case OPTION_STRING:
+        return *(const char *const *)field;
+    case OPTION_FILE:
+        return file_hash(a, *(const char *const *)field);
+    case OPTION_CHOICE:
+        return choice_text(o, *(const int *)field, a);
+    case OPTION_DTYPE:
+        return dtype_torch_name(*(const enum dtype *)field);
+    default:
+        return "";
+    }
+}
+
+static void append_word(const char *name, const char *value, struct arena *a,
+                        struct string_list *words)
+{
+    string_list_append(words, a, arena_printf(a, "--%s=%s", name, value));
+}
+
+void option_row_append_words(const struct option_row *o, const void *field, struct arena *a,
+                             struct string_list *words)
+{
+    const struct tensor_rules *rules = field;
+    const struct string_list *strings = field;
+    switch (o->kind) {
+    case OPTION_FLAG:
+        string_list_append(words, a, arena_printf(a, "--%s", o->name));
+        break;
+    case OPTION_RULES:
+    case OPTION_SELECTORS:
+        for (size_t i = 0; i < tensor_rules_count(rules); i++)
+            append_word(o->name, tensor_rules_text(rules, i), a, words);
+        break;
+    case OPTION_STRINGS:
+        for (size_t i = 0; i < strings->n; i++)
+            append_word(o->name, strings->items[i], a, words);
+        break;
+    default:
+        append_word(o->name, value_text(o, field, a), a, words);
+    }
+}

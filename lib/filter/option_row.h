@@ -1,0 +1,60 @@
+/* The options of a filter as a table, one row per option. The table parses the command line, prints
+ * --help and writes the history. A row refers to a field of the filter's struct of options; texts
+ * that a field points to live in an arena of the caller's, rules until tensor_rules_free. */
+#ifndef TV_OPTION_ROW_H
+#define TV_OPTION_ROW_H
+
+#include "error.h"
+#include "mem.h"
+#include "number.h"
+#include "tensor_rules.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum option_kind {
+    OPTION_FLAG,   /* bool */
+    OPTION_NUMBER, /* double, in `range` */
+    OPTION_COUNT,  /* uint64_t, decimal */
+    OPTION_SIZE,   /* uint64_t bytes: 64K, 512M, 2G (powers of 1024) */
+    OPTION_STRING, /* const char * */
+    OPTION_FILE,   /* const char *, a path; the history records the file's hash */
+    OPTION_CHOICE, /* int: index into `choices` ("all|agreeing"), -1 if not given and no default */
+    OPTION_DTYPE,  /* enum dtype, floating */
+    OPTION_RULES,  /* struct tensor_rules, values in `range`; repeatable */
+    OPTION_SELECTORS, /* struct tensor_rules that choose: MODEL, MODEL/GLOB, /GLOB; repeatable */
+    OPTION_STRINGS    /* struct string_list; repeatable */
+};
+
+struct string_list {
+    size_t n;
+    const char **items;
+};
+
+struct option_row {
+    const char *name; /* without "--"; NULL ends the table */
+    enum option_kind kind;
+    size_t offset;        /* of the field in the struct of options */
+    const char *argument; /* "D", "FILE", ...; NULL for a flag */
+    const char *help;
+    struct range range;        /* NUMBER, RULES */
+    const char *choices;       /* CHOICE: "a|b|c" */
+    const char *default_value; /* the default, as text; NULL: none */
+    const char *alias;         /* an older spelling, accepted and never written; NULL: none */
+    bool required;
+    bool not_in_history; /* does not change the result: not recorded in the history */
+    bool per_tensor;     /* RULES give one number per tensor (and name no models), not per vector */
+    bool every_tensor;   /* RULES, per_tensor: each floating tensor must match one */
+};
+
+/* Parses `text` into *field. `label` is what messages call the option ("--density", "FACTOR"). */
+int option_row_parse(const struct option_row *o, void *field, const char *text, const char *label,
+                     struct arena *a, struct error *e);
+/* Appends the value of *field as words of a command line: "--density=0.3". */
+void option_row_append_words(const struct option_row *o, const void *field, struct arena *a,
+                             struct string_list *words);
+/* Appends a copy of `text`. */
+void string_list_append(struct string_list *list, struct arena *a, const char *text);
+
+#endif

@@ -1,0 +1,37 @@
+/* Filters that drop elements at random (DARE, DELLA): the vectors of a tensor with their densities,
+ * and the round in which both filters draw the elements to keep and sum |x|, for rescale --by l1.
+ * job->state begins with a struct random_drop, in job->arena. */
+#ifndef TV_RANDOM_DROP_H
+#define TV_RANDOM_DROP_H
+
+#include "keep_mask.h"
+
+struct random_drop_vector {
+    double density;         /* 1 or more: nothing is drawn, all elements are kept */
+    uint64_t random_stream; /* of random.h */
+    bool sums_l1;           /* the round finds l1 */
+    double l1;              /* L1 norm before the drop; NAN: not recorded */
+};
+
+struct random_drop {
+    struct keep_mask mask; /* the elements to keep; has no bits if there was no round */
+    struct random_drop_vector *vectors; /* (K) */
+};
+
+/* In begin: the vectors of the tensor, with densities by rules (1 where none matches). If `sum_l1`,
+ * the norms that no earlier stage has recorded are found in a round. */
+void random_drop_init(struct random_drop *d, const struct job *job,
+                      const struct tensor_rules *density, bool sum_l1);
+/* In begin, after that: the plan. `block_bytes`: of the bits of one vector of a block. */
+enum plan random_drop_plan(struct random_drop *d, struct job *job, size_t block_bytes);
+
+/* Draws which elements of a block's vector k are kept, into a mask laid out by the filter. */
+typedef void random_drop_draw(const struct job *job, const struct block *b, size_t k,
+                              unsigned char *bits);
+/* In observe: draws if the mask is stored, and sums. */
+void random_drop_observe(const struct job *job, const struct block *b, void *work,
+                         random_drop_draw *draw);
+/* For the descriptor. */
+int random_drop_accumulate(struct job *job, const struct block *b, void *work, struct error *e);
+
+#endif

@@ -1,0 +1,41 @@
+/* A stage made from a filter's descriptor: its options with their defaults, its operands, and what
+ * the history records of both. A stage owns its options until stage_free. */
+#ifndef TV_STAGE_H
+#define TV_STAGE_H
+
+#include "filter.h"
+
+struct stage *stage_new(const struct filter *f);
+void stage_free(struct stage *s);
+
+/* An option of a stage: its row and its field. */
+struct stage_option {
+    const struct option_row *row;
+    void *field;
+};
+
+#define STAGE_OPTIONS_MAX 64
+
+/* The filter's own options, then those that all filters have; how many. */
+size_t stage_list_options(const struct stage *s, struct stage_option options[STAGE_OPTIONS_MAX]);
+/* Those among options and operands that hold rules; how many. */
+size_t stage_list_rules(const struct stage *s, struct stage_option options[STAGE_OPTIONS_MAX]);
+/* The rules that the operands are; `row` is NULL if operands are not rules. */
+struct stage_option stage_operand_option(const struct stage *s);
+/* What messages call an option: "--density", "FACTOR". */
+const char *stage_option_label(struct stage *s, const struct option_row *o);
+int stage_parse_option(struct stage *s, const struct stage_option *o, const char *text,
+                       struct error *e);
+/* Sets one of the filter's own options, as on its command line. */
+int stage_set_option(struct stage *s, const struct option_row *o, const char *text,
+                     struct error *e);
+
+/* Do --include and --exclude leave the tensor out? */
+bool stage_excludes_tensor(const struct stage *s, const struct tensor *t);
+
+/* In open, for operands_are_files: adds what the history has in place of an operand. */
+void stage_record_operand(struct stage *s, const char *text);
+/* The options and operands that change the result, as words of a command line. */
+struct string_list stage_history_arguments(struct stage *s, struct arena *a);
+
+#endif

@@ -1,0 +1,286 @@
+#include "block_pass.h"
+
+#include "block_layout.h"
+#include "finite_check.h"
+#include "ordered_pool.h"
+
+#include <stdlib.h>
+
+/* ---- reading a block ------------------------------------------------------------------------- */
+
+/* Makes the buffer's block block `index` of the tensor. Its data is the buffer's own memory or,
+ * with `in_tensor_buffer`, that of the tensor buffer if the tensor is in memory. */
+static void bind_buffers(struct runner *r, struct block_buffer *b, size_t index,
+                         bool in_tensor_buffer)
+{
+    const struct tensor *t = &r->tensors[0];
+    block_layout_set(&b->block, t, index);
+    for (size_t k = 0; k < t->n_vectors; k++)
+        b->block.data[k] = b->wire[k];
+    if (in_tensor_buffer)
+        tensor_buffer_bind_block(r->payload, t, &b->block);
+}
+
+/* Refuses numbers that are not finite, unless the block is known to have none. */
+static int check_finite(const struct stage *stage, const struct tensor *t, const struct header *h,
+                        struct block_buffer *b, struct error *e)
+{
+    if (b->is_finite || finite_check_is_off(stage))
+        return 0;
+    if (finite_check_block(t, h, &b->block, e))
+        return -1;
+    b->is_finite = true;
+    return 0;
+}
+
+static int fill_from_source(struct runner *r, struct block *b, struct error *e)
+{
+    const struct job *job = &r->jobs[0];
+    uint64_t start = process_stats_clock_ns();
+    if (job->stage->filter->source.fill(job, b, e))
+        return -1;
+    stage_cost_add(&r->costs[0], start, block_layout_bytes(b));
+    return 0;
+}
+
+static int check_source_finite(struct runner *r, struct block_buffer *b, struct error *e)
+{
+    const struct stage *source = r->stages[0];
+    bool checks = runner_state_must_check_source(r);
+    b->is_finite = checks && r->is_known_finite;
+    return checks ? check_finite(source, &r->tensors[0], source->out, b, e) : 0;
+}
+
+/* Reads the block, or the sample of it, from the source. A stream delivers whole blocks. */
+static int read_from_source(struct runner *r, const struct block_pass *p, struct block_buffer *b,
+                            size_t index, struct error *e)
+{
+    const struct tensor *t = &r->tensors[0];
+    bind_buffers(r, b, index, false);
+    if (p->fills_buffer) {
+        tensor_buffer_allocate_block(r->payload, t, &b->block, SIZE_MAX);
+        tensor_buffer_bind_block(r->payload, t, &b->block);
+    }
+    if (!runner_state_source_is_one_pass(r))
+        b->block.n = block_layout_sample_length(&b->block, p->sample_elements);
+    if (fill_from_source(r, &b->block, e) || check_source_finite(r, b, e))
+        return -1;
+    if (p->fills_buffer && tensor_buffer_write_block(r->payload, t, &b->block, e))
+        return -1;
+    b->block.n = block_layout_sample_length(&b->block, p->sample_elements);
+    return 0;
+}
+
+/* Reads the block, or the sample of it, from the tensor buffer. In the final pass stages may work
+ * on the buffer's memory itself, and so they may where no transform comes between. */
+static int read_from_buffer(struct runner *r, const struct block_pass *p, struct block_buffer *b,
+                            size_t index, struct error *e)
+{
+    bool in_place = p->is_final || p->last_stage == 1;
+    if (r->prefetch && prefetch_wait_for_block(r->prefetch, index, e))
+        return -1;
+    bind_buffers(r, b, index, in_place);
+    b->is_finite = !r->stages[0]->common.allow_nonfinite; /* checked when it was read */
+    size_t n = block_layout_sample_length(&b->block, p->sample_elements);
+    if (tensor_buffer_read_block(r->payload, &r->tensors[0], &b->block, n, e))
+        return -1;
+    b->block.n = n;
+    return 0;
+}
+
+/* ---- a block through the stages -------------------------------------------------------------- */
+
+/* Converts the block to the dtypes in which stage s wants tensor `in`, and checks it. */
+static int convert_for_stage(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
+{
+    const struct stage *stage = r->stages[s];
+    const struct tensor *in = &r->tensors[s - 1];
+    if (stage->filter->raw_payload)
+        block_buffers_convert_to_wire_dtype(in, b);
+    else
+        block_buffers_convert_to_f32(b);
+    return check_finite(stage, in, stage->in, b, e) ? runner_state_set_failed_stage(r, s, e) : 0;
+}
+
+/* Rounds the result of stage s to what the stream after it could carry, and checks it. */
+static int round_to_wire_dtype(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
+{
+    const struct stage *stage = r->stages[s];
+    const struct tensor *out = &r->tensors[s];
+    b->block.n_vectors = out->n_vectors;
+    for (size_t k = 0; !stage->filter->raw_payload && k < out->n_vectors; k++)
+        if (b->block.dtypes[k] == DTYPE_F32)
+            dtype_round_f32(out->vectors[k].dtype, b->block.data[k], b->block.n);
+    b->is_finite &= stage->filter->only_drops_elements;
+    return check_finite(stage, out, stage->out, b, e) ? runner_state_set_failed_stage(r, s, e) : 0;
+}
+
+static int transform_block(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
+{
+    const struct filter *f = r->stages[s]->filter;
+    if (r->plans[s] == PLAN_PASS_THROUGH || !f->transform)
+        return 0;
+    if (convert_for_stage(r, s, b, e))
+        return -1;
+    uint64_t start = process_stats_clock_ns(), bytes = block_layout_bytes(&b->block);
+    if (f->transform(&r->jobs[s], &b->block, e))
+        return runner_state_set_failed_stage(r, s, e);
+    stage_cost_add(&r->costs[s], start, bytes);
+    return round_to_wire_dtype(r, s, b, e);
+}
+
+/* The slot's work area, of at least `size` bytes. */
+static void *slot_work_area(struct block_slot *slot, size_t size)
+{
+    if (slot->work_capacity < size) {
+        free(slot->work);
+        slot->work = mem_alloc(size, 1);
+        slot->work_capacity = size;
+    }
+    return slot->work;
+}
+
+/* The part of the last stage that may run on any thread. */
+static int observe_or_consume_block(struct runner *r, const struct block_pass *p,
+                                    struct block_slot *slot, struct error *e)
+{
+    struct job *job = &r->jobs[p->last_stage];
+    const struct filter *f = job->stage->filter;
+    struct block *b = &slot->buffer->block;
+    if (convert_for_stage(r, p->last_stage, slot->buffer, e))
+        return -1;
+    uint64_t start = process_stats_clock_ns();
+    if (p->observes && f->observe(job, b, slot_work_area(slot, job->work_size), e))
+        return runner_state_set_failed_stage(r, p->last_stage, e);
+    if (!p->observes && f->sink.consume_in_any_order && f->sink.consume(job, b, e))
+        return runner_state_set_failed_stage(r, p->last_stage, e);
+    stage_cost_add(&r->costs[p->last_stage], start, block_layout_bytes(b));
+    return 0;
+}
+
+/* ---- the steps of a pass --------------------------------------------------------------------- */
+
+struct pass_context {
+    struct runner *r;
+    const struct block_pass *pass;
+};
+
+/* In block order, before process_block: reads the block from a one-pass source. */
+static int read_stream_block(void *context, size_t slot, size_t index, struct error *e)
+{
+    const struct pass_context *c = context;
+    struct runner *r = c->r;
+    struct block_buffer *b = r->slots[slot].buffer = runner_state_acquire_buffer(r);
+    return read_from_source(r, c->pass, b, index, e) ? runner_state_set_failed_stage(r, 0, e) : 0;
+}
+
+static int read_block(struct runner *r, const struct block_pass *p, struct block_buffer *b,
+                      size_t index, struct error *e)
+{
+    int failed =
+        r->is_buffered ? read_from_buffer(r, p, b, index, e) : read_from_source(r, p, b, index, e);
+    return failed ? runner_state_set_failed_stage(r, 0, e) : 0;
+}
+
+static int run_block_through_stages(struct runner *r, const struct block_pass *p,
+                                    struct block_slot *slot, size_t index, struct error *e)
+{
+    if (!p->reads_stream && read_block(r, p, slot->buffer, index, e))
+        return -1;
+    for (size_t s = 1; s < p->last_stage; s++)
+        if (transform_block(r, s, slot->buffer, e))
+            return -1;
+    return observe_or_consume_block(r, p, slot, e);
+}
+
+static void release_slot_buffer(struct runner *r, struct block_slot *slot)
+{
+    if (slot->buffer)
+        block_buffers_release(&r->buffers, slot->buffer);
+    slot->buffer = NULL;
+}
+
+/* On any thread. Releases the buffer early if finish_block does not need the payload. */
+static int process_block_in_slot(void *context, size_t slot_index, size_t index, struct error *e)
+{
+    const struct pass_context *c = context;
+    struct runner *r = c->r;
+    const struct block_pass *p = c->pass;
+    struct block_slot *slot = &r->slots[slot_index];
+    if (!slot->buffer)
+        slot->buffer = runner_state_acquire_buffer(r);
+    int failed = run_block_through_stages(r, p, slot, index, e);
+    slot->block = slot->buffer->block;
+    if (p->observes || r->stages[p->last_stage]->filter->sink.consume_in_any_order) {
+        slot->block.data = NULL;
+        release_slot_buffer(r, slot);
+    }
+    return failed;
+}
+
+static void show_progress(struct runner *r, const struct block_pass *p, size_t index)
+{
+    size_t first, n;
+    tensor_block_range(&r->tensors[0], index, &first, &n);
+    if (p->is_final && p->last_stage == r->n_stages - 1)
+        progress_add(r->progress, block_layout_payload_bytes(&r->tensors[0], n));
+    else
+        progress_tick(r->progress);
+}
+
+/* In block order: accumulates what was observed, or consumes the block. */
+static int accumulate_or_consume_in_order(void *context, size_t slot_index, size_t index,
+                                          struct error *e)
+{
+    const struct pass_context *c = context;
+    struct runner *r = c->r;
+    const struct block_pass *p = c->pass;
+    struct block_slot *slot = &r->slots[slot_index];
+    struct job *job = &r->jobs[p->last_stage];
+    const struct filter *f = job->stage->filter;
+    uint64_t start = process_stats_clock_ns();
+    if (p->observes && f->accumulate && f->accumulate(job, &slot->block, slot->work, e))
+        return runner_state_set_failed_stage(r, p->last_stage, e);
+    if (!p->observes && !f->sink.consume_in_any_order && f->sink.consume(job, &slot->block, e))
+        return runner_state_set_failed_stage(r, p->last_stage, e);
+    stage_cost_add(&r->costs[p->last_stage], start, 0);
+    release_slot_buffer(r, slot);
+    if (r->is_buffered && p->is_final)
+        tensor_buffer_free_block(r->payload, index);
+    show_progress(r, p, index);
+    runner_state_sample_memory(r);
+    return 0;
+}
+
+int block_pass_run(struct runner *r, const struct block_pass *p, struct error *e)
+{
+    const struct ordered_steps steps = {p->reads_stream ? read_stream_block : NULL,
+                                        process_block_in_slot, accumulate_or_consume_in_order};
+    struct pass_context context = {r, p};
+    if (ordered_pool_run(r->threads, tensor_block_count(&r->tensors[0]), r->n_slots, &steps,
+                         &context, e))
+        return -1;
+    prefetch_stop(r->prefetch); /* all of it has arrived */
+    r->prefetch = NULL;
+    r->is_buffered |= p->fills_buffer;
+    r->is_known_finite |= !p->reads_stream && !r->is_buffered && p->sample_elements == 0;
+    return 0;
+}
+
+int block_pass_discard_payload(struct runner *r, bool for_hash, struct error *e)
+{
+    const struct tensor *t = &r->tensors[0];
+    size_t n_blocks = tensor_block_count(t);
+    bool reads = runner_state_source_is_one_pass(r)
+                     ? !r->is_buffered
+                     : for_hash && r->stages[0]->filter->source.hashes_payload;
+    struct block_buffer *b = runner_state_acquire_buffer(r);
+    int failed =
+        r->prefetch && n_blocks ? prefetch_wait_for_block(r->prefetch, n_blocks - 1, e) : 0;
+    for (size_t i = 0; reads && !failed && i < n_blocks; i++) {
+        bind_buffers(r, b, i, false);
+        failed = fill_from_source(r, &b->block, e);
+    }
+    block_buffers_release(&r->buffers, b);
+    return failed ? runner_state_set_failed_stage(r, 0, e) : 0;
+}

@@ -1,0 +1,14 @@
+/* Measures this process: a monotonic clock, and its memory in use. */
+#ifndef TV_PROCESS_STATS_H
+#define TV_PROCESS_STATS_H
+
+#include <stdint.h>
+
+/* Nanoseconds since an unspecified time in the past. */
+uint64_t process_stats_clock_ns(void);
+/* Bytes of memory in use now that belong to no file (heap, stacks); 0 if /proc does not tell. */
+uint64_t process_stats_anonymous_bytes(void);
+/* The most bytes that were in memory at once, pages of mapped files included. */
+uint64_t process_stats_peak_resident_bytes(void);
+
+#endif

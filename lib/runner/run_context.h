@@ -1,0 +1,32 @@
+/* What a source or sink learns from the run it takes part in, and reports to it: full hashes of the
+ * models, and properties of the other stages. The stage must be open; what these functions return
+ * belongs to the run. */
+#ifndef TV_RUN_CONTEXT_H
+#define TV_RUN_CONTEXT_H
+
+#include "filter.h"
+#include "run_hashes.h"
+
+/* For sources: the full hash of a model that was read, for the end record and the model card. */
+void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash);
+/* For a sink's close: all of them; their number. */
+size_t run_context_model_hashes(const struct stage *s, const char *const **models,
+                                const uint64_t **hashes);
+
+/* For sources that read models in any order: the hash of what was read of a model for tensor
+ * `index` of the source's manifest, as soon as it is known. */
+void run_context_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash);
+/* For sinks: those that are known so far; their number. */
+size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes);
+
+/* For the open of a sink: the name of a stage that must see the whole model first; NULL: none. */
+const char *run_context_find_model_scope_stage(const struct stage *s);
+/* Does the source read models in any order, and does the header hold a fingerprint of each? */
+bool run_context_has_model_fingerprints(const struct stage *s);
+/* For a sink's close: was the stream that the run read written without all its checksums? */
+bool run_context_lacks_checksums(const struct stage *s);
+/* For stages that compute for long without reading or writing: ends the process, as a write would,
+ * if nobody reads its output any more. */
+void run_context_stop_if_reader_gone(const struct stage *s);
+
+#endif

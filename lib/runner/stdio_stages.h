@@ -1,0 +1,14 @@
+/* The stages at the two ends of a chain that reads and writes streams, as filters. */
+#ifndef TV_STDIO_STAGES_H
+#define TV_STDIO_STAGES_H
+
+#include "filter.h"
+
+/* Reads a stream from standard input, or from the file or pipe that is its operand. */
+extern const struct filter stdio_stages_reader;
+/* Writes a stream to standard output; if the run fails, with an error record at its end. */
+extern const struct filter stdio_stages_writer;
+/* An source_for_operand for a sink that reads no stream: a source without tensors. */
+const struct filter *stdio_stages_empty_source(const char *operand, struct error *e);
+
+#endif
