@@ -10,8 +10,8 @@
  * else to the --dtype of the sources, else to the stored dtype of the base (for weights: of the
  * first model). Config, tokenizer and other auxiliary files are copied from the base or from
  * --like; tensors that the stream lacks from the base only. OUT is a folder, a .safetensors file, a
- * .tar or .tar.zst archive, or - for an archive on standard output. Its README.md tells how it was
- * made.
+ * .tar or .tar.zst archive, or - for an archive on standard output. Its README.md shows how it
+ * was made.
  */
 #include "auxiliary_files.h"
 #include "base_model.h"

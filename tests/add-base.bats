@@ -57,7 +57,7 @@ END
     add-base base.safetensors <good.tvs | tensors | cmp - found
 }
 
-@test "same bytes on any way" {
+@test "same bytes however it is run" {
     always_alike add-base "$MODELS"/base
 }
 
@@ -70,7 +70,7 @@ END
     refuses_bad_output add-base base.safetensors
 }
 
-@test "refuses weights, a base that is another or does not fit" {
+@test "refuses weights, and a base that is another or does not match" {
     weigh 0.5 <good.tvs >weighed.tvs
     refused_with "has a weight other than 1" add-base base.safetensors <weighed.tvs
     unpack base.safetensors >weights.tvs
@@ -98,7 +98,7 @@ END
     usage_error add-base --dtype bf17 base.safetensors
 }
 
-@test "--dtype sends the sums on as they are, whatever the base was rounded to" {
+@test "--dtype sets the dtype of the sums, whatever the base was rounded to" {
     sed 's/^1 2 3$/1.001 2 3/' base.txt | from-text | pack fine.safetensors
     tv-extract --dtype bfloat16 fine.safetensors math=fine.safetensors | weigh 1 | add-base fine.safetensors |
         tensors | sed -n '2,3p' >found

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What unpack reads and pack writes: forms of checkpoints, odd tensors, hostile files.
+# Checkpoints that unpack reads and pack writes: all forms, unusual tensors, hostile files.
 load common
 load lesson
 load refusals
@@ -61,7 +61,7 @@ same_weights() {
     unpack m=m.tar.gz 2>.err | cmp folder -
 }
 
-@test "what torch.save writes is the weights of the safetensors file" {
+@test "files of torch.save give the same weights as the safetensors file" {
     tv-diff --same-dtype "$MERGE/models-bin/code" "$A/code"
     tv-diff --same-dtype "$MERGE/models-sharded/math" "$A/math"
     tar -C "$MERGE/models-bin" -cf code.tar code
@@ -69,7 +69,7 @@ same_weights() {
     unpack code=code.tar 2>.err | cmp folder -
 }
 
-@test "unpack | pack gives back every byte of odd tensors" {
+@test "unpack | pack preserves every byte of unusual tensors" {
     PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=$TESTS /usr/bin/python3 - <<'END'
 import numpy as np
 from models import save
@@ -120,7 +120,7 @@ END
     tv-view --values odd.tvs | from-text | cmp odd.tvs -
 }
 
-@test "hostile files are refused in one sentence each" {
+@test "hostile files are refused with one sentence each" {
     cp -r "$BATS_FILE_TMPDIR/hostile/." .
     [ "$(wc -l <expected.tsv)" -gt 80 ]
     while IFS=$'\t' read -r path sentence; do
@@ -140,7 +140,7 @@ numbers_of() {
     awk -v t="$1" '/^tensor/ { mine = $2 == t } mine && /^[-0-9]/ { for (i = 1; i <= NF; i++) printf "%g ", $i }' .text
 }
 
-@test "odd but good files are read" {
+@test "unusual but valid files are read" {
     cp -r "$BATS_FILE_TMPDIR/hostile/." .
     while IFS=$'\t' read -r path n tensor values; do
         unpack m="$path" 2>.err | tv-view --values >.text || wrong "$path" || return 1
@@ -151,7 +151,7 @@ numbers_of() {
     done <good.tsv
 }
 
-@test "a pickle that wants to run a command does not run it" {
+@test "a command in a pickle is not run" {
     /usr/bin/python3 - <<'END'
 import io, os, pickle, zipfile
 
@@ -174,7 +174,7 @@ END
     [ ! -e ran ]
 }
 
-# refused_last TEXT COMMAND...: as refused_with, after the note that an archive is unpacked
+# refused_last TEXT COMMAND...: like refused_with, but after the note that an archive was unpacked
 refused_last() {
     local status=0
     "${@:2}" >.out 2>.err || status=$?
@@ -182,7 +182,7 @@ refused_last() {
     grep -qF -- "$1" <(tail -n 1 .err) || wrong "${*:2}: the last sentence lacks $1"
 }
 
-@test "a missing shard, an index that names ../x, a header of 2^60 bytes" {
+@test "a missing shard, an index with the path ../x, a header of 2^60 bytes" {
     shards "$MODELS/math" sharded
     cp -r sharded missing
     rm missing/model-00002-of-00002.safetensors
@@ -194,7 +194,7 @@ refused_last() {
     refused_with "1152921504606846976 bytes" unpack large.safetensors
 }
 
-@test "a checkpoint cut or changed at any place is refused, or is another one" {
+@test "a checkpoint that is truncated at any place is refused" {
     printf 'kind weights\nmodel m\ntensor w 2x3\nvector m\n1 2 3\n4 5 6\n' | from-text | pack whole.safetensors
     size=$(wc -c <whole.safetensors)
     for at in 0 1 7 8 9 $((size / 4)) $((size / 2)) $((size - 24)) $((size - 1)); do

@@ -17,7 +17,7 @@ setup() {
 @test "make -j" {
     make -j 3 -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4
     diff -r single merged
-    make -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4 | grep -c "is there already"
+    make -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4 | grep -c "already exists"
 }
 
 @test "make resumes after a failure" {

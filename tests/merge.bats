@@ -381,7 +381,7 @@ dtype: floaty|dtype: unknown dtype "floaty"; expected float32
 tokenizer_source: union|tokenizer_source: the union of vocabularies is not supported
 tokenizer_source: math+lora|tokenizer_source: LoRA adapters (math+lora) are not supported
 tokenizer: {source: base, tokens: {x: {source: base}}}|tokenizer: tokens is not supported
-chat_template: nobody|chat_template: "nobody" is neither
+chat_template: nobody|chat_template: "nobody" is not
 models: *nothing|invalid YAML
 END
 }

@@ -93,31 +93,31 @@ refused_sample() {
     CASE=$VISION_MODELS/qwen2vl/tied M=$VISION_MODELS/qwen2vl/tied/hub
     ids='"task": "t", "image_token_id": 250, "input_ids": [1, 250, 250, 250, 250, 2]'
     wide='"pixel_values": "wide", "grid_thw": [1, 2, 8]'
-    refused_sample "image 0: there is no tensor other" "{$ids, \"images\": [{\"pixel_values\": \"other\"}]}"
-    refused_sample "image 0: pixel_values does not name" "{$ids, \"images\": [{}]}"
-    refused_sample "image 0: it is no JSON object" "{$ids, \"images\": [1]}"
-    refused_sample "images is not a list" "{$ids, \"images\": {}}"
-    refused_sample "image 0: grid_thw is not there" "{$ids, \"images\": [{\"pixel_values\": \"wide\"}]}"
-    refused_sample "image 0: a grid of 1 x 16 patches cannot be merged by 2 x 2" \
+    refused_sample "image 0: tensors.safetensors has no tensor other" "{$ids, \"images\": [{\"pixel_values\": \"other\"}]}"
+    refused_sample "image 0: pixel_values must name a tensor" "{$ids, \"images\": [{}]}"
+    refused_sample "image 0: it must be a JSON object" "{$ids, \"images\": [1]}"
+    refused_sample "images must be a list" "{$ids, \"images\": {}}"
+    refused_sample "image 0: grid_thw must be a list of three numbers" "{$ids, \"images\": [{\"pixel_values\": \"wide\"}]}"
+    refused_sample "image 0: its grid of 1 x 16 patches is not a multiple of the merge size 2" \
         "{$ids, \"images\": [{\"pixel_values\": \"wide\", \"grid_thw\": [1, 1, 16]}]}"
-    refused_sample "image 0: tensor wide is (16, 1176), not (32, 1176) by its grid" \
+    refused_sample "image 0: tensor wide has shape (16, 1176); expected (32, 1176) by its grid_thw" \
         "{$ids, \"images\": [{\"pixel_values\": \"wide\", \"grid_thw\": [1, 4, 8]}]}"
-    refused_sample "image 0: tokens is not 4" "{$ids, \"images\": [{$wide, \"tokens\": 5}]}"
-    refused_sample "image 0: tokens is not 4" "{$ids, \"images\": [{$wide}]}"
-    refused_sample "the images have 8 tokens, but there are 4 places" \
+    refused_sample "image 0: tokens must be 4" "{$ids, \"images\": [{$wide, \"tokens\": 5}]}"
+    refused_sample "image 0: tokens must be 4" "{$ids, \"images\": [{$wide}]}"
+    refused_sample "the images have 8 tokens, but input_ids has image_token_id 4 times" \
         "{$ids, \"images\": [{$wide, \"tokens\": 4}, {$wide, \"tokens\": 4}]}"
-    refused_sample "the tokens of image 0 do not stand together" \
+    refused_sample "the tokens of image 0 are not contiguous" \
         "{\"task\": \"t\", \"image_token_id\": 250, \"input_ids\": [250, 250, 1, 250, 250], \"images\": [{$wide, \"tokens\": 4}]}"
-    refused_sample "image_token_id is 251, but by config.json it is 250" \
+    refused_sample "image_token_id is 251, but config.json says 250" \
         "{\"task\": \"t\", \"image_token_id\": 251, \"input_ids\": [1, 251, 251, 251, 251], \"images\": [{$wide, \"tokens\": 4}]}"
-    refused_sample "image_token_id is not the id of a token" \
+    refused_sample "image_token_id must be a token id below" \
         "{\"task\": \"t\", \"input_ids\": [1, 250, 250, 250, 250], \"images\": [{$wide, \"tokens\": 4}]}"
     rm box/tensors.safetensors
     refused_with "line 2: the sample has images, but there is no tensors.safetensors" forward "$M" --samples box
     CASE=$VISION_MODELS/internvl/qknorm_select M=$CASE/original
-    refused_sample "image 0: tokens is not 12" "{$ids, \"images\": [{\"pixel_values\": \"portrait\", \"tokens\": 4}]}"
+    refused_sample "image 0: tokens must be 12" "{$ids, \"images\": [{\"pixel_values\": \"portrait\", \"tokens\": 4}]}"
     CASE=$VISION_MODELS/qwen2vl/tied
-    refused_sample "image 0: tensor wide is (16, 1176), not (tiles, 3, S, S) with S a multiple of 28" \
+    refused_sample "image 0: tensor wide has shape (16, 1176); expected (tiles, 3, S, S) with S a multiple of 28" \
         "{$ids, \"images\": [{$wide, \"tokens\": 4}]}"
 }
 

@@ -182,7 +182,7 @@ to_full() { pack --base base - <good.tvs >/dev/full; }
     printf '3 6 9\n12 15 18\n21 24\n' | diff -u - found
 }
 
-@test "refuses a base that does not fit, before the first payload" {
+@test "refuses a base that does not match, before the first payload" {
     head -c 250 good.tvs >cut.tvs
     printf 'kind weights\nmodel b\ntensor w 3x2\nvector b\n1 2\n3 4\n5 6\n' | from-text | pack s.safetensors
     refused_with "tensor w is (2, 3) in the stream but (3, 2) in s" pack --base s.safetensors o.safetensors <cut.tvs
@@ -202,7 +202,7 @@ to_full() { pack --base base - <good.tvs >/dev/full; }
     refused_with "above 0" pack --shard-size 0 --base base out <good.tvs
 }
 
-@test "tensors that the base fills in get the sources' dtype too" {
+@test "tensors copied from the base are rounded to the sources' --dtype too" {
     printf '%s\n' 'kind weights' 'model base' 'tensor w 2' 'vector base BF16' '1 2' 'tensor x 2' \
         'vector base BF16' '3 4' | from-text | pack two.safetensors
     tv-extract --dtype float32 two.safetensors m=two.safetensors | pick /w | pack --base two.safetensors full.safetensors

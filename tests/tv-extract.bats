@@ -28,7 +28,7 @@ vector math stored=BF16
 END
 }
 
-@test "F64 is subtracted before it is rounded" { # 1 + 2^-40 less 1
+@test "F64 is rounded after the subtraction" { # 1 + 2^-40 less 1
     printf 'kind weights\nmodel b\ntensor w 1\nvector b F64\n1\n' | from-text | pack b.safetensors
     printf 'kind weights\nmodel x\ntensor w 1\nvector x F64\n1.0000000000009095\n' | from-text |
         pack x.safetensors
@@ -36,7 +36,7 @@ END
     grep -qE '^9.0949[0-9]*e-13$' found
 }
 
-@test "out of a stream of weights: its first vector is subtracted" {
+@test "from a stream of weights: the first model is subtracted" {
     unpack base.safetensors math.safetensors | tv-extract | tensors >found
     tv-extract base.safetensors math.safetensors | tensors | diff -u - found
 }
@@ -52,7 +52,7 @@ vector other BF16 stored=F32
 END
 }
 
-@test "--dtype rounds the inputs, the base too, and the stream says so" {
+@test "--dtype rounds the inputs and the base, and the stream records it" {
     sed 's/^1 2 3/1.001 2.005 3/' base.txt | from-text | pack other.safetensors
     tv-extract --dtype bfloat16 other.safetensors math.safetensors | tv-view --values |
         grep -E '^(rounding|[-0-9])' >found
@@ -63,7 +63,7 @@ rounding BF16
 END
 }
 
-@test "base plus delta is the expert, to rounding; what is no number is left out" {
+@test "base plus task vector is the expert, up to rounding; integer tensors are omitted" {
     tv-extract "$MODELS"/base "$MODELS"/math | pack --base "$MODELS"/base back
     tv-diff --tolerance 1e-6 back "$MODELS"/math
     tv-extract "$MODELS"/base "$MODELS"/math | tensors >found
@@ -75,14 +75,14 @@ END
     grep -q '"max_abs": 0,' found
 }
 
-@test "same bytes, whatever the threads; each expert's is the same alone and in company" {
+@test "same bytes with any number of threads, and for an expert alone or among others" {
     tv-extract "$MODELS"/base "$MODELS"/math "$MODELS"/code | cmp "$BIG" -
     tv-extract --threads 4 --memory 64K "$MODELS"/base "$MODELS"/math "$MODELS"/code | cmp "$BIG" -
     pick code <"$BIG" | tensors >company
     tv-extract "$MODELS"/base "$MODELS"/code | tensors | cmp - company
 }
 
-@test "a tensor that an expert lacks: refused, or by choice its base's, or left out" {
+@test "a tensor that an expert lacks: an error, or the base's, or the expert is skipped" {
     printf 'tensor x 2\nvector base\n1 2\n' | cat base.txt - | from-text | pack more.safetensors
     refused_with "x" tv-extract more.safetensors math.safetensors
     tv-extract --missing base more.safetensors math.safetensors | pick /x | tensors | tail -1 >found
@@ -90,7 +90,7 @@ END
     printf 'tensor x 2\nvector base\n3 3\n' | cat base.txt - | from-text | pack other.safetensors
     tv-extract --missing skip more.safetensors math.safetensors other.safetensors | pick /x | tensors >found
     printf 'tensor x 2\nvector other\n2 1\n' | diff -u - <(sed 's/ stored=F32//' found)
-    # where no model is left, the base stands in for all
+    # if no expert has the tensor, the base's is used for all
     tv-extract --missing skip more.safetensors math.safetensors | pick /x | tensors >found
     printf 'tensor x 2\nvector math\n0 0\n' | diff -u - <(sed 's/ stored=F32//' found)
 }
@@ -103,7 +103,7 @@ END
     printf '1 1\n1 1\n' | diff -u - found
     tv-extract --embed truncate large.safetensors small.safetensors >cut.tvs
     tensors <cut.tvs | tail -2 | diff -u - <(printf '%s\n' '-1 -1' '-1 -1')
-    pack --base large.safetensors cut.safetensors <cut.tvs # the base is cut as well
+    pack --base large.safetensors cut.safetensors <cut.tvs # the base is truncated as well
     unpack cut.safetensors | tensors | tail -2 | diff -u - <(printf '%s\n' '1 2' '3 4')
     tv-extract --embed base small.safetensors large.safetensors | tensors | tail -2 >found
     printf '0 0\n0 0\n' | diff -u - found
@@ -120,7 +120,7 @@ END
     refuses_bad_output tv-extract base.safetensors math.safetensors
 }
 
-@test "refuses task vectors, one model, weights that would be lost, F64, and NaN" {
+@test "refuses task vectors, one model, weights other than 1, F64, and NaN" {
     tv-extract base.safetensors math.safetensors >deltas.tvs
     refused_with "this filter takes weights" tv-extract <deltas.tvs
     unpack base.safetensors >one.tvs
@@ -135,7 +135,7 @@ END
         tv-extract base.safetensors nan.safetensors
 }
 
-@test "refuses models that do not fit, before the first payload" {
+@test "refuses models that do not match, before the first payload" {
     printf 'kind weights\nmodel n\ntensor w 3x2\nvector n\n1 2\n3 4\n5 6\n' | from-text | pack n.safetensors
     refused_with "tensor w is (3, 2) in n but (2, 3) in base" tv-extract base.safetensors n.safetensors
     not grep -qa tensors .out

@@ -55,7 +55,7 @@ vector other stored=F32
 END
 }
 
-@test "--dtype rounds what is floating" {
+@test "--dtype rounds floating-point tensors" {
     printf 'kind weights\nmodel m\ntensor b 3\nvector m\n1 1.001 -3.14159\n' >m.txt
     rm m.safetensors
     save m.txt m.safetensors
@@ -63,7 +63,7 @@ END
     printf 'tensor b 3\nvector m BF16 stored=F32\n1 1 -3.14\n' | diff -u - found
 }
 
-@test "unpack | pack is the same file" {
+@test "unpack | pack gives the same file" {
     unpack "$MODELS"/math | pack math.safetensors
     tv-diff --same-dtype math.safetensors "$MODELS"/math
     unpack math.safetensors | tensors >back
@@ -76,7 +76,7 @@ END
     tensors <math.tvs | cmp - back
 }
 
-@test "same bytes, whatever the threads and the folder's name" {
+@test "same bytes with any number of threads and from any folder" {
     unpack "$MODELS"/math "$MODELS"/code >once
     unpack "$MODELS"/math "$MODELS"/code | cmp once -
     unpack --threads 4 --memory 64K "$MODELS"/math "$MODELS"/code | cmp once -
@@ -84,7 +84,7 @@ END
     unpack elsewhere/math elsewhere/code | cmp once -
 }
 
-@test "refuses a bad stream in a model's place" {
+@test "refuses a bad stream as a model" {
     unpack m.safetensors >good.tvs
     refuses_bad_operands unpack
 }
@@ -109,7 +109,7 @@ refuses_bad_operands() {
     unpack --allow-nonfinite nan.safetensors | check --allow-nonfinite
 }
 
-@test "refuses what is missing, other shapes and names, and two models of one name" {
+@test "refuses missing files, other shapes and names, and two models of one name" {
     printf 'kind weights\nmodel n\ntensor b 3x2\nvector n\n1 2\n3 4\n5 6\ntensor a scalar\nvector n I64\n1\n' >n.txt
     save n.txt n.safetensors
     refused_with "tensor b is (3, 2) in n but (2, 3) in m" unpack m.safetensors n.safetensors

@@ -1,6 +1,6 @@
 /* The Python classes and functions that a pickle may refer to: those that torch.save writes for a
- * dict of tensors. None of them is ever called; each stands for something that pickle_torch.h
- * builds. Any other global is an error. */
+ * dict of tensors. None of them is ever called; pickle_torch.h builds the objects
+ * that they would make. Any other global is an error. */
 #ifndef TV_PICKLE_GLOBALS_H
 #define TV_PICKLE_GLOBALS_H
 

@@ -36,7 +36,7 @@ struct stored_tensors {
 };
 
 /* Checks the name (UTF-8 without NUL), the rank and the size; copies name, shape and stride; sets
- * `elements`. The caller has checked that the data lie inside the file. */
+ * `elements`. The caller has checked that the data are inside the file. */
 int stored_tensors_add(struct stored_tensors *s, const char *name, size_t name_length,
                        const struct stored_tensor *t, struct error *e);
 void stored_tensors_free(struct stored_tensors *s);
@@ -48,7 +48,7 @@ int stored_tensors_check_size(const char *file, const char *name, const struct s
 
 /* Copies n elements from flat index `first` on; the elements of a view are gathered. */
 void stored_tensors_copy_elements(const struct stored_tensor *t, size_t first, size_t n, void *to);
-/* The bytes of the file in which these elements lie; for a view, from its first element to its
+/* The bytes of the file that contain these elements; for a view, from its first element to its
  * last. */
 const unsigned char *stored_tensors_byte_range(const struct stored_tensor *t, size_t first,
                                                size_t n, size_t *size);

@@ -42,8 +42,8 @@ struct directory {
  *
  *     end record      signature 4, disk 2, disk 2, entries here 2, entries 2, size 4, start 4,
  *                     comment length 2
- *     zip64 locator   signature 4, disk 4, offset of the zip64 end record 8, disks 4; it lies just
- *                     before the end record
+ *     zip64 locator   signature 4, disk 4, offset of the zip64 end record 8, disks 4; just before
+ *                     the end record
  *     zip64 end       signature 4, length 8, version 2+2, disk 4+4, entries here 8, entries 8,
  *                     size 8, start 8 */
 static int find_directory(const struct zip *z, size_t size, struct directory *d, struct error *e)

@@ -23,7 +23,7 @@ struct zip_entry {
 struct zip {
     const char *file; /* the file's name in messages; borrowed */
     const unsigned char *bytes;
-    uint64_t directory_start; /* all records lie before it */
+    uint64_t directory_start; /* all records are before it */
     struct arena arena;
     struct zip_entry *entries; /* sorted by name */
     size_t n;

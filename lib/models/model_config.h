@@ -17,7 +17,7 @@ json_t *model_config_parse(const char *text, size_t size, bool *has_duplicates);
 /* The integer of a key in the text section, else at the top level; -1 if there is none. */
 json_int_t model_config_text_integer(json_t *config, const char *key);
 
-/* The number of layers of the text model; 0 if the config does not say. */
+/* The number of layers of the text model; 0 if the config has no such key. */
 long model_config_layer_count(const char *text, size_t size);
 /* Does the config say that the language-model head is the token embedding? */
 bool model_config_ties_embeddings(const char *text, size_t size);

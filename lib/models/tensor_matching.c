@@ -51,8 +51,8 @@ static int qkv_error(const struct tensor_matching *m, size_t model, const char *
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-/* A buffer of old Llama files, which is computed and not trained. */
-static bool is_ignorable(const char *name)
+/* A buffer in old Llama files, which is computed and not trained. */
+static bool is_rotary_buffer(const char *name)
 {
     return strstr(name, "rotary_emb.inv_freq") != NULL;
 }
@@ -62,7 +62,7 @@ static bool is_selected(const struct tensor_matching *m, const char *name)
 {
     const struct selected_layers *s = model_source_selected_layers(m->models[0]);
     int outside = m->options->outside;
-    if (m->task_vectors && is_ignorable(name))
+    if (m->task_vectors && is_rotary_buffer(name))
         return false;
     return outside < 0 ||
            layer_slice_contributes(name, s->prefix, s->length, outside == MODEL_SET_OUTSIDE_FIRST,
@@ -114,7 +114,7 @@ static int add_extra_names(const struct tensor_matching *m, size_t model, const 
 {
     for (size_t i = 0; i < model_source_tensor_count(m->models[model]); i++) {
         const char *name = model_source_tensor(m->models[model], i)->name;
-        if (first_model_has(m, model, name) || is_ignorable(name) || !is_selected(m, name) ||
+        if (first_model_has(m, model, name) || is_rotary_buffer(name) || !is_selected(m, name) ||
             contains(names + own, *n - own, name))
             continue;
         int add = handle_extra_tensor(m, model, name, e);

@@ -17,9 +17,9 @@ int fs_write_at(int fd, uint64_t offset, const void *bytes, size_t size);
 /* Makes an empty file `size` bytes long, and allocates them on the disk where the file system can.
  */
 int fs_preallocate(int fd, uint64_t size);
-/* To be called after every write: `size` more bytes of a file have been written, `written` in all.
- * Every 32 MiB, and when the file is `complete`, the kernel is told to start writing to the disk,
- * so that the sync at the end finds little to do. */
+/* Call it after every write of `size` bytes to a file, of which `written` have been written in all.
+ * Every 32 MiB, and when the file is `complete`, the kernel starts to write to the disk, so that
+ * the sync at the end has little to do. */
 void fs_start_writeback(int fd, uint64_t written, size_t size, bool complete);
 int fs_sync_file(int folder, const char *name);
 /* Creates or atomically replaces a file with these contents, synced. */

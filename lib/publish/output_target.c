@@ -24,7 +24,7 @@ enum output_form output_target_form(const char *target)
     return pattern_text_ends_with(target, ".safetensors") ? OUTPUT_SAFETENSORS : OUTPUT_FOLDER;
 }
 
-/* Endings of formats that cannot be written; nobody wants a folder of such a name. */
+/* An ending of a format that cannot be written is an error and not the name of a folder. */
 static int check_ending(const char *target, struct error *e)
 {
     static const char *const others[] = {".zip", ".gz", ".tgz", ".xz",  ".zst",
@@ -109,7 +109,7 @@ static int check_target(const struct output_target *t, struct error *e)
 int output_target_check_space(const struct output_target *t, uint64_t need, struct error *e)
 {
     struct statvfs st;
-    if (fstatvfs(t->parent, &st) || st.f_blocks == 0) /* the file system does not tell */
+    if (fstatvfs(t->parent, &st) || st.f_blocks == 0) /* not known for this file system */
         return 0;
     uint64_t available = (uint64_t)st.f_bavail * st.f_frsize;
     uint64_t all = need < UINT64_MAX - OVERHEAD ? need + OVERHEAD : UINT64_MAX;
@@ -186,8 +186,8 @@ static int move_aside_and_rename(const struct output_target *t, int from, const 
     return -1;
 }
 
-static int exchange(const struct output_target *t, int from, const char *temporary,
-                    struct replaced_output *replaced)
+static int exchange_with_target(const struct output_target *t, int from, const char *temporary,
+                                struct replaced_output *replaced)
 {
     if (renameat2(from, temporary, t->parent, t->name, RENAME_EXCHANGE) == 0) {
         *replaced = (struct replaced_output){mem_copy_text(temporary), from};
@@ -201,7 +201,8 @@ int output_target_rename_into_place(const struct output_target *t, int from, con
 {
     *replaced = (struct replaced_output){NULL, -1};
     bool replaces = t->force && target_exists(t);
-    if (replaces ? exchange(t, from, temporary, replaced) : rename_to_new(t, from, temporary))
+    if (replaces ? exchange_with_target(t, from, temporary, replaced)
+                 : rename_to_new(t, from, temporary))
         return error_set(e, "cannot rename the finished checkpoint to %s: %s", t->path,
                          strerror(errno));
     return 0;

@@ -27,7 +27,7 @@ static void close_fd(int fd)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* Removes temporary files of killed processes, which nobody holds locked. */
+/* Removes temporary files of killed processes, which no process holds locked. */
 static void remove_abandoned(const struct parts_folder *f)
 {
     DIR *dir = fs_open_folder(f->folder);

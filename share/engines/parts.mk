@@ -16,7 +16,7 @@ finish: $(PARTS)
 	tv finish $(OUT)
 else
 finish:
-	@echo "$(OUT) is there already"
+	@echo "$(OUT) already exists"
 endif
 
 $(PARTS): part-%:

@@ -1,4 +1,4 @@
-/* publish: forms, shards, exchange, refusals, and nothing left behind. */
+/* checkpoint_writer: forms, shards, replaced targets, errors, and no temporary files left. */
 #include "checkpoint_writer.h"
 
 #include "unit.h"
@@ -50,10 +50,11 @@ static bool exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
-static struct shard_layout_spec wanted(size_t n, const char *const *called, uint64_t shard_size)
+static struct shard_layout_spec wanted(size_t n, const char *const *tensor_names,
+                                       uint64_t shard_size)
 {
     return (struct shard_layout_spec){.n = n,
-                                      .names = called,
+                                      .names = tensor_names,
                                       .dtypes = dtypes,
                                       .ranks = ranks,
                                       .shapes = shapes,
