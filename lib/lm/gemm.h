@@ -3,6 +3,10 @@
  * (threads.h), each takes a rectangle of the result. Matrices are row-major; ld is the distance
  * between two rows.
  *
+ * OpenBLAS's kernels take rows in groups (those for Haswell and Zen in groups of 12, 4 and 1), and
+ * each size of group rounds differently. So the bits of a row depend on the processor and on its
+ * place among the others; share/man/forward.1 states the tolerance.
+ *
  * All a process has one library and one number of threads; the products may be asked for by several
  * threads at once, and are made on the calling thread alone inside a loop of threads.h. */
 #ifndef TV_GEMM_H
