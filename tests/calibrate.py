@@ -1,12 +1,14 @@
 #!/usr/bin/python3
-"""Checks what calibrate writes against a golden run.
+"""Checks what calibrate writes against a golden run, or against another run on the same samples.
 
     calibrate.py probe GOLDEN                 the probe coefficients as a table for --start
     calibrate.py gradients GOLDEN at_init FILE
     calibrate.py log GOLDEN FILE
     calibrate.py table GOLDEN FILE
+    calibrate.py same A B                     the tables A.tsv and B.tsv, the logs A.log and B.log
+    calibrate.py same-gradients FILE FILE
 
-Tolerances are those of the golden data's README.
+Tolerances are those of the golden data's README, between two runs those of calibrate's page.
 """
 import json
 import sys
@@ -86,8 +88,33 @@ def check_table(golden, text):
             near(tensor, values[0], rest, 1e-12)
 
 
+def check_same(a, b):
+    logs = [[json.loads(line) for line in open(name + ".log")] for name in (a, b)]
+    assert len(logs[0]) == len(logs[1]) > 0, list(map(len, logs))
+    for f, x in zip(*logs):
+        assert f.keys() == x.keys(), (f.keys(), x.keys())
+        for key in f.keys() - {"alpha"}:
+            near(key, f[key], x[key], 1e-6, 1e-4)
+    tables = [[line.split("\t") for line in open(name + ".tsv")][1:] for name in (a, b)]
+    assert len(tables[0]) == len(tables[1]) > 100, list(map(len, tables))
+    tolerance = alpha_tolerance(sum("lr" in line for line in logs[0]))
+    for f, x in zip(*tables):
+        assert f[:3] == x[:3], (f, x)
+        near(" ".join(f[:3]), float(f[3]), float(x[3]), tolerance)
+
+
+def check_same_gradients(a, b):
+    for f, x in leaves(a, b):
+        if isinstance(x, str):
+            assert f == x, (f, x)
+        else:
+            near("losses and gradients", f, x, 2e-6, 1e-4)
+
+
 def main():
     what, path, *rest = sys.argv[1:]
+    if what == "same":
+        return check_same(path, *rest)
     golden = json.load(open(path))
     if what == "probe":
         print("tensor\tmodel\tchunk\tvalue")
@@ -99,6 +126,8 @@ def main():
         check_gradients(golden, rest[0], json.load(open(rest[1])))
     elif what == "log":
         check_log(golden, [json.loads(line) for line in open(rest[0])])
+    elif what == "same-gradients":
+        check_same_gradients(json.load(open(rest[0])), golden)
     else:
         check_table(golden, open(rest[0]).read())
 

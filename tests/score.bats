@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Loss and exact match against numpy on the logits of forward.
+# Loss and exact match against numpy on the logits of forward. Results of the same samples in another
+# place or with other threads are compared with the tolerance of score's page.
 load common
 load refusals
 
@@ -34,8 +35,8 @@ for t, blocks in tvstream.Reader(open("logits.tvs", "rb")):
 for task, f in found.items():
     assert list(f) == ["loss", "token_accuracy", "exact_match", "perplexity"], f
     loss = np.concatenate(losses[task]).mean()
-    assert abs(f["loss"] - loss) < 1e-5 * loss, (f, loss)
-    assert abs(f["perplexity"] - np.exp(loss)) < 1e-4, f
+    assert abs(f["loss"] - loss) <= 1e-5 * max(1, loss), (f, loss)
+    assert abs(f["perplexity"] - np.exp(f["loss"])) < 1e-9, f
     assert abs(f["token_accuracy"] - np.concatenate(rights[task]).mean()) < 1e-9, f
     assert f["exact_match"] == np.mean([r.all() for r in rights[task]]), f
 END
@@ -72,7 +73,9 @@ assert [found[t]["exact_match"] for t in ("rev", "sort", "shift")] == [0.09, 0.1
     score "$M" --samples other.jsonl --samples mixed.jsonl --json >found
     /usr/bin/python3 -c 'import json
 found = json.load(open("found"))
-assert list(found) == ["other", "rev", "shift"] and found["other"] == found["rev"], found'
+assert list(found) == ["other", "rev", "shift"], found
+for key, x in found["rev"].items():
+    assert abs(found["other"][key] - x) <= 1e-5 * max(1, x), (key, found)'
 }
 
 @test "threads and the order of samples change results only within rounding" {
@@ -81,7 +84,7 @@ assert list(found) == ["other", "rev", "shift"] and found["other"] == found["rev
     score "$M" --threads 3 --samples rev.jsonl --samples back.jsonl --json |
         /usr/bin/python3 -c 'import json, sys
 found = json.load(sys.stdin)
-assert abs(found["rev"]["loss"] - found["back"]["loss"]) < 1e-5, found'
+assert abs(found["rev"]["loss"] - found["back"]["loss"]) <= 1e-5 * max(1, found["rev"]["loss"]), found'
 }
 
 @test "one process or a pipeline, the same" {
