@@ -80,11 +80,11 @@ END
     head -c 300 good.tvs >cut.tvs # its header is whole, its payload is not
     other() { sed "$1" | from-text >other.tvs; }
     lesson | other 's/math/third/; s/code/fourth/; s/^tensor w/tensor v/'
-    refused_with "tensor 1 of other.tvs is v, of the first stream w" join-streams cut.tvs other.tvs
+    refused_with "tensor 1 of other.tvs is v, but w in the first stream" join-streams cut.tvs other.tvs
     printf 'kind task-vectors\nmodel x\ntensor w 3x2\nvector x\n1 2\n3 4\n5 6\n' | from-text >other.tvs
     refused_with "tensor w of other.tvs has another shape" join-streams cut.tvs other.tvs
     printf 'tensor x 1\nvector math\n1\n' | cat <(lesson) - | other 's/math/third/; s/code/fourth/'
-    refused_with "other.tvs has 2 tensors, the first stream 1" join-streams cut.tvs other.tvs
+    refused_with "other.tvs has 2 tensors, but the first stream has 1" join-streams cut.tvs other.tvs
     weights | other 's/math/third/; s/code/fourth/'
     refused_with "holds weights" join-streams cut.tvs other.tvs
     refused_with math join-streams cut.tvs good.tvs

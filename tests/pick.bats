@@ -87,8 +87,8 @@ limited() { (
 
 @test "refuses to leave nothing, and models that are not there" {
     make_good
-    refused_with "nothing of the stream would be left" pick /y <good.tvs
-    refused_with "nothing of the stream would be left" pick --drop math code <good.tvs
+    refused_with "no vector is selected" pick /y <good.tvs
+    refused_with "no vector is selected" pick --drop math code <good.tvs
     refused_with "no model of that name" pick chat <good.tvs
     refused_with "no model of that name" pick chat/w math <good.tvs
 }

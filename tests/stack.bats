@@ -23,7 +23,7 @@ setup() {
     slice c 3 1 | from-text >c.tvs
 }
 
-@test "layers one after another; embedding and tower of the first, norm and head of the last" {
+@test "layers are concatenated; embedding and tower of the first, norm and head of the last" {
     stack a.tvs b.tvs c.tvs | tv-view --values | sed '/^ *step\|^ *parent\|^ *end/d' >found
     diff -u - found <<END
 kind weights
@@ -121,7 +121,7 @@ END
 
 @test "refuses layers that do not follow, other kinds, roundings and models, before any payload" {
     head -c 700 a.tvs >cut.tvs # its header is whole, its payload is not
-    refused_with "begins with layer 3 of model.layers., but layer 2 follows" stack --stack model.layers cut.tvs c.tvs
+    refused_with "begins with layer 3 of model.layers.; expected layer 2" stack --stack model.layers cut.tvs c.tvs
     refused_with "begins with layer 0" stack --stack model.layers. cut.tvs a.tvs
     refused_with "has no layers under visual" stack --stack visual cut.tvs b.tvs
     make_good
@@ -136,7 +136,7 @@ END
 @test "--stack says which of several stacks" {
     slice a 0 2 | sed 's/visual.blocks.0/visual.blocks.2/; s/layer=0\/1/layer=0\/1/' | from-text >x.tvs
     slice b 2 1 | sed 's/visual.blocks.0/visual.blocks.3/' | from-text >y.tvs
-    refused_with "several stacks of layers go on" stack x.tvs y.tvs
+    refused_with "several stacks of layers have consecutive numbers" stack x.tvs y.tvs
     stack --stack model.layers x.tvs y.tvs | tensors | grep -c visual >found
     [ "$(<found)" = 1 ]
     stack --stack visual.blocks. x.tvs y.tvs | tensors | grep -o '^tensor v.*' >found

@@ -122,7 +122,7 @@ void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_
 
 /* ---- sums ----------------------------------------------------------------------------------- */
 
-void vector_stats_merge(const struct vector_stats *from, struct vector_stats *to)
+static void merge_vector(const struct vector_stats *from, struct vector_stats *to)
 {
     to->elements += from->elements;
     to->floating += from->floating;
@@ -135,11 +135,24 @@ void vector_stats_merge(const struct vector_stats *from, struct vector_stats *to
     to->max = from->max > to->max ? from->max : to->max;
 }
 
-void pair_stats_merge(const struct pair_stats *from, struct pair_stats *to)
+static void merge_pair(const struct pair_stats *from, struct pair_stats *to)
 {
     to->dot += from->dot;
     to->both_nonzero += from->both_nonzero;
     to->opposite_signs += from->opposite_signs;
+}
+
+void joint_stats_merge(const struct joint_stats *from, struct joint_stats *to,
+                       const size_t *positions)
+{
+    for (size_t k = 0; k < from->n; k++) {
+        size_t later = positions ? positions[k] : k;
+        merge_vector(&from->vectors[k], &to->vectors[later]);
+        for (size_t j = 0; j < k; j++) {
+            size_t earlier = positions ? positions[j] : j;
+            merge_pair(joint_stats_pair(from, k, j), joint_stats_pair(to, later, earlier));
+        }
+    }
 }
 
 static double share(uint64_t part, uint64_t whole)
