@@ -42,7 +42,7 @@ names() {
     tv-rename 'w=v' <weighed.tvs | pick math/v | tv-rename 'v=w' | tensors | diff -u <(pick math <weighed.tvs | tensors) -
 }
 
-@test "nothing renamed is nothing changed" {
+@test "renaming nothing changes nothing" {
     leaves_alone tv-rename '*=*'
 }
 
@@ -99,16 +99,16 @@ names() {
     [ "$(grep -c "^model\." found)" -eq 1 ]
 }
 
-@test "same bytes on any way" {
+@test "same bytes from pipes and files, with any threads and memory" {
     always_alike tv-rename 'model.*=m.*'
 }
 
-@test "refuses bad streams" {
+@test "rejects bad streams" {
     make_good
     refuses_bad_streams tv-rename w=v
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     make_good
     refuses_bad_output tv-rename w=v
 }
