@@ -38,7 +38,7 @@ struct magnitude_select {
     struct magnitude_cut cut;
     magnitude low, high;            /* ROUND_BRACKET: low < |x| <= high, and |x| == low is counted;
                                        ROUND_HISTOGRAM: low <= |x| <= high */
-    struct magnitude_counts counts; /* of the bracket; equal_low stands in `calls` */
+    struct magnitude_counts counts; /* of the bracket; equal_low is in `calls` */
     magnitude *sample;
     size_t n_sample, sample_capacity;
     struct magnitude_candidate *list;
