@@ -228,8 +228,8 @@ static void put_table(const struct run *r)
     struct result mean = {0};
     int width = 4;
     for (size_t i = 0; i < n; i++)
-        if (text_print_width(r->samples.tasks[i]) > width)
-            width = text_print_width(r->samples.tasks[i]);
+        if (text_print_name_width(r->samples.tasks[i]) > width)
+            width = text_print_name_width(r->samples.tasks[i]);
     printf("%-*s  %8s  %10s  %14s  %11s  %10s\n", width, "task", "samples", "loss",
            "token_accuracy", "exact_match", "perplexity");
     for (size_t i = 0; i < n; i++) {

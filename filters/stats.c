@@ -55,9 +55,9 @@ static void print_number(double x, int width)
         printf("  %*s", width, "-");
 }
 
-static int pair_width(const struct header *h, const struct table *table, size_t i)
+static int pair_column_width(const struct header *h, const struct table *table, size_t i)
 {
-    int width = text_print_width(h->models[table->models[i]].name) + 4;
+    int width = text_print_name_width(h->models[table->models[i]].name) + 4;
     return width > 7 ? width : 7;
 }
 
@@ -70,7 +70,8 @@ static void print_titles(const struct header *h, const struct table *table)
         printf("  %10s", titles[i]);
     for (size_t i = 0; i + 1 < table->n; i++) {
         const char *model = h->models[table->models[i]].name;
-        int width = pair_width(h, table, i) - text_print_width(model); /* of the prefix */
+        int width =
+            pair_column_width(h, table, i) - text_print_name_width(model); /* of the prefix */
         printf("  %*s", width, "cos:");
         text_print_name(stdout, model, 0);
         printf("  %*s", width, "opp:");
@@ -93,7 +94,7 @@ static void print_pairs(const struct header *h, const struct table *table, const
     size_t j = 0;
     for (size_t i = 0; i + 1 < table->n; i++) {
         bool has_pair = j < k && r->models[j] == table->models[i];
-        int width = pair_width(h, table, i);
+        int width = pair_column_width(h, table, i);
         print_number(has_pair ? joint_stats_cosine(r->stats, k, j) : NAN, width);
         print_number(has_pair ? joint_stats_opposite_sign_share(r->stats, k, j) : NAN, width);
         j += has_pair;
@@ -197,7 +198,7 @@ static void list_models(struct table *table, const struct header *h)
             has_vectors[h->tensors[i].vectors[k].model] = true;
     for (size_t i = 0; i < h->n_models; i++)
         if (has_vectors[i]) {
-            table->model_width = text_print_max_width(table->model_width, h->models[i].name);
+            table->model_width = text_print_max_name_width(table->model_width, h->models[i].name);
             table->rank[i] = table->n;
             table->models[table->n++] = i;
         }
@@ -210,10 +211,10 @@ static int open(struct stage *s, struct header *h, struct error *e)
     struct table *table = s->data = mem_alloc(1, sizeof *table);
     table->models = mem_alloc(s->in->n_models, sizeof *table->models);
     table->rank = mem_alloc(s->in->n_models, sizeof *table->rank);
-    table->name_width = text_print_width(ALL_TENSORS);
+    table->name_width = text_print_name_width(ALL_TENSORS);
     table->model_width = 5;
     for (size_t i = 0; i < s->in->n_tensors && !o->summary; i++)
-        table->name_width = text_print_max_width(table->name_width, s->in->tensors[i].name);
+        table->name_width = text_print_max_name_width(table->name_width, s->in->tensors[i].name);
     list_models(table, s->in);
     table->memory = mem_alloc(joint_stats_size(table->n), 1);
     table->all = joint_stats_init(table->memory, table->n);
@@ -249,7 +250,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
 {
     struct joint_stats sum = joint_stats_view(job->state, b->n_vectors);
     struct joint_stats block = joint_stats_view(work, b->n_vectors);
-    joint_stats_merge(&block, &sum, NULL);
+    joint_stats_accumulate(&block, &sum, NULL);
     return 0;
 }
 
@@ -266,7 +267,7 @@ static int end(struct job *job, bool ok, struct error *e)
         ranks[k] = table->rank[models[k]];
     }
     if (ok)
-        joint_stats_merge(&t, &table->all, ranks);
+        joint_stats_accumulate(&t, &table->all, ranks);
     if (ok && !o->summary)
         print_result(job->stage, &(struct result){job->in->name, &t, models});
     return ok && ferror(stdout) ? standard_output_flush(e) : 0;

@@ -218,7 +218,7 @@ static void merge_histogram(struct magnitude_select *s, const struct observation
         s->bins[b] += bins[b];
 }
 
-void magnitude_select_merge(struct magnitude_select *s, const void *work)
+void magnitude_select_accumulate(struct magnitude_select *s, const void *work)
 {
     const struct observation *o = work;
     if (s->round == ROUND_SAMPLE)

@@ -42,8 +42,8 @@ struct pair_stats *joint_stats_pair(const struct joint_stats *t, size_t later, s
 void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_t n, float *tiles);
 /* Adds the statistics of `from` to `to`: those of vector k to those of vector positions[k]. The
  * positions increase; NULL: positions[k] = k. */
-void joint_stats_merge(const struct joint_stats *from, struct joint_stats *to,
-                       const size_t *positions);
+void joint_stats_accumulate(const struct joint_stats *from, struct joint_stats *to,
+                            const size_t *positions);
 
 /* These return NaN if the value is undefined. */
 double vector_stats_zero_share(const struct vector_stats *t); /* zeros / finite elements */

@@ -79,7 +79,7 @@ static struct rounds run_rounds(struct magnitude_select *s, const float *x, size
             magnitude_select_observe(s, x + starts[b], starts[b], m, works[b]);
         }
         for (size_t b = 0; b < blocks; b++) {
-            magnitude_select_merge(s, works[b]);
+            magnitude_select_accumulate(s, works[b]);
             free(works[b]);
         }
     }
@@ -239,7 +239,7 @@ static void test_several_tensors(float *x)
                 size_t m = sizes[t] - i < 4096 ? sizes[t] - i : 4096;
                 void *work = malloc(magnitude_select_work_size(s, m));
                 magnitude_select_observe(s, tensors[t] + i, offset + i, m, work);
-                magnitude_select_merge(s, work);
+                magnitude_select_accumulate(s, work);
                 free(work);
             }
     } while (!magnitude_select_decide(s));
@@ -274,7 +274,7 @@ static void test_set_count(float *x, size_t n)
                 m = wanted && wanted < m ? wanted : m;
                 void *work = malloc(magnitude_select_work_size(s, m));
                 magnitude_select_observe(s, x + i, i, m, work);
-                magnitude_select_merge(s, work);
+                magnitude_select_accumulate(s, work);
                 free(work);
             }
             if (round < 2)
