@@ -1,4 +1,4 @@
-/* add-base: add a base model to task vectors, which makes weights of them
+/* add-base: add a base model to task vectors, giving weights
  *
  *     theta_k = theta_base + tau_k
  *
@@ -7,9 +7,9 @@
  *     stack <(tv-extract base[0:2] math[0:2] | rescale 0.5 | add-base base[0:2]) \
  *         <(unpack --first-layer 2 code[2:4]) | pack --like base merged/
  *
- * Sum in F32, rounded once: to --dtype, else to the sources' --dtype, else to the base's stored
- * dtype. Tensors that the stream lacks stay lacking: `pack --base` fills them in. Weights other
- * than 1 are refused: `combine` uses them up.
+ * The sum is computed in F32 and rounded once: to --dtype, else to the --dtype of the sources, else
+ * to the base's stored dtype. Tensors that the stream lacks are not added; `pack --base` adds them.
+ * Weights other than 1 are an error; `combine` applies them.
  */
 #include "base_model.h"
 #include "filter.h"
@@ -18,7 +18,7 @@
 
 #include <math.h>
 
-#define TILE 2048 /* elements of the base at a time */
+#define TILE 2048 /* elements of the base read at a time */
 
 struct options {
     enum dtype dtype;
@@ -27,9 +27,9 @@ struct options {
 
 static const struct option_row rows[] = {
     {"dtype", OPTION_DTYPE, offsetof(struct options, dtype), "DTYPE",
-     .help = "send the sums on as DTYPE (default: the sources' --dtype, else the base's)"},
+     .help = "dtype of the sums in the stream (default: the sources' --dtype, else the base's)"},
     {"onto", OPTION_FLAG, offsetof(struct options, onto), NULL,
-     .help = "BASE is meant, though the task vectors were made against another model"},
+     .help = "accept BASE although the task vectors were extracted against another model"},
     {0}};
 
 /* ---- the method ------------------------------------------------------------------------------ */
@@ -48,7 +48,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     return 0;
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static enum dtype sum_dtype(const struct options *o, const struct header *h,
                             const struct ckpt_tensor *base)
@@ -71,7 +71,7 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
         for (size_t k = 0; k < t->n_vectors; k++) {
             struct vector *v = &t->vectors[k];
             v->dtype = dtype;
-            if (v->stored_dtype != DTYPE_NONE) /* as a model of its own it would be */
+            if (v->stored_dtype != DTYPE_NONE) /* the dtype of a file with these sums */
                 v->stored_dtype = dtype;
         }
         t->base_name = NULL;
@@ -103,11 +103,11 @@ static int close_add(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_add_base = {
     .name = "add-base",
-    .summary = "Add a base model to task vectors, which makes weights of them",
+    .summary = "Add a base model to task vectors, giving weights",
     .operands = "BASE",
-    .notes =
-        "The sum is rounded to --dtype, else to the sources' --dtype, else to the base's stored "
-        "dtype.",
+    .notes = "The sum is rounded once: to --dtype, else to the --dtype of the sources, else to the "
+             "base's "
+             "stored dtype.",
     .options_size = sizeof(struct options),
     .options = rows,
     .min_operands = 1,

@@ -1,24 +1,24 @@
-/* forward: what a language model computes on samples
+/* forward: run a language model on samples and write its hidden states and logits
  *
- *     sampleI.hidden.0    (T, d)   the embeddings of sample I, counted from 0; of its images what
- *                                  vision tower and projector make of them
- *     sampleI.hidden.l    (T, d)   the residual stream behind decoder layer l, 0 < l < L
- *     sampleI.hidden.L    (T, d)   behind the final norm
- *     sampleI.logits      (T, V)
+ *     sampleI.hidden.0    (T, d)   the embeddings of sample I, counted from 0; for image tokens,
+ * the projector's output sampleI.hidden.l    (T, d)   the residual stream after decoder layer l, 0
+ * < l < L sampleI.hidden.L    (T, d)   after the last layer and the final norm sampleI.logits (T,
+ * V)
  *
  *     forward merged --samples few.jsonl | tv-view --values
  *     tv-diff <(forward a --samples few.jsonl) <(forward b --samples few.jsonl) --tolerance 1e-3
  *
- * The hidden states are those that transformers calls hidden_states. Arithmetic is F32, whatever
- * the file's dtype. The samples pass the model layer by layer together; their states are kept (in
- * memory up to --memory, then in a temporary file), logits are made of the last ones when they
- * leave, some tokens at a time.
+ * The hidden states are the hidden_states of transformers. Arithmetic is in F32, whatever the
+ * file's dtype. The samples pass each layer together. Their hidden states are kept, in memory up to
+ * --memory and otherwise in a temporary file; logits are computed from the last hidden state when
+ * the stream is written, some tokens at a time.
  */
 #include "filter.h"
-#include "model_weights.h"
 #include "gemm.h"
-#include "samples.h"
 #include "image_features.h"
+#include "lm.h"
+#include "model_weights.h"
+#include "samples.h"
 #include "spool.h"
 #include "stage.h"
 
@@ -38,17 +38,17 @@ enum { ONLY_HIDDEN, ONLY_LOGITS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"samples", OPTION_STRINGS, FIELD(samples), "FILE",
-     .help = "samples as JSON Lines with input_ids, or a folder of them with images; may be "
+     .help = "samples: JSON Lines with input_ids, or a folder of samples with images; may be "
              "repeated",
      .required = true, .not_in_history = true},
-    {"only", OPTION_CHOICE, FIELD(only), "hidden|logits", .help = "put out only these",
-     .choices = "hidden|logits"},
+    {"only", OPTION_CHOICE, FIELD(only), "hidden|logits",
+     .help = "write only hidden states or only logits", .choices = "hidden|logits"},
     {"config", OPTION_FILE, FIELD(config), "FILE",
-     .help = "a config.json in place of the model's own"},
+     .help = "use this config.json instead of the model's own"},
     {0}};
 #undef FIELD
 
-/* A tensor of the stream: logits, or a hidden state. */
+/* A tensor of the output stream: a hidden state or the logits of a sample. */
 struct output {
     const char *name;
     size_t sample;
@@ -57,17 +57,21 @@ struct output {
 
 struct run {
     struct model_weights *model;
-    struct samples samples;
-    size_t *starts; /* [samples + 1]: of their tokens among all */
-    size_t n_outputs;
-    struct output *outputs; /* as in the manifest */
-    size_t first_state;     /* hidden states from this one on are kept */
     struct lm *lm;
-    struct spool *states; /* (kept states, N, d) */
+    struct samples samples;
+    size_t *first_token; /* [samples + 1]: of each sample, among the tokens of all samples */
+    size_t n_outputs;
+    struct output *outputs; /* in the manifest's order */
+
+    /* Hidden states first_state .. L of all tokens. */
     bool computed;
-    /* The logits at hand, of `count` tokens from `token` on, and the states they are made of. */
+    size_t first_state;
+    struct spool *states; /* (L + 1 - first_state, N, d) */
+
+    /* The current block of logits (block_tokens, V), and the hidden states (block_tokens, d) that
+     * they are computed from. */
     float *logits, *h;
-    size_t token, count;
+    size_t block_start, block_tokens;
 };
 
 static const struct arch *arch_of(const struct run *r)
@@ -75,100 +79,108 @@ static const struct arch *arch_of(const struct run *r)
     return model_weights_arch(r->model);
 }
 
-/* Where in the spool token t of a state lies. */
-static uint64_t place(const struct run *r, size_t state, size_t t)
+/* The byte of `states` at which token t of a hidden state begins. */
+static uint64_t state_offset(const struct run *r, size_t state, size_t t)
 {
-    size_t N = r->starts[r->samples.n];
+    size_t N = r->first_token[r->samples.n];
     return ((uint64_t)(state - r->first_state) * N + t) * arch_of(r)->hidden * sizeof(float);
 }
 
 /* ---- hidden states --------------------------------------------------------------------------- */
 
+/* Samples that pass the model together. */
 struct group {
     struct run *run;
-    size_t first, tokens; /* among the tokens of all samples */
+    size_t first_token, tokens;
 };
 
-/* State L of lm.h is not among the hidden states: L + 1 is, as the last. */
-static int keep(void *context, size_t state, const float *x, struct error *e)
+/* Stores a state of lm.h as a hidden state: x_{L+1} is the last one, x_L is none. */
+static int store_state(void *context, size_t state, const float *x, struct error *e)
 {
     const struct group *g = context;
-    size_t L = arch_of(g->run)->layers, bytes = g->tokens * arch_of(g->run)->hidden * sizeof *x;
-    if (state == L || (state == L + 1 ? L : state) < g->run->first_state)
+    const struct arch *a = arch_of(g->run);
+    size_t L = a->layers, hidden_state = state == L + 1 ? L : state;
+    if (state == L || hidden_state < g->run->first_state)
         return 0;
-    return spool_write(g->run->states, place(g->run, state == L + 1 ? L : state, g->first), x,
-                       bytes, e);
+    return spool_write(g->run->states, state_offset(g->run, hidden_state, g->first_token), x,
+                       g->tokens * a->hidden * sizeof *x, e);
 }
 
-static int compute_group(struct run *r, const struct token_batch *p, size_t first_sample,
-                         struct error *e)
+static int compute_group_states(struct run *r, const struct token_batch *b, size_t first_sample,
+                                struct error *e)
 {
-    struct group g = {r, r->starts[first_sample], token_batch_tokens(p)};
-    const struct state_hook keeper = {&g, keep};
+    struct group g = {r, r->first_token[first_sample], token_batch_tokens(b)};
+    const struct state_hook hook = {&g, store_state};
     float *x = mem_alloc_aligned(g.tokens * arch_of(r)->hidden * sizeof *x);
-    int failed = lm_forward(r->lm, p, x, &keeper, e);
+    int failed = lm_forward(r->lm, b, x, &hook, e);
     free(x);
     return failed;
 }
 
-static int compute(struct stage *stage, struct error *e)
+static int compute_all_groups(struct run *r, const struct token_batch *b, struct error *e)
+{
+    const struct arch *a = arch_of(r);
+    if (spool_reserve(r->states, state_offset(r, a->layers + 1, 0), e))
+        return -1;
+    for (size_t s = 0; s < b->samples;) {
+        struct token_batch group = token_batch_slice(b, a, s, GROUP);
+        if (compute_group_states(r, &group, s, e))
+            return -1;
+        s += group.samples;
+    }
+    return 0;
+}
+
+static int compute_hidden_states(struct stage *stage, struct error *e)
 {
     struct run *r = stage->data;
     const struct arch *a = arch_of(r);
-    struct sequence *all = mem_alloc(r->samples.n, sizeof *all);
-    struct token_batch p;
-    for (size_t s = 0; s < r->samples.n; s++)
-        all[s] = samples_sequence(&r->samples, s);
-    token_batch_build(&p, a, all, r->samples.n);
-    free(all);
-    size_t room = token_batch_tokens(&p) < ROOM ? token_batch_tokens(&p) : ROOM;
-    r->lm = lm_new(a, model_weights_weight_source(r->model), room, token_batch_longest(&p));
-    struct image_features *sights = image_features_compute(
-        a, model_weights_weight_source(r->model), r->samples.images.images, r->samples.images.n,
-        NULL, stage->common.memory / 2, stage->common.spool, e);
-    lm_set_image_features(r->lm, sights);
-    int failed = sights ? spool_reserve(r->states, place(r, a->layers + 1, 0), e) : -1;
-    for (size_t s = 0; s < p.samples && !failed;) {
-        struct token_batch part = token_batch_slice(&p, a, s, GROUP);
-        failed = compute_group(r, &part, s, e);
-        s += part.samples;
-    }
-    image_features_free(sights);
-    token_batch_free(&p);
+    const struct weight_source *weights = model_weights_weight_source(r->model);
+    struct token_batch b;
+    samples_build_batch(&r->samples, a, &b);
+    size_t room = token_batch_tokens(&b) < ROOM ? token_batch_tokens(&b) : ROOM;
+    r->lm = lm_new(a, weights, room, token_batch_longest(&b));
+    struct image_features *features =
+        image_features_compute(a, weights, r->samples.images.images, r->samples.images.n, NULL,
+                               stage->common.memory / 2, stage->common.spool, e);
+    lm_set_image_features(r->lm, features);
+    int failed = features ? compute_all_groups(r, &b, e) : -1;
+    image_features_free(features);
+    token_batch_free(&b);
     r->computed = true;
     return failed;
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
 
-/* Makes the logits of the sample's tokens from t on, of as many as are taken at once. */
-static int load_logits(struct run *r, size_t sample, size_t t, struct error *e)
+/* Computes a block of logits, of the sample's tokens from t on. */
+static int compute_logits_block(struct run *r, size_t sample, size_t t, struct error *e)
 {
     const struct arch *a = arch_of(r);
-    size_t token = r->starts[sample] + t, left = r->starts[sample + 1] - token;
+    size_t token = r->first_token[sample] + t, left = r->first_token[sample + 1] - token;
     size_t block = lm_logits_block_tokens(a);
     if (!r->logits) {
         r->logits = mem_alloc_aligned(block * a->vocab * sizeof *r->logits);
         r->h = mem_alloc_aligned(block * a->hidden * sizeof *r->h);
     }
-    r->token = token;
-    r->count = left < block ? left : block;
-    size_t bytes = r->count * a->hidden * sizeof *r->h;
-    return spool_read(r->states, place(r, a->layers, token), r->h, bytes, e) ||
-                   lm_logits(r->lm, r->h, r->count, r->logits, e)
+    r->block_start = token;
+    r->block_tokens = left < block ? left : block;
+    size_t bytes = r->block_tokens * a->hidden * sizeof *r->h;
+    return spool_read(r->states, state_offset(r, a->layers, token), r->h, bytes, e) ||
+                   lm_logits(r->lm, r->h, r->block_tokens, r->logits, e)
                ? -1
                : 0;
 }
 
-static int fill_logits(struct run *r, size_t sample, struct block *b, struct error *e)
+static int fill_logits_block(struct run *r, size_t sample, struct block *b, struct error *e)
 {
     size_t V = arch_of(r)->vocab;
     for (size_t done = 0; done < b->n;) {
-        size_t at = b->first + done, token = r->starts[sample] + at / V;
-        if (token < r->token || token >= r->token + r->count)
-            if (load_logits(r, sample, at / V, e))
+        size_t at = b->first + done, token = r->first_token[sample] + at / V;
+        if (token < r->block_start || token >= r->block_start + r->block_tokens)
+            if (compute_logits_block(r, sample, at / V, e))
                 return -1;
-        size_t from = (token - r->token) * V + at % V, n = r->count * V - from;
+        size_t from = (token - r->block_start) * V + at % V, n = r->block_tokens * V - from;
         n = n < b->n - done ? n : b->n - done;
         memcpy(block_floats(b, 0) + done, r->logits + from, n * sizeof(float));
         done += n;
@@ -176,19 +188,20 @@ static int fill_logits(struct run *r, size_t sample, struct block *b, struct err
     return 0;
 }
 
-static int fill(const struct job *job, struct block *b, struct error *e)
+static int fill_output_block(const struct job *job, struct block *b, struct error *e)
 {
     struct run *r = job->stage->data;
     const struct output *o = &r->outputs[job->index];
     if (o->state < 0)
-        return fill_logits(r, o->sample, b, e);
-    uint64_t at = place(r, (size_t)o->state, r->starts[o->sample]) + b->first * sizeof(float);
-    return spool_read(r->states, at, b->data[0], b->n * sizeof(float), e);
+        return fill_logits_block(r, o->sample, b, e);
+    uint64_t at = state_offset(r, (size_t)o->state, r->first_token[o->sample]);
+    return spool_read(r->states, at + b->first * sizeof(float), b->data[0], b->n * sizeof(float),
+                      e);
 }
 
-/* ---- the filter's life ----------------------------------------------------------------------- */
+/* ---- the manifest ---------------------------------------------------------------------------- */
 
-static int by_name(const void *a, const void *b)
+static int compare_output_names(const void *a, const void *b)
 {
     return strcmp(((const struct output *)a)->name, ((const struct output *)b)->name);
 }
@@ -204,12 +217,12 @@ static void list_outputs(struct run *r, int only, struct arena *arena)
         if (only != ONLY_HIDDEN)
             r->outputs[n++] = (struct output){arena_printf(arena, "sample%zu.logits", s), s, -1};
     }
-    qsort(r->outputs, n, sizeof *r->outputs, by_name);
+    qsort(r->outputs, n, sizeof *r->outputs, compare_output_names);
     r->n_outputs = n;
     r->first_state = only == ONLY_LOGITS ? L : 0;
 }
 
-static void list_tensors(const struct run *r, struct header *h)
+static void add_manifest(const struct run *r, struct header *h)
 {
     h->n_tensors = r->n_outputs;
     h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
@@ -230,20 +243,22 @@ static void list_tensors(const struct run *r, struct header *h)
     }
 }
 
+/* ---- opening and closing --------------------------------------------------------------------- */
+
 static int read_samples(struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data;
-    const struct sample_requirements limits = {.arch = arch_of(r)};
+    const struct sample_requirements required = {.arch = arch_of(r)};
     for (size_t i = 0; i < o->samples.n; i++) {
-        if (samples_read(&r->samples, o->samples.items[i], &limits, e))
+        if (samples_read(&r->samples, o->samples.items[i], &required, e))
             return -1;
         stage_record_operand(s, arena_printf(&s->arena, "--samples=xxh3:%016llx",
                                              (unsigned long long)r->samples.hash));
     }
-    r->starts = mem_alloc(r->samples.n + 1, sizeof *r->starts);
+    r->first_token = mem_alloc(r->samples.n + 1, sizeof *r->first_token);
     for (size_t i = 0; i < r->samples.n; i++)
-        r->starts[i + 1] = r->starts[i] + r->samples.samples[i].n;
+        r->first_token[i + 1] = r->first_token[i] + r->samples.samples[i].n;
     return 0;
 }
 
@@ -267,19 +282,19 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
     r->states =
         spool_new(r->samples.images.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
     list_outputs(r, o->only, &s->arena);
-    list_tensors(r, h);
+    add_manifest(r, h);
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int compute_before_first_tensor(struct job *job, struct error *e)
 {
     const struct run *r = job->stage->data;
-    if (!r->computed && compute(job->stage, e))
+    if (!r->computed && compute_hidden_states(job->stage, e))
         return -1;
     return PLAN_TRANSFORM;
 }
 
-/* What is kept can be read any number of times. */
+/* The hidden states are kept, so the output can be read any number of times. */
 static int rewind_forward(struct stage *s, struct error *e)
 {
     return 0;
@@ -292,7 +307,7 @@ static int close_forward(struct stage *s, bool ok, struct error *e)
     spool_free(r->states);
     samples_free(&r->samples);
     model_weights_close(r->model);
-    free(r->starts);
+    free(r->first_token);
     free(r->outputs);
     free(r->logits);
     free(r->h);
@@ -302,7 +317,7 @@ static int close_forward(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_forward = {
     .name = "forward",
-    .summary = "Run a language model on samples and put out hidden states and logits",
+    .summary = "Run a language model on samples and write its hidden states and logits",
     .operands = "MODEL",
     .notes = "Example: forward merged --samples few.jsonl --only logits | stats",
     .options_size = sizeof(struct options),
@@ -312,8 +327,8 @@ const struct filter filter_forward = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_forward,
-    .begin = begin,
-    .source.fill = fill,
+    .begin = compute_before_first_tensor,
+    .source.fill = fill_output_block,
     .source.rewind = rewind_forward,
     .close = close_forward,
 };

@@ -38,8 +38,8 @@ static const struct option_row rows[] = {
     {0}};
 #undef FIELD
 
-#define OPPOSITE 1e-7 /* sine, at the rounding of F32: from u to -u no direction is the shortest   \
-                       */
+/* A sine at the rounding of F32: from u to -u no direction is the shortest. */
+#define OPPOSITE 1e-7
 
 /* The vectors as points on the sphere. */
 struct points {

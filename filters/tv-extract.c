@@ -1,12 +1,12 @@
-/* tv-extract: the task vectors of experts
+/* tv-extract: subtract the base from each expert
  *
  *     tau_k = theta_k - theta_base        Ilharco et al. 2023, arXiv 2212.04089, section 2
  *
  *     tv-extract base math code chat | combine | rescale 0.4 | pack --base base merged/
  *     unpack base math code | tv-extract | ...          (the first vector is subtracted)
  *
- * The difference is taken in F32 (in F64 if one of the two is stored so) and rounded to F32, as
- * mergekit ranks it. Tensors that are not floating are left out; pack --base keeps the base's.
+ * The difference is computed in F32, or in F64 and rounded to F32 if one of the two is stored in
+ * F64. Tensors that are not floating-point are omitted; pack --base takes them from the base.
  */
 #include "filter.h"
 #include "model_set.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 
 struct options {
-    struct model_set_options family;
+    struct model_set_options models;
     int wire;
 };
 
@@ -23,26 +23,26 @@ enum { WIRE_F32, WIRE_BF16 };
 
 static const struct option_row rows[] = {
     {"wire", OPTION_CHOICE, offsetof(struct options, wire), "f32|bf16",
-     .help =
-         "dtype in which the vectors travel: f32 (default), or bf16, rounded but half the bytes",
+     .help = "dtype of the task vectors in the stream: f32 (default), or bf16, rounded to half the "
+             "bytes",
      .choices = "f32|bf16", .default_value = "f32"},
-    MODEL_SET_OPTION_ROWS(options, family),
+    MODEL_SET_OPTION_ROWS(options, models),
     {0}};
 
 /* ---- from checkpoints ------------------------------------------------------------------------ */
 
-/* delta = (float)(x - base) of vector k; base is the block as F32. */
-static void subtract(struct model_set *f, size_t index, size_t k, const struct block *b,
-                     const float *base, float *delta)
+/* delta = (float)(x - base) for vector k; base is the block as F32. */
+static void subtract_base(struct model_set *m, size_t index, size_t k, const struct block *b,
+                          const float *base, float *delta)
 {
-    if (!model_set_needs_f64(f, index, k)) {
-        model_set_read_block_f32(f, index, k, b, delta);
+    if (!model_set_needs_f64(m, index, k)) {
+        model_set_read_block_f32(m, index, k, b, delta);
         vector_math_subtract(delta, base, delta, b->n);
         return;
     }
     double *x = mem_alloc_aligned(b->n * sizeof *x), *wide = mem_alloc_aligned(b->n * sizeof *wide);
-    model_set_read_block_f64(f, index, MODEL_SET_BASE_VECTOR, b, wide);
-    model_set_read_block_f64(f, index, k, b, x);
+    model_set_read_block_f64(m, index, MODEL_SET_BASE_VECTOR, b, wide);
+    model_set_read_block_f64(m, index, k, b, x);
     for (size_t i = 0; i < b->n; i++)
         delta[i] = (float)(x[i] - wide[i]);
     free(x);
@@ -51,13 +51,13 @@ static void subtract(struct model_set *f, size_t index, size_t k, const struct b
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
-    struct model_set *f = job->stage->data;
+    struct model_set *m = job->stage->data;
     float *base = mem_alloc_aligned(b->n * sizeof *base),
           *delta = mem_alloc_aligned(b->n * sizeof *delta);
-    model_set_read_block_f32(f, job->index, MODEL_SET_BASE_VECTOR, b, base);
+    model_set_read_block_f32(m, job->index, MODEL_SET_BASE_VECTOR, b, base);
     for (size_t k = 0; k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
-        subtract(f, job->index, k, b, base, in_place ? b->data[k] : delta);
+        subtract_base(m, job->index, k, b, base, in_place ? b->data[k] : delta);
         if (!in_place)
             dtype_from_f32(b->dtypes[k], delta, b->data[k], b->n);
     }
@@ -75,46 +75,51 @@ static int end(struct job *job, bool ok, struct error *e)
 
 /* ---- from a stream of weights ---------------------------------------------------------------- */
 
-#define MODELS_MAX 1024 /* of a stream */
+#define MODELS_MAX 1024 /* in a stream */
 
 static int check_tensor(const struct header *h, const struct tensor *t, struct error *e)
 {
     if (t->n_vectors > MODELS_MAX)
-        return error_set(e, "tensor %s has %zu vectors; at most %d are taken", t->name,
+        return error_set(e, "tensor %s has %zu vectors; at most %d are supported", t->name,
                          t->n_vectors, MODELS_MAX);
     if (t->vectors[0].model != 0)
-        return error_set(e, "tensor %s has no vector of %s, which is to be subtracted", t->name,
+        return error_set(e, "tensor %s has no vector of %s, the model to subtract", t->name,
                          h->models[0].name);
     for (size_t k = 0; k < t->n_vectors; k++)
         if (t->vectors[k].dtype == DTYPE_F64)
-            return error_set(
-                e,
-                "tensor %s of %s travels in F64, which this stage would shorten first; "
-                "extract from the files, or use unpack --dtype float32",
-                t->name, h->models[t->vectors[k].model].name);
+            return error_set(e,
+                             "tensor %s of %s is F64 in the stream, which would be rounded before "
+                             "the subtraction; "
+                             "give the models as operands, or use unpack --dtype float32",
+                             t->name, h->models[t->vectors[k].model].name);
     return 0;
+}
+
+/* Removes the vector of the base; the others become F32. */
+static void remove_base_vector(struct tensor *t)
+{
+    if (t->vectors[0].source && strcmp(t->vectors[0].source, t->name) != 0)
+        t->base_name = t->vectors[0].source;
+    t->vectors++;
+    t->n_vectors--;
+    for (size_t k = 0; k < t->n_vectors; k++)
+        t->vectors[k].dtype = DTYPE_F32;
 }
 
 static int open_stream(const struct stage *s, struct header *h, struct error *e)
 {
-    for (size_t i = 1; rows[i].name; i++) /* all but --wire are about reading checkpoints */
+    for (size_t i = 1; rows[i].name; i++) /* all except --wire apply to checkpoints only */
         if (s->given[i])
             return error_set(e, "--%s needs the operands BASE EXPERT...", rows[i].name);
-
+    if (h->n_models < 2)
+        return error_set(e, "the stream has one model, but a base and experts are needed");
     bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
-    int failed = h->n_models < 2 ? error_set(e, "the stream has one model; a base and experts are "
-                                                "needed")
-                                 : 0;
+    int failed = 0;
     for (size_t i = 0; i < h->n_tensors && !failed; i++) {
         struct tensor *t = &h->tensors[i];
         failed = check_tensor(h, t, e);
         keep[i] = tensor_is_float(t) && t->n_vectors > 1;
-        if (t->vectors[0].source && strcmp(t->vectors[0].source, t->name) != 0)
-            t->base_name = t->vectors[0].source;
-        t->vectors++;
-        t->n_vectors--;
-        for (size_t k = 0; k < t->n_vectors; k++)
-            t->vectors[k].dtype = DTYPE_F32;
+        remove_base_vector(t);
     }
     header_filter_tensors(h, keep);
     free(keep);
@@ -129,8 +134,9 @@ static int begin(struct job *job, struct error *e)
     if (!job->in)
         return PLAN_TRANSFORM;
     if (vector_is_weighted(&job->in->vectors[0]))
-        return error_set(e, "tensor %s of %s has a weight, which subtracting would lose",
-                         job->in->name, job->stage->in->models[0].name);
+        return error_set(
+            e, "tensor %s of %s has a weight other than 1, which the subtraction would lose",
+            job->in->name, job->stage->in->models[0].name);
     for (size_t k = 0; k < job->out->n_vectors; k++)
         vector_set_attributes(&job->out->vectors[k], NAN, NAN);
     return PLAN_TRANSFORM;
@@ -153,10 +159,10 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     if (s->operands.n == 1)
-        return error_set(e, "an EXPERT is missing behind the BASE %s", s->operands.items[0]);
+        return error_set(e, "no EXPERT was given after the BASE %s", s->operands.items[0]);
     if (!s->operands.n && open_stream(s, h, e))
         return -1;
-    if (s->operands.n && !(s->data = model_set_open(s, &o->family, true, h, e)))
+    if (s->operands.n && !(s->data = model_set_open(s, &o->models, true, h, e)))
         return -1;
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors && o->wire == WIRE_BF16; k++)
@@ -177,10 +183,11 @@ const struct filter filter_tv_extract = {
     .summary = "Subtract the base from each expert",
     .operands = "[BASE EXPERT...]",
     .notes =
-        "BASE and EXPERT are folders, .safetensors or .bin files, archives of a folder, names "
-        "in the local Hugging Face cache, or saved streams; name=MODEL gives one another name. "
-        "Without operands a stream of weights is read, and its first model's vectors are "
-        "subtracted from the others.\n\n"
+        "BASE and EXPERT are folders, .safetensors or .bin files, archives of folders, names of "
+        "models in the local Hugging Face cache, or saved streams; name=EXPERT renames one. "
+        "Without "
+        "operands, tv-extract reads a stream of weights and subtracts the vectors of its first "
+        "model from the others.\n\n"
         "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,
@@ -189,7 +196,6 @@ const struct filter filter_tv_extract = {
     .role = ROLE_SOURCE,
     .source.only_with_operands = true,
     .operands_are_files = true,
-    .source.hashes_payload = true,
     .open = open_extract,
     .begin = begin,
     .source.fill = fill,

@@ -10,6 +10,7 @@
  * process; any other command, and each <( ... ), becomes a process of its own between pipes.
  */
 #include "merge_plan.h"
+#include "tv_from_yaml.h"
 #include "tv_merge.h"
 #include "standard_output.h"
 #include "filter_main.h"

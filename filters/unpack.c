@@ -1,33 +1,31 @@
-/* unpack: checkpoints to a stream of weights
- *
- *     one vector per model, in the dtype in which it is stored
+/* unpack: read checkpoints into a stream of weights, one vector per model
  *
  *     unpack math code | combine --normalize=all | pack --like math merged/
  *
- * The tensors are the first model's, in bytewise order of their names; --dtype rounds every
- * element on reading, as mergekit's `dtype` does.
+ * The tensors are those of the first model, sorted bytewise by name, in their stored dtypes.
+ * --dtype rounds every input on reading, as mergekit's `dtype` does.
  */
 #include "filter.h"
 #include "model_set.h"
 
 struct options {
-    struct model_set_options family;
+    struct model_set_options models;
 };
 
-static const struct option_row rows[] = {MODEL_SET_OPTION_ROWS(options, family), {0}};
+static const struct option_row rows[] = {MODEL_SET_OPTION_ROWS(options, models), {0}};
 
 static int open_unpack(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    s->data = model_set_open(s, &o->family, false, h, e);
+    s->data = model_set_open(s, &o->models, false, h, e);
     return s->data ? 0 : -1;
 }
 
 static int fill(const struct job *job, struct block *b, struct error *e)
 {
-    struct model_set *f = job->stage->data;
+    struct model_set *m = job->stage->data;
     for (size_t k = 0; k < b->n_vectors; k++)
-        model_set_read_block(f, job->index, k, b, b->data[k]);
+        model_set_read_block(m, job->index, k, b, b->data[k]);
     return 0;
 }
 
@@ -51,8 +49,8 @@ const struct filter filter_unpack = {
     .summary = "Read checkpoints into a stream of weights",
     .operands = "MODEL...",
     .notes =
-        "A MODEL is a folder, a .safetensors or .bin file, a tar or zip of a folder, a name in "
-        "the local Hugging Face cache, or a saved stream; name=MODEL gives it another name.\n\n"
+        "A MODEL is a folder, a .safetensors or .bin file, a tar or zip of a folder, the name of a "
+        "model in the local Hugging Face cache, or a saved stream; name=MODEL renames it.\n\n"
         "  unpack math code | combine --normalize=all | pack --like math merged/",
     .options_size = sizeof(struct options),
     .options = rows,
@@ -60,7 +58,6 @@ const struct filter filter_unpack = {
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,
     .operands_are_files = true,
-    .source.hashes_payload = true,
     .open = open_unpack,
     .source.fill = fill,
     .end = end,

@@ -1,12 +1,17 @@
 # shellcheck shell=bash disable=SC2034
-# Sourced by the scripts here: reads "$@" as options, BASE, EXPERT... and OUT.
+# Sourced by the scripts in this folder: parses "$@" into options, BASE, EXPERT... and OUT.
 #
-# A script says its usage in its comment (--help prints it), names its options in `takes`, and gives
-# each a variable with its default: an array for one that takes rules and may be repeated, a plain
-# one otherwise (of --max-iter it is max_iter). `least` says how many operands are needed, OUT
-# included (default 3). Afterwards there are `models` (all operands but OUT), `base` (the first of
-# them), `experts` (the others) and `out`, and for the ends of the pipeline `read_options` (--dtype)
-# and `write_options` (--out-dtype, --force).
+# Before sourcing, a script sets
+#   takes   the names of its own options, without --
+#   a variable for each option, with the default: an array if the option takes rules and is repeatable,
+#           else a plain variable (max_iter for --max-iter)
+#   least   the minimum number of operands, OUT included (default 3)
+#   ends    the common options that it accepts: "dtype out-dtype" (default; then also --force) or fewer
+# Afterwards it can use
+#   models  all operands but OUT; base is the first of them, experts are the others
+#   out     the last operand
+#   read_options, write_options    for the first and the last filter of the pipeline
+# --help prints the script's own header comment.
 
 here=$(dirname "$(realpath "$0")")
 name=$(basename "$0")
@@ -32,7 +37,7 @@ while [ $# -gt 0 ]; do
     --help) help ;;
     --) shift && operands+=("$@") && break ;;
     --force)
-        [ "$ends" = "$all_ends" ] || fail "unknown option $1; --help says more"
+        [ "$ends" = "$all_ends" ] || fail "unknown option $1 (see --help)"
         write_options+=(--force)
         ;;
     --?*)
@@ -45,7 +50,7 @@ while [ $# -gt 0 ]; do
             value=${1#*=}
         fi
         variable=${option#--}
-        case " $ends ${takes?} " in *" $variable "*) ;; *) fail "unknown option $option; --help says more" ;; esac
+        case " $ends ${takes?} " in *" $variable "*) ;; *) fail "unknown option $option (see --help)" ;; esac
         variable=${variable//-/_}
         case $variable in
         dtype) read_options+=("--dtype=$value") ;;
@@ -68,7 +73,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 [ ${#operands[@]} -ge "${least:=3}" ] ||
-    fail "$least operand$([ "$least" = 1 ] || echo s) or more are needed; --help says more"
+    fail "expected at least $least operands, found ${#operands[@]} (see --help)"
 models=("${operands[@]::${#operands[@]}-1}")
 base=${operands[0]}
 out=${operands[-1]}

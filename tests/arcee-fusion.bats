@@ -5,16 +5,16 @@ load refusals
 
 setup_file() { make_big_weights; }
 
-# row A C: both models, of one row
+# row A C: two models with one row each
 row() {
     # shellcheck disable=SC2086
     set -- "$1" "$2" $1
     printf 'kind weights\nmodel a\nmodel c\ntensor w %s\nvector a\n%s\nvector c\n%s\n' $(($# - 2)) "$1" "$2"
 }
 
-# In one row importance goes with |c - a|: 1 2 3 4 5 20. Quantiles are elements 1, 2, 3 of these,
+# In one row importance is proportional to |c - a|: 1 2 3 4 5 20. Quantiles are elements 1, 2, 3 of these,
 # T = 3 + 1.5 (4 - 2) = 6.
-@test "what lies 1.5 quartile distances above the median is taken over" {
+@test "takes elements 1.5 interquartile ranges above the median" {
     row "0 1 0 0 0 0" "4 3 20 1 5 3" | from-text | arcee-fusion | tensors >found
     diff -u - found <<ROWS
 tensor w 6
@@ -23,8 +23,8 @@ vector merged no-source
 ROWS
 }
 
-# Row 2 is the same in both, hence without importance; so are three quarters of all.
-@test "where the quantiles are 0 all is taken over" {
+# Row 2 is the same in both models, so three quarters of the importances are 0.
+@test "if the quantiles are 0, all elements are taken" {
     weights | with_numbers "0 0 0/1 2 3" "1 0 -1/1 2 3" | from-text | arcee-fusion | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
@@ -34,7 +34,7 @@ vector merged no-source
 ROWS
 }
 
-@test "few elements: quantiles are the smallest of them" {
+@test "few elements: the quantiles are among the smallest" {
     row 1 2 | from-text | arcee-fusion | tensors | grep -cx 2
     row "1 1" "2 5" | from-text | arcee-fusion | tensors | grep -cx "2 5" # T = I_0.5, the smaller
     # 1 2 4: T = I_0.5 + 1.5 (I_0.75 - I_0.25), elements 1, 1 and 0: 2 + 1.5 (2 - 1)
@@ -68,16 +68,16 @@ PY
     done
 }
 
-@test "equal models stay" {
+@test "equal models are unchanged" {
     unpack a="$MODELS"/math b="$MODELS"/math | arcee-fusion | tensors | grep -v ^vector >found
     unpack --dtype float32 "$MODELS"/math | tensors | grep -v ^vector | diff -q - found
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike arcee-fusion
 }
 
-@test "refuses bad streams and outputs" {
+@test "refuses broken streams and outputs" {
     weights | from-text >good.tvs
     refuses_bad_streams arcee-fusion
     refuses_bad_output arcee-fusion
@@ -85,7 +85,7 @@ PY
     refused_with "this filter takes weights" arcee-fusion <good.tvs
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error arcee-fusion --t 0.5
     usage_error arcee-fusion operand
 }

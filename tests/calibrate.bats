@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Expert Merging against golden runs; how it composes; what it refuses.
+# Expert Merging against golden runs, in pipelines, and its errors.
 load common
 load lesson
 load refusals
@@ -89,7 +89,7 @@ between() {
     awk -v low="$1" -v x="$2" -v high="$3" 'BEGIN { exit !(low <= x && x <= high) }' || wrong "$2"
 }
 
-@test "exact match on the trained family: the published rows, and better without options" {
+@test "exact match on the trained models: the published settings, and better by default" {
     touch .err
     [ -d "$FAMILY/models" ] || skip "only in the full golden data"
     M=$FAMILY/models
@@ -109,7 +109,7 @@ between() {
 END
 }
 
-@test "without options it learns from the responses, and passes every fixed number" {
+@test "by default it learns from the responses, and beats every fixed coefficient" {
     touch .err
     demo --log log | combine | pack --base "$DEMO/base" merged
     [ "$(wc -l <log)" = 30 ]
@@ -120,7 +120,7 @@ END
     between 60 "$(exact_match merged)" 80
 }
 
-@test "the same coefficients on any way: saved, piped, spilled, one process, mapped experts" {
+@test "the same coefficients from a saved stream, a pipe, a spool, tv run, and mapped experts" {
     demo --preset paper --coefficients expected >out.tvs
     # shellcheck disable=SC2002
     cat "$DEMO_STREAM" | calibrate --base "$DEMO/base" "${SAMPLES[@]}" --threads 1 --preset paper |
@@ -136,7 +136,7 @@ END
     tv run "$line ${files[*]}" | cmp - mapped.tvs
 }
 
-@test "threads change nothing but rounding" {
+@test "the number of threads only changes rounding" {
     demo --preset paper --coefficients one >out.tvs
     demo --preset paper --coefficients three --threads 3 >out.tvs
     paste one three | /usr/bin/python3 -c 'import sys
@@ -146,18 +146,18 @@ for line in sys.stdin:
     assert abs(a - b) < 2e-5, line'
 }
 
-@test "composes with trim before and elect-sign behind" {
+@test "works between trim and elect-sign" {
     trim --density 0.3 <tiny.tvs | tiny --expert "$TINY/expert1" --expert expert2="$TINY/expert2" \
         --coefficients own | elect-sign | combine | pack --base "$TINY/base" merged
     check merged
-    trim --density 0.3 <tiny.tvs | tiny --coefficients trimmed >out.tvs # the trimmed are the teachers
+    trim --density 0.3 <tiny.tvs | tiny --coefficients trimmed >out.tvs # base + trimmed task vector is the teacher
     not cmp -s own trimmed
     tv-view out.tvs | grep '2. trim --density=0.3' >line
     trim --density 0.3 <tiny.tvs | tensors | grep -v '^vector' >before
     tensors <out.tvs | grep -v '^vector' | cmp - before
 }
 
-@test "what stays the base's has weight 0; globs choose other tensors" {
+@test "tensors that keep the base's values have weight 0; --keep-base chooses them" {
     tiny <tiny.tvs | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $NF }' >found
     [ "$(grep -cE '(norm|embed|lm_head).* weight=0$' found)" = 18 ]
     grep -vE '(norm|embed|lm_head)' found >learned
@@ -179,7 +179,7 @@ for line in sys.stdin:
     [ "$(grep -v 'norm\|embed\|lm_head' table | tail -n +2 | cut -f 2,4 | sort -u | wc -l)" = 2 ]
 }
 
-@test "starts from the stream's weights, a table, or the best of a search" {
+@test "initial coefficients from the stream's weights, a table, or a search" {
     tiny --dry-run <tiny.tvs | tensors >half
     weigh 0.5 <tiny.tvs | tiny --init stream --dry-run | tensors | cmp - half
     tiny --init 0.4 --init expert2=0.7 --dry-run --coefficients table <tiny.tvs >out.tvs
@@ -199,7 +199,7 @@ END
     between 0 "$best" 1
 }
 
-@test "a dry run logs the losses of the start, without gradients" {
+@test "--dry-run logs the initial losses, without gradients" {
     tiny --dry-run --log log --gradients g <tiny.tvs >out.tvs
     tiny --dry-run --log alone <tiny.tvs | cmp - out.tvs
     cmp log alone
@@ -218,7 +218,7 @@ END
     refused_with "--init" tiny --range 0.4 <tiny.tvs
 }
 
-@test "goes on where it was interrupted" {
+@test "an interrupted run continues from its state" {
     demo --log whole --coefficients expected >out.tvs
     (
         calibrate --base "$DEMO/base" "${SAMPLES[@]}" --threads 1 --log part --resume state \
@@ -230,7 +230,7 @@ END
     [ -e state ] && [ "$(wc -l <part)" -lt 30 ]
     demo --log part --resume state --coefficients found >out.tvs
     cmp found expected
-    demo --resume state --coefficients found >out.tvs # there is nothing left to do
+    demo --resume state --coefficients found >out.tvs # the run is complete
     cmp found expected
     refused_with "other inputs or options" demo --resume state --epochs 3
     demo --plus-plus --epochs 2 --coefficients expected >out.tvs
@@ -240,7 +240,7 @@ END
     cmp found expected
 }
 
-@test "held out samples choose the coefficients" {
+@test "--validate selects the coefficients by the samples held out" {
     demo --validate 4 --epochs 3 --log log --coefficients table >out.tvs
     /usr/bin/python3 - <<'END'
 import json
@@ -258,8 +258,8 @@ for tensor, alpha in updates[-1]["alpha"].items():
 END
 }
 
-# A first token whose state is an outlier in one channel, of another size in each model.
-@test "an outlier at the first token does not drown the hidden loss" {
+# The first token's state has an outlier in one channel, of a different size in each model.
+@test "an outlier at the first token does not dominate the hidden loss" {
     /usr/bin/python3 - "$DEMO" <<'END'
 import json, struct, sys, shutil
 for name, size in (("base", 3000), ("expert-rev", 3300)):
@@ -285,7 +285,7 @@ assert plain > 10 * skipped and skipped > 0 and 0 < relative < 1, (plain, skippe
 END
 }
 
-@test "the scripts are the pipelines that they stand for" {
+@test "the scripts expert_merging and expert_merging_pp run the documented pipelines" {
     ln -s "$DEMO"/{base,expert-rev,expert-sort} .
     options=(--samples "$FAMILY/calib/rev.jsonl" --samples "$FAMILY/calib/sort.jsonl"
         --task rev=expert-rev --task sort=expert-sort --epochs 1 --gamma 0.1)
@@ -302,7 +302,7 @@ END
     done
 }
 
-@test "tasks are named, mixed in a file, and belong to an expert" {
+@test "tasks: named in the samples, mixed in a file, assigned with --task" {
     cut -d, -f 2- tiny.jsonl | sed 's/^/{/' >expert1.jsonl
     sed 's/"expert/"task /' tiny.jsonl >named.jsonl
     tiny --preset paper --coefficients expected <tiny.tvs >out.tvs
@@ -316,28 +316,28 @@ END
     refused_with "no model expert3" tiny --task rev=expert3 <tiny.tvs
 }
 
-@test "names samples that are wrong" {
+@test "reports the line of a bad sample" {
     echo '{"input_ids": [1, 97], "task": "expert1"}' >bad.jsonl
     refused_with "bad.jsonl, line 1: token id 97 at position 1 is outside" tiny --samples bad.jsonl <tiny.tvs
     echo '{"input_ids": [1, 9], "prompt_len": 2, "task": "expert1"}' >bad.jsonl
-    refused_with "bad.jsonl, line 1: there is no response behind the prompt" tiny --samples bad.jsonl \
+    refused_with "bad.jsonl, line 1: the sample has no response after its prompt" tiny --samples bad.jsonl \
         --per-task 9 <tiny.tvs
     tiny --samples bad.jsonl --per-task 9 --on all <tiny.tvs >out.tvs
     refused_with "has 2 samples" tiny --validate 2 <tiny.tvs
 }
 
-@test "refuses weights that would be lost, other bases, models of another kind" {
+@test "rejects weights that would be lost, other bases, and unsuitable models" {
     refused_with "a weight other than 1, which would be lost" tiny < <(weigh 0.5 <tiny.tvs)
     refused_with "against another base" calibrate --base "$TINY/expert1" --samples tiny.jsonl <tiny.tvs
     calibrate --base "$TINY/expert1" --onto --samples tiny.jsonl --dry-run <tiny.tvs >out.tvs
     refused_with "has 4 layers" tiny --expert expert1="$DEMO/base" <tiny.tvs
     refused_with "no model none" tiny --expert none="$TINY/base" <tiny.tvs
     refused_with "holds weights" tiny < <(unpack "$TINY/base")
-    refused_with "is to be merged" tiny --keep-base '*' <tiny.tvs
+    refused_with "no tensor of the stream is merged" tiny --keep-base '*' <tiny.tvs
     refused_with "not between 0 and 1" tiny --init stream <tiny.tvs
 }
 
-@test "leaves no table behind when it fails" {
+@test "a failed run leaves no table behind" {
     refused tiny --coefficients table --expert none="$TINY/base" <tiny.tvs
     refused tiny --coefficients table < <(head -c 20000 tiny.tvs)
     refused tiny --coefficients nowhere/table <tiny.tvs

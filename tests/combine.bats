@@ -26,8 +26,8 @@ vector merged no-source
 END
 }
 
-# Zeros of math at 3 and of code at 4 do not count.
-@test "--normalize=agreeing divides by the weights of those that are not zero" {
+# math is 0 at index 3 and code at index 4.
+@test "--normalize=agreeing divides by the weights of the elements that are not 0" {
     lesson | from-text | weigh math=0.5 code=2 | combine --normalize=agreeing | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -37,7 +37,7 @@ vector merged no-source
 END
 }
 
-@test "a divisor of 0 counts as 1 in task vectors and is refused in weights; --floor sets another" {
+@test "a divisor of 0 counts as 1 in task vectors and is refused in weights; --floor replaces it" {
     lesson | from-text | weigh math=1 code=-1 | combine --normalize=all | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -56,7 +56,7 @@ vector merged no-source
 END
 }
 
-@test "weights per chunk count where they hold" {
+@test "weights per chunk apply to their elements" {
     printf 'w\tmath\t0\t2\nw\tmath\t1\t0\nw\tcode\t0\t1\n' >table
     lesson | from-text | weigh --table table | combine | tensors >found
     diff -u - found <<END
@@ -67,7 +67,7 @@ vector merged no-source
 END
 }
 
-@test "the result is a model of its own, named as one likes" {
+@test "the result is a new model with the given name" {
     lesson | from-text | combine --name soup | tv-view --values | grep -E '^(model|vector)' >found
     diff -u - found <<END
 model base role=base
@@ -92,7 +92,7 @@ END
     sed 's/ stored=[^ ]*//' forth | cmp - back
 }
 
-@test "integers are joined where all agree, and only there" {
+@test "integer tensors are joined only if all models agree" {
     printf 'kind weights\nmodel a\nmodel b\ntensor i 2\nvector a I64\n1 2\nvector b I64\n1 2\n' >same
     from-text same | combine | tensors >found
     diff -u - found <<END
@@ -108,12 +108,12 @@ END
     refused_with "tensor i is I64 in one model and F32 in another" combine <other.tvs
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike combine
     always_alike combine --normalize=agreeing
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams combine
     refuses_bad_streams combine --normalize=agreeing
@@ -125,12 +125,12 @@ END
     refused_with "flat index 1" combine <large.tvs
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output combine
 }
 
-@test "usage" {
+@test "usage errors" {
     make_good
     usage_error combine --normalize=some
     usage_error combine --floor 0 --normalize=all

@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-# The mask is known: share/stream.md, appendix, gives the words for seed 42, model math, tensor
+# The mask follows from share/stream.md, appendix, which lists the words for seed 42, model math, tensor
 # model.norm.weight, so u starts with 0.277 0.328 0.192, then 0.921 0.215 0.165 0.659 0.266.
 @test "drops the elements that the specified random numbers choose" {
     printf 'kind task-vectors\nmodel math\ntensor model.norm.weight 2x4\nvector math\n' >text
@@ -19,7 +19,7 @@ vector math keep=0.3
 END
 }
 
-@test "says the norm before with --l1, and a second drop multiplies the probabilities" {
+@test "--l1 records the norm, and a second drop multiplies the probabilities" {
     lesson | from-text | dare-drop --density 0.5 --seed 1 --l1 |
         dare-drop --density math=0.5 --seed 2 --l1 | tensors | grep ^vector >found
     diff -u - found <<END
@@ -28,7 +28,7 @@ vector code l1_before=10.5 keep=0.5
 END
 }
 
-@test "density 1 changes nothing, density 0 leaves nothing" {
+@test "density 1 changes nothing, density 0 drops everything" {
     leaves_alone_but_keep dare-drop --density 1 --seed 3
     lesson | from-text | dare-drop --density 0 --seed 3 | tensors | grep -v vector >found
     diff -u - found <<END
@@ -45,38 +45,38 @@ leaves_alone_but_keep() {
     "$@" <"$BIG" | tensors | sed 's/ keep=1$//' | cmp .before -
 }
 
-@test "keeps about the share that it is asked for, and the elements as they were" {
+@test "keeps about the given share, and kept elements are unchanged" {
     dare-drop --density 0.2 --seed 5 <"$BIG" | tensors | tr ' ' '\n' | grep '^[-0-9]' >after
     tensors <"$BIG" | tr ' ' '\n' | grep '^[-0-9]' | paste - after | awk '
         $1 != 0 { n++ } $2 != 0 { kept++; if ($1 != $2) wrong++ }
         END { exit !(n > 200000 && kept / n > 0.19 && kept / n < 0.21 && !wrong) }'
 }
 
-@test "model, seed and name choose the mask, not the place in the stream" {
+@test "the mask depends on seed, model and tensor name, not on the order of the stream" {
     dare-drop --density 0.5 --seed 5 <"$BIG" | pick code | tensors >after
     pick code <"$BIG" | dare-drop --density 0.5 --seed 5 | tensors | cmp - after
     pick code <"$BIG" | dare-drop --density 0.5 --seed 6 | tensors >other
     not cmp -s other after
 }
 
-@test "the same elements whether it sums first, and keeps their marks, or draws at once" {
+@test "the same elements with a round (--l1) and without" {
     dare-drop --density 0.5 --seed 5 <"$BIG" | tensors | grep -v vector >drawn
     dare-drop --density 0.5 --seed 5 --l1 <"$BIG" | tensors | grep -v vector | cmp drawn -
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike dare-drop --density 0.2 --seed 7
     always_alike dare-drop --density 0.2 --seed 7 --l1
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams dare-drop --density 0.5 --seed 1
     refuses_nonfinite dare-drop --density 0.5 --seed 1
     refuses_nonfinite dare-drop --density 0.5 --seed 1 --l1
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output dare-drop --density 0.5 --seed 1
 }
@@ -88,7 +88,7 @@ leaves_alone_but_keep() {
     refused_with "no model of that name" dare-drop --density chat=1 --seed 1 <good.tvs
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error dare-drop --density 0.5
     usage_error dare-drop --seed 1
     usage_error dare-drop --seed 1 --density 1.01

@@ -13,7 +13,7 @@ known() {
     printf '%s\n' "${@:2}"
 }
 
-@test "the larger an element among its row, the likelier it stays" {
+@test "larger elements of a row are more likely to be kept" {
     # p is 0.05, 0.183, 0.317, 0.45 by rank; in the first row that is 0.45 0.317 0.183 0.05
     known 2x4 '4 -3 2 1' '5 6 -8 7' | from-text |
         della-drop --density 0.25 --epsilon 0.2 --seed 42 | tensors >found
@@ -54,12 +54,12 @@ vector math l1_before=10
 END
 }
 
-@test "epsilon 0 is dare-drop" {
+@test "epsilon 0 drops the elements that dare-drop drops" {
     della-drop --density 0.4 --epsilon 0 --seed 9 <"$BIG" | tensors >found
     dare-drop --density 0.4 --seed 9 --l1 <"$BIG" | tensors | sed 's/ keep=0.4//' | cmp - found
 }
 
-@test "density 1 changes nothing but the norm, density 0 leaves nothing" {
+@test "density 1 changes only the recorded norm, density 0 drops everything" {
     della-drop --density 1 --seed 3 <"$BIG" | tensors | sed 's/ l1_before=[^ ]*//' >after
     tensors <"$BIG" | cmp - after
     lesson | from-text | della-drop --density 0 --seed 3 | tensors | grep -v vector >found
@@ -72,7 +72,7 @@ tensor w 2x3
 END
 }
 
-@test "keeps the norm of the first dropper; forgets the common probability of an earlier one" {
+@test "keeps an earlier recorded norm, removes an earlier keep probability" {
     lesson | from-text | trim --density 0.5 | della-drop --density 0.5 --seed 1 | tensors |
         grep ^vector >found
     printf 'vector math l1_before=6.75\nvector code l1_before=10.5\n' | diff -u - found
@@ -81,7 +81,7 @@ END
     printf 'vector math l1_before=6.75\nvector code l1_before=10.5 keep=0.5\n' | diff -u - found
 }
 
-@test "keeps about the share that it is asked for" {
+@test "keeps about the given share" {
     pick /model.layers.0.mlp.weight <"$BIG" >one.tvs
     della-drop --density 0.3 --epsilon 0.2 --seed 5 <one.tvs | tensors | tr ' ' '\n' | grep '^[-0-9]' >after
     tensors <one.tvs | tr ' ' '\n' | grep '^[-0-9]' | paste - after | awk '
@@ -90,30 +90,30 @@ END
         END { exit !(n > 150000 && kept / n > 0.29 && kept / n < 0.31 && !wrong && large / kept > 1.1 * size / n) }'
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike della-drop --density 0.5 --seed 7
     always_alike della-drop --density 0.5 --epsilon 0.4 --seed 7 --rescale=keep
 }
 
-@test "same bytes in one process, with stages that observe after it" {
+@test "the same bytes in one process, with later stages that observe" {
     della-drop --density 0.5 --seed 7 <"$BIG" | rescale --by l1 | trim --density 0.2 | tensors >piped
     tv run 'della-drop --density 0.5 --seed 7 | rescale --by l1 | trim --density 0.2' <"$BIG" |
         tensors | cmp - piped
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams della-drop --density 0.5 --seed 1
     refuses_nonfinite della-drop --density 0.5 --seed 1
     refuses_nonfinite della-drop --density 0.5 --seed 1 --rescale=keep
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output della-drop --density 0.5 --seed 1
 }
 
-@test "refuses probabilities outside (0, 1), weights, a model that is not there, very long rows" {
+@test "refuses probabilities outside (0, 1), weights, an unknown model, very long rows" {
     make_good
     refused_with "tensor w of math: density 0.85 with epsilon 0.15" \
         della-drop --density 0.85 --seed 1 <good.tvs
@@ -127,7 +127,7 @@ END
     refused_with "tensor long has rows of 1048577" della-drop --density 0.5 --seed 1 <long.tvs
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error della-drop --density 0.5
     usage_error della-drop --seed 1
     usage_error della-drop --seed 1 --density 1.01

@@ -6,7 +6,7 @@ load refusals
 setup_file() { make_big; }
 
 # Sums: 0 (elects +), 2, 1; 2, 0.25, 0 (elects +).
-@test "what disagrees with the sign of the sum becomes zero" {
+@test "elements that disagree with the sign of the sum become 0" {
     lesson | from-text | elect-sign | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -20,7 +20,7 @@ END
 }
 
 # Weighted 3 and 1: 2, -2, 2; 2, 0.75, 6.
-@test "the weights vote and stay" {
+@test "votes are weighted, and the weights stay in the stream" {
     lesson | from-text | weigh math=3 | elect-sign | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -36,7 +36,7 @@ END
 }
 
 # Weighted 1 and -1: 2, -6, 0 (+); -2, 0.25, 6. What counts is the sign of w tau.
-@test "a negative weight turns its votes" {
+@test "a negative weight flips the vector's vote" {
     lesson | from-text | weigh code=-1 | elect-sign | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -49,7 +49,7 @@ vector code weight=-1
 END
 }
 
-@test "weights per chunk vote where they hold" {
+@test "weights per chunk weight the votes of their elements" {
     printf 'w\tmath\t0\t3\nw\tmath\t1\t1\nw\tcode\t0\t1\n' >table # rows 0 and 1
     lesson | from-text | weigh --table table | elect-sign | tensors >found
     diff -u - found <<END
@@ -63,34 +63,34 @@ vector code
 END
 }
 
-@test "a single vector and equal ones pass; a second election changes nothing" {
+@test "a single vector and equal vectors are unchanged; a second election changes nothing" {
     pick math <"$BIG" | tensors >one
     pick math <"$BIG" | elect-sign | tensors | cmp - one
     elect-sign <"$BIG" | tensors >once
     elect-sign <"$BIG" | elect-sign | tensors | cmp - once
 }
 
-@test "drops what is said of the payload" {
+@test "removes the attributes of the payload" {
     lesson | from-text | trim --density 0.5 | elect-sign | tensors | grep vector >found
     printf 'vector %s\n' math code | diff -u - found
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike elect-sign
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams elect-sign
     refuses_nonfinite elect-sign
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output elect-sign
 }
 
-@test "usage" {
+@test "usage errors" {
     weights | from-text >weights.tvs
     refused_with "this filter takes task-vectors" elect-sign <weights.tvs
     usage_error elect-sign math

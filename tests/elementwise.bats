@@ -1,14 +1,20 @@
 #!/usr/bin/env bats
-# What all element-wise filters have in common, beside what they refuse.
+# What all element-wise filters promise.
 load common
 load refusals
 load lesson
 
+# Each with the options that it requires.
 filters=("trim --density 0.4" "dare-drop --density 0.5 --seed 1 --l1"
     "della-drop --density 0.5 --epsilon 0.1 --seed 1" "elect-sign" "weigh 0.5" "rescale 2"
     "sce-select --topk 0.5" "sce-weigh" "model-stock")
 
-@test "integer tensors pass untouched" {
+@test "the list above has all element-wise filters" {
+    grep -l '\.element_wise = true' "$ROOT"/filters/*.c | xargs -n 1 basename -s .c | sort >in_sources
+    printf '%s\n' "${filters[@]%% *}" | sort | diff in_sources -
+}
+
+@test "integer tensors pass through unchanged" {
     printf '%s\n' "kind task-vectors" "model base role=base" "model math" "model code" \
         "tensor n 2x2" "vector math I64" "1 -2" "3 -4" "vector code I64" "5 6" "7 8" \
         "tensor w 2" "vector math" "1 -2" "vector code" "3 4" | from-text >good.tvs
@@ -19,7 +25,7 @@ filters=("trim --density 0.4" "dare-drop --density 0.5 --seed 1 --l1"
     done
 }
 
-@test "refuse a stream of a kind that they have no meaning for" {
+@test "streams of another kind are refused" {
     printf '%s\n' "kind activations" "model m" "tensor h 2" "vector m" "1 2" | from-text >h.tvs
     for filter in "${filters[@]}"; do
         # shellcheck disable=SC2086
@@ -27,7 +33,7 @@ filters=("trim --density 0.4" "dare-drop --density 0.5 --seed 1 --l1"
     done
 }
 
-@test "a tensor that is left alone may have rows of any length" {
+@test "the length of rows is limited only for tensors that the filter processes" {
     /usr/bin/python3 - <<'END' >long.text
 print("kind task-vectors\nmodel base role=base\nmodel math\nmodel code\ntensor w 1x1048577")
 for model in "math", "code":
@@ -39,7 +45,7 @@ END
     refused_with "rows of 1048577" della-drop --density 0.5 --epsilon 0.1 --seed 1 <long.tvs
 }
 
-@test "--memory and --spool hold wherever they stand in a chain" {
+@test "--memory and --spool of any stage of a chain take effect" {
     printf '%s\n' "kind task-vectors" "model base role=base" "model math" "tensor w 40x64" \
         "vector math" >big.text
     for _ in $(seq 40); do seq -s ' ' 64 >>big.text; done
@@ -50,14 +56,14 @@ END
     [ "$status" = 1 ]
 }
 
-@test "pick leaves out a tensor that is not finite; the others refuse it" {
+@test "a non-finite tensor can be dropped with pick, and is refused otherwise" {
     printf '%s\n' "kind task-vectors" "model base role=base" "model math" "tensor a 1" \
         "vector math" "nan" "tensor b 1" "vector math" "1" | from-text --allow-nonfinite >nan.tvs
     pick --drop /a <nan.tvs | check
     refused_with "not finite" pick /a <nan.tvs
 }
 
-@test "a glob that matches no tensor is worth a warning" {
+@test "a glob that matches no tensor triggers a warning" {
     lesson | from-text >good.tvs
     trim --density '/w=0.5' --density '/nosuch*=0.2' --exclude 'other*' <good.tvs >out.tvs 2>said
     [ "$(wc -l <said)" = 2 ]
@@ -65,14 +71,14 @@ END
     grep -qF 'trim: warning: --exclude other* matches no tensor' said
 }
 
-@test "a rule that leaves nothing to those before it is refused" {
+@test "a rule that makes all rules before it useless is refused" {
     lesson | from-text >good.tvs
     usage_error weigh 0.4 0.6
     usage_error trim --density math=0.5 --density 0.2
     weigh 0.4 math=0.6 <good.tvs | check
 }
 
-@test "behind a wrong command line nobody says more" {
+@test "after a usage error the stages downstream fail silently" {
     run -1 --separate-stderr bash -c 'trim --densty 0.2 2>first | combine | check'
     [ -z "$stderr" ]
     grep -q "^trim: " first

@@ -20,14 +20,14 @@ setup() {
     make -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4 | grep -c "is there already"
 }
 
-@test "make goes on where it was stopped" {
+@test "make resumes after a failure" {
     mkdir -p .merged.parts/model-00003-of-00004.safetensors.json/in-the-way
     status=0
     make -k -j 2 -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4 2>.err || status=$?
     [ "$status" -ne 0 ] && [ ! -e merged ]
     rm -r .merged.parts/model-00003-of-00004.safetensors.json
     make -j 2 -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4 2>notes
-    [ "$(grep -c "1 of 1 files are finished already" notes)" = 3 ]
+    [ "$(grep -c "1 of 1 shards are already finished" notes)" = 3 ]
     diff -r single merged
 }
 

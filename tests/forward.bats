@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What decoders compute, against transformers, and the models and samples that are refused.
+# Hidden states and logits of decoders against transformers; unsupported models and bad samples.
 load common
 load refusals
 
@@ -30,17 +30,17 @@ refused_config() {
     refused_with "$1" forward "$M" --samples few.jsonl --config config.json
 }
 
-# refused_samples SENTENCE: few.jsonl, in whose third line it is
+# refused_samples SENTENCE: an error in line 3 of few.jsonl
 refused_samples() {
     refused_with "few.jsonl, line 3: $1" forward "$M" --samples few.jsonl
 }
 
-# sample JSON: two good lines, and this one
+# sample JSON: few.jsonl with two good lines and this one
 sample() {
     printf '{"input_ids": [1, 2]}\n{"input_ids": [3]}\n%s\n' "$1" >few.jsonl
 }
 
-# threads_of OPTION...: how many forward has while a pipe is full of what it computes
+# threads_of OPTION...: the threads of forward while it writes to a full pipe
 threads_of() {
     mkfifo pipe
     forward "$M" --samples many.jsonl "$@" >pipe &
@@ -48,22 +48,22 @@ threads_of() {
     head -c 4M <&3 >/dev/null
     find "/proc/$!/task" -mindepth 1 -maxdepth 1 | wc -l
     exec 3<&-
-    wait $! || true # nobody read the rest
+    wait $! || true # the rest was not read
     rm pipe
 }
 
-@test "in a pipe too it takes all processors where nobody says how many" {
+@test "in a pipe, too, it uses all processors unless --threads is given" {
     processors=$(getconf _NPROCESSORS_ONLN)
     [ "$processors" -gt 1 ] || skip "there is only one"
     for _ in {1..200}; do
         echo "{\"input_ids\": [$(seq -s, 0 99)]}"
     done >many.jsonl
-    [ "$(forward "$M" --samples many.jsonl | wc -c)" -gt 8000000 ] # beyond what is read and any pipe
+    [ "$(forward "$M" --samples many.jsonl | wc -c)" -gt 8000000 ] # more than is read and a pipe holds
     one=$(threads_of --threads 1)
     [ "$(threads_of)" = $((one + processors - 1)) ]
 }
 
-@test "every decoder, with its config.json in both layouts, computes what transformers does" {
+@test "every decoder, with config.json of transformers 4 and 5, computes what transformers does" {
     for case in "$TEXT"/*/; do
         /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
     done
@@ -116,14 +116,14 @@ END
     not grep -q 'logits ' found
 }
 
-@test "samples do not see one another" {
+@test "samples do not attend to one another" {
     sed -n 3p few.jsonl >second.jsonl
     forward "$M" --samples second.jsonl >alone.tvs
     forward "$M" --samples second.jsonl --samples few.jsonl | pick '/sample0.*' |
         tv-diff --tolerance 1e-5 - alone.tvs
 }
 
-@test "as many threads as one likes, and states in a temporary file" {
+@test "several threads, and hidden states in a temporary file" {
     forward "$M" --samples few.jsonl --threads 1 >one.tvs
     forward "$M" --samples few.jsonl --threads 3 | tv-diff --tolerance 1e-5 - one.tvs
     forward "$M" --samples few.jsonl --threads 1 --memory 1K | cmp - one.tvs
@@ -138,7 +138,7 @@ END
     refused_with "saved.tvs has no config.json" forward saved.tvs --samples few.jsonl
 }
 
-@test "the history tells model and samples by name and hash, without folders" {
+@test "the history has the model's name and the samples' hash, without folders" {
     forward "$M" --samples few.jsonl | tv-view >found
     grep -q 'forward --samples=xxh3:[0-9a-f]\{16\} qwen2_tied ' found
     not grep -qF "$T" found
@@ -146,54 +146,54 @@ END
     cmp <(forward "$M" --samples few.jsonl) <(forward "$M" --samples other.jsonl)
 }
 
-@test "architectures that are not known are refused by name" {
-    refused_config "the architecture MixtralForCausalLM is not known" 'architectures=["MixtralForCausalLM"]'
-    refused_config "the architecture gemma is not known" 'architectures=null' 'model_type="gemma"'
+@test "unsupported architectures and bad values of config.json are errors that name them" {
+    refused_config "the architecture MixtralForCausalLM is not supported" 'architectures=["MixtralForCausalLM"]'
+    refused_config "the architecture gemma is not supported" 'architectures=null' 'model_type="gemma"'
     refused_config "neither architectures nor model_type" 'architectures=[]' 'model_type=null'
     refused_config "is Qwen2ForCausalLM, but model_type is llama" 'model_type="llama"'
-    refused_config "the activation gelu is not known" 'hidden_act="gelu"'
-    refused_config "the rope scaling longrope is not known" 'rope_scaling={"rope_type": "longrope"}'
-    refused_config "a number is missing" 'rope_scaling={"type": "linear"}'
+    refused_config 'hidden_act is "gelu"; expected silu' 'hidden_act="gelu"'
+    refused_config "the rope scaling longrope is not supported" 'rope_scaling={"rope_type": "longrope"}'
+    refused_config "factor is missing; the rope scaling linear needs it" 'rope_scaling={"type": "linear"}'
     refused_config "differ by layer" 'rope_parameters={"full_attention": {"rope_theta": 1}}'
-    refused_config "hidden_size is not a whole number" 'hidden_size=-3'
-    refused_config "hidden_size is not a whole number" 'hidden_size="56"'
-    refused_config "hidden_size is not a whole number" 'hidden_size=0'
-    refused_config "rms_norm_eps is not a positive number" 'rms_norm_eps=0'
-    refused_config "7 attention heads cannot share 2" 'num_key_value_heads=2'
-    refused_config "layer_types speaks of 1 layers" 'use_sliding_window=true' 'layer_types=["full_attention"]'
+    refused_config "hidden_size is -3; expected a whole number from 1 to 16777216" 'hidden_size=-3'
+    refused_config 'hidden_size is "56"; expected a whole number' 'hidden_size="56"'
+    refused_config "hidden_size is 0; expected a whole number" 'hidden_size=0'
+    refused_config "rms_norm_eps is 0; expected a positive number" 'rms_norm_eps=0'
+    refused_config "num_attention_heads 7 is not a multiple of num_key_value_heads 2" 'num_key_value_heads=2'
+    refused_config "layer_types has 1 entries, but there are 2 layers" 'use_sliding_window=true' 'layer_types=["full_attention"]'
     echo '[]' >config.json
-    refused_with "is no JSON object" forward "$M" --samples few.jsonl --config config.json
+    refused_with "config.json is not a JSON object" forward "$M" --samples few.jsonl --config config.json
 }
 
-@test "tensors that are missing, too many, or of another shape, before any work" {
+@test "missing and unexpected tensors and wrong shapes are reported before any computation" {
     refused_config "has no tensor model.layers.2.self_attn.q_proj.weight, which a qwen2 model of 3" num_hidden_layers=3
     refused_config "has a tensor model.layers.1." num_hidden_layers=1
     refused_config "has a tensor model.layers.0.self_attn.k_proj.bias, which a llama model" \
         'architectures=["LlamaForCausalLM"]' 'model_type="llama"'
-    refused_config "tensor model.embed_tokens.weight of qwen2_tied is (190, 56), but by config.json it is (191, 56)" vocab_size=191
+    refused_config "tensor model.embed_tokens.weight of qwen2_tied has shape (190, 56), but config.json says (191, 56)" vocab_size=191
     refused_config "has no tensor lm_head.weight" tie_word_embeddings=false
     unpack "$M" | pick --drop /model.norm.weight >less.tvs
     refused_with "less.tvs has no tensor model.norm.weight" \
         forward less.tvs --samples few.jsonl --config "$M/config.json"
 }
 
-@test "a key that stands twice in config.json: the last counts, with a warning" {
+@test "duplicate keys of config.json: a warning, and the last one wins" {
     sed 's/^{/{"hidden_size": 1,/' "$M/config.json" >config.json
     forward "$M" --samples few.jsonl --config config.json 2>err | check --quiet
-    grep -qx "forward: warning: config.json has a key twice; the last one counts" err
+    grep -qx "forward: warning: config.json has duplicate keys; the last one wins" err
 }
 
-@test "bad samples are named by line" {
+@test "errors of samples name the line" {
     sample '{"input_ids": [1, 190]}' && refused_samples "token id 190 at position 1 is outside the vocabulary of 190"
     sample '{"input_ids": [-1]}' && refused_samples "token id -1 at position 0"
     sample '{"input_ids": []}' && refused_samples "input_ids is empty"
     sample '{"input_ids": [1.5]}' && refused_samples "input_ids[0] is not a whole number"
-    sample '{"input_ids": "1 2"}' && refused_samples "input_ids is not a list"
+    sample '{"input_ids": "1 2"}' && refused_samples "input_ids must be a list of token ids"
     sample '{"task": "rev"}' && refused_samples "input_ids is missing"
-    sample '{"input_ids": [1], "task": 7}' && refused_samples "task is not a text"
-    sample '{"input_ids": [1], "prompt_len": 2}' && refused_samples "prompt_len is not a number from 1 to 1"
+    sample '{"input_ids": [1], "task": 7}' && refused_samples "task must be a string"
+    sample '{"input_ids": [1], "prompt_len": 2}' && refused_samples "prompt_len must be a whole number from 1 to 1"
     sample '{"input_ids": [1], "images": [{}]}' && refused_samples "the sample has images"
-    sample "{\"input_ids\": [$(seq -s, 513 | sed 's/[0-9]\{1,\}/1/g')]}" && refused_samples "513 tokens are too many; the model takes 512"
+    sample "{\"input_ids\": [$(seq -s, 513 | sed 's/[0-9]\{1,\}/1/g')]}" && refused_samples "the sample has 513 tokens, the model takes at most 512"
     sample '{"input_ids": [1]' && refused_with "few.jsonl: line 3 is not valid JSON" forward "$M" --samples few.jsonl
     sample '[1]' && refused_with "few.jsonl: line 3 is not a JSON object" forward "$M" --samples few.jsonl
     printf '\n \n' >few.jsonl

@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
-# Task Arithmetic, TIES and DARE as pipelines against mergekit's results.
+# Task Arithmetic, TIES and DARE as pipelines, compared with mergekit's results.
 load common
 
-# golden FOLDER EXPECTED: checks merged/ against it, with the tolerance that checks.tsv gives
+# golden FOLDER EXPECTED [CONFIG [DTYPE]]: compares merged/ with it, within the tolerance in checks.tsv
 golden() {
     local rtol bad
     read -r rtol bad < <(awk -F'\t' -v f="$1" -v x="$2" -v c="${3:-config.yml}" -v d="${4:--}" \
@@ -24,7 +24,7 @@ golden() {
     golden cases/task_arithmetic-k3-norm-negative expected
 }
 
-@test "task_arithmetic-zero-sum: a divisor of 0 counts as 1" {
+@test "task_arithmetic-zero-sum: a divisor of 0 is replaced by 1" {
     has cases/task_arithmetic-zero-sum expected
     tv-extract $A/base $A/math $A/code | weigh math=0.5 code=-0.5 | combine --normalize=all |
         pack --base $A/base merged
@@ -68,7 +68,7 @@ golden() {
     golden cases/ties-rescale-f16out expected
 }
 
-@test "ties-bf16-models: equal magnitudes go by flat index" {
+@test "ties-bf16-models: equal magnitudes are ranked by flat index" {
     has cases/ties-bf16-models expected
     tv-extract --dtype float32 $B/base $B/math $B/chat |
         trim --density math=0.5 --density chat=0.3 | weigh math=0.6 chat=0.5 | elect-sign |
@@ -103,7 +103,7 @@ golden() {
     golden cases/dare_ties-k3-norescale-norm expected
 }
 
-@test "dare_ties-k3-gradient-negative: a seed of more than 32 bits" {
+@test "dare_ties-k3-gradient-negative: a seed larger than 32 bits" {
     has cases/dare_ties-k3-gradient-negative expected
     tv-extract $A/base $A/math $A/code $A/chat |
         dare-drop --density 'math=[0.3,0.8]' --density code=0.25 --density 'code/*mlp*=0.5' \
@@ -129,7 +129,7 @@ golden() {
     golden cases/dare_linear-k3-norescale-norm expected
 }
 
-# The configurations of the article, as the scripts in pipelines/ run them.
+# The configurations of the article, run by the scripts in pipelines/.
 article() { # METHOD DTYPE SCRIPT-OPTION...
     local method=$1 dtype=$2 expected
     shift 2

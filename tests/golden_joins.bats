@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# Linear, SLERP and its relatives, Karcher, Arcee Fusion and RAM as pipelines against mergekit's results.
+# Linear, SLERP and related methods, Karcher, Arcee Fusion and RAM as pipelines, compared with
+# mergekit's results.
 load common
 
 # ---- linear -------------------------------------------------------------------------------------
@@ -117,7 +118,7 @@ load common
     golden cases/nuslerp-nobase-lastdim expected
 }
 
-@test "nuslerp-nobase-rowwise: mergekit's rows are columns" {
+@test "nuslerp-nobase-rowwise: row_wise in mergekit means columns" {
     has cases/nuslerp-nobase-rowwise expected
     unpack $A/math $A/chat | weigh math=0.4 chat=0.6 'chat/*mlp*=-0.4' | nuslerp --along columns |
         pack --like $A/math merged
@@ -206,7 +207,7 @@ load common
     golden cases/ramplus_tl-k3-eps expected
 }
 
-# ---- the configurations of the article, as the scripts in pipelines/ run them ------------------------
+# ---- the configurations of the article, run by the scripts in pipelines/ ------------------------
 
 article() { # METHOD DTYPE OPTION-OR-MODEL...
     has seed-yaml "expected/$1/$2"

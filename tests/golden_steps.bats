@@ -1,11 +1,11 @@
 #!/usr/bin/env bats
 # shellcheck disable=SC2086
-# Breadcrumbs, DELLA, SCE, Model Stock and passthrough as pipelines against mergekit's results.
+# Breadcrumbs, DELLA, SCE, Model Stock and passthrough as pipelines, compared with mergekit's results.
 load common
 
 # ---- Breadcrumbs --------------------------------------------------------------------------------
 
-@test "breadcrumbs-d09-g001: mergekit empties the norms, of which gamma n is less than 1" {
+@test "breadcrumbs-d09-g001: mergekit drops all of the norms, where gamma n is below 1" {
     has cases/breadcrumbs-d09-g001 expected
     tv-extract $A/base $A/math $A/code | trim --density 0.9 --outliers 0.01 |
         rescale '/*norm*=0' | weigh math=0.3 code=0.7 | combine | pack --base $A/base merged
@@ -29,7 +29,7 @@ load common
     golden cases/breadcrumbs-rescale expected
 }
 
-@test "breadcrumbs_ties-gamma-cut: density and gamma add up to more than 1" {
+@test "breadcrumbs_ties-gamma-cut: the sum of density and gamma is above 1" {
     has cases/breadcrumbs_ties-gamma-cut expected
     tv-extract $A/base $A/math $A/chat |
         trim --density math=0.95 --density chat=0.8 --outliers math=0.3 --outliers chat=0.5 |
@@ -49,7 +49,7 @@ load common
 
 # ---- DELLA --------------------------------------------------------------------------------------
 
-@test "della-k2-d05: epsilon is 0.15" {
+@test "della-k2-d05: the default epsilon is 0.15" {
     has cases/della-k2-d05 expected
     tv-extract $A/base $A/math $A/code | della-drop --density 0.5 --seed 42 | rescale --by l1 |
         weigh math=0.3 code=0.7 | elect-sign | combine --normalize=agreeing |
@@ -57,7 +57,7 @@ load common
     golden cases/della-k2-d05 expected
 }
 
-@test "della-k3-d02-nonorm: density 1 leaves a vector alone" {
+@test "della-k3-d02-nonorm: density 1 keeps all of a vector" {
     has cases/della-k3-d02-nonorm expected
     tv-extract $A/base $A/math $A/code $A/chat |
         della-drop --density 0.2 --density chat=1 --epsilon math=0.1 --epsilon code=0.19 \
@@ -67,7 +67,7 @@ load common
     golden cases/della-k3-d02-nonorm expected
 }
 
-@test "della-norescale-f16out: ramps" {
+@test "della-norescale-f16out: layer gradients" {
     has cases/della-norescale-f16out expected
     tv-extract $A/base $A/math $A/chat |
         della-drop --density math=0.7 --density 'chat=[0.4,0.7]' --epsilon math=0.01 \
@@ -77,7 +77,7 @@ load common
     golden cases/della-norescale-f16out expected
 }
 
-@test "della_linear-density0: all of a vector goes" {
+@test "della_linear-density0: all of a vector is dropped" {
     has cases/della_linear-density0 expected
     tv-extract $A/base $A/math $A/chat |
         della-drop --density math=0 --density chat=0.5 --epsilon chat=0.4 --seed 19 |
@@ -132,7 +132,7 @@ load common
 
 # ---- Model Stock --------------------------------------------------------------------------------
 
-@test "model_stock-k2: a tied model lends its embedding as head, and short vectors" {
+@test "model_stock-k2: a tied model, whose embedding is its head; short vectors" {
     has cases/model_stock-k2 expected
     tv-extract $A/base $A/math $MERGE/models-extra/tied | model-stock | combine |
         pack --base $A/base merged
@@ -154,7 +154,7 @@ load common
 
 # ---- slices -------------------------------------------------------------------------------------
 
-@test "linear-slices: ramps run inside each slice" {
+@test "linear-slices: layer gradients span each slice separately" {
     has cases/linear-slices expected
     stack \
         <(unpack "$A/math[0:1]" "$A/code[2:3]" | weigh 0.2 'math=[0.1,0.9]' code=0.5 |
@@ -177,7 +177,7 @@ ties_slices() { # RUN: tv run, or a shell
         pack --like $A/base merged"
 }
 
-@test "ties-slices: globs see the layer's number in the source" {
+@test "ties-slices: globs match the layer number in the source" {
     has cases/ties-slices expected
     ties_slices bash -euo pipefail -c
     golden cases/ties-slices expected
@@ -188,7 +188,7 @@ ties_slices() { # RUN: tv run, or a shell
     diff -r piped merged
 }
 
-@test "dare_linear-slices: a layer used twice gets two masks" {
+@test "dare_linear-slices: a layer that is used twice gets two masks" {
     has cases/dare_linear-slices expected
     stack \
         <(tv-extract "$A/base[0:1]" "$A/math[0:1]" | dare-drop --density 0.5 --seed 3 --l1 |
@@ -219,7 +219,7 @@ ties_slices() { # RUN: tv run, or a shell
     golden cases/passthrough-scale expected
 }
 
-# ---- the configurations of the article, as the scripts in pipelines/ run them -------------------
+# ---- the configurations of the article, run by the scripts in pipelines/ -------------------
 
 article() { # METHOD DTYPE SCRIPT-OPTION...
     local method=$1 dtype=$2 expected
@@ -231,7 +231,7 @@ article() { # METHOD DTYPE SCRIPT-OPTION...
     done
 }
 
-# gamma n is less than 1 for the norms, which mergekit then empties
+# mergekit drops all of the norms, where gamma n is below 1
 crumbs() { # METHOD DTYPE
     article "$1" "$2" --weight chat=0.3 --weight math=0.7 --lambda 0.5 --lambda '/*norm*=0' \
         --density 0.9 --outliers 0.01

@@ -1,10 +1,12 @@
 #!/usr/bin/env bats
-# What all joins have in common.
+# What all joins promise. A new join is found by its call of join_declare_result.
 load common
 load lesson
 load refusals
 
-# join NAME: runs it with what it needs
+JOINS=$(grep -l join_declare_result "$ROOT"/filters/*.c | xargs -n 1 basename -s .c | tr '\n' ' ')
+
+# join NAME [OPTION...]: runs a join with the options that it requires
 join() {
     case $1 in
     slerp | nearswap) "$1" --t 0.5 "${@:2}" ;;
@@ -12,9 +14,14 @@ join() {
     esac
 }
 
-JOINS="combine slerp nearswap nuslerp multislerp karcher arcee-fusion ram"
+# kind_of NAME FILE: sets the kind of a stream as text to one that the join takes
+kind_of() {
+    local kind=task-vectors
+    ! grep -q KIND_WEIGHTS "$ROOT/filters/$1.c" || kind=weights
+    sed -i "s/^kind .*/kind $kind/" "$2"
+}
 
-# input_of NAME: the lesson as it takes it
+# input_of NAME: the lesson as a stream of the kind that the join takes
 input_of() {
     case $1 in
     slerp | nearswap | arcee-fusion) weights | from-text ;;
@@ -22,7 +29,7 @@ input_of() {
     esac
 }
 
-@test "the result is a model of its own, named as one likes" {
+@test "the result is a new model with the given name" {
     for f in $JOINS; do
         input_of "$f" | join "$f" --name soup | tv-view --values >found
         grep -q "^model soup role=merged" found
@@ -32,10 +39,10 @@ input_of() {
     done
 }
 
-@test "integers are joined where all agree, and only there" {
+@test "integer tensors are joined only if all models agree" {
     printf 'kind weights\nmodel a\nmodel b\ntensor i 2\nvector a I64\n1 2\nvector b I64\n1 2\n' >same
     for f in $JOINS; do
-        [ "$f" != ram ] || sed -i 's/weights/task-vectors/' same
+        kind_of "$f" same
         from-text same | join "$f" | tensors >found
         printf 'tensor i 2\nvector merged I64 no-source\n1 2\n' | diff -u - found
         sed '$s/1 2/1 3/' same | from-text >other.tvs
@@ -48,7 +55,7 @@ input_of() {
     done
 }
 
-@test "F8 is refused: quantized weights cannot be merged" {
+@test "quantized weights (F8) are refused" {
     printf 'kind weights\nmodel a\nmodel b\ntensor i 2\nvector a F8_E4M3\n00 01\nvector b F32\n1 2\n' |
         from-text >eight.tvs
     for f in combine slerp nearswap nuslerp multislerp karcher arcee-fusion; do
@@ -56,7 +63,7 @@ input_of() {
     done
 }
 
-@test "tensors of several dtypes, without elements, scalars" {
+@test "tensors of several dtypes, empty tensors, scalars" {
     cat >mixed <<MIXED
 kind weights
 model a
@@ -77,14 +84,14 @@ vector b F64
 MIXED
     printf '%s\n' "tensor empty 0x3" "tensor half 2" "1 0" "tensor one scalar" 2 >want
     for f in $JOINS; do
-        [ "$f" != ram ] || sed -i 's/weights/task-vectors/' mixed
+        kind_of "$f" mixed
         [ "$f" != combine ] || f="combine --normalize=all"
         # shellcheck disable=SC2086
         from-text mixed | join $f | tensors | grep -v '^vector' | diff -u want -
     done
 }
 
-@test "weights of vectors: used, or refused" {
+@test "weights are used or refused, never lost" {
     for f in slerp nearswap arcee-fusion ram; do
         input_of "$f" | weigh math=0.5 >weighed.tvs
         REFUSED_BY=$f refused_with "tensor w of math has a weight" join "$f" <weighed.tvs
@@ -112,7 +119,7 @@ MIXED
     done
 }
 
-@test "as many vectors as the method has, from the start" {
+@test "the number of vectors is checked when the stream is opened" {
     for f in slerp nearswap arcee-fusion nuslerp; do
         input_of "$f" | pick math >one.tvs
         REFUSED_BY=$f refused_with "tensor w has 1 vector; expected exactly 2" join "$f" <one.tvs
@@ -122,7 +129,7 @@ MIXED
         from-text three >three.tvs
         REFUSED_BY=$f refused_with "tensor w has 3 vectors; expected exactly 2" join "$f" <three.tvs
     done
-    # Two vectors each, but not of the same two models.
+    # Two vectors each, but of different models.
     printf 'kind weights\nmodel a\nmodel b\nmodel c\n' >mixed
     printf 'tensor s 1\nvector a\n1\nvector b\n2\ntensor t 1\nvector b\n1\nvector c\n2\n' >>mixed
     from-text mixed >mixed.tvs
@@ -131,7 +138,7 @@ MIXED
     combine <mixed.tvs | tv-view >/dev/null
 }
 
-@test "numbers per tensor: a rule for each, and none of a model" {
+@test "numbers per tensor: every tensor needs a rule, and rules name no model" {
     input_of slerp >good.tvs
     for f in slerp nearswap; do
         refused_with "--t has no rule for tensor w" "$f" --t /v=1 <good.tvs

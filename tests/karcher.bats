@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-# points ROW...: an expert each, of shape 3
+# points ROW...: one expert per row, of shape 3
 points() {
     local k=0
     echo "kind task-vectors"
@@ -19,8 +19,8 @@ numbers() {
     tv-view --values | grep '^[-0-9.]* [-0-9.]* '
 }
 
-# Half way between right angles, with the mean length; 3.5 sin 45, 2 / sqrt 3.
-@test "points at right angles" {
+# The middle between orthogonal vectors, with the mean length; 3.5 sin 45, 2 / sqrt 3.
+@test "orthogonal points" {
     points "3 0 0" "0 4 0" | from-text | karcher | numbers >found
     diff -u - found <<<"2.4748738 2.4748738 0"
     points "1 0 0" "0 2 0" "0 0 3" | from-text | karcher | numbers >found
@@ -28,19 +28,19 @@ numbers() {
 }
 
 # Weights 2 and 1: 30 degrees from the first, length (2 * 3 + 6) / 3 = 4; cos 30 = 0.8660254.
-@test "a weighted mean divides the angle by weight" {
+@test "weights divide the angle" {
     points "3 0 0" "0 6 0" | from-text | weigh m1=2 m2=1 | karcher --tol 1e-9 --max-iter 100 | numbers >found
     diff -u - found <<<"3.4641016 2 0"
 }
 
-@test "without a step it is the normalised mean; one vector stays" {
+@test "--max-iter 0 gives the normalized mean; a single vector is unchanged" {
     points "3 0 0" "0 6 0" | from-text | weigh m1=3 m2=4 | karcher --max-iter 0 | numbers >found
     diff -u - found <<<"2.8285713 3.7714286 0"
     points "3 1 -2" | from-text | weigh 0.25 | karcher | numbers >found
     diff -u - found <<<"3 1 -2"
 }
 
-@test "what is next to 0 has no direction, but a length" {
+@test "a vector near 0 contributes a length, but no direction" {
     points "0 0 0" "0 4 0" | from-text | karcher | numbers >found
     diff -u - found <<<"0 2 0"
     points "0 0 0" "0 0 0" | from-text | karcher | numbers >found
@@ -49,15 +49,15 @@ numbers() {
     diff -u - found <<<"0 4 0"
 }
 
-@test "between opposite points it stays at the first" {
+@test "the mean of two opposite points is the first" {
     points "1 0 0" "-3 0 0" | from-text | karcher | numbers >found
     diff -u - found <<<"2 0 0"
     points "0.5 0.25 1" "-1.5 -0.75 -3" | from-text | karcher | numbers >found
     diff -u - found <<<"1 0.5 2"
 }
 
-# The mean is where the ways to all points cancel.
-@test "it is the Karcher mean" {
+# At the mean the tangent vectors to all points add up to 0.
+@test "the result is the Karcher mean" {
     points "3 1 0" "1 2 -0.5" "0.5 0.5 2" "1 1 1" | from-text | karcher --max-iter 1000 --tol 1e-10 |
         numbers >found
     /usr/bin/python3 - <<'PY'
@@ -73,7 +73,7 @@ assert np.abs(((th / np.sin(th))[:, None] * (u - (u @ m)[:, None] * m)).sum(0)).
 PY
 }
 
-@test "weights below 0 are refused, and those that are all 0 in models" {
+@test "negative weights are refused, and for models weights that are all 0" {
     points "3 0 0" "0 4 0" | from-text | weigh m1=-1 >negative.tvs
     refused_with "tensor w of m1 has the weight -1" karcher <negative.tvs
     points "3 0 0" "0 4 0" | sed 's/^kind .*/kind weights/' | from-text | weigh 0 >zero.tvs
@@ -82,25 +82,25 @@ PY
     diff -u - found <<<"0 0 0"
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike karcher
 }
 
-@test "refuses bad streams and outputs" {
+@test "refuses broken streams and outputs" {
     make_good
     refuses_bad_streams karcher
     refuses_nonfinite karcher
     refuses_bad_output karcher
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error karcher --tol 0
     usage_error karcher --max-iter -1
     usage_error karcher --max-iter 1.5
     usage_error karcher operand
 }
 
-@test "one vector stays to the last bit, however short" {
+@test "a single vector is unchanged to the last bit, however short" {
     points "1e-9 0 3e-7" | from-text | karcher | tensors | tail -1 >found
     points "1e-9 0 3e-7" | from-text | tensors | tail -1 | diff - found
     points "0.1 0.7 1.3" | from-text | karcher >one.tvs

@@ -1,20 +1,20 @@
 #!/usr/bin/env bats
-# The examples of pipelines/README.md: the programs print what the page shows.
+# The examples of pipelines/README.md: the programs print what the page says.
 load common
 
 LESSONS=$ROOT/pipelines/README.md
 
-# The first page runs once; every lesson starts with its files and those of the whole text.
+# The examples of "The basics" run once. Every other section finds their files and the input files of the whole text.
 setup_file() {
     cd "$BATS_FILE_TMPDIR" || exit 1
     awk '/^```text / { file = $2; next } /^```/ { file = "" } file { print >file }' "$LESSONS"
-    play "The first page"
+    play "The basics"
 }
 
 setup() {
     own_folder
     cp "$BATS_FILE_TMPDIR"/* .
-    eval "$(section "The first page" | sed -n 's/^\$ \([a-z]*() .*\)/\1/p')"
+    eval "$(section "The basics" | sed -n 's/^\$ \([a-z]*() .*\)/\1/p')"
 }
 
 # section NAME: the text under that heading

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The man pages say what --help says, their examples run, and completion works.
+# The man pages have the options of --help, their examples run, and completion works.
 
 load common
 load lesson
@@ -37,7 +37,7 @@ page_examples() {
     sed -i 's/\\(aq/'\''/g; s/\\(ga/`/g; s/\\(ti/~/g; s/\\(ha/^/g; s/\\-/-/g; s/\\e/\\/g; s/^\\&//' example*
 }
 
-@test "every filter has a page, and it knows the options of --help" {
+@test "every filter has a page with the options of --help" {
     wrong=
     for f in $(filters); do
         if [ ! -f "$MAN/$f.1" ]; then
@@ -49,7 +49,7 @@ page_examples() {
     [ -z "$wrong" ] || fail "$wrong"
 }
 
-@test "every page is of a filter, and names it" {
+@test "every page is of a filter and has its name" {
     for page in "$MAN"/*.1; do
         name=$(basename "$page" .1)
         case $name in tv-merge | tv-from-yaml | tv-finish) continue ;; esac # commands of tv
@@ -58,14 +58,14 @@ page_examples() {
     done
 }
 
-@test "what every filter does is said in one line that starts with a capital" {
+@test "the summary of every filter is one line with a capital and no full stop" {
     tv --help | sed -n '/--version/,$s/^  \([a-z][^ ]*\)  *\(.*\)/\1\t\2/p' > summaries
     for f in $(filters); do
         [ "$f" = tv ] || grep -c "^$f"$'\t'"[A-Z].*[^.]$" summaries || fail "$f: $(grep "^$f"$'\t' summaries)"
     done
 }
 
-@test "the overview, README and the tests know all filters" {
+@test "the overview, README and tests list all filters" {
     lacking=
     for f in $(filters); do
         grep -q "^\.\(It \)\{0,1\}Xr $f 1" "$MAN/tvtools.7" || lacking+=" $f in tvtools.7"
@@ -75,7 +75,7 @@ page_examples() {
     [ -z "$lacking" ] || fail "missing:$lacking"
 }
 
-@test "references lead to pages" {
+@test "cross references lead to pages" {
     sed -n 's/^\.\(It \)\{0,1\}Xr \([^ ]*\) \([157]\).*/\2.\3/p' "$MAN"/* | sort -u > pages
     while read -r page; do
         case $page in awk.1 | head.1 | tee.1) continue ;; esac
@@ -83,7 +83,7 @@ page_examples() {
     done < pages
 }
 
-@test "mandoc finds no fault with the pages" {
+@test "mandoc -T lint accepts the pages" {
     command -v mandoc > /dev/null || skip "mandoc is not installed"
     mandoc -T lint -W warning "$MAN"/*
 }
@@ -128,7 +128,7 @@ complete_words() {
     [ "$(complete_words tv fr)" = "from-text from-yaml" ]
 }
 
-@test "zsh finds no fault with its completion" {
+@test "zsh accepts its completion" {
     command -v zsh > /dev/null || skip "zsh is not installed"
     zsh -n "$COMPLETIONS/_tvtools"
 }

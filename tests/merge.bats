@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# tv merge and tv from-yaml: mergekit's configurations give mergekit's weights.
+# tv merge and tv from-yaml: mergekit configurations give the weights that mergekit computes.
 load common
 load refusals
 
@@ -10,7 +10,7 @@ setup() {
 
 # ---- every row of checks.tsv -----------------------------------------------------------------------
 
-# One result: tv merge within the tolerance; the printed pipeline in a shell, the same files.
+# One row: the result of tv merge is within the tolerance, and the printed pipeline writes the same files.
 row() { # FOLDER CONFIG DTYPE SEED EXPECTED RTOL BAD OPTIONS
     local folder=$MERGE/$1 config=$2 options=()
     [ "$3" = - ] || { sed "s/^dtype: .*/dtype: $3/" "$folder/$2" >"$T/config.yml" && config=$T/config.yml; }
@@ -29,7 +29,7 @@ wrong_row() {
     return 1
 }
 
-# rows REGEX: those whose folder/config matches, as far as the golden data at hand has them
+# rows REGEX: checks those whose folder/config matches, if their golden data is installed
 rows() {
     local n=0 folder config dtype seed expected rtol bad options
     while IFS=$'\t' read -r folder config dtype seed expected rtol bad options; do
@@ -60,22 +60,22 @@ rows() {
 @test "ram and ramplus_tl" { rows 'cases/ram'; }
 @test "passthrough" { rows 'cases/passthrough-'; }
 
-@test "no row of checks.tsv is left out" {
+@test "every row of checks.tsv is covered" {
     local all='linear|slerp|nearswap|task_arithmetic|modules|ties|dare_|breadcrumbs|model_stock|nuslerp'
     all+='|della|sce|karcher|multislerp|arcee_fusion|ram|passthrough'
     [ "$(tail -n +2 "$MERGE/checks.tsv" | cut -f1,2 | grep -Evc "$all")" = 0 ]
 }
 
-# ---- what a configuration means --------------------------------------------------------------------
+# ---- from configuration to pipeline --------------------------------------------------------------------
 
-# config TEXT: into config.yml; TIES is a configuration to add to
+# config LINE...: writes config.yml; TIES is a configuration to extend
 config() { printf '%s\n' "$@" >config.yml; }
 MODELS='models: [{model: math, parameters: {weight: 0.5}}, {model: code, parameters: {weight: 0.3}}]'
 TIES="merge_method: ties
 base_model: base
 $MODELS"
 
-# prints LINE: the pipeline has this command
+# prints COMMAND: the pipeline that from-yaml prints has this command
 prints() {
     tv from-yaml config.yml >line 2>warnings
     sed 's/^ *//; s/ |$//' line | grep -cxF -- "$1" || {
@@ -84,7 +84,7 @@ prints() {
     }
 }
 
-@test "levels: the model's own, the slice's, the module's, the document's" {
+@test "levels of parameters: model, slice, module, document" {
     config 'merge_method: task_arithmetic' 'base_model: base' \
         'modules:' '  default:' '    parameters: {weight: 3, lambda: 0.25}' '    slices:' \
         '    - sources:' \
@@ -108,7 +108,7 @@ prints() {
     equals merged expected 0 0
 }
 
-@test "of a list the first filter that matches counts, and a gap goes to the next level" {
+@test "the first matching filter of a list applies; without a match the next level does" {
     config 'merge_method: linear' 'models:' '- model: math' '  parameters:' '    weight:' \
         '    - {filter: mlp.up, value: 0.1}' '    - {filter: mlp, value: [0.2, 0.6]}' \
         '- {model: code}' \
@@ -119,7 +119,7 @@ prints() {
     grep -A3 'layers.0.mlp.up_proj' weights | grep -c '0\.1'
 }
 
-@test "characters of a filter are no pattern, and names of models neither" {
+@test "special characters in filters and model names are escaped" {
     ln -s math 'm[1]*'
     config 'merge_method: linear' 'models:' '- {model: "./m[1]*", parameters: {weight: 0.25}}' \
         '- {model: code, parameters: {weight: [{filter: "a?[b]*", value: 2}, {value: 1}]}}'
@@ -127,7 +127,7 @@ prints() {
     tv merge config.yml merged
 }
 
-@test "a gradient of a slice begins anew in each" {
+@test "a layer gradient spans each slice separately" {
     config 'merge_method: linear' 'slices:' \
         '- sources: [{model: math, layer_range: [0, 1]}, {model: code, layer_range: [1, 2]}]' \
         '- sources: [{model: math, layer_range: [1, 3]}, {model: code, layer_range: [1, 3]}]' \
@@ -135,7 +135,7 @@ prints() {
     [ "$(tv from-yaml config.yml | grep -c "weigh '\[0.25,0.75\]'")" = 2 ]
 }
 
-@test "YAML 1.1: booleans, anchors, merge keys, lists that are not indented, quoted numbers" {
+@test "YAML 1.1: booleans, anchors, merge keys, unindented lists, quoted numbers" {
     config '%YAML 1.1' '---' 'merge_method: ties' 'base_model: base' 'models:' \
         '- model: math' '  parameters: &p {weight: "0.5", density: 1e-1}' \
         '- model: code' '  parameters:' '    <<: *p' '    weight: 3e-1' \
@@ -147,7 +147,7 @@ prints() {
     [ ! -s warnings ]
 }
 
-@test "names: two paths that end alike, two spellings, a model listed twice" {
+@test "names of models: paths with equal ends, two spellings of a path, a model listed twice" {
     mkdir run1 run2
     ln -s ../math run1/last
     ln -s ../code run2/last
@@ -155,7 +155,7 @@ prints() {
         'models: [{model: run1/last}, {model: ./run2/last/}, {model: run1/last/}, {model: chat}]'
     prints 'unpack run1.last=run1/last run2.last=run2/last chat'
     tv merge config.yml merged
-    # another folder above them, and what looks like an option or a name
+    # a parent folder with the same name; a path that looks like NAME=MODEL
     mkdir -p x/run1
     ln -s ../../math x/run1/last
     ln -s math a=b
@@ -165,7 +165,7 @@ prints() {
     tv merge config.yml merged2
 }
 
-@test "a base among the models changes nothing; for linear it is one more" {
+@test "a base among the models is not merged twice; for linear the base is one of the models" {
     config 'merge_method: task_arithmetic' 'base_model: base' 'parameters: {weight: 0.5}' \
         'models: [{model: base}, {model: math}]'
     prints 'tv-extract base math'
@@ -177,7 +177,7 @@ prints() {
     equals merged base 0 0
 }
 
-@test "the papers' variants" {
+@test "--paper" {
     config "$TIES" 'parameters: {density: 0.4}' && config "$(sed 's/ties/dare_ties/' config.yml)"
     tv from-yaml --paper --random-seed 3 config.yml >line
     grep -q 'dare-drop --density 0.4 --seed 3 |' line
@@ -188,7 +188,7 @@ prints() {
     tv merge --paper config.yml merged
 }
 
-@test "documents that use each other" {
+@test "a document uses the results of others" {
     config 'name: one' 'merge_method: linear' "$MODELS" 'dtype: bfloat16' --- \
         'merge_method: ties' 'base_model: base' \
         'models: [{model: two, parameters: {weight: 0.5, density: 0.3}}, {model: chat, parameters: {weight: 1}}]' \
@@ -199,7 +199,7 @@ prints() {
     [ "$(echo *)" = "base chat code config.yml math merged" ]
     tv from-yaml config.yml typed | bash -euo pipefail
     diff -r merged typed
-    # as mergekit-multi does it: every result is a checkpoint
+    # as mergekit-multi does: every result is a checkpoint
     csplit -sz config.yml '/^---$/' '{*}'
     tv merge xx00 one
     tv merge xx02 two
@@ -219,7 +219,7 @@ prints() {
     equals merged expected 0 0
 }
 
-@test "a result that is used more than once is made once" {
+@test "a result that is used more than once is computed once" {
     config 'name: one' 'merge_method: linear' "$MODELS" 'dtype: bfloat16' --- \
         'name: two' 'merge_method: task_arithmetic' 'base_model: one' 'dtype: float32' \
         'models: [{model: chat, parameters: {weight: 0.5}}]' --- \
@@ -241,7 +241,7 @@ prints() {
     tv merge xx02 expected
     equals merged expected 0 0
     equals typed expected 0 0
-    # one that fails stops the merge
+    # if it fails, the merge stops
     sed 's/model: code, parameters/model: nowhere, parameters/' config.yml >wrong.yml
     REFUSED_BY=unpack refused_with nowhere tv merge --spool spool wrong.yml out
     [ -z "$(ls spool)" ]
@@ -269,20 +269,20 @@ prints() {
     diff -r chatml typed
     echo '{"model": {"vocab": {"b": 0, "a": 1}}}' >m/tokenizer.json
     config "$(cat start.yml)" 'tokenizer_source: base'
-    refused_by_merge 'token "a" has number 0 in the tokenizer of b and has 1 in that of m'
+    refused_by_merge 'token "a" has id 0 in the tokenizer of b and id 1 in that of m'
 }
 
-@test "--only gives the bytes of the whole merge" {
+@test "--only writes the same bytes as the whole merge" {
     config "$TIES" 'parameters: {density: 0.4}' 'dtype: bfloat16' 'out_dtype: float32'
     tv merge config.yml merged
     tv merge --only '*mlp*' --only model.norm.weight config.yml part.safetensors
     unpack merged | pick '/*mlp*' /model.norm.weight >expected.tvs
     unpack merged=part.safetensors >part.tvs
     tv-diff --tolerance 0 part.tvs expected.tvs
-    REFUSED_BY='tv merge' refused_with "not be whole" tv merge --only '*mlp*' config.yml folder
+    REFUSED_BY='tv merge' refused_with "--only requires a .safetensors file" tv merge --only '*mlp*' config.yml folder
 }
 
-@test "threads and memory do not change a byte" {
+@test "the bytes do not depend on threads and memory" {
     config "$TIES" 'parameters: {density: 0.4}' && config "$(sed 's/ties/della/' config.yml)"
     tv merge --threads 1 config.yml one
     tv merge -j 3 --memory 64K --spool . config.yml three
@@ -291,7 +291,7 @@ prints() {
 
 # ---- options and the pre-flight --------------------------------------------------------------------
 
-@test "mergekit's options are accepted; those without meaning get one note" {
+@test "mergekit's options are accepted; one note names the ignored ones" {
     config "$TIES"
     tv merge --cuda --lazy-unpickle --allow-crimes --copy-tokenizer -vv -j 2 --write-threads 3 \
         --out-shard-size 20K --no-trust-remote-code config.yml merged 2>err
@@ -301,14 +301,14 @@ prints() {
     REFUSED_BY='tv merge' refused_with "not a number of parameters" tv merge --out-shard-size 5X config.yml x
 }
 
-@test "the man page has the options of --help" {
+@test "the man page documents all options of --help" {
     tv merge --help | sed -n 's/^ *\(-., \)\{0,1\}--\(no-\)\{0,1\}\([a-z-]*\).*/\3/p' | sort -u |
         while read -r option; do
             grep -q -- "-$option" "$ROOT/share/man/tv-merge.1" || { echo "$option" && return 1; }
         done
 }
 
-# refused_by_merge TEXT...: one sentence with these words, and nothing is left
+# refused_by_merge TEXT...: merge and --check fail with these words, and leave no files
 refused_by_merge() {
     for text in "$@"; do
         REFUSED_BY='tv merge' refused_with "$text" tv merge config.yml out || return 1
@@ -316,17 +316,17 @@ refused_by_merge() {
     done
 }
 
-@test "a check says what would be written" {
+@test "--check prints how much would be written" {
     config "$TIES"
     tv merge --check config.yml merged >out
     grep -q '^ties of 3 models: 30 tensors, 560.9 KB; .* free$' out
     [ ! -e merged ]
     mkdir merged
-    REFUSED_BY='tv merge' refused_with "merged exists already" tv merge --check config.yml merged
+    REFUSED_BY='tv merge' refused_with "merged already exists" tv merge --check config.yml merged
     REFUSED_BY='tv merge' refused_with "no/folder" tv merge --check config.yml no/folder/x
 }
 
-@test "models that differ: missing tensors, shapes, vocabulary" {
+@test "models that do not match: missing tensors, shapes, vocabulary" {
     ln -s "$MERGE/models-extra/wide" .
     config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: math}, {model: wide}]'
     REFUSED_BY=unpack refused_with '(304, 64) in wide' tv merge config.yml out
@@ -337,33 +337,33 @@ refused_by_merge() {
     REFUSED_BY='tv merge' refused_with 'less lacks the tensor model.norm.weight' tv merge --check config.yml out
     tv merge --missing=skip config.yml out
     config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: nowhere}]'
-    REFUSED_BY='tv merge' refused_with 'nowhere is neither a file' tv merge --check config.yml out2
+    REFUSED_BY='tv merge' refused_with 'nowhere is not a file' tv merge --check config.yml out2
 }
 
-@test "methods and parameters that nobody knows" {
+@test "unknown methods, parameters and keys" {
     config "${TIES/ties/teis}"
-    refused_by_merge 'config.yml, line 1: no merge method is called teis (is ties meant?)'
+    refused_by_merge 'config.yml, line 1: unknown merge_method teis (did you mean ties?)'
     config "$TIES" 'parameters:' '  desnity: 0.5'
-    refused_by_merge 'config.yml, line 5: no method has a parameter desnity (is density meant?)'
+    refused_by_merge 'config.yml, line 5: unknown parameter desnity (did you mean density?)'
     config "$TIES" 'parameters: {t: 0.5, select_topk: 1}'
     tv merge --check config.yml out 2>warnings
     [ "$(wc -l <warnings)" = 2 ]
-    grep -q 'warning: config.yml, line 4: t is no parameter of ties and has no effect' warnings
+    grep -q 'warning: config.yml, line 4: t is not a parameter of ties and is ignored' warnings
     config 'merge_method: ties' 'base_model: base' 'models: [{model: math, parameters: {weight: 1, lambda: 2}}]'
     tv merge --check config.yml out 2>warnings
-    grep -q 'lambda has no effect here' warnings
+    grep -q 'lambda is ignored here' warnings
     config "$TIES" 'paramters: {density: 0.5}'
     tv merge --check config.yml out 2>warnings
-    grep -q 'paramters is ignored (is parameters meant?)' warnings
+    grep -q 'unknown key paramters is ignored (did you mean parameters?)' warnings
     config "$TIES" '"dtype\n": float32'
     tv merge --check config.yml out 2>warnings
-    grep -qx 'tv merge: warning: config.yml, line [0-9]*: dtype? is ignored (is dtype meant?)' warnings
+    grep -qx 'tv merge: warning: config.yml, line [0-9]*: unknown key dtype? is ignored (did you mean dtype?)' warnings
     config "$TIES" 'parameters: {density: 0.5, density: 0.6}'
     tv from-yaml config.yml 2>warnings | grep -c 'density 0.6'
-    grep -q 'density stands here twice' warnings
+    grep -q 'duplicate key density; the last one is used' warnings
 }
 
-@test "values that make no sense" {
+@test "invalid values" {
     local text wrong
     while IFS='|' read -r text wrong; do
         config "$TIES" "$text"
@@ -372,68 +372,68 @@ refused_by_merge() {
 parameters: {density: -0.5}|density is -0.5; expected numbers in [0, 1]
 parameters: {density: big}|density: "big" is not a number
 parameters: {density: []}|density is an empty list
-parameters: {density: {filter: mlp, value: 1}}|density: a filter and its value must stand in a list
+parameters: {density: {filter: mlp, value: 1}}|density: put {filter, value} into a list
 parameters: {density: [{filter: mlp}]}|density: value is missing
 parameters: {density: }|density has no value
 parameters: {normalize: 0.5}|normalize must be true or false
-parameters: {normalize: [{filter: mlp, value: 1}, {value: 0}]}|normalize differs between tensors
-dtype: floaty|dtype: "floaty" is none of
+parameters: {normalize: [{filter: mlp, value: 1}, {value: 0}]}|normalize must have the same value for all tensors
+dtype: floaty|dtype: unknown dtype "floaty"; expected float32
 tokenizer_source: union|tokenizer_source: the union of vocabularies is not supported
-tokenizer_source: math+lora|tokenizer_source: merging a LoRA (math+lora) is not supported
+tokenizer_source: math+lora|tokenizer_source: LoRA adapters (math+lora) are not supported
 tokenizer: {source: base, tokens: {x: {source: base}}}|tokenizer: tokens is not supported
 chat_template: nobody|chat_template: "nobody" is neither
-models: *nothing|not YAML
+models: *nothing|invalid YAML
 END
 }
 
-@test "models and slices that make no sense" {
+@test "invalid models and slices" {
     local text wrong
     while IFS='|' read -r text wrong; do
         printf '%b\n' "$text" >config.yml
         refused_by_merge "$wrong" || return 1
     done <<'END'
 models: [{model: math}]|merge_method is missing
-merge_method: slerp\nparameters: {t: 1}\nmodels: [{model: math}]|slerp needs a base_model
-merge_method: slerp\nbase_model: base\nmodels: [{model: math}]|slerp needs t
-merge_method: slerp\nbase_model: base\nparameters: {t: 1}\nmodels: [{model: math}, {model: code}]|slerp takes at most 1 model besides the base, but there are 2
+merge_method: slerp\nparameters: {t: 1}\nmodels: [{model: math}]|slerp requires a base_model
+merge_method: slerp\nbase_model: base\nmodels: [{model: math}]|slerp requires t
+merge_method: slerp\nbase_model: base\nparameters: {t: 1}\nmodels: [{model: math}, {model: code}]|slerp takes at most 1 model besides the base, found 2
 merge_method: model_stock\nbase_model: base\nmodels: [{model: math}]|at least 2 models
-merge_method: passthrough\nbase_model: base\nmodels: [{model: math}]|takes no base_model
-merge_method: ties\nbase_model: base\nmodels: [{model: math}]|ties needs weight for math
+merge_method: passthrough\nbase_model: base\nmodels: [{model: math}]|passthrough does not accept a base_model
+merge_method: ties\nbase_model: base\nmodels: [{model: math}]|ties requires weight for math
 merge_method: ties\nbase_model: base\nmodels: [{model: math, parameters: {weight: [{filter: mlp, value: 1}]}}]|weight has no value for tensor lm_head.weight of math
-merge_method: linear\nbase_model: base\nmodels: [{model: math, parameters: {weight: 1}}]|linear needs weight for base
-merge_method: linear\nmodels: [{model: math@main}]|a revision (math@main) is not supported
+merge_method: linear\nbase_model: base\nmodels: [{model: math, parameters: {weight: 1}}]|linear requires weight for base
+merge_method: linear\nmodels: [{model: math@main}]|revisions (math@main) are not supported
 merge_method: linear\nmodules: {vision: {models: [{model: math}]}}|the module vision is not supported
 merge_method: linear\nslices: [{sources: [{model: math}]}]|layer_range is missing
-merge_method: linear\nslices: [{sources: [{model: math, layer_range: [2, 1]}]}]|holds no layer
+merge_method: linear\nslices: [{sources: [{model: math, layer_range: [2, 1]}]}]|layer_range [2, 1] is empty
 merge_method: linear\nslices: [{sources: [{model: math, layer_range: [0, 1]}, {model: code, layer_range: [0, 2]}]}]|have 1 and 2 layers
 merge_method: ties\nbase_model: base\nparameters: {weight: 1}\nslices: [{sources: [{model: math, layer_range: [0, 1]}]}]|the base base must be among the sources
 merge_method: linear\nslices: []|slices is empty
-merge_method: linear\nslices: []\nmodels: [{model: math}]|exactly one of models, slices and modules
-name: a\nmerge_method: slerp\nparameters: {t: 1}\nbase_model: b\nmodels: [{model: math}]\n---\nname: b\nmerge_method: slerp\nparameters: {t: 1}\nbase_model: a\nmodels: [{model: math}]|circle
+merge_method: linear\nslices: []\nmodels: [{model: math}]|expected exactly one of models, slices and modules
+name: a\nmerge_method: slerp\nparameters: {t: 1}\nbase_model: b\nmodels: [{model: math}]\n---\nname: b\nmerge_method: slerp\nparameters: {t: 1}\nbase_model: a\nmodels: [{model: math}]|the documents refer to each other in a cycle
 END
 }
 
-@test "files that are no configuration" {
+@test "invalid files" {
     REFUSED_BY='tv merge' refused_with "cannot open" tv merge nowhere.yml out
     : >config.yml
-    refused_by_merge "holds no configuration"
+    refused_by_merge "contains no configuration"
     config '- 1'
     refused_by_merge "must be a map"
     config 'a: [1,'
-    refused_by_merge "config.yml, line 2: not YAML"
+    refused_by_merge "config.yml, line 2: invalid YAML"
     { echo 'a: &a [1, 2, 3, 4, 5, 6, 7, 8, 9]' && for c in b c d e f g h; do
         echo "$c: &$c [*a, *a, *a, *a, *a, *a, *a, *a, *a]" | sed "s/\*a/*$(tr b-h a-g <<<"$c")/g"
     done; } >config.yml
-    refused_by_merge "the aliases repeat too much"
+    refused_by_merge "aliases expand to more than"
     echo 'a: &a [*a]' >config.yml
-    refused_by_merge "nested too deep"
+    refused_by_merge "nested more than 40 levels deep"
     head -c 300 /dev/urandom >config.yml
     REFUSED_BY='tv merge' refused tv merge config.yml out
     head -c 20000000 /dev/zero >config.yml
     refused_by_merge "16 MiB"
 }
 
-@test "an existing target, and a full disk for the pipeline" {
+@test "an existing target; a full disk for the printed pipeline" {
     config "$TIES"
     mkdir out
     status=0
@@ -447,7 +447,7 @@ END
     grep -q "^tv from-yaml: cannot write" err
 }
 
-@test "an embedding that stands for a missing head is weighed as the head" {
+@test "an embedding in place of a missing head gets the weight of the head" {
     cat >c.yml <<END
 models:
   - {model: $MERGE/models-extra/tied, parameters: {weight: [{filter: lm_head, value: 0}, {value: 1}]}}
@@ -461,7 +461,7 @@ END
     tv-diff --quiet found.tvs expected.tvs
 }
 
-# sliced METHOD...: two configurations that mean the same, models.yml and slices.yml
+# sliced LINE...: merges two equivalent configurations, models.yml and slices.yml
 sliced() {
     local lines=("$@") layers
     {
@@ -479,7 +479,7 @@ sliced() {
     tv merge models.yml of-models "${OPTIONS[@]}" && tv merge slices.yml of-slices "${OPTIONS[@]}"
 }
 
-@test "slices of a whole model are the model, in any dtypes" {
+@test "slices that cover a whole model give the same result as the model, in all dtypes" {
     ln -s "$B/code" half
     OPTIONS=() EXPERTS=(math half)
     local method dtypes
@@ -493,7 +493,7 @@ sliced() {
     done
 }
 
-@test "a slice needs to fit only in what it lends" {
+@test "models of a slice must match only in the tensors that the slice contributes" {
     ln -s "$MERGE/models-extra/wide" .
     config 'merge_method: ties' 'base_model: base' 'dtype: float32' 'parameters: {weight: 0.5, density: 0.5}' 'slices:' \
         '- sources: [{model: base, layer_range: [0, 1]}, {model: math, layer_range: [0, 1]}]' \
@@ -503,17 +503,17 @@ sliced() {
     tv merge --check config.yml merged >out
     grep -q '30 tensors, 560.9 KB' out
     tv merge config.yml merged
-    sed 's/wide/chat/' config.yml >chat.yml # in its layers the same
+    sed 's/wide/chat/' config.yml >chat.yml # has the same layers
     tv merge chat.yml expected
     equals merged expected 0 0
-    # a weight need not be there for what a slice does not lend
+    # tensors that a slice does not contribute need no weight
     config 'merge_method: linear' 'slices:' \
         '- sources: [{model: math, layer_range: [0, 2], parameters: {weight: 1}}]' \
         '- sources: [{model: code, layer_range: [2, 3], parameters: {weight: [{filter: layers, value: 1}, {filter: norm, value: 1}, {filter: lm_head, value: 1}]}}]'
     tv merge config.yml merged2
 }
 
-@test "a base with more tokens than the experts is cut" {
+@test "a base with more tokens than the experts is truncated" {
     ln -s "$MERGE/models-extra/wide" big
     local method
     for method in model_stock nuslerp task_arithmetic; do
@@ -526,7 +526,7 @@ sliced() {
     done
 }
 
-@test "gradients may go beyond what a parameter takes where there is no layer" {
+@test "layer gradients are range-checked at the layers only" {
     config "$TIES" 'parameters: {density: [0.5, 1.5]}' 'dtype: float32'
     tv merge config.yml merged
     config "$TIES" 'parameters: {density: [{filter: layers.0., value: 0.5}, {filter: layers, value: 1}, {value: 0.5}]}' \
@@ -540,7 +540,7 @@ sliced() {
     REFUSED_BY=trim refused_with "--outliers is 1.5 for tensor model.layers.1.input_layernorm.weight" tv merge config.yml out
 }
 
-@test "multislerp of one tied model: its head where the base has one" {
+@test "multislerp of one tied model has a head if the base has one" {
     ln -s "$MERGE/models-extra/tied" .
     config 'merge_method: multislerp' 'base_model: base' 'models: [{model: tied, parameters: {weight: 1}}]'
     tv merge config.yml merged
@@ -550,7 +550,7 @@ sliced() {
     diff -r merged typed
 }
 
-@test "slices from which all models are left out are the base's" {
+@test "a tensor that all models are dropped from is the base's, also in slices" {
     unpack math | pick --drop '/*layers.1.mlp.up_proj*' >most.tvs
     { tv-view --values most.tvs | grep -vE '^(step|hash)' &&
         printf '%s\n' 'tensor model.layers.1.mlp.up_proj.weight 2' 'vector math' '1 2'; } | from-text | pack --like math odd
@@ -565,7 +565,7 @@ sliced() {
 
 # ---- Expert Merging ----------------------------------------------------------------------------------
 
-# expert_config LINE...: the demo's family, with two samples a task
+# expert_config LINE...: a configuration for the demo models, with two samples per task
 expert_config() {
     config 'merge_method: expert_merging' "base_model: $DEMO/base" 'models:' \
         "- {model: $DEMO/expert-rev, parameters: {samples: $DEMO/calib/rev.jsonl, init: 0.4}}" \
@@ -574,7 +574,7 @@ expert_config() {
     head -n 2 "$DEMO/calib/sort.jsonl" >two.jsonl
 }
 
-@test "Expert Merging: learned weights, the bytes of the pipeline" {
+@test "Expert Merging: the same bytes as calibrate in a pipeline" {
     expert_config '  epochs: 1' '  hidden_layers: [0, 2]' '  keep_base: ["*norm*", "*embed*"]' '  init: 0.5' '  lr: 1e-1' \
         '  on: all' '  coefficients: table.tsv'
     tv merge config.yml merged
@@ -589,7 +589,7 @@ expert_config() {
             --keep-base '*norm*' --keep-base '*embed*' --lr 0.1 --task-weight expert-sort=2 |
         combine | pack --base "$DEMO/base" expected
     equals merged expected 0 0
-    # in two runs, with chunks; the result in another dtype
+    # Expert Merging++; the result in another dtype
     rm table.tsv
     config "$(sed 's/expert_merging/expert_merging_pp/; s/coefficients.*/budget: 2/' config.yml)" 'out_dtype: bfloat16'
     tv from-yaml config.yml | grep -c 'calibrate --plus-plus .* --budget=2'
@@ -597,7 +597,7 @@ expert_config() {
     unpack chunks | tv-view | grep -c BF16
 }
 
-@test "Expert Merging: samples of all models in one file, and a check before the merge" {
+@test "Expert Merging: one file of samples for all models; --check" {
     config 'merge_method: expert_merging' "base_model: $DEMO/base" \
         "models: [{model: $DEMO/expert-rev, parameters: {task: rev}}, {model: $DEMO/expert-sort, parameters: {task: sort}}]" \
         'parameters: {samples: both.jsonl, per_task: 2, epochs: 1, coefficients: table.tsv}'
@@ -611,7 +611,7 @@ expert_config() {
     [ -e table.tsv ]
 }
 
-@test "Expert Merging: what makes no sense" {
+@test "Expert Merging: invalid parameters" {
     local text wrong
     while IFS='|' read -r text wrong; do
         expert_config "  $text"
@@ -622,25 +622,25 @@ epochs: 1.5|--epochs
 lr: 0|--lr: 0 is not
 lr: [0.1, 0.2]|lr takes one value, not a list
 on: nothing|--on: "nothing" is none of response|all
-gama: 1|expert_merging has no parameter gama (is gamma meant?)
+gama: 1|expert_merging has no parameter gama (did you mean gamma?)
 weight: 1|expert_merging has no parameter weight
 dry_run: true|expert_merging has no parameter dry_run
-keep-base: x|expert_merging has no parameter keep-base (is keep_base meant?)
-init: [{filter: mlp, value: 1}]|init takes a value, and no filters
+keep-base: x|expert_merging has no parameter keep-base (did you mean keep_base?)
+init: [{filter: mlp, value: 1}]|init must be a value without filters
 END
     expert_config
     sed -i 's/task_weight: 2/epochs: 2/' config.yml
-    refused_by_merge "epochs belongs to the whole merge, not to a model"
+    refused_by_merge "epochs applies to the whole merge and cannot be set for one model"
     sed -i 's/samples: .two.jsonl., task: sort, epochs: 2/task: sort/' config.yml
-    refused_by_merge "line 5: expert_merging needs samples for expert-sort"
+    refused_by_merge "line 5: expert_merging requires samples for expert-sort"
     config 'merge_method: expert_merging' "base_model: $DEMO/base" 'slices:' \
         "- sources: [{model: $DEMO/base, layer_range: [0, 1]}, {model: $DEMO/expert-rev, layer_range: [0, 1]}]" \
         'parameters: {samples: both.jsonl}'
     refused_by_merge "merges whole models, not slices"
     config 'name: one' 'merge_method: linear' "models: [{model: $DEMO/expert-rev, parameters: {weight: 1}}]" --- \
         'merge_method: expert_merging' "base_model: $DEMO/base" 'models: [{model: one}]' 'parameters: {samples: both.jsonl}'
-    refused_by_merge "takes models on disk, no results of others"
+    refused_by_merge "requires models on disk, but one is the result of another document"
     config "$TIES" 'parameters: {samples: both.jsonl}'
     tv merge --check config.yml out 2>warnings
-    grep -q 'samples is no parameter of ties and has no effect' warnings
+    grep -q 'samples is not a parameter of ties and is ignored' warnings
 }

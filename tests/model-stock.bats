@@ -39,13 +39,13 @@ END
     printf 'vector %s weight=0.3333333333333333\n' a b c | diff -u - found
 }
 
-@test "the product of two norms counts as 1e-6 at least" {
+@test "the product of two norms counts as at least 1e-6" {
     printf 'kind task-vectors\nmodel a\nmodel b\ntensor w 2\nvector a\n5e-4 0\nvector b\n1e-3 0\n' |
         from-text | model-stock | tensors | grep ^vector | sed 's/33333[0-9]*/3333/' >found
     printf 'vector %s weight=0.3333\n' a b | diff -u - found # c = 1/2, t = 2/3
 }
 
-@test "where two vectors are opposite the base stays" {
+@test "two opposite vectors give the base" {
     printf 'kind task-vectors\nmodel a\nmodel b\ntensor w scalar\nvector a\n2\nvector b\n-0.5\n' |
         from-text | model-stock | tensors | grep ^vector >found
     printf 'vector %s weight=0\n' a b | diff -u - found
@@ -57,24 +57,24 @@ END
     model-stock <twice.tvs | combine | tv-diff --tolerance 1e-5 - <(pick math <math.tvs | combine)
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike model-stock
     always_alike model-stock --per row
 }
 
-@test "same bytes in one process" {
+@test "the same bytes in one process" {
     model-stock --per row <"$BIG" | combine | tensors >piped
     tv run 'model-stock --per row | combine' <"$BIG" | tensors | cmp - piped
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams model-stock
     refuses_bad_streams model-stock --per row
     refuses_nonfinite model-stock
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output model-stock
 }
@@ -85,7 +85,7 @@ END
     refused_with "tensor w has one vector" model-stock <one.tvs
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error model-stock --per column
     usage_error model-stock 0.5
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# calibrate in several processes, which mpirun starts.
+# calibrate in several processes, started by mpirun.
 load common
 load refusals
 
@@ -52,12 +52,12 @@ END
     as_alone 2
 }
 
-@test "three, with held out samples; four, of which one has nothing to do" {
+@test "three processes with samples held out; four, of which one is idle" {
     as_alone 3 --validate 3 --epochs 2
     as_alone 4 --per-task 1 --epochs 2
 }
 
-@test "Expert Merging++, a search for the start, losses and gradients" {
+@test "Expert Merging++, a search for the initial value, losses and gradients" {
     as_alone 2 --plus-plus --epochs 2
     as_alone 2 --init auto --dry-run
     learn 1 "${EXPERTS[@]}" --dry-run --gradients one <"$STREAM" >one.tvs
@@ -85,7 +85,7 @@ END
     cmp merged/model.safetensors again/model.safetensors
 }
 
-@test "goes on from a state that all can see" {
+@test "a run continues from a state that all processes can read" {
     learn 2 "${EXPERTS[@]}" --epochs 2 --coefficients whole <"$STREAM" >out.tvs
     learn 2 "${EXPERTS[@]}" --epochs 2 --resume state <"$STREAM" >out.tvs
     learn 2 "${EXPERTS[@]}" --epochs 2 --resume state --coefficients found --log log <"$STREAM" >out.tvs
@@ -101,7 +101,7 @@ differing() {
         --base "$DEMO/base" "${EXPERTS[@]}" --threads 1
 }
 
-@test "what is wrong in one process ends all, with one sentence" {
+@test "an error in one process ends all, with one message" {
     cp samples.jsonl 0.jsonl
     { cat samples.jsonl && echo '{"task": "rev", "input_ids": [999]}'; } >1.jsonl
     refused_with "1.jsonl, line 49: token id 999" differing <"$STREAM"
@@ -113,10 +113,10 @@ differing() {
     differing <"$STREAM" | check
 }
 
-@test "what is wrong in the first or in all is said once" {
-    refused_with "they need an --expert for each" learn 2 <"$STREAM"
+@test "an error of the first process, or of all, is reported once" {
+    refused_with "give an --expert for each model" learn 2 <"$STREAM"
     trim --density 0.5 <"$STREAM" >trimmed.tvs
-    refused_with "tv-extract's alone" learn 2 "${EXPERTS[@]}" <trimmed.tvs
+    refused_with "straight from tv-extract" learn 2 "${EXPERTS[@]}" <trimmed.tvs
     refused_with "No space left" learn 2 "${EXPERTS[@]}" --epochs 1 --coefficients /dev/full <"$STREAM"
     refused_with "--init" learn 2 "${EXPERTS[@]}" --range 0.4 <"$STREAM"
     learn 2 --no-such-option <"$STREAM" >out 2>.err && wrong "an unknown option was taken"
@@ -124,7 +124,7 @@ differing() {
 }
 
 # OpenMPI 4.1's mpirun may fall over, and lose the sentence, when its input ends as its processes do.
-@test "a stream that is cut, or empty, is no result" {
+@test "a truncated or empty stream is an error" {
     head -c 1000000 "$STREAM" >cut.tvs
     for input in cut.tvs /dev/null; do
         learn 2 "${EXPERTS[@]}" --epochs 1 <"$input" >out 2>.err && wrong "of $input"
@@ -132,9 +132,9 @@ differing() {
     done
 }
 
-@test "what an earlier mpirun left in the environment is no process" {
+@test "variables of an earlier mpirun are not mistaken for processes" {
     stale() { OMPI_COMM_WORLD_SIZE=$1 OMPI_COMM_WORLD_RANK=$2 learn 1 "${EXPERTS[@]}" --epochs 1 <"$STREAM"; }
-    refused_with "OMPI_COMM_WORLD_SIZE promises 2 processes" stale 2 0
+    refused_with "OMPI_COMM_WORLD_RANK say 2 processes" stale 2 0
     learn 1 "${EXPERTS[@]}" --epochs 1 <"$STREAM" >one.tvs
     stale 0 0 | cmp - one.tvs
 }
@@ -142,5 +142,5 @@ differing() {
 @test "tv run starts no processes" {
     line="tv-extract $DEMO/base rev=$DEMO/expert-rev | calibrate --base $DEMO/base --samples $DEMO/calib/rev.jsonl"
     mpirun --quiet -n 2 tv run "$line" >out 2>.err && wrong "it was not refused"
-    grep -q "mpirun starts calibrate alone" .err
+    grep -q "mpirun must start calibrate itself" .err
 }

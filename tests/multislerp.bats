@@ -5,12 +5,12 @@ load refusals
 
 setup_file() { make_big; }
 
-# Two vectors at a right angle, of norms 3 and 4.
+# Two orthogonal vectors, of norms 3 and 4.
 right_angle() {
     lesson | with_numbers "3 0 0/0 0 0" "0 4 0/0 0 0"
 }
 
-# Half way, with the length 3.5; sin 45 = 0.70710678.
+# t = 1/2, with the length 3.5; sin 45 = 0.70710678.
 @test "the mean direction with the mean length" {
     right_angle | from-text | multislerp | tensors >found
     diff -u - found <<ROWS
@@ -30,12 +30,12 @@ ROWS
     grep -qx "15 20 0" found
 }
 
-@test "one vector stays as it is" {
+@test "a single vector is unchanged" {
     pick math <"$BIG" | tensors | grep -v ^vector >one
     pick math <"$BIG" | weigh 0.3 | multislerp --raw-weights | tensors | grep -v ^vector | diff -q - one
 }
 
-@test "where there is no mean direction, two are added and more refused" {
+@test "without a mean direction two vectors are added and more are refused" {
     right_angle | sed 's/^0 4 0$/-6 0 0/' | from-text >opposite.tvs
     multislerp <opposite.tvs | tensors | grep -cx -- "-1.5 0 0"
     right_angle | sed 's/^0 4 0$/-3 0 0/; /^model code/a model chat role=expert' >three
@@ -51,7 +51,7 @@ vector merged no-source
 ROWS
 }
 
-@test "weights that cancel are refused where they are models'" {
+@test "weights that cancel are refused for models" {
     weights | from-text | weigh math=1 code=-1 >weights.tvs
     refused_with "add up to 0" multislerp <weights.tvs
     make_good
@@ -66,18 +66,18 @@ ROWS
     tv-diff --tolerance 1e-6 scaled.tvs forth.tvs
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike multislerp
 }
 
-@test "refuses bad streams and outputs" {
+@test "refuses broken streams and outputs" {
     make_good
     refuses_bad_streams multislerp
     refuses_nonfinite multislerp
     refuses_bad_output multislerp
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error multislerp --eps 0
     usage_error multislerp --eps -1
     usage_error multislerp --eps tiny

@@ -5,12 +5,12 @@ load refusals
 
 setup_file() { make_big_weights; }
 
-# b = 1 throughout; x is 0.5, 0.125, 1, 0 and -1 and 0.25 away.
+# b = 1; the distances of x are 0.5, 0.125, 1, 0, -1 and 0.25.
 lesson_of_swaps() {
     weights | with_numbers "1 1 1/1 1 1" "1.5 0.875 0/1 2 1.25"
 }
 
-@test "what is nearer than t becomes x, the rest moves by t" {
+@test "elements within t become x, the others move by t" {
     lesson_of_swaps | from-text | nearswap --t 0.25 | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
@@ -27,17 +27,17 @@ ROWS
     unpack --dtype float32 "$MODELS"/math | tensors | grep -v '^vector' | diff -q - found
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike nearswap --t 0.005
 }
 
-@test "refuses bad streams and outputs" {
+@test "refuses broken streams and outputs" {
     weights | from-text >good.tvs
     refuses_bad_streams nearswap --t 0.5
     refuses_bad_output nearswap --t 0.5
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error nearswap
     usage_error nearswap --t -0.5
     usage_error nearswap --t 0.5x

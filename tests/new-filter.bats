@@ -46,6 +46,13 @@ own_bats() {
     [[ $output == *"missing: my-filter in tvtools.7 my-filter in README.md"* ]]
 }
 
+@test "the example in filter.h is a filter" {
+    sed -n '/^ \*     #include "filter.h"/,/};$/s/^ \*\( \{5\}\|$\)//p' lib/filter/filter.h >filters/negate.c
+    build negate
+    printf 'kind task-vectors\nmodel m\ntensor w 2\nvector m\n1 -2\n' | from-text |
+        "$BUILD/bin/negate" | tv-view --values | grep -Fx -- '-1 2'
+}
+
 @test "new-filter overwrites nothing and refuses names that are none" {
     echo mine >tests/my-filter.bats
     run -2 --separate-stderr make -s new-filter NAME=my-filter
@@ -56,4 +63,14 @@ own_bats() {
         run -2 --separate-stderr make -s new-filter NAME="$name"
         [[ $stderr == *"is not a name"* ]]
     done
+}
+
+@test "the files that CONTRIBUTING.md names exist" {
+    grep -o '`[a-z0-9_/.-]*/[a-z0-9_.-]*`' "$ROOT/CONTRIBUTING.md" | tr -d '\140' |
+        grep -v 'my-filter\|^build/' | sort -u >named
+    [ "$(wc -l <named)" -gt 20 ]
+    while read -r file; do
+        [ -e "$ROOT/$file" ] || missing+=" $file"
+    done <named
+    [ -z "${missing-}" ] || { echo "missing:$missing" && false; }
 }

@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-# A right angle; t = 1/3 and 2/3: sin 30 = 1/2, sin 60 = 0.8660254.
+# Orthogonal; t = 1/3 and 2/3: sin 30 = 1/2, sin 60 = 0.8660254.
 @test "a whole tensor, by weight" {
     lesson | with_numbers "4 0 0/0 0 0" "0 0 0/0 2 0" | from-text >good.tvs
     weigh math=2 code=1 <good.tvs | nuslerp | tensors >found
@@ -20,7 +20,7 @@ ROWS
     grep -qx "0 1.7320508 0" found
 }
 
-# Row 1: a right angle, half way: sin 45 = 0.70710678. Row 2: parallel.
+# Row 1: orthogonal, t = 1/2: sin 45 = 0.70710678. Row 2: parallel.
 @test "rows" {
     lesson | with_numbers "4 0 0/1 2 3" "0 2 0/3 6 9" | from-text | nuslerp --along rows | tensors >found
     diff -u - found <<ROWS
@@ -31,7 +31,7 @@ vector merged no-source
 ROWS
 }
 
-# Columns: a right angle, parallel, opposite.
+# Columns: orthogonal, parallel, opposite.
 @test "columns" {
     lesson | with_numbers "4 1 1/0 2 2" "0 3 -2/2 6 -4" | from-text | nuslerp --along columns | tensors >found
     diff -u - found <<ROWS
@@ -42,7 +42,7 @@ vector merged no-source
 ROWS
 }
 
-@test "opposite vectors go the straight way, weights that cancel go half of it" {
+@test "opposite vectors are interpolated linearly; weights that cancel give t = 1/2" {
     lesson | with_numbers "0.1 0.2 0.3/0.4 0.5 0.6" "-0.2 -0.4 -0.6/-0.8 -1 -1.2" | from-text >good.tvs
     for along in tensor rows columns; do
         weigh math=1 code=-1 <good.tvs | nuslerp --along $along | tensors >found
@@ -50,7 +50,6 @@ ROWS
     done
 }
 
-# A row or a column of a transposed matrix is the other's.
 @test "columns are the rows of the transposed matrix" {
     /usr/bin/python3 - <<'PY'
 import random
@@ -71,7 +70,7 @@ PY
     check wide.tvs
 }
 
-@test "three dimensions: the first one is a column's" {
+@test "of three dimensions a column runs along the first" {
     printf 'kind weights\nmodel x\nmodel y\ntensor w 2x2x2\n' >cube
     printf 'vector x\n4 1\n1 1\n0 2\n2 1\nvector y\n0 3\n-2 1\n2 6\n-4 1\n' >>cube
     from-text cube | nuslerp --along columns | tensors >found
@@ -85,27 +84,27 @@ vector merged no-source
 ROWS
 }
 
-@test "a tensor of one dimension is one vector, along whatever" {
+@test "a tensor of one dimension is always one vector" {
     printf 'kind weights\nmodel x\nmodel y\ntensor w 2\nvector x\n4 0\nvector y\n0 2\n' | from-text >one.tvs
     for along in tensor rows columns; do
         nuslerp --along $along <one.tvs | tensors | grep -cx "2.828427 1.4142135"
     done
 }
 
-@test "equal vectors stay; the end of the way is a model" {
+@test "equal vectors are unchanged; t = 0 and 1 give the models" {
     for along in tensor rows columns; do
         weigh math=0 code=3 <"$BIG" | nuslerp --along $along | tensors | grep -v ^vector >found
         pick code <"$BIG" | tensors | grep -v ^vector | diff -q - found
     done
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike nuslerp
     always_alike nuslerp --along rows
     always_alike nuslerp --along columns
 }
 
-@test "refuses bad streams and outputs" {
+@test "refuses broken streams and outputs" {
     make_good
     for along in tensor rows columns; do
         refuses_bad_streams nuslerp --along $along
@@ -114,7 +113,7 @@ ROWS
     refuses_bad_output nuslerp
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error nuslerp --along diagonal
     usage_error nuslerp operand
 }

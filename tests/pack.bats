@@ -20,7 +20,7 @@ numbers() {
     unpack "$1" | tensors | sed 's/ stored=[^ ]*//'
 }
 
-@test "base plus task vector; what the stream lacks is the base's" {
+@test "base plus task vector; tensors that the stream lacks are those of the base" {
     pack --base base out <good.tvs
     numbers out >found
     diff -u - found <<END
@@ -39,7 +39,7 @@ END
     numbers out | cmp - found
 }
 
-@test "weights as they come, with the small files of another" {
+@test "weights as in the stream, with the auxiliary files of another model" {
     unpack base | rescale 2 | pack --like base out
     numbers out >found
     diff -u - found <<END
@@ -54,7 +54,7 @@ END
     cmp base/tokenizer.json out/tokenizer.json
 }
 
-@test "--dtype stores every floating tensor so" {
+@test "--dtype sets the dtype of every floating-point tensor" {
     pack --base base --dtype float16 out <good.tvs
     numbers out | grep vector >found
     printf 'vector out F16\nvector out F16\n' | diff -u - found
@@ -91,11 +91,11 @@ END
 
 @test "a pipe or a device is never replaced" {
     mkfifo out
-    refused_with "out is neither a file nor a folder" pack --base base --force out <good.tvs
+    refused_with "out is not a file, an empty folder or a checkpoint" pack --base base --force out <good.tvs
     [ -p out ]
 }
 
-@test "same bytes on any way" {
+@test "same bytes however it is run" {
     pick math <"$BIG" >math.tvs
     pack --base "$MODELS"/base once <math.tvs
     pack --base "$MODELS"/base repeated <math.tvs
@@ -128,7 +128,7 @@ END
         pack --base base --dtype float16 none <large.tvs
 }
 
-@test "a full disk, and a reader of the archive that goes away" {
+@test "a full disk, and a reader of the archive that exits" {
     REFUSED_BY=pack refused_with "No space left" to_full
     mkfifo pipe
     true <pipe &
@@ -162,17 +162,17 @@ to_full() { pack --base base - <good.tvs >/dev/full; }
     weigh 0.5 <good.tvs >weighed.tvs
     refused_with "has a weight other than 1; put combine before pack" pack --base base out <weighed.tvs
     lesson | from-text >two.tvs
-    refused_with "tensor w has 2 vectors, but a checkpoint takes one; put combine before pack" \
+    refused_with "tensor w has 2 vectors, but a checkpoint has one; put combine before pack" \
         pack --base base out <two.tvs
-    refused_with "takes weights" pack --like base out <good.tvs
-    refused_with "--base says what to add them to" pack out <good.tvs
+    refused_with "--like is for weights" pack --like base out <good.tvs
+    refused_with "use --base to add them to their base" pack out <good.tvs
     unpack base >weights.tvs
-    refused_with "takes task vectors" pack --base base out <weights.tvs
-    refused_with "whose config and tokenizer" pack out <weights.tvs
+    refused_with "--base is for task vectors" pack --base base out <weights.tvs
+    refused_with "use --like to copy config and tokenizer" pack out <weights.tvs
     refused_with "only one of" pack --base base --like base out <weights.tvs
 }
 
-@test "refuses another base than the one subtracted, unless --onto means it" {
+@test "refuses a base other than the one subtracted; --onto accepts it" {
     cp -r base other
     from-text base.txt | rescale 2 | pack --force other/model.safetensors
     tv-extract base other >deltas.tvs

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Merges in parts: the bytes of a merge in one go, whatever was killed, run twice or side by side.
+# Merges in parts: the bytes of one merge, whichever parts were killed, run twice or side by side.
 load common
 load lesson
 load refusals
@@ -11,7 +11,7 @@ setup() {
     cp -r "$A"/{base,math,code} .
 }
 
-# parts N LINE: makes all parts of "LINE | pack ..." as out and publishes them
+# parts N LINE: runs all N parts of "LINE | pack ..." with the target out, and publishes them
 parts() {
     local i
     for ((i = 1; i <= $1; i++)); do
@@ -20,7 +20,7 @@ parts() {
     tv finish out
 }
 
-# same_as SINGLE: out is that, and nothing lies beside it
+# same_as SINGLE: out has the same files, and no parts folder is left
 same_as() {
     diff -r "$1" out && [ ! -e .out.parts ] && rm -r out
 }
@@ -58,7 +58,7 @@ three_parts() {
     done
 }
 
-@test "more parts than tensors: some have nothing to do" {
+@test "more parts than tensors: some write nothing" {
     line="tv-extract base math code | pick '/*layers.0*' | combine | pack --no-fill --base base"
     tv run "$line --shards 20 single"
     parts 20 "$line"
@@ -100,12 +100,12 @@ three_parts() {
     same_as single2
 }
 
-@test "a stream counts when its end was seen, and is read again each time" {
+@test "shards from a stream are finished only at its end, and made each time" {
     weights | from-text | combine >one.tvs
     weights | sed 's/^-1 4/-2 8/' | from-text | combine >two.tvs
     head -c -20 one.tvs >cut.tvs
     REFUSED_BY=pack refused pack --like base --part 1/1 out <cut.tvs
-    REFUSED_BY=tv refused_with "has not been made" tv finish out
+    REFUSED_BY=tv refused_with "is missing" tv finish out
     pack --like base --part 1/1 out <one.tvs
     pack --like base --part 1/1 out <two.tvs # as long, by the same recipe, and another
     tv finish out
@@ -113,7 +113,7 @@ three_parts() {
     same_as single
 }
 
-@test "a part computes what is its own, and nothing else" {
+@test "a part computes only its own tensors" {
     for i in 1 2 3; do
         tv run --report $i.json "$TIES | pack --base base --part $i/3 out"
     done
@@ -132,7 +132,7 @@ three_parts() {
     same_as single
     tv merge --shards 3 --resume config.yml out
     same_as single
-    REFUSED_BY=pack refused_with "only a folder" tv merge --part 1/2 --only '*norm*' config.yml o.safetensors
+    REFUSED_BY=pack refused_with "can only write a folder" tv merge --part 1/2 --only '*norm*' config.yml o.safetensors
 }
 
 @test "a part that was killed is run again" {
@@ -148,7 +148,7 @@ three_parts() {
     done
 }
 
-@test "what is finished is not made again" {
+@test "finished shards are not recomputed" {
     tv run "$TIES | pack --base base --shards 3 single"
     mkdir -p "$(record 2 3)"/in-the-way
     REFUSED_BY=pack refused_with "cannot write model-00002-of-00003.safetensors.json" \
@@ -156,23 +156,23 @@ three_parts() {
     first=$(stat -c %i "$(shard 1 3)")
     rm -r "$(record 2 3)"
     tv run "$TIES | pack --base base --shards 3 --resume out" 2>notes
-    grep -q "1 of 3 files are finished already" notes
+    grep -q "1 of 3 shards are already finished" notes
     [ "$(stat -c %i out/model-00001-of-00003.safetensors)" = "$first" ]
     same_as single
     three_parts
     inodes=$(stat -c %i .out.parts/model/*.safetensors)
     three_parts 2>notes
-    [ "$(grep -c "1 of 1 files are finished already" notes)" = 3 ]
+    [ "$(grep -c "1 of 1 shards are already finished" notes)" = 3 ]
     [ "$(stat -c %i .out.parts/model/*.safetensors)" = "$inodes" ]
 }
 
-@test "a damaged shard is noticed, and made again by its part" {
+@test "a damaged shard is detected, and recomputed by its part" {
     tv run "$TIES | pack --base base --shards 3 single"
     three_parts
     printf 'x' | dd of="$(shard 2 3)" bs=1 seek=100000 conv=notrunc 2>/dev/null
     REFUSED_BY=tv refused_with "model-00002-of-00003.safetensors is damaged" tv finish out
     tv run "$TIES | pack --base base --part 2/3 out" 2>notes
-    grep -q "model-00002-of-00003.safetensors is damaged.*made again" notes
+    grep -q "model-00002-of-00003.safetensors is damaged.*it is recomputed" notes
     truncate -s -8 "$(shard 3 3)"
     REFUSED_BY=tv refused_with "model-00003-of-00003.safetensors is damaged" tv finish out
     tv run "$TIES | pack --base base --part 3/3 out"
@@ -180,7 +180,7 @@ three_parts() {
     REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors is damaged" tv finish out
     tv run "$TIES | pack --base base --part 1/3 out"
     echo '{}' >.out.parts/model/config.json
-    REFUSED_BY=tv refused_with "what is beside its weights is damaged" tv finish out
+    REFUSED_BY=tv refused_with "the set of auxiliary files is damaged" tv finish out
     tv run "$TIES | pack --base base --part 1/3 out"
     echo more >.out.parts/model/of-an-earlier-merge.json
     tv finish out
@@ -192,7 +192,7 @@ three_parts() {
     rm "$(shard 2 3)" .out.parts/plan
     ln -s /dev/zero "$(shard 2 3)"
     mkfifo .out.parts/plan
-    REFUSED_BY=tv refused_with "plan of the parts" timeout 60 tv finish out
+    REFUSED_BY=tv refused_with "the plan of out is missing or damaged" timeout 60 tv finish out
     tv run "$TIES | pack --base base --part 1/3 out"
     REFUSED_BY=tv refused_with "model-00002-of-00003.safetensors is damaged" timeout 60 tv finish out
     tv run "$TIES | pack --base base --part 2/3 out"
@@ -201,37 +201,37 @@ three_parts() {
     same_as single
 }
 
-@test "a missing part, another recipe, other models: by name" {
+@test "a missing shard, another recipe, other models: errors that name the shard" {
     tv run "$TIES | pack --base base --part 1/3 out"
     tv run "$TIES | pack --base base --part 2/3 out"
-    REFUSED_BY=tv refused_with "model-00003-of-00003.safetensors has not been made" tv finish out
+    REFUSED_BY=tv refused_with "model-00003-of-00003.safetensors is missing" tv finish out
     tv run "${TIES/0.2/0.3} | pack --base base --part 3/3 out"
     REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors was made by another recipe" tv finish out
     tv run "$TIES | pack --base base --part 3/3 out" 2>notes
-    grep -q "model-00003-of-00003.safetensors was made by another recipe; it is made again" notes
+    grep -q "model-00003-of-00003.safetensors was made by another recipe; it is recomputed" notes
     cp -r math before
     tv-extract base math | rescale 2 | pack --base base --force math
     tv run "$TIES | pack --base base --part 2/3 out" 2>notes
-    grep -q "model-00002-of-00003.safetensors was made from other models; it is made again" notes
+    grep -q "model-00002-of-00003.safetensors was made from other models; it is recomputed" notes
     REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors was made from other models" tv finish out
     rm -r math
     mv before math
     tv run "$TIES | pack --base base --part 2/3 out"
     tv run "$TIES | pack --base base --part 1/2 other"
     cp .other.parts/model-00001-of-00002.safetensors.json .out.parts
-    REFUSED_BY=tv refused_with "model-00001-of-00002.safetensors, of another merge" tv finish out
+    REFUSED_BY=tv refused_with "model-00001-of-00002.safetensors of another merge" tv finish out
     rm .out.parts/model-00001-of-00002.safetensors.json
     tv run "$TIES | pack --base base --shards 3 single"
     tv finish out
     same_as single
 }
 
-@test "another recipe makes all anew with --resume" {
+@test "--resume with another recipe recomputes all shards" {
     tv run "$TIES | pack --base base --part 1/2 out"
     tv run "$TIES | pack --base base --part 1/3 out"
     tv run "${TIES/0.2/0.3} | pack --base base --shards 3 single"
     tv run "${TIES/0.2/0.3} | pack --base base --shards 3 --resume out" 2>notes
-    grep -q "by another recipe; it is made again" notes
+    grep -q "by another recipe; it is recomputed" notes
     same_as single
 }
 
@@ -247,36 +247,36 @@ three_parts() {
     same_as single
 }
 
-@test "nobody publishes while somebody works" {
+@test "no process publishes while another works" {
     three_parts
     exec 7<.out.parts/lock
     flock -s 7
-    REFUSED_BY=tv refused_with "somebody is still at work on out" tv finish out
-    REFUSED_BY=pack refused_with "somebody is still at work on out" \
+    REFUSED_BY=tv refused_with "another process is still working on out" tv finish out
+    REFUSED_BY=pack refused_with "another process is still working on out" \
         tv run "$TIES | pack --base base --resume out"
     exec 7<&-
     exec 7<.out.parts/lock
     flock -x 7
-    REFUSED_BY=pack refused_with "somebody is publishing out" tv run "$TIES | pack --base base --part 1/3 out"
+    REFUSED_BY=pack refused_with "another process is publishing out" tv run "$TIES | pack --base base --part 1/3 out"
     exec 7<&-
     tv finish out
 }
 
-@test "a disk without room" {
+@test "a full disk" {
     limited() { (ulimit -f 100 && tv run "$TIES | pack --base base --part 1/3 out"); }
     REFUSED_BY=pack refused_with "cannot write model-00001-of-00003.safetensors" limited
     [ -z "$(find .out.parts -name '.model*')" ]
-    REFUSED_BY=tv refused_with "has not been made" tv finish out
+    REFUSED_BY=tv refused_with "is missing" tv finish out
 }
 
-@test "what somebody left behind is removed by the next" {
+@test "temporary files of a killed process are removed by the next one" {
     tv run "$TIES | pack --base base --part 1/3 out"
     touch .out.parts/.model-00002-of-00003.safetensors.{abcdef,abcdeg}
     exec 7<.out.parts/.model-00002-of-00003.safetensors.abcdeg
     flock -x 7
     tv run "$TIES | pack --base base --part 2/3 out"
     [ ! -e .out.parts/.model-00002-of-00003.safetensors.abcdef ]
-    [ -e .out.parts/.model-00002-of-00003.safetensors.abcdeg ] # somebody is at work on that
+    [ -e .out.parts/.model-00002-of-00003.safetensors.abcdeg ] # another process is writing it
     exec 7<&-
 }
 
@@ -293,18 +293,18 @@ three_parts() {
 }
 
 @test "refusals" {
-    REFUSED_BY=pack refused_with "trim must see the whole model" \
+    REFUSED_BY=pack refused_with "trim needs the whole model in one run" \
         tv run "tv-extract base math code | trim --scope model --density 0.2 | combine | pack --base base --part 1/2 out"
     for part in 0/2 3/2 1 1/ /2 1/0 a/b 1/2x 1/1000000000; do
-        REFUSED_BY=pack refused_with "is no part of a whole" tv run "$TIES | pack --base base --part $part out"
+        REFUSED_BY=pack refused_with "expected I/N with" tv run "$TIES | pack --base base --part $part out"
     done
     REFUSED_BY=pack refused_with "only one of" tv run "$TIES | pack --base base --part 1/2 --resume out"
     REFUSED_BY=pack refused_with "only one of" tv run "$TIES | pack --base base --shards 2 --shard-size 1G out"
     REFUSED_BY=pack refused_with "above 0" tv run "$TIES | pack --base base --shards 0 out"
     for out in out.tar out.safetensors out.tar.zst; do
-        REFUSED_BY=pack refused_with "only a folder is made in parts" tv run "$TIES | pack --base base --resume $out"
+        REFUSED_BY=pack refused_with "can only write a folder" tv run "$TIES | pack --base base --resume $out"
     done
-    REFUSED_BY=tv refused_with "there are no parts of out" tv finish out
+    REFUSED_BY=tv refused_with "out has no parts" tv finish out
     [ ! -e .out.parts ]
     usage_error tv finish --no-such out
     usage_error tv finish --force=1 out
@@ -320,7 +320,7 @@ three_parts() {
     cp plan .out.parts/plan
     head -c 100 .out.parts/header >header
     cp header .out.parts/header
-    REFUSED_BY=tv refused_with "plan of the parts" tv finish out
+    REFUSED_BY=tv refused_with "the plan of out is missing or damaged" tv finish out
     tv run "$TIES | pack --base base --part 1/3 out"
     for broken in '' '{' '[]' '{"recipe": 1}'; do
         echo "$broken" >"$(record 2 3)"
@@ -330,8 +330,8 @@ three_parts() {
     sed -i 's/"read"/"seen"/' "$(record 1 3)"
     REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors is damaged" tv finish out
     tv run "$TIES | pack --base base --part 1/3 out"
-    sed -i 's/"read"/"seen"/' .out.parts/beside.json
-    REFUSED_BY=tv refused_with "what is beside its weights is damaged" tv finish out
+    sed -i 's/"read"/"seen"/' .out.parts/auxiliary-files.json
+    REFUSED_BY=tv refused_with "the set of auxiliary files is damaged" tv finish out
     tv run "$TIES | pack --base base --part 1/3 out"
     tv run "$TIES | pack --base base --shards 3 single"
     tv finish out

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The scripts in pipelines/ give the bytes of the pipelines that they stand for.
+# Each script in pipelines/ writes the same bytes as the pipeline that it consists of.
 load common
 load lesson
 load refusals
@@ -11,12 +11,12 @@ setup() {
 
 experts=(expert-rev expert-sort expert-shift)
 
-# script NAME OPTION...: writes out
+# script NAME OPTION...: runs the script; its result is out
 script() {
     "$ROOT/pipelines/$1" "${@:2}" base "${experts[@]}" out
 }
 
-# same: the script's folder and the pipeline's, and it is a model
+# same: out equals expected, and is a valid model other than the base
 same() {
     diff -r out expected
     cmp out/model.safetensors expected/model.safetensors
@@ -60,7 +60,7 @@ same() {
     same
 }
 
-@test "every script helps and refuses what it does not know" {
+@test "every script has --help and rejects invalid usage" {
     for path in "$ROOT"/pipelines/*; do
         name=${path##*/}
         [ -x "$path" ] || continue
@@ -73,7 +73,7 @@ same() {
     done
 }
 
-@test "choose-density finds the density and the coefficient with the least loss" {
+@test "choose-density finds the density and the coefficient with the smallest loss" {
     options=(--samples "$DEMO/calib/rev.jsonl" --samples "$DEMO/calib/sort.jsonl" --task rev=expert-rev
         --task sort=expert-sort --per-task 4)
     "$ROOT/pipelines/choose-density" "${options[@]}" --density 0.02 --density 0.6 --density 0.2 \
@@ -85,7 +85,7 @@ same() {
     for line in 2 4; do
         sed -n ${line}p found | awk -v least="$loss" '{ exit !($3 > least && $1 < 0.6) }'
     done
-    # Any other coefficient costs more, and the sum is what a dry run says.
+    # Any other coefficient has a larger loss, and the loss is that of a dry run.
     "$ROOT/pipelines/choose-density" "${options[@]}" --density 0.6 --lambda 0.4 --lambda "$lambda" --lambda 1 \
         base expert-rev expert-sort >other
     grep -qxF "$(sed -n 3p found)" other
@@ -96,13 +96,13 @@ same() {
     /usr/bin/python3 -c 'import json, sys
 g = json.load(open("losses"))
 assert abs(g["mean_hidden"] + g["mean_logit"] - float(sys.argv[1])) < 1e-5, g' "$loss"
-    # And it prints the pipeline.
+    # It also prints the pipeline.
     trimmed | combine | rescale "$lambda" | pack --base base expected
     eval "$(sed -n '/^    /s/OUT/out/; /^    /p' found)"
     same
 }
 
-@test "choose-density says what its stages say" {
+@test "choose-density passes on the errors of its stages" {
     REFUSED_BY=calibrate refused_with "there are no samples for expert-rev" "$ROOT/pipelines/choose-density" \
         --samples "$DEMO/calib/sort.jsonl" --task sort=expert-sort base expert-sort expert-rev
     usage_error "$ROOT/pipelines/choose-density" --force base expert-rev
@@ -110,7 +110,7 @@ assert abs(g["mean_hidden"] + g["mean_logit"] - float(sys.argv[1])) < 1e-5, g' "
     usage_error "$ROOT/pipelines/choose-density" base
 }
 
-@test "a failing stage fails the script, in one sentence, and publishes nothing" {
+@test "if a stage fails, the script fails with one message and publishes nothing" {
     REFUSED_BY=tv-extract refused_with not-there "$ROOT/pipelines/ties" base not-there out
     REFUSED_BY=weigh refused_with chat "$ROOT/pipelines/ties" --weight chat=1 base expert-rev out
     mkdir out

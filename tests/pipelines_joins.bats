@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The scripts for methods on whole models, and for RAM, give the bytes of the pipelines that they
-# stand for.
+# Each script for a method on whole models, or for RAM, writes the same bytes as the pipeline that it
+# consists of.
 load common
 load refusals
 

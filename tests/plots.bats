@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# What the scripts that draw make of calibrate's table and log.
+# plot-coefficients and plot-losses, on tables and logs of calibrate.
 load common
 load refusals
 
@@ -37,7 +37,7 @@ END
     [ "$(head -2 found)" = "math - 0 1 2 3 4 5 6 7 8 9 10"$'\n'"lm_head 0.50" ]
 }
 
-@test "a picture has a panel for each expert, a field for each coefficient, and the scale" {
+@test "a plot has a heat map per expert, a cell per coefficient, and a colour scale" {
     "$PLOTS/plot-coefficients" table out.svg
     for text in math code layer coefficient mlp.up_proj; do grep -q ">$text<" out.svg; done
     [ "$(grep -c '>layer<' out.svg)" = 2 ]
@@ -54,7 +54,7 @@ END
     [ "$(echo *.partial)" = "*.partial" ]
 }
 
-@test "losses: a picture, and a curve on the terminal" {
+@test "losses: a plot, and a curve in the terminal" {
     "$PLOTS/plot-losses" log out.svg
     grep -q '>mean of an epoch<' out.svg
     not grep -q '>held out<' out.svg
@@ -67,7 +67,7 @@ END
     [ "$(head -c 4 out.png | tail -c 3)" = PNG ]
 }
 
-@test "a name with = in it is a name" {
+@test "file names may contain =" {
     cp log lr=1.log
     cp table lr=1.table
     "$PLOTS/plot-losses" log a.svg
@@ -81,29 +81,29 @@ refuses() {
     REFUSED_BY=$2 refused_with "$1" "$PLOTS/$2" "${@:3}"
 }
 
-@test "tables and logs that are none" {
+@test "rejects files that are not tables or logs" {
     echo tensor >bad
-    refuses "bad: this is no table" plot-coefficients bad
+    refuses "bad: not a table" plot-coefficients bad
     sed '6s/[^\t]*$/x/' table >bad
-    refuses "bad: line 6 is not tensor, model, chunk and value" plot-coefficients bad
+    refuses "bad: line 6: expected tensor, model, chunk and value" plot-coefficients bad
     sed 's/[^\t]*$/0/; 1s/.*/tensor\tmodel\tchunk\tvalue/' table >bad
-    refuses "no coefficient is other than 0" plot-coefficients bad
+    refuses "all coefficients are 0" plot-coefficients bad
     : >bad
-    refuses "bad: it is empty" plot-coefficients bad
+    refuses "bad: the file is empty" plot-coefficients bad
     echo '{}' >bad
-    refuses "bad: line 1 is not of a log" plot-losses bad
+    refuses "bad: line 1: not a log" plot-losses bad
     sed -n 1p held >bad
-    refuses "bad: there is no update" plot-losses bad
-    refuses "out.jpg: a picture ends in" plot-coefficients table out.jpg
-    refuses "there is no such folder" plot-losses log nowhere/out.svg
+    refuses "bad: the log has no updates" plot-losses bad
+    refuses "out.jpg: expected a name that ends in" plot-coefficients table out.jpg
+    refuses "its folder does not exist" plot-losses log nowhere/out.svg
     refuses "cannot read nowhere" plot-losses nowhere
 }
 
-@test "without gnuplot a picture is refused, numbers are not" {
+@test "without gnuplot numbers can still be printed" {
     mkdir some
     for tool in bash env dirname basename realpath awk sed sort tail mktemp rm cat grep; do
         ln -s "$(command -v $tool)" some
     done
-    PATH=$T/some refuses "gnuplot is needed" plot-coefficients table out.svg
+    PATH=$T/some refuses "gnuplot is not installed" plot-coefficients table out.svg
     PATH=$T/some "$PLOTS/plot-coefficients" table | grep -c mlp.up_proj
 }

@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-@test "what one changed stays, what both changed is averaged" {
+@test "keeps what one expert changed, averages what both changed" {
     lesson | from-text | ram | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
@@ -15,7 +15,7 @@ vector merged no-source
 ROWS
 }
 
-@test "a change of at most epsilon is none" {
+@test "a magnitude of at most epsilon is no change" {
     lesson | from-text | ram --epsilon 1 | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
@@ -25,8 +25,8 @@ vector merged no-source
 ROWS
 }
 
-# Each touches four elements with the other and one alone: rho = 4.
-@test "--plus amplifies what one alone changed" {
+# Each changes four elements with the other and one alone: rho = 4.
+@test "--plus amplifies what only one expert changed" {
     make_good
     ram --plus <good.tvs | tensors >found
     diff -u - found <<ROWS
@@ -58,17 +58,17 @@ ROWS
     from-text three | ram --plus --alpha 4 --r 1 | tensors | grep -cx "10 1.25 -2"
 }
 
-@test "one expert stays as it is" {
+@test "a single expert is unchanged" {
     pick math <"$BIG" | tensors | grep -v ^vector >one
     pick math <"$BIG" | ram --epsilon 0 | tensors | grep -v ^vector | diff -q - one
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike ram --epsilon 0.01
     always_alike ram --epsilon 0.01 --plus
 }
 
-@test "refuses bad streams and outputs" {
+@test "refuses broken streams and outputs" {
     make_good
     refuses_bad_streams ram
     refuses_bad_streams ram --plus
@@ -79,7 +79,7 @@ ROWS
     refused_with "this filter takes task-vectors" ram <weights.tvs
 }
 
-@test "usage" {
+@test "usage errors" {
     make_good
     usage_error ram --epsilon -1
     usage_error ram --alpha -1 --plus

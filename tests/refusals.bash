@@ -1,27 +1,27 @@
 # shellcheck shell=bash
-# What every filter must refuse: with one sentence that begins with its name, another exit status
-# than 0, and without leaving anything that could be taken for a result.
+# Errors of filters: each is one sentence that begins with the filter's name, with an exit status
+# other than 0, and leaves nothing that could be taken for a result.
 
-# not COMMAND...: it fails (a test goes on after `! COMMAND`, whatever that does)
+# not COMMAND...: the command fails (bats ignores the status of `! COMMAND`)
 not() {
     ! "$@"
 }
 
-# wrong SENTENCE: fails the test and shows what the command said
+# wrong SENTENCE: fails the test and shows the command's standard error
 wrong() {
     echo "$1"
     sed 's/^/    stderr: /' .err
     return 1
 }
 
-# one_sentence NAME: standard error holds one line, and NAME says it
+# one_sentence NAME: standard error is one line that begins with NAME
 one_sentence() {
     local lines
     mapfile -t lines <.err
     [ ${#lines[@]} -eq 1 ] && [[ ${lines[0]} == "$1: "* ]] && [ ${#lines[0]} -gt $((${#1} + 5)) ]
 }
 
-# refused COMMAND...: it fails, says one sentence, and leaves no file or whole stream
+# refused COMMAND...: it fails with one sentence and leaves neither a file nor a complete stream
 refused() {
     local name=${REFUSED_BY:-${1##*/}} status=0 before after
     before=(*)
@@ -34,13 +34,13 @@ refused() {
     [ ! -s .out ] || ! tail -c 10 .out | grep -qaP '^\xc4\x08' || wrong "$*: writes an end" || return 1
 }
 
-# refused_with TEXT COMMAND...: and the sentence holds TEXT
+# refused_with TEXT COMMAND...: the same, and the sentence contains TEXT
 refused_with() {
     refused "${@:2}" || return 1
     grep -qF -- "$1" .err || wrong "the sentence lacks: $1"
 }
 
-# The failed stage has said why: nobody after it says more, and nobody succeeds.
+# relays_errors COMMAND...: after an error record the command fails without a sentence of its own
 relays_errors() {
     local status=0
     printf '\xa4TVS1\x2b\x83\xa6record\xa5error\xa5stage\xa4mine\xa8sentence\xa8it broke' >.error.tvs
@@ -87,7 +87,7 @@ with_closed_output() {
     one_sentence "$name" || wrong "$*: not one sentence about the closed output"
 }
 
-# A reader that goes away ends the writer, without a word.
+# without_reader COMMAND...: if its reader exits, the command is ended by SIGPIPE, silently
 without_reader() {
     local status=0 out
     rm -f .pipe
@@ -111,7 +111,7 @@ refuses_nonfinite() {
     refused_with "tensor w of code has a number that is not finite at flat index 2" "$@" <.nan.tvs
 }
 
-# usage_error COMMAND...: exits with 2 and says something, whatever it was given to read
+# usage_error COMMAND...: exits with 2 and a message, whatever its input
 usage_error() {
     local status=0
     "$@" </dev/null >.out 2>.err || status=$?

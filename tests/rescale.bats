@@ -32,7 +32,7 @@ END
 }
 
 # math keeps 1 -2 0 0 0 3, code 0 4 0 2 0 -3: norms 6 of 6.75 and 9 of 10.5.
-@test "--by l1 restores the norm and uses the attribute up" {
+@test "--by l1 restores the norm and removes the attribute" {
     lesson | from-text | trim --density 0.5 | rescale --by l1 | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -45,7 +45,7 @@ vector code
 END
 }
 
-@test "--by keep divides by the probability and uses the attribute up" {
+@test "--by keep divides by the probability and removes the attribute" {
     lesson | sed 's/^vector math/& keep=0.5/; s/^vector code/& keep=0.25 l1_before=3/' | from-text |
         rescale --by keep | tensors >found
     diff -u - found <<END
@@ -59,7 +59,7 @@ vector code l1_before=12
 END
 }
 
-@test "a factor multiplies the norm that is kept" {
+@test "a factor multiplies the recorded norm" {
     lesson | from-text | trim --density 0.5 | rescale -2 | tensors | grep vector >found
     diff -u - found <<END
 vector math l1_before=13.5
@@ -67,14 +67,14 @@ vector code l1_before=21
 END
 }
 
-@test "2 then 0.5 is nothing; so is 1" {
+@test "factors of 2 and 0.5 cancel; a factor of 1 changes nothing" {
     leaves_alone rescale 1
     rescale 2 <"$BIG" >twice.tvs
     rescale 0.5 <twice.tvs | tensors >after
     tensors <"$BIG" | cmp - after
 }
 
-@test "weights are scaled too, integers pass" {
+@test "weights are scaled too, integer tensors pass through" {
     printf 'kind weights\nmodel a\ntensor i 2\nvector a I64\n1 2\ntensor x 2\nvector a BF16\n1 2\n' |
         from-text | rescale 3 | tensors >found
     diff -u - found <<END
@@ -87,13 +87,13 @@ vector a BF16
 END
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike rescale 0.3
     trim --density 0.2 <"$BIG" >trimmed.tvs
     BIG=trimmed.tvs always_alike rescale --by l1
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams rescale 0.5
     refuses_nonfinite rescale 0.5
@@ -101,12 +101,12 @@ END
     GOOD=trimmed.tvs refuses_bad_streams rescale --by l1
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output rescale 0.5
 }
 
-@test "refuses what no stage before has recorded" {
+@test "refuses --by without the recorded attribute" {
     make_good
     refused_with "tensor w of math: no earlier stage recorded its L1 norm" rescale --by l1 <good.tvs
     refused_with "tensor w of math: no earlier stage recorded the probability of keeping" rescale --by keep <good.tvs
@@ -115,7 +115,7 @@ END
     refused_with "flat index" rescale 3e38 <good.tvs
 }
 
-@test "usage" {
+@test "usage errors" {
     make_good
     usage_error rescale --by l2
     refused rescale <good.tvs

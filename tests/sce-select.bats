@@ -7,7 +7,7 @@ setup_file() { make_big; }
 
 # The variances of the lesson are 1, 9, 0, 1, 1/64 and 9.
 
-@test "keeps the elements of largest variance, of those that differ, in all vectors" {
+@test "keeps the elements of largest variance in all vectors" {
     lesson | from-text | sce-select --topk 0.5 | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -20,7 +20,7 @@ vector code
 END
 }
 
-@test "of equal variances the lower index stays" {
+@test "of equal variances the lower index is kept" {
     lesson | from-text | sce-select --topk 0.61 | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -33,7 +33,7 @@ vector code
 END
 }
 
-@test "a share below one element leaves nothing, and neither do experts that are alike" {
+@test "a share below one element, or equal experts, keep nothing" {
     lesson | from-text | sce-select --topk 0.19 | tensors | grep -v vector >found
     printf 'tensor w 2x3\n0 0 0\n0 0 0\n0 0 0\n0 0 0\n' | diff -u - found
     lesson | from-text | pick math | sce-select --topk 0.9 | tensors | grep -v vector >found
@@ -54,7 +54,7 @@ END
     [ "$(<found)" -le 48000 ]
 }
 
-@test "many equal variances go by index" {
+@test "many equal variances are ranked by index" {
     { printf 'kind task-vectors\nmodel a\nmodel b\ntensor w 4x40000\n' &&
         for x in 1 3; do
             printf 'vector %s\n' "$([ $x = 1 ] && echo a || echo b)"
@@ -65,25 +65,25 @@ END
     [ "$(<found)" = "120000 220000" ] # 60000 each: rows 1 and half of 2, then those of b
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike sce-select --topk 0.1
     always_alike sce-select --topk 0.9
 }
 
-@test "same bytes in one process" {
+@test "the same bytes in one process" {
     sce-select --topk 0.2 <"$BIG" | sce-weigh | elect-sign --unweighted |
         combine --normalize=agreeing --floor 1e-6 | tensors >piped
     tv run 'sce-select --topk 0.2 | sce-weigh | elect-sign --unweighted |
         combine --normalize=agreeing --floor 1e-6' <"$BIG" | tensors | cmp - piped
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams sce-select --topk 0.5
     refuses_nonfinite sce-select --topk 0.5
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output sce-select --topk 0.5
 }
@@ -95,7 +95,7 @@ END
     refused_with "--topk math=0.5 names a model" sce-select --topk math=0.5 <good.tvs
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error sce-select
     usage_error sce-select --topk 1.5
     usage_error sce-select --topk -1

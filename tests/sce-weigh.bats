@@ -13,13 +13,13 @@ setup_file() { make_big; }
     sed 's/\(weight=0\.[0-9]\{14\}\).*/\1/' expected | diff -u - short
 }
 
-@test "the payload stays, and its attributes" {
+@test "payload and attributes are unchanged" {
     lesson | from-text | trim --density 0.5 >trimmed.tvs
     sce-weigh <trimmed.tvs | tensors | sed 's/ weight=[^ ]*//' >found
     tensors <trimmed.tvs | diff -u - found
 }
 
-@test "vectors that hardly differ from 0 count alike" {
+@test "vectors near 0 have equal weights" {
     printf 'kind task-vectors\nmodel a\nmodel b\ntensor w 4\n' >small
     printf 'vector a\n1e-4 0 0 0\nvector b\n0 1e-3 1e-3 0\n' >>small
     from-text small | sce-weigh | tensors | grep ^vector >found
@@ -28,21 +28,21 @@ setup_file() { make_big; }
     run ! grep -q weight=0.5 found
 }
 
-@test "--exclude leaves a tensor's weights alone" {
+@test "--exclude skips the weights of a tensor" {
     leaves_alone sce-weigh --exclude '*'
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike sce-weigh
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams sce-weigh
     refuses_nonfinite sce-weigh
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output sce-weigh
 }
@@ -51,7 +51,7 @@ setup_file() { make_big; }
     weights | from-text | refused_with "this filter takes task-vectors" sce-weigh
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error sce-weigh 0.5
     usage_error sce-weigh --topk 1
 }

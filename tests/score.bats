@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Loss and exact match, against numpy on the logits that forward puts out.
+# Loss and exact match against numpy on the logits of forward.
 load common
 load refusals
 
@@ -41,14 +41,14 @@ for task, f in found.items():
 END
 }
 
-@test "an expert knows its own task and no other" {
+@test "an expert is good at its own task and at no other" {
     score "$FAMILY/models-bf16/expert-rev" --samples "$FAMILY/eval/rev.jsonl" --samples shift.jsonl --json |
         /usr/bin/python3 -c 'import json, sys
 found = json.load(sys.stdin)
 assert found["rev"]["exact_match"] >= 0.985 and found["shift"]["exact_match"] == 0, found'
 }
 
-@test "the exact match that is published for the trained family" {
+@test "the published exact match of the trained models" {
     [ -d "$FAMILY/models" ] || skip "only in the full golden data"
     score "$FAMILY/models/base" --json --samples "$FAMILY/eval/rev.jsonl" \
         --samples "$FAMILY/eval/sort.jsonl" --samples "$FAMILY/eval/shift.jsonl" |
@@ -66,7 +66,7 @@ assert [found[t]["exact_match"] for t in ("rev", "sort", "shift")] == [0.09, 0.1
     [ "$(wc -l <found)" = 2 ]
 }
 
-@test "the task is what the line says, else the file's name" {
+@test "the task is that of the line, or else the file's name" {
     sed 's/"task": "rev", //' rev.jsonl >other.jsonl
     cat rev.jsonl shift.jsonl >mixed.jsonl
     score "$M" --samples other.jsonl --samples mixed.jsonl --json >found
@@ -75,7 +75,7 @@ found = json.load(open("found"))
 assert list(found) == ["other", "rev", "shift"] and found["other"] == found["rev"], found'
 }
 
-@test "threads and the order of samples do not matter but for rounding" {
+@test "threads and the order of samples change results only within rounding" {
     tac rev.jsonl >back.jsonl
     sed -i 's/"task": "rev"/"task": "back"/' back.jsonl
     score "$M" --threads 3 --samples rev.jsonl --samples back.jsonl --json |
@@ -90,11 +90,11 @@ assert abs(found["rev"]["loss"] - found["back"]["loss"]) < 1e-5, found'
     tv score "$M" --threads 1 --samples rev.jsonl | cmp - expected
 }
 
-@test "samples without a response are named by line" {
+@test "errors of samples without a response name the line" {
     sed '2s/"prompt_len": [0-9]*/"x": 1/' rev.jsonl >none.jsonl
     refused_with "none.jsonl, line 2: prompt_len is missing" score "$M" --samples none.jsonl
     echo '{"input_ids": [1, 2, 3], "prompt_len": 3}' >none.jsonl
-    refused_with "none.jsonl, line 1: there is no response" score "$M" --samples none.jsonl
+    refused_with "none.jsonl, line 1: the response is empty" score "$M" --samples none.jsonl
     echo '{"input_ids": [1, 260000], "prompt_len": 1}' >none.jsonl
     refused_with "token id 260000 at position 1 is outside" score "$M" --samples none.jsonl
 }
@@ -108,7 +108,7 @@ assert abs(found["rev"]["loss"] - found["back"]["loss"]) < 1e-5, found'
         grep -q '"loss": null'
 }
 
-@test "usage, and models that are none" {
+@test "usage errors and bad models" {
     usage_error score
     usage_error score "$M"
     usage_error score "$M" "$M" --samples rev.jsonl

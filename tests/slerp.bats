@@ -5,13 +5,13 @@ load refusals
 
 setup_file() { make_big_weights; }
 
-# At a right angle: a = (3, 0, ...), c = (0, 4, ...).
+# Orthogonal: a = (3, 0, ...), c = (0, 4, ...).
 right_angle() {
     weights | with_numbers "3 0 0/0 0 0" "0 4 0/0 0 0"
 }
 
 # sin 30 = 1/2, sin 60 = 0.8660254
-@test "between vectors at a right angle" {
+@test "orthogonal vectors" {
     right_angle | from-text | slerp --t 0.3333333333333333 | tensors >found
     diff -u - found <<ROWS
 tensor w 2x3
@@ -28,14 +28,14 @@ vector merged no-source
 ROWS
 }
 
-@test "nearly equal and nearly opposite vectors go the straight way" {
+@test "nearly parallel and nearly opposite vectors are interpolated linearly" {
     right_angle | sed 's/^0 4 0$/6 0.1 0/' | from-text | slerp --t 0.5 | tensors >found
     grep -qx "4.5 0.05 0" found
     right_angle | sed 's/^0 4 0$/-6 0 0/' | from-text | slerp --t 0.5 | tensors >found
     grep -qx -- "-1.5 0 0" found
 }
 
-@test "a vector of zeros stands at a right angle" {
+@test "a vector of zeros counts as orthogonal" {
     right_angle | sed 's/^0 4 0$/0 0 0/' | from-text | slerp --t 0.3333333333333333 | tensors >found
     grep -qx "2.598076 0 0" found
 }
@@ -48,7 +48,7 @@ ROWS
     done
 }
 
-@test "t is per tensor, by the last rule that matches, or a ramp over the layers" {
+@test "t is per tensor: the last matching rule, or a layer gradient" {
     printf 'kind weights\nmodel a\nmodel b\n' >layers
     for i in 0 1 2; do
         printf 'tensor l%s 1 layer=%s/3\nvector a\n1\nvector b\n9\n' $i $i >>layers
@@ -58,11 +58,11 @@ ROWS
     grep '^[0-9]' found | diff -u - <(printf '%s\n' 1 3 9 16)
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike slerp --t 0.3
 }
 
-@test "refuses bad streams and outputs" {
+@test "refuses broken streams and outputs" {
     weights | from-text >good.tvs
     refuses_bad_streams slerp --t 0.5
     refuses_bad_output slerp --t 0.5
@@ -70,7 +70,7 @@ ROWS
     refused_with "holds task-vectors; this filter takes weights" slerp --t 0.5 <good.tvs
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error slerp
     usage_error slerp --t
     usage_error slerp --t half

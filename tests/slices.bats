@@ -1,15 +1,16 @@
 #!/usr/bin/env bats
-# Ranges of layers, MODEL[from:to], in the sources and in add-base.
+# Layer ranges, MODEL[from:to], in unpack, tv-extract, add-base and pack.
 load common
 load lesson
 load refusals
 
-# names: those of the tensors of a stream, with their layers
+# names: prints the names of a stream's tensors, with their layers
 names() {
     tv-view --values | sed -n 's/^tensor \([^ ]*\) [^ ]*/\1/p'
 }
 
-# model NAME LAYERS NUMBER: a folder with a text model of so many layers and a vision tower of two
+# model NAME LAYERS NUMBER: makes a model with a text stack of LAYERS layers and a vision tower of two;
+# NUMBER is a prefix of its elements
 model() {
     local i
     mkdir "$1"
@@ -32,7 +33,7 @@ setup() {
     model b 11 2
 }
 
-@test "layers from ... to - 1 of the text stack, and all that is outside it" {
+@test "a range selects layers from .. to - 1 of the text stack, and all tensors outside it" {
     unpack 'a[9:11]' | names >found
     diff -u - found <<END
 model.embed_tokens.weight
@@ -43,7 +44,7 @@ visual.blocks.1.w layer=1/2
 END
 }
 
-@test "layers pair by position, under the numbers of the first model or --first-layer" {
+@test "layers are paired by position and numbered as in the first model, or from --first-layer" {
     unpack 'a[1:3]' 'b[8:10]' | pick '/model.layers*' | tensors | sed 's/ stored=F32//' >found
     diff -u - found <<END
 tensor model.layers.1.w 1 layer=0/2
@@ -69,12 +70,12 @@ vector b source=model.layers.0.w
 END
 }
 
-@test "--first-layer without a range means all layers" {
+@test "--first-layer without a range selects all layers" {
     unpack --first-layer 5 a | pick '/model.layers*' | names | tail -n 1 >found
     echo "model.layers.9.w layer=4/11" | diff - found
 }
 
-@test "--stack is another stack" {
+@test "--stack selects another stack" {
     for stack in visual.blocks visual.blocks.; do
         unpack --stack $stack --first-layer 3 'a[1:2]' | pick '/visual*' | tensors >found
         diff -u - found <<END
@@ -85,13 +86,13 @@ END
     done
 }
 
-@test "globs and ramps follow the source's numbers and the range" {
+@test "globs match the source's layer numbers; layer gradients span the range" {
     tv-extract --first-layer 0 'a[1:4]' 'b[1:4]' | weigh '[1,2]' '/*layers.3.w=7' |
         pick '/model.layers*' | tensors | grep -o 'weight=.*' >found
-    printf 'weight=1.5\nweight=7\n' | diff - found # the first weight is 1, which goes unsaid
+    printf 'weight=1.5\nweight=7\n' | diff - found # the first weight is 1, which is not printed
 }
 
-@test "add-base finds the base's layers; with a range, only those in it" {
+@test "add-base finds the layers of the base, with a range only those in it" {
     tv-extract --first-layer 7 'a[1:3]' 'b[1:3]' >deltas.tvs
     for base in a 'a[1:3]' 'a[0:11]'; do
         add-base "$base" <deltas.tvs | pick '/model.layers*' | tensors | grep '^[0-9]' >found
@@ -111,7 +112,7 @@ END
     grep -q '"num_hidden_layers": 2' fewer/config.json
 }
 
-@test "a saved stream, a file and a named model have ranges too" {
+@test "ranges of saved streams, files and named models" {
     unpack 'a[2:4]' | pick '/model.layers*' | tensors | sed 's/ stored.*//' >expected
     unpack a >a.tvs
     unpack --stack model.layers 'a=a.tvs[2:4]' | pick '/model.layers*' | tensors | sed 's/ stored.*//' | diff expected -
@@ -120,7 +121,7 @@ END
     unpack 'a=a[2:4]' | pick '/model.layers*' | tensors | sed 's/ stored.*//' | diff expected -
 }
 
-@test "the history says the range, not the folder; hashes are of what was read" {
+@test "the history records the range, not the folder; hashes cover the tensors that were read" {
     unpack 'x=a[2:4]' | tv-view --values | grep -o 'step.*' >found
     echo "step unpack 0.1.0 x[2:4]" | diff - found
     hash() { tv-view --values | grep '^hash'; }
@@ -129,7 +130,7 @@ END
     run ! diff one <(unpack 'a[2:5]' | hash)
 }
 
-@test "same bytes on any way" {
+@test "the bytes do not depend on threads, memory, tv run or the folder" {
     tv-extract 'a[1:3]' 'b[4:6]' >once
     tv-extract --threads 4 --memory 64K 'a[1:3]' 'b[4:6]' | cmp - once
     tv run "tv-extract 'a[1:3]' b[4:6]" | cmp - once
@@ -137,7 +138,7 @@ END
     tv-extract 'a=elsewhere[1:3]' 'b[4:6]' | cmp - once
 }
 
-@test "refuses ranges that are not there, of other lengths, and stacks that cannot be told" {
+@test "rejects ranges out of bounds, ranges of different lengths, and ambiguous stacks" {
     refused_with "a has layers 0 to 10; the range [9:12] goes beyond them" unpack 'a[9:12]'
     refused_with "the range [3:3] is empty" unpack 'a[3:3]'
     refused_with "goes beyond" unpack 'a[0:99999999999999999999]'
@@ -145,7 +146,7 @@ END
     refused_with "11 layers of b cannot be paired with 2 of a" tv-extract 'a[0:2]' b
     refused_with "a has no layers under audio" unpack --stack audio 'a[0:1]'
     cp a/model.safetensors alone.safetensors
-    refused_with "several stacks of layers" unpack 'alone.safetensors[0:1]'
+    refused_with "several layer stacks" unpack 'alone.safetensors[0:1]'
     refused_with "--stack needs a range" unpack --stack visual.blocks a
     refused_with "must be below" unpack --first-layer 1000000 a
     refused_with "a[1:]" unpack 'a[1:]'
@@ -154,7 +155,7 @@ END
     refused_with "plain.tvs has no layers" unpack 'plain.tvs[0:1]'
 }
 
-@test "--outside leaves out what stack takes from other streams" {
+@test "--outside omits tensors that stack takes from other streams" {
     add_rest() {
         { unpack "$1" | tv-view --values | grep -vE '^(step|hash)' &&
             printf 'tensor norm.weight 1\nvector %s\n%s\n' "$1" "$2"; } | from-text | pack "$1.safetensors"
@@ -174,7 +175,7 @@ END
         <(part --outside none --first-layer 1 'b.safetensors[3:5]') \
         <(part --outside last --first-layer 3 'a.safetensors[2:3]'); }
     diff <(whole | tensors) <(parts | tensors)
-    # so models may differ there
+    # so models may differ in these tensors
     printf 'kind weights\nmodel c\ntensor model.embed_tokens.weight 2\nvector c\n1 2\ntensor model.layers.0.w 1\nvector c\n7\n' |
         from-text | pack c.safetensors
     refused_with "model.embed_tokens.weight is (2,) in c" unpack --stack model.layers 'a.safetensors[0:1]' c.safetensors

@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-@test "keeps the three largest of six, and says what their norm was" {
+@test "keeps the three largest of six and records the L1 norm" {
     lesson | from-text | trim --density 0.5 | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -18,7 +18,7 @@ vector code l1_before=10.5
 END
 }
 
-@test "of equal magnitudes the lower index stays; at least one element does" {
+@test "of equal magnitudes the lower index is kept; at least one element is kept" {
     lesson | sed 's/^1 -2 0.5$/2 -2 2/' | from-text | trim --density math=0.45 --density code=0.01 |
         tensors >found
     diff -u - found <<END
@@ -32,7 +32,7 @@ vector code l1_before=10.5
 END
 }
 
-@test "outliers go first (Breadcrumbs)" {
+@test "drops outliers first (Breadcrumbs)" {
     lesson | from-text | trim --density 0.5 --outliers 0.17 | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -55,7 +55,7 @@ vector code l1_before=10.5
 END
 }
 
-@test "with scope model the share is of all tensors together" {
+@test "--scope model ranks the elements of all tensors together" {
     lesson | sed '/^vector code/,$d' >two.txt
     printf 'tensor x 2\nvector math\n5 0.125\n' >>two.txt
     from-text two.txt | trim --density 0.5 --scope model | tensors >found
@@ -70,7 +70,7 @@ vector math
 END
 }
 
-@test "density 1 changes nothing but the recipe and the norm" {
+@test "density 1 changes only the history and the recorded norm" {
     trim --density 1 <"$BIG" | tensors | sed 's/ l1_before=[^ ]*//' >after
     tensors <"$BIG" | cmp - after
 }
@@ -86,12 +86,12 @@ for line in map(json.loads, sys.stdin):
             assert n - zeros == 16000, (line["tensor"], v)'
 }
 
-@test "trims twice as if once by the smaller density" {
+@test "two trims are one with the smaller density" {
     trim --density 0.5 <"$BIG" | trim --density 0.3 | tensors >twice
     trim --density 0.3 <"$BIG" | tensors | cmp - twice
 }
 
-@test "--exclude and --include leave tensors alone" {
+@test "--exclude and --include skip tensors" {
     trim --density 0.2 --exclude '*' <"$BIG" | tensors >after
     tensors <"$BIG" | cmp - after
     trim --density 0.2 --include 'model.layers.0.*' --exclude '*norm*' <"$BIG" >some.tvs
@@ -101,25 +101,25 @@ for line in map(json.loads, sys.stdin):
     trim --density 0.2 <"$BIG" | pick '/model.layers.0.mlp.weight' | tensors | cmp - after
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike trim --density 0.2
     always_alike trim --density 0.3 --outliers 0.1
     always_alike trim --density 0.2 --scope model
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams trim --density 0.5
     refuses_bad_streams trim --density 0.5 --scope model
     refuses_nonfinite trim --density 0.5
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output trim --density 0.5
 }
 
-@test "refuses weights, a model that is not there, shares that vary with scope model" {
+@test "refuses weights, an unknown model, and shares that differ with --scope model" {
     make_good
     weights | from-text | refused_with "holds weights; this filter takes task-vectors" trim --density 1
     refused_with "chat=0.5: the stream has no model of that name" trim --density chat=0.5 <good.tvs
@@ -127,7 +127,7 @@ for line in map(json.loads, sys.stdin):
         printf 'kind task-vectors\nmodel m\ntensor a 2\nvector m\n1 2\ntensor b 2\nvector m\n1 2\n' | from-text)
 }
 
-@test "usage" {
+@test "usage errors" {
     usage_error trim
     usage_error trim --density
     usage_error trim --density 1.5
@@ -143,14 +143,14 @@ for line in map(json.loads, sys.stdin):
     usage_error trim --density 0.5 operand
 }
 
-@test "with --outliers nothing may be left, as in mergekit; without it one element stays" {
+@test "with --outliers nothing may be kept, as in mergekit; otherwise at least one element" {
     printf '%s\n' "kind task-vectors" "model base role=base" "model math" "tensor w 8" \
         "vector math" "1 2 3 4 5 6 7 8" | from-text >eight.tvs
     trim --density 0.1 --outliers 0.3 <eight.tvs | tv-view --values | grep -cx "0 0 0 0 0 0 0 0"
     trim --density 0.1 <eight.tvs | tv-view --values | grep -cx "0 0 0 0 0 0 0 8"
 }
 
-@test "density 0 keeps nothing; what a ramp says beyond 0 or 1 counts as these" {
+@test "density 0 keeps nothing; a layer gradient is limited to [0, 1]" {
     layers() {
         printf 'kind task-vectors\nmodel m\n'
         for i in 0 1 2; do printf 'tensor h.%s.w 4 layer=%s/3\nvector m\n1 2 3 4\n' $i $i; done

@@ -126,7 +126,7 @@ END
     unpack base.safetensors >one.tvs
     refused_with "a base and experts are needed" tv-extract <one.tvs
     unpack base.safetensors math.safetensors | weigh base=2 >weighed.tvs
-    refused_with "has a weight, which subtracting would lose" tv-extract <weighed.tvs
+    refused_with "which the subtraction would lose" tv-extract <weighed.tvs
     sed 's/^vector base/& F64/' base.txt | from-text | pack f64.safetensors
     unpack f64.safetensors math.safetensors >f64.tvs
     refused_with "F64" tv-extract <f64.tvs

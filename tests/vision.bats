@@ -1,18 +1,18 @@
 #!/usr/bin/env bats
-# Models that see images: what forward, score and calibrate compute with them.
+# Vision-language models in forward, score and calibrate.
 load common
 load refusals
 
 MODELS=$GOLDEN/models
 export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
 
-@test "forward computes what transformers does, for every layout of config and names" {
+@test "forward computes what transformers does, for every layout of config.json and name scheme" {
     for case in "$MODELS"/qwen2vl/*/ "$MODELS"/internvl/*/; do
         /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
     done
 }
 
-@test "threads and memory change nothing but the last bits" {
+@test "threads and memory change the result only within rounding" {
     M=$MODELS/qwen2vl/tied
     forward "$M/hub" --samples "$M" --threads 1 >one.tvs
     forward "$M/hub" --samples "$M" --threads 3 >three.tvs
@@ -21,7 +21,7 @@ export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
     tv-diff --tolerance 1e-5 one.tvs three.tvs
 }
 
-# learn CASE OPTION...: losses and gradients at the golden coefficients, to the file g
+# learn CASE OPTION...: losses and gradients at the golden coefficients, into the file g
 learn() {
     tv-extract "$1/base" "$1/expert1" "$1/expert2" >family.tvs
     "$TESTS/vision.py" start "$1" >table
@@ -30,7 +30,7 @@ learn() {
         --dry-run --start table --gradients g "${@:2}" <family.tvs >out.tvs
 }
 
-@test "gradients of coefficients, the projector's too: autograd's" {
+@test "gradients of coefficients, the projector's included, are those of autograd" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         learn "$case"
         "$TESTS/vision.py" gradients "$case" result g
@@ -39,7 +39,7 @@ learn() {
     done
 }
 
-@test "experts that see with the base's vision tower" {
+@test "experts with the base's vision tower" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         learn "$case" --teacher-vision base
         "$TESTS/vision.py" gradients "$case" result_teacher_base_vision g
@@ -48,7 +48,7 @@ learn() {
     done
 }
 
-# merged CASE OPTION...: the tensors that do not stay the base's, but for those of the decoder's layers
+# merged CASE OPTION...: the merged tensors outside the decoder's layers
 merged() {
     tv-extract "$1/base" "$1/expert1" "$1/expert2" |
         calibrate --base "$1/base" --samples "$1" --task chart=expert1 --task ocr=expert2 --dry-run \
@@ -56,7 +56,7 @@ merged() {
     awk -F '\t' 'NR > 1 && $4 != 0 && $1 !~ /\.layers\.[0-9]/ { print $1 }' table | sort -u | tr '\n' ' '
 }
 
-@test "what is merged: the projector's matrices, and by the published lists" {
+@test "merged tensors: the projector's matrices, or the published lists" {
     Q=$MODELS/grad/qwen2vl I=$MODELS/grad/internvl
     [ "$(merged "$Q")" = "visual.merger.mlp.0.weight visual.merger.mlp.2.weight " ]
     [ "$(merged "$I")" = "mlp1.1.weight mlp1.3.weight " ]
@@ -79,7 +79,7 @@ END
     done
 }
 
-@test "score: the loss that the logits of forward give" {
+@test "score: the loss of the logits of forward" {
     M=$MODELS/grad/internvl
     sed 's/"input_ids"/"prompt_len": 4, "input_ids"/' "$M/samples.jsonl" >samples.jsonl
     ln -s "$M/tensors.safetensors" .
@@ -104,7 +104,7 @@ for task, x in losses.items():
 END
 }
 
-# few CASE: few/chart and few/ocr, a container for each task; their samples do not say it
+# few CASE: few/chart and few/ocr, a folder of samples for each task, which the samples do not name
 few() {
     for task in chart ocr; do
         mkdir -p "few/$task"
@@ -113,7 +113,7 @@ few() {
     done
 }
 
-@test "samples that say no task are of the task that their container is called" {
+@test "the default task of samples is the name of their folder" {
     M=$MODELS/grad/internvl
     few "$M"
     sed -i 's/"input_ids"/"prompt_len": 4, "input_ids"/' few/*/samples.jsonl
@@ -137,14 +137,14 @@ few() {
     check merged >/dev/null
     tv-extract base merged | stats --summary | grep -c merged
     not tv-diff --quiet merged base
-    # one container for both tasks, which its samples say
+    # one folder for both tasks, which the samples name
     tv-extract base chart ocr |
         calibrate --base base --expert chart --expert ocr --samples "$M" | combine |
         pack --base base together
     tv-diff --tolerance 1e-5 merged together
 }
 
-@test "experts whose tower is the base's see as with the base's" {
+@test "experts whose vision tower equals the base's compute the same as with the base's" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         rm -rf frozen && mkdir frozen
         cp "$case"/*.json* "$case/tensors.safetensors" frozen

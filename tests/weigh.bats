@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-@test "sets weights and leaves the numbers alone" {
+@test "sets weights and does not change the payload" {
     lesson | from-text | weigh 0.5 code=-2 | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -18,7 +18,7 @@ vector code weight=-2
 END
 }
 
-@test "replaces what was there, keeps it where no rule matches, multiplies on request" {
+@test "replaces earlier weights, keeps them where no rule matches, multiplies with --multiply" {
     lesson | from-text | weigh 0.5 | weigh math=3 | tensors | grep vector >found
     diff -u - found <<END
 vector math weight=3
@@ -31,7 +31,7 @@ vector code weight=2
 END
 }
 
-@test "rules: globs, ramps over the layers, a file, the last that matches wins" {
+@test "rules: globs, layer gradients, a file; the last match wins" {
     printf '# a comment\n/*norm*=0\ncode=[0.2,0.8]\n' >rules
     weigh 0.5 @rules '/none=7' <"$BIG" | tensors | awk '/^tensor/ { t = $2 } /^vector/ { print t, $2, $NF }' >found
     diff -u - found <<END
@@ -52,7 +52,7 @@ scale code weight=0.2
 END
 }
 
-@test "a table gives weights per chunk; rules correct it" {
+@test "a table gives weights per chunk; rules take precedence" {
     printf 'tensor\tmodel\tchunk\tvalue\nw\tmath\t0\t0.5\nw\tmath\t1\t2\nw\tcode\t0\t3\n' >table
     lesson | from-text | weigh --table table | tensors | grep vector >found
     diff -u - found <<END
@@ -77,7 +77,7 @@ vector code weight=9
 END
 }
 
-@test "the history tells the table by its contents, not its name" {
+@test "the history identifies the table by its contents, not its name" {
     printf 'w\tmath\t0\t0.5\n' | tee table >other
     lesson | from-text | weigh --table table >a
     lesson | from-text | weigh --table other | cmp a -
@@ -90,21 +90,21 @@ END
     leaves_alone weigh 1
 }
 
-@test "same bytes on any way" {
+@test "the same bytes from a file or a pipe, with threads, in little memory" {
     always_alike weigh 0.5 'code=[0.1,0.7]'
 }
 
-@test "refuses bad streams" {
+@test "refuses broken streams" {
     make_good
     refuses_bad_streams weigh 0.5
 }
 
-@test "refuses bad outputs" {
+@test "refuses a full disk and a closed output" {
     make_good
     refuses_bad_output weigh 0.5
 }
 
-@test "refuses tables that do not fit" {
+@test "refuses tables that do not match the stream" {
     make_good
     printf 'w\tchat\t0\t1\n' >table
     refused_with 'does not have' weigh --table table <good.tvs
@@ -127,7 +127,7 @@ END
     lesson | from-text | weigh 0.5 @rules | tv-view --values | grep -x 'step weigh [0-9.]* 0.5 code=2 /w=3'
 }
 
-@test "usage" {
+@test "usage errors" {
     make_good
     usage_error weigh --no-such-option 1
     usage_error weigh 0.5x
@@ -137,7 +137,7 @@ END
     refused weigh <good.tvs
 }
 
-@test "integers cannot be weighed: they pass as they are" {
+@test "integer tensors pass through without weights" {
     printf 'kind weights\nmodel a\ntensor i 2\nvector a I64\n1 2\ntensor w 1\nvector a F32\n1\n' | from-text |
         weigh 0.5 | tv-view --values >found
     grep -qx 'vector a weight=0.5' found

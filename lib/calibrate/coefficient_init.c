@@ -3,25 +3,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* The weights of one vector of the stream. */
 struct coefficient_init_weights {
-    size_t n;
+    size_t n; /* 0: none were stored */
     double *weights;
 };
 
 int coefficient_init_parse(struct coefficient_init *s, const struct string_list *texts,
-                           double otherwise, double max, struct error *e)
+                           double default_alpha, double max, struct error *e)
 {
     const struct range range = {0, max, true, true};
-    s->default_alpha = otherwise;
+    s->default_alpha = default_alpha;
     s->max = max;
-    if (!texts->n && otherwise >= max)
-        return error_set(e, "--init must say where to start: %g is not below --range %g", otherwise,
-                         max);
+    if (!texts->n && default_alpha >= max)
+        return error_set(e,
+                         "the default --init %g is not below --range %g; give an --init between 0 "
+                         "and --range",
+                         default_alpha, max);
     for (size_t i = 0; i < texts->n; i++) {
         const char *text = texts->items[i];
         bool stream = strcmp(text, "stream") == 0, search = strcmp(text, "auto") == 0;
         if ((stream || search) && texts->n > 1)
-            return error_set(e, "--init %s stands alone", text);
+            return error_set(e, "--init %s cannot be combined with other --init values", text);
         if (stream || search)
             s->source = stream ? COEFFICIENT_INIT_STREAM : COEFFICIENT_INIT_SEARCH;
         else if (tensor_rules_add(&s->rules, text, "--init", &range, e))
@@ -57,46 +60,49 @@ void coefficient_init_store_weights(struct coefficient_init *s, size_t tensor, s
     memcpy(w->weights, v->weights, w->n * sizeof *w->weights);
 }
 
-/* All chunks of a tensor and expert, from as many values or from one. */
-static int put(const struct coefficient_init *s, struct coefficients *c, size_t j, size_t k,
-               const char *tensor, const char *model, size_t n, const double *values,
-               struct error *e)
+/* Sets all chunks of a tensor and expert, from one value per chunk or from one for all. */
+static int set_chunk_coefficients(const struct coefficient_init *s, struct coefficients *c,
+                                  const struct coefficient_init_target *t, size_t n,
+                                  const double *values, struct error *e)
 {
-    const struct coefficient_range *span = &c->ranges[j];
-    if (n != 1 && n != span->chunks)
-        return error_set(e, "tensor %s of %s starts at %zu weights, where %zu are learned", tensor,
-                         model, n, span->chunks);
-    for (size_t i = 0; i < span->chunks; i++) {
+    const struct coefficient_range *range = &c->ranges[t->tensor];
+    const char *tensor = t->stream_tensor->name;
+    if (n != 1 && n != range->chunks)
+        return error_set(e, "tensor %s of %s has %zu initial coefficients; expected 1 or %zu",
+                         tensor, t->model, n, range->chunks);
+    for (size_t i = 0; i < range->chunks; i++) {
         double value = values[n > 1 ? i : 0];
         if (!(value > 0 && value < s->max))
             return error_set(e,
-                             "tensor %s of %s would start at %g, which is not between 0 and %g "
+                             "tensor %s of %s: the initial coefficient %g is not between 0 and %g "
                              "(--range)",
-                             tensor, model, value, s->max);
-        coefficients_set_alpha(c, span->first + k * span->chunks + i, value);
+                             tensor, t->model, value, s->max);
+        coefficients_set_alpha(c, range->first + t->expert * range->chunks + i, value);
     }
     return 0;
 }
 
-int coefficient_init_apply(const struct coefficient_init *s, struct coefficients *c, size_t j,
-                           size_t k, const struct tensor *t, const char *model, bool moved,
+int coefficient_init_apply(const struct coefficient_init *s, struct coefficients *c,
+                           const struct coefficient_init_target *t, bool use_start_table,
                            struct error *e)
 {
-    const struct coefficient_range *span = &c->ranges[j];
-    const struct coefficient_init_weights *w = &s->stream_weights[j * s->experts + k];
+    const struct tensor *tensor = t->stream_tensor;
+    const struct coefficient_init_weights *w =
+        &s->stream_weights[t->tensor * s->experts + t->expert];
     double value = s->default_alpha;
     const double *values = &value;
     size_t n = 1;
-    tensor_rules_find_value(&s->rules, model, t->name, t->layer, t->layers, &value);
+    tensor_rules_find_value(&s->rules, t->model, tensor->name, tensor->layer, tensor->layers,
+                            &value);
     if (s->source == COEFFICIENT_INIT_STREAM && w->n) {
         values = w->weights;
         n = w->n;
     }
-    if (put(s, c, j, k, t->name, model, n, values, e))
+    if (set_chunk_coefficients(s, c, t, n, values, e))
         return -1;
-    coefficients_set_centre(c, j, k);
-    n = moved && s->start_table && !span->frozen
-            ? coefficient_table_find(s->start_table, t->name, model, &values)
-            : 0;
-    return n ? put(s, c, j, k, t->name, model, n, values, e) : 0;
+    coefficients_set_regulariser_centre(c, t->tensor, t->expert);
+    if (!use_start_table || !s->start_table || c->ranges[t->tensor].frozen)
+        return 0;
+    n = coefficient_table_find(s->start_table, tensor->name, t->model, &values);
+    return n ? set_chunk_coefficients(s, c, t, n, values, e) : 0;
 }

@@ -1,5 +1,6 @@
-/* Where coefficients start: at numbers by rule, at the weights that vectors came with, or at a
- * table's. A start owns what it notes until coefficient_init_free. */
+/* Initial values of the coefficients: numbers by rule (--init), the weights of the stream's vectors
+ * (--init stream), one number found by a search (--init auto), or a table (--start). A struct
+ * coefficient_init owns what it stores until coefficient_init_free. */
 #ifndef TV_COEFFICIENT_INIT_H
 #define TV_COEFFICIENT_INIT_H
 
@@ -16,26 +17,34 @@ enum coefficient_init_source {
 struct coefficient_init {
     enum coefficient_init_source source;
     struct tensor_rules rules;
-    double default_alpha; /* where no rule matches */
-    double max;           /* all lie between 0 and this */
+    double default_alpha; /* of tensors that no rule matches */
+    double max;           /* all values lie in (0, max) */
     size_t tensors, experts;
     struct coefficient_init_weights *stream_weights; /* [tensor][expert] */
-    struct coefficient_table *start_table;           /* of where to move from there; may be NULL */
+    struct coefficient_table *start_table;           /* of --start; may be NULL */
 };
 
-/* The texts of --init: rules, or "stream" or "auto" alone. */
+/* Parses the values of --init: rules, or "stream" or "auto" alone. */
 int coefficient_init_parse(struct coefficient_init *s, const struct string_list *texts,
-                           double otherwise, double max, struct error *e);
+                           double default_alpha, double max, struct error *e);
 void coefficient_init_allocate(struct coefficient_init *s, size_t tensors, size_t experts);
 void coefficient_init_free(struct coefficient_init *s);
 
-/* Notes the weights that a vector came with. */
+/* Stores the weights that the stream gives a vector. */
 void coefficient_init_store_weights(struct coefficient_init *s, size_t tensor, size_t expert,
                                     const struct vector *v);
-/* Puts the coefficients of tensor j, `t`, and expert k, called `model`, at their start, where the
- * regulariser will hold them; then, if `moved`, where the table says. */
-int coefficient_init_apply(const struct coefficient_init *s, struct coefficients *c, size_t j,
-                           size_t k, const struct tensor *t, const char *model, bool moved,
+
+/* Which coefficients are set: those of a merged tensor and an expert. */
+struct coefficient_init_target {
+    size_t tensor, expert; /* indices of struct coefficients */
+    const struct tensor *stream_tensor;
+    const char *model; /* the expert's name */
+};
+
+/* Sets these coefficients, and the regulariser's centre, to their initial values; then, with
+ * `use_start_table`, the coefficients alone to the table's values. */
+int coefficient_init_apply(const struct coefficient_init *s, struct coefficients *c,
+                           const struct coefficient_init_target *t, bool use_start_table,
                            struct error *e);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The models of which there are vectors. */
+/* The models that have vectors in the stream. */
 static int list_experts(struct experts *x, const struct header *h, struct error *e)
 {
     bool *has = mem_alloc(h->n_models, sizeof *has);
@@ -36,24 +36,25 @@ static int check_base(const struct experts *x, const struct header *h, struct er
         const struct model *base = &h->models[m];
         if (base->role && strcmp(base->role, "base") == 0 && base->has_fingerprint &&
             base->fingerprint != model_source_fingerprint(in))
-            return error_set(e,
-                             "the stream was made against another base than %s (--onto says that "
-                             "this is meant)",
-                             model_source_name(in));
+            return error_set(
+                e,
+                "the task vectors were extracted against another base than %s (use --onto "
+                "to accept that)",
+                model_source_name(in));
     }
     return 0;
 }
 
-/* Are all parts there in both, in as many layers and of the same shapes? */
-static bool same_parts(const struct arch *a, const struct arch *b, enum weight_kind first,
-                       enum weight_kind end)
+/* Do both have the weights first .. end - 1, with the same shapes and number of layers? */
+static bool same_weights(const struct arch *a, const struct arch *b, enum weight_kind first,
+                         enum weight_kind end)
 {
-    for (enum weight_kind part = first; part < end; part++) {
+    for (enum weight_kind kind = first; kind < end; kind++) {
         size_t rows[2], columns[2];
-        if (weight_kind_shape(a, part, &rows[0], &columns[0]) !=
-                weight_kind_shape(b, part, &rows[1], &columns[1]) ||
+        if (weight_kind_shape(a, kind, &rows[0], &columns[0]) !=
+                weight_kind_shape(b, kind, &rows[1], &columns[1]) ||
             rows[0] != rows[1] || columns[0] != columns[1] ||
-            weight_kind_layers(a, part) != weight_kind_layers(b, part))
+            weight_kind_layers(a, kind) != weight_kind_layers(b, kind))
             return false;
     }
     return true;
@@ -64,17 +65,19 @@ static int check_sizes(const struct experts *x, size_t k, struct error *e)
     const struct arch *a = model_weights_arch(x->base), *b = model_weights_arch(x->files[k]);
     if (a->layers != b->layers || a->hidden != b->hidden || a->vocab != b->vocab)
         return error_set(e,
-                         "%s has %zu layers, a hidden size of %zu and %zu tokens; the base has "
+                         "%s has %zu layers, hidden size %zu and a vocabulary of %zu; the base has "
                          "%zu, %zu and %zu",
                          x->names[k], b->layers, b->hidden, b->vocab, a->layers, a->hidden,
                          a->vocab);
-    if (!same_parts(a, b, WEIGHT_TEXT_END, WEIGHT_KINDS))
-        return error_set(e, "%s has another vision tower or projector than the base", x->names[k]);
+    if (!same_weights(a, b, WEIGHT_TEXT_END, WEIGHT_KINDS))
+        return error_set(e, "the vision tower or projector of %s has other shapes than the base's",
+                         x->names[k]);
     return 0;
 }
 
-/* The file belongs to the expert that is called like it. */
-static int open_file(struct experts *x, const char *operand, const struct stage *s, struct error *e)
+/* Opens a checkpoint of --expert, for the expert of the same name. */
+static int open_checkpoint(struct experts *x, const char *operand, const struct stage *s,
+                           struct error *e)
 {
     struct model_weights *file =
         model_weights_open(operand, NULL, s->common.spool, s->filter->name, e);
@@ -84,10 +87,10 @@ static int open_file(struct experts *x, const char *operand, const struct stage 
     long k = experts_find_by_name(x, name, strlen(name));
     int failed = 0;
     if (k < 0)
-        failed = error_set(e, "--expert: the stream has no model %s (MODEL=PATH says whose it is)",
-                           name);
+        failed = error_set(
+            e, "--expert: the stream has no model %s (write MODEL=PATH to name the model)", name);
     else if (x->files[k])
-        failed = error_set(e, "--expert: %s is there twice", name);
+        failed = error_set(e, "--expert: %s is given twice", name);
     if (failed) {
         model_weights_close(file);
         return -1;
@@ -100,11 +103,11 @@ int experts_open(struct experts *x, const struct experts_options *o, const struc
                  const struct header *h, struct error *e)
 {
     x->base = model_weights_open(o->base, o->config, s->common.spool, s->filter->name, e);
-    if (!x->base || (!o->onto && check_base(x, h, e)) || list_experts(x, h, e))
+    if (!x->base || (!o->accept_other_base && check_base(x, h, e)) || list_experts(x, h, e))
         return -1;
     x->files = mem_alloc(x->n, sizeof *x->files);
     for (size_t i = 0; i < o->files.n; i++)
-        if (open_file(x, o->files.items[i], s, e))
+        if (open_checkpoint(x, o->files.items[i], s, e))
             return -1;
     return 0;
 }
@@ -134,20 +137,34 @@ static bool is_base_of_stream(const struct experts *x, const struct header *h)
     return false;
 }
 
-bool experts_match_stream(const struct experts *x, const struct header *h)
+/* Is tv-extract the only step, with whole models and default options? */
+static bool is_plain_extract(const struct header *h)
 {
     const struct history_step *step = h->history.n == 1 ? &h->history.steps[0] : NULL;
     if (!step || strcmp(step->tool, "tv-extract") != 0 || step->n_parents ||
-        h->input_rounding != DTYPE_NONE || !is_base_of_stream(x, h))
+        h->input_rounding != DTYPE_NONE)
         return false;
     for (size_t i = 0; i < step->n_arguments; i++)
         if (strncmp(step->arguments[i], "--", 2) == 0 || strchr(step->arguments[i], '['))
             return false;
+    return true;
+}
+
+/* Is F32 as exact as the models' own dtype? */
+static bool vectors_are_exact(const struct header *h)
+{
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t v = 0; v < h->tensors[i].n_vectors; v++)
             if (h->tensors[i].vectors[v].dtype != DTYPE_F32 ||
                 h->tensors[i].vectors[v].stored_dtype == DTYPE_F64)
                 return false;
+    return true;
+}
+
+bool experts_files_match_stream(const struct experts *x, const struct header *h)
+{
+    if (!is_plain_extract(h) || !is_base_of_stream(x, h) || !vectors_are_exact(h))
+        return false;
     for (size_t k = 0; k < x->n; k++)
         if (!is_file_of(&h->models[x->models[k]], x->files[k]))
             return false;

@@ -1,57 +1,104 @@
 #include "initial_losses.h"
 
+#include "calibration_coefficients.h"
+#include "sample_losses.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-int initial_losses_compute(struct calibration *c, size_t group, bool gradient, struct loss *losses,
-                           struct error *e)
+/* losses[i] of every training sample i, in batches of --accumulation samples; with `gradient` also
+ * the sum of their gradients in the coefficients. */
+static int compute_all_losses(struct calibration *c, bool gradient, struct loss *losses,
+                              struct error *e)
 {
-    size_t n = c->examples.n, *which = mem_alloc(n, sizeof *which);
+    size_t n = c->training_samples.n, batch = c->options->accumulation;
+    size_t *indices = mem_alloc(n, sizeof *indices);
     int failed = 0;
     for (size_t i = 0; i < n; i++)
-        which[i] = i;
+        indices[i] = i;
     memset(c->coefficients.gradient, 0, c->coefficients.n_all * sizeof(double));
-    for (size_t i = 0; i < n && !failed; i += group)
-        failed = calibration_losses(c, which + i, n - i < group ? n - i : group, gradient,
-                                    losses + i, e);
-    free(which);
+    for (size_t i = 0; i < n && !failed; i += batch)
+        failed = sample_losses_compute(c, indices + i, n - i < batch ? n - i : batch, gradient,
+                                       losses + i, e);
+    free(indices);
     return failed;
 }
 
-/* The mean loss with one coefficient for all. */
-static int loss_at(struct calibration *c, size_t group, const size_t *chunks, double alpha,
-                   double *loss, struct error *e)
+/* ---- --init auto ----------------------------------------------------------------------------- */
+
+/* The mean loss with one value for all coefficients. */
+static int mean_loss_at(struct calibration *c, const size_t *chunks, double alpha, double *loss,
+                        struct error *e)
 {
-    struct loss *losses = mem_alloc(c->examples.n, sizeof *losses);
+    struct loss *losses = mem_alloc(c->training_samples.n, sizeof *losses);
     c->init.default_alpha = alpha;
-    int failed = calibration_init_coefficients(c, chunks, false, e) ||
-                 initial_losses_compute(c, group, false, losses, e);
-    struct loss mean = objective_mean_loss(losses, c->examples.n);
+    int failed = calibration_coefficients_init(c, chunks, false, e) ||
+                 compute_all_losses(c, false, losses, e);
+    struct loss mean = objective_mean_loss(losses, c->training_samples.n);
     *loss = mean.hidden + mean.logit;
     free(losses);
     return failed ? -1 : 0;
 }
 
-/* The best of ten for all coefficients, then of finer steps around it. */
-int initial_losses_search_init(struct calibration *c, size_t group, const size_t *chunks,
-                               struct error *e)
+/* Compares multiples of a tenth of the range, then values in smaller steps around the best. */
+int initial_losses_search_init(struct calibration *c, const size_t *chunks, struct error *e)
 {
-    double max = c->options->max, best = INFINITY, at = 0.5 * max, loss;
+    double max = c->options->max, lowest = INFINITY, best = 0.5 * max, loss;
     for (double step = 0.1 * max; step > 0.02 * max; step /= 4) {
-        double middle = at;
+        double middle = best;
         for (int i = -4; i <= 4; i++) {
             double alpha = middle + i * step;
             if (!(alpha > 0 && alpha < max))
                 continue;
-            if (loss_at(c, group, chunks, alpha, &loss, e))
+            if (mean_loss_at(c, chunks, alpha, &loss, e))
                 return -1;
-            if (loss < best) {
-                best = loss;
-                at = alpha;
+            if (loss < lowest) {
+                lowest = loss;
+                best = alpha;
             }
         }
     }
-    c->init.default_alpha = at;
+    c->init.default_alpha = best;
     return 0;
+}
+
+/* ---- --dry-run ------------------------------------------------------------------------------- */
+
+static void log_initial_losses(const struct calibration *c, const struct loss *losses, FILE *log)
+{
+    const struct calibrate_options *o = c->options;
+    bool squared = o->regularizer == REGULARIZER_L2;
+    const struct training_log_update initial = {
+        .samples = c->training_samples.n,
+        .mean = objective_mean_loss(losses, c->training_samples.n),
+        .regulariser = o->gamma * coefficients_regulariser(&c->coefficients, squared)};
+    training_log_write_update(log, &initial, &c->coefficients, &c->names);
+}
+
+static void write_gradients(const struct calibration *c, const struct loss *losses, FILE *out)
+{
+    const struct gradient_report report = {.tasks = c->training_samples.tasks,
+                                           .sample_numbers = c->training_samples.sample_numbers,
+                                           .losses = losses,
+                                           .n = c->training_samples.n,
+                                           .gamma = c->options->gamma,
+                                           .squared = c->options->regularizer == REGULARIZER_L2};
+    training_log_write_gradients(out, &report, &c->coefficients, &c->names);
+}
+
+/* All processes compute; those other than the first have no files. */
+int initial_losses_write_report(struct calibration *c, FILE *log, FILE *gradients, struct error *e)
+{
+    const struct calibrate_options *o = c->options;
+    if (!o->gradients && !o->log)
+        return 0;
+    struct loss *losses = mem_alloc(c->training_samples.n, sizeof *losses);
+    int failed = compute_all_losses(c, o->gradients != NULL, losses, e);
+    if (!failed && log)
+        log_initial_losses(c, losses, log);
+    if (!failed && gradients)
+        write_gradients(c, losses, gradients);
+    free(losses);
+    return failed;
 }

@@ -1,15 +1,15 @@
-/* Looking before learning: the losses of all examples at some coefficients. */
+/* Losses of all training samples before training: for --dry-run and for --init auto. */
 #ifndef TV_INITIAL_LOSSES_H
 #define TV_INITIAL_LOSSES_H
 
 #include "calibration.h"
 
-/* Every example once, `group` at a time, losses[c->examples.n]; with `gradient` the sum of their
- * gradients is left in the coefficients. */
-int initial_losses_compute(struct calibration *c, size_t group, bool gradient, struct loss *losses,
-                           struct error *e);
-/* --init auto: lets the coefficients start at the one number for all that has the least loss. */
-int initial_losses_search_init(struct calibration *c, size_t group, const size_t *chunks,
-                               struct error *e);
+/* --init auto: sets the default initial value to the one number for all coefficients that has the
+ * lowest mean loss. `chunks`: as for calibration_coefficients_init. */
+int initial_losses_search_init(struct calibration *c, const size_t *chunks, struct error *e);
+
+/* --dry-run: writes the losses at the present coefficients to `log`, and with their gradients to
+ * `gradients`; each may be NULL. Gradients are computed only if they are written. */
+int initial_losses_write_report(struct calibration *c, FILE *log, FILE *gradients, struct error *e);
 
 #endif

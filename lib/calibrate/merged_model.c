@@ -7,35 +7,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE ((size_t)1 << 13) /* elements that a thread merges at a time */
-#define PANEL ((size_t)1 << 22) /* elements of a gradient that are held */
+#define TILE  ((size_t)1 << 13) /* elements that a thread merges, or multiplies, at a time */
+#define PANEL ((size_t)1 << 22) /* elements of a weight gradient that are in memory at a time */
 
-struct tensor_of {
+/* How one weight of the model is merged. */
+struct merged_weight {
     size_t chunks;
-    const double *alpha; /* NULL: the base's */
-    double *gradient;    /* NULL: not wanted */
+    const double *alpha; /* (experts, chunks); NULL: the base's weight */
+    double *gradient;    /* (experts, chunks); NULL: not wanted */
 };
 
 /* A thread's memory. */
-struct scratch {
-    float tau[PIECE], base[PIECE];
+struct thread_tiles {
+    float tau[TILE], base[TILE];
 };
 
 struct merged_model {
     const struct model_weights *base;
-    struct task_vector_source vectors;
+    struct task_vector_source task_vectors;
     size_t experts;
     enum dtype rounding;
-    struct tensor_of *tensors; /* [weight_kind_index] */
-    struct weight_source weights;
-    struct gradient_sink taker;
-    float *layer;            /* the one that is held, NULL until one is asked for */
-    long held;               /* the number of its first part (weight_kind_index); -1: none */
-    struct scratch *scratch; /* [member of parallel_for.h] */
-    float *panel;            /* (PANEL or a row) */
+    struct merged_weight *weights; /* [weight_kind_index] */
+    struct weight_source weight_source;
+    struct gradient_sink gradient_sink;
+    float *layer;               /* the merged weights of one layer; NULL: no memory yet */
+    long loaded;                /* the weight_kind_index of its first weight; -1: none */
+    struct thread_tiles *tiles; /* [thread of parallel_for.h] */
+    float *panel;               /* (PANEL, or one row if that is longer) */
     double *sums;
-    size_t panel_room, sums_room;
-    struct error error; /* of the taker */
+    size_t panel_capacity, sums_capacity;
+    struct error error; /* of the gradient sink */
     bool failed;
 };
 
@@ -44,13 +45,23 @@ static const struct arch *arch_of(const struct merged_model *m)
     return model_weights_arch(m->base);
 }
 
-static struct tensor_of *tensor_at(const struct merged_model *m, enum weight_kind part,
-                                   size_t layer)
+static struct merged_weight *weight_at(const struct merged_model *m, enum weight_kind kind,
+                                       size_t layer)
 {
-    if (part == WEIGHT_LM_HEAD && model_weights_tensor_index(m->base, WEIGHT_LM_HEAD, 0) ==
+    if (kind == WEIGHT_LM_HEAD && model_weights_tensor_index(m->base, WEIGHT_LM_HEAD, 0) ==
                                       model_weights_tensor_index(m->base, WEIGHT_EMBEDDING, 0))
-        part = WEIGHT_EMBEDDING;
-    return &m->tensors[weight_kind_index(arch_of(m), part, layer)];
+        kind = WEIGHT_EMBEDDING;
+    return &m->weights[weight_kind_index(arch_of(m), kind, layer)];
+}
+
+static size_t chunk_size(size_t elements, size_t chunks)
+{
+    return (elements + chunks - 1) / chunks;
+}
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 /* ---- M = W + sum_k alpha_k tau_k ------------------------------------------------------------- */
@@ -62,13 +73,6 @@ static void add_scaled(float alpha, const float *x, float *y, size_t n)
         y[i] += alpha * x[i];
 }
 
-/* Elements that chunk c of n elements in `chunks` ends before. */
-static size_t chunk_end(size_t c, size_t n, size_t chunks)
-{
-    size_t end = (c + 1) * ((n + chunks - 1) / chunks);
-    return end < n ? end : n;
-}
-
 static bool all_zero(const double *alpha, size_t n)
 {
     for (size_t i = 0; i < n; i++)
@@ -77,135 +81,148 @@ static bool all_zero(const double *alpha, size_t n)
     return true;
 }
 
-/* Elements first .. first + n - 1 of a part, n <= PIECE. */
-static int merge_piece(const struct merged_model *m, enum weight_kind part, size_t layer,
-                       size_t first, size_t n, float *to, struct scratch *scratch, struct error *e)
+/* y += alpha tau for n elements from `first` on, which may lie in several chunks of `size`. */
+static void add_chunks(const double *alpha, size_t first, size_t n, size_t size, const float *tau,
+                       float *y)
+{
+    for (size_t done = 0; done < n;) {
+        size_t chunk = (first + done) / size, end = min_size((chunk + 1) * size - first, n);
+        add_scaled((float)alpha[chunk], tau + done, y + done, end - done);
+        done = end;
+    }
+}
+
+/* Merges one range of a weight, of at most TILE elements, into `to`. */
+static int merge_tile(const struct merged_model *m, struct task_vector_range range, float *to,
+                      struct thread_tiles *tiles, struct error *e)
 {
     const float *base = NULL;
-    float *tau = scratch->tau;
-    const struct tensor_of *t = tensor_at(m, part, layer);
-    size_t all = weight_kind_elements(arch_of(m), part), size = (all + t->chunks - 1) / t->chunks;
-    model_weights_read(m->base, part, layer, first, n, to);
-    if (t->alpha && m->vectors.needs_base)
-        base = memcpy(scratch->base, to, n * sizeof *to);
+    const struct merged_weight *w = weight_at(m, range.kind, range.layer);
+    size_t size = chunk_size(weight_kind_elements(arch_of(m), range.kind), w->chunks);
+    size_t first_chunk = range.first / size, last_chunk = (range.first + range.n - 1) / size;
+    model_weights_read(m->base, range.kind, range.layer, range.first, range.n, to);
+    if (w->alpha && m->task_vectors.needs_base)
+        base = memcpy(tiles->base, to, range.n * sizeof *to);
     if (m->rounding != DTYPE_NONE)
-        dtype_round_f32(m->rounding, to, n);
-    for (size_t k = 0; t->alpha && k < m->experts; k++) {
-        const double *alpha = t->alpha + k * t->chunks;
-        size_t low = first / size, high = (first + n - 1) / size;
-        if (all_zero(alpha + low, high - low + 1))
+        dtype_round_f32(m->rounding, to, range.n);
+    for (range.expert = 0; w->alpha && range.expert < m->experts; range.expert++) {
+        const double *alpha = w->alpha + range.expert * w->chunks;
+        if (all_zero(alpha + first_chunk, last_chunk - first_chunk + 1))
             continue;
-        if (m->vectors.read(m->vectors.context, part, layer, k, first, n, base, tau, e))
+        if (m->task_vectors.read(m->task_vectors.context, &range, base, tiles->tau, e))
             return -1;
-        for (size_t c = low, done = 0; c <= high; c++) {
-            size_t end = chunk_end(c, all, t->chunks) - first;
-            end = end < n ? end : n;
-            add_scaled((float)alpha[c], tau + done, to + done, end - done);
-            done = end;
-        }
+        add_chunks(alpha, range.first, range.n, size, tiles->tau, to);
     }
     return 0;
 }
 
-/* Elements of a part that are being merged. */
-struct merging {
-    const struct merged_model *merged;
-    enum weight_kind part;
-    size_t layer, first, n;
+/* A range of a weight that threads merge in tiles. */
+struct merge_job {
+    const struct merged_model *model;
+    struct task_vector_range range;
     float *to;
 };
 
-static int merge_one(void *context, size_t piece, size_t member, struct error *e)
+static int merge_tile_of_job(void *context, size_t tile, size_t thread, struct error *e)
 {
-    const struct merging *g = context;
-    size_t done = piece * PIECE, count = g->n - done < PIECE ? g->n - done : PIECE;
-    return merge_piece(g->merged, g->part, g->layer, g->first + done, count, g->to + done,
-                       &g->merged->scratch[member], e);
+    const struct merge_job *job = context;
+    struct task_vector_range range = job->range;
+    size_t done = tile * TILE;
+    range.first += done;
+    range.n = min_size(range.n - done, TILE);
+    return merge_tile(job->model, range, job->to + done, &job->model->tiles[thread], e);
 }
 
-static int merge(const struct merged_model *m, enum weight_kind part, size_t layer, size_t first,
-                 size_t n, float *to, struct error *e)
+static int merge_range(const struct merged_model *m, struct task_vector_range range, float *to,
+                       struct error *e)
 {
-    struct merging g = {m, part, layer, first, n, to};
-    return parallel_for_checked((n + PIECE - 1) / PIECE, PIECE, merge_one, &g, e);
+    struct merge_job job = {m, range, to};
+    return parallel_for_checked((range.n + TILE - 1) / TILE, TILE, merge_tile_of_job, &job, e);
 }
 
-static int give_layer(void *context, struct weight_range parts, size_t layer,
+/* For struct weight_source: the merged weights of a layer, which stay until the next call. */
+static int load_layer(void *context, struct weight_range kinds, size_t layer,
                       struct layer_weights *w, struct error *e)
 {
     struct merged_model *m = context;
-    size_t at = 0;
-    long number = (long)weight_kind_index(arch_of(m), parts.first, layer);
-    bool there = m->held == number;
-    m->held = -1;
+    size_t offset = 0;
+    long index = (long)weight_kind_index(arch_of(m), kinds.first, layer);
+    bool is_loaded = m->loaded == index;
+    m->loaded = -1;
     *w = (struct layer_weights){{0}};
     if (!m->layer)
         m->layer = mem_alloc_aligned(weight_kind_largest_range(arch_of(m)) * sizeof *m->layer);
-    for (enum weight_kind part = parts.first; part < parts.end; part++) {
-        size_t n = weight_kind_elements(arch_of(m), part);
-        w->at[part] = n ? m->layer + at : NULL;
-        if (n && !there && merge(m, part, layer, 0, n, m->layer + at, e))
+    for (enum weight_kind kind = kinds.first; kind < kinds.end; kind++) {
+        size_t n = weight_kind_elements(arch_of(m), kind);
+        const struct task_vector_range whole = {.kind = kind, .layer = layer, .n = n};
+        w->at[kind] = n ? m->layer + offset : NULL;
+        if (n && !is_loaded && merge_range(m, whole, m->layer + offset, e))
             return -1;
-        at += n;
+        offset += n;
     }
-    m->held = number;
+    m->loaded = index;
     return 0;
 }
 
-static const float *give_rows(void *context, enum weight_kind part, size_t first, size_t n,
+/* For struct weight_source: rows of embedding or head, merged into `to`. */
+static const float *load_rows(void *context, enum weight_kind kind, size_t first, size_t n,
                               float *to, struct error *e)
 {
     struct merged_model *m = context;
     size_t rows, columns;
-    if (!tensor_at(m, part, 0)->alpha && m->rounding == DTYPE_NONE) {
-        const struct weight_source *own = model_weights_weight_source(m->base);
-        return own->load_rows(own->context, part, first, n, to, e);
+    if (!weight_at(m, kind, 0)->alpha && m->rounding == DTYPE_NONE) {
+        const struct weight_source *base = model_weights_weight_source(m->base);
+        return base->load_rows(base->context, kind, first, n, to, e);
     }
-    weight_kind_shape(arch_of(m), part, &rows, &columns);
+    weight_kind_shape(arch_of(m), kind, &rows, &columns);
     size_t width = columns ? columns : 1;
-    return merge(m, part, 0, first * width, n * width, to, e) ? NULL : to;
+    const struct task_vector_range range = {.kind = kind, .first = first * width, .n = n * width};
+    return merge_range(m, range, to, e) ? NULL : to;
 }
 
 /* ---- dL/d alpha_k = <dL/dM, tau_k> ----------------------------------------------------------- */
 
-static bool wants(void *context, enum weight_kind part, size_t layer)
+static bool wants_gradient(void *context, enum weight_kind kind, size_t layer)
 {
-    return tensor_at(context, part, layer)->gradient != NULL;
+    return weight_at(context, kind, layer)->gradient != NULL;
 }
 
-/* One panel of a gradient: elements first .. first + n - 1, which lie in chunks low .. high. Piece
- * p has a sum for each expert and each chunk that it touches; the next piece begins with the chunk
- * with which this one ends. */
+/* A panel: rows of one weight gradient, as elements first .. first + n - 1 of the weight. They lie
+ * in chunks from first_chunk on. Each tile has one sum per expert and chunk that it touches; the
+ * next tile may begin in the chunk in which this one ends, and then both have a sum for it. */
 struct panel {
-    const struct merged_model *merged;
-    enum weight_kind part;
-    size_t layer, first, n, size, low, high; /* size: of a chunk */
+    const struct merged_model *model;
+    enum weight_kind kind;
+    size_t layer, first, n;
+    size_t chunk_size, first_chunk;
 };
 
-static double *sums_of_piece(const struct panel *p, size_t piece)
+/* (chunks that the tile touches, experts) */
+static double *sums_of_tile(const struct panel *p, size_t tile)
 {
-    size_t chunk = (p->first + piece * PIECE) / p->size;
-    return p->merged->sums + (chunk - p->low + piece) * p->merged->experts;
+    size_t chunk = (p->first + tile * TILE) / p->chunk_size;
+    return p->model->sums + (chunk - p->first_chunk + tile) * p->model->experts;
 }
 
-static int dots_of_piece(void *context, size_t piece, size_t member, struct error *e)
+/* The inner products of a tile of the panel and of all experts' task vectors. */
+static int dot_tile(void *context, size_t tile, size_t thread, struct error *e)
 {
     const struct panel *p = context;
-    const struct merged_model *m = p->merged;
-    float *tau = m->scratch[member].tau, *base = NULL;
-    size_t from = piece * PIECE, n = p->n - from < PIECE ? p->n - from : PIECE;
-    size_t first = p->first + from;
-    if (m->vectors.needs_base) {
-        base = m->scratch[member].base;
-        model_weights_read(m->base, p->part, p->layer, first, n, base);
+    const struct merged_model *m = p->model;
+    float *tau = m->tiles[thread].tau, *base = NULL;
+    size_t from = tile * TILE, n = min_size(p->n - from, TILE), first = p->first + from;
+    if (m->task_vectors.needs_base) {
+        base = m->tiles[thread].base;
+        model_weights_read(m->base, p->kind, p->layer, first, n, base);
     }
     for (size_t k = 0; k < m->experts; k++) {
-        double *sum = sums_of_piece(p, piece) + k;
-        if (m->vectors.read(m->vectors.context, p->part, p->layer, k, first, n, base, tau, e))
+        const struct task_vector_range range = {p->kind, p->layer, k, first, n};
+        double *sum = sums_of_tile(p, tile) + k;
+        if (m->task_vectors.read(m->task_vectors.context, &range, base, tau, e))
             return -1;
         for (size_t done = 0; done < n; sum += m->experts) {
-            size_t end = ((first + done) / p->size + 1) * p->size - first;
-            end = end < n ? end : n;
+            size_t chunk = (first + done) / p->chunk_size;
+            size_t end = min_size((chunk + 1) * p->chunk_size - first, n);
             *sum = vector_math_dot(m->panel + from + done, tau + done, end - done);
             done = end;
         }
@@ -213,56 +230,64 @@ static int dots_of_piece(void *context, size_t piece, size_t member, struct erro
     return 0;
 }
 
-/* Adds the sums in order, so that the number of threads does not matter. */
-static void add_sums(const struct panel *p, const struct tensor_of *t)
+/* Adds the sums of all tiles to the coefficients' gradients, in the order of the tiles: the result
+ * does not depend on the number of threads. */
+static void add_tile_sums(const struct panel *p, const struct merged_weight *w)
 {
-    size_t experts = p->merged->experts;
-    for (size_t piece = 0; piece * PIECE < p->n; piece++) {
-        size_t from = p->first + piece * PIECE, last = p->first + p->n - 1;
-        last = from + PIECE - 1 < last ? from + PIECE - 1 : last;
-        const double *sum = sums_of_piece(p, piece);
-        for (size_t c = from / p->size; c <= last / p->size; c++)
+    size_t experts = p->model->experts, end = p->first + p->n;
+    for (size_t tile = 0; tile * TILE < p->n; tile++) {
+        size_t first = p->first + tile * TILE, last = min_size(first + TILE, end) - 1;
+        const double *sum = sums_of_tile(p, tile);
+        for (size_t c = first / p->chunk_size; c <= last / p->chunk_size; c++)
             for (size_t k = 0; k < experts; k++)
-                t->gradient[k * t->chunks + c] += *sum++;
+                w->gradient[k * w->chunks + c] += *sum++;
     }
 }
 
-static int take_panel(struct merged_model *m, const struct weight_gradient *g, size_t first_row,
-                      size_t rows, struct error *e)
+static void reserve_sums(struct merged_model *m, const struct panel *p)
 {
-    const struct tensor_of *t = tensor_at(m, g->kind, g->layer);
-    size_t width = g->columns ? g->columns : 1, all = g->rows * width;
-    struct panel p = {m, g->kind, g->layer, first_row * width, rows * width, 0, 0, 0};
-    p.size = (all + t->chunks - 1) / t->chunks;
-    p.low = p.first / p.size;
-    p.high = (p.first + p.n - 1) / p.size;
-    size_t pieces = (p.n + PIECE - 1) / PIECE;
-    size_t room = (p.high - p.low + pieces + 1) * m->experts;
-    if (room > m->sums_room) {
-        m->sums = mem_resize(m->sums, room, sizeof *m->sums);
-        m->sums_room = room;
-    }
+    size_t last_chunk = (p->first + p->n - 1) / p->chunk_size, tiles = (p->n + TILE - 1) / TILE;
+    size_t needed = (last_chunk - p->first_chunk + tiles + 1) * m->experts;
+    if (needed <= m->sums_capacity)
+        return;
+    m->sums = mem_resize(m->sums, needed, sizeof *m->sums);
+    m->sums_capacity = needed;
+}
+
+/* Computes some rows of a weight gradient, and adds their inner products with the task vectors. */
+static int add_gradient_panel(struct merged_model *m, const struct weight_gradient *g,
+                              size_t first_row, size_t rows, struct error *e)
+{
+    const struct merged_weight *w = weight_at(m, g->kind, g->layer);
+    size_t width = g->columns ? g->columns : 1;
+    struct panel p = {.model = m,
+                      .kind = g->kind,
+                      .layer = g->layer,
+                      .first = first_row * width,
+                      .n = rows * width,
+                      .chunk_size = chunk_size(g->rows * width, w->chunks)};
+    p.first_chunk = p.first / p.chunk_size;
+    reserve_sums(m, &p);
     weight_gradient_compute_rows(g, first_row, rows, m->panel);
-    if (parallel_for_checked(pieces, PIECE, dots_of_piece, &p, e))
+    if (parallel_for_checked((p.n + TILE - 1) / TILE, TILE, dot_tile, &p, e))
         return -1;
-    add_sums(&p, t);
+    add_tile_sums(&p, w);
     return 0;
 }
 
-static void take(void *context, const struct weight_gradient *g)
+/* For struct gradient_sink. */
+static void add_weight_gradient(void *context, const struct weight_gradient *g)
 {
     struct merged_model *m = context;
     size_t width = g->columns ? g->columns : 1;
-    size_t rows = PANEL / width ? PANEL / width : 1;
-    rows = rows < g->rows ? rows : g->rows;
-    if (rows * width > m->panel_room) {
+    size_t rows = min_size(PANEL / width ? PANEL / width : 1, g->rows);
+    if (rows * width > m->panel_capacity) {
         free(m->panel);
         m->panel = mem_alloc_aligned(rows * width * sizeof *m->panel);
-        m->panel_room = rows * width;
+        m->panel_capacity = rows * width;
     }
     for (size_t row = 0; row < g->rows && !m->failed; row += rows)
-        m->failed =
-            take_panel(m, g, row, g->rows - row < rows ? g->rows - row : rows, &m->error) != 0;
+        m->failed = add_gradient_panel(m, g, row, min_size(g->rows - row, rows), &m->error) != 0;
 }
 
 int merged_model_check_gradients(struct merged_model *m, struct error *e)
@@ -273,26 +298,25 @@ int merged_model_check_gradients(struct merged_model *m, struct error *e)
     return -1;
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
+/* ---- the model ------------------------------------------------------------------------------- */
 
 struct merged_model *merged_model_new(const struct model_weights *base,
                                       const struct task_vector_source *v, size_t experts,
                                       enum dtype rounding)
 {
     struct merged_model *m = mem_alloc(1, sizeof *m);
-    const struct arch *a = model_weights_arch(base);
-    size_t n = weight_kind_index_count(a);
+    size_t n = weight_kind_index_count(model_weights_arch(base));
     m->base = base;
-    m->vectors = *v;
+    m->task_vectors = *v;
     m->experts = experts;
     m->rounding = rounding;
-    m->held = -1;
-    m->weights = (struct weight_source){m, give_layer, give_rows};
-    m->taker = (struct gradient_sink){m, wants, take};
-    m->tensors = mem_alloc(n, sizeof *m->tensors);
+    m->loaded = -1;
+    m->weight_source = (struct weight_source){m, load_layer, load_rows};
+    m->gradient_sink = (struct gradient_sink){m, wants_gradient, add_weight_gradient};
+    m->weights = mem_alloc(n, sizeof *m->weights);
     for (size_t i = 0; i < n; i++)
-        m->tensors[i].chunks = 1;
-    m->scratch = mem_alloc_aligned(parallel_threads() * sizeof *m->scratch);
+        m->weights[i].chunks = 1;
+    m->tiles = mem_alloc_aligned(parallel_thread_count() * sizeof *m->tiles);
     return m;
 }
 
@@ -300,39 +324,39 @@ void merged_model_free(struct merged_model *m)
 {
     if (!m)
         return;
-    free(m->tensors);
+    free(m->weights);
     free(m->layer);
-    free(m->scratch);
+    free(m->tiles);
     free(m->panel);
     free(m->sums);
     free(m);
 }
 
-void merged_model_set_coefficients(struct merged_model *m, enum weight_kind part, size_t layer,
+void merged_model_set_coefficients(struct merged_model *m, enum weight_kind kind, size_t layer,
                                    size_t chunks, const double *alpha, double *gradient)
 {
-    *tensor_at(m, part, layer) = (struct tensor_of){chunks ? chunks : 1, alpha, gradient};
-    m->held = -1;
+    *weight_at(m, kind, layer) = (struct merged_weight){chunks ? chunks : 1, alpha, gradient};
+    merged_model_invalidate(m);
 }
 
 void merged_model_invalidate(struct merged_model *m)
 {
-    m->held = -1;
+    m->loaded = -1;
 }
 
 void merged_model_release_layer(struct merged_model *m)
 {
     free(m->layer);
     m->layer = NULL;
-    m->held = -1;
+    merged_model_invalidate(m);
 }
 
 const struct weight_source *merged_model_weight_source(struct merged_model *m)
 {
-    return &m->weights;
+    return &m->weight_source;
 }
 
 const struct gradient_sink *merged_model_gradient_sink(struct merged_model *m)
 {
-    return &m->taker;
+    return &m->gradient_sink;
 }

@@ -1,37 +1,45 @@
-/* Processes that compute one thing together: OpenMPI's mpirun starts them, numbers them from 0, and
- * connects number 0 to its own standard input and output. Each calls the functions below in the
- * same order. A process that mpirun did not start is alone: then they do nothing, and MPI's library
- * is not looked for. What is known of the connection lives until mpi_close. */
+/* MPI: processes that compute one thing together. OpenMPI's mpirun starts them, numbers them from 0
+ * (the rank), and connects rank 0 to its own standard input and output. Every process calls the
+ * functions below in the same order. In a process that mpirun did not start they do nothing, and
+ * libmpi is not loaded. The connection lives until mpi_close. */
 #ifndef TV_MPI_H
 #define TV_MPI_H
 
 #include "error.h"
+#include "header.h"
 
 #include <stdint.h>
 #include <stddef.h>
 
-/* How many there are, and which one this is: 1 and 0 for a process that is alone. */
+/* From mpirun's environment: 1 and 0 in a process that runs alone. */
 size_t mpi_process_count(void);
 size_t mpi_rank(void);
 
-/* Connects to the others, and waits for them; nothing to do the second time. */
+/* Loads libmpi and waits for the other processes. A second call does nothing. */
 int mpi_open(struct error *e);
-/* Waits until all are done, unless this one has failed without the others knowing: then its exit
- * ends them. */
+/* Waits until all processes are done, unless this one has failed (`ok` false) and the others do not
+ * know: then its exit ends them. */
 void mpi_close(bool ok);
 
-/* Number 0 speaks for all: what another one prints on standard error is not to be seen, until it
- * has to say itself why it ends. */
+/* Rank 0 prints the messages of all. Every other rank discards its standard error, and restores it
+ * for an error that rank 0 cannot know. */
 void mpi_mute_stderr(void);
 void mpi_restore_stderr(void);
 
-/* What number 0 has in `data`, all have. */
+/* Copies `data` of rank 0 to all. */
 void mpi_broadcast(void *data, size_t size);
-/* The sum over all, the same to the last bit in each. */
+/* x becomes the sum over all ranks, with the same bits in each. */
 void mpi_sum_over_ranks(double *x, size_t n);
-/* Has any failed? Then all fail, with the sentence of the first that did; number 0 tells it. */
+/* 0 if no rank has failed. Otherwise -1 in every rank, with the message of the first that failed;
+ * rank 0 prints it. */
 int mpi_any_failed(int failed, struct error *e);
-/* An error unless `value` is what number 0 has; `what` names it in the sentence. */
+/* An error in every rank unless `value` is the same as in rank 0. `what` names the value in the
+ * message. */
 int mpi_check_equal(uint64_t value, const char *what, struct error *e);
+
+/* Rank 0 sends the header of its stream; the others receive it as a header of their own, NULL on
+ * error. */
+void mpi_broadcast_header(const struct header *h);
+struct header *mpi_receive_header(struct error *e);
 
 #endif

@@ -2,136 +2,161 @@
 
 #include "mem.h"
 #include "cross_entropy.h"
+#include "residual.h"
 #include "spool.h"
+#include "vector_math.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define ROOM 1024 /* tokens that are in a layer at once */
-
-/* A position that counts: of sample `sample` of the group, `position` in it. */
-struct row {
-    size_t sample, position;
-};
+#define LAYER_TOKENS 1024 /* tokens that are in a layer at once */
 
 struct objective {
-    const struct arch *arch;
-    struct merged_model *merged;
-    struct teachers *teachers;
-    const struct example *examples;
+    struct objective_inputs in;
     struct objective_settings settings;
-    size_t longest;
     struct lm *lm;
-    struct spool *tape; /* states x_0 .. x_L of the group, (L + 1, N, d) */
-    uint64_t memory;    /* for it and for traces */
+    struct spool *states;  /* residual states x_0 .. x_L of the batch, (L + 1, N, d) */
+    float *teacher_states; /* (longest, d) */
 
-    /* The group at hand. */
-    const size_t *which; /* [sample]: its example */
-    struct token_batch pack;
-    struct loss *loss; /* [sample] */
-    float *state;      /* (N, d): the one asked for last, where the tape is in a file */
-    float *other;      /* (longest, d): an expert's states */
-    const float *last; /* where the state asked for last lies */
+    /* The present batch. */
+    const size_t *indices; /* [sample of the batch]: its training sample */
+    struct token_batch batch;
+    struct loss *losses; /* [sample of the batch] */
     bool gradient;
-    struct error error; /* of tape_add */
+    const float *loaded_state; /* (N, d): the state that the backward pass loaded last */
+    float *state_memory;       /* (N, d): holds it where the states are in a file */
+    struct error error;        /* of add_state_gradient */
     bool failed;
 };
 
-static const struct example *example_of(const struct objective *o, size_t sample)
+static const struct training_sample *sample_of(const struct objective *o, size_t s)
 {
-    return &o->examples[o->which[sample]];
+    return &o->in.samples[o->indices[s]];
 }
 
-static size_t first_token(const struct objective *o, size_t sample)
+static size_t first_token(const struct objective *o, size_t s)
 {
-    return o->pack.starts[sample] - o->pack.starts[0];
+    return o->batch.starts[s] - o->batch.starts[0];
 }
 
-static double task_weight(const struct objective *o, size_t sample)
+static double task_weight(const struct objective *o, size_t s)
 {
-    return o->settings.task_weights[example_of(o, sample)->expert];
+    return o->settings.task_weights[sample_of(o, s)->expert];
 }
 
-/* ---- H --------------------------------------------------------------------------------------- */
+/* ---- H: hidden states ------------------------------------------------------------------------ */
+
+/* The states of one sample that are compared: P rows of h_l from row `first` of the batch on, and
+ * the expert's in o->teacher_states. */
+struct compared_states {
+    size_t first, P;
+    double factor; /* beta w_h / (|S| P d) */
+};
+
+/* Reads the expert's states of sample s. P is 0 if no position is compared. */
+static int load_compared_states(struct objective *o, size_t s, size_t l, struct compared_states *c,
+                                struct error *e)
+{
+    const struct training_sample *x = sample_of(o, s);
+    size_t skip = o->settings.skip_first, d = o->in.arch->hidden;
+    size_t from = x->first_position > skip ? x->first_position : skip;
+    *c = (struct compared_states){0};
+    if (from > x->last_position)
+        return 0;
+    c->first = first_token(o, s) + from;
+    c->P = x->last_position - from + 1;
+    c->factor = task_weight(o, s) * o->settings.hidden_weight /
+                ((double)o->settings.n_hidden_states * (double)c->P * (double)d);
+    return teachers_read_states(o->in.teachers, o->indices[s], l, from, c->P, o->teacher_states, e);
+}
 
 /* 1 / the mean square of an expert's state, or 1. */
-static double token_scale(const struct objective *o, const float *h)
+static double token_scale(const struct objective *o, const float *h_expert)
 {
     double squares = 0;
     if (!o->settings.relative)
         return 1;
-    for (size_t i = 0; i < o->arch->hidden; i++)
-        squares += (double)h[i] * (double)h[i];
-    return squares > 0 ? (double)o->arch->hidden / squares : 0;
+    for (size_t i = 0; i < o->in.arch->hidden; i++)
+        squares += (double)h_expert[i] * (double)h_expert[i];
+    return squares > 0 ? (double)o->in.arch->hidden / squares : 0;
 }
 
-/* The hidden loss of one sample in h_l, x (N, d); adds its gradient to dx (N, d) unless that is
- * NULL, else its value to the sample's loss. */
-static int hidden_of_sample(struct objective *o, size_t sample, size_t l, const float *x, float *dx,
-                            struct error *e)
+/* Adds beta w_h H of state l, x (N, d), to the losses. */
+static int hidden_loss_forward(struct objective *o, size_t l, const float *x, struct error *e)
 {
-    const struct example *ex = example_of(o, sample);
-    size_t d = o->arch->hidden;
-    size_t from = ex->first_position > o->settings.skip ? ex->first_position : o->settings.skip;
-    if (from > ex->last_position)
-        return 0;
-    size_t P = ex->last_position - from + 1, at = (first_token(o, sample) + from) * d;
-    double factor = task_weight(o, sample) * o->settings.hidden_weight /
-                    ((double)o->settings.hidden_count * (double)P * (double)d);
-    if (teachers_read_states(o->teachers, o->which[sample], l, from, P, o->other, e))
-        return -1;
-    for (size_t t = 0; t < P; t++) {
-        const float *h = x + at + t * d, *expert = o->other + t * d;
-        double scale = factor * token_scale(o, expert), sum = 0;
-        for (size_t i = 0; i < d; i++) {
-            double difference = (double)h[i] - (double)expert[i];
-            sum += difference * difference;
-            if (dx)
-                dx[at + t * d + i] += (float)(2 * scale * difference);
+    size_t d = o->in.arch->hidden;
+    for (size_t s = 0; s < o->batch.samples && o->settings.hidden_states[l]; s++) {
+        struct compared_states c;
+        if (load_compared_states(o, s, l, &c, e))
+            return -1;
+        for (size_t t = 0; t < c.P; t++) {
+            const float *h = x + (c.first + t) * d, *h_expert = o->teacher_states + t * d;
+            double sum = 0;
+            for (size_t i = 0; i < d; i++) {
+                double difference = (double)h[i] - (double)h_expert[i];
+                sum += difference * difference;
+            }
+            o->losses[s].hidden += c.factor * token_scale(o, h_expert) * sum;
         }
-        if (!dx)
-            o->loss[sample].hidden += scale * sum;
     }
     return 0;
 }
 
-static int hidden(struct objective *o, size_t l, const float *x, float *dx, struct error *e)
+/* dx += d (beta w_h H) / d h_l = 2 factor (h_l - h_l^expert);  x, dx (N, d) */
+static int hidden_loss_backward(struct objective *o, size_t l, const float *x, float *dx,
+                                struct error *e)
 {
-    for (size_t s = 0; s < o->pack.samples && o->settings.hidden[l]; s++)
-        if (hidden_of_sample(o, s, l, x, dx, e))
+    size_t d = o->in.arch->hidden;
+    for (size_t s = 0; s < o->batch.samples && o->settings.hidden_states[l]; s++) {
+        struct compared_states c;
+        if (load_compared_states(o, s, l, &c, e))
             return -1;
+        for (size_t t = 0; t < c.P; t++) {
+            const float *h = x + (c.first + t) * d, *h_expert = o->teacher_states + t * d;
+            double scale = c.factor * token_scale(o, h_expert);
+            for (size_t i = 0; i < d; i++) {
+                double difference = (double)h[i] - (double)h_expert[i];
+                dx[(c.first + t) * d + i] += (float)(2 * scale * difference);
+            }
+        }
+    }
     return 0;
 }
 
-/* ---- Z --------------------------------------------------------------------------------------- */
+/* ---- Z: logits ------------------------------------------------------------------------------- */
 
-/* The positions that count, those of one expert together. */
-static struct row *list_rows(const struct objective *o, size_t *count)
+/* A position that is compared. */
+struct logit_row {
+    size_t sample, position; /* sample of the batch */
+};
+
+/* All compared positions, ordered by expert: a block of logits is one expert's. */
+static struct logit_row *list_logit_rows(const struct objective *o, size_t *count)
 {
     size_t n = 0, experts = 0;
-    for (size_t s = 0; s < o->pack.samples; s++) {
-        const struct example *ex = example_of(o, s);
-        n += ex->last_position - ex->first_position + 1;
-        experts = ex->expert >= experts ? ex->expert + 1 : experts;
+    for (size_t s = 0; s < o->batch.samples; s++) {
+        const struct training_sample *x = sample_of(o, s);
+        n += x->last_position - x->first_position + 1;
+        experts = x->expert >= experts ? x->expert + 1 : experts;
     }
-    struct row *rows = mem_alloc(n, sizeof *rows);
+    struct logit_row *rows = mem_alloc(n, sizeof *rows);
     *count = 0;
     for (size_t k = 0; k < experts; k++)
-        for (size_t s = 0; s < o->pack.samples; s++) {
-            const struct example *ex = example_of(o, s);
-            for (size_t t = ex->first_position; ex->expert == k && t <= ex->last_position; t++)
-                rows[(*count)++] = (struct row){s, t};
+        for (size_t s = 0; s < o->batch.samples; s++) {
+            const struct training_sample *x = sample_of(o, s);
+            for (size_t t = x->first_position; x->expert == k && t <= x->last_position; t++)
+                rows[(*count)++] = (struct logit_row){s, t};
         }
     return rows;
 }
 
-static size_t expert_of(const struct objective *o, const struct row *r)
+static size_t expert_of_row(const struct objective *o, const struct logit_row *r)
 {
-    return example_of(o, r->sample)->expert;
+    return sample_of(o, r->sample)->expert;
 }
 
-/* Rows of one sample in a row: their number, at most n. */
-static size_t run_of(const struct row *rows, size_t n)
+/* How many of the n rows from rows[0] on belong to the same sample without a gap. */
+static size_t rows_of_same_sample(const struct logit_row *rows, size_t n)
 {
     size_t count = 1;
     while (count < n && rows[count].sample == rows[0].sample)
@@ -139,91 +164,127 @@ static size_t run_of(const struct row *rows, size_t n)
     return count;
 }
 
-/* Buffers for a block of n rows. */
-struct buffers {
-    float *h, *other, *z, *q; /* (n, d), (n, d), (n, V), (n, V) */
-    double *loss;
-};
-
-static float *row_in(const struct objective *o, const float *x, const struct row *r)
+/* How many of the n rows from rows[0] on belong to the same expert. */
+static size_t rows_of_same_expert(const struct objective *o, const struct logit_row *rows, size_t n)
 {
-    return (float *)x + (first_token(o, r->sample) + r->position) * o->arch->hidden;
+    size_t count = 1;
+    while (count < n && expert_of_row(o, &rows[count]) == expert_of_row(o, &rows[0]))
+        count++;
+    return count;
 }
 
-/* States of the merged model and of the expert, and the logits that they give. */
-static int both_logits(struct objective *o, const float *x, const struct row *rows, size_t n,
-                       const struct buffers *b, struct error *e)
+/* The row of a position in states x (N, d). */
+static size_t state_offset(const struct objective *o, const struct logit_row *r)
 {
-    size_t d = o->arch->hidden;
-    for (size_t i = 0; i < n;) {
-        size_t run = run_of(rows + i, n - i);
-        memcpy(b->h + i * d, row_in(o, x, &rows[i]), run * d * sizeof *x);
-        if (teachers_read_states(o->teachers, o->which[rows[i].sample], o->arch->layers,
-                                 rows[i].position, run, b->other + i * d, e))
+    return (first_token(o, r->sample) + r->position) * o->in.arch->hidden;
+}
+
+/* Memory for a block of n rows. */
+struct logit_buffers {
+    float *h, *h_expert; /* (n, d) */
+    float *z, *z_expert; /* (n, V) */
+    double *loss;        /* (n) */
+};
+
+static struct logit_buffers logit_buffers_new(const struct arch *a, size_t n)
+{
+    size_t d = a->hidden, V = a->vocab;
+    return (struct logit_buffers){.h = mem_alloc_aligned(n * d * sizeof(float)),
+                                  .h_expert = mem_alloc_aligned(n * d * sizeof(float)),
+                                  .z = mem_alloc_aligned(n * V * sizeof(float)),
+                                  .z_expert = mem_alloc_aligned(n * V * sizeof(float)),
+                                  .loss = mem_alloc(n, sizeof(double))};
+}
+
+static void logit_buffers_free(struct logit_buffers *b)
+{
+    free(b->h);
+    free(b->h_expert);
+    free(b->z);
+    free(b->z_expert);
+    free(b->loss);
+}
+
+/* h_L and logits of the merged model and of the expert. */
+static int compute_both_logits(struct objective *o, const float *x, const struct logit_row *rows,
+                               size_t n, const struct logit_buffers *b, struct error *e)
+{
+    size_t L = o->in.arch->layers, d = o->in.arch->hidden;
+    for (size_t i = 0, count; i < n; i += count) {
+        const struct logit_row *r = &rows[i];
+        count = rows_of_same_sample(r, n - i);
+        memcpy(b->h + i * d, x + state_offset(o, r), count * d * sizeof *x);
+        if (teachers_read_states(o->in.teachers, o->indices[r->sample], L, r->position, count,
+                                 b->h_expert + i * d, e))
             return -1;
-        i += run;
     }
     return lm_logits(o->lm, b->h, n, b->z, e) ||
-                   teachers_compute_logits(o->teachers, expert_of(o, rows), b->other, n, b->q, e)
+                   teachers_compute_logits(o->in.teachers, expert_of_row(o, rows), b->h_expert, n,
+                                           b->z_expert, e)
                ? -1
                : 0;
 }
 
-/* n rows of one expert; adds the gradient by x to dx unless that is NULL. */
-static int logits_of_block(struct objective *o, const float *x, const struct row *rows, size_t n,
-                           const struct buffers *b, float *dx, struct error *e)
+/* Adds beta w_z Z of the block's rows to the losses. With `gradient` b->z becomes its gradient with
+ * respect to z, beta w_z Theta (p - q) / P. */
+static void logit_losses_of_block(struct objective *o, const struct logit_row *rows, size_t n,
+                                  const struct logit_buffers *b, bool gradient)
 {
-    size_t d = o->arch->hidden, V = o->arch->vocab;
+    size_t V = o->in.arch->vocab;
     double theta = o->settings.temperature;
-    if (both_logits(o, x, rows, n, b, e))
-        return -1;
-    cross_entropy_soft_forward(b->z, b->q, (float)theta, n, V, b->loss);
-    for (size_t i = 0; i < n;) {
-        const struct example *ex = example_of(o, rows[i].sample);
-        size_t run = run_of(rows + i, n - i);
-        double factor = task_weight(o, rows[i].sample) * o->settings.logit_weight /
-                        (double)(ex->last_position - ex->first_position + 1);
-        for (size_t t = i; t < i + run; t++)
-            o->loss[rows[i].sample].logit += factor * theta * theta * b->loss[t];
-        if (dx)
-            cross_entropy_soft_backward(b->z + i * V, b->q + i * V, run, V,
+    cross_entropy_soft_forward(b->z, b->z_expert, (float)theta, n, V, b->loss);
+    for (size_t i = 0, count; i < n; i += count) {
+        size_t s = rows[i].sample;
+        const struct training_sample *x = sample_of(o, s);
+        double factor = task_weight(o, s) * o->settings.logit_weight /
+                        (double)(x->last_position - x->first_position + 1);
+        count = rows_of_same_sample(rows + i, n - i);
+        for (size_t t = i; t < i + count; t++)
+            o->losses[s].logit += factor * theta * theta * b->loss[t];
+        if (gradient)
+            cross_entropy_soft_backward(b->z + i * V, b->z_expert + i * V, count, V,
                                         (float)(factor * theta));
-        i += run;
     }
+}
+
+/* n rows of one expert; x (N, d) is h_L. Adds the gradient with respect to x to dx (N, d) unless
+ * that is NULL. */
+static int logit_loss_of_block(struct objective *o, const float *x, const struct logit_row *rows,
+                               size_t n, const struct logit_buffers *b, float *dx, struct error *e)
+{
+    size_t d = o->in.arch->hidden;
+    float *dh = b->h_expert; /* no longer needed for the expert's states */
+    if (compute_both_logits(o, x, rows, n, b, e))
+        return -1;
+    logit_losses_of_block(o, rows, n, b, dx != NULL);
     if (!dx)
         return 0;
-    if (lm_logits_backward(o->lm, b->z, b->h, n, b->other, merged_model_gradient_sink(o->merged),
+    if (lm_logits_backward(o->lm, b->z, b->h, n, dh, merged_model_gradient_sink(o->in.merged_model),
                            e))
         return -1;
-    for (size_t i = 0; i < n; i++)
-        residual_add(b->other + i * d, d, row_in(o, dx, &rows[i]));
+    for (size_t i = 0; i < n; i++) {
+        float *row = dx + state_offset(o, &rows[i]);
+        vector_math_add(row, dh + i * d, row, d);
+    }
     return 0;
 }
 
-static int logits(struct objective *o, const float *x, float *dx, struct error *e)
+/* Z of all samples, forward, and backward unless dx is NULL; x is h_L. */
+static int logit_loss(struct objective *o, const float *x, float *dx, struct error *e)
 {
-    size_t count, block = lm_logits_block_tokens(o->arch), d = o->arch->hidden, V = o->arch->vocab;
+    size_t count, block = lm_logits_block_tokens(o->in.arch);
     if (o->settings.logit_weight == 0)
         return 0;
-    struct row *rows = list_rows(o, &count);
+    struct logit_row *rows = list_logit_rows(o, &count);
     block = count < block ? count : block;
-    struct buffers b = {
-        mem_alloc_aligned(block * d * sizeof(float)), mem_alloc_aligned(block * d * sizeof(float)),
-        mem_alloc_aligned(block * V * sizeof(float)), mem_alloc_aligned(block * V * sizeof(float)),
-        mem_alloc(block, sizeof(double))};
+    struct logit_buffers b = logit_buffers_new(o->in.arch, block);
     int failed = 0;
     for (size_t i = 0, n; i < count && !failed; i += n) {
-        n = 1;
-        while (n < block && i + n < count && expert_of(o, &rows[i + n]) == expert_of(o, &rows[i]))
-            n++;
-        failed = logits_of_block(o, x, rows + i, n, &b, dx, e);
+        n = rows_of_same_expert(o, rows + i, count - i < block ? count - i : block);
+        failed = logit_loss_of_block(o, x, rows + i, n, &b, dx, e);
     }
     free(rows);
-    free(b.h);
-    free(b.other);
-    free(b.z);
-    free(b.q);
-    free(b.loss);
+    logit_buffers_free(&b);
     return failed;
 }
 
@@ -231,88 +292,94 @@ static int logits(struct objective *o, const float *x, float *dx, struct error *
 
 static size_t state_bytes(const struct objective *o)
 {
-    return token_batch_tokens(&o->pack) * o->arch->hidden * sizeof(float);
+    return token_batch_tokens(&o->batch) * o->in.arch->hidden * sizeof(float);
 }
 
-/* On the way forward: x_l for the tape, and the value of H. */
-static int keep(void *context, size_t state, const float *x, struct error *e)
+/* For struct state_hook: stores x_l for the backward pass, and adds H of h_l. x_L, the input of the
+ * final norm, is no hidden state; h_L is state L + 1. */
+static int on_state(void *context, size_t state, const float *x, struct error *e)
 {
     struct objective *o = context;
-    size_t L = o->arch->layers, bytes = state_bytes(o);
-    if (o->gradient && state <= L && spool_write(o->tape, (uint64_t)state * bytes, x, bytes, e))
+    size_t L = o->in.arch->layers, bytes = state_bytes(o);
+    if (o->gradient && state <= L && spool_write(o->states, (uint64_t)state * bytes, x, bytes, e))
         return -1;
-    return state == L ? 0 : hidden(o, state > L ? L : state, x, NULL, e);
+    return state == L ? 0 : hidden_loss_forward(o, state > L ? L : state, x, e);
 }
 
-static const float *tape_state(void *context, size_t state, struct error *e)
+/* For struct backward_hooks. */
+static const float *load_state(void *context, size_t state, struct error *e)
 {
     struct objective *o = context;
     size_t bytes = state_bytes(o);
-    o->last = spool_memory_at(o->tape, (uint64_t)state * bytes, bytes);
-    if (o->last)
-        return o->last;
-    if (!o->state)
-        o->state = mem_alloc_aligned(bytes);
-    o->last = o->state;
-    return spool_read(o->tape, (uint64_t)state * bytes, o->state, bytes, e) ? NULL : o->state;
+    o->loaded_state = spool_memory_at(o->states, (uint64_t)state * bytes, bytes);
+    if (o->loaded_state)
+        return o->loaded_state;
+    if (!o->state_memory)
+        o->state_memory = mem_alloc_aligned(bytes);
+    o->loaded_state = o->state_memory;
+    return spool_read(o->states, (uint64_t)state * bytes, o->state_memory, bytes, e)
+               ? NULL
+               : o->loaded_state;
 }
 
-/* The layer behind has just asked for this state. */
-static void tape_add(void *context, size_t state, float *dx)
+/* For struct backward_hooks, which calls it after load_state of the same state. */
+static void add_state_gradient(void *context, size_t state, float *dx)
 {
     struct objective *o = context;
     if (!o->failed)
-        o->failed = hidden(o, state, o->last, dx, &o->error) != 0;
+        o->failed = hidden_loss_backward(o, state, o->loaded_state, dx, &o->error) != 0;
 }
 
-static int backward(struct objective *o, const float *x, float *dx, struct error *e)
+/* x is h_L, dx the gradient of Z with respect to it. */
+static int backward_pass(struct objective *o, const float *x, float *dx, struct error *e)
 {
-    const struct backward_hooks tape = {o, tape_state, tape_add};
-    if (hidden(o, o->arch->layers, x, dx, e) ||
-        lm_backward(o->lm, &o->pack, &tape, dx, merged_model_gradient_sink(o->merged), e))
+    const struct backward_hooks hooks = {o, load_state, add_state_gradient};
+    if (hidden_loss_backward(o, o->in.arch->layers, x, dx, e) ||
+        lm_backward(o->lm, &o->batch, &hooks, dx, merged_model_gradient_sink(o->in.merged_model),
+                    e))
         return -1;
     if (o->failed)
         *e = o->error;
-    return o->failed || merged_model_check_gradients(o->merged, e) ? -1 : 0;
+    return o->failed || merged_model_check_gradients(o->in.merged_model, e) ? -1 : 0;
 }
 
-static int compute(struct objective *o, struct error *e)
+static int forward_and_backward(struct objective *o, struct error *e)
 {
     size_t bytes = state_bytes(o);
-    const struct state_hook keeper = {o, keep};
+    const struct state_hook hook = {o, on_state};
     float *x = mem_alloc_aligned(bytes), *dx = NULL;
-    uint64_t tape = (uint64_t)(o->arch->layers + 1) * bytes;
+    uint64_t all_states = (uint64_t)(o->in.arch->layers + 1) * bytes, memory = o->in.memory;
     int failed = 0;
-    lm_set_activation_budget(o->lm, o->gradient && tape < o->memory ? o->memory - tape : 0);
+    lm_set_activation_budget(o->lm, o->gradient && all_states < memory ? memory - all_states : 0);
     if (o->gradient) {
         dx = mem_alloc_aligned(bytes);
         memset(dx, 0, bytes);
-        failed = spool_reserve(o->tape, tape, e);
+        failed = spool_reserve(o->states, all_states, e);
     }
-    failed = failed || lm_forward(o->lm, &o->pack, x, &keeper, e) || logits(o, x, dx, e) ||
-             (o->gradient && backward(o, x, dx, e));
+    failed = failed || lm_forward(o->lm, &o->batch, x, &hook, e) || logit_loss(o, x, dx, e) ||
+             (o->gradient && backward_pass(o, x, dx, e));
     free(x);
     free(dx);
     return failed ? -1 : 0;
 }
 
-int objective_compute_losses(struct objective *o, const size_t *examples, size_t n, bool gradient,
-                             struct loss *loss, struct error *e)
+int objective_compute_losses(struct objective *o, const size_t *indices, size_t n, bool gradient,
+                             struct loss *losses, struct error *e)
 {
-    struct sequence *all = mem_alloc(n, sizeof *all);
-    o->which = examples;
-    o->loss = loss;
+    struct sequence *sequences = mem_alloc(n, sizeof *sequences);
+    o->indices = indices;
+    o->losses = losses;
     o->gradient = gradient;
     for (size_t s = 0; s < n; s++) {
-        loss[s] = (struct loss){0, 0};
-        all[s] = example_sequence(example_of(o, s));
+        losses[s] = (struct loss){0, 0};
+        sequences[s] = training_sample_sequence(sample_of(o, s));
     }
-    token_batch_build(&o->pack, o->arch, all, n);
-    free(all);
-    int failed = compute(o, e);
-    token_batch_free(&o->pack);
-    free(o->state);
-    o->state = NULL;
+    token_batch_build(&o->batch, o->in.arch, sequences, n);
+    free(sequences);
+    int failed = forward_and_backward(o, e);
+    token_batch_free(&o->batch);
+    free(o->state_memory);
+    o->state_memory = NULL;
     return failed;
 }
 
@@ -326,25 +393,20 @@ struct loss objective_mean_loss(const struct loss *losses, size_t n)
     return mean;
 }
 
-/* ---- around it ------------------------------------------------------------------------------- */
+/* ---- new and free ---------------------------------------------------------------------------- */
 
-struct objective *objective_new(const struct arch *a, struct merged_model *m, struct teachers *t,
-                                const struct example *examples, const struct image_features *sights,
-                                const struct objective_settings *settings, size_t longest,
-                                uint64_t memory, const char *spool)
+struct objective *objective_new(const struct objective_inputs *in,
+                                const struct objective_settings *settings)
 {
     struct objective *o = mem_alloc(1, sizeof *o);
-    o->arch = a;
-    o->merged = m;
-    o->teachers = t;
-    o->examples = examples;
+    size_t longest = in->longest;
+    o->in = *in;
     o->settings = *settings;
-    o->longest = longest;
-    o->lm = lm_new(a, merged_model_weight_source(m), longest > ROOM ? longest : ROOM, longest);
-    lm_set_image_features(o->lm, sights);
-    o->tape = spool_new(memory, spool);
-    o->memory = memory;
-    o->other = mem_alloc_aligned(longest * a->hidden * sizeof *o->other);
+    o->lm = lm_new(in->arch, merged_model_weight_source(in->merged_model),
+                   longest > LAYER_TOKENS ? longest : LAYER_TOKENS, longest);
+    lm_set_image_features(o->lm, in->image_features);
+    o->states = spool_new(in->memory, in->spool);
+    o->teacher_states = mem_alloc_aligned(longest * in->arch->hidden * sizeof(float));
     return o;
 }
 
@@ -353,7 +415,7 @@ void objective_free(struct objective *o)
     if (!o)
         return;
     lm_free(o->lm);
-    spool_free(o->tape);
-    free(o->other);
+    spool_free(o->states);
+    free(o->teacher_states);
     free(o);
 }

@@ -6,26 +6,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NOWHERE UINT64_MAX
+#define NOT_STORED UINT64_MAX
 
 struct task_vectors {
     const struct model_weights *base;
     const struct header *header;
     size_t experts;
     const size_t *models;
-    long *tensors;    /* [weight_kind_index]; -1: none */
-    uint64_t *offset; /* [tensor of the stream]: of its vectors (experts, n); NOWHERE: not kept */
+    long *tensors;    /* [weight_kind_index]: the stream's tensor; -1: none */
+    uint64_t *offset; /* [tensor of the stream]: of its vectors (experts, n) in the spool */
     uint64_t size;
-    const struct model_weights **mapped; /* [expert]: NULL: from the spool */
+    const struct model_weights **files; /* [expert]: its checkpoint; NULL: read from the spool */
     struct spool *spool;
 };
 
-static long *slot(const struct task_vectors *d, enum weight_kind part, size_t layer)
+static long *stream_tensor_at(const struct task_vectors *tv, enum weight_kind kind, size_t layer)
 {
-    return &d->tensors[weight_kind_index(model_weights_arch(d->base), part, layer)];
+    return &tv->tensors[weight_kind_index(model_weights_arch(tv->base), kind, layer)];
 }
 
-/* ---- which is which -------------------------------------------------------------------------- */
+/* ---- tensors of the stream and weights of the model ------------------------------------------ */
 
 static long find_tensor(const struct header *h, const char *name)
 {
@@ -37,169 +37,181 @@ static long find_tensor(const struct header *h, const char *name)
     return -1;
 }
 
-static int find_part(struct task_vectors *d, enum weight_kind part, size_t layer, struct error *e)
+/* Can the stream's tensor be computed with, and has it the shape of the base's? */
+static int check_tensor(const struct tensor *t, const struct ckpt_tensor *of_base,
+                        const char *base_name, struct error *e)
 {
-    const struct model_source *in = model_weights_model_source(d->base);
-    long i = model_weights_tensor_index(d->base, part, layer);
-    *slot(d, part, layer) = -1;
+    struct arena a = {0};
+    if (!tensor_is_float(t))
+        return error_set(e, "tensor %s has dtype %s; expected F16, BF16, F32 or F64", t->name,
+                         dtype_name(t->vectors[0].dtype));
+    if (t->rank == of_base->rank &&
+        memcmp(t->shape, of_base->shape, t->rank * sizeof *t->shape) == 0)
+        return 0;
+    error_set(e, "tensor %s has shape %s in the stream but %s in %s", t->name,
+              tensor_format_shape(&a, t->rank, t->shape),
+              tensor_format_shape(&a, of_base->rank, of_base->shape), base_name);
+    arena_free(&a);
+    return -1;
+}
+
+static int match_weight(struct task_vectors *tv, enum weight_kind kind, size_t layer,
+                        struct error *e)
+{
+    const struct model_source *base = model_weights_model_source(tv->base);
+    long i = model_weights_tensor_index(tv->base, kind, layer);
+    *stream_tensor_at(tv, kind, layer) = -1;
     if (i < 0)
         return 0;
-    const struct ckpt_tensor *b = model_source_tensor(in, (size_t)i);
-    long found = find_tensor(d->header, b->name);
+    const struct ckpt_tensor *of_base = model_source_tensor(base, (size_t)i);
+    long found = find_tensor(tv->header, of_base->name);
     if (found < 0)
         return 0;
-    const struct tensor *t = &d->header->tensors[found];
-    if (!tensor_is_float(t))
-        return error_set(e, "tensor %s is %s; F16, BF16, F32 and F64 can be computed with", t->name,
-                         dtype_name(t->vectors[0].dtype));
-    if (t->rank != b->rank || memcmp(t->shape, b->shape, t->rank * sizeof *t->shape) != 0) {
-        struct arena a = {0};
-        error_set(e, "tensor %s is %s in the stream but %s in %s", t->name,
-                  tensor_format_shape(&a, t->rank, t->shape),
-                  tensor_format_shape(&a, b->rank, b->shape), model_source_name(in));
-        arena_free(&a);
-        return -1;
-    }
-    *slot(d, part, layer) = found;
-    return 0;
+    *stream_tensor_at(tv, kind, layer) = found;
+    return check_tensor(&tv->header->tensors[found], of_base, model_source_name(base), e);
 }
 
 struct task_vectors *task_vectors_new(const struct model_weights *base, const struct header *h,
                                       size_t experts, const size_t *models, struct error *e)
 {
-    struct task_vectors *d = mem_alloc(1, sizeof *d);
+    struct task_vectors *tv = mem_alloc(1, sizeof *tv);
     const struct arch *a = model_weights_arch(base);
     int failed = 0;
-    d->base = base;
-    d->header = h;
-    d->experts = experts;
-    d->models = models;
-    d->tensors = mem_alloc(weight_kind_index_count(a), sizeof *d->tensors);
-    d->mapped = mem_alloc(experts, sizeof *d->mapped);
-    d->offset = mem_alloc(h->n_tensors, sizeof *d->offset);
+    tv->base = base;
+    tv->header = h;
+    tv->experts = experts;
+    tv->models = models;
+    tv->tensors = mem_alloc(weight_kind_index_count(a), sizeof *tv->tensors);
+    tv->files = mem_alloc(experts, sizeof *tv->files);
+    tv->offset = mem_alloc(h->n_tensors, sizeof *tv->offset);
     for (size_t i = 0; i < h->n_tensors; i++)
-        d->offset[i] = NOWHERE;
-    for (enum weight_kind part = 0; part < WEIGHT_KINDS; part++)
-        for (size_t l = 0; l < weight_kind_layers(a, part) && !failed; l++)
-            failed = find_part(d, part, l, e);
+        tv->offset[i] = NOT_STORED;
+    for (enum weight_kind kind = 0; kind < WEIGHT_KINDS; kind++)
+        for (size_t l = 0; l < weight_kind_layers(a, kind) && !failed; l++)
+            failed = match_weight(tv, kind, l, e);
     if (!failed)
-        return d;
-    task_vectors_free(d);
+        return tv;
+    task_vectors_free(tv);
     return NULL;
 }
 
-void task_vectors_free(struct task_vectors *d)
+void task_vectors_free(struct task_vectors *tv)
 {
-    if (!d)
+    if (!tv)
         return;
-    spool_free(d->spool);
-    free(d->tensors);
-    free(d->offset);
-    free(d->mapped);
-    free(d);
+    spool_free(tv->spool);
+    free(tv->tensors);
+    free(tv->offset);
+    free(tv->files);
+    free(tv);
 }
 
-long task_vectors_stream_tensor(const struct task_vectors *d, enum weight_kind part, size_t layer)
+long task_vectors_stream_tensor(const struct task_vectors *tv, enum weight_kind kind, size_t layer)
 {
-    return *slot(d, part, layer);
+    return *stream_tensor_at(tv, kind, layer);
 }
 
-long task_vectors_expert_of_vector(const struct task_vectors *d, const struct vector *v)
+long task_vectors_expert_of_vector(const struct task_vectors *tv, const struct vector *v)
 {
-    for (size_t k = 0; k < d->experts; k++)
-        if (d->models[k] == v->model)
+    for (size_t k = 0; k < tv->experts; k++)
+        if (tv->models[k] == v->model)
             return (long)k;
     return -1;
 }
 
-/* Does expert k change this part? */
-static bool changes(const struct task_vectors *d, enum weight_kind part, size_t layer, size_t k)
+/* Has expert k a task vector for this weight? */
+static bool has_vector(const struct task_vectors *tv, enum weight_kind kind, size_t layer, size_t k)
 {
-    long i = *slot(d, part, layer);
-    const struct tensor *t = i < 0 ? NULL : &d->header->tensors[i];
+    long i = *stream_tensor_at(tv, kind, layer);
+    const struct tensor *t = i < 0 ? NULL : &tv->header->tensors[i];
     for (size_t j = 0; t && j < t->n_vectors; j++)
-        if (t->vectors[j].model == d->models[k])
+        if (t->vectors[j].model == tv->models[k])
             return true;
     return false;
 }
 
 /* ---- elements -------------------------------------------------------------------------------- */
 
-void task_vectors_set_expert_file(struct task_vectors *d, size_t k,
+void task_vectors_set_expert_file(struct task_vectors *tv, size_t k,
                                   const struct model_weights *expert)
 {
-    d->mapped[k] = expert;
+    tv->files[k] = expert;
 }
 
-int task_vectors_reserve_spool(struct task_vectors *d, const bool *wanted, uint64_t memory,
+int task_vectors_reserve_spool(struct task_vectors *tv, const bool *wanted, uint64_t memory,
                                const char *spool, struct error *e)
 {
-    d->size = 0;
-    for (size_t i = 0; i < d->header->n_tensors; i++) {
-        d->offset[i] = wanted[i] ? d->size : NOWHERE;
+    tv->size = 0;
+    for (size_t i = 0; i < tv->header->n_tensors; i++) {
+        tv->offset[i] = wanted[i] ? tv->size : NOT_STORED;
         if (wanted[i])
-            d->size += (uint64_t)d->experts * tensor_elements(&d->header->tensors[i]) * 4;
+            tv->size +=
+                (uint64_t)tv->experts * tensor_elements(&tv->header->tensors[i]) * sizeof(float);
     }
-    d->spool = spool_new(memory, spool);
-    return spool_reserve(d->spool, d->size, e);
+    tv->spool = spool_new(memory, spool);
+    return spool_reserve(tv->spool, tv->size, e);
 }
 
-bool task_vectors_is_stored(const struct task_vectors *d, size_t tensor)
+bool task_vectors_is_stored(const struct task_vectors *tv, size_t tensor)
 {
-    return d->offset[tensor] != NOWHERE;
+    return tv->offset[tensor] != NOT_STORED;
 }
 
-uint64_t task_vectors_stored_bytes(const struct task_vectors *d)
+uint64_t task_vectors_stored_bytes(const struct task_vectors *tv)
 {
-    return d->size;
+    return tv->size;
 }
 
-static uint64_t place(const struct task_vectors *d, size_t tensor, size_t k, size_t first)
+static uint64_t spool_offset(const struct task_vectors *tv, size_t tensor, size_t k, size_t first)
 {
-    uint64_t n = tensor_elements(&d->header->tensors[tensor]);
-    return d->offset[tensor] + (k * n + first) * sizeof(float);
+    uint64_t n = tensor_elements(&tv->header->tensors[tensor]);
+    return tv->offset[tensor] + (k * n + first) * sizeof(float);
 }
 
-int task_vectors_write(struct task_vectors *d, size_t tensor, size_t k, size_t first, size_t n,
+int task_vectors_write(struct task_vectors *tv, size_t tensor, size_t k, size_t first, size_t n,
                        const float *x, struct error *e)
 {
-    return spool_write(d->spool, place(d, tensor, k, first), x, n * sizeof *x, e);
+    return spool_write(tv->spool, spool_offset(tv, tensor, k, first), x, n * sizeof *x, e);
 }
 
-/* x - base, n elements of the expert's part. */
-static void subtract(const struct task_vectors *d, enum weight_kind part, size_t layer, size_t k,
-                     size_t first, size_t n, const float *base, float *to)
+/* The expert's checkpoint minus the base. */
+static void subtract_base(const struct task_vectors *tv, const struct task_vector_range *r,
+                          const float *base, float *to)
 {
-    float own[2048];
-    const size_t tile = sizeof own / sizeof *own;
-    model_weights_read(d->mapped[k], part, layer, first, n, to);
-    if (base)
-        vector_math_subtract(to, base, to, n);
-    for (size_t done = 0; !base && done < n; done += tile) {
-        size_t count = n - done < tile ? n - done : tile;
-        model_weights_read(d->base, part, layer, first + done, count, own);
-        vector_math_subtract(to + done, own, to + done, count);
+    float tile[2048];
+    const size_t tile_size = sizeof tile / sizeof *tile;
+    model_weights_read(tv->files[r->expert], r->kind, r->layer, r->first, r->n, to);
+    if (base) {
+        vector_math_subtract(to, base, to, r->n);
+        return;
+    }
+    for (size_t done = 0; done < r->n; done += tile_size) {
+        size_t n = r->n - done < tile_size ? r->n - done : tile_size;
+        model_weights_read(tv->base, r->kind, r->layer, r->first + done, n, tile);
+        vector_math_subtract(to + done, tile, to + done, n);
     }
 }
 
-static int read_vector(void *context, enum weight_kind part, size_t layer, size_t k, size_t first,
-                       size_t n, const float *base, float *to, struct error *e)
+/* For struct task_vector_source. */
+static int read_range(void *context, const struct task_vector_range *r, const float *base,
+                      float *to, struct error *e)
 {
-    const struct task_vectors *d = context;
-    if (!changes(d, part, layer, k)) {
-        memset(to, 0, n * sizeof *to);
+    const struct task_vectors *tv = context;
+    if (!has_vector(tv, r->kind, r->layer, r->expert)) {
+        memset(to, 0, r->n * sizeof *to);
         return 0;
     }
-    if (!d->mapped[k])
-        return spool_read(d->spool,
-                          place(d, (size_t)*slot(d, part, layer), k,
-                                model_weights_tensor_offset(d->base, part, layer) + first),
-                          to, n * sizeof *to, e);
-    subtract(d, part, layer, k, first, n, base, to);
-    return 0;
+    if (tv->files[r->expert]) {
+        subtract_base(tv, r, base, to);
+        return 0;
+    }
+    size_t tensor = (size_t)*stream_tensor_at(tv, r->kind, r->layer);
+    size_t first = model_weights_tensor_offset(tv->base, r->kind, r->layer) + r->first;
+    return spool_read(tv->spool, spool_offset(tv, tensor, r->expert, first), to, r->n * sizeof *to,
+                      e);
 }
 
-struct task_vector_source task_vectors_source(struct task_vectors *d)
+struct task_vector_source task_vectors_source(struct task_vectors *tv)
 {
-    return (struct task_vector_source){d, d->mapped[0] != NULL, read_vector};
+    return (struct task_vector_source){tv, tv->files[0] != NULL, read_range};
 }

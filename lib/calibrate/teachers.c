@@ -6,49 +6,50 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUP 2048 /* tokens that pass an expert together */
-#define ROOM  1024 /* tokens that are in a layer at once */
+#define BATCH_TOKENS 2048 /* tokens that pass an expert's layers together */
+#define LAYER_TOKENS 1024 /* tokens that are in a layer at once */
 
 struct teachers {
     const struct arch *arch;
-    const struct example *examples;
+    const struct training_sample *samples;
     size_t n;
-    long *place;      /* [h_0 .. h_L]: which of the kept states it is; -1: not kept */
-    size_t kept;      /* states of each token */
-    uint64_t *offset; /* [example]: of its states (kept, T, d) */
+    long *stored_index; /* [h_0 .. h_L]: its index among the stored states; -1: not stored */
+    size_t n_stored;    /* stored states per token */
+    uint64_t *offset;   /* [sample]: of its states (n_stored, T, d) */
     struct spool *states;
     const struct weight_source **heads; /* [expert] */
-    size_t at;                          /* the expert whose head is asked for */
-    struct weight_source weights;
-    struct lm *lm;
+    size_t head_of;                     /* the expert whose head computes logits */
+    struct weight_source head_source;
+    struct lm *lm; /* of heads only */
 };
 
-static const float *head_rows(void *context, enum weight_kind part, size_t first, size_t n,
-                              float *to, struct error *e)
+static const float *load_head_rows(void *context, enum weight_kind kind, size_t first, size_t n,
+                                   float *to, struct error *e)
 {
     const struct teachers *t = context;
-    const struct weight_source *w = t->heads[t->at];
-    return w->load_rows(w->context, part, first, n, to, e);
+    const struct weight_source *w = t->heads[t->head_of];
+    return w->load_rows(w->context, kind, first, n, to, e);
 }
 
-struct teachers *teachers_new(const struct arch *a, size_t experts, const struct example *examples,
-                              size_t n, const bool *wanted, uint64_t memory, const char *spool)
+struct teachers *teachers_new(const struct teachers_inputs *in)
 {
     struct teachers *t = mem_alloc(1, sizeof *t);
-    t->arch = a;
-    t->examples = examples;
-    t->n = n;
-    t->place = mem_alloc(a->layers + 1, sizeof *t->place);
-    for (size_t l = 0; l <= a->layers; l++)
-        t->place[l] = wanted[l] || l == a->layers ? (long)t->kept++ : -1;
-    t->offset = mem_alloc(n + 1, sizeof *t->offset);
-    for (size_t i = 0; i < n; i++)
-        t->offset[i + 1] = t->offset[i] + (examples[i].on_other_rank ? 0 : (uint64_t)t->kept) *
-                                              examples[i].n * a->hidden * sizeof(float);
-    t->states = spool_new(memory, spool);
-    t->heads = mem_alloc(experts, sizeof *t->heads);
-    t->weights = (struct weight_source){t, NULL, head_rows};
-    t->lm = lm_new(a, &t->weights, 1, 1);
+    size_t L = in->arch->layers, row = in->arch->hidden * sizeof(float);
+    t->arch = in->arch;
+    t->samples = in->samples;
+    t->n = in->n;
+    t->stored_index = mem_alloc(L + 1, sizeof *t->stored_index);
+    for (size_t l = 0; l <= L; l++)
+        t->stored_index[l] = in->hidden_states[l] || l == L ? (long)t->n_stored++ : -1;
+    t->offset = mem_alloc(t->n + 1, sizeof *t->offset);
+    for (size_t i = 0; i < t->n; i++) {
+        uint64_t rows = t->samples[i].on_other_rank ? 0 : (uint64_t)t->n_stored * t->samples[i].n;
+        t->offset[i + 1] = t->offset[i] + rows * row;
+    }
+    t->states = spool_new(in->memory, in->spool);
+    t->heads = mem_alloc(in->experts, sizeof *t->heads);
+    t->head_source = (struct weight_source){t, NULL, load_head_rows};
+    t->lm = lm_new(t->arch, &t->head_source, 1, 1);
     return t;
 }
 
@@ -58,7 +59,7 @@ void teachers_free(struct teachers *t)
         return;
     lm_free(t->lm);
     spool_free(t->states);
-    free(t->place);
+    free(t->stored_index);
     free(t->offset);
     free(t->heads);
     free(t);
@@ -71,77 +72,96 @@ uint64_t teachers_stored_bytes(const struct teachers *t)
 
 /* ---- hidden states --------------------------------------------------------------------------- */
 
-/* Some examples that pass the model together. */
-struct group {
+/* Samples that pass the expert's layers together. */
+struct batch_of_samples {
     struct teachers *teachers;
-    const size_t *examples;
-    const struct token_batch *pack;
+    const size_t *indices; /* [sample of the batch]: its training sample */
+    const struct token_batch *batch;
 };
 
-/* State L of lm.h is no hidden state: L + 1 is, as h_L. */
-static int keep(void *context, size_t state, const float *x, struct error *e)
+/* For struct state_hook. h_L is state L + 1 of lm.h, which follows the final norm; state L is no
+ * hidden state. */
+static int store_state(void *context, size_t state, const float *x, struct error *e)
 {
-    const struct group *g = context;
-    const struct teachers *t = g->teachers;
+    const struct batch_of_samples *b = context;
+    const struct teachers *t = b->teachers;
     size_t L = t->arch->layers, d = t->arch->hidden;
     if (state == L)
         return 0;
-    long place = t->place[state > L ? L : state];
-    for (size_t s = 0; place >= 0 && s < g->pack->samples; s++) {
-        size_t from = g->pack->starts[s] - g->pack->starts[0];
-        size_t bytes = t->examples[g->examples[s]].n * d * sizeof *x;
-        uint64_t at = t->offset[g->examples[s]] + (uint64_t)place * bytes;
-        if (spool_write(t->states, at, x + from * d, bytes, e))
+    long index = t->stored_index[state > L ? L : state];
+    for (size_t s = 0; index >= 0 && s < b->batch->samples; s++) {
+        size_t first_token = b->batch->starts[s] - b->batch->starts[0], sample = b->indices[s];
+        size_t bytes = t->samples[sample].n * d * sizeof *x;
+        uint64_t at = t->offset[sample] + (uint64_t)index * bytes;
+        if (spool_write(t->states, at, x + first_token * d, bytes, e))
             return -1;
     }
     return 0;
 }
 
+/* The samples of an expert that this process computes, into `batch`; `indices` [n] receives which
+ * training samples they are. */
+static size_t gather_samples(const struct teachers *t, size_t expert, const struct arch *a,
+                             struct token_batch *batch, size_t *indices)
+{
+    size_t n = 0;
+    struct sequence *sequences = mem_alloc(t->n, sizeof *sequences);
+    for (size_t i = 0; i < t->n; i++)
+        if (t->samples[i].expert == expert && !t->samples[i].on_other_rank) {
+            sequences[n] = training_sample_sequence(&t->samples[i]);
+            indices[n++] = i;
+        }
+    token_batch_build(batch, a, sequences, n);
+    free(sequences);
+    return n;
+}
+
+/* Runs some samples, and stores their states. */
+static int run_batch(struct lm *lm, struct batch_of_samples *b, struct error *e)
+{
+    const struct state_hook hook = {b, store_state};
+    float *x =
+        mem_alloc_aligned(token_batch_tokens(b->batch) * b->teachers->arch->hidden * sizeof *x);
+    int failed = lm_forward(lm, b->batch, x, &hook, e);
+    free(x);
+    return failed;
+}
+
 int teachers_run_expert(struct teachers *t, size_t expert, const struct arch *a,
-                        const struct weight_source *w, const struct image_features *sights,
+                        const struct weight_source *w, const struct image_features *f,
                         struct error *e)
 {
-    size_t n = 0, *mine = mem_alloc(t->n, sizeof *mine);
-    struct sequence *all = mem_alloc(t->n, sizeof *all);
-    struct token_batch p;
-    t->heads[expert] = w;
-    for (size_t i = 0; i < t->n; i++)
-        if (t->examples[i].expert == expert && !t->examples[i].on_other_rank) {
-            all[n] = example_sequence(&t->examples[i]);
-            mine[n++] = i;
-        }
+    struct token_batch all;
+    size_t *indices = mem_alloc(t->n, sizeof *indices);
+    size_t n = gather_samples(t, expert, a, &all, indices), tokens = token_batch_tokens(&all);
     int failed = expert == 0 ? spool_reserve(t->states, t->offset[t->n], e) : 0;
-    token_batch_build(&p, a, all, n);
-    free(all);
-    size_t tokens = token_batch_tokens(&p);
-    struct lm *lm = lm_new(a, w, tokens < ROOM ? tokens : ROOM, token_batch_longest(&p));
-    lm_set_image_features(lm, sights);
+    t->heads[expert] = w;
+    struct lm *lm =
+        lm_new(a, w, tokens < LAYER_TOKENS ? tokens : LAYER_TOKENS, token_batch_longest(&all));
+    lm_set_image_features(lm, f);
     for (size_t s = 0; s < n && !failed;) {
-        struct token_batch part = token_batch_slice(&p, a, s, GROUP);
-        struct group g = {t, mine + s, &part};
-        const struct state_hook keeper = {&g, keep};
-        float *x = mem_alloc_aligned(token_batch_tokens(&part) * a->hidden * sizeof *x);
-        failed = lm_forward(lm, &part, x, &keeper, e);
-        free(x);
-        s += part.samples;
+        struct token_batch some = token_batch_slice(&all, a, s, BATCH_TOKENS);
+        struct batch_of_samples b = {t, indices + s, &some};
+        failed = run_batch(lm, &b, e);
+        s += some.samples;
     }
     lm_free(lm);
-    token_batch_free(&p);
-    free(mine);
+    token_batch_free(&all);
+    free(indices);
     return failed ? -1 : 0;
 }
 
-int teachers_read_states(const struct teachers *t, size_t example, size_t state, size_t from,
+int teachers_read_states(const struct teachers *t, size_t sample, size_t state, size_t from,
                          size_t n, float *to, struct error *e)
 {
     size_t row = t->arch->hidden * sizeof *to;
-    uint64_t first = (uint64_t)t->place[state] * t->examples[example].n + from;
-    return spool_read(t->states, t->offset[example] + first * row, to, n * row, e);
+    uint64_t first = (uint64_t)t->stored_index[state] * t->samples[sample].n + from;
+    return spool_read(t->states, t->offset[sample] + first * row, to, n * row, e);
 }
 
 int teachers_compute_logits(struct teachers *t, size_t expert, const float *h, size_t n, float *z,
                             struct error *e)
 {
-    t->at = expert;
+    t->head_of = expert;
     return lm_logits(t->lm, h, n, z, e);
 }

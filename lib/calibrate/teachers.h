@@ -1,48 +1,42 @@
-/* What the experts compute on the samples: their hidden states, computed once and kept (in memory
- * up to a limit, beyond it in a temporary file), and their logits, made again from the last state
- * whenever they are wanted. A teachers owns what it keeps until teachers_free; the examples are
- * borrowed, and what each expert computes with must stay. */
+/* Teachers: what each expert computes on its own training samples. Hidden states are computed once
+ * and stored, in memory up to a limit and beyond it in a temporary file; logits are computed again
+ * from the last hidden state whenever they are needed. A struct teachers owns what it stores until
+ * teachers_free. It borrows the training samples and the experts' weights. */
 #ifndef TV_TEACHERS_H
 #define TV_TEACHERS_H
 
 #include "lm.h"
-
-/* A sample to learn from. Positions first .. last count. */
-struct example {
-    const uint32_t *ids;
-    size_t n;
-    size_t first_position, last_position;
-    size_t expert;
-    bool on_other_rank; /* another process computes it (mpi.h) */
-    struct sample_images images;
-    const struct image *pictures; /* all that there are */
-};
-
-static inline struct sequence example_sequence(const struct example *x)
-{
-    return (struct sequence){x->ids, x->n, x->images, x->pictures};
-}
+#include "training_samples.h"
 
 struct teachers;
 
-/* `wanted`: hidden states h_0 .. h_L (h_L behind the final norm) that are kept beside h_L. */
-struct teachers *teachers_new(const struct arch *a, size_t experts, const struct example *examples,
-                              size_t n, const bool *wanted, uint64_t memory, const char *spool);
+struct teachers_inputs {
+    const struct arch *arch; /* the base's */
+    size_t experts;
+    const struct training_sample *samples;
+    size_t n;                  /* samples */
+    const bool *hidden_states; /* [h_0 .. h_L]: is it stored? h_L, which follows the final norm,
+                                  always is */
+    uint64_t memory;           /* bytes of states in memory */
+    const char *spool;         /* folder of the temporary file; may be NULL */
+};
+
+struct teachers *teachers_new(const struct teachers_inputs *in);
 void teachers_free(struct teachers *t);
 
-/* Lets an expert compute on its examples; `sights` of their pictures; NULL will do where
- * there are none. */
+/* Runs an expert on its samples and stores its hidden states. `f`: its features of the samples'
+ * images; may be NULL where there are no images. */
 int teachers_run_expert(struct teachers *t, size_t expert, const struct arch *a,
-                        const struct weight_source *w, const struct image_features *sights,
+                        const struct weight_source *w, const struct image_features *f,
                         struct error *e);
 
-/* h_state of an example, positions from .. from + n - 1, into `to` (n, d). */
-int teachers_read_states(const struct teachers *t, size_t example, size_t state, size_t from,
+/* Hidden state h_state of a sample, positions from .. from + n - 1, into `to` (n, d). */
+int teachers_read_states(const struct teachers *t, size_t sample, size_t state, size_t from,
                          size_t n, float *to, struct error *e);
-/* The expert's logits z (n, V) of normed states h (n, d). */
+/* The expert's logits z (n, V) from rows of h_L, h (n, d). */
 int teachers_compute_logits(struct teachers *t, size_t expert, const float *h, size_t n, float *z,
                             struct error *e);
-/* Bytes that are kept in memory or a file. */
+/* Bytes of states, in memory or in the temporary file. */
 uint64_t teachers_stored_bytes(const struct teachers *t);
 
 #endif

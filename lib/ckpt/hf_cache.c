@@ -10,8 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Could it be the name of a repository: one or two parts of letters, digits, '.', '-', '_'? */
-static bool is_repository(const char *name)
+/* Does it look like org/name or name, of letters, digits, '.', '-' and '_'? */
+static bool is_repository_name(const char *name)
 {
     size_t slashes = 0;
     for (const char *p = name; *p; p++) {
@@ -37,11 +37,11 @@ static char *cache_folder(struct arena *a)
     return arena_printf(a, "%s/.cache/huggingface/hub", user ? user : "");
 }
 
-/* The revision that refs/main names: one word, no path. */
-static bool read_revision(const char *path, char *revision, size_t room)
+/* Reads the revision in refs/main; false if it is not a bare file name. */
+static bool read_revision(const char *path, char *revision, size_t capacity)
 {
     FILE *f = fopen(path, "re");
-    size_t n = f ? fread(revision, 1, room - 1, f) : 0;
+    size_t n = f ? fread(revision, 1, capacity - 1, f) : 0;
     if (f)
         fclose(f);
     while (n > 0 && isspace((unsigned char)revision[n - 1]))
@@ -50,7 +50,7 @@ static bool read_revision(const char *path, char *revision, size_t room)
     return strlen(revision) == n && model_files_is_bare_name(revision);
 }
 
-/* models--org--name/refs/main -> models--org--name/snapshots/REVISION; NULL if it is not there. */
+/* models--org--name/refs/main -> models--org--name/snapshots/REVISION; NULL if there is none. */
 static const char *find_snapshot(struct arena *a, const char *name)
 {
     const char *slash = strchr(name, '/');
@@ -70,19 +70,16 @@ char *hf_cache_resolve_path(const char *path, struct error *e)
     struct arena a = {0};
     if (access(path, F_OK) == 0)
         return mem_copy_text(path);
-    int why = errno;
-    bool is_name = (why == ENOENT || why == ENOTDIR) && is_repository(path);
+    int reason = errno;
+    bool is_name = (reason == ENOENT || reason == ENOTDIR) && is_repository_name(path);
     const char *snapshot = is_name ? find_snapshot(&a, path) : NULL;
     char *found = snapshot ? mem_copy_text(snapshot) : NULL;
     arena_free(&a);
     if (found)
         return found;
     if (is_name)
-        error_set(e,
-                  "%s is neither a file or folder nor a model in the local "
-                  "Hugging Face cache",
-                  path);
+        error_set(e, "%s is not a file, a folder or a model in the local Hugging Face cache", path);
     else
-        error_set(e, "cannot open %s: %s", path, strerror(why));
+        error_set(e, "cannot open %s: %s", path, strerror(reason));
     return NULL;
 }

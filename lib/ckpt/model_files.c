@@ -12,21 +12,28 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum model_file_kind model_file_kind(const char *name)
+/* ---- names ----------------------------------------------------------------------------------- */
+
+enum model_file_kind model_files_kind_of(const char *name)
 {
     static const char *const weights[] = {".safetensors", ".bin", ".pt", ".pth"};
-    static const char *const foreign[] = {".gguf", ".ggml",      ".h5", ".msgpack", ".onnx",
-                                          ".ckpt", ".npz",       ".ot", ".tflite",  ".mlmodel",
-                                          ".nemo", ".onnx_data", ".pkl"};
+    static const char *const unsupported[] = {".gguf", ".ggml",      ".h5", ".msgpack", ".onnx",
+                                              ".ckpt", ".npz",       ".ot", ".tflite",  ".mlmodel",
+                                              ".nemo", ".onnx_data", ".pkl"};
     if (pattern_text_ends_with(name, ".index.json"))
         return MODEL_FILE_INDEX;
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
         if (pattern_text_ends_with(name, weights[i]))
             return MODEL_FILE_WEIGHTS;
-    for (size_t i = 0; i < sizeof foreign / sizeof *foreign; i++)
-        if (pattern_text_ends_with(name, foreign[i]))
+    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
+        if (pattern_text_ends_with(name, unsupported[i]))
             return MODEL_FILE_UNSUPPORTED;
     return MODEL_FILE_AUXILIARY;
+}
+
+bool model_files_is_default_weights_name(const char *name)
+{
+    return strcmp(name, "model.safetensors") == 0 || strcmp(name, "pytorch_model.bin") == 0;
 }
 
 bool model_files_is_bare_name(const char *name)
@@ -34,16 +41,18 @@ bool model_files_is_bare_name(const char *name)
     return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
 }
 
+/* ---- the list -------------------------------------------------------------------------------- */
+
 struct model_file *model_files_add(struct model_files *f, const char *name, const char *title,
                                    uint64_t size)
 {
-    if (f->n == f->room) {
-        f->room = f->room ? 2 * f->room : 32;
-        f->files = mem_resize(f->files, f->room, sizeof *f->files);
+    if (f->n == f->capacity) {
+        f->capacity = f->capacity ? 2 * f->capacity : 32;
+        f->files = mem_resize(f->files, f->capacity, sizeof *f->files);
     }
     struct model_file *file = &f->files[f->n++];
-    *file = (struct model_file){.name = arena_copy_text_n(&f->arena, name, strlen(name)),
-                                .title = arena_copy_text_n(&f->arena, title, strlen(title)),
+    *file = (struct model_file){.name = arena_copy_text(&f->arena, name),
+                                .title = arena_copy_text(&f->arena, title),
                                 .size = size};
     return file;
 }
@@ -69,7 +78,7 @@ int model_files_add_folder(struct model_files *f, const char *path, struct error
     return 0;
 }
 
-static int by_name(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
     return strcmp(((const struct model_file *)a)->name, ((const struct model_file *)b)->name);
 }
@@ -77,14 +86,26 @@ static int by_name(const void *a, const void *b)
 void model_files_sort(struct model_files *f)
 {
     if (f->n)
-        qsort(f->files, f->n, sizeof *f->files, by_name);
+        qsort(f->files, f->n, sizeof *f->files, compare_names);
 }
 
 struct model_file *model_files_find(const struct model_files *f, const char *name)
 {
     struct model_file key = {.name = name};
-    return f->n ? bsearch(&key, f->files, f->n, sizeof key, by_name) : NULL;
+    return f->n ? bsearch(&key, f->files, f->n, sizeof key, compare_names) : NULL;
 }
+
+void model_files_free(struct model_files *f)
+{
+    for (size_t i = 0; i < f->n; i++)
+        if (f->files[i].is_mapped)
+            munmap((void *)f->files[i].bytes, f->files[i].size);
+    free(f->files);
+    arena_free(&f->arena);
+    *f = (struct model_files){0};
+}
+
+/* ---- contents -------------------------------------------------------------------------------- */
 
 int model_files_map_fd(struct model_file *file, int fd, struct error *e)
 {
@@ -92,7 +113,7 @@ int model_files_map_fd(struct model_file *file, int fd, struct error *e)
     if (fstat(fd, &st) < 0)
         return error_set(e, "cannot read %s: %s", file->title, strerror(errno));
     if (!S_ISREG(st.st_mode))
-        return error_set(e, "cannot read %s: it is not a regular file", file->title);
+        return error_set(e, "cannot read %s: not a regular file", file->title);
     file->size = (uint64_t)st.st_size;
     if (file->size == 0) {
         file->bytes = (const unsigned char *)"";
@@ -125,19 +146,9 @@ void model_files_release_pages(const struct model_file *file, const unsigned cha
         mapped_file_release_pages(file->bytes, file->size, from, size);
 }
 
-void model_files_release_pages_behind(const struct model_file *file, const unsigned char *from,
-                                      size_t size, bool last)
+void model_files_release_sequential(const struct model_file *file, const unsigned char *from,
+                                    size_t size, bool last)
 {
     if (file->is_mapped)
         mapped_file_release_sequential(file->bytes, file->size, from, size, last);
-}
-
-void model_files_free(struct model_files *f)
-{
-    for (size_t i = 0; i < f->n; i++)
-        if (f->files[i].is_mapped)
-            munmap((void *)f->files[i].bytes, f->files[i].size);
-    free(f->files);
-    arena_free(&f->arena);
-    *f = (struct model_files){0};
 }

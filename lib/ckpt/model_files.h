@@ -1,19 +1,22 @@
-/* The files of one model: those of a folder on disk, a file alone, or what an archive held. A
- * folder owns its list, texts and mapped bytes until model_files_free. Zeroed it is empty. */
+/* The files of one model: those of a folder, a single file, or those of an unpacked archive; their
+ * names, sizes and mapped contents.
+ *
+ * A model_files owns its list, names and mappings until model_files_free. Zeroed it is empty. */
 #ifndef TV_MODEL_FILES_H
 #define TV_MODEL_FILES_H
 
 #include "error.h"
 #include "mem.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define MODEL_FILES_MAX_AUXILIARY (256 << 20) /* bytes of what counts as a small file */
+#define MODEL_FILES_MAX_AUXILIARY (256 << 20) /* bytes; larger files are not auxiliary files */
 
 struct model_file {
-    const char *name;           /* without folder */
-    const char *title;          /* what sentences call it: its path, or "NAME in ARCHIVE" */
+    const char *name;           /* without the folder */
+    const char *title;          /* in messages: the path, or "NAME in ARCHIVE" */
     const unsigned char *bytes; /* NULL: not mapped yet */
     uint64_t size;
     bool is_mapped; /* an empty file has bytes, but no mapping */
@@ -22,39 +25,45 @@ struct model_file {
 struct model_files {
     struct arena arena;
     struct model_file *files; /* sorted by name */
-    size_t n, room;
+    size_t n, capacity;
 };
 
 enum model_file_kind {
-    MODEL_FILE_WEIGHTS,     /* .safetensors, .bin, ...: may be tensors */
-    MODEL_FILE_UNSUPPORTED, /* weights in a form that is not read here */
-    MODEL_FILE_INDEX,       /* which tensor is in which file */
-    MODEL_FILE_AUXILIARY    /* all else: config, tokenizer, ... */
+    MODEL_FILE_WEIGHTS,     /* .safetensors, .bin, ...: may contain tensors */
+    MODEL_FILE_UNSUPPORTED, /* weights in a format that is not supported */
+    MODEL_FILE_INDEX,       /* lists the shard of each tensor */
+    MODEL_FILE_AUXILIARY    /* everything else: config, tokenizer, code, licences */
 };
-/* By the name's ending. */
-enum model_file_kind model_file_kind(const char *name);
-/* No slash, not "." or "..", not empty. */
+/* The kind of a file, from its name. */
+enum model_file_kind model_files_kind_of(const char *name);
+/* Is it model.safetensors or pytorch_model.bin, the name of the weights in every model's folder? */
+bool model_files_is_default_weights_name(const char *name);
+/* Is it a file name without a folder, and not "." or ".."? */
 bool model_files_is_bare_name(const char *name);
 
-/* Adds the files in the folder at `path`, links followed; hidden files and sub-folders are left
- * out. */
+/* Adds the files in the folder `path`, following links. Hidden files and sub-folders are skipped.
+ */
 int model_files_add_folder(struct model_files *f, const char *path, struct error *e);
-/* Adds one file; `title` is copied. */
+/* Adds one file; copies `name` and `title`. */
 struct model_file *model_files_add(struct model_files *f, const char *name, const char *title,
                                    uint64_t size);
+/* Sorts the list by name, which model_files_find needs. */
 void model_files_sort(struct model_files *f);
+/* NULL if there is no file of that name. */
 struct model_file *model_files_find(const struct model_files *f, const char *name);
-/* Maps a file that lies under its title as path, unless it is mapped already. */
+void model_files_free(struct model_files *f);
+
+/* Maps a file whose title is its path, unless it is mapped already. */
 int model_files_map(struct model_file *file, struct error *e);
 /* Maps the open file `fd` as the contents of `file`. */
 int model_files_map_fd(struct model_file *file, int fd, struct error *e);
-/* Lets pages of a mapping go, with what lies around them up to 2 MiB: with one page the kernel maps
- * its neighbours, or the whole folio of the page cache. They come back when they are touched. */
+/* Lets the kernel drop the pages of these bytes and of up to 2 MiB around them, because the kernel
+ * maps a page together with its neighbours. They are read again when they are used. */
 void model_files_release_pages(const struct model_file *file, const unsigned char *from,
                                size_t size);
-/* The same for a part of what is read one after another: now and then, and behind the last. */
-void model_files_release_pages_behind(const struct model_file *file, const unsigned char *from,
-                                      size_t size, bool last);
-void model_files_free(struct model_files *f);
+/* The same for bytes of a file that is read sequentially: pages are dropped in batches, and after
+ * the `last` bytes. */
+void model_files_release_sequential(const struct model_file *file, const unsigned char *from,
+                                    size_t size, bool last);
 
 #endif

@@ -1,5 +1,6 @@
 #include "safetensors.h"
 
+#include "little_endian.h"
 #include "strict_json.h"
 
 #include <stdlib.h>
@@ -7,23 +8,27 @@
 
 #define MAX_HEADER 100000000 /* the reference's limit */
 
-/* The file being read, and where in its data each tensor lies. */
-struct range {
+/* The bytes of one tensor, as offsets in the file's data. */
+struct data_range {
     uint64_t begin, end;
     const char *name;
 };
-struct layout {
-    const unsigned char *data;
+
+/* The data of the file, and the range of each tensor in it. */
+struct file_data {
+    const unsigned char *bytes;
     size_t size;
-    struct range *ranges;
+    struct data_range *ranges; /* [tensor] */
 };
 
-/* Unsigned integers of a JSON array into `to`; their number, or -1 if it is not such an array or
- * has more than `room`. */
-static long read_integers(const json_t *array, uint64_t *to, size_t room)
+/* ---- one tensor ------------------------------------------------------------------------------ */
+
+/* Reads a JSON array of at most `max` non-negative integers. Returns their number, -1 if it is
+ * not such an array. */
+static long read_integers(const json_t *array, uint64_t *to, size_t max)
 {
     size_t n = json_array_size(array);
-    if (!json_is_array(array) || n > room)
+    if (!json_is_array(array) || n > max)
         return -1;
     for (size_t i = 0; i < n; i++) {
         const json_t *item = json_array_get(array, i);
@@ -34,132 +39,160 @@ static long read_integers(const json_t *array, uint64_t *to, size_t room)
     return (long)n;
 }
 
-static int check_range(const struct stored_tensors *w, const char *name,
-                       const struct stored_tensor *t, const uint64_t *range, size_t data_size,
-                       struct error *e)
+static int check_offsets(const struct stored_tensors *s, const char *name,
+                         const struct stored_tensor *t, const uint64_t *offsets, size_t data_size,
+                         struct error *e)
 {
-    unsigned long long begin = range[0], end = range[1];
+    unsigned long long begin = offsets[0], end = offsets[1];
     size_t elements, bytes;
     if (begin > end)
-        return error_set(e, "%s: tensor %.200s: its data_offsets %llu and %llu run backwards",
-                         w->file, name, begin, end);
+        return error_set(e, "%s: tensor %.200s: its data_offsets %llu and %llu are reversed",
+                         s->file, name, begin, end);
     if (end > data_size)
-        return error_set(e,
-                         "%s: tensor %.200s ends at byte %llu of the data, the file has only %zu",
-                         w->file, name, end, data_size);
-    if (stored_tensors_check_size(w->file, name, t, &elements, &bytes, e) < 0)
+        return error_set(
+            e, "%s: tensor %.200s ends at byte %llu of the data, but the file has only %zu",
+            s->file, name, end, data_size);
+    if (stored_tensors_check_size(s->file, name, t, &elements, &bytes, e) < 0)
         return -1;
     if (bytes != end - begin)
-        return error_set(e, "%s: tensor %.200s takes %zu bytes, its data_offsets give it %llu",
-                         w->file, name, bytes, end - begin);
+        return error_set(e, "%s: tensor %.200s needs %zu bytes, but its data_offsets span %llu",
+                         s->file, name, bytes, end - begin);
     return 0;
 }
 
-/* "name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]} */
-static int add_tensor(struct stored_tensors *w, struct layout *l, const char *name,
-                      const json_t *entry, struct error *e)
+/* Reads dtype, shape and data_offsets of {"dtype": "F32", "shape": [2, 3], "data_offsets":
+ * [0, 24]}. */
+static int read_entry(const struct stored_tensors *s, const char *name, const json_t *entry,
+                      struct stored_tensor *t, uint64_t *shape, uint64_t *offsets, struct error *e)
 {
-    uint64_t shape[STORED_TENSORS_MAX_RANK], range[2];
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype)
-        return error_set(e, "%s: tensor %.200s has no dtype", w->file, name);
-    struct stored_tensor t = {.dtype = dtype_from_name(dtype), .shape = shape};
-    if (t.dtype == DTYPE_NONE)
-        return error_set(e, "%s: tensor %.200s has the unknown dtype %.40s", w->file, name, dtype);
+        return error_set(e, "%s: tensor %.200s has no dtype", s->file, name);
+    t->dtype = dtype_from_name(dtype);
+    if (t->dtype == DTYPE_NONE)
+        return error_set(e, "%s: tensor %.200s has the unknown dtype %.40s", s->file, name, dtype);
     long rank = read_integers(json_object_get(entry, "shape"), shape, STORED_TENSORS_MAX_RANK);
     if (rank < 0)
-        return error_set(e, "%s: tensor %.200s: its shape is not a list of at most %d sizes",
-                         w->file, name, STORED_TENSORS_MAX_RANK);
-    t.rank = (size_t)rank;
-    if (read_integers(json_object_get(entry, "data_offsets"), range, 2) != 2)
-        return error_set(e, "%s: tensor %.200s: its data_offsets are not two offsets", w->file,
+        return error_set(e,
+                         "%s: tensor %.200s: its shape is not an array of at most %d non-negative "
+                         "integers",
+                         s->file, name, STORED_TENSORS_MAX_RANK);
+    t->rank = (size_t)rank;
+    t->shape = shape;
+    if (read_integers(json_object_get(entry, "data_offsets"), offsets, 2) != 2)
+        return error_set(e, "%s: tensor %.200s: its data_offsets are not two offsets", s->file,
                          name);
-    if (check_range(w, name, &t, range, l->size, e) < 0)
-        return -1;
-    t.data = l->data + range[0];
-    if (stored_tensors_add(w, name, strlen(name), &t, e) < 0)
-        return -1;
-    l->ranges[w->n - 1] = (struct range){range[0], range[1], w->list[w->n - 1].name};
     return 0;
 }
 
+static int add_tensor(struct stored_tensors *s, struct file_data *data, const char *name,
+                      const json_t *entry, struct error *e)
+{
+    uint64_t shape[STORED_TENSORS_MAX_RANK], offsets[2];
+    struct stored_tensor t = {0};
+    if (read_entry(s, name, entry, &t, shape, offsets, e) < 0 ||
+        check_offsets(s, name, &t, offsets, data->size, e) < 0)
+        return -1;
+    t.data = data->bytes + offsets[0];
+    if (stored_tensors_add(s, name, strlen(name), &t, e) < 0)
+        return -1;
+    data->ranges[s->n - 1] = (struct data_range){offsets[0], offsets[1], s->list[s->n - 1].name};
+    return 0;
+}
+
+/* ---- the header ------------------------------------------------------------------------------ */
+
 /* "__metadata__": {"format": "pt"} */
-static int check_metadata(const struct stored_tensors *w, json_t *metadata, struct error *e)
+static int check_metadata(const struct stored_tensors *s, json_t *metadata, struct error *e)
 {
     const char *key;
     json_t *value;
     if (!json_is_object(metadata))
-        return error_set(e, "%s: its __metadata__ is not an object", w->file);
-    json_object_foreach(metadata, key, value) if (!json_is_string(value)) return error_set(
-        e, "%s: the value of %.200s in its __metadata__ is not a text", w->file, key);
+        return error_set(e, "%s: __metadata__ is not a JSON object", s->file);
+    json_object_foreach(metadata, key, value)
+    {
+        if (!json_is_string(value))
+            return error_set(e, "%s: __metadata__: the value of %.200s is not a string", s->file,
+                             key);
+    }
     return 0;
 }
 
-static int by_place(const void *a, const void *b)
+static int compare_ranges(const void *a, const void *b)
 {
-    const struct range *x = a, *y = b;
+    const struct data_range *x = a, *y = b;
     if (x->begin != y->begin)
         return x->begin < y->begin ? -1 : 1;
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
-/* The tensors must fill the data, one behind the other. */
-static int check_layout(const struct stored_tensors *w, struct layout *l, struct error *e)
+/* Checks that the tensors fill the data without holes or overlaps. */
+static int check_coverage(const struct stored_tensors *s, struct file_data *data, struct error *e)
 {
     uint64_t end = 0;
-    qsort(l->ranges, w->n, sizeof *l->ranges, by_place);
-    for (size_t i = 0; i < w->n; i++) {
-        const struct range *r = &l->ranges[i];
+    qsort(data->ranges, s->n, sizeof *data->ranges, compare_ranges);
+    for (size_t i = 0; i < s->n; i++) {
+        const struct data_range *r = &data->ranges[i];
         if (r->begin < end)
-            return error_set(e, "%s: the tensors %.200s and %.200s overlap", w->file,
-                             l->ranges[i - 1].name, r->name);
+            return error_set(e, "%s: the tensors %.200s and %.200s overlap", s->file,
+                             data->ranges[i - 1].name, r->name);
         if (r->begin > end)
-            return error_set(e, "%s: %llu bytes before tensor %.200s belong to no tensor", w->file,
+            return error_set(e, "%s: %llu bytes before tensor %.200s belong to no tensor", s->file,
                              (unsigned long long)(r->begin - end), r->name);
         end = r->end;
     }
-    if (end < l->size)
-        return error_set(e, "%s: %llu bytes at its end belong to no tensor", w->file,
-                         (unsigned long long)(l->size - end));
+    if (end < data->size)
+        return error_set(e, "%s: the last %llu bytes belong to no tensor", s->file,
+                         (unsigned long long)(data->size - end));
     return 0;
 }
 
-static int read_header(struct stored_tensors *w, struct layout *l, json_t *header, struct error *e)
+static int read_header(struct stored_tensors *s, struct file_data *data, json_t *header,
+                       struct error *e)
 {
     const char *name;
     json_t *entry;
     json_object_foreach(header, name, entry)
     {
-        int failed = strcmp(name, "__metadata__") == 0 ? check_metadata(w, entry, e)
-                                                       : add_tensor(w, l, name, entry, e);
+        int failed = strcmp(name, "__metadata__") == 0 ? check_metadata(s, entry, e)
+                                                       : add_tensor(s, data, name, entry, e);
         if (failed)
             return -1;
     }
-    return check_layout(w, l, e);
+    return check_coverage(s, data, e);
 }
 
-int safetensors_list_tensors(struct stored_tensors *w, const unsigned char *bytes, size_t size,
-                             struct error *e)
+/* Sets s->header from the first eight bytes. */
+static int find_header(struct stored_tensors *s, const unsigned char *bytes, size_t size,
+                       struct error *e)
 {
     if (size < 8)
-        return error_set(e, "%s has %zu bytes; a safetensors file has at least 8", w->file, size);
+        return error_set(e, "%s has %zu bytes; a safetensors file has at least 8", s->file, size);
     uint64_t length = little_endian_read(bytes, 8);
     if (length > MAX_HEADER)
-        return error_set(e, "%s: its header claims %llu bytes; %d are the most", w->file,
+        return error_set(e, "%s: the header length is %llu bytes; the maximum is %d", s->file,
                          (unsigned long long)length, MAX_HEADER);
     if (length > size - 8)
-        return error_set(e, "%s: its header claims %llu bytes, the file has only %zu behind it",
-                         w->file, (unsigned long long)length, size - 8);
-    w->header = bytes + 8;
-    w->header_size = length;
-    json_t *header = strict_json_parse(w->file, "its header", w->header, length, e);
+        return error_set(e, "%s: the header length is %llu bytes, but the file has only %zu more",
+                         s->file, (unsigned long long)length, size - 8);
+    s->header = bytes + 8;
+    s->header_size = length;
+    return 0;
+}
+
+int safetensors_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
+                             struct error *e)
+{
+    if (find_header(s, bytes, size, e) < 0)
+        return -1;
+    json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
     if (!header)
         return -1;
-    struct layout l = {.data = bytes + 8 + length,
-                       .size = size - 8 - length,
-                       .ranges = mem_alloc(json_object_size(header), sizeof *l.ranges)};
-    int failed = read_header(w, &l, header, e);
-    free(l.ranges);
+    struct file_data data = {.bytes = s->header + s->header_size,
+                             .size = size - 8 - s->header_size,
+                             .ranges = mem_alloc(json_object_size(header), sizeof *data.ranges)};
+    int failed = read_header(s, &data, header, e);
+    free(data.ranges);
     json_decref(header);
     return failed;
 }

@@ -2,16 +2,17 @@
 
 #include "utf8.h"
 
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int check_name(const struct stored_tensors *w, const char *name, size_t length,
+/* ---- the list -------------------------------------------------------------------------------- */
+
+static int check_name(const struct stored_tensors *s, const char *name, size_t length,
                       struct error *e)
 {
     size_t i = utf8_valid_prefix(name, length);
     if (i < length)
-        return error_set(e, "%s: the name of a tensor (%.*s...) is not UTF-8 without NUL", w->file,
+        return error_set(e, "%s: the tensor name %.*s... is not UTF-8 without NUL", s->file,
                          (int)(i < 200 ? i : 200), name);
     return 0;
 }
@@ -27,54 +28,102 @@ int stored_tensors_check_size(const char *file, const char *name, const struct s
     if (__builtin_mul_overflow(*elements, dtype_bits(t->dtype), &bits))
         return error_set(e, "%s: tensor %.200s: its size overflows", file, name);
     if (bits % 8)
-        return error_set(e, "%s: tensor %.200s: %zu elements of %s do not fill whole bytes", file,
-                         name, *elements, dtype_name(t->dtype));
+        return error_set(e, "%s: tensor %.200s: %zu elements of %s are not a whole number of bytes",
+                         file, name, *elements, dtype_name(t->dtype));
     *bytes = bits / 8;
     return 0;
 }
 
-int stored_tensors_add(struct stored_tensors *w, const char *name, size_t name_length,
+int stored_tensors_add(struct stored_tensors *s, const char *name, size_t name_length,
                        const struct stored_tensor *t, struct error *e)
 {
     size_t bytes;
-    if (check_name(w, name, name_length, e) < 0)
+    if (check_name(s, name, name_length, e) < 0)
         return -1;
     struct stored_tensor new = *t;
-    new.name = arena_copy_text_n(&w->arena, name, name_length);
+    new.name = arena_copy_text_n(&s->arena, name, name_length);
     if (t->rank > STORED_TENSORS_MAX_RANK)
-        return error_set(e, "%s: tensor %.200s has %zu dimensions; %d are read", w->file, new.name,
-                         t->rank, STORED_TENSORS_MAX_RANK);
-    if (stored_tensors_check_size(w->file, new.name, t, &new.elements, &bytes, e) < 0)
+        return error_set(e, "%s: tensor %.200s has %zu dimensions; at most %d are supported",
+                         s->file, new.name, t->rank, STORED_TENSORS_MAX_RANK);
+    if (stored_tensors_check_size(s->file, new.name, t, &new.elements, &bytes, e) < 0)
         return -1;
-    new.shape = arena_copy(&w->arena, t->shape, t->rank * sizeof *t->shape);
+    new.shape = arena_copy(&s->arena, t->shape, t->rank * sizeof *t->shape);
     if (t->stride)
-        new.stride = arena_copy(&w->arena, t->stride, t->rank * sizeof *t->stride);
-    if (w->n == w->room) {
-        w->room = w->room ? 2 * w->room : 64;
-        w->list = mem_resize(w->list, w->room, sizeof *w->list);
+        new.stride = arena_copy(&s->arena, t->stride, t->rank * sizeof *t->stride);
+    if (s->n == s->capacity) {
+        s->capacity = s->capacity ? 2 * s->capacity : 64;
+        s->list = mem_resize(s->list, s->capacity, sizeof *s->list);
     }
-    w->list[w->n++] = new;
+    s->list[s->n++] = new;
     return 0;
 }
 
-void stored_tensors_free(struct stored_tensors *w)
+void stored_tensors_free(struct stored_tensors *s)
 {
-    arena_free(&w->arena);
-    free(w->list);
-    w->list = NULL;
-    w->n = w->room = 0;
+    arena_free(&s->arena);
+    free(s->list);
+    s->list = NULL;
+    s->n = s->capacity = 0;
 }
 
-void notes_print(FILE *notes, const char *format, ...)
+/* ---- elements -------------------------------------------------------------------------------- */
+
+/* The index of flat element `flat` in each dimension. */
+static void split_index(const struct stored_tensor *t, size_t flat, uint64_t *index)
 {
-    char text[1024];
-    struct error clean;
-    if (!notes)
-        return;
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    error_set(&clean, "%s", text);
-    fprintf(notes, "%s\n", clean.text);
+    for (size_t d = t->rank; d-- > 0; flat /= t->shape[d])
+        index[d] = flat % t->shape[d];
+}
+
+/* Moves to the start of the next row, the last dimension being a row. */
+static void next_row(const struct stored_tensor *t, uint64_t *index)
+{
+    size_t last = t->rank - 1;
+    index[last] = 0;
+    for (size_t d = last; d-- > 0;) {
+        if (++index[d] < t->shape[d])
+            break;
+        index[d] = 0;
+    }
+}
+
+/* The elements of a view, row by row. */
+static void gather(const struct stored_tensor *t, size_t first, size_t n, unsigned char *to)
+{
+    size_t size = dtype_bits(t->dtype) / 8, last = t->rank - 1;
+    uint64_t index[STORED_TENSORS_MAX_RANK];
+    split_index(t, first, index);
+    while (n > 0) {
+        const unsigned char *from = t->data;
+        for (size_t d = 0; d < t->rank; d++)
+            from += index[d] * t->stride[d] * size;
+        size_t run = t->shape[last] - index[last] < n ? t->shape[last] - index[last] : n;
+        for (size_t i = 0; i < run; i++, to += size)
+            memcpy(to, from + i * t->stride[last] * size, size);
+        n -= run;
+        next_row(t, index);
+    }
+}
+
+void stored_tensors_copy_elements(const struct stored_tensor *t, size_t first, size_t n, void *to)
+{
+    size_t bits = dtype_bits(t->dtype);
+    if (t->stride)
+        gather(t, first, n, to);
+    else if (n > 0)
+        memcpy(to, t->data + first * bits / 8, n * bits / 8);
+}
+
+const unsigned char *stored_tensors_byte_range(const struct stored_tensor *t, size_t first,
+                                               size_t n, size_t *size)
+{
+    size_t bits = dtype_bits(t->dtype), reach = 1;
+    if (t->stride) {
+        for (size_t d = 0; d < t->rank; d++)
+            reach += (t->shape[d] - 1) * t->stride[d];
+        *size = reach * bits / 8;
+        return t->data;
+    }
+    *size = n * bits / 8;
+    return t->data + first * bits / 8;
 }

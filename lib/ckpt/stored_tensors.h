@@ -1,8 +1,8 @@
-/* The tensors of one weight file, as the reader of its format finds them.
+/* The tensors of one weight file: where their elements are stored, dense or as strided views.
+ * safetensors.h and torch_file.h fill in the list.
  *
- * A weights owns its list, names, shapes and strides until stored_tensors_free; `data` points into
- * the bytes that the reader was given. Zeroed but for `file` and `notes`, it is ready for a reader.
- */
+ * A stored_tensors owns its list, names, shapes and strides until stored_tensors_free; `data`
+ * points into the bytes of the file. Zeroed except for `file` and `notes` it is ready for use. */
 #ifndef TV_STORED_TENSORS_H
 #define TV_STORED_TENSORS_H
 
@@ -26,35 +26,31 @@ struct stored_tensor {
 };
 
 struct stored_tensors {
-    const char *file;            /* what sentences call it; borrowed */
-    FILE *notes;                 /* for values that are no tensors; may be NULL */
-    const unsigned char *header; /* the part that lists the tensors: JSON or pickle */
+    const char *file;            /* the file's name in messages; borrowed */
+    FILE *notes;                 /* notes.h; may be NULL */
+    const unsigned char *header; /* the bytes that list the tensors: JSON or a pickle */
     size_t header_size;
     struct arena arena;
     struct stored_tensor *list;
-    size_t n, room;
+    size_t n, capacity;
 };
 
 /* Checks the name (UTF-8 without NUL), the rank and the size; copies name, shape and stride; sets
- * `elements`. The caller has checked that the data lies inside the file. */
-int stored_tensors_add(struct stored_tensors *w, const char *name, size_t name_length,
+ * `elements`. The caller has checked that the data lie inside the file. */
+int stored_tensors_add(struct stored_tensors *s, const char *name, size_t name_length,
                        const struct stored_tensor *t, struct error *e);
-void stored_tensors_free(struct stored_tensors *w);
+void stored_tensors_free(struct stored_tensors *s);
 
-/* Elements and bytes of a dense tensor; refuses what overflows or does not fill whole bytes. */
+/* Elements and bytes of a dense tensor. An overflow, or a size that is not a whole number of bytes,
+ * is an error. */
 int stored_tensors_check_size(const char *file, const char *name, const struct stored_tensor *t,
                               size_t *elements, size_t *bytes, struct error *e);
 
-/* One line for a person; control characters become '?'. Nothing if `notes` is NULL. */
-void notes_print(FILE *notes, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* An unsigned little-endian integer of n <= 8 bytes. */
-static inline uint64_t little_endian_read(const unsigned char *p, size_t n)
-{
-    uint64_t x = 0;
-    while (n-- > 0)
-        x = x << 8 | p[n];
-    return x;
-}
+/* Copies n elements from flat index `first` on; the elements of a view are gathered. */
+void stored_tensors_copy_elements(const struct stored_tensor *t, size_t first, size_t n, void *to);
+/* The bytes of the file in which these elements lie; for a view, from its first element to its
+ * last. */
+const unsigned char *stored_tensors_byte_range(const struct stored_tensor *t, size_t first,
+                                               size_t n, size_t *size);
 
 #endif

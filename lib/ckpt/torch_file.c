@@ -1,5 +1,7 @@
 #include "torch_file.h"
 
+#include "little_endian.h"
+#include "notes.h"
 #include "pickle.h"
 #include "zip.h"
 
@@ -8,39 +10,39 @@
 
 #define MAX_PICKLE (64 << 20)
 
-/* The magic number of the older format, 0x1950a86a20f9469cfc6c, as a pickle. */
-static const unsigned char old_magic[] = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46,
-                                          0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
+/* The magic number of the format before torch 1.6, 0x1950a86a20f9469cfc6c, as a pickle. */
+static const unsigned char legacy_magic[] = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46,
+                                             0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
 
-static bool is_old(const unsigned char *bytes, size_t size)
+static bool is_legacy(const unsigned char *bytes, size_t size)
 {
-    return size >= sizeof old_magic && memcmp(bytes, old_magic, sizeof old_magic) == 0;
+    return size >= sizeof legacy_magic && memcmp(bytes, legacy_magic, sizeof legacy_magic) == 0;
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
 
-/* Number of elements from the storage's start to the last one that the tensor reaches; 0 for a
+/* The number of elements from the start of the storage to the last element of the tensor; 0 for a
  * tensor without elements. */
-static int find_reach(const struct stored_tensors *w, const char *name,
-                      const struct pickle_tensor *t, uint64_t *reach, struct error *e)
+static int find_last_element(const struct stored_tensors *s, const char *name,
+                             const struct pickle_tensor *t, uint64_t *last, struct error *e)
 {
-    *reach = 0;
+    *last = 0;
     for (size_t i = 0; i < t->rank; i++)
         if (t->shape[i] == 0)
             return 0;
-    bool overflow = __builtin_add_overflow(t->offset, 1, reach);
+    bool overflow = __builtin_add_overflow(t->offset, 1, last);
     for (size_t i = 0; i < t->rank; i++) {
         uint64_t step;
         overflow |= __builtin_mul_overflow(t->shape[i] - 1, t->stride[i], &step);
-        overflow |= __builtin_add_overflow(*reach, step, reach);
+        overflow |= __builtin_add_overflow(*last, step, last);
     }
     return overflow
-               ? error_set(e, "%s: tensor %.200s: its shape and strides overflow", w->file, name)
+               ? error_set(e, "%s: tensor %.200s: its shape and strides overflow", s->file, name)
                : 0;
 }
 
-/* Are its elements one behind the other? (It has some.) */
-static bool is_dense(const struct pickle_tensor *t)
+/* Are the elements contiguous, in C order? The tensor has some. */
+static bool is_contiguous(const struct pickle_tensor *t)
 {
     uint64_t expected = 1;
     for (size_t i = t->rank; i-- > 0;) {
@@ -52,105 +54,107 @@ static bool is_dense(const struct pickle_tensor *t)
     return true;
 }
 
-static int add_tensor(struct stored_tensors *w, const struct pickle_value *key,
+static int add_tensor(struct stored_tensors *s, const struct pickle_value *key,
                       const struct pickle_tensor *t, struct error *e)
 {
-    const struct pickle_storage *s = t->storage;
+    const struct pickle_storage *storage = t->storage;
     char name[201];
-    uint64_t reach, room = s->bytes / (dtype_bits(t->dtype) / 8);
+    uint64_t last, available = storage->bytes / (dtype_bits(t->dtype) / 8);
     snprintf(name, sizeof name, "%.*s", key->length < 200 ? (int)key->length : 200, key->text);
     if (t->rank > STORED_TENSORS_MAX_RANK)
-        return error_set(e, "%s: tensor %s has %zu dimensions; %d are read", w->file, name, t->rank,
-                         STORED_TENSORS_MAX_RANK);
-    if (find_reach(w, name, t, &reach, e) < 0)
+        return error_set(e, "%s: tensor %s has %zu dimensions; at most %d are supported", s->file,
+                         name, t->rank, STORED_TENSORS_MAX_RANK);
+    if (find_last_element(s, name, t, &last, e) < 0)
         return -1;
-    if (reach > room)
-        return error_set(
-            e, "%s: tensor %s reaches element %llu of storage %.*s, which has only %llu", w->file,
-            name, (unsigned long long)reach, (int)s->key_length, s->key, (unsigned long long)room);
+    if (last > available)
+        return error_set(e, "%s: tensor %s needs element %llu of storage %.*s, which has only %llu",
+                         s->file, name, (unsigned long long)last, (int)storage->key_length,
+                         storage->key, (unsigned long long)available);
     struct stored_tensor new = {.dtype = t->dtype,
                                 .rank = t->rank,
                                 .shape = t->shape,
-                                .stride = reach == 0 || is_dense(t) ? NULL : t->stride,
-                                .data = s->data};
-    if (reach)
-        new.data += t->offset *(dtype_bits(t->dtype) / 8);
-    return stored_tensors_add(w, key->text, key->length, &new, e);
+                                .stride = last == 0 || is_contiguous(t) ? NULL : t->stride,
+                                .data = storage->data};
+    size_t element_size = dtype_bits(t->dtype) / 8;
+    if (last)
+        new.data += t->offset *element_size;
+    return stored_tensors_add(s, key->text, key->length, &new, e);
 }
 
-/* A dict inside the dict that has tensors: its key; else NULL. */
-static const struct pickle_value *find_wrapped(const struct pickle_value *dict)
+/* The key of a dict inside the dict that contains tensors; NULL if there is none. */
+static const struct pickle_value *find_nested_dict(const struct pickle_value *dict)
 {
     for (size_t i = 0; i < dict->n; i += 2) {
         const struct pickle_value *inner = dict->items[i + 1];
         for (size_t j = 0; inner->kind == PICKLE_DICT && j < inner->n; j += 2)
-            if (inner->items[j + 1]->kind == PICKLE_TENSOR && dict->items[i]->kind == PICKLE_TEXT)
+            if (inner->items[j + 1]->kind == PICKLE_TENSOR && dict->items[i]->kind == PICKLE_STRING)
                 return dict->items[i];
     }
     return NULL;
 }
 
-static int no_tensors(const struct stored_tensors *w, const struct pickle_value *dict,
-                      struct error *e)
+static int no_tensors_error(const struct stored_tensors *s, const struct pickle_value *dict,
+                            struct error *e)
 {
-    const struct pickle_value *key = find_wrapped(dict);
+    const struct pickle_value *key = find_nested_dict(dict);
     if (key)
-        return error_set(e, "%s: its tensors lie one level down, in \"%.*s\"; save that dict alone",
-                         w->file, key->length < 100 ? (int)key->length : 100, key->text);
-    return error_set(e, "%s holds a dict without a tensor", w->file);
+        return error_set(e,
+                         "%s: the tensors are in a nested dict, \"%.*s\"; save that dict by itself",
+                         s->file, key->length < 100 ? (int)key->length : 100, key->text);
+    return error_set(e, "%s contains a dict without tensors", s->file);
 }
 
-static int add_tensors(struct stored_tensors *w, const struct pickle_value *dict, struct error *e)
+static int add_tensors(struct stored_tensors *s, const struct pickle_value *dict, struct error *e)
 {
-    size_t others = 0;
+    size_t skipped = 0;
     const struct pickle_value *first = NULL;
     if (dict->kind != PICKLE_DICT)
-        return error_set(e, "%s: its pickle is not a dict of tensors", w->file);
+        return error_set(e, "%s: the pickle is not a dict of tensors", s->file);
     for (size_t i = 0; i < dict->n; i += 2) {
         const struct pickle_value *key = dict->items[i], *value = dict->items[i + 1];
-        if (key->kind == PICKLE_TEXT && value->kind == PICKLE_TENSOR) {
-            if (add_tensor(w, key, value->tensor, e) < 0)
+        if (key->kind == PICKLE_STRING && value->kind == PICKLE_TENSOR) {
+            if (add_tensor(s, key, value->tensor, e) < 0)
                 return -1;
         } else {
-            others++;
-            first = first || key->kind != PICKLE_TEXT ? first : key;
+            skipped++;
+            first = first || key->kind != PICKLE_STRING ? first : key;
         }
     }
-    if (w->n == 0 && dict->n > 0)
-        return no_tensors(w, dict, e);
-    if (others)
-        notes_print(w->notes, "%s: %zu of its values are no tensors and are left out (%.*s)",
-                    w->file, others, first ? (int)(first->length < 100 ? first->length : 100) : 3,
+    if (s->n == 0 && dict->n > 0)
+        return no_tensors_error(s, dict, e);
+    if (skipped)
+        notes_print(s->notes, "%s: skipped %zu values that are not tensors (%.*s)", s->file,
+                    skipped, first ? (int)(first->length < 100 ? first->length : 100) : 3,
                     first ? first->text : "...");
     return 0;
 }
 
-/* Tells a storage where its bytes are. */
-static int set_data(const char *file, struct pickle_storage *s, const unsigned char *data,
-                    uint64_t bytes, struct error *e)
+/* Sets a storage's data, of which `bytes` are there. */
+static int set_storage_data(const char *file, struct pickle_storage *storage,
+                            const unsigned char *data, uint64_t bytes, struct error *e)
 {
-    uint64_t size = s->dtype == DTYPE_NONE ? 1 : dtype_bits(s->dtype) / 8, needed;
-    if (__builtin_mul_overflow(s->elements, size, &needed) || needed > bytes)
+    uint64_t size = storage->dtype == DTYPE_NONE ? 1 : dtype_bits(storage->dtype) / 8, needed;
+    if (__builtin_mul_overflow(storage->elements, size, &needed) || needed > bytes)
         return error_set(e, "%s: storage %.*s has %llu elements, more than its %llu bytes hold",
-                         file, (int)s->key_length, s->key, (unsigned long long)s->elements,
-                         (unsigned long long)bytes);
-    s->data = data;
-    s->bytes = needed;
+                         file, (int)storage->key_length, storage->key,
+                         (unsigned long long)storage->elements, (unsigned long long)bytes);
+    storage->data = data;
+    storage->bytes = needed;
     return 0;
 }
 
-/* ---- the zip --------------------------------------------------------------------------------- */
+/* ---- the zip format -------------------------------------------------------------------------- */
 
 /* The record FOLDER/name; NULL if there is none. */
 static const struct zip_entry *find_record(const struct zip *z, const char *name)
 {
     char path[4096];
-    int n = snprintf(path, sizeof path, "%s/%s", z->top, name);
+    int n = snprintf(path, sizeof path, "%s/%s", z->top_folder, name);
     return n > 0 && (size_t)n < sizeof path ? zip_find_entry(z, path) : NULL;
 }
 
-/* The record "byteorder" of newer files says "little". */
-static int check_order(const struct zip *z, struct error *e)
+/* Newer files have a record "byteorder", which must be "little". */
+static int check_byte_order(const struct zip *z, struct error *e)
 {
     const struct zip_entry *r = find_record(z, "byteorder");
     const unsigned char *text = r ? zip_entry_bytes(z, r, e) : NULL;
@@ -159,11 +163,11 @@ static int check_order(const struct zip *z, struct error *e)
     if (!text)
         return -1;
     if (r->size != 6 || memcmp(text, "little", 6) != 0)
-        return error_set(e, "%s: its numbers are not little-endian", z->file);
+        return error_set(e, "%s: the byte order is not little-endian", z->file);
     return 0;
 }
 
-static int find_storages(const struct zip *z, struct pickle *p, struct error *e)
+static int find_storages_in_zip(const struct zip *z, struct pickle *p, struct error *e)
 {
     for (struct pickle_storage *s = p->storages; s; s = s->next) {
         char name[PICKLE_MAX_KEY + 8];
@@ -173,41 +177,48 @@ static int find_storages(const struct zip *z, struct pickle *p, struct error *e)
             return error_set(e, "%s: the record of storage %.*s is missing", z->file,
                              (int)s->key_length, s->key);
         const unsigned char *data = zip_entry_bytes(z, r, e);
-        if (!data || set_data(z->file, s, data, r->size, e) < 0)
+        if (!data || set_storage_data(z->file, s, data, r->size, e) < 0)
             return -1;
     }
     return 0;
 }
 
-static int read_zip(struct stored_tensors *w, const struct zip *z, struct error *e)
+/* The record data.pkl, which becomes the header of `s`. */
+static int find_pickle(struct stored_tensors *s, const struct zip *z, struct error *e)
 {
     const struct zip_entry *r = find_record(z, "data.pkl");
     if (find_record(z, "constants.pkl"))
         return error_set(e,
-                         "%s is a TorchScript archive, a program with its weights; save the "
-                         "model's state_dict instead",
-                         w->file);
+                         "%s is a TorchScript archive, which contains a program; save the model's "
+                         "state_dict instead",
+                         s->file);
     if (!r)
-        return error_set(e, "%s has no record data.pkl: torch.save did not write it", w->file);
+        return error_set(e, "%s has no record data.pkl, so torch.save did not write it", s->file);
     const unsigned char *bytes = zip_entry_bytes(z, r, e);
-    if (!bytes || check_order(z, e) < 0)
+    if (!bytes || check_byte_order(z, e) < 0)
         return -1;
     if (r->size > MAX_PICKLE)
-        return error_set(e, "%s: its data.pkl has %llu bytes; %d are the most", w->file,
+        return error_set(e, "%s: data.pkl has %llu bytes; the maximum is %d", s->file,
                          (unsigned long long)r->size, MAX_PICKLE);
-    w->header = bytes;
-    w->header_size = r->size;
-    struct pickle p = {.file = w->file, .bytes = bytes, .size = r->size};
+    s->header = bytes;
+    s->header_size = r->size;
+    return 0;
+}
+
+static int list_zip_tensors(struct stored_tensors *s, const struct zip *z, struct error *e)
+{
+    if (find_pickle(s, z, e) < 0)
+        return -1;
+    struct pickle p = {.file = s->file, .bytes = s->header, .size = s->header_size};
     struct pickle_value *dict = pickle_load(&p, e);
-    int failed = !dict || find_storages(z, &p, e) < 0 || add_tensors(w, dict, e) < 0;
+    int failed = !dict || find_storages_in_zip(z, &p, e) < 0 || add_tensors(s, dict, e) < 0;
     pickle_free(&p);
     return failed ? -1 : 0;
 }
 
-/* ---- the older format ------------------------------------------------------------------------ */
+/* ---- the legacy format ----------------------------------------------------------------------- */
 
-/* Storages of one key; the list of keys is sorted to find them. */
-static int by_key(const void *a, const void *b)
+static int compare_keys(const void *a, const void *b)
 {
     const struct pickle_storage *x = *(struct pickle_storage *const *)a;
     const struct pickle_storage *y = *(struct pickle_storage *const *)b;
@@ -216,6 +227,7 @@ static int by_key(const void *a, const void *b)
     return order ? order : (x->key_length > y->key_length) - (x->key_length < y->key_length);
 }
 
+/* The storages sorted by key; several may have the same one. The caller frees. */
 static struct pickle_storage **sort_storages(const struct pickle *p, size_t *n)
 {
     *n = 0;
@@ -224,74 +236,81 @@ static struct pickle_storage **sort_storages(const struct pickle *p, size_t *n)
     struct pickle_storage **sorted = mem_alloc(*n, sizeof *sorted), **to = sorted;
     for (struct pickle_storage *s = p->storages; s; s = s->next)
         *to++ = s;
-    qsort(sorted, *n, sizeof *sorted, by_key);
+    qsort(sorted, *n, sizeof *sorted, compare_keys);
     return sorted;
 }
 
-/* For each key in order: int64 number of elements, the elements. */
+/* The data of one key: an int64 number of elements, then the elements. */
 static int read_storage(struct pickle *p, struct pickle_storage **sorted, size_t n,
                         const struct pickle_value *key, struct error *e)
 {
     struct pickle_storage wanted = {.key = key->text, .key_length = key->length}, *w = &wanted;
-    if (key->kind != PICKLE_TEXT || key->length > PICKLE_MAX_KEY)
-        return error_set(e, "%s: the key of a storage is not a short text", p->file);
-    struct pickle_storage **found = bsearch(&w, sorted, n, sizeof *sorted, by_key);
-    if (!found || p->size - p->at < 8)
-        return error_set(e, "%s: its storages are cut short, or not those of its tensors", p->file);
+    if (key->kind != PICKLE_STRING || key->length > PICKLE_MAX_KEY)
+        return error_set(e, "%s: the key of a storage is not a short string", p->file);
+    struct pickle_storage **found = bsearch(&w, sorted, n, sizeof *sorted, compare_keys);
+    if (!found || p->size - p->position < 8)
+        return error_set(e, "%s: the storages are truncated, or do not match the tensors", p->file);
     uint64_t size = (*found)->dtype == DTYPE_NONE ? 1 : dtype_bits((*found)->dtype) / 8;
-    uint64_t elements = little_endian_read(p->bytes + p->at, 8);
-    p->at += 8;
-    if (elements > (p->size - p->at) / size)
-        return error_set(e, "%s: storage %.*s claims %llu elements, more than there are", p->file,
-                         (int)key->length, key->text, (unsigned long long)elements);
-    while (found > sorted && by_key(found - 1, &w) == 0)
+    uint64_t elements = little_endian_read(p->bytes + p->position, 8);
+    p->position += 8;
+    if (elements > (p->size - p->position) / size)
+        return error_set(e, "%s: storage %.*s has %llu elements, which extend beyond the file",
+                         p->file, (int)key->length, key->text, (unsigned long long)elements);
+    while (found > sorted && compare_keys(found - 1, &w) == 0)
         found--;
-    for (; found < sorted + n && by_key(found, &w) == 0; found++)
-        if (set_data(p->file, *found, p->bytes + p->at, elements * size, e) < 0)
+    for (; found < sorted + n && compare_keys(found, &w) == 0; found++)
+        if (set_storage_data(p->file, *found, p->bytes + p->position, elements * size, e) < 0)
             return -1;
-    p->at += elements * size;
+    p->position += elements * size;
     return 0;
 }
 
-static int read_storages(struct pickle *p, const struct pickle_value *keys, struct error *e)
+static int read_all_storages(struct pickle *p, const struct pickle_value *keys,
+                             struct pickle_storage **sorted, size_t n, struct error *e)
 {
-    size_t n, i = 0;
-    struct pickle_storage **sorted = sort_storages(p, &n);
-    if (keys->kind == PICKLE_LIST)
-        while (i < keys->n && read_storage(p, sorted, n, keys->items[i], e) == 0)
-            i++;
-    else
-        error_set(e, "%s: the list of its storages is none", p->file);
-    bool failed = keys->kind != PICKLE_LIST || i < keys->n;
-    for (i = 0; !failed && i < n; i++)
+    if (keys->kind != PICKLE_LIST)
+        return error_set(e, "%s: the keys of the storages are not a list", p->file);
+    for (size_t i = 0; i < keys->n; i++)
+        if (read_storage(p, sorted, n, keys->items[i], e) < 0)
+            return -1;
+    for (size_t i = 0; i < n; i++)
         if (!sorted[i]->data)
-            failed = error_set(e, "%s: storage %.*s is missing", p->file,
-                               (int)sorted[i]->key_length, sorted[i]->key) < 0;
-    free(sorted);
-    return failed ? -1 : 0;
+            return error_set(e, "%s: storage %.*s is missing", p->file, (int)sorted[i]->key_length,
+                             sorted[i]->key);
+    return 0;
 }
 
-/* Five pickles: magic number, protocol, what wrote it, the dict, the storages' keys in the order
- * in which they follow. */
-static int read_old(struct stored_tensors *w, struct pickle *p, struct error *e)
+static int read_legacy_storages(struct pickle *p, const struct pickle_value *keys, struct error *e)
 {
-    struct pickle_value *parts[5];
-    size_t start[6] = {0};
-    for (size_t i = 0; i < 5; i++) {
-        parts[i] = pickle_load(p, e);
-        if (!parts[i])
+    size_t n;
+    struct pickle_storage **sorted = sort_storages(p, &n);
+    int failed = read_all_storages(p, keys, sorted, n, e);
+    free(sorted);
+    return failed;
+}
+
+/* Five pickles: magic number, protocol, system information, the dict, and the keys of the storages
+ * in the order in which these follow. */
+static int list_legacy_tensors(struct stored_tensors *s, struct pickle *p, struct error *e)
+{
+    enum { MAGIC, PROTOCOL, SYSTEM, DICT, KEYS, N_PICKLES };
+    struct pickle_value *pickles[N_PICKLES];
+    size_t start[N_PICKLES + 1] = {0};
+    for (size_t i = 0; i < N_PICKLES; i++) {
+        pickles[i] = pickle_load(p, e);
+        if (!pickles[i])
             return -1;
-        start[i + 1] = p->at;
-        if (p->at > MAX_PICKLE)
-            return error_set(e, "%s: its pickles have more than %d bytes", w->file, MAX_PICKLE);
+        start[i + 1] = p->position;
+        if (p->position > MAX_PICKLE)
+            return error_set(e, "%s: the pickles have more than %d bytes", s->file, MAX_PICKLE);
     }
-    const struct pickle_value *little = pickle_dict_get(parts[2], "little_endian");
-    if (parts[1]->kind != PICKLE_INTEGER || parts[1]->integer != 1001 || !little ||
-        little->kind != PICKLE_BOOL || !little->integer)
-        return error_set(e, "%s is no little-endian torch file of protocol 1001", w->file);
-    w->header = p->bytes + start[3];
-    w->header_size = start[4] - start[3];
-    return read_storages(p, parts[4], e) < 0 ? -1 : add_tensors(w, parts[3], e);
+    const struct pickle_value *little = pickle_value_dict_get(pickles[SYSTEM], "little_endian");
+    if (pickles[PROTOCOL]->kind != PICKLE_INTEGER || pickles[PROTOCOL]->integer != 1001 ||
+        !little || little->kind != PICKLE_BOOL || !little->integer)
+        return error_set(e, "%s is not a little-endian torch file of protocol 1001", s->file);
+    s->header = p->bytes + start[DICT];
+    s->header_size = start[DICT + 1] - start[DICT];
+    return read_legacy_storages(p, pickles[KEYS], e) < 0 ? -1 : add_tensors(s, pickles[DICT], e);
 }
 
 /* ---- both ------------------------------------------------------------------------------------ */
@@ -299,7 +318,7 @@ static int read_old(struct stored_tensors *w, struct pickle *p, struct error *e)
 int torch_file_recognise(const char *file, const unsigned char *bytes, size_t size, struct error *e)
 {
     struct zip z;
-    if (is_old(bytes, size))
+    if (is_legacy(bytes, size))
         return 1;
     if (size < 4 || memcmp(bytes, "PK\3\4", 4) != 0)
         return 0;
@@ -310,19 +329,19 @@ int torch_file_recognise(const char *file, const unsigned char *bytes, size_t si
     return found;
 }
 
-int torch_file_list_tensors(struct stored_tensors *w, const unsigned char *bytes, size_t size,
+int torch_file_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                             struct error *e)
 {
-    if (is_old(bytes, size)) {
-        struct pickle p = {.file = w->file, .bytes = bytes, .size = size};
-        int failed = read_old(w, &p, e);
+    if (is_legacy(bytes, size)) {
+        struct pickle p = {.file = s->file, .bytes = bytes, .size = size};
+        int failed = list_legacy_tensors(s, &p, e);
         pickle_free(&p);
         return failed;
     }
     struct zip z;
-    if (zip_open(&z, w->file, bytes, size, e) < 0)
+    if (zip_open(&z, s->file, bytes, size, e) < 0)
         return -1;
-    int failed = read_zip(w, &z, e);
+    int failed = list_zip_tensors(s, &z, e);
     zip_free(&z);
     return failed;
 }

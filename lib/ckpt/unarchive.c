@@ -1,7 +1,7 @@
 #include "unarchive.h"
 
+#include "notes.h"
 #include "spool.h"
-#include "stored_tensors.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -13,14 +13,14 @@
 #define MAX_FILES 10000
 
 struct unpacking {
-    struct model_files *folder;
+    struct model_files *files;
     const char *path, *spool;
     struct archive *archive;
-    const char *top; /* the folder that the first file is in, with its slash; "": none */
-    uint64_t bytes;
+    const char *top_folder; /* of the first file, with its slash; "": none */
+    uint64_t bytes;         /* unpacked so far */
 };
 
-static int archive_failed(const struct unpacking *u, struct error *e)
+static int read_error(const struct unpacking *u, struct error *e)
 {
     const char *why = archive_error_string(u->archive);
     return error_set(e, "cannot read the archive %s: %s", u->path, why ? why : "unknown error");
@@ -28,44 +28,44 @@ static int archive_failed(const struct unpacking *u, struct error *e)
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-static bool has_part(const char *name, const char *part)
+static bool has_component(const char *name, const char *component)
 {
-    size_t n = strlen(part);
+    size_t n = strlen(component);
     for (const char *p = name; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL)
-        if (strcspn(p, "/") == n && memcmp(p, part, n) == 0)
+        if (strcspn(p, "/") == n && memcmp(p, component, n) == 0)
             return true;
     return false;
 }
 
-static bool has_hidden_part(const char *name)
+static bool has_hidden_component(const char *name)
 {
-    return *name == '.' || strstr(name, "/.") || has_part(name, "__MACOSX");
+    return *name == '.' || strstr(name, "/.") || has_component(name, "__MACOSX");
 }
 
-/* Refuses what could lead elsewhere; NULL on error, else the name without "./". */
+/* The path of an entry without "./"; NULL on error. Absolute paths, "..", links and devices are
+ * errors. */
 static const char *check_entry(const struct unpacking *u, struct archive_entry *entry,
                                struct error *e)
 {
     const char *name = archive_entry_pathname(entry);
     name = name ? name : archive_entry_pathname_utf8(entry);
     if (!name || !*name) {
-        error_set(e, "%s holds a file without a readable name", u->path);
+        error_set(e, "%s contains a file without a readable name", u->path);
         return NULL;
     }
-    if (*name == '/' || has_part(name, "..")) {
-        error_set(e, "%s holds the path %.200s, which leads out of its folder; it is refused",
-                  u->path, name);
+    if (*name == '/' || has_component(name, "..")) {
+        error_set(e, "%s contains the path %.200s, which leads out of its folder", u->path, name);
         return NULL;
     }
     if (archive_entry_hardlink(entry) || archive_entry_filetype(entry) == AE_IFLNK) {
         error_set(e,
-                  "%s holds the link %.200s; make the archive with the files themselves (tar "
-                  "--dereference --hard-dereference)",
+                  "%s contains the link %.200s; archive the files themselves (tar --dereference "
+                  "--hard-dereference)",
                   u->path, name);
         return NULL;
     }
     if (archive_entry_filetype(entry) != AE_IFREG && archive_entry_filetype(entry) != AE_IFDIR) {
-        error_set(e, "%s holds %.200s, which is neither a file nor a folder", u->path, name);
+        error_set(e, "%s contains %.200s, which is not a file or a folder", u->path, name);
         return NULL;
     }
     while (name[0] == '.' && name[1] == '/')
@@ -74,36 +74,41 @@ static const char *check_entry(const struct unpacking *u, struct archive_entry *
     return name;
 }
 
-/* The name of a model's file without its folder; NULL: left out, or an error with *failed set. */
-static const char *bare_name(struct unpacking *u, const char *name, int *failed, struct error *e)
+/* The name of a model's file without the top folder; NULL if the file is skipped, or on an error,
+ * which sets *failed. */
+static const char *strip_top_folder(struct unpacking *u, const char *name, int *failed,
+                                    struct error *e)
 {
     const char *slash = strchr(name, '/');
-    if (has_hidden_part(name))
+    if (has_hidden_component(name))
         return NULL;
-    if (!u->top)
-        u->top = arena_copy_text_n(&u->folder->arena, name, slash ? (size_t)(slash - name) + 1 : 0);
-    size_t n = strlen(u->top);
-    if (strncmp(name, u->top, n) != 0) {
-        *failed =
-            error_set(e, "%s holds %.200s beside the folder %.200s; a model lies in one place",
-                      u->path, name, u->top);
+    if (!u->top_folder)
+        u->top_folder =
+            arena_copy_text_n(&u->files->arena, name, slash ? (size_t)(slash - name) + 1 : 0);
+    size_t n = strlen(u->top_folder);
+    if (strncmp(name, u->top_folder, n) != 0) {
+        *failed = error_set(e,
+                            "%s contains %.200s outside the folder %.200s; all files of a model "
+                            "must be in one folder",
+                            u->path, name, u->top_folder);
         return NULL;
     }
     name += n;
-    bool wanted = model_files_is_bare_name(name) && model_file_kind(name) != MODEL_FILE_UNSUPPORTED;
+    bool wanted =
+        model_files_is_bare_name(name) && model_files_kind_of(name) != MODEL_FILE_UNSUPPORTED;
     return wanted ? name : NULL;
 }
 
 /* ---- contents -------------------------------------------------------------------------------- */
 
-static int check_space(const struct unpacking *u, int fd, const char *name, uint64_t size,
-                       struct error *e)
+static int check_free_space(const struct unpacking *u, int fd, const char *name, uint64_t size,
+                            struct error *e)
 {
     struct statvfs s;
     if (fstatvfs(fd, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize < size)
         return error_set(e,
-                         "%s in %s takes %llu bytes, the temporary folder has %llu free "
-                         "(--spool names another)",
+                         "%s in %s needs %llu bytes, but the temporary folder has only %llu free "
+                         "(--spool chooses another)",
                          name, u->path, (unsigned long long)size,
                          (unsigned long long)s.f_bavail * s.f_frsize);
     return 0;
@@ -126,8 +131,8 @@ static int write_at(const struct unpacking *u, int fd, const char *bytes, size_t
     return 0;
 }
 
-/* Copies the entry's contents, at most `most` bytes. 1: done; 0: there is more. */
-static int copy_contents(struct unpacking *u, int fd, int64_t most, struct error *e)
+/* Copies the contents of the current entry to `fd`. 1: done; 0: they have more than `max` bytes. */
+static int copy_contents(struct unpacking *u, int fd, int64_t max, struct error *e)
 {
     const void *bytes;
     size_t size = 0;
@@ -136,37 +141,37 @@ static int copy_contents(struct unpacking *u, int fd, int64_t most, struct error
         int status = archive_read_data_block(u->archive, &bytes, &size, &at);
         if (status == ARCHIVE_RETRY)
             continue;
-        if (status == ARCHIVE_EOF) /* a hole at the end has no block but a place */
+        if (status == ARCHIVE_EOF) /* a hole at the end has an offset, but no block */
             break;
         if (status != ARCHIVE_OK)
-            return archive_failed(u, e);
-        if (at < 0 || at > most || (int64_t)size > most - at)
+            return read_error(u, e);
+        if (at < 0 || at > max || (int64_t)size > max - at)
             return 0;
         if (write_at(u, fd, bytes, size, at, e) < 0)
             return -1;
         u->bytes += size;
     }
-    if (at > most)
+    if (at > max)
         return 0;
     if (at > 0 && lseek(fd, 0, SEEK_END) < at && ftruncate(fd, at) < 0)
         return error_set(e, "cannot unpack %s to a temporary file: %s", u->path, strerror(errno));
     return 1;
 }
 
-static int unpack_to(struct unpacking *u, struct archive_entry *entry, const char *name, int fd,
-                     struct error *e)
+static int unpack_file(struct unpacking *u, struct archive_entry *entry, const char *name, int fd,
+                       struct error *e)
 {
-    bool small = model_file_kind(name) != MODEL_FILE_WEIGHTS;
+    bool is_auxiliary = model_files_kind_of(name) != MODEL_FILE_WEIGHTS;
     uint64_t size = archive_entry_size_is_set(entry) ? (uint64_t)archive_entry_size(entry) : 0;
-    if (small && size > MODEL_FILES_MAX_AUXILIARY)
+    if (is_auxiliary && size > MODEL_FILES_MAX_AUXILIARY)
         return 0;
-    if (check_space(u, fd, name, size, e) < 0)
+    if (check_free_space(u, fd, name, size, e) < 0)
         return -1;
-    int done = copy_contents(u, fd, small ? MODEL_FILES_MAX_AUXILIARY : INT64_MAX, e);
+    int done = copy_contents(u, fd, is_auxiliary ? MODEL_FILES_MAX_AUXILIARY : INT64_MAX, e);
     if (done <= 0)
         return done;
-    char *title = arena_printf(&u->folder->arena, "%s in %s", name, u->path);
-    return model_files_map_fd(model_files_add(u->folder, name, title, 0), fd, e);
+    char *title = arena_printf(&u->files->arena, "%s in %s", name, u->path);
+    return model_files_map_fd(model_files_add(u->files, name, title, 0), fd, e);
 }
 
 static int unpack_entry(struct unpacking *u, struct archive_entry *entry, struct error *e)
@@ -177,29 +182,30 @@ static int unpack_entry(struct unpacking *u, struct archive_entry *entry, struct
         return -1;
     if (archive_entry_filetype(entry) == AE_IFDIR)
         return 0;
-    name = bare_name(u, name, &failed, e);
+    name = strip_top_folder(u, name, &failed, e);
     if (!name)
         return failed;
-    for (size_t i = 0; i < u->folder->n; i++)
-        if (strcmp(u->folder->files[i].name, name) == 0)
-            return error_set(e, "%s holds %.200s twice", u->path, name);
-    if (u->folder->n == MAX_FILES)
-        return error_set(e, "%s holds more than %d files: it is not one model", u->path, MAX_FILES);
+    for (size_t i = 0; i < u->files->n; i++)
+        if (strcmp(u->files->files[i].name, name) == 0)
+            return error_set(e, "%s contains %.200s twice", u->path, name);
+    if (u->files->n == MAX_FILES)
+        return error_set(e, "%s contains more than %d files, too many for one model", u->path,
+                         MAX_FILES);
     int fd = spool_open_temporary_file(u->spool, e);
     if (fd < 0)
         return -1;
-    failed = unpack_to(u, entry, name, fd, e);
+    failed = unpack_file(u, entry, name, fd, e);
     close(fd);
     return failed;
 }
 
-/* A tar ends with blocks of zeros: a writer that failed leaves them out. */
-static int check_end(const struct unpacking *u, struct error *e)
+/* A complete tar ends with blocks of zeros, which a writer that failed leaves out. */
+static int check_end_blocks(const struct unpacking *u, struct error *e)
 {
     bool is_tar = (archive_format(u->archive) & ARCHIVE_FORMAT_BASE_MASK) == ARCHIVE_FORMAT_TAR;
     if (is_tar &&
         archive_filter_bytes(u->archive, 0) < archive_read_header_position(u->archive) + 512)
-        return error_set(e, "the archive %s is cut short: its end blocks are missing", u->path);
+        return error_set(e, "the archive %s is truncated: its end blocks are missing", u->path);
     return 0;
 }
 
@@ -207,24 +213,24 @@ static int unpack_all(struct unpacking *u, struct error *e)
 {
     struct archive_entry *entry;
     if (archive_read_open_filename(u->archive, u->path, 1 << 17) != ARCHIVE_OK)
-        return archive_failed(u, e);
+        return read_error(u, e);
     for (;;) {
         int status = archive_read_next_header(u->archive, &entry);
         if (status == ARCHIVE_EOF)
-            return check_end(u, e);
+            return check_end_blocks(u, e);
         if (status != ARCHIVE_OK && status != ARCHIVE_WARN)
-            return archive_failed(u, e);
+            return read_error(u, e);
         if (unpack_entry(u, entry, e) < 0)
             return -1;
     }
 }
 
-int unarchive(struct model_files *f, const char *path, const char *spool, FILE *notes,
-              struct error *e)
+int unarchive_model(struct model_files *f, const char *path, const char *spool, FILE *notes,
+                    struct error *e)
 {
-    struct unpacking u = {.folder = f, .path = path, .spool = spool, .archive = archive_read_new()};
+    struct unpacking u = {.files = f, .path = path, .spool = spool, .archive = archive_read_new()};
     if (!u.archive)
-        return error_set(e, "out of memory");
+        return error_set(e, "cannot read the archive %s: out of memory", path);
     archive_read_support_filter_gzip(u.archive);
     archive_read_support_filter_zstd(u.archive);
     archive_read_support_filter_xz(u.archive);
@@ -234,7 +240,7 @@ int unarchive(struct model_files *f, const char *path, const char *spool, FILE *
     archive_read_free(u.archive);
     model_files_sort(f);
     if (!failed)
-        notes_print(notes, "%s is unpacked: %zu files, %llu MiB, to temporary files", path, f->n,
+        notes_print(notes, "unpacked %s to temporary files: %zu files, %llu MiB", path, f->n,
                     (unsigned long long)(u.bytes >> 20));
     return failed;
 }

@@ -1,4 +1,5 @@
-/* Models in archives: tar or zip, also compressed with gzip, zstd or xz, read with libarchive. */
+/* Unpacks models from archives: tar or zip, optionally compressed with gzip, zstd or xz, read with
+ * libarchive. */
 #ifndef TV_UNARCHIVE_H
 #define TV_UNARCHIVE_H
 
@@ -6,11 +7,11 @@
 
 #include <stdio.h>
 
-/* Unpacks a model's files to unlinked temporary files in `spool` (NULL: $TMPDIR, else /var/tmp)
- * and adds them to `f`, mapped. They lie at the archive's top or in one folder there; what is
- * deeper, hidden, or no file of a model is left out. Nothing is ever written under a name that
- * the archive gives. Says to `notes` that it unpacked. */
-int unarchive(struct model_files *f, const char *path, const char *spool, FILE *notes,
-              struct error *e);
+/* Unpacks the model's files to unlinked temporary files in `spool` (NULL: $TMPDIR, else /var/tmp)
+ * and adds them to `f`, mapped and sorted. They are at the top of the archive or in one folder
+ * there; files in deeper folders, hidden files and weights in unsupported formats are skipped. No
+ * file is ever created under a name from the archive. Notes to `notes` that it unpacked. */
+int unarchive_model(struct model_files *f, const char *path, const char *spool, FILE *notes,
+                    struct error *e);
 
 #endif

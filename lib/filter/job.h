@@ -16,42 +16,46 @@ struct common_options {
     struct string_list include, exclude; /* element-wise filters: globs of tensor names */
 };
 
+/* One filter of a pipeline. */
 struct stage {
     const struct filter *filter;
-    const char *name; /* in messages: the filter's, or, for the reader and the writer at the ends of
-                         a pipe, that of the stage beside them */
+    /* In messages: the filter's name, or, for the reader and the writer at the ends of a pipe, that
+     * of the stage beside them. */
+    const char *name;
     struct common_options common;
     void *options; /* the filter's struct of options */
-    bool *given;   /* [option row, in the order of stage_list_options]: set by the user? */
+    bool *given;   /* set by the user? In the order of stage_list_options */
     struct string_list operands;
-    struct string_list recorded_operands; /* what the history has instead of operands, if those are
-                                             files */
-    size_t n_parents;                   /* sources that read streams, set in open: the histories */
-    struct history *parents;            /* of those streams, for this stage's step */
-    const struct header *in, *out;      /* before and after open; `in` is NULL for a source */
-    void *data;                         /* the filter's own, for the whole run */
-    bool in_model_rounds;               /* SCOPE_MODEL: its rounds are not finished */
-    int exit_status;                    /* of a run without errors: tv-diff, check */
-    bool stop_after_open;               /* sinks, set in open: no payload is needed */
-    bool lacks_checksums;               /* sources: some payload came without a checksum */
+    struct string_list recorded_operands; /* in the history instead of operands that are files */
+    const struct header *in, *out;        /* before and after open; `in` is NULL for a source */
+    void *data;                           /* the filter's own, for the whole run */
+    bool in_model_rounds;                 /* SCOPE_MODEL: its rounds are not finished */
+    int exit_status;                      /* of a run without errors: tv-diff, check */
+    bool stop_after_open;                 /* sinks, set in open: no payload is needed */
+    bool lacks_checksums;                 /* sources: some payload came without a checksum */
+    /* Sources that read streams, set in open: their histories, for this stage's step. */
+    size_t n_parents;
+    struct history *parents;
     uint64_t bytes_read, bytes_written; /* of files that the stage opened itself */
     struct runner *runner;
     struct arena arena; /* of options and operands */
 };
 
+/* One tensor in a stage. */
 struct job {
     struct stage *stage;
     size_t index;            /* position in the manifest of stage->in (sources: of stage->out) */
     const struct tensor *in; /* as it arrives, with weights; NULL for a source */
-    struct tensor *out;      /* as it leaves: structure from stage->out, weights and attributes from
-                                `in`; begin and decide may change the latter */
-    struct arena *arena; /* zeroed memory for `state` and for what `out` points to, freed with the
-                            tensor. Not for observe, fill, transform and consume, which run in
-                            parallel */
-    void *state;         /* the filter's own, for this tensor */
-    size_t work_size;    /* bytes of the work area for observe; set in begin and decide */
-    size_t sample_elements; /* the next round needs only so many elements of each block, rounded up
-                               to whole rows, and may get more; 0: all. Set in begin and decide */
+    /* As it leaves: structure from stage->out, weights and attributes from `in`, which begin and
+     * decide may change. */
+    struct tensor *out;
+    /* Zeroed memory for `state` and for what `out` points to, freed with the tensor. Not for
+     * observe, fill, transform and consume, which run in parallel. */
+    struct arena *arena;
+    void *state; /* the filter's own, for this tensor */
+    /* Set in begin and decide, for the next round: bytes of the work area of observe; and how many
+     * elements of each block it needs, rounded up to whole rows (it may get more; 0: all). */
+    size_t work_size, sample_elements;
 };
 
 #endif

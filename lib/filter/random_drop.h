@@ -19,7 +19,7 @@ struct random_drop {
 };
 
 /* In begin: the vectors of the tensor, with densities by rules (1 where none matches). If `sum_l1`,
- * the norms that no stage before has recorded are found in a round. */
+ * the norms that no earlier stage has recorded are found in a round. */
 void random_drop_init(struct random_drop *d, const struct job *job,
                       const struct tensor_rules *density, bool sum_l1);
 /* In begin, after that: the plan. `block_bytes`: of the bits of one vector of a block. */

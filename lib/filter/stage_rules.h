@@ -14,7 +14,7 @@ double stage_rules_tensor_value(const struct tensor_rules *r, const struct tenso
                                 double missing);
 /* The name against which globs are matched: in the layers the tensor's name in the vector's own
  * model, whose layers may have other numbers; elsewhere the output name, because another tensor may
- * replace the model's own (the embedding a tied head). */
+ * stand for the model's own (the embedding for a tied head). */
 const char *stage_rules_tensor_name(const struct tensor *t, const struct vector *v);
 
 /* Before open: an error for rules among options and operands that name unknown models, give a

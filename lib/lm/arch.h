@@ -1,179 +1,86 @@
-/* What config.json says about a language model: the sizes of its decoder, and of the vision tower
- * and projector where it sees images, and which parts it has. An arch owns what it points to until
- * arch_free.
+/* The architecture of a language model or vision-language model: the sizes of its decoder, and of
+ * its vision tower and projector if it has them. arch_config.h reads one from config.json. An arch
+ * owns its arrays until arch_free.
  *
- * Letters in the comments of the files that compute with it: T tokens, d hidden size, H query
- * heads, G key and value heads, D head_dim, f intermediate size, V vocabulary, L layers. Weights
- * are stored as (out, in). */
+ * Letters in the comments of lib/lm:
+ *
+ *     N  tokens of a batch      T  tokens of one sequence    V  vocabulary    L  decoder layers
+ *     d  hidden size            f  intermediate size         D  head_dim
+ *     H  query heads            G  key and value heads
+ *     E  hidden size of the vision tower                     F  its intermediate size
+ *     c  values of an image patch: channels x temporal_patch_size x patch_size^2
+ *     P  values of an image feature: merge_size^2 patches of E values become one token
+ *
+ * Weight matrices are stored as (out, in). */
 #ifndef TV_ARCH_H
 #define TV_ARCH_H
 
-#include "error.h"
-
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
-/* How positions turn into angles (rope.h). What a kind does not use is not set. */
+/* How rotary position embeddings are scaled to long sequences (rope.h). */
 enum rope_type { ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN };
 
+/* RoPE's base and scaling. Fields of another type are not set. */
 struct rope_parameters {
     enum rope_type type;
     double theta;
     double factor;
-    double original_positions; /* positions that the model was trained on: dynamic, llama3, yarn */
-    double low_freq_factor, high_freq_factor; /* llama3: frequency factors */
-    double beta_fast, beta_slow;              /* yarn: rotations between which it ramps */
+    double original_positions;                /* dynamic, llama3, yarn: positions of pretraining */
+    double low_freq_factor, high_freq_factor; /* llama3 */
+    double beta_fast, beta_slow;              /* yarn: rotations where its ramp begins and ends */
     double attention_factor;                  /* yarn: multiplies cos and sin */
     bool truncate;                            /* yarn: the ramp's ends are whole numbers */
-    size_t mrope_section[3]; /* M-RoPE: how many of the D/2 frequencies take their position from
-                           time, height and width; all 0: there is but one position */
+    size_t mrope_section[3]; /* M-RoPE: how many of the D/2 frequencies follow the position in
+                                time, height and width; all 0: a token has one position */
 };
 
-/* What sees the images: nothing, or the vision tower of Qwen2-VL or of InternVL 2.5 and 3. */
+/* The model has no vision tower, or that of Qwen2-VL or of InternVL 2.5 and 3. */
 enum vision_kind { VISION_NONE, VISION_QWEN2VL, VISION_INTERNVL };
 
 enum activation { ACTIVATION_GELU, ACTIVATION_QUICK_GELU };
 
-/* Letters: E hidden size of the tower, F its intermediate size, c = channels temporal patch^2
- * numbers of a patch, p = merge^2 patches that become one token, P = p E. The projector is
- * layernorm, linear to `projector` numbers, GELU, linear to d; its norm is over E (Qwen2-VL) or
- * P (InternVL). */
+/* A vision tower and its projector. The projector is a layer norm, a linear map to
+ * `projector_hidden` values, GELU, and a linear map to d values; its norm is over E (Qwen2-VL) or P
+ * (InternVL) values. */
 struct vision_arch {
     enum vision_kind kind;
     size_t layers, hidden, intermediate, heads;
-    size_t layers_used; /* layers that images pass: what lies above the selected state is not */
-    size_t channels, patch, temporal; /* temporal: frames of a patch, 1 for InternVL */
-    size_t merge;                     /* merge x merge patches become one token */
-    size_t position_grid; /* InternVL: patches along an image that the table of positions is made
-                             for */
-    float eps;            /* of layer norms */
-    float qk_eps;         /* of q_norm and k_norm */
+    size_t layers_used; /* the layers below the selected hidden state; those above are not run */
+    size_t channels, patch_size;
+    size_t temporal_patch_size; /* frames of a patch; 1 for InternVL */
+    size_t merge_size;          /* merge_size x merge_size patches become one token */
+    size_t position_grid;       /* InternVL: side of the position table's grid, in patches */
+    float eps;                  /* of the layer norms */
+    float qk_eps;               /* of q_norm and k_norm */
     float projector_eps;
     bool qkv_bias, qk_norm;
-    bool rms_norm;   /* the norms of the layers have no mean and no bias */
-    bool final_norm; /* a norm behind the last layer, which counts where that is the selected one */
-    bool shuffle_transposed;    /* pixel shuffle v1: the tokens of a tile go by columns */
+    bool rms_norm;              /* the layers use RMSNorm: no mean, no bias */
+    bool final_norm;            /* a norm follows the last layer; run if that layer is selected */
+    bool shuffle_transposed;    /* pixel shuffle v1: a tile's tokens are ordered by columns */
     enum activation activation; /* of the tower's layers; the projector's is GELU */
     size_t projector_hidden;
-    long image_token_id; /* -1: the config does not say it */
+    long image_token_id; /* -1: config.json does not give it */
 };
 
 struct arch {
     const char *architecture; /* "mistral", "llama", "qwen2", "qwen2_vl", "internvl" */
     size_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
-    size_t max_positions; /* the longest sequence that it is made for */
-    float eps;
+    size_t max_positions; /* tokens of the longest sequence */
+    float eps;            /* of RMSNorm */
     bool qkv_bias, o_bias, mlp_bias;
-    bool tied_embeddings;    /* the embedding is the head, where the file has no head */
-    size_t *sliding_windows; /* [layer]: how many positions a token sees, itself counted; 0: all */
+    bool tied_embeddings;    /* without an LM head in the file, the embedding is used */
+    size_t *sliding_windows; /* [layer]: positions that a token attends to, its own included;
+                                0: all up to its own */
     struct rope_parameters rope;
     struct vision_arch vision;
 };
 
-/* The tensors of a model: those of a decoder layer, those outside the layers, the projector's,
- * those of a layer of the vision tower, and the tower's others. q, k and v are parts of their own
- * also where a file has them in one tensor. */
-enum weight_kind {
-    WEIGHT_Q,
-    WEIGHT_K,
-    WEIGHT_V,
-    WEIGHT_O,
-    WEIGHT_GATE,
-    WEIGHT_UP,
-    WEIGHT_DOWN,
-    WEIGHT_INPUT_NORM,
-    WEIGHT_POST_ATTENTION_NORM, /* behind the attention */
-    WEIGHT_Q_BIAS,
-    WEIGHT_K_BIAS,
-    WEIGHT_V_BIAS,
-    WEIGHT_O_BIAS,
-    WEIGHT_GATE_BIAS,
-    WEIGHT_UP_BIAS,
-    WEIGHT_DOWN_BIAS,
-    WEIGHT_DECODER_LAYER_END,
-    WEIGHT_EMBEDDING = WEIGHT_DECODER_LAYER_END,
-    WEIGHT_FINAL_NORM,
-    WEIGHT_LM_HEAD,
-    WEIGHT_TEXT_END,
-
-    WEIGHT_PROJECTOR_NORM = WEIGHT_TEXT_END,
-    WEIGHT_PROJECTOR_NORM_BIAS,
-    WEIGHT_PROJECTOR_IN, /* the first of the two linear maps */
-    WEIGHT_PROJECTOR_IN_BIAS,
-    WEIGHT_PROJECTOR_OUT,
-    WEIGHT_PROJECTOR_OUT_BIAS,
-    WEIGHT_PROJECTOR_END,
-
-    WEIGHT_VISION_NORM1 = WEIGHT_PROJECTOR_END,
-    WEIGHT_VISION_NORM1_BIAS,
-    WEIGHT_VISION_Q,
-    WEIGHT_VISION_K,
-    WEIGHT_VISION_V,
-    WEIGHT_VISION_Q_BIAS,
-    WEIGHT_VISION_K_BIAS,
-    WEIGHT_VISION_V_BIAS,
-    WEIGHT_VISION_Q_NORM,
-    WEIGHT_VISION_K_NORM,
-    WEIGHT_VISION_O,
-    WEIGHT_VISION_O_BIAS,
-    WEIGHT_VISION_LAYERSCALE1, /* InternVL: multiplies what the attention adds */
-    WEIGHT_VISION_NORM2,
-    WEIGHT_VISION_NORM2_BIAS,
-    WEIGHT_VISION_FC1,
-    WEIGHT_VISION_FC1_BIAS,
-    WEIGHT_VISION_FC2,
-    WEIGHT_VISION_FC2_BIAS,
-    WEIGHT_VISION_LAYERSCALE2,
-    WEIGHT_VISION_LAYER_END,
-
-    WEIGHT_VISION_PATCH_EMBEDDING = WEIGHT_VISION_LAYER_END, /* (E, c) */
-    WEIGHT_VISION_PATCH_EMBEDDING_BIAS,
-    WEIGHT_VISION_CLASS_EMBEDDING,    /* (E) */
-    WEIGHT_VISION_POSITION_EMBEDDING, /* (1 + side^2, E) */
-    WEIGHT_VISION_FINAL_NORM,
-    WEIGHT_VISION_FINAL_NORM_BIAS,
-    WEIGHT_KINDS
-};
-
-#define WEIGHT_KIND_MAX_RANK 5 /* dimensions of a part in a file, at most */
-
-/* Parts that are computed with together. */
-struct weight_range {
-    enum weight_kind first, end;
-};
-#define WEIGHT_RANGE_DECODER_LAYER ((struct weight_range){WEIGHT_Q, WEIGHT_DECODER_LAYER_END})
-#define WEIGHT_RANGE_PROJECTOR     ((struct weight_range){WEIGHT_PROJECTOR_NORM, WEIGHT_PROJECTOR_END})
-#define WEIGHT_RANGE_VISION_LAYER                                                                  \
-    ((struct weight_range){WEIGHT_VISION_NORM1, WEIGHT_VISION_LAYER_END})
-#define WEIGHT_RANGE_VISION_OUTSIDE_LAYERS                                                         \
-    ((struct weight_range){WEIGHT_VISION_PATCH_EMBEDDING, WEIGHT_KINDS}) /* outside the layers */
-
-/* Reads config.json, `size` bytes of text that sentences call `file`, in the layouts of
- * transformers 4 and 5. Refuses architectures, activations and scalings that are not known.
- * `twice`: some key stands there twice, and the last one was taken. After a failure there is
- * nothing to free. */
-int arch_config_read(struct arch *a, const char *file, const char *text, size_t size, bool *twice,
-                     struct error *e);
 void arch_free(struct arch *a);
 
-/* Does a model of this kind have the part, and of what shape? `columns` is 0 for a vector. */
-bool weight_kind_shape(const struct arch *a, enum weight_kind part, size_t *rows, size_t *columns);
-/* Its shape in files, and its rank: WEIGHT_VISION_PATCH_EMBEDDING is a convolution,
- * WEIGHT_VISION_CLASS_EMBEDDING and WEIGHT_VISION_POSITION_EMBEDDING have leading ones. */
-size_t weight_kind_file_shape(const struct arch *a, enum weight_kind part,
-                              uint64_t shape[WEIGHT_KIND_MAX_RANK]);
-/* Its elements; 0: there is no such part. */
-size_t weight_kind_elements(const struct arch *a, enum weight_kind part);
-/* The most elements that any parts of a layer which are computed with together have. */
-size_t weight_kind_largest_range(const struct arch *a);
-/* Layers in which it occurs: 1 for what is outside the layers. */
-size_t weight_kind_layers(const struct arch *a, enum weight_kind part);
-/* A number for every part of every layer, below weight_kind_index_count. */
-size_t weight_kind_index(const struct arch *a, enum weight_kind part, size_t layer);
-size_t weight_kind_index_count(const struct arch *a);
-/* Its plain name (name_scheme.h), "text.layers.3.self_attn.q_proj.weight", into a buffer of 96
- * bytes; `layer` counts for the parts of a layer. */
-const char *weight_kind_name(enum weight_kind part, size_t layer, char *name);
+/* c, the values of one image patch. */
+size_t arch_values_per_patch(const struct vision_arch *v);
+/* P, the values of one image feature. */
+size_t arch_values_per_feature(const struct vision_arch *v);
 
 #endif

@@ -1,190 +1,223 @@
 #include "attention.h"
 
 #include "gemm.h"
-#include "vector_math.h"
+#include "parallel_for.h"
 #include "simd.h"
 #include "softmax.h"
-#include "parallel_for.h"
+#include "vector_math.h"
 
 #include <math.h>
 #include <string.h>
 
-#define ROWS 128 /* queries whose scores are held at once */
+#define ROWS 128 /* queries of a block */
 
-/* Some queries of one head of one sample, and the keys that any of them sees. */
-struct piece {
+/* A block of queries of one head of one sample, with the keys that any of them attends to. */
+struct query_block {
     size_t rows, keys;
-    size_t query, key; /* where they lie in q and in k and v, in floats */
-    size_t head;       /* of the first query, in log_sums */
-    size_t first;      /* position of the first query ... */
-    size_t from;       /* ... and of the first key in the sample */
+    size_t first_query, first_key; /* positions in the sample */
+    size_t q_offset, k_offset;     /* of the first ones in q and o, and in k and v, in floats */
+    size_t log_sum_offset;         /* of the first query in log_sums */
 };
 
-/* `start`: the sample's first token; T: its tokens; `first`: the first query. */
-static struct piece piece_at(const struct attention *a, size_t start, size_t T, size_t h,
-                             size_t first)
+/* What the loops over heads work on. */
+struct attention_pass {
+    const struct attention *attention;
+    float *o, *log_sums;                   /* forward: the results */
+    const float *saved_o, *saved_log_sums; /* backward: the same */
+    const float *d_o;
+    float *dq, *dk, *dv;
+    float *scratch;
+    size_t thread_scratch; /* floats of scratch for each thread */
+};
+
+/* ---- blocks ---------------------------------------------------------------------------------- */
+
+/* The first position that a query attends to. */
+static size_t first_visible_key(const struct attention *a, size_t query)
 {
-    size_t rows = T - first < ROWS ? T - first : ROWS;
-    size_t from = a->window && first + 1 > a->window ? first + 1 - a->window : 0;
+    return a->window && query + 1 > a->window ? query + 1 - a->window : 0;
+}
+
+/* The block that begins at a query of head h; `start`: the sample's first token; T: its tokens. */
+static struct query_block query_block_at(const struct attention *a, size_t start, size_t T,
+                                         size_t h, size_t query)
+{
+    size_t rows = T - query < ROWS ? T - query : ROWS, key = first_visible_key(a, query);
     size_t g = h / (a->heads / a->kv_heads);
-    return (struct piece){.rows = rows,
-                          .keys = (a->bidirectional ? T : first + rows) - from,
-                          .query = ((start + first) * a->heads + h) * a->head_dim,
-                          .key = ((start + from) * a->kv_heads + g) * a->head_dim,
-                          .head = (start + first) * a->heads + h,
-                          .first = first,
-                          .from = from};
+    return (struct query_block){
+        .rows = rows,
+        .keys = (a->bidirectional ? T : query + rows) - key,
+        .first_query = query,
+        .first_key = key,
+        .q_offset = ((start + query) * a->heads + h) * a->head_dim,
+        .k_offset = ((start + key) * a->kv_heads + g) * a->head_dim,
+        .log_sum_offset = (start + query) * a->heads + h,
+    };
 }
 
-/* The keys that query `row` of the piece sees: from .. to - 1, counted from the piece's first. */
-static void sees(const struct attention *a, const struct piece *p, size_t row, size_t *from,
-                 size_t *to)
+/* The keys that query `row` of the block attends to: from .. to - 1, counted from the block's first
+ * key. */
+static void visible_keys(const struct attention *a, const struct query_block *b, size_t row,
+                         size_t *from, size_t *to)
 {
-    size_t i = p->first + row;
-    *from = (a->window && i + 1 > a->window ? i + 1 - a->window : 0) - p->from;
-    *to = a->bidirectional ? p->keys : i + 1 - p->from;
+    size_t query = b->first_query + row;
+    *from = first_visible_key(a, query) - b->first_key;
+    *to = a->bidirectional ? b->keys : query + 1 - b->first_key;
 }
 
-/* What a query does not see has probability 0. */
-static void clear_unseen(float *row, size_t from, size_t to, size_t keys)
+/* Masked keys have probability 0. */
+static void zero_masked_probabilities(float *row, size_t from, size_t to, size_t keys)
 {
     memset(row, 0, from * sizeof *row);
     memset(row + to, 0, (keys - to) * sizeof *row);
 }
 
-static size_t longest(const struct attention *a)
-{
-    size_t most = 0;
-    for (size_t s = 0; s < a->samples; s++)
-        if (a->starts[s + 1] - a->starts[s] > most)
-            most = a->starts[s + 1] - a->starts[s];
-    return most;
-}
-
-size_t attention_scratch_floats(size_t T)
-{
-    return parallel_threads() * 2 * ROWS * T;
-}
-
 /* S = q k^T / sqrt(D);  S (rows, keys) */
-static void scores(const struct attention *a, const struct piece *p, float *S)
+static void compute_attention_scores(const struct attention *a, const struct query_block *b,
+                                     float *S)
 {
     size_t D = a->head_dim;
-    gemm_nt(p->rows, p->keys, D, 1 / sqrtf((float)D), a->q + p->query, a->heads * D, a->k + p->key,
-            a->kv_heads * D, 0, S, p->keys);
+    gemm_nt(b->rows, b->keys, D, 1 / sqrtf((float)D), a->q + b->q_offset, a->heads * D,
+            a->k + b->k_offset, a->kv_heads * D, 0, S, b->keys);
 }
 
-/* ---- forward --------------------------------------------------------------------------------- */
+/* ---- memory and cost ------------------------------------------------------------------------- */
 
-static void forward_piece(const struct attention *a, const struct piece *p, float *o,
-                          float *log_sums, float *P)
+static size_t longest_sample(const struct attention *a)
 {
-    size_t D = a->head_dim, from, to;
-    scores(a, p, P);
-    for (size_t i = 0; i < p->rows; i++) {
-        float *row = P + i * p->keys;
-        sees(a, p, i, &from, &to);
-        log_sums[p->head + i * a->heads] = (float)softmax_row(row + from, to - from, 1);
-        clear_unseen(row, from, to, p->keys);
-    }
-    /* o = P v */
-    gemm_nn(p->rows, D, p->keys, 1, P, p->keys, a->v + p->key, a->kv_heads * D, 0, o + p->query,
-            a->heads * D);
+    size_t longest = 0;
+    for (size_t s = 0; s < a->samples; s++)
+        if (a->starts[s + 1] - a->starts[s] > longest)
+            longest = a->starts[s + 1] - a->starts[s];
+    return longest;
 }
 
-/* One head of one sample, or on the way back the heads of a group. */
-struct loop {
-    const struct attention *attention;
-    const float *o, *d_o, *sums;
-    float *to, *log_sums, *dq, *dk, *dv;
-    float *scratch;
-    size_t each; /* floats of scratch for a thread */
-};
-
-static void forward_head(void *context, size_t item, size_t member)
+/* P and dS for each thread. */
+size_t attention_scratch_floats(size_t T)
 {
-    const struct loop *l = context;
-    const struct attention *a = l->attention;
-    size_t s = item / a->heads, start = a->starts[s] - a->starts[0];
-    size_t T = a->starts[s + 1] - a->starts[s];
-    for (size_t first = 0; first < T; first += ROWS) {
-        struct piece p = piece_at(a, start, T, item % a->heads, first);
-        forward_piece(a, &p, l->to, l->log_sums, l->scratch + member * l->each);
-    }
+    return parallel_thread_count() * 2 * ROWS * T;
 }
 
-/* Multiplications for one head of one sample, on average. */
-static size_t cost_of_head(const struct attention *a)
+/* Multiplications for one head of a sample of mean length. */
+static size_t attention_head_cost(const struct attention *a)
 {
     size_t T = (a->starts[a->samples] - a->starts[0]) / a->samples;
     return T * T * a->head_dim;
 }
 
+/* ---- forward --------------------------------------------------------------------------------- */
+
+static void attention_forward_block(const struct attention_pass *f, const struct query_block *b,
+                                    float *P)
+{
+    const struct attention *a = f->attention;
+    size_t D = a->head_dim, from, to;
+    compute_attention_scores(a, b, P);
+    /* P = softmax(S) */
+    for (size_t i = 0; i < b->rows; i++) {
+        float *row = P + i * b->keys;
+        visible_keys(a, b, i, &from, &to);
+        f->log_sums[b->log_sum_offset + i * a->heads] =
+            (float)softmax_row(row + from, to - from, 1);
+        zero_masked_probabilities(row, from, to, b->keys);
+    }
+    /* o = P v */
+    gemm_nn(b->rows, D, b->keys, 1, P, b->keys, a->v + b->k_offset, a->kv_heads * D, 0,
+            f->o + b->q_offset, a->heads * D);
+}
+
+/* One query head of one sample. */
+static void attention_forward_head(void *context, size_t item, size_t thread)
+{
+    const struct attention_pass *f = context;
+    const struct attention *a = f->attention;
+    size_t s = item / a->heads, start = a->starts[s] - a->starts[0];
+    size_t T = a->starts[s + 1] - a->starts[s];
+    for (size_t query = 0; query < T; query += ROWS) {
+        struct query_block b = query_block_at(a, start, T, item % a->heads, query);
+        attention_forward_block(f, &b, f->scratch + thread * f->thread_scratch);
+    }
+}
+
 void attention_forward(const struct attention *a, float *o, float *log_sums, float *scratch)
 {
-    parallel_for(a->samples * a->heads, cost_of_head(a), forward_head,
-                 &(struct loop){.attention = a,
-                                .to = o,
-                                .log_sums = log_sums,
-                                .scratch = scratch,
-                                .each = 2 * ROWS * longest(a)});
+    parallel_for(a->samples * a->heads, attention_head_cost(a), attention_forward_head,
+                 &(struct attention_pass){.attention = a,
+                                          .o = o,
+                                          .log_sums = log_sums,
+                                          .scratch = scratch,
+                                          .thread_scratch = 2 * ROWS * longest_sample(a)});
 }
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-/* P = softmax(S), again. */
-static void probabilities(const struct attention *a, const struct piece *p, const float *log_sums,
-                          float *P)
+/* P = softmax(S), again */
+static void recompute_probabilities(const struct attention_pass *f, const struct query_block *b,
+                                    float *P)
 {
+    const struct attention *a = f->attention;
     size_t from, to;
-    scores(a, p, P);
-    for (size_t i = 0; i < p->rows; i++) {
-        sees(a, p, i, &from, &to);
-        softmax_row_from_log_sum(P + i * p->keys + from, to - from,
-                                 log_sums[p->head + i * a->heads]);
-        clear_unseen(P + i * p->keys, from, to, p->keys);
+    compute_attention_scores(a, b, P);
+    for (size_t i = 0; i < b->rows; i++) {
+        visible_keys(a, b, i, &from, &to);
+        softmax_row_from_log_sum(P + i * b->keys + from, to - from,
+                                 f->saved_log_sums[b->log_sum_offset + i * a->heads]);
+        zero_masked_probabilities(P + i * b->keys, from, to, b->keys);
     }
 }
 
-/* dS = P (dP - <do, o>): the rows of P add up to 1, and <do, o> = sum_j P_j dP_j. In place. */
-TV_HOT static void through_softmax(const float *P, float shared, size_t keys, float *dP)
+/* P = softmax(S): dS = P (dP - sum_j P_j dP_j), in place of dP */
+TV_HOT static void softmax_backward_row(const float *P, float sum, size_t keys, float *dP)
 {
     for (size_t j = 0; j < keys; j++)
-        dP[j] = P[j] * (dP[j] - shared);
+        dP[j] = P[j] * (dP[j] - sum);
 }
 
-static void backward_piece(const struct attention *a, const struct piece *p, const float *o,
-                           const float *log_sums, const float *d_o, float *dq, float *dk, float *dv,
-                           float *P, float *dS)
+/* sum_j P_j dP_j = <do, o>, because dP = do v^T and o = P v. */
+static void softmax_backward(const struct attention_pass *f, const struct query_block *b,
+                             const float *P, float *dP)
 {
-    size_t D = a->head_dim, wide = a->heads * D, narrow = a->kv_heads * D, keys = p->keys;
-    float scale = 1 / sqrtf((float)D);
-    probabilities(a, p, log_sums, P);
-    /* o = P v: dv = P^T do, dP = do v^T */
-    gemm_tn(keys, D, p->rows, 1, P, keys, d_o + p->query, wide, 1, dv + p->key, narrow);
-    gemm_nt(p->rows, keys, D, 1, d_o + p->query, wide, a->v + p->key, narrow, 0, dS, keys);
-    for (size_t i = 0; i < p->rows; i++) {
-        size_t query = p->query + i * wide;
-        float shared = (float)vector_math_dot(d_o + query, o + query, D);
-        through_softmax(P + i * keys, shared, keys, dS + i * keys);
+    const struct attention *a = f->attention;
+    for (size_t i = 0; i < b->rows; i++) {
+        size_t query = b->q_offset + i * a->heads * a->head_dim;
+        float sum = (float)vector_math_dot(f->d_o + query, f->saved_o + query, a->head_dim);
+        softmax_backward_row(P + i * b->keys, sum, b->keys, dP + i * b->keys);
     }
-    /* S = q k^T / sqrt(D): dq = dS k / sqrt(D), dk = dS^T q / sqrt(D) */
-    gemm_nn(p->rows, D, keys, scale, dS, keys, a->k + p->key, narrow, 0, dq + p->query, wide);
-    gemm_tn(keys, D, p->rows, scale, dS, keys, a->q + p->query, wide, 1, dk + p->key, narrow);
 }
 
-/* The query heads of a group add to the same dk and dv, so one thread takes them all. */
-static void backward_group(void *context, size_t item, size_t member)
+/* P, dS (rows, keys): scratch. Writes dq, adds to dk and dv. */
+static void attention_backward_block(const struct attention_pass *f, const struct query_block *b,
+                                     float *P, float *dS)
 {
-    const struct loop *l = context;
-    const struct attention *a = l->attention;
+    const struct attention *a = f->attention;
+    size_t D = a->head_dim, ldq = a->heads * D, ldk = a->kv_heads * D;
+    size_t rows = b->rows, keys = b->keys;
+    const float *d_o = f->d_o + b->q_offset, *q = a->q + b->q_offset;
+    float scale = 1 / sqrtf((float)D);
+    recompute_probabilities(f, b, P);
+    /* o = P v: dv += P^T do, dP = do v^T */
+    gemm_tn(keys, D, rows, 1, P, keys, d_o, ldq, 1, f->dv + b->k_offset, ldk);
+    gemm_nt(rows, keys, D, 1, d_o, ldq, a->v + b->k_offset, ldk, 0, dS, keys);
+    /* P = softmax(S) */
+    softmax_backward(f, b, P, dS);
+    /* S = q k^T / sqrt(D): dq = dS k / sqrt(D), dk += dS^T q / sqrt(D) */
+    gemm_nn(rows, D, keys, scale, dS, keys, a->k + b->k_offset, ldk, 0, f->dq + b->q_offset, ldq);
+    gemm_tn(keys, D, rows, scale, dS, keys, q, ldq, 1, f->dk + b->k_offset, ldk);
+}
+
+/* One key and value head of one sample: its query heads add to the same dk and dv, so one thread
+ * does them all. */
+static void attention_backward_kv_head(void *context, size_t item, size_t thread)
+{
+    const struct attention_pass *f = context;
+    const struct attention *a = f->attention;
     size_t group = a->heads / a->kv_heads, s = item / a->kv_heads, g = item % a->kv_heads;
     size_t start = a->starts[s] - a->starts[0], T = a->starts[s + 1] - a->starts[s];
-    float *P = l->scratch + member * l->each, *dS = P + l->each / 2;
+    float *P = f->scratch + thread * f->thread_scratch, *dS = P + f->thread_scratch / 2;
     for (size_t h = g * group; h < (g + 1) * group; h++)
-        for (size_t first = 0; first < T; first += ROWS) {
-            struct piece p = piece_at(a, start, T, h, first);
-            backward_piece(a, &p, l->o, l->sums, l->d_o, l->dq, l->dk, l->dv, P, dS);
+        for (size_t query = 0; query < T; query += ROWS) {
+            struct query_block b = query_block_at(a, start, T, h, query);
+            attention_backward_block(f, &b, P, dS);
         }
 }
 
@@ -194,15 +227,15 @@ void attention_backward(const struct attention *a, const float *o, const float *
     size_t n = (a->starts[a->samples] - a->starts[0]) * a->kv_heads * a->head_dim;
     memset(dk, 0, n * sizeof *dk);
     memset(dv, 0, n * sizeof *dv);
-    parallel_for(a->samples * a->kv_heads, cost_of_head(a) * (a->heads / a->kv_heads),
-                 backward_group,
-                 &(struct loop){.attention = a,
-                                .o = o,
-                                .d_o = d_o,
-                                .sums = log_sums,
-                                .dq = dq,
-                                .dk = dk,
-                                .dv = dv,
-                                .scratch = scratch,
-                                .each = 2 * ROWS * longest(a)});
+    parallel_for(a->samples * a->kv_heads, attention_head_cost(a) * (a->heads / a->kv_heads),
+                 attention_backward_kv_head,
+                 &(struct attention_pass){.attention = a,
+                                          .saved_o = o,
+                                          .saved_log_sums = log_sums,
+                                          .d_o = d_o,
+                                          .dq = dq,
+                                          .dk = dk,
+                                          .dv = dv,
+                                          .scratch = scratch,
+                                          .thread_scratch = 2 * ROWS * longest_sample(a)});
 }

@@ -5,33 +5,33 @@
 
 #define A (-0.75f)
 
-/* The four cells around a place between cells, and what each counts. */
+/* The four cells around a point between cells, and their weights. */
 struct taps {
-    size_t at[4];
+    size_t cell[4];
     float weight[4];
 };
 
-/* The kernel at a distance below 1, and from 1 to 2. */
-static float near_weight(float x)
+/* The convolution kernel at a distance x below 1, and from 1 to 2. */
+static float cubic_kernel_near(float x)
 {
     return ((A + 2) * x - (A + 3)) * x * x + 1;
 }
 
-static float far_weight(float x)
+static float cubic_kernel_far(float x)
 {
     return ((A * x - 5 * A) * x + 8 * A) * x - 4 * A;
 }
 
-/* Cell i of `out` lies at (i + 1/2) in / out - 1/2 among `in` cells. */
-static struct taps taps_at(size_t i, size_t in, size_t out)
+/* Cell i of `out` cells is at (i + 1/2) in / out - 1/2 among `in` cells. */
+static struct taps interpolation_taps(size_t i, size_t in, size_t out)
 {
-    float place = ((float)i + 0.5f) * ((float)in / (float)out) - 0.5f, cell = floorf(place);
-    float t = place - cell;
-    struct taps taps = {
-        .weight = {far_weight(t + 1), near_weight(t), near_weight(1 - t), far_weight(2 - t)}};
+    float point = ((float)i + 0.5f) * ((float)in / (float)out) - 0.5f, cell = floorf(point);
+    float t = point - cell;
+    struct taps taps = {.weight = {cubic_kernel_far(t + 1), cubic_kernel_near(t),
+                                   cubic_kernel_near(1 - t), cubic_kernel_far(2 - t)}};
     for (int j = 0; j < 4; j++) {
         long at = (long)cell + j - 1;
-        taps.at[j] = at < 0 ? 0 : (size_t)at < in ? (size_t)at : in - 1;
+        taps.cell[j] = at < 0 ? 0 : (size_t)at < in ? (size_t)at : in - 1;
     }
     return taps;
 }
@@ -41,9 +41,10 @@ void bicubic_resize(const float *from, size_t side, size_t d, size_t height, siz
 {
     memset(to, 0, height * width * d * sizeof *to);
     for (size_t i = 0; i < height * width; i++) {
-        struct taps y = taps_at(i / width, side, height), x = taps_at(i % width, side, width);
+        struct taps y = interpolation_taps(i / width, side, height),
+                    x = interpolation_taps(i % width, side, width);
         for (int j = 0; j < 16; j++) {
-            const float *cell = from + (y.at[j / 4] * side + x.at[j % 4]) * d;
+            const float *cell = from + (y.cell[j / 4] * side + x.cell[j % 4]) * d;
             float weight = y.weight[j / 4] * x.weight[j % 4];
             for (size_t k = 0; k < d; k++)
                 to[i * d + k] += weight * cell[k];

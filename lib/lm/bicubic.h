@@ -1,5 +1,5 @@
-/* A table of positions for another grid: bicubic interpolation as PyTorch's interpolate does it
- * (A = -0.75, centres of cells on each other, edges repeated). No I/O, no allocation. */
+/* Bicubic interpolation of a table over a grid, as PyTorch's interpolate does it (A = -0.75,
+ * aligned pixel areas, edges repeated). No I/O, no allocation. */
 #ifndef TV_BICUBIC_H
 #define TV_BICUBIC_H
 

@@ -9,14 +9,14 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-#define SMALL (1 << 22) /* multiplications below which threads cost more than they bring */
-#define EDGE  32        /* rectangles end at multiples of this, which kernels like */
+#define MIN_SHARED_PRODUCT (1 << 22) /* multiplications below which one thread is faster */
+#define TILE_MULTIPLE      32        /* tiles end at multiples of this, for the kernels' sake */
 
 static __typeof__(cblas_sgemm) *sgemm;
 
 /* ---- the library ----------------------------------------------------------------------------- */
 
-static void *load_any(void)
+static void *open_openblas(void)
 {
     static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
@@ -27,15 +27,15 @@ static void *load_any(void)
     return NULL;
 }
 
-/* It starts threads of its own while it is loaded, unless the environment says otherwise; which is
- * put back, for it goes to child processes too. */
-static void *load(void)
+/* OpenBLAS starts its own threads when it is loaded, unless this variable is 1. Its old value is
+ * restored, because child processes inherit it. */
+static void *open_openblas_single_threaded(void)
 {
     static const char key[] = "OPENBLAS_NUM_THREADS";
     const char *before = getenv(key);
     char *copy = before ? mem_copy_text(before) : NULL;
     setenv(key, "1", 1);
-    void *library = load_any();
+    void *library = open_openblas();
     if (copy)
         setenv(key, copy, 1);
     else
@@ -49,13 +49,14 @@ int gemm_init(size_t threads, struct error *e)
     parallel_set_threads(threads);
     if (sgemm)
         return 0;
-    void *library = load();
+    void *library = open_openblas_single_threaded();
     if (!library)
-        return error_set(e, "matrix products need OpenBLAS, and libopenblas.so.0 cannot be loaded "
-                            "(Debian: apt-get install libopenblas0-pthread)");
+        return error_set(e,
+                         "cannot load libopenblas.so.0 (OpenBLAS), which matrix products need; on "
+                         "Debian: apt-get install libopenblas0-pthread");
     void *found = dlsym(library, "cblas_sgemm");
     if (!found)
-        return error_set(e, "the libopenblas.so.0 at hand has no cblas_sgemm");
+        return error_set(e, "libopenblas.so.0 has no function cblas_sgemm");
     *(void **)&sgemm = found;
     void (*set_threads)(int);
     *(void **)&set_threads = dlsym(library, "openblas_set_num_threads");
@@ -66,8 +67,9 @@ int gemm_init(size_t threads, struct error *e)
 
 /* ---- products -------------------------------------------------------------------------------- */
 
+/* C = alpha A B + beta C, with A or B transposed. */
 struct product {
-    bool turn_a, turn_b; /* A^T, B^T */
+    bool transpose_a, transpose_b;
     size_t m, n, k;
     float alpha, beta;
     const float *A, *B;
@@ -75,85 +77,86 @@ struct product {
     size_t lda, ldb, ldc;
 };
 
-/* Rows i .. i + m - 1, columns j .. j + n - 1 of the result. */
-static void rectangle(const struct product *p, size_t i, size_t m, size_t j, size_t n)
+/* Rows i .. i + m - 1, columns j .. j + n - 1 of C. */
+static void multiply_rectangle(const struct product *p, size_t i, size_t m, size_t j, size_t n)
 {
-    const float *A = p->A + (p->turn_a ? i : i * p->lda);
-    const float *B = p->B + (p->turn_b ? j * p->ldb : j);
+    const float *A = p->A + (p->transpose_a ? i : i * p->lda);
+    const float *B = p->B + (p->transpose_b ? j * p->ldb : j);
     if (m == 0 || n == 0)
         return;
-    sgemm(CblasRowMajor, p->turn_a ? CblasTrans : CblasNoTrans,
-          p->turn_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)p->k, p->alpha, A,
+    sgemm(CblasRowMajor, p->transpose_a ? CblasTrans : CblasNoTrans,
+          p->transpose_b ? CblasTrans : CblasNoTrans, (int)m, (int)n, (int)p->k, p->alpha, A,
           (int)p->lda, B, (int)p->ldb, p->beta, p->C + i * p->ldc + j, (int)p->ldc);
 }
 
-/* Part `index` of `parts` of n: where it starts. */
-static size_t part_start(size_t n, size_t parts, size_t index)
+/* The start of tile `index` when n is divided into `tiles`. */
+static size_t tile_start(size_t n, size_t tiles, size_t index)
 {
-    if (index == parts)
+    if (index == tiles)
         return n;
-    size_t start = n * index / parts;
-    return n >= parts * EDGE ? start / EDGE * EDGE : start;
+    size_t start = n * index / tiles;
+    return n >= tiles * TILE_MULTIPLE ? start / TILE_MULTIPLE * TILE_MULTIPLE : start;
 }
 
-/* Of the ways to cut m x n into `parts` rectangles, the one whose sides are shortest: each thread
- * reads the rows of A and the columns of B of its own. */
-static size_t cut_rows(size_t m, size_t n, size_t parts)
+/* Rows of tiles: of the ways to divide m x n into `tiles`, the one with the shortest sides, because
+ * a thread reads the rows of A and the columns of B of its tile. */
+static size_t choose_tile_rows(size_t m, size_t n, size_t tiles)
 {
-    size_t best = 1, least = SIZE_MAX;
-    for (size_t rows = 1; rows <= parts; rows++) {
-        if (parts % rows)
+    size_t best = 1, shortest = SIZE_MAX;
+    for (size_t rows = 1; rows <= tiles; rows++) {
+        if (tiles % rows)
             continue;
-        size_t sides = m / rows + n / (parts / rows);
-        if (sides < least) {
-            least = sides;
+        size_t sides = m / rows + n / (tiles / rows);
+        if (sides < shortest) {
+            shortest = sides;
             best = rows;
         }
     }
     return best;
 }
 
-struct cut {
+struct tiling {
     const struct product *product;
-    size_t rows, columns; /* of rectangles */
+    size_t rows, columns; /* of tiles */
 };
 
-static void multiply_part(void *context, size_t part, size_t member)
+static void multiply_tile(void *context, size_t tile, size_t thread)
 {
-    const struct cut *c = context;
-    const struct product *p = c->product;
-    size_t row = part / c->columns, column = part % c->columns;
-    size_t i = part_start(p->m, c->rows, row), j = part_start(p->n, c->columns, column);
-    rectangle(p, i, part_start(p->m, c->rows, row + 1) - i, j,
-              part_start(p->n, c->columns, column + 1) - j);
+    const struct tiling *t = context;
+    const struct product *p = t->product;
+    size_t row = tile / t->columns, column = tile % t->columns;
+    size_t i = tile_start(p->m, t->rows, row), j = tile_start(p->n, t->columns, column);
+    multiply_rectangle(p, i, tile_start(p->m, t->rows, row + 1) - i, j,
+                       tile_start(p->n, t->columns, column + 1) - j);
 }
 
-static void multiply(const struct product *p)
+static void multiply_in_tiles(const struct product *p)
 {
-    size_t parts = parallel_threads();
-    if (parts == 1 || p->m * p->n < SMALL / (p->k + 1)) {
-        rectangle(p, 0, p->m, 0, p->n);
+    size_t tiles = parallel_thread_count();
+    if (tiles == 1 || p->m * p->n < MIN_SHARED_PRODUCT / (p->k + 1)) {
+        multiply_rectangle(p, 0, p->m, 0, p->n);
         return;
     }
-    struct cut c = {.product = p, .rows = cut_rows(p->m, p->n, parts)};
-    c.columns = parts / c.rows;
-    parallel_for(parts, p->m * p->n / parts * p->k, multiply_part, &c);
+    struct tiling t = {.product = p, .rows = choose_tile_rows(p->m, p->n, tiles)};
+    t.columns = tiles / t.rows;
+    parallel_for(tiles, p->m * p->n / tiles * p->k, multiply_tile, &t);
 }
 
 void gemm_nt(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,
              size_t ldb, float beta, float *C, size_t ldc)
 {
-    multiply(&(struct product){false, true, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
+    multiply_in_tiles(&(struct product){false, true, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
 }
 
 void gemm_nn(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,
              size_t ldb, float beta, float *C, size_t ldc)
 {
-    multiply(&(struct product){false, false, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
+    multiply_in_tiles(
+        &(struct product){false, false, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
 }
 
 void gemm_tn(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,
              size_t ldb, float beta, float *C, size_t ldc)
 {
-    multiply(&(struct product){true, false, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
+    multiply_in_tiles(&(struct product){true, false, m, n, k, alpha, beta, A, B, C, lda, ldb, ldc});
 }

@@ -1,10 +1,9 @@
-/* Matrix products in F32, with OpenBLAS. It is loaded when gemm_init asks for it, so that filters
- * that multiply nothing do not carry it, and with a single thread: the threads are ours
- * (parallel_for.h), each takes a rectangle of the result. Matrices are row-major; ld is the
- * distance between two rows.
+/* Matrix products in F32, by OpenBLAS. Each thread of parallel_for.h computes a tile of the result;
+ * OpenBLAS itself is single-threaded. gemm_init loads it, so that filters without matrix products
+ * do not need it. Matrices are row-major; ld is the distance between two rows.
  *
- * All a process has one library and one number of threads; the products may be asked for by several
- * threads at once, and are made on the calling thread alone inside a loop of parallel_for.h. */
+ * A process has one library and one number of threads. Several threads may ask for products at
+ * once; a product inside a parallel_for runs on the calling thread alone. */
 #ifndef TV_GEMM_H
 #define TV_GEMM_H
 
@@ -12,7 +11,7 @@
 
 #include <stddef.h>
 
-/* Loads the library, once, and starts the threads: 0 as many as there are processors. */
+/* Loads OpenBLAS, once, and sets the number of threads (0: one per processor). */
 int gemm_init(size_t threads, struct error *e);
 
 /* C = alpha A B^T + beta C;  A (m, k), B (n, k), C (m, n) */

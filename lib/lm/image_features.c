@@ -11,88 +11,96 @@
 struct image_features {
     const struct arch *arch;
     const struct weight_source *weights;
-    const struct image *pictures;
+    const struct image *images;
     size_t n;
-    uint64_t *offset; /* [picture + 1] */
+    uint64_t *offset; /* [image + 1]: in the spool; an image that is not wanted has no bytes */
     struct spool *spool;
 };
 
-static size_t patches_of(const struct image *p)
-{
-    return p->slices * p->height * p->width;
-}
-
-static size_t width_of(const struct arch *a)
-{
-    return a->vision.merge * a->vision.merge * a->vision.hidden;
-}
-
-/* Some pictures, from number `first` on. */
-struct group {
+/* Images that pass the tower together. */
+struct image_group {
     size_t n, patches;
-    const struct image **pictures;
-    size_t *numbers;
+    const struct image **images;
+    size_t *indices;
 };
 
-static int see_group(const struct image_features *f, struct vision_tower *t, const struct group *g,
-                     struct error *e)
+static size_t image_patches(const struct image *image)
+{
+    return image->slices * image->height * image->width;
+}
+
+/* ---- computing ------------------------------------------------------------------------------- */
+
+static int compute_group_features(const struct image_features *f, struct vision_tower *t,
+                                  const struct image_group *g, struct error *e)
 {
     size_t E = f->arch->vision.hidden;
     float *all = mem_alloc_aligned(g->patches * E * sizeof *all), *at = all;
-    int failed = vision_tower_forward(t, g->pictures, g->n, all, e);
+    int failed = vision_tower_forward(t, g->images, g->n, all, e);
     for (size_t i = 0; i < g->n && !failed; i++) {
-        size_t n = patches_of(g->pictures[i]) * E;
-        failed = spool_write(f->spool, f->offset[g->numbers[i]], at, n * sizeof *at, e);
+        size_t n = image_patches(g->images[i]) * E;
+        failed = spool_write(f->spool, f->offset[g->indices[i]], at, n * sizeof *at, e);
         at += n;
     }
     free(all);
     return failed;
 }
 
-static int see_all(const struct image_features *f, struct vision_tower *t, struct error *e)
+/* Collects wanted images up to GROUP patches, and computes each group. */
+static int compute_features_in_groups(const struct image_features *f, struct vision_tower *t,
+                                      struct error *e)
 {
-    struct group g = {.pictures = mem_alloc(f->n, sizeof *g.pictures),
-                      .numbers = mem_alloc(f->n, sizeof *g.numbers)};
+    struct image_group g = {.images = mem_alloc(f->n, sizeof *g.images),
+                            .indices = mem_alloc(f->n, sizeof *g.indices)};
     int failed = 0;
     for (size_t i = 0; i <= f->n && !failed; i++) {
-        bool kept = i < f->n && f->offset[i + 1] > f->offset[i];
-        size_t more = kept ? patches_of(&f->pictures[i]) : 0;
-        if (g.n && (i == f->n || g.patches + more > GROUP)) {
-            failed = see_group(f, t, &g, e);
+        bool wanted = i < f->n && f->offset[i + 1] > f->offset[i];
+        size_t patches = wanted ? image_patches(&f->images[i]) : 0;
+        if (g.n && (i == f->n || g.patches + patches > GROUP)) {
+            failed = compute_group_features(f, t, &g, e);
             g.n = g.patches = 0;
         }
-        if (kept) {
-            g.pictures[g.n] = &f->pictures[i];
-            g.numbers[g.n++] = i;
-            g.patches += more;
+        if (wanted) {
+            g.images[g.n] = &f->images[i];
+            g.indices[g.n++] = i;
+            g.patches += patches;
         }
     }
-    free(g.pictures);
-    free(g.numbers);
+    free(g.images);
+    free(g.indices);
     return failed;
 }
 
+/* Sets the offsets; returns the patches of the largest slice of a wanted image. */
+static size_t assign_feature_offsets(struct image_features *f, const bool *wanted)
+{
+    size_t longest = 0, feature = arch_values_per_feature(&f->arch->vision) * sizeof(float);
+    f->offset = mem_alloc(f->n + 1, sizeof *f->offset);
+    for (size_t i = 0; i < f->n; i++) {
+        const struct image *image = &f->images[i];
+        size_t slice = image->height * image->width;
+        f->offset[i + 1] = f->offset[i];
+        if (wanted && !wanted[i])
+            continue;
+        f->offset[i + 1] += (uint64_t)image->tokens * feature;
+        longest = slice > longest ? slice : longest;
+    }
+    return longest;
+}
+
 struct image_features *image_features_compute(const struct arch *a, const struct weight_source *w,
-                                              const struct image *pictures, size_t n,
+                                              const struct image *images, size_t n,
                                               const bool *wanted, uint64_t memory,
                                               const char *spool, struct error *e)
 {
     struct image_features *f = mem_alloc(1, sizeof *f);
-    size_t longest = 0;
-    *f = (struct image_features){.arch = a, .weights = w, .pictures = pictures, .n = n};
-    f->offset = mem_alloc(n + 1, sizeof *f->offset);
-    for (size_t i = 0; i < n; i++) {
-        bool kept = !wanted || wanted[i];
-        size_t slice = pictures[i].height * pictures[i].width;
-        longest = kept && slice > longest ? slice : longest;
-        f->offset[i + 1] =
-            f->offset[i] + (kept ? (uint64_t)pictures[i].tokens : 0) * width_of(a) * sizeof(float);
-    }
+    *f = (struct image_features){.arch = a, .weights = w, .images = images, .n = n};
+    size_t longest = assign_feature_offsets(f, wanted);
     f->spool = spool_new(memory, spool);
     int failed = spool_reserve(f->spool, f->offset[n], e);
     if (f->offset[n] && !failed) {
         struct vision_tower *t = vision_tower_new(a, w, longest);
-        failed = see_all(f, t, e);
+        failed = compute_features_in_groups(f, t, e);
         vision_tower_free(t);
     }
     if (!failed)
@@ -110,20 +118,21 @@ void image_features_free(struct image_features *f)
     free(f);
 }
 
-/* ---- the same tower? ------------------------------------------------------------------------- */
+/* ---- comparing towers ------------------------------------------------------------------------ */
 
-/* Do two models of the same sizes compute alike with the weights of their towers? */
-static bool same_recipe(const struct vision_arch *a, const struct vision_arch *b)
+/* With the same weights, two towers with weights of the same shapes compute the same. */
+static bool same_tower_config(const struct vision_arch *a, const struct vision_arch *b)
 {
     return a->kind == b->kind && a->layers_used == b->layers_used && a->layers == b->layers &&
-           a->heads == b->heads && a->patch == b->patch && a->temporal == b->temporal &&
-           a->merge == b->merge && a->position_grid == b->position_grid && a->eps == b->eps &&
-           a->qk_eps == b->qk_eps && a->qk_norm == b->qk_norm && a->rms_norm == b->rms_norm &&
+           a->heads == b->heads && a->patch_size == b->patch_size &&
+           a->temporal_patch_size == b->temporal_patch_size && a->merge_size == b->merge_size &&
+           a->position_grid == b->position_grid && a->eps == b->eps && a->qk_eps == b->qk_eps &&
+           a->qk_norm == b->qk_norm && a->rms_norm == b->rms_norm &&
            a->final_norm == b->final_norm && a->shuffle_transposed == b->shuffle_transposed &&
            a->activation == b->activation;
 }
 
-static bool same_numbers(const float *a, const float *b, size_t n)
+static bool equal_values(const float *a, const float *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (a[i] != b[i])
@@ -131,15 +140,16 @@ static bool same_numbers(const float *a, const float *b, size_t n)
     return true;
 }
 
-static int same_weights(const struct image_features *f, const struct weight_source *w,
-                        struct weight_range parts, size_t layer, struct error *e)
+/* 1, 0, or -1 on error. */
+static int equal_layer_weights(const struct image_features *f, const struct weight_source *w,
+                               struct weight_range range, size_t layer, struct error *e)
 {
-    struct layer_weights seen, asked;
-    if (f->weights->load_layer(f->weights->context, parts, layer, &seen, e) ||
-        w->load_layer(w->context, parts, layer, &asked, e))
+    struct layer_weights own, other;
+    if (f->weights->load_layer(f->weights->context, range, layer, &own, e) ||
+        w->load_layer(w->context, range, layer, &other, e))
         return -1;
-    for (enum weight_kind part = parts.first; part < parts.end; part++)
-        if (!same_numbers(seen.at[part], asked.at[part], weight_kind_elements(f->arch, part)))
+    for (enum weight_kind kind = range.first; kind < range.end; kind++)
+        if (!equal_values(own.at[kind], other.at[kind], weight_kind_elements(f->arch, kind)))
             return 0;
     return 1;
 }
@@ -149,26 +159,26 @@ int image_features_valid_for(const struct image_features *f, const struct arch *
 {
     if (!f->offset[f->n])
         return 1;
-    if (!same_recipe(&f->arch->vision, &a->vision))
+    if (!same_tower_config(&f->arch->vision, &a->vision))
         return 0;
-    int same = same_weights(f, w, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, e);
-    for (size_t l = 0; l < a->vision.layers_used && same == 1; l++)
-        same = same_weights(f, w, WEIGHT_RANGE_VISION_LAYER, l, e);
-    return same;
+    int equal = equal_layer_weights(f, w, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, e);
+    for (size_t l = 0; l < a->vision.layers_used && equal == 1; l++)
+        equal = equal_layer_weights(f, w, WEIGHT_RANGE_VISION_LAYER, l, e);
+    return equal;
 }
 
-/* ---- what was seen --------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
-size_t image_features_token_count(const struct image_features *f, size_t picture)
+size_t image_features_token_count(const struct image_features *f, size_t image)
 {
-    return f->pictures[picture].tokens;
+    return f->images[image].tokens;
 }
 
-int image_features_read(const struct image_features *f, size_t picture, size_t first, size_t n,
+int image_features_read(const struct image_features *f, size_t image, size_t first, size_t n,
                         float *to, struct error *e)
 {
-    size_t row = width_of(f->arch) * sizeof *to;
-    return spool_read(f->spool, f->offset[picture] + first * row, to, n * row, e);
+    size_t feature = arch_values_per_feature(&f->arch->vision) * sizeof *to;
+    return spool_read(f->spool, f->offset[image] + first * feature, to, n * feature, e);
 }
 
 uint64_t image_features_bytes(const struct image_features *f)

@@ -1,34 +1,35 @@
-/* What one vision tower makes of the pictures of samples, computed once and kept (in memory up to a
- * limit, beyond it in a temporary file): all that learned coefficients do not change. A sights
- * owns what it keeps until image_features_free; model and pictures are borrowed. */
+/* Image features: what one vision tower computes from the images of samples. They are computed once
+ * and kept, in memory up to a limit and otherwise in a temporary file, because they do not depend
+ * on learned coefficients. A struct image_features owns them until image_features_free;
+ * architecture, weights and images are borrowed. */
 #ifndef TV_IMAGE_FEATURES_H
 #define TV_IMAGE_FEATURES_H
 
-#include "lm.h"
 #include "image.h"
+#include "weight_source.h"
 
 struct image_features;
 
-/* Lets a tower see the pictures that are `wanted` (NULL: all n, of which there may be none). NULL
- * on error. */
+/* Computes the features of the images that are `wanted` ([n]; NULL: all). n may be 0. `memory`:
+ * bytes to keep in memory; `spool`: folder of the temporary file. NULL on error. */
 struct image_features *image_features_compute(const struct arch *a, const struct weight_source *w,
-                                              const struct image *pictures, size_t n,
+                                              const struct image *images, size_t n,
                                               const bool *wanted, uint64_t memory,
                                               const char *spool, struct error *e);
 void image_features_free(struct image_features *f);
 
-/* Would the tower of this model, which has the same parts, make the same of them? 1: yes, or
- * nothing was there to see; 0: no; -1: error. Compares weights, one layer at a time, until some
- * differ. */
+/* 1: the vision tower of this model, with weights of the same shapes, computes the same features,
+ * or there are none. 0: it does not. -1: error. Compares weights, one layer at a time, up to the
+ * first difference. */
 int image_features_valid_for(const struct image_features *f, const struct arch *a,
                              const struct weight_source *w, struct error *e);
 
-/* Tokens that a picture has. */
-size_t image_features_token_count(const struct image_features *f, size_t picture);
-/* Tokens first .. first + n - 1 of a picture, to (n, P). */
-int image_features_read(const struct image_features *f, size_t picture, size_t first, size_t n,
+/* Features (that is, tokens) of an image. */
+size_t image_features_token_count(const struct image_features *f, size_t image);
+/* Features first .. first + n - 1 of an image, to (n, P). */
+int image_features_read(const struct image_features *f, size_t image, size_t first, size_t n,
                         float *to, struct error *e);
-/* Bytes that are kept. */
+/* Bytes of all features. */
 uint64_t image_features_bytes(const struct image_features *f);
 
 #endif

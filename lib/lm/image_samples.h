@@ -1,5 +1,5 @@
-/* The images of samples: which tensors of a container (samples.h) they are, and that they fit their
- * model and the places that their sample has for them. */
+/* Reads the images of a sample: finds their tensors of pixel values and checks that they fit the
+ * model and the sample's image tokens. */
 #ifndef TV_IMAGE_SAMPLES_H
 #define TV_IMAGE_SAMPLES_H
 
@@ -9,15 +9,16 @@
 
 #include <jansson.h>
 
+/* What reading the images of one file needs. */
 struct image_samples {
     const struct arch *arch;
-    const struct model_source *pixels; /* the tensors; NULL: there are none */
-    struct image_list *pictures;       /* that new ones join */
+    const struct model_source *pixels; /* the tensors of pixel values; NULL: there are none */
+    struct image_list *images;         /* new images are added to it */
     struct arena *arena;               /* of what samples point to */
 };
 
-/* Reads `images` and `image_token_id` of a sample whose ids are known. */
-int image_samples_read(const struct image_samples *c, struct sample *s, const json_t *object,
+/* Reads `images` and `image_token_id` of a sample whose ids are read. */
+int image_samples_read(const struct image_samples *r, struct sample *s, const json_t *object,
                        struct error *e);
 
 #endif

@@ -1,29 +1,30 @@
 #include "lm.h"
 
+#include "decoder_layer.h"
 #include "gemm.h"
-#include "mem.h"
-#include "cross_entropy.h"
 #include "image_tokens.h"
+#include "mem.h"
+#include "rmsnorm.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define PANEL ((size_t)1 << 22) /* floats of the head that are held at once */
-#define BLOCK ((size_t)1 << 24) /* floats of logits */
+#define HEAD_FLOATS   ((size_t)1 << 22) /* of the LM head that are held at once */
+#define LOGITS_FLOATS ((size_t)1 << 24) /* of a block of logits */
 
 struct lm {
     const struct arch *arch;
     const struct weight_source *weights;
-    const struct image_features *sights; /* NULL: there are no pictures */
+    const struct image_features *image_features; /* NULL: batches have no images */
     size_t room;
-    struct layer_workspace *work;
-    size_t panel_rows; /* of the head */
-    float *panel, *norm;
+    struct layer_workspace *workspace;
+    size_t head_rows; /* of the LM head that are held at once */
+    float *head, *norm;
 
-    uint64_t trace_bytes;        /* that may be taken */
-    float *traces;               /* those of the last layers, one after another */
-    size_t traces_room;          /* floats */
-    size_t traced, trace_floats; /* how many there are now, each of so many floats */
+    uint64_t activation_budget; /* bytes */
+    float *saved;               /* activations of the last layers, one layer after another */
+    size_t saved_room;          /* floats allocated */
+    size_t saved_layers, saved_floats_per_layer;
 };
 
 struct lm *lm_new(const struct arch *a, const struct weight_source *w, size_t room, size_t longest)
@@ -32,10 +33,10 @@ struct lm *lm_new(const struct arch *a, const struct weight_source *w, size_t ro
     m->arch = a;
     m->weights = w;
     m->room = room > longest ? room : longest;
-    m->work = layer_workspace_new(a, m->room, longest);
-    m->panel_rows = PANEL / a->hidden ? PANEL / a->hidden : 1;
-    m->panel_rows = m->panel_rows < a->vocab ? m->panel_rows : a->vocab;
-    m->panel = mem_alloc_aligned(m->panel_rows * a->hidden * sizeof *m->panel);
+    m->workspace = layer_workspace_new(a, m->room, longest);
+    m->head_rows = HEAD_FLOATS / a->hidden ? HEAD_FLOATS / a->hidden : 1;
+    m->head_rows = m->head_rows < a->vocab ? m->head_rows : a->vocab;
+    m->head = mem_alloc_aligned(m->head_rows * a->hidden * sizeof *m->head);
     m->norm = mem_alloc_aligned(a->hidden * sizeof *m->norm);
     return m;
 }
@@ -44,245 +45,275 @@ void lm_free(struct lm *m)
 {
     if (!m)
         return;
-    layer_workspace_free(m->work);
-    free(m->panel);
+    layer_workspace_free(m->workspace);
+    free(m->head);
     free(m->norm);
-    free(m->traces);
+    free(m->saved);
     free(m);
 }
 
-void lm_set_image_features(struct lm *m, const struct image_features *sights)
+void lm_set_image_features(struct lm *m, const struct image_features *f)
 {
-    m->sights = sights;
+    m->image_features = f;
 }
 
-/* ---- traces ---------------------------------------------------------------------------------- */
+/* ---- saved activations ----------------------------------------------------------------------- */
 
 void lm_set_activation_budget(struct lm *m, uint64_t bytes)
 {
-    m->trace_bytes = bytes;
+    m->activation_budget = bytes;
 }
 
-/* Makes room for those of N tokens, as many as there may be. */
-static void reserve_traces(struct lm *m, size_t N)
+/* Decides how many layers are saved for a batch of N tokens, and allocates their memory. */
+static void reserve_saved_activations(struct lm *m, size_t N)
 {
-    m->trace_floats = saved_activations_floats(m->arch, N);
-    uint64_t most = m->trace_bytes / (m->trace_floats * sizeof *m->traces);
-    m->traced = most < m->arch->layers ? (size_t)most : m->arch->layers;
-    if (m->traced * m->trace_floats <= m->traces_room)
+    m->saved_floats_per_layer = saved_activations_floats(m->arch, N);
+    uint64_t layers = m->activation_budget / (m->saved_floats_per_layer * sizeof *m->saved);
+    m->saved_layers = layers < m->arch->layers ? (size_t)layers : m->arch->layers;
+    if (m->saved_layers * m->saved_floats_per_layer <= m->saved_room)
         return;
-    free(m->traces);
-    m->traces_room = m->traced * m->trace_floats;
-    m->traces = mem_alloc_aligned(m->traces_room * sizeof *m->traces);
+    free(m->saved);
+    m->saved_room = m->saved_layers * m->saved_floats_per_layer;
+    m->saved = mem_alloc_aligned(m->saved_room * sizeof *m->saved);
 }
 
-static bool is_traced(const struct lm *m, size_t layer)
+static bool layer_is_saved(const struct lm *m, size_t layer)
 {
-    return layer >= m->arch->layers - m->traced;
+    return layer >= m->arch->layers - m->saved_layers;
 }
 
-/* Lets a layer work on its trace of the tokens from `first` on of N, if it has one. */
-static void choose_trace(const struct lm *m, size_t layer, size_t N, size_t first)
+/* Makes the workspace use the layer's saved activations, if it has any, from token `first` of N on.
+ */
+static void select_saved_activations(const struct lm *m, size_t layer, size_t N, size_t first)
 {
-    if (!is_traced(m, layer)) {
-        layer_workspace_set_saved(m->work, NULL);
+    if (!layer_is_saved(m, layer)) {
+        layer_workspace_set_saved(m->workspace, NULL);
         return;
     }
-    size_t at = (layer - (m->arch->layers - m->traced)) * m->trace_floats;
-    struct saved_activations t = saved_activations_at(m->arch, m->traces + at, N, first);
-    layer_workspace_set_saved(m->work, &t);
+    size_t at = (layer - (m->arch->layers - m->saved_layers)) * m->saved_floats_per_layer;
+    struct saved_activations s = saved_activations_at(m->arch, m->saved + at, N, first);
+    layer_workspace_set_saved(m->workspace, &s);
 }
 
-static const float *rows(struct lm *m, enum weight_kind part, size_t first, size_t n, float *to,
-                         struct error *e)
+/* ---- weights --------------------------------------------------------------------------------- */
+
+static const float *load_weight_rows(struct lm *m, enum weight_kind kind, size_t first, size_t n,
+                                     float *to, struct error *e)
 {
-    return m->weights->load_rows(m->weights->context, part, first, n, to, e);
+    return m->weights->load_rows(m->weights->context, kind, first, n, to, e);
+}
+
+static int load_decoder_layer(struct lm *m, size_t layer, struct layer_weights *w, struct error *e)
+{
+    return m->weights->load_layer(m->weights->context, WEIGHT_RANGE_DECODER_LAYER, layer, w, e);
 }
 
 /* ---- forward --------------------------------------------------------------------------------- */
 
-/* x_t = row id_t of the embedding, or of an image */
-static int embedding_forward(struct lm *m, const struct token_batch *p, float *x, struct error *e)
+/* x_t = row token_t of the embedding, or of the projector's output for an image */
+static int embedding_forward(struct lm *m, const struct token_batch *b, float *x, struct error *e)
 {
     size_t d = m->arch->hidden;
-    for (size_t t = 0; t < token_batch_tokens(p); t++) {
-        if (p->ids[t] == TOKEN_BATCH_IMAGE_TOKEN)
+    for (size_t t = 0; t < token_batch_tokens(b); t++) {
+        if (b->ids[t] == TOKEN_BATCH_IMAGE_TOKEN)
             continue;
-        const float *row = rows(m, WEIGHT_EMBEDDING, p->ids[t], 1, x + t * d, e);
+        const float *row = load_weight_rows(m, WEIGHT_EMBEDDING, b->ids[t], 1, x + t * d, e);
         if (!row)
             return -1;
         if (row != x + t * d)
             memcpy(x + t * d, row, d * sizeof *x);
     }
-    return image_tokens_forward(m->arch, m->weights, m->sights, p, x, e);
+    return image_tokens_forward(m->arch, m->weights, m->image_features, b, x, e);
 }
 
-/* x = layer(x), sample by sample, as many at once as there is room for. */
-static int one_layer_forward(struct lm *m, size_t layer, const struct token_batch *p, float *x,
+/* x = layer(x), as many samples at a time as there is room for */
+static int run_layer_forward(struct lm *m, size_t layer, const struct token_batch *b, float *x,
                              struct error *e)
 {
     struct layer_weights w;
-    if (m->weights->load_layer(m->weights->context, WEIGHT_RANGE_DECODER_LAYER, layer, &w, e))
+    if (load_decoder_layer(m, layer, &w, e))
         return -1;
-    for (size_t s = 0; s < p->samples;) {
-        struct token_batch part = token_batch_slice(p, m->arch, s, m->room);
-        size_t first = p->starts[s] - p->starts[0];
+    for (size_t s = 0; s < b->samples;) {
+        struct token_batch slice = token_batch_slice(b, m->arch, s, m->room);
+        size_t first = b->starts[s] - b->starts[0];
         float *at = x + first * m->arch->hidden;
-        choose_trace(m, layer, token_batch_tokens(p), first);
-        decoder_layer_forward(m->arch, layer, &w, &part, at, at, m->work);
-        s += part.samples;
+        const struct decoder_layer l = {m->arch, layer, &w, &slice, m->workspace};
+        select_saved_activations(m, layer, token_batch_tokens(b), first);
+        decoder_layer_forward(&l, at, at);
+        s += slice.samples;
     }
     return 0;
 }
 
-static int keep(const struct state_hook *keeper, size_t state, const float *x, struct error *e)
+/* x_{L+1} = rmsnorm(x_L), in place */
+static int final_norm_forward(struct lm *m, size_t N, float *x, struct error *e)
 {
-    return keeper ? keeper->on_state(keeper->context, state, x, e) : 0;
-}
-
-int lm_forward(struct lm *m, const struct token_batch *p, float *x, const struct state_hook *keeper,
-               struct error *e)
-{
-    const struct arch *a = m->arch;
-    size_t N = token_batch_tokens(p), d = a->hidden;
-    reserve_traces(m, N);
-    if (embedding_forward(m, p, x, e) || keep(keeper, 0, x, e))
-        return -1;
-    for (size_t l = 0; l < a->layers; l++)
-        if (one_layer_forward(m, l, p, x, e) || keep(keeper, l + 1, x, e))
-            return -1;
-    const float *norm = rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e);
-    if (!norm)
+    size_t d = m->arch->hidden;
+    const float *g = load_weight_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e);
+    if (!g)
         return -1;
     float *r = mem_alloc(N, sizeof *r);
-    rmsnorm_forward(x, norm, a->eps, N, d, x, r);
+    rmsnorm_forward(x, g, m->arch->eps, N, d, x, r);
     free(r);
-    return keep(keeper, a->layers + 1, x, e);
+    return 0;
+}
+
+static int call_state_hook(const struct state_hook *hook, size_t state, const float *x,
+                           struct error *e)
+{
+    return hook ? hook->on_state(hook->context, state, x, e) : 0;
+}
+
+int lm_forward(struct lm *m, const struct token_batch *b, float *x, const struct state_hook *hook,
+               struct error *e)
+{
+    size_t N = token_batch_tokens(b), L = m->arch->layers;
+    reserve_saved_activations(m, N);
+    if (embedding_forward(m, b, x, e) || call_state_hook(hook, 0, x, e))
+        return -1;
+    for (size_t l = 0; l < L; l++)
+        if (run_layer_forward(m, l, b, x, e) || call_state_hook(hook, l + 1, x, e))
+            return -1;
+    return final_norm_forward(m, N, x, e) || call_state_hook(hook, L + 1, x, e) ? -1 : 0;
 }
 
 /* ---- logits ---------------------------------------------------------------------------------- */
 
 size_t lm_logits_block_tokens(const struct arch *a)
 {
-    size_t n = BLOCK / a->vocab;
+    size_t n = LOGITS_FLOATS / a->vocab;
     return n < 16 ? 16 : n > 1024 ? 1024 : n;
+}
+
+/* Rows of the LM head from `first` on that are held at once: *n of them. */
+static const float *load_lm_head_rows(struct lm *m, size_t first, size_t *n, struct error *e)
+{
+    size_t left = m->arch->vocab - first;
+    *n = left < m->head_rows ? left : m->head_rows;
+    return load_weight_rows(m, WEIGHT_LM_HEAD, first, *n, m->head, e);
 }
 
 int lm_logits(struct lm *m, const float *h, size_t n, float *z, struct error *e)
 {
     size_t d = m->arch->hidden, V = m->arch->vocab;
-    for (size_t first = 0; first < V; first += m->panel_rows) {
-        size_t count = V - first < m->panel_rows ? V - first : m->panel_rows;
-        const float *W = rows(m, WEIGHT_LM_HEAD, first, count, m->panel, e);
+    for (size_t first = 0, rows; first < V; first += rows) {
+        const float *W = load_lm_head_rows(m, first, &rows, e);
         if (!W)
             return -1;
-        gemm_nt(n, count, d, 1, h, d, W, d, 0, z + first, V);
+        gemm_nt(n, rows, d, 1, h, d, W, d, 0, z + first, V);
     }
     return 0;
 }
 
 /* z = h W^T: dh = dz W, dW = dz^T h */
 int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, float *dh,
-                       const struct gradient_sink *taker, struct error *e)
+                       const struct gradient_sink *sink, struct error *e)
 {
     size_t d = m->arch->hidden, V = m->arch->vocab;
-    for (size_t first = 0; first < V; first += m->panel_rows) {
-        size_t count = V - first < m->panel_rows ? V - first : m->panel_rows;
-        const float *W = rows(m, WEIGHT_LM_HEAD, first, count, m->panel, e);
+    const struct gradient_emitter emitter = {m->arch, sink, 0, n};
+    for (size_t first = 0, rows; first < V; first += rows) {
+        const float *W = load_lm_head_rows(m, first, &rows, e);
         if (!W)
             return -1;
-        gemm_nn(n, d, count, 1, dz + first, V, W, d, first ? 1 : 0, dh, d);
+        gemm_nn(n, d, rows, 1, dz + first, V, W, d, first ? 1 : 0, dh, d);
     }
-    struct weight_gradient g = {
-        .kind = WEIGHT_LM_HEAD, .tokens = n, .rows = V, .columns = d, .dy = dz, .x = h};
-    if (taker->wants(taker->context, WEIGHT_LM_HEAD, 0))
-        taker->add(taker->context, &g);
+    gradient_emitter_send(&emitter, WEIGHT_LM_HEAD, dz, h);
     return 0;
 }
 
 /* ---- backward -------------------------------------------------------------------------------- */
 
-/* x_{L+1} = rmsnorm(x_L): dx becomes the gradient by x_L. */
-static int norm_backward(struct lm *m, const struct token_batch *p,
-                         const struct backward_hooks *tape, float *dx,
-                         const struct gradient_sink *taker, struct error *e)
+/* rmsnorm_forward(x_L, norm, x_{L+1}, r): dx, the gradient of x_{L+1}, becomes that of x_L. */
+static int final_norm_backward(struct lm *m, const struct token_batch *b,
+                               const struct backward_hooks *hooks, float *dx,
+                               const struct gradient_sink *sink, struct error *e)
 {
-    size_t N = token_batch_tokens(p), d = m->arch->hidden;
-    const float *x = tape->load_state(tape->context, m->arch->layers, e);
-    const float *norm = x ? rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e) : NULL;
-    if (!norm)
+    size_t N = token_batch_tokens(b), d = m->arch->hidden;
+    const struct gradient_emitter emitter = {m->arch, sink, 0, N};
+    const float *x = hooks->load_state(hooks->context, m->arch->layers, e);
+    const float *g = x ? load_weight_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e) : NULL;
+    if (!g)
         return -1;
     float *dy = mem_alloc_aligned(N * d * sizeof *dy), *r = mem_alloc(N, sizeof *r);
-    rmsnorm_forward(x, norm, m->arch->eps, N, d, dy, r); /* for r */
+    rmsnorm_forward(x, g, m->arch->eps, N, d, dy, r); /* for r */
     memcpy(dy, dx, N * d * sizeof *dy);
     memset(dx, 0, N * d * sizeof *dx);
-    rmsnorm_backward(dy, x, norm, r, N, d, dx);
-    if (taker->wants(taker->context, WEIGHT_FINAL_NORM, 0)) {
+    rmsnorm_backward(dy, x, g, r, N, d, dx);
+    if (gradient_emitter_wants(&emitter, WEIGHT_FINAL_NORM)) {
         rmsnorm_backward_gain(dy, x, r, N, d, dy);
-        struct weight_gradient g = {.kind = WEIGHT_FINAL_NORM, .tokens = N, .rows = d, .dy = dy};
-        taker->add(taker->context, &g);
+        gradient_emitter_send(&emitter, WEIGHT_FINAL_NORM, dy, NULL);
     }
     free(dy);
     free(r);
     return 0;
 }
 
-static int one_layer_backward(struct lm *m, size_t layer, const struct token_batch *p,
-                              const struct backward_hooks *tape, float *dx, bool dx_wanted,
-                              const struct gradient_sink *taker, struct error *e)
+/* x_{l+1} = layer(x_l): dx, the gradient of x_{l+1}, becomes that of x_l. */
+static int run_layer_backward(struct lm *m, size_t layer, const struct token_batch *b,
+                              const float *x, float *dx, bool needs_dx,
+                              const struct gradient_sink *sink, struct error *e)
 {
     struct layer_weights w;
-    const float *x = tape->load_state(tape->context, layer, e);
-    if (!x || m->weights->load_layer(m->weights->context, WEIGHT_RANGE_DECODER_LAYER, layer, &w, e))
+    if (load_decoder_layer(m, layer, &w, e))
         return -1;
-    for (size_t s = 0; s < p->samples;) {
-        struct token_batch part = token_batch_slice(p, m->arch, s, m->room);
-        size_t first = p->starts[s] - p->starts[0], at = first * m->arch->hidden;
-        choose_trace(m, layer, token_batch_tokens(p), first);
-        if (is_traced(m, layer))
-            decoder_layer_recompute(m->arch, &w, &part, x + at, m->work);
+    for (size_t s = 0; s < b->samples;) {
+        struct token_batch slice = token_batch_slice(b, m->arch, s, m->room);
+        size_t first = b->starts[s] - b->starts[0], at = first * m->arch->hidden;
+        const struct decoder_layer l = {m->arch, layer, &w, &slice, m->workspace};
+        select_saved_activations(m, layer, token_batch_tokens(b), first);
+        if (layer_is_saved(m, layer))
+            decoder_layer_recompute(&l, x + at);
         else
-            decoder_layer_forward(m->arch, layer, &w, &part, x + at, NULL, m->work);
-        decoder_layer_backward(m->arch, layer, &w, &part, x + at, dx + at, dx_wanted, taker,
-                               m->work);
-        s += part.samples;
+            decoder_layer_forward(&l, x + at, NULL);
+        decoder_layer_backward(&l, x + at, dx + at, needs_dx, sink);
+        s += slice.samples;
     }
     return 0;
 }
 
-/* The lowest layer of which something is wanted; L if it is none. */
-static size_t lowest_wanted(const struct arch *a, const struct gradient_sink *taker)
+/* x_t = embedding[token_t]: dx (N, d) is the gradient of the rows. */
+static void embedding_backward(const struct lm *m, const struct token_batch *b, const float *dx,
+                               const struct gradient_sink *sink)
 {
-    for (size_t l = 0; l < a->layers; l++)
-        for (enum weight_kind part = 0; part < WEIGHT_DECODER_LAYER_END; part++)
-            if (weight_kind_elements(a, part) && taker->wants(taker->context, part, l))
+    struct weight_gradient g = {.kind = WEIGHT_EMBEDDING,
+                                .tokens = token_batch_tokens(b),
+                                .rows = m->arch->vocab,
+                                .columns = m->arch->hidden,
+                                .dy = dx,
+                                .token_ids = b->ids};
+    sink->add(sink->context, &g);
+}
+
+/* The lowest layer with a weight whose gradient is wanted; L if there is none. */
+static size_t lowest_wanted_layer(const struct arch *a, const struct gradient_sink *sink)
+{
+    for (size_t l = 0; l < a->layers; l++) {
+        const struct gradient_emitter emitter = {a, sink, l, 0};
+        for (enum weight_kind kind = 0; kind < WEIGHT_DECODER_LAYER_END; kind++)
+            if (gradient_emitter_wants(&emitter, kind))
                 return l;
+    }
     return a->layers;
 }
 
-int lm_backward(struct lm *m, const struct token_batch *p, const struct backward_hooks *tape,
-                float *dx, const struct gradient_sink *taker, struct error *e)
+int lm_backward(struct lm *m, const struct token_batch *b, const struct backward_hooks *hooks,
+                float *dx, const struct gradient_sink *sink, struct error *e)
 {
     const struct arch *a = m->arch;
-    bool embedding = taker->wants(taker->context, WEIGHT_EMBEDDING, 0);
-    bool visual = image_tokens_need_gradient(a, p, taker);
-    size_t lowest = embedding || visual ? 0 : lowest_wanted(a, taker);
-    if (norm_backward(m, p, tape, dx, taker, e))
+    bool embedding = sink->wants(sink->context, WEIGHT_EMBEDDING, 0);
+    bool images = image_tokens_need_gradient(a, b, sink);
+    size_t lowest = embedding || images ? 0 : lowest_wanted_layer(a, sink);
+    if (final_norm_backward(m, b, hooks, dx, sink, e))
         return -1;
     for (size_t l = a->layers; l-- > lowest;) {
-        bool dx_wanted = l > lowest || embedding || visual;
-        if (one_layer_backward(m, l, p, tape, dx, dx_wanted, taker, e))
+        bool needs_dx = l > lowest || embedding || images;
+        const float *x = hooks->load_state(hooks->context, l, e);
+        if (!x || run_layer_backward(m, l, b, x, dx, needs_dx, sink, e))
             return -1;
-        if (tape->add_state_gradient && dx_wanted)
-            tape->add_state_gradient(tape->context, l, dx);
+        if (hooks->add_state_gradient && needs_dx)
+            hooks->add_state_gradient(hooks->context, l, dx);
     }
-    struct weight_gradient g = {.kind = WEIGHT_EMBEDDING,
-                                .tokens = token_batch_tokens(p),
-                                .rows = a->vocab,
-                                .columns = a->hidden,
-                                .dy = dx,
-                                .token_ids = p->ids};
     if (embedding)
-        taker->add(taker->context, &g);
-    return visual ? image_tokens_backward(a, m->weights, m->sights, p, dx, taker, e) : 0;
+        embedding_backward(m, b, dx, sink);
+    return images ? image_tokens_backward(a, m->weights, m->image_features, b, dx, sink, e) : 0;
 }

@@ -1,308 +1,317 @@
 #include "model_weights.h"
 
-#include "name_scheme.h"
+#include "arch_config.h"
 #include "mapped_file.h"
+#include "name_scheme.h"
 #include "parallel_for.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define PIECE 65536 /* elements that a thread widens at a time */
+#define TILE 65536 /* elements that a thread converts at a time */
 
 struct model_weights {
-    struct model_source *input;
+    struct model_source *file;
     struct arch arch;
-    struct weight_source weights;
-    long *tensors;   /* [weight_kind_index]; -1: none */
-    size_t *offsets; /* [weight_kind_index]: the element at which the part begins in its tensor */
-    float *layer;    /* the one that is held, NULL until one is asked for */
+    struct weight_source source;
+    long *tensors;   /* [weight_kind_index]: index in the file; -1: none */
+    size_t *offsets; /* [weight_kind_index]: the weight's first element in its tensor */
+    float *layer;    /* the current layer; NULL until one is loaded */
 };
 
-const struct arch *model_weights_arch(const struct model_weights *b)
+const struct arch *model_weights_arch(const struct model_weights *m)
 {
-    return &b->arch;
+    return &m->arch;
 }
 
-const struct model_source *model_weights_model_source(const struct model_weights *b)
+const struct model_source *model_weights_model_source(const struct model_weights *m)
 {
-    return b->input;
+    return m->file;
 }
 
-const struct weight_source *model_weights_weight_source(const struct model_weights *b)
+const struct weight_source *model_weights_weight_source(const struct model_weights *m)
 {
-    return &b->weights;
+    return &m->source;
 }
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
-/* The text of the config; the caller frees. */
-static char *config_text(const struct model_weights *b, const char *config, const char *spool,
-                         size_t *size, struct error *e)
+/* The text of the model's own config.json; the caller frees it. */
+static char *read_own_config_json(const struct model_weights *m, size_t *size, struct error *e)
 {
-    const struct ckpt *ckpt = model_source_checkpoint(b->input);
-    struct mapped_file m;
-    if (!config) {
-        char *text = ckpt ? ckpt_read_auxiliary_file(ckpt, "config.json", size) : NULL;
-        if (!text)
-            error_set(e,
-                      "%s has no config.json, which says how to compute with it (--config names "
-                      "one)",
-                      model_source_name(b->input));
-        return text;
-    }
-    if (mapped_file_open(&m, config, spool, NULL, e))
-        return NULL;
-    char *text = mem_alloc(m.size + 1, 1);
-    if (m.size)
-        memcpy(text, m.bytes, m.size);
-    *size = m.size;
-    mapped_file_close(&m);
+    const struct ckpt *ckpt = model_source_checkpoint(m->file);
+    char *text = ckpt ? ckpt_read_auxiliary_file(ckpt, "config.json", size) : NULL;
+    if (!text)
+        error_set(e, "%s has no config.json; name one with --config", model_source_name(m->file));
     return text;
 }
 
-static int read_config(struct model_weights *b, const char *config, const char *spool,
-                       const char *tool, struct error *e)
+static char *read_file_text(const char *path, const char *spool, size_t *size, struct error *e)
+{
+    struct mapped_file f;
+    if (mapped_file_open(&f, path, spool, NULL, e))
+        return NULL;
+    char *text = mem_alloc(f.size + 1, 1);
+    if (f.size)
+        memcpy(text, f.bytes, f.size);
+    *size = f.size;
+    mapped_file_close(&f);
+    return text;
+}
+
+static int read_model_config(struct model_weights *m, const char *config, const char *spool,
+                             const char *tool, struct error *e)
 {
     size_t size;
-    bool twice;
+    bool duplicates;
     struct arena a = {0};
-    char *text = config_text(b, config, spool, &size, e);
+    char *text =
+        config ? read_file_text(config, spool, &size, e) : read_own_config_json(m, &size, e);
     const char *file =
-        config ? config : arena_printf(&a, "config.json of %s", model_source_name(b->input));
-    int failed = !text || arch_config_read(&b->arch, file, text, size, &twice, e);
-    if (!failed && twice)
-        fprintf(stderr, "%s: warning: %s has a key twice; the last one counts\n", tool, file);
+        config ? config : arena_printf(&a, "config.json of %s", model_source_name(m->file));
+    int failed = !text || arch_config_read(&m->arch, file, text, size, &duplicates, e);
+    if (!failed && duplicates)
+        fprintf(stderr, "%s: warning: %s has duplicate keys; the last one wins\n", tool, file);
     free(text);
     arena_free(&a);
     return failed ? -1 : 0;
 }
 
-/* ---- tensors --------------------------------------------------------------------------------- */
+/* ---- finding tensors ------------------------------------------------------------------------- */
 
-static long *slot(const struct model_weights *b, enum weight_kind part, size_t layer)
+static long *tensor_index_slot(const struct model_weights *m, enum weight_kind kind, size_t layer)
 {
-    return &b->tensors[weight_kind_index(&b->arch, part, layer)];
+    return &m->tensors[weight_kind_index(&m->arch, kind, layer)];
 }
 
-static int check_tensor(const struct model_weights *b, const struct ckpt_tensor *t, size_t rank,
-                        const uint64_t *shape, struct error *e)
+static int check_tensor_shape(const struct model_weights *m, const struct ckpt_tensor *t,
+                              size_t rank, const uint64_t *shape, struct error *e)
 {
+    const char *name = model_source_name(m->file);
     if (!dtype_is_float(t->dtype))
-        return error_set(e, "tensor %s of %s is %s; F16, BF16, F32 and F64 can be computed with",
-                         t->name, model_source_name(b->input), dtype_name(t->dtype));
+        return error_set(e, "tensor %s of %s is %s; expected F16, BF16, F32 or F64", t->name, name,
+                         dtype_name(t->dtype));
     if (t->rank == rank && memcmp(t->shape, shape, rank * sizeof *shape) == 0)
         return 0;
     struct arena a = {0};
-    error_set(e, "tensor %s of %s is %s, but by config.json it is %s", t->name,
-              model_source_name(b->input), tensor_format_shape(&a, t->rank, t->shape),
-              tensor_format_shape(&a, rank, shape));
+    error_set(e, "tensor %s of %s has shape %s, but config.json says %s", t->name, name,
+              tensor_format_shape(&a, t->rank, t->shape), tensor_format_shape(&a, rank, shape));
     arena_free(&a);
     return -1;
 }
 
-/* Towers have q, k and v apart, or one below the other in a tensor. */
-static long find_fused(const struct model_weights *b, enum weight_kind part, size_t layer)
+/* The tensor with q, k and v of a vision layer one below the other; sets the weight's offset. */
+static long find_fused_qkv(const struct model_weights *m, enum weight_kind kind, size_t layer)
 {
-    bool weight = part >= WEIGHT_VISION_Q && part <= WEIGHT_VISION_V;
-    char name[96];
-    if (!weight && (part < WEIGHT_VISION_Q_BIAS || part > WEIGHT_VISION_V_BIAS))
+    bool matrix = kind >= WEIGHT_VISION_Q && kind <= WEIGHT_VISION_V;
+    char name[WEIGHT_KIND_NAME_SIZE];
+    if (!matrix && (kind < WEIGHT_VISION_Q_BIAS || kind > WEIGHT_VISION_V_BIAS))
         return -1;
-    snprintf(name, sizeof name, "vision.layers.%zu.attn.qkv.%s", layer, weight ? "weight" : "bias");
-    b->offsets[weight_kind_index(&b->arch, part, layer)] =
-        (part - (weight ? WEIGHT_VISION_Q : WEIGHT_VISION_Q_BIAS)) *
-        weight_kind_elements(&b->arch, part);
-    return name_scheme_find_tensor(b->input, name);
+    snprintf(name, sizeof name, "vision.layers.%zu.attn.qkv.%s", layer, matrix ? "weight" : "bias");
+    m->offsets[weight_kind_index(&m->arch, kind, layer)] =
+        (kind - (matrix ? WEIGHT_VISION_Q : WEIGHT_VISION_Q_BIAS)) *
+        weight_kind_elements(&m->arch, kind);
+    return name_scheme_find_tensor(m->file, name);
 }
 
-static int find_part(struct model_weights *b, enum weight_kind part, size_t layer, struct error *e)
+static int missing_tensor_error(const struct model_weights *m, const char *canonical,
+                                struct error *e)
+{
+    char name[NAME_SCHEME_MAX_NAME];
+    bool spelled = name_scheme_from_canonical(name_scheme_detect(m->file), canonical, name);
+    return error_set(e, "%s has no tensor %s, which a %s model of %zu layers needs",
+                     model_source_name(m->file), spelled ? name : canonical, m->arch.architecture,
+                     m->arch.layers);
+}
+
+static int find_weight_tensor(struct model_weights *m, enum weight_kind kind, size_t layer,
+                              struct error *e)
 {
     uint64_t shape[WEIGHT_KIND_MAX_RANK];
-    char plain[96], name[NAME_SCHEME_MAX_NAME];
-    long *at = slot(b, part, layer);
-    *at = -1;
-    if (!weight_kind_elements(&b->arch, part))
+    char canonical[WEIGHT_KIND_NAME_SIZE];
+    long *tensor = tensor_index_slot(m, kind, layer);
+    *tensor = -1;
+    if (!weight_kind_elements(&m->arch, kind))
         return 0;
-    size_t rank = weight_kind_file_shape(&b->arch, part, shape);
-    *at = name_scheme_find_tensor(b->input, weight_kind_name(part, layer, plain));
-    if (*at < 0 && part == WEIGHT_LM_HEAD && b->arch.tied_embeddings)
-        *at = *slot(b, WEIGHT_EMBEDDING, 0);
-    if (*at < 0 && (*at = find_fused(b, part, layer)) >= 0)
+    size_t rank = weight_kind_file_shape(&m->arch, kind, shape);
+    *tensor = name_scheme_find_tensor(m->file, weight_kind_name(kind, layer, canonical));
+    if (*tensor < 0 && kind == WEIGHT_LM_HEAD && m->arch.tied_embeddings)
+        *tensor = *tensor_index_slot(m, WEIGHT_EMBEDDING, 0);
+    if (*tensor < 0 && (*tensor = find_fused_qkv(m, kind, layer)) >= 0)
         shape[0] *= 3;
-    if (*at < 0) {
-        bool spelled = name_scheme_from_canonical(name_scheme_detect(b->input), plain, name);
-        return error_set(e, "%s has no tensor %s, which a %s model of %zu layers needs",
-                         model_source_name(b->input), spelled ? name : plain, b->arch.architecture,
-                         b->arch.layers);
-    }
-    return check_tensor(b, model_source_tensor(b->input, (size_t)*at), rank, shape, e);
+    if (*tensor < 0)
+        return missing_tensor_error(m, canonical, e);
+    return check_tensor_shape(m, model_source_tensor(m->file, (size_t)*tensor), rank, shape, e);
 }
 
-/* Does a tensor that nobody computes with make another model than the file's? */
-static bool is_missed(const struct model_weights *b, const char *name)
+static int find_weight_tensors(struct model_weights *m, enum weight_kind first,
+                               enum weight_kind end, struct error *e)
 {
-    static const char *const rooms[] = {"text.", "vision.", "projector."};
-    char plain[NAME_SCHEME_MAX_NAME];
-    if (strstr(name, "rotary_emb.inv_freq"))
-        return false;
-    if (b->arch.vision.kind != VISION_NONE || !name_scheme_to_canonical(name, plain))
-        return true;
-    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
-        if (strncmp(plain, rooms[i], strlen(rooms[i])) == 0)
-            return true;
-    return false;
-}
-
-static int check_rest(const struct model_weights *b, const bool *used, struct error *e)
-{
-    for (size_t i = 0; i < model_source_tensor_count(b->input); i++) {
-        const char *name = model_source_tensor(b->input, i)->name;
-        if (!used[i] && is_missed(b, name))
-            return error_set(e, "%s has a tensor %s, which a %s model of %zu layers does not",
-                             model_source_name(b->input), name, b->arch.architecture,
-                             b->arch.layers);
-    }
-    return 0;
-}
-
-static int find_parts(struct model_weights *b, enum weight_kind first, enum weight_kind end,
-                      struct error *e)
-{
-    for (enum weight_kind part = first; part < end; part++)
-        for (size_t l = 0; l < weight_kind_layers(&b->arch, part); l++)
-            if (find_part(b, part, l, e))
+    for (enum weight_kind kind = first; kind < end; kind++)
+        for (size_t l = 0; l < weight_kind_layers(&m->arch, kind); l++)
+            if (find_weight_tensor(m, kind, l, e))
                 return -1;
     return 0;
 }
 
-static int find_all(struct model_weights *b, struct error *e)
+/* Unused tensors mean that the model is not what config.json says, except RoPE's frequencies and,
+ * in a text model, further tensors of the LM head. */
+static bool is_unexpected_tensor(const struct model_weights *m, const char *name)
 {
-    size_t n = weight_kind_index_count(&b->arch);
-    b->tensors = mem_alloc(n, sizeof *b->tensors);
-    b->offsets = mem_alloc(n, sizeof *b->offsets);
-    if (find_parts(b, WEIGHT_DECODER_LAYER_END, WEIGHT_KINDS, e) ||
-        find_parts(b, 0, WEIGHT_DECODER_LAYER_END, e))
+    static const char *const prefixes[] = {"text.", "vision.", "projector."};
+    char canonical[NAME_SCHEME_MAX_NAME];
+    if (strstr(name, "rotary_emb.inv_freq"))
+        return false;
+    if (m->arch.vision.kind != VISION_NONE || !name_scheme_to_canonical(name, canonical))
+        return true;
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
+        if (strncmp(canonical, prefixes[i], strlen(prefixes[i])) == 0)
+            return true;
+    return false;
+}
+
+static int check_unused_tensors(const struct model_weights *m, const bool *used, struct error *e)
+{
+    for (size_t i = 0; i < model_source_tensor_count(m->file); i++) {
+        const char *name = model_source_tensor(m->file, i)->name;
+        if (!used[i] && is_unexpected_tensor(m, name))
+            return error_set(e, "%s has a tensor %s, which a %s model of %zu layers does not have",
+                             model_source_name(m->file), name, m->arch.architecture,
+                             m->arch.layers);
+    }
+    return 0;
+}
+
+static int find_all_weight_tensors(struct model_weights *m, struct error *e)
+{
+    size_t n = weight_kind_index_count(&m->arch);
+    m->tensors = mem_alloc(n, sizeof *m->tensors);
+    m->offsets = mem_alloc(n, sizeof *m->offsets);
+    if (find_weight_tensors(m, WEIGHT_DECODER_LAYER_END, WEIGHT_KINDS, e) ||
+        find_weight_tensors(m, 0, WEIGHT_DECODER_LAYER_END, e))
         return -1;
-    bool *used = mem_alloc(model_source_tensor_count(b->input), sizeof *used);
+    bool *used = mem_alloc(model_source_tensor_count(m->file), sizeof *used);
     for (size_t i = 0; i < n; i++)
-        if (b->tensors[i] >= 0)
-            used[b->tensors[i]] = true;
-    int failed = check_rest(b, used, e);
+        if (m->tensors[i] >= 0)
+            used[m->tensors[i]] = true;
+    int failed = check_unused_tensors(m, used, e);
     free(used);
     return failed;
 }
 
-long model_weights_tensor_index(const struct model_weights *b, enum weight_kind part, size_t layer)
+long model_weights_tensor_index(const struct model_weights *m, enum weight_kind kind, size_t layer)
 {
-    return *slot(b, part, layer);
+    return *tensor_index_slot(m, kind, layer);
 }
 
-size_t model_weights_tensor_offset(const struct model_weights *b, enum weight_kind part,
+size_t model_weights_tensor_offset(const struct model_weights *m, enum weight_kind kind,
                                    size_t layer)
 {
-    return b->offsets[weight_kind_index(&b->arch, part, layer)];
+    return m->offsets[weight_kind_index(&m->arch, kind, layer)];
 }
 
-/* ---- weights --------------------------------------------------------------------------------- */
+/* ---- reading weights ------------------------------------------------------------------------- */
 
 struct reading {
-    const struct model_source *input;
+    const struct model_source *file;
     size_t tensor, first, n;
     float *to;
 };
 
-static void read_piece(void *context, size_t piece, size_t member)
+static void read_weight_tile(void *context, size_t tile, size_t thread)
 {
     const struct reading *r = context;
-    size_t done = piece * PIECE;
-    model_source_read_f32(r->input, r->tensor, r->first + done,
-                          r->n - done < PIECE ? r->n - done : PIECE, DTYPE_NONE, r->to + done);
+    size_t done = tile * TILE;
+    model_source_read_f32(r->file, r->tensor, r->first + done,
+                          r->n - done < TILE ? r->n - done : TILE, DTYPE_NONE, r->to + done);
 }
 
-void model_weights_read(const struct model_weights *b, enum weight_kind part, size_t layer,
+void model_weights_read(const struct model_weights *m, enum weight_kind kind, size_t layer,
                         size_t first, size_t n, float *to)
 {
-    size_t i = (size_t)model_weights_tensor_index(b, part, layer);
-    first += model_weights_tensor_offset(b, part, layer);
-    parallel_for((n + PIECE - 1) / PIECE, PIECE, read_piece,
-                 &(struct reading){b->input, i, first, n, to});
+    size_t tensor = (size_t)model_weights_tensor_index(m, kind, layer);
+    first += model_weights_tensor_offset(m, kind, layer);
+    parallel_for((n + TILE - 1) / TILE, TILE, read_weight_tile,
+                 &(struct reading){m->file, tensor, first, n, to});
 }
 
-/* Elements where they are mapped; NULL if they are not F32, or not aligned. */
-static const float *in_place(const struct model_weights *b, enum weight_kind part, size_t layer,
-                             size_t first)
+/* A weight's elements from `first` on where they are mapped; NULL if they are not F32 or not
+ * aligned. */
+static const float *mapped_elements(const struct model_weights *m, enum weight_kind kind,
+                                    size_t layer, size_t first)
 {
     const struct ckpt_tensor *t =
-        model_source_tensor(b->input, (size_t)model_weights_tensor_index(b, part, layer));
+        model_source_tensor(m->file, (size_t)model_weights_tensor_index(m, kind, layer));
     if (t->dtype != DTYPE_F32 || !t->data || (uintptr_t)t->data % sizeof(float))
         return NULL;
-    return (const float *)(const void *)t->data + model_weights_tensor_offset(b, part, layer) +
+    return (const float *)(const void *)t->data + model_weights_tensor_offset(m, kind, layer) +
            first;
 }
 
-static int give_layer(void *context, struct weight_range parts, size_t layer,
-                      struct layer_weights *w, struct error *e)
+static int load_layer_from_file(void *context, struct weight_range range, size_t layer,
+                                struct layer_weights *w, struct error *e)
 {
-    struct model_weights *b = context;
+    struct model_weights *m = context;
     size_t at = 0;
     *w = (struct layer_weights){{0}};
-    for (enum weight_kind part = parts.first; part < parts.end; part++) {
-        size_t n = weight_kind_elements(&b->arch, part);
+    for (enum weight_kind kind = range.first; kind < range.end; kind++) {
+        size_t n = weight_kind_elements(&m->arch, kind);
         if (!n)
             continue;
-        w->at[part] = in_place(b, part, layer, 0);
-        if (w->at[part])
+        w->at[kind] = mapped_elements(m, kind, layer, 0);
+        if (w->at[kind])
             continue;
-        if (!b->layer)
-            b->layer = mem_alloc_aligned(weight_kind_largest_range(&b->arch) * sizeof *b->layer);
-        model_weights_read(b, part, layer, 0, n, b->layer + at);
-        w->at[part] = b->layer + at;
+        if (!m->layer)
+            m->layer = mem_alloc_aligned(weight_kind_largest_range(&m->arch) * sizeof *m->layer);
+        model_weights_read(m, kind, layer, 0, n, m->layer + at);
+        w->at[kind] = m->layer + at;
         at += n;
     }
     return 0;
 }
 
-static const float *give_rows(void *context, enum weight_kind part, size_t first, size_t n,
-                              float *to, struct error *e)
+static const float *load_rows_from_file(void *context, enum weight_kind kind, size_t first,
+                                        size_t n, float *to, struct error *e)
 {
-    const struct model_weights *b = context;
+    const struct model_weights *m = context;
     size_t rows, columns;
-    weight_kind_shape(&b->arch, part, &rows, &columns);
+    weight_kind_shape(&m->arch, kind, &rows, &columns);
     size_t width = columns ? columns : 1;
-    const float *mapped = in_place(b, part, 0, first * width);
+    const float *mapped = mapped_elements(m, kind, 0, first * width);
     if (mapped)
         return mapped;
-    model_weights_read(b, part, 0, first * width, n * width, to);
+    model_weights_read(m, kind, 0, first * width, n * width, to);
     return to;
 }
 
-/* ---- opening --------------------------------------------------------------------------------- */
+/* ---- opening and closing --------------------------------------------------------------------- */
 
 struct model_weights *model_weights_open(const char *operand, const char *config, const char *spool,
                                          const char *tool, struct error *e)
 {
-    struct model_weights *b = mem_alloc(1, sizeof *b);
-    b->weights = (struct weight_source){b, give_layer, give_rows};
-    b->input = model_source_open(operand, spool, tool, e);
-    if (b->input && !read_config(b, config, spool, tool, e) && !find_all(b, e))
-        return b;
-    model_weights_close(b);
+    struct model_weights *m = mem_alloc(1, sizeof *m);
+    m->source = (struct weight_source){m, load_layer_from_file, load_rows_from_file};
+    m->file = model_source_open(operand, spool, tool, e);
+    if (m->file && !read_model_config(m, config, spool, tool, e) && !find_all_weight_tensors(m, e))
+        return m;
+    model_weights_close(m);
     return NULL;
 }
 
-void model_weights_release_layer(struct model_weights *b)
+void model_weights_release_layer(struct model_weights *m)
 {
-    free(b->layer);
-    b->layer = NULL;
+    free(m->layer);
+    m->layer = NULL;
 }
 
-void model_weights_close(struct model_weights *b)
+void model_weights_close(struct model_weights *m)
 {
-    if (!b)
+    if (!m)
         return;
-    model_source_close(b->input);
-    arch_free(&b->arch);
-    free(b->tensors);
-    free(b->offsets);
-    free(b->layer);
-    free(b);
+    model_source_close(m->file);
+    arch_free(&m->arch);
+    free(m->tensors);
+    free(m->offsets);
+    free(m->layer);
+    free(m);
 }

@@ -7,68 +7,97 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-#define MOST   1024
-#define WORTH  (1 << 16) /* elements from which on waking a thread costs less than it brings */
-#define SHARES 64        /* into which a thread's part is cut, for parts take unequal times */
+#define MAX_THREADS       1024
+#define MIN_SHARED_COST   (1 << 16) /* elements below which waking threads takes longer */
+#define CHUNKS_PER_THREAD 64        /* so that threads that finish early can take more */
+#define TILE              4096      /* elements of a loop over single elements */
 
-static pthread_mutex_t taken = PTHREAD_MUTEX_INITIALIZER; /* while a loop has the pool */
+static pthread_mutex_t pool_in_use = PTHREAD_MUTEX_INITIALIZER;
 static struct thread_pool *pool;
-static size_t count = 1;
+static size_t thread_count = 1;
 
 void parallel_set_threads(size_t n)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     if (n == 0)
         n = processors > 0 ? (size_t)processors : 1;
-    n = n < MOST ? n : MOST;
-    pthread_mutex_lock(&taken);
-    if (n != count) {
+    n = n < MAX_THREADS ? n : MAX_THREADS;
+    pthread_mutex_lock(&pool_in_use);
+    if (n != thread_count) {
         thread_pool_free(pool);
         pool = n > 1 ? thread_pool_new(n) : NULL;
-        count = n;
+        thread_count = n;
     }
-    pthread_mutex_unlock(&taken);
+    pthread_mutex_unlock(&pool_in_use);
 }
 
-size_t parallel_threads(void)
+size_t parallel_thread_count(void)
 {
-    return count;
+    return thread_count;
 }
 
-/* A loop that several threads share. */
 struct loop {
-    size_t n, step;
-    atomic_size_t next; /* the first item that nobody has taken */
+    size_t n, chunk;
+    atomic_size_t next; /* the first item that no thread has claimed */
     void (*work)(void *, size_t, size_t);
     void *context;
 };
 
-static void take_items(void *context, size_t member)
+/* Claims and does chunks of items until none is left. */
+static void run_loop_chunks(void *context, size_t thread)
 {
     struct loop *l = context;
     for (;;) {
-        size_t i = atomic_fetch_add(&l->next, l->step);
+        size_t i = atomic_fetch_add(&l->next, l->chunk);
         if (i >= l->n)
             return;
-        size_t end = l->n - i < l->step ? l->n : i + l->step;
+        size_t end = l->n - i < l->chunk ? l->n : i + l->chunk;
         for (; i < end; i++)
-            l->work(l->context, i, member);
+            l->work(l->context, i, thread);
     }
 }
 
-void parallel_for(size_t n, size_t cost, void (*work)(void *context, size_t i, size_t member),
+void parallel_for(size_t n, size_t cost, void (*work)(void *context, size_t i, size_t thread),
                   void *context)
 {
-    struct loop l = {.n = n, .step = n / (SHARES * count) + 1, .work = work, .context = context};
-    if (n < 2 || n * cost < WORTH || count == 1 || pthread_mutex_trylock(&taken)) {
-        take_items(&l, 0);
+    struct loop l = {.n = n,
+                     .chunk = n / (CHUNKS_PER_THREAD * thread_count) + 1,
+                     .work = work,
+                     .context = context};
+    if (n < 2 || n * cost < MIN_SHARED_COST || thread_count == 1 ||
+        pthread_mutex_trylock(&pool_in_use)) {
+        run_loop_chunks(&l, 0);
         return;
     }
-    thread_pool_run(pool, n < count ? n : count, take_items, &l);
-    pthread_mutex_unlock(&taken);
+    thread_pool_run(pool, n < thread_count ? n : thread_count, run_loop_chunks, &l);
+    pthread_mutex_unlock(&pool_in_use);
 }
 
-struct attempt {
+/* ---- elements -------------------------------------------------------------------------------- */
+
+struct tiled_loop {
+    size_t n;
+    void (*work)(void *, size_t, size_t);
+    void *context;
+};
+
+static void run_loop_tile(void *context, size_t tile, size_t thread)
+{
+    const struct tiled_loop *l = context;
+    size_t first = tile * TILE;
+    l->work(l->context, first, l->n - first < TILE ? l->n - first : TILE);
+}
+
+void parallel_for_tiles(size_t n, void (*work)(void *context, size_t first, size_t count),
+                        void *context)
+{
+    struct tiled_loop l = {n, work, context};
+    parallel_for((n + TILE - 1) / TILE, TILE, run_loop_tile, &l);
+}
+
+/* ---- work that can fail ---------------------------------------------------------------------- */
+
+struct checked_loop {
     int (*work)(void *, size_t, size_t, struct error *);
     void *context;
     pthread_mutex_t lock;
@@ -76,25 +105,25 @@ struct attempt {
     struct error error;
 };
 
-static void attempt(void *context, size_t i, size_t member)
+static void run_checked_item(void *context, size_t i, size_t thread)
 {
-    struct attempt *a = context;
+    struct checked_loop *l = context;
     struct error e;
-    if (!a->work(a->context, i, member, &e))
+    if (!l->work(l->context, i, thread, &e))
         return;
-    pthread_mutex_lock(&a->lock);
-    a->failed = true;
-    a->error = e;
-    pthread_mutex_unlock(&a->lock);
+    pthread_mutex_lock(&l->lock);
+    l->failed = true;
+    l->error = e;
+    pthread_mutex_unlock(&l->lock);
 }
 
 int parallel_for_checked(size_t n, size_t cost,
-                         int (*work)(void *context, size_t i, size_t member, struct error *e),
+                         int (*work)(void *context, size_t i, size_t thread, struct error *e),
                          void *context, struct error *e)
 {
-    struct attempt a = {.work = work, .context = context, .lock = PTHREAD_MUTEX_INITIALIZER};
-    parallel_for(n, cost, attempt, &a);
-    if (a.failed)
-        *e = a.error;
-    return a.failed ? -1 : 0;
+    struct checked_loop l = {.work = work, .context = context, .lock = PTHREAD_MUTEX_INITIALIZER};
+    parallel_for(n, cost, run_checked_item, &l);
+    if (l.failed)
+        *e = l.error;
+    return l.failed ? -1 : 0;
 }

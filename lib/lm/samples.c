@@ -1,8 +1,8 @@
 #include "samples.h"
 
-#include "ckpt.h"
-#include "image_samples.h"
+#include "model_name.h"
 #include "hash.h"
+#include "image_samples.h"
 #include "mapped_file.h"
 #include "strict_json.h"
 
@@ -18,28 +18,29 @@ static bool is_folder(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* A file, or the one in a container, that is being read. */
-struct reading {
+/* A JSON Lines file that is being read. */
+struct samples_file {
     struct samples *all;
-    const struct sample_requirements *limits;
-    const char *file, *task; /* task: of samples that say none */
-    struct image_samples container;
+    const struct sample_requirements *required;
+    const char *file, *default_task;
+    struct image_samples images;
 };
 
 /* ---- one sample ------------------------------------------------------------------------------ */
 
-static int read_ids(const struct reading *r, struct sample *s, const json_t *list, struct error *e)
+static int read_input_ids(const struct samples_file *f, struct sample *s, const json_t *list,
+                          struct error *e)
 {
-    const struct arch *a = r->limits->arch;
+    const struct arch *a = f->required->arch;
     s->n = json_array_size(list);
     if (!json_is_array(list))
-        return sample_error(s, e, "input_ids is not a list of token ids");
+        return sample_error(s, e, "input_ids must be a list of token ids");
     if (s->n == 0)
         return sample_error(s, e, "input_ids is empty");
     if (s->n > a->max_positions)
-        return sample_error(s, e, "%zu tokens are too many; the model takes %zu", s->n,
+        return sample_error(s, e, "the sample has %zu tokens, the model takes at most %zu", s->n,
                             a->max_positions);
-    uint32_t *ids = arena_alloc(&r->all->arena, s->n, sizeof *ids);
+    uint32_t *ids = arena_alloc(&f->all->arena, s->n, sizeof *ids);
     for (size_t t = 0; t < s->n; t++) {
         const json_t *id = json_array_get(list, t);
         if (!json_is_integer(id))
@@ -55,20 +56,21 @@ static int read_ids(const struct reading *r, struct sample *s, const json_t *lis
     return 0;
 }
 
-static int read_prompt(struct sample *s, const json_t *prompt,
-                       const struct sample_requirements *limits, struct error *e)
+static int read_prompt_len(struct sample *s, const json_t *prompt,
+                           const struct sample_requirements *required, struct error *e)
 {
     s->prompt_tokens = 0;
     if (!prompt || json_is_null(prompt))
-        return limits->prompt_required ? sample_error(s, e,
-                                                      "prompt_len is missing: where does the "
-                                                      "response begin?")
-                                       : 0;
+        return required->prompt_required
+                   ? sample_error(s, e,
+                                  "prompt_len is missing; it is the number of ids before the "
+                                  "response")
+                   : 0;
     json_int_t n = json_is_integer(prompt) ? json_integer_value(prompt) : 0;
     if (n < 1 || (uint64_t)n > s->n)
-        return sample_error(s, e, "prompt_len is not a number from 1 to %zu", s->n);
-    if (limits->prompt_required && (size_t)n == s->n)
-        return sample_error(s, e, "there is no response behind the prompt");
+        return sample_error(s, e, "prompt_len must be a whole number from 1 to %zu", s->n);
+    if (required->prompt_required && (size_t)n == s->n)
+        return sample_error(s, e, "the response is empty: prompt_len counts all %zu ids", s->n);
     s->prompt_tokens = (size_t)n;
     return 0;
 }
@@ -86,12 +88,13 @@ const char *samples_default_task(const char *file, struct arena *a)
     return arena_copy_text_n(a, name, dot && dot > name ? (size_t)(dot - name) : strlen(name));
 }
 
-static int read_task(const struct reading *r, struct sample *s, const json_t *task, struct error *e)
+static int read_task_name(const struct samples_file *f, struct sample *s, const json_t *task,
+                          struct error *e)
 {
-    struct samples *all = r->all;
+    struct samples *all = f->all;
     if (task && !json_is_null(task) && !json_is_string(task))
-        return sample_error(s, e, "task is not a text");
-    const char *name = json_is_string(task) ? json_string_value(task) : r->task;
+        return sample_error(s, e, "task must be a string");
+    const char *name = json_is_string(task) ? json_string_value(task) : f->default_task;
     s->task = 0;
     while (s->task < all->n_tasks && strcmp(name, all->tasks[s->task]) != 0)
         s->task++;
@@ -102,17 +105,17 @@ static int read_task(const struct reading *r, struct sample *s, const json_t *ta
     return 0;
 }
 
-static int read_object(const struct reading *r, struct sample *s, const json_t *object,
-                       struct error *e)
+static int read_sample_object(const struct samples_file *f, struct sample *s, const json_t *object,
+                              struct error *e)
 {
-    struct samples *all = r->all;
+    struct samples *all = f->all;
     const json_t *ids = json_object_get(object, "input_ids");
     if (!ids)
         return sample_error(s, e, "input_ids is missing");
-    if (read_ids(r, s, ids, e) ||
-        read_prompt(s, json_object_get(object, "prompt_len"), r->limits, e) ||
-        read_task(r, s, json_object_get(object, "task"), e) ||
-        image_samples_read(&r->container, s, object, e))
+    if (read_input_ids(f, s, ids, e) ||
+        read_prompt_len(s, json_object_get(object, "prompt_len"), f->required, e) ||
+        read_task_name(f, s, json_object_get(object, "task"), e) ||
+        image_samples_read(&f->images, s, object, e))
         return -1;
     if (all->n == all->room) {
         all->room = all->room ? 2 * all->room : 64;
@@ -124,7 +127,7 @@ static int read_object(const struct reading *r, struct sample *s, const json_t *
 
 /* ---- a file ---------------------------------------------------------------------------------- */
 
-static bool is_blank(const unsigned char *line, size_t n)
+static bool is_blank_line(const unsigned char *line, size_t n)
 {
     size_t i = 0;
     while (i < n && (line[i] == ' ' || line[i] == '\t' || line[i] == '\r'))
@@ -132,44 +135,45 @@ static bool is_blank(const unsigned char *line, size_t n)
     return i == n;
 }
 
-static int read_line(const struct reading *r, size_t number, const unsigned char *line, size_t n,
-                     struct error *e)
+static int read_sample_line(const struct samples_file *f, size_t number, const unsigned char *line,
+                            size_t n, struct error *e)
 {
-    struct sample s = {.file = r->file, .line = number};
+    struct sample s = {.file = f->file, .line = number};
     char what[32];
     snprintf(what, sizeof what, "line %zu", number);
-    json_t *object = strict_json_parse(r->file, what, line, n, e);
-    int failed = !object || read_object(r, &s, object, e);
+    json_t *object = strict_json_parse(f->file, what, line, n, e);
+    int failed = !object || read_sample_object(f, &s, object, e);
     json_decref(object);
     return failed ? -1 : 0;
 }
 
-static int read_file(const struct reading *r, struct error *e)
+static int read_sample_lines(const struct samples_file *f, struct error *e)
 {
     struct mapped_file m;
-    size_t before = r->all->n, number = 0;
+    size_t before = f->all->n, number = 0;
     int failed = 0;
-    if (mapped_file_open(&m, r->file, NULL, NULL, e))
+    if (mapped_file_open(&m, f->file, NULL, NULL, e))
         return -1;
-    r->all->hash = XXH3_64bits(m.bytes, m.size);
+    f->all->hash = XXH3_64bits(m.bytes, m.size);
     for (size_t at = 0; at < m.size && !failed; number++) {
         const unsigned char *line = m.bytes + at, *end = memchr(line, '\n', m.size - at);
         size_t n = end ? (size_t)(end - line) : m.size - at;
-        if (!is_blank(line, n))
-            failed = read_line(r, number + 1, line, n, e);
+        if (!is_blank_line(line, n))
+            failed = read_sample_line(f, number + 1, line, n, e);
         at += n + 1;
     }
     mapped_file_close(&m);
     if (failed)
         return -1;
-    return r->all->n > before ? 0 : error_set(e, "%s has no samples", r->file);
+    return f->all->n > before ? 0 : error_set(e, "%s has no samples", f->file);
 }
 
-/* ---- a container ----------------------------------------------------------------------------- */
+/* ---- a folder with images -------------------------------------------------------------------- */
 
-/* The tensors of a container; there need be none. A path is no operand: "./" hides its '='. */
-static int open_pixels(struct samples *s, const char *folder, const struct model_source **pixels,
-                       struct error *e)
+/* Opens tensors.safetensors of a folder; *pixels is NULL if there is none. The path begins with "/"
+ * or "./", so that model_source_open does not parse a '=' in it as NAME=PATH. */
+static int open_pixel_tensors(struct samples *s, const char *folder,
+                              const struct model_source **pixels, struct error *e)
 {
     const char *path =
         arena_printf(&s->arena, "%s%s/tensors.safetensors", folder[0] == '/' ? "" : "./", folder);
@@ -185,23 +189,33 @@ static int open_pixels(struct samples *s, const char *folder, const struct model
     return 0;
 }
 
-int samples_read(struct samples *s, const char *file, const struct sample_requirements *limits,
+int samples_read(struct samples *s, const char *file, const struct sample_requirements *required,
                  struct error *e)
 {
     const struct model_source *pixels = NULL;
     bool folder = is_folder(file);
-    struct reading r = {.all = s, .limits = limits, .task = samples_default_task(file, &s->arena)};
-    r.file = arena_printf(&s->arena, "%s%s", file, folder ? "/samples.jsonl" : "");
-    if (folder && open_pixels(s, file, &pixels, e))
+    struct samples_file f = {
+        .all = s, .required = required, .default_task = samples_default_task(file, &s->arena)};
+    f.file = arena_printf(&s->arena, "%s%s", file, folder ? "/samples.jsonl" : "");
+    if (folder && open_pixel_tensors(s, file, &pixels, e))
         return -1;
-    r.container = (struct image_samples){limits->arch, pixels, &s->images, &s->arena};
-    if (read_file(&r, e))
+    f.images = (struct image_samples){required->arch, pixels, &s->images, &s->arena};
+    if (read_sample_lines(&f, e))
         return -1;
     if (pixels) {
         uint64_t both[] = {s->hash, model_source_fingerprint(pixels)};
         s->hash = XXH3_64bits(both, sizeof both);
     }
     return 0;
+}
+
+void samples_build_batch(const struct samples *s, const struct arch *a, struct token_batch *b)
+{
+    struct sequence *sequences = mem_alloc(s->n, sizeof *sequences);
+    for (size_t i = 0; i < s->n; i++)
+        sequences[i] = samples_sequence(s, i);
+    token_batch_build(b, a, sequences, s->n);
+    free(sequences);
 }
 
 void samples_free(struct samples *s)

@@ -9,22 +9,22 @@
 
 TV_CLONES float softmax_row_max(const float *x, size_t n)
 {
-    float most[LANES];
+    float max[LANES];
     size_t i = 0;
     for (size_t j = 0; j < LANES; j++)
-        most[j] = x[0];
+        max[j] = x[0];
     for (; i + LANES <= n; i += LANES)
         for (size_t j = 0; j < LANES; j++)
-            most[j] = x[i + j] > most[j] ? x[i + j] : most[j];
+            max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
     for (; i < n; i++)
-        most[0] = x[i] > most[0] ? x[i] : most[0];
+        max[0] = x[i] > max[0] ? x[i] : max[0];
     for (size_t j = 1; j < LANES; j++)
-        most[0] = most[j] > most[0] ? most[j] : most[0];
-    return most[0];
+        max[0] = max[j] > max[0] ? max[j] : max[0];
+    return max[0];
 }
 
 /* x = exp(scale x - shift); returns the sum. */
-TV_CLONES static double exponentials(float *x, size_t n, float scale, float shift)
+TV_CLONES static double exponentials_and_sum(float *x, size_t n, float scale, float shift)
 {
     double sums[LANES] = {0};
     size_t i = 0;
@@ -42,21 +42,21 @@ TV_CLONES static double exponentials(float *x, size_t n, float scale, float shif
     return sums[0];
 }
 
-TV_CLONES static void multiply(float *x, size_t n, float by)
+TV_CLONES static void scale_row(float *x, size_t n, float factor)
 {
     for (size_t i = 0; i < n; i++)
-        x[i] *= by;
+        x[i] *= factor;
 }
 
 double softmax_row(float *x, size_t n, float scale)
 {
     float shift = scale * softmax_row_max(x, n);
-    double sum = exponentials(x, n, scale, shift);
-    multiply(x, n, (float)(1 / sum));
+    double sum = exponentials_and_sum(x, n, scale, shift);
+    scale_row(x, n, (float)(1 / sum));
     return (double)shift + log(sum);
 }
 
 void softmax_row_from_log_sum(float *x, size_t n, float log_sum)
 {
-    exponentials(x, n, 1, log_sum);
+    exponentials_and_sum(x, n, 1, log_sum);
 }

@@ -1,15 +1,14 @@
-/* What config.json says about a vision tower and its projector: vision_config, and what InternVL's
- * configs say beside it. Knows the keys of Qwen2-VL, of InternVL's own models (internvl_chat) and
- * of InternVL in transformers. */
+/* Reads the vision tower and projector of a vision-language model from config.json: vision_config,
+ * and the keys beside it. Supported are Qwen2-VL, InternVL's own models (internvl_chat), and
+ * InternVL in transformers (internvl). */
 #ifndef TV_VISION_CONFIG_H
 #define TV_VISION_CONFIG_H
 
 #include "arch.h"
 #include "config_json.h"
 
-/* `type`: the model_type; one that does not see has no tower. `hidden`: numbers of a token of the
- * decoder. */
-int vision_config(struct vision_arch *v, const struct source *s, const char *type, size_t hidden,
-                  struct error *e);
+/* Sets a->vision for the vision-language model that `model_type` names; a->hidden is set. */
+int vision_config_read(struct arch *a, const struct config_object *c, const char *model_type,
+                       struct error *e);
 
 #endif

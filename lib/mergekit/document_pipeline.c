@@ -1,35 +1,53 @@
 #include "document_pipeline.h"
 
 #include "expert_merging.h"
-#include "result_metadata.h"
 #include "method_steps.h"
+#include "result_metadata.h"
+#include "suggest.h"
 
 #include <string.h>
 
-/* ---- names that nobody knows ----------------------------------------------------------------- */
+/* ---- names of methods and parameters --------------------------------------------------------- */
 
-static int check_settings(const struct pipeline_builder *b, const struct settings *s, bool of_model)
+static int check_parameter(const struct pipeline_builder *b, const struct config_parameter *set,
+                           bool of_model)
+{
+    const char *name = set->name;
+    const struct method_parameter *p = merge_method_find_parameter(b->method, name);
+    if (!merge_method_is_known_parameter(name) && !expert_merging_is_parameter(name))
+        return pipeline_builder_error(b, set->line, "unknown parameter %s%s", name,
+                                      suggest_phrase(merge_method_suggest_parameter(name), b->a));
+    if (!p)
+        pipeline_builder_warn(b, set->line, "%s is not a parameter of %s and is ignored", name,
+                              b->method->name);
+    else if (set->number_error)
+        return error_set(b->e, "%s", set->number_error);
+    else if (of_model && p->kind == GLOBAL)
+        pipeline_builder_warn(b, set->line,
+                              "%s is ignored here: it applies to the whole merge, not to one model",
+                              name);
+    return 0;
+}
+
+/* The parameters of one model (`of_model`), or of more. */
+static int check_parameters(const struct pipeline_builder *b,
+                            const struct config_parameters *parameters, bool of_model)
 {
     if (b->method->weights == WEIGHTS_LEARNED)
-        return expert_merging_check_parameters(b, s, of_model);
-    for (size_t i = 0; i < s->n; i++) {
-        const struct config_parameter *own = &s->items[i];
-        const struct method_parameter *p = merge_method_find_parameter(b->method, own->name);
-        const char *near = merge_method_suggest_parameter(own->name);
-        if (!merge_method_is_known_parameter(own->name) && !expert_merging_is_parameter(own->name))
-            return pipeline_builder_error(b, own->line, "no method has a parameter %s%s%s%s",
-                                          own->name, near ? " (is " : "", near ? near : "",
-                                          near ? " meant?)" : "");
-        if (!p)
-            pipeline_builder_warn(b, own->line, "%s is no parameter of %s and has no effect",
-                                  own->name, b->method->name);
-        else if (own->number_error)
-            return error_set(b->e, "%s", own->number_error);
-        else if (of_model && p->kind == GLOBAL)
-            pipeline_builder_warn(
-                b, own->line,
-                "%s has no effect here: it belongs to the whole merge, not to a model", own->name);
-    }
+        return expert_merging_check_parameters(b, parameters, of_model);
+    for (size_t i = 0; i < parameters->n; i++)
+        if (check_parameter(b, &parameters->items[i], of_model))
+            return -1;
+    return 0;
+}
+
+static int check_slice_parameters(const struct pipeline_builder *b, const struct config_slice *s)
+{
+    if (check_parameters(b, &s->parameters, false))
+        return -1;
+    for (size_t i = 0; i < s->n_sources; i++)
+        if (check_parameters(b, &s->sources[i].parameters, true))
+            return -1;
     return 0;
 }
 
@@ -37,288 +55,238 @@ static int check_names(struct pipeline_builder *b)
 {
     const struct merge_config *c = b->config;
     b->method = merge_method_find(c->method);
-    if (!b->method) {
-        const char *near = merge_method_suggest(c->method);
-        return pipeline_builder_error(b, c->method_line, "no merge method is called %s%s%s%s",
-                                      c->method, near ? " (is " : "", near ? near : "",
-                                      near ? " meant?)" : "");
-    }
-    if (check_settings(b, &c->parameters, false) || check_settings(b, &c->module_parameters, false))
+    if (!b->method)
+        return pipeline_builder_error(b, c->method_line, "unknown merge_method %s%s", c->method,
+                                      suggest_phrase(merge_method_suggest(c->method), b->a));
+    if (check_parameters(b, &c->parameters, false) ||
+        check_parameters(b, &c->module_parameters, false))
         return -1;
-    for (size_t i = 0; i < c->n_slices; i++) {
-        if (check_settings(b, &c->slices[i].parameters, false))
+    for (size_t i = 0; i < c->n_slices; i++)
+        if (check_slice_parameters(b, &c->slices[i]))
             return -1;
-        for (size_t j = 0; j < c->slices[i].n_sources; j++)
-            if (check_settings(b, &c->slices[i].sources[j].parameters, true))
-                return -1;
-    }
     return 0;
 }
 
-/* ---- the document ---------------------------------------------------------------------------- */
+/* ---- the start of a document ----------------------------------------------------------------- */
+
+/* Adds the document's models on disk to those of the merge. */
+static void list_models(struct pipeline_builder *b)
+{
+    struct merge_pipeline *merge = b->merge;
+    const char **models = arena_alloc(b->a, merge->n_models + b->inputs.n_inputs, sizeof *models);
+    if (merge->n_models)
+        memcpy(models, merge->models, merge->n_models * sizeof *models);
+    merge->models = models;
+    for (size_t i = 0; i < b->inputs.n_inputs; i++) {
+        const struct merge_input *input = &b->inputs.items[i];
+        bool skip = input->document != NULL;
+        for (size_t j = 0; j < merge->n_models; j++)
+            skip |= strcmp(models[j], input->plain_operand) == 0;
+        if (!skip)
+            models[merge->n_models++] = input->plain_operand;
+    }
+}
 
 int document_pipeline_prepare(struct pipeline_builder *b, const struct merge_config *c)
 {
     b->config = c;
     if (check_names(b) || merge_input_collect(&b->inputs, b->file, c, b->a, b->e))
         return -1;
-    struct merge_pipeline *r = b->merge;
-    const char **models = arena_alloc(b->a, r->n_models + b->inputs.n_inputs, sizeof *models);
-    if (r->n_models)
-        memcpy(models, r->models, r->n_models * sizeof *models);
-    r->models = models;
-    for (size_t i = 0; i < b->inputs.n_inputs; i++) {
-        bool known = b->inputs.items[i].document != NULL;
-        for (size_t j = 0; j < r->n_models; j++)
-            known |= strcmp(models[j], b->inputs.items[i].plain_operand) == 0;
-        if (!known)
-            models[r->n_models++] = b->inputs.items[i].plain_operand;
-    }
+    list_models(b);
     return 0;
-}
-
-/* ---- who takes part -------------------------------------------------------------------------- */
-
-static bool is_listed(const struct slice_context *p, const struct merge_input *party)
-{
-    for (size_t i = 0; i < p->n_models; i++)
-        if (p->models[i].input == party)
-            return true;
-    return false;
-}
-
-/* The models of a slice, each once, and the base apart from them where the method says so. */
-static int find_members(struct slice_context *p)
-{
-    struct pipeline_builder *b = p->builder;
-    const char *base = p->slice->base ? p->slice->base : b->config->base;
-    const struct merge_input *origin = base ? merge_input_find(&b->inputs, base, b->a) : NULL;
-    bool apart = b->method->base == BASE_OPTIONAL || b->method->base == BASE_REQUIRED;
-    p->models = arena_alloc(b->a, p->slice->n_sources + 1, sizeof *p->models);
-    for (size_t i = 0; i < p->slice->n_sources; i++) {
-        const struct config_source *s = &p->slice->sources[i];
-        const struct merge_input *party = merge_input_find(&b->inputs, s->model, b->a);
-        if (party == origin && !p->base_source)
-            p->base_source = s;
-        if (is_listed(p, party) || (apart && party == origin))
-            continue;
-        p->models[p->n_models++] = (struct slice_model){party, s};
-    }
-    p->base = apart ? origin : NULL;
-    if (b->method->base == BASE_REQUIRED && !origin)
-        return pipeline_builder_error(b, b->config->line, "%s needs a base_model", b->method->name);
-    if (b->method->base == BASE_REJECTED && origin)
-        return pipeline_builder_error(b, b->config->base_line, "%s takes no base_model",
-                                      b->method->name);
-    if (apart && origin && b->config->has_slices && !p->base_source)
-        return pipeline_builder_error(b, p->slice->line,
-                                      "the base %s must be among the sources of every slice",
-                                      origin->name);
-    if (b->method->base == BASE_IS_A_MODEL && origin && !b->config->has_slices &&
-        !is_listed(p, origin))
-        p->models[p->n_models++] = (struct slice_model){origin, NULL};
-    return 0;
-}
-
-static int check_count(const struct slice_context *p)
-{
-    const struct merge_method *m = p->builder->method;
-    if (p->n_models >= m->min_models && p->n_models <= m->max_models)
-        return 0;
-    return pipeline_builder_error(
-        p->builder, p->slice->line, "%s takes %s%zu model%s%s, but there %s %zu", m->name,
-        m->min_models == m->max_models ? "exactly "
-        : p->n_models < m->min_models  ? "at least "
-                                       : "at most ",
-        p->n_models < m->min_models ? m->min_models : m->max_models,
-        (p->n_models < m->min_models ? m->min_models : m->max_models) == 1 ? "" : "s",
-        p->base ? " besides the base" : "", p->n_models == 1 ? "is" : "are", p->n_models);
 }
 
 /* ---- results of other documents -------------------------------------------------------------- */
 
-static int add_weights(struct pipeline_builder *b, struct pipeline *line);
+static int add_weights(struct pipeline_builder *b, struct pipeline *pipeline);
 
-static struct document_result *find(const struct merge_pipeline *r, const struct merge_config *c)
+static struct document_result *find_result(const struct merge_pipeline *m,
+                                           const struct merge_config *c)
 {
-    for (size_t i = 0; i < r->n_results; i++)
-        if (r->results[i]->config == c)
-            return r->results[i];
+    for (size_t i = 0; i < m->n_results; i++)
+        if (m->results[i]->config == c)
+            return m->results[i];
     return NULL;
 }
 
-static struct document_result *make(const struct pipeline_builder *outer,
-                                    const struct merge_input *party)
+/* Translates the document that `input` is the result of; NULL on error. */
+static struct document_result *build_result(const struct pipeline_builder *outer,
+                                            const struct merge_input *input)
 {
     struct pipeline_builder b = *outer;
-    struct merge_pipeline *r = b.merge;
-    struct document_result *own = arena_alloc(b.a, 1, sizeof *own);
-    *own = (struct document_result){.config = party->document, .name = party->name};
+    struct document_result *result = arena_alloc(b.a, 1, sizeof *result);
     b.outer = outer;
-    own->dtype = result_metadata_dtype(&b, party->document);
-    if (document_pipeline_prepare(&b, party->document) || add_weights(&b, &own->pipeline))
+    *result = (struct document_result){.config = input->document,
+                                       .name = input->name,
+                                       .dtype = result_metadata_dtype(&b, input->document)};
+    if (document_pipeline_prepare(&b, input->document) || add_weights(&b, &result->pipeline))
         return NULL;
-    struct document_result **all = arena_alloc(b.a, r->n_results + 1, sizeof *all);
-    if (r->n_results)
-        memcpy(all, r->results, r->n_results * sizeof *all);
-    all[r->n_results++] = own;
-    r->results = all;
-    return own;
+    merge_pipeline_add_result(b.merge, result, b.a);
+    return result;
 }
 
-/* The stream as its file would be: rounded. */
-static struct pipeline *rounded(struct document_result *own, struct arena *a)
+/* The result's pipeline, with its output rounded as in a checkpoint. */
+static struct pipeline *rounded_pipeline(struct document_result *result, struct arena *a)
 {
-    if (own->rounded_pipeline.n > 0)
-        return &own->rounded_pipeline;
-    struct pipeline_command *c = pipeline_add_command(&own->rounded_pipeline, "unpack", a);
-    pipeline_builder_add_dtype(c, own->dtype, a);
-    struct pipeline_word *w = pipeline_add_empty_word(c, a);
-    w->text = arena_printf(a, "%s=", own->name);
-    w->substitution = &own->pipeline;
-    return &own->rounded_pipeline;
+    if (result->rounded_pipeline.n > 0)
+        return &result->rounded_pipeline;
+    struct pipeline_command *unpack = pipeline_add_command(&result->rounded_pipeline, "unpack", a);
+    pipeline_builder_add_dtype(unpack, result->dtype, a);
+    struct pipeline_word *w = pipeline_add_empty_word(unpack, a);
+    w->text = arena_printf(a, "%s=", result->name);
+    w->substitution = &result->pipeline;
+    return &result->rounded_pipeline;
 }
 
-/* A stream of the weights that a document makes, as its file would be unless whoever reads it
- * rounds it; NULL on error. */
-static struct pipeline *result_line(const struct pipeline_builder *outer,
-                                    const struct merge_input *party)
+static int check_cycle(const struct pipeline_builder *outer, const struct merge_config *c)
 {
     for (const struct pipeline_builder *b = outer; b; b = b->outer)
-        if (b->config == party->document) {
-            pipeline_builder_error(outer, b->config->line,
-                                   "the documents use each other in a circle");
-            return NULL;
-        }
-    struct document_result *own = find(outer->merge, party->document);
-    if (!own && !(own = make(outer, party)))
-        return NULL;
-    own->uses++;
-    bool as_it_comes =
-        own->dtype == DTYPE_NONE || own->dtype == DTYPE_F32 || own->dtype == outer->config->dtype;
-    return as_it_comes ? &own->pipeline : rounded(own, outer->a);
+        if (b->config == c)
+            return pipeline_builder_error(outer, c->line,
+                                          "the documents refer to each other in a cycle");
+    return 0;
 }
 
-/* ---- operands -------------------------------------------------------------------------------- */
-
-/* A model as an operand: what is on disk, or the pipeline of the document that makes it. */
-static int add_operand(struct pipeline_builder *b, struct pipeline_command *to,
-                       const struct merge_input *party, const struct config_source *range)
+/* A pipeline that puts out the weights of another document's result, as they would be in its
+ * checkpoint; NULL on error. They are not rounded here if they need no rounding or the document
+ * that uses them rounds its inputs in the same way. */
+static struct pipeline *result_pipeline(const struct pipeline_builder *outer,
+                                        const struct merge_input *input)
 {
-    const char *after =
-        range && range->has_range ? arena_printf(b->a, "[%ld:%ld]", range->from, range->to) : "";
+    if (check_cycle(outer, input->document))
+        return NULL;
+    struct document_result *result = find_result(outer->merge, input->document);
+    if (!result && !(result = build_result(outer, input)))
+        return NULL;
+    result->uses++;
+    bool rounded = result->dtype != DTYPE_NONE && result->dtype != DTYPE_F32 &&
+                   result->dtype != outer->config->dtype;
+    return rounded ? rounded_pipeline(result, outer->a) : &result->pipeline;
+}
+
+/* ---- the commands of a slice ----------------------------------------------------------------- */
+
+/* Adds a model as an operand: a path, or <( PIPELINE ) for the result of a document; with the
+ * source's range of layers, if it has one. */
+static int add_operand(struct pipeline_builder *b, struct pipeline_command *to,
+                       const struct merge_input *input, const struct config_source *source)
+{
+    const char *range = source && source->has_range
+                            ? arena_printf(b->a, "[%ld:%ld]", source->from, source->to)
+                            : "";
     struct pipeline_word *w = pipeline_add_empty_word(to, b->a);
-    w->text = party->operand;
-    if (!party->document) {
-        w->text = arena_printf(b->a, "%s%s", party->operand, after);
+    w->text = input->operand;
+    if (!input->document) {
+        w->text = arena_printf(b->a, "%s%s", input->operand, range);
         return 0;
     }
-    w->suffix = after;
-    w->substitution = result_line(b, party);
+    w->suffix = range;
+    w->substitution = result_pipeline(b, input);
     return w->substitution ? 0 : -1;
 }
 
-/* Is there nothing to join, for one model is all that is there? */
-static bool is_alone(const struct slice_context *p)
+static void add_source_options(const struct slice_context *s, struct pipeline_command *source)
 {
-    bool one = p->n_models == 1 && strcmp(p->builder->method->name, "multislerp") == 0;
-    return (p->base && p->n_models == 0) || one;
+    const struct pipeline_builder *b = s->builder;
+    pipeline_builder_add_dtype(source, b->config->dtype, b->a);
+    pipeline_builder_add_option(source, "missing", b->options->missing, b->a);
+    pipeline_builder_add_option(source, "embed", b->options->embed, b->a);
+    pipeline_builder_add_option(source, "mismatch", b->options->mismatch, b->a);
+    if (s->first_layer >= 0)
+        pipeline_builder_add_option(source, "first-layer",
+                                    arena_printf(b->a, "%ld", s->first_layer), b->a);
+    pipeline_builder_add_option(source, "outside", s->outside, b->a);
 }
 
-/* Does the source put out task vectors? */
-static bool is_vectors(const struct slice_context *p)
+static int add_models(const struct slice_context *s, struct pipeline_command *source)
 {
-    return p->builder->method->uses_task_vectors && p->base && !is_alone(p);
-}
-
-static int add_source(struct slice_context *p)
-{
-    struct pipeline_builder *b = p->builder;
-    struct pipeline_command *c =
-        pipeline_add_command(p->pipeline, is_vectors(p) ? "tv-extract" : "unpack", b->a);
-    pipeline_builder_add_dtype(c, b->config->dtype, b->a);
-    pipeline_builder_add_option(c, "missing", b->options->missing, b->a);
-    pipeline_builder_add_option(c, "embed", b->options->embed, b->a);
-    pipeline_builder_add_option(c, "mismatch", b->options->mismatch, b->a);
-    if (p->first_layer >= 0)
-        pipeline_builder_add_option(c, "first-layer", arena_printf(b->a, "%ld", p->first_layer),
-                                    b->a);
-    pipeline_builder_add_option(c, "outside", p->outside, b->a);
-    bool base_last = p->n_models == 1 && is_alone(p);
-    if (p->base && !base_last && add_operand(b, c, p->base, p->base_source))
-        return -1;
-    for (size_t i = 0; i < p->n_models; i++)
-        if (add_operand(b, c, p->models[i].input, p->models[i].source))
+    for (size_t i = 0; i < s->n_models; i++)
+        if (add_operand(s->builder, source, s->models[i].input, s->models[i].source))
             return -1;
-    if (!p->base || !base_last)
-        return 0;
-    if (add_operand(b, c, p->base, p->base_source)) /* says whether there is a head */
-        return -1;
-    pipeline_add_word(pipeline_add_command(p->pipeline, "pick", b->a),
-                      pipeline_builder_escape_glob(p->models[0].input->name, b->a), b->a);
     return 0;
 }
 
-/* From the models to their merge: task vectors that still need their base, or weights. */
-static int add_section(struct slice_context *p)
+/* A single model, without a join. The base is read too, after the model, because it decides whether
+ * the result has a head of its own; pick drops it again. */
+static int add_single_model(const struct slice_context *s, struct pipeline_command *source)
 {
-    if (find_members(p) || check_count(p) || add_source(p))
+    struct pipeline_builder *b = s->builder;
+    if (add_models(s, source) || add_operand(b, source, s->base, s->base_source))
         return -1;
-    return is_alone(p) ? 0 : method_steps_add(p);
+    pipeline_add_word(pipeline_add_command(s->pipeline, "pick", b->a),
+                      pipeline_builder_escape_glob(s->models[0].input->name, b->a), b->a);
+    return 0;
 }
 
-static int finish_vectors(const struct slice_context *p)
+/* unpack or tv-extract. */
+static int add_source(const struct slice_context *s)
 {
-    if (!is_vectors(p))
+    struct pipeline_builder *b = s->builder;
+    const char *filter = slice_context_uses_task_vectors(s) ? "tv-extract" : "unpack";
+    struct pipeline_command *source = pipeline_add_command(s->pipeline, filter, b->a);
+    add_source_options(s, source);
+    if (s->base && s->n_models == 1 && slice_context_has_single_model(s))
+        return add_single_model(s, source);
+    if (s->base && add_operand(b, source, s->base, s->base_source))
+        return -1;
+    return add_models(s, source);
+}
+
+/* The commands from the models to the merged weights or the merged task vector. */
+static int add_slice(struct slice_context *s)
+{
+    if (slice_context_find_models(s) || add_source(s))
+        return -1;
+    return slice_context_has_single_model(s) ? 0 : method_steps_add(s);
+}
+
+/* Turns a merged task vector into weights. */
+static int add_base_to_slice(const struct slice_context *s)
+{
+    if (!slice_context_uses_task_vectors(s))
         return 0;
-    struct pipeline_command *c = pipeline_add_command(p->pipeline, "add-base", p->builder->a);
-    pipeline_builder_add_dtype(c, p->builder->config->out_dtype, p->builder->a);
-    return add_operand(p->builder, c, p->base, p->base_source);
+    struct pipeline_command *c = pipeline_add_command(s->pipeline, "add-base", s->builder->a);
+    pipeline_builder_add_dtype(c, s->builder->config->out_dtype, s->builder->a);
+    return add_operand(s->builder, c, s->base, s->base_source);
 }
 
-static struct slice_context new_section(struct pipeline_builder *b, size_t i, struct pipeline *line)
+/* ---- the commands of a document -------------------------------------------------------------- */
+
+/* Slice i of several, as an operand of stack. */
+static int add_stacked_slice(struct pipeline_builder *b, size_t i, struct pipeline_command *stack)
 {
-    struct slice_context p = {
-        .builder = b, .slice = &b->config->slices[i], .pipeline = line, .first_layer = -1};
-    if (!b->config->has_slices)
-        return p;
-    p.first_layer = 0;
-    if (b->config->n_slices > 1)
-        p.outside = i == 0 ? "first" : i + 1 < b->config->n_slices ? "none" : "last";
-    for (size_t j = 0; j < i; j++)
-        p.first_layer += b->config->slices[j].sources[0].to - b->config->slices[j].sources[0].from;
-    return p;
+    struct pipeline_word *w = pipeline_add_empty_word(stack, b->a);
+    w->text = "";
+    w->substitution = arena_alloc(b->a, 1, sizeof *w->substitution);
+    struct slice_context s = slice_context_new(b, i, w->substitution);
+    return add_slice(&s) || add_base_to_slice(&s) ? -1 : 0;
 }
 
-/* All slices of a document as one stream of weights. */
-static int add_weights(struct pipeline_builder *b, struct pipeline *line)
+/* The commands of all slices; the pipeline puts out weights. */
+static int add_weights(struct pipeline_builder *b, struct pipeline *pipeline)
 {
-    struct slice_context p = new_section(b, 0, line);
-    if (b->config->n_slices == 1)
-        return add_section(&p) || finish_vectors(&p) ? -1 : 0;
-    struct pipeline_command *c = pipeline_add_command(line, "stack", b->a);
-    for (size_t i = 0; i < b->config->n_slices; i++) {
-        struct pipeline_word *w = pipeline_add_empty_word(c, b->a);
-        w->text = "";
-        w->substitution = arena_alloc(b->a, 1, sizeof *w->substitution);
-        p = new_section(b, i, w->substitution);
-        if (add_section(&p) || finish_vectors(&p))
-            return -1;
+    if (b->config->n_slices == 1) {
+        struct slice_context s = slice_context_new(b, 0, pipeline);
+        return add_slice(&s) || add_base_to_slice(&s) ? -1 : 0;
     }
+    struct pipeline_command *stack = pipeline_add_command(pipeline, "stack", b->a);
+    for (size_t i = 0; i < b->config->n_slices; i++)
+        if (add_stacked_slice(b, i, stack))
+            return -1;
     return 0;
 }
 
-int document_pipeline_build(struct pipeline_builder *b, struct pipeline *line,
+int document_pipeline_build(struct pipeline_builder *b, struct pipeline *pipeline,
                             const struct merge_input **base)
 {
-    struct slice_context p = new_section(b, 0, line);
     *base = NULL;
     if (b->config->has_slices)
-        return add_weights(b, line);
-    if (add_section(&p))
+        return add_weights(b, pipeline);
+    struct slice_context s = slice_context_new(b, 0, pipeline);
+    if (add_slice(&s))
         return -1;
-    if (p.base && p.base->document)
-        return finish_vectors(&p);
-    *base = is_vectors(&p) ? p.base : NULL;
+    if (s.base && s.base->document)
+        return add_base_to_slice(&s);
+    *base = slice_context_uses_task_vectors(&s) ? s.base : NULL;
     return 0;
 }

@@ -1,15 +1,16 @@
-/* What one document of a configuration means: a pipeline from its models to their merge, with those
- * of the documents whose results it uses inside. */
+/* Translates one document of a configuration to a pipeline, with the pipelines of the documents
+ * whose results it uses inside.
+ * Both functions return -1 with the builder's error set. */
 #ifndef TV_DOCUMENT_PIPELINE_H
 #define TV_DOCUMENT_PIPELINE_H
 
 #include "pipeline_builder.h"
 
-/* Begins with a document: are its method and parameters known, and who takes part in it? */
+/* Starts a document: checks the names of its method and parameters, and lists its models. */
 int document_pipeline_prepare(struct pipeline_builder *b, const struct merge_config *c);
-/* A stream of the weights that it makes, and *base NULL; but where one base on disk is added to all
- * at the end, task vectors that still need *base. */
-int document_pipeline_build(struct pipeline_builder *b, struct pipeline *line,
+/* Adds the commands of the prepared document to `pipeline`. It puts out either merged weights, and
+ * *base is NULL; or a merged task vector, and *base is the model on disk to add it to. */
+int document_pipeline_build(struct pipeline_builder *b, struct pipeline *pipeline,
                             const struct merge_input **base);
 
 #endif

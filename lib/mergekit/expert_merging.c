@@ -1,20 +1,24 @@
+#include "stage.h"
 #include "expert_merging.h"
 
 #include "calibrate_options.h"
-#include "stage.h"
-#include "suggest.h"
 #include "number.h"
 #include "samples.h"
+#include "suggest.h"
 
+#include <math.h>
 #include <string.h>
 
-/* What a configuration says otherwise, or what changes no result. */
-static const char *const others[] = {"base", "expert",    "onto",   "plus-plus",
-                                     "log",  "gradients", "resume", "dry-run"};
-/* What a model may have of its own. */
-static const char *const own[] = {"samples", "task", "init", "task-weight"};
+#define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static bool is_among(const char *word, size_t n, const char *const *words)
+/* Options of calibrate that are no parameters: they follow from models and method, or do not change
+ * the result. */
+static const char *const excluded_options[] = {"base", "expert",    "onto",   "plus-plus",
+                                               "log",  "gradients", "resume", "dry-run"};
+/* Options that a single model may set. */
+static const char *const model_options[] = {"samples", "task", "init", "task-weight"};
+
+static bool contains(const char *const *words, size_t n, const char *word)
 {
     for (size_t i = 0; i < n; i++)
         if (strcmp(word, words[i]) == 0)
@@ -22,20 +26,21 @@ static bool is_among(const char *word, size_t n, const char *const *words)
     return false;
 }
 
-/* The name of a parameter with '-' for '_'; or the other way round. */
-static const char *with(char to, const char *name, struct arena *a)
+/* The name with `separator` in place of every '-' and '_'. */
+static const char *with_separator(char separator, const char *name, struct arena *a)
 {
-    char *text = arena_copy_text_n(a, name, strlen(name));
+    char *text = arena_copy_text(a, name);
     for (char *c = text; *c; c++)
         if (strchr("-_", *c))
-            *c = to;
+            *c = separator;
     return text;
 }
 
-static const struct option_row *row_of(const char *name, struct arena *a)
+/* The option of calibrate that a parameter sets; NULL if there is none. */
+static const struct option_row *find_option(const char *parameter, struct arena *a)
 {
-    const char *option = with('-', name, a);
-    if (strchr(name, '-') || is_among(option, sizeof others / sizeof *others, others))
+    const char *option = with_separator('-', parameter, a);
+    if (strchr(parameter, '-') || contains(excluded_options, COUNT(excluded_options), option))
         return NULL;
     for (const struct option_row *row = calibrate_options_filter.options; row->name; row++)
         if (strcmp(row->name, option) == 0)
@@ -46,202 +51,221 @@ static const struct option_row *row_of(const char *name, struct arena *a)
 bool expert_merging_is_parameter(const char *name)
 {
     struct arena a = {0};
-    bool is = row_of(name, &a) != NULL;
+    bool found = find_option(name, &a) != NULL;
     arena_free(&a);
-    return is;
+    return found;
 }
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
-static bool is_list(const struct option_row *row)
+static bool takes_list(const struct option_row *row)
 {
     return row->kind == OPTION_STRINGS || row->kind == OPTION_RULES;
 }
 
-/* Value i as the option takes it; NULL for a flag that is not set. */
-static const char *value_of(const struct config_parameter *s, const struct option_row *row,
-                            size_t i, struct arena *a)
+/* Value i of a parameter as text for the option; NULL for a flag that is off. */
+static const char *value_text(const struct config_parameter *p, const struct option_row *row,
+                              size_t i, struct arena *a)
 {
     char number[32];
-    double x = s->number_error ? NAN : s->conditions[0].values[i];
+    double x = p->number_error ? NAN : p->conditions[0].values[i];
     if (row->kind == OPTION_FLAG)
-        return x == 0 ? NULL : s->texts[i];
-    if (row->kind == OPTION_NUMBER && !s->number_error)
-        return arena_printf(a, "%s", number_format(x, number));
-    if (row->kind == OPTION_COUNT && !s->number_error && x >= 0 && x <= 1e15 && x == floor(x))
+        return x == 0 ? NULL : p->texts[i];
+    if (row->kind == OPTION_NUMBER && !p->number_error)
+        return arena_copy_text(a, number_format(x, number));
+    if (row->kind == OPTION_COUNT && !p->number_error && x >= 0 && x <= 1e15 && x == floor(x))
         return arena_printf(a, "%.0f", x);
-    return s->texts[i];
+    return p->texts[i];
 }
 
-/* A list in an option that takes one text: 0,4,8 */
-static const char *joined(const struct config_parameter *s, struct arena *a)
+/* A list for an option that takes one string: 0,4,8 */
+static const char *join_texts(const struct config_parameter *p, struct arena *a)
 {
-    const char *text = s->texts[0];
-    for (size_t i = 1; i < s->n_texts; i++)
-        text = arena_printf(a, "%s,%s", text, s->texts[i]);
+    const char *text = p->texts[0];
+    for (size_t i = 1; i < p->n_texts; i++)
+        text = arena_printf(a, "%s,%s", text, p->texts[i]);
     return text;
 }
 
-static int check_value(const struct pipeline_builder *b, const struct config_parameter *s,
+/* ---- checks ---------------------------------------------------------------------------------- */
+
+static bool is_boolean(const struct config_parameter *p)
+{
+    return !p->number_error && (p->conditions[0].values[0] == 0 || p->conditions[0].values[0] == 1);
+}
+
+/* Does the option accept all values? The sentence says why not. */
+static int try_values(const struct config_parameter *p, const struct option_row *row,
+                      struct arena *a, struct error *e)
+{
+    struct stage *stage = stage_new(&calibrate_options_filter);
+    int failed = 0;
+    for (size_t i = 0; i < p->n_texts && !failed; i++)
+        failed = stage_set_option(stage, row, value_text(p, row, i, a), e);
+    stage_free(stage);
+    return failed;
+}
+
+static int check_value(const struct pipeline_builder *b, const struct config_parameter *p,
                        const struct option_row *row)
 {
     struct error why;
-    struct stage *stage = stage_new(&calibrate_options_filter);
-    bool flag = row->kind == OPTION_FLAG, wrong = false;
-    for (size_t i = 0; i < s->n_texts && !flag && !wrong; i++)
-        wrong = stage_set_option(stage, row, value_of(s, row, i, b->a), &why) != 0;
-    stage_free(stage);
-    if (s->n_texts == 0)
-        return pipeline_builder_error(b, s->line, "%s takes a value, and no filters", s->name);
-    if (s->n_texts > 1 && !is_list(row) && row->kind != OPTION_STRING)
-        return pipeline_builder_error(b, s->line, "%s takes one value, not a list", s->name);
-    if (flag &&
-        (s->number_error || (s->conditions[0].values[0] != 0 && s->conditions[0].values[0] != 1)))
-        return pipeline_builder_error(b, s->line, "%s must be true or false", s->name);
-    return wrong ? pipeline_builder_error(b, s->line, "%s", why.text) : 0;
+    if (p->n_texts == 0)
+        return pipeline_builder_error(b, p->line, "%s must be a value without filters", p->name);
+    if (p->n_texts > 1 && !takes_list(row) && row->kind != OPTION_STRING)
+        return pipeline_builder_error(b, p->line, "%s takes one value, not a list", p->name);
+    if (row->kind == OPTION_FLAG)
+        return is_boolean(p)
+                   ? 0
+                   : pipeline_builder_error(b, p->line, "%s must be true or false", p->name);
+    return try_values(p, row, b->a, &why) ? pipeline_builder_error(b, p->line, "%s", why.text) : 0;
 }
 
-static int refuse_name(const struct pipeline_builder *b, const struct config_parameter *s)
+static int unknown_parameter(const struct pipeline_builder *b, const struct config_parameter *p)
 {
     const char *names[80];
     size_t n = 0;
-    for (const struct option_row *row = calibrate_options_filter.options; row->name && n < 80;
-         row++)
-        if (row_of(with('_', row->name, b->a), b->a))
-            names[n++] = with('_', row->name, b->a);
-    const char *near = suggest_word(s->name, n, names);
-    return pipeline_builder_error(b, s->line, "%s has no parameter %s%s%s%s", b->method->name,
-                                  s->name, near ? " (is " : "", near ? near : "",
-                                  near ? " meant?)" : "");
+    for (const struct option_row *row = calibrate_options_filter.options;
+         row->name && n < COUNT(names); row++) {
+        const char *name = with_separator('_', row->name, b->a);
+        if (find_option(name, b->a))
+            names[n++] = name;
+    }
+    return pipeline_builder_error(b, p->line, "%s has no parameter %s%s", b->method->name, p->name,
+                                  suggest_phrase(suggest_word(p->name, n, names), b->a));
 }
 
-int expert_merging_check_parameters(const struct pipeline_builder *b, const struct settings *s,
-                                    bool of_model)
+int expert_merging_check_parameters(const struct pipeline_builder *b,
+                                    const struct config_parameters *parameters, bool of_model)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        const struct config_parameter *setting = &s->items[i];
-        const struct option_row *row = row_of(setting->name, b->a);
+    for (size_t i = 0; i < parameters->n; i++) {
+        const struct config_parameter *p = &parameters->items[i];
+        const struct option_row *row = find_option(p->name, b->a);
         if (!row)
-            return refuse_name(b, setting);
-        if (of_model && !is_among(row->name, sizeof own / sizeof *own, own))
+            return unknown_parameter(b, p);
+        if (of_model && !contains(model_options, COUNT(model_options), row->name))
             return pipeline_builder_error(
-                b, setting->line, "%s belongs to the whole merge, not to a model", setting->name);
-        if (!(of_model && strcmp(row->name, "task") == 0) && check_value(b, setting, row))
+                b, p->line, "%s applies to the whole merge and cannot be set for one model",
+                p->name);
+        bool is_task_name = of_model && strcmp(row->name, "task") == 0; /* without =MODEL */
+        if (!is_task_name && check_value(b, p, row))
             return -1;
     }
     return 0;
 }
 
+/* Are there samples for all models, and are all models complete and on disk? */
+static int check_models(const struct slice_context *s, bool samples_for_all)
+{
+    const struct pipeline_builder *b = s->builder;
+    bool on_disk = !s->base->document;
+    if (b->config->has_slices)
+        return pipeline_builder_error(b, s->slice->line, "%s merges whole models, not slices",
+                                      b->method->name);
+    for (size_t i = 0; i < s->n_models; i++) {
+        const struct slice_model *m = &s->models[i];
+        on_disk &= !m->input->document;
+        if (!samples_for_all && !config_parameters_find(&m->source->parameters, "samples"))
+            return pipeline_builder_error(b, m->source->line, "%s requires samples for %s",
+                                          b->method->name, m->input->name);
+    }
+    if (on_disk)
+        return 0;
+    return pipeline_builder_error(
+        b, s->slice->line, "%s requires models on disk, but one is the result of another document",
+        b->method->name);
+}
+
 /* ---- the command ----------------------------------------------------------------------------- */
 
-static const struct config_parameter *find(const struct slice_context *p, const struct settings *s,
-                                           const char *name)
+static const struct config_parameter *find_parameter(const struct slice_context *s,
+                                                     const struct config_parameters *parameters,
+                                                     const char *option)
 {
-    return s ? config_parameters_find(s, with('_', name, p->builder->a)) : NULL;
+    return config_parameters_find(parameters, with_separator('_', option, s->builder->a));
 }
 
-/* What is set for all models: by the module, or by the document. */
-static const struct config_parameter *find_for_all(const struct slice_context *p, const char *name)
+/* A parameter of the whole merge, which the module or the document sets. */
+static const struct config_parameter *find_global(const struct slice_context *s, const char *option)
 {
-    const struct config_parameter *s = find(p, &p->builder->config->module_parameters, name);
-    return s ? s : find(p, &p->builder->config->parameters, name);
+    const struct merge_config *c = s->builder->config;
+    const struct config_parameter *p = find_parameter(s, &c->module_parameters, option);
+    return p ? p : find_parameter(s, &c->parameters, option);
 }
 
-static void add_for_all(const struct slice_context *p, struct pipeline_command *c,
-                        const struct option_row *row)
+static void add_global_option(const struct slice_context *s, struct pipeline_command *to,
+                              const struct option_row *row)
 {
-    struct arena *a = p->builder->a;
-    const struct config_parameter *s = find_for_all(p, row->name);
-    if (!s)
+    struct arena *a = s->builder->a;
+    const struct config_parameter *p = find_global(s, row->name);
+    if (!p)
         return;
-    if (row->kind == OPTION_FLAG && value_of(s, row, 0, a))
-        pipeline_add_word(c, arena_printf(a, "--%s", row->name), a);
+    if (row->kind == OPTION_FLAG && value_text(p, row, 0, a))
+        pipeline_add_word(to, arena_printf(a, "--%s", row->name), a);
     else if (row->kind == OPTION_STRING)
-        pipeline_builder_add_option(c, row->name, joined(s, a), a);
+        pipeline_builder_add_option(to, row->name, join_texts(p, a), a);
     else if (row->kind != OPTION_FLAG)
-        for (size_t i = 0; i < s->n_texts; i++)
-            pipeline_builder_add_option(c, row->name, value_of(s, row, i, a), a);
+        for (size_t i = 0; i < p->n_texts; i++)
+            pipeline_builder_add_option(to, row->name, value_text(p, row, i, a), a);
 }
 
-/* --task TASK=MODEL: the tasks that are said to be a model's, or else those that its files of
- * samples are named after. */
-static void add_tasks(const struct slice_context *p, struct pipeline_command *c,
+/* --task TASK=MODEL for the tasks that the model's parameters name, else for those that its files
+ * of samples are named after. */
+static void add_tasks(const struct slice_context *s, struct pipeline_command *to,
                       const struct slice_model *m)
 {
-    struct arena *a = p->builder->a;
-    const struct config_parameter *said = find(p, &m->source->parameters, "task");
-    const struct config_parameter *files = find(p, &m->source->parameters, "samples");
-    const struct config_parameter *s = said ? said : files;
-    for (size_t i = 0; s && i < s->n_texts; i++) {
-        const char *task = said ? s->texts[i] : samples_default_task(s->texts[i], a);
-        if (said || strcmp(task, m->input->name) != 0)
-            pipeline_builder_add_option(c, "task", arena_printf(a, "%s=%s", task, m->input->name),
-                                        a);
+    struct arena *a = s->builder->a;
+    const char *model = m->input->name;
+    const struct config_parameter *tasks = find_parameter(s, &m->source->parameters, "task");
+    const struct config_parameter *files = find_parameter(s, &m->source->parameters, "samples");
+    const struct config_parameter *p = tasks ? tasks : files;
+    for (size_t i = 0; p && i < p->n_texts; i++) {
+        const char *task = tasks ? p->texts[i] : samples_default_task(p->texts[i], a);
+        if (tasks || strcmp(task, model) != 0)
+            pipeline_builder_add_option(to, "task", arena_printf(a, "%s=%s", task, model), a);
     }
 }
 
-static void add_samples(const struct slice_context *p, struct pipeline_command *c,
+static void add_samples(const struct slice_context *s, struct pipeline_command *to,
                         const struct slice_model *m)
 {
-    const struct config_parameter *s = find(p, &m->source->parameters, "samples");
-    for (size_t i = 0; s && i < s->n_texts; i++)
-        pipeline_builder_add_option(c, "samples", s->texts[i], p->builder->a);
+    const struct config_parameter *p = find_parameter(s, &m->source->parameters, "samples");
+    for (size_t i = 0; p && i < p->n_texts; i++)
+        pipeline_builder_add_option(to, "samples", p->texts[i], s->builder->a);
 }
 
-/* --init and --task-weight of one model, behind those of all. */
-static void add_rules(const struct slice_context *p, struct pipeline_command *c,
-                      const struct slice_model *m, const char *name)
+/* --OPTION MODEL=VALUE, after the option's values for all models. */
+static void add_model_rules(const struct slice_context *s, struct pipeline_command *to,
+                            const struct slice_model *m, const char *option)
 {
-    struct arena *a = p->builder->a;
-    const struct config_parameter *s = find(p, &m->source->parameters, name);
-    for (size_t i = 0; s && i < s->n_texts; i++)
-        pipeline_builder_add_option(
-            c, name,
-            arena_printf(a, "%s=%s", pipeline_builder_escape_glob(m->input->name, a), s->texts[i]),
-            a);
+    struct arena *a = s->builder->a;
+    const struct config_parameter *p = find_parameter(s, &m->source->parameters, option);
+    const char *model = pipeline_builder_escape_glob(m->input->name, a);
+    for (size_t i = 0; p && i < p->n_texts; i++)
+        pipeline_builder_add_option(to, option, arena_printf(a, "%s=%s", model, p->texts[i]), a);
 }
 
-static int check_section(const struct slice_context *p)
+int expert_merging_add_steps(const struct slice_context *s)
 {
-    const struct pipeline_builder *b = p->builder;
-    bool samples = find_for_all(p, "samples") != NULL, on_disk = !p->base->document;
-    if (b->config->has_slices)
-        return pipeline_builder_error(b, p->slice->line, "%s merges whole models, not slices",
-                                      b->method->name);
-    for (size_t i = 0; i < p->n_models; i++) {
-        const struct config_source *s = p->models[i].source;
-        on_disk &= !p->models[i].input->document;
-        if (!samples && !find(p, &s->parameters, "samples"))
-            return pipeline_builder_error(b, s->line, "%s needs samples for %s", b->method->name,
-                                          p->models[i].input->name);
-    }
-    return on_disk ? 0
-                   : pipeline_builder_error(b, p->slice->line,
-                                            "%s takes models on disk, no results of others",
-                                            b->method->name);
-}
-
-int expert_merging_add_steps(const struct slice_context *p)
-{
-    struct arena *a = p->builder->a;
-    if (check_section(p))
+    struct arena *a = s->builder->a;
+    if (check_models(s, find_global(s, "samples") != NULL))
         return -1;
-    struct pipeline_command *c = pipeline_add_command(p->pipeline, "calibrate", a);
-    if (strcmp(p->builder->method->name, "expert_merging_pp") == 0)
+    struct pipeline_command *c = pipeline_add_command(s->pipeline, "calibrate", a);
+    if (strcmp(s->builder->method->name, "expert_merging_pp") == 0)
         pipeline_add_word(c, "--plus-plus", a);
-    pipeline_builder_add_option(c, "base", p->base->operand, a);
-    for (size_t i = 0; i < p->n_models; i++)
-        pipeline_builder_add_option(c, "expert", p->models[i].input->operand, a);
-    for (size_t i = 0; i < p->n_models; i++)
-        add_samples(p, c, &p->models[i]);
-    for (size_t i = 0; i < p->n_models; i++)
-        add_tasks(p, c, &p->models[i]);
+    pipeline_builder_add_option(c, "base", s->base->operand, a);
+    for (size_t i = 0; i < s->n_models; i++)
+        pipeline_builder_add_option(c, "expert", s->models[i].input->operand, a);
+    for (size_t i = 0; i < s->n_models; i++)
+        add_samples(s, c, &s->models[i]);
+    for (size_t i = 0; i < s->n_models; i++)
+        add_tasks(s, c, &s->models[i]);
     for (const struct option_row *row = calibrate_options_filter.options; row->name; row++)
-        add_for_all(p, c, row);
-    for (size_t i = 0; i < p->n_models; i++) {
-        add_rules(p, c, &p->models[i], "init");
-        add_rules(p, c, &p->models[i], "task-weight");
+        add_global_option(s, c, row);
+    for (size_t i = 0; i < s->n_models; i++) {
+        add_model_rules(s, c, &s->models[i], "init");
+        add_model_rules(s, c, &s->models[i], "task-weight");
     }
-    pipeline_add_command(p->pipeline, "combine", a);
+    pipeline_add_command(s->pipeline, "combine", a);
     return 0;
 }

@@ -1,17 +1,19 @@
-/* The models that a document of a configuration speaks of, under names that differ: the last part
- * of a path, with parent folders in front where two end alike ("run1.checkpoint-500"). */
+/* The models that one document of a configuration refers to, and their names in streams: the last
+ * component of the path, with parent folders in front where two models would have the same name
+ * ("run1.checkpoint-500").
+ * Everything belongs to the arena that is passed in. */
 #ifndef TV_MERGE_INPUT_H
 #define TV_MERGE_INPUT_H
 
 #include "merge_config.h"
 
+/* A model on disk, or the result of another document. */
 struct merge_input {
-    const char *path;          /* as it was written, without slashes at its end */
-    const char *plain_operand; /* the same as an operand that is no name=path */
+    const char *path;          /* as in the configuration, without leading "./" and trailing '/' */
+    const char *plain_operand; /* the path as an operand of a filter, without NAME= */
     const char *name;          /* in streams */
-    const char *operand;       /* for filters: file, or name=file; name= where it is a result */
-    const struct merge_config
-        *document; /* the document whose result it is; NULL: a model on disk */
+    const char *operand;       /* of a filter: PATH or NAME=PATH; NAME= for a result */
+    const struct merge_config *document; /* whose result it is; NULL: a model on disk */
 };
 
 struct merge_inputs {
@@ -19,10 +21,11 @@ struct merge_inputs {
     struct merge_input *items;
 };
 
-/* All models of document `c` of the file. */
+/* Lists all models of document `c` of the file, each once. */
 int merge_input_collect(struct merge_inputs *all, const struct merge_config_file *f,
                         const struct merge_config *c, struct arena *a, struct error *e);
-/* The party that a configuration's text means; it must be one. */
+/* The input that the configuration refers to as `model`, in any spelling of its path. It must be
+ * one that was collected. */
 const struct merge_input *merge_input_find(const struct merge_inputs *all, const char *model,
                                            struct arena *a);
 

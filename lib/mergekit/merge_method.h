@@ -1,76 +1,73 @@
-/* mergekit's merge methods and their parameters: which there are, what they take and how the value
- * for a model is found in a configuration. Knows configurations, not filters. */
+/* The merge methods of configurations and their parameters: mergekit's, and Expert Merging.
+ * The table is constant; which filters a method consists of is known to method_steps.h. */
 #ifndef TV_MERGE_METHOD_H
 #define TV_MERGE_METHOD_H
 
-#include "merge_config.h"
+#include "number.h"
 
-/* A parameter of a method. */
+#include <stdbool.h>
+#include <stddef.h>
+
+/* A parameter of a method. Flags are numbers, 0 or 1. */
 struct method_parameter {
     const char *name;
-    enum { PER_MODEL, GLOBAL, UNUSED } kind;
+    enum {
+        PER_MODEL, /* each model may have its own value */
+        GLOBAL,
+        IGNORED_PARAMETER /* accepted without effect, as in mergekit */
+    } kind;
     bool required;
-    double preset; /* where nothing else is said, unless it is required */
-    double low, high;
-    bool low_open, high_open; /* the numbers it takes; low == high: any */
-    bool capped;              /* a number above `high` counts as `high` */
+    double preset;      /* the default, if not required */
+    struct range range; /* of valid numbers; {0}: any */
+    bool capped;        /* a number above the range is replaced by the upper end */
 };
 
+/* What base_model is to a method. */
 enum method_base {
     BASE_REJECTED,
-    BASE_IS_A_MODEL, /* one more model that takes part */
-    BASE_OPTIONAL,   /* what task vectors are taken from, where there is one */
+    BASE_IS_A_MODEL, /* one more of the models */
+    BASE_OPTIONAL,   /* with it the method works on task vectors */
     BASE_REQUIRED
 };
 
-enum method_sparse { SPARSE_NONE, SPARSE_MAGNITUDE, SPARSE_RANDOM, SPARSE_OUTLIERS, SPARSE_DELLA };
+/* How a method sparsifies task vectors: by magnitude (TIES), at random (DARE), by magnitude without
+ * outliers (Breadcrumbs), at random by magnitude (DELLA). */
+enum method_sparsifier {
+    SPARSIFY_NONE,
+    SPARSIFY_MAGNITUDE,
+    SPARSIFY_RANDOM,
+    SPARSIFY_OUTLIERS,
+    SPARSIFY_DELLA
+};
 
-/* The weights of models are given, vote for signs too, or are learned by calibrate, of which the
- * method then has the options for parameters. */
-enum method_weights { WEIGHTS_GIVEN, WEIGHTS_VOTE, WEIGHTS_LEARNED };
+/* What the weights of a method do. */
+enum method_weights {
+    WEIGHTS_SUM,    /* scale the vectors */
+    WEIGHTS_VOTE,   /* scale the vectors, and their votes for a sign */
+    WEIGHTS_LEARNED /* come from calibrate, whose options are the method's parameters */
+};
 
-#define PARAMETERS_MAX 8
+#define MAX_METHOD_PARAMETERS 8
 
 struct merge_method {
     const char *name;
     enum method_base base;
-    bool uses_task_vectors;        /* works on task vectors where there is a base */
-    size_t min_models, max_models; /* models besides the base */
-    enum method_sparse sparse;
+    bool uses_task_vectors;        /* if there is a base */
+    size_t min_models, max_models; /* besides the base */
+    enum method_sparsifier sparsifier;
     enum method_weights weights;
-    struct method_parameter parameters[PARAMETERS_MAX]; /* ended by one without a name */
+    struct method_parameter parameters[MAX_METHOD_PARAMETERS]; /* ended by one without a name */
 };
 
+/* NULL if there is none of that name. */
 const struct merge_method *merge_method_find(const char *name);
 const struct method_parameter *merge_method_find_parameter(const struct merge_method *m,
                                                            const char *name);
-/* The method, or the parameter of any method, that is spelled most like it; NULL. */
+/* The name of a method, or of a parameter of any method, that resembles `name`; NULL if none does.
+ */
 const char *merge_method_suggest(const char *name);
 const char *merge_method_suggest_parameter(const char *name);
-/* Does any method, or did an older mergekit, know this parameter? */
+/* Is it a parameter of any method, or was it one in an older mergekit? */
 bool merge_method_is_known_parameter(const char *name);
-
-/* Where the value of a parameter is looked for: in these, the first first. */
-struct parameter_levels {
-    size_t n_levels;
-    const struct settings *settings[4];
-};
-
-/* Conditions in the order in which they are tried, up to one that always holds; the preset counts
- * as one. */
-struct parameter_value {
-    size_t n_conditions;
-    struct conditional_value *conditions;
-    size_t line;   /* of the first setting that has a say; 0: the preset alone */
-    bool complete; /* there is a value for every tensor */
-};
-
-/* -1: a number that the parameter does not take. `file` begins the sentence. */
-int parameter_value_lookup(struct parameter_value *c, const struct method_parameter *p,
-                           const struct parameter_levels *levels, const char *file, struct arena *a,
-                           struct error *e);
-bool parameter_value_equal(const struct parameter_value *a, const struct parameter_value *b);
-/* The one number that a choice gives to all tensors, or -1. */
-int parameter_value_constant(const struct parameter_value *c, double *x);
 
 #endif

@@ -1,11 +1,11 @@
-/* What the methods are as pipelines: filters with the parameters that a configuration gives. */
+/* The filters of each merge method. */
 #ifndef TV_METHOD_STEPS_H
 #define TV_METHOD_STEPS_H
 
-#include "pipeline_builder.h"
+#include "slice_context.h"
 
-/* From task vectors or weights of the models of a section to their merge: adds the method's filters
- * to the section's line. */
-int method_steps_add(const struct slice_context *p);
+/* Adds the filters that merge the models of a slice. The slice's pipeline puts out their weights or
+ * task vectors before, and the merged weights or task vector afterwards. */
+int method_steps_add(const struct slice_context *s);
 
 #endif

@@ -22,7 +22,7 @@ void pipeline_builder_warn(const struct pipeline_builder *b, size_t line, const 
     va_start(args, format);
     vsnprintf(sentence, sizeof sentence, format, args);
     va_end(args);
-    yaml_tree_warn(b->tool, b->file->path, line, sentence);
+    yaml_tree_print_warning(b->tool, b->file->path, line, sentence);
 }
 
 const char *pipeline_builder_escape_glob(const char *name, struct arena *a)

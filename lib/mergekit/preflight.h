@@ -1,26 +1,26 @@
-/* What can be known of a merge before any data is read. */
+/* Checks of a merge before any payload is read. */
 #ifndef TV_PREFLIGHT_H
 #define TV_PREFLIGHT_H
 
-#include "config_to_pipeline.h"
-#include "pipeline_run.h"
+#include "output_size.h"
 
-/* What every merge is checked for: that each tensor gets the weights that its method requires, and
- * that the tokenizer which was asked for numbers the tokens as the models do. */
-int preflight_check_inputs(const struct merge_pipeline *r, const struct pipeline_options *run,
+/* Checks before every merge: do required parameters have values for all tensors, and do all models
+ * number their tokens as the tokenizer that the configuration asks for? */
+int preflight_check_inputs(const struct merge_pipeline *m, const struct pipeline_options *run,
                            struct arena *a, struct error *e);
 
-/* What a merge would write. */
-struct preflight_totals {
-    size_t tensors;
-    uint64_t bytes, free_bytes; /* `free` on the disk; 0: not known */
-    bool size_unknown;          /* a part of it is known only when the merge runs */
+/* Where a merge would be written. */
+struct preflight_target {
+    const char *path; /* "-": standard output */
+    bool force;       /* replace it if it exists */
+    const char *tool; /* the command, for warnings */
 };
 
-/* Opens all models and filters, and looks at the target: what would fail in the first second of a
- * merge fails here. */
-int preflight_dry_run(const struct merge_pipeline *r, const struct pipeline_options *run,
-                      const char *out, bool force, struct preflight_totals *sum, const char *tool,
-                      struct arena *a, struct error *e);
+/* Checks all that can be checked without payload: opens all models and filters, computes the size
+ * of the result, and checks the target and the free disk space, which goes to *free_bytes (0: not
+ * known). */
+int preflight_dry_run(const struct merge_pipeline *m, const struct pipeline_options *run,
+                      const struct preflight_target *target, struct output_size *size,
+                      uint64_t *free_bytes, struct arena *a, struct error *e);
 
 #endif

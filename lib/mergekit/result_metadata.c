@@ -2,38 +2,43 @@
 
 #include "model_source.h"
 
-#define DOCUMENTS_DEEP 16 /* results of documents that use results */
+#define MAX_NESTED_DOCUMENTS 16
+
+static const char *first_model(const struct merge_config *c)
+{
+    const struct config_slice *slice = &c->slices[0];
+    return slice->base ? slice->base : slice->sources[0].model;
+}
 
 const char *result_metadata_model(const struct pipeline_builder *b, const struct merge_config *c)
 {
-    const char *model = c->base;
-    for (size_t depth = 0; depth < DOCUMENTS_DEEP; depth++) {
-        if (!model)
-            model = c->slices[0].base ? c->slices[0].base : c->slices[0].sources[0].model;
+    for (size_t depth = 0; depth < MAX_NESTED_DOCUMENTS; depth++) {
         struct merge_inputs all;
-        struct error ignored;
+        struct error ignored; /* document_pipeline_prepare reports it */
         merge_input_collect(&all, b->file, c, b->a, &ignored);
-        const struct merge_input *p = merge_input_find(&all, model, b->a);
-        if (!p->document)
-            return p->plain_operand;
-        c = p->document;
-        model = c->base;
+        const struct merge_input *input =
+            merge_input_find(&all, c->base ? c->base : first_model(c), b->a);
+        if (!input->document)
+            return input->plain_operand;
+        c = input->document;
     }
-    return NULL; /* a circle, which is refused when it is walked */
+    return NULL;
 }
 
 /* The dtype of most elements of a model on disk; DTYPE_NONE if it cannot be read. */
-static enum dtype stored_dtype(const struct pipeline_builder *b, const char *path)
+static enum dtype most_common_dtype(const struct pipeline_builder *b, const char *path)
 {
     struct error ignored;
-    uint64_t count[DTYPE_COUNT] = {0};
+    uint64_t elements[DTYPE_COUNT] = {0};
     enum dtype most = DTYPE_NONE;
-    struct model_source *in = path ? model_source_open(path, NULL, b->tool, &ignored) : NULL;
-    for (size_t i = 0; in && i < model_source_tensor_count(in); i++)
-        count[model_source_tensor(in, i)->dtype] += model_source_tensor(in, i)->elements;
-    model_source_close(in);
+    struct model_source *model = path ? model_source_open(path, NULL, b->tool, &ignored) : NULL;
+    for (size_t i = 0; model && i < model_source_tensor_count(model); i++) {
+        const struct ckpt_tensor *t = model_source_tensor(model, i);
+        elements[t->dtype] += t->elements;
+    }
+    model_source_close(model);
     for (int d = 0; d < DTYPE_COUNT; d++)
-        if (dtype_is_float((enum dtype)d) && count[d] > count[most])
+        if (dtype_is_float((enum dtype)d) && elements[d] > elements[most])
             most = (enum dtype)d;
     return most;
 }
@@ -45,7 +50,7 @@ enum dtype result_metadata_configured_dtype(const struct merge_config *c)
 
 enum dtype result_metadata_dtype(const struct pipeline_builder *b, const struct merge_config *c)
 {
-    return result_metadata_configured_dtype(c) != DTYPE_NONE
-               ? result_metadata_configured_dtype(c)
-               : stored_dtype(b, result_metadata_model(b, c));
+    enum dtype configured = result_metadata_configured_dtype(c);
+    return configured != DTYPE_NONE ? configured
+                                    : most_common_dtype(b, result_metadata_model(b, c));
 }

@@ -1,14 +1,15 @@
-/* How the result of a document is stored: whose config it gets, and in which dtype. */
+/* The config, tokenizer and dtype of a document's result. */
 #ifndef TV_RESULT_METADATA_H
 #define TV_RESULT_METADATA_H
 
 #include "pipeline_builder.h"
 
-/* The model on disk that lends config and tokenizer; NULL if the documents use each other in a
- * circle. */
+/* The path of the model on disk whose config.json and tokenizer the result gets: its base or first
+ * model, or that one's, and so on. NULL if the documents refer to each other in a cycle. */
 const char *result_metadata_model(const struct pipeline_builder *b, const struct merge_config *c);
-/* What the document says of the dtype, and in what its result would stand in its file. */
+/* out_dtype, else dtype, else DTYPE_NONE. */
 enum dtype result_metadata_configured_dtype(const struct merge_config *c);
+/* The dtype of a checkpoint of the result: as configured, else that of the model above. */
 enum dtype result_metadata_dtype(const struct pipeline_builder *b, const struct merge_config *c);
 
 #endif

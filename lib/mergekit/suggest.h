@@ -1,10 +1,14 @@
-/* Words that may have been meant. */
+/* The likely intended spelling of a mistyped word. */
 #ifndef TV_SUGGEST_H
 #define TV_SUGGEST_H
 
+#include "mem.h"
+
 #include <stddef.h>
 
-/* Of the n words the one that is spelled most like `word`; NULL if none is near. */
+/* The one of `n` words that is closest to `word` in edit distance; NULL if none is close. */
 const char *suggest_word(const char *word, size_t n, const char *const *words);
+/* " (did you mean SUGGESTION?)", to end a message; empty if `suggestion` is NULL. */
+const char *suggest_phrase(const char *suggestion, struct arena *a);
 
 #endif

@@ -1,5 +1,6 @@
-/* A YAML document (1.1, as PyYAML reads it) as a tree of maps, lists and scalars: what every place
- * of a configuration needs to read one. What is handed out lives in the tree's arena. */
+/* Access to one YAML document (version 1.1, as PyYAML reads it): checked maps, lists, strings and
+ * numbers, with errors and warnings that name the file and the line.
+ * The nodes belong to the libyaml document; strings are copied to the tree's arena. */
 #ifndef TV_YAML_TREE_H
 #define TV_YAML_TREE_H
 
@@ -12,47 +13,62 @@
 
 #define YAML_TREE_MAX_DEPTH 40
 
-/* `tool` begins warnings on standard error. */
 struct yaml_tree {
-    const char *path, *tool;
+    const char *path; /* of the file, for messages */
+    const char *tool; /* the command, for warnings */
     yaml_document_t *doc;
-    size_t visited;
+    size_t visited; /* nodes, by yaml_tree_validate */
     struct arena *a;
     struct error *e;
 };
 
+/* ---- messages -------------------------------------------------------------------------------- */
+
 size_t yaml_tree_line(const yaml_node_t *node);
-/* An error at the node's line; always -1. */
+/* Sets an error with the file and the node's line; always -1. */
 int yaml_tree_error(const struct yaml_tree *t, const yaml_node_t *node, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* Prints a sentence about a line, without control characters that names may hold. */
-void yaml_tree_warn(const char *tool, const char *path, size_t line, const char *sentence);
+/* Prints "TOOL: warning: PATH, line LINE: SENTENCE" on standard error, with control characters
+ * replaced by '?'. */
+void yaml_tree_print_warning(const char *tool, const char *path, size_t line, const char *sentence);
 
-/* Scalars: the text as it stands; a null in any spelling; a number, for which booleans count as 1
- * and 0; a text, which a null leaves as it was. `what` is what messages call it. */
-const char *yaml_tree_scalar_text(const yaml_node_t *node);
-bool yaml_tree_is_null(const yaml_node_t *node);
-int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
-                          double *x);
-int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
-                          const char **text);
+/* ---- any node -------------------------------------------------------------------------------- */
 
-/* Looks at all there is before anything is read: refuses what is nested too deep or repeated too
- * often by aliases, and tags of a program's own. */
+/* Checks the whole tree below `node`: an error if it is too deep, grows too much when aliases are
+ * expanded, or has application-specific tags. Call it before the functions below. */
 int yaml_tree_validate(struct yaml_tree *t, const yaml_node_t *node, int depth);
 yaml_node_t *yaml_tree_node(const struct yaml_tree *t, int index);
+/* Is the node of this type (a map or a list)? `what` names the node in the message. */
 int yaml_tree_expect_type(const struct yaml_tree *t, const yaml_node_t *node, yaml_node_type_t type,
                           const char *what);
 
-/* Maps: the value of a key (of several the last one, then those of a << that the map holds), NULL
- * if there is none or it is null; is this key a <<? Keys that stand twice, and those that look like
- * one of the known, get a warning. */
+/* ---- scalars --------------------------------------------------------------------------------- */
+
+const char *yaml_tree_scalar_text(const yaml_node_t *node);
+bool yaml_tree_is_null(const yaml_node_t *node);
+/* A number; booleans are 1 and 0. */
+int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
+                          double *x);
+/* A string; null leaves *text unchanged. */
+int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
+                          const char **text);
+
+/* ---- maps ------------------------------------------------------------------------------------ */
+
+/* The value of a key: the last of duplicates, else that of the maps that << merges in. NULL if
+ * there is none or it is null. */
 const yaml_node_t *yaml_tree_find_key(const struct yaml_tree *t, const yaml_node_t *map,
                                       const char *key);
+/* Is the key <<? */
 bool yaml_tree_is_merge_key(const yaml_node_t *key);
+/* Warns about duplicate keys, and about unknown keys that resemble one of the `n` known keys; with
+ * n = 0 every key is known. */
 void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, size_t n,
                           const char *const *known);
 
+/* ---- lists ----------------------------------------------------------------------------------- */
+
+bool yaml_tree_is_list(const yaml_node_t *node);
 size_t yaml_tree_list_length(const yaml_node_t *list);
 const yaml_node_t *yaml_tree_list_item(const struct yaml_tree *t, const yaml_node_t *list,
                                        size_t i);

@@ -1,171 +1,218 @@
 #include "base_model.h"
 
+#include "layer_slice.h"
 #include "name_scheme.h"
 #include "tensor_name.h"
-#include "layer_slice.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* What lies under one tensor of the stream. */
-struct under {
+/* The base's tensor for one tensor of the stream. */
+struct match {
     size_t tensor;
-    size_t columns, base_columns; /* of a row here and there */
+    size_t columns, base_columns; /* elements of a row in the stream and in the base */
 };
 
 struct base_model {
     struct model_source *model;
     enum dtype rounding;
-    struct under *under; /* [tensor of the stream] */
-    bool *taken;         /* [tensor of the base] */
+    struct match *matches; /* [tensor of the stream] */
+    bool *used;            /* [tensor of the base] */
 };
 
-const struct model_source *base_model_source(const struct base_model *o)
+const struct model_source *base_model_source(const struct base_model *b)
 {
-    return o->model;
+    return b->model;
 }
 
-const struct ckpt_tensor *base_model_matching_tensor(const struct base_model *o, size_t index)
+const struct ckpt_tensor *base_model_matching_tensor(const struct base_model *b, size_t index)
 {
-    return model_source_tensor(o->model, o->under[index].tensor);
+    return model_source_tensor(b->model, b->matches[index].tensor);
 }
 
-bool base_model_tensor_is_unused(const struct base_model *o, size_t i)
+bool base_model_tensor_is_unused(const struct base_model *b, size_t i)
 {
-    return !o->taken[i];
+    return !b->used[i];
 }
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-static int check_fingerprint(const struct base_model *o, const struct header *h, struct error *e)
+static int check_fingerprint(const struct base_model *b, const struct header *h, struct error *e)
 {
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
         if (m->role && strcmp(m->role, "base") == 0 && m->has_fingerprint &&
-            m->fingerprint != model_source_fingerprint(o->model))
+            m->fingerprint != model_source_fingerprint(b->model))
             return error_set(e,
-                             "the stream was made against another base: its %s has the "
-                             "fingerprint %016llx, but %s has %016llx (--onto says that this is "
-                             "meant)",
+                             "the task vectors were extracted against another base: %s with the "
+                             "fingerprint %016llx, but %s has %016llx (--onto accepts it)",
                              m->name, (unsigned long long)m->fingerprint,
-                             model_source_name(o->model),
-                             (unsigned long long)model_source_fingerprint(o->model));
+                             model_source_name(b->model),
+                             (unsigned long long)model_source_fingerprint(b->model));
     }
     return 0;
 }
 
-/* Is the stream's tensor the upper left part of the base's? */
-static bool is_cut(const struct tensor *t, const struct ckpt_tensor *b)
+/* Is the stream's tensor a smaller embedding, the upper left part of the base's? */
+static bool is_smaller_embedding(const struct tensor *t, const struct ckpt_tensor *base)
 {
-    return tensor_name_has_vocabulary_rows(t->name) && t->rank == 2 && b->rank == 2 &&
-           t->shape[0] <= b->shape[0] && t->shape[1] <= b->shape[1];
+    return tensor_name_has_vocabulary_rows(t->name) && t->rank == 2 && base->rank == 2 &&
+           t->shape[0] <= base->shape[0] && t->shape[1] <= base->shape[1];
 }
 
-static int find_under(struct base_model *o, size_t index, const struct tensor *t, struct error *e)
+static int check_tensor(const struct base_model *b, const char *name, const struct tensor *t,
+                        const struct ckpt_tensor *base, struct error *e)
 {
-    const char *name = t->base_name ? t->base_name : t->name;
     struct arena a = {0};
-    long i = name_scheme_find_tensor_or_tied(o->model, name);
-    if (i < 0)
-        return error_set(e, "%s has no tensor %s to add the task vector to",
-                         model_source_name(o->model), name);
-    const struct ckpt_tensor *b = model_source_tensor(o->model, (size_t)i);
-    if (!dtype_is_float(b->dtype) || !tensor_is_float(t))
+    if (!dtype_is_float(base->dtype) || !tensor_is_float(t))
         return error_set(e,
                          "tensor %s is %s in %s and %s in the stream; only F16, BF16, F32 and "
                          "F64 can be added",
-                         name, dtype_name(b->dtype), model_source_name(o->model),
+                         name, dtype_name(base->dtype), model_source_name(b->model),
                          dtype_name(t->vectors[0].dtype));
-    bool same = t->rank == b->rank && memcmp(t->shape, b->shape, t->rank * sizeof *t->shape) == 0;
-    if (!same && !is_cut(t, b)) {
-        error_set(e, "tensor %s is %s in the stream but %s in %s", t->name,
-                  tensor_format_shape(&a, t->rank, t->shape),
-                  tensor_format_shape(&a, b->rank, b->shape), model_source_name(o->model));
-        arena_free(&a);
+    bool same_shape =
+        t->rank == base->rank && memcmp(t->shape, base->shape, t->rank * sizeof *t->shape) == 0;
+    if (same_shape || is_smaller_embedding(t, base))
+        return 0;
+    error_set(e, "tensor %s is %s in the stream but %s in %s", t->name,
+              tensor_format_shape(&a, t->rank, t->shape),
+              tensor_format_shape(&a, base->rank, base->shape), model_source_name(b->model));
+    arena_free(&a);
+    return -1;
+}
+
+/* Finds the base's tensor for tensor `index` of the stream. */
+static int match_tensor(struct base_model *b, size_t index, const struct tensor *t, struct error *e)
+{
+    const char *name = t->base_name ? t->base_name : t->name;
+    long i = name_scheme_find_tensor_or_tied(b->model, name);
+    if (i < 0)
+        return error_set(e, "%s has no tensor %s to add the task vector to",
+                         model_source_name(b->model), name);
+    const struct ckpt_tensor *base = model_source_tensor(b->model, (size_t)i);
+    if (check_tensor(b, name, t, base, e) < 0)
         return -1;
-    }
-    o->under[index] = (struct under){.tensor = (size_t)i,
-                                     .columns = tensor_columns(t),
-                                     .base_columns = b->rank ? b->shape[b->rank - 1] : 1};
-    /* A head that borrows the embedding does not use it up. */
-    if (!tensor_name_is_lm_head(t->name) || tensor_name_is_lm_head(b->name))
-        o->taken[i] = true;
-    long own = model_source_find_tensor(o->model, t->name);
-    if (own >= 0)
-        o->taken[own] = true;
+    b->matches[index] =
+        (struct match){.tensor = (size_t)i,
+                       .columns = tensor_columns(t),
+                       .base_columns = base->rank ? base->shape[base->rank - 1] : 1};
+    /* A head that is matched with a tied embedding leaves the embedding unused. */
+    if (!tensor_name_is_lm_head(t->name) || tensor_name_is_lm_head(base->name))
+        b->used[i] = true;
+    long same_name = model_source_find_tensor(b->model, t->name);
+    if (same_name >= 0)
+        b->used[same_name] = true;
     return 0;
 }
 
-struct base_model *base_model_open(const struct stage *s, const char *operand, bool another,
+struct base_model *base_model_open(const struct stage *s, const char *operand, bool accept_other,
                                    const struct header *h, struct error *e)
 {
-    struct base_model *o = mem_alloc(1, sizeof *o);
-    o->rounding = h->input_rounding;
-    const struct layer_slice_options as_in_model = {.first_layer = -1};
-    o->model = layer_slice_open(operand, &as_in_model, s->common.spool, s->filter->name, e);
-    int failed = !o->model || (!another && check_fingerprint(o, h, e));
+    struct base_model *b = mem_alloc(1, sizeof *b);
+    b->rounding = h->input_rounding;
+    const struct layer_slice_options keep_numbers = {.first_layer = -1};
+    b->model = layer_slice_open(operand, &keep_numbers, s->common.spool, s->filter->name, e);
+    int failed = !b->model || (!accept_other && check_fingerprint(b, h, e));
     if (!failed) {
-        o->under = mem_alloc(h->n_tensors, sizeof *o->under);
-        o->taken = mem_alloc(model_source_tensor_count(o->model), sizeof *o->taken);
+        b->matches = mem_alloc(h->n_tensors, sizeof *b->matches);
+        b->used = mem_alloc(model_source_tensor_count(b->model), sizeof *b->used);
     }
     for (size_t i = 0; !failed && i < h->n_tensors; i++)
-        failed = find_under(o, i, &h->tensors[i], e);
+        failed = match_tensor(b, i, &h->tensors[i], e);
     if (!failed)
-        return o;
-    base_model_close(o);
+        return b;
+    base_model_close(b);
     return NULL;
 }
 
-void base_model_close(struct base_model *o)
+void base_model_close(struct base_model *b)
 {
-    if (!o)
+    if (!b)
         return;
-    model_source_close(o->model);
-    free(o->under);
-    free(o->taken);
-    free(o);
+    model_source_close(b->model);
+    free(b->matches);
+    free(b->used);
+    free(b);
 }
 
 /* ---- elements ------------------------------------------------------------------------------ */
 
-/* The longest stretch from `first` on, of at most n elements, that is one in the base too; `at` is
- * where it starts there. */
-static size_t stretch(const struct under *u, size_t first, size_t n, size_t *at)
+/* The number of elements from `first` on, at most n, that are contiguous in the base too; *at is
+ * the flat index of the first one there. */
+static size_t contiguous_run(const struct match *m, size_t first, size_t n, size_t *at)
 {
-    if (u->columns == u->base_columns) {
+    if (m->columns == m->base_columns) {
         *at = first;
         return n;
     }
-    size_t column = first % u->columns, left = u->columns - column;
-    *at = first / u->columns * u->base_columns + column;
+    size_t column = first % m->columns, left = m->columns - column;
+    *at = first / m->columns * m->base_columns + column;
     return n < left ? n : left;
 }
 
-void base_model_read_f32(const struct base_model *o, size_t index, size_t first, size_t n,
+void base_model_read_f32(const struct base_model *b, size_t index, size_t first, size_t n,
                          float *to)
 {
-    const struct under *u = &o->under[index];
+    const struct match *m = &b->matches[index];
     for (size_t done = 0, at; done < n;) {
-        size_t m = stretch(u, first + done, n - done, &at);
-        model_source_read_f32(o->model, u->tensor, at, m, o->rounding, to + done);
-        done += m;
+        size_t run = contiguous_run(m, first + done, n - done, &at);
+        model_source_read_f32(b->model, m->tensor, at, run, b->rounding, to + done);
+        done += run;
     }
 }
 
-void base_model_read_f64(const struct base_model *o, size_t index, size_t first, size_t n,
+void base_model_read_f64(const struct base_model *b, size_t index, size_t first, size_t n,
                          double *to)
 {
-    const struct under *u = &o->under[index];
+    const struct match *m = &b->matches[index];
     for (size_t done = 0, at; done < n;) {
-        size_t m = stretch(u, first + done, n - done, &at);
-        model_source_read_f64(o->model, u->tensor, at, m, o->rounding, to + done);
-        done += m;
+        size_t run = contiguous_run(m, first + done, n - done, &at);
+        model_source_read_f64(b->model, m->tensor, at, run, b->rounding, to + done);
+        done += run;
     }
 }
 
-void base_model_release_pages(const struct base_model *o, size_t index, size_t first, size_t n)
+static void add_f64(const struct base_model *b, size_t index, size_t first, size_t n,
+                    const float *tau, enum dtype to, void *sum)
 {
-    const struct under *u = &o->under[index];
-    if (u->columns == u->base_columns)
-        model_source_release_pages(o->model, u->tensor, first, n);
+    double *x = mem_alloc_aligned(n * sizeof *x);
+    base_model_read_f64(b, index, first, n, x);
+    for (size_t i = 0; i < n; i++)
+        x[i] += (double)tau[i];
+    dtype_from_f64(to, x, sum, n);
+    free(x);
+}
+
+static void add_f32(const struct base_model *b, size_t index, size_t first, size_t n,
+                    const float *tau, enum dtype to, void *sum)
+{
+    float *x = mem_alloc_aligned(n * sizeof *x);
+    base_model_read_f32(b, index, first, n, x);
+    vector_math_add(x, tau, x, n);
+    dtype_from_f32(to, x, sum, n);
+    free(x);
+}
+
+void base_model_add(const struct base_model *b, size_t index, size_t first, size_t n,
+                    enum dtype from, const void *tau, enum dtype to, void *sum)
+{
+    bool is_f64 = base_model_matching_tensor(b, index)->dtype == DTYPE_F64;
+    float *converted = NULL;
+    if (from != DTYPE_F32) {
+        converted = mem_alloc_aligned(n * sizeof *converted);
+        dtype_to_f32(from, tau, converted, n);
+        tau = converted;
+    }
+    if (is_f64)
+        add_f64(b, index, first, n, tau, to, sum);
+    else
+        add_f32(b, index, first, n, tau, to, sum);
+    free(converted);
+}
+
+void base_model_release_pages(const struct base_model *b, size_t index, size_t first, size_t n)
+{
+    const struct match *m = &b->matches[index];
+    if (m->columns == m->base_columns)
+        model_source_release_pages(b->model, m->tensor, first, n);
 }

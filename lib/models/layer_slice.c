@@ -6,10 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* "[from:to]" at the end of an operand: where it starts; NULL if there is none. Numbers too large
- * to be layers become LAYERS_MAX. */
-#define LAYERS_MAX 10000000
+#define LAYERS_MAX 10000000 /* larger numbers in a range are replaced by this one */
 
+/* Finds "[from:to]" at the end of an operand; NULL if there is none. */
 static const char *find_range(const char *operand, long *from, long *to)
 {
     const char *open = strrchr(operand, '[');
@@ -34,21 +33,20 @@ bool layer_slice_is_given(const char *operand)
     return find_range(operand, &from, &to) != NULL;
 }
 
-const char *layer_slice_describe(const struct model_source *in, const char *operand,
-                                 struct arena *a)
+const char *layer_slice_describe(const struct model_source *m, const char *operand, struct arena *a)
 {
     long from, to;
     const char *range = find_range(operand, &from, &to);
-    return arena_printf(a, "%s%s", model_source_name(in), range ? range : "");
+    return arena_printf(a, "%s%s", model_source_name(m), range ? range : "");
 }
 
-/* ---- the stack ------------------------------------------------------------------------------- */
+/* ---- the layer stack ------------------------------------------------------------------------- */
 
-/* The one that was asked for. */
-static const char *find_named(const struct model_source *in, const char *stack, size_t *length)
+/* The prefix of the stack that the user named; NULL if the model has no such stack. */
+static const char *find_named_stack(const struct model_source *m, const char *stack, size_t *length)
 {
-    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
-        const char *name = model_source_tensor(in, i)->name;
+    for (size_t i = 0; i < model_source_tensor_count(m); i++) {
+        const char *name = model_source_tensor(m, i)->name;
         if (tensor_name_layer(name, length) >= 0 &&
             tensor_name_is_stack_prefix(name, *length, stack))
             return name;
@@ -56,70 +54,83 @@ static const char *find_named(const struct model_source *in, const char *stack, 
     return NULL;
 }
 
-/* Is there a tensor of a layer outside this stack? */
-static bool has_another(const struct model_source *in, const char *stack, size_t length)
+static bool has_other_stack(const struct model_source *m, const char *prefix, size_t length)
 {
     size_t own;
-    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
-        const char *name = model_source_tensor(in, i)->name;
+    for (size_t i = 0; i < model_source_tensor_count(m); i++) {
+        const char *name = model_source_tensor(m, i)->name;
         if (tensor_name_layer(name, &own) >= 0 &&
-            tensor_name_layer_in_stack(name, stack, length) < 0)
+            tensor_name_layer_in_stack(name, prefix, length) < 0)
             return true;
     }
     return false;
 }
 
-static const char *find_text_stack(const struct model_source *in, size_t *length, struct error *e)
+/* The number of layers in config.json; 0 if it is not known. */
+static long configured_layers(const struct model_source *m)
 {
     size_t size;
-    const struct ckpt *c = model_source_checkpoint(in);
+    const struct ckpt *c = model_source_checkpoint(m);
     char *config = c ? ckpt_read_auxiliary_file(c, "config.json", &size) : NULL;
     long layers = config ? model_config_layer_count(config, size) : 0;
-    const char *stack = layers ? model_source_find_text_stack(in, layers, length) : NULL;
     free(config);
-    if (stack)
-        return stack;
-    stack = model_source_find_text_stack(in, 0, length);
-    if (!stack)
-        error_set(e, "%s has no layers", model_source_name(in));
-    else if (has_another(in, stack, *length)) {
-        error_set(e, "%s has several stacks of layers; --stack must say which one is meant",
-                  model_source_name(in));
-        stack = NULL;
-    }
-    return stack;
+    return layers;
 }
 
-bool layer_slice_contributes(const char *name, const char *stack, size_t length, bool first,
-                             bool last)
+/* The stack with as many layers as config.json says, else the only one. */
+static const char *find_text_stack(const struct model_source *m, size_t *length, struct error *e)
+{
+    long layers = configured_layers(m);
+    const char *prefix = layers ? model_source_find_text_stack(m, layers, length) : NULL;
+    if (prefix)
+        return prefix;
+    prefix = model_source_find_text_stack(m, 0, length);
+    if (!prefix)
+        error_set(e, "%s has no layers", model_source_name(m));
+    else if (has_other_stack(m, prefix, *length)) {
+        error_set(e, "%s has several layer stacks; choose one with --stack", model_source_name(m));
+        prefix = NULL;
+    }
+    return prefix;
+}
+
+bool layer_slice_contributes(const char *name, const char *prefix, size_t length, bool is_first,
+                             bool is_last)
 {
     size_t own;
-    if (tensor_name_layer_in_stack(name, stack, length) >= 0)
+    if (tensor_name_layer_in_stack(name, prefix, length) >= 0)
         return true;
-    return tensor_name_is_embedding(name) || tensor_name_layer(name, &own) >= 0 ? first : last;
+    return tensor_name_is_embedding(name) || tensor_name_layer(name, &own) >= 0 ? is_first
+                                                                                : is_last;
 }
 
-/* ---- cutting --------------------------------------------------------------------------------- */
+/* ---- slicing --------------------------------------------------------------------------------- */
 
-static int cut(struct model_source *in, const struct layer_slice_options *o, const char *range,
-               long from, long to, struct error *e)
+/* Selects the layers from ... to - 1; without `has_range` all of them. */
+static int select_range(struct model_source *m, const struct layer_slice_options *o, bool has_range,
+                        long from, long to, struct error *e)
 {
     size_t length;
-    const char *stack =
-        o->stack ? find_named(in, o->stack, &length) : find_text_stack(in, &length, e);
-    if (!stack)
-        return o->stack ? error_set(e, "%s has no layers under %s", model_source_name(in), o->stack)
+    const char *prefix =
+        o->stack ? find_named_stack(m, o->stack, &length) : find_text_stack(m, &length, e);
+    if (!prefix)
+        return o->stack ? error_set(e, "%s has no layers under %s", model_source_name(m), o->stack)
                         : -1;
-    long layers = model_source_count_layers(in, stack, length);
-    if (!range) {
+    long layers = model_source_count_layers(m, prefix, length);
+    if (!has_range) {
         from = 0;
         to = layers;
     }
     if (from >= to || to > layers)
-        return error_set(e, "%s has layers 0 to %ld; the range [%ld:%ld] %s", model_source_name(in),
+        return error_set(e, "%s has layers 0 to %ld; the range [%ld:%ld] %s", model_source_name(m),
                          layers - 1, from, to, from >= to ? "is empty" : "goes beyond them");
-    model_source_select_layers(in, stack, length, from, to,
-                               o->first_layer < 0 ? from : o->first_layer);
+    const struct selected_layers selected = {.prefix = prefix,
+                                             .length = length,
+                                             .from = from,
+                                             .to = to,
+                                             .first_number =
+                                                 o->first_layer < 0 ? from : o->first_layer};
+    model_source_select_layers(m, &selected);
     return 0;
 }
 
@@ -128,24 +139,25 @@ struct model_source *layer_slice_open(const char *operand, const struct layer_sl
 {
     long from = 0, to = 0;
     const char *range = find_range(operand, &from, &to);
-    char *plain = range ? strndup(operand, (size_t)(range - operand)) : mem_copy_text(operand);
-    struct model_source *in = model_source_open(plain, spool, tool, e);
-    free(plain);
-    if (!in || (!range && !o->without_range) || cut(in, o, range, from, to, e) == 0)
-        return in;
-    model_source_close(in);
+    char *without_range =
+        range ? strndup(operand, (size_t)(range - operand)) : mem_copy_text(operand);
+    struct model_source *m = model_source_open(without_range, spool, tool, e);
+    free(without_range);
+    if (!m || (!range && !o->without_range) || select_range(m, o, range, from, to, e) == 0)
+        return m;
+    model_source_close(m);
     return NULL;
 }
 
-void layer_slice_set_layer_numbers(const struct model_source *in, struct header *h)
+void layer_slice_set_layer_numbers(const struct model_source *m, struct header *h)
 {
-    const struct model_source_select_layers *cut = model_source_selected_layers(in);
-    for (size_t i = 0; cut && i < h->n_tensors; i++) {
+    const struct selected_layers *s = model_source_selected_layers(m);
+    for (size_t i = 0; s && i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
-        long layer = tensor_name_layer_in_stack(t->name, cut->stack, cut->length);
+        long layer = tensor_name_layer_in_stack(t->name, s->prefix, s->length);
         if (layer < 0)
             continue;
-        t->layer = layer - cut->first;
-        t->layers = cut->to - cut->from;
+        t->layer = layer - s->first_number;
+        t->layers = s->to - s->from;
     }
 }

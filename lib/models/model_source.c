@@ -1,67 +1,69 @@
 #include "model_source.h"
 
 #include "hash.h"
-#include "tensor_name.h"
+#include "model_name.h"
 #include "saved_stream.h"
+#include "tensor_name.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define TILE 2048 /* elements converted at a time where a detour over a buffer is needed */
+#define TILE 2048 /* elements converted at a time */
 
 struct model_source {
     char *name;
-    struct ckpt *ckpt;
-    struct saved_stream *saved;
+    struct ckpt *ckpt;          /* this or ... */
+    struct saved_stream *saved; /* ... this */
     size_t n;
-    struct ckpt_tensor *tensors; /* sorted; NULL: those of the whole checkpoint */
-    size_t *places;              /* their positions in checkpoint or saved stream */
-    struct model_source_select_layers cut;
-    struct arena arena; /* of the names after a cut */
+    struct ckpt_tensor *tensors; /* sorted; NULL: all tensors of the checkpoint */
+    size_t *stored_indexes;      /* of these, in the checkpoint or saved stream */
+    struct selected_layers selected;
+    struct arena arena; /* for the names of renumbered layers */
 };
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-struct named {
+struct listed_tensor {
     struct ckpt_tensor tensor;
-    size_t place;
+    size_t stored_index;
 };
 
-static int by_name(const void *a, const void *b)
+static int compare_listed(const void *a, const void *b)
 {
-    return strcmp(((const struct named *)a)->tensor.name, ((const struct named *)b)->tensor.name);
+    const struct listed_tensor *x = a, *y = b;
+    return strcmp(x->tensor.name, y->tensor.name);
 }
 
-/* Makes these the input's tensors. */
-static void set_tensors(struct model_source *in, struct named *named, size_t n)
+/* Replaces the list of tensors. Sorts `listed`. */
+static void set_tensors(struct model_source *m, struct listed_tensor *listed, size_t n)
 {
-    qsort(named, n, sizeof *named, by_name);
-    free(in->tensors);
-    free(in->places);
-    in->n = n;
-    in->tensors = mem_alloc(n, sizeof *in->tensors);
-    in->places = mem_alloc(n, sizeof *in->places);
+    qsort(listed, n, sizeof *listed, compare_listed);
+    free(m->tensors);
+    free(m->stored_indexes);
+    m->n = n;
+    m->tensors = mem_alloc(n, sizeof *m->tensors);
+    m->stored_indexes = mem_alloc(n, sizeof *m->stored_indexes);
     for (size_t i = 0; i < n; i++) {
-        in->tensors[i] = named[i].tensor;
-        in->places[i] = named[i].place;
+        m->tensors[i] = listed[i].tensor;
+        m->stored_indexes[i] = listed[i].stored_index;
     }
 }
 
-static void list_saved(struct model_source *in)
+static void list_saved_tensors(struct model_source *m)
 {
-    const struct header *h = saved_stream_header(in->saved);
-    struct named *named = mem_alloc(h->n_tensors, sizeof *named);
+    const struct header *h = saved_stream_header(m->saved);
+    struct listed_tensor *listed = mem_alloc(h->n_tensors, sizeof *listed);
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        named[i] = (struct named){{.name = t->name,
-                                   .dtype = t->vectors[0].dtype,
-                                   .rank = t->rank,
-                                   .shape = t->shape,
-                                   .elements = tensor_elements(t)},
-                                  i};
+        listed[i] = (struct listed_tensor){{.name = t->name,
+                                            .dtype = t->vectors[0].dtype,
+                                            .rank = t->rank,
+                                            .shape = t->shape,
+                                            .elements = tensor_elements(t)},
+                                           i};
     }
-    set_tensors(in, named, h->n_tensors);
-    free(named);
+    set_tensors(m, listed, h->n_tensors);
+    free(listed);
 }
 
 const char *model_source_path_of_operand(const char *operand)
@@ -71,6 +73,21 @@ const char *model_source_path_of_operand(const char *operand)
     return equals && equals > operand && (!slash || slash > equals) ? equals + 1 : operand;
 }
 
+/* Opens a checkpoint and prints its notes. */
+static struct ckpt *open_checkpoint(const char *path, const char *spool, const char *tool,
+                                    struct error *e)
+{
+    char *notes = NULL;
+    size_t size;
+    FILE *f = open_memstream(&notes, &size);
+    struct ckpt *c = ckpt_open(path, spool, f, e);
+    fclose(f);
+    for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n"))
+        fprintf(stderr, "%s: note: %s\n", tool, line);
+    free(notes);
+    return c;
+}
+
 struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
                                        struct error *e)
 {
@@ -78,77 +95,89 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
     int is_checkpoint = ckpt_is_checkpoint(path, e);
     if (is_checkpoint < 0)
         return NULL;
-    struct model_source *in = mem_alloc(1, sizeof *in);
-    if (is_checkpoint) {
-        char *notes = NULL;
-        size_t size;
-        FILE *f = open_memstream(&notes, &size);
-        in->ckpt = ckpt_open(path, spool, f, e);
-        fclose(f);
-        for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n"))
-            fprintf(stderr, "%s: note: %s\n", tool, line);
-        free(notes);
-    } else if ((in->saved = saved_stream_open(path, spool, true, e))) {
-        list_saved(in);
-    }
-    in->name = path == operand ? model_name_from_path(path)
-                               : strndup(operand, (size_t)(path - operand) - 1);
-    if (in->ckpt || in->saved)
-        return in;
-    model_source_close(in);
+    struct model_source *m = mem_alloc(1, sizeof *m);
+    if (is_checkpoint)
+        m->ckpt = open_checkpoint(path, spool, tool, e);
+    else if ((m->saved = saved_stream_open(path, spool, true, e)))
+        list_saved_tensors(m);
+    m->name = path == operand ? model_name_from_path(path)
+                              : strndup(operand, (size_t)(path - operand) - 1);
+    if (m->ckpt || m->saved)
+        return m;
+    model_source_close(m);
     return NULL;
 }
 
-void model_source_close(struct model_source *in)
+void model_source_close(struct model_source *m)
 {
-    if (!in)
+    if (!m)
         return;
-    ckpt_close(in->ckpt);
-    saved_stream_close(in->saved);
-    free(in->tensors);
-    free(in->places);
-    free(in->name);
-    arena_free(&in->arena);
-    free(in);
+    ckpt_close(m->ckpt);
+    saved_stream_close(m->saved);
+    free(m->tensors);
+    free(m->stored_indexes);
+    free(m->name);
+    arena_free(&m->arena);
+    free(m);
 }
 
-const char *model_source_name(const struct model_source *in)
+const char *model_source_name(const struct model_source *m)
 {
-    return in->name;
+    return m->name;
 }
 
-uint64_t model_source_fingerprint(const struct model_source *in)
+uint64_t model_source_fingerprint(const struct model_source *m)
 {
-    return in->ckpt ? ckpt_fingerprint(in->ckpt) : saved_stream_fingerprint(in->saved);
+    return m->ckpt ? ckpt_fingerprint(m->ckpt) : saved_stream_fingerprint(m->saved);
 }
 
-const struct ckpt *model_source_checkpoint(const struct model_source *in)
+const struct ckpt *model_source_checkpoint(const struct model_source *m)
 {
-    return in->ckpt;
+    return m->ckpt;
+}
+
+int model_source_fill_header(const struct model_source *m, struct header *h, struct error *e)
+{
+    h->kind = KIND_WEIGHTS;
+    if (header_add_model(h, m->name, NULL, e) < 0)
+        return -1;
+    h->n_tensors = model_source_tensor_count(m);
+    h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct ckpt_tensor *from = model_source_tensor(m, i);
+        struct vector v = vector_with_defaults(0, from->name, from->dtype, from->dtype);
+        struct tensor t = {.name = from->name,
+                           .rank = from->rank,
+                           .shape = from->shape,
+                           .n_vectors = 1,
+                           .vectors = &v,
+                           .input_index = i};
+        h->tensors[i] = tensor_copy(&h->arena, &t);
+    }
+    return 0;
 }
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
-size_t model_source_tensor_count(const struct model_source *in)
+size_t model_source_tensor_count(const struct model_source *m)
 {
-    return in->tensors ? in->n : ckpt_tensor_count(in->ckpt);
+    return m->tensors ? m->n : ckpt_tensor_count(m->ckpt);
 }
 
-const struct ckpt_tensor *model_source_tensor(const struct model_source *in, size_t i)
+const struct ckpt_tensor *model_source_tensor(const struct model_source *m, size_t i)
 {
-    return in->tensors ? &in->tensors[i] : ckpt_tensor(in->ckpt, i);
+    return m->tensors ? &m->tensors[i] : ckpt_tensor(m->ckpt, i);
 }
 
-/* Its position in the checkpoint or saved stream. */
-static size_t place(const struct model_source *in, size_t i)
+static size_t stored_index(const struct model_source *m, size_t i)
 {
-    return in->tensors ? in->places[i] : i;
+    return m->tensors ? m->stored_indexes[i] : i;
 }
 
-const char *model_source_stored_name(const struct model_source *in, size_t i)
+const char *model_source_stored_name(const struct model_source *m, size_t i)
 {
-    return in->ckpt ? ckpt_tensor(in->ckpt, place(in, i))->name
-                    : saved_stream_header(in->saved)->tensors[place(in, i)].name;
+    return m->ckpt ? ckpt_tensor(m->ckpt, stored_index(m, i))->name
+                   : saved_stream_header(m->saved)->tensors[stored_index(m, i)].name;
 }
 
 static int compare_name(const void *name, const void *tensor)
@@ -156,42 +185,42 @@ static int compare_name(const void *name, const void *tensor)
     return strcmp(name, ((const struct ckpt_tensor *)tensor)->name);
 }
 
-long model_source_find_tensor(const struct model_source *in, const char *name)
+long model_source_find_tensor(const struct model_source *m, const char *name)
 {
-    if (!in->tensors)
-        return ckpt_find_tensor(in->ckpt, name);
-    const struct ckpt_tensor *t = bsearch(name, in->tensors, in->n, sizeof *t, compare_name);
-    return t ? t - in->tensors : -1;
+    if (!m->tensors)
+        return ckpt_find_tensor(m->ckpt, name);
+    const struct ckpt_tensor *t = bsearch(name, m->tensors, m->n, sizeof *t, compare_name);
+    return t ? t - m->tensors : -1;
 }
 
-/* ---- stacks of layers ------------------------------------------------------------------------ */
+/* ---- layer stacks ---------------------------------------------------------------------------- */
 
-long model_source_count_layers(const struct model_source *in, const char *stack, size_t length)
+long model_source_count_layers(const struct model_source *m, const char *prefix, size_t length)
 {
-    const struct model_source_select_layers *cut = &in->cut;
+    const struct selected_layers *s = &m->selected;
     long last = -1;
-    if (cut->stack && cut->length == length && strncmp(cut->stack, stack, length) == 0)
-        return cut->whole;
-    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
-        long layer = tensor_name_layer_in_stack(model_source_tensor(in, i)->name, stack, length);
+    if (s->prefix && s->length == length && strncmp(s->prefix, prefix, length) == 0)
+        return s->total;
+    for (size_t i = 0; i < model_source_tensor_count(m); i++) {
+        long layer = tensor_name_layer_in_stack(model_source_tensor(m, i)->name, prefix, length);
         last = layer > last ? layer : last;
     }
     return last + 1;
 }
 
-const char *model_source_find_text_stack(const struct model_source *in, long layers, size_t *length)
+const char *model_source_find_text_stack(const struct model_source *m, long layers, size_t *length)
 {
     const char *previous = NULL, *found = NULL;
     size_t previous_length = 0, own;
-    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
-        const char *name = model_source_tensor(in, i)->name;
-        /* Sorted names keep a stack's tensors together. */
+    for (size_t i = 0; i < model_source_tensor_count(m); i++) {
+        const char *name = model_source_tensor(m, i)->name;
+        /* In sorted order the tensors of a stack are adjacent. */
         if (tensor_name_layer(name, &own) < 0 ||
             (previous && tensor_name_layer_in_stack(name, previous, previous_length) >= 0))
             continue;
         previous = name;
         previous_length = own;
-        if (layers && model_source_count_layers(in, name, own) != layers)
+        if (layers && model_source_count_layers(m, name, own) != layers)
             continue;
         if (found && tensor_name_is_vision_or_audio(found) <= tensor_name_is_vision_or_audio(name))
             continue;
@@ -201,113 +230,113 @@ const char *model_source_find_text_stack(const struct model_source *in, long lay
     return found;
 }
 
-void model_source_select_layers(struct model_source *in, const char *stack, size_t length,
-                                long from, long to, long first)
+/* The name with its layer number, at `length`, replaced. */
+static const char *renumber(struct model_source *m, const char *name, size_t length, long layer)
 {
-    struct named *named = mem_alloc(model_source_tensor_count(in), sizeof *named);
-    long whole = model_source_count_layers(in, stack, length);
-    size_t n = 0;
-    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
-        struct ckpt_tensor t = *model_source_tensor(in, i);
-        long layer = tensor_name_layer_in_stack(t.name, stack, length);
-        if (layer >= 0 && (layer < from || layer >= to))
-            continue;
-        if (layer >= 0 && first != from) {
-            const char *rest = t.name + length + strspn(t.name + length, "0123456789");
-            t.name = arena_printf(&in->arena, "%.*s%ld%s", (int)length, t.name,
-                                  layer - from + first, rest);
-        }
-        named[n++] = (struct named){t, place(in, i)};
-    }
-    in->cut =
-        (struct model_source_select_layers){.stack = arena_copy_text_n(&in->arena, stack, length),
-                                            .length = length,
-                                            .whole = whole,
-                                            .from = from,
-                                            .to = to,
-                                            .first = first};
-    set_tensors(in, named, n);
-    free(named);
+    const char *suffix = name + length + strspn(name + length, "0123456789");
+    return arena_printf(&m->arena, "%.*s%ld%s", (int)length, name, layer, suffix);
 }
 
-const struct model_source_select_layers *model_source_selected_layers(const struct model_source *in)
+void model_source_select_layers(struct model_source *m, const struct selected_layers *layers)
 {
-    return in->cut.stack ? &in->cut : NULL;
+    struct listed_tensor *listed = mem_alloc(model_source_tensor_count(m), sizeof *listed);
+    long total = model_source_count_layers(m, layers->prefix, layers->length);
+    size_t n = 0;
+    for (size_t i = 0; i < model_source_tensor_count(m); i++) {
+        struct ckpt_tensor t = *model_source_tensor(m, i);
+        long layer = tensor_name_layer_in_stack(t.name, layers->prefix, layers->length);
+        if (layer >= 0 && (layer < layers->from || layer >= layers->to))
+            continue;
+        if (layer >= 0 && layers->first_number != layers->from)
+            t.name =
+                renumber(m, t.name, layers->length, layer - layers->from + layers->first_number);
+        listed[n++] = (struct listed_tensor){t, stored_index(m, i)};
+    }
+    m->selected = *layers;
+    m->selected.prefix = arena_copy_text_n(&m->arena, layers->prefix, layers->length);
+    m->selected.total = total;
+    set_tensors(m, listed, n);
+    free(listed);
+}
+
+const struct selected_layers *model_source_selected_layers(const struct model_source *m)
+{
+    return m->selected.prefix ? &m->selected : NULL;
 }
 
 /* ---- elements ------------------------------------------------------------------------------ */
 
-void model_source_read_stored(const struct model_source *in, size_t i, size_t first, size_t n,
+void model_source_read_stored(const struct model_source *m, size_t i, size_t first, size_t n,
                               void *to)
 {
-    if (in->ckpt)
-        ckpt_read_elements(in->ckpt, place(in, i), first, n, to);
+    if (m->ckpt)
+        ckpt_read_elements(m->ckpt, stored_index(m, i), first, n, to);
     else
-        saved_stream_read(in->saved, place(in, i), 0, first, n, to);
+        saved_stream_read(m->saved, stored_index(m, i), 0, first, n, to);
 }
 
-/* n stored elements: in place where they are mapped, else through `buffer`. */
-static const void *stored(const struct model_source *in, size_t i, size_t first, size_t n,
-                          void *buffer)
+/* n stored elements: mapped bytes where there are any, else a copy in `buffer`. */
+static const void *map_or_read(const struct model_source *m, size_t i, size_t first, size_t n,
+                               void *buffer)
 {
-    const struct ckpt_tensor *t = model_source_tensor(in, i);
+    const struct ckpt_tensor *t = model_source_tensor(m, i);
     if (t->data)
         return t->data + first * dtype_bits(t->dtype) / 8;
-    model_source_read_stored(in, i, first, n, buffer);
+    model_source_read_stored(m, i, first, n, buffer);
     return buffer;
 }
 
-void model_source_read_f32(const struct model_source *in, size_t i, size_t first, size_t n,
+void model_source_read_f32(const struct model_source *m, size_t i, size_t first, size_t n,
                            enum dtype rounding, float *to)
 {
-    enum dtype d = model_source_tensor(in, i)->dtype;
+    enum dtype d = model_source_tensor(m, i)->dtype;
     double buffer[TILE];
     float rounded[TILE];
     for (size_t done = 0; done < n; done += TILE) {
-        size_t m = n - done < TILE ? n - done : TILE;
-        const void *from = stored(in, i, first + done, m, buffer);
-        if (d == DTYPE_F64 && rounding != DTYPE_NONE) { /* rounded once, not over F32 */
-            dtype_to_f64(d, from, buffer, m);
-            dtype_from_f64(rounding, buffer, rounded, m);
-            dtype_to_f32(rounding, rounded, to + done, m);
+        size_t count = n - done < TILE ? n - done : TILE;
+        const void *from = map_or_read(m, i, first + done, count, buffer);
+        if (d == DTYPE_F64 && rounding != DTYPE_NONE) { /* rounded once, not by way of F32 */
+            dtype_to_f64(d, from, buffer, count);
+            dtype_from_f64(rounding, buffer, rounded, count);
+            dtype_to_f32(rounding, rounded, to + done, count);
             continue;
         }
-        dtype_to_f32(d, from, to + done, m);
+        dtype_to_f32(d, from, to + done, count);
         if (rounding != DTYPE_NONE && rounding != d)
-            dtype_round_f32(rounding, to + done, m);
+            dtype_round_f32(rounding, to + done, count);
     }
 }
 
-void model_source_read_f64(const struct model_source *in, size_t i, size_t first, size_t n,
+void model_source_read_f64(const struct model_source *m, size_t i, size_t first, size_t n,
                            enum dtype rounding, double *to)
 {
-    enum dtype d = model_source_tensor(in, i)->dtype;
+    enum dtype d = model_source_tensor(m, i)->dtype;
     double buffer[TILE];
     for (size_t done = 0; done < n; done += TILE) {
-        size_t m = n - done < TILE ? n - done : TILE;
-        dtype_to_f64(d, stored(in, i, first + done, m, buffer), to + done, m);
+        size_t count = n - done < TILE ? n - done : TILE;
+        dtype_to_f64(d, map_or_read(m, i, first + done, count, buffer), to + done, count);
         if (rounding != DTYPE_NONE && rounding != d) {
-            dtype_from_f64(rounding, to + done, buffer, m);
-            dtype_to_f64(rounding, buffer, to + done, m);
+            dtype_from_f64(rounding, to + done, buffer, count);
+            dtype_to_f64(rounding, buffer, to + done, count);
         }
     }
 }
 
-uint64_t model_source_hash_elements(const struct model_source *in, size_t i, size_t first, size_t n)
+uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size_t first, size_t n)
 {
-    const struct ckpt_tensor *t = model_source_tensor(in, i);
+    const struct ckpt_tensor *t = model_source_tensor(m, i);
     size_t size = dtype_bytes(t->dtype, n);
     if (t->data)
         return XXH3_64bits(t->data + first * dtype_bits(t->dtype) / 8, size);
     void *bytes = mem_alloc(size, 1);
-    model_source_read_stored(in, i, first, n, bytes);
+    model_source_read_stored(m, i, first, n, bytes);
     uint64_t hash = XXH3_64bits(bytes, size);
     free(bytes);
     return hash;
 }
 
-void model_source_release_pages(const struct model_source *in, size_t i, size_t first, size_t n)
+void model_source_release_pages(const struct model_source *m, size_t i, size_t first, size_t n)
 {
-    if (in->ckpt)
-        ckpt_release_pages(in->ckpt, place(in, i), first, n);
+    if (m->ckpt)
+        ckpt_release_pages(m->ckpt, stored_index(m, i), first, n);
 }

@@ -6,13 +6,13 @@
 #include <string.h>
 
 /* In the order of NAME_SCHEME_CHOICES. */
-enum { TEXT, QWEN, QWEN_MEMORY, QWEN_BARE, QWEN_NESTED, INTERN, INTERN_HF, INTERN_MEMORY, LAYOUTS };
+enum { TEXT, QWEN, QWEN_MEMORY, QWEN_BARE, QWEN_NESTED, INTERN, INTERN_HF, INTERN_MEMORY, SCHEMES };
 
-/* How names begin: '#' is a layer's number. What follows is the same everywhere. The first row that
- * fits counts. */
-struct beginning {
-    const char *plain;
-    const char *spelled[LAYOUTS]; /* NULL: there is none */
+/* One prefix in every scheme; '#' stands for a layer number. What follows the prefix is the same in
+ * all schemes. The first row that matches a name applies. */
+struct prefix_row {
+    const char *canonical;
+    const char *in_scheme[SCHEMES]; /* NULL: the scheme has no such tensors */
 };
 
 #define QWEN_VISION(name)                                                                          \
@@ -22,7 +22,7 @@ struct beginning {
 #define OWN_LAYER              "vision_model.encoder.layers.#."
 #define HF_LAYER               "vision_tower.encoder.layer.#."
 
-static const struct beginning beginnings[] = {
+static const struct prefix_row prefixes[] = {
     {"head.",
      {[TEXT] = "lm_head.",
       [QWEN] = "lm_head.",
@@ -75,18 +75,19 @@ static const struct beginning beginnings[] = {
     {"text.", {[TEXT] = "model.", [QWEN] = "model."}},
 };
 
-#define BEGINNINGS (sizeof beginnings / sizeof *beginnings)
+#define PREFIXES (sizeof prefixes / sizeof *prefixes)
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-/* If `name` begins so: what follows, and the digits in it. NULL: it does not. */
-static const char *behind(const char *name, const char *beginning, const char **digits, size_t *n)
+/* The rest of a name after a prefix, and the digits that '#' stands for; NULL if the name does not
+ * have the prefix. */
+static const char *skip_prefix(const char *name, const char *prefix, const char **digits, size_t *n)
 {
     *digits = "";
     *n = 0;
-    for (; *beginning; beginning++) {
-        if (*beginning != '#') {
-            if (*name++ != *beginning)
+    for (; *prefix; prefix++) {
+        if (*prefix != '#') {
+            if (*name++ != *prefix)
                 return NULL;
             continue;
         }
@@ -99,76 +100,78 @@ static const char *behind(const char *name, const char *beginning, const char **
     return name;
 }
 
-/* `beginning`, its number filled in, and `rest`. */
-static bool compose(const char *beginning, const char *digits, size_t n, const char *rest, char *to)
+/* Writes the prefix, with the digits for '#', and the rest. False: the name is too long. */
+static bool compose(const char *prefix, const char *digits, size_t n, const char *rest, char *to)
 {
-    size_t head = strcspn(beginning, "#");
-    const char *tail = beginning[head] ? beginning + head + 1 : "";
-    n = beginning[head] ? n : 0;
-    int length = snprintf(to, NAME_SCHEME_MAX_NAME, "%.*s%.*s%s%s", (int)head, beginning, (int)n,
+    size_t head = strcspn(prefix, "#");
+    const char *tail = prefix[head] ? prefix + head + 1 : "";
+    n = prefix[head] ? n : 0;
+    int length = snprintf(to, NAME_SCHEME_MAX_NAME, "%.*s%.*s%s%s", (int)head, prefix, (int)n,
                           digits, tail, rest);
     return length >= 0 && length < NAME_SCHEME_MAX_NAME;
 }
 
-bool name_scheme_to_canonical(const char *name, char *plain)
+bool name_scheme_to_canonical(const char *name, char *canonical)
 {
     const char *digits, *rest;
     size_t n;
-    for (size_t i = 0; i < BEGINNINGS; i++)
-        for (size_t l = 0; l < LAYOUTS; l++) {
-            const char *spelled = beginnings[i].spelled[l];
-            if (spelled && (rest = behind(name, spelled, &digits, &n)))
-                return compose(beginnings[i].plain, digits, n, rest, plain);
+    for (size_t i = 0; i < PREFIXES; i++)
+        for (size_t s = 0; s < SCHEMES; s++) {
+            const char *prefix = prefixes[i].in_scheme[s];
+            if (prefix && (rest = skip_prefix(name, prefix, &digits, &n)))
+                return compose(prefixes[i].canonical, digits, n, rest, canonical);
         }
-    return compose("", "", 0, name, plain);
+    return compose("", "", 0, name, canonical);
 }
 
-bool name_scheme_from_canonical(size_t layout, const char *plain, char *name)
+bool name_scheme_from_canonical(size_t scheme, const char *canonical, char *name)
 {
     const char *digits, *rest;
     size_t n;
     bool known = false;
-    for (size_t i = 0; i < BEGINNINGS; i++)
-        if ((rest = behind(plain, beginnings[i].plain, &digits, &n))) {
+    for (size_t i = 0; i < PREFIXES; i++)
+        if ((rest = skip_prefix(canonical, prefixes[i].canonical, &digits, &n))) {
             known = true;
-            if (beginnings[i].spelled[layout])
-                return compose(beginnings[i].spelled[layout], digits, n, rest, name);
+            if (prefixes[i].in_scheme[scheme])
+                return compose(prefixes[i].in_scheme[scheme], digits, n, rest, name);
         }
-    return !known && compose("", "", 0, plain, name);
+    return !known && compose("", "", 0, canonical, name);
 }
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-static size_t count_of(const struct model_source *in, size_t layout)
+/* The number of tensors whose names are those of the scheme. */
+static size_t count_names(const struct model_source *m, size_t scheme)
 {
-    char plain[NAME_SCHEME_MAX_NAME], spelled[NAME_SCHEME_MAX_NAME];
+    char canonical[NAME_SCHEME_MAX_NAME], in_scheme[NAME_SCHEME_MAX_NAME];
     size_t n = 0;
-    for (size_t i = 0; i < model_source_tensor_count(in); i++) {
-        const char *name = model_source_tensor(in, i)->name;
-        n += name_scheme_to_canonical(name, plain) &&
-             name_scheme_from_canonical(layout, plain, spelled) && strcmp(name, spelled) == 0;
+    for (size_t i = 0; i < model_source_tensor_count(m); i++) {
+        const char *name = model_source_tensor(m, i)->name;
+        n += name_scheme_to_canonical(name, canonical) &&
+             name_scheme_from_canonical(scheme, canonical, in_scheme) &&
+             strcmp(name, in_scheme) == 0;
     }
     return n;
 }
 
-size_t name_scheme_detect(const struct model_source *in)
+size_t name_scheme_detect(const struct model_source *m)
 {
-    size_t best = 0, most = count_of(in, 0);
-    for (size_t l = 1; l < LAYOUTS; l++) {
-        size_t n = count_of(in, l);
-        best = n > most ? l : best;
+    size_t best = 0, most = count_names(m, 0);
+    for (size_t s = 1; s < SCHEMES; s++) {
+        size_t n = count_names(m, s);
+        best = n > most ? s : best;
         most = n > most ? n : most;
     }
     return best;
 }
 
-long name_scheme_find_tensor(const struct model_source *in, const char *plain)
+long name_scheme_find_tensor(const struct model_source *m, const char *canonical)
 {
     char name[NAME_SCHEME_MAX_NAME];
     long found = -1;
-    for (size_t l = 0; l < LAYOUTS; l++) {
+    for (size_t s = 0; s < SCHEMES; s++) {
         long i =
-            name_scheme_from_canonical(l, plain, name) ? model_source_find_tensor(in, name) : -1;
+            name_scheme_from_canonical(s, canonical, name) ? model_source_find_tensor(m, name) : -1;
         if (i >= 0 && found >= 0 && i != found)
             return -1;
         found = i >= 0 ? i : found;
@@ -176,26 +179,27 @@ long name_scheme_find_tensor(const struct model_source *in, const char *plain)
     return found;
 }
 
-long name_scheme_find_tensor_or_tied(const struct model_source *in, const char *name)
+long name_scheme_find_tensor_or_tied(const struct model_source *m, const char *name)
 {
-    char plain[NAME_SCHEME_MAX_NAME];
-    long i = model_source_find_tensor(in, name);
-    if (i < 0 && name_scheme_to_canonical(name, plain))
-        i = name_scheme_find_tensor(in, plain);
+    char canonical[NAME_SCHEME_MAX_NAME];
+    long i = model_source_find_tensor(m, name);
+    if (i < 0 && name_scheme_to_canonical(name, canonical))
+        i = name_scheme_find_tensor(m, canonical);
     return i < 0 && tensor_name_is_lm_head(name)
-               ? name_scheme_find_tensor(in, "text.embed_tokens.weight")
+               ? name_scheme_find_tensor(m, "text.embed_tokens.weight")
                : i;
 }
 
-bool name_scheme_has_split_qkv(size_t layout)
+bool name_scheme_has_split_qkv(size_t scheme)
 {
-    return layout == INTERN_HF || layout == INTERN_MEMORY;
+    return scheme == INTERN_HF || scheme == INTERN_MEMORY;
 }
 
-enum name_scheme_qkv_kind name_scheme_qkv_kind(const char *plain)
+enum name_scheme_qkv_kind name_scheme_qkv_kind(const char *canonical)
 {
     static const char *const split[] = {"q_proj.", "k_proj.", "v_proj."};
-    const char *digits, *rest = behind(plain, "vision.layers.#.attn.", &digits, &(size_t){0});
+    const char *digits,
+        *rest = skip_prefix(canonical, "vision.layers.#.attn.", &digits, &(size_t){0});
     if (rest && strncmp(rest, "qkv.", 4) == 0)
         return NAME_SCHEME_FUSED_QKV;
     for (size_t i = 0; rest && i < 3; i++)

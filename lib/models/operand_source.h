@@ -1,11 +1,11 @@
-/* The operand of a sink that looks at a stream or a model. */
+/* The source filter for the operand of a sink, such as tv-view: it reads a stream or a model. */
 #ifndef TV_OPERAND_SOURCE_H
 #define TV_OPERAND_SOURCE_H
 
 #include "filter.h"
 
-/* The source for it, a saved stream's or a checkpoint's; NULL on error. A filter's descriptor
- * names it. */
+/* The source for `operand`: "-" or a saved stream, or a checkpoint as a stream of its weights. NULL
+ * on error. A sink's descriptor names this function. */
 const struct filter *operand_source_filter(const char *operand, struct error *e);
 
 #endif

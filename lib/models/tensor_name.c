@@ -7,64 +7,80 @@
 
 /* ---- layers ---------------------------------------------------------------------------------- */
 
-long tensor_name_layer(const char *name, size_t *stack)
+/* Is this component followed by a layer number, which starts at `next`? */
+static bool precedes_layer_number(const char *component, size_t n, const char *next)
 {
     static const char *const words[] = {"layers", "layer", "h", "block", "blocks"};
+    size_t digits = strspn(next, "0123456789");
+    if (!digits || digits > 6 || (next[digits] != '.' && next[digits]))
+        return false;
+    for (size_t w = 0; w < sizeof words / sizeof *words; w++)
+        if (strlen(words[w]) == n && memcmp(component, words[w], n) == 0)
+            return true;
+    return false;
+}
+
+long tensor_name_layer(const char *name, size_t *length)
+{
     for (const char *p = name; p;) {
         size_t n = strcspn(p, ".");
         const char *next = p[n] ? p + n + 1 : NULL;
-        for (size_t w = 0; next && w < sizeof words / sizeof *words; w++) {
-            size_t digits = strspn(next, "0123456789");
-            if (strlen(words[w]) == n && memcmp(p, words[w], n) == 0 && digits && digits < 7 &&
-                (next[digits] == '.' || !next[digits])) {
-                *stack = (size_t)(next - name);
-                return strtol(next, NULL, 10);
-            }
+        if (next && precedes_layer_number(p, n, next)) {
+            *length = (size_t)(next - name);
+            return strtol(next, NULL, 10);
         }
         p = next;
     }
     return -1;
 }
 
-long tensor_name_layer_in_stack(const char *name, const char *stack, size_t length)
+long tensor_name_layer_in_stack(const char *name, const char *prefix, size_t length)
 {
     size_t own;
     long layer = tensor_name_layer(name, &own);
-    return own == length && layer >= 0 && strncmp(name, stack, length) == 0 ? layer : -1;
+    return own == length && layer >= 0 && strncmp(name, prefix, length) == 0 ? layer : -1;
 }
 
-bool tensor_name_is_stack_prefix(const char *stack, size_t length, const char *asked)
+bool tensor_name_is_stack_prefix(const char *prefix, size_t length, const char *stack)
 {
-    size_t n = strlen(asked);
-    n -= n > 0 && asked[n - 1] == '.';
-    return length == n + 1 && strncmp(stack, asked, n) == 0;
+    size_t n = strlen(stack);
+    n -= n > 0 && stack[n - 1] == '.';
+    return length == n + 1 && strncmp(prefix, stack, n) == 0;
+}
+
+/* Sets the layer numbers of the tensors of one stack, which begin at index i. Returns the index
+ * after them. */
+static size_t set_stack_numbers(struct header *h, size_t i, size_t length)
+{
+    const char *prefix = h->tensors[i].name;
+    long last = -1, layer;
+    size_t end = i;
+    for (; end < h->n_tensors; end++) {
+        layer = tensor_name_layer_in_stack(h->tensors[end].name, prefix, length);
+        if (layer < 0)
+            break;
+        h->tensors[end].layer = layer;
+        last = layer > last ? layer : last;
+    }
+    for (; i < end; i++)
+        h->tensors[i].layers = last + 1;
+    return end;
 }
 
 void tensor_name_set_layer_numbers(struct header *h)
 {
-    /* Sorted names keep a stack's tensors together. */
-    for (size_t i = 0; i < h->n_tensors;) {
-        size_t stack = 0, other, j = i;
-        long last = -1, layer;
-        h->tensors[i].layer = h->tensors[i].layers = -1;
-        if (tensor_name_layer(h->tensors[i].name, &stack) < 0) {
-            i++;
+    /* In sorted order the tensors of a stack are adjacent. */
+    for (size_t i = 0, length = 0; i < h->n_tensors;) {
+        if (tensor_name_layer(h->tensors[i].name, &length) >= 0) {
+            i = set_stack_numbers(h, i, length);
             continue;
         }
-        for (; j < h->n_tensors; j++) {
-            layer = tensor_name_layer(h->tensors[j].name, &other);
-            if (layer < 0 || other != stack ||
-                strncmp(h->tensors[i].name, h->tensors[j].name, stack) != 0)
-                break;
-            h->tensors[j].layer = layer;
-            last = layer > last ? layer : last;
-        }
-        for (; i < j; i++)
-            h->tensors[i].layers = last + 1;
+        h->tensors[i].layer = h->tensors[i].layers = -1;
+        i++;
     }
 }
 
-/* ---- parts ----------------------------------------------------------------------------------- */
+/* ---- embeddings, heads and towers ------------------------------------------------------------ */
 
 bool tensor_name_is_lm_head(const char *name)
 {

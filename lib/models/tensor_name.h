@@ -1,28 +1,32 @@
-/* What the names of tensors tell, whatever the architecture: layers, embeddings, heads. */
+/* What the name of a tensor says about it, for any architecture: its layer, and whether it is an
+ * embedding or a head.
+ *
+ * A layer stack (the decoder, a vision tower) is given by the prefix of its tensors' names up to
+ * the layer number, such as "model.layers.". */
 #ifndef TV_TENSOR_NAME_H
 #define TV_TENSOR_NAME_H
 
 #include "header.h"
 
-/* The layer that a tensor's name says (the first all-digit component after layers, layer, h, block
- * or blocks), -1 if none; `stack` is the length of the name up to it. */
-long tensor_name_layer(const char *name, size_t *stack);
-/* The same for a stack, the first `length` bytes of `stack`: -1 too if it is in another. */
-long tensor_name_layer_in_stack(const char *name, const char *stack, size_t length);
-/* Is this what the user calls that stack? A dot at its end need not be given. */
-bool tensor_name_is_stack_prefix(const char *stack, size_t length, const char *asked);
-/* Sets layer and layers of each tensor from its name; layers are counted per stack. */
+/* The layer number in a name: the first all-digit component after layers, layer, h, block or
+ * blocks; -1 if there is none. *length is the length of the prefix before it. */
+long tensor_name_layer(const char *name, size_t *length);
+/* The layer number in a name of the stack with this prefix; -1 for any other name. */
+long tensor_name_layer_in_stack(const char *name, const char *prefix, size_t length);
+/* Is `stack`, as the user wrote it, this prefix? The dot at its end may be omitted. */
+bool tensor_name_is_stack_prefix(const char *prefix, size_t length, const char *stack);
+/* Sets `layer` and `layers` of every tensor from its name. Layers are counted per stack. */
 void tensor_name_set_layer_numbers(struct header *h);
 
-/* What makes logits of hidden states. */
+/* The language-model head, which turns hidden states into logits. */
 bool tensor_name_is_lm_head(const char *name);
-/* What makes hidden states of tokens. */
+/* The embedding of text tokens. */
 bool tensor_name_is_token_embedding(const char *name);
-/* One of the two whose rows are the tokens of a vocabulary, embed_tokens or head. */
+/* An embed_tokens or a head, whose rows are the entries of a vocabulary. */
 bool tensor_name_has_vocabulary_rows(const char *name);
-/* Something that comes before the layers: of tokens, positions, images. */
+/* Any embedding: of tokens, positions or images. */
 bool tensor_name_is_embedding(const char *name);
-/* Is it of a part that sees or hears? */
+/* A tensor of a vision or audio tower. */
 bool tensor_name_is_vision_or_audio(const char *name);
 
 #endif

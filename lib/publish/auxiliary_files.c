@@ -1,118 +1,142 @@
 #include "auxiliary_files.h"
 
+#include "chat_template.h"
 #include "config_update.h"
-#include "tokenizer_files.h"
 #include "pattern.h"
+#include "tokenizer_files.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-char *auxiliary_files_read_config(const struct model_source *lender, size_t *size)
+/* Where the files go. */
+struct output {
+    auxiliary_file_writer *write;
+    void *to;
+};
+
+static int write_file(const struct output *out, const char *name, const void *bytes, size_t size,
+                      struct error *e)
 {
-    const struct ckpt *c = lender ? model_source_checkpoint(lender) : NULL;
+    return out->write(out->to, name, bytes, size, e);
+}
+
+/* ---- config.json ----------------------------------------------------------------------------- */
+
+char *auxiliary_files_read_config(const struct model_source *source, size_t *size)
+{
+    const struct ckpt *c = source ? model_source_checkpoint(source) : NULL;
     return c ? ckpt_read_auxiliary_file(c, "config.json", size) : NULL;
 }
 
-static int put_config(const struct auxiliary_files *l, auxiliary_file_writer *put, void *to,
-                      struct error *e)
+static int copy_config(const struct auxiliary_files *a, const struct output *out, struct error *e)
 {
     size_t size;
-    char *config = auxiliary_files_read_config(l->source, &size);
+    char *config = auxiliary_files_read_config(a->source, &size);
     if (!config)
         return 0;
-    char *text = config_update_json(config, size, l->source, l->result, l->new_head, l->tool);
-    int failed = put(to, "config.json", text, strlen(text), e);
+    char *text = config_update_json(config, size, a->source, a->result, a->has_own_head, a->tool);
+    int failed = write_file(out, "config.json", text, strlen(text), e);
     free(text);
     free(config);
     return failed;
 }
 
-/* A file of the tokenizer, with the chat template that was asked for in its place. */
-static int put_tokenizer_file(const struct auxiliary_files *l, const char *name, const char *text,
-                              size_t size, auxiliary_file_writer *put, void *to, struct error *e)
+/* ---- copying --------------------------------------------------------------------------------- */
+
+/* Writes a tokenizer file, with the chat template that was asked for. */
+static int write_tokenizer_file(const struct auxiliary_files *a, const char *name, const char *text,
+                                size_t size, const struct output *out, struct error *e)
 {
-    const char *template = l->chat_template;
+    const char *template = a->chat_template;
     if (template && strcmp(name, "chat_template.jinja") == 0)
-        return put(to, name, template, strlen(template), e);
+        return write_file(out, name, template, strlen(template), e);
     if (!template || strcmp(name, "tokenizer_config.json") != 0)
-        return put(to, name, text, size, e);
+        return write_file(out, name, text, size, e);
     char *config = chat_template_insert(text, size, template, e);
-    int failed = config ? put(to, name, config, strlen(config), e) : -1;
+    int failed = config ? write_file(out, name, config, strlen(config), e) : -1;
     free(config);
     return failed;
 }
 
-/* Of the small files beside a model's weights, those that belong to a model of any kind: settings,
- * code that goes with it, licences. README and config are written anew. */
-static bool is_lent(const char *name)
+/* Is it a file that belongs to a model of any kind? */
+static bool is_copied(const char *name)
 {
     static const char *const patterns[] = {"*.json",   "*.jinja", "*.py",
                                            "LICENSE*", "NOTICE*", "USE_POLICY*"};
-    bool lent = false;
+    bool copied = false;
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-        lent |= pattern_matches(patterns[i], name);
-    return lent && strcmp(name, "config.json") != 0;
+        copied |= pattern_matches(patterns[i], name);
+    return copied && strcmp(name, "config.json") != 0;
 }
 
-/* The small files of a model, those of its tokenizer or all others. */
-static int put_files_of(const struct auxiliary_files *l, const struct model_source *in,
-                        bool tokenizer, auxiliary_file_writer *put, void *to, struct error *e)
+static int copy_file(const struct auxiliary_files *a, const struct model_source *source,
+                     const char *name, const struct output *out, struct error *e)
 {
-    const struct ckpt *c = model_source_checkpoint(in);
+    size_t size;
+    char *text = ckpt_read_auxiliary_file(model_source_checkpoint(source), name, &size);
+    if (!text)
+        return error_set(e, "cannot read %s of %s", name, model_source_name(source));
+    int failed = tokenizer_files_is_tokenizer_file(name)
+                     ? write_tokenizer_file(a, name, text, size, out, e)
+                     : write_file(out, name, text, size, e);
+    free(text);
+    return failed ? -1 : 0;
+}
+
+/* Copies a model's tokenizer files, or all others. */
+static int copy_files(const struct auxiliary_files *a, const struct model_source *source,
+                      bool tokenizer, const struct output *out, struct error *e)
+{
+    const struct ckpt *c = model_source_checkpoint(source);
     for (size_t i = 0; c && i < ckpt_auxiliary_file_count(c); i++) {
         const char *name = ckpt_auxiliary_file_name(c, i);
-        size_t size;
-        if (tokenizer_files_is_tokenizer_file(name) != tokenizer || (!tokenizer && !is_lent(name)))
+        if (tokenizer_files_is_tokenizer_file(name) != tokenizer ||
+            (!tokenizer && !is_copied(name)))
             continue;
-        char *text = ckpt_read_auxiliary_file(c, name, &size);
-        int failed = -1;
-        if (!text)
-            error_set(e, "cannot read %s of %s", name, model_source_name(in));
-        else if (tokenizer)
-            failed = put_tokenizer_file(l, name, text, size, put, to, e);
-        else
-            failed = put(to, name, text, size, e);
-        free(text);
-        if (failed)
+        if (copy_file(a, source, name, out, e))
             return -1;
     }
     return 0;
 }
 
-/* A chat template without a file to stand in gets one of its own. */
-static int put_template(const struct auxiliary_files *l, const struct model_source *in,
-                        auxiliary_file_writer *put, void *to, struct error *e)
+/* ---- the tokenizer --------------------------------------------------------------------------- */
+
+/* Writes the chat template to a file of its own, if the tokenizer has no file for it. */
+static int write_missing_template(const struct auxiliary_files *a,
+                                  const struct model_source *source, const struct output *out,
+                                  struct error *e)
 {
-    const struct ckpt *c = model_source_checkpoint(in);
+    const struct ckpt *c = model_source_checkpoint(source);
     for (size_t i = 0; c && i < ckpt_auxiliary_file_count(c); i++)
         if (strcmp(ckpt_auxiliary_file_name(c, i), "tokenizer_config.json") == 0 ||
             strcmp(ckpt_auxiliary_file_name(c, i), "chat_template.jinja") == 0)
             return 0;
-    return put(to, "chat_template.jinja", l->chat_template, strlen(l->chat_template), e);
+    return write_file(out, "chat_template.jinja", a->chat_template, strlen(a->chat_template), e);
 }
 
-static int put_tokenizer(const struct auxiliary_files *l, auxiliary_file_writer *put, void *to,
-                         struct error *e)
+static int copy_tokenizer(const struct auxiliary_files *a, const struct output *out,
+                          struct error *e)
 {
-    struct model_source *own = NULL;
-    if (l->no_tokenizer)
+    struct model_source *other = NULL;
+    if (a->no_tokenizer)
         return 0;
-    if (l->tokenizer && !(own = model_source_open(l->tokenizer, l->spool, l->tool, e)))
+    if (a->tokenizer && !(other = model_source_open(a->tokenizer, a->spool, a->tool, e)))
         return -1;
-    const struct model_source *in = own ? own : l->source;
-    int failed = put_files_of(l, in, true, put, to, e) ||
-                         (l->chat_template && put_template(l, in, put, to, e))
+    const struct model_source *source = other ? other : a->source;
+    int failed = copy_files(a, source, true, out, e) ||
+                         (a->chat_template && write_missing_template(a, source, out, e))
                      ? -1
                      : 0;
-    model_source_close(own);
+    model_source_close(other);
     return failed;
 }
 
-int auxiliary_files_copy(const struct auxiliary_files *l, auxiliary_file_writer *put, void *to,
+int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer *write, void *to,
                          struct error *e)
 {
-    return put_files_of(l, l->source, false, put, to, e) || put_tokenizer(l, put, to, e) ||
-                   put_config(l, put, to, e)
+    const struct output out = {write, to};
+    return copy_files(a, a->source, false, &out, e) || copy_tokenizer(a, &out, e) ||
+                   copy_config(a, &out, e)
                ? -1
                : 0;
 }

@@ -1,27 +1,29 @@
-/* The small files that a model lends to the one that is made from it: config.json brought up to
- * date, the tokenizer's, others that belong to a model of any kind; not its card and its index. */
+/* The auxiliary files of a new checkpoint, copied from a source model: an updated config.json, the
+ * tokenizer files, and others that belong to any model (code, licences, settings). README.md and
+ * the index are not copied. */
 #ifndef TV_AUXILIARY_FILES_H
 #define TV_AUXILIARY_FILES_H
 
 #include "model_source.h"
 
+/* What to copy. */
 struct auxiliary_files {
     const struct model_source *source;
-    const struct header *result; /* as model_card.h wants it */
-    bool new_head;
+    const struct header *result; /* the checkpoint's (model_card.h) */
+    bool has_own_head;           /* the stream has a head, so it is not tied */
     bool no_tokenizer;
-    const char *tokenizer;     /* another model that lends its tokenizer; NULL */
-    const char *chat_template; /* to be put into the tokenizer's files; NULL */
-    const char *spool, *tool;  /* as in model_source_open */
+    const char *tokenizer;     /* operand of another model for the tokenizer files; NULL */
+    const char *chat_template; /* to set in the tokenizer files; NULL */
+    const char *spool, *tool;  /* as for model_source_open */
 };
 
 typedef int auxiliary_file_writer(void *to, const char *name, const void *bytes, size_t size,
                                   struct error *e);
 
-/* Hands over the files one by one. */
-int auxiliary_files_copy(const struct auxiliary_files *l, auxiliary_file_writer *put, void *to,
+/* Passes the files to `write` one by one. */
+int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer *write, void *to,
                          struct error *e);
-/* The text of the lender's config.json; NULL if there is none. Caller frees. */
-char *auxiliary_files_read_config(const struct model_source *lender, size_t *size);
+/* The text of the model's config.json; NULL if it has none. The caller frees. */
+char *auxiliary_files_read_config(const struct model_source *source, size_t *size);
 
 #endif

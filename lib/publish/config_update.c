@@ -9,10 +9,10 @@
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* ---- what the tensors say -------------------------------------------------------------------- */
+/* ---- values from the tensors ----------------------------------------------------------------- */
 
-/* The dtype in which most floating elements are; DTYPE_NONE if there are none. */
-static enum dtype main_dtype(const struct header *h)
+/* The dtype of most floating-point elements; DTYPE_NONE if there are none. */
+static enum dtype most_common_dtype(const struct header *h)
 {
     uint64_t elements[DTYPE_COUNT] = {0};
     enum dtype best = DTYPE_NONE;
@@ -48,83 +48,84 @@ static bool has_head(const struct header *h)
     return false;
 }
 
-static bool lender_has_head(const struct model_source *lender)
+static bool source_has_head(const struct model_source *source)
 {
-    for (size_t i = 0; i < model_source_tensor_count(lender); i++)
-        if (tensor_name_is_lm_head(model_source_tensor(lender, i)->name))
+    for (size_t i = 0; i < model_source_tensor_count(source); i++)
+        if (tensor_name_is_lm_head(model_source_tensor(source, i)->name))
             return true;
     return false;
 }
 
-/* Rows of the text embedding among the new tensors, and of the lender's tensor of that name (0:
- * it has none). */
-static uint64_t vocabulary(const struct header *h, const struct model_source *lender,
-                           uint64_t *lent)
+/* The rows of the token embedding, and those of the source's tensor of that name (0: it has none).
+ */
+static uint64_t vocabulary_size(const struct header *h, const struct model_source *source,
+                                uint64_t *source_rows)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
         if (t->rank != 2 || !tensor_name_is_token_embedding(t->name))
             continue;
-        long j = model_source_find_tensor(lender, t->name);
-        const struct ckpt_tensor *own = j < 0 ? NULL : model_source_tensor(lender, (size_t)j);
-        *lent = own && own->rank == 2 ? own->shape[0] : 0;
+        long j = model_source_find_tensor(source, t->name);
+        const struct ckpt_tensor *own = j < 0 ? NULL : model_source_tensor(source, (size_t)j);
+        *source_rows = own && own->rank == 2 ? own->shape[0] : 0;
         return t->shape[0];
     }
     return 0;
 }
 
-/* ---- layer stacks ---------------------------------------------------------------------------- */
-
-static long new_layers(const struct header *h, const char *stack, size_t n)
+/* The number of layers of a stack in the new checkpoint. */
+static long count_layers(const struct header *h, const char *prefix, size_t length)
 {
     long last = -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
-        long layer = tensor_name_layer_in_stack(h->tensors[i].name, stack, n);
+        long layer = tensor_name_layer_in_stack(h->tensors[i].name, prefix, length);
         last = layer > last ? layer : last;
     }
     return last + 1;
 }
 
-/* Layers now of the text stack, which is the one that had `layers`; 0 if none had. */
-static long text_layers(const struct header *h, const struct model_source *lender, long layers)
+/* The number of layers in the new checkpoint of the text stack, which has `layers` in the source; 0
+ * if no stack has as many. */
+static long count_text_layers(const struct header *h, const struct model_source *source,
+                              long layers)
 {
-    size_t n;
-    const char *stack = model_source_find_text_stack(lender, layers, &n);
-    return stack ? new_layers(h, stack, n) : 0;
+    size_t length;
+    const char *prefix = model_source_find_text_stack(source, layers, &length);
+    return prefix ? count_layers(h, prefix, length) : 0;
 }
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
 static const char *const sections[] = {"text_config", "llm_config", "vision_config"};
 
-static bool set_number_in(json_t *part, const char *key, json_int_t old, json_int_t value)
+static bool set_integer_in(json_t *section, const char *key, json_int_t old, json_int_t value)
 {
-    json_t *number = json_object_get(part, key);
+    json_t *number = json_object_get(section, key);
     if (!json_is_integer(number) || json_integer_value(number) != old || old == value)
         return false;
     json_integer_set(number, value);
     return true;
 }
 
-/* Wherever top and text say `old` now. */
-static bool set_number(json_t *config, const char *key, json_int_t old, json_int_t value)
+/* Replaces the value `old` of a key, at the top level and in the text section. */
+static bool set_integer(json_t *config, const char *key, json_int_t old, json_int_t value)
 {
-    bool changed = set_number_in(config, key, old, value);
+    bool changed = set_integer_in(config, key, old, value);
     for (size_t i = 0; model_config_text_sections[i]; i++)
         changed |=
-            set_number_in(json_object_get(config, model_config_text_sections[i]), key, old, value);
+            set_integer_in(json_object_get(config, model_config_text_sections[i]), key, old, value);
     return changed;
 }
 
-static bool set_dtype_in(json_t *part, enum dtype d)
+static bool set_dtype_in(json_t *section, enum dtype d)
 {
     static const char *const keys[] = {"torch_dtype", "dtype"};
     bool changed = false;
     for (size_t i = 0; i < COUNT(keys); i++) {
-        json_t *old = json_object_get(part, keys[i]);
+        json_t *old = json_object_get(section, keys[i]);
         if (!old || (json_is_string(old) && dtype_from_user_name(json_string_value(old)) == d))
             continue;
-        json_object_set_new(part, keys[i], json_string(dtype_torch_name(d)));
+        json_object_set_new(section, keys[i], json_string(dtype_torch_name(d)));
         changed = true;
     }
     return changed;
@@ -140,17 +141,17 @@ static bool set_dtype(json_t *config, enum dtype d)
     return changed;
 }
 
-/* `layer_types` has an entry for each layer: cut or prolonged where all are the same, else left to
- * the class that knows the pattern. */
-static void fit_layer_types(json_t *part, size_t layers)
+/* `layer_types` has an entry for each layer. It is resized if all are the same, else removed, so
+ * that the model's class sets its own pattern. */
+static void resize_layer_types(json_t *section, size_t layers)
 {
-    json_t *types = json_object_get(part, "layer_types");
+    json_t *types = json_object_get(section, "layer_types");
     size_t n = json_array_size(types);
     if (!n || n == layers)
         return;
     for (size_t i = 1; i < n; i++)
         if (!json_equal(json_array_get(types, 0), json_array_get(types, i))) {
-            json_object_del(part, "layer_types");
+            json_object_del(section, "layer_types");
             return;
         }
     while (json_array_size(types) > layers)
@@ -159,58 +160,59 @@ static void fit_layer_types(json_t *part, size_t layers)
         json_array_append(types, json_array_get(types, 0));
 }
 
-static bool set_layers(json_t *config, const struct header *h, const struct model_source *lender)
+static bool set_layers(json_t *config, const struct header *h, const struct model_source *source)
 {
     bool changed = false;
     for (size_t i = 0; model_config_layer_keys[i]; i++) {
         json_int_t old = model_config_text_integer(config, model_config_layer_keys[i]);
-        long now = old > 0 ? text_layers(h, lender, (long)old) : 0;
-        if (now == 0 || !set_number(config, model_config_layer_keys[i], old, now))
+        long now = old > 0 ? count_text_layers(h, source, (long)old) : 0;
+        if (now == 0 || !set_integer(config, model_config_layer_keys[i], old, now))
             continue;
         changed = true;
-        fit_layer_types(config, (size_t)now);
+        resize_layer_types(config, (size_t)now);
         for (size_t j = 0; model_config_text_sections[j]; j++)
-            fit_layer_types(json_object_get(config, model_config_text_sections[j]), (size_t)now);
+            resize_layer_types(json_object_get(config, model_config_text_sections[j]), (size_t)now);
     }
     return changed;
 }
 
 static bool set_vocabulary(json_t *config, const struct header *h,
-                           const struct model_source *lender)
+                           const struct model_source *source)
 {
-    uint64_t lent = 0, rows = vocabulary(h, lender, &lent);
+    uint64_t source_rows = 0, rows = vocabulary_size(h, source, &source_rows);
     json_int_t old = model_config_text_integer(config, "vocab_size");
-    /* A config may count fewer tokens than its embedding has rows: that is the lender's affair. */
-    if (rows == 0 || rows == lent || old < 0)
+    /* A source whose config counts fewer tokens than its embedding has rows keeps doing so. */
+    if (rows == 0 || rows == source_rows || old < 0)
         return false;
-    return set_number(config, "vocab_size", old, (json_int_t)rows);
+    return set_integer(config, "vocab_size", old, (json_int_t)rows);
 }
 
-static bool set_flag_in(json_t *part, bool value, bool add)
+/* `add`: also if the section has no such flag. */
+static bool set_tied_in(json_t *section, bool value, bool add)
 {
-    json_t *old = json_object_get(part, "tie_word_embeddings");
-    if (!json_is_object(part) || (old ? json_is_true(old) == value : !add))
+    json_t *old = json_object_get(section, "tie_word_embeddings");
+    if (!json_is_object(section) || (old ? json_is_true(old) == value : !add))
         return false;
-    json_object_set_new(part, "tie_word_embeddings", json_boolean(value));
+    json_object_set_new(section, "tie_word_embeddings", json_boolean(value));
     return true;
 }
 
-/* A head of its own from the stream unties it; one that went missing must have been the
- * embedding. */
-static bool set_tied(json_t *config, const struct header *h, const struct model_source *lender,
-                     bool new_head)
+/* A head from the stream unties the embedding; a head that only the source has is taken to repeat
+ * the embedding. */
+static bool set_tied(json_t *config, const struct header *h, const struct model_source *source,
+                     bool has_own_head)
 {
-    bool had = lender_has_head(lender), has = has_head(h);
-    if (has ? !new_head : !had)
+    bool had = source_has_head(source), has = has_head(h);
+    if (has ? !has_own_head : !had)
         return false;
-    bool changed = set_flag_in(config, !has, has != had);
+    bool changed = set_tied_in(config, !has, has != had);
     for (size_t i = 0; model_config_text_sections[i]; i++)
-        changed |= set_flag_in(json_object_get(config, model_config_text_sections[i]), !has, false);
+        changed |= set_tied_in(json_object_get(config, model_config_text_sections[i]), !has, false);
     return changed;
 }
 
-/* Without F8 tensors there is nothing quantized left. */
-static bool drop_quantization(json_t *config, const struct header *h)
+/* Removes an fp8 quantization if no tensor is F8. */
+static bool remove_quantization(json_t *config, const struct header *h)
 {
     json_t *q = json_object_get(config, "quantization_config");
     const char *method = json_string_value(json_object_get(q, "quant_method"));
@@ -218,14 +220,14 @@ static bool drop_quantization(json_t *config, const struct header *h)
            json_object_del(config, "quantization_config") == 0;
 }
 
-/* With as few digits as bring every number back: 1e-05 stays 1e-05. */
-static char *write_config(const json_t *config)
+/* With the fewest digits that keep every number: 1e-05 stays 1e-05. */
+static char *format_config(const json_t *config)
 {
     for (size_t digits = 15;; digits++) {
         char *text = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
-        json_t *back = digits < 17 && text ? json_loads(text, 0, NULL) : NULL;
-        bool same = digits == 17 || json_equal(config, back);
-        json_decref(back);
+        json_t *parsed = digits < 17 && text ? json_loads(text, 0, NULL) : NULL;
+        bool same = digits == 17 || json_equal(config, parsed);
+        json_decref(parsed);
         if (same && text) {
             size_t n = strlen(text);
             text = mem_resize(text, n + 2, 1);
@@ -238,25 +240,26 @@ static char *write_config(const json_t *config)
     }
 }
 
-char *config_update_json(const char *text, size_t size, const struct model_source *lender,
-                         const struct header *h, bool new_head, const char *tool)
+char *config_update_json(const char *text, size_t size, const struct model_source *source,
+                         const struct header *h, bool has_own_head, const char *tool)
 {
-    bool duplicate;
-    json_t *config = model_config_parse(text, size, &duplicate);
+    bool has_duplicates;
+    json_t *config = model_config_parse(text, size, &has_duplicates);
     if (!config) {
-        fprintf(stderr, "%s: warning: config.json of %s is not JSON; it is copied as it is\n", tool,
-                model_source_name(lender));
+        fprintf(stderr,
+                "%s: warning: config.json of %s is not valid JSON; it is copied unchanged\n", tool,
+                model_source_name(source));
         return mem_copy_text(text);
     }
-    if (duplicate)
-        fprintf(stderr, "%s: warning: config.json of %s has a key duplicate; the last one counts\n",
-                tool, model_source_name(lender));
-    bool changed = set_dtype(config, main_dtype(h));
-    changed |= set_layers(config, h, lender);
-    changed |= set_vocabulary(config, h, lender);
-    changed |= set_tied(config, h, lender, new_head);
-    changed |= drop_quantization(config, h);
-    char *updated = changed ? write_config(config) : NULL;
+    if (has_duplicates)
+        fprintf(stderr, "%s: warning: config.json of %s has duplicate keys; the last one wins\n",
+                tool, model_source_name(source));
+    bool changed = set_dtype(config, most_common_dtype(h));
+    changed |= set_layers(config, h, source);
+    changed |= set_vocabulary(config, h, source);
+    changed |= set_tied(config, h, source, has_own_head);
+    changed |= remove_quantization(config, h);
+    char *updated = changed ? format_config(config) : NULL;
     json_decref(config);
     return updated ? updated : mem_copy_text(text);
 }

@@ -1,16 +1,16 @@
-/* The config.json of a checkpoint that is written: that of the model it is made from, with the
- * values that the merge changed. */
+/* Updates config.json for a new checkpoint: the text of the source model's, with the values that
+ * the merge changed. */
 #ifndef TV_CONFIG_UPDATE_H
 #define TV_CONFIG_UPDATE_H
 
 #include "model_source.h"
 
-/* `text` is the config.json of `lender`. In the new one stand the dtype of most elements, the
- * number of layers of the text stack, the rows of the embedding, and whether the head is tied, each
- * where the old one has such a key; `new_head`: the head comes from the stream. Without a
- * difference the text stays as it is. One that cannot be read stays too, and a warning is printed
- * under the name of `tool`. */
-char *config_update_json(const char *text, size_t size, const struct model_source *lender,
-                         const struct header *h, bool new_head, const char *tool);
+/* Updates, each if the key is present: the dtype, the number of layers of the text stack, the size
+ * of the vocabulary, whether head and embedding are tied (`has_own_head`: the stream has a head),
+ * and the quantization of weights that are no longer quantized. `h` describes the checkpoint
+ * (model_card.h). If nothing changes, or if the text is not valid JSON (with a warning under the
+ * name `tool`), the result is the same text. The caller frees. */
+char *config_update_json(const char *text, size_t size, const struct model_source *source,
+                         const struct header *h, bool has_own_head, const char *tool);
 
 #endif

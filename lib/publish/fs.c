@@ -3,7 +3,6 @@
 #include "hash.h"
 #include "mem.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,9 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SMALL        ((size_t)1 << 30)    /* bytes of what is read as a whole */
-#define PIECE        ((size_t)1 << 20)    /* bytes of one read of what is not */
-#define WRITE_BEHIND ((uint64_t)32 << 20) /* bytes after which writing to the disk is begun */
+#define MAX_READ  ((size_t)1 << 30)    /* bytes of a file that is read as a whole */
+#define READ_SIZE ((size_t)1 << 20)    /* bytes of one read, for hashing */
+#define WRITEBACK ((uint64_t)32 << 20) /* bytes between two calls to the kernel */
 
 void fs_random_suffix(char suffix[7])
 {
@@ -57,7 +56,7 @@ int fs_preallocate(int fd, uint64_t size)
 
 void fs_start_writeback(int fd, uint64_t written, size_t size, bool complete)
 {
-    if (complete || written / WRITE_BEHIND > (written - size) / WRITE_BEHIND)
+    if (complete || written / WRITEBACK > (written - size) / WRITEBACK)
         sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
@@ -66,9 +65,9 @@ int fs_sync_file(int folder, const char *name)
     int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return -1;
-    int failed = fsync(fd), why = errno;
+    int failed = fsync(fd), reason = errno;
     close(fd);
-    errno = why;
+    errno = reason;
     return failed;
 }
 
@@ -80,24 +79,24 @@ int fs_replace_file(int folder, const char *name, const void *bytes, size_t size
         abort();
     int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     int failed = fd < 0 || fs_write_at(fd, 0, bytes, size) || fsync(fd) ? -1 : 0;
-    int why = errno;
+    int reason = errno;
     if (fd >= 0 && close(fd) && !failed) {
         failed = -1;
-        why = errno;
+        reason = errno;
     }
     if (!failed && (failed = renameat(folder, temporary, folder, name)))
-        why = errno;
+        reason = errno;
     if (failed && fd >= 0)
         unlinkat(folder, temporary, 0);
     free(temporary);
-    errno = why;
+    errno = reason;
     return failed;
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Never a pipe or a device, which may have no end. */
-static int open_file(int folder, const char *name, struct stat *st)
+/* Opens a regular file; a pipe or a device may have no end. */
+static int open_regular_file(int folder, const char *name, struct stat *st)
 {
     int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || (fstat(fd, st) == 0 && S_ISREG(st->st_mode)))
@@ -110,17 +109,17 @@ static int open_file(int folder, const char *name, struct stat *st)
 char *fs_read_file(int folder, const char *name, size_t *size)
 {
     struct stat st;
-    int fd = open_file(folder, name, &st);
+    int fd = open_regular_file(folder, name, &st);
     if (fd < 0)
         return NULL;
-    size_t room = st.st_size < 0 || (size_t)st.st_size > SMALL ? 0 : (size_t)st.st_size;
-    char *text = mem_alloc(room + 1, 1);
+    size_t length = st.st_size < 0 || (size_t)st.st_size > MAX_READ ? 0 : (size_t)st.st_size;
+    char *text = mem_alloc(length + 1, 1);
     ssize_t n = 0;
-    for (*size = 0; *size < room; *size += (size_t)n)
-        if ((n = read(fd, text + *size, room - *size)) <= 0)
+    for (*size = 0; *size < length; *size += (size_t)n)
+        if ((n = read(fd, text + *size, length - *size)) <= 0)
             break;
     close(fd);
-    if (*size == room)
+    if (*size == length)
         return text;
     free(text);
     return NULL;
@@ -129,25 +128,32 @@ char *fs_read_file(int folder, const char *name, size_t *size)
 int fs_hash_file(int folder, const char *name, uint64_t from, uint64_t *size, uint64_t *hash)
 {
     struct stat st;
-    int fd = open_file(folder, name, &st);
+    int fd = open_regular_file(folder, name, &st);
     if (fd < 0)
         return -1;
     XXH3_state_t *state = XXH3_createState();
-    char *bytes = mem_alloc(PIECE, 1);
+    char *bytes = mem_alloc(READ_SIZE, 1);
     ssize_t n;
     XXH3_64bits_reset(state);
-    for (*size = 0; (n = pread(fd, bytes, PIECE, (off_t)(from + *size))) > 0; *size += (uint64_t)n)
+    for (*size = 0; (n = pread(fd, bytes, READ_SIZE, (off_t)(from + *size))) > 0;
+         *size += (uint64_t)n)
         XXH3_64bits_update(state, bytes, (size_t)n);
     *hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     free(bytes);
-    int why = errno;
+    int reason = errno;
     close(fd);
-    errno = why;
+    errno = reason;
     return n < 0 ? -1 : 0;
 }
 
-/* ---- removing -------------------------------------------------------------------------------- */
+/* ---- folders --------------------------------------------------------------------------------- */
+
+DIR *fs_open_folder(int folder)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? NULL : fdopendir(fd);
+}
 
 int fs_remove_tree(int parent, const char *name)
 {

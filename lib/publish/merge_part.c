@@ -8,30 +8,30 @@
 
 struct merge_part {
     struct stage *stage;
-    struct partial_checkpoint *parts;
-    const struct shard_layout *shards;
-    size_t *left;    /* [shard]: tensors that are still to come */
-    uint64_t i, n;   /* part I of N */
-    bool publishes;  /* --resume */
-    bool waits;      /* what a stream brings counts only when its end was seen */
-    bool has_beside; /* what is beside the shards was read by an earlier run */
+    struct partial_checkpoint *checkpoint;
+    const struct shard_layout *layout;
+    size_t *tensors_left; /* [shard] */
+    uint64_t i, n;        /* part i of n */
+    bool publishes;       /* --resume */
+    bool reads_stream;    /* a stream counts only when its end has been seen */
+    bool has_auxiliary;   /* an earlier run has written the auxiliary files */
 };
 
-struct partial_checkpoint *merge_part_checkpoint(const struct merge_part *s)
+struct partial_checkpoint *merge_part_checkpoint(const struct merge_part *m)
 {
-    return s->parts;
+    return m->checkpoint;
 }
 
-bool merge_part_is_first(const struct merge_part *s)
+bool merge_part_is_first(const struct merge_part *m)
 {
-    return s->i == 1;
+    return m->i == 1;
 }
 
-bool merge_part_wants_tensor(const struct merge_part *s, size_t index)
+bool merge_part_wants_tensor(const struct merge_part *m, size_t index)
 {
-    return index == SIZE_MAX
-               ? merge_part_is_first(s) && !s->has_beside
-               : partial_checkpoint_is_claimed(s->parts, s->shards->places[index].shard);
+    if (index == SIZE_MAX)
+        return merge_part_is_first(m) && !m->has_auxiliary;
+    return partial_checkpoint_is_claimed(m->checkpoint, m->layout->tensors[index].shard);
 }
 
 int merge_part_parse(const char *text, uint64_t *i, uint64_t *n, struct error *e)
@@ -41,96 +41,110 @@ int merge_part_parse(const char *text, uint64_t *i, uint64_t *n, struct error *e
     if (*text >= '1' && *text <= '9' && *slash == '/' && slash[1] >= '1' && slash[1] <= '9')
         *n = strtoull(slash + 1, &end, 10);
     if (!end || *end || *i > *n || *n > PARTS_MAX)
-        return error_set(e, "--part: \"%s\" is no part of a whole (1/3, 2/3, 3/3; at most %d)",
-                         text, PARTS_MAX);
+        return error_set(e, "--part: expected I/N with 1 <= I <= N <= %d, got \"%s\"", PARTS_MAX,
+                         text);
     return 0;
 }
 
-/* Those of its own shards that are to be made. */
-static void choose(struct merge_part *s)
+/* ---- opening --------------------------------------------------------------------------------- */
+
+/* Claims those of its shards that are not finished. */
+static void claim_shards(struct merge_part *m)
 {
-    const char *tool = s->stage->filter->name;
-    size_t sound = 0, own = 0;
-    for (size_t j = s->i - 1; j < s->shards->n_files; j += s->n, own++) {
+    const char *tool = m->stage->filter->name;
+    size_t finished = 0, own = 0;
+    for (size_t j = m->i - 1; j < m->layout->n_shards; j += m->n, own++) {
         enum shard_state state =
-            s->waits ? SHARD_MISSING : partial_checkpoint_check_shard(s->parts, j);
+            m->reads_stream ? SHARD_MISSING : partial_checkpoint_check_shard(m->checkpoint, j);
         if (state == SHARD_FINISHED) {
-            sound++;
+            finished++;
             continue;
         }
-        partial_checkpoint_claim_shard(s->parts, j);
+        partial_checkpoint_claim_shard(m->checkpoint, j);
         if (state != SHARD_MISSING)
-            fprintf(stderr, "%s: note: %s%s; it is made again\n", tool, s->shards->files[j].name,
+            fprintf(stderr, "%s: note: %s%s; it is recomputed\n", tool, m->layout->shards[j].name,
                     shard_records_state_text(state));
     }
-    if (sound)
-        fprintf(stderr, "%s: note: %zu of %zu files are finished already\n", tool, sound, own);
+    if (finished)
+        fprintf(stderr, "%s: note: %zu of %zu shards are already finished\n", tool, finished, own);
 }
 
-static void count_tensors(struct merge_part *s)
+static void count_tensors(struct merge_part *m)
 {
-    s->left = mem_alloc(s->shards->n_files, sizeof *s->left);
-    for (size_t j = 0; j < s->shards->n; j++)
-        s->left[s->shards->places[j].shard]++;
+    m->tensors_left = mem_alloc(m->layout->n_shards, sizeof *m->tensors_left);
+    for (size_t j = 0; j < m->layout->n; j++)
+        m->tensors_left[m->layout->tensors[j].shard]++;
 }
 
-static int start(struct merge_part *s, const struct merge_plan *plan,
-                 const struct model_source *lender, struct error *e)
+static int plan_and_claim(struct merge_part *m, const struct merge_plan *plan,
+                          const struct model_source *auxiliary_source, struct error *e)
 {
-    if (merge_plan_save(s->parts, plan, lender, e) ||
-        (s->publishes && partial_checkpoint_remove_foreign_records(s->parts, e)))
+    struct partial_checkpoint *p = m->checkpoint;
+    if (merge_plan_save(p, plan, auxiliary_source, e) ||
+        (m->publishes && partial_checkpoint_remove_foreign_records(p, e)))
         return -1;
-    s->shards = partial_checkpoint_layout(s->parts);
-    s->waits = !run_context_has_model_fingerprints(s->stage);
-    s->has_beside =
-        !s->waits && partial_checkpoint_check_auxiliary_files(s->parts) == SHARD_FINISHED;
-    count_tensors(s);
-    choose(s);
-    return partial_checkpoint_check_space(s->parts, e);
+    m->layout = partial_checkpoint_layout(p);
+    m->reads_stream = !run_context_has_model_fingerprints(m->stage);
+    m->has_auxiliary =
+        !m->reads_stream && partial_checkpoint_check_auxiliary_files(p) == SHARD_FINISHED;
+    count_tensors(m);
+    claim_shards(m);
+    return partial_checkpoint_check_space(p, e);
 }
 
-struct merge_part *merge_part_open(struct stage *stage, const char *target, bool force,
-                                   const char *part, const struct merge_plan *plan,
-                                   const struct model_source *lender, struct error *e)
+static int check_scopes(const struct stage *s, const char *option, struct error *e)
 {
-    struct merge_part *s = mem_alloc(1, sizeof *s);
-    *s = (struct merge_part){.stage = stage, .i = 1, .n = 1, .publishes = !part};
-    const char *whole = run_context_find_model_scope_stage(stage);
-    int failed = part ? merge_part_parse(part, &s->i, &s->n, e) : 0;
-    if (!failed && whole)
-        failed = error_set(e, "%s must see the whole model, which --%s takes apart", whole,
-                           part ? "part" : "resume");
+    const char *stage = run_context_find_model_scope_stage(s);
+    return stage ? error_set(e, "%s needs the whole model in one run, so --%s cannot be used",
+                             stage, option)
+                 : 0;
+}
+
+struct merge_part *merge_part_open(struct stage *s, const struct merge_part_options *o,
+                                   const struct merge_plan *plan,
+                                   const struct model_source *auxiliary_source, struct error *e)
+{
+    struct merge_part *m = mem_alloc(1, sizeof *m);
+    *m = (struct merge_part){.stage = s, .i = 1, .n = 1, .publishes = !o->part};
+    int failed = (o->part && merge_part_parse(o->part, &m->i, &m->n, e)) ||
+                 check_scopes(s, o->part ? "part" : "resume", e);
     if (!failed)
-        s->parts = partial_checkpoint_open(
-            target, force, part ? PARTIAL_CHECKPOINT_SHARED : PARTIAL_CHECKPOINT_EXCLUSIVE, e);
-    if (s->parts && start(s, plan, lender, e) == 0)
-        return s;
-    merge_part_close(s);
+        m->checkpoint = partial_checkpoint_open(
+            o->target, o->force, o->part ? PARTIAL_CHECKPOINT_SHARED : PARTIAL_CHECKPOINT_EXCLUSIVE,
+            e);
+    if (m->checkpoint && plan_and_claim(m, plan, auxiliary_source, e) == 0)
+        return m;
+    merge_part_close(m);
     return NULL;
 }
 
-void merge_part_close(struct merge_part *s)
+void merge_part_close(struct merge_part *m)
 {
-    if (!s)
+    if (!m)
         return;
-    partial_checkpoint_close(s->parts);
-    free(s->left);
-    free(s);
+    partial_checkpoint_close(m->checkpoint);
+    free(m->tensors_left);
+    free(m);
 }
 
-int merge_part_finish_tensor(struct merge_part *s, size_t index, struct error *e)
+/* ---- finishing ------------------------------------------------------------------------------- */
+
+int merge_part_finish_tensor(struct merge_part *m, size_t index, struct error *e)
 {
-    size_t shard = s->shards->places[index].shard;
-    return --s->left[shard] || s->waits ? 0 : merge_plan_record_shard(s->parts, s->stage, shard, e);
+    size_t shard = m->layout->tensors[index].shard;
+    if (--m->tensors_left[shard] || m->reads_stream)
+        return 0;
+    return merge_plan_record_shard(m->checkpoint, m->stage, shard, e);
 }
 
-int merge_part_finish(struct merge_part *s, struct error *e)
+int merge_part_finish(struct merge_part *m, struct error *e)
 {
-    for (size_t j = 0; j < s->shards->n_files; j++)
-        if (partial_checkpoint_is_claimed(s->parts, j) &&
-            merge_plan_record_shard(s->parts, s->stage, j, e))
+    for (size_t j = 0; j < m->layout->n_shards; j++)
+        if (partial_checkpoint_is_claimed(m->checkpoint, j) &&
+            merge_plan_record_shard(m->checkpoint, m->stage, j, e))
             return -1;
-    if (merge_part_is_first(s) && merge_plan_record_shard(s->parts, s->stage, SIZE_MAX, e))
+    if (merge_part_is_first(m) &&
+        merge_plan_record_shard(m->checkpoint, m->stage, PARTIAL_CHECKPOINT_AUXILIARY, e))
         return -1;
-    return s->publishes ? merge_plan_publish(s->parts, e) : 0;
+    return m->publishes ? merge_plan_publish(m->checkpoint, e) : 0;
 }

@@ -1,6 +1,7 @@
-/* A run's share of a merge in parts: the shards of --part I/N (every Nth, from the Ith on), or with
- * --resume all of them, less those that are finished already. A share owns its parts until
- * merge_part_close. */
+/* One part of a merge in parts: with --part I/N every Nth shard, from the Ith on; with --resume all
+ * shards. Shards that are finished already are not made again.
+ *
+ * A merge_part owns its partial_checkpoint until merge_part_close. */
 #ifndef TV_MERGE_PART_H
 #define TV_MERGE_PART_H
 
@@ -8,25 +9,32 @@
 
 struct merge_part;
 
-/* "2/5" */
+/* Parses "I/N". */
 int merge_part_parse(const char *text, uint64_t *i, uint64_t *n, struct error *e);
 
-/* `part` is NULL with --resume. In the open of stage `s`, which writes the tensors of plan->result;
- * refuses a chain with a stage that must see the whole model. Says on standard error what it finds
- * finished. NULL on error. */
-struct merge_part *merge_part_open(struct stage *s, const char *target, bool force,
-                                   const char *part, const struct merge_plan *plan,
-                                   const struct model_source *lender, struct error *e);
-struct partial_checkpoint *merge_part_checkpoint(const struct merge_part *s);
-/* Does it make what is beside the shards too? */
-bool merge_part_is_first(const struct merge_part *s);
-/* Is tensor `index` to be made, or (SIZE_MAX) read though it does not come as far as here? */
-bool merge_part_wants_tensor(const struct merge_part *s, size_t index);
-/* All of the tensor's bytes have been written. */
-int merge_part_finish_tensor(struct merge_part *s, size_t index, struct error *e);
-/* All tensors are done; with --resume the result is published. */
-int merge_part_finish(struct merge_part *s, struct error *e);
-/* What is finished stays. NULL is allowed. */
-void merge_part_close(struct merge_part *s);
+struct merge_part_options {
+    const char *target;
+    bool force;
+    const char *part; /* "I/N"; NULL: --resume */
+};
+
+/* Call it in the open of the sink `s`, which writes the tensors of plan->result. Prints on standard
+ * error what is finished already. A chain with a stage of model scope is an error. NULL on error.
+ */
+struct merge_part *merge_part_open(struct stage *s, const struct merge_part_options *o,
+                                   const struct merge_plan *plan,
+                                   const struct model_source *auxiliary_source, struct error *e);
+struct partial_checkpoint *merge_part_checkpoint(const struct merge_part *m);
+/* The first part also writes the auxiliary files. */
+bool merge_part_is_first(const struct merge_part *m);
+/* Has this part to write tensor `index`, or (SIZE_MAX) to read tensors that are dropped on the
+ * way? */
+bool merge_part_wants_tensor(const struct merge_part *m, size_t index);
+/* Call it when all bytes of a tensor have been written. */
+int merge_part_finish_tensor(struct merge_part *m, size_t index, struct error *e);
+/* Call it when all tensors have been written. With --resume it publishes the result. */
+int merge_part_finish(struct merge_part *m, struct error *e);
+/* What is finished stays on the disk. NULL is allowed. */
+void merge_part_close(struct merge_part *m);
 
 #endif

@@ -1,30 +1,32 @@
-/* What is made of a merge in parts: the plan, written down so that any process can publish it, and
- * the publishing. pack makes the parts; `tv finish`, or the last of them, puts them in place. */
+/* What a merge in parts will write: its plan, saved in the parts folder so that any process can
+ * publish the result, and the publishing itself. pack makes the parts; `tv finish`, or pack
+ * --resume, publishes them. */
 #ifndef TV_MERGE_PLAN_H
 #define TV_MERGE_PLAN_H
 
 #include "model_card.h"
 #include "partial_checkpoint.h"
 
-/* What a checkpoint will be. */
 struct merge_plan {
-    struct header *result; /* as model_card.h wants it */
-    size_t n_filled;       /* its last tensors are the base's */
+    struct header *result; /* the checkpoint's (model_card.h) */
+    size_t n_filled;       /* its last tensors are unchanged ones of the base */
     uint64_t shard_size;
-    const struct model *onto; /* another base than the stream's; NULL */
+    const struct model *other_base; /* a base other than the stream's; NULL */
 };
 
-/* Its tensors and metadata as they will be stored, without the full hashes; in the arena. */
+/* The tensors and metadata of a checkpoint as they are stored, without the full hashes; in the
+ * arena. The caller sets shard_size. */
 struct shard_layout_spec merge_plan_layout_spec(const struct header *result, struct arena *a);
 
-/* Plans the shards and writes down the plan; `lender` (or NULL) counts as one of the inputs. */
+/* Sets the layout of the checkpoint and saves the plan. `auxiliary_source`, the model whose
+ * auxiliary files are copied, is one of the inputs; it may be NULL. */
 int merge_plan_save(struct partial_checkpoint *p, const struct merge_plan *plan,
-                    const struct model_source *lender, struct error *e);
-/* Records a shard, or (SIZE_MAX) what is beside the shards, with the hashes of the tensors that the
- * run has read for it. `s` is the stage that writes. */
+                    const struct model_source *auxiliary_source, struct error *e);
+/* Finishes a shard, or PARTIAL_CHECKPOINT_AUXILIARY, and records the hashes of the input tensors
+ * that the run has read for it. `s` is the sink. */
 int merge_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
                             struct error *e);
-/* Are all parts there, sound, and of one recipe? Then they are published. */
+/* Checks that all shards are finished and from the plan's recipe and inputs, and publishes them. */
 int merge_plan_publish(struct partial_checkpoint *p, struct error *e);
 
 #endif

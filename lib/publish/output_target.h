@@ -1,6 +1,7 @@
-/* Where a checkpoint goes: a name in a folder, which must be free or may be replaced, and what is
- * made beside it and put there in one go. A target owns what it points to until
- * output_target_close. */
+/* Where a checkpoint is written: a name in a folder, which must be free or may be replaced. The
+ * checkpoint is made under another name in that folder and then renamed.
+ *
+ * An output_target owns what it points to until output_target_close. */
 #ifndef TV_OUTPUT_TARGET_H
 #define TV_OUTPUT_TARGET_H
 
@@ -12,43 +13,50 @@
 
 enum output_form {
     OUTPUT_FOLDER,      /* OUT or OUT/ */
-    OUTPUT_SAFETENSORS, /* OUT.safetensors: one file and nothing beside it */
+    OUTPUT_SAFETENSORS, /* OUT.safetensors: one file without auxiliary files */
     OUTPUT_TAR,         /* OUT.tar, or - for standard output */
     OUTPUT_TAR_ZST      /* OUT.tar.zst */
 };
 
-/* What form a target's name asks for. */
+/* The form that a target's name asks for. */
 enum output_form output_target_form(const char *target);
 
 struct output_target {
     enum output_form form;
     bool force;
-    char *name;       /* as sentences call it */
-    const char *base; /* its last part */
-    int parent;       /* the folder in which it lies; -1: it is standard output */
+    char *path;       /* as messages name it */
+    const char *name; /* its last component */
+    int parent;       /* the folder that contains it; -1: standard output */
     struct arena arena;
 };
 
-/* Refuses an ending that promises a file which is not written. The folder is opened by
- * output_target_open_parent, which refuses a target that is there unless `force`. */
-int output_target_open(struct output_target *t, const char *name, bool force, struct error *e);
+/* Sets form, path and force. Endings of formats that cannot be written, such as .gguf, are errors.
+ */
+int output_target_open(struct output_target *t, const char *path, bool force, struct error *e);
+/* Opens the parent folder. A target that exists is an error unless `force`, and with `force` unless
+ * it is a file, an empty folder or a checkpoint. */
 int output_target_open_parent(struct output_target *t, struct error *e);
 void output_target_close(struct output_target *t);
 
-/* Are `need` bytes free there? */
+/* Are `need` bytes free on the file system of the target? */
 int output_target_check_space(const struct output_target *t, uint64_t need, struct error *e);
-/* A name beside the target that nobody has. Caller frees. The modes are left to the umask. */
+/* A random hidden name for a temporary file or folder next to the target: ".NAME.WHAT-XXXXXX". The
+ * caller frees. */
 char *output_target_temporary_name(const struct output_target *t, const char *what);
-/* "cannot write TARGET/NAME: " and errno's reason; -1. */
-int output_target_write_error(const struct output_target *t, const char *name, struct error *e);
+/* "cannot write TARGET/FILE: " and the reason in errno; returns -1. */
+int output_target_write_error(const struct output_target *t, const char *file, struct error *e);
 
-/* Puts what is called `made` in the folder `from` in place; with `force` it changes places with
- * what was there, or that is moved aside, and back on failure. Then *old is the name of what is to
- * be removed, in the folder *old_folder; else NULL. */
-int output_target_rename_into_place(const struct output_target *t, int from, const char *made,
-                                    char **old, int *old_folder, struct error *e);
-/* Afterwards: syncs the folder, removes the old. Frees it. */
-int output_target_remove_replaced(const struct output_target *t, char *old, int old_folder,
+/* What was replaced, and is to be removed. */
+struct replaced_output {
+    char *name; /* NULL: nothing was there */
+    int folder;
+};
+/* Renames `temporary`, in the folder `from`, to the target. With `force` an existing target is
+ * exchanged for it, or moved aside and back on failure. */
+int output_target_rename_into_place(const struct output_target *t, int from, const char *temporary,
+                                    struct replaced_output *replaced, struct error *e);
+/* Afterwards: syncs the parent folder and removes what was replaced. */
+int output_target_remove_replaced(const struct output_target *t, struct replaced_output *replaced,
                                   struct error *e);
 
 #endif

@@ -1,88 +1,91 @@
 /* A checkpoint that is made shard by shard, by processes that may be killed, run again, or run side
- * by side on several machines with one file system. They meet in a folder beside the target, which
- * stays until everything in it is published in one go:
+ * by side on several machines that share a file system (parts_folder.h has the files).
  *
- *     .OUT.parts/lock            held by all who work, alone by who publishes
- *     .OUT.parts/model/          what OUT will be, as far as it is finished
- *     .OUT.parts/NAME.json       the record of a finished shard, or of what is beside the shards
- *     .OUT.parts/.NAME.XXXXXX    what somebody is writing, and holds locked
- *
- * A shard is written under a name of its own, synced, renamed into model/, and only then recorded:
- * with the fingerprints of recipe and inputs, its size and its checksum. It counts as finished
- * where all of these still hold. A parts owns what it returns until partial_checkpoint_close. */
+ * A shard is written under a temporary name, synced, renamed, and only then recorded, with its
+ * size, its checksum and the fingerprint of what it was made from. It counts as finished while all
+ * of these still agree. A partial_checkpoint owns what its functions return until
+ * partial_checkpoint_close. */
 #ifndef TV_PARTIAL_CHECKPOINT_H
 #define TV_PARTIAL_CHECKPOINT_H
 
-#include "shard_records.h"
 #include "shard_layout.h"
-#include "output_target.h"
+#include "shard_records.h"
 
 struct partial_checkpoint;
 
 enum partial_checkpoint_mode {
-    PARTIAL_CHECKPOINT_SHARED,      /* one of several at work */
-    PARTIAL_CHECKPOINT_EXCLUSIVE,   /* the only one at work: makes everything, and publishes */
-    PARTIAL_CHECKPOINT_PUBLISH_ONLY /* publishes what there is */
+    PARTIAL_CHECKPOINT_SHARED,      /* this process makes some shards, others may make more */
+    PARTIAL_CHECKPOINT_EXCLUSIVE,   /* this process makes all shards and publishes */
+    PARTIAL_CHECKPOINT_PUBLISH_ONLY /* this process publishes what others have made */
 };
 
-/* Checks the target, opens the folder (PARTIAL_CHECKPOINT_PUBLISH_ONLY: it must be there) and locks
- * it. NULL on error.
- */
+/* In place of a shard: the auxiliary files. */
+#define PARTIAL_CHECKPOINT_AUXILIARY SIZE_MAX
+
+/* Checks the target, opens or creates the parts folder and locks it. NULL on error. */
 struct partial_checkpoint *partial_checkpoint_open(const char *target, bool force,
                                                    enum partial_checkpoint_mode mode,
                                                    struct error *e);
-/* Leaves the folder as it is, but for what this process was writing. NULL is allowed. */
+/* Removes what this process was writing; what is finished stays. NULL is allowed. */
 void partial_checkpoint_close(struct partial_checkpoint *p);
 const char *partial_checkpoint_target_name(const struct partial_checkpoint *p);
-const char *
-partial_checkpoint_folder_name(const struct partial_checkpoint *p); /* its name beside the target */
+/* The name of the parts folder. */
+const char *partial_checkpoint_folder_name(const struct partial_checkpoint *p);
 
-/* What is to be made; the shards are the parts' own from here on. */
-void partial_checkpoint_set_layout(struct partial_checkpoint *p, struct shard_layout *shards,
-                                   const struct merge_fingerprint *print);
+/* Sets what is to be made. Takes over the layout. */
+void partial_checkpoint_set_layout(struct partial_checkpoint *p, struct shard_layout *layout,
+                                   const struct merge_fingerprint *fingerprint);
+/* NULL before partial_checkpoint_set_layout. */
 const struct shard_layout *partial_checkpoint_layout(const struct partial_checkpoint *p);
 
-/* How a shard stands, its checksum included. SHARD_UNCHECKED is never returned. */
+/* ---- what is finished ---- */
+
+/* The state of a shard, by its record and checksum; never SHARD_UNCHECKED. */
 enum shard_state partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard);
-/* " was made by another recipe", ... */
-const char *shard_records_state_text(enum shard_state state);
-/* This process will make the shard; are `need` bytes free for all of them? */
+enum shard_state partial_checkpoint_check_auxiliary_files(const struct partial_checkpoint *p);
+/* The record of a shard or PARTIAL_CHECKPOINT_AUXILIARY, if it has the fingerprint of the layout;
+ * else NULL. The caller drops the reference. */
+json_t *partial_checkpoint_load_record(const struct partial_checkpoint *p, size_t shard);
+/* The name of a shard of another merge that has a record here; NULL if there is none. The caller
+ * frees. */
+char *partial_checkpoint_find_foreign_record(const struct partial_checkpoint *p);
+int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, struct error *e);
+
+/* ---- making shards ---- */
+
+/* Claims a shard: this process will make it. */
 void partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard);
 bool partial_checkpoint_is_claimed(const struct partial_checkpoint *p, size_t shard);
+/* Is there room on the disk for the claimed shards? */
 int partial_checkpoint_check_space(const struct partial_checkpoint *p, struct error *e);
-
-/* Writes bytes of tensor i, which lies in a shard that was taken. Any order, any thread. */
+/* Writes bytes of tensor i, which is in a claimed shard: in any order, from any thread. */
 int partial_checkpoint_write_tensor(struct partial_checkpoint *p, size_t i, uint64_t offset,
                                     const void *bytes, size_t size, struct error *e);
-/* The shard is complete: syncs it, puts it into model/, records it with what `more` says. */
+/* Syncs and renames a shard whose bytes have all been written, and records it with the fields of
+ * `more`, whose reference it takes. */
 int partial_checkpoint_finish_shard(struct partial_checkpoint *p, size_t shard, json_t *more,
                                     struct error *e);
 
-/* A small file of the checkpoint; all of them are recorded by
- * partial_checkpoint_record_auxiliary_files. */
+/* ---- auxiliary files, and files of the parts folder ---- */
+
 int partial_checkpoint_write_file(struct partial_checkpoint *p, const char *name, const void *bytes,
                                   size_t size, struct error *e);
+/* Records all auxiliary files that were written, with the fields of `more`, whose reference it
+ * takes. */
 int partial_checkpoint_record_auxiliary_files(struct partial_checkpoint *p, json_t *more,
                                               struct error *e);
-
-/* The record of a shard, or (SIZE_MAX) of what is beside them, if it is of this recipe and inputs;
- * NULL. The caller drops the reference. */
-json_t *partial_checkpoint_load_record(const struct partial_checkpoint *p, size_t shard);
-enum shard_state partial_checkpoint_check_auxiliary_files(const struct partial_checkpoint *p);
-/* A record of other shards than the plan's; NULL if there is none. Caller frees. */
-char *partial_checkpoint_find_foreign_record(const struct partial_checkpoint *p);
-/* Removes such records. */
-int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, struct error *e);
-
-/* Files of the folder itself, for whoever publishes. */
+/* A file of the parts folder that is not published. The caller frees what is read; NULL if there is
+ * no such file. */
 int partial_checkpoint_write_work_file(struct partial_checkpoint *p, const char *name,
                                        const void *bytes, size_t size, struct error *e);
 char *partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const char *name,
                                         size_t *size);
 
-/* Gives all shards these values of a metadata key, adds the index and the model card `readme`,
- * leaves out what belongs to another merge, syncs everything and puts it in place; the folder is
- * gone afterwards. All shards must be sound. */
+/* ---- publishing ---- */
+
+/* Sets a metadata key in all shards, adds the index and the model card, removes files of other
+ * merges, syncs everything, and renames the checkpoint to the target. All shards must be finished.
+ * The parts folder is gone afterwards. */
 int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, const char *value,
                                const char *readme, struct error *e);
 

@@ -5,7 +5,6 @@
 #include "strict_json.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,19 +12,30 @@
 
 #define CHECKSUM "record_checksum" /* of the record itself */
 
-char *shard_records_file_name(const char *name)
+const char *shard_records_state_text(enum shard_state state)
 {
-    char *file;
-    if (asprintf(&file, "%s.json", name) < 0)
-        abort();
-    return file;
+    static const char *const texts[] = {
+        [SHARD_FINISHED] = " is finished",
+        [SHARD_MISSING] = " is missing",
+        [SHARD_OTHER_RECIPE] = " was made by another recipe",
+        [SHARD_OTHER_INPUTS] = " was made from other models",
+        [SHARD_DAMAGED] = " is damaged (its checksum differs from the recorded one)",
+        [SHARD_UNCHECKED] = ""};
+    return texts[state];
 }
+
+/* ---- hashes ---------------------------------------------------------------------------------- */
 
 json_t *shard_records_hash_to_json(uint64_t hash)
 {
     char text[17];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
     return json_string(text);
+}
+
+uint64_t shard_records_hash_from_json(const json_t *text)
+{
+    return json_is_string(text) ? strtoull(json_string_value(text), NULL, 16) : 0;
 }
 
 bool shard_records_hash_equals(const json_t *object, const char *key, uint64_t hash)
@@ -35,9 +45,14 @@ bool shard_records_hash_equals(const json_t *object, const char *key, uint64_t h
     return text && strlen(text) == 16 && strtoull(text, &end, 16) == hash && !*end;
 }
 
-uint64_t shard_records_hash_from_json(const json_t *text)
+/* ---- records --------------------------------------------------------------------------------- */
+
+char *shard_records_file_name(const char *name)
 {
-    return json_is_string(text) ? strtoull(json_string_value(text), NULL, 16) : 0;
+    char *file;
+    if (asprintf(&file, "%s.json", name) < 0)
+        abort();
+    return file;
 }
 
 json_t *shard_records_load(int folder, const char *name)
@@ -53,49 +68,43 @@ json_t *shard_records_load(int folder, const char *name)
     return record;
 }
 
-/* Of all that a record says but its checksum. */
-static uint64_t own_hash(const json_t *record)
+/* The hash of all fields but the checksum. */
+static uint64_t hash_fields(const json_t *record)
 {
-    json_t *rest = json_copy((json_t *)record);
-    json_object_del(rest, CHECKSUM);
-    char *text = json_dumps(rest, JSON_COMPACT | JSON_SORT_KEYS);
+    json_t *fields = json_copy((json_t *)record);
+    json_object_del(fields, CHECKSUM);
+    char *text = json_dumps(fields, JSON_COMPACT | JSON_SORT_KEYS);
     uint64_t hash = text ? XXH3_64bits(text, strlen(text)) : 0;
     free(text);
-    json_decref(rest);
+    json_decref(fields);
     return hash;
 }
 
-enum shard_state shard_records_check(const json_t *record, const struct merge_fingerprint *print)
+enum shard_state shard_records_check(const json_t *record, const struct merge_fingerprint *f)
 {
     if (!record)
         return SHARD_MISSING;
-    if (!shard_records_hash_equals(record, "recipe", print->recipe))
+    if (!shard_records_hash_equals(record, "recipe", f->recipe))
         return SHARD_OTHER_RECIPE;
-    if (!shard_records_hash_equals(record, "inputs", print->inputs))
+    if (!shard_records_hash_equals(record, "inputs", f->inputs))
         return SHARD_OTHER_INPUTS;
-    return shard_records_hash_equals(record, CHECKSUM, own_hash(record)) ? SHARD_FINISHED
-                                                                         : SHARD_DAMAGED;
+    return shard_records_hash_equals(record, CHECKSUM, hash_fields(record)) ? SHARD_FINISHED
+                                                                            : SHARD_DAMAGED;
 }
 
 int shard_records_save(int folder, const char *name, json_t *more,
-                       const struct merge_fingerprint *print)
+                       const struct merge_fingerprint *f)
 {
     json_object_set_new(more, "tvtools", json_string(TV_VERSION));
-    json_object_set_new(more, "recipe", shard_records_hash_to_json(print->recipe));
-    json_object_set_new(more, "inputs", shard_records_hash_to_json(print->inputs));
-    json_object_set_new(more, CHECKSUM, shard_records_hash_to_json(own_hash(more)));
+    json_object_set_new(more, "recipe", shard_records_hash_to_json(f->recipe));
+    json_object_set_new(more, "inputs", shard_records_hash_to_json(f->inputs));
+    json_object_set_new(more, CHECKSUM, shard_records_hash_to_json(hash_fields(more)));
     char *text = json_dumps(more, JSON_INDENT(1)), *file = shard_records_file_name(name);
     int failed = fs_replace_file(folder, file, text, strlen(text)) || fsync(folder) ? -1 : 0;
-    int why = errno;
+    int reason = errno;
     free(file);
     free(text);
     json_decref(more);
-    errno = why;
+    errno = reason;
     return failed;
-}
-
-DIR *fs_open_folder(int folder)
-{
-    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return fd < 0 ? NULL : fdopendir(fd);
 }

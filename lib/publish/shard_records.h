@@ -1,14 +1,15 @@
-/* Records of what is finished of a checkpoint that is made in parts: small JSON files NAME.json in
- * one folder, replaced as a whole, with the fingerprints of what they were made of. */
+/* Records of the finished shards of a checkpoint that is made in parts: small JSON files NAME.json
+ * in one folder, replaced atomically, each with the fingerprints of what the shard was made from.
+ */
 #ifndef TV_SHARD_RECORDS_H
 #define TV_SHARD_RECORDS_H
 
-#include <dirent.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What a shard was made of: how, and from which models. */
+/* What a shard was made from: the recipe (the layout and metadata of the shards, with the history)
+ * and the input models. */
 struct merge_fingerprint {
     uint64_t recipe, inputs;
 };
@@ -21,23 +22,26 @@ enum shard_state {
     SHARD_DAMAGED,
     SHARD_UNCHECKED
 };
+/* " is missing", " was made by another recipe", ...: to follow the name of a shard. */
+const char *shard_records_state_text(enum shard_state state);
 
-/* Hashes as text of 16 digits. */
+/* A hash as a JSON string of 16 hexadecimal digits. */
 json_t *shard_records_hash_to_json(uint64_t hash);
+/* 0 if it is no such string. */
+uint64_t shard_records_hash_from_json(const json_t *text);
+/* Is this the hash under a key of the object? */
 bool shard_records_hash_equals(const json_t *object, const char *key, uint64_t hash);
-uint64_t shard_records_hash_from_json(const json_t *text); /* 0: it is none */
 
-/* NAME.json; caller frees. */
+/* "NAME.json"; the caller frees. */
 char *shard_records_file_name(const char *name);
-/* The record of that name, whosever; NULL: there is none that can be read. */
+/* Reads a record, whatever it was made from; NULL if there is none or it is damaged. The caller
+ * drops the reference. */
 json_t *shard_records_load(int folder, const char *name);
-/* Is it of that print? SHARD_FINISHED, or what is wrong with it. */
-enum shard_state shard_records_check(const json_t *record, const struct merge_fingerprint *print);
-/* Takes over `more`. -1 with the reason in errno. */
+/* SHARD_FINISHED if the record has this fingerprint, else what is wrong with it. */
+enum shard_state shard_records_check(const json_t *record, const struct merge_fingerprint *f);
+/* Writes a record with the fingerprint and the fields of `more`, whose reference it takes. Returns
+ * -1 with the reason in errno. */
 int shard_records_save(int folder, const char *name, json_t *more,
-                       const struct merge_fingerprint *print);
-
-/* The files of a folder; NULL if it cannot be read. */
-DIR *fs_open_folder(int folder);
+                       const struct merge_fingerprint *f);
 
 #endif

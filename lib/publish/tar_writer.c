@@ -10,45 +10,44 @@
 
 #define ARCHIVE_BLOCK (1 << 18) /* bytes of one write */
 
-/* What has to wait, because what comes before it is not there yet. */
-struct waiting {
-    struct waiting *next;
-    uint64_t at;
+/* Data that came before those that precede them. */
+struct early_data {
+    struct early_data *next;
+    uint64_t total_offset;
     size_t size;
     unsigned char bytes[];
 };
 
 struct tar_writer {
-    char *what;
+    char *target;
     struct archive *archive;
     int fd;
-    const struct shard_layout *shards;
-    size_t current;   /* the shard at hand */
-    bool begun;       /* its entry has been started */
-    uint64_t written; /* bytes of its data */
-    uint64_t at;      /* bytes of all data */
-    struct waiting *waiting;
+    const struct shard_layout *layout;
+    size_t shard;           /* the current one */
+    bool entry_is_open;     /* its entry has been started */
+    uint64_t shard_written; /* bytes of its data */
+    uint64_t total_written; /* bytes of all data */
+    struct early_data *early;
     pthread_mutex_t lock;
 };
 
-static void tar_writer_free(struct tar_writer *t)
+static void tar_writer_free(struct tar_writer *w)
 {
-    while (t->waiting) {
-        struct waiting *next = t->waiting->next;
-        free(t->waiting);
-        t->waiting = next;
+    while (w->early) {
+        struct early_data *next = w->early->next;
+        free(w->early);
+        w->early = next;
     }
-    if (t->fd >= 0)
-        close(t->fd);
-    pthread_mutex_destroy(&t->lock);
-    free(t->what);
-    free(t);
+    if (w->fd >= 0)
+        close(w->fd);
+    pthread_mutex_destroy(&w->lock);
+    free(w->target);
+    free(w);
 }
 
-/* Leaves an archive without its end blocks. libarchive (3.6) can free one in the middle of an entry
- * only by filling the entry up, which takes as long as writing it, or by losing track of its own
- * memory: so it is kept until the program ends. */
-static void abandon(struct archive *archive)
+/* Keeps an archive in memory until the program ends. libarchive (3.6) can free one in the middle of
+ * an entry only by filling the entry up, which takes as long as writing it, or by leaking. */
+static void keep_until_exit(struct archive *archive)
 {
     static struct abandoned {
         struct abandoned *next;
@@ -59,23 +58,23 @@ static void abandon(struct archive *archive)
     all = one;
 }
 
-void tar_writer_abandon(struct tar_writer *t)
+void tar_writer_abandon(struct tar_writer *w)
 {
-    if (!t)
+    if (!w)
         return;
-    if (t->archive)
-        abandon(t->archive);
-    tar_writer_free(t);
+    if (w->archive)
+        keep_until_exit(w->archive);
+    tar_writer_free(w);
 }
 
-/* ---- entries --------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
-static la_ssize_t put_out(struct archive *a, void *data, const void *bytes, size_t size)
+static la_ssize_t write_to_fd(struct archive *a, void *data, const void *bytes, size_t size)
 {
-    const struct tar_writer *t = data;
+    const struct tar_writer *w = data;
     const char *from = bytes;
     for (size_t done = 0; done < size;) {
-        ssize_t n = write(t->fd, from + done, size - done);
+        ssize_t n = write(w->fd, from + done, size - done);
         if (n < 0 && errno != EINTR) {
             archive_set_error(a, errno, "%s", strerror(errno));
             return -1;
@@ -85,37 +84,39 @@ static la_ssize_t put_out(struct archive *a, void *data, const void *bytes, size
     return (la_ssize_t)size;
 }
 
-static int failed(const struct tar_writer *t, struct error *e)
+static int write_error(const struct tar_writer *w, struct error *e)
 {
-    const char *why = archive_error_string(t->archive);
-    return error_set(e, "cannot write %s: %s", t->what, why ? why : "unknown error");
+    const char *why = archive_error_string(w->archive);
+    return error_set(e, "cannot write %s: %s", w->target, why ? why : "unknown error");
 }
 
-struct tar_writer *tar_writer_open(int fd, bool compressed, const char *what, struct error *e)
+struct tar_writer *tar_writer_open(int fd, bool compressed, const char *target, struct error *e)
 {
-    struct tar_writer *t = mem_alloc(1, sizeof *t);
-    t->what = mem_copy_text(what);
-    t->fd = fd;
-    pthread_mutex_init(&t->lock, NULL);
-    t->archive = archive_write_new();
-    if (t->archive && archive_write_set_format_pax_restricted(t->archive) == ARCHIVE_OK &&
-        (!compressed || archive_write_add_filter_zstd(t->archive) == ARCHIVE_OK) &&
-        archive_write_set_bytes_per_block(t->archive, ARCHIVE_BLOCK) == ARCHIVE_OK &&
-        archive_write_set_bytes_in_last_block(t->archive, 1) == ARCHIVE_OK &&
-        archive_write_open(t->archive, t, NULL, put_out, NULL) == ARCHIVE_OK)
-        return t;
-    if (t->archive)
-        failed(t, e);
+    struct tar_writer *w = mem_alloc(1, sizeof *w);
+    w->target = mem_copy_text(target);
+    w->fd = fd;
+    pthread_mutex_init(&w->lock, NULL);
+    w->archive = archive_write_new();
+    if (w->archive && archive_write_set_format_pax_restricted(w->archive) == ARCHIVE_OK &&
+        (!compressed || archive_write_add_filter_zstd(w->archive) == ARCHIVE_OK) &&
+        archive_write_set_bytes_per_block(w->archive, ARCHIVE_BLOCK) == ARCHIVE_OK &&
+        archive_write_set_bytes_in_last_block(w->archive, 1) == ARCHIVE_OK &&
+        archive_write_open(w->archive, w, NULL, write_to_fd, NULL) == ARCHIVE_OK)
+        return w;
+    if (w->archive)
+        write_error(w, e);
     else
-        error_set(e, "cannot write %s: out of memory", what);
-    archive_write_free(t->archive);
-    t->archive = NULL;
-    t->fd = -1;
-    tar_writer_free(t);
+        error_set(e, "cannot write %s: out of memory", target);
+    archive_write_free(w->archive);
+    w->archive = NULL;
+    w->fd = -1;
+    tar_writer_free(w);
     return NULL;
 }
 
-static int begin(struct tar_writer *t, const char *name, uint64_t size, struct error *e)
+/* ---- entries --------------------------------------------------------------------------------- */
+
+static int begin_entry(struct tar_writer *w, const char *name, uint64_t size, struct error *e)
 {
     struct archive_entry *entry = archive_entry_new();
     archive_entry_set_pathname(entry, name);
@@ -123,122 +124,140 @@ static int begin(struct tar_writer *t, const char *name, uint64_t size, struct e
     archive_entry_set_perm(entry, 0644);
     archive_entry_set_size(entry, (la_int64_t)size);
     archive_entry_set_mtime(entry, 0, 0);
-    int bad = archive_write_header(t->archive, entry) != ARCHIVE_OK;
+    int failed = archive_write_header(w->archive, entry) != ARCHIVE_OK;
     archive_entry_free(entry);
-    return bad ? failed(t, e) : 0;
+    return failed ? write_error(w, e) : 0;
 }
 
-static int put(struct tar_writer *t, const void *bytes, size_t size, struct error *e)
+static int write_to_entry(struct tar_writer *w, const void *bytes, size_t size, struct error *e)
 {
     const char *from = bytes;
     while (size > 0) {
-        la_ssize_t n = archive_write_data(t->archive, from, size);
+        la_ssize_t n = archive_write_data(w->archive, from, size);
         if (n <= 0)
-            return failed(t, e);
+            return write_error(w, e);
         from += n;
         size -= (size_t)n;
     }
     return 0;
 }
 
-static int end(struct tar_writer *t, struct error *e)
+static int end_entry(struct tar_writer *w, struct error *e)
 {
-    return archive_write_finish_entry(t->archive) == ARCHIVE_OK ? 0 : failed(t, e);
+    return archive_write_finish_entry(w->archive) == ARCHIVE_OK ? 0 : write_error(w, e);
 }
 
-int tar_writer_add_file(struct tar_writer *t, const char *name, const void *bytes, size_t size,
+int tar_writer_add_file(struct tar_writer *w, const char *name, const void *bytes, size_t size,
                         struct error *e)
 {
-    return begin(t, name, size, e) || put(t, bytes, size, e) || end(t, e) ? -1 : 0;
+    return begin_entry(w, name, size, e) || write_to_entry(w, bytes, size, e) || end_entry(w, e)
+               ? -1
+               : 0;
 }
 
-void tar_writer_set_layout(struct tar_writer *t, const struct shard_layout *shards)
+void tar_writer_set_layout(struct tar_writer *w, const struct shard_layout *layout)
 {
-    t->shards = shards;
+    w->layout = layout;
 }
 
 /* ---- data ------------------------------------------------------------------------------------ */
 
-/* The next bytes of data of an archive: a shard's entry begins with the first of its bytes. */
-static int data(struct tar_writer *t, const void *bytes, size_t size, struct error *e)
+/* Starts the entry of the current shard with its header, unless it has been started. */
+static int begin_shard(struct tar_writer *w, struct error *e)
+{
+    const struct shard *s = &w->layout->shards[w->shard];
+    if (!w->entry_is_open && (begin_entry(w, s->name, s->header_size + s->data_size, e) ||
+                              write_to_entry(w, s->header, s->header_size, e)))
+        return -1;
+    w->entry_is_open = true;
+    return 0;
+}
+
+static int end_shard(struct tar_writer *w, struct error *e)
+{
+    if (end_entry(w, e))
+        return -1;
+    w->entry_is_open = false;
+    w->shard_written = 0;
+    w->shard++;
+    return 0;
+}
+
+/* Writes the next bytes of data. Each shard begins with the first of its bytes; one without data
+ * begins and ends at once. */
+static int write_next(struct tar_writer *w, const void *bytes, size_t size, struct error *e)
 {
     const char *from = bytes;
-    while (t->current < t->shards->n_files) {
-        const struct shard *s = &t->shards->files[t->current];
-        if (!t->begun &&
-            (begin(t, s->name, s->head_size + s->size, e) || put(t, s->head, s->head_size, e)))
+    while (w->shard < w->layout->n_shards) {
+        uint64_t left = w->layout->shards[w->shard].data_size - w->shard_written;
+        size_t n = size < left ? size : (size_t)left;
+        if (begin_shard(w, e) || write_to_entry(w, from, n, e))
             return -1;
-        t->begun = true;
-        size_t m = size < s->size - t->written ? size : (size_t)(s->size - t->written);
-        if (put(t, from, m, e))
-            return -1;
-        t->written += m;
-        t->at += m;
-        from += m;
-        size -= m;
-        if (t->written < s->size)
+        w->shard_written += n;
+        w->total_written += n;
+        from += n;
+        size -= n;
+        if (n < left)
             return 0;
-        if (end(t, e))
+        if (end_shard(w, e))
             return -1;
-        t->begun = false;
-        t->written = 0;
-        t->current++;
         if (size == 0)
             return 0;
     }
     return 0;
 }
 
-static void wait_with(struct tar_writer *t, uint64_t at, const void *bytes, size_t size)
+static void keep_for_later(struct tar_writer *w, uint64_t total_offset, const void *bytes,
+                           size_t size)
 {
-    struct waiting **link = &t->waiting;
-    struct waiting *w = mem_alloc(1, sizeof *w + size);
-    while (*link && (*link)->at < at)
+    struct early_data **link = &w->early;
+    struct early_data *d = mem_alloc(1, sizeof *d + size);
+    while (*link && (*link)->total_offset < total_offset)
         link = &(*link)->next;
-    w->at = at;
-    w->size = size;
-    memcpy(w->bytes, bytes, size);
-    w->next = *link;
-    *link = w;
+    d->total_offset = total_offset;
+    d->size = size;
+    memcpy(d->bytes, bytes, size);
+    d->next = *link;
+    *link = d;
 }
 
-int tar_writer_write_data(struct tar_writer *t, uint64_t at, const void *bytes, size_t size,
-                          struct error *e)
+int tar_writer_write_data(struct tar_writer *w, uint64_t total_offset, const void *bytes,
+                          size_t size, struct error *e)
 {
-    pthread_mutex_lock(&t->lock);
-    int bad = 0;
-    if (at == t->at)
-        bad = data(t, bytes, size, e);
+    pthread_mutex_lock(&w->lock);
+    int failed = 0;
+    if (total_offset == w->total_written)
+        failed = write_next(w, bytes, size, e);
     else
-        wait_with(t, at, bytes, size);
-    while (!bad && t->waiting && t->waiting->at == t->at) {
-        struct waiting *w = t->waiting;
-        bad = data(t, w->bytes, w->size, e);
-        t->waiting = w->next;
-        free(w);
+        keep_for_later(w, total_offset, bytes, size);
+    while (!failed && w->early && w->early->total_offset == w->total_written) {
+        struct early_data *d = w->early;
+        failed = write_next(w, d->bytes, d->size, e);
+        w->early = d->next;
+        free(d);
     }
-    pthread_mutex_unlock(&t->lock);
-    return bad;
+    pthread_mutex_unlock(&w->lock);
+    return failed;
 }
 
-/* Empty shards at the end, the end blocks, the descriptor. */
-int tar_writer_finish(struct tar_writer *t, struct error *e)
+int tar_writer_finish(struct tar_writer *w, struct error *e)
 {
-    while (t->current < t->shards->n_files && t->shards->files[t->current].size == t->written)
-        if (data(t, "", 0, e))
+    const struct shard_layout *l = w->layout;
+    while (w->shard < l->n_shards && l->shards[w->shard].data_size == w->shard_written)
+        if (write_next(w, "", 0, e)) /* shards without data at the end */
             return -1;
-    if (t->current < t->shards->n_files)
-        return error_set(e, "%s is not complete: %llu of %llu bytes came for its part %zu", t->what,
-                         (unsigned long long)t->written,
-                         (unsigned long long)t->shards->files[t->current].size, t->current + 1);
-    if (archive_write_close(t->archive) != ARCHIVE_OK)
-        return failed(t, e);
-    archive_write_free(t->archive);
-    t->archive = NULL;
-    int fd = t->fd;
-    t->fd = -1;
+    if (w->shard < l->n_shards)
+        return error_set(e, "%s is incomplete: shard %zu has %llu of %llu bytes", w->target,
+                         w->shard + 1, (unsigned long long)w->shard_written,
+                         (unsigned long long)l->shards[w->shard].data_size);
+    if (archive_write_close(w->archive) != ARCHIVE_OK)
+        return write_error(w, e);
+    archive_write_free(w->archive);
+    w->archive = NULL;
+    int fd = w->fd;
+    w->fd = -1;
     if (close(fd))
-        return error_set(e, "cannot write %s: %s", t->what, strerror(errno));
-    tar_writer_free(t);
+        return error_set(e, "cannot write %s: %s", w->target, strerror(errno));
+    tar_writer_free(w);
     return 0;
 }

@@ -2,8 +2,7 @@
 #
 #     make -j 4 -f parts.mk CONFIG=config.yml OUT=merged N=8
 #
-# A part that is finished says so at once when it is run again, so make has nothing to remember but
-# whether OUT is there.
+# A finished part ends at once when it is run again, so make only checks whether OUT exists.
 
 CONFIG  ?= config.yml
 OUT     ?= merged

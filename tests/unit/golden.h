@@ -1,4 +1,4 @@
-/* Where the golden data is: $GOLDEN, or tests/golden beside the folder that the build is in. */
+/* The folder of golden data: $GOLDEN, or tests/golden of the repository with the build. */
 #ifndef GOLDEN_H
 #define GOLDEN_H
 
@@ -8,7 +8,7 @@
 
 static char golden[4096];
 
-/* `program`: argv[0], ROOT/BUILD/unit/NAME. */
+/* `program`: argv[0], which is ROOT/BUILD/unit/NAME. */
 static inline void golden_find(const char *program)
 {
     if (getenv("GOLDEN"))
@@ -18,7 +18,7 @@ static inline void golden_find(const char *program)
                  (int)(strrchr(program, '/') - program), program);
 }
 
-/* A file of a folder, until the next call. */
+/* The path of a file in a folder, valid until the next call. */
 static inline const char *golden_file(const char *folder, const char *name)
 {
     static char path[5000];

@@ -1,12 +1,13 @@
-/* Configs of models that see, in the layouts that they are published and saved in, and what layouts
- * call their tensors. */
-#include "arch.h"
+/* Configs of vision-language models, as published and as saved by transformers, and the canonical
+ * names of their tensors in every name scheme. */
+#include "arch_config.h"
 #include "name_scheme.h"
 #include "unit.h"
+#include "weight_kind.h"
 
 #include <string.h>
 
-/* As on the Hub. */
+/* As published on the Hub. */
 static const char qwen2vl_2b[] =
     "{\"architectures\": [\"Qwen2VLForConditionalGeneration\"], \"attention_dropout\": 0.0,"
     " \"bos_token_id\": 151643, \"eos_token_id\": 151645, \"vision_start_token_id\": 151652,"
@@ -59,10 +60,10 @@ static int read_with(struct arch *a, const char *text, const char *from, const c
 {
     static char changed[8192];
     const char *at = strstr(text, from);
-    bool twice;
+    bool duplicates;
     CHECK(at != NULL);
     snprintf(changed, sizeof changed, "%.*s%s%s", (int)(at - text), text, to, at + strlen(from));
-    return arch_config_read(a, "config", changed, strlen(changed), &twice, e);
+    return arch_config_read(a, "config", changed, strlen(changed), &duplicates, e);
 }
 
 static void check_refused(const char *text, const char *from, const char *to, const char *why)
@@ -75,13 +76,13 @@ static void check_refused(const char *text, const char *from, const char *to, co
     CHECK(strstr(e.text, why) != NULL);
 }
 
-/* All parameters of a model, as its index or its authors count them. */
+/* The number of a model's parameters, as its index or its authors give it. */
 static size_t parameters(const struct arch *a)
 {
     size_t n = 0;
-    for (enum weight_kind part = 0; part < WEIGHT_KINDS; part++)
-        if (part != WEIGHT_LM_HEAD || !a->tied_embeddings)
-            n += weight_kind_elements(a, part) * weight_kind_layers(a, part);
+    for (enum weight_kind kind = 0; kind < WEIGHT_KINDS; kind++)
+        if (kind != WEIGHT_LM_HEAD || !a->tied_embeddings)
+            n += weight_kind_elements(a, kind) * weight_kind_layers(a, kind);
     return n;
 }
 
@@ -99,18 +100,20 @@ static void check_qwen2vl(void)
           a.vision.projector_hidden == 5120 && a.vision.activation == ACTIVATION_QUICK_GELU &&
           a.vision.image_token_id == 151655);
     arch_free(&a);
-    /* Its attention does not look at head_dim. */
+    /* Qwen2-VL ignores head_dim. */
     CHECK(!read_with(&a, qwen2vl_2b, "\"hidden_act\"", "\"head_dim\": 64, \"hidden_act\"", &e));
     CHECK(a.head_dim == 128);
     arch_free(&a);
     check_refused(qwen2vl_2b, "[16, 24, 24]", "[16, 24, 25]", "mrope_section has 65 frequencies");
-    check_refused(qwen2vl_2b, "\"mrope_section\"", "\"sections\"", "mrope_section is not there");
+    check_refused(qwen2vl_2b, "\"mrope_section\"", "\"sections\"", "mrope_section is missing");
     check_refused(qwen2vl_2b, "\"hidden_size\": 1536, \"patch", "\"hidden_size\": 896, \"patch",
-                  "makes 896 numbers of a token, the decoder has 1536");
-    check_refused(qwen2vl_2b, "\"num_heads\": 16", "\"num_heads\": 17", "cannot have 17 heads");
-    check_refused(qwen2vl_2b, "\"in_chans\": 3", "\"in_channels\": 0", "in_channels is not");
+                  "output has 896 values, but the decoder's hidden_size is 1536");
+    check_refused(qwen2vl_2b, "\"num_heads\": 16", "\"num_heads\": 17",
+                  "cannot be split into 17 heads");
+    check_refused(qwen2vl_2b, "\"in_chans\": 3", "\"in_channels\": 0",
+                  "in_channels is 0; expected");
     check_refused(qwen2vl_2b, "\"vision_config\": {", "\"other\": {",
-                  "vision_config is not an object");
+                  "vision_config is missing; expected an object");
 }
 
 static void check_qwen2vl_7b(void)
@@ -147,7 +150,7 @@ static void check_internvl(void)
     CHECK(!a.tied_embeddings && a.head_dim == 64 && a.qkv_bias && a.rope.theta == 1e6 &&
           !a.rope.mrope_section[0]);
     CHECK(a.vision.layers == 24 && a.vision.layers_used == 24 && a.vision.position_grid == 32 &&
-          a.vision.merge == 2 && !a.vision.shuffle_transposed && !a.vision.rms_norm &&
+          a.vision.merge_size == 2 && !a.vision.shuffle_transposed && !a.vision.rms_norm &&
           !a.vision.qk_norm && a.vision.qkv_bias && !a.vision.final_norm &&
           a.vision.image_token_id == -1 && a.vision.projector_hidden == 896 &&
           a.vision.projector_eps == 1e-5f);
@@ -159,22 +162,21 @@ static void check_internvl(void)
     CHECK(a.vision.shuffle_transposed);
     arch_free(&a);
     check_refused(internvl25_1b, "Qwen2ForCausalLM", "InternLM2ForCausalLM",
-                  "the architecture InternLM2ForCausalLM is not known here");
+                  "the architecture InternLM2ForCausalLM is not supported");
     check_refused(internvl25_1b, "\"select_layer\": -1", "\"select_layer\": 25",
-                  "select_layer is not");
+                  "select_layer is 25; expected a layer number from -25 to 24");
     check_refused(internvl25_1b, "\"downsample_ratio\": 0.5", "\"downsample_ratio\": 0.4",
-                  "downsample_ratio is not");
-    check_refused(internvl25_1b, "\"v2\"", "\"v3\"",
-                  "ps_version v3 is not known here; v1 or v2 is");
+                  "downsample_ratio is 0.4");
+    check_refused(internvl25_1b, "\"v2\"", "\"v3\"", "ps_version is \"v3\"; expected v1 or v2");
     check_refused(internvl25_1b, "\"qkv_bias\": true", "\"qkv\": true", "qkv_bias is missing");
     check_refused(internvl25_1b, "\"image_size\": 448,", "", "image_size is missing");
     check_refused(internvl25_1b, "\"image_size\": 448", "\"image_size\": [448, 224]",
-                  "image_size is not as high as it is wide");
-    check_refused(internvl25_1b, "llm_config", "lm_config", "neither text_config nor llm_config");
+                  "image_size is [448,224]; expected equal height and width");
+    check_refused(internvl25_1b, "llm_config", "lm_config", "expected text_config or llm_config");
 }
 
-/* What the class says counts where the config is silent; the whole model's flag ties. */
-static void check_native(void)
+/* Missing keys have the class's defaults; tie_word_embeddings counts at the top level. */
+static void check_transformers(void)
 {
     struct arch a;
     struct error e;
@@ -191,10 +193,10 @@ static void check_native(void)
     arch_free(&a);
     check_refused(internvl_native, "\"use_mean_pooling\"",
                   "\"use_absolute_position_embeddings\": false, \"use_mean_pooling\"",
-                  "without position embeddings");
+                  "use_absolute_position_embeddings is false; expected true");
     check_refused(internvl_native, "\"vision_config\"",
                   "\"vision_feature_select_strategy\": \"full\", \"vision_config\"",
-                  "vision_feature_select_strategy full is not known here");
+                  "vision_feature_select_strategy is \"full\"; expected default");
 }
 
 /* ---- names ----------------------------------------------------------------------------------- */
@@ -237,7 +239,7 @@ int main(void)
     check_qwen2vl();
     check_qwen2vl_7b();
     check_internvl();
-    check_native();
+    check_transformers();
     check_layouts();
     return unit_end();
 }

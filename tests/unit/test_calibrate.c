@@ -1,10 +1,12 @@
-/* What learns coefficients: the optimiser and its schedule, the regulariser, the chunks of Expert
- * Merging++; and the gradient of the loss by the coefficients against finite differences. */
+/* Training of coefficients: AdamW and its schedule, the regulariser, the chunks of Expert
+ * Merging++; and the gradient of the loss with respect to the coefficients, against finite
+ * differences. */
 #include "adamw.h"
 #include "coefficients.h"
 #include "gemm.h"
 #include "golden.h"
 #include "objective.h"
+#include "tensor_importance.h"
 #include "unit.h"
 
 static bool near(double a, double b)
@@ -24,7 +26,7 @@ static const struct adamw_settings usual = {.lr = 0.5,
                                             .t0 = 50,
                                             .tmult = 2};
 
-/* The schedule starts again after 50 and after 150 updates. */
+/* The schedule restarts after 50 and after 150 updates. */
 static void check_schedule(void)
 {
     struct adamw a;
@@ -37,14 +39,14 @@ static void check_schedule(void)
         else
             CHECK(lr < 0.5 && lr > 0.05);
         if (n == 26 || n == 101)
-            CHECK(near(lr, 0.275)); /* half way: the mean of 0.5 and 0.05 */
+            CHECK(near(lr, 0.275)); /* middle of a cycle: the mean of 0.5 and 0.05 */
         adamw_step(&a, &r, &g);
     }
     CHECK(a.updates == 151 && a.since_restart == 1 && a.cycle_length == 200);
     adamw_free(&a);
 }
 
-/* Two steps by hand. The first moves by the learning rate, whatever the gradient's size. */
+/* Two steps by hand. The first moves by the learning rate, independent of the gradient's size. */
 static void check_steps(void)
 {
     struct adamw a;
@@ -80,7 +82,7 @@ static void check_clip(void)
 /* ---- coefficients ---------------------------------------------------------------------------- */
 
 /* Three tensors, two experts: one coefficient, frozen, three chunks. */
-static void check_spans(void)
+static void check_ranges(void)
 {
     struct coefficients c;
     const size_t group[] = {0, 1, 2}, chunks[] = {1, 0, 3};
@@ -95,7 +97,7 @@ static void check_spans(void)
     CHECK(coefficients_regulariser(&c, false) == 0 &&
           coefficients_regulariser_gradient(&c, 0, 0) == 0);
     coefficients_set_alpha(&c, 3, 0.7);
-    coefficients_set_alpha(&c, 9, 0.9); /* frozen: counts nowhere */
+    coefficients_set_alpha(&c, 9, 0.9); /* frozen: not in the regulariser */
     CHECK(near(coefficients_regulariser(&c, false), 0.4 / 4));
     CHECK(near(coefficients_regulariser(&c, true), 0.16 / 4));
     CHECK(near(coefficients_regulariser_gradient(&c, 3, false), 0.25));
@@ -107,7 +109,7 @@ static void check_spans(void)
     coefficients_free(&c);
 }
 
-/* Two tensors of a layer share; up to 2. */
+/* Two tensors share their coefficients, which lie in (0, 2). */
 static void check_sharing(void)
 {
     struct coefficients c;
@@ -124,16 +126,17 @@ static void check_allocation(void)
     size_t m[4];
     const double u[] = {4, 3, 1, 0};
     const size_t elements[] = {100, 100, 3, 10};
-    importance_chunk_counts(4, u, elements, 2, 1, m); /* shares 4, 3, 1, 0 */
+    tensor_importance_chunk_counts(4, u, elements, 2, 1, m); /* shares 4, 3, 1, 0 */
     CHECK(m[0] == 4 && m[1] == 3 && m[2] == 1 && m[3] == 0);
-    importance_chunk_counts(4, u, elements, 1, 1, m); /* 2, 1.5, 0.5, 0 */
+    tensor_importance_chunk_counts(4, u, elements, 1, 1, m); /* 2, 1.5, 0.5, 0 */
     CHECK(m[0] == 2 && m[1] == 1 && m[2] == 0 && m[3] == 0);
-    importance_chunk_counts(4, u, elements, 20, 1, m); /* 40, 30, 10, 0; pieces of 3, 4 and 1 */
+    tensor_importance_chunk_counts(4, u, elements, 20, 1,
+                                   m); /* 40, 30, 10, 0; chunks of 3, 4 and 1 */
     CHECK(m[0] == 34 && m[1] == 25 && m[2] == 3 && m[3] == 0);
-    importance_chunk_counts(4, u, elements, 2, 0, m); /* all alike: 0^0 is 1 */
+    tensor_importance_chunk_counts(4, u, elements, 2, 0, m); /* equal shares: 0^0 is 1 */
     CHECK(m[0] == 2 && m[1] == 2 && m[2] == 2 && m[3] == 2);
     const double none[4] = {0};
-    importance_chunk_counts(4, none, elements, 2, 1, m);
+    tensor_importance_chunk_counts(4, none, elements, 2, 1, m);
     CHECK(m[0] == 0 && m[1] == 0 && m[2] == 0 && m[3] == 0);
 }
 
@@ -141,23 +144,23 @@ static void check_allocation(void)
 
 enum { EXPERTS = 2, CHUNKS = 3, SAMPLES = 3 };
 
-struct family {
+struct models {
     struct model_weights *base, *experts[EXPERTS];
 };
 
 /* expert - base */
-static int read_vector(void *context, enum weight_kind part, size_t layer, size_t k, size_t first,
-                       size_t n, const float *base, float *to, struct error *e)
+static int read_range(void *context, const struct task_vector_range *r, const float *base,
+                      float *to, struct error *e)
 {
-    const struct family *f = context;
-    model_weights_read(f->experts[k], part, layer, first, n, to);
-    for (size_t i = 0; i < n; i++)
+    const struct models *f = context;
+    model_weights_read(f->experts[r->expert], r->kind, r->layer, r->first, r->n, to);
+    for (size_t i = 0; i < r->n; i++)
         to[i] -= base[i];
     return 0;
 }
 
 struct problem {
-    struct family family;
+    struct models models;
     struct objective *objective;
     struct merged_model *merged;
     struct teachers *teachers;
@@ -178,7 +181,7 @@ static double loss_of(struct problem *p, bool gradient)
     return sum;
 }
 
-static const struct example examples[SAMPLES] = {
+static const struct training_sample samples[SAMPLES] = {
     {.ids = (const uint32_t[]){1, 5, 9, 2, 7},
      .n = 5,
      .first_position = 1,
@@ -196,40 +199,51 @@ static const struct example examples[SAMPLES] = {
      .expert = 1},
 };
 
-/* Every coefficient of the parts of layer 1 and of those outside the layers, moved to and fro. */
-static void check_slopes(struct problem *p)
+/* Central differences of every coefficient of layer 1 and of the weights outside the layers. */
+static void check_gradient(struct problem *p)
 {
     const double h = 1e-2;
     double worst = 0, most = 0;
     loss_of(p, true);
     double gradient[WEIGHT_TEXT_END][EXPERTS * CHUNKS];
     memcpy(gradient, p->gradient, sizeof gradient);
-    for (enum weight_kind part = 0; part < WEIGHT_TEXT_END; part++)
+    for (enum weight_kind kind = 0; kind < WEIGHT_TEXT_END; kind++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++) {
-            double old = p->alpha[part][i];
-            p->alpha[part][i] = old + h;
+            double old = p->alpha[kind][i];
+            p->alpha[kind][i] = old + h;
             double high = loss_of(p, false);
-            p->alpha[part][i] = old - h;
+            p->alpha[kind][i] = old - h;
             double low = loss_of(p, false);
-            p->alpha[part][i] = old;
-            worst = fmax(worst, fabs((high - low) / (2 * h) - gradient[part][i]));
-            most = fmax(most, fabs(gradient[part][i]));
+            p->alpha[kind][i] = old;
+            worst = fmax(worst, fabs((high - low) / (2 * h) - gradient[kind][i]));
+            most = fmax(most, fabs(gradient[kind][i]));
         }
     if (worst > 5e-3 * most)
         fprintf(stderr, "gradients off by %g of %g\n", worst, most);
     CHECK(most > 0 && worst <= 5e-3 * most);
 }
 
-/* Traces of layers spare work, and change nothing: of all layers, of one, of none. */
-static void check_traces(struct problem *p, const struct objective_settings *settings)
+static struct objective *create_objective(const struct problem *p,
+                                          const struct objective_settings *settings,
+                                          uint64_t memory)
+{
+    const struct objective_inputs in = {.arch = model_weights_arch(p->models.base),
+                                        .merged_model = p->merged,
+                                        .teachers = p->teachers,
+                                        .samples = samples,
+                                        .longest = 7,
+                                        .memory = memory};
+    return objective_new(&in, settings);
+}
+
+/* Saved activations save time and change nothing: of all layers, of one, of none. */
+static void check_saved_activations(struct problem *p, const struct objective_settings *settings)
 {
     static const uint64_t memory[] = {1 << 20, 40000, 0};
-    const struct arch *a = model_weights_arch(p->family.base);
     double first = 0, gradient[WEIGHT_TEXT_END][EXPERTS * CHUNKS];
     for (size_t i = 0; i < 3; i++) {
         objective_free(p->objective);
-        p->objective =
-            objective_new(a, p->merged, p->teachers, examples, NULL, settings, 7, memory[i], NULL);
+        p->objective = create_objective(p, settings, memory[i]);
         double loss = loss_of(p, true);
         if (i == 0) {
             first = loss;
@@ -241,52 +255,57 @@ static void check_traces(struct problem *p, const struct objective_settings *set
 
 static void set_up(struct problem *p, const struct objective_settings *settings)
 {
-    struct family *f = &p->family;
+    struct models *f = &p->models;
     const struct arch *a = model_weights_arch(f->base);
-    const struct task_vector_source v = {f, true, read_vector};
+    const struct task_vector_source v = {f, true, read_range};
     struct error e;
     p->merged = merged_model_new(f->base, &v, EXPERTS, DTYPE_NONE);
-    p->teachers = teachers_new(a, EXPERTS, examples, SAMPLES, settings->hidden, 1 << 20, NULL);
+    p->teachers =
+        teachers_new(&(const struct teachers_inputs){.arch = a,
+                                                     .experts = EXPERTS,
+                                                     .samples = samples,
+                                                     .n = SAMPLES,
+                                                     .hidden_states = settings->hidden_states,
+                                                     .memory = 1 << 20});
     for (size_t k = 0; k < EXPERTS; k++)
         CHECK(!teachers_run_expert(p->teachers, k, model_weights_arch(f->experts[k]),
                                    model_weights_weight_source(f->experts[k]), NULL, &e));
-    for (enum weight_kind part = 0; part < WEIGHT_TEXT_END; part++)
+    for (enum weight_kind kind = 0; kind < WEIGHT_TEXT_END; kind++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++)
-            p->alpha[part][i] = 0.2 + 0.1 * (double)((part + i) % 5);
-    for (enum weight_kind part = 0; part < WEIGHT_TEXT_END; part++)
-        if (weight_kind_elements(a, part) && (part != WEIGHT_LM_HEAD || !a->tied_embeddings))
-            merged_model_set_coefficients(p->merged, part, 1, CHUNKS, p->alpha[part],
-                                          p->gradient[part]);
-    p->objective =
-        objective_new(a, p->merged, p->teachers, examples, NULL, settings, 7, 1 << 20, NULL);
+            p->alpha[kind][i] = 0.2 + 0.1 * (double)((kind + i) % 5);
+    for (enum weight_kind kind = 0; kind < WEIGHT_TEXT_END; kind++)
+        if (weight_kind_elements(a, kind) && (kind != WEIGHT_LM_HEAD || !a->tied_embeddings))
+            merged_model_set_coefficients(p->merged, kind, 1, CHUNKS, p->alpha[kind],
+                                          p->gradient[kind]);
+    p->objective = create_objective(p, settings, 1 << 20);
 }
 
-static void check_objective(const struct family *f, bool relative, double temperature)
+static void check_objective(const struct models *f, bool relative, double temperature)
 {
     static const double weights[EXPERTS] = {1, 1.5};
     bool hidden[64] = {[0] = true, [1] = true, [2] = true};
-    struct problem p = {.family = *f};
+    struct problem p = {.models = *f};
     const struct objective_settings settings = {.temperature = temperature,
                                                 .hidden_weight = 2,
                                                 .logit_weight = 0.5,
                                                 .task_weights = weights,
-                                                .hidden = hidden,
-                                                .hidden_count = 3,
-                                                .skip = 1,
+                                                .hidden_states = hidden,
+                                                .n_hidden_states = 3,
+                                                .skip_first = 1,
                                                 .relative = relative};
     set_up(&p, &settings);
-    check_slopes(&p);
-    check_traces(&p, &settings);
+    check_gradient(&p);
+    check_saved_activations(&p, &settings);
     objective_free(p.objective);
     teachers_free(p.teachers);
     merged_model_free(p.merged);
 }
 
-static struct model_weights *model(const char *family, const char *name)
+static struct model_weights *model(const char *architecture, const char *name)
 {
     char path[5000];
     struct error e = {0};
-    snprintf(path, sizeof path, "%s/models/grad/%s/%s", golden, family, name);
+    snprintf(path, sizeof path, "%s/models/grad/%s/%s", golden, architecture, name);
     struct model_weights *b = model_weights_open(path, NULL, NULL, "test_calibrate", &e);
     if (!b)
         fprintf(stderr, "%s\n", e.text);
@@ -294,9 +313,9 @@ static struct model_weights *model(const char *family, const char *name)
     return b;
 }
 
-static void check_family(const char *name)
+static void check_architecture(const char *name)
 {
-    struct family f = {model(name, "base"), {model(name, "expert1"), model(name, "expert2")}};
+    struct models f = {model(name, "base"), {model(name, "expert1"), model(name, "expert2")}};
     if (f.base && f.experts[0] && f.experts[1]) {
         check_objective(&f, false, 1);
         check_objective(&f, true, 2);
@@ -314,11 +333,11 @@ int main(int argc, char **argv)
     check_schedule();
     check_steps();
     check_clip();
-    check_spans();
+    check_ranges();
     check_sharing();
     check_allocation();
-    check_family("mistral");
-    check_family("llama_bias");
-    check_family("qwen2_tied");
+    check_architecture("mistral");
+    check_architecture("llama_bias");
+    check_architecture("qwen2_tied");
     return unit_end();
 }

@@ -1,6 +1,7 @@
 #include "unit.h"
 
 #include "ckpt.h"
+#include "model_name.h"
 
 #include <limits.h>
 #include <stdbool.h>
@@ -147,7 +148,7 @@ static void test_recognise(void)
 }
 
 /* org/name -> $HF_HUB_CACHE/models--org--name/snapshots/REVISION */
-static void test_hub(void)
+static void test_hf_cache(void)
 {
     struct error e;
     static const float x = 1;
@@ -168,7 +169,7 @@ static void test_hub(void)
     CHECK(c && ckpt_tensor_count(c) == 1);
     ckpt_close(c);
     CHECK(ckpt_open("org/other", NULL, NULL, &e) == NULL &&
-          has_text(e.text, "org/other is neither"));
+          has_text(e.text, "org/other is not a file"));
     CHECK(ckpt_open("org/a/b", NULL, NULL, &e) == NULL && has_text(e.text, "cannot open"));
 }
 
@@ -235,7 +236,7 @@ static void check_refused(const char *name, const char *sentence)
     struct ckpt *c = ckpt_open(at(name), folder, NULL, &e);
     bool right = !c && has_text(e.text, sentence) && has_text(e.text, folder);
     if (!right)
-        fprintf(stderr, "%s is not refused as it should be\n", name);
+        fprintf(stderr, "%s is not refused as expected\n", name);
     CHECK(right);
     CHECK(ckpt_is_checkpoint(at(name), &e) == 1);
     ckpt_close(c);
@@ -256,7 +257,7 @@ static void check_values(const struct ckpt *c, const char *tensor, const char *v
         CHECK(strtof(values, &end) == x[j] && end > values);
         values = end;
     }
-    for (size_t first = 0; first < n; first++) { /* any stretch reads the same */
+    for (size_t first = 0; first < n; first++) { /* reading from any element on gives the same */
         ckpt_read_elements(c, (size_t)i, first, n - first, part);
         CHECK(memcmp(part, x + first, (n - first) * sizeof *x) == 0);
     }
@@ -314,7 +315,7 @@ int main(void)
     test_fingerprint();
     test_names();
     test_recognise();
-    test_hub();
+    test_hf_cache();
     test_resident();
     if (access(generator, R_OK) == 0) {
         CHECK(run("/usr/bin/python3 '%s' '%s'", generator) == 0);

@@ -1,15 +1,15 @@
-/* Configurations made at random: the rules of the pipeline give every tensor the number that
- * mergekit's lookup gives it, which is written down here once more, as simply as can be. */
+/* Random configurations: for every tensor, the rules in the pipeline yield the same number as a
+ * plain implementation of mergekit's lookup in this file. Also YAML numbers and suggestions. */
 #include "unit.h"
 
-#include "suggest.h"
 #include "config_to_pipeline.h"
+#include "suggest.h"
 #include "tensor_rules.h"
 
 #include <unistd.h>
 
 #define MODELS     3
-#define LEVELS     4 /* of the model, the slice, the module, the document */
+#define LEVELS     4 /* model, slice, module, document */
 #define CONDITIONS 4
 #define LAYERS     3
 
@@ -20,8 +20,8 @@ struct value {
     double numbers[4];
 };
 
-/* A parameter in one place; a plain value is one condition without a filter. */
-struct place {
+/* A parameter at one level; a plain value is one condition without a filter. */
+struct level_value {
     bool set;
     size_t n;
     const char *filters[CONDITIONS];
@@ -31,9 +31,9 @@ struct place {
 enum { WEIGHT, DENSITY, PARAMETERS };
 static const char *const names[] = {"weight", "density"};
 
-struct sample {
-    struct place own[MODELS][PARAMETERS]; /* of each model */
-    struct place shared[LEVELS - 1][PARAMETERS];
+struct random_config {
+    struct level_value of_model[MODELS][PARAMETERS];
+    struct level_value of_level[LEVELS - 1][PARAMETERS]; /* slice, module, document */
 };
 
 static uint64_t state = 1;
@@ -52,12 +52,12 @@ static struct value random_value(void)
     return v;
 }
 
-static struct place random_place(bool always)
+static struct level_value random_level_value(bool always)
 {
     static const char *const filters[] = {"mlp", "self_attn",     "layers.1.", "norm",
                                           "*",   "q_proj.weight", "[a-z]",     "e"};
     bool plain = always || pick(2);
-    struct place p = {.set = always || pick(2), .n = plain ? 1 : 1 + pick(CONDITIONS)};
+    struct level_value p = {.set = always || pick(2), .n = plain ? 1 : 1 + pick(CONDITIONS)};
     for (size_t i = 0; i < p.n; i++) {
         p.filters[i] = plain || pick(5) == 0 ? NULL : filters[pick(8)];
         p.values[i] = random_value();
@@ -65,14 +65,14 @@ static struct place random_place(bool always)
     return p;
 }
 
-static struct sample random_sample(void)
+static struct random_config make_random_config(void)
 {
-    struct sample s;
+    struct random_config s;
     for (size_t p = 0; p < PARAMETERS; p++) {
         for (size_t m = 0; m < MODELS; m++)
-            s.own[m][p] = random_place(false);
+            s.of_model[m][p] = random_level_value(false);
         for (size_t level = 0; level < LEVELS - 1; level++)
-            s.shared[level][p] = random_place(p == WEIGHT && level == LEVELS - 2);
+            s.of_level[level][p] = random_level_value(p == WEIGHT && level == LEVELS - 2);
     }
     return s;
 }
@@ -84,7 +84,7 @@ static void print_value(FILE *f, const struct value *v)
     fputs(v->n > 1 ? "]" : "", f);
 }
 
-static void print_place(FILE *f, const struct place *p)
+static void print_level_value(FILE *f, const struct level_value *p)
 {
     if (p->n == 1 && !p->filters[0]) {
         print_value(f, &p->values[0]);
@@ -101,62 +101,63 @@ static void print_place(FILE *f, const struct place *p)
     fputs("]", f);
 }
 
-static void print_parameters(FILE *f, const struct place *places)
+static void print_parameters(FILE *f, const struct level_value *values)
 {
     fputs("parameters: {", f);
     for (size_t p = 0, n = 0; p < PARAMETERS; p++) {
-        if (!places[p].set)
+        if (!values[p].set)
             continue;
         fprintf(f, "%s%s: ", n++ ? ", " : "", names[p]);
-        print_place(f, &places[p]);
+        print_level_value(f, &values[p]);
     }
     fputs("}", f);
 }
 
-static void print_sample(FILE *f, const struct sample *s)
+static void print_config(FILE *f, const struct random_config *s)
 {
     fputs("merge_method: ties\nbase_model: base\nmodules:\n  default:\n    ", f);
-    print_parameters(f, s->shared[1]);
+    print_parameters(f, s->of_level[1]);
     fputs("\n    slices:\n    - ", f);
-    print_parameters(f, s->shared[0]);
+    print_parameters(f, s->of_level[0]);
     fprintf(f, "\n      sources:\n      - {model: base, layer_range: [0, %d]}\n", LAYERS);
     for (size_t m = 0; m < MODELS; m++) {
         fprintf(f, "      - {model: m%zu, layer_range: [0, %d], ", m, LAYERS);
-        print_parameters(f, s->own[m]);
+        print_parameters(f, s->of_model[m]);
         fputs("}\n", f);
     }
-    print_parameters(f, s->shared[2]);
+    print_parameters(f, s->of_level[2]);
     putc('\n', f);
 }
 
 /* ---- the lookup ------------------------------------------------------------------------------ */
 
-static double gradient(const struct value *v, long layer)
+static double interpolate(const struct value *v, long layer)
 {
     double t = layer < 0 ? 0 : (double)layer / (LAYERS - 1), s = t * (double)(v->n - 1);
     size_t i = (size_t)s, j = i + 1 < v->n ? i + 1 : v->n - 1;
     return (1 - (s - (double)i)) * v->numbers[i] + (s - (double)i) * v->numbers[j];
 }
 
-/* False: the setting says nothing about this tensor. */
-static bool evaluate(const struct place *p, const char *tensor, long layer, double *x)
+/* False if the level has no value for this tensor. */
+static bool find_at_level(const struct level_value *p, const char *tensor, long layer, double *x)
 {
     for (size_t i = 0; p->set && i < p->n; i++) {
         const char *filter = p->filters[i];
         if (filter && strcmp(filter, "*") != 0 && !strstr(tensor, filter))
             continue;
-        *x = gradient(&p->values[i], layer);
+        *x = interpolate(&p->values[i], layer);
         return true;
     }
     return false;
 }
 
-static double expected(const struct sample *s, size_t m, size_t p, const char *tensor, long layer)
+static double lookup(const struct random_config *s, size_t m, size_t p, const char *tensor,
+                     long layer)
 {
     double x = 1;
-    bool found = evaluate(&s->own[m][p], tensor, layer, &x);
+    bool found = find_at_level(&s->of_model[m][p], tensor, layer, &x);
     for (size_t level = 0; !found && level < LEVELS - 1; level++)
-        found = evaluate(&s->shared[level][p], tensor, layer, &x);
+        found = find_at_level(&s->of_level[level][p], tensor, layer, &x);
     return x;
 }
 
@@ -179,7 +180,7 @@ static void read_rules(struct tensor_rules *r, const struct pipeline_command *c)
             CHECK(tensor_rules_add(r, c->words[i].text, "RULE", &any, &e) == 0);
 }
 
-static void compare(const struct sample *s, const struct tensor_rules *rules, size_t p)
+static void compare_rules(const struct random_config *s, const struct tensor_rules *rules, size_t p)
 {
     static const char *const tensors[] = {"model.embed_tokens.weight",
                                           "model.layers.0.mlp.up_proj.weight",
@@ -194,20 +195,20 @@ static void compare(const struct sample *s, const struct tensor_rules *rules, si
             long layer = t == 0 || t == 5 ? -1 : tensors[t][13] - '0';
             snprintf(model, sizeof model, "m%zu", m);
             tensor_rules_find_value(rules, model, tensors[t], layer, LAYERS, &x);
-            CHECK(x == expected(s, m, p, tensors[t], layer));
+            CHECK(x == lookup(s, m, p, tensors[t], layer));
         }
 }
 
-static void test_sample(const char *path)
+static void test_random_config(const char *path)
 {
-    struct sample s = random_sample();
+    struct random_config s = make_random_config();
     struct arena a = {0};
     struct error e = {0};
     struct merge_config_file file;
     struct merge_pipeline r;
     struct merge_pipeline_options o = {0};
     FILE *f = fopen(path, "w");
-    print_sample(f, &s);
+    print_config(f, &s);
     fclose(f);
     CHECK(merge_config_read(&file, path, "test", &a, &e) == 0);
     CHECK(config_to_pipeline(&r, &file, "out", &o, "test", &a, &e) == 0);
@@ -218,8 +219,8 @@ static void test_sample(const char *path)
     struct tensor_rules weights = {0}, densities = {0};
     read_rules(&weights, find_command(&r.pipeline, "weigh"));
     read_rules(&densities, find_command(&r.pipeline, "trim"));
-    compare(&s, &weights, WEIGHT);
-    compare(&s, &densities, DENSITY);
+    compare_rules(&s, &weights, WEIGHT);
+    compare_rules(&s, &densities, DENSITY);
     tensor_rules_free(&weights);
     tensor_rules_free(&densities);
     arena_free(&a);
@@ -227,8 +228,8 @@ static void test_sample(const char *path)
 
 /* ---- YAML 1.1 -------------------------------------------------------------------------------- */
 
-/* The number that `text` is as a weight; NAN if it is refused. */
-static double number_of(const char *path, const char *text)
+/* The number that `text` means as a weight in YAML; NAN if it is rejected. */
+static double parse_weight(const char *path, const char *text)
 {
     struct arena a = {0};
     struct error e;
@@ -246,7 +247,7 @@ static double number_of(const char *path, const char *text)
     return x;
 }
 
-static void test_numbers(const char *path)
+static void test_yaml_numbers(const char *path)
 {
     static const struct {
         const char *text;
@@ -258,12 +259,12 @@ static void test_numbers(const char *path)
     static const char *const bad[] = {"abc", "'yes'", "~",  ".inf", "nan",   "[]",   "yEs",  "1__",
                                       "0x",  "''",    "{}", "[a]",  "[[1]]", "!x 1", "1e999"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
-        CHECK(number_of(path, good[i].text) == good[i].x);
+        CHECK(parse_weight(path, good[i].text) == good[i].x);
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        CHECK(isnan(number_of(path, bad[i])));
+        CHECK(isnan(parse_weight(path, bad[i])));
 }
 
-static void test_nearest(void)
+static void test_suggestions(void)
 {
     static const char *const words[] = {"density", "weight", "normalize"};
     CHECK(strcmp(suggest_word("desnity", 3, words), "density") == 0);
@@ -272,8 +273,8 @@ static void test_nearest(void)
     CHECK(!suggest_word("temperature", 3, words));
 }
 
-/* What pipeline_print prints, pipeline_parse reads. */
-static void test_line(void)
+/* pipeline_parse inverts pipeline_print. */
+static void test_pipeline_round_trip(void)
 {
     static const char text[] = "stack \\\n"
                                "    x=<(unpack 'a b[0:1]' |\n"
@@ -301,10 +302,10 @@ int main(void)
     CHECK(fd >= 0);
     close(fd);
     for (int i = 0; i < 500 && !unit_failures; i++)
-        test_sample(path);
-    test_numbers(path);
-    test_nearest();
-    test_line();
+        test_random_config(path);
+    test_yaml_numbers(path);
+    test_suggestions();
+    test_pipeline_round_trip();
     unlink(path);
     return unit_end();
 }

@@ -1,25 +1,26 @@
-/* Coefficients: the gradient of the loss by each, chunks and projectors included, against what
- * autograd computes for models of every family. */
-#include "model_weights.h"
+/* Gradients of the loss by each merging coefficient, with chunks and projectors, against PyTorch's
+ * autograd, for models of every architecture. */
+#include "cross_entropy.h"
 #include "gemm.h"
 #include "golden.h"
-#include "cross_entropy.h"
-#include "samples.h"
 #include "image_features.h"
+#include "lm.h"
+#include "model_weights.h"
+#include "samples.h"
 #include "unit.h"
 
 #include <glob.h>
 #include <jansson.h>
 
 #define EXPERTS_MAX 3
-#define PANEL       5 /* rows of a gradient at a time: few, so that there are many */
+#define PANEL_ROWS  5 /* rows of a gradient at a time; few, so that there are many panels */
 
-/* Base and experts, merged with a coefficient per tensor, chunk and expert, as weights. */
+/* Base and experts, merged with a coefficient per tensor, chunk and expert. */
 struct problem {
     struct model_weights *base, *experts[EXPERTS_MAX];
     size_t K;
     json_t *alpha; /* name -> [K][chunks] */
-    json_t *grad;  /* the same: what came out */
+    json_t *grad;  /* the computed gradients, in the same form */
     float *layer, *table[2];
 };
 
@@ -28,29 +29,29 @@ static const struct arch *arch_of(const struct problem *p)
     return model_weights_arch(p->base);
 }
 
-static const char *name_of(const struct problem *p, enum weight_kind part, size_t layer)
+static const char *name_of(const struct problem *p, enum weight_kind kind, size_t layer)
 {
     return model_source_tensor(model_weights_model_source(p->base),
-                               (size_t)model_weights_tensor_index(p->base, part, layer))
+                               (size_t)model_weights_tensor_index(p->base, kind, layer))
         ->name;
 }
 
-/* Element i of n belongs to this chunk of `chunks`. */
+/* The chunk of element i of n. */
 static size_t chunk_of(size_t i, size_t n, size_t chunks)
 {
     return i / ((n + chunks - 1) / chunks);
 }
 
-static void merge(const struct problem *p, enum weight_kind part, size_t layer, float *to)
+static void merge_weight(const struct problem *p, enum weight_kind kind, size_t layer, float *to)
 {
-    size_t n = weight_kind_elements(arch_of(p), part);
+    size_t n = weight_kind_elements(arch_of(p), kind);
     float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
-    json_t *alpha = json_object_get(p->alpha, name_of(p, part, layer));
-    model_weights_read(p->base, part, layer, 0, n, base);
+    json_t *alpha = json_object_get(p->alpha, name_of(p, kind, layer));
+    model_weights_read(p->base, kind, layer, 0, n, base);
     memcpy(to, base, n * sizeof *to);
     for (size_t k = 0; alpha && k < p->K; k++) { /* none in a vision tower */
         json_t *chunks = json_array_get(alpha, k);
-        model_weights_read(p->experts[k], part, layer, 0, n, expert);
+        model_weights_read(p->experts[k], kind, layer, 0, n, expert);
         for (size_t i = 0; i < n; i++) {
             size_t c = chunk_of(i, n, json_array_size(chunks));
             to[i] += (float)json_real_value(json_array_get(chunks, c)) * (expert[i] - base[i]);
@@ -60,58 +61,58 @@ static void merge(const struct problem *p, enum weight_kind part, size_t layer, 
     free(expert);
 }
 
-static int give_layer(void *context, struct weight_range parts, size_t layer,
+static int load_layer(void *context, struct weight_range range, size_t layer,
                       struct layer_weights *w, struct error *e)
 {
     struct problem *p = context;
     size_t at = 0;
     *w = (struct layer_weights){{0}};
-    for (enum weight_kind part = parts.first; part < parts.end; part++) {
-        if (!weight_kind_elements(arch_of(p), part))
+    for (enum weight_kind kind = range.first; kind < range.end; kind++) {
+        if (!weight_kind_elements(arch_of(p), kind))
             continue;
-        merge(p, part, layer, p->layer + at);
-        w->at[part] = p->layer + at;
-        at += weight_kind_elements(arch_of(p), part);
+        merge_weight(p, kind, layer, p->layer + at);
+        w->at[kind] = p->layer + at;
+        at += weight_kind_elements(arch_of(p), kind);
     }
     return 0;
 }
 
-static const float *give_rows(void *context, enum weight_kind part, size_t first, size_t n,
+static const float *load_rows(void *context, enum weight_kind kind, size_t first, size_t n,
                               float *to, struct error *e)
 {
     struct problem *p = context;
-    size_t width = part == WEIGHT_FINAL_NORM ? 1 : arch_of(p)->hidden;
-    float **table = &p->table[part == WEIGHT_LM_HEAD];
-    if (part == WEIGHT_FINAL_NORM) {
-        merge(p, part, 0, to);
+    size_t width = kind == WEIGHT_FINAL_NORM ? 1 : arch_of(p)->hidden;
+    float **table = &p->table[kind == WEIGHT_LM_HEAD];
+    if (kind == WEIGHT_FINAL_NORM) {
+        merge_weight(p, kind, 0, to);
         return to;
     }
     if (!*table) {
-        *table = mem_alloc(weight_kind_elements(arch_of(p), part), sizeof **table);
-        merge(p, part, 0, *table);
+        *table = mem_alloc(weight_kind_elements(arch_of(p), kind), sizeof **table);
+        merge_weight(p, kind, 0, *table);
     }
     memcpy(to, *table + first * width, n * width * sizeof *to);
     return to;
 }
 
-static bool wants(void *context, enum weight_kind part, size_t layer)
+static bool wants(void *context, enum weight_kind kind, size_t layer)
 {
     return true;
 }
 
 /* grad[k][chunk] += <dW, expert_k - base>, panel by panel. */
-static void take(void *context, const struct weight_gradient *g)
+static void add(void *context, const struct weight_gradient *g)
 {
     struct problem *p = context;
     size_t width = g->columns ? g->columns : 1, n = g->rows * width;
     float *base = mem_alloc(n, sizeof *base), *expert = mem_alloc(n, sizeof *expert);
-    float *panel = mem_alloc(PANEL * width, sizeof *panel);
+    float *panel = mem_alloc(PANEL_ROWS * width, sizeof *panel);
     model_weights_read(p->base, g->kind, g->layer, 0, n, base);
     for (size_t k = 0; k < p->K; k++) {
         json_t *sums = json_array_get(json_object_get(p->grad, name_of(p, g->kind, g->layer)), k);
         model_weights_read(p->experts[k], g->kind, g->layer, 0, n, expert);
-        for (size_t row = 0; row < g->rows; row += PANEL) {
-            size_t rows = g->rows - row < PANEL ? g->rows - row : PANEL;
+        for (size_t row = 0; row < g->rows; row += PANEL_ROWS) {
+            size_t rows = g->rows - row < PANEL_ROWS ? g->rows - row : PANEL_ROWS;
             weight_gradient_compute_rows(g, row, rows, panel);
             for (size_t i = 0; i < rows * width; i++) {
                 size_t at = row * width + i;
@@ -132,27 +133,27 @@ struct states {
     size_t each;
 };
 
-static int keep(void *context, size_t state, const float *x, struct error *e)
+static int store_state(void *context, size_t state, const float *x, struct error *e)
 {
     struct states *s = context;
     memcpy(s->x + state * s->each, x, s->each * sizeof *x);
     return 0;
 }
 
-/* One run: samples, their teachers' states and logits, the loss. */
+/* One case: its samples, the merged model's and the teachers' states, the loss. */
 struct run {
     struct problem *problem;
     struct samples samples; /* of a case with images */
-    struct token_batch pack;
+    struct token_batch batch;
     const size_t *expert; /* [sample] */
     struct states own, teachers[EXPERTS_MAX];
     json_t *spec;
     double loss;
-    bool hidden_wanted[64];
+    bool in_hidden_loss[64];
     size_t hidden_count;
 };
 
-static const float *tape_state(void *context, size_t state, struct error *e)
+static const float *load_state(void *context, size_t state, struct error *e)
 {
     struct run *r = context;
     return r->own.x + state * r->own.each;
@@ -164,15 +165,15 @@ static double number(const struct run *r, const char *key)
 }
 
 /* The hidden loss of one state, x_{L+1} being hidden state L; its gradient is added to dx. */
-static void add_hidden(void *context, size_t state, float *dx)
+static void add_hidden_loss(void *context, size_t state, float *dx)
 {
     struct run *r = context;
     size_t width = arch_of(r->problem)->hidden, L = arch_of(r->problem)->layers;
-    size_t hidden = state > L ? L : state, samples = r->pack.samples;
-    if (!r->hidden_wanted[hidden])
+    size_t hidden = state > L ? L : state, samples = r->batch.samples;
+    if (!r->in_hidden_loss[hidden])
         return;
     for (size_t s = 0; s < samples; s++) {
-        size_t from = r->pack.starts[s] * width, to = r->pack.starts[s + 1] * width;
+        size_t from = r->batch.starts[s] * width, to = r->batch.starts[s + 1] * width;
         double scale =
             number(r, "hidden_weight") / (double)(r->hidden_count * (to - from) * samples);
         const float *own = r->own.x + state * r->own.each;
@@ -186,25 +187,25 @@ static void add_hidden(void *context, size_t state, float *dx)
 }
 
 static void logit_loss(struct run *r, struct lm *m, struct lm **teachers,
-                       const struct gradient_sink *taker, float *dx)
+                       const struct gradient_sink *sink, float *dx)
 {
     const struct arch *a = arch_of(r->problem);
     float theta = (float)number(r, "temperature");
     size_t last = (a->layers + 1) * r->own.each;
     struct error e;
-    for (size_t s = 0; s < r->pack.samples; s++) {
-        size_t at = r->pack.starts[s] * a->hidden, n = r->pack.starts[s + 1] - r->pack.starts[s];
+    for (size_t s = 0; s < r->batch.samples; s++) {
+        size_t at = r->batch.starts[s] * a->hidden, n = r->batch.starts[s + 1] - r->batch.starts[s];
         float *z = mem_alloc(n * a->vocab, sizeof *z), *q = mem_alloc(n * a->vocab, sizeof *q);
         double *loss = mem_alloc(n, sizeof *loss);
         size_t k = r->expert[s];
-        double scale = number(r, "logit_weight") / (double)(n * r->pack.samples);
+        double scale = number(r, "logit_weight") / (double)(n * r->batch.samples);
         CHECK(!lm_logits(m, r->own.x + last + at, n, z, &e));
         CHECK(!lm_logits(teachers[k], r->teachers[k].x + last + at, n, q, &e));
         cross_entropy_soft_forward(z, q, theta, n, a->vocab, loss);
         cross_entropy_soft_backward(z, q, n, a->vocab, theta * (float)scale);
         for (size_t t = 0; t < n; t++)
             r->loss += scale * (double)theta * (double)theta * loss[t];
-        CHECK(!lm_logits_backward(m, z, r->own.x + last + at, n, dx + at, taker, &e));
+        CHECK(!lm_logits_backward(m, z, r->own.x + last + at, n, dx + at, sink, &e));
         free(z);
         free(q);
         free(loss);
@@ -214,11 +215,11 @@ static void logit_loss(struct run *r, struct lm *m, struct lm **teachers,
 static struct states states_new(const struct run *r)
 {
     const struct arch *a = arch_of(r->problem);
-    size_t each = token_batch_tokens(&r->pack) * a->hidden;
+    size_t each = token_batch_tokens(&r->batch) * a->hidden;
     return (struct states){mem_alloc((a->layers + 2) * each, sizeof(float)), each};
 }
 
-static struct image_features *look(const struct run *r, const struct weight_source *w)
+static struct image_features *compute_features(const struct run *r, const struct weight_source *w)
 {
     struct error e;
     struct image_features *s =
@@ -229,57 +230,57 @@ static struct image_features *look(const struct run *r, const struct weight_sour
 }
 
 /* Loss and gradients with `room` tokens in a layer at once. */
-static void solve(struct run *r, size_t room)
+static void compute_loss_and_gradients(struct run *r, size_t room)
 {
     struct problem *p = r->problem;
     const struct arch *a = arch_of(p);
-    const struct weight_source weights = {p, give_layer, give_rows};
-    const struct gradient_sink taker = {p, wants, take};
-    const struct backward_hooks tape = {r, tape_state, add_hidden};
-    size_t longest = token_batch_longest(&r->pack), n = token_batch_tokens(&r->pack) * a->hidden;
+    const struct weight_source weights = {p, load_layer, load_rows};
+    const struct gradient_sink sink = {p, wants, add};
+    const struct backward_hooks hooks = {r, load_state, add_hidden_loss};
+    size_t longest = token_batch_longest(&r->batch), n = token_batch_tokens(&r->batch) * a->hidden;
     struct lm *m = lm_new(a, &weights, room, longest), *teachers[EXPERTS_MAX];
-    struct image_features *sights = look(r, &weights), *others[EXPERTS_MAX];
+    struct image_features *features = compute_features(r, &weights), *expert_features[EXPERTS_MAX];
     float *x = mem_alloc(n, sizeof *x);
     struct error e;
     r->own = states_new(r);
-    lm_set_image_features(m, sights);
-    CHECK(!lm_forward(m, &r->pack, x, &(struct state_hook){&r->own, keep}, &e));
+    lm_set_image_features(m, features);
+    CHECK(!lm_forward(m, &r->batch, x, &(struct state_hook){&r->own, store_state}, &e));
     for (size_t k = 0; k < p->K; k++) {
         r->teachers[k] = states_new(r);
         teachers[k] = lm_new(a, model_weights_weight_source(p->experts[k]), room, longest);
-        others[k] = look(r, model_weights_weight_source(p->experts[k]));
-        lm_set_image_features(teachers[k], others[k]);
-        CHECK(
-            !lm_forward(teachers[k], &r->pack, x, &(struct state_hook){&r->teachers[k], keep}, &e));
+        expert_features[k] = compute_features(r, model_weights_weight_source(p->experts[k]));
+        lm_set_image_features(teachers[k], expert_features[k]);
+        CHECK(!lm_forward(teachers[k], &r->batch, x,
+                          &(struct state_hook){&r->teachers[k], store_state}, &e));
     }
     r->loss = 0;
-    logit_loss(r, m, teachers, &taker, x);
-    add_hidden(r, a->layers + 1, x);
-    CHECK(!lm_backward(m, &r->pack, &tape, x, &taker, &e));
+    logit_loss(r, m, teachers, &sink, x);
+    add_hidden_loss(r, a->layers + 1, x);
+    CHECK(!lm_backward(m, &r->batch, &hooks, x, &sink, &e));
     for (size_t k = 0; k < p->K; k++) {
         lm_free(teachers[k]);
-        image_features_free(others[k]);
+        image_features_free(expert_features[k]);
         free(r->teachers[k].x);
     }
     free(r->own.x);
     free(x);
     lm_free(m);
-    image_features_free(sights);
+    image_features_free(features);
 }
 
-/* Largest difference of two trees of numbers, and the largest number of the second. */
-static void compare(json_t *a, json_t *b, double *worst, double *most)
+/* The largest difference of two JSON trees of numbers, and the largest number of the second. */
+static void compare_trees(json_t *a, json_t *b, double *worst, double *largest)
 {
     void *i;
     if (json_is_number(b)) {
         *worst = fmax(*worst, fabs(json_number_value(a) - json_number_value(b)));
-        *most = fmax(*most, fabs(json_number_value(b)));
+        *largest = fmax(*largest, fabs(json_number_value(b)));
     }
     for (size_t j = 0; j < json_array_size(b); j++)
-        compare(json_array_get(a, j), json_array_get(b, j), worst, most);
+        compare_trees(json_array_get(a, j), json_array_get(b, j), worst, largest);
     for (i = json_object_iter(b); i; i = json_object_iter_next(b, i))
-        compare(json_object_get(a, json_object_iter_key(i)), json_object_iter_value(i), worst,
-                most);
+        compare_trees(json_object_get(a, json_object_iter_key(i)), json_object_iter_value(i), worst,
+                      largest);
 }
 
 static void set_zero(json_t *tree)
@@ -296,17 +297,17 @@ static void check_variant(struct run *r, json_t *g, const char *variant, size_t 
 {
     struct problem *p = r->problem;
     json_t *result = json_object_get(json_object_get(g, "result"), variant);
-    double loss = json_real_value(json_object_get(result, "loss")), worst = 0, most = 0;
+    double loss = json_real_value(json_object_get(result, "loss")), worst = 0, largest = 0;
     p->alpha = json_object_get(json_object_get(g, "alpha"), variant);
     p->grad = json_deep_copy(p->alpha);
     set_zero(p->grad);
-    solve(r, room);
-    compare(p->grad, json_object_get(result, "grad"), &worst, &most);
-    bool right = most > 0 && worst <= 1e-5 * most && fabs(r->loss - loss) <= 1e-5 * loss;
-    if (!right)
+    compute_loss_and_gradients(r, room);
+    compare_trees(p->grad, json_object_get(result, "grad"), &worst, &largest);
+    bool equal = largest > 0 && worst <= 1e-5 * largest && fabs(r->loss - loss) <= 1e-5 * loss;
+    if (!equal)
         fprintf(stderr, "%s: loss %.9g for %.9g, gradients off by %g of %g\n", variant, r->loss,
-                loss, worst, most);
-    CHECK(right);
+                loss, worst, largest);
+    CHECK(equal);
     json_decref(p->grad);
     for (size_t i = 0; i < 2; i++) {
         free(p->table[i]);
@@ -323,24 +324,24 @@ static struct sequence read_sequence(json_t *sample)
     return (struct sequence){.ids = copy, .n = json_array_size(ids)};
 }
 
-/* Of text they stand in golden.json, those with images in a container. */
+/* Text samples are in golden.json, samples with images in samples.jsonl and tensors.safetensors. */
 static void read_samples(struct run *r, const char *folder, json_t *samples)
 {
     size_t n = json_array_size(samples);
     struct sequence *sequences = mem_alloc(n, sizeof *sequences);
     size_t *expert = mem_alloc(n, sizeof *expert);
-    struct sample_requirements limits = {.arch = arch_of(r->problem)};
+    struct sample_requirements required = {.arch = arch_of(r->problem)};
     struct error e = {0};
-    bool sees = limits.arch->vision.kind != VISION_NONE;
-    CHECK(!sees || (!samples_read(&r->samples, folder, &limits, &e) && r->samples.n == n));
+    bool vision = required.arch->vision.kind != VISION_NONE;
+    CHECK(!vision || (!samples_read(&r->samples, folder, &required, &e) && r->samples.n == n));
     for (size_t s = 0; s < n; s++) {
         json_t *sample = json_array_get(samples, s);
-        sequences[s] = sees ? samples_sequence(&r->samples, s) : read_sequence(sample);
+        sequences[s] = vision ? samples_sequence(&r->samples, s) : read_sequence(sample);
         expert[s] = (size_t)json_integer_value(json_object_get(sample, "expert"));
     }
-    token_batch_build(&r->pack, arch_of(r->problem), sequences, n);
+    token_batch_build(&r->batch, arch_of(r->problem), sequences, n);
     r->expert = expert;
-    for (size_t s = 0; s < n && !sees; s++)
+    for (size_t s = 0; s < n && !vision; s++)
         free((void *)sequences[s].ids);
     free(sequences);
 }
@@ -366,7 +367,7 @@ static void check_case(const char *folder)
     layers = json_object_get(r.spec, "hidden_layers");
     r.hidden_count = json_array_size(layers);
     for (size_t i = 0; i < r.hidden_count; i++)
-        r.hidden_wanted[json_integer_value(json_array_get(layers, i))] = true;
+        r.in_hidden_loss[json_integer_value(json_array_get(layers, i))] = true;
     p.layer = mem_alloc(weight_kind_largest_range(arch_of(&p)), sizeof *p.layer);
     read_samples(&r, folder, json_object_get(g, "samples"));
     check_variant(&r, g, "scalar", 1);
@@ -378,7 +379,7 @@ static void check_case(const char *folder)
     free(p.layer);
     free((void *)r.expert);
     samples_free(&r.samples);
-    token_batch_free(&r.pack);
+    token_batch_free(&r.batch);
     json_decref(g);
 }
 

@@ -1,12 +1,15 @@
-/* The decoder's operations: angles against what transformers computes, and each one's way back
- * against finite differences. */
+/* The decoder's operations: backward passes against finite differences, attention against its
+ * formula, and RoPE's angles against transformers. */
+#include "arch_config.h"
 #include "attention.h"
 #include "ckpt.h"
+#include "cross_entropy.h"
 #include "gemm.h"
 #include "golden.h"
 #include "mem.h"
-#include "cross_entropy.h"
+#include "rmsnorm.h"
 #include "rope.h"
+#include "swiglu.h"
 #include "unit.h"
 
 #include <jansson.h>
@@ -20,16 +23,16 @@ static float random_float(void)
     return (float)(state >> 8) / (1 << 23) - 1;
 }
 
-static void randomise(float *x, size_t n)
+static void randomize(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         x[i] = random_float();
 }
 
-/* y = f(x) for one operation, n numbers in, m out. */
+/* y = f(x) for one operation, from n values to m. */
 typedef void operation(const float *x, float *y);
 
-/* Is dx the gradient of <w, f(x)> by x? To some thousandths of its largest value. */
+/* Checks that dx is the gradient of <w, f(x)> by x, to 0.4 % of its largest value. */
 static void check_gradient(operation *f, float *x, size_t n, const float *w, size_t m,
                            const float *dx)
 {
@@ -67,12 +70,12 @@ static void norm(const float *x, float *y)
 static void check_norm(void)
 {
     float x[T * d], y[T * d], w[T * d], r[T], dx[T * d];
-    randomise(x, T * d);
-    randomise(w, T * d);
-    randomise(gain, d);
+    randomize(x, T * d);
+    randomize(w, T * d);
+    randomize(gain, d);
     rmsnorm_forward(x, gain, 1e-5f, T, d, y, r);
     for (size_t i = 0; i < T * d; i++)
-        dx[i] = 1; /* what is there is added to */
+        dx[i] = 1; /* the gradient is added to it */
     rmsnorm_backward(w, x, gain, r, T, d, dx);
     for (size_t i = 0; i < T * d; i++)
         dx[i] -= 1;
@@ -87,14 +90,14 @@ static void swiglu(const float *x, float *y)
 static void check_swiglu(void)
 {
     float x[2 * T * d], w[T * d], dx[2 * T * d];
-    randomise(x, 2 * T * d);
-    randomise(w, T * d);
+    randomize(x, 2 * T * d);
+    randomize(w, T * d);
     memcpy(dx, x, sizeof dx);
     swiglu_backward(w, dx, dx + T * d, T * d);
     check_gradient(swiglu, x, 2 * T * d, w, T * d, dx);
 }
 
-/* Two samples of 4 and 5 tokens, 4 query heads over 2, each of 2 numbers. */
+/* Two samples of 4 and 5 tokens; 4 query heads, 2 key and value heads of 2 values. */
 enum { Q = T * 8, KV = T * 4 };
 static size_t starts[] = {0, 4, 9}, window;
 
@@ -120,8 +123,8 @@ static void check_attention(void)
 {
     float x[Q + 2 * KV], w[Q], o[Q], log_sums[T * 4], dx[Q + 2 * KV];
     for (window = 0; window < 4; window++) {
-        randomise(x, Q + 2 * KV);
-        randomise(w, Q);
+        randomize(x, Q + 2 * KV);
+        randomize(w, Q);
         struct attention a = attention_over(x);
         attention_forward(&a, o, log_sums, scratch());
         attention_backward(&a, o, log_sums, w, dx, dx + Q, dx + Q + KV, scratch());
@@ -129,7 +132,7 @@ static void check_attention(void)
     }
 }
 
-/* More tokens than are taken at once, with and without a window, against the formula. */
+/* More tokens than a block of queries has, with and without a window, against the formula. */
 static void check_long_attention(void)
 {
     enum { N = 300, D = 4 };
@@ -137,7 +140,7 @@ static void check_long_attention(void)
     float *area = mem_alloc(attention_scratch_floats(N), sizeof *area);
     float log_sums[N];
     size_t all[] = {0, N};
-    randomise(x, 3 * N * D);
+    randomize(x, 3 * N * D);
     for (size_t w = 0; w <= 140; w += 140) {
         struct attention a = {1, all, 1, 1, D, w, false, x, x + N * D, x + 2 * N * D};
         double worst = 0;
@@ -180,8 +183,8 @@ static void check_losses(void)
 {
     float x[T * V], z[T * V], q[T * V], w[T];
     double loss[T];
-    randomise(x, T * V);
-    randomise(teacher, T * V);
+    randomize(x, T * V);
+    randomize(teacher, T * V);
     for (size_t t = 0; t < T; t++)
         w[t] = 0.5f;
     memcpy(z, x, sizeof z);
@@ -191,7 +194,7 @@ static void check_losses(void)
     check_gradient(soft_loss, x, T * V, w, T, z);
 }
 
-/* Far apart: only the differences of logits count, and nothing overflows. */
+/* Large logits: only their differences matter, and nothing overflows. */
 static void check_extreme_losses(void)
 {
     float z[] = {1e4f, 1e4f, -1e4f}, y[] = {-3e4f, -3e4f, 1e4f};
@@ -211,8 +214,8 @@ static void check_products(void)
     enum { M = 150, N = 170, K = 190 };
     float *A = mem_alloc(M * K, sizeof *A), *B = mem_alloc(N * K, sizeof *B);
     float *C = mem_alloc(M * N, sizeof *C), *one = mem_alloc(M * N, sizeof *one);
-    randomise(A, M * K);
-    randomise(B, N * K);
+    randomize(A, M * K);
+    randomize(B, N * K);
     struct error e;
     for (size_t threads = 1; threads <= 6; threads++) {
         CHECK(!gemm_init(threads, &e));
@@ -234,13 +237,13 @@ static void check_products(void)
     free(one);
 }
 
-/* ---- angles ---------------------------------------------------------------------------------- */
+/* ---- RoPE ------------------------------------------------------------------------------------ */
 
-/* The recipe of an item of rope/golden.json, read as part of a config. */
+/* The architecture with the RoPE parameters of an item of rope/golden.json. */
 static bool arch_of_item(json_t *item, struct arch *a)
 {
     struct error e;
-    bool twice;
+    bool duplicates;
     json_t *config =
         json_pack("{s:[s], s:o, s:O, s:i, s:i}", "architectures", "LlamaForCausalLM", "head_dim",
                   json_copy(json_object_get(item, "head_dim")), "rope_theta",
@@ -250,7 +253,7 @@ static bool arch_of_item(json_t *item, struct arch *a)
         if (json_object_get(item, keys[i]))
             json_object_set(config, keys[i], json_object_get(item, keys[i]));
     char *text = json_dumps(config, 0);
-    bool read = !arch_config_read(a, "an item", text, strlen(text), &twice, &e);
+    bool read = !arch_config_read(a, "an item", text, strlen(text), &duplicates, &e);
     free(text);
     json_decref(config);
     return read;
@@ -277,7 +280,7 @@ static void check_item(const struct ckpt *c, json_t *positions, json_t *item)
     size_t half = a.head_dim / 2, last = 32767;
     float *cos_ = mem_alloc((last + 1) * half, sizeof *cos_);
     float *sin_ = mem_alloc((last + 1) * half, sizeof *sin_);
-    rope_tables(&a, last + 1, NULL, cos_, sin_);
+    rope_compute_tables(&a, last + 1, NULL, cos_, sin_);
     const float *expected_cos = floats_of(c, name, "cos.f32", &n);
     const float *expected_sin = floats_of(c, name, "sin.f32", &n);
     double worst = 0;
@@ -288,14 +291,14 @@ static void check_item(const struct ckpt *c, json_t *positions, json_t *item)
         worst = fmax(worst, fabs((double)sin_[at] - (double)expected_sin[i]));
     }
     if (worst > 1e-5)
-        fprintf(stderr, "rope %s: off by %g\n", name, worst);
+        fprintf(stderr, "rope %s: differs by %g\n", name, worst);
     CHECK(n > 0 && worst <= 1e-5);
     free(cos_);
     free(sin_);
     arch_free(&a);
 }
 
-static void check_angles(void)
+static void check_rope(void)
 {
     char folder[4200];
     struct error e;
@@ -326,7 +329,7 @@ int main(int argc, char **argv)
     check_long_attention();
     check_losses();
     check_extreme_losses();
-    check_angles();
+    check_rope();
     free(scratch());
     return unit_end();
 }

@@ -198,11 +198,11 @@ static void test_abort(void)
         CHECK(checkpoint_writer_write_tensor(p, 0, 0, data, 6, &e) == 0);
         checkpoint_writer_abort(p);
         CHECK(count_entries() == 0);
-        /* What is not complete is not published. */
+        /* An incomplete checkpoint is not published. */
         p = start(targets[i], false, 20, &e);
         CHECK(checkpoint_writer_write_tensor(p, 0, 0, data, 6, &e) == 0);
         CHECK(checkpoint_writer_commit(p, &e) < 0);
-        CHECK(strstr(e.text, "not complete") != NULL);
+        CHECK(strstr(e.text, "incomplete") != NULL);
         CHECK(count_entries() == 0);
     }
     checkpoint_writer_abort(NULL);
@@ -215,7 +215,7 @@ static void test_refusals(void)
     CHECK(!checkpoint_writer_open("..", false, 0, &e));
     CHECK(!checkpoint_writer_open("/", false, 0, &e));
     CHECK(!checkpoint_writer_open("x", false, UINT64_MAX / 2, &e));
-    CHECK(strstr(e.text, "are free there") != NULL);
+    CHECK(strstr(e.text, "are free") != NULL);
     struct checkpoint_writer *p = checkpoint_writer_open("x", false, 0, &e);
     const char *const twice[] = {"a", "a"}, *const bad[] = {"\xff"};
     struct shard_layout_spec w = wanted(2, twice, 1000);

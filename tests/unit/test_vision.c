@@ -1,15 +1,16 @@
-/* Vision towers and projectors: what they make of images against what transformers does, and their
- * operations against plain ones in F64 and finite differences. */
-#include "model_weights.h"
+/* Vision towers and projectors against transformers, and their operations against plain F64
+ * arithmetic. */
 #include "bicubic.h"
+#include "gelu.h"
 #include "gemm.h"
 #include "golden.h"
-#include "mem.h"
-#include "projector.h"
 #include "image_features.h"
-#include "vision_tower.h"
-#include "unit.h"
 #include "layernorm.h"
+#include "mem.h"
+#include "model_weights.h"
+#include "projector.h"
+#include "unit.h"
+#include "vision_tower.h"
 
 /* ---- operations ------------------------------------------------------------------------------ */
 
@@ -25,7 +26,7 @@ static void check_gelu(void)
                       (double)x * exp(-0.5 * (double)x * (double)x) / sqrt(2 * acos(-1));
         gelu_forward(&x, 1, 1, &y);
         gelu_backward(&dy, 1, 1, &dx);
-        quick_gelu_forward(&q, 1, 1);
+        gelu_quick_forward(&q, 1, 1);
         worst = fmax(worst, fabs((double)y - exact));
         slope = fmax(slope, fabs((double)dx - by_x));
         quick = fmax(quick, fabs((double)q - (double)x / (1 + exp(-1.702 * (double)x))));
@@ -59,7 +60,7 @@ static void check_layernorm(void)
     }
 }
 
-/* A table of positions stays itself on its own grid, and a flat one flat on any other. */
+/* A table stays the same on its own grid, and a constant one stays constant on any other. */
 static void check_bicubic(void)
 {
     float from[4 * 4 * 2], to[6 * 5 * 2];
@@ -76,82 +77,83 @@ static void check_bicubic(void)
 
 /* ---- towers ---------------------------------------------------------------------------------- */
 
-/* The largest difference of n numbers to a tensor of the golden data, as a share of its largest. */
+/* Checks n values against a tensor of the golden data, to 2e-5 of its largest value. */
 static void compare(const struct model_source *data, const char *image, const char *what,
                     const float *x, size_t n)
 {
     char name[128];
     snprintf(name, sizeof name, "img.%s.%s.f64", image, what);
     long i = model_source_find_tensor(data, name);
-    double *expected = mem_alloc(n, sizeof *expected), worst = 0, most = 0;
+    double *expected = mem_alloc(n, sizeof *expected), worst = 0, largest = 0;
     CHECK(i >= 0);
     model_source_read_f64(data, (size_t)i, 0, n, DTYPE_NONE, expected);
     for (size_t j = 0; j < n; j++) {
         worst = fmax(worst, fabs((double)x[j] - expected[j]));
-        most = fmax(most, fabs(expected[j]));
+        largest = fmax(largest, fabs(expected[j]));
     }
-    if (!(worst <= 2e-5 * most))
-        fprintf(stderr, "%s: off by %g of %g\n", name, worst, most);
-    CHECK(most > 0 && worst <= 2e-5 * most);
+    if (!(worst <= 2e-5 * largest))
+        fprintf(stderr, "%s: differs by %g of %g\n", name, worst, largest);
+    CHECK(largest > 0 && worst <= 2e-5 * largest);
     free(expected);
 }
 
-/* A case of the golden data: its model, in one of its layouts, and results. */
-struct subject {
+/* A case of the golden data: its model in one of its name schemes, and the expected results. */
+struct vision_case {
     struct model_weights *model;
     struct model_source *data, *pixels;
 };
 
-static struct subject open_subject(const char *folder, const char *layout)
+static struct vision_case open_case(const char *folder, const char *scheme)
 {
     struct error e = {0};
-    char place[4200];
-    snprintf(place, sizeof place, "%s/models/%s", golden, folder);
-    struct subject s = {
-        .model = model_weights_open(golden_file(place, layout), NULL, NULL, "test_vision", &e),
-        .data =
-            model_source_open(golden_file(place, "golden.safetensors"), NULL, "test_vision", &e),
-        .pixels =
-            model_source_open(golden_file(place, "tensors.safetensors"), NULL, "test_vision", &e)};
+    char folder_path[4200];
+    snprintf(folder_path, sizeof folder_path, "%s/models/%s", golden, folder);
+    struct vision_case s = {
+        .model =
+            model_weights_open(golden_file(folder_path, scheme), NULL, NULL, "test_vision", &e),
+        .data = model_source_open(golden_file(folder_path, "golden.safetensors"), NULL,
+                                  "test_vision", &e),
+        .pixels = model_source_open(golden_file(folder_path, "tensors.safetensors"), NULL,
+                                    "test_vision", &e)};
     if (e.text[0])
         fprintf(stderr, "%s\n", e.text);
     CHECK(s.model && s.data && s.pixels);
     return s;
 }
 
-static void close_subject(struct subject *s)
+static void close_case(struct vision_case *s)
 {
     model_weights_close(s->model);
     model_source_close(s->data);
     model_source_close(s->pixels);
 }
 
-/* An image, and its slices and patches. */
+/* An image of the golden data: its slices and patches. */
 struct image_case {
     const char *name;
     size_t slices, height, width;
 };
 
-/* Features of n images in one group (NULL: the golden data has none), and what the projector makes
- * of them. */
-static void check_images(const struct subject *s, const struct image_case *images, size_t n,
+/* Checks the features of n images in one group (`features` NULL: the golden data has none), and the
+ * projector's output. */
+static void check_images(const struct vision_case *s, const struct image_case *cases, size_t n,
                          const char *features, const char *rows)
 {
     const struct arch *a = model_weights_arch(s->model);
     const struct weight_source *weights = model_weights_weight_source(s->model);
-    struct image pictures[8];
+    struct image images[8];
     const struct image *all[8];
-    size_t tokens = 0, width = a->vision.merge * a->vision.merge * a->vision.hidden;
+    size_t tokens = 0, width = a->vision.merge_size * a->vision.merge_size * a->vision.hidden;
     struct layer_weights w;
     struct error e;
     for (size_t i = 0; i < n; i++) {
-        const struct image_case *image = &images[i];
+        const struct image_case *image = &cases[i];
         size_t own = image->slices * image->height * image->width / 4;
         long tensor = model_source_find_tensor(s->pixels, image->name);
         CHECK(tensor >= 0);
-        pictures[i] = (struct image){s->pixels,     (size_t)tensor, image->slices,
-                                     image->height, image->width,   own};
-        all[i] = &pictures[i];
+        images[i] = (struct image){s->pixels,     (size_t)tensor, image->slices,
+                                   image->height, image->width,   own};
+        all[i] = &images[i];
         tokens += own;
     }
     struct vision_tower *t = vision_tower_new(a, weights, 64);
@@ -160,10 +162,10 @@ static void check_images(const struct subject *s, const struct image_case *image
     CHECK(!vision_tower_forward(t, all, n, x, &e));
     CHECK(!weights->load_layer(weights->context, WEIGHT_RANGE_PROJECTOR, 0, &w, &e));
     projector_forward(a, &w, x, tokens, y, scratch);
-    for (size_t i = 0, at = 0; i < n; at += pictures[i++].tokens) {
+    for (size_t i = 0, at = 0; i < n; at += images[i++].tokens) {
         if (features)
-            compare(s->data, images[i].name, features, x + at * width, pictures[i].tokens * width);
-        compare(s->data, images[i].name, rows, y + at * a->hidden, pictures[i].tokens * a->hidden);
+            compare(s->data, cases[i].name, features, x + at * width, images[i].tokens * width);
+        compare(s->data, cases[i].name, rows, y + at * a->hidden, images[i].tokens * a->hidden);
     }
     vision_tower_free(t);
     free(x);
@@ -171,9 +173,8 @@ static void check_images(const struct subject *s, const struct image_case *image
     free(scratch);
 }
 
-/* A tile of 6 x 6 patches, for which the table of 4 x 4 positions is too small: before any layer.
- */
-static void check_positions(const struct subject *s)
+/* A tile of 6 x 6 patches with an interpolated table of 4 x 4 positions, before any layer. */
+static void check_positions(const struct vision_case *s)
 {
     struct arch a = *model_weights_arch(s->model);
     const struct image tile = {
@@ -198,11 +199,11 @@ static void check_positions(const struct subject *s)
     vision_tower_free(t);
 }
 
-/* Pixel shuffle v1 is the other one with the grid of tokens turned about. */
-static void check_shuffles(const struct subject *s)
+/* Pixel shuffle v1 is v2 with the grid of tokens transposed. */
+static void check_shuffles(const struct vision_case *s)
 {
     const struct arch *a = model_weights_arch(s->model);
-    struct arch turned = *a;
+    struct arch transposed = *a;
     const struct image tile = {
         s->pixels, (size_t)model_source_find_tensor(s->pixels, "portrait"), 3, 4, 4, 12};
     const struct image *all[] = {&tile};
@@ -211,10 +212,10 @@ static void check_shuffles(const struct subject *s)
     float x[12 * width], y[12 * width];
     struct error e;
     CHECK(a->vision.hidden * 4 == width && !a->vision.shuffle_transposed);
-    turned.vision.shuffle_transposed = true;
+    transposed.vision.shuffle_transposed = true;
     struct vision_tower *plain = vision_tower_new(a, model_weights_weight_source(s->model), 16);
     struct vision_tower *other =
-        vision_tower_new(&turned, model_weights_weight_source(s->model), 16);
+        vision_tower_new(&transposed, model_weights_weight_source(s->model), 16);
     CHECK(!vision_tower_forward(plain, all, 1, x, &e) &&
           !vision_tower_forward(other, all, 1, y, &e));
     for (size_t i = 0; i < 12; i++)
@@ -228,94 +229,94 @@ static void check_towers(void)
     static const struct image_case qwen[] = {
         {"wide", 1, 2, 8}, {"small", 1, 2, 2}, {"tall", 1, 8, 2}};
     static const struct image_case intern[] = {{"portrait", 3, 4, 4}};
-    static const char *const layouts[] = {"original", "hf", "hf_v5", "hf_inmem"};
-    struct subject s = open_subject("qwen2vl/tied", "hub");
+    static const char *const schemes[] = {"original", "hf", "hf_v5", "hf_inmem"};
+    struct vision_case s = open_case("qwen2vl/tied", "hub");
     if (s.model)
         check_images(&s, qwen, 3, NULL, "merged");
-    close_subject(&s);
-    for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
-        s = open_subject("internvl/qknorm_select", layouts[i]);
+    close_case(&s);
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        s = open_case("internvl/qknorm_select", schemes[i]);
         if (s.model) {
             check_images(&s, intern, 1, "shuffled", "projected");
             check_positions(&s);
             check_shuffles(&s);
         }
-        close_subject(&s);
+        close_case(&s);
     }
 }
 
-/* ---- towers that are the same ---------------------------------------------------------------- */
+/* ---- comparing towers ------------------------------------------------------------------------ */
 
-/* A model's weights that are asked for, with one number of one part changed. */
-struct asked {
+/* A weight source that changes one value of one weight and counts the loaded layers. */
+struct changed_source {
     const struct weight_source *of;
-    size_t times;
-    enum weight_kind part; /* WEIGHT_KINDS: none */
+    size_t loads;
+    enum weight_kind kind; /* that is changed; WEIGHT_KINDS: none */
     size_t layer;
     float *copy;
 };
 
-static int give_changed(void *context, struct weight_range parts, size_t layer,
+static int load_changed(void *context, struct weight_range range, size_t layer,
                         struct layer_weights *w, struct error *e)
 {
-    struct asked *c = context;
-    c->times++;
-    if (c->of->load_layer(c->of->context, parts, layer, w, e))
+    struct changed_source *c = context;
+    c->loads++;
+    if (c->of->load_layer(c->of->context, range, layer, w, e))
         return -1;
-    if (c->part >= parts.first && c->part < parts.end && c->layer == layer) {
-        c->copy[0] = w->at[c->part][0] + 1;
-        w->at[c->part] = c->copy;
+    if (c->kind >= range.first && c->kind < range.end && c->layer == layer) {
+        c->copy[0] = w->at[c->kind][0] + 1;
+        w->at[c->kind] = c->copy;
     }
     return 0;
 }
 
-/* Do the sights hold for a model in which this part is another? How often was it asked? */
-static int hold_for(const struct image_features *f, const struct arch *a,
-                    const struct weight_source *of, enum weight_kind part, size_t layer,
-                    size_t *times)
+/* image_features_valid_for a model with one weight changed, and the layers that it loaded. */
+static int valid_for(const struct image_features *f, const struct arch *a,
+                     const struct weight_source *of, enum weight_kind kind, size_t layer,
+                     size_t *loads)
 {
     struct error e;
-    size_t n = weight_kind_elements(a, part < WEIGHT_KINDS ? part : WEIGHT_VISION_Q);
-    struct asked c = {.of = of, .part = part, .layer = layer};
-    const struct weight_source w = {&c, give_changed, NULL};
+    size_t n = weight_kind_elements(a, kind < WEIGHT_KINDS ? kind : WEIGHT_VISION_Q);
+    struct changed_source c = {.of = of, .kind = kind, .layer = layer};
+    const struct weight_source w = {&c, load_changed, NULL};
     c.copy = mem_alloc(n, sizeof *c.copy);
     int result = image_features_valid_for(f, a, &w, &e);
-    *times = c.times;
+    *loads = c.loads;
     free(c.copy);
     return result;
 }
 
-/* What one layout's tower has seen is what the others' would; not so with another weight, but for
- * one that no image passes, or another config. */
+/* Features are valid for the same tower under another name scheme; not with another weight, unless
+ * it is in a layer that is not used, and not with another config. */
 static void check_same_towers(void)
 {
-    struct subject s = open_subject("internvl/qknorm_select", "original");
-    struct subject other = open_subject("internvl/qknorm_select", "hf_inmem");
+    struct vision_case s = open_case("internvl/qknorm_select", "original");
+    struct vision_case other = open_case("internvl/qknorm_select", "hf_inmem");
     const struct arch *a = model_weights_arch(other.model);
     const struct weight_source *w = model_weights_weight_source(other.model);
     const struct image tiles = {
         s.pixels, (size_t)model_source_find_tensor(s.pixels, "portrait"), 3, 4, 4, 12};
     const bool none = false;
-    size_t times, used = a->vision.layers_used;
-    struct arch turned = *a;
+    size_t loads, used = a->vision.layers_used;
+    struct arch transposed = *a;
     struct error e;
     struct image_features *f =
         image_features_compute(model_weights_arch(s.model), model_weights_weight_source(s.model),
                                &tiles, 1, NULL, 1 << 20, NULL, &e);
     CHECK(f && used > 1 && used < a->vision.layers);
-    CHECK(hold_for(f, a, w, WEIGHT_KINDS, 0, &times) == 1 && times == used + 1);
-    CHECK(hold_for(f, a, w, WEIGHT_VISION_PATCH_EMBEDDING, 0, &times) == 0 && times == 1);
-    CHECK(hold_for(f, a, w, WEIGHT_VISION_FC2_BIAS, 1, &times) == 0 && times == 3);
-    CHECK(hold_for(f, a, w, WEIGHT_VISION_Q, used, &times) == 1 && times == used + 1);
-    turned.vision.shuffle_transposed = true;
-    CHECK(hold_for(f, &turned, w, WEIGHT_KINDS, 0, &times) == 0 && times == 0);
+    CHECK(valid_for(f, a, w, WEIGHT_KINDS, 0, &loads) == 1 && loads == used + 1);
+    CHECK(valid_for(f, a, w, WEIGHT_VISION_PATCH_EMBEDDING, 0, &loads) == 0 && loads == 1);
+    CHECK(valid_for(f, a, w, WEIGHT_VISION_FC2_BIAS, 1, &loads) == 0 && loads == 3);
+    CHECK(valid_for(f, a, w, WEIGHT_VISION_Q, used, &loads) == 1 && loads == used + 1);
+    transposed.vision.shuffle_transposed = true;
+    CHECK(valid_for(f, &transposed, w, WEIGHT_KINDS, 0, &loads) == 0 && loads == 0);
     image_features_free(f);
     f = image_features_compute(model_weights_arch(s.model), model_weights_weight_source(s.model),
                                &tiles, 1, &none, 0, NULL, &e);
-    CHECK(hold_for(f, a, w, WEIGHT_VISION_PATCH_EMBEDDING, 0, &times) == 1 && times == 0);
+    CHECK(valid_for(f, a, w, WEIGHT_VISION_PATCH_EMBEDDING, 0, &loads) == 1 && loads == 0);
     image_features_free(f);
-    close_subject(&s);
-    close_subject(&other);
+    close_case(&s);
+    close_case(&other);
 }
 
 int main(int argc, char **argv)

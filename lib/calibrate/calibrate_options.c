@@ -1,0 +1,243 @@
+#include "calibrate_options.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define FIELD(f) offsetof(struct calibrate_options, f)
+#define ABOVE_0                                                                                    \
+    {                                                                                              \
+        0, INFINITY, .low_open = true, .high_open = true                                           \
+    }
+#define FROM_0                                                                                     \
+    {                                                                                              \
+        0, INFINITY, .high_open = true                                                             \
+    }
+const struct option_row calibrate_options_rows[] = {
+    {"base", OPTION_STRING, FIELD(models.base), "BASE",
+     .help = "base model: the one that the task vectors were extracted against", .required = true,
+     .not_in_history = true},
+    {"samples", OPTION_STRINGS, FIELD(samples), "FILE",
+     .help = "training samples of each expert's task: JSON Lines with input_ids, or a folder with "
+             "images; may be repeated",
+     .required = true, .not_in_history = true},
+    {"task", OPTION_STRINGS, FIELD(tasks), "TASK=MODEL",
+     .help = "TASK is the task of MODEL (default: the model of the same name); may be repeated"},
+    {"expert", OPTION_STRINGS, FIELD(models.files), "[MODEL=]PATH",
+     .help = "checkpoint of a model, to learn from in place of base + task vector; may be repeated",
+     .not_in_history = true},
+    {"teacher-vision", OPTION_CHOICE, FIELD(teacher_vision), "own|base",
+     .help = "vision tower that the experts use: their own or the base's", .choices = "own|base",
+     .default_value = "own"},
+    {"config", OPTION_FILE, FIELD(models.config), "FILE",
+     .help = "use this config.json instead of the base's"},
+    {"onto", OPTION_FLAG, FIELD(models.accept_other_base), NULL,
+     .help = "accept BASE although the task vectors were extracted against another model"},
+    {"preset", OPTION_CHOICE, FIELD(preset), "best|paper",
+     .help = "defaults of the options below: those that merge best, or the published ones",
+     .choices = "best|paper", .default_value = "best"},
+    {"per-task", OPTION_COUNT, FIELD(per_task), "N",
+     .help = "use the first N samples of each task (16; paper 5)"},
+    {"validate", OPTION_COUNT, FIELD(held_out), "N",
+     .help =
+         "hold out the last N of these, and keep the coefficients with the lowest loss on them"},
+    {"epochs", OPTION_COUNT, FIELD(epochs), "N", .help = "passes over the samples (5; paper 1)"},
+    {"accumulation", OPTION_COUNT, FIELD(accumulation), "A", .help = "samples per update (8)"},
+    {"on", OPTION_CHOICE, FIELD(positions), "response|all",
+     .help = "positions to compare: those that predict the response, or all (response; paper all)",
+     .choices = "response|all"},
+    {"hidden-layers", OPTION_STRING, FIELD(hidden_layers), "LIST",
+     .help = "hidden states to compare: numbers such as 0,4,8, middle, all or none (middle)",
+     .default_value = "middle"},
+    {"hidden-weight", OPTION_NUMBER, FIELD(objective.hidden_weight), "W",
+     .help = "weight of the hidden loss (1)", .range = FROM_0},
+    {"hidden-norm", OPTION_CHOICE, FIELD(hidden_norm), "none|token",
+     .help = "compare hidden states as they are, or relative to each token's norm",
+     .choices = "none|token", .default_value = "none"},
+    {"skip-first", OPTION_COUNT, FIELD(objective.skip_first), "N",
+     .help = "ignore the first N tokens of a sample in the hidden loss (1; paper 0)"},
+    {"logit-weight", OPTION_NUMBER, FIELD(objective.logit_weight), "W",
+     .help = "weight of the logit loss (1)", .range = FROM_0},
+    {"task-weight", OPTION_RULES, FIELD(task_weight), "RULE",
+     .help = "weight of the samples: 2, or math=2 for one model (1); may be repeated",
+     .range = FROM_0},
+    {"temperature", OPTION_NUMBER, FIELD(objective.temperature), "T",
+     .help = "temperature of the logit loss (1)", .range = ABOVE_0},
+    {"gamma", OPTION_NUMBER, FIELD(gamma), "G", .help = "weight of the regulariser (0; paper 0.8)",
+     .range = FROM_0},
+    {"regularizer", OPTION_CHOICE, FIELD(regularizer), "l1|l2",
+     .help = "penalise the absolute or the squared distance from the initial coefficients",
+     .choices = "l1|l2", .default_value = "l1"},
+    {"init", OPTION_STRINGS, FIELD(init), "RULE",
+     .help = "initial coefficients: 0.5, math=0.3, stream (the weights in the stream), or auto "
+             "(one for all, found by a search) (0.5; paper 0.3); may be repeated"},
+    {"start", OPTION_FILE, FIELD(start_table), "FILE",
+     .help = "start from the coefficients of this table; the regulariser still refers to --init"},
+    {"range", OPTION_NUMBER, FIELD(max), "MAX", .help = "coefficients lie between 0 and MAX (1)",
+     .range = ABOVE_0, .default_value = "1"},
+    {"per", OPTION_CHOICE, FIELD(granularity), "tensor|layer|model",
+     .help = "learn one coefficient per tensor, per layer or for the whole model (tensor)",
+     .choices = "tensor|layer|model", .default_value = "tensor"},
+    {"keep-base", OPTION_STRINGS, FIELD(keep_base), "GLOB",
+     .help = "tensors that keep the base's values (default: norms, biases, embedding and head; the "
+             "vision tower always does); may be repeated"},
+    {"lr", OPTION_NUMBER, FIELD(adamw.lr), "LR", .help = "learning rate (0.5)", .range = ABOVE_0},
+    {"beta1", OPTION_NUMBER, FIELD(adamw.beta1), "B", .help = "of AdamW (0.9)",
+     .range = {0, 1, .high_open = true}},
+    {"beta2", OPTION_NUMBER, FIELD(adamw.beta2), "B", .help = "of AdamW (0.999)",
+     .range = {0, 1, .high_open = true}},
+    {"eps", OPTION_NUMBER, FIELD(adamw.eps), "E", .help = "of AdamW (1e-8)", .range = ABOVE_0},
+    {"weight-decay", OPTION_NUMBER, FIELD(adamw.weight_decay), "D", .help = "of AdamW (1e-5)",
+     .range = FROM_0},
+    {"clip", OPTION_NUMBER, FIELD(adamw.clip), "C",
+     .help = "clip gradients to this norm; 0: no clipping (1)", .range = FROM_0},
+    {"eta-min", OPTION_NUMBER, FIELD(adamw.eta_min), "SHARE",
+     .help = "lowest learning rate, as a fraction of --lr (0.1)", .range = {0, 1}},
+    {"t0", OPTION_COUNT, FIELD(adamw.t0), "N",
+     .help = "length of the first cosine cycle, in updates (50)"},
+    {"tmult", OPTION_COUNT, FIELD(adamw.tmult), "N",
+     .help = "each cycle is N times as long as the one before (2)"},
+    {"patience", OPTION_COUNT, FIELD(patience), "N",
+     .help = "stop after N epochs without a lower loss; 0: never (0; paper 3)"},
+    {"plus-plus", OPTION_FLAG, FIELD(plus_plus), NULL,
+     .help = "Expert Merging++: train again, with several chunks for important tensors"},
+    {"budget", OPTION_NUMBER, FIELD(budget), "B",
+     .help = "chunks per tensor, on average (12; paper 1)", .range = ABOVE_0},
+    {"first-epochs", OPTION_COUNT, FIELD(first_epochs), "N",
+     .help = "epochs of the first of the two phases (as --epochs)"},
+    {"kappa", OPTION_NUMBER, FIELD(kappa), "K", .help = "exponent of the importance (0.5; paper 1)",
+     .range = FROM_0},
+    {"coefficients", OPTION_FILE, FIELD(coefficients), "FILE",
+     .help = "write the coefficients as a table, for weigh --table", .not_in_history = true},
+    {"log", OPTION_FILE, FIELD(log), "FILE",
+     .help = "write a line of JSON per update, or with --dry-run one of the initial losses",
+     .not_in_history = true},
+    {"dry-run", OPTION_FLAG, FIELD(dry_run), NULL,
+     .help = "output the initial coefficients without training"},
+    {"gradients", OPTION_FILE, FIELD(gradients), "FILE",
+     .help = "with --dry-run: write the initial losses and gradients as JSON",
+     .not_in_history = true},
+    {"resume", OPTION_FILE, FIELD(resume), "FILE",
+     .help = "save the training state to FILE after each update, and continue from it",
+     .not_in_history = true},
+    {0}};
+
+const struct filter calibrate_options_filter = {.name = "calibrate",
+                                                .options_size = sizeof(struct calibrate_options),
+                                                .options = calibrate_options_rows};
+
+/* The value of an option that was not given, by preset. */
+static const struct {
+    const char *name;
+    double best, paper;
+} presets[] = {{"per-task", 16, 5},
+               {"epochs", 5, 1},
+               {"accumulation", 8, 8},
+               {"hidden-weight", 1, 1},
+               {"skip-first", 1, 0},
+               {"logit-weight", 1, 1},
+               {"temperature", 1, 1},
+               {"gamma", 0, 0.8},
+               {"lr", 0.5, 0.5},
+               {"beta1", 0.9, 0.9},
+               {"beta2", 0.999, 0.999},
+               {"eps", 1e-8, 1e-8},
+               {"weight-decay", 1e-5, 1e-5},
+               {"clip", 1, 1},
+               {"eta-min", 0.1, 0.1},
+               {"t0", 50, 50},
+               {"tmult", 2, 2},
+               {"patience", 0, 3},
+               {"budget", 12, 1},
+               {"kappa", 0.5, 1},
+               {"on", POSITIONS_RESPONSE, POSITIONS_ALL}};
+static const double preset_init[] = {[PRESET_BEST] = 0.5, [PRESET_PAPER] = 0.3};
+
+/* ---- presets and checks ---------------------------------------------------------------------- */
+
+static const struct option_row *find_row(const char *name, size_t *index)
+{
+    for (*index = 0; calibrate_options_rows[*index].name; (*index)++)
+        if (strcmp(calibrate_options_rows[*index].name, name) == 0)
+            break;
+    return &calibrate_options_rows[*index];
+}
+
+static void set_preset_values(struct stage *s)
+{
+    struct calibrate_options *o = s->options;
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
+        size_t index;
+        const struct option_row *row = find_row(presets[i].name, &index);
+        double value = o->preset == PRESET_PAPER ? presets[i].paper : presets[i].best;
+        char *field = (char *)o + row->offset;
+        if (s->given[index])
+            continue;
+        if (row->kind == OPTION_NUMBER)
+            *(double *)field = value;
+        else if (row->kind == OPTION_COUNT)
+            *(uint64_t *)field = (uint64_t)value;
+        else
+            *(int *)field = (int)value;
+    }
+}
+
+static int check_options(const struct calibrate_options *o, struct error *e)
+{
+    static const char *const counts[] = {"per-task", "accumulation", "t0", "tmult"};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        size_t index;
+        const struct option_row *row = find_row(counts[i], &index);
+        if (*(const uint64_t *)((const char *)o + row->offset) == 0)
+            return error_set(e, "--%s must be at least 1", counts[i]);
+    }
+    if (o->plus_plus && o->granularity != COEFFICIENT_PER_TENSOR)
+        return error_set(e, "--plus-plus divides tensors into chunks, so it needs --per tensor");
+    if (o->gradients && !o->dry_run)
+        return error_set(e, "--gradients needs --dry-run");
+    if (o->dry_run && o->resume)
+        return error_set(e, "--resume and --dry-run cannot be combined");
+    return 0;
+}
+
+int calibrate_options_apply_preset(struct stage *s, struct error *e)
+{
+    struct calibrate_options *o = s->options;
+    set_preset_values(s);
+    o->default_init = preset_init[o->preset];
+    o->objective.relative = o->hidden_norm == HIDDEN_NORM_TOKEN;
+    return check_options(o, e);
+}
+
+/* ---- --hidden-layers ------------------------------------------------------------------------- */
+
+/* Numbers from 0 to L with commas between them. */
+static int parse_list(const char *text, size_t L, bool *selected, struct error *e)
+{
+    for (const char *at = text;; at++) {
+        char *end;
+        unsigned long l = strtoul(at, &end, 10);
+        if (*at < '0' || *at > '9' || l > L || (*end && *end != ','))
+            return error_set(e,
+                             "--hidden-layers: expected middle, all, none or a list of numbers "
+                             "from 0 to %zu, found \"%s\"",
+                             L, text);
+        selected[l] = true;
+        at = end;
+        if (!*at)
+            return 0;
+    }
+}
+
+int calibrate_options_parse_hidden_layers(const char *text, size_t L, bool *selected,
+                                          struct error *e)
+{
+    if (strcmp(text, "none") == 0)
+        return 0;
+    if (strcmp(text, "middle") == 0)
+        selected[L / 2] = true;
+    else if (strcmp(text, "all") == 0)
+        memset(selected + 1, true, L * sizeof *selected); /* the output of every layer */
+    else
+        return parse_list(text, L, selected, e);
+    return 0;
+}

@@ -1,0 +1,30 @@
+/* The merged tensors: those tensors of the stream that get learned coefficients. All others keep
+ * the base's values: by default norms, biases, embedding, head and vision tower. A struct
+ * merged_tensors owns its arrays until merged_tensors_free; the names belong to the header. */
+#ifndef TV_MERGED_TENSORS_H
+#define TV_MERGED_TENSORS_H
+
+#include "calibrate_options.h"
+#include "task_vectors.h"
+
+struct merged_tensor {
+    enum weight_kind kind;
+    size_t layer;
+    size_t stream_index;
+};
+
+struct merged_tensors {
+    size_t n;
+    struct merged_tensor *tensors; /* [merged tensor], in the order of the model */
+    const char **names;            /* [merged tensor] */
+    long *index;                   /* [tensor of the stream]: its merged tensor; -1: none */
+};
+
+/* Selects by --keep-base and --preset. Nothing to merge is an error; a glob of --keep-base that
+ * matches no tensor gets a warning from `tool`. */
+int merged_tensors_select(struct merged_tensors *m, const struct calibrate_options *o,
+                          const struct model_weights *base, const struct task_vectors *tv,
+                          const struct header *h, const char *tool, struct error *e);
+void merged_tensors_free(struct merged_tensors *m);
+
+#endif

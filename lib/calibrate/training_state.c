@@ -1,0 +1,206 @@
+#include "training_state.h"
+
+#include "atomic_file.h"
+#include "hash.h"
+#include "stage.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+uint64_t training_state_key(struct stage *s, const struct header *h,
+                            const struct model_weights *base)
+{
+    struct arena a = {0};
+    const struct string_list options = stage_history_arguments(s, &a);
+    XXH64_hash_t key = model_source_fingerprint(model_weights_model_source(base));
+    for (size_t i = 0; i < options.n; i++)
+        key = XXH3_64bits_withSeed(options.items[i], strlen(options.items[i]), key);
+    for (size_t m = 0; m < h->n_models; m++)
+        key = XXH3_64bits_withSeed(&h->models[m].fingerprint, sizeof(uint64_t), key);
+    for (size_t i = 0; i < h->history.n; i++)
+        for (size_t j = 0; j < h->history.steps[i].n_arguments; j++) {
+            const char *text = h->history.steps[i].arguments[j];
+            key = XXH3_64bits_withSeed(text, strlen(text), key);
+        }
+    arena_free(&a);
+    return key;
+}
+
+void training_state_end_epoch(struct training_state *s, double mean_loss,
+                              const struct coefficients *c)
+{
+    bool is_best = mean_loss < s->best_loss;
+    s->epoch++;
+    s->samples_done = 0;
+    s->loss_sum = 0;
+    s->epochs_since_best = is_best ? 0 : s->epochs_since_best + 1;
+    if (!is_best)
+        return;
+    s->best_loss = mean_loss;
+    if (s->best_r)
+        memcpy(s->best_r, c->r, c->n_learned * sizeof *c->r);
+}
+
+/* ---- to a file ------------------------------------------------------------------------------- */
+
+static json_t *json_numbers(const double *x, size_t n)
+{
+    json_t *list = json_array();
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(list, json_real(x[i]));
+    return list;
+}
+
+static json_t *json_chunks(const struct coefficients *c)
+{
+    json_t *list = json_array();
+    for (size_t j = 0; j < c->tensors; j++)
+        json_array_append_new(
+            list, json_integer(c->ranges[j].frozen ? 0 : (json_int_t)c->ranges[j].chunks));
+    return list;
+}
+
+/* NULL if a loss is not finite, which JSON cannot express. */
+static json_t *state_to_json(const struct training_state *s, const struct coefficients *c,
+                             const struct adamw *a)
+{
+    char key[32];
+    size_t n = c->n_learned;
+    snprintf(key, sizeof key, "%016llx", (unsigned long long)s->key);
+    json_t *o = json_pack("{s:s, s:i, s:I, s:I, s:f, s:I}", "key", key, "stage", s->phase, "epoch",
+                          (json_int_t)s->epoch, "done", (json_int_t)s->samples_done, "sum",
+                          s->loss_sum, "bad", (json_int_t)s->epochs_since_best);
+    if (!o)
+        return NULL;
+    json_object_set_new(o, "updates", json_integer((json_int_t)a->updates));
+    json_object_set_new(o, "at", json_integer((json_int_t)a->since_restart));
+    json_object_set_new(o, "stretch", json_integer((json_int_t)a->cycle_length));
+    json_object_set_new(o, "chunks", json_chunks(c));
+    json_object_set_new(o, "r", json_numbers(c->r, n));
+    json_object_set_new(o, "m", json_numbers(a->m, n));
+    json_object_set_new(o, "v", json_numbers(a->v, n));
+    if (isfinite(s->best_loss))
+        json_object_set_new(o, "best", json_real(s->best_loss));
+    if (s->best_r)
+        json_object_set_new(o, "kept", json_numbers(s->best_r, n));
+    return o;
+}
+
+int training_state_save(const char *path, const struct training_state *s,
+                        const struct coefficients *c, const struct adamw *a, struct error *e)
+{
+    struct atomic_file f;
+    json_t *o = state_to_json(s, c, a);
+    if (!o)
+        return error_set(e, "cannot write %s: the loss is not finite", path);
+    if (atomic_file_open(&f, path, e)) {
+        json_decref(o);
+        return -1;
+    }
+    json_dumpf(o, f.out, JSON_REAL_PRECISION(17) | JSON_COMPACT);
+    json_decref(o);
+    return atomic_file_close(&f, true, e);
+}
+
+/* ---- from a file ----------------------------------------------------------------------------- */
+
+/* The n numbers of a list; NULL if it has another length. */
+static double *read_numbers(const json_t *list, size_t n)
+{
+    if (!json_is_array(list) || json_array_size(list) != n)
+        return NULL;
+    double *x = mem_alloc(n, sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = json_number_value(json_array_get(list, i));
+    return x;
+}
+
+static uint64_t read_count(const json_t *o, const char *key)
+{
+    return (uint64_t)json_integer_value(json_object_get(o, key));
+}
+
+static void read_adamw(struct adamw *a, const json_t *o, size_t n)
+{
+    *a = (struct adamw){.n = n,
+                        .updates = read_count(o, "updates"),
+                        .since_restart = read_count(o, "at"),
+                        .cycle_length = read_count(o, "stretch"),
+                        .m = read_numbers(json_object_get(o, "m"), n),
+                        .v = read_numbers(json_object_get(o, "v"), n)};
+}
+
+/* -1 if a key is missing. */
+static int read_state(struct saved_training_state *s, const json_t *o)
+{
+    const char *key = json_string_value(json_object_get(o, "key"));
+    const json_t *chunks = json_object_get(o, "chunks"), *best = json_object_get(o, "best");
+    s->n = json_array_size(json_object_get(o, "r"));
+    s->state = (struct training_state){.key = key ? strtoull(key, NULL, 16) : 0,
+                                       .phase = (int)read_count(o, "stage"),
+                                       .epoch = read_count(o, "epoch"),
+                                       .samples_done = read_count(o, "done"),
+                                       .loss_sum = json_number_value(json_object_get(o, "sum")),
+                                       .best_loss = best ? json_number_value(best) : INFINITY,
+                                       .epochs_since_best = read_count(o, "bad"),
+                                       .best_r = read_numbers(json_object_get(o, "kept"), s->n)};
+    read_adamw(&s->adamw, o, s->n);
+    s->r = read_numbers(json_object_get(o, "r"), s->n);
+    s->tensors = json_array_size(chunks);
+    s->chunks = mem_alloc(s->tensors, sizeof *s->chunks);
+    for (size_t j = 0; j < s->tensors; j++)
+        s->chunks[j] = (size_t)json_integer_value(json_array_get(chunks, j));
+    return key && s->r && s->adamw.m && s->adamw.v && s->adamw.cycle_length ? 0 : -1;
+}
+
+int training_state_load(const char *path, uint64_t key, size_t tensors,
+                        struct saved_training_state *s, struct error *e)
+{
+    json_error_t where;
+    *s = (struct saved_training_state){0};
+    if (access(path, F_OK) < 0 && errno == ENOENT)
+        return 0;
+    json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
+    int failed = !o || read_state(s, o);
+    json_decref(o);
+    if (failed)
+        return error_set(e, "%s is not a file that --resume wrote", path);
+    if (s->state.key != key || s->tensors != tensors)
+        return error_set(e, "%s was written by a run with other inputs or options", path);
+    return 0;
+}
+
+int training_state_restore(const struct saved_training_state *saved, const char *path,
+                           struct coefficients *c, struct adamw *a, struct training_state *s,
+                           struct error *e)
+{
+    size_t bytes = c->n_learned * sizeof *c->r;
+    if (saved->n != c->n_learned)
+        return error_set(e, "%s has %zu coefficients; expected %zu", path, saved->n, c->n_learned);
+    memcpy(c->r, saved->r, bytes);
+    memcpy(a->m, saved->adamw.m, bytes);
+    memcpy(a->v, saved->adamw.v, bytes);
+    a->updates = saved->adamw.updates;
+    a->since_restart = saved->adamw.since_restart;
+    a->cycle_length = saved->adamw.cycle_length;
+    coefficients_compute_alpha(c);
+    *s = saved->state;
+    if (s->best_r) {
+        s->best_r = mem_alloc(c->n_learned, sizeof *s->best_r);
+        memcpy(s->best_r, saved->state.best_r, bytes);
+    }
+    return 0;
+}
+
+void saved_training_state_free(struct saved_training_state *s)
+{
+    adamw_free(&s->adamw);
+    free(s->state.best_r);
+    free(s->chunks);
+    free(s->r);
+    *s = (struct saved_training_state){0};
+}

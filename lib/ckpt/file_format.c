@@ -1,0 +1,47 @@
+#include "file_format.h"
+
+#include <stdbool.h>
+#include <string.h>
+#include <unistd.h>
+
+static bool starts_with(const unsigned char *bytes, size_t n, const char *magic, size_t length)
+{
+    return n >= length && memcmp(bytes, magic, length) == 0;
+}
+
+static bool is_archive(const unsigned char *bytes, size_t n)
+{
+    static const char xz[] = {'\xfd', '7', 'z', 'X', 'Z', '\0'};
+    return starts_with(bytes, n, "\x1f\x8b", 2) ||         /* gzip */
+           starts_with(bytes, n, "\x28\xb5\x2f\xfd", 4) || /* zstd */
+           starts_with(bytes, n, xz, sizeof xz) ||
+           (n > 262 && memcmp(bytes + 257, "ustar", 5) == 0); /* tar */
+}
+
+/* Eight bytes of header length, then JSON. */
+static bool may_be_safetensors(const unsigned char *bytes, size_t n)
+{
+    return n > 8 && bytes[8] && strchr("{ \t\r\n", bytes[8]);
+}
+
+enum file_format file_format_detect(const unsigned char *bytes, size_t n)
+{
+    if (starts_with(bytes, n, "\xa4TVS1", 5)) /* a stream */
+        return FILE_FORMAT_UNKNOWN;
+    if (starts_with(bytes, n, "PK\3\4", 4) || starts_with(bytes, n, "PK\5\6", 4))
+        return FILE_FORMAT_ZIP;
+    if (is_archive(bytes, n))
+        return FILE_FORMAT_ARCHIVE;
+    if (starts_with(bytes, n, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46", 8))
+        return FILE_FORMAT_TORCH_LEGACY;
+    if (starts_with(bytes, n, "version https://git-lfs", 23))
+        return FILE_FORMAT_LFS_POINTER;
+    return may_be_safetensors(bytes, n) ? FILE_FORMAT_SAFETENSORS : FILE_FORMAT_UNKNOWN;
+}
+
+enum file_format file_format_detect_fd(int fd)
+{
+    unsigned char bytes[512];
+    ssize_t n = pread(fd, bytes, sizeof bytes, 0);
+    return n > 0 ? file_format_detect(bytes, (size_t)n) : FILE_FORMAT_UNKNOWN;
+}

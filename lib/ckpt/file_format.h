@@ -1,0 +1,20 @@
+/* Formats of weight files and archives, recognised by their first bytes. */
+#ifndef TV_FILE_FORMAT_H
+#define TV_FILE_FORMAT_H
+
+#include <stddef.h>
+
+enum file_format {
+    FILE_FORMAT_UNKNOWN, /* also a saved stream */
+    FILE_FORMAT_SAFETENSORS,
+    FILE_FORMAT_TORCH_LEGACY, /* torch.save before torch 1.6 */
+    FILE_FORMAT_ZIP,          /* a torch file or an archive */
+    FILE_FORMAT_ARCHIVE,      /* tar, or anything compressed with gzip, zstd or xz */
+    FILE_FORMAT_LFS_POINTER   /* the placeholder of a file that Git LFS has not fetched */
+};
+
+enum file_format file_format_detect(const unsigned char *bytes, size_t n);
+/* From the first 512 bytes of an open regular file. */
+enum file_format file_format_detect_fd(int fd);
+
+#endif

@@ -1,0 +1,80 @@
+#include "model_name.h"
+
+#include "mem.h"
+#include "model_files.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Cuts the last component off a path and returns it. A path without a slash is returned itself. */
+static const char *cut_last_component(char *path)
+{
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        path[--n] = '\0';
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        return path;
+    *slash = '\0';
+    return slash + 1;
+}
+
+/* .../models--org--name/snapshots/REVISION -> name; NULL for any other path. The caller frees. */
+static char *name_of_snapshot(const char *path)
+{
+    char *copy = mem_copy_text(path), *result = NULL;
+    cut_last_component(copy);
+    const char *snapshots = cut_last_component(copy);
+    if (snapshots != copy && strcmp(snapshots, "snapshots") == 0) {
+        const char *name = cut_last_component(copy), *next = name;
+        if (strncmp(name, "models--", 8) == 0) {
+            while ((next = strstr(name, "--")))
+                name = next + 2;
+            result = mem_copy_text(name);
+        }
+    }
+    free(copy);
+    return result;
+}
+
+/* The last component, of the folder's path for ".../model.safetensors". The caller frees. */
+static char *copy_last_component(const char *path)
+{
+    char *copy = mem_copy_text(path);
+    const char *name = cut_last_component(copy);
+    char *result = model_files_is_default_weights_name(name) && name != copy
+                       ? model_name_from_path(copy)
+                       : mem_copy_text(name);
+    free(copy);
+    return result;
+}
+
+static void cut_ending(char *name)
+{
+    static const char *const endings[] = {".safetensors", ".bin",    ".pt",  ".pth",
+                                          ".tar",         ".tar.gz", ".tgz", ".tar.zst",
+                                          ".tzst",        ".tar.xz", ".txz", ".zip"};
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+        size_t n = strlen(name), m = strlen(endings[i]);
+        if (n <= m || strcmp(name + n - m, endings[i]) != 0)
+            continue;
+        name[n - m] = '\0';
+        return;
+    }
+}
+
+char *model_name_from_path(const char *path)
+{
+    char *name = name_of_snapshot(path);
+    if (name)
+        return name;
+    name = copy_last_component(path);
+    char *real = strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ? realpath(path, NULL) : NULL;
+    if (real) {
+        free(name);
+        name = copy_last_component(real);
+        free(real);
+    }
+    cut_ending(name);
+    return name;
+}

@@ -1,0 +1,10 @@
+/* The name of a model whose operand gives none: derived from its path. */
+#ifndef TV_MODEL_NAME_H
+#define TV_MODEL_NAME_H
+
+/* The last component of the path, without .tar.zst, .safetensors and the like; for
+ * .../model.safetensors that of its folder; for a snapshot in the Hugging Face cache the name of
+ * the repository. The caller frees. */
+char *model_name_from_path(const char *path);
+
+#endif

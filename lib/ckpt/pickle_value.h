@@ -1,0 +1,71 @@
+/* The objects that a pickle of tensors contains: numbers, strings, tuples, lists, dicts, and
+ * torch's storages and tensors. They live in the arena of the pickle that was loaded (pickle.h);
+ * strings point into its bytes. */
+#ifndef TV_PICKLE_VALUE_H
+#define TV_PICKLE_VALUE_H
+
+#include "dtype.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum pickle_kind {
+    PICKLE_NONE,
+    PICKLE_BOOL,
+    PICKLE_INTEGER,
+    PICKLE_STRING,
+    PICKLE_TUPLE,
+    PICKLE_LIST,
+    PICKLE_DICT, /* n items: keys and values in turn */
+    PICKLE_GLOBAL,
+    PICKLE_STORAGE,
+    PICKLE_TENSOR,
+    PICKLE_OTHER /* a float, an integer above 64 bits, a set, a device */
+};
+
+#define PICKLE_MAX_KEY 64
+
+/* Elements in memory. The caller of pickle_load finds the data that belong to the key. */
+struct pickle_storage {
+    const char *key;
+    size_t key_length;
+    enum dtype dtype; /* DTYPE_NONE: bytes without a type */
+    uint64_t elements;
+    const unsigned char *data;
+    uint64_t bytes; /* at `data` */
+    struct pickle_storage *next;
+};
+
+/* A view of a storage; offset and strides count elements. */
+struct pickle_tensor {
+    struct pickle_storage *storage;
+    enum dtype dtype;
+    uint64_t offset;
+    size_t rank;
+    const uint64_t *shape, *stride;
+};
+
+struct pickle_value {
+    enum pickle_kind kind;
+    union {
+        int64_t integer; /* PICKLE_INTEGER and PICKLE_BOOL */
+        struct {
+            const char *text; /* PICKLE_STRING; not terminated */
+            size_t length;
+        };
+        struct {
+            struct pickle_value **items; /* PICKLE_TUPLE, PICKLE_LIST and PICKLE_DICT */
+            size_t n, capacity;
+        };
+        const struct pickle_global *global;
+        struct pickle_storage *storage;
+        struct pickle_tensor *tensor;
+    };
+};
+
+bool pickle_value_is_string(const struct pickle_value *v, const char *text);
+/* The value under a string key; NULL if there is none, or if v is not a dict. */
+const struct pickle_value *pickle_value_dict_get(const struct pickle_value *v, const char *key);
+
+#endif

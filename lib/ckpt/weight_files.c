@@ -1,0 +1,204 @@
+#include "weight_files.h"
+
+#include "notes.h"
+#include "pattern.h"
+#include "shard_index.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+void weight_files_add(struct weight_files *w, struct model_file *file)
+{
+    w->list = mem_resize(w->list, w->n + 1, sizeof *w->list);
+    w->list[w->n++] = file;
+}
+
+bool weight_files_include(const struct weight_files *w, const struct model_file *file)
+{
+    for (size_t i = 0; i < w->n; i++)
+        if (w->list[i] == file)
+            return true;
+    return false;
+}
+
+void weight_files_free(struct weight_files *w)
+{
+    free(w->list);
+    w->list = NULL;
+    w->n = 0;
+}
+
+/* ---- shards without an index ----------------------------------------------------------------- */
+
+/* "model-00002-of-00003.safetensors": the stem is "model-", the count 3. */
+struct shard_name {
+    size_t stem; /* its length */
+    size_t count;
+    int digits; /* of each number */
+};
+
+static bool parse_shard_name(const char *name, const char *ending, struct shard_name *s)
+{
+    const char *of = strstr(name, "-of-");
+    int length = 0;
+    unsigned count = 0;
+    if (!of || sscanf(of, "-of-%5u%n", &count, &length) != 1 || strcmp(of + length, ending) != 0)
+        return false;
+    const char *number = of;
+    while (number > name && number[-1] >= '0' && number[-1] <= '9')
+        number--;
+    *s = (struct shard_name){
+        .stem = (size_t)(number - name), .count = count, .digits = (int)(of - number)};
+    return s->digits > 0 && s->stem > 0 && name[s->stem - 1] == '-' &&
+           s->digits == length - (int)strlen("-of-");
+}
+
+/* The first file that is named like a shard; NULL if there is none. Shards of two models are an
+ * error. */
+static int find_first_shard(const struct weight_files *w, const char *ending,
+                            struct model_file **first, struct shard_name *s, struct error *e)
+{
+    *first = NULL;
+    for (size_t i = 0; i < w->files->n; i++) {
+        struct model_file *file = &w->files->files[i];
+        struct shard_name other;
+        if (!parse_shard_name(file->name, ending, &other))
+            continue;
+        if (!*first) {
+            *first = file;
+            *s = other;
+        } else if (other.stem != s->stem || other.count != s->count ||
+                   strncmp(file->name, (*first)->name, s->stem) != 0) {
+            return error_set(e, "%s contains shards of several models (%s, %s) and no index",
+                             w->path, (*first)->name, file->name);
+        }
+    }
+    return 0;
+}
+
+/* Adds all shards of the set. 1: added; 0: there are none. */
+static int add_shards(struct weight_files *w, const char *ending, struct error *e)
+{
+    struct model_file *first;
+    struct shard_name s = {0};
+    if (find_first_shard(w, ending, &first, &s, e) < 0)
+        return -1;
+    for (size_t i = 1; first && i <= s.count; i++) {
+        char name[300];
+        snprintf(name, sizeof name, "%.*s%0*zu-of-%0*zu%s", (int)s.stem, first->name, s.digits, i,
+                 s.digits, s.count, ending);
+        struct model_file *file = model_files_find(w->files, name);
+        if (!file)
+            return error_set(e, "%s: the shard %s is missing", w->path, name);
+        weight_files_add(w, file);
+    }
+    return w->n > 0;
+}
+
+/* ---- shards of an index ---------------------------------------------------------------------- */
+
+static int compare_strings(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Adds the shards that an index lists. Returns 1. */
+static int add_indexed_shards(struct weight_files *w, struct model_file *index, struct error *e)
+{
+    const char *tensor;
+    json_t *value, *map = shard_index_read(w->files, index, w->path, e);
+    if (!map)
+        return -1;
+    size_t n = 0;
+    const char **names = mem_alloc(json_object_size(map), sizeof *names);
+    json_object_foreach(map, tensor, value) names[n++] = json_string_value(value);
+    qsort(names, n, sizeof *names, compare_strings);
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
+            weight_files_add(w, model_files_find(w->files, names[i]));
+    free(names);
+    json_decref(map);
+    w->index = index;
+    return 1;
+}
+
+/* ---- choosing -------------------------------------------------------------------------------- */
+
+/* The only file whose name has this ending; NULL if there is none or if there are several, of which
+ * *several is one then. */
+static struct model_file *find_only(const struct weight_files *w, const char *ending,
+                                    struct model_file **several)
+{
+    struct model_file *found = NULL;
+    *several = NULL;
+    for (size_t i = 0; i < w->files->n; i++) {
+        struct model_file *file = &w->files->files[i];
+        if (strlen(file->name) <= strlen(ending) || !pattern_text_ends_with(file->name, ending))
+            continue;
+        if (found)
+            *several = file;
+        found = found ? found : file;
+    }
+    return *several ? NULL : found;
+}
+
+/* Looks for weights in one format: a file named stem and ending, else an index of files with that
+ * ending (of another stem if it is the only one), else shards without an index. 1: found; 0: none.
+ */
+static int find_in_format(struct weight_files *w, const char *stem, const char *ending,
+                          struct error *e)
+{
+    char name[100], index_name[120];
+    struct model_file *file, *index, *several;
+    snprintf(name, sizeof name, "%s%s", stem, ending);
+    snprintf(index_name, sizeof index_name, "%s.index.json", name);
+    file = model_files_find(w->files, name);
+    index = model_files_find(w->files, index_name);
+    if (file) {
+        if (index)
+            notes_print(w->notes, "%s: reading %s; %s is ignored", w->path, name, index_name);
+        weight_files_add(w, file);
+        return 1;
+    }
+    if (!index) {
+        snprintf(index_name, sizeof index_name, "%s.index.json", ending);
+        index = find_only(w, index_name, &several);
+    }
+    return index ? add_indexed_shards(w, index, e) : add_shards(w, ending, e);
+}
+
+/* Is it an unpacked tar of torch before 1.0? */
+static bool is_torch_0_tar(const struct model_files *f)
+{
+    return model_files_find(f, "sys_info") && model_files_find(f, "storages") &&
+           model_files_find(f, "pickle");
+}
+
+int weight_files_find(struct weight_files *w, struct error *e)
+{
+    struct model_file *several, *only;
+    int found = find_in_format(w, "model", ".safetensors", e);
+    if (found == 0)
+        found = find_in_format(w, "pytorch_model", ".bin", e);
+    if (found)
+        return found < 0 ? -1 : 0;
+    only = find_only(w, ".safetensors", &several);
+    if (several)
+        return error_set(e,
+                         "%s contains several .safetensors files (%s, ...) and no index; give the "
+                         "path of one file",
+                         w->path, several->name);
+    if (only) {
+        weight_files_add(w, only);
+        return 0;
+    }
+    if (is_torch_0_tar(w->files))
+        return error_set(e,
+                         "%s is in the format of torch before 1.0, which is not supported; load it "
+                         "with torch and save it as safetensors",
+                         w->path);
+    return error_set(e,
+                     "%s contains no weights; expected model.safetensors, shards with an index, "
+                     "one .safetensors file, or pytorch_model.bin",
+                     w->path);
+}

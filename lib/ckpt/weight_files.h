@@ -1,0 +1,29 @@
+/* The files of a model that contain its weights: model.safetensors, the shards of an index, shards
+ * without an index, the only .safetensors file, or their pytorch_model*.bin counterparts.
+ *
+ * A weight_files owns its list until weight_files_free, but not the files. Zeroed except for
+ * `files`, `path` and `notes` it is empty. */
+#ifndef TV_WEIGHT_FILES_H
+#define TV_WEIGHT_FILES_H
+
+#include "model_files.h"
+
+#include <stdio.h>
+
+struct weight_files {
+    const struct model_files *files;
+    const char *path; /* the model's in messages; borrowed */
+    FILE *notes;      /* notes.h; may be NULL */
+    struct model_file **list;
+    size_t n;
+    struct model_file *index; /* NULL: none was read */
+};
+
+/* Finds the weight files among all files of the model, in the order of their names. */
+int weight_files_find(struct weight_files *w, struct error *e);
+/* Adds one file to the list. */
+void weight_files_add(struct weight_files *w, struct model_file *file);
+bool weight_files_include(const struct weight_files *w, const struct model_file *file);
+void weight_files_free(struct weight_files *w);
+
+#endif

@@ -1,0 +1,151 @@
+#include "config_models.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MAX_LAYER 1000000
+
+/* ---- references to models -------------------------------------------------------------------- */
+
+static int read_long_reference(const struct yaml_tree *t, const yaml_node_t *map, const char *what,
+                               const char **model)
+{
+    if (yaml_tree_find_key(t, map, "lora"))
+        return yaml_tree_error(t, map, "%s: LoRA adapters are not supported", what);
+    if (yaml_tree_find_key(t, map, "revision"))
+        return yaml_tree_error(t, map, "%s: revisions are not supported; give a local folder",
+                               what);
+    const yaml_node_t *inner = yaml_tree_find_key(t, map, "model");
+    inner = inner ? inner : yaml_tree_find_key(t, map, "path");
+    if (!inner)
+        return yaml_tree_error(t, map, "%s must be the path or name of a model", what);
+    return config_models_read_reference(t, inner, what, model);
+}
+
+int config_models_read_reference(const struct yaml_tree *t, const yaml_node_t *node,
+                                 const char *what, const char **model)
+{
+    if (node->type == YAML_MAPPING_NODE)
+        return read_long_reference(t, node, what, model);
+    if (yaml_tree_read_string(t, node, what, model))
+        return -1;
+    if (!*model || !**model)
+        return yaml_tree_error(t, node, "%s must be the path or name of a model", what);
+    if (strchr(*model, '+'))
+        return yaml_tree_error(t, node, "%s: LoRA adapters (%.200s) are not supported", what,
+                               *model);
+    if (strchr(*model, '@'))
+        return yaml_tree_error(
+            t, node, "%s: revisions (%.200s) are not supported; give a local folder", what, *model);
+    return 0;
+}
+
+/* ---- sources --------------------------------------------------------------------------------- */
+
+static int read_layer(const struct yaml_tree *t, const yaml_node_t *node, long *layer)
+{
+    double x;
+    if (yaml_tree_read_number(t, node, "layer_range", &x))
+        return -1;
+    if (x < 0 || x > MAX_LAYER || x != floor(x))
+        return yaml_tree_error(t, node, "layer_range must hold whole numbers from 0 to %d",
+                               MAX_LAYER);
+    *layer = (long)x;
+    return 0;
+}
+
+static int read_range(const struct yaml_tree *t, const yaml_node_t *node, struct config_source *s)
+{
+    if (yaml_tree_expect_type(t, node, YAML_SEQUENCE_NODE, "layer_range"))
+        return -1;
+    if (yaml_tree_list_length(node) != 2)
+        return yaml_tree_error(t, node, "layer_range has %zu numbers; expected [from, to)",
+                               yaml_tree_list_length(node));
+    if (read_layer(t, yaml_tree_list_item(t, node, 0), &s->from) ||
+        read_layer(t, yaml_tree_list_item(t, node, 1), &s->to))
+        return -1;
+    if (s->from >= s->to)
+        return yaml_tree_error(t, node, "layer_range [%ld, %ld] is empty", s->from, s->to);
+    s->has_range = true;
+    return 0;
+}
+
+static int read_source(const struct yaml_tree *t, const yaml_node_t *node, bool in_slice,
+                       struct config_source *s)
+{
+    static const char *const known[] = {"model", "parameters", "layer_range"};
+    if (yaml_tree_expect_type(t, node, YAML_MAPPING_NODE, in_slice ? "a source" : "a model"))
+        return -1;
+    yaml_tree_check_keys(t, node, in_slice ? 3 : 2, known);
+    const yaml_node_t *model = yaml_tree_find_key(t, node, "model");
+    const yaml_node_t *range = yaml_tree_find_key(t, node, "layer_range");
+    s->line = yaml_tree_line(node);
+    if (!model)
+        return yaml_tree_error(t, node, "model is missing");
+    if (in_slice && !range)
+        return yaml_tree_error(t, node, "layer_range is missing");
+    if (in_slice && read_range(t, range, s))
+        return -1;
+    if (!in_slice && range)
+        return yaml_tree_error(t, range, "layer_range is only allowed in the sources of slices");
+    if (config_models_read_reference(t, model, "model", &s->model))
+        return -1;
+    return config_parameters_read(t, node, &s->parameters);
+}
+
+static int read_sources(const struct yaml_tree *t, const yaml_node_t *list, bool in_slice,
+                        struct config_slice *slice)
+{
+    const char *what = in_slice ? "sources" : "models";
+    if (yaml_tree_expect_type(t, list, YAML_SEQUENCE_NODE, what))
+        return -1;
+    slice->n_sources = yaml_tree_list_length(list);
+    slice->line = yaml_tree_line(list);
+    slice->sources = arena_alloc(t->a, slice->n_sources, sizeof *slice->sources);
+    if (slice->n_sources == 0)
+        return yaml_tree_error(t, list, "%s is empty", what);
+    for (size_t i = 0; i < slice->n_sources; i++)
+        if (read_source(t, yaml_tree_list_item(t, list, i), in_slice, &slice->sources[i]))
+            return -1;
+    return 0;
+}
+
+int config_models_read(const struct yaml_tree *t, const yaml_node_t *list,
+                       struct config_slice *slice)
+{
+    return read_sources(t, list, false, slice);
+}
+
+/* ---- slices ---------------------------------------------------------------------------------- */
+
+static int check_layer_counts(const struct yaml_tree *t, const yaml_node_t *sources,
+                              const struct config_slice *s)
+{
+    long first = s->sources[0].to - s->sources[0].from;
+    for (size_t i = 1; i < s->n_sources; i++) {
+        long layers = s->sources[i].to - s->sources[i].from;
+        if (layers != first)
+            return yaml_tree_error(
+                t, sources,
+                "the sources of a slice have %ld and %ld layers; expected the same number", first,
+                layers);
+    }
+    return 0;
+}
+
+int config_models_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
+                             struct config_slice *s)
+{
+    static const char *const known[] = {"sources", "base_model", "parameters", "residual_weight"};
+    if (yaml_tree_expect_type(t, node, YAML_MAPPING_NODE, "a slice"))
+        return -1;
+    yaml_tree_check_keys(t, node, 4, known);
+    const yaml_node_t *sources = yaml_tree_find_key(t, node, "sources");
+    const yaml_node_t *base = yaml_tree_find_key(t, node, "base_model");
+    if (!sources)
+        return yaml_tree_error(t, node, "sources is missing");
+    if (read_sources(t, sources, true, s) || check_layer_counts(t, sources, s) ||
+        (base && config_models_read_reference(t, base, "base_model", &s->base)))
+        return -1;
+    return config_parameters_read(t, node, &s->parameters);
+}

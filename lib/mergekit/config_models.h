@@ -1,0 +1,37 @@
+/* The models and slices of a merge configuration, read from YAML.
+ * Everything belongs to the arena of the YAML tree that it is read from. */
+#ifndef TV_CONFIG_MODELS_H
+#define TV_CONFIG_MODELS_H
+
+#include "config_parameters.h"
+
+/* An entry of `models`, or of the `sources` of a slice. */
+struct config_source {
+    const char *model; /* path, or name in the Hugging Face cache */
+    size_t line;
+    bool has_range;
+    long from, to; /* layer_range: layers from .. to - 1 */
+    struct config_parameters parameters;
+};
+
+/* An entry of `slices`. The key `models` is read as one slice whose sources have no ranges. */
+struct config_slice {
+    size_t line;
+    size_t n_sources;
+    struct config_source *sources;
+    const char *base; /* its own base_model; NULL: that of the document */
+    struct config_parameters parameters;
+};
+
+/* A reference to a model: "path", or mergekit's long forms {path: P} and {model: {path: P}}.
+ * `what` names the key in messages. */
+int config_models_read_reference(const struct yaml_tree *t, const yaml_node_t *node,
+                                 const char *what, const char **model);
+/* The list `models`. */
+int config_models_read(const struct yaml_tree *t, const yaml_node_t *list,
+                       struct config_slice *slice);
+/* One entry of `slices`. */
+int config_models_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
+                             struct config_slice *slice);
+
+#endif

@@ -1,0 +1,180 @@
+#include "config_parameters.h"
+
+#include <string.h>
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+/* A scalar counts as a list of one. */
+static size_t count_items(const yaml_node_t *node)
+{
+    return yaml_tree_is_list(node) ? yaml_tree_list_length(node) : 1;
+}
+
+static const yaml_node_t *item(const struct yaml_tree *t, const yaml_node_t *node, size_t i)
+{
+    return yaml_tree_is_list(node) ? yaml_tree_list_item(t, node, i) : node;
+}
+
+/* A number or a list of numbers. */
+static int read_numbers(const struct yaml_tree *t, const yaml_node_t *node, const char *name,
+                        struct conditional_value *c)
+{
+    c->n_values = count_items(node);
+    double *values = arena_alloc(t->a, c->n_values, sizeof *values);
+    c->values = values;
+    if (c->n_values == 0)
+        return yaml_tree_error(t, node, "%s is an empty list", name);
+    for (size_t i = 0; i < c->n_values; i++)
+        if (yaml_tree_read_number(t, item(t, node, i), name, &values[i]))
+            return -1;
+    return 0;
+}
+
+/* A string or a list of strings. */
+static int read_texts(const struct yaml_tree *t, const yaml_node_t *node,
+                      struct config_parameter *p)
+{
+    p->n_texts = count_items(node);
+    p->texts = arena_alloc(t->a, p->n_texts, sizeof *p->texts);
+    for (size_t i = 0; i < p->n_texts; i++)
+        if (yaml_tree_read_string(t, item(t, node, i), p->name, &p->texts[i]) || !p->texts[i])
+            return -1;
+    return 0;
+}
+
+/* Numbers or strings, for all tensors. */
+static int read_unconditional(const struct yaml_tree *t, const yaml_node_t *node,
+                              struct config_parameter *p)
+{
+    struct conditional_value *c = arena_alloc(t->a, 1, sizeof *c);
+    int failed = read_numbers(t, node, p->name, c);
+    const char *number_error = failed ? arena_copy_text(t->a, t->e->text) : NULL;
+    p->conditions = c;
+    p->n_conditions = failed ? 0 : 1;
+    if (read_texts(t, node, p) == 0) {
+        p->number_error = number_error;
+        return 0;
+    }
+    p->n_texts = 0;
+    return failed ? error_set(t->e, "%s", number_error) : 0;
+}
+
+/* {filter: TEXT, value: NUMBER or LIST} */
+static int read_condition(const struct yaml_tree *t, const yaml_node_t *map, const char *name,
+                          struct conditional_value *c)
+{
+    static const char *const known[] = {"filter", "value"};
+    if (yaml_tree_expect_type(t, map, YAML_MAPPING_NODE, name))
+        return -1;
+    yaml_tree_check_keys(t, map, 2, known);
+    const yaml_node_t *filter = yaml_tree_find_key(t, map, "filter");
+    const yaml_node_t *value = yaml_tree_find_key(t, map, "value");
+    if (!value)
+        return yaml_tree_error(t, map, "%s: value is missing", name);
+    if (filter && yaml_tree_read_string(t, filter, "filter", &c->filter))
+        return -1;
+    if (c->filter && (!*c->filter || strcmp(c->filter, "*") == 0))
+        c->filter = NULL;
+    return read_numbers(t, value, name, c);
+}
+
+static int read_conditions(const struct yaml_tree *t, const yaml_node_t *list,
+                           struct config_parameter *p)
+{
+    p->n_conditions = yaml_tree_list_length(list);
+    struct conditional_value *conditions = arena_alloc(t->a, p->n_conditions, sizeof *conditions);
+    p->conditions = conditions;
+    for (size_t i = 0; i < p->n_conditions; i++)
+        if (read_condition(t, yaml_tree_list_item(t, list, i), p->name, &conditions[i]))
+            return -1;
+    return 0;
+}
+
+static int read_parameter(const struct yaml_tree *t, const yaml_node_t *node,
+                          struct config_parameter *p)
+{
+    if (node->type == YAML_MAPPING_NODE)
+        return yaml_tree_error(t, node, "%s: put {filter, value} into a list", p->name);
+    bool has_conditions = yaml_tree_is_list(node) && yaml_tree_list_length(node) > 0 &&
+                          yaml_tree_list_item(t, node, 0)->type == YAML_MAPPING_NODE;
+    return has_conditions ? read_conditions(t, node, p) : read_unconditional(t, node, p);
+}
+
+/* ---- maps ------------------------------------------------------------------------------------ */
+
+static void append(struct config_parameters *all, const struct config_parameter *p, struct arena *a)
+{
+    struct config_parameter *items = arena_alloc(a, all->n + 1, sizeof *items);
+    if (all->n)
+        memcpy(items, all->items, all->n * sizeof *items);
+    items[all->n++] = *p;
+    all->items = items;
+}
+
+/* Adds one parameter of the map, unless a later duplicate or an earlier map overrides it. */
+static int add_pair(const struct yaml_tree *t, const yaml_node_t *map, const yaml_node_pair_t *pair,
+                    struct config_parameters *out)
+{
+    const yaml_node_t *key = yaml_tree_node(t, pair->key);
+    const yaml_node_t *value = yaml_tree_node(t, pair->value);
+    if (key->type != YAML_SCALAR_NODE)
+        return yaml_tree_error(t, key, "the name of a parameter must be a string");
+    const char *name = arena_copy_text(t->a, yaml_tree_scalar_text(key));
+    struct config_parameter p = {.line = yaml_tree_line(key), .name = name};
+    if (yaml_tree_is_null(value))
+        return yaml_tree_error(t, key, "%.100s has no value", name);
+    if (yaml_tree_find_key(t, map, name) != value || config_parameters_find(out, name))
+        return 0;
+    if (read_parameter(t, value, &p))
+        return -1;
+    append(out, &p, t->a);
+    return 0;
+}
+
+static int add_map(const struct yaml_tree *t, const yaml_node_t *map,
+                   struct config_parameters *out);
+
+/* The value of <<: a map, or a list of maps. */
+static int add_merged(const struct yaml_tree *t, const yaml_node_t *value,
+                      struct config_parameters *out)
+{
+    if (!yaml_tree_is_list(value))
+        return add_map(t, value, out);
+    for (size_t i = 0; i < yaml_tree_list_length(value); i++)
+        if (add_map(t, yaml_tree_list_item(t, value, i), out))
+            return -1;
+    return 0;
+}
+
+/* Adds the parameters of a map, first its own, then those that << merges in. */
+static int add_map(const struct yaml_tree *t, const yaml_node_t *map, struct config_parameters *out)
+{
+    if (yaml_tree_expect_type(t, map, YAML_MAPPING_NODE, "parameters"))
+        return -1;
+    yaml_tree_check_keys(t, map, 0, NULL);
+    yaml_node_pair_t *start = map->data.mapping.pairs.start, *top = map->data.mapping.pairs.top;
+    for (yaml_node_pair_t *p = start; p < top; p++)
+        if (!yaml_tree_is_merge_key(yaml_tree_node(t, p->key)) && add_pair(t, map, p, out))
+            return -1;
+    for (yaml_node_pair_t *p = start; p < top; p++)
+        if (yaml_tree_is_merge_key(yaml_tree_node(t, p->key)) &&
+            add_merged(t, yaml_tree_node(t, p->value), out))
+            return -1;
+    return 0;
+}
+
+int config_parameters_read(const struct yaml_tree *t, const yaml_node_t *map,
+                           struct config_parameters *out)
+{
+    const yaml_node_t *parameters = yaml_tree_find_key(t, map, "parameters");
+    return parameters ? add_map(t, parameters, out) : 0;
+}
+
+const struct config_parameter *config_parameters_find(const struct config_parameters *p,
+                                                      const char *name)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (strcmp(p->items[i].name, name) == 0)
+            return &p->items[i];
+    return NULL;
+}

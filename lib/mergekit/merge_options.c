@@ -1,0 +1,188 @@
+#include "merge_options.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the table ------------------------------------------------------------------------------- */
+
+#define CHOICES_MISSING  "base|skip"
+#define CHOICES_EMBED    "truncate|base"
+#define CHOICES_MISMATCH "drop"
+
+#define FIELD(f) offsetof(struct merge_options, f)
+#define IGNORED(name)                                                                              \
+    {                                                                                              \
+        name, OPTION_FLAG, FIELD(ignored_flag), NULL, .help = "no effect"                          \
+    }
+#define IGNORED_PAIR(name) IGNORED(name), IGNORED("no-" name)
+#define IGNORED_VALUE(name)                                                                        \
+    {                                                                                              \
+        name, OPTION_STRING, FIELD(ignored_value), "X", .help = "no effect"                        \
+    }
+
+const struct option_row merge_options_rows[] = {
+    {"check", OPTION_FLAG, FIELD(check),
+     .help = "dry run: check whether the merge would work, and print how much it would write"},
+    {"force", OPTION_FLAG, FIELD(force), .help = "replace OUT if it exists"},
+    {"paper", OPTION_FLAG, FIELD(paper),
+     .help = "follow the papers where mergekit differs from them: DARE and DELLA divide by the "
+             "probability, TIES trims over the whole model, votes for signs are unweighted"},
+    {"bug-compatible", OPTION_FLAG, FIELD(bug_compatible),
+     .help = "breadcrumbs: reproduce mergekit's bug that drops all of a tensor if gamma amounts to "
+             "less than one element"},
+    {"missing", OPTION_CHOICE, FIELD(missing), CHOICES_MISSING,
+     .help = "if a model lacks a tensor: use the first model's, or merge the tensor without that "
+             "model",
+     .choices = CHOICES_MISSING},
+    {"embed", OPTION_CHOICE, FIELD(embed), CHOICES_EMBED,
+     .help = "if embeddings or heads differ in size: cut them to the common rows, or use the first "
+             "model's",
+     .choices = CHOICES_EMBED},
+    {"mismatch", OPTION_CHOICE, FIELD(mismatch), CHOICES_MISMATCH,
+     .help = "if another tensor differs in shape: merge the tensor without that model",
+     .choices = CHOICES_MISMATCH},
+    {"only", OPTION_STRINGS, FIELD(only), "GLOB",
+     .help = "merge only tensors whose names match, into a .safetensors file; repeatable"},
+    {"random-seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of DARE and DELLA (default 0)",
+     .default_value = "0"},
+    {"out-shard-size", OPTION_STRING, FIELD(shard_size), "N",
+     .help = "maximum number of parameters per file, such as 5B or 200M"},
+    {"shards", OPTION_COUNT, FIELD(shards), "N",
+     .help = "write at most N files, with the largest as small as possible"},
+    {"part", OPTION_STRING, FIELD(part), "I/N",
+     .help = "compute part I of N and store it next to OUT, for tv finish; implies --shards=N"},
+    {"resume", OPTION_FLAG, FIELD(resume),
+     .help = "keep finished files next to OUT, and continue an interrupted merge from them"},
+    {"report", OPTION_STRING, FIELD(report), "FILE",
+     .help = "write time, memory and I/O of the merge, by stage, to FILE as JSON"},
+    {"quiet", OPTION_FLAG, FIELD(quiet), .help = "show no progress"},
+    {"copy-tokenizer", OPTION_FLAG, FIELD(copy_tokenizer), .help = "copy a tokenizer (default)"},
+    {"no-copy-tokenizer", OPTION_FLAG, FIELD(no_copy_tokenizer), .help = "copy no tokenizer"},
+    {"transformers-cache", OPTION_STRING, FIELD(cache), "DIR",
+     .help = "folder in which models named org/name are looked up"},
+    {"num-threads", OPTION_COUNT, FIELD(num_threads), "N", .help = "same as --threads"},
+    {"out-path", OPTION_STRING, FIELD(out), "OUT", .help = "same as the operand OUT"},
+    IGNORED_PAIR("allow-crimes"),
+    IGNORED_PAIR("cuda"),
+    IGNORED_PAIR("low-cpu-memory"),
+    IGNORED_PAIR("clone-tensors"),
+    IGNORED_PAIR("trust-remote-code"),
+    IGNORED_PAIR("lazy-unpickle"),
+    IGNORED_PAIR("write-model-card"),
+    IGNORED_PAIR("safe-serialization"),
+    IGNORED("no-quiet"),
+    IGNORED_PAIR("read-to-gpu"),
+    IGNORED_PAIR("multi-gpu"),
+    IGNORED_PAIR("async-write"),
+    IGNORED_PAIR("lazy"),
+    IGNORED("gpu-rich"),
+    IGNORED("verbose"),
+    IGNORED_VALUE("device"),
+    IGNORED_VALUE("write-threads"),
+    IGNORED_VALUE("lora-merge-cache"),
+    IGNORED_VALUE("lora-merge-dtype"),
+    IGNORED_VALUE("intermediate-dir"),
+    {0}};
+
+static bool is_ignored(const struct option_row *row)
+{
+    return row->offset == FIELD(ignored_flag) || row->offset == FIELD(ignored_value);
+}
+
+void merge_options_print_ignored(const struct stage *s)
+{
+    const char *names = "";
+    struct arena a = {0};
+    size_t n = 0;
+    for (size_t i = 0; merge_options_rows[i].name; i++)
+        if (s->given[i] && is_ignored(&merge_options_rows[i]))
+            names =
+                arena_printf(&a, "%s%s--%s", names, n++ ? ", " : "", merge_options_rows[i].name);
+    if (n)
+        fprintf(stderr, "%s: note: %s ha%s no effect here\n", s->filter->name, names,
+                n == 1 ? "s" : "ve");
+    arena_free(&a);
+}
+
+/* ---- short options --------------------------------------------------------------------------- */
+
+/* -v, -vv, ... */
+static bool is_verbose(const char *word)
+{
+    return word[0] == '-' && word[1] == 'v' && strspn(word + 1, "v") == strlen(word + 1);
+}
+
+/* The long name of a short option that takes a value: -j4, -j 4; NULL. */
+static const char *long_name(const char *word)
+{
+    if (word[0] != '-')
+        return NULL;
+    return word[1] == 'j' ? "--num-threads" : word[1] == 'I' ? "--intermediate-dir" : NULL;
+}
+
+char **merge_options_expand_short(int *argc, char **argv)
+{
+    char **words = mem_alloc((size_t)*argc * 2 + 1, sizeof *words);
+    int n = 0;
+    for (int i = 0; i < *argc; i++) {
+        const char *name = i ? long_name(argv[i]) : NULL;
+        if (name) {
+            words[n++] = (char *)name;
+            if (argv[i][2])
+                words[n++] = argv[i] + 2;
+        } else {
+            words[n++] = i && is_verbose(argv[i]) ? (char *)"--verbose" : argv[i];
+        }
+    }
+    *argc = n;
+    return words;
+}
+
+/* ---- conversion ------------------------------------------------------------------------------ */
+
+/* "5B": a number with K, M or B, powers of 1000, as mergekit writes sizes. */
+static int parse_shard_size(const char *text, uint64_t *n, struct error *e)
+{
+    static const char units[] = "KMB";
+    char *end = NULL;
+    uint64_t scale = 1;
+    errno = 0;
+    if (isdigit((unsigned char)*text))
+        *n = strtoull(text, &end, 10);
+    const char *unit = end && *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
+    for (const char *u = units; unit && u <= unit; u++)
+        scale *= 1000;
+    if (!end || errno || end[unit != NULL] || *n == 0 || *n > UINT64_MAX / scale)
+        return error_set(e, "--out-shard-size: \"%s\" is not a number of parameters (5B, 200M)",
+                         text);
+    *n *= scale;
+    return 0;
+}
+
+/* Choice i of "a|b|c"; NULL for -1. */
+static const char *choice_text(const char *choices, int i, struct arena *a)
+{
+    for (; i > 0; i--)
+        choices = strchr(choices, '|') + 1;
+    return i < 0 ? NULL : arena_copy_text_n(a, choices, strcspn(choices, "|"));
+}
+
+int merge_options_convert(const struct merge_options *o, struct merge_pipeline_options *to,
+                          struct arena *a, struct error *e)
+{
+    *to = (struct merge_pipeline_options){
+        .seed = o->seed,
+        .bug_compatible = o->bug_compatible,
+        .paper = o->paper,
+        .no_tokenizer = o->no_copy_tokenizer,
+        .force = o->force,
+        .missing = choice_text(CHOICES_MISSING, o->missing, a),
+        .embed = choice_text(CHOICES_EMBED, o->embed, a),
+        .mismatch = choice_text(CHOICES_MISMATCH, o->mismatch, a),
+        .n_only = o->only.n,
+        .only = o->only.items,
+    };
+    return o->shard_size ? parse_shard_size(o->shard_size, &to->shard_parameters, e) : 0;
+}

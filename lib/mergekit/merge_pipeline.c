@@ -1,0 +1,60 @@
+#include "merge_pipeline.h"
+
+#include <string.h>
+
+void merge_pipeline_add_coverage_check(struct merge_pipeline *m, const struct coverage_check *c,
+                                       struct arena *a)
+{
+    struct coverage_check *all = arena_alloc(a, m->n_coverage_checks + 1, sizeof *all);
+    if (m->n_coverage_checks)
+        memcpy(all, m->coverage_checks, m->n_coverage_checks * sizeof *all);
+    all[m->n_coverage_checks++] = *c;
+    m->coverage_checks = all;
+}
+
+void merge_pipeline_add_result(struct merge_pipeline *m, struct document_result *result,
+                               struct arena *a)
+{
+    struct document_result **all = arena_alloc(a, m->n_results + 1, sizeof *all);
+    if (m->n_results)
+        memcpy(all, m->results, m->n_results * sizeof *all);
+    all[m->n_results++] = result;
+    m->results = all;
+}
+
+struct pipeline *merge_pipeline_save_result(const struct document_result *result, const char *path,
+                                            struct arena *a)
+{
+    struct pipeline *p = arena_alloc(a, 1, sizeof *p);
+    p->n = result->pipeline.n;
+    p->commands = arena_copy(a, result->pipeline.commands, p->n * sizeof *p->commands);
+    struct pipeline_command *pack = pipeline_add_command(p, "pack", a);
+    if (result->dtype != DTYPE_NONE)
+        pipeline_add_word(pack, arena_printf(a, "--dtype=%s", dtype_torch_name(result->dtype)), a);
+    pipeline_add_word(pack, path, a);
+    return p;
+}
+
+static void replace_in(struct pipeline *p, const struct document_result *result, const char *path,
+                       struct arena *a)
+{
+    for (size_t i = 0; i < p->n; i++)
+        for (size_t j = 0; j < p->commands[i].n; j++) {
+            struct pipeline_word *w = &p->commands[i].words[j];
+            if (w->substitution == &result->pipeline ||
+                w->substitution == &result->rounded_pipeline)
+                *w = (struct pipeline_word){
+                    .text = arena_printf(a, "%s%s%s", w->text, path, w->suffix)};
+            else if (w->substitution)
+                replace_in(w->substitution, result, path, a);
+        }
+}
+
+void merge_pipeline_replace_result(struct merge_pipeline *m, const struct document_result *result,
+                                   const char *path, struct arena *a)
+{
+    for (size_t i = 0; i < m->n_results; i++)
+        if (m->results[i] != result)
+            replace_in(&m->results[i]->pipeline, result, path, a);
+    replace_in(&m->pipeline, result, path, a);
+}

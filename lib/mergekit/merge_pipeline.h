@@ -1,0 +1,71 @@
+/* A merge configuration translated to a pipeline of filters, with what else a merge needs to know.
+ * Made by config_to_pipeline.h; belongs to the arena that it was made in. */
+#ifndef TV_MERGE_PIPELINE_H
+#define TV_MERGE_PIPELINE_H
+
+#include "merge_config.h"
+#include "pipeline.h"
+
+#include <stdint.h>
+
+/* What the command line adds to the configuration. */
+struct merge_pipeline_options {
+    uint64_t seed;
+    bool bug_compatible; /* reproduce mergekit's bug in breadcrumbs */
+    bool paper;          /* follow the papers where mergekit differs from them */
+    bool no_tokenizer, force;
+    const char *missing, *embed, *mismatch; /* options of the sources; NULL: not given */
+    size_t n_only;
+    const char **only;         /* globs of the tensors to merge; none: all */
+    uint64_t shard_parameters; /* maximum per file; 0: not given */
+};
+
+/* A required parameter with filters that may not match every tensor. Whether they do is checked
+ * against the tensors that the pipeline's first stage, a source, puts out. */
+struct coverage_check {
+    const struct pipeline *pipeline;
+    const char *model; /* its name in the stream */
+    const char *parameter;
+    size_t line; /* of the configuration */
+    size_t n_filters;
+    const char **filters;
+};
+
+/* The result of a document that other documents use as a model. */
+struct document_result {
+    const struct merge_config *config;
+    const char *name;                 /* of this model in streams */
+    enum dtype dtype;                 /* of a checkpoint of it; DTYPE_NONE: not known */
+    struct pipeline pipeline;         /* puts out its weights */
+    struct pipeline rounded_pipeline; /* the same, rounded to `dtype`; empty if nobody needs it */
+    size_t uses;
+};
+
+struct merge_pipeline {
+    const char *config_path;           /* for messages */
+    struct pipeline pipeline;          /* the whole pipeline */
+    const struct merge_config *config; /* the document that makes the final result */
+    const char *metadata_model;  /* path of the model whose config.json and tokenizer are copied */
+    const char *tokenizer_model; /* path of the model that tokenizer_source names; NULL */
+    size_t n_models;
+    const char **models; /* paths of all models on disk */
+    size_t n_coverage_checks;
+    struct coverage_check *coverage_checks;
+    size_t n_results;
+    struct document_result **results; /* in an order in which they can be computed */
+};
+
+void merge_pipeline_add_coverage_check(struct merge_pipeline *m, const struct coverage_check *c,
+                                       struct arena *a);
+void merge_pipeline_add_result(struct merge_pipeline *m, struct document_result *result,
+                               struct arena *a);
+
+/* A result with several uses is computed once, beforehand: the first function returns the pipeline
+ * that writes it to the .safetensors file `path`, the second replaces the result in all pipelines
+ * by a file. The file may have another path by then. */
+struct pipeline *merge_pipeline_save_result(const struct document_result *result, const char *path,
+                                            struct arena *a);
+void merge_pipeline_replace_result(struct merge_pipeline *m, const struct document_result *result,
+                                   const char *path, struct arena *a);
+
+#endif

@@ -1,0 +1,18 @@
+/* How much a merge would write: the tensors of the result, and their bytes. Reads headers only. */
+#ifndef TV_OUTPUT_SIZE_H
+#define TV_OUTPUT_SIZE_H
+
+#include "merge_pipeline.h"
+#include "pipeline_run.h"
+
+struct output_size {
+    size_t tensors;
+    uint64_t bytes;
+    bool incomplete; /* tensors from results of other documents are not included */
+};
+
+/* Opens all models and filters of the merge on the way, so that their errors show too. */
+int output_size_compute(struct output_size *size, const struct merge_pipeline *m,
+                        const struct pipeline_options *run, struct arena *a, struct error *e);
+
+#endif

@@ -1,0 +1,94 @@
+#include "slice_context.h"
+
+#include <string.h>
+
+struct slice_context slice_context_new(struct pipeline_builder *b, size_t i,
+                                       struct pipeline *pipeline)
+{
+    const struct merge_config *c = b->config;
+    struct slice_context s = {
+        .builder = b, .slice = &c->slices[i], .pipeline = pipeline, .first_layer = -1};
+    if (!c->has_slices)
+        return s;
+    s.first_layer = 0;
+    if (c->n_slices > 1)
+        s.outside = i == 0 ? "first" : i + 1 < c->n_slices ? "none" : "last";
+    for (size_t j = 0; j < i; j++)
+        s.first_layer += c->slices[j].sources[0].to - c->slices[j].sources[0].from;
+    return s;
+}
+
+/* ---- models ---------------------------------------------------------------------------------- */
+
+static bool is_listed(const struct slice_context *s, const struct merge_input *input)
+{
+    for (size_t i = 0; i < s->n_models; i++)
+        if (s->models[i].input == input)
+            return true;
+    return false;
+}
+
+/* `base` is the document's or the slice's base_model; NULL. */
+static int check_base(const struct slice_context *s, const struct merge_input *base)
+{
+    const struct pipeline_builder *b = s->builder;
+    if (b->method->base == BASE_REQUIRED && !base)
+        return pipeline_builder_error(b, b->config->line, "%s requires a base_model",
+                                      b->method->name);
+    if (b->method->base == BASE_REJECTED && base)
+        return pipeline_builder_error(b, b->config->base_line, "%s does not accept a base_model",
+                                      b->method->name);
+    if (s->base && b->config->has_slices && !s->base_source)
+        return pipeline_builder_error(
+            b, s->slice->line, "the base %s must be among the sources of every slice", base->name);
+    return 0;
+}
+
+static int check_number_of_models(const struct slice_context *s)
+{
+    const struct merge_method *m = s->builder->method;
+    if (s->n_models >= m->min_models && s->n_models <= m->max_models)
+        return 0;
+    bool too_few = s->n_models < m->min_models;
+    size_t limit = too_few ? m->min_models : m->max_models;
+    const char *bound = m->min_models == m->max_models ? "exactly"
+                        : too_few                      ? "at least"
+                                                       : "at most";
+    return pipeline_builder_error(
+        s->builder, s->slice->line, "%s takes %s %zu model%s%s, found %zu", m->name, bound, limit,
+        limit == 1 ? "" : "s", s->base ? " besides the base" : "", s->n_models);
+}
+
+int slice_context_find_models(struct slice_context *s)
+{
+    struct pipeline_builder *b = s->builder;
+    enum method_base role = b->method->base;
+    const char *path = s->slice->base ? s->slice->base : b->config->base;
+    const struct merge_input *base = path ? merge_input_find(&b->inputs, path, b->a) : NULL;
+    s->base = role == BASE_OPTIONAL || role == BASE_REQUIRED ? base : NULL;
+    s->models = arena_alloc(b->a, s->slice->n_sources + 1, sizeof *s->models);
+    for (size_t i = 0; i < s->slice->n_sources; i++) {
+        const struct config_source *source = &s->slice->sources[i];
+        const struct merge_input *input = merge_input_find(&b->inputs, source->model, b->a);
+        if (input == base && !s->base_source)
+            s->base_source = source;
+        if (!is_listed(s, input) && (!s->base || input != base))
+            s->models[s->n_models++] = (struct slice_model){input, source};
+    }
+    if (check_base(s, base))
+        return -1;
+    if (role == BASE_IS_A_MODEL && base && !b->config->has_slices && !is_listed(s, base))
+        s->models[s->n_models++] = (struct slice_model){base, NULL};
+    return check_number_of_models(s);
+}
+
+bool slice_context_has_single_model(const struct slice_context *s)
+{
+    bool one = s->n_models == 1 && strcmp(s->builder->method->name, "multislerp") == 0;
+    return (s->base && s->n_models == 0) || one;
+}
+
+bool slice_context_uses_task_vectors(const struct slice_context *s)
+{
+    return s->builder->method->uses_task_vectors && s->base && !slice_context_has_single_model(s);
+}

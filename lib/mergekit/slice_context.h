@@ -1,0 +1,37 @@
+/* One slice of a document: its models, its base, and the pipeline that merges them. A document
+ * without slices has one, the whole model.
+ * A slice context borrows its builder; its list of models belongs to the builder's arena. */
+#ifndef TV_SLICE_CONTEXT_H
+#define TV_SLICE_CONTEXT_H
+
+#include "pipeline_builder.h"
+
+/* A model of a slice. */
+struct slice_model {
+    const struct merge_input *input;
+    const struct config_source *source; /* NULL: a base_model that is not listed */
+};
+
+struct slice_context {
+    struct pipeline_builder *builder;
+    const struct config_slice *slice;
+    const struct merge_input *base;          /* NULL: none, or it is one of `models` */
+    const struct config_source *base_source; /* the base's entry among the sources; NULL */
+    size_t n_models;
+    struct slice_model *models;
+    long first_layer;    /* number of its first layer in the result; -1: not a slice of layers */
+    const char *outside; /* --outside of its source; NULL: all tensors outside the layers */
+    struct pipeline *pipeline;
+};
+
+/* Slice i of the builder's document, with its commands to be added to `pipeline`. */
+struct slice_context slice_context_new(struct pipeline_builder *b, size_t i,
+                                       struct pipeline *pipeline);
+/* Lists the models, each once, and checks base and number of models against the method. */
+int slice_context_find_models(struct slice_context *s);
+/* Is there just one model, so that no join is needed? */
+bool slice_context_has_single_model(const struct slice_context *s);
+/* Does the slice merge task vectors, not whole weights? */
+bool slice_context_uses_task_vectors(const struct slice_context *s);
+
+#endif

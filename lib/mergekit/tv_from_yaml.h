@@ -1,0 +1,8 @@
+/* The command tv from-yaml: prints a merge configuration as a pipeline. */
+#ifndef TV_TV_FROM_YAML_H
+#define TV_TV_FROM_YAML_H
+
+/* Returns the exit status. */
+int tv_from_yaml_main(int argc, char **argv);
+
+#endif

@@ -1,0 +1,216 @@
+#include "chat_template.h"
+
+#include "ckpt.h"
+
+#include <ctype.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+
+/* ---- known templates ------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name, *text;
+} known_templates[] = {
+    {"alpaca", "{{ bos_token }}{% for message in messages %}"
+               "{% if message['role'] == 'system' %}{{ message['content'] + '\\n\\n' }}"
+               "{% elif message['role'] == 'user' %}"
+               "{{ '### Instruction:\\n' + message['content'] + '\\n\\n' }}"
+               "{% elif message['role'] == 'assistant' %}"
+               "{{ '### Response:\\n' + message['content'] + eos_token + '\\n\\n' }}"
+               "{% endif %}{% endfor %}"
+               "{% if add_generation_prompt %}{{ '### Response:\\n' }}{% endif %}"},
+    {"chatml",
+     "{% for message in messages %}"
+     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+     "{% endfor %}"
+     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"},
+    {"exaone",
+     "{% for message in messages %}"
+     "{% if loop.first and message['role'] != 'system' %}{{ '[|system|][|endofturn|]\\n' }}"
+     "{% endif %}{{ '[|' + message['role'] + '|]' + message['content'] }}"
+     "{{ '\\n' if message['role'] == 'user' else '[|endofturn|]\\n' }}{% endfor %}"
+     "{% if add_generation_prompt %}{{ '[|assistant|]' }}{% endif %}"},
+    {"llama3", "{{ bos_token }}{% for message in messages %}"
+               "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\\n\\n' }}"
+               "{{ message['content'] | trim }}{{ '<|eot_id|>' }}{% endfor %}"
+               "{% if add_generation_prompt %}"
+               "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}"},
+    {"mistral",
+     "{{ bos_token }}{% for message in messages %}"
+     "{% if message['role'] == 'assistant' %}{{ ' ' + message['content'] + eos_token }}"
+     "{% elif message['role'] == 'user' %}{{ '[INST] ' + message['content'] + ' [/INST]' }}"
+     "{% else %}{{ message['content'] + '\\n\\n' }}{% endif %}{% endfor %}"},
+};
+
+/* ---- the templates of models ----------------------------------------------------------------- */
+
+/* An auxiliary file of a checkpoint, in the arena; NULL if there is none. */
+static const char *read_file(const struct ckpt *c, const char *name, struct arena *a)
+{
+    size_t size;
+    char *text = ckpt_read_auxiliary_file(c, name, &size);
+    const char *copy = text ? arena_copy_text_n(a, text, size) : NULL;
+    free(text);
+    return copy;
+}
+
+/* The text without white space at both ends; NULL if there is nothing else. */
+static const char *trim_text(const char *text, struct arena *a)
+{
+    while (isspace((unsigned char)*text))
+        text++;
+    size_t n = strlen(text);
+    while (n && isspace((unsigned char)text[n - 1]))
+        n--;
+    return n ? arena_copy_text_n(a, text, n) : NULL;
+}
+
+/* The template in a tokenizer_config.json: a string, or the default of a list. */
+static const char *template_in_config(const char *config, struct arena *a)
+{
+    json_t *root = json_loads(config, JSON_DECODE_INT_AS_REAL, NULL),
+           *own = json_object_get(root, "chat_template");
+    const char *text = json_string_value(own);
+    for (size_t i = 0; i < json_array_size(own); i++) {
+        const json_t *item = json_array_get(own, i);
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (name && strcmp(name, "default") == 0)
+            text = json_string_value(json_object_get(item, "template"));
+    }
+    text = text ? trim_text(text, a) : NULL;
+    json_decref(root);
+    return text;
+}
+
+/* NULL if the model has none or cannot be read. */
+static const char *template_of_model(const char *model, struct arena *a)
+{
+    struct error ignored;
+    struct ckpt *c = ckpt_open(model, NULL, NULL, &ignored);
+    if (!c)
+        return NULL;
+    const char *text = read_file(c, "chat_template.jinja", a);
+    const char *config = text ? NULL : read_file(c, "tokenizer_config.json", a);
+    ckpt_close(c);
+    if (text)
+        return trim_text(text, a);
+    return config ? template_in_config(config, a) : NULL;
+}
+
+/* The template of most models; the first one if several are as frequent. */
+static const char *most_common_template(size_t n, const char *const *models, struct arena *a)
+{
+    const char **texts = arena_alloc(a, n, sizeof *texts), *best = NULL;
+    size_t most = 0;
+    for (size_t i = 0; i < n; i++)
+        texts[i] = template_of_model(models[i], a);
+    for (size_t i = 0; i < n; i++) {
+        size_t count = 0;
+        for (size_t j = i; j < n; j++)
+            count += texts[i] && texts[j] && strcmp(texts[i], texts[j]) == 0;
+        if (count > most) {
+            most = count;
+            best = texts[i];
+        }
+    }
+    return best;
+}
+
+int chat_template_choose(const char *wanted, size_t n, const char *const *models, const char **text,
+                         struct arena *a, struct error *e)
+{
+    *text = NULL;
+    if (strcmp(wanted, "auto") == 0) {
+        *text = most_common_template(n, models, a);
+        return 0;
+    }
+    for (size_t i = 0; i < COUNT(known_templates); i++)
+        if (strcmp(known_templates[i].name, wanted) == 0)
+            *text = known_templates[i].text;
+    if (*text)
+        return 0;
+    if (strlen(wanted) < 20 || !strchr(wanted, '{'))
+        return error_set(
+            e,
+            "\"%.100s\" is not auto, alpaca, chatml, exaone, llama3, mistral or a Jinja template",
+            wanted);
+    *text = wanted;
+    return 0;
+}
+
+/* ---- inserting ------------------------------------------------------------------------------- */
+
+/* The functions below scan valid JSON text. */
+
+/* The end of the string that starts here. */
+static const char *string_end(const char *at)
+{
+    for (at++; *at != '"'; at++)
+        at += *at == '\\';
+    return at + 1;
+}
+
+/* The end of the value that starts here. */
+static const char *value_end(const char *at)
+{
+    size_t depth = 0;
+    if (*at == '"')
+        return string_end(at);
+    if (*at != '{' && *at != '[')
+        return at + strcspn(at, ",]} \t\r\n");
+    do {
+        depth += *at == '{' || *at == '[';
+        depth -= *at == '}' || *at == ']';
+        at = *at == '"' ? string_end(at) : at + 1;
+    } while (depth);
+    return at;
+}
+
+static const char *skip_space(const char *at)
+{
+    return at + strspn(at, " \t\r\n");
+}
+
+/* The start of a key's value in the text of a JSON object; NULL if it has no such key. */
+static const char *find_value(const char *object, const char *key)
+{
+    const char *at = skip_space(skip_space(object) + 1), *found = NULL;
+    size_t n = strlen(key);
+    while (*at == '"') {
+        const char *name = at + 1, *value = skip_space(value_end(at));
+        value = skip_space(value + 1); /* the : */
+        if (strncmp(name, key, n) == 0 && name[n] == '"')
+            found = value;
+        at = skip_space(value_end(value));
+        at = *at == ',' ? skip_space(at + 1) : at;
+    }
+    return found;
+}
+
+/* Edits the text and not the parsed JSON, so that numbers stay as they are: some files have
+ * integers of 31 digits. */
+char *chat_template_insert(const char *config, size_t size, const char *text, struct error *e)
+{
+    json_t *root = json_loadb(config, size, JSON_DECODE_INT_AS_REAL, NULL);
+    json_t *string = json_string(text);
+    char *quoted = json_dumps(string, JSON_ENCODE_ANY | JSON_ENSURE_ASCII), *result = NULL;
+    bool is_object = json_is_object(root), is_empty = json_object_size(root) == 0;
+    json_decref(root);
+    json_decref(string);
+    const char *value = is_object ? find_value(config, "chat_template") : NULL;
+    const char *start = value ? value : is_object ? skip_space(config) + 1 : config;
+    const char *after = value ? value_end(value) : start;
+    if (!is_object)
+        error_set(e, "tokenizer_config.json is not valid JSON, so the chat template cannot be set");
+    else if (!quoted)
+        error_set(e, "the chat template is not UTF-8");
+    else if (asprintf(&result, "%.*s%s%s%s%s", (int)(start - config), config,
+                      value ? "" : "\n  \"chat_template\": ", quoted, value || is_empty ? "" : ",",
+                      after) < 0)
+        result = NULL;
+    free(quoted);
+    return result;
+}

@@ -1,0 +1,140 @@
+#include "checkpoint_contents.h"
+
+#include "auxiliary_files.h"
+#include "model_config.h"
+#include "tensor_name.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The dtype in which tensor i of the stream is stored in the file. */
+static enum dtype choose_dtype(const struct header *h, size_t i, const struct base_model *base,
+                               enum dtype wanted)
+{
+    const struct vector *v = &h->tensors[i].vectors[0];
+    if (!dtype_is_float(v->dtype))
+        return v->dtype;
+    if (wanted != DTYPE_NONE)
+        return wanted;
+    if (h->input_rounding != DTYPE_NONE)
+        return h->input_rounding;
+    if (base)
+        return base_model_matching_tensor(base, i)->dtype;
+    return dtype_is_float(v->stored_dtype) ? v->stored_dtype : v->dtype;
+}
+
+/* ---- tensors of the base --------------------------------------------------------------------- */
+
+static bool has_equal_elements(const struct model_source *m, size_t i, size_t j)
+{
+    const struct ckpt_tensor *a = model_source_tensor(m, i), *b = model_source_tensor(m, j);
+    return a->dtype == b->dtype && a->elements == b->elements &&
+           model_source_hash_elements(m, i, 0, a->elements) ==
+               model_source_hash_elements(m, j, 0, b->elements);
+}
+
+/* Is tensor i of the base a head that repeats the embedding? */
+static bool repeats_embedding(const struct model_source *base, size_t i)
+{
+    if (!tensor_name_is_lm_head(model_source_tensor(base, i)->name))
+        return false;
+    for (size_t j = 0; j < model_source_tensor_count(base); j++)
+        if (j != i && tensor_name_has_vocabulary_rows(model_source_tensor(base, j)->name) &&
+            has_equal_elements(base, i, j))
+            return true;
+    return false;
+}
+
+static bool is_tied(const struct model_source *base)
+{
+    size_t size;
+    char *config = auxiliary_files_read_config(base, &size);
+    bool tied = config && model_config_ties_embeddings(config, size);
+    free(config);
+    return tied;
+}
+
+static struct tensor make_tensor(struct arena *a, const struct ckpt_tensor *t, enum dtype wanted)
+{
+    struct vector *v = arena_alloc(a, 1, sizeof *v);
+    bool converts = wanted != DTYPE_NONE && dtype_is_float(t->dtype);
+    *v = vector_with_defaults(0, t->name, converts ? wanted : t->dtype, t->dtype);
+    return (struct tensor){.name = t->name,
+                           .rank = t->rank,
+                           .shape = t->shape,
+                           .layer = -1,
+                           .layers = -1,
+                           .n_vectors = 1,
+                           .vectors = v};
+}
+
+/* Adds the tensors of the base that the stream lacks. The head of a tied model is the embedding,
+ * which the stream may have changed, so a copy of the old one is omitted. */
+static void add_base_tensors(struct checkpoint_contents *c, const struct base_model *base,
+                             enum dtype wanted)
+{
+    const struct model_source *source = base_model_source(base);
+    struct header *h = c->header;
+    size_t n = model_source_tensor_count(source);
+    bool tied = is_tied(source);
+    struct tensor *all = arena_alloc(&h->arena, c->n_stream + n, sizeof *all);
+    memcpy(all, h->tensors, c->n_stream * sizeof *all);
+    h->tensors = all;
+    c->filled = mem_alloc(n, sizeof *c->filled);
+    for (size_t i = 0; i < n; i++) {
+        if (!base_model_tensor_is_unused(base, i) || (tied && repeats_embedding(source, i)))
+            continue;
+        c->filled[h->n_tensors - c->n_stream] = i;
+        all[h->n_tensors++] = make_tensor(&h->arena, model_source_tensor(source, i), wanted);
+    }
+}
+
+enum dtype checkpoint_contents_read_filled(const struct checkpoint_contents *c,
+                                           const struct model_source *base, size_t i, size_t first,
+                                           size_t n, void *x)
+{
+    enum dtype stored = model_source_tensor(base, i)->dtype, rounding = c->header->input_rounding;
+    if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored)) {
+        model_source_read_stored(base, i, first, n, x);
+        return stored;
+    }
+    model_source_read_f64(base, i, first, n, rounding, x);
+    return DTYPE_F64;
+}
+
+/* ---- the header ------------------------------------------------------------------------------ */
+
+void checkpoint_contents_init(struct checkpoint_contents *c, struct header *stream,
+                              const struct base_model *base,
+                              const struct checkpoint_contents_options *o)
+{
+    *c = (struct checkpoint_contents){.header = stream, .n_stream = stream->n_tensors};
+    for (size_t i = 0; i < c->n_stream; i++)
+        stream->tensors[i].vectors[0].dtype = choose_dtype(stream, i, base, o->dtype);
+    if (base && o->fill)
+        add_base_tensors(c, base, o->dtype != DTYPE_NONE ? o->dtype : stream->input_rounding);
+}
+
+void checkpoint_contents_free(struct checkpoint_contents *c)
+{
+    header_free(c->header);
+    free(c->filled);
+}
+
+uint64_t checkpoint_contents_size(const struct checkpoint_contents *c)
+{
+    uint64_t size = 0;
+    for (size_t i = 0; i < c->header->n_tensors; i++) {
+        const struct tensor *t = &c->header->tensors[i];
+        size += dtype_bytes(t->vectors[0].dtype, tensor_elements(t));
+    }
+    return size;
+}
+
+bool checkpoint_contents_has_own_head(const struct checkpoint_contents *c)
+{
+    for (size_t i = 0; i < c->n_stream; i++)
+        if (tensor_name_is_lm_head(c->header->tensors[i].name))
+            return true;
+    return false;
+}

@@ -1,0 +1,37 @@
+/* The folder next to the target in which the processes of a merge in parts meet. It stays until the
+ * checkpoint in it is complete and is renamed to the target:
+ *
+ *     .OUT.parts/lock            held shared by the parts at work, exclusively by the publisher
+ *     .OUT.parts/model/          the future OUT, as far as it is finished
+ *     .OUT.parts/NAME.json       the record of a finished shard, or of the auxiliary files
+ *     .OUT.parts/plan, header    what is to be made (merge_plan.h)
+ *     .OUT.parts/.NAME.XXXXXX    a shard that a process is writing, and holds locked
+ *
+ * A parts_folder owns its descriptors until parts_folder_close. */
+#ifndef TV_PARTS_FOLDER_H
+#define TV_PARTS_FOLDER_H
+
+#include "output_target.h"
+
+struct parts_folder {
+    struct output_target target;
+    char *name; /* in the parent of the target */
+    int folder, model, lock;
+};
+
+/* Checks the target and opens the folder, which is created if `create` and must exist otherwise.
+ * Locks it; if another process holds the lock, that is an error unless both are `shared`. Call
+ * parts_folder_close also after an error. */
+int parts_folder_open(struct parts_folder *f, const char *target, bool force, bool create,
+                      bool shared, struct error *e);
+void parts_folder_close(struct parts_folder *f);
+/* "cannot write NAME in FOLDER: " and the reason in errno; returns -1. */
+int parts_folder_write_error(const struct parts_folder *f, const char *name, struct error *e);
+/* Creates an empty, locked temporary file for a shard. Returns its descriptor, or -1 with the
+ * reason in errno. The caller frees the name, *temporary. */
+int parts_folder_create_temporary(const struct parts_folder *f, const char *shard,
+                                  char **temporary);
+/* Renames model/ to the target and removes the folder. Signals are blocked meanwhile. */
+int parts_folder_rename_into_place(struct parts_folder *f, struct error *e);
+
+#endif

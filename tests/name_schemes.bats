@@ -1,0 +1,137 @@
+#!/usr/bin/env bats
+# Vision-language models, merged: base and experts in any naming scheme.
+load common
+load refusals
+
+VISION_MODELS=$GOLDEN/models
+
+# make_models CHECKPOINT: a base and two experts, which differ from it in some numbers
+make_models() {
+    unpack base="$1" | pack --like "$1" base
+    for e in 1 2; do
+        unpack x="$1" | tv-view --values |
+            awk -v e=$e '/^vector/ { n = 0 } /^-?[0-9]/ && n++ < 2 { $1 = $1 + e / 8; $2 = e } 1' |
+            sed '/^hash/d; /^step/d' | from-text | pack --like "$1" "expert$e"
+    done
+}
+
+# rename_experts SCHEME: the experts in another naming scheme, as other1 and other2
+rename_experts() {
+    for e in 1 2; do
+        unpack "expert$e" | tv-rename --to "$1" | pack --like "expert$e" "other$e"
+    done
+}
+
+ties() { # OUT EXPERT...
+    tv-extract base "${@:2}" | trim --density 0.3 | elect-sign | combine --normalize=agreeing |
+        pack --base base --force "$1"
+}
+
+@test "TIES on Qwen2-VL, experts in any naming scheme: the same bytes, under the base's names" {
+    make_models "$VISION_MODELS/qwen2vl/tied/hub"
+    ties merged expert1 expert2
+    for scheme in qwen2vl-memory qwen2vl-bare qwen2vl-vllm; do
+        rm -rf other?
+        rename_experts $scheme
+        ties again expert1=other1 expert2=other2
+        tv-diff --quiet m=merged m=again
+    done
+    [ "$(unpack merged | tv-view --values | grep -c "^tensor visual\.")" -gt 10 ]
+    not tv-diff --quiet m=base m=merged
+    cmp base/preprocessor_config.json merged/preprocessor_config.json
+}
+
+@test "TIES on InternVL, in both naming schemes of transformers" {
+    make_models "$VISION_MODELS/internvl/qknorm_select/hf"
+    ties merged expert1 expert2
+    rename_experts internvl-memory
+    ties again expert1=other1 expert2=other2
+    tv-diff --quiet m=merged m=again
+}
+
+@test "tv merge does the same" {
+    make_models "$VISION_MODELS/qwen2vl/tied/hub"
+    rename_experts qwen2vl-memory
+    cat >ties.yml <<'END'
+merge_method: ties
+base_model: base
+models:
+  - {model: expert1, parameters: {density: 0.3, weight: 1}}
+  - {model: other2, parameters: {density: 0.3, weight: 1}}
+parameters: {normalize: true}
+dtype: float32
+END
+    tv merge ties.yml by-config
+    ties merged expert1 other2
+    tv-diff --quiet --tolerance 1e-6 m=merged m=by-config
+}
+
+@test "q, k and v in one tensor in one model and in three in the other: an error" {
+    I=$VISION_MODELS/internvl/qknorm_select
+    refused_with "in one tensor, the other in three (vision_" tv-extract base="$I/original" x="$I/hf"
+    refused_with "in one tensor, the other in three (vision_" tv-extract base="$I/hf" x="$I/original"
+}
+
+@test "a name that means different tensors in two naming schemes is not matched" {
+    printf 'kind weights\nmodel a\ntensor model.x 2\nvector a\n1 2\n' | from-text >a.tvs
+    printf 'kind weights\nmodel b\ntensor language_model.x 2\nvector b\n3 4\ntensor model.x 2\nvector b\n3 4\n' |
+        from-text >b.tvs
+    refused_with "b has a tensor language_model.x that a lacks" tv-extract a=a.tvs b=b.tvs
+    printf 'kind weights\nmodel b\ntensor language_model.x 2\nvector b\n3 4\n' | from-text >b.tvs
+    tv-extract a=a.tvs b=b.tvs | tv-view --values | grep -cx '2 2'
+}
+
+# refused_sample SENTENCE SAMPLE: refused with the sentence, which names the line
+refused_sample() {
+    mkdir -p box
+    ln -sf "$CASE/tensors.safetensors" box/
+    printf '{"task": "t", "input_ids": [1]}\n%s\n' "$2" >box/samples.jsonl
+    refused_with "box/samples.jsonl, line 2: $1" forward "$M" --samples box
+}
+
+@test "images that do not fit their model or sample: an error that names the line" {
+    CASE=$VISION_MODELS/qwen2vl/tied M=$VISION_MODELS/qwen2vl/tied/hub
+    ids='"task": "t", "image_token_id": 250, "input_ids": [1, 250, 250, 250, 250, 2]'
+    wide='"pixel_values": "wide", "grid_thw": [1, 2, 8]'
+    refused_sample "image 0: there is no tensor other" "{$ids, \"images\": [{\"pixel_values\": \"other\"}]}"
+    refused_sample "image 0: pixel_values does not name" "{$ids, \"images\": [{}]}"
+    refused_sample "image 0: it is no JSON object" "{$ids, \"images\": [1]}"
+    refused_sample "images is not a list" "{$ids, \"images\": {}}"
+    refused_sample "image 0: grid_thw is not there" "{$ids, \"images\": [{\"pixel_values\": \"wide\"}]}"
+    refused_sample "image 0: a grid of 1 x 16 patches cannot be merged by 2 x 2" \
+        "{$ids, \"images\": [{\"pixel_values\": \"wide\", \"grid_thw\": [1, 1, 16]}]}"
+    refused_sample "image 0: tensor wide is (16, 1176), not (32, 1176) by its grid" \
+        "{$ids, \"images\": [{\"pixel_values\": \"wide\", \"grid_thw\": [1, 4, 8]}]}"
+    refused_sample "image 0: tokens is not 4" "{$ids, \"images\": [{$wide, \"tokens\": 5}]}"
+    refused_sample "image 0: tokens is not 4" "{$ids, \"images\": [{$wide}]}"
+    refused_sample "the images have 8 tokens, but there are 4 places" \
+        "{$ids, \"images\": [{$wide, \"tokens\": 4}, {$wide, \"tokens\": 4}]}"
+    refused_sample "the tokens of image 0 do not stand together" \
+        "{\"task\": \"t\", \"image_token_id\": 250, \"input_ids\": [250, 250, 1, 250, 250], \"images\": [{$wide, \"tokens\": 4}]}"
+    refused_sample "image_token_id is 251, but by config.json it is 250" \
+        "{\"task\": \"t\", \"image_token_id\": 251, \"input_ids\": [1, 251, 251, 251, 251], \"images\": [{$wide, \"tokens\": 4}]}"
+    refused_sample "image_token_id is not the id of a token" \
+        "{\"task\": \"t\", \"input_ids\": [1, 250, 250, 250, 250], \"images\": [{$wide, \"tokens\": 4}]}"
+    rm box/tensors.safetensors
+    refused_with "line 2: the sample has images, but there is no tensors.safetensors" forward "$M" --samples box
+    CASE=$VISION_MODELS/internvl/qknorm_select M=$CASE/original
+    refused_sample "image 0: tokens is not 12" "{$ids, \"images\": [{\"pixel_values\": \"portrait\", \"tokens\": 4}]}"
+    CASE=$VISION_MODELS/qwen2vl/tied
+    refused_sample "image 0: tensor wide is (16, 1176), not (tiles, 3, S, S) with S a multiple of 28" \
+        "{$ids, \"images\": [{$wide, \"tokens\": 4}]}"
+}
+
+@test "samples with images: a tensor used twice, tasks and prompts" {
+    M=$VISION_MODELS/qwen2vl/tied
+    mkdir box
+    ln -s "$M/tensors.safetensors" box/
+    sed 's/"id":"s0"/"id":"a"/' "$M/samples.jsonl" | sed -n '1p;1p;3p' >box/samples.jsonl
+    forward "$M/hub" --samples box --only logits >twice.tvs
+    pick '/sample0.*' <twice.tvs | tv-rename 'sample0.*=s.*' | tensors_only >first
+    pick '/sample1.*' <twice.tvs | tv-rename 'sample1.*=s.*' | tensors_only | cmp first -
+    [ "$(grep -c '^tensor' first)" -eq 1 ]
+}
+
+tensors_only() {
+    tv-view --values | sed -n '/^tensor/,$p' | sed '/^hash/d; s/ source=.*//'
+}
