@@ -166,7 +166,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     struct state *st = job->state;
     struct work_parts w = split_work(work, b);
     st->smallest = *w.smallest < st->smallest ? *w.smallest : st->smallest;
-    multi_select_merge(&st->select, b->n, w.selection);
+    multi_select_accumulate(&st->select, b->n, w.selection);
     return 0;
 }
 

@@ -1,11 +1,11 @@
-/* join-streams: the vectors of several streams side by side
+/* join-streams: join the vectors of several streams in one stream
  *
- *     tv-extract base math > m.tv; tv-extract base code > c.tv
- *     join-streams m.tv c.tv | combine | pack --base base merged/
+ *     tv-extract base math > m.tvs; tv-extract base code > c.tvs
+ *     join-streams m.tvs c.tvs | combine | pack --base base merged/
  *     join-streams <(tv-extract base math | trim --density 0.2) <(tv-extract base code) | ...
  *
- * The streams must hold the same tensors, of the same shapes, in the same order. Models must have
- * different names, but for a base that all of them share. "-" is standard input.
+ * The streams must have the same tensors, with the same shapes, in the same order. The names of
+ * their models must differ, except for a common base. "-" is standard input.
  */
 #include "filter.h"
 #include "stream_inputs.h"
@@ -15,33 +15,34 @@
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
+/* Checks that a stream has the same tensors as the first. */
 static int check_tensors(const struct header *h, const struct header *other, const char *path,
                          struct error *e)
 {
     if (other->n_tensors != h->n_tensors)
-        return error_set(e, "%s has %zu tensors, the first stream %zu", path, other->n_tensors,
-                         h->n_tensors);
+        return error_set(e, "%s has %zu tensors, but the first stream has %zu", path,
+                         other->n_tensors, h->n_tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *a = &h->tensors[i], *b = &other->tensors[i];
         if (strcmp(a->name, b->name) != 0)
-            return error_set(e, "tensor %zu of %s is %s, of the first stream %s", i + 1, path,
+            return error_set(e, "tensor %zu of %s is %s, but %s in the first stream", i + 1, path,
                              b->name, a->name);
         if (!tensor_same_shape(a, b))
-            return error_set(e, "tensor %s of %s has another shape than in the first stream",
-                             a->name, path);
+            return error_set(e, "tensor %s of %s has another shape in the first stream", a->name,
+                             path);
     }
     return 0;
 }
 
-/* Appends input i's vectors to a tensor of the joint header. */
+/* Appends the vectors of input i to a tensor of the joint header. */
 static int add_vectors(const struct stream_inputs *all, size_t i, size_t index, struct header *h,
                        struct error *e)
 {
     struct tensor *t = &h->tensors[index],
                   more = stream_inputs_copy_tensor(all, i, index, &h->arena);
     if (t->n_vectors && t->vectors[t->n_vectors - 1].model >= more.vectors[0].model)
-        return error_set(e, "tensor %s: %s has a vector of %s, as a stream before it", t->name,
-                         all->inputs[i].path, h->models[more.vectors[0].model].name);
+        return error_set(e, "tensor %s: %s has a vector of %s, and so has an earlier stream",
+                         t->name, all->inputs[i].path, h->models[more.vectors[0].model].name);
     struct vector *v = arena_alloc(&h->arena, t->n_vectors + more.n_vectors, sizeof *v);
     if (t->n_vectors)
         memcpy(v, t->vectors, t->n_vectors * sizeof *v);
@@ -71,7 +72,7 @@ static int open_join(struct stage *s, struct header *h, struct error *e)
 
 /* ---- payload --------------------------------------------------------------------------------- */
 
-/* The tensor's header: that of the first stream, with the weights and attributes of all. */
+/* The tensor header is that of the first stream, with the weights and attributes of all. */
 static int begin(struct job *job, struct error *e)
 {
     struct stream_inputs *all = job->stage->data;
@@ -110,13 +111,12 @@ static int close_join(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_join_streams = {
     .name = "join-streams",
-    .summary = "Put the vectors of several streams side by side",
+    .summary = "Join the vectors of several streams in one stream",
     .operands = "STREAM...",
-    .notes =
-        "- is standard input. The streams hold the same tensors in the same order, but vectors "
-        "of different models.\n\n"
-        "  join-streams <(tv-extract base math | trim --density 0.2) \\\n"
-        "      <(tv-extract base code) | combine | pack --base base merged/",
+    .notes = "- is standard input. The streams must have the same tensors in the same order, and "
+             "vectors of different models.\n\n"
+             "  join-streams <(tv-extract base math | trim --density 0.2) \\\n"
+             "      <(tv-extract base code) | combine | pack --base base merged/",
     .min_operands = 1,
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,

@@ -1,11 +1,11 @@
-/* pick: choose vectors by model and tensor
+/* pick: select vectors by model and tensor
  *
- *     pick math                       the vectors of one model
- *     pick '/model.layers.*'              tensors by a glob of their names, of all models
- *     pick 'math/model.layers.3.*' code   several choices: what any of them matches
- *     pick --drop '/model.norm.weight'    all but those
+ *     pick math                           the vectors of one model
+ *     pick '/model.layers.*'              tensors of all models, by a glob of their names
+ *     pick 'math/model.layers.3.*' code   several choices: the vectors that any of them matches
+ *     pick --drop '/model.norm.weight'    all others
  *
- * A tensor that is left without vectors leaves the stream, and so does a model.
+ * A tensor or a model that loses all its vectors is removed from the stream.
  */
 #include "filter.h"
 #include "stage_rules.h"
@@ -17,9 +17,10 @@ struct options {
     struct tensor_rules choices;
 };
 
-static const struct option_row rows[] = {{"drop", OPTION_FLAG, offsetof(struct options, drop),
-                                          .help = "leave out what is matched and keep the rest"},
-                                         {0}};
+static const struct option_row rows[] = {
+    {"drop", OPTION_FLAG, offsetof(struct options, drop),
+     .help = "remove the selected vectors and keep the others"},
+    {0}};
 static const struct option_row choice_row = {
     .name = "CHOICE", .kind = OPTION_SELECTORS, .offset = offsetof(struct options, choices)};
 
@@ -29,7 +30,8 @@ static bool is_picked(const struct stage *s, const struct tensor *t, const struc
     return (stage_rules_vector_value(s, &o->choices, t, v, 0) != 0) != o->drop;
 }
 
-static size_t keep_vectors(const struct stage *s, struct tensor *t)
+/* Removes the vectors that are not picked; returns how many are left. */
+static size_t remove_vectors(const struct stage *s, struct tensor *t)
 {
     size_t n = 0;
     for (size_t k = 0; k < t->n_vectors; k++)
@@ -38,49 +40,53 @@ static size_t keep_vectors(const struct stage *s, struct tensor *t)
     return t->n_vectors = n;
 }
 
-/* Forgets the models that had vectors and have none now. */
-static void keep_models(const struct header *before, struct header *h)
+/* has_vectors[m] = true for each model m that has a vector. */
+static void mark_models(const struct header *h, bool *has_vectors)
 {
-    bool *had = mem_alloc(h->n_models, sizeof *had), *has = mem_alloc(h->n_models, sizeof *has);
-    size_t *place = mem_alloc(h->n_models, sizeof *place), n = 0;
-    for (size_t i = 0; i < before->n_tensors; i++)
-        for (size_t k = 0; k < before->tensors[i].n_vectors; k++)
-            had[before->tensors[i].vectors[k].model] = true;
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors; k++)
-            has[h->tensors[i].vectors[k].model] = true;
+            has_vectors[h->tensors[i].vectors[k].model] = true;
+}
+
+/* Removes the models that had vectors before and have none now. */
+static void remove_models(const struct header *before, struct header *h)
+{
+    bool *had = mem_alloc(h->n_models, sizeof *had), *has = mem_alloc(h->n_models, sizeof *has);
+    size_t *new_index = mem_alloc(h->n_models, sizeof *new_index), n = 0;
+    mark_models(before, had);
+    mark_models(h, has);
     for (size_t m = 0; m < h->n_models; m++) {
-        place[m] = n;
+        new_index[m] = n;
         if (has[m] || !had[m])
             h->models[n++] = h->models[m];
     }
     h->n_models = n;
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors; k++)
-            h->tensors[i].vectors[k].model = place[h->tensors[i].vectors[k].model];
+            h->tensors[i].vectors[k].model = new_index[h->tensors[i].vectors[k].model];
     free(had);
     free(has);
-    free(place);
+    free(new_index);
 }
 
 static int open_pick(struct stage *s, struct header *h, struct error *e)
 {
     bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
     for (size_t i = 0; i < h->n_tensors; i++)
-        keep[i] = keep_vectors(s, &h->tensors[i]) > 0;
+        keep[i] = remove_vectors(s, &h->tensors[i]) > 0;
     header_filter_tensors(h, keep);
     free(keep);
-    keep_models(s->in, h);
-    return h->n_tensors ? 0 : error_set(e, "nothing of the stream would be left");
+    remove_models(s->in, h);
+    return h->n_tensors ? 0 : error_set(e, "no vector is selected, so the output would be empty");
 }
 
 static int begin(struct job *job, struct error *e)
 {
-    size_t n = 0, *which = arena_alloc(job->arena, job->in->n_vectors, sizeof *which);
+    size_t n = 0, *picked = arena_alloc(job->arena, job->in->n_vectors, sizeof *picked);
     for (size_t k = 0; k < job->in->n_vectors; k++)
         if (is_picked(job->stage, job->in, &job->in->vectors[k]))
-            which[n++] = k;
-    job->state = which;
+            picked[n++] = k;
+    job->state = picked;
     return PLAN_TRANSFORM;
 }
 
@@ -92,9 +98,9 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 const struct filter filter_pick = {
     .name = "pick",
-    .summary = "Choose vectors by model and tensor",
+    .summary = "Select vectors by model and tensor",
     .operands = "CHOICE...",
-    .notes = "CHOICE is MODEL, MODEL/GLOB or /GLOB (any model); GLOB is one of tensor names.\n\n"
+    .notes = "CHOICE is MODEL, MODEL/GLOB or /GLOB (any model); GLOB matches tensor names.\n\n"
              "  tv-extract base math code | pick 'math/*mlp*' | stats",
     .options_size = sizeof(struct options),
     .options = rows,

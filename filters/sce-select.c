@@ -125,7 +125,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     const char *count = (char *)work + st->variances_size;
     st->n_differing += *(const uint64_t *)count;
     st->n_observed += b->n;
-    magnitude_select_merge(st->select, count + COUNT_SIZE);
+    magnitude_select_accumulate(st->select, count + COUNT_SIZE);
     return 0;
 }
 

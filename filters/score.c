@@ -255,8 +255,8 @@ static int task_width(const struct run *r)
 {
     int width = 4;
     for (size_t i = 0; i < r->samples.n_tasks; i++)
-        if (text_print_width(r->samples.tasks[i]) > width)
-            width = text_print_width(r->samples.tasks[i]);
+        if (text_print_name_width(r->samples.tasks[i]) > width)
+            width = text_print_name_width(r->samples.tasks[i]);
     return width;
 }
 

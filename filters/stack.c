@@ -1,12 +1,13 @@
-/* stack: layer ranges one after another
+/* stack: concatenate layer ranges
  *
  *     stack <(unpack math[0:2]) <(unpack --first-layer 2 chat[1:3]) | pack --like math stacked/
  *     stack <(tv-extract base[0:2] math[0:2] | trim --density 0.4 | combine | add-base base[0:2]) \
- *         <(unpack --first-layer 2 chat[1:3]) | ...          a method of its own for each slice
+ *         <(unpack --first-layer 2 chat[1:3]) | ...          a different method for each range
  *
- * The layers are those of all streams, each stream's where those of the stream before it end. What
- * is outside the layers comes with every slice: embeddings (names with "embed", wte or wpe) and
- * other stacks of layers (a vision tower) are taken from the first stream, all else from the last.
+ * The result has the layers of all streams; the layers of a stream follow those of the stream
+ * before it. Tensors outside the layers are in every stream: embeddings (names with "embed", wte or
+ * wpe) and other stacks of layers (a vision tower) are taken from the first stream, all others from
+ * the last.
  * "-" is standard input.
  */
 #include "filter.h"
@@ -23,16 +24,16 @@ struct options {
 
 static const struct option_row rows[] = {
     {"stack", OPTION_STRING, offsetof(struct options, stack), "PREFIX",
-     .help = "what the names of the layers begin with (default: of the stacks of layers the one "
-             "whose numbers go on from stream to stream)"},
+     .help = "concatenate the layers whose names begin with PREFIX (default: the stack of layers "
+             "whose numbers are consecutive across the streams)"},
     {0}};
 
-/* Where a tensor of the result comes from. */
+/* The input tensor of a tensor of the result. */
 struct origin {
     size_t input, index;
 };
 
-/* A stack of layers: what their names begin with. */
+/* The prefix of the names of a stack of layers. */
 struct prefix {
     const char *name;
     size_t length;
@@ -40,13 +41,13 @@ struct prefix {
 
 struct stack {
     struct stream_inputs streams;
-    struct prefix prefix;   /* of the stack whose layers are put one after another */
+    struct prefix prefix;   /* of the stack whose layers are concatenated */
     struct origin *origins; /* [tensor] */
 };
 
-/* ---- which layers ---------------------------------------------------------------------------- */
+/* ---- the stack ------------------------------------------------------------------------------- */
 
-/* The first and the last layer of a stack in a stream; false if it has none. */
+/* Finds the first and the last layer of a stack in a stream; false if it has none. */
 static bool find_layers(const struct header *h, const struct prefix *p, long *first, long *last)
 {
     *first = *last = -1;
@@ -60,8 +61,9 @@ static bool find_layers(const struct header *h, const struct prefix *p, long *fi
     return *last >= 0;
 }
 
-/* Do the numbers of the layers go on from stream to stream? */
-static int check_follows(const struct stream_inputs *all, const struct prefix *p, struct error *e)
+/* Checks that the numbers of the layers are consecutive across the streams. */
+static int check_consecutive(const struct stream_inputs *all, const struct prefix *p,
+                             struct error *e)
 {
     long end = -1, first, last;
     for (size_t i = 0; i < all->n; i++) {
@@ -70,30 +72,31 @@ static int check_follows(const struct stream_inputs *all, const struct prefix *p
                              p->name);
         if (i > 0 && first != end + 1)
             return error_set(e,
-                             "%s begins with layer %ld of %.*s, but layer %ld follows "
-                             "(--first-layer of its source numbers them)",
+                             "%s begins with layer %ld of %.*s; expected layer %ld (set "
+                             "--first-layer of its source)",
                              all->inputs[i].path, first, (int)p->length, p->name, end + 1);
         end = last;
     }
     return 0;
 }
 
-static int find_prefix(struct stack *st, const char *asked, struct error *e)
+/* Finds the stack to concatenate; with --stack, among those that `wanted` is the prefix of. */
+static int find_prefix(struct stack *st, const char *wanted, struct error *e)
 {
     const struct header *h = stream_inputs_header(&st->streams, 0);
     struct prefix found = {0};
-    error_set(e, asked ? "%s has no layers under %s" : "%s has no layers",
-              st->streams.inputs[0].path, asked);
+    error_set(e, wanted ? "%s has no layers under %s" : "%s has no layers",
+              st->streams.inputs[0].path, wanted);
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct prefix p = {.name = h->tensors[i].name};
         if (tensor_name_layer(p.name, &p.length) < 0 ||
-            (asked && !tensor_name_is_stack_prefix(p.name, p.length, asked)) ||
+            (wanted && !tensor_name_is_stack_prefix(p.name, p.length, wanted)) ||
             (found.name && tensor_name_layer_in_stack(p.name, found.name, found.length) >= 0) ||
-            check_follows(&st->streams, &p, e))
+            check_consecutive(&st->streams, &p, e))
             continue;
         if (found.name && st->streams.n > 1)
-            return error_set(e, "several stacks of layers go on from stream to stream; --stack "
-                                "must say which one is meant");
+            return error_set(e, "several stacks of layers have consecutive numbers; choose one "
+                                "with --stack");
         found = p;
     }
     st->prefix = found;
@@ -102,14 +105,14 @@ static int find_prefix(struct stack *st, const char *asked, struct error *e)
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
-/* Is this tensor taken from input i? */
+/* True if this tensor is taken from input i. */
 static bool is_taken(const struct stack *st, size_t i, const char *name)
 {
     return layer_slice_contributes(name, st->prefix.name, st->prefix.length, i == 0,
                                    i == st->streams.n - 1);
 }
 
-static size_t all_tensors(const struct stream_inputs *all)
+static size_t count_tensors(const struct stream_inputs *all)
 {
     size_t n = 0;
     for (size_t i = 0; i < all->n; i++)
@@ -117,7 +120,7 @@ static size_t all_tensors(const struct stream_inputs *all)
     return n;
 }
 
-/* A layer's place is that in the joint model: ramps of the slice have been used before. */
+/* Renumbers the layers by their positions in the result, for the rules of later stages. */
 static void set_layers(const struct stack *st, struct header *h)
 {
     const struct prefix *p = &st->prefix;
@@ -139,8 +142,8 @@ static int open_stack(struct stage *s, struct header *h, struct error *e)
     const struct stream_inputs *all = &st->streams;
     if (stream_inputs_open(&st->streams, s, h, true, e) || find_prefix(st, o->stack, e))
         return -1;
-    h->tensors = arena_alloc(&h->arena, all_tensors(all), sizeof *h->tensors);
-    st->origins = mem_alloc(all_tensors(all), sizeof *st->origins);
+    h->tensors = arena_alloc(&h->arena, count_tensors(all), sizeof *h->tensors);
+    st->origins = mem_alloc(count_tensors(all), sizeof *st->origins);
     for (size_t i = 0; i < all->n; i++)
         for (size_t t = 0; t < stream_inputs_header(all, i)->n_tensors; t++) {
             if (!is_taken(st, i, stream_inputs_header(all, i)->tensors[t].name))
@@ -194,10 +197,10 @@ static int close_stack(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_stack = {
     .name = "stack",
-    .summary = "Put layer ranges one after another",
+    .summary = "Concatenate layer ranges",
     .operands = "STREAM...",
     .notes = "- is standard input. Embeddings and other stacks of layers come from the first "
-             "stream, all else that is outside the layers from the last.\n\n"
+             "stream, all other tensors outside the layers from the last.\n\n"
              "  stack <(unpack math[0:2]) <(unpack --first-layer 2 chat[1:3]) |\n"
              "      pack --like math stacked/",
     .options_size = sizeof(struct options),

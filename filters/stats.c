@@ -1,17 +1,17 @@
-/* stats: what is in the vectors, and how they stand to one another
+/* stats: print norms, sparsity, cosines and sign conflicts of vectors
  *
- *     L1 = sum |x|,  L2 = sqrt(sum x^2),  zero = share of elements that are 0
+ *     L1 = sum |x|,  L2 = sqrt(sum x^2),  zero = fraction of elements that are 0
  *     cos(a, b) = <a, b> / (L2(a) L2(b))
- *     opp(a, b) = share of elements with opposite signs among those where neither is 0
+ *     opp(a, b) = fraction of elements with opposite signs among those nonzero in both vectors
  *
  *     tv-extract base math code chat | stats
  *     tv-extract base math code chat | trim --density 0.2 | stats --summary
  *
- * opp is what sign election resolves (TIES, arXiv 2306.01708, section 3): trimming lowers it, and
- * where it is high a plain average cancels what the experts learned. A line for each tensor and
- * vector, at the end the same over all tensors; cos and opp stand in the line of the later of two
- * models. Numbers that are not finite are left out and counted. F64 is looked at as F32; vectors
- * that are not floating have a line without numbers.
+ * Sign election resolves the conflicts that opp measures (TIES, arXiv 2306.01708, section 3):
+ * trimming lowers opp; a high opp means that a plain average cancels what the experts learned.
+ * Prints one line per tensor and vector, then the same over all tensors; cos and opp are in the
+ * line of the later of two models. Non-finite numbers are excluded and counted. F64 is converted to
+ * F32; vectors of other dtypes have a line without statistics.
  */
 #include "filter.h"
 #include "operand_source.h"
@@ -29,25 +29,25 @@ struct options {
 static const struct option_row rows[] = {
     {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print lines of JSON instead of a table"},
     {"summary", OPTION_FLAG, FIELD(summary), NULL,
-     .help = "print only what is true of all tensors"},
+     .help = "print only the statistics over all tensors"},
     {0}};
 #undef FIELD
 
 /* ---- printing ------------------------------------------------------------------------------ */
 
-/* The widths of the table's columns, and which models have vectors. */
+/* The columns of the table, and the statistics over all tensors. */
 struct table {
-    int name, model;
-    size_t n;       /* models with vectors */
-    size_t *models; /* their indexes */
-    size_t *place;  /* [model]: its position among them */
+    int name_width, model_width;
+    size_t n;       /* models that have vectors */
+    size_t *models; /* [n]: indexes of those models in the header */
+    size_t *rank;   /* [model]: its position among those models */
     struct joint_stats all;
     void *memory; /* of `all` */
 };
 
-static const char TOTAL[] = "all tensors";
+static const char ALL_TENSORS[] = "all tensors";
 
-static void put_number(double x, int width)
+static void print_number(double x, int width)
 {
     if (isfinite(x))
         printf("  %*.4g", width, x);
@@ -55,130 +55,154 @@ static void put_number(double x, int width)
         printf("  %*s", width, "-");
 }
 
-static int pair_width(const struct header *h, const struct table *table, size_t i)
+static int pair_column_width(const struct header *h, const struct table *table, size_t i)
 {
-    int width = text_print_width(h->models[table->models[i]].name) + 4;
+    int width = text_print_name_width(h->models[table->models[i]].name) + 4;
     return width > 7 ? width : 7;
 }
 
-static void put_titles(const struct header *h, const struct table *table)
+static void print_titles(const struct header *h, const struct table *table)
 {
     static const char *const titles[] = {"L1", "L2", "mean", "max|x|", "min", "max"};
-    printf("%-*s  %-*s  %12s  %7s", table->name, "tensor", table->model, "model", "elements",
-           "zero");
+    printf("%-*s  %-*s  %12s  %7s", table->name_width, "tensor", table->model_width, "model",
+           "elements", "zero");
     for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
         printf("  %10s", titles[i]);
     for (size_t i = 0; i + 1 < table->n; i++) {
-        int width = pair_width(h, table, i),
-            rest = width - text_print_width(h->models[table->models[i]].name);
-        printf("  %*s", rest, "cos:");
-        text_print_name(stdout, h->models[table->models[i]].name, 0);
-        printf("  %*s", rest, "opp:");
-        text_print_name(stdout, h->models[table->models[i]].name, 0);
+        const char *model = h->models[table->models[i]].name;
+        int width =
+            pair_column_width(h, table, i) - text_print_name_width(model); /* of the prefix */
+        printf("  %*s", width, "cos:");
+        text_print_name(stdout, model, 0);
+        printf("  %*s", width, "opp:");
+        text_print_name(stdout, model, 0);
     }
     puts("");
 }
 
-/* A vector's line; `models` are those of the tallies. */
-static void put_line(const struct header *h, const struct table *table, const char *name,
-                     const struct joint_stats *t, const size_t *models, size_t k)
+/* The statistics of a tensor, or of all tensors. */
+struct result {
+    const char *tensor; /* NULL: all tensors */
+    const struct joint_stats *stats;
+    const size_t *models; /* [vector]: index of its model in the header */
+};
+
+/* Prints the columns of vector k for the pairs with the models before its own. */
+static void print_pairs(const struct header *h, const struct table *table, const struct result *r,
+                        size_t k)
 {
-    const struct vector_stats *one = &t->vectors[k];
-    bool empty = one->finite == 0;
-    text_print_name(stdout, name, table->name);
-    fputs("  ", stdout);
-    text_print_name(stdout, h->models[models[k]].name, table->model);
-    printf("  %12llu", (unsigned long long)one->elements);
-    put_number(vector_stats_zero_share(one), 7);
-    put_number(empty ? NAN : one->l1, 10);
-    put_number(empty ? NAN : sqrt(one->squares), 10);
-    put_number(empty ? NAN : one->sum / (double)one->finite, 10);
-    put_number(vector_stats_max_abs(one), 10);
-    put_number(empty ? NAN : one->min, 10);
-    put_number(empty ? NAN : one->max, 10);
     size_t j = 0;
     for (size_t i = 0; i + 1 < table->n; i++) {
-        bool there = j < k && models[j] == table->models[i];
-        put_number(there ? joint_stats_cosine(t, k, j) : NAN, pair_width(h, table, i));
-        put_number(there ? joint_stats_opposite_sign_share(t, k, j) : NAN, pair_width(h, table, i));
-        j += there;
+        bool has_pair = j < k && r->models[j] == table->models[i];
+        int width = pair_column_width(h, table, i);
+        print_number(has_pair ? joint_stats_cosine(r->stats, k, j) : NAN, width);
+        print_number(has_pair ? joint_stats_opposite_sign_share(r->stats, k, j) : NAN, width);
+        j += has_pair;
     }
-    if (one->floating > one->finite)
-        printf("  %llu not finite", (unsigned long long)(one->floating - one->finite));
+}
+
+/* Prints the line of vector k. */
+static void print_line(const struct header *h, const struct table *table, const struct result *r,
+                       size_t k)
+{
+    const struct vector_stats *v = &r->stats->vectors[k];
+    bool empty = v->finite == 0;
+    text_print_name(stdout, r->tensor ? r->tensor : ALL_TENSORS, table->name_width);
+    fputs("  ", stdout);
+    text_print_name(stdout, h->models[r->models[k]].name, table->model_width);
+    printf("  %12llu", (unsigned long long)v->elements);
+    print_number(vector_stats_zero_share(v), 7);
+    print_number(empty ? NAN : v->l1, 10);
+    print_number(empty ? NAN : sqrt(v->squares), 10);
+    print_number(empty ? NAN : v->sum / (double)v->finite, 10);
+    print_number(vector_stats_max_abs(v), 10);
+    print_number(empty ? NAN : v->min, 10);
+    print_number(empty ? NAN : v->max, 10);
+    print_pairs(h, table, r, k);
+    if (v->floating > v->finite)
+        printf("  %llu not finite", (unsigned long long)(v->floating - v->finite));
     puts("");
 }
 
-static void put_json_number(const char *key, double x)
+static void print_json_number(const char *key, double x)
 {
     char text[32];
     printf(", \"%s\": %s", key, isfinite(x) ? number_format(x, text) : "null");
 }
 
-static void put_json_name(const char *before, const char *name)
+static void print_json_name(const char *before, const char *name)
 {
     fputs(before, stdout);
     text_print_quoted(stdout, name);
 }
 
-static void put_json(const struct header *h, const char *name, const struct joint_stats *t,
-                     const size_t *models)
+static void print_json_vector(const struct vector_stats *v, const char *model)
 {
-    if (name)
-        put_json_name("{\"tensor\": ", name);
-    fputs(name ? ", \"vectors\": [" : "{\"tensor\": null, \"vectors\": [", stdout);
+    bool empty = v->finite == 0;
+    print_json_name("{\"model\": ", model);
+    printf(", \"elements\": %llu, \"nonfinite\": %llu", (unsigned long long)v->elements,
+           (unsigned long long)(v->floating - v->finite));
+    print_json_number("zero", vector_stats_zero_share(v));
+    print_json_number("l1", empty ? NAN : v->l1);
+    print_json_number("l2", empty ? NAN : sqrt(v->squares));
+    print_json_number("mean", empty ? NAN : v->sum / (double)v->finite);
+    print_json_number("max_abs", vector_stats_max_abs(v));
+    print_json_number("min", v->min);
+    print_json_number("max", v->max);
+    putchar('}');
+}
+
+static void print_json(const struct header *h, const struct result *r)
+{
+    const struct joint_stats *t = r->stats;
+    if (r->tensor)
+        print_json_name("{\"tensor\": ", r->tensor);
+    else
+        fputs("{\"tensor\": null", stdout);
+    fputs(", \"vectors\": [", stdout);
     for (size_t k = 0; k < t->n; k++) {
-        const struct vector_stats *one = &t->vectors[k];
-        bool empty = one->finite == 0;
-        put_json_name(k ? ", {\"model\": " : "{\"model\": ", h->models[models[k]].name);
-        printf(", \"elements\": %llu, \"nonfinite\": %llu", (unsigned long long)one->elements,
-               (unsigned long long)(one->floating - one->finite));
-        put_json_number("zero", vector_stats_zero_share(one));
-        put_json_number("l1", empty ? NAN : one->l1);
-        put_json_number("l2", empty ? NAN : sqrt(one->squares));
-        put_json_number("mean", empty ? NAN : one->sum / (double)one->finite);
-        put_json_number("max_abs", vector_stats_max_abs(one));
-        put_json_number("min", one->min);
-        put_json_number("max", one->max);
-        putchar('}');
+        fputs(k ? ", " : "", stdout);
+        print_json_vector(&t->vectors[k], h->models[r->models[k]].name);
     }
     fputs("], \"pairs\": [", stdout);
     for (size_t k = 0; k < t->n; k++)
         for (size_t j = 0; j < k; j++) {
-            put_json_name(k > 1 ? ", {\"models\": [" : "{\"models\": [", h->models[models[j]].name);
-            put_json_name(", ", h->models[models[k]].name);
+            const char *before = k > 1 ? ", {\"models\": [" : "{\"models\": [";
+            print_json_name(before, h->models[r->models[j]].name);
+            print_json_name(", ", h->models[r->models[k]].name);
             putchar(']');
-            put_json_number("cosine", joint_stats_cosine(t, k, j));
-            put_json_number("opposite", joint_stats_opposite_sign_share(t, k, j));
+            print_json_number("cosine", joint_stats_cosine(t, k, j));
+            print_json_number("opposite", joint_stats_opposite_sign_share(t, k, j));
             putchar('}');
         }
     puts("]}");
 }
 
-static void put_all(const struct stage *s, const char *name, const struct joint_stats *t,
-                    const size_t *models)
+static void print_result(const struct stage *s, const struct result *r)
 {
     const struct options *o = s->options;
     if (o->json)
-        put_json(s->in, name, t, models);
-    for (size_t k = 0; k < t->n && !o->json; k++)
-        put_line(s->in, s->data, name ? name : TOTAL, t, models, k);
+        print_json(s->in, r);
+    for (size_t k = 0; k < r->stats->n && !o->json; k++)
+        print_line(s->in, s->data, r, k);
 }
 
-/* ---- the filter's life --------------------------------------------------------------------- */
+/* ---- the functions of the descriptor ------------------------------------------------------- */
 
+/* Lists the models that have vectors. */
 static void list_models(struct table *table, const struct header *h)
 {
-    bool *used = mem_alloc(h->n_models, sizeof *used);
+    bool *has_vectors = mem_alloc(h->n_models, sizeof *has_vectors);
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors; k++)
-            used[h->tensors[i].vectors[k].model] = true;
+            has_vectors[h->tensors[i].vectors[k].model] = true;
     for (size_t i = 0; i < h->n_models; i++)
-        if (used[i]) {
-            table->model = text_print_max_width(table->model, h->models[i].name);
-            table->place[i] = table->n;
+        if (has_vectors[i]) {
+            table->model_width = text_print_max_name_width(table->model_width, h->models[i].name);
+            table->rank[i] = table->n;
             table->models[table->n++] = i;
         }
-    free(used);
+    free(has_vectors);
 }
 
 static int open(struct stage *s, struct header *h, struct error *e)
@@ -186,16 +210,16 @@ static int open(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     struct table *table = s->data = mem_alloc(1, sizeof *table);
     table->models = mem_alloc(s->in->n_models, sizeof *table->models);
-    table->place = mem_alloc(s->in->n_models, sizeof *table->place);
-    table->name = text_print_width(TOTAL);
-    table->model = 5;
+    table->rank = mem_alloc(s->in->n_models, sizeof *table->rank);
+    table->name_width = text_print_name_width(ALL_TENSORS);
+    table->model_width = 5;
     for (size_t i = 0; i < s->in->n_tensors && !o->summary; i++)
-        table->name = text_print_max_width(table->name, s->in->tensors[i].name);
+        table->name_width = text_print_max_name_width(table->name_width, s->in->tensors[i].name);
     list_models(table, s->in);
     table->memory = mem_alloc(joint_stats_size(table->n), 1);
     table->all = joint_stats_init(table->memory, table->n);
     if (!o->json)
-        put_titles(s->in, table);
+        print_titles(s->in, table);
     return 0;
 }
 
@@ -222,15 +246,11 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int merge(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct joint_stats sum = joint_stats_view(job->state, b->n_vectors);
-    struct joint_stats found = joint_stats_view(work, b->n_vectors);
-    for (size_t k = 0; k < sum.n; k++) {
-        vector_stats_merge(&found.vectors[k], &sum.vectors[k]);
-        for (size_t j = 0; j < k; j++)
-            pair_stats_merge(joint_stats_pair(&found, k, j), joint_stats_pair(&sum, k, j));
-    }
+    struct joint_stats block = joint_stats_view(work, b->n_vectors);
+    joint_stats_accumulate(&block, &sum, NULL);
     return 0;
 }
 
@@ -241,17 +261,15 @@ static int end(struct job *job, bool ok, struct error *e)
     size_t K = job->in->n_vectors;
     struct joint_stats t = joint_stats_view(job->state, K);
     size_t *models = arena_alloc(job->arena, K, sizeof *models);
-    for (size_t k = 0; k < K; k++)
+    size_t *ranks = arena_alloc(job->arena, K, sizeof *ranks);
+    for (size_t k = 0; k < K; k++) {
         models[k] = job->in->vectors[k].model;
-    for (size_t k = 0; ok && k < K; k++) {
-        size_t place = table->place[models[k]];
-        vector_stats_merge(&t.vectors[k], &table->all.vectors[place]);
-        for (size_t j = 0; j < k; j++)
-            pair_stats_merge(joint_stats_pair(&t, k, j),
-                             joint_stats_pair(&table->all, place, table->place[models[j]]));
+        ranks[k] = table->rank[models[k]];
     }
+    if (ok)
+        joint_stats_accumulate(&t, &table->all, ranks);
     if (ok && !o->summary)
-        put_all(job->stage, job->in->name, &t, models);
+        print_result(job->stage, &(struct result){job->in->name, &t, models});
     return ok && ferror(stdout) ? standard_output_flush(e) : 0;
 }
 
@@ -262,10 +280,10 @@ static int close(struct stage *s, bool ok, struct error *e)
     if (ok && !o->json && !o->summary)
         puts("");
     if (ok)
-        put_all(s, NULL, &table->all, table->models);
+        print_result(s, &(struct result){NULL, &table->all, table->models});
     free(table->memory);
     free(table->models);
-    free(table->place);
+    free(table->rank);
     free(table);
     return ok ? standard_output_flush(e) : 0;
 }
@@ -274,9 +292,10 @@ const struct filter filter_stats = {
     .name = "stats",
     .summary = "Print norms, sparsity, cosines and sign conflicts of vectors",
     .operands = "[FILE|MODEL]",
-    .notes = "Reads standard input without an operand. zero is the share of elements that are 0;\n"
-             "cos and opp are cosine and share of opposite signs with an earlier model.\n"
-             "Example: tv-extract base math code | trim --density 0.2 | stats --summary",
+    .notes =
+        "Without an operand, reads standard input. zero is the fraction of elements that are 0; "
+        "cos and opp are the cosine and the fraction of opposite signs with an earlier model.\n\n"
+        "  tv-extract base math code | trim --density 0.2 | stats --summary",
     .options_size = sizeof(struct options),
     .options = rows,
     .max_operands = 1,
@@ -286,7 +305,7 @@ const struct filter filter_stats = {
     .open = open,
     .begin = begin,
     .observe = observe,
-    .accumulate = merge,
+    .accumulate = accumulate,
     .end = end,
     .close = close,
 };

@@ -84,7 +84,7 @@ static void compare_weights(struct stage *s, const struct tensor *t, const struc
         }
 }
 
-static const char *shape_text(struct arena *a, const struct tensor *t)
+static const char *format_shape(struct arena *a, const struct tensor *t)
 {
     return tensor_format_shape(a, t->rank, t->shape);
 }
@@ -105,8 +105,8 @@ static void compare_manifests(struct stage *s)
         if (j < 0)
             diff_report_print_finding(r, t->name, "only in A");
         else if (!tensor_same_shape(t, &b->tensors[j]))
-            diff_report_print_finding(r, t->name, "%s in A, %s in B", shape_text(&s->arena, t),
-                                      shape_text(&s->arena, &b->tensors[j]));
+            diff_report_print_finding(r, t->name, "%s in A, %s in B", format_shape(&s->arena, t),
+                                      format_shape(&s->arena, &b->tensors[j]));
         if (j >= 0)
             found[j] = true;
     }
@@ -283,7 +283,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     struct match *m = job->state;
     const struct element_diff *diffs = work;
     for (size_t k = 0; k < b->n_vectors; k++)
-        element_diff_merge(&diffs[k], &m->diffs[k]);
+        element_diff_accumulate(&diffs[k], &m->diffs[k]);
     return 0;
 }
 

@@ -1,10 +1,10 @@
-/* tv-rename: give tensors other names
+/* tv-rename: rename tensors
  *
- *     tv-rename 'model.*=model.language_model.*'    a language model's, as a part of a larger model
+ *     tv-rename 'model.*=model.language_model.*'    from a language model's names to a Qwen2-VL's
  *     tv-rename 'a.*.b.*=b.*.a.*' 'c=d'             several rules, one after another
- *     tv-rename --to qwen2vl-memory                 the names of a layout
+ *     tv-rename --to qwen2vl-memory                 the names of a naming scheme
  *
- * Each * of the replacement is what the * at the same place in the pattern stands for.
+ * Each * of the replacement becomes the text that the corresponding * of the pattern matched.
  */
 #include "filter.h"
 #include "name_scheme.h"
@@ -18,75 +18,87 @@ struct options {
 };
 
 static const struct option_row rows[] = {
-    {"to", OPTION_CHOICE, offsetof(struct options, to), "LAYOUT",
-     .help = "the names of a layout of Qwen2-VL or InternVL, after all rules",
+    {"to", OPTION_CHOICE, offsetof(struct options, to), "SCHEME",
+     .help = "convert the names to a naming scheme of Qwen2-VL or InternVL, after all rules",
      .choices = NAME_SCHEME_CHOICES},
     {0}};
 
-struct rule {
-    const char *pattern, *to;
-    bool used;
+struct rename_rule {
+    const char *pattern, *replacement;
+    bool used; /* it has matched a tensor */
 };
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-static int read_rule(struct stage *s, const char *text, struct rule *r, struct error *e)
+static int parse_rule(struct stage *s, const char *text, struct rename_rule *r, struct error *e)
 {
     const char *equals = strrchr(text, '=');
     if (!equals || equals == text || !equals[1])
-        return error_set(e, "the rule %s is not PATTERN=REPLACEMENT", text);
+        return error_set(e, "invalid rule %s; expected PATTERN=REPLACEMENT", text);
     r->pattern = arena_copy_text_n(&s->arena, text, (size_t)(equals - text));
-    r->to = equals + 1;
+    r->replacement = equals + 1;
     size_t stars = 0;
-    for (const char *p = r->to; *p; p++)
+    for (const char *p = r->replacement; *p; p++)
         stars += *p == '*';
     return stars <= pattern_count_stars(r->pattern)
                ? 0
-               : error_set(e, "the rule %s has more stars behind the = than before it", text);
+               : error_set(e, "invalid rule %s: the replacement has more stars than the pattern",
+                           text);
 }
 
-/* The layout's word, for which q, k and v must be as apart as it has them. */
-static const char *spell(struct stage *s, int layout, const char *name, struct error *e)
+/* The name of a tensor in a naming scheme. Names of q, k and v can only be converted between
+ * schemes that store them in the same number of tensors. NULL on error. */
+static const char *convert_name(struct stage *s, size_t scheme, const char *name, struct error *e)
 {
-    char plain[NAME_SCHEME_MAX_NAME], spelled[NAME_SCHEME_MAX_NAME];
-    if (!name_scheme_to_canonical(name, plain) ||
-        !name_scheme_from_canonical((size_t)layout, plain, spelled)) {
-        error_set(e, "--to: the layout has no name for tensor %s (pick --drop leaves it out)",
+    char canonical[NAME_SCHEME_MAX_NAME], converted[NAME_SCHEME_MAX_NAME];
+    if (!name_scheme_to_canonical(name, canonical) ||
+        !name_scheme_from_canonical(scheme, canonical, converted)) {
+        error_set(e,
+                  "--to: the naming scheme has no name for tensor %s (remove it with pick --drop)",
                   name);
         return NULL;
     }
-    enum name_scheme_qkv_kind not =
-        name_scheme_has_split_qkv((size_t)layout) ? NAME_SCHEME_FUSED_QKV : NAME_SCHEME_SPLIT_QKV;
-    if (name_scheme_qkv_kind(plain) == not ) {
-        error_set(e, "--to: the layout has q, k and v %s, tensor %s has not",
-                  not == NAME_SCHEME_FUSED_QKV ? "apart" : "in one tensor", name);
+    bool is_split = name_scheme_has_split_qkv(scheme);
+    enum name_scheme_qkv_kind kind = name_scheme_qkv_kind(canonical);
+    if (is_split && kind == NAME_SCHEME_FUSED_QKV) {
+        error_set(e, "--to: the naming scheme has separate q, k and v, but tensor %s holds all",
+                  name);
         return NULL;
     }
-    return arena_copy_text(&s->arena, spelled);
+    if (!is_split && kind == NAME_SCHEME_SPLIT_QKV) {
+        error_set(e,
+                  "--to: the naming scheme has q, k and v in one tensor, but tensor %s is one "
+                  "of three",
+                  name);
+        return NULL;
+    }
+    return arena_copy_text(&s->arena, converted);
 }
 
-/* What becomes of a name; NULL on error. */
-static const char *renamed(struct stage *s, struct rule *rules, const char *name, struct error *e)
+/* The new name of a tensor; NULL on error. */
+static const char *new_name(struct stage *s, struct rename_rule *rules, const char *name,
+                            struct error *e)
 {
     const struct options *o = s->options;
     for (size_t i = 0; i < s->operands.n; i++) {
-        char *other = pattern_replace(rules[i].pattern, rules[i].to, name);
-        if (!other)
+        char *replaced = pattern_replace(rules[i].pattern, rules[i].replacement, name);
+        if (!replaced)
             continue;
         rules[i].used = true;
-        name = arena_copy_text(&s->arena, other);
-        free(other);
+        name = arena_copy_text(&s->arena, replaced);
+        free(replaced);
     }
-    return o->to >= 0 ? spell(s, o->to, name, e) : name;
+    return o->to >= 0 ? convert_name(s, (size_t)o->to, name, e) : name;
 }
 
-static int rename_all(struct stage *s, struct rule *rules, struct header *h, struct error *e)
+static int rename_tensors(struct stage *s, struct rename_rule *rules, struct header *h,
+                          struct error *e)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
-        if (t->base_name && !(t->base_name = renamed(s, rules, t->base_name, e)))
+        if (t->base_name && !(t->base_name = new_name(s, rules, t->base_name, e)))
             return -1;
-        if (!(t->name = renamed(s, rules, t->name, e)))
+        if (!(t->name = new_name(s, rules, t->name, e)))
             return -1;
         if (t->base_name && strcmp(t->base_name, t->name) == 0)
             t->base_name = NULL;
@@ -94,25 +106,26 @@ static int rename_all(struct stage *s, struct rule *rules, struct header *h, str
     return 0;
 }
 
-/* ---- names that meet ------------------------------------------------------------------------- */
+/* ---- duplicate names ------------------------------------------------------------------------- */
 
-static int by_name(const void *a, const void *b)
+static int compare_names(const void *a, const void *b)
 {
     const struct tensor *x = *(const struct tensor *const *)a;
     const struct tensor *y = *(const struct tensor *const *)b;
     return strcmp(x->name, y->name);
 }
 
-static int check_names(const struct header *before, const struct header *h, struct error *e)
+/* Checks that no two tensors have the same name now. */
+static int check_unique(const struct header *before, const struct header *h, struct error *e)
 {
     const struct tensor **sorted = mem_alloc(h->n_tensors, sizeof *sorted);
     int failed = 0;
     for (size_t i = 0; i < h->n_tensors; i++)
         sorted[i] = &h->tensors[i];
-    qsort(sorted, h->n_tensors, sizeof *sorted, by_name);
+    qsort(sorted, h->n_tensors, sizeof *sorted, compare_names);
     for (size_t i = 1; i < h->n_tensors && !failed; i++)
         if (strcmp(sorted[i - 1]->name, sorted[i]->name) == 0)
-            failed = error_set(e, "%s and %s would both be called %s",
+            failed = error_set(e, "tensors %s and %s would both be named %s",
                                before->tensors[sorted[i - 1]->input_index].name,
                                before->tensors[sorted[i]->input_index].name, sorted[i]->name);
     free(sorted);
@@ -122,13 +135,13 @@ static int check_names(const struct header *before, const struct header *h, stru
 static int open_rename(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    struct rule *rules = arena_alloc(&s->arena, s->operands.n, sizeof *rules);
+    struct rename_rule *rules = arena_alloc(&s->arena, s->operands.n, sizeof *rules);
     if (!s->operands.n && o->to < 0)
-        return error_set(e, "a RULE or --to is needed");
+        return error_set(e, "expected a RULE or --to");
     for (size_t i = 0; i < s->operands.n; i++)
-        if (read_rule(s, s->operands.items[i], &rules[i], e))
+        if (parse_rule(s, s->operands.items[i], &rules[i], e))
             return -1;
-    if (rename_all(s, rules, h, e) || check_names(s->in, h, e))
+    if (rename_tensors(s, rules, h, e) || check_unique(s->in, h, e))
         return -1;
     for (size_t i = 0; i < s->operands.n; i++)
         if (!rules[i].used)
@@ -144,14 +157,14 @@ static int begin(struct job *job, struct error *e)
 
 const struct filter filter_tv_rename = {
     .name = "tv-rename",
-    .summary = "Give tensors other names",
+    .summary = "Rename tensors",
     .operands = "[RULE...]",
     .notes =
-        "RULE is PATTERN=REPLACEMENT: each * of the replacement is what the * at the same place "
-        "in the pattern stands for; the rules apply one after another. LAYOUT "
+        "RULE is PATTERN=REPLACEMENT: each * of the replacement becomes the text that the "
+        "corresponding * of the pattern matched; the rules are applied one after another. SCHEME "
         "is " NAME_SCHEME_CHOICES ".\n\n"
         "  tv-extract base math | tv-rename 'model.*=model.language_model.*' |\n"
-        "      pack --onto seeing-model merged/",
+        "      pack --onto vision-model merged/",
     .options_size = sizeof(struct options),
     .options = rows,
     .max_operands = SIZE_MAX,

@@ -60,8 +60,8 @@ static void print_models(const struct header *h)
     int name_width = 5, role_width = 4;
     for (size_t i = 0; i < h->n_models; i++) {
         const char *role = h->models[i].role ? h->models[i].role : "";
-        name_width = text_print_max_width(name_width, h->models[i].name);
-        role_width = text_print_max_width(role_width, role);
+        name_width = text_print_max_name_width(name_width, h->models[i].name);
+        role_width = text_print_max_name_width(role_width, role);
     }
     printf("\n%-*s  %-*s  fingerprint\n", name_width, "model", role_width, "role");
     for (size_t i = 0; i < h->n_models; i++) {
@@ -108,12 +108,13 @@ static struct table *table_new(const struct header *h)
     *table = (struct table){6, 5, mem_alloc(h->n_models, sizeof(int))};
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        table->name = text_print_max_width(table->name, t->name);
+        table->name = text_print_max_name_width(table->name, t->name);
         table->shape = shape_width(t) > table->shape ? shape_width(t) : table->shape;
         for (size_t k = 0; k < t->n_vectors; k++) {
             const struct vector *v = &t->vectors[k];
-            int width = text_print_max_width(table->models[v->model], h->models[v->model].name);
-            table->models[v->model] = text_print_max_width(width, dtype_name(v->dtype));
+            int width =
+                text_print_max_name_width(table->models[v->model], h->models[v->model].name);
+            table->models[v->model] = text_print_max_name_width(width, dtype_name(v->dtype));
         }
     }
     return table;

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""bad_streams.py GOOD FOLDER: streams that every reader must refuse, made from a good one.
+"""bad_streams.py GOOD FOLDER: makes streams that every reader must reject from a good one.
 
-Cut at the edge of each object and inside it, a bit flipped in each object, and what a stranger
-might send. GOOD is small and whole. `--every` cuts and flips at every byte instead."""
+They are truncated at each object and inside it, have a bit flipped in each object, or have
+malicious headers. GOOD is a small valid stream. `--every` truncates and flips at every byte."""
 import os
 import sys
 
@@ -20,7 +20,7 @@ def save(name, *parts):
 
 
 def objects(data):
-    """Where the objects lie: [(start, end, object)]."""
+    """The positions of the objects: [(start, end, object)]."""
     unpacker = msgpack.Unpacker(max_buffer_size=len(data))
     unpacker.feed(data)
     at, found = 0, []

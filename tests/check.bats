@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-@test "a whole stream, a checkpoint" {
+@test "a valid stream, a checkpoint" {
     make_good
     [ "$(check <good.tvs)" = \
         "OK: 1 tensor, 2 vectors, 12 elements, 48 bytes of payload (task-vectors)" ]
@@ -20,12 +20,12 @@ setup_file() { make_big; }
     /usr/bin/python3 "$TESTS/bad_streams.py" --every short.tvs bad
     [ "$(find bad -name 'cut-*' -o -name 'flipped-*' | wc -l)" -eq $((2 * $(wc -c <short.tvs))) ]
     for file in bad/*; do
-        not check --quiet - <"$file" >.out 2>.err || wrong "$file is taken for right" || return 1
+        not check --quiet - <"$file" >.out 2>.err || wrong "$file is accepted" || return 1
         one_sentence check || wrong "$file" || return 1
     done
 }
 
-@test "numbers that are not finite are findings" {
+@test "non-finite numbers are findings" {
     lesson | sed 's/^0 0.25 3$/0 nan inf/' | from-text --allow-nonfinite >nan.tvs
     status=0
     check nan.tvs >found || status=$?
@@ -37,7 +37,7 @@ END
     check --allow-nonfinite nan.tvs
 }
 
-@test "warns where checksums were left out" {
+@test "warns if checksums are missing" {
     make_good
     /usr/bin/python3 - "$TESTS/../share/etl" <<'END'
 import sys
@@ -58,18 +58,18 @@ END
     not grep -q warning found
 }
 
-@test "same words on any way" {
+@test "same output from pipes and files, with any threads and memory" {
     always_alike check
 }
 
-@test "refuses bad streams" {
+@test "rejects bad streams" {
     make_good
     refuses_bad_streams check
     refused_with not-there check not-there
     refused check /dev/null
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     make_good
     refuses_bad_output check
 }

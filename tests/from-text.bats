@@ -62,7 +62,7 @@ vector "two words" source=other
 END
 }
 
-@test "the lesson is a stream that any msgpack library reads" {
+@test "any msgpack library reads the stream" {
     lesson | from-text | /usr/bin/python3 -c '
 import msgpack, sys
 objects = list(msgpack.Unpacker(sys.stdin.buffer))
@@ -102,25 +102,25 @@ END
     tv-view --values <some.tvs | from-text | cmp some.tvs -
 }
 
-@test "numbers of every dtype come back as they were written" {
+@test "numbers of every dtype survive the round trip" {
     all_dtypes | from-text | tv-view --values | grep -E '^[-0-9]' | tr -s '\n' >found
     all_dtypes | grep -E '^[-0-9]' | diff -u - found
 }
 
-@test "comments, blank lines and spaces mean nothing; a file is as good as a pipe" {
+@test "comments, blank lines and extra spaces are ignored; files and pipes give the same stream" {
     lesson >lesson.txt
     sed 's/^/  /; s/$/   # a comment/; s/^/\n/; s/ /\t/' lesson.txt | from-text >stream
     from-text lesson.txt | cmp stream -
 }
 
-@test "same bytes, whatever the threads and the memory" {
+@test "same bytes with any threads and memory" {
     tv-view --values <"$BIG" >big.txt
     from-text --threads 4 big.txt | cmp "$BIG" -
     from-text --memory 64K big.txt | cmp "$BIG" -
     from-text --memory 64K --spool . <big.txt | cmp "$BIG" -
 }
 
-# refused_text LINE SED: the lesson, changed, is refused with the number of that line
+# refused_text LINE SED: the lesson edited by sed is an error of that line
 refused_text() {
     lesson | sed "$2" >bad.txt
     if [ "$1" ]; then
@@ -130,7 +130,7 @@ refused_text() {
     fi
 }
 
-@test "refuses what is no text form, with the number of the line" {
+@test "errors name the line" {
     refused from-text /dev/null
     refused from-text not-there.txt
     refused from-text /
@@ -157,7 +157,7 @@ refused_text() {
     refused_text '' '$a tensor w 1\nvector math\n1'
 }
 
-@test "refuses numbers that their dtype cannot hold" {
+@test "rejects numbers out of the range of their dtype" {
     local dtype number
     while read -r dtype number; do
         printf 'kind weights\nmodel m\ntensor t 1\nvector m %s\n%s\n' "$dtype" "$number" >bad.txt
@@ -182,13 +182,13 @@ F4 1
 END
 }
 
-@test "refuses NaN unless it is let pass" {
+@test "rejects NaN without --allow-nonfinite" {
     lesson | sed 's/^0 0.25 3$/0 nan 3/' >nan.txt
     refused_with "tensor w of math has a number that is not finite at flat index 4" from-text nan.txt
     from-text --allow-nonfinite nan.txt | tv-view --allow-nonfinite --values | diff -u nan.txt -
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     lesson >good.txt
     GOOD=good.txt refuses_bad_output from-text
 }

@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-@test "vectors side by side, one history under another" {
+@test "joins vectors and histories" {
     make_good
     pick code <good.tvs | weigh 3 >code.tvs
     join-streams <(pick math <good.tvs | trim --density 0.5) code.tvs | tv-view --values | sed 's/^ *//' >found
@@ -33,14 +33,14 @@ vector code weight=3
 END
 }
 
-@test "joins what pick took apart" {
+@test "joins the outputs of pick to the original stream" {
     tensors <"$BIG" >whole
     join-streams <(pick math <"$BIG") <(pick code <"$BIG") | tensors | cmp - whole
     pick code <"$BIG" | join-streams <(pick math <"$BIG") - | tensors | cmp - whole
     join-streams "$BIG" | tensors | cmp - whole
 }
 
-@test "same bytes on any way" {
+@test "same bytes from pipes and files, with any threads and memory" {
     pick math <"$BIG" >math.tvs
     pick code <"$BIG" >code.tvs
     join-streams math.tvs code.tvs >once
@@ -51,7 +51,7 @@ END
     cat math.tvs | join-streams - <(cat code.tvs) | cmp - once
 }
 
-@test "its inputs can be read again where a stage after it must" {
+@test "its inputs are read again if a later stage needs several rounds" {
     pick math <"$BIG" >math.tvs
     pick code <"$BIG" >code.tvs
     join-streams math.tvs code.tvs | trim --density 0.2 --scope model | tensors >found
@@ -60,7 +60,7 @@ END
         tensors | cmp - found
 }
 
-@test "refuses bad streams, at any place" {
+@test "rejects bad streams in any position" {
     make_good
     lesson | sed 's/math/third/; s/code/fourth/' | from-text >other.tvs
     refuses_bad_streams join-streams -
@@ -70,21 +70,21 @@ END
     refused join-streams /
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     make_good
     refuses_bad_output join-streams -
 }
 
-@test "refuses other tensors, shapes, orders, kinds, and models of one name, before any payload" {
+@test "rejects other tensors, shapes, orders and kinds, and duplicate models, before any payload" {
     make_good
-    head -c 300 good.tvs >cut.tvs # its header is whole, its payload is not
+    head -c 300 good.tvs >cut.tvs # complete header, truncated payload
     other() { sed "$1" | from-text >other.tvs; }
     lesson | other 's/math/third/; s/code/fourth/; s/^tensor w/tensor v/'
-    refused_with "tensor 1 of other.tvs is v, of the first stream w" join-streams cut.tvs other.tvs
+    refused_with "tensor 1 of other.tvs is v, but w in the first stream" join-streams cut.tvs other.tvs
     printf 'kind task-vectors\nmodel x\ntensor w 3x2\nvector x\n1 2\n3 4\n5 6\n' | from-text >other.tvs
     refused_with "tensor w of other.tvs has another shape" join-streams cut.tvs other.tvs
     printf 'tensor x 1\nvector math\n1\n' | cat <(lesson) - | other 's/math/third/; s/code/fourth/'
-    refused_with "other.tvs has 2 tensors, the first stream 1" join-streams cut.tvs other.tvs
+    refused_with "other.tvs has 2 tensors, but the first stream has 1" join-streams cut.tvs other.tvs
     weights | other 's/math/third/; s/code/fourth/'
     refused_with "holds weights" join-streams cut.tvs other.tvs
     refused_with math join-streams cut.tvs good.tvs

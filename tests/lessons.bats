@@ -22,7 +22,7 @@ section() {
     awk -v heading="## $1" '/^## / { on = $0 == heading } on' "$LESSONS"
 }
 
-# play NAME: tries the examples of a section, "$ COMMAND" and the lines that it prints
+# play NAME: runs the examples of a section: "$ COMMAND" and the lines that it prints
 play() {
     local line on='' command='' expected='' examples=0
     while IFS= read -r line <&8; do
@@ -40,21 +40,21 @@ play() {
     [ "$examples" -gt 0 ]
 }
 
-# try COMMAND EXPECTED: it runs in this shell, so that the next one finds its files and functions
+# try COMMAND EXPECTED: runs it in this shell, so that the next command has its functions
 try() {
     echo "\$ $1"
     eval "$1" >.found 2>&1 8<&-
     printf %s "$2" | diff -u - .found
 }
 
-# filters: those among the words that it reads
+# filters: the filters among the words of its input
 filters() {
     tr -cs 'a-z-' '\n' | sort -u | while read -r word; do
         [ -z "$word" ] || [ ! -x "$ROOT/${BUILD:-build}/bin/$word" ] || echo "$word"
     done
 }
 
-# Methods are called as in mergekit and the papers; a script with a hyphen is none.
+# Methods have the names of mergekit and the papers; a script with a hyphen is not a method.
 @test "every method has a lesson with its stages, and every lesson a test" {
     for path in "$ROOT"/pipelines/*; do
         name=${path##*/}

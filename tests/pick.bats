@@ -5,13 +5,13 @@ load refusals
 
 setup_file() { make_big; }
 
-# three: the lesson with a second tensor that code alone has
+# three: the lesson with a second tensor that only code has
 three() {
     lesson
     printf 'tensor x 2\nvector code\n7 8\n'
 }
 
-@test "one model's vectors; a tensor that is left without any leaves the stream" {
+@test "the vectors of one model; tensors without vectors are removed" {
     three | from-text | pick math | tv-view --values | grep -v ^step >found
     diff -u - found <<END
 kind task-vectors
@@ -24,7 +24,7 @@ vector math
 END
 }
 
-@test "globs of tensors, of one model or of any" {
+@test "globs of tensor names, for one model or all" {
     three | from-text | pick /x | tensors >found
     printf 'tensor x 2\nvector code\n7 8\n' | diff -u - found
     three | from-text | pick 'code/*' | tensors >found
@@ -42,27 +42,27 @@ END
     tensors <some | diff -u - found
 }
 
-@test "everything picked is nothing changed" {
+@test "selecting everything changes nothing" {
     leaves_alone pick '*'
     leaves_alone pick /none '/[!n]*'
 }
 
-@test "takes what is not finite, and any kind and dtype, for it looks at nothing" {
+@test "accepts non-finite numbers and any kind and dtype" {
     printf 'kind weights\nmodel a\nmodel b\ntensor i 3\nvector a I8\n1 -2 3\nvector b F16\n1 2 3\n' |
         from-text | pick a | tensors >found
     printf 'tensor i 3\nvector a I8\n1 -2 3\n' | diff -u - found
 }
 
-@test "same bytes on any way" {
+@test "same bytes from pipes and files, with any threads and memory" {
     always_alike pick code '/*norm*'
 }
 
-@test "refuses bad streams" {
+@test "rejects bad streams" {
     make_good
     refuses_bad_streams pick math
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     make_good
     refuses_bad_output pick math
 }
@@ -72,7 +72,7 @@ bytes() { # N: a stream of one tensor of N bytes
     seq 1 "$1" | sed 's/.*/1/' | tr '\n' ' '
 }
 
-@test "a disk that is full when the last record comes" {
+@test "a disk that is full when the last record is written" {
     size=$(bytes 600 | from-text | pick m | wc -c)
     bytes $((600 + 1034 - size)) | from-text >good.tvs
     [ "$(pick m <good.tvs | wc -c)" -eq 1034 ]
@@ -85,10 +85,10 @@ limited() { (
     pick m <good.tvs >.limited
 ); }
 
-@test "refuses to leave nothing, and models that are not there" {
+@test "rejects an empty selection and unknown models" {
     make_good
-    refused_with "nothing of the stream would be left" pick /y <good.tvs
-    refused_with "nothing of the stream would be left" pick --drop math code <good.tvs
+    refused_with "no vector is selected" pick /y <good.tvs
+    refused_with "no vector is selected" pick --drop math code <good.tvs
     refused_with "no model of that name" pick chat <good.tvs
     refused_with "no model of that name" pick chat/w math <good.tvs
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Stages in Python between those in C, and readers that know msgpack only.
+# Stages in Python between stages in C, and programs that use only msgpack.
 load common
 load lesson
 load refusals
@@ -25,7 +25,7 @@ clip_outliers() {
     tensors <"$BIG" | cmp - after
 }
 
-@test "clips at the quantile that is worked out by hand" {
+@test "clips at a quantile computed by hand" {
     lesson | from-text | clip_outliers --quantile 0.8 | tensors >found
     diff -u - found <<END
 tensor w 2x3
@@ -38,7 +38,7 @@ vector code
 END
 }
 
-@test "refuses bad streams and outputs as our own filters do" {
+@test "rejects bad streams and outputs like the filters in C" {
     make_good
     /usr/bin/python3 "$TESTS/bad_streams.py" good.tvs .bad
     export REFUSED_BY=clip-outliers
@@ -50,7 +50,7 @@ END
     without_reader clip_outliers <good.tvs
 }
 
-@test "its errors go through ours in silence" {
+@test "filters in C pass its errors on silently" {
     lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite >nan.tvs
     REFUSED_BY=clip-outliers refused_with "w" clipped
 }
@@ -59,7 +59,7 @@ clipped() {
     clip_outliers <nan.tvs | trim --density 0.5 | combine | check
 }
 
-@test "plain msgpack reads all of a stream" {
+@test "plain msgpack reads a whole stream" {
     trim --density 0.2 <"$BIG" | weigh 0.5 >some.tvs
     tv-view --values <some.tvs >text
     /usr/bin/python3 - <<'END' >found

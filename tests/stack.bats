@@ -23,7 +23,7 @@ setup() {
     slice c 3 1 | from-text >c.tvs
 }
 
-@test "layers one after another; embedding and tower of the first, norm and head of the last" {
+@test "layers are concatenated; embedding and tower of the first, norm and head of the last" {
     stack a.tvs b.tvs c.tvs | tv-view --values | sed '/^ *step\|^ *parent\|^ *end/d' >found
     diff -u - found <<END
 kind weights
@@ -57,7 +57,7 @@ vector c
 END
 }
 
-@test "one stream stays as it is" {
+@test "a single stream is not changed" {
     stack a.tvs | tensors >found
     tensors <a.tvs | diff -u - found
 }
@@ -78,7 +78,7 @@ vector b weight=3
 END
 }
 
-@test "same bytes on any way" {
+@test "same bytes from pipes and files, with any threads and memory" {
     stack a.tvs b.tvs c.tvs >once
     stack a.tvs b.tvs c.tvs | cmp - once
     stack --threads 4 --memory 64K a.tvs b.tvs c.tvs | cmp - once
@@ -96,7 +96,7 @@ END
     check run
 }
 
-@test "its inputs can be read again where a stage after it must" {
+@test "its inputs are read again if a later stage needs several rounds" {
     task() { # RANGE FIRST
         tv-extract --first-layer "$2" "$A/base$1" "$A/math$1"
     }
@@ -107,7 +107,7 @@ END
     tv run 'stack <(cat one.tvs) two.tvs | trim --density 0.2 --scope model' | tensors | cmp - found
 }
 
-@test "refuses bad streams, at any place" {
+@test "rejects bad streams in any position" {
     GOOD=a.tvs refuses_bad_streams stack -
     GOOD=a.tvs refuses_bad_streams stack - b.tvs
     GOOD=b.tvs refuses_bad_streams stack a.tvs -
@@ -115,13 +115,13 @@ END
     refused stack /
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     GOOD=a.tvs refuses_bad_output stack -
 }
 
-@test "refuses layers that do not follow, other kinds, roundings and models, before any payload" {
-    head -c 700 a.tvs >cut.tvs # its header is whole, its payload is not
-    refused_with "begins with layer 3 of model.layers., but layer 2 follows" stack --stack model.layers cut.tvs c.tvs
+@test "rejects layers that are not consecutive, other kinds, roundings and models, before any payload" {
+    head -c 700 a.tvs >cut.tvs # complete header, truncated payload
+    refused_with "begins with layer 3 of model.layers.; expected layer 2" stack --stack model.layers cut.tvs c.tvs
     refused_with "begins with layer 0" stack --stack model.layers. cut.tvs a.tvs
     refused_with "has no layers under visual" stack --stack visual cut.tvs b.tvs
     make_good
@@ -133,10 +133,10 @@ END
     refused_with "was made from another a" stack cut.tvs other.tvs
 }
 
-@test "--stack says which of several stacks" {
+@test "--stack chooses one of several stacks" {
     slice a 0 2 | sed 's/visual.blocks.0/visual.blocks.2/; s/layer=0\/1/layer=0\/1/' | from-text >x.tvs
     slice b 2 1 | sed 's/visual.blocks.0/visual.blocks.3/' | from-text >y.tvs
-    refused_with "several stacks of layers go on" stack x.tvs y.tvs
+    refused_with "several stacks of layers have consecutive numbers" stack x.tvs y.tvs
     stack --stack model.layers x.tvs y.tvs | tensors | grep -c visual >found
     [ "$(<found)" = 1 ]
     stack --stack visual.blocks. x.tvs y.tvs | tensors | grep -o '^tensor v.*' >found

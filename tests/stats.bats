@@ -6,8 +6,8 @@ load refusals
 setup_file() { make_big; }
 
 # math: 1 -2 0.5 0 0.25 3, code: -1 4 0.5 2 0 -3. Norms: 6.75, sqrt(14.3125); 10.5, sqrt(30.25).
-# Dot product -17.75. Neither is 0 at 4 places, 3 of them of opposite signs.
-@test "norms, zeros, cosine and conflict" {
+# Dot product -17.75. Both are nonzero at 4 elements, 3 of them with opposite signs.
+@test "norms, zeros, cosine and sign conflicts" {
     lesson | from-text | stats --json | head -1 >found
     /usr/bin/python3 - <<'END'
 import json, math
@@ -40,7 +40,7 @@ END
     lesson | from-text | stats --summary | tr -s ' ' | tail -2 | diff -u <(tail -2 found) -
 }
 
-@test "the total is that of numpy over all tensors" {
+@test "the total equals numpy's over all tensors" {
     stats --json --summary <"$BIG" >found
     PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - "$BIG" <<'END'
 import json, sys
@@ -61,23 +61,23 @@ assert np.isclose(pair["opposite"], (a * b < 0).sum() / ((a != 0) & (b != 0)).su
 END
 }
 
-@test "counts what is not finite apart" {
+@test "counts non-finite numbers separately" {
     lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite | stats | grep -c '1 not finite'
 }
 
-@test "same numbers on any way" {
+@test "same numbers from pipes and files, with any threads and memory" {
     always_alike stats
     always_alike stats --json
 }
 
-@test "refuses bad streams" {
+@test "rejects bad streams" {
     make_good
     refuses_bad_streams stats
     refuses_bad_streams stats --json
     refused_with not-there stats not-there
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     make_good
     refuses_bad_output stats
     refuses_bad_output stats --json

@@ -18,8 +18,8 @@ exits() {
     [ "$status" -eq "$1" ] || wrong "${*:2}: exits with $status"
 }
 
-# Gone are 0.5 and 0.25 of math (largest: 3), -1 and 0.5 of code (largest: 4).
-@test "what differs, by how much" {
+# The trim drops 0.5 and 0.25 of math (largest: 3), -1 and 0.5 of code (largest: 4).
+@test "which vectors differ, and by how much" {
     exits 1 tv-diff other.tvs good.tvs
     tr -s ' ' <.out | diff -u - <(cat <<END
 tensor model max abs relative cosine unequal beyond
@@ -32,7 +32,7 @@ END
     [ "$(cat .out)" = "equal: 1 tensor, 2 vectors, 12 elements compared" ]
 }
 
-@test "tolerance is relative to the largest of B's tensor, a fraction may lie beyond" {
+@test "tolerance is relative to the largest of B's tensor; a fraction may exceed it" {
     exits 0 tv-diff --tolerance 0.25 other.tvs good.tvs
     exits 1 tv-diff --tolerance 0.24 other.tvs good.tvs
     exits 0 tv-diff --tolerance 0.24 --bad-frac 0.0834 other.tvs good.tvs
@@ -41,7 +41,7 @@ END
     exits 1 tv-diff --bad-frac 0.333 other.tvs good.tvs
 }
 
-@test "names, shapes, weights and kinds count; dtypes on request" {
+@test "names, shapes, weights and kinds are compared; dtypes with --same-dtype" {
     lesson | sed 's/^tensor w/tensor v/' | from-text >v.tvs
     exits 1 tv-diff --bad-frac 1 good.tvs v.tvs
     grep -q 'tensor w: only in A' .out
@@ -60,7 +60,7 @@ END
     exits 1 tv-diff --same-dtype good.tvs half.tvs
 }
 
-@test "what is not finite equals its like and nothing else" {
+@test "NaN equals NaN, infinity equals infinity of the same sign" {
     lesson | sed 's/^0 0.25 3$/0 nan inf/' | from-text --allow-nonfinite >nan.tvs
     lesson | sed 's/^0 0.25 3$/0 nan -inf/' | from-text --allow-nonfinite >minus.tvs
     exits 0 tv-diff nan.tvs nan.tvs
@@ -69,7 +69,7 @@ END
     exits 1 tv-diff --tolerance 1e30 nan.tvs minus.tvs
 }
 
-@test "streams, checkpoints and standard input alike" {
+@test "compares streams, checkpoints and standard input" {
     unpack "$MODELS"/math >math.tvs
     exits 0 tv-diff math.tvs "$MODELS"/math
     exits 0 tv-diff "$MODELS"/math math.tvs
@@ -77,7 +77,7 @@ END
     exits 1 tv-diff "$MODELS"/math "$MODELS"/code
 }
 
-@test "--quiet says nothing, --json says all" {
+@test "--quiet prints nothing, --json prints everything" {
     exits 1 tv-diff --quiet other.tvs good.tvs
     [ ! -s .out ]
     exits 1 tv-diff --json other.tvs good.tvs
@@ -87,11 +87,11 @@ lines = [json.loads(line) for line in open(".out")]
 assert [l.get("max_abs") for l in lines] == [0.5, 1, 1] and lines[-1]["same"] is False, lines'
 }
 
-@test "same words on any way" {
+@test "same output from pipes and files, with any threads and memory" {
     always_alike tv-diff - "$BIG"
 }
 
-@test "refuses bad streams with status 2, on either side" {
+@test "rejects bad streams with status 2, on either side" {
     refuses_bad_streams tv-diff - good.tvs
     exits 2 tv-diff - good.tvs </dev/null
     exits 2 tv-diff good.tvs not-there
@@ -103,7 +103,7 @@ assert [l.get("max_abs") for l in lines] == [0.5, 1, 1] and lines[-1]["same"] is
     done
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     refuses_bad_output tv-diff - good.tvs
     exits 2 tv-diff good.tvs good.tvs >/dev/full || true
 }
@@ -115,7 +115,7 @@ assert [l.get("max_abs") for l in lines] == [0.5, 1, 1] and lines[-1]["same"] is
     usage_error tv-diff --bad-frac 2 a b
 }
 
-@test "notes are those of tv-diff" {
+@test "notes begin with tv-diff" {
     tar -cf model.tar -C "$MODELS" base
     gzip model.tar
     exits 0 tv-diff model.tar.gz "$MODELS/base"

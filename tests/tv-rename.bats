@@ -17,7 +17,7 @@ names() {
     tv-view --values | sed -n 's/^tensor \([^ ]*\).*/\1/p' | tr '\n' ' '
 }
 
-@test "stars take the places of stars" {
+@test "each star of the replacement becomes what a star of the pattern matched" {
     [ "$(two | tv-rename '*.1.*=new.*.layer.*' | names)" = "new.a.layer.x b.2.y " ]
     [ "$(two | tv-rename '*.?.*=*.*' | names)" = "a.x b.y " ]
     [ "$(two | tv-rename '[ab].*=*' | names)" = "1.x 2.y " ]
@@ -32,7 +32,7 @@ names() {
     [ "$(two | tv-rename 'a.1.x=t' 'b.2.y=a.1.x' 't=b.2.y' | names)" = "b.2.y a.1.x " ]
 }
 
-@test "values, weights and what a vector is called in its own model stay" {
+@test "values, weights and the name of a vector in its own model are kept" {
     lesson | from-text | weigh math=0.5 >weighed.tvs
     tv-rename 'w=v' <weighed.tvs | tensors >found
     tensors <weighed.tvs | sed 's/^tensor w /tensor v /' >expected
@@ -42,7 +42,7 @@ names() {
     tv-rename 'w=v' <weighed.tvs | pick math/v | tv-rename 'v=w' | tensors | diff -u <(pick math <weighed.tvs | tensors) -
 }
 
-@test "nothing renamed is nothing changed" {
+@test "renaming nothing changes nothing" {
     leaves_alone tv-rename '*=*'
 }
 
@@ -51,23 +51,23 @@ names() {
     grep -qx "tv-rename: warning: the rule c.\*=d matches no tensor" err
 }
 
-@test "names that meet are refused" {
+@test "two tensors of the same name are an error" {
     two >good.tvs
-    refused_with "a.1.x and b.2.y would both be called z" tv-rename '*=z' <good.tvs
-    refused_with "a.1.x and b.2.y would both be called a.1.x" tv-rename 'b*=a.1.x' <good.tvs
+    refused_with "a.1.x and b.2.y would both be named z" tv-rename '*=z' <good.tvs
+    refused_with "a.1.x and b.2.y would both be named a.1.x" tv-rename 'b*=a.1.x' <good.tvs
 }
 
-@test "rules that are none" {
+@test "invalid rules" {
     two >good.tvs
-    refused_with "the rule a is not PATTERN=REPLACEMENT" tv-rename a <good.tvs
-    refused_with "the rule =a is not PATTERN=REPLACEMENT" tv-rename '=a' <good.tvs
-    refused_with "the rule a= is not PATTERN=REPLACEMENT" tv-rename 'a=' <good.tvs
-    refused_with "more stars behind the =" tv-rename 'a*=*.*' <good.tvs
-    refused_with "a RULE or --to is needed" tv-rename <good.tvs
+    refused_with "invalid rule a; expected PATTERN=REPLACEMENT" tv-rename a <good.tvs
+    refused_with "invalid rule =a; expected PATTERN=REPLACEMENT" tv-rename '=a' <good.tvs
+    refused_with "invalid rule a=; expected PATTERN=REPLACEMENT" tv-rename 'a=' <good.tvs
+    refused_with "the replacement has more stars than the pattern" tv-rename 'a*=*.*' <good.tvs
+    refused_with "expected a RULE or --to" tv-rename <good.tvs
     usage_error tv-rename --to nowhere
 }
 
-@test "layouts of Qwen2-VL, to and fro" {
+@test "naming schemes of Qwen2-VL, in both directions" {
     M=$SEEING/qwen2vl/tied
     unpack m="$M/hub" | tv-rename --to qwen2vl-memory | tv-diff --quiet - m="$M/inmem"
     unpack m="$M/inmem" | tv-rename --to qwen2vl-vllm | tv-rename --to qwen2vl-bare |
@@ -75,21 +75,21 @@ names() {
     [ "$(unpack m="$M/hub" | tv-rename --to qwen2vl-vllm | names | tr ' ' '\n' | grep -c '^language_model\.model\.')" -gt 10 ]
 }
 
-@test "layouts of InternVL; q, k and v in one tensor do not become three" {
+@test "naming schemes of InternVL; q, k and v in one tensor do not become three" {
     M=$SEEING/internvl/qknorm_select
     unpack m="$M/hf" | tv-rename --to internvl-memory | tv-diff --quiet - m="$M/hf_inmem"
     unpack m="$M/hf_inmem" | tv-rename --to internvl-hf | tv-diff --quiet - m="$M/hf"
     unpack m="$M/original" >good.tvs
-    refused_with "the layout has q, k and v apart, tensor vision_model.encoder.layers.0.attn.qkv" \
+    refused_with "the naming scheme has separate q, k and v, but tensor vision_model.encoder.layers.0.attn.qkv" \
         tv-rename --to internvl-hf <good.tvs
     unpack m="$M/hf" >good.tvs
-    refused_with "the layout has q, k and v in one tensor" tv-rename --to internvl <good.tvs
+    refused_with "the naming scheme has q, k and v in one tensor" tv-rename --to internvl <good.tvs
     pick --drop '/*.q_proj.*' '/*.k_proj.*' '/*.v_proj.*' <good.tvs | tv-rename --to internvl >renamed.tvs
     unpack m="$M/original" | pick --drop '/*qkv*' '/*self_attn.[qkv]_proj*' | tv-diff --quiet - renamed.tvs
-    refused_with "the layout has no name for tensor multi_modal_projector." tv-rename --to text <good.tvs
+    refused_with "the naming scheme has no name for tensor multi_modal_projector." tv-rename --to text <good.tvs
 }
 
-@test "a text model's task vector in a model that sees" {
+@test "a text model's task vector in a vision-language model" {
     make_seeing
     tv-extract qwen2 qwen2-math | tv-rename 'model.*=model.language_model.*' |
         pack --onto qwen2-vl merged
@@ -99,16 +99,16 @@ names() {
     [ "$(grep -c "^model\." found)" -eq 1 ]
 }
 
-@test "same bytes on any way" {
+@test "same bytes from pipes and files, with any threads and memory" {
     always_alike tv-rename 'model.*=m.*'
 }
 
-@test "refuses bad streams" {
+@test "rejects bad streams" {
     make_good
     refuses_bad_streams tv-rename w=v
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     make_good
     refuses_bad_output tv-rename w=v
 }

@@ -5,7 +5,7 @@ load refusals
 
 setup_file() { make_big; }
 
-@test "for a person: models, recipe, tensors, totals" {
+@test "as a table: models, recipe, tensors, totals" {
     lesson | from-text | trim --density 0.5 | weigh 0.25 | tv-view | tr -s ' ' | sed 's/ $//' >found
     diff -u - found <<END
 kind task-vectors
@@ -26,7 +26,7 @@ w 2x3 - F32 F32 math: weight 0.25 l1_before 6.75 code: weight 0.25 l1_before 10.
 END
 }
 
-@test "--json: a record a line, which says what the stream says" {
+@test "--json: one line per record, with the content of the stream" {
     lesson | from-text | weigh 0.25 | tee good.tvs | tv-view --json >found
     /usr/bin/python3 -c '
 import json, msgpack
@@ -35,19 +35,19 @@ maps = [o for o in msgpack.Unpacker(open("good.tvs", "rb")) if isinstance(o, dic
 assert lines == [m for m in maps if m["record"] != "trailer"], lines'
 }
 
-@test "--values: numbers, as from-text takes them" {
+@test "--values: numbers in the form that from-text reads" {
     lesson >text
     from-text text | tv-view --values | diff -u text -
 }
 
-@test "--header reads no tensor, everything else reads to the end" {
+@test "--header reads no tensor, all other modes read to the end" {
     make_good
     tv-view --header <good.tvs >whole
     head -c 260 good.tvs | tv-view --header | diff -u whole -
     refused_with "is truncated" tv-view < <(head -c 260 good.tvs)
 }
 
-@test "looks at checkpoints, saved streams and standard input alike" {
+@test "reads checkpoints, saved streams and standard input" {
     tv-view "$BIG" >found
     tv-view <"$BIG" | diff -u found -
     tv-view - <"$BIG" | diff -u found -
@@ -61,13 +61,13 @@ assert lines == [m for m in maps if m["record"] != "trailer"], lines'
     grep -qF 'w?[2J?' found
 }
 
-@test "same text on any way" {
+@test "same output from pipes and files, with any threads and memory" {
     always_alike tv-view --values
     always_alike tv-view --json
     always_alike tv-view
 }
 
-@test "refuses bad streams" {
+@test "rejects bad streams" {
     make_good
     refuses_bad_streams tv-view
     refuses_bad_streams tv-view --values
@@ -75,7 +75,7 @@ assert lines == [m for m in maps if m["record"] != "trailer"], lines'
     refused_with not-there tv-view not-there
 }
 
-@test "refuses bad outputs" {
+@test "rejects bad outputs" {
     make_good
     refuses_bad_output tv-view
     refuses_bad_output tv-view --header

@@ -7,8 +7,8 @@
 #include <jansson.h>
 
 /* Parses the JSON object in `size` bytes. Duplicate keys, NUL in a string, nesting above 64 levels
- * and more than 4 million values are errors; the message names `file` and `what` was parsed. The
- * caller releases the object with json_decref. */
+ * and more than 4 million values are errors; the message begins with `file` and calls the text
+ * `what`. The caller releases the object with json_decref. */
 json_t *strict_json_parse(const char *file, const char *what, const unsigned char *bytes,
                           size_t size, struct error *e);
 

@@ -113,7 +113,7 @@ int rank_filter_observe(const struct job *job, const struct block *b, void *work
 
 int rank_filter_accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    magnitude_bands_merge(job->state, b->n, work);
+    magnitude_bands_accumulate(job->state, b->n, work);
     return 0;
 }
 

@@ -126,7 +126,7 @@ void element_diff_add_tile(struct element_diff *d, enum dtype type_a, const void
     }
 }
 
-void element_diff_merge(const struct element_diff *from, struct element_diff *to)
+void element_diff_accumulate(const struct element_diff *from, struct element_diff *to)
 {
     to->elements += from->elements;
     to->unequal += from->unequal;

@@ -27,7 +27,7 @@ bool element_diff_can_compare(enum dtype a, enum dtype b);
 void element_diff_add_tile(struct element_diff *d, enum dtype type_a, const void *a,
                            enum dtype type_b, const void *b, size_t n, double allowed);
 /* Adds the counts and sums of `from` to `to`. */
-void element_diff_merge(const struct element_diff *from, struct element_diff *to);
+void element_diff_accumulate(const struct element_diff *from, struct element_diff *to);
 /* dot / sqrt(squares_a squares_b); NaN if one of the arrays is 0. */
 double element_diff_cosine(const struct element_diff *d);
 /* The largest magnitude of n <= ELEMENT_DIFF_TILE elements, or `most` if that is larger. Ignores

@@ -4,7 +4,7 @@
 #define LN2_LOW  0x1.ef35793c7673p-45 /* the remaining bits */
 #define SHIFTER  0x1.8p52             /* adding and subtracting it rounds to an integer */
 
-TV_INLINE double exp_of(double x)
+TV_INLINE double exp_one(double x)
 {
     double clamped = x > -708 ? x : -708;
     double shifted = clamped * 0x1.71547652b82fep+0 + SHIFTER;
@@ -33,7 +33,7 @@ TV_INLINE double exp_of(double x)
 
 /* x = 2^k m with m between sqrt(1/2) and sqrt(2); s = (m - 1) / (m + 1);
  * ln x = k ln 2 + 2 (s + s^3/3 + s^5/5 + ...), where 2 s = f - f s for f = m - 1. */
-TV_INLINE double log_of(double x)
+TV_INLINE double log_one(double x)
 {
     uint64_t bits;
     memcpy(&bits, &x, sizeof bits);
@@ -65,11 +65,11 @@ TV_INLINE double log_of(double x)
 TV_CLONES void explog_exp(const double *x, double *y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        y[i] = exp_of(x[i]);
+        y[i] = exp_one(x[i]);
 }
 
 TV_CLONES void explog_log(const double *x, double *y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        y[i] = log_of(x[i]);
+        y[i] = log_one(x[i]);
 }

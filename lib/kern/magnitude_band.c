@@ -48,39 +48,39 @@ double magnitude_band_l1_norm(const struct magnitude_band *b)
 }
 
 /* 0, all elements, if only the norm is still unknown. */
-static size_t sample_elements(const struct magnitude_band *b)
+static size_t band_sample_elements(const struct magnitude_band *b)
 {
     return multi_select_is_done(&b->cuts) ? 0 : multi_select_sample_elements(&b->cuts);
 }
 
-static size_t work_size(const struct magnitude_band *b, size_t n)
+static size_t band_work_size(const struct magnitude_band *b, size_t n)
 {
     return SUM_SIZE + multi_select_work_size(&b->cuts, n);
 }
 
-static void observe(const struct magnitude_band *b, const float *x, uint64_t first, size_t n,
-                    char *work)
+static void band_observe(const struct magnitude_band *b, const float *x, uint64_t first, size_t n,
+                         char *work)
 {
-    *(double *)work = sample_elements(b) == 0 ? vector_math_sum_abs(x, n) : 0;
+    *(double *)work = band_sample_elements(b) == 0 ? vector_math_sum_abs(x, n) : 0;
     multi_select_observe(&b->cuts, x, first, n, work + SUM_SIZE);
 }
 
-static void merge(struct magnitude_band *b, size_t n, const char *work)
+static void band_accumulate(struct magnitude_band *b, size_t n, const char *work)
 {
     b->sum += *(const double *)work;
-    multi_select_merge(&b->cuts, n, work + SUM_SIZE);
+    multi_select_accumulate(&b->cuts, n, work + SUM_SIZE);
 }
 
-static bool decide(struct magnitude_band *b)
+static bool band_decide(struct magnitude_band *b)
 {
-    if (sample_elements(b) == 0)
+    if (band_sample_elements(b) == 0)
         b->l1 = b->sum;
     b->sum = 0;
     b->decided = multi_select_decide(&b->cuts);
     return b->decided;
 }
 
-static void apply(const struct magnitude_band *b, float *x, uint64_t first, size_t n)
+static void band_apply(const struct magnitude_band *b, float *x, uint64_t first, size_t n)
 {
     for (int i = 0; i < CUTS; i++) {
         if (!b->cuts.selections[i])
@@ -118,7 +118,7 @@ size_t magnitude_bands_sample_elements(const struct magnitude_bands *b)
     for (size_t k = 0; k < b->n; k++) {
         if (!needs_round(b, k))
             continue;
-        size_t wanted = sample_elements(b->bands[k]);
+        size_t wanted = band_sample_elements(b->bands[k]);
         if (wanted == 0)
             return 0;
         most = wanted > most ? wanted : most;
@@ -130,7 +130,7 @@ size_t magnitude_bands_work_size(const struct magnitude_bands *b, size_t n)
 {
     size_t size = 0;
     for (size_t k = 0; k < b->n; k++)
-        size += needs_round(b, k) ? work_size(b->bands[k], n) : 0;
+        size += needs_round(b, k) ? band_work_size(b->bands[k], n) : 0;
     return size;
 }
 
@@ -141,19 +141,19 @@ void magnitude_bands_observe(const struct magnitude_bands *b, float *const *x, u
     for (size_t k = 0; k < b->n; k++) {
         if (!needs_round(b, k))
             continue;
-        observe(b->bands[k], x[k], b->offset[k] + first, n, own_work);
-        own_work += work_size(b->bands[k], n);
+        band_observe(b->bands[k], x[k], b->offset[k] + first, n, own_work);
+        own_work += band_work_size(b->bands[k], n);
     }
 }
 
-void magnitude_bands_merge(struct magnitude_bands *b, size_t n, const void *work)
+void magnitude_bands_accumulate(struct magnitude_bands *b, size_t n, const void *work)
 {
     const char *own_work = work;
     for (size_t k = 0; k < b->n; k++) {
         if (!needs_round(b, k))
             continue;
-        merge(b->bands[k], n, own_work);
-        own_work += work_size(b->bands[k], n);
+        band_accumulate(b->bands[k], n, own_work);
+        own_work += band_work_size(b->bands[k], n);
     }
 }
 
@@ -161,7 +161,7 @@ bool magnitude_bands_decide(struct magnitude_bands *b)
 {
     bool done = true;
     for (size_t k = 0; k < b->n; k++)
-        done &= !needs_round(b, k) || decide(b->bands[k]);
+        done &= !needs_round(b, k) || band_decide(b->bands[k]);
     return done;
 }
 
@@ -169,5 +169,5 @@ void magnitude_bands_apply(const struct magnitude_bands *b, float *const *x, uin
                            size_t n)
 {
     for (size_t k = 0; k < b->n; k++)
-        apply(b->bands[k], x[k], b->offset[k] + first, n);
+        band_apply(b->bands[k], x[k], b->offset[k] + first, n);
 }

@@ -40,7 +40,7 @@ size_t magnitude_bands_work_size(const struct magnitude_bands *b, size_t n);
 void magnitude_bands_observe(const struct magnitude_bands *b, float *const *x, uint64_t first,
                              size_t n, void *work);
 /* Adds a work area, with the n of its observation; in order of `first`. */
-void magnitude_bands_merge(struct magnitude_bands *b, size_t n, const void *work);
+void magnitude_bands_accumulate(struct magnitude_bands *b, size_t n, const void *work);
 /* Ends a round: true if all bands are known. */
 bool magnitude_bands_decide(struct magnitude_bands *b);
 /* Zeroes the elements of each vector that are outside its band. */

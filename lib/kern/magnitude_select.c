@@ -38,7 +38,7 @@ struct magnitude_select {
     struct magnitude_cut cut;
     magnitude low, high;            /* ROUND_BRACKET: low < |x| <= high, and |x| == low is counted;
                                        ROUND_HISTOGRAM: low <= |x| <= high */
-    struct magnitude_counts counts; /* of the bracket; equal_low stands in `calls` */
+    struct magnitude_counts counts; /* of the bracket; equal_low is in `calls` */
     magnitude *sample;
     size_t n_sample, sample_capacity;
     struct magnitude_candidate *list;
@@ -218,7 +218,7 @@ static void merge_histogram(struct magnitude_select *s, const struct observation
         s->bins[b] += bins[b];
 }
 
-void magnitude_select_merge(struct magnitude_select *s, const void *work)
+void magnitude_select_accumulate(struct magnitude_select *s, const void *work)
 {
     const struct observation *o = work;
     if (s->round == ROUND_SAMPLE)

@@ -4,11 +4,11 @@
  * magnitude_select_free.
  *
  * The selection works in rounds over the data. In a round, any thread calls
- * magnitude_select_observe, which fills a work area per call; magnitude_select_merge takes the work
- * areas in order of `first`; then magnitude_select_decide tells whether the cut is known. The first
- * round reads a sample (some elements of each block) and gives a bracket around the cut. The next
- * round reads everything, counts the elements above the bracket and lists those inside, which is
- * usually enough. If the sample was misleading, or the list would exceed its maximum, rounds of
+ * magnitude_select_observe, which fills a work area per call; magnitude_select_accumulate takes the
+ * work areas in order of `first`; then magnitude_select_decide tells whether the cut is known. The
+ * first round reads a sample (some elements of each block) and gives a bracket around the cut. The
+ * next round reads everything, counts the elements above the bracket and lists those inside, which
+ * is usually enough. If the sample was misleading, or the list would exceed its maximum, rounds of
  * histograms narrow the bracket. Elements equal to the bracket's lower end are not listed but
  * counted per call, so that the many zeros of a frozen expert need no list and at most one more
  * round.
@@ -40,7 +40,7 @@ size_t magnitude_select_work_size(const struct magnitude_select *s, size_t n);
 void magnitude_select_observe(const struct magnitude_select *s, const float *x, uint64_t first,
                               size_t n, void *work);
 /* Adds a work area; in order of `first`. */
-void magnitude_select_merge(struct magnitude_select *s, const void *work);
+void magnitude_select_accumulate(struct magnitude_select *s, const void *work);
 /* Ends a round: true if the cut is known, false if another round is needed. */
 bool magnitude_select_decide(struct magnitude_select *s);
 /* True if the cut is known; right after magnitude_select_new: if no round is needed. */

@@ -16,7 +16,7 @@
 #define BINS_MAX   4096
 
 /* Digit d of a 31-bit magnitude. */
-TV_INLINE size_t digit(uint64_t key, size_t d, size_t width)
+TV_INLINE size_t key_digit(uint64_t key, size_t d, size_t width)
 {
     return key >> (32 + width * d) & (((size_t)1 << width) - 1);
 }
@@ -28,7 +28,7 @@ TV_INLINE uint32_t magnitude_of(float x)
     return bits & MASK;
 }
 
-TV_INLINE uint64_t key_of(float x, size_t i)
+TV_INLINE uint64_t make_key(float x, size_t i)
 {
     return (uint64_t)magnitude_of(x) << 32 | i;
 }
@@ -54,10 +54,10 @@ TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t wi
         memset(count[d], 0, sizeof **count << width);
     for (size_t i = 0; i < n; i++)
         for (size_t d = 0; d < digits; d++)
-            count[d][digit(from[i], d, width)]++;
+            count[d][key_digit(from[i], d, width)]++;
     for (size_t d = 0; d < digits; d++) {
         uint32_t *position = count[d], next = 0;
-        if (position[digit(from[0], d, width)] == n) /* all keys have the same digit */
+        if (position[key_digit(from[0], d, width)] == n) /* all keys have the same digit */
             continue;
         for (size_t v = 0; v < (size_t)1 << width; v++) {
             uint32_t keys = position[v];
@@ -65,7 +65,7 @@ TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t wi
             next += keys;
         }
         for (size_t i = 0; i < n; i++)
-            to[position[digit(from[i], d, width)]++] = from[i];
+            to[position[key_digit(from[i], d, width)]++] = from[i];
         uint64_t *sorted = to;
         to = from;
         from = sorted;
@@ -97,7 +97,8 @@ struct bins {
     unsigned shift;
 };
 
-TV_CLONES static void find_range(const float *x, size_t n, uint32_t *least, uint32_t *most)
+TV_CLONES static void find_magnitude_range(const float *x, size_t n, uint32_t *least,
+                                           uint32_t *most)
 {
     uint32_t low = MASK, high = 0;
     for (size_t i = 0; i < n; i++) {
@@ -115,7 +116,7 @@ static struct bins make_bins(const float *x, size_t n)
     uint32_t most;
     while (b.n < BINS_MAX && b.n < n)
         b.n *= 2;
-    find_range(x, n, &b.least, &most);
+    find_magnitude_range(x, n, &b.least, &most);
     while (most > b.least && (most - b.least) >> b.shift >= b.n - 1)
         b.shift++;
     return b;
@@ -144,7 +145,7 @@ static void distribute_keys(struct bins b, const float *x, const uint32_t *bin, 
         next += keys_in_bin;
     }
     for (size_t i = 0; i < n; i++)
-        keys[end[bin[i]]++] = key_of(x[i], i);
+        keys[end[bin[i]]++] = make_key(x[i], i);
 }
 
 const uint64_t *magnitude_sort_ascending(const float *x, size_t n, uint64_t *work)
@@ -153,7 +154,7 @@ const uint64_t *magnitude_sort_ascending(const float *x, size_t n, uint64_t *wor
     uint32_t end[BINS_MAX], *bin = (uint32_t *)spare, start = 0;
     if (n <= SHORT) {
         for (size_t i = 0; i < n; i++)
-            work[i] = key_of(x[i], i);
+            work[i] = make_key(x[i], i);
         insertion_sort(work, n);
         return work;
     }

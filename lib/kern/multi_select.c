@@ -62,13 +62,13 @@ void multi_select_observe(const struct multi_select *s, const float *x, uint64_t
     }
 }
 
-void multi_select_merge(struct multi_select *s, size_t n, const void *work)
+void multi_select_accumulate(struct multi_select *s, size_t n, const void *work)
 {
     const char *own_work = work;
     for (size_t i = 0; i < MULTI_SELECT_MAX; i++) {
         if (!needs_round(s, i))
             continue;
-        magnitude_select_merge(s->selections[i], own_work);
+        magnitude_select_accumulate(s->selections[i], own_work);
         own_work += work_size_of(s, i, n);
     }
 }

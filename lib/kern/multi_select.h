@@ -21,7 +21,7 @@ size_t multi_select_work_size(const struct multi_select *s, size_t n);
 void multi_select_observe(const struct multi_select *s, const float *x, uint64_t first, size_t n,
                           void *work);
 /* `n` must be that of the observation. */
-void multi_select_merge(struct multi_select *s, size_t n, const void *work);
+void multi_select_accumulate(struct multi_select *s, size_t n, const void *work);
 bool multi_select_decide(struct multi_select *s);
 
 #endif

@@ -65,7 +65,7 @@ TV_CLONES void vector_math_zero_unmarked(float *restrict x, const unsigned char 
 
 enum sum { SUM_ABS, SUM_SQUARES, SUM_DOT };
 
-TV_INLINE double term(enum sum what, double x, double y)
+TV_INLINE double summand(enum sum what, double x, double y)
 {
     return what == SUM_ABS ? fabs(x) : what == SUM_SQUARES ? x * x : x * y;
 }
@@ -85,9 +85,9 @@ TV_INLINE double sum_tile(enum sum what, const float *x, const float *y, size_t 
     size_t i = 0;
     for (; i + VECTOR_MATH_LANES <= n; i += VECTOR_MATH_LANES)
         for (size_t j = 0; j < VECTOR_MATH_LANES; j++)
-            s[j] += term(what, x[i + j], y[i + j]);
+            s[j] += summand(what, x[i + j], y[i + j]);
     for (size_t j = 0; i + j < n; j++)
-        s[j] += term(what, x[i + j], y[i + j]);
+        s[j] += summand(what, x[i + j], y[i + j]);
     return add_pairwise(s);
 }
 
@@ -133,8 +133,8 @@ TV_INLINE void add_products(float *const *x, const double *w, size_t K, size_t f
     }
 }
 
-TV_CLONES static void add_group(float *const *x, const double *w, size_t K, size_t first,
-                                bool is_first, double *restrict sum, size_t n)
+TV_CLONES static void add_group_products(float *const *x, const double *w, size_t K, size_t first,
+                                         bool is_first, double *restrict sum, size_t n)
 {
     switch (K) {
     case 1:
@@ -155,7 +155,7 @@ static void sum_products(float *const *x, const double *w, size_t K, size_t firs
                          size_t n)
 {
     for (size_t k = 0; k < K; k += GROUP)
-        add_group(x + k, w + k, K - k < GROUP ? K - k : GROUP, first, k == 0, sum, n);
+        add_group_products(x + k, w + k, K - k < GROUP ? K - k : GROUP, first, k == 0, sum, n);
 }
 
 /* The same, and divisor[i] = (is_first ? 0 : divisor[i]) + the sum of w[k] over nonzero x[k]. */
@@ -175,9 +175,9 @@ TV_INLINE void add_disjoint_products(float *const *x, const double *w, size_t K,
     }
 }
 
-TV_CLONES static void add_disjoint_group(float *const *x, const double *w, size_t K, size_t first,
-                                         bool is_first, double *restrict sum,
-                                         double *restrict divisor, size_t n)
+TV_CLONES static void add_disjoint_group_products(float *const *x, const double *w, size_t K,
+                                                  size_t first, bool is_first, double *restrict sum,
+                                                  double *restrict divisor, size_t n)
 {
     switch (K) {
     case 1:
@@ -203,30 +203,30 @@ TV_CLONES static void zero_disagreeing(float *restrict x, double w, const double
     }
 }
 
-TV_CLONES static void multiply_all(const double *restrict sum, double factor, float *restrict y,
-                                   size_t n)
+TV_CLONES static void multiply_by_scalar(const double *restrict sum, double factor,
+                                         float *restrict y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)(sum[i] * factor);
 }
 
-TV_CLONES static void divide_all(const double *restrict sum, double divisor, float *restrict y,
-                                 size_t n)
+TV_CLONES static void divide_by_scalar(const double *restrict sum, double divisor,
+                                       float *restrict y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)(sum[i] / divisor);
 }
 
-TV_CLONES static void divide_each(const double *restrict sum, const double *restrict divisor,
-                                  float *restrict y, size_t n)
+TV_CLONES static void divide_elementwise(const double *restrict sum, const double *restrict divisor,
+                                         float *restrict y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)(sum[i] / (fabs(divisor[i]) < 1e-8 ? 1.0 : divisor[i]));
 }
 
-TV_CLONES static void divide_each_with_floor(const double *restrict sum,
-                                             const double *restrict divisor, double floor,
-                                             float *restrict y, size_t n)
+TV_CLONES static void divide_elementwise_with_floor(const double *restrict sum,
+                                                    const double *restrict divisor, double floor,
+                                                    float *restrict y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] = (float)(sum[i] / (divisor[i] > floor ? divisor[i] : floor));
@@ -254,9 +254,9 @@ void vector_math_weighted_sum(float *const *x, const double *w, size_t K, double
         size_t m = n - i < STRIP ? n - i : STRIP;
         sum_products(x, w, K, i, sum, m);
         if (multiply)
-            multiply_all(sum, 1 / divisor, y + i, m);
+            multiply_by_scalar(sum, 1 / divisor, y + i, m);
         else
-            divide_all(sum, divisor, y + i, m);
+            divide_by_scalar(sum, divisor, y + i, m);
     }
 }
 
@@ -267,11 +267,11 @@ void vector_math_disjoint_mean(float *const *x, const double *w, size_t K, doubl
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
         for (size_t k = 0; k < K; k += GROUP)
-            add_disjoint_group(x + k, w + k, K - k < GROUP ? K - k : GROUP, i, k == 0, sum, divisor,
-                               m);
+            add_disjoint_group_products(x + k, w + k, K - k < GROUP ? K - k : GROUP, i, k == 0, sum,
+                                        divisor, m);
         if (floor > 0)
-            divide_each_with_floor(sum, divisor, floor, y + i, m);
+            divide_elementwise_with_floor(sum, divisor, floor, y + i, m);
         else
-            divide_each(sum, divisor, y + i, m);
+            divide_elementwise(sum, divisor, y + i, m);
     }
 }

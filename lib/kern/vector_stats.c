@@ -122,7 +122,7 @@ void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_
 
 /* ---- sums ----------------------------------------------------------------------------------- */
 
-void vector_stats_merge(const struct vector_stats *from, struct vector_stats *to)
+static void add_vector_stats(const struct vector_stats *from, struct vector_stats *to)
 {
     to->elements += from->elements;
     to->floating += from->floating;
@@ -135,21 +135,34 @@ void vector_stats_merge(const struct vector_stats *from, struct vector_stats *to
     to->max = from->max > to->max ? from->max : to->max;
 }
 
-void pair_stats_merge(const struct pair_stats *from, struct pair_stats *to)
+static void add_pair_stats(const struct pair_stats *from, struct pair_stats *to)
 {
     to->dot += from->dot;
     to->both_nonzero += from->both_nonzero;
     to->opposite_signs += from->opposite_signs;
 }
 
-static double share(uint64_t part, uint64_t whole)
+void joint_stats_accumulate(const struct joint_stats *from, struct joint_stats *to,
+                            const size_t *positions)
+{
+    for (size_t k = 0; k < from->n; k++) {
+        size_t later = positions ? positions[k] : k;
+        add_vector_stats(&from->vectors[k], &to->vectors[later]);
+        for (size_t j = 0; j < k; j++) {
+            size_t earlier = positions ? positions[j] : j;
+            add_pair_stats(joint_stats_pair(from, k, j), joint_stats_pair(to, later, earlier));
+        }
+    }
+}
+
+static double ratio(uint64_t part, uint64_t whole)
 {
     return whole ? (double)part / (double)whole : NAN;
 }
 
 double vector_stats_zero_share(const struct vector_stats *t)
 {
-    return share(t->zeros, t->finite);
+    return ratio(t->zeros, t->finite);
 }
 
 double vector_stats_max_abs(const struct vector_stats *t)
@@ -166,5 +179,5 @@ double joint_stats_cosine(const struct joint_stats *t, size_t later, size_t earl
 double joint_stats_opposite_sign_share(const struct joint_stats *t, size_t later, size_t earlier)
 {
     const struct pair_stats *p = joint_stats_pair(t, later, earlier);
-    return share(p->opposite_signs, p->both_nonzero);
+    return ratio(p->opposite_signs, p->both_nonzero);
 }

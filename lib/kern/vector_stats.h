@@ -40,9 +40,10 @@ struct pair_stats *joint_stats_pair(const struct joint_stats *t, size_t later, s
  * NULL if the vector's dtype is not floating-point. `tiles` (K, VECTOR_MATH_TILE) must be kept from
  * one vector to the next. */
 void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_t n, float *tiles);
-/* Add the statistics of `from` to `to`. */
-void vector_stats_merge(const struct vector_stats *from, struct vector_stats *to);
-void pair_stats_merge(const struct pair_stats *from, struct pair_stats *to);
+/* Adds the statistics of `from` to `to`: those of vector k to those of vector positions[k]. The
+ * positions increase; NULL: positions[k] = k. */
+void joint_stats_accumulate(const struct joint_stats *from, struct joint_stats *to,
+                            const size_t *positions);
 
 /* These return NaN if the value is undefined. */
 double vector_stats_zero_share(const struct vector_stats *t); /* zeros / finite elements */

@@ -7,6 +7,7 @@
 
 enum stream_kind { KIND_WEIGHTS = 1, KIND_TASK_VECTORS = 2, KIND_ACTIVATIONS = 4 };
 
+/* A model that has vectors in the stream, or the base of its task vectors. */
 struct model {
     const char *name; /* unique in a header */
     const char *role; /* "base", "expert", "merged"; NULL: unknown */

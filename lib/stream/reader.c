@@ -56,7 +56,7 @@ static int wait_for_input(struct reader *r, struct error *e)
 }
 
 /* Reads up to `size` bytes from the descriptor; 0 at the end of the input, -1 on error. */
-static ssize_t read_some(struct reader *r, void *to, size_t size, struct error *e)
+static ssize_t read_input(struct reader *r, void *to, size_t size, struct error *e)
 {
     ssize_t n;
     if (wait_for_input(r, e))
@@ -282,7 +282,7 @@ static int check_hash(struct reader *r, uint64_t expected, struct error *e)
 }
 
 /* Checks the end record in r->map and the hash, and that nothing follows. */
-static int finish(struct reader *r, struct error *e)
+static int check_end(struct reader *r, struct error *e)
 {
     uint64_t hash = XXH3_64bits_digest(r->hash);
     if (decode_end(r->map.data, r->map.size, &r->arena, &r->end, e))
@@ -326,7 +326,7 @@ int reader_next_tensor(struct reader *r, struct arena *a, struct tensor *t, stru
     if (type < 0)
         return -1;
     if (type == RECORD_END)
-        return finish(r, e);
+        return check_end(r, e);
     if (type != RECORD_TENSOR)
         return error_set(e, "broken stream: expected a tensor or the end, found another record");
     if (decode_tensor(r->map.data, r->map.size, r->header, a, t, e))
@@ -368,7 +368,7 @@ static int fill_buffer(struct reader *r, struct error *e)
 {
     if (r->start < r->filled)
         return 0;
-    ssize_t n = read_some(r, r->buffer, READ_AHEAD, e);
+    ssize_t n = read_input(r, r->buffer, READ_AHEAD, e);
     if (n <= 0)
         return n < 0 ? -1 : set_truncated_error(r, e);
     r->start = 0;
@@ -433,7 +433,7 @@ static int copy_rest(struct reader *r, int to, struct error *e)
             r->start += n > 0 ? (size_t)n : 0;
             copied += n > 0 ? (uint64_t)n : 0;
         }
-        ssize_t n = read_some(r, r->buffer, BUFFER, e);
+        ssize_t n = read_input(r, r->buffer, BUFFER, e);
         if (n <= 0)
             return (int)n;
         r->start = 0;

@@ -45,7 +45,7 @@ struct object_layout {
     uint64_t items;
 };
 
-static struct object_layout layout_of(unsigned char first)
+static struct object_layout get_object_layout(unsigned char first)
 {
     struct object_layout l = {0};
     if (first >= 0x80 && first <= 0x8f) /* fixmap */
@@ -78,7 +78,7 @@ static bool skip_object(const unsigned char **p, const unsigned char *end, uint6
     if (*p == end)
         return false;
     unsigned char first = *(*p)++;
-    struct object_layout l = layout_of(first);
+    struct object_layout l = get_object_layout(first);
     if ((size_t)(end - *p) < l.length_bytes)
         return false;
     uint64_t length = record_read_big_endian(*p, l.length_bytes);

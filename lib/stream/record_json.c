@@ -94,7 +94,7 @@ void record_json_print(FILE *out, const unsigned char *map, size_t size)
     struct error e;
     struct record_parser p = {.error = &e};
     msgpack_zone zone;
-    msgpack_object_map m = record_parser_open(&p, map, size, &zone);
+    msgpack_object_map m = record_parser_open_map(&p, map, size, &zone);
     print_map(out, m);
     msgpack_zone_destroy(&zone);
 }

@@ -6,14 +6,14 @@
 
 /* ---- errors ------------------------------------------------------------------------------ */
 
-void record_parser_invalid(struct record_parser *p, const char *key, const char *expected)
+void record_parser_set_invalid(struct record_parser *p, const char *key, const char *expected)
 {
     if (!p->failed)
         error_set(p->error, "broken stream: %s in a %s record is not %s", key, p->record, expected);
     p->failed = true;
 }
 
-void record_parser_incomplete(struct record_parser *p, const char *object, const char *keys)
+void record_parser_set_incomplete(struct record_parser *p, const char *object, const char *keys)
 {
     if (!p->failed)
         error_set(p->error, "broken stream: %s in a %s record lacks one of %s", object, p->record,
@@ -23,33 +23,33 @@ void record_parser_incomplete(struct record_parser *p, const char *object, const
 
 /* ---- values ------------------------------------------------------------------------------ */
 
-bool record_parser_is(msgpack_object o, const char *text)
+bool record_parser_equals(msgpack_object o, const char *text)
 {
     return o.type == MSGPACK_OBJECT_STR && o.via.str.size == strlen(text) &&
            memcmp(o.via.str.ptr, text, o.via.str.size) == 0;
 }
 
 /* A zero byte would end the text early, because it becomes a C string. */
-const char *record_parser_text(struct record_parser *p, const char *key, msgpack_object o)
+const char *record_parser_get_text(struct record_parser *p, const char *key, msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_STR || memchr(o.via.str.ptr, 0, o.via.str.size)) {
-        record_parser_invalid(p, key, "a string");
+        record_parser_set_invalid(p, key, "a string");
         return "";
     }
     return arena_copy_text_n(p->arena, o.via.str.ptr, o.via.str.size);
 }
 
-uint64_t record_parser_uint(struct record_parser *p, const char *key, msgpack_object o,
-                            uint64_t most)
+uint64_t record_parser_get_uint(struct record_parser *p, const char *key, msgpack_object o,
+                                uint64_t most)
 {
     if (o.type != MSGPACK_OBJECT_POSITIVE_INTEGER || o.via.u64 > most) {
-        record_parser_invalid(p, key, "an integer in range");
+        record_parser_set_invalid(p, key, "an integer in range");
         return 0;
     }
     return o.via.u64;
 }
 
-double record_parser_number(struct record_parser *p, const char *key, msgpack_object o)
+double record_parser_get_number(struct record_parser *p, const char *key, msgpack_object o)
 {
     double x = NAN;
     if (o.type == MSGPACK_OBJECT_POSITIVE_INTEGER)
@@ -59,40 +59,41 @@ double record_parser_number(struct record_parser *p, const char *key, msgpack_ob
     else if (o.type == MSGPACK_OBJECT_FLOAT64 || o.type == MSGPACK_OBJECT_FLOAT32)
         x = o.via.f64;
     if (!isfinite(x))
-        record_parser_invalid(p, key, "a finite number");
+        record_parser_set_invalid(p, key, "a finite number");
     return x;
 }
 
-uint64_t record_parser_hash(struct record_parser *p, const char *key, msgpack_object o)
+uint64_t record_parser_get_hash(struct record_parser *p, const char *key, msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_BIN || o.via.bin.size != 8) {
-        record_parser_invalid(p, key, "a bin of 8 bytes");
+        record_parser_set_invalid(p, key, "a bin of 8 bytes");
         return 0;
     }
     return record_read_big_endian((const unsigned char *)o.via.bin.ptr, 8);
 }
 
-enum dtype record_parser_dtype(struct record_parser *p, const char *key, msgpack_object o)
+enum dtype record_parser_get_dtype(struct record_parser *p, const char *key, msgpack_object o)
 {
-    enum dtype dtype = dtype_from_name(record_parser_text(p, key, o));
+    enum dtype dtype = dtype_from_name(record_parser_get_text(p, key, o));
     if (dtype == DTYPE_NONE)
-        record_parser_invalid(p, key, "a dtype of safetensors");
+        record_parser_set_invalid(p, key, "a dtype of safetensors");
     return dtype;
 }
 
-msgpack_object_array record_parser_array(struct record_parser *p, const char *key, msgpack_object o)
+msgpack_object_array record_parser_get_array(struct record_parser *p, const char *key,
+                                             msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_ARRAY) {
-        record_parser_invalid(p, key, "an array");
+        record_parser_set_invalid(p, key, "an array");
         return (msgpack_object_array){0};
     }
     return o.via.array;
 }
 
-msgpack_object_map record_parser_map(struct record_parser *p, const char *key, msgpack_object o)
+msgpack_object_map record_parser_get_map(struct record_parser *p, const char *key, msgpack_object o)
 {
     if (o.type != MSGPACK_OBJECT_MAP) {
-        record_parser_invalid(p, key, "a map");
+        record_parser_set_invalid(p, key, "a map");
         return (msgpack_object_map){0};
     }
     return o.via.map;
@@ -100,8 +101,8 @@ msgpack_object_map record_parser_map(struct record_parser *p, const char *key, m
 
 /* ---- maps -------------------------------------------------------------------------------- */
 
-msgpack_object_map record_parser_open(struct record_parser *p, const unsigned char *map,
-                                      size_t size, msgpack_zone *zone)
+msgpack_object_map record_parser_open_map(struct record_parser *p, const unsigned char *map,
+                                          size_t size, msgpack_zone *zone)
 {
     msgpack_object o;
     size_t offset = 0;

@@ -1,7 +1,7 @@
 /* Typed access to the keys of a record's msgpack map, with error messages. A record_parser borrows
  * everything; what it returns lives in its arena, or for arrays and maps in the zone of
- * record_parser_open. After the first error the other functions return a neutral value (0, "", an
- * empty map), so that a caller checks `failed` once at the end. */
+ * record_parser_open_map. After the first error the other functions return a neutral value (0, "",
+ * an empty map), so that a caller checks `failed` once at the end. */
 #ifndef TV_RECORD_PARSER_H
 #define TV_RECORD_PARSER_H
 
@@ -18,25 +18,26 @@ struct record_parser {
 
 /* Unpacks `size` bytes of one encoded map into `zone`, which it initialises; the caller destroys
  * the zone, also after an error. */
-msgpack_object_map record_parser_open(struct record_parser *p, const unsigned char *map,
-                                      size_t size, msgpack_zone *zone);
+msgpack_object_map record_parser_open_map(struct record_parser *p, const unsigned char *map,
+                                          size_t size, msgpack_zone *zone);
 /* Set the error: the value of `key` is not what was expected; an object lacks required keys. */
-void record_parser_invalid(struct record_parser *p, const char *key, const char *expected);
-void record_parser_incomplete(struct record_parser *p, const char *object, const char *keys);
+void record_parser_set_invalid(struct record_parser *p, const char *key, const char *expected);
+void record_parser_set_incomplete(struct record_parser *p, const char *object, const char *keys);
 /* True if the object is this string. */
-bool record_parser_is(msgpack_object o, const char *text);
+bool record_parser_equals(msgpack_object o, const char *text);
 
 /* The value of `key`, which must be a string without zero bytes, an integer of at most `most`, ...
  */
-const char *record_parser_text(struct record_parser *p, const char *key, msgpack_object o);
-uint64_t record_parser_uint(struct record_parser *p, const char *key, msgpack_object o,
-                            uint64_t most);
-double record_parser_number(struct record_parser *p, const char *key, msgpack_object o);
-uint64_t record_parser_hash(struct record_parser *p, const char *key, msgpack_object o);
-enum dtype record_parser_dtype(struct record_parser *p, const char *key, msgpack_object o);
-msgpack_object_array record_parser_array(struct record_parser *p, const char *key,
+const char *record_parser_get_text(struct record_parser *p, const char *key, msgpack_object o);
+uint64_t record_parser_get_uint(struct record_parser *p, const char *key, msgpack_object o,
+                                uint64_t most);
+double record_parser_get_number(struct record_parser *p, const char *key, msgpack_object o);
+uint64_t record_parser_get_hash(struct record_parser *p, const char *key, msgpack_object o);
+enum dtype record_parser_get_dtype(struct record_parser *p, const char *key, msgpack_object o);
+msgpack_object_array record_parser_get_array(struct record_parser *p, const char *key,
+                                             msgpack_object o);
+msgpack_object_map record_parser_get_map(struct record_parser *p, const char *key,
                                          msgpack_object o);
-msgpack_object_map record_parser_map(struct record_parser *p, const char *key, msgpack_object o);
 
 /* Appends a pair that this version does not define to the keys that are passed on. */
 void record_parser_add_unknown(struct record_parser *p, struct unknown_keys *unknown,

@@ -149,12 +149,12 @@ size_t tensor_block_containing(const struct tensor *t, size_t element)
 static const double ONE[1] = {1.0};
 
 struct vector vector_with_defaults(size_t model, const char *source, enum dtype dtype,
-                                   enum dtype stored)
+                                   enum dtype stored_dtype)
 {
     return (struct vector){.model = model,
                            .source = source,
                            .dtype = dtype,
-                           .stored_dtype = stored,
+                           .stored_dtype = stored_dtype,
                            .n_weights = 1,
                            .weights = ONE,
                            .l1_before = NAN,

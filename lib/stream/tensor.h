@@ -73,7 +73,7 @@ size_t tensor_block_containing(const struct tensor *t, size_t element);
 
 /* A vector with weight 1 and no payload attributes; borrows `source`. */
 struct vector vector_with_defaults(size_t model, const char *source, enum dtype dtype,
-                                   enum dtype stored);
+                                   enum dtype stored_dtype);
 /* Sets the payload attributes after a change to the payload (NaN: unknown) and drops unknown ones.
  */
 void vector_set_attributes(struct vector *v, double l1_before, double keep_probability);

@@ -7,12 +7,12 @@
 
 void diff_report_set_widths(struct diff_report *r, const struct header *h)
 {
-    r->name_width = text_print_width("tensor");
-    r->model_width = text_print_width("model");
+    r->name_width = text_print_name_width("tensor");
+    r->model_width = text_print_name_width("model");
     for (size_t i = 0; i < h->n_tensors; i++)
-        r->name_width = text_print_max_width(r->name_width, h->tensors[i].name);
+        r->name_width = text_print_max_name_width(r->name_width, h->tensors[i].name);
     for (size_t i = 0; i < h->n_models; i++)
-        r->model_width = text_print_max_width(r->model_width, h->models[i].name);
+        r->model_width = text_print_max_name_width(r->model_width, h->models[i].name);
 }
 
 /* ---- findings ------------------------------------------------------------------------------- */
@@ -126,7 +126,7 @@ static void print_row(struct diff_report *r, const struct diff_report_vector *v)
 void diff_report_print_vector(struct diff_report *r, const struct diff_report_vector *v)
 {
     double relative = max_relative(v);
-    element_diff_merge(v->diff, &r->total);
+    element_diff_accumulate(v->diff, &r->total);
     r->vectors++;
     if (!r->worst_tensor || relative > r->max_relative) {
         r->worst_tensor = v->tensor;

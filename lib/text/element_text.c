@@ -43,7 +43,7 @@ static uint64_t default_nan(enum dtype d)
                             : 0x7fc0;
 }
 
-static uint64_t bits_of(const void *from, size_t size)
+static uint64_t bits_from_bytes(const void *from, size_t size)
 {
     uint64_t bits = 0;
     for (size_t i = size; i-- > 0;)
@@ -51,7 +51,7 @@ static uint64_t bits_of(const void *from, size_t size)
     return bits;
 }
 
-static void set_bits(void *to, size_t size, uint64_t bits)
+static void bits_to_bytes(void *to, size_t size, uint64_t bits)
 {
     for (size_t i = 0; i < size; i++)
         ((unsigned char *)to)[i] = (unsigned char)(bits >> 8 * i);
@@ -87,7 +87,7 @@ static void print_float(FILE *out, enum dtype d, const void *from)
     int digits, most;
     dtype_to_f64(d, from, &x, 1);
     if (isnan(x)) {
-        print_nan(out, d, bits_of(from, size));
+        print_nan(out, d, bits_from_bytes(from, size));
         return;
     }
     if (isinf(x)) {
@@ -114,11 +114,11 @@ static void print_element(FILE *out, enum dtype d, const unsigned char *from)
         print_float(out, d, from);
         break;
     case FORMAT_SIGNED:
-        bits = bits_of(from, size);
+        bits = bits_from_bytes(from, size);
         fprintf(out, "%lld", (long long)(int64_t)(bits << unused) >> unused);
         break;
     case FORMAT_UNSIGNED:
-        fprintf(out, "%llu", (unsigned long long)bits_of(from, size));
+        fprintf(out, "%llu", (unsigned long long)bits_from_bytes(from, size));
         break;
     case FORMAT_HEX:
         text_print_hex(out, from, size);
@@ -150,7 +150,7 @@ static int parse_nan(const char *word, enum dtype d, void *to, struct error *e)
     char *end = NULL;
     uint64_t bits = word[3] ? strtoull(word + 4, &end, 16) : default_nan(d);
     double x = 0;
-    set_bits(to, size, bits);
+    bits_to_bytes(to, size, bits);
     dtype_to_f64(d, to, &x, 1);
     if ((word[3] && (word[3] != ':' || strlen(word + 4) != 2 * size || *end)) || !isnan(x))
         return error_set(e, "%s is not a NaN of %s", word, dtype_name(d));
@@ -188,7 +188,7 @@ static int parse_integer(const char *word, enum dtype d, void *to, struct error 
     uint64_t high = is_signed ? (uint64_t)(INT64_MAX >> unused) : UINT64_MAX >> unused;
     if (errno || (negative ? (int64_t)bits < low : bits > high))
         return error_set(e, "%s is out of the range of %s", word, dtype_name(d));
-    set_bits(to, size, bits);
+    bits_to_bytes(to, size, bits);
     return 0;
 }
 

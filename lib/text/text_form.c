@@ -52,7 +52,7 @@ static int end_line(struct parser *p, struct error *e)
 }
 
 /* Makes space for n + 1 items in the arena; capacities are powers of two. */
-static void *grow(struct arena *a, void *old, size_t n, size_t size)
+static void *grow_array(struct arena *a, void *old, size_t n, size_t size)
 {
     if (n & (n - 1))
         return old;
@@ -143,7 +143,7 @@ static int read_parent(struct parser *p, struct history_step *s, int depth, stru
                                   DEPTH_MAX);
     if (end_line(p, e))
         return -1;
-    s->parents = grow(p->a, s->parents, s->n_parents, sizeof *s->parents);
+    s->parents = grow_array(p->a, s->parents, s->n_parents, sizeof *s->parents);
     if (read_history(p, &s->parents[s->n_parents++], depth + 1, e))
         return -1;
     if (!accept_word(p, "end"))
@@ -158,7 +158,7 @@ static int read_step(struct parser *p, struct history *history, int depth, struc
         read_word(p, "a tool's version", &s.version, e))
         return -1;
     while (!text_scanner_at_line_end(&p->t)) {
-        s.arguments = grow(p->a, s.arguments, s.n_arguments, sizeof *s.arguments);
+        s.arguments = grow_array(p->a, s.arguments, s.n_arguments, sizeof *s.arguments);
         if (text_scanner_next_word(&p->t, p->a, &s.arguments[s.n_arguments++], e))
             return -1;
     }
@@ -168,7 +168,7 @@ static int read_step(struct parser *p, struct history *history, int depth, struc
     while (accept_word(p, "parent"))
         if (read_parent(p, &s, depth, e))
             return -1;
-    history->steps = grow(p->a, history->steps, history->n, sizeof s);
+    history->steps = grow_array(p->a, history->steps, history->n, sizeof s);
     history->steps[history->n++] = s;
     return 0;
 }
@@ -226,7 +226,7 @@ static int read_weights(struct parser *p, struct vector *v, struct error *e)
     size_t n = 0;
     do {
         p->t.word += n > 0; /* the comma */
-        weights = grow(p->a, weights, n, sizeof *weights);
+        weights = grow_array(p->a, weights, n, sizeof *weights);
         if (text_scanner_read_number(&p->t, &weights[n++], e))
             return -1;
     } while (p->t.word < p->t.line_end && *p->t.word == ',');
@@ -324,9 +324,9 @@ static int read_vector(struct parser *p, struct text_form_tensor *s, struct tens
     if (read_unknown_keys(p, "announced-extra", &entry_keys, e) ||
         read_unknown_keys(p, "payload-extra", &v.unknown_payload_keys, e))
         return -1;
-    t->vectors = grow(p->a, t->vectors, k, sizeof v);
-    entry->vectors = grow(p->a, entry->vectors, k, sizeof v);
-    s->rows = grow(p->a, s->rows, k, sizeof *s->rows);
+    t->vectors = grow_array(p->a, t->vectors, k, sizeof v);
+    entry->vectors = grow_array(p->a, entry->vectors, k, sizeof v);
+    s->rows = grow_array(p->a, s->rows, k, sizeof *s->rows);
     s->rows[k] = p->t;
     t->vectors[k] = entry->vectors[k] = v;
     entry->vectors[k].unknown_keys = entry_keys;
@@ -371,8 +371,8 @@ static int read_tensor(struct parser *p, struct error *e)
             return -1;
     if (t->n_vectors == 0)
         return text_scanner_error(&p->t, e, "tensor %s has no vector", t->name);
-    p->h->tensors = grow(p->a, p->h->tensors, form->n_tensors, sizeof entry);
-    form->tensors = grow(p->a, form->tensors, form->n_tensors, sizeof s);
+    p->h->tensors = grow_array(p->a, p->h->tensors, form->n_tensors, sizeof entry);
+    form->tensors = grow_array(p->a, form->tensors, form->n_tensors, sizeof s);
     p->h->tensors[form->n_tensors] = entry;
     form->tensors[form->n_tensors++] = s;
     p->h->n_tensors = form->n_tensors;
@@ -384,8 +384,8 @@ static int read_hash(struct parser *p, struct error *e)
 {
     struct text_form *form = p->form;
     size_t n = form->n_hashes;
-    form->hashed_models = grow(p->a, form->hashed_models, n, sizeof *form->hashed_models);
-    form->hashes = grow(p->a, form->hashes, n, sizeof *form->hashes);
+    form->hashed_models = grow_array(p->a, form->hashed_models, n, sizeof *form->hashed_models);
+    form->hashes = grow_array(p->a, form->hashes, n, sizeof *form->hashes);
     if (read_word(p, "a model's name", &form->hashed_models[n], e) ||
         text_scanner_read_hash(&p->t, &form->hashes[n], e))
         return -1;

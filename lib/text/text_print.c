@@ -27,7 +27,7 @@ void text_print_word(FILE *out, const char *word)
         text_print_quoted(out, word);
 }
 
-int text_print_width(const char *name)
+int text_print_name_width(const char *name)
 {
     int width = 0;
     for (; *name; name++)
@@ -35,9 +35,9 @@ int text_print_width(const char *name)
     return width;
 }
 
-int text_print_max_width(int width, const char *name)
+int text_print_max_name_width(int width, const char *name)
 {
-    int own = text_print_width(name);
+    int own = text_print_name_width(name);
     return own > width ? own : width;
 }
 
@@ -45,7 +45,7 @@ void text_print_name(FILE *out, const char *name, int width)
 {
     for (const char *p = name; *p; p++)
         putc((unsigned char)*p < ' ' || *p == 127 ? '?' : *p, out);
-    for (int i = text_print_width(name); i < width; i++)
+    for (int i = text_print_name_width(name); i < width; i++)
         putc(' ', out);
 }
 

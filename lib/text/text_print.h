@@ -14,9 +14,9 @@ void text_print_quoted(FILE *out, const char *word);
 /* Prints a name for a person: control characters become '?'; spaces fill it up to `width`. */
 void text_print_name(FILE *out, const char *name, int width);
 /* Columns of a name on a terminal: one per UTF-8 character. */
-int text_print_width(const char *name);
+int text_print_name_width(const char *name);
 /* The larger of `width` and the name's width. */
-int text_print_max_width(int width, const char *name);
+int text_print_max_name_width(int width, const char *name);
 /* Prints "1 tensor", "2 tensors". */
 void text_print_count(FILE *out, uint64_t n, const char *noun);
 /* Prints 16 hexadecimal digits. */

@@ -218,7 +218,7 @@ static void prepare_selection(struct arrays *a)
             a->work = mem_resize(a->work, size, 1);
             for (size_t i = 0; i < N; i += BLOCK) {
                 magnitude_select_observe(s, a->x + i, i, sample ? sample : BLOCK, a->work);
-                magnitude_select_merge(s, a->work);
+                magnitude_select_accumulate(s, a->work);
             }
             magnitude_select_decide(s);
         }

@@ -3,21 +3,22 @@
 
 #include <stdint.h>
 
-/* Plain twins: formats as arithmetic on their fields, rounding by comparing neighbours. */
+/* Reference implementations: values computed from the fields of the formats, rounding by comparison
+ * of the two neighbours. */
 
 struct format {
     enum dtype dtype;
     int mantissa, bias;
 };
 
-static const struct format half = {DTYPE_F16, 10, 15}, brain = {DTYPE_BF16, 7, 127};
+static const struct format f16 = {DTYPE_F16, 10, 15}, bf16 = {DTYPE_BF16, 7, 127};
 
 static uint16_t exponent_bits(const struct format *f)
 {
     return (uint16_t)((2 * f->bias + 1) << f->mantissa);
 }
 
-static double twin_value(const struct format *f, uint16_t bits)
+static double reference_value(const struct format *f, uint16_t bits)
 {
     int fields = bits & 0x7FFF, exponent = fields >> f->mantissa;
     int fraction = fields & ((1 << f->mantissa) - 1);
@@ -32,7 +33,7 @@ static double twin_value(const struct format *f, uint16_t bits)
 }
 
 /* The largest finite magnitude not above |x|, by bisection, or its neighbour if that is nearer. */
-static uint16_t twin_round(const struct format *f, double x)
+static uint16_t reference_round(const struct format *f, double x)
 {
     uint16_t sign = signbit(x) ? 0x8000 : 0, low = 0, high = exponent_bits(f);
     double a = fabs(x);
@@ -40,12 +41,12 @@ static uint16_t twin_round(const struct format *f, double x)
         return sign | high;
     while (high - low > 1) {
         uint16_t middle = (uint16_t)((low + high) / 2);
-        *(twin_value(f, middle) <= a ? &low : &high) = middle;
+        *(reference_value(f, middle) <= a ? &low : &high) = middle;
     }
-    /* The step above the last finite number is as wide as the one below it. */
-    double below = twin_value(f, low);
-    double above = high < exponent_bits(f) ? twin_value(f, high)
-                                           : 2 * below - twin_value(f, (uint16_t)(low - 1));
+    /* The step above the largest finite number is as wide as the one below it. */
+    double below = reference_value(f, low);
+    double above = high < exponent_bits(f) ? reference_value(f, high)
+                                           : 2 * below - reference_value(f, (uint16_t)(low - 1));
     double down = a - below, up = above - a;
     bool is_up = up < down || (up == down && low % 2 == 1);
     return sign | (is_up ? high : low);
@@ -84,7 +85,7 @@ static void test_patterns(const struct format *f)
     dtype_to_f32(f->dtype, all, x, 65536);
     dtype_to_f64(f->dtype, all, wide, 65536);
     for (size_t i = 0; i < 65536; i++) {
-        double want = twin_value(f, (uint16_t)i);
+        double want = reference_value(f, (uint16_t)i);
         CHECK(isnan(want) ? isnan(x[i]) && isnan(wide[i]) : x[i] == want && wide[i] == want);
         CHECK(isnan(want) || !signbit(x[i]) == (i < 32768));
     }
@@ -104,7 +105,7 @@ static void test_patterns(const struct format *f)
     CHECK(memcmp(bytes + 1, all + 15360, 2 * 7) == 0);
 }
 
-/* Both ways of narrowing, and dtype_round_f32, for F32 values. */
+/* Checks the conversions from F32 and F64, and dtype_round_f32, for F32 values. */
 static void check_floats(const struct format *f, const float *x, size_t n)
 {
     uint16_t *got = malloc(2 * n), *through = malloc(2 * n);
@@ -121,9 +122,9 @@ static void check_floats(const struct format *f, const float *x, size_t n)
             CHECK(isnan(rounded[i]));
             continue;
         }
-        uint16_t want = twin_round(f, x[i]);
+        uint16_t want = reference_round(f, x[i]);
         CHECK(got[i] == want && through[i] == want);
-        CHECK(rounded[i] == twin_value(f, want) && !signbit(rounded[i]) == (want < 32768));
+        CHECK(rounded[i] == reference_value(f, want) && !signbit(rounded[i]) == (want < 32768));
     }
     free(got);
     free(through);
@@ -131,7 +132,7 @@ static void check_floats(const struct format *f, const float *x, size_t n)
     free(rounded);
 }
 
-/* Every number of the format, the middle to the next one, and what lies beside both. */
+/* Every number of the format, the middle between it and the next, and the neighbours of both. */
 static void test_edges(const struct format *f)
 {
     static float x[6 * 32768];
@@ -139,8 +140,9 @@ static void test_edges(const struct format *f)
     static uint16_t got[6 * 32768];
     size_t n = 0;
     for (uint16_t b = 0; b < exponent_bits(f); b++) {
-        double low = twin_value(f, b), step = b ? low - twin_value(f, (uint16_t)(b - 1)) : 0;
-        double high = b + 1 < exponent_bits(f) ? twin_value(f, (uint16_t)(b + 1)) : low + step;
+        double low = reference_value(f, b),
+               step = b ? low - reference_value(f, (uint16_t)(b - 1)) : 0;
+        double high = b + 1 < exponent_bits(f) ? reference_value(f, (uint16_t)(b + 1)) : low + step;
         double middle = low + (high - low) / 2;
         wide[n] = middle;
         wide[n + 1] = nextafter(middle, 0);
@@ -158,7 +160,7 @@ static void test_edges(const struct format *f)
     check_floats(f, x, n);
     dtype_from_f64(f->dtype, wide, got, n);
     for (size_t i = 0; i < n; i++)
-        CHECK(got[i] == twin_round(f, wide[i]));
+        CHECK(got[i] == reference_round(f, wide[i]));
 }
 
 static void test_random(const struct format *f)
@@ -180,7 +182,7 @@ static void test_random(const struct format *f)
     dtype_from_f64(f->dtype, wide, got, 200000);
     for (size_t i = 0; i < 200000; i++)
         CHECK(isnan(wide[i]) ? (got[i] & 0x7FFF) > exponent_bits(f)
-                             : got[i] == twin_round(f, wide[i]));
+                             : got[i] == reference_round(f, wide[i]));
 }
 
 static void test_wide(void)
@@ -250,7 +252,7 @@ static void test_names(void)
 
 int main(void)
 {
-    const struct format *formats[] = {&half, &brain};
+    const struct format *formats[] = {&f16, &bf16};
     for (size_t i = 0; i < 2; i++) {
         test_patterns(formats[i]);
         test_edges(formats[i]);

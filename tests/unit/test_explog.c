@@ -3,7 +3,7 @@
 
 #include <stdint.h>
 
-/* Against libm's long doubles: within two units in the last place. */
+/* Compares with libm's long double functions: at most two units in the last place. */
 
 #define N 4099
 

@@ -1,7 +1,7 @@
 #include "magnitude_select.h"
 #include "unit.h"
 
-/* The twin: a stable sort. */
+/* The reference implementation: a sort. */
 
 struct ranked {
     uint32_t bits;
@@ -22,7 +22,7 @@ static int by_size_higher(const void *a, const void *b)
     return x->bits != y->bits ? by_size_lower(a, b) : by_size_lower(b, a);
 }
 
-static void twin(const float *x, size_t n, size_t above, enum tie_rule ties, bool *keeps)
+static void reference(const float *x, size_t n, size_t above, enum tie_rule ties, bool *keeps)
 {
     struct ranked *r = malloc((n + 1) * sizeof *r);
     for (size_t i = 0; i < n; i++) {
@@ -45,16 +45,17 @@ static uint64_t draw(void)
     return seed ^= seed << 17;
 }
 
-/* ---- a runner in small ------------------------------------------------------------------ */
+/* ---- rounds ----------------------------------------------------------------------------- */
 
 struct rounds {
     size_t samples, full;
 };
 
-/* Blocks of `block` elements (0: of random sizes, some empty), observed from the last to the
- * first, merged in order. With `whole` a sample round gets whole blocks. */
-static struct rounds settle(struct magnitude_select *s, const float *x, size_t n, size_t block,
-                            bool whole)
+/* Runs the rounds of a selection over blocks of `block` elements (0: of random sizes, some empty):
+ * observes the last block first, merges in order. With `whole`, a sample round gets whole blocks.
+ */
+static struct rounds run_rounds(struct magnitude_select *s, const float *x, size_t n, size_t block,
+                                bool whole)
 {
     struct rounds rounds = {0};
     static size_t starts[100000];
@@ -68,17 +69,17 @@ static struct rounds settle(struct magnitude_select *s, const float *x, size_t n
     starts[blocks] = n;
     for (bool known = magnitude_select_is_done(s); !known && rounds.full < 20;
          known = magnitude_select_decide(s)) {
-        size_t head = magnitude_select_sample_elements(s);
-        *(head ? &rounds.samples : &rounds.full) += 1;
+        size_t wanted = magnitude_select_sample_elements(s);
+        *(wanted ? &rounds.samples : &rounds.full) += 1;
         for (size_t b = blocks; b-- > 0;) {
             size_t m = starts[b + 1] - starts[b];
-            m = head && !whole && head < m ? head : m;
+            m = wanted && !whole && wanted < m ? wanted : m;
             works[b] = malloc(magnitude_select_work_size(s, m));
             memset(works[b], 0xA5, magnitude_select_work_size(s, m));
             magnitude_select_observe(s, x + starts[b], starts[b], m, works[b]);
         }
         for (size_t b = 0; b < blocks; b++) {
-            magnitude_select_merge(s, works[b]);
+            magnitude_select_accumulate(s, works[b]);
             free(works[b]);
         }
     }
@@ -92,9 +93,9 @@ static struct rounds check(const float *x, size_t n, size_t above, enum tie_rule
     bool *keeps = malloc(n + 1);
     float *kept = malloc((n + 1) * sizeof *kept), *dropped = malloc((n + 1) * sizeof *kept);
     struct magnitude_select *s = magnitude_select_new(n, above, ties, list_max);
-    struct rounds rounds = settle(s, x, n, block, draw() % 2);
+    struct rounds rounds = run_rounds(s, x, n, block, draw() % 2);
     struct magnitude_cut cut = magnitude_select_result(s);
-    twin(x, n, above, ties, keeps);
+    reference(x, n, above, ties, keeps);
     memcpy(kept, x, n * sizeof *x);
     memcpy(dropped, x, n * sizeof *x);
     for (size_t i = 0, m; i < n; i += m) {
@@ -147,7 +148,7 @@ static void fill(enum data data, float *x, size_t n)
         case ZERO_BLOCKS:
             u = i / 1000 % 2 ? 0 : u;
             break;
-        case SORTED: /* every head lies: within a block the last are the largest */
+        case SORTED: /* every sample is misleading: the largest are at the end of a block */
             u = (float)(i % 4096) * (i % 2 ? 1 : -1);
             break;
         case WIDE: {
@@ -177,7 +178,7 @@ static void test_all(float *x, size_t n, size_t list_max)
     }
 }
 
-/* Every count, for data with ties of which the answer is plain to see. */
+/* Every count, for a few elements with ties. */
 static void test_small(void)
 {
     float x[] = {0, -2, 1, 2, 0, 1, -1, 2, 0, 3};
@@ -188,16 +189,16 @@ static void test_small(void)
                 check(x, 10, above, TIE_HIGHER_INDEX_WINS, list_max, block);
             }
     struct magnitude_select *s = magnitude_select_new(10, 2, TIE_LOWER_INDEX_WINS, 0);
-    settle(s, x, 10, 4, false);
+    run_rounds(s, x, 10, 4, false);
     CHECK(magnitude_select_result(s).index == 1 && !magnitude_select_result(s).all);
     magnitude_select_free(s);
     s = magnitude_select_new(10, 2, TIE_HIGHER_INDEX_WINS, 0);
-    settle(s, x, 10, 4, false);
+    run_rounds(s, x, 10, 4, false);
     CHECK(magnitude_select_result(s).index == 7);
     magnitude_select_free(s);
 }
 
-/* How many rounds it takes: none, one, a sample and one, at most one more for frozen tensors. */
+/* The number of rounds: none, one, a sample and one, at most one more for frozen tensors. */
 static void test_rounds(float *x, size_t n)
 {
     fill(NORMAL, x, n);
@@ -213,14 +214,14 @@ static void test_rounds(float *x, size_t n)
     fill(MOSTLY_ZERO, x, n);
     r = check(x, n, n / 5, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 1 && r.full == 2);
-    for (size_t i = 0; i < n; i++) /* the head of each block is the smallest */
+    for (size_t i = 0; i < n; i++) /* the start of each block has its smallest elements */
         x[i] = (float)(i % 65536) + 1;
     r = check(x, n, n / 5, TIE_LOWER_INDEX_WINS, 0, 65536);
     CHECK(r.samples == 1 && r.full > 1 && r.full <= 5);
 }
 
-/* Three tensors as one, in blocks of their own; the cut is applied to each by itself. */
-static void test_model(float *x)
+/* A selection over three tensors with separate blocks; the cut is applied to each tensor. */
+static void test_several_tensors(float *x)
 {
     static const size_t sizes[] = {70000, 3, 50000};
     float *tensors[3];
@@ -238,13 +239,13 @@ static void test_model(float *x)
                 size_t m = sizes[t] - i < 4096 ? sizes[t] - i : 4096;
                 void *work = malloc(magnitude_select_work_size(s, m));
                 magnitude_select_observe(s, tensors[t] + i, offset + i, m, work);
-                magnitude_select_merge(s, work);
+                magnitude_select_accumulate(s, work);
                 free(work);
             }
     } while (!magnitude_select_decide(s));
     struct magnitude_cut cut = magnitude_select_result(s);
     bool *keeps = malloc(n);
-    twin(x, n, 41000, TIE_LOWER_INDEX_WINS, keeps);
+    reference(x, n, 41000, TIE_LOWER_INDEX_WINS, keeps);
     n = 0;
     for (size_t t = 0; t < 3; free(tensors[t]), n += sizes[t++]) {
         magnitude_cut_apply(&cut, true, tensors[t], n, sizes[t]);
@@ -255,25 +256,25 @@ static void test_model(float *x)
     magnitude_select_free(s);
 }
 
-/* A number that is guessed for the sample and known after the round over everything, applied to
+/* The count is an estimate for the sample and exact after the next round; the cut is applied to
  * other numbers. */
-static void test_revised(float *x, size_t n)
+static void test_set_count(float *x, size_t n)
 {
     static float y[300000];
     bool *keeps = malloc(n);
     size_t above = n / 3;
     fill(NORMAL, x, n);
-    twin(x, n, above, TIE_LOWER_INDEX_WINS, keeps);
+    reference(x, n, above, TIE_LOWER_INDEX_WINS, keeps);
     for (size_t guess = above - n / 100; guess <= above + n / 100; guess += n / 100) {
         struct magnitude_select *s = magnitude_select_new(n, 1, TIE_LOWER_INDEX_WINS, 0);
         for (int round = 0; !magnitude_select_is_done(s); round++) {
             for (size_t i = 0; i < n; i += 65536) {
                 size_t m = n - i < 65536 ? n - i : 65536,
-                       head = magnitude_select_sample_elements(s);
-                m = head && head < m ? head : m;
+                       wanted = magnitude_select_sample_elements(s);
+                m = wanted && wanted < m ? wanted : m;
                 void *work = malloc(magnitude_select_work_size(s, m));
                 magnitude_select_observe(s, x + i, i, m, work);
-                magnitude_select_merge(s, work);
+                magnitude_select_accumulate(s, work);
                 free(work);
             }
             if (round < 2)
@@ -295,18 +296,18 @@ static void test_revised(float *x, size_t n)
     free(keeps);
 }
 
-/* More elements announced than come, or fewer: it ends. */
+/* More elements were announced than observed, or fewer: the selection ends. */
 static void test_wrong_count(float *x)
 {
     fill(NORMAL, x, 1000);
     for (size_t list_max = 0; list_max < 2000; list_max += 500) {
         struct magnitude_select *s =
             magnitude_select_new(3000, 2000, TIE_LOWER_INDEX_WINS, list_max);
-        settle(s, x, 1000, 100, false);
+        run_rounds(s, x, 1000, 100, false);
         CHECK(magnitude_select_result(s).all);
         magnitude_select_free(s);
         s = magnitude_select_new(500, 400, TIE_LOWER_INDEX_WINS, list_max);
-        settle(s, x, 1000, 100, false);
+        run_rounds(s, x, 1000, 100, false);
         magnitude_select_free(s);
     }
 }
@@ -329,8 +330,8 @@ int main(void)
             check(x, N, N / 5, (enum tie_rule)ties, 0, 65536);
     }
     test_rounds(x, N);
-    test_model(x);
-    test_revised(x, N);
+    test_several_tensors(x);
+    test_set_count(x, N);
     test_wrong_count(x);
     return unit_end();
 }

@@ -1,4 +1,4 @@
-/* Ranks by magnitude against a plain sort. */
+/* Compares the sort by magnitude with qsort. */
 #include "magnitude_sort.h"
 #include "unit.h"
 
@@ -6,10 +6,10 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define MOST 5000
+#define N_MAX 5000
 
-static float x[MOST];
-static uint64_t work[2 * MOST];
+static float x[N_MAX];
+static uint64_t work[2 * N_MAX];
 
 static int by_magnitude(const void *a, const void *b)
 {
@@ -19,9 +19,9 @@ static int by_magnitude(const void *a, const void *b)
     return i < j ? -1 : i > j;
 }
 
-static bool agrees(size_t n)
+static bool is_sorted(size_t n)
 {
-    static uint32_t order[MOST];
+    static uint32_t order[N_MAX];
     const uint64_t *keys = magnitude_sort_ascending(x, n, work);
     for (size_t i = 0; i < n; i++)
         order[i] = (uint32_t)i;
@@ -34,25 +34,25 @@ static bool agrees(size_t n)
 
 int main(void)
 {
-    static const size_t sizes[] = {1, 2, 3, 31, 32, 33, 34, 255, 256, 257, 1000, MOST};
+    static const size_t sizes[] = {1, 2, 3, 31, 32, 33, 34, 255, 256, 257, 1000, N_MAX};
     for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
         size_t n = sizes[s];
         srand((unsigned)n);
-        for (size_t i = 0; i < n; i++) /* of any size, also denormal */
+        for (size_t i = 0; i < n; i++) /* many magnitudes, including subnormal */
             x[i] = (float)ldexp(rand() - RAND_MAX / 2, rand() % 200 - 170);
-        CHECK(agrees(n));
+        CHECK(is_sorted(n));
         for (size_t i = 0; i < n; i++) /* many ties, both signs, zeros of both signs */
             x[i] = (float)(rand() % 7) * (rand() % 2 ? 0.25f : -0.25f);
-        CHECK(agrees(n));
+        CHECK(is_sorted(n));
         for (size_t i = 0; i < n; i++) /* all the same */
             x[i] = -1.5f;
-        CHECK(agrees(n));
-        for (size_t i = 0; i < n; i++) /* one far off: the others share a bin */
+        CHECK(is_sorted(n));
+        for (size_t i = 0; i < n; i++) /* one outlier: all others share a bin */
             x[i] = i ? 1.0f + (float)(rand() % 1000) * 0x1p-23f : 1e-38f;
-        CHECK(agrees(n));
-        for (size_t i = 0; i < n; i++) /* descending, one high byte only */
+        CHECK(is_sorted(n));
+        for (size_t i = 0; i < n; i++) /* descending, all with the same high byte */
             x[i] = 1.0f + (float)(n - i) * 0x1p-20f;
-        CHECK(agrees(n));
+        CHECK(is_sorted(n));
     }
     return unit_end();
 }

@@ -35,7 +35,7 @@ int main(void)
 {
     static const char *const locales[] = {"C", "C.UTF-8", "de_DE.UTF-8"};
     for (size_t i = 0; i < 3; i++) {
-        setlocale(LC_ALL, locales[i]); /* a locale that is missing leaves the one before */
+        setlocale(LC_ALL, locales[i]); /* a missing locale keeps the previous one */
         test_globs();
         test_endings();
     }

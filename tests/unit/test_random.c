@@ -3,8 +3,8 @@
 
 #include <Random123/philox.h>
 
-/* The twin: Random123's own function, one element at a time. */
-static float twin(uint64_t seed, uint64_t stream, uint64_t i)
+/* The reference implementation: Random123's function, one element at a time. */
+static float reference(uint64_t seed, uint64_t stream, uint64_t i)
 {
     philox4x32_ctr_t c = {
         {(uint32_t)(i / 4), (uint32_t)(i / 4 >> 32), (uint32_t)stream, (uint32_t)(stream >> 32)}};
@@ -40,7 +40,7 @@ static void test_known_answers(void)
     static const uint32_t head[] = {0x7ff03c4a, 0x0a694ace, 0xd3b91e2f,
                                     0x086f1b9d, 0x07ddb0e2, 0x4f8b9c50};
     check_words(0, 0, 0, zero, 4);
-    /* No element has this counter: a check of the twin alone. */
+    /* No element has this counter: a check of the reference alone. */
     philox4x32_ctr_t c = {{0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}};
     philox4x32_key_t k = {{0xa4093822, 0x299f31d0}};
     philox4x32_ctr_t words = philox4x32_R(10, c, k);
@@ -50,8 +50,8 @@ static void test_known_answers(void)
     check_words(0x123456789abcdef0, random_stream_of_tensor("code", "lm_head.weight"), 0, head, 6);
 }
 
-/* Any start, any length, across 2^32 counters, against the twin. */
-static void test_twin(void)
+/* Any start and any length, across 2^32 counters. */
+static void test_reference(void)
 {
     static const uint64_t starts[] = {
         0, 1, 2, 3, 255, 256, (1ull << 34) - 130, (1ull << 34) + 5, (1ull << 40) + 2};
@@ -62,7 +62,7 @@ static void test_twin(void)
             uint64_t seed = 0x9876543210abcdef + s, stream = 0xfedcba9876543210 * (l + 1);
             random_uniform(seed, stream, starts[s], lengths[l], u);
             for (size_t i = 0; i < lengths[l]; i++)
-                CHECK(u[i] == twin(seed, stream, starts[s] + i));
+                CHECK(u[i] == reference(seed, stream, starts[s] + i));
         }
 }
 
@@ -70,6 +70,6 @@ int main(void)
 {
     test_streams();
     test_known_answers();
-    test_twin();
+    test_reference();
     return unit_end();
 }

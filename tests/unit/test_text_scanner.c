@@ -6,7 +6,7 @@
 static char *written;
 static size_t written_size;
 
-/* What a function prints, as a text to be read. */
+/* A stream to print to; write_end returns a scanner of the printed text. */
 static FILE *write_start(void)
 {
     free(written);
@@ -20,8 +20,8 @@ static struct text_scanner write_end(FILE *f)
     return text_scanner_start((const unsigned char *)written, written_size);
 }
 
-/* Elements come back bit by bit. */
-static int comes_back(enum dtype d, const void *from, size_t columns, size_t n)
+/* True if printed elements are parsed to the same bits. */
+static int round_trips(enum dtype d, const void *from, size_t columns, size_t n)
 {
     size_t size = dtype_bits(d) / 8;
     struct error e;
@@ -29,11 +29,11 @@ static int comes_back(enum dtype d, const void *from, size_t columns, size_t n)
     element_text_print_rows(f, d, columns, 0, n, from);
     struct text_scanner t = write_end(f);
     for (size_t i = 0; i < n; i++) {
-        unsigned char back[8];
+        unsigned char parsed[8];
         if (i % columns == 0 && (!text_scanner_at_line_end(&t) || !text_scanner_next_line(&t)))
             return 0;
-        if (text_scanner_read_element(&t, d, back, &e) ||
-            memcmp(back, (const char *)from + i * size, size) != 0)
+        if (text_scanner_read_element(&t, d, parsed, &e) ||
+            memcmp(parsed, (const char *)from + i * size, size) != 0)
             return 0;
     }
     return text_scanner_at_line_end(&t) && !text_scanner_next_line(&t);
@@ -55,14 +55,14 @@ static void test_elements(void)
         all[i] = (uint16_t)i;
     for (size_t i = 0; i < 4096; i++)
         some[i] = random_bits();
-    CHECK(comes_back(DTYPE_F16, all, 256, 65536));
-    CHECK(comes_back(DTYPE_BF16, all, 65536, 65536));
+    CHECK(round_trips(DTYPE_F16, all, 256, 65536));
+    CHECK(round_trips(DTYPE_BF16, all, 65536, 65536));
     for (enum dtype d = DTYPE_BOOL; d < DTYPE_COUNT; d++)
         if (dtype_bits(d) % 8 == 0)
-            CHECK(comes_back(d, some, 64, 4096));
+            CHECK(round_trips(d, some, 64, 4096));
 }
 
-static const char *shown(enum dtype d, double x)
+static const char *print_one(enum dtype d, double x)
 {
     static char text[64];
     unsigned char bytes[8];
@@ -76,16 +76,16 @@ static const char *shown(enum dtype d, double x)
 
 static void test_shortest(void)
 {
-    CHECK(strcmp(shown(DTYPE_F32, 0.1), "0.1") == 0);
-    CHECK(strcmp(shown(DTYPE_F32, 16777216), "16777216") == 0);
-    CHECK(strcmp(shown(DTYPE_F64, 0.1), "0.1") == 0);
-    CHECK(strcmp(shown(DTYPE_BF16, 0.1), "0.1") == 0);
-    CHECK(strcmp(shown(DTYPE_F16, -2), "-2") == 0);
-    CHECK(strcmp(shown(DTYPE_F32, -0.0), "-0") == 0);
-    CHECK(strcmp(shown(DTYPE_F32, INFINITY), "inf") == 0);
+    CHECK(strcmp(print_one(DTYPE_F32, 0.1), "0.1") == 0);
+    CHECK(strcmp(print_one(DTYPE_F32, 16777216), "16777216") == 0);
+    CHECK(strcmp(print_one(DTYPE_F64, 0.1), "0.1") == 0);
+    CHECK(strcmp(print_one(DTYPE_BF16, 0.1), "0.1") == 0);
+    CHECK(strcmp(print_one(DTYPE_F16, -2), "-2") == 0);
+    CHECK(strcmp(print_one(DTYPE_F32, -0.0), "-0") == 0);
+    CHECK(strcmp(print_one(DTYPE_F32, INFINITY), "inf") == 0);
 }
 
-static int reads(enum dtype d, const char *word)
+static int parses(enum dtype d, const char *word)
 {
     struct text_scanner t = text_scanner_start((const unsigned char *)word, strlen(word));
     unsigned char to[8];
@@ -94,16 +94,16 @@ static int reads(enum dtype d, const char *word)
            text_scanner_at_line_end(&t);
 }
 
-static void test_refusals(void)
+static void test_invalid_elements(void)
 {
-    CHECK(reads(DTYPE_F32, "1e38") && !reads(DTYPE_F32, "1e39"));
-    CHECK(reads(DTYPE_F16, "65504") && !reads(DTYPE_F16, "65520"));
-    CHECK(reads(DTYPE_I8, "-128") && !reads(DTYPE_I8, "-129") && !reads(DTYPE_I8, "128"));
-    CHECK(reads(DTYPE_U64, "18446744073709551615") && !reads(DTYPE_U64, "18446744073709551616"));
-    CHECK(!reads(DTYPE_U8, "-1") && !reads(DTYPE_U8, "1.0") && !reads(DTYPE_U8, ""));
-    CHECK(!reads(DTYPE_F32, "x") && !reads(DTYPE_F32, "1x") && !reads(DTYPE_F32, "infinity"));
-    CHECK(!reads(DTYPE_F32, "nan:7f800000") && reads(DTYPE_F32, "nan:ffffffff"));
-    CHECK(!reads(DTYPE_F8_E4M3, "1") && reads(DTYPE_F8_E4M3, "7f"));
+    CHECK(parses(DTYPE_F32, "1e38") && !parses(DTYPE_F32, "1e39"));
+    CHECK(parses(DTYPE_F16, "65504") && !parses(DTYPE_F16, "65520"));
+    CHECK(parses(DTYPE_I8, "-128") && !parses(DTYPE_I8, "-129") && !parses(DTYPE_I8, "128"));
+    CHECK(parses(DTYPE_U64, "18446744073709551615") && !parses(DTYPE_U64, "18446744073709551616"));
+    CHECK(!parses(DTYPE_U8, "-1") && !parses(DTYPE_U8, "1.0") && !parses(DTYPE_U8, ""));
+    CHECK(!parses(DTYPE_F32, "x") && !parses(DTYPE_F32, "1x") && !parses(DTYPE_F32, "infinity"));
+    CHECK(!parses(DTYPE_F32, "nan:7f800000") && parses(DTYPE_F32, "nan:ffffffff"));
+    CHECK(!parses(DTYPE_F8_E4M3, "1") && parses(DTYPE_F8_E4M3, "7f"));
 }
 
 static void test_words(void)
@@ -153,7 +153,7 @@ int main(void)
 {
     test_elements();
     test_shortest();
-    test_refusals();
+    test_invalid_elements();
     test_words();
     test_lines();
     free(written);

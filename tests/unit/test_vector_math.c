@@ -1,21 +1,21 @@
 #include "vector_math.h"
 #include "unit.h"
 
-/* Plain twins of the kernels, compared bit for bit. */
+/* Plain reference implementations of the functions, compared bit for bit. */
 
-static float twin_drop(float x, float u, double keep)
+static float reference_drop(float x, float u, double keep)
 {
     return (double)u < keep ? x : 0.0f;
 }
 
-/* y: what stays of x by its marks. */
-static void keep(const float *x, float *y, size_t n, const unsigned char *marks)
+/* y = x without the elements that are not marked. */
+static void keep_marked(const float *x, float *y, size_t n, const unsigned char *marks)
 {
     memcpy(y, x, n * sizeof *x);
     vector_math_zero_unmarked(y, marks, n);
 }
 
-static double twin_sum(const float *x, const float *y, size_t n, int what)
+static double reference_sum(const float *x, const float *y, size_t n, int what)
 {
     double sum = 0;
     for (size_t start = 0; start < n; start += 4096) {
@@ -30,7 +30,7 @@ static double twin_sum(const float *x, const float *y, size_t n, int what)
     return sum;
 }
 
-static void twin_elect(float **x, const double *w, size_t K, size_t i)
+static void reference_elect(float **x, const double *w, size_t K, size_t i)
 {
     double sum = 0;
     for (size_t k = 0; k < K; k++)
@@ -42,7 +42,7 @@ static void twin_elect(float **x, const double *w, size_t K, size_t i)
     }
 }
 
-static float twin_weighted_sum(float **x, const double *w, size_t K, double divisor, size_t i)
+static float reference_weighted_sum(float **x, const double *w, size_t K, double divisor, size_t i)
 {
     double sum = 0;
     for (size_t k = 0; k < K; k++)
@@ -50,7 +50,7 @@ static float twin_weighted_sum(float **x, const double *w, size_t K, double divi
     return (float)(sum / divisor);
 }
 
-static float twin_disjoint_mean(float **x, const double *w, size_t K, double floor, size_t i)
+static float reference_disjoint_mean(float **x, const double *w, size_t K, double floor, size_t i)
 {
     double sum = 0, divisor = 0;
     for (size_t k = 0; k < K; k++) {
@@ -78,7 +78,7 @@ static double draw(void)
     return (double)(seed >> 11) * 0x1p-53;
 }
 
-/* Deltas of both signs and many sizes, a third of them zero of either sign. */
+/* Deltas of both signs and many magnitudes; a third of them are +0 or -0. */
 static void fill(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -102,7 +102,7 @@ static void test_single(size_t n)
     for (size_t i = 0; i < n; i++)
         u[i] = floorf((float)(draw() * 0x1p24)) * 0x1p-24f;
     if (n > 0)
-        u[0] = 0.1f; /* the float is above 0.1 */
+        u[0] = 0.1f; /* as a float slightly larger than 0.1 */
     vector_math_subtract(x, b, y, n);
     for (size_t i = 0; i < n; i++)
         want[i] = (float)((double)x[i] - (double)b[i]);
@@ -123,14 +123,14 @@ static void test_single(size_t n)
     }
     for (size_t f = 0; f < 5; f++) {
         vector_math_mark_below(u, keeps[f], n, marks);
-        keep(x, y, n, marks);
+        keep_marked(x, y, n, marks);
         for (size_t i = 0; i < n; i++)
-            want[i] = twin_drop(x[i], u[i], keeps[f]);
+            want[i] = reference_drop(x[i], u[i], keeps[f]);
         CHECK(same(y, want, n));
     }
-    CHECK(vector_math_sum_abs(x, n) == twin_sum(x, x, n, 0));
-    CHECK(vector_math_sum_squares(x, n) == twin_sum(x, x, n, 1));
-    CHECK(vector_math_dot(x, b, n) == twin_sum(x, b, n, 1));
+    CHECK(vector_math_sum_abs(x, n) == reference_sum(x, x, n, 0));
+    CHECK(vector_math_sum_squares(x, n) == reference_sum(x, x, n, 1));
+    CHECK(vector_math_dot(x, b, n) == reference_sum(x, b, n, 1));
 }
 
 static void test_joins(size_t K, size_t n, const double *w)
@@ -150,27 +150,27 @@ static void test_joins(size_t K, size_t n, const double *w)
     for (size_t d = 0; d < 6; d++) {
         vector_math_weighted_sum(from, w, K, divisors[d], got, n);
         for (size_t i = 0; i < n; i++)
-            want[i] = twin_weighted_sum(from, w, K, divisors[d], i);
+            want[i] = reference_weighted_sum(from, w, K, divisors[d], i);
         CHECK(same(got, want, n));
     }
     for (size_t f = 0; f < 3; f++) {
         vector_math_disjoint_mean(from, w, K, floors[f], got, n);
         for (size_t i = 0; i < n; i++)
-            want[i] = twin_disjoint_mean(from, w, K, floors[f], i);
+            want[i] = reference_disjoint_mean(from, w, K, floors[f], i);
         CHECK(same(got, want, n));
     }
     vector_math_elect_signs(from, w, K, n);
     for (size_t i = 0; i < n; i++)
-        twin_elect(copy, w, K, i);
+        reference_elect(copy, w, K, i);
     for (size_t k = 0; k < K; k++)
         CHECK(same(x[k], y[k], n));
     for (size_t i = 0; i < n; i++)
-        want[i] = twin_weighted_sum(from, w, K, 1.5, i);
+        want[i] = reference_weighted_sum(from, w, K, 1.5, i);
     vector_math_weighted_sum(from, w, K, 1.5, x[0], n); /* in place */
     CHECK(same(x[0], want, n));
 }
 
-/* Two vectors by hand: election, then the mean over those that agree. */
+/* Two vectors by hand: election, then the mean over the agreeing elements. */
 static void test_example(void)
 {
     float a[] = {1, -2, 3, 0}, b[] = {-3, -4, 1, 0}, y[4];
