@@ -198,6 +198,7 @@ const struct filter filter_tv_extract = {
     .operands_are_files = true,
     .open = open_extract,
     .begin = begin,
+    .source.hashes_payload = true,
     .source.fill = fill,
     .transform = transform,
     .end = end,

@@ -59,6 +59,7 @@ const struct filter filter_unpack = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_unpack,
+    .source.hashes_payload = true,
     .source.fill = fill,
     .end = end,
     .close = close_unpack,
