@@ -34,7 +34,7 @@ static const struct option_row rows[] = {
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct base_model *base = job->stage->data;
     float x[TILE];
@@ -81,7 +81,7 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     for (size_t k = 0; k < job->in->n_vectors; k++) {
         const struct vector *v = &job->in->vectors[k];
@@ -116,7 +116,7 @@ const struct filter filter_add_base = {
     .role = ROLE_FILTER,
     .operands_are_files = true,
     .open = open_add,
-    .begin = begin,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .transform_block = transform_block,
     .close = close_add,
 };

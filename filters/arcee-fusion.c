@@ -87,7 +87,7 @@ static double quantile_value(const struct state *st, size_t q)
     return x;
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
     if (!st)
@@ -148,7 +148,7 @@ static void plan_round(struct job *job)
                      multi_select_work_size(&st->select, n);
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct state *st = job->state;
     struct work_parts w = split_work(work, b);
@@ -161,7 +161,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
     struct work_parts w = split_work(work, b);
@@ -170,7 +170,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     struct state *st = job->state;
     if (!st)
@@ -191,7 +191,7 @@ static int open_fusion(struct stage *s, struct header *h, struct error *e)
     return join_declare_result(h, o->name, 2, 2, e);
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     size_t n = tensor_elements(job->in);
     if (join_check_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e))
@@ -208,7 +208,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_OBSERVE;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     struct state *st = job->state;
     if (st)
@@ -226,10 +226,10 @@ const struct filter filter_arcee_fusion = {
     .role = ROLE_FILTER,
     .open = open_fusion,
     .scope = SCOPE_ROW, /* with rounds over the whole tensor */
-    .begin = begin,
-    .observe = observe,
-    .accumulate = accumulate,
-    .decide = decide,
-    .transform = transform,
-    .end = end,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = accumulate_block,
+    .end_round = end_round,
+    .transform_block = transform_block,
+    .end_tensor = end_tensor,
 };

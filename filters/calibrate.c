@@ -196,7 +196,7 @@ static int store_weights(struct job *job, struct error *e)
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     struct run *r = run_of(job->stage);
     if (store_weights(job, e))
@@ -215,7 +215,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_PASS_THROUGH;
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct task_vectors *tv = run_of(job->stage)->c.task_vectors;
     for (size_t v = 0; v < b->n_vectors; v++) {
@@ -227,7 +227,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     return calibrate(run_of(job->stage), e) ? -1 : VERDICT_DONE;
 }
@@ -303,8 +303,8 @@ const struct filter filter_calibrate = {
     .filter_for_process = filter_for_rank,
     .open = open_calibrate,
     .choose_scope = choose_scope,
-    .begin = begin,
-    .observe = observe,
-    .decide = decide,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .end_round = end_round,
     .close = close_calibrate,
 };

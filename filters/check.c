@@ -51,7 +51,7 @@ static struct nonfinite count_nonfinite(enum dtype d, const char *x, uint64_t fi
     return found;
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct nonfinite *found = work;
     for (size_t k = 0; k < b->n_vectors; k++)
@@ -59,7 +59,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct nonfinite *sum = job->state;
     const struct nonfinite *found = work;
@@ -79,7 +79,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     job->state = arena_alloc(job->arena, job->in->n_vectors, sizeof(struct nonfinite));
     job->work_size = job->in->n_vectors * sizeof(struct nonfinite);
@@ -98,7 +98,7 @@ static void print_finding(const struct job *job, size_t k, const struct nonfinit
     printf(", the first at flat index %llu\n", (unsigned long long)found->first);
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     struct result *result = job->stage->data;
     const struct nonfinite *found = job->state;
@@ -147,9 +147,9 @@ const struct filter filter_check = {
     .raw_payload = true,
     .accepts_nonfinite = true,
     .open = open,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = accumulate,
-    .end = end,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = accumulate_block,
+    .end_tensor = end_tensor,
     .close = close,
 };

@@ -70,7 +70,7 @@ static int join_segment(const struct options *o, enum stream_kind kind,
     return 0;
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     if (!tensor_is_float(job->in))
         return join_identical_vectors(job->in, b, e);
@@ -93,7 +93,7 @@ static int open_combine(struct stage *s, struct header *h, struct error *e)
     return join_declare_result(h, o->name, 1, SIZE_MAX, e);
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     return join_check_weights(job->stage, job->in, JOIN_CHUNK_WEIGHTS, e) ? -1 : PLAN_TRANSFORM;
 }
@@ -108,6 +108,6 @@ const struct filter filter_combine = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_combine,
-    .begin = begin,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .transform_block = transform_block,
 };

@@ -72,7 +72,7 @@ static void draw_and_drop(const struct job *job, const struct block *b, size_t k
     }
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct random_drop *d = job->state;
     for (size_t k = 0; k < b->n_vectors; k++) {
@@ -89,7 +89,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 /* ---- --l1: the round that sums --------------------------------------------------------------- */
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct random_drop *d = job->state = arena_alloc(job->arena, 1, sizeof *d);
@@ -97,13 +97,13 @@ static int begin(struct job *job, struct error *e)
     return random_drop_plan(d, job, (tensor_block_elements(job->in) + 7) / 8);
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     random_drop_observe(job, b, work, draw_block);
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     const struct random_drop *d = job->state;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
@@ -133,9 +133,9 @@ const struct filter filter_dare_drop = {
     .element_wise = true,
     .only_drops_elements = true,
     .choose_scope = choose_scope,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = random_drop_accumulate,
-    .decide = decide,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = random_drop_accumulate,
+    .end_round = end_round,
+    .transform_block = transform_block,
 };

@@ -145,7 +145,7 @@ static void drop_rows(const struct block *b, size_t k, const unsigned char *bits
         vector_math_zero_unmarked(block_floats(b, k) + i, bits, m);
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct random_drop *d = job->state;
@@ -163,13 +163,13 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 /* ---- the round that sums --------------------------------------------------------------------- */
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     random_drop_observe(job, b, work, draw_block);
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     const struct random_drop *d = job->state;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
@@ -201,7 +201,7 @@ static int set_epsilon(const struct job *job, size_t k, struct error *e)
                      density - epsilon, density + epsilon);
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
@@ -229,9 +229,9 @@ const struct filter filter_della_drop = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .scope = SCOPE_ROW,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = random_drop_accumulate,
-    .decide = decide,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = random_drop_accumulate,
+    .end_round = end_round,
+    .transform_block = transform_block,
 };

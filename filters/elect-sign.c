@@ -22,14 +22,14 @@ static const struct option_row rows[] = {
      .help = "give every vector one vote, whatever its weight"},
     {0}};
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     for (size_t k = 0; k < job->out->n_vectors; k++)
         vector_set_attributes(&job->out->vectors[k], NAN, NAN);
     return PLAN_TRANSFORM;
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct weight_segments s = weight_segments_begin(job->in, b);
@@ -53,6 +53,6 @@ const struct filter filter_elect_sign = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .only_drops_elements = true,
-    .begin = begin,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .transform_block = transform_block,
 };

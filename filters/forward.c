@@ -327,8 +327,8 @@ const struct filter filter_forward = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_forward,
-    .begin = compute_before_first_tensor,
-    .source.fill = fill_output_block,
+    .begin_tensor = compute_before_first_tensor,
+    .source.fill_block = fill_output_block,
     .source.rewind = rewind_forward,
     .close = close_forward,
 };

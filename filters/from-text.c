@@ -108,7 +108,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     return text_form_read(&source->form, h, source->file.bytes, source->file.size, e);
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     struct source *source = job->stage->data;
     const struct text_form_tensor *form = &source->form.tensors[job->index];
@@ -129,7 +129,7 @@ static int begin(struct job *job, struct error *e)
     return failed ? -1 : PLAN_TRANSFORM;
 }
 
-static int fill(const struct job *job, struct block *b, struct error *e)
+static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct numbers *numbers = job->state;
     for (size_t k = 0; k < b->n_vectors; k++) {
@@ -140,7 +140,7 @@ static int fill(const struct job *job, struct block *b, struct error *e)
     return 0;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     struct numbers *numbers = job->state;
     if (numbers)
@@ -171,8 +171,8 @@ const struct filter filter_from_text = {
     .raw_payload = true,
     .no_history_step = true,
     .open = open,
-    .begin = begin,
-    .source.fill = fill,
-    .end = end,
+    .begin_tensor = begin_tensor,
+    .source.fill_block = fill_block,
+    .end_tensor = end_tensor,
     .close = close,
 };

@@ -73,7 +73,7 @@ static int open_join(struct stage *s, struct header *h, struct error *e)
 /* ---- payload --------------------------------------------------------------------------------- */
 
 /* The tensor header is that of the first stream, with the weights and attributes of all. */
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     struct stream_inputs *all = job->stage->data;
     size_t k = 0;
@@ -88,7 +88,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_TRANSFORM;
 }
 
-static int fill(const struct job *job, struct block *b, struct error *e)
+static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct stream_inputs *all = job->stage->data;
     for (size_t i = 0; i < all->n; i++)
@@ -122,8 +122,8 @@ const struct filter filter_join_streams = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_join,
-    .begin = begin,
-    .source.fill = fill,
+    .begin_tensor = begin_tensor,
+    .source.fill_block = fill_block,
     .source.rewind = rewind_join,
     .close = close_join,
 };

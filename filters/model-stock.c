@@ -78,7 +78,7 @@ static double interpolation_ratio(const double *dots, size_t K)
 
 /* ---- begin and rounds ------------------------------------------------------------------------ */
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
@@ -97,7 +97,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_OBSERVE;
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
@@ -114,7 +114,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
@@ -125,7 +125,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
@@ -155,8 +155,8 @@ const struct filter filter_model_stock = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .choose_scope = choose_scope,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = accumulate,
-    .decide = decide,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = accumulate_block,
+    .end_round = end_round,
 };

@@ -77,7 +77,7 @@ static int set_mean_direction(struct gram_join *g, const double *w, double eps)
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct gram_join *g = job->state;
@@ -98,7 +98,7 @@ static int open_multislerp(struct stage *s, struct header *h, struct error *e)
     return join_declare_result(h, o->name, 1, GRAM_JOIN_MAX, e);
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     return gram_join_begin(job, JOIN_VECTOR_WEIGHTS, e);
 }
@@ -114,9 +114,9 @@ const struct filter filter_multislerp = {
     .role = ROLE_FILTER,
     .open = open_multislerp,
     .scope = SCOPE_TENSOR,
-    .begin = begin,
-    .observe = gram_join_observe,
-    .accumulate = gram_join_accumulate,
-    .decide = decide,
-    .transform = gram_join_transform,
+    .begin_tensor = begin_tensor,
+    .observe_block = gram_join_observe,
+    .accumulate_block = gram_join_accumulate,
+    .end_round = end_round,
+    .transform_block = gram_join_transform,
 };

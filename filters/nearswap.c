@@ -45,12 +45,12 @@ static int open_nearswap(struct stage *s, struct header *h, struct error *e)
     return join_declare_result(h, o->name, 2, 2, e);
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     return join_check_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e) ? -1 : PLAN_TRANSFORM;
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     if (!tensor_is_float(job->in))
@@ -70,6 +70,6 @@ const struct filter filter_nearswap = {
     .kinds = KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .open = open_nearswap,
-    .begin = begin,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .transform_block = transform_block,
 };

@@ -109,7 +109,7 @@ static void combine_columns(const struct pair *pairs, size_t columns, size_t fir
     }
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
     if (!st)
@@ -133,7 +133,7 @@ static size_t pairs_in_block(const struct state *st, size_t n)
     return st->n_pairs < n ? st->n_pairs : n;
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct state *st = job->state;
     struct pair *pairs = work;
@@ -148,7 +148,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
     const struct pair *pairs = work;
@@ -158,7 +158,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     struct state *st = job->state;
     for (size_t j = 0; st && st->pairs && j < st->n_pairs; j++)
@@ -168,7 +168,7 @@ static int decide(struct job *job, struct error *e)
 
 /* ---- open and begin -------------------------------------------------------------------------- */
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
@@ -211,9 +211,9 @@ const struct filter filter_nuslerp = {
     .role = ROLE_FILTER,
     .open = open_nuslerp,
     .choose_scope = choose_scope,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = accumulate,
-    .decide = decide,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = accumulate_block,
+    .end_round = end_round,
+    .transform_block = transform_block,
 };

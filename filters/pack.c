@@ -167,7 +167,7 @@ static int write_elements(const struct stage *s, size_t index, enum dtype from, 
     return failed ? -1 : 0;
 }
 
-static int consume(struct job *job, const struct block *b, struct error *e)
+static int consume_block(struct job *job, const struct block *b, struct error *e)
 {
     const struct pack *p = job->stage->data;
     if (write_elements(job->stage, job->index, b->dtypes[0], b->first, b->n, b->data[0], e))
@@ -189,7 +189,7 @@ static int finish_tensor(const struct stage *s, size_t index, struct error *e)
     return p->part ? merge_part_finish_tensor(p->part, index, e) : 0;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     return ok ? finish_tensor(job->stage, job->index, e) : 0;
 }
@@ -301,7 +301,7 @@ static int open_source(struct stage *s, struct pack *p, const struct header *h, 
 }
 
 /* Describes the checkpoint, with this step in its history. */
-static void describe_checkpoint(struct stage *s, struct pack *p, const struct header *h)
+static void init_contents(struct stage *s, struct pack *p, const struct header *h)
 {
     const struct options *o = s->options;
     struct header *copy = header_copy(h);
@@ -345,7 +345,7 @@ static int open_part(struct stage *s, struct pack *p, uint64_t shard_size, struc
     const struct options *o = s->options;
     const struct model other = other_base(s);
     const struct merge_part_options options = {target(s), o->force, o->part};
-    const struct merge_plan plan = {.result = p->contents.header,
+    const struct parts_plan plan = {.result = p->contents.header,
                                     .n_filled = count_filled(p),
                                     .shard_size = shard_size,
                                     .other_base = o->onto ? &other : NULL};
@@ -366,7 +366,7 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
     struct arena a = {0};
-    struct shard_layout_spec spec = merge_plan_layout_spec(p->contents.header, &a);
+    struct shard_layout_spec spec = parts_plan_layout_spec(p->contents.header, &a);
     spec.shard_size = o->shards ? shard_layout_balanced_size(&spec, o->shards) : o->shard_size;
     int failed =
         o->part || o->resume ? open_part(s, p, spec.shard_size, e) : open_writer(s, p, &spec, e);
@@ -417,7 +417,7 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
     if (check_options(s, e) || check_stream(s, h, e) || imply_shards(s, e) ||
         open_source(s, p, h, e))
         return -1;
-    describe_checkpoint(s, p, h);
+    init_contents(s, p, h);
     if (open_output(s, p, e))
         return -1;
     count_bytes(s, p);
@@ -426,7 +426,7 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
 
 /* ---- the other callbacks --------------------------------------------------------------------- */
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     if (vector_is_weighted(&job->in->vectors[0]))
         return error_set(e, "tensor %s has a weight other than 1; put combine before pack",
@@ -491,9 +491,9 @@ const struct filter filter_pack = {
     .raw_payload = true,
     .sink.consume_in_any_order = true,
     .open = open_pack,
-    .begin = begin,
-    .sink.consume = consume,
+    .begin_tensor = begin_tensor,
+    .sink.consume_block = consume_block,
     .sink.wants_tensor = wants_tensor,
-    .end = end,
+    .end_tensor = end_tensor,
     .close = close_pack,
 };

@@ -80,7 +80,7 @@ static int open_pick(struct stage *s, struct header *h, struct error *e)
     return h->n_tensors ? 0 : error_set(e, "no vector is selected, so the output would be empty");
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     size_t n = 0, *picked = arena_alloc(job->arena, job->in->n_vectors, sizeof *picked);
     for (size_t k = 0; k < job->in->n_vectors; k++)
@@ -90,7 +90,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_TRANSFORM;
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     block_keep_vectors(b, job->out->n_vectors, job->state);
     return 0;
@@ -112,6 +112,6 @@ const struct filter filter_pick = {
     .raw_payload = true,
     .accepts_nonfinite = true,
     .open = open_pick,
-    .begin = begin,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .transform_block = transform_block,
 };

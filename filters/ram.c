@@ -99,7 +99,7 @@ static double amplification(const struct options *o, const struct change *t)
 
 /* ---- the functions of the descriptor --------------------------------------------------------- */
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     if (!job->state)
@@ -111,7 +111,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
     return 0;
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct change *block_changes = work;
@@ -123,7 +123,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct change *changes = job->state;
     const struct change *block_changes = work;
@@ -134,7 +134,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct change *changes = job->state;
@@ -154,7 +154,7 @@ static int open_ram(struct stage *s, struct header *h, struct error *e)
     return join_declare_result(h, o->name, 1, SIZE_MAX, e);
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
@@ -184,9 +184,9 @@ const struct filter filter_ram = {
     .role = ROLE_FILTER,
     .open = open_ram,
     .choose_scope = choose_scope,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = accumulate,
-    .decide = decide,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = accumulate_block,
+    .end_round = end_round,
+    .transform_block = transform_block,
 };

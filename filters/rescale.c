@@ -39,7 +39,7 @@ struct state {
     double factor, l1;
 };
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
     for (size_t k = 0; k < b->n_vectors; k++)
@@ -76,7 +76,7 @@ static int check_attribute(const struct job *job, const struct vector *v, struct
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
@@ -93,7 +93,7 @@ static int begin(struct job *job, struct error *e)
     return o->by == BY_L1 && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
     const double *l1 = work;
@@ -102,7 +102,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct state *st = job->state;
@@ -138,9 +138,9 @@ const struct filter filter_rescale = {
     .element_wise = true,
     .open = open_rescale,
     .choose_scope = choose_scope,
-    .begin = begin,
-    .observe = tensor_sums_observe_abs,
-    .accumulate = accumulate,
-    .decide = decide,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .observe_block = tensor_sums_observe_abs,
+    .accumulate_block = accumulate_block,
+    .end_round = end_round,
+    .transform_block = transform_block,
 };

@@ -90,7 +90,7 @@ TV_CLONES static uint64_t count_differing(const float *v, size_t n)
     return count;
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct state *st = job->state;
     struct magnitude_cut cut = magnitude_select_result(st->select);
@@ -107,7 +107,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 
 /* ---- rounds: count the differing elements, find the k largest variances ------------------- */
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct state *st = job->state;
     float *v = work;
@@ -119,7 +119,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
     const char *count = (char *)work + st->variances_size;
@@ -154,7 +154,7 @@ static void set_count(struct state *st, uint64_t n)
     magnitude_select_set_count(st->select, st->counted ? k : clamp_estimate(k, n));
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     struct state *st = job->state;
     if (!st->counted)
@@ -172,7 +172,7 @@ static int decide(struct job *job, struct error *e)
 
 /* ---- begin and end --------------------------------------------------------------------------- */
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
@@ -189,7 +189,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_OBSERVE;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     struct state *st = job->state;
     if (st)
@@ -210,10 +210,10 @@ const struct filter filter_sce_select = {
     .element_wise = true,
     .only_drops_elements = true,
     .scope = SCOPE_TENSOR,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = accumulate,
-    .decide = decide,
-    .transform = transform,
-    .end = end,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = accumulate_block,
+    .end_round = end_round,
+    .transform_block = transform_block,
+    .end_tensor = end_tensor,
 };

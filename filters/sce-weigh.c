@@ -28,7 +28,7 @@ static void energy_shares(double *w, size_t K, size_t n)
         w[k] = sum < MIN_ENERGY ? 1 / (double)K : w[k] / sum;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     size_t K = job->in->n_vectors;
     if (tensor_elements(job->in) == 0)
@@ -38,13 +38,13 @@ static int begin(struct job *job, struct error *e)
     return PLAN_OBSERVE;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     tensor_sums_add(work, b->n_vectors, job->state);
     return 0;
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     double *w = job->state;
     energy_shares(w, job->in->n_vectors, tensor_elements(job->in));
@@ -63,8 +63,8 @@ const struct filter filter_sce_weigh = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .scope = SCOPE_TENSOR,
-    .begin = begin,
-    .observe = tensor_sums_observe_squares,
-    .accumulate = accumulate,
-    .decide = decide,
+    .begin_tensor = begin_tensor,
+    .observe_block = tensor_sums_observe_squares,
+    .accumulate_block = accumulate_block,
+    .end_round = end_round,
 };

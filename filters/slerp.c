@@ -46,12 +46,12 @@ static int open_slerp(struct stage *s, struct header *h, struct error *e)
     return join_declare_result(h, o->name, 2, 2, e);
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     return gram_join_begin(job, JOIN_NO_WEIGHTS, e);
 }
 
-static int decide(struct job *job, struct error *e)
+static int end_round(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     if (job->state)
@@ -69,9 +69,9 @@ const struct filter filter_slerp = {
     .role = ROLE_FILTER,
     .open = open_slerp,
     .scope = SCOPE_TENSOR,
-    .begin = begin,
-    .observe = gram_join_observe,
-    .accumulate = gram_join_accumulate,
-    .decide = decide,
-    .transform = gram_join_transform,
+    .begin_tensor = begin_tensor,
+    .observe_block = gram_join_observe,
+    .accumulate_block = gram_join_accumulate,
+    .end_round = end_round,
+    .transform_block = gram_join_transform,
 };

@@ -164,7 +164,7 @@ static struct stream_input *input_of(const struct job *job)
     return &st->streams.inputs[st->origins[job->index].input];
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     struct stack *st = job->stage->data;
     const struct origin *from = &st->origins[job->index];
@@ -175,7 +175,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_TRANSFORM;
 }
 
-static int fill(const struct job *job, struct block *b, struct error *e)
+static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     return stream_inputs_read_block(input_of(job), b, e);
 }
@@ -210,8 +210,8 @@ const struct filter filter_stack = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_stack,
-    .begin = begin,
-    .source.fill = fill,
+    .begin_tensor = begin_tensor,
+    .source.fill_block = fill_block,
     .source.rewind = rewind_stack,
     .close = close_stack,
 };

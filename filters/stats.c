@@ -223,7 +223,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     size_t K = job->in->n_vectors;
     job->state = arena_alloc(job->arena, joint_stats_size(K), 1);
@@ -232,7 +232,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_REDUCE;
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     size_t K = b->n_vectors;
     struct joint_stats t = joint_stats_init(work, K);
@@ -246,7 +246,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct joint_stats sum = joint_stats_view(job->state, b->n_vectors);
     struct joint_stats block = joint_stats_view(work, b->n_vectors);
@@ -254,7 +254,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     return 0;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     const struct options *o = job->stage->options;
     struct table *table = job->stage->data;
@@ -303,9 +303,9 @@ const struct filter filter_stats = {
     .sink.source_for_operand = operand_source_filter,
     .accepts_nonfinite = true,
     .open = open,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = accumulate,
-    .end = end,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = accumulate_block,
+    .end_tensor = end_tensor,
     .close = close,
 };

@@ -81,7 +81,7 @@ static struct magnitude_bands tensor_bands(const struct job *job)
     return bands;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct rank_filter *models = job->stage->data;
     if (tensor_elements(job->in) == 0)
@@ -130,11 +130,11 @@ const struct filter filter_trim = {
     .only_drops_elements = true,
     .open = open_trim,
     .choose_scope = choose_scope,
-    .begin = begin,
-    .observe = rank_filter_observe,
-    .accumulate = rank_filter_accumulate,
-    .decide = rank_filter_decide,
-    .transform = rank_filter_transform,
-    .end = rank_filter_end,
+    .begin_tensor = begin_tensor,
+    .observe_block = rank_filter_observe,
+    .accumulate_block = rank_filter_accumulate,
+    .end_round = rank_filter_decide,
+    .transform_block = rank_filter_transform,
+    .end_tensor = rank_filter_end,
     .close = rank_filter_close,
 };

@@ -16,7 +16,7 @@
 #include "element_diff.h"
 #include "filter.h"
 #include "operand_source.h"
-#include "reference_model.h"
+#include "diff_reference.h"
 #include "standard_output.h"
 
 #include <stdlib.h>
@@ -44,7 +44,7 @@ static const struct option_row rows[] = {
 #undef FIELD
 
 struct run {
-    struct reference_model *b;
+    struct diff_reference *b;
     struct diff_report report;
 };
 
@@ -94,14 +94,14 @@ static void compare_manifests(struct stage *s)
 {
     struct run *run = s->data;
     struct diff_report *r = &run->report;
-    const struct header *b = reference_model_header(run->b);
+    const struct header *b = diff_reference_header(run->b);
     bool *found = mem_alloc(b->n_tensors, sizeof *found);
     if (s->in->kind != b->kind)
         diff_report_print_finding(r, NULL, "A holds %s, B holds %s", stream_kind_name(s->in->kind),
                                   stream_kind_name(b->kind));
     for (size_t i = 0; i < s->in->n_tensors; i++) {
         const struct tensor *t = &s->in->tensors[i];
-        long j = reference_model_find_tensor(run->b, t->name);
+        long j = diff_reference_find_tensor(run->b, t->name);
         if (j < 0)
             diff_report_print_finding(r, t->name, "only in A");
         else if (!tensor_same_shape(t, &b->tensors[j]))
@@ -125,7 +125,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
         strcmp(s->operands.items[0], "-") == 0 && strcmp(s->operands.items[1], "-") == 0;
     run->b = both_stdin
                  ? NULL
-                 : reference_model_open(s->operands.items[1], s->common.spool, s->filter->name, e);
+                 : diff_reference_open(s->operands.items[1], s->common.spool, s->filter->name, e);
     if (!run->b)
         return both_stdin ? error_set(e, "A and B cannot both be standard input") : -1;
     run->report.quiet = options_of(s)->quiet;
@@ -155,18 +155,18 @@ static size_t tile_elements(enum dtype d)
 }
 
 /* The largest magnitude of a vector of B. */
-static double max_magnitude(const struct reference_model *r, size_t tensor, size_t k)
+static double max_magnitude(const struct diff_reference *r, size_t tensor, size_t k)
 {
-    const struct tensor *t = reference_model_tensor(r, tensor);
+    const struct tensor *t = diff_reference_tensor(r, tensor);
     enum dtype d = t->vectors[k].dtype;
     unsigned char bytes[ELEMENT_DIFF_TILE * 8];
     size_t all = tensor_elements(t), step = tile_elements(d);
     double most = 0;
     for (size_t first = 0; first < all; first += step) {
         size_t n = all - first < step ? all - first : step;
-        reference_model_read_elements(r, tensor, k, first, n, bytes);
+        diff_reference_read_elements(r, tensor, k, first, n, bytes);
         most = element_diff_max_magnitude(d, bytes, n, most);
-        reference_model_release_pages(r, tensor, first, n);
+        diff_reference_release_pages(r, tensor, first, n);
     }
     return most;
 }
@@ -216,8 +216,8 @@ static struct match *match_tensors(struct job *job, size_t index)
 {
     struct stage *s = job->stage;
     const struct run *run = s->data;
-    const struct tensor *a = job->in, *b = reference_model_tensor(run->b, index);
-    const struct header *hb = reference_model_header(run->b);
+    const struct tensor *a = job->in, *b = diff_reference_tensor(run->b, index);
+    const struct header *hb = diff_reference_header(run->b);
     size_t K = a->n_vectors;
     struct match *m = arena_alloc(job->arena, 1, sizeof *m);
     m->tensor = index;
@@ -235,12 +235,12 @@ static struct match *match_tensors(struct job *job, size_t index)
     return m;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct run *run = job->stage->data;
     const struct tensor *a = job->in;
-    long index = reference_model_find_tensor(run->b, a->name);
-    if (index < 0 || !tensor_same_shape(a, reference_model_tensor(run->b, (size_t)index)))
+    long index = diff_reference_find_tensor(run->b, a->name);
+    if (index < 0 || !tensor_same_shape(a, diff_reference_tensor(run->b, (size_t)index)))
         return PLAN_PASS_THROUGH;
     job->state = match_tensors(job, (size_t)index);
     job->work_size = a->n_vectors * sizeof(struct element_diff);
@@ -253,21 +253,21 @@ static void compare_block(const struct job *job, const struct block *b, size_t k
 {
     const struct run *run = job->stage->data;
     const struct match *m = job->state;
-    const struct tensor *t = reference_model_tensor(run->b, m->tensor);
+    const struct tensor *t = diff_reference_tensor(run->b, m->tensor);
     enum dtype da = b->dtypes[k], db = t->vectors[m->vectors[k]].dtype;
     double allowed = options_of(job->stage)->tolerance * m->magnitudes[k];
     unsigned char bytes[ELEMENT_DIFF_TILE * 8];
     size_t step = tile_elements(da);
     for (size_t done = 0; done < b->n; done += step) {
         size_t n = b->n - done < step ? b->n - done : step;
-        reference_model_read_elements(run->b, m->tensor, m->vectors[k], b->first + done, n, bytes);
+        diff_reference_read_elements(run->b, m->tensor, m->vectors[k], b->first + done, n, bytes);
         element_diff_add_tile(diff, da, (const char *)b->data[k] + done * dtype_bits(da) / 8, db,
                               bytes, n, allowed);
     }
-    reference_model_release_pages(run->b, m->tensor, b->first, b->n);
+    diff_reference_release_pages(run->b, m->tensor, b->first, b->n);
 }
 
-static int observe(const struct job *job, const struct block *b, void *work, struct error *e)
+static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct match *m = job->state;
     struct element_diff *diffs = work;
@@ -278,7 +278,7 @@ static int observe(const struct job *job, const struct block *b, void *work, str
     return 0;
 }
 
-static int accumulate(struct job *job, const struct block *b, void *work, struct error *e)
+static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct match *m = job->state;
     const struct element_diff *diffs = work;
@@ -287,7 +287,7 @@ static int accumulate(struct job *job, const struct block *b, void *work, struct
     return 0;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     struct run *run = job->stage->data;
     const struct match *m = job->state;
@@ -296,7 +296,7 @@ static int end(struct job *job, bool ok, struct error *e)
         const struct vector *a = &t->vectors[k];
         if (m->vectors[k] == NO_VECTOR)
             continue;
-        const struct vector *b = &reference_model_tensor(run->b, m->tensor)->vectors[m->vectors[k]];
+        const struct vector *b = &diff_reference_tensor(run->b, m->tensor)->vectors[m->vectors[k]];
         diff_report_print_vector(&run->report, &(struct diff_report_vector){
                                                    .tensor = t->name,
                                                    .model = job->stage->in->models[a->model].name,
@@ -318,7 +318,7 @@ static int close(struct stage *s, bool ok, struct error *e)
     if (ok)
         diff_report_print_summary(&run->report, same);
     s->exit_status = !same;
-    reference_model_close(run->b);
+    diff_reference_close(run->b);
     free(run);
     return ok ? standard_output_flush(e) : 0;
 }
@@ -341,9 +341,9 @@ const struct filter filter_tv_diff = {
     .accepts_nonfinite = true,
     .failure_status = 2,
     .open = open,
-    .begin = begin,
-    .observe = observe,
-    .accumulate = accumulate,
-    .end = end,
+    .begin_tensor = begin_tensor,
+    .observe_block = observe_block,
+    .accumulate_block = accumulate_block,
+    .end_tensor = end_tensor,
     .close = close,
 };

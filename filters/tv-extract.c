@@ -49,7 +49,7 @@ static void subtract_base(struct model_set *m, size_t index, size_t k, const str
     free(wide);
 }
 
-static int fill(const struct job *job, struct block *b, struct error *e)
+static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *m = job->stage->data;
     float *base = mem_alloc_aligned(b->n * sizeof *base),
@@ -66,7 +66,7 @@ static int fill(const struct job *job, struct block *b, struct error *e)
     return 0;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     if (ok && job->stage->data)
         model_set_hash_tensor(job->stage->data, job->index, job->stage);
@@ -129,7 +129,7 @@ static int open_stream(const struct stage *s, struct header *h, struct error *e)
     return failed;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     if (!job->in)
         return PLAN_TRANSFORM;
@@ -142,7 +142,7 @@ static int begin(struct job *job, struct error *e)
     return PLAN_TRANSFORM;
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     size_t which[MODELS_MAX];
     for (size_t k = 1; k < b->n_vectors; k++) {
@@ -197,10 +197,10 @@ const struct filter filter_tv_extract = {
     .source.only_with_operands = true,
     .operands_are_files = true,
     .open = open_extract,
-    .begin = begin,
+    .begin_tensor = begin_tensor,
     .source.hashes_payload = true,
-    .source.fill = fill,
-    .transform = transform,
-    .end = end,
+    .source.fill_block = fill_block,
+    .transform_block = transform_block,
+    .end_tensor = end_tensor,
     .close = close_extract,
 };

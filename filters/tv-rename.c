@@ -150,7 +150,7 @@ static int open_rename(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     return PLAN_PASS_THROUGH;
 }
@@ -173,5 +173,5 @@ const struct filter filter_tv_rename = {
     .raw_payload = true,
     .accepts_nonfinite = true,
     .open = open_rename,
-    .begin = begin,
+    .begin_tensor = begin_tensor,
 };

@@ -302,7 +302,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     struct stage *s = job->stage;
     struct bytes b = {0};
@@ -320,7 +320,7 @@ static int begin(struct job *job, struct error *e)
     return ferror(stdout) ? standard_output_flush(e) : PLAN_PASS_THROUGH;
 }
 
-static int consume(struct job *job, const struct block *b, struct error *e)
+static int consume_block(struct job *job, const struct block *b, struct error *e)
 {
     uint64_t vector = 0; /* offset of the vector's first byte */
     for (size_t k = 0; k < b->n_vectors; k++) {
@@ -333,7 +333,7 @@ static int consume(struct job *job, const struct block *b, struct error *e)
     return 0;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     int failed = ok && job->state ? print_values(job, job->state, e) : 0;
     spool_free(job->state);
@@ -369,8 +369,8 @@ const struct filter filter_tv_view = {
     .raw_payload = true,
     .accepts_nonfinite = true,
     .open = open,
-    .begin = begin,
-    .sink.consume = consume,
-    .end = end,
+    .begin_tensor = begin_tensor,
+    .sink.consume_block = consume_block,
+    .end_tensor = end_tensor,
     .close = close,
 };

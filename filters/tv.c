@@ -9,7 +9,7 @@
  * `tv run` writes the same bytes as the shell's pipes: neighbouring filters become one chain in one
  * process; any other command, and each <( ... ), becomes a process of its own between pipes.
  */
-#include "merge_plan.h"
+#include "parts_plan.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
 #include "standard_output.h"
@@ -146,7 +146,7 @@ static int finish_command(int argc, char **argv)
         return usage_error(finish_usage);
     struct partial_checkpoint *p =
         partial_checkpoint_open(argv[optind], force, PARTIAL_CHECKPOINT_PUBLISH_ONLY, &e);
-    int failed = !p || merge_plan_publish(p, &e);
+    int failed = !p || parts_plan_publish(p, &e);
     partial_checkpoint_close(p);
     return failed ? print_error("finish", e.text) : 0;
 }

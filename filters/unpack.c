@@ -21,7 +21,7 @@ static int open_unpack(struct stage *s, struct header *h, struct error *e)
     return s->data ? 0 : -1;
 }
 
-static int fill(const struct job *job, struct block *b, struct error *e)
+static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *m = job->stage->data;
     for (size_t k = 0; k < b->n_vectors; k++)
@@ -29,7 +29,7 @@ static int fill(const struct job *job, struct block *b, struct error *e)
     return 0;
 }
 
-static int end(struct job *job, bool ok, struct error *e)
+static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     if (ok)
         model_set_hash_tensor(job->stage->data, job->index, job->stage);
@@ -60,7 +60,7 @@ const struct filter filter_unpack = {
     .operands_are_files = true,
     .open = open_unpack,
     .source.hashes_payload = true,
-    .source.fill = fill,
-    .end = end,
+    .source.fill_block = fill_block,
+    .end_tensor = end_tensor,
     .close = close_unpack,
 };

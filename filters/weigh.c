@@ -48,7 +48,7 @@ static int set_weights(struct job *job, struct vector *v, size_t m, const double
     return 0;
 }
 
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct coefficient_table *table = job->stage->data;
@@ -101,6 +101,6 @@ const struct filter filter_weigh = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .open = open_weigh,
-    .begin = begin,
+    .begin_tensor = begin_tensor,
     .close = close_weigh,
 };

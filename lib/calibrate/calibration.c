@@ -101,7 +101,7 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
     }
     for (size_t i = 0; i < n; i++)
         wanted[i] = !c->vectors_from_files && c->merged.index[i] >= 0;
-    enum weight_kind end = teacher_models_own_weights_end(teachers_have_own_vision(c));
+    enum weight_kind end = teacher_weights_own_end(teachers_have_own_vision(c));
     for (enum weight_kind kind = 0; kind < end && !all_have_files; kind++)
         for (size_t l = 0; l < weight_kind_layers(arch_of(c), kind); l++)
             if (task_vectors_stream_tensor(c->task_vectors, kind, l) >= 0)
@@ -116,8 +116,8 @@ static int open_task_vectors(struct calibration *c, struct error *e)
 {
     const struct experts *x = &c->experts;
     c->task_vectors = task_vectors_new(x->base, c->header, x->n, x->models, e);
-    if (!c->task_vectors || merged_tensors_select(&c->merged, c->options, x->base, c->task_vectors,
-                                                  c->header, c->stage->filter->name, e))
+    if (!c->task_vectors || learned_tensors_select(&c->merged, c->options, x->base, c->task_vectors,
+                                                   c->header, c->stage->filter->name, e))
         return -1;
     c->names = (struct training_log_names){c->merged.names, x->names};
     coefficient_init_allocate(&c->init, c->merged.n, x->n);
@@ -171,8 +171,8 @@ static struct image_features *run_vision_tower(const struct calibration *c, long
  * base's image features are valid for the expert, too. */
 static int run_teacher(struct calibration *c, size_t k, uint64_t memory, struct error *e)
 {
-    const struct arch *a = teacher_models_arch(c->teacher_models, k);
-    const struct weight_source *w = teacher_models_weight_source(c->teacher_models, k);
+    const struct arch *a = teacher_weights_arch(c->teacher_weights, k);
+    const struct weight_source *w = teacher_weights_source(c->teacher_weights, k);
     int shared =
         teachers_have_own_vision(c) ? image_features_valid_for(c->image_features, a, w, e) : 1;
     merged_model_release_layer(c->merged_model); /* makes room for the expert's layer */
@@ -181,7 +181,7 @@ static int run_teacher(struct calibration *c, size_t k, uint64_t memory, struct 
     int failed = f ? teachers_run_expert(c->teachers, k, a, w, f, e) : -1;
     image_features_free(own);
     if (!failed)
-        teacher_models_release_layer(c->teacher_models, k);
+        teacher_weights_release_layer(c->teacher_weights, k);
     return failed;
 }
 
@@ -245,8 +245,8 @@ int calibration_prepare(struct calibration *c, struct error *e)
     if (mpi_any_failed(!c->image_features, e))
         return -1;
     memory = remaining_budget(memory, memory / 2, image_features_bytes(c->image_features));
-    c->teacher_models =
-        teacher_models_new(x, c->task_vectors, teachers_have_own_vision(c), rounding);
+    c->teacher_weights =
+        teacher_weights_new(x, c->task_vectors, teachers_have_own_vision(c), rounding);
     c->teachers = create_teachers(c, memory / 2);
     memory = remaining_budget(memory, memory / 2, teachers_stored_bytes(c->teachers));
     c->objective = create_objective(c, memory);
@@ -259,12 +259,12 @@ void calibration_release(struct calibration *c)
 {
     objective_free(c->objective);
     teachers_free(c->teachers);
-    teacher_models_free(c->teacher_models);
+    teacher_weights_free(c->teacher_weights);
     merged_model_free(c->merged_model);
     image_features_free(c->image_features);
     c->objective = NULL;
     c->teachers = NULL;
-    c->teacher_models = NULL;
+    c->teacher_weights = NULL;
     c->merged_model = NULL;
     c->image_features = NULL;
 }
@@ -275,7 +275,7 @@ void calibration_close(struct calibration *c)
     coefficients_free(&c->coefficients);
     coefficient_init_free(&c->init);
     task_vectors_free(c->task_vectors);
-    merged_tensors_free(&c->merged);
+    learned_tensors_free(&c->merged);
     samples_free(&c->samples);
     training_samples_free(&c->training_samples);
     experts_close(&c->experts);

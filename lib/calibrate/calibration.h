@@ -9,8 +9,8 @@
 #include "calibrate_options.h"
 #include "coefficient_init.h"
 #include "image_features.h"
-#include "merged_tensors.h"
-#include "teacher_models.h"
+#include "learned_tensors.h"
+#include "teacher_weights.h"
 #include "training_log.h"
 
 struct calibration {
@@ -20,7 +20,7 @@ struct calibration {
     struct experts experts;
     struct task_vectors *task_vectors;
     bool vectors_from_files; /* task vectors are read from the models' files: none are stored */
-    struct merged_tensors merged;
+    struct learned_tensors merged;
     struct training_log_names names; /* of merged tensors and experts */
     struct samples samples;
     struct training_samples training_samples;
@@ -31,7 +31,7 @@ struct calibration {
     /* From calibration_prepare to calibration_release: */
     struct merged_model *merged_model;
     struct image_features *image_features; /* of the base's vision tower */
-    struct teacher_models *teacher_models;
+    struct teacher_weights *teacher_weights;
     struct teachers *teachers;
     struct objective *objective;
 

@@ -29,7 +29,8 @@ long experts_find_by_name(const struct experts *x, const char *name, size_t n)
     return -1;
 }
 
-static int check_base(const struct experts *x, const struct header *h, struct error *e)
+static int check_base_matches_stream(const struct experts *x, const struct header *h,
+                                     struct error *e)
 {
     const struct model_source *in = model_weights_model_source(x->base);
     for (size_t m = 0; m < h->n_models; m++) {
@@ -103,7 +104,8 @@ int experts_open(struct experts *x, const struct experts_options *o, const struc
                  const struct header *h, struct error *e)
 {
     x->base = model_weights_open(o->base, o->config, s->common.spool, s->filter->name, e);
-    if (!x->base || (!o->accept_other_base && check_base(x, h, e)) || list_experts(x, h, e))
+    if (!x->base || (!o->accept_other_base && check_base_matches_stream(x, h, e)) ||
+        list_experts(x, h, e))
         return -1;
     x->files = mem_alloc(x->n, sizeof *x->files);
     for (size_t i = 0; i < o->files.n; i++)

@@ -227,8 +227,8 @@ static int compute_both_logits(struct objective *o, const float *x, const struct
 
 /* Adds beta w_z Z of the block's rows to the losses. With `gradient` b->z becomes its gradient with
  * respect to z, beta w_z Theta (p - q) / P. */
-static void logit_losses_of_block(struct objective *o, const struct logit_row *rows, size_t n,
-                                  const struct logit_buffers *b, bool gradient)
+static void logit_losses_from_logits(struct objective *o, const struct logit_row *rows, size_t n,
+                                     const struct logit_buffers *b, bool gradient)
 {
     size_t V = o->in.arch->vocab;
     double theta = o->settings.temperature;
@@ -249,14 +249,15 @@ static void logit_losses_of_block(struct objective *o, const struct logit_row *r
 
 /* n rows of one expert; x (N, d) is h_L. Adds the gradient with respect to x to dx (N, d) unless
  * that is NULL. */
-static int logit_loss_of_block(struct objective *o, const float *x, const struct logit_row *rows,
-                               size_t n, const struct logit_buffers *b, float *dx, struct error *e)
+static int logit_block_forward_backward(struct objective *o, const float *x,
+                                        const struct logit_row *rows, size_t n,
+                                        const struct logit_buffers *b, float *dx, struct error *e)
 {
     size_t d = o->in.arch->hidden;
     float *dh = b->h_expert; /* no longer needed for the expert's states */
     if (compute_both_logits(o, x, rows, n, b, e))
         return -1;
-    logit_losses_of_block(o, rows, n, b, dx != NULL);
+    logit_losses_from_logits(o, rows, n, b, dx != NULL);
     if (!dx)
         return 0;
     if (lm_logits_backward(o->lm, b->z, b->h, n, dh, merged_model_gradient_sink(o->in.merged_model),
@@ -270,7 +271,7 @@ static int logit_loss_of_block(struct objective *o, const float *x, const struct
 }
 
 /* Z of all samples, forward, and backward unless dx is NULL; x is h_L. */
-static int logit_loss(struct objective *o, const float *x, float *dx, struct error *e)
+static int logit_forward_backward(struct objective *o, const float *x, float *dx, struct error *e)
 {
     size_t count, block = lm_logits_block_tokens(o->in.arch);
     if (o->settings.logit_weight == 0)
@@ -281,7 +282,7 @@ static int logit_loss(struct objective *o, const float *x, float *dx, struct err
     int failed = 0;
     for (size_t i = 0, n; i < count && !failed; i += n) {
         n = rows_of_same_expert(o, rows + i, count - i < block ? count - i : block);
-        failed = logit_loss_of_block(o, x, rows + i, n, &b, dx, e);
+        failed = logit_block_forward_backward(o, x, rows + i, n, &b, dx, e);
     }
     free(rows);
     logit_buffers_free(&b);
@@ -356,8 +357,8 @@ static int forward_and_backward(struct objective *o, struct error *e)
         memset(dx, 0, bytes);
         failed = spool_reserve(o->states, all_states, e);
     }
-    failed = failed || lm_forward(o->lm, &o->batch, x, &hook, e) || logit_loss(o, x, dx, e) ||
-             (o->gradient && backward_pass(o, x, dx, e));
+    failed = failed || lm_forward(o->lm, &o->batch, x, &hook, e) ||
+             logit_forward_backward(o, x, dx, e) || (o->gradient && backward_pass(o, x, dx, e));
     free(x);
     free(dx);
     return failed ? -1 : 0;

@@ -147,8 +147,8 @@ static int check_coverage(const struct stored_tensors *s, struct file_data *data
     return 0;
 }
 
-static int read_header(struct stored_tensors *s, struct file_data *data, json_t *header,
-                       struct error *e)
+static int add_header_entries(struct stored_tensors *s, struct file_data *data, json_t *header,
+                              struct error *e)
 {
     const char *name;
     json_t *entry;
@@ -191,7 +191,7 @@ int safetensors_list_tensors(struct stored_tensors *s, const unsigned char *byte
     struct file_data data = {.bytes = s->header + s->header_size,
                              .size = size - 8 - s->header_size,
                              .ranges = mem_alloc(json_object_size(header), sizeof *data.ranges)};
-    int failed = read_header(s, &data, header, e);
+    int failed = add_header_entries(s, &data, header, e);
     free(data.ranges);
     json_decref(header);
     return failed;

@@ -5,7 +5,7 @@
  *
  *     #include "filter.h"
  *
- *     static int transform(const struct job *job, struct block *b, struct error *e)
+ *     static int transform_block(const struct job *job, struct block *b, struct error *e)
  *     {
  *         for (size_t k = 0; k < b->n_vectors; k++)
  *             vector_math_scale(block_floats(b, k), -1, b->n);
@@ -15,7 +15,7 @@
  *     const struct filter filter_negate = {
  *         .name = "negate", .summary = "Change the sign of every element",
  *         .kinds = KIND_TASK_VECTORS, .role = ROLE_FILTER, .element_wise = true,
- *         .transform = transform};
+ *         .transform_block = transform_block};
  *
  * `make new-filter NAME=negate` writes a larger example with its man page and tests. */
 #ifndef TV_FILTER_H
@@ -32,15 +32,15 @@ enum role { ROLE_SOURCE, ROLE_FILTER, ROLE_SINK };
  * SCOPE_ROW; rows above 2^20 elements are refused. */
 enum scope { SCOPE_BLOCK, SCOPE_ROW, SCOPE_TENSOR, SCOPE_MODEL };
 
-/* What `begin` asks for. */
+/* What `begin_tensor` asks for. */
 enum plan {
     PLAN_TRANSFORM,    /* transform the blocks without observing them */
     PLAN_OBSERVE,      /* observe all blocks first, in one round or more */
     PLAN_PASS_THROUGH, /* leave the payload unchanged */
-    PLAN_REDUCE        /* sinks: observe and accumulate instead of consume */
+    PLAN_REDUCE        /* sinks: observe and accumulate blocks instead of consuming them */
 };
 
-/* What `decide` says after a round. */
+/* What `end_round` says after a round. */
 enum verdict { VERDICT_DONE, VERDICT_AGAIN };
 
 struct filter {
@@ -62,25 +62,25 @@ struct filter {
     int (*open)(struct stage *, struct header *, struct error *);
     enum scope (*choose_scope)(const struct stage *); /* by the options; NULL: `scope` */
     /* For each tensor: sets job->state; returns an enum plan, or -1. */
-    int (*begin)(struct job *, struct error *);
+    int (*begin_tensor)(struct job *, struct error *);
     /* In a round: measures a block into a work area of its own, on any thread, ... */
-    int (*observe)(const struct job *, const struct block *, void *work, struct error *);
+    int (*observe_block)(const struct job *, const struct block *, void *work, struct error *);
     /* ... and adds it to the state, in order of the blocks. */
-    int (*accumulate)(struct job *, const struct block *, void *work, struct error *);
+    int (*accumulate_block)(struct job *, const struct block *, void *work, struct error *);
     /* After a round, and after a begin that asked for none: returns an enum verdict, or -1. With
      * SCOPE_MODEL once per round, after its last tensor, with job->in NULL. */
-    int (*decide)(struct job *, struct error *);
-    int (*transform)(const struct job *, struct block *, struct error *);
+    int (*end_round)(struct job *, struct error *);
+    int (*transform_block)(const struct job *, struct block *, struct error *);
     /* After the last block: frees what is not in job->arena, prints. `ok` is false if the run
      * failed or the tensor was read for a later stage's round only. */
-    int (*end)(struct job *, bool ok, struct error *);
+    int (*end_tensor)(struct job *, bool ok, struct error *);
     /* Once, whenever open was called: frees stage->data; publishes if `ok`. Sources close first. */
     int (*close)(struct stage *, bool ok, struct error *);
 
     /* Only some. */
     struct source_functions source;
     struct sink_functions sink;
-    bool only_drops_elements; /* transform leaves an element unchanged or sets it to 0 */
+    bool only_drops_elements; /* transform_block leaves an element unchanged or sets it to 0 */
     bool raw_payload;         /* payload in the stream's dtype, not converted to F32 */
     bool accepts_nonfinite;   /* NaN and infinity are never an error */
     bool no_history_step;     /* adds no step to the history */

@@ -1,7 +1,7 @@
 /* Joins whose result depends on the vectors only through their inner products (the Gram matrix):
  * y = sum_k c_k x_k, where the coefficients c follow from all <x_j, x_k> over the tensor. One round
  * sums the inner products, in double. job->state is a struct gram_join in job->arena, or NULL for
- * tensors that are not floating; a method adds its `decide`, which sets the coefficients. */
+ * tensors that are not floating; a method adds its `end_round`, which sets the coefficients. */
 #ifndef TV_GRAM_JOIN_H
 #define TV_GRAM_JOIN_H
 
@@ -16,7 +16,7 @@ struct gram_join {
     double *coefficients; /* (K): c, set in decide; before that 1, 0, 0, ... */
 };
 
-/* For `begin`: checks the weights, sets job->state and returns the plan, or -1. */
+/* For `begin_tensor`: checks the weights, sets job->state and returns the plan, or -1. */
 int gram_join_begin(struct job *job, enum join_weights weights, struct error *e);
 /* For the descriptor, with SCOPE_TENSOR. */
 int gram_join_observe(const struct job *job, const struct block *b, void *work, struct error *e);

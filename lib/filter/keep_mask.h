@@ -1,7 +1,7 @@
 /* Which elements of a tensor's vectors are kept: one bit per element, set block by block in a round
- * that also sums |x|, and stored for `transform`, which may be called for several passes. How the
- * bits of a block correspond to its elements is up to the filter. The mask lives in the arena that
- * it was made in. */
+ * that also sums |x|, and stored for `transform_block`, which may be called for several passes. How
+ * the bits of a block correspond to its elements is up to the filter. The mask lives in the arena
+ * that it was made in. */
 #ifndef TV_KEEP_MASK_H
 #define TV_KEEP_MASK_H
 

@@ -28,7 +28,7 @@ int rank_filter_model_values(const struct stage *s, const struct tensor_rules *r
 
 /* SCOPE_MODEL: the bands of the tensor's vectors, which are stretches of the models' bands. */
 struct magnitude_bands rank_filter_tensor_bands(const struct rank_filter *r, const struct job *job);
-/* For `begin`: sets job->state and returns the plan. What the bands drop is recorded, unless
+/* For `begin_tensor`: sets job->state and returns the plan. What the bands drop is recorded, unless
  * SCOPE_MODEL, as l1_before of vectors that have none. */
 int rank_filter_begin(struct job *job, struct magnitude_bands bands);
 /* For the descriptor. */

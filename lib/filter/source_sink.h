@@ -7,12 +7,12 @@
 
 struct filter;
 
-/* A source produces tensors; its `open` fills in an empty header, its `begin` may complete
+/* A source produces tensors; its `open` fills in an empty header, its `begin_tensor` may complete
  * job->out. */
 struct source_functions {
     /* Fills in a block of a tensor: any block, on any thread, any number of times; if there is a
      * `rewind`, in stream order and once per pass. */
-    int (*fill)(const struct job *, struct block *, struct error *);
+    int (*fill_block)(const struct job *, struct block *, struct error *);
     /* Back to the first tensor. Called between passes, and once before the first if there will be
      * several. NULL: blocks can be filled in any order. */
     int (*rewind)(struct stage *, struct error *);
@@ -25,7 +25,7 @@ struct source_functions {
 
 /* A sink consumes them. */
 struct sink_functions {
-    int (*consume)(struct job *, const struct block *, struct error *);
+    int (*consume_block)(struct job *, const struct block *, struct error *);
     bool consume_in_any_order; /* in any order of blocks, on any thread */
     /* Is tensor `index` of stage->in needed? SIZE_MAX: a tensor that was dropped before the sink.
      * Others are not computed. NULL: all are needed. */

@@ -5,12 +5,12 @@
 
 #include "filter.h"
 
-/* For a descriptor's `observe`: sum |x|; sum x^2. */
+/* For a descriptor's `observe_block`: sum |x|; sum x^2. */
 int tensor_sums_observe_abs(const struct job *job, const struct block *b, void *work,
                             struct error *e);
 int tensor_sums_observe_squares(const struct job *job, const struct block *b, void *work,
                                 struct error *e);
-/* For `accumulate`: adds the n sums of a work area to `sums`. */
+/* For `accumulate_block`: adds the n sums of a work area to `sums`. */
 void tensor_sums_add(const void *work, size_t n, double *sums);
 
 #endif

@@ -54,9 +54,9 @@ static size_t list_inside(const float *x, size_t n, const uint8_t *inside, size_
     return listed;
 }
 
-size_t magnitude_scan_bracket(const float *x, size_t n, magnitude low, magnitude high,
-                              size_t list_max, struct magnitude_counts *counts,
-                              struct magnitude_candidate *list)
+size_t magnitude_scan_list_in_bracket(const float *x, size_t n, magnitude low, magnitude high,
+                                      size_t list_max, struct magnitude_counts *counts,
+                                      struct magnitude_candidate *list)
 {
     uint8_t inside[TILE + 8];
     size_t listed = 0;

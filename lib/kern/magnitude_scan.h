@@ -43,9 +43,9 @@ void magnitude_scan_sample(const float *x, size_t n, size_t stride, magnitude *s
  * which is filled up to `list_max` + MAGNITUDE_SCAN_TILE elements. Returns the number of listed
  * elements. A tile is listed completely, or not at all once more than `list_max` elements are
  * inside. */
-size_t magnitude_scan_bracket(const float *x, size_t n, magnitude low, magnitude high,
-                              size_t list_max, struct magnitude_counts *counts,
-                              struct magnitude_candidate *list);
+size_t magnitude_scan_list_in_bracket(const float *x, size_t n, magnitude low, magnitude high,
+                                      size_t list_max, struct magnitude_counts *counts,
+                                      struct magnitude_candidate *list);
 /* The shift for which MAGNITUDE_SCAN_BINS bins of 2^shift magnitudes cover low..high. */
 unsigned magnitude_scan_bin_shift(magnitude low, magnitude high);
 /* Counts the magnitudes of low..high in bins[MAGNITUDE_SCAN_BINS + 1], whose last bin is for all

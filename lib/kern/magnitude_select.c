@@ -7,8 +7,8 @@
 #include <stdlib.h>
 
 #define BINS                   MAGNITUDE_SCAN_BINS
-#define SAMPLED_PER_BLOCK      4096      /* elements of each block in a sample; long tensors */
-#define SAMPLED_PER_BLOCK_MANY 8192      /* the same; other tensors */
+#define SAMPLED_PER_BLOCK_LONG 4096      /* elements of each block in a sample; long tensors */
+#define SAMPLED_PER_BLOCK      8192      /* the same; other tensors */
 #define LONG_TENSOR            (1 << 26) /* elements of the shortest long tensor */
 #define BLOCK                  65536     /* elements of most blocks */
 #define SAMPLE_MIN             (1 << 16) /* a sample has about n / 64 magnitudes, within bounds */
@@ -61,7 +61,7 @@ struct observation {
 
 /* ---- rounds --------------------------------------------------------------------------------- */
 
-static void finish(struct magnitude_select *s, magnitude bits, uint64_t index)
+static void set_cut(struct magnitude_select *s, magnitude bits, uint64_t index)
 {
     s->cut.bits = (uint32_t)bits;
     s->cut.index = index;
@@ -87,13 +87,13 @@ struct magnitude_select *magnitude_select_new(uint64_t n, uint64_t above, enum t
     s->n = n;
     s->above = above;
     s->list_max = list_max ? list_max : default_max;
-    s->sampled_per_block = n < LONG_TENSOR ? SAMPLED_PER_BLOCK_MANY : SAMPLED_PER_BLOCK;
+    s->sampled_per_block = n < LONG_TENSOR ? SAMPLED_PER_BLOCK : SAMPLED_PER_BLOCK_LONG;
     /* An odd stride samples all columns in turn. */
     s->stride = (n / BLOCK * s->sampled_per_block / sample) | 1;
     s->cut = (struct magnitude_cut){
         .tie_rule = tie_rule, .none = above == 0, .all = above && above >= n};
     if (s->cut.none || s->cut.all)
-        finish(s, 0, 0);
+        set_cut(s, 0, 0);
     else if (n <= s->list_max)
         begin_round(s, ROUND_BRACKET, -1, MAGNITUDE_SCAN_MAX); /* lists everything */
     else
@@ -107,7 +107,7 @@ void magnitude_select_set_count(struct magnitude_select *s, uint64_t above)
     s->cut.none = above == 0;
     s->cut.all = above && above >= s->n;
     if (s->cut.none || s->cut.all)
-        finish(s, 0, 0);
+        set_cut(s, 0, 0);
 }
 
 void magnitude_select_free(struct magnitude_select *s)
@@ -161,7 +161,8 @@ void magnitude_select_observe(const struct magnitude_select *s, const float *x, 
         o->listed = sample_size(s, n);
         magnitude_scan_sample(x, o->listed, s->stride, (magnitude *)o->data);
     } else if (s->round == ROUND_BRACKET) {
-        o->listed = magnitude_scan_bracket(x, n, s->low, s->high, s->list_max, &o->counts, o->data);
+        o->listed =
+            magnitude_scan_list_in_bracket(x, n, s->low, s->high, s->list_max, &o->counts, o->data);
     } else if (s->round == ROUND_HISTOGRAM) {
         o->counts.larger = magnitude_scan_histogram(x, n, s->low, s->high, (uint32_t *)o->data);
     } else if (s->round == ROUND_LOCATE && first == s->locate_first) {
@@ -228,7 +229,7 @@ void magnitude_select_accumulate(struct magnitude_select *s, const void *work)
     else if (s->round == ROUND_HISTOGRAM)
         merge_histogram(s, o);
     else if (s->round == ROUND_LOCATE && o->located != UINT64_MAX)
-        finish(s, s->low, o->located);
+        set_cut(s, s->low, o->located);
 }
 
 /* ---- deciding ------------------------------------------------------------------------------- */
@@ -299,7 +300,7 @@ static void decide_list(struct magnitude_select *s, uint64_t rank)
     size_t i = 0;
     while (s->list[i].bits != bits || --rank > 0)
         i++;
-    finish(s, bits, call_of_candidate(s, i)->first + s->list[i].offset);
+    set_cut(s, bits, call_of_candidate(s, i)->first + s->list[i].offset);
 }
 
 static uint64_t count_equal_low(const struct magnitude_select *s)
@@ -319,7 +320,7 @@ static void decide_equal_low(struct magnitude_select *s, uint64_t rank)
     while (c->equal_low < rank)
         rank -= c++->equal_low;
     if (c->equal_low == c->n) { /* all elements of the call are equal */
-        finish(s, s->low, c->first + rank - 1);
+        set_cut(s, s->low, c->first + rank - 1);
         return;
     }
     s->locate_first = c->first;
@@ -331,7 +332,7 @@ static void decide_equal_low(struct magnitude_select *s, uint64_t rank)
 static void keep_all(struct magnitude_select *s)
 {
     s->cut.all = true;
-    finish(s, 0, 0);
+    set_cut(s, 0, 0);
 }
 
 static void decide_bracket(struct magnitude_select *s)

@@ -5,8 +5,8 @@
  * A process has one library and one number of threads. Several threads may ask for products at
  * once; a product inside a parallel_for runs on the calling thread alone.
  *
- * OpenBLAS's kernels process rows in groups (those for Haswell and Zen in groups of 12, 4 and 1), and
- * each group size rounds differently. So the bits of a row depend on the processor and on its
+ * OpenBLAS's kernels process rows in groups (those for Haswell and Zen in groups of 12, 4 and 1),
+ * and each group size rounds differently. So the bits of a row depend on the processor and on its
  * position among the rows; share/man/forward.1 states the tolerance. */
 #ifndef TV_GEMM_H
 #define TV_GEMM_H

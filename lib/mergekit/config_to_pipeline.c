@@ -17,7 +17,7 @@ static const char *find_tokenizer_model(const struct pipeline_builder *b)
     const char *model = strcmp(c->tokenizer, "base") == 0 ? c->base : c->tokenizer;
     if (!model)
         return NULL;
-    const struct merge_input *input = merge_input_find(&b->inputs, model, b->a);
+    const struct input_model *input = input_models_find(&b->inputs, model, b->a);
     return input->document ? result_metadata_model(b, input->document) : input->plain_operand;
 }
 
@@ -38,7 +38,7 @@ static int add_tokenizer(struct pipeline_builder *b, struct pipeline_command *pa
 static int add_chat_template(struct pipeline_builder *b, struct pipeline_command *pack)
 {
     const struct merge_config *c = b->config;
-    const struct merge_pipeline *m = b->merge;
+    const struct translated_config *m = b->merge;
     const char *template;
     if (!c->chat_template)
         return 0;
@@ -83,7 +83,7 @@ static void add_pick(const struct pipeline_builder *b)
 }
 
 /* `base`: what the merged task vector is added to; NULL: the stream has weights. */
-static int add_pack(struct pipeline_builder *b, const struct merge_input *base, const char *out)
+static int add_pack(struct pipeline_builder *b, const struct input_model *base, const char *out)
 {
     struct arena *a = b->a;
     add_pick(b);
@@ -130,12 +130,12 @@ static const struct merge_config *find_final_document(const struct merge_config_
     return &f->documents[f->n_documents - 1];
 }
 
-int config_to_pipeline(struct merge_pipeline *m, const struct merge_config_file *f, const char *out,
-                       const struct merge_pipeline_options *o, const char *tool, struct arena *a,
-                       struct error *e)
+int config_to_pipeline(struct translated_config *m, const struct merge_config_file *f,
+                       const char *out, const struct translation_options *o, const char *tool,
+                       struct arena *a, struct error *e)
 {
     struct pipeline_builder b = {.file = f, .options = o, .tool = tool, .merge = m, .a = a, .e = e};
-    *m = (struct merge_pipeline){.config_path = f->path};
+    *m = (struct translated_config){.config_path = f->path};
     if (check_document_names(&b))
         return -1;
     m->config = find_final_document(f);
@@ -145,6 +145,6 @@ int config_to_pipeline(struct merge_pipeline *m, const struct merge_config_file 
     if (!m->metadata_model)
         return pipeline_builder_error(&b, m->config->line,
                                       "the documents refer to each other in a cycle");
-    const struct merge_input *base;
+    const struct input_model *base;
     return document_pipeline_build(&b, &m->pipeline, &base) || add_pack(&b, base, out) ? -1 : 0;
 }

@@ -2,12 +2,12 @@
 #ifndef TV_CONFIG_TO_PIPELINE_H
 #define TV_CONFIG_TO_PIPELINE_H
 
-#include "merge_pipeline.h"
+#include "translated_config.h"
 
 /* Fills *m with the pipeline that writes `out`; it borrows the configuration and belongs to `a`.
  * Warnings go to standard error, with the command's name `tool` in front. */
-int config_to_pipeline(struct merge_pipeline *m, const struct merge_config_file *f, const char *out,
-                       const struct merge_pipeline_options *o, const char *tool, struct arena *a,
-                       struct error *e);
+int config_to_pipeline(struct translated_config *m, const struct merge_config_file *f,
+                       const char *out, const struct translation_options *o, const char *tool,
+                       struct arena *a, struct error *e);
 
 #endif

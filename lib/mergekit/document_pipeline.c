@@ -72,13 +72,13 @@ static int check_names(struct pipeline_builder *b)
 /* Adds the document's models on disk to those of the merge. */
 static void list_models(struct pipeline_builder *b)
 {
-    struct merge_pipeline *merge = b->merge;
+    struct translated_config *merge = b->merge;
     const char **models = arena_alloc(b->a, merge->n_models + b->inputs.n_inputs, sizeof *models);
     if (merge->n_models)
         memcpy(models, merge->models, merge->n_models * sizeof *models);
     merge->models = models;
     for (size_t i = 0; i < b->inputs.n_inputs; i++) {
-        const struct merge_input *input = &b->inputs.items[i];
+        const struct input_model *input = &b->inputs.items[i];
         bool skip = input->document != NULL;
         for (size_t j = 0; j < merge->n_models; j++)
             skip |= strcmp(models[j], input->plain_operand) == 0;
@@ -90,7 +90,7 @@ static void list_models(struct pipeline_builder *b)
 int document_pipeline_prepare(struct pipeline_builder *b, const struct merge_config *c)
 {
     b->config = c;
-    if (check_names(b) || merge_input_collect(&b->inputs, b->file, c, b->a, b->e))
+    if (check_names(b) || input_models_collect(&b->inputs, b->file, c, b->a, b->e))
         return -1;
     list_models(b);
     return 0;
@@ -100,7 +100,7 @@ int document_pipeline_prepare(struct pipeline_builder *b, const struct merge_con
 
 static int add_weights(struct pipeline_builder *b, struct pipeline *pipeline);
 
-static struct document_result *find_result(const struct merge_pipeline *m,
+static struct document_result *find_result(const struct translated_config *m,
                                            const struct merge_config *c)
 {
     for (size_t i = 0; i < m->n_results; i++)
@@ -111,7 +111,7 @@ static struct document_result *find_result(const struct merge_pipeline *m,
 
 /* Translates the document that `input` is the result of; NULL on error. */
 static struct document_result *build_result(const struct pipeline_builder *outer,
-                                            const struct merge_input *input)
+                                            const struct input_model *input)
 {
     struct pipeline_builder b = *outer;
     struct document_result *result = arena_alloc(b.a, 1, sizeof *result);
@@ -121,7 +121,7 @@ static struct document_result *build_result(const struct pipeline_builder *outer
                                        .dtype = result_metadata_dtype(&b, input->document)};
     if (document_pipeline_prepare(&b, input->document) || add_weights(&b, &result->pipeline))
         return NULL;
-    merge_pipeline_add_result(b.merge, result, b.a);
+    translated_config_add_result(b.merge, result, b.a);
     return result;
 }
 
@@ -151,7 +151,7 @@ static int check_cycle(const struct pipeline_builder *outer, const struct merge_
  * checkpoint; NULL on error. They are not rounded here if they need no rounding or the document
  * that uses them rounds its inputs in the same way. */
 static struct pipeline *result_pipeline(const struct pipeline_builder *outer,
-                                        const struct merge_input *input)
+                                        const struct input_model *input)
 {
     if (check_cycle(outer, input->document))
         return NULL;
@@ -169,7 +169,7 @@ static struct pipeline *result_pipeline(const struct pipeline_builder *outer,
 /* Adds a model as an operand: a path, or <( PIPELINE ) for the result of a document; with the
  * source's range of layers, if it has one. */
 static int add_operand(struct pipeline_builder *b, struct pipeline_command *to,
-                       const struct merge_input *input, const struct config_source *source)
+                       const struct input_model *input, const struct config_source *source)
 {
     const char *range = source && source->has_range
                             ? arena_printf(b->a, "[%ld:%ld]", source->from, source->to)
@@ -277,7 +277,7 @@ static int add_weights(struct pipeline_builder *b, struct pipeline *pipeline)
 }
 
 int document_pipeline_build(struct pipeline_builder *b, struct pipeline *pipeline,
-                            const struct merge_input **base)
+                            const struct input_model **base)
 {
     *base = NULL;
     if (b->config->has_slices)

@@ -11,6 +11,6 @@ int document_pipeline_prepare(struct pipeline_builder *b, const struct merge_con
 /* Adds the commands of the prepared document to `pipeline`. It puts out either merged weights, and
  * *base is NULL; or a merged task vector, and *base is the model on disk to add it to. */
 int document_pipeline_build(struct pipeline_builder *b, struct pipeline *pipeline,
-                            const struct merge_input **base);
+                            const struct input_model **base);
 
 #endif

@@ -67,7 +67,7 @@ static int translate(struct merge_command *c, struct error *e)
 {
     const char *tool = c->stage->filter->name;
     struct merge_config_file file;
-    struct merge_pipeline_options options;
+    struct translation_options options;
     if (c->options->cache)
         setenv("HF_HUB_CACHE", c->options->cache, 1);
     if (merge_options_convert(c->options, &options, &c->a, e) ||

@@ -10,7 +10,7 @@ struct merge_command {
     struct stage *stage;
     const struct merge_options *options;
     const char *out;
-    struct merge_pipeline merge;
+    struct translated_config merge;
     struct arena a;
 };
 

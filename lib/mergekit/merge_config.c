@@ -22,7 +22,7 @@ static int read_slices(const struct yaml_tree *t, const yaml_node_t *list, struc
         return yaml_tree_error(t, list, "slices is empty");
     c->slices = arena_alloc(t->a, c->n_slices, sizeof *c->slices);
     for (size_t i = 0; i < c->n_slices; i++)
-        if (config_models_read_slice(t, yaml_tree_list_item(t, list, i), &c->slices[i]))
+        if (config_slices_read_slice(t, yaml_tree_list_item(t, list, i), &c->slices[i]))
             return -1;
     return 0;
 }
@@ -39,7 +39,7 @@ static int read_models_or_slices(const struct yaml_tree *t, const yaml_node_t *m
         return read_slices(t, slices, c);
     c->n_slices = 1;
     c->slices = arena_alloc(t->a, 1, sizeof *c->slices);
-    return config_models_read(t, models, c->slices);
+    return config_slices_read_models(t, models, c->slices);
 }
 
 static int check_module_names(const struct yaml_tree *t, const yaml_node_t *modules)
@@ -126,7 +126,7 @@ static int read_tokenizer(const struct yaml_tree *t, const yaml_node_t *map, str
     if (!source)
         return 0;
     c->tokenizer_line = yaml_tree_line(source);
-    if (config_models_read_reference(t, source, "tokenizer_source", &c->tokenizer))
+    if (config_slices_read_model_path(t, source, "tokenizer_source", &c->tokenizer))
         return -1;
     if (strcmp(c->tokenizer, "union") == 0)
         return yaml_tree_error(t, source,
@@ -150,7 +150,7 @@ static int read_method_and_base(const struct yaml_tree *t, const yaml_node_t *ma
     if (!base)
         return 0;
     c->base_line = yaml_tree_line(base);
-    return config_models_read_reference(t, base, "base_model", &c->base);
+    return config_slices_read_model_path(t, base, "base_model", &c->base);
 }
 
 static int read_name_and_chat_template(const struct yaml_tree *t, const yaml_node_t *map,

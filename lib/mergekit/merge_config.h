@@ -4,7 +4,7 @@
 #ifndef TV_MERGE_CONFIG_H
 #define TV_MERGE_CONFIG_H
 
-#include "config_models.h"
+#include "config_slices.h"
 #include "dtype.h"
 
 /* One document. Missing keys are NULL, 0 or DTYPE_NONE. */

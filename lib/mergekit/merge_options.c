@@ -169,10 +169,10 @@ static const char *choice_text(const char *choices, int i, struct arena *a)
     return i < 0 ? NULL : arena_copy_text_n(a, choices, strcspn(choices, "|"));
 }
 
-int merge_options_convert(const struct merge_options *o, struct merge_pipeline_options *to,
+int merge_options_convert(const struct merge_options *o, struct translation_options *to,
                           struct arena *a, struct error *e)
 {
-    *to = (struct merge_pipeline_options){
+    *to = (struct translation_options){
         .seed = o->seed,
         .bug_compatible = o->bug_compatible,
         .paper = o->paper,

@@ -5,7 +5,7 @@
 #define TV_MERGE_OPTIONS_H
 
 #include "filter.h"
-#include "merge_pipeline.h"
+#include "translated_config.h"
 
 struct merge_options {
     uint64_t seed, shards, num_threads;
@@ -26,7 +26,7 @@ char **merge_options_expand_short(int *argc, char **argv);
 /* Prints a note that names all ignored options that were given. */
 void merge_options_print_ignored(const struct stage *s);
 /* Fills in what config_to_pipeline.h needs. */
-int merge_options_convert(const struct merge_options *o, struct merge_pipeline_options *to,
+int merge_options_convert(const struct merge_options *o, struct translation_options *to,
                           struct arena *a, struct error *e);
 
 #endif

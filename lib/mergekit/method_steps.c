@@ -78,7 +78,7 @@ static const struct sparsifier sparsifiers[] = {
 static void add_sparsifier_options(const struct slice_context *s, const struct sparsifier *f,
                                    const char *rescaling_option)
 {
-    const struct merge_pipeline_options *o = s->builder->options;
+    const struct translation_options *o = s->builder->options;
     struct pipeline_command *c = &s->pipeline->commands[s->pipeline->n - 1];
     if (o->bug_compatible)
         add_word(s, c, f->bug_option);

@@ -1,7 +1,7 @@
 #include "output_size.h"
 
 #include "layer_slice.h"
-#include "pipeline_header.h"
+#include "output_header.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -67,9 +67,10 @@ static const struct tensor *find_by_base_name(const struct header *h, const char
     return NULL;
 }
 
-/* What pack --base writes: the tensors of the base, or (`fill` false) those that the stream has. */
-static int add_base_tensors(struct output_list *l, const struct header *h, const char *base,
-                            bool fill)
+/* What pack --base writes: the tensors of the base, or (`fill_block` false) those that the stream
+ * has. */
+static int add_packed_tensors(struct output_list *l, const struct header *h, const char *base,
+                              bool fill)
 {
     struct layer_slice_options whole = {.first_layer = -1};
     struct model_source *model =
@@ -105,10 +106,10 @@ static int add_output(struct output_list *l, const struct pipeline *p)
 {
     const struct pipeline_command *last = &p->commands[p->n - 1];
     const char *base = is_pack(last) ? option_value(last, "--base") : NULL;
-    struct header *h = pipeline_header_read(l->run, p, p->n - is_pack(last), l->e);
+    struct header *h = output_header_read(l->run, p, p->n - is_pack(last), l->e);
     int failed = h ? 0 : -1;
     if (h && base)
-        failed = add_base_tensors(l, h, base, find_word(last, "--no-fill") == last->n);
+        failed = add_packed_tensors(l, h, base, find_word(last, "--no-fill") == last->n);
     else if (h)
         add_stream_tensors(l, h);
     header_free(h);
@@ -131,7 +132,7 @@ static int add_substitutions(struct output_list *l, const struct pipeline *p)
 /* The output of stack is that of its operands; what other filters make of them is not known. */
 static int add_pipeline(struct output_list *l, const struct pipeline *p)
 {
-    if (pipeline_header_is_available(p))
+    if (output_header_is_available(p))
         return add_output(l, p);
     l->incomplete |= strcmp(p->commands[0].words[0].text, "stack") != 0;
     return add_substitutions(l, p);
@@ -157,7 +158,7 @@ static void sum_tensors(struct output_list *l, struct output_size *size)
     }
 }
 
-int output_size_compute(struct output_size *size, const struct merge_pipeline *m,
+int output_size_compute(struct output_size *size, const struct translated_config *m,
                         const struct pipeline_options *run, struct arena *a, struct error *e)
 {
     struct output_list l = {.run = run, .out_dtype = m->config->out_dtype, .a = a, .e = e};

@@ -2,7 +2,7 @@
 #ifndef TV_OUTPUT_SIZE_H
 #define TV_OUTPUT_SIZE_H
 
-#include "merge_pipeline.h"
+#include "translated_config.h"
 #include "pipeline_run.h"
 
 struct output_size {
@@ -12,7 +12,7 @@ struct output_size {
 };
 
 /* Opens all models and filters of the merge on the way, so that their errors show too. */
-int output_size_compute(struct output_size *size, const struct merge_pipeline *m,
+int output_size_compute(struct output_size *size, const struct translated_config *m,
                         const struct pipeline_options *run, struct arena *a, struct error *e);
 
 #endif

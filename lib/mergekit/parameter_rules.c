@@ -120,7 +120,7 @@ static void add_coverage_check(const struct slice_context *s, const struct param
     c.filters = arena_alloc(a, c.n_filters, sizeof *c.filters);
     for (size_t i = 0; i < c.n_filters; i++)
         c.filters[i] = v->conditions[i].filter;
-    merge_pipeline_add_coverage_check(s->builder->merge, &c, a);
+    translated_config_add_coverage_check(s->builder->merge, &c, a);
 }
 
 int parameter_rules_add_per_model(const struct slice_context *s, const char *name,

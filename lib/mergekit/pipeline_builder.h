@@ -4,18 +4,18 @@
 #ifndef TV_PIPELINE_BUILDER_H
 #define TV_PIPELINE_BUILDER_H
 
-#include "merge_input.h"
+#include "input_models.h"
 #include "merge_method.h"
-#include "merge_pipeline.h"
+#include "translated_config.h"
 
 struct pipeline_builder {
     const struct merge_config_file *file;
     const struct merge_config *config; /* the document */
-    const struct merge_pipeline_options *options;
+    const struct translation_options *options;
     const struct merge_method *method;
     const char *tool; /* the command, for warnings */
-    struct merge_inputs inputs;
-    struct merge_pipeline *merge;         /* what is being made */
+    struct input_models inputs;
+    struct translated_config *merge;      /* what is being made */
     const struct pipeline_builder *outer; /* of the document that uses this one's result; NULL */
     struct arena *a;
     struct error *e;

@@ -1,6 +1,6 @@
 #include "preflight.h"
 
-#include "pipeline_header.h"
+#include "output_header.h"
 #include "stage_rules.h"
 #include "tokenizer_files.h"
 
@@ -21,7 +21,7 @@ static bool is_covered(const struct coverage_check *c, const char *tensor)
 }
 
 /* Does one tensor's vector of the model have a value, if there is one? */
-static int check_tensor(const struct merge_pipeline *m, const struct coverage_check *c,
+static int check_tensor(const struct translated_config *m, const struct coverage_check *c,
                         const struct tensor *t, long model, struct error *e)
 {
     for (size_t k = 0; k < t->n_vectors; k++) {
@@ -33,15 +33,15 @@ static int check_tensor(const struct merge_pipeline *m, const struct coverage_ch
     return 0;
 }
 
-static int check_coverage(const struct merge_pipeline *m, const struct coverage_check *c,
+static int check_coverage(const struct translated_config *m, const struct coverage_check *c,
                           const struct pipeline_options *run, struct error *e)
 {
-    if (!pipeline_header_is_available(c->pipeline))
+    if (!output_header_is_available(c->pipeline))
         return error_set(e,
                          "%.200s, line %zu: %s must have a value without a filter, because it "
                          "applies to the result of another document",
                          m->config_path, c->line, c->parameter);
-    struct header *h = pipeline_header_read(run, c->pipeline, 1, e);
+    struct header *h = output_header_read(run, c->pipeline, 1, e);
     int failed = h ? 0 : -1;
     long model = h ? header_find_model(h, c->model) : -1;
     for (size_t i = 0; h && !failed && i < h->n_tensors; i++)
@@ -66,7 +66,7 @@ static const char *difference_text(const struct token_difference *d, const char 
 /* Compares the tokenizers of all models with that of the result. A difference is an error if the
  * configuration chooses the tokenizer, because mergekit would then permute rows of the embedding;
  * else a warning, if `tool` is not NULL. */
-static int check_tokens(const struct merge_pipeline *m, const char *tool, struct arena *a,
+static int check_tokens(const struct translated_config *m, const char *tool, struct arena *a,
                         struct error *e)
 {
     const char *own = m->tokenizer_model ? m->tokenizer_model : m->metadata_model;
@@ -87,7 +87,7 @@ static int check_tokens(const struct merge_pipeline *m, const char *tool, struct
     return 0;
 }
 
-int preflight_check_inputs(const struct merge_pipeline *m, const struct pipeline_options *run,
+int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
                            struct arena *a, struct error *e)
 {
     for (size_t i = 0; i < m->n_coverage_checks; i++)
@@ -117,7 +117,7 @@ static int check_target(const struct preflight_target *t, const struct output_si
     return 0;
 }
 
-int preflight_dry_run(const struct merge_pipeline *m, const struct pipeline_options *run,
+int preflight_dry_run(const struct translated_config *m, const struct pipeline_options *run,
                       const struct preflight_target *target, struct output_size *size,
                       uint64_t *free_bytes, struct arena *a, struct error *e)
 {

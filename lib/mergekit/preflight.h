@@ -6,7 +6,7 @@
 
 /* Checks before every merge: do required parameters have values for all tensors, and do all models
  * number their tokens as the tokenizer that the configuration asks for? */
-int preflight_check_inputs(const struct merge_pipeline *m, const struct pipeline_options *run,
+int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
                            struct arena *a, struct error *e);
 
 /* Where a merge would be written. */
@@ -19,7 +19,7 @@ struct preflight_target {
 /* Checks all that can be checked without payload: opens all models and filters, computes the size
  * of the result, and checks the target and the free disk space, which goes to *free_bytes (0: not
  * known). */
-int preflight_dry_run(const struct merge_pipeline *m, const struct pipeline_options *run,
+int preflight_dry_run(const struct translated_config *m, const struct pipeline_options *run,
                       const struct preflight_target *target, struct output_size *size,
                       uint64_t *free_bytes, struct arena *a, struct error *e);
 

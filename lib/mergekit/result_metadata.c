@@ -13,11 +13,11 @@ static const char *first_model(const struct merge_config *c)
 const char *result_metadata_model(const struct pipeline_builder *b, const struct merge_config *c)
 {
     for (size_t depth = 0; depth < MAX_NESTED_DOCUMENTS; depth++) {
-        struct merge_inputs all;
+        struct input_models all;
         struct error ignored; /* document_pipeline_prepare reports it */
-        merge_input_collect(&all, b->file, c, b->a, &ignored);
-        const struct merge_input *input =
-            merge_input_find(&all, c->base ? c->base : first_model(c), b->a);
+        input_models_collect(&all, b->file, c, b->a, &ignored);
+        const struct input_model *input =
+            input_models_find(&all, c->base ? c->base : first_model(c), b->a);
         if (!input->document)
             return input->plain_operand;
         c = input->document;

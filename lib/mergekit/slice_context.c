@@ -20,7 +20,7 @@ struct slice_context slice_context_new(struct pipeline_builder *b, size_t i,
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-static bool is_listed(const struct slice_context *s, const struct merge_input *input)
+static bool is_listed(const struct slice_context *s, const struct input_model *input)
 {
     for (size_t i = 0; i < s->n_models; i++)
         if (s->models[i].input == input)
@@ -29,7 +29,7 @@ static bool is_listed(const struct slice_context *s, const struct merge_input *i
 }
 
 /* `base` is the document's or the slice's base_model; NULL. */
-static int check_base(const struct slice_context *s, const struct merge_input *base)
+static int check_base_is_allowed(const struct slice_context *s, const struct input_model *base)
 {
     const struct pipeline_builder *b = s->builder;
     if (b->method->base == BASE_REQUIRED && !base)
@@ -64,18 +64,18 @@ int slice_context_find_models(struct slice_context *s)
     struct pipeline_builder *b = s->builder;
     enum method_base role = b->method->base;
     const char *path = s->slice->base ? s->slice->base : b->config->base;
-    const struct merge_input *base = path ? merge_input_find(&b->inputs, path, b->a) : NULL;
+    const struct input_model *base = path ? input_models_find(&b->inputs, path, b->a) : NULL;
     s->base = role == BASE_OPTIONAL || role == BASE_REQUIRED ? base : NULL;
     s->models = arena_alloc(b->a, s->slice->n_sources + 1, sizeof *s->models);
     for (size_t i = 0; i < s->slice->n_sources; i++) {
         const struct config_source *source = &s->slice->sources[i];
-        const struct merge_input *input = merge_input_find(&b->inputs, source->model, b->a);
+        const struct input_model *input = input_models_find(&b->inputs, source->model, b->a);
         if (input == base && !s->base_source)
             s->base_source = source;
         if (!is_listed(s, input) && (!s->base || input != base))
             s->models[s->n_models++] = (struct slice_model){input, source};
     }
-    if (check_base(s, base))
+    if (check_base_is_allowed(s, base))
         return -1;
     if (role == BASE_IS_A_MODEL && base && !b->config->has_slices && !is_listed(s, base))
         s->models[s->n_models++] = (struct slice_model){base, NULL};

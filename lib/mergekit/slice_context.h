@@ -8,14 +8,14 @@
 
 /* A model of a slice. */
 struct slice_model {
-    const struct merge_input *input;
+    const struct input_model *input;
     const struct config_source *source; /* NULL: a base_model that is not listed */
 };
 
 struct slice_context {
     struct pipeline_builder *builder;
     const struct config_slice *slice;
-    const struct merge_input *base;          /* NULL: none, or it is one of `models` */
+    const struct input_model *base;          /* NULL: none, or it is one of `models` */
     const struct config_source *base_source; /* the base's entry among the sources; NULL */
     size_t n_models;
     struct slice_model *models;

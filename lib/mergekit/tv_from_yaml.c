@@ -37,7 +37,7 @@ static void print_command(const char *name, const char *option, const char *fold
  * a file in a temporary folder next to OUT. */
 static void print_script(struct merge_command *c)
 {
-    struct merge_pipeline *m = &c->merge;
+    struct translated_config *m = &c->merge;
     const char *folder =
         arena_printf(&c->a, "%s.results", strcmp(c->out, "-") == 0 ? "merged" : c->out);
     bool any = false;
@@ -49,8 +49,8 @@ static void print_script(struct merge_command *c)
         if (!any)
             print_command("mkdir", NULL, folder, &c->a);
         any = true;
-        print_pipeline(merge_pipeline_save_result(result, path, &c->a));
-        merge_pipeline_replace_result(m, result, path, &c->a);
+        print_pipeline(translated_config_pipeline_to_file(result, path, &c->a));
+        translated_config_replace_result(m, result, path, &c->a);
     }
     print_pipeline(&m->pipeline);
     if (any)

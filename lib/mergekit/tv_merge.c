@@ -94,7 +94,7 @@ static int compute_result(struct merge_command *c, const struct pipeline_options
     const char *path =
         arena_printf(&c->a, "%s/tvtools-%ld-%s.safetensors",
                      spool_folder_or_default(c->stage->common.spool), (long)getpid(), result->name);
-    int status = run_in_child(run, merge_pipeline_save_result(result, path, &c->a), &c->a);
+    int status = run_in_child(run, translated_config_pipeline_to_file(result, path, &c->a), &c->a);
     if (status)
         return status;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -103,13 +103,14 @@ static int compute_result(struct merge_command *c, const struct pipeline_options
         return merge_command_fail(c, &e, 1);
     }
     unlink(path);
-    merge_pipeline_replace_result(&c->merge, result, arena_printf(&c->a, "/dev/fd/%d", fd), &c->a);
+    translated_config_replace_result(&c->merge, result, arena_printf(&c->a, "/dev/fd/%d", fd),
+                                     &c->a);
     return 0;
 }
 
 static int merge(struct merge_command *c, struct pipeline_options *run)
 {
-    const struct merge_pipeline *m = &c->merge;
+    const struct translated_config *m = &c->merge;
     int status = pipeline_run_start_report(run, c->options->report);
     for (size_t i = 0; i < m->n_results && status == 0; i++)
         if (m->results[i]->uses > 1)

@@ -301,7 +301,7 @@ static uint64_t hash_rows(const struct model_source *model, const struct tensor_
 }
 
 /* Where the hash of a block is stored. */
-static uint64_t *block_hash(struct model_set *m, size_t index, size_t k, size_t block)
+static uint64_t *block_hash_slot(struct model_set *m, size_t index, size_t k, size_t block)
 {
     struct set_tensor *t = &m->tensors[index];
     size_t blocks = tensor_block_count(&m->header->tensors[index]);
@@ -321,15 +321,15 @@ static void hash_block(struct model_set *m, size_t index, size_t k, const struct
     tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
     if (b->n < n)
         return;
-    uint64_t *hash = block_hash(m, index, k, b->index);
+    uint64_t *hash = block_hash_slot(m, index, k, b->index);
     if (*hash)
         return;
     *hash = v->columns ? hash_rows(model, v, b, m->tensors[index].columns)
                        : model_source_hash_elements(model, v->tensor, b->first, b->n);
 }
 
-static uint64_t hash_tensor(const struct ckpt_tensor *t, const char *name, const uint64_t *blocks,
-                            size_t n)
+static uint64_t combine_block_hashes(const struct ckpt_tensor *t, const char *name,
+                                     const uint64_t *blocks, size_t n)
 {
     XXH3_state_t *state = XXH3_createState();
     const char *dtype = dtype_name(t->dtype);
@@ -353,9 +353,9 @@ void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s)
         const struct tensor_view *v = k < t->match.n ? &t->match.views[k] : &t->match.base;
         const struct model_source *model = m->models[v->model];
         uint64_t *hash = &m->tensor_hashes[v->model][index];
-        *hash = hash_tensor(view_tensor(m, v), model_source_stored_name(model, v->tensor),
-                            t->block_hashes ? t->block_hashes + k * blocks : NULL,
-                            t->block_hashes ? blocks : 0);
+        *hash = combine_block_hashes(view_tensor(m, v), model_source_stored_name(model, v->tensor),
+                                     t->block_hashes ? t->block_hashes + k * blocks : NULL,
+                                     t->block_hashes ? blocks : 0);
         run_context_add_tensor_hash(s, model_source_name(model), index, *hash);
     }
     free(t->block_hashes);

@@ -39,7 +39,7 @@ static const struct filter model_reader = {
     .raw_payload = true,
     .operands_are_files = true,
     .open = open_model,
-    .source.fill = fill_from_model,
+    .source.fill_block = fill_from_model,
     .close = close_model,
 };
 

@@ -70,8 +70,8 @@ static struct tensor make_tensor(struct arena *a, const struct ckpt_tensor *t, e
 
 /* Adds the tensors of the base that the stream lacks. The head of a tied model is the embedding,
  * which the stream may have changed, so a copy of the old one is omitted. */
-static void add_base_tensors(struct checkpoint_contents *c, const struct base_model *base,
-                             enum dtype wanted)
+static void add_packed_tensors(struct checkpoint_contents *c, const struct base_model *base,
+                               enum dtype wanted)
 {
     const struct model_source *source = base_model_source(base);
     struct header *h = c->header;
@@ -112,7 +112,7 @@ void checkpoint_contents_init(struct checkpoint_contents *c, struct header *stre
     for (size_t i = 0; i < c->n_stream; i++)
         stream->tensors[i].vectors[0].dtype = choose_dtype(stream, i, base, o->dtype);
     if (base && o->fill)
-        add_base_tensors(c, base, o->dtype != DTYPE_NONE ? o->dtype : stream->input_rounding);
+        add_packed_tensors(c, base, o->dtype != DTYPE_NONE ? o->dtype : stream->input_rounding);
 }
 
 void checkpoint_contents_free(struct checkpoint_contents *c)

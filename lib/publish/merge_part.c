@@ -76,11 +76,11 @@ static void count_tensors(struct merge_part *m)
         m->tensors_left[m->layout->tensors[j].shard]++;
 }
 
-static int plan_and_claim(struct merge_part *m, const struct merge_plan *plan,
+static int plan_and_claim(struct merge_part *m, const struct parts_plan *plan,
                           const struct model_source *auxiliary_source, struct error *e)
 {
     struct partial_checkpoint *p = m->checkpoint;
-    if (merge_plan_save(p, plan, auxiliary_source, e) ||
+    if (parts_plan_save(p, plan, auxiliary_source, e) ||
         (m->publishes && partial_checkpoint_remove_foreign_records(p, e)))
         return -1;
     m->layout = partial_checkpoint_layout(p);
@@ -101,7 +101,7 @@ static int check_scopes(const struct stage *s, const char *option, struct error 
 }
 
 struct merge_part *merge_part_open(struct stage *s, const struct merge_part_options *o,
-                                   const struct merge_plan *plan,
+                                   const struct parts_plan *plan,
                                    const struct model_source *auxiliary_source, struct error *e)
 {
     struct merge_part *m = mem_alloc(1, sizeof *m);
@@ -134,17 +134,17 @@ int merge_part_finish_tensor(struct merge_part *m, size_t index, struct error *e
     size_t shard = m->layout->tensors[index].shard;
     if (--m->tensors_left[shard] || m->reads_stream)
         return 0;
-    return merge_plan_record_shard(m->checkpoint, m->stage, shard, e);
+    return parts_plan_record_shard(m->checkpoint, m->stage, shard, e);
 }
 
 int merge_part_finish(struct merge_part *m, struct error *e)
 {
     for (size_t j = 0; j < m->layout->n_shards; j++)
         if (partial_checkpoint_is_claimed(m->checkpoint, j) &&
-            merge_plan_record_shard(m->checkpoint, m->stage, j, e))
+            parts_plan_record_shard(m->checkpoint, m->stage, j, e))
             return -1;
     if (merge_part_is_first(m) &&
-        merge_plan_record_shard(m->checkpoint, m->stage, PARTIAL_CHECKPOINT_AUXILIARY, e))
+        parts_plan_record_shard(m->checkpoint, m->stage, PARTIAL_CHECKPOINT_AUXILIARY, e))
         return -1;
-    return m->publishes ? merge_plan_publish(m->checkpoint, e) : 0;
+    return m->publishes ? parts_plan_publish(m->checkpoint, e) : 0;
 }

@@ -5,7 +5,7 @@
 #ifndef TV_MERGE_PART_H
 #define TV_MERGE_PART_H
 
-#include "merge_plan.h"
+#include "parts_plan.h"
 
 struct merge_part;
 
@@ -22,7 +22,7 @@ struct merge_part_options {
  * error what is finished already. A chain with a stage of model scope is an error. NULL on error.
  */
 struct merge_part *merge_part_open(struct stage *s, const struct merge_part_options *o,
-                                   const struct merge_plan *plan,
+                                   const struct parts_plan *plan,
                                    const struct model_source *auxiliary_source, struct error *e);
 struct partial_checkpoint *merge_part_checkpoint(const struct merge_part *m);
 /* The first part also writes the auxiliary files. */

@@ -8,7 +8,7 @@
 
 #define MAX_LISTED 10 /* names of filled-in tensors on the card */
 
-static bool is_merged(const struct model *m)
+static bool is_join_result(const struct model *m)
 {
     return m->role && strcmp(m->role, "merged") == 0;
 }
@@ -47,7 +47,7 @@ char *model_card_hashes_json(const struct header *h, const struct model_hashes *
     char hash[17];
     for (size_t i = 0; i < h->n_models; i++) {
         json_t *name = to_json_string(h->models[i].name);
-        if (!is_merged(&h->models[i]))
+        if (!is_join_result(&h->models[i]))
             json_object_set_new(all, json_string_value(name),
                                 json_string(format_hash(h->models[i].name, hashes, hash)));
         json_decref(name);
@@ -153,7 +153,7 @@ static void print_front_matter(FILE *out, const struct header *h)
 {
     fputs("---\nbase_model:\n", out);
     for (size_t i = 0; i < h->n_models; i++)
-        if (!is_merged(&h->models[i])) {
+        if (!is_join_result(&h->models[i])) {
             fputs("- ", out);
             print_quoted(out, h->models[i].name);
             putc('\n', out);
@@ -179,7 +179,7 @@ static void print_models(FILE *out, const struct header *h, const struct model_h
           out);
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
-        if (is_merged(m))
+        if (is_join_result(m))
             continue;
         fputs("| ", out);
         print_name(out, m->name);

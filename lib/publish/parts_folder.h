@@ -4,7 +4,7 @@
  *     .OUT.parts/lock            held shared by the parts at work, exclusively by the publisher
  *     .OUT.parts/model/          the future OUT, as far as it is finished
  *     .OUT.parts/NAME.json       the record of a finished shard, or of the auxiliary files
- *     .OUT.parts/plan, header    what is to be made (merge_plan.h)
+ *     .OUT.parts/plan, header    what is to be made (parts_plan.h)
  *     .OUT.parts/.NAME.XXXXXX    a shard that a process is writing, and holds locked
  *
  * A parts_folder owns its descriptors until parts_folder_close. */

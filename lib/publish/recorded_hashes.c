@@ -2,7 +2,7 @@
 
 #include "hash.h"
 #include "run_context.h"
-#include "run_hashes.h"
+#include "collected_hashes.h"
 
 #include <stdlib.h>
 

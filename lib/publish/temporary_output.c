@@ -48,7 +48,7 @@ static void on_signal(int signal_number)
     raise(signal_number);
 }
 
-static void catch_signals(struct temporary_output *t)
+static void install_signal_handlers(struct temporary_output *t)
 {
     struct sigaction action = {.sa_handler = on_signal};
     sigemptyset(&action.sa_mask);
@@ -60,7 +60,7 @@ static void catch_signals(struct temporary_output *t)
     }
 }
 
-static void release_signals(struct temporary_output *t)
+static void restore_signal_handlers(struct temporary_output *t)
 {
     if (active != t)
         return;
@@ -123,7 +123,7 @@ static int create_single_file(struct temporary_output *t, int *fd, struct error 
 int temporary_output_create(struct temporary_output *t, int *fd, struct error *e)
 {
     *fd = -1;
-    catch_signals(t);
+    install_signal_handlers(t);
     return t->target->form == OUTPUT_FOLDER ? create_folder(t, e) : create_single_file(t, fd, e);
 }
 
@@ -177,7 +177,7 @@ int temporary_output_rename_into_place(struct temporary_output *t, struct error 
 
 void temporary_output_close(struct temporary_output *t)
 {
-    release_signals(t);
+    restore_signal_handlers(t);
     if (t->folder >= 0 && t->folder != t->target->parent)
         close(t->folder);
     free(t->name);

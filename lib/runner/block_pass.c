@@ -37,7 +37,7 @@ static int fill_from_source(struct runner *r, struct block *b, struct error *e)
 {
     const struct job *job = &r->jobs[0];
     uint64_t start = process_stats_clock_ns();
-    if (job->stage->filter->source.fill(job, b, e))
+    if (job->stage->filter->source.fill_block(job, b, e))
         return -1;
     stage_cost_add(&r->costs[0], start, block_layout_bytes(b));
     return 0;
@@ -118,12 +118,12 @@ static int round_to_wire_dtype(struct runner *r, size_t s, struct block_buffer *
 static int transform_block(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
 {
     const struct filter *f = r->stages[s]->filter;
-    if (r->plans[s] == PLAN_PASS_THROUGH || !f->transform)
+    if (r->plans[s] == PLAN_PASS_THROUGH || !f->transform_block)
         return 0;
     if (convert_for_stage(r, s, b, e))
         return -1;
     uint64_t start = process_stats_clock_ns(), bytes = block_layout_bytes(&b->block);
-    if (f->transform(&r->jobs[s], &b->block, e))
+    if (f->transform_block(&r->jobs[s], &b->block, e))
         return runner_state_set_failed_stage(r, s, e);
     stage_cost_add(&r->costs[s], start, bytes);
     return round_to_wire_dtype(r, s, b, e);
@@ -150,9 +150,9 @@ static int observe_or_consume_block(struct runner *r, const struct block_pass *p
     if (convert_for_stage(r, p->last_stage, slot->buffer, e))
         return -1;
     uint64_t start = process_stats_clock_ns();
-    if (p->observes && f->observe(job, b, slot_work_area(slot, job->work_size), e))
+    if (p->observes && f->observe_block(job, b, slot_work_area(slot, job->work_size), e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
-    if (!p->observes && f->sink.consume_in_any_order && f->sink.consume(job, b, e))
+    if (!p->observes && f->sink.consume_in_any_order && f->sink.consume_block(job, b, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
     stage_cost_add(&r->costs[p->last_stage], start, block_layout_bytes(b));
     return 0;
@@ -239,9 +239,10 @@ static int accumulate_or_consume_in_order(void *context, size_t slot_index, size
     struct job *job = &r->jobs[p->last_stage];
     const struct filter *f = job->stage->filter;
     uint64_t start = process_stats_clock_ns();
-    if (p->observes && f->accumulate && f->accumulate(job, &slot->block, slot->work, e))
+    if (p->observes && f->accumulate_block && f->accumulate_block(job, &slot->block, slot->work, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
-    if (!p->observes && !f->sink.consume_in_any_order && f->sink.consume(job, &slot->block, e))
+    if (!p->observes && !f->sink.consume_in_any_order &&
+        f->sink.consume_block(job, &slot->block, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
     stage_cost_add(&r->costs[p->last_stage], start, 0);
     release_slot_buffer(r, slot);

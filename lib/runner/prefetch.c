@@ -21,7 +21,7 @@ static int read_header(struct prefetch *p, struct error *e)
     size_t index = p->request.index;
     p->tensor = tensor_copy(&p->arena, &s->out->tensors[index]);
     p->job = (struct job){.stage = s, .index = index, .out = &p->tensor, .arena = &p->arena};
-    return s->filter->begin(&p->job, e) < 0 ? -1 : 0;
+    return s->filter->begin_tensor(&p->job, e) < 0 ? -1 : 0;
 }
 
 static int read_block(struct prefetch *p, size_t index, struct error *e)
@@ -33,7 +33,7 @@ static int read_block(struct prefetch *p, size_t index, struct error *e)
     tensor_buffer_allocate_block(request->buffer, t, &p->block, request->max_chunk_bytes);
     tensor_buffer_bind_block(request->buffer, t, &p->block);
     uint64_t start = process_stats_clock_ns();
-    if (s->filter->source.fill(&p->job, &p->block, e))
+    if (s->filter->source.fill_block(&p->job, &p->block, e))
         return -1;
     stage_cost_add(request->cost, start, block_layout_bytes(&p->block));
     return request->checks_finite ? finite_check_block(t, s->out, &p->block, e) : 0;

@@ -4,13 +4,13 @@
 
 void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash)
 {
-    run_hashes_add_model(&s->runner->hashes, model, hash);
+    collected_hashes_add_model(&s->runner->hashes, model, hash);
 }
 
 size_t run_context_model_hashes(const struct stage *s, const char *const **models,
                                 const uint64_t **hashes)
 {
-    const struct run_hashes *all = &s->runner->hashes;
+    const struct collected_hashes *all = &s->runner->hashes;
     *models = all->models;
     *hashes = all->model_hashes;
     return all->n_models;
@@ -25,7 +25,7 @@ void run_context_add_tensor_hash(struct stage *s, const char *model, size_t inde
         .sink_index = runner_state_sink_index(r, index),
         .hash = hash,
     };
-    run_hashes_add_tensor(&r->hashes, &found);
+    collected_hashes_add_tensor(&r->hashes, &found);
 }
 
 size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes)

@@ -5,7 +5,7 @@
 #define TV_RUN_CONTEXT_H
 
 #include "filter.h"
-#include "run_hashes.h"
+#include "collected_hashes.h"
 
 /* For sources: the full hash of a model that was read, for the end record and the model card. */
 void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash);

@@ -128,7 +128,7 @@ static int run_model_round(struct runner *r, size_t s, struct error *e)
     }
     struct job job = {.stage = r->stages[s]};
     uint64_t start = process_stats_clock_ns();
-    int verdict = r->stages[s]->filter->decide(&job, e);
+    int verdict = r->stages[s]->filter->end_round(&job, e);
     if (verdict < 0)
         return runner_state_set_failed_stage(r, s, e);
     stage_cost_add(&r->costs[s], start, 0);

@@ -53,7 +53,7 @@ void runner_state_free(struct runner *r)
     tensor_buffer_free(r->next_payload);
     spool_free(r->file);
     chunk_pool_free(r->chunks);
-    run_hashes_free(&r->hashes);
+    collected_hashes_free(&r->hashes);
     arena_free(&r->arena);
 }
 

@@ -8,7 +8,7 @@
 #include "filter.h"
 #include "prefetch.h"
 #include "progress.h"
-#include "run_hashes.h"
+#include "collected_hashes.h"
 #include "stage_cost.h"
 #include "tensor_buffer.h"
 #include "thread_pool.h"
@@ -31,7 +31,7 @@ struct runner {
     size_t **manifest_map;    /* [stage][index before it]: index after it, or DROPPED */
     size_t max_vectors;       /* of any tensor after any stage */
     struct stage_cost *costs; /* [stage] */
-    struct run_hashes hashes;
+    struct collected_hashes hashes;
     struct progress *progress;  /* NULL: not shown */
     uint64_t peak_anonymous;    /* bytes, sampled */
     uint64_t memory_sampled_at; /* by process_stats_clock_ns */

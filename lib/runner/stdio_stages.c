@@ -61,7 +61,7 @@ static int begin_reader(struct job *job, struct error *e)
     return PLAN_TRANSFORM;
 }
 
-static int fill_reader(const struct job *job, struct block *b, struct error *e)
+static int read_block_payload(const struct job *job, struct block *b, struct error *e)
 {
     struct input *in = job->stage->data;
     for (size_t k = 0; k < b->n_vectors; k++)
@@ -123,8 +123,8 @@ const struct filter stdio_stages_reader = {
     .max_operands = 1,
     .raw_payload = true,
     .open = open_reader,
-    .begin = begin_reader,
-    .source.fill = fill_reader,
+    .begin_tensor = begin_reader,
+    .source.fill_block = read_block_payload,
     .source.rewind = rewind_reader,
     .source.make_stoppable = make_reader_stoppable,
     .source.stop_reading = stop_reader,
@@ -198,9 +198,9 @@ const struct filter stdio_stages_writer = {
     .role = ROLE_SINK,
     .raw_payload = true,
     .open = open_writer,
-    .begin = begin_writer,
-    .sink.consume = consume_writer,
-    .end = end_writer,
+    .begin_tensor = begin_writer,
+    .sink.consume_block = consume_writer,
+    .end_tensor = end_writer,
     .sink.reader_gone = writer_lost_its_reader,
     .sink.reports_failed_run = true,
     .close = close_writer,

@@ -46,7 +46,7 @@ uint64_t tensor_buffer_bytes(const struct tensor *t)
     return vector_offset(t, tensor_elements(t), t->n_vectors);
 }
 
-uint64_t tensor_buffer_chunk_bytes(const struct tensor *t)
+uint64_t tensor_buffer_max_chunk_bytes(const struct tensor *t)
 {
     return tensor_block_count(t) * vector_offset(t, tensor_block_elements(t), t->n_vectors);
 }

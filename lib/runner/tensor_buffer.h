@@ -17,7 +17,7 @@ struct tensor_buffer *tensor_buffer_new(struct chunk_pool *chunks, struct spool 
 void tensor_buffer_free(struct tensor_buffer *tb);
 /* Bytes of a tensor's payload, and the most that its blocks take in chunks. */
 uint64_t tensor_buffer_bytes(const struct tensor *t);
-uint64_t tensor_buffer_chunk_bytes(const struct tensor *t);
+uint64_t tensor_buffer_max_chunk_bytes(const struct tensor *t);
 /* Clears the buffer and prepares it for a tensor; checks the space on the disk if the tensor goes
  * to the file. */
 int tensor_buffer_reserve(struct tensor_buffer *tb, const struct tensor *t, struct error *e);

@@ -30,8 +30,8 @@ static void prefetch_next_tensor(struct runner *r)
     const struct tensor *next = &source->out->tensors[index];
     if (!prepare_prefetch(r, next))
         return;
-    uint64_t bytes = tensor_buffer_chunk_bytes(&r->tensors[0]);
-    uint64_t next_bytes = tensor_buffer_chunk_bytes(next);
+    uint64_t bytes = tensor_buffer_max_chunk_bytes(&r->tensors[0]);
+    uint64_t next_bytes = tensor_buffer_max_chunk_bytes(next);
     const struct prefetch_request request = {
         .source = source,
         .index = index,
@@ -110,7 +110,7 @@ static int begin_stage(struct runner *r, size_t s, size_t index, struct error *e
         return 0;
     }
     uint64_t start = process_stats_clock_ns();
-    int plan = f->begin ? f->begin(job, e) : PLAN_TRANSFORM;
+    int plan = f->begin_tensor ? f->begin_tensor(job, e) : PLAN_TRANSFORM;
     if (plan < 0)
         return runner_state_set_failed_stage(r, s, e);
     stage_cost_add(&r->costs[s], start, 0);
@@ -142,7 +142,7 @@ static int run_observe_rounds(struct runner *r, size_t s, struct error *e)
     struct job *job = &r->jobs[s];
     if (!job->stage)
         return 0;
-    int (*decide)(struct job *, struct error *) = job->stage->filter->decide;
+    int (*decide)(struct job *, struct error *) = job->stage->filter->end_round;
     bool decides = decide && !job->stage->in_model_rounds && r->plans[s] != PLAN_PASS_THROUGH;
     bool observes = r->plans[s] == PLAN_OBSERVE;
     int verdict;
@@ -188,11 +188,11 @@ static int end_jobs(struct runner *r, bool ok, struct error *e)
     for (size_t s = 0; s < r->n_begun; s++) {
         struct job *job = &r->jobs[s];
         struct error ignored;
-        if (!job->stage || !job->stage->filter->end)
+        if (!job->stage || !job->stage->filter->end_tensor)
             continue;
         bool job_ok = ok && !failed;
         uint64_t start = process_stats_clock_ns();
-        if (job->stage->filter->end(job, job_ok, job_ok ? e : &ignored) && job_ok)
+        if (job->stage->filter->end_tensor(job, job_ok, job_ok ? e : &ignored) && job_ok)
             failed = runner_state_set_failed_stage(r, s, e);
         stage_cost_add(&r->costs[s], start, 0);
     }

@@ -28,7 +28,7 @@ static void clamp(float *x, size_t n, float limit)
         x[i] = fmaxf(-limit, fminf(x[i], limit));
 }
 
-static int transform(const struct job *job, struct block *b, struct error *e)
+static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     for (size_t k = 0; k < b->n_vectors; k++)
@@ -39,7 +39,7 @@ static int transform(const struct job *job, struct block *b, struct error *e)
 /* ---- begin ----------------------------------------------------------------------------------- */
 
 /* The L1 norm and the keep probability that an earlier stage recorded are no longer right. */
-static int begin(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     for (size_t k = 0; k < job->out->n_vectors; k++)
         vector_set_attributes(&job->out->vectors[k], NAN, NAN);
@@ -56,6 +56,6 @@ const struct filter filter_skeleton = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .begin = begin,
-    .transform = transform,
+    .begin_tensor = begin_tensor,
+    .transform_block = transform_block,
 };

@@ -205,8 +205,8 @@ static void test_random_config(const char *path)
     struct arena a = {0};
     struct error e = {0};
     struct merge_config_file file;
-    struct merge_pipeline r;
-    struct merge_pipeline_options o = {0};
+    struct translated_config r;
+    struct translation_options o = {0};
     FILE *f = fopen(path, "w");
     print_config(f, &s);
     fclose(f);

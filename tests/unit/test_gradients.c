@@ -186,8 +186,8 @@ static void add_hidden_loss(void *context, size_t state, float *dx)
     }
 }
 
-static void logit_loss(struct run *r, struct lm *m, struct lm **teachers,
-                       const struct gradient_sink *sink, float *dx)
+static void logit_forward_backward(struct run *r, struct lm *m, struct lm **teachers,
+                                   const struct gradient_sink *sink, float *dx)
 {
     const struct arch *a = arch_of(r->problem);
     float theta = (float)number(r, "temperature");
@@ -254,7 +254,7 @@ static void compute_loss_and_gradients(struct run *r, size_t room)
                           &(struct state_hook){&r->teachers[k], store_state}, &e));
     }
     r->loss = 0;
-    logit_loss(r, m, teachers, &sink, x);
+    logit_forward_backward(r, m, teachers, &sink, x);
     add_hidden_loss(r, a->layers + 1, x);
     CHECK(!lm_backward(m, &r->batch, &hooks, x, &sink, &e));
     for (size_t k = 0; k < p->K; k++) {

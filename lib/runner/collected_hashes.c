@@ -1,9 +1,9 @@
-#include "run_hashes.h"
+#include "collected_hashes.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-void run_hashes_add_model(struct run_hashes *all, const char *model, uint64_t hash)
+void collected_hashes_add_model(struct collected_hashes *all, const char *model, uint64_t hash)
 {
     size_t n = all->n_models++;
     all->models = mem_resize(all->models, n + 1, sizeof *all->models);
@@ -13,7 +13,7 @@ void run_hashes_add_model(struct run_hashes *all, const char *model, uint64_t ha
 }
 
 /* There may be many tensors: the capacity doubles whenever their number is a power of two. */
-void run_hashes_add_tensor(struct run_hashes *all, const struct tensor_hash *hash)
+void collected_hashes_add_tensor(struct collected_hashes *all, const struct tensor_hash *hash)
 {
     size_t n = all->n_tensors++;
     if ((n & (n - 1)) == 0)
@@ -21,7 +21,7 @@ void run_hashes_add_tensor(struct run_hashes *all, const struct tensor_hash *has
     all->tensors[n] = *hash;
 }
 
-void run_hashes_free(struct run_hashes *all)
+void collected_hashes_free(struct collected_hashes *all)
 {
     free(all->models);
     free(all->model_hashes);

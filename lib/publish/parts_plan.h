@@ -1,13 +1,13 @@
 /* What a merge in parts will write: its plan, saved in the parts folder so that any process can
  * publish the result, and the publishing itself. pack makes the parts; `tv finish`, or pack
  * --resume, publishes them. */
-#ifndef TV_MERGE_PLAN_H
-#define TV_MERGE_PLAN_H
+#ifndef TV_PARTS_PLAN_H
+#define TV_PARTS_PLAN_H
 
 #include "model_card.h"
 #include "partial_checkpoint.h"
 
-struct merge_plan {
+struct parts_plan {
     struct header *result; /* the checkpoint's (model_card.h) */
     size_t n_filled;       /* its last tensors are unchanged ones of the base */
     uint64_t shard_size;
@@ -16,17 +16,17 @@ struct merge_plan {
 
 /* The tensors and metadata of a checkpoint as they are stored, without the full hashes; in the
  * arena. The caller sets shard_size. */
-struct shard_layout_spec merge_plan_layout_spec(const struct header *result, struct arena *a);
+struct shard_layout_spec parts_plan_layout_spec(const struct header *result, struct arena *a);
 
 /* Sets the layout of the checkpoint and saves the plan. `auxiliary_source`, the model whose
  * auxiliary files are copied, is one of the inputs; it may be NULL. */
-int merge_plan_save(struct partial_checkpoint *p, const struct merge_plan *plan,
+int parts_plan_save(struct partial_checkpoint *p, const struct parts_plan *plan,
                     const struct model_source *auxiliary_source, struct error *e);
 /* Finishes a shard, or PARTIAL_CHECKPOINT_AUXILIARY, and records the hashes of the input tensors
  * that the run has read for it. `s` is the sink. */
-int merge_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
+int parts_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
                             struct error *e);
 /* Checks that all shards are finished and from the plan's recipe and inputs, and publishes them. */
-int merge_plan_publish(struct partial_checkpoint *p, struct error *e);
+int parts_plan_publish(struct partial_checkpoint *p, struct error *e);
 
 #endif

@@ -1,6 +1,6 @@
 /* The stream header that a pipeline puts out, found by opening its filters without any payload. */
-#ifndef TV_PIPELINE_HEADER_H
-#define TV_PIPELINE_HEADER_H
+#ifndef TV_OUTPUT_HEADER_H
+#define TV_OUTPUT_HEADER_H
 
 #include "pipeline_run.h"
 
@@ -8,9 +8,9 @@
 #define PIPELINE_HEADER_TOOL "tv merge"
 
 /* Are all operands files, none a <( ... )? Only such a pipeline can be opened. */
-bool pipeline_header_is_available(const struct pipeline *p);
+bool output_header_is_available(const struct pipeline *p);
 /* The header after the first n commands, which the caller frees; NULL on error. */
-struct header *pipeline_header_read(const struct pipeline_options *run, const struct pipeline *p,
-                                    size_t n, struct error *e);
+struct header *output_header_read(const struct pipeline_options *run, const struct pipeline *p,
+                                  size_t n, struct error *e);
 
 #endif

@@ -1,4 +1,4 @@
-#include "merged_tensors.h"
+#include "learned_tensors.h"
 
 #include "pattern.h"
 
@@ -26,7 +26,7 @@ static bool matches_any(const struct string_list *globs, const char *name)
 /* By the published lists, which name what keeps the base's values: norms, biases, embeddings, head
  * and vision tower; of Qwen2-VL also the projector, because they list `visual`; of InternVL's
  * projector the biases only, because its norm is called mlp1.0. */
-static bool is_merged_by_paper(const struct arch *a, enum weight_kind kind)
+static bool is_learned_by_paper(const struct arch *a, enum weight_kind kind)
 {
     if (kind < WEIGHT_TEXT_END)
         return kind <= WEIGHT_DOWN;
@@ -36,17 +36,17 @@ static bool is_merged_by_paper(const struct arch *a, enum weight_kind kind)
 }
 
 /* The matrices of decoder layers and projector. */
-static bool is_merged_by_default(enum weight_kind kind)
+static bool is_learned_by_default(enum weight_kind kind)
 {
     return kind <= WEIGHT_DOWN || kind == WEIGHT_PROJECTOR_IN || kind == WEIGHT_PROJECTOR_OUT;
 }
 
-static bool is_merged(const struct selector *s, enum weight_kind kind, const char *name)
+static bool is_learned(const struct selector *s, enum weight_kind kind, const char *name)
 {
     if (s->options->keep_base.n)
         return !matches_any(&s->options->keep_base, name);
-    return s->options->preset == PRESET_PAPER ? is_merged_by_paper(s->arch, kind)
-                                              : is_merged_by_default(kind);
+    return s->options->preset == PRESET_PAPER ? is_learned_by_paper(s->arch, kind)
+                                              : is_learned_by_default(kind);
 }
 
 /* Warns of globs that match nothing: they are probably typos. */
@@ -65,20 +65,20 @@ static void warn_of_unmatched_globs(const struct selector *s, const char *tool)
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
-static void add_if_merged(struct merged_tensors *m, const struct selector *s, enum weight_kind kind,
-                          size_t layer)
+static void add_if_merged(struct learned_tensors *m, const struct selector *s,
+                          enum weight_kind kind, size_t layer)
 {
     long i = task_vectors_stream_tensor(s->task_vectors, kind, layer);
-    if (i < 0 || m->index[i] >= 0 || !is_merged(s, kind, s->header->tensors[i].name))
+    if (i < 0 || m->index[i] >= 0 || !is_learned(s, kind, s->header->tensors[i].name))
         return;
     m->index[i] = (long)m->n;
     m->names[m->n] = s->header->tensors[i].name;
     m->tensors[m->n++] = (struct merged_tensor){kind, layer, (size_t)i};
 }
 
-int merged_tensors_select(struct merged_tensors *m, const struct calibrate_options *o,
-                          const struct model_weights *base, const struct task_vectors *tv,
-                          const struct header *h, const char *tool, struct error *e)
+int learned_tensors_select(struct learned_tensors *m, const struct calibrate_options *o,
+                           const struct model_weights *base, const struct task_vectors *tv,
+                           const struct header *h, const char *tool, struct error *e)
 {
     const struct selector s = {o, model_weights_arch(base), tv, h};
     warn_of_unmatched_globs(&s, tool);
@@ -98,10 +98,10 @@ int merged_tensors_select(struct merged_tensors *m, const struct calibrate_optio
                                "--keep-base matches all of them");
 }
 
-void merged_tensors_free(struct merged_tensors *m)
+void learned_tensors_free(struct learned_tensors *m)
 {
     free(m->tensors);
     free(m->names);
     free(m->index);
-    *m = (struct merged_tensors){0};
+    *m = (struct learned_tensors){0};
 }

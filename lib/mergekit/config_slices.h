@@ -1,7 +1,7 @@
 /* The models and slices of a merge configuration, read from YAML.
  * Everything belongs to the arena of the YAML tree that it is read from. */
-#ifndef TV_CONFIG_MODELS_H
-#define TV_CONFIG_MODELS_H
+#ifndef TV_CONFIG_SLICES_H
+#define TV_CONFIG_SLICES_H
 
 #include "config_parameters.h"
 
@@ -25,13 +25,13 @@ struct config_slice {
 
 /* A reference to a model: "path", or mergekit's long forms {path: P} and {model: {path: P}}.
  * `what` names the key in messages. */
-int config_models_read_reference(const struct yaml_tree *t, const yaml_node_t *node,
-                                 const char *what, const char **model);
+int config_slices_read_model_path(const struct yaml_tree *t, const yaml_node_t *node,
+                                  const char *what, const char **model);
 /* The list `models`. */
-int config_models_read(const struct yaml_tree *t, const yaml_node_t *list,
-                       struct config_slice *slice);
+int config_slices_read_models(const struct yaml_tree *t, const yaml_node_t *list,
+                              struct config_slice *slice);
 /* One entry of `slices`. */
-int config_models_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
+int config_slices_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
                              struct config_slice *slice);
 
 #endif

@@ -1,4 +1,4 @@
-#include "merge_plan.h"
+#include "parts_plan.h"
 
 #include "decode.h"
 #include "encode.h"
@@ -13,7 +13,7 @@
 #define HEADER "header" /* ... and that with the header of the result, encoded as in a stream */
 #define HASHES "tvtools_hashes"
 
-struct shard_layout_spec merge_plan_layout_spec(const struct header *result, struct arena *a)
+struct shard_layout_spec parts_plan_layout_spec(const struct header *result, struct arena *a)
 {
     const struct model_hashes unknown = {0};
     size_t n = result->n_tensors;
@@ -44,10 +44,10 @@ struct shard_layout_spec merge_plan_layout_spec(const struct header *result, str
 }
 
 static struct shard_layout *make_layout(const struct partial_checkpoint *p,
-                                        const struct merge_plan *plan, struct error *e)
+                                        const struct parts_plan *plan, struct error *e)
 {
     struct arena a = {0};
-    struct shard_layout_spec spec = merge_plan_layout_spec(plan->result, &a);
+    struct shard_layout_spec spec = parts_plan_layout_spec(plan->result, &a);
     spec.shard_size = plan->shard_size;
     struct shard_layout *layout = shard_layout_new(&spec, partial_checkpoint_target_name(p), e);
     arena_free(&a);
@@ -98,7 +98,7 @@ static uint64_t inputs_fingerprint(const struct header *h,
 
 /* ---- saving and loading ---------------------------------------------------------------------- */
 
-static int write_plan(struct partial_checkpoint *p, const struct merge_plan *plan,
+static int write_plan(struct partial_checkpoint *p, const struct parts_plan *plan,
                       const struct merge_fingerprint *f, struct error *e)
 {
     json_t *json =
@@ -121,7 +121,7 @@ static int write_plan(struct partial_checkpoint *p, const struct merge_plan *pla
     return failed ? -1 : 0;
 }
 
-int merge_plan_save(struct partial_checkpoint *p, const struct merge_plan *plan,
+int parts_plan_save(struct partial_checkpoint *p, const struct parts_plan *plan,
                     const struct model_source *auxiliary_source, struct error *e)
 {
     struct shard_layout *layout = make_layout(p, plan, e);
@@ -140,7 +140,7 @@ static int plan_error(const struct partial_checkpoint *p, struct error *e)
 }
 
 /* Reads the JSON of a plan. The other base is allocated in the arena. */
-static int parse_plan(const json_t *json, struct merge_plan *plan, struct merge_fingerprint *f,
+static int parse_plan(const json_t *json, struct parts_plan *plan, struct merge_fingerprint *f,
                       struct arena *a)
 {
     plan->shard_size = (uint64_t)json_integer_value(json_object_get(json, "shard_size"));
@@ -164,7 +164,7 @@ static int parse_plan(const json_t *json, struct merge_plan *plan, struct merge_
 }
 
 /* Reads what write_plan has written. Fills in plan->result, which the caller has allocated. */
-static int read_plan(const struct partial_checkpoint *p, struct merge_plan *plan,
+static int read_plan(const struct partial_checkpoint *p, struct parts_plan *plan,
                      struct merge_fingerprint *f, struct arena *a, struct error *e)
 {
     size_t size, header_size;
@@ -196,7 +196,7 @@ static int record_auxiliary_files(struct partial_checkpoint *p, const struct sta
     return partial_checkpoint_record_auxiliary_files(p, more, e);
 }
 
-int merge_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
+int parts_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
                             struct error *e)
 {
     json_t *read = recorded_hashes_of_shard(p, s, shard);
@@ -241,7 +241,7 @@ static int check_finished(struct partial_checkpoint *p, struct error *e)
     return check_foreign_records(p, e);
 }
 
-static int publish(struct partial_checkpoint *p, const struct merge_plan *plan, struct error *e)
+static int publish(struct partial_checkpoint *p, const struct parts_plan *plan, struct error *e)
 {
     struct arena a = {0};
     const struct model_hashes hashes = recorded_hashes_combine(p, plan->result, &a);
@@ -255,7 +255,7 @@ static int publish(struct partial_checkpoint *p, const struct merge_plan *plan, 
 }
 
 /* Sets the layout that the plan describes, if this process has not made it. */
-static int set_planned_layout(struct partial_checkpoint *p, const struct merge_plan *plan,
+static int set_planned_layout(struct partial_checkpoint *p, const struct parts_plan *plan,
                               const struct merge_fingerprint *f, struct error *e)
 {
     if (partial_checkpoint_layout(p))
@@ -267,11 +267,11 @@ static int set_planned_layout(struct partial_checkpoint *p, const struct merge_p
     return recipe_fingerprint(layout) == f->recipe ? 0 : plan_error(p, e);
 }
 
-int merge_plan_publish(struct partial_checkpoint *p, struct error *e)
+int parts_plan_publish(struct partial_checkpoint *p, struct error *e)
 {
     struct arena a = {0};
     struct merge_fingerprint f;
-    struct merge_plan plan = {.result = header_new()};
+    struct parts_plan plan = {.result = header_new()};
     int failed = read_plan(p, &plan, &f, &a, e) || set_planned_layout(p, &plan, &f, e) ||
                  check_finished(p, e) || publish(p, &plan, e);
     header_free(plan.result);

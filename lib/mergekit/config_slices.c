@@ -1,4 +1,4 @@
-#include "config_models.h"
+#include "config_slices.h"
 
 #include <math.h>
 #include <string.h>
@@ -19,11 +19,11 @@ static int read_long_reference(const struct yaml_tree *t, const yaml_node_t *map
     inner = inner ? inner : yaml_tree_find_key(t, map, "path");
     if (!inner)
         return yaml_tree_error(t, map, "%s must be the path or name of a model", what);
-    return config_models_read_reference(t, inner, what, model);
+    return config_slices_read_model_path(t, inner, what, model);
 }
 
-int config_models_read_reference(const struct yaml_tree *t, const yaml_node_t *node,
-                                 const char *what, const char **model)
+int config_slices_read_model_path(const struct yaml_tree *t, const yaml_node_t *node,
+                                  const char *what, const char **model)
 {
     if (node->type == YAML_MAPPING_NODE)
         return read_long_reference(t, node, what, model);
@@ -88,7 +88,7 @@ static int read_source(const struct yaml_tree *t, const yaml_node_t *node, bool 
         return -1;
     if (!in_slice && range)
         return yaml_tree_error(t, range, "layer_range is only allowed in the sources of slices");
-    if (config_models_read_reference(t, model, "model", &s->model))
+    if (config_slices_read_model_path(t, model, "model", &s->model))
         return -1;
     return config_parameters_read(t, node, &s->parameters);
 }
@@ -110,8 +110,8 @@ static int read_sources(const struct yaml_tree *t, const yaml_node_t *list, bool
     return 0;
 }
 
-int config_models_read(const struct yaml_tree *t, const yaml_node_t *list,
-                       struct config_slice *slice)
+int config_slices_read_models(const struct yaml_tree *t, const yaml_node_t *list,
+                              struct config_slice *slice)
 {
     return read_sources(t, list, false, slice);
 }
@@ -133,7 +133,7 @@ static int check_layer_counts(const struct yaml_tree *t, const yaml_node_t *sour
     return 0;
 }
 
-int config_models_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
+int config_slices_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
                              struct config_slice *s)
 {
     static const char *const known[] = {"sources", "base_model", "parameters", "residual_weight"};
@@ -145,7 +145,7 @@ int config_models_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
     if (!sources)
         return yaml_tree_error(t, node, "sources is missing");
     if (read_sources(t, sources, true, s) || check_layer_counts(t, sources, s) ||
-        (base && config_models_read_reference(t, base, "base_model", &s->base)))
+        (base && config_slices_read_model_path(t, base, "base_model", &s->base)))
         return -1;
     return config_parameters_read(t, node, &s->parameters);
 }

@@ -1,9 +1,9 @@
-#include "merge_pipeline.h"
+#include "translated_config.h"
 
 #include <string.h>
 
-void merge_pipeline_add_coverage_check(struct merge_pipeline *m, const struct coverage_check *c,
-                                       struct arena *a)
+void translated_config_add_coverage_check(struct translated_config *m,
+                                          const struct coverage_check *c, struct arena *a)
 {
     struct coverage_check *all = arena_alloc(a, m->n_coverage_checks + 1, sizeof *all);
     if (m->n_coverage_checks)
@@ -12,8 +12,8 @@ void merge_pipeline_add_coverage_check(struct merge_pipeline *m, const struct co
     m->coverage_checks = all;
 }
 
-void merge_pipeline_add_result(struct merge_pipeline *m, struct document_result *result,
-                               struct arena *a)
+void translated_config_add_result(struct translated_config *m, struct document_result *result,
+                                  struct arena *a)
 {
     struct document_result **all = arena_alloc(a, m->n_results + 1, sizeof *all);
     if (m->n_results)
@@ -22,8 +22,8 @@ void merge_pipeline_add_result(struct merge_pipeline *m, struct document_result 
     m->results = all;
 }
 
-struct pipeline *merge_pipeline_save_result(const struct document_result *result, const char *path,
-                                            struct arena *a)
+struct pipeline *translated_config_pipeline_to_file(const struct document_result *result,
+                                                    const char *path, struct arena *a)
 {
     struct pipeline *p = arena_alloc(a, 1, sizeof *p);
     p->n = result->pipeline.n;
@@ -50,8 +50,9 @@ static void replace_in(struct pipeline *p, const struct document_result *result,
         }
 }
 
-void merge_pipeline_replace_result(struct merge_pipeline *m, const struct document_result *result,
-                                   const char *path, struct arena *a)
+void translated_config_replace_result(struct translated_config *m,
+                                      const struct document_result *result, const char *path,
+                                      struct arena *a)
 {
     for (size_t i = 0; i < m->n_results; i++)
         if (m->results[i] != result)

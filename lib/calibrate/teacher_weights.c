@@ -1,37 +1,37 @@
-#include "teacher_models.h"
+#include "teacher_weights.h"
 
 #include <stdlib.h>
 
-struct teacher_models {
+struct teacher_weights {
     const struct experts *experts;
     struct merged_model **merged; /* [expert]: NULL: it has a checkpoint */
     double *unit;                 /* (experts, experts): row k merges expert k's task vector only */
 };
 
-enum weight_kind teacher_models_own_weights_end(bool own_vision)
+enum weight_kind teacher_weights_own_end(bool own_vision)
 {
     return own_vision ? WEIGHT_KINDS : WEIGHT_PROJECTOR_END;
 }
 
 /* base + tau_k, of all weights that have a task vector. */
-static struct merged_model *merge_teacher(const struct teacher_models *t, size_t k,
+static struct merged_model *merge_teacher(const struct teacher_weights *t, size_t k,
                                           struct task_vectors *tv, bool own_vision,
                                           enum dtype rounding)
 {
     const struct model_weights *base = t->experts->base;
     const struct task_vector_source source = task_vectors_source(tv);
     struct merged_model *m = merged_model_new(base, &source, t->experts->n, rounding);
-    for (enum weight_kind kind = 0; kind < teacher_models_own_weights_end(own_vision); kind++)
+    for (enum weight_kind kind = 0; kind < teacher_weights_own_end(own_vision); kind++)
         for (size_t l = 0; l < weight_kind_layers(model_weights_arch(base), kind); l++)
             if (task_vectors_stream_tensor(tv, kind, l) >= 0)
                 merged_model_set_coefficients(m, kind, l, 1, t->unit + k * t->experts->n, NULL);
     return m;
 }
 
-struct teacher_models *teacher_models_new(const struct experts *x, struct task_vectors *tv,
-                                          bool own_vision, enum dtype rounding)
+struct teacher_weights *teacher_weights_new(const struct experts *x, struct task_vectors *tv,
+                                            bool own_vision, enum dtype rounding)
 {
-    struct teacher_models *t = mem_alloc(1, sizeof *t);
+    struct teacher_weights *t = mem_alloc(1, sizeof *t);
     t->experts = x;
     t->merged = mem_alloc(x->n, sizeof *t->merged);
     t->unit = mem_alloc(x->n * x->n, sizeof *t->unit);
@@ -43,7 +43,7 @@ struct teacher_models *teacher_models_new(const struct experts *x, struct task_v
     return t;
 }
 
-void teacher_models_free(struct teacher_models *t)
+void teacher_weights_free(struct teacher_weights *t)
 {
     if (!t)
         return;
@@ -54,20 +54,19 @@ void teacher_models_free(struct teacher_models *t)
     free(t);
 }
 
-const struct arch *teacher_models_arch(const struct teacher_models *t, size_t expert)
+const struct arch *teacher_weights_arch(const struct teacher_weights *t, size_t expert)
 {
     const struct model_weights *file = t->experts->files[expert];
     return model_weights_arch(file ? file : t->experts->base);
 }
 
-const struct weight_source *teacher_models_weight_source(const struct teacher_models *t,
-                                                         size_t expert)
+const struct weight_source *teacher_weights_source(const struct teacher_weights *t, size_t expert)
 {
     const struct model_weights *file = t->experts->files[expert];
     return file ? model_weights_weight_source(file) : merged_model_weight_source(t->merged[expert]);
 }
 
-void teacher_models_release_layer(struct teacher_models *t, size_t expert)
+void teacher_weights_release_layer(struct teacher_weights *t, size_t expert)
 {
     if (t->merged[expert])
         merged_model_release_layer(t->merged[expert]);

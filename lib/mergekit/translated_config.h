@@ -1,7 +1,7 @@
 /* A merge configuration translated to a pipeline of filters, with what else a merge needs to know.
  * Made by config_to_pipeline.h; belongs to the arena that it was made in. */
-#ifndef TV_MERGE_PIPELINE_H
-#define TV_MERGE_PIPELINE_H
+#ifndef TV_TRANSLATED_CONFIG_H
+#define TV_TRANSLATED_CONFIG_H
 
 #include "merge_config.h"
 #include "pipeline.h"
@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 /* What the command line adds to the configuration. */
-struct merge_pipeline_options {
+struct translation_options {
     uint64_t seed;
     bool bug_compatible; /* reproduce mergekit's bug in breadcrumbs */
     bool paper;          /* follow the papers where mergekit differs from them */
@@ -41,7 +41,7 @@ struct document_result {
     size_t uses;
 };
 
-struct merge_pipeline {
+struct translated_config {
     const char *config_path;           /* for messages */
     struct pipeline pipeline;          /* the whole pipeline */
     const struct merge_config *config; /* the document that makes the final result */
@@ -55,17 +55,18 @@ struct merge_pipeline {
     struct document_result **results; /* in an order in which they can be computed */
 };
 
-void merge_pipeline_add_coverage_check(struct merge_pipeline *m, const struct coverage_check *c,
-                                       struct arena *a);
-void merge_pipeline_add_result(struct merge_pipeline *m, struct document_result *result,
-                               struct arena *a);
+void translated_config_add_coverage_check(struct translated_config *m,
+                                          const struct coverage_check *c, struct arena *a);
+void translated_config_add_result(struct translated_config *m, struct document_result *result,
+                                  struct arena *a);
 
 /* A result with several uses is computed once, beforehand: the first function returns the pipeline
  * that writes it to the .safetensors file `path`, the second replaces the result in all pipelines
  * by a file. The file may have another path by then. */
-struct pipeline *merge_pipeline_save_result(const struct document_result *result, const char *path,
-                                            struct arena *a);
-void merge_pipeline_replace_result(struct merge_pipeline *m, const struct document_result *result,
-                                   const char *path, struct arena *a);
+struct pipeline *translated_config_pipeline_to_file(const struct document_result *result,
+                                                    const char *path, struct arena *a);
+void translated_config_replace_result(struct translated_config *m,
+                                      const struct document_result *result, const char *path,
+                                      struct arena *a);
 
 #endif

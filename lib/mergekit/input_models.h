@@ -2,13 +2,13 @@
  * component of the path, with parent folders in front where two models would have the same name
  * ("run1.checkpoint-500").
  * Everything belongs to the arena that is passed in. */
-#ifndef TV_MERGE_INPUT_H
-#define TV_MERGE_INPUT_H
+#ifndef TV_INPUT_MODELS_H
+#define TV_INPUT_MODELS_H
 
 #include "merge_config.h"
 
 /* A model on disk, or the result of another document. */
-struct merge_input {
+struct input_model {
     const char *path;          /* as in the configuration, without leading "./" and trailing '/' */
     const char *plain_operand; /* the path as an operand of a filter, without NAME= */
     const char *name;          /* in streams */
@@ -16,17 +16,17 @@ struct merge_input {
     const struct merge_config *document; /* whose result it is; NULL: a model on disk */
 };
 
-struct merge_inputs {
+struct input_models {
     size_t n_inputs;
-    struct merge_input *items;
+    struct input_model *items;
 };
 
 /* Lists all models of document `c` of the file, each once. */
-int merge_input_collect(struct merge_inputs *all, const struct merge_config_file *f,
-                        const struct merge_config *c, struct arena *a, struct error *e);
+int input_models_collect(struct input_models *all, const struct merge_config_file *f,
+                         const struct merge_config *c, struct arena *a, struct error *e);
 /* The input that the configuration refers to as `model`, in any spelling of its path. It must be
  * one that was collected. */
-const struct merge_input *merge_input_find(const struct merge_inputs *all, const char *model,
-                                           struct arena *a);
+const struct input_model *input_models_find(const struct input_models *all, const char *model,
+                                            struct arena *a);
 
 #endif

@@ -1,4 +1,4 @@
-#include "merge_input.h"
+#include "input_models.h"
 
 #include "model_name.h"
 
@@ -25,7 +25,7 @@ static const char *normalize_path(const char *model, struct arena *a)
     return arena_copy_text_n(a, model, n);
 }
 
-static struct merge_input *find_path(const struct merge_inputs *all, const char *path)
+static struct input_model *find_path(const struct input_models *all, const char *path)
 {
     for (size_t i = 0; i < all->n_inputs; i++)
         if (strcmp(all->items[i].path, path) == 0)
@@ -33,8 +33,8 @@ static struct merge_input *find_path(const struct merge_inputs *all, const char 
     return NULL;
 }
 
-const struct merge_input *merge_input_find(const struct merge_inputs *all, const char *model,
-                                           struct arena *a)
+const struct input_model *input_models_find(const struct input_models *all, const char *model,
+                                            struct arena *a)
 {
     return find_path(all, normalize_path(model, a));
 }
@@ -49,16 +49,16 @@ static const struct merge_config *find_document(const struct merge_config_file *
 }
 
 /* Adds a model, unless it is NULL or listed already. */
-static void add_model(struct merge_inputs *all, const struct merge_config_file *f,
+static void add_model(struct input_models *all, const struct merge_config_file *f,
                       const char *model, struct arena *a)
 {
     const char *path = model ? normalize_path(model, a) : NULL;
     if (!path || find_path(all, path))
         return;
-    struct merge_input *items = arena_alloc(a, all->n_inputs + 1, sizeof *items);
+    struct input_model *items = arena_alloc(a, all->n_inputs + 1, sizeof *items);
     if (all->n_inputs)
         memcpy(items, all->items, all->n_inputs * sizeof *items);
-    items[all->n_inputs++] = (struct merge_input){.path = path, .document = find_document(f, path)};
+    items[all->n_inputs++] = (struct input_model){.path = path, .document = find_document(f, path)};
     all->items = items;
 }
 
@@ -90,7 +90,7 @@ static const char *name_from_path(const char *path, size_t depth, struct arena *
     return name;
 }
 
-static bool has_duplicate_name(const struct merge_inputs *all, size_t i)
+static bool has_duplicate_name(const struct input_models *all, size_t i)
 {
     for (size_t j = 0; j < all->n_inputs; j++)
         if (j != i && strcmp(all->items[i].name, all->items[j].name) == 0)
@@ -100,7 +100,7 @@ static bool has_duplicate_name(const struct merge_inputs *all, size_t i)
 
 /* Names all inputs by their paths, with more and more components where names are equal; false if
  * some stay equal. */
-static bool name_from_paths(struct merge_inputs *all, const char *const *paths, struct arena *a)
+static bool name_from_paths(struct input_models *all, const char *const *paths, struct arena *a)
 {
     bool *duplicate = arena_alloc(a, all->n_inputs, sizeof *duplicate);
     bool any = true;
@@ -118,7 +118,7 @@ static bool name_from_paths(struct merge_inputs *all, const char *const *paths, 
 }
 
 /* Replaces paths by absolute ones, which differ where "../a/x" and "a/x" do not. */
-static void resolve_paths(const struct merge_inputs *all, const char **paths, struct arena *a)
+static void resolve_paths(const struct input_models *all, const char **paths, struct arena *a)
 {
     for (size_t i = 0; i < all->n_inputs; i++) {
         char *absolute = all->items[i].document ? NULL : realpath(paths[i], NULL);
@@ -129,7 +129,7 @@ static void resolve_paths(const struct merge_inputs *all, const char **paths, st
 }
 
 /* Gives all inputs different names. */
-static int name_inputs(struct merge_inputs *all, const char *file, struct arena *a, struct error *e)
+static int name_inputs(struct input_models *all, const char *file, struct arena *a, struct error *e)
 {
     const char **paths = arena_alloc(a, all->n_inputs, sizeof *paths);
     for (size_t i = 0; i < all->n_inputs; i++)
@@ -149,14 +149,14 @@ static int name_inputs(struct merge_inputs *all, const char *file, struct arena 
 /* ---- operands -------------------------------------------------------------------------------- */
 
 /* The path in a form that filters do not parse as an option or as NAME=PATH. */
-static const char *escape_path(const struct merge_input *p, struct arena *a)
+static const char *escape_path(const struct input_model *p, struct arena *a)
 {
     const char *equals = strchr(p->path, '='), *slash = strchr(p->path, '/');
     bool ambiguous = *p->path == '-' || (equals && (!slash || equals < slash));
     return ambiguous ? arena_printf(a, "./%s", p->path) : p->path;
 }
 
-static int set_operand(struct merge_input *p, const char *file, struct arena *a, struct error *e)
+static int set_operand(struct input_model *p, const char *file, struct arena *a, struct error *e)
 {
     p->plain_operand = p->operand = escape_path(p, a);
     char *default_name = model_name_from_path(p->plain_operand);
@@ -173,10 +173,10 @@ static int set_operand(struct merge_input *p, const char *file, struct arena *a,
 
 /* ---- the models of a document ---------------------------------------------------------------- */
 
-int merge_input_collect(struct merge_inputs *all, const struct merge_config_file *f,
-                        const struct merge_config *c, struct arena *a, struct error *e)
+int input_models_collect(struct input_models *all, const struct merge_config_file *f,
+                         const struct merge_config *c, struct arena *a, struct error *e)
 {
-    *all = (struct merge_inputs){0};
+    *all = (struct input_models){0};
     add_model(all, f, c->base, a);
     for (size_t s = 0; s < c->n_slices; s++) {
         add_model(all, f, c->slices[s].base, a);

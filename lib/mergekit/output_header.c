@@ -1,4 +1,4 @@
-#include "pipeline_header.h"
+#include "output_header.h"
 
 #include "command_line.h"
 #include "stage.h"
@@ -22,7 +22,7 @@ static const struct filter header_sink = {
     .open = copy_header,
 };
 
-bool pipeline_header_is_available(const struct pipeline *p)
+bool output_header_is_available(const struct pipeline *p)
 {
     for (size_t i = 0; i < p->n; i++)
         for (size_t j = 0; j < p->commands[i].n; j++)
@@ -45,8 +45,8 @@ static struct stage *parse_command(const struct pipeline_options *run,
     return s;
 }
 
-struct header *pipeline_header_read(const struct pipeline_options *run, const struct pipeline *p,
-                                    size_t n, struct error *e)
+struct header *output_header_read(const struct pipeline_options *run, const struct pipeline *p,
+                                  size_t n, struct error *e)
 {
     struct stage **stages = mem_alloc(n + 1, sizeof *stages);
     for (size_t i = 0; i < n; i++)

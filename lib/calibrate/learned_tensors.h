@@ -1,8 +1,8 @@
 /* The merged tensors: those tensors of the stream that get learned coefficients. All others keep
  * the base's values: by default norms, biases, embedding, head and vision tower. A struct
- * merged_tensors owns its arrays until merged_tensors_free; the names belong to the header. */
-#ifndef TV_MERGED_TENSORS_H
-#define TV_MERGED_TENSORS_H
+ * learned_tensors owns its arrays until learned_tensors_free; the names belong to the header. */
+#ifndef TV_LEARNED_TENSORS_H
+#define TV_LEARNED_TENSORS_H
 
 #include "calibrate_options.h"
 #include "task_vectors.h"
@@ -13,7 +13,7 @@ struct merged_tensor {
     size_t stream_index;
 };
 
-struct merged_tensors {
+struct learned_tensors {
     size_t n;
     struct merged_tensor *tensors; /* [merged tensor], in the order of the model */
     const char **names;            /* [merged tensor] */
@@ -22,9 +22,9 @@ struct merged_tensors {
 
 /* Selects by --keep-base and --preset. Nothing to merge is an error; a glob of --keep-base that
  * matches no tensor gets a warning from `tool`. */
-int merged_tensors_select(struct merged_tensors *m, const struct calibrate_options *o,
-                          const struct model_weights *base, const struct task_vectors *tv,
-                          const struct header *h, const char *tool, struct error *e);
-void merged_tensors_free(struct merged_tensors *m);
+int learned_tensors_select(struct learned_tensors *m, const struct calibrate_options *o,
+                           const struct model_weights *base, const struct task_vectors *tv,
+                           const struct header *h, const char *tool, struct error *e);
+void learned_tensors_free(struct learned_tensors *m);
 
 #endif

@@ -1,7 +1,7 @@
 /* Full hashes of the models, and of single tensors, that a run has read. A list owns its texts
- * until run_hashes_free. */
-#ifndef TV_RUN_HASHES_H
-#define TV_RUN_HASHES_H
+ * until collected_hashes_free. */
+#ifndef TV_COLLECTED_HASHES_H
+#define TV_COLLECTED_HASHES_H
 
 #include "mem.h"
 
@@ -16,7 +16,7 @@ struct tensor_hash {
     uint64_t hash;
 };
 
-struct run_hashes {
+struct collected_hashes {
     size_t n_models;
     const char **models;
     uint64_t *model_hashes; /* [model] */
@@ -25,9 +25,9 @@ struct run_hashes {
     struct arena arena; /* of the models' names */
 };
 
-void run_hashes_add_model(struct run_hashes *all, const char *model, uint64_t hash);
+void collected_hashes_add_model(struct collected_hashes *all, const char *model, uint64_t hash);
 /* Borrows the model's name. */
-void run_hashes_add_tensor(struct run_hashes *all, const struct tensor_hash *hash);
-void run_hashes_free(struct run_hashes *all);
+void collected_hashes_add_tensor(struct collected_hashes *all, const struct tensor_hash *hash);
+void collected_hashes_free(struct collected_hashes *all);
 
 #endif

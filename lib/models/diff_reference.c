@@ -1,4 +1,4 @@
-#include "reference_model.h"
+#include "diff_reference.h"
 
 #include "model_source.h"
 #include "saved_stream.h"
@@ -11,7 +11,7 @@ struct named_index {
     size_t index;
 };
 
-struct reference_model {
+struct diff_reference {
     struct model_source *model; /* with its header, or ... */
     struct header *header;
     struct saved_stream *saved; /* ... this */
@@ -23,16 +23,16 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct named_index *)a)->name, ((const struct named_index *)b)->name);
 }
 
-static void sort_names(struct reference_model *r)
+static void sort_names(struct diff_reference *r)
 {
-    const struct header *h = reference_model_header(r);
+    const struct header *h = diff_reference_header(r);
     r->names = mem_alloc(h->n_tensors, sizeof *r->names);
     for (size_t i = 0; i < h->n_tensors; i++)
         r->names[i] = (struct named_index){h->tensors[i].name, i};
     qsort(r->names, h->n_tensors, sizeof *r->names, compare_names);
 }
 
-static int open_model(struct reference_model *r, const char *operand, const char *spool,
+static int open_model(struct diff_reference *r, const char *operand, const char *spool,
                       const char *tool, struct error *e)
 {
     r->model = model_source_open(operand, spool, tool, e);
@@ -42,25 +42,25 @@ static int open_model(struct reference_model *r, const char *operand, const char
     return model_source_fill_header(r->model, r->header, e);
 }
 
-struct reference_model *reference_model_open(const char *operand, const char *spool,
-                                             const char *tool, struct error *e)
+struct diff_reference *diff_reference_open(const char *operand, const char *spool, const char *tool,
+                                           struct error *e)
 {
     const char *path = model_source_path_of_operand(operand);
     int is_checkpoint = strcmp(path, "-") == 0 ? 0 : ckpt_is_checkpoint(path, e);
     if (is_checkpoint < 0)
         return NULL;
-    struct reference_model *r = mem_alloc(1, sizeof *r);
+    struct diff_reference *r = mem_alloc(1, sizeof *r);
     bool ok = is_checkpoint ? open_model(r, operand, spool, tool, e) == 0
                             : (r->saved = saved_stream_open(path, spool, false, e)) != NULL;
     if (ok) {
         sort_names(r);
         return r;
     }
-    reference_model_close(r);
+    diff_reference_close(r);
     return NULL;
 }
 
-void reference_model_close(struct reference_model *r)
+void diff_reference_close(struct diff_reference *r)
 {
     if (!r)
         return;
@@ -71,26 +71,26 @@ void reference_model_close(struct reference_model *r)
     free(r);
 }
 
-const struct header *reference_model_header(const struct reference_model *r)
+const struct header *diff_reference_header(const struct diff_reference *r)
 {
     return r->model ? r->header : saved_stream_header(r->saved);
 }
 
-long reference_model_find_tensor(const struct reference_model *r, const char *name)
+long diff_reference_find_tensor(const struct diff_reference *r, const char *name)
 {
     struct named_index key = {.name = name};
-    size_t n = reference_model_header(r)->n_tensors;
+    size_t n = diff_reference_header(r)->n_tensors;
     const struct named_index *found = bsearch(&key, r->names, n, sizeof key, compare_names);
     return found ? (long)found->index : -1;
 }
 
-const struct tensor *reference_model_tensor(const struct reference_model *r, size_t i)
+const struct tensor *diff_reference_tensor(const struct diff_reference *r, size_t i)
 {
     return r->model ? &r->header->tensors[i] : saved_stream_tensor(r->saved, i);
 }
 
-void reference_model_read_elements(const struct reference_model *r, size_t i, size_t k,
-                                   size_t first, size_t n, void *to)
+void diff_reference_read_elements(const struct diff_reference *r, size_t i, size_t k, size_t first,
+                                  size_t n, void *to)
 {
     if (r->model)
         model_source_read_stored(r->model, i, first, n, to);
@@ -98,8 +98,7 @@ void reference_model_read_elements(const struct reference_model *r, size_t i, si
         saved_stream_read(r->saved, i, k, first, n, to);
 }
 
-void reference_model_release_pages(const struct reference_model *r, size_t i, size_t first,
-                                   size_t n)
+void diff_reference_release_pages(const struct diff_reference *r, size_t i, size_t first, size_t n)
 {
     if (r->model) /* a saved stream releases its pages itself */
         model_source_release_pages(r->model, i, first, n);
