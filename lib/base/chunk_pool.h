@@ -10,7 +10,7 @@ struct chunk_pool;
 struct chunk_pool *chunk_pool_new(void);
 /* NULL is allowed. */
 void chunk_pool_free(struct chunk_pool *c);
-/* `size` bytes, aligned to 64. Waits while the acquired chunks would exceed `limit` bytes in all,
+/* `size` bytes, aligned to 64. Waits while the acquired chunks would exceed `limit` bytes in total,
  * unless none is acquired. */
 void *chunk_pool_acquire(struct chunk_pool *c, size_t size, size_t limit);
 /* NULL is allowed. */

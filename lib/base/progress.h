@@ -12,7 +12,7 @@ struct progress *progress_new(size_t tensors, uint64_t bytes);
 void progress_add(struct progress *p, uint64_t bytes);
 /* Counts a tensor that is complete. */
 void progress_add_tensor(struct progress *p);
-/* Shows that work goes on while no bytes are done. */
+/* Shows that work continues while no bytes are processed. */
 void progress_tick(struct progress *p);
 /* Erases the line. */
 void progress_free(struct progress *p);

@@ -1,14 +1,14 @@
 /* Rules: numbers that may differ by model, tensor and layer. One rule is "0.3", "math=0.3" (a
  * model), "math/mlp.*=0.5" (its tensors by name) or "/norm.*=0" (tensors of any model). In place of
  * the number it may have a layer gradient "[0.2,0.8]" (mergekit's gradient: numbers that are
- * interpolated over the layers). "@file" stands for a file with one rule per line ('#' starts a
- * comment line). The last rule that matches applies.
+ * interpolated over the layers). "@file" names a file with one rule per line ('#' starts a comment
+ * line). The last rule that matches applies.
  *
  * Every number must lie in the range that the option gives. The numbers of a layer gradient may lie
- * outside; the interpolated value is clamped to an end that belongs to the range.
- * The text before the last '=' is split at the first '/' without a backslash. The model part is a
- * glob; it also matches a model of exactly that name, so that a name with brackets matches itself.
- * A tensor_rules owns its text until tensor_rules_free. */
+ * outside; the interpolated value is clamped to an end that belongs to the range. The text before
+ * the last '=' is split at the first '/' without a backslash. The model part is a glob; it also
+ * matches a model of exactly that name, so that a name with brackets matches itself. A tensor_rules
+ * owns its text until tensor_rules_free. */
 #ifndef TV_TENSOR_RULES_H
 #define TV_TENSOR_RULES_H
 

@@ -1,5 +1,5 @@
-/* A calibration: all that takes part when coefficients are learned. These are the base and the
- * experts, the stream's task vectors and which of its tensors are merged, the training samples, the
+/* A calibration: everything needed to learn coefficients. This includes the base and the experts,
+ * the stream's task vectors and which of its tensors are merged, the training samples, the
  * teachers' states on them, the merged model, the objective, and the coefficients. training.h
  * changes the coefficients. A struct calibration owns all of it until calibration_close; it borrows
  * options, stage and header. */

@@ -30,7 +30,7 @@ int coefficient_init_parse(struct coefficient_init *s, const struct string_list 
 void coefficient_init_allocate(struct coefficient_init *s, size_t tensors, size_t experts);
 void coefficient_init_free(struct coefficient_init *s);
 
-/* Stores the weights that the stream gives a vector. */
+/* Stores the weights of a vector in the stream. */
 void coefficient_init_store_weights(struct coefficient_init *s, size_t tensor, size_t expert,
                                     const struct vector *v);
 

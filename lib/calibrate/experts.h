@@ -1,5 +1,5 @@
 /* The models of a calibration: the base, and the experts, which are the models whose task vectors
- * the stream has. An expert may have a checkpoint of its own (--expert). A struct experts owns its
+ * the stream has. An expert may have its own checkpoint (--expert). A struct experts owns its
  * models until experts_close; it borrows the header, to which the names belong. */
 #ifndef TV_EXPERTS_H
 #define TV_EXPERTS_H
@@ -28,8 +28,8 @@ void experts_close(struct experts *x);
 /* The index of the expert whose name is the first n letters of `name`; -1: none. */
 long experts_find_by_name(const struct experts *x, const char *name, size_t n);
 
-/* Is every vector of the stream exactly checkpoint - base? This holds if tv-extract alone made the
- * stream, from these very files and without options that change numbers. */
+/* Is every vector of the stream exactly checkpoint - base? This is the case if tv-extract alone
+ * made the stream, from these same files and without options that change numbers. */
 bool experts_files_match_stream(const struct experts *x, const struct header *h);
 
 #endif

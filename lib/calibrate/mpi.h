@@ -1,7 +1,7 @@
-/* MPI: processes that compute one thing together. OpenMPI's mpirun starts them, numbers them from 0
- * (the rank), and connects rank 0 to its own standard input and output. Every process calls the
- * functions below in the same order. In a process that mpirun did not start they do nothing, and
- * libmpi is not loaded. The connection lives until mpi_close. */
+/* MPI: several processes that share one computation. OpenMPI's mpirun starts them, numbers them
+ * from 0 (the rank), and connects rank 0 to its own standard input and output. Every process calls
+ * the functions below in the same order. In a process that mpirun did not start they do nothing,
+ * and libmpi is not loaded. The connection lives until mpi_close. */
 #ifndef TV_MPI_H
 #define TV_MPI_H
 
@@ -17,12 +17,12 @@ size_t mpi_rank(void);
 
 /* Loads libmpi and waits for the other processes. A second call does nothing. */
 int mpi_open(struct error *e);
-/* Waits until all processes are done, unless this one has failed (`ok` false) and the others do not
- * know: then its exit ends them. */
+/* Waits until all processes are done, unless this one has failed (`ok` false) and the others have
+ * not been notified: then its exit ends them. */
 void mpi_close(bool ok);
 
 /* Rank 0 prints the messages of all. Every other rank discards its standard error, and restores it
- * for an error that rank 0 cannot know. */
+ * for an error that rank 0 cannot report. */
 void mpi_mute_stderr(void);
 void mpi_restore_stderr(void);
 
@@ -37,8 +37,7 @@ int mpi_any_failed(int failed, struct error *e);
  * message. */
 int mpi_check_equal(uint64_t value, const char *what, struct error *e);
 
-/* Rank 0 sends the header of its stream; the others receive it as a header of their own, NULL on
- * error. */
+/* Rank 0 sends the header of its stream; the others receive a copy that they own, NULL on error. */
 void mpi_broadcast_header(const struct header *h);
 struct header *mpi_receive_header(struct error *e);
 

@@ -8,7 +8,7 @@
  *
  * over the P positions that are compared. The samples pass through the model as one batch, and each
  * merged layer is computed twice, for the forward and for the backward pass. Memory: the residual
- * states of the batch, in a temporary file beyond a limit; what the limit leaves over saves layer
+ * states of the batch, in a temporary file beyond a limit; memory left below the limit saves layer
  * activations (lm.h); and a block of logits. */
 #ifndef TV_OBJECTIVE_H
 #define TV_OBJECTIVE_H

@@ -9,7 +9,7 @@
 
 struct teacher_weights;
 
-/* A teacher has weights of its own, and not the base's, of the kinds below this one: of all kinds
+/* A teacher uses its own weights instead of the base's for the kinds below this one: of all kinds
  * with `own_vision`, otherwise of all but the vision tower's. */
 enum weight_kind teacher_weights_own_end(bool own_vision);
 

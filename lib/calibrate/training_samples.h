@@ -40,14 +40,14 @@ struct training_sample_selection {
     size_t per_task;                 /* use the first so many samples of each expert */
     size_t held_out;                 /* and hold out so many of them, the last ones */
     bool response_only; /* compare only the positions that predict a token of the response, if the
-                           sample tells the length of its prompt */
+                           sample gives the length of its prompt */
 };
 
-/* An expert without samples, and a sample of no expert, are errors. */
+/* An expert without samples is an error, and so is a sample that belongs to no expert. */
 int training_samples_select(struct training_samples *x, const struct samples *s,
                             const struct training_sample_selection *w, struct error *e);
 /* Divides the samples among `count` processes, of which this is number `rank`: consecutive samples
- * of the order, and of those held out, go to consecutive processes. */
+ * of the order, and of the held-out samples, are assigned to consecutive processes. */
 void training_samples_assign_to_ranks(struct training_samples *x, size_t count, size_t rank);
 void training_samples_free(struct training_samples *x);
 

@@ -1,7 +1,7 @@
 /* The descriptor of a filter, `const struct filter filter_NAME`, which each filters/NAME.c
  * provides. The runner owns what it passes to the functions; they return 0, or -1 with a sentence
- * in the error. A filter has no variables at file level, because several tensors, and several
- * stages of one filter, are processed at the same time.
+ * in the error. A filter has no global variables, because several tensors, and several stages of
+ * one filter, are processed at the same time.
  *
  *     #include "filter.h"
  *
@@ -29,7 +29,7 @@
 enum role { ROLE_SOURCE, ROLE_FILTER, ROLE_SINK };
 
 /* How much a filter must see before it can write. A row is never split between blocks for
- * SCOPE_ROW; rows above 2^20 elements are refused. */
+ * SCOPE_ROW; rows of more than 2^20 elements are an error. */
 enum scope { SCOPE_BLOCK, SCOPE_ROW, SCOPE_TENSOR, SCOPE_MODEL };
 
 /* What `begin_tensor` asks for. */
@@ -57,13 +57,13 @@ struct filter {
     enum scope scope;
     bool element_wise; /* has --include and --exclude; non-floating tensors pass through */
 
-    /* In the order of the calls. Once: checks options and header; changes the manifest, as no other
+    /* In the order of the calls. Once: checks options and header; may change the manifest; no other
      * function may. header->tensors[i].input_index is i on entry; header_filter_tensors drops. */
     int (*open)(struct stage *, struct header *, struct error *);
     enum scope (*choose_scope)(const struct stage *); /* by the options; NULL: `scope` */
     /* For each tensor: sets job->state; returns an enum plan, or -1. */
     int (*begin_tensor)(struct job *, struct error *);
-    /* In a round: measures a block into a work area of its own, on any thread, ... */
+    /* In a round: measures a block into its own work area, on any thread, ... */
     int (*observe_block)(const struct job *, const struct block *, void *work, struct error *);
     /* ... and adds it to the state, in order of the blocks. */
     int (*accumulate_block)(struct job *, const struct block *, void *work, struct error *);

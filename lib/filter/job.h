@@ -1,5 +1,5 @@
-/* What the functions of a filter are given: the stage (one filter of a pipeline, with its options)
- * and the job (one tensor in that stage). Both belong to the runner; a filter keeps its own data in
+/* The arguments of a filter's functions: the stage (one filter of a pipeline, with its options) and
+ * the job (one tensor in that stage). Both belong to the runner; a filter keeps its own data in
  * stage->data for the whole run and in job->state for one tensor. */
 #ifndef TV_JOB_H
 #define TV_JOB_H
@@ -10,7 +10,7 @@
 /* The options of every filter. */
 struct common_options {
     uint64_t threads;  /* 0: the default (1 in a pipe, one per CPU in tv run) */
-    uint64_t memory;   /* bytes of a tensor held in memory before they go to a temporary file */
+    uint64_t memory;   /* bytes of a tensor held in memory; a larger one is in a temporary file */
     const char *spool; /* folder of temporary files; NULL: the default */
     bool allow_nonfinite;
     struct string_list include, exclude; /* element-wise filters: globs of tensor names */
@@ -20,7 +20,7 @@ struct common_options {
 struct stage {
     const struct filter *filter;
     /* In messages: the filter's name, or, for the reader and the writer at the ends of a pipe, that
-     * of the stage beside them. */
+     * of the neighbouring stage. */
     const char *name;
     struct common_options common;
     void *options; /* the filter's struct of options */

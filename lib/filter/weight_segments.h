@@ -16,7 +16,7 @@ struct weight_segments {
 
 /* Before the first segment; `tensor` has the weights. To be freed with weight_segments_free. */
 struct weight_segments weight_segments_begin(const struct tensor *tensor, const struct block *b);
-/* Goes to the next segment; false after the last. */
+/* Advances to the next segment; false after the last. */
 bool weight_segments_next(struct weight_segments *s);
 void weight_segments_free(struct weight_segments *s);
 

@@ -5,12 +5,12 @@
  *
  * The selection works in rounds over the data. In a round, any thread calls
  * magnitude_select_observe, which fills a work area per call; magnitude_select_accumulate takes the
- * work areas in order of `first`; then magnitude_select_decide tells whether the cut is known. The
- * first round reads a sample (some elements of each block) and gives a bracket around the cut. The
- * next round reads everything, counts the elements above the bracket and lists those inside, which
- * is usually enough. If the sample was misleading, or the list would exceed its maximum, rounds of
- * histograms narrow the bracket. Elements equal to the bracket's lower end are not listed but
- * counted per call, so that the many zeros of a frozen expert need no list and at most one more
+ * work areas in order of `first`; then magnitude_select_decide returns whether the cut is known.
+ * The first round reads a sample (some elements of each block) and gives a bracket around the cut.
+ * The next round reads everything, counts the elements above the bracket and lists those inside,
+ * which is usually enough. If the sample was misleading, or the list would exceed its maximum,
+ * rounds of histograms narrow the bracket. Elements equal to the bracket's lower end are not listed
+ * but counted per call, so that the many zeros of a frozen expert need no list and at most one more
  * round.
  *
  * All rounds except the first must make the same calls (same `first` and `n`). */

@@ -1,6 +1,6 @@
-/* Random numbers for elements: each is a function of seed, model, tensor and flat index only, so
- * that a mask does not depend on order, threads or machine. The generator is Philox4x32-10 (Salmon
- * et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011); share/stream.md, appendix. */
+/* Random numbers for elements: each depends only on seed, model, tensor and flat index, so that a
+ * mask does not depend on order, threads or machine. The generator is Philox4x32-10 (Salmon et al.,
+ * "Parallel random numbers: as easy as 1, 2, 3", SC 2011); share/stream.md, appendix. */
 #ifndef TV_RANDOM_H
 #define TV_RANDOM_H
 

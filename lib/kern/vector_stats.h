@@ -1,5 +1,5 @@
-/* Statistics of K vectors and of all pairs of them, summed tile by tile (what the filter stats
- * prints). The functions use memory that the caller provides and own none. */
+/* Statistics of K vectors and of all pairs of them, summed tile by tile, for the filter stats. The
+ * functions use memory provided by the caller and own none. */
 #ifndef TV_VECTOR_STATS_H
 #define TV_VECTOR_STATS_H
 

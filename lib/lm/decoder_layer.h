@@ -6,7 +6,8 @@
  * The activations of a forward pass are in a layer_workspace, which the next layer reuses; before
  * the backward pass they are recomputed from the layer's input x: all of them by
  * decoder_layer_forward, or, if the expensive ones were saved, the rest by decoder_layer_recompute.
- * Gradients of weights go to a gradient_sink and are not stored. No I/O, no files, no streams. */
+ * Gradients of weights are sent to a gradient_sink and are not stored. No I/O, no files, no
+ * streams. */
 #ifndef TV_DECODER_LAYER_H
 #define TV_DECODER_LAYER_H
 
@@ -15,7 +16,8 @@
 #include "weight_gradient.h"
 #include "weight_source.h"
 
-/* A layer, its weights, the batch of N tokens that passes it, and its activations. Borrowed. */
+/* A layer, its weights, the batch of N tokens that passes through it, and its activations.
+ * Borrowed. */
 struct decoder_layer {
     const struct arch *arch;
     size_t index;
@@ -28,8 +30,9 @@ struct decoder_layer {
 void decoder_layer_forward(const struct decoder_layer *l, const float *x, float *y);
 /* Recomputes the activations that are not saved. */
 void decoder_layer_recompute(const struct decoder_layer *l, const float *x);
-/* After one of these with the same x; it overwrites the workspace. dy (N, d) becomes dx; with
- * `needs_dx` false it is undefined, which saves three matrix products in the lowest layer. */
+/* Call this after one of these functions with the same x; it overwrites the workspace. dy (N, d)
+ * becomes dx; with `needs_dx` false it is undefined, which saves three matrix products in the
+ * lowest layer. */
 void decoder_layer_backward(const struct decoder_layer *l, const float *x, float *dy, bool needs_dx,
                             const struct gradient_sink *sink);
 

@@ -1,7 +1,7 @@
-/* Image features: what one vision tower computes from the images of samples. They are computed once
- * and kept, in memory up to a limit and otherwise in a temporary file, because they do not depend
- * on learned coefficients. A struct image_features owns them until image_features_free;
- * architecture, weights and images are borrowed. */
+/* Image features: the output of one vision tower for the images of samples. They do not depend on
+ * learned coefficients, so they are computed once and stored, in memory up to a limit and otherwise
+ * in a temporary file. A struct image_features owns them until image_features_free; architecture,
+ * weights and images are borrowed. */
 #ifndef TV_IMAGE_FEATURES_H
 #define TV_IMAGE_FEATURES_H
 

@@ -42,7 +42,7 @@ int lm_forward(struct lm *m, const struct token_batch *b, float *x, const struct
 size_t lm_logits_block_tokens(const struct arch *a);
 /* z = h W^T with the LM head W (V, d);  h (n, d) rows of x_{L+1}, z (n, V) */
 int lm_logits(struct lm *m, const float *h, size_t n, float *z, struct error *e);
-/* dh = dz W, which overwrites dh (n, d). The gradient of W goes to the sink. */
+/* dh = dz W, which overwrites dh (n, d). The gradient of W is sent to the sink. */
 int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, float *dh,
                        const struct gradient_sink *sink, struct error *e);
 

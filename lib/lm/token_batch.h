@@ -20,7 +20,8 @@ struct token_batch {
     float *rope_cos, *rope_sin;   /* (N, D/2): for each token's position (rope.h) */
 };
 
-/* The tokens of one sample; ids that are images.token_id are as many as its images have tokens. */
+/* The tokens of one sample; the number of ids equal to images.token_id is the number of tokens of
+ * its images. */
 struct sequence {
     const uint32_t *ids;
     size_t n;
@@ -30,8 +31,8 @@ struct sequence {
 
 /* Copies the sequences, except the lists of images. Positions are 0, 1, ... in each sequence. With
  * M-RoPE they are Qwen2-VL's: a text token has one position for time, row and column; the tokens of
- * an image that begins at position p have p + slice, p + row and p + column; the text after it goes
- * on at p + the largest of its slices, rows and columns. */
+ * an image that begins at position p have p + slice, p + row and p + column; the text after it
+ * continues at p + the largest of its numbers of slices, rows and columns. */
 void token_batch_build(struct token_batch *b, const struct arch *a,
                        const struct sequence *sequences, size_t samples);
 void token_batch_free(struct token_batch *b);

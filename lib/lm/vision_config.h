@@ -1,6 +1,6 @@
 /* Reads the vision tower and projector of a vision-language model from config.json: vision_config,
- * and the keys beside it. Supported are Qwen2-VL, InternVL's own models (internvl_chat), and
- * InternVL in transformers (internvl). */
+ * and its sibling keys. Supported are Qwen2-VL, InternVL's own models (internvl_chat), and InternVL
+ * in transformers (internvl). */
 #ifndef TV_VISION_CONFIG_H
 #define TV_VISION_CONFIG_H
 

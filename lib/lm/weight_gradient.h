@@ -1,6 +1,7 @@
 /* Gradients of the loss with respect to weights, as the two factors of the product dL/dW = dy^T x.
- * dL/dW is never stored: the receiver, a gradient_sink, computes as many rows at a time as it has
- * memory for. Pointers in a weight_gradient are valid until gradient_sink.add returns. */
+ * dL/dW is never stored as a whole: the receiver, a gradient_sink, computes as many rows at a time
+ * as fit into its memory. Pointers in a weight_gradient are valid until gradient_sink.add returns.
+ */
 #ifndef TV_WEIGHT_GRADIENT_H
 #define TV_WEIGHT_GRADIENT_H
 
@@ -43,7 +44,7 @@ bool gradient_emitter_wants(const struct gradient_emitter *m, enum weight_kind k
 /* Sends dW = dy^T x, or with x NULL db = sum_t dy_t, if the sink wants it. */
 void gradient_emitter_send(const struct gradient_emitter *m, enum weight_kind kind, const float *dy,
                            const float *x);
-/* Sends the gradients of y = x W^T + b by W and b, as far as the sink wants them. */
+/* Sends the gradients of y = x W^T + b with respect to W and b, if the sink wants them. */
 void gradient_emitter_send_linear(const struct gradient_emitter *m, enum weight_kind matrix,
                                   enum weight_kind bias, const float *dy, const float *x);
 

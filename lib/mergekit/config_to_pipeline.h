@@ -5,7 +5,7 @@
 #include "translated_config.h"
 
 /* Fills *m with the pipeline that writes `out`; it borrows the configuration and belongs to `a`.
- * Warnings go to standard error, with the command's name `tool` in front. */
+ * Warnings are printed to standard error, prefixed with the command's name `tool`. */
 int config_to_pipeline(struct translated_config *m, const struct merge_config_file *f,
                        const char *out, const struct translation_options *o, const char *tool,
                        struct arena *a, struct error *e);

@@ -1,6 +1,5 @@
-/* What tv merge and tv from-yaml have in common: the parsed command line, and the pipeline that the
- * configuration is translated to.
- * A command owns both until merge_command_finish. */
+/* The common part of tv merge and tv from-yaml: the parsed command line, and the pipeline
+ * translated from the configuration. A command owns both until merge_command_finish. */
 #ifndef TV_MERGE_COMMAND_H
 #define TV_MERGE_COMMAND_H
 

@@ -28,8 +28,8 @@ struct merge_config_file {
     struct merge_config *documents;
 };
 
-/* Reads the file `path`, or standard input if it is "-". Unknown keys are ignored; warnings go to
- * standard error, with the command's name `tool` in front. */
+/* Reads the file `path`, or standard input if it is "-". Unknown keys are ignored; warnings are
+ * printed to standard error, prefixed with the command's name `tool`. */
 int merge_config_read(struct merge_config_file *f, const char *path, const char *tool,
                       struct arena *a, struct error *e);
 

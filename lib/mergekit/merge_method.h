@@ -1,5 +1,5 @@
-/* The merge methods of configurations and their parameters: mergekit's, and Expert Merging.
- * The table is constant; which filters a method consists of is known to method_steps.h. */
+/* The merge methods of configurations and their parameters: mergekit's, and Expert Merging. The
+ * table is constant; method_steps.h translates a method to filters. */
 #ifndef TV_MERGE_METHOD_H
 #define TV_MERGE_METHOD_H
 
@@ -22,10 +22,10 @@ struct method_parameter {
     bool capped;        /* a number above the range is replaced by the upper end */
 };
 
-/* What base_model is to a method. */
+/* The role of base_model in a method. */
 enum method_base {
     BASE_REJECTED,
-    BASE_IS_A_MODEL, /* one more of the models */
+    BASE_IS_A_MODEL, /* it is merged like the other models */
     BASE_OPTIONAL,   /* with it the method works on task vectors */
     BASE_REQUIRED
 };

@@ -30,7 +30,7 @@ int parameter_value_lookup(struct parameter_value *v, const struct method_parame
                            const struct parameter_levels *levels, const char *file, struct arena *a,
                            struct error *e);
 bool parameter_value_equal(const struct parameter_value *a, const struct parameter_value *b);
-/* Sets *x if all tensors have the same number; -1 if they have not. */
+/* Sets *x if all tensors have the same number; -1 otherwise. */
 int parameter_value_constant(const struct parameter_value *v, double *x);
 
 #endif

@@ -17,8 +17,8 @@ struct preflight_target {
 };
 
 /* Checks all that can be checked without payload: opens all models and filters, computes the size
- * of the result, and checks the target and the free disk space, which goes to *free_bytes (0: not
- * known). */
+ * of the result, and checks the target and the free disk space, which it stores in *free_bytes (0:
+ * unknown). */
 int preflight_dry_run(const struct translated_config *m, const struct pipeline_options *run,
                       const struct preflight_target *target, struct output_size *size,
                       uint64_t *free_bytes, struct arena *a, struct error *e);

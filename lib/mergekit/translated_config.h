@@ -1,5 +1,5 @@
-/* A merge configuration translated to a pipeline of filters, with what else a merge needs to know.
- * Made by config_to_pipeline.h; belongs to the arena that it was made in. */
+/* A merge configuration translated to a pipeline of filters, together with the other information
+ * that a merge needs. config_to_pipeline.h creates it, in an arena to which it belongs. */
 #ifndef TV_TRANSLATED_CONFIG_H
 #define TV_TRANSLATED_CONFIG_H
 
@@ -8,7 +8,7 @@
 
 #include <stdint.h>
 
-/* What the command line adds to the configuration. */
+/* Options of the command line that supplement the configuration. */
 struct translation_options {
     uint64_t seed;
     bool bug_compatible; /* reproduce mergekit's bug in breadcrumbs */
@@ -20,8 +20,8 @@ struct translation_options {
     uint64_t shard_parameters; /* maximum per file; 0: not given */
 };
 
-/* A required parameter with filters that may not match every tensor. Whether they do is checked
- * against the tensors that the pipeline's first stage, a source, puts out. */
+/* A required parameter whose filters may not match every tensor. They are checked against the
+ * output tensors of the pipeline's first stage, a source. */
 struct coverage_check {
     const struct pipeline *pipeline;
     const char *model; /* its name in the stream */
@@ -36,8 +36,8 @@ struct document_result {
     const struct merge_config *config;
     const char *name;                 /* of this model in streams */
     enum dtype dtype;                 /* of a checkpoint of it; DTYPE_NONE: not known */
-    struct pipeline pipeline;         /* puts out its weights */
-    struct pipeline rounded_pipeline; /* the same, rounded to `dtype`; empty if nobody needs it */
+    struct pipeline pipeline;         /* outputs its weights */
+    struct pipeline rounded_pipeline; /* the same, rounded to `dtype`; empty if it is not needed */
     size_t uses;
 };
 
@@ -62,7 +62,7 @@ void translated_config_add_result(struct translated_config *m, struct document_r
 
 /* A result with several uses is computed once, beforehand: the first function returns the pipeline
  * that writes it to the .safetensors file `path`, the second replaces the result in all pipelines
- * by a file. The file may have another path by then. */
+ * by a file. The file may have a different path by then. */
 struct pipeline *translated_config_pipeline_to_file(const struct document_result *result,
                                                     const char *path, struct arena *a);
 void translated_config_replace_result(struct translated_config *m,

@@ -1,15 +1,15 @@
 /* A pass over the blocks of the current tensor: each block is read from the source or from the
- * tensor buffer, goes through the transforms of the stages in between and arrives at the pass's
- * last stage, which observes or consumes it. Several blocks are in flight at once, on several
- * threads; reading a one-pass source, accumulating and consuming happen in block order. */
+ * tensor buffer, passes through the transforms of the stages in between, and is observed or
+ * consumed by the last stage of the pass. Several blocks are in flight at once, on several threads;
+ * reading a one-pass source, accumulating and consuming happen in block order. */
 #ifndef TV_BLOCK_PASS_H
 #define TV_BLOCK_PASS_H
 
 #include "runner_state.h"
 
 struct block_pass {
-    size_t last_stage;      /* where blocks arrive; the stages before it have decided */
-    size_t sample_elements; /* of each block that the last stage wants, at least; 0: all */
+    size_t last_stage;      /* receives the blocks; the stages before it have decided */
+    size_t sample_elements; /* of each block that the last stage needs, at least; 0: all */
     bool observes;          /* the last stage observes and accumulates; else it consumes */
     bool is_final;          /* no pass over this tensor follows */
     bool reads_stream;      /* blocks come in order from a one-pass source */
@@ -18,8 +18,8 @@ struct block_pass {
 
 int block_pass_run(struct runner *r, const struct block_pass *p, struct error *e);
 
-/* Reads the tensor's payload for no stage: from a one-pass source, to arrive at the next tensor,
- * or, with `for_hash`, from a source that hashes what it reads. */
+/* Reads the tensor's payload and discards it: to reach the next tensor of a one-pass source, or,
+ * with `for_hash`, to let the source hash it. */
 int block_pass_discard_payload(struct runner *r, bool for_hash, struct error *e);
 
 #endif

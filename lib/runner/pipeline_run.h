@@ -1,6 +1,6 @@
 /* Runs a pipeline as the shell would. Neighbouring commands that are our filters become one chain
- * in one process; any other command, and each <( ... ), becomes a process of its own between pipes.
- */
+ * in one process; any other command, and each <( ... ), runs as a separate process, connected by
+ * pipes. */
 #ifndef TV_PIPELINE_RUN_H
 #define TV_PIPELINE_RUN_H
 
@@ -10,7 +10,7 @@
 
 struct pipeline_options {
     const struct filter *const *filters; /* our filters, ended by NULL */
-    uint64_t threads;                    /* of stages without --threads; 0: one per processor */
+    uint64_t threads;                    /* of stages without --threads; 0: one per CPU */
     uint64_t memory;                     /* of all stages; 0: their own --memory */
     const char *spool;                   /* of all stages; NULL: their own --spool */
     struct run_monitor monitor;
@@ -23,8 +23,8 @@ const struct filter *pipeline_run_find_filter(const struct pipeline_options *o, 
 int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeline,
                  struct arena *a);
 
-/* Around the run of pipelines: their report goes to `file` if the exit status is 0. Nothing is done
- * if `file` is NULL. Both return the exit status. */
+/* Call these before and after running pipelines: they write the report to `file` if the exit status
+ * is 0, and do nothing if `file` is NULL. Both return the exit status. */
 int pipeline_run_start_report(struct pipeline_options *o, const char *file);
 int pipeline_run_end_report(struct pipeline_options *o, const char *file, int status);
 

@@ -1,5 +1,5 @@
-/* Prefetch of the next tensor: a thread of its own reads it from a stream into a tensor buffer
- * while the current tensor is being written. A prefetch owns its thread and, until
+/* Prefetch of the next tensor: a separate thread reads it from a stream into a tensor buffer while
+ * the current tensor is being written. A prefetch owns its thread and, until
  * prefetch_wait_for_tensor, the arena of the tensor; source, buffer and cost are borrowed. */
 #ifndef TV_PREFETCH_H
 #define TV_PREFETCH_H
@@ -14,7 +14,7 @@ struct prefetch;
 struct prefetch_request {
     struct stage *source;         /* has `stop_reading`; make_stoppable has succeeded */
     size_t index;                 /* in the source's manifest */
-    bool checks_finite;           /* a number that is not finite is an error */
+    bool checks_finite;           /* a non-finite number is an error */
     struct tensor_buffer *buffer; /* reserved for the tensor, in memory */
     size_t max_chunk_bytes;       /* in use at once, by all buffers, while it is read */
     struct stage_cost *cost;      /* of the source */
@@ -28,7 +28,7 @@ int prefetch_wait_for_tensor(struct prefetch *p, struct job *job, struct tensor 
                              struct error *e);
 /* Waits until block `index` is in the buffer. */
 int prefetch_wait_for_block(struct prefetch *p, size_t index, struct error *e);
-/* Ends the prefetch. If blocks are still missing, the source is told to stop and cannot be read any
+/* Ends the prefetch. If blocks are still missing, the source is stopped and cannot be read any
  * further. Does nothing for NULL. */
 void prefetch_stop(struct prefetch *p);
 

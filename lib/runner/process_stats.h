@@ -6,9 +6,10 @@
 
 /* Nanoseconds since an unspecified time in the past. */
 uint64_t process_stats_clock_ns(void);
-/* Bytes of memory in use now that belong to no file (heap, stacks); 0 if /proc does not tell. */
+/* Bytes of memory in use now that belong to no file (heap, stacks); 0 if /proc does not report it.
+ */
 uint64_t process_stats_anonymous_bytes(void);
-/* The most bytes that were in memory at once, pages of mapped files included. */
+/* The maximum number of bytes in memory at once, pages of mapped files included. */
 uint64_t process_stats_peak_resident_bytes(void);
 
 #endif

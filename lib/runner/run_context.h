@@ -1,6 +1,6 @@
-/* What a source or sink learns from the run it takes part in, and reports to it: full hashes of the
- * models, and properties of the other stages. The stage must be open; what these functions return
- * belongs to the run. */
+/* Information that a source or sink exchanges with its run: full hashes of the models, and
+ * properties of the other stages. The stage must be open; what these functions return belongs to
+ * the run. */
 #ifndef TV_RUN_CONTEXT_H
 #define TV_RUN_CONTEXT_H
 
@@ -21,12 +21,12 @@ size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash
 
 /* For the open of a sink: the name of a stage that must see the whole model first; NULL: none. */
 const char *run_context_find_model_scope_stage(const struct stage *s);
-/* Does the source read models in any order, and does the header hold a fingerprint of each? */
+/* Does the source read models in any order, and does the header contain a fingerprint of each? */
 bool run_context_has_model_fingerprints(const struct stage *s);
 /* For a sink's close: was the stream that the run read written without all its checksums? */
 bool run_context_lacks_checksums(const struct stage *s);
-/* For stages that compute for long without reading or writing: ends the process, as a write would,
- * if nobody reads its output any more. */
+/* For stages that compute for a long time without reading or writing: ends the process, as a write
+ * would, if the reader of its output has exited. */
 void run_context_stop_if_reader_gone(const struct stage *s);
 
 #endif

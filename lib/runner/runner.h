@@ -1,10 +1,11 @@
-/* Runs a chain of stages, source first, sink last, in one process. A filter's own program runs the
- * chain [standard input, filter, standard output]; `tv run` runs longer ones, to the same bytes.
+/* Runs a chain of stages, source first, sink last, in one process. A single filter's program runs
+ * the chain [standard input, filter, standard output]; `tv run` runs longer chains and outputs the
+ * same bytes.
  *
  * The runner is in three parts: the chain (runner.c) opens the stages, runs all tensors and closes
  * the stages; tensor_run.c runs the stages on one tensor; block_pass.c brings the tensor's blocks
- * through the stages once. A stage of scope model has its rounds over all tensors first, with the
- * stages before it at work. */
+ * through the stages once. A stage of scope model runs its rounds over all tensors first, fed by
+ * the stages before it. */
 #ifndef TV_RUNNER_H
 #define TV_RUNNER_H
 
@@ -14,7 +15,7 @@
 /* What a run shows and measures. */
 struct run_monitor {
     bool show_progress;        /* on standard error, if that is a terminal */
-    struct run_report *report; /* gets what a run has cost that succeeded; NULL: none */
+    struct run_report *report; /* receives the cost of a successful run; NULL: none */
 };
 
 /* Runs a chain of n >= 2 stages, and closes every stage that was opened. 0, or -1 with the sentence

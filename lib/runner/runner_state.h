@@ -69,7 +69,7 @@ void runner_state_free(struct runner *r);
 int runner_state_set_failed_stage(const struct runner *r, size_t s, struct error *e);
 /* The scope of a stage under its options. */
 enum scope runner_state_stage_scope(const struct stage *s);
-/* Does an element-wise stage work on the tensor? Others pass through it. */
+/* Does an element-wise stage process the tensor? Others pass through unchanged. */
 bool runner_state_stage_works_on(const struct stage *s, const struct tensor *t);
 /* Does the source deliver its blocks only once, in stream order, until it is rewound? */
 bool runner_state_source_is_one_pass(const struct runner *r);
@@ -77,7 +77,8 @@ bool runner_state_source_is_one_pass(const struct runner *r);
 bool runner_state_must_check_source(const struct runner *r);
 /* The index in the sink's manifest of tensor `index` of the source, or DROPPED. */
 size_t runner_state_sink_index(const struct runner *r, size_t index);
-/* Ends the process with SIGPIPE, as a write would, if nobody reads the sink's output any more. */
+/* Ends the process with SIGPIPE, as a write would, if the reader of the sink's output has exited.
+ */
 void runner_state_stop_if_reader_gone(const struct runner *r);
 /* Updates peak_anonymous, every 20 ms at most: the kernel keeps no peak of this. */
 void runner_state_sample_memory(struct runner *r);

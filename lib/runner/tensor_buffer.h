@@ -10,21 +10,21 @@
 
 struct tensor_buffer;
 
-/* A tensor of more than `memory` bytes goes to the file. Several buffers may use the chunks at
- * once, but the file only one after another. */
+/* A tensor of more than `memory` bytes is stored in the file. Several buffers may share the chunks
+ * at the same time, but not the file. */
 struct tensor_buffer *tensor_buffer_new(struct chunk_pool *chunks, struct spool *file,
                                         size_t memory);
 void tensor_buffer_free(struct tensor_buffer *tb);
-/* Bytes of a tensor's payload, and the most that its blocks take in chunks. */
+/* Bytes of a tensor's payload, and the maximum that its blocks occupy in chunks. */
 uint64_t tensor_buffer_bytes(const struct tensor *t);
 uint64_t tensor_buffer_max_chunk_bytes(const struct tensor *t);
-/* Clears the buffer and prepares it for a tensor; checks the space on the disk if the tensor goes
- * to the file. */
+/* Clears the buffer and prepares it for a tensor; checks the free disk space if the tensor is
+ * stored in the file. */
 int tensor_buffer_reserve(struct tensor_buffer *tb, const struct tensor *t, struct error *e);
 void tensor_buffer_clear(struct tensor_buffer *tb);
 
-/* `b` is a block of `t` as block_layout_set makes it, for which the buffer was reserved. Nothing is
- * done for a tensor in the file by allocate, bind and free, and by write for one in memory. */
+/* `b` is a block of `t` as block_layout_set makes it, for which the buffer was reserved. Allocate,
+ * bind and free do nothing for a tensor in the file, and write does nothing for one in memory. */
 
 /* Allocates the block's memory, waiting until no more than `limit` bytes of the chunks are in use.
  */
@@ -40,7 +40,7 @@ int tensor_buffer_write_block(struct tensor_buffer *tb, const struct tensor *t,
  * buffer's memory are there already. */
 int tensor_buffer_read_block(const struct tensor_buffer *tb, const struct tensor *t,
                              const struct block *b, size_t n, struct error *e);
-/* Releases the memory of block `index`, which nobody will read again. */
+/* Releases the memory of block `index`, which will not be read again. */
 void tensor_buffer_free_block(struct tensor_buffer *tb, size_t index);
 
 #endif

@@ -7,7 +7,7 @@
 #include "record.h"
 
 /* The type of the record in a map of `size` bytes (enum record_type). -1 if this version does not
- * know it or the map does not have exactly `size` bytes. */
+ * support it or the map does not have exactly `size` bytes. */
 int decode_record_type(const unsigned char *map, size_t size, struct error *e);
 int decode_header(const unsigned char *map, size_t size, struct header *h, struct error *e);
 /* `h` is the header of the stream. */
