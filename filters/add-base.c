@@ -1,4 +1,4 @@
-/* add-base: add a base model to task vectors, giving weights
+/* add-base: add a base model to task vectors
  *
  *     theta_k = theta_base + tau_k
  *
@@ -8,8 +8,8 @@
  *         <(unpack --first-layer 2 code[2:4]) | pack --like base merged/
  *
  * The sum is computed in F32 and rounded once: to --dtype, else to the --dtype of the sources, else
- * to the base's stored dtype. Tensors that the stream lacks are not added; `pack --base` adds them.
- * Weights other than 1 are an error; `combine` applies them.
+ * to the base's stored dtype. Tensors of the base that the stream lacks are not added to it; `pack
+ * --base` adds them. Weights other than 1 are an error; `combine` applies them.
  */
 #include "base_model.h"
 #include "filter.h"
@@ -103,7 +103,7 @@ static int close_add(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_add_base = {
     .name = "add-base",
-    .summary = "Add a base model to task vectors, giving weights",
+    .summary = "Add a base model to task vectors",
     .operands = "BASE",
     .notes = "The sum is rounded once: to --dtype, else to the --dtype of the sources, else to the "
              "base's "

@@ -1,4 +1,4 @@
-/* arcee-fusion: take the most important of another model's weights
+/* arcee-fusion: take the most important elements of another model
  *
  *     p = softmax(c) + 1e-8,  q = softmax(a) + 1e-8      along each row (the last dimension)
  *     I = |c - a| sum_row p ln(p / q)                    importance of an element
@@ -218,7 +218,8 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
 
 const struct filter filter_arcee_fusion = {
     .name = "arcee-fusion",
-    .summary = "Join two models' weights, taking the most important of the second (Arcee Fusion)",
+    .summary =
+        "Join two models' weights, taking the most important elements of the second (Arcee Fusion)",
     .notes = "  unpack base math | arcee-fusion | pack --like base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -145,7 +145,7 @@ static int open_inputs(struct stage *s, const struct header *h, struct error *e)
         return -1;
     if (mpi_process_count() > 1 && !r->c.vectors_from_files)
         return error_set(e, "under mpirun every process reads the models' files: give an --expert "
-                            "for each model, and a stream that comes straight from tv-extract");
+                            "for each model, and a stream that comes directly from tv-extract");
     r->training.calibration = &r->c;
     r->training.key = training_state_key(s, h, r->c.experts.base);
     return 0;

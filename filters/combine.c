@@ -39,7 +39,7 @@ static const struct option_row rows[] = {
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* What the weighted sum is divided by. */
+/* The divisor of the weighted sum. */
 static int choose_divisor(const struct options *o, enum stream_kind kind, const double *w, size_t K,
                           double *divisor, struct error *e)
 {

@@ -53,7 +53,7 @@ static const struct option_row rows[] = {
 
 #define DEFAULT_EPSILON 0.15 /* mergekit's */
 
-/* One tensor. Each row of the mask starts at a byte of its own. */
+/* One tensor. Each row of the mask starts at a new byte. */
 struct state {
     struct random_drop drop; /* first, for random_drop.h */
     double *epsilon;         /* (K) */
@@ -219,7 +219,7 @@ static int begin_tensor(struct job *job, struct error *e)
 
 const struct filter filter_della_drop = {
     .name = "della-drop",
-    .summary = "Drop elements of task vectors at random, small ones rather than large (DELLA)",
+    .summary = "Drop elements of task vectors at random, small ones more often (DELLA)",
     .notes = "  tv-extract base math code | della-drop --density 0.5 --epsilon 0.1 --seed 1 |\n"
              "      rescale --by l1 | elect-sign | combine --normalize=agreeing |\n"
              "      pack --base base merged/",

@@ -19,7 +19,7 @@ struct options {
 
 static const struct option_row rows[] = {
     {"unweighted", OPTION_FLAG, offsetof(struct options, unweighted),
-     .help = "give every vector one vote, whatever its weight"},
+     .help = "ignore the weights: let every vector vote as if its weight were 1"},
     {0}};
 
 static int begin_tensor(struct job *job, struct error *e)

@@ -1,17 +1,17 @@
 /* forward: run a language model on samples and write its hidden states and logits
  *
- *     sampleI.hidden.0    (T, d)   the embeddings of sample I, counted from 0; for image tokens,
- * the projector's output sampleI.hidden.l    (T, d)   the residual stream after decoder layer l, 0
- * < l < L sampleI.hidden.L    (T, d)   after the last layer and the final norm sampleI.logits (T,
- * V)
+ *     sampleI.hidden.0    (T, d)   embeddings of sample I (from 0), or outputs of the projector
+ *     sampleI.hidden.l    (T, d)   the residual stream after decoder layer l, 0 < l < L
+ *     sampleI.hidden.L    (T, d)   after the last layer and the final norm
+ *     sampleI.logits      (T, V)
  *
  *     forward merged --samples few.jsonl | tv-view --values
  *     tv-diff <(forward a --samples few.jsonl) <(forward b --samples few.jsonl) --tolerance 1e-3
  *
- * The hidden states are the hidden_states of transformers. Arithmetic is in F32, whatever the
- * file's dtype. The samples pass each layer together. Their hidden states are kept, in memory up to
- * --memory and otherwise in a temporary file; logits are computed from the last hidden state when
- * the stream is written, some tokens at a time.
+ * The hidden states are the hidden_states of transformers. Arithmetic is in F32, regardless of the
+ * file's dtype. The samples pass through each layer together. Their hidden states are kept, in
+ * memory up to --memory and otherwise in a temporary file; logits are computed from the last hidden
+ * state when the stream is written, a few tokens at a time.
  */
 #include "filter.h"
 #include "gemm.h"

@@ -41,8 +41,8 @@ static int add_vectors(const struct stream_inputs *all, size_t i, size_t index, 
     struct tensor *t = &h->tensors[index],
                   more = stream_inputs_copy_tensor(all, i, index, &h->arena);
     if (t->n_vectors && t->vectors[t->n_vectors - 1].model >= more.vectors[0].model)
-        return error_set(e, "tensor %s: %s has a vector of %s, and so has an earlier stream",
-                         t->name, all->inputs[i].path, h->models[more.vectors[0].model].name);
+        return error_set(e, "tensor %s: both %s and an earlier stream have a vector of %s", t->name,
+                         all->inputs[i].path, h->models[more.vectors[0].model].name);
     struct vector *v = arena_alloc(&h->arena, t->n_vectors + more.n_vectors, sizeof *v);
     if (t->n_vectors)
         memcpy(v, t->vectors, t->n_vectors * sizeof *v);

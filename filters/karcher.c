@@ -29,7 +29,7 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"max-iter", OPTION_COUNT, FIELD(max_iter), "N",
-     .help = "largest number of iterations; 0: the normalized mean (default 10)",
+     .help = "maximum number of iterations; 0: the normalized mean (default 10)",
      .default_value = "10"},
     {"tol", OPTION_NUMBER, FIELD(tol), "T",
      .help = "norms, angles and steps below T count as 0 (default 1e-5)",
@@ -176,7 +176,7 @@ static int begin_tensor(struct job *job, struct error *e)
 
 const struct filter filter_karcher = {
     .name = "karcher",
-    .summary = "Join vectors into the Karcher mean of their directions, with their mean length",
+    .summary = "Join vectors into the Karcher mean of their directions, with their mean norm",
     .notes = "  unpack math code chat | karcher | pack --like math merged/",
     .options_size = sizeof(struct options),
     .options = rows,

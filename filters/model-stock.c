@@ -25,7 +25,7 @@ enum { PER_TENSOR, PER_ROW };
 
 static const struct option_row rows[] = {
     {"per", OPTION_CHOICE, offsetof(struct options, per), "tensor|row",
-     .help = "take the angles of each tensor (default), or of each row", .choices = "tensor|row",
+     .help = "compute the angles per tensor (default) or per row", .choices = "tensor|row",
      .default_value = "tensor"},
     {0}};
 

@@ -1,4 +1,4 @@
-/* multislerp: the mean direction of several vectors, with their mean length
+/* multislerp: the mean direction of several vectors, with their mean norm
  *
  *     n_k = |x_k|,  u_k = x_k / (n_k + eps)
  *     m = sum_k w_k u_k                                              mergekit's multislerp
@@ -32,7 +32,7 @@ static const struct option_row rows[] = {
     {"raw-weights", OPTION_FLAG, FIELD(raw_weights),
      .help = "do not divide the weights by their sum"},
     {"eps", OPTION_NUMBER, FIELD(eps), "E",
-     .help = "number added to every norm, and the least length of a mean direction (default 1e-8)",
+     .help = "number added to every norm; also the minimum norm of a mean direction (default 1e-8)",
      .range = {0, INFINITY, .low_open = true, .high_open = true}, .default_value = "1e-8"},
     JOIN_NAME_ROW(options, name),
     {0}};
@@ -105,7 +105,7 @@ static int begin_tensor(struct job *job, struct error *e)
 
 const struct filter filter_multislerp = {
     .name = "multislerp",
-    .summary = "Join vectors into their mean direction, with their mean length (multi-SLERP)",
+    .summary = "Join vectors into their mean direction, with their mean norm (multi-SLERP)",
     .notes = "  unpack math code chat | weigh math=0.5 code=0.3 chat=0.2 | multislerp |\n"
              "      pack --like math merged/",
     .options_size = sizeof(struct options),

@@ -63,7 +63,8 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 
 const struct filter filter_nearswap = {
     .name = "nearswap",
-    .summary = "Join two models' weights, taking the second's where they are close (NearSwap)",
+    .summary =
+        "Join two models' weights, taking elements of the second where they are close (NearSwap)",
     .notes = "  unpack base math | nearswap --t 0.001 | pack --like base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

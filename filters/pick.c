@@ -48,7 +48,7 @@ static void mark_models(const struct header *h, bool *has_vectors)
             has_vectors[h->tensors[i].vectors[k].model] = true;
 }
 
-/* Removes the models that had vectors before and have none now. */
+/* Removes the models that have lost all their vectors. */
 static void remove_models(const struct header *before, struct header *h)
 {
     bool *had = mem_alloc(h->n_models, sizeof *had), *has = mem_alloc(h->n_models, sizeof *has);

@@ -25,7 +25,7 @@ struct options {
 
 static const struct option_row rows[] = {
     {"topk", OPTION_RULES, offsetof(struct options, topk), "F",
-     .help = "share to keep of the elements that differ: a number in [0, 1], or rules such as "
+     .help = "fraction to keep of the elements that differ: a number in [0, 1], or rules such as "
              "/*mlp*=0.5 (1 where none matches; required; repeatable)",
      .range = {0, 1}, .required = true, .per_tensor = true},
     {0}};

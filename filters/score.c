@@ -1,15 +1,15 @@
 /* score: measure how well a language model predicts the responses of samples, by task
  *
  *     loss            mean of -ln p(token | all tokens before it) over the tokens of the responses
- *     token_accuracy  share of these tokens that the model ranks first (top-1)
- *     exact_match     share of the samples with every response token ranked first
+ *     token_accuracy  fraction of these tokens that the model ranks first (top-1)
+ *     exact_match     fraction of samples with every response token ranked first
  *     perplexity      exp(loss)
  *
  *     score merged --samples eval/rev.jsonl --samples eval/sort.jsonl
  *     score merged --samples eval.jsonl --json
  *
  * The response is everything after the first prompt_len tokens, including the end token. One
- * forward pass over prompt and reference response (teacher forcing) tells what greedy decoding
+ * forward pass over prompt and reference response (teacher forcing) shows what greedy decoding
  * generates: up to the first wrong token, the model sees the same input in both. Arithmetic is in
  * F32.
  */

@@ -4,7 +4,7 @@
  *     drop the floor(gamma n) largest, then keep the k next          Breadcrumbs, section 3
  *
  * TIES-Merging: Yadav et al. 2023, arXiv 2306.01708. Model Breadcrumbs: Davari & Belilovsky 2023,
- * arXiv 2312.06795; gamma is --outliers, and density is what lies between the paper's two masks.
+ * arXiv 2312.06795; gamma is --outliers, and density is the fraction between the paper's two masks.
  *
  *     tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing |
  *         pack --base base merged/
@@ -30,12 +30,13 @@ enum { PER_TENSOR, PER_MODEL };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
-     .help = "share of the elements to keep: a number in [0, 1], or rules such as math/*mlp*=0.5 "
+     .help = "fraction of elements to keep: a number in [0, 1], or rules such as math/*mlp*=0.5 "
              "(required; repeatable)",
      .range = {0, 1}, .required = true},
     {"outliers", OPTION_RULES, FIELD(outliers), "G",
-     .help = "share of the elements, the largest, to drop first (Breadcrumbs): a number in [0, 1), "
-             "or rules; repeatable",
+     .help =
+         "fraction of elements, the largest ones, to drop first (Breadcrumbs): a number in [0, 1), "
+         "or rules; repeatable",
      .range = {0, 1, .high_open = true}},
     {"scope", OPTION_CHOICE, FIELD(scope), "tensor|model",
      .help = "rank the elements of each tensor (default), or of all tensors together",

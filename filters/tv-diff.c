@@ -97,8 +97,8 @@ static void compare_manifests(struct stage *s)
     const struct header *b = diff_reference_header(run->b);
     bool *found = mem_alloc(b->n_tensors, sizeof *found);
     if (s->in->kind != b->kind)
-        diff_report_print_finding(r, NULL, "A holds %s, B holds %s", stream_kind_name(s->in->kind),
-                                  stream_kind_name(b->kind));
+        diff_report_print_finding(r, NULL, "A contains %s, B contains %s",
+                                  stream_kind_name(s->in->kind), stream_kind_name(b->kind));
     for (size_t i = 0; i < s->in->n_tensors; i++) {
         const struct tensor *t = &s->in->tensors[i];
         long j = diff_reference_find_tensor(run->b, t->name);

@@ -23,8 +23,8 @@ enum { WIRE_F32, WIRE_BF16 };
 
 static const struct option_row rows[] = {
     {"wire", OPTION_CHOICE, offsetof(struct options, wire), "f32|bf16",
-     .help = "dtype of the task vectors in the stream: f32 (default), or bf16, rounded to half the "
-             "bytes",
+     .help = "dtype of the task vectors in the stream: f32 (default), or bf16, which halves "
+             "their size",
      .choices = "f32|bf16", .default_value = "f32"},
     MODEL_SET_OPTION_ROWS(options, models),
     {0}};

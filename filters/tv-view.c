@@ -33,7 +33,7 @@ struct options {
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"header", OPTION_FLAG, FIELD(header), NULL,
-     .help = "stop after the stream header, without reading a tensor"},
+     .help = "stop after the stream header, without reading any tensor"},
     {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print each record as a line of JSON"},
     {"values", OPTION_FLAG, FIELD(values), NULL,
      .help = "print everything, including the numbers, as text that from-text converts back"},

@@ -7,7 +7,7 @@
  *     eval "$(tv env)"                            the filters on PATH, under their own names
  *
  * `tv run` writes the same bytes as the shell's pipes: neighbouring filters become one chain in one
- * process; any other command, and each <( ... ), becomes a process of its own between pipes.
+ * process; any other command, and each <( ... ), runs as a separate process, connected by pipes.
  */
 #include "parts_plan.h"
 #include "tv_from_yaml.h"
@@ -52,11 +52,11 @@ static int usage_error(const char *usage)
 static const char run_usage[] =
     "Usage: tv run [OPTION...] PIPELINE\n"
     "Run a pipeline of filters in one process. It writes the same bytes as the shell's pipes.\n\n"
-    "  PIPELINE is one argument: commands with | between them, with the shell's quotes and\n"
-    "  <( ... ). Commands that are not filters run as processes of their own.\n"
-    "  --threads=N     work on N blocks at once (default: the number of processors)\n"
+    "  PIPELINE is one argument: commands separated by |, with the shell's quotes and\n"
+    "  <( ... ). Commands that are not filters run as separate processes.\n"
+    "  --threads=N     work on N blocks at once (default: one per CPU)\n"
     "  --quiet         show no progress on a terminal\n"
-    "  --report=FILE   write time, bytes and memory of the run, by stage, to FILE as JSON\n\n"
+    "  --report=FILE   write time, bytes and memory of the run, per stage, to FILE as JSON\n\n"
     "  tv run 'tv-extract base math code | combine | pack --base base merged/'\n";
 
 /* The options of tv run. */
@@ -123,8 +123,8 @@ static int run_command(int argc, char **argv)
 
 static const char finish_usage[] =
     "Usage: tv finish [--force] OUT\n"
-    "Publish a checkpoint that was made in parts (tv merge --part, pack --part): check the parts,\n"
-    "write the index and the model card, and move OUT into place.\n\n"
+    "Publish a checkpoint that was computed in parts (tv merge --part, pack --part): check the\n"
+    "parts, write the index and the model card, and move OUT into place.\n\n"
     "  --force         replace OUT if it exists\n";
 
 static int finish_command(int argc, char **argv)
@@ -174,7 +174,7 @@ static int env_command(void)
     char *folder = find_folder("../libexec/tvtools", "../bin"), *filter = NULL;
     if (!folder || asprintf(&filter, "%s/%s", folder, filter_all[0]->name) < 0 ||
         access(filter, X_OK) != 0)
-        return print_error("env", "the filters are not installed beside tv");
+        return print_error("env", "the filters are not installed next to tv");
     printf("export PATH='");
     for (const char *c = folder; *c; c++)
         *c == '\'' ? (void)fputs("'\\''", stdout) : (void)putchar(*c);
@@ -192,7 +192,7 @@ static int pipeline_command(int argc, char **argv)
         return 2;
     }
     if (!folder || asprintf(&script, "%s/%s", folder, argv[1]) < 0)
-        return print_error("pipeline", "the pipelines are not installed beside tv");
+        return print_error("pipeline", "the pipelines are not installed next to tv");
     argv[1] = script;
     execv(script, argv + 1);
     return print_error(script, strerror(errno));
@@ -203,7 +203,7 @@ static void print_usage(FILE *f)
     fputs("Usage: tv FILTER [OPTION...]     run one filter (tv help FILTER shows its options)\n"
           "       tv run 'PIPELINE'         run a pipeline in one process (tv run --help)\n"
           "       tv merge CONFIG.yml OUT   run a mergekit configuration (tv merge --help)\n"
-          "       tv finish OUT             publish a checkpoint that was made in parts\n"
+          "       tv finish OUT             publish a checkpoint that was computed in parts\n"
           "       tv from-yaml CONFIG.yml   print a mergekit configuration as a pipeline\n"
           "       tv pipeline NAME ...      run the script of a published method (ties, ...)\n"
           "       eval \"$(tv env)\"          put the filters on PATH\n\n"
@@ -240,7 +240,7 @@ static int run_command_or_filter(int argc, char **argv)
     const struct filter *f = pipeline_run_find_filter(&all_filters, name);
     if (f)
         return filter_main(f, argc, argv);
-    fprintf(stderr, "tv: there is no filter or command %s (tv --help lists them)\n", name);
+    fprintf(stderr, "tv: unknown filter or command %s (tv --help lists them)\n", name);
     return 2;
 }
 

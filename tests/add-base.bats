@@ -74,7 +74,7 @@ END
     weigh 0.5 <good.tvs >weighed.tvs
     refused_with "has a weight other than 1" add-base base.safetensors <weighed.tvs
     unpack base.safetensors >weights.tvs
-    refused_with "this filter takes task-vectors" add-base base.safetensors <weights.tvs
+    refused_with "this filter requires task-vectors" add-base base.safetensors <weights.tvs
     sed 's/6/7/' base.txt | from-text | pack changed.safetensors
     tv-extract base.safetensors changed.safetensors >deltas.tvs
     refused_with "changed" add-base changed.safetensors <deltas.tvs

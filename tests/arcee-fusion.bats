@@ -82,7 +82,7 @@ PY
     refuses_bad_streams arcee-fusion
     refuses_bad_output arcee-fusion
     make_good
-    refused_with "this filter takes weights" arcee-fusion <good.tvs
+    refused_with "this filter requires weights" arcee-fusion <good.tvs
 }
 
 @test "usage errors" {

@@ -228,7 +228,7 @@ END
     cmp found expected
     demo --resume state --coefficients found >out.tvs # the run is complete
     cmp found expected
-    refused_with "other inputs or options" demo --resume state --epochs 3
+    refused_with "different inputs or options" demo --resume state --epochs 3
     demo --plus-plus --epochs 2 --coefficients expected >out.tvs
     demo --plus-plus --epochs 2 --resume plus --coefficients found >out.tvs
     cmp found expected
@@ -328,8 +328,8 @@ END
     calibrate --base "$TINY/expert1" --onto --samples tiny.jsonl --dry-run <tiny.tvs >out.tvs
     refused_with "has 4 layers" tiny --expert expert1="$DEMO/base" <tiny.tvs
     refused_with "no model none" tiny --expert none="$TINY/base" <tiny.tvs
-    refused_with "holds weights" tiny < <(unpack "$TINY/base")
-    refused_with "no tensor of the stream is merged" tiny --keep-base '*' <tiny.tvs
+    refused_with "contains weights" tiny < <(unpack "$TINY/base")
+    refused_with "there is no tensor to merge" tiny --keep-base '*' <tiny.tvs
     refused_with "not between 0 and 1" tiny --init stream <tiny.tvs
 }
 

@@ -84,7 +84,7 @@ leaves_alone_but_keep() {
 @test "refuses weights and a model that is not there" {
     make_good
     weights | from-text >weights.tvs
-    refused_with "this filter takes task-vectors" dare-drop --density 1 --seed 1 <weights.tvs
+    refused_with "this filter requires task-vectors" dare-drop --density 1 --seed 1 <weights.tvs
     refused_with "no model of that name" dare-drop --density chat=1 --seed 1 <good.tvs
 }
 

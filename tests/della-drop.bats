@@ -120,7 +120,7 @@ END
     refused_with "from 0 to 0.2" della-drop --density 0.1 --epsilon 0.1 --seed 1 <good.tvs
     refused_with "tensor w of code" della-drop --density 0.5 --epsilon code=0.5 --seed 1 <good.tvs
     weights | from-text >weights.tvs
-    refused_with "this filter takes task-vectors" della-drop --density 1 --seed 1 <weights.tvs
+    refused_with "this filter requires task-vectors" della-drop --density 1 --seed 1 <weights.tvs
     refused_with "no model of that name" della-drop --density chat=1 --seed 1 <good.tvs
     { printf 'kind task-vectors\nmodel m\ntensor long 1048577\nvector m\n' &&
         seq -s ' ' 1048577; } | from-text >long.tvs

@@ -92,7 +92,7 @@ END
 
 @test "usage errors" {
     weights | from-text >weights.tvs
-    refused_with "this filter takes task-vectors" elect-sign <weights.tvs
+    refused_with "this filter requires task-vectors" elect-sign <weights.tvs
     usage_error elect-sign math
     usage_error elect-sign --weighted
 }

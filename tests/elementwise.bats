@@ -29,7 +29,7 @@ filters=("trim --density 0.4" "dare-drop --density 0.5 --seed 1 --l1"
     printf '%s\n' "kind activations" "model m" "tensor h 2" "vector m" "1 2" | from-text >h.tvs
     for filter in "${filters[@]}"; do
         # shellcheck disable=SC2086
-        refused_with "the stream holds activations" $filter <h.tvs
+        refused_with "the stream contains activations" $filter <h.tvs
     done
 }
 
@@ -60,7 +60,7 @@ END
     printf '%s\n' "kind task-vectors" "model base role=base" "model math" "tensor a 1" \
         "vector math" "nan" "tensor b 1" "vector math" "1" | from-text --allow-nonfinite >nan.tvs
     pick --drop /a <nan.tvs | check
-    refused_with "not finite" pick /a <nan.tvs
+    refused_with "non-finite" pick /a <nan.tvs
 }
 
 @test "a glob that matches no tensor triggers a warning" {

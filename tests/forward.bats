@@ -215,7 +215,7 @@ END
 @test "numbers that are not finite" {
     unpack "$M" | tv-view --values | awk '/^tensor model.norm.weight/ {n = 3} --n == 0 {$1 = "nan"} 1' |
         from-text --allow-nonfinite >nan.tvs
-    refused_with "number that is not finite" forward nan.tvs --samples few.jsonl --config "$M/config.json"
+    refused_with "non-finite number" forward nan.tvs --samples few.jsonl --config "$M/config.json"
     forward nan.tvs --samples few.jsonl --config "$M/config.json" --allow-nonfinite |
         check --allow-nonfinite --quiet
 }

@@ -184,7 +184,7 @@ END
 
 @test "rejects NaN without --allow-nonfinite" {
     lesson | sed 's/^0 0.25 3$/0 nan 3/' >nan.txt
-    refused_with "tensor w of math has a number that is not finite at flat index 4" from-text nan.txt
+    refused_with "tensor w of math has a non-finite number at flat index 4" from-text nan.txt
     from-text --allow-nonfinite nan.txt | tv-view --allow-nonfinite --values | diff -u nan.txt -
 }
 

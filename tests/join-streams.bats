@@ -86,12 +86,12 @@ END
     printf 'tensor x 1\nvector math\n1\n' | cat <(lesson) - | other 's/math/third/; s/code/fourth/'
     refused_with "other.tvs has 2 tensors, but the first stream has 1" join-streams cut.tvs other.tvs
     weights | other 's/math/third/; s/code/fourth/'
-    refused_with "holds weights" join-streams cut.tvs other.tvs
+    refused_with "contains weights" join-streams cut.tvs other.tvs
     refused_with math join-streams cut.tvs good.tvs
     lesson | other 's/math/third/; s/code/fourth/; s/^model base.*/& fingerprint=0123456789abcdef/'
-    refused_with "another base base" join-streams cut.tvs other.tvs
+    refused_with "base base of other.tvs has a different fingerprint" join-streams cut.tvs other.tvs
     lesson | other 's/math/third/; s/code/fourth/; s/^kind.*/&\nrounding BF16/'
-    refused_with "rounded to another dtype" join-streams cut.tvs other.tvs
+    refused_with "rounded to a different dtype" join-streams cut.tvs other.tvs
 }
 
 @test "usage" {

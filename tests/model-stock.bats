@@ -80,7 +80,7 @@ END
 }
 
 @test "refuses weights, and one vector" {
-    weights | from-text | refused_with "this filter takes task-vectors" model-stock
+    weights | from-text | refused_with "this filter requires task-vectors" model-stock
     lesson | from-text | pick math >one.tvs
     refused_with "tensor w has one vector" model-stock <one.tvs
 }

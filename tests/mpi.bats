@@ -72,7 +72,7 @@ as_alone() {
     learn 2 "${EXPERTS[@]}" --epochs 2 --resume state --coefficients found --log log <"$STREAM" >out.tvs
     cmp whole found
     [ ! -s log ]
-    refused_with "other inputs or options" learn 2 "${EXPERTS[@]}" --epochs 3 --resume state <"$STREAM"
+    refused_with "different inputs or options" learn 2 "${EXPERTS[@]}" --epochs 3 --resume state <"$STREAM"
 }
 
 # Process i reads the samples of i.jsonl.
@@ -89,7 +89,7 @@ differing() {
     rm 1.jsonl
     refused_with "cannot open 1.jsonl" differing <"$STREAM"
     tac samples.jsonl >1.jsonl
-    refused_with "process 2 of 2 has other models, samples or options" differing <"$STREAM"
+    refused_with "process 2 of 2 has different models, samples or options" differing <"$STREAM"
     cp samples.jsonl 1.jsonl
     differing <"$STREAM" | check
 }
@@ -97,7 +97,7 @@ differing() {
 @test "an error of the first process, or of all, is reported once" {
     refused_with "give an --expert for each model" learn 2 <"$STREAM"
     trim --density 0.5 <"$STREAM" >trimmed.tvs
-    refused_with "straight from tv-extract" learn 2 "${EXPERTS[@]}" <trimmed.tvs
+    refused_with "directly from tv-extract" learn 2 "${EXPERTS[@]}" <trimmed.tvs
     refused_with "No space left" learn 2 "${EXPERTS[@]}" --epochs 1 --coefficients /dev/full <"$STREAM"
     refused_with "--init" learn 2 "${EXPERTS[@]}" --range 0.4 <"$STREAM"
     learn 2 --no-such-option <"$STREAM" >out 2>.err && wrong "an unknown option was taken"

@@ -120,7 +120,7 @@ END
 
 @test "refuses NaN, in the stream and in the sum" {
     lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite | pick --allow-nonfinite math >nan.tvs
-    refused_with "tensor w of math has a number that is not finite at flat index 4" \
+    refused_with "tensor w of math has a non-finite number at flat index 4" \
         pack --base base out <nan.tvs
     pack --allow-nonfinite --base base out <nan.tvs
     lesson | sed 's/^0 0.25 3$/0 70000 3/' | from-text | pick math >large.tvs

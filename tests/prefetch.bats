@@ -80,5 +80,5 @@ setup() {
     run ! timeout 60 tv run 'trim --density 0.9 | rescale 1e37' <fifo
     exec 4>&-
     [ "$status" -eq 1 ]
-    [[ $output = *'not finite'* ]]
+    [[ $output = *'non-finite'* ]]
 }

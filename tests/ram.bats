@@ -76,7 +76,7 @@ ROWS
     refuses_nonfinite ram --plus
     refuses_bad_output ram
     weights | from-text >weights.tvs
-    refused_with "this filter takes task-vectors" ram <weights.tvs
+    refused_with "this filter requires task-vectors" ram <weights.tvs
 }
 
 @test "usage errors" {

@@ -105,10 +105,10 @@ without_reader() {
 # refuses_nonfinite COMMAND...: NaN in a stream of task vectors, by tensor and index
 refuses_nonfinite() {
     lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite >.nan.tvs
-    refused_with "tensor w of math has a number that is not finite at flat index 4" "$@" <.nan.tvs ||
+    refused_with "tensor w of math has a non-finite number at flat index 4" "$@" <.nan.tvs ||
         return 1
     lesson | sed 's/^-1 4 0.5$/-1 4 -inf/' | from-text --allow-nonfinite >.nan.tvs
-    refused_with "tensor w of code has a number that is not finite at flat index 2" "$@" <.nan.tvs
+    refused_with "tensor w of code has a non-finite number at flat index 2" "$@" <.nan.tvs
 }
 
 # usage_error COMMAND...: exits with 2 and a message, whatever its input

@@ -152,7 +152,7 @@ says() {
     says pack 'combine before pack' 'tv-extract base math code | pack --base base out'
     says pack 'other than 1' 'tv-extract base math | weigh 0.5 | pack --base base out'
     says unpack 'not-there' 'unpack not-there | combine | pack --like base out'
-    says trim 'holds weights' 'unpack base | combine | trim --density 1 | check'
+    says trim 'contains weights' 'unpack base | combine | trim --density 1 | check'
     says join-streams '' 'join-streams not-there good.tvs | check'
     says check 'is empty' 'true | check'
     [ ! -e out ]
@@ -178,7 +178,7 @@ says() {
 
 @test "NaN is reported by the stage where it first occurs" {
     lesson | sed 's/^0 0.25 3$/0 nan 3/' | from-text --allow-nonfinite >nan.tvs
-    REFUSED_BY=trim refused_with "tensor w of math has a number that is not finite at flat index 4" \
+    REFUSED_BY=trim refused_with "tensor w of math has a non-finite number at flat index 4" \
         tv run 'trim --density 0.5 | combine' <nan.tvs
     REFUSED_BY=rescale refused_with "flat index" tv run 'rescale 3e38 | combine' <good.tvs
 }

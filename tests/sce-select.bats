@@ -91,7 +91,7 @@ END
 @test "refuses weights, and a number per model" {
     make_good
     weights | from-text >weights.tvs
-    refused_with "this filter takes task-vectors" sce-select --topk 1 <weights.tvs
+    refused_with "this filter requires task-vectors" sce-select --topk 1 <weights.tvs
     refused_with "--topk math=0.5 names a model" sce-select --topk math=0.5 <good.tvs
 }
 

@@ -48,7 +48,7 @@ setup_file() { make_big; }
 }
 
 @test "refuses weights of models" {
-    weights | from-text | refused_with "this filter takes task-vectors" sce-weigh
+    weights | from-text | refused_with "this filter requires task-vectors" sce-weigh
 }
 
 @test "usage errors" {

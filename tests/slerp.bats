@@ -67,7 +67,7 @@ ROWS
     refuses_bad_streams slerp --t 0.5
     refuses_bad_output slerp --t 0.5
     make_good
-    refused_with "holds task-vectors; this filter takes weights" slerp --t 0.5 <good.tvs
+    refused_with "contains task-vectors; this filter requires weights" slerp --t 0.5 <good.tvs
 }
 
 @test "usage errors" {

@@ -126,11 +126,11 @@ END
     refused_with "has no layers under visual" stack --stack visual cut.tvs b.tvs
     make_good
     refused_with "good.tvs has no layers" stack good.tvs
-    refused_with "holds task-vectors, but the first stream holds weights" stack cut.tvs good.tvs
+    refused_with "contains task-vectors, but the first stream contains weights" stack cut.tvs good.tvs
     slice b 2 1 | sed 's/^kind.*/&\nrounding BF16/' | from-text >rounded.tvs
-    refused_with "rounded to another dtype" stack cut.tvs rounded.tvs
+    refused_with "rounded to a different dtype" stack cut.tvs rounded.tvs
     slice a 2 1 | sed 's/^model a/& fingerprint=0123456789abcdef/' | from-text >other.tvs
-    refused_with "was made from another a" stack cut.tvs other.tvs
+    refused_with "model a of other.tvs has a different fingerprint" stack cut.tvs other.tvs
 }
 
 @test "--stack chooses one of several stacks" {

@@ -121,9 +121,9 @@ for line in map(json.loads, sys.stdin):
 
 @test "refuses weights, an unknown model, and shares that differ with --scope model" {
     make_good
-    weights | from-text | refused_with "holds weights; this filter takes task-vectors" trim --density 1
+    weights | from-text | refused_with "contains weights; this filter requires task-vectors" trim --density 1
     refused_with "chat=0.5: the stream has no model of that name" trim --density chat=0.5 <good.tvs
-    refused_with "must have the same share" trim --density '/a=0.5' --density '/b=0.4' --scope model < <(
+    refused_with "must have the same fraction" trim --density '/a=0.5' --density '/b=0.4' --scope model < <(
         printf 'kind task-vectors\nmodel m\ntensor a 2\nvector m\n1 2\ntensor b 2\nvector m\n1 2\n' | from-text)
 }
 

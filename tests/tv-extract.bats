@@ -122,7 +122,7 @@ END
 
 @test "refuses task vectors, one model, weights other than 1, F64, and NaN" {
     tv-extract base.safetensors math.safetensors >deltas.tvs
-    refused_with "this filter takes weights" tv-extract <deltas.tvs
+    refused_with "this filter requires weights" tv-extract <deltas.tvs
     unpack base.safetensors >one.tvs
     refused_with "a base and experts are needed" tv-extract <one.tvs
     unpack base.safetensors math.safetensors | weigh base=2 >weighed.tvs
@@ -131,7 +131,7 @@ END
     unpack f64.safetensors math.safetensors >f64.tvs
     refused_with "F64" tv-extract <f64.tvs
     sed 's/5.25/nan/' math.txt | from-text --allow-nonfinite | pack --allow-nonfinite nan.safetensors
-    refused_with "tensor w of nan has a number that is not finite at flat index 4" \
+    refused_with "tensor w of nan has a non-finite number at flat index 4" \
         tv-extract base.safetensors nan.safetensors
 }
 

@@ -105,7 +105,7 @@ refuses_bad_operands() {
 @test "refuses NaN, by tensor and index" {
     sed 's/0.25/nan/' m.txt | from-text --allow-nonfinite |
         pack --allow-nonfinite nan.safetensors
-    refused_with "tensor b of nan has a number that is not finite at flat index 4" unpack nan.safetensors
+    refused_with "tensor b of nan has a non-finite number at flat index 4" unpack nan.safetensors
     unpack --allow-nonfinite nan.safetensors | check --allow-nonfinite
 }
 

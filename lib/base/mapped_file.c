@@ -80,7 +80,7 @@ int mapped_file_open(struct mapped_file *m, const char *path, const char *folder
         mapped_file_close(m);
         return error_set(e, "cannot read %s: it is a folder", path);
     }
-    /* Standard input may be a file that was partly read before: only its rest is input. */
+    /* Standard input may be a file that has been partly read: only the rest is input. */
     if (!S_ISREG(st.st_mode) || lseek(m->fd, 0, SEEK_CUR) != 0) {
         int fd = copy_to_temporary_file(m->fd, path, folder, magic, e);
         close(m->fd);

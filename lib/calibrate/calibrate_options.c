@@ -23,7 +23,8 @@ const struct option_row calibrate_options_rows[] = {
     {"task", OPTION_STRINGS, FIELD(tasks), "TASK=MODEL",
      .help = "TASK is the task of MODEL (default: the model of the same name); may be repeated"},
     {"expert", OPTION_STRINGS, FIELD(models.files), "[MODEL=]PATH",
-     .help = "checkpoint of a model, to learn from in place of base + task vector; may be repeated",
+     .help =
+         "checkpoint to use as a model's teacher, instead of base + task vector; may be repeated",
      .not_in_history = true},
     {"teacher-vision", OPTION_CHOICE, FIELD(teacher_vision), "own|base",
      .help = "vision tower that the experts use: their own or the base's", .choices = "own|base",

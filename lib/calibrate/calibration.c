@@ -154,7 +154,7 @@ static bool *list_needed_images(const struct calibration *c, long expert)
     return wanted;
 }
 
-/* What a vision tower computes from these images. */
+/* The features that a vision tower computes from these images. */
 static struct image_features *run_vision_tower(const struct calibration *c, long expert,
                                                const struct arch *a, const struct weight_source *w,
                                                uint64_t memory, struct error *e)

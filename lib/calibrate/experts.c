@@ -71,7 +71,7 @@ static int check_sizes(const struct experts *x, size_t k, struct error *e)
                          x->names[k], b->layers, b->hidden, b->vocab, a->layers, a->hidden,
                          a->vocab);
     if (!same_weights(a, b, WEIGHT_TEXT_END, WEIGHT_KINDS))
-        return error_set(e, "the vision tower or projector of %s has other shapes than the base's",
+        return error_set(e, "the vision tower or projector of %s differs in shape from the base's",
                          x->names[k]);
     return 0;
 }

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What the selection needs to know. */
+/* The inputs of the selection. */
 struct selector {
     const struct calibrate_options *options;
     const struct arch *arch;
@@ -94,7 +94,7 @@ int learned_tensors_select(struct learned_tensors *m, const struct calibrate_opt
     for (enum weight_kind kind = WEIGHT_FINAL_NORM; kind < WEIGHT_PROJECTOR_END; kind++)
         add_if_merged(m, &s, kind, 0);
     return m->n ? 0
-                : error_set(e, "no tensor of the stream is merged: it has none of the base's, or "
+                : error_set(e, "there is no tensor to merge: the stream has none of the base's, or "
                                "--keep-base matches all of them");
 }
 

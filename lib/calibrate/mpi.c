@@ -27,7 +27,7 @@ struct mpi {
 
 static struct mpi mpi;
 static bool connected;
-static bool failed_everywhere; /* every rank knows of a failure */
+static bool failed_everywhere; /* every rank has been notified of a failure */
 
 /* ---- ranks ----------------------------------------------------------------------------------- */
 
@@ -186,7 +186,7 @@ int mpi_check_equal(uint64_t value, const char *what, struct error *e)
     uint64_t first = value;
     mpi_broadcast(&first, sizeof first);
     int failed = value == first ? 0
-                                : error_set(e, "process %zu of %zu has other %s than the first",
+                                : error_set(e, "process %zu of %zu has different %s than the first",
                                             mpi_rank() + 1, mpi_process_count(), what);
     return mpi_any_failed(failed, e);
 }

@@ -93,7 +93,7 @@ static int run_update(struct phase *p, size_t n, struct error *e)
 
 /* ---- epochs ---------------------------------------------------------------------------------- */
 
-/* The mean loss of the samples held out, after so many epochs. */
+/* The mean loss of the held-out samples, after this number of epochs. */
 static int validate(const struct phase *p, uint64_t epoch, double *mean, struct error *e)
 {
     const struct training_samples *x = &p->calibration->training_samples;

@@ -14,7 +14,7 @@ struct task_assignment {
     size_t length, expert;
 };
 
-/* What a selection resolves to. */
+/* The result of a selection. */
 struct selector {
     const struct training_sample_selection *selection;
     const struct samples *samples;

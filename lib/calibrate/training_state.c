@@ -170,7 +170,7 @@ int training_state_load(const char *path, uint64_t key, size_t tensors,
     if (failed)
         return error_set(e, "%s is not a file that --resume wrote", path);
     if (s->state.key != key || s->tensors != tensors)
-        return error_set(e, "%s was written by a run with other inputs or options", path);
+        return error_set(e, "%s was written by a run with different inputs or options", path);
     return 0;
 }
 

@@ -141,7 +141,7 @@ static char **move_operands_to_end(const struct stage_option *options, size_t n,
 
 /* ---- argp ------------------------------------------------------------------------------------ */
 
-/* The table for argp, ended by a zeroed entry; to be freed. Each option is a group of its own,
+/* The table for argp, ended by a zeroed entry; to be freed. Each option is a separate group,
  * because argp sorts a group by name. */
 static struct argp_option *new_argp_options(const struct stage_option *options, size_t n)
 {

@@ -26,7 +26,7 @@ static int check_count(const struct tensor *t, size_t least, size_t most, struct
 {
     if (t->n_vectors >= least && t->n_vectors <= most)
         return 0;
-    return error_set(e, "tensor %s has %zu vector%s; expected %s %zu (pick chooses vectors)",
+    return error_set(e, "tensor %s has %zu vector%s; expected %s %zu (use pick to select vectors)",
                      t->name, t->n_vectors, t->n_vectors == 1 ? "" : "s",
                      least == most          ? "exactly"
                      : t->n_vectors < least ? "at least"

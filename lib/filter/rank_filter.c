@@ -49,8 +49,8 @@ int rank_filter_model_values(const struct stage *s, const struct tensor_rules *r
             if (!isnan(values[m]) && values[m] != value)
                 return error_set(
                     e,
-                    "tensor %s of %s has a different share than the tensors before it; with "
-                    "--scope model all tensors of a model must have the same share "
+                    "tensor %s of %s has a different fraction than the tensors before it; with "
+                    "--scope model all tensors of a model must have the same fraction "
                     "(--exclude skips a tensor)",
                     t->name, h->models[m].name);
             values[m] = value;

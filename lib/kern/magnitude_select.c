@@ -254,8 +254,8 @@ static double sample_error(const struct magnitude_select *s, magnitude m)
     return sqrt(squares);
 }
 
-/* Brackets the cut's rank in the sample: by four standard errors on both sides, but at most so wide
- * that the list is expected to be 4/5 full. */
+/* Brackets the cut's rank in the sample: by four standard errors on both sides, but no wider than
+ * fills an expected 4/5 of the list. */
 static void decide_sample(struct magnitude_select *s)
 {
     double m = (double)s->n_sample, n = (double)s->n, middle = (double)s->above / n * m;

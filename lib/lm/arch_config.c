@@ -86,7 +86,7 @@ static int find_text_config(const struct config_object *c, struct config_object 
     return 0;
 }
 
-/* The decoder of InternVL is a model with an architecture of its own. */
+/* The decoder of InternVL is a model with its own architecture. */
 static int find_nested_decoder(const struct config_object *c, const struct config_object *text,
                                enum decoder_kind *decoder, struct error *e)
 {

@@ -19,7 +19,7 @@ struct query_block {
     size_t log_sum_offset;         /* of the first query in log_sums */
 };
 
-/* What the loops over heads work on. */
+/* The arguments of the loops over heads. */
 struct attention_pass {
     const struct attention *attention;
     float *o, *log_sums;                   /* forward: the results */

@@ -96,7 +96,7 @@ static int check_mlp_activation(const struct decoder_config *c, struct error *e)
 
 /* ---- biases ---------------------------------------------------------------------------------- */
 
-/* q, k and v have biases in every Qwen2 and in no Mistral, whatever the config says. */
+/* q, k and v have biases in every Qwen2 and in no Mistral, regardless of the config. */
 static int read_biases(struct arch *a, const struct decoder_config *c, struct error *e)
 {
     bool llama = c->kind == DECODER_LLAMA, attention, mlp;

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-/* An array with so many floats for each token. */
+/* An array with a number of floats for each token. */
 struct array {
     float **pointer;
     size_t floats_per_token;

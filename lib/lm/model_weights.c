@@ -42,7 +42,7 @@ static char *read_own_config_json(const struct model_weights *m, size_t *size, s
     const struct ckpt *ckpt = model_source_checkpoint(m->file);
     char *text = ckpt ? ckpt_read_auxiliary_file(ckpt, "config.json", size) : NULL;
     if (!text)
-        error_set(e, "%s has no config.json; name one with --config", model_source_name(m->file));
+        error_set(e, "%s has no config.json; give one with --config", model_source_name(m->file));
     return text;
 }
 

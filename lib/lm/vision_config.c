@@ -218,7 +218,7 @@ static int read_internvl_chat(struct vision_arch *v, const struct vision_config 
     return 0;
 }
 
-/* Refuses options of transformers that no published model uses. */
+/* Rejects options of transformers that no published model uses. */
 static int check_internvl_transformers(const struct vision_config *c, struct error *e)
 {
     static const char *const gelu[] = {"gelu", NULL}, *const without_class[] = {"default", NULL};

@@ -82,7 +82,7 @@ static void add_pick(const struct pipeline_builder *b)
         pipeline_add_word(pick, arena_printf(b->a, "/%s", b->options->only[i]), b->a);
 }
 
-/* `base`: what the merged task vector is added to; NULL: the stream has weights. */
+/* `base`: the model that the merged task vector is added to; NULL: the stream has weights. */
 static int add_pack(struct pipeline_builder *b, const struct input_model *base, const char *out)
 {
     struct arena *a = b->a;

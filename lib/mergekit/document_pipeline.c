@@ -207,7 +207,7 @@ static int add_models(const struct slice_context *s, struct pipeline_command *so
 }
 
 /* A single model, without a join. The base is read too, after the model, because it decides whether
- * the result has a head of its own; pick drops it again. */
+ * the result has its own LM head; pick then drops it. */
 static int add_single_model(const struct slice_context *s, struct pipeline_command *source)
 {
     struct pipeline_builder *b = s->builder;

@@ -37,8 +37,9 @@ const struct option_row merge_options_rows[] = {
              "model",
      .choices = CHOICES_MISSING},
     {"embed", OPTION_CHOICE, FIELD(embed), CHOICES_EMBED,
-     .help = "if embeddings or heads differ in size: cut them to the common rows, or use the first "
-             "model's",
+     .help =
+         "if embeddings or LM heads differ in size: truncate to the common rows, or use the first "
+         "model's",
      .choices = CHOICES_EMBED},
     {"mismatch", OPTION_CHOICE, FIELD(mismatch), CHOICES_MISMATCH,
      .help = "if another tensor differs in shape: merge the tensor without that model",

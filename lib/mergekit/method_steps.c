@@ -38,7 +38,7 @@ static int add_weigh(const struct slice_context *s)
 /* How task vectors are rescaled after sparsifying. */
 struct rescaling {
     const char *option; /* of the sparsifying filter; NULL: none */
-    const char *by;     /* what a rescale stage restores: --by=l1, --by=keep; NULL: no such stage */
+    const char *by; /* the argument of a rescale stage: --by=l1, --by=keep; NULL: no such stage */
 };
 
 /* A filter that sparsifies, and its options. */

@@ -33,8 +33,8 @@ static void print_command(const char *name, const char *option, const char *fold
     print_pipeline(&p);
 }
 
-/* Results that are used more than once come first, each in a pipeline of its own that writes it to
- * a file in a temporary folder next to OUT. */
+/* Results that are used more than once are printed first, each as a separate pipeline that writes
+ * it to a file in a temporary folder next to OUT. */
 static void print_script(struct merge_command *c)
 {
     struct translated_config *m = &c->merge;

@@ -169,7 +169,7 @@ static const yaml_node_t *find_own_key(const struct yaml_tree *t, const yaml_nod
     return NULL;
 }
 
-/* The value of a key in what a << merges: a map, or a list of maps. */
+/* The value of a key in the operand of a << merge: a map, or a list of maps. */
 static const yaml_node_t *find_in_merged(const struct yaml_tree *t, const yaml_node_t *merged,
                                          const char *key)
 {

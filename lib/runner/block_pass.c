@@ -21,7 +21,7 @@ static void bind_buffers(struct runner *r, struct block_buffer *b, size_t index,
         tensor_buffer_bind_block(r->payload, t, &b->block);
 }
 
-/* Refuses numbers that are not finite, unless the block is known to have none. */
+/* Rejects non-finite numbers, unless the block is known to have none. */
 static int check_finite(const struct stage *stage, const struct tensor *t, const struct header *h,
                         struct block_buffer *b, struct error *e)
 {
@@ -71,8 +71,8 @@ static int read_from_source(struct runner *r, const struct block_pass *p, struct
     return 0;
 }
 
-/* Reads the block, or the sample of it, from the tensor buffer. In the final pass stages may work
- * on the buffer's memory itself, and so they may where no transform comes between. */
+/* Reads the block, or the sample of it, from the tensor buffer. Stages may work directly on the
+ * buffer's memory in the final pass, or if there is no transform in between. */
 static int read_from_buffer(struct runner *r, const struct block_pass *p, struct block_buffer *b,
                             size_t index, struct error *e)
 {
@@ -102,7 +102,7 @@ static int convert_for_stage(struct runner *r, size_t s, struct block_buffer *b,
     return check_finite(stage, in, stage->in, b, e) ? runner_state_set_failed_stage(r, s, e) : 0;
 }
 
-/* Rounds the result of stage s to what the stream after it could carry, and checks it. */
+/* Rounds the result of stage s to the dtype of the stream after it, and checks it. */
 static int round_to_wire_dtype(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
 {
     const struct stage *stage = r->stages[s];

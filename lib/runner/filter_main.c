@@ -45,8 +45,8 @@ bool filter_main_ends_chain(const struct stage *s)
     return s->filter->role == ROLE_SINK;
 }
 
-/* The source before a first stage that is none: it reads standard input, or the first operand of a
- * sink. NULL on error. */
+/* The source before a first stage that is not a source: it reads standard input, or the first
+ * operand of a sink. NULL on error. */
 static struct stage *new_reader(const struct stage *s, struct error *e)
 {
     const struct filter *source = &stdio_stages_reader;
@@ -122,7 +122,7 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
 
 static bool is_parsing;
 
-/* At exit. A wrong command line was reported to the user: an error record tells the next program
+/* At exit. A usage error has been reported to the user: an error record informs the next program
  * that no stream follows. */
 static void write_usage_error_record(int status, void *filter)
 {
@@ -130,7 +130,7 @@ static void write_usage_error_record(int status, void *filter)
     if (!is_parsing || status != 2 || isatty(STDOUT_FILENO))
         return;
     struct writer *w = writer_open(STDOUT_FILENO, "standard output");
-    writer_write_error(w, ((const struct filter *)filter)->name, "its command line is wrong");
+    writer_write_error(w, ((const struct filter *)filter)->name, "invalid command line");
     if (writer_close(w, &ignored))
         return;
 }

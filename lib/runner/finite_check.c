@@ -14,8 +14,8 @@ int finite_check_block(const struct tensor *t, const struct header *h, const str
         size_t i = dtype_find_nonfinite(b->dtypes[k], b->data[k], b->n);
         if (i < b->n)
             return error_set(e,
-                             "tensor %s of %s has a number that is not finite at flat index %zu "
-                             "(--allow-nonfinite lets it pass)",
+                             "tensor %s of %s has a non-finite number at flat index %zu "
+                             "(--allow-nonfinite accepts it)",
                              t->name, h->models[t->vectors[k].model].name, b->first + i);
     }
     return 0;

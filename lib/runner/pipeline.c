@@ -198,7 +198,7 @@ static void print_quoted(const char *text, FILE *f)
     putc('\'', f);
 }
 
-/* A word with a <( ... ), on lines of its own. */
+/* A word with a <( ... ), on separate lines. */
 static void print_substitution(const struct pipeline_word *w, int indent, FILE *f)
 {
     fprintf(f, " \\\n%*s", indent, "");

@@ -29,7 +29,7 @@ const struct filter *pipeline_run_find_filter(const struct pipeline_options *o, 
 
 /* ---- processes and pipes --------------------------------------------------------------------- */
 
-/* What a pipeline has started. */
+/* The processes that a pipeline has started. */
 struct process_list {
     const struct pipeline_options *options;
     struct arena *a;
@@ -121,7 +121,7 @@ struct segment {
     char **program; /* argv; NULL: the stages */
 };
 
-/* Is it a source that reads standard input all the same: a text, or its operand "-"? */
+/* Is it a source that nevertheless reads standard input: a text, or its operand "-"? */
 static bool source_reads_stdin(const struct stage *s)
 {
     bool reads = s->operands.n == 0;
@@ -169,8 +169,7 @@ static void add_stage_to_segment(struct segment *s, struct stage *stage,
 }
 
 /* Fills in the segments of a pipeline, at most one per command; their number in *n. A source that
- * reads standard input starts a segment of its own, for it gets that from a pipe, as in the shell.
- */
+ * reads standard input starts a new segment, because it reads from a pipe, as in the shell. */
 static int make_segments(const struct pipeline *pipeline, struct segment *segments, size_t *n,
                          struct process_list *l)
 {

@@ -35,10 +35,11 @@ static int check_kind(const struct filter *f, const struct header *h, struct err
             strcat(kinds, kinds[0] ? " or " : "");
             strcat(kinds, stream_kind_name((enum stream_kind)kind));
         }
-    const char *advice =
-        h->kind == KIND_WEIGHTS && f->kinds == KIND_TASK_VECTORS ? " (tv-extract makes them)" : "";
-    return error_set(e, "the stream holds %s; this filter takes %s%s", stream_kind_name(h->kind),
-                     kinds, advice);
+    const char *advice = h->kind == KIND_WEIGHTS && f->kinds == KIND_TASK_VECTORS
+                             ? " (tv-extract computes them)"
+                             : "";
+    return error_set(e, "the stream contains %s; this filter requires %s%s",
+                     stream_kind_name(h->kind), kinds, advice);
 }
 
 static int check_stage_input(struct stage *s, const struct header *in, struct error *e)
@@ -241,8 +242,8 @@ static void add_chain_to_report(struct runner *r, uint64_t start, struct run_rep
     free(stages);
 }
 
-/* Options of the run as a whole become the source's: of what the stages were told, the most
- * threads, the least memory and the first spool folder. */
+/* Sets the source's common options to those of the whole run: the most threads, the least memory
+ * and the first spool folder given to any stage. */
 static void combine_common_options(struct stage *const *stages, size_t n)
 {
     struct common_options *chosen = &stages[0]->common;

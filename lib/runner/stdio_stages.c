@@ -18,7 +18,7 @@ struct input {
     bool is_rewindable;
 };
 
-/* Opens the operand, or standard input. `name` is what messages call it. */
+/* Opens the operand, or standard input. `name` is its name in messages. */
 static int open_input(const struct stage *s, const char **name, struct error *e)
 {
     if (s->operands.n && strcmp(s->operands.items[0], "-") != 0) {
@@ -135,7 +135,7 @@ const struct filter stdio_stages_reader = {
 
 static int open_writer(struct stage *s, struct header *h, struct error *e)
 {
-    /* mpirun gives a program a terminal of its own, and passes on what it writes there. */
+    /* mpirun gives a program its own terminal, and passes on its output there. */
     if (isatty(STDOUT_FILENO) && !getenv("OMPI_COMM_WORLD_RANK"))
         return error_set(e, "standard output is a terminal; send the tensor stream to a pipe or a "
                             "file (tv-view shows it as text)");
@@ -169,8 +169,8 @@ static bool writer_lost_its_reader(const struct stage *s)
     return writer_reader_gone(s->data);
 }
 
-/* Ends the stream of a failed run with an error record, so that the next program knows the cause.
- */
+/* Ends the stream of a failed run with an error record, so that the next program receives the
+ * cause. */
 static int close_failed_writer(struct writer *w, const struct error *failure)
 {
     struct error ignored;

@@ -26,10 +26,10 @@ static int check_kind_and_rounding(const struct header *h, const struct header *
                                    const char *path, struct error *e)
 {
     if (other->kind != h->kind)
-        return error_set(e, "%s holds %s, but the first stream holds %s", path,
+        return error_set(e, "%s contains %s, but the first stream contains %s", path,
                          stream_kind_name(other->kind), stream_kind_name(h->kind));
     if (other->input_rounding != h->input_rounding)
-        return error_set(e, "%s was rounded to another dtype than the first stream", path);
+        return error_set(e, "%s was rounded to a different dtype than the first stream", path);
     return 0;
 }
 
@@ -44,8 +44,8 @@ static int check_same_model(const struct model *known, const struct model *m, co
 {
     if (m->has_fingerprint == known->has_fingerprint && m->fingerprint == known->fingerprint)
         return 0;
-    return error_set(e, "%s was made %s %s than the streams before it", path,
-                     is_base_model(m) ? "against another base" : "from another", m->name);
+    return error_set(e, "%s %s of %s has a different fingerprint than in the streams before it",
+                     is_base_model(m) ? "base" : "model", m->name, path);
 }
 
 /* Its index in the joint header, or -1. */

@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-#define PREFETCH_BYTES ((size_t)4 << 20) /* of the next tensor, beside a whole current one */
+#define PREFETCH_BYTES                                                                             \
+    ((size_t)4 << 20) /* of the next tensor, in addition to the whole current one */
 
 /* ---- prefetch of the next tensor ------------------------------------------------------------- */
 
@@ -59,7 +60,7 @@ static int adopt_prefetched(struct runner *r, struct error *e)
 
 /* ---- a stage begins -------------------------------------------------------------------------- */
 
-/* What the stream says only in the tensor's own header, not in the manifest. */
+/* The values that are only in the tensor header, not in the manifest. */
 static void copy_vector_attributes(struct vector *to, const struct vector *from)
 {
     to->n_weights = from->n_weights;

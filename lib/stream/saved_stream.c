@@ -62,11 +62,11 @@ static int scan_tensors(struct saved_stream *s, const char *path, bool as_model,
 static int check_is_model(const struct header *h, const char *path, struct error *e)
 {
     if (h->kind != KIND_WEIGHTS)
-        return error_set(e, "%s holds %s; expected a stream of weights", path,
+        return error_set(e, "%s contains %s; expected a stream of weights", path,
                          stream_kind_name(h->kind));
     for (size_t i = 0; i < h->n_tensors; i++)
         if (h->tensors[i].n_vectors != 1)
-            return error_set(e, "%s holds several models; select one with pick", path);
+            return error_set(e, "%s contains several models; select one with pick", path);
     return 0;
 }
 

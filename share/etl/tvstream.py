@@ -704,7 +704,7 @@ def transform(function, scope="block", *, name=None, version="0", arguments=None
             raise Error("standard input is a terminal; expected a tensor stream")
         reader = Reader(source)
         if reader.header["kind"] not in kinds:
-            raise Error(f"the stream holds {reader.header['kind']}; expected {' or '.join(kinds)}")
+            raise Error(f"the stream contains {reader.header['kind']}; expected {' or '.join(kinds)}")
         arguments = sys.argv[1:] if arguments is None else arguments
         writer.header(add_step(reader.header, name, version, arguments))
         _run(reader, writer, function, scope, only, keeps, allow_nonfinite)
