@@ -48,7 +48,7 @@ int number_parse(const char *text, double *x)
     return isfinite(*x) ? 0 : -1;
 }
 
-/* Writes x with so many significant digits to a buffer of 32 bytes. */
+/* Writes x with `digits` significant digits to a buffer of 32 bytes. */
 static void format_with_digits(double x, int digits, char *text)
 {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);

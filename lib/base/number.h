@@ -11,7 +11,7 @@ int number_parse(const char *text, double *x);
  * returns the buffer. */
 const char *number_format(double x, char *text);
 
-/* low <= x <= high, without an end that is open. A range from 0 to 0 is unset: it contains all
+/* low <= x <= high; an open end is excluded. A range from 0 to 0 is unset: it contains all
  * numbers. */
 struct range {
     double low, high;

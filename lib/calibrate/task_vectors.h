@@ -27,7 +27,7 @@ void task_vectors_set_expert_file(struct task_vectors *tv, size_t k,
  * in memory; beyond that the spool is a file in the folder `spool`. */
 int task_vectors_reserve_spool(struct task_vectors *tv, const bool *wanted, uint64_t memory,
                                const char *spool, struct error *e);
-/* Has the tensor of the stream space in the spool? */
+/* Is spool space reserved for this tensor? */
 bool task_vectors_is_stored(const struct task_vectors *tv, size_t tensor);
 /* Writes elements first .. first + n - 1 of a tensor of the stream, of expert k, to the spool. */
 int task_vectors_write(struct task_vectors *tv, size_t tensor, size_t k, size_t first, size_t n,

@@ -37,7 +37,7 @@ struct training_samples {
 struct training_sample_selection {
     const struct experts *experts;
     const struct string_list *tasks; /* TASK=MODEL; other tasks are named after their expert */
-    size_t per_task;                 /* use the first so many samples of each expert */
+    size_t per_task;                 /* use at most this many samples of each expert */
     size_t held_out;                 /* and hold out so many of them, the last ones */
     bool response_only; /* compare only the positions that predict a token of the response, if the
                            sample gives the length of its prompt */

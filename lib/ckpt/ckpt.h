@@ -28,8 +28,8 @@ struct ckpt_tensor {
 
 /* Opens a folder (model.safetensors, shards with an index, or pytorch_model*.bin), one .safetensors
  * or .bin file, or an archive of such a folder, recognised by content. An archive is unpacked to
- * unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user go to `notes`, one a
- * line, unless it is NULL. NULL on error. */
+ * unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are written to
+ * `notes`, one per line, unless it is NULL. NULL on error. */
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
 void ckpt_close(struct ckpt *c);
 

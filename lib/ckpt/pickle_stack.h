@@ -1,4 +1,4 @@
-/* The stack machine that a pickle is a program for: its values, the stack with its marks, and the
+/* The stack machine that executes a pickle: its values, the stack with its marks, and the
  * memo. CPython's Lib/pickletools.py describes it.
  *
  * A pickle owns its values until pickle_free (pickle.h). Zeroed except for `file`, `bytes` and

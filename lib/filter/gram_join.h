@@ -1,7 +1,7 @@
 /* Joins whose result depends on the vectors only through their inner products (the Gram matrix):
  * y = sum_k c_k x_k, where the coefficients c follow from all <x_j, x_k> over the tensor. One round
  * sums the inner products, in double. job->state is a struct gram_join in job->arena, or NULL for
- * tensors that are not floating; a method adds its `end_round`, which sets the coefficients. */
+ * non-floating tensors; a method adds its `end_round`, which sets the coefficients. */
 #ifndef TV_GRAM_JOIN_H
 #define TV_GRAM_JOIN_H
 

@@ -14,7 +14,7 @@ struct weight_segments {
     size_t end; /* of the current segment in the block */
 };
 
-/* Before the first segment; `tensor` has the weights. To be freed with weight_segments_free. */
+/* Before the first segment; `tensor` has the weights. Free it with weight_segments_free. */
 struct weight_segments weight_segments_begin(const struct tensor *tensor, const struct block *b);
 /* Advances to the next segment; false after the last. */
 bool weight_segments_next(struct weight_segments *s);

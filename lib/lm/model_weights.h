@@ -11,9 +11,9 @@
 struct model_weights;
 
 /* `operand` as for model_source_open. `config`: a file to use instead of the model's config.json,
- * required for a saved stream, which has none; or NULL. `tool`: who warns. NULL on error, before
- * any weight is read: an unsupported architecture, or a tensor that is missing, unexpected, or of
- * another shape than config.json says. */
+ * required for a saved stream, which has none; or NULL. `tool`: the program name in warnings. NULL
+ * on error, before any weight is read: an unsupported architecture, or a tensor that is missing,
+ * unexpected, or of another shape than config.json says. */
 struct model_weights *model_weights_open(const char *operand, const char *config, const char *spool,
                                          const char *tool, struct error *e);
 void model_weights_close(struct model_weights *m);

@@ -147,7 +147,7 @@ static int check_cycle(const struct pipeline_builder *outer, const struct merge_
     return 0;
 }
 
-/* A pipeline that puts out the weights of another document's result, as they would be in its
+/* A pipeline that outputs the weights of another document's result, as they would be in its
  * checkpoint; NULL on error. They are not rounded here if they need no rounding or the document
  * that uses them rounds its inputs in the same way. */
 static struct pipeline *result_pipeline(const struct pipeline_builder *outer,
@@ -262,7 +262,7 @@ static int add_stacked_slice(struct pipeline_builder *b, size_t i, struct pipeli
     return add_slice(&s) || add_base_to_slice(&s) ? -1 : 0;
 }
 
-/* The commands of all slices; the pipeline puts out weights. */
+/* The commands of all slices; the pipeline outputs weights. */
 static int add_weights(struct pipeline_builder *b, struct pipeline *pipeline)
 {
     if (b->config->n_slices == 1) {

@@ -8,7 +8,7 @@
 
 /* Starts a document: checks the names of its method and parameters, and lists its models. */
 int document_pipeline_prepare(struct pipeline_builder *b, const struct merge_config *c);
-/* Adds the commands of the prepared document to `pipeline`. It puts out either merged weights, and
+/* Adds the commands of the prepared document to `pipeline`. It outputs either merged weights, and
  * *base is NULL; or a merged task vector, and *base is the model on disk to add it to. */
 int document_pipeline_build(struct pipeline_builder *b, struct pipeline *pipeline,
                             const struct input_model **base);

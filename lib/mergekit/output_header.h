@@ -1,4 +1,4 @@
-/* The stream header that a pipeline puts out, found by opening its filters without any payload. */
+/* The stream header that a pipeline outputs, found by opening its filters without any payload. */
 #ifndef TV_OUTPUT_HEADER_H
 #define TV_OUTPUT_HEADER_H
 

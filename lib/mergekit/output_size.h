@@ -11,7 +11,7 @@ struct output_size {
     bool incomplete; /* tensors from results of other documents are not included */
 };
 
-/* Opens all models and filters of the merge on the way, so that their errors show too. */
+/* As a side effect this opens every model and filter, so their errors are reported too. */
 int output_size_compute(struct output_size *size, const struct translated_config *m,
                         const struct pipeline_options *run, struct arena *a, struct error *e);
 

@@ -5,7 +5,7 @@
 #include "output_size.h"
 
 /* Checks before every merge: do required parameters have values for all tensors, and do all models
- * number their tokens as the tokenizer that the configuration asks for? */
+ * use the token ids of the configured tokenizer? */
 int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
                            struct arena *a, struct error *e);
 

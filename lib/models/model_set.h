@@ -1,5 +1,5 @@
-/* Several models side by side, as the payload of a stream: opens the models that operands name,
- * matches their tensors (tensor_matching.h), and reads them block by block.
+/* Several models side by side, as the payload of a stream: opens the models named on the command
+ * line, matches their tensors (tensor_matching.h), and reads them block by block.
  *
  * A model_set owns its models until model_set_close. After model_set_open several threads may use
  * it at once. `index` is always a tensor of the header that model_set_open filled in. */
@@ -13,8 +13,8 @@ struct model_set;
 
 /* Opens the models that the stage's operands name and fills in the empty header: the models, and
  * for each tensor its layer and a vector per model, in the stored dtype or the --dtype. As task
- * vectors the first model is the base, the vectors of the others are F32, and tensors that are not
- * floating-point are omitted. NULL on error. */
+ * vectors the first model is the base, the vectors of the others are F32, and non-floating
+ * tensors-point are omitted. NULL on error. */
 struct model_set *model_set_open(struct stage *s, const struct model_set_options *o,
                                  bool task_vectors, struct header *h, struct error *e);
 void model_set_close(struct model_set *m);

@@ -33,7 +33,7 @@ enum dtype checkpoint_contents_read_filled(const struct checkpoint_contents *c,
 
 /* The bytes of all tensors. */
 uint64_t checkpoint_contents_size(const struct checkpoint_contents *c);
-/* Has the stream a language-model head? */
+/* Does the stream have an LM head? */
 bool checkpoint_contents_has_own_head(const struct checkpoint_contents *c);
 
 #endif

@@ -27,8 +27,7 @@ struct merge_part *merge_part_open(struct stage *s, const struct merge_part_opti
 struct partial_checkpoint *merge_part_checkpoint(const struct merge_part *m);
 /* The first part also writes the auxiliary files. */
 bool merge_part_is_first(const struct merge_part *m);
-/* Has this part to write tensor `index`, or (SIZE_MAX) to read tensors that are dropped on the
- * way? */
+/* Must this part write tensor `index` or, for SIZE_MAX, read tensors that a stage drops? */
 bool merge_part_wants_tensor(const struct merge_part *m, size_t index);
 /* Call it when all bytes of a tensor have been written. */
 int merge_part_finish_tensor(struct merge_part *m, size_t index, struct error *e);

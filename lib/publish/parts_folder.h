@@ -1,4 +1,4 @@
-/* The folder next to the target in which the processes of a merge in parts meet. It stays until the
+/* The folder next to the target shared by the processes of a merge in parts. It stays until the
  * checkpoint in it is complete and is renamed to the target:
  *
  *     .OUT.parts/lock            held shared by the parts at work, exclusively by the publisher

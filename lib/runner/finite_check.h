@@ -1,4 +1,4 @@
-/* Refuses payload with numbers that are not finite. */
+/* Rejects payload that contains NaN or infinity. */
 #ifndef TV_FINITE_CHECK_H
 #define TV_FINITE_CHECK_H
 

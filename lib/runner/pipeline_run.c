@@ -194,7 +194,7 @@ static int make_segments(const struct pipeline *pipeline, struct segment *segmen
     return 0;
 }
 
-/* Runs a segment in this process, which another program replaces. */
+/* Runs a segment in this process; an external program is executed and does not return. */
 static int run_segment(const struct pipeline_options *o, struct segment *s)
 {
     if (!s->program)

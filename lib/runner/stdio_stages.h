@@ -8,7 +8,7 @@
 extern const struct filter stdio_stages_reader;
 /* Writes a stream to standard output; if the run fails, with an error record at its end. */
 extern const struct filter stdio_stages_writer;
-/* An source_for_operand for a sink that reads no stream: a source without tensors. */
+/* A source_for_operand function for a sink that reads no stream: a source without tensors. */
 const struct filter *stdio_stages_empty_source(const char *operand, struct error *e);
 
 #endif
