@@ -35,9 +35,8 @@ static int check_kind(const struct filter *f, const struct header *h, struct err
             strcat(kinds, kinds[0] ? " or " : "");
             strcat(kinds, stream_kind_name((enum stream_kind)kind));
         }
-    const char *advice = h->kind == KIND_WEIGHTS && f->kinds == KIND_TASK_VECTORS
-                             ? " (tv-extract computes them)"
-                             : "";
+    const char *advice =
+        h->kind == KIND_WEIGHTS && f->kinds == KIND_TASK_VECTORS ? " (use tv-extract)" : "";
     return error_set(e, "the stream contains %s; this filter requires %s%s",
                      stream_kind_name(h->kind), kinds, advice);
 }

@@ -4,8 +4,7 @@
 
 #include <string.h>
 
-#define PREFETCH_BYTES                                                                             \
-    ((size_t)4 << 20) /* of the next tensor, in addition to the whole current one */
+#define PREFETCH_BYTES ((size_t)4 << 20) /* of the next tensor, besides the whole current one */
 
 /* ---- prefetch of the next tensor ------------------------------------------------------------- */
 

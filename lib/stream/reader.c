@@ -21,9 +21,8 @@ struct reader {
     int fd;
     int stop_event; /* an eventfd that becomes readable on reader_stop; -1: not available */
     bool owns_fd;
-    bool
-        is_regular_file; /* a saved stream: the sentence of its error record has not been printed */
-    char *what;          /* the input's name in messages */
+    bool is_regular_file; /* a saved stream: its error sentence has not been printed yet */
+    char *what;           /* the input's name in messages */
     struct header *header;
     unsigned char buffer[BUFFER];
     size_t start, filled;    /* unread bytes: buffer[start..filled) */
