@@ -50,8 +50,8 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static enum dtype sum_dtype(const struct options *o, const struct header *h,
-                            const struct ckpt_tensor *base)
+static enum dtype choose_sum_dtype(const struct options *o, const struct header *h,
+                                   const struct ckpt_tensor *base)
 {
     if (o->dtype != DTYPE_NONE)
         return o->dtype;
@@ -67,7 +67,7 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
     h->kind = KIND_WEIGHTS;
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
-        enum dtype dtype = sum_dtype(o, h, base_model_matching_tensor(base, i));
+        enum dtype dtype = choose_sum_dtype(o, h, base_model_matching_tensor(base, i));
         for (size_t k = 0; k < t->n_vectors; k++) {
             struct vector *v = &t->vectors[k];
             v->dtype = dtype;
@@ -76,8 +76,8 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
         }
         t->base_name = NULL;
     }
-    stage_record_operand(
-        s, layer_slice_describe(base_model_source(base), s->operands.items[0], &s->arena));
+    stage_record_operand(s, layer_slice_format_name_with_range(base_model_source(base),
+                                                               s->operands.items[0], &s->arena));
     return 0;
 }
 

@@ -15,7 +15,7 @@
 #include "explog.h"
 #include "filter.h"
 #include "join.h"
-#include "multi_select.h"
+#include "magnitude_multi_select.h"
 
 #include <stdlib.h>
 
@@ -30,9 +30,10 @@ static const float quantiles[QUANTILES] = {0.25f, 0.5f, 0.75f};
 
 /* One tensor. */
 struct state {
-    struct multi_select select; /* of the quantiles; needs no round for the smallest element */
-    float smallest;             /* I */
-    double threshold;           /* T */
+    struct magnitude_multi_select
+        select;       /* of the quantiles; needs no round for the smallest element */
+    float smallest;   /* I */
+    double threshold; /* T */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
@@ -78,7 +79,7 @@ static void compute_importance(const float *a, const float *c, size_t n, size_t 
 }
 
 /* The importance at quantile q. */
-static double quantile_value(const struct state *st, size_t q)
+static double importance_at_quantile(const struct state *st, size_t q)
 {
     struct magnitude_cut cut = magnitude_select_result(st->select.selections[q]);
     float x = st->smallest;
@@ -91,7 +92,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 {
     const struct state *st = job->state;
     if (!st)
-        return join_identical_vectors(job->in, b, e);
+        return join_require_identical(job->in, b, e);
     float *a = block_floats(b, 0), *c = block_floats(b, 1);
     float *importance = mem_alloc(b->n, sizeof *importance);
     double *work = mem_alloc(2 * b->columns, sizeof *work);
@@ -114,26 +115,26 @@ struct work_parts {
     void *selection;   /* of multi_select */
 };
 
-static size_t part_size(size_t size)
+static size_t align_part_size(size_t size)
 {
     return (size + 63) / 64 * 64;
 }
 
 /* The part at *next, which moves to the end of it. */
-static void *next_part(char **next, size_t size)
+static void *take_next_work_part(char **next, size_t size)
 {
     char *part = *next;
-    *next += part_size(size);
+    *next += align_part_size(size);
     return part;
 }
 
-static struct work_parts split_work(void *work, const struct block *b)
+static struct work_parts split_work_memory(void *work, const struct block *b)
 {
     char *next = work;
     struct work_parts w;
-    w.smallest = next_part(&next, sizeof(float));
-    w.importance = next_part(&next, b->n * sizeof(float));
-    w.rows = next_part(&next, 2 * b->columns * sizeof(double));
+    w.smallest = take_next_work_part(&next, sizeof(float));
+    w.importance = take_next_work_part(&next, b->n * sizeof(float));
+    w.rows = take_next_work_part(&next, 2 * b->columns * sizeof(double));
     w.selection = next;
     return w;
 }
@@ -142,31 +143,31 @@ static void plan_round(struct job *job)
 {
     const struct state *st = job->state;
     size_t n = tensor_block_elements(job->in), columns = tensor_columns(job->in);
-    job->sample_elements = multi_select_sample_elements(&st->select);
-    job->work_size = part_size(sizeof(float)) + part_size(n * sizeof(float)) +
-                     part_size(2 * columns * sizeof(double)) +
-                     multi_select_work_size(&st->select, n);
+    job->sample_elements = magnitude_multi_select_sample_elements(&st->select);
+    job->work_size = align_part_size(sizeof(float)) + align_part_size(n * sizeof(float)) +
+                     align_part_size(2 * columns * sizeof(double)) +
+                     magnitude_multi_select_work_size(&st->select, n);
 }
 
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
     const struct state *st = job->state;
-    struct work_parts w = split_work(work, b);
+    struct work_parts w = split_work_memory(work, b);
     compute_importance(block_floats(b, 0), block_floats(b, 1), b->n, b->columns, w.importance,
                        w.rows);
     *w.smallest = INFINITY;
     for (size_t i = 0; i < b->n; i++)
         *w.smallest = w.importance[i] < *w.smallest ? w.importance[i] : *w.smallest;
-    multi_select_observe(&st->select, w.importance, b->first, b->n, w.selection);
+    magnitude_multi_select_observe_block(&st->select, w.importance, b->first, b->n, w.selection);
     return 0;
 }
 
 static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
     struct state *st = job->state;
-    struct work_parts w = split_work(work, b);
+    struct work_parts w = split_work_memory(work, b);
     st->smallest = *w.smallest < st->smallest ? *w.smallest : st->smallest;
-    multi_select_accumulate(&st->select, b->n, w.selection);
+    magnitude_multi_select_accumulate_block(&st->select, b->n, w.selection);
     return 0;
 }
 
@@ -175,11 +176,12 @@ static int end_round(struct job *job, struct error *e)
     struct state *st = job->state;
     if (!st)
         return VERDICT_DONE;
-    if (!multi_select_decide(&st->select)) {
+    if (!magnitude_multi_select_decide_after_round(&st->select)) {
         plan_round(job);
         return VERDICT_AGAIN;
     }
-    st->threshold = quantile_value(st, 1) + 1.5 * (quantile_value(st, 2) - quantile_value(st, 0));
+    st->threshold = importance_at_quantile(st, 1) +
+                    1.5 * (importance_at_quantile(st, 2) - importance_at_quantile(st, 0));
     return VERDICT_DONE;
 }
 
@@ -188,13 +190,13 @@ static int end_round(struct job *job, struct error *e)
 static int open_fusion(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_declare_result(h, o->name, 2, 2, e);
+    return join_declare_merged_model(h, o->name, 2, 2, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)
 {
     size_t n = tensor_elements(job->in);
-    if (join_check_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e))
+    if (join_reject_unsupported_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(job->in) || n == 0)
         return PLAN_TRANSFORM;
@@ -212,7 +214,7 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     struct state *st = job->state;
     if (st)
-        multi_select_free(&st->select);
+        magnitude_multi_select_free(&st->select);
     return 0;
 }
 

@@ -84,13 +84,15 @@ static int report_initial_losses(struct run *r, const size_t *chunks, struct err
 /* One coefficient per tensor and expert: one phase of training. With --plus-plus that is phase 1,
  * and phase 2 has one coefficient per chunk and expert. `chunks`: room for a number per merged
  * tensor. */
-static int expert_merging(struct run *r, size_t *chunks, const struct saved_training_state *saved,
-                          struct error *e)
+static int train_expert_merging_coefficients(struct run *r, size_t *chunks,
+                                             const struct saved_training_state *saved,
+                                             struct error *e)
 {
     const struct calibrate_options *o = r->options;
     for (size_t j = 0; j < r->c.merged.n; j++)
         chunks[j] = 1;
-    if (r->c.init.source == COEFFICIENT_INIT_SEARCH && initial_losses_search_init(&r->c, chunks, e))
+    if (r->c.init.source == COEFFICIENT_INIT_SEARCH &&
+        initial_losses_search_best_alpha(&r->c, chunks, e))
         return -1;
     if (o->plus_plus && choose_chunks_by_importance(r, chunks, saved, e))
         return -1;
@@ -99,7 +101,7 @@ static int expert_merging(struct run *r, size_t *chunks, const struct saved_trai
     return training_run_phase(&r->training, o->plus_plus ? 2 : 0, chunks, saved, e);
 }
 
-static int write_table(struct run *r, struct error *e)
+static int write_coefficient_table(struct run *r, struct error *e)
 {
     if (!r->table.out)
         return 0;
@@ -108,24 +110,24 @@ static int write_table(struct run *r, struct error *e)
 }
 
 /* All of it, when the task vectors have been stored: teachers, training, table. */
-static int calibrate(struct run *r, struct error *e)
+static int run_calibration(struct run *r, struct error *e)
 {
     size_t *chunks = mem_alloc(r->c.merged.n, sizeof *chunks);
     struct saved_training_state saved = {0};
     int failed = training_load_state(&r->training, &saved, e) || calibration_prepare(&r->c, e) ||
-                 expert_merging(r, chunks, &saved, e);
+                 train_expert_merging_coefficients(r, chunks, &saved, e);
     saved_training_state_free(&saved);
     calibration_release(&r->c);
     free(chunks);
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
     r->trained = true;
-    return failed || write_table(r, e) ? -1 : 0;
+    return failed || write_coefficient_table(r, e) ? -1 : 0;
 }
 
 /* ---- the filter ------------------------------------------------------------------------------ */
 
-static int open_outputs(struct run *r, struct error *e)
+static int open_output_files(struct run *r, struct error *e)
 {
     const struct calibrate_options *o = r->options;
     if ((o->coefficients && atomic_file_open(&r->table, o->coefficients, e)) ||
@@ -137,7 +139,7 @@ static int open_outputs(struct run *r, struct error *e)
 }
 
 /* What every process opens; only rank 0 writes files. */
-static int open_inputs(struct stage *s, const struct header *h, struct error *e)
+static int open_calibration_inputs(struct stage *s, const struct header *h, struct error *e)
 {
     struct run *r = run_of(s);
     if (calibrate_options_apply_preset(s, e) || gemm_init(s->common.threads, e) ||
@@ -147,7 +149,7 @@ static int open_inputs(struct stage *s, const struct header *h, struct error *e)
         return error_set(e, "under mpirun every process reads the models' files: give an --expert "
                             "for each model, and a stream that comes directly from tv-extract");
     r->training.calibration = &r->c;
-    r->training.key = training_state_key(s, h, r->c.experts.base);
+    r->training.key = training_state_compute_key(s, h, r->c.experts.base);
     return 0;
 }
 
@@ -161,9 +163,9 @@ static int open_calibrate(struct stage *s, struct header *h, struct error *e)
     if (mpi_open(e))
         return -1;
     mpi_broadcast_header(s->in);
-    int failed = open_inputs(s, s->in, e) || open_outputs(r, e);
+    int failed = open_calibration_inputs(s, s->in, e) || open_output_files(r, e);
     return mpi_any_failed(failed, e) ||
-                   mpi_check_equal(r->training.key, "models, samples or options", e)
+                   mpi_check_equal_on_all_ranks(r->training.key, "models, samples or options", e)
                ? -1
                : 0;
 }
@@ -178,7 +180,7 @@ static enum scope choose_scope(const struct stage *s)
 
 /* Stores the weights that the stream gives the tensor's vectors, for --init stream. Without it they
  * would be lost, so a weight other than 1 is an error. */
-static int store_weights(struct job *job, struct error *e)
+static int store_stream_weights(struct job *job, struct error *e)
 {
     struct calibration *c = &run_of(job->stage)->c;
     long j = c->merged.index[job->index];
@@ -199,12 +201,12 @@ static int store_weights(struct job *job, struct error *e)
 static int begin_tensor(struct job *job, struct error *e)
 {
     struct run *r = run_of(job->stage);
-    if (store_weights(job, e))
+    if (store_stream_weights(job, e))
         return -1;
     if (job->stage->in_model_rounds)
-        return task_vectors_is_stored(r->c.task_vectors, job->index) ? PLAN_OBSERVE
-                                                                     : PLAN_PASS_THROUGH;
-    if (!r->trained && calibrate(r, e))
+        return task_vectors_is_stored_tensor(r->c.task_vectors, job->index) ? PLAN_OBSERVE
+                                                                            : PLAN_PASS_THROUGH;
+    if (!r->trained && run_calibration(r, e))
         return -1;
     for (size_t v = 0; v < job->out->n_vectors && tensor_is_float(job->in); v++) {
         size_t n;
@@ -229,7 +231,7 @@ static int observe_block(const struct job *job, const struct block *b, void *wor
 
 static int end_round(struct job *job, struct error *e)
 {
-    return calibrate(run_of(job->stage), e) ? -1 : VERDICT_DONE;
+    return run_calibration(run_of(job->stage), e) ? -1 : VERDICT_DONE;
 }
 
 static int close_calibrate(struct stage *s, bool ok, struct error *e)
@@ -251,14 +253,15 @@ static int close_calibrate(struct stage *s, bool ok, struct error *e)
 
 /* Under mpirun only rank 0 reads and writes the stream. The helper ranks receive its header, read
  * the vectors in the models' files, compute their share of the samples, and end. */
-static int open_helper(struct stage *s, struct header *h, struct error *e)
+static int run_helper_rank(struct stage *s, struct header *h, struct error *e)
 {
     struct run *r = s->data = mem_alloc(1, sizeof *r);
     r->options = s->options;
     s->stop_after_open = true;
     int failed = mpi_open(e) || !(r->received_header = mpi_receive_header(e));
-    failed = failed || mpi_any_failed(open_inputs(s, r->received_header, e), e) ||
-             mpi_check_equal(r->training.key, "models, samples or options", e) || calibrate(r, e);
+    failed = failed || mpi_any_failed(open_calibration_inputs(s, r->received_header, e), e) ||
+             mpi_check_equal_on_all_ranks(r->training.key, "models, samples or options", e) ||
+             run_calibration(r, e);
     if (!failed || e->printed)
         return 0; /* mpirun kills all when one fails; rank 0 must report the reason before that */
     mpi_restore_stderr();
@@ -272,12 +275,12 @@ static const struct filter helper = {
     .role = ROLE_SINK,
     .sink.source_for_operand = stdio_stages_empty_source,
     .operands_are_files = true,
-    .open = open_helper,
+    .open = run_helper_rank,
     .close = close_calibrate,
 };
 
 /* A helper waits here for rank 0, which may find an error in the command line. */
-static const struct filter *filter_for_rank(void)
+static const struct filter *choose_filter_for_mpi_rank(void)
 {
     struct error ignored;
     if (mpi_rank() == 0)
@@ -300,7 +303,7 @@ const struct filter filter_calibrate = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .operands_are_files = true,
-    .filter_for_process = filter_for_rank,
+    .filter_for_process = choose_filter_for_mpi_rank,
     .open = open_calibrate,
     .choose_scope = choose_scope,
     .begin_tensor = begin_tensor,

@@ -86,7 +86,7 @@ static int begin_tensor(struct job *job, struct error *e)
     return PLAN_REDUCE;
 }
 
-static void print_finding(const struct job *job, size_t k, const struct nonfinite *found)
+static void print_nonfinite_finding(const struct job *job, size_t k, const struct nonfinite *found)
 {
     const char *model = job->stage->in->models[job->in->vectors[k].model].name;
     fputs("tensor ", stdout);
@@ -105,7 +105,7 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
     for (size_t k = 0; ok && k < job->in->n_vectors; k++) {
         if (found[k].n == 0)
             continue;
-        print_finding(job, k, &found[k]);
+        print_nonfinite_finding(job, k, &found[k]);
         result->faults += !job->stage->common.allow_nonfinite;
     }
     return 0;
@@ -143,7 +143,7 @@ const struct filter filter_check = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .sink.source_for_operand = operand_source_filter,
+    .sink.source_for_operand = operand_source_choose_filter,
     .raw_payload = true,
     .accepts_nonfinite = true,
     .open = open,

@@ -40,8 +40,8 @@ static const struct option_row rows[] = {
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* The divisor of the weighted sum. */
-static int choose_divisor(const struct options *o, enum stream_kind kind, const double *w, size_t K,
-                          double *divisor, struct error *e)
+static int compute_divisor(const struct options *o, enum stream_kind kind, const double *w,
+                           size_t K, double *divisor, struct error *e)
 {
     double sum = 0;
     *divisor = 1;
@@ -50,21 +50,21 @@ static int choose_divisor(const struct options *o, enum stream_kind kind, const 
     if (o->normalize != NORMALIZE_ALL)
         return 0;
     if (o->floor <= 0)
-        return join_weight_divisor(kind, sum, "--normalize=all", divisor, e);
+        return join_mean_divisor(kind, sum, "--normalize=all", divisor, e);
     *divisor = sum > o->floor ? sum : o->floor;
     return 0;
 }
 
 /* x[0] = the join of the x[k], (K, n) */
-static int join_segment(const struct options *o, enum stream_kind kind,
-                        const struct weight_segments *s, struct error *e)
+static int compute_weighted_sum_of_segment(const struct options *o, enum stream_kind kind,
+                                           const struct weight_segments *s, struct error *e)
 {
     double divisor;
     if (o->normalize == NORMALIZE_AGREEING) {
         vector_math_disjoint_mean(s->x, s->w, s->K, o->floor, s->x[0], s->n);
         return 0;
     }
-    if (choose_divisor(o, kind, s->w, s->K, &divisor, e))
+    if (compute_divisor(o, kind, s->w, s->K, &divisor, e))
         return -1;
     vector_math_weighted_sum(s->x, s->w, s->K, divisor, s->x[0], s->n);
     return 0;
@@ -73,11 +73,11 @@ static int join_segment(const struct options *o, enum stream_kind kind,
 static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     if (!tensor_is_float(job->in))
-        return join_identical_vectors(job->in, b, e);
+        return join_require_identical(job->in, b, e);
     struct weight_segments s = weight_segments_begin(job->in, b);
     int failed = 0;
     while (!failed && weight_segments_next(&s))
-        failed = join_segment(job->stage->options, job->stage->in->kind, &s, e);
+        failed = compute_weighted_sum_of_segment(job->stage->options, job->stage->in->kind, &s, e);
     weight_segments_free(&s);
     b->n_vectors = 1;
     return failed;
@@ -90,12 +90,14 @@ static int open_combine(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     if (o->floor > 0 && o->normalize < 0)
         return error_set(e, "--floor needs --normalize");
-    return join_declare_result(h, o->name, 1, SIZE_MAX, e);
+    return join_declare_merged_model(h, o->name, 1, SIZE_MAX, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)
 {
-    return join_check_weights(job->stage, job->in, JOIN_CHUNK_WEIGHTS, e) ? -1 : PLAN_TRANSFORM;
+    return join_reject_unsupported_weights(job->stage, job->in, JOIN_CHUNK_WEIGHTS, e)
+               ? -1
+               : PLAN_TRANSFORM;
 }
 
 const struct filter filter_combine = {

@@ -38,37 +38,38 @@ static const struct option_row rows[] = {
 
 #define TILE VECTOR_MATH_TILE
 
-static size_t tile_elements(const struct block *b, size_t i)
+static size_t count_elements_in_tile(const struct block *b, size_t i)
 {
     return b->n - i < TILE ? b->n - i : TILE;
 }
 
 /* Which of the elements of a tile, which begins at element i of a block's vector k, are kept. */
-static void draw_tile(const struct job *job, const struct block *b, size_t k, size_t i,
-                      unsigned char *bits)
+static void draw_keep_mask_of_tile(const struct job *job, const struct block *b, size_t k, size_t i,
+                                   unsigned char *bits)
 {
     const struct options *o = job->stage->options;
     const struct random_drop *d = job->state;
     const struct random_drop_vector *v = &d->vectors[k];
-    size_t n = tile_elements(b, i);
+    size_t n = count_elements_in_tile(b, i);
     float u[TILE];
-    random_uniform(o->seed, v->random_stream, b->first + i, n, u);
+    random_fill_uniform(o->seed, v->random_stream, b->first + i, n, u);
     vector_math_mark_below(u, v->density, n, bits);
 }
 
-static void draw_block(const struct job *job, const struct block *b, size_t k, unsigned char *bits)
+static void draw_keep_mask_of_block(const struct job *job, const struct block *b, size_t k,
+                                    unsigned char *bits)
 {
     for (size_t i = 0; i < b->n; i += TILE)
-        draw_tile(job, b, k, i, bits + i / 8);
+        draw_keep_mask_of_tile(job, b, k, i, bits + i / 8);
 }
 
 /* Draws tile by tile, without a stored mask. */
-static void draw_and_drop(const struct job *job, const struct block *b, size_t k)
+static void draw_and_drop_elements(const struct job *job, const struct block *b, size_t k)
 {
     unsigned char bits[TILE / 8];
     for (size_t i = 0; i < b->n; i += TILE) {
-        draw_tile(job, b, k, i, bits);
-        vector_math_zero_unmarked(block_floats(b, k) + i, bits, tile_elements(b, i));
+        draw_keep_mask_of_tile(job, b, k, i, bits);
+        vector_math_zero_unmarked(block_floats(b, k) + i, bits, count_elements_in_tile(b, i));
     }
 }
 
@@ -82,7 +83,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
             vector_math_zero_unmarked(block_floats(b, k),
                                       keep_mask_block_bits(&d->mask, b->index, k), b->n);
         else
-            draw_and_drop(job, b, k);
+            draw_and_drop_elements(job, b, k);
     }
     return 0;
 }
@@ -94,12 +95,12 @@ static int begin_tensor(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     struct random_drop *d = job->state = arena_alloc(job->arena, 1, sizeof *d);
     random_drop_init(d, job, &o->density, o->l1);
-    return random_drop_plan(d, job, (tensor_block_elements(job->in) + 7) / 8);
+    return random_drop_choose_plan(d, job, (tensor_block_elements(job->in) + 7) / 8);
 }
 
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    random_drop_observe(job, b, work, draw_block);
+    random_drop_observe(job, b, work, draw_keep_mask_of_block);
     return 0;
 }
 

@@ -102,10 +102,11 @@ TV_CLONES static void compute_probabilities(double density, double epsilon, floa
 
 /* Draws which elements of a row x[m] at flat index `first` are kept, a bit each. If `divide`,
  * divides all elements by their p_r. */
-static void draw_row(const struct options *o, uint64_t random_stream, float *x, size_t first,
-                     size_t m, bool divide, struct row_buffers *r, unsigned char *bits)
+static void draw_keep_mask_of_row(const struct options *o, uint64_t random_stream, float *x,
+                                  size_t first, size_t m, bool divide, struct row_buffers *r,
+                                  unsigned char *bits)
 {
-    random_uniform(o->seed, random_stream, first, m, r->u);
+    random_fill_uniform(o->seed, random_stream, first, m, r->u);
     const uint64_t *order = magnitude_sort_ascending(x, m, r->sort);
     for (size_t rank = 0; rank < m; rank++) {
         size_t i = magnitude_sort_index(order[rank]);
@@ -119,8 +120,8 @@ static void draw_row(const struct options *o, uint64_t random_stream, float *x, 
 }
 
 /* Draws all rows of a block's vector k; if `divide`, divides them. */
-static void draw_rows(const struct job *job, const struct block *b, size_t k, bool divide,
-                      unsigned char *bits)
+static void draw_keep_masks_of_rows(const struct job *job, const struct block *b, size_t k,
+                                    bool divide, unsigned char *bits)
 {
     const struct state *st = job->state;
     const struct random_drop_vector *v = &st->drop.vectors[k];
@@ -128,17 +129,18 @@ static void draw_rows(const struct job *job, const struct block *b, size_t k, bo
     struct row_buffers r = row_buffers_new(m);
     compute_probabilities(v->density, st->epsilon[k], r.p, m);
     for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
-        draw_row(job->stage->options, v->random_stream, block_floats(b, k) + i, b->first + i, m,
-                 divide, &r, bits);
+        draw_keep_mask_of_row(job->stage->options, v->random_stream, block_floats(b, k) + i,
+                              b->first + i, m, divide, &r, bits);
     row_buffers_free(&r);
 }
 
-static void draw_block(const struct job *job, const struct block *b, size_t k, unsigned char *bits)
+static void draw_keep_mask_of_block(const struct job *job, const struct block *b, size_t k,
+                                    unsigned char *bits)
 {
-    draw_rows(job, b, k, false, bits);
+    draw_keep_masks_of_rows(job, b, k, false, bits);
 }
 
-static void drop_rows(const struct block *b, size_t k, const unsigned char *bits)
+static void zero_dropped_elements(const struct block *b, size_t k, const unsigned char *bits)
 {
     size_t m = b->columns;
     for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
@@ -154,8 +156,9 @@ static int transform_block(const struct job *job, struct block *b, struct error 
         if (d->vectors[k].density >= 1)
             continue;
         if (!d->mask.bits)
-            draw_rows(job, b, k, o->rescale == RESCALE_KEEP, drawn);
-        drop_rows(b, k, d->mask.bits ? keep_mask_block_bits(&d->mask, b->index, k) : drawn);
+            draw_keep_masks_of_rows(job, b, k, o->rescale == RESCALE_KEEP, drawn);
+        zero_dropped_elements(b, k,
+                              d->mask.bits ? keep_mask_block_bits(&d->mask, b->index, k) : drawn);
     }
     free(drawn);
     return 0;
@@ -165,7 +168,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    random_drop_observe(job, b, work, draw_block);
+    random_drop_observe(job, b, work, draw_keep_mask_of_block);
     return 0;
 }
 
@@ -184,7 +187,7 @@ static int end_round(struct job *job, struct error *e)
 
 /* ---- probabilities --------------------------------------------------------------------------- */
 
-static int set_epsilon(const struct job *job, size_t k, struct error *e)
+static int set_and_check_epsilon(const struct job *job, size_t k, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
@@ -212,9 +215,9 @@ static int begin_tensor(struct job *job, struct error *e)
     st->epsilon = arena_alloc(job->arena, t->n_vectors, sizeof *st->epsilon);
     random_drop_init(&st->drop, job, &o->density, o->rescale != RESCALE_KEEP);
     for (size_t k = 0; k < t->n_vectors; k++)
-        if (set_epsilon(job, k, e))
+        if (set_and_check_epsilon(job, k, e))
             return -1;
-    return random_drop_plan(&st->drop, job, tensor_block_elements(t) / m * row_bytes(m));
+    return random_drop_choose_plan(&st->drop, job, tensor_block_elements(t) / m * row_bytes(m));
 }
 
 const struct filter filter_della_drop = {

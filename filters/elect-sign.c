@@ -36,7 +36,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
     while (weight_segments_next(&s)) {
         for (size_t k = 0; k < s.K; k++)
             s.w[k] = o->unweighted ? 1 : s.w[k];
-        vector_math_elect_signs(s.x, s.w, s.K, s.n);
+        vector_math_elect_signs_and_zero_others(s.x, s.w, s.K, s.n);
     }
     weight_segments_free(&s);
     return 0;

@@ -80,7 +80,7 @@ static const struct arch *arch_of(const struct run *r)
 }
 
 /* The byte of `states` at which token t of a hidden state begins. */
-static uint64_t state_offset(const struct run *r, size_t state, size_t t)
+static uint64_t compute_state_offset(const struct run *r, size_t state, size_t t)
 {
     size_t N = r->first_token[r->samples.n];
     return ((uint64_t)(state - r->first_state) * N + t) * arch_of(r)->hidden * sizeof(float);
@@ -95,32 +95,32 @@ struct group {
 };
 
 /* Stores a state of lm.h as a hidden state: x_{L+1} is the last one, x_L is none. */
-static int store_state(void *context, size_t state, const float *x, struct error *e)
+static int store_hidden_state_of_group(void *context, size_t state, const float *x, struct error *e)
 {
     const struct group *g = context;
     const struct arch *a = arch_of(g->run);
     size_t L = a->layers, hidden_state = state == L + 1 ? L : state;
     if (state == L || hidden_state < g->run->first_state)
         return 0;
-    return spool_write(g->run->states, state_offset(g->run, hidden_state, g->first_token), x,
-                       g->tokens * a->hidden * sizeof *x, e);
+    return spool_write(g->run->states, compute_state_offset(g->run, hidden_state, g->first_token),
+                       x, g->tokens * a->hidden * sizeof *x, e);
 }
 
 static int compute_group_states(struct run *r, const struct token_batch *b, size_t first_sample,
                                 struct error *e)
 {
     struct group g = {r, r->first_token[first_sample], token_batch_tokens(b)};
-    const struct state_hook hook = {&g, store_state};
+    const struct state_hook hook = {&g, store_hidden_state_of_group};
     float *x = mem_alloc_aligned(g.tokens * arch_of(r)->hidden * sizeof *x);
     int failed = lm_forward(r->lm, b, x, &hook, e);
     free(x);
     return failed;
 }
 
-static int compute_all_groups(struct run *r, const struct token_batch *b, struct error *e)
+static int compute_states_of_all_groups(struct run *r, const struct token_batch *b, struct error *e)
 {
     const struct arch *a = arch_of(r);
-    if (spool_reserve(r->states, state_offset(r, a->layers + 1, 0), e))
+    if (spool_reserve(r->states, compute_state_offset(r, a->layers + 1, 0), e))
         return -1;
     for (size_t s = 0; s < b->samples;) {
         struct token_batch group = token_batch_slice(b, a, s, GROUP);
@@ -144,7 +144,7 @@ static int compute_hidden_states(struct stage *stage, struct error *e)
         image_features_compute(a, weights, r->samples.images.images, r->samples.images.n, NULL,
                                stage->common.memory / 2, stage->common.spool, e);
     lm_set_image_features(r->lm, features);
-    int failed = features ? compute_all_groups(r, &b, e) : -1;
+    int failed = features ? compute_states_of_all_groups(r, &b, e) : -1;
     image_features_free(features);
     token_batch_free(&b);
     r->computed = true;
@@ -166,7 +166,7 @@ static int compute_logits_block(struct run *r, size_t sample, size_t t, struct e
     r->block_start = token;
     r->block_tokens = left < block ? left : block;
     size_t bytes = r->block_tokens * a->hidden * sizeof *r->h;
-    return spool_read(r->states, state_offset(r, a->layers, token), r->h, bytes, e) ||
+    return spool_read(r->states, compute_state_offset(r, a->layers, token), r->h, bytes, e) ||
                    lm_logits(r->lm, r->h, r->block_tokens, r->logits, e)
                ? -1
                : 0;
@@ -194,7 +194,7 @@ static int fill_output_block(const struct job *job, struct block *b, struct erro
     const struct output *o = &r->outputs[job->index];
     if (o->state < 0)
         return fill_logits_block(r, o->sample, b, e);
-    uint64_t at = state_offset(r, (size_t)o->state, r->first_token[o->sample]);
+    uint64_t at = compute_state_offset(r, (size_t)o->state, r->first_token[o->sample]);
     return spool_read(r->states, at + b->first * sizeof(float), b->data[0], b->n * sizeof(float),
                       e);
 }
@@ -206,7 +206,7 @@ static int compare_output_names(const void *a, const void *b)
     return strcmp(((const struct output *)a)->name, ((const struct output *)b)->name);
 }
 
-static void list_outputs(struct run *r, int only, struct arena *arena)
+static void list_output_tensors(struct run *r, int only, struct arena *arena)
 {
     size_t L = arch_of(r)->layers, n = 0;
     r->outputs = mem_alloc(r->samples.n * (L + 2), sizeof *r->outputs);
@@ -222,7 +222,7 @@ static void list_outputs(struct run *r, int only, struct arena *arena)
     r->first_state = only == ONLY_LOGITS ? L : 0;
 }
 
-static void add_manifest(const struct run *r, struct header *h)
+static void add_output_tensors_to_header(const struct run *r, struct header *h)
 {
     h->n_tensors = r->n_outputs;
     h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
@@ -281,12 +281,12 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
     h->models[0].fingerprint = model_source_fingerprint(in);
     r->states =
         spool_new(r->samples.images.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
-    list_outputs(r, o->only, &s->arena);
-    add_manifest(r, h);
+    list_output_tensors(r, o->only, &s->arena);
+    add_output_tensors_to_header(r, h);
     return 0;
 }
 
-static int compute_before_first_tensor(struct job *job, struct error *e)
+static int compute_states_before_first_tensor(struct job *job, struct error *e)
 {
     const struct run *r = job->stage->data;
     if (!r->computed && compute_hidden_states(job->stage, e))
@@ -327,7 +327,7 @@ const struct filter filter_forward = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_forward,
-    .begin_tensor = compute_before_first_tensor,
+    .begin_tensor = compute_states_before_first_tensor,
     .source.fill_block = fill_output_block,
     .source.rewind = rewind_forward,
     .close = close_forward,

@@ -42,14 +42,14 @@ struct numbers {
 /* ---- rows ---------------------------------------------------------------------------------- */
 
 /* Parses a row of n elements of whole bytes and writes them to the spool. */
-static int read_row(struct text_scanner *t, enum dtype d, size_t n, struct spool *to,
-                    uint64_t offset, struct error *e)
+static int parse_row_to_spool(struct text_scanner *t, enum dtype d, size_t n, struct spool *to,
+                              uint64_t offset, struct error *e)
 {
     unsigned char buffer[BUFFERED * 8];
     size_t size = dtype_bits(d) / 8, buffered = 0;
     for (size_t i = 0; i < n; i++) {
         if (text_scanner_at_line_end(t))
-            return text_scanner_error(t, e, "expected %zu numbers in the row, found %zu", n, i);
+            return text_scanner_set_error(t, e, "expected %zu numbers in the row, found %zu", n, i);
         if (text_scanner_read_element(t, d, buffer + buffered * size, e))
             return -1;
         if (++buffered < BUFFERED && i + 1 < n)
@@ -61,12 +61,12 @@ static int read_row(struct text_scanner *t, enum dtype d, size_t n, struct spool
     }
     return text_scanner_at_line_end(t)
                ? 0
-               : text_scanner_error(t, e, "expected %zu numbers in the row, found more", n);
+               : text_scanner_set_error(t, e, "expected %zu numbers in the row, found more", n);
 }
 
 /* Parses the single row of a vector whose elements are smaller than a byte. */
-static int read_packed_row(struct text_scanner *t, size_t size, struct spool *to, uint64_t offset,
-                           struct error *e)
+static int parse_packed_row_to_spool(struct text_scanner *t, size_t size, struct spool *to,
+                                     uint64_t offset, struct error *e)
 {
     unsigned char *bytes = mem_alloc(size, 1);
     int failed =
@@ -76,20 +76,22 @@ static int read_packed_row(struct text_scanner *t, size_t size, struct spool *to
         return -1;
     return text_scanner_at_line_end(t)
                ? 0
-               : text_scanner_error(t, e, "expected one word in the row, found more");
+               : text_scanner_set_error(t, e, "expected one word in the row, found more");
 }
 
 /* Parses all rows of a vector. */
-static int read_vector(const struct tensor *t, enum dtype d, struct text_scanner rows,
-                       struct spool *to, uint64_t offset, struct error *e)
+static int parse_vector_to_spool(const struct tensor *t, enum dtype d, struct text_scanner rows,
+                                 struct spool *to, uint64_t offset, struct error *e)
 {
     size_t n_rows = text_form_row_count(t, d), columns = tensor_columns(t);
     for (size_t i = 0; i < n_rows; i++) {
         int failed;
         if (dtype_bits(d) % 8)
-            failed = read_packed_row(&rows, dtype_bytes(d, tensor_elements(t)), to, offset, e);
+            failed =
+                parse_packed_row_to_spool(&rows, dtype_bytes(d, tensor_elements(t)), to, offset, e);
         else
-            failed = read_row(&rows, d, columns, to, offset + i * dtype_bytes(d, columns), e);
+            failed =
+                parse_row_to_spool(&rows, d, columns, to, offset + i * dtype_bytes(d, columns), e);
         if (failed)
             return -1;
         text_scanner_next_line(&rows);
@@ -124,8 +126,8 @@ static int begin_tensor(struct job *job, struct error *e)
     numbers->spool = spool_new(job->stage->common.memory, job->stage->common.spool);
     int failed = spool_reserve(numbers->spool, size, e);
     for (size_t k = 0; k < t->n_vectors && !failed; k++)
-        failed = read_vector(t, t->vectors[k].dtype, form->rows[k], numbers->spool,
-                             numbers->offsets[k], e);
+        failed = parse_vector_to_spool(t, t->vectors[k].dtype, form->rows[k], numbers->spool,
+                                       numbers->offsets[k], e);
     return failed ? -1 : PLAN_TRANSFORM;
 }
 

@@ -16,8 +16,8 @@
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
 /* Checks that a stream has the same tensors as the first. */
-static int check_tensors(const struct header *h, const struct header *other, const char *path,
-                         struct error *e)
+static int check_same_tensors(const struct header *h, const struct header *other, const char *path,
+                              struct error *e)
 {
     if (other->n_tensors != h->n_tensors)
         return error_set(e, "%s has %zu tensors, but the first stream has %zu", path,
@@ -35,8 +35,8 @@ static int check_tensors(const struct header *h, const struct header *other, con
 }
 
 /* Appends the vectors of input i to a tensor of the joint header. */
-static int add_vectors(const struct stream_inputs *all, size_t i, size_t index, struct header *h,
-                       struct error *e)
+static int append_vectors_of_input(const struct stream_inputs *all, size_t i, size_t index,
+                                   struct header *h, struct error *e)
 {
     struct tensor *t = &h->tensors[index],
                   more = stream_inputs_copy_tensor(all, i, index, &h->arena);
@@ -61,10 +61,10 @@ static int open_join(struct stage *s, struct header *h, struct error *e)
     for (size_t t = 0; t < h->n_tensors; t++)
         h->tensors[t].n_vectors = 0;
     for (size_t i = 0; i < all->n; i++) {
-        if (check_tensors(h, stream_inputs_header(all, i), all->inputs[i].path, e))
+        if (check_same_tensors(h, stream_inputs_header(all, i), all->inputs[i].path, e))
             return -1;
         for (size_t t = 0; t < h->n_tensors; t++)
-            if (add_vectors(all, i, t, h, e))
+            if (append_vectors_of_input(all, i, t, h, e))
                 return -1;
     }
     return 0;
@@ -79,7 +79,7 @@ static int begin_tensor(struct job *job, struct error *e)
     size_t k = 0;
     for (size_t i = 0; i < all->n; i++) {
         struct stream_input *in = &all->inputs[i];
-        if (stream_inputs_seek(all, i, job->index, k, job->arena, e))
+        if (stream_inputs_seek_tensor(all, i, job->index, k, job->arena, e))
             return -1;
         stream_inputs_copy_vectors(in, job->out);
         k += in->current_tensor.n_vectors;

@@ -49,7 +49,7 @@ struct points {
 };
 
 /* Divides u, as coefficients, by its length; -1 if that is below tol. */
-static int normalize(const struct gram_join *g, double *u, double tol)
+static int normalize_to_unit_length(const struct gram_join *g, double *u, double tol)
 {
     double length = gram_join_norm_of_sum(g, u);
     if (length < tol || length == 0)
@@ -60,11 +60,11 @@ static int normalize(const struct gram_join *g, double *u, double tol)
 }
 
 /* u = the normalized mean of the u_k; the first of them if the mean vanishes. */
-static void set_start(const struct gram_join *g, const struct points *p, double *u)
+static void set_start_point(const struct gram_join *g, const struct points *p, double *u)
 {
     for (size_t k = 0; k < g->n_vectors; k++)
         u[k] = p->a[k] > 0 ? p->a[k] / p->norm[k] : 0;
-    if (normalize(g, u, p->tol) == 0)
+    if (normalize_to_unit_length(g, u, p->tol) == 0)
         return;
     memset(u, 0, g->n_vectors * sizeof *u);
     for (size_t k = 0; k < g->n_vectors; k++)
@@ -75,8 +75,8 @@ static void set_start(const struct gram_join *g, const struct points *p, double 
 }
 
 /* step = g, the mean of the tangent vectors at u that lead to the u_k; all as coefficients, (K) */
-static void compute_step(const struct gram_join *g, const struct points *p, const double *u,
-                         double *step)
+static void compute_mean_tangent_step(const struct gram_join *g, const struct points *p,
+                                      const double *u, double *step)
 {
     double along_u = 0;
     memset(step, 0, g->n_vectors * sizeof *step);
@@ -100,20 +100,21 @@ static void compute_step(const struct gram_join *g, const struct points *p, cons
 static void find_karcher_mean(const struct gram_join *g, const struct points *p, uint64_t max_iter,
                               double *u, double *step)
 {
-    set_start(g, p, u);
+    set_start_point(g, p, u);
     for (uint64_t i = 0; i < max_iter; i++) {
-        compute_step(g, p, u, step);
+        compute_mean_tangent_step(g, p, u, step);
         double length = gram_join_norm_of_sum(g, step);
         if (length < p->tol)
             return;
         for (size_t k = 0; k < g->n_vectors; k++)
             u[k] = (double)cosl(length) * u[k] + (double)sinl(length) / length * step[k];
-        normalize(g, u, 0);
+        normalize_to_unit_length(g, u, 0);
     }
 }
 
 /* Fills in p and returns the mean of the n_k; 0 if all vectors are left out. */
-static double set_points(const struct gram_join *g, const struct tensor *t, struct points *p)
+static double set_normalized_points(const struct gram_join *g, const struct tensor *t,
+                                    struct points *p)
 {
     double all = 0, used = 0, length = 0; /* sums of w, w of the vectors used, w n_k */
     for (size_t k = 0; k < g->n_vectors; k++) {
@@ -129,7 +130,7 @@ static double set_points(const struct gram_join *g, const struct tensor *t, stru
     return used > 0 ? length / all : 0;
 }
 
-static int check_weights(const struct job *job, struct error *e)
+static int check_weights_not_negative(const struct job *job, struct error *e)
 {
     const struct tensor *t = job->in;
     double sum = 0, divisor;
@@ -141,7 +142,7 @@ static int check_weights(const struct job *job, struct error *e)
                              "tensor %s of %s has the weight %g; expected a weight of at least 0",
                              t->name, job->stage->in->models[t->vectors[k].model].name, w);
     }
-    return join_weight_divisor(job->stage->in->kind, sum, "a mean", &divisor, e);
+    return join_mean_divisor(job->stage->in->kind, sum, "a mean", &divisor, e);
 }
 
 static int end_round(struct job *job, struct error *e)
@@ -150,11 +151,11 @@ static int end_round(struct job *job, struct error *e)
     struct gram_join *g = job->state;
     if (!g || g->n_vectors == 1)
         return VERDICT_DONE;
-    if (check_weights(job, e))
+    if (check_weights_not_negative(job, e))
         return -1;
     double *work = mem_alloc(g->n_vectors, 3 * sizeof *work);
     struct points p = {.norm = work, .a = work + g->n_vectors, .tol = o->tol};
-    double length = set_points(g, job->in, &p);
+    double length = set_normalized_points(g, job->in, &p);
     if (length > 0)
         find_karcher_mean(g, &p, o->max_iter, g->coefficients, work + 2 * g->n_vectors);
     for (size_t k = 0; k < g->n_vectors; k++)
@@ -166,7 +167,7 @@ static int end_round(struct job *job, struct error *e)
 static int open_karcher(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_declare_result(h, o->name, 1, GRAM_JOIN_MAX, e);
+    return join_declare_merged_model(h, o->name, 1, GRAM_JOIN_MAX, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)

@@ -41,34 +41,35 @@ struct state {
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* The number of inner products. */
-static size_t dot_count(size_t K)
+static size_t count_dot_products(size_t K)
 {
     return K * (K + 1) / 2;
 }
 
 /* The index of <tau_i, tau_j>, j <= i, among the inner products. */
-static size_t dot_index(size_t i, size_t j)
+static size_t index_of_dot_product(size_t i, size_t j)
 {
     return i * (i + 1) / 2 + j;
 }
 
 /* All inner products over n elements from `first` on */
-static void compute_dots(const struct block *b, size_t first, size_t n, double *dots)
+static void compute_dot_products(const struct block *b, size_t first, size_t n, double *dots)
 {
     for (size_t i = 0; i < b->n_vectors; i++)
         for (size_t j = 0; j <= i; j++)
-            dots[dot_index(i, j)] =
+            dots[index_of_dot_product(i, j)] =
                 vector_math_dot(block_floats(b, i) + first, block_floats(b, j) + first, n);
 }
 
 /* t */
-static double interpolation_ratio(const double *dots, size_t K)
+static double compute_interpolation_ratio(const double *dots, size_t K)
 {
     double c = 0;
     for (size_t i = 1; i < K; i++)
         for (size_t j = 0; j < i; j++) {
-            double norms = sqrt(dots[dot_index(i, i)]) * sqrt(dots[dot_index(j, j)]);
-            double cosine = dots[dot_index(i, j)] / fmax(norms, MIN_NORMS);
+            double norms =
+                sqrt(dots[index_of_dot_product(i, i)]) * sqrt(dots[index_of_dot_product(j, j)]);
+            double cosine = dots[index_of_dot_product(i, j)] / fmax(norms, MIN_NORMS);
             c += fmax(-1, fmin(cosine, 1));
         }
     c /= (double)K * (double)(K - 1) / 2;
@@ -91,9 +92,9 @@ static int begin_tensor(struct job *job, struct error *e)
     st->columns = o->per == PER_ROW ? tensor_columns(t) : n;
     st->rows = n / st->columns;
     st->t = arena_alloc(job->arena, st->rows, sizeof *st->t);
-    st->dots = arena_alloc(job->arena, dot_count(K), sizeof *st->dots);
+    st->dots = arena_alloc(job->arena, count_dot_products(K), sizeof *st->dots);
     size_t block_rows = o->per == PER_ROW ? tensor_block_elements(t) / st->columns : 0;
-    job->work_size = (block_rows + dot_count(K)) * sizeof(double);
+    job->work_size = (block_rows + count_dot_products(K)) * sizeof(double);
     return PLAN_OBSERVE;
 }
 
@@ -103,13 +104,13 @@ static int observe_block(const struct job *job, const struct block *b, void *wor
     const struct state *st = job->state;
     double *t = work, *dots = t;
     if (o->per == PER_TENSOR) {
-        compute_dots(b, 0, b->n, dots);
+        compute_dot_products(b, 0, b->n, dots);
         return 0;
     }
     dots = t + b->n / st->columns;
     for (size_t r = 0; r < b->n / st->columns; r++) {
-        compute_dots(b, r * st->columns, st->columns, dots);
-        t[r] = interpolation_ratio(dots, b->n_vectors);
+        compute_dot_products(b, r * st->columns, st->columns, dots);
+        t[r] = compute_interpolation_ratio(dots, b->n_vectors);
     }
     return 0;
 }
@@ -119,9 +120,9 @@ static int accumulate_block(struct job *job, const struct block *b, void *work, 
     const struct options *o = job->stage->options;
     const struct state *st = job->state;
     if (o->per == PER_TENSOR)
-        tensor_sums_add(work, dot_count(b->n_vectors), st->dots);
+        tensor_sums_add_block_sums(work, count_dot_products(b->n_vectors), st->dots);
     else
-        tensor_sums_add(work, b->n / st->columns, st->t + b->first / st->columns);
+        tensor_sums_add_block_sums(work, b->n / st->columns, st->t + b->first / st->columns);
     return 0;
 }
 
@@ -131,7 +132,7 @@ static int end_round(struct job *job, struct error *e)
     const struct state *st = job->state;
     size_t K = job->in->n_vectors;
     if (o->per == PER_TENSOR)
-        st->t[0] = interpolation_ratio(st->dots, K);
+        st->t[0] = compute_interpolation_ratio(st->dots, K);
     for (size_t r = 0; r < st->rows; r++)
         st->t[r] /= (double)K;
     for (size_t k = 0; k < K; k++)

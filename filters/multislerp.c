@@ -48,8 +48,8 @@ static int normalize_weights(const struct job *job, double *w, struct error *e)
     double sum = 0, divisor = 1;
     for (size_t k = 0; k < t->n_vectors; k++)
         sum += w[k] = t->vectors[k].weights[0];
-    if (!o->raw_weights && join_weight_divisor(job->stage->in->kind, sum,
-                                               "without --raw-weights this method", &divisor, e))
+    if (!o->raw_weights && join_mean_divisor(job->stage->in->kind, sum,
+                                             "without --raw-weights this method", &divisor, e))
         return -1;
     for (size_t k = 0; k < t->n_vectors; k++)
         w[k] /= divisor;
@@ -57,7 +57,7 @@ static int normalize_weights(const struct job *job, double *w, struct error *e)
 }
 
 /* Sets the coefficients from the weights w: (K). -1: there is no mean direction. */
-static int set_mean_direction(struct gram_join *g, const double *w, double eps)
+static int set_coefficients_of_mean_direction(struct gram_join *g, const double *w, double eps)
 {
     double mean_norm = 0, sum_weights = 0, sum_norms = 0; /* the last two of magnitudes */
     for (size_t k = 0; k < g->n_vectors; k++) {
@@ -85,7 +85,7 @@ static int end_round(struct job *job, struct error *e)
         return VERDICT_DONE;
     double *w = mem_alloc(g->n_vectors, sizeof *w);
     int failed = normalize_weights(job, w, e);
-    if (!failed && set_mean_direction(g, w, o->eps))
+    if (!failed && set_coefficients_of_mean_direction(g, w, o->eps))
         failed = error_set(e, "the vectors of tensor %s cancel out: they have no mean direction",
                            job->in->name);
     free(w);
@@ -95,7 +95,7 @@ static int end_round(struct job *job, struct error *e)
 static int open_multislerp(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_declare_result(h, o->name, 1, GRAM_JOIN_MAX, e);
+    return join_declare_merged_model(h, o->name, 1, GRAM_JOIN_MAX, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)

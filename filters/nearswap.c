@@ -29,7 +29,8 @@ static const struct option_row rows[] = {
     {0}};
 
 /* b: (n), becomes y */
-TV_CLONES static void move_towards(float *restrict b, const float *restrict x, double t, size_t n)
+TV_CLONES static void interpolate_by_distance(float *restrict b, const float *restrict x, double t,
+                                              size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         double distance = fabs((double)b[i] - (double)x[i]);
@@ -42,21 +43,23 @@ TV_CLONES static void move_towards(float *restrict b, const float *restrict x, d
 static int open_nearswap(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_declare_result(h, o->name, 2, 2, e);
+    return join_declare_merged_model(h, o->name, 2, 2, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)
 {
-    return join_check_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e) ? -1 : PLAN_TRANSFORM;
+    return join_reject_unsupported_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e)
+               ? -1
+               : PLAN_TRANSFORM;
 }
 
 static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct options *o = job->stage->options;
     if (!tensor_is_float(job->in))
-        return join_identical_vectors(job->in, b, e);
-    move_towards(block_floats(b, 0), block_floats(b, 1),
-                 stage_rules_tensor_value(&o->t, job->in, NAN), b->n);
+        return join_require_identical(job->in, b, e);
+    interpolate_by_distance(block_floats(b, 0), block_floats(b, 1),
+                            stage_rules_tensor_value(&o->t, job->in, NAN), b->n);
     b->n_vectors = 1;
     return 0;
 }

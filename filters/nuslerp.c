@@ -52,7 +52,7 @@ struct state {
 #define NEAR_ZERO 1e-7 /* of a norm, or of a sine */
 
 /* The coefficients of a pair, from its inner products. */
-static struct pair coefficients_of(struct pair p, double t)
+static struct pair compute_slerp_coefficients(struct pair p, double t)
 {
     double n1 = sqrt(p.dots[0]), n2 = sqrt(p.dots[1]);
     double cosine =
@@ -63,15 +63,15 @@ static struct pair coefficients_of(struct pair p, double t)
     return result;
 }
 
-static struct pair dots_of(const float *x, const float *y, size_t n)
+static struct pair compute_pair_dot_products(const float *x, const float *y, size_t n)
 {
     return (struct pair){
         .dots = {vector_math_dot(x, x, n), vector_math_dot(y, y, n), vector_math_dot(x, y, n)}};
 }
 
 /* Adds the inner products of the columns; element 0 of x and y belongs to pairs[0]. */
-static void add_columns(const float *x, const float *y, size_t n, size_t columns,
-                        struct pair *pairs)
+static void add_column_dot_products(const float *x, const float *y, size_t n, size_t columns,
+                                    struct pair *pairs)
 {
     for (size_t i = 0; i < n; i += columns)
         for (size_t j = 0; j < columns && i + j < n; j++) {
@@ -83,24 +83,25 @@ static void add_columns(const float *x, const float *y, size_t n, size_t columns
 }
 
 /* x = c[0] x + c[1] y */
-static void combine_pair(const struct pair *p, float *x, float *y, size_t n)
+static void combine_vector_pair(const struct pair *p, float *x, float *y, size_t n)
 {
     float *const both[] = {x, y};
     vector_math_weighted_sum(both, p->c, 2, 1, x, n);
 }
 
 /* x = the interpolation of each row */
-static void interpolate_rows(double t, float *x, float *y, size_t n, size_t columns)
+static void slerp_rows(double t, float *x, float *y, size_t n, size_t columns)
 {
     for (size_t i = 0; i < n; i += columns) {
-        struct pair p = coefficients_of(dots_of(x + i, y + i, columns), t);
-        combine_pair(&p, x + i, y + i, columns);
+        struct pair p =
+            compute_slerp_coefficients(compute_pair_dot_products(x + i, y + i, columns), t);
+        combine_vector_pair(&p, x + i, y + i, columns);
     }
 }
 
 /* x = c[0] x + c[1] y; element 0 belongs to column `first` mod columns. */
-static void combine_columns(const struct pair *pairs, size_t columns, size_t first, float *x,
-                            const float *y, size_t n)
+static void combine_column_pairs(const struct pair *pairs, size_t columns, size_t first, float *x,
+                                 const float *y, size_t n)
 {
     size_t j = first % columns;
     for (size_t i = 0; i < n; i++) {
@@ -113,14 +114,14 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 {
     const struct state *st = job->state;
     if (!st)
-        return join_identical_vectors(job->in, b, e);
+        return join_require_identical(job->in, b, e);
     float *x = block_floats(b, 0), *y = block_floats(b, 1);
     if (!st->pairs)
-        interpolate_rows(st->t, x, y, b->n, b->columns);
+        slerp_rows(st->t, x, y, b->n, b->columns);
     else if (st->n_pairs == 1)
-        combine_pair(st->pairs, x, y, b->n);
+        combine_vector_pair(st->pairs, x, y, b->n);
     else
-        combine_columns(st->pairs, st->n_pairs, b->first, x, y, b->n);
+        combine_column_pairs(st->pairs, st->n_pairs, b->first, x, y, b->n);
     b->n_vectors = 1;
     return 0;
 }
@@ -128,7 +129,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 /* ---- the round: inner products of whole tensors and columns ---------------------------------- */
 
 /* The number of pairs that n consecutive elements belong to. */
-static size_t pairs_in_block(const struct state *st, size_t n)
+static size_t count_pairs_in_block(const struct state *st, size_t n)
 {
     return st->n_pairs < n ? st->n_pairs : n;
 }
@@ -137,14 +138,14 @@ static int observe_block(const struct job *job, const struct block *b, void *wor
 {
     const struct state *st = job->state;
     struct pair *pairs = work;
-    size_t m = pairs_in_block(st, b->n);
+    size_t m = count_pairs_in_block(st, b->n);
     if (st->n_pairs == 1) {
-        *pairs = dots_of(block_floats(b, 0), block_floats(b, 1), b->n);
+        *pairs = compute_pair_dot_products(block_floats(b, 0), block_floats(b, 1), b->n);
         return 0;
     }
     for (size_t j = 0; j < m; j++)
         pairs[j] = (struct pair){.dots = {0}};
-    add_columns(block_floats(b, 0), block_floats(b, 1), b->n, m, pairs);
+    add_column_dot_products(block_floats(b, 0), block_floats(b, 1), b->n, m, pairs);
     return 0;
 }
 
@@ -152,7 +153,7 @@ static int accumulate_block(struct job *job, const struct block *b, void *work, 
 {
     struct state *st = job->state;
     const struct pair *pairs = work;
-    for (size_t j = 0; j < pairs_in_block(st, b->n); j++)
+    for (size_t j = 0; j < count_pairs_in_block(st, b->n); j++)
         for (size_t i = 0; i < 3; i++)
             st->pairs[(b->first + j) % st->n_pairs].dots[i] += pairs[j].dots[i];
     return 0;
@@ -162,7 +163,7 @@ static int end_round(struct job *job, struct error *e)
 {
     struct state *st = job->state;
     for (size_t j = 0; st && st->pairs && j < st->n_pairs; j++)
-        st->pairs[j] = coefficients_of(st->pairs[j], st->t);
+        st->pairs[j] = compute_slerp_coefficients(st->pairs[j], st->t);
     return VERDICT_DONE;
 }
 
@@ -172,7 +173,7 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    if (join_check_weights(job->stage, t, JOIN_VECTOR_WEIGHTS, e))
+    if (join_reject_unsupported_weights(job->stage, t, JOIN_VECTOR_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(t) || tensor_elements(t) == 0)
         return PLAN_TRANSFORM;
@@ -184,14 +185,14 @@ static int begin_tensor(struct job *job, struct error *e)
     bool columns = o->along == ALONG_COLUMNS && t->rank > 1;
     st->n_pairs = columns ? tensor_elements(t) / t->shape[0] : 1;
     st->pairs = arena_alloc(job->arena, st->n_pairs, sizeof *st->pairs);
-    job->work_size = pairs_in_block(st, tensor_block_elements(t)) * sizeof *st->pairs;
+    job->work_size = count_pairs_in_block(st, tensor_block_elements(t)) * sizeof *st->pairs;
     return PLAN_OBSERVE;
 }
 
 static int open_nuslerp(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_declare_result(h, o->name, 2, 2, e);
+    return join_declare_merged_model(h, o->name, 2, 2, e);
 }
 
 static enum scope choose_scope(const struct stage *s)

@@ -82,25 +82,25 @@ struct pack {
 };
 
 /* The base or the --like model, whose auxiliary files are copied; NULL if there is none. */
-static const struct model_source *auxiliary_source(const struct pack *p)
+static const struct model_source *find_auxiliary_file_source(const struct pack *p)
 {
     return p->base ? base_model_source(p->base) : p->like;
 }
 
-static const char *target(const struct stage *s)
+static const char *get_target_path(const struct stage *s)
 {
     return s->operands.items[0];
 }
 
 static bool writes_single_file(const struct stage *s)
 {
-    return output_target_form(target(s)) == OUTPUT_SAFETENSORS;
+    return output_target_form_of_name(get_target_path(s)) == OUTPUT_SAFETENSORS;
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static int write_bytes(const struct pack *p, size_t index, uint64_t offset, const void *x,
-                       size_t size, struct error *e)
+static int write_tensor_bytes(const struct pack *p, size_t index, uint64_t offset, const void *x,
+                              size_t size, struct error *e)
 {
     if (p->part)
         return partial_checkpoint_write_tensor(merge_part_checkpoint(p->part), index, offset, x,
@@ -109,7 +109,8 @@ static int write_bytes(const struct pack *p, size_t index, uint64_t offset, cons
 }
 
 /* An auxiliary_file_writer. */
-static int write_file(void *pack, const char *name, const void *bytes, size_t size, struct error *e)
+static int write_auxiliary_file(void *pack, const char *name, const void *bytes, size_t size,
+                                struct error *e)
 {
     const struct pack *p = pack;
     if (p->part)
@@ -120,7 +121,7 @@ static int write_file(void *pack, const char *name, const void *bytes, size_t si
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* Converts n elements to another floating-point dtype, rounding once. */
-static void convert(enum dtype from, const void *x, size_t n, enum dtype to, void *out)
+static void convert_dtype(enum dtype from, const void *x, size_t n, enum dtype to, void *out)
 {
     if (from == DTYPE_F64) {
         dtype_from_f64(to, x, out, n);
@@ -132,8 +133,8 @@ static void convert(enum dtype from, const void *x, size_t n, enum dtype to, voi
     free(wide);
 }
 
-static int check_finite(const struct stage *s, const struct tensor *t, size_t first, size_t n,
-                        const void *x, struct error *e)
+static int check_elements_are_finite(const struct stage *s, const struct tensor *t, size_t first,
+                                     size_t n, const void *x, struct error *e)
 {
     enum dtype d = t->vectors[0].dtype;
     size_t i = s->common.allow_nonfinite ? n : dtype_find_nonfinite(d, x, n);
@@ -146,8 +147,8 @@ static int check_finite(const struct stage *s, const struct tensor *t, size_t fi
 
 /* Writes n elements of tensor `index` of the checkpoint. x are weights, or task vectors where the
  * base is to be added, of dtype `from`. */
-static int write_elements(const struct stage *s, size_t index, enum dtype from, size_t first,
-                          size_t n, const void *x, struct error *e)
+static int convert_and_write_elements(const struct stage *s, size_t index, enum dtype from,
+                                      size_t first, size_t n, const void *x, struct error *e)
 {
     const struct pack *p = s->data;
     const struct tensor *t = &p->contents.header->tensors[index];
@@ -155,14 +156,14 @@ static int write_elements(const struct stage *s, size_t index, enum dtype from, 
     bool adds = p->base && index < p->contents.n_stream;
     size_t offset = dtype_bytes(to, first), size = dtype_bytes(to, n);
     if (!adds && from == to)
-        return write_bytes(p, index, offset, x, size, e);
+        return write_tensor_bytes(p, index, offset, x, size, e);
     void *out = mem_alloc_aligned(size);
     if (adds)
         base_model_add(p->base, index, first, n, from, x, to, out);
     else
-        convert(from, x, n, to, out);
-    int failed =
-        check_finite(s, t, first, n, out, e) || write_bytes(p, index, offset, out, size, e);
+        convert_dtype(from, x, n, to, out);
+    int failed = check_elements_are_finite(s, t, first, n, out, e) ||
+                 write_tensor_bytes(p, index, offset, out, size, e);
     free(out);
     return failed ? -1 : 0;
 }
@@ -170,7 +171,8 @@ static int write_elements(const struct stage *s, size_t index, enum dtype from, 
 static int consume_block(struct job *job, const struct block *b, struct error *e)
 {
     const struct pack *p = job->stage->data;
-    if (write_elements(job->stage, job->index, b->dtypes[0], b->first, b->n, b->data[0], e))
+    if (convert_and_write_elements(job->stage, job->index, b->dtypes[0], b->first, b->n, b->data[0],
+                                   e))
         return -1;
     if (p->base)
         base_model_release_pages(p->base, job->index, b->first, b->n);
@@ -183,15 +185,15 @@ static bool wants_tensor(const struct stage *s, size_t index)
     return !p->part || merge_part_wants_tensor(p->part, index);
 }
 
-static int finish_tensor(const struct stage *s, size_t index, struct error *e)
+static int record_finished_tensor(const struct stage *s, size_t index, struct error *e)
 {
     const struct pack *p = s->data;
-    return p->part ? merge_part_finish_tensor(p->part, index, e) : 0;
+    return p->part ? merge_part_record_finished_tensor(p->part, index, e) : 0;
 }
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
 {
-    return ok ? finish_tensor(job->stage, job->index, e) : 0;
+    return ok ? record_finished_tensor(job->stage, job->index, e) : 0;
 }
 
 /* ---- tensors of the base --------------------------------------------------------------------- */
@@ -205,17 +207,18 @@ static int copy_base_tensor(const struct stage *s, size_t index, void *buffer, s
     size_t elements = model_source_tensor(base, i)->elements;
     for (size_t first = 0; first < elements; first += CHUNK) {
         size_t n = elements - first < CHUNK ? elements - first : CHUNK;
-        enum dtype d = checkpoint_contents_read_filled(&p->contents, base, i, first, n, buffer);
-        int failed = write_elements(s, index, d, first, n, buffer, e);
+        enum dtype d =
+            checkpoint_contents_read_base_tensor(&p->contents, base, i, first, n, buffer);
+        int failed = convert_and_write_elements(s, index, d, first, n, buffer, e);
         model_source_release_pages(base, i, first, n);
         if (failed)
             return -1;
     }
-    return finish_tensor(s, index, e);
+    return record_finished_tensor(s, index, e);
 }
 
 /* Copies the base's tensors that the stream lacks. */
-static int fill_in(const struct stage *s, struct error *e)
+static int copy_missing_tensors(const struct stage *s, struct error *e)
 {
     const struct checkpoint_contents *c = &((const struct pack *)s->data)->contents;
     int failed = 0;
@@ -245,7 +248,8 @@ static int check_options(const struct stage *s, struct error *e)
     return 0;
 }
 
-static int check_stream(const struct stage *s, const struct header *h, struct error *e)
+static int check_stream_kind_and_options(const struct stage *s, const struct header *h,
+                                         struct error *e)
 {
     const struct options *o = s->options;
     bool has_base = o->base || o->onto;
@@ -275,7 +279,8 @@ static int check_stream(const struct stage *s, const struct header *h, struct er
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* Opens the base or the --like model, and records its name for the history. */
-static int open_source(struct stage *s, struct pack *p, const struct header *h, struct error *e)
+static int open_base_or_like_model(struct stage *s, struct pack *p, const struct header *h,
+                                   struct error *e)
 {
     const struct options *o = s->options;
     const char *option = o->base ? "base" : o->onto ? "onto" : "like";
@@ -286,7 +291,7 @@ static int open_source(struct stage *s, struct pack *p, const struct header *h, 
         p->like = model_source_open(operand, s->common.spool, s->filter->name, e);
     else
         return 0;
-    const struct model_source *source = auxiliary_source(p);
+    const struct model_source *source = find_auxiliary_file_source(p);
     if (!source)
         return -1;
     if (!model_source_checkpoint(source) && !writes_single_file(s))
@@ -294,25 +299,25 @@ static int open_source(struct stage *s, struct pack *p, const struct header *h, 
                          "%s is a stream without config and tokenizer, so OUT must be a "
                          ".safetensors file",
                          model_source_name(source));
-    const char *name =
-        p->base ? layer_slice_describe(source, operand, &s->arena) : model_source_name(source);
+    const char *name = p->base ? layer_slice_format_name_with_range(source, operand, &s->arena)
+                               : model_source_name(source);
     stage_record_operand(s, arena_printf(&s->arena, "--%s=%s", option, name));
     return 0;
 }
 
 /* Describes the checkpoint, with this step in its history. */
-static void init_contents(struct stage *s, struct pack *p, const struct header *h)
+static void init_checkpoint_contents(struct stage *s, struct pack *p, const struct header *h)
 {
     const struct options *o = s->options;
     struct header *copy = header_copy(h);
     struct string_list arguments = stage_history_arguments(s, &copy->arena);
-    header_add_step(copy, s->filter->name, arguments.n, arguments.items);
+    header_add_history_step(copy, s->filter->name, arguments.n, arguments.items);
     const struct checkpoint_contents_options options = {.dtype = o->dtype, .fill = !o->no_fill};
     checkpoint_contents_init(&p->contents, copy, p->base, &options);
 }
 
 /* --part I/N implies --shards N, also in the history. */
-static int imply_shards(struct stage *s, struct error *e)
+static int set_shards_from_part_option(struct stage *s, struct error *e)
 {
     struct options *o = s->options;
     uint64_t i;
@@ -322,13 +327,13 @@ static int imply_shards(struct stage *s, struct error *e)
     return merge_part_parse(o->part, &i, &o->shards, e);
 }
 
-static size_t count_filled(const struct pack *p)
+static size_t count_tensors_copied_from_base(const struct pack *p)
 {
     return p->contents.header->n_tensors - p->contents.n_stream;
 }
 
 /* The --onto model as the model card names it; a zeroed model without --onto. */
-static struct model other_base(const struct stage *s)
+static struct model describe_onto_model(const struct stage *s)
 {
     const struct options *o = s->options;
     const struct pack *p = s->data;
@@ -340,25 +345,25 @@ static struct model other_base(const struct stage *s)
                           .fingerprint = model_source_fingerprint(m)};
 }
 
-static int open_part(struct stage *s, struct pack *p, uint64_t shard_size, struct error *e)
+static int open_merge_part(struct stage *s, struct pack *p, uint64_t shard_size, struct error *e)
 {
     const struct options *o = s->options;
-    const struct model other = other_base(s);
-    const struct merge_part_options options = {target(s), o->force, o->part};
+    const struct model other = describe_onto_model(s);
+    const struct merge_part_options options = {get_target_path(s), o->force, o->part};
     const struct parts_plan plan = {.result = p->contents.header,
-                                    .n_filled = count_filled(p),
+                                    .n_filled = count_tensors_copied_from_base(p),
                                     .shard_size = shard_size,
                                     .other_base = o->onto ? &other : NULL};
-    p->part = merge_part_open(s, &options, &plan, auxiliary_source(p), e);
+    p->part = merge_part_open(s, &options, &plan, find_auxiliary_file_source(p), e);
     return p->part ? 0 : -1;
 }
 
-static int open_writer(const struct stage *s, struct pack *p, const struct shard_layout_spec *spec,
-                       struct error *e)
+static int open_checkpoint_writer(const struct stage *s, struct pack *p,
+                                  const struct shard_layout_spec *spec, struct error *e)
 {
     const struct options *o = s->options;
-    p->writer =
-        checkpoint_writer_open(target(s), o->force, checkpoint_contents_size(&p->contents), e);
+    p->writer = checkpoint_writer_open(get_target_path(s), o->force,
+                                       checkpoint_contents_size(&p->contents), e);
     return p->writer ? checkpoint_writer_declare_tensors(p->writer, spec, e) : -1;
 }
 
@@ -368,14 +373,14 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
     struct arena a = {0};
     struct shard_layout_spec spec = parts_plan_layout_spec(p->contents.header, &a);
     spec.shard_size = o->shards ? shard_layout_balanced_size(&spec, o->shards) : o->shard_size;
-    int failed =
-        o->part || o->resume ? open_part(s, p, spec.shard_size, e) : open_writer(s, p, &spec, e);
+    int failed = o->part || o->resume ? open_merge_part(s, p, spec.shard_size, e)
+                                      : open_checkpoint_writer(s, p, &spec, e);
     arena_free(&a);
     return failed;
 }
 
 /* Counts the bytes to read from the base and to write, for the report of the run. */
-static void count_bytes(struct stage *s, const struct pack *p)
+static void count_bytes_to_read_and_write(struct stage *s, const struct pack *p)
 {
     const struct checkpoint_contents *c = &p->contents;
     for (size_t i = 0; i < c->header->n_tensors; i++) {
@@ -396,7 +401,7 @@ static void count_bytes(struct stage *s, const struct pack *p)
 static int copy_auxiliary_files(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
-    const struct auxiliary_files a = {.source = auxiliary_source(p),
+    const struct auxiliary_files a = {.source = find_auxiliary_file_source(p),
                                       .result = p->contents.header,
                                       .has_own_head =
                                           checkpoint_contents_has_own_head(&p->contents),
@@ -407,20 +412,20 @@ static int copy_auxiliary_files(const struct stage *s, struct pack *p, struct er
                                       .tool = s->filter->name};
     if (!a.source || writes_single_file(s))
         return 0;
-    return auxiliary_files_copy(&a, write_file, p, e);
+    return auxiliary_files_copy(&a, write_auxiliary_file, p, e);
 }
 
 static int open_pack(struct stage *s, struct header *h, struct error *e)
 {
     struct pack *p = s->data = mem_alloc(1, sizeof *p);
     signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error like a full disk */
-    if (check_options(s, e) || check_stream(s, h, e) || imply_shards(s, e) ||
-        open_source(s, p, h, e))
+    if (check_options(s, e) || check_stream_kind_and_options(s, h, e) ||
+        set_shards_from_part_option(s, e) || open_base_or_like_model(s, p, h, e))
         return -1;
-    init_contents(s, p, h);
+    init_checkpoint_contents(s, p, h);
     if (open_output(s, p, e))
         return -1;
-    count_bytes(s, p);
+    count_bytes_to_read_and_write(s, p);
     return !p->part || merge_part_is_first(p->part) ? copy_auxiliary_files(s, p, e) : 0;
 }
 
@@ -436,15 +441,16 @@ static int begin_tensor(struct job *job, struct error *e)
 
 /* Adds the full hashes, which are known only now, to the metadata and the model card, and publishes
  * the checkpoint. */
-static int publish(const struct stage *s, struct pack *p, struct error *e)
+static int write_card_and_publish_checkpoint(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
     const struct header *h = p->contents.header;
-    const struct model other = other_base(s);
+    const struct model other = describe_onto_model(s);
     struct model_hashes hashes;
-    hashes.n = run_context_model_hashes(s, &hashes.models, &hashes.hashes);
+    hashes.n = run_context_get_model_hashes(s, &hashes.models, &hashes.hashes);
     char *metadata = model_card_hashes_json(h, &hashes);
-    char *card = model_card_readme_text(h, &hashes, count_filled(p), o->onto ? &other : NULL);
+    char *card = model_card_readme_text(h, &hashes, count_tensors_copied_from_base(p),
+                                        o->onto ? &other : NULL);
     int failed = checkpoint_writer_replace_metadata(p->writer, "tvtools_hashes", metadata, e) ||
                  checkpoint_writer_write_file(p->writer, "README.md", card, strlen(card), e);
     free(metadata);
@@ -462,9 +468,10 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     if (!p)
         return 0;
     if (ok)
-        failed = p->base ? fill_in(s, e) : 0;
+        failed = p->base ? copy_missing_tensors(s, e) : 0;
     if (ok && !failed)
-        failed = p->part ? merge_part_finish(p->part, e) : publish(s, p, e);
+        failed = p->part ? merge_part_record_shards_and_publish(p->part, e)
+                         : write_card_and_publish_checkpoint(s, p, e);
     else
         checkpoint_writer_abort(p->writer);
     merge_part_close(p->part);

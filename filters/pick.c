@@ -24,24 +24,24 @@ static const struct option_row rows[] = {
 static const struct option_row choice_row = {
     .name = "CHOICE", .kind = OPTION_SELECTORS, .offset = offsetof(struct options, choices)};
 
-static bool is_picked(const struct stage *s, const struct tensor *t, const struct vector *v)
+static bool is_picked_vector(const struct stage *s, const struct tensor *t, const struct vector *v)
 {
     const struct options *o = s->options;
     return (stage_rules_vector_value(s, &o->choices, t, v, 0) != 0) != o->drop;
 }
 
 /* Removes the vectors that are not picked; returns how many are left. */
-static size_t remove_vectors(const struct stage *s, struct tensor *t)
+static size_t remove_unpicked_vectors(const struct stage *s, struct tensor *t)
 {
     size_t n = 0;
     for (size_t k = 0; k < t->n_vectors; k++)
-        if (is_picked(s, t, &t->vectors[k]))
+        if (is_picked_vector(s, t, &t->vectors[k]))
             t->vectors[n++] = t->vectors[k];
     return t->n_vectors = n;
 }
 
 /* has_vectors[m] = true for each model m that has a vector. */
-static void mark_models(const struct header *h, bool *has_vectors)
+static void mark_models_with_vectors(const struct header *h, bool *has_vectors)
 {
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors; k++)
@@ -49,12 +49,12 @@ static void mark_models(const struct header *h, bool *has_vectors)
 }
 
 /* Removes the models that have lost all their vectors. */
-static void remove_models(const struct header *before, struct header *h)
+static void remove_models_without_vectors(const struct header *before, struct header *h)
 {
     bool *had = mem_alloc(h->n_models, sizeof *had), *has = mem_alloc(h->n_models, sizeof *has);
     size_t *new_index = mem_alloc(h->n_models, sizeof *new_index), n = 0;
-    mark_models(before, had);
-    mark_models(h, has);
+    mark_models_with_vectors(before, had);
+    mark_models_with_vectors(h, has);
     for (size_t m = 0; m < h->n_models; m++) {
         new_index[m] = n;
         if (has[m] || !had[m])
@@ -73,10 +73,10 @@ static int open_pick(struct stage *s, struct header *h, struct error *e)
 {
     bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
     for (size_t i = 0; i < h->n_tensors; i++)
-        keep[i] = remove_vectors(s, &h->tensors[i]) > 0;
-    header_filter_tensors(h, keep);
+        keep[i] = remove_unpicked_vectors(s, &h->tensors[i]) > 0;
+    header_keep_tensors(h, keep);
     free(keep);
-    remove_models(s->in, h);
+    remove_models_without_vectors(s->in, h);
     return h->n_tensors ? 0 : error_set(e, "no vector is selected, so the output would be empty");
 }
 
@@ -84,7 +84,7 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     size_t n = 0, *picked = arena_alloc(job->arena, job->in->n_vectors, sizeof *picked);
     for (size_t k = 0; k < job->in->n_vectors; k++)
-        if (is_picked(job->stage, job->in, &job->in->vectors[k]))
+        if (is_picked_vector(job->stage, job->in, &job->in->vectors[k]))
             picked[n++] = k;
     job->state = picked;
     return PLAN_TRANSFORM;

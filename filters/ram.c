@@ -50,7 +50,8 @@ struct change {
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* How many of the K experts change element i; `last` is one of them. */
-static size_t count_changing(float *const *x, size_t K, size_t i, double epsilon, size_t *last)
+static size_t count_experts_changing_element(float *const *x, size_t K, size_t i, double epsilon,
+                                             size_t *last)
 {
     size_t count = 0;
     for (size_t k = 0; k < K; k++)
@@ -62,11 +63,11 @@ static size_t count_changing(float *const *x, size_t K, size_t i, double epsilon
 }
 
 /* x[0] = y, x: (K, n) */
-static void join_vectors(float *const *x, size_t K, size_t n, double epsilon,
-                         const struct change *changes)
+static void join_changed_elements(float *const *x, size_t K, size_t n, double epsilon,
+                                  const struct change *changes)
 {
     for (size_t i = 0; i < n; i++) {
-        size_t last = 0, count = count_changing(x, K, i, epsilon, &last);
+        size_t last = 0, count = count_experts_changing_element(x, K, i, epsilon, &last);
         double sum = 0;
         for (size_t k = 0; k < K && count > 1; k++)
             sum += fabsf(x[k][i]) > (float)epsilon ? (double)x[k][i] : 0;
@@ -78,11 +79,11 @@ static void join_vectors(float *const *x, size_t K, size_t n, double epsilon,
 }
 
 /* Adds the counts of n elements. */
-static void count_changes(float *const *x, size_t K, size_t n, double epsilon,
-                          struct change *changes)
+static void count_unique_and_shared_changes(float *const *x, size_t K, size_t n, double epsilon,
+                                            struct change *changes)
 {
     for (size_t i = 0; i < n; i++) {
-        size_t last, c = count_changing(x, K, i, epsilon, &last);
+        size_t last, c = count_experts_changing_element(x, K, i, epsilon, &last);
         if (c == 1)
             changes[last].unique++;
         for (size_t k = 0; k < K && c > 1; k++)
@@ -90,7 +91,7 @@ static void count_changes(float *const *x, size_t K, size_t n, double epsilon,
     }
 }
 
-static double amplification(const struct options *o, const struct change *t)
+static double compute_amplification(const struct options *o, const struct change *t)
 {
     double unique = (double)t->unique > o->epsilon ? (double)t->unique : o->epsilon;
     double rho = (double)t->shared / unique;
@@ -103,9 +104,9 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 {
     const struct options *o = job->stage->options;
     if (!job->state)
-        return join_identical_vectors(job->in, b, e);
-    float **x = join_vector_pointers(b);
-    join_vectors(x, b->n_vectors, b->n, o->epsilon, job->state);
+        return join_require_identical(job->in, b, e);
+    float **x = join_list_vector_pointers(b);
+    join_changed_elements(x, b->n_vectors, b->n, o->epsilon, job->state);
     free(x);
     b->n_vectors = 1;
     return 0;
@@ -117,8 +118,8 @@ static int observe_block(const struct job *job, const struct block *b, void *wor
     struct change *block_changes = work;
     for (size_t k = 0; k < b->n_vectors; k++)
         block_changes[k] = (struct change){0};
-    float **x = join_vector_pointers(b);
-    count_changes(x, b->n_vectors, b->n, o->epsilon, block_changes);
+    float **x = join_list_vector_pointers(b);
+    count_unique_and_shared_changes(x, b->n_vectors, b->n, o->epsilon, block_changes);
     free(x);
     return 0;
 }
@@ -139,7 +140,7 @@ static int end_round(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     struct change *changes = job->state;
     for (size_t k = 0; changes && k < job->in->n_vectors; k++)
-        changes[k].factor = o->plus ? amplification(o, &changes[k]) : 1;
+        changes[k].factor = o->plus ? compute_amplification(o, &changes[k]) : 1;
     return VERDICT_DONE;
 }
 
@@ -151,14 +152,14 @@ static int open_ram(struct stage *s, struct header *h, struct error *e)
             (rows[i].offset == offsetof(struct options, r) ||
              rows[i].offset == offsetof(struct options, alpha)))
             return error_set(e, "--%s needs --plus", rows[i].name);
-    return join_declare_result(h, o->name, 1, SIZE_MAX, e);
+    return join_declare_merged_model(h, o->name, 1, SIZE_MAX, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    if (join_check_weights(job->stage, t, JOIN_NO_WEIGHTS, e))
+    if (join_reject_unsupported_weights(job->stage, t, JOIN_NO_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;

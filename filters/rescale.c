@@ -56,7 +56,8 @@ static int open_rescale(struct stage *s, struct header *h, struct error *e)
 }
 
 /* --by: has an earlier stage recorded the attribute? */
-static int check_attribute(const struct job *job, const struct vector *v, struct error *e)
+static int check_attribute_is_recorded(const struct job *job, const struct vector *v,
+                                       struct error *e)
 {
     const struct options *o = job->stage->options;
     const char *tensor = job->in->name, *model = job->stage->in->models[v->model].name;
@@ -83,7 +84,7 @@ static int begin_tensor(struct job *job, struct error *e)
     struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
-        if (check_attribute(job, v, e))
+        if (check_attribute_is_recorded(job, v, e))
             return -1;
         st[k].factor = stage_rules_vector_value(job->stage, &o->factors, t, v, 1);
         if (o->by == BY_KEEP)

@@ -100,7 +100,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
         size_t n = b->n - i < STRIP ? b->n - i : STRIP;
         compute_variance(x, b->n_vectors, i, n, v);
         for (size_t k = 0; k < b->n_vectors; k++)
-            magnitude_cut_apply_by(&cut, true, v, x[k] + i, b->first + i, n);
+            magnitude_cut_keep_by_other_vector(&cut, true, v, x[k] + i, b->first + i, n);
     }
     return 0;
 }
@@ -114,8 +114,8 @@ static int observe_block(const struct job *job, const struct block *b, void *wor
     uint64_t *n_differing = (uint64_t *)((char *)work + st->variances_size);
     compute_variance((float *const *)b->data, b->n_vectors, 0, b->n, v);
     *n_differing = count_differing(v, b->n);
-    magnitude_select_observe(st->select, v, b->first, b->n,
-                             (char *)work + st->variances_size + COUNT_SIZE);
+    magnitude_select_observe_block(st->select, v, b->first, b->n,
+                                   (char *)work + st->variances_size + COUNT_SIZE);
     return 0;
 }
 
@@ -125,11 +125,11 @@ static int accumulate_block(struct job *job, const struct block *b, void *work, 
     const char *count = (char *)work + st->variances_size;
     st->n_differing += *(const uint64_t *)count;
     st->n_observed += b->n;
-    magnitude_select_accumulate(st->select, count + COUNT_SIZE);
+    magnitude_select_accumulate_block(st->select, count + COUNT_SIZE);
     return 0;
 }
 
-static void plan_round(struct job *job)
+static void plan_selection_round(struct job *job)
 {
     struct state *st = job->state;
     st->n_differing = st->n_observed = 0;
@@ -139,28 +139,28 @@ static void plan_round(struct job *job)
 }
 
 /* An estimate of k strictly between 0 and n, because 0 and n need no selection. */
-static uint64_t clamp_estimate(uint64_t k, uint64_t n)
+static uint64_t clamp_count_estimate(uint64_t k, uint64_t n)
 {
     return k == 0 ? 1 : k >= n && n > 1 ? n - 1 : k;
 }
 
 /* k after a round, from the elements that differ in it. */
-static void set_count(struct state *st, uint64_t n)
+static void set_selected_count(struct state *st, uint64_t n)
 {
     double share = (double)st->n_differing / (double)st->n_observed;
     uint64_t n_differing = st->n_observed < n ? (uint64_t)(share * (double)n) : st->n_differing;
     uint64_t k = (uint64_t)((float)n_differing * (float)st->topk);
     st->counted = st->n_observed == n;
-    magnitude_select_set_count(st->select, st->counted ? k : clamp_estimate(k, n));
+    magnitude_select_set_count_above(st->select, st->counted ? k : clamp_count_estimate(k, n));
 }
 
 static int end_round(struct job *job, struct error *e)
 {
     struct state *st = job->state;
     if (!st->counted)
-        set_count(st, tensor_elements(job->in));
-    if (!magnitude_select_decide(st->select)) {
-        plan_round(job);
+        set_selected_count(st, tensor_elements(job->in));
+    if (!magnitude_select_decide_after_round(st->select)) {
+        plan_selection_round(job);
         return VERDICT_AGAIN;
     }
     for (size_t k = 0; k < job->out->n_vectors; k++) {
@@ -183,9 +183,9 @@ static int begin_tensor(struct job *job, struct error *e)
     uint64_t n = tensor_elements(t);
     st->topk = topk;
     st->variances_size = (tensor_block_elements(t) * sizeof(float) + 63) / 64 * 64;
-    st->select = magnitude_select_new(n, clamp_estimate((uint64_t)((double)n * topk), n),
+    st->select = magnitude_select_new(n, clamp_count_estimate((uint64_t)((double)n * topk), n),
                                       TIE_LOWER_INDEX_WINS, 0);
-    plan_round(job);
+    plan_selection_round(job);
     return PLAN_OBSERVE;
 }
 

@@ -17,7 +17,7 @@
 #define MIN_ENERGY 1e-6 /* sum of the mean squares */
 
 /* w: (K), sums of squares of vectors of n elements, becomes weights. */
-static void energy_shares(double *w, size_t K, size_t n)
+static void convert_energies_to_weights(double *w, size_t K, size_t n)
 {
     double sum = 0;
     for (size_t k = 0; k < K; k++) {
@@ -40,14 +40,14 @@ static int begin_tensor(struct job *job, struct error *e)
 
 static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    tensor_sums_add(work, b->n_vectors, job->state);
+    tensor_sums_add_block_sums(work, b->n_vectors, job->state);
     return 0;
 }
 
 static int end_round(struct job *job, struct error *e)
 {
     double *w = job->state;
-    energy_shares(w, job->in->n_vectors, tensor_elements(job->in));
+    convert_energies_to_weights(w, job->in->n_vectors, tensor_elements(job->in));
     for (size_t k = 0; k < job->out->n_vectors; k++)
         vector_set_weights(&job->out->vectors[k], job->arena, 1, &w[k]);
     return VERDICT_DONE;

@@ -109,7 +109,7 @@ static void target_block_free(struct target_block *b)
 }
 
 /* The token with the largest logit; of equal ones the first. */
-static uint32_t argmax(const float *logits, size_t V)
+static uint32_t find_token_with_largest_logit(const float *logits, size_t V)
 {
     size_t best = 0;
     for (size_t v = 1; v < V; v++)
@@ -121,11 +121,11 @@ static uint32_t argmax(const float *logits, size_t V)
 static void mark_top1_target(void *context, size_t i, size_t thread)
 {
     const struct target_block *b = context;
-    b->top1[i] = argmax(b->logits + i * b->V, b->V) == b->tokens[i];
+    b->top1[i] = find_token_with_largest_logit(b->logits + i * b->V, b->V) == b->tokens[i];
 }
 
-static int add_to_sums(struct run *r, const struct target *targets, size_t n,
-                       const struct target_block *b, struct error *e)
+static int add_scores_to_task_sums(struct run *r, const struct target *targets, size_t n,
+                                   const struct target_block *b, struct error *e)
 {
     for (size_t i = 0; i < n; i++) {
         const struct sample *s = &r->samples.samples[targets[i].sample];
@@ -141,8 +141,8 @@ static int add_to_sums(struct run *r, const struct target *targets, size_t n,
 }
 
 /* x (N, d): the batch's last hidden states. */
-static int score_block(struct run *r, const float *x, const struct target *targets, size_t n,
-                       struct target_block *b, struct error *e)
+static int score_block_of_targets(struct run *r, const float *x, const struct target *targets,
+                                  size_t n, struct target_block *b, struct error *e)
 {
     size_t d = arch_of(r)->hidden;
     for (size_t i = 0; i < n; i++) {
@@ -153,13 +153,14 @@ static int score_block(struct run *r, const float *x, const struct target *targe
         return -1;
     parallel_for(n, b->V, mark_top1_target, b);
     cross_entropy_forward(b->logits, b->tokens, n, b->V, b->loss);
-    return add_to_sums(r, targets, n, b, e);
+    return add_scores_to_task_sums(r, targets, n, b, e);
 }
 
 /* ---- a group of samples ---------------------------------------------------------------------- */
 
 /* The response tokens of samples first .. first + n - 1; *count of them. */
-static struct target *list_targets(const struct run *r, size_t first, size_t n, size_t *count)
+static struct target *list_response_tokens(const struct run *r, size_t first, size_t n,
+                                           size_t *count)
 {
     size_t total = 0, start = 0;
     for (size_t s = first; s < first + n; s++)
@@ -178,17 +179,18 @@ static struct target *list_targets(const struct run *r, size_t first, size_t n, 
 static int score_targets(struct run *r, const float *x, size_t first, size_t n, struct error *e)
 {
     size_t count, block = lm_logits_block_tokens(arch_of(r));
-    struct target *targets = list_targets(r, first, n, &count);
+    struct target *targets = list_response_tokens(r, first, n, &count);
     struct target_block b = target_block_new(arch_of(r));
     int failed = 0;
     for (size_t at = 0; at < count && !failed; at += block)
-        failed = score_block(r, x, targets + at, count - at < block ? count - at : block, &b, e);
+        failed = score_block_of_targets(r, x, targets + at, count - at < block ? count - at : block,
+                                        &b, e);
     free(targets);
     target_block_free(&b);
     return failed;
 }
 
-static int score_all_groups(struct run *r, const struct token_batch *b, struct error *e)
+static int score_groups_of_samples(struct run *r, const struct token_batch *b, struct error *e)
 {
     const struct arch *a = arch_of(r);
     int failed = 0;
@@ -211,7 +213,7 @@ static void count_exact_samples(struct run *r)
     }
 }
 
-static int score_all(struct stage *stage, struct error *e)
+static int score_all_samples(struct stage *stage, struct error *e)
 {
     struct run *r = stage->data;
     const struct arch *a = arch_of(r);
@@ -224,7 +226,7 @@ static int score_all(struct stage *stage, struct error *e)
         image_features_compute(a, weights, r->samples.images.images, r->samples.images.n, NULL,
                                stage->common.memory, stage->common.spool, e);
     lm_set_image_features(r->lm, features);
-    int failed = features ? score_all_groups(r, &b, e) : -1;
+    int failed = features ? score_groups_of_samples(r, &b, e) : -1;
     count_exact_samples(r);
     lm_free(r->lm);
     image_features_free(features);
@@ -238,7 +240,7 @@ struct result {
     double loss, token_accuracy, exact_match;
 };
 
-static struct result task_result(const struct task_sums *s)
+static struct result compute_task_scores(const struct task_sums *s)
 {
     return (struct result){s->loss / (double)s->tokens, (double)s->top1_tokens / (double)s->tokens,
                            (double)s->exact_samples / (double)s->samples};
@@ -251,7 +253,7 @@ static void print_task_row(const char *task, int width, size_t samples, const st
            100 * r->token_accuracy, 100 * r->exact_match, exp(r->loss));
 }
 
-static int task_width(const struct run *r)
+static int task_column_width(const struct run *r)
 {
     int width = 4;
     for (size_t i = 0; i < r->samples.n_tasks; i++)
@@ -264,11 +266,11 @@ static void print_table(const struct run *r)
 {
     size_t n = r->samples.n_tasks, samples = 0;
     struct result mean = {0};
-    int width = task_width(r);
+    int width = task_column_width(r);
     printf("%-*s  %8s  %10s  %14s  %11s  %10s\n", width, "task", "samples", "loss",
            "token_accuracy", "exact_match", "perplexity");
     for (size_t i = 0; i < n; i++) {
-        struct result one = task_result(&r->sums[i]);
+        struct result one = compute_task_scores(&r->sums[i]);
         print_task_row(r->samples.tasks[i], width, r->sums[i].samples, &one);
         samples += r->sums[i].samples;
         mean.loss += one.loss / (double)n;
@@ -288,7 +290,7 @@ static void print_json_number(const char *before, double x)
 static void print_json(const struct run *r)
 {
     for (size_t i = 0; i < r->samples.n_tasks; i++) {
-        struct result one = task_result(&r->sums[i]);
+        struct result one = compute_task_scores(&r->sums[i]);
         fputs(i ? ",\n " : "{", stdout);
         text_print_quoted(stdout, r->samples.tasks[i]);
         print_json_number(": {\"loss\": ", one.loss);
@@ -321,7 +323,7 @@ static int open_score(struct stage *s, struct header *h, struct error *e)
     r->sums = mem_alloc(r->samples.n_tasks, sizeof *r->sums);
     r->exact = mem_alloc(r->samples.n, sizeof *r->exact);
     memset(r->exact, true, r->samples.n * sizeof *r->exact);
-    return score_all(s, e);
+    return score_all_samples(s, e);
 }
 
 static int close_score(struct stage *s, bool ok, struct error *e)

@@ -28,7 +28,7 @@ static const struct option_row rows[] = {
     {0}};
 
 /* Sets the coefficients of a and c. */
-static void interpolate(struct gram_join *g, double t)
+static void set_slerp_coefficients(struct gram_join *g, double t)
 {
     double a = gram_join_vector_norm(g, 0), c = gram_join_vector_norm(g, 1);
     double cosine = g->dot_products[1] / ((a > 1e-8 ? a : 1) * (c > 1e-8 ? c : 1));
@@ -43,7 +43,7 @@ static void interpolate(struct gram_join *g, double t)
 static int open_slerp(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return join_declare_result(h, o->name, 2, 2, e);
+    return join_declare_merged_model(h, o->name, 2, 2, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)
@@ -55,7 +55,7 @@ static int end_round(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     if (job->state)
-        interpolate(job->state, stage_rules_tensor_value(&o->t, job->in, NAN));
+        set_slerp_coefficients(job->state, stage_rules_tensor_value(&o->t, job->in, NAN));
     return VERDICT_DONE;
 }
 

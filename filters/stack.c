@@ -48,7 +48,8 @@ struct stack {
 /* ---- the stack ------------------------------------------------------------------------------- */
 
 /* Finds the first and the last layer of a stack in a stream; false if it has none. */
-static bool find_layers(const struct header *h, const struct prefix *p, long *first, long *last)
+static bool find_first_and_last_layer(const struct header *h, const struct prefix *p, long *first,
+                                      long *last)
 {
     *first = *last = -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
@@ -62,12 +63,12 @@ static bool find_layers(const struct header *h, const struct prefix *p, long *fi
 }
 
 /* Checks that the numbers of the layers are consecutive across the streams. */
-static int check_consecutive(const struct stream_inputs *all, const struct prefix *p,
-                             struct error *e)
+static int check_consecutive_layer_numbers(const struct stream_inputs *all, const struct prefix *p,
+                                           struct error *e)
 {
     long end = -1, first, last;
     for (size_t i = 0; i < all->n; i++) {
-        if (!find_layers(stream_inputs_header(all, i), p, &first, &last))
+        if (!find_first_and_last_layer(stream_inputs_header(all, i), p, &first, &last))
             return error_set(e, "%s has no layers under %.*s", all->inputs[i].path, (int)p->length,
                              p->name);
         if (i > 0 && first != end + 1)
@@ -81,7 +82,7 @@ static int check_consecutive(const struct stream_inputs *all, const struct prefi
 }
 
 /* Finds the stack to concatenate; with --stack, among those that `wanted` is the prefix of. */
-static int find_prefix(struct stack *st, const char *wanted, struct error *e)
+static int find_layer_stack_prefix(struct stack *st, const char *wanted, struct error *e)
 {
     const struct header *h = stream_inputs_header(&st->streams, 0);
     struct prefix found = {0};
@@ -92,7 +93,7 @@ static int find_prefix(struct stack *st, const char *wanted, struct error *e)
         if (tensor_name_layer(p.name, &p.length) < 0 ||
             (wanted && !tensor_name_is_stack_prefix(p.name, p.length, wanted)) ||
             (found.name && tensor_name_layer_in_stack(p.name, found.name, found.length) >= 0) ||
-            check_consecutive(&st->streams, &p, e))
+            check_consecutive_layer_numbers(&st->streams, &p, e))
             continue;
         if (found.name && st->streams.n > 1)
             return error_set(e, "several stacks of layers have consecutive numbers; choose one "
@@ -106,13 +107,13 @@ static int find_prefix(struct stack *st, const char *wanted, struct error *e)
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
 /* True if this tensor is taken from input i. */
-static bool is_taken(const struct stack *st, size_t i, const char *name)
+static bool is_taken_from_input(const struct stack *st, size_t i, const char *name)
 {
-    return layer_slice_contributes(name, st->prefix.name, st->prefix.length, i == 0,
-                                   i == st->streams.n - 1);
+    return layer_slice_contributes_tensor(name, st->prefix.name, st->prefix.length, i == 0,
+                                          i == st->streams.n - 1);
 }
 
-static size_t count_tensors(const struct stream_inputs *all)
+static size_t count_tensors_of_all_inputs(const struct stream_inputs *all)
 {
     size_t n = 0;
     for (size_t i = 0; i < all->n; i++)
@@ -121,11 +122,11 @@ static size_t count_tensors(const struct stream_inputs *all)
 }
 
 /* Renumbers the layers by their positions in the result, for the rules of later stages. */
-static void set_layers(const struct stack *st, struct header *h)
+static void renumber_layers(const struct stack *st, struct header *h)
 {
     const struct prefix *p = &st->prefix;
     long first, last;
-    find_layers(h, p, &first, &last);
+    find_first_and_last_layer(h, p, &first, &last);
     for (size_t i = 0; i < h->n_tensors; i++) {
         long layer = tensor_name_layer_in_stack(h->tensors[i].name, p->name, p->length);
         if (layer < 0)
@@ -140,25 +141,25 @@ static int open_stack(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     struct stack *st = s->data = mem_alloc(1, sizeof *st);
     const struct stream_inputs *all = &st->streams;
-    if (stream_inputs_open(&st->streams, s, h, true, e) || find_prefix(st, o->stack, e))
+    if (stream_inputs_open(&st->streams, s, h, true, e) || find_layer_stack_prefix(st, o->stack, e))
         return -1;
-    h->tensors = arena_alloc(&h->arena, count_tensors(all), sizeof *h->tensors);
-    st->origins = mem_alloc(count_tensors(all), sizeof *st->origins);
+    h->tensors = arena_alloc(&h->arena, count_tensors_of_all_inputs(all), sizeof *h->tensors);
+    st->origins = mem_alloc(count_tensors_of_all_inputs(all), sizeof *st->origins);
     for (size_t i = 0; i < all->n; i++)
         for (size_t t = 0; t < stream_inputs_header(all, i)->n_tensors; t++) {
-            if (!is_taken(st, i, stream_inputs_header(all, i)->tensors[t].name))
+            if (!is_taken_from_input(st, i, stream_inputs_header(all, i)->tensors[t].name))
                 continue;
             h->tensors[h->n_tensors] = stream_inputs_copy_tensor(all, i, t, &h->arena);
             h->tensors[h->n_tensors].input_index = h->n_tensors;
             st->origins[h->n_tensors++] = (struct origin){i, t};
         }
-    set_layers(st, h);
+    renumber_layers(st, h);
     return 0;
 }
 
 /* ---- payload --------------------------------------------------------------------------------- */
 
-static struct stream_input *input_of(const struct job *job)
+static struct stream_input *find_input_of_tensor(const struct job *job)
 {
     struct stack *st = job->stage->data;
     return &st->streams.inputs[st->origins[job->index].input];
@@ -168,16 +169,16 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     struct stack *st = job->stage->data;
     const struct origin *from = &st->origins[job->index];
-    if (stream_inputs_seek(&st->streams, from->input, from->index, 0, job->arena, e))
+    if (stream_inputs_seek_tensor(&st->streams, from->input, from->index, 0, job->arena, e))
         return -1;
-    stream_inputs_copy_vectors(input_of(job), job->out);
-    job->out->unknown_keys = input_of(job)->current_tensor.unknown_keys;
+    stream_inputs_copy_vectors(find_input_of_tensor(job), job->out);
+    job->out->unknown_keys = find_input_of_tensor(job)->current_tensor.unknown_keys;
     return PLAN_TRANSFORM;
 }
 
 static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
-    return stream_inputs_read_block(input_of(job), b, e);
+    return stream_inputs_read_block(find_input_of_tensor(job), b, e);
 }
 
 static int rewind_stack(struct stage *s, struct error *e)

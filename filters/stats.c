@@ -88,8 +88,8 @@ struct result {
 };
 
 /* Prints the columns of vector k for the pairs with the models before its own. */
-static void print_pairs(const struct header *h, const struct table *table, const struct result *r,
-                        size_t k)
+static void print_pair_columns(const struct header *h, const struct table *table,
+                               const struct result *r, size_t k)
 {
     size_t j = 0;
     for (size_t i = 0; i + 1 < table->n; i++) {
@@ -102,8 +102,8 @@ static void print_pairs(const struct header *h, const struct table *table, const
 }
 
 /* Prints the line of vector k. */
-static void print_line(const struct header *h, const struct table *table, const struct result *r,
-                       size_t k)
+static void print_vector_line(const struct header *h, const struct table *table,
+                              const struct result *r, size_t k)
 {
     const struct vector_stats *v = &r->stats->vectors[k];
     bool empty = v->finite == 0;
@@ -118,7 +118,7 @@ static void print_line(const struct header *h, const struct table *table, const 
     print_number(vector_stats_max_abs(v), 10);
     print_number(empty ? NAN : v->min, 10);
     print_number(empty ? NAN : v->max, 10);
-    print_pairs(h, table, r, k);
+    print_pair_columns(h, table, r, k);
     if (v->floating > v->finite)
         printf("  %llu not finite", (unsigned long long)(v->floating - v->finite));
     puts("");
@@ -178,19 +178,19 @@ static void print_json(const struct header *h, const struct result *r)
     puts("]}");
 }
 
-static void print_result(const struct stage *s, const struct result *r)
+static void print_tensor_stats(const struct stage *s, const struct result *r)
 {
     const struct options *o = s->options;
     if (o->json)
         print_json(s->in, r);
     for (size_t k = 0; k < r->stats->n && !o->json; k++)
-        print_line(s->in, s->data, r, k);
+        print_vector_line(s->in, s->data, r, k);
 }
 
 /* ---- the functions of the descriptor ------------------------------------------------------- */
 
 /* Lists the models that have vectors. */
-static void list_models(struct table *table, const struct header *h)
+static void list_models_with_vectors(struct table *table, const struct header *h)
 {
     bool *has_vectors = mem_alloc(h->n_models, sizeof *has_vectors);
     for (size_t i = 0; i < h->n_tensors; i++)
@@ -215,7 +215,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     table->model_width = 5;
     for (size_t i = 0; i < s->in->n_tensors && !o->summary; i++)
         table->name_width = text_print_max_name_width(table->name_width, s->in->tensors[i].name);
-    list_models(table, s->in);
+    list_models_with_vectors(table, s->in);
     table->memory = mem_alloc(joint_stats_size(table->n), 1);
     table->all = joint_stats_init(table->memory, table->n);
     if (!o->json)
@@ -248,8 +248,8 @@ static int observe_block(const struct job *job, const struct block *b, void *wor
 
 static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    struct joint_stats sum = joint_stats_view(job->state, b->n_vectors);
-    struct joint_stats block = joint_stats_view(work, b->n_vectors);
+    struct joint_stats sum = joint_stats_view_memory(job->state, b->n_vectors);
+    struct joint_stats block = joint_stats_view_memory(work, b->n_vectors);
     joint_stats_accumulate(&block, &sum, NULL);
     return 0;
 }
@@ -259,7 +259,7 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
     const struct options *o = job->stage->options;
     struct table *table = job->stage->data;
     size_t K = job->in->n_vectors;
-    struct joint_stats t = joint_stats_view(job->state, K);
+    struct joint_stats t = joint_stats_view_memory(job->state, K);
     size_t *models = arena_alloc(job->arena, K, sizeof *models);
     size_t *ranks = arena_alloc(job->arena, K, sizeof *ranks);
     for (size_t k = 0; k < K; k++) {
@@ -269,7 +269,7 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
     if (ok)
         joint_stats_accumulate(&t, &table->all, ranks);
     if (ok && !o->summary)
-        print_result(job->stage, &(struct result){job->in->name, &t, models});
+        print_tensor_stats(job->stage, &(struct result){job->in->name, &t, models});
     return ok && ferror(stdout) ? standard_output_flush(e) : 0;
 }
 
@@ -280,7 +280,7 @@ static int close(struct stage *s, bool ok, struct error *e)
     if (ok && !o->json && !o->summary)
         puts("");
     if (ok)
-        print_result(s, &(struct result){NULL, &table->all, table->models});
+        print_tensor_stats(s, &(struct result){NULL, &table->all, table->models});
     free(table->memory);
     free(table->models);
     free(table->rank);
@@ -300,7 +300,7 @@ const struct filter filter_stats = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .sink.source_for_operand = operand_source_filter,
+    .sink.source_for_operand = operand_source_choose_filter,
     .accepts_nonfinite = true,
     .open = open,
     .begin_tensor = begin_tensor,

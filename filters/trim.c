@@ -49,8 +49,8 @@ static const struct option_row rows[] = {
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* The ranks that are kept of n elements. */
-static struct magnitude_band *new_band(const struct options *o, uint64_t n, double density,
-                                       double gamma)
+static struct magnitude_band *make_kept_band(const struct options *o, uint64_t n, double density,
+                                             double gamma)
 {
     bool breadcrumbs = tensor_rules_count(&o->outliers) > 0;
     uint64_t kept = (uint64_t)(density * (double)n), outliers = (uint64_t)(gamma * (double)n);
@@ -68,7 +68,7 @@ static struct magnitude_band *new_band(const struct options *o, uint64_t n, doub
 
 /* ---- one tensor, or the whole model ---------------------------------------------------------- */
 
-static struct magnitude_bands tensor_bands(const struct job *job)
+static struct magnitude_bands make_bands_of_tensor(const struct job *job)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
@@ -77,7 +77,7 @@ static struct magnitude_bands tensor_bands(const struct job *job)
         const struct vector *v = &t->vectors[k];
         double density = stage_rules_vector_value(job->stage, &o->density, t, v, 1);
         double gamma = stage_rules_vector_value(job->stage, &o->outliers, t, v, 0);
-        bands.bands[k] = new_band(o, tensor_elements(t), density, gamma);
+        bands.bands[k] = make_kept_band(o, tensor_elements(t), density, gamma);
     }
     return bands;
 }
@@ -87,29 +87,30 @@ static int begin_tensor(struct job *job, struct error *e)
     const struct rank_filter *models = job->stage->data;
     if (tensor_elements(job->in) == 0)
         return PLAN_PASS_THROUGH;
-    return rank_filter_begin(job,
-                             models ? rank_filter_tensor_bands(models, job) : tensor_bands(job));
+    return rank_filter_begin(job, models ? rank_filter_make_tensor_bands(models, job)
+                                         : make_bands_of_tensor(job));
 }
 
-static int open_model_scope(struct stage *s, const struct header *h, struct error *e)
+static int open_with_model_scope(struct stage *s, const struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct rank_filter *models = s->data = rank_filter_new(s, h);
     double *density = arena_alloc(&models->arena, h->n_models, sizeof *density);
     double *gamma = arena_alloc(&models->arena, h->n_models, sizeof *gamma);
-    if (rank_filter_model_values(s, &o->density, h, 1, density, e) ||
-        rank_filter_model_values(s, &o->outliers, h, 0, gamma, e))
+    if (rank_filter_find_model_values(s, &o->density, h, 1, density, e) ||
+        rank_filter_find_model_values(s, &o->outliers, h, 0, gamma, e))
         return -1;
     for (size_t m = 0; m < h->n_models; m++)
         if (models->model_elements[m])
-            models->bands.bands[m] = new_band(o, models->model_elements[m], density[m], gamma[m]);
+            models->bands.bands[m] =
+                make_kept_band(o, models->model_elements[m], density[m], gamma[m]);
     return 0;
 }
 
 static int open_trim(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return o->scope == PER_MODEL ? open_model_scope(s, h, e) : 0;
+    return o->scope == PER_MODEL ? open_with_model_scope(s, h, e) : 0;
 }
 
 static enum scope choose_scope(const struct stage *s)

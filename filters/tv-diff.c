@@ -90,7 +90,7 @@ static const char *format_shape(struct arena *a, const struct tensor *t)
 }
 
 /* Reports differences of the kinds and the manifests. */
-static void compare_manifests(struct stage *s)
+static void compare_tensor_lists(struct stage *s)
 {
     struct run *run = s->data;
     struct diff_report *r = &run->report;
@@ -130,14 +130,14 @@ static int open(struct stage *s, struct header *h, struct error *e)
         return both_stdin ? error_set(e, "A and B cannot both be standard input") : -1;
     run->report.quiet = options_of(s)->quiet;
     run->report.json = options_of(s)->json;
-    diff_report_set_widths(&run->report, s->in);
-    compare_manifests(s);
+    diff_report_set_column_widths(&run->report, s->in);
+    compare_tensor_lists(s);
     return 0;
 }
 
 /* Index of the vector of B's tensor that matches vector k of A's. */
-static size_t find_vector(const struct stage *s, const struct tensor *a, size_t k,
-                          const struct header *hb, const struct tensor *b)
+static size_t find_matching_vector(const struct stage *s, const struct tensor *a, size_t k,
+                                   const struct header *hb, const struct tensor *b)
 {
     if (a->n_vectors == 1 && b->n_vectors == 1)
         return 0;
@@ -155,7 +155,7 @@ static size_t tile_elements(enum dtype d)
 }
 
 /* The largest magnitude of a vector of B. */
-static double max_magnitude(const struct diff_reference *r, size_t tensor, size_t k)
+static double find_max_magnitude(const struct diff_reference *r, size_t tensor, size_t k)
 {
     const struct tensor *t = diff_reference_tensor(r, tensor);
     enum dtype d = t->vectors[k].dtype;
@@ -173,8 +173,8 @@ static double max_magnitude(const struct diff_reference *r, size_t tensor, size_
 
 /* Reports differences of weights and dtypes of vectors k of A and j of B. Returns true if their
  * elements can be compared. */
-static bool compare_vectors(struct stage *s, const struct tensor *a, size_t k,
-                            const struct tensor *b, size_t j)
+static bool compare_vector_attributes(struct stage *s, const struct tensor *a, size_t k,
+                                      const struct tensor *b, size_t j)
 {
     struct diff_report *r = &((struct run *)s->data)->report;
     const char *model = s->in->models[a->vectors[k].model].name;
@@ -212,7 +212,7 @@ static void report_vectors_only_in_b(struct stage *s, const struct match *m, con
 }
 
 /* Matches the vectors of A's tensor with those of tensor `index` of B. */
-static struct match *match_tensors(struct job *job, size_t index)
+static struct match *match_vectors_of_tensor(struct job *job, size_t index)
 {
     struct stage *s = job->stage;
     const struct run *run = s->data;
@@ -225,11 +225,11 @@ static struct match *match_tensors(struct job *job, size_t index)
     m->magnitudes = arena_alloc(job->arena, K, sizeof *m->magnitudes);
     m->diffs = arena_alloc(job->arena, K, sizeof *m->diffs);
     for (size_t k = 0; k < K; k++)
-        m->vectors[k] = find_vector(s, a, k, hb, b);
+        m->vectors[k] = find_matching_vector(s, a, k, hb, b);
     report_vectors_only_in_b(s, m, a, hb, b);
     for (size_t k = 0; k < K; k++)
-        if (compare_vectors(s, a, k, b, m->vectors[k]))
-            m->magnitudes[k] = max_magnitude(run->b, index, m->vectors[k]);
+        if (compare_vector_attributes(s, a, k, b, m->vectors[k]))
+            m->magnitudes[k] = find_max_magnitude(run->b, index, m->vectors[k]);
         else
             m->vectors[k] = NO_VECTOR;
     return m;
@@ -242,14 +242,14 @@ static int begin_tensor(struct job *job, struct error *e)
     long index = diff_reference_find_tensor(run->b, a->name);
     if (index < 0 || !tensor_same_shape(a, diff_reference_tensor(run->b, (size_t)index)))
         return PLAN_PASS_THROUGH;
-    job->state = match_tensors(job, (size_t)index);
+    job->state = match_vectors_of_tensor(job, (size_t)index);
     job->work_size = a->n_vectors * sizeof(struct element_diff);
     return PLAN_REDUCE;
 }
 
 /* Compares vector k of a block with its vector in B. */
-static void compare_block(const struct job *job, const struct block *b, size_t k,
-                          struct element_diff *diff)
+static void compare_block_elements(const struct job *job, const struct block *b, size_t k,
+                                   struct element_diff *diff)
 {
     const struct run *run = job->stage->data;
     const struct match *m = job->state;
@@ -274,7 +274,7 @@ static int observe_block(const struct job *job, const struct block *b, void *wor
     memset(diffs, 0, b->n_vectors * sizeof *diffs);
     for (size_t k = 0; k < b->n_vectors; k++)
         if (m->vectors[k] != NO_VECTOR)
-            compare_block(job, b, k, &diffs[k]);
+            compare_block_elements(job, b, k, &diffs[k]);
     return 0;
 }
 
@@ -336,7 +336,7 @@ const struct filter filter_tv_diff = {
     .min_operands = 2,
     .max_operands = 2,
     .role = ROLE_SINK,
-    .sink.source_for_operand = operand_source_filter,
+    .sink.source_for_operand = operand_source_choose_filter,
     .raw_payload = true,
     .accepts_nonfinite = true,
     .failure_status = 2,

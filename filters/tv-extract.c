@@ -32,8 +32,8 @@ static const struct option_row rows[] = {
 /* ---- from checkpoints ------------------------------------------------------------------------ */
 
 /* delta = (float)(x - base) for vector k; base is the block as F32. */
-static void subtract_base(struct model_set *m, size_t index, size_t k, const struct block *b,
-                          const float *base, float *delta)
+static void read_and_subtract_base(struct model_set *m, size_t index, size_t k,
+                                   const struct block *b, const float *base, float *delta)
 {
     if (!model_set_needs_f64(m, index, k)) {
         model_set_read_block_f32(m, index, k, b, delta);
@@ -57,7 +57,7 @@ static int fill_block(const struct job *job, struct block *b, struct error *e)
     model_set_read_block_f32(m, job->index, MODEL_SET_BASE_VECTOR, b, base);
     for (size_t k = 0; k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
-        subtract_base(m, job->index, k, b, base, in_place ? b->data[k] : delta);
+        read_and_subtract_base(m, job->index, k, b, base, in_place ? b->data[k] : delta);
         if (!in_place)
             dtype_from_f32(b->dtypes[k], delta, b->data[k], b->n);
     }
@@ -77,7 +77,7 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
 
 #define MODELS_MAX 1024 /* in a stream */
 
-static int check_tensor(const struct header *h, const struct tensor *t, struct error *e)
+static int check_tensor_vectors(const struct header *h, const struct tensor *t, struct error *e)
 {
     if (t->n_vectors > MODELS_MAX)
         return error_set(e, "tensor %s has %zu vectors; at most %d are supported", t->name,
@@ -106,7 +106,7 @@ static void remove_base_vector(struct tensor *t)
         t->vectors[k].dtype = DTYPE_F32;
 }
 
-static int open_stream(const struct stage *s, struct header *h, struct error *e)
+static int prepare_stream_header(const struct stage *s, struct header *h, struct error *e)
 {
     for (size_t i = 1; rows[i].name; i++) /* all except --wire apply to checkpoints only */
         if (s->given[i])
@@ -117,11 +117,11 @@ static int open_stream(const struct stage *s, struct header *h, struct error *e)
     int failed = 0;
     for (size_t i = 0; i < h->n_tensors && !failed; i++) {
         struct tensor *t = &h->tensors[i];
-        failed = check_tensor(h, t, e);
+        failed = check_tensor_vectors(h, t, e);
         keep[i] = tensor_is_float(t) && t->n_vectors > 1;
         remove_base_vector(t);
     }
-    header_filter_tensors(h, keep);
+    header_keep_tensors(h, keep);
     free(keep);
     h->kind = KIND_TASK_VECTORS;
     for (size_t m = 0; m < h->n_models; m++)
@@ -160,7 +160,7 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     if (s->operands.n == 1)
         return error_set(e, "no EXPERT was given after the BASE %s", s->operands.items[0]);
-    if (!s->operands.n && open_stream(s, h, e))
+    if (!s->operands.n && prepare_stream_header(s, h, e))
         return -1;
     if (s->operands.n && !(s->data = model_set_open(s, &o->models, true, h, e)))
         return -1;

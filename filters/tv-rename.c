@@ -8,7 +8,7 @@
  */
 #include "filter.h"
 #include "name_scheme.h"
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +40,7 @@ static int parse_rule(struct stage *s, const char *text, struct rename_rule *r, 
     size_t stars = 0;
     for (const char *p = r->replacement; *p; p++)
         stars += *p == '*';
-    return stars <= pattern_count_stars(r->pattern)
+    return stars <= glob_pattern_count_stars(r->pattern)
                ? 0
                : error_set(e, "invalid rule %s: the replacement has more stars than the pattern",
                            text);
@@ -48,7 +48,8 @@ static int parse_rule(struct stage *s, const char *text, struct rename_rule *r, 
 
 /* The name of a tensor in a naming scheme. Names of q, k and v can only be converted between
  * schemes that store them in the same number of tensors. NULL on error. */
-static const char *convert_name(struct stage *s, size_t scheme, const char *name, struct error *e)
+static const char *convert_to_naming_scheme(struct stage *s, size_t scheme, const char *name,
+                                            struct error *e)
 {
     char canonical[NAME_SCHEME_MAX_NAME], converted[NAME_SCHEME_MAX_NAME];
     if (!name_scheme_to_canonical(name, canonical) ||
@@ -76,19 +77,19 @@ static const char *convert_name(struct stage *s, size_t scheme, const char *name
 }
 
 /* The new name of a tensor; NULL on error. */
-static const char *new_name(struct stage *s, struct rename_rule *rules, const char *name,
-                            struct error *e)
+static const char *apply_rename_rules(struct stage *s, struct rename_rule *rules, const char *name,
+                                      struct error *e)
 {
     const struct options *o = s->options;
     for (size_t i = 0; i < s->operands.n; i++) {
-        char *replaced = pattern_replace(rules[i].pattern, rules[i].replacement, name);
+        char *replaced = glob_pattern_replace(rules[i].pattern, rules[i].replacement, name);
         if (!replaced)
             continue;
         rules[i].used = true;
         name = arena_copy_text(&s->arena, replaced);
         free(replaced);
     }
-    return o->to >= 0 ? convert_name(s, (size_t)o->to, name, e) : name;
+    return o->to >= 0 ? convert_to_naming_scheme(s, (size_t)o->to, name, e) : name;
 }
 
 static int rename_tensors(struct stage *s, struct rename_rule *rules, struct header *h,
@@ -96,9 +97,9 @@ static int rename_tensors(struct stage *s, struct rename_rule *rules, struct hea
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
-        if (t->base_name && !(t->base_name = new_name(s, rules, t->base_name, e)))
+        if (t->base_name && !(t->base_name = apply_rename_rules(s, rules, t->base_name, e)))
             return -1;
-        if (!(t->name = new_name(s, rules, t->name, e)))
+        if (!(t->name = apply_rename_rules(s, rules, t->name, e)))
             return -1;
         if (t->base_name && strcmp(t->base_name, t->name) == 0)
             t->base_name = NULL;
@@ -116,7 +117,8 @@ static int compare_names(const void *a, const void *b)
 }
 
 /* Checks that no two tensors have the same name now. */
-static int check_unique(const struct header *before, const struct header *h, struct error *e)
+static int check_names_are_unique(const struct header *before, const struct header *h,
+                                  struct error *e)
 {
     const struct tensor **sorted = mem_alloc(h->n_tensors, sizeof *sorted);
     int failed = 0;
@@ -141,7 +143,7 @@ static int open_rename(struct stage *s, struct header *h, struct error *e)
     for (size_t i = 0; i < s->operands.n; i++)
         if (parse_rule(s, s->operands.items[i], &rules[i], e))
             return -1;
-    if (rename_tensors(s, rules, h, e) || check_unique(s->in, h, e))
+    if (rename_tensors(s, rules, h, e) || check_names_are_unique(s->in, h, e))
         return -1;
     for (size_t i = 0; i < s->operands.n; i++)
         if (!rules[i].used)

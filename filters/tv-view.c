@@ -47,7 +47,7 @@ static const struct options *options_of(const struct stage *s)
 
 /* ---- as a table ---------------------------------------------------------------------------- */
 
-static int shape_width(const struct tensor *t)
+static int compute_shape_width(const struct tensor *t)
 {
     int width = t->rank ? (int)t->rank - 1 : 6;
     for (size_t i = 0; i < t->rank; i++)
@@ -109,7 +109,8 @@ static struct table *table_new(const struct header *h)
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
         table->name = text_print_max_name_width(table->name, t->name);
-        table->shape = shape_width(t) > table->shape ? shape_width(t) : table->shape;
+        table->shape =
+            compute_shape_width(t) > table->shape ? compute_shape_width(t) : table->shape;
         for (size_t k = 0; k < t->n_vectors; k++) {
             const struct vector *v = &t->vectors[k];
             int width =
@@ -159,12 +160,13 @@ static void print_attributes(const struct vector *v, const char *model)
         printf(" keep %s", number_format(v->keep_probability, number));
 }
 
-static void print_tensor(const struct table *table, const struct header *h, const struct tensor *t)
+static void print_tensor_line(const struct table *table, const struct header *h,
+                              const struct tensor *t)
 {
     text_print_name(stdout, t->name, table->name);
     fputs("  ", stdout);
     text_form_print_shape(t);
-    printf("%*s  ", table->shape - shape_width(t), "");
+    printf("%*s  ", table->shape - compute_shape_width(t), "");
     if (t->layer >= 0)
         printf("%3ld/%-2ld", t->layer, t->layers);
     else
@@ -193,7 +195,7 @@ static void print_hashes(const struct stage *s)
 {
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = run_context_model_hashes(s, &models, &hashes);
+    size_t n = run_context_get_model_hashes(s, &models, &hashes);
     for (size_t i = 0; i < n; i++) {
         fputs("full hash of ", stdout);
         text_print_name(stdout, models[i], 0);
@@ -242,17 +244,17 @@ static void print_json_end(const struct stage *s)
         .tensors = totals.tensors, .payload_bytes = totals.payload_bytes, .has_hash = true};
     struct bytes b = {0};
     const char *const *models;
-    end.n_hashes = run_context_model_hashes(s, &models, &end.hashes);
+    end.n_hashes = run_context_get_model_hashes(s, &models, &end.hashes);
     end.hashed_models = (const char **)models;
-    encode_end(&b, &end);
+    encode_end_record(&b, &end);
     print_json(&b);
 }
 
 /* ---- as text for from-text ----------------------------------------------------------------- */
 
 /* Prints the rows of a vector, which starts at `offset` in the spool. */
-static int print_rows(const struct spool *spool, uint64_t offset, const struct tensor *t,
-                      enum dtype d, struct error *e)
+static int print_vector_rows(const struct spool *spool, uint64_t offset, const struct tensor *t,
+                             enum dtype d, struct error *e)
 {
     size_t all = tensor_elements(t), chunk = dtype_bits(d) % 8 ? all : CHUNK;
     void *bytes = mem_alloc(dtype_bytes(d, chunk < all ? chunk : all) + 1, 1);
@@ -276,7 +278,7 @@ static int print_values(const struct job *job, const struct spool *spool, struct
     for (size_t k = 0; k < t->n_vectors; k++) {
         enum dtype d = t->vectors[k].dtype;
         text_form_print_vector(job->stage->in, t, entry, k);
-        if (print_rows(spool, offset, t, d, e))
+        if (print_vector_rows(spool, offset, t, d, e))
             return -1;
         offset += dtype_bytes(d, tensor_elements(t));
     }
@@ -298,7 +300,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     else
         s->data = print_header(s->in);
     for (size_t i = 0; o->header && s->data && i < s->in->n_tensors; i++)
-        print_tensor(s->data, s->in, &s->in->tensors[i]);
+        print_tensor_line(s->data, s->in, &s->in->tensors[i]);
     return 0;
 }
 
@@ -312,10 +314,10 @@ static int begin_tensor(struct job *job, struct error *e)
         return spool_reserve(job->state, size, e) ? -1 : PLAN_TRANSFORM;
     }
     if (options_of(s)->json) {
-        encode_tensor(&b, job->in);
+        encode_tensor_record(&b, job->in);
         print_json(&b);
     } else {
-        print_tensor(s->data, s->in, job->in);
+        print_tensor_line(s->data, s->in, job->in);
     }
     return ferror(stdout) ? standard_output_flush(e) : PLAN_PASS_THROUGH;
 }
@@ -365,7 +367,7 @@ const struct filter filter_tv_view = {
     .options = rows,
     .max_operands = 1,
     .role = ROLE_SINK,
-    .sink.source_for_operand = operand_source_filter,
+    .sink.source_for_operand = operand_source_choose_filter,
     .raw_payload = true,
     .accepts_nonfinite = true,
     .open = open,

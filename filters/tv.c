@@ -96,7 +96,7 @@ static int parse_run_options(int argc, char **argv, struct run_options *o)
     return argc - optind == 1 ? -1 : usage_error(run_usage);
 }
 
-static int run_command(int argc, char **argv)
+static int run_run_command(int argc, char **argv)
 {
     char name[] = "tv: run"; /* for the messages of getopt_long */
     struct run_options o = {.pipeline = all_filters};
@@ -127,7 +127,7 @@ static const char finish_usage[] =
     "parts, write the index and the model card, and move OUT into place.\n\n"
     "  --force         replace OUT if it exists\n";
 
-static int finish_command(int argc, char **argv)
+static int run_finish_command(int argc, char **argv)
 {
     static const struct option options[] = {
         {"help", no_argument, NULL, 'h'}, {"force", no_argument, NULL, 'f'}, {0}};
@@ -155,7 +155,7 @@ static int finish_command(int argc, char **argv)
 
 /* A folder given by its path from the folder of tv, in an installation or in a build tree; NULL if
  * there is none. */
-static char *find_folder(const char *installed, const char *built)
+static char *find_installed_or_built_folder(const char *installed, const char *built)
 {
     char own[PATH_MAX / 2], path[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
@@ -169,9 +169,9 @@ static char *find_folder(const char *installed, const char *built)
     return access(path, X_OK) == 0 ? realpath(path, NULL) : NULL;
 }
 
-static int env_command(void)
+static int run_env_command(void)
 {
-    char *folder = find_folder("../libexec/tvtools", "../bin"), *filter = NULL;
+    char *folder = find_installed_or_built_folder("../libexec/tvtools", "../bin"), *filter = NULL;
     if (!folder || asprintf(&filter, "%s/%s", folder, filter_all[0]->name) < 0 ||
         access(filter, X_OK) != 0)
         return print_error("env", "the filters are not installed next to tv");
@@ -184,9 +184,11 @@ static int env_command(void)
     return 0;
 }
 
-static int pipeline_command(int argc, char **argv)
+static int run_pipeline_script_command(int argc, char **argv)
 {
-    char *folder = find_folder("../libexec/tvtools/pipelines", "../../pipelines"), *script = NULL;
+    char *folder =
+             find_installed_or_built_folder("../libexec/tvtools/pipelines", "../../pipelines"),
+         *script = NULL;
     if (argc < 2 || strchr(argv[1], '/')) {
         fputs("Usage: tv pipeline NAME [OPTION...] BASE EXPERT... OUT\n", stderr);
         return 2;
@@ -216,7 +218,7 @@ static void print_usage(FILE *f)
 
 /* ---- main ------------------------------------------------------------------------------------ */
 
-static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
+static bool is_one_of_three_words(const char *word, const char *a, const char *b, const char *c)
 {
     return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
 }
@@ -226,17 +228,17 @@ static int run_command_or_filter(int argc, char **argv)
 {
     const char *name = argv[0];
     if (strcmp(name, "run") == 0)
-        return run_command(argc, argv);
+        return run_run_command(argc, argv);
     if (strcmp(name, "merge") == 0)
         return tv_merge_main(argc, argv, filter_all);
     if (strcmp(name, "finish") == 0)
-        return finish_command(argc, argv);
+        return run_finish_command(argc, argv);
     if (strcmp(name, "from-yaml") == 0)
         return tv_from_yaml_main(argc, argv);
     if (strcmp(name, "pipeline") == 0)
-        return pipeline_command(argc, argv);
+        return run_pipeline_script_command(argc, argv);
     if (strcmp(name, "env") == 0 && argc == 1)
-        return env_command();
+        return run_env_command();
     const struct filter *f = pipeline_run_find_filter(&all_filters, name);
     if (f)
         return filter_main(f, argc, argv);
@@ -252,13 +254,13 @@ int main(int argc, char **argv)
         print_usage(stderr);
         return 2;
     }
-    if (is_one_of(argv[1], "--help", "-h", "help")) {
+    if (is_one_of_three_words(argv[1], "--help", "-h", "help")) {
         if (argc == 3)
             return run_command_or_filter(2, (char *[]){argv[2], help, NULL});
         print_usage(stdout);
         return 0;
     }
-    if (is_one_of(argv[1], "--version", "-V", "version")) {
+    if (is_one_of_three_words(argv[1], "--version", "-V", "version")) {
         puts("tvtools " TV_VERSION);
         return 0;
     }

@@ -31,8 +31,8 @@ static const struct option_row rule_row = {
     .name = "RULE", .kind = OPTION_RULES, .offset = offsetof(struct options, rules)};
 
 /* Sets m weights, or multiplies the earlier n by them; m and n are equal, or one of them is 1. */
-static int set_weights(struct job *job, struct vector *v, size_t m, const double *w,
-                       struct error *e)
+static int set_or_multiply_weights(struct job *job, struct vector *v, size_t m, const double *w,
+                                   struct error *e)
 {
     const struct options *o = job->stage->options;
     size_t n = o->multiply ? v->n_weights : 1;
@@ -60,8 +60,8 @@ static int begin_tensor(struct job *job, struct error *e)
         const double *w = &rule;
         size_t m = 1;
         if (isnan(rule))
-            m = table ? coefficient_table_find(table, job->in->name, model, &w) : 0;
-        if (m && set_weights(job, v, m, w, e))
+            m = table ? coefficient_table_find_values(table, job->in->name, model, &w) : 0;
+        if (m && set_or_multiply_weights(job, v, m, w, e))
             return -1;
     }
     return PLAN_PASS_THROUGH;
@@ -73,7 +73,7 @@ static int open_weigh(struct stage *s, struct header *h, struct error *e)
     if (!s->operands.n && !o->table)
         return error_set(e, "expected a RULE or --table");
     if (o->table && (!(s->data = coefficient_table_read(o->table, e)) ||
-                     coefficient_table_check_stream(s->data, h, e)))
+                     coefficient_table_check_against_stream(s->data, h, e)))
         return -1;
     return 0;
 }

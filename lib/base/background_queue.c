@@ -17,7 +17,7 @@ struct background_queue {
     void *context;
 };
 
-static void *run_thread(void *queue)
+static void *run_work_items_on_thread(void *queue)
 {
     struct background_queue *q = queue;
     pthread_mutex_lock(&q->lock);
@@ -46,7 +46,7 @@ background_queue_start(size_t n, int (*work)(void *context, size_t i, struct err
     q->context = context;
     pthread_mutex_init(&q->lock, NULL);
     pthread_cond_init(&q->progress, NULL);
-    if (pthread_create(&q->thread, NULL, run_thread, q) == 0)
+    if (pthread_create(&q->thread, NULL, run_work_items_on_thread, q) == 0)
         return q;
     pthread_mutex_destroy(&q->lock);
     pthread_cond_destroy(&q->progress);
@@ -54,7 +54,7 @@ background_queue_start(size_t n, int (*work)(void *context, size_t i, struct err
     return NULL;
 }
 
-int background_queue_wait(struct background_queue *q, size_t i, struct error *e)
+int background_queue_wait_for_item(struct background_queue *q, size_t i, struct error *e)
 {
     pthread_mutex_lock(&q->lock);
     while (q->done <= i && !q->failed)

@@ -16,7 +16,7 @@ background_queue_start(size_t n, int (*work)(void *context, size_t i, struct err
                        void *context);
 /* Waits for item i: 0 when it is done, -1 with the error of the item that failed (i or an earlier
  * one). */
-int background_queue_wait(struct background_queue *q, size_t i, struct error *e);
+int background_queue_wait_for_item(struct background_queue *q, size_t i, struct error *e);
 /* True if all items are done or one has failed. */
 bool background_queue_is_done(struct background_queue *q);
 /* Waits for the item being processed, starts no other, and frees the queue. NULL is allowed. */

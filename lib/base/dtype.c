@@ -148,7 +148,7 @@ TV_INLINE uint16_t float_to_bf16(float x)
 }
 
 /* Converts to a 16-bit format with a single rounding, as above; via F32 it would round twice. */
-TV_INLINE uint16_t double_to_16_bits(double x, uint64_t mantissa, uint64_t bias)
+TV_INLINE uint16_t double_to_16_bit_float(double x, uint64_t mantissa, uint64_t bias)
 {
     uint64_t cut = 52 - mantissa, infinity = (2 * bias + 1) << mantissa;
     uint64_t smallest = (1024 - bias) << 52, unit = (1076 - bias - mantissa) << 52;
@@ -223,13 +223,13 @@ TV_CLONES static void f64_to_f32(const unaligned_double *restrict from,
 TV_CLONES static void f64_to_f16(const double *restrict from, unaligned_u16 *restrict to, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        to[i] = double_to_16_bits(from[i], 10, 15);
+        to[i] = double_to_16_bit_float(from[i], 10, 15);
 }
 
 TV_CLONES static void f64_to_bf16(const double *restrict from, unaligned_u16 *restrict to, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        to[i] = double_to_16_bits(from[i], 7, 127);
+        to[i] = double_to_16_bit_float(from[i], 7, 127);
 }
 
 void dtype_to_f32(enum dtype d, const void *from, float *to, size_t n)
@@ -286,7 +286,7 @@ void dtype_from_f64(enum dtype d, const double *from, void *to, size_t n)
         memmove(to, from, n * sizeof *from);
 }
 
-void dtype_round_f32(enum dtype d, float *x, size_t n)
+void dtype_round_f32_to_precision(enum dtype d, float *x, size_t n)
 {
     if (d == DTYPE_F16)
         round_to_f16(x, n);

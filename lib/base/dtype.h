@@ -64,7 +64,7 @@ void dtype_from_f32(enum dtype d, const float *from, void *to, size_t n);
 void dtype_to_f64(enum dtype d, const void *from, double *to, size_t n);
 void dtype_from_f64(enum dtype d, const double *from, void *to, size_t n);
 /* Rounds n F32 values in place to values that `d` can represent. */
-void dtype_round_f32(enum dtype d, float *x, size_t n);
+void dtype_round_f32_to_precision(enum dtype d, float *x, size_t n);
 /* Index of the first NaN or infinity among n elements of the floating-point dtype `d`; n if none.
  */
 size_t dtype_find_nonfinite(enum dtype d, const void *from, size_t n);

@@ -23,7 +23,7 @@ static int set_line_error(const struct line_reader *l, const char *reason, struc
     return error_set(e, "%.300s, line %zu: %s", l->path, l->line_number, reason);
 }
 
-int line_reader_next(struct line_reader *l, struct error *e)
+int line_reader_read_line(struct line_reader *l, struct error *e)
 {
     size_t n = 0;
     int c;

@@ -1,5 +1,6 @@
 /* Reading a text file line by line. Lines above 1 MiB, files above 256 MiB and zero bytes are
- * errors. A line is valid until the next line_reader_next; line_reader_close closes the file. */
+ * errors. A line is valid until the next line_reader_read_line; line_reader_close closes the file.
+ */
 #ifndef TV_LINE_READER_H
 #define TV_LINE_READER_H
 
@@ -19,7 +20,7 @@ struct line_reader {
 /* Borrows `path` until line_reader_close. */
 int line_reader_open(struct line_reader *l, const char *path, struct error *e);
 /* 1: `text` holds the next line; 0: end of file; -1: error. */
-int line_reader_next(struct line_reader *l, struct error *e);
+int line_reader_read_line(struct line_reader *l, struct error *e);
 void line_reader_close(struct line_reader *l);
 
 #endif

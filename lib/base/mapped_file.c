@@ -50,7 +50,7 @@ static int copy_to_temporary_file(int from, const char *path, const char *folder
     return to;
 }
 
-static int map_bytes(struct mapped_file *m, const char *path, struct error *e)
+static int map_file_into_memory(struct mapped_file *m, const char *path, struct error *e)
 {
     struct stat st;
     if (fstat(m->fd, &st) < 0)
@@ -86,7 +86,7 @@ int mapped_file_open(struct mapped_file *m, const char *path, const char *folder
         close(m->fd);
         m->fd = fd;
     }
-    if (m->fd >= 0 && map_bytes(m, path, e) == 0)
+    if (m->fd >= 0 && map_file_into_memory(m, path, e) == 0)
         return 0;
     mapped_file_close(m);
     return -1;
@@ -106,8 +106,8 @@ void mapped_file_release_pages(const unsigned char *bytes, size_t size, const un
         madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
-void mapped_file_release_sequential(const unsigned char *bytes, size_t size,
-                                    const unsigned char *from, size_t n, bool last)
+void mapped_file_release_pages_sequentially(const unsigned char *bytes, size_t size,
+                                            const unsigned char *from, size_t n, bool last)
 {
     size_t before = (size_t)(from - bytes);
     /* Another thread may have read the bytes before `from` after they were released. */

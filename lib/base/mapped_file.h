@@ -26,7 +26,7 @@ void mapped_file_release_pages(const unsigned char *bytes, size_t size, const un
                                size_t n);
 /* The same for the parts of a sequential read. Pages are dropped only at multiples of 2 MiB and
  * after the `last` part, because each drop flushes the TLBs of all threads. */
-void mapped_file_release_sequential(const unsigned char *bytes, size_t size,
-                                    const unsigned char *from, size_t n, bool last);
+void mapped_file_release_pages_sequentially(const unsigned char *bytes, size_t size,
+                                            const unsigned char *from, size_t n, bool last);
 
 #endif

@@ -13,7 +13,7 @@ static size_t count_digits(const char *text)
 
 /* Length of the decimal number at the start of the text; 0 if there is none. Unlike strtod, it
  * accepts no hexadecimal number, infinity or NaN. */
-static size_t number_length(const char *text)
+static size_t measure_leading_number(const char *text)
 {
     const char *p = text + strspn(text, "+-");
     if (p - text > 1)
@@ -41,7 +41,7 @@ static double strtod_in_c_locale(const char *text)
 
 int number_parse(const char *text, double *x)
 {
-    size_t n = number_length(text);
+    size_t n = measure_leading_number(text);
     if (n == 0 || text[n] != '\0')
         return -1;
     *x = strtod_in_c_locale(text);
@@ -49,7 +49,7 @@ int number_parse(const char *text, double *x)
 }
 
 /* Writes x with `digits` significant digits to a buffer of 32 bytes. */
-static void format_with_digits(double x, int digits, char *text)
+static void format_with_significant_digits(double x, int digits, char *text)
 {
     locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0), before = uselocale(c);
     snprintf(text, 32, "%.*g", digits, x);
@@ -61,7 +61,7 @@ const char *number_format(double x, char *text)
 {
     double parsed = NAN;
     for (int digits = 15; digits <= 17 && parsed != x; digits++) {
-        format_with_digits(x, digits, text);
+        format_with_significant_digits(x, digits, text);
         number_parse(text, &parsed);
     }
     return text;
@@ -70,8 +70,8 @@ const char *number_format(double x, char *text)
 const char *range_format(const struct range *range, char *text)
 {
     char low[32], high[32];
-    format_with_digits(range->low, 6, low);
-    format_with_digits(range->high, 6, high);
+    format_with_significant_digits(range->low, 6, low);
+    format_with_significant_digits(range->high, 6, high);
     snprintf(text, 80, "in %c%s, %s%c", range->low_open ? '(' : '[', low, high,
              range->high_open ? ')' : ']');
     return text;

@@ -14,13 +14,13 @@ struct run {
     pthread_cond_t progress;
     size_t begun, ended; /* how many items have begun and ended */
     bool *worked;        /* [slot]: worked on, but not yet ended */
-    bool ending;         /* a thread is in end_finished_items */
+    bool ending;         /* a thread is in run_end_steps_in_order */
     size_t failed;       /* the first item that failed; SIZE_MAX: none */
     struct error error;  /* of that item */
 };
 
 /* Called with the lock held. */
-static void record_failure(struct run *r, size_t i, const struct error *e)
+static void record_earliest_failure(struct run *r, size_t i, const struct error *e)
 {
     if (i >= r->failed)
         return;
@@ -30,7 +30,7 @@ static void record_failure(struct run *r, size_t i, const struct error *e)
 
 /* Ends all items whose turn it is, unless another thread is doing so. Called with the lock held;
  * releases it during each end step. */
-static void end_finished_items(struct run *r)
+static void run_end_steps_in_order(struct run *r)
 {
     struct error e = {0};
     if (r->ending)
@@ -43,7 +43,7 @@ static void end_finished_items(struct run *r)
             int failed = r->steps->end(r->context, slot, i, &e);
             pthread_mutex_lock(&r->lock);
             if (failed)
-                record_failure(r, i, &e);
+                record_earliest_failure(r, i, &e);
         }
         r->worked[slot] = false;
         r->ended++;
@@ -70,7 +70,7 @@ static void run_item(void *run, size_t i)
         pthread_mutex_lock(&r->lock);
         r->begun++;
         if (failed)
-            record_failure(r, i, &e);
+            record_earliest_failure(r, i, &e);
         pthread_cond_broadcast(&r->progress);
         pthread_mutex_unlock(&r->lock);
     }
@@ -79,9 +79,9 @@ static void run_item(void *run, size_t i)
 
     pthread_mutex_lock(&r->lock);
     if (failed)
-        record_failure(r, i, &e);
+        record_earliest_failure(r, i, &e);
     r->worked[slot] = true;
-    end_finished_items(r);
+    run_end_steps_in_order(r);
     pthread_mutex_unlock(&r->lock);
 }
 

@@ -16,7 +16,7 @@ struct progress {
     unsigned ticks;
 };
 
-static double now(void)
+static double read_monotonic_seconds(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -30,13 +30,13 @@ struct progress *progress_new(size_t tensors, uint64_t bytes)
     struct progress *p = mem_alloc(1, sizeof *p);
     p->all_tensors = tensors;
     p->total = bytes;
-    p->start = now();
+    p->start = read_monotonic_seconds();
     return p;
 }
 
-static void update_line(struct progress *p)
+static void redraw_progress_line(struct progress *p)
 {
-    double t = now(), seconds = t - p->start;
+    double t = read_monotonic_seconds(), seconds = t - p->start;
     if (t - p->last < INTERVAL)
         return;
     p->last = t;
@@ -51,14 +51,14 @@ static void update_line(struct progress *p)
     fflush(stderr);
 }
 
-void progress_add(struct progress *p, uint64_t bytes)
+void progress_add_bytes(struct progress *p, uint64_t bytes)
 {
     if (!p)
         return;
     if (p->done == 0)
         p->last = 0; /* show the first numbers immediately */
     p->done += bytes;
-    update_line(p);
+    redraw_progress_line(p);
 }
 
 void progress_add_tensor(struct progress *p)
@@ -66,13 +66,13 @@ void progress_add_tensor(struct progress *p)
     if (!p)
         return;
     p->tensors++;
-    update_line(p);
+    redraw_progress_line(p);
 }
 
-void progress_tick(struct progress *p)
+void progress_redraw(struct progress *p)
 {
     if (p)
-        update_line(p);
+        redraw_progress_line(p);
 }
 
 void progress_free(struct progress *p)

@@ -9,11 +9,11 @@
 struct progress;
 /* `tensors` and `bytes` are the totals. Returns NULL if standard error is not a terminal. */
 struct progress *progress_new(size_t tensors, uint64_t bytes);
-void progress_add(struct progress *p, uint64_t bytes);
+void progress_add_bytes(struct progress *p, uint64_t bytes);
 /* Counts a tensor that is complete. */
 void progress_add_tensor(struct progress *p);
 /* Shows that work continues while no bytes are processed. */
-void progress_tick(struct progress *p);
+void progress_redraw(struct progress *p);
 /* Erases the line. */
 void progress_free(struct progress *p);
 

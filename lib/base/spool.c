@@ -31,7 +31,7 @@ const char *spool_folder_or_default(const char *folder)
 /* ---- the file ------------------------------------------------------------------------------- */
 
 /* For file systems without O_TMPFILE. */
-static int open_and_unlink(const char *folder, struct error *e)
+static int create_unlinked_temporary_file(const char *folder, struct error *e)
 {
     char *name = NULL;
     if (asprintf(&name, "%s/tvtools-XXXXXX", folder) < 0)
@@ -49,11 +49,11 @@ int spool_open_temporary_file(const char *folder, struct error *e)
 {
     folder = spool_folder_or_default(folder);
     int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    return fd >= 0 ? fd : open_and_unlink(folder, e);
+    return fd >= 0 ? fd : create_unlinked_temporary_file(folder, e);
 }
 
 /* Empties the file and checks that the disk has space for `size` bytes. */
-static int reserve_file(struct spool *s, uint64_t size, struct error *e)
+static int empty_file_and_reserve_disk_space(struct spool *s, uint64_t size, struct error *e)
 {
     const char *folder = spool_folder_or_default(s->folder);
     struct statvfs disk;
@@ -102,7 +102,7 @@ static int is_in_memory(const struct spool *s)
 int spool_reserve(struct spool *s, uint64_t size, struct error *e)
 {
     s->size = 0;
-    if (size > s->memory && reserve_file(s, size, e))
+    if (size > s->memory && empty_file_and_reserve_disk_space(s, size, e))
         return -1;
     if (size <= s->memory && (!s->bytes || size > s->capacity)) {
         free(s->bytes);
@@ -113,7 +113,7 @@ int spool_reserve(struct spool *s, uint64_t size, struct error *e)
     return 0;
 }
 
-static int check_range(const struct spool *s, uint64_t offset, size_t size, struct error *e)
+static int check_byte_range(const struct spool *s, uint64_t offset, size_t size, struct error *e)
 {
     if (offset > s->size || size > s->size - offset)
         return error_set(e, "bytes %" PRIu64 " to %" PRIu64 " of a spool of %" PRIu64 " bytes",
@@ -130,7 +130,7 @@ void *spool_memory_at(struct spool *s, uint64_t offset, size_t size)
 
 int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size, struct error *e)
 {
-    if (check_range(s, offset, size, e))
+    if (check_byte_range(s, offset, size, e))
         return -1;
     if (is_in_memory(s) && size)
         memcpy(s->bytes + offset, bytes, size);
@@ -148,7 +148,7 @@ int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size
 
 int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size, struct error *e)
 {
-    if (check_range(s, offset, size, e))
+    if (check_byte_range(s, offset, size, e))
         return -1;
     if (is_in_memory(s) && size)
         memcpy(bytes, s->bytes + offset, size);

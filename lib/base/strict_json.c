@@ -5,8 +5,8 @@
 #define MAX_VALUES 4194304
 
 /* Checks depth and number of values before the parser allocates memory. */
-static int check_limits(const char *file, const char *what, const unsigned char *bytes, size_t size,
-                        struct error *e)
+static int check_depth_and_value_count(const char *file, const char *what,
+                                       const unsigned char *bytes, size_t size, struct error *e)
 {
     size_t depth = 0, values = 0;
     bool in_string = false;
@@ -36,7 +36,7 @@ json_t *strict_json_parse(const char *file, const char *what, const unsigned cha
                           size_t size, struct error *e)
 {
     json_error_t json_error;
-    if (check_limits(file, what, bytes, size, e) < 0)
+    if (check_depth_and_value_count(file, what, bytes, size, e) < 0)
         return NULL;
     json_t *root = json_loadb((const char *)bytes, size, JSON_REJECT_DUPLICATES, &json_error);
     if (!root) {

@@ -2,7 +2,7 @@
 
 #include "line_reader.h"
 #include "mem.h"
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +37,7 @@ static int set_rule_error(const struct parser *p, const char *text, const char *
     return error_set(p->e, "%s: \"%.300s\": %s", p->option, text, reason);
 }
 
-static int add_value(struct tensor_rule *r, const char *number, const struct parser *p)
+static int parse_and_append_value(struct tensor_rule *r, const char *number, const struct parser *p)
 {
     double x;
     if (number_parse(number, &x))
@@ -47,7 +47,7 @@ static int add_value(struct tensor_rule *r, const char *number, const struct par
     return 0;
 }
 
-static int check_range(const struct tensor_rule *r, const struct parser *p)
+static int check_value_in_range(const struct tensor_rule *r, const struct parser *p)
 {
     char range[80], reason[128];
     if (r->n > 1 || range_contains(p->range, r->values[0]))
@@ -57,7 +57,7 @@ static int check_range(const struct tensor_rule *r, const struct parser *p)
 }
 
 /* "[a,b,...]", with blanks allowed around the numbers. Modifies `text`. */
-static int add_layer_gradient(struct tensor_rule *r, char *text, const struct parser *p)
+static int parse_layer_gradient(struct tensor_rule *r, char *text, const struct parser *p)
 {
     char *end = text + strlen(text) - 1, *next = text + 1;
     if (end == text || *end != ']')
@@ -71,7 +71,7 @@ static int add_layer_gradient(struct tensor_rule *r, char *text, const struct pa
         size_t n = strlen(number);
         while (n > 0 && strchr(BLANKS, number[n - 1]))
             number[--n] = '\0';
-        if (add_value(r, number, p))
+        if (parse_and_append_value(r, number, p))
             return -1;
     }
     return 0;
@@ -87,7 +87,8 @@ static char *find_unquoted_slash(char *text)
 }
 
 /* "MODEL", "MODEL/GLOB" or "/GLOB". Modifies `text`. */
-static int set_patterns(struct tensor_rule *r, char *text, const struct parser *p)
+static int parse_model_and_tensor_patterns(struct tensor_rule *r, char *text,
+                                           const struct parser *p)
 {
     char *slash = find_unquoted_slash(text);
     if (slash)
@@ -103,7 +104,7 @@ static int set_patterns(struct tensor_rule *r, char *text, const struct parser *
     return 0;
 }
 
-static void rule_clear(struct tensor_rule *r)
+static void free_rule_members(struct tensor_rule *r)
 {
     free(r->text);
     free(r->model);
@@ -117,15 +118,15 @@ static int parse_rule(struct tensor_rule *r, char *text, const struct parser *p)
     char *equals = strrchr(text, '='), *value = equals ? equals + 1 : text;
     if (equals)
         *equals = '\0';
-    if (equals && set_patterns(r, text, p))
+    if (equals && parse_model_and_tensor_patterns(r, text, p))
         return -1;
-    return *value == '[' ? add_layer_gradient(r, value, p) : add_value(r, value, p);
+    return *value == '[' ? parse_layer_gradient(r, value, p) : parse_and_append_value(r, value, p);
 }
 
 /* Parses "PATTERNS". Modifies `text`. */
 static int parse_selector(struct tensor_rule *r, char *text, const struct parser *p)
 {
-    return set_patterns(r, text, p) ? -1 : add_value(r, "1", p);
+    return parse_model_and_tensor_patterns(r, text, p) ? -1 : parse_and_append_value(r, "1", p);
 }
 
 /* Adds the rule that `parse` reads from the text. */
@@ -134,7 +135,7 @@ static int add_rule(struct tensor_rules *rules, const char *text, const struct p
 {
     struct tensor_rule r = {.text = mem_copy_text(text)};
     char *copy = mem_copy_text(text);
-    int failed = parse(&r, copy, p) || check_range(&r, p);
+    int failed = parse(&r, copy, p) || check_value_in_range(&r, p);
     r.range = *p->range;
     free(copy);
     if (!failed && rules->n > 0 && !r.model && !r.tensor)
@@ -142,7 +143,7 @@ static int add_rule(struct tensor_rules *rules, const char *text, const struct p
                                 "this overrides all earlier rules; name a model or tensors, or put "
                                 "it first");
     if (failed) {
-        rule_clear(&r);
+        free_rule_members(&r);
         return -1;
     }
     rules->items = mem_resize(rules->items, rules->n + 1, sizeof *rules->items);
@@ -162,7 +163,7 @@ static char *trim_blanks(char *line)
     return line;
 }
 
-static int add_line(struct tensor_rules *r, char *line, const struct parser *p)
+static int add_rule_from_line(struct tensor_rules *r, char *line, const struct parser *p)
 {
     char *text = trim_blanks(line);
     if (*text == '@')
@@ -170,31 +171,31 @@ static int add_line(struct tensor_rules *r, char *line, const struct parser *p)
     return *text && *text != '#' ? add_rule(r, text, p, parse_rule) : 0;
 }
 
-static int add_file(struct tensor_rules *r, struct parser *p)
+static int add_rules_from_file(struct tensor_rules *r, struct parser *p)
 {
     struct line_reader l;
     struct error file_error;
     int more = line_reader_open(&l, p->file, &file_error) ? -1 : 1, failed = 0;
-    while (!failed && more > 0 && (more = line_reader_next(&l, &file_error)) > 0) {
+    while (!failed && more > 0 && (more = line_reader_read_line(&l, &file_error)) > 0) {
         p->line = l.line_number;
-        failed = add_line(r, l.text, p);
+        failed = add_rule_from_line(r, l.text, p);
     }
     line_reader_close(&l);
     return more < 0 ? error_set(p->e, "%s: %s", p->option, file_error.text) : failed;
 }
 
-int tensor_rules_add(struct tensor_rules *r, const char *text, const char *what,
-                     const struct range *range, struct error *e)
+int tensor_rules_parse_and_add(struct tensor_rules *r, const char *text, const char *what,
+                               const struct range *range, struct error *e)
 {
     size_t before = r->n;
     struct parser p = {.option = what, .range = range, .e = e};
     if (*text != '@')
         return add_rule(r, text, &p, parse_rule);
     p.file = text + 1;
-    if (add_file(r, &p) == 0)
+    if (add_rules_from_file(r, &p) == 0)
         return 0;
     while (r->n > before)
-        rule_clear(&r->items[--r->n]);
+        free_rule_members(&r->items[--r->n]);
     return -1;
 }
 
@@ -211,14 +212,14 @@ int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const ch
 void tensor_rules_free(struct tensor_rules *r)
 {
     for (size_t i = 0; i < r->n; i++)
-        rule_clear(&r->items[i]);
+        free_rule_members(&r->items[i]);
     free(r->items);
     *r = (struct tensor_rules){0};
 }
 
 /* ---- lookup --------------------------------------------------------------------------------- */
 
-double tensor_rules_layer_gradient(size_t n, const double *values, long layer, long layers)
+double tensor_rules_interpolate_gradient(size_t n, const double *values, long layer, long layers)
 {
     double t = layer < 0 ? 0 : layers > 1 ? (double)layer / (double)(layers - 1) : 1;
     double s = t * (double)(n - 1);
@@ -227,10 +228,10 @@ double tensor_rules_layer_gradient(size_t n, const double *values, long layer, l
     return (1 - f) * values[i] + f * values[j];
 }
 
-static bool matches_model(const struct tensor_rule *r, const char *model)
+static bool rule_matches_model(const struct tensor_rule *r, const char *model)
 {
     return !r->model ||
-           (model && (strcmp(r->model, model) == 0 || pattern_matches(r->model, model)));
+           (model && (strcmp(r->model, model) == 0 || glob_pattern_matches(r->model, model)));
 }
 
 bool tensor_rules_has_tensor_pattern(const struct tensor_rules *r, size_t i)
@@ -242,7 +243,8 @@ bool tensor_rules_rule_matches(const struct tensor_rules *r, size_t i, const cha
                                const char *tensor)
 {
     const struct tensor_rule *rule = &r->items[i];
-    return matches_model(rule, model) && (!rule->tensor || pattern_matches(rule->tensor, tensor));
+    return rule_matches_model(rule, model) &&
+           (!rule->tensor || glob_pattern_matches(rule->tensor, tensor));
 }
 
 bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, const char *tensor,
@@ -252,8 +254,8 @@ bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, co
         const struct tensor_rule *rule = &r->items[i];
         if (!tensor_rules_rule_matches(r, i, model, tensor))
             continue;
-        *value = range_clamp(&rule->range,
-                             tensor_rules_layer_gradient(rule->n, rule->values, layer, layers));
+        *value = range_clamp(
+            &rule->range, tensor_rules_interpolate_gradient(rule->n, rule->values, layer, layers));
         return true;
     }
     return false;
@@ -265,7 +267,7 @@ const char *tensor_rules_find_unknown_model(const struct tensor_rules *r, size_t
     for (size_t i = 0; i < r->n; i++) {
         bool found = !r->items[i].model;
         for (size_t m = 0; !found && m < n; m++)
-            found = matches_model(&r->items[i], models[m]);
+            found = rule_matches_model(&r->items[i], models[m]);
         if (!found)
             return r->items[i].text;
     }
@@ -277,7 +279,7 @@ size_t tensor_rules_count(const struct tensor_rules *r)
     return r->n;
 }
 
-const char *tensor_rules_text(const struct tensor_rules *r, size_t i)
+const char *tensor_rules_rule_text(const struct tensor_rules *r, size_t i)
 {
     return r->items[i].text;
 }

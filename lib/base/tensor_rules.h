@@ -27,8 +27,8 @@ struct tensor_rules {
 /* Adds the rule (or the file of rules) `text`. Messages begin with `what`, the name of the option.
  * A rule that would override all earlier ones is an error. After an error the rules are unchanged.
  */
-int tensor_rules_add(struct tensor_rules *r, const char *text, const char *what,
-                     const struct range *range, struct error *e);
+int tensor_rules_parse_and_add(struct tensor_rules *r, const char *text, const char *what,
+                               const struct range *range, struct error *e);
 /* Adds the rule TEXT=1, for a selection without numbers: "math", "math/mlp.*", "/norm.*". */
 int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const char *what,
                               struct error *e);
@@ -49,11 +49,11 @@ const char *tensor_rules_find_unknown_model(const struct tensor_rules *r, size_t
                                             const char *const *models);
 /* The value of a layer gradient of n numbers at layer i of L: linear interpolation at
  * s = (n - 1) i / (L - 1). */
-double tensor_rules_layer_gradient(size_t n, const double *values, long layer, long layers);
+double tensor_rules_interpolate_gradient(size_t n, const double *values, long layer, long layers);
 void tensor_rules_free(struct tensor_rules *r);
 
 /* The texts of the rules in the order given, with "@file" expanded, for the history. */
 size_t tensor_rules_count(const struct tensor_rules *r);
-const char *tensor_rules_text(const struct tensor_rules *r, size_t i);
+const char *tensor_rules_rule_text(const struct tensor_rules *r, size_t i);
 
 #endif

@@ -19,7 +19,7 @@ struct thread_pool {
 };
 
 /* Processes items until none is left. Called with the lock held; releases it during an item. */
-static void process_items(struct thread_pool *p)
+static void run_items_until_none_left(struct thread_pool *p)
 {
     while (p->next < p->end) {
         size_t i = p->next++;
@@ -31,12 +31,12 @@ static void process_items(struct thread_pool *p)
     }
 }
 
-static void *run_thread(void *pool)
+static void *wait_for_and_run_items(void *pool)
 {
     struct thread_pool *p = pool;
     pthread_mutex_lock(&p->lock);
     while (!p->stopping) {
-        process_items(p);
+        run_items_until_none_left(p);
         if (p->busy == 0)
             pthread_cond_signal(&p->all_done);
         if (!p->stopping)
@@ -54,7 +54,8 @@ struct thread_pool *thread_pool_new(size_t threads)
     pthread_cond_init(&p->all_done, NULL);
     p->threads = mem_alloc(threads, sizeof *p->threads);
     /* If not all threads can be created, the pool is slower but correct. */
-    while (p->n + 1 < threads && pthread_create(&p->threads[p->n], NULL, run_thread, p) == 0)
+    while (p->n + 1 < threads &&
+           pthread_create(&p->threads[p->n], NULL, wait_for_and_run_items, p) == 0)
         p->n++;
     return p;
 }
@@ -90,7 +91,7 @@ void thread_pool_run(struct thread_pool *p, size_t n, void (*work)(void *context
     p->next = 0;
     p->end = n;
     pthread_cond_broadcast(&p->work_available);
-    process_items(p);
+    run_items_until_none_left(p);
     while (p->busy > 0)
         pthread_cond_wait(&p->all_done, &p->lock);
     pthread_mutex_unlock(&p->lock);

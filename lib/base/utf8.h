@@ -5,6 +5,6 @@
 #include <stddef.h>
 
 /* Number of bytes of text[0..n) before the first invalid character; n if all are valid. */
-size_t utf8_valid_prefix(const char *text, size_t n);
+size_t utf8_valid_prefix_length(const char *text, size_t n);
 
 #endif

@@ -155,7 +155,7 @@ static const double preset_init[] = {[PRESET_BEST] = 0.5, [PRESET_PAPER] = 0.3};
 
 /* ---- presets and checks ---------------------------------------------------------------------- */
 
-static const struct option_row *find_row(const char *name, size_t *index)
+static const struct option_row *find_option_row(const char *name, size_t *index)
 {
     for (*index = 0; calibrate_options_rows[*index].name; (*index)++)
         if (strcmp(calibrate_options_rows[*index].name, name) == 0)
@@ -168,7 +168,7 @@ static void set_preset_values(struct stage *s)
     struct calibrate_options *o = s->options;
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
         size_t index;
-        const struct option_row *row = find_row(presets[i].name, &index);
+        const struct option_row *row = find_option_row(presets[i].name, &index);
         double value = o->preset == PRESET_PAPER ? presets[i].paper : presets[i].best;
         char *field = (char *)o + row->offset;
         if (s->given[index])
@@ -187,7 +187,7 @@ static int check_options(const struct calibrate_options *o, struct error *e)
     static const char *const counts[] = {"per-task", "accumulation", "t0", "tmult"};
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         size_t index;
-        const struct option_row *row = find_row(counts[i], &index);
+        const struct option_row *row = find_option_row(counts[i], &index);
         if (*(const uint64_t *)((const char *)o + row->offset) == 0)
             return error_set(e, "--%s must be at least 1", counts[i]);
     }
@@ -212,7 +212,7 @@ int calibrate_options_apply_preset(struct stage *s, struct error *e)
 /* ---- --hidden-layers ------------------------------------------------------------------------- */
 
 /* Numbers from 0 to L with commas between them. */
-static int parse_list(const char *text, size_t L, bool *selected, struct error *e)
+static int parse_layer_list(const char *text, size_t L, bool *selected, struct error *e)
 {
     for (const char *at = text;; at++) {
         char *end;
@@ -239,6 +239,6 @@ int calibrate_options_parse_hidden_layers(const char *text, size_t L, bool *sele
     else if (strcmp(text, "all") == 0)
         memset(selected + 1, true, L * sizeof *selected); /* the output of every layer */
     else
-        return parse_list(text, L, selected, e);
+        return parse_layer_list(text, L, selected, e);
     return 0;
 }

@@ -4,7 +4,7 @@
 #define TV_CALIBRATE_OPTIONS_H
 
 #include "adamw.h"
-#include "experts.h"
+#include "base_and_experts.h"
 #include "objective.h"
 
 enum calibrate_preset { PRESET_BEST, PRESET_PAPER };
@@ -19,9 +19,9 @@ enum coefficient_granularity {
 };
 
 struct calibrate_options {
-    int preset;                    /* enum calibrate_preset */
-    struct experts_options models; /* --base, --config, --onto, --expert */
-    int teacher_vision;            /* enum teacher_vision: whose vision tower teachers use */
+    int preset;                             /* enum calibrate_preset */
+    struct base_and_experts_options models; /* --base, --config, --onto, --expert */
+    int teacher_vision; /* enum teacher_vision: whose vision tower teachers use */
 
     struct string_list samples, tasks; /* files; TASK=MODEL */
     uint64_t per_task, held_out;

@@ -12,7 +12,7 @@ static const struct arch *arch_of(const struct calibration *c)
     return model_weights_arch(c->experts.base);
 }
 
-static bool teachers_have_own_vision(const struct calibration *c)
+static bool teachers_use_own_vision_tower(const struct calibration *c)
 {
     return c->options->teacher_vision == TEACHER_VISION_OWN;
 }
@@ -22,7 +22,7 @@ static bool teachers_have_own_vision(const struct calibration *c)
 /* For the history: the names of base and experts, whose fingerprints the header has. */
 static void record_models_in_history(const struct calibration *c, struct stage *s)
 {
-    const struct experts *x = &c->experts;
+    const struct base_and_experts *x = &c->experts;
     const char *base = model_source_name(model_weights_model_source(x->base));
     stage_record_operand(s, arena_printf(&s->arena, "--base=%s", base));
     for (size_t k = 0; k < x->n; k++)
@@ -33,7 +33,7 @@ static void record_models_in_history(const struct calibration *c, struct stage *
 static int open_models(struct calibration *c, struct stage *s, struct error *e)
 {
     const struct calibrate_options *o = c->options;
-    if (experts_open(&c->experts, &o->models, s, c->header, e) ||
+    if (base_and_experts_open(&c->experts, &o->models, s, c->header, e) ||
         coefficient_init_parse(&c->init, &o->init, o->default_init, o->max, e) ||
         stage_rules_check_models(&c->init.rules, "--init", c->header, e) ||
         (o->start_table && !(c->init.start_table = coefficient_table_read(o->start_table, e))))
@@ -80,7 +80,7 @@ static void set_task_weights(struct calibration *c)
             c->task_weights[k] = 1;
 }
 
-static int select_hidden_states(struct calibration *c, struct error *e)
+static int parse_selected_hidden_states(struct calibration *c, struct error *e)
 {
     size_t L = arch_of(c)->layers;
     c->hidden_states = mem_alloc(L + 1, sizeof *c->hidden_states);
@@ -101,11 +101,11 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
     }
     for (size_t i = 0; i < n; i++)
         wanted[i] = !c->vectors_from_files && c->merged.index[i] >= 0;
-    enum weight_kind end = teacher_weights_own_end(teachers_have_own_vision(c));
+    enum weight_kind end = teacher_models_end_of_own_kinds(teachers_use_own_vision_tower(c));
     for (enum weight_kind kind = 0; kind < end && !all_have_files; kind++)
         for (size_t l = 0; l < weight_kind_layers(arch_of(c), kind); l++)
-            if (task_vectors_stream_tensor(c->task_vectors, kind, l) >= 0)
-                wanted[task_vectors_stream_tensor(c->task_vectors, kind, l)] = true;
+            if (task_vectors_find_stream_tensor(c->task_vectors, kind, l) >= 0)
+                wanted[task_vectors_find_stream_tensor(c->task_vectors, kind, l)] = true;
     int failed =
         task_vectors_reserve_spool(c->task_vectors, wanted, limits->memory, limits->spool, e);
     free(wanted);
@@ -114,15 +114,15 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
 
 static int open_task_vectors(struct calibration *c, struct error *e)
 {
-    const struct experts *x = &c->experts;
+    const struct base_and_experts *x = &c->experts;
     c->task_vectors = task_vectors_new(x->base, c->header, x->n, x->models, e);
     if (!c->task_vectors || learned_tensors_select(&c->merged, c->options, x->base, c->task_vectors,
                                                    c->header, c->stage->filter->name, e))
         return -1;
     c->names = (struct training_log_names){c->merged.names, x->names};
     coefficient_init_allocate(&c->init, c->merged.n, x->n);
-    c->vectors_from_files =
-        c->init.source != COEFFICIENT_INIT_STREAM && experts_files_match_stream(x, c->header);
+    c->vectors_from_files = c->init.source != COEFFICIENT_INIT_STREAM &&
+                            base_and_experts_files_match_stream(x, c->header);
     return reserve_task_vectors(c, e);
 }
 
@@ -132,7 +132,7 @@ int calibration_open(struct calibration *c, const struct calibrate_options *o, s
     c->options = o;
     c->stage = s;
     c->header = h;
-    if (open_models(c, s, e) || select_hidden_states(c, e) || read_samples(c, s, e) ||
+    if (open_models(c, s, e) || parse_selected_hidden_states(c, e) || read_samples(c, s, e) ||
         select_samples(c, e))
         return -1;
     set_task_weights(c);
@@ -169,47 +169,49 @@ static struct image_features *run_vision_tower(const struct calibration *c, long
 
 /* Runs expert k on its samples. Most fine-tuned models have the base's vision tower: then the
  * base's image features are valid for the expert, too. */
-static int run_teacher(struct calibration *c, size_t k, uint64_t memory, struct error *e)
+static int run_teacher_on_its_samples(struct calibration *c, size_t k, uint64_t memory,
+                                      struct error *e)
 {
-    const struct arch *a = teacher_weights_arch(c->teacher_weights, k);
-    const struct weight_source *w = teacher_weights_source(c->teacher_weights, k);
-    int shared =
-        teachers_have_own_vision(c) ? image_features_valid_for(c->image_features, a, w, e) : 1;
+    const struct arch *a = teacher_models_arch(c->teacher_weights, k);
+    const struct weight_source *w = teacher_models_weight_source(c->teacher_weights, k);
+    int shared = teachers_use_own_vision_tower(c)
+                     ? image_features_are_valid_for_model(c->image_features, a, w, e)
+                     : 1;
     merged_model_release_layer(c->merged_model); /* makes room for the expert's layer */
     struct image_features *own = shared == 0 ? run_vision_tower(c, (long)k, a, w, memory, e) : NULL;
     const struct image_features *f = shared == 1 ? c->image_features : own;
-    int failed = f ? teachers_run_expert(c->teachers, k, a, w, f, e) : -1;
+    int failed = f ? teacher_outputs_run_expert(c->teachers, k, a, w, f, e) : -1;
     image_features_free(own);
     if (!failed)
-        teacher_weights_release_layer(c->teacher_weights, k);
+        teacher_models_release_layer(c->teacher_weights, k);
     return failed;
 }
 
 static int run_teachers(struct calibration *c, uint64_t memory, struct error *e)
 {
     for (size_t k = 0; k < c->experts.n; k++)
-        if (run_teacher(c, k, memory, e))
+        if (run_teacher_on_its_samples(c, k, memory, e))
             return -1;
     return 0;
 }
 
 /* The memory budget that is left after `size` bytes were stored with a limit of `limit` bytes of
  * memory: all of it if they went to a file. */
-static uint64_t remaining_budget(uint64_t budget, uint64_t limit, uint64_t size)
+static uint64_t compute_remaining_budget(uint64_t budget, uint64_t limit, uint64_t size)
 {
     return size <= limit ? budget - size : budget;
 }
 
-static struct teachers *create_teachers(const struct calibration *c, uint64_t memory)
+static struct teacher_outputs *create_teachers(const struct calibration *c, uint64_t memory)
 {
-    const struct teachers_inputs in = {.arch = arch_of(c),
-                                       .experts = c->experts.n,
-                                       .samples = c->training_samples.list,
-                                       .n = c->training_samples.n,
-                                       .hidden_states = c->hidden_states,
-                                       .memory = memory,
-                                       .spool = c->stage->common.spool};
-    return teachers_new(&in);
+    const struct teacher_outputs_inputs in = {.arch = arch_of(c),
+                                              .experts = c->experts.n,
+                                              .samples = c->training_samples.list,
+                                              .n = c->training_samples.n,
+                                              .hidden_states = c->hidden_states,
+                                              .memory = memory,
+                                              .spool = c->stage->common.spool};
+    return teacher_outputs_new(&in);
 }
 
 static struct objective *create_objective(const struct calibration *c, uint64_t memory)
@@ -234,21 +236,22 @@ static struct objective *create_objective(const struct calibration *c, uint64_t 
  * objective. */
 int calibration_prepare(struct calibration *c, struct error *e)
 {
-    const struct experts *x = &c->experts;
+    const struct base_and_experts *x = &c->experts;
     const struct task_vector_source v = task_vectors_source(c->task_vectors);
     enum dtype rounding = c->header->input_rounding;
     uint64_t memory = c->stage->common.memory;
-    memory = remaining_budget(memory, memory, task_vectors_stored_bytes(c->task_vectors));
+    memory = compute_remaining_budget(memory, memory, task_vectors_stored_bytes(c->task_vectors));
     c->merged_model = merged_model_new(x->base, &v, x->n, rounding);
     c->image_features = run_vision_tower(
         c, -1, arch_of(c), merged_model_weight_source(c->merged_model), memory / 2, e);
     if (mpi_any_failed(!c->image_features, e))
         return -1;
-    memory = remaining_budget(memory, memory / 2, image_features_bytes(c->image_features));
+    memory = compute_remaining_budget(memory, memory / 2, image_features_bytes(c->image_features));
     c->teacher_weights =
-        teacher_weights_new(x, c->task_vectors, teachers_have_own_vision(c), rounding);
+        teacher_models_new(x, c->task_vectors, teachers_use_own_vision_tower(c), rounding);
     c->teachers = create_teachers(c, memory / 2);
-    memory = remaining_budget(memory, memory / 2, teachers_stored_bytes(c->teachers));
+    memory =
+        compute_remaining_budget(memory, memory / 2, teacher_outputs_stored_bytes(c->teachers));
     c->objective = create_objective(c, memory);
     return mpi_any_failed(run_teachers(c, memory / 2, e), e);
 }
@@ -258,8 +261,8 @@ int calibration_prepare(struct calibration *c, struct error *e)
 void calibration_release(struct calibration *c)
 {
     objective_free(c->objective);
-    teachers_free(c->teachers);
-    teacher_weights_free(c->teacher_weights);
+    teacher_outputs_free(c->teachers);
+    teacher_models_free(c->teacher_weights);
     merged_model_free(c->merged_model);
     image_features_free(c->image_features);
     c->objective = NULL;
@@ -278,7 +281,7 @@ void calibration_close(struct calibration *c)
     learned_tensors_free(&c->merged);
     samples_free(&c->samples);
     training_samples_free(&c->training_samples);
-    experts_close(&c->experts);
+    base_and_experts_close(&c->experts);
     free(c->task_weights);
     free(c->hidden_states);
 }

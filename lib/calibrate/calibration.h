@@ -10,14 +10,14 @@
 #include "coefficient_init.h"
 #include "image_features.h"
 #include "learned_tensors.h"
-#include "teacher_weights.h"
+#include "teacher_models.h"
 #include "training_log.h"
 
 struct calibration {
     const struct calibrate_options *options;
     const struct stage *stage;
     const struct header *header; /* of the stream */
-    struct experts experts;
+    struct base_and_experts experts;
     struct task_vectors *task_vectors;
     bool vectors_from_files; /* task vectors are read from the models' files: none are stored */
     struct learned_tensors merged;
@@ -31,8 +31,8 @@ struct calibration {
     /* From calibration_prepare to calibration_release: */
     struct merged_model *merged_model;
     struct image_features *image_features; /* of the base's vision tower */
-    struct teacher_weights *teacher_weights;
-    struct teachers *teachers;
+    struct teacher_models *teacher_weights;
+    struct teacher_outputs *teachers;
     struct objective *objective;
 
     struct coefficients coefficients; /* from calibration_coefficients_init on */

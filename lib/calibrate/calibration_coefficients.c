@@ -7,7 +7,7 @@
 /* ---- initial values -------------------------------------------------------------------------- */
 
 /* Do two merged tensors share their coefficients? */
-static bool share_coefficients(const struct calibration *c, size_t i, size_t j)
+static bool do_tensors_share_coefficients(const struct calibration *c, size_t i, size_t j)
 {
     const struct merged_tensor *a = &c->merged.tensors[i], *b = &c->merged.tensors[j];
     bool in_layers = a->kind < WEIGHT_DECODER_LAYER_END && b->kind < WEIGHT_DECODER_LAYER_END;
@@ -22,12 +22,12 @@ static bool share_coefficients(const struct calibration *c, size_t i, size_t j)
 }
 
 /* group[j]: the first merged tensor that shares coefficients with j. */
-static void set_sharing_groups(const struct calibration *c, size_t *group)
+static void group_tensors_sharing_coefficients(const struct calibration *c, size_t *group)
 {
     for (size_t j = 0; j < c->merged.n; j++) {
         group[j] = j;
         for (size_t i = 0; i < j && group[j] == j; i++)
-            if (share_coefficients(c, i, j))
+            if (do_tensors_share_coefficients(c, i, j))
                 group[j] = i;
     }
 }
@@ -40,7 +40,7 @@ static int init_tensor_coefficients(struct calibration *c, size_t j, bool use_st
         .tensor = j, .stream_tensor = &c->header->tensors[c->merged.tensors[j].stream_index]};
     for (; t.expert < c->experts.n; t.expert++) {
         t.model = c->experts.names[t.expert];
-        if (coefficient_init_apply(&c->init, &c->coefficients, &t, use_start_table, e))
+        if (coefficient_init_set_coefficients(&c->init, &c->coefficients, &t, use_start_table, e))
             return -1;
     }
     return 0;
@@ -52,7 +52,7 @@ int calibration_coefficients_init(struct calibration *c, const size_t *chunks, b
     struct coefficients *all = &c->coefficients;
     size_t n = c->merged.n, *group = mem_alloc(n, sizeof *group);
     int failed = 0;
-    set_sharing_groups(c, group);
+    group_tensors_sharing_coefficients(c, group);
     coefficients_free(all);
     coefficients_new(all, n, c->experts.n, group, chunks, c->options->max);
     for (size_t j = 0; j < n; j++) {

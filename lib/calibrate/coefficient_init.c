@@ -27,7 +27,7 @@ int coefficient_init_parse(struct coefficient_init *s, const struct string_list 
             return error_set(e, "--init %s cannot be combined with other --init values", text);
         if (stream || search)
             s->source = stream ? COEFFICIENT_INIT_STREAM : COEFFICIENT_INIT_SEARCH;
-        else if (tensor_rules_add(&s->rules, text, "--init", &range, e))
+        else if (tensor_rules_parse_and_add(&s->rules, text, "--init", &range, e))
             return -1;
     }
     return 0;
@@ -82,9 +82,9 @@ static int set_chunk_coefficients(const struct coefficient_init *s, struct coeff
     return 0;
 }
 
-int coefficient_init_apply(const struct coefficient_init *s, struct coefficients *c,
-                           const struct coefficient_init_target *t, bool use_start_table,
-                           struct error *e)
+int coefficient_init_set_coefficients(const struct coefficient_init *s, struct coefficients *c,
+                                      const struct coefficient_init_target *t, bool use_start_table,
+                                      struct error *e)
 {
     const struct tensor *tensor = t->stream_tensor;
     const struct coefficient_init_weights *w =
@@ -103,6 +103,6 @@ int coefficient_init_apply(const struct coefficient_init *s, struct coefficients
     coefficients_set_regulariser_centre(c, t->tensor, t->expert);
     if (!use_start_table || !s->start_table || c->ranges[t->tensor].frozen)
         return 0;
-    n = coefficient_table_find(s->start_table, tensor->name, t->model, &values);
+    n = coefficient_table_find_values(s->start_table, tensor->name, t->model, &values);
     return n ? set_chunk_coefficients(s, c, t, n, values, e) : 0;
 }

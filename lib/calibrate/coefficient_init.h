@@ -43,8 +43,8 @@ struct coefficient_init_target {
 
 /* Sets these coefficients, and the regulariser's centre, to their initial values; then, with
  * `use_start_table`, the coefficients alone to the table's values. */
-int coefficient_init_apply(const struct coefficient_init *s, struct coefficients *c,
-                           const struct coefficient_init_target *t, bool use_start_table,
-                           struct error *e);
+int coefficient_init_set_coefficients(const struct coefficient_init *s, struct coefficients *c,
+                                      const struct coefficient_init_target *t, bool use_start_table,
+                                      struct error *e);
 
 #endif

@@ -11,14 +11,14 @@ static double sigmoid(double r)
     return 1 / (1 + exp(-r));
 }
 
-static double logit(double x)
+static double inverse_sigmoid(double x)
 {
     return log(x / (1 - x));
 }
 
 /* Assigns indices to the coefficients of the tensors that are frozen, or of those that are not. */
-static void assign_ranges(struct coefficients *c, const size_t *group, const size_t *chunks,
-                          bool frozen)
+static void assign_coefficient_indices(struct coefficients *c, const size_t *group,
+                                       const size_t *chunks, bool frozen)
 {
     for (size_t j = 0; j < c->tensors; j++) {
         struct coefficient_range *range = &c->ranges[j];
@@ -38,9 +38,9 @@ void coefficients_new(struct coefficients *c, size_t tensors, size_t experts, co
 {
     *c = (struct coefficients){.tensors = tensors, .experts = experts, .max = max};
     c->ranges = mem_alloc(tensors, sizeof *c->ranges);
-    assign_ranges(c, group, chunks, false);
+    assign_coefficient_indices(c, group, chunks, false);
     c->n_learned = c->n_all;
-    assign_ranges(c, group, chunks, true);
+    assign_coefficient_indices(c, group, chunks, true);
     c->r = mem_alloc(c->n_all, sizeof *c->r);
     c->alpha = mem_alloc(c->n_all, sizeof *c->alpha);
     c->centre = mem_alloc(c->n_all, sizeof *c->centre);
@@ -61,7 +61,7 @@ void coefficients_free(struct coefficients *c)
 
 void coefficients_set_alpha(struct coefficients *c, size_t i, double alpha)
 {
-    c->r[i] = logit(alpha / c->max);
+    c->r[i] = inverse_sigmoid(alpha / c->max);
     c->alpha[i] = c->max * sigmoid(c->r[i]);
 }
 

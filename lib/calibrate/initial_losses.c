@@ -28,8 +28,8 @@ static int compute_all_losses(struct calibration *c, bool gradient, struct loss 
 /* ---- --init auto ----------------------------------------------------------------------------- */
 
 /* The mean loss with one value for all coefficients. */
-static int mean_loss_at(struct calibration *c, const size_t *chunks, double alpha, double *loss,
-                        struct error *e)
+static int compute_mean_loss_at_alpha(struct calibration *c, const size_t *chunks, double alpha,
+                                      double *loss, struct error *e)
 {
     struct loss *losses = mem_alloc(c->training_samples.n, sizeof *losses);
     c->init.default_alpha = alpha;
@@ -42,7 +42,7 @@ static int mean_loss_at(struct calibration *c, const size_t *chunks, double alph
 }
 
 /* Compares multiples of a tenth of the range, then values in smaller steps around the best. */
-int initial_losses_search_init(struct calibration *c, const size_t *chunks, struct error *e)
+int initial_losses_search_best_alpha(struct calibration *c, const size_t *chunks, struct error *e)
 {
     double max = c->options->max, lowest = INFINITY, best = 0.5 * max, loss;
     for (double step = 0.1 * max; step > 0.02 * max; step /= 4) {
@@ -51,7 +51,7 @@ int initial_losses_search_init(struct calibration *c, const size_t *chunks, stru
             double alpha = middle + i * step;
             if (!(alpha > 0 && alpha < max))
                 continue;
-            if (mean_loss_at(c, chunks, alpha, &loss, e))
+            if (compute_mean_loss_at_alpha(c, chunks, alpha, &loss, e))
                 return -1;
             if (loss < lowest) {
                 lowest = loss;
@@ -76,7 +76,8 @@ static void log_initial_losses(const struct calibration *c, const struct loss *l
     training_log_write_update(log, &initial, &c->coefficients, &c->names);
 }
 
-static void write_gradients(const struct calibration *c, const struct loss *losses, FILE *out)
+static void write_initial_gradients(const struct calibration *c, const struct loss *losses,
+                                    FILE *out)
 {
     const struct gradient_report report = {.tasks = c->training_samples.tasks,
                                            .sample_numbers = c->training_samples.sample_numbers,
@@ -98,7 +99,7 @@ int initial_losses_write_report(struct calibration *c, FILE *log, FILE *gradient
     if (!failed && log)
         log_initial_losses(c, losses, log);
     if (!failed && gradients)
-        write_gradients(c, losses, gradients);
+        write_initial_gradients(c, losses, gradients);
     free(losses);
     return failed;
 }

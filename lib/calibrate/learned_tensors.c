@@ -1,6 +1,6 @@
 #include "learned_tensors.h"
 
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +15,10 @@ struct selector {
 
 /* ---- which kinds of weights are merged ------------------------------------------------------- */
 
-static bool matches_any(const struct string_list *globs, const char *name)
+static bool matches_any_glob(const struct string_list *globs, const char *name)
 {
     for (size_t i = 0; i < globs->n; i++)
-        if (pattern_matches(globs->items[i], name))
+        if (glob_pattern_matches(globs->items[i], name))
             return true;
     return false;
 }
@@ -26,7 +26,7 @@ static bool matches_any(const struct string_list *globs, const char *name)
 /* By the published lists, which name what keeps the base's values: norms, biases, embeddings, head
  * and vision tower; of Qwen2-VL also the projector, because they list `visual`; of InternVL's
  * projector the biases only, because its norm is called mlp1.0. */
-static bool is_learned_by_paper(const struct arch *a, enum weight_kind kind)
+static bool is_learned_in_paper_preset(const struct arch *a, enum weight_kind kind)
 {
     if (kind < WEIGHT_TEXT_END)
         return kind <= WEIGHT_DOWN;
@@ -41,11 +41,11 @@ static bool is_learned_by_default(enum weight_kind kind)
     return kind <= WEIGHT_DOWN || kind == WEIGHT_PROJECTOR_IN || kind == WEIGHT_PROJECTOR_OUT;
 }
 
-static bool is_learned(const struct selector *s, enum weight_kind kind, const char *name)
+static bool is_learned_tensor(const struct selector *s, enum weight_kind kind, const char *name)
 {
     if (s->options->keep_base.n)
-        return !matches_any(&s->options->keep_base, name);
-    return s->options->preset == PRESET_PAPER ? is_learned_by_paper(s->arch, kind)
+        return !matches_any_glob(&s->options->keep_base, name);
+    return s->options->preset == PRESET_PAPER ? is_learned_in_paper_preset(s->arch, kind)
                                               : is_learned_by_default(kind);
 }
 
@@ -56,7 +56,7 @@ static void warn_of_unmatched_globs(const struct selector *s, const char *tool)
     for (size_t g = 0; g < globs->n; g++) {
         bool matched = globs->items[g][0] == 0; /* an empty glob means that all are merged */
         for (size_t i = 0; i < s->header->n_tensors && !matched; i++)
-            matched = pattern_matches(globs->items[g], s->header->tensors[i].name);
+            matched = glob_pattern_matches(globs->items[g], s->header->tensors[i].name);
         if (!matched)
             fprintf(stderr, "%s: warning: --keep-base %s matches no tensor\n", tool,
                     globs->items[g]);
@@ -65,11 +65,11 @@ static void warn_of_unmatched_globs(const struct selector *s, const char *tool)
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
-static void add_if_merged(struct learned_tensors *m, const struct selector *s,
-                          enum weight_kind kind, size_t layer)
+static void add_tensor_if_learned(struct learned_tensors *m, const struct selector *s,
+                                  enum weight_kind kind, size_t layer)
 {
-    long i = task_vectors_stream_tensor(s->task_vectors, kind, layer);
-    if (i < 0 || m->index[i] >= 0 || !is_learned(s, kind, s->header->tensors[i].name))
+    long i = task_vectors_find_stream_tensor(s->task_vectors, kind, layer);
+    if (i < 0 || m->index[i] >= 0 || !is_learned_tensor(s, kind, s->header->tensors[i].name))
         return;
     m->index[i] = (long)m->n;
     m->names[m->n] = s->header->tensors[i].name;
@@ -87,12 +87,12 @@ int learned_tensors_select(struct learned_tensors *m, const struct calibrate_opt
     m->index = mem_alloc(h->n_tensors, sizeof *m->index);
     for (size_t i = 0; i < h->n_tensors; i++)
         m->index[i] = -1;
-    add_if_merged(m, &s, WEIGHT_EMBEDDING, 0);
+    add_tensor_if_learned(m, &s, WEIGHT_EMBEDDING, 0);
     for (size_t l = 0; l < s.arch->layers; l++)
         for (enum weight_kind kind = 0; kind < WEIGHT_DECODER_LAYER_END; kind++)
-            add_if_merged(m, &s, kind, l);
+            add_tensor_if_learned(m, &s, kind, l);
     for (enum weight_kind kind = WEIGHT_FINAL_NORM; kind < WEIGHT_PROJECTOR_END; kind++)
-        add_if_merged(m, &s, kind, 0);
+        add_tensor_if_learned(m, &s, kind, 0);
     return m->n ? 0
                 : error_set(e, "there is no tensor to merge: the stream has none of the base's, or "
                                "--keep-base matches all of them");

@@ -45,8 +45,8 @@ static const struct arch *arch_of(const struct merged_model *m)
     return model_weights_arch(m->base);
 }
 
-static struct merged_weight *weight_at(const struct merged_model *m, enum weight_kind kind,
-                                       size_t layer)
+static struct merged_weight *find_merged_weight(const struct merged_model *m, enum weight_kind kind,
+                                                size_t layer)
 {
     if (kind == WEIGHT_LM_HEAD && model_weights_tensor_index(m->base, WEIGHT_LM_HEAD, 0) ==
                                       model_weights_tensor_index(m->base, WEIGHT_EMBEDDING, 0))
@@ -54,7 +54,7 @@ static struct merged_weight *weight_at(const struct merged_model *m, enum weight
     return &m->weights[weight_kind_index(arch_of(m), kind, layer)];
 }
 
-static size_t chunk_size(size_t elements, size_t chunks)
+static size_t compute_chunk_size(size_t elements, size_t chunks)
 {
     return (elements + chunks - 1) / chunks;
 }
@@ -67,13 +67,13 @@ static size_t min_size(size_t a, size_t b)
 /* ---- M = W + sum_k alpha_k tau_k ------------------------------------------------------------- */
 
 TV_CLONES
-static void add_scaled(float alpha, const float *x, float *y, size_t n)
+static void add_scaled_vector(float alpha, const float *x, float *y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         y[i] += alpha * x[i];
 }
 
-static bool all_zero(const double *alpha, size_t n)
+static bool are_all_zero(const double *alpha, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (alpha[i] != 0)
@@ -82,36 +82,36 @@ static bool all_zero(const double *alpha, size_t n)
 }
 
 /* y += alpha tau for n elements from `first` on, which may lie in several chunks of `size`. */
-static void add_chunks(const double *alpha, size_t first, size_t n, size_t size, const float *tau,
-                       float *y)
+static void add_scaled_chunks(const double *alpha, size_t first, size_t n, size_t size,
+                              const float *tau, float *y)
 {
     for (size_t done = 0; done < n;) {
         size_t chunk = (first + done) / size, end = min_size((chunk + 1) * size - first, n);
-        add_scaled((float)alpha[chunk], tau + done, y + done, end - done);
+        add_scaled_vector((float)alpha[chunk], tau + done, y + done, end - done);
         done = end;
     }
 }
 
 /* Merges one range of a weight, of at most TILE elements, into `to`. */
-static int merge_tile(const struct merged_model *m, struct task_vector_range range, float *to,
-                      struct thread_tiles *tiles, struct error *e)
+static int merge_weight_tile(const struct merged_model *m, struct task_vector_range range,
+                             float *to, struct thread_tiles *tiles, struct error *e)
 {
     const float *base = NULL;
-    const struct merged_weight *w = weight_at(m, range.kind, range.layer);
-    size_t size = chunk_size(weight_kind_elements(arch_of(m), range.kind), w->chunks);
+    const struct merged_weight *w = find_merged_weight(m, range.kind, range.layer);
+    size_t size = compute_chunk_size(weight_kind_elements(arch_of(m), range.kind), w->chunks);
     size_t first_chunk = range.first / size, last_chunk = (range.first + range.n - 1) / size;
     model_weights_read(m->base, range.kind, range.layer, range.first, range.n, to);
     if (w->alpha && m->task_vectors.needs_base)
         base = memcpy(tiles->base, to, range.n * sizeof *to);
     if (m->rounding != DTYPE_NONE)
-        dtype_round_f32(m->rounding, to, range.n);
+        dtype_round_f32_to_precision(m->rounding, to, range.n);
     for (range.expert = 0; w->alpha && range.expert < m->experts; range.expert++) {
         const double *alpha = w->alpha + range.expert * w->chunks;
-        if (all_zero(alpha + first_chunk, last_chunk - first_chunk + 1))
+        if (are_all_zero(alpha + first_chunk, last_chunk - first_chunk + 1))
             continue;
         if (m->task_vectors.read(m->task_vectors.context, &range, base, tiles->tau, e))
             return -1;
-        add_chunks(alpha, range.first, range.n, size, tiles->tau, to);
+        add_scaled_chunks(alpha, range.first, range.n, size, tiles->tau, to);
     }
     return 0;
 }
@@ -123,21 +123,22 @@ struct merge_job {
     float *to;
 };
 
-static int merge_tile_of_job(void *context, size_t tile, size_t thread, struct error *e)
+static int merge_weight_tile_of_job(void *context, size_t tile, size_t thread, struct error *e)
 {
     const struct merge_job *job = context;
     struct task_vector_range range = job->range;
     size_t done = tile * TILE;
     range.first += done;
     range.n = min_size(range.n - done, TILE);
-    return merge_tile(job->model, range, job->to + done, &job->model->tiles[thread], e);
+    return merge_weight_tile(job->model, range, job->to + done, &job->model->tiles[thread], e);
 }
 
-static int merge_range(const struct merged_model *m, struct task_vector_range range, float *to,
-                       struct error *e)
+static int merge_weight_range(const struct merged_model *m, struct task_vector_range range,
+                              float *to, struct error *e)
 {
     struct merge_job job = {m, range, to};
-    return parallel_for_checked((range.n + TILE - 1) / TILE, TILE, merge_tile_of_job, &job, e);
+    return parallel_for_checked((range.n + TILE - 1) / TILE, TILE, merge_weight_tile_of_job, &job,
+                                e);
 }
 
 /* For struct weight_source: the merged weights of a layer, which stay until the next call. */
@@ -156,7 +157,7 @@ static int load_layer(void *context, struct weight_range kinds, size_t layer,
         size_t n = weight_kind_elements(arch_of(m), kind);
         const struct task_vector_range whole = {.kind = kind, .layer = layer, .n = n};
         w->at[kind] = n ? m->layer + offset : NULL;
-        if (n && !is_loaded && merge_range(m, whole, m->layer + offset, e))
+        if (n && !is_loaded && merge_weight_range(m, whole, m->layer + offset, e))
             return -1;
         offset += n;
     }
@@ -170,21 +171,21 @@ static const float *load_rows(void *context, enum weight_kind kind, size_t first
 {
     struct merged_model *m = context;
     size_t rows, columns;
-    if (!weight_at(m, kind, 0)->alpha && m->rounding == DTYPE_NONE) {
+    if (!find_merged_weight(m, kind, 0)->alpha && m->rounding == DTYPE_NONE) {
         const struct weight_source *base = model_weights_weight_source(m->base);
         return base->load_rows(base->context, kind, first, n, to, e);
     }
-    weight_kind_shape(arch_of(m), kind, &rows, &columns);
+    weight_kind_find_shape(arch_of(m), kind, &rows, &columns);
     size_t width = columns ? columns : 1;
     const struct task_vector_range range = {.kind = kind, .first = first * width, .n = n * width};
-    return merge_range(m, range, to, e) ? NULL : to;
+    return merge_weight_range(m, range, to, e) ? NULL : to;
 }
 
 /* ---- dL/d alpha_k = <dL/dM, tau_k> ----------------------------------------------------------- */
 
-static bool wants_gradient(void *context, enum weight_kind kind, size_t layer)
+static bool weight_wants_gradient(void *context, enum weight_kind kind, size_t layer)
 {
-    return weight_at(context, kind, layer)->gradient != NULL;
+    return find_merged_weight(context, kind, layer)->gradient != NULL;
 }
 
 /* A panel: rows of one weight gradient, as elements first .. first + n - 1 of the weight. They lie
@@ -198,14 +199,14 @@ struct panel {
 };
 
 /* (chunks that the tile touches, experts) */
-static double *sums_of_tile(const struct panel *p, size_t tile)
+static double *find_sums_of_tile(const struct panel *p, size_t tile)
 {
     size_t chunk = (p->first + tile * TILE) / p->chunk_size;
     return p->model->sums + (chunk - p->first_chunk + tile) * p->model->experts;
 }
 
 /* The inner products of a tile of the panel and of all experts' task vectors. */
-static int dot_tile(void *context, size_t tile, size_t thread, struct error *e)
+static int compute_tile_dot_products(void *context, size_t tile, size_t thread, struct error *e)
 {
     const struct panel *p = context;
     const struct merged_model *m = p->model;
@@ -217,7 +218,7 @@ static int dot_tile(void *context, size_t tile, size_t thread, struct error *e)
     }
     for (size_t k = 0; k < m->experts; k++) {
         const struct task_vector_range range = {p->kind, p->layer, k, first, n};
-        double *sum = sums_of_tile(p, tile) + k;
+        double *sum = find_sums_of_tile(p, tile) + k;
         if (m->task_vectors.read(m->task_vectors.context, &range, base, tau, e))
             return -1;
         for (size_t done = 0; done < n; sum += m->experts) {
@@ -232,19 +233,20 @@ static int dot_tile(void *context, size_t tile, size_t thread, struct error *e)
 
 /* Adds the sums of all tiles to the coefficients' gradients, in the order of the tiles: the result
  * does not depend on the number of threads. */
-static void add_tile_sums(const struct panel *p, const struct merged_weight *w)
+static void add_tile_sums_to_coefficient_gradients(const struct panel *p,
+                                                   const struct merged_weight *w)
 {
     size_t experts = p->model->experts, end = p->first + p->n;
     for (size_t tile = 0; tile * TILE < p->n; tile++) {
         size_t first = p->first + tile * TILE, last = min_size(first + TILE, end) - 1;
-        const double *sum = sums_of_tile(p, tile);
+        const double *sum = find_sums_of_tile(p, tile);
         for (size_t c = first / p->chunk_size; c <= last / p->chunk_size; c++)
             for (size_t k = 0; k < experts; k++)
                 w->gradient[k * w->chunks + c] += *sum++;
     }
 }
 
-static void reserve_sums(struct merged_model *m, const struct panel *p)
+static void reserve_tile_sums(struct merged_model *m, const struct panel *p)
 {
     size_t last_chunk = (p->first + p->n - 1) / p->chunk_size, tiles = (p->n + TILE - 1) / TILE;
     size_t needed = (last_chunk - p->first_chunk + tiles + 1) * m->experts;
@@ -255,28 +257,28 @@ static void reserve_sums(struct merged_model *m, const struct panel *p)
 }
 
 /* Computes some rows of a weight gradient, and adds their inner products with the task vectors. */
-static int add_gradient_panel(struct merged_model *m, const struct weight_gradient *g,
-                              size_t first_row, size_t rows, struct error *e)
+static int compute_and_reduce_gradient_rows(struct merged_model *m, const struct weight_gradient *g,
+                                            size_t first_row, size_t rows, struct error *e)
 {
-    const struct merged_weight *w = weight_at(m, g->kind, g->layer);
+    const struct merged_weight *w = find_merged_weight(m, g->kind, g->layer);
     size_t width = g->columns ? g->columns : 1;
     struct panel p = {.model = m,
                       .kind = g->kind,
                       .layer = g->layer,
                       .first = first_row * width,
                       .n = rows * width,
-                      .chunk_size = chunk_size(g->rows * width, w->chunks)};
+                      .chunk_size = compute_chunk_size(g->rows * width, w->chunks)};
     p.first_chunk = p.first / p.chunk_size;
-    reserve_sums(m, &p);
+    reserve_tile_sums(m, &p);
     weight_gradient_compute_rows(g, first_row, rows, m->panel);
-    if (parallel_for_checked((p.n + TILE - 1) / TILE, TILE, dot_tile, &p, e))
+    if (parallel_for_checked((p.n + TILE - 1) / TILE, TILE, compute_tile_dot_products, &p, e))
         return -1;
-    add_tile_sums(&p, w);
+    add_tile_sums_to_coefficient_gradients(&p, w);
     return 0;
 }
 
 /* For struct gradient_sink. */
-static void add_weight_gradient(void *context, const struct weight_gradient *g)
+static void reduce_weight_gradient_to_coefficients(void *context, const struct weight_gradient *g)
 {
     struct merged_model *m = context;
     size_t width = g->columns ? g->columns : 1;
@@ -287,10 +289,11 @@ static void add_weight_gradient(void *context, const struct weight_gradient *g)
         m->panel_capacity = rows * width;
     }
     for (size_t row = 0; row < g->rows && !m->failed; row += rows)
-        m->failed = add_gradient_panel(m, g, row, min_size(g->rows - row, rows), &m->error) != 0;
+        m->failed = compute_and_reduce_gradient_rows(m, g, row, min_size(g->rows - row, rows),
+                                                     &m->error) != 0;
 }
 
-int merged_model_check_gradients(struct merged_model *m, struct error *e)
+int merged_model_report_gradient_error(struct merged_model *m, struct error *e)
 {
     if (!m->failed)
         return 0;
@@ -312,7 +315,8 @@ struct merged_model *merged_model_new(const struct model_weights *base,
     m->rounding = rounding;
     m->loaded = -1;
     m->weight_source = (struct weight_source){m, load_layer, load_rows};
-    m->gradient_sink = (struct gradient_sink){m, wants_gradient, add_weight_gradient};
+    m->gradient_sink =
+        (struct gradient_sink){m, weight_wants_gradient, reduce_weight_gradient_to_coefficients};
     m->weights = mem_alloc(n, sizeof *m->weights);
     for (size_t i = 0; i < n; i++)
         m->weights[i].chunks = 1;
@@ -335,11 +339,12 @@ void merged_model_free(struct merged_model *m)
 void merged_model_set_coefficients(struct merged_model *m, enum weight_kind kind, size_t layer,
                                    size_t chunks, const double *alpha, double *gradient)
 {
-    *weight_at(m, kind, layer) = (struct merged_weight){chunks ? chunks : 1, alpha, gradient};
-    merged_model_invalidate(m);
+    *find_merged_weight(m, kind, layer) =
+        (struct merged_weight){chunks ? chunks : 1, alpha, gradient};
+    merged_model_discard_loaded_layer(m);
 }
 
-void merged_model_invalidate(struct merged_model *m)
+void merged_model_discard_loaded_layer(struct merged_model *m)
 {
     m->loaded = -1;
 }
@@ -348,7 +353,7 @@ void merged_model_release_layer(struct merged_model *m)
 {
     free(m->layer);
     m->layer = NULL;
-    merged_model_invalidate(m);
+    merged_model_discard_loaded_layer(m);
 }
 
 const struct weight_source *merged_model_weight_source(struct merged_model *m)

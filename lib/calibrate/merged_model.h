@@ -41,7 +41,7 @@ void merged_model_free(struct merged_model *m);
 void merged_model_set_coefficients(struct merged_model *m, enum weight_kind kind, size_t layer,
                                    size_t chunks, const double *alpha, double *gradient);
 /* To be called after the values in alpha have changed: the layer in memory is merged again. */
-void merged_model_invalidate(struct merged_model *m);
+void merged_model_discard_loaded_layer(struct merged_model *m);
 
 /* Frees the layer in memory. */
 void merged_model_release_layer(struct merged_model *m);
@@ -49,6 +49,6 @@ void merged_model_release_layer(struct merged_model *m);
 const struct weight_source *merged_model_weight_source(struct merged_model *m);
 const struct gradient_sink *merged_model_gradient_sink(struct merged_model *m);
 /* A gradient sink cannot return errors. Returns -1 with its first error, if there was one. */
-int merged_model_check_gradients(struct merged_model *m, struct error *e);
+int merged_model_report_gradient_error(struct merged_model *m, struct error *e);
 
 #endif

@@ -31,7 +31,7 @@ static bool failed_everywhere; /* every rank has been notified of a failure */
 
 /* ---- ranks ----------------------------------------------------------------------------------- */
 
-static size_t read_environment(const char *name, size_t missing)
+static size_t read_number_from_environment(const char *name, size_t missing)
 {
     const char *text = getenv(name);
     return text ? (size_t)strtoul(text, NULL, 10) : missing;
@@ -39,13 +39,13 @@ static size_t read_environment(const char *name, size_t missing)
 
 size_t mpi_process_count(void)
 {
-    size_t n = read_environment("OMPI_COMM_WORLD_SIZE", 1);
+    size_t n = read_number_from_environment("OMPI_COMM_WORLD_SIZE", 1);
     return n ? n : 1;
 }
 
 size_t mpi_rank(void)
 {
-    return read_environment("OMPI_COMM_WORLD_RANK", 0);
+    return read_number_from_environment("OMPI_COMM_WORLD_RANK", 0);
 }
 
 static int muted_stderr = -1; /* a duplicate of standard error while it is muted */
@@ -98,7 +98,7 @@ static int load_library(struct error *e)
 
 /* The environment may have variables of an mpirun that started another program, and whose processes
  * are not there. */
-static int check_environment(struct error *e)
+static int check_environment_matches_mpi(struct error *e)
 {
     int n, rank;
     if (mpi.size(mpi.world, &n) || mpi.rank(mpi.world, &rank))
@@ -122,7 +122,7 @@ int mpi_open(struct error *e)
     if (mpi.init(NULL, NULL, THREAD_SERIALIZED, &provided) || provided < THREAD_SERIALIZED)
         return error_set(e, "OpenMPI cannot connect the processes");
     connected = true;
-    return check_environment(e);
+    return check_environment_matches_mpi(e);
 }
 
 void mpi_close(bool ok)
@@ -181,7 +181,7 @@ int mpi_any_failed(int failed, struct error *e)
     return -1;
 }
 
-int mpi_check_equal(uint64_t value, const char *what, struct error *e)
+int mpi_check_equal_on_all_ranks(uint64_t value, const char *what, struct error *e)
 {
     uint64_t first = value;
     mpi_broadcast(&first, sizeof first);

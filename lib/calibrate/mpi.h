@@ -35,7 +35,7 @@ void mpi_sum_over_ranks(double *x, size_t n);
 int mpi_any_failed(int failed, struct error *e);
 /* An error in every rank unless `value` is the same as in rank 0. `what` names the value in the
  * message. */
-int mpi_check_equal(uint64_t value, const char *what, struct error *e);
+int mpi_check_equal_on_all_ranks(uint64_t value, const char *what, struct error *e);
 
 /* Rank 0 sends the header of its stream; the others receive a copy that they own, NULL on error. */
 void mpi_broadcast_header(const struct header *h);

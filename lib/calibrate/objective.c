@@ -25,23 +25,23 @@ struct objective {
     bool gradient;
     const float *loaded_state; /* (N, d): the state that the backward pass loaded last */
     float *state_memory;       /* (N, d): holds it where the states are in a file */
-    struct error error;        /* of add_state_gradient */
+    struct error error;        /* of add_hidden_loss_gradient */
     bool failed;
 };
 
-static const struct training_sample *sample_of(const struct objective *o, size_t s)
+static const struct training_sample *get_training_sample(const struct objective *o, size_t s)
 {
     return &o->in.samples[o->indices[s]];
 }
 
-static size_t first_token(const struct objective *o, size_t s)
+static size_t first_token_of_sample(const struct objective *o, size_t s)
 {
     return o->batch.starts[s] - o->batch.starts[0];
 }
 
-static double task_weight(const struct objective *o, size_t s)
+static double get_task_weight(const struct objective *o, size_t s)
 {
-    return o->settings.task_weights[sample_of(o, s)->expert];
+    return o->settings.task_weights[get_training_sample(o, s)->expert];
 }
 
 /* ---- H: hidden states ------------------------------------------------------------------------ */
@@ -54,24 +54,25 @@ struct compared_states {
 };
 
 /* Reads the expert's states of sample s. P is 0 if no position is compared. */
-static int load_compared_states(struct objective *o, size_t s, size_t l, struct compared_states *c,
-                                struct error *e)
+static int read_compared_teacher_states(struct objective *o, size_t s, size_t l,
+                                        struct compared_states *c, struct error *e)
 {
-    const struct training_sample *x = sample_of(o, s);
+    const struct training_sample *x = get_training_sample(o, s);
     size_t skip = o->settings.skip_first, d = o->in.arch->hidden;
     size_t from = x->first_position > skip ? x->first_position : skip;
     *c = (struct compared_states){0};
     if (from > x->last_position)
         return 0;
-    c->first = first_token(o, s) + from;
+    c->first = first_token_of_sample(o, s) + from;
     c->P = x->last_position - from + 1;
-    c->factor = task_weight(o, s) * o->settings.hidden_weight /
+    c->factor = get_task_weight(o, s) * o->settings.hidden_weight /
                 ((double)o->settings.n_hidden_states * (double)c->P * (double)d);
-    return teachers_read_states(o->in.teachers, o->indices[s], l, from, c->P, o->teacher_states, e);
+    return teacher_outputs_read_states(o->in.teachers, o->indices[s], l, from, c->P,
+                                       o->teacher_states, e);
 }
 
 /* 1 / the mean square of an expert's state, or 1. */
-static double token_scale(const struct objective *o, const float *h_expert)
+static double compute_token_loss_scale(const struct objective *o, const float *h_expert)
 {
     double squares = 0;
     if (!o->settings.relative)
@@ -87,7 +88,7 @@ static int hidden_loss_forward(struct objective *o, size_t l, const float *x, st
     size_t d = o->in.arch->hidden;
     for (size_t s = 0; s < o->batch.samples && o->settings.hidden_states[l]; s++) {
         struct compared_states c;
-        if (load_compared_states(o, s, l, &c, e))
+        if (read_compared_teacher_states(o, s, l, &c, e))
             return -1;
         for (size_t t = 0; t < c.P; t++) {
             const float *h = x + (c.first + t) * d, *h_expert = o->teacher_states + t * d;
@@ -96,7 +97,7 @@ static int hidden_loss_forward(struct objective *o, size_t l, const float *x, st
                 double difference = (double)h[i] - (double)h_expert[i];
                 sum += difference * difference;
             }
-            o->losses[s].hidden += c.factor * token_scale(o, h_expert) * sum;
+            o->losses[s].hidden += c.factor * compute_token_loss_scale(o, h_expert) * sum;
         }
     }
     return 0;
@@ -109,11 +110,11 @@ static int hidden_loss_backward(struct objective *o, size_t l, const float *x, f
     size_t d = o->in.arch->hidden;
     for (size_t s = 0; s < o->batch.samples && o->settings.hidden_states[l]; s++) {
         struct compared_states c;
-        if (load_compared_states(o, s, l, &c, e))
+        if (read_compared_teacher_states(o, s, l, &c, e))
             return -1;
         for (size_t t = 0; t < c.P; t++) {
             const float *h = x + (c.first + t) * d, *h_expert = o->teacher_states + t * d;
-            double scale = c.factor * token_scale(o, h_expert);
+            double scale = c.factor * compute_token_loss_scale(o, h_expert);
             for (size_t i = 0; i < d; i++) {
                 double difference = (double)h[i] - (double)h_expert[i];
                 dx[(c.first + t) * d + i] += (float)(2 * scale * difference);
@@ -135,7 +136,7 @@ static struct logit_row *list_logit_rows(const struct objective *o, size_t *coun
 {
     size_t n = 0, experts = 0;
     for (size_t s = 0; s < o->batch.samples; s++) {
-        const struct training_sample *x = sample_of(o, s);
+        const struct training_sample *x = get_training_sample(o, s);
         n += x->last_position - x->first_position + 1;
         experts = x->expert >= experts ? x->expert + 1 : experts;
     }
@@ -143,20 +144,20 @@ static struct logit_row *list_logit_rows(const struct objective *o, size_t *coun
     *count = 0;
     for (size_t k = 0; k < experts; k++)
         for (size_t s = 0; s < o->batch.samples; s++) {
-            const struct training_sample *x = sample_of(o, s);
+            const struct training_sample *x = get_training_sample(o, s);
             for (size_t t = x->first_position; x->expert == k && t <= x->last_position; t++)
                 rows[(*count)++] = (struct logit_row){s, t};
         }
     return rows;
 }
 
-static size_t expert_of_row(const struct objective *o, const struct logit_row *r)
+static size_t find_expert_of_row(const struct objective *o, const struct logit_row *r)
 {
-    return sample_of(o, r->sample)->expert;
+    return get_training_sample(o, r->sample)->expert;
 }
 
 /* How many of the n rows from rows[0] on belong to the same sample without a gap. */
-static size_t rows_of_same_sample(const struct logit_row *rows, size_t n)
+static size_t count_rows_of_same_sample(const struct logit_row *rows, size_t n)
 {
     size_t count = 1;
     while (count < n && rows[count].sample == rows[0].sample)
@@ -165,18 +166,19 @@ static size_t rows_of_same_sample(const struct logit_row *rows, size_t n)
 }
 
 /* How many of the n rows from rows[0] on belong to the same expert. */
-static size_t rows_of_same_expert(const struct objective *o, const struct logit_row *rows, size_t n)
+static size_t count_rows_of_same_expert(const struct objective *o, const struct logit_row *rows,
+                                        size_t n)
 {
     size_t count = 1;
-    while (count < n && expert_of_row(o, &rows[count]) == expert_of_row(o, &rows[0]))
+    while (count < n && find_expert_of_row(o, &rows[count]) == find_expert_of_row(o, &rows[0]))
         count++;
     return count;
 }
 
 /* The row of a position in states x (N, d). */
-static size_t state_offset(const struct objective *o, const struct logit_row *r)
+static size_t offset_of_row_in_state(const struct objective *o, const struct logit_row *r)
 {
-    return (first_token(o, r->sample) + r->position) * o->in.arch->hidden;
+    return (first_token_of_sample(o, r->sample) + r->position) * o->in.arch->hidden;
 }
 
 /* Memory for a block of n rows. */
@@ -212,15 +214,15 @@ static int compute_both_logits(struct objective *o, const float *x, const struct
     size_t L = o->in.arch->layers, d = o->in.arch->hidden;
     for (size_t i = 0, count; i < n; i += count) {
         const struct logit_row *r = &rows[i];
-        count = rows_of_same_sample(r, n - i);
-        memcpy(b->h + i * d, x + state_offset(o, r), count * d * sizeof *x);
-        if (teachers_read_states(o->in.teachers, o->indices[r->sample], L, r->position, count,
-                                 b->h_expert + i * d, e))
+        count = count_rows_of_same_sample(r, n - i);
+        memcpy(b->h + i * d, x + offset_of_row_in_state(o, r), count * d * sizeof *x);
+        if (teacher_outputs_read_states(o->in.teachers, o->indices[r->sample], L, r->position,
+                                        count, b->h_expert + i * d, e))
             return -1;
     }
     return lm_logits(o->lm, b->h, n, b->z, e) ||
-                   teachers_compute_logits(o->in.teachers, expert_of_row(o, rows), b->h_expert, n,
-                                           b->z_expert, e)
+                   teacher_outputs_compute_logits(o->in.teachers, find_expert_of_row(o, rows),
+                                                  b->h_expert, n, b->z_expert, e)
                ? -1
                : 0;
 }
@@ -235,10 +237,10 @@ static void logit_losses_from_logits(struct objective *o, const struct logit_row
     cross_entropy_soft_forward(b->z, b->z_expert, (float)theta, n, V, b->loss);
     for (size_t i = 0, count; i < n; i += count) {
         size_t s = rows[i].sample;
-        const struct training_sample *x = sample_of(o, s);
-        double factor = task_weight(o, s) * o->settings.logit_weight /
+        const struct training_sample *x = get_training_sample(o, s);
+        double factor = get_task_weight(o, s) * o->settings.logit_weight /
                         (double)(x->last_position - x->first_position + 1);
-        count = rows_of_same_sample(rows + i, n - i);
+        count = count_rows_of_same_sample(rows + i, n - i);
         for (size_t t = i; t < i + count; t++)
             o->losses[s].logit += factor * theta * theta * b->loss[t];
         if (gradient)
@@ -264,7 +266,7 @@ static int logit_block_forward_backward(struct objective *o, const float *x,
                            e))
         return -1;
     for (size_t i = 0; i < n; i++) {
-        float *row = dx + state_offset(o, &rows[i]);
+        float *row = dx + offset_of_row_in_state(o, &rows[i]);
         vector_math_add(row, dh + i * d, row, d);
     }
     return 0;
@@ -281,7 +283,7 @@ static int logit_forward_backward(struct objective *o, const float *x, float *dx
     struct logit_buffers b = logit_buffers_new(o->in.arch, block);
     int failed = 0;
     for (size_t i = 0, n; i < count && !failed; i += n) {
-        n = rows_of_same_expert(o, rows + i, count - i < block ? count - i : block);
+        n = count_rows_of_same_expert(o, rows + i, count - i < block ? count - i : block);
         failed = logit_block_forward_backward(o, x, rows + i, n, &b, dx, e);
     }
     free(rows);
@@ -291,27 +293,28 @@ static int logit_forward_backward(struct objective *o, const float *x, float *dx
 
 /* ---- forward and backward -------------------------------------------------------------------- */
 
-static size_t state_bytes(const struct objective *o)
+static size_t bytes_per_hidden_state(const struct objective *o)
 {
     return token_batch_tokens(&o->batch) * o->in.arch->hidden * sizeof(float);
 }
 
 /* For struct state_hook: stores x_l for the backward pass, and adds H of h_l. x_L, the input of the
  * final norm, is no hidden state; h_L is state L + 1. */
-static int on_state(void *context, size_t state, const float *x, struct error *e)
+static int store_state_and_add_hidden_loss(void *context, size_t state, const float *x,
+                                           struct error *e)
 {
     struct objective *o = context;
-    size_t L = o->in.arch->layers, bytes = state_bytes(o);
+    size_t L = o->in.arch->layers, bytes = bytes_per_hidden_state(o);
     if (o->gradient && state <= L && spool_write(o->states, (uint64_t)state * bytes, x, bytes, e))
         return -1;
     return state == L ? 0 : hidden_loss_forward(o, state > L ? L : state, x, e);
 }
 
 /* For struct backward_hooks. */
-static const float *load_state(void *context, size_t state, struct error *e)
+static const float *load_stored_hidden_state(void *context, size_t state, struct error *e)
 {
     struct objective *o = context;
-    size_t bytes = state_bytes(o);
+    size_t bytes = bytes_per_hidden_state(o);
     o->loaded_state = spool_memory_at(o->states, (uint64_t)state * bytes, bytes);
     if (o->loaded_state)
         return o->loaded_state;
@@ -323,8 +326,8 @@ static const float *load_state(void *context, size_t state, struct error *e)
                : o->loaded_state;
 }
 
-/* For struct backward_hooks, which calls it after load_state of the same state. */
-static void add_state_gradient(void *context, size_t state, float *dx)
+/* For struct backward_hooks, which calls it after load_stored_hidden_state of the same state. */
+static void add_hidden_loss_gradient(void *context, size_t state, float *dx)
 {
     struct objective *o = context;
     if (!o->failed)
@@ -332,22 +335,22 @@ static void add_state_gradient(void *context, size_t state, float *dx)
 }
 
 /* x is h_L, dx the gradient of Z with respect to it. */
-static int backward_pass(struct objective *o, const float *x, float *dx, struct error *e)
+static int run_backward_pass(struct objective *o, const float *x, float *dx, struct error *e)
 {
-    const struct backward_hooks hooks = {o, load_state, add_state_gradient};
+    const struct backward_hooks hooks = {o, load_stored_hidden_state, add_hidden_loss_gradient};
     if (hidden_loss_backward(o, o->in.arch->layers, x, dx, e) ||
         lm_backward(o->lm, &o->batch, &hooks, dx, merged_model_gradient_sink(o->in.merged_model),
                     e))
         return -1;
     if (o->failed)
         *e = o->error;
-    return o->failed || merged_model_check_gradients(o->in.merged_model, e) ? -1 : 0;
+    return o->failed || merged_model_report_gradient_error(o->in.merged_model, e) ? -1 : 0;
 }
 
-static int forward_and_backward(struct objective *o, struct error *e)
+static int run_forward_and_backward(struct objective *o, struct error *e)
 {
-    size_t bytes = state_bytes(o);
-    const struct state_hook hook = {o, on_state};
+    size_t bytes = bytes_per_hidden_state(o);
+    const struct state_hook hook = {o, store_state_and_add_hidden_loss};
     float *x = mem_alloc_aligned(bytes), *dx = NULL;
     uint64_t all_states = (uint64_t)(o->in.arch->layers + 1) * bytes, memory = o->in.memory;
     int failed = 0;
@@ -358,7 +361,7 @@ static int forward_and_backward(struct objective *o, struct error *e)
         failed = spool_reserve(o->states, all_states, e);
     }
     failed = failed || lm_forward(o->lm, &o->batch, x, &hook, e) ||
-             logit_forward_backward(o, x, dx, e) || (o->gradient && backward_pass(o, x, dx, e));
+             logit_forward_backward(o, x, dx, e) || (o->gradient && run_backward_pass(o, x, dx, e));
     free(x);
     free(dx);
     return failed ? -1 : 0;
@@ -373,11 +376,11 @@ int objective_compute_losses(struct objective *o, const size_t *indices, size_t 
     o->gradient = gradient;
     for (size_t s = 0; s < n; s++) {
         losses[s] = (struct loss){0, 0};
-        sequences[s] = training_sample_sequence(sample_of(o, s));
+        sequences[s] = training_sample_sequence(get_training_sample(o, s));
     }
     token_batch_build(&o->batch, o->in.arch, sequences, n);
     free(sequences);
-    int failed = forward_and_backward(o, e);
+    int failed = run_forward_and_backward(o, e);
     token_batch_free(&o->batch);
     free(o->state_memory);
     o->state_memory = NULL;

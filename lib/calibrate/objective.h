@@ -14,7 +14,7 @@
 #define TV_OBJECTIVE_H
 
 #include "merged_model.h"
-#include "teachers.h"
+#include "teacher_outputs.h"
 
 struct objective_settings {
     double temperature, hidden_weight, logit_weight; /* Theta, w_h, w_z */
@@ -37,7 +37,7 @@ struct objective;
 struct objective_inputs {
     const struct arch *arch;
     struct merged_model *merged_model;
-    struct teachers *teachers;
+    struct teacher_outputs *teachers;
     const struct training_sample *samples;
     const struct image_features *image_features; /* of the samples; may be NULL without images */
     size_t longest;                              /* tokens of the longest sample */

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int check_finite(const struct calibration *c, const size_t *indices, size_t n,
-                        const struct loss *losses, struct error *e)
+static int check_losses_are_finite(const struct calibration *c, const size_t *indices, size_t n,
+                                   const struct loss *losses, struct error *e)
 {
     const struct training_samples *x = &c->training_samples;
     for (size_t i = 0; i < n && !c->stage->common.allow_nonfinite; i++)
@@ -19,8 +19,9 @@ static int check_finite(const struct calibration *c, const size_t *indices, size
 }
 
 /* The losses of those samples that this process computes, zeros for the others. */
-static int compute_own_samples(const struct calibration *c, const size_t *indices, size_t n,
-                               bool gradient, struct loss *losses, struct error *e)
+static int compute_losses_of_own_samples(const struct calibration *c, const size_t *indices,
+                                         size_t n, bool gradient, struct loss *losses,
+                                         struct error *e)
 {
     const struct training_sample *samples = c->training_samples.list;
     size_t count = 0, *own = mem_alloc(n, sizeof *own);
@@ -30,7 +31,7 @@ static int compute_own_samples(const struct calibration *c, const size_t *indice
             own[count++] = indices[i];
     int failed =
         count && (objective_compute_losses(c->objective, own, count, gradient, computed, e) ||
-                  check_finite(c, own, count, computed, e));
+                  check_losses_are_finite(c, own, count, computed, e));
     for (size_t i = 0, at = 0; i < n; i++)
         losses[i] = samples[indices[i]].on_other_rank ? (struct loss){0, 0} : computed[at++];
     free(own);
@@ -44,10 +45,10 @@ int sample_losses_compute(const struct calibration *c, const size_t *indices, si
                           bool gradient, struct loss *losses, struct error *e)
 {
     const struct coefficients *all = &c->coefficients;
-    run_context_stop_if_reader_gone(c->stage);
+    run_context_exit_if_reader_gone(c->stage);
     if (gradient && mpi_rank() > 0)
         memset(all->gradient, 0, all->n_all * sizeof *all->gradient);
-    if (mpi_any_failed(compute_own_samples(c, indices, n, gradient, losses, e), e))
+    if (mpi_any_failed(compute_losses_of_own_samples(c, indices, n, gradient, losses, e), e))
         return -1;
     mpi_sum_over_ranks(&losses->hidden, n * sizeof *losses / sizeof(double));
     if (gradient)

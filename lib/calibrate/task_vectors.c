@@ -20,14 +20,14 @@ struct task_vectors {
     struct spool *spool;
 };
 
-static long *stream_tensor_at(const struct task_vectors *tv, enum weight_kind kind, size_t layer)
+static long *stream_tensor_slot(const struct task_vectors *tv, enum weight_kind kind, size_t layer)
 {
     return &tv->tensors[weight_kind_index(model_weights_arch(tv->base), kind, layer)];
 }
 
 /* ---- tensors of the stream and weights of the model ------------------------------------------ */
 
-static long find_tensor(const struct header *h, const char *name)
+static long find_tensor_by_base_name(const struct header *h, const char *name)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
@@ -38,8 +38,8 @@ static long find_tensor(const struct header *h, const char *name)
 }
 
 /* Can the stream's tensor be computed with, and has it the shape of the base's? */
-static int check_tensor(const struct tensor *t, const struct ckpt_tensor *of_base,
-                        const char *base_name, struct error *e)
+static int check_dtype_and_base_shape(const struct tensor *t, const struct ckpt_tensor *of_base,
+                                      const char *base_name, struct error *e)
 {
     struct arena a = {0};
     if (!tensor_is_float(t))
@@ -55,20 +55,21 @@ static int check_tensor(const struct tensor *t, const struct ckpt_tensor *of_bas
     return -1;
 }
 
-static int match_weight(struct task_vectors *tv, enum weight_kind kind, size_t layer,
-                        struct error *e)
+static int match_weight_to_stream_tensor(struct task_vectors *tv, enum weight_kind kind,
+                                         size_t layer, struct error *e)
 {
     const struct model_source *base = model_weights_model_source(tv->base);
     long i = model_weights_tensor_index(tv->base, kind, layer);
-    *stream_tensor_at(tv, kind, layer) = -1;
+    *stream_tensor_slot(tv, kind, layer) = -1;
     if (i < 0)
         return 0;
     const struct ckpt_tensor *of_base = model_source_tensor(base, (size_t)i);
-    long found = find_tensor(tv->header, of_base->name);
+    long found = find_tensor_by_base_name(tv->header, of_base->name);
     if (found < 0)
         return 0;
-    *stream_tensor_at(tv, kind, layer) = found;
-    return check_tensor(&tv->header->tensors[found], of_base, model_source_name(base), e);
+    *stream_tensor_slot(tv, kind, layer) = found;
+    return check_dtype_and_base_shape(&tv->header->tensors[found], of_base, model_source_name(base),
+                                      e);
 }
 
 struct task_vectors *task_vectors_new(const struct model_weights *base, const struct header *h,
@@ -88,7 +89,7 @@ struct task_vectors *task_vectors_new(const struct model_weights *base, const st
         tv->offset[i] = NOT_STORED;
     for (enum weight_kind kind = 0; kind < WEIGHT_KINDS; kind++)
         for (size_t l = 0; l < weight_kind_layers(a, kind) && !failed; l++)
-            failed = match_weight(tv, kind, l, e);
+            failed = match_weight_to_stream_tensor(tv, kind, l, e);
     if (!failed)
         return tv;
     task_vectors_free(tv);
@@ -106,9 +107,10 @@ void task_vectors_free(struct task_vectors *tv)
     free(tv);
 }
 
-long task_vectors_stream_tensor(const struct task_vectors *tv, enum weight_kind kind, size_t layer)
+long task_vectors_find_stream_tensor(const struct task_vectors *tv, enum weight_kind kind,
+                                     size_t layer)
 {
-    return *stream_tensor_at(tv, kind, layer);
+    return *stream_tensor_slot(tv, kind, layer);
 }
 
 long task_vectors_expert_of_vector(const struct task_vectors *tv, const struct vector *v)
@@ -120,9 +122,10 @@ long task_vectors_expert_of_vector(const struct task_vectors *tv, const struct v
 }
 
 /* Has expert k a task vector for this weight? */
-static bool has_vector(const struct task_vectors *tv, enum weight_kind kind, size_t layer, size_t k)
+static bool expert_has_task_vector(const struct task_vectors *tv, enum weight_kind kind,
+                                   size_t layer, size_t k)
 {
-    long i = *stream_tensor_at(tv, kind, layer);
+    long i = *stream_tensor_slot(tv, kind, layer);
     const struct tensor *t = i < 0 ? NULL : &tv->header->tensors[i];
     for (size_t j = 0; t && j < t->n_vectors; j++)
         if (t->vectors[j].model == tv->models[k])
@@ -152,7 +155,7 @@ int task_vectors_reserve_spool(struct task_vectors *tv, const bool *wanted, uint
     return spool_reserve(tv->spool, tv->size, e);
 }
 
-bool task_vectors_is_stored(const struct task_vectors *tv, size_t tensor)
+bool task_vectors_is_stored_tensor(const struct task_vectors *tv, size_t tensor)
 {
     return tv->offset[tensor] != NOT_STORED;
 }
@@ -162,7 +165,8 @@ uint64_t task_vectors_stored_bytes(const struct task_vectors *tv)
     return tv->size;
 }
 
-static uint64_t spool_offset(const struct task_vectors *tv, size_t tensor, size_t k, size_t first)
+static uint64_t compute_spool_offset(const struct task_vectors *tv, size_t tensor, size_t k,
+                                     size_t first)
 {
     uint64_t n = tensor_elements(&tv->header->tensors[tensor]);
     return tv->offset[tensor] + (k * n + first) * sizeof(float);
@@ -171,12 +175,12 @@ static uint64_t spool_offset(const struct task_vectors *tv, size_t tensor, size_
 int task_vectors_write(struct task_vectors *tv, size_t tensor, size_t k, size_t first, size_t n,
                        const float *x, struct error *e)
 {
-    return spool_write(tv->spool, spool_offset(tv, tensor, k, first), x, n * sizeof *x, e);
+    return spool_write(tv->spool, compute_spool_offset(tv, tensor, k, first), x, n * sizeof *x, e);
 }
 
 /* The expert's checkpoint minus the base. */
-static void subtract_base(const struct task_vectors *tv, const struct task_vector_range *r,
-                          const float *base, float *to)
+static void read_expert_minus_base(const struct task_vectors *tv, const struct task_vector_range *r,
+                                   const float *base, float *to)
 {
     float tile[2048];
     const size_t tile_size = sizeof tile / sizeof *tile;
@@ -193,25 +197,25 @@ static void subtract_base(const struct task_vectors *tv, const struct task_vecto
 }
 
 /* For struct task_vector_source. */
-static int read_range(void *context, const struct task_vector_range *r, const float *base,
-                      float *to, struct error *e)
+static int read_task_vector_range(void *context, const struct task_vector_range *r,
+                                  const float *base, float *to, struct error *e)
 {
     const struct task_vectors *tv = context;
-    if (!has_vector(tv, r->kind, r->layer, r->expert)) {
+    if (!expert_has_task_vector(tv, r->kind, r->layer, r->expert)) {
         memset(to, 0, r->n * sizeof *to);
         return 0;
     }
     if (tv->files[r->expert]) {
-        subtract_base(tv, r, base, to);
+        read_expert_minus_base(tv, r, base, to);
         return 0;
     }
-    size_t tensor = (size_t)*stream_tensor_at(tv, r->kind, r->layer);
+    size_t tensor = (size_t)*stream_tensor_slot(tv, r->kind, r->layer);
     size_t first = model_weights_tensor_offset(tv->base, r->kind, r->layer) + r->first;
-    return spool_read(tv->spool, spool_offset(tv, tensor, r->expert, first), to, r->n * sizeof *to,
-                      e);
+    return spool_read(tv->spool, compute_spool_offset(tv, tensor, r->expert, first), to,
+                      r->n * sizeof *to, e);
 }
 
 struct task_vector_source task_vectors_source(struct task_vectors *tv)
 {
-    return (struct task_vector_source){tv, tv->files[0] != NULL, read_range};
+    return (struct task_vector_source){tv, tv->files[0] != NULL, read_task_vector_range};
 }

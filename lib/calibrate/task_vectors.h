@@ -16,7 +16,8 @@ void task_vectors_free(struct task_vectors *tv);
 struct task_vector_source task_vectors_source(struct task_vectors *tv);
 
 /* The index of the stream's tensor for a weight of the model; -1: none. */
-long task_vectors_stream_tensor(const struct task_vectors *tv, enum weight_kind kind, size_t layer);
+long task_vectors_find_stream_tensor(const struct task_vectors *tv, enum weight_kind kind,
+                                     size_t layer);
 /* The expert that a vector of the stream belongs to; -1: none. */
 long task_vectors_expert_of_vector(const struct task_vectors *tv, const struct vector *v);
 
@@ -28,7 +29,7 @@ void task_vectors_set_expert_file(struct task_vectors *tv, size_t k,
 int task_vectors_reserve_spool(struct task_vectors *tv, const bool *wanted, uint64_t memory,
                                const char *spool, struct error *e);
 /* Is spool space reserved for this tensor? */
-bool task_vectors_is_stored(const struct task_vectors *tv, size_t tensor);
+bool task_vectors_is_stored_tensor(const struct task_vectors *tv, size_t tensor);
 /* Writes elements first .. first + n - 1 of a tensor of the stream, of expert k, to the spool. */
 int task_vectors_write(struct task_vectors *tv, size_t tensor, size_t k, size_t first, size_t n,
                        const float *x, struct error *e);

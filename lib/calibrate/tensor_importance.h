@@ -6,7 +6,7 @@
 #include "calibration.h"
 
 /* u_j = sum_k |alpha_kj| ||tau_kj||_1 of each merged tensor, and from it
- * tensor_importance_chunk_counts. `chunks` receives one number per merged tensor. */
+ * tensor_importance_compute_chunk_counts. `chunks` receives one number per merged tensor. */
 int tensor_importance_allocate_chunks(const struct calibration *c, double budget, double kappa,
                                       size_t *chunks, struct error *e);
 
@@ -16,7 +16,7 @@ int tensor_importance_allocate_chunks(const struct calibration *c, double budget
  *
  * chunks[j] is m_j without the chunks that are empty when the tensor's n_j = elements[j] elements
  * are divided into chunks of ceil(n_j / m_j). All u zero: all 0. */
-void tensor_importance_chunk_counts(size_t tensors, const double *u, const size_t *elements,
-                                    double budget, double kappa, size_t *chunks);
+void tensor_importance_compute_chunk_counts(size_t tensors, const double *u, const size_t *elements,
+                                            double budget, double kappa, size_t *chunks);
 
 #endif

@@ -23,8 +23,9 @@ struct phase {
 
 /* g = 1/A sum over the samples of d loss / d r, where c->gradient is the sum of d loss / d alpha
  * without the regulariser. A is --accumulation, even if there are fewer samples. */
-static void compute_gradient_of_r(const struct calibrate_options *o, const struct coefficients *c,
-                                  size_t samples, double *g)
+static void compute_gradient_of_raw_coefficients(const struct calibrate_options *o,
+                                                 const struct coefficients *c, size_t samples,
+                                                 double *g)
 {
     bool squared = o->regularizer == REGULARIZER_L2;
     for (size_t i = 0; i < c->n_learned; i++) {
@@ -35,22 +36,22 @@ static void compute_gradient_of_r(const struct calibrate_options *o, const struc
 }
 
 /* r by AdamW, then alpha from r; the merged model follows. */
-static void optimiser_step(struct phase *p, struct training_log_update *u)
+static void run_optimiser_step(struct phase *p, struct training_log_update *u)
 {
     struct coefficients *c = &p->calibration->coefficients;
     double *g = mem_alloc(c->n_learned, sizeof *g);
-    compute_gradient_of_r(p->options, c, u->samples, g);
+    compute_gradient_of_raw_coefficients(p->options, c, u->samples, g);
     u->lr = adamw_learning_rate(&p->adamw);
     u->grad_norm = adamw_clip_gradient(&p->adamw, g);
     adamw_step(&p->adamw, c->r, g);
     u->update = p->adamw.updates;
     coefficients_compute_alpha(c);
-    merged_model_invalidate(p->calibration->merged_model);
+    merged_model_discard_loaded_layer(p->calibration->merged_model);
     free(g);
 }
 
 /* A line of the log, and one on the terminal. */
-static void report_update(const struct phase *p, const struct training_log_update *u)
+static void log_and_print_update(const struct phase *p, const struct training_log_update *u)
 {
     const struct calibration *c = p->calibration;
     double loss = u->mean.hidden + u->mean.logit + u->regulariser;
@@ -66,7 +67,7 @@ static void report_update(const struct phase *p, const struct training_log_updat
 }
 
 /* One update from the next n samples of the epoch: forward and backward pass, then AdamW. */
-static int run_update(struct phase *p, size_t n, struct error *e)
+static int run_training_update(struct phase *p, size_t n, struct error *e)
 {
     struct coefficients *c = &p->calibration->coefficients;
     struct training_state *state = &p->state;
@@ -82,10 +83,10 @@ static int run_update(struct phase *p, size_t n, struct error *e)
                                         .mean = objective_mean_loss(losses, n),
                                         .regulariser = p->options->gamma *
                                                        coefficients_regulariser(c, squared)};
-        optimiser_step(p, &u);
+        run_optimiser_step(p, &u);
         state->samples_done += n;
         state->loss_sum += (double)n * (u.mean.hidden + u.mean.logit + u.regulariser);
-        report_update(p, &u);
+        log_and_print_update(p, &u);
     }
     free(losses);
     return failed;
@@ -94,7 +95,8 @@ static int run_update(struct phase *p, size_t n, struct error *e)
 /* ---- epochs ---------------------------------------------------------------------------------- */
 
 /* The mean loss of the held-out samples, after this number of epochs. */
-static int validate(const struct phase *p, uint64_t epoch, double *mean, struct error *e)
+static int compute_validation_loss(const struct phase *p, uint64_t epoch, double *mean,
+                                   struct error *e)
 {
     const struct training_samples *x = &p->calibration->training_samples;
     size_t batch = p->options->accumulation, n = x->n_held_out;
@@ -112,38 +114,38 @@ static int validate(const struct phase *p, uint64_t epoch, double *mean, struct 
 }
 
 /* With --validate the initial coefficients are the first candidates for the best. */
-static int keep_initial_as_best(struct phase *p, struct error *e)
+static int keep_initial_coefficients_as_best(struct phase *p, struct error *e)
 {
     const struct coefficients *c = &p->calibration->coefficients;
     if (!p->options->held_out)
         return 0;
     p->state.best_r = mem_alloc(c->n_learned, sizeof *p->state.best_r);
     memcpy(p->state.best_r, c->r, c->n_learned * sizeof *c->r);
-    return validate(p, 0, &p->state.best_loss, e);
+    return compute_validation_loss(p, 0, &p->state.best_loss, e);
 }
 
 /* The loss of an epoch: the mean over its samples or, with --validate, over those held out. */
-static int end_epoch(struct phase *p, struct error *e)
+static int compute_epoch_loss_and_end_epoch(struct phase *p, struct error *e)
 {
     double mean = p->state.loss_sum / (double)p->calibration->training_samples.n_order;
-    if (p->options->held_out && validate(p, p->state.epoch + 1, &mean, e))
+    if (p->options->held_out && compute_validation_loss(p, p->state.epoch + 1, &mean, e))
         return -1;
     training_state_end_epoch(&p->state, mean, &p->calibration->coefficients);
     return 0;
 }
 
 /* With --validate the best coefficients are the result, otherwise the last. */
-static void restore_best(struct phase *p)
+static void restore_best_coefficients(struct phase *p)
 {
     struct coefficients *c = &p->calibration->coefficients;
     if (!p->state.best_r)
         return;
     memcpy(c->r, p->state.best_r, c->n_learned * sizeof *c->r);
     coefficients_compute_alpha(c);
-    merged_model_invalidate(p->calibration->merged_model);
+    merged_model_discard_loaded_layer(p->calibration->merged_model);
 }
 
-static int save_state(const struct phase *p, struct error *e)
+static int save_training_state(const struct phase *p, struct error *e)
 {
     const char *file = p->options->resume;
     if (!file || mpi_rank() > 0)
@@ -162,14 +164,14 @@ static int run_epochs(struct phase *p, struct error *e)
     size_t n = p->calibration->training_samples.n_order, A = p->options->accumulation;
     while (!phase_is_done(p)) {
         size_t left = n - p->state.samples_done;
-        if (run_update(p, left < A ? left : A, e))
+        if (run_training_update(p, left < A ? left : A, e))
             return -1;
-        if (p->state.samples_done == n && end_epoch(p, e))
+        if (p->state.samples_done == n && compute_epoch_loss_and_end_epoch(p, e))
             return -1;
-        if (save_state(p, e))
+        if (save_training_state(p, e))
             return -1;
     }
-    restore_best(p);
+    restore_best_coefficients(p);
     return 0;
 }
 
@@ -192,7 +194,7 @@ int training_run_phase(const struct training *t, int phase, const size_t *chunks
     if (!failed && resumes)
         failed = training_state_restore(saved, o->resume, &c->coefficients, &p.adamw, &p.state, e);
     else if (!failed)
-        failed = keep_initial_as_best(&p, e);
+        failed = keep_initial_coefficients_as_best(&p, e);
     failed = failed || run_epochs(&p, e);
     adamw_free(&p.adamw);
     free(p.state.best_r);
@@ -208,5 +210,6 @@ int training_load_state(const struct training *t, struct saved_training_state *s
     if (mpi_any_failed(training_state_load(file, t->key, t->calibration->merged.n, saved, e), e))
         return -1;
     uint64_t updates = saved->n ? saved->adamw.updates + 1 : 0;
-    return mpi_check_equal(updates + ((uint64_t)saved->state.phase << 56), "a --resume file", e);
+    return mpi_check_equal_on_all_ranks(updates + ((uint64_t)saved->state.phase << 56),
+                                        "a --resume file", e);
 }

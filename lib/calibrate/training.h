@@ -10,7 +10,7 @@
 struct training {
     struct calibration *calibration;
     FILE *log;    /* may be NULL */
-    uint64_t key; /* training_state_key */
+    uint64_t key; /* training_state_compute_key */
 };
 
 /* Trains chunks[j] coefficients per merged tensor j and expert (0: frozen), from their initial

@@ -13,7 +13,7 @@ static void write_number(FILE *out, double x)
     fputs(isfinite(x) ? number_format(x, text) : "null", out);
 }
 
-static void write_field(FILE *out, const char *before, double x)
+static void write_number_field(FILE *out, const char *before, double x)
 {
     fputs(before, out);
     write_number(out, x);
@@ -56,7 +56,7 @@ static void write_coefficients(FILE *out, const struct coefficients *c,
     fputs(*before == '{' ? "{}" : "}", out);
 }
 
-static double alpha_of(const struct coefficients *c, size_t i, const void *context)
+static double get_alpha(const struct coefficients *c, size_t i, const void *context)
 {
     return c->alpha[i];
 }
@@ -73,14 +73,14 @@ void training_log_write_update(FILE *out, const struct training_log_update *u,
             (unsigned long long)u->update, (unsigned long long)u->epoch,
             (unsigned long long)u->samples);
     if (u->update) {
-        write_field(out, ", \"lr\": ", u->lr);
-        write_field(out, ", \"grad_norm\": ", u->grad_norm);
+        write_number_field(out, ", \"lr\": ", u->lr);
+        write_number_field(out, ", \"grad_norm\": ", u->grad_norm);
     }
-    write_field(out, ", \"mean_hidden\": ", u->mean.hidden);
-    write_field(out, ", \"mean_logit\": ", u->mean.logit);
-    write_field(out, ", \"mean_reg\": ", u->regulariser);
+    write_number_field(out, ", \"mean_hidden\": ", u->mean.hidden);
+    write_number_field(out, ", \"mean_logit\": ", u->mean.logit);
+    write_number_field(out, ", \"mean_reg\": ", u->regulariser);
     fputs(", \"alpha\": ", out);
-    write_coefficients(out, c, names, alpha_of, NULL);
+    write_coefficients(out, c, names, get_alpha, NULL);
     fputs("}\n", out);
     fflush(out);
 }
@@ -91,32 +91,33 @@ void training_log_write_validation(FILE *out, int phase, uint64_t epoch, const s
     if (phase)
         fprintf(out, "\"stage\": %d, ", phase);
     fprintf(out, "\"epoch\": %llu", (unsigned long long)epoch);
-    write_field(out, ", \"validation_hidden\": ", mean->hidden);
-    write_field(out, ", \"validation_logit\": ", mean->logit);
+    write_number_field(out, ", \"validation_hidden\": ", mean->hidden);
+    write_number_field(out, ", \"validation_logit\": ", mean->logit);
     fputs("}\n", out);
     fflush(out);
 }
 
 /* ---- losses and gradients -------------------------------------------------------------------- */
 
-static double mean_gradient(const struct coefficients *c, size_t i, const void *context)
+static double get_mean_gradient(const struct coefficients *c, size_t i, const void *context)
 {
     return c->gradient[i] / (double)((const struct gradient_report *)context)->n;
 }
 
-static double regulariser_gradient(const struct coefficients *c, size_t i, const void *context)
+static double compute_regulariser_gradient(const struct coefficients *c, size_t i,
+                                           const void *context)
 {
     const struct gradient_report *r = context;
     return r->gamma * coefficients_regulariser_gradient(c, i, r->squared);
 }
 
-static void write_sample(FILE *out, const struct gradient_report *r, size_t i)
+static void write_sample_losses(FILE *out, const struct gradient_report *r, size_t i)
 {
     fputs(i ? ",\n  {\"task\": " : "\n  {\"task\": ", out);
     text_print_quoted(out, r->tasks[i]);
     fprintf(out, ", \"sample\": %zu", r->sample_numbers[i]);
-    write_field(out, ", \"hidden\": ", r->losses[i].hidden);
-    write_field(out, ", \"logit\": ", r->losses[i].logit);
+    write_number_field(out, ", \"hidden\": ", r->losses[i].hidden);
+    write_number_field(out, ", \"logit\": ", r->losses[i].logit);
     putc('}', out);
 }
 
@@ -127,15 +128,16 @@ void training_log_write_gradients(FILE *out, const struct gradient_report *r,
     struct loss mean = objective_mean_loss(r->losses, r->n);
     fputs("{\"samples\": [", out);
     for (size_t i = 0; i < r->n; i++)
-        write_sample(out, r, i);
-    write_field(out, "],\n \"mean_hidden\": ", mean.hidden);
-    write_field(out, ",\n \"mean_logit\": ", mean.logit);
-    write_field(out, ",\n \"regulariser\": ", r->gamma * coefficients_regulariser(c, r->squared));
+        write_sample_losses(out, r, i);
+    write_number_field(out, "],\n \"mean_hidden\": ", mean.hidden);
+    write_number_field(out, ",\n \"mean_logit\": ", mean.logit);
+    write_number_field(out,
+                       ",\n \"regulariser\": ", r->gamma * coefficients_regulariser(c, r->squared));
     fputs(",\n \"alpha\": ", out);
-    write_coefficients(out, c, names, alpha_of, NULL);
+    write_coefficients(out, c, names, get_alpha, NULL);
     fputs(",\n \"grad_alignment\": ", out);
-    write_coefficients(out, c, names, mean_gradient, r);
+    write_coefficients(out, c, names, get_mean_gradient, r);
     fputs(",\n \"grad_regulariser\": ", out);
-    write_coefficients(out, c, names, regulariser_gradient, r);
+    write_coefficients(out, c, names, compute_regulariser_gradient, r);
     fputs("}\n", out);
 }

@@ -1,6 +1,6 @@
 #include "training_samples.h"
 
-#include "experts.h"
+#include "base_and_experts.h"
 #include "mem.h"
 
 #include <stdlib.h>
@@ -23,13 +23,13 @@ struct selector {
 };
 
 /* TASK=MODEL */
-static int parse_assignment(const struct experts *experts, const char *text,
+static int parse_assignment(const struct base_and_experts *experts, const char *text,
                             struct task_assignment *a, struct error *e)
 {
     const char *name = strchr(text, '=');
     if (!name)
         return error_set(e, "--task: expected TASK=MODEL, found \"%s\"", text);
-    long k = experts_find_by_name(experts, name + 1, strlen(name + 1));
+    long k = base_and_experts_find_by_name(experts, name + 1, strlen(name + 1));
     if (k < 0)
         return error_set(e, "--task: the stream has no model %s", name + 1);
     *a = (struct task_assignment){text, (size_t)(name - text), (size_t)k};
@@ -48,7 +48,7 @@ static int parse_assignments(struct selector *s, struct error *e)
 }
 
 /* -1: none. */
-static long expert_of_task(const struct selector *s, const char *task)
+static long find_expert_of_task(const struct selector *s, const char *task)
 {
     size_t length = strlen(task);
     for (size_t i = 0; i < s->n_assignments; i++) {
@@ -56,7 +56,7 @@ static long expert_of_task(const struct selector *s, const char *task)
         if (a->length == length && memcmp(a->task, task, length) == 0)
             return (long)a->expert;
     }
-    return experts_find_by_name(s->selection->experts, task, length);
+    return base_and_experts_find_by_name(s->selection->experts, task, length);
 }
 
 /* ---- selection ------------------------------------------------------------------------------- */
@@ -77,8 +77,9 @@ static int set_compared_positions(struct training_sample *x, const struct sample
     return 0;
 }
 
-static int add_sample(struct training_samples *x, const struct selector *w, const struct sample *s,
-                      size_t expert, size_t number, struct error *e)
+static int add_training_sample(struct training_samples *x, const struct selector *w,
+                               const struct sample *s, size_t expert, size_t number,
+                               struct error *e)
 {
     struct training_sample *added = &x->list[x->n];
     *added = (struct training_sample){.ids = s->ids,
@@ -101,8 +102,8 @@ static int add_samples_of_expert(struct training_samples *x, const struct select
     const char *name = selection->experts->names[k];
     *count = 0;
     for (size_t i = 0; i < s->n && *count < selection->per_task; i++)
-        if (expert_of_task(w, s->tasks[s->samples[i].task]) == (long)k &&
-            add_sample(x, w, &s->samples[i], k, (*count)++, e))
+        if (find_expert_of_task(w, s->tasks[s->samples[i].task]) == (long)k &&
+            add_training_sample(x, w, &s->samples[i], k, (*count)++, e))
             return -1;
     if (*count == 0)
         return error_set(e, "there are no samples for %s (name its task with --task TASK=%s)", name,
@@ -118,7 +119,7 @@ static int check_tasks_have_experts(const struct selector *w, struct error *e)
     const struct samples *s = w->samples;
     for (size_t i = 0; i < s->n; i++) {
         const char *task = s->tasks[s->samples[i].task];
-        if (expert_of_task(w, task) < 0)
+        if (find_expert_of_task(w, task) < 0)
             return sample_error(&s->samples[i], e,
                                 "the stream has no model %s (assign the task with --task %s=MODEL)",
                                 task, task);
@@ -163,8 +164,8 @@ int training_samples_select(struct training_samples *x, const struct samples *s,
 }
 
 /* Backwards, so that the first occurrence decides about a sample that occurs several times. */
-static void assign_ranks(struct training_samples *x, size_t n, const size_t *indices, size_t count,
-                         size_t rank)
+static void assign_samples_to_ranks(struct training_samples *x, size_t n, const size_t *indices,
+                                    size_t count, size_t rank)
 {
     for (size_t i = n; i-- > 0;)
         x->list[indices[i]].on_other_rank = i % count != rank;
@@ -172,8 +173,8 @@ static void assign_ranks(struct training_samples *x, size_t n, const size_t *ind
 
 void training_samples_assign_to_ranks(struct training_samples *x, size_t count, size_t rank)
 {
-    assign_ranks(x, x->n_order, x->order, count, rank);
-    assign_ranks(x, x->n_held_out, x->held_out, count, rank);
+    assign_samples_to_ranks(x, x->n_order, x->order, count, rank);
+    assign_samples_to_ranks(x, x->n_held_out, x->held_out, count, rank);
 }
 
 void training_samples_free(struct training_samples *x)

@@ -6,7 +6,7 @@
 
 #include "samples.h"
 
-struct experts;
+struct base_and_experts;
 
 struct training_sample {
     const uint32_t *ids;
@@ -35,7 +35,7 @@ struct training_samples {
 };
 
 struct training_sample_selection {
-    const struct experts *experts;
+    const struct base_and_experts *experts;
     const struct string_list *tasks; /* TASK=MODEL; other tasks are named after their expert */
     size_t per_task;                 /* use at most this many samples of each expert */
     size_t held_out;                 /* and hold out so many of them, the last ones */

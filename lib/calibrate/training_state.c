@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-uint64_t training_state_key(struct stage *s, const struct header *h,
-                            const struct model_weights *base)
+uint64_t training_state_compute_key(struct stage *s, const struct header *h,
+                                    const struct model_weights *base)
 {
     struct arena a = {0};
     const struct string_list options = stage_history_arguments(s, &a);
@@ -47,7 +47,7 @@ void training_state_end_epoch(struct training_state *s, double mean_loss,
 
 /* ---- to a file ------------------------------------------------------------------------------- */
 
-static json_t *json_numbers(const double *x, size_t n)
+static json_t *make_json_number_array(const double *x, size_t n)
 {
     json_t *list = json_array();
     for (size_t i = 0; i < n; i++)
@@ -55,7 +55,7 @@ static json_t *json_numbers(const double *x, size_t n)
     return list;
 }
 
-static json_t *json_chunks(const struct coefficients *c)
+static json_t *make_json_chunk_counts(const struct coefficients *c)
 {
     json_t *list = json_array();
     for (size_t j = 0; j < c->tensors; j++)
@@ -79,14 +79,14 @@ static json_t *state_to_json(const struct training_state *s, const struct coeffi
     json_object_set_new(o, "updates", json_integer((json_int_t)a->updates));
     json_object_set_new(o, "at", json_integer((json_int_t)a->since_restart));
     json_object_set_new(o, "stretch", json_integer((json_int_t)a->cycle_length));
-    json_object_set_new(o, "chunks", json_chunks(c));
-    json_object_set_new(o, "r", json_numbers(c->r, n));
-    json_object_set_new(o, "m", json_numbers(a->m, n));
-    json_object_set_new(o, "v", json_numbers(a->v, n));
+    json_object_set_new(o, "chunks", make_json_chunk_counts(c));
+    json_object_set_new(o, "r", make_json_number_array(c->r, n));
+    json_object_set_new(o, "m", make_json_number_array(a->m, n));
+    json_object_set_new(o, "v", make_json_number_array(a->v, n));
     if (isfinite(s->best_loss))
         json_object_set_new(o, "best", json_real(s->best_loss));
     if (s->best_r)
-        json_object_set_new(o, "kept", json_numbers(s->best_r, n));
+        json_object_set_new(o, "kept", make_json_number_array(s->best_r, n));
     return o;
 }
 

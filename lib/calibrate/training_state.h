@@ -9,7 +9,7 @@
 #include "model_weights.h"
 
 struct training_state {
-    uint64_t key;          /* hash of the inputs and options (training_state_key) */
+    uint64_t key;          /* hash of the inputs and options (training_state_compute_key) */
     int phase;             /* 1 and 2 of Expert Merging++; 0 of Expert Merging */
     uint64_t epoch;        /* epochs done */
     uint64_t samples_done; /* of the present epoch */
@@ -21,8 +21,8 @@ struct training_state {
 
 /* A hash of all that must be the same when a run continues: base, models, options and the history
  * of the stream. */
-uint64_t training_state_key(struct stage *s, const struct header *h,
-                            const struct model_weights *base);
+uint64_t training_state_compute_key(struct stage *s, const struct header *h,
+                                    const struct model_weights *base);
 
 /* Ends an epoch. If its mean loss is the lowest so far, it becomes best_loss, and r is copied to
  * best_r (unless that is NULL). */

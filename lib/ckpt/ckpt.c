@@ -68,7 +68,7 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
 static int is_torch_zip(const char *path, struct error *e)
 {
     struct model_file file = {.title = path};
-    if (model_files_map(&file, e) < 0)
+    if (model_files_map_file(&file, e) < 0)
         return -1;
     int found = torch_file_recognise(path, file.bytes, file.size, e);
     if (file.is_mapped)
@@ -80,8 +80,8 @@ static int is_torch_zip(const char *path, struct error *e)
 
 /* A weight file given by its path. model.safetensors and the like bring the auxiliary files of
  * their folder. */
-static int find_single_file(struct model_files *files, struct weight_files *w, const char *path,
-                            struct error *e)
+static int list_single_weight_file(struct model_files *files, struct weight_files *w,
+                                   const char *path, struct error *e)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *folder = ".";
     if (slash)
@@ -99,8 +99,8 @@ static int find_single_file(struct model_files *files, struct weight_files *w, c
 }
 
 /* Lists the files of the folder, file or archive at `path`, and those among them with weights. */
-static int find_files(struct model_files *files, struct weight_files *w, const char *path,
-                      const char *spool, struct error *e)
+static int list_checkpoint_files(struct model_files *files, struct weight_files *w,
+                                 const char *path, const char *spool, struct error *e)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -119,14 +119,14 @@ static int find_files(struct model_files *files, struct weight_files *w, const c
         return -1;
     if (format == FILE_FORMAT_ARCHIVE || (format == FILE_FORMAT_ZIP && !is_torch))
         return unarchive_model(files, path, spool, w->notes, e) < 0 ? -1 : weight_files_find(w, e);
-    return find_single_file(files, w, path, e);
+    return list_single_weight_file(files, w, path, e);
 }
 
 /* ---- reading the headers --------------------------------------------------------------------- */
 
 static int read_shard_header(struct shard *s, struct error *e)
 {
-    if (model_files_map(s->file, e) < 0)
+    if (model_files_map_file(s->file, e) < 0)
         return -1;
     const unsigned char *bytes = s->file->bytes;
     size_t size = s->file->size;
@@ -159,13 +159,13 @@ static int read_shard_headers(struct ckpt *c, const struct weight_files *w, stru
     return 0;
 }
 
-static int compare_entries(const void *a, const void *b)
+static int compare_entry_names(const void *a, const void *b)
 {
     return strcmp(((const struct entry *)a)->tensor.name, ((const struct entry *)b)->tensor.name);
 }
 
 /* Collects the tensors of all shards and sorts them. */
-static int list_tensors(struct ckpt *c, struct error *e)
+static int list_tensors_of_all_shards(struct ckpt *c, struct error *e)
 {
     struct entry *to = c->entries = mem_alloc(c->n, sizeof *c->entries);
     for (size_t s = 0; s < c->n_shards; s++)
@@ -180,9 +180,9 @@ static int list_tensors(struct ckpt *c, struct error *e)
                                    t,
                                    &c->shards[s]};
         }
-    qsort(c->entries, c->n, sizeof *c->entries, compare_entries);
+    qsort(c->entries, c->n, sizeof *c->entries, compare_entry_names);
     for (size_t i = 1; i < c->n; i++)
-        if (compare_entries(&c->entries[i - 1], &c->entries[i]) == 0)
+        if (compare_entry_names(&c->entries[i - 1], &c->entries[i]) == 0)
             return error_set(e, "two tensors are named %.200s, in %s and %s",
                              c->entries[i].tensor.name, c->entries[i - 1].shard->file->title,
                              c->entries[i].shard->file->title);
@@ -207,8 +207,8 @@ static int check_indexed_tensors(const struct ckpt *c, const struct weight_files
 }
 
 /* Notes the tensors that the shards contain but the index does not list. */
-static void note_unlisted_tensors(const struct ckpt *c, const struct weight_files *w,
-                                  const json_t *map)
+static void print_note_of_unindexed_tensors(const struct ckpt *c, const struct weight_files *w,
+                                            const json_t *map)
 {
     size_t unlisted = 0;
     const char *first = NULL;
@@ -222,14 +222,14 @@ static void note_unlisted_tensors(const struct ckpt *c, const struct weight_file
                     w->index->title, unlisted, first, unlisted > 1 ? ", ..." : "");
 }
 
-static int check_index(const struct ckpt *c, const struct weight_files *w, struct error *e)
+static int check_shard_index(const struct ckpt *c, const struct weight_files *w, struct error *e)
 {
     json_t *map = shard_index_read(&c->files, w->index, w->path, e);
     if (!map)
         return -1;
     int failed = check_indexed_tensors(c, w, map, e);
     if (!failed)
-        note_unlisted_tensors(c, w, map);
+        print_note_of_unindexed_tensors(c, w, map);
     json_decref(map);
     return failed;
 }
@@ -240,7 +240,7 @@ static void list_auxiliary_files(struct ckpt *c, const struct weight_files *w)
     for (size_t i = 0; i < c->files.n; i++) {
         const struct model_file *file = &c->files.files[i];
         if (model_files_kind_of(file->name) == MODEL_FILE_AUXILIARY &&
-            file->size <= MODEL_FILES_MAX_AUXILIARY && !weight_files_include(w, file))
+            file->size <= MODEL_FILES_MAX_AUXILIARY && !weight_files_contain(w, file))
             c->auxiliary[c->n_auxiliary++] = file;
     }
 }
@@ -248,13 +248,13 @@ static void list_auxiliary_files(struct ckpt *c, const struct weight_files *w)
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* `path` as the user gave it; `found` as it is on disk. */
-static int read_checkpoint(struct ckpt *c, const char *path, const char *found, const char *spool,
-                           FILE *notes, struct error *e)
+static int read_checkpoint_headers(struct ckpt *c, const char *path, const char *found,
+                                   const char *spool, FILE *notes, struct error *e)
 {
     struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
-    int failed = find_files(&c->files, &w, found, spool, e) < 0 ||
-                 read_shard_headers(c, &w, e) < 0 || list_tensors(c, e) < 0 ||
-                 (w.index && check_index(c, &w, e) < 0);
+    int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
+                 read_shard_headers(c, &w, e) < 0 || list_tensors_of_all_shards(c, e) < 0 ||
+                 (w.index && check_shard_index(c, &w, e) < 0);
     if (!failed)
         list_auxiliary_files(c, &w);
     weight_files_free(&w);
@@ -267,7 +267,7 @@ struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct 
     if (!found)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
-    int failed = read_checkpoint(c, path, found, spool, notes, e);
+    int failed = read_checkpoint_headers(c, path, found, spool, notes, e);
     free(found);
     if (!failed)
         return c;
@@ -303,7 +303,7 @@ const struct ckpt_tensor *ckpt_tensor(const struct ckpt *c, size_t i)
 long ckpt_find_tensor(const struct ckpt *c, const char *name)
 {
     struct entry key = {.tensor = {.name = name}};
-    const struct entry *found = bsearch(&key, c->entries, c->n, sizeof key, compare_entries);
+    const struct entry *found = bsearch(&key, c->entries, c->n, sizeof key, compare_entry_names);
     return found ? found - c->entries : -1;
 }
 
@@ -317,7 +317,8 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n)
     size_t size;
     const struct entry *e = &c->entries[i];
     const unsigned char *from = stored_tensors_byte_range(e->stored, first, n, &size);
-    model_files_release_sequential(e->shard->file, from, size, first + n == e->tensor.elements);
+    model_files_release_pages_sequentially(e->shard->file, from, size,
+                                           first + n == e->tensor.elements);
 }
 
 /* ---- fingerprint ----------------------------------------------------------------------------- */
@@ -333,7 +334,7 @@ static void hash_integer(XXH3_state_t *state, uint64_t x)
     XXH3_64bits_update(state, bytes, 8);
 }
 
-static void hash_shard(XXH3_state_t *state, const struct shard *s)
+static void hash_shard_samples(XXH3_state_t *state, const struct shard *s)
 {
     const struct model_file *file = s->file;
     uint64_t pages = (file->size + SAMPLE_SIZE - 1) / SAMPLE_SIZE;
@@ -354,7 +355,7 @@ uint64_t ckpt_fingerprint(const struct ckpt *c)
     XXH3_state_t *state = XXH3_createState();
     XXH3_64bits_reset(state);
     for (size_t i = 0; i < c->n_shards; i++)
-        hash_shard(state, &c->shards[i]);
+        hash_shard_samples(state, &c->shards[i]);
     uint64_t hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     return hash;
@@ -373,7 +374,7 @@ const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i)
 }
 
 /* Reads a file on disk; NULL if it cannot be read or is no longer `size` bytes long. */
-static char *read_file(const char *path, size_t size)
+static char *read_file_of_size(const char *path, size_t size)
 {
     FILE *f = fopen(path, "re");
     char *text = f ? mem_alloc(size + 1, 1) : NULL;
@@ -395,7 +396,7 @@ char *ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, size_t *s
         if (size)
             *size = file->size;
         if (!file->bytes)
-            return read_file(file->title, file->size);
+            return read_file_of_size(file->title, file->size);
         char *text = mem_alloc(file->size + 1, 1);
         memcpy(text, file->bytes, file->size);
         return text;

@@ -24,7 +24,7 @@ static bool is_repository_name(const char *name)
     return *name && strlen(name) <= 200;
 }
 
-static char *cache_folder(struct arena *a)
+static char *find_cache_folder(struct arena *a)
 {
     const char *hub = getenv("HF_HUB_CACHE"), *home = getenv("HF_HOME");
     const char *cache = getenv("XDG_CACHE_HOME"), *user = getenv("HOME");
@@ -38,7 +38,7 @@ static char *cache_folder(struct arena *a)
 }
 
 /* Reads the revision in refs/main; false if it is not a bare file name. */
-static bool read_revision(const char *path, char *revision, size_t capacity)
+static bool read_main_revision(const char *path, char *revision, size_t capacity)
 {
     FILE *f = fopen(path, "re");
     size_t n = f ? fread(revision, 1, capacity - 1, f) : 0;
@@ -51,15 +51,15 @@ static bool read_revision(const char *path, char *revision, size_t capacity)
 }
 
 /* models--org--name/refs/main -> models--org--name/snapshots/REVISION; NULL if there is none. */
-static const char *find_snapshot(struct arena *a, const char *name)
+static const char *find_snapshot_folder(struct arena *a, const char *name)
 {
     const char *slash = strchr(name, '/');
     char revision[100];
     struct stat st;
-    const char *repository = slash ? arena_printf(a, "%s/models--%.*s--%s", cache_folder(a),
+    const char *repository = slash ? arena_printf(a, "%s/models--%.*s--%s", find_cache_folder(a),
                                                   (int)(slash - name), name, slash + 1)
-                                   : arena_printf(a, "%s/models--%s", cache_folder(a), name);
-    if (!read_revision(arena_printf(a, "%s/refs/main", repository), revision, sizeof revision))
+                                   : arena_printf(a, "%s/models--%s", find_cache_folder(a), name);
+    if (!read_main_revision(arena_printf(a, "%s/refs/main", repository), revision, sizeof revision))
         return NULL;
     const char *snapshot = arena_printf(a, "%s/snapshots/%s", repository, revision);
     return stat(snapshot, &st) == 0 && S_ISDIR(st.st_mode) ? snapshot : NULL;
@@ -72,7 +72,7 @@ char *hf_cache_resolve_path(const char *path, struct error *e)
         return mem_copy_text(path);
     int reason = errno;
     bool is_name = (reason == ENOENT || reason == ENOTDIR) && is_repository_name(path);
-    const char *snapshot = is_name ? find_snapshot(&a, path) : NULL;
+    const char *snapshot = is_name ? find_snapshot_folder(&a, path) : NULL;
     char *found = snapshot ? mem_copy_text(snapshot) : NULL;
     arena_free(&a);
     if (found)

@@ -1,7 +1,7 @@
 #include "model_files.h"
 
 #include "mapped_file.h"
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -20,13 +20,13 @@ enum model_file_kind model_files_kind_of(const char *name)
     static const char *const unsupported[] = {".gguf", ".ggml",      ".h5", ".msgpack", ".onnx",
                                               ".ckpt", ".npz",       ".ot", ".tflite",  ".mlmodel",
                                               ".nemo", ".onnx_data", ".pkl"};
-    if (pattern_text_ends_with(name, ".index.json"))
+    if (glob_pattern_text_ends_with(name, ".index.json"))
         return MODEL_FILE_INDEX;
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
-        if (pattern_text_ends_with(name, weights[i]))
+        if (glob_pattern_text_ends_with(name, weights[i]))
             return MODEL_FILE_WEIGHTS;
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
-        if (pattern_text_ends_with(name, unsupported[i]))
+        if (glob_pattern_text_ends_with(name, unsupported[i]))
             return MODEL_FILE_UNSUPPORTED;
     return MODEL_FILE_AUXILIARY;
 }
@@ -78,7 +78,7 @@ int model_files_add_folder(struct model_files *f, const char *path, struct error
     return 0;
 }
 
-static int compare_names(const void *a, const void *b)
+static int compare_file_names(const void *a, const void *b)
 {
     return strcmp(((const struct model_file *)a)->name, ((const struct model_file *)b)->name);
 }
@@ -86,13 +86,13 @@ static int compare_names(const void *a, const void *b)
 void model_files_sort(struct model_files *f)
 {
     if (f->n)
-        qsort(f->files, f->n, sizeof *f->files, compare_names);
+        qsort(f->files, f->n, sizeof *f->files, compare_file_names);
 }
 
 struct model_file *model_files_find(const struct model_files *f, const char *name)
 {
     struct model_file key = {.name = name};
-    return f->n ? bsearch(&key, f->files, f->n, sizeof key, compare_names) : NULL;
+    return f->n ? bsearch(&key, f->files, f->n, sizeof key, compare_file_names) : NULL;
 }
 
 void model_files_free(struct model_files *f)
@@ -127,7 +127,7 @@ int model_files_map_fd(struct model_file *file, int fd, struct error *e)
     return 0;
 }
 
-int model_files_map(struct model_file *file, struct error *e)
+int model_files_map_file(struct model_file *file, struct error *e)
 {
     if (file->bytes)
         return 0;
@@ -146,9 +146,9 @@ void model_files_release_pages(const struct model_file *file, const unsigned cha
         mapped_file_release_pages(file->bytes, file->size, from, size);
 }
 
-void model_files_release_sequential(const struct model_file *file, const unsigned char *from,
-                                    size_t size, bool last)
+void model_files_release_pages_sequentially(const struct model_file *file,
+                                            const unsigned char *from, size_t size, bool last)
 {
     if (file->is_mapped)
-        mapped_file_release_sequential(file->bytes, file->size, from, size, last);
+        mapped_file_release_pages_sequentially(file->bytes, file->size, from, size, last);
 }

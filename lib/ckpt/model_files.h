@@ -54,7 +54,7 @@ struct model_file *model_files_find(const struct model_files *f, const char *nam
 void model_files_free(struct model_files *f);
 
 /* Maps a file whose title is its path, unless it is mapped already. */
-int model_files_map(struct model_file *file, struct error *e);
+int model_files_map_file(struct model_file *file, struct error *e);
 /* Maps the open file `fd` as the contents of `file`. */
 int model_files_map_fd(struct model_file *file, int fd, struct error *e);
 /* Lets the kernel drop the pages of these bytes and of up to 2 MiB around them, because the kernel
@@ -63,7 +63,7 @@ void model_files_release_pages(const struct model_file *file, const unsigned cha
                                size_t size);
 /* The same for bytes of a file that is read sequentially: pages are dropped in batches, and after
  * the `last` bytes. */
-void model_files_release_sequential(const struct model_file *file, const unsigned char *from,
-                                    size_t size, bool last);
+void model_files_release_pages_sequentially(const struct model_file *file,
+                                            const unsigned char *from, size_t size, bool last);
 
 #endif

@@ -20,7 +20,7 @@ static const char *cut_last_component(char *path)
 }
 
 /* .../models--org--name/snapshots/REVISION -> name; NULL for any other path. The caller frees. */
-static char *name_of_snapshot(const char *path)
+static char *copy_repository_name_of_snapshot(const char *path)
 {
     char *copy = mem_copy_text(path), *result = NULL;
     cut_last_component(copy);
@@ -49,7 +49,7 @@ static char *copy_last_component(const char *path)
     return result;
 }
 
-static void cut_ending(char *name)
+static void cut_file_extension(char *name)
 {
     static const char *const endings[] = {".safetensors", ".bin",    ".pt",  ".pth",
                                           ".tar",         ".tar.gz", ".tgz", ".tar.zst",
@@ -65,7 +65,7 @@ static void cut_ending(char *name)
 
 char *model_name_from_path(const char *path)
 {
-    char *name = name_of_snapshot(path);
+    char *name = copy_repository_name_of_snapshot(path);
     if (name)
         return name;
     name = copy_last_component(path);
@@ -75,6 +75,6 @@ char *model_name_from_path(const char *path)
         name = copy_last_component(real);
         free(real);
     }
-    cut_ending(name);
+    cut_file_extension(name);
     return name;
 }

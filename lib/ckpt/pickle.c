@@ -53,7 +53,7 @@ static int push_string(struct pickle *p, size_t n, struct error *e)
     if (read_integer(p, n, &length, e) < 0)
         return -1;
     if (length > MAX_STRING)
-        return pickle_stack_error(p, "a string is longer than 1 MiB", e);
+        return pickle_stack_set_error(p, "a string is longer than 1 MiB", e);
     const unsigned char *text = read_bytes(p, length, e);
     struct pickle_value *v = text ? pickle_stack_push_new(p, PICKLE_STRING, e) : NULL;
     if (!v)
@@ -64,7 +64,7 @@ static int push_string(struct pickle *p, size_t n, struct error *e)
 }
 
 /* LONG1: n, then n bytes of two's complement. */
-static int push_long(struct pickle *p, struct error *e)
+static int push_long_integer(struct pickle *p, struct error *e)
 {
     uint64_t n, x = 0;
     if (read_integer(p, 1, &n, e) < 0)
@@ -109,36 +109,38 @@ static int push_global(struct pickle *p, struct error *e)
 static int push_marked_tuple(struct pickle *p, struct error *e)
 {
     size_t n;
-    if (!pickle_stack_pop_mark(p, &n, e))
+    if (!pickle_stack_pop_to_mark(p, &n, e))
         return -1;
     p->n_stack += n;
     return pickle_stack_make_tuple(p, n, e);
 }
 
 /* Moves n values from the top (0: those above the last mark) to the list or dict below them. */
-static int add_items(struct pickle *p, enum pickle_kind kind, size_t n, struct error *e)
+static int append_items_to_container(struct pickle *p, enum pickle_kind kind, size_t n,
+                                     struct error *e)
 {
     const char *reason =
         kind == PICKLE_DICT
             ? "items are added to an object that is not a dict, or a key has no value"
             : "items are added to an object that is not a list";
-    struct pickle_value **items = n ? pickle_stack_pop_n(p, n, e) : pickle_stack_pop_mark(p, &n, e);
-    struct pickle_value *container = items ? pickle_stack_top(p, kind, reason, e) : NULL;
+    struct pickle_value **items =
+        n ? pickle_stack_pop_n(p, n, e) : pickle_stack_pop_to_mark(p, &n, e);
+    struct pickle_value *container = items ? pickle_stack_top_of_kind(p, kind, reason, e) : NULL;
     if (!container)
         return -1;
     if (kind == PICKLE_DICT && n % 2)
-        return pickle_stack_error(p, reason, e);
-    pickle_stack_append(p, container, items, n);
+        return pickle_stack_set_error(p, reason, e);
+    pickle_stack_append_to_container(p, container, items, n);
     return 0;
 }
 
 /* BUILD sets attributes, which are dropped. Only dicts have harmless ones, such as the `_metadata`
  * of a state dict. */
-static int drop_attributes(struct pickle *p, struct error *e)
+static int discard_built_attributes(struct pickle *p, struct error *e)
 {
     return pickle_stack_pop(p, e) &&
-                   pickle_stack_top(p, PICKLE_DICT,
-                                    "attributes are set on an object that is not a dict", e)
+                   pickle_stack_top_of_kind(p, PICKLE_DICT,
+                                            "attributes are set on an object that is not a dict", e)
                ? 0
                : -1;
 }
@@ -183,7 +185,7 @@ enum opcode {
 };
 
 /* The bytes of the integer that follows an opcode; 0 if none does. */
-static size_t argument_size(unsigned opcode)
+static size_t get_opcode_argument_size(unsigned opcode)
 {
     switch (opcode) {
     case PROTO:
@@ -205,7 +207,7 @@ static size_t argument_size(unsigned opcode)
 #define NOT_EXECUTED 1 /* the opcode is none of those that the function executes */
 
 /* Opcodes that push a value of their own; x is the argument. */
-static int execute_constant(struct pickle *p, unsigned opcode, uint64_t x, struct error *e)
+static int execute_constant_opcode(struct pickle *p, unsigned opcode, uint64_t x, struct error *e)
 {
     switch (opcode) {
     case NONE:
@@ -219,7 +221,7 @@ static int execute_constant(struct pickle *p, unsigned opcode, uint64_t x, struc
     case BININT:
         return pickle_stack_push_integer(p, PICKLE_INTEGER, (int32_t)(uint32_t)x, e);
     case LONG1:
-        return push_long(p, e);
+        return push_long_integer(p, e);
     case BINFLOAT:
         return read_bytes(p, 8, e) && pickle_stack_push_new(p, PICKLE_OTHER, e) ? 0 : -1;
     case SHORT_BINSTRING:
@@ -240,7 +242,7 @@ static int execute_constant(struct pickle *p, unsigned opcode, uint64_t x, struc
 }
 
 /* Opcodes that put values from the stack into tuples, lists and dicts. */
-static int execute_container(struct pickle *p, unsigned opcode, struct error *e)
+static int execute_container_opcode(struct pickle *p, unsigned opcode, struct error *e)
 {
     switch (opcode) {
     case MARK:
@@ -254,52 +256,52 @@ static int execute_container(struct pickle *p, unsigned opcode, struct error *e)
     case TUPLE:
         return push_marked_tuple(p, e);
     case APPEND:
-        return add_items(p, PICKLE_LIST, 1, e);
+        return append_items_to_container(p, PICKLE_LIST, 1, e);
     case APPENDS:
-        return add_items(p, PICKLE_LIST, 0, e);
+        return append_items_to_container(p, PICKLE_LIST, 0, e);
     case SETITEM:
-        return add_items(p, PICKLE_DICT, 2, e);
+        return append_items_to_container(p, PICKLE_DICT, 2, e);
     case SETITEMS:
-        return add_items(p, PICKLE_DICT, 0, e);
+        return append_items_to_container(p, PICKLE_DICT, 0, e);
     default:
         return NOT_EXECUTED;
     }
 }
 
 /* Opcodes that use the memo (x is the entry) and those that build torch's objects. */
-static int execute_object(struct pickle *p, unsigned opcode, uint64_t x, struct error *e)
+static int execute_object_opcode(struct pickle *p, unsigned opcode, uint64_t x, struct error *e)
 {
     switch (opcode) {
     case PROTO:
         return 0;
     case BINPUT:
     case LONG_BINPUT:
-        return pickle_stack_store_memo(p, x, e);
+        return pickle_stack_store_top_in_memo(p, x, e);
     case BINGET:
     case LONG_BINGET:
-        return pickle_stack_push_memo(p, x, e);
+        return pickle_stack_push_from_memo(p, x, e);
     case BINPERSID:
         return pickle_torch_push_storage(p, e);
     case REDUCE:
     case NEWOBJ:
         return pickle_torch_call_global(p, e);
     case BUILD:
-        return drop_attributes(p, e);
+        return discard_built_attributes(p, e);
     default:
         return NOT_EXECUTED;
     }
 }
 
-static int execute(struct pickle *p, unsigned opcode, struct error *e)
+static int execute_opcode(struct pickle *p, unsigned opcode, struct error *e)
 {
     uint64_t x;
-    if (read_integer(p, argument_size(opcode), &x, e) < 0)
+    if (read_integer(p, get_opcode_argument_size(opcode), &x, e) < 0)
         return -1;
-    int result = execute_constant(p, opcode, x, e);
+    int result = execute_constant_opcode(p, opcode, x, e);
     if (result == NOT_EXECUTED)
-        result = execute_container(p, opcode, e);
+        result = execute_container_opcode(p, opcode, e);
     if (result == NOT_EXECUTED)
-        result = execute_object(p, opcode, x, e);
+        result = execute_object_opcode(p, opcode, x, e);
     if (result == NOT_EXECUTED)
         return error_set(e, "%s: unexpected pickle opcode 0x%02x, which torch.save does not write",
                          p->file, opcode);
@@ -315,7 +317,7 @@ struct pickle_value *pickle_load(struct pickle *p, struct error *e)
             return NULL;
         if (*opcode == STOP)
             return pickle_stack_pop(p, e);
-        if (execute(p, *opcode, e) < 0)
+        if (execute_opcode(p, *opcode, e) < 0)
             return NULL;
     }
 }

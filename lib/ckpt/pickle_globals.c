@@ -47,7 +47,7 @@ static const struct pickle_global globals[] = {
     {"torch", "float8_e5m2fnuz", PICKLE_DTYPE, DTYPE_F8_E5M2FNUZ},
 };
 
-static bool is_equal(const char *text, const char *other, size_t length)
+static bool is_equal_text(const char *text, const char *other, size_t length)
 {
     return strlen(text) == length && memcmp(text, other, length) == 0;
 }
@@ -58,9 +58,9 @@ const struct pickle_global *pickle_globals_find(const char *module, size_t modul
     for (size_t i = 0; i < sizeof globals / sizeof *globals; i++) {
         const struct pickle_global *g = &globals[i];
         bool same_module =
-            is_equal(g->module, module, module_length) ||
-            (g->kind == PICKLE_STORAGE_CLASS && is_equal("torch.cuda", module, module_length));
-        if (same_module && is_equal(g->name, name, name_length))
+            is_equal_text(g->module, module, module_length) ||
+            (g->kind == PICKLE_STORAGE_CLASS && is_equal_text("torch.cuda", module, module_length));
+        if (same_module && is_equal_text(g->name, name, name_length))
             return g;
     }
     return NULL;

@@ -6,7 +6,7 @@
 #define MAX_VALUES 8388608 /* 400,000 tensors have fewer */
 #define MAX_STACK  1048576
 
-int pickle_stack_error(const struct pickle *p, const char *reason, struct error *e)
+int pickle_stack_set_error(const struct pickle *p, const char *reason, struct error *e)
 {
     return error_set(e, "%s: invalid pickle at byte %zu: %s", p->file, p->position, reason);
 }
@@ -39,7 +39,7 @@ static size_t count_above_mark(const struct pickle *p)
 int pickle_stack_push(struct pickle *p, struct pickle_value *v, struct error *e)
 {
     if (p->n_stack == MAX_STACK)
-        return pickle_stack_error(p, "the stack is too deep", e);
+        return pickle_stack_set_error(p, "the stack is too deep", e);
     if (p->n_stack == p->stack_capacity) {
         p->stack_capacity *= 2;
         p->stack = mem_resize(p->stack, p->stack_capacity, sizeof *p->stack);
@@ -51,7 +51,7 @@ int pickle_stack_push(struct pickle *p, struct pickle_value *v, struct error *e)
 struct pickle_value *pickle_stack_push_new(struct pickle *p, enum pickle_kind kind, struct error *e)
 {
     if (p->n_values == MAX_VALUES) {
-        pickle_stack_error(p, "too many values", e);
+        pickle_stack_set_error(p, "too many values", e);
         return NULL;
     }
     p->n_values++;
@@ -72,7 +72,7 @@ int pickle_stack_push_integer(struct pickle *p, enum pickle_kind kind, int64_t x
 struct pickle_value **pickle_stack_pop_n(struct pickle *p, size_t n, struct error *e)
 {
     if (count_above_mark(p) < n) {
-        pickle_stack_error(p, "the stack is empty", e);
+        pickle_stack_set_error(p, "the stack is empty", e);
         return NULL;
     }
     p->n_stack -= n;
@@ -85,13 +85,13 @@ struct pickle_value *pickle_stack_pop(struct pickle *p, struct error *e)
     return v ? *v : NULL;
 }
 
-struct pickle_value *pickle_stack_top(struct pickle *p, enum pickle_kind kind, const char *reason,
-                                      struct error *e)
+struct pickle_value *pickle_stack_top_of_kind(struct pickle *p, enum pickle_kind kind,
+                                              const char *reason, struct error *e)
 {
     struct pickle_value *v = count_above_mark(p) ? p->stack[p->n_stack - 1] : NULL;
     if (v && v->kind == kind)
         return v;
-    pickle_stack_error(p, reason, e);
+    pickle_stack_set_error(p, reason, e);
     return NULL;
 }
 
@@ -100,7 +100,7 @@ struct pickle_value *pickle_stack_top(struct pickle *p, enum pickle_kind kind, c
 int pickle_stack_push_mark(struct pickle *p, struct error *e)
 {
     if (p->n_marks == MAX_STACK)
-        return pickle_stack_error(p, "too many marks", e);
+        return pickle_stack_set_error(p, "too many marks", e);
     if (p->n_marks == p->marks_capacity) {
         p->marks_capacity = p->marks_capacity ? 2 * p->marks_capacity : 64;
         p->marks = mem_resize(p->marks, p->marks_capacity, sizeof *p->marks);
@@ -109,10 +109,10 @@ int pickle_stack_push_mark(struct pickle *p, struct error *e)
     return 0;
 }
 
-struct pickle_value **pickle_stack_pop_mark(struct pickle *p, size_t *n, struct error *e)
+struct pickle_value **pickle_stack_pop_to_mark(struct pickle *p, size_t *n, struct error *e)
 {
     if (p->n_marks == 0) {
-        pickle_stack_error(p, "a mark is missing", e);
+        pickle_stack_set_error(p, "a mark is missing", e);
         return NULL;
     }
     *n = count_above_mark(p);
@@ -137,8 +137,8 @@ int pickle_stack_make_tuple(struct pickle *p, size_t n, struct error *e)
 }
 
 /* A container that grows leaves its old items in the arena: no more bytes than it uses itself. */
-void pickle_stack_append(struct pickle *p, struct pickle_value *container,
-                         struct pickle_value **items, size_t n)
+void pickle_stack_append_to_container(struct pickle *p, struct pickle_value *container,
+                                      struct pickle_value **items, size_t n)
 {
     size_t old = container->n, total = old + n;
     if (n > container->capacity - old) {
@@ -156,12 +156,12 @@ void pickle_stack_append(struct pickle *p, struct pickle_value *container,
 
 /* ---- memo ------------------------------------------------------------------------------------ */
 
-int pickle_stack_store_memo(struct pickle *p, uint64_t i, struct error *e)
+int pickle_stack_store_top_in_memo(struct pickle *p, uint64_t i, struct error *e)
 {
     if (count_above_mark(p) == 0)
-        return pickle_stack_error(p, "the stack is empty", e);
+        return pickle_stack_set_error(p, "the stack is empty", e);
     if (i > ++p->n_memo) /* entries count from 0 (Python 2: from 1) without gaps */
-        return pickle_stack_error(p, "memo entries are out of order", e);
+        return pickle_stack_set_error(p, "memo entries are out of order", e);
     if (i >= p->memo_capacity) {
         size_t capacity = 2 * i + 256;
         p->memo = mem_resize(p->memo, capacity, sizeof *p->memo);
@@ -172,9 +172,9 @@ int pickle_stack_store_memo(struct pickle *p, uint64_t i, struct error *e)
     return 0;
 }
 
-int pickle_stack_push_memo(struct pickle *p, uint64_t i, struct error *e)
+int pickle_stack_push_from_memo(struct pickle *p, uint64_t i, struct error *e)
 {
     if (i >= p->memo_capacity || !p->memo[i])
-        return pickle_stack_error(p, "the memo has no such entry", e);
+        return pickle_stack_set_error(p, "the memo has no such entry", e);
     return pickle_stack_push(p, p->memo[i], e);
 }

@@ -24,7 +24,7 @@ struct pickle {
 };
 
 /* "FILE: invalid pickle at byte N: REASON"; returns -1. */
-int pickle_stack_error(const struct pickle *p, const char *reason, struct error *e);
+int pickle_stack_set_error(const struct pickle *p, const char *reason, struct error *e);
 /* Empties stack, marks and memo for the next pickle of the same file. */
 void pickle_stack_reset(struct pickle *p);
 void pickle_stack_free(struct pickle *p);
@@ -37,23 +37,23 @@ int pickle_stack_push_integer(struct pickle *p, enum pickle_kind kind, int64_t x
 /* Pops a value above the last mark. */
 struct pickle_value *pickle_stack_pop(struct pickle *p, struct error *e);
 /* The value on top; a value of another kind is an error for `reason`. */
-struct pickle_value *pickle_stack_top(struct pickle *p, enum pickle_kind kind, const char *reason,
-                                      struct error *e);
+struct pickle_value *pickle_stack_top_of_kind(struct pickle *p, enum pickle_kind kind,
+                                              const char *reason, struct error *e);
 /* Pops the n values on top, all above the last mark. They stay readable until the next push. */
 struct pickle_value **pickle_stack_pop_n(struct pickle *p, size_t n, struct error *e);
 
 int pickle_stack_push_mark(struct pickle *p, struct error *e);
 /* Pops the last mark and the *n values above it. They stay readable until the next push. */
-struct pickle_value **pickle_stack_pop_mark(struct pickle *p, size_t *n, struct error *e);
+struct pickle_value **pickle_stack_pop_to_mark(struct pickle *p, size_t *n, struct error *e);
 
 /* Replaces the n values on top by a tuple of them. */
 int pickle_stack_make_tuple(struct pickle *p, size_t n, struct error *e);
 /* Appends values to a list or dict. */
-void pickle_stack_append(struct pickle *p, struct pickle_value *container,
-                         struct pickle_value **items, size_t n);
+void pickle_stack_append_to_container(struct pickle *p, struct pickle_value *container,
+                                      struct pickle_value **items, size_t n);
 
 /* Stores the value on top as memo entry i; pushes entry i. */
-int pickle_stack_store_memo(struct pickle *p, uint64_t i, struct error *e);
-int pickle_stack_push_memo(struct pickle *p, uint64_t i, struct error *e);
+int pickle_stack_store_top_in_memo(struct pickle *p, uint64_t i, struct error *e);
+int pickle_stack_push_from_memo(struct pickle *p, uint64_t i, struct error *e);
 
 #endif

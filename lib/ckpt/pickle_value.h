@@ -64,7 +64,7 @@ struct pickle_value {
     };
 };
 
-bool pickle_value_is_string(const struct pickle_value *v, const char *text);
+bool pickle_value_equals_string(const struct pickle_value *v, const char *text);
 /* The value under a string key; NULL if there is none, or if v is not a dict. */
 const struct pickle_value *pickle_value_dict_get(const struct pickle_value *v, const char *key);
 

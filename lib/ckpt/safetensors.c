@@ -25,7 +25,7 @@ struct file_data {
 
 /* Reads a JSON array of at most `max` non-negative integers. Returns their number, -1 if it is
  * not such an array. */
-static long read_integers(const json_t *array, uint64_t *to, size_t max)
+static long read_integer_array(const json_t *array, uint64_t *to, size_t max)
 {
     size_t n = json_array_size(array);
     if (!json_is_array(array) || n > max)
@@ -62,8 +62,9 @@ static int check_offsets(const struct stored_tensors *s, const char *name,
 
 /* Reads dtype, shape and data_offsets of {"dtype": "F32", "shape": [2, 3], "data_offsets":
  * [0, 24]}. */
-static int read_entry(const struct stored_tensors *s, const char *name, const json_t *entry,
-                      struct stored_tensor *t, uint64_t *shape, uint64_t *offsets, struct error *e)
+static int read_tensor_entry(const struct stored_tensors *s, const char *name, const json_t *entry,
+                             struct stored_tensor *t, uint64_t *shape, uint64_t *offsets,
+                             struct error *e)
 {
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype)
@@ -71,7 +72,7 @@ static int read_entry(const struct stored_tensors *s, const char *name, const js
     t->dtype = dtype_from_name(dtype);
     if (t->dtype == DTYPE_NONE)
         return error_set(e, "%s: tensor %.200s has the unknown dtype %.40s", s->file, name, dtype);
-    long rank = read_integers(json_object_get(entry, "shape"), shape, STORED_TENSORS_MAX_RANK);
+    long rank = read_integer_array(json_object_get(entry, "shape"), shape, STORED_TENSORS_MAX_RANK);
     if (rank < 0)
         return error_set(e,
                          "%s: tensor %.200s: its shape is not an array of at most %d non-negative "
@@ -79,7 +80,7 @@ static int read_entry(const struct stored_tensors *s, const char *name, const js
                          s->file, name, STORED_TENSORS_MAX_RANK);
     t->rank = (size_t)rank;
     t->shape = shape;
-    if (read_integers(json_object_get(entry, "data_offsets"), offsets, 2) != 2)
+    if (read_integer_array(json_object_get(entry, "data_offsets"), offsets, 2) != 2)
         return error_set(e, "%s: tensor %.200s: its data_offsets are not two offsets", s->file,
                          name);
     return 0;
@@ -90,7 +91,7 @@ static int add_tensor(struct stored_tensors *s, struct file_data *data, const ch
 {
     uint64_t shape[STORED_TENSORS_MAX_RANK], offsets[2];
     struct stored_tensor t = {0};
-    if (read_entry(s, name, entry, &t, shape, offsets, e) < 0 ||
+    if (read_tensor_entry(s, name, entry, &t, shape, offsets, e) < 0 ||
         check_offsets(s, name, &t, offsets, data->size, e) < 0)
         return -1;
     t.data = data->bytes + offsets[0];
@@ -118,7 +119,7 @@ static int check_metadata(const struct stored_tensors *s, json_t *metadata, stru
     return 0;
 }
 
-static int compare_ranges(const void *a, const void *b)
+static int compare_data_ranges(const void *a, const void *b)
 {
     const struct data_range *x = a, *y = b;
     if (x->begin != y->begin)
@@ -127,10 +128,11 @@ static int compare_ranges(const void *a, const void *b)
 }
 
 /* Checks that the tensors fill the data without holes or overlaps. */
-static int check_coverage(const struct stored_tensors *s, struct file_data *data, struct error *e)
+static int check_tensors_cover_data(const struct stored_tensors *s, struct file_data *data,
+                                    struct error *e)
 {
     uint64_t end = 0;
-    qsort(data->ranges, s->n, sizeof *data->ranges, compare_ranges);
+    qsort(data->ranges, s->n, sizeof *data->ranges, compare_data_ranges);
     for (size_t i = 0; i < s->n; i++) {
         const struct data_range *r = &data->ranges[i];
         if (r->begin < end)
@@ -147,8 +149,8 @@ static int check_coverage(const struct stored_tensors *s, struct file_data *data
     return 0;
 }
 
-static int add_header_entries(struct stored_tensors *s, struct file_data *data, json_t *header,
-                              struct error *e)
+static int add_tensors_of_header(struct stored_tensors *s, struct file_data *data, json_t *header,
+                                 struct error *e)
 {
     const char *name;
     json_t *entry;
@@ -159,12 +161,12 @@ static int add_header_entries(struct stored_tensors *s, struct file_data *data, 
         if (failed)
             return -1;
     }
-    return check_coverage(s, data, e);
+    return check_tensors_cover_data(s, data, e);
 }
 
 /* Sets s->header from the first eight bytes. */
-static int find_header(struct stored_tensors *s, const unsigned char *bytes, size_t size,
-                       struct error *e)
+static int locate_json_header(struct stored_tensors *s, const unsigned char *bytes, size_t size,
+                              struct error *e)
 {
     if (size < 8)
         return error_set(e, "%s has %zu bytes; a safetensors file has at least 8", s->file, size);
@@ -183,7 +185,7 @@ static int find_header(struct stored_tensors *s, const unsigned char *bytes, siz
 int safetensors_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                              struct error *e)
 {
-    if (find_header(s, bytes, size, e) < 0)
+    if (locate_json_header(s, bytes, size, e) < 0)
         return -1;
     json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
     if (!header)
@@ -191,7 +193,7 @@ int safetensors_list_tensors(struct stored_tensors *s, const unsigned char *byte
     struct file_data data = {.bytes = s->header + s->header_size,
                              .size = size - 8 - s->header_size,
                              .ranges = mem_alloc(json_object_size(header), sizeof *data.ranges)};
-    int failed = add_header_entries(s, &data, header, e);
+    int failed = add_tensors_of_header(s, &data, header, e);
     free(data.ranges);
     json_decref(header);
     return failed;

@@ -3,8 +3,9 @@
 #include "strict_json.h"
 
 /* Checks the entry of one tensor. */
-static int check_entry(const struct model_files *files, const struct model_file *index,
-                       const char *path, const char *tensor, const json_t *value, struct error *e)
+static int check_index_entry(const struct model_files *files, const struct model_file *index,
+                             const char *path, const char *tensor, const json_t *value,
+                             struct error *e)
 {
     const char *shard = json_string_value(value);
     if (!shard)
@@ -19,8 +20,8 @@ static int check_entry(const struct model_files *files, const struct model_file 
     return 0;
 }
 
-static int check_map(const struct model_files *files, const struct model_file *index,
-                     const char *path, json_t *map, struct error *e)
+static int check_weight_map(const struct model_files *files, const struct model_file *index,
+                            const char *path, json_t *map, struct error *e)
 {
     const char *tensor;
     json_t *value;
@@ -28,7 +29,7 @@ static int check_map(const struct model_files *files, const struct model_file *i
         return error_set(e, "%s has no weight_map with tensors", index->title);
     json_object_foreach(map, tensor, value)
     {
-        if (check_entry(files, index, path, tensor, value, e) < 0)
+        if (check_index_entry(files, index, path, tensor, value, e) < 0)
             return -1;
     }
     return 0;
@@ -42,13 +43,13 @@ json_t *shard_index_read(const struct model_files *files, struct model_file *ind
                   (unsigned long long)index->size, MODEL_FILES_MAX_AUXILIARY);
         return NULL;
     }
-    if (model_files_map(index, e) < 0)
+    if (model_files_map_file(index, e) < 0)
         return NULL;
     json_t *root = strict_json_parse(index->title, "the index", index->bytes, index->size, e);
     if (!root)
         return NULL;
     json_t *map = json_object_get(root, "weight_map");
-    json_t *result = check_map(files, index, path, map, e) < 0 ? NULL : json_incref(map);
+    json_t *result = check_weight_map(files, index, path, map, e) < 0 ? NULL : json_incref(map);
     json_decref(root);
     return result;
 }

@@ -7,10 +7,10 @@
 
 /* ---- the list -------------------------------------------------------------------------------- */
 
-static int check_name(const struct stored_tensors *s, const char *name, size_t length,
-                      struct error *e)
+static int check_tensor_name(const struct stored_tensors *s, const char *name, size_t length,
+                             struct error *e)
 {
-    size_t i = utf8_valid_prefix(name, length);
+    size_t i = utf8_valid_prefix_length(name, length);
     if (i < length)
         return error_set(e, "%s: the tensor name %.*s... is not UTF-8 without NUL", s->file,
                          (int)(i < 200 ? i : 200), name);
@@ -38,7 +38,7 @@ int stored_tensors_add(struct stored_tensors *s, const char *name, size_t name_l
                        const struct stored_tensor *t, struct error *e)
 {
     size_t bytes;
-    if (check_name(s, name, name_length, e) < 0)
+    if (check_tensor_name(s, name, name_length, e) < 0)
         return -1;
     struct stored_tensor new = *t;
     new.name = arena_copy_text_n(&s->arena, name, name_length);
@@ -69,14 +69,14 @@ void stored_tensors_free(struct stored_tensors *s)
 /* ---- elements -------------------------------------------------------------------------------- */
 
 /* The index of flat element `flat` in each dimension. */
-static void split_index(const struct stored_tensor *t, size_t flat, uint64_t *index)
+static void split_flat_index(const struct stored_tensor *t, size_t flat, uint64_t *index)
 {
     for (size_t d = t->rank; d-- > 0; flat /= t->shape[d])
         index[d] = flat % t->shape[d];
 }
 
 /* Moves to the start of the next row, the last dimension being a row. */
-static void next_row(const struct stored_tensor *t, uint64_t *index)
+static void advance_index_to_next_row(const struct stored_tensor *t, uint64_t *index)
 {
     size_t last = t->rank - 1;
     index[last] = 0;
@@ -88,11 +88,12 @@ static void next_row(const struct stored_tensor *t, uint64_t *index)
 }
 
 /* The elements of a view, row by row. */
-static void gather(const struct stored_tensor *t, size_t first, size_t n, unsigned char *to)
+static void copy_strided_elements(const struct stored_tensor *t, size_t first, size_t n,
+                                  unsigned char *to)
 {
     size_t size = dtype_bits(t->dtype) / 8, last = t->rank - 1;
     uint64_t index[STORED_TENSORS_MAX_RANK];
-    split_index(t, first, index);
+    split_flat_index(t, first, index);
     while (n > 0) {
         const unsigned char *from = t->data;
         for (size_t d = 0; d < t->rank; d++)
@@ -101,7 +102,7 @@ static void gather(const struct stored_tensor *t, size_t first, size_t n, unsign
         for (size_t i = 0; i < run; i++, to += size)
             memcpy(to, from + i * t->stride[last] * size, size);
         n -= run;
-        next_row(t, index);
+        advance_index_to_next_row(t, index);
     }
 }
 
@@ -109,7 +110,7 @@ void stored_tensors_copy_elements(const struct stored_tensor *t, size_t first, s
 {
     size_t bits = dtype_bits(t->dtype);
     if (t->stride)
-        gather(t, first, n, to);
+        copy_strided_elements(t, first, n, to);
     else if (n > 0)
         memcpy(to, t->data + first * bits / 8, n * bits / 8);
 }

@@ -14,7 +14,7 @@
 static const unsigned char legacy_magic[] = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46,
                                              0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
 
-static bool is_legacy(const unsigned char *bytes, size_t size)
+static bool is_legacy_torch_file(const unsigned char *bytes, size_t size)
 {
     return size >= sizeof legacy_magic && memcmp(bytes, legacy_magic, sizeof legacy_magic) == 0;
 }
@@ -23,8 +23,9 @@ static bool is_legacy(const unsigned char *bytes, size_t size)
 
 /* The number of elements from the start of the storage to the last element of the tensor; 0 for a
  * tensor without elements. */
-static int find_last_element(const struct stored_tensors *s, const char *name,
-                             const struct pickle_tensor *t, uint64_t *last, struct error *e)
+static int find_last_element_in_storage(const struct stored_tensors *s, const char *name,
+                                        const struct pickle_tensor *t, uint64_t *last,
+                                        struct error *e)
 {
     *last = 0;
     for (size_t i = 0; i < t->rank; i++)
@@ -64,7 +65,7 @@ static int add_tensor(struct stored_tensors *s, const struct pickle_value *key,
     if (t->rank > STORED_TENSORS_MAX_RANK)
         return error_set(e, "%s: tensor %s has %zu dimensions; at most %d are supported", s->file,
                          name, t->rank, STORED_TENSORS_MAX_RANK);
-    if (find_last_element(s, name, t, &last, e) < 0)
+    if (find_last_element_in_storage(s, name, t, &last, e) < 0)
         return -1;
     if (last > available)
         return error_set(e, "%s: tensor %s needs element %llu of storage %.*s, which has only %llu",
@@ -93,8 +94,8 @@ static const struct pickle_value *find_nested_dict(const struct pickle_value *di
     return NULL;
 }
 
-static int no_tensors_error(const struct stored_tensors *s, const struct pickle_value *dict,
-                            struct error *e)
+static int set_no_tensors_error(const struct stored_tensors *s, const struct pickle_value *dict,
+                                struct error *e)
 {
     const struct pickle_value *key = find_nested_dict(dict);
     if (key)
@@ -104,7 +105,8 @@ static int no_tensors_error(const struct stored_tensors *s, const struct pickle_
     return error_set(e, "%s contains a dict without tensors", s->file);
 }
 
-static int add_tensors(struct stored_tensors *s, const struct pickle_value *dict, struct error *e)
+static int add_tensors_of_dict(struct stored_tensors *s, const struct pickle_value *dict,
+                               struct error *e)
 {
     size_t skipped = 0;
     const struct pickle_value *first = NULL;
@@ -121,7 +123,7 @@ static int add_tensors(struct stored_tensors *s, const struct pickle_value *dict
         }
     }
     if (s->n == 0 && dict->n > 0)
-        return no_tensors_error(s, dict, e);
+        return set_no_tensors_error(s, dict, e);
     if (skipped)
         notes_print(s->notes, "%s: skipped %zu values that are not tensors (%.*s)", s->file,
                     skipped, first ? (int)(first->length < 100 ? first->length : 100) : 3,
@@ -146,7 +148,7 @@ static int set_storage_data(const char *file, struct pickle_storage *storage,
 /* ---- the zip format -------------------------------------------------------------------------- */
 
 /* The record FOLDER/name; NULL if there is none. */
-static const struct zip_entry *find_record(const struct zip *z, const char *name)
+static const struct zip_entry *find_zip_record(const struct zip *z, const char *name)
 {
     char path[4096];
     int n = snprintf(path, sizeof path, "%s/%s", z->top_folder, name);
@@ -156,8 +158,8 @@ static const struct zip_entry *find_record(const struct zip *z, const char *name
 /* Newer files have a record "byteorder", which must be "little". */
 static int check_byte_order(const struct zip *z, struct error *e)
 {
-    const struct zip_entry *r = find_record(z, "byteorder");
-    const unsigned char *text = r ? zip_entry_bytes(z, r, e) : NULL;
+    const struct zip_entry *r = find_zip_record(z, "byteorder");
+    const unsigned char *text = r ? zip_find_entry_bytes(z, r, e) : NULL;
     if (!r)
         return 0;
     if (!text)
@@ -172,11 +174,11 @@ static int find_storages_in_zip(const struct zip *z, struct pickle *p, struct er
     for (struct pickle_storage *s = p->storages; s; s = s->next) {
         char name[PICKLE_MAX_KEY + 8];
         snprintf(name, sizeof name, "data/%.*s", (int)s->key_length, s->key);
-        const struct zip_entry *r = find_record(z, name);
+        const struct zip_entry *r = find_zip_record(z, name);
         if (!r)
             return error_set(e, "%s: the record of storage %.*s is missing", z->file,
                              (int)s->key_length, s->key);
-        const unsigned char *data = zip_entry_bytes(z, r, e);
+        const unsigned char *data = zip_find_entry_bytes(z, r, e);
         if (!data || set_storage_data(z->file, s, data, r->size, e) < 0)
             return -1;
     }
@@ -184,17 +186,17 @@ static int find_storages_in_zip(const struct zip *z, struct pickle *p, struct er
 }
 
 /* The record data.pkl, which becomes the header of `s`. */
-static int find_pickle(struct stored_tensors *s, const struct zip *z, struct error *e)
+static int find_data_pickle(struct stored_tensors *s, const struct zip *z, struct error *e)
 {
-    const struct zip_entry *r = find_record(z, "data.pkl");
-    if (find_record(z, "constants.pkl"))
+    const struct zip_entry *r = find_zip_record(z, "data.pkl");
+    if (find_zip_record(z, "constants.pkl"))
         return error_set(e,
                          "%s is a TorchScript archive, which contains a program; save the model's "
                          "state_dict instead",
                          s->file);
     if (!r)
         return error_set(e, "%s has no record data.pkl, so torch.save did not write it", s->file);
-    const unsigned char *bytes = zip_entry_bytes(z, r, e);
+    const unsigned char *bytes = zip_find_entry_bytes(z, r, e);
     if (!bytes || check_byte_order(z, e) < 0)
         return -1;
     if (r->size > MAX_PICKLE)
@@ -207,18 +209,18 @@ static int find_pickle(struct stored_tensors *s, const struct zip *z, struct err
 
 static int list_zip_tensors(struct stored_tensors *s, const struct zip *z, struct error *e)
 {
-    if (find_pickle(s, z, e) < 0)
+    if (find_data_pickle(s, z, e) < 0)
         return -1;
     struct pickle p = {.file = s->file, .bytes = s->header, .size = s->header_size};
     struct pickle_value *dict = pickle_load(&p, e);
-    int failed = !dict || find_storages_in_zip(z, &p, e) < 0 || add_tensors(s, dict, e) < 0;
+    int failed = !dict || find_storages_in_zip(z, &p, e) < 0 || add_tensors_of_dict(s, dict, e) < 0;
     pickle_free(&p);
     return failed ? -1 : 0;
 }
 
 /* ---- the legacy format ----------------------------------------------------------------------- */
 
-static int compare_keys(const void *a, const void *b)
+static int compare_storage_keys(const void *a, const void *b)
 {
     const struct pickle_storage *x = *(struct pickle_storage *const *)a;
     const struct pickle_storage *y = *(struct pickle_storage *const *)b;
@@ -228,7 +230,7 @@ static int compare_keys(const void *a, const void *b)
 }
 
 /* The storages sorted by key; several may have the same one. The caller frees. */
-static struct pickle_storage **sort_storages(const struct pickle *p, size_t *n)
+static struct pickle_storage **list_storages_sorted_by_key(const struct pickle *p, size_t *n)
 {
     *n = 0;
     for (struct pickle_storage *s = p->storages; s; s = s->next)
@@ -236,18 +238,18 @@ static struct pickle_storage **sort_storages(const struct pickle *p, size_t *n)
     struct pickle_storage **sorted = mem_alloc(*n, sizeof *sorted), **to = sorted;
     for (struct pickle_storage *s = p->storages; s; s = s->next)
         *to++ = s;
-    qsort(sorted, *n, sizeof *sorted, compare_keys);
+    qsort(sorted, *n, sizeof *sorted, compare_storage_keys);
     return sorted;
 }
 
 /* The data of one key: an int64 number of elements, then the elements. */
-static int read_storage(struct pickle *p, struct pickle_storage **sorted, size_t n,
-                        const struct pickle_value *key, struct error *e)
+static int locate_legacy_storage(struct pickle *p, struct pickle_storage **sorted, size_t n,
+                                 const struct pickle_value *key, struct error *e)
 {
     struct pickle_storage wanted = {.key = key->text, .key_length = key->length}, *w = &wanted;
     if (key->kind != PICKLE_STRING || key->length > PICKLE_MAX_KEY)
         return error_set(e, "%s: the key of a storage is not a short string", p->file);
-    struct pickle_storage **found = bsearch(&w, sorted, n, sizeof *sorted, compare_keys);
+    struct pickle_storage **found = bsearch(&w, sorted, n, sizeof *sorted, compare_storage_keys);
     if (!found || p->size - p->position < 8)
         return error_set(e, "%s: the storages are truncated, or do not match the tensors", p->file);
     uint64_t size = (*found)->dtype == DTYPE_NONE ? 1 : dtype_bits((*found)->dtype) / 8;
@@ -256,22 +258,22 @@ static int read_storage(struct pickle *p, struct pickle_storage **sorted, size_t
     if (elements > (p->size - p->position) / size)
         return error_set(e, "%s: storage %.*s has %llu elements, which extend beyond the file",
                          p->file, (int)key->length, key->text, (unsigned long long)elements);
-    while (found > sorted && compare_keys(found - 1, &w) == 0)
+    while (found > sorted && compare_storage_keys(found - 1, &w) == 0)
         found--;
-    for (; found < sorted + n && compare_keys(found, &w) == 0; found++)
+    for (; found < sorted + n && compare_storage_keys(found, &w) == 0; found++)
         if (set_storage_data(p->file, *found, p->bytes + p->position, elements * size, e) < 0)
             return -1;
     p->position += elements * size;
     return 0;
 }
 
-static int read_all_storages(struct pickle *p, const struct pickle_value *keys,
-                             struct pickle_storage **sorted, size_t n, struct error *e)
+static int locate_all_legacy_storages(struct pickle *p, const struct pickle_value *keys,
+                                      struct pickle_storage **sorted, size_t n, struct error *e)
 {
     if (keys->kind != PICKLE_LIST)
         return error_set(e, "%s: the keys of the storages are not a list", p->file);
     for (size_t i = 0; i < keys->n; i++)
-        if (read_storage(p, sorted, n, keys->items[i], e) < 0)
+        if (locate_legacy_storage(p, sorted, n, keys->items[i], e) < 0)
             return -1;
     for (size_t i = 0; i < n; i++)
         if (!sorted[i]->data)
@@ -280,11 +282,12 @@ static int read_all_storages(struct pickle *p, const struct pickle_value *keys,
     return 0;
 }
 
-static int read_legacy_storages(struct pickle *p, const struct pickle_value *keys, struct error *e)
+static int sort_and_locate_legacy_storages(struct pickle *p, const struct pickle_value *keys,
+                                           struct error *e)
 {
     size_t n;
-    struct pickle_storage **sorted = sort_storages(p, &n);
-    int failed = read_all_storages(p, keys, sorted, n, e);
+    struct pickle_storage **sorted = list_storages_sorted_by_key(p, &n);
+    int failed = locate_all_legacy_storages(p, keys, sorted, n, e);
     free(sorted);
     return failed;
 }
@@ -310,7 +313,9 @@ static int list_legacy_tensors(struct stored_tensors *s, struct pickle *p, struc
         return error_set(e, "%s is not a little-endian torch file of protocol 1001", s->file);
     s->header = p->bytes + start[DICT];
     s->header_size = start[DICT + 1] - start[DICT];
-    return read_legacy_storages(p, pickles[KEYS], e) < 0 ? -1 : add_tensors(s, pickles[DICT], e);
+    return sort_and_locate_legacy_storages(p, pickles[KEYS], e) < 0
+               ? -1
+               : add_tensors_of_dict(s, pickles[DICT], e);
 }
 
 /* ---- both ------------------------------------------------------------------------------------ */
@@ -318,13 +323,13 @@ static int list_legacy_tensors(struct stored_tensors *s, struct pickle *p, struc
 int torch_file_recognise(const char *file, const unsigned char *bytes, size_t size, struct error *e)
 {
     struct zip z;
-    if (is_legacy(bytes, size))
+    if (is_legacy_torch_file(bytes, size))
         return 1;
     if (size < 4 || memcmp(bytes, "PK\3\4", 4) != 0)
         return 0;
     if (zip_open(&z, file, bytes, size, e) < 0)
         return -1;
-    bool found = find_record(&z, "data.pkl") != NULL;
+    bool found = find_zip_record(&z, "data.pkl") != NULL;
     zip_free(&z);
     return found;
 }
@@ -332,7 +337,7 @@ int torch_file_recognise(const char *file, const unsigned char *bytes, size_t si
 int torch_file_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                             struct error *e)
 {
-    if (is_legacy(bytes, size)) {
+    if (is_legacy_torch_file(bytes, size)) {
         struct pickle p = {.file = s->file, .bytes = bytes, .size = size};
         int failed = list_legacy_tensors(s, &p, e);
         pickle_free(&p);

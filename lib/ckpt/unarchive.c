@@ -20,7 +20,7 @@ struct unpacking {
     uint64_t bytes;         /* unpacked so far */
 };
 
-static int read_error(const struct unpacking *u, struct error *e)
+static int set_archive_read_error(const struct unpacking *u, struct error *e)
 {
     const char *why = archive_error_string(u->archive);
     return error_set(e, "cannot read the archive %s: %s", u->path, why ? why : "unknown error");
@@ -28,7 +28,7 @@ static int read_error(const struct unpacking *u, struct error *e)
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-static bool has_component(const char *name, const char *component)
+static bool has_path_component(const char *name, const char *component)
 {
     size_t n = strlen(component);
     for (const char *p = name; p; p = strchr(p, '/') ? strchr(p, '/') + 1 : NULL)
@@ -37,15 +37,15 @@ static bool has_component(const char *name, const char *component)
     return false;
 }
 
-static bool has_hidden_component(const char *name)
+static bool has_hidden_path_component(const char *name)
 {
-    return *name == '.' || strstr(name, "/.") || has_component(name, "__MACOSX");
+    return *name == '.' || strstr(name, "/.") || has_path_component(name, "__MACOSX");
 }
 
 /* The path of an entry without "./"; NULL on error. Absolute paths, "..", links and devices are
  * errors. */
-static const char *check_entry(const struct unpacking *u, struct archive_entry *entry,
-                               struct error *e)
+static const char *check_entry_path(const struct unpacking *u, struct archive_entry *entry,
+                                    struct error *e)
 {
     const char *name = archive_entry_pathname(entry);
     name = name ? name : archive_entry_pathname_utf8(entry);
@@ -53,7 +53,7 @@ static const char *check_entry(const struct unpacking *u, struct archive_entry *
         error_set(e, "%s contains a file without a readable name", u->path);
         return NULL;
     }
-    if (*name == '/' || has_component(name, "..")) {
+    if (*name == '/' || has_path_component(name, "..")) {
         error_set(e, "%s contains the path %.200s, which leads out of its folder", u->path, name);
         return NULL;
     }
@@ -80,7 +80,7 @@ static const char *strip_top_folder(struct unpacking *u, const char *name, int *
                                     struct error *e)
 {
     const char *slash = strchr(name, '/');
-    if (has_hidden_component(name))
+    if (has_hidden_path_component(name))
         return NULL;
     if (!u->top_folder)
         u->top_folder =
@@ -114,8 +114,8 @@ static int check_free_space(const struct unpacking *u, int fd, const char *name,
     return 0;
 }
 
-static int write_at(const struct unpacking *u, int fd, const char *bytes, size_t size, int64_t at,
-                    struct error *e)
+static int write_all_bytes_at(const struct unpacking *u, int fd, const char *bytes, size_t size,
+                              int64_t at, struct error *e)
 {
     while (size > 0) {
         ssize_t n = pwrite(fd, bytes, size, at);
@@ -132,7 +132,7 @@ static int write_at(const struct unpacking *u, int fd, const char *bytes, size_t
 }
 
 /* Copies the contents of the current entry to `fd`. 1: done; 0: they have more than `max` bytes. */
-static int copy_contents(struct unpacking *u, int fd, int64_t max, struct error *e)
+static int copy_entry_contents(struct unpacking *u, int fd, int64_t max, struct error *e)
 {
     const void *bytes;
     size_t size = 0;
@@ -144,10 +144,10 @@ static int copy_contents(struct unpacking *u, int fd, int64_t max, struct error 
         if (status == ARCHIVE_EOF) /* a hole at the end has an offset, but no block */
             break;
         if (status != ARCHIVE_OK)
-            return read_error(u, e);
+            return set_archive_read_error(u, e);
         if (at < 0 || at > max || (int64_t)size > max - at)
             return 0;
-        if (write_at(u, fd, bytes, size, at, e) < 0)
+        if (write_all_bytes_at(u, fd, bytes, size, at, e) < 0)
             return -1;
         u->bytes += size;
     }
@@ -158,8 +158,8 @@ static int copy_contents(struct unpacking *u, int fd, int64_t max, struct error 
     return 1;
 }
 
-static int unpack_file(struct unpacking *u, struct archive_entry *entry, const char *name, int fd,
-                       struct error *e)
+static int unpack_entry_to_file(struct unpacking *u, struct archive_entry *entry, const char *name,
+                                int fd, struct error *e)
 {
     bool is_auxiliary = model_files_kind_of(name) != MODEL_FILE_WEIGHTS;
     uint64_t size = archive_entry_size_is_set(entry) ? (uint64_t)archive_entry_size(entry) : 0;
@@ -167,7 +167,7 @@ static int unpack_file(struct unpacking *u, struct archive_entry *entry, const c
         return 0;
     if (check_free_space(u, fd, name, size, e) < 0)
         return -1;
-    int done = copy_contents(u, fd, is_auxiliary ? MODEL_FILES_MAX_AUXILIARY : INT64_MAX, e);
+    int done = copy_entry_contents(u, fd, is_auxiliary ? MODEL_FILES_MAX_AUXILIARY : INT64_MAX, e);
     if (done <= 0)
         return done;
     char *title = arena_printf(&u->files->arena, "%s in %s", name, u->path);
@@ -177,7 +177,7 @@ static int unpack_file(struct unpacking *u, struct archive_entry *entry, const c
 static int unpack_entry(struct unpacking *u, struct archive_entry *entry, struct error *e)
 {
     int failed = 0;
-    const char *name = check_entry(u, entry, e);
+    const char *name = check_entry_path(u, entry, e);
     if (!name)
         return -1;
     if (archive_entry_filetype(entry) == AE_IFDIR)
@@ -194,13 +194,13 @@ static int unpack_entry(struct unpacking *u, struct archive_entry *entry, struct
     int fd = spool_open_temporary_file(u->spool, e);
     if (fd < 0)
         return -1;
-    failed = unpack_file(u, entry, name, fd, e);
+    failed = unpack_entry_to_file(u, entry, name, fd, e);
     close(fd);
     return failed;
 }
 
 /* A complete tar ends with blocks of zeros, which a writer that failed leaves out. */
-static int check_end_blocks(const struct unpacking *u, struct error *e)
+static int check_tar_end_blocks(const struct unpacking *u, struct error *e)
 {
     bool is_tar = (archive_format(u->archive) & ARCHIVE_FORMAT_BASE_MASK) == ARCHIVE_FORMAT_TAR;
     if (is_tar &&
@@ -209,17 +209,17 @@ static int check_end_blocks(const struct unpacking *u, struct error *e)
     return 0;
 }
 
-static int unpack_all(struct unpacking *u, struct error *e)
+static int unpack_all_entries(struct unpacking *u, struct error *e)
 {
     struct archive_entry *entry;
     if (archive_read_open_filename(u->archive, u->path, 1 << 17) != ARCHIVE_OK)
-        return read_error(u, e);
+        return set_archive_read_error(u, e);
     for (;;) {
         int status = archive_read_next_header(u->archive, &entry);
         if (status == ARCHIVE_EOF)
-            return check_end_blocks(u, e);
+            return check_tar_end_blocks(u, e);
         if (status != ARCHIVE_OK && status != ARCHIVE_WARN)
-            return read_error(u, e);
+            return set_archive_read_error(u, e);
         if (unpack_entry(u, entry, e) < 0)
             return -1;
     }
@@ -236,7 +236,7 @@ int unarchive_model(struct model_files *f, const char *path, const char *spool, 
     archive_read_support_filter_xz(u.archive);
     archive_read_support_format_tar(u.archive);
     archive_read_support_format_zip(u.archive);
-    int failed = unpack_all(&u, e);
+    int failed = unpack_all_entries(&u, e);
     archive_read_free(u.archive);
     model_files_sort(f);
     if (!failed)

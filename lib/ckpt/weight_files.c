@@ -1,7 +1,7 @@
 #include "weight_files.h"
 
 #include "notes.h"
-#include "pattern.h"
+#include "glob_pattern.h"
 #include "shard_index.h"
 
 #include <stdlib.h>
@@ -13,7 +13,7 @@ void weight_files_add(struct weight_files *w, struct model_file *file)
     w->list[w->n++] = file;
 }
 
-bool weight_files_include(const struct weight_files *w, const struct model_file *file)
+bool weight_files_contain(const struct weight_files *w, const struct model_file *file)
 {
     for (size_t i = 0; i < w->n; i++)
         if (w->list[i] == file)
@@ -55,8 +55,8 @@ static bool parse_shard_name(const char *name, const char *ending, struct shard_
 
 /* The first file that is named like a shard; NULL if there is none. Shards of two models are an
  * error. */
-static int find_first_shard(const struct weight_files *w, const char *ending,
-                            struct model_file **first, struct shard_name *s, struct error *e)
+static int find_shard_set(const struct weight_files *w, const char *ending,
+                          struct model_file **first, struct shard_name *s, struct error *e)
 {
     *first = NULL;
     for (size_t i = 0; i < w->files->n; i++) {
@@ -77,11 +77,11 @@ static int find_first_shard(const struct weight_files *w, const char *ending,
 }
 
 /* Adds all shards of the set. 1: added; 0: there are none. */
-static int add_shards(struct weight_files *w, const char *ending, struct error *e)
+static int add_unindexed_shards(struct weight_files *w, const char *ending, struct error *e)
 {
     struct model_file *first;
     struct shard_name s = {0};
-    if (find_first_shard(w, ending, &first, &s, e) < 0)
+    if (find_shard_set(w, ending, &first, &s, e) < 0)
         return -1;
     for (size_t i = 1; first && i <= s.count; i++) {
         char name[300];
@@ -126,14 +126,16 @@ static int add_indexed_shards(struct weight_files *w, struct model_file *index, 
 
 /* The only file whose name has this ending; NULL if there is none or if there are several, of which
  * *several is one then. */
-static struct model_file *find_only(const struct weight_files *w, const char *ending,
-                                    struct model_file **several)
+static struct model_file *find_only_file_with_ending(const struct weight_files *w,
+                                                     const char *ending,
+                                                     struct model_file **several)
 {
     struct model_file *found = NULL;
     *several = NULL;
     for (size_t i = 0; i < w->files->n; i++) {
         struct model_file *file = &w->files->files[i];
-        if (strlen(file->name) <= strlen(ending) || !pattern_text_ends_with(file->name, ending))
+        if (strlen(file->name) <= strlen(ending) ||
+            !glob_pattern_text_ends_with(file->name, ending))
             continue;
         if (found)
             *several = file;
@@ -145,8 +147,8 @@ static struct model_file *find_only(const struct weight_files *w, const char *en
 /* Looks for weights in one format: a file named stem and ending, else an index of files with that
  * ending (of another stem if it is the only one), else shards without an index. 1: found; 0: none.
  */
-static int find_in_format(struct weight_files *w, const char *stem, const char *ending,
-                          struct error *e)
+static int find_weights_in_format(struct weight_files *w, const char *stem, const char *ending,
+                                  struct error *e)
 {
     char name[100], index_name[120];
     struct model_file *file, *index, *several;
@@ -162,9 +164,9 @@ static int find_in_format(struct weight_files *w, const char *stem, const char *
     }
     if (!index) {
         snprintf(index_name, sizeof index_name, "%s.index.json", ending);
-        index = find_only(w, index_name, &several);
+        index = find_only_file_with_ending(w, index_name, &several);
     }
-    return index ? add_indexed_shards(w, index, e) : add_shards(w, ending, e);
+    return index ? add_indexed_shards(w, index, e) : add_unindexed_shards(w, ending, e);
 }
 
 /* Is it an unpacked tar of torch before 1.0? */
@@ -177,12 +179,12 @@ static bool is_torch_0_tar(const struct model_files *f)
 int weight_files_find(struct weight_files *w, struct error *e)
 {
     struct model_file *several, *only;
-    int found = find_in_format(w, "model", ".safetensors", e);
+    int found = find_weights_in_format(w, "model", ".safetensors", e);
     if (found == 0)
-        found = find_in_format(w, "pytorch_model", ".bin", e);
+        found = find_weights_in_format(w, "pytorch_model", ".bin", e);
     if (found)
         return found < 0 ? -1 : 0;
-    only = find_only(w, ".safetensors", &several);
+    only = find_only_file_with_ending(w, ".safetensors", &several);
     if (several)
         return error_set(e,
                          "%s contains several .safetensors files (%s, ...) and no index; give the "

@@ -23,7 +23,7 @@ struct weight_files {
 int weight_files_find(struct weight_files *w, struct error *e);
 /* Adds one file to the list. */
 void weight_files_add(struct weight_files *w, struct model_file *file);
-bool weight_files_include(const struct weight_files *w, const struct model_file *file);
+bool weight_files_contain(const struct weight_files *w, const struct model_file *file);
 void weight_files_free(struct weight_files *w);
 
 #endif

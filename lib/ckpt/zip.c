@@ -11,7 +11,7 @@
 #define END_RECORD   22
 #define MAX_COMMENT  65535
 
-static uint64_t read_field(const unsigned char *p, size_t offset, size_t n)
+static uint64_t read_little_endian_field(const unsigned char *p, size_t offset, size_t n)
 {
     return little_endian_read(p + offset, n);
 }
@@ -26,7 +26,7 @@ static const unsigned char *find_end_record(const unsigned char *bytes, size_t s
 {
     for (size_t back = END_RECORD; back <= size && back <= END_RECORD + MAX_COMMENT; back++) {
         const unsigned char *p = bytes + size - back;
-        if (has_signature(p, "PK\5\6") && read_field(p, 20, 2) == back - END_RECORD)
+        if (has_signature(p, "PK\5\6") && read_little_endian_field(p, 20, 2) == back - END_RECORD)
             return p;
     }
     return NULL;
@@ -46,22 +46,27 @@ struct directory {
  *                     the end record
  *     zip64 end       signature 4, length 8, version 2+2, disk 4+4, entries here 8, entries 8,
  *                     size 8, start 8 */
-static int find_directory(const struct zip *z, size_t size, struct directory *d, struct error *e)
+static int find_central_directory(const struct zip *z, size_t size, struct directory *d,
+                                  struct error *e)
 {
     const unsigned char *end = find_end_record(z->bytes, size);
     if (!end)
         return error_set(e, "%s is truncated or not a zip file: it has no directory at its end",
                          z->file);
     size_t room = (size_t)(end - z->bytes);
-    *d = (struct directory){read_field(end, 16, 4), read_field(end, 12, 4), read_field(end, 10, 2)};
+    *d = (struct directory){read_little_endian_field(end, 16, 4),
+                            read_little_endian_field(end, 12, 4),
+                            read_little_endian_field(end, 10, 2)};
     if (room >= 20 && has_signature(end - 20, "PK\6\7")) {
-        uint64_t at = read_field(end - 20, 8, 8);
+        uint64_t at = read_little_endian_field(end - 20, 8, 8);
         if (at > room - 20 || room - 20 - at < 56 || !has_signature(z->bytes + at, "PK\6\6"))
             return error_set(
                 e, "%s: its zip64 end record is not at the offset that the locator gives", z->file);
         room = at;
         const unsigned char *p = z->bytes + at;
-        *d = (struct directory){read_field(p, 48, 8), read_field(p, 40, 8), read_field(p, 32, 8)};
+        *d = (struct directory){read_little_endian_field(p, 48, 8),
+                                read_little_endian_field(p, 40, 8),
+                                read_little_endian_field(p, 32, 8)};
     }
     if (d->start > room || d->size > room - d->start)
         return error_set(e,
@@ -82,7 +87,8 @@ static int read_zip64_sizes(struct zip_entry *r, const unsigned char *extra, siz
     for (size_t i = 0; i < 3; i++)
         missing += *wide[i] == UINT32_MAX;
     while (missing && n >= 4) {
-        size_t id = read_field(extra, 0, 2), length = read_field(extra, 2, 2);
+        size_t id = read_little_endian_field(extra, 0, 2),
+               length = read_little_endian_field(extra, 2, 2);
         extra += 4;
         n -= 4;
         if (length > n)
@@ -91,7 +97,7 @@ static int read_zip64_sizes(struct zip_entry *r, const unsigned char *extra, siz
             if (*wide[i] == UINT32_MAX) {
                 if (length < 8)
                     return -1;
-                *wide[i] = read_field(extra, 0, 8);
+                *wide[i] = read_little_endian_field(extra, 0, 8);
                 extra += 8;
                 n -= 8;
                 length -= 8;
@@ -107,24 +113,25 @@ static int read_zip64_sizes(struct zip_entry *r, const unsigned char *extra, siz
 /* Directory entry: signature 4, versions 2+2, flags 2 at 8, method 2 at 10, time 4, crc 4, packed
  * size 4 at 20, size 4 at 24, lengths of name, extra and comment 2+2+2 at 28, disk 2, attributes
  * 2+4, offset of the local header 4 at 42. */
-static int read_entry(struct zip *z, const unsigned char **p, size_t *left, struct error *e)
+static int read_directory_entry(struct zip *z, const unsigned char **p, size_t *left,
+                                struct error *e)
 {
     const unsigned char *h = *p;
     if (*left < ENTRY_HEADER || !has_signature(h, "PK\1\2"))
         return error_set(e, "%s: its directory is damaged at record %zu", z->file, z->n);
-    size_t name = read_field(h, 28, 2), extra = read_field(h, 30, 2),
-           comment = read_field(h, 32, 2);
+    size_t name = read_little_endian_field(h, 28, 2), extra = read_little_endian_field(h, 30, 2),
+           comment = read_little_endian_field(h, 32, 2);
     size_t length = ENTRY_HEADER + name + extra + comment;
     if (length > *left || memchr(h + ENTRY_HEADER, 0, name))
         return error_set(e, "%s: its directory is damaged at record %zu", z->file, z->n);
     struct zip_entry *r = &z->entries[z->n];
     *r = (struct zip_entry){.name =
                                 arena_copy_text_n(&z->arena, (const char *)h + ENTRY_HEADER, name),
-                            .flags = (unsigned)read_field(h, 8, 2),
-                            .method = (unsigned)read_field(h, 10, 2),
-                            .packed_size = read_field(h, 20, 4),
-                            .size = read_field(h, 24, 4),
-                            .local_header = read_field(h, 42, 4)};
+                            .flags = (unsigned)read_little_endian_field(h, 8, 2),
+                            .method = (unsigned)read_little_endian_field(h, 10, 2),
+                            .packed_size = read_little_endian_field(h, 20, 4),
+                            .size = read_little_endian_field(h, 24, 4),
+                            .local_header = read_little_endian_field(h, 42, 4)};
     if (read_zip64_sizes(r, h + ENTRY_HEADER + name, extra) < 0)
         return error_set(e, "%s: record %.200s has damaged sizes", z->file, r->name);
     z->n++;
@@ -138,12 +145,12 @@ static int compare_names(const void *a, const void *b)
     return strcmp(((const struct zip_entry *)a)->name, ((const struct zip_entry *)b)->name);
 }
 
-static int read_entries(struct zip *z, const struct directory *d, struct error *e)
+static int read_directory_entries(struct zip *z, const struct directory *d, struct error *e)
 {
     const unsigned char *p = z->bytes + d->start;
     size_t left = d->size;
     for (uint64_t i = 0; i < d->entries; i++)
-        if (read_entry(z, &p, &left, e) < 0)
+        if (read_directory_entry(z, &p, &left, e) < 0)
             return -1;
     if (z->n > 0) {
         const char *first = z->entries[0].name, *slash = strchr(first, '/');
@@ -161,11 +168,11 @@ int zip_open(struct zip *z, const char *file, const unsigned char *bytes, size_t
 {
     struct directory d = {0};
     *z = (struct zip){.file = file, .bytes = bytes, .top_folder = ""};
-    if (find_directory(z, size, &d, e) < 0)
+    if (find_central_directory(z, size, &d, e) < 0)
         return -1;
     z->directory_start = d.start;
     z->entries = mem_alloc(d.entries, sizeof *z->entries);
-    if (read_entries(z, &d, e) == 0)
+    if (read_directory_entries(z, &d, e) == 0)
         return 0;
     zip_free(z);
     return -1;
@@ -187,8 +194,8 @@ const struct zip_entry *zip_find_entry(const struct zip *z, const char *name)
 
 /* Local header: signature 4, ..., lengths of name and extra 2+2 at 26, name, extra, data. The extra
  * field pads the data to their alignment; its length differs from that in the directory. */
-const unsigned char *zip_entry_bytes(const struct zip *z, const struct zip_entry *r,
-                                     struct error *e)
+const unsigned char *zip_find_entry_bytes(const struct zip *z, const struct zip_entry *r,
+                                          struct error *e)
 {
     if (r->method != 0 || r->packed_size != r->size) {
         error_set(e, "%s: record %.200s is compressed; torch.save stores records uncompressed",
@@ -206,7 +213,8 @@ const unsigned char *zip_entry_bytes(const struct zip *z, const struct zip_entry
                   r->name);
         return NULL;
     }
-    uint64_t head = LOCAL_HEADER + read_field(local, 26, 2) + read_field(local, 28, 2);
+    uint64_t head = LOCAL_HEADER + read_little_endian_field(local, 26, 2) +
+                    read_little_endian_field(local, 28, 2);
     if (head > z->directory_start - r->local_header ||
         r->size > z->directory_start - r->local_header - head) {
         error_set(e, "%s: record %.200s has %llu bytes, which extend into the directory", z->file,

@@ -37,7 +37,7 @@ void zip_free(struct zip *z);
 /* NULL if there is no record of that name. */
 const struct zip_entry *zip_find_entry(const struct zip *z, const char *name);
 /* The bytes of a record; NULL on error, which a compressed or encrypted record is. */
-const unsigned char *zip_entry_bytes(const struct zip *z, const struct zip_entry *r,
-                                     struct error *e);
+const unsigned char *zip_find_entry_bytes(const struct zip *z, const struct zip_entry *r,
+                                          struct error *e);
 
 #endif

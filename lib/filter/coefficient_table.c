@@ -30,7 +30,7 @@ static int compare_entries(const void *a, const void *b)
 }
 
 /* Splits a line at its tabs, in place; the number of fields, at most 5. */
-static size_t split_fields(char *line, char *fields[5])
+static size_t split_line_at_tabs(char *line, char *fields[5])
 {
     size_t n = 0;
     for (char *p = line; p && n < 5; n++) {
@@ -42,14 +42,14 @@ static size_t split_fields(char *line, char *fields[5])
     return n;
 }
 
-static void add_entry(struct coefficient_table *t, const struct entry *entry)
+static void append_table_entry(struct coefficient_table *t, const struct entry *entry)
 {
     if ((t->n & (t->n - 1)) == 0)
         t->entries = mem_resize(t->entries, t->n ? 2 * t->n : 1, sizeof *t->entries);
     t->entries[t->n++] = *entry;
 }
 
-static int parse_chunk(const char *text, size_t *chunk)
+static int parse_chunk_number(const char *text, size_t *chunk)
 {
     double x;
     if (number_parse(text, &x) || x < 0 || x >= 1e15 || x != (double)(size_t)x)
@@ -58,30 +58,30 @@ static int parse_chunk(const char *text, size_t *chunk)
     return 0;
 }
 
-static int read_line(struct coefficient_table *t, size_t number, char *line, struct error *e)
+static int parse_table_line(struct coefficient_table *t, size_t number, char *line, struct error *e)
 {
     char *fields[5];
     struct entry entry;
     line[strcspn(line, "\r")] = '\0';
     if (line[0] == '#' || line[0] == '\0')
         return 0;
-    if (split_fields(line, fields) != 4)
+    if (split_line_at_tabs(line, fields) != 4)
         return error_set(e, "%s:%zu: expected tensor, model, chunk and value, separated by tabs",
                          t->file, number);
     if (t->n == 0 && strcmp(fields[3], "value") == 0)
         return 0;
-    if (parse_chunk(fields[2], &entry.chunk))
+    if (parse_chunk_number(fields[2], &entry.chunk))
         return error_set(e, "%s:%zu: \"%s\" is not a chunk number", t->file, number, fields[2]);
     if (number_parse(fields[3], &entry.value))
         return error_set(e, "%s:%zu: \"%s\" is not a number", t->file, number, fields[3]);
     entry.tensor = arena_copy_text(&t->arena, fields[0]);
     entry.model = arena_copy_text(&t->arena, fields[1]);
-    add_entry(t, &entry);
+    append_table_entry(t, &entry);
     return 0;
 }
 
 /* The chunks of each vector are 0, 1, ..., each once. */
-static int check_chunks(const struct coefficient_table *t, struct error *e)
+static int check_chunks_are_consecutive(const struct coefficient_table *t, struct error *e)
 {
     size_t expected = 0;
     for (size_t i = 0; i < t->n; i++, expected++) {
@@ -103,12 +103,12 @@ struct coefficient_table *coefficient_table_read(const char *file, struct error 
         return NULL;
     struct coefficient_table *t = mem_alloc(1, sizeof *t);
     t->file = mem_copy_text(file);
-    while (!failed && (more = line_reader_next(&l, e)) != 0)
-        failed = more < 0 ? -1 : read_line(t, l.line_number, l.text, e);
+    while (!failed && (more = line_reader_read_line(&l, e)) != 0)
+        failed = more < 0 ? -1 : parse_table_line(t, l.line_number, l.text, e);
     line_reader_close(&l);
     if (t->n)
         qsort(t->entries, t->n, sizeof *t->entries, compare_entries);
-    if (failed || check_chunks(t, e)) {
+    if (failed || check_chunks_are_consecutive(t, e)) {
         coefficient_table_free(t);
         return NULL;
     }
@@ -129,8 +129,8 @@ void coefficient_table_free(struct coefficient_table *t)
     free(t);
 }
 
-size_t coefficient_table_find(const struct coefficient_table *t, const char *tensor,
-                              const char *model, const double **values)
+size_t coefficient_table_find_values(const struct coefficient_table *t, const char *tensor,
+                                     const char *model, const double **values)
 {
     const struct entry key = {tensor, model, 0, 0};
     size_t low = 0, high = t->n;
@@ -148,18 +148,18 @@ size_t coefficient_table_find(const struct coefficient_table *t, const char *ten
     return high - low;
 }
 
-int coefficient_table_check_stream(const struct coefficient_table *t, const struct header *h,
-                                   struct error *e)
+int coefficient_table_check_against_stream(const struct coefficient_table *t,
+                                           const struct header *h, struct error *e)
 {
     size_t used = 0;
     const double *values;
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors; k++) {
             const struct tensor *own = &h->tensors[i];
-            size_t m = coefficient_table_find(t, own->name, h->models[own->vectors[k].model].name,
-                                              &values);
+            size_t m = coefficient_table_find_values(
+                t, own->name, h->models[own->vectors[k].model].name, &values);
             used += m;
-            if (m > 1 && !tensor_can_split(own, m))
+            if (m > 1 && !tensor_can_split_into_chunks(own, m))
                 return error_set(e,
                                  "%s: tensor %s has %zu elements, which cannot be split into %zu "
                                  "chunks",

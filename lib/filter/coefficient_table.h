@@ -13,10 +13,10 @@ struct coefficient_table *coefficient_table_read(const char *file, struct error 
 void coefficient_table_free(struct coefficient_table *t);
 
 /* The number of values for that tensor and model, 0 if there are none; they are the table's. */
-size_t coefficient_table_find(const struct coefficient_table *t, const char *tensor,
-                              const char *model, const double **values);
+size_t coefficient_table_find_values(const struct coefficient_table *t, const char *tensor,
+                                     const char *model, const double **values);
 /* An error if a line names no vector of the stream, or a vector cannot be cut into its chunks. */
-int coefficient_table_check_stream(const struct coefficient_table *t, const struct header *h,
-                                   struct error *e);
+int coefficient_table_check_against_stream(const struct coefficient_table *t,
+                                           const struct header *h, struct error *e);
 
 #endif

@@ -25,7 +25,7 @@ static void exit_with_usage_error(const struct stage *s, const char *format, ...
 }
 
 /* An option that was probably meant by a lone number: one that is required and missing. */
-static const char *find_missing_option(const struct stage *s)
+static const char *find_missing_required_option(const struct stage *s)
 {
     struct stage_option options[STAGE_OPTIONS_MAX];
     size_t n = stage_list_options(s, options);
@@ -39,7 +39,7 @@ static void parse_operand(struct stage *s, const char *operand)
 {
     struct error e;
     if (s->operands.n == s->filter->max_operands) {
-        const char *missing = find_missing_option(s);
+        const char *missing = find_missing_required_option(s);
         if (missing)
             exit_with_usage_error(s, "unexpected operand %s (did you mean --%s %s?)", operand,
                                   missing, operand);
@@ -51,16 +51,16 @@ static void parse_operand(struct stage *s, const char *operand)
         exit_with_usage_error(s, "%s", e.text);
 }
 
-static void check_required(const struct stage *s)
+static void check_required_arguments(const struct stage *s)
 {
     if (s->operands.n < s->filter->min_operands)
         exit_with_usage_error(s, "missing operand; expected %s", s->filter->operands);
-    const char *missing = find_missing_option(s);
+    const char *missing = find_missing_required_option(s);
     if (missing)
         exit_with_usage_error(s, "--%s is required", missing);
 }
 
-static error_t parse_key(int key, char *argument, struct argp_state *state)
+static error_t parse_argp_option(int key, char *argument, struct argp_state *state)
 {
     struct stage *s = state->input;
     struct stage_option options[STAGE_OPTIONS_MAX];
@@ -71,7 +71,7 @@ static error_t parse_key(int key, char *argument, struct argp_state *state)
         return 0;
     }
     if (key == ARGP_KEY_END) {
-        check_required(s);
+        check_required_arguments(s);
         return 0;
     }
     if (key < FIRST_KEY || (size_t)(key - FIRST_KEY) >= n)
@@ -85,20 +85,21 @@ static error_t parse_key(int key, char *argument, struct argp_state *state)
 /* ---- negative numbers as operands ------------------------------------------------------------ */
 
 /* Is the word "--NAME" in full? */
-static bool is_option(const char *word, const char *name)
+static bool is_full_option_name(const char *word, const char *name)
 {
     return name && strcmp(word + 2, name) == 0;
 }
 
 /* Is the word an option, perhaps abbreviated, whose argument is the next word? */
-static bool takes_next_word(const struct stage_option *options, size_t n, const char *word)
+static bool is_option_taking_next_word(const struct stage_option *options, size_t n,
+                                       const char *word)
 {
     size_t length = strlen(word);
     bool takes = false;
     for (size_t i = 0; i < n && length > 2 && strncmp(word, "--", 2) == 0; i++) {
         const struct option_row *o = options[i].row;
         bool has_argument = o->kind != OPTION_FLAG;
-        if (is_option(word, o->name) || is_option(word, o->alias))
+        if (is_full_option_name(word, o->name) || is_full_option_name(word, o->alias))
             return has_argument;
         takes |= has_argument && (strncmp(o->name, word + 2, length - 2) == 0 ||
                                   (o->alias && strncmp(o->alias, word + 2, length - 2) == 0));
@@ -123,7 +124,7 @@ static char **move_operands_to_end(const struct stage_option *options, size_t n,
     out[n_out++] = argv[i++];
     for (bool is_argument = false; i < argc && strcmp(argv[i], "--") != 0; i++) {
         bool operand = !is_argument && is_operand(argv[i]);
-        is_argument = !is_argument && takes_next_word(options, n, argv[i]);
+        is_argument = !is_argument && is_option_taking_next_word(options, n, argv[i]);
         if (operand)
             operands[n_operands++] = argv[i];
         else
@@ -143,7 +144,7 @@ static char **move_operands_to_end(const struct stage_option *options, size_t n,
 
 /* The table for argp, ended by a zeroed entry; to be freed. Each option is a separate group,
  * because argp sorts a group by name. */
-static struct argp_option *new_argp_options(const struct stage_option *options, size_t n)
+static struct argp_option *make_argp_option_table(const struct stage_option *options, size_t n)
 {
     struct argp_option *table = mem_alloc(2 * n + 1, sizeof *table);
     size_t length = 0;
@@ -164,12 +165,12 @@ static struct argp_option *new_argp_options(const struct stage_option *options, 
     return table;
 }
 
-static void run_argp(struct stage *s, const struct argp_option *options, char **words)
+static void parse_words_with_argp(struct stage *s, const struct argp_option *options, char **words)
 {
     const struct filter *f = s->filter;
     char *doc = arena_printf(&s->arena, "%s.\v%s", f->summary, f->notes ? f->notes : "");
     struct argp argp = {
-        .options = options, .parser = parse_key, .args_doc = f->operands, .doc = doc};
+        .options = options, .parser = parse_argp_option, .args_doc = f->operands, .doc = doc};
     int count = 0;
     while (words[count])
         count++;
@@ -184,10 +185,10 @@ struct stage *command_line_parse(const struct filter *f, int argc, char **argv)
     struct stage *s = stage_new(f);
     struct stage_option options[STAGE_OPTIONS_MAX];
     size_t n = stage_list_options(s, options);
-    struct argp_option *table = new_argp_options(options, n);
+    struct argp_option *table = make_argp_option_table(options, n);
     char **words = move_operands_to_end(options, n, argc, argv);
     words[0] = (char *)f->name;
-    run_argp(s, table, words);
+    parse_words_with_argp(s, table, words);
     free(words);
     free(table);
     return s;

@@ -58,7 +58,7 @@ struct filter {
     bool element_wise; /* has --include and --exclude; non-floating tensors pass through */
 
     /* In the order of the calls. Once: checks options and header; may change the manifest; no other
-     * function may. header->tensors[i].input_index is i on entry; header_filter_tensors drops. */
+     * function may. header->tensors[i].input_index is i on entry; header_keep_tensors drops. */
     int (*open)(struct stage *, struct header *, struct error *);
     enum scope (*choose_scope)(const struct stage *); /* by the options; NULL: `scope` */
     /* For each tensor: sets job->state; returns an enum plan, or -1. */

@@ -6,7 +6,7 @@ int gram_join_begin(struct job *job, enum join_weights weights, struct error *e)
 {
     const struct tensor *t = job->in;
     size_t n = t->n_vectors;
-    if (join_check_weights(job->stage, t, weights, e))
+    if (join_reject_unsupported_weights(job->stage, t, weights, e))
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;
@@ -45,8 +45,8 @@ int gram_join_transform(const struct job *job, struct block *b, struct error *e)
 {
     const struct gram_join *g = job->state;
     if (!g)
-        return join_identical_vectors(job->in, b, e);
-    float **x = join_vector_pointers(b);
+        return join_require_identical(job->in, b, e);
+    float **x = join_list_vector_pointers(b);
     vector_math_weighted_sum(x, g->coefficients, g->n_vectors, 1, x[0], b->n);
     free(x);
     b->n_vectors = 1;

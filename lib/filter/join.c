@@ -4,7 +4,7 @@
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
-static int check_dtypes(const struct header *h, const struct tensor *t, struct error *e)
+static int check_dtypes_can_join(const struct header *h, const struct tensor *t, struct error *e)
 {
     enum dtype first = t->vectors[0].dtype;
     for (size_t k = 0; k < t->n_vectors; k++) {
@@ -22,7 +22,7 @@ static int check_dtypes(const struct header *h, const struct tensor *t, struct e
     return 0;
 }
 
-static int check_count(const struct tensor *t, size_t least, size_t most, struct error *e)
+static int check_vector_count(const struct tensor *t, size_t least, size_t most, struct error *e)
 {
     if (t->n_vectors >= least && t->n_vectors <= most)
         return 0;
@@ -35,7 +35,8 @@ static int check_count(const struct tensor *t, size_t least, size_t most, struct
 }
 
 /* For joins in which the order of the vectors matters. */
-static int check_same_models(const struct header *h, const struct tensor *t, struct error *e)
+static int check_models_same_in_every_tensor(const struct header *h, const struct tensor *t,
+                                             struct error *e)
 {
     const struct tensor *first = &h->tensors[0];
     for (size_t k = 0; k < t->n_vectors; k++)
@@ -46,22 +47,22 @@ static int check_same_models(const struct header *h, const struct tensor *t, str
     return 0;
 }
 
-static int check_tensor(const struct header *h, const struct tensor *t, size_t least, size_t most,
-                        struct error *e)
+static int check_tensor_can_be_joined(const struct header *h, const struct tensor *t, size_t least,
+                                      size_t most, struct error *e)
 {
-    if (check_count(t, least, most, e) || check_dtypes(h, t, e))
+    if (check_vector_count(t, least, most, e) || check_dtypes_can_join(h, t, e))
         return -1;
-    return least == most ? check_same_models(h, t, e) : 0;
+    return least == most ? check_models_same_in_every_tensor(h, t, e) : 0;
 }
 
-int join_declare_result(struct header *h, const char *name, size_t least, size_t most,
-                        struct error *e)
+int join_declare_merged_model(struct header *h, const char *name, size_t least, size_t most,
+                              struct error *e)
 {
     long merged = header_add_model(h, name, "merged", e);
     if (merged < 0)
         return -1;
     for (size_t i = 0; i < h->n_tensors; i++)
-        if (check_tensor(h, &h->tensors[i], least, most, e))
+        if (check_tensor_can_be_joined(h, &h->tensors[i], least, most, e))
             return -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
         struct tensor *t = &h->tensors[i];
@@ -74,8 +75,8 @@ int join_declare_result(struct header *h, const char *name, size_t least, size_t
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-int join_check_weights(const struct stage *s, const struct tensor *t, enum join_weights weights,
-                       struct error *e)
+int join_reject_unsupported_weights(const struct stage *s, const struct tensor *t,
+                                    enum join_weights weights, struct error *e)
 {
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
@@ -97,8 +98,8 @@ int join_check_weights(const struct stage *s, const struct tensor *t, enum join_
     return 0;
 }
 
-int join_weight_divisor(enum stream_kind kind, double sum, const char *what, double *divisor,
-                        struct error *e)
+int join_mean_divisor(enum stream_kind kind, double sum, const char *what, double *divisor,
+                      struct error *e)
 {
     *divisor = fabs(sum) < 1e-8 ? 1 : sum;
     if (fabs(sum) < 1e-8 && kind != KIND_TASK_VECTORS)
@@ -108,7 +109,7 @@ int join_weight_divisor(enum stream_kind kind, double sum, const char *what, dou
 
 /* ---- payload --------------------------------------------------------------------------------- */
 
-float **join_vector_pointers(const struct block *b)
+float **join_list_vector_pointers(const struct block *b)
 {
     float **x = mem_alloc(b->n_vectors, sizeof *x);
     for (size_t k = 0; k < b->n_vectors; k++)
@@ -116,7 +117,7 @@ float **join_vector_pointers(const struct block *b)
     return x;
 }
 
-int join_identical_vectors(const struct tensor *t, struct block *b, struct error *e)
+int join_require_identical(const struct tensor *t, struct block *b, struct error *e)
 {
     size_t size = b->n * dtype_bits(t->vectors[0].dtype) / 8;
     for (size_t k = 1; k < b->n_vectors; k++)

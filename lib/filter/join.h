@@ -16,8 +16,8 @@
 /* In open: changes the header to one vector per tensor, of the new model `name`. Each tensor must
  * have `least` to `most` vectors; if both are the same number above 1, the order of the vectors
  * matters, and all tensors must have the same models in the same order. */
-int join_declare_result(struct header *h, const char *name, size_t least, size_t most,
-                        struct error *e);
+int join_declare_merged_model(struct header *h, const char *name, size_t least, size_t most,
+                              struct error *e);
 
 /* The weights that a join can use. */
 enum join_weights {
@@ -27,16 +27,16 @@ enum join_weights {
 };
 
 /* In begin: an error if a vector has weights that the join cannot use. */
-int join_check_weights(const struct stage *s, const struct tensor *t, enum join_weights weights,
-                       struct error *e);
+int join_reject_unsupported_weights(const struct stage *s, const struct tensor *t,
+                                    enum join_weights weights, struct error *e);
 /* The divisor of a weighted mean. `sum` is that of the weights; if it is near 0, the divisor is 1
  * for task vectors, and it is an error for weights. `what` is what divides ("--normalize=all"). */
-int join_weight_divisor(enum stream_kind kind, double sum, const char *what, double *divisor,
-                        struct error *e);
+int join_mean_divisor(enum stream_kind kind, double sum, const char *what, double *divisor,
+                      struct error *e);
 
 /* In transform, floating tensors: x[k] of the block's vectors; to be freed. */
-float **join_vector_pointers(const struct block *b);
+float **join_list_vector_pointers(const struct block *b);
 /* In transform, other tensors: leaves one vector; an error if they are not identical. */
-int join_identical_vectors(const struct tensor *t, struct block *b, struct error *e);
+int join_require_identical(const struct tensor *t, struct block *b, struct error *e);
 
 #endif

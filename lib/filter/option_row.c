@@ -42,7 +42,7 @@ static int parse_count(uint64_t *count, const char *text, const char *label, str
     return 0;
 }
 
-static int parse_size(uint64_t *size, const char *text, const char *label, struct error *e)
+static int parse_byte_size(uint64_t *size, const char *text, const char *label, struct error *e)
 {
     static const char units[] = "KMGT";
     char *end;
@@ -57,7 +57,7 @@ static int parse_size(uint64_t *size, const char *text, const char *label, struc
 }
 
 /* The index of `text` among "a|b|c"; -1 if it is not among them. */
-static int find_choice(const char *choices, const char *text)
+static int find_choice_index(const char *choices, const char *text)
 {
     size_t length = strlen(text);
     for (int i = 0; *choices; i++) {
@@ -72,7 +72,7 @@ static int find_choice(const char *choices, const char *text)
 static int parse_choice(const struct option_row *o, int *choice, const char *text,
                         const char *label, struct error *e)
 {
-    *choice = find_choice(o->choices, text);
+    *choice = find_choice_index(o->choices, text);
     return *choice < 0 ? error_set(e, "%s: \"%s\" is none of %s", label, text, o->choices) : 0;
 }
 
@@ -97,7 +97,7 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
     case OPTION_COUNT:
         return parse_count(field, text, label, e);
     case OPTION_SIZE:
-        return parse_size(field, text, label, e);
+        return parse_byte_size(field, text, label, e);
     case OPTION_STRING:
     case OPTION_FILE:
         *(const char **)field = arena_copy_text(a, text);
@@ -107,7 +107,7 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
     case OPTION_DTYPE:
         return parse_dtype(field, text, label, e);
     case OPTION_RULES:
-        return tensor_rules_add(field, text, label, &o->range, e);
+        return tensor_rules_parse_and_add(field, text, label, &o->range, e);
     case OPTION_SELECTORS:
         return tensor_rules_add_selector(field, text, label, e);
     case OPTION_STRINGS:
@@ -120,7 +120,7 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
 /* ---- history --------------------------------------------------------------------------------- */
 
 /* Identifies the contents of a file given as an option: the file may change after the run. */
-static const char *file_hash(struct arena *a, const char *path)
+static const char *hash_file_contents(struct arena *a, const char *path)
 {
     XXH3_state_t *state = XXH3_createState();
     unsigned char bytes[1 << 14];
@@ -137,7 +137,7 @@ static const char *file_hash(struct arena *a, const char *path)
     return text;
 }
 
-static const char *choice_text(const struct option_row *o, int index, struct arena *a)
+static const char *copy_choice_text(const struct option_row *o, int index, struct arena *a)
 {
     const char *choice = o->choices;
     for (; index > 0; index--)
@@ -146,7 +146,8 @@ static const char *choice_text(const struct option_row *o, int index, struct are
 }
 
 /* The value of an option that holds one, as text. */
-static const char *value_text(const struct option_row *o, const void *field, struct arena *a)
+static const char *format_option_value(const struct option_row *o, const void *field,
+                                       struct arena *a)
 {
     char number[32];
     switch (o->kind) {
@@ -158,9 +159,9 @@ static const char *value_text(const struct option_row *o, const void *field, str
     case OPTION_STRING:
         return *(const char *const *)field;
     case OPTION_FILE:
-        return file_hash(a, *(const char *const *)field);
+        return hash_file_contents(a, *(const char *const *)field);
     case OPTION_CHOICE:
-        return choice_text(o, *(const int *)field, a);
+        return copy_choice_text(o, *(const int *)field, a);
     case OPTION_DTYPE:
         return dtype_torch_name(*(const enum dtype *)field);
     default:
@@ -168,8 +169,8 @@ static const char *value_text(const struct option_row *o, const void *field, str
     }
 }
 
-static void append_word(const char *name, const char *value, struct arena *a,
-                        struct string_list *words)
+static void append_option_word(const char *name, const char *value, struct arena *a,
+                               struct string_list *words)
 {
     string_list_append(words, a, arena_printf(a, "--%s=%s", name, value));
 }
@@ -186,13 +187,13 @@ void option_row_append_words(const struct option_row *o, const void *field, stru
     case OPTION_RULES:
     case OPTION_SELECTORS:
         for (size_t i = 0; i < tensor_rules_count(rules); i++)
-            append_word(o->name, tensor_rules_text(rules, i), a, words);
+            append_option_word(o->name, tensor_rules_rule_text(rules, i), a, words);
         break;
     case OPTION_STRINGS:
         for (size_t i = 0; i < strings->n; i++)
-            append_word(o->name, strings->items[i], a, words);
+            append_option_word(o->name, strings->items[i], a, words);
         break;
     default:
-        append_word(o->name, value_text(o, field, a), a, words);
+        append_option_word(o->name, format_option_value(o, field, a), a, words);
     }
 }

@@ -13,13 +13,13 @@ void random_drop_init(struct random_drop *d, const struct job *job,
         const char *model = job->stage->in->models[v->model].name;
         d->vectors[k] = (struct random_drop_vector){
             .density = stage_rules_vector_value(job->stage, density, t, v, 1),
-            .random_stream = random_stream_of_tensor(model, t->name),
+            .random_stream = random_stream_number_of_tensor(model, t->name),
             .sums_l1 = sum_l1 && isnan(v->l1_before),
             .l1 = v->l1_before};
     }
 }
 
-enum plan random_drop_plan(struct random_drop *d, struct job *job, size_t block_bytes)
+enum plan random_drop_choose_plan(struct random_drop *d, struct job *job, size_t block_bytes)
 {
     bool sums = false;
     for (size_t k = 0; k < job->in->n_vectors; k++)

@@ -23,7 +23,7 @@ struct random_drop {
 void random_drop_init(struct random_drop *d, const struct job *job,
                       const struct tensor_rules *density, bool sum_l1);
 /* In begin, after that: the plan. `block_bytes`: of the bits of one vector of a block. */
-enum plan random_drop_plan(struct random_drop *d, struct job *job, size_t block_bytes);
+enum plan random_drop_choose_plan(struct random_drop *d, struct job *job, size_t block_bytes);
 
 /* Draws which elements of a block's vector k are kept, into a mask laid out by the filter. */
 typedef void random_drop_draw(const struct job *job, const struct block *b, size_t k,

@@ -7,17 +7,18 @@
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
 
-static bool processes_tensor(const struct stage *s, const struct tensor *t)
+static bool applies_to_tensor(const struct stage *s, const struct tensor *t)
 {
     return tensor_is_float(t) && tensor_elements(t) > 0 && !stage_excludes_tensor(s, t);
 }
 
 /* Counts the elements of each model, and those before each tensor. */
-static void count_elements(struct rank_filter *r, const struct stage *s, const struct header *h)
+static void count_elements_of_models(struct rank_filter *r, const struct stage *s,
+                                     const struct header *h)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        for (size_t k = 0; processes_tensor(s, t) && k < t->n_vectors; k++) {
+        for (size_t k = 0; applies_to_tensor(s, t) && k < t->n_vectors; k++) {
             size_t m = t->vectors[k].model;
             r->tensor_offset[i * h->n_models + m] = r->model_elements[m];
             r->model_elements[m] += tensor_elements(t);
@@ -31,19 +32,19 @@ struct rank_filter *rank_filter_new(const struct stage *s, const struct header *
     r->model_elements = arena_alloc(&r->arena, h->n_models, sizeof *r->model_elements);
     r->tensor_offset = arena_alloc(&r->arena, h->n_tensors, h->n_models * sizeof *r->tensor_offset);
     r->bands = magnitude_bands_new(&r->arena, h->n_models);
-    count_elements(r, s, h);
+    count_elements_of_models(r, s, h);
     return r;
 }
 
-int rank_filter_model_values(const struct stage *s, const struct tensor_rules *r,
-                             const struct header *h, double missing, double *values,
-                             struct error *e)
+int rank_filter_find_model_values(const struct stage *s, const struct tensor_rules *r,
+                                  const struct header *h, double missing, double *values,
+                                  struct error *e)
 {
     for (size_t m = 0; m < h->n_models; m++)
         values[m] = NAN;
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        for (size_t k = 0; processes_tensor(s, t) && k < t->n_vectors; k++) {
+        for (size_t k = 0; applies_to_tensor(s, t) && k < t->n_vectors; k++) {
             size_t m = t->vectors[k].model;
             double value = stage_rules_vector_value(s, r, t, &t->vectors[k], missing);
             if (!isnan(values[m]) && values[m] != value)
@@ -61,7 +62,8 @@ int rank_filter_model_values(const struct stage *s, const struct tensor_rules *r
 
 /* ---- one tensor ------------------------------------------------------------------------------ */
 
-struct magnitude_bands rank_filter_tensor_bands(const struct rank_filter *r, const struct job *job)
+struct magnitude_bands rank_filter_make_tensor_bands(const struct rank_filter *r,
+                                                     const struct job *job)
 {
     size_t n_models = r->bands.n;
     struct magnitude_bands bands = magnitude_bands_new(job->arena, job->in->n_vectors);
@@ -73,13 +75,13 @@ struct magnitude_bands rank_filter_tensor_bands(const struct rank_filter *r, con
     return bands;
 }
 
-static void plan_round(struct job *job)
+static void set_round_memory_sizes(struct job *job)
 {
     job->sample_elements = magnitude_bands_sample_elements(job->state);
     job->work_size = magnitude_bands_work_size(job->state, tensor_block_elements(job->in));
 }
 
-static void set_attributes(struct job *job)
+static void set_output_vector_attributes(struct job *job)
 {
     const struct magnitude_bands *bands = job->state;
     for (size_t k = 0; k < bands->n; k++) {
@@ -98,22 +100,22 @@ int rank_filter_begin(struct job *job, struct magnitude_bands bands)
 {
     job->state = arena_copy(job->arena, &bands, sizeof bands);
     if (job->stage->data && !job->stage->in_model_rounds) {
-        set_attributes(job);
+        set_output_vector_attributes(job);
         return PLAN_TRANSFORM;
     }
-    plan_round(job);
+    set_round_memory_sizes(job);
     return PLAN_OBSERVE;
 }
 
 int rank_filter_observe(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    magnitude_bands_observe(job->state, (float *const *)b->data, b->first, b->n, work);
+    magnitude_bands_observe_block(job->state, (float *const *)b->data, b->first, b->n, work);
     return 0;
 }
 
 int rank_filter_accumulate(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    magnitude_bands_accumulate(job->state, b->n, work);
+    magnitude_bands_accumulate_block(job->state, b->n, work);
     return 0;
 }
 
@@ -121,18 +123,18 @@ int rank_filter_decide(struct job *job, struct error *e)
 {
     struct rank_filter *r = job->stage->data;
     if (r)
-        return magnitude_bands_decide(&r->bands) ? VERDICT_DONE : VERDICT_AGAIN;
-    if (!magnitude_bands_decide(job->state)) {
-        plan_round(job);
+        return magnitude_bands_decide_after_round(&r->bands) ? VERDICT_DONE : VERDICT_AGAIN;
+    if (!magnitude_bands_decide_after_round(job->state)) {
+        set_round_memory_sizes(job);
         return VERDICT_AGAIN;
     }
-    set_attributes(job);
+    set_output_vector_attributes(job);
     return VERDICT_DONE;
 }
 
 int rank_filter_transform(const struct job *job, struct block *b, struct error *e)
 {
-    magnitude_bands_apply(job->state, (float *const *)b->data, b->first, b->n);
+    magnitude_bands_zero_outside(job->state, (float *const *)b->data, b->first, b->n);
     return 0;
 }
 

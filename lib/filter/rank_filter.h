@@ -20,14 +20,15 @@ struct rank_filter {
 struct rank_filter *rank_filter_new(const struct stage *s, const struct header *h);
 /* values[model]: the number that the rules give the model, the same in all its tensors (`missing`
  * where none matches). An error if they give it several. */
-int rank_filter_model_values(const struct stage *s, const struct tensor_rules *r,
-                             const struct header *h, double missing, double *values,
-                             struct error *e);
+int rank_filter_find_model_values(const struct stage *s, const struct tensor_rules *r,
+                                  const struct header *h, double missing, double *values,
+                                  struct error *e);
 
 /* ---- one tensor ------------------------------------------------------------------------------ */
 
 /* SCOPE_MODEL: the bands of the tensor's vectors, which are stretches of the models' bands. */
-struct magnitude_bands rank_filter_tensor_bands(const struct rank_filter *r, const struct job *job);
+struct magnitude_bands rank_filter_make_tensor_bands(const struct rank_filter *r,
+                                                     const struct job *job);
 /* For `begin_tensor`: sets job->state and returns the plan. What the bands drop is recorded, unless
  * SCOPE_MODEL, as l1_before of vectors that have none. */
 int rank_filter_begin(struct job *job, struct magnitude_bands bands);

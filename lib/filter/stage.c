@@ -1,6 +1,6 @@
 #include "stage.h"
 
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <stdlib.h>
 
@@ -27,33 +27,33 @@ static const struct option_row element_wise_rows[] = {
 
 /* ---- options --------------------------------------------------------------------------------- */
 
-static void *field_of(void *base, const struct option_row *o)
+static void *get_option_field(void *base, const struct option_row *o)
 {
     return (char *)base + o->offset;
 }
 
 /* Appends the rows of a table, whose fields lie in `base`; the new number of options. */
-static size_t append_rows(struct stage_option *options, size_t n, const struct option_row *o,
-                          void *base)
+static size_t append_option_rows(struct stage_option *options, size_t n, const struct option_row *o,
+                                 void *base)
 {
     for (; o && o->name; o++)
-        options[n++] = (struct stage_option){o, field_of(base, o)};
+        options[n++] = (struct stage_option){o, get_option_field(base, o)};
     return n;
 }
 
 size_t stage_list_options(const struct stage *s, struct stage_option options[STAGE_OPTIONS_MAX])
 {
     void *common = (void *)&s->common;
-    size_t n = append_rows(options, 0, s->filter->options, s->options);
+    size_t n = append_option_rows(options, 0, s->filter->options, s->options);
     if (s->filter->element_wise)
-        n = append_rows(options, n, element_wise_rows, common);
-    return append_rows(options, n, common_rows, common);
+        n = append_option_rows(options, n, element_wise_rows, common);
+    return append_option_rows(options, n, common_rows, common);
 }
 
 struct stage_option stage_operand_option(const struct stage *s)
 {
     const struct option_row *o = s->filter->operand_row;
-    return (struct stage_option){o, o ? field_of(s->options, o) : NULL};
+    return (struct stage_option){o, o ? get_option_field(s->options, o) : NULL};
 }
 
 size_t stage_list_rules(const struct stage *s, struct stage_option options[STAGE_OPTIONS_MAX])
@@ -80,7 +80,8 @@ int stage_parse_option(struct stage *s, const struct stage_option *o, const char
 
 int stage_set_option(struct stage *s, const struct option_row *o, const char *text, struct error *e)
 {
-    return stage_parse_option(s, &(struct stage_option){o, field_of(s->options, o)}, text, e);
+    return stage_parse_option(s, &(struct stage_option){o, get_option_field(s->options, o)}, text,
+                              e);
 }
 
 /* ---- stages ---------------------------------------------------------------------------------- */
@@ -122,9 +123,9 @@ bool stage_excludes_tensor(const struct stage *s, const struct tensor *t)
 {
     bool included = s->common.include.n == 0;
     for (size_t i = 0; i < s->common.include.n; i++)
-        included |= pattern_matches(s->common.include.items[i], t->name);
+        included |= glob_pattern_matches(s->common.include.items[i], t->name);
     for (size_t i = 0; i < s->common.exclude.n; i++)
-        included &= !pattern_matches(s->common.exclude.items[i], t->name);
+        included &= !glob_pattern_matches(s->common.exclude.items[i], t->name);
     return !included;
 }
 
@@ -135,13 +136,13 @@ void stage_record_operand(struct stage *s, const char *text)
     string_list_append(&s->recorded_operands, &s->arena, text);
 }
 
-static void append_operands(const struct stage *s, struct arena *a, struct string_list *words)
+static void append_operand_words(const struct stage *s, struct arena *a, struct string_list *words)
 {
     const struct string_list *operands =
         s->filter->operands_are_files ? &s->recorded_operands : &s->operands;
     const struct tensor_rules *rules = stage_operand_option(s).field;
     for (size_t i = 0; rules && i < tensor_rules_count(rules); i++)
-        string_list_append(words, a, tensor_rules_text(rules, i)); /* with those of @FILE */
+        string_list_append(words, a, tensor_rules_rule_text(rules, i)); /* with those of @FILE */
     for (size_t i = 0; !rules && i < operands->n; i++)
         string_list_append(words, a, operands->items[i]);
 }
@@ -154,6 +155,6 @@ struct string_list stage_history_arguments(struct stage *s, struct arena *a)
     for (size_t i = 0; i < n; i++)
         if (s->given[i] && !options[i].row->not_in_history)
             option_row_append_words(options[i].row, options[i].field, a, &words);
-    append_operands(s, a, &words);
+    append_operand_words(s, a, &words);
     return words;
 }

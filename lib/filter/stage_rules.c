@@ -1,11 +1,11 @@
 #include "stage_rules.h"
 
-#include "pattern.h"
+#include "glob_pattern.h"
 #include "stage.h"
 
 #include <stdlib.h>
 
-const char *stage_rules_tensor_name(const struct tensor *t, const struct vector *v)
+const char *stage_rules_name_to_match(const struct tensor *t, const struct vector *v)
 {
     return v->source && t->layer >= 0 ? v->source : t->name;
 }
@@ -14,7 +14,7 @@ double stage_rules_vector_value(const struct stage *s, const struct tensor_rules
                                 const struct tensor *t, const struct vector *v, double missing)
 {
     double value;
-    return tensor_rules_find_value(r, s->in->models[v->model].name, stage_rules_tensor_name(t, v),
+    return tensor_rules_find_value(r, s->in->models[v->model].name, stage_rules_name_to_match(t, v),
                                    t->layer, t->layers, &value)
                ? value
                : missing;
@@ -41,8 +41,9 @@ int stage_rules_check_models(const struct tensor_rules *r, const char *what, con
 }
 
 /* For a number per tensor. */
-static int check_tensors(const char *label, const struct option_row *o,
-                         const struct tensor_rules *r, const struct header *h, struct error *e)
+static int check_per_tensor_rules(const char *label, const struct option_row *o,
+                                  const struct tensor_rules *r, const struct header *h,
+                                  struct error *e)
 {
     const char *with_model = tensor_rules_find_unknown_model(r, 0, NULL);
     if (with_model)
@@ -58,8 +59,9 @@ static int check_tensors(const char *label, const struct option_row *o,
 
 /* A layer gradient can be checked only at each tensor's layer: between its own numbers it may leave
  * the range, which the rules limit where they can. */
-static int check_values(const char *label, const struct option_row *o, const struct tensor_rules *r,
-                        const struct header *h, struct error *e)
+static int check_rule_values_in_range(const char *label, const struct option_row *o,
+                                      const struct tensor_rules *r, const struct header *h,
+                                      struct error *e)
 {
     double x;
     char text[32], range[80];
@@ -68,7 +70,7 @@ static int check_values(const char *label, const struct option_row *o, const str
         for (size_t k = 0; k < (o->per_tensor ? 1 : t->n_vectors); k++) {
             const struct vector *v = &t->vectors[k];
             const char *model = o->per_tensor ? NULL : h->models[v->model].name;
-            const char *name = o->per_tensor ? t->name : stage_rules_tensor_name(t, v);
+            const char *name = o->per_tensor ? t->name : stage_rules_name_to_match(t, v);
             if (tensor_rules_find_value(r, model, name, t->layer, t->layers, &x) &&
                 !range_contains(&o->range, x))
                 return error_set(e, "%s is %s for tensor %s; expected numbers %s", label,
@@ -90,7 +92,7 @@ static bool rule_matches_stream(const struct tensor_rules *r, size_t i, bool per
         for (size_t k = 0; !per_tensor && k < t->n_vectors; k++) {
             const struct vector *v = &t->vectors[k];
             if (tensor_rules_rule_matches(r, i, h->models[v->model].name,
-                                          stage_rules_tensor_name(t, v)))
+                                          stage_rules_name_to_match(t, v)))
                 return true;
         }
     }
@@ -104,7 +106,7 @@ static void warn_unmatched_rules(const struct stage *s, const char *label,
     for (size_t i = 0; i < tensor_rules_count(r); i++)
         if (tensor_rules_has_tensor_pattern(r, i) && !rule_matches_stream(r, i, per_tensor, h))
             fprintf(stderr, "%s: warning: %s %s matches no tensor\n", s->filter->name, label,
-                    tensor_rules_text(r, i));
+                    tensor_rules_rule_text(r, i));
 }
 
 static void warn_unmatched_globs(const struct stage *s, const char *label,
@@ -113,7 +115,7 @@ static void warn_unmatched_globs(const struct stage *s, const char *label,
     for (size_t i = 0; i < globs->n; i++) {
         bool found = false;
         for (size_t j = 0; !found && j < h->n_tensors; j++)
-            found = pattern_matches(globs->items[i], h->tensors[j].name);
+            found = glob_pattern_matches(globs->items[i], h->tensors[j].name);
         if (!found)
             fprintf(stderr, "%s: warning: %s %s matches no tensor\n", s->filter->name, label,
                     globs->items[i]);
@@ -122,14 +124,16 @@ static void warn_unmatched_globs(const struct stage *s, const char *label,
 
 /* ---- all rules of a stage -------------------------------------------------------------------- */
 
-static int check_rules(const struct stage *s, const struct option_row *o, const char *label,
-                       const struct tensor_rules *r, const struct header *h, struct error *e)
+static int check_rules_of_option(const struct stage *s, const struct option_row *o,
+                                 const char *label, const struct tensor_rules *r,
+                                 const struct header *h, struct error *e)
 {
-    if (o->per_tensor ? check_tensors(label, o, r, h, e) : stage_rules_check_models(r, label, h, e))
+    if (o->per_tensor ? check_per_tensor_rules(label, o, r, h, e)
+                      : stage_rules_check_models(r, label, h, e))
         return -1;
     if (o->kind == OPTION_SELECTORS) /* whether they choose anything is the filter's to check */
         return 0;
-    if (check_values(label, o, r, h, e))
+    if (check_rule_values_in_range(label, o, r, h, e))
         return -1;
     warn_unmatched_rules(s, label, r, o->per_tensor, h);
     return 0;
@@ -140,7 +144,8 @@ int stage_rules_check_all(struct stage *s, const struct header *h, struct error 
     struct stage_option rules[STAGE_OPTIONS_MAX];
     size_t n = stage_list_rules(s, rules);
     for (size_t i = 0; i < n; i++)
-        if (check_rules(s, rules[i].row, stage_option_label(s, rules[i].row), rules[i].field, h, e))
+        if (check_rules_of_option(s, rules[i].row, stage_option_label(s, rules[i].row),
+                                  rules[i].field, h, e))
             return -1;
     if (s->filter->element_wise) {
         warn_unmatched_globs(s, "--include", &s->common.include, h);

@@ -6,7 +6,7 @@
 #include "filter.h"
 
 /* The value of the last rule that matches a vector, else `missing`. Globs are matched against
- * stage_rules_tensor_name. */
+ * stage_rules_name_to_match. */
 double stage_rules_vector_value(const struct stage *s, const struct tensor_rules *r,
                                 const struct tensor *t, const struct vector *v, double missing);
 /* The value of the last rule that matches a tensor by its output name, else `missing`. */
@@ -15,7 +15,7 @@ double stage_rules_tensor_value(const struct tensor_rules *r, const struct tenso
 /* The name against which globs are matched: in the layers the tensor's name in the vector's own
  * model, whose layers may have other numbers; elsewhere the output name, because another tensor may
  * stand for the model's own (the embedding for a tied head). */
-const char *stage_rules_tensor_name(const struct tensor *t, const struct vector *v);
+const char *stage_rules_name_to_match(const struct tensor *t, const struct vector *v);
 
 /* Before open: an error for rules among options and operands that name unknown models, give a
  * number outside the option's range, or leave out a tensor of an every_tensor option; a warning for

@@ -18,7 +18,7 @@ int tensor_sums_observe_squares(const struct job *job, const struct block *b, vo
     return 0;
 }
 
-void tensor_sums_add(const void *work, size_t n, double *sums)
+void tensor_sums_add_block_sums(const void *work, size_t n, double *sums)
 {
     const double *block_sums = work;
     for (size_t i = 0; i < n; i++)

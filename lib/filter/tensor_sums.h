@@ -11,6 +11,6 @@ int tensor_sums_observe_abs(const struct job *job, const struct block *b, void *
 int tensor_sums_observe_squares(const struct job *job, const struct block *b, void *work,
                                 struct error *e);
 /* For `accumulate_block`: adds the n sums of a work area to `sums`. */
-void tensor_sums_add(const void *work, size_t n, double *sums);
+void tensor_sums_add_block_sums(const void *work, size_t n, double *sums);
 
 #endif

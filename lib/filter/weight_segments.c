@@ -15,7 +15,7 @@ bool weight_segments_next(struct weight_segments *s)
     size_t first = s->end;
     if (first == s->block->n)
         return false;
-    s->n = tensor_weights_at(s->tensor, s->block->first + first, s->block->n - first, s->w);
+    s->n = tensor_find_weights_at(s->tensor, s->block->first + first, s->block->n - first, s->w);
     for (size_t k = 0; k < s->K; k++)
         s->x[k] = block_floats(s->block, k) + first;
     s->end = first + s->n;

@@ -90,7 +90,8 @@ static bool equal_8_bytes(const void *a, const void *b, size_t i)
     return memcmp((const char *)a + 8 * i, (const char *)b + 8 * i, 8) == 0;
 }
 
-static void add_pair(struct element_diff *d, double a, double b, double distance, double allowed)
+static void add_number_pair_to_diff(struct element_diff *d, double a, double b, double distance,
+                                    double allowed)
 {
     bool finite_a = isfinite(a), finite_b = isfinite(b);
     d->nonfinite_a += !finite_a;
@@ -122,7 +123,7 @@ void element_diff_add_tile(struct element_diff *d, enum dtype type_a, const void
             distance = INFINITY;
         if (long_integers && distance == 0 && !equal_8_bytes(a, b, i))
             distance = 1; /* a lower bound */
-        add_pair(d, x[i], y[i], distance, allowed);
+        add_number_pair_to_diff(d, x[i], y[i], distance, allowed);
     }
 }
 

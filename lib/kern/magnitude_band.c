@@ -1,7 +1,7 @@
 #include "magnitude_band.h"
 
 #include "vector_math.h"
-#include "multi_select.h"
+#include "magnitude_multi_select.h"
 
 #include <stdlib.h>
 
@@ -9,7 +9,7 @@
 enum { LOW, HIGH, CUTS };
 
 struct magnitude_band {
-    struct multi_select cuts;
+    struct magnitude_multi_select cuts;
     bool decided;
     double sum, l1; /* sum |x| of this round; of the last complete round */
 };
@@ -33,7 +33,7 @@ struct magnitude_band *magnitude_band_new(uint64_t n, uint64_t kept, uint64_t to
 void magnitude_band_free(struct magnitude_band *b)
 {
     if (b)
-        multi_select_free(&b->cuts);
+        magnitude_multi_select_free(&b->cuts);
     free(b);
 }
 
@@ -50,43 +50,45 @@ double magnitude_band_l1_norm(const struct magnitude_band *b)
 /* 0, all elements, if only the norm is still unknown. */
 static size_t band_sample_elements(const struct magnitude_band *b)
 {
-    return multi_select_is_done(&b->cuts) ? 0 : multi_select_sample_elements(&b->cuts);
+    return magnitude_multi_select_is_done(&b->cuts)
+               ? 0
+               : magnitude_multi_select_sample_elements(&b->cuts);
 }
 
 static size_t band_work_size(const struct magnitude_band *b, size_t n)
 {
-    return SUM_SIZE + multi_select_work_size(&b->cuts, n);
+    return SUM_SIZE + magnitude_multi_select_work_size(&b->cuts, n);
 }
 
-static void band_observe(const struct magnitude_band *b, const float *x, uint64_t first, size_t n,
-                         char *work)
+static void band_observe_block(const struct magnitude_band *b, const float *x, uint64_t first,
+                               size_t n, char *work)
 {
     *(double *)work = band_sample_elements(b) == 0 ? vector_math_sum_abs(x, n) : 0;
-    multi_select_observe(&b->cuts, x, first, n, work + SUM_SIZE);
+    magnitude_multi_select_observe_block(&b->cuts, x, first, n, work + SUM_SIZE);
 }
 
-static void band_accumulate(struct magnitude_band *b, size_t n, const char *work)
+static void band_accumulate_block(struct magnitude_band *b, size_t n, const char *work)
 {
     b->sum += *(const double *)work;
-    multi_select_accumulate(&b->cuts, n, work + SUM_SIZE);
+    magnitude_multi_select_accumulate_block(&b->cuts, n, work + SUM_SIZE);
 }
 
-static bool band_decide(struct magnitude_band *b)
+static bool band_decide_after_round(struct magnitude_band *b)
 {
     if (band_sample_elements(b) == 0)
         b->l1 = b->sum;
     b->sum = 0;
-    b->decided = multi_select_decide(&b->cuts);
+    b->decided = magnitude_multi_select_decide_after_round(&b->cuts);
     return b->decided;
 }
 
-static void band_apply(const struct magnitude_band *b, float *x, uint64_t first, size_t n)
+static void band_zero_outside(const struct magnitude_band *b, float *x, uint64_t first, size_t n)
 {
     for (int i = 0; i < CUTS; i++) {
         if (!b->cuts.selections[i])
             continue;
         struct magnitude_cut cut = magnitude_select_result(b->cuts.selections[i]);
-        magnitude_cut_apply(&cut, i == LOW, x, first, n);
+        magnitude_cut_keep_one_side(&cut, i == LOW, x, first, n);
     }
 }
 
@@ -107,7 +109,7 @@ void magnitude_bands_free(struct magnitude_bands *b)
 }
 
 /* True if vector k needs the next round. */
-static bool needs_round(const struct magnitude_bands *b, size_t k)
+static bool band_needs_round(const struct magnitude_bands *b, size_t k)
 {
     return b->bands[k] && !b->bands[k]->decided;
 }
@@ -116,7 +118,7 @@ size_t magnitude_bands_sample_elements(const struct magnitude_bands *b)
 {
     size_t most = 0;
     for (size_t k = 0; k < b->n; k++) {
-        if (!needs_round(b, k))
+        if (!band_needs_round(b, k))
             continue;
         size_t wanted = band_sample_elements(b->bands[k]);
         if (wanted == 0)
@@ -130,44 +132,44 @@ size_t magnitude_bands_work_size(const struct magnitude_bands *b, size_t n)
 {
     size_t size = 0;
     for (size_t k = 0; k < b->n; k++)
-        size += needs_round(b, k) ? band_work_size(b->bands[k], n) : 0;
+        size += band_needs_round(b, k) ? band_work_size(b->bands[k], n) : 0;
     return size;
 }
 
-void magnitude_bands_observe(const struct magnitude_bands *b, float *const *x, uint64_t first,
-                             size_t n, void *work)
+void magnitude_bands_observe_block(const struct magnitude_bands *b, float *const *x, uint64_t first,
+                                   size_t n, void *work)
 {
     char *own_work = work;
     for (size_t k = 0; k < b->n; k++) {
-        if (!needs_round(b, k))
+        if (!band_needs_round(b, k))
             continue;
-        band_observe(b->bands[k], x[k], b->offset[k] + first, n, own_work);
+        band_observe_block(b->bands[k], x[k], b->offset[k] + first, n, own_work);
         own_work += band_work_size(b->bands[k], n);
     }
 }
 
-void magnitude_bands_accumulate(struct magnitude_bands *b, size_t n, const void *work)
+void magnitude_bands_accumulate_block(struct magnitude_bands *b, size_t n, const void *work)
 {
     const char *own_work = work;
     for (size_t k = 0; k < b->n; k++) {
-        if (!needs_round(b, k))
+        if (!band_needs_round(b, k))
             continue;
-        band_accumulate(b->bands[k], n, own_work);
+        band_accumulate_block(b->bands[k], n, own_work);
         own_work += band_work_size(b->bands[k], n);
     }
 }
 
-bool magnitude_bands_decide(struct magnitude_bands *b)
+bool magnitude_bands_decide_after_round(struct magnitude_bands *b)
 {
     bool done = true;
     for (size_t k = 0; k < b->n; k++)
-        done &= !needs_round(b, k) || band_decide(b->bands[k]);
+        done &= !band_needs_round(b, k) || band_decide_after_round(b->bands[k]);
     return done;
 }
 
-void magnitude_bands_apply(const struct magnitude_bands *b, float *const *x, uint64_t first,
-                           size_t n)
+void magnitude_bands_zero_outside(const struct magnitude_bands *b, float *const *x, uint64_t first,
+                                  size_t n)
 {
     for (size_t k = 0; k < b->n; k++)
-        band_apply(b->bands[k], x[k], b->offset[k] + first, n);
+        band_zero_outside(b->bands[k], x[k], b->offset[k] + first, n);
 }

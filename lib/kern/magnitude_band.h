@@ -37,14 +37,14 @@ size_t magnitude_bands_sample_elements(const struct magnitude_bands *b);
 size_t magnitude_bands_work_size(const struct magnitude_bands *b, size_t n);
 /* Scans n elements of each vector x[k], from index `first` on; on any thread, with a work area per
  * call. */
-void magnitude_bands_observe(const struct magnitude_bands *b, float *const *x, uint64_t first,
-                             size_t n, void *work);
+void magnitude_bands_observe_block(const struct magnitude_bands *b, float *const *x, uint64_t first,
+                                   size_t n, void *work);
 /* Adds a work area, with the n of its observation; in order of `first`. */
-void magnitude_bands_accumulate(struct magnitude_bands *b, size_t n, const void *work);
+void magnitude_bands_accumulate_block(struct magnitude_bands *b, size_t n, const void *work);
 /* Ends a round: true if all bands are known. */
-bool magnitude_bands_decide(struct magnitude_bands *b);
+bool magnitude_bands_decide_after_round(struct magnitude_bands *b);
 /* Zeroes the elements of each vector that are outside its band. */
-void magnitude_bands_apply(const struct magnitude_bands *b, float *const *x, uint64_t first,
-                           size_t n);
+void magnitude_bands_zero_outside(const struct magnitude_bands *b, float *const *x, uint64_t first,
+                                  size_t n);
 
 #endif

@@ -38,10 +38,10 @@ static inline bool magnitude_cut_keeps(const struct magnitude_cut *cut, float x,
 
 /* Zeroes the elements of x[0..n) that are below the cut (`keep_above`) or above it; their flat
  * indices start at `first`. A zeroed element becomes +0. */
-void magnitude_cut_apply(const struct magnitude_cut *cut, bool keep_above, float *x, uint64_t first,
-                         size_t n);
+void magnitude_cut_keep_one_side(const struct magnitude_cut *cut, bool keep_above, float *x,
+                                 uint64_t first, size_t n);
 /* The same, for a selection among the numbers v: zeroes x[i] depending on v[i]. */
-void magnitude_cut_apply_by(const struct magnitude_cut *cut, bool keep_above, const float *v,
-                            float *x, uint64_t first, size_t n);
+void magnitude_cut_keep_by_other_vector(const struct magnitude_cut *cut, bool keep_above,
+                                        const float *v, float *x, uint64_t first, size_t n);
 
 #endif

@@ -13,8 +13,8 @@ TV_CLONES void magnitude_scan_sample(const float *restrict x, size_t n, size_t s
 /* ---- brackets ------------------------------------------------------------------------------- */
 
 /* Counts the elements of a tile: counts = {|x| > high, |x| > low, |x| == low}. */
-TV_CLONES static void count_tile(const float *restrict x, size_t n, magnitude low, magnitude high,
-                                 uint32_t *counts)
+TV_CLONES static void count_tile_against_bracket(const float *restrict x, size_t n, magnitude low,
+                                                 magnitude high, uint32_t *counts)
 {
     uint32_t above_high = 0, above_low = 0, equal = 0;
     for (size_t i = 0; i < n; i++) {
@@ -29,8 +29,8 @@ TV_CLONES static void count_tile(const float *restrict x, size_t n, magnitude lo
 }
 
 /* inside[i] = 1 if low < |x[i]| <= high, else 0 */
-TV_CLONES static void mark_inside(const float *restrict x, size_t n, magnitude low, magnitude high,
-                                  uint8_t *restrict inside)
+TV_CLONES static void mark_elements_in_bracket(const float *restrict x, size_t n, magnitude low,
+                                               magnitude high, uint8_t *restrict inside)
 {
     for (size_t i = 0; i < n; i++) {
         magnitude m = magnitude_of(x[i]);
@@ -39,8 +39,8 @@ TV_CLONES static void mark_inside(const float *restrict x, size_t n, magnitude l
 }
 
 /* Lists the marked elements of a tile; `inside` is padded with zeros to a multiple of eight. */
-static size_t list_inside(const float *x, size_t n, const uint8_t *inside, size_t offset,
-                          struct magnitude_candidate *to)
+static size_t list_marked_elements(const float *x, size_t n, const uint8_t *inside, size_t offset,
+                                   struct magnitude_candidate *to)
 {
     size_t listed = 0;
     for (size_t i = 0; i < n; i += 8) {
@@ -63,15 +63,15 @@ size_t magnitude_scan_list_in_bracket(const float *x, size_t n, magnitude low, m
     for (size_t i = 0; i < n; i += TILE) {
         size_t m = n - i < TILE ? n - i : TILE;
         uint32_t tile[3];
-        count_tile(x + i, m, low, high, tile);
+        count_tile_against_bracket(x + i, m, low, high, tile);
         counts->larger += tile[0];
         counts->inside += tile[1] - tile[0];
         counts->equal_low += tile[2];
         if (tile[1] == tile[0] || counts->inside > list_max)
             continue;
-        mark_inside(x + i, m, low, high, inside);
+        mark_elements_in_bracket(x + i, m, low, high, inside);
         memset(inside + m, 0, 8);
-        listed += list_inside(x + i, m, inside, i, list + listed);
+        listed += list_marked_elements(x + i, m, inside, i, list + listed);
     }
     return listed;
 }

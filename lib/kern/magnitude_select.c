@@ -16,7 +16,7 @@
 #define LIST_MIN               (1 << 18)
 #define LIST_MAX               (1 << 24)
 
-/* What one call of magnitude_select_observe contributed to a round. */
+/* What one call of magnitude_select_observe_block contributed to a round. */
 struct call {
     uint64_t first, n;
     uint64_t equal_low; /* elements at the bracket's lower end */
@@ -101,7 +101,7 @@ struct magnitude_select *magnitude_select_new(uint64_t n, uint64_t above, enum t
     return s;
 }
 
-void magnitude_select_set_count(struct magnitude_select *s, uint64_t above)
+void magnitude_select_set_count_above(struct magnitude_select *s, uint64_t above)
 {
     s->above = above;
     s->cut.none = above == 0;
@@ -127,7 +127,7 @@ size_t magnitude_select_sample_elements(const struct magnitude_select *s)
 
 /* ---- observing ------------------------------------------------------------------------------ */
 
-static size_t sample_size(const struct magnitude_select *s, size_t n)
+static size_t count_sampled_elements(const struct magnitude_select *s, size_t n)
 {
     return (n + s->stride - 1) / s->stride;
 }
@@ -136,7 +136,7 @@ size_t magnitude_select_work_size(const struct magnitude_select *s, size_t n)
 {
     size_t data = 0, list_end = s->list_max + MAGNITUDE_SCAN_TILE;
     if (s->round == ROUND_SAMPLE)
-        data = sample_size(s, n) * sizeof(magnitude);
+        data = count_sampled_elements(s, n) * sizeof(magnitude);
     else if (s->round == ROUND_BRACKET)
         data = (n < list_end ? n : list_end) * sizeof(struct magnitude_candidate);
     else if (s->round == ROUND_HISTOGRAM)
@@ -144,21 +144,21 @@ size_t magnitude_select_work_size(const struct magnitude_select *s, size_t n)
     return sizeof(struct observation) + data;
 }
 
-static void observe_locate(const struct magnitude_select *s, const float *x, size_t n,
-                           struct observation *o)
+static void locate_equal_element_in_block(const struct magnitude_select *s, const float *x,
+                                          size_t n, struct observation *o)
 {
     size_t i = magnitude_scan_find_equal(x, n, s->low, s->locate_rank);
     if (i < n)
         o->located = o->first + i;
 }
 
-void magnitude_select_observe(const struct magnitude_select *s, const float *x, uint64_t first,
-                              size_t n, void *work)
+void magnitude_select_observe_block(const struct magnitude_select *s, const float *x,
+                                    uint64_t first, size_t n, void *work)
 {
     struct observation *o = work;
     *o = (struct observation){.first = first, .n = n, .located = UINT64_MAX};
     if (s->round == ROUND_SAMPLE) {
-        o->listed = sample_size(s, n);
+        o->listed = count_sampled_elements(s, n);
         magnitude_scan_sample(x, o->listed, s->stride, (magnitude *)o->data);
     } else if (s->round == ROUND_BRACKET) {
         o->listed =
@@ -166,7 +166,7 @@ void magnitude_select_observe(const struct magnitude_select *s, const float *x, 
     } else if (s->round == ROUND_HISTOGRAM) {
         o->counts.larger = magnitude_scan_histogram(x, n, s->low, s->high, (uint32_t *)o->data);
     } else if (s->round == ROUND_LOCATE && first == s->locate_first) {
-        observe_locate(s, x, n, o);
+        locate_equal_element_in_block(s, x, n, o);
     }
 }
 
@@ -181,23 +181,24 @@ static void *ensure_capacity(void *items, size_t *capacity, size_t needed, size_
     return mem_resize(items, *capacity, item_size);
 }
 
-static void add_call(struct magnitude_select *s, const struct observation *o, size_t listed_end)
+static void record_observed_call(struct magnitude_select *s, const struct observation *o,
+                                 size_t listed_end)
 {
     s->calls = ensure_capacity(s->calls, &s->calls_capacity, s->n_calls + 1, sizeof *s->calls);
     s->calls[s->n_calls++] = (struct call){o->first, o->n, o->counts.equal_low, listed_end};
 }
 
-static void merge_sample(struct magnitude_select *s, const struct observation *o)
+static void append_observed_sample(struct magnitude_select *s, const struct observation *o)
 {
     s->sample =
         ensure_capacity(s->sample, &s->sample_capacity, s->n_sample + o->listed, sizeof *s->sample);
     if (o->listed)
         memcpy(s->sample + s->n_sample, o->data, o->listed * sizeof *s->sample);
     s->n_sample += o->listed;
-    add_call(s, o, s->n_sample);
+    record_observed_call(s, o, s->n_sample);
 }
 
-static void merge_bracket(struct magnitude_select *s, const struct observation *o)
+static void add_observed_bracket(struct magnitude_select *s, const struct observation *o)
 {
     s->counts.larger += o->counts.larger;
     s->counts.inside += o->counts.inside;
@@ -208,10 +209,10 @@ static void merge_bracket(struct magnitude_select *s, const struct observation *
             memcpy(s->list + s->n_list, o->data, o->listed * sizeof *s->list);
         s->n_list += o->listed;
     }
-    add_call(s, o, s->n_list);
+    record_observed_call(s, o, s->n_list);
 }
 
-static void merge_histogram(struct magnitude_select *s, const struct observation *o)
+static void add_observed_histogram(struct magnitude_select *s, const struct observation *o)
 {
     const uint32_t *bins = (const uint32_t *)o->data;
     s->counts.larger += o->counts.larger;
@@ -219,29 +220,29 @@ static void merge_histogram(struct magnitude_select *s, const struct observation
         s->bins[b] += bins[b];
 }
 
-void magnitude_select_accumulate(struct magnitude_select *s, const void *work)
+void magnitude_select_accumulate_block(struct magnitude_select *s, const void *work)
 {
     const struct observation *o = work;
     if (s->round == ROUND_SAMPLE)
-        merge_sample(s, o);
+        append_observed_sample(s, o);
     else if (s->round == ROUND_BRACKET)
-        merge_bracket(s, o);
+        add_observed_bracket(s, o);
     else if (s->round == ROUND_HISTOGRAM)
-        merge_histogram(s, o);
+        add_observed_histogram(s, o);
     else if (s->round == ROUND_LOCATE && o->located != UINT64_MAX)
         set_cut(s, s->low, o->located);
 }
 
 /* ---- deciding ------------------------------------------------------------------------------- */
 
-static magnitude nth_sampled(const struct magnitude_select *s, uint64_t rank)
+static magnitude find_nth_largest_sampled(const struct magnitude_select *s, uint64_t rank)
 {
     return magnitude_scan_nth_largest(s->sample, s->n_sample, 1, rank);
 }
 
 /* Standard error of the number of sampled magnitudes above m, estimated from the differences
  * between calls, because the elements of a row are correlated. */
-static double sample_error(const struct magnitude_select *s, magnitude m)
+static double estimate_sample_rank_error(const struct magnitude_select *s, magnitude m)
 {
     double share = (double)s->above / (double)s->n, squares = 0;
     size_t i = 0;
@@ -256,17 +257,18 @@ static double sample_error(const struct magnitude_select *s, magnitude m)
 
 /* Brackets the cut's rank in the sample: by four standard errors on both sides, but no wider than
  * fills an expected 4/5 of the list. */
-static void decide_sample(struct magnitude_select *s)
+static void decide_after_sample_round(struct magnitude_select *s)
 {
     double m = (double)s->n_sample, n = (double)s->n, middle = (double)s->above / n * m;
     double half = 0.4 * (double)s->list_max / n * m;
     magnitude low = -1, high = MAGNITUDE_SCAN_MAX;
     if (s->n_calls >= 16)
-        half = fmin(half, 4 * sample_error(s, nth_sampled(s, (uint64_t)middle)));
+        half = fmin(
+            half, 4 * estimate_sample_rank_error(s, find_nth_largest_sampled(s, (uint64_t)middle)));
     if (middle - half >= 2)
-        high = nth_sampled(s, (uint64_t)(middle - half - 1));
+        high = find_nth_largest_sampled(s, (uint64_t)(middle - half - 1));
     if (middle + half + 2 < m)
-        low = nth_sampled(s, (uint64_t)(middle + half + 2));
+        low = find_nth_largest_sampled(s, (uint64_t)(middle + half + 2));
     free(s->sample);
     s->sample = NULL;
     s->n_sample = s->sample_capacity = 0;
@@ -277,7 +279,7 @@ static void decide_sample(struct magnitude_select *s)
 }
 
 /* The call that listed candidate i. */
-static const struct call *call_of_candidate(const struct magnitude_select *s, size_t i)
+static const struct call *find_call_of_candidate(const struct magnitude_select *s, size_t i)
 {
     const struct call *c = s->calls;
     while (c->listed_end <= i)
@@ -286,7 +288,7 @@ static const struct call *call_of_candidate(const struct magnitude_select *s, si
 }
 
 /* The cut is the rank-th largest candidate, where the tie rule orders equal ones. */
-static void decide_list(struct magnitude_select *s, uint64_t rank)
+static void select_cut_from_candidate_list(struct magnitude_select *s, uint64_t rank)
 {
     size_t stride = sizeof *s->list / sizeof(magnitude);
     magnitude bits = magnitude_scan_nth_largest(&s->list->bits, s->n_list, stride, rank);
@@ -300,10 +302,10 @@ static void decide_list(struct magnitude_select *s, uint64_t rank)
     size_t i = 0;
     while (s->list[i].bits != bits || --rank > 0)
         i++;
-    set_cut(s, bits, call_of_candidate(s, i)->first + s->list[i].offset);
+    set_cut(s, bits, find_call_of_candidate(s, i)->first + s->list[i].offset);
 }
 
-static uint64_t count_equal_low(const struct magnitude_select *s)
+static uint64_t sum_equal_low_counts(const struct magnitude_select *s)
 {
     uint64_t equal = 0;
     for (size_t c = 0; c < s->n_calls; c++)
@@ -312,10 +314,10 @@ static uint64_t count_equal_low(const struct magnitude_select *s)
 }
 
 /* The cut is the rank-th element at the bracket's lower end: finds its call. */
-static void decide_equal_low(struct magnitude_select *s, uint64_t rank)
+static void select_cut_among_equal_low(struct magnitude_select *s, uint64_t rank)
 {
     if (s->cut.tie_rule == TIE_HIGHER_INDEX_WINS)
-        rank = count_equal_low(s) - rank + 1;
+        rank = sum_equal_low_counts(s) - rank + 1;
     const struct call *c = s->calls;
     while (c->equal_low < rank)
         rank -= c++->equal_low;
@@ -329,33 +331,33 @@ static void decide_equal_low(struct magnitude_select *s, uint64_t rank)
 }
 
 /* There are fewer elements than announced, at most as many as wanted. */
-static void keep_all(struct magnitude_select *s)
+static void set_cut_to_keep_all(struct magnitude_select *s)
 {
     s->cut.all = true;
     set_cut(s, 0, 0);
 }
 
-static void decide_bracket(struct magnitude_select *s)
+static void decide_after_bracket_round(struct magnitude_select *s)
 {
     uint64_t larger = s->counts.larger, larger_or_inside = larger + s->counts.inside;
     if (s->above <= larger)
         begin_round(s, ROUND_HISTOGRAM, s->high + 1, MAGNITUDE_SCAN_MAX);
     else if (s->above <= larger_or_inside && s->counts.inside <= s->list_max)
-        decide_list(s, s->above - larger);
+        select_cut_from_candidate_list(s, s->above - larger);
     else if (s->above <= larger_or_inside && s->high == s->low + 1)
         begin_round(s, ROUND_BRACKET, s->high, s->high);
     else if (s->above <= larger_or_inside)
         begin_round(s, ROUND_HISTOGRAM, s->low + 1, s->high);
-    else if (s->above <= larger_or_inside + count_equal_low(s))
-        decide_equal_low(s, s->above - larger_or_inside);
+    else if (s->above <= larger_or_inside + sum_equal_low_counts(s))
+        select_cut_among_equal_low(s, s->above - larger_or_inside);
     else if (s->low > 0)
         begin_round(s, ROUND_HISTOGRAM, 0, s->low - 1);
     else
-        keep_all(s);
+        set_cut_to_keep_all(s);
 }
 
 /* The next bracket is the bin with the cut. */
-static void decide_histogram(struct magnitude_select *s)
+static void decide_after_histogram_round(struct magnitude_select *s)
 {
     uint64_t larger = s->counts.larger;
     size_t bin = BINS - 1;
@@ -374,22 +376,22 @@ static void decide_histogram(struct magnitude_select *s)
 }
 
 /* True if rounds contradict each other, which happens only if the data changed between them. */
-static bool is_contradicted(const struct magnitude_select *s)
+static bool rounds_contradict_each_other(const struct magnitude_select *s)
 {
     return s->round == ROUND_LOCATE ||
            (s->round == ROUND_HISTOGRAM && s->counts.larger >= s->above);
 }
 
-bool magnitude_select_decide(struct magnitude_select *s)
+bool magnitude_select_decide_after_round(struct magnitude_select *s)
 {
-    if (is_contradicted(s))
+    if (rounds_contradict_each_other(s))
         begin_round(s, ROUND_HISTOGRAM, 0, MAGNITUDE_SCAN_MAX); /* starts again */
     else if (s->round == ROUND_SAMPLE)
-        decide_sample(s);
+        decide_after_sample_round(s);
     else if (s->round == ROUND_BRACKET)
-        decide_bracket(s);
+        decide_after_bracket_round(s);
     else if (s->round == ROUND_HISTOGRAM)
-        decide_histogram(s);
+        decide_after_histogram_round(s);
     return magnitude_select_is_done(s);
 }
 

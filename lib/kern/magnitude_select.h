@@ -4,14 +4,14 @@
  * magnitude_select_free.
  *
  * The selection works in rounds over the data. In a round, any thread calls
- * magnitude_select_observe, which fills a work area per call; magnitude_select_accumulate takes the
- * work areas in order of `first`; then magnitude_select_decide returns whether the cut is known.
- * The first round reads a sample (some elements of each block) and gives a bracket around the cut.
- * The next round reads everything, counts the elements above the bracket and lists those inside,
- * which is usually enough. If the sample was misleading, or the list would exceed its maximum,
- * rounds of histograms narrow the bracket. Elements equal to the bracket's lower end are not listed
- * but counted per call, so that the many zeros of a frozen expert need no list and at most one more
- * round.
+ * magnitude_select_observe_block, which fills a work area per call;
+ * magnitude_select_accumulate_block takes the work areas in order of `first`; then
+ * magnitude_select_decide_after_round returns whether the cut is known. The first round reads a
+ * sample (some elements of each block) and gives a bracket around the cut. The next round reads
+ * everything, counts the elements above the bracket and lists those inside, which is usually
+ * enough. If the sample was misleading, or the list would exceed its maximum, rounds of histograms
+ * narrow the bracket. Elements equal to the bracket's lower end are not listed but counted per
+ * call, so that the many zeros of a frozen expert need no list and at most one more round.
  *
  * All rounds except the first must make the same calls (same `first` and `n`). */
 #ifndef TV_MAGNITUDE_SELECT_H
@@ -25,9 +25,9 @@ struct magnitude_select;
  * default of 2^18 + n / 64, at most 2^24). It needs no round if `above` is 0 or n. */
 struct magnitude_select *magnitude_select_new(uint64_t n, uint64_t above, enum tie_rule tie_rule,
                                               size_t list_max);
-/* Changes the number of elements to select. Call it before magnitude_select_decide: if the number
- * is known only after a round, magnitude_select_new takes an estimate. */
-void magnitude_select_set_count(struct magnitude_select *s, uint64_t above);
+/* Changes the number of elements to select. Call it before magnitude_select_decide_after_round: if
+ * the number is known only after a round, magnitude_select_new takes an estimate. */
+void magnitude_select_set_count_above(struct magnitude_select *s, uint64_t above);
 void magnitude_select_free(struct magnitude_select *s);
 
 /* How many elements of the start of each block the next round needs; 0: all of them. Observing more
@@ -37,12 +37,12 @@ size_t magnitude_select_sample_elements(const struct magnitude_select *s);
  * aligned for any type and need no initialisation. */
 size_t magnitude_select_work_size(const struct magnitude_select *s, size_t n);
 /* Scans the n elements x with flat indices from `first` on. */
-void magnitude_select_observe(const struct magnitude_select *s, const float *x, uint64_t first,
-                              size_t n, void *work);
+void magnitude_select_observe_block(const struct magnitude_select *s, const float *x,
+                                    uint64_t first, size_t n, void *work);
 /* Adds a work area; in order of `first`. */
-void magnitude_select_accumulate(struct magnitude_select *s, const void *work);
+void magnitude_select_accumulate_block(struct magnitude_select *s, const void *work);
 /* Ends a round: true if the cut is known, false if another round is needed. */
-bool magnitude_select_decide(struct magnitude_select *s);
+bool magnitude_select_decide_after_round(struct magnitude_select *s);
 /* True if the cut is known; right after magnitude_select_new: if no round is needed. */
 bool magnitude_select_is_done(const struct magnitude_select *s);
 /* The cut, once it is known. */

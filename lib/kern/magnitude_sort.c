@@ -16,7 +16,7 @@
 #define BINS_MAX   4096
 
 /* Digit d of a 31-bit magnitude. */
-TV_INLINE size_t key_digit(uint64_t key, size_t d, size_t width)
+TV_INLINE size_t extract_key_digit(uint64_t key, size_t d, size_t width)
 {
     return key >> (32 + width * d) & (((size_t)1 << width) - 1);
 }
@@ -54,10 +54,10 @@ TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t wi
         memset(count[d], 0, sizeof **count << width);
     for (size_t i = 0; i < n; i++)
         for (size_t d = 0; d < digits; d++)
-            count[d][key_digit(from[i], d, width)]++;
+            count[d][extract_key_digit(from[i], d, width)]++;
     for (size_t d = 0; d < digits; d++) {
         uint32_t *position = count[d], next = 0;
-        if (position[key_digit(from[0], d, width)] == n) /* all keys have the same digit */
+        if (position[extract_key_digit(from[0], d, width)] == n) /* all keys have the same digit */
             continue;
         for (size_t v = 0; v < (size_t)1 << width; v++) {
             uint32_t keys = position[v];
@@ -65,7 +65,7 @@ TV_INLINE uint64_t *radix_sort(uint64_t *from, uint64_t *to, size_t n, size_t wi
             next += keys;
         }
         for (size_t i = 0; i < n; i++)
-            to[position[key_digit(from[i], d, width)]++] = from[i];
+            to[position[extract_key_digit(from[i], d, width)]++] = from[i];
         uint64_t *sorted = to;
         to = from;
         from = sorted;
@@ -110,7 +110,7 @@ TV_CLONES static void find_magnitude_range(const float *x, size_t n, uint32_t *l
     *most = high;
 }
 
-static struct bins make_bins(const float *x, size_t n)
+static struct bins choose_bins(const float *x, size_t n)
 {
     struct bins b = {.n = BINS_MIN};
     uint32_t most;
@@ -122,8 +122,8 @@ static struct bins make_bins(const float *x, size_t n)
     return b;
 }
 
-TV_CLONES static void compute_bins(struct bins b, const float *restrict x, size_t n,
-                                   uint32_t *restrict bin)
+TV_CLONES static void compute_bin_of_each_element(struct bins b, const float *restrict x, size_t n,
+                                                  uint32_t *restrict bin)
 {
     for (size_t i = 0; i < n; i++) {
         uint32_t m = magnitude_of(x[i]);
@@ -158,8 +158,8 @@ const uint64_t *magnitude_sort_ascending(const float *x, size_t n, uint64_t *wor
         insertion_sort(work, n);
         return work;
     }
-    struct bins b = make_bins(x, n);
-    compute_bins(b, x, n, bin);
+    struct bins b = choose_bins(x, n);
+    compute_bin_of_each_element(b, x, n, bin);
     distribute_keys(b, x, bin, n, work, end);
     for (size_t j = 0; j < b.n; start = end[j++])
         if (end[j] - start > SHORT)

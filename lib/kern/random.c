@@ -6,17 +6,17 @@
 
 #define BATCH 64 /* counters per batch; each gives four words */
 
-static uint64_t fnv1a(uint64_t hash, const char *bytes, size_t n)
+static uint64_t hash_bytes_fnv1a(uint64_t hash, const char *bytes, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         hash = (hash ^ (unsigned char)bytes[i]) * 0x100000001B3;
     return hash;
 }
 
-uint64_t random_stream_of_tensor(const char *model, const char *tensor)
+uint64_t random_stream_number_of_tensor(const char *model, const char *tensor)
 {
-    uint64_t hash = fnv1a(0xCBF29CE484222325, model, strlen(model) + 1);
-    return fnv1a(hash, tensor, strlen(tensor));
+    uint64_t hash = hash_bytes_fnv1a(0xCBF29CE484222325, model, strlen(model) + 1);
+    return hash_bytes_fnv1a(hash, tensor, strlen(tensor));
 }
 
 /* One round of Philox4x32: two products, whose halves are swapped. */
@@ -30,8 +30,8 @@ TV_INLINE void philox_round(uint32_t c[4], uint32_t key0, uint32_t key1)
 }
 
 /* u = the top 24 bits of each word, divided by 2^24, for BATCH counters. */
-TV_CLONES static void draw_batch(uint64_t seed, uint64_t stream, uint64_t counter,
-                                 float *restrict u)
+TV_CLONES static void draw_uniform_batch(uint64_t seed, uint64_t stream, uint64_t counter,
+                                         float *restrict u)
 {
     uint32_t words[4][BATCH], keys[10][2];
     for (uint32_t r = 0; r < 10; r++) {
@@ -55,12 +55,12 @@ TV_CLONES static void draw_batch(uint64_t seed, uint64_t stream, uint64_t counte
             u[4 * j + w] = (float)(int32_t)(words[w][j] >> 8) * 0x1p-24f;
 }
 
-void random_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t n, float *u)
+void random_fill_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t n, float *u)
 {
     float drawn[4 * BATCH];
     while (n > 0) {
         size_t skip = first % 4, m = 4 * BATCH - skip < n ? 4 * BATCH - skip : n;
-        draw_batch(seed, stream, first / 4, drawn);
+        draw_uniform_batch(seed, stream, first / 4, drawn);
         memcpy(u, drawn + skip, m * sizeof *u);
         u += m;
         first += m;

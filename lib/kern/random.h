@@ -9,9 +9,9 @@
 
 /* The stream number of a tensor: FNV-1a 64 of the model's name, a zero byte, and the tensor's
  * output name. */
-uint64_t random_stream_of_tensor(const char *model, const char *tensor);
+uint64_t random_stream_number_of_tensor(const char *model, const char *tensor);
 /* u[j] = (word >> 8) / 2^24, in [0, 1), for the elements i = first + j, j < n, where word is word
  * (i mod 4) of Philox with key = seed and counter = (i / 4, stream). */
-void random_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t n, float *u);
+void random_fill_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t n, float *u);
 
 #endif

@@ -28,8 +28,8 @@ TV_CLONES void vector_math_scale(float *x, double factor, size_t n)
         x[i] = (float)(factor * (double)x[i]);
 }
 
-TV_CLONES static void mark_below(const float *restrict u, float bound, size_t n,
-                                 unsigned char *restrict bits)
+TV_CLONES static void mark_numbers_below(const float *restrict u, float bound, size_t n,
+                                         unsigned char *restrict bits)
 {
     unsigned char bytes[STRIP];
     for (size_t i = 0; i < n; i += STRIP) {
@@ -46,7 +46,7 @@ void vector_math_mark_below(const float *u, double bound, size_t n, unsigned cha
     float float_bound = (float)bound;
     if ((double)float_bound < bound)
         float_bound = nextafterf(float_bound, INFINITY);
-    mark_below(u, float_bound, n, bits);
+    mark_numbers_below(u, float_bound, n, bits);
 }
 
 TV_CLONES void vector_math_zero_unmarked(float *restrict x, const unsigned char *restrict bits,
@@ -65,13 +65,13 @@ TV_CLONES void vector_math_zero_unmarked(float *restrict x, const unsigned char 
 
 enum sum { SUM_ABS, SUM_SQUARES, SUM_DOT };
 
-TV_INLINE double summand(enum sum what, double x, double y)
+TV_INLINE double compute_summand(enum sum what, double x, double y)
 {
     return what == SUM_ABS ? fabs(x) : what == SUM_SQUARES ? x * x : x * y;
 }
 
 /* s0 + s1, s2 + s3, ...; then the same with the remaining eight, and so on. */
-TV_INLINE double add_pairwise(double *s)
+TV_INLINE double sum_lanes_pairwise(double *s)
 {
     for (size_t n = VECTOR_MATH_LANES; n > 1; n /= 2)
         for (size_t j = 0; j < n / 2; j++)
@@ -85,10 +85,10 @@ TV_INLINE double sum_tile(enum sum what, const float *x, const float *y, size_t 
     size_t i = 0;
     for (; i + VECTOR_MATH_LANES <= n; i += VECTOR_MATH_LANES)
         for (size_t j = 0; j < VECTOR_MATH_LANES; j++)
-            s[j] += summand(what, x[i + j], y[i + j]);
+            s[j] += compute_summand(what, x[i + j], y[i + j]);
     for (size_t j = 0; i + j < n; j++)
-        s[j] += summand(what, x[i + j], y[i + j]);
-    return add_pairwise(s);
+        s[j] += compute_summand(what, x[i + j], y[i + j]);
+    return sum_lanes_pairwise(s);
 }
 
 TV_INLINE double sum_tiles(enum sum what, const float *x, const float *y, size_t n)
@@ -122,8 +122,8 @@ TV_CLONES double vector_math_dot(const float *x, const float *y, size_t n)
 #define GROUP 4
 
 /* sum[i] = (is_first ? 0 : sum[i]) + sum_k w[k] x[k][first + i], for i < n */
-TV_INLINE void add_products(float *const *x, const double *w, size_t K, size_t first, bool is_first,
-                            double *restrict sum, size_t n)
+TV_INLINE void add_weighted_vectors(float *const *x, const double *w, size_t K, size_t first,
+                                    bool is_first, double *restrict sum, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         double s = is_first ? 0 : sum[i];
@@ -133,35 +133,37 @@ TV_INLINE void add_products(float *const *x, const double *w, size_t K, size_t f
     }
 }
 
-TV_CLONES static void add_group_products(float *const *x, const double *w, size_t K, size_t first,
-                                         bool is_first, double *restrict sum, size_t n)
+TV_CLONES static void add_weighted_vector_group(float *const *x, const double *w, size_t K,
+                                                size_t first, bool is_first, double *restrict sum,
+                                                size_t n)
 {
     switch (K) {
     case 1:
-        add_products(x, w, 1, first, is_first, sum, n);
+        add_weighted_vectors(x, w, 1, first, is_first, sum, n);
         break;
     case 2:
-        add_products(x, w, 2, first, is_first, sum, n);
+        add_weighted_vectors(x, w, 2, first, is_first, sum, n);
         break;
     case 3:
-        add_products(x, w, 3, first, is_first, sum, n);
+        add_weighted_vectors(x, w, 3, first, is_first, sum, n);
         break;
     default:
-        add_products(x, w, GROUP, first, is_first, sum, n);
+        add_weighted_vectors(x, w, GROUP, first, is_first, sum, n);
     }
 }
 
-static void sum_products(float *const *x, const double *w, size_t K, size_t first, double *sum,
-                         size_t n)
+static void sum_weighted_vectors(float *const *x, const double *w, size_t K, size_t first,
+                                 double *sum, size_t n)
 {
     for (size_t k = 0; k < K; k += GROUP)
-        add_group_products(x + k, w + k, K - k < GROUP ? K - k : GROUP, first, k == 0, sum, n);
+        add_weighted_vector_group(x + k, w + k, K - k < GROUP ? K - k : GROUP, first, k == 0, sum,
+                                  n);
 }
 
 /* The same, and divisor[i] = (is_first ? 0 : divisor[i]) + the sum of w[k] over nonzero x[k]. */
-TV_INLINE void add_disjoint_products(float *const *x, const double *w, size_t K, size_t first,
-                                     bool is_first, double *restrict sum, double *restrict divisor,
-                                     size_t n)
+TV_INLINE void add_weighted_vectors_and_divisors(float *const *x, const double *w, size_t K,
+                                                 size_t first, bool is_first, double *restrict sum,
+                                                 double *restrict divisor, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         double s = is_first ? 0 : sum[i], d = is_first ? 0 : divisor[i];
@@ -175,27 +177,28 @@ TV_INLINE void add_disjoint_products(float *const *x, const double *w, size_t K,
     }
 }
 
-TV_CLONES static void add_disjoint_group_products(float *const *x, const double *w, size_t K,
-                                                  size_t first, bool is_first, double *restrict sum,
-                                                  double *restrict divisor, size_t n)
+TV_CLONES static void add_weighted_group_and_divisors(float *const *x, const double *w, size_t K,
+                                                      size_t first, bool is_first,
+                                                      double *restrict sum,
+                                                      double *restrict divisor, size_t n)
 {
     switch (K) {
     case 1:
-        add_disjoint_products(x, w, 1, first, is_first, sum, divisor, n);
+        add_weighted_vectors_and_divisors(x, w, 1, first, is_first, sum, divisor, n);
         break;
     case 2:
-        add_disjoint_products(x, w, 2, first, is_first, sum, divisor, n);
+        add_weighted_vectors_and_divisors(x, w, 2, first, is_first, sum, divisor, n);
         break;
     case 3:
-        add_disjoint_products(x, w, 3, first, is_first, sum, divisor, n);
+        add_weighted_vectors_and_divisors(x, w, 3, first, is_first, sum, divisor, n);
         break;
     default:
-        add_disjoint_products(x, w, GROUP, first, is_first, sum, divisor, n);
+        add_weighted_vectors_and_divisors(x, w, GROUP, first, is_first, sum, divisor, n);
     }
 }
 
-TV_CLONES static void zero_disagreeing(float *restrict x, double w, const double *restrict sum,
-                                       size_t n)
+TV_CLONES static void zero_elements_of_other_sign(float *restrict x, double w,
+                                                  const double *restrict sum, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         double sign = sum[i] >= 0 ? 1.0 : -1.0;
@@ -232,14 +235,14 @@ TV_CLONES static void divide_elementwise_with_floor(const double *restrict sum,
         y[i] = (float)(sum[i] / (divisor[i] > floor ? divisor[i] : floor));
 }
 
-void vector_math_elect_signs(float *const *x, const double *w, size_t K, size_t n)
+void vector_math_elect_signs_and_zero_others(float *const *x, const double *w, size_t K, size_t n)
 {
     double sum[STRIP];
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
-        sum_products(x, w, K, i, sum, m);
+        sum_weighted_vectors(x, w, K, i, sum, m);
         for (size_t k = 0; k < K; k++)
-            zero_disagreeing(x[k] + i, w[k], sum, m);
+            zero_elements_of_other_sign(x[k] + i, w[k], sum, m);
     }
 }
 
@@ -252,7 +255,7 @@ void vector_math_weighted_sum(float *const *x, const double *w, size_t K, double
     bool multiply = fabs(frexp(divisor, &exponent)) == 0.5 && abs(exponent) < 1000;
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
-        sum_products(x, w, K, i, sum, m);
+        sum_weighted_vectors(x, w, K, i, sum, m);
         if (multiply)
             multiply_by_scalar(sum, 1 / divisor, y + i, m);
         else
@@ -267,8 +270,8 @@ void vector_math_disjoint_mean(float *const *x, const double *w, size_t K, doubl
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
         for (size_t k = 0; k < K; k += GROUP)
-            add_disjoint_group_products(x + k, w + k, K - k < GROUP ? K - k : GROUP, i, k == 0, sum,
-                                        divisor, m);
+            add_weighted_group_and_divisors(x + k, w + k, K - k < GROUP ? K - k : GROUP, i, k == 0,
+                                            sum, divisor, m);
         if (floor > 0)
             divide_elementwise_with_floor(sum, divisor, floor, y + i, m);
         else

@@ -29,7 +29,7 @@ void vector_math_zero_unmarked(float *x, const unsigned char *bits, size_t n);
 /* Sign election (TIES, arXiv 2306.01708, section 3) over x (K, n): the elected sign s_i is +1 if
  * sum_k w[k] x[k][i] >= 0 (in double), else -1. Replaces x[k][i] by +0 unless w[k] x[k][i] has the
  * sign s_i; a product of 0 has no sign. */
-void vector_math_elect_signs(float *const *x, const double *w, size_t K, size_t n);
+void vector_math_elect_signs_and_zero_others(float *const *x, const double *w, size_t K, size_t n);
 /* y_i = (sum_k w[k] x[k][i]) / divisor, in double. y may be x[0]. */
 void vector_math_weighted_sum(float *const *x, const double *w, size_t K, double divisor, float *y,
                               size_t n);

@@ -17,7 +17,7 @@ size_t joint_stats_size(size_t n)
     return n * sizeof(struct vector_stats) + count_pairs(n) * sizeof(struct pair_stats);
 }
 
-struct joint_stats joint_stats_view(void *memory, size_t n)
+struct joint_stats joint_stats_view_memory(void *memory, size_t n)
 {
     struct vector_stats *vectors = memory;
     return (struct joint_stats){n, vectors, (struct pair_stats *)(vectors + n)};
@@ -25,14 +25,14 @@ struct joint_stats joint_stats_view(void *memory, size_t n)
 
 struct joint_stats joint_stats_init(void *memory, size_t n)
 {
-    struct joint_stats t = joint_stats_view(memory, n);
+    struct joint_stats t = joint_stats_view_memory(memory, n);
     for (size_t k = 0; k < n; k++)
         t.vectors[k] = (struct vector_stats){.min = INFINITY, .max = -INFINITY};
     memset(t.pairs, 0, count_pairs(n) * sizeof *t.pairs);
     return t;
 }
 
-struct pair_stats *joint_stats_pair(const struct joint_stats *t, size_t later, size_t earlier)
+struct pair_stats *joint_stats_find_pair(const struct joint_stats *t, size_t later, size_t earlier)
 {
     return &t->pairs[count_pairs(later) + earlier];
 }
@@ -40,7 +40,8 @@ struct pair_stats *joint_stats_pair(const struct joint_stats *t, size_t later, s
 /* ---- one tile ------------------------------------------------------------------------------- */
 
 /* Sum, minimum and maximum of a tile; element i is added to sum i mod VECTOR_MATH_LANES. */
-TV_CLONES static void sum_and_range(const float *x, size_t n, double *sum, float *min, float *max)
+TV_CLONES static void compute_sum_and_range(const float *x, size_t n, double *sum, float *min,
+                                            float *max)
 {
     double lanes[VECTOR_MATH_LANES] = {0}, all = 0;
     float low = *min, high = *max;
@@ -64,7 +65,8 @@ TV_CLONES static uint64_t count_zeros(const float *x, size_t n)
     return zeros;
 }
 
-TV_CLONES static void count_signs(const float *x, const float *y, size_t n, struct pair_stats *p)
+TV_CLONES static void count_opposite_signs(const float *x, const float *y, size_t n,
+                                           struct pair_stats *p)
 {
     uint64_t both = 0, opposite = 0;
     for (size_t i = 0; i < n; i++) {
@@ -92,7 +94,7 @@ static void add_finite_tile(struct vector_stats *t, const float *x, size_t n)
     t->zeros += count_zeros(x, n);
     t->l1 += vector_math_sum_abs(x, n);
     t->squares += vector_math_sum_squares(x, n);
-    sum_and_range(x, n, &t->sum, &t->min, &t->max);
+    compute_sum_and_range(x, n, &t->sum, &t->min, &t->max);
 }
 
 void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_t n, float *tiles)
@@ -114,9 +116,9 @@ void joint_stats_add_tile(struct joint_stats *t, size_t k, const float *x, size_
             tile[i] = isfinite(x[i]) ? x[i] : 0;
     }
     for (size_t j = 0; j < k; j++) {
-        struct pair_stats *p = joint_stats_pair(t, k, j);
+        struct pair_stats *p = joint_stats_find_pair(t, k, j);
         p->dot += vector_math_dot(tile, tiles + j * VECTOR_MATH_TILE, n);
-        count_signs(tile, tiles + j * VECTOR_MATH_TILE, n, p);
+        count_opposite_signs(tile, tiles + j * VECTOR_MATH_TILE, n, p);
     }
 }
 
@@ -150,19 +152,20 @@ void joint_stats_accumulate(const struct joint_stats *from, struct joint_stats *
         add_vector_stats(&from->vectors[k], &to->vectors[later]);
         for (size_t j = 0; j < k; j++) {
             size_t earlier = positions ? positions[j] : j;
-            add_pair_stats(joint_stats_pair(from, k, j), joint_stats_pair(to, later, earlier));
+            add_pair_stats(joint_stats_find_pair(from, k, j),
+                           joint_stats_find_pair(to, later, earlier));
         }
     }
 }
 
-static double ratio(uint64_t part, uint64_t whole)
+static double divide_or_nan(uint64_t part, uint64_t whole)
 {
     return whole ? (double)part / (double)whole : NAN;
 }
 
 double vector_stats_zero_share(const struct vector_stats *t)
 {
-    return ratio(t->zeros, t->finite);
+    return divide_or_nan(t->zeros, t->finite);
 }
 
 double vector_stats_max_abs(const struct vector_stats *t)
@@ -173,11 +176,11 @@ double vector_stats_max_abs(const struct vector_stats *t)
 double joint_stats_cosine(const struct joint_stats *t, size_t later, size_t earlier)
 {
     double norms = sqrt(t->vectors[later].squares) * sqrt(t->vectors[earlier].squares);
-    return norms > 0 ? joint_stats_pair(t, later, earlier)->dot / norms : NAN;
+    return norms > 0 ? joint_stats_find_pair(t, later, earlier)->dot / norms : NAN;
 }
 
 double joint_stats_opposite_sign_share(const struct joint_stats *t, size_t later, size_t earlier)
 {
-    const struct pair_stats *p = joint_stats_pair(t, later, earlier);
-    return ratio(p->opposite_signs, p->both_nonzero);
+    const struct pair_stats *p = joint_stats_find_pair(t, later, earlier);
+    return divide_or_nan(p->opposite_signs, p->both_nonzero);
 }

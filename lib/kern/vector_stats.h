@@ -33,8 +33,8 @@ size_t joint_stats_size(size_t n);
 /* Starts the statistics of n vectors in memory of that size. */
 struct joint_stats joint_stats_init(void *memory, size_t n);
 /* The statistics that joint_stats_init started in this memory. */
-struct joint_stats joint_stats_view(void *memory, size_t n);
-struct pair_stats *joint_stats_pair(const struct joint_stats *t, size_t later, size_t earlier);
+struct joint_stats joint_stats_view_memory(void *memory, size_t n);
+struct pair_stats *joint_stats_find_pair(const struct joint_stats *t, size_t later, size_t earlier);
 
 /* Adds n <= VECTOR_MATH_TILE elements of vector k, after those of the vectors before it. `x` is
  * NULL if the vector's dtype is not floating-point. `tiles` (K, VECTOR_MATH_TILE) must be kept from

@@ -39,8 +39,8 @@ static size_t first_visible_key(const struct attention *a, size_t query)
 }
 
 /* The block that begins at a query of head h; `start`: the sample's first token; T: its tokens. */
-static struct query_block query_block_at(const struct attention *a, size_t start, size_t T,
-                                         size_t h, size_t query)
+static struct query_block make_query_block(const struct attention *a, size_t start, size_t T,
+                                           size_t h, size_t query)
 {
     size_t rows = T - query < ROWS ? T - query : ROWS, key = first_visible_key(a, query);
     size_t g = h / (a->heads / a->kv_heads);
@@ -57,8 +57,8 @@ static struct query_block query_block_at(const struct attention *a, size_t start
 
 /* The keys that query `row` of the block attends to: from .. to - 1, counted from the block's first
  * key. */
-static void visible_keys(const struct attention *a, const struct query_block *b, size_t row,
-                         size_t *from, size_t *to)
+static void find_visible_key_range(const struct attention *a, const struct query_block *b,
+                                   size_t row, size_t *from, size_t *to)
 {
     size_t query = b->first_query + row;
     *from = first_visible_key(a, query) - b->first_key;
@@ -83,7 +83,7 @@ static void compute_attention_scores(const struct attention *a, const struct que
 
 /* ---- memory and cost ------------------------------------------------------------------------- */
 
-static size_t longest_sample(const struct attention *a)
+static size_t longest_sample_length(const struct attention *a)
 {
     size_t longest = 0;
     for (size_t s = 0; s < a->samples; s++)
@@ -116,7 +116,7 @@ static void attention_forward_block(const struct attention_pass *f, const struct
     /* P = softmax(S) */
     for (size_t i = 0; i < b->rows; i++) {
         float *row = P + i * b->keys;
-        visible_keys(a, b, i, &from, &to);
+        find_visible_key_range(a, b, i, &from, &to);
         f->log_sums[b->log_sum_offset + i * a->heads] =
             (float)softmax_row(row + from, to - from, 1);
         zero_masked_probabilities(row, from, to, b->keys);
@@ -134,7 +134,7 @@ static void attention_forward_head(void *context, size_t item, size_t thread)
     size_t s = item / a->heads, start = a->starts[s] - a->starts[0];
     size_t T = a->starts[s + 1] - a->starts[s];
     for (size_t query = 0; query < T; query += ROWS) {
-        struct query_block b = query_block_at(a, start, T, item % a->heads, query);
+        struct query_block b = make_query_block(a, start, T, item % a->heads, query);
         attention_forward_block(f, &b, f->scratch + thread * f->thread_scratch);
     }
 }
@@ -146,7 +146,7 @@ void attention_forward(const struct attention *a, float *o, float *log_sums, flo
                                           .o = o,
                                           .log_sums = log_sums,
                                           .scratch = scratch,
-                                          .thread_scratch = 2 * ROWS * longest_sample(a)});
+                                          .thread_scratch = 2 * ROWS * longest_sample_length(a)});
 }
 
 /* ---- backward -------------------------------------------------------------------------------- */
@@ -159,7 +159,7 @@ static void recompute_probabilities(const struct attention_pass *f, const struct
     size_t from, to;
     compute_attention_scores(a, b, P);
     for (size_t i = 0; i < b->rows; i++) {
-        visible_keys(a, b, i, &from, &to);
+        find_visible_key_range(a, b, i, &from, &to);
         softmax_row_from_log_sum(P + i * b->keys + from, to - from,
                                  f->saved_log_sums[b->log_sum_offset + i * a->heads]);
         zero_masked_probabilities(P + i * b->keys, from, to, b->keys);
@@ -216,7 +216,7 @@ static void attention_backward_kv_head(void *context, size_t item, size_t thread
     float *P = f->scratch + thread * f->thread_scratch, *dS = P + f->thread_scratch / 2;
     for (size_t h = g * group; h < (g + 1) * group; h++)
         for (size_t query = 0; query < T; query += ROWS) {
-            struct query_block b = query_block_at(a, start, T, h, query);
+            struct query_block b = make_query_block(a, start, T, h, query);
             attention_backward_block(f, &b, P, dS);
         }
 }
@@ -237,5 +237,5 @@ void attention_backward(const struct attention *a, const float *o, const float *
                                           .dk = dk,
                                           .dv = dv,
                                           .scratch = scratch,
-                                          .thread_scratch = 2 * ROWS * longest_sample(a)});
+                                          .thread_scratch = 2 * ROWS * longest_sample_length(a)});
 }

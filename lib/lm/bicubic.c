@@ -23,7 +23,7 @@ static float cubic_kernel_far(float x)
 }
 
 /* Cell i of `out` cells is at (i + 1/2) in / out - 1/2 among `in` cells. */
-static struct taps interpolation_taps(size_t i, size_t in, size_t out)
+static struct taps compute_interpolation_taps(size_t i, size_t in, size_t out)
 {
     float point = ((float)i + 0.5f) * ((float)in / (float)out) - 0.5f, cell = floorf(point);
     float t = point - cell;
@@ -41,8 +41,8 @@ void bicubic_resize(const float *from, size_t side, size_t d, size_t height, siz
 {
     memset(to, 0, height * width * d * sizeof *to);
     for (size_t i = 0; i < height * width; i++) {
-        struct taps y = interpolation_taps(i / width, side, height),
-                    x = interpolation_taps(i % width, side, width);
+        struct taps y = compute_interpolation_taps(i / width, side, height),
+                    x = compute_interpolation_taps(i % width, side, width);
         for (int j = 0; j < 16; j++) {
             const float *cell = from + (y.cell[j / 4] * side + x.cell[j % 4]) * d;
             float weight = y.weight[j / 4] * x.weight[j % 4];

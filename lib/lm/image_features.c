@@ -24,7 +24,7 @@ struct image_group {
     size_t *indices;
 };
 
-static size_t image_patches(const struct image *image)
+static size_t count_image_patches(const struct image *image)
 {
     return image->slices * image->height * image->width;
 }
@@ -38,7 +38,7 @@ static int compute_group_features(const struct image_features *f, struct vision_
     float *all = mem_alloc_aligned(g->patches * E * sizeof *all), *at = all;
     int failed = vision_tower_forward(t, g->images, g->n, all, e);
     for (size_t i = 0; i < g->n && !failed; i++) {
-        size_t n = image_patches(g->images[i]) * E;
+        size_t n = count_image_patches(g->images[i]) * E;
         failed = spool_write(f->spool, f->offset[g->indices[i]], at, n * sizeof *at, e);
         at += n;
     }
@@ -55,7 +55,7 @@ static int compute_features_in_groups(const struct image_features *f, struct vis
     int failed = 0;
     for (size_t i = 0; i <= f->n && !failed; i++) {
         bool wanted = i < f->n && f->offset[i + 1] > f->offset[i];
-        size_t patches = wanted ? image_patches(&f->images[i]) : 0;
+        size_t patches = wanted ? count_image_patches(&f->images[i]) : 0;
         if (g.n && (i == f->n || g.patches + patches > GROUP)) {
             failed = compute_group_features(f, t, &g, e);
             g.n = g.patches = 0;
@@ -121,7 +121,7 @@ void image_features_free(struct image_features *f)
 /* ---- comparing towers ------------------------------------------------------------------------ */
 
 /* With the same weights, two towers with weights of the same shapes compute the same. */
-static bool same_tower_config(const struct vision_arch *a, const struct vision_arch *b)
+static bool is_same_tower_config(const struct vision_arch *a, const struct vision_arch *b)
 {
     return a->kind == b->kind && a->layers_used == b->layers_used && a->layers == b->layers &&
            a->heads == b->heads && a->patch_size == b->patch_size &&
@@ -132,7 +132,7 @@ static bool same_tower_config(const struct vision_arch *a, const struct vision_a
            a->activation == b->activation;
 }
 
-static bool equal_values(const float *a, const float *b, size_t n)
+static bool float_arrays_are_equal(const float *a, const float *b, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (a[i] != b[i])
@@ -141,29 +141,30 @@ static bool equal_values(const float *a, const float *b, size_t n)
 }
 
 /* 1, 0, or -1 on error. */
-static int equal_layer_weights(const struct image_features *f, const struct weight_source *w,
-                               struct weight_range range, size_t layer, struct error *e)
+static int layer_weights_are_equal(const struct image_features *f, const struct weight_source *w,
+                                   struct weight_range range, size_t layer, struct error *e)
 {
     struct layer_weights own, other;
     if (f->weights->load_layer(f->weights->context, range, layer, &own, e) ||
         w->load_layer(w->context, range, layer, &other, e))
         return -1;
     for (enum weight_kind kind = range.first; kind < range.end; kind++)
-        if (!equal_values(own.at[kind], other.at[kind], weight_kind_elements(f->arch, kind)))
+        if (!float_arrays_are_equal(own.at[kind], other.at[kind],
+                                    weight_kind_elements(f->arch, kind)))
             return 0;
     return 1;
 }
 
-int image_features_valid_for(const struct image_features *f, const struct arch *a,
-                             const struct weight_source *w, struct error *e)
+int image_features_are_valid_for_model(const struct image_features *f, const struct arch *a,
+                                       const struct weight_source *w, struct error *e)
 {
     if (!f->offset[f->n])
         return 1;
-    if (!same_tower_config(&f->arch->vision, &a->vision))
+    if (!is_same_tower_config(&f->arch->vision, &a->vision))
         return 0;
-    int equal = equal_layer_weights(f, w, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, e);
+    int equal = layer_weights_are_equal(f, w, WEIGHT_RANGE_VISION_OUTSIDE_LAYERS, 0, e);
     for (size_t l = 0; l < a->vision.layers_used && equal == 1; l++)
-        equal = equal_layer_weights(f, w, WEIGHT_RANGE_VISION_LAYER, l, e);
+        equal = layer_weights_are_equal(f, w, WEIGHT_RANGE_VISION_LAYER, l, e);
     return equal;
 }
 

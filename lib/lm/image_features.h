@@ -5,7 +5,7 @@
 #ifndef TV_IMAGE_FEATURES_H
 #define TV_IMAGE_FEATURES_H
 
-#include "image.h"
+#include "image_patches.h"
 #include "weight_source.h"
 
 struct image_features;
@@ -21,8 +21,8 @@ void image_features_free(struct image_features *f);
 /* 1: the vision tower of this model, with weights of the same shapes, computes the same features,
  * or there are none. 0: it does not. -1: error. Compares weights, one layer at a time, up to the
  * first difference. */
-int image_features_valid_for(const struct image_features *f, const struct arch *a,
-                             const struct weight_source *w, struct error *e);
+int image_features_are_valid_for_model(const struct image_features *f, const struct arch *a,
+                                       const struct weight_source *w, struct error *e);
 
 /* Features (that is, tokens) of an image. */
 size_t image_features_token_count(const struct image_features *f, size_t image);

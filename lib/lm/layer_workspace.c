@@ -14,8 +14,8 @@ struct array {
 /* Places arrays for N tokens one after another in `memory`, each aligned to 16 floats, and points
  * to their elements of token `first`. Returns the floats of all; with `memory` NULL that is all it
  * does. */
-static size_t place_arrays(const struct array *arrays, size_t n, size_t N, size_t first,
-                           float *memory)
+static size_t assign_array_pointers(const struct array *arrays, size_t n, size_t N, size_t first,
+                                    float *memory)
 {
     size_t at = 0;
     for (size_t i = 0; i < n; i++) {
@@ -27,12 +27,12 @@ static size_t place_arrays(const struct array *arrays, size_t n, size_t N, size_
 }
 
 #define PLACE_ARRAYS(arrays, N, first, memory)                                                     \
-    place_arrays(arrays, sizeof(arrays) / sizeof *(arrays), N, first, memory)
+    assign_array_pointers(arrays, sizeof(arrays) / sizeof *(arrays), N, first, memory)
 
 /* ---- saved activations ----------------------------------------------------------------------- */
 
-static size_t place_saved_activations(const struct arch *a, size_t N, size_t first, float *memory,
-                                      struct saved_activations *s)
+static size_t assign_saved_activation_pointers(const struct arch *a, size_t N, size_t first,
+                                               float *memory, struct saved_activations *s)
 {
     size_t q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim, f = a->intermediate;
     const struct array arrays[] = {
@@ -44,14 +44,14 @@ static size_t place_saved_activations(const struct arch *a, size_t N, size_t fir
 size_t saved_activations_floats(const struct arch *a, size_t N)
 {
     struct saved_activations unused;
-    return place_saved_activations(a, N, 0, NULL, &unused);
+    return assign_saved_activation_pointers(a, N, 0, NULL, &unused);
 }
 
 struct saved_activations saved_activations_at(const struct arch *a, float *memory, size_t N,
                                               size_t first)
 {
     struct saved_activations s;
-    place_saved_activations(a, N, first, memory, &s);
+    assign_saved_activation_pointers(a, N, first, memory, &s);
     return s;
 }
 

@@ -2,7 +2,7 @@
 
 #include "decoder_layer.h"
 #include "gemm.h"
-#include "image_tokens.h"
+#include "image_token_embeddings.h"
 #include "mem.h"
 #include "rmsnorm.h"
 
@@ -65,7 +65,7 @@ void lm_set_activation_budget(struct lm *m, uint64_t bytes)
 }
 
 /* Decides how many layers are saved for a batch of N tokens, and allocates their memory. */
-static void reserve_saved_activations(struct lm *m, size_t N)
+static void allocate_saved_activations(struct lm *m, size_t N)
 {
     m->saved_floats_per_layer = saved_activations_floats(m->arch, N);
     uint64_t layers = m->activation_budget / (m->saved_floats_per_layer * sizeof *m->saved);
@@ -77,16 +77,17 @@ static void reserve_saved_activations(struct lm *m, size_t N)
     m->saved = mem_alloc_aligned(m->saved_room * sizeof *m->saved);
 }
 
-static bool layer_is_saved(const struct lm *m, size_t layer)
+static bool layer_activations_are_saved(const struct lm *m, size_t layer)
 {
     return layer >= m->arch->layers - m->saved_layers;
 }
 
 /* Makes the workspace use the layer's saved activations, if it has any, from token `first` of N on.
  */
-static void select_saved_activations(const struct lm *m, size_t layer, size_t N, size_t first)
+static void point_workspace_to_saved_activations(const struct lm *m, size_t layer, size_t N,
+                                                 size_t first)
 {
-    if (!layer_is_saved(m, layer)) {
+    if (!layer_activations_are_saved(m, layer)) {
         layer_workspace_set_saved(m->workspace, NULL);
         return;
     }
@@ -123,7 +124,7 @@ static int embedding_forward(struct lm *m, const struct token_batch *b, float *x
         if (row != x + t * d)
             memcpy(x + t * d, row, d * sizeof *x);
     }
-    return image_tokens_forward(m->arch, m->weights, m->image_features, b, x, e);
+    return image_token_embeddings_forward(m->arch, m->weights, m->image_features, b, x, e);
 }
 
 /* x = layer(x), as many samples at a time as there is room for */
@@ -138,7 +139,7 @@ static int run_layer_forward(struct lm *m, size_t layer, const struct token_batc
         size_t first = b->starts[s] - b->starts[0];
         float *at = x + first * m->arch->hidden;
         const struct decoder_layer l = {m->arch, layer, &w, &slice, m->workspace};
-        select_saved_activations(m, layer, token_batch_tokens(b), first);
+        point_workspace_to_saved_activations(m, layer, token_batch_tokens(b), first);
         decoder_layer_forward(&l, at, at);
         s += slice.samples;
     }
@@ -158,8 +159,8 @@ static int final_norm_forward(struct lm *m, size_t N, float *x, struct error *e)
     return 0;
 }
 
-static int call_state_hook(const struct state_hook *hook, size_t state, const float *x,
-                           struct error *e)
+static int call_hidden_state_hook(const struct state_hook *hook, size_t state, const float *x,
+                                  struct error *e)
 {
     return hook ? hook->on_state(hook->context, state, x, e) : 0;
 }
@@ -168,13 +169,13 @@ int lm_forward(struct lm *m, const struct token_batch *b, float *x, const struct
                struct error *e)
 {
     size_t N = token_batch_tokens(b), L = m->arch->layers;
-    reserve_saved_activations(m, N);
-    if (embedding_forward(m, b, x, e) || call_state_hook(hook, 0, x, e))
+    allocate_saved_activations(m, N);
+    if (embedding_forward(m, b, x, e) || call_hidden_state_hook(hook, 0, x, e))
         return -1;
     for (size_t l = 0; l < L; l++)
-        if (run_layer_forward(m, l, b, x, e) || call_state_hook(hook, l + 1, x, e))
+        if (run_layer_forward(m, l, b, x, e) || call_hidden_state_hook(hook, l + 1, x, e))
             return -1;
-    return final_norm_forward(m, N, x, e) || call_state_hook(hook, L + 1, x, e) ? -1 : 0;
+    return final_norm_forward(m, N, x, e) || call_hidden_state_hook(hook, L + 1, x, e) ? -1 : 0;
 }
 
 /* ---- logits ---------------------------------------------------------------------------------- */
@@ -260,8 +261,8 @@ static int run_layer_backward(struct lm *m, size_t layer, const struct token_bat
         struct token_batch slice = token_batch_slice(b, m->arch, s, m->room);
         size_t first = b->starts[s] - b->starts[0], at = first * m->arch->hidden;
         const struct decoder_layer l = {m->arch, layer, &w, &slice, m->workspace};
-        select_saved_activations(m, layer, token_batch_tokens(b), first);
-        if (layer_is_saved(m, layer))
+        point_workspace_to_saved_activations(m, layer, token_batch_tokens(b), first);
+        if (layer_activations_are_saved(m, layer))
             decoder_layer_recompute(&l, x + at);
         else
             decoder_layer_forward(&l, x + at, NULL);
@@ -285,7 +286,8 @@ static void embedding_backward(const struct lm *m, const struct token_batch *b, 
 }
 
 /* The lowest layer with a weight whose gradient is wanted; L if there is none. */
-static size_t lowest_wanted_layer(const struct arch *a, const struct gradient_sink *sink)
+static size_t find_lowest_layer_wanting_gradient(const struct arch *a,
+                                                 const struct gradient_sink *sink)
 {
     for (size_t l = 0; l < a->layers; l++) {
         const struct gradient_emitter emitter = {a, sink, l, 0};
@@ -301,8 +303,8 @@ int lm_backward(struct lm *m, const struct token_batch *b, const struct backward
 {
     const struct arch *a = m->arch;
     bool embedding = sink->wants(sink->context, WEIGHT_EMBEDDING, 0);
-    bool images = image_tokens_need_gradient(a, b, sink);
-    size_t lowest = embedding || images ? 0 : lowest_wanted_layer(a, sink);
+    bool images = image_token_embeddings_need_gradient(a, b, sink);
+    size_t lowest = embedding || images ? 0 : find_lowest_layer_wanting_gradient(a, sink);
     if (final_norm_backward(m, b, hooks, dx, sink, e))
         return -1;
     for (size_t l = a->layers; l-- > lowest;) {
@@ -315,5 +317,7 @@ int lm_backward(struct lm *m, const struct token_batch *b, const struct backward
     }
     if (embedding)
         embedding_backward(m, b, dx, sink);
-    return images ? image_tokens_backward(a, m->weights, m->image_features, b, dx, sink, e) : 0;
+    return images
+               ? image_token_embeddings_backward(a, m->weights, m->image_features, b, dx, sink, e)
+               : 0;
 }

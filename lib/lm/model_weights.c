@@ -46,7 +46,7 @@ static char *read_own_config_json(const struct model_weights *m, size_t *size, s
     return text;
 }
 
-static char *read_file_text(const char *path, const char *spool, size_t *size, struct error *e)
+static char *read_text_file(const char *path, const char *spool, size_t *size, struct error *e)
 {
     struct mapped_file f;
     if (mapped_file_open(&f, path, spool, NULL, e))
@@ -66,7 +66,7 @@ static int read_model_config(struct model_weights *m, const char *config, const 
     bool duplicates;
     struct arena a = {0};
     char *text =
-        config ? read_file_text(config, spool, &size, e) : read_own_config_json(m, &size, e);
+        config ? read_text_file(config, spool, &size, e) : read_own_config_json(m, &size, e);
     const char *file =
         config ? config : arena_printf(&a, "config.json of %s", model_source_name(m->file));
     int failed = !text || arch_config_read(&m->arch, file, text, size, &duplicates, e);
@@ -237,8 +237,8 @@ void model_weights_read(const struct model_weights *m, enum weight_kind kind, si
 
 /* A weight's elements from `first` on where they are mapped; NULL if they are not F32 or not
  * aligned. */
-static const float *mapped_elements(const struct model_weights *m, enum weight_kind kind,
-                                    size_t layer, size_t first)
+static const float *get_mapped_elements(const struct model_weights *m, enum weight_kind kind,
+                                        size_t layer, size_t first)
 {
     const struct ckpt_tensor *t =
         model_source_tensor(m->file, (size_t)model_weights_tensor_index(m, kind, layer));
@@ -258,7 +258,7 @@ static int load_layer_from_file(void *context, struct weight_range range, size_t
         size_t n = weight_kind_elements(&m->arch, kind);
         if (!n)
             continue;
-        w->at[kind] = mapped_elements(m, kind, layer, 0);
+        w->at[kind] = get_mapped_elements(m, kind, layer, 0);
         if (w->at[kind])
             continue;
         if (!m->layer)
@@ -275,9 +275,9 @@ static const float *load_rows_from_file(void *context, enum weight_kind kind, si
 {
     const struct model_weights *m = context;
     size_t rows, columns;
-    weight_kind_shape(&m->arch, kind, &rows, &columns);
+    weight_kind_find_shape(&m->arch, kind, &rows, &columns);
     size_t width = columns ? columns : 1;
-    const float *mapped = mapped_elements(m, kind, 0, first * width);
+    const float *mapped = get_mapped_elements(m, kind, 0, first * width);
     if (mapped)
         return mapped;
     model_weights_read(m, kind, 0, first * width, n * width, to);

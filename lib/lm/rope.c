@@ -74,7 +74,7 @@ void rope_compute_frequencies(const struct rope_parameters *r, size_t D, size_t 
 /* ---- tables ---------------------------------------------------------------------------------- */
 
 /* M-RoPE: whether frequency j follows the position in time (0), height (1) or width (2). */
-static size_t mrope_axis(const struct rope_parameters *r, size_t j)
+static size_t mrope_axis_of_frequency(const struct rope_parameters *r, size_t j)
 {
     if (j < r->mrope_section[0])
         return 0;
@@ -90,7 +90,7 @@ void rope_compute_tables(const struct arch *a, size_t T, const uint32_t *positio
     rope_compute_frequencies(&a->rope, a->head_dim, T, inv);
     for (size_t t = T; t-- > 0;)
         for (size_t j = 0; j < half; j++) {
-            size_t at = positions ? positions[mrope_axis(&a->rope, j) * T + t] : t;
+            size_t at = positions ? positions[mrope_axis_of_frequency(&a->rope, j) * T + t] : t;
             float angle = (float)at * inv[j];
             sin_[t * half + j] = sinf(angle) * scale;
             cos_[t * half + j] = cosf(angle) * scale;

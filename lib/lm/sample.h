@@ -4,7 +4,7 @@
 #define TV_SAMPLE_H
 
 #include "error.h"
-#include "image.h"
+#include "image_patches.h"
 
 struct sample {
     size_t task; /* index among all tasks */

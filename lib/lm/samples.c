@@ -2,7 +2,7 @@
 
 #include "model_name.h"
 #include "hash.h"
-#include "image_samples.h"
+#include "sample_image_reader.h"
 #include "mapped_file.h"
 #include "strict_json.h"
 
@@ -23,7 +23,7 @@ struct samples_file {
     struct samples *all;
     const struct sample_requirements *required;
     const char *file, *default_task;
-    struct image_samples images;
+    struct sample_image_reader images;
 };
 
 /* ---- one sample ------------------------------------------------------------------------------ */
@@ -115,7 +115,7 @@ static int read_sample_object(const struct samples_file *f, struct sample *s, co
     if (read_input_ids(f, s, ids, e) ||
         read_prompt_len(s, json_object_get(object, "prompt_len"), f->required, e) ||
         read_task_name(f, s, json_object_get(object, "task"), e) ||
-        image_samples_read(&f->images, s, object, e))
+        sample_image_reader_read(&f->images, s, object, e))
         return -1;
     if (all->n == all->room) {
         all->room = all->room ? 2 * all->room : 64;
@@ -199,7 +199,7 @@ int samples_read(struct samples *s, const char *file, const struct sample_requir
     f.file = arena_printf(&s->arena, "%s%s", file, folder ? "/samples.jsonl" : "");
     if (folder && open_pixel_tensors(s, file, &pixels, e))
         return -1;
-    f.images = (struct image_samples){required->arch, pixels, &s->images, &s->arena};
+    f.images = (struct sample_image_reader){required->arch, pixels, &s->images, &s->arena};
     if (read_sample_lines(&f, e))
         return -1;
     if (pixels) {

@@ -5,7 +5,7 @@
 #define TV_TOKEN_BATCH_H
 
 #include "arch.h"
-#include "image.h"
+#include "image_patches.h"
 
 #include <stdint.h>
 

@@ -39,7 +39,7 @@ void gradient_emitter_send(const struct gradient_emitter *m, enum weight_kind ki
         .kind = kind, .layer = m->layer, .tokens = m->tokens, .dy = dy, .x = x};
     if (!gradient_emitter_wants(m, kind))
         return;
-    weight_kind_shape(m->arch, kind, &g.rows, &g.columns);
+    weight_kind_find_shape(m->arch, kind, &g.rows, &g.columns);
     m->sink->add(m->sink->context, &g);
 }
 

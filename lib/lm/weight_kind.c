@@ -82,7 +82,8 @@ static struct shape vision_weight_shape(const struct arch *a, enum weight_kind k
     return v->kind == VISION_NONE ? (struct shape){false, 0, 0} : table[kind];
 }
 
-bool weight_kind_shape(const struct arch *a, enum weight_kind kind, size_t *rows, size_t *columns)
+bool weight_kind_find_shape(const struct arch *a, enum weight_kind kind, size_t *rows,
+                            size_t *columns)
 {
     struct shape s =
         kind < WEIGHT_TEXT_END ? text_weight_shape(a, kind) : vision_weight_shape(a, kind);
@@ -96,7 +97,7 @@ size_t weight_kind_file_shape(const struct arch *a, enum weight_kind kind,
 {
     const struct vision_arch *v = &a->vision;
     size_t rows, columns, n = 0;
-    weight_kind_shape(a, kind, &rows, &columns);
+    weight_kind_find_shape(a, kind, &rows, &columns);
     if (kind == WEIGHT_VISION_CLASS_EMBEDDING || kind == WEIGHT_VISION_POSITION_EMBEDDING)
         shape[n++] = 1;
     if (kind == WEIGHT_VISION_CLASS_EMBEDDING)
@@ -117,7 +118,7 @@ size_t weight_kind_file_shape(const struct arch *a, enum weight_kind kind,
 size_t weight_kind_elements(const struct arch *a, enum weight_kind kind)
 {
     size_t rows, columns;
-    return weight_kind_shape(a, kind, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
+    return weight_kind_find_shape(a, kind, &rows, &columns) ? rows * (columns ? columns : 1) : 0;
 }
 
 static size_t range_elements(const struct arch *a, struct weight_range range)

@@ -89,7 +89,8 @@ struct weight_range {
 
 /* The shape (rows, columns) of a weight; `columns` is 0 for a vector. Returns whether a model of
  * this architecture has the weight. */
-bool weight_kind_shape(const struct arch *a, enum weight_kind kind, size_t *rows, size_t *columns);
+bool weight_kind_find_shape(const struct arch *a, enum weight_kind kind, size_t *rows,
+                            size_t *columns);
 /* The shape of its tensor in files; returns the rank. The patch embedding is stored as a
  * convolution, class and position embedding with leading ones. */
 size_t weight_kind_file_shape(const struct arch *a, enum weight_kind kind,

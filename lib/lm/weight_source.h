@@ -8,8 +8,8 @@
 #include "weight_kind.h"
 
 /* The weights of one weight_range: of a decoder layer, the projector, a layer of the vision tower
- * or the tower outside its layers. Shapes are those of weight_kind_shape. NULL for a weight that
- * the model does not have or that is outside the range. */
+ * or the tower outside its layers. Shapes are those of weight_kind_find_shape. NULL for a weight
+ * that the model does not have or that is outside the range. */
 struct layer_weights {
     const float *at[WEIGHT_KINDS];
 };

@@ -5,12 +5,13 @@
 /* ---- values ---------------------------------------------------------------------------------- */
 
 /* A scalar counts as a list of one. */
-static size_t count_items(const yaml_node_t *node)
+static size_t count_list_items(const yaml_node_t *node)
 {
     return yaml_tree_is_list(node) ? yaml_tree_list_length(node) : 1;
 }
 
-static const yaml_node_t *item(const struct yaml_tree *t, const yaml_node_t *node, size_t i)
+static const yaml_node_t *get_list_item(const struct yaml_tree *t, const yaml_node_t *node,
+                                        size_t i)
 {
     return yaml_tree_is_list(node) ? yaml_tree_list_item(t, node, i) : node;
 }
@@ -19,39 +20,40 @@ static const yaml_node_t *item(const struct yaml_tree *t, const yaml_node_t *nod
 static int read_numbers(const struct yaml_tree *t, const yaml_node_t *node, const char *name,
                         struct conditional_value *c)
 {
-    c->n_values = count_items(node);
+    c->n_values = count_list_items(node);
     double *values = arena_alloc(t->a, c->n_values, sizeof *values);
     c->values = values;
     if (c->n_values == 0)
         return yaml_tree_error(t, node, "%s is an empty list", name);
     for (size_t i = 0; i < c->n_values; i++)
-        if (yaml_tree_read_number(t, item(t, node, i), name, &values[i]))
+        if (yaml_tree_read_number(t, get_list_item(t, node, i), name, &values[i]))
             return -1;
     return 0;
 }
 
 /* A string or a list of strings. */
-static int read_texts(const struct yaml_tree *t, const yaml_node_t *node,
-                      struct config_parameter *p)
+static int read_strings(const struct yaml_tree *t, const yaml_node_t *node,
+                        struct config_parameter *p)
 {
-    p->n_texts = count_items(node);
+    p->n_texts = count_list_items(node);
     p->texts = arena_alloc(t->a, p->n_texts, sizeof *p->texts);
     for (size_t i = 0; i < p->n_texts; i++)
-        if (yaml_tree_read_string(t, item(t, node, i), p->name, &p->texts[i]) || !p->texts[i])
+        if (yaml_tree_read_string(t, get_list_item(t, node, i), p->name, &p->texts[i]) ||
+            !p->texts[i])
             return -1;
     return 0;
 }
 
 /* Numbers or strings, for all tensors. */
-static int read_unconditional(const struct yaml_tree *t, const yaml_node_t *node,
-                              struct config_parameter *p)
+static int read_value_without_filter(const struct yaml_tree *t, const yaml_node_t *node,
+                                     struct config_parameter *p)
 {
     struct conditional_value *c = arena_alloc(t->a, 1, sizeof *c);
     int failed = read_numbers(t, node, p->name, c);
     const char *number_error = failed ? arena_copy_text(t->a, t->e->text) : NULL;
     p->conditions = c;
     p->n_conditions = failed ? 0 : 1;
-    if (read_texts(t, node, p) == 0) {
+    if (read_strings(t, node, p) == 0) {
         p->number_error = number_error;
         return 0;
     }
@@ -78,8 +80,8 @@ static int read_condition(const struct yaml_tree *t, const yaml_node_t *map, con
     return read_numbers(t, value, name, c);
 }
 
-static int read_conditions(const struct yaml_tree *t, const yaml_node_t *list,
-                           struct config_parameter *p)
+static int read_filtered_values(const struct yaml_tree *t, const yaml_node_t *list,
+                                struct config_parameter *p)
 {
     p->n_conditions = yaml_tree_list_length(list);
     struct conditional_value *conditions = arena_alloc(t->a, p->n_conditions, sizeof *conditions);
@@ -97,12 +99,14 @@ static int read_parameter(const struct yaml_tree *t, const yaml_node_t *node,
         return yaml_tree_error(t, node, "%s: put {filter, value} into a list", p->name);
     bool has_conditions = yaml_tree_is_list(node) && yaml_tree_list_length(node) > 0 &&
                           yaml_tree_list_item(t, node, 0)->type == YAML_MAPPING_NODE;
-    return has_conditions ? read_conditions(t, node, p) : read_unconditional(t, node, p);
+    return has_conditions ? read_filtered_values(t, node, p)
+                          : read_value_without_filter(t, node, p);
 }
 
 /* ---- maps ------------------------------------------------------------------------------------ */
 
-static void append(struct config_parameters *all, const struct config_parameter *p, struct arena *a)
+static void append_parameter(struct config_parameters *all, const struct config_parameter *p,
+                             struct arena *a)
 {
     struct config_parameter *items = arena_alloc(a, all->n + 1, sizeof *items);
     if (all->n)
@@ -112,8 +116,8 @@ static void append(struct config_parameters *all, const struct config_parameter 
 }
 
 /* Adds one parameter of the map, unless a later duplicate or an earlier map overrides it. */
-static int add_pair(const struct yaml_tree *t, const yaml_node_t *map, const yaml_node_pair_t *pair,
-                    struct config_parameters *out)
+static int read_parameter_pair(const struct yaml_tree *t, const yaml_node_t *map,
+                               const yaml_node_pair_t *pair, struct config_parameters *out)
 {
     const yaml_node_t *key = yaml_tree_node(t, pair->key);
     const yaml_node_t *value = yaml_tree_node(t, pair->value);
@@ -127,38 +131,40 @@ static int add_pair(const struct yaml_tree *t, const yaml_node_t *map, const yam
         return 0;
     if (read_parameter(t, value, &p))
         return -1;
-    append(out, &p, t->a);
+    append_parameter(out, &p, t->a);
     return 0;
 }
 
-static int add_map(const struct yaml_tree *t, const yaml_node_t *map,
-                   struct config_parameters *out);
+static int read_parameter_map(const struct yaml_tree *t, const yaml_node_t *map,
+                              struct config_parameters *out);
 
 /* The value of <<: a map, or a list of maps. */
-static int add_merged(const struct yaml_tree *t, const yaml_node_t *value,
-                      struct config_parameters *out)
+static int read_merged_maps(const struct yaml_tree *t, const yaml_node_t *value,
+                            struct config_parameters *out)
 {
     if (!yaml_tree_is_list(value))
-        return add_map(t, value, out);
+        return read_parameter_map(t, value, out);
     for (size_t i = 0; i < yaml_tree_list_length(value); i++)
-        if (add_map(t, yaml_tree_list_item(t, value, i), out))
+        if (read_parameter_map(t, yaml_tree_list_item(t, value, i), out))
             return -1;
     return 0;
 }
 
 /* Adds the parameters of a map, first its own, then those that << merges in. */
-static int add_map(const struct yaml_tree *t, const yaml_node_t *map, struct config_parameters *out)
+static int read_parameter_map(const struct yaml_tree *t, const yaml_node_t *map,
+                              struct config_parameters *out)
 {
     if (yaml_tree_expect_type(t, map, YAML_MAPPING_NODE, "parameters"))
         return -1;
     yaml_tree_check_keys(t, map, 0, NULL);
     yaml_node_pair_t *start = map->data.mapping.pairs.start, *top = map->data.mapping.pairs.top;
     for (yaml_node_pair_t *p = start; p < top; p++)
-        if (!yaml_tree_is_merge_key(yaml_tree_node(t, p->key)) && add_pair(t, map, p, out))
+        if (!yaml_tree_is_merge_key(yaml_tree_node(t, p->key)) &&
+            read_parameter_pair(t, map, p, out))
             return -1;
     for (yaml_node_pair_t *p = start; p < top; p++)
         if (yaml_tree_is_merge_key(yaml_tree_node(t, p->key)) &&
-            add_merged(t, yaml_tree_node(t, p->value), out))
+            read_merged_maps(t, yaml_tree_node(t, p->value), out))
             return -1;
     return 0;
 }
@@ -167,7 +173,7 @@ int config_parameters_read(const struct yaml_tree *t, const yaml_node_t *map,
                            struct config_parameters *out)
 {
     const yaml_node_t *parameters = yaml_tree_find_key(t, map, "parameters");
-    return parameters ? add_map(t, parameters, out) : 0;
+    return parameters ? read_parameter_map(t, parameters, out) : 0;
 }
 
 const struct config_parameter *config_parameters_find(const struct config_parameters *p,

@@ -7,8 +7,8 @@
 
 /* ---- references to models -------------------------------------------------------------------- */
 
-static int read_long_reference(const struct yaml_tree *t, const yaml_node_t *map, const char *what,
-                               const char **model)
+static int read_model_reference_map(const struct yaml_tree *t, const yaml_node_t *map,
+                                    const char *what, const char **model)
 {
     if (yaml_tree_find_key(t, map, "lora"))
         return yaml_tree_error(t, map, "%s: LoRA adapters are not supported", what);
@@ -26,7 +26,7 @@ int config_slices_read_model_path(const struct yaml_tree *t, const yaml_node_t *
                                   const char *what, const char **model)
 {
     if (node->type == YAML_MAPPING_NODE)
-        return read_long_reference(t, node, what, model);
+        return read_model_reference_map(t, node, what, model);
     if (yaml_tree_read_string(t, node, what, model))
         return -1;
     if (!*model || !**model)
@@ -42,7 +42,7 @@ int config_slices_read_model_path(const struct yaml_tree *t, const yaml_node_t *
 
 /* ---- sources --------------------------------------------------------------------------------- */
 
-static int read_layer(const struct yaml_tree *t, const yaml_node_t *node, long *layer)
+static int read_layer_number(const struct yaml_tree *t, const yaml_node_t *node, long *layer)
 {
     double x;
     if (yaml_tree_read_number(t, node, "layer_range", &x))
@@ -54,15 +54,16 @@ static int read_layer(const struct yaml_tree *t, const yaml_node_t *node, long *
     return 0;
 }
 
-static int read_range(const struct yaml_tree *t, const yaml_node_t *node, struct config_source *s)
+static int read_layer_range(const struct yaml_tree *t, const yaml_node_t *node,
+                            struct config_model_entry *s)
 {
     if (yaml_tree_expect_type(t, node, YAML_SEQUENCE_NODE, "layer_range"))
         return -1;
     if (yaml_tree_list_length(node) != 2)
         return yaml_tree_error(t, node, "layer_range has %zu numbers; expected [from, to)",
                                yaml_tree_list_length(node));
-    if (read_layer(t, yaml_tree_list_item(t, node, 0), &s->from) ||
-        read_layer(t, yaml_tree_list_item(t, node, 1), &s->to))
+    if (read_layer_number(t, yaml_tree_list_item(t, node, 0), &s->from) ||
+        read_layer_number(t, yaml_tree_list_item(t, node, 1), &s->to))
         return -1;
     if (s->from >= s->to)
         return yaml_tree_error(t, node, "layer_range [%ld, %ld] is empty", s->from, s->to);
@@ -70,8 +71,8 @@ static int read_range(const struct yaml_tree *t, const yaml_node_t *node, struct
     return 0;
 }
 
-static int read_source(const struct yaml_tree *t, const yaml_node_t *node, bool in_slice,
-                       struct config_source *s)
+static int read_model_entry(const struct yaml_tree *t, const yaml_node_t *node, bool in_slice,
+                            struct config_model_entry *s)
 {
     static const char *const known[] = {"model", "parameters", "layer_range"};
     if (yaml_tree_expect_type(t, node, YAML_MAPPING_NODE, in_slice ? "a source" : "a model"))
@@ -84,7 +85,7 @@ static int read_source(const struct yaml_tree *t, const yaml_node_t *node, bool 
         return yaml_tree_error(t, node, "model is missing");
     if (in_slice && !range)
         return yaml_tree_error(t, node, "layer_range is missing");
-    if (in_slice && read_range(t, range, s))
+    if (in_slice && read_layer_range(t, range, s))
         return -1;
     if (!in_slice && range)
         return yaml_tree_error(t, range, "layer_range is only allowed in the sources of slices");
@@ -93,8 +94,8 @@ static int read_source(const struct yaml_tree *t, const yaml_node_t *node, bool 
     return config_parameters_read(t, node, &s->parameters);
 }
 
-static int read_sources(const struct yaml_tree *t, const yaml_node_t *list, bool in_slice,
-                        struct config_slice *slice)
+static int read_model_entries(const struct yaml_tree *t, const yaml_node_t *list, bool in_slice,
+                              struct config_slice *slice)
 {
     const char *what = in_slice ? "sources" : "models";
     if (yaml_tree_expect_type(t, list, YAML_SEQUENCE_NODE, what))
@@ -105,7 +106,7 @@ static int read_sources(const struct yaml_tree *t, const yaml_node_t *list, bool
     if (slice->n_sources == 0)
         return yaml_tree_error(t, list, "%s is empty", what);
     for (size_t i = 0; i < slice->n_sources; i++)
-        if (read_source(t, yaml_tree_list_item(t, list, i), in_slice, &slice->sources[i]))
+        if (read_model_entry(t, yaml_tree_list_item(t, list, i), in_slice, &slice->sources[i]))
             return -1;
     return 0;
 }
@@ -113,13 +114,13 @@ static int read_sources(const struct yaml_tree *t, const yaml_node_t *list, bool
 int config_slices_read_models(const struct yaml_tree *t, const yaml_node_t *list,
                               struct config_slice *slice)
 {
-    return read_sources(t, list, false, slice);
+    return read_model_entries(t, list, false, slice);
 }
 
 /* ---- slices ---------------------------------------------------------------------------------- */
 
-static int check_layer_counts(const struct yaml_tree *t, const yaml_node_t *sources,
-                              const struct config_slice *s)
+static int check_equal_layer_counts_in_slice(const struct yaml_tree *t, const yaml_node_t *sources,
+                                             const struct config_slice *s)
 {
     long first = s->sources[0].to - s->sources[0].from;
     for (size_t i = 1; i < s->n_sources; i++) {
@@ -144,7 +145,8 @@ int config_slices_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
     const yaml_node_t *base = yaml_tree_find_key(t, node, "base_model");
     if (!sources)
         return yaml_tree_error(t, node, "sources is missing");
-    if (read_sources(t, sources, true, s) || check_layer_counts(t, sources, s) ||
+    if (read_model_entries(t, sources, true, s) ||
+        check_equal_layer_counts_in_slice(t, sources, s) ||
         (base && config_slices_read_model_path(t, base, "base_model", &s->base)))
         return -1;
     return config_parameters_read(t, node, &s->parameters);

@@ -6,7 +6,7 @@
 #include "config_parameters.h"
 
 /* An entry of `models`, or of the `sources` of a slice. */
-struct config_source {
+struct config_model_entry {
     const char *model; /* path, or name in the Hugging Face cache */
     size_t line;
     bool has_range;
@@ -18,7 +18,7 @@ struct config_source {
 struct config_slice {
     size_t line;
     size_t n_sources;
-    struct config_source *sources;
+    struct config_model_entry *sources;
     const char *base; /* its own base_model; NULL: that of the document */
     struct config_parameters parameters;
 };

@@ -1,7 +1,7 @@
 #include "config_to_pipeline.h"
 
-#include "document_pipeline.h"
-#include "result_metadata.h"
+#include "document_to_pipeline.h"
+#include "result_config_and_dtype.h"
 #include "chat_template.h"
 
 #include <string.h>
@@ -18,10 +18,11 @@ static const char *find_tokenizer_model(const struct pipeline_builder *b)
     if (!model)
         return NULL;
     const struct input_model *input = input_models_find(&b->inputs, model, b->a);
-    return input->document ? result_metadata_model(b, input->document) : input->plain_operand;
+    return input->document ? result_config_and_dtype_find_model(b, input->document)
+                           : input->plain_operand;
 }
 
-static int add_tokenizer(struct pipeline_builder *b, struct pipeline_command *pack)
+static int add_tokenizer_option(struct pipeline_builder *b, struct pipeline_command *pack)
 {
     const char *model = find_tokenizer_model(b);
     b->merge->tokenizer_model = model;
@@ -35,7 +36,7 @@ static int add_tokenizer(struct pipeline_builder *b, struct pipeline_command *pa
     return 0;
 }
 
-static int add_chat_template(struct pipeline_builder *b, struct pipeline_command *pack)
+static int add_chat_template_option(struct pipeline_builder *b, struct pipeline_command *pack)
 {
     const struct merge_config *c = b->config;
     const struct translated_config *m = b->merge;
@@ -62,18 +63,18 @@ static uint64_t multiply_saturating(uint64_t x, uint64_t y)
 }
 
 /* --shard-size in bytes, from a number of parameters. */
-static void add_shard_size(const struct pipeline_builder *b, struct pipeline_command *pack)
+static void add_shard_size_option(const struct pipeline_builder *b, struct pipeline_command *pack)
 {
     if (!b->options->shard_parameters)
         return;
-    enum dtype dtype = result_metadata_dtype(b, b->config);
+    enum dtype dtype = result_config_and_dtype_find_dtype(b, b->config);
     uint64_t parameter_bytes = dtype_bits(dtype == DTYPE_NONE ? DTYPE_F32 : dtype) / 8;
     uint64_t bytes = multiply_saturating(b->options->shard_parameters, parameter_bytes);
     pipeline_builder_add_option(pack, "shard-size",
                                 arena_printf(b->a, "%llu", (unsigned long long)bytes), b->a);
 }
 
-static void add_pick(const struct pipeline_builder *b)
+static void add_pick_command(const struct pipeline_builder *b)
 {
     if (!b->options->n_only)
         return;
@@ -83,20 +84,21 @@ static void add_pick(const struct pipeline_builder *b)
 }
 
 /* `base`: the model that the merged task vector is added to; NULL: the stream has weights. */
-static int add_pack(struct pipeline_builder *b, const struct input_model *base, const char *out)
+static int add_pack_command(struct pipeline_builder *b, const struct input_model *base,
+                            const char *out)
 {
     struct arena *a = b->a;
-    add_pick(b);
+    add_pick_command(b);
     struct pipeline_command *pack = pipeline_add_command(&b->merge->pipeline, "pack", a);
     pipeline_add_word(pack, base ? "--base" : "--like", a);
     pipeline_add_word(pack, base ? base->operand : b->merge->metadata_model, a);
     if (base && b->options->n_only)
         pipeline_add_word(pack, "--no-fill", a);
     pipeline_builder_add_dtype(pack, b->config->out_dtype, a);
-    add_shard_size(b, pack);
+    add_shard_size_option(b, pack);
     if (b->options->force)
         pipeline_add_word(pack, "--force", a);
-    if (add_tokenizer(b, pack) || add_chat_template(b, pack))
+    if (add_tokenizer_option(b, pack) || add_chat_template_option(b, pack))
         return -1;
     pipeline_add_word(pack, *out == '-' && out[1] ? arena_printf(a, "./%s", out) : out, a);
     return 0;
@@ -104,7 +106,7 @@ static int add_pack(struct pipeline_builder *b, const struct input_model *base, 
 
 /* ---- documents ------------------------------------------------------------------------------- */
 
-static int check_document_names(const struct pipeline_builder *b)
+static int check_document_names_are_unique(const struct pipeline_builder *b)
 {
     const struct merge_config *documents = b->file->documents, *unnamed = NULL;
     for (size_t i = 0; i < b->file->n_documents; i++) {
@@ -136,15 +138,18 @@ int config_to_pipeline(struct translated_config *m, const struct merge_config_fi
 {
     struct pipeline_builder b = {.file = f, .options = o, .tool = tool, .merge = m, .a = a, .e = e};
     *m = (struct translated_config){.config_path = f->path};
-    if (check_document_names(&b))
+    if (check_document_names_are_unique(&b))
         return -1;
     m->config = find_final_document(f);
-    if (document_pipeline_prepare(&b, m->config))
+    if (document_to_pipeline_start(&b, m->config))
         return -1;
-    m->metadata_model = result_metadata_model(&b, m->config);
+    m->metadata_model = result_config_and_dtype_find_model(&b, m->config);
     if (!m->metadata_model)
         return pipeline_builder_error(&b, m->config->line,
                                       "the documents refer to each other in a cycle");
     const struct input_model *base;
-    return document_pipeline_build(&b, &m->pipeline, &base) || add_pack(&b, base, out) ? -1 : 0;
+    return document_to_pipeline_add_commands(&b, &m->pipeline, &base) ||
+                   add_pack_command(&b, base, out)
+               ? -1
+               : 0;
 }

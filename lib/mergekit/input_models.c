@@ -25,7 +25,7 @@ static const char *normalize_path(const char *model, struct arena *a)
     return arena_copy_text_n(a, model, n);
 }
 
-static struct input_model *find_path(const struct input_models *all, const char *path)
+static struct input_model *find_model_by_path(const struct input_models *all, const char *path)
 {
     for (size_t i = 0; i < all->n_inputs; i++)
         if (strcmp(all->items[i].path, path) == 0)
@@ -36,11 +36,12 @@ static struct input_model *find_path(const struct input_models *all, const char 
 const struct input_model *input_models_find(const struct input_models *all, const char *model,
                                             struct arena *a)
 {
-    return find_path(all, normalize_path(model, a));
+    return find_model_by_path(all, normalize_path(model, a));
 }
 
 /* The document whose result a path refers to: one with that name, in a file with several. */
-static const struct merge_config *find_document(const struct merge_config_file *f, const char *path)
+static const struct merge_config *find_document_by_name(const struct merge_config_file *f,
+                                                        const char *path)
 {
     for (size_t i = 0; f->n_documents > 1 && i < f->n_documents; i++)
         if (f->documents[i].name && strcmp(f->documents[i].name, path) == 0)
@@ -49,16 +50,17 @@ static const struct merge_config *find_document(const struct merge_config_file *
 }
 
 /* Adds a model, unless it is NULL or listed already. */
-static void add_model(struct input_models *all, const struct merge_config_file *f,
-                      const char *model, struct arena *a)
+static void add_model_if_new(struct input_models *all, const struct merge_config_file *f,
+                             const char *model, struct arena *a)
 {
     const char *path = model ? normalize_path(model, a) : NULL;
-    if (!path || find_path(all, path))
+    if (!path || find_model_by_path(all, path))
         return;
     struct input_model *items = arena_alloc(a, all->n_inputs + 1, sizeof *items);
     if (all->n_inputs)
         memcpy(items, all->items, all->n_inputs * sizeof *items);
-    items[all->n_inputs++] = (struct input_model){.path = path, .document = find_document(f, path)};
+    items[all->n_inputs++] =
+        (struct input_model){.path = path, .document = find_document_by_name(f, path)};
     all->items = items;
 }
 
@@ -73,7 +75,7 @@ static char *copy_folder_path(const char *path, struct arena *a)
 }
 
 /* The last `depth` components of a path, joined by dots. */
-static const char *name_from_path(const char *path, size_t depth, struct arena *a)
+static const char *make_name_from_path(const char *path, size_t depth, struct arena *a)
 {
     char *last = model_name_from_path(path);
     const char *name = arena_copy_text(a, last);
@@ -100,25 +102,26 @@ static bool has_duplicate_name(const struct input_models *all, size_t i)
 
 /* Names all inputs by their paths, with more and more components where names are equal; false if
  * some stay equal. */
-static bool name_from_paths(struct input_models *all, const char *const *paths, struct arena *a)
+static bool name_all_models_from_paths(struct input_models *all, const char *const *paths,
+                                       struct arena *a)
 {
     bool *duplicate = arena_alloc(a, all->n_inputs, sizeof *duplicate);
     bool any = true;
     for (size_t i = 0; i < all->n_inputs; i++)
-        all->items[i].name = name_from_path(paths[i], 1, a);
+        all->items[i].name = make_name_from_path(paths[i], 1, a);
     for (size_t depth = 2; any && depth < MAX_NAME_DEPTH; depth++) {
         any = false;
         for (size_t i = 0; i < all->n_inputs; i++)
             any |= duplicate[i] = has_duplicate_name(all, i);
         for (size_t i = 0; i < all->n_inputs; i++)
             if (duplicate[i] && !all->items[i].document)
-                all->items[i].name = name_from_path(paths[i], depth, a);
+                all->items[i].name = make_name_from_path(paths[i], depth, a);
     }
     return !any;
 }
 
 /* Replaces paths by absolute ones, which differ where "../a/x" and "a/x" do not. */
-static void resolve_paths(const struct input_models *all, const char **paths, struct arena *a)
+static void make_paths_absolute(const struct input_models *all, const char **paths, struct arena *a)
 {
     for (size_t i = 0; i < all->n_inputs; i++) {
         char *absolute = all->items[i].document ? NULL : realpath(paths[i], NULL);
@@ -129,15 +132,16 @@ static void resolve_paths(const struct input_models *all, const char **paths, st
 }
 
 /* Gives all inputs different names. */
-static int name_inputs(struct input_models *all, const char *file, struct arena *a, struct error *e)
+static int assign_unique_names(struct input_models *all, const char *file, struct arena *a,
+                               struct error *e)
 {
     const char **paths = arena_alloc(a, all->n_inputs, sizeof *paths);
     for (size_t i = 0; i < all->n_inputs; i++)
         paths[i] = all->items[i].path;
-    if (name_from_paths(all, paths, a))
+    if (name_all_models_from_paths(all, paths, a))
         return 0;
-    resolve_paths(all, paths, a);
-    if (name_from_paths(all, paths, a))
+    make_paths_absolute(all, paths, a);
+    if (name_all_models_from_paths(all, paths, a))
         return 0;
     for (size_t i = 0; i < all->n_inputs; i++)
         if (has_duplicate_name(all, i))
@@ -156,7 +160,8 @@ static const char *escape_path(const struct input_model *p, struct arena *a)
     return ambiguous ? arena_printf(a, "./%s", p->path) : p->path;
 }
 
-static int set_operand(struct input_model *p, const char *file, struct arena *a, struct error *e)
+static int set_model_operand(struct input_model *p, const char *file, struct arena *a,
+                             struct error *e)
 {
     p->plain_operand = p->operand = escape_path(p, a);
     char *default_name = model_name_from_path(p->plain_operand);
@@ -173,22 +178,22 @@ static int set_operand(struct input_model *p, const char *file, struct arena *a,
 
 /* ---- the models of a document ---------------------------------------------------------------- */
 
-int input_models_collect(struct input_models *all, const struct merge_config_file *f,
-                         const struct merge_config *c, struct arena *a, struct error *e)
+int input_models_list_and_name(struct input_models *all, const struct merge_config_file *f,
+                               const struct merge_config *c, struct arena *a, struct error *e)
 {
     *all = (struct input_models){0};
-    add_model(all, f, c->base, a);
+    add_model_if_new(all, f, c->base, a);
     for (size_t s = 0; s < c->n_slices; s++) {
-        add_model(all, f, c->slices[s].base, a);
+        add_model_if_new(all, f, c->slices[s].base, a);
         for (size_t i = 0; i < c->slices[s].n_sources; i++)
-            add_model(all, f, c->slices[s].sources[i].model, a);
+            add_model_if_new(all, f, c->slices[s].sources[i].model, a);
     }
     if (c->tokenizer && strcmp(c->tokenizer, "base") != 0)
-        add_model(all, f, c->tokenizer, a);
-    if (name_inputs(all, f->path, a, e))
+        add_model_if_new(all, f, c->tokenizer, a);
+    if (assign_unique_names(all, f->path, a, e))
         return -1;
     for (size_t i = 0; i < all->n_inputs; i++)
-        if (set_operand(&all->items[i], f->path, a, e))
+        if (set_model_operand(&all->items[i], f->path, a, e))
             return -1;
     return 0;
 }

@@ -22,8 +22,8 @@ struct input_models {
 };
 
 /* Lists all models of document `c` of the file, each once. */
-int input_models_collect(struct input_models *all, const struct merge_config_file *f,
-                         const struct merge_config *c, struct arena *a, struct error *e);
+int input_models_list_and_name(struct input_models *all, const struct merge_config_file *f,
+                               const struct merge_config *c, struct arena *a, struct error *e);
 /* The input that the configuration refers to as `model`, in any spelling of its path. It must be
  * one that was collected. */
 const struct input_model *input_models_find(const struct input_models *all, const char *model,

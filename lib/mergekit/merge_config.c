@@ -189,7 +189,7 @@ static int read_document(struct yaml_tree *t, const yaml_node_t *map, struct mer
 /* ---- the file -------------------------------------------------------------------------------- */
 
 /* All bytes of the file, freed by the caller; NULL on error. */
-static unsigned char *read_file(const char *path, size_t *size, struct error *e)
+static unsigned char *read_config_file(const char *path, size_t *size, struct error *e)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     FILE *f = is_stdin ? stdin : fopen(path, "re");
@@ -212,7 +212,8 @@ static unsigned char *read_file(const char *path, size_t *size, struct error *e)
     return NULL;
 }
 
-static int add_document(struct merge_config_file *f, struct yaml_tree *t, const yaml_node_t *root)
+static int read_and_add_document(struct merge_config_file *f, struct yaml_tree *t,
+                                 const yaml_node_t *root)
 {
     if (f->n_documents == MAX_DOCUMENTS)
         return yaml_tree_error(t, root, "the file has more than %d documents", MAX_DOCUMENTS);
@@ -231,7 +232,7 @@ static int parse_error(const yaml_parser_t *parser, const char *path, struct err
 
 /* An error if lists and maps are nested too deep. Checked on the event stream, before documents are
  * loaded, because the time that libyaml's loader takes grows with the square of the depth. */
-static int check_depth(const struct yaml_tree *t, const unsigned char *bytes, size_t size)
+static int check_nesting_depth(const struct yaml_tree *t, const unsigned char *bytes, size_t size)
 {
     yaml_parser_t parser;
     yaml_event_t event;
@@ -265,7 +266,7 @@ static int read_documents(struct merge_config_file *f, struct yaml_tree *t, yaml
         const yaml_node_t *root = yaml_document_get_root_node(&doc);
         t->doc = &doc;
         more = root != NULL;
-        int failed = more && !yaml_tree_is_null(root) ? add_document(f, t, root) : 0;
+        int failed = more && !yaml_tree_is_null(root) ? read_and_add_document(f, t, root) : 0;
         yaml_document_delete(&doc);
         if (failed)
             return -1;
@@ -278,14 +279,14 @@ int merge_config_read(struct merge_config_file *f, const char *path, const char 
 {
     yaml_parser_t parser;
     size_t size;
-    unsigned char *bytes = read_file(path, &size, e);
+    unsigned char *bytes = read_config_file(path, &size, e);
     if (!bytes)
         return -1;
     *f = (struct merge_config_file){.path = strcmp(path, "-") == 0 ? "standard input" : path};
     struct yaml_tree t = {.path = f->path, .tool = tool, .a = a, .e = e};
     yaml_parser_initialize(&parser);
     yaml_parser_set_input_string(&parser, bytes, size);
-    int failed = check_depth(&t, bytes, size) || read_documents(f, &t, &parser) ? -1 : 0;
+    int failed = check_nesting_depth(&t, bytes, size) || read_documents(f, &t, &parser) ? -1 : 0;
     yaml_parser_delete(&parser);
     free(bytes);
     return failed;

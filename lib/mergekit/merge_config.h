@@ -1,6 +1,6 @@
 /* A mergekit configuration file, read from YAML into structs: one merge_config for each document.
  * Everything belongs to the arena that is passed to merge_config_read. Merge methods and the names
- * of their parameters are checked later (document_pipeline.h). */
+ * of their parameters are checked later (document_to_pipeline.h). */
 #ifndef TV_MERGE_CONFIG_H
 #define TV_MERGE_CONFIG_H
 

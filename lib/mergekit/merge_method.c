@@ -1,6 +1,6 @@
 #include "merge_method.h"
 
-#include "suggest.h"
+#include "spelling_suggestion.h"
 
 #include <math.h>
 #include <stdint.h>
@@ -98,7 +98,7 @@ const char *merge_method_suggest(const char *name)
     const char *names[COUNT(methods)];
     for (size_t i = 0; i < COUNT(methods); i++)
         names[i] = methods[i].name;
-    return suggest_word(name, COUNT(methods), names);
+    return spelling_suggestion_find(name, COUNT(methods), names);
 }
 
 const char *merge_method_suggest_parameter(const char *name)
@@ -108,7 +108,7 @@ const char *merge_method_suggest_parameter(const char *name)
     for (size_t i = 0; i < COUNT(methods); i++)
         for (size_t j = 0; j < MAX_METHOD_PARAMETERS && methods[i].parameters[j].name; j++)
             names[n++] = methods[i].parameters[j].name;
-    return suggest_word(name, n, names);
+    return spelling_suggestion_find(name, n, names);
 }
 
 bool merge_method_is_known_parameter(const char *name)

@@ -87,7 +87,7 @@ const struct option_row merge_options_rows[] = {
     IGNORED_VALUE("intermediate-dir"),
     {0}};
 
-static bool is_ignored(const struct option_row *row)
+static bool is_ignored_option(const struct option_row *row)
 {
     return row->offset == FIELD(ignored_flag) || row->offset == FIELD(ignored_value);
 }
@@ -98,7 +98,7 @@ void merge_options_print_ignored(const struct stage *s)
     struct arena a = {0};
     size_t n = 0;
     for (size_t i = 0; merge_options_rows[i].name; i++)
-        if (s->given[i] && is_ignored(&merge_options_rows[i]))
+        if (s->given[i] && is_ignored_option(&merge_options_rows[i]))
             names =
                 arena_printf(&a, "%s%s--%s", names, n++ ? ", " : "", merge_options_rows[i].name);
     if (n)
@@ -110,13 +110,13 @@ void merge_options_print_ignored(const struct stage *s)
 /* ---- short options --------------------------------------------------------------------------- */
 
 /* -v, -vv, ... */
-static bool is_verbose(const char *word)
+static bool is_verbose_flag(const char *word)
 {
     return word[0] == '-' && word[1] == 'v' && strspn(word + 1, "v") == strlen(word + 1);
 }
 
 /* The long name of a short option that takes a value: -j4, -j 4; NULL. */
-static const char *long_name(const char *word)
+static const char *long_name_of_short_option(const char *word)
 {
     if (word[0] != '-')
         return NULL;
@@ -128,13 +128,13 @@ char **merge_options_expand_short(int *argc, char **argv)
     char **words = mem_alloc((size_t)*argc * 2 + 1, sizeof *words);
     int n = 0;
     for (int i = 0; i < *argc; i++) {
-        const char *name = i ? long_name(argv[i]) : NULL;
+        const char *name = i ? long_name_of_short_option(argv[i]) : NULL;
         if (name) {
             words[n++] = (char *)name;
             if (argv[i][2])
                 words[n++] = argv[i] + 2;
         } else {
-            words[n++] = i && is_verbose(argv[i]) ? (char *)"--verbose" : argv[i];
+            words[n++] = i && is_verbose_flag(argv[i]) ? (char *)"--verbose" : argv[i];
         }
     }
     *argc = n;
@@ -163,15 +163,16 @@ static int parse_shard_size(const char *text, uint64_t *n, struct error *e)
 }
 
 /* Choice i of "a|b|c"; NULL for -1. */
-static const char *choice_text(const char *choices, int i, struct arena *a)
+static const char *get_choice_by_index(const char *choices, int i, struct arena *a)
 {
     for (; i > 0; i--)
         choices = strchr(choices, '|') + 1;
     return i < 0 ? NULL : arena_copy_text_n(a, choices, strcspn(choices, "|"));
 }
 
-int merge_options_convert(const struct merge_options *o, struct translation_options *to,
-                          struct arena *a, struct error *e)
+int merge_options_to_translation_options(const struct merge_options *o,
+                                         struct translation_options *to, struct arena *a,
+                                         struct error *e)
 {
     *to = (struct translation_options){
         .seed = o->seed,
@@ -179,9 +180,9 @@ int merge_options_convert(const struct merge_options *o, struct translation_opti
         .paper = o->paper,
         .no_tokenizer = o->no_copy_tokenizer,
         .force = o->force,
-        .missing = choice_text(CHOICES_MISSING, o->missing, a),
-        .embed = choice_text(CHOICES_EMBED, o->embed, a),
-        .mismatch = choice_text(CHOICES_MISMATCH, o->mismatch, a),
+        .missing = get_choice_by_index(CHOICES_MISSING, o->missing, a),
+        .embed = get_choice_by_index(CHOICES_EMBED, o->embed, a),
+        .mismatch = get_choice_by_index(CHOICES_MISMATCH, o->mismatch, a),
         .n_only = o->only.n,
         .only = o->only.items,
     };

@@ -26,7 +26,8 @@ char **merge_options_expand_short(int *argc, char **argv);
 /* Prints a note that names all ignored options that were given. */
 void merge_options_print_ignored(const struct stage *s);
 /* Fills in what config_to_pipeline.h needs. */
-int merge_options_convert(const struct merge_options *o, struct translation_options *to,
-                          struct arena *a, struct error *e);
+int merge_options_to_translation_options(const struct merge_options *o,
+                                         struct translation_options *to, struct arena *a,
+                                         struct error *e);
 
 #endif

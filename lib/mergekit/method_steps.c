@@ -1,34 +1,36 @@
 #include "method_steps.h"
 
-#include "expert_merging.h"
+#include "expert_merging_steps.h"
 #include "parameter_rules.h"
 
 #include <math.h>
 #include <string.h>
 
-static struct pipeline_command *add_command(const struct slice_context *s, const char *filter)
+static struct pipeline_command *add_filter_command(const struct slice_context *s,
+                                                   const char *filter)
 {
     return pipeline_add_command(s->pipeline, filter, s->builder->a);
 }
 
-static void add_word(const struct slice_context *s, struct pipeline_command *to, const char *word)
+static void add_word_unless_null(const struct slice_context *s, struct pipeline_command *to,
+                                 const char *word)
 {
     if (word)
         pipeline_add_word(to, word, s->builder->a);
 }
 
 /* OPTION X, unless x is the option's default. */
-static void add_number(const struct slice_context *s, struct pipeline_command *to,
-                       const char *option, double x, double preset)
+static void add_number_option(const struct slice_context *s, struct pipeline_command *to,
+                              const char *option, double x, double preset)
 {
     char text[32];
     if (x == preset)
         return;
-    add_word(s, to, option);
-    add_word(s, to, arena_copy_text(s->builder->a, number_format(x, text)));
+    add_word_unless_null(s, to, option);
+    add_word_unless_null(s, to, arena_copy_text(s->builder->a, number_format(x, text)));
 }
 
-static int add_weigh(const struct slice_context *s)
+static int add_weigh_command(const struct slice_context *s)
 {
     return parameter_rules_add_per_model(s, "weight", (struct rule_target){"weigh", NULL, 1}, NULL);
 }
@@ -81,17 +83,18 @@ static void add_sparsifier_options(const struct slice_context *s, const struct s
     const struct translation_options *o = s->builder->options;
     struct pipeline_command *c = &s->pipeline->commands[s->pipeline->n - 1];
     if (o->bug_compatible)
-        add_word(s, c, f->bug_option);
+        add_word_unless_null(s, c, f->bug_option);
     if (o->paper)
-        add_word(s, c, f->paper_option);
+        add_word_unless_null(s, c, f->paper_option);
     if (f->is_random) {
-        add_word(s, c, "--seed");
-        add_word(s, c, arena_printf(s->builder->a, "%llu", (unsigned long long)o->seed));
+        add_word_unless_null(s, c, "--seed");
+        add_word_unless_null(s, c,
+                             arena_printf(s->builder->a, "%llu", (unsigned long long)o->seed));
     }
-    add_word(s, c, rescaling_option);
+    add_word_unless_null(s, c, rescaling_option);
 }
 
-static int add_sparsify(const struct slice_context *s)
+static int add_sparsifying_command(const struct slice_context *s)
 {
     const struct sparsifier *f = &sparsifiers[s->builder->method->sparsifier];
     bool rescale = false, added = false;
@@ -113,9 +116,9 @@ static int add_sparsify(const struct slice_context *s)
     add_sparsifier_options(s, f, r.option);
     if (!r.by)
         return 0;
-    struct pipeline_command *c = add_command(s, "rescale");
-    add_word(s, c, "--by");
-    add_word(s, c, r.by);
+    struct pipeline_command *c = add_filter_command(s, "rescale");
+    add_word_unless_null(s, c, "--by");
+    add_word_unless_null(s, c, r.by);
     return 0;
 }
 
@@ -125,24 +128,25 @@ static int add_sparsify(const struct slice_context *s)
 static int add_task_vector_steps(const struct slice_context *s)
 {
     bool vote = s->builder->method->weights == WEIGHTS_VOTE, normalize;
-    if (add_sparsify(s) || add_weigh(s) || parameter_rules_find_flag(s, "normalize", &normalize))
+    if (add_sparsifying_command(s) || add_weigh_command(s) ||
+        parameter_rules_find_flag(s, "normalize", &normalize))
         return -1;
     if (vote) {
-        struct pipeline_command *elect = add_command(s, "elect-sign");
-        add_word(s, elect, s->builder->options->paper ? "--unweighted" : NULL);
+        struct pipeline_command *elect = add_filter_command(s, "elect-sign");
+        add_word_unless_null(s, elect, s->builder->options->paper ? "--unweighted" : NULL);
     }
-    struct pipeline_command *combine = add_command(s, "combine");
+    struct pipeline_command *combine = add_filter_command(s, "combine");
     if (normalize)
-        add_word(s, combine, vote ? "--normalize=agreeing" : "--normalize=all");
+        add_word_unless_null(s, combine, vote ? "--normalize=agreeing" : "--normalize=all");
     return parameter_rules_add_global(s, "lambda", (struct rule_target){"rescale", NULL, 1});
 }
 
 static int add_linear_steps(const struct slice_context *s)
 {
     bool normalize;
-    if (add_weigh(s) || parameter_rules_find_flag(s, "normalize", &normalize))
+    if (add_weigh_command(s) || parameter_rules_find_flag(s, "normalize", &normalize))
         return -1;
-    add_word(s, add_command(s, "combine"), normalize ? "--normalize=all" : NULL);
+    add_word_unless_null(s, add_filter_command(s, "combine"), normalize ? "--normalize=all" : NULL);
     return 0;
 }
 
@@ -151,8 +155,8 @@ static int add_model_stock_steps(const struct slice_context *s)
     bool per_row;
     if (parameter_rules_find_flag(s, "filter_wise", &per_row))
         return -1;
-    add_word(s, add_command(s, "model-stock"), per_row ? "--per=row" : NULL);
-    add_command(s, "combine");
+    add_word_unless_null(s, add_filter_command(s, "model-stock"), per_row ? "--per=row" : NULL);
+    add_filter_command(s, "combine");
     return 0;
 }
 
@@ -161,12 +165,12 @@ static int add_sce_steps(const struct slice_context *s)
     if (parameter_rules_add_global(s, "select_topk",
                                    (struct rule_target){"sce-select", "--topk", 1}))
         return -1;
-    add_command(s, "sce-weigh");
-    add_word(s, add_command(s, "elect-sign"), "--unweighted");
-    struct pipeline_command *combine = add_command(s, "combine");
-    add_word(s, combine, "--normalize=agreeing");
-    add_word(s, combine, "--floor");
-    add_word(s, combine, "1e-6");
+    add_filter_command(s, "sce-weigh");
+    add_word_unless_null(s, add_filter_command(s, "elect-sign"), "--unweighted");
+    struct pipeline_command *combine = add_filter_command(s, "combine");
+    add_word_unless_null(s, combine, "--normalize=agreeing");
+    add_word_unless_null(s, combine, "--floor");
+    add_word_unless_null(s, combine, "1e-6");
     return 0;
 }
 
@@ -178,11 +182,11 @@ static int add_ram_steps(const struct slice_context *s)
         (plus && parameter_rules_find_number(s, "r", &r)) ||
         (plus && parameter_rules_find_number(s, "alpha", &alpha)))
         return -1;
-    struct pipeline_command *ram = add_command(s, "ram");
-    add_word(s, ram, plus ? "--plus" : NULL);
-    add_number(s, ram, "--epsilon", epsilon, 1e-5);
-    add_number(s, ram, "--r", r, 0.1);
-    add_number(s, ram, "--alpha", alpha, 0.2);
+    struct pipeline_command *ram = add_filter_command(s, "ram");
+    add_word_unless_null(s, ram, plus ? "--plus" : NULL);
+    add_number_option(s, ram, "--epsilon", epsilon, 1e-5);
+    add_number_option(s, ram, "--r", r, 0.1);
+    add_number_option(s, ram, "--alpha", alpha, 0.2);
     return 0;
 }
 
@@ -198,12 +202,12 @@ static int add_interpolation_steps(const struct slice_context *s)
 static int add_nuslerp_steps(const struct slice_context *s)
 {
     bool flatten, columns;
-    if (add_weigh(s) || parameter_rules_find_flag(s, "nuslerp_flatten", &flatten) ||
+    if (add_weigh_command(s) || parameter_rules_find_flag(s, "nuslerp_flatten", &flatten) ||
         parameter_rules_find_flag(s, "nuslerp_row_wise", &columns))
         return -1;
-    struct pipeline_command *nuslerp = add_command(s, "nuslerp");
+    struct pipeline_command *nuslerp = add_filter_command(s, "nuslerp");
     if (!flatten) /* mergekit's row_wise interpolates columns */
-        add_word(s, nuslerp, columns ? "--along=columns" : "--along=rows");
+        add_word_unless_null(s, nuslerp, columns ? "--along=columns" : "--along=rows");
     return 0;
 }
 
@@ -216,9 +220,9 @@ static int add_karcher_steps(const struct slice_context *s)
     if (iterations != floor(iterations))
         return pipeline_builder_error(s->builder, s->builder->config->line,
                                       "max_iter must be a whole number");
-    struct pipeline_command *karcher = add_command(s, "karcher");
-    add_number(s, karcher, "--max-iter", iterations, 10);
-    add_number(s, karcher, "--tol", tol, 1e-5);
+    struct pipeline_command *karcher = add_filter_command(s, "karcher");
+    add_number_option(s, karcher, "--max-iter", iterations, 10);
+    add_number_option(s, karcher, "--tol", tol, 1e-5);
     return 0;
 }
 
@@ -226,18 +230,18 @@ static int add_multislerp_steps(const struct slice_context *s)
 {
     bool normalize;
     double eps;
-    if (add_weigh(s) || parameter_rules_find_flag(s, "normalize_weights", &normalize) ||
+    if (add_weigh_command(s) || parameter_rules_find_flag(s, "normalize_weights", &normalize) ||
         parameter_rules_find_number(s, "eps", &eps))
         return -1;
-    struct pipeline_command *multislerp = add_command(s, "multislerp");
-    add_word(s, multislerp, normalize ? NULL : "--raw-weights");
-    add_number(s, multislerp, "--eps", eps, 1e-8);
+    struct pipeline_command *multislerp = add_filter_command(s, "multislerp");
+    add_word_unless_null(s, multislerp, normalize ? NULL : "--raw-weights");
+    add_number_option(s, multislerp, "--eps", eps, 1e-8);
     return 0;
 }
 
 static int add_arcee_fusion_steps(const struct slice_context *s)
 {
-    add_command(s, "arcee-fusion");
+    add_filter_command(s, "arcee-fusion");
     return 0;
 }
 
@@ -265,8 +269,8 @@ static const struct {
     {"ram", add_ram_steps},
     {"ramplus_tl", add_ram_steps},
     {"passthrough", add_passthrough_steps},
-    {"expert_merging", expert_merging_add_steps},
-    {"expert_merging_pp", expert_merging_add_steps},
+    {"expert_merging", expert_merging_steps_add},
+    {"expert_merging_pp", expert_merging_steps_add},
 };
 
 int method_steps_add(const struct slice_context *s)

@@ -1,14 +1,14 @@
 #include "parameter_rules.h"
 
-#include "parameter_value.h"
+#include "parameter_lookup.h"
 
 #include <string.h>
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
 /* Looks a parameter up for a model of the slice, or globally if `m` is NULL. */
-static int find_value(const struct slice_context *s, const char *name, const struct slice_model *m,
-                      struct parameter_value *v)
+static int find_parameter_value(const struct slice_context *s, const char *name,
+                                const struct slice_model *m, struct parameter_value *v)
 {
     struct pipeline_builder *b = s->builder;
     struct parameter_levels levels = {0};
@@ -17,8 +17,8 @@ static int find_value(const struct slice_context *s, const char *name, const str
     levels.parameters[levels.n_levels++] = &s->slice->parameters;
     levels.parameters[levels.n_levels++] = &b->config->module_parameters;
     levels.parameters[levels.n_levels++] = &b->config->parameters;
-    if (parameter_value_lookup(v, merge_method_find_parameter(b->method, name), &levels,
-                               b->file->path, b->a, b->e))
+    if (parameter_lookup_find(v, merge_method_find_parameter(b->method, name), &levels,
+                              b->file->path, b->a, b->e))
         return -1;
     if (v->n_conditions > 0)
         return 0;
@@ -27,12 +27,12 @@ static int find_value(const struct slice_context *s, const char *name, const str
                                   m ? m->input->name : "");
 }
 
-static int find_constant(const struct slice_context *s, const char *name, struct parameter_value *v,
-                         double *x)
+static int find_constant_parameter(const struct slice_context *s, const char *name,
+                                   struct parameter_value *v, double *x)
 {
-    if (find_value(s, name, NULL, v))
+    if (find_parameter_value(s, name, NULL, v))
         return -1;
-    if (parameter_value_constant(v, x) == 0)
+    if (parameter_lookup_constant(v, x) == 0)
         return 0;
     return pipeline_builder_error(s->builder, v->line,
                                   "%s must have the same value for all tensors", name);
@@ -41,7 +41,7 @@ static int find_constant(const struct slice_context *s, const char *name, struct
 int parameter_rules_find_number(const struct slice_context *s, const char *name, double *x)
 {
     struct parameter_value v;
-    return find_constant(s, name, &v, x);
+    return find_constant_parameter(s, name, &v, x);
 }
 
 int parameter_rules_find_flag(const struct slice_context *s, const char *name, bool *flag)
@@ -49,7 +49,7 @@ int parameter_rules_find_flag(const struct slice_context *s, const char *name, b
     struct parameter_value v;
     double x = 0;
     bool any_number = strcmp(name, "normalize_weights") == 0; /* as in mergekit */
-    if (find_constant(s, name, &v, &x))
+    if (find_constant_parameter(s, name, &v, &x))
         return -1;
     *flag = x != 0;
     if (any_number || x == 0 || x == 1)
@@ -60,7 +60,7 @@ int parameter_rules_find_flag(const struct slice_context *s, const char *name, b
 /* ---- rules ----------------------------------------------------------------------------------- */
 
 /* "0.5" or "[0.2,0.8]" */
-static const char *value_text(const struct conditional_value *c, struct arena *a)
+static const char *format_values(const struct conditional_value *c, struct arena *a)
 {
     char number[32];
     const char *text = c->n_values > 1 ? "[" : "";
@@ -71,9 +71,10 @@ static const char *value_text(const struct conditional_value *c, struct arena *a
 
 /* A condition as a rule: a value, with the model and a glob in front; `model` is NULL for all
  * models. */
-static const char *rule_text(const struct conditional_value *c, const char *model, struct arena *a)
+static const char *format_rule(const struct conditional_value *c, const char *model,
+                               struct arena *a)
 {
-    const char *value = value_text(c, a);
+    const char *value = format_values(c, a);
     const char *glob = c->filter ? pipeline_builder_escape_glob(c->filter, a) : NULL;
     const char *name = model ? pipeline_builder_escape_glob(model, a) : "";
     if (glob && strncmp(glob, "\\-", 2) == 0)
@@ -85,31 +86,32 @@ static const char *rule_text(const struct conditional_value *c, const char *mode
 
 /* Adds a value's conditions in reverse: in a configuration the first match applies, of rules the
  * last. */
-static void add_rules(struct pipeline_command *to, const char *option,
-                      const struct parameter_value *v, const char *model, struct arena *a)
+static void add_rules_of_value(struct pipeline_command *to, const char *option,
+                               const struct parameter_value *v, const char *model, struct arena *a)
 {
     for (size_t i = v->n_conditions; i-- > 0;) {
         if (option)
             pipeline_add_word(to, option, a);
-        pipeline_add_word(to, rule_text(&v->conditions[i], model, a), a);
+        pipeline_add_word(to, format_rule(&v->conditions[i], model, a), a);
     }
 }
 
-static bool is_neutral(const struct parameter_value *v, double neutral)
+static bool is_neutral_value(const struct parameter_value *v, double neutral)
 {
     double x;
-    return parameter_value_constant(v, &x) == 0 && x == neutral;
+    return parameter_lookup_constant(v, &x) == 0 && x == neutral;
 }
 
-static struct pipeline_command *target_command(const struct slice_context *s, struct rule_target to)
+static struct pipeline_command *find_or_add_target_command(const struct slice_context *s,
+                                                           struct rule_target to)
 {
     struct pipeline *p = s->pipeline;
     return to.filter ? pipeline_add_command(p, to.filter, s->builder->a) : &p->commands[p->n - 1];
 }
 
 /* Registers that a model's value may not cover every tensor. */
-static void add_coverage_check(const struct slice_context *s, const struct parameter_value *v,
-                               const char *name, const char *model)
+static void register_coverage_check(const struct slice_context *s, const struct parameter_value *v,
+                                    const char *name, const char *model)
 {
     struct arena *a = s->builder->a;
     struct coverage_check c = {.pipeline = s->pipeline,
@@ -130,20 +132,21 @@ int parameter_rules_add_per_model(const struct slice_context *s, const char *nam
     struct parameter_value *values = arena_alloc(a, s->n_models, sizeof *values);
     bool equal = true, all_neutral = true;
     for (size_t i = 0; i < s->n_models; i++) {
-        if (find_value(s, name, &s->models[i], &values[i]))
+        if (find_parameter_value(s, name, &s->models[i], &values[i]))
             return -1;
         if (!values[i].complete)
-            add_coverage_check(s, &values[i], name, s->models[i].input->name);
-        equal &= parameter_value_equal(&values[0], &values[i]);
-        all_neutral &= is_neutral(&values[i], to.neutral);
+            register_coverage_check(s, &values[i], name, s->models[i].input->name);
+        equal &= parameter_lookup_equal(&values[0], &values[i]);
+        all_neutral &= is_neutral_value(&values[i], to.neutral);
     }
     if (added)
         *added = !all_neutral;
     if (all_neutral)
         return 0;
-    struct pipeline_command *command = target_command(s, to);
+    struct pipeline_command *command = find_or_add_target_command(s, to);
     for (size_t i = 0; i < (equal ? 1 : s->n_models); i++)
-        add_rules(command, to.option, &values[i], equal ? NULL : s->models[i].input->name, a);
+        add_rules_of_value(command, to.option, &values[i], equal ? NULL : s->models[i].input->name,
+                           a);
     return 0;
 }
 
@@ -151,9 +154,9 @@ int parameter_rules_add_global(const struct slice_context *s, const char *name,
                                struct rule_target to)
 {
     struct parameter_value v;
-    if (find_value(s, name, NULL, &v))
+    if (find_parameter_value(s, name, NULL, &v))
         return -1;
-    if (!is_neutral(&v, to.neutral))
-        add_rules(target_command(s, to), to.option, &v, NULL, s->builder->a);
+    if (!is_neutral_value(&v, to.neutral))
+        add_rules_of_value(find_or_add_target_command(s, to), to.option, &v, NULL, s->builder->a);
     return 0;
 }

@@ -1,6 +1,6 @@
 #include "preflight.h"
 
-#include "output_header.h"
+#include "pipeline_output_header.h"
 #include "stage_rules.h"
 #include "tokenizer_files.h"
 
@@ -12,7 +12,7 @@
 
 /* ---- required parameters --------------------------------------------------------------------- */
 
-static bool is_covered(const struct coverage_check *c, const char *tensor)
+static bool matches_a_filter(const struct coverage_check *c, const char *tensor)
 {
     for (size_t i = 0; i < c->n_filters; i++)
         if (strstr(tensor, c->filters[i]))
@@ -21,31 +21,32 @@ static bool is_covered(const struct coverage_check *c, const char *tensor)
 }
 
 /* Does one tensor's vector of the model have a value, if there is one? */
-static int check_tensor(const struct translated_config *m, const struct coverage_check *c,
-                        const struct tensor *t, long model, struct error *e)
+static int check_tensor_has_value(const struct translated_config *m, const struct coverage_check *c,
+                                  const struct tensor *t, long model, struct error *e)
 {
     for (size_t k = 0; k < t->n_vectors; k++) {
-        const char *name = stage_rules_tensor_name(t, &t->vectors[k]);
-        if ((long)t->vectors[k].model == model && !is_covered(c, name))
+        const char *name = stage_rules_name_to_match(t, &t->vectors[k]);
+        if ((long)t->vectors[k].model == model && !matches_a_filter(c, name))
             return error_set(e, "%.200s, line %zu: %s has no value for tensor %s of %s",
                              m->config_path, c->line, c->parameter, name, c->model);
     }
     return 0;
 }
 
-static int check_coverage(const struct translated_config *m, const struct coverage_check *c,
-                          const struct pipeline_options *run, struct error *e)
+static int check_filters_cover_all_tensors(const struct translated_config *m,
+                                           const struct coverage_check *c,
+                                           const struct pipeline_options *run, struct error *e)
 {
-    if (!output_header_is_available(c->pipeline))
+    if (!pipeline_output_header_is_available(c->pipeline))
         return error_set(e,
                          "%.200s, line %zu: %s must have a value without a filter, because it "
                          "applies to the result of another document",
                          m->config_path, c->line, c->parameter);
-    struct header *h = output_header_read(run, c->pipeline, 1, e);
+    struct header *h = pipeline_output_header_read(run, c->pipeline, 1, e);
     int failed = h ? 0 : -1;
     long model = h ? header_find_model(h, c->model) : -1;
     for (size_t i = 0; h && !failed && i < h->n_tensors; i++)
-        failed = check_tensor(m, c, &h->tensors[i], model, e);
+        failed = check_tensor_has_value(m, c, &h->tensors[i], model, e);
     header_free(h);
     return failed;
 }
@@ -53,8 +54,8 @@ static int check_coverage(const struct translated_config *m, const struct covera
 /* ---- tokenizers ------------------------------------------------------------------------------ */
 
 /* "token "a" has id 0 in the tokenizer of M and 1 in that of N" */
-static const char *difference_text(const struct token_difference *d, const char *own,
-                                   const char *other, struct arena *a)
+static const char *format_token_difference(const struct token_difference *d, const char *own,
+                                           const char *other, struct arena *a)
 {
     const char *id = d->id_in_b < 0 ? "no id" : arena_printf(a, "id %ld", d->id_in_b);
     return arena_printf(a,
@@ -66,8 +67,8 @@ static const char *difference_text(const struct token_difference *d, const char 
 /* Compares the tokenizers of all models with that of the result. A difference is an error if the
  * configuration chooses the tokenizer, because mergekit would then permute rows of the embedding;
  * else a warning, if `tool` is not NULL. */
-static int check_tokens(const struct translated_config *m, const char *tool, struct arena *a,
-                        struct error *e)
+static int compare_tokenizers_of_models(const struct translated_config *m, const char *tool,
+                                        struct arena *a, struct error *e)
 {
     const char *own = m->tokenizer_model ? m->tokenizer_model : m->metadata_model;
     struct token_difference d;
@@ -75,7 +76,7 @@ static int check_tokens(const struct translated_config *m, const char *tool, str
         if (strcmp(m->models[i], own) == 0 ||
             !tokenizer_files_find_difference(own, m->models[i], &d, a))
             continue;
-        const char *difference = difference_text(&d, own, m->models[i], a);
+        const char *difference = format_token_difference(&d, own, m->models[i], a);
         if (m->tokenizer_model)
             return error_set(e,
                              "%.200s, line %zu: %s; permuting rows of the embedding is not "
@@ -91,15 +92,16 @@ int preflight_check_inputs(const struct translated_config *m, const struct pipel
                            struct arena *a, struct error *e)
 {
     for (size_t i = 0; i < m->n_coverage_checks; i++)
-        if (check_coverage(m, &m->coverage_checks[i], run, e))
+        if (check_filters_cover_all_tensors(m, &m->coverage_checks[i], run, e))
             return -1;
-    return check_tokens(m, NULL, a, e);
+    return compare_tokenizers_of_models(m, NULL, a, e);
 }
 
 /* ---- dry run --------------------------------------------------------------------------------- */
 
-static int check_target(const struct preflight_target *t, const struct output_size *size,
-                        uint64_t *free_bytes, struct arena *a, struct error *e)
+static int check_target_and_disk_space(const struct preflight_target *t,
+                                       const struct predicted_output_size *size,
+                                       uint64_t *free_bytes, struct arena *a, struct error *e)
 {
     struct statvfs disk;
     struct stat st;
@@ -117,12 +119,15 @@ static int check_target(const struct preflight_target *t, const struct output_si
     return 0;
 }
 
-int preflight_dry_run(const struct translated_config *m, const struct pipeline_options *run,
-                      const struct preflight_target *target, struct output_size *size,
-                      uint64_t *free_bytes, struct arena *a, struct error *e)
+int preflight_check_without_computing(const struct translated_config *m,
+                                      const struct pipeline_options *run,
+                                      const struct preflight_target *target,
+                                      struct predicted_output_size *size, uint64_t *free_bytes,
+                                      struct arena *a, struct error *e)
 {
     *free_bytes = 0;
-    if (check_tokens(m, target->tool, a, e) || output_size_compute(size, m, run, a, e))
+    if (compare_tokenizers_of_models(m, target->tool, a, e) ||
+        predicted_output_size_compute(size, m, run, a, e))
         return -1;
-    return check_target(target, size, free_bytes, a, e);
+    return check_target_and_disk_space(target, size, free_bytes, a, e);
 }

@@ -2,7 +2,7 @@
 #ifndef TV_PREFLIGHT_H
 #define TV_PREFLIGHT_H
 
-#include "output_size.h"
+#include "predicted_output_size.h"
 
 /* Checks before every merge: do required parameters have values for all tensors, and do all models
  * use the token ids of the configured tokenizer? */
@@ -19,8 +19,10 @@ struct preflight_target {
 /* Checks all that can be checked without payload: opens all models and filters, computes the size
  * of the result, and checks the target and the free disk space, which it stores in *free_bytes (0:
  * unknown). */
-int preflight_dry_run(const struct translated_config *m, const struct pipeline_options *run,
-                      const struct preflight_target *target, struct output_size *size,
-                      uint64_t *free_bytes, struct arena *a, struct error *e);
+int preflight_check_without_computing(const struct translated_config *m,
+                                      const struct pipeline_options *run,
+                                      const struct preflight_target *target,
+                                      struct predicted_output_size *size, uint64_t *free_bytes,
+                                      struct arena *a, struct error *e);
 
 #endif

@@ -20,7 +20,7 @@ struct slice_context slice_context_new(struct pipeline_builder *b, size_t i,
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-static bool is_listed(const struct slice_context *s, const struct input_model *input)
+static bool is_listed_model(const struct slice_context *s, const struct input_model *input)
 {
     for (size_t i = 0; i < s->n_models; i++)
         if (s->models[i].input == input)
@@ -68,16 +68,16 @@ int slice_context_find_models(struct slice_context *s)
     s->base = role == BASE_OPTIONAL || role == BASE_REQUIRED ? base : NULL;
     s->models = arena_alloc(b->a, s->slice->n_sources + 1, sizeof *s->models);
     for (size_t i = 0; i < s->slice->n_sources; i++) {
-        const struct config_source *source = &s->slice->sources[i];
+        const struct config_model_entry *source = &s->slice->sources[i];
         const struct input_model *input = input_models_find(&b->inputs, source->model, b->a);
         if (input == base && !s->base_source)
             s->base_source = source;
-        if (!is_listed(s, input) && (!s->base || input != base))
+        if (!is_listed_model(s, input) && (!s->base || input != base))
             s->models[s->n_models++] = (struct slice_model){input, source};
     }
     if (check_base_is_allowed(s, base))
         return -1;
-    if (role == BASE_IS_A_MODEL && base && !b->config->has_slices && !is_listed(s, base))
+    if (role == BASE_IS_A_MODEL && base && !b->config->has_slices && !is_listed_model(s, base))
         s->models[s->n_models++] = (struct slice_model){base, NULL};
     return check_number_of_models(s);
 }

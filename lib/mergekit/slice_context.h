@@ -9,14 +9,14 @@
 /* A model of a slice. */
 struct slice_model {
     const struct input_model *input;
-    const struct config_source *source; /* NULL: a base_model that is not listed */
+    const struct config_model_entry *source; /* NULL: a base_model that is not listed */
 };
 
 struct slice_context {
     struct pipeline_builder *builder;
     const struct config_slice *slice;
-    const struct input_model *base;          /* NULL: none, or it is one of `models` */
-    const struct config_source *base_source; /* the base's entry among the sources; NULL */
+    const struct input_model *base;               /* NULL: none, or it is one of `models` */
+    const struct config_model_entry *base_source; /* the base's entry among the sources; NULL */
     size_t n_models;
     struct slice_model *models;
     long first_layer;    /* number of its first layer in the result; -1: not a slice of layers */

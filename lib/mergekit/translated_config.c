@@ -35,8 +35,8 @@ struct pipeline *translated_config_pipeline_to_file(const struct document_result
     return p;
 }
 
-static void replace_in(struct pipeline *p, const struct document_result *result, const char *path,
-                       struct arena *a)
+static void replace_result_in_pipeline(struct pipeline *p, const struct document_result *result,
+                                       const char *path, struct arena *a)
 {
     for (size_t i = 0; i < p->n; i++)
         for (size_t j = 0; j < p->commands[i].n; j++) {
@@ -46,7 +46,7 @@ static void replace_in(struct pipeline *p, const struct document_result *result,
                 *w = (struct pipeline_word){
                     .text = arena_printf(a, "%s%s%s", w->text, path, w->suffix)};
             else if (w->substitution)
-                replace_in(w->substitution, result, path, a);
+                replace_result_in_pipeline(w->substitution, result, path, a);
         }
 }
 
@@ -56,6 +56,6 @@ void translated_config_replace_result(struct translated_config *m,
 {
     for (size_t i = 0; i < m->n_results; i++)
         if (m->results[i] != result)
-            replace_in(&m->results[i]->pipeline, result, path, a);
-    replace_in(&m->pipeline, result, path, a);
+            replace_result_in_pipeline(&m->results[i]->pipeline, result, path, a);
+    replace_result_in_pipeline(&m->pipeline, result, path, a);
 }

@@ -1,6 +1,6 @@
 #include "tv_from_yaml.h"
 
-#include "merge_command.h"
+#include "config_command.h"
 #include "standard_output.h"
 
 #include <string.h>
@@ -35,7 +35,7 @@ static void print_command(const char *name, const char *option, const char *fold
 
 /* Results that are used more than once are printed first, each as a separate pipeline that writes
  * it to a file in a temporary folder next to OUT. */
-static void print_script(struct merge_command *c)
+static void print_script(struct config_command *c)
 {
     struct translated_config *m = &c->merge;
     const char *folder =
@@ -59,13 +59,13 @@ static void print_script(struct merge_command *c)
 
 int tv_from_yaml_main(int argc, char **argv)
 {
-    struct merge_command c;
+    struct config_command c;
     struct error e = {0};
-    int status = merge_command_start(&c, &descriptor, argc, argv, false);
+    int status = config_command_parse_and_translate(&c, &descriptor, argc, argv, false);
     if (status)
-        return merge_command_finish(&c, status);
+        return config_command_free(&c, status);
     print_script(&c);
     if (standard_output_flush(&e))
-        status = merge_command_fail(&c, &e, 1);
-    return merge_command_finish(&c, status);
+        status = config_command_print_error(&c, &e, 1);
+    return config_command_free(&c, status);
 }

@@ -1,6 +1,6 @@
 #include "tv_merge.h"
 
-#include "merge_command.h"
+#include "config_command.h"
 #include "preflight.h"
 #include "spool.h"
 #include "standard_output.h"
@@ -42,8 +42,8 @@ static const char *format_size(uint64_t bytes, struct arena *a)
              : arena_printf(a, "%llu bytes", (unsigned long long)bytes);
 }
 
-static void print_check(struct merge_command *c, const struct output_size *size,
-                        uint64_t free_bytes)
+static void print_dry_run_result(struct config_command *c, const struct predicted_output_size *size,
+                                 uint64_t free_bytes)
 {
     size_t n = c->merge.n_models;
     printf("%s of %zu model%s: ", c->merge.config->method, n, n == 1 ? "" : "s");
@@ -56,23 +56,23 @@ static void print_check(struct merge_command *c, const struct output_size *size,
     putchar('\n');
 }
 
-static int check(struct merge_command *c, const struct pipeline_options *run)
+static int run_dry_run(struct config_command *c, const struct pipeline_options *run)
 {
-    struct output_size size;
+    struct predicted_output_size size;
     uint64_t free_bytes;
     struct error e = {0};
     struct preflight_target target = {c->out, c->options->force, descriptor.name};
-    if (preflight_dry_run(&c->merge, run, &target, &size, &free_bytes, &c->a, &e))
-        return merge_command_fail(c, &e, 1);
-    print_check(c, &size, free_bytes);
-    return standard_output_flush(&e) ? merge_command_fail(c, &e, 1) : 0;
+    if (preflight_check_without_computing(&c->merge, run, &target, &size, &free_bytes, &c->a, &e))
+        return config_command_print_error(c, &e, 1);
+    print_dry_run_result(c, &size, free_bytes);
+    return standard_output_flush(&e) ? config_command_print_error(c, &e, 1) : 0;
 }
 
 /* ---- merge ----------------------------------------------------------------------------------- */
 
 /* Runs a pipeline in a child process; returns its exit status. */
-static int run_in_child(const struct pipeline_options *run, const struct pipeline *p,
-                        struct arena *a)
+static int run_pipeline_in_child(const struct pipeline_options *run, const struct pipeline *p,
+                                 struct arena *a)
 {
     int status;
     fflush(NULL);
@@ -87,20 +87,22 @@ static int run_in_child(const struct pipeline_options *run, const struct pipelin
 
 /* Computes a result that is used more than once. It is stored in an unlinked file, which this
  * process keeps open for the pipelines that read it. Returns the exit status. */
-static int compute_result(struct merge_command *c, const struct pipeline_options *run,
-                          const struct document_result *result)
+static int compute_and_store_shared_result(struct config_command *c,
+                                           const struct pipeline_options *run,
+                                           const struct document_result *result)
 {
     struct error e;
     const char *path =
         arena_printf(&c->a, "%s/tvtools-%ld-%s.safetensors",
                      spool_folder_or_default(c->stage->common.spool), (long)getpid(), result->name);
-    int status = run_in_child(run, translated_config_pipeline_to_file(result, path, &c->a), &c->a);
+    int status =
+        run_pipeline_in_child(run, translated_config_pipeline_to_file(result, path, &c->a), &c->a);
     if (status)
         return status;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         error_set(&e, "cannot open %s: %s", path, strerror(errno));
-        return merge_command_fail(c, &e, 1);
+        return config_command_print_error(c, &e, 1);
     }
     unlink(path);
     translated_config_replace_result(&c->merge, result, arena_printf(&c->a, "/dev/fd/%d", fd),
@@ -108,13 +110,13 @@ static int compute_result(struct merge_command *c, const struct pipeline_options
     return 0;
 }
 
-static int merge(struct merge_command *c, struct pipeline_options *run)
+static int run_merge(struct config_command *c, struct pipeline_options *run)
 {
     const struct translated_config *m = &c->merge;
     int status = pipeline_run_start_report(run, c->options->report);
     for (size_t i = 0; i < m->n_results && status == 0; i++)
         if (m->results[i]->uses > 1)
-            status = compute_result(c, run, m->results[i]);
+            status = compute_and_store_shared_result(c, run, m->results[i]);
     if (status == 0)
         status = pipeline_run(run, &m->pipeline, &c->a);
     return pipeline_run_end_report(run, c->options->report, status);
@@ -122,11 +124,11 @@ static int merge(struct merge_command *c, struct pipeline_options *run)
 
 int tv_merge_main(int argc, char **argv, const struct filter *const *filters)
 {
-    struct merge_command c;
+    struct config_command c;
     struct error e = {0};
-    int status = merge_command_start(&c, &descriptor, argc, argv, true);
+    int status = config_command_parse_and_translate(&c, &descriptor, argc, argv, true);
     if (status)
-        return merge_command_finish(&c, status);
+        return config_command_free(&c, status);
     const struct common_options *common = &c.stage->common;
     struct pipeline_options run = {.filters = filters,
                                    .threads =
@@ -135,7 +137,7 @@ int tv_merge_main(int argc, char **argv, const struct filter *const *filters)
                                    .spool = common->spool,
                                    .monitor = {.show_progress = !c.options->quiet}};
     if (preflight_check_inputs(&c.merge, &run, &c.a, &e))
-        return merge_command_finish(&c, merge_command_fail(&c, &e, 1));
-    status = c.options->check ? check(&c, &run) : merge(&c, &run);
-    return merge_command_finish(&c, status);
+        return config_command_free(&c, config_command_print_error(&c, &e, 1));
+    status = c.options->check ? run_dry_run(&c, &run) : run_merge(&c, &run);
+    return config_command_free(&c, status);
 }

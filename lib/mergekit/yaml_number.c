@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-bool yaml_number_is_word(const char *text, const char *const *words)
+bool yaml_number_is_yaml_word(const char *text, const char *const *words)
 {
     for (; *words; words++) {
         size_t n = strlen(*words), upper = 0;
@@ -21,7 +21,7 @@ bool yaml_number_is_word(const char *text, const char *const *words)
 }
 
 /* Digits in base 2, 8 or 16, with any number of '_' between them. */
-static bool parse_in_base(const char *text, int base, double *x)
+static bool parse_digits_in_base(const char *text, int base, double *x)
 {
     *x = 0;
     for (; *text; text++) {
@@ -56,12 +56,12 @@ static bool parse_sexagesimal(const char *text, double *x)
 }
 
 /* The forms that only plain scalars have. */
-static bool parse_plain(const char *text, double *x)
+static bool parse_plain_scalar(const char *text, double *x)
 {
     static const char *const yes[] = {"yes", "true", "on", NULL};
     static const char *const no[] = {"no", "false", "off", NULL};
-    bool is_yes = yaml_number_is_word(text, yes);
-    if (is_yes || yaml_number_is_word(text, no)) {
+    bool is_yes = yaml_number_is_yaml_word(text, yes);
+    if (is_yes || yaml_number_is_yaml_word(text, no)) {
         *x = is_yes;
         return true;
     }
@@ -69,9 +69,9 @@ static bool parse_plain(const char *text, double *x)
     bool found = false;
     text += *text == '-' || *text == '+';
     if (text[0] == '0' && (text[1] == 'x' || text[1] == 'b') && text[2])
-        found = parse_in_base(text + 2, text[1] == 'x' ? 16 : 2, x);
+        found = parse_digits_in_base(text + 2, text[1] == 'x' ? 16 : 2, x);
     else if (text[0] == '0' && text[1] && strspn(text, "01234567_") == strlen(text))
-        found = parse_in_base(text + 1, 8, x);
+        found = parse_digits_in_base(text + 1, 8, x);
     else if (strchr(text, ':'))
         found = parse_sexagesimal(text, x);
     *x *= sign;
@@ -100,5 +100,5 @@ static bool parse_decimal(const char *text, double *x)
 
 bool yaml_number_parse(const char *text, bool plain, double *x)
 {
-    return (plain && parse_plain(text, x)) || parse_decimal(text, x);
+    return (plain && parse_plain_scalar(text, x)) || parse_decimal(text, x);
 }

@@ -1,6 +1,6 @@
 #include "yaml_tree.h"
 
-#include "suggest.h"
+#include "spelling_suggestion.h"
 #include "yaml_number.h"
 
 #include <stdarg.h>
@@ -34,7 +34,8 @@ void yaml_tree_print_warning(const char *tool, const char *path, size_t line, co
     fprintf(stderr, "%s\n", text.text);
 }
 
-static void warn(const struct yaml_tree *t, const yaml_node_t *node, const char *format, ...)
+static void print_node_warning(const struct yaml_tree *t, const yaml_node_t *node,
+                               const char *format, ...)
 {
     char text[700];
     va_list args;
@@ -85,7 +86,7 @@ int yaml_tree_validate(struct yaml_tree *t, const yaml_node_t *node, int depth)
     return validate_children(t, node, depth + 1);
 }
 
-static const char *type_name(yaml_node_type_t type)
+static const char *node_type_name(yaml_node_type_t type)
 {
     return type == YAML_MAPPING_NODE ? "map" : type == YAML_SEQUENCE_NODE ? "list" : "scalar";
 }
@@ -95,13 +96,13 @@ int yaml_tree_expect_type(const struct yaml_tree *t, const yaml_node_t *node, ya
 {
     if (node->type == type)
         return 0;
-    return yaml_tree_error(t, node, "%s must be a %s, but it is a %s", what, type_name(type),
-                           type_name(node->type));
+    return yaml_tree_error(t, node, "%s must be a %s, but it is a %s", what, node_type_name(type),
+                           node_type_name(node->type));
 }
 
 /* ---- scalars --------------------------------------------------------------------------------- */
 
-static bool is_plain(const yaml_node_t *node)
+static bool is_plain_scalar(const yaml_node_t *node)
 {
     return node->type == YAML_SCALAR_NODE && node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
 }
@@ -114,10 +115,10 @@ const char *yaml_tree_scalar_text(const yaml_node_t *node)
 bool yaml_tree_is_null(const yaml_node_t *node)
 {
     static const char *const null[] = {"null", NULL};
-    if (!is_plain(node))
+    if (!is_plain_scalar(node))
         return false;
     const char *text = yaml_tree_scalar_text(node);
-    return !*text || strcmp(text, "~") == 0 || yaml_number_is_word(text, null);
+    return !*text || strcmp(text, "~") == 0 || yaml_number_is_yaml_word(text, null);
 }
 
 int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
@@ -127,8 +128,8 @@ int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, co
         return yaml_tree_error(t, node, "%s must be a number, but it is null", what);
     if (node->type != YAML_SCALAR_NODE)
         return yaml_tree_error(t, node, "%s must be a number, but it is a %s", what,
-                               type_name(node->type));
-    if (yaml_number_parse(yaml_tree_scalar_text(node), is_plain(node), x))
+                               node_type_name(node->type));
+    if (yaml_number_parse(yaml_tree_scalar_text(node), is_plain_scalar(node), x))
         return 0;
     return yaml_tree_error(t, node, "%s: \"%.100s\" is not a number", what,
                            yaml_tree_scalar_text(node));
@@ -141,7 +142,7 @@ int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, co
         return 0;
     if (node->type != YAML_SCALAR_NODE)
         return yaml_tree_error(t, node, "%s must be a string, but it is a %s", what,
-                               type_name(node->type));
+                               node_type_name(node->type));
     if (strlen(yaml_tree_scalar_text(node)) != node->data.scalar.length)
         return yaml_tree_error(t, node, "%s contains a NUL byte", what);
     *text = arena_copy_text_n(t->a, yaml_tree_scalar_text(node), node->data.scalar.length);
@@ -152,7 +153,7 @@ int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, co
 
 bool yaml_tree_is_merge_key(const yaml_node_t *key)
 {
-    return is_plain(key) && strcmp(yaml_tree_scalar_text(key), "<<") == 0;
+    return is_plain_scalar(key) && strcmp(yaml_tree_scalar_text(key), "<<") == 0;
 }
 
 /* The value of a key that the map itself has. */
@@ -170,8 +171,8 @@ static const yaml_node_t *find_own_key(const struct yaml_tree *t, const yaml_nod
 }
 
 /* The value of a key in the operand of a << merge: a map, or a list of maps. */
-static const yaml_node_t *find_in_merged(const struct yaml_tree *t, const yaml_node_t *merged,
-                                         const char *key)
+static const yaml_node_t *find_key_in_merged_maps(const struct yaml_tree *t,
+                                                  const yaml_node_t *merged, const char *key)
 {
     const yaml_node_t *found = NULL;
     if (merged->type == YAML_MAPPING_NODE)
@@ -190,32 +191,34 @@ const yaml_node_t *yaml_tree_find_key(const struct yaml_tree *t, const yaml_node
     yaml_node_pair_t *start = map->data.mapping.pairs.start;
     for (yaml_node_pair_t *p = map->data.mapping.pairs.top; !found && p-- > start;)
         if (yaml_tree_is_merge_key(yaml_tree_node(t, p->key)))
-            found = find_in_merged(t, yaml_tree_node(t, p->value), key);
+            found = find_key_in_merged_maps(t, yaml_tree_node(t, p->value), key);
     return found && !yaml_tree_is_null(found) ? found : NULL;
 }
 
-static void warn_of_duplicate(const struct yaml_tree *t, const yaml_node_t *map,
-                              const yaml_node_pair_t *pair)
+static void warn_of_duplicate_key(const struct yaml_tree *t, const yaml_node_t *map,
+                                  const yaml_node_pair_t *pair)
 {
     const yaml_node_t *key = yaml_tree_node(t, pair->key);
     for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
         const yaml_node_t *other = yaml_tree_node(t, p->key);
         if (other->type == YAML_SCALAR_NODE &&
             strcmp(yaml_tree_scalar_text(other), yaml_tree_scalar_text(key)) == 0)
-            warn(t, key, "duplicate key %s; the last one is used", yaml_tree_scalar_text(key));
+            print_node_warning(t, key, "duplicate key %s; the last one is used",
+                               yaml_tree_scalar_text(key));
     }
 }
 
-static void warn_of_typo(const struct yaml_tree *t, const yaml_node_t *key, size_t n,
-                         const char *const *known)
+static void warn_of_misspelt_key(const struct yaml_tree *t, const yaml_node_t *key, size_t n,
+                                 const char *const *known)
 {
     const char *text = yaml_tree_scalar_text(key);
     for (size_t i = 0; i < n; i++)
         if (strcmp(text, known[i]) == 0)
             return;
-    const char *suggestion = suggest_word(text, n, known);
+    const char *suggestion = spelling_suggestion_find(text, n, known);
     if (suggestion)
-        warn(t, key, "unknown key %s is ignored%s", text, suggest_phrase(suggestion, t->a));
+        print_node_warning(t, key, "unknown key %s is ignored%s", text,
+                           spelling_suggestion_phrase(suggestion, t->a));
 }
 
 void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, size_t n,
@@ -226,9 +229,9 @@ void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, siz
         const yaml_node_t *key = yaml_tree_node(t, p->key);
         if (key->type != YAML_SCALAR_NODE || yaml_tree_is_merge_key(key))
             continue;
-        warn_of_duplicate(t, map, p);
+        warn_of_duplicate_key(t, map, p);
         if (n)
-            warn_of_typo(t, key, n, known);
+            warn_of_misspelt_key(t, key, n, known);
     }
 }
 

@@ -37,7 +37,8 @@ bool base_model_tensor_is_unused(const struct base_model *b, size_t i)
 
 /* ---- opening ------------------------------------------------------------------------------ */
 
-static int check_fingerprint(const struct base_model *b, const struct header *h, struct error *e)
+static int check_base_fingerprint(const struct base_model *b, const struct header *h,
+                                  struct error *e)
 {
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
@@ -60,8 +61,9 @@ static bool is_smaller_embedding(const struct tensor *t, const struct ckpt_tenso
            t->shape[0] <= base->shape[0] && t->shape[1] <= base->shape[1];
 }
 
-static int check_tensor(const struct base_model *b, const char *name, const struct tensor *t,
-                        const struct ckpt_tensor *base, struct error *e)
+static int check_dtype_and_shape(const struct base_model *b, const char *name,
+                                 const struct tensor *t, const struct ckpt_tensor *base,
+                                 struct error *e)
 {
     struct arena a = {0};
     if (!dtype_is_float(base->dtype) || !tensor_is_float(t))
@@ -82,7 +84,8 @@ static int check_tensor(const struct base_model *b, const char *name, const stru
 }
 
 /* Finds the base's tensor for tensor `index` of the stream. */
-static int match_tensor(struct base_model *b, size_t index, const struct tensor *t, struct error *e)
+static int find_base_tensor_for(struct base_model *b, size_t index, const struct tensor *t,
+                                struct error *e)
 {
     const char *name = t->base_name ? t->base_name : t->name;
     long i = name_scheme_find_tensor_or_tied(b->model, name);
@@ -90,7 +93,7 @@ static int match_tensor(struct base_model *b, size_t index, const struct tensor 
         return error_set(e, "%s has no tensor %s to add the task vector to",
                          model_source_name(b->model), name);
     const struct ckpt_tensor *base = model_source_tensor(b->model, (size_t)i);
-    if (check_tensor(b, name, t, base, e) < 0)
+    if (check_dtype_and_shape(b, name, t, base, e) < 0)
         return -1;
     b->matches[index] =
         (struct match){.tensor = (size_t)i,
@@ -112,13 +115,13 @@ struct base_model *base_model_open(const struct stage *s, const char *operand, b
     b->rounding = h->input_rounding;
     const struct layer_slice_options keep_numbers = {.first_layer = -1};
     b->model = layer_slice_open(operand, &keep_numbers, s->common.spool, s->filter->name, e);
-    int failed = !b->model || (!accept_other && check_fingerprint(b, h, e));
+    int failed = !b->model || (!accept_other && check_base_fingerprint(b, h, e));
     if (!failed) {
         b->matches = mem_alloc(h->n_tensors, sizeof *b->matches);
         b->used = mem_alloc(model_source_tensor_count(b->model), sizeof *b->used);
     }
     for (size_t i = 0; !failed && i < h->n_tensors; i++)
-        failed = match_tensor(b, i, &h->tensors[i], e);
+        failed = find_base_tensor_for(b, i, &h->tensors[i], e);
     if (!failed)
         return b;
     base_model_close(b);
@@ -139,7 +142,7 @@ void base_model_close(struct base_model *b)
 
 /* The number of elements from `first` on, at most n, that are contiguous in the base too; *at is
  * the flat index of the first one there. */
-static size_t contiguous_run(const struct match *m, size_t first, size_t n, size_t *at)
+static size_t count_contiguous_elements(const struct match *m, size_t first, size_t n, size_t *at)
 {
     if (m->columns == m->base_columns) {
         *at = first;
@@ -155,7 +158,7 @@ void base_model_read_f32(const struct base_model *b, size_t index, size_t first,
 {
     const struct match *m = &b->matches[index];
     for (size_t done = 0, at; done < n;) {
-        size_t run = contiguous_run(m, first + done, n - done, &at);
+        size_t run = count_contiguous_elements(m, first + done, n - done, &at);
         model_source_read_f32(b->model, m->tensor, at, run, b->rounding, to + done);
         done += run;
     }
@@ -166,14 +169,14 @@ void base_model_read_f64(const struct base_model *b, size_t index, size_t first,
 {
     const struct match *m = &b->matches[index];
     for (size_t done = 0, at; done < n;) {
-        size_t run = contiguous_run(m, first + done, n - done, &at);
+        size_t run = count_contiguous_elements(m, first + done, n - done, &at);
         model_source_read_f64(b->model, m->tensor, at, run, b->rounding, to + done);
         done += run;
     }
 }
 
-static void add_f64(const struct base_model *b, size_t index, size_t first, size_t n,
-                    const float *tau, enum dtype to, void *sum)
+static void read_and_add_in_f64(const struct base_model *b, size_t index, size_t first, size_t n,
+                                const float *tau, enum dtype to, void *sum)
 {
     double *x = mem_alloc_aligned(n * sizeof *x);
     base_model_read_f64(b, index, first, n, x);
@@ -183,8 +186,8 @@ static void add_f64(const struct base_model *b, size_t index, size_t first, size
     free(x);
 }
 
-static void add_f32(const struct base_model *b, size_t index, size_t first, size_t n,
-                    const float *tau, enum dtype to, void *sum)
+static void read_and_add_in_f32(const struct base_model *b, size_t index, size_t first, size_t n,
+                                const float *tau, enum dtype to, void *sum)
 {
     float *x = mem_alloc_aligned(n * sizeof *x);
     base_model_read_f32(b, index, first, n, x);
@@ -204,9 +207,9 @@ void base_model_add(const struct base_model *b, size_t index, size_t first, size
         tau = converted;
     }
     if (is_f64)
-        add_f64(b, index, first, n, tau, to, sum);
+        read_and_add_in_f64(b, index, first, n, tau, to, sum);
     else
-        add_f32(b, index, first, n, tau, to, sum);
+        read_and_add_in_f32(b, index, first, n, tau, to, sum);
     free(converted);
 }
 

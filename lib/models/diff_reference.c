@@ -45,7 +45,7 @@ static int open_model(struct diff_reference *r, const char *operand, const char 
 struct diff_reference *diff_reference_open(const char *operand, const char *spool, const char *tool,
                                            struct error *e)
 {
-    const char *path = model_source_path_of_operand(operand);
+    const char *path = model_source_strip_name_from_operand(operand);
     int is_checkpoint = strcmp(path, "-") == 0 ? 0 : ckpt_is_checkpoint(path, e);
     if (is_checkpoint < 0)
         return NULL;
@@ -95,7 +95,7 @@ void diff_reference_read_elements(const struct diff_reference *r, size_t i, size
     if (r->model)
         model_source_read_stored(r->model, i, first, n, to);
     else
-        saved_stream_read(r->saved, i, k, first, n, to);
+        saved_stream_read_elements(r->saved, i, k, first, n, to);
 }
 
 void diff_reference_release_pages(const struct diff_reference *r, size_t i, size_t first, size_t n)

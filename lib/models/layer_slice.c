@@ -9,7 +9,7 @@
 #define LAYERS_MAX 10000000 /* larger numbers in a range are replaced by this one */
 
 /* Finds "[from:to]" at the end of an operand; NULL if there is none. */
-static const char *find_range(const char *operand, long *from, long *to)
+static const char *parse_layer_range_suffix(const char *operand, long *from, long *to)
 {
     const char *open = strrchr(operand, '[');
     if (!open || open == operand)
@@ -27,23 +27,25 @@ static const char *find_range(const char *operand, long *from, long *to)
     return open;
 }
 
-bool layer_slice_is_given(const char *operand)
+bool layer_slice_has_range_suffix(const char *operand)
 {
     long from, to;
-    return find_range(operand, &from, &to) != NULL;
+    return parse_layer_range_suffix(operand, &from, &to) != NULL;
 }
 
-const char *layer_slice_describe(const struct model_source *m, const char *operand, struct arena *a)
+const char *layer_slice_format_name_with_range(const struct model_source *m, const char *operand,
+                                               struct arena *a)
 {
     long from, to;
-    const char *range = find_range(operand, &from, &to);
+    const char *range = parse_layer_range_suffix(operand, &from, &to);
     return arena_printf(a, "%s%s", model_source_name(m), range ? range : "");
 }
 
 /* ---- the layer stack ------------------------------------------------------------------------- */
 
 /* The prefix of the stack that the user named; NULL if the model has no such stack. */
-static const char *find_named_stack(const struct model_source *m, const char *stack, size_t *length)
+static const char *find_stack_by_prefix(const struct model_source *m, const char *stack,
+                                        size_t *length)
 {
     for (size_t i = 0; i < model_source_tensor_count(m); i++) {
         const char *name = model_source_tensor(m, i)->name;
@@ -54,7 +56,7 @@ static const char *find_named_stack(const struct model_source *m, const char *st
     return NULL;
 }
 
-static bool has_other_stack(const struct model_source *m, const char *prefix, size_t length)
+static bool has_second_layer_stack(const struct model_source *m, const char *prefix, size_t length)
 {
     size_t own;
     for (size_t i = 0; i < model_source_tensor_count(m); i++) {
@@ -67,7 +69,7 @@ static bool has_other_stack(const struct model_source *m, const char *prefix, si
 }
 
 /* The number of layers in config.json; 0 if it is not known. */
-static long configured_layers(const struct model_source *m)
+static long read_layer_count_from_config(const struct model_source *m)
 {
     size_t size;
     const struct ckpt *c = model_source_checkpoint(m);
@@ -80,22 +82,22 @@ static long configured_layers(const struct model_source *m)
 /* The stack with as many layers as config.json says, else the only one. */
 static const char *find_text_stack(const struct model_source *m, size_t *length, struct error *e)
 {
-    long layers = configured_layers(m);
+    long layers = read_layer_count_from_config(m);
     const char *prefix = layers ? model_source_find_text_stack(m, layers, length) : NULL;
     if (prefix)
         return prefix;
     prefix = model_source_find_text_stack(m, 0, length);
     if (!prefix)
         error_set(e, "%s has no layers", model_source_name(m));
-    else if (has_other_stack(m, prefix, *length)) {
+    else if (has_second_layer_stack(m, prefix, *length)) {
         error_set(e, "%s has several layer stacks; choose one with --stack", model_source_name(m));
         prefix = NULL;
     }
     return prefix;
 }
 
-bool layer_slice_contributes(const char *name, const char *prefix, size_t length, bool is_first,
-                             bool is_last)
+bool layer_slice_contributes_tensor(const char *name, const char *prefix, size_t length,
+                                    bool is_first, bool is_last)
 {
     size_t own;
     if (tensor_name_layer_in_stack(name, prefix, length) >= 0)
@@ -107,12 +109,12 @@ bool layer_slice_contributes(const char *name, const char *prefix, size_t length
 /* ---- slicing --------------------------------------------------------------------------------- */
 
 /* Selects the layers from ... to - 1; without `has_range` all of them. */
-static int select_range(struct model_source *m, const struct layer_slice_options *o, bool has_range,
-                        long from, long to, struct error *e)
+static int select_layer_range(struct model_source *m, const struct layer_slice_options *o,
+                              bool has_range, long from, long to, struct error *e)
 {
     size_t length;
     const char *prefix =
-        o->stack ? find_named_stack(m, o->stack, &length) : find_text_stack(m, &length, e);
+        o->stack ? find_stack_by_prefix(m, o->stack, &length) : find_text_stack(m, &length, e);
     if (!prefix)
         return o->stack ? error_set(e, "%s has no layers under %s", model_source_name(m), o->stack)
                         : -1;
@@ -138,12 +140,12 @@ struct model_source *layer_slice_open(const char *operand, const struct layer_sl
                                       const char *spool, const char *tool, struct error *e)
 {
     long from = 0, to = 0;
-    const char *range = find_range(operand, &from, &to);
+    const char *range = parse_layer_range_suffix(operand, &from, &to);
     char *without_range =
         range ? strndup(operand, (size_t)(range - operand)) : mem_copy_text(operand);
     struct model_source *m = model_source_open(without_range, spool, tool, e);
     free(without_range);
-    if (!m || (!range && !o->without_range) || select_range(m, o, range, from, to, e) == 0)
+    if (!m || (!range && !o->without_range) || select_layer_range(m, o, range, from, to, e) == 0)
         return m;
     model_source_close(m);
     return NULL;

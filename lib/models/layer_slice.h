@@ -12,18 +12,18 @@ struct layer_slice_options {
 };
 
 /* Does the operand end with a range? */
-bool layer_slice_is_given(const char *operand);
+bool layer_slice_has_range_suffix(const char *operand);
 /* Like model_source_open, for an operand that may have a range. */
 struct model_source *layer_slice_open(const char *operand, const struct layer_slice_options *o,
                                       const char *spool, const char *tool, struct error *e);
 /* "NAME" or "NAME[from:to]", for the history. */
-const char *layer_slice_describe(const struct model_source *m, const char *operand,
-                                 struct arena *a);
+const char *layer_slice_format_name_with_range(const struct model_source *m, const char *operand,
+                                               struct arena *a);
 /* Does the first, last or an inner slice of several contribute this tensor to the whole? Layers of
  * the sliced stack come from every slice, embeddings and other layer stacks from the first one, all
  * other tensors from the last one. */
-bool layer_slice_contributes(const char *name, const char *prefix, size_t length, bool is_first,
-                             bool is_last);
+bool layer_slice_contributes_tensor(const char *name, const char *prefix, size_t length,
+                                    bool is_first, bool is_last);
 /* Sets `layer` and `layers` of the tensors of the sliced stack, counted within the slice. */
 void layer_slice_set_layer_numbers(const struct model_source *m, struct header *h);
 

@@ -31,14 +31,15 @@ struct model_set {
     struct arena arena;
 };
 
-static const struct ckpt_tensor *view_tensor(const struct model_set *m, const struct tensor_view *v)
+static const struct ckpt_tensor *get_checkpoint_tensor_of_view(const struct model_set *m,
+                                                               const struct tensor_view *v)
 {
     return tensor_matching_view_tensor(&m->matching, v);
 }
 
 /* ---- opening the models ---------------------------------------------------------------------- */
 
-static bool is_given(const struct stage *s, const char *option)
+static bool option_is_given(const struct stage *s, const char *option)
 {
     size_t i = 0;
     while (s->filter->options[i].name && strcmp(s->filter->options[i].name, option) != 0)
@@ -50,14 +51,14 @@ static bool is_given(const struct stage *s, const char *option)
 static int choose_slice_options(const struct stage *s, const struct model_set_options *options,
                                 struct layer_slice_options *o, struct error *e)
 {
-    bool renumber = is_given(s, "first-layer");
+    bool renumber = option_is_given(s, "first-layer");
     if (renumber && options->first_layer >= 1000000)
         return error_set(e, "--first-layer must be below 1000000");
     *o = (struct layer_slice_options){.stack = options->stack,
                                       .first_layer = renumber ? (long)options->first_layer : -1,
                                       .without_range = renumber};
     for (size_t i = 0; i < s->operands.n; i++)
-        o->without_range |= layer_slice_is_given(s->operands.items[i]);
+        o->without_range |= layer_slice_has_range_suffix(s->operands.items[i]);
     const char *needs_range = options->stack          ? "--stack"
                               : options->outside >= 0 ? "--outside"
                                                       : NULL;
@@ -66,25 +67,25 @@ static int choose_slice_options(const struct stage *s, const struct model_set_op
                : 0;
 }
 
-static long slice_length(const struct model_source *m)
+static long selected_layer_count(const struct model_source *m)
 {
     const struct selected_layers *s = model_source_selected_layers(m);
     return s ? s->to - s->from : 0;
 }
 
 /* Layers are paired by their position in the slices. */
-static int check_slice_length(const struct model_set *m, const struct model_source *model,
-                              struct error *e)
+static int check_equal_layer_counts(const struct model_set *m, const struct model_source *model,
+                                    struct error *e)
 {
-    long first = slice_length(m->models[0]), own = slice_length(model);
+    long first = selected_layer_count(m->models[0]), own = selected_layer_count(model);
     return own == first
                ? 0
                : error_set(e, "%ld layers of %s cannot be paired with %ld of %s", own,
                            model_source_name(model), first, model_source_name(m->models[0]));
 }
 
-static int add_to_header(const struct model_set *m, const struct model_source *model,
-                         struct header *h, struct error *e)
+static int add_model_to_header(const struct model_set *m, const struct model_source *model,
+                               struct header *h, struct error *e)
 {
     const char *role = !m->matching.task_vectors ? NULL : model == m->models[0] ? "base" : "expert";
     long i = header_add_model(h, model_source_name(model), role, e);
@@ -108,13 +109,13 @@ static int open_models(struct stage *s, struct model_set *m, struct header *h, s
         if (!model)
             return -1;
         m->models[m->n_models++] = model;
-        if (check_slice_length(m, model, e))
+        if (check_equal_layer_counts(m, model, e))
             return -1;
         if (model_source_selected_layers(model)) /* number the layers as the first model does */
             slicing.first_layer = model_source_selected_layers(model)->first_number;
-        if (add_to_header(m, model, h, e))
+        if (add_model_to_header(m, model, h, e))
             return -1;
-        stage_record_operand(s, layer_slice_describe(model, operand, &s->arena));
+        stage_record_operand(s, layer_slice_format_name_with_range(model, operand, &s->arena));
     }
     return 0;
 }
@@ -122,11 +123,11 @@ static int open_models(struct stage *s, struct model_set *m, struct header *h, s
 /* ---- matching the tensors -------------------------------------------------------------------- */
 
 /* The vector of view k in the header. */
-static struct vector make_vector(const struct model_set *m, const struct tensor_match *match,
-                                 size_t k)
+static struct vector make_header_vector(const struct model_set *m, const struct tensor_match *match,
+                                        size_t k)
 {
     const struct tensor_view *v = &match->views[k];
-    enum dtype stored = view_tensor(m, v)->dtype, dtype = stored;
+    enum dtype stored = get_checkpoint_tensor_of_view(m, v)->dtype, dtype = stored;
     if (m->matching.task_vectors)
         dtype = DTYPE_F32;
     else if (m->options.rounding != DTYPE_NONE && dtype_is_float(stored))
@@ -136,8 +137,8 @@ static struct vector make_vector(const struct model_set *m, const struct tensor_
 }
 
 /* The tensor of the header, in its arena. */
-static struct tensor make_tensor(const struct model_set *m, const struct tensor_match *match,
-                                 const char *name, struct header *h)
+static struct tensor make_header_tensor(const struct model_set *m, const struct tensor_match *match,
+                                        const char *name, struct header *h)
 {
     const char *base_name = model_source_stored_name(m->models[0], match->first_tensor);
     struct tensor t = {.name = arena_copy_text(&h->arena, name),
@@ -150,28 +151,29 @@ static struct tensor make_tensor(const struct model_set *m, const struct tensor_
         t.base_name = arena_copy_text(&h->arena, base_name);
     for (size_t k = 0; k < match->n; k++) {
         struct vector *v = &t.vectors[k];
-        *v = make_vector(m, match, k);
+        *v = make_header_vector(m, match, k);
         v->source = strcmp(v->source, name) == 0 ? t.name : arena_copy_text(&h->arena, v->source);
     }
     return t;
 }
 
 /* Matches one tensor and appends it to the set and the header, unless it is omitted. */
-static int add_tensor(struct model_set *m, struct header *h, const char *name, struct error *e)
+static int match_and_add_tensor(struct model_set *m, struct header *h, const char *name,
+                                struct error *e)
 {
     struct set_tensor *t = &m->tensors[m->n_tensors];
     int found = tensor_matching_match(&m->matching, name, &t->match, e);
     if (found <= 0)
         return found;
     struct tensor *in_header = &h->tensors[h->n_tensors];
-    *in_header = make_tensor(m, &t->match, name, h);
+    *in_header = make_header_tensor(m, &t->match, name, h);
     t->columns = tensor_columns(in_header);
     h->n_tensors++;
     m->n_tensors++;
     return 0;
 }
 
-static int add_tensors(struct model_set *m, struct header *h, struct error *e)
+static int match_and_add_all_tensors(struct model_set *m, struct header *h, struct error *e)
 {
     const char **names = NULL;
     size_t n = 0;
@@ -181,7 +183,7 @@ static int add_tensors(struct model_set *m, struct header *h, struct error *e)
         h->tensors = arena_alloc(&h->arena, n, sizeof *h->tensors);
     }
     for (size_t i = 0; !failed && i < n; i++)
-        failed = add_tensor(m, h, names[i], e);
+        failed = match_and_add_tensor(m, h, names[i], e);
     free(names);
     return failed;
 }
@@ -203,7 +205,7 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
                                            .models = m->models,
                                            .arena = &m->arena,
                                            .tool = s->filter->name};
-    if (failed || add_tensors(m, h, e)) {
+    if (failed || match_and_add_all_tensors(m, h, e)) {
         model_set_close(m);
         return NULL;
     }
@@ -236,7 +238,7 @@ void model_set_close(struct model_set *m)
 
 /* ---- elements ------------------------------------------------------------------------------- */
 
-static const struct tensor_view *find_view(const struct model_set *m, size_t index, size_t k)
+static const struct tensor_view *get_tensor_view(const struct model_set *m, size_t index, size_t k)
 {
     const struct tensor_match *match = &m->tensors[index].match;
     return k == MODEL_SET_BASE_VECTOR ? &match->base : &match->views[k];
@@ -257,10 +259,11 @@ static void read_contiguous(const struct model_set *m, const struct tensor_view 
 }
 
 /* Reads n elements of the common shape; those of truncated rows row by row. */
-static void read_view(const struct model_set *m, size_t index, const struct tensor_view *v,
-                      enum read_as as, size_t first, size_t n, void *to)
+static void read_view_elements(const struct model_set *m, size_t index, const struct tensor_view *v,
+                               enum read_as as, size_t first, size_t n, void *to)
 {
-    size_t columns = m->tensors[index].columns, size = dtype_bits(view_tensor(m, v)->dtype) / 8;
+    size_t columns = m->tensors[index].columns,
+           size = dtype_bits(get_checkpoint_tensor_of_view(m, v)->dtype) / 8;
     if (as != AS_STORED)
         size = as == AS_F32 ? 4 : 8;
     if (!v->columns) {
@@ -280,8 +283,8 @@ static void read_view(const struct model_set *m, size_t index, const struct tens
 
 bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k)
 {
-    return view_tensor(m, find_view(m, index, k))->dtype == DTYPE_F64 ||
-           view_tensor(m, &m->tensors[index].match.base)->dtype == DTYPE_F64;
+    return get_checkpoint_tensor_of_view(m, get_tensor_view(m, index, k))->dtype == DTYPE_F64 ||
+           get_checkpoint_tensor_of_view(m, &m->tensors[index].match.base)->dtype == DTYPE_F64;
 }
 
 /* ---- hashes --------------------------------------------------------------------------------- */
@@ -290,8 +293,8 @@ bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k)
  * shape and the hashes of its blocks, then over those of the tensors in order. */
 
 /* The hash of a block of truncated rows. */
-static uint64_t hash_rows(const struct model_source *model, const struct tensor_view *v,
-                          const struct block *b, size_t columns)
+static uint64_t hash_truncated_rows(const struct model_source *model, const struct tensor_view *v,
+                                    const struct block *b, size_t columns)
 {
     uint64_t hash = 0;
     for (size_t i = 0; i < b->n; i += columns)
@@ -301,7 +304,7 @@ static uint64_t hash_rows(const struct model_source *model, const struct tensor_
 }
 
 /* Where the hash of a block is stored. */
-static uint64_t *block_hash_slot(struct model_set *m, size_t index, size_t k, size_t block)
+static uint64_t *find_block_hash_slot(struct model_set *m, size_t index, size_t k, size_t block)
 {
     struct set_tensor *t = &m->tensors[index];
     size_t blocks = tensor_block_count(&m->header->tensors[index]);
@@ -315,16 +318,16 @@ static uint64_t *block_hash_slot(struct model_set *m, size_t index, size_t k, si
 /* Hashes a block when it is read for the first time as a whole. */
 static void hash_block(struct model_set *m, size_t index, size_t k, const struct block *b)
 {
-    const struct tensor_view *v = find_view(m, index, k);
+    const struct tensor_view *v = get_tensor_view(m, index, k);
     const struct model_source *model = m->models[v->model];
     size_t first, n;
     tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
     if (b->n < n)
         return;
-    uint64_t *hash = block_hash_slot(m, index, k, b->index);
+    uint64_t *hash = find_block_hash_slot(m, index, k, b->index);
     if (*hash)
         return;
-    *hash = v->columns ? hash_rows(model, v, b, m->tensors[index].columns)
+    *hash = v->columns ? hash_truncated_rows(model, v, b, m->tensors[index].columns)
                        : model_source_hash_elements(model, v->tensor, b->first, b->n);
 }
 
@@ -353,9 +356,9 @@ void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s)
         const struct tensor_view *v = k < t->match.n ? &t->match.views[k] : &t->match.base;
         const struct model_source *model = m->models[v->model];
         uint64_t *hash = &m->tensor_hashes[v->model][index];
-        *hash = combine_block_hashes(view_tensor(m, v), model_source_stored_name(model, v->tensor),
-                                     t->block_hashes ? t->block_hashes + k * blocks : NULL,
-                                     t->block_hashes ? blocks : 0);
+        *hash = combine_block_hashes(
+            get_checkpoint_tensor_of_view(m, v), model_source_stored_name(model, v->tensor),
+            t->block_hashes ? t->block_hashes + k * blocks : NULL, t->block_hashes ? blocks : 0);
         run_context_add_tensor_hash(s, model_source_name(model), index, *hash);
     }
     free(t->block_hashes);
@@ -381,10 +384,10 @@ void model_set_report_hashes(const struct model_set *m, struct stage *s)
 static void read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
                        enum read_as as, void *to)
 {
-    const struct tensor_view *v = find_view(m, index, k);
-    read_view(m, index, v, as, b->first, b->n, to);
+    const struct tensor_view *v = get_tensor_view(m, index, k);
+    read_view_elements(m, index, v, as, b->first, b->n, to);
     hash_block(m, index, k, b);
-    m->bytes_read += dtype_bytes(view_tensor(m, v)->dtype, b->n);
+    m->bytes_read += dtype_bytes(get_checkpoint_tensor_of_view(m, v)->dtype, b->n);
     size_t first, n; /* the whole block: the rest of a sampled block is not read */
     tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
     if (!v->columns) /* pages of truncated rows stay until the model is closed */
@@ -394,7 +397,7 @@ static void read_block(struct model_set *m, size_t index, size_t k, const struct
 void model_set_read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
                           void *to)
 {
-    enum dtype stored = view_tensor(m, find_view(m, index, k))->dtype;
+    enum dtype stored = get_checkpoint_tensor_of_view(m, get_tensor_view(m, index, k))->dtype;
     enum dtype rounding = m->options.rounding;
     if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored)) {
         read_block(m, index, k, b, AS_STORED, to);

@@ -28,16 +28,16 @@ struct listed_tensor {
     size_t stored_index;
 };
 
-static int compare_listed(const void *a, const void *b)
+static int compare_listed_tensor_names(const void *a, const void *b)
 {
     const struct listed_tensor *x = a, *y = b;
     return strcmp(x->tensor.name, y->tensor.name);
 }
 
 /* Replaces the list of tensors. Sorts `listed`. */
-static void set_tensors(struct model_source *m, struct listed_tensor *listed, size_t n)
+static void replace_tensor_list(struct model_source *m, struct listed_tensor *listed, size_t n)
 {
-    qsort(listed, n, sizeof *listed, compare_listed);
+    qsort(listed, n, sizeof *listed, compare_listed_tensor_names);
     free(m->tensors);
     free(m->stored_indexes);
     m->n = n;
@@ -62,11 +62,11 @@ static void list_saved_tensors(struct model_source *m)
                                             .elements = tensor_elements(t)},
                                            i};
     }
-    set_tensors(m, listed, h->n_tensors);
+    replace_tensor_list(m, listed, h->n_tensors);
     free(listed);
 }
 
-const char *model_source_path_of_operand(const char *operand)
+const char *model_source_strip_name_from_operand(const char *operand)
 {
     const char *equals = strchr(operand, '=');
     const char *slash = strchr(operand, '/');
@@ -91,7 +91,7 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, const c
 struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
                                        struct error *e)
 {
-    const char *path = model_source_path_of_operand(operand);
+    const char *path = model_source_strip_name_from_operand(operand);
     int is_checkpoint = ckpt_is_checkpoint(path, e);
     if (is_checkpoint < 0)
         return NULL;
@@ -169,18 +169,18 @@ const struct ckpt_tensor *model_source_tensor(const struct model_source *m, size
     return m->tensors ? &m->tensors[i] : ckpt_tensor(m->ckpt, i);
 }
 
-static size_t stored_index(const struct model_source *m, size_t i)
+static size_t index_in_checkpoint(const struct model_source *m, size_t i)
 {
     return m->tensors ? m->stored_indexes[i] : i;
 }
 
 const char *model_source_stored_name(const struct model_source *m, size_t i)
 {
-    return m->ckpt ? ckpt_tensor(m->ckpt, stored_index(m, i))->name
-                   : saved_stream_header(m->saved)->tensors[stored_index(m, i)].name;
+    return m->ckpt ? ckpt_tensor(m->ckpt, index_in_checkpoint(m, i))->name
+                   : saved_stream_header(m->saved)->tensors[index_in_checkpoint(m, i)].name;
 }
 
-static int compare_name(const void *name, const void *tensor)
+static int compare_name_with_tensor(const void *name, const void *tensor)
 {
     return strcmp(name, ((const struct ckpt_tensor *)tensor)->name);
 }
@@ -189,7 +189,8 @@ long model_source_find_tensor(const struct model_source *m, const char *name)
 {
     if (!m->tensors)
         return ckpt_find_tensor(m->ckpt, name);
-    const struct ckpt_tensor *t = bsearch(name, m->tensors, m->n, sizeof *t, compare_name);
+    const struct ckpt_tensor *t =
+        bsearch(name, m->tensors, m->n, sizeof *t, compare_name_with_tensor);
     return t ? t - m->tensors : -1;
 }
 
@@ -231,7 +232,8 @@ const char *model_source_find_text_stack(const struct model_source *m, long laye
 }
 
 /* The name with its layer number, at `length`, replaced. */
-static const char *renumber(struct model_source *m, const char *name, size_t length, long layer)
+static const char *replace_layer_number(struct model_source *m, const char *name, size_t length,
+                                        long layer)
 {
     const char *suffix = name + length + strspn(name + length, "0123456789");
     return arena_printf(&m->arena, "%.*s%ld%s", (int)length, name, layer, suffix);
@@ -248,14 +250,14 @@ void model_source_select_layers(struct model_source *m, const struct selected_la
         if (layer >= 0 && (layer < layers->from || layer >= layers->to))
             continue;
         if (layer >= 0 && layers->first_number != layers->from)
-            t.name =
-                renumber(m, t.name, layers->length, layer - layers->from + layers->first_number);
-        listed[n++] = (struct listed_tensor){t, stored_index(m, i)};
+            t.name = replace_layer_number(m, t.name, layers->length,
+                                          layer - layers->from + layers->first_number);
+        listed[n++] = (struct listed_tensor){t, index_in_checkpoint(m, i)};
     }
     m->selected = *layers;
     m->selected.prefix = arena_copy_text_n(&m->arena, layers->prefix, layers->length);
     m->selected.total = total;
-    set_tensors(m, listed, n);
+    replace_tensor_list(m, listed, n);
     free(listed);
 }
 
@@ -270,14 +272,14 @@ void model_source_read_stored(const struct model_source *m, size_t i, size_t fir
                               void *to)
 {
     if (m->ckpt)
-        ckpt_read_elements(m->ckpt, stored_index(m, i), first, n, to);
+        ckpt_read_elements(m->ckpt, index_in_checkpoint(m, i), first, n, to);
     else
-        saved_stream_read(m->saved, stored_index(m, i), 0, first, n, to);
+        saved_stream_read_elements(m->saved, index_in_checkpoint(m, i), 0, first, n, to);
 }
 
 /* n stored elements: mapped bytes where there are any, else a copy in `buffer`. */
-static const void *map_or_read(const struct model_source *m, size_t i, size_t first, size_t n,
-                               void *buffer)
+static const void *get_mapped_or_read_elements(const struct model_source *m, size_t i, size_t first,
+                                               size_t n, void *buffer)
 {
     const struct ckpt_tensor *t = model_source_tensor(m, i);
     if (t->data)
@@ -294,7 +296,7 @@ void model_source_read_f32(const struct model_source *m, size_t i, size_t first,
     float rounded[TILE];
     for (size_t done = 0; done < n; done += TILE) {
         size_t count = n - done < TILE ? n - done : TILE;
-        const void *from = map_or_read(m, i, first + done, count, buffer);
+        const void *from = get_mapped_or_read_elements(m, i, first + done, count, buffer);
         if (d == DTYPE_F64 && rounding != DTYPE_NONE) { /* rounded once, not by way of F32 */
             dtype_to_f64(d, from, buffer, count);
             dtype_from_f64(rounding, buffer, rounded, count);
@@ -303,7 +305,7 @@ void model_source_read_f32(const struct model_source *m, size_t i, size_t first,
         }
         dtype_to_f32(d, from, to + done, count);
         if (rounding != DTYPE_NONE && rounding != d)
-            dtype_round_f32(rounding, to + done, count);
+            dtype_round_f32_to_precision(rounding, to + done, count);
     }
 }
 
@@ -314,7 +316,8 @@ void model_source_read_f64(const struct model_source *m, size_t i, size_t first,
     double buffer[TILE];
     for (size_t done = 0; done < n; done += TILE) {
         size_t count = n - done < TILE ? n - done : TILE;
-        dtype_to_f64(d, map_or_read(m, i, first + done, count, buffer), to + done, count);
+        dtype_to_f64(d, get_mapped_or_read_elements(m, i, first + done, count, buffer), to + done,
+                     count);
         if (rounding != DTYPE_NONE && rounding != d) {
             dtype_from_f64(rounding, to + done, buffer, count);
             dtype_to_f64(rounding, buffer, to + done, count);
@@ -338,5 +341,5 @@ uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size
 void model_source_release_pages(const struct model_source *m, size_t i, size_t first, size_t n)
 {
     if (m->ckpt)
-        ckpt_release_pages(m->ckpt, stored_index(m, i), first, n);
+        ckpt_release_pages(m->ckpt, index_in_checkpoint(m, i), first, n);
 }

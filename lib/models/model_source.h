@@ -17,7 +17,7 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
                                        struct error *e);
 void model_source_close(struct model_source *m);
 /* The path in "name=path". An operand with a slash before its '=' is a path as a whole. */
-const char *model_source_path_of_operand(const char *operand);
+const char *model_source_strip_name_from_operand(const char *operand);
 const char *model_source_name(const struct model_source *m);
 uint64_t model_source_fingerprint(const struct model_source *m);
 /* The checkpoint, with its config and tokenizer files; NULL for a saved stream. */

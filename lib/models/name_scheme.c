@@ -81,7 +81,8 @@ static const struct prefix_row prefixes[] = {
 
 /* The rest of a name after a prefix, and the digits that '#' stands for; NULL if the name does not
  * have the prefix. */
-static const char *skip_prefix(const char *name, const char *prefix, const char **digits, size_t *n)
+static const char *match_prefix_pattern(const char *name, const char *prefix, const char **digits,
+                                        size_t *n)
 {
     *digits = "";
     *n = 0;
@@ -101,7 +102,8 @@ static const char *skip_prefix(const char *name, const char *prefix, const char 
 }
 
 /* Writes the prefix, with the digits for '#', and the rest. False: the name is too long. */
-static bool compose(const char *prefix, const char *digits, size_t n, const char *rest, char *to)
+static bool compose_name(const char *prefix, const char *digits, size_t n, const char *rest,
+                         char *to)
 {
     size_t head = strcspn(prefix, "#");
     const char *tail = prefix[head] ? prefix + head + 1 : "";
@@ -118,10 +120,10 @@ bool name_scheme_to_canonical(const char *name, char *canonical)
     for (size_t i = 0; i < PREFIXES; i++)
         for (size_t s = 0; s < SCHEMES; s++) {
             const char *prefix = prefixes[i].in_scheme[s];
-            if (prefix && (rest = skip_prefix(name, prefix, &digits, &n)))
-                return compose(prefixes[i].canonical, digits, n, rest, canonical);
+            if (prefix && (rest = match_prefix_pattern(name, prefix, &digits, &n)))
+                return compose_name(prefixes[i].canonical, digits, n, rest, canonical);
         }
-    return compose("", "", 0, name, canonical);
+    return compose_name("", "", 0, name, canonical);
 }
 
 bool name_scheme_from_canonical(size_t scheme, const char *canonical, char *name)
@@ -130,18 +132,18 @@ bool name_scheme_from_canonical(size_t scheme, const char *canonical, char *name
     size_t n;
     bool known = false;
     for (size_t i = 0; i < PREFIXES; i++)
-        if ((rest = skip_prefix(canonical, prefixes[i].canonical, &digits, &n))) {
+        if ((rest = match_prefix_pattern(canonical, prefixes[i].canonical, &digits, &n))) {
             known = true;
             if (prefixes[i].in_scheme[scheme])
-                return compose(prefixes[i].in_scheme[scheme], digits, n, rest, name);
+                return compose_name(prefixes[i].in_scheme[scheme], digits, n, rest, name);
         }
-    return !known && compose("", "", 0, canonical, name);
+    return !known && compose_name("", "", 0, canonical, name);
 }
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
 /* The number of tensors whose names are those of the scheme. */
-static size_t count_names(const struct model_source *m, size_t scheme)
+static size_t count_names_in_scheme(const struct model_source *m, size_t scheme)
 {
     char canonical[NAME_SCHEME_MAX_NAME], in_scheme[NAME_SCHEME_MAX_NAME];
     size_t n = 0;
@@ -156,9 +158,9 @@ static size_t count_names(const struct model_source *m, size_t scheme)
 
 size_t name_scheme_detect(const struct model_source *m)
 {
-    size_t best = 0, most = count_names(m, 0);
+    size_t best = 0, most = count_names_in_scheme(m, 0);
     for (size_t s = 1; s < SCHEMES; s++) {
-        size_t n = count_names(m, s);
+        size_t n = count_names_in_scheme(m, s);
         best = n > most ? s : best;
         most = n > most ? n : most;
     }
@@ -199,7 +201,7 @@ enum name_scheme_qkv_kind name_scheme_qkv_kind(const char *canonical)
 {
     static const char *const split[] = {"q_proj.", "k_proj.", "v_proj."};
     const char *digits,
-        *rest = skip_prefix(canonical, "vision.layers.#.attn.", &digits, &(size_t){0});
+        *rest = match_prefix_pattern(canonical, "vision.layers.#.attn.", &digits, &(size_t){0});
     if (rest && strncmp(rest, "qkv.", 4) == 0)
         return NAME_SCHEME_FUSED_QKV;
     for (size_t i = 0; rest && i < 3; i++)

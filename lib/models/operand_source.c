@@ -18,7 +18,7 @@ static int open_model(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-static int fill_from_model(const struct job *job, struct block *b, struct error *e)
+static int read_block_from_model(const struct job *job, struct block *b, struct error *e)
 {
     const struct model_source *m = job->stage->data;
     model_source_read_stored(m, job->index, b->first, b->n, b->data[0]);
@@ -39,14 +39,14 @@ static const struct filter model_reader = {
     .raw_payload = true,
     .operands_are_files = true,
     .open = open_model,
-    .source.fill_block = fill_from_model,
+    .source.fill_block = read_block_from_model,
     .close = close_model,
 };
 
-const struct filter *operand_source_filter(const char *operand, struct error *e)
+const struct filter *operand_source_choose_filter(const char *operand, struct error *e)
 {
     int is_checkpoint = strcmp(operand, "-") == 0
                             ? 0
-                            : ckpt_is_checkpoint(model_source_path_of_operand(operand), e);
+                            : ckpt_is_checkpoint(model_source_strip_name_from_operand(operand), e);
     return is_checkpoint < 0 ? NULL : is_checkpoint ? &model_reader : &stdio_stages_reader;
 }

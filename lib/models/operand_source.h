@@ -6,6 +6,6 @@
 
 /* The source for `operand`: "-" or a saved stream, or a checkpoint as a stream of its weights. NULL
  * on error. A sink's descriptor names this function. */
-const struct filter *operand_source_filter(const char *operand, struct error *e);
+const struct filter *operand_source_choose_filter(const char *operand, struct error *e);
 
 #endif

@@ -27,7 +27,7 @@ static bool same_shape(const struct ckpt_tensor *a, const struct ckpt_tensor *b)
 
 /* For a name of q, k and v of a vision layer: does the model store them in one tensor where the
  * name is of one of three, or the other way round? */
-static bool stores_qkv_otherwise(const struct model_source *model, const char *name)
+static bool stores_qkv_in_other_split(const struct model_source *model, const char *name)
 {
     char canonical[NAME_SCHEME_MAX_NAME], other[NAME_SCHEME_MAX_NAME];
     if (!name_scheme_to_canonical(name, canonical) ||
@@ -40,8 +40,8 @@ static bool stores_qkv_otherwise(const struct model_source *model, const char *n
     return n > 0 && (size_t)n < sizeof other && name_scheme_find_tensor(model, other) >= 0;
 }
 
-static int qkv_error(const struct tensor_matching *m, size_t model, const char *name,
-                     struct error *e)
+static int report_qkv_split_mismatch(const struct tensor_matching *m, size_t model,
+                                     const char *name, struct error *e)
 {
     return error_set(e,
                      "one of %s and %s stores q, k and v of a vision layer in one tensor, the "
@@ -58,15 +58,15 @@ static bool is_rotary_buffer(const char *name)
 }
 
 /* Is the tensor among those to read, by --outside and by kind of vector? */
-static bool is_selected(const struct tensor_matching *m, const char *name)
+static bool is_selected_tensor(const struct tensor_matching *m, const char *name)
 {
     const struct selected_layers *s = model_source_selected_layers(m->models[0]);
     int outside = m->options->outside;
     if (m->task_vectors && is_rotary_buffer(name))
         return false;
-    return outside < 0 ||
-           layer_slice_contributes(name, s->prefix, s->length, outside == MODEL_SET_OUTSIDE_FIRST,
-                                   outside == MODEL_SET_OUTSIDE_LAST);
+    return outside < 0 || layer_slice_contributes_tensor(name, s->prefix, s->length,
+                                                         outside == MODEL_SET_OUTSIDE_FIRST,
+                                                         outside == MODEL_SET_OUTSIDE_LAST);
 }
 
 /* Has the first model the tensor `name` of another model? Under a name of another scheme only if
@@ -85,13 +85,13 @@ static bool first_model_has(const struct tensor_matching *m, size_t model, const
 
 /* Handles a tensor that the first model lacks. 1: it is a head, to be matched with the first
  * model's embedding; 0: it is omitted. */
-static int handle_extra_tensor(const struct tensor_matching *m, size_t model, const char *name,
-                               struct error *e)
+static int accept_or_omit_extra_tensor(const struct tensor_matching *m, size_t model,
+                                       const char *name, struct error *e)
 {
     if (tensor_name_is_lm_head(name) && name_scheme_find_tensor_or_tied(m->models[0], name) >= 0)
         return 1;
-    if (stores_qkv_otherwise(m->models[0], name))
-        return qkv_error(m, model, name, e);
+    if (stores_qkv_in_other_split(m->models[0], name))
+        return report_qkv_split_mismatch(m, model, name, e);
     if (m->options->missing < 0)
         return error_set(e, "%s has a tensor %s that %s lacks (--missing=skip omits it)",
                          model_name(m, model), name, model_name(m, 0));
@@ -100,7 +100,7 @@ static int handle_extra_tensor(const struct tensor_matching *m, size_t model, co
     return 0;
 }
 
-static bool contains(const char *const *names, size_t n, const char *name)
+static bool name_list_contains(const char *const *names, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
         if (strcmp(names[i], name) == 0)
@@ -109,15 +109,16 @@ static bool contains(const char *const *names, size_t n, const char *name)
 }
 
 /* Adds the heads of one model that the first model lacks; names[own..*n) are those of others. */
-static int add_extra_names(const struct tensor_matching *m, size_t model, const char **names,
-                           size_t own, size_t *n, struct error *e)
+static int add_names_missing_in_first_model(const struct tensor_matching *m, size_t model,
+                                            const char **names, size_t own, size_t *n,
+                                            struct error *e)
 {
     for (size_t i = 0; i < model_source_tensor_count(m->models[model]); i++) {
         const char *name = model_source_tensor(m->models[model], i)->name;
-        if (first_model_has(m, model, name) || is_rotary_buffer(name) || !is_selected(m, name) ||
-            contains(names + own, *n - own, name))
+        if (first_model_has(m, model, name) || is_rotary_buffer(name) ||
+            !is_selected_tensor(m, name) || name_list_contains(names + own, *n - own, name))
             continue;
-        int add = handle_extra_tensor(m, model, name, e);
+        int add = accept_or_omit_extra_tensor(m, model, name, e);
         if (add < 0)
             return -1;
         if (add)
@@ -139,11 +140,11 @@ int tensor_matching_list_names(const struct tensor_matching *m, const char ***na
     *names = all;
     *n = 0;
     for (size_t i = 0; i < count; i++)
-        if (is_selected(m, model_source_tensor(m->models[0], i)->name))
+        if (is_selected_tensor(m, model_source_tensor(m->models[0], i)->name))
             all[(*n)++] = model_source_tensor(m->models[0], i)->name;
     size_t own = *n;
     for (size_t model = 1; model < m->n_models; model++)
-        if (add_extra_names(m, model, all, own, n, e) < 0)
+        if (add_names_missing_in_first_model(m, model, all, own, n, e) < 0)
             return -1;
     qsort(all, *n, sizeof *all, compare_strings);
     return 0;
@@ -151,16 +152,17 @@ int tensor_matching_list_names(const struct tensor_matching *m, const char ***na
 
 /* ---- views ----------------------------------------------------------------------------------- */
 
-static int missing_error(const struct tensor_matching *m, size_t model, const char *name,
-                         struct error *e)
+static int report_missing_tensor(const struct tensor_matching *m, size_t model, const char *name,
+                                 struct error *e)
 {
     return error_set(e,
                      "%s lacks the tensor %s of %s (--missing=base or --missing=skip accepts that)",
                      model_name(m, model), name, model_name(m, 0));
 }
 
-static int shape_error(const struct tensor_matching *m, size_t model, const struct ckpt_tensor *own,
-                       const struct ckpt_tensor *first, struct error *e)
+static int report_shape_mismatch(const struct tensor_matching *m, size_t model,
+                                 const struct ckpt_tensor *own, const struct ckpt_tensor *first,
+                                 struct error *e)
 {
     return error_set(e, "tensor %s is %s in %s but %s in %s (%s)", first->name,
                      tensor_format_shape(m->arena, own->rank, own->shape), model_name(m, model),
@@ -171,49 +173,50 @@ static int shape_error(const struct tensor_matching *m, size_t model, const stru
 }
 
 /* Chooses the view for tensors of different shapes: 1 found, 0 omitted, -1 error. */
-static int view_of_other_shape(const struct tensor_matching *m, const char *name,
-                               const struct ckpt_tensor *first, const struct tensor_view *own,
-                               struct tensor_view *v, struct error *e)
+static int choose_view_of_other_shape(const struct tensor_matching *m, const char *name,
+                                      const struct ckpt_tensor *first,
+                                      const struct tensor_view *own, struct tensor_view *v,
+                                      struct error *e)
 {
     const struct ckpt_tensor *t = tensor_matching_view_tensor(m, own);
     if (!tensor_name_has_vocabulary_rows(name))
-        return m->options->mismatch >= 0 ? 0 : shape_error(m, own->model, t, first, e);
+        return m->options->mismatch >= 0 ? 0 : report_shape_mismatch(m, own->model, t, first, e);
     if (m->options->embed == MODEL_SET_EMBED_BASE)
         return 1;
     if (m->options->embed != MODEL_SET_EMBED_TRUNCATE || t->rank != 2 || first->rank != 2)
-        return shape_error(m, own->model, t, first, e);
+        return report_shape_mismatch(m, own->model, t, first, e);
     *v = *own;
     v->columns = t->shape[1];
     return 1;
 }
 
 /* Finds one model's tensor for the first model's `name`: 1 found, 0 omitted, -1 error. */
-static int find_view(const struct tensor_matching *m, size_t model, const char *name,
-                     struct tensor_view *v, struct error *e)
+static int find_matching_view(const struct tensor_matching *m, size_t model, const char *name,
+                              struct tensor_view *v, struct error *e)
 {
     long found = name_scheme_find_tensor_or_tied(m->models[model], name);
     *v =
         (struct tensor_view){.tensor = (size_t)name_scheme_find_tensor_or_tied(m->models[0], name)};
     if (found < 0) {
-        if (stores_qkv_otherwise(m->models[model], name))
-            return qkv_error(m, model, name, e);
+        if (stores_qkv_in_other_split(m->models[model], name))
+            return report_qkv_split_mismatch(m, model, name, e);
         if (m->options->missing < 0)
-            return missing_error(m, model, name, e);
+            return report_missing_tensor(m, model, name, e);
         return m->options->missing == MODEL_SET_MISSING_BASE;
     }
     const struct tensor_view own = {.model = model, .tensor = (size_t)found};
     const struct ckpt_tensor *first = tensor_matching_view_tensor(m, v);
     if (!same_shape(tensor_matching_view_tensor(m, &own), first))
-        return view_of_other_shape(m, name, first, &own, v, e);
+        return choose_view_of_other_shape(m, name, first, &own, v, e);
     *v = own;
     return 1;
 }
 
-static int find_views(const struct tensor_matching *m, const char *name, struct tensor_match *match,
-                      struct error *e)
+static int find_matching_views(const struct tensor_matching *m, const char *name,
+                               struct tensor_match *match, struct error *e)
 {
     for (size_t model = 0; model < m->n_models; model++) {
-        int found = find_view(m, model, name, &match->views[match->n], e);
+        int found = find_matching_view(m, model, name, &match->views[match->n], e);
         if (found < 0)
             return -1;
         if (found && m->task_vectors && model == 0)
@@ -232,9 +235,9 @@ static int find_views(const struct tensor_matching *m, const char *name, struct 
 /* ---- the common shape ------------------------------------------------------------------------ */
 
 /* The first model's shape; of embeddings to truncate, the rows and columns that all have. */
-static const uint64_t *common_shape(const struct tensor_matching *m,
-                                    const struct tensor_match *match,
-                                    const struct ckpt_tensor *first)
+static const uint64_t *compute_common_shape(const struct tensor_matching *m,
+                                            const struct tensor_match *match,
+                                            const struct ckpt_tensor *first)
 {
     uint64_t *shape = arena_copy(m->arena, first->shape, first->rank * sizeof *shape);
     for (size_t k = 0; k < match->n; k++) {
@@ -247,8 +250,8 @@ static const uint64_t *common_shape(const struct tensor_matching *m,
 }
 
 /* Sets `columns` if the view's rows are longer than those of the common shape. */
-static void set_truncation(const struct tensor_matching *m, const struct tensor_match *match,
-                           struct tensor_view *v)
+static void set_truncated_columns(const struct tensor_matching *m, const struct tensor_match *match,
+                                  struct tensor_view *v)
 {
     const struct ckpt_tensor *t = tensor_matching_view_tensor(m, v);
     bool truncated = match->rank == 2 && t->shape[1] != match->shape[1];
@@ -259,16 +262,16 @@ static void set_common_shape(const struct tensor_matching *m, struct tensor_matc
 {
     const struct ckpt_tensor *first = model_source_tensor(m->models[0], match->first_tensor);
     match->rank = first->rank;
-    match->shape = common_shape(m, match, first);
+    match->shape = compute_common_shape(m, match, first);
     for (size_t k = 0; k < match->n; k++)
-        set_truncation(m, match, &match->views[k]);
+        set_truncated_columns(m, match, &match->views[k]);
     if (m->task_vectors)
-        set_truncation(m, match, &match->base);
+        set_truncated_columns(m, match, &match->base);
 }
 
 /* ---- task vectors ---------------------------------------------------------------------------- */
 
-static uint64_t hash_view(const struct tensor_matching *m, const struct tensor_view *v)
+static uint64_t hash_view_elements(const struct tensor_matching *m, const struct tensor_view *v)
 {
     return model_source_hash_elements(m->models[v->model], v->tensor, 0,
                                       tensor_matching_view_tensor(m, v)->elements);
@@ -280,7 +283,7 @@ static bool differs_from_base(const struct tensor_matching *m, const struct tens
     for (size_t k = 0; k < match->n; k++) {
         const struct ckpt_tensor *t = tensor_matching_view_tensor(m, &match->views[k]);
         if (t->dtype != base->dtype || !same_shape(t, base) ||
-            hash_view(m, &match->views[k]) != hash_view(m, &match->base))
+            hash_view_elements(m, &match->views[k]) != hash_view_elements(m, &match->base))
             return true;
     }
     return false;
@@ -318,7 +321,7 @@ int tensor_matching_match(const struct tensor_matching *m, const char *name,
         .first_tensor = (size_t)name_scheme_find_tensor_or_tied(m->models[0], name),
         .views = arena_alloc(m->arena, m->n_models, sizeof *match->views),
         .models = arena_alloc(m->arena, m->n_models, sizeof *match->models)};
-    if (find_views(m, name, match, e) < 0)
+    if (find_matching_views(m, name, match, e) < 0)
         return -1;
     set_common_shape(m, match);
     return m->task_vectors ? check_subtractable(m, name, match, e) : 1;

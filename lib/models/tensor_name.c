@@ -1,6 +1,6 @@
 #include "tensor_name.h"
 
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 /* ---- layers ---------------------------------------------------------------------------------- */
 
 /* Is this component followed by a layer number, which starts at `next`? */
-static bool precedes_layer_number(const char *component, size_t n, const char *next)
+static bool is_component_before_layer_number(const char *component, size_t n, const char *next)
 {
     static const char *const words[] = {"layers", "layer", "h", "block", "blocks"};
     size_t digits = strspn(next, "0123456789");
@@ -25,7 +25,7 @@ long tensor_name_layer(const char *name, size_t *length)
     for (const char *p = name; p;) {
         size_t n = strcspn(p, ".");
         const char *next = p[n] ? p + n + 1 : NULL;
-        if (next && precedes_layer_number(p, n, next)) {
+        if (next && is_component_before_layer_number(p, n, next)) {
             *length = (size_t)(next - name);
             return strtol(next, NULL, 10);
         }
@@ -50,7 +50,7 @@ bool tensor_name_is_stack_prefix(const char *prefix, size_t length, const char *
 
 /* Sets the layer numbers of the tensors of one stack, which begin at index i. Returns the index
  * after them. */
-static size_t set_stack_numbers(struct header *h, size_t i, size_t length)
+static size_t set_layer_numbers_of_stack(struct header *h, size_t i, size_t length)
 {
     const char *prefix = h->tensors[i].name;
     long last = -1, layer;
@@ -72,7 +72,7 @@ void tensor_name_set_layer_numbers(struct header *h)
     /* In sorted order the tensors of a stack are adjacent. */
     for (size_t i = 0, length = 0; i < h->n_tensors;) {
         if (tensor_name_layer(h->tensors[i].name, &length) >= 0) {
-            i = set_stack_numbers(h, i, length);
+            i = set_layer_numbers_of_stack(h, i, length);
             continue;
         }
         h->tensors[i].layer = h->tensors[i].layers = -1;
@@ -84,19 +84,19 @@ void tensor_name_set_layer_numbers(struct header *h)
 
 bool tensor_name_is_lm_head(const char *name)
 {
-    return pattern_text_ends_with(name, "lm_head.weight");
+    return glob_pattern_text_ends_with(name, "lm_head.weight");
 }
 
 bool tensor_name_is_token_embedding(const char *name)
 {
     return !tensor_name_is_vision_or_audio(name) &&
-           (pattern_text_ends_with(name, "embed_tokens.weight") ||
-            pattern_text_ends_with(name, "wte.weight"));
+           (glob_pattern_text_ends_with(name, "embed_tokens.weight") ||
+            glob_pattern_text_ends_with(name, "wte.weight"));
 }
 
 bool tensor_name_has_vocabulary_rows(const char *name)
 {
-    return pattern_text_ends_with(name, "embed_tokens.weight") || tensor_name_is_lm_head(name);
+    return glob_pattern_text_ends_with(name, "embed_tokens.weight") || tensor_name_is_lm_head(name);
 }
 
 bool tensor_name_is_embedding(const char *name)
@@ -104,7 +104,7 @@ bool tensor_name_is_embedding(const char *name)
     static const char *const globs[] = {"*embed*", "wte.*", "*.wte.*", "wpe.*", "*.wpe.*"};
     bool is = false;
     for (size_t i = 0; i < sizeof globs / sizeof *globs; i++)
-        is |= pattern_matches(globs[i], name);
+        is |= glob_pattern_matches(globs[i], name);
     return is;
 }
 

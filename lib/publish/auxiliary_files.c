@@ -2,7 +2,7 @@
 
 #include "chat_template.h"
 #include "config_update.h"
-#include "pattern.h"
+#include "glob_pattern.h"
 #include "tokenizer_files.h"
 
 #include <stdlib.h>
@@ -28,7 +28,8 @@ char *auxiliary_files_read_config(const struct model_source *source, size_t *siz
     return c ? ckpt_read_auxiliary_file(c, "config.json", size) : NULL;
 }
 
-static int copy_config(const struct auxiliary_files *a, const struct output *out, struct error *e)
+static int update_and_copy_config(const struct auxiliary_files *a, const struct output *out,
+                                  struct error *e)
 {
     size_t size;
     char *config = auxiliary_files_read_config(a->source, &size);
@@ -59,13 +60,13 @@ static int write_tokenizer_file(const struct auxiliary_files *a, const char *nam
 }
 
 /* Is it a file that belongs to a model of any kind? */
-static bool is_copied(const char *name)
+static bool is_copied_model_file(const char *name)
 {
     static const char *const patterns[] = {"*.json",   "*.jinja", "*.py",
                                            "LICENSE*", "NOTICE*", "USE_POLICY*"};
     bool copied = false;
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
-        copied |= pattern_matches(patterns[i], name);
+        copied |= glob_pattern_matches(patterns[i], name);
     return copied && strcmp(name, "config.json") != 0;
 }
 
@@ -91,7 +92,7 @@ static int copy_files(const struct auxiliary_files *a, const struct model_source
     for (size_t i = 0; c && i < ckpt_auxiliary_file_count(c); i++) {
         const char *name = ckpt_auxiliary_file_name(c, i);
         if (tokenizer_files_is_tokenizer_file(name) != tokenizer ||
-            (!tokenizer && !is_copied(name)))
+            (!tokenizer && !is_copied_model_file(name)))
             continue;
         if (copy_file(a, source, name, out, e))
             return -1;
@@ -102,9 +103,9 @@ static int copy_files(const struct auxiliary_files *a, const struct model_source
 /* ---- the tokenizer --------------------------------------------------------------------------- */
 
 /* Writes the chat template to a file of its own, if the tokenizer has no file for it. */
-static int write_missing_template(const struct auxiliary_files *a,
-                                  const struct model_source *source, const struct output *out,
-                                  struct error *e)
+static int write_chat_template_if_missing(const struct auxiliary_files *a,
+                                          const struct model_source *source,
+                                          const struct output *out, struct error *e)
 {
     const struct ckpt *c = model_source_checkpoint(source);
     for (size_t i = 0; c && i < ckpt_auxiliary_file_count(c); i++)
@@ -124,7 +125,7 @@ static int copy_tokenizer(const struct auxiliary_files *a, const struct output *
         return -1;
     const struct model_source *source = other ? other : a->source;
     int failed = copy_files(a, source, true, out, e) ||
-                         (a->chat_template && write_missing_template(a, source, out, e))
+                         (a->chat_template && write_chat_template_if_missing(a, source, out, e))
                      ? -1
                      : 0;
     model_source_close(other);
@@ -136,7 +137,7 @@ int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer 
 {
     const struct output out = {write, to};
     return copy_files(a, a->source, false, &out, e) || copy_tokenizer(a, &out, e) ||
-                   copy_config(a, &out, e)
+                   update_and_copy_config(a, &out, e)
                ? -1
                : 0;
 }

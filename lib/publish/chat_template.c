@@ -69,7 +69,7 @@ static const char *trim_text(const char *text, struct arena *a)
 }
 
 /* The template in a tokenizer_config.json: a string, or the default of a list. */
-static const char *template_in_config(const char *config, struct arena *a)
+static const char *parse_template_in_tokenizer_config(const char *config, struct arena *a)
 {
     json_t *root = json_loads(config, JSON_DECODE_INT_AS_REAL, NULL),
            *own = json_object_get(root, "chat_template");
@@ -86,7 +86,7 @@ static const char *template_in_config(const char *config, struct arena *a)
 }
 
 /* NULL if the model has none or cannot be read. */
-static const char *template_of_model(const char *model, struct arena *a)
+static const char *read_template_of_model(const char *model, struct arena *a)
 {
     struct error ignored;
     struct ckpt *c = ckpt_open(model, NULL, NULL, &ignored);
@@ -97,7 +97,7 @@ static const char *template_of_model(const char *model, struct arena *a)
     ckpt_close(c);
     if (text)
         return trim_text(text, a);
-    return config ? template_in_config(config, a) : NULL;
+    return config ? parse_template_in_tokenizer_config(config, a) : NULL;
 }
 
 /* The template of most models; the first one if several are as frequent. */
@@ -106,7 +106,7 @@ static const char *most_common_template(size_t n, const char *const *models, str
     const char **texts = arena_alloc(a, n, sizeof *texts), *best = NULL;
     size_t most = 0;
     for (size_t i = 0; i < n; i++)
-        texts[i] = template_of_model(models[i], a);
+        texts[i] = read_template_of_model(models[i], a);
     for (size_t i = 0; i < n; i++) {
         size_t count = 0;
         for (size_t j = i; j < n; j++)
@@ -146,7 +146,7 @@ int chat_template_choose(const char *wanted, size_t n, const char *const *models
 /* The functions below scan valid JSON text. */
 
 /* The end of the string that starts here. */
-static const char *string_end(const char *at)
+static const char *find_json_string_end(const char *at)
 {
     for (at++; *at != '"'; at++)
         at += *at == '\\';
@@ -154,17 +154,17 @@ static const char *string_end(const char *at)
 }
 
 /* The end of the value that starts here. */
-static const char *value_end(const char *at)
+static const char *find_json_value_end(const char *at)
 {
     size_t depth = 0;
     if (*at == '"')
-        return string_end(at);
+        return find_json_string_end(at);
     if (*at != '{' && *at != '[')
         return at + strcspn(at, ",]} \t\r\n");
     do {
         depth += *at == '{' || *at == '[';
         depth -= *at == '}' || *at == ']';
-        at = *at == '"' ? string_end(at) : at + 1;
+        at = *at == '"' ? find_json_string_end(at) : at + 1;
     } while (depth);
     return at;
 }
@@ -175,16 +175,16 @@ static const char *skip_space(const char *at)
 }
 
 /* The start of a key's value in the text of a JSON object; NULL if it has no such key. */
-static const char *find_value(const char *object, const char *key)
+static const char *find_json_value_of_key(const char *object, const char *key)
 {
     const char *at = skip_space(skip_space(object) + 1), *found = NULL;
     size_t n = strlen(key);
     while (*at == '"') {
-        const char *name = at + 1, *value = skip_space(value_end(at));
+        const char *name = at + 1, *value = skip_space(find_json_value_end(at));
         value = skip_space(value + 1); /* the : */
         if (strncmp(name, key, n) == 0 && name[n] == '"')
             found = value;
-        at = skip_space(value_end(value));
+        at = skip_space(find_json_value_end(value));
         at = *at == ',' ? skip_space(at + 1) : at;
     }
     return found;
@@ -200,9 +200,9 @@ char *chat_template_insert(const char *config, size_t size, const char *text, st
     bool is_object = json_is_object(root), is_empty = json_object_size(root) == 0;
     json_decref(root);
     json_decref(string);
-    const char *value = is_object ? find_value(config, "chat_template") : NULL;
+    const char *value = is_object ? find_json_value_of_key(config, "chat_template") : NULL;
     const char *start = value ? value : is_object ? skip_space(config) + 1 : config;
-    const char *after = value ? value_end(value) : start;
+    const char *after = value ? find_json_value_end(value) : start;
     if (!is_object)
         error_set(e, "tokenizer_config.json is not valid JSON, so the chat template cannot be set");
     else if (!quoted)

@@ -8,8 +8,8 @@
 #include <string.h>
 
 /* The dtype in which tensor i of the stream is stored in the file. */
-static enum dtype choose_dtype(const struct header *h, size_t i, const struct base_model *base,
-                               enum dtype wanted)
+static enum dtype choose_stored_dtype(const struct header *h, size_t i,
+                                      const struct base_model *base, enum dtype wanted)
 {
     const struct vector *v = &h->tensors[i].vectors[0];
     if (!dtype_is_float(v->dtype))
@@ -34,7 +34,7 @@ static bool has_equal_elements(const struct model_source *m, size_t i, size_t j)
 }
 
 /* Is tensor i of the base a head that repeats the embedding? */
-static bool repeats_embedding(const struct model_source *base, size_t i)
+static bool is_head_equal_to_embedding(const struct model_source *base, size_t i)
 {
     if (!tensor_name_is_lm_head(model_source_tensor(base, i)->name))
         return false;
@@ -45,7 +45,7 @@ static bool repeats_embedding(const struct model_source *base, size_t i)
     return false;
 }
 
-static bool is_tied(const struct model_source *base)
+static bool config_ties_embeddings(const struct model_source *base)
 {
     size_t size;
     char *config = auxiliary_files_read_config(base, &size);
@@ -54,7 +54,8 @@ static bool is_tied(const struct model_source *base)
     return tied;
 }
 
-static struct tensor make_tensor(struct arena *a, const struct ckpt_tensor *t, enum dtype wanted)
+static struct tensor make_tensor_of_base(struct arena *a, const struct ckpt_tensor *t,
+                                         enum dtype wanted)
 {
     struct vector *v = arena_alloc(a, 1, sizeof *v);
     bool converts = wanted != DTYPE_NONE && dtype_is_float(t->dtype);
@@ -70,28 +71,30 @@ static struct tensor make_tensor(struct arena *a, const struct ckpt_tensor *t, e
 
 /* Adds the tensors of the base that the stream lacks. The head of a tied model is the embedding,
  * which the stream may have changed, so a copy of the old one is omitted. */
-static void add_packed_tensors(struct checkpoint_contents *c, const struct base_model *base,
-                               enum dtype wanted)
+static void add_missing_base_tensors(struct checkpoint_contents *c, const struct base_model *base,
+                                     enum dtype wanted)
 {
     const struct model_source *source = base_model_source(base);
     struct header *h = c->header;
     size_t n = model_source_tensor_count(source);
-    bool tied = is_tied(source);
+    bool tied = config_ties_embeddings(source);
     struct tensor *all = arena_alloc(&h->arena, c->n_stream + n, sizeof *all);
     memcpy(all, h->tensors, c->n_stream * sizeof *all);
     h->tensors = all;
     c->filled = mem_alloc(n, sizeof *c->filled);
     for (size_t i = 0; i < n; i++) {
-        if (!base_model_tensor_is_unused(base, i) || (tied && repeats_embedding(source, i)))
+        if (!base_model_tensor_is_unused(base, i) ||
+            (tied && is_head_equal_to_embedding(source, i)))
             continue;
         c->filled[h->n_tensors - c->n_stream] = i;
-        all[h->n_tensors++] = make_tensor(&h->arena, model_source_tensor(source, i), wanted);
+        all[h->n_tensors++] =
+            make_tensor_of_base(&h->arena, model_source_tensor(source, i), wanted);
     }
 }
 
-enum dtype checkpoint_contents_read_filled(const struct checkpoint_contents *c,
-                                           const struct model_source *base, size_t i, size_t first,
-                                           size_t n, void *x)
+enum dtype checkpoint_contents_read_base_tensor(const struct checkpoint_contents *c,
+                                                const struct model_source *base, size_t i,
+                                                size_t first, size_t n, void *x)
 {
     enum dtype stored = model_source_tensor(base, i)->dtype, rounding = c->header->input_rounding;
     if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored)) {
@@ -110,9 +113,10 @@ void checkpoint_contents_init(struct checkpoint_contents *c, struct header *stre
 {
     *c = (struct checkpoint_contents){.header = stream, .n_stream = stream->n_tensors};
     for (size_t i = 0; i < c->n_stream; i++)
-        stream->tensors[i].vectors[0].dtype = choose_dtype(stream, i, base, o->dtype);
+        stream->tensors[i].vectors[0].dtype = choose_stored_dtype(stream, i, base, o->dtype);
     if (base && o->fill)
-        add_packed_tensors(c, base, o->dtype != DTYPE_NONE ? o->dtype : stream->input_rounding);
+        add_missing_base_tensors(c, base,
+                                 o->dtype != DTYPE_NONE ? o->dtype : stream->input_rounding);
 }
 
 void checkpoint_contents_free(struct checkpoint_contents *c)

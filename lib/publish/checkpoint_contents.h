@@ -27,9 +27,9 @@ void checkpoint_contents_free(struct checkpoint_contents *c);
 
 /* Reads n elements of tensor i of the base: as stored, or rounded as the sources were. Returns the
  * dtype of x, which holds 8 bytes per element. */
-enum dtype checkpoint_contents_read_filled(const struct checkpoint_contents *c,
-                                           const struct model_source *base, size_t i, size_t first,
-                                           size_t n, void *x);
+enum dtype checkpoint_contents_read_base_tensor(const struct checkpoint_contents *c,
+                                                const struct model_source *base, size_t i,
+                                                size_t first, size_t n, void *x);
 
 /* The bytes of all tensors. */
 uint64_t checkpoint_contents_size(const struct checkpoint_contents *c);

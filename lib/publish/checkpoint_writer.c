@@ -56,7 +56,7 @@ static int open_stdout(struct checkpoint_writer *w, struct error *e)
     return open_archive(w, STDOUT_FILENO, "standard output", e);
 }
 
-static int open_target(struct checkpoint_writer *w, uint64_t need, struct error *e)
+static int create_temporary_output(struct checkpoint_writer *w, uint64_t need, struct error *e)
 {
     int fd;
     if (output_target_open_parent(&w->target, e))
@@ -92,7 +92,7 @@ struct checkpoint_writer *checkpoint_writer_open(const char *target, bool force,
     pthread_mutex_init(&w->lock, NULL);
     int failed = output_target_open(&w->target, target, force, e);
     if (!failed)
-        failed = strcmp(target, "-") == 0 ? open_stdout(w, e) : open_target(w, need, e);
+        failed = strcmp(target, "-") == 0 ? open_stdout(w, e) : create_temporary_output(w, need, e);
     if (!failed)
         return w;
     checkpoint_writer_abort(w);
@@ -103,7 +103,7 @@ void checkpoint_writer_abort(struct checkpoint_writer *w)
 {
     if (!w)
         return;
-    tar_writer_abandon(w->tar);
+    tar_writer_free_unfinished(w->tar);
     temporary_output_remove(&w->temporary);
     checkpoint_writer_free(w);
 }
@@ -123,7 +123,7 @@ int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, 
 }
 
 /* Creates the files of all shards with their headers. */
-static int create_shards(struct checkpoint_writer *w, struct error *e)
+static int create_shard_files(struct checkpoint_writer *w, struct error *e)
 {
     w->progress = mem_alloc(w->layout->n_shards, sizeof *w->progress);
     for (size_t i = 0; i < w->layout->n_shards; i++)
@@ -149,7 +149,7 @@ int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
         return -1;
     if (is_archive(w))
         tar_writer_set_layout(w->tar, w->layout);
-    if (create_shards(w, e))
+    if (create_shard_files(w, e))
         return -1;
     char *index = shard_layout_index_json(w->layout);
     int failed = index ? checkpoint_writer_write_file(w, "model.safetensors.index.json", index,
@@ -195,7 +195,8 @@ static int open_shard(struct checkpoint_writer *w, size_t shard, struct error *e
 }
 
 /* Counts bytes that were written, and closes the shard after its last. */
-static int count_written(struct checkpoint_writer *w, size_t shard, size_t size, struct error *e)
+static int count_written_and_close_full_shard(struct checkpoint_writer *w, size_t shard,
+                                              size_t size, struct error *e)
 {
     const struct shard *s = &w->layout->shards[shard];
     struct shard_progress *p = &w->progress[shard];
@@ -227,12 +228,12 @@ int checkpoint_writer_write_tensor(struct checkpoint_writer *w, size_t i, uint64
         return -1;
     if (fs_write_at(fd, s->header_size + t->offset + offset, bytes, size))
         return write_error(w, s->name, e);
-    return count_written(w, t->shard, size, e);
+    return count_written_and_close_full_shard(w, t->shard, size, e);
 }
 
 /* ---- publishing ----------------------------------------------------------------------------- */
 
-static int check_complete(const struct checkpoint_writer *w, struct error *e)
+static int check_all_shards_complete(const struct checkpoint_writer *w, struct error *e)
 {
     for (size_t i = 0; i < w->layout->n_shards; i++)
         if (w->progress[i].written != w->layout->shards[i].data_size)
@@ -252,7 +253,7 @@ static int finish_archive(struct checkpoint_writer *w, struct error *e)
 
 int checkpoint_writer_commit(struct checkpoint_writer *w, struct error *e)
 {
-    int failed = is_archive(w) ? finish_archive(w, e) : check_complete(w, e);
+    int failed = is_archive(w) ? finish_archive(w, e) : check_all_shards_complete(w, e);
     if (!failed && !w->to_stdout)
         failed = temporary_output_sync(&w->temporary, e) ||
                          temporary_output_rename_into_place(&w->temporary, e)

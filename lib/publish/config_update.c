@@ -30,7 +30,7 @@ static enum dtype most_common_dtype(const struct header *h)
     return best;
 }
 
-static bool has_float8(const struct header *h)
+static bool has_float8_tensor(const struct header *h)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         enum dtype d = h->tensors[i].vectors[0].dtype;
@@ -40,7 +40,7 @@ static bool has_float8(const struct header *h)
     return false;
 }
 
-static bool has_head(const struct header *h)
+static bool result_has_lm_head(const struct header *h)
 {
     for (size_t i = 0; i < h->n_tensors; i++)
         if (tensor_name_is_lm_head(h->tensors[i].name))
@@ -48,7 +48,7 @@ static bool has_head(const struct header *h)
     return false;
 }
 
-static bool source_has_head(const struct model_source *source)
+static bool source_has_lm_head(const struct model_source *source)
 {
     for (size_t i = 0; i < model_source_tensor_count(source); i++)
         if (tensor_name_is_lm_head(model_source_tensor(source, i)->name))
@@ -58,8 +58,8 @@ static bool source_has_head(const struct model_source *source)
 
 /* The rows of the token embedding, and those of the source's tensor of that name (0: it has none).
  */
-static uint64_t vocabulary_size(const struct header *h, const struct model_source *source,
-                                uint64_t *source_rows)
+static uint64_t count_vocabulary_rows(const struct header *h, const struct model_source *source,
+                                      uint64_t *source_rows)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
@@ -74,7 +74,7 @@ static uint64_t vocabulary_size(const struct header *h, const struct model_sourc
 }
 
 /* The number of layers of a stack in the new checkpoint. */
-static long count_layers(const struct header *h, const char *prefix, size_t length)
+static long count_layers_of_stack(const struct header *h, const char *prefix, size_t length)
 {
     long last = -1;
     for (size_t i = 0; i < h->n_tensors; i++) {
@@ -91,14 +91,15 @@ static long count_text_layers(const struct header *h, const struct model_source 
 {
     size_t length;
     const char *prefix = model_source_find_text_stack(source, layers, &length);
-    return prefix ? count_layers(h, prefix, length) : 0;
+    return prefix ? count_layers_of_stack(h, prefix, length) : 0;
 }
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
 static const char *const sections[] = {"text_config", "llm_config", "vision_config"};
 
-static bool set_integer_in(json_t *section, const char *key, json_int_t old, json_int_t value)
+static bool replace_integer_in_section(json_t *section, const char *key, json_int_t old,
+                                       json_int_t value)
 {
     json_t *number = json_object_get(section, key);
     if (!json_is_integer(number) || json_integer_value(number) != old || old == value)
@@ -108,16 +109,17 @@ static bool set_integer_in(json_t *section, const char *key, json_int_t old, jso
 }
 
 /* Replaces the value `old` of a key, at the top level and in the text section. */
-static bool set_integer(json_t *config, const char *key, json_int_t old, json_int_t value)
+static bool replace_integer_in_all_sections(json_t *config, const char *key, json_int_t old,
+                                            json_int_t value)
 {
-    bool changed = set_integer_in(config, key, old, value);
+    bool changed = replace_integer_in_section(config, key, old, value);
     for (size_t i = 0; model_config_text_sections[i]; i++)
-        changed |=
-            set_integer_in(json_object_get(config, model_config_text_sections[i]), key, old, value);
+        changed |= replace_integer_in_section(
+            json_object_get(config, model_config_text_sections[i]), key, old, value);
     return changed;
 }
 
-static bool set_dtype_in(json_t *section, enum dtype d)
+static bool update_dtype_in_section(json_t *section, enum dtype d)
 {
     static const char *const keys[] = {"torch_dtype", "dtype"};
     bool changed = false;
@@ -131,13 +133,13 @@ static bool set_dtype_in(json_t *section, enum dtype d)
     return changed;
 }
 
-static bool set_dtype(json_t *config, enum dtype d)
+static bool update_dtype(json_t *config, enum dtype d)
 {
     if (d == DTYPE_NONE)
         return false;
-    bool changed = set_dtype_in(config, d);
+    bool changed = update_dtype_in_section(config, d);
     for (size_t i = 0; i < COUNT(sections); i++)
-        changed |= set_dtype_in(json_object_get(config, sections[i]), d);
+        changed |= update_dtype_in_section(json_object_get(config, sections[i]), d);
     return changed;
 }
 
@@ -160,13 +162,15 @@ static void resize_layer_types(json_t *section, size_t layers)
         json_array_append(types, json_array_get(types, 0));
 }
 
-static bool set_layers(json_t *config, const struct header *h, const struct model_source *source)
+static bool update_layer_count(json_t *config, const struct header *h,
+                               const struct model_source *source)
 {
     bool changed = false;
     for (size_t i = 0; model_config_layer_keys[i]; i++) {
         json_int_t old = model_config_text_integer(config, model_config_layer_keys[i]);
         long now = old > 0 ? count_text_layers(h, source, (long)old) : 0;
-        if (now == 0 || !set_integer(config, model_config_layer_keys[i], old, now))
+        if (now == 0 ||
+            !replace_integer_in_all_sections(config, model_config_layer_keys[i], old, now))
             continue;
         changed = true;
         resize_layer_types(config, (size_t)now);
@@ -176,19 +180,19 @@ static bool set_layers(json_t *config, const struct header *h, const struct mode
     return changed;
 }
 
-static bool set_vocabulary(json_t *config, const struct header *h,
-                           const struct model_source *source)
+static bool update_vocabulary_size(json_t *config, const struct header *h,
+                                   const struct model_source *source)
 {
-    uint64_t source_rows = 0, rows = vocabulary_size(h, source, &source_rows);
+    uint64_t source_rows = 0, rows = count_vocabulary_rows(h, source, &source_rows);
     json_int_t old = model_config_text_integer(config, "vocab_size");
     /* A source whose config counts fewer tokens than its embedding has rows keeps doing so. */
     if (rows == 0 || rows == source_rows || old < 0)
         return false;
-    return set_integer(config, "vocab_size", old, (json_int_t)rows);
+    return replace_integer_in_all_sections(config, "vocab_size", old, (json_int_t)rows);
 }
 
 /* `add`: also if the section has no such flag. */
-static bool set_tied_in(json_t *section, bool value, bool add)
+static bool set_tied_embeddings_flag_in_section(json_t *section, bool value, bool add)
 {
     json_t *old = json_object_get(section, "tie_word_embeddings");
     if (!json_is_object(section) || (old ? json_is_true(old) == value : !add))
@@ -199,15 +203,16 @@ static bool set_tied_in(json_t *section, bool value, bool add)
 
 /* A head from the stream unties the embedding; a head that only the source has is taken to repeat
  * the embedding. */
-static bool set_tied(json_t *config, const struct header *h, const struct model_source *source,
-                     bool has_own_head)
+static bool update_tied_embeddings_flag(json_t *config, const struct header *h,
+                                        const struct model_source *source, bool has_own_head)
 {
-    bool had = source_has_head(source), has = has_head(h);
+    bool had = source_has_lm_head(source), has = result_has_lm_head(h);
     if (has ? !has_own_head : !had)
         return false;
-    bool changed = set_tied_in(config, !has, has != had);
+    bool changed = set_tied_embeddings_flag_in_section(config, !has, has != had);
     for (size_t i = 0; model_config_text_sections[i]; i++)
-        changed |= set_tied_in(json_object_get(config, model_config_text_sections[i]), !has, false);
+        changed |= set_tied_embeddings_flag_in_section(
+            json_object_get(config, model_config_text_sections[i]), !has, false);
     return changed;
 }
 
@@ -216,12 +221,12 @@ static bool remove_quantization(json_t *config, const struct header *h)
 {
     json_t *q = json_object_get(config, "quantization_config");
     const char *method = json_string_value(json_object_get(q, "quant_method"));
-    return method && strcmp(method, "fp8") == 0 && !has_float8(h) &&
+    return method && strcmp(method, "fp8") == 0 && !has_float8_tensor(h) &&
            json_object_del(config, "quantization_config") == 0;
 }
 
 /* With the fewest digits that keep every number: 1e-05 stays 1e-05. */
-static char *format_config(const json_t *config)
+static char *format_config_json(const json_t *config)
 {
     for (size_t digits = 15;; digits++) {
         char *text = json_dumps(config, JSON_INDENT(2) | JSON_REAL_PRECISION(digits));
@@ -254,12 +259,12 @@ char *config_update_json(const char *text, size_t size, const struct model_sourc
     if (has_duplicates)
         fprintf(stderr, "%s: warning: config.json of %s has duplicate keys; the last one wins\n",
                 tool, model_source_name(source));
-    bool changed = set_dtype(config, most_common_dtype(h));
-    changed |= set_layers(config, h, source);
-    changed |= set_vocabulary(config, h, source);
-    changed |= set_tied(config, h, source, has_own_head);
+    bool changed = update_dtype(config, most_common_dtype(h));
+    changed |= update_layer_count(config, h, source);
+    changed |= update_vocabulary_size(config, h, source);
+    changed |= update_tied_embeddings_flag(config, h, source, has_own_head);
     changed |= remove_quantization(config, h);
-    char *updated = changed ? format_config(config) : NULL;
+    char *updated = changed ? format_config_json(config) : NULL;
     json_decref(config);
     return updated ? updated : mem_copy_text(text);
 }

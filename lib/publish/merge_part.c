@@ -49,7 +49,7 @@ int merge_part_parse(const char *text, uint64_t *i, uint64_t *n, struct error *e
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* Claims those of its shards that are not finished. */
-static void claim_shards(struct merge_part *m)
+static void claim_unfinished_shards(struct merge_part *m)
 {
     const char *tool = m->stage->filter->name;
     size_t finished = 0, own = 0;
@@ -69,15 +69,15 @@ static void claim_shards(struct merge_part *m)
         fprintf(stderr, "%s: note: %zu of %zu shards are already finished\n", tool, finished, own);
 }
 
-static void count_tensors(struct merge_part *m)
+static void count_tensors_per_shard(struct merge_part *m)
 {
     m->tensors_left = mem_alloc(m->layout->n_shards, sizeof *m->tensors_left);
     for (size_t j = 0; j < m->layout->n; j++)
         m->tensors_left[m->layout->tensors[j].shard]++;
 }
 
-static int plan_and_claim(struct merge_part *m, const struct parts_plan *plan,
-                          const struct model_source *auxiliary_source, struct error *e)
+static int save_plan_and_claim_shards(struct merge_part *m, const struct parts_plan *plan,
+                                      const struct model_source *auxiliary_source, struct error *e)
 {
     struct partial_checkpoint *p = m->checkpoint;
     if (parts_plan_save(p, plan, auxiliary_source, e) ||
@@ -87,12 +87,12 @@ static int plan_and_claim(struct merge_part *m, const struct parts_plan *plan,
     m->reads_stream = !run_context_has_model_fingerprints(m->stage);
     m->has_auxiliary =
         !m->reads_stream && partial_checkpoint_check_auxiliary_files(p) == SHARD_FINISHED;
-    count_tensors(m);
-    claim_shards(m);
+    count_tensors_per_shard(m);
+    claim_unfinished_shards(m);
     return partial_checkpoint_check_space(p, e);
 }
 
-static int check_scopes(const struct stage *s, const char *option, struct error *e)
+static int check_no_model_scope_stage(const struct stage *s, const char *option, struct error *e)
 {
     const char *stage = run_context_find_model_scope_stage(s);
     return stage ? error_set(e, "%s needs the whole model in one run, so --%s cannot be used",
@@ -107,12 +107,12 @@ struct merge_part *merge_part_open(struct stage *s, const struct merge_part_opti
     struct merge_part *m = mem_alloc(1, sizeof *m);
     *m = (struct merge_part){.stage = s, .i = 1, .n = 1, .publishes = !o->part};
     int failed = (o->part && merge_part_parse(o->part, &m->i, &m->n, e)) ||
-                 check_scopes(s, o->part ? "part" : "resume", e);
+                 check_no_model_scope_stage(s, o->part ? "part" : "resume", e);
     if (!failed)
         m->checkpoint = partial_checkpoint_open(
             o->target, o->force, o->part ? PARTIAL_CHECKPOINT_SHARED : PARTIAL_CHECKPOINT_EXCLUSIVE,
             e);
-    if (m->checkpoint && plan_and_claim(m, plan, auxiliary_source, e) == 0)
+    if (m->checkpoint && save_plan_and_claim_shards(m, plan, auxiliary_source, e) == 0)
         return m;
     merge_part_close(m);
     return NULL;
@@ -129,7 +129,7 @@ void merge_part_close(struct merge_part *m)
 
 /* ---- finishing ------------------------------------------------------------------------------- */
 
-int merge_part_finish_tensor(struct merge_part *m, size_t index, struct error *e)
+int merge_part_record_finished_tensor(struct merge_part *m, size_t index, struct error *e)
 {
     size_t shard = m->layout->tensors[index].shard;
     if (--m->tensors_left[shard] || m->reads_stream)
@@ -137,7 +137,7 @@ int merge_part_finish_tensor(struct merge_part *m, size_t index, struct error *e
     return parts_plan_record_shard(m->checkpoint, m->stage, shard, e);
 }
 
-int merge_part_finish(struct merge_part *m, struct error *e)
+int merge_part_record_shards_and_publish(struct merge_part *m, struct error *e)
 {
     for (size_t j = 0; j < m->layout->n_shards; j++)
         if (partial_checkpoint_is_claimed(m->checkpoint, j) &&

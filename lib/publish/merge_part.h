@@ -30,9 +30,9 @@ bool merge_part_is_first(const struct merge_part *m);
 /* Must this part write tensor `index` or, for SIZE_MAX, read tensors that a stage drops? */
 bool merge_part_wants_tensor(const struct merge_part *m, size_t index);
 /* Call it when all bytes of a tensor have been written. */
-int merge_part_finish_tensor(struct merge_part *m, size_t index, struct error *e);
+int merge_part_record_finished_tensor(struct merge_part *m, size_t index, struct error *e);
 /* Call it when all tensors have been written. With --resume it publishes the result. */
-int merge_part_finish(struct merge_part *m, struct error *e);
+int merge_part_record_shards_and_publish(struct merge_part *m, struct error *e);
 /* What is finished stays on the disk. NULL is allowed. */
 void merge_part_close(struct merge_part *m);
 

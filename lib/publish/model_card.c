@@ -8,7 +8,7 @@
 
 #define MAX_LISTED 10 /* names of filled-in tensors on the card */
 
-static bool is_join_result(const struct model *m)
+static bool is_merged_model(const struct model *m)
 {
     return m->role && strcmp(m->role, "merged") == 0;
 }
@@ -47,7 +47,7 @@ char *model_card_hashes_json(const struct header *h, const struct model_hashes *
     char hash[17];
     for (size_t i = 0; i < h->n_models; i++) {
         json_t *name = to_json_string(h->models[i].name);
-        if (!is_join_result(&h->models[i]))
+        if (!is_merged_model(&h->models[i]))
             json_object_set_new(all, json_string_value(name),
                                 json_string(format_hash(h->models[i].name, hashes, hash)));
         json_decref(name);
@@ -107,7 +107,7 @@ static void print_shell_word(FILE *out, const char *word)
 }
 
 /* Prints a name as Markdown code, for a table or list. Control characters and '`' become '?'. */
-static void print_name(FILE *out, const char *name)
+static void print_name_as_markdown_code(FILE *out, const char *name)
 {
     putc('`', out);
     for (const char *c = name; *c; c++) {
@@ -130,7 +130,7 @@ static void print_quoted(FILE *out, const char *text)
 
 /* Prints a history as a pipeline, indented by `indent` columns; the several inputs of a stage as
  * <(...). */
-static void print_steps(FILE *out, const struct history *history, int indent)
+static void print_history_as_pipeline(FILE *out, const struct history *history, int indent)
 {
     for (size_t i = 0; i < history->n; i++) {
         const struct history_step *s = &history->steps[i];
@@ -143,7 +143,7 @@ static void print_steps(FILE *out, const struct history *history, int indent)
         }
         for (size_t j = 0; j < s->n_parents; j++) {
             fprintf(out, " \\\n%*s<(", indent + 4, "");
-            print_steps(out, &s->parents[j], indent + 6);
+            print_history_as_pipeline(out, &s->parents[j], indent + 6);
             putc(')', out);
         }
     }
@@ -153,7 +153,7 @@ static void print_front_matter(FILE *out, const struct header *h)
 {
     fputs("---\nbase_model:\n", out);
     for (size_t i = 0; i < h->n_models; i++)
-        if (!is_join_result(&h->models[i])) {
+        if (!is_merged_model(&h->models[i])) {
             fputs("- ", out);
             print_quoted(out, h->models[i].name);
             putc('\n', out);
@@ -169,8 +169,8 @@ static void print_fingerprint(FILE *out, bool known, uint64_t fingerprint)
         fputs("unknown", out);
 }
 
-static void print_models(FILE *out, const struct header *h, const struct model_hashes *hashes,
-                         const struct model *other_base)
+static void print_models_section(FILE *out, const struct header *h,
+                                 const struct model_hashes *hashes, const struct model *other_base)
 {
     char hash[17];
     fputs("\n## Models\n\n"
@@ -179,13 +179,13 @@ static void print_models(FILE *out, const struct header *h, const struct model_h
           out);
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
-        if (is_join_result(m))
+        if (is_merged_model(m))
             continue;
         fputs("| ", out);
-        print_name(out, m->name);
+        print_name_as_markdown_code(out, m->name);
         fputs(" | ", out);
         if (m->role)
-            print_name(out, m->role);
+            print_name_as_markdown_code(out, m->role);
         fputs(" | ", out);
         print_fingerprint(out, m->has_fingerprint, m->fingerprint);
         format_hash(m->name, hashes, hash);
@@ -195,14 +195,14 @@ static void print_models(FILE *out, const struct header *h, const struct model_h
         fputs("\nThe task vectors were added to another model than the one they were made "
               "against: ",
               out);
-        print_name(out, other_base->name);
+        print_name_as_markdown_code(out, other_base->name);
         fputs(", fingerprint ", out);
         print_fingerprint(out, other_base->has_fingerprint, other_base->fingerprint);
         fputs(".\n", out);
     }
 }
 
-static void print_tensors(FILE *out, const struct header *h, size_t n_filled)
+static void print_tensors_section(FILE *out, const struct header *h, size_t n_filled)
 {
     size_t merged = h->n_tensors - n_filled;
     fprintf(out, "\n## Tensors\n\n%zu tensor%s.", h->n_tensors, h->n_tensors == 1 ? "" : "s");
@@ -212,7 +212,7 @@ static void print_tensors(FILE *out, const struct header *h, size_t n_filled)
         putc('\n', out);
     for (size_t i = 0; i < n_filled && i < MAX_LISTED; i++) {
         fputs("- ", out);
-        print_name(out, h->tensors[merged + i].name);
+        print_name_as_markdown_code(out, h->tensors[merged + i].name);
         putc('\n', out);
     }
     if (n_filled > MAX_LISTED)
@@ -227,10 +227,10 @@ char *model_card_readme_text(const struct header *h, const struct model_hashes *
     FILE *out = open_memstream(&text, &size);
     print_front_matter(out, h);
     fputs("\n# Merged model\n\nMade with tvtools " TV_VERSION " by\n\n    ", out);
-    print_steps(out, &h->history, 4);
+    print_history_as_pipeline(out, &h->history, 4);
     fputs(" OUT\n", out);
-    print_models(out, h, hashes, other_base);
-    print_tensors(out, h, n_filled);
+    print_models_section(out, h, hashes, other_base);
+    print_tensors_section(out, h, n_filled);
     fclose(out);
     return text;
 }

@@ -1,7 +1,7 @@
 #include "output_target.h"
 
 #include "fs.h"
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -15,23 +15,23 @@
 
 #define OVERHEAD ((uint64_t)1 << 20) /* bytes for headers, folders and the file system itself */
 
-enum output_form output_target_form(const char *target)
+enum output_form output_target_form_of_name(const char *target)
 {
-    if (strcmp(target, "-") == 0 || pattern_text_ends_with(target, ".tar"))
+    if (strcmp(target, "-") == 0 || glob_pattern_text_ends_with(target, ".tar"))
         return OUTPUT_TAR;
-    if (pattern_text_ends_with(target, ".tar.zst"))
+    if (glob_pattern_text_ends_with(target, ".tar.zst"))
         return OUTPUT_TAR_ZST;
-    return pattern_text_ends_with(target, ".safetensors") ? OUTPUT_SAFETENSORS : OUTPUT_FOLDER;
+    return glob_pattern_text_ends_with(target, ".safetensors") ? OUTPUT_SAFETENSORS : OUTPUT_FOLDER;
 }
 
 /* An ending of a format that cannot be written is an error and not the name of a folder. */
-static int check_ending(const char *target, struct error *e)
+static int reject_unsupported_file_ending(const char *target, struct error *e)
 {
     static const char *const others[] = {".zip", ".gz", ".tgz", ".xz",  ".zst",
                                          ".bin", ".pt", ".pth", ".gguf"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (pattern_text_ends_with(target, others[i]) &&
-            output_target_form(target) == OUTPUT_FOLDER)
+        if (glob_pattern_text_ends_with(target, others[i]) &&
+            output_target_form_of_name(target) == OUTPUT_FOLDER)
             return error_set(e,
                              "cannot write \"%s\": %s is not supported; OUT must be a folder, "
                              ".safetensors, .tar or .tar.zst",
@@ -72,7 +72,7 @@ static bool target_exists(const struct output_target *t)
 }
 
 /* Is it something that --force may replace: a file, an empty folder or a checkpoint? */
-static bool may_be_replaced(const struct output_target *t)
+static bool is_replaceable_target(const struct output_target *t)
 {
     int fd = openat(t->parent, t->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -86,24 +86,25 @@ static bool may_be_replaced(const struct output_target *t)
             continue;
         empty = false;
         checkpoint |= strcmp(d->d_name, "config.json") == 0 ||
-                      pattern_text_ends_with(d->d_name, ".safetensors") ||
-                      pattern_text_ends_with(d->d_name, ".bin");
+                      glob_pattern_text_ends_with(d->d_name, ".safetensors") ||
+                      glob_pattern_text_ends_with(d->d_name, ".bin");
     }
     closedir(dir);
     return empty || checkpoint;
 }
 
-static int check_target(const struct output_target *t, struct error *e)
+static int check_target_may_be_written(const struct output_target *t, struct error *e)
 {
     if (!target_exists(t))
         return 0;
     if (!t->force)
         return error_set(e, "%s exists already (--force replaces it)", t->path);
-    return may_be_replaced(t) ? 0
-                              : error_set(e,
-                                          "%s is not a file, an empty folder or a checkpoint; "
-                                          "remove it first",
-                                          t->path);
+    return is_replaceable_target(t)
+               ? 0
+               : error_set(e,
+                           "%s is not a file, an empty folder or a checkpoint; "
+                           "remove it first",
+                           t->path);
 }
 
 int output_target_check_space(const struct output_target *t, uint64_t need, struct error *e)
@@ -130,14 +131,15 @@ char *output_target_temporary_name(const struct output_target *t, const char *wh
 
 int output_target_open(struct output_target *t, const char *path, bool force, struct error *e)
 {
-    *t = (struct output_target){.form = output_target_form(path), .force = force, .parent = -1};
+    *t = (struct output_target){
+        .form = output_target_form_of_name(path), .force = force, .parent = -1};
     t->path = mem_copy_text(path);
-    return check_ending(path, e);
+    return reject_unsupported_file_ending(path, e);
 }
 
 int output_target_open_parent(struct output_target *t, struct error *e)
 {
-    return open_parent(t, e) || check_target(t, e) ? -1 : 0;
+    return open_parent(t, e) || check_target_may_be_written(t, e) ? -1 : 0;
 }
 
 void output_target_close(struct output_target *t)
@@ -150,16 +152,16 @@ void output_target_close(struct output_target *t)
 
 /* ---- renaming -------------------------------------------------------------------------------- */
 
-static bool is_unsupported(int number)
+static bool is_unsupported_rename_error(int number)
 {
     return number == EINVAL || number == ENOSYS || number == EOPNOTSUPP;
 }
 
-static int rename_to_new(const struct output_target *t, int from, const char *temporary)
+static int rename_without_replacing(const struct output_target *t, int from, const char *temporary)
 {
     if (renameat2(from, temporary, t->parent, t->name, RENAME_NOREPLACE) == 0)
         return 0;
-    if (!is_unsupported(errno))
+    if (!is_unsupported_rename_error(errno))
         return -1;
     if (target_exists(t)) {
         errno = EEXIST;
@@ -193,7 +195,8 @@ static int exchange_with_target(const struct output_target *t, int from, const c
         *replaced = (struct replaced_output){mem_copy_text(temporary), from};
         return 0;
     }
-    return is_unsupported(errno) ? move_aside_and_rename(t, from, temporary, replaced) : -1;
+    return is_unsupported_rename_error(errno) ? move_aside_and_rename(t, from, temporary, replaced)
+                                              : -1;
 }
 
 int output_target_rename_into_place(const struct output_target *t, int from, const char *temporary,
@@ -202,7 +205,7 @@ int output_target_rename_into_place(const struct output_target *t, int from, con
     *replaced = (struct replaced_output){NULL, -1};
     bool replaces = t->force && target_exists(t);
     if (replaces ? exchange_with_target(t, from, temporary, replaced)
-                 : rename_to_new(t, from, temporary))
+                 : rename_without_replacing(t, from, temporary))
         return error_set(e, "cannot rename the finished checkpoint to %s: %s", t->path,
                          strerror(errno));
     return 0;

@@ -19,7 +19,7 @@ enum output_form {
 };
 
 /* The form that a target's name asks for. */
-enum output_form output_target_form(const char *target);
+enum output_form output_target_form_of_name(const char *target);
 
 struct output_target {
     enum output_form form;

@@ -2,7 +2,7 @@
 
 #include "fs.h"
 #include "parts_folder.h"
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -76,7 +76,7 @@ static void close_shard(struct shard_work *w)
 }
 
 /* Removes the unfinished file of a shard. */
-static void discard_shard(struct partial_checkpoint *p, struct shard_work *w)
+static void remove_unfinished_shard(struct partial_checkpoint *p, struct shard_work *w)
 {
     close_shard(w);
     if (w->temporary)
@@ -90,7 +90,7 @@ void partial_checkpoint_close(struct partial_checkpoint *p)
     if (!p)
         return;
     for (size_t i = 0; p->work && i < p->layout->n_shards; i++)
-        discard_shard(p, &p->work[i]);
+        remove_unfinished_shard(p, &p->work[i]);
     free(p->work);
     shard_layout_free(p->layout);
     json_decref(p->files);
@@ -111,25 +111,27 @@ void partial_checkpoint_set_layout(struct partial_checkpoint *p, struct shard_la
 
 /* ---- records --------------------------------------------------------------------------------- */
 
-static const char *record_name(const struct partial_checkpoint *p, size_t shard)
+static const char *shard_record_name(const struct partial_checkpoint *p, size_t shard)
 {
     return shard == PARTIAL_CHECKPOINT_AUXILIARY ? AUXILIARY_RECORD : p->layout->shards[shard].name;
 }
 
-static int save_record(struct partial_checkpoint *p, size_t shard, json_t *more, struct error *e)
+static int save_shard_record(struct partial_checkpoint *p, size_t shard, json_t *more,
+                             struct error *e)
 {
-    char *file = shard_records_file_name(record_name(p, shard));
-    int failed = shard_records_save(p->folder.folder, record_name(p, shard), more, &p->fingerprint)
-                     ? write_error(p, file, e)
-                     : 0;
+    char *file = shard_records_file_name(shard_record_name(p, shard));
+    int failed =
+        shard_records_save(p->folder.folder, shard_record_name(p, shard), more, &p->fingerprint)
+            ? write_error(p, file, e)
+            : 0;
     free(file);
     return failed;
 }
 
 json_t *partial_checkpoint_load_record(const struct partial_checkpoint *p, size_t shard)
 {
-    json_t *record = shard_records_load(p->folder.folder, record_name(p, shard));
-    if (shard_records_check(record, &p->fingerprint) == SHARD_FINISHED)
+    json_t *record = shard_records_load(p->folder.folder, shard_record_name(p, shard));
+    if (shard_records_find_state(record, &p->fingerprint) == SHARD_FINISHED)
         return record;
     json_decref(record);
     return NULL;
@@ -151,7 +153,7 @@ enum shard_state partial_checkpoint_check_shard(struct partial_checkpoint *p, si
     if (w->state != SHARD_UNCHECKED)
         return w->state;
     json_t *record = shard_records_load(p->folder.folder, s->name);
-    w->state = shard_records_check(record, &p->fingerprint);
+    w->state = shard_records_find_state(record, &p->fingerprint);
     if (w->state == SHARD_FINISHED && !shard_matches_record(p, s, record))
         w->state = SHARD_DAMAGED;
     json_decref(record);
@@ -169,7 +171,7 @@ static bool file_matches_record(const struct partial_checkpoint *p, const json_t
 enum shard_state partial_checkpoint_check_auxiliary_files(const struct partial_checkpoint *p)
 {
     json_t *record = shard_records_load(p->folder.folder, AUXILIARY_RECORD), *value;
-    enum shard_state state = shard_records_check(record, &p->fingerprint);
+    enum shard_state state = shard_records_find_state(record, &p->fingerprint);
     json_t *files = json_object_get(record, "files");
     const char *name;
     json_object_foreach(files, name, value)
@@ -191,12 +193,12 @@ static bool is_shard_name(const struct partial_checkpoint *p, const char *name)
 
 /* The shard whose record a file of the folder is, if the layout has no such shard; else NULL. The
  * caller frees. */
-static char *foreign_shard(const struct partial_checkpoint *p, const char *file)
+static char *foreign_shard_of_record_file(const struct partial_checkpoint *p, const char *file)
 {
     char *name = mem_copy_text(file), *dot = strrchr(name, '.');
     if (*file != '.' && dot && strcmp(dot, ".json") == 0) {
         *dot = '\0';
-        if (pattern_text_ends_with(name, ".safetensors") && !is_shard_name(p, name))
+        if (glob_pattern_text_ends_with(name, ".safetensors") && !is_shard_name(p, name))
             return name;
     }
     free(name);
@@ -208,7 +210,7 @@ char *partial_checkpoint_find_foreign_record(const struct partial_checkpoint *p)
     DIR *dir = fs_open_folder(p->folder.folder);
     char *name = NULL;
     for (struct dirent *d; dir && !name && (d = readdir(dir));)
-        name = foreign_shard(p, d->d_name);
+        name = foreign_shard_of_record_file(p, d->d_name);
     if (dir)
         closedir(dir);
     return name;
@@ -283,8 +285,8 @@ int partial_checkpoint_write_tensor(struct partial_checkpoint *p, size_t i, uint
 }
 
 /* Syncs a complete shard and renames it; computes size and checksum of its data. */
-static int rename_shard(struct partial_checkpoint *p, size_t shard, uint64_t *size, uint64_t *hash,
-                        struct error *e)
+static int verify_and_rename_shard(struct partial_checkpoint *p, size_t shard, uint64_t *size,
+                                   uint64_t *hash, struct error *e)
 {
     struct shard_work *w = &p->work[shard];
     const struct shard *s = &p->layout->shards[shard];
@@ -307,13 +309,13 @@ int partial_checkpoint_finish_shard(struct partial_checkpoint *p, size_t shard, 
                                     struct error *e)
 {
     uint64_t size = 0, hash = 0;
-    if (rename_shard(p, shard, &size, &hash, e)) {
+    if (verify_and_rename_shard(p, shard, &size, &hash, e)) {
         json_decref(more);
         return -1;
     }
     json_object_set_new(more, "bytes", json_integer((json_int_t)size));
-    json_object_set_new(more, "checksum", shard_records_hash_to_json(hash));
-    if (save_record(p, shard, more, e))
+    json_object_set_new(more, "checksum", shard_records_encode_hash(hash));
+    if (save_shard_record(p, shard, more, e))
         return -1;
     p->work[shard].claimed = false;
     p->work[shard].state = SHARD_FINISHED;
@@ -329,7 +331,7 @@ int partial_checkpoint_write_file(struct partial_checkpoint *p, const char *name
     if (fs_replace_file(p->folder.model, name, bytes, size) ||
         fs_hash_file(p->folder.model, name, 0, &all, &hash))
         return write_error(p, name, e);
-    json_object_set_new(p->files, name, shard_records_hash_to_json(hash));
+    json_object_set_new(p->files, name, shard_records_encode_hash(hash));
     return 0;
 }
 
@@ -337,7 +339,7 @@ int partial_checkpoint_record_auxiliary_files(struct partial_checkpoint *p, json
                                               struct error *e)
 {
     json_object_set(more, "files", p->files);
-    return save_record(p, PARTIAL_CHECKPOINT_AUXILIARY, more, e);
+    return save_shard_record(p, PARTIAL_CHECKPOINT_AUXILIARY, more, e);
 }
 
 int partial_checkpoint_write_work_file(struct partial_checkpoint *p, const char *name,
@@ -355,8 +357,8 @@ char *partial_checkpoint_read_work_file(const struct partial_checkpoint *p, cons
 /* ---- publishing ------------------------------------------------------------------------------ */
 
 /* Changes a metadata value in the headers of all shards. */
-static int replace_metadata(struct partial_checkpoint *p, const char *key, const char *value,
-                            struct error *e)
+static int replace_metadata_in_all_shards(struct partial_checkpoint *p, const char *key,
+                                          const char *value, struct error *e)
 {
     int failed = shard_layout_set_metadata(p->layout, key, value, p->folder.target.path, e);
     for (size_t i = 0; !failed && i < p->layout->n_shards; i++) {
@@ -379,8 +381,8 @@ static bool belongs_to_checkpoint(const struct partial_checkpoint *p, const json
 }
 
 /* Removes files of other merges and leftovers of killed processes. */
-static int remove_other_files(const struct partial_checkpoint *p, const json_t *files,
-                              struct error *e)
+static int remove_files_of_other_merges(const struct partial_checkpoint *p, const json_t *files,
+                                        struct error *e)
 {
     int failed = 0;
     DIR *dir = fs_open_folder(p->folder.model);
@@ -400,13 +402,13 @@ int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, co
 {
     json_t *record = partial_checkpoint_load_record(p, PARTIAL_CHECKPOINT_AUXILIARY);
     char *index = shard_layout_index_json(p->layout);
-    int failed = remove_other_files(p, json_object_get(record, "files"), e) ||
-                 replace_metadata(p, key, value, e) ||
+    int failed = remove_files_of_other_merges(p, json_object_get(record, "files"), e) ||
+                 replace_metadata_in_all_shards(p, key, value, e) ||
                  (index && partial_checkpoint_write_file(p, INDEX, index, strlen(index), e)) ||
                  partial_checkpoint_write_file(p, README, readme, strlen(readme), e);
     if (!failed && fsync(p->folder.model))
         failed = write_error(p, "model", e);
-    failed = failed || parts_folder_rename_into_place(&p->folder, e);
+    failed = failed || parts_folder_publish(&p->folder, e);
     free(index);
     json_decref(record);
     return failed ? -1 : 0;

@@ -1,7 +1,7 @@
 #include "parts_folder.h"
 
 #include "fs.h"
-#include "pattern.h"
+#include "glob_pattern.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +19,7 @@ int parts_folder_write_error(const struct parts_folder *f, const char *name, str
     return error_set(e, "cannot write %s in %s: %s", name, f->name, strerror(errno));
 }
 
-static void close_fd(int fd)
+static void close_if_open(int fd)
 {
     if (fd >= 0)
         close(fd);
@@ -28,23 +28,23 @@ static void close_fd(int fd)
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* Removes temporary files of killed processes, which no process holds locked. */
-static void remove_abandoned(const struct parts_folder *f)
+static void remove_abandoned_temporary_files(const struct parts_folder *f)
 {
     DIR *dir = fs_open_folder(f->folder);
     for (struct dirent *d; dir && (d = readdir(dir));) {
-        if (!pattern_matches(".*.safetensors.??????", d->d_name))
+        if (!glob_pattern_matches(".*.safetensors.??????", d->d_name))
             continue;
         int fd = openat(f->folder, d->d_name, O_RDONLY | O_CLOEXEC);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
             unlinkat(f->folder, d->d_name, 0);
-        close_fd(fd);
+        close_if_open(fd);
     }
     if (dir)
         closedir(dir);
 }
 
 /* A file system without locks is used without them. */
-static int take_lock(struct parts_folder *f, bool shared, struct error *e)
+static int lock_folder(struct parts_folder *f, bool shared, struct error *e)
 {
     f->lock = openat(f->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (f->lock < 0)
@@ -55,7 +55,7 @@ static int take_lock(struct parts_folder *f, bool shared, struct error *e)
                      f->target.path);
 }
 
-static int no_parts_error(const struct parts_folder *f, struct error *e)
+static int report_missing_parts(const struct parts_folder *f, struct error *e)
 {
     return error_set(e, "%s has no parts: there is no folder %s", f->target.path, f->name);
 }
@@ -70,16 +70,16 @@ static int open_folder(struct parts_folder *f, bool create, bool shared, struct 
                          strerror(errno));
     f->folder = openat(target->parent, f->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (f->folder < 0)
-        return errno == ENOENT ? no_parts_error(f, e)
+        return errno == ENOENT ? report_missing_parts(f, e)
                                : error_set(e, "cannot open %s next to %s: %s", f->name,
                                            target->path, strerror(errno));
-    if (take_lock(f, shared, e))
+    if (lock_folder(f, shared, e))
         return -1;
     if (create && mkdirat(f->folder, "model", 0777) && errno != EEXIST)
         return parts_folder_write_error(f, "model", e);
-    remove_abandoned(f);
+    remove_abandoned_temporary_files(f);
     f->model = openat(f->folder, "model", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return f->model < 0 ? no_parts_error(f, e) : 0;
+    return f->model < 0 ? report_missing_parts(f, e) : 0;
 }
 
 int parts_folder_open(struct parts_folder *f, const char *target, bool force, bool create,
@@ -95,9 +95,9 @@ int parts_folder_open(struct parts_folder *f, const char *target, bool force, bo
 
 void parts_folder_close(struct parts_folder *f)
 {
-    close_fd(f->model);
-    close_fd(f->lock);
-    close_fd(f->folder);
+    close_if_open(f->model);
+    close_if_open(f->lock);
+    close_if_open(f->folder);
     output_target_close(&f->target);
     free(f->name);
 }
@@ -132,7 +132,7 @@ int parts_folder_create_temporary(const struct parts_folder *f, const char *shar
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
-static int rename_and_remove(struct parts_folder *f, struct error *e)
+static int rename_model_and_remove_folder(struct parts_folder *f, struct error *e)
 {
     struct replaced_output replaced;
     if (output_target_rename_into_place(&f->target, f->folder, "model", &replaced, e))
@@ -144,12 +144,12 @@ static int rename_and_remove(struct parts_folder *f, struct error *e)
     return failed;
 }
 
-int parts_folder_rename_into_place(struct parts_folder *f, struct error *e)
+int parts_folder_publish(struct parts_folder *f, struct error *e)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    int failed = rename_and_remove(f, e);
+    int failed = rename_model_and_remove_folder(f, e);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }

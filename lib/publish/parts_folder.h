@@ -32,6 +32,6 @@ int parts_folder_write_error(const struct parts_folder *f, const char *name, str
 int parts_folder_create_temporary(const struct parts_folder *f, const char *shard,
                                   char **temporary);
 /* Renames model/ to the target and removes the folder. Signals are blocked meanwhile. */
-int parts_folder_rename_into_place(struct parts_folder *f, struct error *e);
+int parts_folder_publish(struct parts_folder *f, struct error *e);
 
 #endif

@@ -3,7 +3,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "hash.h"
-#include "recorded_hashes.h"
+#include "input_hashes.h"
 #include "strict_json.h"
 
 #include <stdlib.h>
@@ -43,8 +43,8 @@ struct shard_layout_spec parts_plan_layout_spec(const struct header *result, str
                                       .metadata = arena_copy(a, pairs, sizeof pairs)};
 }
 
-static struct shard_layout *make_layout(const struct partial_checkpoint *p,
-                                        const struct parts_plan *plan, struct error *e)
+static struct shard_layout *make_shard_layout(const struct partial_checkpoint *p,
+                                              const struct parts_plan *plan, struct error *e)
 {
     struct arena a = {0};
     struct shard_layout_spec spec = parts_plan_layout_spec(plan->result, &a);
@@ -61,7 +61,7 @@ static void hash_integer(XXH3_state_t *state, uint64_t x)
     XXH3_64bits_update(state, &x, sizeof x);
 }
 
-static uint64_t finish_hash(XXH3_state_t *state)
+static uint64_t digest_and_free_hash_state(XXH3_state_t *state)
 {
     uint64_t hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
@@ -69,7 +69,7 @@ static uint64_t finish_hash(XXH3_state_t *state)
 }
 
 /* Over names and headers of all shards, which contain tensors, offsets, version and history. */
-static uint64_t recipe_fingerprint(const struct shard_layout *l)
+static uint64_t compute_recipe_fingerprint(const struct shard_layout *l)
 {
     XXH3_state_t *state = XXH3_createState();
     XXH3_64bits_reset(state);
@@ -78,12 +78,12 @@ static uint64_t recipe_fingerprint(const struct shard_layout *l)
         XXH3_64bits_update(state, s->name, strlen(s->name) + 1);
         XXH3_64bits_update(state, s->header, s->header_size);
     }
-    return finish_hash(state);
+    return digest_and_free_hash_state(state);
 }
 
 /* Over names and fingerprints of the models. */
-static uint64_t inputs_fingerprint(const struct header *h,
-                                   const struct model_source *auxiliary_source)
+static uint64_t compute_inputs_fingerprint(const struct header *h,
+                                           const struct model_source *auxiliary_source)
 {
     XXH3_state_t *state = XXH3_createState();
     XXH3_64bits_reset(state);
@@ -93,7 +93,7 @@ static uint64_t inputs_fingerprint(const struct header *h,
         hash_integer(state, m->has_fingerprint ? m->fingerprint : 0);
     }
     hash_integer(state, auxiliary_source ? model_source_fingerprint(auxiliary_source) : 0);
-    return finish_hash(state);
+    return digest_and_free_hash_state(state);
 }
 
 /* ---- saving and loading ---------------------------------------------------------------------- */
@@ -103,12 +103,12 @@ static int write_plan(struct partial_checkpoint *p, const struct parts_plan *pla
 {
     json_t *json =
         json_pack("{s:I, s:I, s:o, s:o}", "shard_size", (json_int_t)plan->shard_size, "filled",
-                  (json_int_t)plan->n_filled, "recipe", shard_records_hash_to_json(f->recipe),
-                  "inputs", shard_records_hash_to_json(f->inputs));
+                  (json_int_t)plan->n_filled, "recipe", shard_records_encode_hash(f->recipe),
+                  "inputs", shard_records_encode_hash(f->inputs));
     if (plan->other_base) {
         json_object_set_new(json, "onto", json_string(plan->other_base->name));
         json_object_set_new(json, "onto_fingerprint",
-                            shard_records_hash_to_json(plan->other_base->fingerprint));
+                            shard_records_encode_hash(plan->other_base->fingerprint));
     }
     char *text = json_dumps(json, JSON_INDENT(1));
     struct bytes header = {0};
@@ -124,16 +124,16 @@ static int write_plan(struct partial_checkpoint *p, const struct parts_plan *pla
 int parts_plan_save(struct partial_checkpoint *p, const struct parts_plan *plan,
                     const struct model_source *auxiliary_source, struct error *e)
 {
-    struct shard_layout *layout = make_layout(p, plan, e);
+    struct shard_layout *layout = make_shard_layout(p, plan, e);
     if (!layout)
         return -1;
-    const struct merge_fingerprint f = {recipe_fingerprint(layout),
-                                        inputs_fingerprint(plan->result, auxiliary_source)};
+    const struct merge_fingerprint f = {compute_recipe_fingerprint(layout),
+                                        compute_inputs_fingerprint(plan->result, auxiliary_source)};
     partial_checkpoint_set_layout(p, layout, &f);
     return write_plan(p, plan, &f, e);
 }
 
-static int plan_error(const struct partial_checkpoint *p, struct error *e)
+static int report_damaged_plan(const struct partial_checkpoint *p, struct error *e)
 {
     return error_set(e, "the plan of %s is missing or damaged; run one of its parts again",
                      partial_checkpoint_target_name(p));
@@ -145,14 +145,14 @@ static int parse_plan(const json_t *json, struct parts_plan *plan, struct merge_
 {
     plan->shard_size = (uint64_t)json_integer_value(json_object_get(json, "shard_size"));
     plan->n_filled = (size_t)json_integer_value(json_object_get(json, "filled"));
-    f->recipe = shard_records_hash_from_json(json_object_get(json, "recipe"));
-    f->inputs = shard_records_hash_from_json(json_object_get(json, "inputs"));
+    f->recipe = shard_records_decode_hash(json_object_get(json, "recipe"));
+    f->inputs = shard_records_decode_hash(json_object_get(json, "inputs"));
     const char *name = json_string_value(json_object_get(json, "onto"));
     if (name) {
         struct model *m = arena_alloc(a, 1, sizeof *m);
         m->name = arena_copy_text(a, name);
         m->has_fingerprint = true;
-        m->fingerprint = shard_records_hash_from_json(json_object_get(json, "onto_fingerprint"));
+        m->fingerprint = shard_records_decode_hash(json_object_get(json, "onto_fingerprint"));
         plan->other_base = m;
     }
     if (plan->shard_size == 0 || plan->n_filled > plan->result->n_tensors)
@@ -178,7 +178,7 @@ static int read_plan(const struct partial_checkpoint *p, struct parts_plan *plan
     json_decref(json);
     free(text);
     free(header);
-    return failed ? plan_error(p, e) : 0;
+    return failed ? report_damaged_plan(p, e) : 0;
 }
 
 /* ---- recording ------------------------------------------------------------------------------- */
@@ -192,14 +192,14 @@ static int record_auxiliary_files(struct partial_checkpoint *p, const struct sta
     if (old && json_object_size(read) == 0) /* these tensors were read by an earlier run */
         json_object_set(more, "read", json_object_get(old, "read"));
     json_decref(old);
-    json_object_set_new(more, "hashes", recorded_hashes_of_models(s));
+    json_object_set_new(more, "hashes", input_hashes_of_models(s));
     return partial_checkpoint_record_auxiliary_files(p, more, e);
 }
 
 int parts_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
                             struct error *e)
 {
-    json_t *read = recorded_hashes_of_shard(p, s, shard);
+    json_t *read = input_hashes_of_shard(p, s, shard);
     int failed =
         shard == PARTIAL_CHECKPOINT_AUXILIARY
             ? record_auxiliary_files(p, s, read, e)
@@ -223,7 +223,7 @@ static int check_foreign_records(const struct partial_checkpoint *p, struct erro
     return -1;
 }
 
-static int check_finished(struct partial_checkpoint *p, struct error *e)
+static int check_all_shards_finished(struct partial_checkpoint *p, struct error *e)
 {
     const struct shard_layout *l = partial_checkpoint_layout(p);
     for (size_t i = 0; i < l->n_shards; i++) {
@@ -241,10 +241,11 @@ static int check_finished(struct partial_checkpoint *p, struct error *e)
     return check_foreign_records(p, e);
 }
 
-static int publish(struct partial_checkpoint *p, const struct parts_plan *plan, struct error *e)
+static int write_card_and_publish(struct partial_checkpoint *p, const struct parts_plan *plan,
+                                  struct error *e)
 {
     struct arena a = {0};
-    const struct model_hashes hashes = recorded_hashes_combine(p, plan->result, &a);
+    const struct model_hashes hashes = input_hashes_combine(p, plan->result, &a);
     char *metadata = model_card_hashes_json(plan->result, &hashes);
     char *readme = model_card_readme_text(plan->result, &hashes, plan->n_filled, plan->other_base);
     int failed = partial_checkpoint_publish(p, HASHES, metadata, readme, e);
@@ -260,11 +261,11 @@ static int set_planned_layout(struct partial_checkpoint *p, const struct parts_p
 {
     if (partial_checkpoint_layout(p))
         return 0;
-    struct shard_layout *layout = make_layout(p, plan, e);
+    struct shard_layout *layout = make_shard_layout(p, plan, e);
     if (!layout)
         return -1;
     partial_checkpoint_set_layout(p, layout, f);
-    return recipe_fingerprint(layout) == f->recipe ? 0 : plan_error(p, e);
+    return compute_recipe_fingerprint(layout) == f->recipe ? 0 : report_damaged_plan(p, e);
 }
 
 int parts_plan_publish(struct partial_checkpoint *p, struct error *e)
@@ -273,7 +274,7 @@ int parts_plan_publish(struct partial_checkpoint *p, struct error *e)
     struct merge_fingerprint f;
     struct parts_plan plan = {.result = header_new()};
     int failed = read_plan(p, &plan, &f, &a, e) || set_planned_layout(p, &plan, &f, e) ||
-                 check_finished(p, e) || publish(p, &plan, e);
+                 check_all_shards_finished(p, e) || write_card_and_publish(p, &plan, e);
     header_free(plan.result);
     arena_free(&a);
     return failed ? -1 : 0;

@@ -8,7 +8,7 @@
 
 /* ---- shards ---------------------------------------------------------------------------------- */
 
-static uint64_t tensor_bytes(const struct shard_layout_spec *spec, size_t i)
+static uint64_t compute_tensor_bytes(const struct shard_layout_spec *spec, size_t i)
 {
     uint64_t elements = 1;
     size_t bits = dtype_bits(spec->dtypes[i]);
@@ -19,13 +19,13 @@ static uint64_t tensor_bytes(const struct shard_layout_spec *spec, size_t i)
 
 /* Assigns the tensors, in their order, to shards. Sets size, shard and offsets of `tensors` unless
  * it is NULL. Returns the number of shards. */
-static size_t assign_shards(const struct shard_layout_spec *spec, uint64_t shard_size,
-                            struct placed_tensor *tensors)
+static size_t assign_tensors_to_shards(const struct shard_layout_spec *spec, uint64_t shard_size,
+                                       struct placed_tensor *tensors)
 {
     size_t shard = 0;
     uint64_t offset = 0, total_offset = 0;
     for (size_t i = 0; i < spec->n; i++) {
-        uint64_t size = tensor_bytes(spec, i);
+        uint64_t size = compute_tensor_bytes(spec, i);
         bool full = offset > 0 && (size > shard_size || offset > shard_size - size);
         /* Tensors that keep their order can be misaligned for their dtype. */
         size_t element = dtype_bits(spec->dtypes[i]) / 8;
@@ -50,10 +50,10 @@ uint64_t shard_layout_balanced_size(const struct shard_layout_spec *spec, uint64
 {
     uint64_t low = 1, high = 1;
     for (size_t i = 0; i < spec->n; i++)
-        high += tensor_bytes(spec, i);
+        high += compute_tensor_bytes(spec, i);
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
-        if (assign_shards(spec, middle, NULL) <= n)
+        if (assign_tensors_to_shards(spec, middle, NULL) <= n)
             high = middle;
         else
             low = middle + 1;
@@ -62,7 +62,7 @@ uint64_t shard_layout_balanced_size(const struct shard_layout_spec *spec, uint64
 }
 
 /* By shard, then by width of the dtype, the widest first; then in the given order. */
-static int compare_alignment(const void *a, const void *b)
+static int compare_shard_and_element_width(const void *a, const void *b)
 {
     const struct placed_tensor *s = *(const struct placed_tensor *const *)a;
     const struct placed_tensor *t = *(const struct placed_tensor *const *)b;
@@ -76,7 +76,7 @@ static int compare_alignment(const void *a, const void *b)
 
 /* The tensors in the order of their data, which aligns every tensor for its dtype; sets their
  * offsets. The caller frees the list. */
-static struct placed_tensor **order_tensors(struct shard_layout *l)
+static struct placed_tensor **order_tensors_and_set_offsets(struct shard_layout *l)
 {
     struct placed_tensor **order = mem_alloc(l->n, sizeof *order);
     uint64_t offset = 0;
@@ -84,7 +84,7 @@ static struct placed_tensor **order_tensors(struct shard_layout *l)
         order[i] = &l->tensors[i];
     if (l->keeps_order)
         return order;
-    qsort(order, l->n, sizeof *order, compare_alignment);
+    qsort(order, l->n, sizeof *order, compare_shard_and_element_width);
     for (size_t i = 0; i < l->n; i++) {
         if (i > 0 && order[i]->shard != order[i - 1]->shard)
             offset = 0;
@@ -96,7 +96,7 @@ static struct placed_tensor **order_tensors(struct shard_layout *l)
 
 /* ---- headers --------------------------------------------------------------------------------- */
 
-static json_t *tensor_json(const struct placed_tensor *t)
+static json_t *make_tensor_json(const struct placed_tensor *t)
 {
     json_t *shape = json_array();
     for (size_t d = 0; d < t->rank; d++)
@@ -105,7 +105,8 @@ static json_t *tensor_json(const struct placed_tensor *t)
                      "data_offsets", (json_int_t)t->offset, (json_int_t)(t->offset + t->size));
 }
 
-static int add_metadata(const struct shard_layout *l, json_t *header, struct error *e)
+static int add_metadata_to_header_json(const struct shard_layout *l, json_t *header,
+                                       struct error *e)
 {
     json_t *metadata = json_object();
     json_object_set_new(metadata, "format", json_string("pt"));
@@ -116,25 +117,26 @@ static int add_metadata(const struct shard_layout *l, json_t *header, struct err
     return 0;
 }
 
-static int add_tensors(json_t *header, struct placed_tensor *const *tensors, size_t n,
-                       struct error *e)
+static int add_tensors_to_header_json(json_t *header, struct placed_tensor *const *tensors,
+                                      size_t n, struct error *e)
 {
     for (size_t i = 0; i < n; i++) {
         const char *name = tensors[i]->name;
         if (json_object_get(header, name))
             return error_set(e, "two tensors are named %s", name);
-        if (json_object_set_new(header, name, tensor_json(tensors[i])))
+        if (json_object_set_new(header, name, make_tensor_json(tensors[i])))
             return error_set(e, "tensor name %s is not UTF-8", name);
     }
     return 0;
 }
 
 /* The JSON text of a shard's header; NULL on error. The caller frees. */
-static char *header_text(const struct shard_layout *l, struct placed_tensor *const *tensors,
-                         size_t n, const char *target, struct error *e)
+static char *format_header_json(const struct shard_layout *l, struct placed_tensor *const *tensors,
+                                size_t n, const char *target, struct error *e)
 {
     json_t *header = json_object();
-    bool failed = add_metadata(l, header, e) < 0 || add_tensors(header, tensors, n, e) < 0;
+    bool failed = add_metadata_to_header_json(l, header, e) < 0 ||
+                  add_tensors_to_header_json(header, tensors, n, e) < 0;
     char *text = failed ? NULL : json_dumps(header, JSON_COMPACT);
     json_decref(header);
     if (failed || (text && strlen(text) <= HEADER_MAX))
@@ -151,7 +153,7 @@ static int encode_header(const struct shard_layout *l, struct shard *shard,
                          struct placed_tensor *const *tensors, size_t n, const char *target,
                          struct error *e)
 {
-    char *text = header_text(l, tensors, n, target, e);
+    char *text = format_header_json(l, tensors, n, target, e);
     if (!text)
         return -1;
     size_t length = strlen(text), padded = (length + 7) / 8 * 8;
@@ -168,7 +170,7 @@ static int encode_header(const struct shard_layout *l, struct shard *shard,
 
 static int encode_headers(struct shard_layout *l, const char *target, struct error *e)
 {
-    struct placed_tensor **order = order_tensors(l);
+    struct placed_tensor **order = order_tensors_and_set_offsets(l);
     int failed = 0;
     for (size_t i = 0, first = 0; !failed && i < l->n_shards; i++) {
         size_t n = 0;
@@ -210,7 +212,7 @@ struct shard_layout *shard_layout_new(const struct shard_layout_spec *spec, cons
     l->n = spec->n;
     l->keeps_order = spec->keeps_order;
     l->tensors = arena_alloc(a, spec->n, sizeof *l->tensors);
-    l->n_shards = assign_shards(spec, spec->shard_size, l->tensors);
+    l->n_shards = assign_tensors_to_shards(spec, spec->shard_size, l->tensors);
     l->shards = arena_alloc(a, l->n_shards, sizeof *l->shards);
     for (size_t i = 0; i < l->n_shards; i++)
         l->shards[i].name = shard_name(l, spec, i);

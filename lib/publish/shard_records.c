@@ -26,14 +26,14 @@ const char *shard_records_state_text(enum shard_state state)
 
 /* ---- hashes ---------------------------------------------------------------------------------- */
 
-json_t *shard_records_hash_to_json(uint64_t hash)
+json_t *shard_records_encode_hash(uint64_t hash)
 {
     char text[17];
     snprintf(text, sizeof text, "%016llx", (unsigned long long)hash);
     return json_string(text);
 }
 
-uint64_t shard_records_hash_from_json(const json_t *text)
+uint64_t shard_records_decode_hash(const json_t *text)
 {
     return json_is_string(text) ? strtoull(json_string_value(text), NULL, 16) : 0;
 }
@@ -69,7 +69,7 @@ json_t *shard_records_load(int folder, const char *name)
 }
 
 /* The hash of all fields but the checksum. */
-static uint64_t hash_fields(const json_t *record)
+static uint64_t hash_record_fields(const json_t *record)
 {
     json_t *fields = json_copy((json_t *)record);
     json_object_del(fields, CHECKSUM);
@@ -80,7 +80,7 @@ static uint64_t hash_fields(const json_t *record)
     return hash;
 }
 
-enum shard_state shard_records_check(const json_t *record, const struct merge_fingerprint *f)
+enum shard_state shard_records_find_state(const json_t *record, const struct merge_fingerprint *f)
 {
     if (!record)
         return SHARD_MISSING;
@@ -88,17 +88,17 @@ enum shard_state shard_records_check(const json_t *record, const struct merge_fi
         return SHARD_OTHER_RECIPE;
     if (!shard_records_hash_equals(record, "inputs", f->inputs))
         return SHARD_OTHER_INPUTS;
-    return shard_records_hash_equals(record, CHECKSUM, hash_fields(record)) ? SHARD_FINISHED
-                                                                            : SHARD_DAMAGED;
+    return shard_records_hash_equals(record, CHECKSUM, hash_record_fields(record)) ? SHARD_FINISHED
+                                                                                   : SHARD_DAMAGED;
 }
 
 int shard_records_save(int folder, const char *name, json_t *more,
                        const struct merge_fingerprint *f)
 {
     json_object_set_new(more, "tvtools", json_string(TV_VERSION));
-    json_object_set_new(more, "recipe", shard_records_hash_to_json(f->recipe));
-    json_object_set_new(more, "inputs", shard_records_hash_to_json(f->inputs));
-    json_object_set_new(more, CHECKSUM, shard_records_hash_to_json(hash_fields(more)));
+    json_object_set_new(more, "recipe", shard_records_encode_hash(f->recipe));
+    json_object_set_new(more, "inputs", shard_records_encode_hash(f->inputs));
+    json_object_set_new(more, CHECKSUM, shard_records_encode_hash(hash_record_fields(more)));
     char *text = json_dumps(more, JSON_INDENT(1)), *file = shard_records_file_name(name);
     int failed = fs_replace_file(folder, file, text, strlen(text)) || fsync(folder) ? -1 : 0;
     int reason = errno;

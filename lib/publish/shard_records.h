@@ -26,9 +26,9 @@ enum shard_state {
 const char *shard_records_state_text(enum shard_state state);
 
 /* A hash as a JSON string of 16 hexadecimal digits. */
-json_t *shard_records_hash_to_json(uint64_t hash);
+json_t *shard_records_encode_hash(uint64_t hash);
 /* 0 if it is no such string. */
-uint64_t shard_records_hash_from_json(const json_t *text);
+uint64_t shard_records_decode_hash(const json_t *text);
 /* Is this the hash under a key of the object? */
 bool shard_records_hash_equals(const json_t *object, const char *key, uint64_t hash);
 
@@ -38,7 +38,7 @@ char *shard_records_file_name(const char *name);
  * drops the reference. */
 json_t *shard_records_load(int folder, const char *name);
 /* SHARD_FINISHED if the record has this fingerprint, else what is wrong with it. */
-enum shard_state shard_records_check(const json_t *record, const struct merge_fingerprint *f);
+enum shard_state shard_records_find_state(const json_t *record, const struct merge_fingerprint *f);
 /* Writes a record with the fingerprint and the fields of `more`, whose reference it takes. Returns
  * -1 with the reason in errno. */
 int shard_records_save(int folder, const char *name, json_t *more,

@@ -47,7 +47,7 @@ static void tar_writer_free(struct tar_writer *w)
 
 /* Keeps an archive in memory until the program ends. libarchive (3.6) can free one in the middle of
  * an entry only by filling the entry up, which takes as long as writing it, or by leaking. */
-static void keep_until_exit(struct archive *archive)
+static void keep_archive_until_exit(struct archive *archive)
 {
     static struct abandoned {
         struct abandoned *next;
@@ -58,12 +58,12 @@ static void keep_until_exit(struct archive *archive)
     all = one;
 }
 
-void tar_writer_abandon(struct tar_writer *w)
+void tar_writer_free_unfinished(struct tar_writer *w)
 {
     if (!w)
         return;
     if (w->archive)
-        keep_until_exit(w->archive);
+        keep_archive_until_exit(w->archive);
     tar_writer_free(w);
 }
 
@@ -116,7 +116,8 @@ struct tar_writer *tar_writer_open(int fd, bool compressed, const char *target, 
 
 /* ---- entries --------------------------------------------------------------------------------- */
 
-static int begin_entry(struct tar_writer *w, const char *name, uint64_t size, struct error *e)
+static int write_entry_header(struct tar_writer *w, const char *name, uint64_t size,
+                              struct error *e)
 {
     struct archive_entry *entry = archive_entry_new();
     archive_entry_set_pathname(entry, name);
@@ -142,7 +143,7 @@ static int write_to_entry(struct tar_writer *w, const void *bytes, size_t size, 
     return 0;
 }
 
-static int end_entry(struct tar_writer *w, struct error *e)
+static int finish_archive_entry(struct tar_writer *w, struct error *e)
 {
     return archive_write_finish_entry(w->archive) == ARCHIVE_OK ? 0 : write_error(w, e);
 }
@@ -150,7 +151,8 @@ static int end_entry(struct tar_writer *w, struct error *e)
 int tar_writer_add_file(struct tar_writer *w, const char *name, const void *bytes, size_t size,
                         struct error *e)
 {
-    return begin_entry(w, name, size, e) || write_to_entry(w, bytes, size, e) || end_entry(w, e)
+    return write_entry_header(w, name, size, e) || write_to_entry(w, bytes, size, e) ||
+                   finish_archive_entry(w, e)
                ? -1
                : 0;
 }
@@ -163,19 +165,19 @@ void tar_writer_set_layout(struct tar_writer *w, const struct shard_layout *layo
 /* ---- data ------------------------------------------------------------------------------------ */
 
 /* Starts the entry of the current shard with its header, unless it has been started. */
-static int begin_shard(struct tar_writer *w, struct error *e)
+static int begin_shard_entry(struct tar_writer *w, struct error *e)
 {
     const struct shard *s = &w->layout->shards[w->shard];
-    if (!w->entry_is_open && (begin_entry(w, s->name, s->header_size + s->data_size, e) ||
+    if (!w->entry_is_open && (write_entry_header(w, s->name, s->header_size + s->data_size, e) ||
                               write_to_entry(w, s->header, s->header_size, e)))
         return -1;
     w->entry_is_open = true;
     return 0;
 }
 
-static int end_shard(struct tar_writer *w, struct error *e)
+static int end_shard_entry(struct tar_writer *w, struct error *e)
 {
-    if (end_entry(w, e))
+    if (finish_archive_entry(w, e))
         return -1;
     w->entry_is_open = false;
     w->shard_written = 0;
@@ -185,13 +187,14 @@ static int end_shard(struct tar_writer *w, struct error *e)
 
 /* Writes the next bytes of data. Each shard begins with the first of its bytes; one without data
  * begins and ends at once. */
-static int write_next(struct tar_writer *w, const void *bytes, size_t size, struct error *e)
+static int write_next_shard_bytes(struct tar_writer *w, const void *bytes, size_t size,
+                                  struct error *e)
 {
     const char *from = bytes;
     while (w->shard < w->layout->n_shards) {
         uint64_t left = w->layout->shards[w->shard].data_size - w->shard_written;
         size_t n = size < left ? size : (size_t)left;
-        if (begin_shard(w, e) || write_to_entry(w, from, n, e))
+        if (begin_shard_entry(w, e) || write_to_entry(w, from, n, e))
             return -1;
         w->shard_written += n;
         w->total_written += n;
@@ -199,7 +202,7 @@ static int write_next(struct tar_writer *w, const void *bytes, size_t size, stru
         size -= n;
         if (n < left)
             return 0;
-        if (end_shard(w, e))
+        if (end_shard_entry(w, e))
             return -1;
         if (size == 0)
             return 0;
@@ -207,8 +210,8 @@ static int write_next(struct tar_writer *w, const void *bytes, size_t size, stru
     return 0;
 }
 
-static void keep_for_later(struct tar_writer *w, uint64_t total_offset, const void *bytes,
-                           size_t size)
+static void keep_early_data(struct tar_writer *w, uint64_t total_offset, const void *bytes,
+                            size_t size)
 {
     struct early_data **link = &w->early;
     struct early_data *d = mem_alloc(1, sizeof *d + size);
@@ -227,12 +230,12 @@ int tar_writer_write_data(struct tar_writer *w, uint64_t total_offset, const voi
     pthread_mutex_lock(&w->lock);
     int failed = 0;
     if (total_offset == w->total_written)
-        failed = write_next(w, bytes, size, e);
+        failed = write_next_shard_bytes(w, bytes, size, e);
     else
-        keep_for_later(w, total_offset, bytes, size);
+        keep_early_data(w, total_offset, bytes, size);
     while (!failed && w->early && w->early->total_offset == w->total_written) {
         struct early_data *d = w->early;
-        failed = write_next(w, d->bytes, d->size, e);
+        failed = write_next_shard_bytes(w, d->bytes, d->size, e);
         w->early = d->next;
         free(d);
     }
@@ -244,7 +247,7 @@ int tar_writer_finish(struct tar_writer *w, struct error *e)
 {
     const struct shard_layout *l = w->layout;
     while (w->shard < l->n_shards && l->shards[w->shard].data_size == w->shard_written)
-        if (write_next(w, "", 0, e)) /* shards without data at the end */
+        if (write_next_shard_bytes(w, "", 0, e)) /* shards without data at the end */
             return -1;
     if (w->shard < l->n_shards)
         return error_set(e, "%s is incomplete: shard %zu has %llu of %llu bytes", w->target,

@@ -2,7 +2,7 @@
  * the auxiliary files, then the shards one after another. Data that come too early wait in memory.
  *
  * A tar_writer keeps pointers to nothing but its layout. It owns its descriptor until
- * tar_writer_finish or tar_writer_abandon. */
+ * tar_writer_finish or tar_writer_free_unfinished. */
 #ifndef TV_TAR_WRITER_H
 #define TV_TAR_WRITER_H
 
@@ -27,6 +27,6 @@ int tar_writer_write_data(struct tar_writer *w, uint64_t total_offset, const voi
 int tar_writer_finish(struct tar_writer *w, struct error *e);
 /* Closes the descriptor without end blocks, so that readers see a truncated archive. Frees w; NULL
  * is allowed. */
-void tar_writer_abandon(struct tar_writer *w);
+void tar_writer_free_unfinished(struct tar_writer *w);
 
 #endif

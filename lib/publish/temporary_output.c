@@ -35,7 +35,7 @@ static struct temporary_output *_Atomic active;
 static atomic_bool renaming; /* nothing may be removed now: a signal waits */
 static volatile sig_atomic_t waiting_signal;
 
-static void on_signal(int signal_number)
+static void remove_output_on_signal(int signal_number)
 {
     if (renaming) {
         waiting_signal = signal_number;
@@ -50,7 +50,7 @@ static void on_signal(int signal_number)
 
 static void install_signal_handlers(struct temporary_output *t)
 {
-    struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction action = {.sa_handler = remove_output_on_signal};
     sigemptyset(&action.sa_mask);
     active = t;
     for (size_t i = 0; i < N_SIGNALS; i++) {
@@ -76,7 +76,7 @@ static void restore_signal_handlers(struct temporary_output *t)
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
-static void list_file(struct temporary_output *t, const char *name)
+static void add_to_file_list(struct temporary_output *t, const char *name)
 {
     struct temporary_file *f = arena_alloc(&t->arena, 1, sizeof *f);
     f->name = arena_copy_text(&t->arena, name);
@@ -116,7 +116,7 @@ static int create_single_file(struct temporary_output *t, int *fd, struct error 
     if (*fd < 0)
         return error_set(e, "cannot create a temporary file next to %s: %s", target->path,
                          strerror(errno));
-    list_file(t, t->name);
+    add_to_file_list(t, t->name);
     return 0;
 }
 
@@ -137,7 +137,7 @@ int temporary_output_create_file(struct temporary_output *t, const char *name, c
 {
     int flags = O_WRONLY | O_CREAT | O_CLOEXEC;
     if (t->target->form == OUTPUT_FOLDER) {
-        list_file(t, name);
+        add_to_file_list(t, name);
         flags |= O_EXCL;
     }
     int fd = openat(t->folder, name, flags, 0666);

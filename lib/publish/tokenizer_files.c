@@ -28,7 +28,7 @@ bool tokenizer_files_is_tokenizer_file(const char *name)
 }
 
 /* The id of a token in the vocabulary or among the added tokens; -1 if it has none. */
-static long token_id(const json_t *tokenizer, const char *token)
+static long find_token_id(const json_t *tokenizer, const char *token)
 {
     const json_t *added = json_object_get(tokenizer, "added_tokens");
     const json_t *vocab = json_object_get(json_object_get(tokenizer, "model"), "vocab");
@@ -43,10 +43,10 @@ static long token_id(const json_t *tokenizer, const char *token)
 }
 
 /* Has the token another id in tokenizer `b`? Then sets *d and returns 1. */
-static int differs(const json_t *b, const char *token, long id, struct token_difference *d,
-                   struct arena *a)
+static int token_id_differs(const json_t *b, const char *token, long id, struct token_difference *d,
+                            struct arena *a)
 {
-    long other = token_id(b, token);
+    long other = find_token_id(b, token);
     if (other == id)
         return 0;
     *d = (struct token_difference){arena_copy_text_n(a, token, strlen(token)), id, other};
@@ -54,8 +54,8 @@ static int differs(const json_t *b, const char *token, long id, struct token_dif
 }
 
 /* For vocabularies that are lists: the id is the position. */
-static int compare_lists(const json_t *a_list, const json_t *b_list, struct token_difference *d,
-                         struct arena *a)
+static int compare_vocabulary_lists(const json_t *a_list, const json_t *b_list,
+                                    struct token_difference *d, struct arena *a)
 {
     for (size_t i = 0; i < json_array_size(a_list); i++) {
         const char *own = json_string_value(json_array_get(json_array_get(a_list, i), 0));
@@ -79,18 +79,20 @@ static int compare_tokenizers(const json_t *one, const json_t *two, struct token
     json_t *vocab = json_object_get(json_object_get(one, "model"), "vocab");
     const json_t *added = json_object_get(one, "added_tokens");
     if (json_is_array(vocab) &&
-        compare_lists(vocab, json_object_get(json_object_get(two, "model"), "vocab"), d, a))
+        compare_vocabulary_lists(vocab, json_object_get(json_object_get(two, "model"), "vocab"), d,
+                                 a))
         return 1;
     for (void *i = json_object_iter(vocab); i; i = json_object_iter_next(vocab, i)) {
         long id = (long)json_integer_value(json_object_iter_value(i));
-        if (differs(two, json_object_iter_key(i), id, d, a))
+        if (token_id_differs(two, json_object_iter_key(i), id, d, a))
             return 1;
     }
     for (size_t i = 0; i < json_array_size(added); i++) {
         const json_t *item = json_array_get(added, i);
         const char *content = json_string_value(json_object_get(item, "content"));
         if (content &&
-            differs(two, content, (long)json_integer_value(json_object_get(item, "id")), d, a))
+            token_id_differs(two, content, (long)json_integer_value(json_object_get(item, "id")), d,
+                             a))
             return 1;
     }
     return 0;

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 
 /* Memory for n elements of each of K vectors, of at most 8 bytes, and the same again as F32. */
-static void reserve_memory(struct block_buffer *b, size_t K, size_t n)
+static void reserve_buffer_memory(struct block_buffer *b, size_t K, size_t n)
 {
     size_t each = (n * 8 + 63) / 64 * 64;
     if (b->n_vectors == K && b->bytes_per_vector >= each)
@@ -14,7 +14,7 @@ static void reserve_memory(struct block_buffer *b, size_t K, size_t n)
     b->bytes_per_vector = each;
     b->wire = mem_resize(b->wire, K, sizeof *b->wire);
     b->floats = mem_resize(b->floats, K, sizeof *b->floats);
-    block_layout_allocate(&b->block, K);
+    block_layout_allocate_arrays(&b->block, K);
     free(b->memory);
     b->memory = mem_alloc_aligned(2 * each * K);
     for (size_t k = 0; k < K; k++) {
@@ -38,7 +38,7 @@ struct block_buffer *block_buffers_acquire(struct block_buffers *all, size_t n_v
     struct block_buffer *b = all->idle;
     all->idle = b->next_idle;
     pthread_mutex_unlock(&all->lock);
-    reserve_memory(b, n_vectors, elements);
+    reserve_buffer_memory(b, n_vectors, elements);
     return b;
 }
 

@@ -2,7 +2,7 @@
 
 #include <stdlib.h>
 
-void block_layout_allocate(struct block *b, size_t n_vectors)
+void block_layout_allocate_arrays(struct block *b, size_t n_vectors)
 {
     b->data = mem_resize(b->data, n_vectors, sizeof *b->data);
     b->dtypes = mem_resize(b->dtypes, n_vectors, sizeof *b->dtypes);
@@ -16,7 +16,7 @@ void block_layout_free(struct block *b)
     free(b->buffer_of);
 }
 
-void block_layout_set(struct block *b, const struct tensor *t, size_t index)
+void block_layout_set_to_block(struct block *b, const struct tensor *t, size_t index)
 {
     b->index = index;
     tensor_block_range(t, index, &b->first, &b->n);

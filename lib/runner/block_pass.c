@@ -10,20 +10,20 @@
 
 /* Makes the buffer's block block `index` of the tensor. Its data is the buffer's own memory or,
  * with `in_tensor_buffer`, that of the tensor buffer if the tensor is in memory. */
-static void bind_buffers(struct runner *r, struct block_buffer *b, size_t index,
-                         bool in_tensor_buffer)
+static void point_block_at_memory(struct runner *r, struct block_buffer *b, size_t index,
+                                  bool in_tensor_buffer)
 {
     const struct tensor *t = &r->tensors[0];
-    block_layout_set(&b->block, t, index);
+    block_layout_set_to_block(&b->block, t, index);
     for (size_t k = 0; k < t->n_vectors; k++)
         b->block.data[k] = b->wire[k];
     if (in_tensor_buffer)
-        tensor_buffer_bind_block(r->payload, t, &b->block);
+        tensor_buffer_point_block_at_memory(r->payload, t, &b->block);
 }
 
 /* Rejects non-finite numbers, unless the block is known to have none. */
-static int check_finite(const struct stage *stage, const struct tensor *t, const struct header *h,
-                        struct block_buffer *b, struct error *e)
+static int check_block_is_finite(const struct stage *stage, const struct tensor *t,
+                                 const struct header *h, struct block_buffer *b, struct error *e)
 {
     if (b->is_finite || finite_check_is_off(stage))
         return 0;
@@ -33,37 +33,37 @@ static int check_finite(const struct stage *stage, const struct tensor *t, const
     return 0;
 }
 
-static int fill_from_source(struct runner *r, struct block *b, struct error *e)
+static int fill_block_from_source(struct runner *r, struct block *b, struct error *e)
 {
     const struct job *job = &r->jobs[0];
-    uint64_t start = process_stats_clock_ns();
+    uint64_t start = process_stats_monotonic_ns();
     if (job->stage->filter->source.fill_block(job, b, e))
         return -1;
     stage_cost_add(&r->costs[0], start, block_layout_bytes(b));
     return 0;
 }
 
-static int check_source_finite(struct runner *r, struct block_buffer *b, struct error *e)
+static int check_source_block_is_finite(struct runner *r, struct block_buffer *b, struct error *e)
 {
     const struct stage *source = r->stages[0];
     bool checks = runner_state_must_check_source(r);
     b->is_finite = checks && r->is_known_finite;
-    return checks ? check_finite(source, &r->tensors[0], source->out, b, e) : 0;
+    return checks ? check_block_is_finite(source, &r->tensors[0], source->out, b, e) : 0;
 }
 
 /* Reads the block, or the sample of it, from the source. A stream delivers whole blocks. */
-static int read_from_source(struct runner *r, const struct block_pass *p, struct block_buffer *b,
-                            size_t index, struct error *e)
+static int read_block_from_source(struct runner *r, const struct block_pass *p,
+                                  struct block_buffer *b, size_t index, struct error *e)
 {
     const struct tensor *t = &r->tensors[0];
-    bind_buffers(r, b, index, false);
+    point_block_at_memory(r, b, index, false);
     if (p->fills_buffer) {
         tensor_buffer_allocate_block(r->payload, t, &b->block, SIZE_MAX);
-        tensor_buffer_bind_block(r->payload, t, &b->block);
+        tensor_buffer_point_block_at_memory(r->payload, t, &b->block);
     }
     if (!runner_state_source_is_one_pass(r))
         b->block.n = block_layout_sample_length(&b->block, p->sample_elements);
-    if (fill_from_source(r, &b->block, e) || check_source_finite(r, b, e))
+    if (fill_block_from_source(r, &b->block, e) || check_source_block_is_finite(r, b, e))
         return -1;
     if (p->fills_buffer && tensor_buffer_write_block(r->payload, t, &b->block, e))
         return -1;
@@ -73,13 +73,13 @@ static int read_from_source(struct runner *r, const struct block_pass *p, struct
 
 /* Reads the block, or the sample of it, from the tensor buffer. Stages may work directly on the
  * buffer's memory in the final pass, or if there is no transform in between. */
-static int read_from_buffer(struct runner *r, const struct block_pass *p, struct block_buffer *b,
-                            size_t index, struct error *e)
+static int read_block_from_tensor_buffer(struct runner *r, const struct block_pass *p,
+                                         struct block_buffer *b, size_t index, struct error *e)
 {
     bool in_place = p->is_final || p->last_stage == 1;
     if (r->prefetch && prefetch_wait_for_block(r->prefetch, index, e))
         return -1;
-    bind_buffers(r, b, index, in_place);
+    point_block_at_memory(r, b, index, in_place);
     b->is_finite = !r->stages[0]->common.allow_nonfinite; /* checked when it was read */
     size_t n = block_layout_sample_length(&b->block, p->sample_elements);
     if (tensor_buffer_read_block(r->payload, &r->tensors[0], &b->block, n, e))
@@ -91,7 +91,8 @@ static int read_from_buffer(struct runner *r, const struct block_pass *p, struct
 /* ---- a block through the stages -------------------------------------------------------------- */
 
 /* Converts the block to the dtypes in which stage s wants tensor `in`, and checks it. */
-static int convert_for_stage(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
+static int convert_block_for_stage(struct runner *r, size_t s, struct block_buffer *b,
+                                   struct error *e)
 {
     const struct stage *stage = r->stages[s];
     const struct tensor *in = &r->tensors[s - 1];
@@ -99,20 +100,25 @@ static int convert_for_stage(struct runner *r, size_t s, struct block_buffer *b,
         block_buffers_convert_to_wire_dtype(in, b);
     else
         block_buffers_convert_to_f32(b);
-    return check_finite(stage, in, stage->in, b, e) ? runner_state_set_failed_stage(r, s, e) : 0;
+    return check_block_is_finite(stage, in, stage->in, b, e)
+               ? runner_state_set_failed_stage(r, s, e)
+               : 0;
 }
 
 /* Rounds the result of stage s to the dtype of the stream after it, and checks it. */
-static int round_to_wire_dtype(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
+static int round_result_to_wire_dtype(struct runner *r, size_t s, struct block_buffer *b,
+                                      struct error *e)
 {
     const struct stage *stage = r->stages[s];
     const struct tensor *out = &r->tensors[s];
     b->block.n_vectors = out->n_vectors;
     for (size_t k = 0; !stage->filter->raw_payload && k < out->n_vectors; k++)
         if (b->block.dtypes[k] == DTYPE_F32)
-            dtype_round_f32(out->vectors[k].dtype, b->block.data[k], b->block.n);
+            dtype_round_f32_to_precision(out->vectors[k].dtype, b->block.data[k], b->block.n);
     b->is_finite &= stage->filter->only_drops_elements;
-    return check_finite(stage, out, stage->out, b, e) ? runner_state_set_failed_stage(r, s, e) : 0;
+    return check_block_is_finite(stage, out, stage->out, b, e)
+               ? runner_state_set_failed_stage(r, s, e)
+               : 0;
 }
 
 static int transform_block(struct runner *r, size_t s, struct block_buffer *b, struct error *e)
@@ -120,17 +126,17 @@ static int transform_block(struct runner *r, size_t s, struct block_buffer *b, s
     const struct filter *f = r->stages[s]->filter;
     if (r->plans[s] == PLAN_PASS_THROUGH || !f->transform_block)
         return 0;
-    if (convert_for_stage(r, s, b, e))
+    if (convert_block_for_stage(r, s, b, e))
         return -1;
-    uint64_t start = process_stats_clock_ns(), bytes = block_layout_bytes(&b->block);
+    uint64_t start = process_stats_monotonic_ns(), bytes = block_layout_bytes(&b->block);
     if (f->transform_block(&r->jobs[s], &b->block, e))
         return runner_state_set_failed_stage(r, s, e);
     stage_cost_add(&r->costs[s], start, bytes);
-    return round_to_wire_dtype(r, s, b, e);
+    return round_result_to_wire_dtype(r, s, b, e);
 }
 
 /* The slot's work area, of at least `size` bytes. */
-static void *slot_work_area(struct block_slot *slot, size_t size)
+static void *get_slot_work_area(struct block_slot *slot, size_t size)
 {
     if (slot->work_capacity < size) {
         free(slot->work);
@@ -147,10 +153,10 @@ static int observe_or_consume_block(struct runner *r, const struct block_pass *p
     struct job *job = &r->jobs[p->last_stage];
     const struct filter *f = job->stage->filter;
     struct block *b = &slot->buffer->block;
-    if (convert_for_stage(r, p->last_stage, slot->buffer, e))
+    if (convert_block_for_stage(r, p->last_stage, slot->buffer, e))
         return -1;
-    uint64_t start = process_stats_clock_ns();
-    if (p->observes && f->observe_block(job, b, slot_work_area(slot, job->work_size), e))
+    uint64_t start = process_stats_monotonic_ns();
+    if (p->observes && f->observe_block(job, b, get_slot_work_area(slot, job->work_size), e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
     if (!p->observes && f->sink.consume_in_any_order && f->sink.consume_block(job, b, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
@@ -171,14 +177,15 @@ static int read_stream_block(void *context, size_t slot, size_t index, struct er
     const struct pass_context *c = context;
     struct runner *r = c->r;
     struct block_buffer *b = r->slots[slot].buffer = runner_state_acquire_buffer(r);
-    return read_from_source(r, c->pass, b, index, e) ? runner_state_set_failed_stage(r, 0, e) : 0;
+    return read_block_from_source(r, c->pass, b, index, e) ? runner_state_set_failed_stage(r, 0, e)
+                                                           : 0;
 }
 
 static int read_block(struct runner *r, const struct block_pass *p, struct block_buffer *b,
                       size_t index, struct error *e)
 {
-    int failed =
-        r->is_buffered ? read_from_buffer(r, p, b, index, e) : read_from_source(r, p, b, index, e);
+    int failed = r->is_buffered ? read_block_from_tensor_buffer(r, p, b, index, e)
+                                : read_block_from_source(r, p, b, index, e);
     return failed ? runner_state_set_failed_stage(r, 0, e) : 0;
 }
 
@@ -201,7 +208,8 @@ static void release_slot_buffer(struct runner *r, struct block_slot *slot)
 }
 
 /* On any thread. Releases the buffer early if finish_block does not need the payload. */
-static int process_block_in_slot(void *context, size_t slot_index, size_t index, struct error *e)
+static int run_stages_on_block_in_slot(void *context, size_t slot_index, size_t index,
+                                       struct error *e)
 {
     const struct pass_context *c = context;
     struct runner *r = c->r;
@@ -218,14 +226,14 @@ static int process_block_in_slot(void *context, size_t slot_index, size_t index,
     return failed;
 }
 
-static void show_progress(struct runner *r, const struct block_pass *p, size_t index)
+static void add_block_to_progress(struct runner *r, const struct block_pass *p, size_t index)
 {
     size_t first, n;
     tensor_block_range(&r->tensors[0], index, &first, &n);
     if (p->is_final && p->last_stage == r->n_stages - 1)
-        progress_add(r->progress, block_layout_payload_bytes(&r->tensors[0], n));
+        progress_add_bytes(r->progress, block_layout_payload_bytes(&r->tensors[0], n));
     else
-        progress_tick(r->progress);
+        progress_redraw(r->progress);
 }
 
 /* In block order: accumulates what was observed, or consumes the block. */
@@ -238,7 +246,7 @@ static int accumulate_or_consume_in_order(void *context, size_t slot_index, size
     struct block_slot *slot = &r->slots[slot_index];
     struct job *job = &r->jobs[p->last_stage];
     const struct filter *f = job->stage->filter;
-    uint64_t start = process_stats_clock_ns();
+    uint64_t start = process_stats_monotonic_ns();
     if (p->observes && f->accumulate_block && f->accumulate_block(job, &slot->block, slot->work, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
     if (!p->observes && !f->sink.consume_in_any_order &&
@@ -248,15 +256,16 @@ static int accumulate_or_consume_in_order(void *context, size_t slot_index, size
     release_slot_buffer(r, slot);
     if (r->is_buffered && p->is_final)
         tensor_buffer_free_block(r->payload, index);
-    show_progress(r, p, index);
-    runner_state_sample_memory(r);
+    add_block_to_progress(r, p, index);
+    runner_state_record_memory_use(r);
     return 0;
 }
 
 int block_pass_run(struct runner *r, const struct block_pass *p, struct error *e)
 {
     const struct ordered_steps steps = {p->reads_stream ? read_stream_block : NULL,
-                                        process_block_in_slot, accumulate_or_consume_in_order};
+                                        run_stages_on_block_in_slot,
+                                        accumulate_or_consume_in_order};
     struct pass_context context = {r, p};
     if (ordered_pool_run(r->threads, tensor_block_count(&r->tensors[0]), r->n_slots, &steps,
                          &context, e))
@@ -279,8 +288,8 @@ int block_pass_discard_payload(struct runner *r, bool for_hash, struct error *e)
     int failed =
         r->prefetch && n_blocks ? prefetch_wait_for_block(r->prefetch, n_blocks - 1, e) : 0;
     for (size_t i = 0; reads && !failed && i < n_blocks; i++) {
-        bind_buffers(r, b, i, false);
-        failed = fill_from_source(r, &b->block, e);
+        point_block_at_memory(r, b, i, false);
+        failed = fill_block_from_source(r, &b->block, e);
     }
     block_buffers_release(&r->buffers, b);
     return failed ? runner_state_set_failed_stage(r, 0, e) : 0;

@@ -16,7 +16,7 @@
 static const char *program_name; /* of the first stage, for the signal handler */
 
 /* A mapped file that is truncated raises SIGBUS: say so instead of dumping core. */
-static void on_bus_error(int signal)
+static void exit_on_bus_error(int signal)
 {
     static const char text[] = ": a file was truncated while it was being read\n";
     ssize_t ignored = write(STDERR_FILENO, program_name, strlen(program_name));
@@ -28,7 +28,7 @@ static void on_bus_error(int signal)
 static void set_signal_handlers(const char *name)
 {
     program_name = name;
-    signal(SIGBUS, on_bus_error);
+    signal(SIGBUS, exit_on_bus_error);
     signal(SIGXFSZ, SIG_IGN); /* a file that reaches its size limit is a failed write */
 }
 
@@ -47,7 +47,7 @@ bool filter_main_ends_chain(const struct stage *s)
 
 /* The source before a first stage that is not a source: it reads standard input, or the first
  * operand of a sink. NULL on error. */
-static struct stage *new_reader(const struct stage *s, struct error *e)
+static struct stage *new_reader_stage(const struct stage *s, struct error *e)
 {
     const struct filter *source = &stdio_stages_reader;
     const struct filter *f = s->filter;
@@ -65,7 +65,7 @@ static struct stage *new_reader(const struct stage *s, struct error *e)
 }
 
 /* The sink after a last stage that is none. */
-static struct stage *new_writer(const struct stage *s)
+static struct stage *new_writer_stage(const struct stage *s)
 {
     struct stage *writer = stage_new(&stdio_stages_writer);
     writer->name = s->filter->name;
@@ -74,7 +74,7 @@ static struct stage *new_writer(const struct stage *s)
 }
 
 /* Prints the error unless that was done; the exit status of a failed run. */
-static int report_failure(const struct stage *last, const struct error *e)
+static int print_error_and_get_exit_status(const struct stage *last, const struct error *e)
 {
     if (!e->printed)
         fprintf(stderr, "%s: %s\n", e->stage, e->text);
@@ -83,16 +83,16 @@ static int report_failure(const struct stage *last, const struct error *e)
 
 /* Makes the chain of n stages, with a reader and a writer at the ends where those are missing; its
  * length. chain[0] is NULL on error. */
-static size_t add_reader_and_writer(struct stage **stages, size_t n, struct stage **chain,
-                                    struct error *e)
+static size_t add_missing_reader_and_writer(struct stage **stages, size_t n, struct stage **chain,
+                                            struct error *e)
 {
     size_t length = 0;
     if (!filter_main_starts_chain(stages[0]))
-        chain[length++] = new_reader(stages[0], e);
+        chain[length++] = new_reader_stage(stages[0], e);
     memcpy(chain + length, stages, n * sizeof *chain);
     length += n;
     if (!filter_main_ends_chain(stages[n - 1]))
-        chain[length++] = new_writer(stages[n - 1]);
+        chain[length++] = new_writer_stage(stages[n - 1]);
     return length;
 }
 
@@ -105,12 +105,13 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
     set_signal_handlers(stages[0]->filter->name);
     own.show_progress &=
         filter_main_ends_chain(last); /* else the program that reads the stream does */
-    size_t length = add_reader_and_writer(stages, n, chain, &e);
+    size_t length = add_missing_reader_and_writer(stages, n, chain, &e);
     if (!chain[0]) {
         snprintf(e.stage, sizeof e.stage, "%s", stages[0]->filter->name);
-        status = report_failure(last, &e);
+        status = print_error_and_get_exit_status(last, &e);
     } else {
-        status = runner_run(chain, length, &own, &e) ? report_failure(last, &e) : last->exit_status;
+        status = runner_run(chain, length, &own, &e) ? print_error_and_get_exit_status(last, &e)
+                                                     : last->exit_status;
     }
     for (size_t i = 0; i < length; i++)
         stage_free(chain[i]);
@@ -130,7 +131,7 @@ static void write_usage_error_record(int status, void *filter)
     if (!is_parsing || status != 2 || isatty(STDOUT_FILENO))
         return;
     struct writer *w = writer_open(STDOUT_FILENO, "standard output");
-    writer_write_error(w, ((const struct filter *)filter)->name, "invalid command line");
+    writer_write_error_record(w, ((const struct filter *)filter)->name, "invalid command line");
     if (writer_close(w, &ignored))
         return;
 }

@@ -54,7 +54,7 @@ static void skip_space(struct parser *p)
         p->at += *p->at == '\\' ? 2 : 1;
 }
 
-static int refuse_shell_character(struct parser *p)
+static int set_shell_character_error(struct parser *p)
 {
     if (strchr("<>&;", *p->at))
         return error_set(p->e, "%c is not supported in a pipeline; write it outside its quotes",
@@ -80,7 +80,7 @@ static int parse_double_quotes(struct parser *p)
         if (*p->at == '\0')
             return error_set(p->e, "unterminated \"");
         if (*p->at == '$' || *p->at == '`')
-            return refuse_shell_character(p);
+            return set_shell_character_error(p);
         if (*p->at == '\\' && p->at[1] && strchr("\"\\$`\n", p->at[1]))
             p->at++;
         bytes_append(&p->word, p->at, 1);
@@ -111,7 +111,7 @@ static int parse_substitution(struct parser *p, struct pipeline_word *w)
     return w->substitution ? 0 : -1;
 }
 
-static const char *flush_word_text(struct parser *p)
+static const char *copy_and_clear_word_text(struct parser *p)
 {
     const char *text = arena_copy_text_n(p->a, (const char *)p->word.data, p->word.size);
     p->word.size = 0;
@@ -133,14 +133,14 @@ static int parse_word(struct parser *p, struct pipeline_word *w)
         else if (p->at[0] == '<' && p->at[1] == '(' && w->substitution)
             failed = error_set(p->e, "a word contains two <( ... ), but only one is supported");
         else if (p->at[0] == '<' && p->at[1] == '(') {
-            w->text = flush_word_text(p);
+            w->text = copy_and_clear_word_text(p);
             failed = parse_substitution(p, w);
         } else if (strchr("$`;&<>(", *p->at))
-            failed = refuse_shell_character(p);
+            failed = set_shell_character_error(p);
         else
             bytes_append(&p->word, p->at++, 1);
     }
-    *(w->substitution ? &w->suffix : &w->text) = flush_word_text(p);
+    *(w->substitution ? &w->suffix : &w->text) = copy_and_clear_word_text(p);
     return failed;
 }
 

@@ -82,7 +82,8 @@ static void close_fd(int fd)
 
 /* The text of a word. A <( ... ) in it starts a process and becomes the name of the pipe from it.
  * NULL on error (errno). */
-static const char *expand_word(const struct pipeline_word *w, struct process_list *l)
+static const char *start_substitution_and_expand_word(const struct pipeline_word *w,
+                                                      struct process_list *l)
 {
     int ends[2];
     if (!w->substitution)
@@ -107,7 +108,7 @@ static char **expand_words(const struct pipeline_command *c, struct process_list
 {
     char **words = arena_alloc(l->a, c->n + 1, sizeof *words);
     for (size_t i = 0; i < c->n; i++)
-        if (!(words[i] = (char *)expand_word(&c->words[i], l)))
+        if (!(words[i] = (char *)start_substitution_and_expand_word(&c->words[i], l)))
             return NULL;
     return words;
 }
@@ -137,7 +138,7 @@ static bool sink_reads_operand(const struct stage *s)
            strcmp(s->operands.items[0], "-") != 0;
 }
 
-static int check_neighbours(const struct stage *before, const struct stage *stage)
+static int check_adjacent_stages(const struct stage *before, const struct stage *stage)
 {
     if (filter_main_starts_chain(stage) || sink_reads_operand(stage))
         return print_error(stage->filter->name, "it reads no stream, so no command may precede it");
@@ -147,7 +148,7 @@ static int check_neighbours(const struct stage *before, const struct stage *stag
     return 0;
 }
 
-static uint64_t default_threads(const struct pipeline_options *o)
+static uint64_t choose_thread_count(const struct pipeline_options *o)
 {
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     if (o->threads)
@@ -159,7 +160,7 @@ static void add_stage_to_segment(struct segment *s, struct stage *stage,
                                  const struct pipeline_options *o)
 {
     if (stage->common.threads == 0)
-        stage->common.threads = default_threads(o);
+        stage->common.threads = choose_thread_count(o);
     if (o->memory)
         stage->common.memory = o->memory;
     if (o->spool)
@@ -170,8 +171,8 @@ static void add_stage_to_segment(struct segment *s, struct stage *stage,
 
 /* Fills in the segments of a pipeline, at most one per command; their number in *n. A source that
  * reads standard input starts a new segment, because it reads from a pipe, as in the shell. */
-static int make_segments(const struct pipeline *pipeline, struct segment *segments, size_t *n,
-                         struct process_list *l)
+static int split_pipeline_into_segments(const struct pipeline *pipeline, struct segment *segments,
+                                        size_t *n, struct process_list *l)
 {
     const struct stage *before = NULL; /* the stage that the next may be chained to */
     for (size_t i = 0; i < pipeline->n; i++) {
@@ -183,7 +184,7 @@ static int make_segments(const struct pipeline *pipeline, struct segment *segmen
         struct stage *stage = f ? command_line_parse(f, (int)c->n, words) : NULL;
         if (stage && source_reads_stdin(stage))
             before = NULL;
-        if (stage && before && check_neighbours(before, stage))
+        if (stage && before && check_adjacent_stages(before, stage))
             return 1;
         if (!stage || !before)
             segments[(*n)++] = (struct segment){.program = stage ? NULL : words};
@@ -195,7 +196,7 @@ static int make_segments(const struct pipeline *pipeline, struct segment *segmen
 }
 
 /* Runs a segment in this process; an external program is executed and does not return. */
-static int run_segment(const struct pipeline_options *o, struct segment *s)
+static int run_segment_in_this_process(const struct pipeline_options *o, struct segment *s)
 {
     if (!s->program)
         return filter_main_run_chain(s->stages, s->n, &o->monitor);
@@ -226,7 +227,7 @@ static int start_segment(struct segment *s, bool is_last, int input, int *output
         move_fd(input, STDIN_FILENO);
         move_fd(ends[1], STDOUT_FILENO);
         close_fd(ends[0]);
-        exit(run_segment(l->options, s));
+        exit(run_segment_in_this_process(l->options, s));
     }
     free_stages(s);
     close_fd(input);
@@ -243,7 +244,7 @@ static int run_segments(struct segment *segments, size_t n, struct process_list 
         bool is_last = i == n - 1;
         if (is_last && !segments[i].program) {
             move_fd(input, STDIN_FILENO);
-            return run_segment(l->options, &segments[i]);
+            return run_segment_in_this_process(l->options, &segments[i]);
         }
         if (start_segment(&segments[i], is_last, input, &input, l))
             return 1;
@@ -271,7 +272,7 @@ int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeli
     struct process_list l = {.options = o, .a = a};
     struct segment *segments = arena_alloc(a, pipeline->n, sizeof *segments);
     size_t n = 0;
-    int status = make_segments(pipeline, segments, &n, &l);
+    int status = split_pipeline_into_segments(pipeline, segments, &n, &l);
     if (status == 0)
         status = run_segments(segments, n, &l);
     status = wait_for_processes(&l, status);

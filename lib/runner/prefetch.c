@@ -15,7 +15,7 @@ struct prefetch {
     struct block block; /* that is being read */
 };
 
-static int read_header(struct prefetch *p, struct error *e)
+static int read_prefetched_tensor_header(struct prefetch *p, struct error *e)
 {
     struct stage *s = p->request.source;
     size_t index = p->request.index;
@@ -24,15 +24,15 @@ static int read_header(struct prefetch *p, struct error *e)
     return s->filter->begin_tensor(&p->job, e) < 0 ? -1 : 0;
 }
 
-static int read_block(struct prefetch *p, size_t index, struct error *e)
+static int read_prefetched_block(struct prefetch *p, size_t index, struct error *e)
 {
     const struct prefetch_request *request = &p->request;
     const struct stage *s = request->source;
     const struct tensor *t = &p->tensor;
-    block_layout_set(&p->block, t, index);
+    block_layout_set_to_block(&p->block, t, index);
     tensor_buffer_allocate_block(request->buffer, t, &p->block, request->max_chunk_bytes);
-    tensor_buffer_bind_block(request->buffer, t, &p->block);
-    uint64_t start = process_stats_clock_ns();
+    tensor_buffer_point_block_at_memory(request->buffer, t, &p->block);
+    uint64_t start = process_stats_monotonic_ns();
     if (s->filter->source.fill_block(&p->job, &p->block, e))
         return -1;
     stage_cost_add(request->cost, start, block_layout_bytes(&p->block));
@@ -40,10 +40,10 @@ static int read_block(struct prefetch *p, size_t index, struct error *e)
 }
 
 /* Work item 0 is the tensor's header, item i + 1 its block i. */
-static int read_header_or_block(void *prefetch, size_t i, struct error *e)
+static int read_tensor_header_or_block(void *prefetch, size_t i, struct error *e)
 {
     struct prefetch *p = prefetch;
-    return i == 0 ? read_header(p, e) : read_block(p, i - 1, e);
+    return i == 0 ? read_prefetched_tensor_header(p, e) : read_prefetched_block(p, i - 1, e);
 }
 
 struct prefetch *prefetch_start(const struct prefetch_request *request)
@@ -51,8 +51,8 @@ struct prefetch *prefetch_start(const struct prefetch_request *request)
     const struct tensor *t = &request->source->out->tensors[request->index];
     struct prefetch *p = mem_alloc(1, sizeof *p);
     p->request = *request;
-    block_layout_allocate(&p->block, t->n_vectors);
-    p->queue = background_queue_start(1 + tensor_block_count(t), read_header_or_block, p);
+    block_layout_allocate_arrays(&p->block, t->n_vectors);
+    p->queue = background_queue_start(1 + tensor_block_count(t), read_tensor_header_or_block, p);
     if (p->queue)
         return p;
     prefetch_stop(p);
@@ -62,7 +62,7 @@ struct prefetch *prefetch_start(const struct prefetch_request *request)
 int prefetch_wait_for_tensor(struct prefetch *p, struct job *job, struct tensor *t, struct arena *a,
                              struct error *e)
 {
-    if (background_queue_wait(p->queue, 0, e))
+    if (background_queue_wait_for_item(p->queue, 0, e))
         return -1;
     *t = p->tensor;
     job->state = p->job.state;
@@ -74,7 +74,7 @@ int prefetch_wait_for_tensor(struct prefetch *p, struct job *job, struct tensor 
 
 int prefetch_wait_for_block(struct prefetch *p, size_t index, struct error *e)
 {
-    return background_queue_wait(p->queue, index + 1, e);
+    return background_queue_wait_for_item(p->queue, index + 1, e);
 }
 
 void prefetch_stop(struct prefetch *p)

@@ -6,7 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
-uint64_t process_stats_clock_ns(void)
+uint64_t process_stats_monotonic_ns(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

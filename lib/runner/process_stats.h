@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 /* Nanoseconds since an unspecified time in the past. */
-uint64_t process_stats_clock_ns(void);
+uint64_t process_stats_monotonic_ns(void);
 /* Bytes of memory in use now that belong to no file (heap, stacks); 0 if /proc does not report it.
  */
 uint64_t process_stats_anonymous_bytes(void);

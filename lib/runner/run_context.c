@@ -7,8 +7,8 @@ void run_context_add_model_hash(struct stage *s, const char *model, uint64_t has
     collected_hashes_add_model(&s->runner->hashes, model, hash);
 }
 
-size_t run_context_model_hashes(const struct stage *s, const char *const **models,
-                                const uint64_t **hashes)
+size_t run_context_get_model_hashes(const struct stage *s, const char *const **models,
+                                    const uint64_t **hashes)
 {
     const struct collected_hashes *all = &s->runner->hashes;
     *models = all->models;
@@ -22,13 +22,13 @@ void run_context_add_tensor_hash(struct stage *s, const char *model, size_t inde
     const struct tensor_hash found = {
         .model = s->out->models[header_find_model(s->out, model)].name,
         .index = index,
-        .sink_index = runner_state_sink_index(r, index),
+        .sink_index = runner_state_find_sink_index(r, index),
         .hash = hash,
     };
     collected_hashes_add_tensor(&r->hashes, &found);
 }
 
-size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes)
+size_t run_context_get_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes)
 {
     *hashes = s->runner->hashes.tensors;
     return s->runner->hashes.n_tensors;
@@ -58,7 +58,7 @@ bool run_context_lacks_checksums(const struct stage *s)
     return s->runner->stages[0]->lacks_checksums;
 }
 
-void run_context_stop_if_reader_gone(const struct stage *s)
+void run_context_exit_if_reader_gone(const struct stage *s)
 {
-    runner_state_stop_if_reader_gone(s->runner);
+    runner_state_exit_if_reader_gone(s->runner);
 }

@@ -10,14 +10,14 @@
 /* For sources: the full hash of a model that was read, for the end record and the model card. */
 void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash);
 /* For a sink's close: all of them; their number. */
-size_t run_context_model_hashes(const struct stage *s, const char *const **models,
-                                const uint64_t **hashes);
+size_t run_context_get_model_hashes(const struct stage *s, const char *const **models,
+                                    const uint64_t **hashes);
 
 /* For sources that read models in any order: the hash of what was read of a model for tensor
  * `index` of the source's manifest, as soon as it is known. */
 void run_context_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash);
 /* For sinks: those that are known so far; their number. */
-size_t run_context_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes);
+size_t run_context_get_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes);
 
 /* For the open of a sink: the name of a stage that must see the whole model first; NULL: none. */
 const char *run_context_find_model_scope_stage(const struct stage *s);
@@ -27,6 +27,6 @@ bool run_context_has_model_fingerprints(const struct stage *s);
 bool run_context_lacks_checksums(const struct stage *s);
 /* For stages that compute for a long time without reading or writing: ends the process, as a write
  * would, if the reader of its output has exited. */
-void run_context_stop_if_reader_gone(const struct stage *s);
+void run_context_exit_if_reader_gone(const struct stage *s);
 
 #endif

@@ -37,7 +37,7 @@ struct run_report *run_report_new(void)
         mmap(NULL, sizeof *r, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (r == MAP_FAILED)
         return NULL;
-    r->start_ns = process_stats_clock_ns();
+    r->start_ns = process_stats_monotonic_ns();
     return r;
 }
 
@@ -104,7 +104,7 @@ static json_t *report_to_json(const struct run_report *r)
         json_array_append_new(chains, chain_to_json(&r->chains[i]));
     }
     return json_pack("{s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:o}", "tvtools", TV_VERSION, "seconds",
-                     1e-9 * (double)(process_stats_clock_ns() - r->start_ns), "bytes_read",
+                     1e-9 * (double)(process_stats_monotonic_ns() - r->start_ns), "bytes_read",
                      (json_int_t)bytes_read, "bytes_written", (json_int_t)bytes_written,
                      "peak_resident", (json_int_t)resident, "peak_anonymous", (json_int_t)anonymous,
                      "chains_run", (json_int_t)r->n_chains, "chains", chains);

@@ -14,7 +14,7 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int check_rows(const struct stage *s, const struct header *h, struct error *e)
+static int check_row_lengths(const struct stage *s, const struct header *h, struct error *e)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
@@ -25,7 +25,7 @@ static int check_rows(const struct stage *s, const struct header *h, struct erro
     return 0;
 }
 
-static int check_kind(const struct filter *f, const struct header *h, struct error *e)
+static int check_stream_kind(const struct filter *f, const struct header *h, struct error *e)
 {
     if (!f->kinds || h->kind & f->kinds)
         return 0;
@@ -43,26 +43,27 @@ static int check_kind(const struct filter *f, const struct header *h, struct err
 
 static int check_stage_input(struct stage *s, const struct header *in, struct error *e)
 {
-    if (check_kind(s->filter, in, e))
+    if (check_stream_kind(s->filter, in, e))
         return -1;
-    if (runner_state_stage_scope(s) == SCOPE_ROW && check_rows(s, in, e))
+    if (runner_state_stage_scope(s) == SCOPE_ROW && check_row_lengths(s, in, e))
         return -1;
     return stage_rules_check_all(s, in, e);
 }
 
 /* Adds the stage's step to the history. The reader and the writer of a stream are no steps. */
-static void add_history(struct stage *s, struct header *h)
+static void add_stage_to_history(struct stage *s, struct header *h)
 {
     struct string_list arguments = stage_history_arguments(s, &h->arena);
     if (!s->filter->summary || s->filter->no_history_step)
         return;
-    struct history_step *step = header_add_step(h, s->filter->name, arguments.n, arguments.items);
+    struct history_step *step =
+        header_add_history_step(h, s->filter->name, arguments.n, arguments.items);
     step->n_parents = s->n_parents;
     step->parents = s->parents; /* until close; the headers after this one hold copies */
 }
 
 /* Where the tensors before a stage are after it. */
-static size_t *make_manifest_map(const struct header *in, const struct header *out)
+static size_t *map_input_to_output_tensors(const struct header *in, const struct header *out)
 {
     size_t n = in ? in->n_tensors : out->n_tensors;
     size_t *map = mem_alloc(n, sizeof *map);
@@ -87,15 +88,15 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
     r->n_opened = s + 1;
     if (stage->filter->open && stage->filter->open(stage, out, e))
         return -1;
-    r->manifest_map[s] = make_manifest_map(in, out);
-    add_history(stage, out);
+    r->manifest_map[s] = map_input_to_output_tensors(in, out);
+    add_stage_to_history(stage, out);
     return 0;
 }
 
 static int open_stages(struct runner *r, struct error *e)
 {
     for (size_t s = 0; s < r->n_stages; s++) {
-        uint64_t start = process_stats_clock_ns();
+        uint64_t start = process_stats_monotonic_ns();
         if (open_stage(r, s, e))
             return runner_state_set_failed_stage(r, s, e);
         stage_cost_add(&r->costs[s], start, 0);
@@ -124,10 +125,10 @@ static int run_model_round(struct runner *r, size_t s, struct error *e)
     for (size_t i = 0; i < r->headers[0]->n_tensors; i++) {
         if (tensor_run_to_stage(r, i, s, e))
             return -1;
-        runner_state_stop_if_reader_gone(r);
+        runner_state_exit_if_reader_gone(r);
     }
     struct job job = {.stage = r->stages[s]};
-    uint64_t start = process_stats_clock_ns();
+    uint64_t start = process_stats_monotonic_ns();
     int verdict = r->stages[s]->filter->end_round(&job, e);
     if (verdict < 0)
         return runner_state_set_failed_stage(r, s, e);
@@ -154,11 +155,11 @@ static int run_model_rounds(struct runner *r, struct error *e)
     return source_was_read ? rewind_source(r, e) : 0;
 }
 
-static bool sink_wants(const struct runner *r, size_t index)
+static bool sink_wants_tensor(const struct runner *r, size_t index)
 {
     const struct stage *sink = r->stages[r->n_stages - 1];
     return !sink->filter->sink.wants_tensor ||
-           sink->filter->sink.wants_tensor(sink, runner_state_sink_index(r, index));
+           sink->filter->sink.wants_tensor(sink, runner_state_find_sink_index(r, index));
 }
 
 static int run_all_tensors(struct runner *r, struct error *e)
@@ -166,8 +167,8 @@ static int run_all_tensors(struct runner *r, struct error *e)
     if (run_model_rounds(r, e))
         return -1;
     for (size_t i = 0; i < r->headers[0]->n_tensors; i++) {
-        if (!sink_wants(r, i)) {
-            if (tensor_run_skip(r, i, e))
+        if (!sink_wants_tensor(r, i)) {
+            if (tensor_run_skip_tensor(r, i, e))
                 return -1;
             continue;
         }
@@ -184,7 +185,7 @@ static struct progress *start_progress(const struct runner *r)
     uint64_t bytes = 0;
     size_t tensors = 0;
     for (size_t i = 0; i < h->n_tensors; i++)
-        if (sink_wants(r, i)) {
+        if (sink_wants_tensor(r, i)) {
             bytes += block_layout_payload_bytes(&h->tensors[i], tensor_elements(&h->tensors[i]));
             tensors++;
         }
@@ -206,7 +207,7 @@ static int close_stages(struct runner *r, int failed, struct error *e)
         if (!f->close || (s >= r->n_opened && !f->sink.reports_failed_run))
             continue;
         bool ok = !failed && (!stopped || s == sink);
-        uint64_t start = process_stats_clock_ns();
+        uint64_t start = process_stats_monotonic_ns();
         if (f->close(r->stages[s], ok, failed && !f->sink.reports_failed_run ? &ignored : e) &&
             !failed)
             failed = runner_state_set_failed_stage(r, s, e);
@@ -222,7 +223,7 @@ static void add_chain_to_report(struct runner *r, uint64_t start, struct run_rep
         .threads = r->stages[0]->common.threads,
         .peak_resident = process_stats_peak_resident_bytes(),
         .peak_anonymous = r->peak_anonymous,
-        .seconds = 1e-9 * (double)(process_stats_clock_ns() - start),
+        .seconds = 1e-9 * (double)(process_stats_monotonic_ns() - start),
         .n_stages = r->n_stages,
         .stages = stages,
     };
@@ -259,7 +260,7 @@ static void combine_common_options(struct stage *const *stages, size_t n)
 int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *monitor,
                struct error *e)
 {
-    uint64_t start = process_stats_clock_ns();
+    uint64_t start = process_stats_monotonic_ns();
     struct runner r;
     combine_common_options(stages, n);
     runner_state_init(&r, stages, n);
@@ -271,7 +272,7 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
         failed = run_all_tensors(&r, e);
     prefetch_stop(r.next_prefetch); /* after a failure */
     progress_free(r.progress);
-    runner_state_sample_memory(&r);
+    runner_state_record_memory_use(&r);
     failed = close_stages(&r, failed, e);
     if (!failed && monitor->report)
         add_chain_to_report(&r, start, monitor->report);

@@ -84,23 +84,23 @@ bool runner_state_must_check_source(const struct runner *r)
     return !finite_check_is_off(r->stages[0]) && !r->stages[1]->filter->accepts_nonfinite;
 }
 
-size_t runner_state_sink_index(const struct runner *r, size_t index)
+size_t runner_state_find_sink_index(const struct runner *r, size_t index)
 {
     for (size_t s = 0; s < r->n_stages && index != DROPPED; s++)
         index = r->manifest_map[s][index];
     return index;
 }
 
-void runner_state_stop_if_reader_gone(const struct runner *r)
+void runner_state_exit_if_reader_gone(const struct runner *r)
 {
     const struct stage *sink = r->stages[r->n_stages - 1];
     if (sink->filter->sink.reader_gone && sink->filter->sink.reader_gone(sink))
         raise(SIGPIPE);
 }
 
-void runner_state_sample_memory(struct runner *r)
+void runner_state_record_memory_use(struct runner *r)
 {
-    uint64_t now = process_stats_clock_ns();
+    uint64_t now = process_stats_monotonic_ns();
     if (now - r->memory_sampled_at < SAMPLE_INTERVAL_NS)
         return;
     r->memory_sampled_at = now;

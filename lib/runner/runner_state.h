@@ -34,7 +34,7 @@ struct runner {
     struct collected_hashes hashes;
     struct progress *progress;  /* NULL: not shown */
     uint64_t peak_anonymous;    /* bytes, sampled */
-    uint64_t memory_sampled_at; /* by process_stats_clock_ns */
+    uint64_t memory_sampled_at; /* by process_stats_monotonic_ns */
 
     /* The current tensor. */
     size_t index;                  /* in the source's manifest */
@@ -76,12 +76,12 @@ bool runner_state_source_is_one_pass(const struct runner *r);
 /* Must the source's numbers be finite? Not where the stage after it accepts others too. */
 bool runner_state_must_check_source(const struct runner *r);
 /* The index in the sink's manifest of tensor `index` of the source, or DROPPED. */
-size_t runner_state_sink_index(const struct runner *r, size_t index);
+size_t runner_state_find_sink_index(const struct runner *r, size_t index);
 /* Ends the process with SIGPIPE, as a write would, if the reader of the sink's output has exited.
  */
-void runner_state_stop_if_reader_gone(const struct runner *r);
+void runner_state_exit_if_reader_gone(const struct runner *r);
 /* Updates peak_anonymous, every 20 ms at most: the kernel keeps no peak of this. */
-void runner_state_sample_memory(struct runner *r);
+void runner_state_record_memory_use(struct runner *r);
 /* An idle buffer with memory for a block of the current tensor. */
 struct block_buffer *runner_state_acquire_buffer(struct runner *r);
 

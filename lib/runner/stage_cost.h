@@ -13,10 +13,10 @@ struct stage_cost {
     _Atomic uint64_t bytes;       /* that it received; of a source: that it delivered */
 };
 
-/* Adds the time since `start` (process_stats_clock_ns) and bytes of payload. */
+/* Adds the time since `start` (process_stats_monotonic_ns) and bytes of payload. */
 static inline void stage_cost_add(struct stage_cost *c, uint64_t start, uint64_t bytes)
 {
-    c->nanoseconds += process_stats_clock_ns() - start;
+    c->nanoseconds += process_stats_monotonic_ns() - start;
     c->bytes += bytes;
 }
 

@@ -19,7 +19,7 @@ struct input {
 };
 
 /* Opens the operand, or standard input. `name` is its name in messages. */
-static int open_input(const struct stage *s, const char **name, struct error *e)
+static int open_operand_or_stdin(const struct stage *s, const char **name, struct error *e)
 {
     if (s->operands.n && strcmp(s->operands.items[0], "-") != 0) {
         *name = s->operands.items[0];
@@ -36,7 +36,7 @@ static int open_reader(struct stage *s, struct header *h, struct error *e)
 {
     struct input *in = s->data = mem_alloc(1, sizeof *in);
     const char *name;
-    in->fd = open_input(s, &name, e);
+    in->fd = open_operand_or_stdin(s, &name, e);
     if (in->fd < 0)
         return -1;
     in->reader = reader_open(in->fd, name, e);
@@ -48,7 +48,7 @@ static int open_reader(struct stage *s, struct header *h, struct error *e)
     return 0;
 }
 
-static int begin_reader(struct job *job, struct error *e)
+static int read_stream_tensor_header(struct job *job, struct error *e)
 {
     struct input *in = job->stage->data;
     struct tensor t;
@@ -93,7 +93,7 @@ static void stop_reader(struct stage *s)
 }
 
 /* Reads the stream's end, which alone proves that the stream is complete. */
-static int read_end(struct stage *s, struct reader *r, struct error *e)
+static int read_stream_end(struct stage *s, struct reader *r, struct error *e)
 {
     struct arena a = {0};
     struct tensor t;
@@ -109,7 +109,7 @@ static int read_end(struct stage *s, struct reader *r, struct error *e)
 static int close_reader(struct stage *s, bool ok, struct error *e)
 {
     struct input *in = s->data;
-    int failed = in->reader && ok ? read_end(s, in->reader, e) : 0;
+    int failed = in->reader && ok ? read_stream_end(s, in->reader, e) : 0;
     reader_close(in->reader);
     if (in->fd > STDIN_FILENO)
         close(in->fd);
@@ -123,7 +123,7 @@ const struct filter stdio_stages_reader = {
     .max_operands = 1,
     .raw_payload = true,
     .open = open_reader,
-    .begin_tensor = begin_reader,
+    .begin_tensor = read_stream_tensor_header,
     .source.fill_block = read_block_payload,
     .source.rewind = rewind_reader,
     .source.make_stoppable = make_reader_stoppable,
@@ -143,12 +143,12 @@ static int open_writer(struct stage *s, struct header *h, struct error *e)
     return writer_write_header(s->data, h, e);
 }
 
-static int begin_writer(struct job *job, struct error *e)
+static int write_tensor_header(struct job *job, struct error *e)
 {
     return writer_write_tensor(job->stage->data, job->out, e) ? -1 : PLAN_TRANSFORM;
 }
 
-static int consume_writer(struct job *job, const struct block *b, struct error *e)
+static int write_block_payload(struct job *job, const struct block *b, struct error *e)
 {
     for (size_t k = 0; k < b->n_vectors; k++) {
         size_t size = dtype_bytes(b->dtypes[k], b->n);
@@ -159,14 +159,14 @@ static int consume_writer(struct job *job, const struct block *b, struct error *
     return 0;
 }
 
-static int end_writer(struct job *job, bool ok, struct error *e)
+static int write_tensor_trailer(struct job *job, bool ok, struct error *e)
 {
-    return ok ? writer_write_trailer(job->stage->data, e) : 0;
+    return ok ? writer_write_tensor_trailer(job->stage->data, e) : 0;
 }
 
 static bool writer_lost_its_reader(const struct stage *s)
 {
-    return writer_reader_gone(s->data);
+    return writer_is_reader_gone(s->data);
 }
 
 /* Ends the stream of a failed run with an error record, so that the next program receives the
@@ -177,7 +177,7 @@ static int close_failed_writer(struct writer *w, const struct error *failure)
     if (!w && !isatty(STDOUT_FILENO))
         w = writer_open(STDOUT_FILENO, "standard output");
     if (w)
-        writer_write_error(w, failure->stage, failure->text);
+        writer_write_error_record(w, failure->stage, failure->text);
     return writer_close(w, &ignored);
 }
 
@@ -188,8 +188,8 @@ static int close_writer(struct stage *s, bool ok, struct error *e)
         return close_failed_writer(w, e);
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = run_context_model_hashes(s, &models, &hashes);
-    int failed = writer_write_end(w, n, (const char **)models, hashes, e);
+    size_t n = run_context_get_model_hashes(s, &models, &hashes);
+    int failed = writer_write_end_record(w, n, (const char **)models, hashes, e);
     return writer_close(w, e) || failed ? -1 : 0;
 }
 
@@ -198,9 +198,9 @@ const struct filter stdio_stages_writer = {
     .role = ROLE_SINK,
     .raw_payload = true,
     .open = open_writer,
-    .begin_tensor = begin_writer,
-    .sink.consume_block = consume_writer,
-    .end_tensor = end_writer,
+    .begin_tensor = write_tensor_header,
+    .sink.consume_block = write_block_payload,
+    .end_tensor = write_tensor_trailer,
     .sink.reader_gone = writer_lost_its_reader,
     .sink.reports_failed_run = true,
     .close = close_writer,

@@ -11,7 +11,7 @@
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-static int open_input(struct stream_input *in, const char *path, struct error *e)
+static int open_input_stream(struct stream_input *in, const char *path, struct error *e)
 {
     bool is_standard = strcmp(path, "-") == 0;
     in->path = path;
@@ -39,8 +39,8 @@ static bool is_base_model(const struct model *m)
 }
 
 /* A model that the joint header has already must be the same one. */
-static int check_same_model(const struct model *known, const struct model *m, const char *path,
-                            struct error *e)
+static int check_model_is_identical(const struct model *known, const struct model *m,
+                                    const char *path, struct error *e)
 {
     if (m->has_fingerprint == known->has_fingerprint && m->fingerprint == known->fingerprint)
         return 0;
@@ -49,7 +49,7 @@ static int check_same_model(const struct model *known, const struct model *m, co
 }
 
 /* Its index in the joint header, or -1. */
-static long copy_to_joint_models(struct header *h, const struct model *m, struct error *e)
+static long copy_model_to_joint_header(struct header *h, const struct model *m, struct error *e)
 {
     long index = header_add_model(h, m->name, NULL, e);
     if (index < 0)
@@ -65,15 +65,15 @@ static long copy_to_joint_models(struct header *h, const struct model *m, struct
 
 /* Adds a model of a stream to the joint header, unless it has that model and may share it; its
  * index there in *joint. */
-static int add_to_joint_models(struct header *h, const struct model *m, const char *path,
-                               bool same_models, size_t *joint, struct error *e)
+static int add_model_to_joint_header(struct header *h, const struct model *m, const char *path,
+                                     bool same_models, size_t *joint, struct error *e)
 {
     long index = header_find_model(h, m->name);
     if (index >= 0 && (same_models || (is_base_model(m) && is_base_model(&h->models[index])))) {
-        if (check_same_model(&h->models[index], m, path, e))
+        if (check_model_is_identical(&h->models[index], m, path, e))
             return -1;
     } else {
-        index = copy_to_joint_models(h, m, e);
+        index = copy_model_to_joint_header(h, m, e);
         if (index < 0)
             return -1;
     }
@@ -98,7 +98,7 @@ int stream_inputs_open(struct stream_inputs *all, struct stage *s, struct header
     s->parents = arena_alloc(&s->arena, s->operands.n, sizeof *s->parents);
     for (size_t i = 0; i < s->operands.n; i++) {
         struct stream_input *in = &all->inputs[all->n++];
-        if (open_input(in, s->operands.items[i], e))
+        if (open_input_stream(in, s->operands.items[i], e))
             return -1;
         const struct header *own = reader_header(in->reader);
         if (i == 0)
@@ -107,8 +107,8 @@ int stream_inputs_open(struct stream_inputs *all, struct stage *s, struct header
             return -1;
         in->joint_models = mem_alloc(own->n_models, sizeof *in->joint_models);
         for (size_t m = 0; m < own->n_models; m++)
-            if (add_to_joint_models(h, &own->models[m], in->path, same_models, &in->joint_models[m],
-                                    e))
+            if (add_model_to_joint_header(h, &own->models[m], in->path, same_models,
+                                          &in->joint_models[m], e))
                 return -1;
         s->parents[s->n_parents++] = own->history;
     }
@@ -160,7 +160,7 @@ static int read_tensor_header(struct stream_input *in, struct arena *a, struct e
     return more < 0 ? -1 : 0;
 }
 
-static int skip_payload(struct stream_input *in, struct error *e)
+static int skip_tensor_payload(struct stream_input *in, struct error *e)
 {
     const struct tensor *t = &in->current_tensor;
     void *bytes = mem_alloc(tensor_block_elements(t), 8);
@@ -175,12 +175,12 @@ static int skip_payload(struct stream_input *in, struct error *e)
     return failed;
 }
 
-int stream_inputs_seek(struct stream_inputs *all, size_t i, size_t index, size_t first,
-                       struct arena *a, struct error *e)
+int stream_inputs_seek_tensor(struct stream_inputs *all, size_t i, size_t index, size_t first,
+                              struct arena *a, struct error *e)
 {
     struct stream_input *in = &all->inputs[i];
     while (in->n_read < index)
-        if (read_tensor_header(in, a, e) || skip_payload(in, e))
+        if (read_tensor_header(in, a, e) || skip_tensor_payload(in, e))
             return -1;
     if (read_tensor_header(in, a, e))
         return -1;
@@ -224,12 +224,12 @@ int stream_inputs_rewind(struct stream_inputs *all, struct stage *s, struct erro
 /* ---- closing --------------------------------------------------------------------------------- */
 
 /* Reads the rest of the stream: only its end proves that it is complete. */
-static int read_to_end(struct stream_input *in, struct error *e)
+static int read_rest_of_stream(struct stream_input *in, struct error *e)
 {
     struct arena a = {0};
     int failed = 0;
     while (!failed && in->n_read < reader_header(in->reader)->n_tensors) {
-        failed = read_tensor_header(in, &a, e) || skip_payload(in, e) ? -1 : 0;
+        failed = read_tensor_header(in, &a, e) || skip_tensor_payload(in, e) ? -1 : 0;
         arena_clear(&a);
     }
     if (!failed)
@@ -256,7 +256,7 @@ static bool combine_model_hashes(const struct stream_inputs *all, const char *mo
     return found;
 }
 
-static void add_model_hashes(const struct stream_inputs *all, struct stage *s)
+static void add_combined_hashes_to_run(const struct stream_inputs *all, struct stage *s)
 {
     uint64_t hash = 0;
     for (size_t m = 0; m < s->out->n_models; m++)
@@ -268,11 +268,11 @@ int stream_inputs_close(struct stream_inputs *all, struct stage *s, bool ok, str
 {
     int failed = 0;
     for (size_t i = 0; i < all->n && ok && !failed; i++) {
-        failed = read_to_end(&all->inputs[i], e);
+        failed = read_rest_of_stream(&all->inputs[i], e);
         s->lacks_checksums |= reader_lacks_checksums(all->inputs[i].reader);
     }
     if (ok && !failed)
-        add_model_hashes(all, s);
+        add_combined_hashes_to_run(all, s);
     for (size_t i = 0; i < all->n; i++) {
         struct stream_input *in = &all->inputs[i];
         reader_close(in->reader);

@@ -35,8 +35,8 @@ struct tensor stream_inputs_copy_tensor(const struct stream_inputs *all, size_t 
 
 /* Reads input i up to the header of its tensor `index`, which becomes the current tensor; tensors
  * before it that were not read are skipped. Its vectors get positions from `first` on. */
-int stream_inputs_seek(struct stream_inputs *all, size_t i, size_t index, size_t first,
-                       struct arena *a, struct error *e);
+int stream_inputs_seek_tensor(struct stream_inputs *all, size_t i, size_t index, size_t first,
+                              struct arena *a, struct error *e);
 /* Copies the vectors of the current tensor, with weights and attributes, to their positions in `t`.
  */
 void stream_inputs_copy_vectors(const struct stream_input *in, struct tensor *t);

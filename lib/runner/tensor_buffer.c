@@ -33,7 +33,7 @@ void tensor_buffer_free(struct tensor_buffer *tb)
 
 /* Offset of vector k where vectors of n elements lie one after another, each aligned. With k =
  * n_vectors, the size of all. */
-static uint64_t vector_offset(const struct tensor *t, size_t n, size_t k)
+static uint64_t compute_vector_offset(const struct tensor *t, size_t n, size_t k)
 {
     uint64_t offset = 0;
     for (size_t j = 0; j < k; j++)
@@ -43,12 +43,12 @@ static uint64_t vector_offset(const struct tensor *t, size_t n, size_t k)
 
 uint64_t tensor_buffer_bytes(const struct tensor *t)
 {
-    return vector_offset(t, tensor_elements(t), t->n_vectors);
+    return compute_vector_offset(t, tensor_elements(t), t->n_vectors);
 }
 
 uint64_t tensor_buffer_max_chunk_bytes(const struct tensor *t)
 {
-    return tensor_block_count(t) * vector_offset(t, tensor_block_elements(t), t->n_vectors);
+    return tensor_block_count(t) * compute_vector_offset(t, tensor_block_elements(t), t->n_vectors);
 }
 
 int tensor_buffer_reserve(struct tensor_buffer *tb, const struct tensor *t, struct error *e)
@@ -78,20 +78,21 @@ void tensor_buffer_allocate_block(struct tensor_buffer *tb, const struct tensor 
 {
     if (!tb->in_file)
         tb->blocks[b->index] =
-            chunk_pool_acquire(tb->chunks, vector_offset(t, b->n, t->n_vectors), limit);
+            chunk_pool_acquire(tb->chunks, compute_vector_offset(t, b->n, t->n_vectors), limit);
 }
 
-void tensor_buffer_bind_block(const struct tensor_buffer *tb, const struct tensor *t,
-                              struct block *b)
+void tensor_buffer_point_block_at_memory(const struct tensor_buffer *tb, const struct tensor *t,
+                                         struct block *b)
 {
     for (size_t k = 0; !tb->in_file && k < t->n_vectors; k++)
-        b->data[k] = tb->blocks[b->index] + vector_offset(t, b->n, k);
+        b->data[k] = tb->blocks[b->index] + compute_vector_offset(t, b->n, k);
 }
 
 /* Where the block of vector k begins in the file, which holds one whole vector after another. */
 static uint64_t block_file_offset(const struct tensor *t, const struct block *b, size_t k)
 {
-    return vector_offset(t, tensor_elements(t), k) + dtype_bytes(t->vectors[k].dtype, b->first);
+    return compute_vector_offset(t, tensor_elements(t), k) +
+           dtype_bytes(t->vectors[k].dtype, b->first);
 }
 
 int tensor_buffer_write_block(struct tensor_buffer *tb, const struct tensor *t,
@@ -114,7 +115,7 @@ int tensor_buffer_read_block(const struct tensor_buffer *tb, const struct tensor
                 return -1;
             continue;
         }
-        const void *kept = tb->blocks[b->index] + vector_offset(t, b->n, k);
+        const void *kept = tb->blocks[b->index] + compute_vector_offset(t, b->n, k);
         if (b->data[k] != kept)
             memcpy(b->data[k], kept, size);
     }

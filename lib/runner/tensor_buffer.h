@@ -23,16 +23,17 @@ uint64_t tensor_buffer_max_chunk_bytes(const struct tensor *t);
 int tensor_buffer_reserve(struct tensor_buffer *tb, const struct tensor *t, struct error *e);
 void tensor_buffer_clear(struct tensor_buffer *tb);
 
-/* `b` is a block of `t` as block_layout_set makes it, for which the buffer was reserved. Allocate,
- * bind and free do nothing for a tensor in the file, and write does nothing for one in memory. */
+/* `b` is a block of `t` as block_layout_set_to_block makes it, for which the buffer was reserved.
+ * Allocate, bind and free do nothing for a tensor in the file, and write does nothing for one in
+ * memory. */
 
 /* Allocates the block's memory, waiting until no more than `limit` bytes of the chunks are in use.
  */
 void tensor_buffer_allocate_block(struct tensor_buffer *tb, const struct tensor *t,
                                   const struct block *b, size_t limit);
 /* Points the block's data at its memory in the buffer. */
-void tensor_buffer_bind_block(const struct tensor_buffer *tb, const struct tensor *t,
-                              struct block *b);
+void tensor_buffer_point_block_at_memory(const struct tensor_buffer *tb, const struct tensor *t,
+                                         struct block *b);
 /* Writes the block's data to the file. */
 int tensor_buffer_write_block(struct tensor_buffer *tb, const struct tensor *t,
                               const struct block *b, struct error *e);

@@ -44,7 +44,7 @@ static void prefetch_next_tensor(struct runner *r)
 }
 
 /* The prefetched tensor becomes the current one. Its payload may still be arriving. */
-static int adopt_prefetched(struct runner *r, struct error *e)
+static int make_prefetched_tensor_current(struct runner *r, struct error *e)
 {
     struct tensor_buffer *empty = r->payload;
     r->payload = r->next_payload;
@@ -72,8 +72,8 @@ static void copy_vector_attributes(struct vector *to, const struct vector *from)
 
 /* The tensor as a stage sends it: the entry of the manifest that the stage's open made, with the
  * weights and attributes that the tensor arrived with, model by model. */
-static struct tensor tensor_after_stage(struct runner *r, const struct job *job,
-                                        const struct tensor *entry)
+static struct tensor make_tensor_after_stage(struct runner *r, const struct job *job,
+                                             const struct tensor *entry)
 {
     struct tensor t = tensor_copy(&r->arena, entry);
     if (!job->in)
@@ -90,7 +90,7 @@ static struct tensor tensor_after_stage(struct runner *r, const struct job *job,
     return t;
 }
 
-static int begin_stage(struct runner *r, size_t s, size_t index, struct error *e)
+static int begin_tensor_in_stage(struct runner *r, size_t s, size_t index, struct error *e)
 {
     struct stage *stage = r->stages[s];
     const struct filter *f = stage->filter;
@@ -102,14 +102,15 @@ static int begin_stage(struct runner *r, size_t s, size_t index, struct error *e
                         .arena = &r->arena};
     r->n_begun = s + 1;
     if (s == 0 && r->next_prefetch)
-        return adopt_prefetched(r, e);
-    r->tensors[s] = tensor_after_stage(r, job, &stage->out->tensors[r->manifest_map[s][index]]);
+        return make_prefetched_tensor_current(r, e);
+    r->tensors[s] =
+        make_tensor_after_stage(r, job, &stage->out->tensors[r->manifest_map[s][index]]);
     if (s && f->element_wise && !runner_state_stage_works_on(stage, job->in)) {
         r->plans[s] = PLAN_PASS_THROUGH;
         job->stage = NULL; /* nothing to decide, nothing to end */
         return 0;
     }
-    uint64_t start = process_stats_clock_ns();
+    uint64_t start = process_stats_monotonic_ns();
     int plan = f->begin_tensor ? f->begin_tensor(job, e) : PLAN_TRANSFORM;
     if (plan < 0)
         return runner_state_set_failed_stage(r, s, e);
@@ -149,7 +150,7 @@ static int run_observe_rounds(struct runner *r, size_t s, struct error *e)
     do {
         if (observes && run_block_pass(r, s, true, false, e))
             return -1;
-        uint64_t start = process_stats_clock_ns();
+        uint64_t start = process_stats_monotonic_ns();
         verdict = decides ? decide(job, e) : VERDICT_DONE;
         if (verdict < 0)
             return runner_state_set_failed_stage(r, s, e);
@@ -166,13 +167,13 @@ static int run_stages_up_to(struct runner *r, size_t index, size_t last, struct 
     for (size_t s = 0; s < last; s++) {
         if (r->manifest_map[s][index] == DROPPED)
             return block_pass_discard_payload(r, is_sink, e);
-        if (begin_stage(r, s, index, e) || (s > 0 && run_observe_rounds(r, s, e)))
+        if (begin_tensor_in_stage(r, s, index, e) || (s > 0 && run_observe_rounds(r, s, e)))
             return -1;
         index = r->manifest_map[s][index];
     }
     if (r->manifest_map[last][index] == DROPPED)
         return block_pass_discard_payload(r, is_sink, e);
-    if (begin_stage(r, last, index, e))
+    if (begin_tensor_in_stage(r, last, index, e))
         return -1;
     if (r->plans[last] == PLAN_PASS_THROUGH)
         return block_pass_discard_payload(r, is_sink, e);
@@ -191,7 +192,7 @@ static int end_jobs(struct runner *r, bool ok, struct error *e)
         if (!job->stage || !job->stage->filter->end_tensor)
             continue;
         bool job_ok = ok && !failed;
-        uint64_t start = process_stats_clock_ns();
+        uint64_t start = process_stats_monotonic_ns();
         if (job->stage->filter->end_tensor(job, job_ok, job_ok ? e : &ignored) && job_ok)
             failed = runner_state_set_failed_stage(r, s, e);
         stage_cost_add(&r->costs[s], start, 0);
@@ -219,11 +220,12 @@ int tensor_run_to_stage(struct runner *r, size_t index, size_t last, struct erro
     return failed;
 }
 
-int tensor_run_skip(struct runner *r, size_t index, struct error *e)
+int tensor_run_skip_tensor(struct runner *r, size_t index, struct error *e)
 {
     if (!runner_state_source_is_one_pass(r))
         return 0;
-    int failed = begin_stage(r, 0, index, e) || block_pass_discard_payload(r, false, e) ? -1 : 0;
+    int failed =
+        begin_tensor_in_stage(r, 0, index, e) || block_pass_discard_payload(r, false, e) ? -1 : 0;
     end_jobs(r, false, e);
     release_current_tensor(r);
     return failed;

@@ -14,6 +14,6 @@
  * a round over all tensors. */
 int tensor_run_to_stage(struct runner *r, size_t index, size_t last, struct error *e);
 /* For a tensor that the sink does not want: reads it if the source is a stream, and drops it. */
-int tensor_run_skip(struct runner *r, size_t index, struct error *e);
+int tensor_run_skip_tensor(struct runner *r, size_t index, struct error *e);
 
 #endif

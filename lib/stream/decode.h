@@ -11,13 +11,14 @@
 int decode_record_type(const unsigned char *map, size_t size, struct error *e);
 int decode_header(const unsigned char *map, size_t size, struct header *h, struct error *e);
 /* `h` is the header of the stream. */
-int decode_tensor(const unsigned char *map, size_t size, const struct header *h, struct arena *a,
-                  struct tensor *t, struct error *e);
-int decode_trailer(const unsigned char *map, size_t size, struct trailer *t, struct error *e);
-int decode_end(const unsigned char *map, size_t size, struct arena *a, struct end_record *end,
-               struct error *e);
+int decode_tensor_record(const unsigned char *map, size_t size, const struct header *h,
+                         struct arena *a, struct tensor *t, struct error *e);
+int decode_tensor_trailer(const unsigned char *map, size_t size, struct trailer *t,
+                          struct error *e);
+int decode_end_record(const unsigned char *map, size_t size, struct arena *a,
+                      struct end_record *end, struct error *e);
 /* Stage and sentence of an error record. */
-int decode_error(const unsigned char *map, size_t size, struct arena *a, const char **stage,
-                 const char **sentence, struct error *e);
+int decode_error_record(const unsigned char *map, size_t size, struct arena *a, const char **stage,
+                        const char **sentence, struct error *e);
 
 #endif

@@ -3,7 +3,7 @@
 #include <msgpack.h>
 #include <string.h>
 
-static int append_bytes(void *bytes, const char *data, size_t size)
+static int append_packed_bytes(void *bytes, const char *data, size_t size)
 {
     bytes_append(bytes, data, size);
     return 0;
@@ -12,7 +12,7 @@ static int append_bytes(void *bytes, const char *data, size_t size)
 static msgpack_packer new_packer(struct bytes *b)
 {
     msgpack_packer p;
-    msgpack_packer_init(&p, b, append_bytes);
+    msgpack_packer_init(&p, b, append_packed_bytes);
     return p;
 }
 
@@ -187,13 +187,13 @@ void encode_header(struct bytes *b, const struct header *h)
     pack_unknown_keys(b, h->unknown_keys);
 }
 
-void encode_tensor(struct bytes *b, const struct tensor *t)
+void encode_tensor_record(struct bytes *b, const struct tensor *t)
 {
     msgpack_packer p = new_packer(b);
     pack_tensor(&p, b, t, false);
 }
 
-void encode_trailer(struct bytes *b, const struct trailer *t)
+void encode_tensor_trailer(struct bytes *b, const struct trailer *t)
 {
     msgpack_packer p = new_packer(b);
     msgpack_pack_map(&p, 1 + t->has_checksum);
@@ -204,7 +204,7 @@ void encode_trailer(struct bytes *b, const struct trailer *t)
     }
 }
 
-void encode_end(struct bytes *b, const struct end_record *end)
+void encode_end_record(struct bytes *b, const struct end_record *end)
 {
     msgpack_packer p = new_packer(b);
     msgpack_pack_map(&p, 3 + (end->n_hashes > 0) + !end->has_hash);
@@ -225,7 +225,7 @@ void encode_end(struct bytes *b, const struct end_record *end)
     }
 }
 
-void encode_error(struct bytes *b, const char *stage, const char *sentence)
+void encode_error_record(struct bytes *b, const char *stage, const char *sentence)
 {
     msgpack_packer p = new_packer(b);
     msgpack_pack_map(&p, 3);
@@ -246,7 +246,7 @@ void encode_uint(struct bytes *b, uint64_t value)
     msgpack_pack_uint64(&p, value);
 }
 
-void encode_bin_head(struct bytes *b, uint32_t size)
+void encode_bin_header(struct bytes *b, uint32_t size)
 {
     msgpack_packer p = new_packer(b);
     msgpack_pack_bin(&p, size);

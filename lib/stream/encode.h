@@ -6,13 +6,13 @@
 
 /* The encoded map of a record, without the length before it. */
 void encode_header(struct bytes *b, const struct header *h);
-void encode_tensor(struct bytes *b, const struct tensor *t);
-void encode_trailer(struct bytes *b, const struct trailer *t);
-void encode_end(struct bytes *b, const struct end_record *end);
-void encode_error(struct bytes *b, const char *stage, const char *sentence);
+void encode_tensor_record(struct bytes *b, const struct tensor *t);
+void encode_tensor_trailer(struct bytes *b, const struct trailer *t);
+void encode_end_record(struct bytes *b, const struct end_record *end);
+void encode_error_record(struct bytes *b, const char *stage, const char *sentence);
 /* Single objects: an integer, the header of a bin of `size` bytes, a bin of 8 bytes, the magic. */
 void encode_uint(struct bytes *b, uint64_t value);
-void encode_bin_head(struct bytes *b, uint32_t size);
+void encode_bin_header(struct bytes *b, uint32_t size);
 void encode_hash(struct bytes *b, uint64_t hash);
 void encode_magic(struct bytes *b);
 

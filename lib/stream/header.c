@@ -82,7 +82,7 @@ long header_find_model(const struct header *h, const char *name)
 
 long header_add_model(struct header *h, const char *name, const char *role, struct error *e)
 {
-    if (utf8_valid_prefix(name, strlen(name)) < strlen(name))
+    if (utf8_valid_prefix_length(name, strlen(name)) < strlen(name))
         return error_set(e, "the model name %s is not UTF-8; choose another name with name=path",
                          name);
     if (header_find_model(h, name) >= 0)
@@ -96,7 +96,7 @@ long header_add_model(struct header *h, const char *name, const char *role, stru
     return (long)h->n_models++;
 }
 
-void header_filter_tensors(struct header *h, const bool *keep)
+void header_keep_tensors(struct header *h, const bool *keep)
 {
     size_t n = 0;
     for (size_t i = 0; i < h->n_tensors; i++)
@@ -105,8 +105,8 @@ void header_filter_tensors(struct header *h, const bool *keep)
     h->n_tensors = n;
 }
 
-struct history_step *header_add_step(struct header *h, const char *tool, size_t n_arguments,
-                                     const char *const *arguments)
+struct history_step *header_add_history_step(struct header *h, const char *tool, size_t n_arguments,
+                                             const char *const *arguments)
 {
     struct arena *a = &h->arena;
     struct history_step *steps = arena_alloc(a, h->history.n + 1, sizeof *steps);

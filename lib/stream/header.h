@@ -56,9 +56,9 @@ long header_add_model(struct header *h, const char *name, const char *role, stru
 /* Index of the model with that name; -1 if there is none. */
 long header_find_model(const struct header *h, const char *name);
 /* Removes the tensors i with keep[i] == false from the manifest. */
-void header_filter_tensors(struct header *h, const bool *keep);
+void header_keep_tensors(struct header *h, const bool *keep);
 /* Appends a step to the history. Copies `tool` and `arguments`. */
-struct history_step *header_add_step(struct header *h, const char *tool, size_t n_arguments,
-                                     const char *const *arguments);
+struct history_step *header_add_history_step(struct header *h, const char *tool, size_t n_arguments,
+                                             const char *const *arguments);
 
 #endif

@@ -72,7 +72,7 @@ static ssize_t read_input(struct reader *r, void *to, size_t size, struct error 
 /* Reads `size` bytes from the buffer and the input; returns how many there were before the end of
  * the input, or -1. Each system call reads directly into `to`, and up to READ_AHEAD bytes after
  * that into the buffer: one call reads a block and the header of the next. */
-static ssize_t read_up_to(struct reader *r, void *to, size_t size, struct error *e)
+static ssize_t read_buffered_bytes_up_to(struct reader *r, void *to, size_t size, struct error *e)
 {
     size_t got = r->filled - r->start < size ? r->filled - r->start : size;
     if (got > 0)
@@ -98,19 +98,19 @@ static ssize_t read_up_to(struct reader *r, void *to, size_t size, struct error 
     return (ssize_t)got;
 }
 
-static int set_truncated_error(struct reader *r, struct error *e)
+static int report_truncated_stream(struct reader *r, struct error *e)
 {
     return error_set(e, "%s is truncated: the stream ends without its end record", r->what);
 }
 
 /* Reads exactly `size` bytes and adds them to the stream's hash. */
-static int read_hashed(struct reader *r, void *to, size_t size, struct error *e)
+static int read_and_hash_bytes(struct reader *r, void *to, size_t size, struct error *e)
 {
-    ssize_t n = read_up_to(r, to, size, e);
+    ssize_t n = read_buffered_bytes_up_to(r, to, size, e);
     if (n < 0)
         return -1;
     if ((size_t)n < size)
-        return set_truncated_error(r, e);
+        return report_truncated_stream(r, e);
     XXH3_64bits_update(r->hash, to, size);
     return 0;
 }
@@ -118,17 +118,17 @@ static int read_hashed(struct reader *r, void *to, size_t size, struct error *e)
 /* ---- objects ----------------------------------------------------------------------------- */
 
 /* Reads the header of a bin or of an integer, and its value. */
-static int read_object_header(struct reader *r, bool bin, uint64_t *value, struct error *e)
+static int read_bin_or_integer_header(struct reader *r, bool bin, uint64_t *value, struct error *e)
 {
     unsigned char head[9];
     bool is_bin;
-    if (read_hashed(r, head, 1, e))
+    if (read_and_hash_bytes(r, head, 1, e))
         return -1;
     size_t length = record_head_length(head[0], &is_bin);
     if (length == 0 || is_bin != bin)
         return error_set(e, "broken stream: expected %s, found byte 0x%02x",
                          bin ? "payload" : "a record", head[0]);
-    if (length > 1 && read_hashed(r, head + 1, length - 1, e))
+    if (length > 1 && read_and_hash_bytes(r, head + 1, length - 1, e))
         return -1;
     *value = record_head_value(head);
     return 0;
@@ -136,10 +136,10 @@ static int read_object_header(struct reader *r, bool bin, uint64_t *value, struc
 
 /* Returns the error of a failed stage. That stage has printed its sentence; for a saved stream it
  * is printed here. */
-static int set_error_of_stage(struct reader *r, struct error *e)
+static int set_error_from_error_record(struct reader *r, struct error *e)
 {
     const char *stage, *sentence;
-    if (decode_error(r->map.data, r->map.size, &r->arena, &stage, &sentence, e))
+    if (decode_error_record(r->map.data, r->map.size, &r->arena, &stage, &sentence, e))
         return -1;
     error_set(e, "%s", sentence);
     snprintf(e->stage, sizeof e->stage, "%s", stage);
@@ -153,7 +153,7 @@ static int set_error_of_stage(struct reader *r, struct error *e)
 static int read_record(struct reader *r, struct error *e)
 {
     uint64_t size;
-    if (read_object_header(r, false, &size, e))
+    if (read_bin_or_integer_header(r, false, &size, e))
         return -1;
     if (size > RECORD_MAX)
         return error_set(e, "broken stream: a record of %llu bytes (the maximum is %zu)",
@@ -163,20 +163,20 @@ static int read_record(struct reader *r, struct error *e)
     while (r->map.size < size) {
         size_t piece = size - r->map.size < BUFFER ? size - r->map.size : BUFFER;
         unsigned char bytes[BUFFER];
-        if (read_hashed(r, bytes, piece, e))
+        if (read_and_hash_bytes(r, bytes, piece, e))
             return -1;
         bytes_append(&r->map, bytes, piece);
     }
     int type = decode_record_type(r->map.data, r->map.size, e);
-    return type == RECORD_ERROR ? set_error_of_stage(r, e) : type;
+    return type == RECORD_ERROR ? set_error_from_error_record(r, e) : type;
 }
 
 /* ---- the stream -------------------------------------------------------------------------- */
 
-static int read_magic(struct reader *r, struct error *e)
+static int read_and_check_magic(struct reader *r, struct error *e)
 {
     unsigned char magic[5] = {0};
-    ssize_t n = read_up_to(r, magic, sizeof magic, e);
+    ssize_t n = read_buffered_bytes_up_to(r, magic, sizeof magic, e);
     if (n < 0)
         return -1;
     if (n == 0)
@@ -201,7 +201,7 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     r->checksum = XXH3_createState();
     r->hash_before_first_tensor = XXH3_createState();
     XXH3_64bits_reset(r->hash);
-    if (read_magic(r, e) == 0) {
+    if (read_and_check_magic(r, e) == 0) {
         int type = read_record(r, e);
         if (type == RECORD_HEADER) {
             if (decode_header(r->map.data, r->map.size, r->header, e) == 0)
@@ -265,16 +265,16 @@ bool reader_lacks_checksums(const struct reader *r)
 }
 
 /* Reads the hash of the stream and compares it with that of the bytes that were read. */
-static int check_hash(struct reader *r, uint64_t expected, struct error *e)
+static int check_stream_hash(struct reader *r, uint64_t expected, struct error *e)
 {
     uint64_t size;
     unsigned char found[8];
-    if (read_object_header(r, true, &size, e))
+    if (read_bin_or_integer_header(r, true, &size, e))
         return -1;
     if (size != 8)
         return error_set(e, "broken stream: its hash has %llu bytes instead of 8",
                          (unsigned long long)size);
-    if (read_hashed(r, found, 8, e))
+    if (read_and_hash_bytes(r, found, 8, e))
         return -1;
     return record_read_big_endian(found, 8) == expected
                ? 0
@@ -282,10 +282,10 @@ static int check_hash(struct reader *r, uint64_t expected, struct error *e)
 }
 
 /* Checks the end record in r->map and the hash, and that nothing follows. */
-static int check_end(struct reader *r, struct error *e)
+static int check_end_record(struct reader *r, struct error *e)
 {
     uint64_t hash = XXH3_64bits_digest(r->hash);
-    if (decode_end(r->map.data, r->map.size, &r->arena, &r->end, e))
+    if (decode_end_record(r->map.data, r->map.size, &r->arena, &r->end, e))
         return -1;
     if (r->end.tensors != r->tensors || r->tensors != r->header->n_tensors)
         return error_set(e, "broken stream: found %zu tensors, the manifest has %zu", r->tensors,
@@ -294,11 +294,11 @@ static int check_end(struct reader *r, struct error *e)
         return error_set(e, "broken stream: found %llu bytes of payload, the end record says %llu",
                          (unsigned long long)r->payload_bytes,
                          (unsigned long long)r->end.payload_bytes);
-    if (r->end.has_hash && check_hash(r, hash, e))
+    if (r->end.has_hash && check_stream_hash(r, hash, e))
         return -1;
     r->lacks_checksums |= !r->end.has_hash;
     char byte;
-    ssize_t n = read_up_to(r, &byte, 1, e);
+    ssize_t n = read_buffered_bytes_up_to(r, &byte, 1, e);
     if (n > 0)
         return error_set(e, "broken stream: bytes follow its end");
     r->ended = true;
@@ -306,7 +306,7 @@ static int check_end(struct reader *r, struct error *e)
 }
 
 /* True if a tensor header matches its manifest entry, apart from weights and attributes. */
-static bool matches_manifest(const struct tensor *t, const struct tensor *entry)
+static bool matches_manifest_entry(const struct tensor *t, const struct tensor *entry)
 {
     if (strcmp(t->name, entry->name) != 0 || !tensor_same_shape(t, entry) ||
         t->n_vectors != entry->n_vectors)
@@ -326,12 +326,13 @@ int reader_next_tensor(struct reader *r, struct arena *a, struct tensor *t, stru
     if (type < 0)
         return -1;
     if (type == RECORD_END)
-        return check_end(r, e);
+        return check_end_record(r, e);
     if (type != RECORD_TENSOR)
         return error_set(e, "broken stream: expected a tensor or the end, found another record");
-    if (decode_tensor(r->map.data, r->map.size, r->header, a, t, e))
+    if (decode_tensor_record(r->map.data, r->map.size, r->header, a, t, e))
         return -1;
-    if (r->tensors == r->header->n_tensors || !matches_manifest(t, &r->header->tensors[r->tensors]))
+    if (r->tensors == r->header->n_tensors ||
+        !matches_manifest_entry(t, &r->header->tensors[r->tensors]))
         return error_set(e, "broken stream: tensor %s does not match the manifest", t->name);
     t->input_index = r->tensors++;
     r->bins_left = tensor_block_count(t) * t->n_vectors;
@@ -347,7 +348,7 @@ static const char *current_tensor_name(const struct reader *r)
     return r->header->tensors[r->tensors - 1].name;
 }
 
-static int read_trailer(struct reader *r, struct error *e)
+static int read_tensor_trailer(struct reader *r, struct error *e)
 {
     struct trailer t;
     int type = read_record(r, e);
@@ -355,7 +356,7 @@ static int read_trailer(struct reader *r, struct error *e)
         return -1;
     if (type != RECORD_TRAILER)
         return error_set(e, "broken stream: expected a tensor's trailer, found another record");
-    if (decode_trailer(r->map.data, r->map.size, &t, e))
+    if (decode_tensor_trailer(r->map.data, r->map.size, &t, e))
         return -1;
     if (t.has_checksum && t.checksum != XXH3_64bits_digest(r->checksum))
         return error_set(e, "broken stream: wrong checksum of tensor %s", current_tensor_name(r));
@@ -364,30 +365,30 @@ static int read_trailer(struct reader *r, struct error *e)
 }
 
 /* Reads input into the buffer if it is empty. */
-static int fill_buffer(struct reader *r, struct error *e)
+static int read_input_into_empty_buffer(struct reader *r, struct error *e)
 {
     if (r->start < r->filled)
         return 0;
     ssize_t n = read_input(r, r->buffer, READ_AHEAD, e);
     if (n <= 0)
-        return n < 0 ? -1 : set_truncated_error(r, e);
+        return n < 0 ? -1 : report_truncated_stream(r, e);
     r->start = 0;
     r->filled = (size_t)n;
     return 0;
 }
 
 /* Reads the header of a bin of `size` bytes. A failed stage may write an error record instead. */
-static int read_bin_header(struct reader *r, size_t size, struct error *e)
+static int read_payload_bin_header(struct reader *r, size_t size, struct error *e)
 {
     uint64_t found;
     bool is_bin;
-    if (fill_buffer(r, e))
+    if (read_input_into_empty_buffer(r, e))
         return -1;
     if (record_head_length(r->buffer[r->start], &is_bin) && !is_bin) {
         int type = read_record(r, e);
         return type < 0 ? -1 : error_set(e, "broken stream: expected payload, found a record");
     }
-    if (read_object_header(r, true, &found, e))
+    if (read_bin_or_integer_header(r, true, &found, e))
         return -1;
     return found == size
                ? 0
@@ -395,16 +396,16 @@ static int read_bin_header(struct reader *r, size_t size, struct error *e)
                            current_tensor_name(r), (unsigned long long)found, size);
 }
 
-static int read_bin(struct reader *r, void *to, size_t size, struct error *e)
+static int read_payload_bin(struct reader *r, void *to, size_t size, struct error *e)
 {
-    if (read_bin_header(r, size, e))
+    if (read_payload_bin_header(r, size, e))
         return -1;
     r->payload_offset = r->offset;
-    ssize_t n = read_up_to(r, to, size, e);
+    ssize_t n = read_buffered_bytes_up_to(r, to, size, e);
     if (n < 0)
         return -1;
     if ((size_t)n < size)
-        return set_truncated_error(r, e);
+        return report_truncated_stream(r, e);
     XXH3_64bits_update(r->checksum, to, size);
     r->payload_bytes += size;
     r->bins_left--;
@@ -413,15 +414,15 @@ static int read_bin(struct reader *r, void *to, size_t size, struct error *e)
 
 int reader_read_payload(struct reader *r, void *to, size_t size, struct error *e)
 {
-    if (r->bins_left > 0 && read_bin(r, to, size, e))
+    if (r->bins_left > 0 && read_payload_bin(r, to, size, e))
         return -1;
-    return r->bins_left == 0 ? read_trailer(r, e) : 0;
+    return r->bins_left == 0 ? read_tensor_trailer(r, e) : 0;
 }
 
 /* ---- rewinding --------------------------------------------------------------------------- */
 
 /* Copies the unread bytes of buffer and input to the file `to`. */
-static int copy_rest(struct reader *r, int to, struct error *e)
+static int copy_rest_to_file(struct reader *r, int to, struct error *e)
 {
     uint64_t copied = 0;
     for (;;) {
@@ -449,7 +450,7 @@ int reader_make_rewindable(struct reader *r, const char *folder, bool *copied, s
         int fd = spool_open_temporary_file(folder, e);
         if (fd < 0)
             return -1;
-        if (copy_rest(r, fd, e)) {
+        if (copy_rest_to_file(r, fd, e)) {
             close(fd);
             return -1;
         }

@@ -1,6 +1,6 @@
 #include "record_json.h"
 
-#include "record_parser.h"
+#include "record_fields.h"
 
 static void print_string(FILE *out, const char *text, size_t size)
 {
@@ -92,9 +92,9 @@ static void print_object(FILE *out, msgpack_object o)
 void record_json_print(FILE *out, const unsigned char *map, size_t size)
 {
     struct error e;
-    struct record_parser p = {.error = &e};
+    struct record_fields p = {.error = &e};
     msgpack_zone zone;
-    msgpack_object_map m = record_parser_open_map(&p, map, size, &zone);
+    msgpack_object_map m = record_fields_open_map(&p, map, size, &zone);
     print_map(out, m);
     msgpack_zone_destroy(&zone);
 }

@@ -26,7 +26,7 @@ static int check_is_unweighted(const struct tensor *t, const char *path, struct 
 }
 
 /* Reads and checks a tensor's payload and records the offsets of its bins. */
-static int scan_tensor(struct saved_stream *s, size_t i, struct error *e)
+static int check_payload_and_record_offsets(struct saved_stream *s, size_t i, struct error *e)
 {
     const struct tensor *t = &s->tensors[i];
     size_t blocks = tensor_block_count(t), K = t->n_vectors;
@@ -44,7 +44,8 @@ static int scan_tensor(struct saved_stream *s, size_t i, struct error *e)
     return failed;
 }
 
-static int scan_tensors(struct saved_stream *s, const char *path, bool as_model, struct error *e)
+static int check_all_payloads_and_record_offsets(struct saved_stream *s, const char *path,
+                                                 bool as_model, struct error *e)
 {
     const struct header *h = reader_header(s->reader);
     struct tensor t;
@@ -53,7 +54,8 @@ static int scan_tensors(struct saved_stream *s, const char *path, bool as_model,
     s->tensors = mem_alloc(h->n_tensors, sizeof *s->tensors);
     for (size_t i = 0; (more = reader_next_tensor(s->reader, &s->arena, &t, e)) == 1; i++) {
         s->tensors[i] = t;
-        if ((as_model && check_is_unweighted(&t, path, e)) || scan_tensor(s, i, e))
+        if ((as_model && check_is_unweighted(&t, path, e)) ||
+            check_payload_and_record_offsets(s, i, e))
             return -1;
     }
     return more;
@@ -77,7 +79,7 @@ struct saved_stream *saved_stream_open(const char *path, const char *spool, bool
     if (mapped_file_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e) == 0 &&
         (s->reader = reader_open(s->file.fd, path, e)) &&
         (!as_model || check_is_model(reader_header(s->reader), path, e) == 0) &&
-        scan_tensors(s, path, as_model, e) == 0)
+        check_all_payloads_and_record_offsets(s, path, as_model, e) == 0)
         return s;
     saved_stream_close(s);
     return NULL;
@@ -122,8 +124,8 @@ uint64_t saved_stream_fingerprint(const struct saved_stream *s)
     return hash;
 }
 
-void saved_stream_read(const struct saved_stream *s, size_t i, size_t k, size_t first, size_t n,
-                       void *to)
+void saved_stream_read_elements(const struct saved_stream *s, size_t i, size_t k, size_t first,
+                                size_t n, void *to)
 {
     const struct tensor *t = &s->tensors[i];
     size_t bits = dtype_bits(t->vectors[k].dtype), K = t->n_vectors;
@@ -140,8 +142,8 @@ void saved_stream_read(const struct saved_stream *s, size_t i, size_t k, size_t 
         const unsigned char *block = bytes + s->offsets[i][b * K + k];
         memcpy(out, block + skip * bits / 8, count * bits / 8);
         if (skip + count == length) /* most callers read sequentially: the block is finished */
-            mapped_file_release_sequential(bytes, s->file.size, block, length * bits / 8,
-                                           b + 1 == tensor_block_count(t));
+            mapped_file_release_pages_sequentially(bytes, s->file.size, block, length * bits / 8,
+                                                   b + 1 == tensor_block_count(t));
         out += count * bits / 8;
         first += count;
         n -= count;

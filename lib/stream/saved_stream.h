@@ -21,7 +21,7 @@ const struct tensor *saved_stream_tensor(const struct saved_stream *s, size_t i)
 uint64_t saved_stream_fingerprint(const struct saved_stream *s);
 /* Copies n elements of vector k of tensor i, from flat index `first` on, in the vector's dtype. For
  * a dtype of less than a byte, `first` and n must be whole bytes. */
-void saved_stream_read(const struct saved_stream *s, size_t i, size_t k, size_t first, size_t n,
-                       void *to);
+void saved_stream_read_elements(const struct saved_stream *s, size_t i, size_t k, size_t first,
+                                size_t n, void *to);
 
 #endif

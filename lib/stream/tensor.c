@@ -108,7 +108,7 @@ size_t tensor_block_elements(const struct tensor *t)
     return rows * columns < n ? rows * columns : n;
 }
 
-static size_t divide_up(size_t n, size_t by)
+static size_t divide_rounding_up(size_t n, size_t by)
 {
     return n / by + (n % by != 0);
 }
@@ -119,8 +119,8 @@ size_t tensor_block_count(const struct tensor *t)
     if (n == 0)
         return 0;
     if (columns > LONG_ROW && block < n)
-        return n / columns * divide_up(columns, block);
-    return divide_up(n, block);
+        return n / columns * divide_rounding_up(columns, block);
+    return divide_rounding_up(n, block);
 }
 
 void tensor_block_range(const struct tensor *t, size_t index, size_t *first, size_t *n)
@@ -129,7 +129,7 @@ void tensor_block_range(const struct tensor *t, size_t index, size_t *first, siz
     size_t end = all;
     *first = index * block;
     if (columns > LONG_ROW && block < all) {
-        size_t per_row = divide_up(columns, block), row = index / per_row;
+        size_t per_row = divide_rounding_up(columns, block), row = index / per_row;
         *first = row * columns + index % per_row * block;
         end = (row + 1) * columns;
     }
@@ -140,7 +140,7 @@ size_t tensor_block_containing(const struct tensor *t, size_t element)
 {
     size_t columns = tensor_columns(t), block = tensor_block_elements(t);
     if (columns > LONG_ROW && block < tensor_elements(t))
-        return element / columns * divide_up(columns, block) + element % columns / block;
+        return element / columns * divide_rounding_up(columns, block) + element % columns / block;
     return element / block;
 }
 
@@ -174,18 +174,18 @@ void vector_set_weights(struct vector *v, struct arena *a, size_t n, const doubl
     v->weights = n == 1 && weights[0] == 1 ? ONE : arena_copy(a, weights, n * sizeof *weights);
 }
 
-bool tensor_can_split(const struct tensor *t, size_t m)
+bool tensor_can_split_into_chunks(const struct tensor *t, size_t m)
 {
     size_t n = tensor_elements(t);
-    return m == 1 || (m && m <= n && (m - 1) * divide_up(n, m) < n);
+    return m == 1 || (m && m <= n && (m - 1) * divide_rounding_up(n, m) < n);
 }
 
-size_t tensor_weights_at(const struct tensor *t, size_t first, size_t n, double *w)
+size_t tensor_find_weights_at(const struct tensor *t, size_t first, size_t n, double *w)
 {
     size_t all = tensor_elements(t);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
-        size_t chunk = divide_up(all, v->n_weights), end = (first / chunk + 1) * chunk;
+        size_t chunk = divide_rounding_up(all, v->n_weights), end = (first / chunk + 1) * chunk;
         w[k] = v->weights[v->n_weights == 1 ? 0 : first / chunk];
         if (v->n_weights > 1 && end - first < n)
             n = end - first;

@@ -80,10 +80,10 @@ void vector_set_attributes(struct vector *v, double l1_before, double keep_proba
 /* Copies n weights into the arena. */
 void vector_set_weights(struct vector *v, struct arena *a, size_t n, const double *weights);
 /* True if the tensor can be split into m chunks of ceil(n/m) elements, none of them empty. */
-bool tensor_can_split(const struct tensor *t, size_t m);
+bool tensor_can_split_into_chunks(const struct tensor *t, size_t m);
 /* The weights w[K] of all vectors at flat index `first`. Returns for how many elements, at most n,
  * they are valid. */
-size_t tensor_weights_at(const struct tensor *t, size_t first, size_t n, double *w);
+size_t tensor_find_weights_at(const struct tensor *t, size_t first, size_t n, double *w);
 /* True if some weight is not 1. */
 bool vector_is_weighted(const struct vector *v);
 

@@ -38,7 +38,8 @@ struct writer *writer_open(int fd, const char *what)
 }
 
 /* Writes the pending records, then `size` bytes. */
-static int flush(struct writer *w, const void *bytes, size_t size, struct error *e)
+static int write_pending_and_bytes(struct writer *w, const void *bytes, size_t size,
+                                   struct error *e)
 {
     struct iovec parts[2] = {{w->pending.data, w->pending.size}, {(void *)bytes, size}};
     size_t left = w->pending.size + size;
@@ -65,7 +66,7 @@ static int flush(struct writer *w, const void *bytes, size_t size, struct error 
 }
 
 /* Appends the encoded map and the length before it to the pending records. */
-static void queue_map(struct writer *w)
+static void append_map_to_pending(struct writer *w)
 {
     size_t from = w->pending.size;
     encode_uint(&w->pending, w->map.size);
@@ -73,7 +74,7 @@ static void queue_map(struct writer *w)
     XXH3_64bits_update(w->hash, w->pending.data + from, w->pending.size - from);
 }
 
-static int check_size(struct writer *w, const char *what, struct error *e)
+static int check_record_size(struct writer *w, const char *what, struct error *e)
 {
     if (w->map.size > RECORD_MAX)
         return error_set(e, "the record of %s has %zu bytes; the maximum is %zu", what, w->map.size,
@@ -81,7 +82,7 @@ static int check_size(struct writer *w, const char *what, struct error *e)
     return 0;
 }
 
-static void queue_magic(struct writer *w)
+static void append_magic_to_pending(struct writer *w)
 {
     encode_magic(&w->pending);
     XXH3_64bits_update(w->hash, w->pending.data, w->pending.size);
@@ -90,22 +91,22 @@ static void queue_magic(struct writer *w)
 
 int writer_write_header(struct writer *w, const struct header *h, struct error *e)
 {
-    queue_magic(w);
+    append_magic_to_pending(w);
     w->map.size = 0;
     encode_header(&w->map, h);
-    if (check_size(w, "the stream header", e))
+    if (check_record_size(w, "the stream header", e))
         return -1;
-    queue_map(w);
-    return flush(w, NULL, 0, e);
+    append_map_to_pending(w);
+    return write_pending_and_bytes(w, NULL, 0, e);
 }
 
 int writer_write_tensor(struct writer *w, const struct tensor *t, struct error *e)
 {
     w->map.size = 0;
-    encode_tensor(&w->map, t);
-    if (check_size(w, t->name, e))
+    encode_tensor_record(&w->map, t);
+    if (check_record_size(w, t->name, e))
         return -1;
-    queue_map(w);
+    append_map_to_pending(w);
     XXH3_64bits_reset(w->checksum);
     XXH3_64bits_update(w->checksum, w->map.data, w->map.size);
     w->tensors++;
@@ -117,24 +118,24 @@ int writer_write_payload(struct writer *w, const void *bytes, size_t size, struc
     size_t from = w->pending.size;
     if (size > UINT32_MAX)
         return error_set(e, "a block of %zu bytes is too large for a stream", size);
-    encode_bin_head(&w->pending, (uint32_t)size);
+    encode_bin_header(&w->pending, (uint32_t)size);
     XXH3_64bits_update(w->hash, w->pending.data + from, w->pending.size - from);
     XXH3_64bits_update(w->checksum, bytes, size);
     w->payload_bytes += size;
-    return flush(w, bytes, size, e);
+    return write_pending_and_bytes(w, bytes, size, e);
 }
 
-int writer_write_trailer(struct writer *w, struct error *e)
+int writer_write_tensor_trailer(struct writer *w, struct error *e)
 {
     struct trailer t = {.has_checksum = true, .checksum = XXH3_64bits_digest(w->checksum)};
     w->map.size = 0;
-    encode_trailer(&w->map, &t);
-    queue_map(w);
-    return w->pending.size < PIPE_SIZE / 16 ? 0 : flush(w, NULL, 0, e);
+    encode_tensor_trailer(&w->map, &t);
+    append_map_to_pending(w);
+    return w->pending.size < PIPE_SIZE / 16 ? 0 : write_pending_and_bytes(w, NULL, 0, e);
 }
 
-int writer_write_end(struct writer *w, size_t n_hashes, const char **models, const uint64_t *hashes,
-                     struct error *e)
+int writer_write_end_record(struct writer *w, size_t n_hashes, const char **models,
+                            const uint64_t *hashes, struct error *e)
 {
     struct end_record end = {.tensors = w->tensors,
                              .payload_bytes = w->payload_bytes,
@@ -143,26 +144,26 @@ int writer_write_end(struct writer *w, size_t n_hashes, const char **models, con
                              .hashed_models = models,
                              .hashes = hashes};
     w->map.size = 0;
-    encode_end(&w->map, &end);
-    queue_map(w);
+    encode_end_record(&w->map, &end);
+    append_map_to_pending(w);
     encode_hash(&w->pending, XXH3_64bits_digest(w->hash));
-    return flush(w, NULL, 0, e);
+    return write_pending_and_bytes(w, NULL, 0, e);
 }
 
-void writer_write_error(struct writer *w, const char *stage, const char *sentence)
+void writer_write_error_record(struct writer *w, const char *stage, const char *sentence)
 {
     struct error ignored;
     if (w->write_failed)
         return;
     if (!w->started)
-        queue_magic(w);
+        append_magic_to_pending(w);
     w->map.size = 0;
-    encode_error(&w->map, stage, sentence);
-    queue_map(w);
-    flush(w, NULL, 0, &ignored);
+    encode_error_record(&w->map, stage, sentence);
+    append_map_to_pending(w);
+    write_pending_and_bytes(w, NULL, 0, &ignored);
 }
 
-bool writer_reader_gone(const struct writer *w)
+bool writer_is_reader_gone(const struct writer *w)
 {
     struct pollfd p = {.fd = w->fd, .events = POLLOUT};
     return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
@@ -172,7 +173,7 @@ int writer_close(struct writer *w, struct error *e)
 {
     if (!w)
         return 0;
-    int failed = w->write_failed ? 0 : flush(w, NULL, 0, e);
+    int failed = w->write_failed ? 0 : write_pending_and_bytes(w, NULL, 0, e);
     if (close(w->fd) < 0 && !failed)
         failed = error_set(e, "cannot close %s: %s", w->what, strerror(errno));
     bytes_free(&w->pending);

@@ -16,14 +16,14 @@ int writer_write_tensor(struct writer *w, const struct tensor *t, struct error *
 /* Writes a bin: the bytes of one vector in one block. */
 int writer_write_payload(struct writer *w, const void *bytes, size_t size, struct error *e);
 /* Writes the tensor's trailer, after its last block. */
-int writer_write_trailer(struct writer *w, struct error *e);
+int writer_write_tensor_trailer(struct writer *w, struct error *e);
 /* Writes the end record, with n_hashes full hashes of models, and the hash of the stream. */
-int writer_write_end(struct writer *w, size_t n_hashes, const char **models, const uint64_t *hashes,
-                     struct error *e);
+int writer_write_end_record(struct writer *w, size_t n_hashes, const char **models,
+                            const uint64_t *hashes, struct error *e);
 /* Writes an error record, unless a failed write may have ended inside an object. */
-void writer_write_error(struct writer *w, const char *stage, const char *sentence);
+void writer_write_error_record(struct writer *w, const char *stage, const char *sentence);
 /* True if the reader of the output pipe has closed it. */
-bool writer_reader_gone(const struct writer *w);
+bool writer_is_reader_gone(const struct writer *w);
 /* Flushes and closes the descriptor, reports errors of both, frees the writer. NULL is allowed. */
 int writer_close(struct writer *w, struct error *e) __attribute__((warn_unused_result));
 

@@ -5,7 +5,7 @@
 
 #include <stdarg.h>
 
-void diff_report_set_widths(struct diff_report *r, const struct header *h)
+void diff_report_set_column_widths(struct diff_report *r, const struct header *h)
 {
     r->name_width = text_print_name_width("tensor");
     r->model_width = text_print_name_width("model");
@@ -68,7 +68,7 @@ static void print_json_number(const char *key, double x)
         printf(", \"%s\": %s", key, isnan(x) ? "null" : number_format(x, number));
 }
 
-static void print_json(const struct diff_report_vector *v)
+static void print_vector_as_json(const struct diff_report_vector *v)
 {
     const struct element_diff *d = v->diff;
     print_json_text("{\"tensor\": ", v->tensor);
@@ -86,7 +86,7 @@ static void print_json(const struct diff_report_vector *v)
 }
 
 /* Equal vectors have no row, unless their dtypes differ or they contain non-finite numbers. */
-static bool needs_row(const struct diff_report_vector *v)
+static bool vector_needs_row(const struct diff_report_vector *v)
 {
     const struct element_diff *d = v->diff;
     return d->unequal || d->nonfinite_a || d->nonfinite_b || v->dtype_a != v->dtype_b;
@@ -100,7 +100,7 @@ static void print_title_once(struct diff_report *r)
     r->title_printed = true;
 }
 
-static void print_row(struct diff_report *r, const struct diff_report_vector *v)
+static void print_vector_row(struct diff_report *r, const struct diff_report_vector *v)
 {
     const struct element_diff *d = v->diff;
     double cosine = element_diff_cosine(d);
@@ -133,9 +133,9 @@ void diff_report_print_vector(struct diff_report *r, const struct diff_report_ve
         r->max_relative = relative;
     }
     if (r->json && !r->quiet)
-        print_json(v);
-    else if (!r->quiet && needs_row(v))
-        print_row(r, v);
+        print_vector_as_json(v);
+    else if (!r->quiet && vector_needs_row(v))
+        print_vector_row(r, v);
 }
 
 /* ---- summary -------------------------------------------------------------------------------- */

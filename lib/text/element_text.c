@@ -11,7 +11,7 @@
 
 enum number_format { FORMAT_FLOAT, FORMAT_SIGNED, FORMAT_UNSIGNED, FORMAT_HEX };
 
-static enum number_format format_of(enum dtype d)
+static enum number_format get_number_format(enum dtype d)
 {
     switch (d) {
     case DTYPE_I8:
@@ -31,11 +31,11 @@ static enum number_format format_of(enum dtype d)
 
 bool element_text_is_hex(enum dtype d)
 {
-    return format_of(d) == FORMAT_HEX;
+    return get_number_format(d) == FORMAT_HEX;
 }
 
 /* The bits of a NaN that is written as "nan": quiet, positive, other bits 0. */
-static uint64_t default_nan(enum dtype d)
+static uint64_t get_default_nan_bits(enum dtype d)
 {
     return d == DTYPE_F64   ? 0x7ff8000000000000
            : d == DTYPE_F32 ? 0x7fc00000
@@ -60,7 +60,7 @@ static void bits_to_bytes(void *to, size_t size, uint64_t bits)
 /* The numbers of significant digits to try. Any decimal of `least` digits (1 for subnormal numbers)
  * is unchanged by a conversion to the dtype and back, so fewer need not be tried; `most` digits are
  * always enough. */
-static void get_digit_range(enum dtype d, double x, int *least, int *most)
+static void get_significant_digit_range(enum dtype d, double x, int *least, int *most)
 {
     double normal = d == DTYPE_F64 ? DBL_MIN : d == DTYPE_F16 ? 0x1p-14 : FLT_MIN;
     *least = d == DTYPE_F64 ? 15 : d == DTYPE_F32 ? 6 : d == DTYPE_F16 ? 3 : 2;
@@ -74,7 +74,7 @@ static void get_digit_range(enum dtype d, double x, int *least, int *most)
 static void print_nan(FILE *out, enum dtype d, uint64_t bits)
 {
     fputs("nan", out);
-    if (bits != default_nan(d))
+    if (bits != get_default_nan_bits(d))
         fprintf(out, ":%0*llx", (int)dtype_bits(d) / 4, (unsigned long long)bits);
 }
 
@@ -94,7 +94,7 @@ static void print_float(FILE *out, enum dtype d, const void *from)
         fputs(x < 0 ? "-inf" : "inf", out);
         return;
     }
-    for (get_digit_range(d, x, &digits, &most); digits <= most; digits++) {
+    for (get_significant_digit_range(d, x, &digits, &most); digits <= most; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, x);
         parsed = strtod(text, NULL);
         dtype_from_f64(d, &parsed, element, 1);
@@ -109,7 +109,7 @@ static void print_element(FILE *out, enum dtype d, const unsigned char *from)
     size_t size = dtype_bits(d) / 8;
     uint64_t bits;
     int unused = (int)(64 - 8 * size);
-    switch (format_of(d)) {
+    switch (get_number_format(d)) {
     case FORMAT_FLOAT:
         print_float(out, d, from);
         break;
@@ -148,7 +148,7 @@ static int parse_nan(const char *word, enum dtype d, void *to, struct error *e)
 {
     size_t size = dtype_bits(d) / 8;
     char *end = NULL;
-    uint64_t bits = word[3] ? strtoull(word + 4, &end, 16) : default_nan(d);
+    uint64_t bits = word[3] ? strtoull(word + 4, &end, 16) : get_default_nan_bits(d);
     double x = 0;
     bits_to_bytes(to, size, bits);
     dtype_to_f64(d, to, &x, 1);
@@ -178,7 +178,7 @@ static int parse_integer(const char *word, enum dtype d, void *to, struct error 
 {
     size_t size = dtype_bits(d) / 8;
     int unused = (int)(64 - 8 * size);
-    bool is_signed = format_of(d) == FORMAT_SIGNED, negative = *word == '-';
+    bool is_signed = get_number_format(d) == FORMAT_SIGNED, negative = *word == '-';
     char *end;
     errno = 0;
     uint64_t bits = negative ? (uint64_t)strtoll(word, &end, 10) : strtoull(word, &end, 10);
@@ -194,6 +194,6 @@ static int parse_integer(const char *word, enum dtype d, void *to, struct error 
 
 int element_text_parse(const char *word, enum dtype d, void *to, struct error *e)
 {
-    return format_of(d) == FORMAT_FLOAT ? parse_float(word, d, to, e)
-                                        : parse_integer(word, d, to, e);
+    return get_number_format(d) == FORMAT_FLOAT ? parse_float(word, d, to, e)
+                                                : parse_integer(word, d, to, e);
 }

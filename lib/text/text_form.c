@@ -17,37 +17,37 @@ struct parser {
     bool has_line; /* the scanner is in a line that was not parsed yet, not at the end */
 };
 
-static void next_line(struct parser *p)
+static void advance_to_next_line(struct parser *p)
 {
     p->has_line = text_scanner_next_line(&p->t);
 }
 
 /* If the next word of the current line is `word`, skips it and returns true. */
-static bool accept_word(struct parser *p, const char *word)
+static bool skip_word_if_next(struct parser *p, const char *word)
 {
     return p->has_line && text_scanner_accept_word(&p->t, word);
 }
 
 static int set_unexpected_error(struct parser *p, struct error *e)
 {
-    return text_scanner_error(&p->t, e, "unexpected \"%.*s\"", (int)text_scanner_word_length(&p->t),
-                              p->t.word);
+    return text_scanner_set_error(&p->t, e, "unexpected \"%.*s\"",
+                                  (int)text_scanner_word_length(&p->t), p->t.word);
 }
 
 /* Reads the next word, which must exist; `what` describes it in the message. */
 static int read_word(struct parser *p, const char *what, const char **word, struct error *e)
 {
-    if (text_scanner_next_word(&p->t, p->a, word, e))
+    if (text_scanner_read_word(&p->t, p->a, word, e))
         return -1;
-    return *word ? 0 : text_scanner_error(&p->t, e, "expected %s", what);
+    return *word ? 0 : text_scanner_set_error(&p->t, e, "expected %s", what);
 }
 
 /* Checks that the line has no more words, and moves to the next line. */
-static int end_line(struct parser *p, struct error *e)
+static int check_line_end_and_advance(struct parser *p, struct error *e)
 {
     if (!text_scanner_at_line_end(&p->t))
         return set_unexpected_error(p, e);
-    next_line(p);
+    advance_to_next_line(p);
     return 0;
 }
 
@@ -69,7 +69,7 @@ static int read_unknown_keys(struct parser *p, const char *word, struct unknown_
                              struct error *e)
 {
     uint64_t n;
-    if (!accept_word(p, word))
+    if (!skip_word_if_next(p, word))
         return 0;
     if (text_scanner_read_count(&p->t, &n, e))
         return -1;
@@ -78,7 +78,7 @@ static int read_unknown_keys(struct parser *p, const char *word, struct unknown_
     if (text_scanner_read_hex(&p->t, bytes, size, e))
         return -1;
     *unknown = (struct unknown_keys){n, size, bytes};
-    return end_line(p, e);
+    return check_line_end_and_advance(p, e);
 }
 
 static int read_dtype(struct parser *p, enum dtype *d, struct error *e)
@@ -88,21 +88,22 @@ static int read_dtype(struct parser *p, enum dtype *d, struct error *e)
         return -1;
     *d = dtype_from_name(name);
     return *d == DTYPE_NONE
-               ? text_scanner_error(&p->t, e, "\"%s\" is not a dtype (F32, BF16, ...)", name)
+               ? text_scanner_set_error(&p->t, e, "\"%s\" is not a dtype (F32, BF16, ...)", name)
                : 0;
 }
 
-static int read_kind(struct parser *p, struct error *e)
+static int read_stream_kind(struct parser *p, struct error *e)
 {
-    bool found = accept_word(p, "kind");
+    bool found = skip_word_if_next(p, "kind");
     for (int kind = KIND_WEIGHTS; found && kind <= KIND_ACTIVATIONS; kind *= 2)
         if (text_scanner_accept_word(&p->t, stream_kind_name((enum stream_kind)kind)))
             p->h->kind = (enum stream_kind)kind;
     if (!p->h->kind || !text_scanner_at_line_end(&p->t))
-        return text_scanner_error(
+        return text_scanner_set_error(
             &p->t, e, "expected kind weights, kind task-vectors or kind activations at the start");
-    next_line(p);
-    if (accept_word(p, "rounding") && (read_dtype(p, &p->h->input_rounding, e) || end_line(p, e)))
+    advance_to_next_line(p);
+    if (skip_word_if_next(p, "rounding") &&
+        (read_dtype(p, &p->h->input_rounding, e) || check_line_end_and_advance(p, e)))
         return -1;
     return read_unknown_keys(p, "extra", &p->h->unknown_keys, e);
 }
@@ -115,13 +116,13 @@ static int read_model(struct parser *p, struct error *e)
         return -1;
     long i = header_add_model(p->h, name, NULL, &reason);
     if (i < 0)
-        return text_scanner_error(&p->t, e, "two models have the name %s, or it is not UTF-8",
-                                  name);
+        return text_scanner_set_error(&p->t, e, "two models have the name %s, or it is not UTF-8",
+                                      name);
     struct model *m = &p->h->models[i];
     while (!text_scanner_at_line_end(&p->t)) {
         int failed;
         if (text_scanner_accept_key(&p->t, "role"))
-            failed = text_scanner_next_word(&p->t, p->a, &m->role, e);
+            failed = text_scanner_read_word(&p->t, p->a, &m->role, e);
         else if ((m->has_fingerprint = text_scanner_accept_key(&p->t, "fingerprint")))
             failed = text_scanner_read_hash(&p->t, &m->fingerprint, e);
         else
@@ -129,29 +130,29 @@ static int read_model(struct parser *p, struct error *e)
         if (failed)
             return -1;
     }
-    next_line(p);
+    advance_to_next_line(p);
     return read_unknown_keys(p, "extra", &m->unknown_keys, e);
 }
 
 static int read_history(struct parser *p, struct history *history, int depth, struct error *e);
 
 /* Reads, after "parent", the history of one input of the step, and "end". */
-static int read_parent(struct parser *p, struct history_step *s, int depth, struct error *e)
+static int read_parent_history(struct parser *p, struct history_step *s, int depth, struct error *e)
 {
     if (depth == DEPTH_MAX)
-        return text_scanner_error(&p->t, e, "histories are nested more than %d levels deep",
-                                  DEPTH_MAX);
-    if (end_line(p, e))
+        return text_scanner_set_error(&p->t, e, "histories are nested more than %d levels deep",
+                                      DEPTH_MAX);
+    if (check_line_end_and_advance(p, e))
         return -1;
     s->parents = grow_array(p->a, s->parents, s->n_parents, sizeof *s->parents);
     if (read_history(p, &s->parents[s->n_parents++], depth + 1, e))
         return -1;
-    if (!accept_word(p, "end"))
-        return text_scanner_error(&p->t, e, "expected a step, or end after a parent's history");
-    return end_line(p, e);
+    if (!skip_word_if_next(p, "end"))
+        return text_scanner_set_error(&p->t, e, "expected a step, or end after a parent's history");
+    return check_line_end_and_advance(p, e);
 }
 
-static int read_step(struct parser *p, struct history *history, int depth, struct error *e)
+static int read_history_step(struct parser *p, struct history *history, int depth, struct error *e)
 {
     struct history_step s = {0};
     if (read_word(p, "a step's tool", &s.tool, e) ||
@@ -159,14 +160,14 @@ static int read_step(struct parser *p, struct history *history, int depth, struc
         return -1;
     while (!text_scanner_at_line_end(&p->t)) {
         s.arguments = grow_array(p->a, s.arguments, s.n_arguments, sizeof *s.arguments);
-        if (text_scanner_next_word(&p->t, p->a, &s.arguments[s.n_arguments++], e))
+        if (text_scanner_read_word(&p->t, p->a, &s.arguments[s.n_arguments++], e))
             return -1;
     }
-    next_line(p);
+    advance_to_next_line(p);
     if (read_unknown_keys(p, "extra", &s.unknown_keys, e))
         return -1;
-    while (accept_word(p, "parent"))
-        if (read_parent(p, &s, depth, e))
+    while (skip_word_if_next(p, "parent"))
+        if (read_parent_history(p, &s, depth, e))
             return -1;
     history->steps = grow_array(p->a, history->steps, history->n, sizeof s);
     history->steps[history->n++] = s;
@@ -176,8 +177,8 @@ static int read_step(struct parser *p, struct history *history, int depth, struc
 static int read_history(struct parser *p, struct history *history, int depth, struct error *e)
 {
     *history = (struct history){0};
-    while (accept_word(p, "step"))
-        if (read_step(p, history, depth, e))
+    while (skip_word_if_next(p, "step"))
+        if (read_history_step(p, history, depth, e))
             return -1;
     return 0;
 }
@@ -201,9 +202,9 @@ static int read_shape(struct parser *p, struct tensor *t, struct error *e)
     }
     t->shape = shape;
     if (*at && t->rank <= TENSOR_RANK_MAX)
-        return text_scanner_error(&p->t, e, "\"%s\" is not a shape (2x3, 7, scalar)", word);
+        return text_scanner_set_error(&p->t, e, "\"%s\" is not a shape (2x3, 7, scalar)", word);
     if (tensor_check_shape(t->name, t->rank, t->shape, &reason))
-        return text_scanner_error(&p->t, e, "%s", reason.text);
+        return text_scanner_set_error(&p->t, e, "%s", reason.text);
     return 0;
 }
 
@@ -216,7 +217,7 @@ static int read_layer(struct parser *p, struct tensor *t, struct error *e)
     t->layer = strtol(word, &end, 10);
     t->layers = *end == '/' ? strtol(end + 1, &end, 10) : -1;
     if (*end || t->layer < 0 || t->layer >= t->layers)
-        return text_scanner_error(&p->t, e, "layer=%s is not I/L with I < L", word);
+        return text_scanner_set_error(&p->t, e, "layer=%s is not I/L with I < L", word);
     return 0;
 }
 
@@ -235,7 +236,7 @@ static int read_weights(struct parser *p, struct vector *v, struct error *e)
     return 0;
 }
 
-static int read_attribute(struct parser *p, struct vector *v, struct error *e)
+static int read_vector_attribute(struct parser *p, struct vector *v, struct error *e)
 {
     struct text_scanner *t = &p->t;
     if (text_scanner_accept_word(t, "no-source")) {
@@ -243,7 +244,7 @@ static int read_attribute(struct parser *p, struct vector *v, struct error *e)
         return 0;
     }
     if (text_scanner_accept_key(t, "source"))
-        return text_scanner_next_word(t, p->a, &v->source, e);
+        return text_scanner_read_word(t, p->a, &v->source, e);
     if (text_scanner_accept_key(t, "stored"))
         return read_dtype(p, &v->stored_dtype, e);
     if (text_scanner_accept_key(t, "weight"))
@@ -262,7 +263,7 @@ size_t text_form_row_count(const struct tensor *t, enum dtype d)
 }
 
 /* True if the current line begins with a keyword, so that it is not a row. */
-static bool at_keyword(const struct parser *p)
+static bool line_begins_with_keyword(const struct parser *p)
 {
     static const char *const words[] = {"tensor", "vector", "hash"};
     struct text_scanner t = p->t;
@@ -273,19 +274,19 @@ static bool at_keyword(const struct parser *p)
 }
 
 /* Skips the rows of a vector; counts them. */
-static int skip_rows(struct parser *p, const struct tensor *t, const struct vector *v,
-                     struct error *e)
+static int skip_vector_rows(struct parser *p, const struct tensor *t, const struct vector *v,
+                            struct error *e)
 {
     size_t n = tensor_elements(t), rows = text_form_row_count(t, v->dtype),
            bits = dtype_bits(v->dtype);
     if (bits % 8 && n % 8 * bits % 8)
-        return text_scanner_error(&p->t, e, "%zu elements of %s do not fill whole bytes", n,
-                                  dtype_name(v->dtype));
+        return text_scanner_set_error(&p->t, e, "%zu elements of %s do not fill whole bytes", n,
+                                      dtype_name(v->dtype));
     for (size_t i = 0; i < rows; i++) {
-        if (!p->has_line || at_keyword(p))
-            return text_scanner_error(&p->t, e, "%s of tensor %s has %zu rows instead of %zu",
-                                      p->h->models[v->model].name, t->name, i, rows);
-        next_line(p);
+        if (!p->has_line || line_begins_with_keyword(p))
+            return text_scanner_set_error(&p->t, e, "%s of tensor %s has %zu rows instead of %zu",
+                                          p->h->models[v->model].name, t->name, i, rows);
+        advance_to_next_line(p);
     }
     return 0;
 }
@@ -299,15 +300,15 @@ static int read_vector_line(struct parser *p, const struct tensor *t, struct vec
         return -1;
     long model = header_find_model(p->h, name);
     if (model < 0)
-        return text_scanner_error(&p->t, e, "no model line names %s", name);
+        return text_scanner_set_error(&p->t, e, "no model line names %s", name);
     if (t->n_vectors && t->vectors[t->n_vectors - 1].model >= (size_t)model)
-        return text_scanner_error(&p->t, e,
-                                  "expected the vectors in the order of the models, one of each");
+        return text_scanner_set_error(
+            &p->t, e, "expected the vectors in the order of the models, one of each");
     *v = vector_with_defaults((size_t)model, t->name, DTYPE_F32, DTYPE_NONE);
     while (!text_scanner_at_line_end(&p->t))
-        if (read_attribute(p, v, e))
+        if (read_vector_attribute(p, v, e))
             return -1;
-    next_line(p);
+    advance_to_next_line(p);
     return 0;
 }
 
@@ -331,7 +332,7 @@ static int read_vector(struct parser *p, struct text_form_tensor *s, struct tens
     t->vectors[k] = entry->vectors[k] = v;
     entry->vectors[k].unknown_keys = entry_keys;
     t->n_vectors = entry->n_vectors = k + 1;
-    return skip_rows(p, t, &v, e);
+    return skip_vector_rows(p, t, &v, e);
 }
 
 /* Reads the line of a tensor. */
@@ -344,15 +345,15 @@ static int read_tensor_line(struct parser *p, struct tensor *t, struct error *e)
         if (text_scanner_accept_key(&p->t, "layer"))
             failed = read_layer(p, t, e);
         else if (text_scanner_accept_key(&p->t, "base"))
-            failed = text_scanner_next_word(&p->t, p->a, &t->base_name, e);
+            failed = text_scanner_read_word(&p->t, p->a, &t->base_name, e);
         else
             failed = set_unexpected_error(p, e);
         if (failed)
             return -1;
     }
     if (tensor_elements(t) > 8 * p->size) /* a byte of text has at most eight elements */
-        return text_scanner_error(&p->t, e, "tensor %s is larger than this text", t->name);
-    next_line(p);
+        return text_scanner_set_error(&p->t, e, "tensor %s is larger than this text", t->name);
+    advance_to_next_line(p);
     return 0;
 }
 
@@ -366,11 +367,11 @@ static int read_tensor(struct parser *p, struct error *e)
     struct tensor entry = *t; /* of the manifest */
     if (read_unknown_keys(p, "announced-extra", &entry.unknown_keys, e))
         return -1;
-    while (accept_word(p, "vector"))
+    while (skip_word_if_next(p, "vector"))
         if (read_vector(p, &s, &entry, e))
             return -1;
     if (t->n_vectors == 0)
-        return text_scanner_error(&p->t, e, "tensor %s has no vector", t->name);
+        return text_scanner_set_error(&p->t, e, "tensor %s has no vector", t->name);
     p->h->tensors = grow_array(p->a, p->h->tensors, form->n_tensors, sizeof entry);
     form->tensors = grow_array(p->a, form->tensors, form->n_tensors, sizeof s);
     p->h->tensors[form->n_tensors] = entry;
@@ -380,7 +381,7 @@ static int read_tensor(struct parser *p, struct error *e)
 }
 
 /* hash MODEL HASH */
-static int read_hash(struct parser *p, struct error *e)
+static int read_model_hash(struct parser *p, struct error *e)
 {
     struct text_form *form = p->form;
     size_t n = form->n_hashes;
@@ -390,7 +391,7 @@ static int read_hash(struct parser *p, struct error *e)
         text_scanner_read_hash(&p->t, &form->hashes[n], e))
         return -1;
     form->n_hashes++;
-    return end_line(p, e);
+    return check_line_end_and_advance(p, e);
 }
 
 /* ---- the whole text ------------------------------------------------------------------------ */
@@ -406,7 +407,8 @@ static int set_decode_error(size_t line, const struct error *reason, struct erro
 }
 
 /* Checks that a reader of the stream would accept it, by encoding and decoding its records. */
-static int check_records(const struct text_form *form, const struct header *h, struct error *e)
+static int check_records_can_be_decoded(const struct text_form *form, const struct header *h,
+                                        struct error *e)
 {
     struct header *decoded = header_new();
     struct bytes b = {0};
@@ -418,8 +420,8 @@ static int check_records(const struct text_form *form, const struct header *h, s
         struct tensor t;
         b.size = 0;
         line = form->tensors[i].line;
-        encode_tensor(&b, &form->tensors[i].tensor);
-        failed = decode_tensor(b.data, b.size, h, &decoded->arena, &t, &reason);
+        encode_tensor_record(&b, &form->tensors[i].tensor);
+        failed = decode_tensor_record(b.data, b.size, h, &decoded->arena, &t, &reason);
     }
     bytes_free(&b);
     header_free(decoded);
@@ -432,21 +434,21 @@ int text_form_read(struct text_form *form, struct header *h, const unsigned char
     struct parser p = {.form = form, .h = h, .a = &h->arena, .size = size};
     *form = (struct text_form){0};
     p.t = text_scanner_start(bytes, size);
-    next_line(&p);
+    advance_to_next_line(&p);
     if (!p.has_line)
         return error_set(e, "the text is empty");
-    if (read_kind(&p, e))
+    if (read_stream_kind(&p, e))
         return -1;
-    while (accept_word(&p, "model"))
+    while (skip_word_if_next(&p, "model"))
         if (read_model(&p, e))
             return -1;
     if (read_history(&p, &h->history, 0, e))
         return -1;
-    while (accept_word(&p, "tensor"))
+    while (skip_word_if_next(&p, "tensor"))
         if (read_tensor(&p, e))
             return -1;
-    while (accept_word(&p, "hash"))
-        if (read_hash(&p, e))
+    while (skip_word_if_next(&p, "hash"))
+        if (read_model_hash(&p, e))
             return -1;
-    return p.has_line ? set_unexpected_error(&p, e) : check_records(form, h, e);
+    return p.has_line ? set_unexpected_error(&p, e) : check_records_can_be_decoded(form, h, e);
 }

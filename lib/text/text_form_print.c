@@ -11,7 +11,7 @@ static void print_attribute(const char *key, const char *value)
     text_print_word(stdout, value);
 }
 
-static void print_keys(const char *word, struct unknown_keys keys)
+static void print_unknown_key_bytes(const char *word, struct unknown_keys keys)
 {
     printf("%s %zu", word, keys.n);
     putchar(keys.n ? ' ' : '\n');
@@ -34,7 +34,7 @@ static void print_history(const struct history *history, int indent)
         }
         puts("");
         if (s->unknown_keys.n)
-            print_keys("extra", s->unknown_keys);
+            print_unknown_key_bytes("extra", s->unknown_keys);
         for (size_t j = 0; j < s->n_parents; j++) {
             printf("%*sparent\n", indent + 2, "");
             print_history(&s->parents[j], indent + 4);
@@ -49,7 +49,7 @@ void text_form_print_header(const struct header *h)
     if (h->input_rounding)
         printf("rounding %s\n", dtype_name(h->input_rounding));
     if (h->unknown_keys.n)
-        print_keys("extra", h->unknown_keys);
+        print_unknown_key_bytes("extra", h->unknown_keys);
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
         fputs("model ", stdout);
@@ -60,7 +60,7 @@ void text_form_print_header(const struct header *h)
             printf(" fingerprint=%016llx", (unsigned long long)m->fingerprint);
         puts("");
         if (m->unknown_keys.n)
-            print_keys("extra", m->unknown_keys);
+            print_unknown_key_bytes("extra", m->unknown_keys);
     }
     print_history(&h->history, 0);
 }
@@ -69,9 +69,9 @@ void text_form_print_header(const struct header *h)
 static void print_unknown_keys(struct unknown_keys own, struct unknown_keys entry)
 {
     if (own.n)
-        print_keys("extra", own);
+        print_unknown_key_bytes("extra", own);
     if (own.size != entry.size || (own.size && memcmp(own.bytes, entry.bytes, own.size) != 0))
-        print_keys("announced-extra", entry);
+        print_unknown_key_bytes("announced-extra", entry);
 }
 
 void text_form_print_vector(const struct header *h, const struct tensor *t,
@@ -98,7 +98,7 @@ void text_form_print_vector(const struct header *h, const struct tensor *t,
     puts("");
     print_unknown_keys(v->unknown_keys, entry->vectors[k].unknown_keys);
     if (v->unknown_payload_keys.n)
-        print_keys("payload-extra", v->unknown_payload_keys);
+        print_unknown_key_bytes("payload-extra", v->unknown_payload_keys);
 }
 
 void text_form_print_shape(const struct tensor *t)
@@ -127,7 +127,7 @@ void text_form_print_hashes(const struct stage *s)
 {
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = run_context_model_hashes(s, &models, &hashes);
+    size_t n = run_context_get_model_hashes(s, &models, &hashes);
     for (size_t i = 0; i < n; i++) {
         fputs("hash ", stdout);
         text_print_word(stdout, models[i]);

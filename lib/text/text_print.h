@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Prints a word, in quotes if text_scanner_next_word needs them. */
+/* Prints a word, in quotes if text_scanner_read_word needs them. */
 void text_print_word(FILE *out, const char *word);
 /* Prints a word in quotes: a JSON string. */
 void text_print_quoted(FILE *out, const char *word);

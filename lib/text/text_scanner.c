@@ -12,7 +12,7 @@
 
 /* ---- lines --------------------------------------------------------------------------------- */
 
-int text_scanner_error(const struct text_scanner *t, struct error *e, const char *format, ...)
+int text_scanner_set_error(const struct text_scanner *t, struct error *e, const char *format, ...)
 {
     char sentence[sizeof e->text];
     va_list arguments;
@@ -90,7 +90,7 @@ bool text_scanner_accept_key(struct text_scanner *t, const char *key)
 
 /* ---- words --------------------------------------------------------------------------------- */
 
-static int hex_digit(char c)
+static int parse_hex_digit(char c)
 {
     return c >= '0' && c <= '9'   ? c - '0'
            : c >= 'a' && c <= 'f' ? c - 'a' + 10
@@ -103,7 +103,7 @@ static unsigned read_code_point(struct text_scanner *t)
 {
     unsigned code = 0;
     for (int i = 0; i < 4; i++) {
-        int digit = t->word < t->line_end ? hex_digit(*t->word) : -1;
+        int digit = t->word < t->line_end ? parse_hex_digit(*t->word) : -1;
         if (digit < 0)
             return 0;
         t->word++;
@@ -113,7 +113,7 @@ static unsigned read_code_point(struct text_scanner *t)
 }
 
 /* Writes a code point below 2^16 as UTF-8; returns the end. */
-static char *put_utf8(char *to, unsigned code)
+static char *write_code_point_as_utf8(char *to, unsigned code)
 {
     if (code < 0x80) {
         *to++ = (char)code;
@@ -129,7 +129,7 @@ static char *put_utf8(char *to, unsigned code)
 }
 
 /* Reads a JSON escape after its backslash. */
-static int read_escape(struct text_scanner *t, char **to, struct error *e)
+static int read_json_escape(struct text_scanner *t, char **to, struct error *e)
 {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     char c = t->word < t->line_end ? *t->word++ : '\0';
@@ -138,9 +138,10 @@ static int read_escape(struct text_scanner *t, char **to, struct error *e)
     if (letter)
         *(*to)++ = meanings[letter - letters];
     else if (code)
-        *to = put_utf8(*to, code);
+        *to = write_code_point_as_utf8(*to, code);
     else
-        return text_scanner_error(t, e, "invalid escape in quotes; expected one of JSON's escapes");
+        return text_scanner_set_error(t, e,
+                                      "invalid escape in quotes; expected one of JSON's escapes");
     return 0;
 }
 
@@ -151,22 +152,22 @@ static int read_quoted_word(struct text_scanner *t, struct arena *a, const char 
     t->word++;
     while (t->word < t->line_end && *t->word != '"') {
         char c = *t->word++;
-        if (c == '\\' && read_escape(t, &to, e))
+        if (c == '\\' && read_json_escape(t, &to, e))
             return -1;
         if (c != '\\')
             *to++ = c;
     }
     if (t->word == t->line_end)
-        return text_scanner_error(t, e, "missing quote at the end of a word");
+        return text_scanner_set_error(t, e, "missing quote at the end of a word");
     t->word++;
     if (t->word < t->line_end && !is_space(*t->word))
-        return text_scanner_error(t, e, "expected a space after a quoted word");
+        return text_scanner_set_error(t, e, "expected a space after a quoted word");
     *to = '\0';
     *word = text;
     return 0;
 }
 
-int text_scanner_next_word(struct text_scanner *t, struct arena *a, const char **word,
+int text_scanner_read_word(struct text_scanner *t, struct arena *a, const char **word,
                            struct error *e)
 {
     *word = NULL;
@@ -176,7 +177,7 @@ int text_scanner_next_word(struct text_scanner *t, struct arena *a, const char *
         return read_quoted_word(t, a, word, e);
     size_t n = text_scanner_word_length(t);
     if (memchr(t->word, '\0', n))
-        return text_scanner_error(t, e, "the line contains a zero byte, so this is not text");
+        return text_scanner_set_error(t, e, "the line contains a zero byte, so this is not text");
     *word = arena_copy_text_n(a, t->word, n);
     t->word += n;
     return 0;
@@ -186,12 +187,12 @@ int text_scanner_read_hex(struct text_scanner *t, unsigned char *bytes, size_t s
                           struct error *e)
 {
     if (text_scanner_word_length(t) != 2 * size)
-        return text_scanner_error(t, e, "expected %zu hexadecimal digits, found %zu characters",
-                                  2 * size, text_scanner_word_length(t));
+        return text_scanner_set_error(t, e, "expected %zu hexadecimal digits, found %zu characters",
+                                      2 * size, text_scanner_word_length(t));
     for (size_t i = 0; i < size; i++) {
-        int high = hex_digit(t->word[2 * i]), low = hex_digit(t->word[2 * i + 1]);
+        int high = parse_hex_digit(t->word[2 * i]), low = parse_hex_digit(t->word[2 * i + 1]);
         if (high < 0 || low < 0)
-            return text_scanner_error(t, e, "%.*s is not hexadecimal", 2, t->word + 2 * i);
+            return text_scanner_set_error(t, e, "%.*s is not hexadecimal", 2, t->word + 2 * i);
         bytes[i] = (unsigned char)(high << 4 | low);
     }
     t->word += 2 * size;
@@ -210,12 +211,12 @@ int text_scanner_read_hash(struct text_scanner *t, uint64_t *hash, struct error 
 }
 
 /* Copies the first n characters of the word and skips them. */
-static int copy_number(struct text_scanner *t, size_t n, char *text, struct error *e)
+static int copy_number_text(struct text_scanner *t, size_t n, char *text, struct error *e)
 {
     if (n == 0)
-        return text_scanner_error(t, e, "expected a number");
+        return text_scanner_set_error(t, e, "expected a number");
     if (n >= NUMBER_MAX)
-        return text_scanner_error(t, e, "a number of %zu characters is too long", n);
+        return text_scanner_set_error(t, e, "a number of %zu characters is too long", n);
     memcpy(text, t->word, n);
     text[n] = '\0';
     t->word += n;
@@ -227,20 +228,20 @@ int text_scanner_read_number(struct text_scanner *t, double *x, struct error *e)
     char text[NUMBER_MAX];
     size_t n = text_scanner_word_length(t);
     const char *comma = memchr(t->word, ',', n);
-    if (copy_number(t, comma ? (size_t)(comma - t->word) : n, text, e))
+    if (copy_number_text(t, comma ? (size_t)(comma - t->word) : n, text, e))
         return -1;
-    return number_parse(text, x) ? text_scanner_error(t, e, "%s is not a number", text) : 0;
+    return number_parse(text, x) ? text_scanner_set_error(t, e, "%s is not a number", text) : 0;
 }
 
 int text_scanner_read_count(struct text_scanner *t, uint64_t *x, struct error *e)
 {
     char text[NUMBER_MAX], *end;
-    if (copy_number(t, text_scanner_word_length(t), text, e))
+    if (copy_number_text(t, text_scanner_word_length(t), text, e))
         return -1;
     errno = 0;
     *x = strtoull(text, &end, 10);
-    if (hex_digit(text[0]) < 0 || hex_digit(text[0]) > 9 || *end || errno)
-        return text_scanner_error(t, e, "%s is not an integer", text);
+    if (parse_hex_digit(text[0]) < 0 || parse_hex_digit(text[0]) > 9 || *end || errno)
+        return text_scanner_set_error(t, e, "%s is not an integer", text);
     return 0;
 }
 
@@ -250,8 +251,9 @@ int text_scanner_read_element(struct text_scanner *t, enum dtype d, void *to, st
     struct error reason;
     if (element_text_is_hex(d))
         return text_scanner_read_hex(t, to, dtype_bits(d) / 8, e);
-    if (copy_number(t, text_scanner_word_length(t), word, e))
+    if (copy_number_text(t, text_scanner_word_length(t), word, e))
         return -1;
-    return element_text_parse(word, d, to, &reason) ? text_scanner_error(t, e, "%s", reason.text)
-                                                    : 0;
+    return element_text_parse(word, d, to, &reason)
+               ? text_scanner_set_error(t, e, "%s", reason.text)
+               : 0;
 }

@@ -25,7 +25,7 @@ bool text_scanner_next_line(struct text_scanner *t);
 /* True if the current line has no more words. */
 bool text_scanner_at_line_end(struct text_scanner *t);
 /* Returns -1 with the error "line 7: sentence". */
-int text_scanner_error(const struct text_scanner *t, struct error *e, const char *format, ...)
+int text_scanner_set_error(const struct text_scanner *t, struct error *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 /* If the next word is `word`, skips it and returns true. */
@@ -38,7 +38,7 @@ size_t text_scanner_word_length(struct text_scanner *t);
 /* These read the next word of the line; 0 or -1. */
 
 /* Copies the word, without quotes and escapes, into the arena; NULL at the end of the line. */
-int text_scanner_next_word(struct text_scanner *t, struct arena *a, const char **word,
+int text_scanner_read_word(struct text_scanner *t, struct arena *a, const char **word,
                            struct error *e);
 /* One element of a dtype of whole bytes. */
 int text_scanner_read_element(struct text_scanner *t, enum dtype d, void *to, struct error *e);

@@ -118,12 +118,12 @@ static void disjoint_mean(struct arrays *a, size_t i, size_t n)
 static void elect(struct arrays *a, size_t i, size_t n)
 {
     float *const both[] = {a->to + i, a->u + i};
-    vector_math_elect_signs(both, (double[]){0.3, 0.7}, 2, n);
+    vector_math_elect_signs_and_zero_others(both, (double[]){0.3, 0.7}, 2, n);
 }
 
 static void uniform(struct arrays *a, size_t i, size_t n)
 {
-    random_uniform(1, 2, i, n, a->u + i);
+    random_fill_uniform(1, 2, i, n, a->u + i);
 }
 
 static void mark_below(struct arrays *a, size_t i, size_t n)
@@ -144,12 +144,12 @@ static void sort_rows(struct arrays *a, size_t i, size_t n)
 
 static void select_observe_block(struct arrays *a, size_t i, size_t n)
 {
-    magnitude_select_observe(a->select, a->x + i, i, n, a->work);
+    magnitude_select_observe_block(a->select, a->x + i, i, n, a->work);
 }
 
 static void apply_cut(struct arrays *a, size_t i, size_t n)
 {
-    magnitude_cut_apply(&a->cut, true, a->to + i, i, n);
+    magnitude_cut_keep_one_side(&a->cut, true, a->to + i, i, n);
 }
 
 /* ---- all kernels ----------------------------------------------------------------------------- */
@@ -217,10 +217,10 @@ static void prepare_selection(struct arrays *a)
             size = needed > size ? needed : size;
             a->work = mem_resize(a->work, size, 1);
             for (size_t i = 0; i < N; i += BLOCK) {
-                magnitude_select_observe(s, a->x + i, i, sample ? sample : BLOCK, a->work);
-                magnitude_select_accumulate(s, a->work);
+                magnitude_select_observe_block(s, a->x + i, i, sample ? sample : BLOCK, a->work);
+                magnitude_select_accumulate_block(s, a->work);
             }
-            magnitude_select_decide(s);
+            magnitude_select_decide_after_round(s);
         }
         if (full) {
             a->cut = magnitude_select_result(s);
@@ -242,8 +242,8 @@ int main(void)
     a.bf16 = mem_alloc_aligned(N * 2);
     a.f16 = mem_alloc_aligned(N * 2);
     a.bits = mem_alloc_aligned(N / 8);
-    random_uniform(3, 4, 0, N, a.y);
-    random_uniform(5, 6, 0, N, a.u);
+    random_fill_uniform(3, 4, 0, N, a.y);
+    random_fill_uniform(5, 6, 0, N, a.u);
     for (size_t i = 0; i < N; i++) { /* many magnitudes, both signs */
         a.x[i] = (a.u[i] - 0.5f) * a.y[i] * 0.01f;
         a.y[i] -= 0.5f;

@@ -36,10 +36,10 @@ static void test_order(void)
     struct error e;
     struct background_queue *q = background_queue_start(ITEMS, work, &s);
     for (size_t i = 0; i < ITEMS; i += 7) {
-        CHECK(background_queue_wait(q, i, &e) == 0);
+        CHECK(background_queue_wait_for_item(q, i, &e) == 0);
         CHECK(s.done > i);
     }
-    CHECK(background_queue_wait(q, ITEMS - 1, &e) == 0 && s.done == ITEMS);
+    CHECK(background_queue_wait_for_item(q, ITEMS - 1, &e) == 0 && s.done == ITEMS);
     background_queue_stop(q);
     background_queue_stop(NULL);
 }
@@ -52,9 +52,9 @@ static void test_failure(void)
         char want[64];
         snprintf(want, sizeof want, "item %zu", fails);
         struct background_queue *q = background_queue_start(ITEMS, work, &s);
-        CHECK(background_queue_wait(q, ITEMS - 1, &e) == -1);
+        CHECK(background_queue_wait_for_item(q, ITEMS - 1, &e) == -1);
         CHECK(strcmp(e.text, want) == 0);
-        CHECK(fails == 0 || background_queue_wait(q, fails - 1, &e) == 0);
+        CHECK(fails == 0 || background_queue_wait_for_item(q, fails - 1, &e) == 0);
         background_queue_stop(q);
     }
 }
@@ -67,10 +67,10 @@ static void test_waiting(void)
     CHECK(pipe(ends) == 0 && write(ends[1], "abc", 3) == 3);
     struct log s = {.fails = SIZE_MAX, .input = ends[0]};
     struct background_queue *q = background_queue_start(ITEMS, work, &s);
-    CHECK(background_queue_wait(q, 2, &e) == 0);
+    CHECK(background_queue_wait_for_item(q, 2, &e) == 0);
     CHECK(!background_queue_is_done(q));
     close(ends[1]);
-    CHECK(background_queue_wait(q, ITEMS - 1, &e) == -1 && s.done == 3);
+    CHECK(background_queue_wait_for_item(q, ITEMS - 1, &e) == -1 && s.done == 3);
     CHECK(background_queue_is_done(q));
     background_queue_stop(q);
     close(ends[0]);
@@ -82,7 +82,7 @@ static void test_stop(void)
     struct log s = {.fails = SIZE_MAX, .input = -1};
     struct error e;
     struct background_queue *q = background_queue_start(SIZE_MAX, work, &s);
-    CHECK(background_queue_wait(q, 10, &e) == 0);
+    CHECK(background_queue_wait_for_item(q, 10, &e) == 0);
     background_queue_stop(q);
     CHECK(s.done > 10);
 }

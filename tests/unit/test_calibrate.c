@@ -126,17 +126,17 @@ static void check_allocation(void)
     size_t m[4];
     const double u[] = {4, 3, 1, 0};
     const size_t elements[] = {100, 100, 3, 10};
-    tensor_importance_chunk_counts(4, u, elements, 2, 1, m); /* shares 4, 3, 1, 0 */
+    tensor_importance_compute_chunk_counts(4, u, elements, 2, 1, m); /* shares 4, 3, 1, 0 */
     CHECK(m[0] == 4 && m[1] == 3 && m[2] == 1 && m[3] == 0);
-    tensor_importance_chunk_counts(4, u, elements, 1, 1, m); /* 2, 1.5, 0.5, 0 */
+    tensor_importance_compute_chunk_counts(4, u, elements, 1, 1, m); /* 2, 1.5, 0.5, 0 */
     CHECK(m[0] == 2 && m[1] == 1 && m[2] == 0 && m[3] == 0);
-    tensor_importance_chunk_counts(4, u, elements, 20, 1,
-                                   m); /* 40, 30, 10, 0; chunks of 3, 4 and 1 */
+    tensor_importance_compute_chunk_counts(4, u, elements, 20, 1,
+                                           m); /* 40, 30, 10, 0; chunks of 3, 4 and 1 */
     CHECK(m[0] == 34 && m[1] == 25 && m[2] == 3 && m[3] == 0);
-    tensor_importance_chunk_counts(4, u, elements, 2, 0, m); /* equal shares: 0^0 is 1 */
+    tensor_importance_compute_chunk_counts(4, u, elements, 2, 0, m); /* equal shares: 0^0 is 1 */
     CHECK(m[0] == 2 && m[1] == 2 && m[2] == 2 && m[3] == 2);
     const double none[4] = {0};
-    tensor_importance_chunk_counts(4, none, elements, 2, 1, m);
+    tensor_importance_compute_chunk_counts(4, none, elements, 2, 1, m);
     CHECK(m[0] == 0 && m[1] == 0 && m[2] == 0 && m[3] == 0);
 }
 
@@ -163,7 +163,7 @@ struct problem {
     struct models models;
     struct objective *objective;
     struct merged_model *merged;
-    struct teachers *teachers;
+    struct teacher_outputs *teachers;
     double alpha[WEIGHT_TEXT_END][EXPERTS * CHUNKS], gradient[WEIGHT_TEXT_END][EXPERTS * CHUNKS];
 };
 
@@ -174,7 +174,7 @@ static double loss_of(struct problem *p, bool gradient)
     struct error e;
     double sum = 0;
     memset(p->gradient, 0, sizeof p->gradient);
-    merged_model_invalidate(p->merged);
+    merged_model_discard_loaded_layer(p->merged);
     CHECK(!objective_compute_losses(p->objective, which, SAMPLES, gradient, losses, &e));
     for (size_t s = 0; s < SAMPLES; s++)
         sum += losses[s].hidden + losses[s].logit;
@@ -260,16 +260,16 @@ static void set_up(struct problem *p, const struct objective_settings *settings)
     const struct task_vector_source v = {f, true, read_range};
     struct error e;
     p->merged = merged_model_new(f->base, &v, EXPERTS, DTYPE_NONE);
-    p->teachers =
-        teachers_new(&(const struct teachers_inputs){.arch = a,
-                                                     .experts = EXPERTS,
-                                                     .samples = samples,
-                                                     .n = SAMPLES,
-                                                     .hidden_states = settings->hidden_states,
-                                                     .memory = 1 << 20});
+    p->teachers = teacher_outputs_new(
+        &(const struct teacher_outputs_inputs){.arch = a,
+                                               .experts = EXPERTS,
+                                               .samples = samples,
+                                               .n = SAMPLES,
+                                               .hidden_states = settings->hidden_states,
+                                               .memory = 1 << 20});
     for (size_t k = 0; k < EXPERTS; k++)
-        CHECK(!teachers_run_expert(p->teachers, k, model_weights_arch(f->experts[k]),
-                                   model_weights_weight_source(f->experts[k]), NULL, &e));
+        CHECK(!teacher_outputs_run_expert(p->teachers, k, model_weights_arch(f->experts[k]),
+                                          model_weights_weight_source(f->experts[k]), NULL, &e));
     for (enum weight_kind kind = 0; kind < WEIGHT_TEXT_END; kind++)
         for (size_t i = 0; i < EXPERTS * CHUNKS; i++)
             p->alpha[kind][i] = 0.2 + 0.1 * (double)((kind + i) % 5);
@@ -297,7 +297,7 @@ static void check_objective(const struct models *f, bool relative, double temper
     check_gradient(&p);
     check_saved_activations(&p, &settings);
     objective_free(p.objective);
-    teachers_free(p.teachers);
+    teacher_outputs_free(p.teachers);
     merged_model_free(p.merged);
 }
 

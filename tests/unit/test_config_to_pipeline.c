@@ -3,7 +3,7 @@
 #include "unit.h"
 
 #include "config_to_pipeline.h"
-#include "suggest.h"
+#include "spelling_suggestion.h"
 #include "tensor_rules.h"
 
 #include <unistd.h>
@@ -177,7 +177,7 @@ static void read_rules(struct tensor_rules *r, const struct pipeline_command *c)
     struct error e;
     for (size_t i = 1; c && i < c->n; i++)
         if (strncmp(c->words[i].text, "--", 2) != 0)
-            CHECK(tensor_rules_add(r, c->words[i].text, "RULE", &any, &e) == 0);
+            CHECK(tensor_rules_parse_and_add(r, c->words[i].text, "RULE", &any, &e) == 0);
 }
 
 static void compare_rules(const struct random_config *s, const struct tensor_rules *rules, size_t p)
@@ -267,10 +267,10 @@ static void test_yaml_numbers(const char *path)
 static void test_suggestions(void)
 {
     static const char *const words[] = {"density", "weight", "normalize"};
-    CHECK(strcmp(suggest_word("desnity", 3, words), "density") == 0);
-    CHECK(strcmp(suggest_word("wieght", 3, words), "weight") == 0);
-    CHECK(strcmp(suggest_word("normalise", 3, words), "normalize") == 0);
-    CHECK(!suggest_word("temperature", 3, words));
+    CHECK(strcmp(spelling_suggestion_find("desnity", 3, words), "density") == 0);
+    CHECK(strcmp(spelling_suggestion_find("wieght", 3, words), "weight") == 0);
+    CHECK(strcmp(spelling_suggestion_find("normalise", 3, words), "normalize") == 0);
+    CHECK(!spelling_suggestion_find("temperature", 3, words));
 }
 
 /* pipeline_parse inverts pipeline_print. */

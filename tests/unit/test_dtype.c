@@ -105,7 +105,7 @@ static void test_patterns(const struct format *f)
     CHECK(memcmp(bytes + 1, all + 15360, 2 * 7) == 0);
 }
 
-/* Checks the conversions from F32 and F64, and dtype_round_f32, for F32 values. */
+/* Checks the conversions from F32 and F64, and dtype_round_f32_to_precision, for F32 values. */
 static void check_floats(const struct format *f, const float *x, size_t n)
 {
     uint16_t *got = malloc(2 * n), *through = malloc(2 * n);
@@ -115,7 +115,7 @@ static void check_floats(const struct format *f, const float *x, size_t n)
     dtype_to_f64(DTYPE_F32, x, wide, n);
     dtype_from_f64(f->dtype, wide, through, n);
     memcpy(rounded, x, 4 * n);
-    dtype_round_f32(f->dtype, rounded, n);
+    dtype_round_f32_to_precision(f->dtype, rounded, n);
     for (size_t i = 0; i < n; i++) {
         if (isnan(x[i])) {
             CHECK((got[i] & 0x7FFF) > exponent_bits(f) && (through[i] & 0x7FFF) > exponent_bits(f));
@@ -205,7 +205,7 @@ static void test_wide(void)
     CHECK(memcmp(wide, back, sizeof back) == 0);
     dtype_to_f32(DTYPE_F32, x, again, 3001);
     CHECK(memcmp(x, again, sizeof x) == 0);
-    dtype_round_f32(DTYPE_F32, again, 3001);
+    dtype_round_f32_to_precision(DTYPE_F32, again, 3001);
     CHECK(memcmp(x, again, sizeof x) == 0);
 }
 

@@ -68,7 +68,7 @@ static struct rounds run_rounds(struct magnitude_select *s, const float *x, size
     }
     starts[blocks] = n;
     for (bool known = magnitude_select_is_done(s); !known && rounds.full < 20;
-         known = magnitude_select_decide(s)) {
+         known = magnitude_select_decide_after_round(s)) {
         size_t wanted = magnitude_select_sample_elements(s);
         *(wanted ? &rounds.samples : &rounds.full) += 1;
         for (size_t b = blocks; b-- > 0;) {
@@ -76,10 +76,10 @@ static struct rounds run_rounds(struct magnitude_select *s, const float *x, size
             m = wanted && !whole && wanted < m ? wanted : m;
             works[b] = malloc(magnitude_select_work_size(s, m));
             memset(works[b], 0xA5, magnitude_select_work_size(s, m));
-            magnitude_select_observe(s, x + starts[b], starts[b], m, works[b]);
+            magnitude_select_observe_block(s, x + starts[b], starts[b], m, works[b]);
         }
         for (size_t b = 0; b < blocks; b++) {
-            magnitude_select_accumulate(s, works[b]);
+            magnitude_select_accumulate_block(s, works[b]);
             free(works[b]);
         }
     }
@@ -101,8 +101,8 @@ static struct rounds check(const float *x, size_t n, size_t above, enum tie_rule
     for (size_t i = 0, m; i < n; i += m) {
         m = 1 + draw() % 3000;
         m = m < n - i ? m : n - i;
-        magnitude_cut_apply(&cut, true, kept + i, i, m);
-        magnitude_cut_apply(&cut, false, dropped + i, i, m);
+        magnitude_cut_keep_one_side(&cut, true, kept + i, i, m);
+        magnitude_cut_keep_one_side(&cut, false, dropped + i, i, m);
     }
     size_t wrong = 0;
     const float zero = 0;
@@ -238,17 +238,17 @@ static void test_several_tensors(float *x)
             for (size_t i = 0; i < sizes[t]; i += 4096) {
                 size_t m = sizes[t] - i < 4096 ? sizes[t] - i : 4096;
                 void *work = malloc(magnitude_select_work_size(s, m));
-                magnitude_select_observe(s, tensors[t] + i, offset + i, m, work);
-                magnitude_select_accumulate(s, work);
+                magnitude_select_observe_block(s, tensors[t] + i, offset + i, m, work);
+                magnitude_select_accumulate_block(s, work);
                 free(work);
             }
-    } while (!magnitude_select_decide(s));
+    } while (!magnitude_select_decide_after_round(s));
     struct magnitude_cut cut = magnitude_select_result(s);
     bool *keeps = malloc(n);
     reference(x, n, 41000, TIE_LOWER_INDEX_WINS, keeps);
     n = 0;
     for (size_t t = 0; t < 3; free(tensors[t]), n += sizes[t++]) {
-        magnitude_cut_apply(&cut, true, tensors[t], n, sizes[t]);
+        magnitude_cut_keep_one_side(&cut, true, tensors[t], n, sizes[t]);
         for (size_t i = 0; i < sizes[t]; i++)
             CHECK(tensors[t][i] == (keeps[n + i] ? x[n + i] : 0));
     }
@@ -273,24 +273,24 @@ static void test_set_count(float *x, size_t n)
                        wanted = magnitude_select_sample_elements(s);
                 m = wanted && wanted < m ? wanted : m;
                 void *work = malloc(magnitude_select_work_size(s, m));
-                magnitude_select_observe(s, x + i, i, m, work);
-                magnitude_select_accumulate(s, work);
+                magnitude_select_observe_block(s, x + i, i, m, work);
+                magnitude_select_accumulate_block(s, work);
                 free(work);
             }
             if (round < 2)
-                magnitude_select_set_count(s, round == 0 ? guess : above);
-            magnitude_select_decide(s);
+                magnitude_select_set_count_above(s, round == 0 ? guess : above);
+            magnitude_select_decide_after_round(s);
         }
         struct magnitude_cut cut = magnitude_select_result(s);
         for (size_t i = 0; i < n; i++)
             y[i] = (float)i;
-        magnitude_cut_apply_by(&cut, true, x, y, 0, n);
+        magnitude_cut_keep_by_other_vector(&cut, true, x, y, 0, n);
         for (size_t i = 0; i < n; i++)
             CHECK(y[i] == (keeps[i] ? (float)i : 0));
         magnitude_select_free(s);
     }
     struct magnitude_select *s = magnitude_select_new(n, 1, TIE_LOWER_INDEX_WINS, 0);
-    magnitude_select_set_count(s, 0);
+    magnitude_select_set_count_above(s, 0);
     CHECK(magnitude_select_is_done(s) && magnitude_select_result(s).none);
     magnitude_select_free(s);
     free(keeps);

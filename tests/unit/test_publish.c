@@ -262,9 +262,10 @@ int main(void)
     char folder[] = "/tmp/test_publish-XXXXXX";
     CHECK(mkdtemp(folder) && chdir(folder) == 0);
     umask(022);
-    CHECK(output_target_form("out/") == OUTPUT_FOLDER && output_target_form("-") == OUTPUT_TAR);
-    CHECK(output_target_form("a.tar.zst") == OUTPUT_TAR_ZST);
-    CHECK(output_target_form("a/b.safetensors") == OUTPUT_SAFETENSORS);
+    CHECK(output_target_form_of_name("out/") == OUTPUT_FOLDER &&
+          output_target_form_of_name("-") == OUTPUT_TAR);
+    CHECK(output_target_form_of_name("a.tar.zst") == OUTPUT_TAR_ZST);
+    CHECK(output_target_form_of_name("a/b.safetensors") == OUTPUT_SAFETENSORS);
     test_folder();
     test_existing();
     test_one_file();

@@ -14,9 +14,10 @@ static float reference(uint64_t seed, uint64_t stream, uint64_t i)
 
 static void test_streams(void)
 {
-    CHECK(random_stream_of_tensor("math", "model.embed_tokens.weight") == 0x3cba25e7c777cfde);
-    CHECK(random_stream_of_tensor("code", "lm_head.weight") == 0xd0dfb0c66d2d7d2c);
-    CHECK(random_stream_of_tensor("math", "model.norm.weight") == 0x92a03e5777aa540c);
+    CHECK(random_stream_number_of_tensor("math", "model.embed_tokens.weight") ==
+          0x3cba25e7c777cfde);
+    CHECK(random_stream_number_of_tensor("code", "lm_head.weight") == 0xd0dfb0c66d2d7d2c);
+    CHECK(random_stream_number_of_tensor("math", "model.norm.weight") == 0x92a03e5777aa540c);
 }
 
 /* Known words; only their upper 24 bits are visible. */
@@ -24,7 +25,7 @@ static void check_words(uint64_t seed, uint64_t stream, uint64_t first, const ui
                         size_t n)
 {
     float u[8];
-    random_uniform(seed, stream, first, n, u);
+    random_fill_uniform(seed, stream, first, n, u);
     for (size_t i = 0; i < n; i++)
         CHECK(u[i] == (float)(words[i] >> 8) * 0x1p-24f);
 }
@@ -45,9 +46,11 @@ static void test_known_answers(void)
     philox4x32_key_t k = {{0xa4093822, 0x299f31d0}};
     philox4x32_ctr_t words = philox4x32_R(10, c, k);
     CHECK(memcmp(words.v, pi, sizeof pi) == 0);
-    check_words(42, random_stream_of_tensor("math", "model.norm.weight"), 0, norm, 8);
-    check_words(42, random_stream_of_tensor("math", "model.embed_tokens.weight"), 0, embed, 6);
-    check_words(0x123456789abcdef0, random_stream_of_tensor("code", "lm_head.weight"), 0, head, 6);
+    check_words(42, random_stream_number_of_tensor("math", "model.norm.weight"), 0, norm, 8);
+    check_words(42, random_stream_number_of_tensor("math", "model.embed_tokens.weight"), 0, embed,
+                6);
+    check_words(0x123456789abcdef0, random_stream_number_of_tensor("code", "lm_head.weight"), 0,
+                head, 6);
 }
 
 /* Any start and any length, across 2^32 counters. */
@@ -60,7 +63,7 @@ static void test_reference(void)
     for (size_t s = 0; s < sizeof starts / sizeof *starts; s++)
         for (size_t l = 0; l < sizeof lengths / sizeof *lengths; l++) {
             uint64_t seed = 0x9876543210abcdef + s, stream = 0xfedcba9876543210 * (l + 1);
-            random_uniform(seed, stream, starts[s], lengths[l], u);
+            random_fill_uniform(seed, stream, starts[s], lengths[l], u);
             for (size_t i = 0; i < lengths[l]; i++)
                 CHECK(u[i] == reference(seed, stream, starts[s] + i));
         }

@@ -17,7 +17,7 @@ static double value(const struct tensor_rules *r, const char *model, const char 
 static void add(struct tensor_rules *r, const char *text)
 {
     struct error e;
-    CHECK(tensor_rules_add(r, text, "--weight", &any, &e) == 0);
+    CHECK(tensor_rules_parse_and_add(r, text, "--weight", &any, &e) == 0);
 }
 
 static void test_last_match_wins(void)
@@ -37,7 +37,7 @@ static void test_last_match_wins(void)
     CHECK(value(&r, "code", "a=b", 0) == 2);
     CHECK(value(&r, "run1[a]", "x", 0) == 3 && value(&r, "run1a", "x", 0) == 3);
     CHECK(value(&r, NULL, "mlp", 0) == 0.3 && value(&r, NULL, "norm", 0) == 0);
-    CHECK(tensor_rules_count(&r) == 6 && strcmp(tensor_rules_text(&r, 3), "/*norm*=0") == 0);
+    CHECK(tensor_rules_count(&r) == 6 && strcmp(tensor_rules_rule_text(&r, 3), "/*norm*=0") == 0);
     const char *models[] = {"math", "code"};
     CHECK(strcmp(tensor_rules_find_unknown_model(&r, 2, models), "run1[a]/x=3") == 0);
     CHECK(strcmp(tensor_rules_find_unknown_model(&r, 1, models), "co?e/a=b=2") == 0);
@@ -61,10 +61,10 @@ static void test_layer_gradients(void)
     CHECK(fabs(value(&r, "math", "x", 1) - 5. / 3) < 1e-15);
     CHECK(value(&r, "code", "x", -1) == 7 && value(&r, "code", "x", 2) == 7);
     const double two[] = {1, 3};
-    CHECK(tensor_rules_layer_gradient(2, two, 0, 1) == 3 &&
-          tensor_rules_layer_gradient(2, two, -1, -1) == 1);
-    CHECK(tensor_rules_layer_gradient(2, two, 0, 2) == 1 &&
-          tensor_rules_layer_gradient(2, two, 1, 3) == 2);
+    CHECK(tensor_rules_interpolate_gradient(2, two, 0, 1) == 3 &&
+          tensor_rules_interpolate_gradient(2, two, -1, -1) == 1);
+    CHECK(tensor_rules_interpolate_gradient(2, two, 0, 2) == 1 &&
+          tensor_rules_interpolate_gradient(2, two, 1, 3) == 2);
     tensor_rules_free(&r);
 }
 
@@ -74,7 +74,7 @@ static void test_clamping(void)
     struct tensor_rules r = {0};
     struct error e;
     double x;
-    CHECK(tensor_rules_add(&r, "[0.5,1.5]", "--density", &density, &e) == 0);
+    CHECK(tensor_rules_parse_and_add(&r, "[0.5,1.5]", "--density", &density, &e) == 0);
     CHECK(tensor_rules_find_value(&r, "math", "x", 0, 3, &x) && x == 0.5);
     CHECK(tensor_rules_find_value(&r, "math", "x", 1, 3, &x) && x == 1);
     CHECK(tensor_rules_find_value(&r, "math", "x", 2, 3, &x) && x == 1);
@@ -107,9 +107,9 @@ static void test_invalid_rules(void)
     };
     struct tensor_rules r = {0};
     struct error e;
-    CHECK(tensor_rules_add(&r, "0.5", "--density", &density, &e) == 0);
+    CHECK(tensor_rules_parse_and_add(&r, "0.5", "--density", &density, &e) == 0);
     for (size_t i = 0; i < sizeof invalid / sizeof *invalid; i++) {
-        CHECK(tensor_rules_add(&r, invalid[i].text, "--density", &density, &e) == -1);
+        CHECK(tensor_rules_parse_and_add(&r, invalid[i].text, "--density", &density, &e) == -1);
         CHECK(strstr(e.text, invalid[i].sentence) && strstr(e.text, "--density: "));
         CHECK(tensor_rules_count(&r) == 1);
     }
@@ -123,7 +123,7 @@ static int add_text(struct tensor_rules *r, const char *text, size_t n, struct e
     CHECK(fd >= 0 && write(fd, text, n) == (ssize_t)n);
     close(fd);
     snprintf(rule, sizeof rule, "@%s", name);
-    int result = tensor_rules_add(r, rule, "--weight", &density, e);
+    int result = tensor_rules_parse_and_add(r, rule, "--weight", &density, e);
     unlink(name);
     return result;
 }
@@ -137,7 +137,7 @@ static void test_files(void)
     CHECK(add_text(&r, good, sizeof good - 1, &e) == -1);
     CHECK(strstr(e.text, ", line 4: \"math = 1\": expected a number"));
     CHECK(add_text(&r, "# c\n 0.5 \r\nmath/*mlp*=0.25", 26, &e) == 0);
-    CHECK(tensor_rules_count(&r) == 2 && strcmp(tensor_rules_text(&r, 0), "0.5") == 0);
+    CHECK(tensor_rules_count(&r) == 2 && strcmp(tensor_rules_rule_text(&r, 0), "0.5") == 0);
     CHECK(value(&r, "math", "mlp", 0) == 0.25 && value(&r, "math", "x", 0) == 0.5);
     CHECK(add_text(&r, bad, sizeof bad - 1, &e) == -1 && tensor_rules_count(&r) == 2);
     CHECK(strstr(e.text, ", line 3: \"math=3\": expected a number in (0, 1]"));
@@ -151,7 +151,7 @@ static void test_files(void)
     endless[(1 << 20) + 2] = '\n';
     CHECK(add_text(&r, endless, (1 << 20) + 3, &e) == -1 && strstr(e.text, "expected a number"));
     free(endless);
-    CHECK(tensor_rules_add(&r, "0.25", "--weight", &density, &e) == -1 &&
+    CHECK(tensor_rules_parse_and_add(&r, "0.25", "--weight", &density, &e) == -1 &&
           tensor_rules_count(&r) == 2);
     CHECK(strstr(e.text, "overrides all earlier rules"));
     tensor_rules_free(&r);

@@ -123,9 +123,9 @@ static void test_words(void)
     const char *word;
     CHECK(text_scanner_next_line(&t));
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-        CHECK(text_scanner_next_word(&t, &a, &word, &e) == 0 && word &&
+        CHECK(text_scanner_read_word(&t, &a, &word, &e) == 0 && word &&
               strcmp(word, words[i]) == 0);
-    CHECK(text_scanner_next_word(&t, &a, &word, &e) == 0 && !word);
+    CHECK(text_scanner_read_word(&t, &a, &word, &e) == 0 && !word);
     arena_free(&a);
 }
 
@@ -140,11 +140,11 @@ static void test_lines(void)
     CHECK(!text_scanner_accept_word(&t, "key") && !text_scanner_accept_key(&t, "ke") &&
           text_scanner_accept_key(&t, "key"));
     CHECK(text_scanner_accept_word(&t, "value"));
-    CHECK(text_scanner_next_word(&t, &a, &word, &e) == 0 && strcmp(word, "\xc3\xa9\n") == 0);
+    CHECK(text_scanner_read_word(&t, &a, &word, &e) == 0 && strcmp(word, "\xc3\xa9\n") == 0);
     CHECK(text_scanner_at_line_end(&t));
     CHECK(text_scanner_next_line(&t) && t.line == 5 && text_scanner_accept_word(&t, "last"));
     CHECK(!text_scanner_next_line(&t));
-    CHECK(text_scanner_error(&t, &e, "no %s", "more") == -1 &&
+    CHECK(text_scanner_set_error(&t, &e, "no %s", "more") == -1 &&
           strcmp(e.text, "line 5: no more") == 0);
     arena_free(&a);
 }

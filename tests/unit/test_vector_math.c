@@ -159,7 +159,7 @@ static void test_joins(size_t K, size_t n, const double *w)
             want[i] = reference_disjoint_mean(from, w, K, floors[f], i);
         CHECK(same(got, want, n));
     }
-    vector_math_elect_signs(from, w, K, n);
+    vector_math_elect_signs_and_zero_others(from, w, K, n);
     for (size_t i = 0; i < n; i++)
         reference_elect(copy, w, K, i);
     for (size_t k = 0; k < K; k++)
@@ -176,7 +176,7 @@ static void test_example(void)
     float a[] = {1, -2, 3, 0}, b[] = {-3, -4, 1, 0}, y[4];
     float *x[] = {a, b};
     double w[] = {1, 1};
-    vector_math_elect_signs(x, w, 2, 4);
+    vector_math_elect_signs_and_zero_others(x, w, 2, 4);
     CHECK(a[0] == 0 && b[0] == -3 && a[1] == -2 && b[1] == -4 && a[2] == 3 && b[2] == 1);
     vector_math_disjoint_mean(x, w, 2, 0, y, 4);
     CHECK(y[0] == -3 && y[1] == -3 && y[2] == 2 && y[3] == 0);

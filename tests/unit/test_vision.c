@@ -270,7 +270,8 @@ static int load_changed(void *context, struct weight_range range, size_t layer,
     return 0;
 }
 
-/* image_features_valid_for a model with one weight changed, and the layers that it loaded. */
+/* image_features_are_valid_for_model a model with one weight changed, and the layers that it
+ * loaded. */
 static int valid_for(const struct image_features *f, const struct arch *a,
                      const struct weight_source *of, enum weight_kind kind, size_t layer,
                      size_t *loads)
@@ -280,7 +281,7 @@ static int valid_for(const struct image_features *f, const struct arch *a,
     struct changed_source c = {.of = of, .kind = kind, .layer = layer};
     const struct weight_source w = {&c, load_changed, NULL};
     c.copy = mem_alloc(n, sizeof *c.copy);
-    int result = image_features_valid_for(f, a, &w, &e);
+    int result = image_features_are_valid_for_model(f, a, &w, &e);
     *loads = c.loads;
     free(c.copy);
     return result;

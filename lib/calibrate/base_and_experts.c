@@ -1,0 +1,175 @@
+#include "base_and_experts.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* The models that have vectors in the stream. */
+static int list_models_with_vectors(struct base_and_experts *x, const struct header *h,
+                                    struct error *e)
+{
+    bool *has = mem_alloc(h->n_models, sizeof *has);
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t v = 0; v < h->tensors[i].n_vectors; v++)
+            has[h->tensors[i].vectors[v].model] = true;
+    x->models = mem_alloc(h->n_models, sizeof *x->models);
+    x->names = mem_alloc(h->n_models, sizeof *x->names);
+    for (size_t m = 0; m < h->n_models; m++)
+        if (has[m]) {
+            x->models[x->n] = m;
+            x->names[x->n++] = h->models[m].name;
+        }
+    free(has);
+    return x->n ? 0 : error_set(e, "the stream has no task vectors");
+}
+
+long base_and_experts_find_by_name(const struct base_and_experts *x, const char *name, size_t n)
+{
+    for (size_t k = 0; k < x->n; k++)
+        if (strlen(x->names[k]) == n && strncmp(x->names[k], name, n) == 0)
+            return (long)k;
+    return -1;
+}
+
+static int check_base_matches_stream(const struct base_and_experts *x, const struct header *h,
+                                     struct error *e)
+{
+    const struct model_source *in = model_weights_model_source(x->base);
+    for (size_t m = 0; m < h->n_models; m++) {
+        const struct model *base = &h->models[m];
+        if (base->role && strcmp(base->role, "base") == 0 && base->has_fingerprint &&
+            base->fingerprint != model_source_fingerprint(in))
+            return error_set(
+                e,
+                "the task vectors were extracted against another base than %s (use --onto "
+                "to accept that)",
+                model_source_name(in));
+    }
+    return 0;
+}
+
+/* Do both have the weights first .. end - 1, with the same shapes and number of layers? */
+static bool have_same_weight_shapes(const struct arch *a, const struct arch *b,
+                                    enum weight_kind first, enum weight_kind end)
+{
+    for (enum weight_kind kind = first; kind < end; kind++) {
+        size_t rows[2], columns[2];
+        if (weight_kind_find_shape(a, kind, &rows[0], &columns[0]) !=
+                weight_kind_find_shape(b, kind, &rows[1], &columns[1]) ||
+            rows[0] != rows[1] || columns[0] != columns[1] ||
+            weight_kind_layers(a, kind) != weight_kind_layers(b, kind))
+            return false;
+    }
+    return true;
+}
+
+static int check_expert_model_sizes(const struct base_and_experts *x, size_t k, struct error *e)
+{
+    const struct arch *a = model_weights_arch(x->base), *b = model_weights_arch(x->files[k]);
+    if (a->layers != b->layers || a->hidden != b->hidden || a->vocab != b->vocab)
+        return error_set(e,
+                         "%s has %zu layers, hidden size %zu and a vocabulary of %zu; the base has "
+                         "%zu, %zu and %zu",
+                         x->names[k], b->layers, b->hidden, b->vocab, a->layers, a->hidden,
+                         a->vocab);
+    if (!have_same_weight_shapes(a, b, WEIGHT_TEXT_END, WEIGHT_KINDS))
+        return error_set(e, "the vision tower or projector of %s differs in shape from the base's",
+                         x->names[k]);
+    return 0;
+}
+
+/* Opens a checkpoint of --expert, for the expert of the same name. */
+static int open_expert_checkpoint(struct base_and_experts *x, const char *operand,
+                                  const struct stage *s, struct error *e)
+{
+    struct model_weights *file =
+        model_weights_open(operand, NULL, s->common.spool, s->filter->name, e);
+    if (!file)
+        return -1;
+    const char *name = model_source_name(model_weights_model_source(file));
+    long k = base_and_experts_find_by_name(x, name, strlen(name));
+    int failed = 0;
+    if (k < 0)
+        failed = error_set(
+            e, "--expert: the stream has no model %s (write MODEL=PATH to name the model)", name);
+    else if (x->files[k])
+        failed = error_set(e, "--expert: %s is given twice", name);
+    if (failed) {
+        model_weights_close(file);
+        return -1;
+    }
+    x->files[k] = file;
+    return check_expert_model_sizes(x, (size_t)k, e);
+}
+
+int base_and_experts_open(struct base_and_experts *x, const struct base_and_experts_options *o,
+                          const struct stage *s, const struct header *h, struct error *e)
+{
+    x->base = model_weights_open(o->base, o->config, s->common.spool, s->filter->name, e);
+    if (!x->base || (!o->accept_other_base && check_base_matches_stream(x, h, e)) ||
+        list_models_with_vectors(x, h, e))
+        return -1;
+    x->files = mem_alloc(x->n, sizeof *x->files);
+    for (size_t i = 0; i < o->files.n; i++)
+        if (open_expert_checkpoint(x, o->files.items[i], s, e))
+            return -1;
+    return 0;
+}
+
+void base_and_experts_close(struct base_and_experts *x)
+{
+    for (size_t k = 0; x->files && k < x->n; k++)
+        model_weights_close(x->files[k]);
+    model_weights_close(x->base);
+    free(x->models);
+    free(x->names);
+    free(x->files);
+    *x = (struct base_and_experts){0};
+}
+
+static bool file_matches_model(const struct model *m, const struct model_weights *file)
+{
+    return file && m->has_fingerprint &&
+           m->fingerprint == model_source_fingerprint(model_weights_model_source(file));
+}
+
+static bool base_matches_stream(const struct base_and_experts *x, const struct header *h)
+{
+    for (size_t m = 0; m < h->n_models; m++)
+        if (h->models[m].role && strcmp(h->models[m].role, "base") == 0)
+            return file_matches_model(&h->models[m], x->base);
+    return false;
+}
+
+/* Is tv-extract the only step, with whole models and default options? */
+static bool is_plain_tv_extract_history(const struct header *h)
+{
+    const struct history_step *step = h->history.n == 1 ? &h->history.steps[0] : NULL;
+    if (!step || strcmp(step->tool, "tv-extract") != 0 || step->n_parents ||
+        h->input_rounding != DTYPE_NONE)
+        return false;
+    for (size_t i = 0; i < step->n_arguments; i++)
+        if (strncmp(step->arguments[i], "--", 2) == 0 || strchr(step->arguments[i], '['))
+            return false;
+    return true;
+}
+
+/* Is F32 as exact as the models' own dtype? */
+static bool f32_vectors_are_exact(const struct header *h)
+{
+    for (size_t i = 0; i < h->n_tensors; i++)
+        for (size_t v = 0; v < h->tensors[i].n_vectors; v++)
+            if (h->tensors[i].vectors[v].dtype != DTYPE_F32 ||
+                h->tensors[i].vectors[v].stored_dtype == DTYPE_F64)
+                return false;
+    return true;
+}
+
+bool base_and_experts_files_match_stream(const struct base_and_experts *x, const struct header *h)
+{
+    if (!is_plain_tv_extract_history(h) || !base_matches_stream(x, h) || !f32_vectors_are_exact(h))
+        return false;
+    for (size_t k = 0; k < x->n; k++)
+        if (!file_matches_model(&h->models[x->models[k]], x->files[k]))
+            return false;
+    return true;
+}

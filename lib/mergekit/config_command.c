@@ -1,0 +1,103 @@
+#include "config_command.h"
+
+#include "command_line.h"
+#include "config_to_pipeline.h"
+#include "output_target.h"
+#include "stage.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int config_command_print_error(const struct config_command *c, const struct error *e, int status)
+{
+    const char *own = c->stage->filter->name;
+    const char *stage = e->stage[0] && strcmp(e->stage, own) != 0 ? e->stage : "";
+    if (!e->printed)
+        fprintf(stderr, "%s: %s%s%s\n", own, stage, *stage ? ": " : "", e->text);
+    return status;
+}
+
+/* Adds --allow-nonfinite to all commands. A pipeline may be the substitution of several words; it
+ * is changed once. */
+static void add_allow_nonfinite_to_all_commands(struct pipeline *p, struct arena *a)
+{
+    static const char option[] = "--allow-nonfinite";
+    const struct pipeline_command *first = &p->commands[0];
+    if (first->words[first->n - 1].text == option)
+        return;
+    for (size_t i = 0; i < p->n; i++) {
+        for (size_t j = 0; j < p->commands[i].n; j++)
+            if (p->commands[i].words[j].substitution)
+                add_allow_nonfinite_to_all_commands(p->commands[i].words[j].substitution, a);
+        pipeline_add_word(&p->commands[i], option, a);
+    }
+}
+
+static void add_shard_options_to_pack(struct config_command *c)
+{
+    const struct merge_options *o = c->options;
+    struct pipeline *p = &c->merge.pipeline;
+    struct pipeline_command *pack = &p->commands[p->n - 1];
+    if (o->shards)
+        pipeline_add_word(pack, arena_printf(&c->a, "--shards=%llu", (unsigned long long)o->shards),
+                          &c->a);
+    if (o->part)
+        pipeline_add_word(pack, arena_printf(&c->a, "--part=%s", o->part), &c->a);
+    if (o->resume)
+        pipeline_add_word(pack, "--resume", &c->a);
+}
+
+/* The operand OUT or --out-path, else a default. */
+static int choose_output_path(struct config_command *c, bool required, struct error *e)
+{
+    const struct string_list *operands = &c->stage->operands;
+    if (operands->n == 2 && c->options->out)
+        return error_set(e, "OUT and --out-path cannot be combined");
+    c->out = operands->n == 2 ? operands->items[1] : c->options->out;
+    if (!c->out && required)
+        return error_set(e, "missing operand OUT");
+    if (!c->out)
+        c->out = c->options->only.n ? "merged.safetensors" : "merged";
+    if (c->options->only.n && output_target_form_of_name(c->out) != OUTPUT_SAFETENSORS)
+        return error_set(e, "--only requires a .safetensors file as OUT, found %s", c->out);
+    return 0;
+}
+
+static int read_and_translate_config(struct config_command *c, struct error *e)
+{
+    const char *tool = c->stage->filter->name;
+    struct merge_config_file file;
+    struct translation_options options;
+    if (c->options->cache)
+        setenv("HF_HUB_CACHE", c->options->cache, 1);
+    if (merge_options_to_translation_options(c->options, &options, &c->a, e) ||
+        merge_config_read(&file, c->stage->operands.items[0], tool, &c->a, e) ||
+        config_to_pipeline(&c->merge, &file, c->out, &options, tool, &c->a, e))
+        return -1;
+    if (c->stage->common.allow_nonfinite)
+        add_allow_nonfinite_to_all_commands(&c->merge.pipeline, &c->a);
+    add_shard_options_to_pack(c);
+    return 0;
+}
+
+int config_command_parse_and_translate(struct config_command *c, const struct filter *descriptor,
+                                       int argc, char **argv, bool out_is_required)
+{
+    struct error e = {0};
+    *c = (struct config_command){0};
+    char **words = merge_options_expand_short(&argc, argv);
+    c->stage = command_line_parse(descriptor, argc, words);
+    c->options = c->stage->options;
+    free(words);
+    merge_options_print_ignored(c->stage);
+    if (choose_output_path(c, out_is_required, &e))
+        return config_command_print_error(c, &e, 2);
+    return read_and_translate_config(c, &e) ? config_command_print_error(c, &e, 1) : 0;
+}
+
+int config_command_free(struct config_command *c, int status)
+{
+    stage_free(c->stage);
+    arena_free(&c->a);
+    return status;
+}

@@ -1,0 +1,301 @@
+#include "document_to_pipeline.h"
+
+#include "expert_merging_steps.h"
+#include "method_steps.h"
+#include "result_config_and_dtype.h"
+#include "spelling_suggestion.h"
+
+#include <string.h>
+
+/* ---- names of methods and parameters --------------------------------------------------------- */
+
+static int check_parameter_is_accepted(const struct pipeline_builder *b,
+                                       const struct config_parameter *set, bool of_model)
+{
+    const char *name = set->name;
+    const struct method_parameter *p = merge_method_find_parameter(b->method, name);
+    if (!merge_method_is_known_parameter(name) && !expert_merging_steps_is_parameter(name))
+        return pipeline_builder_error(
+            b, set->line, "unknown parameter %s%s", name,
+            spelling_suggestion_phrase(merge_method_suggest_parameter(name), b->a));
+    if (!p)
+        pipeline_builder_warn(b, set->line, "%s is not a parameter of %s and is ignored", name,
+                              b->method->name);
+    else if (set->number_error)
+        return error_set(b->e, "%s", set->number_error);
+    else if (of_model && p->kind == GLOBAL)
+        pipeline_builder_warn(b, set->line,
+                              "%s is ignored here: it applies to the whole merge, not to one model",
+                              name);
+    return 0;
+}
+
+/* The parameters of one model (`of_model`), or of more. */
+static int check_all_parameters(const struct pipeline_builder *b,
+                                const struct config_parameters *parameters, bool of_model)
+{
+    if (b->method->weights == WEIGHTS_LEARNED)
+        return expert_merging_steps_check_parameters(b, parameters, of_model);
+    for (size_t i = 0; i < parameters->n; i++)
+        if (check_parameter_is_accepted(b, &parameters->items[i], of_model))
+            return -1;
+    return 0;
+}
+
+static int check_slice_parameters(const struct pipeline_builder *b, const struct config_slice *s)
+{
+    if (check_all_parameters(b, &s->parameters, false))
+        return -1;
+    for (size_t i = 0; i < s->n_sources; i++)
+        if (check_all_parameters(b, &s->sources[i].parameters, true))
+            return -1;
+    return 0;
+}
+
+static int check_method_and_parameter_names(struct pipeline_builder *b)
+{
+    const struct merge_config *c = b->config;
+    b->method = merge_method_find(c->method);
+    if (!b->method)
+        return pipeline_builder_error(
+            b, c->method_line, "unknown merge_method %s%s", c->method,
+            spelling_suggestion_phrase(merge_method_suggest(c->method), b->a));
+    if (check_all_parameters(b, &c->parameters, false) ||
+        check_all_parameters(b, &c->module_parameters, false))
+        return -1;
+    for (size_t i = 0; i < c->n_slices; i++)
+        if (check_slice_parameters(b, &c->slices[i]))
+            return -1;
+    return 0;
+}
+
+/* ---- the start of a document ----------------------------------------------------------------- */
+
+/* Adds the document's models on disk to those of the merge. */
+static void add_models_to_translated_config(struct pipeline_builder *b)
+{
+    struct translated_config *merge = b->merge;
+    const char **models = arena_alloc(b->a, merge->n_models + b->inputs.n_inputs, sizeof *models);
+    if (merge->n_models)
+        memcpy(models, merge->models, merge->n_models * sizeof *models);
+    merge->models = models;
+    for (size_t i = 0; i < b->inputs.n_inputs; i++) {
+        const struct input_model *input = &b->inputs.items[i];
+        bool skip = input->document != NULL;
+        for (size_t j = 0; j < merge->n_models; j++)
+            skip |= strcmp(models[j], input->plain_operand) == 0;
+        if (!skip)
+            models[merge->n_models++] = input->plain_operand;
+    }
+}
+
+int document_to_pipeline_start(struct pipeline_builder *b, const struct merge_config *c)
+{
+    b->config = c;
+    if (check_method_and_parameter_names(b) ||
+        input_models_list_and_name(&b->inputs, b->file, c, b->a, b->e))
+        return -1;
+    add_models_to_translated_config(b);
+    return 0;
+}
+
+/* ---- results of other documents -------------------------------------------------------------- */
+
+static int add_commands_of_all_slices(struct pipeline_builder *b, struct pipeline *pipeline);
+
+static struct document_result *find_translated_document(const struct translated_config *m,
+                                                        const struct merge_config *c)
+{
+    for (size_t i = 0; i < m->n_results; i++)
+        if (m->results[i]->config == c)
+            return m->results[i];
+    return NULL;
+}
+
+/* Translates the document that `input` is the result of; NULL on error. */
+static struct document_result *translate_other_document(const struct pipeline_builder *outer,
+                                                        const struct input_model *input)
+{
+    struct pipeline_builder b = *outer;
+    struct document_result *result = arena_alloc(b.a, 1, sizeof *result);
+    b.outer = outer;
+    *result =
+        (struct document_result){.config = input->document,
+                                 .name = input->name,
+                                 .dtype = result_config_and_dtype_find_dtype(&b, input->document)};
+    if (document_to_pipeline_start(&b, input->document) ||
+        add_commands_of_all_slices(&b, &result->pipeline))
+        return NULL;
+    translated_config_add_result(b.merge, result, b.a);
+    return result;
+}
+
+/* The result's pipeline, with its output rounded as in a checkpoint. */
+static struct pipeline *make_rounded_pipeline(struct document_result *result, struct arena *a)
+{
+    if (result->rounded_pipeline.n > 0)
+        return &result->rounded_pipeline;
+    struct pipeline_command *unpack = pipeline_add_command(&result->rounded_pipeline, "unpack", a);
+    pipeline_builder_add_dtype(unpack, result->dtype, a);
+    struct pipeline_word *w = pipeline_add_empty_word(unpack, a);
+    w->text = arena_printf(a, "%s=", result->name);
+    w->substitution = &result->pipeline;
+    return &result->rounded_pipeline;
+}
+
+static int check_no_document_cycle(const struct pipeline_builder *outer,
+                                   const struct merge_config *c)
+{
+    for (const struct pipeline_builder *b = outer; b; b = b->outer)
+        if (b->config == c)
+            return pipeline_builder_error(outer, c->line,
+                                          "the documents refer to each other in a cycle");
+    return 0;
+}
+
+/* A pipeline that outputs the weights of another document's result, as they would be in its
+ * checkpoint; NULL on error. They are not rounded here if they need no rounding or the document
+ * that uses them rounds its inputs in the same way. */
+static struct pipeline *find_or_build_result_pipeline(const struct pipeline_builder *outer,
+                                                      const struct input_model *input)
+{
+    if (check_no_document_cycle(outer, input->document))
+        return NULL;
+    struct document_result *result = find_translated_document(outer->merge, input->document);
+    if (!result && !(result = translate_other_document(outer, input)))
+        return NULL;
+    result->uses++;
+    bool rounded = result->dtype != DTYPE_NONE && result->dtype != DTYPE_F32 &&
+                   result->dtype != outer->config->dtype;
+    return rounded ? make_rounded_pipeline(result, outer->a) : &result->pipeline;
+}
+
+/* ---- the commands of a slice ----------------------------------------------------------------- */
+
+/* Adds a model as an operand: a path, or <( PIPELINE ) for the result of a document; with the
+ * source's range of layers, if it has one. */
+static int add_model_operand(struct pipeline_builder *b, struct pipeline_command *to,
+                             const struct input_model *input,
+                             const struct config_model_entry *source)
+{
+    const char *range = source && source->has_range
+                            ? arena_printf(b->a, "[%ld:%ld]", source->from, source->to)
+                            : "";
+    struct pipeline_word *w = pipeline_add_empty_word(to, b->a);
+    w->text = input->operand;
+    if (!input->document) {
+        w->text = arena_printf(b->a, "%s%s", input->operand, range);
+        return 0;
+    }
+    w->suffix = range;
+    w->substitution = find_or_build_result_pipeline(b, input);
+    return w->substitution ? 0 : -1;
+}
+
+static void add_source_options(const struct slice_context *s, struct pipeline_command *source)
+{
+    const struct pipeline_builder *b = s->builder;
+    pipeline_builder_add_dtype(source, b->config->dtype, b->a);
+    pipeline_builder_add_option(source, "missing", b->options->missing, b->a);
+    pipeline_builder_add_option(source, "embed", b->options->embed, b->a);
+    pipeline_builder_add_option(source, "mismatch", b->options->mismatch, b->a);
+    if (s->first_layer >= 0)
+        pipeline_builder_add_option(source, "first-layer",
+                                    arena_printf(b->a, "%ld", s->first_layer), b->a);
+    pipeline_builder_add_option(source, "outside", s->outside, b->a);
+}
+
+static int add_model_operands(const struct slice_context *s, struct pipeline_command *source)
+{
+    for (size_t i = 0; i < s->n_models; i++)
+        if (add_model_operand(s->builder, source, s->models[i].input, s->models[i].source))
+            return -1;
+    return 0;
+}
+
+/* A single model, without a join. The base is read too, after the model, because it decides whether
+ * the result has its own LM head; pick then drops it. */
+static int add_single_model_with_pick(const struct slice_context *s,
+                                      struct pipeline_command *source)
+{
+    struct pipeline_builder *b = s->builder;
+    if (add_model_operands(s, source) || add_model_operand(b, source, s->base, s->base_source))
+        return -1;
+    pipeline_add_word(pipeline_add_command(s->pipeline, "pick", b->a),
+                      pipeline_builder_escape_glob(s->models[0].input->name, b->a), b->a);
+    return 0;
+}
+
+/* unpack or tv-extract. */
+static int add_source_command(const struct slice_context *s)
+{
+    struct pipeline_builder *b = s->builder;
+    const char *filter = slice_context_uses_task_vectors(s) ? "tv-extract" : "unpack";
+    struct pipeline_command *source = pipeline_add_command(s->pipeline, filter, b->a);
+    add_source_options(s, source);
+    if (s->base && s->n_models == 1 && slice_context_has_single_model(s))
+        return add_single_model_with_pick(s, source);
+    if (s->base && add_model_operand(b, source, s->base, s->base_source))
+        return -1;
+    return add_model_operands(s, source);
+}
+
+/* The commands from the models to the merged weights or the merged task vector. */
+static int add_commands_of_slice(struct slice_context *s)
+{
+    if (slice_context_find_models(s) || add_source_command(s))
+        return -1;
+    return slice_context_has_single_model(s) ? 0 : method_steps_add(s);
+}
+
+/* Turns a merged task vector into weights. */
+static int add_add_base_command(const struct slice_context *s)
+{
+    if (!slice_context_uses_task_vectors(s))
+        return 0;
+    struct pipeline_command *c = pipeline_add_command(s->pipeline, "add-base", s->builder->a);
+    pipeline_builder_add_dtype(c, s->builder->config->out_dtype, s->builder->a);
+    return add_model_operand(s->builder, c, s->base, s->base_source);
+}
+
+/* ---- the commands of a document -------------------------------------------------------------- */
+
+/* Slice i of several, as an operand of stack. */
+static int add_slice_as_stack_operand(struct pipeline_builder *b, size_t i,
+                                      struct pipeline_command *stack)
+{
+    struct pipeline_word *w = pipeline_add_empty_word(stack, b->a);
+    w->text = "";
+    w->substitution = arena_alloc(b->a, 1, sizeof *w->substitution);
+    struct slice_context s = slice_context_new(b, i, w->substitution);
+    return add_commands_of_slice(&s) || add_add_base_command(&s) ? -1 : 0;
+}
+
+/* The commands of all slices; the pipeline outputs weights. */
+static int add_commands_of_all_slices(struct pipeline_builder *b, struct pipeline *pipeline)
+{
+    if (b->config->n_slices == 1) {
+        struct slice_context s = slice_context_new(b, 0, pipeline);
+        return add_commands_of_slice(&s) || add_add_base_command(&s) ? -1 : 0;
+    }
+    struct pipeline_command *stack = pipeline_add_command(pipeline, "stack", b->a);
+    for (size_t i = 0; i < b->config->n_slices; i++)
+        if (add_slice_as_stack_operand(b, i, stack))
+            return -1;
+    return 0;
+}
+
+int document_to_pipeline_add_commands(struct pipeline_builder *b, struct pipeline *pipeline,
+                                      const struct input_model **base)
+{
+    *base = NULL;
+    if (b->config->has_slices)
+        return add_commands_of_all_slices(b, pipeline);
+    struct slice_context s = slice_context_new(b, 0, pipeline);
+    if (add_commands_of_slice(&s))
+        return -1;
+    if (s.base && s.base->document)
+        return add_add_base_command(&s);
+    *base = slice_context_uses_task_vectors(&s) ? s.base : NULL;
+    return 0;
+}

@@ -1,0 +1,16 @@
+/* The stream header that a pipeline outputs, found by opening its filters without any payload. */
+#ifndef TV_PIPELINE_OUTPUT_HEADER_H
+#define TV_PIPELINE_OUTPUT_HEADER_H
+
+#include "pipeline_run.h"
+
+/* The name of the command in messages of the stages that are opened for their headers. */
+#define PIPELINE_HEADER_TOOL "tv merge"
+
+/* Are all operands files, none a <( ... )? Only such a pipeline can be opened. */
+bool pipeline_output_header_is_available(const struct pipeline *p);
+/* The header after the first n commands, which the caller frees; NULL on error. */
+struct header *pipeline_output_header_read(const struct pipeline_options *run,
+                                           const struct pipeline *p, size_t n, struct error *e);
+
+#endif
