@@ -55,22 +55,27 @@ golden_run() {
     "$TESTS/calibrate.py" gradients "$run" at_probe at_probe
 }
 
+# bats test_tags=products
 @test "golden: defaults, bf16 models" {
     golden_run em-default-bf16 "$FAMILY/models-bf16"
 }
 
+# bats test_tags=products
 @test "golden: defaults" {
     golden_run em-default "$FAMILY/models"
 }
 
+# bats test_tags=products
 @test "golden: 16 samples a task, 5 epochs" {
     golden_run em-s16-e5 "$FAMILY/models" --per-task 16 --epochs 5
 }
 
+# bats test_tags=products
 @test "golden: temperature 2, hidden loss at every layer's output" {
     golden_run em-t2-all "$FAMILY/models" --temperature 2 --hidden-layers all --epochs 2
 }
 
+# bats test_tags=products
 @test "golden: Expert Merging++" {
     golden_run empp "$FAMILY/models" --plus-plus --budget 2 --epochs 2 --first-epochs 1
 }
@@ -109,6 +114,7 @@ between() {
 END
 }
 
+# bats test_tags=products
 @test "by default it learns from the responses, and beats every fixed coefficient" {
     touch .err
     demo --log log | combine | pack --base "$DEMO/base" merged
@@ -120,6 +126,7 @@ END
     between 60 "$(exact_match merged)" 80
 }
 
+# bats test_tags=products
 @test "the same coefficients from a saved stream, a pipe, a spool, tv run, and mapped experts" {
     demo --preset paper --coefficients expected >out.tvs
     # shellcheck disable=SC2002
@@ -136,6 +143,7 @@ END
     tv run "$line ${files[*]}" | cmp - mapped.tvs
 }
 
+# bats test_tags=products
 @test "the number of threads only changes rounding" {
     demo --preset paper --coefficients one.tsv --log one.log >out.tvs
     demo --preset paper --coefficients three.tsv --log three.log --threads 3 >out.tvs
@@ -175,6 +183,7 @@ END
     [ "$(grep -v 'norm\|embed\|lm_head' table | tail -n +2 | cut -f 2,4 | sort -u | wc -l)" = 2 ]
 }
 
+# bats test_tags=products
 @test "initial coefficients from the stream's weights, a table, or a search" {
     tiny --dry-run <tiny.tvs | tensors >half
     weigh 0.5 <tiny.tvs | tiny --init stream --dry-run | tensors | cmp - half
@@ -195,6 +204,7 @@ END
     between 0 "$best" 1
 }
 
+# bats test_tags=products
 @test "--dry-run logs the initial losses, without gradients" {
     tiny --dry-run --log log --gradients g <tiny.tvs >out.tvs
     tiny --dry-run --log alone <tiny.tvs | cmp - out.tvs
@@ -236,6 +246,7 @@ END
     cmp found expected
 }
 
+# bats test_tags=products
 @test "--validate selects the coefficients by the samples held out" {
     demo --validate 4 --epochs 3 --log log --coefficients table >out.tvs
     /usr/bin/python3 - <<'END'
@@ -255,6 +266,7 @@ END
 }
 
 # The first token's state has an outlier in one channel, of a different size in each model.
+# bats test_tags=products
 @test "an outlier at the first token does not dominate the hidden loss" {
     /usr/bin/python3 - "$DEMO" <<'END'
 import json, struct, sys, shutil
@@ -281,6 +293,7 @@ assert plain > 10 * skipped and skipped > 0 and 0 < relative < 1, (plain, skippe
 END
 }
 
+# bats test_tags=products
 @test "the scripts expert_merging and expert_merging_pp run the documented pipelines" {
     ln -s "$DEMO"/{base,expert-rev,expert-sort} .
     options=(--samples "$FAMILY/calib/rev.jsonl" --samples "$FAMILY/calib/sort.jsonl"

@@ -63,12 +63,14 @@ threads_of() {
     [ "$(threads_of)" = $((one + processors - 1)) ]
 }
 
+# bats test_tags=products
 @test "every decoder, with config.json of transformers 4 and 5, computes what transformers does" {
     for case in "$TEXT"/*/; do
         /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
     done
 }
 
+# bats test_tags=products
 @test "logits and hidden states of the trained family" {
     family=$GOLDEN/expert-merging
     [ -d "$family/t1/models" ] || skip "only in the full golden data"
@@ -116,6 +118,7 @@ END
     not grep -q 'logits ' found
 }
 
+# bats test_tags=products
 @test "samples do not attend to one another" {
     sed -n 3p few.jsonl >second.jsonl
     forward "$M" --samples second.jsonl >alone.tvs
@@ -123,6 +126,7 @@ END
         tv-diff --tolerance 1e-5 - alone.tvs
 }
 
+# bats test_tags=products
 @test "several threads, and hidden states in a temporary file" {
     forward "$M" --samples few.jsonl --threads 1 >one.tvs
     forward "$M" --samples few.jsonl --threads 3 | tv-diff --tolerance 1e-5 - one.tvs

@@ -80,7 +80,9 @@ filters() {
 @test "sce" { play sce; }
 @test "ram" { play ram; }
 @test "ramplus_tl" { play ramplus_tl; }
+# bats test_tags=products
 @test "expert_merging" { play expert_merging; }
+# bats test_tags=products
 @test "expert_merging_pp" { play expert_merging_pp; }
 @test "linear" { play linear; }
 @test "slerp" { play slerp; }

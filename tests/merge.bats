@@ -574,6 +574,7 @@ expert_config() {
     head -n 2 "$DEMO/calib/sort.jsonl" >two.jsonl
 }
 
+# bats test_tags=products
 @test "Expert Merging: the same bytes as calibrate in a pipeline" {
     expert_config '  epochs: 1' '  hidden_layers: [0, 2]' '  keep_base: ["*norm*", "*embed*"]' '  init: 0.5' '  lr: 1e-1' \
         '  on: all' '  coefficients: table.tsv'

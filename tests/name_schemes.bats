@@ -121,6 +121,7 @@ refused_sample() {
         "{$ids, \"images\": [{$wide, \"tokens\": 4}]}"
 }
 
+# bats test_tags=products
 @test "samples with images: a tensor used twice, tasks and prompts" {
     M=$VISION_MODELS/qwen2vl/tied
     mkdir box

@@ -6,12 +6,14 @@ load refusals
 MODELS=$GOLDEN/models
 export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
 
+# bats test_tags=products
 @test "forward computes what transformers does, for every layout of config.json and name scheme" {
     for case in "$MODELS"/qwen2vl/*/ "$MODELS"/internvl/*/; do
         /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
     done
 }
 
+# bats test_tags=products
 @test "threads and memory change the result only within rounding" {
     M=$MODELS/qwen2vl/tied
     forward "$M/hub" --samples "$M" --threads 1 >one.tvs
@@ -30,6 +32,7 @@ learn() {
         --dry-run --start table --gradients g "${@:2}" <family.tvs >out.tvs
 }
 
+# bats test_tags=products
 @test "gradients of coefficients, the projector's included, are those of autograd" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         learn "$case"
@@ -39,6 +42,7 @@ learn() {
     done
 }
 
+# bats test_tags=products
 @test "experts with the base's vision tower" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         learn "$case" --teacher-vision base
@@ -66,6 +70,7 @@ merged() {
         --keep-base '*embed*')" ]
 }
 
+# bats test_tags=products
 @test "learning lowers the loss of samples with images" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         tv-extract "$case/base" "$case/expert1" "$case/expert2" |
@@ -79,6 +84,7 @@ END
     done
 }
 
+# bats test_tags=products
 @test "score: the loss of the logits of forward" {
     M=$MODELS/grad/internvl
     sed 's/"input_ids"/"prompt_len": 4, "input_ids"/' "$M/samples.jsonl" >samples.jsonl
@@ -124,6 +130,7 @@ few() {
     score "$M/base" --samples . --json | grep -c '"ocr"'
 }
 
+# bats test_tags=products
 @test "the pipeline of calibrate's page, from the samples on" {
     M=$MODELS/grad/internvl
     few "$M"
@@ -144,6 +151,7 @@ few() {
     tv-diff --tolerance 1e-5 merged together
 }
 
+# bats test_tags=products
 @test "experts whose vision tower equals the base's compute the same as with the base's" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         rm -rf frozen && mkdir frozen
