@@ -4,7 +4,7 @@ PREFIX  ?= /usr/local
 CC      ?= cc
 CFLAGS  ?= -O2 -g
 VERSION := 0.1.0
-B       := build$(if $(SAN),-san)
+B       := build$(if $(SAN),-san)$(if $(SIMD),-$(SIMD))
 
 PACKAGES := build-essential pkg-config libmsgpack-dev libarchive-dev libjansson-dev libyaml-dev \
             librandom123-dev libxxhash-dev libopenblas-dev \
@@ -15,6 +15,13 @@ ALL_CFLAGS := -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -MMD -M
               -ffp-contract=off -pthread -DTV_VERSION='"$(VERSION)"' $(addprefix -I,$(filter-out %.md,$(wildcard lib/*))) $(CFLAGS)
 ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+endif
+# SIMD=plain, avx2 or avx512: only that version of the loops that lib/base/simd.h has cloned.
+CLONE_plain  :=
+CLONE_avx2   := __attribute__((target("avx2")))
+CLONE_avx512 := __attribute__((target("arch=x86-64-v4")))
+ifdef SIMD
+ALL_CFLAGS += '-DTV_CLONE=$(CLONE_$(SIMD))'
 endif
 LIBS := -Wl,--as-needed -larchive -ljansson -lyaml -lmsgpackc -lxxhash -ldl -lm
 
@@ -133,7 +140,7 @@ new-filter:
 	@share/skeleton/new-filter "$(NAME)"
 
 clean:
-	rm -rf build build-san
+	rm -rf build build-san build-plain build-avx2 build-avx512
 
 # No rule makes the dependency files that the compiler writes.
 %.d: ;
