@@ -11,7 +11,7 @@
  */
 #include "filter.h"
 #include "operand_source.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 #include "standard_output.h"
 #include "stream_totals.h"
 #include "text_print.h"
@@ -124,7 +124,7 @@ static int close(struct stage *s, bool ok, struct error *e)
     const struct options *o = s->options;
     struct result *result = s->data;
     bool valid = result->faults == 0;
-    if (ok && run_context_lacks_checksums(s))
+    if (ok && source_sink_services_lacks_checksums(s))
         puts("warning: the stream lacks checksums, so corruption may go undetected");
     if (ok && !o->quiet)
         print_summary(s, valid);

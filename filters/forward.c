@@ -102,8 +102,9 @@ static int store_hidden_state_of_group(void *context, size_t state, const float 
     size_t L = a->layers, hidden_state = state == L + 1 ? L : state;
     if (state == L || hidden_state < g->run->first_state)
         return 0;
-    return spool_write(g->run->states, compute_state_offset(g->run, hidden_state, g->first_token),
-                       x, g->tokens * a->hidden * sizeof *x, e);
+    return spool_write_at(g->run->states,
+                          compute_state_offset(g->run, hidden_state, g->first_token), x,
+                          g->tokens * a->hidden * sizeof *x, e);
 }
 
 static int compute_group_states(struct run *r, const struct token_batch *b, size_t first_sample,
@@ -166,7 +167,7 @@ static int compute_logits_block(struct run *r, size_t sample, size_t t, struct e
     r->block_start = token;
     r->block_tokens = left < block ? left : block;
     size_t bytes = r->block_tokens * a->hidden * sizeof *r->h;
-    return spool_read(r->states, compute_state_offset(r, a->layers, token), r->h, bytes, e) ||
+    return spool_read_at(r->states, compute_state_offset(r, a->layers, token), r->h, bytes, e) ||
                    lm_logits(r->lm, r->h, r->block_tokens, r->logits, e)
                ? -1
                : 0;
@@ -195,8 +196,8 @@ static int fill_output_block(const struct job *job, struct block *b, struct erro
     if (o->state < 0)
         return fill_logits_block(r, o->sample, b, e);
     uint64_t at = compute_state_offset(r, (size_t)o->state, r->first_token[o->sample]);
-    return spool_read(r->states, at + b->first * sizeof(float), b->data[0], b->n * sizeof(float),
-                      e);
+    return spool_read_at(r->states, at + b->first * sizeof(float), b->data[0], b->n * sizeof(float),
+                         e);
 }
 
 /* ---- the manifest ---------------------------------------------------------------------------- */

@@ -20,8 +20,8 @@
  */
 #include "filter.h"
 #include "mapped_file.h"
-#include "run_context.h"
-#include "text_form.h"
+#include "source_sink_services.h"
+#include "text_form_parse.h"
 #include "spool.h"
 
 #include <stdlib.h>
@@ -54,7 +54,7 @@ static int parse_row_to_spool(struct text_scanner *t, enum dtype d, size_t n, st
             return -1;
         if (++buffered < BUFFERED && i + 1 < n)
             continue;
-        if (spool_write(to, offset, buffer, buffered * size, e))
+        if (spool_write_at(to, offset, buffer, buffered * size, e))
             return -1;
         offset += buffered * size;
         buffered = 0;
@@ -70,7 +70,7 @@ static int parse_packed_row_to_spool(struct text_scanner *t, size_t size, struct
 {
     unsigned char *bytes = mem_alloc(size, 1);
     int failed =
-        text_scanner_read_hex(t, bytes, size, e) || spool_write(to, offset, bytes, size, e);
+        text_scanner_read_hex(t, bytes, size, e) || spool_write_at(to, offset, bytes, size, e);
     free(bytes);
     if (failed)
         return -1;
@@ -107,7 +107,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     const char *path = s->operands.n ? s->operands.items[0] : "-";
     if (mapped_file_open(&source->file, path, s->common.spool, NULL, e))
         return -1;
-    return text_form_read(&source->form, h, source->file.bytes, source->file.size, e);
+    return text_form_parse(&source->form, h, source->file.bytes, source->file.size, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)
@@ -136,7 +136,7 @@ static int fill_block(const struct job *job, struct block *b, struct error *e)
     const struct numbers *numbers = job->state;
     for (size_t k = 0; k < b->n_vectors; k++) {
         uint64_t offset = numbers->offsets[k] + dtype_bytes(b->dtypes[k], b->first);
-        if (spool_read(numbers->spool, offset, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
+        if (spool_read_at(numbers->spool, offset, b->data[k], dtype_bytes(b->dtypes[k], b->n), e))
             return -1;
     }
     return 0;
@@ -156,7 +156,7 @@ static int close(struct stage *s, bool ok, struct error *e)
     struct source *source = s->data;
     const struct text_form *form = &source->form;
     for (size_t i = 0; ok && i < form->n_hashes; i++)
-        run_context_add_model_hash(s, form->hashed_models[i], form->hashes[i]);
+        source_sink_services_add_model_hash(s, form->hashed_models[i], form->hashes[i]);
     mapped_file_close(&source->file);
     free(source);
     return 0;

@@ -20,7 +20,7 @@
 #include "filter.h"
 #include "layer_slice.h"
 #include "merge_part.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 #include "stage.h"
 
 #include <signal.h>
@@ -447,7 +447,7 @@ static int write_card_and_publish_checkpoint(const struct stage *s, struct pack 
     const struct header *h = p->contents.header;
     const struct model other = describe_onto_model(s);
     struct model_hashes hashes;
-    hashes.n = run_context_get_model_hashes(s, &hashes.models, &hashes.hashes);
+    hashes.n = source_sink_services_get_model_hashes(s, &hashes.models, &hashes.hashes);
     char *metadata = model_card_hashes_json(h, &hashes);
     char *card = model_card_readme_text(h, &hashes, count_tensors_copied_from_base(p),
                                         o->onto ? &other : NULL);

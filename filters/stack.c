@@ -159,7 +159,7 @@ static int open_stack(struct stage *s, struct header *h, struct error *e)
 
 /* ---- payload --------------------------------------------------------------------------------- */
 
-static struct stream_input *find_input_of_tensor(const struct job *job)
+static struct stream_input *input_of_current_tensor(const struct job *job)
 {
     struct stack *st = job->stage->data;
     return &st->streams.inputs[st->origins[job->index].input];
@@ -171,14 +171,14 @@ static int begin_tensor(struct job *job, struct error *e)
     const struct origin *from = &st->origins[job->index];
     if (stream_inputs_seek_tensor(&st->streams, from->input, from->index, 0, job->arena, e))
         return -1;
-    stream_inputs_copy_vectors(find_input_of_tensor(job), job->out);
-    job->out->unknown_keys = find_input_of_tensor(job)->current_tensor.unknown_keys;
+    stream_inputs_copy_vectors(input_of_current_tensor(job), job->out);
+    job->out->unknown_keys = input_of_current_tensor(job)->current_tensor.unknown_keys;
     return PLAN_TRANSFORM;
 }
 
 static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
-    return stream_inputs_read_block(find_input_of_tensor(job), b, e);
+    return stream_inputs_read_block(input_of_current_tensor(job), b, e);
 }
 
 static int rewind_stack(struct stage *s, struct error *e)

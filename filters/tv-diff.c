@@ -71,15 +71,15 @@ static void compare_weights(struct stage *s, const struct tensor *t, const struc
     struct diff_report *r = &((struct run *)s->data)->report;
     const char *model = s->in->models[a->model].name;
     if (a->n_weights != b->n_weights) {
-        diff_report_print_finding(r, t->name, "%s has %zu weights in A, %zu in B", model,
-                                  a->n_weights, b->n_weights);
+        diff_report_add_finding(r, t->name, "%s has %zu weights in A, %zu in B", model,
+                                a->n_weights, b->n_weights);
         return;
     }
     for (size_t i = 0; i < a->n_weights; i++)
         if (a->weights[i] != b->weights[i]) {
-            diff_report_print_finding(r, t->name, "%s has weight %.9g in A, %.9g in B%s", model,
-                                      a->weights[i], b->weights[i],
-                                      a->n_weights > 1 ? " (first difference)" : "");
+            diff_report_add_finding(r, t->name, "%s has weight %.9g in A, %.9g in B%s", model,
+                                    a->weights[i], b->weights[i],
+                                    a->n_weights > 1 ? " (first difference)" : "");
             return;
         }
 }
@@ -97,22 +97,22 @@ static void compare_tensor_lists(struct stage *s)
     const struct header *b = diff_reference_header(run->b);
     bool *found = mem_alloc(b->n_tensors, sizeof *found);
     if (s->in->kind != b->kind)
-        diff_report_print_finding(r, NULL, "A contains %s, B contains %s",
-                                  stream_kind_name(s->in->kind), stream_kind_name(b->kind));
+        diff_report_add_finding(r, NULL, "A contains %s, B contains %s",
+                                stream_kind_name(s->in->kind), stream_kind_name(b->kind));
     for (size_t i = 0; i < s->in->n_tensors; i++) {
         const struct tensor *t = &s->in->tensors[i];
         long j = diff_reference_find_tensor(run->b, t->name);
         if (j < 0)
-            diff_report_print_finding(r, t->name, "only in A");
+            diff_report_add_finding(r, t->name, "only in A");
         else if (!tensor_same_shape(t, &b->tensors[j]))
-            diff_report_print_finding(r, t->name, "%s in A, %s in B", format_shape(&s->arena, t),
-                                      format_shape(&s->arena, &b->tensors[j]));
+            diff_report_add_finding(r, t->name, "%s in A, %s in B", format_shape(&s->arena, t),
+                                    format_shape(&s->arena, &b->tensors[j]));
         if (j >= 0)
             found[j] = true;
     }
     for (size_t i = 0; i < b->n_tensors; i++)
         if (!found[i])
-            diff_report_print_finding(r, b->tensors[i].name, "only in B");
+            diff_report_add_finding(r, b->tensors[i].name, "only in B");
     free(found);
 }
 
@@ -179,20 +179,20 @@ static bool compare_vector_attributes(struct stage *s, const struct tensor *a, s
     struct diff_report *r = &((struct run *)s->data)->report;
     const char *model = s->in->models[a->vectors[k].model].name;
     if (j == NO_VECTOR) {
-        diff_report_print_finding(r, a->name, "vector of %s only in A", model);
+        diff_report_add_finding(r, a->name, "vector of %s only in A", model);
         return false;
     }
     enum dtype da = a->vectors[k].dtype, db = b->vectors[j].dtype;
     compare_weights(s, a, &a->vectors[k], &b->vectors[j]);
     if (!element_diff_can_compare(da, db)) {
-        diff_report_print_finding(r, a->name,
-                                  "%s is %s in A and %s in B; these dtypes cannot be compared",
-                                  model, dtype_name(da), dtype_name(db));
+        diff_report_add_finding(r, a->name,
+                                "%s is %s in A and %s in B; these dtypes cannot be compared", model,
+                                dtype_name(da), dtype_name(db));
         return false;
     }
     if (da != db && options_of(s)->same_dtype)
-        diff_report_print_finding(r, a->name, "%s is %s in A, %s in B", model, dtype_name(da),
-                                  dtype_name(db));
+        diff_report_add_finding(r, a->name, "%s is %s in A, %s in B", model, dtype_name(da),
+                                dtype_name(db));
     return true;
 }
 
@@ -206,8 +206,8 @@ static void report_vectors_only_in_b(struct stage *s, const struct match *m, con
         for (size_t k = 0; k < a->n_vectors; k++)
             found |= m->vectors[k] == j;
         if (!found)
-            diff_report_print_finding(r, a->name, "vector of %s only in B",
-                                      hb->models[b->vectors[j].model].name);
+            diff_report_add_finding(r, a->name, "vector of %s only in B",
+                                    hb->models[b->vectors[j].model].name);
     }
 }
 

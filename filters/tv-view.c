@@ -14,7 +14,7 @@
 #include "filter.h"
 #include "operand_source.h"
 #include "record_json.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 #include "spool.h"
 #include "standard_output.h"
 #include "stream_totals.h"
@@ -195,7 +195,7 @@ static void print_hashes(const struct stage *s)
 {
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = run_context_get_model_hashes(s, &models, &hashes);
+    size_t n = source_sink_services_get_model_hashes(s, &models, &hashes);
     for (size_t i = 0; i < n; i++) {
         fputs("full hash of ", stdout);
         text_print_name(stdout, models[i], 0);
@@ -244,7 +244,7 @@ static void print_json_end(const struct stage *s)
         .tensors = totals.tensors, .payload_bytes = totals.payload_bytes, .has_hash = true};
     struct bytes b = {0};
     const char *const *models;
-    end.n_hashes = run_context_get_model_hashes(s, &models, &end.hashes);
+    end.n_hashes = source_sink_services_get_model_hashes(s, &models, &end.hashes);
     end.hashed_models = (const char **)models;
     encode_end_record(&b, &end);
     print_json(&b);
@@ -261,7 +261,7 @@ static int print_vector_rows(const struct spool *spool, uint64_t offset, const s
     int failed = 0;
     for (size_t first = 0; first < all && !failed; first += chunk) {
         size_t n = all - first < chunk ? all - first : chunk;
-        failed = spool_read(spool, offset + dtype_bytes(d, first), bytes, dtype_bytes(d, n), e);
+        failed = spool_read_at(spool, offset + dtype_bytes(d, first), bytes, dtype_bytes(d, n), e);
         if (!failed)
             element_text_print_rows(stdout, d, tensor_columns(t), first, n, bytes);
     }
@@ -328,7 +328,7 @@ static int consume_block(struct job *job, const struct block *b, struct error *e
     for (size_t k = 0; k < b->n_vectors; k++) {
         enum dtype d = b->dtypes[k];
         uint64_t offset = vector + dtype_bytes(d, b->first);
-        if (spool_write(job->state, offset, b->data[k], dtype_bytes(d, b->n), e))
+        if (spool_write_at(job->state, offset, b->data[k], dtype_bytes(d, b->n), e))
             return -1;
         vector += dtype_bytes(d, tensor_elements(job->in));
     }

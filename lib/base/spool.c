@@ -53,7 +53,7 @@ int spool_open_temporary_file(const char *folder, struct error *e)
 }
 
 /* Empties the file and checks that the disk has space for `size` bytes. */
-static int empty_file_and_reserve_disk_space(struct spool *s, uint64_t size, struct error *e)
+static int empty_file_and_check_disk_space(struct spool *s, uint64_t size, struct error *e)
 {
     const char *folder = spool_folder_or_default(s->folder);
     struct statvfs disk;
@@ -102,7 +102,7 @@ static int is_in_memory(const struct spool *s)
 int spool_reserve(struct spool *s, uint64_t size, struct error *e)
 {
     s->size = 0;
-    if (size > s->memory && empty_file_and_reserve_disk_space(s, size, e))
+    if (size > s->memory && empty_file_and_check_disk_space(s, size, e))
         return -1;
     if (size <= s->memory && (!s->bytes || size > s->capacity)) {
         free(s->bytes);
@@ -128,7 +128,8 @@ void *spool_memory_at(struct spool *s, uint64_t offset, size_t size)
     return s->bytes + offset;
 }
 
-int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size, struct error *e)
+int spool_write_at(struct spool *s, uint64_t offset, const void *bytes, size_t size,
+                   struct error *e)
 {
     if (check_byte_range(s, offset, size, e))
         return -1;
@@ -146,7 +147,7 @@ int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size
     return 0;
 }
 
-int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size, struct error *e)
+int spool_read_at(const struct spool *s, uint64_t offset, void *bytes, size_t size, struct error *e)
 {
     if (check_byte_range(s, offset, size, e))
         return -1;

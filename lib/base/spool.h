@@ -18,8 +18,10 @@ struct spool *spool_new(size_t memory, const char *folder);
 /* Provides `size` bytes and discards earlier contents; fails if the disk does not have the space.
  */
 int spool_reserve(struct spool *s, uint64_t size, struct error *e);
-int spool_write(struct spool *s, uint64_t offset, const void *bytes, size_t size, struct error *e);
-int spool_read(const struct spool *s, uint64_t offset, void *bytes, size_t size, struct error *e);
+int spool_write_at(struct spool *s, uint64_t offset, const void *bytes, size_t size,
+                   struct error *e);
+int spool_read_at(const struct spool *s, uint64_t offset, void *bytes, size_t size,
+                  struct error *e);
 /* The address of `size` bytes at `offset`; NULL if they are in the file. */
 void *spool_memory_at(struct spool *s, uint64_t offset, size_t size);
 void spool_free(struct spool *s);

@@ -1,7 +1,7 @@
 #include "calibration.h"
 
 #include "mpi.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 #include "stage.h"
 #include "stage_rules.h"
 

@@ -9,7 +9,7 @@
 /* Do two merged tensors share their coefficients? */
 static bool do_tensors_share_coefficients(const struct calibration *c, size_t i, size_t j)
 {
-    const struct merged_tensor *a = &c->merged.tensors[i], *b = &c->merged.tensors[j];
+    const struct learned_tensor *a = &c->merged.tensors[i], *b = &c->merged.tensors[j];
     bool in_layers = a->kind < WEIGHT_DECODER_LAYER_END && b->kind < WEIGHT_DECODER_LAYER_END;
     switch (c->options->granularity) {
     case COEFFICIENT_PER_MODEL:
@@ -56,7 +56,7 @@ int calibration_coefficients_init(struct calibration *c, const size_t *chunks, b
     coefficients_free(all);
     coefficients_new(all, n, c->experts.n, group, chunks, c->options->max);
     for (size_t j = 0; j < n; j++) {
-        const struct merged_tensor *t = &c->merged.tensors[j];
+        const struct learned_tensor *t = &c->merged.tensors[j];
         const struct coefficient_range *range = &all->ranges[j];
         if (group[j] == j && !failed)
             failed = init_tensor_coefficients(c, j, use_start_table, e);

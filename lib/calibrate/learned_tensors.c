@@ -73,7 +73,7 @@ static void add_tensor_if_learned(struct learned_tensors *m, const struct select
         return;
     m->index[i] = (long)m->n;
     m->names[m->n] = s->header->tensors[i].name;
-    m->tensors[m->n++] = (struct merged_tensor){kind, layer, (size_t)i};
+    m->tensors[m->n++] = (struct learned_tensor){kind, layer, (size_t)i};
 }
 
 int learned_tensors_select(struct learned_tensors *m, const struct calibrate_options *o,

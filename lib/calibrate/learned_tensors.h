@@ -7,7 +7,7 @@
 #include "calibrate_options.h"
 #include "task_vectors.h"
 
-struct merged_tensor {
+struct learned_tensor {
     enum weight_kind kind;
     size_t layer;
     size_t stream_index;
@@ -15,9 +15,9 @@ struct merged_tensor {
 
 struct learned_tensors {
     size_t n;
-    struct merged_tensor *tensors; /* [merged tensor], in the order of the model */
-    const char **names;            /* [merged tensor] */
-    long *index;                   /* [tensor of the stream]: its merged tensor; -1: none */
+    struct learned_tensor *tensors; /* [merged tensor], in the order of the model */
+    const char **names;             /* [merged tensor] */
+    long *index;                    /* [tensor of the stream]: its merged tensor; -1: none */
 };
 
 /* Selects by --keep-base and --preset. Nothing to merge is an error; a glob of --keep-base that

@@ -305,7 +305,8 @@ static int store_state_and_add_hidden_loss(void *context, size_t state, const fl
 {
     struct objective *o = context;
     size_t L = o->in.arch->layers, bytes = bytes_per_hidden_state(o);
-    if (o->gradient && state <= L && spool_write(o->states, (uint64_t)state * bytes, x, bytes, e))
+    if (o->gradient && state <= L &&
+        spool_write_at(o->states, (uint64_t)state * bytes, x, bytes, e))
         return -1;
     return state == L ? 0 : hidden_loss_forward(o, state > L ? L : state, x, e);
 }
@@ -321,7 +322,7 @@ static const float *load_stored_hidden_state(void *context, size_t state, struct
     if (!o->state_memory)
         o->state_memory = mem_alloc_aligned(bytes);
     o->loaded_state = o->state_memory;
-    return spool_read(o->states, (uint64_t)state * bytes, o->state_memory, bytes, e)
+    return spool_read_at(o->states, (uint64_t)state * bytes, o->state_memory, bytes, e)
                ? NULL
                : o->loaded_state;
 }

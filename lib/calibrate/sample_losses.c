@@ -1,7 +1,7 @@
 #include "sample_losses.h"
 
 #include "mpi.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -45,7 +45,7 @@ int sample_losses_compute(const struct calibration *c, const size_t *indices, si
                           bool gradient, struct loss *losses, struct error *e)
 {
     const struct coefficients *all = &c->coefficients;
-    run_context_exit_if_reader_gone(c->stage);
+    source_sink_services_exit_if_reader_gone(c->stage);
     if (gradient && mpi_rank() > 0)
         memset(all->gradient, 0, all->n_all * sizeof *all->gradient);
     if (mpi_any_failed(compute_losses_of_own_samples(c, indices, n, gradient, losses, e), e))

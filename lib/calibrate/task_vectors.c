@@ -175,7 +175,8 @@ static uint64_t compute_spool_offset(const struct task_vectors *tv, size_t tenso
 int task_vectors_write(struct task_vectors *tv, size_t tensor, size_t k, size_t first, size_t n,
                        const float *x, struct error *e)
 {
-    return spool_write(tv->spool, compute_spool_offset(tv, tensor, k, first), x, n * sizeof *x, e);
+    return spool_write_at(tv->spool, compute_spool_offset(tv, tensor, k, first), x, n * sizeof *x,
+                          e);
 }
 
 /* The expert's checkpoint minus the base. */
@@ -211,8 +212,8 @@ static int read_task_vector_range(void *context, const struct task_vector_range 
     }
     size_t tensor = (size_t)*stream_tensor_slot(tv, r->kind, r->layer);
     size_t first = model_weights_tensor_offset(tv->base, r->kind, r->layer) + r->first;
-    return spool_read(tv->spool, compute_spool_offset(tv, tensor, r->expert, first), to,
-                      r->n * sizeof *to, e);
+    return spool_read_at(tv->spool, compute_spool_offset(tv, tensor, r->expert, first), to,
+                         r->n * sizeof *to, e);
 }
 
 struct task_vector_source task_vectors_source(struct task_vectors *tv)

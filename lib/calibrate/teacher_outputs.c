@@ -93,7 +93,7 @@ static int store_hidden_state(void *context, size_t state, const float *x, struc
         size_t first_token = b->batch->starts[s] - b->batch->starts[0], sample = b->indices[s];
         size_t bytes = t->samples[sample].n * d * sizeof *x;
         uint64_t at = t->offset[sample] + (uint64_t)index * bytes;
-        if (spool_write(t->states, at, x + first_token * d, bytes, e))
+        if (spool_write_at(t->states, at, x + first_token * d, bytes, e))
             return -1;
     }
     return 0;
@@ -158,7 +158,7 @@ int teacher_outputs_read_states(const struct teacher_outputs *t, size_t sample, 
 {
     size_t row = t->arch->hidden * sizeof *to;
     uint64_t first = (uint64_t)t->stored_index[state] * t->samples[sample].n + from;
-    return spool_read(t->states, t->offset[sample] + first * row, to, n * row, e);
+    return spool_read_at(t->states, t->offset[sample] + first * row, to, n * row, e);
 }
 
 int teacher_outputs_compute_logits(struct teacher_outputs *t, size_t expert, const float *h,

@@ -12,7 +12,7 @@ static int compute_l1_norm(const struct calibration *c, size_t j, size_t k, size
                            struct error *e)
 {
     const struct task_vector_source v = task_vectors_source(c->task_vectors);
-    const struct merged_tensor *t = &c->merged.tensors[j];
+    const struct learned_tensor *t = &c->merged.tensors[j];
     struct task_vector_range range = {.kind = t->kind, .layer = t->layer, .expert = k};
     float *tau = mem_alloc_aligned((n < TILE ? n : TILE) * sizeof *tau);
     int failed = 0;

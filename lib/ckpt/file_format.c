@@ -9,7 +9,7 @@ static bool starts_with(const unsigned char *bytes, size_t n, const char *magic,
     return n >= length && memcmp(bytes, magic, length) == 0;
 }
 
-static bool is_archive(const unsigned char *bytes, size_t n)
+static bool is_tar_or_compressed(const unsigned char *bytes, size_t n)
 {
     static const char xz[] = {'\xfd', '7', 'z', 'X', 'Z', '\0'};
     return starts_with(bytes, n, "\x1f\x8b", 2) ||         /* gzip */
@@ -30,7 +30,7 @@ enum file_format file_format_detect(const unsigned char *bytes, size_t n)
         return FILE_FORMAT_UNKNOWN;
     if (starts_with(bytes, n, "PK\3\4", 4) || starts_with(bytes, n, "PK\5\6", 4))
         return FILE_FORMAT_ZIP;
-    if (is_archive(bytes, n))
+    if (is_tar_or_compressed(bytes, n))
         return FILE_FORMAT_ARCHIVE;
     if (starts_with(bytes, n, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46", 8))
         return FILE_FORMAT_TORCH_LEGACY;

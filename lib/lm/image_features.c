@@ -39,7 +39,7 @@ static int compute_group_features(const struct image_features *f, struct vision_
     int failed = vision_tower_forward(t, g->images, g->n, all, e);
     for (size_t i = 0; i < g->n && !failed; i++) {
         size_t n = count_image_patches(g->images[i]) * E;
-        failed = spool_write(f->spool, f->offset[g->indices[i]], at, n * sizeof *at, e);
+        failed = spool_write_at(f->spool, f->offset[g->indices[i]], at, n * sizeof *at, e);
         at += n;
     }
     free(all);
@@ -179,7 +179,7 @@ int image_features_read(const struct image_features *f, size_t image, size_t fir
                         float *to, struct error *e)
 {
     size_t feature = arch_values_per_feature(&f->arch->vision) * sizeof *to;
-    return spool_read(f->spool, f->offset[image] + first * feature, to, n * feature, e);
+    return spool_read_at(f->spool, f->offset[image] + first * feature, to, n * feature, e);
 }
 
 uint64_t image_features_bytes(const struct image_features *f)

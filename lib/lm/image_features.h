@@ -5,7 +5,7 @@
 #ifndef TV_IMAGE_FEATURES_H
 #define TV_IMAGE_FEATURES_H
 
-#include "image_patches.h"
+#include "sample_images.h"
 #include "weight_source.h"
 
 struct image_features;

@@ -7,7 +7,7 @@
 #ifndef TV_PATCH_EMBEDDING_H
 #define TV_PATCH_EMBEDDING_H
 
-#include "image_patches.h"
+#include "sample_images.h"
 #include "weight_source.h"
 
 /* Tokens of a slice: its patches, and InternVL's class token. */

@@ -4,7 +4,7 @@
 #define TV_SAMPLE_H
 
 #include "error.h"
-#include "image_patches.h"
+#include "sample_images.h"
 
 struct sample {
     size_t task; /* index among all tasks */

@@ -5,7 +5,7 @@
 #define TV_TOKEN_BATCH_H
 
 #include "arch.h"
-#include "image_patches.h"
+#include "sample_images.h"
 
 #include <stdint.h>
 

@@ -4,7 +4,7 @@
  *     x += [layerscale1] O attention(norm1(x))
  *     x += [layerscale2] FC2 gelu(FC1 norm2(x))
  *
- * Tokens attend to all tokens of their slice (image_patches.h). There is no backward pass, because
+ * Tokens attend to all tokens of their slice (sample_images.h). There is no backward pass, because
  * the vision tower is not learned. A vision_workspace owns its memory until vision_workspace_free.
  */
 #ifndef TV_VISION_LAYER_H

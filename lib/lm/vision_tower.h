@@ -8,7 +8,7 @@
 #ifndef TV_VISION_TOWER_H
 #define TV_VISION_TOWER_H
 
-#include "image_patches.h"
+#include "sample_images.h"
 #include "weight_source.h"
 
 struct vision_tower;

@@ -63,7 +63,7 @@ static bool conditions_equal(const struct conditional_value *a, const struct con
            !a->filter == !b->filter && (!a->filter || strcmp(a->filter, b->filter) == 0);
 }
 
-bool parameter_lookup_equal(const struct parameter_value *a, const struct parameter_value *b)
+bool parameter_lookup_values_equal(const struct parameter_value *a, const struct parameter_value *b)
 {
     bool equal = a->n_conditions == b->n_conditions && a->complete == b->complete;
     for (size_t i = 0; equal && i < a->n_conditions; i++)

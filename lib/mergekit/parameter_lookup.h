@@ -29,7 +29,8 @@ struct parameter_value {
 int parameter_lookup_find(struct parameter_value *v, const struct method_parameter *p,
                           const struct parameter_levels *levels, const char *file, struct arena *a,
                           struct error *e);
-bool parameter_lookup_equal(const struct parameter_value *a, const struct parameter_value *b);
+bool parameter_lookup_values_equal(const struct parameter_value *a,
+                                   const struct parameter_value *b);
 /* Sets *x if all tensors have the same number; -1 otherwise. */
 int parameter_lookup_constant(const struct parameter_value *v, double *x);
 

@@ -136,7 +136,7 @@ int parameter_rules_add_per_model(const struct slice_context *s, const char *nam
             return -1;
         if (!values[i].complete)
             register_coverage_check(s, &values[i], name, s->models[i].input->name);
-        equal &= parameter_lookup_equal(&values[0], &values[i]);
+        equal &= parameter_lookup_values_equal(&values[0], &values[i]);
         all_neutral &= is_neutral_value(&values[i], to.neutral);
     }
     if (added)

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-bool yaml_number_is_yaml_word(const char *text, const char *const *words)
+bool yaml_number_matches_word_in_yaml_case(const char *text, const char *const *words)
 {
     for (; *words; words++) {
         size_t n = strlen(*words), upper = 0;
@@ -60,8 +60,8 @@ static bool parse_plain_scalar(const char *text, double *x)
 {
     static const char *const yes[] = {"yes", "true", "on", NULL};
     static const char *const no[] = {"no", "false", "off", NULL};
-    bool is_yes = yaml_number_is_yaml_word(text, yes);
-    if (is_yes || yaml_number_is_yaml_word(text, no)) {
+    bool is_yes = yaml_number_matches_word_in_yaml_case(text, yes);
+    if (is_yes || yaml_number_matches_word_in_yaml_case(text, no)) {
         *x = is_yes;
         return true;
     }

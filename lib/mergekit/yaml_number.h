@@ -6,7 +6,7 @@
 
 /* Does `text` equal one of these lower-case words, ended by NULL, in lower case, capitalized or in
  * upper case? */
-bool yaml_number_is_yaml_word(const char *text, const char *const *words);
+bool yaml_number_matches_word_in_yaml_case(const char *text, const char *const *words);
 
 /* Parses a scalar; false if it is not a number. Unquoted (`plain`) scalars may also be booleans
  * (1 and 0), binary, octal, hexadecimal and sexagesimal numbers (1:30 is 90). Any scalar may be a

@@ -118,7 +118,7 @@ bool yaml_tree_is_null(const yaml_node_t *node)
     if (!is_plain_scalar(node))
         return false;
     const char *text = yaml_tree_scalar_text(node);
-    return !*text || strcmp(text, "~") == 0 || yaml_number_is_yaml_word(text, null);
+    return !*text || strcmp(text, "~") == 0 || yaml_number_matches_word_in_yaml_case(text, null);
 }
 
 int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,

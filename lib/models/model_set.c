@@ -1,7 +1,7 @@
 #include "model_set.h"
 
 #include "hash.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 #include "stage.h"
 #include "tensor_matching.h"
 #include "tensor_name.h"
@@ -359,7 +359,7 @@ void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s)
         *hash = combine_block_hashes(
             get_checkpoint_tensor_of_view(m, v), model_source_stored_name(model, v->tensor),
             t->block_hashes ? t->block_hashes + k * blocks : NULL, t->block_hashes ? blocks : 0);
-        run_context_add_tensor_hash(s, model_source_name(model), index, *hash);
+        source_sink_services_add_tensor_hash(s, model_source_name(model), index, *hash);
     }
     free(t->block_hashes);
     t->block_hashes = NULL;
@@ -373,7 +373,8 @@ void model_set_report_hashes(const struct model_set *m, struct stage *s)
         for (size_t j = 0; j < m->n_tensors; j++)
             if (m->tensor_hashes[i][j])
                 XXH3_64bits_update(state, &m->tensor_hashes[i][j], sizeof m->tensor_hashes[i][j]);
-        run_context_add_model_hash(s, model_source_name(m->models[i]), XXH3_64bits_digest(state));
+        source_sink_services_add_model_hash(s, model_source_name(m->models[i]),
+                                            XXH3_64bits_digest(state));
         XXH3_freeState(state);
     }
     s->bytes_read = m->bytes_read;

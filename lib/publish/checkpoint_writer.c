@@ -27,7 +27,7 @@ struct checkpoint_writer {
     struct tar_writer *tar; /* an archive */
 };
 
-static bool is_archive(const struct checkpoint_writer *w)
+static bool is_tar_or_compressed(const struct checkpoint_writer *w)
 {
     return w->target.form == OUTPUT_TAR || w->target.form == OUTPUT_TAR_ZST;
 }
@@ -66,7 +66,7 @@ static int create_temporary_output(struct checkpoint_writer *w, uint64_t need, s
         return -1;
     if (temporary_output_create(&w->temporary, &fd, e))
         return -1;
-    if (is_archive(w))
+    if (is_tar_or_compressed(w))
         return open_archive(w, fd, w->target.path, e);
     return fd < 0 ? 0 : close(fd);
 }
@@ -117,7 +117,7 @@ int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, 
         return error_set(e, "\"%s\" is not a valid file name in a checkpoint", name);
     if (w->target.form == OUTPUT_SAFETENSORS)
         return 0;
-    if (is_archive(w))
+    if (is_tar_or_compressed(w))
         return tar_writer_add_file(w->tar, name, bytes, size, e);
     return temporary_output_create_file(&w->temporary, name, bytes, size, size, e);
 }
@@ -128,7 +128,7 @@ static int create_shard_files(struct checkpoint_writer *w, struct error *e)
     w->progress = mem_alloc(w->layout->n_shards, sizeof *w->progress);
     for (size_t i = 0; i < w->layout->n_shards; i++)
         w->progress[i].fd = -1;
-    for (size_t i = 0; !is_archive(w) && i < w->layout->n_shards; i++) {
+    for (size_t i = 0; !is_tar_or_compressed(w) && i < w->layout->n_shards; i++) {
         const struct shard *s = &w->layout->shards[i];
         if (temporary_output_create_file(&w->temporary, s->name, s->header, s->header_size,
                                          s->header_size + s->data_size, e))
@@ -143,11 +143,11 @@ int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
     struct shard_layout_spec own = *spec;
     own.single_file_name =
         w->target.form == OUTPUT_SAFETENSORS ? temporary_output_file_name(&w->temporary) : NULL;
-    own.keeps_order = is_archive(w);
+    own.keeps_order = is_tar_or_compressed(w);
     w->layout = shard_layout_new(&own, w->target.path, e);
     if (!w->layout)
         return -1;
-    if (is_archive(w))
+    if (is_tar_or_compressed(w))
         tar_writer_set_layout(w->tar, w->layout);
     if (create_shard_files(w, e))
         return -1;
@@ -162,7 +162,7 @@ int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
 int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *key,
                                        const char *value, struct error *e)
 {
-    if (is_archive(w))
+    if (is_tar_or_compressed(w))
         return 0;
     int failed = shard_layout_set_metadata(w->layout, key, value, w->target.path, e);
     for (size_t i = 0; !failed && i < w->layout->n_shards; i++) {
@@ -221,7 +221,7 @@ int checkpoint_writer_write_tensor(struct checkpoint_writer *w, size_t i, uint64
     const struct shard *s = &w->layout->shards[t->shard];
     if (size == 0)
         return 0;
-    if (is_archive(w))
+    if (is_tar_or_compressed(w))
         return tar_writer_write_data(w->tar, t->total_offset + offset, bytes, size, e);
     int fd = open_shard(w, t->shard, e);
     if (fd < 0)
@@ -253,7 +253,7 @@ static int finish_archive(struct checkpoint_writer *w, struct error *e)
 
 int checkpoint_writer_commit(struct checkpoint_writer *w, struct error *e)
 {
-    int failed = is_archive(w) ? finish_archive(w, e) : check_all_shards_complete(w, e);
+    int failed = is_tar_or_compressed(w) ? finish_archive(w, e) : check_all_shards_complete(w, e);
     if (!failed && !w->to_stdout)
         failed = temporary_output_sync(&w->temporary, e) ||
                          temporary_output_rename_into_place(&w->temporary, e)

@@ -1,7 +1,7 @@
 #include "input_hashes.h"
 
 #include "hash.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 #include "collected_hashes.h"
 
 #include <stdlib.h>
@@ -21,7 +21,7 @@ json_t *input_hashes_of_shard(const struct partial_checkpoint *p, const struct s
                               size_t shard)
 {
     const struct tensor_hash *hashes;
-    size_t n = run_context_get_tensor_hashes(s, &hashes);
+    size_t n = source_sink_services_get_tensor_hashes(s, &hashes);
     json_t *read = json_object();
     for (size_t i = 0; i < n; i++) {
         char index[24];
@@ -42,7 +42,7 @@ json_t *input_hashes_of_models(const struct stage *s)
 {
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = run_context_get_model_hashes(s, &models, &hashes);
+    size_t n = source_sink_services_get_model_hashes(s, &models, &hashes);
     json_t *all = json_object();
     for (size_t i = 0; i < n; i++)
         json_object_set_new(all, models[i], shard_records_encode_hash(hashes[i]));

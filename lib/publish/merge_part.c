@@ -1,6 +1,6 @@
 #include "merge_part.h"
 
-#include "run_context.h"
+#include "source_sink_services.h"
 
 #include <stdlib.h>
 
@@ -84,7 +84,7 @@ static int save_plan_and_claim_shards(struct merge_part *m, const struct parts_p
         (m->publishes && partial_checkpoint_remove_foreign_records(p, e)))
         return -1;
     m->layout = partial_checkpoint_layout(p);
-    m->reads_stream = !run_context_has_model_fingerprints(m->stage);
+    m->reads_stream = !source_sink_services_has_model_fingerprints(m->stage);
     m->has_auxiliary =
         !m->reads_stream && partial_checkpoint_check_auxiliary_files(p) == SHARD_FINISHED;
     count_tensors_per_shard(m);
@@ -94,7 +94,7 @@ static int save_plan_and_claim_shards(struct merge_part *m, const struct parts_p
 
 static int check_no_model_scope_stage(const struct stage *s, const char *option, struct error *e)
 {
-    const char *stage = run_context_find_model_scope_stage(s);
+    const char *stage = source_sink_services_find_model_scope_stage(s);
     return stage ? error_set(e, "%s needs the whole model in one run, so --%s cannot be used",
                              stage, option)
                  : 0;

@@ -54,8 +54,8 @@ static int token_id_differs(const json_t *b, const char *token, long id, struct 
 }
 
 /* For vocabularies that are lists: the id is the position. */
-static int compare_vocabulary_lists(const json_t *a_list, const json_t *b_list,
-                                    struct token_difference *d, struct arena *a)
+static int find_first_vocabulary_list_difference(const json_t *a_list, const json_t *b_list,
+                                                 struct token_difference *d, struct arena *a)
 {
     for (size_t i = 0; i < json_array_size(a_list); i++) {
         const char *own = json_string_value(json_array_get(json_array_get(a_list, i), 0));
@@ -79,8 +79,8 @@ static int compare_tokenizers(const json_t *one, const json_t *two, struct token
     json_t *vocab = json_object_get(json_object_get(one, "model"), "vocab");
     const json_t *added = json_object_get(one, "added_tokens");
     if (json_is_array(vocab) &&
-        compare_vocabulary_lists(vocab, json_object_get(json_object_get(two, "model"), "vocab"), d,
-                                 a))
+        find_first_vocabulary_list_difference(
+            vocab, json_object_get(json_object_get(two, "model"), "vocab"), d, a))
         return 1;
     for (void *i = json_object_iter(vocab); i; i = json_object_iter_next(vocab, i)) {
         long id = (long)json_integer_value(json_object_iter_value(i));

@@ -1,7 +1,7 @@
 #include "stdio_stages.h"
 
 #include "reader.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 #include "writer.h"
 
 #include <errno.h>
@@ -101,7 +101,7 @@ static int read_stream_end(struct stage *s, struct reader *r, struct error *e)
     s->lacks_checksums = reader_lacks_checksums(r);
     const struct end_record *end = reader_end_record(r);
     for (size_t i = 0; !failed && i < end->n_hashes; i++)
-        run_context_add_model_hash(s, end->hashed_models[i], end->hashes[i]);
+        source_sink_services_add_model_hash(s, end->hashed_models[i], end->hashes[i]);
     arena_free(&a);
     return failed;
 }
@@ -188,7 +188,7 @@ static int close_writer(struct stage *s, bool ok, struct error *e)
         return close_failed_writer(w, e);
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = run_context_get_model_hashes(s, &models, &hashes);
+    size_t n = source_sink_services_get_model_hashes(s, &models, &hashes);
     int failed = writer_write_end_record(w, n, (const char **)models, hashes, e);
     return writer_close(w, e) || failed ? -1 : 0;
 }

@@ -1,7 +1,7 @@
 #include "stream_inputs.h"
 
 #include "hash.h"
-#include "run_context.h"
+#include "source_sink_services.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -261,7 +261,7 @@ static void add_combined_hashes_to_run(const struct stream_inputs *all, struct s
     uint64_t hash = 0;
     for (size_t m = 0; m < s->out->n_models; m++)
         if (combine_model_hashes(all, s->out->models[m].name, &hash))
-            run_context_add_model_hash(s, s->out->models[m].name, hash);
+            source_sink_services_add_model_hash(s, s->out->models[m].name, hash);
 }
 
 int stream_inputs_close(struct stream_inputs *all, struct stage *s, bool ok, struct error *e)

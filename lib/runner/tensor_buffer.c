@@ -99,8 +99,8 @@ int tensor_buffer_write_block(struct tensor_buffer *tb, const struct tensor *t,
                               const struct block *b, struct error *e)
 {
     for (size_t k = 0; tb->in_file && k < t->n_vectors; k++)
-        if (spool_write(tb->file, block_file_offset(t, b, k), b->data[k],
-                        dtype_bytes(t->vectors[k].dtype, b->n), e))
+        if (spool_write_at(tb->file, block_file_offset(t, b, k), b->data[k],
+                           dtype_bytes(t->vectors[k].dtype, b->n), e))
             return -1;
     return 0;
 }
@@ -111,7 +111,7 @@ int tensor_buffer_read_block(const struct tensor_buffer *tb, const struct tensor
     for (size_t k = 0; k < t->n_vectors; k++) {
         size_t size = dtype_bytes(t->vectors[k].dtype, n);
         if (tb->in_file) {
-            if (spool_read(tb->file, block_file_offset(t, b, k), b->data[k], size, e))
+            if (spool_read_at(tb->file, block_file_offset(t, b, k), b->data[k], size, e))
                 return -1;
             continue;
         }

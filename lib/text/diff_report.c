@@ -26,7 +26,7 @@ static void print_json_text(const char *before, const char *text)
         fputs("null", stdout);
 }
 
-void diff_report_print_finding(struct diff_report *r, const char *tensor, const char *format, ...)
+void diff_report_add_finding(struct diff_report *r, const char *tensor, const char *format, ...)
 {
     char text[512];
     va_list arguments;

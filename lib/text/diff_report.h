@@ -27,7 +27,7 @@ struct diff_report_vector {
 /* Makes the columns wide enough for the tensors and models of a header. */
 void diff_report_set_column_widths(struct diff_report *r, const struct header *h);
 /* Reports a difference other than of elements. `tensor` may be NULL. */
-void diff_report_print_finding(struct diff_report *r, const char *tensor, const char *format, ...)
+void diff_report_add_finding(struct diff_report *r, const char *tensor, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* Reports a pair of vectors, and adds it to the total. */
 void diff_report_print_vector(struct diff_report *r, const struct diff_report_vector *v);

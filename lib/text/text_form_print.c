@@ -1,6 +1,6 @@
 #include "text_form_print.h"
 
-#include "run_context.h"
+#include "source_sink_services.h"
 #include "text_print.h"
 
 #include <string.h>
@@ -127,7 +127,7 @@ void text_form_print_hashes(const struct stage *s)
 {
     const char *const *models;
     const uint64_t *hashes;
-    size_t n = run_context_get_model_hashes(s, &models, &hashes);
+    size_t n = source_sink_services_get_model_hashes(s, &models, &hashes);
     for (size_t i = 0; i < n; i++) {
         fputs("hash ", stdout);
         text_print_word(stdout, models[i]);

@@ -1,4 +1,5 @@
-/* Printing the text form of a stream (share/text.md) to standard output; text_form.h parses it. */
+/* Printing the text form of a stream (share/text.md) to standard output; text_form_parse.h parses
+ * it. */
 #ifndef TV_TEXT_FORM_PRINT_H
 #define TV_TEXT_FORM_PRINT_H
 

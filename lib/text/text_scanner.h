@@ -1,6 +1,6 @@
 /* Scanning text line by line and word by word (share/text.md, "Lines and words"). The scanner does
- * not interpret the lines; text_form.h does. A text_scanner borrows the text. Errors begin with the
- * line number. */
+ * not interpret the lines; text_form_parse.h does. A text_scanner borrows the text. Errors begin
+ * with the line number. */
 #ifndef TV_TEXT_SCANNER_H
 #define TV_TEXT_SCANNER_H
 

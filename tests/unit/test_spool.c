@@ -27,14 +27,15 @@ static void test_round_trip(const char *folder, size_t memory, size_t size)
         bytes[i] = (unsigned char)(i * 31 >> 3);
     CHECK(spool_reserve(s, size, &e) == 0);
     size_t half = size / 2;
-    CHECK(spool_write(s, half, bytes + half, size - half, &e) == 0);
-    CHECK(spool_write(s, 0, bytes, half, &e) == 0);
-    CHECK(spool_read(s, 0, back, size, &e) == 0 && memcmp(bytes, back, size) == 0);
+    CHECK(spool_write_at(s, half, bytes + half, size - half, &e) == 0);
+    CHECK(spool_write_at(s, 0, bytes, half, &e) == 0);
+    CHECK(spool_read_at(s, 0, back, size, &e) == 0 && memcmp(bytes, back, size) == 0);
     void *at = spool_memory_at(s, half, size - half);
     CHECK((at != NULL) == (size <= memory));
     CHECK(!at || memcmp(at, bytes + half, size - half) == 0);
     CHECK(spool_memory_at(s, 1, size) == NULL && spool_memory_at(s, UINT64_MAX, 2) == NULL);
-    CHECK(spool_write(s, 1, bytes, size, &e) == -1 && spool_read(s, size + 1, back, 0, &e) == -1);
+    CHECK(spool_write_at(s, 1, bytes, size, &e) == -1 &&
+          spool_read_at(s, size + 1, back, 0, &e) == -1);
     CHECK(files_in(folder) == 2);
     spool_free(s);
     free(bytes);
@@ -51,10 +52,10 @@ static void test_reuse(const char *folder)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         memset(bytes, (int)('a' + i), sizeof bytes);
         CHECK(spool_reserve(s, sizes[i], &e) == 0);
-        CHECK(spool_write(s, 0, bytes, sizes[i], &e) == 0);
-        CHECK(spool_read(s, 0, back, sizes[i], &e) == 0 && memcmp(bytes, back, sizes[i]) == 0);
+        CHECK(spool_write_at(s, 0, bytes, sizes[i], &e) == 0);
+        CHECK(spool_read_at(s, 0, back, sizes[i], &e) == 0 && memcmp(bytes, back, sizes[i]) == 0);
     }
-    CHECK(spool_reserve(s, 5000, &e) == 0 && spool_read(s, 0, back, 5000, &e) == -1);
+    CHECK(spool_reserve(s, 5000, &e) == 0 && spool_read_at(s, 0, back, 5000, &e) == -1);
     CHECK(strstr(e.text, "unexpected end of file"));
     spool_free(s);
 }
@@ -73,7 +74,7 @@ static void test_errors(const char *folder)
     getrlimit(RLIMIT_FSIZE, &before);
     small.rlim_max = before.rlim_max;
     setrlimit(RLIMIT_FSIZE, &small);
-    CHECK(spool_write(s, 0, bytes, sizeof bytes, &e) == -1);
+    CHECK(spool_write_at(s, 0, bytes, sizeof bytes, &e) == -1);
     setrlimit(RLIMIT_FSIZE, &before);
     CHECK(strstr(e.text, "cannot write to a temporary file in "));
     spool_free(s);

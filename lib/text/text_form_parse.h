@@ -2,8 +2,8 @@
  * each vector's rows. The numbers themselves are parsed later, with text_scanner.h. What a
  * text_form points to lives in the arena of the header that it was read into; the positions point
  * into the text. */
-#ifndef TV_TEXT_FORM_H
-#define TV_TEXT_FORM_H
+#ifndef TV_TEXT_FORM_PARSE_H
+#define TV_TEXT_FORM_PARSE_H
 
 #include "header.h"
 #include "text_scanner.h"
@@ -24,8 +24,8 @@ struct text_form {
 };
 
 /* Parses all lines except the numbers, and fills in the empty header `h`. */
-int text_form_read(struct text_form *form, struct header *h, const unsigned char *bytes,
-                   size_t size, struct error *e);
+int text_form_parse(struct text_form *form, struct header *h, const unsigned char *bytes,
+                    size_t size, struct error *e);
 /* Number of lines with rows of a vector of dtype `d`: one per row, or one in all if an element is
  * smaller than a byte. */
 size_t text_form_row_count(const struct tensor *t, enum dtype d);

@@ -1,4 +1,4 @@
-#include "text_form.h"
+#include "text_form_parse.h"
 
 #include "decode.h"
 #include "encode.h"
@@ -428,8 +428,8 @@ static int check_records_can_be_decoded(const struct text_form *form, const stru
     return failed ? set_decode_error(line, &reason, e) : 0;
 }
 
-int text_form_read(struct text_form *form, struct header *h, const unsigned char *bytes,
-                   size_t size, struct error *e)
+int text_form_parse(struct text_form *form, struct header *h, const unsigned char *bytes,
+                    size_t size, struct error *e)
 {
     struct parser p = {.form = form, .h = h, .a = &h->arena, .size = size};
     *form = (struct text_form){0};

@@ -1,14 +1,14 @@
-#include "run_context.h"
+#include "source_sink_services.h"
 
 #include "runner_state.h"
 
-void run_context_add_model_hash(struct stage *s, const char *model, uint64_t hash)
+void source_sink_services_add_model_hash(struct stage *s, const char *model, uint64_t hash)
 {
     collected_hashes_add_model(&s->runner->hashes, model, hash);
 }
 
-size_t run_context_get_model_hashes(const struct stage *s, const char *const **models,
-                                    const uint64_t **hashes)
+size_t source_sink_services_get_model_hashes(const struct stage *s, const char *const **models,
+                                             const uint64_t **hashes)
 {
     const struct collected_hashes *all = &s->runner->hashes;
     *models = all->models;
@@ -16,7 +16,8 @@ size_t run_context_get_model_hashes(const struct stage *s, const char *const **m
     return all->n_models;
 }
 
-void run_context_add_tensor_hash(struct stage *s, const char *model, size_t index, uint64_t hash)
+void source_sink_services_add_tensor_hash(struct stage *s, const char *model, size_t index,
+                                          uint64_t hash)
 {
     struct runner *r = s->runner;
     const struct tensor_hash found = {
@@ -28,13 +29,14 @@ void run_context_add_tensor_hash(struct stage *s, const char *model, size_t inde
     collected_hashes_add_tensor(&r->hashes, &found);
 }
 
-size_t run_context_get_tensor_hashes(const struct stage *s, const struct tensor_hash **hashes)
+size_t source_sink_services_get_tensor_hashes(const struct stage *s,
+                                              const struct tensor_hash **hashes)
 {
     *hashes = s->runner->hashes.tensors;
     return s->runner->hashes.n_tensors;
 }
 
-const char *run_context_find_model_scope_stage(const struct stage *s)
+const char *source_sink_services_find_model_scope_stage(const struct stage *s)
 {
     const struct runner *r = s->runner;
     for (size_t i = 1; i < r->n_stages; i++)
@@ -43,7 +45,7 @@ const char *run_context_find_model_scope_stage(const struct stage *s)
     return NULL;
 }
 
-bool run_context_has_model_fingerprints(const struct stage *s)
+bool source_sink_services_has_model_fingerprints(const struct stage *s)
 {
     const struct runner *r = s->runner;
     const struct header *h = r->headers[0];
@@ -53,12 +55,12 @@ bool run_context_has_model_fingerprints(const struct stage *s)
     return has;
 }
 
-bool run_context_lacks_checksums(const struct stage *s)
+bool source_sink_services_lacks_checksums(const struct stage *s)
 {
     return s->runner->stages[0]->lacks_checksums;
 }
 
-void run_context_exit_if_reader_gone(const struct stage *s)
+void source_sink_services_exit_if_reader_gone(const struct stage *s)
 {
     runner_state_exit_if_reader_gone(s->runner);
 }

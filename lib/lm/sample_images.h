@@ -1,7 +1,7 @@
 /* The images of samples, as a model's image processor leaves them: patches of pixel values in a
  * tensor of a file. Images borrow the file. */
-#ifndef TV_IMAGE_PATCHES_H
-#define TV_IMAGE_PATCHES_H
+#ifndef TV_SAMPLE_IMAGES_H
+#define TV_SAMPLE_IMAGES_H
 
 #include "model_source.h"
 
