@@ -1,4 +1,4 @@
-/* The merged tensors: those tensors of the stream that get learned coefficients. All others keep
+/* The learned tensors: the tensors of the stream that get learned coefficients. All others keep
  * the base's values: by default norms, biases, embedding, head and vision tower. A struct
  * learned_tensors owns its arrays until learned_tensors_free; the names belong to the header. */
 #ifndef TV_LEARNED_TENSORS_H
