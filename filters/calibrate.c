@@ -133,9 +133,9 @@ static int open_output_files(struct run *r, struct error *e)
     if ((o->coefficients && atomic_file_open(&r->table, o->coefficients, e)) ||
         (o->gradients && atomic_file_open(&r->gradients, o->gradients, e)))
         return -1;
-    if (o->log && !(r->training.log = fopen(o->log, o->resume ? "ae" : "we")))
-        return error_set(e, "cannot write %s: %s", o->log, strerror(errno));
-    return 0;
+    if (o->log && !(r->training.log = atomic_file_open_log(o->log, o->resume != NULL, e)))
+        return -1;
+    return o->resume ? atomic_file_check(o->resume, e) : 0;
 }
 
 /* What every process opens; only rank 0 writes files. */

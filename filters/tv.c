@@ -9,6 +9,7 @@
  * `tv run` writes the same bytes as the shell's pipes: neighbouring filters become one chain in one
  * process; any other command, and each <( ... ), runs as a separate process, connected by pipes.
  */
+#include "fatal.h"
 #include "parts_plan.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
@@ -250,6 +251,8 @@ int main(int argc, char **argv)
 {
     char help[] = "--help";
     standard_output_flush_at_exit("tv");
+    fatal_set_program("tv", 1);
+    filter_main_set_signals();
     if (argc < 2) {
         print_usage(stderr);
         return 2;

@@ -233,6 +233,12 @@ prints() {
     tv from-yaml config.yml typed >line
     [ "$(grep -c 'unpack --dtype=bfloat16 math code' line)" = 1 ]
     [ "$(grep -c 'pack --dtype=bfloat16 typed.results/one.safetensors' line)" = 1 ]
+    mkdir typed.results # somebody's
+    echo mine >typed.results/mine.txt
+    not bash line 2>said
+    grep -q 'typed.results' said
+    [ "$(ls typed.results)" = mine.txt ] && [ ! -e typed ]
+    rm -r typed.results
     bash -euo pipefail line
     [ ! -e typed.results ]
     csplit -sz config.yml '/^---$/' '{*}'

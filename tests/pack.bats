@@ -158,6 +158,161 @@ to_full() { pack --base base - <good.tvs >/dev/full; }
     [ ! -e out ]
 }
 
+# interrupted: pack with the target out, killed by the kernel while it reads the stream
+interrupted() {
+    [ -p pipe ] || mkfifo pipe
+    pack --base base "$1" <pipe &
+    pid=$!
+    exec 7>pipe
+    head -c 400 good.tvs >&7
+    for _ in {1..100}; do
+        compgen -G ".$1.partial-*/model/*" >/dev/null && break
+        sleep 0.05
+    done
+    kill -KILL $pid
+    exec 7>&-
+    wait $pid || true
+}
+
+@test "what a killed pack left is removed by the next one, and nothing else is" {
+    for out in out out.safetensors out.tar; do
+        interrupted $out
+        compgen -G ".$out.partial-*"
+        mkdir .$out.partial-backup .$out.partial-copied victim
+        echo mine >.$out.partial-backup/notes
+        echo mine >victim/notes
+        mkdir .$out.partial-copied/model
+        cp .$out.partial-*/manifest .$out.partial-copied
+        echo mine >.$out.partial-copied/model/notes
+        ln -s "$PWD/victim" .$out.partial-linked
+        pack --base base $out <good.tvs
+        [ "$(echo .$out.partial-*)" = ".$out.partial-backup .$out.partial-copied .$out.partial-linked" ]
+        [ -e .$out.partial-backup/notes ] && [ -e .$out.partial-copied/model/notes ] && [ -e victim/notes ]
+        rm -r .$out.partial-* victim
+    done
+}
+
+@test "what another pack is writing is not removed" {
+    mkfifo pipe
+    pack --base base out <pipe &
+    pid=$!
+    exec 7>pipe
+    head -c 400 good.tvs >&7
+    for _ in {1..100}; do
+        compgen -G ".out.partial-*/model/*" >/dev/null && break
+        sleep 0.05
+    done
+    pack --base base --force out <good.tvs
+    tail -c +401 good.tvs >&7
+    exec 7>&-
+    not wait $pid # out exists now
+    numbers out
+    not compgen -G ".out.*"
+}
+
+@test "every signal that ends pack removes what it was writing" {
+    mkfifo pipe
+    for signal in QUIT USR1 ALRM XCPU ABRT SEGV RTMIN; do
+        (ulimit -c 0 && exec pack --base base out) <pipe &
+        pid=$!
+        exec 7>pipe
+        head -c 400 good.tvs >&7
+        for _ in {1..100}; do
+            compgen -G ".out.partial-*/model/*" >/dev/null && break
+            sleep 0.05
+        done
+        kill -$signal $pid
+        not wait $pid
+        exec 7>&-
+        not compgen -G ".out.*"
+    done
+}
+
+# a model of 16 MB that is cut while pack reads it
+@test "an input that is cut while it is read, and no memory: nothing is left" {
+    /usr/bin/python3 - <<'END'
+import json, os, struct
+os.mkdir("big")
+header = json.dumps({"w": {"dtype": "F32", "shape": [4096, 1024], "data_offsets": [0, 1 << 24]}}).encode()
+with open("big/model.safetensors", "wb") as f:
+    f.write(struct.pack("<Q", len(header)) + header + b"\x3e" * (1 << 24))
+open("big/config.json", "w").write("{}")
+END
+    cp -r big other
+    tv-extract big other | combine >deltas.tvs
+    cut() {
+        (head -c 1000000 deltas.tvs && sleep 0.3 && truncate -s 4096 big/model.safetensors &&
+            tail -c +1000001 deltas.tvs) | pack --base big out
+    }
+    REFUSED_BY=pack refused_with "truncated" cut
+    cp other/model.safetensors big
+    without_memory() { (ulimit -v 100000 && exec tv run 'tv-extract --threads 1 big other | calibrate --base big | pack --base big out'); }
+    not without_memory 2>/dev/null
+    not compgen -G ".out.*"
+}
+
+@test "after an input was cut, a filter ends its stream with an error record" {
+    /usr/bin/python3 - <<'END'
+import json, os, struct
+header = json.dumps({"w": {"dtype": "F32", "shape": [8192, 1024], "data_offsets": [0, 1 << 25]}}).encode()
+with open("big.safetensors", "wb") as f:
+    f.write(struct.pack("<Q", len(header)) + header + b"\x3e" * (1 << 25))
+END
+    mkfifo pipe
+    unpack big.safetensors 2>said >pipe &
+    pid=$!
+    exec 7<pipe
+    head -c 3000000 <&7 >first
+    truncate -s 4096 big.safetensors
+    cat <&7 >rest
+    exec 7<&-
+    not wait $pid
+    [ "$(wc -l <said)" = 1 ]
+    cat first rest >stream
+    tail -c 300 stream | LC_ALL=C grep -qa 'record.error'
+    not rescale 1 <stream 2>again >passed
+    [ ! -s again ]
+}
+
+@test "a target whose name is too long is refused at once" {
+    long=$(printf 'x%.0s' {1..256})
+    refused_with "is too long" pack --base base "$long" < <(head -c 300 good.tvs)
+    refused_with "is too long for a merge in parts" pack --base base --resume "${long:6}" < <(head -c 300 good.tvs)
+    pack --base base "${long:1}" <good.tvs
+}
+
+@test "a target that is a link is replaced, and what it points to stays" {
+    pack --base base real <good.tvs
+    cp -r real before
+    ln -s real out
+    refused_with "out exists already" pack --base base out <good.tvs
+    pack --base base --force out <good.tvs
+    [ ! -L out ]
+    diff -r before real
+}
+
+@test "a report follows no link, and is refused at once where it cannot be written" {
+    run_with_report() { tv run --report "$1" "tv-extract base m=base | pack --base base $2"; }
+    echo precious >victim
+    ln -s victim report.json
+    run_with_report report.json out
+    [ "$(cat victim)" = precious ] && [ ! -L report.json ]
+    not compgen -G ".report.json*" && not compgen -G "report.json.*"
+    mkdir folder
+    REFUSED_BY=tv refused_with "cannot write folder: Is a directory" run_with_report folder out2
+    run_with_report /dev/stdout out3 | grep -c '"seconds"'
+}
+
+@test "modes of what is published follow the umask" {
+    for mask in 022 027 002; do
+        (umask $mask && pack --base base --force out <good.tvs && pack --base base --force one.safetensors <good.tvs)
+        [ "$(stat -c %a out)" = "$(printf %o $((0777 & ~0$mask)))" ]
+        for file in out/* one.safetensors; do
+            [ "$(stat -c %a $file)" = "$(printf %o $((0666 & ~0$mask)))" ]
+        done
+    done
+}
+
 @test "refuses weights other than 1, several vectors, and the wrong kind" {
     weigh 0.5 <good.tvs >weighed.tvs
     refused_with "has a weight other than 1; put combine before pack" pack --base base out <weighed.tvs

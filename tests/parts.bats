@@ -182,8 +182,11 @@ three_parts() {
     echo '{}' >.out.parts/model/config.json
     REFUSED_BY=tv refused_with "the set of auxiliary files is damaged" tv finish out
     tv run "$TIES | pack --base base --part 1/3 out"
-    echo more >.out.parts/model/of-an-earlier-merge.json
+    echo mine >.out.parts/model/notes.json
+    REFUSED_BY=tv refused_with "contains notes.json, which no merge has written" tv finish out
+    mv .out.parts/model/notes.json .
     tv finish out
+    rm notes.json
     same_as single
 }
 
@@ -260,6 +263,55 @@ three_parts() {
     REFUSED_BY=pack refused_with "another process is publishing out" tv run "$TIES | pack --base base --part 1/3 out"
     exec 7<&-
     tv finish out
+}
+
+@test "links, and folders of other users, are not followed" {
+    mkdir -p victim/photos
+    echo precious >victim/thesis.txt
+    mkdir .out.parts
+    ln -s "$PWD/victim" .out.parts/model
+    REFUSED_BY=pack refused_with "is not a folder but a file or a link" tv run "$TIES | pack --base base --resume out"
+    rm .out.parts/model .out.parts/lock
+    ln -s "$PWD/victim/lock" .out.parts/lock
+    not tv run "$TIES | pack --base base --resume out"
+    [ ! -e victim/lock ]
+    rm -r .out.parts
+    ln -s "$PWD/victim" .out.parts
+    REFUSED_BY=pack refused_with "is not a folder but a file or a link" tv run "$TIES | pack --base base --resume out"
+    rm .out.parts
+    mkdir .out.parts
+    if [ "$(id -u)" = 0 ]; then
+        chown 1234 .out.parts
+        REFUSED_BY=pack refused_with "belongs to another user" tv run "$TIES | pack --base base --resume out"
+        chown 0 .out.parts
+    fi
+    mkdir .out.parts/mine
+    tv run "$TIES | pack --base base --resume out" 2>notes
+    grep -q "warning: out is complete, but .out.parts next to it could not be removed" notes
+    [ "$(find victim | sort | tr '\n' ' ')" = "victim victim/photos victim/thesis.txt " ]
+    [ "$(ls -A .out.parts)" = mine ]
+}
+
+@test "a record that cannot be read is an error" {
+    [ "$(id -u)" != 0 ] || skip "root reads everything"
+    three_parts
+    for file in "$(record 2 3)" .out.parts/auxiliary-files.json .out.parts/plan "$(shard 1 3)" .out.parts/model/config.json; do
+        chmod 000 "$file"
+        REFUSED_BY=tv refused_with "cannot read" tv finish out
+        chmod 644 "$file"
+    done
+    tv finish out
+}
+
+@test "hundreds of shards with few descriptors" {
+    tv-extract base math code >deltas.tvs
+    few() { (ulimit -n 40 && "$@"); }
+    few pack --base base --shard-size 20K --resume out < <(combine <deltas.tvs) 2>.err || few_status=$?
+    [ "${few_status:-0}" = 0 ] || grep -q "open files, but only 40 are allowed" .err
+    (ulimit -Sn 40 && tv run "$TIES | pack --base base --shard-size 20K --resume out3")
+    for i in 1 2; do tv run "$TIES | pack --base base --shard-size 20K --part $i/2 out2"; done
+    few tv finish out2
+    diff -r out2 out3
 }
 
 @test "a full disk" {

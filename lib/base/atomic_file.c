@@ -1,9 +1,12 @@
 #include "atomic_file.h"
 
+#include "fs.h"
+#include "mem.h"
+
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 static int set_write_error(const char *path, int error_number, struct error *e)
@@ -11,21 +14,142 @@ static int set_write_error(const char *path, int error_number, struct error *e)
     return error_set(e, "cannot write %s: %s", path, strerror(error_number));
 }
 
+/* ---- opening --------------------------------------------------------------------------------- */
+
+/* Names of this process's descriptors are links, made by the kernel. */
+static bool names_descriptor(const char *path)
+{
+    return strncmp(path, "/dev/fd/", 8) == 0 || strncmp(path, "/proc/self/fd/", 14) == 0 ||
+           strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0;
+}
+
+static bool is_written_directly(const char *path)
+{
+    struct stat st;
+    if (names_descriptor(path))
+        return true;
+    return lstat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISLNK(st.st_mode) &&
+           !S_ISDIR(st.st_mode);
+}
+
+static int open_directly(const char *path)
+{
+    int follow = names_descriptor(path) ? 0 : O_NOFOLLOW;
+    return open(path, O_WRONLY | follow | O_NOCTTY | O_CLOEXEC);
+}
+
+/* Opens the folder of the path. Returns -1 with the reason in errno. */
+static int open_folder(struct atomic_file *f)
+{
+    const char *slash = strrchr(f->path, '/');
+    char *folder = slash ? mem_copy_text(f->path) : mem_copy_text(".");
+    struct stat st;
+    if (slash)
+        folder[slash == f->path ? 1 : slash - f->path] = '\0';
+    f->name = mem_copy_text(slash ? slash + 1 : f->path);
+    f->folder = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    free(folder);
+    if (f->folder < 0)
+        return -1;
+    bool is_folder = !*f->name || (fstatat(f->folder, f->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                                   S_ISDIR(st.st_mode));
+    errno = is_folder ? EISDIR : ENAMETOOLONG;
+    return is_folder || strlen(f->name) > fs_name_max(f->folder) ? -1 : 0;
+}
+
+static char *make_temporary_name(const struct atomic_file *f)
+{
+    char suffix[7];
+    fs_random_suffix(suffix);
+    return mem_printf(".%.200s.partial-%s", f->name, suffix);
+}
+
+/* A file without a name, which the kernel removes if the process ends early; on file systems that
+ * have none, one with a temporary name. */
+static int open_temporary(struct atomic_file *f)
+{
+    if (open_folder(f))
+        return -1;
+    int fd = -1;
+    if (access("/proc/self/fd", X_OK) == 0)
+        fd = openat(f->folder, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    if (fd >= 0)
+        return fd;
+    f->temporary = make_temporary_name(f);
+    return openat(f->folder, f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+}
+
+static void free_names(struct atomic_file *f)
+{
+    if (f->folder >= 0)
+        close(f->folder);
+    free(f->name);
+    free(f->temporary);
+    *f = (struct atomic_file){.folder = -1};
+}
+
 int atomic_file_open(struct atomic_file *f, const char *path, struct error *e)
 {
-    struct stat s;
-    bool write_directly = stat(path, &s) == 0 && !S_ISREG(s.st_mode);
-    f->path = path;
-    f->temporary = NULL;
-    if (!write_directly && asprintf(&f->temporary, "%s.partial-%ld", path, (long)getpid()) < 0)
-        abort();
-    f->out = fopen(write_directly ? path : f->temporary, "we");
-    if (f->out)
+    *f = (struct atomic_file){.path = path, .folder = -1};
+    int fd = is_written_directly(path) ? open_directly(path) : open_temporary(f);
+    if (fd >= 0 && (f->out = fdopen(fd, "w")))
         return 0;
     set_write_error(path, errno, e);
+    if (fd >= 0) {
+        close(fd);
+        if (f->temporary)
+            unlinkat(f->folder, f->temporary, 0);
+    }
+    free_names(f);
+    return -1;
+}
+
+int atomic_file_check(const char *path, struct error *e)
+{
+    struct atomic_file f;
+    struct error ignored;
+    if (is_written_directly(path))
+        return 0;
+    return atomic_file_open(&f, path, e) ? -1 : atomic_file_close(&f, false, &ignored);
+}
+
+/* ---- closing --------------------------------------------------------------------------------- */
+
+/* Gives the file its temporary name. Returns -1 with the reason in errno. */
+static int name_file(struct atomic_file *f)
+{
+    char source[32];
+    if (f->temporary)
+        return 0;
+    char *name = make_temporary_name(f);
+    snprintf(source, sizeof source, "/proc/self/fd/%d", fileno(f->out));
+    if (linkat(AT_FDCWD, source, f->folder, name, AT_SYMLINK_FOLLOW) == 0)
+        f->temporary = name;
+    else
+        free(name);
+    return f->temporary ? 0 : -1;
+}
+
+/* Returns -1 with the reason in errno. */
+static int flush_and_sync(struct atomic_file *f)
+{
+    if (fflush(f->out) != 0 || ferror(f->out))
+        return -1;
+    return f->folder >= 0 && (fsync(fileno(f->out)) || name_file(f)) ? -1 : 0;
+}
+
+static int rename_into_place(struct atomic_file *f, struct error *e)
+{
+    if (f->folder < 0)
+        return 0;
+    if (renameat(f->folder, f->temporary, f->folder, f->name))
+        return set_write_error(f->path, errno, e);
     free(f->temporary);
     f->temporary = NULL;
-    return -1;
+    if (fsync(f->folder))
+        return error_set(e, "%s was written, but its folder could not be synced to the disk: %s",
+                         f->path, strerror(errno));
+    return 0;
 }
 
 int atomic_file_close(struct atomic_file *f, bool ok, struct error *e)
@@ -33,15 +157,43 @@ int atomic_file_close(struct atomic_file *f, bool ok, struct error *e)
     int failed = 0;
     if (!f->out)
         return 0;
-    bool flush_failed = fflush(f->out) != 0 || ferror(f->out);
-    int flush_errno = errno;
-    if ((fclose(f->out) != 0 || flush_failed) && ok)
-        failed = set_write_error(f->path, flush_failed ? flush_errno : errno, e);
-    if (ok && !failed && f->temporary && rename(f->temporary, f->path) < 0)
+    errno = 0;
+    if (ok && flush_and_sync(f))
+        failed = set_write_error(f->path, errno ? errno : EIO, e);
+    if (fclose(f->out) != 0 && ok && !failed)
         failed = set_write_error(f->path, errno, e);
-    if (f->temporary && (failed || !ok))
-        unlink(f->temporary);
-    free(f->temporary);
-    *f = (struct atomic_file){0};
+    if (ok && !failed)
+        failed = rename_into_place(f, e);
+    if (f->temporary)
+        unlinkat(f->folder, f->temporary, 0);
+    free_names(f);
     return failed;
+}
+
+/* ---- logs ------------------------------------------------------------------------------------ */
+
+/* Is it this user's file, or no file at all? */
+static int check_log(int fd, bool append)
+{
+    struct stat st;
+    if (fstat(fd, &st))
+        return -1;
+    errno = EPERM;
+    if (S_ISREG(st.st_mode) && (st.st_uid != geteuid() || st.st_nlink != 1))
+        return -1;
+    return append || !S_ISREG(st.st_mode) ? 0 : ftruncate(fd, 0);
+}
+
+FILE *atomic_file_open_log(const char *path, bool append, struct error *e)
+{
+    int follow = names_descriptor(path) ? 0 : O_NOFOLLOW;
+    int fd = open(
+        path, O_WRONLY | O_CREAT | follow | (append ? O_APPEND : 0) | O_NOCTTY | O_CLOEXEC, 0666);
+    FILE *f = fd < 0 || check_log(fd, append) ? NULL : fdopen(fd, append ? "a" : "w");
+    if (f)
+        return f;
+    set_write_error(path, errno, e);
+    if (fd >= 0)
+        close(fd);
+    return NULL;
 }

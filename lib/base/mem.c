@@ -1,5 +1,7 @@
 #include "mem.h"
 
+#include "fatal.h"
+
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,10 +10,8 @@
 
 static void *exit_if_null(void *p)
 {
-    if (!p) {
-        fputs("tvtools: out of memory\n", stderr);
-        exit(1);
-    }
+    if (!p)
+        fatal_exit("out of memory");
     return p;
 }
 
@@ -33,6 +33,16 @@ void *mem_alloc_aligned(size_t size)
 char *mem_copy_text(const char *text)
 {
     return exit_if_null(strdup(text));
+}
+
+char *mem_printf(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    char *text = NULL;
+    int length = vasprintf(&text, format, args);
+    va_end(args);
+    return exit_if_null(length < 0 ? NULL : text);
 }
 
 void bytes_append(struct bytes *b, const void *data, size_t size)

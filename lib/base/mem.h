@@ -1,7 +1,7 @@
 /* Memory: allocation that never fails, growing byte buffers, and arenas. The caller frees what a
  * mem_ function returns with free(); what an arena_ function returns lives until its arena is
- * cleared or freed. If memory runs out, the program exits with one sentence; callers check sizes
- * from input files before they allocate. */
+ * cleared or freed. If memory runs out, the program exits with one sentence (fatal.h); callers
+ * check sizes from input files before they allocate. */
 #ifndef TV_MEM_H
 #define TV_MEM_H
 
@@ -14,6 +14,7 @@ void *mem_resize(void *old, size_t count, size_t size);
 /* `size` bytes aligned to 64, not zeroed; never NULL. */
 void *mem_alloc_aligned(size_t size);
 char *mem_copy_text(const char *text);
+char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* A growing byte buffer; starts zeroed. */
 struct bytes {

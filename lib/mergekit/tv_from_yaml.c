@@ -16,45 +16,60 @@ static const struct filter descriptor = {
     .max_operands = 2,
 };
 
-static void print_pipeline(const struct pipeline *p)
+/* Each command runs only if the ones before it have succeeded. */
+static void print_pipeline(const struct pipeline *p, bool is_last)
 {
     pipeline_print(p, 0, stdout);
-    putchar('\n');
+    fputs(is_last ? "\n" : " &&\n", stdout);
 }
 
-/* NAME [OPTION] FOLDER, quoted for the shell */
-static void print_command(const char *name, const char *option, const char *folder, struct arena *a)
+/* NAME PATH, quoted for the shell */
+static void print_command(const char *name, const char *path, bool is_last, struct arena *a)
 {
     struct pipeline p = {0};
-    struct pipeline_command *c = pipeline_add_command(&p, name, a);
-    if (option)
-        pipeline_add_word(c, option, a);
-    pipeline_add_word(c, folder, a);
-    print_pipeline(&p);
+    pipeline_add_word(pipeline_add_command(&p, name, a), path, a);
+    print_pipeline(&p, is_last);
 }
 
-/* Results that are used more than once are printed first, each as a separate pipeline that writes
- * it to a file in a temporary folder next to OUT. */
-static void print_script(struct config_command *c)
+static const char *result_path(const char *folder, const struct document_result *result,
+                               struct arena *a)
+{
+    return arena_printf(a, "%s/%s.safetensors", folder, result->name);
+}
+
+static bool print_results(struct config_command *c, const char *folder)
 {
     struct translated_config *m = &c->merge;
-    const char *folder =
-        arena_printf(&c->a, "%s.results", strcmp(c->out, "-") == 0 ? "merged" : c->out);
     bool any = false;
     for (size_t i = 0; i < m->n_results; i++) {
         const struct document_result *result = m->results[i];
-        const char *path = arena_printf(&c->a, "%s/%s.safetensors", folder, result->name);
+        const char *path = result_path(folder, result, &c->a);
         if (result->uses <= 1)
             continue;
         if (!any)
-            print_command("mkdir", NULL, folder, &c->a);
+            print_command("mkdir", folder, false, &c->a);
         any = true;
-        print_pipeline(translated_config_pipeline_to_file(result, path, &c->a));
+        print_pipeline(translated_config_pipeline_to_file(result, path, &c->a), false);
         translated_config_replace_result(m, result, path, &c->a);
     }
-    print_pipeline(&m->pipeline);
+    return any;
+}
+
+/* Results that are used more than once come first, each in a pipeline of its own that writes it to
+ * a file in a temporary folder next to OUT. The script fails if there is such a folder, and removes
+ * only its own files. */
+static void print_script(struct config_command *c)
+{
+    const struct translated_config *m = &c->merge;
+    const char *folder =
+        arena_printf(&c->a, "%s.results", strcmp(c->out, "-") == 0 ? "merged" : c->out);
+    bool any = print_results(c, folder);
+    print_pipeline(&m->pipeline, !any);
+    for (size_t i = 0; i < m->n_results; i++)
+        if (m->results[i]->uses > 1)
+            print_command("rm", result_path(folder, m->results[i], &c->a), false, &c->a);
     if (any)
-        print_command("rm", "-r", folder, &c->a);
+        print_command("rmdir", folder, true, &c->a);
 }
 
 int tv_from_yaml_main(int argc, char **argv)

@@ -5,11 +5,12 @@
 #include "tar_writer.h"
 #include "temporary_output.h"
 
-#include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define ARCHIVE "model" /* its name until it is published */
 
 /* How much of a shard has been written. */
 struct shard_progress {
@@ -58,17 +59,17 @@ static int open_stdout(struct checkpoint_writer *w, struct error *e)
 
 static int create_temporary_output(struct checkpoint_writer *w, uint64_t need, struct error *e)
 {
-    int fd;
     if (output_target_open_parent(&w->target, e))
         return -1;
     /* How small a compressed archive will be is not known. */
     if (w->target.form != OUTPUT_TAR_ZST && output_target_check_space(&w->target, need, e))
         return -1;
-    if (temporary_output_create(&w->temporary, &fd, e))
+    if (temporary_output_create(&w->temporary, e))
         return -1;
-    if (is_tar_or_compressed(w))
-        return open_archive(w, fd, w->target.path, e);
-    return fd < 0 ? 0 : close(fd);
+    if (!is_tar_or_compressed(w))
+        return 0;
+    int fd = temporary_output_open_file(&w->temporary, ARCHIVE, e);
+    return fd < 0 ? -1 : open_archive(w, fd, w->target.path, e);
 }
 
 static void checkpoint_writer_free(struct checkpoint_writer *w)
@@ -88,7 +89,7 @@ struct checkpoint_writer *checkpoint_writer_open(const char *target, bool force,
                                                  struct error *e)
 {
     struct checkpoint_writer *w = mem_alloc(1, sizeof *w);
-    w->temporary = (struct temporary_output){.target = &w->target, .folder = -1};
+    temporary_output_init(&w->temporary, &w->target);
     pthread_mutex_init(&w->lock, NULL);
     int failed = output_target_open(&w->target, target, force, e);
     if (!failed)
@@ -141,8 +142,7 @@ int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
                                       const struct shard_layout_spec *spec, struct error *e)
 {
     struct shard_layout_spec own = *spec;
-    own.single_file_name =
-        w->target.form == OUTPUT_SAFETENSORS ? temporary_output_file_name(&w->temporary) : NULL;
+    own.single_file_name = w->target.form == OUTPUT_SAFETENSORS ? "model.safetensors" : NULL;
     own.keeps_order = is_tar_or_compressed(w);
     w->layout = shard_layout_new(&own, w->target.path, e);
     if (!w->layout)
@@ -167,12 +167,8 @@ int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *
     int failed = shard_layout_set_metadata(w->layout, key, value, w->target.path, e);
     for (size_t i = 0; !failed && i < w->layout->n_shards; i++) {
         const struct shard *s = &w->layout->shards[i];
-        int fd = openat(w->temporary.folder, s->name, O_WRONLY | O_CLOEXEC);
-        failed = fd < 0 || fs_write_at(fd, 0, s->header, s->header_size)
-                     ? write_error(w, s->name, e)
-                     : 0;
-        if (fd >= 0 && close(fd) && !failed)
-            failed = write_error(w, s->name, e);
+        failed =
+            temporary_output_rewrite_start(&w->temporary, s->name, s->header, s->header_size, e);
     }
     return failed;
 }
@@ -186,7 +182,7 @@ static int open_shard(struct checkpoint_writer *w, size_t shard, struct error *e
     const char *name = w->layout->shards[shard].name;
     pthread_mutex_lock(&w->lock);
     if (p->fd < 0)
-        p->fd = openat(w->temporary.folder, name, O_WRONLY | O_CLOEXEC);
+        p->fd = temporary_output_reopen_file(&w->temporary, name);
     int fd = p->fd;
     if (fd < 0)
         write_error(w, name, e);
@@ -245,9 +241,12 @@ static int check_all_shards_complete(const struct checkpoint_writer *w, struct e
 
 static int finish_archive(struct checkpoint_writer *w, struct error *e)
 {
-    if (tar_writer_finish(w->tar, e))
+    uint64_t size;
+    if (tar_writer_finish(w->tar, &size, e))
         return -1;
     w->tar = NULL;
+    if (!w->to_stdout)
+        temporary_output_set_length(&w->temporary, ARCHIVE, size);
     return 0;
 }
 

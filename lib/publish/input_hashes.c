@@ -96,24 +96,17 @@ static uint64_t combine_tensor_hashes(struct hash_list *l)
     return hash;
 }
 
-/* The records of the n shards, then that of the auxiliary files. */
-static json_t **load_all_shard_records(const struct partial_checkpoint *p, size_t n)
+/* Finds the full hash of a model from the records of n shards and of the auxiliary files. False if
+ * nothing is known of the model. */
+static bool find_or_compute_model_hash(const struct partial_checkpoint *p, size_t n,
+                                       const char *model, uint64_t *hash)
 {
-    json_t **records = mem_alloc(n + 1, sizeof(json_t *));
-    for (size_t i = 0; i < n; i++)
-        records[i] = partial_checkpoint_load_record(p, i);
-    records[n] = partial_checkpoint_load_record(p, PARTIAL_CHECKPOINT_AUXILIARY);
-    return records;
-}
-
-/* False if nothing is known of the model. */
-static bool find_or_compute_model_hash(json_t *const *records, size_t n, const char *model,
-                                       uint64_t *hash)
-{
-    json_t *whole = json_object_get(json_object_get(records[n], "hashes"), model);
+    const json_t *auxiliary = partial_checkpoint_record(p, PARTIAL_CHECKPOINT_AUXILIARY);
+    const json_t *whole = json_object_get(json_object_get(auxiliary, "hashes"), model);
     struct hash_list l = {0};
-    for (size_t i = 0; i <= n; i++)
-        collect_tensor_hashes(&l, records[i], model);
+    for (size_t i = 0; i < n; i++)
+        collect_tensor_hashes(&l, partial_checkpoint_record(p, i), model);
+    collect_tensor_hashes(&l, auxiliary, model);
     *hash = l.n ? combine_tensor_hashes(&l) : shard_records_decode_hash(whole);
     free(l.hashes);
     return l.n || whole;
@@ -123,15 +116,11 @@ struct model_hashes input_hashes_combine(const struct partial_checkpoint *p, con
                                          struct arena *a)
 {
     size_t n = partial_checkpoint_layout(p)->n_shards, known = 0;
-    json_t **records = load_all_shard_records(p, n);
     const char **models = arena_alloc(a, h->n_models, sizeof *models);
     uint64_t *hashes = arena_alloc(a, h->n_models, sizeof *hashes);
     for (size_t m = 0; m < h->n_models; m++) {
         models[known] = h->models[m].name;
-        known += find_or_compute_model_hash(records, n, h->models[m].name, &hashes[known]);
+        known += find_or_compute_model_hash(p, n, h->models[m].name, &hashes[known]);
     }
-    for (size_t i = 0; i <= n; i++)
-        json_decref(records[i]);
-    free(records);
     return (struct model_hashes){known, models, hashes};
 }

@@ -49,13 +49,14 @@ int merge_part_parse(const char *text, uint64_t *i, uint64_t *n, struct error *e
 /* ---- opening --------------------------------------------------------------------------------- */
 
 /* Claims those of its shards that are not finished. */
-static void claim_unfinished_shards(struct merge_part *m)
+static int claim_unfinished_shards(struct merge_part *m, struct error *e)
 {
     const char *tool = m->stage->filter->name;
     size_t finished = 0, own = 0;
     for (size_t j = m->i - 1; j < m->layout->n_shards; j += m->n, own++) {
-        enum shard_state state =
-            m->reads_stream ? SHARD_MISSING : partial_checkpoint_check_shard(m->checkpoint, j);
+        enum shard_state state = SHARD_MISSING;
+        if (!m->reads_stream && partial_checkpoint_check_shard(m->checkpoint, j, &state, e))
+            return -1;
         if (state == SHARD_FINISHED) {
             finished++;
             continue;
@@ -67,6 +68,7 @@ static void claim_unfinished_shards(struct merge_part *m)
     }
     if (finished)
         fprintf(stderr, "%s: note: %zu of %zu shards are already finished\n", tool, finished, own);
+    return m->reads_stream ? partial_checkpoint_check_descriptors(m->checkpoint, e) : 0;
 }
 
 static void count_tensors_per_shard(struct merge_part *m)
@@ -85,11 +87,13 @@ static int save_plan_and_claim_shards(struct merge_part *m, const struct parts_p
         return -1;
     m->layout = partial_checkpoint_layout(p);
     m->reads_stream = !source_sink_services_has_model_fingerprints(m->stage);
-    m->has_auxiliary =
-        !m->reads_stream && partial_checkpoint_check_auxiliary_files(p) == SHARD_FINISHED;
+    enum shard_state state = SHARD_MISSING;
+    if (!m->reads_stream &&
+        partial_checkpoint_check_shard(p, PARTIAL_CHECKPOINT_AUXILIARY, &state, e))
+        return -1;
+    m->has_auxiliary = state == SHARD_FINISHED;
     count_tensors_per_shard(m);
-    claim_unfinished_shards(m);
-    return partial_checkpoint_check_space(p, e);
+    return claim_unfinished_shards(m, e) || partial_checkpoint_check_space(p, e) ? -1 : 0;
 }
 
 static int check_no_model_scope_stage(const struct stage *s, const char *option, struct error *e)

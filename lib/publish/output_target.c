@@ -62,13 +62,12 @@ static int open_parent(struct output_target *t, struct error *e)
         parent =
             arena_copy_text_n(&t->arena, t->path, slash == t->path ? 1 : (size_t)(slash - t->path));
     t->parent = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return t->parent < 0 ? error_set(e, "cannot open folder %s: %s", parent, strerror(errno)) : 0;
-}
-
-static bool target_exists(const struct output_target *t)
-{
-    struct stat st;
-    return fstatat(t->parent, t->name, &st, AT_SYMLINK_NOFOLLOW) == 0;
+    if (t->parent < 0)
+        return error_set(e, "cannot open folder %s: %s", parent, strerror(errno));
+    if (strlen(t->name) > fs_name_max(t->parent))
+        return error_set(e, "the name %.40s... is too long: it has %zu bytes, and %s accepts %zu",
+                         t->name, strlen(t->name), parent, fs_name_max(t->parent));
+    return 0;
 }
 
 /* Is it something that --force may replace: a file, an empty folder or a checkpoint? */
@@ -93,18 +92,30 @@ static bool is_replaceable_target(const struct output_target *t)
     return empty || checkpoint;
 }
 
+/* 1: there is a target; 0: there is none; -1: error. */
+static int find_target(const struct output_target *t, struct stat *st, struct error *e)
+{
+    if (fstatat(t->parent, t->name, st, AT_SYMLINK_NOFOLLOW) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : error_set(e, "cannot access %s: %s", t->path, strerror(errno));
+}
+
+int output_target_find_replaced(const struct output_target *t, struct stat *st, struct error *e)
+{
+    int found = find_target(t, st, e);
+    if (found <= 0 || is_replaceable_target(t))
+        return found;
+    return error_set(e, "%s is not a file, an empty folder or a checkpoint; remove it first",
+                     t->path);
+}
+
 static int check_target_may_be_written(const struct output_target *t, struct error *e)
 {
-    if (!target_exists(t))
-        return 0;
-    if (!t->force)
-        return error_set(e, "%s exists already (--force replaces it)", t->path);
-    return is_replaceable_target(t)
-               ? 0
-               : error_set(e,
-                           "%s is not a file, an empty folder or a checkpoint; "
-                           "remove it first",
-                           t->path);
+    struct stat st;
+    if (t->force)
+        return output_target_find_replaced(t, &st, e) < 0 ? -1 : 0;
+    int found = find_target(t, &st, e);
+    return found > 0 ? error_set(e, "%s exists already (--force replaces it)", t->path) : found;
 }
 
 int output_target_check_space(const struct output_target *t, uint64_t need, struct error *e)
@@ -122,11 +133,11 @@ int output_target_check_space(const struct output_target *t, uint64_t need, stru
 
 char *output_target_temporary_name(const struct output_target *t, const char *what)
 {
-    char suffix[7], *name;
+    char suffix[7];
+    size_t own = strlen(what) + sizeof ".." - 1 + sizeof suffix;
+    int most = (int)(fs_name_max(t->parent) - own);
     fs_random_suffix(suffix);
-    if (asprintf(&name, ".%.200s.%s-%s", t->name, what, suffix) < 0)
-        abort();
-    return name;
+    return mem_printf(".%.*s.%s-%s", most < 200 ? most : 200, t->name, what, suffix);
 }
 
 int output_target_open(struct output_target *t, const char *path, bool force, struct error *e)
@@ -157,70 +168,101 @@ static bool is_unsupported_rename_error(int number)
     return number == EINVAL || number == ENOSYS || number == EOPNOTSUPP;
 }
 
-static int rename_without_replacing(const struct output_target *t, int from, const char *temporary)
+/* Renames to a name that must be free. */
+static int rename_without_replacing(int from, const char *name, int to, const char *new_name)
 {
-    if (renameat2(from, temporary, t->parent, t->name, RENAME_NOREPLACE) == 0)
+    struct stat st;
+    if (renameat2(from, name, to, new_name, RENAME_NOREPLACE) == 0)
         return 0;
     if (!is_unsupported_rename_error(errno))
         return -1;
-    if (target_exists(t)) {
+    if (fstatat(to, new_name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         errno = EEXIST;
-        return -1;
-    }
-    return renameat(from, temporary, t->parent, t->name);
+    return errno == ENOENT ? renameat(from, name, to, new_name) : -1;
+}
+
+/* Is this name the file or folder that was checked? */
+static bool is_same_file(int folder, const char *name, const struct stat *checked)
+{
+    struct stat st;
+    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW))
+        return false;
+    errno = EBUSY; /* another process replaced it */
+    return st.st_dev == checked->st_dev && st.st_ino == checked->st_ino;
 }
 
 /* For file systems without RENAME_EXCHANGE. */
-static int move_aside_and_rename(const struct output_target *t, int from, const char *temporary,
-                                 struct replaced_output *replaced)
+static int move_aside_and_rename(const struct output_target *t, int from, const char *name,
+                                 const struct stat *replaced, const char *aside)
 {
-    char *aside = output_target_temporary_name(t, "old");
-    if (renameat(t->parent, t->name, t->parent, aside) == 0) {
-        if (renameat(from, temporary, t->parent, t->name) == 0) {
-            *replaced = (struct replaced_output){aside, t->parent};
-            return 0;
-        }
-        int reason = errno;
-        renameat(t->parent, aside, t->parent, t->name);
-        errno = reason;
-    }
-    free(aside);
+    if (rename_without_replacing(t->parent, t->name, t->parent, aside))
+        return -1;
+    if (is_same_file(t->parent, aside, replaced) &&
+        rename_without_replacing(from, name, t->parent, t->name) == 0)
+        return 0;
+    int reason = errno;
+    rename_without_replacing(t->parent, aside, t->parent, t->name);
+    errno = reason;
     return -1;
 }
 
-static int exchange_with_target(const struct output_target *t, int from, const char *temporary,
-                                struct replaced_output *replaced)
+/* 1: the file system cannot exchange names. */
+static int exchange_with_target(const struct output_target *t, int from, const char *name,
+                                const struct stat *replaced)
 {
-    if (renameat2(from, temporary, t->parent, t->name, RENAME_EXCHANGE) == 0) {
-        *replaced = (struct replaced_output){mem_copy_text(temporary), from};
+    if (renameat2(from, name, t->parent, t->name, RENAME_EXCHANGE))
+        return is_unsupported_rename_error(errno) ? 1 : -1;
+    if (is_same_file(from, name, replaced))
         return 0;
-    }
-    return is_unsupported_rename_error(errno) ? move_aside_and_rename(t, from, temporary, replaced)
-                                              : -1;
+    int reason = errno;
+    renameat2(from, name, t->parent, t->name, RENAME_EXCHANGE);
+    errno = reason;
+    return -1;
 }
 
-int output_target_rename_into_place(const struct output_target *t, int from, const char *temporary,
-                                    struct replaced_output *replaced, struct error *e)
+static int replace_target(const struct output_target *t, int from, const char *name,
+                          const struct stat *replaced, int *old_folder, char **old)
 {
-    *replaced = (struct replaced_output){NULL, -1};
-    bool replaces = t->force && target_exists(t);
-    if (replaces ? exchange_with_target(t, from, temporary, replaced)
-                 : rename_without_replacing(t, from, temporary))
-        return error_set(e, "cannot rename the finished checkpoint to %s: %s", t->path,
-                         strerror(errno));
-    return 0;
+    char *aside = output_target_temporary_name(t, "old"), *own = mem_copy_text(name);
+    int result = exchange_with_target(t, from, name, replaced);
+    bool moved_aside = result > 0;
+    if (moved_aside)
+        result = move_aside_and_rename(t, from, name, replaced, aside);
+    *old_folder = moved_aside ? t->parent : from;
+    *old = result ? NULL : moved_aside ? aside : own;
+    int reason = errno;
+    if (*old != aside)
+        free(aside);
+    if (*old != own)
+        free(own);
+    errno = reason;
+    return result;
 }
 
-int output_target_remove_replaced(const struct output_target *t, struct replaced_output *replaced,
-                                  struct error *e)
+int output_target_rename_into_place(const struct output_target *t, int from, const char *name,
+                                    const struct stat *replaced, int *old_folder, char **old,
+                                    struct error *e)
 {
-    int failed = fsync(t->parent) ? output_target_write_error(t, NULL, e) : 0;
-    if (replaced->name && fs_remove_tree(replaced->folder, replaced->name) && !failed)
-        failed = error_set(e,
-                           "%s was replaced, but the old one could not be removed; it is now %s in "
-                           "the same folder",
-                           t->path, replaced->name);
-    free(replaced->name);
-    replaced->name = NULL;
-    return failed;
+    *old = NULL;
+    int failed = replaced ? replace_target(t, from, name, replaced, old_folder, old)
+                          : rename_without_replacing(from, name, t->parent, t->name);
+    return failed ? error_set(e, "cannot rename the finished checkpoint to %s: %s", t->path,
+                              strerror(errno))
+                  : 0;
+}
+
+int output_target_sync(const struct output_target *t, struct error *e)
+{
+    if (fsync(t->parent) == 0)
+        return 0;
+    return error_set(e,
+                     "%s is published and complete, but its folder could not be synced to the "
+                     "disk: %s",
+                     t->path, strerror(errno));
+}
+
+void output_target_warn_not_removed(const struct output_target *t, const char *what)
+{
+    fprintf(stderr, "warning: %s is complete, but %s next to it could not be removed\n", t->path,
+            what);
 }

@@ -1,5 +1,6 @@
 /* Where a checkpoint is written: a name in a folder, which must be free or may be replaced. The
- * checkpoint is made under another name in that folder and then renamed.
+ * checkpoint is made under another name in that folder and then renamed. A target that is a
+ * symbolic link is replaced itself; what it points to stays.
  *
  * An output_target owns what it points to until output_target_close. */
 #ifndef TV_OUTPUT_TARGET_H
@@ -10,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 enum output_form {
     OUTPUT_FOLDER,      /* OUT or OUT/ */
@@ -46,17 +48,19 @@ char *output_target_temporary_name(const struct output_target *t, const char *wh
 /* "cannot write TARGET/FILE: " and the reason in errno; returns -1. */
 int output_target_write_error(const struct output_target *t, const char *file, struct error *e);
 
-/* What was replaced, and is to be removed. */
-struct replaced_output {
-    char *name; /* NULL: nothing was there */
-    int folder;
-};
-/* Renames `temporary`, in the folder `from`, to the target. With `force` an existing target is
- * exchanged for it, or moved aside and back on failure. */
-int output_target_rename_into_place(const struct output_target *t, int from, const char *temporary,
-                                    struct replaced_output *replaced, struct error *e);
-/* Afterwards: syncs the parent folder and removes what was replaced. */
-int output_target_remove_replaced(const struct output_target *t, struct replaced_output *replaced,
-                                  struct error *e);
+/* With `force`: is there a target, and may it be replaced? 1, and *st is filled in; 0: there is
+ * none; -1: error. */
+int output_target_find_replaced(const struct output_target *t, struct stat *st, struct error *e);
+/* Renames `name`, in the folder `from`, to the target. An existing target is exchanged for it if it
+ * is still the file or folder `replaced` (NULL: there must be none); where the file system cannot
+ * exchange names, it is moved aside first. *old is what is to be removed then: a name in the folder
+ * *old_folder, `from` or the target's parent; NULL for nothing. The caller frees it. */
+int output_target_rename_into_place(const struct output_target *t, int from, const char *name,
+                                    const struct stat *replaced, int *old_folder, char **old,
+                                    struct error *e);
+/* Afterwards: syncs the parent folder. */
+int output_target_sync(const struct output_target *t, struct error *e);
+/* Prints a warning that `what`, next to the target, could not be removed. */
+void output_target_warn_not_removed(const struct output_target *t, const char *what);
 
 #endif

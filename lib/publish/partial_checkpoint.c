@@ -1,22 +1,29 @@
 #include "partial_checkpoint.h"
 
 #include "fs.h"
+#include "hash.h"
+#include "made_files.h"
 #include "parts_folder.h"
 #include "glob_pattern.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define AUXILIARY_RECORD "auxiliary-files"
 #define INDEX            "model.safetensors.index.json"
 #define README           "README.md"
 
+#define DESCRIPTORS_OF_OTHERS 64
+
 /* What is known about one shard. */
 struct shard_work {
     enum shard_state state;
+    json_t *record; /* if it is finished */
     bool claimed;
     char *temporary; /* its name while this process writes it */
     int fd;
@@ -28,7 +35,8 @@ struct partial_checkpoint {
     struct shard_layout *layout;
     struct merge_fingerprint fingerprint;
     struct shard_work *work; /* [shard] */
-    json_t *files;           /* auxiliary files that were written: name, checksum */
+    struct shard_work auxiliary;
+    json_t *files; /* auxiliary files that were written: name, checksum */
     pthread_mutex_t mutex;
 };
 
@@ -60,6 +68,7 @@ struct partial_checkpoint *partial_checkpoint_open(const char *target, bool forc
 {
     struct partial_checkpoint *p = mem_alloc(1, sizeof *p);
     p->files = json_object();
+    p->auxiliary = (struct shard_work){.state = SHARD_UNCHECKED, .fd = -1};
     pthread_mutex_init(&p->mutex, NULL);
     if (parts_folder_open(&p->folder, target, force, mode != PARTIAL_CHECKPOINT_PUBLISH_ONLY,
                           mode == PARTIAL_CHECKPOINT_SHARED, e) == 0)
@@ -89,8 +98,11 @@ void partial_checkpoint_close(struct partial_checkpoint *p)
 {
     if (!p)
         return;
-    for (size_t i = 0; p->work && i < p->layout->n_shards; i++)
+    for (size_t i = 0; p->work && i < p->layout->n_shards; i++) {
         remove_unfinished_shard(p, &p->work[i]);
+        json_decref(p->work[i].record);
+    }
+    json_decref(p->auxiliary.record);
     free(p->work);
     shard_layout_free(p->layout);
     json_decref(p->files);
@@ -111,76 +123,104 @@ void partial_checkpoint_set_layout(struct partial_checkpoint *p, struct shard_la
 
 /* ---- records --------------------------------------------------------------------------------- */
 
+static struct shard_work *work_of(const struct partial_checkpoint *p, size_t shard)
+{
+    return shard == PARTIAL_CHECKPOINT_AUXILIARY ? (struct shard_work *)&p->auxiliary
+                                                 : &p->work[shard];
+}
+
 static const char *shard_record_name(const struct partial_checkpoint *p, size_t shard)
 {
     return shard == PARTIAL_CHECKPOINT_AUXILIARY ? AUXILIARY_RECORD : p->layout->shards[shard].name;
 }
 
+static void keep_record(struct shard_work *w, json_t *record)
+{
+    json_decref(w->record);
+    w->record = record;
+    w->state = SHARD_FINISHED;
+}
+
+/* Saves the record of something that is finished, and keeps it. */
 static int save_shard_record(struct partial_checkpoint *p, size_t shard, json_t *more,
                              struct error *e)
 {
     char *file = shard_records_file_name(shard_record_name(p, shard));
+    json_incref(more);
     int failed =
         shard_records_save(p->folder.folder, shard_record_name(p, shard), more, &p->fingerprint)
             ? write_error(p, file, e)
             : 0;
     free(file);
+    if (failed)
+        json_decref(more);
+    else
+        keep_record(work_of(p, shard), more);
     return failed;
 }
 
-json_t *partial_checkpoint_load_record(const struct partial_checkpoint *p, size_t shard)
+const json_t *partial_checkpoint_record(const struct partial_checkpoint *p, size_t shard)
 {
-    json_t *record = shard_records_load(p->folder.folder, shard_record_name(p, shard));
-    if (shard_records_find_state(record, &p->fingerprint) == SHARD_FINISHED)
-        return record;
-    json_decref(record);
-    return NULL;
+    const struct shard_work *w = work_of(p, shard);
+    return w->state == SHARD_FINISHED ? w->record : NULL;
 }
 
-/* Has the shard's file the size and the checksum in the record? */
-static bool shard_matches_record(const struct partial_checkpoint *p, const struct shard *s,
-                                 const json_t *record)
+static int read_error(const struct partial_checkpoint *p, const char *name, struct error *e)
 {
-    uint64_t size, hash;
-    return fs_hash_file(p->folder.model, s->name, s->header_size, &size, &hash) == 0 &&
-           size == s->data_size && shard_records_hash_equals(record, "checksum", hash);
+    return parts_folder_read_error(&p->folder, name, e);
 }
 
-enum shard_state partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard)
+/* Has the file this checksum, from offset `from` on? 1, 0, or -1. */
+static int matches_checksum(const struct partial_checkpoint *p, const char *name, uint64_t from,
+                            const json_t *record, const char *key, uint64_t *size, struct error *e)
 {
-    struct shard_work *w = &p->work[shard];
-    const struct shard *s = &p->layout->shards[shard];
-    if (w->state != SHARD_UNCHECKED)
-        return w->state;
-    json_t *record = shard_records_load(p->folder.folder, s->name);
-    w->state = shard_records_find_state(record, &p->fingerprint);
-    if (w->state == SHARD_FINISHED && !shard_matches_record(p, s, record))
-        w->state = SHARD_DAMAGED;
-    json_decref(record);
-    return w->state;
+    uint64_t hash;
+    if (fs_hash_file(p->folder.model, name, from, size, &hash) == 0)
+        return shard_records_hash_equals(record, key, hash);
+    return fs_is_missing(errno) ? 0 : read_error(p, name, e);
 }
 
-static bool file_matches_record(const struct partial_checkpoint *p, const json_t *files,
-                                const char *name)
+/* Have the files of a record their checksums? 1, 0, or -1. */
+static int matches_record(const struct partial_checkpoint *p, size_t shard, json_t *record,
+                          struct error *e)
 {
-    uint64_t size, hash;
-    return fs_hash_file(p->folder.model, name, 0, &size, &hash) == 0 &&
-           shard_records_hash_equals(files, name, hash);
-}
-
-enum shard_state partial_checkpoint_check_auxiliary_files(const struct partial_checkpoint *p)
-{
-    json_t *record = shard_records_load(p->folder.folder, AUXILIARY_RECORD), *value;
-    enum shard_state state = shard_records_find_state(record, &p->fingerprint);
-    json_t *files = json_object_get(record, "files");
+    json_t *value, *files = json_object_get(record, "files");
+    uint64_t size;
     const char *name;
+    if (shard != PARTIAL_CHECKPOINT_AUXILIARY) {
+        const struct shard *s = &p->layout->shards[shard];
+        int matches = matches_checksum(p, s->name, s->header_size, record, "checksum", &size, e);
+        return matches > 0 ? size == s->data_size : matches;
+    }
     json_object_foreach(files, name, value)
     {
-        if (state == SHARD_FINISHED && !file_matches_record(p, files, name))
-            state = SHARD_DAMAGED;
+        int matches = strchr(name, '/') ? 0 : matches_checksum(p, name, 0, files, name, &size, e);
+        if (matches <= 0)
+            return matches;
     }
-    json_decref(record);
-    return state;
+    return 1;
+}
+
+int partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard,
+                                   enum shard_state *state, struct error *e)
+{
+    struct shard_work *w = work_of(p, shard);
+    json_t *record;
+    *state = w->state;
+    if (*state != SHARD_UNCHECKED)
+        return 0;
+    if (shard_records_load(p->folder.folder, shard_record_name(p, shard), &record))
+        return read_error(p, shard_record_name(p, shard), e);
+    *state = shard_records_find_state(record, &p->fingerprint);
+    int matches = *state == SHARD_FINISHED ? matches_record(p, shard, record, e) : 0;
+    if (*state == SHARD_FINISHED && !matches)
+        *state = SHARD_DAMAGED;
+    w->state = *state;
+    if (matches > 0)
+        keep_record(w, record);
+    else
+        json_decref(record);
+    return matches < 0 ? -1 : 0;
 }
 
 static bool is_shard_name(const struct partial_checkpoint *p, const char *name)
@@ -198,7 +238,8 @@ static char *foreign_shard_of_record_file(const struct partial_checkpoint *p, co
     char *name = mem_copy_text(file), *dot = strrchr(name, '.');
     if (*file != '.' && dot && strcmp(dot, ".json") == 0) {
         *dot = '\0';
-        if (glob_pattern_text_ends_with(name, ".safetensors") && !is_shard_name(p, name))
+        if (glob_pattern_text_ends_with(name, ".safetensors") && parts_folder_is_model_file(name) &&
+            !is_shard_name(p, name))
             return name;
     }
     free(name);
@@ -234,6 +275,25 @@ int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, stru
 void partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard)
 {
     p->work[shard].claimed = true;
+}
+
+int partial_checkpoint_check_descriptors(const struct partial_checkpoint *p, struct error *e)
+{
+    struct rlimit limit;
+    rlim_t need = DESCRIPTORS_OF_OTHERS;
+    for (size_t i = 0; i < p->layout->n_shards; i++)
+        need += p->work[i].claimed;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || need <= limit.rlim_cur)
+        return 0;
+    rlim_t most = limit.rlim_max;
+    limit.rlim_cur = need < most ? need : most;
+    if (need <= most && setrlimit(RLIMIT_NOFILE, &limit) == 0)
+        return 0;
+    return error_set(
+        e,
+        "the shards of %s need %llu open files, but only %llu are allowed (ulimit -n); "
+        "use fewer shards",
+        p->folder.target.path, (unsigned long long)need, (unsigned long long)most);
 }
 
 bool partial_checkpoint_is_claimed(const struct partial_checkpoint *p, size_t shard)
@@ -318,7 +378,6 @@ int partial_checkpoint_finish_shard(struct partial_checkpoint *p, size_t shard, 
     if (save_shard_record(p, shard, more, e))
         return -1;
     p->work[shard].claimed = false;
-    p->work[shard].state = SHARD_FINISHED;
     return 0;
 }
 
@@ -327,10 +386,15 @@ int partial_checkpoint_finish_shard(struct partial_checkpoint *p, size_t shard, 
 int partial_checkpoint_write_file(struct partial_checkpoint *p, const char *name, const void *bytes,
                                   size_t size, struct error *e)
 {
-    uint64_t all, hash;
+    uint64_t written, hash;
+    if (made_files_add(&p->folder, name, e))
+        return -1;
     if (fs_replace_file(p->folder.model, name, bytes, size) ||
-        fs_hash_file(p->folder.model, name, 0, &all, &hash))
+        fs_hash_file(p->folder.model, name, 0, &written, &hash))
         return write_error(p, name, e);
+    if (written != size || hash != XXH3_64bits(bytes, size))
+        return error_set(e, "cannot write %s in %s: it has other contents on the disk", name,
+                         p->folder.name);
     json_object_set_new(p->files, name, shard_records_encode_hash(hash));
     return 0;
 }
@@ -342,67 +406,73 @@ int partial_checkpoint_record_auxiliary_files(struct partial_checkpoint *p, json
     return save_shard_record(p, PARTIAL_CHECKPOINT_AUXILIARY, more, e);
 }
 
-int partial_checkpoint_write_work_file(struct partial_checkpoint *p, const char *name,
+int partial_checkpoint_write_work_file(const struct partial_checkpoint *p, const char *name,
                                        const void *bytes, size_t size, struct error *e)
 {
     return fs_replace_file(p->folder.folder, name, bytes, size) ? write_error(p, name, e) : 0;
 }
 
-char *partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const char *name,
-                                        size_t *size)
+int partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const char *name,
+                                      char **bytes, size_t *size, struct error *e)
 {
-    return fs_read_file(p->folder.folder, name, size);
+    return parts_folder_read_file(&p->folder, name, bytes, size, e);
 }
 
 /* ---- publishing ------------------------------------------------------------------------------ */
+
+/* Reads the header of a shard and its size back. */
+static int check_header(const struct partial_checkpoint *p, const struct shard *s, struct error *e)
+{
+    struct stat st;
+    uint64_t size, hash;
+    int fd = fs_open_regular_file(p->folder.model, s->name, &st);
+    if (fd < 0)
+        return read_error(p, s->name, e);
+    int failed = fs_hash_range(fd, 0, s->header_size, &size, &hash);
+    close(fd);
+    if (failed)
+        return read_error(p, s->name, e);
+    if (hash == XXH3_64bits(s->header, s->header_size) &&
+        (uint64_t)st.st_size == s->header_size + s->data_size)
+        return 0;
+    return error_set(e, "cannot write %s in %s: it has other contents on the disk", s->name,
+                     p->folder.name);
+}
+
+static int write_header(const struct partial_checkpoint *p, const struct shard *s, struct error *e)
+{
+    int fd = fs_open_for_writing(p->folder.model, s->name), failed = 0;
+    if (fd < 0 || fs_write_at(fd, 0, s->header, s->header_size) || fsync(fd))
+        failed = write_error(p, s->name, e);
+    if (fd >= 0 && close(fd) && !failed)
+        failed = write_error(p, s->name, e);
+    return failed ? failed : check_header(p, s, e);
+}
 
 /* Changes a metadata value in the headers of all shards. */
 static int replace_metadata_in_all_shards(struct partial_checkpoint *p, const char *key,
                                           const char *value, struct error *e)
 {
     int failed = shard_layout_set_metadata(p->layout, key, value, p->folder.target.path, e);
-    for (size_t i = 0; !failed && i < p->layout->n_shards; i++) {
-        const struct shard *s = &p->layout->shards[i];
-        int fd = openat(p->folder.model, s->name, O_WRONLY | O_CLOEXEC);
-        if (fd < 0 || fs_write_at(fd, 0, s->header, s->header_size) || fsync(fd))
-            failed = write_error(p, s->name, e);
-        if (fd >= 0)
-            close(fd);
-    }
+    for (size_t i = 0; !failed && i < p->layout->n_shards; i++)
+        failed = write_header(p, &p->layout->shards[i], e);
     return failed;
 }
 
-/* Is it a file of this checkpoint? `files` are the recorded auxiliary files. */
-static bool belongs_to_checkpoint(const struct partial_checkpoint *p, const json_t *files,
-                                  const char *name)
+/* Is it a file of this checkpoint? */
+static bool belongs_to_checkpoint(const void *checkpoint, const char *name)
 {
+    const struct partial_checkpoint *p = checkpoint;
+    const json_t *files = json_object_get(p->auxiliary.record, "files");
     return json_object_get(files, name) || strcmp(name, README) == 0 ||
            (strcmp(name, INDEX) == 0 && p->layout->n_shards > 1) || is_shard_name(p, name);
-}
-
-/* Removes files of other merges and leftovers of killed processes. */
-static int remove_files_of_other_merges(const struct partial_checkpoint *p, const json_t *files,
-                                        struct error *e)
-{
-    int failed = 0;
-    DIR *dir = fs_open_folder(p->folder.model);
-    if (!dir)
-        return write_error(p, "model", e);
-    for (struct dirent *d; !failed && (d = readdir(dir));)
-        if (strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0 &&
-            !belongs_to_checkpoint(p, files, d->d_name) &&
-            fs_remove_tree(p->folder.model, d->d_name))
-            failed = write_error(p, d->d_name, e);
-    closedir(dir);
-    return failed;
 }
 
 int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, const char *value,
                                const char *readme, struct error *e)
 {
-    json_t *record = partial_checkpoint_load_record(p, PARTIAL_CHECKPOINT_AUXILIARY);
     char *index = shard_layout_index_json(p->layout);
-    int failed = remove_files_of_other_merges(p, json_object_get(record, "files"), e) ||
+    int failed = made_files_remove_others(&p->folder, belongs_to_checkpoint, p, e) ||
                  replace_metadata_in_all_shards(p, key, value, e) ||
                  (index && partial_checkpoint_write_file(p, INDEX, index, strlen(index), e)) ||
                  partial_checkpoint_write_file(p, README, readme, strlen(readme), e);
@@ -410,6 +480,5 @@ int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, co
         failed = write_error(p, "model", e);
     failed = failed || parts_folder_publish(&p->folder, e);
     free(index);
-    json_decref(record);
     return failed ? -1 : 0;
 }

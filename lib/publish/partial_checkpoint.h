@@ -40,12 +40,12 @@ const struct shard_layout *partial_checkpoint_layout(const struct partial_checkp
 
 /* ---- what is finished ---- */
 
-/* The state of a shard, by its record and checksum; never SHARD_UNCHECKED. */
-enum shard_state partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard);
-enum shard_state partial_checkpoint_check_auxiliary_files(const struct partial_checkpoint *p);
-/* The record of a shard or PARTIAL_CHECKPOINT_AUXILIARY, if it has the fingerprint of the layout;
- * else NULL. The caller drops the reference. */
-json_t *partial_checkpoint_load_record(const struct partial_checkpoint *p, size_t shard);
+/* The state of a shard or PARTIAL_CHECKPOINT_AUXILIARY, by its record and checksums; never
+ * SHARD_UNCHECKED. It is checked once. A file that exists but cannot be read is an error. */
+int partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard,
+                                   enum shard_state *state, struct error *e);
+/* The record that was checked; NULL unless the shard is finished. */
+const json_t *partial_checkpoint_record(const struct partial_checkpoint *p, size_t shard);
 /* The name of a shard of another merge that has a record here; NULL if there is none. The caller
  * frees. */
 char *partial_checkpoint_find_foreign_record(const struct partial_checkpoint *p);
@@ -56,6 +56,9 @@ int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, stru
 /* Claims a shard: this process will make it. */
 void partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard);
 bool partial_checkpoint_is_claimed(const struct partial_checkpoint *p, size_t shard);
+/* Can so many files be open as there are claimed shards, in addition to the others? For shards that
+ * are finished all at the end. */
+int partial_checkpoint_check_descriptors(const struct partial_checkpoint *p, struct error *e);
 /* Is there room on the disk for the claimed shards? */
 int partial_checkpoint_check_space(const struct partial_checkpoint *p, struct error *e);
 /* Writes bytes of tensor i, which is in a claimed shard: in any order, from any thread. */
@@ -74,18 +77,19 @@ int partial_checkpoint_write_file(struct partial_checkpoint *p, const char *name
  * takes. */
 int partial_checkpoint_record_auxiliary_files(struct partial_checkpoint *p, json_t *more,
                                               struct error *e);
-/* A file of the parts folder that is not published. The caller frees what is read; NULL if there is
- * no such file. */
-int partial_checkpoint_write_work_file(struct partial_checkpoint *p, const char *name,
+/* A file of the parts folder that is not published. *bytes is NULL if there is no such file, and
+ * otherwise the caller's to free. */
+int partial_checkpoint_write_work_file(const struct partial_checkpoint *p, const char *name,
                                        const void *bytes, size_t size, struct error *e);
-char *partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const char *name,
-                                        size_t *size);
+int partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const char *name,
+                                      char **bytes, size_t *size, struct error *e);
 
 /* ---- publishing ---- */
 
 /* Sets a metadata key in all shards, adds the index and the model card, removes files of other
- * merges, syncs everything, and renames the checkpoint to the target. All shards must be finished.
- * The parts folder is gone afterwards. */
+ * merges, reads back what it has written, syncs everything, and renames the checkpoint to the
+ * target. All shards must have been checked and be finished. A file that no merge has made is an
+ * error. The parts folder is gone afterwards. */
 int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, const char *value,
                                const char *readme, struct error *e);
 

@@ -14,9 +14,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MODEL    "model"
+#define REPLACED "replaced"
+
 int parts_folder_write_error(const struct parts_folder *f, const char *name, struct error *e)
 {
     return error_set(e, "cannot write %s in %s: %s", name, f->name, strerror(errno));
+}
+
+int parts_folder_read_error(const struct parts_folder *f, const char *name, struct error *e)
+{
+    return error_set(e, "cannot read %s in %s: %s", name, f->name, strerror(errno));
+}
+
+int parts_folder_read_file(const struct parts_folder *f, const char *name, char **bytes,
+                           size_t *size, struct error *e)
+{
+    *size = 0;
+    *bytes = fs_read_file(f->folder, name, size);
+    return *bytes || fs_is_missing(errno) ? 0 : parts_folder_read_error(f, name, e);
+}
+
+static char *describe_replaced(const struct stat *st)
+{
+    return mem_printf("%llu/%llu", (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
 }
 
 static void close_if_open(int fd)
@@ -32,10 +53,11 @@ static void remove_abandoned_temporary_files(const struct parts_folder *f)
 {
     DIR *dir = fs_open_folder(f->folder);
     for (struct dirent *d; dir && (d = readdir(dir));) {
-        if (!glob_pattern_matches(".*.safetensors.??????", d->d_name))
+        struct stat st;
+        if (!glob_pattern_matches(".model*.safetensors.??????", d->d_name))
             continue;
-        int fd = openat(f->folder, d->d_name, O_RDONLY | O_CLOEXEC);
-        if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0)
+        int fd = fs_open_regular_file(f->folder, d->d_name, &st);
+        if (fd >= 0 && st.st_uid == f->owner && flock(fd, LOCK_EX | LOCK_NB) == 0)
             unlinkat(f->folder, d->d_name, 0);
         close_if_open(fd);
     }
@@ -46,7 +68,9 @@ static void remove_abandoned_temporary_files(const struct parts_folder *f)
 /* A file system without locks is used without them. */
 static int lock_folder(struct parts_folder *f, bool shared, struct error *e)
 {
-    f->lock = openat(f->folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    if (f->lock < 0)
+        f->lock = openat(f->folder, "lock", flags, 0666);
     if (f->lock < 0)
         return parts_folder_write_error(f, "lock", e);
     if (flock(f->lock, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 || errno != EWOULDBLOCK)
@@ -60,26 +84,78 @@ static int report_missing_parts(const struct parts_folder *f, struct error *e)
     return error_set(e, "%s has no parts: there is no folder %s", f->target.path, f->name);
 }
 
+static int open_error(const struct parts_folder *f, const char *name, struct error *e)
+{
+    if (errno == ENOENT)
+        return report_missing_parts(f, e);
+    if (errno == ENOTDIR || errno == ELOOP)
+        return error_set(e, "%s next to %s is not a folder but a file or a link", name,
+                         f->target.path);
+    if (errno == EPERM)
+        return error_set(e, "%s next to %s belongs to another user", name, f->target.path);
+    return error_set(e, "cannot open %s next to %s: %s", name, f->target.path, strerror(errno));
+}
+
+/* Creates the folder if it is to be created, and opens it. */
+static int open_own_folder(struct parts_folder *f, bool create, struct error *e)
+{
+    int parent = f->target.parent;
+    if (create && mkdirat(parent, f->name, 0777) && errno != EEXIST)
+        return error_set(e, "cannot create the folder %s next to %s: %s", f->name, f->target.path,
+                         strerror(errno));
+    f->owner = geteuid();
+    f->folder = fs_open_own_folder(parent, f->name, f->owner);
+    if (f->folder < 0 && errno == EPERM) {
+        f->owner = fs_own_user(parent);
+        f->folder = fs_open_own_folder(parent, f->name, f->owner);
+    }
+    return f->folder < 0 ? open_error(f, f->name, e) : 0;
+}
+
+static int open_model(struct parts_folder *f, bool create, struct error *e)
+{
+    if (create && mkdirat(f->folder, MODEL, 0777) && errno != EEXIST)
+        return parts_folder_write_error(f, MODEL, e);
+    f->model = fs_open_own_folder(f->folder, MODEL, f->owner);
+    if (f->model >= 0)
+        return 0;
+    char *path = mem_printf("%s/%s", f->name, MODEL);
+    open_error(f, path, e);
+    free(path);
+    return -1;
+}
+
+/* A process that was killed after it had published left what it replaced in place of model/. */
+static void remove_replaced(const struct parts_folder *f)
+{
+    struct stat st;
+    size_t size;
+    char *text = fs_read_file(f->folder, REPLACED, &size);
+    if (text && fstatat(f->folder, MODEL, &st, AT_SYMLINK_NOFOLLOW) == 0) {
+        char *found = describe_replaced(&st);
+        if (strcmp(found, text) == 0 && flock(f->lock, LOCK_EX | LOCK_NB) == 0)
+            fs_remove_tree(f->folder, MODEL);
+        free(found);
+    }
+    free(text);
+}
+
 static int open_folder(struct parts_folder *f, bool create, bool shared, struct error *e)
 {
     const struct output_target *target = &f->target;
-    if (asprintf(&f->name, ".%.240s.parts", target->name) < 0)
-        abort();
-    if (create && mkdirat(target->parent, f->name, 0777) && errno != EEXIST)
-        return error_set(e, "cannot create the folder %s next to %s: %s", f->name, target->path,
-                         strerror(errno));
-    f->folder = openat(target->parent, f->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (f->folder < 0)
-        return errno == ENOENT ? report_missing_parts(f, e)
-                               : error_set(e, "cannot open %s next to %s: %s", f->name,
-                                           target->path, strerror(errno));
-    if (lock_folder(f, shared, e))
+    f->name = mem_printf(".%s.parts", target->name);
+    if (strlen(f->name) > fs_name_max(target->parent))
+        return error_set(e,
+                         "the name %.40s... is too long for a merge in parts: it has %zu bytes, "
+                         "and %zu are left beside . and .parts",
+                         target->name, strlen(target->name), fs_name_max(target->parent) - 7);
+    if (open_own_folder(f, create, e) || lock_folder(f, shared, e))
         return -1;
-    if (create && mkdirat(f->folder, "model", 0777) && errno != EEXIST)
-        return parts_folder_write_error(f, "model", e);
+    remove_replaced(f);
+    if (lock_folder(f, shared, e) || open_model(f, create, e))
+        return -1;
     remove_abandoned_temporary_files(f);
-    f->model = openat(f->folder, "model", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    return f->model < 0 ? report_missing_parts(f, e) : 0;
+    return 0;
 }
 
 int parts_folder_open(struct parts_folder *f, const char *target, bool force, bool create,
@@ -111,9 +187,9 @@ int parts_folder_create_temporary(const struct parts_folder *f, const char *shar
         char suffix[7];
         fs_random_suffix(suffix);
         free(*temporary);
-        if (asprintf(temporary, ".%s.%s", shard, suffix) < 0)
-            abort();
-        int fd = openat(f->folder, *temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        *temporary = mem_printf(".%s.%s", shard, suffix);
+        int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+        int fd = openat(f->folder, *temporary, flags, 0666);
         if (fd < 0) {
             int reason = errno;
             free(*temporary);
@@ -132,15 +208,79 @@ int parts_folder_create_temporary(const struct parts_folder *f, const char *shar
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
+static bool matches_any(const char *const *patterns, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (glob_pattern_matches(patterns[i], name))
+            return true;
+    return false;
+}
+
+bool parts_folder_is_model_file(const char *name)
+{
+    static const char *const patterns[] = {"model.safetensors",
+                                           "model-????\?-of-????\?.safetensors",
+                                           "model.safetensors.index.json", "README.md"};
+    return matches_any(patterns, sizeof patterns / sizeof *patterns, name);
+}
+
+/* Is it one of the files in the folder itself? */
+static bool is_work_file(const char *name)
+{
+    static const char *const patterns[] = {"lock",
+                                           "plan",
+                                           "header",
+                                           "files",
+                                           REPLACED,
+                                           "auxiliary-files.json",
+                                           "model.safetensors.json",
+                                           "model-????\?-of-????\?.safetensors.json",
+                                           ".plan.??????",
+                                           ".header.??????",
+                                           ".files.??????",
+                                           "." REPLACED ".??????",
+                                           ".auxiliary-files.json.??????",
+                                           ".model*.safetensors*.??????"};
+    return matches_any(patterns, sizeof patterns / sizeof *patterns, name);
+}
+
+/* Removes the files of the folder, and the folder if nothing else is in it. */
+static int remove_folder(const struct parts_folder *f)
+{
+    DIR *dir = fs_open_folder(f->folder);
+    for (struct dirent *d; dir && (d = readdir(dir));)
+        if (is_work_file(d->d_name) && fs_is_own_file(f->folder, d->d_name, f->owner))
+            unlinkat(f->folder, d->d_name, 0);
+    if (dir)
+        closedir(dir);
+    return unlinkat(f->target.parent, f->name, AT_REMOVEDIR);
+}
+
+/* Records what model/ will be exchanged for. */
+static int save_replaced(const struct parts_folder *f, const struct stat *replaced, struct error *e)
+{
+    char *text = describe_replaced(replaced);
+    int failed = fs_replace_file(f->folder, REPLACED, text, strlen(text));
+    free(text);
+    return failed ? parts_folder_write_error(f, REPLACED, e) : 0;
+}
+
 static int rename_model_and_remove_folder(struct parts_folder *f, struct error *e)
 {
-    struct replaced_output replaced;
-    if (output_target_rename_into_place(&f->target, f->folder, "model", &replaced, e))
+    struct stat replaced;
+    int old_folder;
+    char *old;
+    int replaces = f->target.force ? output_target_find_replaced(&f->target, &replaced, e) : 0;
+    if (replaces < 0 || (replaces && save_replaced(f, &replaced, e)) ||
+        output_target_rename_into_place(&f->target, f->folder, MODEL, replaces ? &replaced : NULL,
+                                        &old_folder, &old, e))
         return -1;
-    int failed = output_target_remove_replaced(&f->target, &replaced, e);
-    if (fs_remove_tree(f->target.parent, f->name) && !failed)
-        failed = error_set(e, "%s is complete, but the folder %s next to it could not be removed",
-                           f->target.path, f->name);
+    int failed = output_target_sync(&f->target, e);
+    if (old && fs_remove_tree(old_folder, old) && old_folder == f->target.parent)
+        output_target_warn_not_removed(&f->target, old);
+    if (remove_folder(f))
+        output_target_warn_not_removed(&f->target, f->name);
+    free(old);
     return failed;
 }
 

@@ -1,10 +1,14 @@
 /* The folder next to the target shared by the processes of a merge in parts. It stays until the
  * checkpoint in it is complete and is renamed to the target:
  *
+ * Everything in it belongs to one user. Names that are not listed here are left alone.
+ *
  *     .OUT.parts/lock            held shared by the parts at work, exclusively by the publisher
  *     .OUT.parts/model/          the future OUT, as far as it is finished
  *     .OUT.parts/NAME.json       the record of a finished shard, or of the auxiliary files
  *     .OUT.parts/plan, header    what is to be made (parts_plan.h)
+ *     .OUT.parts/files           names of the auxiliary files that were created in model/
+ *     .OUT.parts/replaced        which file or folder model/ is exchanged for
  *     .OUT.parts/.NAME.XXXXXX    a shard that a process is writing, and holds locked
  *
  * A parts_folder owns its descriptors until parts_folder_close. */
@@ -17,6 +21,7 @@ struct parts_folder {
     struct output_target target;
     char *name; /* in the parent of the target */
     int folder, model, lock;
+    uid_t owner;
 };
 
 /* Checks the target and opens the folder, which is created if `create` and must exist otherwise.
@@ -27,11 +32,20 @@ int parts_folder_open(struct parts_folder *f, const char *target, bool force, bo
 void parts_folder_close(struct parts_folder *f);
 /* "cannot write NAME in FOLDER: " and the reason in errno; returns -1. */
 int parts_folder_write_error(const struct parts_folder *f, const char *name, struct error *e);
+/* The same for "cannot read". */
+int parts_folder_read_error(const struct parts_folder *f, const char *name, struct error *e);
+/* Reads a file of the folder; *bytes is NULL if there is none, and otherwise the caller's to free.
+ */
+int parts_folder_read_file(const struct parts_folder *f, const char *name, char **bytes,
+                           size_t *size, struct error *e);
 /* Creates an empty, locked temporary file for a shard. Returns its descriptor, or -1 with the
  * reason in errno. The caller frees the name, *temporary. */
 int parts_folder_create_temporary(const struct parts_folder *f, const char *shard,
                                   char **temporary);
-/* Renames model/ to the target and removes the folder. Signals are blocked meanwhile. */
+/* Is it a name that any merge may give to a file in model/, other than an auxiliary file? */
+bool parts_folder_is_model_file(const char *name);
+/* Renames model/ to the target and removes the files of the folder. Signals are blocked
+ * meanwhile. */
 int parts_folder_publish(struct parts_folder *f, struct error *e);
 
 #endif

@@ -168,8 +168,12 @@ static int read_plan(const struct partial_checkpoint *p, struct parts_plan *plan
                      struct merge_fingerprint *f, struct arena *a, struct error *e)
 {
     size_t size, header_size;
-    char *text = partial_checkpoint_read_work_file(p, PLAN, &size),
-         *header = partial_checkpoint_read_work_file(p, HEADER, &header_size);
+    char *text = NULL, *header = NULL;
+    if (partial_checkpoint_read_work_file(p, PLAN, &text, &size, e) ||
+        partial_checkpoint_read_work_file(p, HEADER, &header, &header_size, e)) {
+        free(text);
+        return -1;
+    }
     json_t *json =
         text ? strict_json_parse(PLAN, "plan", (const unsigned char *)text, size, e) : NULL;
     int failed = !json || !header ||
@@ -188,10 +192,9 @@ static int record_auxiliary_files(struct partial_checkpoint *p, const struct sta
 {
     json_t *more = json_object();
     json_object_set(more, "read", read);
-    json_t *old = partial_checkpoint_load_record(p, PARTIAL_CHECKPOINT_AUXILIARY);
+    const json_t *old = partial_checkpoint_record(p, PARTIAL_CHECKPOINT_AUXILIARY);
     if (old && json_object_size(read) == 0) /* these tensors were read by an earlier run */
         json_object_set(more, "read", json_object_get(old, "read"));
-    json_decref(old);
     json_object_set_new(more, "hashes", input_hashes_of_models(s));
     return partial_checkpoint_record_auxiliary_files(p, more, e);
 }
@@ -226,14 +229,17 @@ static int check_foreign_records(const struct partial_checkpoint *p, struct erro
 static int check_all_shards_finished(struct partial_checkpoint *p, struct error *e)
 {
     const struct shard_layout *l = partial_checkpoint_layout(p);
+    enum shard_state state;
     for (size_t i = 0; i < l->n_shards; i++) {
-        enum shard_state state = partial_checkpoint_check_shard(p, i);
+        if (partial_checkpoint_check_shard(p, i, &state, e))
+            return -1;
         if (state != SHARD_FINISHED)
             return error_set(e, "%s is incomplete: %s%s; run its part again",
                              partial_checkpoint_target_name(p), l->shards[i].name,
                              shard_records_state_text(state));
     }
-    enum shard_state state = partial_checkpoint_check_auxiliary_files(p);
+    if (partial_checkpoint_check_shard(p, PARTIAL_CHECKPOINT_AUXILIARY, &state, e))
+        return -1;
     if (state != SHARD_FINISHED)
         return error_set(e,
                          "%s is incomplete: the set of auxiliary files%s; run the first part again",

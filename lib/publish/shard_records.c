@@ -2,6 +2,7 @@
 
 #include "fs.h"
 #include "hash.h"
+#include "mem.h"
 #include "strict_json.h"
 
 #include <errno.h>
@@ -49,23 +50,21 @@ bool shard_records_hash_equals(const json_t *object, const char *key, uint64_t h
 
 char *shard_records_file_name(const char *name)
 {
-    char *file;
-    if (asprintf(&file, "%s.json", name) < 0)
-        abort();
-    return file;
+    return mem_printf("%s.json", name);
 }
 
-json_t *shard_records_load(int folder, const char *name)
+int shard_records_load(int folder, const char *name, json_t **record)
 {
     struct error ignored;
     size_t size;
     char *file = shard_records_file_name(name), *text = fs_read_file(folder, file, &size);
-    json_t *record =
-        text ? strict_json_parse(file, "record", (const unsigned char *)text, size, &ignored)
-             : NULL;
+    int failed = !text && !fs_is_missing(errno) ? -1 : 0, reason = errno;
+    *record = text ? strict_json_parse(file, "record", (const unsigned char *)text, size, &ignored)
+                   : NULL;
     free(text);
     free(file);
-    return record;
+    errno = reason;
+    return failed;
 }
 
 /* The hash of all fields but the checksum. */

@@ -34,9 +34,9 @@ bool shard_records_hash_equals(const json_t *object, const char *key, uint64_t h
 
 /* "NAME.json"; the caller frees. */
 char *shard_records_file_name(const char *name);
-/* Reads a record, whatever it was made from; NULL if there is none or it is damaged. The caller
- * drops the reference. */
-json_t *shard_records_load(int folder, const char *name);
+/* Reads a record, whatever it was made from; *record is NULL if there is none or it is damaged. The
+ * caller drops the reference. Returns -1 with the reason in errno if it cannot be read. */
+int shard_records_load(int folder, const char *name, json_t **record);
 /* SHARD_FINISHED if the record has this fingerprint, else what is wrong with it. */
 enum shard_state shard_records_find_state(const json_t *record, const struct merge_fingerprint *f);
 /* Writes a record with the fingerprint and the fields of `more`, whose reference it takes. Returns

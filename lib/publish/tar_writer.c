@@ -27,6 +27,7 @@ struct tar_writer {
     bool entry_is_open;     /* its entry has been started */
     uint64_t shard_written; /* bytes of its data */
     uint64_t total_written; /* bytes of all data */
+    uint64_t bytes_written; /* of the archive */
     struct early_data *early;
     pthread_mutex_t lock;
 };
@@ -71,7 +72,7 @@ void tar_writer_free_unfinished(struct tar_writer *w)
 
 static la_ssize_t write_to_fd(struct archive *a, void *data, const void *bytes, size_t size)
 {
-    const struct tar_writer *w = data;
+    struct tar_writer *w = data;
     const char *from = bytes;
     for (size_t done = 0; done < size;) {
         ssize_t n = write(w->fd, from + done, size - done);
@@ -81,6 +82,7 @@ static la_ssize_t write_to_fd(struct archive *a, void *data, const void *bytes, 
         }
         done += n > 0 ? (size_t)n : 0;
     }
+    w->bytes_written += size;
     return (la_ssize_t)size;
 }
 
@@ -243,7 +245,7 @@ int tar_writer_write_data(struct tar_writer *w, uint64_t total_offset, const voi
     return failed;
 }
 
-int tar_writer_finish(struct tar_writer *w, struct error *e)
+int tar_writer_finish(struct tar_writer *w, uint64_t *size, struct error *e)
 {
     const struct shard_layout *l = w->layout;
     while (w->shard < l->n_shards && l->shards[w->shard].data_size == w->shard_written)
@@ -261,6 +263,7 @@ int tar_writer_finish(struct tar_writer *w, struct error *e)
     w->fd = -1;
     if (close(fd))
         return error_set(e, "cannot write %s: %s", w->target, strerror(errno));
+    *size = w->bytes_written;
     tar_writer_free(w);
     return 0;
 }

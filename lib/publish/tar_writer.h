@@ -22,9 +22,9 @@ void tar_writer_set_layout(struct tar_writer *w, const struct shard_layout *layo
  * once. */
 int tar_writer_write_data(struct tar_writer *w, uint64_t total_offset, const void *bytes,
                           size_t size, struct error *e);
-/* Writes the end blocks and closes the descriptor; missing data are an error. Frees w on success.
- */
-int tar_writer_finish(struct tar_writer *w, struct error *e);
+/* Writes the end blocks and closes the descriptor; missing data are an error. *size is the number
+ * of bytes that were written. Frees w on success. */
+int tar_writer_finish(struct tar_writer *w, uint64_t *size, struct error *e);
 /* Closes the descriptor without end blocks, so that readers see a truncated archive. Frees w; NULL
  * is allowed. */
 void tar_writer_free_unfinished(struct tar_writer *w);

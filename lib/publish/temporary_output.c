@@ -1,6 +1,7 @@
 #include "temporary_output.h"
 
 #include "fs.h"
+#include "hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -8,29 +9,28 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* A file that exists or is about to. A signal handler may walk the list at any time. */
 struct temporary_file {
     struct temporary_file *next;
     const char *name;
+    uint64_t length;
+    size_t start; /* bytes at its beginning that are read back, and their hash */
+    uint64_t hash;
 };
 
 /* Only system calls that a signal handler may make. */
 void temporary_output_remove(struct temporary_output *t)
 {
     for (struct temporary_file *f = t->files; f; f = f->next)
-        unlinkat(t->folder, f->name, 0);
-    if (t->target->form == OUTPUT_FOLDER && t->name)
-        unlinkat(t->target->parent, t->name, AT_REMOVEDIR);
+        unlinkat(t->folder.model, f->name, 0);
+    temporary_folder_remove(&t->folder);
 }
 
-/* ---- signals --------------------------------------------------------------------------------- */
+/* ---- signals and fatal_exit ------------------------------------------------------------------ */
 
-static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-#define N_SIGNALS (sizeof signals / sizeof *signals)
-static struct sigaction old_actions[N_SIGNALS];
+/* A signal handler has no other way to find these. */
 static struct temporary_output *_Atomic active;
 static atomic_bool renaming; /* nothing may be removed now: a signal waits */
 static volatile sig_atomic_t waiting_signal;
@@ -48,24 +48,48 @@ static void remove_output_on_signal(int signal_number)
     raise(signal_number);
 }
 
+/* Does this signal end a process that has not asked for anything else? SIGBUS and SIGXFSZ are
+ * handled by the program. */
+static bool ends_process(int signal_number)
+{
+    static const int others[] = {SIGKILL, SIGSTOP, SIGCHLD,  SIGCONT, SIGTSTP, SIGTTIN,
+                                 SIGTTOU, SIGURG,  SIGWINCH, SIGBUS,  SIGXFSZ};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (signal_number == others[i])
+            return false;
+    return true;
+}
+
+/* Replaces the handler of each signal that would end the process by `after`, if it is `before`. */
+static void replace_handlers(void (*before)(int), void (*after)(int))
+{
+    struct sigaction action = {.sa_handler = after}, old;
+    sigemptyset(&action.sa_mask);
+    for (int i = 1; i <= SIGRTMAX; i++)
+        if (ends_process(i) && sigaction(i, NULL, &old) == 0 && old.sa_handler == before)
+            sigaction(i, &action, NULL);
+}
+
+static void on_fatal(void *temporary, const char *program, const char *sentence)
+{
+    if (!renaming)
+        temporary_output_remove(temporary);
+}
+
 static void install_signal_handlers(struct temporary_output *t)
 {
-    struct sigaction action = {.sa_handler = remove_output_on_signal};
-    sigemptyset(&action.sa_mask);
     active = t;
-    for (size_t i = 0; i < N_SIGNALS; i++) {
-        sigaction(signals[i], NULL, &old_actions[i]);
-        if (old_actions[i].sa_handler != SIG_IGN)
-            sigaction(signals[i], &action, NULL);
-    }
+    replace_handlers(SIG_DFL, remove_output_on_signal);
+    t->on_fatal = (struct fatal_action){.run = on_fatal, .data = t};
+    fatal_add_action(&t->on_fatal);
 }
 
 static void restore_signal_handlers(struct temporary_output *t)
 {
     if (active != t)
         return;
-    for (size_t i = 0; i < N_SIGNALS; i++)
-        sigaction(signals[i], &old_actions[i], NULL);
+    fatal_remove_action(&t->on_fatal);
+    replace_handlers(remove_output_on_signal, SIG_DFL);
     active = NULL;
     renaming = false;
     int waited = waiting_signal;
@@ -76,7 +100,27 @@ static void restore_signal_handlers(struct temporary_output *t)
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
-static void add_to_file_list(struct temporary_output *t, const char *name)
+void temporary_output_init(struct temporary_output *t, const struct output_target *target)
+{
+    *t = (struct temporary_output){.target = target, .folder = TEMPORARY_FOLDER_CLOSED};
+}
+
+int temporary_output_create(struct temporary_output *t, struct error *e)
+{
+    install_signal_handlers(t);
+    if (temporary_folder_create(&t->folder, t->target))
+        return error_set(e, "cannot create a temporary folder next to %s: %s", t->target->path,
+                         strerror(errno));
+    temporary_folder_remove_abandoned(&t->folder, t->target);
+    return 0;
+}
+
+static int write_error(const struct temporary_output *t, const char *name, struct error *e)
+{
+    return output_target_write_error(t->target, name, e);
+}
+
+static void add_file(struct temporary_output *t, const char *name)
 {
     struct temporary_file *f = arena_alloc(&t->arena, 1, sizeof *f);
     f->name = arena_copy_text(&t->arena, name);
@@ -84,102 +128,157 @@ static void add_to_file_list(struct temporary_output *t, const char *name)
     t->files = f;
 }
 
-static int create_folder(struct temporary_output *t, struct error *e)
+int temporary_output_open_file(struct temporary_output *t, const char *name, struct error *e)
 {
-    const struct output_target *target = t->target;
-    for (int tries = 0; tries < 100; tries++) {
-        free(t->name);
-        t->name = output_target_temporary_name(target, "partial");
-        if (mkdirat(target->parent, t->name, 0777) == 0) {
-            t->folder = openat(target->parent, t->name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-            break;
-        }
-        if (errno != EEXIST)
-            break;
-    }
-    return t->folder < 0 ? error_set(e, "cannot create a temporary folder next to %s: %s",
-                                     target->path, strerror(errno))
-                         : 0;
+    if (temporary_folder_list(&t->folder, name))
+        return write_error(t, name, e);
+    add_file(t, name);
+    int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(t->folder.model, name, flags, 0666);
+    return fd < 0 ? write_error(t, name, e) : fd;
 }
 
-static int create_single_file(struct temporary_output *t, int *fd, struct error *e)
+int temporary_output_reopen_file(const struct temporary_output *t, const char *name)
 {
-    const struct output_target *target = t->target;
-    t->folder = target->parent;
-    for (int tries = 0; *fd < 0 && tries < 100; tries++) {
-        free(t->name);
-        t->name = output_target_temporary_name(target, "partial");
-        *fd = openat(target->parent, t->name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (*fd < 0 && errno != EEXIST)
-            break;
-    }
-    if (*fd < 0)
-        return error_set(e, "cannot create a temporary file next to %s: %s", target->path,
-                         strerror(errno));
-    add_to_file_list(t, t->name);
-    return 0;
+    return fs_open_for_writing(t->folder.model, name);
 }
 
-int temporary_output_create(struct temporary_output *t, int *fd, struct error *e)
+static struct temporary_file *find_file(const struct temporary_output *t, const char *name)
 {
-    *fd = -1;
-    install_signal_handlers(t);
-    return t->target->form == OUTPUT_FOLDER ? create_folder(t, e) : create_single_file(t, fd, e);
+    struct temporary_file *f = t->files;
+    while (strcmp(f->name, name) != 0)
+        f = f->next;
+    return f;
 }
 
-const char *temporary_output_file_name(const struct temporary_output *t)
+void temporary_output_set_length(struct temporary_output *t, const char *name, uint64_t length)
 {
-    return t->files->name;
+    find_file(t, name)->length = length;
+}
+
+/* Writes the beginning of a file and closes it. */
+static int write_start(struct temporary_output *t, int fd, const char *name, const void *bytes,
+                       size_t size, struct error *e)
+{
+    struct temporary_file *f = find_file(t, name);
+    f->start = size;
+    f->hash = XXH3_64bits(bytes, size);
+    int failed = fs_write_at(fd, 0, bytes, size) ? write_error(t, name, e) : 0;
+    return close(fd) && !failed ? write_error(t, name, e) : failed;
 }
 
 int temporary_output_create_file(struct temporary_output *t, const char *name, const void *bytes,
                                  size_t size, uint64_t length, struct error *e)
 {
-    int flags = O_WRONLY | O_CREAT | O_CLOEXEC;
-    if (t->target->form == OUTPUT_FOLDER) {
-        add_to_file_list(t, name);
-        flags |= O_EXCL;
-    }
-    int fd = openat(t->folder, name, flags, 0666);
+    int fd = temporary_output_open_file(t, name, e);
     if (fd < 0)
-        return output_target_write_error(t->target, name, e);
-    int failed = fs_preallocate(fd, length) || fs_write_at(fd, 0, bytes, size)
-                     ? output_target_write_error(t->target, name, e)
-                     : 0;
-    if (close(fd) && !failed)
-        failed = output_target_write_error(t->target, name, e);
-    return failed ? -1 : 0;
+        return -1;
+    if (fs_preallocate(fd, length)) {
+        write_error(t, name, e);
+        close(fd);
+        return -1;
+    }
+    temporary_output_set_length(t, name, length);
+    return write_start(t, fd, name, bytes, size, e);
+}
+
+int temporary_output_rewrite_start(struct temporary_output *t, const char *name, const void *bytes,
+                                   size_t size, struct error *e)
+{
+    if (size != find_file(t, name)->start)
+        return error_set(e, "cannot write %s/%s: its header would have %zu bytes in place of %zu",
+                         t->target->path, name, size, find_file(t, name)->start);
+    int fd = temporary_output_reopen_file(t, name);
+    return fd < 0 ? write_error(t, name, e) : write_start(t, fd, name, bytes, size, e);
 }
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
+static int compare_file(const struct temporary_output *t, const struct temporary_file *f, int fd,
+                        const struct stat *st, struct error *e)
+{
+    uint64_t size, hash;
+    if ((uint64_t)st->st_size != f->length)
+        return error_set(e, "cannot write %s: %s has %llu bytes on the disk in place of %llu",
+                         t->target->path, f->name, (unsigned long long)st->st_size,
+                         (unsigned long long)f->length);
+    if (fs_hash_range(fd, 0, f->start, &size, &hash))
+        return error_set(e, "cannot read %s of %s back: %s", f->name, t->target->path,
+                         strerror(errno));
+    if (f->start && (size != f->start || hash != f->hash))
+        return error_set(e, "cannot write %s: %s has other contents on the disk", t->target->path,
+                         f->name);
+    return 0;
+}
+
+static int check_and_sync_file(const struct temporary_output *t, const struct temporary_file *f,
+                               struct error *e)
+{
+    struct stat st;
+    int fd = fs_open_regular_file(t->folder.model, f->name, &st);
+    if (fd < 0)
+        return write_error(t, f->name, e);
+    int failed = compare_file(t, f, fd, &st, e);
+    if (!failed && fsync(fd))
+        failed = write_error(t, f->name, e);
+    close(fd);
+    return failed;
+}
+
 int temporary_output_sync(const struct temporary_output *t, struct error *e)
 {
     for (struct temporary_file *f = t->files; f; f = f->next)
-        if (fs_sync_file(t->folder, f->name))
-            return output_target_write_error(t->target, f->name, e);
-    return fsync(t->folder) ? output_target_write_error(t->target, NULL, e) : 0;
+        if (check_and_sync_file(t, f, e))
+            return -1;
+    return fsync(t->folder.model) ? write_error(t, NULL, e) : 0;
+}
+
+/* Removes what was replaced, and the temporary folder. */
+static void remove_old(struct temporary_output *t, int old_folder, const char *old)
+{
+    bool failed = old && fs_remove_tree(old_folder, old);
+    if (failed && old_folder == t->target->parent)
+        output_target_warn_not_removed(t->target, old);
+    if (temporary_folder_remove(&t->folder) || (failed && old_folder != t->target->parent))
+        output_target_warn_not_removed(t->target, t->folder.name);
+}
+
+/* Of a folder model/ is renamed, of a target of one file that file. */
+static int rename_model(struct temporary_output *t, int *old_folder, char **old, struct error *e)
+{
+    bool is_folder = t->target->form == OUTPUT_FOLDER;
+    int from = is_folder ? t->folder.outer : t->folder.model;
+    const char *name = is_folder ? "model" : t->files->name;
+    struct stat replaced;
+    int replaces = t->target->force ? output_target_find_replaced(t->target, &replaced, e) : 0;
+    if (replaces < 0)
+        return -1;
+    if (replaces && temporary_folder_list_replaced(&t->folder, &replaced))
+        return write_error(t, NULL, e);
+    return output_target_rename_into_place(t->target, from, name, replaces ? &replaced : NULL,
+                                           old_folder, old, e);
 }
 
 int temporary_output_rename_into_place(struct temporary_output *t, struct error *e)
 {
-    struct replaced_output replaced;
+    char *old;
+    int old_folder = -1;
     renaming = true;
-    if (output_target_rename_into_place(t->target, t->target->parent, t->name, &replaced, e)) {
+    if (rename_model(t, &old_folder, &old, e)) {
         renaming = false;
         return -1;
     }
     t->files = NULL;
-    free(t->name);
-    t->name = NULL;
-    return output_target_remove_replaced(t->target, &replaced, e);
+    int failed = output_target_sync(t->target, e);
+    remove_old(t, old_folder, old);
+    free(old);
+    temporary_folder_close(&t->folder);
+    return failed;
 }
 
 void temporary_output_close(struct temporary_output *t)
 {
     restore_signal_handlers(t);
-    if (t->folder >= 0 && t->folder != t->target->parent)
-        close(t->folder);
-    free(t->name);
+    temporary_folder_close(&t->folder);
     arena_free(&t->arena);
 }

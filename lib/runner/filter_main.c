@@ -1,6 +1,7 @@
 #include "filter_main.h"
 
 #include "command_line.h"
+#include "fatal.h"
 #include "stage.h"
 #include "standard_output.h"
 #include "stdio_stages.h"
@@ -13,21 +14,14 @@
 
 /* ---- signals --------------------------------------------------------------------------------- */
 
-static const char *program_name; /* of the first stage, for the signal handler */
-
 /* A mapped file that is truncated raises SIGBUS: say so instead of dumping core. */
 static void exit_on_bus_error(int signal)
 {
-    static const char text[] = ": a file was truncated while it was being read\n";
-    ssize_t ignored = write(STDERR_FILENO, program_name, strlen(program_name));
-    ignored = write(STDERR_FILENO, text, sizeof text - 1);
-    (void)ignored;
-    _exit(1);
+    fatal_exit("a file was truncated while it was being read");
 }
 
-static void set_signal_handlers(const char *name)
+void filter_main_set_signals(void)
 {
-    program_name = name;
     signal(SIGBUS, exit_on_bus_error);
     signal(SIGXFSZ, SIG_IGN); /* a file that reaches its size limit is a failed write */
 }
@@ -70,7 +64,13 @@ static struct stage *new_writer_stage(const struct stage *s)
     struct stage *writer = stage_new(&stdio_stages_writer);
     writer->name = s->filter->name;
     writer->common = s->common;
+    stdio_stages_prepare_writer(writer);
     return writer;
+}
+
+static int failure_status(const struct stage *last)
+{
+    return last->filter->failure_status ? last->filter->failure_status : 1;
 }
 
 /* Prints the error unless that was done; the exit status of a failed run. */
@@ -78,7 +78,7 @@ static int print_error_and_get_exit_status(const struct stage *last, const struc
 {
     if (!e->printed)
         fprintf(stderr, "%s: %s\n", e->stage, e->text);
-    return last->filter->failure_status ? last->filter->failure_status : 1;
+    return failure_status(last);
 }
 
 /* Makes the chain of n stages, with a reader and a writer at the ends where those are missing; its
@@ -102,7 +102,8 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
     struct run_monitor own = *monitor;
     struct error e = {0};
     int status;
-    set_signal_handlers(stages[0]->filter->name);
+    filter_main_set_signals();
+    fatal_set_program(stages[0]->filter->name, failure_status(last));
     own.show_progress &=
         filter_main_ends_chain(last); /* else the program that reads the stream does */
     size_t length = add_missing_reader_and_writer(stages, n, chain, &e);

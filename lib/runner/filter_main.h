@@ -14,6 +14,10 @@ int filter_main(const struct filter *f, int argc, char **argv);
  * filter_main does. Frees the stages. */
 int filter_main_run_chain(struct stage **stages, size_t n, const struct run_monitor *monitor);
 
+/* Makes truncated input and the limit of a file's size errors with a sentence. The two functions
+ * above do it. */
+void filter_main_set_signals(void);
+
 /* Is the stage a source, so that it starts a chain? A filter that is a source only if it has
  * operands (tv-extract) counts by those. */
 bool filter_main_starts_chain(const struct stage *s);

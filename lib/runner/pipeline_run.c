@@ -1,5 +1,6 @@
 #include "pipeline_run.h"
 
+#include "atomic_file.h"
 #include "command_line.h"
 #include "filter_main.h"
 #include "stage.h"
@@ -285,6 +286,9 @@ int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeli
 
 int pipeline_run_start_report(struct pipeline_options *o, const char *file)
 {
+    struct error e;
+    if (file && atomic_file_check(file, &e))
+        return print_error("report", e.text);
     if (file && !(o->monitor.report = run_report_new()))
         return print_error("report", strerror(errno));
     return 0;

@@ -133,13 +133,20 @@ const struct filter stdio_stages_reader = {
 
 /* ---- the writer ------------------------------------------------------------------------------ */
 
+void stdio_stages_prepare_writer(struct stage *s)
+{
+    if (!isatty(STDOUT_FILENO))
+        s->data = writer_open(STDOUT_FILENO, "standard output");
+}
+
 static int open_writer(struct stage *s, struct header *h, struct error *e)
 {
     /* mpirun gives a program its own terminal, and passes on its output there. */
     if (isatty(STDOUT_FILENO) && !getenv("OMPI_COMM_WORLD_RANK"))
         return error_set(e, "standard output is a terminal; send the tensor stream to a pipe or a "
                             "file (tv-view shows it as text)");
-    s->data = writer_open(STDOUT_FILENO, "standard output");
+    if (!s->data)
+        s->data = writer_open(STDOUT_FILENO, "standard output");
     return writer_write_header(s->data, h, e);
 }
 
@@ -174,8 +181,6 @@ static bool writer_lost_its_reader(const struct stage *s)
 static int close_failed_writer(struct writer *w, const struct error *failure)
 {
     struct error ignored;
-    if (!w && !isatty(STDOUT_FILENO))
-        w = writer_open(STDOUT_FILENO, "standard output");
     if (w)
         writer_write_error_record(w, failure->stage, failure->text);
     return writer_close(w, &ignored);

@@ -8,6 +8,9 @@
 extern const struct filter stdio_stages_reader;
 /* Writes a stream to standard output; if the run fails, with an error record at its end. */
 extern const struct filter stdio_stages_writer;
+/* Before the run: opens standard output, so that an error record is written even if the program
+ * ends before the writer's turn to be opened. */
+void stdio_stages_prepare_writer(struct stage *s);
 /* A source_for_operand function for a sink that reads no stream: a source without tensors. */
 const struct filter *stdio_stages_empty_source(const char *operand, struct error *e);
 

@@ -1,17 +1,24 @@
 #include "writer.h"
 
 #include "encode.h"
+#include "fatal.h"
 #include "hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
-#define PIPE_SIZE (1 << 20)
+#define PIPE_SIZE       (1 << 20)
+#define FATAL_ROOM      1024 /* bytes of an error record: a sentence and a filter's name */
+#define FATAL_WAITS_MAX 1000 /* milliseconds for a write of another thread */
+
+enum { IDLE, WRITING, ENDED };
 
 struct writer {
     int fd;
@@ -23,7 +30,53 @@ struct writer {
     uint64_t tensors, payload_bytes;
     bool started;      /* the magic has been written */
     bool write_failed; /* possibly inside an object: no error record can follow */
+    bool has_written;  /* the magic is on its way */
+    atomic_int state;  /* IDLE, or WRITING, or ENDED by fatal_exit */
+    struct fatal_action on_fatal;
+    struct bytes last, record; /* room for an error record when there is no more memory */
 };
+
+static bool change_state(struct writer *w, int from, int to)
+{
+    return atomic_compare_exchange_strong(&w->state, &from, to);
+}
+
+/* Encodes an error record into the room that was reserved. */
+static void encode_last_record(struct writer *w, const char *program, const char *sentence)
+{
+    w->last.size = w->record.size = 0;
+    if (!w->has_written)
+        encode_magic(&w->last);
+    encode_error_record(&w->record, program, sentence);
+    encode_uint(&w->last, w->record.size);
+    bytes_append(&w->last, w->record.data, w->record.size);
+}
+
+/* A fatal_action: an error record in place of what has not been written, so that the reader adds no
+ * sentence of its own. */
+static void write_last_record(void *writer, const char *program, const char *sentence)
+{
+    struct writer *w = writer;
+    const struct timespec millisecond = {.tv_nsec = 1000000};
+    for (int i = 0; !change_state(w, IDLE, ENDED); i++) {
+        if (i == FATAL_WAITS_MAX)
+            return;
+        nanosleep(&millisecond, NULL);
+    }
+    if (w->write_failed || strlen(program) + strlen(sentence) > FATAL_ROOM / 2)
+        return;
+    encode_last_record(w, program, sentence);
+    ssize_t ignored = write(w->fd, w->last.data, w->last.size);
+    (void)ignored;
+}
+
+static void reserve_last_record(struct writer *w)
+{
+    w->last = (struct bytes){.data = mem_alloc(FATAL_ROOM, 1), .capacity = FATAL_ROOM};
+    w->record = (struct bytes){.data = mem_alloc(FATAL_ROOM, 1), .capacity = FATAL_ROOM};
+    w->on_fatal = (struct fatal_action){.run = write_last_record, .data = w};
+    fatal_add_action(&w->on_fatal);
+}
 
 struct writer *writer_open(int fd, const char *what)
 {
@@ -33,13 +86,13 @@ struct writer *writer_open(int fd, const char *what)
     w->hash = XXH3_createState();
     w->checksum = XXH3_createState();
     XXH3_64bits_reset(w->hash);
+    reserve_last_record(w);
     fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* fails harmlessly if it is not a pipe */
     return w;
 }
 
 /* Writes the pending records, then `size` bytes. */
-static int write_pending_and_bytes(struct writer *w, const void *bytes, size_t size,
-                                   struct error *e)
+static int write_pending(struct writer *w, const void *bytes, size_t size, struct error *e)
 {
     struct iovec parts[2] = {{w->pending.data, w->pending.size}, {(void *)bytes, size}};
     size_t left = w->pending.size + size;
@@ -63,6 +116,18 @@ static int write_pending_and_bytes(struct writer *w, const void *bytes, size_t s
     }
     w->pending.size = 0;
     return w->write_failed ? -1 : 0;
+}
+
+/* The same, unless fatal_exit has written the last record. */
+static int write_pending_and_bytes(struct writer *w, const void *bytes, size_t size,
+                                   struct error *e)
+{
+    while (!change_state(w, IDLE, WRITING))
+        pause(); /* the process is about to end */
+    w->has_written = true;
+    int failed = write_pending(w, bytes, size, e);
+    change_state(w, WRITING, IDLE);
+    return failed;
 }
 
 /* Appends the encoded map and the length before it to the pending records. */
@@ -174,10 +239,13 @@ int writer_close(struct writer *w, struct error *e)
     if (!w)
         return 0;
     int failed = w->write_failed ? 0 : write_pending_and_bytes(w, NULL, 0, e);
+    fatal_remove_action(&w->on_fatal);
     if (close(w->fd) < 0 && !failed)
         failed = error_set(e, "cannot close %s: %s", w->what, strerror(errno));
     bytes_free(&w->pending);
     bytes_free(&w->map);
+    bytes_free(&w->last);
+    bytes_free(&w->record);
     XXH3_freeState(w->hash);
     XXH3_freeState(w->checksum);
     free(w->what);

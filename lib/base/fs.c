@@ -1,5 +1,6 @@
 #include "fs.h"
 
+#include "fatal.h"
 #include "hash.h"
 #include "mem.h"
 
@@ -60,23 +61,16 @@ void fs_start_writeback(int fd, uint64_t written, size_t size, bool complete)
         sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
 }
 
-int fs_sync_file(int folder, const char *name)
+int fs_open_for_writing(int folder, const char *name)
 {
-    int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    int failed = fsync(fd), reason = errno;
-    close(fd);
-    errno = reason;
-    return failed;
+    return openat(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
 int fs_replace_file(int folder, const char *name, const void *bytes, size_t size)
 {
-    char suffix[7], *temporary;
+    char suffix[7];
     fs_random_suffix(suffix);
-    if (asprintf(&temporary, ".%.200s.%s", name, suffix) < 0)
-        abort();
+    char *temporary = mem_printf(".%.200s.%s", name, suffix);
     int fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     int failed = fd < 0 || fs_write_at(fd, 0, bytes, size) || fsync(fd) ? -1 : 0;
     int reason = errno;
@@ -95,56 +89,106 @@ int fs_replace_file(int folder, const char *name, const void *bytes, size_t size
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Opens a regular file; a pipe or a device may have no end. */
-static int open_regular_file(int folder, const char *name, struct stat *st)
+int fs_open_regular_file(int folder, const char *name, struct stat *st)
 {
-    int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-    if (fd < 0 || (fstat(fd, st) == 0 && S_ISREG(st->st_mode)))
+    int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int reason = fstat(fd, st) ? errno : S_ISREG(st->st_mode) ? 0 : EINVAL;
+    if (!reason)
         return fd;
     close(fd);
-    errno = EINVAL;
+    errno = reason;
     return -1;
+}
+
+bool fs_is_missing(int error_number)
+{
+    return error_number == ENOENT || error_number == EINVAL || error_number == ELOOP ||
+           error_number == ENXIO;
+}
+
+/* Reads at `offset`, up to `size` bytes or the end of the file; their number, or -1. */
+static ssize_t read_at(int fd, uint64_t offset, char *bytes, size_t size)
+{
+    size_t done = 0;
+    while (done < size) {
+        ssize_t n = pread(fd, bytes + done, size - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+/* Closes a descriptor and keeps errno. */
+static void close_quietly(int fd)
+{
+    int reason = errno;
+    close(fd);
+    errno = reason;
 }
 
 char *fs_read_file(int folder, const char *name, size_t *size)
 {
     struct stat st;
-    int fd = open_regular_file(folder, name, &st);
+    int fd = fs_open_regular_file(folder, name, &st);
     if (fd < 0)
         return NULL;
-    size_t length = st.st_size < 0 || (size_t)st.st_size > MAX_READ ? 0 : (size_t)st.st_size;
-    char *text = mem_alloc(length + 1, 1);
-    ssize_t n = 0;
-    for (*size = 0; *size < length; *size += (size_t)n)
-        if ((n = read(fd, text + *size, length - *size)) <= 0)
-            break;
-    close(fd);
-    if (*size == length)
+    char *text = NULL;
+    ssize_t n = -1;
+    *size = (size_t)st.st_size;
+    errno = EFBIG;
+    if (*size <= MAX_READ) {
+        text = mem_alloc(*size + 1, 1);
+        n = read_at(fd, 0, text, *size);
+        if (n >= 0)
+            errno = EIO; /* it was truncated meanwhile */
+    }
+    close_quietly(fd);
+    if (n >= 0 && (size_t)n == *size)
         return text;
+    int reason = errno;
     free(text);
+    errno = reason;
     return NULL;
+}
+
+int fs_hash_range(int fd, uint64_t from, uint64_t most, uint64_t *size, uint64_t *hash)
+{
+    XXH3_state_t *state = XXH3_createState();
+    char *bytes = mem_alloc(READ_SIZE, 1);
+    ssize_t n = 1;
+    if (!state)
+        fatal_exit("out of memory");
+    XXH3_64bits_reset(state);
+    for (*size = 0; n > 0 && *size<most; *size += n> 0 ? (uint64_t)n : 0) {
+        uint64_t left = most - *size;
+        n = read_at(fd, from + *size, bytes, left < READ_SIZE ? (size_t)left : READ_SIZE);
+        if (n > 0)
+            XXH3_64bits_update(state, bytes, (size_t)n);
+    }
+    *hash = XXH3_64bits_digest(state);
+    int reason = errno;
+    XXH3_freeState(state);
+    free(bytes);
+    errno = reason;
+    return n < 0 ? -1 : 0;
 }
 
 int fs_hash_file(int folder, const char *name, uint64_t from, uint64_t *size, uint64_t *hash)
 {
     struct stat st;
-    int fd = open_regular_file(folder, name, &st);
+    int fd = fs_open_regular_file(folder, name, &st);
     if (fd < 0)
         return -1;
-    XXH3_state_t *state = XXH3_createState();
-    char *bytes = mem_alloc(READ_SIZE, 1);
-    ssize_t n;
-    XXH3_64bits_reset(state);
-    for (*size = 0; (n = pread(fd, bytes, READ_SIZE, (off_t)(from + *size))) > 0;
-         *size += (uint64_t)n)
-        XXH3_64bits_update(state, bytes, (size_t)n);
-    *hash = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    free(bytes);
-    int reason = errno;
-    close(fd);
-    errno = reason;
-    return n < 0 ? -1 : 0;
+    int failed = fs_hash_range(fd, from, UINT64_MAX, size, hash);
+    close_quietly(fd);
+    return failed;
 }
 
 /* ---- folders --------------------------------------------------------------------------------- */
@@ -153,6 +197,48 @@ DIR *fs_open_folder(int folder)
 {
     int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? NULL : fdopendir(fd);
+}
+
+int fs_open_own_folder(int parent, const char *name, uid_t owner)
+{
+    struct stat st;
+    int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    int reason = fstat(fd, &st) ? errno : st.st_uid == owner ? 0 : EPERM;
+    if (!reason)
+        return fd;
+    close(fd);
+    errno = reason;
+    return -1;
+}
+
+uid_t fs_own_user(int folder)
+{
+    char suffix[7];
+    struct stat st = {.st_uid = geteuid()};
+    fs_random_suffix(suffix);
+    char *name = mem_printf(".tvtools-%s", suffix);
+    if (mkdirat(folder, name, 0700) == 0) {
+        if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW))
+            st.st_uid = geteuid();
+        unlinkat(folder, name, AT_REMOVEDIR);
+    }
+    free(name);
+    return st.st_uid;
+}
+
+bool fs_is_own_file(int folder, const char *name, uid_t owner)
+{
+    struct stat st;
+    return fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
+           st.st_uid == owner;
+}
+
+size_t fs_name_max(int folder)
+{
+    long most = fpathconf(folder, _PC_NAME_MAX);
+    return most > 0 ? (size_t)most : 255;
 }
 
 int fs_remove_tree(int parent, const char *name)
