@@ -10,14 +10,14 @@
  * else to the --dtype of the sources, else to the stored dtype of the base (for weights: of the
  * first model). Config, tokenizer and other auxiliary files are copied from the base or from
  * --like; tensors that the stream lacks from the base only. OUT is a folder, a .safetensors file, a
- * .tar or .tar.zst archive, or - for an archive on standard output. Its README.md shows how it
- * was made.
+ * .tar or .tar.zst archive, or - for an archive on standard output; README.md is its model card.
  */
 #include "auxiliary_files.h"
 #include "base_model.h"
 #include "checkpoint_contents.h"
 #include "checkpoint_writer.h"
 #include "filter.h"
+#include "input_guard.h"
 #include "layer_slice.h"
 #include "merge_part.h"
 #include "source_sink_services.h"
@@ -373,7 +373,11 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
     struct arena a = {0};
     struct shard_layout_spec spec = parts_plan_layout_spec(p->contents.header, &a);
     spec.shard_size = o->shards ? shard_layout_balanced_size(&spec, o->shards) : o->shard_size;
-    int failed = o->part || o->resume ? open_merge_part(s, p, spec.shard_size, e)
+    bool reads_models = source_sink_services_has_model_fingerprints(s);
+    int failed =
+        input_guard_check(get_target_path(s), o->force, p->contents.header, !reads_models, e);
+    if (!failed)
+        failed = o->part || o->resume ? open_merge_part(s, p, spec.shard_size, e)
                                       : open_checkpoint_writer(s, p, &spec, e);
     arena_free(&a);
     return failed;
@@ -464,11 +468,9 @@ static int write_card_and_publish_checkpoint(const struct stage *s, struct pack 
 static int close_pack(struct stage *s, bool ok, struct error *e)
 {
     struct pack *p = s->data;
-    int failed = 0;
     if (!p)
         return 0;
-    if (ok)
-        failed = p->base ? copy_missing_tensors(s, e) : 0;
+    int failed = ok && p->base ? copy_missing_tensors(s, e) : 0;
     if (ok && !failed)
         failed = p->part ? merge_part_record_shards_and_publish(p->part, e)
                          : write_card_and_publish_checkpoint(s, p, e);

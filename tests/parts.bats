@@ -213,7 +213,9 @@ three_parts() {
     tv run "$TIES | pack --base base --part 3/3 out" 2>notes
     grep -q "model-00003-of-00003.safetensors was made by another recipe; it is recomputed" notes
     cp -r math before
-    tv-extract base math | rescale 2 | pack --base base --force math
+    tv-extract base math | rescale 2 | pack --base base changed
+    rm -r math
+    mv changed math
     tv run "$TIES | pack --base base --part 2/3 out" 2>notes
     grep -q "model-00002-of-00003.safetensors was made from other models; it is recomputed" notes
     REFUSED_BY=tv refused_with "model-00001-of-00003.safetensors was made from other models" tv finish out

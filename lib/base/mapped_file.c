@@ -1,5 +1,6 @@
 #include "mapped_file.h"
 
+#include "read_files.h"
 #include "spool.h"
 
 #include <errno.h>
@@ -55,6 +56,7 @@ static int map_file_into_memory(struct mapped_file *m, const char *path, struct 
     struct stat st;
     if (fstat(m->fd, &st) < 0)
         return error_set(e, "cannot read %s: %s", path, strerror(errno));
+    read_files_add(&st);
     m->size = (size_t)st.st_size;
     if (m->size == 0)
         return 0;

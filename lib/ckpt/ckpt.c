@@ -4,6 +4,7 @@
 #include "hash.h"
 #include "hf_cache.h"
 #include "notes.h"
+#include "read_files.h"
 #include "safetensors.h"
 #include "shard_index.h"
 #include "torch_file.h"
@@ -110,6 +111,7 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
             close(fd);
         return -1;
     }
+    read_files_add(&st);
     enum file_format format = S_ISREG(st.st_mode) ? file_format_detect_fd(fd) : FILE_FORMAT_UNKNOWN;
     close(fd);
     if (S_ISDIR(st.st_mode))

@@ -2,6 +2,7 @@
 
 #include "mapped_file.h"
 #include "glob_pattern.h"
+#include "read_files.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -114,6 +115,7 @@ int model_files_map_fd(struct model_file *file, int fd, struct error *e)
         return error_set(e, "cannot read %s: %s", file->title, strerror(errno));
     if (!S_ISREG(st.st_mode))
         return error_set(e, "cannot read %s: not a regular file", file->title);
+    read_files_add(&st);
     file->size = (uint64_t)st.st_size;
     if (file->size == 0) {
         file->bytes = (const unsigned char *)"";

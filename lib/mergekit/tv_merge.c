@@ -85,6 +85,17 @@ static int run_pipeline_in_child(const struct pipeline_options *run, const struc
     return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+/* Opens a result that was written, and removes its name and the private folder that contains it. -1
+ * if there is none. */
+static int open_and_remove(const char *folder, const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), reason = errno;
+    unlink(path);
+    rmdir(folder);
+    errno = reason;
+    return fd;
+}
+
 /* Computes a result that is used more than once. It is stored in an unlinked file, which this
  * process keeps open for the pipelines that read it. Returns the exit status. */
 static int compute_and_store_shared_result(struct config_command *c,
@@ -92,19 +103,22 @@ static int compute_and_store_shared_result(struct config_command *c,
                                            const struct document_result *result)
 {
     struct error e;
-    const char *path =
-        arena_printf(&c->a, "%s/tvtools-%ld-%s.safetensors",
-                     spool_folder_or_default(c->stage->common.spool), (long)getpid(), result->name);
+    char *folder =
+        arena_printf(&c->a, "%s/tvtools-XXXXXX", spool_folder_or_default(c->stage->common.spool));
+    if (!mkdtemp(folder)) {
+        error_set(&e, "cannot create %s: %s", folder, strerror(errno));
+        return config_command_print_error(c, &e, 1);
+    }
+    const char *path = arena_printf(&c->a, "%s/%s.safetensors", folder, result->name);
     int status =
         run_pipeline_in_child(run, translated_config_pipeline_to_file(result, path, &c->a), &c->a);
+    int fd = open_and_remove(folder, path);
     if (status)
         return status;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         error_set(&e, "cannot open %s: %s", path, strerror(errno));
         return config_command_print_error(c, &e, 1);
     }
-    unlink(path);
     translated_config_replace_result(&c->merge, result, arena_printf(&c->a, "/dev/fd/%d", fd),
                                      &c->a);
     return 0;

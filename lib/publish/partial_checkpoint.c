@@ -45,6 +45,11 @@ const char *partial_checkpoint_target_name(const struct partial_checkpoint *p)
     return p->folder.target.path;
 }
 
+bool partial_checkpoint_replaces_target(const struct partial_checkpoint *p)
+{
+    return p->folder.target.force;
+}
+
 const char *partial_checkpoint_folder_name(const struct partial_checkpoint *p)
 {
     return p->folder.name;

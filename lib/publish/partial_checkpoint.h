@@ -29,6 +29,8 @@ struct partial_checkpoint *partial_checkpoint_open(const char *target, bool forc
 /* Removes what this process was writing; what is finished stays. NULL is allowed. */
 void partial_checkpoint_close(struct partial_checkpoint *p);
 const char *partial_checkpoint_target_name(const struct partial_checkpoint *p);
+/* Is an existing target replaced (--force)? */
+bool partial_checkpoint_replaces_target(const struct partial_checkpoint *p);
 /* The name of the parts folder. */
 const char *partial_checkpoint_folder_name(const struct partial_checkpoint *p);
 

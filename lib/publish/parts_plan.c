@@ -3,6 +3,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "hash.h"
+#include "input_guard.h"
 #include "input_hashes.h"
 #include "strict_json.h"
 
@@ -267,6 +268,9 @@ static int set_planned_layout(struct partial_checkpoint *p, const struct parts_p
 {
     if (partial_checkpoint_layout(p))
         return 0;
+    if (input_guard_check(partial_checkpoint_target_name(p), partial_checkpoint_replaces_target(p),
+                          plan->result, true, e))
+        return -1;
     struct shard_layout *layout = make_shard_layout(p, plan, e);
     if (!layout)
         return -1;

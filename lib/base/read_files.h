@@ -1,0 +1,12 @@
+/* The files and folders of models that this process has opened for reading, by device and inode, so
+ * that none of them is replaced by the output. */
+#ifndef TV_READ_FILES_H
+#define TV_READ_FILES_H
+
+#include <stdbool.h>
+#include <sys/stat.h>
+
+void read_files_add(const struct stat *st);
+bool read_files_contains(const struct stat *st);
+
+#endif

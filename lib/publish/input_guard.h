@@ -1,0 +1,13 @@
+/* Refuses a target that --force would replace although it is, or contains, an input of the run. */
+#ifndef TV_INPUT_GUARD_H
+#define TV_INPUT_GUARD_H
+
+#include "header.h"
+
+/* Call it when the inputs are open. Files that this process has opened are recognised
+ * by device and inode; with `by_fingerprint` a target that has the fingerprint of a model in the
+ * header is an input too, because another process reads the models. */
+int input_guard_check(const char *target, bool force, const struct header *h, bool by_fingerprint,
+                      struct error *e);
+
+#endif
