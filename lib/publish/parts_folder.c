@@ -245,14 +245,11 @@ static bool is_work_file(const char *name)
 }
 
 /* Removes the files of the folder, and the folder if nothing else is in it. */
-static int remove_folder(const struct parts_folder *f)
+static int remove_folder(const struct parts_folder *f, DIR *dir)
 {
-    DIR *dir = fs_open_folder(f->folder);
-    for (struct dirent *d; dir && (d = readdir(dir));)
+    for (struct dirent *d; (d = readdir(dir));)
         if (is_work_file(d->d_name) && fs_is_own_file(f->folder, d->d_name, f->owner))
             unlinkat(f->folder, d->d_name, 0);
-    if (dir)
-        closedir(dir);
     return unlinkat(f->target.parent, f->name, AT_REMOVEDIR);
 }
 
@@ -265,21 +262,33 @@ static int save_replaced(const struct parts_folder *f, const struct stat *replac
     return failed ? parts_folder_write_error(f, REPLACED, e) : 0;
 }
 
-static int rename_model_and_remove_folder(struct parts_folder *f, struct error *e)
+static int rename_model(const struct parts_folder *f, int *old_folder, char **old, struct error *e)
 {
     struct stat replaced;
-    int old_folder;
-    char *old;
     int replaces = f->target.force ? output_target_find_replaced(&f->target, &replaced, e) : 0;
-    if (replaces < 0 || (replaces && save_replaced(f, &replaced, e)) ||
-        output_target_rename_into_place(&f->target, f->folder, MODEL, replaces ? &replaced : NULL,
-                                        &old_folder, &old, e))
+    if (replaces < 0 || (replaces && save_replaced(f, &replaced, e)))
         return -1;
+    return output_target_rename_into_place(&f->target, f->folder, MODEL,
+                                           replaces ? &replaced : NULL, old_folder, old, e);
+}
+
+static int rename_model_and_remove_folder(const struct parts_folder *f, struct error *e)
+{
+    int old_folder;
+    char *old = NULL;
+    DIR *dir = fs_open_folder(f->folder);
+    if (!dir)
+        return parts_folder_read_error(f, ".", e);
+    if (rename_model(f, &old_folder, &old, e)) {
+        closedir(dir);
+        return -1;
+    }
     int failed = output_target_sync(&f->target, e);
     if (old && fs_remove_tree(old_folder, old) && old_folder == f->target.parent)
         output_target_warn_not_removed(&f->target, old);
-    if (remove_folder(f))
+    if (remove_folder(f, dir))
         output_target_warn_not_removed(&f->target, f->name);
+    closedir(dir);
     free(old);
     return failed;
 }
