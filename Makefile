@@ -84,6 +84,24 @@ $B/bench/%: tests/bench/%.c $B/libtv.a
 
 units: $(UNITS)
 
+# libFuzzer targets, compiled by clang with sanitizers into a build folder of their own.
+FUZZ_FLAGS := -O1 -gline-tables-only -DTV_HOT= -fno-omit-frame-pointer \
+              -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function \
+              -fno-sanitize-recover=undefined
+FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
+
+$B/fuzz/%: tests/fuzz/%.c $B/libtv.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $B/libtv.a $(LDFLAGS) \
+	    $(addprefix -Wl$(,)--wrap=,$(FUZZ_WRAP)) $(LIBS)
+
+# Functions that a target replaces. A configuration is translated without looking for its models.
+, := ,
+FUZZ_WRAP := read_files_add
+$B/fuzz/yaml: FUZZ_WRAP += model_source_open ckpt_open realpath
+
+fuzz-targets: $(FUZZ_TARGETS)
+
 # ---- what README.md offers -----------------------------------------------------------------------
 
 # Installs what is missing where that is allowed, else says what to install.
@@ -104,6 +122,13 @@ demo: packages
 check: packages
 	@$(MAKE) --no-print-directory all units
 	@tests/check $B
+
+# The programs write the seed corpora.
+fuzz: packages
+	@$(MAKE) --no-print-directory packages PACKAGES="clang libclang-rt-14-dev"
+	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory B=build-fuzz CC="$(if $(findstring ccache,$(CC)),ccache )clang" \
+	    CFLAGS="$(FUZZ_FLAGS)" fuzz-targets
 
 bench: packages
 	@$(MAKE) --no-print-directory all $B/bench/kernels
@@ -140,10 +165,10 @@ new-filter:
 	@share/skeleton/new-filter "$(NAME)"
 
 clean:
-	rm -rf build build-san build-plain build-avx2 build-avx512
+	rm -rf build build-san build-plain build-avx2 build-avx512 build-fuzz
 
 # No rule makes the dependency files that the compiler writes.
 %.d: ;
 -include $(wildcard $B/lib/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units packages demo check bench bench-calibrate install new-filter clean
+.PHONY: all units fuzz fuzz-targets packages demo check bench bench-calibrate install new-filter clean

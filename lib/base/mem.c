@@ -97,7 +97,8 @@ void *arena_copy(struct arena *a, const void *bytes, size_t size)
 char *arena_copy_text_n(struct arena *a, const char *text, size_t length)
 {
     char *p = arena_alloc(a, length + 1, 1);
-    memcpy(p, text, length);
+    if (length)
+        memcpy(p, text, length);
     return p;
 }
 

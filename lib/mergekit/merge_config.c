@@ -188,6 +188,17 @@ static int read_document(struct yaml_tree *t, const yaml_node_t *map, struct mer
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
+/* The bytes of the file, or somewhat more than the maximum; memory grows with the file. */
+static struct bytes read_bytes(FILE *f)
+{
+    struct bytes b = {.data = mem_alloc(1, 1), .capacity = 1};
+    unsigned char part[4096];
+    size_t n;
+    while (b.size <= MAX_FILE_SIZE && (n = fread(part, 1, sizeof part, f)) > 0)
+        bytes_append(&b, part, n);
+    return b;
+}
+
 /* All bytes of the file, freed by the caller; NULL on error. */
 static unsigned char *read_config_file(const char *path, size_t *size, struct error *e)
 {
@@ -197,9 +208,9 @@ static unsigned char *read_config_file(const char *path, size_t *size, struct er
         error_set(e, "cannot open %s: %s", path, strerror(errno));
         return NULL;
     }
-    unsigned char *bytes = mem_alloc(MAX_FILE_SIZE + 1, 1);
-    *size = fread(bytes, 1, MAX_FILE_SIZE + 1, f);
+    struct bytes b = read_bytes(f);
     int failed = ferror(f) ? errno : 0;
+    *size = b.size;
     if (!is_stdin)
         fclose(f);
     if (failed)
@@ -207,8 +218,8 @@ static unsigned char *read_config_file(const char *path, size_t *size, struct er
     else if (*size > MAX_FILE_SIZE)
         error_set(e, "%s is larger than 16 MiB, the maximum for a configuration", path);
     else
-        return bytes;
-    free(bytes);
+        return b.data;
+    bytes_free(&b);
     return NULL;
 }
 

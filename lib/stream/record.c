@@ -96,6 +96,8 @@ static bool skip_object(const unsigned char **p, const unsigned char *end, uint6
 
 bool record_is_well_formed(const unsigned char *map, size_t size)
 {
+    if (size == 0) /* then `map` may be NULL */
+        return false;
     uint64_t remaining[RECORD_DEPTH_MAX + 1] = {1}; /* objects still to come at each depth */
     int depth = 0;
     const unsigned char *p = map, *end = map + size;
