@@ -9,9 +9,10 @@
  *
  * A second process of the same name is called ROLE#2, the k-th child that a process forks ROLE.k.
  * FUNCTION is a name of KINDS and stands for the whole kind: openat for every way to open a file in
- * a folder, put for everything that prints into a FILE. ACTION is an errno (ENOSPC; ENOSPC+ for
- * this call and all later ones), SHORT, a signal (SIGTERM; SIGTERM+ for the process group), CUT or
- * CHANGE. Calls before main are not counted, nor is what goes to standard error.
+ * a folder, put for everything that prints into a FILE, send for what is written into a pipe.
+ * ACTION is an errno (ENOSPC; ENOSPC+ for this call and all later ones), SHORT, a signal (SIGTERM;
+ * SIGTERM+ for the process group), CUT or CHANGE. Calls before main are not counted, nor is what
+ * goes to standard error.
  *
  *   cc -shared -fPIC -O1 -o inject.so inject.c */
 #define _GNU_SOURCE
@@ -51,7 +52,7 @@
 #define KINDS(X) \
     X(malloc) X(calloc) X(realloc) X(memalign) \
     X(any) X(open) X(openat) X(fopen) X(memstream) X(opendir) X(readdir) X(read) X(pread) X(readv) \
-    X(write) X(pwrite) X(writev) X(put) X(get) X(fflush) X(fclose) X(fsync) X(syncrange) \
+    X(write) X(pwrite) X(writev) X(send) X(put) X(get) X(fflush) X(fclose) X(fsync) X(syncrange) \
     X(ftruncate) X(fallocate) X(mmap) X(close) X(rename) X(unlink) X(mkdir) X(link) X(stat) \
     X(readlink) X(statvfs) X(lseek) X(flock) X(pipe) X(dup) X(fork) X(exec) X(waitpid) X(poll) \
     X(eventfd) X(thread) X(getrandom) \
@@ -187,6 +188,19 @@ static void injected(void)
         shared->injected++;
 }
 
+/* A pipe is never full nor damaged, and its end is not the disk's affair. */
+static bool is_pipe(int fd)
+{
+    struct stat st;
+    int why = errno;
+    bool before = inside;
+    inside = true;
+    bool pipe = fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode);
+    inside = before;
+    errno = why;
+    return pipe;
+}
+
 /* What is not the failure of a call. */
 static void set_limits(void)
 {
@@ -195,7 +209,8 @@ static void set_limits(void)
         injected();
     if (fault.kind == K_nofile && setrlimit(RLIMIT_NOFILE, &limit) == 0)
         injected();
-    if (fault.kind == K_closed && syscall(SYS_close, fault.n - 1) == 0)
+    if (fault.kind == K_closed && !is_pipe((int)fault.n - 1) &&
+        syscall(SYS_close, fault.n - 1) == 0)
         injected();
 }
 
@@ -557,12 +572,24 @@ CALL(readdir, struct dirent *, readdir, (DIR * dir), (dir), NULL)
 
 /* ---- reading and writing --------------------------------------------------------------------- */
 
+static bool is_write(enum kind kind)
+{
+    return kind == K_write || kind == K_writev;
+}
+
+static enum action action_of_transfer(int fd, enum kind kind)
+{
+    if (fd == STDERR_FILENO)
+        return NOTHING;
+    return action_of(is_write(kind) && is_pipe(fd) ? K_send : kind);
+}
+
 /* A single transfer of `size` bytes; of a short one half arrives. */
 #define TRANSFER(kind, name, params, args, after)                                                  \
     ssize_t name params                                                                            \
     {                                                                                              \
         NEXT(name, ssize_t, params);                                                               \
-        enum action a = fd == STDERR_FILENO ? NOTHING : action_of(K_##kind);                       \
+        enum action a = action_of_transfer(fd, K_##kind);                                          \
         if (a == FAIL)                                                                             \
             return -1;                                                                             \
         if (a == SHORT && size > 1)                                                                \
@@ -601,7 +628,7 @@ static struct iovec shortened(const struct iovec *parts, int n)
     ssize_t name(int fd, const struct iovec *parts, int n)                                         \
     {                                                                                              \
         NEXT(name, ssize_t, (int, const struct iovec *, int));                                     \
-        enum action a = fd == STDERR_FILENO ? NOTHING : action_of(K_##name);                       \
+        enum action a = action_of_transfer(fd, K_##name);                                          \
         if (a == FAIL)                                                                             \
             return -1;                                                                             \
         struct iovec part;                                                                         \
@@ -693,12 +720,12 @@ GET(__uflow, int, (FILE * f), (f), EOF)
 GET(fgets, char *, (char *text, int n, FILE *f), (text, n, f), NULL)
 GET(getline, ssize_t, (char **line, size_t *size, FILE *f), (line, size, f), -1)
 
-/* Of all streams standard output is the one that may hold something. */
+/* Only what is pending can fail; of all streams it is standard output that may hold something. */
 int fflush(FILE *f)
 {
     NEXT(fflush, int, (FILE *));
     FILE *which = f ? f : stdout;
-    if ((f || __fpending(stdout) > 0) && file_fails(which, K_fflush))
+    if (__fpending(which) > 0 && file_fails(which, K_fflush))
         return EOF;
     int result = next(f);
     if (logs() && f)
@@ -794,7 +821,7 @@ CALL(mmap, void *, mmap, (void *at, size_t size, int access, int flags, int fd, 
 int close(int fd)
 {
     NEXT(close, int, (int));
-    if (!fails(K_close))
+    if (is_pipe(fd) || !fails(K_close))
         return next(fd);
     int why = errno;
     next(fd);
