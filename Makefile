@@ -140,3 +140,10 @@ clean:
 -include $(wildcard $B/lib/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
 .PHONY: all units packages demo check bench bench-calibrate install new-filter clean
+
+# ---- what takes longer ---------------------------------------------------------------------------
+
+check-long: packages
+	@$(MAKE) --no-print-directory all
+	@tests/check-long $B
+.PHONY: check-long

@@ -86,9 +86,9 @@ def plan(s, counts):
         if "." not in role:
             most = max([sizes(tree) for tree in s.good.values()])
             for i in range(16):
-                faults["fsize"].append((role, "fsize", most * i // 14, "EIO", 16))
-            faults["nofile"] += [(role, "nofile", n, "EIO", 22) for n in range(3, 25)]
-            faults["closed"] += [(role, "closed", n, "EIO", 3) for n in (1, 2, 3)]
+                faults["fsize"].append((role, "fsize", most * i // 14, "LIMIT", 16))
+            faults["nofile"] += [(role, "nofile", n, "LIMIT", 22) for n in range(3, 25)]
+            faults["closed"] += [(role, "closed", n, "LIMIT", 3) for n in (1, 2, 3)]
         if s.file:
             most = calls.get("any", 0)
             for action in "CUT", "CHANGE":
@@ -295,7 +295,8 @@ def main():
         return 0
     harness.build_injector()
     root = harness.temporary_root()
-    harness.make_seed(root)
+    seed = harness.make_seed(root)
+    inputs = harness.read_tree(seed)
     everything.update((s.name, s) for s in chosen)
     numbers = multiprocessing.SimpleQueue()
     for number in range(options.jobs + 1):
@@ -353,6 +354,9 @@ def main():
     if rows:
         print_table(rows, "function", lambda row: row["kind"])
         print_table(rows, "scenario", lambda row: row["scenario"])
+    tests["all", "inputs"] = harness.read_tree(seed) == inputs
+    if not tests["all", "inputs"]:
+        print("BAD-TARGET           some fault changed an input")
     failed = sum(not good for good in tests.values())
     print(f"\n{len(rows)} faults in {time.monotonic() - began:.0f} s, {len(bad)} bad; {missed} calls did not come")
     print(f"{len(tests) - failed} passed, {failed} failed")

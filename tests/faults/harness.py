@@ -54,7 +54,7 @@ def temporary_root():
     for place in ("/dev/shm", os.environ.get("TMPDIR", "/tmp"), "/tmp"):
         try:
             free = os.statvfs(place)
-            if free.f_bavail * free.f_frsize > 256 << 20 and os.access(place, os.W_OK):
+            if free.f_bavail * free.f_frsize > 32 << 20 and os.access(place, os.W_OK):
                 break
         except OSError:
             pass
@@ -436,6 +436,8 @@ def scenarios():
     resume = f"tv merge --quiet --threads=1 --shards=2 --resume {seed}ties.yml out"
     add("resume", resume, parts=[".out.parts"], again=[resume])
     add("resume-half", resume, before=[part % 1], parts=[".out.parts"], again=[resume])
+    other = f"tv merge --quiet --shards=2 --part=%d/2 {seed}slices.yml out"
+    add("resume-other", resume, before=[other % 1, other % 2], parts=[".out.parts"], again=[resume])
     add("resume-stream", f"{pack} --shards 2 --resume out < {seed}merged", parts=[".out.parts"],
         again=[f"{pack} --shards 2 --resume out < {seed}merged"])
 

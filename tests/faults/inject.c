@@ -1,18 +1,20 @@
 /* A library for LD_PRELOAD: the n-th call of one function fails in one process of a pipeline. It
  * also counts calls, sends signals at a call, and logs what changes a file system.
  *
- *   INJECT='ROLE FUNCTION N ACTION'   the fault; without it calls are only counted
- *   INJECT_ROLE=ROLE                  what this process is called (default: the name of its
- * program) INJECT_MAP=FILE                   struct shared, zeros at first: counts, and what was
- * injected INJECT_LOG=FILE                   log of changes (struct change), for power-loss.py
- *   INJECT_FILE=FILE                  the file that CUT and CHANGE work on
+ *   INJECT='ROLE FUNCTION N ACTION'
+ *                       the fault; without it calls are only counted
+ *   INJECT_ROLE=ROLE    what this process is called (default: the name of its program)
+ *   INJECT_MAP=FILE     struct shared, zeros at first: counts, and what was injected
+ *   INJECT_LOG=FILE     log of changes (struct change), for power-loss.py
+ *   INJECT_FILE=FILE    the file that CUT and CHANGE work on
  *
  * A second process of the same name is called ROLE#2, the k-th child that a process forks ROLE.k.
  * FUNCTION is a name of KINDS and stands for the whole kind: openat for every way to open a file in
  * a folder, put for everything that prints into a FILE, send for what is written into a pipe.
  * ACTION is an errno (ENOSPC; ENOSPC+ for this call and all later ones), SHORT, a signal (SIGTERM;
- * SIGTERM+ for the process group), CUT or CHANGE. Calls before main are not counted, nor is what
- * goes to standard error.
+ * SIGTERM+ for the process group), CUT or CHANGE; or LIMIT for the last three kinds, where N is the
+ * limit, or the descriptor plus one. Calls before main are not counted, nor is what goes to
+ * standard error.
  *
  *   cc -shared -fPIC -O1 -o inject.so inject.c */
 #define _GNU_SOURCE
@@ -83,7 +85,7 @@ static uint32_t forks;
 static const void *program; /* where it is mapped */
 static __thread bool inside;
 
-enum action { NOTHING, FAIL, SHORT, SIGNAL, CUT, CHANGE };
+enum action { NOTHING, FAIL, SHORT, SIGNAL, CUT, CHANGE, LIMIT };
 static struct {
     char role[48];
     bool here; /* in this process */
@@ -119,7 +121,8 @@ static const struct {
                {"SIGQUIT", SIGNAL, SIGQUIT},
                {"SIGPIPE", SIGNAL, SIGPIPE},
                {"CUT", CUT, 0},
-               {"CHANGE", CHANGE, 0}};
+               {"CHANGE", CHANGE, 0},
+               {"LIMIT", LIMIT, 0}};
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
@@ -411,7 +414,7 @@ static void log_content(int fd)
         struct change c = {.what = 'W', .inode = st.st_ino, .size = (uint64_t)st.st_size};
         void *data = c.size ? (void *)syscall(SYS_mmap, NULL, c.size, PROT_READ, MAP_PRIVATE, in, 0)
                             : MAP_FAILED;
-        write_change(c, NULL, NULL, data);
+        write_change(c, NULL, NULL, c.size ? data : NULL);
         if (data != MAP_FAILED)
             syscall(SYS_munmap, data, c.size);
         syscall(SYS_close, in);
