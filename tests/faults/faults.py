@@ -138,8 +138,8 @@ def try_fault(runner, s, fault, limit=20):
     if s.again and done.failed and not done.hangs and \
             any(harness.read_tree(os.path.join(runner.run, name)) != s.good[name] for name in s.targets):
         go_on(runner, s, found)
-    if any(frame.startswith("libgfortran") for frame in frames):  # says two lines when it is loaded
-        found = [f for f in found if f[0] != "LINES"] or [("clean", "")]
+    if any(frame.startswith("libgfortran") for frame in frames):  # it ends the program by itself
+        found = [f for f in found if f[0] not in ("LINES", "CRASH")] or [("clean", "")]
     if found[0][0] == "clean" and (action == "SHORT" or action == "EINTR" and function in RETRIED):
         found.insert(0, ("NOT-RETRIED", ""))
     found = [f for f in found if f[0] not in GOOD] or found
@@ -210,13 +210,29 @@ DULL = {"found", "mem_alloc", "mem_resize", "mem_copy_text", "mem_alloc_aligned"
         "arena_copy_text", "arena_copy_text_n", "bytes_append", "error_set", "arena_printf"}
 
 
-def group_of(verdict, why, said, places):
-    """What has one cause, as far as one can tell from outside."""
-    site = [p.split(" ")[0] for p in places]
-    site = [p for p in site if p not in DULL] or ["?"]
-    text = re.sub(r"-[a-z0-9]{6}\b", "-XXXXXX", why + " | " + " // ".join(said.strip().splitlines()[:3]))
-    text = re.sub(r"\.[a-z0-9]{6}\b(?!s)", ".XXXXXX", text)
-    return verdict, " <- ".join(site[:2]), re.sub(r"\d+", "N", text)[:160]
+def site_of(places):
+    """The library in which a call failed, if it was one, and the two functions of ours that led there."""
+    names = [place.split(" ")[0] for place in places]
+    library = [re.sub(r"\.so.*", "", name) for name in names[:1] if ".so" in name]
+    ours = [name for name in names if ".so" not in name and name not in DULL]
+    return " in ".join(library + [" <- ".join(ours[:2]) or "?"])
+
+
+def without_names(text):
+    """A sentence without what differs from run to run."""
+    text = re.sub(r"(\.partial|\.old|\.safetensors)[-.][a-z0-9]{6}\b", r"\1-XXXXXX", text)
+    text = re.sub(r"\bout(\.safetensors|\.tar\.zst|\.tar)?(?=[./: ]|$)(?! of memory)", "OUT", text)
+    return re.sub(r"\d+", "N", text)
+
+
+def group_of(row):
+    """What has one cause, as far as one can tell from outside: by what was said where it is about that,
+    by the place of the call where it is not."""
+    lines = [line for line in row["said"].splitlines() if ": note: " not in line and ": warning: " not in line]
+    said = without_names((lines or [""])[0])
+    if row["verdict"] in ("LINES", "LEFTOVER"):
+        return row["verdict"], said or row["function"], without_names(row["why"].split(";")[0])
+    return row["verdict"], f"{row['kind']}: {site_of(row['places'])}", without_names(row["why"].split(";")[0])
 
 
 def print_table(rows, title, key):
@@ -230,20 +246,26 @@ def print_table(rows, title, key):
         print(f"{name:{width}}", *[f"{n or '.':>12}" for n in counts], f"{sum(counts):8}")
 
 
-def write_findings(path, bad, places):
+def write_findings(path, bad):
     groups = collections.defaultdict(list)
     for row in bad:
-        groups[row["group"]].append(row)
+        verdict, cause, why = group_of(row)
+        groups[verdict, cause].append(row)
     order = sorted(groups.items(), key=lambda g: (VERDICTS.index(g[0][0]), -len(g[1]), g[0]))
     with open(path, "w") as f:
-        for (verdict, site, text), rows in order:
-            f.write(f"\n## {verdict}: {len(rows)} in {site}\n\n    {text}\n")
-            kinds = collections.Counter(row["scenario"] + " " + row["function"] for row in rows)
-            f.write("    " + ", ".join(f"{name} {n}" for name, n in kinds.most_common(8)) + "\n")
-            for row in spread(rows, 2):
-                f.write(f"    {row['command']}\n")
-            for line in rows[0]["places"][:12]:
-                f.write(f"        {line}\n")
+        for (verdict, cause), rows in order:
+            f.write(f"\n## {verdict}: {len(rows)} times {cause}\n\n")
+            for text, n in collections.Counter(group_of(row)[2] for row in rows).most_common(4):
+                f.write(f"    {n} times {text}\n")
+            for what in ("scenario", "function"):
+                names = collections.Counter(row[what] for row in rows)
+                f.write(f"    {what}: " + ", ".join(f"{name} {n}" for name, n in names.most_common(10)) + "\n")
+            for site, n in collections.Counter(site_of(row["places"]) for row in rows).most_common(8):
+                f.write(f"    at: {n} {site}\n")
+            for row in spread(rows, 3):
+                f.write(f"    {row['command']}\n        {' // '.join(row['said'].strip().splitlines())[:160]}\n")
+            for place in rows[len(rows) // 2]["places"][:10]:
+                f.write(f"            {place}\n")
 
 
 def show(s, fault):
@@ -349,8 +371,7 @@ def main():
         places.look_up({(row["program"], frame[1:]) for row in bad for frame in row["frames"] if frame[0] == "+"})
         for row in bad:
             row["places"] = list(places.describe(row["program"], row["frames"]))
-            row["group"] = group_of(row["verdict"], row["why"], row["said"], row["places"])
-        write_findings(options.findings, bad, places)
+        write_findings(options.findings, bad)
     if rows:
         print_table(rows, "function", lambda row: row["kind"])
         print_table(rows, "scenario", lambda row: row["scenario"])
