@@ -34,6 +34,9 @@ import time
 
 import harness
 from harness import GOOD, VERDICTS
+from scenarios import all_scenarios
+from seed import make_seed
+from trees import read_tree
 
 # Functions and the ways in which they fail; every 4th position with what is in the second list.
 MEMORY = (["ENOMEM"], ["ENOMEM+"])
@@ -108,7 +111,7 @@ def spread(items, n):
 def go_on(runner, s, found):
     """After a failure: the next run must get to the end."""
     for name in s.stdout:
-        path = os.path.join(runner.run, name)
+        path = runner.path(name)
         if os.path.exists(path):
             os.unlink(path)
     done = runner.run_lines(s.again, s.env)
@@ -116,7 +119,7 @@ def go_on(runner, s, found):
         found.append(("STUCK", f"the next run fails: {done.err.strip()}"))
         return
     for name in s.targets + s.side:
-        if harness.read_tree(os.path.join(runner.run, name)) != s.good[name]:
+        if read_tree(runner.path(name)) != s.good[name]:
             found.append(("WRONG", f"the next run exits with 0, but {name} differs"))
     names, more = harness.strangers(runner, s)
     left = [name for name in names if name.endswith(".parts") or name not in s.parts] + more
@@ -136,7 +139,7 @@ def try_fault(runner, s, fault, limit=20):
     frames = list(runner.frames())
     found = harness.judge(runner, s, done, quiet=function == "closed" and n == 3)
     if s.again and done.failed and not done.hangs and \
-            any(harness.read_tree(os.path.join(runner.run, name)) != s.good[name] for name in s.targets):
+            any(read_tree(runner.path(name)) != s.good[name] for name in s.targets):
         go_on(runner, s, found)
     if any(frame.startswith("libgfortran") for frame in frames):  # it ends the program by itself
         found = [f for f in found if f[0] not in ("LINES", "CRASH")] or [("clean", "")]
@@ -304,7 +307,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the scenarios")
     options = parser.parse_args()
     began = time.monotonic()
-    chosen = harness.scenarios()
+    chosen = all_scenarios()
     if options.only:
         names = options.only.split(",")
         unknown = set(names) - {s.name for s in chosen}
@@ -317,8 +320,8 @@ def main():
         return 0
     harness.build_injector()
     root = harness.temporary_root()
-    seed = harness.make_seed(root)
-    inputs = harness.read_tree(seed)
+    seed = make_seed(root, harness.BIN)
+    inputs = read_tree(seed)
     everything.update((s.name, s) for s in chosen)
     numbers = multiprocessing.SimpleQueue()
     for number in range(options.jobs + 1):
@@ -375,7 +378,7 @@ def main():
     if rows:
         print_table(rows, "function", lambda row: row["kind"])
         print_table(rows, "scenario", lambda row: row["scenario"])
-    tests["all", "inputs"] = harness.read_tree(seed) == inputs
+    tests["all", "inputs"] = read_tree(seed) == inputs
     if not tests["all", "inputs"]:
         print("BAD-TARGET           some fault changed an input")
     failed = sum(not good for good in tests.values())

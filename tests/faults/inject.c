@@ -73,8 +73,8 @@ struct role {
     _Atomic uint32_t count[64]; /* [kind] */
 };
 struct shared {
-    char kinds[1024]; /* their names, with blanks between them */
-    _Atomic uint32_t n_roles, injected;
+    char kinds[1024];                            /* their names, with blanks between them */
+    _Atomic uint32_t n_roles, injected, crashed; /* the last: by which signal a child ended */
     char frames[FRAMES][96]; /* where: +OFFSET in the program, else LIBRARY FUNCTION */
     struct role roles[ROLES];
 };
@@ -839,7 +839,6 @@ CALL(pipe, int, pipe2, (int ends[2], int flags), (ends, flags), -1)
 CALL(dup, int, dup, (int fd), (fd), -1)
 CALL(dup, int, dup2, (int from, int to), (from, to), -1)
 CALL(dup, int, dup3, (int from, int to, int flags), (from, to, flags), -1)
-CALL(waitpid, pid_t, waitpid, (pid_t pid, int *status, int options), (pid, status, options), -1)
 CALL(poll, int, poll, (struct pollfd * fds, nfds_t n, int timeout), (fds, n, timeout), -1)
 CALL(eventfd, int, eventfd, (unsigned n, int flags), (n, flags), -1)
 CALL(getrandom, ssize_t, getrandom, (void *to, size_t n, unsigned flags), (to, n, flags), -1)
@@ -858,6 +857,24 @@ pid_t fork(void)
         take_role(name);
     }
     return pid;
+}
+
+static bool is_crash(int number)
+{
+    return number == SIGSEGV || number == SIGABRT || number == SIGBUS || number == SIGFPE ||
+           number == SIGILL;
+}
+
+/* A child's crash may be hidden in its parent's exit status. */
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+    NEXT(waitpid, pid_t, (pid_t, int *, int));
+    if (fails(K_waitpid))
+        return -1;
+    pid_t child = next(pid, status, options);
+    if (shared && child > 0 && status && WIFSIGNALED(*status) && is_crash(WTERMSIG(*status)))
+        shared->crashed = (uint32_t)WTERMSIG(*status);
+    return child;
 }
 
 /* What is started is called by its own name. */

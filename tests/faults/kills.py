@@ -21,23 +21,26 @@ import sys
 import time
 
 import harness
-from harness import GOOD, OURS, VERDICTS, Scenario
+from harness import GOOD, OURS, VERDICTS
+from scenarios import OLD, Scenario, all_scenarios
+from seed import make_seed
+from trees import read_tree, remove_tree
 
 # The dispositions are the default ones.
 NAMES = ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGPIPE"]
 # What SIGKILL may leave until the next run to the same target.
-REMAINS = [".out*.partial-??????", ".out*.old-??????", ".out.parts"]
+REMAINS = ["*.partial-*", ".out*.old-*", ".out.parts"]
 
 
 def cases():
-    taken = {s.name: s for s in harness.scenarios()}
+    taken = {s.name: s for s in all_scenarios()}
     names = ["pipeline", "run", "foreign", "substitution", "pack-tar.zst", "force-safetensors",
              "merge-ties", "merge-force", "merge-two", "merge-slices", "script", "parts", "finish",
              "finish-force", "resume", "resume-half", "calibrate-resume", "calibrate-goes-on"]
     chosen = [taken[name] for name in names]
     models, pack = "../seed/base ../seed/math ../seed/code", "pack --base ../seed/base"
     ties = f"tv-extract {models} | trim --density 0.5 | elect-sign | combine --normalize=agreeing"
-    chosen.append(Scenario("pipeline-force", f"{ties} | {pack} --force out", old={"out": harness.OLD}))
+    chosen.append(Scenario("pipeline-force", f"{ties} | {pack} --force out", old={"out": OLD}))
     part = "tv merge --quiet --shards=3 --part=%d/3 ../seed/ties.yml out"
     beside = "bash -c '" + " ".join(f"{part % i} & p{i}=$!;" for i in (1, 2, 3)) + \
         " wait $p1 && wait $p2 && wait $p3 && tv finish out'"
@@ -128,11 +131,11 @@ def judge(runner, case, how, hit, done):
                if status is not None and status < 0 and -status in harness.CRASHES]
     if done.hangs:
         found.append(("HANG", ""))
-    elif crashed:
-        found.append(("CRASH", ", ".join(crashed)))
+    elif crashed or done.child_crashed:
+        found.append(("CRASH", ", ".join(crashed) or "a child"))
     whole = True
     for target in s.targets:
-        tree, old = harness.read_tree(os.path.join(runner.run, target)), s.start.get(target)
+        tree, old = read_tree(runner.path(target)), s.start.get(target)
         if tree == s.good[target]:
             continue
         whole = False
@@ -160,19 +163,19 @@ def judge(runner, case, how, hit, done):
 def run_again(runner, s, found):
     """The same once more, to the end."""
     for name in s.stdout:
-        path = os.path.join(runner.run, name)
+        path = runner.path(name)
         if os.path.exists(path):
             os.unlink(path)
     for name in os.listdir(runner.tmp):
-        harness.remove_tree(os.path.join(runner.tmp, name))
+        remove_tree(os.path.join(runner.tmp, name))
     if s.name == "script" and os.path.exists(os.path.join(runner.run, "out.results")):
-        harness.remove_tree(os.path.join(runner.run, "out.results"))
+        remove_tree(os.path.join(runner.run, "out.results"))
     done = runner.run_lines(s.again or s.lines, s.env)
     if done.failed:
         found.append(("STUCK", f"the next run fails: {done.err.strip()}"))
         return
     for name in s.targets:
-        if harness.read_tree(os.path.join(runner.run, name)) != s.good[name]:
+        if read_tree(runner.path(name)) != s.good[name]:
             found.append(("WRONG", f"the next run exits with 0, but {name} differs"))
     names, more = harness.strangers(runner, s)
     left = [name for name in names if name not in s.parts or name.endswith(".parts")] + more
@@ -234,7 +237,7 @@ def main():
         chosen = [s for s in chosen if s.name in names]
     harness.build_injector()
     root = harness.temporary_root()
-    harness.make_seed(root)
+    make_seed(root, harness.BIN)
     everything.update((s.name, Case(s)) for s in chosen)
     numbers = multiprocessing.SimpleQueue()
     for number in range(options.jobs):

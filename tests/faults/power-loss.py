@@ -23,6 +23,9 @@ import sys
 import time
 
 import harness
+from scenarios import all_scenarios
+from seed import make_seed
+from trees import Link, read_result, write_tree
 
 HEADER = struct.Struct("<c3xIIIQQQQ")
 EXCHANGE = 2
@@ -65,7 +68,7 @@ class Disk:
             entries = {name: self.scan(os.path.join(path, name)) for name in os.listdir(path)}
             self.folders[st.st_ino], self.cache[st.st_ino] = entries, dict(entries)
         elif stat.S_ISLNK(st.st_mode):
-            self.links[st.st_ino] = harness.Link(os.readlink(path))
+            self.links[st.st_ino] = Link(os.readlink(path))
         else:
             with open(path, "rb") as f:
                 self.files[st.st_ino] = self.now[st.st_ino] = f.read()
@@ -171,7 +174,7 @@ def describe(c):
 def short(tree):
     if isinstance(tree, dict):
         return "{" + ", ".join(f"{name}: {short(sub)}" for name, sub in tree.items()) + "}"
-    if isinstance(tree, harness.Link):
+    if isinstance(tree, Link):
         return "-> " + tree
     return "absent" if tree is None else f"{len(tree)} bytes" + (" of 0" if tree and not any(tree) else "")
 
@@ -196,9 +199,9 @@ def go_on(runner, s, tree):
     """The next run, from this state."""
     runner.empty()
     for name, sub in tree.items():
-        harness.write_tree(os.path.join(runner.run, name), sub)
+        write_tree(runner.path(name), sub)
     for name in s.stdout:
-        path = os.path.join(runner.run, name)
+        path = runner.path(name)
         if os.path.exists(path):
             os.unlink(path)
     whole = all(tree.get(name) == s.good[name] for name in s.targets if name not in s.stdout)
@@ -208,7 +211,7 @@ def go_on(runner, s, tree):
     if done.failed:
         return f"the next run fails: {done.err.strip()}"
     for name in s.targets:
-        if harness.read_result(os.path.join(runner.run, name), name) != s.good[name]:
+        if read_result(runner.path(name), name) != s.good[name]:
             return f"the next run exits with 0, but {name} differs"
     return None
 
@@ -282,11 +285,11 @@ def main():
     parser.add_argument("--resume", type=int, help="states of each scenario from which the next run goes on")
     options = parser.parse_args()
     began = time.monotonic()
-    everything = {s.name: s for s in harness.scenarios()}
+    everything = {s.name: s for s in all_scenarios()}
     names = options.only.split(",") if options.only else NAMES
     harness.build_injector()
     root = harness.temporary_root()
-    harness.make_seed(root)
+    make_seed(root, harness.BIN)
     runner, failed, total = harness.Runner(root), 0, 0
     print(f"{'scenario':20} {'changes':>8} {'states':>8} {'resumed':>8}")
     for name in names:
