@@ -328,7 +328,7 @@ VERDICTS = ["HANG", "CRASH", "WRONG", "BAD-TARGET", "STUCK", "PUBLISHED-BUT-FAIL
 GOOD = ("ok", "clean")
 CRASHES = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGXFSZ,
            signal.SIGSYS, signal.SIGTRAP}
-PUBLISHED = re.compile(r"\b(in place|published|was replaced|was written)\b")
+PUBLISHED = re.compile(r"\b(in place|published|was replaced|was written|is complete)\b")
 SENTENCE = re.compile(r"^([a-z][\w-]*( [a-z-]+)?|Fatal Internal Error in libarchive): ")
 
 
