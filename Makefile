@@ -130,6 +130,11 @@ fuzz: packages
 	@$(MAKE) --no-print-directory B=build-fuzz CC="$(if $(findstring ccache,$(CC)),ccache )clang" \
 	    CFLAGS="$(FUZZ_FLAGS)" fuzz-targets
 
+# Every injected fault, thousands of kills, power failures: an hour or more.
+check-long: packages
+	@$(MAKE) --no-print-directory all
+	@tests/check-long $B
+
 bench: packages
 	@$(MAKE) --no-print-directory all $B/bench/kernels
 	@tests/bench/run $(BENCH)
@@ -171,4 +176,4 @@ clean:
 %.d: ;
 -include $(wildcard $B/lib/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units fuzz fuzz-targets packages demo check bench bench-calibrate install new-filter clean
+.PHONY: all units fuzz fuzz-targets packages demo check check-long bench bench-calibrate install new-filter clean
