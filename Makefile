@@ -84,8 +84,13 @@ $B/bench/%: tests/bench/%.c $B/libtv.a
 
 units: $(UNITS)
 
+# All sources through another compiler, for its warnings: make syntax CC=clang
+syntax: $B/all-filters.c
+	@printf '%s\0' $(wildcard lib/*/*.c filters/*.c tests/unit/*.c tests/bench/*.c) $< | xargs -0 -P 2 -n 20 \
+	    $(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -Itests/unit -DFILTER=filter_trim -fsyntax-only
+
 # libFuzzer targets, compiled by clang with sanitizers into a build folder of their own.
-FUZZ_FLAGS := -O1 -gline-tables-only -DTV_HOT= -fno-omit-frame-pointer \
+FUZZ_FLAGS := -O1 -gline-tables-only -fno-omit-frame-pointer \
               -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function \
               -fno-sanitize-recover=undefined
 FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
@@ -176,4 +181,5 @@ clean:
 %.d: ;
 -include $(wildcard $B/lib/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units fuzz fuzz-targets packages demo check check-long bench bench-calibrate install new-filter clean
+.PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate install \
+    new-filter clean

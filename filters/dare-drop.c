@@ -26,7 +26,7 @@ static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
      .help = "probability in [0, 1] of keeping an element: a number, or rules such as "
              "math/*mlp*=0.5 (required; repeatable)",
-     .range = {0, 1}, .required = true},
+     .range = {.low = 0, .high = 1}, .required = true},
     {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of the random numbers (required)",
      .required = true},
     {"l1", OPTION_FLAG, FIELD(l1),

@@ -38,7 +38,7 @@ static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
      .help = "mean probability in [0, 1] of keeping an element: a number, or rules such as "
              "math/*mlp*=0.5 (required; repeatable)",
-     .range = {0, 1}, .required = true},
+     .range = {.low = 0, .high = 1}, .required = true},
     {"epsilon", OPTION_RULES, FIELD(epsilon), "E",
      .help = "distance from the density to the probabilities of the smallest and the largest "
              "element of a row: a number in [0, 1), or rules (default 0.15); repeatable",

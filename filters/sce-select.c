@@ -27,7 +27,7 @@ static const struct option_row rows[] = {
     {"topk", OPTION_RULES, offsetof(struct options, topk), "F",
      .help = "fraction to keep of the elements that differ: a number in [0, 1], or rules such as "
              "/*mlp*=0.5 (1 where none matches; required; repeatable)",
-     .range = {0, 1}, .required = true, .per_tensor = true},
+     .range = {.low = 0, .high = 1}, .required = true, .per_tensor = true},
     {0}};
 
 #define STRIP      1024

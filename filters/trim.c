@@ -32,7 +32,7 @@ static const struct option_row rows[] = {
     {"density", OPTION_RULES, FIELD(density), "D",
      .help = "fraction of elements to keep: a number in [0, 1], or rules such as math/*mlp*=0.5 "
              "(required; repeatable)",
-     .range = {0, 1}, .required = true},
+     .range = {.low = 0, .high = 1}, .required = true},
     {"outliers", OPTION_RULES, FIELD(outliers), "G",
      .help =
          "fraction of elements, the largest ones, to drop first (Breadcrumbs): a number in [0, 1), "

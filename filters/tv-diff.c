@@ -31,10 +31,10 @@ struct options {
 static const struct option_row rows[] = {
     {"tolerance", OPTION_NUMBER, FIELD(tolerance), "T",
      .help = "allow elements to differ by T times the largest magnitude of B's tensor (default 0)",
-     .range = {0, INFINITY}, .default_value = "0"},
+     .range = {.low = 0, .high = INFINITY}, .default_value = "0"},
     {"bad-frac", OPTION_NUMBER, FIELD(bad_frac), "F",
-     .help = "allow a fraction F of all elements to differ by more (default 0)", .range = {0, 1},
-     .default_value = "0"},
+     .help = "allow a fraction F of all elements to differ by more (default 0)",
+     .range = {.low = 0, .high = 1}, .default_value = "0"},
     {"same-dtype", OPTION_FLAG, FIELD(same_dtype), NULL,
      .help = "count a different dtype as a difference"},
     {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print nothing; only set the exit status"},

@@ -19,7 +19,15 @@
 #define TV_CLONES TV_HOT
 #endif
 #else
+#define TV_HOT
 #define TV_CLONES
+#endif
+
+/* Before a loop whose iterations do not depend on each other. */
+#ifdef __clang__
+#define TV_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define TV_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
 /* For functions that such a loop calls for each element. */

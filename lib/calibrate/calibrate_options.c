@@ -92,7 +92,7 @@ const struct option_row calibrate_options_rows[] = {
     {"clip", OPTION_NUMBER, FIELD(adamw.clip), "C",
      .help = "clip gradients to this norm; 0: no clipping (1)", .range = FROM_0},
     {"eta-min", OPTION_NUMBER, FIELD(adamw.eta_min), "SHARE",
-     .help = "lowest learning rate, as a fraction of --lr (0.1)", .range = {0, 1}},
+     .help = "lowest learning rate, as a fraction of --lr (0.1)", .range = {.low = 0, .high = 1}},
     {"t0", OPTION_COUNT, FIELD(adamw.t0), "N",
      .help = "length of the first cosine cycle, in updates (50)"},
     {"tmult", OPTION_COUNT, FIELD(adamw.tmult), "N",

@@ -6,7 +6,7 @@
 TV_CLONES static void keep_larger_or_smaller_elements(const float *v, float *x, size_t n,
                                                       magnitude bound, bool larger)
 {
-#pragma GCC ivdep
+    TV_INDEPENDENT
     for (size_t i = 0; i < n; i++)
         x[i] = (magnitude_of(v[i]) > bound) == larger ? x[i] : 0.0f;
 }
