@@ -7,8 +7,9 @@
  * Each * of the replacement becomes the text that the corresponding * of the pattern matched.
  */
 #include "filter.h"
-#include "name_scheme.h"
 #include "glob_pattern.h"
+#include "name_scheme.h"
+#include "printable.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -147,8 +148,8 @@ static int open_rename(struct stage *s, struct header *h, struct error *e)
         return -1;
     for (size_t i = 0; i < s->operands.n; i++)
         if (!rules[i].used)
-            fprintf(stderr, "%s: warning: the rule %s matches no tensor\n", s->filter->name,
-                    s->operands.items[i]);
+            printable_message("%s: warning: the rule %s matches no tensor", s->filter->name,
+                              s->operands.items[i]);
     return 0;
 }
 

@@ -26,6 +26,40 @@ w 2x3 - F32 F32 math: weight 0.25 l1_before 6.75 code: weight 0.25 l1_before 10.
 END
 }
 
+# harmless FILE: no control characters but newlines, no bidirectional marks
+harmless() {
+    /usr/bin/python3 - "$1" <<'END'
+import re, sys
+text = open(sys.argv[1], "rb").read().decode()
+bad = re.findall("[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]", text)
+assert text and not bad, (sys.argv[1], bad)
+END
+}
+
+@test "control characters in names never reach a terminal" {
+    own_folder
+    bad='\u001b[31m\u009b31m\u202e\u2066x\u200f'
+    printf '%s\n' 'kind task-vectors' 'model base role=base' "model \"m$bad\"" \
+        "tensor \"w$bad\" 2" "vector \"m$bad\"" '1 nan' | from-text --allow-nonfinite >bad.tvs
+    tv-view bad.tvs >out && harmless out
+    tv-view --values bad.tvs >values && harmless values
+    from-text --allow-nonfinite values | cmp - bad.tvs
+    tv-view --json bad.tvs >out && harmless out
+    tv-view --allow-nonfinite <bad.tvs | cat >/dev/null
+    stats bad.tvs >out && harmless out
+    stats --json bad.tvs >out && harmless out
+    check bad.tvs >out || harmless out
+    tv-diff bad.tvs <(from-text <<<$'kind task-vectors\nmodel base role=base') >out 2>&1 || harmless out
+    trim --density 0.5 <bad.tvs 2>out >/dev/null || harmless out
+    weigh "none$(printf '\u009b')=1" <bad.tvs --allow-nonfinite 2>out >/dev/null || true
+    harmless out
+    printf 'merge_method: linear\nmodels: [{model: "a%s"}, {model: "b%s"}]\nparameters: {weight: 1}\n' \
+        "$bad" "$bad" >c.yml
+    tv from-yaml c.yml >out 2>&1 || true
+    harmless out
+    tv merge c.yml "out$(printf '\u202e')" 2>out || harmless out
+}
+
 @test "--json: one line per record, with the content of the stream" {
     lesson | from-text | weigh 0.25 | tee good.tvs | tv-view --json >found
     /usr/bin/python3 -c '

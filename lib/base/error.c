@@ -1,5 +1,7 @@
 #include "error.h"
 
+#include "printable.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -9,9 +11,7 @@ int error_set(struct error *e, const char *format, ...)
     va_start(args, format);
     vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
-    for (unsigned char *c = (unsigned char *)e->text; *c; c++)
-        if (*c < ' ' || *c == 127)
-            *c = '?';
+    printable_replace(e->text);
     e->stage[0] = '\0';
     e->printed = false;
     return -1;

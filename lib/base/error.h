@@ -12,7 +12,7 @@ struct error {
 };
 
 /* Replaces the sentence. Always returns -1, so that a function can write
- * `return error_set(e, ...)`. Control characters (in names from input files) become '?'. */
+ * `return error_set(e, ...)`. Control characters (printable.h) become '?'. */
 int error_set(struct error *e, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -1,6 +1,5 @@
 #include "fs.h"
 
-#include "fatal.h"
 #include "hash.h"
 #include "mem.h"
 
@@ -160,12 +159,9 @@ char *fs_read_file(int folder, const char *name, size_t *size)
 
 int fs_hash_range(int fd, uint64_t from, uint64_t most, uint64_t *size, uint64_t *hash)
 {
-    XXH3_state_t *state = XXH3_createState();
+    XXH3_state_t *state = hash_new_state();
     char *bytes = mem_alloc(READ_SIZE, 1);
     ssize_t n = 1;
-    if (!state)
-        fatal_exit("out of memory");
-    XXH3_64bits_reset(state);
     for (*size = 0; n > 0 && *size<most; *size += n> 0 ? (uint64_t)n : 0) {
         uint64_t left = most - *size;
         n = read_at(fd, from + *size, bytes, left < READ_SIZE ? (size_t)left : READ_SIZE);

@@ -54,7 +54,7 @@ static struct piece find_piece_before_star(const char *pattern)
 
 static bool piece_matches(const char *pattern, struct piece p, const char *text)
 {
-    char *glob = strndup(pattern, p.length), *part = strndup(text, p.characters);
+    char *glob = mem_copy_text_n(pattern, p.length), *part = mem_copy_text_n(text, p.characters);
     bool matches = strlen(part) == p.characters && glob_pattern_matches(glob, part);
     free(glob);
     free(part);

@@ -2,47 +2,72 @@
 
 #include "fatal.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *exit_if_null(void *p)
+void mem_exit(void)
+{
+    fatal_exit("out of memory");
+}
+
+void *mem_check(void *p)
 {
     if (!p)
-        fatal_exit("out of memory");
+        mem_exit();
     return p;
 }
 
 void *mem_alloc(size_t count, size_t size)
 {
-    return exit_if_null(calloc(count ? count : 1, size ? size : 1));
+    return mem_check(calloc(count ? count : 1, size ? size : 1));
 }
 
 void *mem_resize(void *old, size_t count, size_t size)
 {
-    return exit_if_null(reallocarray(old, count ? count : 1, size));
+    return mem_check(reallocarray(old, count ? count : 1, size));
 }
 
 void *mem_alloc_aligned(size_t size)
 {
-    return exit_if_null(aligned_alloc(64, size ? (size + 63) / 64 * 64 : 64));
+    return mem_check(aligned_alloc(64, size ? (size + 63) / 64 * 64 : 64));
 }
 
 char *mem_copy_text(const char *text)
 {
-    return exit_if_null(strdup(text));
+    return mem_check(strdup(text));
+}
+
+char *mem_copy_text_n(const char *text, size_t length)
+{
+    return mem_check(strndup(text, length));
+}
+
+static char *print_to_text(const char *format, va_list args)
+{
+    char *text = NULL;
+    int length = vasprintf(&text, format, args);
+    return mem_check(length < 0 ? NULL : text);
 }
 
 char *mem_printf(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    char *text = NULL;
-    int length = vasprintf(&text, format, args);
+    char *text = print_to_text(format, args);
     va_end(args);
-    return exit_if_null(length < 0 ? NULL : text);
+    return text;
+}
+
+char *mem_real_path(const char *path)
+{
+    char *real = realpath(path, NULL);
+    if (!real && errno == ENOMEM)
+        mem_exit();
+    return real;
 }
 
 void bytes_append(struct bytes *b, const void *data, size_t size)
@@ -54,6 +79,26 @@ void bytes_append(struct bytes *b, const void *data, size_t size)
     if (size)
         memcpy(b->data + b->size, data, size);
     b->size += size;
+}
+
+static ssize_t append_to_bytes(void *b, const char *text, size_t size)
+{
+    bytes_append(b, text, size);
+    return (ssize_t)size;
+}
+
+/* open_memstream loses text without an error if it cannot get more memory. */
+FILE *bytes_open_stream(struct bytes *b)
+{
+    return mem_check(fopencookie(b, "w", (cookie_io_functions_t){.write = append_to_bytes}));
+}
+
+char *bytes_take_text(struct bytes *b)
+{
+    bytes_append(b, "", 1);
+    char *text = (char *)b->data;
+    *b = (struct bytes){0};
+    return text;
 }
 
 void bytes_free(struct bytes *b)
@@ -72,12 +117,12 @@ void *arena_alloc(struct arena *a, size_t count, size_t size)
 {
     size_t bytes;
     if (__builtin_mul_overflow(count, size, &bytes) || bytes > SIZE_MAX / 2)
-        exit_if_null(NULL); /* more memory than there can be */
+        mem_exit(); /* more memory than there can be */
     bytes = (bytes + sizeof(max_align_t) - 1) / sizeof(max_align_t) * sizeof(max_align_t);
     struct arena_chunk *c = a->chunks;
     if (!c || c->size - c->used < bytes) {
         size_t capacity = bytes > 4096 ? bytes : 4096;
-        c = exit_if_null(malloc(sizeof *c + capacity));
+        c = mem_check(malloc(sizeof *c + capacity));
         *c = (struct arena_chunk){.next = a->chunks, .size = capacity};
         a->chunks = c;
     }
@@ -111,11 +156,9 @@ char *arena_printf(struct arena *a, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    char *text = NULL;
-    int length = vasprintf(&text, format, args);
+    char *text = print_to_text(format, args);
     va_end(args);
-    exit_if_null(length < 0 ? NULL : text);
-    char *p = arena_copy_text_n(a, text, (size_t)length);
+    char *p = arena_copy_text_n(a, text, strlen(text));
     free(text);
     return p;
 }

@@ -6,6 +6,11 @@
 #define TV_MEM_H
 
 #include <stddef.h>
+#include <stdio.h>
+
+_Noreturn void mem_exit(void);
+/* What another library has allocated: p itself, if it is not NULL; otherwise exits. */
+void *mem_check(void *p);
 
 /* `count` zeroed items of `size` bytes; never NULL. */
 void *mem_alloc(size_t count, size_t size);
@@ -14,7 +19,11 @@ void *mem_resize(void *old, size_t count, size_t size);
 /* `size` bytes aligned to 64, not zeroed; never NULL. */
 void *mem_alloc_aligned(size_t size);
 char *mem_copy_text(const char *text);
+/* A copy of at most `length` bytes of the text. */
+char *mem_copy_text_n(const char *text, size_t length);
 char *mem_printf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The path without links, "." and ".."; NULL with the reason in errno. */
+char *mem_real_path(const char *path);
 
 /* A growing byte buffer; starts zeroed. */
 struct bytes {
@@ -22,6 +31,10 @@ struct bytes {
     size_t size, capacity;
 };
 void bytes_append(struct bytes *b, const void *data, size_t size);
+/* A stream that appends to the buffer what is printed to it, complete after fclose. */
+FILE *bytes_open_stream(struct bytes *b);
+/* The contents as text, freed by the caller; the buffer is empty then. */
+char *bytes_take_text(struct bytes *b);
 void bytes_free(struct bytes *b);
 
 /* Memory that is freed all at once; starts zeroed. */

@@ -33,9 +33,7 @@ const char *spool_folder_or_default(const char *folder)
 /* For file systems without O_TMPFILE. */
 static int create_unlinked_temporary_file(const char *folder, struct error *e)
 {
-    char *name = NULL;
-    if (asprintf(&name, "%s/tvtools-XXXXXX", folder) < 0)
-        return error_set(e, "out of memory");
+    char *name = mem_printf("%s/tvtools-XXXXXX", folder);
     int fd = mkostemp(name, O_CLOEXEC);
     if (fd < 0)
         error_set(e, "cannot create a temporary file in %s: %s", folder, strerror(errno));

@@ -1,5 +1,7 @@
 #include "standard_output.h"
 
+#include "printable.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,7 +22,7 @@ static void flush_at_exit(int status, void *name)
 {
     struct error e;
     if (status == 0 && standard_output_flush(&e)) {
-        fprintf(stderr, "%s: %s\n", (const char *)name, e.text);
+        printable_message("%s: %s", (const char *)name, e.text);
         _exit(1);
     }
 }

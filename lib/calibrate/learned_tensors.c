@@ -1,6 +1,7 @@
 #include "learned_tensors.h"
 
 #include "glob_pattern.h"
+#include "printable.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,8 +59,8 @@ static void warn_of_unmatched_globs(const struct selector *s, const char *tool)
         for (size_t i = 0; i < s->header->n_tensors && !matched; i++)
             matched = glob_pattern_matches(globs->items[g], s->header->tensors[i].name);
         if (!matched)
-            fprintf(stderr, "%s: warning: --keep-base %s matches no tensor\n", tool,
-                    globs->items[g]);
+            printable_message("%s: warning: --keep-base %s matches no tensor", tool,
+                              globs->items[g]);
     }
 }
 

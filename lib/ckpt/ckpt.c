@@ -354,8 +354,7 @@ static void hash_shard_samples(XXH3_state_t *state, const struct shard *s)
 
 uint64_t ckpt_fingerprint(const struct ckpt *c)
 {
-    XXH3_state_t *state = XXH3_createState();
-    XXH3_64bits_reset(state);
+    XXH3_state_t *state = hash_new_state();
     for (size_t i = 0; i < c->n_shards; i++)
         hash_shard_samples(state, &c->shards[i]);
     uint64_t hash = XXH3_64bits_digest(state);

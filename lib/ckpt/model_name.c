@@ -69,7 +69,7 @@ char *model_name_from_path(const char *path)
     if (name)
         return name;
     name = copy_last_component(path);
-    char *real = strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ? realpath(path, NULL) : NULL;
+    char *real = strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ? mem_real_path(path) : NULL;
     if (real) {
         free(name);
         name = copy_last_component(real);

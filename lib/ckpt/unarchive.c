@@ -209,13 +209,12 @@ static int check_tar_end_blocks(const struct unpacking *u, struct error *e)
     return 0;
 }
 
-static int unpack_all_entries(struct unpacking *u, struct error *e)
+static int unpack_all_entries(struct unpacking *u, struct archive_entry *entry, struct error *e)
 {
-    struct archive_entry *entry;
     if (archive_read_open_filename(u->archive, u->path, 1 << 17) != ARCHIVE_OK)
         return set_archive_read_error(u, e);
     for (;;) {
-        int status = archive_read_next_header(u->archive, &entry);
+        int status = archive_read_next_header2(u->archive, entry);
         if (status == ARCHIVE_EOF)
             return check_tar_end_blocks(u, e);
         if (status != ARCHIVE_OK && status != ARCHIVE_WARN)
@@ -225,18 +224,28 @@ static int unpack_all_entries(struct unpacking *u, struct error *e)
     }
 }
 
+/* A filter that needs an external program gets a warning from libarchive. */
+static int choose_formats(const struct unpacking *u, struct error *e)
+{
+    static int (*const choices[])(struct archive *) = {
+        archive_read_support_filter_gzip, archive_read_support_filter_zstd,
+        archive_read_support_filter_xz, archive_read_support_format_tar,
+        archive_read_support_format_zip};
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
+        if (choices[i](u->archive) < ARCHIVE_WARN)
+            return set_archive_read_error(u, e);
+    return 0;
+}
+
+/* The entry is not the archive's own, which may be missing when memory has run out. */
 int unarchive_model(struct model_files *f, const char *path, const char *spool, FILE *notes,
                     struct error *e)
 {
-    struct unpacking u = {.files = f, .path = path, .spool = spool, .archive = archive_read_new()};
-    if (!u.archive)
-        return error_set(e, "cannot read the archive %s: out of memory", path);
-    archive_read_support_filter_gzip(u.archive);
-    archive_read_support_filter_zstd(u.archive);
-    archive_read_support_filter_xz(u.archive);
-    archive_read_support_format_tar(u.archive);
-    archive_read_support_format_zip(u.archive);
-    int failed = unpack_all_entries(&u, e);
+    struct unpacking u = {
+        .files = f, .path = path, .spool = spool, .archive = mem_check(archive_read_new())};
+    struct archive_entry *entry = mem_check(archive_entry_new2(u.archive));
+    int failed = choose_formats(&u, e) || unpack_all_entries(&u, entry, e) ? -1 : 0;
+    archive_entry_free(entry);
     archive_read_free(u.archive);
     model_files_sort(f);
     if (!failed)

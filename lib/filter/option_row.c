@@ -122,10 +122,9 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
 /* Identifies the contents of a file given as an option: the file may change after the run. */
 static const char *hash_file_contents(struct arena *a, const char *path)
 {
-    XXH3_state_t *state = XXH3_createState();
+    XXH3_state_t *state = hash_new_state();
     unsigned char bytes[1 << 14];
     ssize_t n;
-    XXH3_64bits_reset(state);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     while (fd >= 0 && (n = read(fd, bytes, sizeof bytes)) > 0)
         XXH3_64bits_update(state, bytes, (size_t)n);

@@ -1,6 +1,7 @@
 #include "stage_rules.h"
 
 #include "glob_pattern.h"
+#include "printable.h"
 #include "stage.h"
 
 #include <stdlib.h>
@@ -105,8 +106,8 @@ static void warn_unmatched_rules(const struct stage *s, const char *label,
 {
     for (size_t i = 0; i < tensor_rules_count(r); i++)
         if (tensor_rules_has_tensor_pattern(r, i) && !rule_matches_stream(r, i, per_tensor, h))
-            fprintf(stderr, "%s: warning: %s %s matches no tensor\n", s->filter->name, label,
-                    tensor_rules_rule_text(r, i));
+            printable_message("%s: warning: %s %s matches no tensor", s->filter->name, label,
+                              tensor_rules_rule_text(r, i));
 }
 
 static void warn_unmatched_globs(const struct stage *s, const char *label,
@@ -117,8 +118,8 @@ static void warn_unmatched_globs(const struct stage *s, const char *label,
         for (size_t j = 0; !found && j < h->n_tensors; j++)
             found = glob_pattern_matches(globs->items[i], h->tensors[j].name);
         if (!found)
-            fprintf(stderr, "%s: warning: %s %s matches no tensor\n", s->filter->name, label,
-                    globs->items[i]);
+            printable_message("%s: warning: %s %s matches no tensor", s->filter->name, label,
+                              globs->items[i]);
     }
 }
 

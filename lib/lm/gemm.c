@@ -34,12 +34,11 @@ static void *open_openblas_single_threaded(void)
     static const char key[] = "OPENBLAS_NUM_THREADS";
     const char *before = getenv(key);
     char *copy = before ? mem_copy_text(before) : NULL;
-    setenv(key, "1", 1);
+    if (setenv(key, "1", 1))
+        mem_exit();
     void *library = open_openblas();
-    if (copy)
-        setenv(key, copy, 1);
-    else
-        unsetenv(key);
+    if (copy ? setenv(key, copy, 1) : unsetenv(key))
+        mem_exit();
     free(copy);
     return library;
 }

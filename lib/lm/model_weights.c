@@ -4,6 +4,7 @@
 #include "mapped_file.h"
 #include "name_scheme.h"
 #include "parallel_for.h"
+#include "printable.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -71,7 +72,7 @@ static int read_model_config(struct model_weights *m, const char *config, const 
         config ? config : arena_printf(&a, "config.json of %s", model_source_name(m->file));
     int failed = !text || arch_config_read(&m->arch, file, text, size, &duplicates, e);
     if (!failed && duplicates)
-        fprintf(stderr, "%s: warning: %s has duplicate keys; the last one wins\n", tool, file);
+        printable_message("%s: warning: %s has duplicate keys; the last one wins", tool, file);
     free(text);
     arena_free(&a);
     return failed ? -1 : 0;

@@ -124,7 +124,7 @@ static bool name_all_models_from_paths(struct input_models *all, const char *con
 static void make_paths_absolute(const struct input_models *all, const char **paths, struct arena *a)
 {
     for (size_t i = 0; i < all->n_inputs; i++) {
-        char *absolute = all->items[i].document ? NULL : realpath(paths[i], NULL);
+        char *absolute = all->items[i].document ? NULL : mem_real_path(paths[i]);
         if (absolute)
             paths[i] = arena_copy_text(a, absolute);
         free(absolute);

@@ -235,10 +235,25 @@ static int read_and_add_document(struct merge_config_file *f, struct yaml_tree *
     return read_document(t, root, &all[f->n_documents++]);
 }
 
+static void start_parser(yaml_parser_t *parser, const unsigned char *bytes, size_t size)
+{
+    if (!yaml_parser_initialize(parser))
+        mem_exit();
+    yaml_parser_set_input_string(parser, bytes, size);
+}
+
+/* After an error. libyaml describes all others. */
+static void exit_if_out_of_memory(const yaml_parser_t *parser)
+{
+    if (!parser->problem)
+        mem_exit();
+}
+
 static int parse_error(const yaml_parser_t *parser, const char *path, struct error *e)
 {
+    exit_if_out_of_memory(parser);
     return error_set(e, "%.200s, line %zu: invalid YAML: %s", path, parser->problem_mark.line + 1,
-                     parser->problem ? parser->problem : "cannot parse it");
+                     parser->problem);
 }
 
 /* An error if lists and maps are nested too deep. Checked on the event stream, before documents are
@@ -249,8 +264,7 @@ static int check_nesting_depth(const struct yaml_tree *t, const unsigned char *b
     yaml_event_t event;
     int depth = 0, failed = 0;
     bool ended = false;
-    yaml_parser_initialize(&parser);
-    yaml_parser_set_input_string(&parser, bytes, size);
+    start_parser(&parser, bytes, size);
     while (!ended && !failed && yaml_parser_parse(&parser, &event)) {
         yaml_event_type_t type = event.type;
         depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
@@ -263,6 +277,8 @@ static int check_nesting_depth(const struct yaml_tree *t, const unsigned char *b
                                t->path, event.start_mark.line + 1, YAML_TREE_MAX_DEPTH);
         yaml_event_delete(&event);
     }
+    if (!ended && !failed)
+        exit_if_out_of_memory(&parser);
     yaml_parser_delete(&parser); /* parse errors are reported by the loader */
     return failed;
 }
@@ -295,8 +311,7 @@ int merge_config_read(struct merge_config_file *f, const char *path, const char 
         return -1;
     *f = (struct merge_config_file){.path = strcmp(path, "-") == 0 ? "standard input" : path};
     struct yaml_tree t = {.path = f->path, .tool = tool, .a = a, .e = e};
-    yaml_parser_initialize(&parser);
-    yaml_parser_set_input_string(&parser, bytes, size);
+    start_parser(&parser, bytes, size);
     int failed = check_nesting_depth(&t, bytes, size) || read_documents(f, &t, &parser) ? -1 : 0;
     yaml_parser_delete(&parser);
     free(bytes);

@@ -1,5 +1,7 @@
 #include "merge_options.h"
 
+#include "printable.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -102,8 +104,8 @@ void merge_options_print_ignored(const struct stage *s)
             names =
                 arena_printf(&a, "%s%s--%s", names, n++ ? ", " : "", merge_options_rows[i].name);
     if (n)
-        fprintf(stderr, "%s: note: %s ha%s no effect here\n", s->filter->name, names,
-                n == 1 ? "s" : "ve");
+        printable_message("%s: note: %s ha%s no effect here", s->filter->name, names,
+                          n == 1 ? "s" : "ve");
     arena_free(&a);
 }
 

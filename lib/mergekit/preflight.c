@@ -1,6 +1,7 @@
 #include "preflight.h"
 
 #include "pipeline_output_header.h"
+#include "printable.h"
 #include "stage_rules.h"
 #include "tokenizer_files.h"
 
@@ -82,8 +83,8 @@ static int compare_tokenizers_of_models(const struct translated_config *m, const
                              "%.200s, line %zu: %s; permuting rows of the embedding is not "
                              "supported (without tokenizer_source they are merged unpermuted)",
                              m->config_path, m->config->tokenizer_line, difference);
-        fprintf(stderr, "%s: warning: %s; rows of the embedding are merged unpermuted\n", tool,
-                difference);
+        printable_message("%s: warning: %s; rows of the embedding are merged unpermuted", tool,
+                          difference);
     }
     return 0;
 }

@@ -1,5 +1,6 @@
 #include "yaml_tree.h"
 
+#include "printable.h"
 #include "spelling_suggestion.h"
 #include "yaml_number.h"
 
@@ -29,9 +30,7 @@ int yaml_tree_error(const struct yaml_tree *t, const yaml_node_t *node, const ch
 
 void yaml_tree_print_warning(const char *tool, const char *path, size_t line, const char *sentence)
 {
-    struct error text;
-    error_set(&text, "%s: warning: %.200s, line %zu: %s", tool, path, line, sentence);
-    fprintf(stderr, "%s\n", text.text);
+    printable_message("%s: warning: %.200s, line %zu: %s", tool, path, line, sentence);
 }
 
 static void print_node_warning(const struct yaml_tree *t, const yaml_node_t *node,

@@ -142,7 +142,7 @@ struct model_source *layer_slice_open(const char *operand, const struct layer_sl
     long from = 0, to = 0;
     const char *range = parse_layer_range_suffix(operand, &from, &to);
     char *without_range =
-        range ? strndup(operand, (size_t)(range - operand)) : mem_copy_text(operand);
+        range ? mem_copy_text_n(operand, (size_t)(range - operand)) : mem_copy_text(operand);
     struct model_source *m = model_source_open(without_range, spool, tool, e);
     free(without_range);
     if (!m || (!range && !o->without_range) || select_layer_range(m, o, range, from, to, e) == 0)

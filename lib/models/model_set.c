@@ -334,10 +334,9 @@ static void hash_block(struct model_set *m, size_t index, size_t k, const struct
 static uint64_t combine_block_hashes(const struct ckpt_tensor *t, const char *name,
                                      const uint64_t *blocks, size_t n)
 {
-    XXH3_state_t *state = XXH3_createState();
+    XXH3_state_t *state = hash_new_state();
     const char *dtype = dtype_name(t->dtype);
     uint64_t rank = t->rank;
-    XXH3_64bits_reset(state);
     XXH3_64bits_update(state, name, strlen(name) + 1);
     XXH3_64bits_update(state, dtype, strlen(dtype) + 1);
     XXH3_64bits_update(state, &rank, sizeof rank);
@@ -368,8 +367,7 @@ void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s)
 void model_set_report_hashes(const struct model_set *m, struct stage *s)
 {
     for (size_t i = 0; i < m->n_models; i++) {
-        XXH3_state_t *state = XXH3_createState();
-        XXH3_64bits_reset(state);
+        XXH3_state_t *state = hash_new_state();
         for (size_t j = 0; j < m->n_tensors; j++)
             if (m->tensor_hashes[i][j])
                 XXH3_64bits_update(state, &m->tensor_hashes[i][j], sizeof m->tensor_hashes[i][j]);

@@ -2,6 +2,7 @@
 
 #include "hash.h"
 #include "model_name.h"
+#include "printable.h"
 #include "saved_stream.h"
 #include "tensor_name.h"
 
@@ -77,13 +78,13 @@ const char *model_source_strip_name_from_operand(const char *operand)
 static struct ckpt *open_checkpoint(const char *path, const char *spool, const char *tool,
                                     struct error *e)
 {
-    char *notes = NULL;
-    size_t size;
-    FILE *f = open_memstream(&notes, &size);
+    struct bytes printed = {0};
+    FILE *f = bytes_open_stream(&printed);
     struct ckpt *c = ckpt_open(path, spool, f, e);
     fclose(f);
+    char *notes = bytes_take_text(&printed);
     for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n"))
-        fprintf(stderr, "%s: note: %s\n", tool, line);
+        printable_message("%s: note: %s", tool, line);
     free(notes);
     return c;
 }
@@ -101,7 +102,7 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
     else if ((m->saved = saved_stream_open(path, spool, true, e)))
         list_saved_tensors(m);
     m->name = path == operand ? model_name_from_path(path)
-                              : strndup(operand, (size_t)(path - operand) - 1);
+                              : mem_copy_text_n(operand, (size_t)(path - operand) - 1);
     if (m->ckpt || m->saved)
         return m;
     model_source_close(m);

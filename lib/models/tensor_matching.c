@@ -2,6 +2,7 @@
 
 #include "layer_slice.h"
 #include "name_scheme.h"
+#include "printable.h"
 #include "tensor_name.h"
 
 #include <stdlib.h>
@@ -95,8 +96,8 @@ static int accept_or_omit_extra_tensor(const struct tensor_matching *m, size_t m
     if (m->options->missing < 0)
         return error_set(e, "%s has a tensor %s that %s lacks (--missing=skip omits it)",
                          model_name(m, model), name, model_name(m, 0));
-    fprintf(stderr, "%s: warning: tensor %s of %s is omitted, because %s lacks it\n", m->tool, name,
-            model_name(m, model), model_name(m, 0));
+    printable_message("%s: warning: tensor %s of %s is omitted, because %s lacks it", m->tool, name,
+                      model_name(m, model), model_name(m, 0));
     return 0;
 }
 
@@ -308,9 +309,9 @@ static int check_subtractable(const struct tensor_matching *m, const char *name,
                          "be subtracted, so convert the models first",
                          name, dtype_name(d));
     if (differs)
-        fprintf(stderr,
-                "%s: warning: tensor %s is %s and differs between the models; it is omitted\n",
-                m->tool, name, dtype_name(d));
+        printable_message(
+            "%s: warning: tensor %s is %s and differs between the models; it is omitted", m->tool,
+            name, dtype_name(d));
     return 0;
 }
 

@@ -207,10 +207,10 @@ char *chat_template_insert(const char *config, size_t size, const char *text, st
         error_set(e, "tokenizer_config.json is not valid JSON, so the chat template cannot be set");
     else if (!quoted)
         error_set(e, "the chat template is not UTF-8");
-    else if (asprintf(&result, "%.*s%s%s%s%s", (int)(start - config), config,
-                      value ? "" : "\n  \"chat_template\": ", quoted, value || is_empty ? "" : ",",
-                      after) < 0)
-        result = NULL;
+    else
+        result = mem_printf("%.*s%s%s%s%s", (int)(start - config), config,
+                            value ? "" : "\n  \"chat_template\": ", quoted,
+                            value || is_empty ? "" : ",", after);
     free(quoted);
     return result;
 }

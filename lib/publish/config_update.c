@@ -1,6 +1,7 @@
 #include "config_update.h"
 
 #include "model_config.h"
+#include "printable.h"
 #include "tensor_name.h"
 
 #include <jansson.h>
@@ -251,14 +252,14 @@ char *config_update_json(const char *text, size_t size, const struct model_sourc
     bool has_duplicates;
     json_t *config = model_config_parse(text, size, &has_duplicates);
     if (!config) {
-        fprintf(stderr,
-                "%s: warning: config.json of %s is not valid JSON; it is copied unchanged\n", tool,
-                model_source_name(source));
+        printable_message(
+            "%s: warning: config.json of %s is not valid JSON; it is copied unchanged", tool,
+            model_source_name(source));
         return mem_copy_text(text);
     }
     if (has_duplicates)
-        fprintf(stderr, "%s: warning: config.json of %s has duplicate keys; the last one wins\n",
-                tool, model_source_name(source));
+        printable_message("%s: warning: config.json of %s has duplicate keys; the last one wins",
+                          tool, model_source_name(source));
     bool changed = update_dtype(config, most_common_dtype(h));
     changed |= update_layer_count(config, h, source);
     changed |= update_vocabulary_size(config, h, source);

@@ -85,8 +85,7 @@ static int compare_indexes(const void *a, const void *b)
 /* The full hash, over the tensors in order, as model_set.c computes it. */
 static uint64_t combine_tensor_hashes(struct hash_list *l)
 {
-    XXH3_state_t *state = XXH3_createState();
-    XXH3_64bits_reset(state);
+    XXH3_state_t *state = hash_new_state();
     qsort(l->hashes, l->n, sizeof *l->hashes, compare_indexes);
     for (size_t i = 0; i < l->n; i++)
         if (i == 0 || l->hashes[i].index != l->hashes[i - 1].index)

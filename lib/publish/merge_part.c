@@ -1,5 +1,6 @@
 #include "merge_part.h"
 
+#include "printable.h"
 #include "source_sink_services.h"
 
 #include <stdlib.h>
@@ -63,11 +64,11 @@ static int claim_unfinished_shards(struct merge_part *m, struct error *e)
         }
         partial_checkpoint_claim_shard(m->checkpoint, j);
         if (state != SHARD_MISSING)
-            fprintf(stderr, "%s: note: %s%s; it is recomputed\n", tool, m->layout->shards[j].name,
-                    shard_records_state_text(state));
+            printable_message("%s: note: %s%s; it is recomputed", tool, m->layout->shards[j].name,
+                              shard_records_state_text(state));
     }
     if (finished)
-        fprintf(stderr, "%s: note: %zu of %zu shards are already finished\n", tool, finished, own);
+        printable_message("%s: note: %zu of %zu shards are already finished", tool, finished, own);
     return m->reads_stream ? partial_checkpoint_check_descriptors(m->checkpoint, e) : 0;
 }
 

@@ -1,5 +1,6 @@
 #include "model_card.h"
 
+#include "printable.h"
 #include "tensor_name.h"
 
 #include <jansson.h>
@@ -88,43 +89,26 @@ char *model_card_history_json(const struct header *h)
 
 /* ---- README.md ------------------------------------------------------------------------------- */
 
-/* Prints a word quoted for the shell where needed. Control characters become '?'. */
-static void print_shell_word(FILE *out, const char *word)
-{
-    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "_-+=.,:/@%";
-    bool quote = !*word || word[strspn(word, plain)];
-    if (quote)
-        putc('\'', out);
-    for (const char *c = word; *c; c++) {
-        if (*c == '\'')
-            fputs("'\\''", out);
-        else
-            putc((unsigned char)*c < ' ' || *c == 127 ? '?' : *c, out);
-    }
-    if (quote)
-        putc('\'', out);
-}
-
 /* Prints a name as Markdown code, for a table or list. Control characters and '`' become '?'. */
 static void print_name_as_markdown_code(FILE *out, const char *name)
 {
+    char *printable = mem_copy_text(name);
+    printable_replace(printable);
     putc('`', out);
-    for (const char *c = name; *c; c++) {
+    for (const char *c = printable; *c; c++) {
         if (*c == '|')
             putc('\\', out);
-        putc((unsigned char)*c < ' ' || *c == 127 || *c == '`' ? '?' : *c, out);
+        putc(*c == '`' ? '?' : *c, out);
     }
     putc('`', out);
+    free(printable);
 }
 
 /* Prints a YAML string in double quotes. */
 static void print_quoted(FILE *out, const char *text)
 {
     json_t *string = to_json_string(text);
-    char *quoted = json_dumps(string, JSON_ENCODE_ANY);
-    fputs(quoted, out);
-    free(quoted);
+    printable_print_json(out, json_string_value(string), json_string_length(string));
     json_decref(string);
 }
 
@@ -136,10 +120,10 @@ static void print_history_as_pipeline(FILE *out, const struct history *history, 
         const struct history_step *s = &history->steps[i];
         if (i > 0)
             fprintf(out, " |\n%*s", indent + 4, "");
-        print_shell_word(out, s->tool);
+        printable_print_shell_word(out, s->tool);
         for (size_t j = 0; j < s->n_arguments; j++) {
             putc(' ', out);
-            print_shell_word(out, s->arguments[j]);
+            printable_print_shell_word(out, s->arguments[j]);
         }
         for (size_t j = 0; j < s->n_parents; j++) {
             fprintf(out, " \\\n%*s<(", indent + 4, "");
@@ -222,9 +206,8 @@ static void print_tensors_section(FILE *out, const struct header *h, size_t n_fi
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
                              size_t n_filled, const struct model *other_base)
 {
-    char *text = NULL;
-    size_t size;
-    FILE *out = open_memstream(&text, &size);
+    struct bytes text = {0};
+    FILE *out = bytes_open_stream(&text);
     print_front_matter(out, h);
     fputs("\n# Merged model\n\nMade with tvtools " TV_VERSION " by\n\n    ", out);
     print_history_as_pipeline(out, &h->history, 4);
@@ -232,5 +215,5 @@ char *model_card_readme_text(const struct header *h, const struct model_hashes *
     print_models_section(out, h, hashes, other_base);
     print_tensors_section(out, h, n_filled);
     fclose(out);
-    return text;
+    return bytes_take_text(&text);
 }

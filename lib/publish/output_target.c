@@ -2,6 +2,7 @@
 
 #include "fs.h"
 #include "glob_pattern.h"
+#include "printable.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -263,6 +264,6 @@ int output_target_sync(const struct output_target *t, struct error *e)
 
 void output_target_warn_not_removed(const struct output_target *t, const char *what)
 {
-    fprintf(stderr, "warning: %s is complete, but %s next to it could not be removed\n", t->path,
-            what);
+    printable_message("warning: %s is complete, but %s next to it could not be removed", t->path,
+                      what);
 }

@@ -72,8 +72,7 @@ static uint64_t digest_and_free_hash_state(XXH3_state_t *state)
 /* Over names and headers of all shards, which contain tensors, offsets, version and history. */
 static uint64_t compute_recipe_fingerprint(const struct shard_layout *l)
 {
-    XXH3_state_t *state = XXH3_createState();
-    XXH3_64bits_reset(state);
+    XXH3_state_t *state = hash_new_state();
     for (size_t i = 0; i < l->n_shards; i++) {
         const struct shard *s = &l->shards[i];
         XXH3_64bits_update(state, s->name, strlen(s->name) + 1);
@@ -86,8 +85,7 @@ static uint64_t compute_recipe_fingerprint(const struct shard_layout *l)
 static uint64_t compute_inputs_fingerprint(const struct header *h,
                                            const struct model_source *auxiliary_source)
 {
-    XXH3_state_t *state = XXH3_createState();
-    XXH3_64bits_reset(state);
+    XXH3_state_t *state = hash_new_state();
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
         XXH3_64bits_update(state, m->name, strlen(m->name) + 1);

@@ -121,7 +121,7 @@ struct tar_writer *tar_writer_open(int fd, bool compressed, const char *target, 
 static int write_entry_header(struct tar_writer *w, const char *name, uint64_t size,
                               struct error *e)
 {
-    struct archive_entry *entry = archive_entry_new();
+    struct archive_entry *entry = mem_check(archive_entry_new());
     archive_entry_set_pathname(entry, name);
     archive_entry_set_filetype(entry, AE_IFREG);
     archive_entry_set_perm(entry, 0644);

@@ -2,6 +2,7 @@
 
 #include "decode.h"
 #include "hash.h"
+#include "printable.h"
 #include "spool.h"
 
 #include <errno.h>
@@ -144,7 +145,7 @@ static int set_error_from_error_record(struct reader *r, struct error *e)
     error_set(e, "%s", sentence);
     snprintf(e->stage, sizeof e->stage, "%s", stage);
     if (r->is_regular_file)
-        fprintf(stderr, "%s: %s\n", stage, e->text);
+        printable_message("%s: %s", stage, e->text);
     e->printed = true;
     return -1;
 }
@@ -197,10 +198,9 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     r->what = mem_copy_text(what);
     r->is_regular_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     r->header = header_new();
-    r->hash = XXH3_createState();
-    r->checksum = XXH3_createState();
-    r->hash_before_first_tensor = XXH3_createState();
-    XXH3_64bits_reset(r->hash);
+    r->hash = hash_new_state();
+    r->checksum = hash_new_state();
+    r->hash_before_first_tensor = hash_new_state();
     if (read_and_check_magic(r, e) == 0) {
         int type = read_record(r, e);
         if (type == RECORD_HEADER) {

@@ -100,6 +100,8 @@ bool record_is_well_formed(const unsigned char *map, size_t size)
         return false;
     uint64_t remaining[RECORD_DEPTH_MAX + 1] = {1}; /* objects still to come at each depth */
     int depth = 0;
+    if (size == 0)
+        return false;
     const unsigned char *p = map, *end = map + size;
     while (depth >= 0) {
         uint64_t items;

@@ -101,15 +101,24 @@ msgpack_object_map record_fields_get_map(struct record_fields *p, const char *ke
 
 /* ---- maps -------------------------------------------------------------------------------- */
 
+static bool unpack(const unsigned char *map, size_t size, size_t *offset, msgpack_zone *zone,
+                   msgpack_object *o)
+{
+    msgpack_unpack_return result = msgpack_unpack((const char *)map, size, offset, zone, o);
+    if (result == MSGPACK_UNPACK_NOMEM_ERROR)
+        mem_exit();
+    return result >= 0;
+}
+
 msgpack_object_map record_fields_open_map(struct record_fields *p, const unsigned char *map,
                                           size_t size, msgpack_zone *zone)
 {
     msgpack_object o;
     size_t offset = 0;
-    msgpack_zone_init(zone, 4096);
-    if (!record_is_well_formed(map, size) ||
-        msgpack_unpack((const char *)map, size, &offset, zone, &o) < 0 || offset != size ||
-        o.type != MSGPACK_OBJECT_MAP) {
+    if (!msgpack_zone_init(zone, 4096))
+        mem_exit();
+    if (!record_is_well_formed(map, size) || !unpack(map, size, &offset, zone, &o) ||
+        offset != size || o.type != MSGPACK_OBJECT_MAP) {
         p->failed = true;
         error_set(p->error,
                   "broken stream: a record is not one msgpack map of the length before it");

@@ -1,21 +1,7 @@
 #include "record_json.h"
 
+#include "printable.h"
 #include "record_fields.h"
-
-static void print_string(FILE *out, const char *text, size_t size)
-{
-    putc('"', out);
-    for (size_t i = 0; i < size; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (c == '"' || c == '\\')
-            fprintf(out, "\\%c", c);
-        else if (c < ' ' || c == 127)
-            fprintf(out, "\\u%04x", c);
-        else
-            putc(c, out);
-    }
-    putc('"', out);
-}
 
 static void print_hex(FILE *out, const char *bytes, size_t size)
 {
@@ -72,7 +58,7 @@ static void print_object(FILE *out, msgpack_object o)
             fputs("null", out);
         break;
     case MSGPACK_OBJECT_STR:
-        print_string(out, o.via.str.ptr, o.via.str.size);
+        printable_print_json(out, o.via.str.ptr, o.via.str.size);
         break;
     case MSGPACK_OBJECT_ARRAY:
         print_array(out, o.via.array);

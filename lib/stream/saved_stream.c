@@ -112,8 +112,7 @@ const struct tensor *saved_stream_tensor(const struct saved_stream *s, size_t i)
 uint64_t saved_stream_fingerprint(const struct saved_stream *s)
 {
     const size_t piece = (size_t)16 << 20;
-    XXH3_state_t *state = XXH3_createState();
-    XXH3_64bits_reset(state);
+    XXH3_state_t *state = hash_new_state();
     for (size_t at = 0; at < s->file.size; at += piece) {
         size_t n = s->file.size - at < piece ? s->file.size - at : piece;
         XXH3_64bits_update(state, s->file.bytes + at, n);

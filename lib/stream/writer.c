@@ -83,9 +83,8 @@ struct writer *writer_open(int fd, const char *what)
     struct writer *w = mem_alloc(1, sizeof *w);
     w->fd = fd;
     w->what = mem_copy_text(what);
-    w->hash = XXH3_createState();
-    w->checksum = XXH3_createState();
-    XXH3_64bits_reset(w->hash);
+    w->hash = hash_new_state();
+    w->checksum = hash_new_state();
     reserve_last_record(w);
     fcntl(fd, F_SETPIPE_SZ, PIPE_SIZE); /* fails harmlessly if it is not a pipe */
     return w;

@@ -1,26 +1,24 @@
 #include "text_print.h"
 
+#include "printable.h"
+
 #include <stdbool.h>
+#include <string.h>
 
 void text_print_quoted(FILE *out, const char *word)
 {
-    putc('"', out);
-    for (const unsigned char *p = (const unsigned char *)word; *p; p++) {
-        if (*p == '"' || *p == '\\')
-            fprintf(out, "\\%c", *p);
-        else if (*p < ' ' || *p == 127)
-            fprintf(out, "\\u%04x", *p);
-        else
-            putc(*p, out);
-    }
-    putc('"', out);
+    printable_print_json(out, word, strlen(word));
 }
 
 void text_print_word(FILE *out, const char *word)
 {
     bool needs_no_quotes = *word && *word != '#';
     for (const unsigned char *p = (const unsigned char *)word; *p; p++)
-        needs_no_quotes &= *p > ' ' && *p != 127 && *p != '"' && *p != '\\';
+        needs_no_quotes &= *p > ' ' && *p != '"' && *p != '\\';
+    for (const char *p = word; *p; p++) {
+        size_t control = printable_control_length(p);
+        needs_no_quotes &= !control;
+    }
     if (needs_no_quotes)
         fputs(word, out);
     else
@@ -29,10 +27,7 @@ void text_print_word(FILE *out, const char *word)
 
 int text_print_name_width(const char *name)
 {
-    int width = 0;
-    for (; *name; name++)
-        width += (*name & 0xc0) != 0x80;
-    return width;
+    return printable_print(NULL, name);
 }
 
 int text_print_max_name_width(int width, const char *name)
@@ -43,9 +38,7 @@ int text_print_max_name_width(int width, const char *name)
 
 void text_print_name(FILE *out, const char *name, int width)
 {
-    for (const char *p = name; *p; p++)
-        putc((unsigned char)*p < ' ' || *p == 127 ? '?' : *p, out);
-    for (int i = text_print_name_width(name); i < width; i++)
+    for (int i = printable_print(out, name); i < width; i++)
         putc(' ', out);
 }
 

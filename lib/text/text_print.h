@@ -11,7 +11,8 @@
 void text_print_word(FILE *out, const char *word);
 /* Prints a word in quotes: a JSON string. */
 void text_print_quoted(FILE *out, const char *word);
-/* Prints a name for a person: control characters become '?'; spaces fill it up to `width`. */
+/* Prints a name for a person: control characters (printable.h) become '?'; spaces fill it up to
+ * `width`. */
 void text_print_name(FILE *out, const char *name, int width);
 /* Columns of a name on a terminal: one per UTF-8 character. */
 int text_print_name_width(const char *name);

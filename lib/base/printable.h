@@ -1,0 +1,25 @@
+/* Printing text that others chose, such as names in input files. Control characters never reach a
+ * terminal, because they could change what it shows: C0 and C1, bidirectional marks, line and
+ * paragraph separators. */
+#ifndef TV_PRINTABLE_H
+#define TV_PRINTABLE_H
+
+#include <stddef.h>
+#include <stdio.h>
+
+/* Bytes of the control character at the start of the text, or 1 if it starts with a byte that is
+ * not UTF-8; 0 if it starts with another character, or is empty. */
+size_t printable_control_length(const char *text);
+/* Replaces each control character by '?'; the text becomes shorter. */
+void printable_replace(char *text);
+/* Prints the text with '?' in place of each control character; returns the columns that it takes,
+ * one per character. If `out` is NULL, only counts them. */
+int printable_print(FILE *out, const char *text);
+/* Prints a JSON string, in quotes, of `size` bytes; escapes control characters. */
+void printable_print_json(FILE *out, const char *text, size_t size);
+/* Prints a word of a command line, in quotes where the shell (bash, zsh) needs them. */
+void printable_print_shell_word(FILE *out, const char *word);
+/* Prints one line on standard error, with '?' in place of each control character. */
+void printable_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

@@ -1,0 +1,38 @@
+#include "process_start.h"
+
+#include "mem.h"
+#include "printable.h"
+#include "standard_output.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* With O_PATH, reads and writes fail with EBADF, as with a closed descriptor. */
+static void fill_closed_descriptors(const char *name)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF)
+            continue;
+        if (open("/", O_PATH | O_DIRECTORY) == fd)
+            continue;
+        printable_message("%s: descriptor %d is closed and cannot be filled: %s", name, fd,
+                          strerror(errno));
+        exit(1);
+    }
+}
+
+static void *allocate(size_t size)
+{
+    return mem_check(malloc(size ? size : 1));
+}
+
+void process_start(const char *name)
+{
+    fill_closed_descriptors(name);
+    json_set_alloc_funcs(allocate, free);
+    standard_output_flush_at_exit(name);
+}
