@@ -254,8 +254,8 @@ static int read_samples(struct stage *s, struct error *e)
     for (size_t i = 0; i < o->samples.n; i++) {
         if (samples_read(&r->samples, o->samples.items[i], &required, e))
             return -1;
-        stage_record_operand(s, arena_printf(&s->arena, "--samples=xxh3:%016llx",
-                                             (unsigned long long)r->samples.hash));
+        stage_record_option(s, arena_printf(&s->arena, "--samples=xxh3:%016llx",
+                                            (unsigned long long)r->samples.hash));
     }
     r->first_token = mem_alloc(r->samples.n + 1, sizeof *r->first_token);
     for (size_t i = 0; i < r->samples.n; i++)

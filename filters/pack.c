@@ -301,7 +301,7 @@ static int open_base_or_like_model(struct stage *s, struct pack *p, const struct
                          model_source_name(source));
     const char *name = p->base ? layer_slice_format_name_with_range(source, operand, &s->arena)
                                : model_source_name(source);
-    stage_record_operand(s, arena_printf(&s->arena, "--%s=%s", option, name));
+    stage_record_option(s, arena_printf(&s->arena, "--%s=%s", option, name));
     return 0;
 }
 

@@ -78,3 +78,5 @@ models=("${operands[@]::${#operands[@]}-1}")
 base=${operands[0]}
 out=${operands[-1]}
 experts=("${operands[@]:1:${#operands[@]}-2}")
+# What follows these is an operand, even if it begins with a dash.
+read_options+=(--) write_options+=(--)

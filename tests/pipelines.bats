@@ -122,3 +122,31 @@ assert abs(g["mean_hidden"] + g["mean_logit"] - float(sys.argv[1])) < 1e-5, g' "
     "$ROOT/pipelines/ties" --force base expert-rev out
     [ ! -e out/file ]
 }
+
+@test "a model whose name begins with a dash is a name and not an option" {
+    mkdir dash && cd dash
+    cp -r "$A/base" base
+    cp -r "$A/math" ./--spool
+    cp -r "$A/code" ./-x
+    printf '%s\n' 'name: -doc' 'merge_method: task_arithmetic' 'base_model: base' 'models:' \
+        '  - {model: "--spool", parameters: {weight: 0.5}}' \
+        '  - {model: "-x", parameters: {weight: 0.25}}' >doc.yml
+    { cat doc.yml && printf '%s\n' '---' 'merge_method: linear' \
+        'models: [{model: "-doc"}, {model: "-doc"}, {model: base}]' 'parameters: {weight: 1}'; } >two.yml
+    tv merge doc.yml out
+    tv-extract -- base --spool -x | weigh -- --spool=0.5 -x=0.25 >in.tvs
+    combine <in.tvs | pack --base base by-hand
+    tv-diff out by-hand
+    "$ROOT/pipelines/task_arithmetic" --weight --spool=0.5 --weight -x=0.25 -- base --spool -x --out
+    tv-diff out ./--out
+    tv merge --allow-nonfinite two.yml both
+    tv from-yaml --allow-nonfinite two.yml -- -both >script
+    bash -euo pipefail script
+    tv-diff both ./-both
+    # the recipe can be pasted
+    sed -n '/^    tv-extract/,/OUT/p' by-hand/README.md | sed 's/OUT/again/' >script
+    bash -euo pipefail script
+    tv-diff out again
+    tv-view in.tvs | grep -F -- 'weigh -- --spool=0.5 -x=0.25'
+    [ "$(tv-view in.tvs | grep -c -- 'tv-extract base -- --spool -x')" = 1 ]
+}

@@ -1,8 +1,10 @@
 #include "command_line.h"
 
+#include "printable.h"
 #include "stage.h"
 
 #include <argp.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,14 +15,13 @@
 static void exit_with_usage_error(const struct stage *s, const char *format, ...)
 {
     struct error e;
+    char text[sizeof e.text];
     va_list args;
     va_start(args, format);
-    char *text = NULL;
-    int length = vasprintf(&text, format, args);
+    vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    error_set(&e, "%s", length < 0 ? "" : text);
-    free(text);
-    fprintf(stderr, "%s: %s\n", s->filter->name, e.text);
+    error_set(&e, "%s", text);
+    printable_message("%s: %s", s->filter->name, e.text);
     exit(2);
 }
 
@@ -107,12 +108,6 @@ static bool is_option_taking_next_word(const struct stage_option *options, size_
     return takes;
 }
 
-/* A word without a dash, "-", or a negative number. */
-static bool is_operand(const char *word)
-{
-    return word[0] != '-' || !word[1] || strchr(".0123456789", word[1]);
-}
-
 /* argp would take an operand such as the -1 of "rescale -1" for an option: a copy of argv, ended by
  * NULL, with all operands in their order behind a "--". To be freed. */
 static char **move_operands_to_end(const struct stage_option *options, size_t n, int argc,
@@ -123,7 +118,7 @@ static char **move_operands_to_end(const struct stage_option *options, size_t n,
     int n_out = 0, n_operands = 0, i = 0;
     out[n_out++] = argv[i++];
     for (bool is_argument = false; i < argc && strcmp(argv[i], "--") != 0; i++) {
-        bool operand = !is_argument && is_operand(argv[i]);
+        bool operand = !is_argument && stage_word_is_operand(argv[i]);
         is_argument = !is_argument && is_option_taking_next_word(options, n, argv[i]);
         if (operand)
             operands[n_operands++] = argv[i];
@@ -176,7 +171,11 @@ static void parse_words_with_argp(struct stage *s, const struct argp_option *opt
         count++;
     argp_program_version = arena_printf(&s->arena, "%s (tvtools) %s", f->name, TV_VERSION);
     argp_err_exit_status = 2;
-    argp_parse(&argp, count, words, 0, NULL, s);
+    int failed = argp_parse(&argp, count, words, 0, NULL, s);
+    if (failed == ENOMEM)
+        mem_exit();
+    if (failed)
+        exit_with_usage_error(s, "%s", strerror(failed));
     argp_program_version = NULL;
 }
 

@@ -26,13 +26,13 @@ struct stage {
     void *options; /* the filter's struct of options */
     bool *given;   /* set by the user? In the order of stage_list_options */
     struct string_list operands;
-    struct string_list recorded_operands; /* in the history instead of operands that are files */
-    const struct header *in, *out;        /* before and after open; `in` is NULL for a source */
-    void *data;                           /* the filter's own, for the whole run */
-    bool in_model_rounds;                 /* SCOPE_MODEL: its rounds are not finished */
-    int exit_status;                      /* of a run without errors: tv-diff, check */
-    bool stop_after_open;                 /* sinks, set in open: no payload is needed */
-    bool lacks_checksums;                 /* sources: some payload came without a checksum */
+    struct string_list recorded_options, recorded_operands; /* in the history instead of files */
+    const struct header *in, *out; /* before and after open; `in` is NULL for a source */
+    void *data;                    /* the filter's own, for the whole run */
+    bool in_model_rounds;          /* SCOPE_MODEL: its rounds are not finished */
+    int exit_status;               /* of a run without errors: tv-diff, check */
+    bool stop_after_open;          /* sinks, set in open: no payload is needed */
+    bool lacks_checksums;          /* sources: some payload came without a checksum */
     /* Sources that read streams, set in open: their histories, for this stage's step. */
     size_t n_parents;
     struct history *parents;

@@ -3,6 +3,7 @@
 #include "glob_pattern.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define COMMON(field) offsetof(struct common_options, field)
 static const struct option_row common_rows[] = {
@@ -136,15 +137,37 @@ void stage_record_operand(struct stage *s, const char *text)
     string_list_append(&s->recorded_operands, &s->arena, text);
 }
 
+bool stage_word_is_operand(const char *word)
+{
+    return word[0] != '-' || !word[1] || strchr(".0123456789", word[1]);
+}
+
+/* An operand that begins with '-' and is no number comes after "--". */
+static void append_operand(struct string_list *words, struct arena *a, const char *text,
+                           bool *after_options)
+{
+    if (!*after_options && !stage_word_is_operand(text)) {
+        string_list_append(words, a, "--");
+        *after_options = true;
+    }
+    string_list_append(words, a, text);
+}
+
+void stage_record_option(struct stage *s, const char *text)
+{
+    string_list_append(&s->recorded_options, &s->arena, text);
+}
+
 static void append_operand_words(const struct stage *s, struct arena *a, struct string_list *words)
 {
     const struct string_list *operands =
         s->filter->operands_are_files ? &s->recorded_operands : &s->operands;
     const struct tensor_rules *rules = stage_operand_option(s).field;
-    for (size_t i = 0; rules && i < tensor_rules_count(rules); i++)
-        string_list_append(words, a, tensor_rules_rule_text(rules, i)); /* with those of @FILE */
+    bool after_options = false;
+    for (size_t i = 0; rules && i < tensor_rules_count(rules); i++) /* with those of @FILE */
+        append_operand(words, a, tensor_rules_rule_text(rules, i), &after_options);
     for (size_t i = 0; !rules && i < operands->n; i++)
-        string_list_append(words, a, operands->items[i]);
+        append_operand(words, a, operands->items[i], &after_options);
 }
 
 struct string_list stage_history_arguments(struct stage *s, struct arena *a)
@@ -155,6 +178,8 @@ struct string_list stage_history_arguments(struct stage *s, struct arena *a)
     for (size_t i = 0; i < n; i++)
         if (s->given[i] && !options[i].row->not_in_history)
             option_row_append_words(options[i].row, options[i].field, a, &words);
+    for (size_t i = 0; i < s->recorded_options.n; i++)
+        string_list_append(&words, a, s->recorded_options.items[i]);
     append_operand_words(s, a, &words);
     return words;
 }

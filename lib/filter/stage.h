@@ -35,6 +35,11 @@ bool stage_excludes_tensor(const struct stage *s, const struct tensor *t);
 
 /* In open, for operands_are_files: adds what the history has in place of an operand. */
 void stage_record_operand(struct stage *s, const char *text);
+/* In open: adds what the history has in place of an option that names a file. */
+void stage_record_option(struct stage *s, const char *text);
+/* Is the word of a command line an operand, also without a "--" in front of it? True for a word
+ * without a dash, "-", and a negative number. */
+bool stage_word_is_operand(const char *word);
 /* The options and operands that change the result, as words of a command line. */
 struct string_list stage_history_arguments(struct stage *s, struct arena *a);
 

@@ -3,6 +3,7 @@
 #include "command_line.h"
 #include "config_to_pipeline.h"
 #include "output_target.h"
+#include "printable.h"
 #include "stage.h"
 
 #include <stdlib.h>
@@ -13,8 +14,16 @@ int config_command_print_error(const struct config_command *c, const struct erro
     const char *own = c->stage->filter->name;
     const char *stage = e->stage[0] && strcmp(e->stage, own) != 0 ? e->stage : "";
     if (!e->printed)
-        fprintf(stderr, "%s: %s%s%s\n", own, stage, *stage ? ": " : "", e->text);
+        printable_message("%s: %s%s%s", own, stage, *stage ? ": " : "", e->text);
     return status;
+}
+
+static bool has_word(const struct pipeline_command *c, const char *word)
+{
+    bool found = false;
+    for (size_t i = 0; i < c->n; i++)
+        found |= c->words[i].text == word;
+    return found;
 }
 
 /* Adds --allow-nonfinite to all commands. A pipeline may be the substitution of several words; it
@@ -22,14 +31,13 @@ int config_command_print_error(const struct config_command *c, const struct erro
 static void add_allow_nonfinite_to_all_commands(struct pipeline *p, struct arena *a)
 {
     static const char option[] = "--allow-nonfinite";
-    const struct pipeline_command *first = &p->commands[0];
-    if (first->words[first->n - 1].text == option)
+    if (has_word(&p->commands[0], option))
         return;
     for (size_t i = 0; i < p->n; i++) {
         for (size_t j = 0; j < p->commands[i].n; j++)
             if (p->commands[i].words[j].substitution)
                 add_allow_nonfinite_to_all_commands(p->commands[i].words[j].substitution, a);
-        pipeline_add_word(&p->commands[i], option, a);
+        pipeline_insert_option(&p->commands[i], option, a);
     }
 }
 
@@ -39,12 +47,12 @@ static void add_shard_options_to_pack(struct config_command *c)
     struct pipeline *p = &c->merge.pipeline;
     struct pipeline_command *pack = &p->commands[p->n - 1];
     if (o->shards)
-        pipeline_add_word(pack, arena_printf(&c->a, "--shards=%llu", (unsigned long long)o->shards),
-                          &c->a);
+        pipeline_insert_option(
+            pack, arena_printf(&c->a, "--shards=%llu", (unsigned long long)o->shards), &c->a);
     if (o->part)
-        pipeline_add_word(pack, arena_printf(&c->a, "--part=%s", o->part), &c->a);
+        pipeline_insert_option(pack, arena_printf(&c->a, "--part=%s", o->part), &c->a);
     if (o->resume)
-        pipeline_add_word(pack, "--resume", &c->a);
+        pipeline_insert_option(pack, "--resume", &c->a);
 }
 
 /* The operand OUT or --out-path, else a default. */
@@ -68,8 +76,8 @@ static int read_and_translate_config(struct config_command *c, struct error *e)
     const char *tool = c->stage->filter->name;
     struct merge_config_file file;
     struct translation_options options;
-    if (c->options->cache)
-        setenv("HF_HUB_CACHE", c->options->cache, 1);
+    if (c->options->cache && setenv("HF_HUB_CACHE", c->options->cache, 1))
+        mem_exit();
     if (merge_options_to_translation_options(c->options, &options, &c->a, e) ||
         merge_config_read(&file, c->stage->operands.items[0], tool, &c->a, e) ||
         config_to_pipeline(&c->merge, &file, c->out, &options, tool, &c->a, e))

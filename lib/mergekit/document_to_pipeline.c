@@ -137,8 +137,7 @@ static struct pipeline *make_rounded_pipeline(struct document_result *result, st
         return &result->rounded_pipeline;
     struct pipeline_command *unpack = pipeline_add_command(&result->rounded_pipeline, "unpack", a);
     pipeline_builder_add_dtype(unpack, result->dtype, a);
-    struct pipeline_word *w = pipeline_add_empty_word(unpack, a);
-    w->text = arena_printf(a, "%s=", result->name);
+    struct pipeline_word *w = pipeline_add_operand(unpack, arena_printf(a, "%s=", result->name), a);
     w->substitution = &result->pipeline;
     return &result->rounded_pipeline;
 }
@@ -181,8 +180,7 @@ static int add_model_operand(struct pipeline_builder *b, struct pipeline_command
     const char *range = source && source->has_range
                             ? arena_printf(b->a, "[%ld:%ld]", source->from, source->to)
                             : "";
-    struct pipeline_word *w = pipeline_add_empty_word(to, b->a);
-    w->text = input->operand;
+    struct pipeline_word *w = pipeline_add_operand(to, input->operand, b->a);
     if (!input->document) {
         w->text = arena_printf(b->a, "%s%s", input->operand, range);
         return 0;

@@ -31,7 +31,7 @@ struct pipeline *translated_config_pipeline_to_file(const struct document_result
     struct pipeline_command *pack = pipeline_add_command(p, "pack", a);
     if (result->dtype != DTYPE_NONE)
         pipeline_add_word(pack, arena_printf(a, "--dtype=%s", dtype_torch_name(result->dtype)), a);
-    pipeline_add_word(pack, path, a);
+    pipeline_add_operand(pack, path, a);
     return p;
 }
 

@@ -27,7 +27,7 @@ static void print_pipeline(const struct pipeline *p, bool is_last)
 static void print_command(const char *name, const char *path, bool is_last, struct arena *a)
 {
     struct pipeline p = {0};
-    pipeline_add_word(pipeline_add_command(&p, name, a), path, a);
+    pipeline_add_operand(pipeline_add_command(&p, name, a), path, a);
     print_pipeline(&p, is_last);
 }
 

@@ -1,5 +1,8 @@
 #include "pipeline.h"
 
+#include "printable.h"
+
+#include <stdlib.h>
 #include <string.h>
 
 struct pipeline_word *pipeline_add_empty_word(struct pipeline_command *c, struct arena *a)
@@ -14,6 +17,33 @@ struct pipeline_word *pipeline_add_empty_word(struct pipeline_command *c, struct
 void pipeline_add_word(struct pipeline_command *c, const char *text, struct arena *a)
 {
     pipeline_add_empty_word(c, a)->text = text;
+}
+
+/* The position of "--"; c->n if there is none. */
+static size_t find_end_of_options(const struct pipeline_command *c)
+{
+    size_t i = 1;
+    while (i < c->n && strcmp(c->words[i].text, "--") != 0)
+        i++;
+    return i < c->n ? i : c->n;
+}
+
+struct pipeline_word *pipeline_add_operand(struct pipeline_command *c, const char *text,
+                                           struct arena *a)
+{
+    if (text[0] == '-' && text[1] && find_end_of_options(c) == c->n)
+        pipeline_add_word(c, "--", a);
+    struct pipeline_word *w = pipeline_add_empty_word(c, a);
+    w->text = text;
+    return w;
+}
+
+void pipeline_insert_option(struct pipeline_command *c, const char *text, struct arena *a)
+{
+    size_t end = find_end_of_options(c), n = c->n;
+    pipeline_add_empty_word(c, a);
+    memmove(&c->words[end + 1], &c->words[end], (n - end) * sizeof *c->words);
+    c->words[end] = (struct pipeline_word){.text = text};
 }
 
 static struct pipeline_command *append_command(struct pipeline *pipeline, struct arena *a)
@@ -89,6 +119,36 @@ static int parse_double_quotes(struct parser *p)
     return 0;
 }
 
+/* The byte of \xHH; 0 if it is invalid. */
+static char parse_hex_byte(struct parser *p)
+{
+    char digits[3] = {p->at[1], p->at[1] ? p->at[2] : '\0', '\0'};
+    if (digits[strspn(digits, "0123456789abcdefABCDEF")] || !digits[1])
+        return '\0';
+    p->at += 2;
+    return (char)strtoul(digits, NULL, 16);
+}
+
+/* $'...': pipeline_print writes control characters as \xHH */
+static int parse_escapes(struct parser *p)
+{
+    static const char letters[] = "\\'\"nrte", meanings[] = "\\'\"\n\r\t\033";
+    for (p->at += 2; *p->at != '\''; p->at++) {
+        char c = *p->at;
+        if (c == '\\') {
+            const char *letter = *++p->at ? strchr(letters, *p->at) : NULL;
+            c = letter ? meanings[letter - letters] : *p->at == 'x' ? parse_hex_byte(p) : '\0';
+        }
+        if (*p->at == '\0')
+            return error_set(p->e, "unterminated $'");
+        if (c == '\0')
+            return error_set(p->e, "unsupported escape in $' '");
+        bytes_append(&p->word, &c, 1);
+    }
+    p->at++;
+    return 0;
+}
+
 static int parse_backslash(struct parser *p)
 {
     if (p->at[1] == '\0')
@@ -130,6 +190,8 @@ static int parse_word(struct parser *p, struct pipeline_word *w)
             failed = parse_double_quotes(p);
         else if (*p->at == '\\')
             failed = parse_backslash(p);
+        else if (p->at[0] == '$' && p->at[1] == '\'')
+            failed = parse_escapes(p);
         else if (p->at[0] == '<' && p->at[1] == '(' && w->substitution)
             failed = error_set(p->e, "a word contains two <( ... ), but only one is supported");
         else if (p->at[0] == '<' && p->at[1] == '(') {
@@ -183,32 +245,17 @@ struct pipeline *pipeline_parse(const char *text, struct arena *a, struct error 
 
 /* ---- printing ------------------------------------------------------------------------------- */
 
-/* Quotes the text with ' ' unless the shell takes every character literally. */
-static void print_quoted(const char *text, FILE *f)
-{
-    static const char literal[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-                                  "_./:=,+@%-";
-    if (*text && text[strspn(text, literal)] == '\0') {
-        fputs(text, f);
-        return;
-    }
-    putc('\'', f);
-    for (; *text; text++)
-        *text == '\'' ? (void)fputs("'\\''", f) : (void)putc(*text, f);
-    putc('\'', f);
-}
-
 /* A word with a <( ... ), on separate lines. */
 static void print_substitution(const struct pipeline_word *w, int indent, FILE *f)
 {
     fprintf(f, " \\\n%*s", indent, "");
     if (*w->text)
-        print_quoted(w->text, f);
+        printable_print_shell_word(f, w->text);
     fputs("<(", f);
     pipeline_print(w->substitution, indent, f);
     putc(')', f);
     if (w->suffix && *w->suffix)
-        print_quoted(w->suffix, f);
+        printable_print_shell_word(f, w->suffix);
 }
 
 static void print_command(const struct pipeline_command *c, int indent, FILE *f)
@@ -220,7 +267,7 @@ static void print_command(const struct pipeline_command *c, int indent, FILE *f)
         }
         if (i)
             putc(' ', f);
-        print_quoted(c->words[i].text, f);
+        printable_print_shell_word(f, c->words[i].text);
     }
 }
 

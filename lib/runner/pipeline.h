@@ -35,6 +35,11 @@ struct pipeline_command *pipeline_add_command(struct pipeline *pipeline, const c
                                               struct arena *a);
 void pipeline_add_word(struct pipeline_command *c, const char *text, struct arena *a);
 struct pipeline_word *pipeline_add_empty_word(struct pipeline_command *c, struct arena *a);
+/* Adds an operand: after "--" if it begins with '-'. */
+struct pipeline_word *pipeline_add_operand(struct pipeline_command *c, const char *text,
+                                           struct arena *a);
+/* Adds an option to a complete command: before its "--". */
+void pipeline_insert_option(struct pipeline_command *c, const char *text, struct arena *a);
 
 /* Prints the pipeline so that a shell and pipeline_parse can read it: a command on each line,
  * quoted where needed. All lines but the first are indented by `indent` + 4. */

@@ -1,0 +1,108 @@
+/* Control characters: found, replaced, escaped; words for the shell read back by tv run. */
+#include "printable.h"
+
+#include "error.h"
+#include "pipeline.h"
+#include "text_print.h"
+#include "text_scanner.h"
+#include "unit.h"
+
+static const char *const controls[] = {
+    "\x01",         "\x1b",         "\n",           "\x7f",         "\xc2\x80",     "\xc2\x9b",
+    "\xc2\x9f",     "\xd8\x9c",     "\xe2\x80\x8e", "\xe2\x80\x8f", "\xe2\x80\xa8", "\xe2\x80\xaa",
+    "\xe2\x80\xae", "\xe2\x81\xa6", "\xe2\x81\xa9", "\x9b",         "\xc2",         "\xe2\x80"};
+static const char *const others[] = {"a",
+                                     " ",
+                                     "~",
+                                     "\xc2\xa0",
+                                     "\xc3\xa9",
+                                     "\xe2\x80\x93",
+                                     "\xe2\x81\xa5",
+                                     "\xe6\x97\xa5",
+                                     "\xf0\x9f\x98\x80"};
+#define N_CONTROLS (sizeof controls / sizeof *controls)
+#define N_OTHERS   (sizeof others / sizeof *others)
+
+static void test_replaced(const char *between, const char *expected, size_t control, int width)
+{
+    char text[32];
+    struct error e;
+    snprintf(text, sizeof text, "a%sb", between);
+    CHECK(printable_control_length(between) == control);
+    CHECK(printable_print(NULL, text) == width);
+    error_set(&e, "%s", text);
+    CHECK(strcmp(e.text, expected) == 0);
+    printable_replace(text);
+    CHECK(strcmp(text, expected) == 0);
+}
+
+/* The text that print(out, word) prints. */
+static char *printed(void (*print)(FILE *out, const char *word), const char *word)
+{
+    struct bytes b = {0};
+    FILE *out = bytes_open_stream(&b);
+    print(out, word);
+    fclose(out);
+    return bytes_take_text(&b);
+}
+
+static bool has_control(const char *text)
+{
+    for (size_t i = 0; i < N_CONTROLS - 3; i++)
+        if (strstr(text, controls[i]))
+            return true;
+    return false;
+}
+
+static void test_shell_word(const char *word)
+{
+    struct arena a = {0};
+    struct error e;
+    char *text = printed(printable_print_shell_word, word);
+    struct pipeline *p = pipeline_parse(text, &a, &e);
+    CHECK(!has_control(text));
+    CHECK(p && p->n == 1 && p->commands[0].n == 1 &&
+          strcmp(p->commands[0].words[0].text, word) == 0);
+    free(text);
+    arena_free(&a);
+}
+
+static void test_quoted_word(const char *word)
+{
+    struct arena a = {0};
+    struct error e;
+    const char *back;
+    char *text = printed(text_print_word, word);
+    struct text_scanner t = text_scanner_start((const unsigned char *)text, strlen(text));
+    CHECK(!has_control(text));
+    CHECK(text_scanner_next_line(&t) && text_scanner_read_word(&t, &a, &back, &e) == 0 &&
+          strcmp(back, word) == 0);
+    free(text);
+    arena_free(&a);
+}
+
+int main(void)
+{
+    char text[32], long_word[200] = "";
+    for (size_t i = 0; i < N_CONTROLS; i++) {
+        size_t n = strlen(controls[i]);
+        bool is_valid = i < N_CONTROLS - 3;
+        test_replaced(controls[i], is_valid || n == 1 ? "a?b" : "a??b", is_valid ? n : 1,
+                      is_valid || n == 1 ? 3 : 4);
+        snprintf(text, sizeof text, "x%s'\\ f", controls[i]);
+        test_shell_word(text);
+        if (is_valid)
+            test_quoted_word(text);
+        strcat(long_word, controls[i]);
+    }
+    for (size_t i = 0; i < N_OTHERS; i++) {
+        snprintf(text, sizeof text, "a%sb", others[i]);
+        test_replaced(others[i], text, 0, 3);
+        test_shell_word(text);
+        test_quoted_word(text);
+    }
+    test_shell_word(long_word);
+    test_shell_word("");
+    test_shell_word("it's");
+    return unit_end();
+}
