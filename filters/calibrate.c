@@ -45,6 +45,7 @@ struct run {
     struct calibration c;
     struct training training;
     struct atomic_file table, gradients;
+    int log_error; /* errno of a write to the log that failed; 0: none */
     bool trained;
     struct header *received_header; /* of a helper rank, which has no stream */
 };
@@ -109,6 +110,21 @@ static int write_coefficient_table(struct run *r, struct error *e)
     return atomic_file_close(&r->table, true, e);
 }
 
+static int close_log(struct run *r, struct error *e)
+{
+    FILE *log = r->training.log;
+    if (!log)
+        return 0;
+    r->training.log = NULL;
+    if (ferror(log) && !r->log_error)
+        r->log_error = EIO;
+    if (fclose(log) != 0)
+        r->log_error = errno;
+    return r->log_error
+               ? error_set(e, "cannot write %s: %s", r->options->log, strerror(r->log_error))
+               : 0;
+}
+
 /* All of it, when the task vectors have been stored: teachers, training, table. */
 static int run_calibration(struct run *r, struct error *e)
 {
@@ -122,7 +138,7 @@ static int run_calibration(struct run *r, struct error *e)
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
     r->trained = true;
-    return failed || write_coefficient_table(r, e) ? -1 : 0;
+    return failed || close_log(r, e) || write_coefficient_table(r, e) ? -1 : 0;
 }
 
 /* ---- the filter ------------------------------------------------------------------------------ */
@@ -149,6 +165,7 @@ static int open_calibration_inputs(struct stage *s, const struct header *h, stru
         return error_set(e, "under mpirun every process reads the models' files: give an --expert "
                             "for each model, and a stream that comes directly from tv-extract");
     r->training.calibration = &r->c;
+    r->training.log_error = &r->log_error;
     r->training.key = training_state_compute_key(s, h, r->c.experts.base);
     return 0;
 }

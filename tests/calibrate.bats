@@ -204,6 +204,14 @@ END
     between 0 "$best" 1
 }
 
+@test "the log is no stream if standard output is closed" {
+    status=0
+    tiny --dry-run --log log <tiny.tvs >&- 2>.err || status=$?
+    [ "$status" -eq 1 ]
+    one_sentence calibrate
+    [ "$(grep -ac TVS1 log)" -eq 0 ]
+}
+
 # bats test_tags=products
 @test "--dry-run logs the initial losses, without gradients" {
     tiny --dry-run --log log --gradients g <tiny.tvs >out.tvs
@@ -244,6 +252,41 @@ END
     cmp found expected
     demo --plus-plus --epochs 2 --resume plus --coefficients found >out.tvs
     cmp found expected
+}
+
+@test "a damaged state is rejected" {
+    tiny --epochs 1 --resume state <tiny.tvs >out.tvs
+    cp state good
+    tiny --epochs 1 --resume state <tiny.tvs | cmp - out.tvs
+    sed 's/"epoch":1/"epoch":0/' good >state
+    refused_with "damaged" tiny --epochs 1 --resume state <tiny.tvs
+    head -c -2 good >state
+    refused_with "damaged" tiny --epochs 1 --resume state <tiny.tvs
+    echo '[]' >state
+    refused_with "not a file that --resume wrote" tiny --epochs 1 --resume state <tiny.tvs
+    : >state
+    refused_with "not a file that --resume wrote" tiny --epochs 1 --resume state <tiny.tvs
+}
+
+@test "a damaged table is rejected, an edited one without its checksum is not" {
+    tiny --dry-run --coefficients table <tiny.tvs >out.tvs
+    weigh --table table <tiny.tvs >out.tvs
+    sed '3s/.$/7/' table >changed
+    REFUSED_BY=weigh refused_with "cut or changed" weigh --table changed <tiny.tvs
+    head -n -1 table >short
+    REFUSED_BY=weigh refused_with "cut or changed" weigh --table short <tiny.tvs
+    refused_with "cut or changed" tiny --start short <tiny.tvs
+    sed '1s/\txxh3:.*//; 3s/.$/7/' table >edited
+    weigh --table edited <tiny.tvs >out.tvs
+    sed '1s/.*/# mine/' table >edited
+    weigh --table edited <tiny.tvs >out.tvs
+    sed 's/$/\r/' table >edited # by an editor that keeps the contents
+    weigh --table edited <tiny.tvs >out.tvs
+}
+
+@test "a log that cannot be written is an error" {
+    refused_with "cannot write /dev/full" tiny --dry-run --log /dev/full <tiny.tvs
+    refused_with "cannot write /dev/full" tiny --epochs 1 --log /dev/full <tiny.tvs
 }
 
 # bats test_tags=products

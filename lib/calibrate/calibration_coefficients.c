@@ -96,10 +96,14 @@ static void write_table_rows(const struct calibration *c, size_t tensor, const s
 
 void calibration_coefficients_write_table(const struct calibration *c, FILE *out)
 {
-    fputs("tensor\tmodel\tchunk\tvalue\n", out);
+    struct bytes rows = {0};
+    FILE *lines = bytes_open_stream(&rows);
     for (size_t i = 0; i < c->header->n_tensors; i++) {
         const struct tensor *t = &c->header->tensors[i];
         for (size_t v = 0; v < t->n_vectors && tensor_is_float(t); v++)
-            write_table_rows(c, i, &t->vectors[v], out);
+            write_table_rows(c, i, &t->vectors[v], lines);
     }
+    fclose(lines);
+    coefficient_table_print(out, &rows);
+    bytes_free(&rows);
 }

@@ -4,6 +4,7 @@
 #include "mpi.h"
 #include "sample_losses.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +56,9 @@ static void log_and_print_update(const struct phase *p, const struct training_lo
 {
     const struct calibration *c = p->calibration;
     double loss = u->mean.hidden + u->mean.logit + u->regulariser;
-    if (p->training->log)
-        training_log_write_update(p->training->log, u, &c->coefficients, &c->names);
+    if (p->training->log && !*p->training->log_error &&
+        training_log_write_update(p->training->log, u, &c->coefficients, &c->names))
+        *p->training->log_error = errno;
     if (isatty(STDERR_FILENO))
         fprintf(stderr,
                 "\r\033[K%s epoch %llu of %llu, update %llu: loss %.5g = hidden %.5g + logits %.5g "
@@ -107,8 +109,9 @@ static int compute_validation_loss(const struct phase *p, uint64_t epoch, double
                                        n - i < batch ? n - i : batch, false, losses + i, e);
     struct loss all = objective_mean_loss(losses, n);
     *mean = all.hidden + all.logit;
-    if (p->training->log && !failed)
-        training_log_write_validation(p->training->log, p->state.phase, epoch, &all);
+    if (p->training->log && !*p->training->log_error && !failed &&
+        training_log_write_validation(p->training->log, p->state.phase, epoch, &all))
+        *p->training->log_error = errno;
     free(losses);
     return failed;
 }

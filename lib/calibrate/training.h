@@ -1,6 +1,7 @@
 /* Training of the coefficients: updates, epochs, validation, early stopping. Every process of an
  * MPI run (mpi.h) does the same; rank 0 alone writes the log and the saved state. A struct training
- * borrows the calibration, which has been prepared, and the log. */
+ * borrows the calibration, which has been prepared, and the log with its
+ * log_error. */
 #ifndef TV_TRAINING_H
 #define TV_TRAINING_H
 
@@ -9,8 +10,9 @@
 
 struct training {
     struct calibration *calibration;
-    FILE *log;    /* may be NULL */
-    uint64_t key; /* training_state_compute_key */
+    FILE *log;      /* may be NULL */
+    int *log_error; /* is set to the errno of a write to the log that failed */
+    uint64_t key;   /* training_state_compute_key */
 };
 
 /* Trains chunks[j] coefficients per merged tensor j and expert (0: frozen), from their initial

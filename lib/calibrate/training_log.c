@@ -3,6 +3,7 @@
 #include "number.h"
 #include "text_print.h"
 
+#include <errno.h>
 #include <math.h>
 
 /* ---- one number per coefficient -------------------------------------------------------------- */
@@ -63,8 +64,18 @@ static double get_alpha(const struct coefficients *c, size_t i, const void *cont
 
 /* ---- the log --------------------------------------------------------------------------------- */
 
-void training_log_write_update(FILE *out, const struct training_log_update *u,
-                               const struct coefficients *c, const struct training_log_names *names)
+static int end_line(FILE *out)
+{
+    fputs("}\n", out);
+    if (fflush(out) == 0 && !ferror(out))
+        return 0;
+    if (errno == 0 || errno == ENOTTY) /* the reason is not known any more */
+        errno = EIO;
+    return -1;
+}
+
+int training_log_write_update(FILE *out, const struct training_log_update *u,
+                              const struct coefficients *c, const struct training_log_names *names)
 {
     fputc('{', out);
     if (u->phase)
@@ -81,11 +92,10 @@ void training_log_write_update(FILE *out, const struct training_log_update *u,
     write_number_field(out, ", \"mean_reg\": ", u->regulariser);
     fputs(", \"alpha\": ", out);
     write_coefficients(out, c, names, get_alpha, NULL);
-    fputs("}\n", out);
-    fflush(out);
+    return end_line(out);
 }
 
-void training_log_write_validation(FILE *out, int phase, uint64_t epoch, const struct loss *mean)
+int training_log_write_validation(FILE *out, int phase, uint64_t epoch, const struct loss *mean)
 {
     fputc('{', out);
     if (phase)
@@ -93,8 +103,7 @@ void training_log_write_validation(FILE *out, int phase, uint64_t epoch, const s
     fprintf(out, "\"epoch\": %llu", (unsigned long long)epoch);
     write_number_field(out, ", \"validation_hidden\": ", mean->hidden);
     write_number_field(out, ", \"validation_logit\": ", mean->logit);
-    fputs("}\n", out);
-    fflush(out);
+    return end_line(out);
 }
 
 /* ---- losses and gradients -------------------------------------------------------------------- */

@@ -2,6 +2,7 @@
 
 #include "atomic_file.h"
 #include "hash.h"
+#include "mapped_file.h"
 #include "stage.h"
 
 #include <errno.h>
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+#define NOT_A_STATE "%s is not a file that --resume wrote"
 
 uint64_t training_state_compute_key(struct stage *s, const struct header *h,
                                     const struct model_weights *base)
@@ -90,6 +93,35 @@ static json_t *state_to_json(const struct training_state *s, const struct coeffi
     return o;
 }
 
+/* {"xxh3":"0123456789abcdef",     the hash of all bytes after this comma
+ *  "key":...} */
+#define CHECKSUM_FORMAT "{\"xxh3\":\"%016llx\","
+#define CHECKSUM_SIZE   27
+
+static void format_checksum(char text[CHECKSUM_SIZE + 1], const char *rest, size_t size)
+{
+    snprintf(text, CHECKSUM_SIZE + 1, CHECKSUM_FORMAT, (unsigned long long)XXH3_64bits(rest, size));
+}
+
+static void write_with_checksum(const json_t *o, FILE *out)
+{
+    char *text = json_dumps(o, JSON_REAL_PRECISION(17) | JSON_COMPACT);
+    char checksum[CHECKSUM_SIZE + 1];
+    format_checksum(checksum, text + 1, strlen(text + 1));
+    fputs(checksum, out);
+    fputs(text + 1, out);
+    free(text);
+}
+
+static bool has_right_checksum(const char *text, size_t size)
+{
+    char checksum[CHECKSUM_SIZE + 1];
+    if (size < CHECKSUM_SIZE)
+        return false;
+    format_checksum(checksum, text + CHECKSUM_SIZE, size - CHECKSUM_SIZE);
+    return memcmp(text, checksum, CHECKSUM_SIZE) == 0;
+}
+
 int training_state_save(const char *path, const struct training_state *s,
                         const struct coefficients *c, const struct adamw *a, struct error *e)
 {
@@ -101,7 +133,7 @@ int training_state_save(const char *path, const struct training_state *s,
         json_decref(o);
         return -1;
     }
-    json_dumpf(o, f.out, JSON_REAL_PRECISION(17) | JSON_COMPACT);
+    write_with_checksum(o, f.out);
     json_decref(o);
     return atomic_file_close(&f, true, e);
 }
@@ -157,18 +189,34 @@ static int read_state(struct saved_training_state *s, const json_t *o)
     return key && s->r && s->adamw.m && s->adamw.v && s->adamw.cycle_length ? 0 : -1;
 }
 
+/* NULL if the file is not what training_state_save has written. */
+static json_t *load_json(const char *path, struct error *e)
+{
+    struct mapped_file f;
+    if (mapped_file_open(&f, path, NULL, NULL, e))
+        return NULL;
+    const char *text = (const char *)f.bytes;
+    bool is_state = f.size && memcmp(text, "{\"", 2) == 0;
+    json_t *o = has_right_checksum(text, f.size) ? json_loadb(text, f.size, 0, NULL) : NULL;
+    if (!o)
+        error_set(e, is_state ? "%s is damaged: its checksum is wrong" : NOT_A_STATE, path);
+    mapped_file_close(&f);
+    return o;
+}
+
 int training_state_load(const char *path, uint64_t key, size_t tensors,
                         struct saved_training_state *s, struct error *e)
 {
-    json_error_t where;
     *s = (struct saved_training_state){0};
     if (access(path, F_OK) < 0 && errno == ENOENT)
         return 0;
-    json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
-    int failed = !o || read_state(s, o);
+    json_t *o = load_json(path, e);
+    int failed = o ? read_state(s, o) : -1;
+    if (o && failed)
+        error_set(e, NOT_A_STATE, path);
     json_decref(o);
     if (failed)
-        return error_set(e, "%s is not a file that --resume wrote", path);
+        return -1;
     if (s->state.key != key || s->tensors != tensors)
         return error_set(e, "%s was written by a run with different inputs or options", path);
     return 0;

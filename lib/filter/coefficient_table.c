@@ -1,5 +1,6 @@
 #include "coefficient_table.h"
 
+#include "hash.h"
 #include "line_reader.h"
 #include "number.h"
 
@@ -12,8 +13,11 @@ struct entry {
     double value;
 };
 
+#define HEADING "tensor\tmodel\tchunk\tvalue"
+
 struct coefficient_table {
     char *file;
+    char *checksum; /* of the heading; NULL: it has none */
     size_t n;
     struct entry *entries; /* sorted by tensor, model, chunk */
     double *values;        /* in the same order */
@@ -62,14 +66,11 @@ static int parse_table_line(struct coefficient_table *t, size_t number, char *li
 {
     char *fields[5];
     struct entry entry;
-    line[strcspn(line, "\r")] = '\0';
     if (line[0] == '#' || line[0] == '\0')
         return 0;
     if (split_line_at_tabs(line, fields) != 4)
         return error_set(e, "%s:%zu: expected tensor, model, chunk and value, separated by tabs",
                          t->file, number);
-    if (t->n == 0 && strcmp(fields[3], "value") == 0)
-        return 0;
     if (parse_chunk_number(fields[2], &entry.chunk))
         return error_set(e, "%s:%zu: \"%s\" is not a chunk number", t->file, number, fields[2]);
     if (number_parse(fields[3], &entry.value))
@@ -95,16 +96,81 @@ static int check_chunks_are_consecutive(const struct coefficient_table *t, struc
     return 0;
 }
 
+/* ---- the checksum ---------------------------------------------------------------------------- */
+
+static void hash_line(XXH3_state_t *state, const char *line)
+{
+    XXH3_64bits_update(state, line, strlen(line));
+    XXH3_64bits_update(state, "\n", 1);
+}
+
+static const char *checksum_text(const XXH3_state_t *state, char text[32])
+{
+    snprintf(text, 32, "xxh3:%016llx", (unsigned long long)XXH3_64bits_digest(state));
+    return text;
+}
+
+/* Titles whose last is "value", before all coefficients. */
+static bool read_heading(struct coefficient_table *t, const char *line)
+{
+    char *copy = arena_copy_text(&t->arena, line), *fields[5];
+    size_t n = split_line_at_tabs(copy, fields);
+    if (t->n || n < 4 || strcmp(fields[3], "value") != 0)
+        return false;
+    t->checksum = n == 5 ? fields[4] : NULL;
+    return true;
+}
+
+static int check_checksum(const struct coefficient_table *t, const XXH3_state_t *state,
+                          struct error *e)
+{
+    char text[32];
+    if (!t->checksum || strcmp(t->checksum, checksum_text(state, text)) == 0)
+        return 0;
+    return error_set(e,
+                     "%s was cut or changed: its checksum is %s, expected %s (in a table that was "
+                     "edited on purpose, remove the checksum from the heading)",
+                     t->file, text, t->checksum);
+}
+
+void coefficient_table_print(FILE *out, const struct bytes *rows)
+{
+    char text[32];
+    XXH3_state_t *state = hash_new_state();
+    XXH3_64bits_update(state, rows->data, rows->size);
+    fprintf(out, HEADING "\t%s\n", checksum_text(state, text));
+    fwrite(rows->data, 1, rows->size, out);
+    XXH3_freeState(state);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+static int read_lines(struct coefficient_table *t, struct line_reader *l, struct error *e)
+{
+    XXH3_state_t *state = hash_new_state();
+    int more, failed = 0;
+    while (!failed && (more = line_reader_read_line(l, e)) > 0) {
+        l->text[strcspn(l->text, "\r")] = '\0';
+        if (read_heading(t, l->text)) {
+            XXH3_64bits_reset(state);
+            continue;
+        }
+        hash_line(state, l->text);
+        failed = parse_table_line(t, l->line_number, l->text, e);
+    }
+    failed = failed || more < 0 || check_checksum(t, state, e) ? -1 : 0;
+    XXH3_freeState(state);
+    return failed;
+}
+
 struct coefficient_table *coefficient_table_read(const char *file, struct error *e)
 {
     struct line_reader l;
-    int more, failed = 0;
     if (line_reader_open(&l, file, e))
         return NULL;
     struct coefficient_table *t = mem_alloc(1, sizeof *t);
     t->file = mem_copy_text(file);
-    while (!failed && (more = line_reader_read_line(&l, e)) != 0)
-        failed = more < 0 ? -1 : parse_table_line(t, l.line_number, l.text, e);
+    int failed = read_lines(t, &l, e);
     line_reader_close(&l);
     if (t->n)
         qsort(t->entries, t->n, sizeof *t->entries, compare_entries);
