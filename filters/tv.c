@@ -11,9 +11,10 @@
  */
 #include "fatal.h"
 #include "parts_plan.h"
+#include "printable.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
-#include "standard_output.h"
+#include "process_start.h"
 #include "filter_main.h"
 #include "pipeline_run.h"
 
@@ -32,7 +33,7 @@ static const struct pipeline_options all_filters = {.filters = filter_all,
 
 static int print_error(const char *command, const char *text)
 {
-    fprintf(stderr, "tv: %s: %s\n", command, text);
+    printable_message("tv: %s: %s", command, text);
     return 1;
 }
 
@@ -72,7 +73,7 @@ static int parse_threads(const char *text, uint64_t *threads)
     *threads = strtoull(text, &end, 10);
     if (*text >= '1' && *text <= '9' && !*end && *threads <= 1024)
         return 0;
-    fprintf(stderr, "tv: run: --threads=%s: expected a number from 1 to 1024\n", text);
+    printable_message("tv: run: --threads=%s: expected a number from 1 to 1024", text);
     return -1;
 }
 
@@ -167,19 +168,18 @@ static char *find_installed_or_built_folder(const char *installed, const char *b
     snprintf(path, sizeof path, "%s/%s", own, installed);
     if (access(path, X_OK) != 0)
         snprintf(path, sizeof path, "%s/%s", own, built);
-    return access(path, X_OK) == 0 ? realpath(path, NULL) : NULL;
+    return access(path, X_OK) == 0 ? mem_real_path(path) : NULL;
 }
 
 static int run_env_command(void)
 {
-    char *folder = find_installed_or_built_folder("../libexec/tvtools", "../bin"), *filter = NULL;
-    if (!folder || asprintf(&filter, "%s/%s", folder, filter_all[0]->name) < 0 ||
-        access(filter, X_OK) != 0)
+    char *folder = find_installed_or_built_folder("../libexec/tvtools", "../bin");
+    char *filter = folder ? mem_printf("%s/%s", folder, filter_all[0]->name) : NULL;
+    if (!filter || access(filter, X_OK) != 0)
         return print_error("env", "the filters are not installed next to tv");
-    printf("export PATH='");
-    for (const char *c = folder; *c; c++)
-        *c == '\'' ? (void)fputs("'\\''", stdout) : (void)putchar(*c);
-    printf("':\"$PATH\"\n");
+    printf("export PATH=");
+    printable_print_shell_word(stdout, folder);
+    printf(":\"$PATH\"\n");
     free(folder);
     free(filter);
     return 0;
@@ -188,15 +188,14 @@ static int run_env_command(void)
 static int run_pipeline_script_command(int argc, char **argv)
 {
     char *folder =
-             find_installed_or_built_folder("../libexec/tvtools/pipelines", "../../pipelines"),
-         *script = NULL;
+        find_installed_or_built_folder("../libexec/tvtools/pipelines", "../../pipelines");
     if (argc < 2 || strchr(argv[1], '/')) {
         fputs("Usage: tv pipeline NAME [OPTION...] BASE EXPERT... OUT\n", stderr);
         return 2;
     }
-    if (!folder || asprintf(&script, "%s/%s", folder, argv[1]) < 0)
+    if (!folder)
         return print_error("pipeline", "the pipelines are not installed next to tv");
-    argv[1] = script;
+    char *script = argv[1] = mem_printf("%s/%s", folder, argv[1]);
     execv(script, argv + 1);
     return print_error(script, strerror(errno));
 }
@@ -243,14 +242,14 @@ static int run_command_or_filter(int argc, char **argv)
     const struct filter *f = pipeline_run_find_filter(&all_filters, name);
     if (f)
         return filter_main(f, argc, argv);
-    fprintf(stderr, "tv: unknown filter or command %s (tv --help lists them)\n", name);
+    printable_message("tv: unknown filter or command %s (tv --help lists them)", name);
     return 2;
 }
 
 int main(int argc, char **argv)
 {
     char help[] = "--help";
-    standard_output_flush_at_exit("tv");
+    process_start("tv");
     fatal_set_program("tv", 1);
     filter_main_set_signals();
     if (argc < 2) {

@@ -35,6 +35,33 @@ says() {
     REFUSED_BY=$1 refused_with "$2" tv run "$3"
 }
 
+# alone STATUS TEXT LINE: fails with one line on standard error, which contains TEXT
+alone() {
+    local status=0
+    bash -c "set -o pipefail; $3" >.out 2>.err || status=$?
+    [ "$status" -eq "$1" ] || wrong "$3: exits with $status" || return 1
+    [ "$(wc -l <.err)" = 1 ] || wrong "$3: not one line" || return 1
+    grep -qF -- "$2" .err || wrong "$3: the sentence lacks $2"
+}
+
+@test "an unterminated quote, and a record of 0 bytes" { # undefined behaviour, for the sanitizers
+    not tv run "'" 2>.err
+    one_sentence tv
+    printf '\xa4TVS1\0' >empty.tvs
+    refused_with "not one msgpack map" tv-view empty.tvs
+}
+
+@test "one failure, one sentence: the stage after a failed one adds nothing" {
+    alone 1 'tv: not-a-program: ' "tv run 'tv-extract base math | not-a-program | trim --density 0.5 | tv-view'"
+    alone 1 'tv: ./base: ' "tv run 'tv-extract base math | ./base | trim --density 0.5 | pack --base base out'"
+    alone 1 'trim: ' "tv run 'tv-extract base math | trim' | combine | tv-view"
+    alone 1 'it writes no stream' "tv run 'tv-view good.tvs | trim --density 1' | combine"
+    alone 1 'not-there' "tv run 'join-streams <(unpack not-there) good.tvs | combine' | tv-view"
+    alone 1 'rescale: ' "tv run 'join-streams <(unpack base | rescale) good.tvs' | tv-view"
+    alone 1 'the last command: Killed' "tv run 'tv-extract base math | sh -c \"kill -KILL \\\$\\\$\"'"
+    [ ! -e out ]
+}
+
 @test "methods, written to an archive" {
     same 'tv-extract base math code | weigh math=0.6 code=0.4 | combine | rescale 0.5 | pack --base base -'
     same 'tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing | pack --base base -'

@@ -46,6 +46,25 @@ tv-diff tv-diff
 END
 }
 
+@test "closed standard descriptors fail when they are used, and only then" {
+    make_good
+    # closed NAME COMMAND: fails with one sentence
+    closed() {
+        local status=0
+        bash -c "$2" 2>.err || status=$?
+        [ "$status" -eq 1 ] || wrong "$2: exits with $status"
+        one_sentence "$1"
+    }
+    closed trim 'trim --density 0.5 <good.tvs >&-'
+    closed trim 'trim --density 0.5 <&- >/dev/null'
+    closed tv-view 'tv-view good.tvs >&-'
+    closed trim "tv run 'trim --density 0.5 | cat | combine' <&- >/dev/null"
+    closed pick "tv run 'trim --density 0.5 | cat | pick math' <good.tvs >&-"
+    trim --density 0.5 <good.tvs >expected 2>&-
+    tv run 'trim --density 0.5 | cat | tee found' <good.tvs >/dev/null 2>&-
+    cmp expected found
+}
+
 @test "tv env puts the filters on PATH" {
     tv=$(command -v tv)
     PATH=/usr/bin:/bin

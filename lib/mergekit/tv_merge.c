@@ -70,19 +70,31 @@ static int run_dry_run(struct config_command *c, const struct pipeline_options *
 
 /* ---- merge ----------------------------------------------------------------------------------- */
 
+static int fail(const struct config_command *c, const char *what, const char *reason)
+{
+    struct error e = {0};
+    error_set(&e, "%s: %s", what, reason);
+    return config_command_print_error(c, &e, 1);
+}
+
 /* Runs a pipeline in a child process; returns its exit status. */
-static int run_pipeline_in_child(const struct pipeline_options *run, const struct pipeline *p,
-                                 struct arena *a)
+static int run_pipeline_in_child(const struct config_command *c, const struct pipeline_options *run,
+                                 const struct pipeline *p, struct arena *a)
 {
     int status;
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
         exit(pipeline_run(run, p, a));
-    while (pid > 0 && waitpid(pid, &status, 0) < 0)
+    if (pid < 0)
+        return fail(c, "cannot start a process", strerror(errno));
+    while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return 1;
-    return pid > 0 && WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+            return fail(c, "cannot wait for a process", strerror(errno));
+    if (WIFEXITED(status))
+        return WEXITSTATUS(status);
+    return fail(c, "the process that computes a document was ended by a signal",
+                strsignal(WTERMSIG(status)));
 }
 
 /* Opens a result that was written, and removes its name and the private folder that contains it. -1
@@ -110,8 +122,8 @@ static int compute_and_store_shared_result(struct config_command *c,
         return config_command_print_error(c, &e, 1);
     }
     const char *path = arena_printf(&c->a, "%s/%s.safetensors", folder, result->name);
-    int status =
-        run_pipeline_in_child(run, translated_config_pipeline_to_file(result, path, &c->a), &c->a);
+    int status = run_pipeline_in_child(
+        c, run, translated_config_pipeline_to_file(result, path, &c->a), &c->a);
     int fd = open_and_remove(folder, path);
     if (status)
         return status;

@@ -2,8 +2,9 @@
 
 #include "command_line.h"
 #include "fatal.h"
+#include "printable.h"
+#include "process_start.h"
 #include "stage.h"
-#include "standard_output.h"
 #include "stdio_stages.h"
 #include "writer.h"
 
@@ -77,7 +78,7 @@ static int failure_status(const struct stage *last)
 static int print_error_and_get_exit_status(const struct stage *last, const struct error *e)
 {
     if (!e->printed)
-        fprintf(stderr, "%s: %s\n", e->stage, e->text);
+        printable_message("%s: %s", e->stage, e->text);
     return failure_status(last);
 }
 
@@ -122,30 +123,42 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
 
 /* ---- one filter ------------------------------------------------------------------------------ */
 
-static bool is_parsing;
-
-/* At exit. A usage error has been reported to the user: an error record informs the next program
- * that no stream follows. */
-static void write_usage_error_record(int status, void *filter)
+void filter_main_write_error_record(const char *stage, const char *sentence)
 {
     struct error ignored;
-    if (!is_parsing || status != 2 || isatty(STDOUT_FILENO))
+    if (isatty(STDOUT_FILENO))
         return;
     struct writer *w = writer_open(STDOUT_FILENO, "standard output");
-    writer_write_error_record(w, ((const struct filter *)filter)->name, "invalid command line");
+    writer_write_error_record(w, stage, sentence);
     if (writer_close(w, &ignored))
         return;
+}
+
+static const struct filter *parsed; /* see filter_main_set_parsed */
+
+/* At exit. */
+static void write_usage_error_record(int status, void *unused)
+{
+    if (parsed && status == 2)
+        filter_main_write_error_record(parsed->name, "invalid command line");
+}
+
+void filter_main_set_parsed(const struct filter *f)
+{
+    static bool is_registered;
+    parsed = f && f->role != ROLE_SINK ? f : NULL;
+    if (!is_registered)
+        on_exit(write_usage_error_record, NULL);
+    is_registered = true;
 }
 
 int filter_main(const struct filter *f, int argc, char **argv)
 {
     if (f->filter_for_process)
         f = f->filter_for_process();
-    standard_output_flush_at_exit(f->name);
-    if (f->role != ROLE_SINK)
-        on_exit(write_usage_error_record, (void *)f);
-    is_parsing = true;
+    process_start(f->name);
+    filter_main_set_parsed(f);
     struct stage *stage = command_line_parse(f, argc, argv);
-    is_parsing = false;
+    filter_main_set_parsed(NULL);
     return filter_main_run_chain(&stage, 1, &(struct run_monitor){.show_progress = true});
 }

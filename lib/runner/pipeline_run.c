@@ -3,9 +3,11 @@
 #include "atomic_file.h"
 #include "command_line.h"
 #include "filter_main.h"
+#include "printable.h"
 #include "stage.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -13,7 +15,7 @@
 
 static int print_error(const char *subject, const char *text)
 {
-    fprintf(stderr, "tv: %s: %s\n", subject, text);
+    printable_message("tv: %s: %s", subject, text);
     return 1;
 }
 
@@ -36,6 +38,8 @@ struct process_list {
     struct arena *a;
     size_t n;
     pid_t *children;
+    pid_t last;           /* of these, the last command whose output no command reads; 0: none */
+    bool is_substitution; /* a <( ... ) */
     size_t n_fds;
     int *fds; /* reading ends of the pipes of <( ... ), open until the pipeline has run */
 };
@@ -52,8 +56,8 @@ static pid_t fork_child(struct process_list *l)
 }
 
 /* Waits for a child: its exit status. That its reader has gone is no failure; the reader itself
- * reports why. */
-static int wait_for_child(pid_t pid)
+ * reports why. The reader also reports that a child was killed, except for the last command. */
+static int wait_for_child(pid_t pid, bool is_last)
 {
     int status;
     while (waitpid(pid, &status, 0) < 0)
@@ -61,6 +65,8 @@ static int wait_for_child(pid_t pid)
             return 1;
     if (WIFSIGNALED(status) && WTERMSIG(status) == SIGPIPE)
         return 0;
+    if (WIFSIGNALED(status) && is_last)
+        print_error("the last command", strsignal(WTERMSIG(status)));
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
@@ -69,7 +75,8 @@ static void move_fd(int from, int to)
 {
     if (from < 0 || from == to)
         return;
-    dup2(from, to);
+    if (dup2(from, to) < 0)
+        exit(print_error("cannot connect a pipe", strerror(errno)));
     close(from);
 }
 
@@ -80,6 +87,9 @@ static void close_fd(int fd)
 }
 
 /* ---- the words of a command ------------------------------------------------------------------ */
+
+static int run_pipeline(const struct pipeline_options *o, const struct pipeline *pipeline,
+                        bool is_substitution, struct arena *a);
 
 /* The text of a word. A <( ... ) in it starts a process and becomes the name of the pipe from it.
  * NULL on error (errno). */
@@ -95,7 +105,7 @@ static const char *start_substitution_and_expand_word(const struct pipeline_word
     if (pid == 0) {
         close(ends[0]);
         move_fd(ends[1], STDOUT_FILENO);
-        exit(pipeline_run(l->options, w->substitution, l->a));
+        exit(run_pipeline(l->options, w->substitution, true, l->a));
     }
     close(ends[1]);
     l->fds = mem_resize(l->fds, l->n_fds + 1, sizeof *l->fds);
@@ -197,12 +207,16 @@ static int split_pipeline_into_segments(const struct pipeline *pipeline, struct 
 }
 
 /* Runs a segment in this process; an external program is executed and does not return. */
-static int run_segment_in_this_process(const struct pipeline_options *o, struct segment *s)
+static int run_segment_in_this_process(const struct pipeline_options *o, struct segment *s,
+                                       bool is_last)
 {
     if (!s->program)
         return filter_main_run_chain(s->stages, s->n, &o->monitor);
     execvp(s->program[0], s->program);
-    fprintf(stderr, "tv: %s: %s\n", s->program[0], strerror(errno));
+    int reason = errno;
+    printable_message("tv: %s: %s", s->program[0], strerror(reason));
+    if (!is_last)
+        filter_main_write_error_record(s->program[0], strerror(reason));
     _exit(127);
 }
 
@@ -219,17 +233,24 @@ static int start_segment(struct segment *s, bool is_last, int input, int *output
                          struct process_list *l)
 {
     int ends[2] = {-1, -1};
-    if (!is_last && pipe(ends) < 0)
-        return print_error("pipe", strerror(errno));
-    pid_t pid = fork_child(l);
-    if (pid < 0)
-        return print_error("fork", strerror(errno));
+    pid_t pid = -1;
+    if (is_last || pipe(ends) == 0)
+        pid = fork_child(l);
+    if (pid < 0) {
+        print_error("cannot start a process", strerror(errno));
+        close_fd(input); /* so that the commands before it end */
+        close_fd(ends[0]);
+        close_fd(ends[1]);
+        return 1;
+    }
     if (pid == 0) {
         move_fd(input, STDIN_FILENO);
         move_fd(ends[1], STDOUT_FILENO);
         close_fd(ends[0]);
-        exit(run_segment_in_this_process(l->options, s));
+        exit(run_segment_in_this_process(l->options, s, is_last));
     }
+    if (is_last && !l->is_substitution)
+        l->last = pid;
     free_stages(s);
     close_fd(input);
     close_fd(ends[1]);
@@ -245,7 +266,7 @@ static int run_segments(struct segment *segments, size_t n, struct process_list 
         bool is_last = i == n - 1;
         if (is_last && !segments[i].program) {
             move_fd(input, STDIN_FILENO);
-            return run_segment_in_this_process(l->options, &segments[i]);
+            return run_segment_in_this_process(l->options, &segments[i], true);
         }
         if (start_segment(&segments[i], is_last, input, &input, l))
             return 1;
@@ -260,7 +281,7 @@ static int wait_for_processes(struct process_list *l, int status)
     for (size_t i = 0; i < l->n_fds; i++)
         close(l->fds[i]);
     for (size_t i = 0; i < l->n; i++) {
-        int child = wait_for_child(l->children[i]);
+        int child = wait_for_child(l->children[i], l->children[i] == l->last);
         status = status ? status : child;
     }
     free(l->children);
@@ -268,18 +289,37 @@ static int wait_for_processes(struct process_list *l, int status)
     return status;
 }
 
-int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeline, struct arena *a)
+/* NULL if the last command is another program. */
+static const struct filter *last_filter(const struct pipeline_options *o,
+                                        const struct pipeline *pipeline)
 {
-    struct process_list l = {.options = o, .a = a};
+    const struct pipeline_command *c = &pipeline->commands[pipeline->n - 1];
+    return pipeline_run_find_filter(o, c->words[0].text);
+}
+
+static int run_pipeline(const struct pipeline_options *o, const struct pipeline *pipeline,
+                        bool is_substitution, struct arena *a)
+{
+    struct process_list l = {.options = o, .a = a, .is_substitution = is_substitution};
     struct segment *segments = arena_alloc(a, pipeline->n, sizeof *segments);
     size_t n = 0;
+    const struct filter *last = last_filter(o, pipeline);
+    filter_main_set_parsed(last);
     int status = split_pipeline_into_segments(pipeline, segments, &n, &l);
+    filter_main_set_parsed(NULL);
+    if (status && last && last->role != ROLE_SINK)
+        filter_main_write_error_record("tv", "the pipeline cannot be run");
     if (status == 0)
         status = run_segments(segments, n, &l);
     status = wait_for_processes(&l, status);
     for (size_t i = 0; i < n; i++)
         free(segments[i].stages);
     return status;
+}
+
+int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeline, struct arena *a)
+{
+    return run_pipeline(o, pipeline, false, a);
 }
 
 /* ---- the report ------------------------------------------------------------------------------ */
