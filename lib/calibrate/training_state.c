@@ -2,14 +2,13 @@
 
 #include "atomic_file.h"
 #include "hash.h"
+#include "input_file.h"
 #include "stage.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 uint64_t training_state_compute_key(struct stage *s, const struct header *h,
                                     const struct model_weights *base)
@@ -162,8 +161,9 @@ int training_state_load(const char *path, uint64_t key, size_t tensors,
 {
     json_error_t where;
     *s = (struct saved_training_state){0};
-    if (access(path, F_OK) < 0 && errno == ENOENT)
-        return 0;
+    int exists = input_file_exists(path, e);
+    if (exists <= 0)
+        return exists;
     json_t *o = json_load_file(path, JSON_REJECT_DUPLICATES, &where);
     int failed = !o || read_state(s, o);
     json_decref(o);

@@ -3,6 +3,7 @@
 #include "model_name.h"
 #include "hash.h"
 #include "sample_image_reader.h"
+#include "input_file.h"
 #include "mapped_file.h"
 #include "strict_json.h"
 
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static bool is_folder(const char *path)
 {
@@ -178,8 +178,9 @@ static int open_pixel_tensors(struct samples *s, const char *folder,
     const char *path =
         arena_printf(&s->arena, "%s%s/tensors.safetensors", folder[0] == '/' ? "" : "./", folder);
     *pixels = NULL;
-    if (access(path, F_OK))
-        return 0;
+    int exists = input_file_exists(path, e);
+    if (exists <= 0)
+        return exists;
     struct model_source *in = model_source_open(path, NULL, "samples", e);
     if (!in)
         return -1;

@@ -1,0 +1,110 @@
+#!/usr/bin/env bats
+# What is read: files that exist and cannot be read, files that change while they are read, and
+# inputs that are long.
+load common
+load refusals
+
+setup() {
+    own_folder
+    printf 'kind weights\nmodel base\ntensor w 2x3\nvector base\n1 2 3\n4 5 6\n' >base.txt
+    mkdir base math
+    from-text base.txt | pack base/model.safetensors
+    from-text base.txt | rescale 2 | pack math/model.safetensors
+    echo '{"torch_dtype": "float32"}' >base/config.json
+}
+
+# refused FILE SENTENCE: a merge says SENTENCE once, and leaves nothing behind
+refused() {
+    run ! pack --base base out < <(tv-extract base math | combine)
+    [ "$output" = "pack: $1" ]
+    [ ! -e out ]
+    [ -z "$(find . -name '.out*')" ]
+}
+
+@test "what exists and cannot be read is not missing" {
+    for file in config.json tokenizer.json generation_config.json; do
+        rm -f "base/$file"
+        ln -s /nonexistent "base/$file"
+        refused "cannot read base/$file: it is a link to a missing file"
+        ln -sf "$file" "base/$file"
+        refused "cannot read base/$file: Too many levels of symbolic links"
+        rm "base/$file"
+        mkfifo "base/$file"
+        refused "cannot read base/$file: not a regular file"
+        rm "base/$file"
+        truncate -s 257M "base/$file"
+        refused "base/$file is larger than 256 MiB, the maximum for an auxiliary file"
+        rm "base/$file"
+    done
+    mkdir base/config.json
+    refused "cannot read config.json: it is a folder"
+}
+
+@test "a file without read permission is not missing" {
+    [ "$(id -u)" != 0 ] || skip "root may read every file"
+    chmod 000 base/config.json
+    refused "cannot open base/config.json: Permission denied"
+}
+
+@test "files that are not copied may be unreadable" {
+    ln -s /nonexistent base/README.md
+    mkfifo base/events.log
+    tv-extract base math | combine | pack --base base out
+    [ -e out/config.json ]
+}
+
+@test "hidden files and sub-folders are not copied, which pack notes" {
+    mkdir base/original base/tokenizer
+    touch base/.gitattributes
+    tv-extract base math | combine >in.tvs
+    run -0 pack --base base out <in.tvs
+    [ "$output" = "pack: note: base: hidden files and sub-folders are not copied: .gitattributes, original/, tokenizer/" ]
+}
+
+@test "weights and indexes that cannot be read are not missing" {
+    mkdir linked
+    ln -s /nonexistent linked/model.safetensors
+    cp base/model.safetensors linked/other.safetensors
+    run ! --separate-stderr unpack linked
+    [ "$stderr" = "unpack: cannot read linked/model.safetensors: it is a link to a missing file" ]
+    mkdir index
+    cp base/model.safetensors index/model-00001-of-00001.safetensors
+    ln -s /nonexistent index/model.safetensors.index.json
+    run ! --separate-stderr unpack index
+    [ "$stderr" = "unpack: cannot read index/model.safetensors.index.json: it is a link to a missing file" ]
+}
+
+@test "a dangling link is not looked for in the Hugging Face cache" {
+    snapshot=hub/models--m/snapshots/1
+    mkdir -p "$snapshot" hub/models--m/refs
+    cp base/model.safetensors "$snapshot"
+    printf 1 >hub/models--m/refs/main
+    export HF_HUB_CACHE=$T/hub
+    unpack m >/dev/null
+    ln -s /nonexistent m
+    run ! --separate-stderr unpack m
+    [ "$stderr" = "unpack: cannot open m: No such file or directory" ]
+    rm m
+    rm -r "$snapshot"
+    run ! --separate-stderr unpack m
+    [ "$stderr" = "unpack: the local Hugging Face cache lacks revision 1 of m" ]
+    rm hub/models--m/refs/main
+    ln -s /nonexistent hub/models--m/refs/main
+    run ! --separate-stderr unpack m
+    [ "$stderr" = "unpack: cannot read $T/hub/models--m/refs/main: No such file or directory" ]
+}
+
+@test "a configuration's tokenizers and chat templates that cannot be read are errors" {
+    cp base/config.json math
+    echo '{"model": {"vocab": {"a": 0}}}' >base/tokenizer.json
+    ln -s /nonexistent math/tokenizer.json
+    printf 'merge_method: linear\nmodels:\n  - {model: base, parameters: {weight: 1}}\n' >m.yml
+    printf '  - {model: math, parameters: {weight: 1}}\n' >>m.yml
+    run ! tv merge --check m.yml out
+    [ "$output" = "tv merge: cannot read math/tokenizer.json: it is a link to a missing file" ]
+    rm math/tokenizer.json
+    ln -s /nonexistent math/tokenizer_config.json
+    echo 'chat_template: auto' >>m.yml
+    run ! tv from-yaml m.yml
+    [[ $output = *": chat_template: cannot read math/tokenizer_config.json: it is a link to a missing file" ]]
+}
