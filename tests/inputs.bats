@@ -108,3 +108,16 @@ refused() {
     run ! tv from-yaml m.yml
     [[ $output = *": chat_template: cannot read math/tokenizer_config.json: it is a link to a missing file" ]]
 }
+
+@test "doubling the models, slices, tasks or tensors doubles the cost" {
+    "$TESTS/scaling.py" yaml 5000 tv from-yaml {}
+    "$TESTS/scaling.py" slices 5000 tv from-yaml {}
+    "$TESTS/scaling.py" text 5000 from-text {}
+    "$TESTS/scaling.py" samples 10000 score "$DEMO/base" --samples={}
+    "$TESTS/scaling.py" tensors 5000 tv merge --check {}/config.yml {}/out
+}
+
+@test "doubling the models of a stream doubles the cost of a pipeline" {
+    "$TESTS/scaling.py" text 5000 tv run "from-text {} | pick 'm*' | elect-sign | combine"
+    "$TESTS/scaling.py" text 5000 sh -c 'from-text {} | join-streams - | check'
+}

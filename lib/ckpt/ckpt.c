@@ -266,34 +266,36 @@ static void list_omitted_files(struct ckpt *c)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* `path` as the user gave it; `found` as it is on disk. */
-static int read_checkpoint_headers(struct ckpt *c, const char *path, const char *found,
-                                   const char *spool, FILE *notes, struct error *e)
+static int read_tensors(struct ckpt *c, const struct weight_files *w, struct error *e)
 {
-    struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
-    int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
-                 read_shard_headers(c, &w, e) < 0 || list_tensors_of_all_shards(c, e) < 0 ||
-                 (w.index && check_shard_index(c, &w, e) < 0);
-    if (!failed) {
-        list_auxiliary_files(c, &w);
-        list_omitted_files(c);
-    }
-    weight_files_free(&w);
-    return failed ? -1 : 0;
+    return read_shard_headers(c, w, e) < 0 || list_tensors_of_all_shards(c, e) < 0 ||
+           (w->index && check_shard_index(c, w, e) < 0);
 }
 
-struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e)
+/* Without `tensors` only the auxiliary files are listed. */
+static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *notes, bool tensors,
+                                    struct error *e)
 {
     char *found;
     if (hf_cache_resolve_path(path, &found, e) <= 0)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
-    int failed = read_checkpoint_headers(c, path, found, spool, notes, e);
+    struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
+    int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
+                 (tensors && read_tensors(c, &w, e));
+    list_auxiliary_files(c, &w);
+    list_omitted_files(c);
+    weight_files_free(&w);
     free(found);
     if (!failed)
         return c;
     ckpt_close(c);
     return NULL;
+}
+
+struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e)
+{
+    return open_checkpoint(path, spool, notes, true, e);
 }
 
 void ckpt_close(struct ckpt *c)
@@ -476,7 +478,7 @@ int ckpt_read_model_file(const char *path, const char *name, char **text, size_t
         result = ckpt_is_checkpoint(path, e);
     if (result <= 0)
         return result;
-    struct ckpt *c = ckpt_open(path, NULL, NULL, e);
+    struct ckpt *c = open_checkpoint(path, NULL, NULL, false, e);
     result = c ? ckpt_read_auxiliary_file(c, name, text, size, e) : -1;
     ckpt_close(c);
     return result;

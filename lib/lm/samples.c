@@ -95,13 +95,15 @@ static int read_task_name(const struct samples_file *f, struct sample *s, const 
     if (task && !json_is_null(task) && !json_is_string(task))
         return sample_error(s, e, "task must be a string");
     const char *name = json_is_string(task) ? json_string_value(task) : f->default_task;
-    s->task = 0;
-    while (s->task < all->n_tasks && strcmp(name, all->tasks[s->task]) != 0)
-        s->task++;
-    if (s->task < all->n_tasks)
+    long known = name_index_find(&all->task_index, name);
+    s->task = known < 0 ? all->n_tasks : (size_t)known;
+    if (known >= 0)
         return 0;
-    all->tasks = mem_resize(all->tasks, all->n_tasks + 1, sizeof *all->tasks);
-    all->tasks[all->n_tasks++] = arena_copy_text(&all->arena, name);
+    all->tasks =
+        arena_grow(&all->arena, all->tasks, all->n_tasks, &all->task_capacity, sizeof *all->tasks);
+    all->tasks[all->n_tasks] = arena_copy_text(&all->arena, name);
+    name_index_add(&all->task_index, all->tasks[all->n_tasks], all->n_tasks, &all->arena);
+    all->n_tasks++;
     return 0;
 }
 
@@ -225,7 +227,6 @@ void samples_free(struct samples *s)
         model_source_close(s->files[i]);
     free(s->files);
     free(s->samples);
-    free(s->tasks);
     free(s->images.images);
     arena_free(&s->arena);
     *s = (struct samples){0};
