@@ -471,6 +471,8 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
         return 0;
     int failed = ok && p->base ? copy_missing_tensors(s, e) : 0;
     if (ok && !failed)
+        failed = model_source_check_unchanged(p->base ? base_model_source(p->base) : p->like, e);
+    if (ok && !failed)
         failed = p->part ? merge_part_record_shards_and_publish(p->part, e)
                          : write_card_and_publish_checkpoint(s, p, e);
     else

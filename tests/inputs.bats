@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2154
 # What is read: files that exist and cannot be read, files that change while they are read, and
 # inputs that are long.
 load common
@@ -120,4 +121,47 @@ refused() {
 @test "doubling the models of a stream doubles the cost of a pipeline" {
     "$TESTS/scaling.py" text 5000 tv run "from-text {} | pick 'm*' | elect-sign | combine"
     "$TESTS/scaling.py" text 5000 sh -c 'from-text {} | join-streams - | check'
+}
+
+# Models whose tensors do not fit into a pipe's buffer.
+make_large() {
+    local model
+    for model in base math; do
+        printf 'kind weights\nmodel m\ntensor w 1000x1000\nvector m\n' >large.txt
+        awk 'BEGIN {for (i = 1; i <= 1000000; i++) printf i % 1000 ? "1 " : "1\n"}' >>large.txt
+        rm -rf "$model"
+        mkdir "$model"
+        from-text large.txt | pack "$model/model.safetensors"
+    done
+}
+
+# write_inside FILE: changes a byte of it in place
+write_inside() { printf x | dd of="$1" bs=1 seek=3000000 conv=notrunc status=none; }
+
+@test "a model that changes while it is read is an error" {
+    make_large
+    unpack base >base.tvs
+    for command in 'tv-extract base math' 'unpack base' 'unpack base.tvs'; do
+        file=base/model.safetensors
+        [ "$command" != 'unpack base.tvs' ] || file=base.tvs
+        { $command 2>err || echo "$?" >status; } |
+            { head -c 1 >/dev/null; write_inside "$file"; cat >/dev/null; }
+        [ "$(cat status)" = 1 ]
+        [ "$(cat err)" = "${command%% *}: $file changed while it was read" ]
+    done
+}
+
+@test "a base that changes while pack reads it is not published" {
+    make_large
+    tv-extract base math | combine >in.tvs
+    {
+        head -c 1000000 in.tvs
+        until [ -n "$(find . -name '.out*')" ]; do sleep 0.01; done
+        write_inside base/model.safetensors
+        tail -c +1000001 in.tvs
+    } | pack --base base out 2>err || status=$?
+    [ "$status" = 1 ]
+    [ "$(cat err)" = "pack: base/model.safetensors changed while it was read" ]
+    [ ! -e out ]
+    [ -z "$(find . -name '.out*')" ]
 }
