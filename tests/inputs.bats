@@ -165,3 +165,13 @@ write_inside() { printf x | dd of="$1" bs=1 seek=3000000 conv=notrunc status=non
     [ ! -e out ]
     [ -z "$(find . -name '.out*')" ]
 }
+
+@test "a header of many empty objects is refused before it takes memory" {
+    python3 - <<'END'
+import struct
+text = ("{" + ",".join('"%d":{}' % i for i in range(500000)) + "}").encode()
+open("objects.safetensors", "wb").write(struct.pack("<Q", len(text)) + text)
+END
+    run ! --separate-stderr bash -c "ulimit -v 120000; unpack objects.safetensors"
+    [ "$stderr" = "unpack: objects.safetensors: its header consists of too many small objects" ]
+}
