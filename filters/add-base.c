@@ -97,8 +97,9 @@ static int begin_tensor(struct job *job, struct error *e)
 
 static int close_add(struct stage *s, bool ok, struct error *e)
 {
+    int failed = ok ? model_source_check_unchanged(base_model_source(s->data), e) : 0;
     base_model_close(s->data);
-    return 0;
+    return failed;
 }
 
 const struct filter filter_add_base = {

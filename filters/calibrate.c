@@ -131,7 +131,8 @@ static int run_calibration(struct run *r, struct error *e)
     size_t *chunks = mem_alloc(r->c.merged.n, sizeof *chunks);
     struct saved_training_state saved = {0};
     int failed = training_load_state(&r->training, &saved, e) || calibration_prepare(&r->c, e) ||
-                 train_expert_merging_coefficients(r, chunks, &saved, e);
+                 train_expert_merging_coefficients(r, chunks, &saved, e) ||
+                 experts_check_unchanged(&r->c.experts, e);
     saved_training_state_free(&saved);
     calibration_release(&r->c);
     free(chunks);

@@ -304,6 +304,8 @@ static int rewind_forward(struct stage *s, struct error *e)
 static int close_forward(struct stage *s, bool ok, struct error *e)
 {
     struct run *r = s->data;
+    const struct model_source *m = r->model ? model_weights_model_source(r->model) : NULL;
+    int failed = ok ? model_source_check_unchanged(m, e) : 0;
     lm_free(r->lm);
     spool_free(r->states);
     samples_free(&r->samples);
@@ -313,7 +315,7 @@ static int close_forward(struct stage *s, bool ok, struct error *e)
     free(r->logits);
     free(r->h);
     free(r);
-    return 0;
+    return failed;
 }
 
 const struct filter filter_forward = {

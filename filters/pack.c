@@ -306,14 +306,15 @@ static int open_base_or_like_model(struct stage *s, struct pack *p, const struct
 }
 
 /* Describes the checkpoint, with this step in its history. */
-static void init_checkpoint_contents(struct stage *s, struct pack *p, const struct header *h)
+static int init_checkpoint_contents(struct stage *s, struct pack *p, const struct header *h,
+                                    struct error *e)
 {
     const struct options *o = s->options;
     struct header *copy = header_copy(h);
     struct string_list arguments = stage_history_arguments(s, &copy->arena);
     header_add_history_step(copy, s->filter->name, arguments.n, arguments.items);
     const struct checkpoint_contents_options options = {.dtype = o->dtype, .fill = !o->no_fill};
-    checkpoint_contents_init(&p->contents, copy, p->base, &options);
+    return checkpoint_contents_init(&p->contents, copy, p->base, &options, e);
 }
 
 /* --part I/N implies --shards N, also in the history. */
@@ -424,10 +425,8 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
     struct pack *p = s->data = mem_alloc(1, sizeof *p);
     signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error like a full disk */
     if (check_options(s, e) || check_stream_kind_and_options(s, h, e) ||
-        set_shards_from_part_option(s, e) || open_base_or_like_model(s, p, h, e))
-        return -1;
-    init_checkpoint_contents(s, p, h);
-    if (open_output(s, p, e))
+        set_shards_from_part_option(s, e) || open_base_or_like_model(s, p, h, e) ||
+        init_checkpoint_contents(s, p, h, e) || open_output(s, p, e))
         return -1;
     count_bytes_to_read_and_write(s, p);
     return !p->part || merge_part_is_first(p->part) ? copy_auxiliary_files(s, p, e) : 0;
@@ -471,6 +470,8 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     if (!p)
         return 0;
     int failed = ok && p->base ? copy_missing_tensors(s, e) : 0;
+    if (ok && !failed)
+        failed = model_source_check_unchanged(p->base ? base_model_source(p->base) : p->like, e);
     if (ok && !failed)
         failed = p->part ? merge_part_record_shards_and_publish(p->part, e)
                          : write_card_and_publish_checkpoint(s, p, e);

@@ -61,6 +61,7 @@ static void remove_models_without_vectors(const struct header *before, struct he
             h->models[n++] = h->models[m];
     }
     h->n_models = n;
+    header_index_models(h);
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors; k++)
             h->tensors[i].vectors[k].model = new_index[h->tensors[i].vectors[k].model];

@@ -329,6 +329,9 @@ static int open_score(struct stage *s, struct header *h, struct error *e)
 static int close_score(struct stage *s, bool ok, struct error *e)
 {
     struct run *r = s->data;
+    const struct model_source *m = r->model ? model_weights_model_source(r->model) : NULL;
+    int failed = ok ? model_source_check_unchanged(m, e) : 0;
+    ok = ok && !failed;
     if (ok && ((struct options *)s->options)->json)
         print_json(r);
     else if (ok)
@@ -338,7 +341,7 @@ static int close_score(struct stage *s, bool ok, struct error *e)
     free(r->sums);
     free(r->exact);
     free(r);
-    return ok ? standard_output_flush(e) : 0;
+    return ok ? standard_output_flush(e) : failed;
 }
 
 const struct filter filter_score = {

@@ -315,12 +315,13 @@ static int close(struct stage *s, bool ok, struct error *e)
     const struct element_diff *all = &run->report.total;
     bool same = run->report.findings == 0 &&
                 (double)all->beyond_tolerance <= options_of(s)->bad_frac * (double)all->elements;
-    if (ok)
+    int failed = ok ? diff_reference_check_unchanged(run->b, e) : 0;
+    if (ok && !failed)
         diff_report_print_summary(&run->report, same);
     s->exit_status = !same;
     diff_reference_close(run->b);
     free(run);
-    return ok ? standard_output_flush(e) : 0;
+    return ok && !failed ? standard_output_flush(e) : failed;
 }
 
 const struct filter filter_tv_diff = {

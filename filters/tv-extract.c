@@ -172,10 +172,9 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
 
 static int close_extract(struct stage *s, bool ok, struct error *e)
 {
-    if (ok && s->data)
-        model_set_report_hashes(s->data, s);
+    int failed = ok && s->data ? model_set_report_hashes(s->data, s, e) : 0;
     model_set_close(s->data);
-    return 0;
+    return failed;
 }
 
 const struct filter filter_tv_extract = {

@@ -38,10 +38,9 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
 
 static int close_unpack(struct stage *s, bool ok, struct error *e)
 {
-    if (ok)
-        model_set_report_hashes(s->data, s);
+    int failed = ok ? model_set_report_hashes(s->data, s, e) : 0;
     model_set_close(s->data);
-    return 0;
+    return failed;
 }
 
 const struct filter filter_unpack = {

@@ -11,9 +11,15 @@
 
 int line_reader_open(struct line_reader *l, const char *path, struct error *e)
 {
+    struct stat st;
     *l = (struct line_reader){.file = fopen(path, "re"), .path = path};
-    if (!l->file)
-        return error_set(e, "cannot open %.300s: %s", path, strerror(errno));
+    if (!l->file || fstat(fileno(l->file), &st) < 0) {
+        error_set(e, "cannot open %.300s: %s", path, strerror(errno));
+        line_reader_close(l);
+        return -1;
+    }
+    if (S_ISREG(st.st_mode))
+        l->version = input_file_version(&st);
     l->text = mem_resize(NULL, l->capacity = 256, 1);
     return 0;
 }
@@ -40,6 +46,9 @@ int line_reader_read_line(struct line_reader *l, struct error *e)
     }
     if (ferror(l->file))
         return error_set(e, "cannot read %.300s: %s", l->path, strerror(errno));
+    if (c == EOF && l->version.inode &&
+        input_file_check_unchanged_fd(fileno(l->file), l->path, &l->version, e))
+        return -1;
     if (c == EOF && n == 0)
         return 0;
     l->bytes_read += n + 1;

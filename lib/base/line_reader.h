@@ -1,10 +1,10 @@
 /* Reading a text file line by line. Lines above 1 MiB, files above 256 MiB and zero bytes are
- * errors. A line is valid until the next line_reader_read_line; line_reader_close closes the file.
- */
+ * errors, and so is a file that changes while it is read. A line is valid until the next
+ * line_reader_read_line; line_reader_close closes the file. */
 #ifndef TV_LINE_READER_H
 #define TV_LINE_READER_H
 
-#include "error.h"
+#include "input_file.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -14,7 +14,8 @@ struct line_reader {
     const char *path;
     char *text; /* the line, without its newline */
     size_t line_number, capacity;
-    size_t bytes_read; /* so far */
+    size_t bytes_read;                 /* so far */
+    struct input_file_version version; /* when it was opened */
 };
 
 /* Borrows `path` until line_reader_close. */

@@ -71,23 +71,27 @@ int mapped_file_open(struct mapped_file *m, const char *path, const char *folder
                      struct error *e)
 {
     bool is_stdin = strcmp(path, "-") == 0;
-    struct stat st;
+    struct stat st = {0};
     m->bytes = NULL;
     m->size = 0;
+    m->is_path = false;
     m->fd = is_stdin ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC);
     path = is_stdin ? "standard input" : path;
     if (m->fd < 0)
         return error_set(e, "cannot open %s: %s", path, strerror(errno));
-    if (fstat(m->fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+    if (fstat(m->fd, &st) < 0 || S_ISDIR(st.st_mode)) {
+        const char *reason = S_ISDIR(st.st_mode) ? "it is a folder" : strerror(errno);
         mapped_file_close(m);
-        return error_set(e, "cannot read %s: it is a folder", path);
+        return error_set(e, "cannot read %s: %s", path, reason);
     }
     /* Standard input may be a file that has been partly read: only the rest is input. */
     if (!S_ISREG(st.st_mode) || lseek(m->fd, 0, SEEK_CUR) != 0) {
         int fd = copy_to_temporary_file(m->fd, path, folder, magic, e);
         close(m->fd);
         m->fd = fd;
-    }
+    } else if (!is_stdin)
+        m->is_path = true;
+    m->version = input_file_version(&st);
     if (m->fd >= 0 && map_file_into_memory(m, path, e) == 0)
         return 0;
     mapped_file_close(m);

@@ -3,7 +3,7 @@
 #ifndef TV_MAPPED_FILE_H
 #define TV_MAPPED_FILE_H
 
-#include "error.h"
+#include "input_file.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -11,7 +11,9 @@
 struct mapped_file {
     const unsigned char *bytes; /* NULL for an empty file */
     size_t size;
-    int fd; /* positioned at the start; -1 after mapped_file_close */
+    bool is_path;                      /* a regular file, which is not standard input */
+    struct input_file_version version; /* of such a file, when it was opened */
+    int fd;                            /* positioned at the start; -1 after mapped_file_close */
 };
 
 /* `path` "-" is standard input; a temporary file is created in `folder` (NULL: $TMPDIR, else

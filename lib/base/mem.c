@@ -31,6 +31,11 @@ void *mem_resize(void *old, size_t count, size_t size)
     return mem_check(reallocarray(old, count ? count : 1, size));
 }
 
+void *mem_grow(void *list, size_t n, size_t size)
+{
+    return n & (n - 1) ? list : mem_resize(list, n ? 2 * n : 1, size);
+}
+
 void *mem_alloc_aligned(size_t size)
 {
     return mem_check(aligned_alloc(64, size ? (size + 63) / 64 * 64 : 64));
@@ -161,6 +166,17 @@ char *arena_printf(struct arena *a, const char *format, ...)
     char *p = arena_copy_text_n(a, text, strlen(text));
     free(text);
     return p;
+}
+
+void *arena_grow(struct arena *a, void *list, size_t n, size_t *capacity, size_t size)
+{
+    if (n < *capacity)
+        return list;
+    *capacity = n ? 2 * n : 4;
+    void *longer = arena_alloc(a, *capacity, size);
+    if (n)
+        memcpy(longer, list, n * size);
+    return longer;
 }
 
 void arena_clear(struct arena *a)

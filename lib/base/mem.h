@@ -18,6 +18,9 @@ void *mem_alloc(size_t count, size_t size);
 void *mem_resize(void *old, size_t count, size_t size);
 /* `size` bytes aligned to 64, not zeroed; never NULL. */
 void *mem_alloc_aligned(size_t size);
+/* Makes space for item n of a list that grows by one item at a time: the capacity is the next power
+ * of two. */
+void *mem_grow(void *list, size_t n, size_t size);
 char *mem_copy_text(const char *text);
 /* A copy of at most `length` bytes of the text. */
 char *mem_copy_text_n(const char *text, size_t length);
@@ -50,6 +53,9 @@ char *arena_copy_text_n(struct arena *a, const char *text, size_t length);
 /* A copy of `text`; NULL if `text` is NULL. */
 char *arena_copy_text(struct arena *a, const char *text);
 char *arena_printf(struct arena *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Makes space for item n of a list in the arena, which holds `*capacity` items; the capacity
+ * doubles, so that a list takes time and memory in proportion to its length. */
+void *arena_grow(struct arena *a, void *list, size_t n, size_t *capacity, size_t size);
 /* Invalidates everything in the arena; keeps one chunk for reuse. */
 void arena_clear(struct arena *a);
 void arena_free(struct arena *a);

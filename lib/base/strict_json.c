@@ -3,12 +3,19 @@
 #define MAX_DEPTH 64
 /* A header of 100 MB has fewer values; jansson needs up to 200 bytes of memory for each. */
 #define MAX_VALUES 4194304
+/* What jansson allocates for an empty object, an empty array and a key, in bytes. */
+#define OBJECT_COST 224
+#define ARRAY_COST  128
+#define KEY_COST    112
+/* The most that objects, arrays and keys may cost: the densest header of a weight file, with names
+ * of one character, needs 18 bytes per byte of its text. */
+#define MAX_COST(size) (20 * (size) + (1 << 20))
 
-/* Checks depth and number of values before the parser allocates memory. */
+/* Checks depth, number and memory of the values before the parser allocates any. */
 static int check_depth_and_value_count(const char *file, const char *what,
                                        const unsigned char *bytes, size_t size, struct error *e)
 {
-    size_t depth = 0, values = 0;
+    size_t depth = 0, values = 0, cost = 0;
     bool in_string = false;
     for (size_t i = 0; i < size; i++) {
         unsigned char c = bytes[i];
@@ -19,15 +26,19 @@ static int check_depth_and_value_count(const char *file, const char *what,
         else if (in_string)
             continue;
         else if (c == '{' || c == '[')
-            depth++, values++;
+            depth++, values++, cost += c == '{' ? OBJECT_COST : ARRAY_COST;
         else if (c == '}' || c == ']')
             depth -= depth > 0;
         else if (c == ',')
             values++;
+        else if (c == ':')
+            cost += KEY_COST;
         if (depth > MAX_DEPTH)
             return error_set(e, "%s: %s is nested more than %d levels deep", file, what, MAX_DEPTH);
         if (values > MAX_VALUES)
             return error_set(e, "%s: %s has more than %d values", file, what, MAX_VALUES);
+        if (cost > MAX_COST(size))
+            return error_set(e, "%s: %s consists of too many small objects", file, what);
     }
     return 0;
 }

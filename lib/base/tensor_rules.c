@@ -42,7 +42,7 @@ static int parse_and_append_value(struct tensor_rule *r, const char *number, con
     double x;
     if (number_parse(number, &x))
         return set_rule_error(p, r->text, "expected a number, or a layer gradient like [0.2,0.8]");
-    r->values = mem_resize(r->values, r->n + 1, sizeof *r->values);
+    r->values = mem_grow(r->values, r->n, sizeof *r->values);
     r->values[r->n++] = x;
     return 0;
 }
@@ -146,7 +146,7 @@ static int add_rule(struct tensor_rules *rules, const char *text, const struct p
         free_rule_members(&r);
         return -1;
     }
-    rules->items = mem_resize(rules->items, rules->n + 1, sizeof *rules->items);
+    rules->items = mem_grow(rules->items, rules->n, sizeof *rules->items);
     rules->items[rules->n++] = r;
     return 0;
 }

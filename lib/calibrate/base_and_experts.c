@@ -115,6 +115,19 @@ int base_and_experts_open(struct base_and_experts *x, const struct base_and_expe
     return 0;
 }
 
+static int check_unchanged(const struct model_weights *m, struct error *e)
+{
+    return m ? model_source_check_unchanged(model_weights_model_source(m), e) : 0;
+}
+
+int experts_check_unchanged(const struct base_and_experts *x, struct error *e)
+{
+    for (size_t k = 0; x->files && k < x->n; k++)
+        if (check_unchanged(x->files[k], e))
+            return -1;
+    return check_unchanged(x->base, e);
+}
+
 void base_and_experts_close(struct base_and_experts *x)
 {
     for (size_t k = 0; x->files && k < x->n; k++)

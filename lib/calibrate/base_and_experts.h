@@ -24,6 +24,8 @@ struct base_and_experts_options {
 int base_and_experts_open(struct base_and_experts *x, const struct base_and_experts_options *o,
                           const struct stage *s, const struct header *h, struct error *e);
 void base_and_experts_close(struct base_and_experts *x);
+/* An error if a file of the models has changed since it was opened. */
+int experts_check_unchanged(const struct base_and_experts *x, struct error *e);
 
 /* The index of the expert whose name is the first n letters of `name`; -1: none. */
 long base_and_experts_find_by_name(const struct base_and_experts *x, const char *name, size_t n);

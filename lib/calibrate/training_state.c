@@ -2,15 +2,14 @@
 
 #include "atomic_file.h"
 #include "hash.h"
+#include "input_file.h"
 #include "mapped_file.h"
 #include "stage.h"
 
-#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define NOT_A_STATE "%s is not a file that --resume wrote"
 
@@ -208,8 +207,9 @@ int training_state_load(const char *path, uint64_t key, size_t tensors,
                         struct saved_training_state *s, struct error *e)
 {
     *s = (struct saved_training_state){0};
-    if (access(path, F_OK) < 0 && errno == ENOENT)
-        return 0;
+    int exists = input_file_exists(path, e);
+    if (exists <= 0)
+        return exists;
     json_t *o = load_json(path, e);
     int failed = o ? read_state(s, o) : -1;
     if (o && failed)

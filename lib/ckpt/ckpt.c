@@ -38,8 +38,9 @@ struct ckpt {
     size_t n_shards;
     struct entry *entries; /* sorted by name */
     size_t n;
-    const struct model_file **auxiliary;
+    struct model_file **auxiliary;
     size_t n_auxiliary;
+    const char *omitted; /* ckpt_omitted_files */
 };
 
 /* ---- recognition ----------------------------------------------------------------------------- */
@@ -47,15 +48,17 @@ struct ckpt {
 int ckpt_is_checkpoint(const char *path, struct error *e)
 {
     struct stat st;
-    char *found = hf_cache_resolve_path(path, e);
-    if (!found)
+    enum file_format format;
+    char *found;
+    if (hf_cache_resolve_path(path, &found, e) <= 0)
         return -1;
     int fd = -1, result = stat(found, &st) < 0 ? -1 : S_ISDIR(st.st_mode);
     if (result == 0 && S_ISREG(st.st_mode)) { /* reading from a pipe would consume its bytes */
         fd = open(found, O_RDONLY | O_CLOEXEC);
-        result = fd < 0 ? -1
-                        : file_format_detect_fd(fd) != FILE_FORMAT_UNKNOWN ||
-                              model_files_kind_of(found) == MODEL_FILE_WEIGHTS;
+        result =
+            fd < 0 || file_format_detect_fd(fd, &format) < 0
+                ? -1
+                : format != FILE_FORMAT_UNKNOWN || model_files_kind_of(found) == MODEL_FILE_WEIGHTS;
     }
     if (result < 0)
         error_set(e, "cannot open %s: %s", found, strerror(errno));
@@ -88,9 +91,10 @@ static int list_single_weight_file(struct model_files *files, struct weight_file
     if (slash)
         folder =
             slash == path ? "/" : arena_copy_text_n(&files->arena, path, (size_t)(slash - path));
-    if (model_files_is_default_weights_name(name) &&
-        model_files_add_folder(files, folder, e) == 0 && model_files_find(files, "config.json") &&
-        model_files_find(files, name)) {
+    bool is_default = model_files_is_default_weights_name(name);
+    if (is_default && model_files_add_folder(files, folder, e) < 0)
+        return -1;
+    if (is_default && model_files_find(files, "config.json") && model_files_find(files, name)) {
         weight_files_add(w, model_files_find(files, name));
         return 0;
     }
@@ -104,16 +108,17 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
                                  const char *path, const char *spool, struct error *e)
 {
     struct stat st;
+    enum file_format format = FILE_FORMAT_UNKNOWN;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0 || fstat(fd, &st) < 0) {
+    int failed = fd < 0 || fstat(fd, &st) < 0 ||
+                 (S_ISREG(st.st_mode) && file_format_detect_fd(fd, &format) < 0);
+    if (failed)
         error_set(e, "cannot open %s: %s", path, strerror(errno));
-        if (fd >= 0)
-            close(fd);
+    if (fd >= 0)
+        close(fd);
+    if (failed)
         return -1;
-    }
     read_files_add(&st);
-    enum file_format format = S_ISREG(st.st_mode) ? file_format_detect_fd(fd) : FILE_FORMAT_UNKNOWN;
-    close(fd);
     if (S_ISDIR(st.st_mode))
         return model_files_add_folder(files, path, e) < 0 ? -1 : weight_files_find(w, e);
     int is_torch = format == FILE_FORMAT_ZIP ? is_torch_zip(path, e) : 0;
@@ -240,41 +245,57 @@ static void list_auxiliary_files(struct ckpt *c, const struct weight_files *w)
 {
     c->auxiliary = mem_alloc(c->files.n, sizeof *c->auxiliary);
     for (size_t i = 0; i < c->files.n; i++) {
-        const struct model_file *file = &c->files.files[i];
+        struct model_file *file = &c->files.files[i];
         if (model_files_kind_of(file->name) == MODEL_FILE_AUXILIARY &&
-            file->size <= MODEL_FILES_MAX_AUXILIARY && !weight_files_contain(w, file))
+            !weight_files_contain(w, file))
             c->auxiliary[c->n_auxiliary++] = file;
     }
 }
 
-/* ---- opening --------------------------------------------------------------------------------- */
+#define MAX_LISTED 5 /* names in a message */
 
-/* `path` as the user gave it; `found` as it is on disk. */
-static int read_checkpoint_headers(struct ckpt *c, const char *path, const char *found,
-                                   const char *spool, FILE *notes, struct error *e)
+static void list_omitted_files(struct ckpt *c)
 {
-    struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
-    int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
-                 read_shard_headers(c, &w, e) < 0 || list_tensors_of_all_shards(c, e) < 0 ||
-                 (w.index && check_shard_index(c, &w, e) < 0);
-    if (!failed)
-        list_auxiliary_files(c, &w);
-    weight_files_free(&w);
-    return failed ? -1 : 0;
+    const struct model_files *f = &c->files;
+    const char *text = NULL;
+    for (size_t i = 0; i < f->n_omitted && i < MAX_LISTED; i++)
+        text = arena_printf(&c->files.arena, "%s%s%.100s", text ? text : "", text ? ", " : "",
+                            f->omitted[i]);
+    c->omitted = f->n_omitted > MAX_LISTED ? arena_printf(&c->files.arena, "%s, ...", text) : text;
 }
 
-struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e)
+/* ---- opening --------------------------------------------------------------------------------- */
+
+static int read_tensors(struct ckpt *c, const struct weight_files *w, struct error *e)
 {
-    char *found = hf_cache_resolve_path(path, e);
-    if (!found)
+    return read_shard_headers(c, w, e) < 0 || list_tensors_of_all_shards(c, e) < 0 ||
+           (w->index && check_shard_index(c, w, e) < 0);
+}
+
+/* Without `tensors` only the auxiliary files are listed. */
+static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *notes, bool tensors,
+                                    struct error *e)
+{
+    char *found;
+    if (hf_cache_resolve_path(path, &found, e) <= 0)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
-    int failed = read_checkpoint_headers(c, path, found, spool, notes, e);
+    struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
+    int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
+                 (tensors && read_tensors(c, &w, e));
+    list_auxiliary_files(c, &w);
+    list_omitted_files(c);
+    weight_files_free(&w);
     free(found);
     if (!failed)
         return c;
     ckpt_close(c);
     return NULL;
+}
+
+struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e)
+{
+    return open_checkpoint(path, spool, notes, true, e);
 }
 
 void ckpt_close(struct ckpt *c)
@@ -288,6 +309,11 @@ void ckpt_close(struct ckpt *c)
     free(c->auxiliary);
     model_files_free(&c->files);
     free(c);
+}
+
+int ckpt_check_unchanged(const struct ckpt *c, struct error *e)
+{
+    return model_files_check_unchanged(&c->files, e);
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -374,33 +400,85 @@ const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i)
     return c->auxiliary[i]->name;
 }
 
-/* Reads a file on disk; NULL if it cannot be read or is no longer `size` bytes long. */
-static char *read_file_of_size(const char *path, size_t size)
+const char *ckpt_omitted_files(const struct ckpt *c)
 {
-    FILE *f = fopen(path, "re");
-    char *text = f ? mem_alloc(size + 1, 1) : NULL;
-    if (f && (fread(text, 1, size, f) != size || fgetc(f) != EOF)) {
+    return c->omitted;
+}
+
+/* Reads the open file `fd`; an error if it has changed since it was listed. */
+static int read_open_file(const struct model_file *file, int fd, char *text, struct error *e)
+{
+    for (size_t done = 0; done < file->size;) {
+        ssize_t n = pread(fd, text + done, file->size - done, (off_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_set(e, "cannot read %s: %s", file->title, strerror(errno));
+        if (n == 0)
+            break; /* it is shorter than before */
+        done += (size_t)n;
+    }
+    return input_file_check_unchanged_fd(fd, file->title, &file->version, e);
+}
+
+static char *read_file_of_size(struct model_file *file, struct error *e)
+{
+    if (file->size > MODEL_FILES_MAX_AUXILIARY) {
+        error_set(e, "%s is larger than 256 MiB, the maximum for an auxiliary file", file->title);
+        return NULL;
+    }
+    int fd = file->bytes ? -1 : model_files_open(file, e);
+    if (fd < 0 && !file->bytes)
+        return NULL;
+    char *text = mem_alloc(file->size + 1, 1);
+    if (file->bytes)
+        memcpy(text, file->bytes, file->size);
+    else if (read_open_file(file, fd, text, e) < 0) {
         free(text);
         text = NULL;
     }
-    if (f)
-        fclose(f);
+    if (fd >= 0)
+        close(fd);
     return text;
 }
 
-char *ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, size_t *size)
+/* An error if a sub-folder has the name of the file. */
+static int check_not_folder(const struct ckpt *c, const char *name, struct error *e)
 {
+    size_t n = strlen(name);
+    for (size_t i = 0; i < c->files.n_omitted; i++)
+        if (strncmp(c->files.omitted[i], name, n) == 0 && strcmp(c->files.omitted[i] + n, "/") == 0)
+            return error_set(e, "cannot read %s: it is a folder", name);
+    return 0;
+}
+
+int ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, char **text, size_t *size,
+                             struct error *e)
+{
+    *text = NULL;
     for (size_t i = 0; i < c->n_auxiliary; i++) {
-        const struct model_file *file = c->auxiliary[i];
-        if (strcmp(file->name, name) != 0)
+        if (strcmp(c->auxiliary[i]->name, name) != 0)
             continue;
-        if (size)
-            *size = file->size;
-        if (!file->bytes)
-            return read_file_of_size(file->title, file->size);
-        char *text = mem_alloc(file->size + 1, 1);
-        memcpy(text, file->bytes, file->size);
-        return text;
+        *size = c->auxiliary[i]->size;
+        *text = read_file_of_size(c->auxiliary[i], e);
+        return *text ? 1 : -1;
     }
-    return NULL;
+    return check_not_folder(c, name, e);
+}
+
+int ckpt_read_model_file(const char *path, const char *name, char **text, size_t *size,
+                         struct error *e)
+{
+    char *found;
+    *text = NULL;
+    int result = hf_cache_resolve_path(path, &found, e);
+    free(found);
+    if (result > 0)
+        result = ckpt_is_checkpoint(path, e);
+    if (result <= 0)
+        return result;
+    struct ckpt *c = open_checkpoint(path, NULL, NULL, false, e);
+    result = c ? ckpt_read_auxiliary_file(c, name, text, size, e) : -1;
+    ckpt_close(c);
+    return result;
 }

@@ -33,6 +33,10 @@ struct ckpt_tensor {
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
 void ckpt_close(struct ckpt *c);
 
+/* An error if a file that was read from the checkpoint has changed since; an archive is checked
+ * while it is unpacked. */
+int ckpt_check_unchanged(const struct ckpt *c, struct error *e);
+
 /* 1 if the path is a folder or looks like a weight file or an archive, 0 if it is something else
  * (such as a stream), -1 if it cannot be read. */
 int ckpt_is_checkpoint(const char *path, struct error *e);
@@ -53,11 +57,18 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);
 uint64_t ckpt_fingerprint(const struct ckpt *c);
 
 /* The auxiliary files: config.json, tokenizer files, code, licences; not weights, indexes,
- * sub-folders, hidden files or files above 256 MiB. */
+ * sub-folders or hidden files. */
 size_t ckpt_auxiliary_file_count(const struct ckpt *c);
 const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i);
-/* The contents of an auxiliary file, followed by a zero byte that `size` does not count; NULL if
- * there is no such file or it cannot be read. The caller frees. */
-char *ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, size_t *size);
+/* Reads an auxiliary file: `size` bytes, followed by a zero byte. 1: read; the caller frees *text.
+ * 0: there is no such file, and *text is NULL. -1: it cannot be read, or is above 256 MiB. */
+int ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, char **text, size_t *size,
+                             struct error *e);
+/* The same for the model at `path`. 0 also if there is no such model, or it is a saved stream. */
+int ckpt_read_model_file(const char *path, const char *name, char **text, size_t *size,
+                         struct error *e);
+/* The hidden files and sub-folders, which are not auxiliary files, as a list for messages; NULL if
+ * there are none. */
+const char *ckpt_omitted_files(const struct ckpt *c);
 
 #endif

@@ -1,5 +1,6 @@
 #include "file_format.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <string.h>
 #include <unistd.h>
@@ -39,9 +40,16 @@ enum file_format file_format_detect(const unsigned char *bytes, size_t n)
     return may_be_safetensors(bytes, n) ? FILE_FORMAT_SAFETENSORS : FILE_FORMAT_UNKNOWN;
 }
 
-enum file_format file_format_detect_fd(int fd)
+int file_format_detect_fd(int fd, enum file_format *format)
 {
     unsigned char bytes[512];
-    ssize_t n = pread(fd, bytes, sizeof bytes, 0);
-    return n > 0 ? file_format_detect(bytes, (size_t)n) : FILE_FORMAT_UNKNOWN;
+    size_t size = 0;
+    ssize_t n;
+    while ((n = pread(fd, bytes + size, sizeof bytes - size, (off_t)size)) != 0) {
+        if (n < 0 && errno != EINTR)
+            return -1;
+        size += n > 0 ? (size_t)n : 0;
+    }
+    *format = file_format_detect(bytes, size);
+    return 0;
 }

@@ -14,7 +14,8 @@ enum file_format {
 };
 
 enum file_format file_format_detect(const unsigned char *bytes, size_t n);
-/* From the first 512 bytes of an open regular file. */
-enum file_format file_format_detect_fd(int fd);
+/* From the first 512 bytes of an open regular file. -1, with the reason in errno, if they cannot be
+ * read. */
+int file_format_detect_fd(int fd, enum file_format *format);
 
 #endif

@@ -1,5 +1,6 @@
 #include "hf_cache.h"
 
+#include "input_file.h"
 #include "model_files.h"
 
 #include <ctype.h>
@@ -7,8 +8,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 /* Does it look like org/name or name, of letters, digits, '.', '-' and '_'? */
 static bool is_repository_name(const char *name)
@@ -37,49 +36,62 @@ static char *find_cache_folder(struct arena *a)
     return arena_printf(a, "%s/.cache/huggingface/hub", user ? user : "");
 }
 
-/* Reads the revision in refs/main; false if it is not a bare file name. */
-static bool read_main_revision(const char *path, char *revision, size_t capacity)
+/* Reads the revision in refs/main. 1: read; 0: there is none; -1: error. */
+static int read_main_revision(const char *path, char *revision, size_t capacity, struct error *e)
 {
+    int exists = input_file_exists(path, e);
+    if (exists <= 0)
+        return exists;
     FILE *f = fopen(path, "re");
     size_t n = f ? fread(revision, 1, capacity - 1, f) : 0;
+    int failed =
+        !f || ferror(f) ? error_set(e, "cannot read %.300s: %s", path, strerror(errno)) : 0;
     if (f)
         fclose(f);
     while (n > 0 && isspace((unsigned char)revision[n - 1]))
         n--;
     revision[n] = '\0';
-    return strlen(revision) == n && model_files_is_bare_name(revision);
+    if (!failed && (strlen(revision) != n || !model_files_is_bare_name(revision)))
+        failed = error_set(e, "%.300s does not contain the name of a revision", path);
+    return failed ? -1 : 1;
 }
 
-/* models--org--name/refs/main -> models--org--name/snapshots/REVISION; NULL if there is none. */
-static const char *find_snapshot_folder(struct arena *a, const char *name)
+/* models--org--name/refs/main -> models--org--name/snapshots/REVISION. 1: found; 0: the model is
+ * not in the cache; -1: error, such as a snapshot that is missing. */
+static int find_snapshot_folder(struct arena *a, const char *name, const char **snapshot,
+                                struct error *e)
 {
     const char *slash = strchr(name, '/');
     char revision[100];
-    struct stat st;
     const char *repository = slash ? arena_printf(a, "%s/models--%.*s--%s", find_cache_folder(a),
                                                   (int)(slash - name), name, slash + 1)
                                    : arena_printf(a, "%s/models--%s", find_cache_folder(a), name);
-    if (!read_main_revision(arena_printf(a, "%s/refs/main", repository), revision, sizeof revision))
-        return NULL;
-    const char *snapshot = arena_printf(a, "%s/snapshots/%s", repository, revision);
-    return stat(snapshot, &st) == 0 && S_ISDIR(st.st_mode) ? snapshot : NULL;
+    int found = read_main_revision(arena_printf(a, "%s/refs/main", repository), revision,
+                                   sizeof revision, e);
+    if (found <= 0)
+        return found;
+    *snapshot = arena_printf(a, "%s/snapshots/%s", repository, revision);
+    found = input_file_exists(*snapshot, e);
+    return found == 0 ? error_set(e, "the local Hugging Face cache lacks revision %s of %s",
+                                  revision, name)
+                      : found;
 }
 
-char *hf_cache_resolve_path(const char *path, struct error *e)
+int hf_cache_resolve_path(const char *path, char **found, struct error *e)
 {
     struct arena a = {0};
-    if (access(path, F_OK) == 0)
-        return mem_copy_text(path);
-    int reason = errno;
-    bool is_name = (reason == ENOENT || reason == ENOTDIR) && is_repository_name(path);
-    const char *snapshot = is_name ? find_snapshot_folder(&a, path) : NULL;
-    char *found = snapshot ? mem_copy_text(snapshot) : NULL;
+    const char *snapshot = path;
+    int exists = input_file_exists(path, e), reason = errno;
+    if (exists == 0) {
+        bool is_name = is_repository_name(path);
+        exists = is_name ? find_snapshot_folder(&a, path, &snapshot, e) : 0;
+        if (exists == 0 && is_name)
+            error_set(e, "%s is not a file, a folder or a model in the local Hugging Face cache",
+                      path);
+        else if (exists == 0)
+            error_set(e, "cannot open %s: %s", path, strerror(reason));
+    }
+    *found = exists > 0 ? mem_copy_text(snapshot) : NULL;
     arena_free(&a);
-    if (found)
-        return found;
-    if (is_name)
-        error_set(e, "%s is not a file, a folder or a model in the local Hugging Face cache", path);
-    else
-        error_set(e, "cannot open %s: %s", path, strerror(reason));
-    return NULL;
+    return exists;
 }

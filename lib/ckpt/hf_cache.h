@@ -4,10 +4,10 @@
 
 #include "error.h"
 
-/* The path itself if it exists; else, if it looks like org/name or name, the snapshot of that
+/* Finds the path itself if it exists; else, if it looks like org/name or name, the snapshot of that
  * model's main revision in the cache ($HF_HUB_CACHE, else $HF_HOME/hub, else
- * $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub). The caller frees; NULL on
- * error. */
-char *hf_cache_resolve_path(const char *path, struct error *e);
+ * $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub). 1: found; the caller frees
+ * *found. 0: there is neither; -1: error. In both cases `e` says so. */
+int hf_cache_resolve_path(const char *path, char **found, struct error *e);
 
 #endif

@@ -58,25 +58,63 @@ struct model_file *model_files_add(struct model_files *f, const char *name, cons
     return file;
 }
 
+void model_files_omit(struct model_files *f, const char *name)
+{
+    if (f->n_omitted && strcmp(f->omitted[f->n_omitted - 1], name) == 0)
+        return;
+    if (f->n_omitted == f->omitted_capacity) {
+        f->omitted_capacity = f->omitted_capacity ? 2 * f->omitted_capacity : 8;
+        f->omitted = mem_resize(f->omitted, f->omitted_capacity, sizeof *f->omitted);
+    }
+    f->omitted[f->n_omitted++] = arena_copy_text(&f->arena, name);
+}
+
+/* Adds a file of the folder, which is open as `d`; `title` is its path. */
+static void add_entry(struct model_files *f, DIR *d, const char *name, const char *title)
+{
+    struct stat st, link;
+    bool found = fstatat(dirfd(d), name, &st, 0) == 0;
+    int reason = found ? 0 : errno;
+    if (!found && fstatat(dirfd(d), name, &link, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
+        return; /* removed since it was listed */
+    if (*name == '.' || (found && S_ISDIR(st.st_mode))) {
+        model_files_omit(f, *name == '.' ? name : arena_printf(&f->arena, "%s/", name));
+        return;
+    }
+    struct model_file *file = model_files_add(f, name, title, found ? (uint64_t)st.st_size : 0);
+    file->is_path = true;
+    if (found)
+        file->version = input_file_version(&st);
+    if (reason == ENOENT)
+        file->unreadable = "it is a link to a missing file";
+    else if (reason)
+        file->unreadable = arena_copy_text(&f->arena, strerror(reason));
+    else if (!S_ISREG(st.st_mode))
+        file->unreadable = "not a regular file";
+}
+
+static int add_entries(struct model_files *f, DIR *d, const char *path, struct error *e)
+{
+    size_t n = strlen(path);
+    const char *slash = n && path[n - 1] == '/' ? "" : "/";
+    struct dirent *entry;
+    while (errno = 0, (entry = readdir(d))) {
+        const char *name = entry->d_name;
+        if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0)
+            add_entry(f, d, name, arena_printf(&f->arena, "%s%s%s", path, slash, name));
+    }
+    return errno ? error_set(e, "cannot read the folder %s: %s", path, strerror(errno)) : 0;
+}
+
 int model_files_add_folder(struct model_files *f, const char *path, struct error *e)
 {
     DIR *d = opendir(path);
-    struct dirent *entry;
     if (!d)
         return error_set(e, "cannot read the folder %s: %s", path, strerror(errno));
-    size_t n = strlen(path);
-    const char *slash = n && path[n - 1] == '/' ? "" : "/";
-    while ((entry = readdir(d))) {
-        struct stat st;
-        if (*entry->d_name == '.' || fstatat(dirfd(d), entry->d_name, &st, 0) < 0 ||
-            !S_ISREG(st.st_mode))
-            continue;
-        char *title = arena_printf(&f->arena, "%s%s%s", path, slash, entry->d_name);
-        model_files_add(f, entry->d_name, title, (uint64_t)st.st_size);
-    }
+    int failed = add_entries(f, d, path, e);
     closedir(d);
     model_files_sort(f);
-    return 0;
+    return failed;
 }
 
 static int compare_file_names(const void *a, const void *b)
@@ -84,10 +122,17 @@ static int compare_file_names(const void *a, const void *b)
     return strcmp(((const struct model_file *)a)->name, ((const struct model_file *)b)->name);
 }
 
+static int compare_texts(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
 void model_files_sort(struct model_files *f)
 {
     if (f->n)
         qsort(f->files, f->n, sizeof *f->files, compare_file_names);
+    if (f->n_omitted)
+        qsort(f->omitted, f->n_omitted, sizeof *f->omitted, compare_texts);
 }
 
 struct model_file *model_files_find(const struct model_files *f, const char *name)
@@ -102,6 +147,7 @@ void model_files_free(struct model_files *f)
         if (f->files[i].is_mapped)
             munmap((void *)f->files[i].bytes, f->files[i].size);
     free(f->files);
+    free(f->omitted);
     arena_free(&f->arena);
     *f = (struct model_files){0};
 }
@@ -116,6 +162,8 @@ int model_files_map_fd(struct model_file *file, int fd, struct error *e)
     if (!S_ISREG(st.st_mode))
         return error_set(e, "cannot read %s: not a regular file", file->title);
     read_files_add(&st);
+    if (!file->version.inode)
+        file->version = input_file_version(&st);
     file->size = (uint64_t)st.st_size;
     if (file->size == 0) {
         file->bytes = (const unsigned char *)"";
@@ -129,16 +177,41 @@ int model_files_map_fd(struct model_file *file, int fd, struct error *e)
     return 0;
 }
 
+int model_files_open(struct model_file *file, struct error *e)
+{
+    if (file->unreadable)
+        return error_set(e, "cannot read %s: %s", file->title, file->unreadable);
+    int fd = open(file->title, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return error_set(e, "cannot open %s: %s", file->title, strerror(errno));
+    file->is_path = true;
+    return fd;
+}
+
 int model_files_map_file(struct model_file *file, struct error *e)
 {
     if (file->bytes)
         return 0;
-    int fd = open(file->title, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = model_files_open(file, e);
     if (fd < 0)
-        return error_set(e, "cannot open %s: %s", file->title, strerror(errno));
-    int failed = model_files_map_fd(file, fd, e);
+        return -1;
+    int failed = model_files_map_fd(file, fd, e) ||
+                         input_file_check_unchanged_fd(fd, file->title, &file->version, e)
+                     ? -1
+                     : 0;
     close(fd);
     return failed;
+}
+
+int model_files_check_unchanged(const struct model_files *f, struct error *e)
+{
+    for (size_t i = 0; i < f->n; i++) {
+        const struct model_file *file = &f->files[i];
+        if (file->is_path && file->bytes &&
+            input_file_check_unchanged(file->title, file->title, &file->version, e))
+            return -1;
+    }
+    return 0;
 }
 
 void model_files_release_pages(const struct model_file *file, const unsigned char *from,

@@ -7,6 +7,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -158,19 +159,26 @@ static int copy_entry_contents(struct unpacking *u, int fd, int64_t max, struct 
     return 1;
 }
 
+/* Adds a file that is not unpacked: reading it is an error. */
+static int add_too_large(struct unpacking *u, const char *name, const char *title)
+{
+    model_files_add(u->files, name, title, MODEL_FILES_MAX_AUXILIARY + 1);
+    return 0;
+}
+
 static int unpack_entry_to_file(struct unpacking *u, struct archive_entry *entry, const char *name,
                                 int fd, struct error *e)
 {
     bool is_auxiliary = model_files_kind_of(name) != MODEL_FILE_WEIGHTS;
     uint64_t size = archive_entry_size_is_set(entry) ? (uint64_t)archive_entry_size(entry) : 0;
+    char *title = arena_printf(&u->files->arena, "%s in %s", name, u->path);
     if (is_auxiliary && size > MODEL_FILES_MAX_AUXILIARY)
-        return 0;
+        return add_too_large(u, name, title);
     if (check_free_space(u, fd, name, size, e) < 0)
         return -1;
     int done = copy_entry_contents(u, fd, is_auxiliary ? MODEL_FILES_MAX_AUXILIARY : INT64_MAX, e);
     if (done <= 0)
-        return done;
-    char *title = arena_printf(&u->files->arena, "%s in %s", name, u->path);
+        return done < 0 ? -1 : add_too_large(u, name, title);
     return model_files_map_fd(model_files_add(u->files, name, title, 0), fd, e);
 }
 
@@ -244,7 +252,15 @@ int unarchive_model(struct model_files *f, const char *path, const char *spool, 
     struct unpacking u = {
         .files = f, .path = path, .spool = spool, .archive = mem_check(archive_read_new())};
     struct archive_entry *entry = mem_check(archive_entry_new2(u.archive));
-    int failed = choose_formats(&u, e) || unpack_all_entries(&u, entry, e) ? -1 : 0;
+    struct stat st = {0};
+    int failed = stat(path, &st) < 0
+                     ? error_set(e, "cannot read the archive %s: %s", path, strerror(errno))
+                     : 0;
+    const struct input_file_version before = input_file_version(&st);
+    if (!failed)
+        failed = choose_formats(&u, e) || unpack_all_entries(&u, entry, e) ? -1 : 0;
+    if (!failed)
+        failed = input_file_check_unchanged(path, path, &before, e);
     archive_entry_free(entry);
     archive_read_free(u.archive);
     model_files_sort(f);

@@ -11,11 +11,8 @@
 
 void string_list_append(struct string_list *list, struct arena *a, const char *text)
 {
-    const char **items = arena_alloc(a, list->n + 1, sizeof *items);
-    if (list->n)
-        memcpy(items, list->items, list->n * sizeof *items);
-    items[list->n] = arena_copy_text(a, text);
-    *list = (struct string_list){list->n + 1, items};
+    list->items = arena_grow(a, list->items, list->n, &list->capacity, sizeof *list->items);
+    list->items[list->n++] = arena_copy_text(a, text);
 }
 
 /* ---- parsing --------------------------------------------------------------------------------- */

@@ -30,6 +30,7 @@ enum option_kind {
 struct string_list {
     size_t n;
     const char **items;
+    size_t capacity;
 };
 
 struct option_row {

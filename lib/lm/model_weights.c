@@ -41,8 +41,9 @@ const struct weight_source *model_weights_weight_source(const struct model_weigh
 static char *read_own_config_json(const struct model_weights *m, size_t *size, struct error *e)
 {
     const struct ckpt *ckpt = model_source_checkpoint(m->file);
-    char *text = ckpt ? ckpt_read_auxiliary_file(ckpt, "config.json", size) : NULL;
-    if (!text)
+    char *text = NULL;
+    int found = ckpt ? ckpt_read_auxiliary_file(ckpt, "config.json", &text, size, e) : 0;
+    if (found == 0)
         error_set(e, "%s has no config.json; give one with --config", model_source_name(m->file));
     return text;
 }

@@ -3,6 +3,7 @@
 #include "model_name.h"
 #include "hash.h"
 #include "sample_image_reader.h"
+#include "input_file.h"
 #include "mapped_file.h"
 #include "strict_json.h"
 
@@ -10,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 static bool is_folder(const char *path)
 {
@@ -95,13 +95,15 @@ static int read_task_name(const struct samples_file *f, struct sample *s, const 
     if (task && !json_is_null(task) && !json_is_string(task))
         return sample_error(s, e, "task must be a string");
     const char *name = json_is_string(task) ? json_string_value(task) : f->default_task;
-    s->task = 0;
-    while (s->task < all->n_tasks && strcmp(name, all->tasks[s->task]) != 0)
-        s->task++;
-    if (s->task < all->n_tasks)
+    long known = name_index_find(&all->task_index, name);
+    s->task = known < 0 ? all->n_tasks : (size_t)known;
+    if (known >= 0)
         return 0;
-    all->tasks = mem_resize(all->tasks, all->n_tasks + 1, sizeof *all->tasks);
-    all->tasks[all->n_tasks++] = arena_copy_text(&all->arena, name);
+    all->tasks =
+        arena_grow(&all->arena, all->tasks, all->n_tasks, &all->task_capacity, sizeof *all->tasks);
+    all->tasks[all->n_tasks] = arena_copy_text(&all->arena, name);
+    name_index_add(&all->task_index, all->tasks[all->n_tasks], all->n_tasks, &all->arena);
+    all->n_tasks++;
     return 0;
 }
 
@@ -178,8 +180,9 @@ static int open_pixel_tensors(struct samples *s, const char *folder,
     const char *path =
         arena_printf(&s->arena, "%s%s/tensors.safetensors", folder[0] == '/' ? "" : "./", folder);
     *pixels = NULL;
-    if (access(path, F_OK))
-        return 0;
+    int exists = input_file_exists(path, e);
+    if (exists <= 0)
+        return exists;
     struct model_source *in = model_source_open(path, NULL, "samples", e);
     if (!in)
         return -1;
@@ -224,7 +227,6 @@ void samples_free(struct samples *s)
         model_source_close(s->files[i]);
     free(s->files);
     free(s->samples);
-    free(s->tasks);
     free(s->images.images);
     arena_free(&s->arena);
     *s = (struct samples){0};

@@ -15,6 +15,7 @@
 #ifndef TV_SAMPLES_H
 #define TV_SAMPLES_H
 
+#include "name_index.h"
 #include "sample.h"
 #include "token_batch.h"
 
@@ -23,6 +24,8 @@ struct samples {
     struct sample *samples; /* in the order of files and lines */
     size_t n_tasks;
     const char **tasks; /* in the order of their first samples */
+    size_t task_capacity;
+    struct name_index task_index;
     struct image_list images;
     size_t n_files;
     struct model_source **files; /* with the pixel values of images */

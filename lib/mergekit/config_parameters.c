@@ -108,11 +108,8 @@ static int read_parameter(const struct yaml_tree *t, const yaml_node_t *node,
 static void append_parameter(struct config_parameters *all, const struct config_parameter *p,
                              struct arena *a)
 {
-    struct config_parameter *items = arena_alloc(a, all->n + 1, sizeof *items);
-    if (all->n)
-        memcpy(items, all->items, all->n * sizeof *items);
-    items[all->n++] = *p;
-    all->items = items;
+    all->items = arena_grow(a, all->items, all->n, &all->capacity, sizeof *all->items);
+    all->items[all->n++] = *p;
 }
 
 /* Adds one parameter of the map, unless a later duplicate or an earlier map overrides it. */

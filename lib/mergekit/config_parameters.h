@@ -28,7 +28,8 @@ struct config_parameter {
 
 struct config_parameters {
     size_t n;
-    const struct config_parameter *items;
+    struct config_parameter *items;
+    size_t capacity;
 };
 
 /* Reads the key `parameters` of a map, if it has one; `out` starts empty. */

@@ -75,17 +75,14 @@ static int check_method_and_parameter_names(struct pipeline_builder *b)
 static void add_models_to_translated_config(struct pipeline_builder *b)
 {
     struct translated_config *merge = b->merge;
-    const char **models = arena_alloc(b->a, merge->n_models + b->inputs.n_inputs, sizeof *models);
-    if (merge->n_models)
-        memcpy(models, merge->models, merge->n_models * sizeof *models);
-    merge->models = models;
     for (size_t i = 0; i < b->inputs.n_inputs; i++) {
         const struct input_model *input = &b->inputs.items[i];
-        bool skip = input->document != NULL;
-        for (size_t j = 0; j < merge->n_models; j++)
-            skip |= strcmp(models[j], input->plain_operand) == 0;
-        if (!skip)
-            models[merge->n_models++] = input->plain_operand;
+        if (input->document || name_index_find(&merge->model_index, input->plain_operand) >= 0)
+            continue;
+        merge->models = arena_grow(b->a, merge->models, merge->n_models, &merge->model_capacity,
+                                   sizeof *merge->models);
+        name_index_add(&merge->model_index, input->plain_operand, merge->n_models, b->a);
+        merge->models[merge->n_models++] = input->plain_operand;
     }
 }
 
@@ -259,13 +256,13 @@ static int add_add_base_command(const struct slice_context *s)
 /* ---- the commands of a document -------------------------------------------------------------- */
 
 /* Slice i of several, as an operand of stack. */
-static int add_slice_as_stack_operand(struct pipeline_builder *b, size_t i,
+static int add_slice_as_stack_operand(struct pipeline_builder *b, size_t i, long layers_before,
                                       struct pipeline_command *stack)
 {
     struct pipeline_word *w = pipeline_add_empty_word(stack, b->a);
     w->text = "";
     w->substitution = arena_alloc(b->a, 1, sizeof *w->substitution);
-    struct slice_context s = slice_context_new(b, i, w->substitution);
+    struct slice_context s = slice_context_new(b, i, layers_before, w->substitution);
     return add_commands_of_slice(&s) || add_add_base_command(&s) ? -1 : 0;
 }
 
@@ -273,13 +270,17 @@ static int add_slice_as_stack_operand(struct pipeline_builder *b, size_t i,
 static int add_commands_of_all_slices(struct pipeline_builder *b, struct pipeline *pipeline)
 {
     if (b->config->n_slices == 1) {
-        struct slice_context s = slice_context_new(b, 0, pipeline);
+        struct slice_context s = slice_context_new(b, 0, 0, pipeline);
         return add_commands_of_slice(&s) || add_add_base_command(&s) ? -1 : 0;
     }
     struct pipeline_command *stack = pipeline_add_command(pipeline, "stack", b->a);
-    for (size_t i = 0; i < b->config->n_slices; i++)
-        if (add_slice_as_stack_operand(b, i, stack))
+    long layers = 0;
+    for (size_t i = 0; i < b->config->n_slices; i++) {
+        const struct config_model_entry *first = &b->config->slices[i].sources[0];
+        if (add_slice_as_stack_operand(b, i, layers, stack))
             return -1;
+        layers += first->to - first->from;
+    }
     return 0;
 }
 
@@ -289,7 +290,7 @@ int document_to_pipeline_add_commands(struct pipeline_builder *b, struct pipelin
     *base = NULL;
     if (b->config->has_slices)
         return add_commands_of_all_slices(b, pipeline);
-    struct slice_context s = slice_context_new(b, 0, pipeline);
+    struct slice_context s = slice_context_new(b, 0, 0, pipeline);
     if (add_commands_of_slice(&s))
         return -1;
     if (s.base && s.base->document)

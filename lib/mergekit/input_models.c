@@ -27,10 +27,8 @@ static const char *normalize_path(const char *model, struct arena *a)
 
 static struct input_model *find_model_by_path(const struct input_models *all, const char *path)
 {
-    for (size_t i = 0; i < all->n_inputs; i++)
-        if (strcmp(all->items[i].path, path) == 0)
-            return &all->items[i];
-    return NULL;
+    long i = name_index_find(&all->paths, path);
+    return i < 0 ? NULL : &all->items[i];
 }
 
 const struct input_model *input_models_find(const struct input_models *all, const char *model,
@@ -56,12 +54,10 @@ static void add_model_if_new(struct input_models *all, const struct merge_config
     const char *path = model ? normalize_path(model, a) : NULL;
     if (!path || find_model_by_path(all, path))
         return;
-    struct input_model *items = arena_alloc(a, all->n_inputs + 1, sizeof *items);
-    if (all->n_inputs)
-        memcpy(items, all->items, all->n_inputs * sizeof *items);
-    items[all->n_inputs++] =
+    all->items = arena_grow(a, all->items, all->n_inputs, &all->capacity, sizeof *all->items);
+    name_index_add(&all->paths, path, all->n_inputs, a);
+    all->items[all->n_inputs++] =
         (struct input_model){.path = path, .document = find_document_by_name(f, path)};
-    all->items = items;
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */
@@ -92,32 +88,40 @@ static const char *make_name_from_path(const char *path, size_t depth, struct ar
     return name;
 }
 
-static bool has_duplicate_name(const struct input_models *all, size_t i)
+/* Finds the inputs whose names are not unique; the first one, or -1. */
+static long find_duplicates(const struct input_models *all, bool *duplicate)
 {
-    for (size_t j = 0; j < all->n_inputs; j++)
-        if (j != i && strcmp(all->items[i].name, all->items[j].name) == 0)
-            return true;
-    return false;
+    struct arena a = {0};
+    struct name_index names = {0};
+    long first = -1;
+    memset(duplicate, 0, all->n_inputs * sizeof *duplicate);
+    for (size_t i = 0; i < all->n_inputs; i++) {
+        size_t same = name_index_add(&names, all->items[i].name, i, &a);
+        if (same != i)
+            duplicate[same] = duplicate[i] = true;
+    }
+    for (size_t i = all->n_inputs; i-- > 0;)
+        first = duplicate[i] ? (long)i : first;
+    arena_free(&a);
+    return first;
 }
 
-/* Names all inputs by their paths, with more and more components where names are equal; false if
- * some stay equal. */
-static bool name_all_models_from_paths(struct input_models *all, const char *const *paths,
+/* Names all inputs by their paths, with more and more components where names are equal. Returns the
+ * first input whose name stays equal to another one's; -1 if there is none. */
+static long name_all_models_from_paths(struct input_models *all, const char *const *paths,
                                        struct arena *a)
 {
     bool *duplicate = arena_alloc(a, all->n_inputs, sizeof *duplicate);
-    bool any = true;
     for (size_t i = 0; i < all->n_inputs; i++)
         all->items[i].name = make_name_from_path(paths[i], 1, a);
-    for (size_t depth = 2; any && depth < MAX_NAME_DEPTH; depth++) {
-        any = false;
-        for (size_t i = 0; i < all->n_inputs; i++)
-            any |= duplicate[i] = has_duplicate_name(all, i);
+    long first = find_duplicates(all, duplicate);
+    for (size_t depth = 2; first >= 0 && depth < MAX_NAME_DEPTH; depth++) {
         for (size_t i = 0; i < all->n_inputs; i++)
             if (duplicate[i] && !all->items[i].document)
                 all->items[i].name = make_name_from_path(paths[i], depth, a);
+        first = find_duplicates(all, duplicate);
     }
-    return !any;
+    return first;
 }
 
 /* Replaces paths by absolute ones, which differ where "../a/x" and "a/x" do not. */
@@ -138,16 +142,13 @@ static int assign_unique_names(struct input_models *all, const char *file, struc
     const char **paths = arena_alloc(a, all->n_inputs, sizeof *paths);
     for (size_t i = 0; i < all->n_inputs; i++)
         paths[i] = all->items[i].path;
-    if (name_all_models_from_paths(all, paths, a))
+    if (name_all_models_from_paths(all, paths, a) < 0)
         return 0;
     make_paths_absolute(all, paths, a);
-    if (name_all_models_from_paths(all, paths, a))
-        return 0;
-    for (size_t i = 0; i < all->n_inputs; i++)
-        if (has_duplicate_name(all, i))
-            return error_set(e, "%.200s: %.200s and another model would have the same name %.200s",
+    long i = name_all_models_from_paths(all, paths, a);
+    return i < 0 ? 0
+                 : error_set(e, "%.200s: %.200s and another model would have the same name %.200s",
                              file, all->items[i].path, all->items[i].name);
-    return 0;
 }
 
 /* ---- operands -------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #define TV_INPUT_MODELS_H
 
 #include "merge_config.h"
+#include "name_index.h"
 
 /* A model on disk, or the result of another document. */
 struct input_model {
@@ -19,6 +20,8 @@ struct input_model {
 struct input_models {
     size_t n_inputs;
     struct input_model *items;
+    size_t capacity;
+    struct name_index paths;
 };
 
 /* Lists all models of document `c` of the file, each once. */

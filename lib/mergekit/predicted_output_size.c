@@ -1,6 +1,7 @@
 #include "predicted_output_size.h"
 
 #include "layer_slice.h"
+#include "name_index.h"
 #include "pipeline_output_header.h"
 
 #include <stdlib.h>
@@ -27,7 +28,7 @@ static void add_output_tensor(struct output_list *l, const char *name, enum dtyp
 {
     if (dtype_is_float(dtype) && l->out_dtype != DTYPE_NONE)
         dtype = l->out_dtype;
-    l->tensors = mem_resize(l->tensors, l->n + 1, sizeof *l->tensors);
+    l->tensors = mem_grow(l->tensors, l->n, sizeof *l->tensors);
     l->tensors[l->n++] =
         (struct output_tensor){arena_copy_text(l->a, name), dtype_bytes(dtype, elements)};
 }
@@ -57,15 +58,15 @@ static const char *find_option_value(const struct pipeline_command *c, const cha
 
 /* ---- pipelines ------------------------------------------------------------------------------- */
 
-/* The tensor of the stream that takes the place of the base's tensor `name`; NULL. */
-static const struct tensor *find_tensor_by_base_name(const struct header *h, const char *name)
+/* Indexes the stream's tensors by the tensors of the base whose places they take. */
+static struct name_index index_by_base_name(const struct header *h, struct arena *a)
 {
+    struct name_index index = {0};
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        if (strcmp(t->base_name ? t->base_name : t->name, name) == 0)
-            return t;
+        name_index_add(&index, t->base_name ? t->base_name : t->name, i, a);
     }
-    return NULL;
+    return index;
 }
 
 /* What pack --base writes: the tensors of the base, or (`fill_block` false) those that the stream
@@ -78,9 +79,11 @@ static int add_tensors_packed_onto_base(struct output_list *l, const struct head
         layer_slice_open(base, &whole, l->run->spool, PIPELINE_HEADER_TOOL, l->e);
     if (!model)
         return -1;
+    const struct name_index index = index_by_base_name(h, l->a);
     for (size_t i = 0; i < model_source_tensor_count(model); i++) {
         const struct ckpt_tensor *t = model_source_tensor(model, i);
-        const struct tensor *merged = find_tensor_by_base_name(h, t->name);
+        long found = name_index_find(&index, t->name);
+        const struct tensor *merged = found < 0 ? NULL : &h->tensors[found];
         bool rounded = h->input_rounding != DTYPE_NONE && dtype_is_float(t->dtype);
         if (merged || fill)
             add_output_tensor(l, merged ? merged->name : t->name,

@@ -74,8 +74,12 @@ static int compare_tokenizers_of_models(const struct translated_config *m, const
     const char *own = m->tokenizer_model ? m->tokenizer_model : m->metadata_model;
     struct token_difference d;
     for (size_t i = 0; (m->tokenizer_model || tool) && i < m->n_models; i++) {
-        if (strcmp(m->models[i], own) == 0 ||
-            !tokenizer_files_find_difference(own, m->models[i], &d, a))
+        if (strcmp(m->models[i], own) == 0)
+            continue;
+        int differs = tokenizer_files_find_difference(own, m->models[i], &d, a, e);
+        if (differs < 0)
+            return -1;
+        if (!differs)
             continue;
         const char *difference = format_token_difference(&d, own, m->models[i], a);
         if (m->tokenizer_model)

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-struct slice_context slice_context_new(struct pipeline_builder *b, size_t i,
+struct slice_context slice_context_new(struct pipeline_builder *b, size_t i, long layers_before,
                                        struct pipeline *pipeline)
 {
     const struct merge_config *c = b->config;
@@ -10,22 +10,20 @@ struct slice_context slice_context_new(struct pipeline_builder *b, size_t i,
         .builder = b, .slice = &c->slices[i], .pipeline = pipeline, .first_layer = -1};
     if (!c->has_slices)
         return s;
-    s.first_layer = 0;
+    s.first_layer = layers_before;
     if (c->n_slices > 1)
         s.outside = i == 0 ? "first" : i + 1 < c->n_slices ? "none" : "last";
-    for (size_t j = 0; j < i; j++)
-        s.first_layer += c->slices[j].sources[0].to - c->slices[j].sources[0].from;
     return s;
 }
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-static bool is_listed_model(const struct slice_context *s, const struct input_model *input)
+/* Adds a model, unless it is listed already. */
+static void add_model(struct slice_context *s, struct name_index *listed,
+                      const struct input_model *input, const struct config_model_entry *source)
 {
-    for (size_t i = 0; i < s->n_models; i++)
-        if (s->models[i].input == input)
-            return true;
-    return false;
+    if (name_index_add(listed, input->path, s->n_models, s->builder->a) == s->n_models)
+        s->models[s->n_models++] = (struct slice_model){input, source};
 }
 
 /* `base` is the document's or the slice's base_model; NULL. */
@@ -62,6 +60,7 @@ static int check_number_of_models(const struct slice_context *s)
 int slice_context_find_models(struct slice_context *s)
 {
     struct pipeline_builder *b = s->builder;
+    struct name_index listed = {0};
     enum method_base role = b->method->base;
     const char *path = s->slice->base ? s->slice->base : b->config->base;
     const struct input_model *base = path ? input_models_find(&b->inputs, path, b->a) : NULL;
@@ -72,13 +71,13 @@ int slice_context_find_models(struct slice_context *s)
         const struct input_model *input = input_models_find(&b->inputs, source->model, b->a);
         if (input == base && !s->base_source)
             s->base_source = source;
-        if (!is_listed_model(s, input) && (!s->base || input != base))
-            s->models[s->n_models++] = (struct slice_model){input, source};
+        if (!s->base || input != base)
+            add_model(s, &listed, input, source);
     }
     if (check_base_is_allowed(s, base))
         return -1;
-    if (role == BASE_IS_A_MODEL && base && !b->config->has_slices && !is_listed_model(s, base))
-        s->models[s->n_models++] = (struct slice_model){base, NULL};
+    if (role == BASE_IS_A_MODEL && base && !b->config->has_slices)
+        add_model(s, &listed, base, NULL);
     return check_number_of_models(s);
 }
 

@@ -24,8 +24,9 @@ struct slice_context {
     struct pipeline *pipeline;
 };
 
-/* Slice i of the builder's document, with its commands to be added to `pipeline`. */
-struct slice_context slice_context_new(struct pipeline_builder *b, size_t i,
+/* Slice i of the builder's document, with its commands to be added to `pipeline`. The slices before
+ * it have `layers_before` layers. */
+struct slice_context slice_context_new(struct pipeline_builder *b, size_t i, long layers_before,
                                        struct pipeline *pipeline);
 /* Lists the models, each once, and checks base and number of models against the method. */
 int slice_context_find_models(struct slice_context *s);

@@ -5,21 +5,16 @@
 void translated_config_add_coverage_check(struct translated_config *m,
                                           const struct coverage_check *c, struct arena *a)
 {
-    struct coverage_check *all = arena_alloc(a, m->n_coverage_checks + 1, sizeof *all);
-    if (m->n_coverage_checks)
-        memcpy(all, m->coverage_checks, m->n_coverage_checks * sizeof *all);
-    all[m->n_coverage_checks++] = *c;
-    m->coverage_checks = all;
+    m->coverage_checks = arena_grow(a, m->coverage_checks, m->n_coverage_checks,
+                                    &m->coverage_check_capacity, sizeof *c);
+    m->coverage_checks[m->n_coverage_checks++] = *c;
 }
 
 void translated_config_add_result(struct translated_config *m, struct document_result *result,
                                   struct arena *a)
 {
-    struct document_result **all = arena_alloc(a, m->n_results + 1, sizeof *all);
-    if (m->n_results)
-        memcpy(all, m->results, m->n_results * sizeof *all);
-    all[m->n_results++] = result;
-    m->results = all;
+    m->results = arena_grow(a, m->results, m->n_results, &m->result_capacity, sizeof *m->results);
+    m->results[m->n_results++] = result;
 }
 
 struct pipeline *translated_config_pipeline_to_file(const struct document_result *result,

@@ -4,6 +4,7 @@
 #define TV_TRANSLATED_CONFIG_H
 
 #include "merge_config.h"
+#include "name_index.h"
 #include "pipeline.h"
 
 #include <stdint.h>
@@ -49,10 +50,14 @@ struct translated_config {
     const char *tokenizer_model; /* path of the model that tokenizer_source names; NULL */
     size_t n_models;
     const char **models; /* paths of all models on disk */
+    size_t model_capacity;
+    struct name_index model_index;
     size_t n_coverage_checks;
     struct coverage_check *coverage_checks;
+    size_t coverage_check_capacity;
     size_t n_results;
     struct document_result **results; /* in an order in which they can be computed */
+    size_t result_capacity;
 };
 
 void translated_config_add_coverage_check(struct translated_config *m,

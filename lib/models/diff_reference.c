@@ -71,6 +71,12 @@ void diff_reference_close(struct diff_reference *r)
     free(r);
 }
 
+int diff_reference_check_unchanged(const struct diff_reference *r, struct error *e)
+{
+    return r->model ? model_source_check_unchanged(r->model, e)
+                    : saved_stream_check_unchanged(r->saved, e);
+}
+
 const struct header *diff_reference_header(const struct diff_reference *r)
 {
     return r->model ? r->header : saved_stream_header(r->saved);

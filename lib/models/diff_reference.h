@@ -15,6 +15,8 @@ struct diff_reference;
 struct diff_reference *diff_reference_open(const char *operand, const char *spool, const char *tool,
                                            struct error *e);
 void diff_reference_close(struct diff_reference *r);
+/* An error if a file has changed since it was opened. */
+int diff_reference_check_unchanged(const struct diff_reference *r, struct error *e);
 const struct header *diff_reference_header(const struct diff_reference *r);
 /* The index of the tensor with that name; -1 if there is none. */
 long diff_reference_find_tensor(const struct diff_reference *r, const char *name);

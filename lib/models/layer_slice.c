@@ -68,12 +68,14 @@ static bool has_second_layer_stack(const struct model_source *m, const char *pre
     return false;
 }
 
-/* The number of layers in config.json; 0 if it is not known. */
-static long read_layer_count_from_config(const struct model_source *m)
+/* The number of layers in config.json; 0 if it is not known; -1 on error. */
+static long read_layer_count_from_config(const struct model_source *m, struct error *e)
 {
     size_t size;
+    char *config = NULL;
     const struct ckpt *c = model_source_checkpoint(m);
-    char *config = c ? ckpt_read_auxiliary_file(c, "config.json", &size) : NULL;
+    if (c && ckpt_read_auxiliary_file(c, "config.json", &config, &size, e) < 0)
+        return -1;
     long layers = config ? model_config_layer_count(config, size) : 0;
     free(config);
     return layers;
@@ -82,7 +84,9 @@ static long read_layer_count_from_config(const struct model_source *m)
 /* The stack with as many layers as config.json says, else the only one. */
 static const char *find_text_stack(const struct model_source *m, size_t *length, struct error *e)
 {
-    long layers = read_layer_count_from_config(m);
+    long layers = read_layer_count_from_config(m, e);
+    if (layers < 0)
+        return NULL;
     const char *prefix = layers ? model_source_find_text_stack(m, layers, length) : NULL;
     if (prefix)
         return prefix;

@@ -364,8 +364,11 @@ void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s)
     t->block_hashes = NULL;
 }
 
-void model_set_report_hashes(const struct model_set *m, struct stage *s)
+int model_set_report_hashes(const struct model_set *m, struct stage *s, struct error *e)
 {
+    for (size_t i = 0; i < m->n_models; i++)
+        if (model_source_check_unchanged(m->models[i], e))
+            return -1;
     for (size_t i = 0; i < m->n_models; i++) {
         XXH3_state_t *state = hash_new_state();
         for (size_t j = 0; j < m->n_tensors; j++)
@@ -376,6 +379,7 @@ void model_set_report_hashes(const struct model_set *m, struct stage *s)
         XXH3_freeState(state);
     }
     s->bytes_read = m->bytes_read;
+    return 0;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */

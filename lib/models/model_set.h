@@ -34,7 +34,8 @@ bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k);
 
 /* Hashes a tensor after its last block, and reports the hash to the run. */
 void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s);
-/* Reports the full hash of every model after the last tensor, and the bytes read. */
-void model_set_report_hashes(const struct model_set *m, struct stage *s);
+/* Reports the full hash of every model after the last tensor, and the bytes read. An error if a
+ * file of a model has changed since it was opened. */
+int model_set_report_hashes(const struct model_set *m, struct stage *s, struct error *e);
 
 #endif

@@ -122,6 +122,13 @@ void model_source_close(struct model_source *m)
     free(m);
 }
 
+int model_source_check_unchanged(const struct model_source *m, struct error *e)
+{
+    if (!m)
+        return 0;
+    return m->ckpt ? ckpt_check_unchanged(m->ckpt, e) : saved_stream_check_unchanged(m->saved, e);
+}
+
 const char *model_source_name(const struct model_source *m)
 {
     return m->name;

@@ -16,6 +16,9 @@ struct model_source;
 struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
                                        struct error *e);
 void model_source_close(struct model_source *m);
+/* An error if a file of the model has changed since it was opened. To be called after the last
+ * read, before the result is complete. NULL is unchanged. */
+int model_source_check_unchanged(const struct model_source *m, struct error *e);
 /* The path in "name=path". An operand with a slash before its '=' is a path as a whole. */
 const char *model_source_strip_name_from_operand(const char *operand);
 const char *model_source_name(const struct model_source *m);

@@ -28,8 +28,9 @@ static int read_block_from_model(const struct job *job, struct block *b, struct 
 
 static int close_model(struct stage *s, bool ok, struct error *e)
 {
+    int failed = ok ? model_source_check_unchanged(s->data, e) : 0;
     model_source_close(s->data);
-    return 0;
+    return failed;
 }
 
 static const struct filter model_reader = {

@@ -5,6 +5,7 @@
 #include "glob_pattern.h"
 #include "tokenizer_files.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,19 +23,22 @@ static int write_file(const struct output *out, const char *name, const void *by
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
-char *auxiliary_files_read_config(const struct model_source *source, size_t *size)
+int auxiliary_files_read_config(const struct model_source *source, char **text, size_t *size,
+                                struct error *e)
 {
     const struct ckpt *c = source ? model_source_checkpoint(source) : NULL;
-    return c ? ckpt_read_auxiliary_file(c, "config.json", size) : NULL;
+    *text = NULL;
+    return c ? ckpt_read_auxiliary_file(c, "config.json", text, size, e) : 0;
 }
 
 static int update_and_copy_config(const struct auxiliary_files *a, const struct output *out,
                                   struct error *e)
 {
     size_t size;
-    char *config = auxiliary_files_read_config(a->source, &size);
-    if (!config)
-        return 0;
+    char *config;
+    int found = auxiliary_files_read_config(a->source, &config, &size, e);
+    if (found <= 0)
+        return found;
     char *text = config_update_json(config, size, a->source, a->result, a->has_own_head, a->tool);
     int failed = write_file(out, "config.json", text, strlen(text), e);
     free(text);
@@ -74,9 +78,10 @@ static int copy_file(const struct auxiliary_files *a, const struct model_source 
                      const char *name, const struct output *out, struct error *e)
 {
     size_t size;
-    char *text = ckpt_read_auxiliary_file(model_source_checkpoint(source), name, &size);
-    if (!text)
-        return error_set(e, "cannot read %s of %s", name, model_source_name(source));
+    char *text;
+    const struct ckpt *c = model_source_checkpoint(source);
+    if (ckpt_read_auxiliary_file(c, name, &text, &size, e) < 0)
+        return -1;
     int failed = tokenizer_files_is_tokenizer_file(name)
                      ? write_tokenizer_file(a, name, text, size, out, e)
                      : write_file(out, name, text, size, e);
@@ -132,10 +137,21 @@ static int copy_tokenizer(const struct auxiliary_files *a, const struct output *
     return failed;
 }
 
+/* Prints the names of the source's files that are never copied. */
+static void note_omitted_files(const struct auxiliary_files *a)
+{
+    const struct ckpt *c = model_source_checkpoint(a->source);
+    const char *names = c ? ckpt_omitted_files(c) : NULL;
+    if (names)
+        fprintf(stderr, "%s: note: %s: hidden files and sub-folders are not copied: %s\n", a->tool,
+                model_source_name(a->source), names);
+}
+
 int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer *write, void *to,
                          struct error *e)
 {
     const struct output out = {write, to};
+    note_omitted_files(a);
     return copy_files(a, a->source, false, &out, e) || copy_tokenizer(a, &out, e) ||
                    update_and_copy_config(a, &out, e)
                ? -1

@@ -23,7 +23,9 @@ typedef int auxiliary_file_writer(void *to, const char *name, const void *bytes,
 /* Passes the files to `write` one by one. */
 int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer *write, void *to,
                          struct error *e);
-/* The text of the model's config.json; NULL if it has none. The caller frees. */
-char *auxiliary_files_read_config(const struct model_source *source, size_t *size);
+/* Reads the model's config.json. 1: read; the caller frees *text. 0: it has none, and *text is
+ * NULL; -1: error. */
+int auxiliary_files_read_config(const struct model_source *source, char **text, size_t *size,
+                                struct error *e);
 
 #endif

@@ -47,16 +47,6 @@ static const struct {
 
 /* ---- the templates of models ----------------------------------------------------------------- */
 
-/* An auxiliary file of a checkpoint, in the arena; NULL if there is none. */
-static const char *read_file(const struct ckpt *c, const char *name, struct arena *a)
-{
-    size_t size;
-    char *text = ckpt_read_auxiliary_file(c, name, &size);
-    const char *copy = text ? arena_copy_text_n(a, text, size) : NULL;
-    free(text);
-    return copy;
-}
-
 /* The text without white space at both ends; NULL if there is nothing else. */
 static const char *trim_text(const char *text, struct arena *a)
 {
@@ -85,28 +75,33 @@ static const char *parse_template_in_tokenizer_config(const char *config, struct
     return text;
 }
 
-/* NULL if the model has none or cannot be read. */
-static const char *read_template_of_model(const char *model, struct arena *a)
+/* Finds the model's template; *template is NULL if it has none, or there is no such model. */
+static int read_template_of_model(const char *model, const char **template, struct arena *a,
+                                  struct error *e)
 {
-    struct error ignored;
-    struct ckpt *c = ckpt_open(model, NULL, NULL, &ignored);
-    if (!c)
-        return NULL;
-    const char *text = read_file(c, "chat_template.jinja", a);
-    const char *config = text ? NULL : read_file(c, "tokenizer_config.json", a);
-    ckpt_close(c);
-    if (text)
-        return trim_text(text, a);
-    return config ? parse_template_in_tokenizer_config(config, a) : NULL;
+    char *text;
+    size_t size;
+    *template = NULL;
+    int found = ckpt_read_model_file(model, "chat_template.jinja", &text, &size, e);
+    if (found > 0)
+        *template = trim_text(text, a);
+    if (found == 0) {
+        found = ckpt_read_model_file(model, "tokenizer_config.json", &text, &size, e);
+        *template = found > 0 ? parse_template_in_tokenizer_config(text, a) : NULL;
+    }
+    free(text);
+    return found < 0 ? -1 : 0;
 }
 
-/* The template of most models; the first one if several are as frequent. */
-static const char *most_common_template(size_t n, const char *const *models, struct arena *a)
+/* Finds the template of most models; the first one if several are as frequent. */
+static int most_common_template(size_t n, const char *const *models, const char **template,
+                                struct arena *a, struct error *e)
 {
     const char **texts = arena_alloc(a, n, sizeof *texts), *best = NULL;
     size_t most = 0;
     for (size_t i = 0; i < n; i++)
-        texts[i] = read_template_of_model(models[i], a);
+        if (read_template_of_model(models[i], &texts[i], a, e) < 0)
+            return -1;
     for (size_t i = 0; i < n; i++) {
         size_t count = 0;
         for (size_t j = i; j < n; j++)
@@ -116,17 +111,16 @@ static const char *most_common_template(size_t n, const char *const *models, str
             best = texts[i];
         }
     }
-    return best;
+    *template = best;
+    return 0;
 }
 
 int chat_template_choose(const char *wanted, size_t n, const char *const *models, const char **text,
                          struct arena *a, struct error *e)
 {
     *text = NULL;
-    if (strcmp(wanted, "auto") == 0) {
-        *text = most_common_template(n, models, a);
-        return 0;
-    }
+    if (strcmp(wanted, "auto") == 0)
+        return most_common_template(n, models, text, a, e);
     for (size_t i = 0; i < COUNT(known_templates); i++)
         if (strcmp(known_templates[i].name, wanted) == 0)
             *text = known_templates[i].text;

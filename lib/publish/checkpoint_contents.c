@@ -45,11 +45,14 @@ static bool is_head_equal_to_embedding(const struct model_source *base, size_t i
     return false;
 }
 
-static bool config_ties_embeddings(const struct model_source *base)
+/* Does config.json say that head and embedding are tied? -1 on error. */
+static int config_ties_embeddings(const struct model_source *base, struct error *e)
 {
     size_t size;
-    char *config = auxiliary_files_read_config(base, &size);
-    bool tied = config && model_config_ties_embeddings(config, size);
+    char *config;
+    if (auxiliary_files_read_config(base, &config, &size, e) < 0)
+        return -1;
+    int tied = config && model_config_ties_embeddings(config, size);
     free(config);
     return tied;
 }
@@ -71,13 +74,15 @@ static struct tensor make_tensor_of_base(struct arena *a, const struct ckpt_tens
 
 /* Adds the tensors of the base that the stream lacks. The head of a tied model is the embedding,
  * which the stream may have changed, so a copy of the old one is omitted. */
-static void add_missing_base_tensors(struct checkpoint_contents *c, const struct base_model *base,
-                                     enum dtype wanted)
+static int add_missing_base_tensors(struct checkpoint_contents *c, const struct base_model *base,
+                                    enum dtype wanted, struct error *e)
 {
     const struct model_source *source = base_model_source(base);
     struct header *h = c->header;
     size_t n = model_source_tensor_count(source);
-    bool tied = config_ties_embeddings(source);
+    int tied = config_ties_embeddings(source, e);
+    if (tied < 0)
+        return -1;
     struct tensor *all = arena_alloc(&h->arena, c->n_stream + n, sizeof *all);
     memcpy(all, h->tensors, c->n_stream * sizeof *all);
     h->tensors = all;
@@ -90,6 +95,7 @@ static void add_missing_base_tensors(struct checkpoint_contents *c, const struct
         all[h->n_tensors++] =
             make_tensor_of_base(&h->arena, model_source_tensor(source, i), wanted);
     }
+    return 0;
 }
 
 enum dtype checkpoint_contents_read_base_tensor(const struct checkpoint_contents *c,
@@ -107,16 +113,17 @@ enum dtype checkpoint_contents_read_base_tensor(const struct checkpoint_contents
 
 /* ---- the header ------------------------------------------------------------------------------ */
 
-void checkpoint_contents_init(struct checkpoint_contents *c, struct header *stream,
-                              const struct base_model *base,
-                              const struct checkpoint_contents_options *o)
+int checkpoint_contents_init(struct checkpoint_contents *c, struct header *stream,
+                             const struct base_model *base,
+                             const struct checkpoint_contents_options *o, struct error *e)
 {
     *c = (struct checkpoint_contents){.header = stream, .n_stream = stream->n_tensors};
     for (size_t i = 0; i < c->n_stream; i++)
         stream->tensors[i].vectors[0].dtype = choose_stored_dtype(stream, i, base, o->dtype);
-    if (base && o->fill)
-        add_missing_base_tensors(c, base,
-                                 o->dtype != DTYPE_NONE ? o->dtype : stream->input_rounding);
+    if (!base || !o->fill)
+        return 0;
+    enum dtype wanted = o->dtype != DTYPE_NONE ? o->dtype : stream->input_rounding;
+    return add_missing_base_tensors(c, base, wanted, e);
 }
 
 void checkpoint_contents_free(struct checkpoint_contents *c)

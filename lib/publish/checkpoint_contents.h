@@ -20,9 +20,9 @@ struct checkpoint_contents_options {
 
 /* Describes the checkpoint from the stream's header, which is taken over. `base` is NULL for a
  * stream of weights. */
-void checkpoint_contents_init(struct checkpoint_contents *c, struct header *stream,
-                              const struct base_model *base,
-                              const struct checkpoint_contents_options *o);
+int checkpoint_contents_init(struct checkpoint_contents *c, struct header *stream,
+                             const struct base_model *base,
+                             const struct checkpoint_contents_options *o, struct error *e);
 void checkpoint_contents_free(struct checkpoint_contents *c);
 
 /* Reads n elements of tensor i of the base: as stored, or rounded as the sources were. Returns the

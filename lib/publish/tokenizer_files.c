@@ -98,22 +98,15 @@ static int compare_tokenizers(const json_t *one, const json_t *two, struct token
     return 0;
 }
 
-/* The text of a model's tokenizer.json; NULL if it cannot be read. The caller frees. */
-static char *read_tokenizer(const char *path, size_t *size)
-{
-    struct error ignored;
-    struct ckpt *c = ckpt_open(path, NULL, NULL, &ignored);
-    char *text = c ? ckpt_read_auxiliary_file(c, "tokenizer.json", size) : NULL;
-    ckpt_close(c);
-    return text;
-}
-
 int tokenizer_files_find_difference(const char *a_path, const char *b_path,
-                                    struct token_difference *d, struct arena *a)
+                                    struct token_difference *d, struct arena *a, struct error *e)
 {
     size_t n = 0, m = 0;
-    char *one = read_tokenizer(a_path, &n), *two = read_tokenizer(b_path, &m);
-    int found = 0;
+    char *one = NULL, *two = NULL;
+    int found = ckpt_read_model_file(a_path, "tokenizer.json", &one, &n, e) < 0 ||
+                        ckpt_read_model_file(b_path, "tokenizer.json", &two, &m, e) < 0
+                    ? -1
+                    : 0;
     if (one && two && (n != m || memcmp(one, two, n) != 0)) {
         json_t *first = json_loadb(one, n, 0, NULL), *second = json_loadb(two, m, 0, NULL);
         found = first && second ? compare_tokenizers(first, second, d, a) : 0;

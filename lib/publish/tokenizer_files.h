@@ -14,9 +14,9 @@ struct token_difference {
     long id_in_a, id_in_b;
 };
 /* Compares the tokenizer.json of two models. 1: found a token of model `a` that has another id, or
- * none, in model `b`; 0: there is none, or one of the files cannot be read. The token lives in the
- * arena. */
+ * none, in model `b`; 0: there is none, or one of the models has no such file; -1: error. The token
+ * lives in the arena. */
 int tokenizer_files_find_difference(const char *a_path, const char *b_path,
-                                    struct token_difference *d, struct arena *a);
+                                    struct token_difference *d, struct arena *a, struct error *e);
 
 #endif

@@ -55,7 +55,7 @@ static struct stage *new_reader_stage(const struct stage *s, struct error *e)
     reader->name = f->name;
     reader->common = s->common;
     if (reads_operand && s->operands.n)
-        reader->operands = (struct string_list){1, s->operands.items};
+        reader->operands = (struct string_list){.n = 1, .items = s->operands.items};
     return reader;
 }
 

@@ -7,11 +7,8 @@
 
 struct pipeline_word *pipeline_add_empty_word(struct pipeline_command *c, struct arena *a)
 {
-    struct pipeline_word *words = arena_alloc(a, c->n + 1, sizeof *words);
-    if (c->n)
-        memcpy(words, c->words, c->n * sizeof *words);
-    c->words = words;
-    return &words[c->n++];
+    c->words = arena_grow(a, c->words, c->n, &c->capacity, sizeof *c->words);
+    return &c->words[c->n++];
 }
 
 void pipeline_add_word(struct pipeline_command *c, const char *text, struct arena *a)
@@ -48,11 +45,9 @@ void pipeline_insert_option(struct pipeline_command *c, const char *text, struct
 
 static struct pipeline_command *append_command(struct pipeline *pipeline, struct arena *a)
 {
-    struct pipeline_command *commands = arena_alloc(a, pipeline->n + 1, sizeof *commands);
-    if (pipeline->n)
-        memcpy(commands, pipeline->commands, pipeline->n * sizeof *commands);
-    pipeline->commands = commands;
-    return &commands[pipeline->n++];
+    pipeline->commands = arena_grow(a, pipeline->commands, pipeline->n, &pipeline->capacity,
+                                    sizeof *pipeline->commands);
+    return &pipeline->commands[pipeline->n++];
 }
 
 struct pipeline_command *pipeline_add_command(struct pipeline *pipeline, const char *name,

@@ -19,11 +19,13 @@ struct pipeline_word {
 struct pipeline_command {
     size_t n;
     struct pipeline_word *words; /* at least one */
+    size_t capacity;
 };
 
 struct pipeline {
     size_t n;
     struct pipeline_command *commands; /* at least one */
+    size_t capacity;
 };
 
 /* Parses the text. NULL on error: an unterminated quote, an empty command, or a character outside

@@ -120,17 +120,28 @@ const struct header *stream_inputs_header(const struct stream_inputs *all, size_
     return reader_header(all->inputs[i].reader);
 }
 
+/* A vector of a tensor and its model in the joint header. */
+struct joint_vector {
+    size_t model, vector;
+};
+
+static int compare_joint_models(const void *a, const void *b)
+{
+    size_t x = ((const struct joint_vector *)a)->model, y = ((const struct joint_vector *)b)->model;
+    return x < y ? -1 : x > y;
+}
+
 /* The positions of the tensor's vectors in the order of their joint models, from `first` on. */
 static size_t *sort_by_joint_model(const struct stream_input *in, const struct tensor *t,
                                    size_t first, struct arena *a)
 {
     size_t *positions = arena_alloc(a, t->n_vectors, sizeof *positions);
-    for (size_t j = 0; j < t->n_vectors; j++) {
-        positions[j] = first;
-        for (size_t k = 0; k < t->n_vectors; k++)
-            positions[j] +=
-                in->joint_models[t->vectors[k].model] < in->joint_models[t->vectors[j].model];
-    }
+    struct joint_vector *order = arena_alloc(a, t->n_vectors, sizeof *order);
+    for (size_t j = 0; j < t->n_vectors; j++)
+        order[j] = (struct joint_vector){in->joint_models[t->vectors[j].model], j};
+    qsort(order, t->n_vectors, sizeof *order, compare_joint_models);
+    for (size_t j = 0; j < t->n_vectors; j++)
+        positions[order[j].vector] = first + j;
     return positions;
 }
 

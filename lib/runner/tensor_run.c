@@ -2,6 +2,7 @@
 
 #include "block_pass.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define PREFETCH_BYTES ((size_t)4 << 20) /* of the next tensor, besides the whole current one */
@@ -70,6 +71,20 @@ static void copy_vector_attributes(struct vector *to, const struct vector *from)
     to->unknown_keys = from->unknown_keys;
 }
 
+static int compare_models(const void *a, const void *b)
+{
+    size_t x = ((const struct vector *)a)->model, y = ((const struct vector *)b)->model;
+    return x < y ? -1 : x > y;
+}
+
+/* The vector of a model, by its index in the header; NULL if there is none. Vectors are in the
+ * order of their models. */
+static const struct vector *find_vector(const struct tensor *t, long model)
+{
+    const struct vector key = {.model = (size_t)model};
+    return model < 0 ? NULL : bsearch(&key, t->vectors, t->n_vectors, sizeof key, compare_models);
+}
+
 /* The tensor as a stage sends it: the entry of the manifest that the stage's open made, with the
  * weights and attributes that the tensor arrived with, model by model. */
 static struct tensor make_tensor_after_stage(struct runner *r, const struct job *job,
@@ -80,11 +95,9 @@ static struct tensor make_tensor_after_stage(struct runner *r, const struct job 
         return t;
     for (size_t k = 0; k < t.n_vectors; k++) {
         const char *name = job->stage->out->models[t.vectors[k].model].name;
-        for (size_t j = 0; j < job->in->n_vectors; j++) {
-            const struct vector *from = &job->in->vectors[j];
-            if (strcmp(job->stage->in->models[from->model].name, name) == 0)
-                copy_vector_attributes(&t.vectors[k], from);
-        }
+        const struct vector *from = find_vector(job->in, header_find_model(job->stage->in, name));
+        if (from)
+            copy_vector_attributes(&t.vectors[k], from);
     }
     t.unknown_keys = job->in->unknown_keys;
     return t;

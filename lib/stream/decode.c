@@ -241,6 +241,8 @@ static void decode_models(struct record_fields *p, struct header *h, msgpack_obj
         names[i] = h->models[i].name;
     }
     check_names_unique(p, "models", models.size, names);
+    if (!p->failed)
+        header_index_models(h);
 }
 
 static void decode_manifest(struct record_fields *p, struct header *h, msgpack_object o)

@@ -60,6 +60,8 @@ struct header *header_copy(const struct header *from)
     h->history = copy_history(&a, from->history);
     h->unknown_keys = unknown_keys_copy(&a, from->unknown_keys);
     h->arena = a;
+    h->model_capacity = 0;
+    header_index_models(h);
     return h;
 }
 
@@ -72,8 +74,17 @@ void header_free(struct header *h)
     free(h);
 }
 
+void header_index_models(struct header *h)
+{
+    h->model_index = (struct name_index){0};
+    for (size_t i = 0; i < h->n_models; i++)
+        name_index_add(&h->model_index, h->models[i].name, i, &h->arena);
+}
+
 long header_find_model(const struct header *h, const char *name)
 {
+    if (h->model_index.n == h->n_models)
+        return name_index_find(&h->model_index, name);
     for (size_t i = 0; i < h->n_models; i++)
         if (strcmp(h->models[i].name, name) == 0)
             return (long)i;
@@ -85,14 +96,16 @@ long header_add_model(struct header *h, const char *name, const char *role, stru
     if (utf8_valid_prefix_length(name, strlen(name)) < strlen(name))
         return error_set(e, "the model name %s is not UTF-8; choose another name with name=path",
                          name);
+    if (h->model_index.n != h->n_models)
+        header_index_models(h);
     if (header_find_model(h, name) >= 0)
         return error_set(e, "two models have the name %s; choose another name with name=path",
                          name);
-    struct model *models = arena_alloc(&h->arena, h->n_models + 1, sizeof *models);
-    if (h->n_models)
-        memcpy(models, h->models, h->n_models * sizeof *models);
-    models[h->n_models] = (struct model){.name = arena_copy_text(&h->arena, name), .role = role};
-    h->models = models;
+    h->models =
+        arena_grow(&h->arena, h->models, h->n_models, &h->model_capacity, sizeof *h->models);
+    struct model *m = &h->models[h->n_models];
+    *m = (struct model){.name = arena_copy_text(&h->arena, name), .role = role};
+    name_index_add(&h->model_index, m->name, h->n_models, &h->arena);
     return (long)h->n_models++;
 }
 

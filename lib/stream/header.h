@@ -3,6 +3,7 @@
 #ifndef TV_HEADER_H
 #define TV_HEADER_H
 
+#include "name_index.h"
 #include "tensor.h"
 
 enum stream_kind { KIND_WEIGHTS = 1, KIND_TASK_VECTORS = 2, KIND_ACTIVATIONS = 4 };
@@ -40,6 +41,8 @@ struct header {
     struct tensor *tensors;
     struct history history;
     struct unknown_keys unknown_keys;
+    size_t model_capacity;
+    struct name_index model_index; /* complete if it has as many models as the header */
     struct arena arena;
 };
 
@@ -53,6 +56,8 @@ void header_free(struct header *h);
 /* Appends a model and returns its index; -1 if a model has that name or the name is not UTF-8.
  * Copies `name`, borrows `role`. */
 long header_add_model(struct header *h, const char *name, const char *role, struct error *e);
+/* Makes header_find_model fast, where `models` was set. */
+void header_index_models(struct header *h);
 /* Index of the model with that name; -1 if there is none. */
 long header_find_model(const struct header *h, const char *name);
 /* Removes the tensors i with keep[i] == false from the manifest. */

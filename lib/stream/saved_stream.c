@@ -8,6 +8,7 @@
 #include <string.h>
 
 struct saved_stream {
+    char *path;
     struct mapped_file file;
     struct reader *reader;
     struct tensor *tensors;
@@ -76,6 +77,7 @@ struct saved_stream *saved_stream_open(const char *path, const char *spool, bool
                                        struct error *e)
 {
     struct saved_stream *s = mem_alloc(1, sizeof *s);
+    s->path = mem_copy_text(path);
     if (mapped_file_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e) == 0 &&
         (s->reader = reader_open(s->file.fd, path, e)) &&
         (!as_model || check_is_model(reader_header(s->reader), path, e) == 0) &&
@@ -96,7 +98,13 @@ void saved_stream_close(struct saved_stream *s)
     arena_free(&s->arena);
     reader_close(s->reader);
     mapped_file_close(&s->file);
+    free(s->path);
     free(s);
+}
+
+int saved_stream_check_unchanged(const struct saved_stream *s, struct error *e)
+{
+    return s->file.is_path ? input_file_check_unchanged(s->path, s->path, &s->file.version, e) : 0;
 }
 
 const struct header *saved_stream_header(const struct saved_stream *s)

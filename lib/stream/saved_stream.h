@@ -14,6 +14,8 @@ struct saved_stream;
 struct saved_stream *saved_stream_open(const char *path, const char *spool, bool as_model,
                                        struct error *e);
 void saved_stream_close(struct saved_stream *s);
+/* An error if the file has changed since it was opened. */
+int saved_stream_check_unchanged(const struct saved_stream *s, struct error *e);
 const struct header *saved_stream_header(const struct saved_stream *s);
 /* Tensor i with the values of its tensor header, including weights and attributes. */
 const struct tensor *saved_stream_tensor(const struct saved_stream *s, size_t i);

@@ -80,14 +80,15 @@ static void test_folder(void)
     CHECK(ckpt_auxiliary_file_count(c) == 2 &&
           strcmp(ckpt_auxiliary_file_name(c, 0), "config.json") == 0);
     size_t size = 0;
-    char *text = ckpt_read_auxiliary_file(c, "config.json", &size);
+    char *text;
+    CHECK(ckpt_read_auxiliary_file(c, "config.json", &text, &size, &e) == 1);
     CHECK(text && size == 8 && strcmp(text, "{\"a\": 1}") == 0);
     free(text);
-    text = ckpt_read_auxiliary_file(c, "tokenizer.model", &size);
+    CHECK(ckpt_read_auxiliary_file(c, "tokenizer.model", &text, &size, &e) == 1);
     CHECK(text && size == 0);
     free(text);
-    CHECK(ckpt_read_auxiliary_file(c, "../config.json", &size) == NULL);
-    CHECK(ckpt_read_auxiliary_file(c, "training_args.bin", &size) == NULL);
+    CHECK(ckpt_read_auxiliary_file(c, "../config.json", &text, &size, &e) == 0 && !text);
+    CHECK(ckpt_read_auxiliary_file(c, "training_args.bin", &text, &size, &e) == 0 && !text);
 
     struct ckpt *alone = ckpt_open(at("model/model.safetensors"), NULL, NULL, &e);
     CHECK(alone && ckpt_auxiliary_file_count(alone) == 2);

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Time and memory of a command for inputs of length n and 2n.
+
+    tests/scaling.py INPUT N COMMAND...
+
+INPUT is yaml, slices, text, samples, or tensors; {} in COMMAND is replaced by the path of the input.
+Doubling n may cost at most 2.3 times: otherwise the costs are printed, and the exit status is 1.
+Of three runs the least CPU time counts; 50 ms more are allowed for starting the program."""
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+
+
+def write_yaml(path, n):
+    with open(path, "w") as f:
+        f.write("merge_method: task_arithmetic\nbase_model: base\ndtype: float32\nmodels:\n")
+        for i in range(n):
+            f.write(f"  - {{model: m{i}, parameters: {{weight: 0.{i}}}}}\n")
+
+
+def write_slices(path, n):
+    with open(path, "w") as f:
+        f.write("merge_method: passthrough\ndtype: float32\nslices:\n")
+        for i in range(n):
+            f.write(f"  - sources: [{{model: m{i}, layer_range: [{i}, {i + 1}]}}]\n")
+
+
+def write_text(path, n):
+    with open(path, "w") as f:
+        f.write("kind task-vectors\n")
+        f.writelines(f"model m{i}\n" for i in range(n))
+        f.write("tensor w 1\n")
+        f.writelines(f"vector m{i}\n1\n" for i in range(n))
+
+
+def write_samples(path, n):
+    with open(path, "w") as f:
+        f.writelines(f'{{"task":"t{i}","input_ids":[1,2,3],"prompt_len":1}}\n' for i in range(n))
+        f.write('{"task":"t","input_ids":[999999]}\n')  # the program ends here
+
+
+def write_tensors(path, n):
+    """A folder with three models of n tensors, and a configuration that merges them."""
+    header = {f"model.layers.{i}.weight": {"dtype": "BF16", "shape": [1], "data_offsets": [2 * i, 2 * i + 2]}
+              for i in range(n)}
+    text = json.dumps(header).encode()
+    os.mkdir(path)
+    for model in ("base", "a", "b"):
+        os.mkdir(f"{path}/{model}")
+        with open(f"{path}/{model}/model.safetensors", "wb") as f:
+            f.write(struct.pack("<Q", len(text)) + text + bytes(2 * n))
+    with open(f"{path}/config.yml", "w") as f:
+        f.write(f"merge_method: ties\nbase_model: {path}/base\nparameters: {{density: 0.5, weight: 0.5}}\n"
+                f"models:\n  - model: {path}/a\n  - model: {path}/b\n")
+
+
+def cost(command):
+    """CPU seconds and kilobytes of one run."""
+    # Another interpreter starts it: ru_maxrss includes what the process was before exec.
+    script = ("import os, sys\n"
+              "pid = os.spawnvp(os.P_NOWAIT, sys.argv[1], sys.argv[1:])\n"
+              "_, _, usage = os.wait4(pid, 0)\n"
+              "print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss, file=sys.stderr)\n")
+    done = subprocess.run([sys.executable, "-c", script, *command], stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, check=True)
+    seconds, kilobytes = done.stderr.split()[-2:]
+    return float(seconds), int(kilobytes)
+
+
+def main():
+    kind, n, command = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
+    costs = []
+    with tempfile.TemporaryDirectory() as folder:
+        for length in (n, 2 * n):
+            path = f"{folder}/{length}"
+            globals()["write_" + kind](path, length)
+            runs = [cost([word.replace("{}", path) for word in command]) for _ in range(3)]
+            costs.append((min(r[0] for r in runs), min(r[1] for r in runs)))
+    (seconds, kilobytes), (seconds2, kilobytes2) = costs
+    if seconds2 > 2.3 * seconds + 0.05 or kilobytes2 > 2.3 * kilobytes:
+        print(f"{kind}: {n} cost {seconds:.3f} s and {kilobytes} KB, "
+              f"{2 * n} {seconds2:.3f} s and {kilobytes2} KB")
+        return 1
+    return 0
+
+
+sys.exit(main())
