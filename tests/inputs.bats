@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2154
+# shellcheck disable=SC2154 # run sets stderr
 # What is read: files that exist and cannot be read, files that change while they are read, and
 # inputs that are long.
 load common

@@ -26,8 +26,11 @@ static void fuzz_one(const uint8_t *bytes, size_t size)
         return;
     for (size_t i = 0; i < ckpt_tensor_count(c); i++)
         read_tensor(c, i);
-    for (size_t i = 0; i < ckpt_auxiliary_file_count(c); i++)
-        free(ckpt_read_auxiliary_file(c, ckpt_auxiliary_file_name(c, i), &n));
+    for (size_t i = 0; i < ckpt_auxiliary_file_count(c); i++) {
+        char *text;
+        ckpt_read_auxiliary_file(c, ckpt_auxiliary_file_name(c, i), &text, &n, &e);
+        free(text);
+    }
     ckpt_fingerprint(c);
     ckpt_close(c);
 }
