@@ -47,6 +47,13 @@ size_t printable_control_length(const char *text)
     return length == 1 && *p && (*p < ' ' || *p >= 127);
 }
 
+bool printable_has_controls(const char *text)
+{
+    while (*text && !printable_control_length(text))
+        text += character_length(text);
+    return *text != '\0';
+}
+
 void printable_replace(char *text)
 {
     char *to = text;

@@ -4,12 +4,15 @@
 #ifndef TV_PRINTABLE_H
 #define TV_PRINTABLE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
 /* Bytes of the control character at the start of the text, or 1 if it starts with a byte that is
  * not UTF-8; 0 if it starts with another character, or is empty. */
 size_t printable_control_length(const char *text);
+/* True if a control character or a byte that is not UTF-8 is in the text. */
+bool printable_has_controls(const char *text);
 /* Replaces each control character by '?'; the text becomes shorter. */
 void printable_replace(char *text);
 /* Prints the text with '?' in place of each control character; returns the columns that it takes,

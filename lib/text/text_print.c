@@ -15,11 +15,7 @@ void text_print_word(FILE *out, const char *word)
     bool needs_no_quotes = *word && *word != '#';
     for (const unsigned char *p = (const unsigned char *)word; *p; p++)
         needs_no_quotes &= *p > ' ' && *p != '"' && *p != '\\';
-    for (const char *p = word; *p; p++) {
-        size_t control = printable_control_length(p);
-        needs_no_quotes &= !control;
-    }
-    if (needs_no_quotes)
+    if (needs_no_quotes && !printable_has_controls(word))
         fputs(word, out);
     else
         text_print_quoted(out, word);
