@@ -9,7 +9,6 @@
  * `tv run` writes the same bytes as the shell's pipes: neighbouring filters become one chain in one
  * process; any other command, and each <( ... ), runs as a separate process, connected by pipes.
  */
-#include "fatal.h"
 #include "parts_plan.h"
 #include "printable.h"
 #include "tv_from_yaml.h"
@@ -250,7 +249,6 @@ int main(int argc, char **argv)
 {
     char help[] = "--help";
     process_start("tv");
-    fatal_set_program("tv", 1);
     filter_main_set_signals();
     if (argc < 2) {
         print_usage(stderr);

@@ -1,5 +1,6 @@
 #include "process_start.h"
 
+#include "fatal.h"
 #include "mem.h"
 #include "printable.h"
 #include "standard_output.h"
@@ -32,6 +33,7 @@ static void *allocate(size_t size)
 
 void process_start(const char *name)
 {
+    fatal_set_program(name, 1);
     fill_closed_descriptors(name);
     json_set_alloc_funcs(allocate, free);
     standard_output_flush_at_exit(name);

@@ -64,19 +64,26 @@ static double get_alpha(const struct coefficients *c, size_t i, const void *cont
 
 /* ---- the log --------------------------------------------------------------------------------- */
 
-static int end_line(FILE *out)
+/* Writes a line that was printed to memory, and closes its stream: a write that fails leaves no
+ * hole in the line. */
+static int write_line(FILE *out, FILE *line, struct bytes *text)
 {
-    fputs("}\n", out);
-    if (fflush(out) == 0 && !ferror(out))
+    fputs("}\n", line);
+    fclose(line);
+    bool failed = fwrite(text->data, 1, text->size, out) != text->size;
+    bytes_free(text);
+    if (fflush(out) == 0 && !ferror(out) && !failed)
         return 0;
     if (errno == 0 || errno == ENOTTY) /* the reason is not known any more */
         errno = EIO;
     return -1;
 }
 
-int training_log_write_update(FILE *out, const struct training_log_update *u,
+int training_log_write_update(FILE *log, const struct training_log_update *u,
                               const struct coefficients *c, const struct training_log_names *names)
 {
+    struct bytes text = {0};
+    FILE *out = bytes_open_stream(&text);
     fputc('{', out);
     if (u->phase)
         fprintf(out, "\"stage\": %d, ", u->phase);
@@ -92,18 +99,20 @@ int training_log_write_update(FILE *out, const struct training_log_update *u,
     write_number_field(out, ", \"mean_reg\": ", u->regulariser);
     fputs(", \"alpha\": ", out);
     write_coefficients(out, c, names, get_alpha, NULL);
-    return end_line(out);
+    return write_line(log, out, &text);
 }
 
-int training_log_write_validation(FILE *out, int phase, uint64_t epoch, const struct loss *mean)
+int training_log_write_validation(FILE *log, int phase, uint64_t epoch, const struct loss *mean)
 {
+    struct bytes text = {0};
+    FILE *out = bytes_open_stream(&text);
     fputc('{', out);
     if (phase)
         fprintf(out, "\"stage\": %d, ", phase);
     fprintf(out, "\"epoch\": %llu", (unsigned long long)epoch);
     write_number_field(out, ", \"validation_hidden\": ", mean->hidden);
     write_number_field(out, ", \"validation_logit\": ", mean->logit);
-    return end_line(out);
+    return write_line(log, out, &text);
 }
 
 /* ---- losses and gradients -------------------------------------------------------------------- */

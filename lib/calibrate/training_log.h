@@ -22,12 +22,12 @@ struct training_log_update {
     double regulariser; /* gamma R */
 };
 /* Writes a line. Returns -1 with the reason in errno. */
-int training_log_write_update(FILE *out, const struct training_log_update *u,
+int training_log_write_update(FILE *log, const struct training_log_update *u,
                               const struct coefficients *c, const struct training_log_names *names);
 
 /* The mean loss of the samples held out, after an epoch; epoch 0: before the first.
  * Returns -1 with the reason in errno. */
-int training_log_write_validation(FILE *out, int phase, uint64_t epoch, const struct loss *mean);
+int training_log_write_validation(FILE *log, int phase, uint64_t epoch, const struct loss *mean);
 
 /* What --gradients reports, besides the coefficients with their gradients summed over samples. */
 struct gradient_report {

@@ -1,6 +1,7 @@
 #include "filter_main.h"
 
 #include "command_line.h"
+#include "encode.h"
 #include "fatal.h"
 #include "printable.h"
 #include "process_start.h"
@@ -25,6 +26,57 @@ void filter_main_set_signals(void)
 {
     signal(SIGBUS, exit_on_bus_error);
     signal(SIGXFSZ, SIG_IGN); /* a file that reaches its size limit is a failed write */
+}
+
+/* ---- error records ----------------------------------------------------------------------------
+ */
+
+void filter_main_write_error_record(const char *stage, const char *sentence)
+{
+    struct error ignored;
+    if (isatty(STDOUT_FILENO))
+        return;
+    struct writer *w = writer_open(STDOUT_FILENO, "standard output");
+    writer_write_error_record(w, stage, sentence);
+    if (writer_close(w, &ignored))
+        return;
+}
+
+static const struct filter *parsed; /* see filter_main_set_parsed */
+
+/* At exit. */
+static void write_usage_error_record(int status, void *unused)
+{
+    if (parsed && status == 2)
+        filter_main_write_error_record(parsed->name, "invalid command line");
+}
+
+/* A fatal_action: allocates no memory. */
+static void write_fatal_error_record(void *unused, const char *program, const char *sentence)
+{
+    static unsigned char room[2][512];
+    struct bytes all = {.data = room[0], .capacity = sizeof room[0]};
+    struct bytes record = {.data = room[1], .capacity = sizeof room[1]};
+    if (!parsed || isatty(STDOUT_FILENO) || strlen(program) + strlen(sentence) > 256)
+        return;
+    encode_magic(&all);
+    encode_error_record(&record, program, sentence);
+    encode_uint(&all, record.size);
+    bytes_append(&all, record.data, record.size);
+    ssize_t ignored = write(STDOUT_FILENO, all.data, all.size);
+    (void)ignored;
+}
+
+void filter_main_set_parsed(const struct filter *f)
+{
+    static struct fatal_action on_fatal = {.run = write_fatal_error_record};
+    static bool is_registered;
+    parsed = f && f->role != ROLE_SINK ? f : NULL;
+    if (is_registered)
+        return;
+    on_exit(write_usage_error_record, NULL);
+    fatal_add_action(&on_fatal);
+    is_registered = true;
 }
 
 /* ---- a chain --------------------------------------------------------------------------------- */
@@ -108,6 +160,7 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
     own.show_progress &=
         filter_main_ends_chain(last); /* else the program that reads the stream does */
     size_t length = add_missing_reader_and_writer(stages, n, chain, &e);
+    filter_main_set_parsed(NULL);
     if (!chain[0]) {
         snprintf(e.stage, sizeof e.stage, "%s", stages[0]->filter->name);
         status = print_error_and_get_exit_status(last, &e);
@@ -123,42 +176,13 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
 
 /* ---- one filter ------------------------------------------------------------------------------ */
 
-void filter_main_write_error_record(const char *stage, const char *sentence)
-{
-    struct error ignored;
-    if (isatty(STDOUT_FILENO))
-        return;
-    struct writer *w = writer_open(STDOUT_FILENO, "standard output");
-    writer_write_error_record(w, stage, sentence);
-    if (writer_close(w, &ignored))
-        return;
-}
-
-static const struct filter *parsed; /* see filter_main_set_parsed */
-
-/* At exit. */
-static void write_usage_error_record(int status, void *unused)
-{
-    if (parsed && status == 2)
-        filter_main_write_error_record(parsed->name, "invalid command line");
-}
-
-void filter_main_set_parsed(const struct filter *f)
-{
-    static bool is_registered;
-    parsed = f && f->role != ROLE_SINK ? f : NULL;
-    if (!is_registered)
-        on_exit(write_usage_error_record, NULL);
-    is_registered = true;
-}
-
 int filter_main(const struct filter *f, int argc, char **argv)
 {
     if (f->filter_for_process)
         f = f->filter_for_process();
     process_start(f->name);
+    fatal_set_program(f->name, f->failure_status ? f->failure_status : 1);
     filter_main_set_parsed(f);
     struct stage *stage = command_line_parse(f, argc, argv);
-    filter_main_set_parsed(NULL);
     return filter_main_run_chain(&stage, 1, &(struct run_monitor){.show_progress = true});
 }

@@ -210,8 +210,10 @@ static int split_pipeline_into_segments(const struct pipeline *pipeline, struct 
 static int run_segment_in_this_process(const struct pipeline_options *o, struct segment *s,
                                        bool is_last)
 {
-    if (!s->program)
+    if (!s->program) {
+        filter_main_set_parsed(s->stages[s->n - 1]->filter);
         return filter_main_run_chain(s->stages, s->n, &o->monitor);
+    }
     execvp(s->program[0], s->program);
     int reason = errno;
     printable_message("tv: %s: %s", s->program[0], strerror(reason));
@@ -301,10 +303,10 @@ static int run_pipeline(const struct pipeline_options *o, const struct pipeline 
                         bool is_substitution, struct arena *a)
 {
     struct process_list l = {.options = o, .a = a, .is_substitution = is_substitution};
-    struct segment *segments = arena_alloc(a, pipeline->n, sizeof *segments);
-    size_t n = 0;
     const struct filter *last = last_filter(o, pipeline);
     filter_main_set_parsed(last);
+    struct segment *segments = arena_alloc(a, pipeline->n, sizeof *segments);
+    size_t n = 0;
     int status = split_pipeline_into_segments(pipeline, segments, &n, &l);
     filter_main_set_parsed(NULL);
     if (status && last && last->role != ROLE_SINK)
