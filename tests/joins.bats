@@ -1,10 +1,10 @@
 #!/usr/bin/env bats
-# What all joins promise. A new join is found by its call of join_declare_result.
+# What all joins promise. A new join is found by its call of join_declare_merged_model.
 load common
 load lesson
 load refusals
 
-JOINS=$(grep -l join_declare_result "$ROOT"/filters/*.c | xargs -n 1 basename -s .c | tr '\n' ' ')
+JOINS=$(grep -l join_declare_merged_model "$ROOT"/filters/*.c | xargs -n 1 basename -s .c | tr '\n' ' ')
 
 # join NAME [OPTION...]: runs a join with the options that it requires
 join() {

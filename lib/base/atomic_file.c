@@ -130,11 +130,25 @@ static int name_file(struct atomic_file *f)
     return f->temporary ? 0 : -1;
 }
 
+/* An earlier write failed, and its reason is lost: another byte, in a file that is discarded, fails
+ * for the same reason. */
+static void find_reason_of_earlier_error(FILE *out)
+{
+    errno = 0;
+    clearerr(out);
+    putc('\n', out);
+    fflush(out);
+}
+
 /* Returns -1 with the reason in errno. */
 static int flush_and_sync(struct atomic_file *f)
 {
-    if (fflush(f->out) != 0 || ferror(f->out))
+    if (fflush(f->out) != 0)
         return -1;
+    if (ferror(f->out)) {
+        find_reason_of_earlier_error(f->out);
+        return -1;
+    }
     return f->folder >= 0 && (fsync(fileno(f->out)) || name_file(f)) ? -1 : 0;
 }
 
