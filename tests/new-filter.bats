@@ -56,6 +56,7 @@ own_bats() {
 @test "new-filter overwrites nothing and refuses names that are none" {
     echo mine >tests/my-filter.bats
     run -2 --separate-stderr make -s new-filter NAME=my-filter
+    # shellcheck disable=SC2154 # set by run
     [[ $stderr == *"tests/my-filter.bats exists"* ]]
     [ ! -e filters/my-filter.c ]
     [ "$(cat tests/my-filter.bats)" = mine ]
