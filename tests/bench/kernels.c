@@ -7,6 +7,7 @@
 #include "dtype.h"
 #include "vector_math.h"
 #include "mem.h"
+#include "quantized_codes.h"
 #include "random.h"
 #include "magnitude_sort.h"
 #include "magnitude_select.h"
@@ -61,6 +62,29 @@ static void from_bf16(struct arrays *a, size_t i, size_t n)
 static void from_f16(struct arrays *a, size_t i, size_t n)
 {
     dtype_to_f32(DTYPE_F16, a->f16 + i, a->to + i, n);
+}
+
+/* Scaled in runs of 128, as in a row of 128x128 blocks. */
+static void from_codes(enum dtype d, struct arrays *a, size_t i, size_t n)
+{
+    const unsigned char *codes = (const unsigned char *)a->f16;
+    for (size_t j = i; j < i + n; j += 128)
+        quantized_codes_to_f32(d, codes + j, a->u[j], a->to + j, 128);
+}
+
+static void from_e4m3(struct arrays *a, size_t i, size_t n)
+{
+    from_codes(DTYPE_F8_E4M3, a, i, n);
+}
+
+static void from_e5m2(struct arrays *a, size_t i, size_t n)
+{
+    from_codes(DTYPE_F8_E5M2, a, i, n);
+}
+
+static void from_i8(struct arrays *a, size_t i, size_t n)
+{
+    from_codes(DTYPE_I8, a, i, n);
 }
 
 static void to_bf16(struct arrays *a, size_t i, size_t n)
@@ -164,6 +188,9 @@ static const struct {
     {"plain copy", 4, 4, plain_copy},
     {"bf16 to f32", 2, 4, from_bf16},
     {"f16 to f32", 2, 4, from_f16},
+    {"e4m3 to f32", 1, 4, from_e4m3},
+    {"e5m2 to f32", 1, 4, from_e5m2},
+    {"i8 to f32", 1, 4, from_i8},
     {"f32 to bf16", 4, 2, to_bf16},
     {"f32 to f16", 4, 2, to_f16},
     {"find non-finite", 4, 0, finite},
