@@ -55,7 +55,7 @@ static enum dtype choose_sum_dtype(const struct options *o, const struct header 
 {
     if (o->dtype != DTYPE_NONE)
         return o->dtype;
-    return h->input_rounding != DTYPE_NONE ? h->input_rounding : base->dtype;
+    return h->input_rounding != DTYPE_NONE ? h->input_rounding : base->file_dtype;
 }
 
 static int open_add(struct stage *s, struct header *h, struct error *e)
@@ -107,8 +107,7 @@ const struct filter filter_add_base = {
     .summary = "Add a base model to task vectors",
     .operands = "BASE",
     .notes = "The sum is rounded once: to --dtype, else to the --dtype of the sources, else to the "
-             "base's "
-             "stored dtype.",
+             "base's stored dtype (BF16 if it is quantized).",
     .options_size = sizeof(struct options),
     .options = rows,
     .min_operands = 1,

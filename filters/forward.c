@@ -278,6 +278,7 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
     if (header_add_model(h, model_source_name(in), NULL, e) < 0)
         return -1;
     h->kind = KIND_ACTIVATIONS;
+    h->models[0].quantization = arena_copy_text(&h->arena, model_source_quantization(in));
     h->models[0].has_fingerprint = true;
     h->models[0].fingerprint = model_source_fingerprint(in);
     r->states =

@@ -399,7 +399,7 @@ static void count_bytes_to_read_and_write(struct stage *s, const struct pack *p)
             i < c->n_stream
                 ? base_model_matching_tensor(p->base, i)
                 : model_source_tensor(base_model_source(p->base), c->filled[i - c->n_stream]);
-        s->bytes_read += dtype_bytes(from->dtype, tensor_elements(t));
+        s->bytes_read += ckpt_tensor_bytes(from, tensor_elements(t));
     }
 }
 

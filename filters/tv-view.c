@@ -72,7 +72,13 @@ static void print_models(const struct header *h)
         fputs("  ", stdout);
         if (m->has_fingerprint)
             text_print_hash(stdout, m->fingerprint);
-        puts(m->has_fingerprint ? "" : "-");
+        else
+            putchar('-');
+        if (m->quantization) {
+            fputs("  ", stdout);
+            text_print_name(stdout, m->quantization, 0);
+        }
+        puts("");
     }
 }
 

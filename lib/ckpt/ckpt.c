@@ -4,6 +4,7 @@
 #include "hash.h"
 #include "hf_cache.h"
 #include "notes.h"
+#include "quantized_weights.h"
 #include "read_files.h"
 #include "safetensors.h"
 #include "shard_index.h"
@@ -28,7 +29,7 @@ struct shard {
 /* A tensor and where it is stored. */
 struct entry {
     struct ckpt_tensor tensor;
-    const struct stored_tensor *stored;
+    struct stored_tensor *stored;
     const struct shard *shard;
 };
 
@@ -40,7 +41,8 @@ struct ckpt {
     size_t n;
     struct model_file **auxiliary;
     size_t n_auxiliary;
-    const char *omitted; /* ckpt_omitted_files */
+    const char *omitted;      /* ckpt_omitted_files */
+    const char *quantization; /* ckpt_quantization */
 };
 
 /* ---- recognition ----------------------------------------------------------------------------- */
@@ -190,7 +192,7 @@ static int list_tensors_of_all_shards(struct ckpt *c, struct error *e)
     struct entry *to = c->entries = mem_alloc(c->n, sizeof *c->entries);
     for (size_t s = 0; s < c->n_shards; s++)
         for (size_t i = 0; i < c->shards[s].tensors.n; i++) {
-            const struct stored_tensor *t = &c->shards[s].tensors.list[i];
+            struct stored_tensor *t = &c->shards[s].tensors.list[i];
             *to++ = (struct entry){make_ckpt_tensor(t), t, &c->shards[s]};
         }
     qsort(c->entries, c->n, sizeof *c->entries, compare_entry_names);
@@ -247,6 +249,29 @@ static int check_shard_index(const struct ckpt *c, const struct weight_files *w,
     return failed;
 }
 
+/* Gives quantized tensors their encodings, and removes their scales from the list. */
+static int resolve_quantized_weights(struct ckpt *c, const struct weight_files *w, struct error *e)
+{
+    struct tensor_list l = {.path = w->path,
+                            .n = c->n,
+                            .tensors = mem_alloc(c->n, sizeof(struct stored_tensor *)),
+                            .omitted = mem_alloc(c->n, sizeof *l.omitted)};
+    for (size_t i = 0; i < c->n; i++)
+        l.tensors[i] = c->entries[i].stored;
+    int failed = quantized_weights_resolve(&l, &c->files, w->notes, e);
+    c->quantization = quantized_weights_describe(&l, &c->files.arena);
+    c->n = 0;
+    for (size_t i = 0; i < l.n; i++) {
+        if (l.omitted[i])
+            continue;
+        c->entries[c->n] = c->entries[i];
+        c->entries[c->n++].tensor = make_ckpt_tensor(l.tensors[i]);
+    }
+    free(l.tensors);
+    free(l.omitted);
+    return failed;
+}
+
 static void list_auxiliary_files(struct ckpt *c, const struct weight_files *w)
 {
     c->auxiliary = mem_alloc(c->files.n, sizeof *c->auxiliary);
@@ -275,7 +300,7 @@ static void list_omitted_files(struct ckpt *c)
 static int read_tensors(struct ckpt *c, const struct weight_files *w, struct error *e)
 {
     return read_shard_headers(c, w, e) < 0 || list_tensors_of_all_shards(c, e) < 0 ||
-           (w->index && check_shard_index(c, w, e) < 0);
+           (w->index && check_shard_index(c, w, e) < 0) || resolve_quantized_weights(c, w, e);
 }
 
 /* Without `tensors` only the auxiliary files are listed. */
@@ -323,6 +348,13 @@ int ckpt_check_unchanged(const struct ckpt *c, struct error *e)
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
+
+size_t ckpt_tensor_bytes(const struct ckpt_tensor *t, size_t n)
+{
+    const struct tensor_encoding *c = t->encoding;
+    return c ? (n + c->block_elements - 1) / c->block_elements * c->block_bytes
+             : dtype_bytes(t->dtype, n);
+}
 
 size_t ckpt_tensor_count(const struct ckpt *c)
 {
@@ -424,6 +456,11 @@ const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i)
 const char *ckpt_omitted_files(const struct ckpt *c)
 {
     return c->omitted;
+}
+
+const char *ckpt_quantization(const struct ckpt *c)
+{
+    return c->quantization;
 }
 
 /* An error if a sub-folder has the name of the file. */

@@ -43,6 +43,9 @@ int ckpt_check_unchanged(const struct ckpt *c, struct error *e);
  * (such as a stream), -1 if it cannot be read. */
 int ckpt_is_checkpoint(const char *path, struct error *e);
 
+/* The bytes of the file that contain n elements. */
+size_t ckpt_tensor_bytes(const struct ckpt_tensor *t, size_t n);
+
 size_t ckpt_tensor_count(const struct ckpt *c);
 const struct ckpt_tensor *ckpt_tensor(const struct ckpt *c, size_t i);
 /* The index of the tensor with that name; -1 if there is none. */
@@ -61,6 +64,9 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);
 /* XXH3-64 over, for each weight file in name order: its size, its header (safetensors: the JSON;
  * torch: the pickle) and 64 pages sampled evenly. A folder and its archive have the same one. */
 uint64_t ckpt_fingerprint(const struct ckpt *c);
+/* The formats of quantized weights and the relative size of their error, such as "FP8 E4M3 (128x128
+ * blocks), error 2.6 %"; NULL if no tensor is quantized. */
+const char *ckpt_quantization(const struct ckpt *c);
 
 /* The auxiliary files: config.json, tokenizer files, code, licences; not weights, indexes,
  * sub-folders or hidden files. */

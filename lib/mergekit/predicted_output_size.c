@@ -87,7 +87,7 @@ static int add_tensors_packed_onto_base(struct output_list *l, const struct head
         bool rounded = h->input_rounding != DTYPE_NONE && dtype_is_float(t->dtype);
         if (merged || fill)
             add_output_tensor(l, merged ? merged->name : t->name,
-                              rounded ? h->input_rounding : t->dtype, t->elements);
+                              rounded ? h->input_rounding : t->file_dtype, t->elements);
     }
     model_source_close(model);
     return 0;

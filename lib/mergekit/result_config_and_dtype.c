@@ -35,7 +35,7 @@ static enum dtype most_common_dtype(const struct pipeline_builder *b, const char
     struct model_source *model = path ? model_source_open(path, NULL, b->tool, &ignored) : NULL;
     for (size_t i = 0; model && i < model_source_tensor_count(model); i++) {
         const struct ckpt_tensor *t = model_source_tensor(model, i);
-        elements[t->dtype] += t->elements;
+        elements[t->file_dtype] += t->elements;
     }
     model_source_close(model);
     for (int d = 0; d < DTYPE_COUNT; d++)

@@ -93,6 +93,7 @@ static int add_model_to_header(const struct model_set *m, const struct model_sou
         return -1;
     h->models[i].has_fingerprint = true;
     h->models[i].fingerprint = model_source_fingerprint(model);
+    h->models[i].quantization = arena_copy_text(&h->arena, model_source_quantization(model));
     return 0;
 }
 
@@ -127,13 +128,14 @@ static struct vector make_header_vector(const struct model_set *m, const struct 
                                         size_t k)
 {
     const struct tensor_view *v = &match->views[k];
-    enum dtype stored = get_checkpoint_tensor_of_view(m, v)->dtype, dtype = stored;
+    const struct ckpt_tensor *t = get_checkpoint_tensor_of_view(m, v);
+    enum dtype stored = t->dtype, dtype = stored;
     if (m->matching.task_vectors)
         dtype = DTYPE_F32;
     else if (m->options.rounding != DTYPE_NONE && dtype_is_float(stored))
         dtype = m->options.rounding;
     const char *name = model_source_stored_name(m->models[v->model], v->tensor);
-    return vector_with_defaults(match->models[k], name, dtype, stored);
+    return vector_with_defaults(match->models[k], name, dtype, t->file_dtype);
 }
 
 /* The tensor of the header, in its arena. */
@@ -390,7 +392,7 @@ static void read_block(struct model_set *m, size_t index, size_t k, const struct
     const struct tensor_view *v = get_tensor_view(m, index, k);
     read_view_elements(m, index, v, as, b->first, b->n, to);
     hash_block(m, index, k, b);
-    m->bytes_read += dtype_bytes(get_checkpoint_tensor_of_view(m, v)->dtype, b->n);
+    m->bytes_read += ckpt_tensor_bytes(get_checkpoint_tensor_of_view(m, v), b->n);
     size_t first, n; /* the whole block: the rest of a sampled block is not read */
     tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
     if (!v->columns) /* pages of truncated rows stay until the model is closed */

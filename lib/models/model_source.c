@@ -140,6 +140,14 @@ uint64_t model_source_fingerprint(const struct model_source *m)
     return m->ckpt ? ckpt_fingerprint(m->ckpt) : saved_stream_fingerprint(m->saved);
 }
 
+const char *model_source_quantization(const struct model_source *m)
+{
+    if (m->ckpt)
+        return ckpt_quantization(m->ckpt);
+    const struct header *h = saved_stream_header(m->saved);
+    return h->n_tensors ? h->models[h->tensors[0].vectors[0].model].quantization : NULL;
+}
+
 const struct ckpt *model_source_checkpoint(const struct model_source *m)
 {
     return m->ckpt;
@@ -150,11 +158,12 @@ int model_source_fill_header(const struct model_source *m, struct header *h, str
     h->kind = KIND_WEIGHTS;
     if (header_add_model(h, m->name, NULL, e) < 0)
         return -1;
+    h->models[0].quantization = arena_copy_text(&h->arena, model_source_quantization(m));
     h->n_tensors = model_source_tensor_count(m);
     h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct ckpt_tensor *from = model_source_tensor(m, i);
-        struct vector v = vector_with_defaults(0, from->name, from->dtype, from->dtype);
+        struct vector v = vector_with_defaults(0, from->name, from->dtype, from->file_dtype);
         struct tensor t = {.name = from->name,
                            .rank = from->rank,
                            .shape = from->shape,
@@ -303,6 +312,12 @@ void model_source_read_f32(const struct model_source *m, size_t i, size_t first,
     enum dtype d = model_source_tensor(m, i)->dtype;
     double buffer[TILE];
     float rounded[TILE];
+    if (d == DTYPE_F32) {
+        model_source_read_stored(m, i, first, n, to);
+        if (rounding != DTYPE_NONE)
+            dtype_round_f32_to_precision(rounding, to, n);
+        return;
+    }
     for (size_t done = 0; done < n; done += TILE) {
         size_t count = n - done < TILE ? n - done : TILE;
         const void *from = get_mapped_or_read_elements(m, i, first + done, count, buffer);

@@ -23,6 +23,8 @@ int model_source_check_unchanged(const struct model_source *m, struct error *e);
 const char *model_source_strip_name_from_operand(const char *operand);
 const char *model_source_name(const struct model_source *m);
 uint64_t model_source_fingerprint(const struct model_source *m);
+/* The format of its quantized weights (ckpt_quantization); NULL if there are none. */
+const char *model_source_quantization(const struct model_source *m);
 /* The checkpoint, with its config and tokenizer files; NULL for a saved stream. */
 const struct ckpt *model_source_checkpoint(const struct model_source *m);
 /* Fills in an empty header: kind weights, this model, a vector for each of its tensors. */

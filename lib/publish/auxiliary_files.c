@@ -71,7 +71,8 @@ static bool is_copied_model_file(const char *name)
     bool copied = false;
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
         copied |= glob_pattern_matches(patterns[i], name);
-    return copied && strcmp(name, "config.json") != 0;
+    /* hf_quant_config.json describes a quantization that the new checkpoint does not have. */
+    return copied && strcmp(name, "config.json") != 0 && strcmp(name, "hf_quant_config.json") != 0;
 }
 
 static int copy_file(const struct auxiliary_files *a, const struct model_source *source,

@@ -19,7 +19,7 @@ static enum dtype choose_stored_dtype(const struct header *h, size_t i,
     if (h->input_rounding != DTYPE_NONE)
         return h->input_rounding;
     if (base)
-        return base_model_matching_tensor(base, i)->dtype;
+        return base_model_matching_tensor(base, i)->file_dtype;
     return dtype_is_float(v->stored_dtype) ? v->stored_dtype : v->dtype;
 }
 
@@ -62,7 +62,7 @@ static struct tensor make_tensor_of_base(struct arena *a, const struct ckpt_tens
 {
     struct vector *v = arena_alloc(a, 1, sizeof *v);
     bool converts = wanted != DTYPE_NONE && dtype_is_float(t->dtype);
-    *v = vector_with_defaults(0, t->name, converts ? wanted : t->dtype, t->dtype);
+    *v = vector_with_defaults(0, t->name, converts ? wanted : t->file_dtype, t->file_dtype);
     return (struct tensor){.name = t->name,
                            .rank = t->rank,
                            .shape = t->shape,

@@ -217,13 +217,34 @@ static bool update_tied_embeddings_flag(json_t *config, const struct header *h,
     return changed;
 }
 
-/* Removes an fp8 quantization if no tensor is F8. */
+static bool remove_quantization_from_section(json_t *section)
+{
+    return (json_object_del(section, "quantization_config") == 0) |
+           (json_object_del(section, "compression_config") == 0);
+}
+
+/* Removes the description of a quantization, at the top level and in sections, unless tensors are
+ * F8: loaders would look for scales. */
 static bool remove_quantization(json_t *config, const struct header *h)
 {
-    json_t *q = json_object_get(config, "quantization_config");
-    const char *method = json_string_value(json_object_get(q, "quant_method"));
-    return method && strcmp(method, "fp8") == 0 && !has_float8_tensor(h) &&
-           json_object_del(config, "quantization_config") == 0;
+    const char *key;
+    json_t *section;
+    if (has_float8_tensor(h))
+        return false;
+    bool changed = remove_quantization_from_section(config);
+    json_object_foreach(config, key, section)
+    {
+        changed |= remove_quantization_from_section(section);
+    }
+    return changed;
+}
+
+/* A loader without a dtype would take F32. */
+static void add_missing_dtype(json_t *config, enum dtype d)
+{
+    if (d != DTYPE_NONE && !json_object_get(config, "torch_dtype") &&
+        !json_object_get(config, "dtype"))
+        json_object_set_new(config, "torch_dtype", json_string(dtype_torch_name(d)));
 }
 
 /* With the fewest digits that keep every number: 1e-05 stays 1e-05. */
@@ -264,7 +285,10 @@ char *config_update_json(const char *text, size_t size, const struct model_sourc
     changed |= update_layer_count(config, h, source);
     changed |= update_vocabulary_size(config, h, source);
     changed |= update_tied_embeddings_flag(config, h, source, has_own_head);
-    changed |= remove_quantization(config, h);
+    if (remove_quantization(config, h)) {
+        add_missing_dtype(config, most_common_dtype(h));
+        changed = true;
+    }
     char *updated = changed ? format_config_json(config) : NULL;
     json_decref(config);
     return updated ? updated : mem_copy_text(text);

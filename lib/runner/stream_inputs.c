@@ -58,6 +58,7 @@ static long copy_model_to_joint_header(struct header *h, const struct model *m, 
     copy->role = m->role ? arena_copy_text_n(&h->arena, m->role, strlen(m->role)) : NULL;
     copy->has_fingerprint = m->has_fingerprint;
     copy->fingerprint = m->fingerprint;
+    copy->quantization = arena_copy_text(&h->arena, m->quantization);
     copy->unknown_keys = m->unknown_keys;
     copy->unknown_keys.bytes = arena_copy(&h->arena, m->unknown_keys.bytes, m->unknown_keys.size);
     return index;

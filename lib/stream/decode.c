@@ -223,6 +223,8 @@ static struct model decode_model(struct record_fields *p, msgpack_object o)
         } else if (record_fields_equals(key, "fingerprint")) {
             model.fingerprint = record_fields_get_hash(p, "fingerprint", value);
             model.has_fingerprint = true;
+        } else if (record_fields_equals(key, "quantization")) {
+            model.quantization = record_fields_get_text(p, "quantization", value);
         } else {
             record_fields_add_unknown(p, &model.unknown_keys, &m.ptr[j]);
         }

@@ -154,7 +154,8 @@ static void pack_history(msgpack_packer *p, struct bytes *b, const struct histor
 
 static void pack_model(msgpack_packer *p, struct bytes *b, const struct model *m)
 {
-    msgpack_pack_map(p, 1 + (m->role != NULL) + m->has_fingerprint + m->unknown_keys.n);
+    msgpack_pack_map(p, 1 + (m->role != NULL) + m->has_fingerprint + (m->quantization != NULL) +
+                            m->unknown_keys.n);
     pack_key_text(p, "name", m->name);
     if (m->role)
         pack_key_text(p, "role", m->role);
@@ -162,6 +163,8 @@ static void pack_model(msgpack_packer *p, struct bytes *b, const struct model *m
         pack_text(p, "fingerprint");
         pack_hash(p, m->fingerprint);
     }
+    if (m->quantization)
+        pack_key_text(p, "quantization", m->quantization);
     pack_unknown_keys(b, m->unknown_keys);
 }
 

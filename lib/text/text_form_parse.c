@@ -123,6 +123,8 @@ static int read_model(struct parser *p, struct error *e)
         int failed;
         if (text_scanner_accept_key(&p->t, "role"))
             failed = text_scanner_read_word(&p->t, p->a, &m->role, e);
+        else if (text_scanner_accept_key(&p->t, "quantization"))
+            failed = text_scanner_read_word(&p->t, p->a, &m->quantization, e);
         else if ((m->has_fingerprint = text_scanner_accept_key(&p->t, "fingerprint")))
             failed = text_scanner_read_hash(&p->t, &m->fingerprint, e);
         else

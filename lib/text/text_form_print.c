@@ -58,6 +58,8 @@ void text_form_print_header(const struct header *h)
             print_attribute("role", m->role);
         if (m->has_fingerprint)
             printf(" fingerprint=%016llx", (unsigned long long)m->fingerprint);
+        if (m->quantization)
+            print_attribute("quantization", m->quantization);
         puts("");
         if (m->unknown_keys.n)
             print_unknown_key_bytes("extra", m->unknown_keys);
