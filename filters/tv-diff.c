@@ -17,6 +17,7 @@
 #include "filter.h"
 #include "operand_source.h"
 #include "diff_reference.h"
+#include "quantization_note.h"
 #include "standard_output.h"
 
 #include <stdlib.h>
@@ -132,6 +133,8 @@ static int open(struct stage *s, struct header *h, struct error *e)
     run->report.json = options_of(s)->json;
     diff_report_set_column_widths(&run->report, s->in);
     compare_tensor_lists(s);
+    if (!options_of(s)->quiet)
+        quantization_note_print(s->name, "differences", s->in, diff_reference_header(run->b));
     return 0;
 }
 
@@ -159,7 +162,7 @@ static double find_max_magnitude(const struct diff_reference *r, size_t tensor, 
 {
     const struct tensor *t = diff_reference_tensor(r, tensor);
     enum dtype d = t->vectors[k].dtype;
-    unsigned char bytes[ELEMENT_DIFF_TILE * 8];
+    _Alignas(8) unsigned char bytes[ELEMENT_DIFF_TILE * 8];
     size_t all = tensor_elements(t), step = tile_elements(d);
     double most = 0;
     for (size_t first = 0; first < all; first += step) {
@@ -256,7 +259,7 @@ static void compare_block_elements(const struct job *job, const struct block *b,
     const struct tensor *t = diff_reference_tensor(run->b, m->tensor);
     enum dtype da = b->dtypes[k], db = t->vectors[m->vectors[k]].dtype;
     double allowed = options_of(job->stage)->tolerance * m->magnitudes[k];
-    unsigned char bytes[ELEMENT_DIFF_TILE * 8];
+    _Alignas(8) unsigned char bytes[ELEMENT_DIFF_TILE * 8];
     size_t step = tile_elements(da);
     for (size_t done = 0; done < b->n; done += step) {
         size_t n = b->n - done < step ? b->n - done : step;

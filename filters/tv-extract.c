@@ -10,6 +10,7 @@
  */
 #include "filter.h"
 #include "model_set.h"
+#include "quantization_note.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -167,6 +168,7 @@ static int open_extract(struct stage *s, struct header *h, struct error *e)
     for (size_t i = 0; i < h->n_tensors; i++)
         for (size_t k = 0; k < h->tensors[i].n_vectors && o->wire == WIRE_BF16; k++)
             h->tensors[i].vectors[k].dtype = DTYPE_BF16;
+    quantization_note_print(s->name, "task vectors", h, NULL);
     return 0;
 }
 

@@ -13,10 +13,9 @@
 
 #include <stdio.h>
 
-/* Sets l->omitted, and the encodings of tensors in the arena of `files`, where the config is read.
- */
-*int quantized_weights_resolve(struct tensor_list *l, struct model_files *files, FILE *notes,
-                               struct error *e);
+/* Sets l->omitted, and the encodings of tensors, in the arena of `files`, where the config is. */
+int quantized_weights_resolve(struct tensor_list *l, struct model_files *files, FILE *notes,
+                              struct error *e);
 /* The formats of the quantized tensors and the relative size of their error, such as "FP8 E4M3
  * (128x128 blocks), error 2.6 %", in the arena; NULL if there are none. */
 const char *quantized_weights_describe(const struct tensor_list *l, struct arena *a);

@@ -49,7 +49,8 @@ void stored_tensors_free(struct stored_tensors *s);
 int stored_tensors_check_size(const char *file, const char *name, const struct stored_tensor *t,
                               size_t *elements, size_t *bytes, struct error *e);
 
-/* Copies n elements from flat index `first` on; views are gathered, encodings decoded. */
+/* Copies n elements from flat index `first` on; views are gathered, encodings decoded
+ * (`to` is aligned for the dtype). */
 void stored_tensors_copy_elements(const struct stored_tensor *t, size_t first, size_t n, void *to);
 /* The bytes of the file that contain these elements; for a view, from its first element to its
  * last; for an encoding, whole blocks, and whole heads where rows are interleaved. */

@@ -153,6 +153,19 @@ static void print_fingerprint(FILE *out, bool known, uint64_t fingerprint)
         fputs("unknown", out);
 }
 
+static void print_quantized_models(FILE *out, const struct header *h)
+{
+    for (size_t i = 0; i < h->n_models; i++) {
+        if (!h->models[i].quantization)
+            continue;
+        fputs("\n", out);
+        print_name_as_markdown_code(out, h->models[i].name);
+        fputs(" is quantized and was dequantized when it was read: ", out);
+        print_name_as_markdown_code(out, h->models[i].quantization);
+        fputs(".\n", out);
+    }
+}
+
 static void print_models_section(FILE *out, const struct header *h,
                                  const struct model_hashes *hashes, const struct model *other_base)
 {
@@ -175,6 +188,7 @@ static void print_models_section(FILE *out, const struct header *h,
         format_hash(m->name, hashes, hash);
         fprintf(out, hash[0] == '-' ? " | unknown |\n" : " | `%s` |\n", hash);
     }
+    print_quantized_models(out, h);
     if (other_base) {
         fputs("\nThe task vectors were added to another model than the one they were made "
               "against: ",
