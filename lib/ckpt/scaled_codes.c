@@ -145,7 +145,7 @@ static int find_scheme(const char *path, const struct quantization_config *q,
         g->matrix_scales = 0;
         return 0;
     }
-    if (!has_block(weight, scale, g, row))
+    if (!has_grid_shape(weight, scale, g->rows, 1))
         return find_block(path, q, weight, scale, g, e);
     set_block(g, row);
     return 0;

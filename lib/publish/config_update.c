@@ -285,7 +285,7 @@ char *config_update_json(const char *text, size_t size, const struct model_sourc
     changed |= update_layer_count(config, h, source);
     changed |= update_vocabulary_size(config, h, source);
     changed |= update_tied_embeddings_flag(config, h, source, has_own_head);
-    if (remove_quantization(config, h)) {
+    if (remove_quantization(config, h) | (model_source_quantization(source) != NULL)) {
         add_missing_dtype(config, most_common_dtype(h));
         changed = true;
     }
