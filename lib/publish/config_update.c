@@ -219,8 +219,9 @@ static bool update_tied_embeddings_flag(json_t *config, const struct header *h,
 
 static bool remove_quantization_from_section(json_t *section)
 {
-    return (json_object_del(section, "quantization_config") == 0) |
-           (json_object_del(section, "compression_config") == 0);
+    bool removed = json_object_del(section, "quantization_config") == 0;
+    removed |= json_object_del(section, "compression_config") == 0;
+    return removed;
 }
 
 /* Removes the description of a quantization, at the top level and in sections, unless tensors are
@@ -285,7 +286,8 @@ char *config_update_json(const char *text, size_t size, const struct model_sourc
     changed |= update_layer_count(config, h, source);
     changed |= update_vocabulary_size(config, h, source);
     changed |= update_tied_embeddings_flag(config, h, source, has_own_head);
-    if (remove_quantization(config, h) | (model_source_quantization(source) != NULL)) {
+    bool was_quantized = remove_quantization(config, h);
+    if (was_quantized || model_source_quantization(source)) {
         add_missing_dtype(config, most_common_dtype(h));
         changed = true;
     }
