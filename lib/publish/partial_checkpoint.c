@@ -1,5 +1,6 @@
 #include "partial_checkpoint.h"
 
+#include "fatal.h"
 #include "fs.h"
 #include "hash.h"
 #include "made_files.h"
@@ -38,6 +39,7 @@ struct partial_checkpoint {
     struct shard_work auxiliary;
     json_t *files; /* auxiliary files that were written: name, checksum */
     pthread_mutex_t mutex;
+    struct fatal_action on_fatal;
 };
 
 const char *partial_checkpoint_target_name(const struct partial_checkpoint *p)
@@ -65,6 +67,16 @@ static int write_error(const struct partial_checkpoint *p, const char *name, str
     return parts_folder_write_error(&p->folder, name, e);
 }
 
+/* A fatal_action. */
+static void remove_temporary_files(void *partial_checkpoint, const char *program,
+                                   const char *sentence)
+{
+    const struct partial_checkpoint *p = partial_checkpoint;
+    for (size_t i = 0; p->work && i < p->layout->n_shards; i++)
+        if (p->work[i].temporary)
+            unlinkat(p->folder.folder, p->work[i].temporary, 0);
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 struct partial_checkpoint *partial_checkpoint_open(const char *target, bool force,
@@ -74,6 +86,8 @@ struct partial_checkpoint *partial_checkpoint_open(const char *target, bool forc
     struct partial_checkpoint *p = mem_alloc(1, sizeof *p);
     p->files = json_object();
     p->auxiliary = (struct shard_work){.state = SHARD_UNCHECKED, .fd = -1};
+    p->on_fatal = (struct fatal_action){.run = remove_temporary_files, .data = p};
+    fatal_add_action(&p->on_fatal);
     pthread_mutex_init(&p->mutex, NULL);
     if (parts_folder_open(&p->folder, target, force, mode != PARTIAL_CHECKPOINT_PUBLISH_ONLY,
                           mode == PARTIAL_CHECKPOINT_SHARED, e) == 0)
@@ -103,6 +117,7 @@ void partial_checkpoint_close(struct partial_checkpoint *p)
 {
     if (!p)
         return;
+    fatal_remove_action(&p->on_fatal);
     for (size_t i = 0; p->work && i < p->layout->n_shards; i++) {
         remove_unfinished_shard(p, &p->work[i]);
         json_decref(p->work[i].record);

@@ -262,7 +262,8 @@ static int save_replaced(const struct parts_folder *f, const struct stat *replac
     return failed ? parts_folder_write_error(f, REPLACED, e) : 0;
 }
 
-static int rename_model(const struct parts_folder *f, int *old_folder, char **old, struct error *e)
+static int rename_model(const struct parts_folder *f, int *old_folder, const char **old,
+                        struct error *e)
 {
     struct stat replaced;
     int replaces = f->target.force ? output_target_find_replaced(&f->target, &replaced, e) : 0;
@@ -275,7 +276,7 @@ static int rename_model(const struct parts_folder *f, int *old_folder, char **ol
 static int rename_model_and_remove_folder(const struct parts_folder *f, struct error *e)
 {
     int old_folder;
-    char *old = NULL;
+    const char *old = NULL;
     DIR *dir = fs_open_folder(f->folder);
     if (!dir)
         return parts_folder_read_error(f, ".", e);
@@ -289,7 +290,6 @@ static int rename_model_and_remove_folder(const struct parts_folder *f, struct e
     if (remove_folder(f, dir))
         output_target_warn_not_removed(&f->target, f->name);
     closedir(dir);
-    free(old);
     return failed;
 }
 

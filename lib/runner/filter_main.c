@@ -44,13 +44,6 @@ void filter_main_write_error_record(const char *stage, const char *sentence)
 
 static const struct filter *parsed; /* see filter_main_set_parsed */
 
-/* At exit. */
-static void write_usage_error_record(int status, void *unused)
-{
-    if (parsed && status == 2)
-        filter_main_write_error_record(parsed->name, "invalid command line");
-}
-
 /* A fatal_action: allocates no memory. */
 static void write_fatal_error_record(void *unused, const char *program, const char *sentence)
 {
@@ -74,7 +67,6 @@ void filter_main_set_parsed(const struct filter *f)
     parsed = f && f->role != ROLE_SINK ? f : NULL;
     if (is_registered)
         return;
-    on_exit(write_usage_error_record, NULL);
     fatal_add_action(&on_fatal);
     is_registered = true;
 }
