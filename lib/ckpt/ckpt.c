@@ -171,6 +171,19 @@ static int compare_entry_names(const void *a, const void *b)
     return strcmp(((const struct entry *)a)->tensor.name, ((const struct entry *)b)->tensor.name);
 }
 
+static struct ckpt_tensor make_ckpt_tensor(const struct stored_tensor *t)
+{
+    bool is_quantized = t->encoding && t->encoding->name;
+    return (struct ckpt_tensor){.name = t->name,
+                                .dtype = t->dtype,
+                                .file_dtype = is_quantized ? DTYPE_BF16 : t->dtype,
+                                .rank = t->rank,
+                                .shape = t->shape,
+                                .elements = t->elements,
+                                .data = t->stride || t->encoding ? NULL : t->data,
+                                .encoding = t->encoding};
+}
+
 /* Collects the tensors of all shards and sorts them. */
 static int list_tensors_of_all_shards(struct ckpt *c, struct error *e)
 {
@@ -178,14 +191,7 @@ static int list_tensors_of_all_shards(struct ckpt *c, struct error *e)
     for (size_t s = 0; s < c->n_shards; s++)
         for (size_t i = 0; i < c->shards[s].tensors.n; i++) {
             const struct stored_tensor *t = &c->shards[s].tensors.list[i];
-            *to++ = (struct entry){{.name = t->name,
-                                    .dtype = t->dtype,
-                                    .rank = t->rank,
-                                    .shape = t->shape,
-                                    .elements = t->elements,
-                                    .data = t->stride ? NULL : t->data},
-                                   t,
-                                   &c->shards[s]};
+            *to++ = (struct entry){make_ckpt_tensor(t), t, &c->shards[s]};
         }
     qsort(c->entries, c->n, sizeof *c->entries, compare_entry_names);
     for (size_t i = 1; i < c->n; i++)
@@ -340,6 +346,21 @@ void ckpt_read_elements(const struct ckpt *c, size_t i, size_t first, size_t n, 
     stored_tensors_copy_elements(c->entries[i].stored, first, n, to);
 }
 
+uint64_t ckpt_hash_elements(const struct ckpt *c, size_t i, size_t first, size_t n)
+{
+    const struct stored_tensor *t = c->entries[i].stored;
+    size_t size = dtype_bytes(t->dtype, n);
+    if (t->encoding || !t->stride) {
+        const unsigned char *bytes = stored_tensors_byte_range(t, first, n, &size);
+        return XXH3_64bits_withSeed(bytes, size, t->encoding ? t->encoding->hash : 0);
+    }
+    void *gathered = mem_alloc(size, 1);
+    stored_tensors_copy_elements(t, first, n, gathered);
+    uint64_t hash = XXH3_64bits(gathered, size);
+    free(gathered);
+    return hash;
+}
+
 void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n)
 {
     size_t size;
@@ -405,43 +426,6 @@ const char *ckpt_omitted_files(const struct ckpt *c)
     return c->omitted;
 }
 
-/* Reads the open file `fd`; an error if it has changed since it was listed. */
-static int read_open_file(const struct model_file *file, int fd, char *text, struct error *e)
-{
-    for (size_t done = 0; done < file->size;) {
-        ssize_t n = pread(fd, text + done, file->size - done, (off_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_set(e, "cannot read %s: %s", file->title, strerror(errno));
-        if (n == 0)
-            break; /* it is shorter than before */
-        done += (size_t)n;
-    }
-    return input_file_check_unchanged_fd(fd, file->title, &file->version, e);
-}
-
-static char *read_file_of_size(struct model_file *file, struct error *e)
-{
-    if (file->size > MODEL_FILES_MAX_AUXILIARY) {
-        error_set(e, "%s is larger than 256 MiB, the maximum for an auxiliary file", file->title);
-        return NULL;
-    }
-    int fd = file->bytes ? -1 : model_files_open(file, e);
-    if (fd < 0 && !file->bytes)
-        return NULL;
-    char *text = mem_alloc(file->size + 1, 1);
-    if (file->bytes)
-        memcpy(text, file->bytes, file->size);
-    else if (read_open_file(file, fd, text, e) < 0) {
-        free(text);
-        text = NULL;
-    }
-    if (fd >= 0)
-        close(fd);
-    return text;
-}
-
 /* An error if a sub-folder has the name of the file. */
 static int check_not_folder(const struct ckpt *c, const char *name, struct error *e)
 {
@@ -460,7 +444,7 @@ int ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, char **text
         if (strcmp(c->auxiliary[i]->name, name) != 0)
             continue;
         *size = c->auxiliary[i]->size;
-        *text = read_file_of_size(c->auxiliary[i], e);
+        *text = model_files_read(c->auxiliary[i], e);
         return *text ? 1 : -1;
     }
     return check_not_folder(c, name, e);

@@ -18,12 +18,14 @@ struct ckpt;
 struct ckpt_tensor {
     const char *name;
     enum dtype dtype;
+    enum dtype file_dtype; /* of a new file with these elements: BF16 if they are quantized */
     size_t rank;
     const uint64_t *shape;
     size_t elements;
-    /* The mapped bytes: little-endian, dense, C order, at any alignment. NULL for a strided view,
-     * whose elements only ckpt_read_elements gives. */
+    /* The mapped bytes: little-endian, dense, C order, at any alignment. NULL for a strided view
+     * and for an encoding, whose elements only ckpt_read_elements gives. */
     const unsigned char *data;
+    const struct tensor_encoding *encoding; /* tensor_encoding.h; NULL: stored as they are read */
 };
 
 /* Opens a folder (model.safetensors, shards with an index, or pytorch_model*.bin), one .safetensors
@@ -45,9 +47,13 @@ size_t ckpt_tensor_count(const struct ckpt *c);
 const struct ckpt_tensor *ckpt_tensor(const struct ckpt *c, size_t i);
 /* The index of the tensor with that name; -1 if there is none. */
 long ckpt_find_tensor(const struct ckpt *c, const char *name);
-/* Copies n elements of tensor i, from flat index `first` on, as stored; views are gathered. For
- * dtypes of less than a byte, `first` and `n` cover whole bytes. */
+/* Copies n elements of tensor i, from flat index `first` on, in its dtype; views are gathered and
+ * quantized elements decoded to F32. For dtypes of less than a byte, `first` and `n` cover whole
+ * bytes. */
 void ckpt_read_elements(const struct ckpt *c, size_t i, size_t first, size_t n, void *to);
+/* XXH3-64 of n elements as they are stored; for an encoding, of the blocks that contain them,
+ * seeded with its hash. */
+uint64_t ckpt_hash_elements(const struct ckpt *c, size_t i, size_t first, size_t n);
 /* Tells the kernel that these elements will not be read again soon. Call it in the order of the
  * elements. */
 void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);

@@ -203,6 +203,43 @@ int model_files_map_file(struct model_file *file, struct error *e)
     return failed;
 }
 
+/* Reads the open file `fd`; an error if it has changed since it was listed. */
+static int read_open_file(const struct model_file *file, int fd, char *text, struct error *e)
+{
+    for (size_t done = 0; done < file->size;) {
+        ssize_t n = pread(fd, text + done, file->size - done, (off_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return error_set(e, "cannot read %s: %s", file->title, strerror(errno));
+        if (n == 0)
+            break; /* it is shorter than before */
+        done += (size_t)n;
+    }
+    return input_file_check_unchanged_fd(fd, file->title, &file->version, e);
+}
+
+char *model_files_read(struct model_file *file, struct error *e)
+{
+    if (file->size > MODEL_FILES_MAX_AUXILIARY) {
+        error_set(e, "%s is larger than 256 MiB, the maximum for an auxiliary file", file->title);
+        return NULL;
+    }
+    int fd = file->bytes ? -1 : model_files_open(file, e);
+    if (fd < 0 && !file->bytes)
+        return NULL;
+    char *text = mem_alloc(file->size + 1, 1);
+    if (file->bytes)
+        memcpy(text, file->bytes, file->size);
+    else if (read_open_file(file, fd, text, e) < 0) {
+        free(text);
+        text = NULL;
+    }
+    if (fd >= 0)
+        close(fd);
+    return text;
+}
+
 int model_files_check_unchanged(const struct model_files *f, struct error *e)
 {
     for (size_t i = 0; i < f->n; i++) {

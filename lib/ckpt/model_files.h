@@ -67,6 +67,9 @@ int model_files_open(struct model_file *file, struct error *e);
 int model_files_map_file(struct model_file *file, struct error *e);
 /* Maps the open file `fd` as the contents of `file`. */
 int model_files_map_fd(struct model_file *file, int fd, struct error *e);
+/* Reads a file of at most MODEL_FILES_MAX_AUXILIARY bytes, and adds a zero byte. The caller frees;
+ * NULL on error. */
+char *model_files_read(struct model_file *file, struct error *e);
 /* An error if a mapped file has changed since. Files of archives are not checked. */
 int model_files_check_unchanged(const struct model_files *f, struct error *e);
 /* Lets the kernel drop the pages of these bytes and of up to 2 MiB around them, because the kernel

@@ -66,6 +66,83 @@ void stored_tensors_free(struct stored_tensors *s)
     s->n = s->capacity = 0;
 }
 
+/* ---- encoded elements --------------------------------------------------------------------------
+ */
+
+/* n elements that are adjacent in the file. */
+static void decode_adjacent(const struct stored_tensor *t, size_t first, size_t n, char *to)
+{
+    const struct tensor_encoding *c = t->encoding;
+    size_t size = dtype_bits(t->dtype) / 8, block = c->block_elements;
+    double buffer[TENSOR_ENCODING_MAX_BLOCK]; /* wide enough for every dtype */
+    if (!c->decode) {
+        memcpy(to, t->data + first * size, n * size);
+        return;
+    }
+    while (n > 0) {
+        size_t begin = first % block, whole = n - n % block;
+        if (begin == 0 && whole > 0) {
+            c->decode(t, first, whole, to);
+        } else { /* a part of one block */
+            whole = block - begin < n ? block - begin : n;
+            c->decode(t, first - begin, block, buffer);
+            memcpy(to, (const char *)buffer + begin * size, whole * size);
+        }
+        to += whole * size;
+        first += whole;
+        n -= whole;
+    }
+}
+
+static size_t row_length(const struct stored_tensor *t)
+{
+    return t->elements / t->shape[0];
+}
+
+/* The place in the file of a row. */
+static size_t find_row_in_file(const struct tensor_encoding *c, size_t row)
+{
+    size_t half = c->interleaved_rows / 2, i = row % c->interleaved_rows;
+    return row - i + i % half * 2 + i / half;
+}
+
+static void decode_elements(const struct stored_tensor *t, size_t first, size_t n, void *to)
+{
+    char *out = to;
+    if (n == 0)
+        return;
+    if (!t->encoding->interleaved_rows) {
+        decode_adjacent(t, first, n, to);
+        return;
+    }
+    for (size_t length = row_length(t); n > 0;) {
+        size_t row = first / length, column = first % length;
+        size_t run = length - column < n ? length - column : n;
+        decode_adjacent(t, find_row_in_file(t->encoding, row) * length + column, run, out);
+        out += run * (dtype_bits(t->dtype) / 8);
+        first += run;
+        n -= run;
+    }
+}
+
+/* Whole blocks, and whole heads where rows are interleaved. */
+static const unsigned char *find_encoded_bytes(const struct stored_tensor *t, size_t first,
+                                               size_t n, size_t *size)
+{
+    const struct tensor_encoding *c = t->encoding;
+    size_t unit = c->block_elements, end = first + n;
+    if (n == 0) {
+        *size = 0;
+        return t->data;
+    }
+    if (c->interleaved_rows)
+        unit = c->interleaved_rows * row_length(t);
+    first -= first % unit;
+    end += (unit - end % unit) % unit;
+    *size = (end - first) / c->block_elements * c->block_bytes;
+    return t->data + first / c->block_elements * c->block_bytes;
+}
+
 /* ---- elements -------------------------------------------------------------------------------- */
 
 /* The index of flat element `flat` in each dimension. */
@@ -109,7 +186,9 @@ static void copy_strided_elements(const struct stored_tensor *t, size_t first, s
 void stored_tensors_copy_elements(const struct stored_tensor *t, size_t first, size_t n, void *to)
 {
     size_t bits = dtype_bits(t->dtype);
-    if (t->stride)
+    if (t->encoding)
+        decode_elements(t, first, n, to);
+    else if (t->stride)
         copy_strided_elements(t, first, n, to);
     else if (n > 0)
         memcpy(to, t->data + first * bits / 8, n * bits / 8);
@@ -119,6 +198,8 @@ const unsigned char *stored_tensors_byte_range(const struct stored_tensor *t, si
                                                size_t n, size_t *size)
 {
     size_t bits = dtype_bits(t->dtype), reach = 1;
+    if (t->encoding)
+        return find_encoded_bytes(t, first, n, size);
     if (t->stride) {
         for (size_t d = 0; d < t->rank; d++)
             reach += (t->shape[d] - 1) * t->stride[d];

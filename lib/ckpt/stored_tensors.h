@@ -1,4 +1,5 @@
-/* The tensors of one weight file: where their elements are stored, dense or as strided views.
+/* The tensors of one weight file: where their elements are stored, dense, as strided views or
+ * encoded (tensor_encoding.h).
  * safetensors.h and torch_file.h fill in the list.
  *
  * A stored_tensors owns its list, names, shapes and strides until stored_tensors_free; `data`
@@ -9,6 +10,7 @@
 #include "dtype.h"
 #include "error.h"
 #include "mem.h"
+#include "tensor_encoding.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -17,12 +19,13 @@
 
 struct stored_tensor {
     const char *name;
-    enum dtype dtype;
+    enum dtype dtype; /* of the elements that are read */
     size_t rank;
     const uint64_t *shape;
     const uint64_t *stride; /* in elements; NULL: dense, C order */
     size_t elements;
-    const unsigned char *data; /* element 0 */
+    const unsigned char *data;              /* element 0, or the first encoded block */
+    const struct tensor_encoding *encoding; /* NULL: the bytes are the elements */
 };
 
 struct stored_tensors {
@@ -46,10 +49,10 @@ void stored_tensors_free(struct stored_tensors *s);
 int stored_tensors_check_size(const char *file, const char *name, const struct stored_tensor *t,
                               size_t *elements, size_t *bytes, struct error *e);
 
-/* Copies n elements from flat index `first` on; the elements of a view are gathered. */
+/* Copies n elements from flat index `first` on; views are gathered, encodings decoded. */
 void stored_tensors_copy_elements(const struct stored_tensor *t, size_t first, size_t n, void *to);
 /* The bytes of the file that contain these elements; for a view, from its first element to its
- * last. */
+ * last; for an encoding, whole blocks, and whole heads where rows are interleaved. */
 const unsigned char *stored_tensors_byte_range(const struct stored_tensor *t, size_t first,
                                                size_t n, size_t *size);
 

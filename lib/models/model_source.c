@@ -58,6 +58,7 @@ static void list_saved_tensors(struct model_source *m)
         const struct tensor *t = &h->tensors[i];
         listed[i] = (struct listed_tensor){{.name = t->name,
                                             .dtype = t->vectors[0].dtype,
+                                            .file_dtype = t->vectors[0].dtype,
                                             .rank = t->rank,
                                             .shape = t->shape,
                                             .elements = tensor_elements(t)},
@@ -335,10 +336,9 @@ void model_source_read_f64(const struct model_source *m, size_t i, size_t first,
 
 uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size_t first, size_t n)
 {
-    const struct ckpt_tensor *t = model_source_tensor(m, i);
-    size_t size = dtype_bytes(t->dtype, n);
-    if (t->data)
-        return XXH3_64bits(t->data + first * dtype_bits(t->dtype) / 8, size);
+    size_t size = dtype_bytes(model_source_tensor(m, i)->dtype, n);
+    if (m->ckpt)
+        return ckpt_hash_elements(m->ckpt, index_in_checkpoint(m, i), first, n);
     void *bytes = mem_alloc(size, 1);
     model_source_read_stored(m, i, first, n, bytes);
     uint64_t hash = XXH3_64bits(bytes, size);

@@ -39,7 +39,7 @@ const char *model_source_stored_name(const struct model_source *m, size_t i);
 
 /* ---- elements: n of tensor i, from flat index `first` on ---- */
 
-/* As stored. */
+/* In the tensor's dtype. */
 void model_source_read_stored(const struct model_source *m, size_t i, size_t first, size_t n,
                               void *to);
 /* As F32 or F64, first rounded to `rounding` unless that is DTYPE_NONE. */
@@ -47,7 +47,7 @@ void model_source_read_f32(const struct model_source *m, size_t i, size_t first,
                            enum dtype rounding, float *to);
 void model_source_read_f64(const struct model_source *m, size_t i, size_t first, size_t n,
                            enum dtype rounding, double *to);
-/* XXH3-64 of the stored bytes. */
+/* XXH3-64 of the stored bytes; ckpt_hash_elements. */
 uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size_t first, size_t n);
 /* Tells the kernel that these elements will not be read again soon. */
 void model_source_release_pages(const struct model_source *m, size_t i, size_t first, size_t n);
