@@ -281,8 +281,7 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
     if (header_add_model(h, model_source_name(in), NULL, e) < 0)
         return -1;
     h->kind = KIND_ACTIVATIONS;
-    h->models[0].has_fingerprint = true;
-    h->models[0].fingerprint = model_source_fingerprint(in);
+    model_source_set_identity(in, h, 0);
     r->states =
         spool_new(r->samples.images.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
     list_output_tensors(r, o->only, &s->arena);

@@ -2,7 +2,6 @@
 
 #include "file_format.h"
 #include "hash.h"
-#include "hf_cache.h"
 #include "notes.h"
 #include "read_files.h"
 #include "safetensors.h"
@@ -41,6 +40,7 @@ struct ckpt {
     struct model_file **auxiliary;
     size_t n_auxiliary;
     const char *omitted; /* ckpt_omitted_files */
+    struct hub_model hub;
 };
 
 /* ---- recognition ----------------------------------------------------------------------------- */
@@ -291,6 +291,7 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
                  (tensors && read_tensors(c, &w, e));
     list_auxiliary_files(c, &w);
     list_omitted_files(c);
+    c->hub = hf_cache_identify_model(found, &c->files.arena);
     weight_files_free(&w);
     free(found);
     if (!failed)
@@ -407,6 +408,11 @@ uint64_t ckpt_fingerprint(const struct ckpt *c)
     uint64_t hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     return hash;
+}
+
+struct hub_model ckpt_hub_model(const struct ckpt *c)
+{
+    return c->hub;
 }
 
 /* ---- auxiliary files ------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 
 #include "dtype.h"
 #include "error.h"
+#include "hf_cache.h"
 
 #include <stdint.h>
 #include <stdio.h>
@@ -61,6 +62,8 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);
 /* XXH3-64 over, for each weight file in name order: its size, its header (safetensors: the JSON;
  * torch: the pickle) and 64 pages sampled evenly. A folder and its archive have the same one. */
 uint64_t ckpt_fingerprint(const struct ckpt *c);
+/* Its name on the Hugging Face Hub, if it is in the local cache. */
+struct hub_model ckpt_hub_model(const struct ckpt *c);
 
 /* The auxiliary files: config.json, tokenizer files, code, licences; not weights, indexes,
  * sub-folders or hidden files. */

@@ -91,8 +91,7 @@ static int add_model_to_header(const struct model_set *m, const struct model_sou
     long i = header_add_model(h, model_source_name(model), role, e);
     if (i < 0)
         return -1;
-    h->models[i].has_fingerprint = true;
-    h->models[i].fingerprint = model_source_fingerprint(model);
+    model_source_set_identity(model, h, (size_t)i);
     return 0;
 }
 

@@ -140,6 +140,16 @@ uint64_t model_source_fingerprint(const struct model_source *m)
     return m->ckpt ? ckpt_fingerprint(m->ckpt) : saved_stream_fingerprint(m->saved);
 }
 
+void model_source_set_identity(const struct model_source *m, struct header *h, size_t model)
+{
+    const struct hub_model hub = m->ckpt ? ckpt_hub_model(m->ckpt) : (struct hub_model){0};
+    struct model *to = &h->models[model];
+    to->has_fingerprint = true;
+    to->fingerprint = model_source_fingerprint(m);
+    to->hub = arena_copy_text(&h->arena, hub.name);
+    to->commit = arena_copy_text(&h->arena, hub.commit);
+}
+
 const struct ckpt *model_source_checkpoint(const struct model_source *m)
 {
     return m->ckpt;

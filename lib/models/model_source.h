@@ -23,6 +23,9 @@ int model_source_check_unchanged(const struct model_source *m, struct error *e);
 const char *model_source_strip_name_from_operand(const char *operand);
 const char *model_source_name(const struct model_source *m);
 uint64_t model_source_fingerprint(const struct model_source *m);
+/* Sets what identifies the model in a header: its fingerprint, and its name and commit on the Hub
+ * if it is in the local Hugging Face cache. */
+void model_source_set_identity(const struct model_source *m, struct header *h, size_t model);
 /* The checkpoint, with its config and tokenizer files; NULL for a saved stream. */
 const struct ckpt *model_source_checkpoint(const struct model_source *m);
 /* Fills in an empty header: kind weights, this model, a vector for each of its tensors. */

@@ -6,6 +6,7 @@
 #include "made_files.h"
 #include "parts_folder.h"
 #include "glob_pattern.h"
+#include "used_weights.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,6 +34,7 @@ struct shard_work {
 
 struct partial_checkpoint {
     struct parts_folder folder;
+    bool has_used_weights; /* the weights that the joins used have a file */
     struct shard_layout *layout;
     struct merge_fingerprint fingerprint;
     struct shard_work *work; /* [shard] */
@@ -483,19 +485,28 @@ static int replace_metadata_in_all_shards(struct partial_checkpoint *p, const ch
 static bool belongs_to_checkpoint(const void *checkpoint, const char *name)
 {
     const struct partial_checkpoint *p = checkpoint;
-    const json_t *files = json_object_get(p->auxiliary.record, "files");
-    return json_object_get(files, name) || strcmp(name, README) == 0 ||
-           (strcmp(name, INDEX) == 0 && p->layout->n_shards > 1) || is_shard_name(p, name);
+    return json_object_get(json_object_get(p->auxiliary.record, "files"), name) ||
+           strcmp(name, README) == 0 || (strcmp(name, INDEX) == 0 && p->layout->n_shards > 1) ||
+           is_shard_name(p, name) || (strcmp(name, USED_WEIGHTS_FILE) == 0 && p->has_used_weights);
 }
 
-int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, const char *value,
-                               const char *readme, struct error *e)
+/* Writes a text, unless it is NULL. */
+static int write_text(struct partial_checkpoint *p, const char *name, const char *text,
+                      struct error *e)
+{
+    return text ? partial_checkpoint_write_file(p, name, text, strlen(text), e) : 0;
+}
+
+int partial_checkpoint_publish(struct partial_checkpoint *p,
+                               const struct partial_checkpoint_ending *end, struct error *e)
 {
     char *index = shard_layout_index_json(p->layout);
+    p->has_used_weights = end->used_weights != NULL;
     int failed = made_files_remove_others(&p->folder, belongs_to_checkpoint, p, e) ||
-                 replace_metadata_in_all_shards(p, key, value, e) ||
-                 (index && partial_checkpoint_write_file(p, INDEX, index, strlen(index), e)) ||
-                 partial_checkpoint_write_file(p, README, readme, strlen(readme), e);
+                 replace_metadata_in_all_shards(p, end->key, end->value, e) ||
+                 write_text(p, INDEX, index, e) ||
+                 write_text(p, USED_WEIGHTS_FILE, end->used_weights, e) ||
+                 write_text(p, README, end->readme, e);
     if (!failed && fsync(p->folder.model))
         failed = write_error(p, "model", e);
     failed = failed || parts_folder_publish(&p->folder, e);

@@ -2,6 +2,7 @@
 
 #include "fs.h"
 #include "glob_pattern.h"
+#include "used_weights.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -218,9 +219,9 @@ static bool matches_any(const char *const *patterns, size_t n, const char *name)
 
 bool parts_folder_is_model_file(const char *name)
 {
-    static const char *const patterns[] = {"model.safetensors",
-                                           "model-????\?-of-????\?.safetensors",
-                                           "model.safetensors.index.json", "README.md"};
+    static const char *const patterns[] = {
+        "model.safetensors", "model-????\?-of-????\?.safetensors", "model.safetensors.index.json",
+        "README.md", USED_WEIGHTS_FILE};
     return matches_any(patterns, sizeof patterns / sizeof *patterns, name);
 }
 

@@ -170,6 +170,24 @@ int temporary_output_rewrite_start(struct temporary_output *t, const char *name,
     return fd < 0 ? write_error(t, name, e) : write_start(t, fd, name, bytes, size, e);
 }
 
+int temporary_output_grow_start(struct temporary_output *t, const char *name, const void *bytes,
+                                size_t size, struct error *e)
+{
+    struct temporary_file *f = find_file(t, name);
+    if (size == f->start)
+        return temporary_output_rewrite_start(t, name, bytes, size, e);
+    int fd = temporary_output_reopen_file(t, name);
+    if (fd < 0)
+        return write_error(t, name, e);
+    if (fs_move_bytes(fd, f->start, f->length - f->start, size - f->start)) {
+        write_error(t, name, e);
+        close(fd);
+        return -1;
+    }
+    f->length += size - f->start;
+    return write_start(t, fd, name, bytes, size, e);
+}
+
 /* ---- publishing ------------------------------------------------------------------------------ */
 
 static int compare_file(const struct temporary_output *t, const struct temporary_file *f, int fd,
