@@ -442,42 +442,13 @@ int partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const 
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
-/* Reads the header of a shard and its size back. */
-static int check_header(const struct partial_checkpoint *p, const struct shard *s, struct error *e)
-{
-    struct stat st;
-    uint64_t size, hash;
-    int fd = fs_open_regular_file(p->folder.model, s->name, &st);
-    if (fd < 0)
-        return read_error(p, s->name, e);
-    int failed = fs_hash_range(fd, 0, s->header_size, &size, &hash);
-    close(fd);
-    if (failed)
-        return read_error(p, s->name, e);
-    if (hash == XXH3_64bits(s->header, s->header_size) &&
-        (uint64_t)st.st_size == s->header_size + s->data_size)
-        return 0;
-    return error_set(e, "cannot write %s in %s: it has other contents on the disk", s->name,
-                     p->folder.name);
-}
-
-static int write_header(const struct partial_checkpoint *p, const struct shard *s, struct error *e)
-{
-    int fd = fs_open_for_writing(p->folder.model, s->name), failed = 0;
-    if (fd < 0 || fs_write_at(fd, 0, s->header, s->header_size) || fsync(fd))
-        failed = write_error(p, s->name, e);
-    if (fd >= 0 && close(fd) && !failed)
-        failed = write_error(p, s->name, e);
-    return failed ? failed : check_header(p, s, e);
-}
-
 /* Changes a metadata value in the headers of all shards. */
 static int replace_metadata_in_all_shards(struct partial_checkpoint *p, const char *key,
                                           const char *value, struct error *e)
 {
     int failed = shard_layout_set_metadata(p->layout, key, value, p->folder.target.path, e);
     for (size_t i = 0; !failed && i < p->layout->n_shards; i++)
-        failed = write_header(p, &p->layout->shards[i], e);
+        failed = parts_folder_write_header(&p->folder, &p->layout->shards[i], e);
     return failed;
 }
 

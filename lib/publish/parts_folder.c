@@ -2,6 +2,7 @@
 
 #include "fs.h"
 #include "glob_pattern.h"
+#include "hash.h"
 #include "used_weights.h"
 
 #include <errno.h>
@@ -205,6 +206,37 @@ int parts_folder_create_temporary(const struct parts_folder *f, const char *shar
         close(fd);
         unlinkat(f->folder, *temporary, 0);
     }
+}
+
+/* ---- headers of shards ----------------------------------------------------------------------- */
+
+/* Reads the header of a shard and its size back. */
+static int check_header(const struct parts_folder *f, const struct shard *s, struct error *e)
+{
+    struct stat st;
+    uint64_t size, hash;
+    int fd = fs_open_regular_file(f->model, s->name, &st);
+    if (fd < 0)
+        return parts_folder_read_error(f, s->name, e);
+    int failed = fs_hash_range(fd, 0, s->header_size, &size, &hash);
+    close(fd);
+    if (failed)
+        return parts_folder_read_error(f, s->name, e);
+    if (hash == XXH3_64bits(s->header, s->header_size) &&
+        (uint64_t)st.st_size == s->header_size + s->data_size)
+        return 0;
+    return error_set(e, "cannot write %s in %s: it has other contents on the disk", s->name,
+                     f->name);
+}
+
+int parts_folder_write_header(const struct parts_folder *f, const struct shard *s, struct error *e)
+{
+    int fd = fs_open_for_writing(f->model, s->name), failed = 0;
+    if (fd < 0 || fs_write_at(fd, 0, s->header, s->header_size) || fsync(fd))
+        failed = parts_folder_write_error(f, s->name, e);
+    if (fd >= 0 && close(fd) && !failed)
+        failed = parts_folder_write_error(f, s->name, e);
+    return failed ? failed : check_header(f, s, e);
 }
 
 /* ---- publishing ------------------------------------------------------------------------------ */
