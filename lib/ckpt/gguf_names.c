@@ -1,5 +1,6 @@
 #include "gguf_names.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 struct name_pair {
@@ -70,9 +71,9 @@ enum gguf_name_kind gguf_names_to_hf(const char *gguf_name, struct arena *a, con
     if (strcmp(gguf_name, "rope_freqs.weight") == 0)
         return GGUF_NAME_ROPE;
     if (strncmp(gguf_name, "rope_factors_", strlen("rope_factors_")) == 0)
-        return GGUF_NAME_UNSUPPORTED;
+        return GGUF_NAME_LONGROPE;
     return rest && strncmp(rest, "attn_rot_embd", strlen("attn_rot_embd")) == 0 ? GGUF_NAME_DROPPED
-                                                                               : GGUF_NAME_UNKNOWN;
+                                                                                : GGUF_NAME_UNKNOWN;
 }
 
 const char *gguf_names_from_hf(const char *name, struct arena *a)
