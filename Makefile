@@ -89,21 +89,41 @@ syntax: $B/all-filters.c
 	@printf '%s\0' $(wildcard lib/*/*.c filters/*.c tests/unit/*.c tests/bench/*.c) $< | xargs -0 -P 2 -n 20 \
 	    $(CC) $(filter-out -MMD -MP,$(ALL_CFLAGS)) -Itests/unit -DFILTER=filter_trim -fsyntax-only
 
-# libFuzzer targets, compiled by clang with sanitizers into a build folder of their own.
-FUZZ_FLAGS := -O1 -gline-tables-only -fno-omit-frame-pointer \
-              -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function \
-              -fno-sanitize-recover=undefined
-FUZZ_TARGETS := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
+# libFuzzer targets, compiled by clang into a build folder of their own: with sanitizers, or without
+# (FUZZ=plain), which runs several times as many inputs a second.
+FUZZ_B          := build-fuzz$(if $(FUZZ),-$(FUZZ))
+FUZZ_FLAGS      := -O1 -gline-tables-only -fno-omit-frame-pointer \
+                   -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function \
+                   -fno-sanitize-recover=undefined
+ifeq ($(FUZZ),plain)
+FUZZ_FLAGS      := -O2 -gline-tables-only -fsanitize=fuzzer-no-link \
+                   -fno-sanitize-coverage=trace-cmp,indirect-calls,stack-depth
+endif
+FUZZ_TARGETS    := $(patsubst tests/fuzz/%.c,$B/fuzz/%,$(wildcard tests/fuzz/*.c))
 
-$B/fuzz/%: tests/fuzz/%.c $B/libtv.a
+FUZZ_SHARED     := $(patsubst %.c,$B/%.o,$(wildcard tests/fuzz/shared/*.c))
+
+$B/tests/%.o: tests/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -fsanitize=fuzzer -o $@ $< $B/libtv.a $(LDFLAGS) \
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+$B/fuzz/%: tests/fuzz/%.c $(FUZZ_SHARED) $B/libtv.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -Itests/fuzz/shared -fsanitize=fuzzer -o $@ $(filter %.c %.o %.a,$^) $(LDFLAGS) \
 	    $(addprefix -Wl$(,)--wrap=,$(FUZZ_WRAP)) $(LIBS)
 
-# Functions that a target replaces. A configuration is translated without looking for its models.
+# Functions that the targets replace (tests/fuzz/shared/files.c). A configuration is translated without
+# looking for its models.
 , := ,
-FUZZ_WRAP := read_files_add
+FUZZ_WRAP := read_files_add input_file_exists mapped_file_open mapped_file_close \
+             mapped_file_release_pages mapped_file_release_pages_sequentially fopen line_reader_open \
+             fs_read_file
 $B/fuzz/yaml: FUZZ_WRAP += model_source_open ckpt_open realpath
+$B/fuzz/records: FUZZ_WRAP += fs_replace_file
+$B/fuzz/tokenizer $B/fuzz/chat: FUZZ_WRAP += ckpt_read_model_file
+$B/fuzz/update: FUZZ_WRAP += printable_message
+$B/fuzz/plan: FUZZ_WRAP += $(addprefix partial_checkpoint_,read_work_file layout set_layout \
+    target_name replaces_target check_shard record find_foreign_record publish)
 
 fuzz-targets: $(FUZZ_TARGETS)
 
@@ -132,7 +152,7 @@ check: packages
 fuzz: packages
 	@$(MAKE) --no-print-directory packages PACKAGES="clang libclang-rt-14-dev"
 	@$(MAKE) --no-print-directory all
-	@$(MAKE) --no-print-directory B=build-fuzz CC="$(if $(findstring ccache,$(CC)),ccache )clang" \
+	@$(MAKE) --no-print-directory B=$(FUZZ_B) CC="$(if $(findstring ccache,$(CC)),ccache )clang" \
 	    CFLAGS="$(FUZZ_FLAGS)" fuzz-targets
 
 # Every injected fault, thousands of kills, power failures: an hour or more.
@@ -175,11 +195,11 @@ new-filter:
 	@share/skeleton/new-filter "$(NAME)"
 
 clean:
-	rm -rf build build-san build-plain build-avx2 build-avx512 build-fuzz
+	rm -rf build build-san build-plain build-avx2 build-avx512 build-fuzz build-fuzz-plain
 
 # No rule makes the dependency files that the compiler writes.
 %.d: ;
--include $(wildcard $B/lib/*/*.d $B/*/*.d $B/*.d)
+-include $(wildcard $B/lib/*/*.d $B/tests/*/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
 .PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate install \
     new-filter clean

@@ -196,7 +196,7 @@ static int open_fusion(struct stage *s, struct header *h, struct error *e)
 static int begin_tensor(struct job *job, struct error *e)
 {
     size_t n = tensor_elements(job->in);
-    if (join_reject_unsupported_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e))
+    if (join_use_weights(job, JOIN_NO_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(job->in) || n == 0)
         return PLAN_TRANSFORM;

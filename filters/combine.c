@@ -95,9 +95,7 @@ static int open_combine(struct stage *s, struct header *h, struct error *e)
 
 static int begin_tensor(struct job *job, struct error *e)
 {
-    return join_reject_unsupported_weights(job->stage, job->in, JOIN_CHUNK_WEIGHTS, e)
-               ? -1
-               : PLAN_TRANSFORM;
+    return join_use_weights(job, JOIN_CHUNK_WEIGHTS, e) ? -1 : PLAN_TRANSFORM;
 }
 
 const struct filter filter_combine = {

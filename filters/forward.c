@@ -254,8 +254,7 @@ static int read_samples(struct stage *s, struct error *e)
     for (size_t i = 0; i < o->samples.n; i++) {
         if (samples_read(&r->samples, o->samples.items[i], &required, e))
             return -1;
-        stage_record_option(s, arena_printf(&s->arena, "--samples=xxh3:%016llx",
-                                            (unsigned long long)r->samples.hash));
+        stage_record_file(s, "samples", r->samples.hash);
     }
     r->first_token = mem_alloc(r->samples.n + 1, sizeof *r->first_token);
     for (size_t i = 0; i < r->samples.n; i++)
@@ -271,16 +270,18 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
         return -1;
     r->model =
         model_weights_open(s->operands.items[0], o->config, s->common.spool, s->filter->name, e);
-    if (!r->model || read_samples(s, e))
+    if (!r->model)
+        return -1;
+    if (o->config)
+        stage_record_file(s, "config", model_weights_config_hash(r->model));
+    if (read_samples(s, e))
         return -1;
     const struct model_source *in = model_weights_model_source(r->model);
     stage_record_operand(s, model_source_name(in));
     if (header_add_model(h, model_source_name(in), NULL, e) < 0)
         return -1;
     h->kind = KIND_ACTIVATIONS;
-    h->models[0].quantization = arena_copy_text(&h->arena, model_source_quantization(in));
-    h->models[0].has_fingerprint = true;
-    h->models[0].fingerprint = model_source_fingerprint(in);
+    model_source_set_identity(in, h, 0);
     r->states =
         spool_new(r->samples.images.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
     list_output_tensors(r, o->only, &s->arena);

@@ -48,9 +48,7 @@ static int open_nearswap(struct stage *s, struct header *h, struct error *e)
 
 static int begin_tensor(struct job *job, struct error *e)
 {
-    return join_reject_unsupported_weights(job->stage, job->in, JOIN_NO_WEIGHTS, e)
-               ? -1
-               : PLAN_TRANSFORM;
+    return join_use_weights(job, JOIN_NO_WEIGHTS, e) ? -1 : PLAN_TRANSFORM;
 }
 
 static int transform_block(const struct job *job, struct block *b, struct error *e)

@@ -173,7 +173,7 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    if (join_reject_unsupported_weights(job->stage, t, JOIN_VECTOR_WEIGHTS, e))
+    if (join_use_weights(job, JOIN_VECTOR_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(t) || tensor_elements(t) == 0)
         return PLAN_TRANSFORM;

@@ -77,6 +77,7 @@ struct pack {
     struct base_model *base;   /* task vectors */
     struct model_source *like; /* weights */
     struct checkpoint_contents contents;
+    struct used_weights *weights;
     struct checkpoint_writer *writer; /* writes all of it, or ... */
     struct merge_part *part;          /* ... this, with --part or --resume, shard by shard */
 };
@@ -314,7 +315,9 @@ static int init_checkpoint_contents(struct stage *s, struct pack *p, const struc
     struct string_list arguments = stage_history_arguments(s, &copy->arena);
     header_add_history_step(copy, s->filter->name, arguments.n, arguments.items);
     const struct checkpoint_contents_options options = {.dtype = o->dtype, .fill = !o->no_fill};
-    return checkpoint_contents_init(&p->contents, copy, p->base, &options, e);
+    int failed = checkpoint_contents_init(&p->contents, copy, p->base, &options, e);
+    p->weights = used_weights_new(copy->n_tensors);
+    return failed;
 }
 
 /* --part I/N implies --shards N, also in the history. */
@@ -346,16 +349,12 @@ static struct model describe_onto_model(const struct stage *s)
                           .fingerprint = model_source_fingerprint(m)};
 }
 
-static int open_merge_part(struct stage *s, struct pack *p, uint64_t shard_size, struct error *e)
+static int open_merge_part(struct stage *s, struct pack *p, const struct parts_plan *plan,
+                           struct error *e)
 {
     const struct options *o = s->options;
-    const struct model other = describe_onto_model(s);
-    const struct merge_part_options options = {get_target_path(s), o->force, o->part};
-    const struct parts_plan plan = {.result = p->contents.header,
-                                    .n_filled = count_tensors_copied_from_base(p),
-                                    .shard_size = shard_size,
-                                    .other_base = o->onto ? &other : NULL};
-    p->part = merge_part_open(s, &options, &plan, find_auxiliary_file_source(p), e);
+    const struct merge_part_options options = {get_target_path(s), o->force, o->part, p->weights};
+    p->part = merge_part_open(s, &options, plan, find_auxiliary_file_source(p), e);
     return p->part ? 0 : -1;
 }
 
@@ -371,14 +370,20 @@ static int open_checkpoint_writer(const struct stage *s, struct pack *p,
 static int open_output(struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
+    const struct model other = describe_onto_model(s);
     struct arena a = {0};
-    struct shard_layout_spec spec = parts_plan_layout_spec(p->contents.header, &a);
+    struct parts_plan plan = {.result = p->contents.header,
+                              .n_filled = count_tensors_copied_from_base(p),
+                              .other_base = o->onto ? &other : NULL,
+                              .is_single_file = writes_single_file(s)};
+    struct shard_layout_spec spec = parts_plan_layout_spec(&plan, &a);
     spec.shard_size = o->shards ? shard_layout_balanced_size(&spec, o->shards) : o->shard_size;
+    plan.shard_size = spec.shard_size;
     bool reads_models = source_sink_services_has_model_fingerprints(s);
     int failed =
         input_guard_check(get_target_path(s), o->force, p->contents.header, !reads_models, e);
     if (!failed)
-        failed = o->part || o->resume ? open_merge_part(s, p, spec.shard_size, e)
+        failed = o->part || o->resume ? open_merge_part(s, p, &plan, e)
                                       : open_checkpoint_writer(s, p, &spec, e);
     arena_free(&a);
     return failed;
@@ -436,6 +441,8 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
 
 static int begin_tensor(struct job *job, struct error *e)
 {
+    const struct pack *p = job->stage->data;
+    used_weights_add(p->weights, job->index, &job->in->vectors[0]);
     if (vector_is_weighted(&job->in->vectors[0]))
         return error_set(e, "tensor %s has a weight other than 1; put combine before pack",
                          job->in->name);
@@ -452,11 +459,14 @@ static int write_card_and_publish_checkpoint(const struct stage *s, struct pack 
     struct model_hashes hashes;
     hashes.n = source_sink_services_get_model_hashes(s, &hashes.models, &hashes.hashes);
     char *metadata = model_card_hashes_json(h, &hashes);
-    char *card = model_card_readme_text(h, &hashes, count_tensors_copied_from_base(p),
+    char *weights = used_weights_text(p->weights, h);
+    char *card = model_card_readme_text(h, &hashes, p->weights, count_tensors_copied_from_base(p),
                                         o->onto ? &other : NULL);
     int failed = checkpoint_writer_replace_metadata(p->writer, "tvtools_hashes", metadata, e) ||
+                 checkpoint_writer_write_used_weights(p->writer, weights, e) ||
                  checkpoint_writer_write_file(p->writer, "README.md", card, strlen(card), e);
     free(metadata);
+    free(weights);
     free(card);
     if (!failed)
         return checkpoint_writer_commit(p->writer, e);
@@ -481,6 +491,7 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     base_model_close(p->base);
     model_source_close(p->like);
     checkpoint_contents_free(&p->contents);
+    used_weights_free(p->weights);
     free(p);
     return failed;
 }

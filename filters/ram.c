@@ -159,7 +159,7 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    if (join_reject_unsupported_weights(job->stage, t, JOIN_NO_WEIGHTS, e))
+    if (join_use_weights(job, JOIN_NO_WEIGHTS, e))
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;

@@ -55,6 +55,24 @@ static int compute_shape_width(const struct tensor *t)
     return width;
 }
 
+static bool any_model_has_hub_name(const struct header *h)
+{
+    bool has = false;
+    for (size_t i = 0; i < h->n_models; i++)
+        has |= h->models[i].hub != NULL;
+    return has;
+}
+
+static void print_hub_name(const struct model *m)
+{
+    if (!m->hub)
+        return;
+    fputs("  ", stdout);
+    text_print_name(stdout, m->hub, 0);
+    putchar(' ');
+    text_print_name(stdout, m->commit ? m->commit : "", 0);
+}
+
 static void print_models(const struct header *h)
 {
     int name_width = 5, role_width = 4;
@@ -63,7 +81,8 @@ static void print_models(const struct header *h)
         name_width = text_print_max_name_width(name_width, h->models[i].name);
         role_width = text_print_max_name_width(role_width, role);
     }
-    printf("\n%-*s  %-*s  fingerprint\n", name_width, "model", role_width, "role");
+    printf("\n%-*s  %-*s  fingerprint%s\n", name_width, "model", role_width, "role",
+           any_model_has_hub_name(h) ? "       Hub, commit" : "");
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
         text_print_name(stdout, m->name, name_width);
@@ -73,7 +92,8 @@ static void print_models(const struct header *h)
         if (m->has_fingerprint)
             text_print_hash(stdout, m->fingerprint);
         else
-            putchar('-');
+            printf(m->hub ? "%-16s" : "%s", "-");
+        print_hub_name(m);
         if (m->quantization) {
             fputs("  ", stdout);
             text_print_name(stdout, m->quantization, 0);
@@ -145,13 +165,30 @@ static void print_titles(const struct table *table, const struct header *h)
     puts("");
 }
 
-/* Prints a weight other than 1 and payload attributes: "  math: weight 0.5 keep 0.2". */
+/* Prints the vectors that a join merged, with their weights: " joined math 0.6 code 0.4". */
+static void print_joined_vectors(size_t n, const struct joined_vector *joined)
+{
+    char number[32];
+    fputs(" joined", stdout);
+    for (size_t i = 0; i < n; i++) {
+        const struct joined_vector *v = &joined[i];
+        putchar(' ');
+        text_print_name(stdout, v->name, 0);
+        if (v->n_weights == 1)
+            printf(" %s", number_format(v->weights[0], number));
+        else
+            printf(" (%zu weights)", v->n_weights);
+    }
+}
+
+/* Prints a weight other than 1, payload attributes, and what a join merged: "  math: weight 0.5
+ * keep 0.2". */
 static void print_attributes(const struct vector *v, const char *model)
 {
     char number[32];
     bool weighted = vector_is_weighted(v), l1 = !isnan(v->l1_before),
          keep = !isnan(v->keep_probability);
-    if (!weighted && !l1 && !keep)
+    if (!weighted && !l1 && !keep && !v->n_joined)
         return;
     fputs("  ", stdout);
     text_print_name(stdout, model, 0);
@@ -160,6 +197,8 @@ static void print_attributes(const struct vector *v, const char *model)
         printf(" weight %s", number_format(v->weights[0], number));
     else if (weighted)
         printf(" %zu weights", v->n_weights);
+    if (v->n_joined)
+        print_joined_vectors(v->n_joined, v->joined);
     if (l1)
         printf(" l1_before %.4g", v->l1_before);
     if (keep)

@@ -11,6 +11,7 @@
  */
 #include "filter.h"
 #include "coefficient_table.h"
+#include "stage.h"
 #include "stage_rules.h"
 
 #include <stdlib.h>
@@ -75,6 +76,8 @@ static int open_weigh(struct stage *s, struct header *h, struct error *e)
     if (o->table && (!(s->data = coefficient_table_read(o->table, e)) ||
                      coefficient_table_check_against_stream(s->data, h, e)))
         return -1;
+    if (o->table)
+        stage_record_file(s, "table", coefficient_table_hash(s->data));
     return 0;
 }
 

@@ -10,7 +10,7 @@ setup_file() { make_big; }
 all_dtypes() {
     cat <<'END'
 kind weights
-model "two words" role=expert fingerprint=0123456789abcdef
+model "two words" role=expert fingerprint=0123456789abcdef hub=org/name commit=0123abc
 model "\u0001"
 step tool 1.0 --x=1 "a b" ""
 tensor bool 2
@@ -18,6 +18,7 @@ vector "two words" BOOL
 00 01
 tensor i8 3 layer=1/4
 vector "two words" I8 weight=-0.5,0.1,2
+joined c weight=1,2,3
 -128 0 127
 tensor u8 2
 vector "two words" U8
@@ -52,7 +53,17 @@ vector "two words"
 vector "\u0001" F64 no-source
 0.1 -0 5e-324 1.7976931348623157e+308
 tensor scalar scalar
-vector "two words"
+vector "two words" no-source
+joined "a b" weight=0.1
+extra 1 a178c3
+  parent
+    joined c
+    joined d weight=-2
+      parent
+        joined e
+      end
+  end
+joined f
 0.5
 tensor none 0x5
 vector "two words"
@@ -146,6 +157,13 @@ refused_text() {
     refused_text 6 's/vector math/& weight=/'
     refused_text 5 's/vector math/& weight=1,2,3,4/'
     refused_text 6 's/vector math/& weight=inf/'
+    refused_text 7 's/vector math/&\njoined/'
+    refused_text 7 's/vector math/&\njoined x keep=1/'
+    refused_text 5 's/vector math/&\njoined x weight=1,2,3,4/'
+    refused_text 9 's/vector math/&\njoined x\nparent\nend x/'
+    refused_text 9 's/vector math/&\njoined x\nparent\n1 2 3/'
+    nested=$(printf 'joined x\\nparent\\n%.0s' {1..13})
+    refused_text 32 "s/vector math/&\n${nested%\\n}/"
     refused_text 7 's/^1 -2 0.5$/1 -2/'
     refused_text 7 's/^1 -2 0.5$/1 -2 0.5 3/'
     refused_text 7 's/^1 -2 0.5$/1 -2 x/'
@@ -196,4 +214,32 @@ END
 @test "usage" {
     usage_error from-text --values
     usage_error from-text a b
+}
+
+@test "unknown keys are read, and passed on with the map that contains them" {
+    cat >known <<END
+kind task-vectors
+model base role=base
+model math role=expert
+step t 1
+tensor model.layers.0.w 2x3 layer=0/1
+vector math keep=0.5
+joined x weight=0.5
+1 -2 0.5
+0 0.25 3
+END
+    # The key "c" with the value nil, in each map.
+    sed '/^[-0-9]/!s/$/\nextra 1 a163c0/' known | sed '/^vector/{n;s/$/\npayload-extra 1 a163c0/}' >text
+    from-text text >x.tvs
+    tv-view --values x.tvs | diff -u text -
+    for stage in 'weigh 1' 'pick math' 'tv-rename model.*=x.*' 'join-streams -' 'stack -'; do
+        # shellcheck disable=SC2086
+        $stage <x.tvs >y.tvs
+        [ "$(tv-view --values y.tvs | grep -c 'extra 1 a163c0')" = 8 ]
+        tv run "$stage" <x.tvs | cmp y.tvs -
+    done
+    rescale 1 <x.tvs >y.tvs # changes the payload
+    [ "$(tv-view --values y.tvs | grep -c 'extra 1 a163c0')" = 7 ]
+    combine <x.tvs >y.tvs # another vector
+    [ "$(tv-view --values y.tvs | grep -c 'extra 1 a163c0')" = 6 ]
 }

@@ -103,8 +103,46 @@ MIXED
     done
     for f in combine nuslerp multislerp karcher; do
         input_of "$f" | weigh math=0.5 | join "$f" | tensors >found
-        [ "$(grep -c weight found)" = 0 ]
+        [ "$(grep -c '^vector.*weight' found)" = 0 ]
     done
+}
+
+@test "the weights that a join applied are in its output, also those of earlier joins" {
+    for f in $JOINS; do
+        input_of "$f" | join "$f" | tensors >found
+        [ "$(grep -c ^joined found)" = 0 ]
+        # One vector was made by a join.
+        input_of "$f" | tv-view --values | sed '/^vector code/a joined x weight=0.25' | from-text |
+            join "$f" | tensors | grep -v '^[-0-9]' >found
+        diff -u - found <<END
+tensor w 2x3
+vector merged no-source
+joined math
+joined code
+  parent
+    joined x weight=0.25
+  end
+END
+    done
+    for f in combine nuslerp multislerp karcher; do
+        input_of "$f" | weigh math=0.5 code=0.1 | join "$f" --name first |
+            weigh 2 | pick first | combine | rescale 3 >twice.tvs
+        tensors <twice.tvs | grep -v '^[-0-9]' >found
+        diff -u - found <<END
+tensor w 2x3
+vector merged no-source
+joined first weight=2
+  parent
+    joined math weight=0.5
+    joined code weight=0.1
+  end
+END
+    done
+    # Joins of joins: eight levels are kept.
+    make_good
+    weigh 0.5 <good.tvs | combine --name m1 >m1.tvs
+    for i in 2 3 4 5 6 7 8 9 10; do weigh 0.5 <m$((i - 1)).tvs | combine --name m$i >m$i.tvs; done
+    [ "$(tensors <m10.tvs | grep -c joined)" = 8 ]
 }
 
 @test "the same bytes in one process" {

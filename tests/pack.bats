@@ -404,3 +404,64 @@ END
         pack --dtype float32 --base fine.safetensors full2.safetensors
     unpack full2.safetensors | pick /x | tensors | tail -1 | diff - <(echo '1 4')
 }
+
+# metadata FILE KEY: a value of a safetensors file's metadata
+metadata() {
+    /usr/bin/python3 -c '
+import json, struct, sys
+f = open(sys.argv[1], "rb")
+header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+print(header["__metadata__"].get(sys.argv[2], "missing").strip())' "$1" "$2"
+}
+
+@test "the weights that a join applied are in the checkpoint, whatever its form" {
+    lesson | from-text >two.tvs
+    first='{"weights":{"math":0.10000000000000001,"code":-2.0}}'
+    weigh math=0.1 code=-2 <two.tvs | combine >same.tvs
+    printf 'w\tmath\t0\t0.3\nw\tmath\t1\t1e-300\nw\tcode\t0\t1\n' >table
+    chunks='{"weights":{"m1":{"weight":0.5,"weights":{"math":[0.29999999999999999,1e-300],"code":1.0}}}}'
+    weigh --table table <two.tvs | combine --name m1 | weigh 0.5 | combine >chunks.tvs
+    combine <two.tvs >plain.tvs
+    for s in same chunks plain; do
+        for out in "$s" "$s.tar" "$s.safetensors"; do pack --base base "$out" <$s.tvs; done
+        mkdir "$s.unpacked"
+        tar -xf "$s.tar" -C "$s.unpacked"
+        tv-diff $s $s.safetensors
+        tv-diff $s $s.unpacked
+        grep -o '^|.*' $s/README.md >$s.card
+    done
+    [ "$(cat same/tvtools_weights.json)" = "$first" ]
+    [ "$(cat same.unpacked/tvtools_weights.json)" = "$first" ]
+    [ "$(metadata same.safetensors tvtools_weights)" = "$first" ]
+    [ "$(cat chunks/tvtools_weights.json)" = "$chunks" ]
+    [ "$(metadata chunks.safetensors tvtools_weights)" = "$chunks" ]
+    [ ! -e plain/tvtools_weights.json ] && [ ! -e plain.unpacked/tvtools_weights.json ]
+    [ "$(metadata plain.safetensors tvtools_weights)" = '{}' ]
+    grep -F '| `math` | 0.15 | 1e-300 | 0.3 |' chunks.card
+    grep -F '| `m1` | 0.5 | 0.5 | 0.5 |' chunks.card
+    [ "$(grep -c math plain.card)" = 1 ]
+    # The file belongs to this checkpoint, and is not copied to another.
+    unpack same | pack --like same copy
+    [ -e copy/config.json ] && [ ! -e copy/tvtools_weights.json ]
+    # Tensors are listed if their weights differ, but not those of the base.
+    lesson >three.txt
+    printf 'tensor x 2\nvector math BF16\n7 8\nvector code\n0 0\n' >>three.txt
+    from-text three.txt | weigh 0.5 /x=1 | combine | pack --base base differ
+    [ "$(cat differ/tvtools_weights.json)" = \
+        '{"tensors":{"w":{"math":0.5,"code":0.5},"x":{}}}' ]
+}
+
+@test "the metadata identify the models" {
+    lesson | sed 's/^model math.*/& fingerprint=00000000000000ff hub=org\/math commit=0123abc/' | from-text |
+        combine >good.tvs
+    pack --onto base out.safetensors <good.tvs
+    [ "$(metadata out.safetensors tvtools_models)" = \
+        '{"base":{"role":"base"},"math":{"role":"expert","fingerprint":"00000000000000ff","hub":"org/math","commit":"0123abc"},"code":{"role":"expert"}}' ]
+    unpack base | tv-view --json >base.json
+    [ "$(metadata out.safetensors tvtools_onto)" = \
+        "{\"base\":{\"fingerprint\":\"$(grep -o 'fingerprint": "[0-9a-f]*' base.json | cut -d'"' -f3)\"}}" ]
+    pack --base base out <good.tvs
+    [ "$(metadata out/model.safetensors tvtools_onto)" = missing ]
+    grep -Fx -- '- "org/math"' out/README.md
+    grep -F '`org/math`, commit `0123abc`' out/README.md
+}

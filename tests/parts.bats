@@ -4,7 +4,7 @@ load common
 load lesson
 load refusals
 
-TIES='tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing'
+TIES='tv-extract base math code | trim --density 0.2 | elect-sign | weigh 0.4 /*mlp*=0.7 | combine --normalize=agreeing'
 
 setup() {
     own_folder

@@ -51,12 +51,17 @@ relays_errors() {
     REFUSED_BY=mine refused_with "mine: it broke" "$@" <.error.tvs
 }
 
-# refuses_bad_streams COMMAND...: a filter that reads a stream like $GOOD (default: good.tvs)
+# refuses_bad_streams COMMAND...: a filter that reads a stream like $GOOD (default: good.tvs). All
+# filters have the same reader, so `check` tries every bad stream, and the others try the quarter that
+# their command selects.
 refuses_bad_streams() {
-    local good=${GOOD:-good.tvs} file
+    local good=${GOOD:-good.tvs} file i first=0 step=4
     rm -rf .bad
     /usr/bin/python3 "$TESTS/bad_streams.py" "$good" .bad || return 1
-    for file in .bad/*; do
+    local bad=(.bad/*)
+    if [ "$1" = check ]; then step=1; else first=$(($(cksum <<<"$*" | cut -d ' ' -f 1) % step)); fi
+    for ((i = first; i < ${#bad[@]}; i += step)); do
+        file=${bad[i]}
         refused "$@" <"$file" || wrong "of ${file#.bad/}" || return 1
     done
     refused_with "is empty" "$@" </dev/null || return 1

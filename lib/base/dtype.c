@@ -1,5 +1,6 @@
 #include "dtype.h"
 
+#include "float16.h"
 #include "simd.h"
 
 #include <stdint.h>
@@ -82,22 +83,8 @@ bool dtype_is_quantized(enum dtype d)
 
 /* ---- one element ---------------------------------------------------------------------------- */
 
-/* Bits of sign, exponent and mantissa: F32 1, 8 (bias 127), 23; F16 1, 5 (bias 15), 10; BF16 1, 8,
- * 7. Each conversion computes all cases and selects one, so that the loops have no branches. */
-
-TV_INLINE uint32_t bits_of_float(float x)
-{
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-TV_INLINE float float_from_bits(uint32_t u)
-{
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
+/* BF16 has a sign, 8 exponent bits (bias 127) and 7 bits of mantissa; F16 is in float16.h. Each
+ * conversion computes all cases and selects one, so that the loops have no branches. */
 
 TV_INLINE uint64_t bits_of_double(double x)
 {
@@ -113,36 +100,14 @@ TV_INLINE double double_from_bits(uint64_t u)
     return x;
 }
 
-TV_INLINE float f16_to_float(uint16_t h)
-{
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, a = h & 0x7FFF;
-    uint32_t subnormal = bits_of_float((float)(int32_t)a * 0x1p-24f);
-    uint32_t normal = (a << 13) + (112u << 23); /* changes the exponent's bias */
-    uint32_t special = normal + (112u << 23);   /* infinity, NaN: all exponent bits are 1 */
-    uint32_t u = a < 0x400 ? subnormal : a < 0x7C00 ? normal : special;
-    return float_from_bits(sign | u);
-}
-
-TV_INLINE uint16_t float_to_f16(float x)
-{
-    uint32_t u = bits_of_float(x), sign = u >> 16 & 0x8000, a = u & 0x7FFFFFFF;
-    /* 0.5f has the same unit in the last place as F16's subnormals, so the addition rounds. */
-    uint32_t subnormal = bits_of_float(float_from_bits(a) + 0.5f) - 0x3F000000;
-    /* Adds half a unit minus one, plus one if the last bit is odd; a carry increments the exponent.
-     */
-    uint32_t normal = (a - (112u << 23) + 0xFFF + (a >> 13 & 1)) >> 13;
-    uint32_t h = a < 0x38800000 ? subnormal : a < 0x477FF000 ? normal : 0x7C00;
-    return (uint16_t)(sign | (a > 0x7F800000 ? 0x7E00 : h));
-}
-
 TV_INLINE float bf16_to_float(uint16_t b)
 {
-    return float_from_bits((uint32_t)b << 16);
+    return float16_float_from_bits((uint32_t)b << 16);
 }
 
 TV_INLINE uint16_t float_to_bf16(float x)
 {
-    uint32_t u = bits_of_float(x);
+    uint32_t u = float16_bits_of_float(x);
     uint32_t rounded = (u + 0x7FFF + (u >> 16 & 1)) >> 16;
     return (uint16_t)((u & 0x7FFFFFFF) > 0x7F800000 ? (u >> 16 | 0x40) : rounded);
 }
@@ -173,7 +138,7 @@ typedef double unaligned_double __attribute__((aligned(1), may_alias));
 TV_CLONES static void f16_to_f32(const unaligned_u16 *restrict from, float *restrict to, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        to[i] = f16_to_float(from[i]);
+        to[i] = float16_to_float(from[i]);
 }
 
 TV_CLONES static void bf16_to_f32(const unaligned_u16 *restrict from, float *restrict to, size_t n)
@@ -185,7 +150,7 @@ TV_CLONES static void bf16_to_f32(const unaligned_u16 *restrict from, float *res
 TV_CLONES static void f32_to_f16(const float *restrict from, unaligned_u16 *restrict to, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        to[i] = float_to_f16(from[i]);
+        to[i] = float16_from_float(from[i]);
 }
 
 TV_CLONES static void f32_to_bf16(const float *restrict from, unaligned_u16 *restrict to, size_t n)
@@ -197,7 +162,7 @@ TV_CLONES static void f32_to_bf16(const float *restrict from, unaligned_u16 *res
 TV_CLONES static void round_to_f16(float *x, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        x[i] = f16_to_float(float_to_f16(x[i]));
+        x[i] = float16_to_float(float16_from_float(x[i]));
 }
 
 TV_CLONES static void round_to_bf16(float *x, size_t n)

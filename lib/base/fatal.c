@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,9 +19,36 @@ void fatal_set_program(const char *name, int status)
     exit_status = status;
 }
 
+static void run_actions(const char *sentence)
+{
+    for (struct fatal_action *a = actions; a; a = a->next)
+        a->run(a->data, program, sentence);
+}
+
+/* At the first end of the process; a second one waits for it. */
+static void begin_end(void)
+{
+    static atomic_flag begun = ATOMIC_FLAG_INIT;
+    while (atomic_flag_test_and_set(&begun))
+        pause(); /* another thread is ending the process */
+}
+
+/* A library has ended the process, and said why. */
+static void end_at_exit(int status, void *unused)
+{
+    if (status == 0 || !actions)
+        return;
+    begin_end();
+    run_actions(status == 2 ? "invalid command line" : "ended by a library");
+}
+
 void fatal_add_action(struct fatal_action *a)
 {
+    static bool is_registered;
     pthread_mutex_lock(&list_lock);
+    if (!is_registered)
+        on_exit(end_at_exit, NULL);
+    is_registered = true;
     a->next = actions;
     actions = a;
     pthread_mutex_unlock(&list_lock);
@@ -45,14 +74,11 @@ static void print(const char *text)
 
 void fatal_exit(const char *sentence)
 {
-    static atomic_flag begun = ATOMIC_FLAG_INIT;
-    while (atomic_flag_test_and_set(&begun))
-        pause(); /* another thread is ending the process */
+    begin_end();
     print(program);
     print(": ");
     print(sentence);
     print("\n");
-    for (struct fatal_action *a = actions; a; a = a->next)
-        a->run(a->data, program, sentence);
+    run_actions(sentence);
     _exit(exit_status);
 }

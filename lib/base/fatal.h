@@ -1,6 +1,8 @@
 /* The end of a process where no error can be returned: out of memory, or a mapped file that was
  * truncated. fatal_exit prints one sentence, runs the actions that were added, and ends the process
- * without running exit handlers, because other threads may be at work and locks may be held.
+ * without running exit handlers, because other threads may be at work and locks may be held. The
+ * actions also run if a library calls exit, as libarchive does when memory runs out and argp does
+ * on a wrong command line.
  *
  * An action belongs to its caller and must live until fatal_remove_action. Its function may only
  * make system calls that a signal handler may make. */

@@ -62,7 +62,7 @@ void fs_start_writeback(int fd, uint64_t written, size_t size, bool complete)
 
 int fs_open_for_writing(int folder, const char *name)
 {
-    return openat(folder, name, O_WRONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    return openat(folder, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 }
 
 int fs_replace_file(int folder, const char *name, const void *bytes, size_t size)
@@ -155,6 +155,24 @@ char *fs_read_file(int folder, const char *name, size_t *size)
     free(text);
     errno = reason;
     return NULL;
+}
+
+int fs_move_bytes(int fd, uint64_t offset, uint64_t size, uint64_t by)
+{
+    char *bytes = mem_alloc(READ_SIZE, 1);
+    int failed = 0;
+    while (size > 0 && !failed) { /* the last bytes first */
+        size_t n = size < READ_SIZE ? (size_t)size : READ_SIZE;
+        size -= n;
+        ssize_t found = read_at(fd, offset + size, bytes, n);
+        if (found >= 0 && (size_t)found < n)
+            errno = EIO; /* it was truncated meanwhile */
+        failed = (size_t)found != n || fs_write_at(fd, offset + size + by, bytes, n);
+    }
+    int reason = errno;
+    free(bytes);
+    errno = reason;
+    return failed ? -1 : 0;
 }
 
 int fs_hash_range(int fd, uint64_t from, uint64_t most, uint64_t *size, uint64_t *hash)

@@ -17,6 +17,9 @@
 void fs_random_suffix(char suffix[7]);
 /* Writes all of the bytes at `offset`. */
 int fs_write_at(int fd, uint64_t offset, const void *bytes, size_t size);
+/* Moves the `size` bytes at `offset` of a file that is open for reading and writing `by` bytes
+ * towards its end, which grows. */
+int fs_move_bytes(int fd, uint64_t offset, uint64_t size, uint64_t by);
 /* Makes an empty file `size` bytes long, and allocates them on the disk where the file system can.
  */
 int fs_preallocate(int fd, uint64_t size);
@@ -24,7 +27,7 @@ int fs_preallocate(int fd, uint64_t size);
  * Every 32 MiB, and when the file is `complete`, the kernel starts to write to the disk, so that
  * the sync at the end has little to do. */
 void fs_start_writeback(int fd, uint64_t written, size_t size, bool complete);
-/* Opens a file that exists for writing. */
+/* Opens a file that exists for reading and writing. */
 int fs_open_for_writing(int folder, const char *name);
 /* Creates or atomically replaces a file with these contents, synced. */
 int fs_replace_file(int folder, const char *name, const void *bytes, size_t size);

@@ -21,6 +21,7 @@ int line_reader_open(struct line_reader *l, const char *path, struct error *e)
     if (S_ISREG(st.st_mode))
         l->version = input_file_version(&st);
     l->text = mem_resize(NULL, l->capacity = 256, 1);
+    l->hash = hash_new_state();
     return 0;
 }
 
@@ -54,6 +55,9 @@ int line_reader_read_line(struct line_reader *l, struct error *e)
     l->bytes_read += n + 1;
     if (l->bytes_read > FILE_MAX)
         return error_set(e, "%.300s is larger than 256 MiB", l->path);
+    XXH3_64bits_update(l->hash, l->text, n);
+    if (c == '\n')
+        XXH3_64bits_update(l->hash, "\n", 1);
     l->text[n] = '\0';
     return 1;
 }
@@ -63,5 +67,6 @@ void line_reader_close(struct line_reader *l)
     if (l->file)
         fclose(l->file);
     free(l->text);
+    XXH3_freeState(l->hash);
     *l = (struct line_reader){0};
 }

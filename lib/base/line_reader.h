@@ -4,6 +4,7 @@
 #ifndef TV_LINE_READER_H
 #define TV_LINE_READER_H
 
+#include "hash.h"
 #include "input_file.h"
 
 #include <stddef.h>
@@ -16,6 +17,7 @@ struct line_reader {
     size_t line_number, capacity;
     size_t bytes_read;                 /* so far */
     struct input_file_version version; /* when it was opened */
+    XXH3_state_t *hash;                /* of the bytes read so far */
 };
 
 /* Borrows `path` until line_reader_close. */

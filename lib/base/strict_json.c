@@ -1,5 +1,9 @@
 #include "strict_json.h"
 
+#include "mem.h"
+
+#include <stdlib.h>
+
 #define MAX_DEPTH 64
 /* A header of 100 MB has fewer values; jansson needs up to 200 bytes of memory for each. */
 #define MAX_VALUES 4194304
@@ -58,4 +62,18 @@ json_t *strict_json_parse(const char *file, const char *what, const unsigned cha
         root = NULL;
     }
     return root;
+}
+
+json_t *strict_json_string(const char *text)
+{
+    json_t *string = json_string(text);
+    if (string)
+        return string;
+    char *ascii = mem_copy_text(text);
+    for (char *c = ascii; *c; c++)
+        if (*c & 0x80)
+            *c = '?';
+    string = json_string(ascii);
+    free(ascii);
+    return string;
 }

@@ -1,4 +1,4 @@
-/* Parsing JSON from untrusted files: the headers of weight files and the indexes of shards. */
+/* JSON from and of untrusted text: the headers of weight files, the indexes of shards, names. */
 #ifndef TV_STRICT_JSON_H
 #define TV_STRICT_JSON_H
 
@@ -12,5 +12,8 @@
  * with json_decref. */
 json_t *strict_json_parse(const char *file, const char *what, const unsigned char *bytes,
                           size_t size, struct error *e);
+
+/* A JSON string of text that may not be UTF-8: then bytes above 127 become '?'. */
+json_t *strict_json_string(const char *text);
 
 #endif

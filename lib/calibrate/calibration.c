@@ -24,6 +24,10 @@ static void record_models_in_history(const struct calibration *c, struct stage *
 {
     const struct base_and_experts *x = &c->experts;
     const char *base = model_source_name(model_weights_model_source(x->base));
+    if (c->options->models.config)
+        stage_record_file(s, "config", model_weights_config_hash(x->base));
+    if (c->init.start_table)
+        stage_record_file(s, "start", coefficient_table_hash(c->init.start_table));
     stage_record_option(s, arena_printf(&s->arena, "--base=%s", base));
     for (size_t k = 0; k < x->n; k++)
         if (x->files[k])
@@ -50,8 +54,7 @@ static int read_samples(struct calibration *c, struct stage *s, struct error *e)
     for (size_t i = 0; i < files->n; i++) {
         if (samples_read(&c->samples, files->items[i], &requirements, e))
             return -1;
-        stage_record_option(s, arena_printf(&s->arena, "--samples=xxh3:%016llx",
-                                            (unsigned long long)c->samples.hash));
+        stage_record_file(s, "samples", c->samples.hash);
     }
     return 0;
 }

@@ -1,8 +1,9 @@
 #include "ckpt.h"
 
 #include "file_format.h"
+#include "gguf_config.h"
+#include "glob_pattern.h"
 #include "hash.h"
-#include "hf_cache.h"
 #include "notes.h"
 #include "quantized_weights.h"
 #include "read_files.h"
@@ -41,7 +42,9 @@ struct ckpt {
     size_t n;
     struct model_file **auxiliary;
     size_t n_auxiliary;
-    const char *omitted;      /* ckpt_omitted_files */
+    const char *omitted; /* ckpt_omitted_files */
+    struct hub_model hub;
+    struct gguf_model *gguf;  /* NULL: the weights are not in GGUF files */
     const char *quantization; /* ckpt_quantization */
 };
 
@@ -85,9 +88,9 @@ static int is_torch_zip(const char *path, struct error *e)
 /* ---- finding the weight files ---------------------------------------------------------------- */
 
 /* A weight file given by its path. model.safetensors and the like bring the auxiliary files of
- * their folder. */
+ * their folder, a file of a split GGUF model the others. */
 static int list_single_weight_file(struct model_files *files, struct weight_files *w,
-                                   const char *path, struct error *e)
+                                   const char *path, enum file_format format, struct error *e)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path, *folder = ".";
     if (slash)
@@ -101,7 +104,16 @@ static int list_single_weight_file(struct model_files *files, struct weight_file
         return 0;
     }
     model_files_free(files);
-    weight_files_add(w, model_files_add(files, name, path, 0));
+    size_t splits = format == FILE_FORMAT_GGUF ? weight_files_count_splits(name) : 0;
+    for (size_t i = 0; i < splits; i++) {
+        const char *split = weight_files_split_name(name, i, &files->arena);
+        model_files_add(files, split,
+                        arena_printf(&files->arena, "%.*s%s", (int)(name - path), path, split), 0);
+    }
+    if (splits == 0)
+        model_files_add(files, name, path, 0);
+    for (size_t i = 0; i < files->n; i++)
+        weight_files_add(w, &files->files[i]);
     return 0;
 }
 
@@ -128,15 +140,13 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
         return -1;
     if (format == FILE_FORMAT_ARCHIVE || (format == FILE_FORMAT_ZIP && !is_torch))
         return unarchive_model(files, path, spool, w->notes, e) < 0 ? -1 : weight_files_find(w, e);
-    return list_single_weight_file(files, w, path, e);
+    return list_single_weight_file(files, w, path, format, e);
 }
 
 /* ---- reading the headers --------------------------------------------------------------------- */
 
 static int read_shard_header(struct shard *s, struct error *e)
 {
-    if (model_files_map_file(s->file, e) < 0)
-        return -1;
     const unsigned char *bytes = s->file->bytes;
     size_t size = s->file->size;
     enum file_format format = file_format_detect(bytes, size);
@@ -144,13 +154,48 @@ static int read_shard_header(struct shard *s, struct error *e)
         return error_set(e, "%s is a Git LFS pointer, not the file itself; run git lfs pull",
                          s->tensors.file);
     if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_ARCHIVE)
-        return error_set(e, "%s (%zu bytes) is not a safetensors file or a file of torch.save",
-                         s->tensors.file, size);
+        return error_set(
+            e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
+            s->tensors.file, size);
     int failed = format == FILE_FORMAT_SAFETENSORS
                      ? safetensors_list_tensors(&s->tensors, bytes, size, e)
                      : torch_file_list_tensors(&s->tensors, bytes, size, e);
     model_files_release_pages(s->file, bytes, size);
     return failed;
+}
+
+/* The model in the shards, which are mapped GGUF files. NULL on error. */
+static struct gguf_model *open_gguf_model(const struct ckpt *c, struct error *e)
+{
+    struct gguf_model_file *files = mem_alloc(c->n_shards, sizeof *files);
+    for (size_t i = 0; i < c->n_shards; i++) {
+        const struct model_file *file = c->shards[i].file;
+        files[i] =
+            (struct gguf_model_file){file->title, file->name, file->bytes, (size_t)file->size};
+    }
+    struct gguf_model *m = gguf_model_open(files, c->n_shards, e);
+    free(files);
+    return m;
+}
+
+static int read_gguf_headers(struct ckpt *c, struct error *e)
+{
+    c->gguf = open_gguf_model(c, e);
+    if (!c->gguf)
+        return -1;
+    for (size_t i = 0; i < c->n_shards; i++) {
+        struct shard *s = &c->shards[i];
+        if (gguf_model_list_tensors(c->gguf, i, &s->tensors, e) < 0)
+            return -1;
+        c->n += s->tensors.n;
+        model_files_release_pages(s->file, s->file->bytes, s->file->size);
+    }
+    return 0;
+}
+
+static bool is_gguf(const struct model_file *file)
+{
+    return file_format_detect(file->bytes, (size_t)file->size) == FILE_FORMAT_GGUF;
 }
 
 static int read_shard_headers(struct ckpt *c, const struct weight_files *w, struct error *e)
@@ -160,6 +205,11 @@ static int read_shard_headers(struct ckpt *c, const struct weight_files *w, stru
     for (size_t i = 0; i < w->n; i++)
         c->shards[i] = (struct shard){.file = w->list[i],
                                       .tensors = {.file = w->list[i]->title, .notes = w->notes}};
+    for (size_t i = 0; i < w->n; i++)
+        if (model_files_map_file(w->list[i], e) < 0)
+            return -1;
+    if (is_gguf(w->list[0]))
+        return read_gguf_headers(c, e);
     for (size_t i = 0; i < w->n; i++) {
         if (read_shard_header(&c->shards[i], e) < 0)
             return -1;
@@ -173,12 +223,18 @@ static int compare_entry_names(const void *a, const void *b)
     return strcmp(((const struct entry *)a)->tensor.name, ((const struct entry *)b)->tensor.name);
 }
 
+static enum dtype choose_file_dtype(const struct stored_tensor *t)
+{
+    if (!t->encoding || !t->encoding->name)
+        return t->dtype;
+    return t->encoding->file_dtype != DTYPE_NONE ? t->encoding->file_dtype : DTYPE_BF16;
+}
+
 static struct ckpt_tensor make_ckpt_tensor(const struct stored_tensor *t)
 {
-    bool is_quantized = t->encoding && t->encoding->name;
     return (struct ckpt_tensor){.name = t->name,
                                 .dtype = t->dtype,
-                                .file_dtype = is_quantized ? DTYPE_BF16 : t->dtype,
+                                .file_dtype = choose_file_dtype(t),
                                 .rank = t->rank,
                                 .shape = t->shape,
                                 .elements = t->elements,
@@ -274,13 +330,36 @@ static int resolve_quantized_weights(struct ckpt *c, const struct weight_files *
 
 static void list_auxiliary_files(struct ckpt *c, const struct weight_files *w)
 {
-    c->auxiliary = mem_alloc(c->files.n, sizeof *c->auxiliary);
+    c->auxiliary = mem_alloc(c->files.n + 1, sizeof *c->auxiliary);
     for (size_t i = 0; i < c->files.n; i++) {
         struct model_file *file = &c->files.files[i];
         if (model_files_kind_of(file->name) == MODEL_FILE_AUXILIARY &&
             !weight_files_contain(w, file))
             c->auxiliary[c->n_auxiliary++] = file;
     }
+}
+
+/* Adds the config.json that a GGUF model has in its metadata, unless there is such a file. If the
+ * metadata are not those of a whole model, reading it gives the reason. */
+static void add_config_of_gguf(struct ckpt *c)
+{
+    struct error reason;
+    struct arena *a = &c->files.arena;
+    if (!c->gguf || !c->gguf->is_known || model_files_find(&c->files, "config.json"))
+        return;
+    char *text = gguf_config_json(c->gguf, &reason);
+    struct model_file *file = arena_alloc(a, 1, sizeof *file);
+    *file = (struct model_file){
+        .name = "config.json",
+        .title = arena_printf(a, "config.json from the metadata of %s", c->gguf->files[0].file)};
+    if (text) {
+        file->bytes = (const unsigned char *)arena_copy_text(a, text);
+        file->size = strlen(text);
+    } else {
+        file->unreadable = arena_copy_text(a, reason.text);
+    }
+    c->auxiliary[c->n_auxiliary++] = file;
+    free(text);
 }
 
 #define MAX_LISTED 5 /* names in a message */
@@ -303,6 +382,12 @@ static int read_tensors(struct ckpt *c, const struct weight_files *w, struct err
            (w->index && check_shard_index(c, w, e) < 0) || resolve_quantized_weights(c, w, e);
 }
 
+/* Whose config.json comes from the weight file. */
+static bool has_gguf_weights(const struct weight_files *w)
+{
+    return w->n > 0 && glob_pattern_text_ends_with(w->list[0]->name, ".gguf");
+}
+
 /* Without `tensors` only the auxiliary files are listed. */
 static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *notes, bool tensors,
                                     struct error *e)
@@ -313,9 +398,11 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
     struct ckpt *c = mem_alloc(1, sizeof *c);
     struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
     int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
-                 (tensors && read_tensors(c, &w, e));
+                 ((tensors || has_gguf_weights(&w)) && read_tensors(c, &w, e));
     list_auxiliary_files(c, &w);
+    add_config_of_gguf(c);
     list_omitted_files(c);
+    c->hub = hf_cache_identify_model(found, &c->files.arena);
     weight_files_free(&w);
     free(found);
     if (!failed)
@@ -335,6 +422,7 @@ void ckpt_close(struct ckpt *c)
         return;
     for (size_t i = 0; i < c->n_shards; i++)
         stored_tensors_free(&c->shards[i].tensors);
+    gguf_model_close(c->gguf);
     free(c->shards);
     free(c->entries);
     free(c->auxiliary);
@@ -345,6 +433,11 @@ void ckpt_close(struct ckpt *c)
 int ckpt_check_unchanged(const struct ckpt *c, struct error *e)
 {
     return model_files_check_unchanged(&c->files, e);
+}
+
+const struct gguf_model *ckpt_gguf_model(const struct ckpt *c)
+{
+    return c->gguf;
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -439,6 +532,11 @@ uint64_t ckpt_fingerprint(const struct ckpt *c)
     uint64_t hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     return hash;
+}
+
+struct hub_model ckpt_hub_model(const struct ckpt *c)
+{
+    return c->hub;
 }
 
 /* ---- auxiliary files ------------------------------------------------------------------------- */

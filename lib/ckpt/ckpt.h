@@ -3,22 +3,25 @@
  *
  * A ckpt owns what its functions return until ckpt_close. Tensors are sorted bytewise by name.
  * After ckpt_open several threads may use it at once. Formats: safetensors (safetensors.h), files
- * of torch.save (torch_file.h), Hugging Face folders, and tar or zip archives of such folders. */
+ * of torch.save (torch_file.h), GGUF files (gguf_model.h), Hugging Face folders, and tar or zip
+ * archives of such folders. */
 #ifndef TV_CKPT_H
 #define TV_CKPT_H
 
 #include "dtype.h"
 #include "error.h"
+#include "hf_cache.h"
 
 #include <stdint.h>
 #include <stdio.h>
 
 struct ckpt;
+struct gguf_model;
 
 struct ckpt_tensor {
     const char *name;
     enum dtype dtype;
-    enum dtype file_dtype; /* of a new file with these elements: BF16 if they are quantized */
+    enum dtype file_dtype; /* of a new file with these elements */
     size_t rank;
     const uint64_t *shape;
     size_t elements;
@@ -28,8 +31,9 @@ struct ckpt_tensor {
     const struct tensor_encoding *encoding; /* tensor_encoding.h; NULL: stored as they are read */
 };
 
-/* Opens a folder (model.safetensors, shards with an index, or pytorch_model*.bin), one .safetensors
- * or .bin file, or an archive of such a folder, recognised by content. An archive is unpacked to
+/* Opens a folder (model.safetensors, shards with an index, pytorch_model*.bin, or one GGUF model),
+ * one weight file, or an archive of such a folder, recognised by content. Of a split GGUF model the
+ * path of any file names all. An archive is unpacked to
  * unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are written to
  * `notes`, one per line, unless it is NULL. NULL on error. */
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
@@ -45,6 +49,8 @@ int ckpt_is_checkpoint(const char *path, struct error *e);
 
 /* The bytes of the file that contain n elements. */
 size_t ckpt_tensor_bytes(const struct ckpt_tensor *t, size_t n);
+/* The model as GGUF files have it; NULL if its weights are in other files. */
+const struct gguf_model *ckpt_gguf_model(const struct ckpt *c);
 
 size_t ckpt_tensor_count(const struct ckpt *c);
 const struct ckpt_tensor *ckpt_tensor(const struct ckpt *c, size_t i);
@@ -67,9 +73,11 @@ uint64_t ckpt_fingerprint(const struct ckpt *c);
 /* The formats of quantized weights and the relative size of their error, such as "FP8 E4M3 (128x128
  * blocks), error 2.6 %"; NULL if no tensor is quantized. */
 const char *ckpt_quantization(const struct ckpt *c);
+/* Its name on the Hugging Face Hub, if it is in the local cache. */
+struct hub_model ckpt_hub_model(const struct ckpt *c);
 
 /* The auxiliary files: config.json, tokenizer files, code, licences; not weights, indexes,
- * sub-folders or hidden files. */
+ * sub-folders or hidden files. A GGUF model without a config.json has one from its metadata. */
 size_t ckpt_auxiliary_file_count(const struct ckpt *c);
 const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i);
 /* Reads an auxiliary file: `size` bytes, followed by a zero byte. 1: read; the caller frees *text.

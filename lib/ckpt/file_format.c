@@ -35,6 +35,8 @@ enum file_format file_format_detect(const unsigned char *bytes, size_t n)
         return FILE_FORMAT_ARCHIVE;
     if (starts_with(bytes, n, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46", 8))
         return FILE_FORMAT_TORCH_LEGACY;
+    if (starts_with(bytes, n, "GGUF", 4))
+        return FILE_FORMAT_GGUF;
     if (starts_with(bytes, n, "version https://git-lfs", 23))
         return FILE_FORMAT_LFS_POINTER;
     return may_be_safetensors(bytes, n) ? FILE_FORMAT_SAFETENSORS : FILE_FORMAT_UNKNOWN;

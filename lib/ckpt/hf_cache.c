@@ -77,6 +77,54 @@ static int find_snapshot_folder(struct arena *a, const char *name, const char **
                       : found;
 }
 
+/* ---- names of snapshots ---------------------------------------------------------------------- */
+
+static bool is_commit(const char *text)
+{
+    return strlen(text) == 40 && strspn(text, "0123456789abcdef") == 40;
+}
+
+/* Cuts the last component off a path, and returns it; NULL if there is none before a slash. */
+static char *cut_last_component(char *path)
+{
+    size_t n = strlen(path);
+    while (n && path[n - 1] == '/')
+        path[--n] = '\0';
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        return NULL;
+    *slash = '\0';
+    return slash + 1;
+}
+
+/* models--ORG--NAME or models--NAME -> ORG/NAME or NAME; NULL if it is something else. */
+static char *repository_of_folder(char *folder)
+{
+    static const char prefix[] = "models--";
+    if (strncmp(folder, prefix, sizeof prefix - 1) != 0)
+        return NULL;
+    char *name = folder + sizeof prefix - 1, *dashes = strstr(name, "--");
+    if (dashes) {
+        *dashes = '/';
+        memmove(dashes + 1, dashes + 2, strlen(dashes + 2) + 1);
+    }
+    return is_repository_name(name) ? name : NULL;
+}
+
+struct hub_model hf_cache_identify_model(const char *path, struct arena *a)
+{
+    char *copy = arena_copy_text(a, path), *commit = cut_last_component(copy);
+    if (commit && !is_commit(commit)) /* a file in the snapshot? */
+        commit = cut_last_component(copy);
+    char *snapshots = cut_last_component(copy), *folder = strrchr(copy, '/');
+    if (!commit || !is_commit(commit) || !snapshots || strcmp(snapshots, "snapshots") != 0)
+        return (struct hub_model){0};
+    const char *name = repository_of_folder(folder ? folder + 1 : copy);
+    return name ? (struct hub_model){name, commit} : (struct hub_model){0};
+}
+
+/* ---- finding a model ------------------------------------------------------------------------- */
+
 int hf_cache_resolve_path(const char *path, char **found, struct error *e)
 {
     struct arena a = {0};

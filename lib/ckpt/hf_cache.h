@@ -3,11 +3,23 @@
 #define TV_HF_CACHE_H
 
 #include "error.h"
+#include "mem.h"
+
+#include <stdbool.h>
 
 /* Finds the path itself if it exists; else, if it looks like org/name or name, the snapshot of that
  * model's main revision in the cache ($HF_HUB_CACHE, else $HF_HOME/hub, else
  * $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub). 1: found; the caller frees
  * *found. 0: there is neither; -1: error. In both cases `e` says so. */
 int hf_cache_resolve_path(const char *path, char **found, struct error *e);
+
+/* A model on the Hugging Face Hub. */
+struct hub_model {
+    const char *name, *commit; /* org/name or name, and 40 hexadecimal digits; NULL: unknown */
+};
+
+/* The model whose snapshot is the folder, or contains the file, at a path that
+ * hf_cache_resolve_path has found: .../models--ORG--NAME/snapshots/COMMIT. In the arena. */
+struct hub_model hf_cache_identify_model(const char *path, struct arena *a);
 
 #endif

@@ -17,10 +17,10 @@
 
 enum model_file_kind model_files_kind_of(const char *name)
 {
-    static const char *const weights[] = {".safetensors", ".bin", ".pt", ".pth"};
-    static const char *const unsupported[] = {".gguf", ".ggml",      ".h5", ".msgpack", ".onnx",
-                                              ".ckpt", ".npz",       ".ot", ".tflite",  ".mlmodel",
-                                              ".nemo", ".onnx_data", ".pkl"};
+    static const char *const weights[] = {".safetensors", ".bin", ".pt", ".pth", ".gguf"};
+    static const char *const unsupported[] = {".ggml",    ".h5",   ".msgpack",   ".onnx",
+                                              ".ckpt",    ".npz",  ".ot",        ".tflite",
+                                              ".mlmodel", ".nemo", ".onnx_data", ".pkl"};
     if (glob_pattern_text_ends_with(name, ".index.json"))
         return MODEL_FILE_INDEX;
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)

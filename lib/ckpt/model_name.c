@@ -49,16 +49,29 @@ static char *copy_last_component(const char *path)
     return result;
 }
 
+/* NAME-00001-of-00003 -> NAME */
+static void cut_split_number(char *name)
+{
+    char *of = strstr(name, "-of-"), *dash = of;
+    while (dash && dash > name && dash[-1] >= '0' && dash[-1] <= '9')
+        dash--;
+    if (of && dash > name + 1 && dash < of && dash[-1] == '-' && of[4] &&
+        strspn(of + 4, "0123456789") == strlen(of + 4))
+        dash[-1] = '\0';
+}
+
 static void cut_file_extension(char *name)
 {
-    static const char *const endings[] = {".safetensors", ".bin",    ".pt",  ".pth",
-                                          ".tar",         ".tar.gz", ".tgz", ".tar.zst",
-                                          ".tzst",        ".tar.xz", ".txz", ".zip"};
+    static const char *const endings[] = {".safetensors", ".bin",    ".pt",  ".pth",     ".gguf",
+                                          ".tar",         ".tar.gz", ".tgz", ".tar.zst", ".tzst",
+                                          ".tar.xz",      ".txz",    ".zip"};
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         size_t n = strlen(name), m = strlen(endings[i]);
         if (n <= m || strcmp(name + n - m, endings[i]) != 0)
             continue;
         name[n - m] = '\0';
+        if (strcmp(endings[i], ".gguf") == 0)
+            cut_split_number(name);
         return;
     }
 }

@@ -2,7 +2,8 @@
 #ifndef TV_MODEL_NAME_H
 #define TV_MODEL_NAME_H
 
-/* The last component of the path, without .tar.zst, .safetensors and the like; for
+/* The last component of the path, without .tar.zst, .safetensors and the like, and for a GGUF file
+ * without the number of a split; for
  * .../model.safetensors that of its folder; for a snapshot in the Hugging Face cache the name of
  * the repository. The caller frees. */
 char *model_name_from_path(const char *path);

@@ -5,6 +5,8 @@
 #ifndef TV_TENSOR_ENCODING_H
 #define TV_TENSOR_ENCODING_H
 
+#include "dtype.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -15,6 +17,7 @@ struct stored_tensor;
 struct tensor_encoding {
     const char *name;      /* "FP8 E4M3 (128x128 blocks)", "GGUF Q8_0"; NULL: it loses nothing */
     double relative_error; /* of a normally distributed matrix, root mean square; 0: unknown */
+    enum dtype file_dtype; /* of a new file with quantized elements; DTYPE_NONE: BF16 */
     /* Elements that are encoded together, and their bytes. A row is a whole number of blocks. */
     size_t block_elements, block_bytes;
     /* Rows of an attention head whose halves are interleaved in the file, as GGUF does for RoPE:

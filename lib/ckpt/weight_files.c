@@ -53,6 +53,28 @@ static bool parse_shard_name(const char *name, const char *ending, struct shard_
            s->digits == length - (int)strlen("-of-");
 }
 
+#define GGUF ".gguf"
+
+size_t weight_files_count_splits(const char *name)
+{
+    struct shard_name s;
+    return parse_shard_name(name, GGUF, &s) ? s.count : 0;
+}
+
+static const char *shard_name_of_number(const char *name, const struct shard_name *s, size_t number,
+                                        const char *ending, struct arena *a)
+{
+    return arena_printf(a, "%.*s%0*zu-of-%0*zu%s", (int)s->stem, name, s->digits, number, s->digits,
+                        s->count, ending);
+}
+
+const char *weight_files_split_name(const char *name, size_t i, struct arena *a)
+{
+    struct shard_name s;
+    parse_shard_name(name, GGUF, &s);
+    return shard_name_of_number(name, &s, i + 1, GGUF, a);
+}
+
 /* The first file that is named like a shard; NULL if there is none. Shards of two models are an
  * error. */
 static int find_shard_set(const struct weight_files *w, const char *ending,
@@ -83,16 +105,18 @@ static int add_unindexed_shards(struct weight_files *w, const char *ending, stru
     struct shard_name s = {0};
     if (find_shard_set(w, ending, &first, &s, e) < 0)
         return -1;
-    for (size_t i = 1; first && i <= s.count; i++) {
-        char name[300];
-        snprintf(name, sizeof name, "%.*s%0*zu-of-%0*zu%s", (int)s.stem, first->name, s.digits, i,
-                 s.digits, s.count, ending);
+    struct arena a = {0};
+    int failed = 0;
+    for (size_t i = 1; first && !failed && i <= s.count; i++) {
+        const char *name = shard_name_of_number(first->name, &s, i, ending, &a);
         struct model_file *file = model_files_find(w->files, name);
-        if (!file)
-            return error_set(e, "%s: the shard %s is missing", w->path, name);
-        weight_files_add(w, file);
+        if (file)
+            weight_files_add(w, file);
+        else
+            failed = error_set(e, "%s: the shard %s is missing", w->path, name);
     }
-    return w->n > 0;
+    arena_free(&a);
+    return failed ? -1 : w->n > 0;
 }
 
 /* ---- shards of an index ---------------------------------------------------------------------- */
@@ -169,6 +193,23 @@ static int find_weights_in_format(struct weight_files *w, const char *stem, cons
     return index ? add_indexed_shards(w, index, e) : add_unindexed_shards(w, ending, e);
 }
 
+/* Looks for the only GGUF file, or the files of the only split. 1: found; 0: there are none. */
+static int find_gguf_weights(struct weight_files *w, struct error *e)
+{
+    struct model_file *several, *only = find_only_file_with_ending(w, GGUF, &several);
+    size_t n = 0;
+    for (size_t i = 0; i < w->files->n; i++)
+        n += glob_pattern_text_ends_with(w->files->files[i].name, GGUF);
+    if (only && weight_files_count_splits(only->name) == 0)
+        weight_files_add(w, only);
+    else if (n > 0 && add_unindexed_shards(w, GGUF, e) < 0)
+        return -1;
+    if (w->n == n)
+        return n > 0;
+    return error_set(e, "%s contains several GGUF files (%s, ...); give the path of one file",
+                     w->path, several->name);
+}
+
 /* Is it an unpacked tar of torch before 1.0? */
 static bool is_torch_0_tar(const struct model_files *f)
 {
@@ -194,6 +235,9 @@ int weight_files_find(struct weight_files *w, struct error *e)
         weight_files_add(w, only);
         return 0;
     }
+    found = find_gguf_weights(w, e);
+    if (found)
+        return found < 0 ? -1 : 0;
     if (is_torch_0_tar(w->files))
         return error_set(e,
                          "%s is in the format of torch before 1.0, which is not supported; load it "
@@ -201,6 +245,6 @@ int weight_files_find(struct weight_files *w, struct error *e)
                          w->path);
     return error_set(e,
                      "%s contains no weights; expected model.safetensors, shards with an index, "
-                     "one .safetensors file, or pytorch_model.bin",
+                     "one .safetensors file, pytorch_model.bin, or one GGUF file",
                      w->path);
 }

@@ -21,6 +21,7 @@ struct coefficient_table {
     size_t n;
     struct entry *entries; /* sorted by tensor, model, chunk */
     double *values;        /* in the same order */
+    uint64_t hash;         /* of the file */
     struct arena arena;
 };
 
@@ -171,6 +172,7 @@ struct coefficient_table *coefficient_table_read(const char *file, struct error 
     struct coefficient_table *t = mem_alloc(1, sizeof *t);
     t->file = mem_copy_text(file);
     int failed = read_lines(t, &l, e);
+    t->hash = XXH3_64bits_digest(l.hash);
     line_reader_close(&l);
     if (t->n)
         qsort(t->entries, t->n, sizeof *t->entries, compare_entries);
@@ -193,6 +195,11 @@ void coefficient_table_free(struct coefficient_table *t)
     free(t->values);
     free(t->file);
     free(t);
+}
+
+uint64_t coefficient_table_hash(const struct coefficient_table *t)
+{
+    return t->hash;
 }
 
 size_t coefficient_table_find_values(const struct coefficient_table *t, const char *tensor,

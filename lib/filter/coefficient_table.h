@@ -13,6 +13,8 @@ struct coefficient_table;
  * are not 0, 1, ..., m - 1. */
 struct coefficient_table *coefficient_table_read(const char *file, struct error *e);
 void coefficient_table_free(struct coefficient_table *t);
+/* XXH3 of the file, for the history. */
+uint64_t coefficient_table_hash(const struct coefficient_table *t);
 
 /* The number of values for that tensor and model, 0 if there are none; they are the table's. */
 size_t coefficient_table_find_values(const struct coefficient_table *t, const char *tensor,

@@ -6,7 +6,7 @@ int gram_join_begin(struct job *job, enum join_weights weights, struct error *e)
 {
     const struct tensor *t = job->in;
     size_t n = t->n_vectors;
-    if (join_reject_unsupported_weights(job->stage, t, weights, e))
+    if (join_use_weights(job, weights, e))
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;

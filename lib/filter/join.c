@@ -75,8 +75,8 @@ int join_declare_merged_model(struct header *h, const char *name, size_t least, 
 
 /* ---- weights --------------------------------------------------------------------------------- */
 
-int join_reject_unsupported_weights(const struct stage *s, const struct tensor *t,
-                                    enum join_weights weights, struct error *e)
+static int check_weights_supported(const struct stage *s, const struct tensor *t,
+                                   enum join_weights weights, struct error *e)
 {
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
@@ -95,6 +95,38 @@ int join_reject_unsupported_weights(const struct stage *s, const struct tensor *
                              "supports only one per tensor",
                              t->name, model, v->n_weights);
     }
+    return 0;
+}
+
+/* The vectors that are merged and their weights, in the arena; NULL if all weights are and were 1.
+ */
+static struct joined_vector *list_joined_vectors(const struct job *job)
+{
+    const struct tensor *t = job->in;
+    struct joined_vector *list = arena_alloc(job->arena, t->n_vectors, sizeof *list);
+    bool weighted = false;
+    for (size_t k = 0; k < t->n_vectors; k++) {
+        const struct vector *v = &t->vectors[k];
+        weighted |= vector_is_weighted(v) || v->n_joined;
+        list[k] = (struct joined_vector){
+            .name = job->stage->in->models[v->model].name,
+            .n_weights = v->n_weights,
+            .weights = v->weights,
+            .n_joined = v->n_joined,
+            .joined =
+                joined_vectors_copy(job->arena, v->n_joined, v->joined, JOINED_LEVELS_MAX - 1),
+        };
+    }
+    return weighted ? list : NULL;
+}
+
+int join_use_weights(struct job *job, enum join_weights weights, struct error *e)
+{
+    struct vector *merged = &job->out->vectors[0];
+    if (check_weights_supported(job->stage, job->in, weights, e))
+        return -1;
+    merged->joined = list_joined_vectors(job);
+    merged->n_joined = merged->joined ? job->in->n_vectors : 0;
     return 0;
 }
 

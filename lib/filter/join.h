@@ -26,9 +26,9 @@ enum join_weights {
     JOIN_CHUNK_WEIGHTS   /* also one per chunk of a vector */
 };
 
-/* In begin: an error if a vector has weights that the join cannot use. */
-int join_reject_unsupported_weights(const struct stage *s, const struct tensor *t,
-                                    enum join_weights weights, struct error *e);
+/* In begin: records the weights in the vector of the result (struct joined_vector). An error if a
+ * vector has weights that the join cannot use. */
+int join_use_weights(struct job *job, enum join_weights weights, struct error *e);
 /* The divisor of a weighted mean. `sum` is that of the weights; if it is near 0, the divisor is 1
  * for task vectors, and it is an error for weights. `what` is what divides ("--normalize=all"). */
 int join_mean_divisor(enum stream_kind kind, double sum, const char *what, double *divisor,

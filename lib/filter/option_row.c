@@ -1,13 +1,10 @@
 #include "option_row.h"
 
 #include "dtype.h"
-#include "hash.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 void string_list_append(struct string_list *list, struct arena *a, const char *text)
 {
@@ -116,23 +113,6 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
 
 /* ---- history --------------------------------------------------------------------------------- */
 
-/* Identifies the contents of a file given as an option: the file may change after the run. */
-static const char *hash_file_contents(struct arena *a, const char *path)
-{
-    XXH3_state_t *state = hash_new_state();
-    unsigned char bytes[1 << 14];
-    ssize_t n;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && (n = read(fd, bytes, sizeof bytes)) > 0)
-        XXH3_64bits_update(state, bytes, (size_t)n);
-    if (fd >= 0)
-        close(fd);
-    const char *text =
-        arena_printf(a, "xxh3:%016llx", (unsigned long long)XXH3_64bits_digest(state));
-    XXH3_freeState(state);
-    return text;
-}
-
 static const char *copy_choice_text(const struct option_row *o, int index, struct arena *a)
 {
     const char *choice = o->choices;
@@ -154,8 +134,6 @@ static const char *format_option_value(const struct option_row *o, const void *f
         return arena_printf(a, "%llu", (unsigned long long)*(const uint64_t *)field);
     case OPTION_STRING:
         return *(const char *const *)field;
-    case OPTION_FILE:
-        return hash_file_contents(a, *(const char *const *)field);
     case OPTION_CHOICE:
         return copy_choice_text(o, *(const int *)field, a);
     case OPTION_DTYPE:
@@ -177,6 +155,8 @@ void option_row_append_words(const struct option_row *o, const void *field, stru
     const struct tensor_rules *rules = field;
     const struct string_list *strings = field;
     switch (o->kind) {
+    case OPTION_FILE: /* stage_record_file */
+        break;
     case OPTION_FLAG:
         string_list_append(words, a, arena_printf(a, "--%s", o->name));
         break;

@@ -19,7 +19,7 @@ enum option_kind {
     OPTION_COUNT,  /* uint64_t, decimal */
     OPTION_SIZE,   /* uint64_t bytes: 64K, 512M, 2G (powers of 1024) */
     OPTION_STRING, /* const char * */
-    OPTION_FILE,   /* const char *, a path; the history records the file's hash */
+    OPTION_FILE,   /* const char *, a path; see stage_record_file */
     OPTION_CHOICE, /* int: index into `choices` ("all|agreeing"), -1 if not given and no default */
     OPTION_DTYPE,  /* enum dtype, floating */
     OPTION_RULES,  /* struct tensor_rules, values in `range`; repeatable */

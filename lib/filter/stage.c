@@ -158,6 +158,12 @@ void stage_record_option(struct stage *s, const char *text)
     string_list_append(&s->recorded_options, &s->arena, text);
 }
 
+void stage_record_file(struct stage *s, const char *option, uint64_t hash)
+{
+    stage_record_option(
+        s, arena_printf(&s->arena, "--%s=xxh3:%016llx", option, (unsigned long long)hash));
+}
+
 static void append_operand_words(const struct stage *s, struct arena *a, struct string_list *words)
 {
     const struct string_list *operands =

@@ -1,6 +1,7 @@
 #include "model_weights.h"
 
 #include "arch_config.h"
+#include "hash.h"
 #include "mapped_file.h"
 #include "name_scheme.h"
 #include "parallel_for.h"
@@ -14,6 +15,7 @@
 struct model_weights {
     struct model_source *file;
     struct arch arch;
+    uint64_t config_hash; /* of the file with --config */
     struct weight_source source;
     long *tensors;   /* [weight_kind_index]: index in the file; -1: none */
     size_t *offsets; /* [weight_kind_index]: the weight's first element in its tensor */
@@ -23,6 +25,11 @@ struct model_weights {
 const struct arch *model_weights_arch(const struct model_weights *m)
 {
     return &m->arch;
+}
+
+uint64_t model_weights_config_hash(const struct model_weights *m)
+{
+    return m->config_hash;
 }
 
 const struct model_source *model_weights_model_source(const struct model_weights *m)
@@ -71,6 +78,7 @@ static int read_model_config(struct model_weights *m, const char *config, const 
         config ? read_text_file(config, spool, &size, e) : read_own_config_json(m, &size, e);
     const char *file =
         config ? config : arena_printf(&a, "config.json of %s", model_source_name(m->file));
+    m->config_hash = config && text ? XXH3_64bits(text, size) : 0;
     int failed = !text || arch_config_read(&m->arch, file, text, size, &duplicates, e);
     if (!failed && duplicates)
         printable_message("%s: warning: %s has duplicate keys; the last one wins", tool, file);

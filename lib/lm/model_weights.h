@@ -22,6 +22,8 @@ void model_weights_close(struct model_weights *m);
 void model_weights_release_layer(struct model_weights *m);
 
 const struct arch *model_weights_arch(const struct model_weights *m);
+/* XXH3 of the file given in place of config.json, for the history. */
+uint64_t model_weights_config_hash(const struct model_weights *m);
 const struct model_source *model_weights_model_source(const struct model_weights *m);
 const struct weight_source *model_weights_weight_source(const struct model_weights *m);
 

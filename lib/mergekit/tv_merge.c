@@ -2,15 +2,8 @@
 
 #include "config_command.h"
 #include "preflight.h"
-#include "spool.h"
+#include "shared_result.h"
 #include "standard_output.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 static const struct filter descriptor = {
     .name = "tv merge",
@@ -70,79 +63,13 @@ static int run_dry_run(struct config_command *c, const struct pipeline_options *
 
 /* ---- merge ----------------------------------------------------------------------------------- */
 
-static int fail(const struct config_command *c, const char *what, const char *reason)
-{
-    struct error e = {0};
-    error_set(&e, "%s: %s", what, reason);
-    return config_command_print_error(c, &e, 1);
-}
-
-/* Runs a pipeline in a child process; returns its exit status. */
-static int run_pipeline_in_child(const struct config_command *c, const struct pipeline_options *run,
-                                 const struct pipeline *p, struct arena *a)
-{
-    int status;
-    fflush(NULL);
-    pid_t pid = fork();
-    if (pid == 0)
-        exit(pipeline_run(run, p, a));
-    if (pid < 0)
-        return fail(c, "cannot start a process", strerror(errno));
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            return fail(c, "cannot wait for a process", strerror(errno));
-    if (WIFEXITED(status))
-        return WEXITSTATUS(status);
-    return fail(c, "the process that computes a document was ended by a signal",
-                strsignal(WTERMSIG(status)));
-}
-
-/* Opens a result that was written, and removes its name and the private folder that contains it. -1
- * if there is none. */
-static int open_and_remove(const char *folder, const char *path)
-{
-    int fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), reason = errno;
-    unlink(path);
-    rmdir(folder);
-    errno = reason;
-    return fd;
-}
-
-/* Computes a result that is used more than once. It is stored in an unlinked file, which this
- * process keeps open for the pipelines that read it. Returns the exit status. */
-static int compute_and_store_shared_result(struct config_command *c,
-                                           const struct pipeline_options *run,
-                                           const struct document_result *result)
-{
-    struct error e;
-    char *folder =
-        arena_printf(&c->a, "%s/tvtools-XXXXXX", spool_folder_or_default(c->stage->common.spool));
-    if (!mkdtemp(folder)) {
-        error_set(&e, "cannot create %s: %s", folder, strerror(errno));
-        return config_command_print_error(c, &e, 1);
-    }
-    const char *path = arena_printf(&c->a, "%s/%s.safetensors", folder, result->name);
-    int status = run_pipeline_in_child(
-        c, run, translated_config_pipeline_to_file(result, path, &c->a), &c->a);
-    int fd = open_and_remove(folder, path);
-    if (status)
-        return status;
-    if (fd < 0) {
-        error_set(&e, "cannot open %s: %s", path, strerror(errno));
-        return config_command_print_error(c, &e, 1);
-    }
-    translated_config_replace_result(&c->merge, result, arena_printf(&c->a, "/dev/fd/%d", fd),
-                                     &c->a);
-    return 0;
-}
-
 static int run_merge(struct config_command *c, struct pipeline_options *run)
 {
     const struct translated_config *m = &c->merge;
     int status = pipeline_run_start_report(run, c->options->report);
     for (size_t i = 0; i < m->n_results && status == 0; i++)
         if (m->results[i]->uses > 1)
-            status = compute_and_store_shared_result(c, run, m->results[i]);
+            status = shared_result_compute(c, run, m->results[i]);
     if (status == 0)
         status = pipeline_run(run, &m->pipeline, &c->a);
     return pipeline_run_end_report(run, c->options->report, status);

@@ -39,7 +39,10 @@ static int open_model(struct diff_reference *r, const char *operand, const char 
     if (!r->model)
         return -1;
     r->header = header_new();
-    return model_source_fill_header(r->model, r->header, e);
+    if (model_source_fill_header(r->model, r->header, e) < 0)
+        return -1;
+    model_source_set_identity(r->model, r->header, 0);
+    return 0;
 }
 
 struct diff_reference *diff_reference_open(const char *operand, const char *spool, const char *tool,

@@ -1,5 +1,6 @@
 #include "model_set.h"
 
+#include "gguf_model.h"
 #include "hash.h"
 #include "source_sink_services.h"
 #include "stage.h"
@@ -91,9 +92,21 @@ static int add_model_to_header(const struct model_set *m, const struct model_sou
     long i = header_add_model(h, model_source_name(model), role, e);
     if (i < 0)
         return -1;
-    h->models[i].has_fingerprint = true;
-    h->models[i].fingerprint = model_source_fingerprint(model);
-    h->models[i].quantization = arena_copy_text(&h->arena, model_source_quantization(model));
+    model_source_set_identity(model, h, (size_t)i);
+    return 0;
+}
+
+/* GGUF files contain their tokenizers: an error if that of the model is not that of the others. */
+static int check_gguf_settings(const struct model_set *m, const struct model_source *model,
+                               struct error *e)
+{
+    const struct ckpt *c = model_source_checkpoint(model);
+    const struct gguf_model *own = c ? ckpt_gguf_model(c) : NULL;
+    for (size_t i = 0; own && i < m->n_models; i++) {
+        const struct ckpt *other = model_source_checkpoint(m->models[i]);
+        if (other && ckpt_gguf_model(other) && m->models[i] != model)
+            return gguf_model_check_compatible(ckpt_gguf_model(other), own, e);
+    }
     return 0;
 }
 
@@ -110,7 +123,7 @@ static int open_models(struct stage *s, struct model_set *m, struct header *h, s
         if (!model)
             return -1;
         m->models[m->n_models++] = model;
-        if (check_equal_layer_counts(m, model, e))
+        if (check_equal_layer_counts(m, model, e) || check_gguf_settings(m, model, e))
             return -1;
         if (model_source_selected_layers(model)) /* number the layers as the first model does */
             slicing.first_layer = model_source_selected_layers(model)->first_number;

@@ -148,6 +148,17 @@ const char *model_source_quantization(const struct model_source *m)
     return h->n_tensors ? h->models[h->tensors[0].vectors[0].model].quantization : NULL;
 }
 
+void model_source_set_identity(const struct model_source *m, struct header *h, size_t model)
+{
+    const struct hub_model hub = m->ckpt ? ckpt_hub_model(m->ckpt) : (struct hub_model){0};
+    struct model *to = &h->models[model];
+    to->has_fingerprint = true;
+    to->fingerprint = model_source_fingerprint(m);
+    to->hub = arena_copy_text(&h->arena, hub.name);
+    to->commit = arena_copy_text(&h->arena, hub.commit);
+    to->quantization = arena_copy_text(&h->arena, model_source_quantization(m));
+}
+
 const struct ckpt *model_source_checkpoint(const struct model_source *m)
 {
     return m->ckpt;
@@ -158,7 +169,6 @@ int model_source_fill_header(const struct model_source *m, struct header *h, str
     h->kind = KIND_WEIGHTS;
     if (header_add_model(h, m->name, NULL, e) < 0)
         return -1;
-    h->models[0].quantization = arena_copy_text(&h->arena, model_source_quantization(m));
     h->n_tensors = model_source_tensor_count(m);
     h->tensors = arena_alloc(&h->arena, h->n_tensors, sizeof *h->tensors);
     for (size_t i = 0; i < h->n_tensors; i++) {

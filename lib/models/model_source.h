@@ -25,6 +25,9 @@ const char *model_source_name(const struct model_source *m);
 uint64_t model_source_fingerprint(const struct model_source *m);
 /* The format of its quantized weights (ckpt_quantization); NULL if there are none. */
 const char *model_source_quantization(const struct model_source *m);
+/* Sets what identifies the model in a header: its fingerprint, its name and commit on the Hub if
+ * it is in the local Hugging Face cache, and the format of quantized weights. */
+void model_source_set_identity(const struct model_source *m, struct header *h, size_t model);
 /* The checkpoint, with its config and tokenizer files; NULL for a saved stream. */
 const struct ckpt *model_source_checkpoint(const struct model_source *m);
 /* Fills in an empty header: kind weights, this model, a vector for each of its tensors. */

@@ -12,8 +12,7 @@ static int open_model(struct stage *s, struct header *h, struct error *e)
     s->data = m;
     if (!m || model_source_fill_header(m, h, e) < 0)
         return -1;
-    h->models[0].has_fingerprint = true;
-    h->models[0].fingerprint = model_source_fingerprint(m);
+    model_source_set_identity(m, h, 0);
     tensor_name_set_layer_numbers(h);
     return 0;
 }

@@ -4,6 +4,7 @@
 #include "config_update.h"
 #include "glob_pattern.h"
 #include "tokenizer_files.h"
+#include "used_weights.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,7 +73,8 @@ static bool is_copied_model_file(const char *name)
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
         copied |= glob_pattern_matches(patterns[i], name);
     /* hf_quant_config.json describes a quantization that the new checkpoint does not have. */
-    return copied && strcmp(name, "config.json") != 0 && strcmp(name, "hf_quant_config.json") != 0;
+    return copied && strcmp(name, "config.json") != 0 && strcmp(name, USED_WEIGHTS_FILE) != 0 &&
+           strcmp(name, "hf_quant_config.json") != 0;
 }
 
 static int copy_file(const struct auxiliary_files *a, const struct model_source *source,

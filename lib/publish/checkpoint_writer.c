@@ -4,6 +4,7 @@
 #include "mem.h"
 #include "tar_writer.h"
 #include "temporary_output.h"
+#include "used_weights.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -171,6 +172,25 @@ int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *
             temporary_output_rewrite_start(&w->temporary, s->name, s->header, s->header_size, e);
     }
     return failed;
+}
+
+/* Sets them in the metadata of the only file. Room was reserved for one weight per model; where
+ * that is too little, the data move. */
+static int set_used_weights_metadata(struct checkpoint_writer *w, const char *text, struct error *e)
+{
+    const struct shard *s = &w->layout->shards[0];
+    if (shard_layout_set_longer_metadata(w->layout, USED_WEIGHTS_METADATA, text ? text : "{}",
+                                         w->target.path, e))
+        return -1;
+    return temporary_output_grow_start(&w->temporary, s->name, s->header, s->header_size, e);
+}
+
+int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char *text,
+                                         struct error *e)
+{
+    if (w->target.form == OUTPUT_SAFETENSORS)
+        return set_used_weights_metadata(w, text, e);
+    return text ? checkpoint_writer_write_file(w, USED_WEIGHTS_FILE, text, strlen(text), e) : 0;
 }
 
 /* ---- data ----------------------------------------------------------------------------------- */

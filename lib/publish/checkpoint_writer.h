@@ -39,6 +39,12 @@ int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, 
 int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *key,
                                        const char *value, struct error *e);
 
+/* Writes the weights that the joins used (used_weights_text; NULL: all were 1): to a file of their
+ * own, or for OUTPUT_SAFETENSORS to the metadata if the key was declared. Call it after the last
+ * checkpoint_writer_write_tensor. */
+int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char *text,
+                                         struct error *e);
+
 /* Checks that all data came, syncs everything and renames it to the target. With `force` an
  * existing target is exchanged for it and removed. Frees w, also on error. */
 int checkpoint_writer_commit(struct checkpoint_writer *w, struct error *e)

@@ -9,6 +9,7 @@
 
 struct merge_part {
     struct stage *stage;
+    const struct used_weights *weights;
     struct partial_checkpoint *checkpoint;
     const struct shard_layout *layout;
     size_t *tensors_left; /* [shard] */
@@ -110,7 +111,8 @@ struct merge_part *merge_part_open(struct stage *s, const struct merge_part_opti
                                    const struct model_source *auxiliary_source, struct error *e)
 {
     struct merge_part *m = mem_alloc(1, sizeof *m);
-    *m = (struct merge_part){.stage = s, .i = 1, .n = 1, .publishes = !o->part};
+    *m = (struct merge_part){
+        .stage = s, .weights = o->weights, .i = 1, .n = 1, .publishes = !o->part};
     int failed = (o->part && merge_part_parse(o->part, &m->i, &m->n, e)) ||
                  check_no_model_scope_stage(s, o->part ? "part" : "resume", e);
     if (!failed)
@@ -134,22 +136,25 @@ void merge_part_close(struct merge_part *m)
 
 /* ---- finishing ------------------------------------------------------------------------------- */
 
+static int record_shard(struct merge_part *m, size_t shard, struct error *e)
+{
+    return parts_plan_record_shard(m->checkpoint, m->stage, m->weights, shard, e);
+}
+
 int merge_part_record_finished_tensor(struct merge_part *m, size_t index, struct error *e)
 {
     size_t shard = m->layout->tensors[index].shard;
     if (--m->tensors_left[shard] || m->reads_stream)
         return 0;
-    return parts_plan_record_shard(m->checkpoint, m->stage, shard, e);
+    return record_shard(m, shard, e);
 }
 
 int merge_part_record_shards_and_publish(struct merge_part *m, struct error *e)
 {
     for (size_t j = 0; j < m->layout->n_shards; j++)
-        if (partial_checkpoint_is_claimed(m->checkpoint, j) &&
-            parts_plan_record_shard(m->checkpoint, m->stage, j, e))
+        if (partial_checkpoint_is_claimed(m->checkpoint, j) && record_shard(m, j, e))
             return -1;
-    if (merge_part_is_first(m) &&
-        parts_plan_record_shard(m->checkpoint, m->stage, PARTIAL_CHECKPOINT_AUXILIARY, e))
+    if (merge_part_is_first(m) && record_shard(m, PARTIAL_CHECKPOINT_AUXILIARY, e))
         return -1;
     return m->publishes ? parts_plan_publish(m->checkpoint, e) : 0;
 }

@@ -1,6 +1,8 @@
 #include "model_card.h"
 
+#include "number.h"
 #include "printable.h"
+#include "strict_json.h"
 #include "tensor_name.h"
 
 #include <jansson.h>
@@ -16,19 +18,11 @@ static bool is_merged_model(const struct model *m)
 
 /* ---- metadata -------------------------------------------------------------------------------- */
 
-/* A string from a stream; bytes above 127 become '?' if it is not UTF-8. */
-static json_t *to_json_string(const char *text)
+static char *dump_and_free(json_t *json)
 {
-    json_t *string = json_string(text);
-    if (string)
-        return string;
-    char *ascii = mem_copy_text(text);
-    for (char *c = ascii; *c; c++)
-        if (*c & 0x80)
-            *c = '?';
-    string = json_string(ascii);
-    free(ascii);
-    return string;
+    char *text = json_dumps(json, JSON_COMPACT);
+    json_decref(json);
+    return text;
 }
 
 /* The full hash of a model in `text`, 17 bytes; dashes if it is not known. */
@@ -47,15 +41,55 @@ char *model_card_hashes_json(const struct header *h, const struct model_hashes *
     json_t *all = json_object();
     char hash[17];
     for (size_t i = 0; i < h->n_models; i++) {
-        json_t *name = to_json_string(h->models[i].name);
+        json_t *name = strict_json_string(h->models[i].name);
         if (!is_merged_model(&h->models[i]))
             json_object_set_new(all, json_string_value(name),
                                 json_string(format_hash(h->models[i].name, hashes, hash)));
         json_decref(name);
     }
-    char *text = json_dumps(all, JSON_COMPACT);
-    json_decref(all);
-    return text;
+    return dump_and_free(all);
+}
+
+/* What identifies a model, without its name. */
+static json_t *identity_json(const struct model *m)
+{
+    json_t *json = json_object();
+    if (m->role)
+        json_object_set_new(json, "role", strict_json_string(m->role));
+    if (m->has_fingerprint)
+        json_object_set_new(json, "fingerprint",
+                            json_sprintf("%016llx", (unsigned long long)m->fingerprint));
+    if (m->hub)
+        json_object_set_new(json, "hub", strict_json_string(m->hub));
+    if (m->commit)
+        json_object_set_new(json, "commit", strict_json_string(m->commit));
+    if (m->quantization)
+        json_object_set_new(json, "quantization", strict_json_string(m->quantization));
+    return json;
+}
+
+/* Adds {NAME: identity}. */
+static void add_identity(json_t *all, const struct model *m)
+{
+    json_t *name = strict_json_string(m->name);
+    json_object_set_new(all, json_string_value(name), identity_json(m));
+    json_decref(name);
+}
+
+char *model_card_models_json(const struct header *h)
+{
+    json_t *all = json_object();
+    for (size_t i = 0; i < h->n_models; i++)
+        if (!is_merged_model(&h->models[i]))
+            add_identity(all, &h->models[i]);
+    return dump_and_free(all);
+}
+
+char *model_card_model_json(const struct model *m)
+{
+    json_t *all = json_object();
+    add_identity(all, m);
+    return dump_and_free(all);
 }
 
 static json_t *history_json(const struct history *history)
@@ -65,11 +99,11 @@ static json_t *history_json(const struct history *history)
         const struct history_step *s = &history->steps[i];
         json_t *step = json_object(), *arguments = json_array(), *parents = json_array();
         for (size_t j = 0; j < s->n_arguments; j++)
-            json_array_append_new(arguments, to_json_string(s->arguments[j]));
+            json_array_append_new(arguments, strict_json_string(s->arguments[j]));
         for (size_t j = 0; j < s->n_parents; j++)
             json_array_append_new(parents, history_json(&s->parents[j]));
-        json_object_set_new(step, "tool", to_json_string(s->tool));
-        json_object_set_new(step, "version", to_json_string(s->version));
+        json_object_set_new(step, "tool", strict_json_string(s->tool));
+        json_object_set_new(step, "version", strict_json_string(s->version));
         json_object_set_new(step, "arguments", arguments);
         if (s->n_parents)
             json_object_set(step, "parents", parents);
@@ -81,10 +115,7 @@ static json_t *history_json(const struct history *history)
 
 char *model_card_history_json(const struct header *h)
 {
-    json_t *steps = history_json(&h->history);
-    char *text = json_dumps(steps, JSON_COMPACT);
-    json_decref(steps);
-    return text;
+    return dump_and_free(history_json(&h->history));
 }
 
 /* ---- README.md ------------------------------------------------------------------------------- */
@@ -107,7 +138,7 @@ static void print_name_as_markdown_code(FILE *out, const char *name)
 /* Prints a YAML string in double quotes. */
 static void print_quoted(FILE *out, const char *text)
 {
-    json_t *string = to_json_string(text);
+    json_t *string = strict_json_string(text);
     printable_print_json(out, json_string_value(string), json_string_length(string));
     json_decref(string);
 }
@@ -139,7 +170,7 @@ static void print_front_matter(FILE *out, const struct header *h)
     for (size_t i = 0; i < h->n_models; i++)
         if (!is_merged_model(&h->models[i])) {
             fputs("- ", out);
-            print_quoted(out, h->models[i].name);
+            print_quoted(out, h->models[i].hub ? h->models[i].hub : h->models[i].name);
             putc('\n', out);
         }
     fputs("tags:\n- merge\n- tvtools\nlibrary_name: transformers\n---\n", out);
@@ -166,14 +197,35 @@ static void print_quantized_models(FILE *out, const struct header *h)
     }
 }
 
+static void print_hub_name(FILE *out, const struct model *m)
+{
+    fputs(" | ", out);
+    if (m->hub)
+        print_name_as_markdown_code(out, m->hub);
+    if (m->hub && m->commit) {
+        fputs(", commit ", out);
+        print_name_as_markdown_code(out, m->commit);
+    }
+}
+
+static bool any_model_has_hub_name(const struct header *h)
+{
+    bool has = false;
+    for (size_t i = 0; i < h->n_models; i++)
+        has |= h->models[i].hub != NULL;
+    return has;
+}
+
 static void print_models_section(FILE *out, const struct header *h,
                                  const struct model_hashes *hashes, const struct model *other_base)
 {
+    bool has_hub = any_model_has_hub_name(h);
     char hash[17];
-    fputs("\n## Models\n\n"
-          "| model | role | fingerprint | full hash of what was read |\n"
-          "|---|---|---|---|\n",
-          out);
+    fprintf(out,
+            "\n## Models\n\n"
+            "| model | role | fingerprint | full hash of what was read |%s\n"
+            "|---|---|---|---|%s\n",
+            has_hub ? " Hugging Face Hub |" : "", has_hub ? "---|" : "");
     for (size_t i = 0; i < h->n_models; i++) {
         const struct model *m = &h->models[i];
         if (is_merged_model(m))
@@ -186,7 +238,10 @@ static void print_models_section(FILE *out, const struct header *h,
         fputs(" | ", out);
         print_fingerprint(out, m->has_fingerprint, m->fingerprint);
         format_hash(m->name, hashes, hash);
-        fprintf(out, hash[0] == '-' ? " | unknown |\n" : " | `%s` |\n", hash);
+        fprintf(out, hash[0] == '-' ? " | unknown" : " | `%s`", hash);
+        if (has_hub)
+            print_hub_name(out, m);
+        fputs(" |\n", out);
     }
     print_quantized_models(out, h);
     if (other_base) {
@@ -198,6 +253,28 @@ static void print_models_section(FILE *out, const struct header *h,
         print_fingerprint(out, other_base->has_fingerprint, other_base->fingerprint);
         fputs(".\n", out);
     }
+}
+
+static void print_weights_section(FILE *out, const struct header *h,
+                                  const struct used_weights *weights)
+{
+    char number[32];
+    struct used_weights_summary *models;
+    size_t n = used_weights_summarize(weights, h, &models);
+    if (n)
+        fputs("\n## Weights\n\n"
+              "Those that the joins applied to the models, over all tensors.\n\n"
+              "| model | mean | least | greatest |\n"
+              "|---|---|---|---|\n",
+              out);
+    for (size_t i = 0; i < n; i++) {
+        fputs("| ", out);
+        print_name_as_markdown_code(out, models[i].model);
+        fprintf(out, " | %.4g", models[i].sum / (double)models[i].tensors);
+        fprintf(out, " | %s", number_format(models[i].least, number));
+        fprintf(out, " | %s |\n", number_format(models[i].most, number));
+    }
+    free(models);
 }
 
 static void print_tensors_section(FILE *out, const struct header *h, size_t n_filled)
@@ -218,7 +295,8 @@ static void print_tensors_section(FILE *out, const struct header *h, size_t n_fi
 }
 
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
-                             size_t n_filled, const struct model *other_base)
+                             const struct used_weights *weights, size_t n_filled,
+                             const struct model *other_base)
 {
     struct bytes text = {0};
     FILE *out = bytes_open_stream(&text);
@@ -227,6 +305,7 @@ char *model_card_readme_text(const struct header *h, const struct model_hashes *
     print_history_as_pipeline(out, &h->history, 4);
     fputs(" OUT\n", out);
     print_models_section(out, h, hashes, other_base);
+    print_weights_section(out, h, weights);
     print_tensors_section(out, h, n_filled);
     fclose(out);
     return bytes_take_text(&text);

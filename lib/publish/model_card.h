@@ -8,6 +8,7 @@
 #define TV_MODEL_CARD_H
 
 #include "model_source.h"
+#include "used_weights.h"
 
 /* The full hashes that a run knows at its end; those of other models are unknown. */
 struct model_hashes {
@@ -19,6 +20,11 @@ struct model_hashes {
 /* The full hashes of the header's models as JSON: {MODEL: HASH, ...}. Unknown ones are dashes, so
  * that the length does not depend on what is known. */
 char *model_card_hashes_json(const struct header *h, const struct model_hashes *hashes);
+/* What identifies the models of the header that were merged, as JSON: {MODEL: {"role": ...,
+ * "fingerprint": ..., "hub": ..., "commit": ...}, ...}, without what is unknown. */
+char *model_card_models_json(const struct header *h);
+/* The same of one model. */
+char *model_card_model_json(const struct model *m);
 /* The history as compact JSON. */
 char *model_card_history_json(const struct header *h);
 
@@ -26,6 +32,7 @@ char *model_card_history_json(const struct header *h);
  * is the model that task vectors were added to if it is not the one that was subtracted; else
  * NULL. */
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
-                             size_t n_filled, const struct model *other_base);
+                             const struct used_weights *weights, size_t n_filled,
+                             const struct model *other_base);
 
 #endif

@@ -151,7 +151,10 @@ int output_target_open(struct output_target *t, const char *path, bool force, st
 
 int output_target_open_parent(struct output_target *t, struct error *e)
 {
-    return open_parent(t, e) || check_target_may_be_written(t, e) ? -1 : 0;
+    if (open_parent(t, e) || check_target_may_be_written(t, e))
+        return -1;
+    t->aside = output_target_temporary_name(t, "old");
+    return 0;
 }
 
 void output_target_close(struct output_target *t)
@@ -159,6 +162,7 @@ void output_target_close(struct output_target *t)
     if (t->parent >= 0)
         close(t->parent);
     free(t->path);
+    free(t->aside);
     arena_free(&t->arena);
 }
 
@@ -194,8 +198,9 @@ static bool is_same_file(int folder, const char *name, const struct stat *checke
 
 /* For file systems without RENAME_EXCHANGE. */
 static int move_aside_and_rename(const struct output_target *t, int from, const char *name,
-                                 const struct stat *replaced, const char *aside)
+                                 const struct stat *replaced)
 {
+    const char *aside = t->aside;
     if (rename_without_replacing(t->parent, t->name, t->parent, aside))
         return -1;
     if (is_same_file(t->parent, aside, replaced) &&
@@ -222,26 +227,19 @@ static int exchange_with_target(const struct output_target *t, int from, const c
 }
 
 static int replace_target(const struct output_target *t, int from, const char *name,
-                          const struct stat *replaced, int *old_folder, char **old)
+                          const struct stat *replaced, int *old_folder, const char **old)
 {
-    char *aside = output_target_temporary_name(t, "old"), *own = mem_copy_text(name);
     int result = exchange_with_target(t, from, name, replaced);
     bool moved_aside = result > 0;
     if (moved_aside)
-        result = move_aside_and_rename(t, from, name, replaced, aside);
+        result = move_aside_and_rename(t, from, name, replaced);
     *old_folder = moved_aside ? t->parent : from;
-    *old = result ? NULL : moved_aside ? aside : own;
-    int reason = errno;
-    if (*old != aside)
-        free(aside);
-    if (*old != own)
-        free(own);
-    errno = reason;
+    *old = result ? NULL : moved_aside ? t->aside : name;
     return result;
 }
 
 int output_target_rename_into_place(const struct output_target *t, int from, const char *name,
-                                    const struct stat *replaced, int *old_folder, char **old,
+                                    const struct stat *replaced, int *old_folder, const char **old,
                                     struct error *e)
 {
     *old = NULL;

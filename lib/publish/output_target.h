@@ -28,6 +28,7 @@ struct output_target {
     bool force;
     char *path;       /* as messages name it */
     const char *name; /* its last component */
+    char *aside;      /* where --force moves what it replaces if names cannot be exchanged */
     int parent;       /* the folder that contains it; -1: standard output */
     struct arena arena;
 };
@@ -54,9 +55,9 @@ int output_target_find_replaced(const struct output_target *t, struct stat *st, 
 /* Renames `name`, in the folder `from`, to the target. An existing target is exchanged for it if it
  * is still the file or folder `replaced` (NULL: there must be none); where the file system cannot
  * exchange names, it is moved aside first. *old is what is to be removed then: a name in the folder
- * *old_folder, `from` or the target's parent; NULL for nothing. The caller frees it. */
+ * *old_folder, `from` or the target's parent; NULL for nothing. Allocates no memory. */
 int output_target_rename_into_place(const struct output_target *t, int from, const char *name,
-                                    const struct stat *replaced, int *old_folder, char **old,
+                                    const struct stat *replaced, int *old_folder, const char **old,
                                     struct error *e);
 /* Afterwards: syncs the parent folder. */
 int output_target_sync(const struct output_target *t, struct error *e);

@@ -1,10 +1,12 @@
 #include "partial_checkpoint.h"
 
+#include "fatal.h"
 #include "fs.h"
 #include "hash.h"
 #include "made_files.h"
 #include "parts_folder.h"
 #include "glob_pattern.h"
+#include "used_weights.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -32,12 +34,14 @@ struct shard_work {
 
 struct partial_checkpoint {
     struct parts_folder folder;
+    bool has_used_weights; /* the weights that the joins used have a file */
     struct shard_layout *layout;
     struct merge_fingerprint fingerprint;
     struct shard_work *work; /* [shard] */
     struct shard_work auxiliary;
     json_t *files; /* auxiliary files that were written: name, checksum */
     pthread_mutex_t mutex;
+    struct fatal_action on_fatal;
 };
 
 const char *partial_checkpoint_target_name(const struct partial_checkpoint *p)
@@ -65,6 +69,16 @@ static int write_error(const struct partial_checkpoint *p, const char *name, str
     return parts_folder_write_error(&p->folder, name, e);
 }
 
+/* A fatal_action. */
+static void remove_temporary_files(void *partial_checkpoint, const char *program,
+                                   const char *sentence)
+{
+    const struct partial_checkpoint *p = partial_checkpoint;
+    for (size_t i = 0; p->work && i < p->layout->n_shards; i++)
+        if (p->work[i].temporary)
+            unlinkat(p->folder.folder, p->work[i].temporary, 0);
+}
+
 /* ---- opening --------------------------------------------------------------------------------- */
 
 struct partial_checkpoint *partial_checkpoint_open(const char *target, bool force,
@@ -74,6 +88,8 @@ struct partial_checkpoint *partial_checkpoint_open(const char *target, bool forc
     struct partial_checkpoint *p = mem_alloc(1, sizeof *p);
     p->files = json_object();
     p->auxiliary = (struct shard_work){.state = SHARD_UNCHECKED, .fd = -1};
+    p->on_fatal = (struct fatal_action){.run = remove_temporary_files, .data = p};
+    fatal_add_action(&p->on_fatal);
     pthread_mutex_init(&p->mutex, NULL);
     if (parts_folder_open(&p->folder, target, force, mode != PARTIAL_CHECKPOINT_PUBLISH_ONLY,
                           mode == PARTIAL_CHECKPOINT_SHARED, e) == 0)
@@ -103,6 +119,7 @@ void partial_checkpoint_close(struct partial_checkpoint *p)
 {
     if (!p)
         return;
+    fatal_remove_action(&p->on_fatal);
     for (size_t i = 0; p->work && i < p->layout->n_shards; i++) {
         remove_unfinished_shard(p, &p->work[i]);
         json_decref(p->work[i].record);
@@ -425,42 +442,13 @@ int partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const 
 
 /* ---- publishing ------------------------------------------------------------------------------ */
 
-/* Reads the header of a shard and its size back. */
-static int check_header(const struct partial_checkpoint *p, const struct shard *s, struct error *e)
-{
-    struct stat st;
-    uint64_t size, hash;
-    int fd = fs_open_regular_file(p->folder.model, s->name, &st);
-    if (fd < 0)
-        return read_error(p, s->name, e);
-    int failed = fs_hash_range(fd, 0, s->header_size, &size, &hash);
-    close(fd);
-    if (failed)
-        return read_error(p, s->name, e);
-    if (hash == XXH3_64bits(s->header, s->header_size) &&
-        (uint64_t)st.st_size == s->header_size + s->data_size)
-        return 0;
-    return error_set(e, "cannot write %s in %s: it has other contents on the disk", s->name,
-                     p->folder.name);
-}
-
-static int write_header(const struct partial_checkpoint *p, const struct shard *s, struct error *e)
-{
-    int fd = fs_open_for_writing(p->folder.model, s->name), failed = 0;
-    if (fd < 0 || fs_write_at(fd, 0, s->header, s->header_size) || fsync(fd))
-        failed = write_error(p, s->name, e);
-    if (fd >= 0 && close(fd) && !failed)
-        failed = write_error(p, s->name, e);
-    return failed ? failed : check_header(p, s, e);
-}
-
 /* Changes a metadata value in the headers of all shards. */
 static int replace_metadata_in_all_shards(struct partial_checkpoint *p, const char *key,
                                           const char *value, struct error *e)
 {
     int failed = shard_layout_set_metadata(p->layout, key, value, p->folder.target.path, e);
     for (size_t i = 0; !failed && i < p->layout->n_shards; i++)
-        failed = write_header(p, &p->layout->shards[i], e);
+        failed = parts_folder_write_header(&p->folder, &p->layout->shards[i], e);
     return failed;
 }
 
@@ -468,19 +456,28 @@ static int replace_metadata_in_all_shards(struct partial_checkpoint *p, const ch
 static bool belongs_to_checkpoint(const void *checkpoint, const char *name)
 {
     const struct partial_checkpoint *p = checkpoint;
-    const json_t *files = json_object_get(p->auxiliary.record, "files");
-    return json_object_get(files, name) || strcmp(name, README) == 0 ||
-           (strcmp(name, INDEX) == 0 && p->layout->n_shards > 1) || is_shard_name(p, name);
+    return json_object_get(json_object_get(p->auxiliary.record, "files"), name) ||
+           strcmp(name, README) == 0 || (strcmp(name, INDEX) == 0 && p->layout->n_shards > 1) ||
+           is_shard_name(p, name) || (strcmp(name, USED_WEIGHTS_FILE) == 0 && p->has_used_weights);
 }
 
-int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, const char *value,
-                               const char *readme, struct error *e)
+/* Writes a text, unless it is NULL. */
+static int write_text(struct partial_checkpoint *p, const char *name, const char *text,
+                      struct error *e)
+{
+    return text ? partial_checkpoint_write_file(p, name, text, strlen(text), e) : 0;
+}
+
+int partial_checkpoint_publish(struct partial_checkpoint *p,
+                               const struct partial_checkpoint_ending *end, struct error *e)
 {
     char *index = shard_layout_index_json(p->layout);
+    p->has_used_weights = end->used_weights != NULL;
     int failed = made_files_remove_others(&p->folder, belongs_to_checkpoint, p, e) ||
-                 replace_metadata_in_all_shards(p, key, value, e) ||
-                 (index && partial_checkpoint_write_file(p, INDEX, index, strlen(index), e)) ||
-                 partial_checkpoint_write_file(p, README, readme, strlen(readme), e);
+                 replace_metadata_in_all_shards(p, end->key, end->value, e) ||
+                 write_text(p, INDEX, index, e) ||
+                 write_text(p, USED_WEIGHTS_FILE, end->used_weights, e) ||
+                 write_text(p, README, end->readme, e);
     if (!failed && fsync(p->folder.model))
         failed = write_error(p, "model", e);
     failed = failed || parts_folder_publish(&p->folder, e);

@@ -88,11 +88,18 @@ int partial_checkpoint_read_work_file(const struct partial_checkpoint *p, const 
 
 /* ---- publishing ---- */
 
-/* Sets a metadata key in all shards, adds the index and the model card, removes files of other
- * merges, reads back what it has written, syncs everything, and renames the checkpoint to the
- * target. All shards must have been checked and be finished. A file that no merge has made is an
- * error. The parts folder is gone afterwards. */
-int partial_checkpoint_publish(struct partial_checkpoint *p, const char *key, const char *value,
-                               const char *readme, struct error *e);
+/* What is known only at the end. */
+struct partial_checkpoint_ending {
+    const char *key, *value;  /* metadata of all shards */
+    const char *used_weights; /* used_weights_text; NULL: no file */
+    const char *readme;       /* the model card */
+};
+
+/* Sets the metadata, adds the index, the weights that the joins used and the model card, removes
+ * files of other merges, reads back what it has written, syncs everything, and renames the
+ * checkpoint to the target. All shards must have been checked and be finished. A file that no merge
+ * has made is an error. The parts folder is gone afterwards. */
+int partial_checkpoint_publish(struct partial_checkpoint *p,
+                               const struct partial_checkpoint_ending *end, struct error *e);
 
 #endif

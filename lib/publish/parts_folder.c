@@ -2,6 +2,8 @@
 
 #include "fs.h"
 #include "glob_pattern.h"
+#include "hash.h"
+#include "used_weights.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -206,6 +208,37 @@ int parts_folder_create_temporary(const struct parts_folder *f, const char *shar
     }
 }
 
+/* ---- headers of shards ----------------------------------------------------------------------- */
+
+/* Reads the header of a shard and its size back. */
+static int check_header(const struct parts_folder *f, const struct shard *s, struct error *e)
+{
+    struct stat st;
+    uint64_t size, hash;
+    int fd = fs_open_regular_file(f->model, s->name, &st);
+    if (fd < 0)
+        return parts_folder_read_error(f, s->name, e);
+    int failed = fs_hash_range(fd, 0, s->header_size, &size, &hash);
+    close(fd);
+    if (failed)
+        return parts_folder_read_error(f, s->name, e);
+    if (hash == XXH3_64bits(s->header, s->header_size) &&
+        (uint64_t)st.st_size == s->header_size + s->data_size)
+        return 0;
+    return error_set(e, "cannot write %s in %s: it has other contents on the disk", s->name,
+                     f->name);
+}
+
+int parts_folder_write_header(const struct parts_folder *f, const struct shard *s, struct error *e)
+{
+    int fd = fs_open_for_writing(f->model, s->name), failed = 0;
+    if (fd < 0 || fs_write_at(fd, 0, s->header, s->header_size) || fsync(fd))
+        failed = parts_folder_write_error(f, s->name, e);
+    if (fd >= 0 && close(fd) && !failed)
+        failed = parts_folder_write_error(f, s->name, e);
+    return failed ? failed : check_header(f, s, e);
+}
+
 /* ---- publishing ------------------------------------------------------------------------------ */
 
 static bool matches_any(const char *const *patterns, size_t n, const char *name)
@@ -218,9 +251,9 @@ static bool matches_any(const char *const *patterns, size_t n, const char *name)
 
 bool parts_folder_is_model_file(const char *name)
 {
-    static const char *const patterns[] = {"model.safetensors",
-                                           "model-????\?-of-????\?.safetensors",
-                                           "model.safetensors.index.json", "README.md"};
+    static const char *const patterns[] = {
+        "model.safetensors", "model-????\?-of-????\?.safetensors", "model.safetensors.index.json",
+        "README.md", USED_WEIGHTS_FILE};
     return matches_any(patterns, sizeof patterns / sizeof *patterns, name);
 }
 
@@ -262,7 +295,8 @@ static int save_replaced(const struct parts_folder *f, const struct stat *replac
     return failed ? parts_folder_write_error(f, REPLACED, e) : 0;
 }
 
-static int rename_model(const struct parts_folder *f, int *old_folder, char **old, struct error *e)
+static int rename_model(const struct parts_folder *f, int *old_folder, const char **old,
+                        struct error *e)
 {
     struct stat replaced;
     int replaces = f->target.force ? output_target_find_replaced(&f->target, &replaced, e) : 0;
@@ -275,7 +309,7 @@ static int rename_model(const struct parts_folder *f, int *old_folder, char **ol
 static int rename_model_and_remove_folder(const struct parts_folder *f, struct error *e)
 {
     int old_folder;
-    char *old = NULL;
+    const char *old = NULL;
     DIR *dir = fs_open_folder(f->folder);
     if (!dir)
         return parts_folder_read_error(f, ".", e);
@@ -289,7 +323,6 @@ static int rename_model_and_remove_folder(const struct parts_folder *f, struct e
     if (remove_folder(f, dir))
         output_target_warn_not_removed(&f->target, f->name);
     closedir(dir);
-    free(old);
     return failed;
 }
 

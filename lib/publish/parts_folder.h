@@ -16,6 +16,7 @@
 #define TV_PARTS_FOLDER_H
 
 #include "output_target.h"
+#include "shard_layout.h"
 
 struct parts_folder {
     struct output_target target;
@@ -42,6 +43,8 @@ int parts_folder_read_file(const struct parts_folder *f, const char *name, char 
  * reason in errno. The caller frees the name, *temporary. */
 int parts_folder_create_temporary(const struct parts_folder *f, const char *shard,
                                   char **temporary);
+/* Writes the header of a finished shard again, syncs it, and reads it and the size back. */
+int parts_folder_write_header(const struct parts_folder *f, const struct shard *s, struct error *e);
 /* Is it a name that any merge may give to a file in model/, other than an auxiliary file? */
 bool parts_folder_is_model_file(const char *name);
 /* Renames model/ to the target and removes the files of the folder. Signals are blocked

@@ -14,9 +14,38 @@
 #define HEADER "header" /* ... and that with the header of the result, encoded as in a stream */
 #define HASHES "tvtools_hashes"
 
-struct shard_layout_spec parts_plan_layout_spec(const struct header *result, struct arena *a)
+struct metadata {
+    size_t n;
+    const char *pairs[6][2]; /* keys and values */
+};
+
+/* Frees the value. */
+static void add_metadata(struct metadata *m, const char *key, char *value, struct arena *a)
 {
+    m->pairs[m->n][0] = key;
+    m->pairs[m->n++][1] = arena_copy_text(a, value);
+    free(value);
+}
+
+static struct metadata make_metadata(const struct parts_plan *plan, struct arena *a)
+{
+    struct metadata m = {0};
     const struct model_hashes unknown = {0};
+    size_t room = plan->is_single_file ? used_weights_text_room(plan->result) : 0;
+    add_metadata(&m, "tvtools_version", mem_copy_text(TV_VERSION), a);
+    add_metadata(&m, "tvtools_history", model_card_history_json(plan->result), a);
+    add_metadata(&m, "tvtools_models", model_card_models_json(plan->result), a);
+    add_metadata(&m, HASHES, model_card_hashes_json(plan->result, &unknown), a);
+    if (plan->other_base)
+        add_metadata(&m, "tvtools_onto", model_card_model_json(plan->other_base), a);
+    if (room)
+        add_metadata(&m, USED_WEIGHTS_METADATA, mem_printf("%*s", (int)room, ""), a);
+    return m;
+}
+
+struct shard_layout_spec parts_plan_layout_spec(const struct parts_plan *plan, struct arena *a)
+{
+    const struct header *result = plan->result;
     size_t n = result->n_tensors;
     const char **names = arena_alloc(a, n, sizeof *names);
     enum dtype *dtypes = arena_alloc(a, n, sizeof *dtypes);
@@ -28,27 +57,21 @@ struct shard_layout_spec parts_plan_layout_spec(const struct header *result, str
         ranks[i] = result->tensors[i].rank;
         shapes[i] = result->tensors[i].shape;
     }
-    char *history = model_card_history_json(result),
-         *hashes = model_card_hashes_json(result, &unknown);
-    const char *const pairs[][2] = {{"tvtools_version", TV_VERSION},
-                                    {"tvtools_history", arena_copy_text(a, history)},
-                                    {HASHES, arena_copy_text(a, hashes)}};
-    free(history);
-    free(hashes);
+    const struct metadata m = make_metadata(plan, a);
     return (struct shard_layout_spec){.n = n,
                                       .names = names,
                                       .dtypes = dtypes,
                                       .ranks = ranks,
                                       .shapes = shapes,
-                                      .n_metadata = sizeof pairs / sizeof *pairs,
-                                      .metadata = arena_copy(a, pairs, sizeof pairs)};
+                                      .n_metadata = m.n,
+                                      .metadata = arena_copy(a, m.pairs, sizeof m.pairs)};
 }
 
 static struct shard_layout *make_shard_layout(const struct partial_checkpoint *p,
                                               const struct parts_plan *plan, struct error *e)
 {
     struct arena a = {0};
-    struct shard_layout_spec spec = parts_plan_layout_spec(plan->result, &a);
+    struct shard_layout_spec spec = parts_plan_layout_spec(plan, &a);
     spec.shard_size = plan->shard_size;
     struct shard_layout *layout = shard_layout_new(&spec, partial_checkpoint_target_name(p), e);
     arena_free(&a);
@@ -198,14 +221,33 @@ static int record_auxiliary_files(struct partial_checkpoint *p, const struct sta
     return partial_checkpoint_record_auxiliary_files(p, more, e);
 }
 
-int parts_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
-                            struct error *e)
+/* The weights that the joins used for the tensors of a shard: {INDEX: W, ...} (used_weights.h). */
+static json_t *used_weights_of_shard(const struct partial_checkpoint *p,
+                                     const struct used_weights *weights, size_t shard)
+{
+    const struct shard_layout *l = partial_checkpoint_layout(p);
+    json_t *all = json_object();
+    for (size_t i = 0; i < l->n; i++) {
+        char index[24];
+        json_t *own = l->tensors[i].shard == shard ? used_weights_of_tensor(weights, i) : NULL;
+        snprintf(index, sizeof index, "%zu", i);
+        if (own)
+            json_object_set(all, index, own);
+    }
+    return all;
+}
+
+int parts_plan_record_shard(struct partial_checkpoint *p, const struct stage *s,
+                            const struct used_weights *weights, size_t shard, struct error *e)
 {
     json_t *read = input_hashes_of_shard(p, s, shard);
     int failed =
         shard == PARTIAL_CHECKPOINT_AUXILIARY
             ? record_auxiliary_files(p, s, read, e)
-            : partial_checkpoint_finish_shard(p, shard, json_pack("{s:O}", "read", read), e);
+            : partial_checkpoint_finish_shard(p, shard,
+                                              json_pack("{s:O, s:o}", "read", read, "weights",
+                                                        used_weights_of_shard(p, weights, shard)),
+                                              e);
     json_decref(read);
     return failed;
 }
@@ -246,15 +288,39 @@ static int check_all_shards_finished(struct partial_checkpoint *p, struct error 
     return check_foreign_records(p, e);
 }
 
+/* Those of all tensors, from the records of the shards. */
+static struct used_weights *read_used_weights(const struct partial_checkpoint *p)
+{
+    const struct shard_layout *l = partial_checkpoint_layout(p);
+    struct used_weights *all = used_weights_new(l->n);
+    const char *index;
+    json_t *weights;
+    for (size_t shard = 0; shard < l->n_shards; shard++)
+        json_object_foreach(json_object_get(partial_checkpoint_record(p, shard), "weights"), index,
+                            weights)
+        {
+            unsigned long long i = strtoull(index, NULL, 10);
+            if (i < l->n)
+                used_weights_add_json(all, i, weights);
+        }
+    return all;
+}
+
 static int write_card_and_publish(struct partial_checkpoint *p, const struct parts_plan *plan,
                                   struct error *e)
 {
     struct arena a = {0};
     const struct model_hashes hashes = input_hashes_combine(p, plan->result, &a);
+    struct used_weights *weights = read_used_weights(p);
     char *metadata = model_card_hashes_json(plan->result, &hashes);
-    char *readme = model_card_readme_text(plan->result, &hashes, plan->n_filled, plan->other_base);
-    int failed = partial_checkpoint_publish(p, HASHES, metadata, readme, e);
+    char *text = used_weights_text(weights, plan->result);
+    char *readme =
+        model_card_readme_text(plan->result, &hashes, weights, plan->n_filled, plan->other_base);
+    const struct partial_checkpoint_ending end = {HASHES, metadata, text, readme};
+    int failed = partial_checkpoint_publish(p, &end, e);
+    used_weights_free(weights);
     free(metadata);
+    free(text);
     free(readme);
     arena_free(&a);
     return failed;

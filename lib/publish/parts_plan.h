@@ -12,20 +12,21 @@ struct parts_plan {
     size_t n_filled;       /* its last tensors are unchanged ones of the base */
     uint64_t shard_size;
     const struct model *other_base; /* a base other than the stream's; NULL */
+    bool is_single_file;            /* its metadata contain the weights that the joins used */
 };
 
-/* The tensors and metadata of a checkpoint as they are stored, without the full hashes; in the
- * arena. The caller sets shard_size. */
-struct shard_layout_spec parts_plan_layout_spec(const struct header *result, struct arena *a);
+/* The tensors and metadata of a checkpoint as they are stored, without what is known only at the
+ * end; in the arena. The caller sets shard_size. */
+struct shard_layout_spec parts_plan_layout_spec(const struct parts_plan *plan, struct arena *a);
 
 /* Sets the layout of the checkpoint and saves the plan. `auxiliary_source`, the model whose
  * auxiliary files are copied, is one of the inputs; it may be NULL. */
 int parts_plan_save(struct partial_checkpoint *p, const struct parts_plan *plan,
                     const struct model_source *auxiliary_source, struct error *e);
 /* Finishes a shard, or PARTIAL_CHECKPOINT_AUXILIARY, and records the hashes of the input tensors
- * that the run has read for it. `s` is the sink. */
-int parts_plan_record_shard(struct partial_checkpoint *p, const struct stage *s, size_t shard,
-                            struct error *e);
+ * that the run has read for it, and the weights that the joins used. `s` is the sink. */
+int parts_plan_record_shard(struct partial_checkpoint *p, const struct stage *s,
+                            const struct used_weights *weights, size_t shard, struct error *e);
 /* Checks that all shards are finished and from the plan's recipe and inputs, and publishes them. */
 int parts_plan_publish(struct partial_checkpoint *p, struct error *e);
 

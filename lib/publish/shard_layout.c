@@ -241,17 +241,32 @@ void shard_layout_free(struct shard_layout *l)
     free(l);
 }
 
+/* Where the value of a metadata key is stored; NULL if it was not declared. */
+static const char **find_metadata_value(struct shard_layout *l, const char *key)
+{
+    for (size_t i = 0; i < l->n_metadata; i++)
+        if (strcmp(l->metadata[i][0], key) == 0)
+            return &l->metadata[i][1];
+    return NULL;
+}
+
 int shard_layout_set_metadata(struct shard_layout *l, const char *key, const char *value,
                               const char *target, struct error *e)
 {
-    for (size_t i = 0; i < l->n_metadata; i++) {
-        if (strcmp(l->metadata[i][0], key) != 0)
-            continue;
-        if (strlen(l->metadata[i][1]) != strlen(value))
-            return error_set(e, "metadata %s: the new value differs in length from the old one",
-                             key);
-        l->metadata[i][1] = arena_copy_text(&l->arena, value);
-    }
+    const char **old = find_metadata_value(l, key);
+    if (old && strlen(*old) != strlen(value))
+        return error_set(e, "metadata %s: the new value differs in length from the old one", key);
+    if (old)
+        *old = arena_copy_text(&l->arena, value);
+    return encode_headers(l, target, e);
+}
+
+int shard_layout_set_longer_metadata(struct shard_layout *l, const char *key, const char *value,
+                                     const char *target, struct error *e)
+{
+    const char **old = find_metadata_value(l, key);
+    if (old)
+        *old = arena_printf(&l->arena, "%-*s", (int)strlen(*old), value);
     return encode_headers(l, target, e);
 }
 

@@ -69,6 +69,10 @@ uint64_t shard_layout_balanced_size(const struct shard_layout_spec *spec, uint64
 /* Changes the value of a metadata key to one of the same length, and encodes the headers again. */
 int shard_layout_set_metadata(struct shard_layout *l, const char *key, const char *value,
                               const char *target, struct error *e);
+/* The same with a value of any length; a shorter one is padded with spaces. The headers may grow.
+ */
+int shard_layout_set_longer_metadata(struct shard_layout *l, const char *key, const char *value,
+                                     const char *target, struct error *e);
 /* The text of model.safetensors.index.json; NULL if there is one file, which needs none. The caller
  * frees. */
 char *shard_layout_index_json(const struct shard_layout *l);

@@ -83,10 +83,10 @@ enum shard_state shard_records_find_state(const json_t *record, const struct mer
 {
     if (!record)
         return SHARD_MISSING;
+    if (!shard_records_hash_equals(record, "inputs", f->inputs)) /* then the recipe differs too */
+        return SHARD_OTHER_INPUTS;
     if (!shard_records_hash_equals(record, "recipe", f->recipe))
         return SHARD_OTHER_RECIPE;
-    if (!shard_records_hash_equals(record, "inputs", f->inputs))
-        return SHARD_OTHER_INPUTS;
     return shard_records_hash_equals(record, CHECKSUM, hash_record_fields(record)) ? SHARD_FINISHED
                                                                                    : SHARD_DAMAGED;
 }

@@ -47,7 +47,8 @@ static void tar_writer_free(struct tar_writer *w)
 }
 
 /* Keeps an archive in memory until the program ends. libarchive (3.6) can free one in the middle of
- * an entry only by filling the entry up, which takes as long as writing it, or by leaking. */
+ * an entry only by filling the entry up, which takes as long as writing it, or by leaking; and it
+ * frees a filter twice that could not be added for want of memory. */
 static void keep_archive_until_exit(struct archive *archive)
 {
     static struct abandoned {
@@ -109,10 +110,8 @@ struct tar_writer *tar_writer_open(int fd, bool compressed, const char *target, 
         write_error(w, e);
     else
         error_set(e, "cannot write %s: out of memory", target);
-    archive_write_free(w->archive);
-    w->archive = NULL;
     w->fd = -1;
-    tar_writer_free(w);
+    tar_writer_free_unfinished(w);
     return NULL;
 }
 

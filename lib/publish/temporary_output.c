@@ -1,5 +1,6 @@
 #include "temporary_output.h"
 
+#include "ending_signals.h"
 #include "fs.h"
 #include "hash.h"
 
@@ -44,30 +45,7 @@ static void remove_output_on_signal(int signal_number)
     struct temporary_output *t = active;
     if (t)
         temporary_output_remove(t);
-    signal(signal_number, SIG_DFL);
-    raise(signal_number);
-}
-
-/* Does this signal end a process that has not asked for anything else? SIGBUS and SIGXFSZ are
- * handled by the program. */
-static bool ends_process(int signal_number)
-{
-    static const int others[] = {SIGKILL, SIGSTOP, SIGCHLD,  SIGCONT, SIGTSTP, SIGTTIN,
-                                 SIGTTOU, SIGURG,  SIGWINCH, SIGBUS,  SIGXFSZ};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (signal_number == others[i])
-            return false;
-    return true;
-}
-
-/* Replaces the handler of each signal that would end the process by `after`, if it is `before`. */
-static void replace_handlers(void (*before)(int), void (*after)(int))
-{
-    struct sigaction action = {.sa_handler = after}, old;
-    sigemptyset(&action.sa_mask);
-    for (int i = 1; i <= SIGRTMAX; i++)
-        if (ends_process(i) && sigaction(i, NULL, &old) == 0 && old.sa_handler == before)
-            sigaction(i, &action, NULL);
+    ending_signals_raise(signal_number);
 }
 
 static void on_fatal(void *temporary, const char *program, const char *sentence)
@@ -79,7 +57,7 @@ static void on_fatal(void *temporary, const char *program, const char *sentence)
 static void install_signal_handlers(struct temporary_output *t)
 {
     active = t;
-    replace_handlers(SIG_DFL, remove_output_on_signal);
+    ending_signals_catch(remove_output_on_signal);
     t->on_fatal = (struct fatal_action){.run = on_fatal, .data = t};
     fatal_add_action(&t->on_fatal);
 }
@@ -89,7 +67,7 @@ static void restore_signal_handlers(struct temporary_output *t)
     if (active != t)
         return;
     fatal_remove_action(&t->on_fatal);
-    replace_handlers(remove_output_on_signal, SIG_DFL);
+    ending_signals_release(remove_output_on_signal);
     active = NULL;
     renaming = false;
     int waited = waiting_signal;
@@ -192,6 +170,24 @@ int temporary_output_rewrite_start(struct temporary_output *t, const char *name,
     return fd < 0 ? write_error(t, name, e) : write_start(t, fd, name, bytes, size, e);
 }
 
+int temporary_output_grow_start(struct temporary_output *t, const char *name, const void *bytes,
+                                size_t size, struct error *e)
+{
+    struct temporary_file *f = find_file(t, name);
+    if (size == f->start)
+        return temporary_output_rewrite_start(t, name, bytes, size, e);
+    int fd = temporary_output_reopen_file(t, name);
+    if (fd < 0)
+        return write_error(t, name, e);
+    if (fs_move_bytes(fd, f->start, f->length - f->start, size - f->start)) {
+        write_error(t, name, e);
+        close(fd);
+        return -1;
+    }
+    f->length += size - f->start;
+    return write_start(t, fd, name, bytes, size, e);
+}
+
 /* ---- publishing ------------------------------------------------------------------------------ */
 
 static int compare_file(const struct temporary_output *t, const struct temporary_file *f, int fd,
@@ -244,34 +240,33 @@ static void remove_old(struct temporary_output *t, int old_folder, const char *o
 }
 
 /* Of a folder model/ is renamed, of a target of one file that file. */
-static int rename_model(struct temporary_output *t, int *old_folder, char **old, struct error *e)
+static int rename_model(struct temporary_output *t, const struct stat *replaced, int *old_folder,
+                        const char **old, struct error *e)
 {
     bool is_folder = t->target->form == OUTPUT_FOLDER;
     int from = is_folder ? t->folder.outer : t->folder.model;
     const char *name = is_folder ? "model" : t->files->name;
+    return output_target_rename_into_place(t->target, from, name, replaced, old_folder, old, e);
+}
+
+int temporary_output_rename_into_place(struct temporary_output *t, struct error *e)
+{
+    const char *old;
+    int old_folder = -1;
     struct stat replaced;
     int replaces = t->target->force ? output_target_find_replaced(t->target, &replaced, e) : 0;
     if (replaces < 0)
         return -1;
     if (replaces && temporary_folder_list_replaced(&t->folder, &replaced))
         return write_error(t, NULL, e);
-    return output_target_rename_into_place(t->target, from, name, replaces ? &replaced : NULL,
-                                           old_folder, old, e);
-}
-
-int temporary_output_rename_into_place(struct temporary_output *t, struct error *e)
-{
-    char *old;
-    int old_folder = -1;
-    renaming = true;
-    if (rename_model(t, &old_folder, &old, e)) {
+    renaming = true; /* from here on no memory is allocated that could run out */
+    if (rename_model(t, replaces ? &replaced : NULL, &old_folder, &old, e)) {
         renaming = false;
         return -1;
     }
     t->files = NULL;
     int failed = output_target_sync(t->target, e);
     remove_old(t, old_folder, old);
-    free(old);
     temporary_folder_close(&t->folder);
     return failed;
 }

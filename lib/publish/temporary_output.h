@@ -30,6 +30,9 @@ int temporary_output_reopen_file(const struct temporary_output *t, const char *n
 /* Writes other bytes, as many as before, to the beginning of a file. */
 int temporary_output_rewrite_start(struct temporary_output *t, const char *name, const void *bytes,
                                    size_t size, struct error *e);
+/* Replaces the beginning of a file by as many bytes or more, behind which the rest is moved. */
+int temporary_output_grow_start(struct temporary_output *t, const char *name, const void *bytes,
+                                size_t size, struct error *e);
 /* Sets the length that temporary_output_sync expects. */
 void temporary_output_set_length(struct temporary_output *t, const char *name, uint64_t length);
 /* Reads the beginnings of all files back and compares them and the sizes with what was written;

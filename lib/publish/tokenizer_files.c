@@ -1,6 +1,7 @@
 #include "tokenizer_files.h"
 
 #include "ckpt.h"
+#include "name_index.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -27,24 +28,47 @@ bool tokenizer_files_is_tokenizer_file(const char *name)
     return found;
 }
 
-/* The id of a token in the vocabulary or among the added tokens; -1 if it has none. */
-static long find_token_id(const json_t *tokenizer, const char *token)
+/* A parsed tokenizer.json. */
+struct tokenizer {
+    json_t *json; /* NULL if it is not valid */
+    const json_t *vocab, *added;
+    struct name_index added_index; /* of the tokens that were added, by content */
+};
+
+static const char *added_token(const struct tokenizer *t, size_t i)
 {
-    const json_t *added = json_object_get(tokenizer, "added_tokens");
-    const json_t *vocab = json_object_get(json_object_get(tokenizer, "model"), "vocab");
-    const json_t *id = json_object_get(vocab, token);
-    for (size_t i = 0; !id && i < json_array_size(added); i++) {
-        const json_t *item = json_array_get(added, i);
-        const char *content = json_string_value(json_object_get(item, "content"));
-        if (content && strcmp(content, token) == 0)
-            id = json_object_get(item, "id");
-    }
-    return id ? (long)json_integer_value(id) : -1;
+    return json_string_value(json_object_get(json_array_get(t->added, i), "content"));
+}
+
+static long added_token_id(const struct tokenizer *t, size_t i)
+{
+    return (long)json_integer_value(json_object_get(json_array_get(t->added, i), "id"));
+}
+
+static struct tokenizer parse_tokenizer(const char *text, size_t size, struct arena *a)
+{
+    struct tokenizer t = {.json = json_loadb(text, size, 0, NULL)};
+    t.vocab = json_object_get(json_object_get(t.json, "model"), "vocab");
+    t.added = json_object_get(t.json, "added_tokens");
+    for (size_t i = 0; i < json_array_size(t.added); i++)
+        if (added_token(&t, i) && json_object_get(json_array_get(t.added, i), "id"))
+            name_index_add(&t.added_index, added_token(&t, i), i, a);
+    return t;
+}
+
+/* The id of a token in the vocabulary or among the added tokens; -1 if it has none. */
+static long find_token_id(const struct tokenizer *t, const char *token)
+{
+    const json_t *id = json_object_get(t->vocab, token);
+    if (id)
+        return (long)json_integer_value(id);
+    long i = name_index_find(&t->added_index, token);
+    return i < 0 ? -1 : added_token_id(t, (size_t)i);
 }
 
 /* Has the token another id in tokenizer `b`? Then sets *d and returns 1. */
-static int token_id_differs(const json_t *b, const char *token, long id, struct token_difference *d,
-                            struct arena *a)
+static int token_id_differs(const struct tokenizer *b, const char *token, long id,
+                            struct token_difference *d, struct arena *a)
 {
     long other = find_token_id(b, token);
     if (other == id)
@@ -73,28 +97,21 @@ static int find_first_vocabulary_list_difference(const json_t *a_list, const jso
     return 0;
 }
 
-static int compare_tokenizers(const json_t *one, const json_t *two, struct token_difference *d,
-                              struct arena *a)
+static int compare_tokenizers(const struct tokenizer *one, const struct tokenizer *two,
+                              struct token_difference *d, struct arena *a)
 {
-    json_t *vocab = json_object_get(json_object_get(one, "model"), "vocab");
-    const json_t *added = json_object_get(one, "added_tokens");
-    if (json_is_array(vocab) &&
-        find_first_vocabulary_list_difference(
-            vocab, json_object_get(json_object_get(two, "model"), "vocab"), d, a))
+    json_t *vocab = (json_t *)one->vocab;
+    if (json_is_array(vocab) && find_first_vocabulary_list_difference(vocab, two->vocab, d, a))
         return 1;
     for (void *i = json_object_iter(vocab); i; i = json_object_iter_next(vocab, i)) {
         long id = (long)json_integer_value(json_object_iter_value(i));
         if (token_id_differs(two, json_object_iter_key(i), id, d, a))
             return 1;
     }
-    for (size_t i = 0; i < json_array_size(added); i++) {
-        const json_t *item = json_array_get(added, i);
-        const char *content = json_string_value(json_object_get(item, "content"));
-        if (content &&
-            token_id_differs(two, content, (long)json_integer_value(json_object_get(item, "id")), d,
-                             a))
+    for (size_t i = 0; i < json_array_size(one->added); i++)
+        if (added_token(one, i) &&
+            token_id_differs(two, added_token(one, i), added_token_id(one, i), d, a))
             return 1;
-    }
     return 0;
 }
 
@@ -108,10 +125,13 @@ int tokenizer_files_find_difference(const char *a_path, const char *b_path,
                     ? -1
                     : 0;
     if (one && two && (n != m || memcmp(one, two, n) != 0)) {
-        json_t *first = json_loadb(one, n, 0, NULL), *second = json_loadb(two, m, 0, NULL);
-        found = first && second ? compare_tokenizers(first, second, d, a) : 0;
-        json_decref(first);
-        json_decref(second);
+        struct arena index = {0};
+        struct tokenizer first = parse_tokenizer(one, n, &index),
+                         second = parse_tokenizer(two, m, &index);
+        found = first.json && second.json ? compare_tokenizers(&first, &second, d, a) : 0;
+        json_decref(first.json);
+        json_decref(second.json);
+        arena_free(&index);
     }
     free(one);
     free(two);

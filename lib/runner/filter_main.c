@@ -7,7 +7,6 @@
 #include "process_start.h"
 #include "stage.h"
 #include "stdio_stages.h"
-#include "writer.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -31,40 +30,30 @@ void filter_main_set_signals(void)
 /* ---- error records ----------------------------------------------------------------------------
  */
 
-void filter_main_write_error_record(const char *stage, const char *sentence)
+#define RECORD_ROOM 2048 /* bytes; a longer record is not written */
+
+void filter_main_write_error_record(int fd, const char *stage, const char *sentence)
 {
-    struct error ignored;
-    if (isatty(STDOUT_FILENO))
+    static unsigned char room[2][RECORD_ROOM];
+    struct bytes all = {.data = room[0], .capacity = RECORD_ROOM};
+    struct bytes record = {.data = room[1], .capacity = RECORD_ROOM};
+    if (isatty(fd) || strlen(stage) + strlen(sentence) > RECORD_ROOM / 2)
         return;
-    struct writer *w = writer_open(STDOUT_FILENO, "standard output");
-    writer_write_error_record(w, stage, sentence);
-    if (writer_close(w, &ignored))
-        return;
+    encode_magic(&all);
+    encode_error_record(&record, stage, sentence);
+    encode_uint(&all, record.size);
+    bytes_append(&all, record.data, record.size);
+    ssize_t ignored = write(fd, all.data, all.size);
+    (void)ignored;
 }
 
 static const struct filter *parsed; /* see filter_main_set_parsed */
 
-/* At exit. */
-static void write_usage_error_record(int status, void *unused)
-{
-    if (parsed && status == 2)
-        filter_main_write_error_record(parsed->name, "invalid command line");
-}
-
-/* A fatal_action: allocates no memory. */
+/* A fatal_action. */
 static void write_fatal_error_record(void *unused, const char *program, const char *sentence)
 {
-    static unsigned char room[2][512];
-    struct bytes all = {.data = room[0], .capacity = sizeof room[0]};
-    struct bytes record = {.data = room[1], .capacity = sizeof room[1]};
-    if (!parsed || isatty(STDOUT_FILENO) || strlen(program) + strlen(sentence) > 256)
-        return;
-    encode_magic(&all);
-    encode_error_record(&record, program, sentence);
-    encode_uint(&all, record.size);
-    bytes_append(&all, record.data, record.size);
-    ssize_t ignored = write(STDOUT_FILENO, all.data, all.size);
-    (void)ignored;
+    if (parsed)
+        filter_main_write_error_record(STDOUT_FILENO, program, sentence);
 }
 
 void filter_main_set_parsed(const struct filter *f)
@@ -74,7 +63,6 @@ void filter_main_set_parsed(const struct filter *f)
     parsed = f && f->role != ROLE_SINK ? f : NULL;
     if (is_registered)
         return;
-    on_exit(write_usage_error_record, NULL);
     fatal_add_action(&on_fatal);
     is_registered = true;
 }

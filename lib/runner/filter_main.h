@@ -14,12 +14,13 @@ int filter_main(const struct filter *f, int argc, char **argv);
  * filter_main does. Frees the stages. */
 int filter_main_run_chain(struct stage **stages, size_t n, const struct run_monitor *monitor);
 
-/* If standard output is a stream that nobody has started, makes it one that ends with an error
- * record, so that the program which reads it adds no sentence to the one that was printed. */
-void filter_main_write_error_record(const char *stage, const char *sentence);
-/* From here until a chain runs, such an error record is written if the process ends by exit(2),
- * because the command line of `f` or of a stage before it is wrong, or by fatal_exit; not if `f`
- * writes no stream. NULL: it is not written. */
+/* Makes `fd`, a stream that nobody has started, one that ends with an error record, so that the
+ * program which reads it adds no sentence to the one that was printed; not if it is a terminal.
+ * Allocates no memory. */
+void filter_main_write_error_record(int fd, const char *stage, const char *sentence);
+/* From here until a chain runs, such an error record is written if the process ends by fatal_exit
+ * or by exit, because the command line of `f` or of a stage before it is wrong; not if `f` writes
+ * no stream. NULL: it is not written. */
 void filter_main_set_parsed(const struct filter *f);
 /* Makes truncated input and the limit of a file's size errors with a sentence. The two functions
  * above do it. */

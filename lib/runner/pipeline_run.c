@@ -2,6 +2,7 @@
 
 #include "atomic_file.h"
 #include "command_line.h"
+#include "fatal.h"
 #include "filter_main.h"
 #include "printable.h"
 #include "stage.h"
@@ -70,13 +71,22 @@ static int wait_for_child(pid_t pid, bool is_last)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
-/* Makes `to` a copy of descriptor `from`, which is closed. Nothing to do if `from` is -1. */
-static void move_fd(int from, int to)
+/* Makes `to` a copy of descriptor `from`, which is closed. Nothing to do if `from` is -1. Ends the
+ * process if that fails, with an error record to `output`, the stream that it was to write (-1:
+ * none). */
+static void move_fd(int from, int to, int output)
 {
     if (from < 0 || from == to)
         return;
-    if (dup2(from, to) < 0)
-        exit(print_error("cannot connect a pipe", strerror(errno)));
+    while (dup2(from, to) < 0) {
+        if (errno == EINTR)
+            continue;
+        const char *reason = strerror(errno);
+        print_error("cannot connect a pipe", reason);
+        if (output >= 0)
+            filter_main_write_error_record(output, "tv", reason);
+        exit(1);
+    }
     close(from);
 }
 
@@ -104,7 +114,7 @@ static const char *start_substitution_and_expand_word(const struct pipeline_word
     pid_t pid = fork_child(l);
     if (pid == 0) {
         close(ends[0]);
-        move_fd(ends[1], STDOUT_FILENO);
+        move_fd(ends[1], STDOUT_FILENO, ends[1]);
         exit(run_pipeline(l->options, w->substitution, true, l->a));
     }
     close(ends[1]);
@@ -218,7 +228,7 @@ static int run_segment_in_this_process(const struct pipeline_options *o, struct 
     int reason = errno;
     printable_message("tv: %s: %s", s->program[0], strerror(reason));
     if (!is_last)
-        filter_main_write_error_record(s->program[0], strerror(reason));
+        filter_main_write_error_record(STDOUT_FILENO, s->program[0], strerror(reason));
     _exit(127);
 }
 
@@ -246,8 +256,8 @@ static int start_segment(struct segment *s, bool is_last, int input, int *output
         return 1;
     }
     if (pid == 0) {
-        move_fd(input, STDIN_FILENO);
-        move_fd(ends[1], STDOUT_FILENO);
+        move_fd(input, STDIN_FILENO, ends[1]);
+        move_fd(ends[1], STDOUT_FILENO, ends[1]);
         close_fd(ends[0]);
         exit(run_segment_in_this_process(l->options, s, is_last));
     }
@@ -267,7 +277,7 @@ static int run_segments(struct segment *segments, size_t n, struct process_list 
     for (size_t i = 0; i < n; i++) {
         bool is_last = i == n - 1;
         if (is_last && !segments[i].program) {
-            move_fd(input, STDIN_FILENO);
+            move_fd(input, STDIN_FILENO, -1);
             return run_segment_in_this_process(l->options, &segments[i], true);
         }
         if (start_segment(&segments[i], is_last, input, &input, l))
@@ -310,7 +320,7 @@ static int run_pipeline(const struct pipeline_options *o, const struct pipeline 
     int status = split_pipeline_into_segments(pipeline, segments, &n, &l);
     filter_main_set_parsed(NULL);
     if (status && last && last->role != ROLE_SINK)
-        filter_main_write_error_record("tv", "the pipeline cannot be run");
+        filter_main_write_error_record(STDOUT_FILENO, "tv", "the pipeline cannot be run");
     if (status == 0)
         status = run_segments(segments, n, &l);
     status = wait_for_processes(&l, status);
@@ -338,9 +348,14 @@ int pipeline_run_start_report(struct pipeline_options *o, const char *file)
 
 int pipeline_run_end_report(struct pipeline_options *o, const char *file, int status)
 {
+    static const char subject[] = "tv: the output of the pipeline is complete, but not the report";
     struct error e;
-    if (o->monitor.report && status == 0 && run_report_write_json(o->monitor.report, file, &e))
-        status = print_error("report", e.text);
+    if (o->monitor.report && status == 0) {
+        fatal_set_program(subject, 1);
+        status = run_report_write_json(o->monitor.report, file, &e) ? 1 : 0;
+        if (status)
+            printable_message("%s: %s", subject, e.text);
+    }
     run_report_free(o->monitor.report);
     o->monitor.report = NULL;
     return status;

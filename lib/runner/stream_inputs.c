@@ -55,12 +55,13 @@ static long copy_model_to_joint_header(struct header *h, const struct model *m, 
     if (index < 0)
         return -1;
     struct model *copy = &h->models[index];
-    copy->role = m->role ? arena_copy_text_n(&h->arena, m->role, strlen(m->role)) : NULL;
+    copy->role = arena_copy_text(&h->arena, m->role);
+    copy->hub = arena_copy_text(&h->arena, m->hub);
+    copy->commit = arena_copy_text(&h->arena, m->commit);
     copy->has_fingerprint = m->has_fingerprint;
     copy->fingerprint = m->fingerprint;
     copy->quantization = arena_copy_text(&h->arena, m->quantization);
-    copy->unknown_keys = m->unknown_keys;
-    copy->unknown_keys.bytes = arena_copy(&h->arena, m->unknown_keys.bytes, m->unknown_keys.size);
+    copy->unknown_keys = unknown_keys_copy(&h->arena, m->unknown_keys);
     return index;
 }
 

@@ -65,6 +65,8 @@ static void copy_vector_attributes(struct vector *to, const struct vector *from)
 {
     to->n_weights = from->n_weights;
     to->weights = from->weights;
+    to->n_joined = from->n_joined;
+    to->joined = from->joined;
     to->l1_before = from->l1_before;
     to->keep_probability = from->keep_probability;
     to->unknown_payload_keys = from->unknown_payload_keys;

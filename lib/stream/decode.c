@@ -7,21 +7,53 @@
 
 /* ---- tensors ----------------------------------------------------------------------------- */
 
-static void decode_weights(struct record_fields *p, struct vector *v, msgpack_object o)
+/* Sets *n, the number of weights, and returns them. */
+static const double *decode_weights(struct record_fields *p, msgpack_object o, size_t *n)
 {
-    if (o.type != MSGPACK_OBJECT_ARRAY) {
-        double w = record_fields_get_number(p, "weight", o);
-        vector_set_weights(v, p->arena, 1, &w);
-        return;
-    }
-    size_t n = o.via.array.size;
-    double *w = arena_alloc(p->arena, n, sizeof *w);
-    for (size_t i = 0; i < n; i++)
-        w[i] = record_fields_get_number(p, "weight", o.via.array.ptr[i]);
-    if (n == 0)
+    bool is_list = o.type == MSGPACK_OBJECT_ARRAY;
+    *n = is_list ? o.via.array.size : 1;
+    double *w = arena_alloc(p->arena, *n, sizeof *w);
+    for (size_t i = 0; i < *n; i++)
+        w[i] = record_fields_get_number(p, "weight", is_list ? o.via.array.ptr[i] : o);
+    if (*n == 0)
         record_fields_set_invalid(p, "weight", "a number or a list of numbers");
-    v->n_weights = n;
-    v->weights = w;
+    return w;
+}
+
+static struct joined_vector *decode_joined_vectors(struct record_fields *p, msgpack_object o,
+                                                   size_t *n);
+
+static struct joined_vector decode_joined_vector(struct record_fields *p, msgpack_object o)
+{
+    static const double one = 1;
+    struct joined_vector v = {.n_weights = 1, .weights = &one};
+    msgpack_object_map m = record_fields_get_map(p, "joined", o);
+    for (size_t i = 0; i < m.size; i++) {
+        msgpack_object key = m.ptr[i].key, value = m.ptr[i].val;
+        if (record_fields_equals(key, "name"))
+            v.name = record_fields_get_text(p, "name", value);
+        else if (record_fields_equals(key, "weight"))
+            v.weights = decode_weights(p, value, &v.n_weights);
+        else if (record_fields_equals(key, "joined"))
+            v.joined = decode_joined_vectors(p, value, &v.n_joined);
+        else
+            record_fields_add_unknown(p, &v.unknown_keys, &m.ptr[i]);
+    }
+    if (!v.name)
+        record_fields_set_incomplete(p, "a joined vector", "name");
+    return v;
+}
+
+/* Sets *n, the number of vectors that were joined, and returns them. */
+static struct joined_vector *decode_joined_vectors(struct record_fields *p, msgpack_object o,
+                                                   size_t *n)
+{
+    msgpack_object_array list = record_fields_get_array(p, "joined", o);
+    struct joined_vector *joined = arena_alloc(p->arena, list.size, sizeof *joined);
+    *n = list.size;
+    for (size_t i = 0; i < list.size; i++)
+        joined[i] = decode_joined_vector(p, list.ptr[i]);
+    return joined;
 }
 
 static void decode_payload_attributes(struct record_fields *p, struct vector *v, msgpack_object o)
@@ -55,7 +87,9 @@ static struct vector decode_vector(struct record_fields *p, msgpack_object o, co
                            ? NULL
                            : record_fields_get_text(p, "source", value);
         else if (record_fields_equals(key, "weight"))
-            decode_weights(p, &v, value);
+            v.weights = decode_weights(p, value, &v.n_weights);
+        else if (record_fields_equals(key, "joined"))
+            v.joined = decode_joined_vectors(p, value, &v.n_joined);
         else if (record_fields_equals(key, "payload"))
             decode_payload_attributes(p, &v, value);
         else
@@ -89,6 +123,21 @@ static void decode_layer(struct record_fields *p, struct tensor *t, msgpack_obje
         record_fields_set_invalid(p, "layer", "a pair i, L with i < L");
 }
 
+static void check_weight_count(struct record_fields *p, const struct tensor *t, size_t n)
+{
+    if (!tensor_can_split_into_chunks(t, n))
+        record_fields_set_invalid(p, "weight", "a list that fits the tensor's number of elements");
+}
+
+static void check_joined_weight_counts(struct record_fields *p, const struct tensor *t, size_t n,
+                                       const struct joined_vector *joined)
+{
+    for (size_t i = 0; i < n; i++) {
+        check_weight_count(p, t, joined[i].n_weights);
+        check_joined_weight_counts(p, t, joined[i].n_joined, joined[i].joined);
+    }
+}
+
 static void decode_vectors(struct record_fields *p, struct tensor *t, msgpack_object_array vectors,
                            size_t n_models)
 {
@@ -98,9 +147,8 @@ static void decode_vectors(struct record_fields *p, struct tensor *t, msgpack_ob
         t->vectors[k] = decode_vector(p, vectors.ptr[k], t->name, n_models);
         if (k && t->vectors[k].model <= t->vectors[k - 1].model)
             record_fields_set_invalid(p, "vectors", "in increasing order of models");
-        if (!tensor_can_split_into_chunks(t, t->vectors[k].n_weights))
-            record_fields_set_invalid(p, "weight",
-                                      "a list that fits the tensor's number of elements");
+        check_weight_count(p, t, t->vectors[k].n_weights);
+        check_joined_weight_counts(p, t, t->vectors[k].n_joined, t->vectors[k].joined);
     }
 }
 
@@ -223,6 +271,10 @@ static struct model decode_model(struct record_fields *p, msgpack_object o)
         } else if (record_fields_equals(key, "fingerprint")) {
             model.fingerprint = record_fields_get_hash(p, "fingerprint", value);
             model.has_fingerprint = true;
+        } else if (record_fields_equals(key, "hub")) {
+            model.hub = record_fields_get_text(p, "hub", value);
+        } else if (record_fields_equals(key, "commit")) {
+            model.commit = record_fields_get_text(p, "commit", value);
         } else if (record_fields_equals(key, "quantization")) {
             model.quantization = record_fields_get_text(p, "quantization", value);
         } else {

@@ -65,13 +65,31 @@ static void pack_payload_attributes(msgpack_packer *p, struct bytes *b, const st
     pack_unknown_keys(b, v->unknown_payload_keys);
 }
 
-static void pack_weights(msgpack_packer *p, const struct vector *v)
+static void pack_weights(msgpack_packer *p, size_t n, const double *weights)
 {
     pack_text(p, "weight");
-    if (v->n_weights != 1)
-        msgpack_pack_array(p, v->n_weights);
-    for (size_t i = 0; i < v->n_weights; i++)
-        msgpack_pack_double(p, v->weights[i]);
+    if (n != 1)
+        msgpack_pack_array(p, n);
+    for (size_t i = 0; i < n; i++)
+        msgpack_pack_double(p, weights[i]);
+}
+
+static void pack_joined_vectors(msgpack_packer *p, struct bytes *b, size_t n,
+                                const struct joined_vector *joined)
+{
+    pack_text(p, "joined");
+    msgpack_pack_array(p, n);
+    for (size_t i = 0; i < n; i++) {
+        const struct joined_vector *v = &joined[i];
+        bool weight = v->n_weights != 1 || v->weights[0] != 1;
+        msgpack_pack_map(p, 1 + weight + (v->n_joined > 0) + v->unknown_keys.n);
+        pack_key_text(p, "name", v->name);
+        if (weight)
+            pack_weights(p, v->n_weights, v->weights);
+        if (v->n_joined)
+            pack_joined_vectors(p, b, v->n_joined, v->joined);
+        pack_unknown_keys(b, v->unknown_keys);
+    }
 }
 
 static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor *t,
@@ -81,7 +99,8 @@ static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor 
     bool weight = !in_manifest && (v->n_weights != 1 || v->weights[0] != 1);
     bool payload = !in_manifest && (!isnan(v->l1_before) || !isnan(v->keep_probability) ||
                                     v->unknown_payload_keys.n);
-    msgpack_pack_map(p, 2 + source + (v->stored_dtype != DTYPE_NONE) + weight + payload +
+    bool joined = !in_manifest && v->n_joined;
+    msgpack_pack_map(p, 2 + source + (v->stored_dtype != DTYPE_NONE) + weight + joined + payload +
                             v->unknown_keys.n);
     pack_key_uint(p, "model", v->model);
     pack_key_text(p, "dtype", dtype_name(v->dtype));
@@ -95,7 +114,9 @@ static void pack_vector(msgpack_packer *p, struct bytes *b, const struct tensor 
     if (v->stored_dtype != DTYPE_NONE)
         pack_key_text(p, "stored", dtype_name(v->stored_dtype));
     if (weight)
-        pack_weights(p, v);
+        pack_weights(p, v->n_weights, v->weights);
+    if (joined)
+        pack_joined_vectors(p, b, v->n_joined, v->joined);
     if (payload)
         pack_payload_attributes(p, b, v);
     pack_unknown_keys(b, v->unknown_keys);
@@ -154,7 +175,8 @@ static void pack_history(msgpack_packer *p, struct bytes *b, const struct histor
 
 static void pack_model(msgpack_packer *p, struct bytes *b, const struct model *m)
 {
-    msgpack_pack_map(p, 1 + (m->role != NULL) + m->has_fingerprint + (m->quantization != NULL) +
+    msgpack_pack_map(p, 1 + (m->role != NULL) + m->has_fingerprint + (m->hub != NULL) +
+                            (m->commit != NULL) + (m->quantization != NULL) +
                             m->unknown_keys.n);
     pack_key_text(p, "name", m->name);
     if (m->role)
@@ -163,6 +185,10 @@ static void pack_model(msgpack_packer *p, struct bytes *b, const struct model *m
         pack_text(p, "fingerprint");
         pack_hash(p, m->fingerprint);
     }
+    if (m->hub)
+        pack_key_text(p, "hub", m->hub);
+    if (m->commit)
+        pack_key_text(p, "commit", m->commit);
     if (m->quantization)
         pack_key_text(p, "quantization", m->quantization);
     pack_unknown_keys(b, m->unknown_keys);

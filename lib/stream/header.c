@@ -50,6 +50,8 @@ struct header *header_copy(const struct header *from)
     for (size_t i = 0; i < h->n_models; i++) {
         h->models[i].name = arena_copy_text(&a, h->models[i].name);
         h->models[i].role = arena_copy_text(&a, h->models[i].role);
+        h->models[i].hub = arena_copy_text(&a, h->models[i].hub);
+        h->models[i].commit = arena_copy_text(&a, h->models[i].commit);
         h->models[i].quantization = arena_copy_text(&a, h->models[i].quantization);
         h->models[i].unknown_keys = unknown_keys_copy(&a, h->models[i].unknown_keys);
     }

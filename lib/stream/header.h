@@ -14,6 +14,7 @@ struct model {
     const char *role; /* "base", "expert", "merged"; NULL: unknown */
     bool has_fingerprint;
     uint64_t fingerprint;
+    const char *hub, *commit; /* org/name on the Hugging Face Hub and its commit; NULL: unknown */
     const char *quantization; /* format of its quantized weights, and their error; NULL: none */
     struct unknown_keys unknown_keys;
 };

@@ -12,6 +12,21 @@ struct unknown_keys unknown_keys_copy(struct arena *a, struct unknown_keys x)
     return x;
 }
 
+struct joined_vector *joined_vectors_copy(struct arena *a, size_t n,
+                                          const struct joined_vector *from, size_t levels)
+{
+    struct joined_vector *to = arena_copy(a, from, n * sizeof *from);
+    for (size_t i = 0; i < n; i++) {
+        struct joined_vector *v = &to[i];
+        v->name = arena_copy_text(a, v->name);
+        v->weights = arena_copy(a, v->weights, v->n_weights * sizeof *v->weights);
+        v->unknown_keys = unknown_keys_copy(a, v->unknown_keys);
+        v->n_joined = levels > 1 ? v->n_joined : 0;
+        v->joined = v->n_joined ? joined_vectors_copy(a, v->n_joined, v->joined, levels - 1) : NULL;
+    }
+    return to;
+}
+
 struct tensor tensor_copy(struct arena *a, const struct tensor *from)
 {
     struct tensor t = *from;
@@ -26,6 +41,7 @@ struct tensor tensor_copy(struct arena *a, const struct tensor *from)
         bool same_name = v->source && strcmp(v->source, from->name) == 0;
         v->source = same_name ? t.name : arena_copy_text(a, v->source);
         vector_set_weights(v, a, v->n_weights, v->weights);
+        v->joined = joined_vectors_copy(a, v->n_joined, v->joined, SIZE_MAX);
         v->unknown_payload_keys = unknown_keys_copy(a, v->unknown_payload_keys);
         v->unknown_keys = unknown_keys_copy(a, v->unknown_keys);
     }

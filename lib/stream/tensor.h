@@ -11,12 +11,23 @@
 #include <math.h>
 #include <stdint.h>
 
-#define TENSOR_RANK_MAX 16
+#define TENSOR_RANK_MAX   16
+#define JOINED_LEVELS_MAX 8 /* of joins of joins; a join drops earlier ones */
 
 /* `n` key-value pairs that this version does not define, as encoded bytes, to be passed on. */
 struct unknown_keys {
     size_t n, size;
     const unsigned char *bytes;
+};
+
+/* A vector that a join merged, with the weights that the join applied to it. */
+struct joined_vector {
+    const char *name; /* of its model */
+    size_t n_weights; /* as in struct vector */
+    const double *weights;
+    size_t n_joined; /* 0: it was not the output of a join, or all weights there were 1 */
+    struct joined_vector *joined;
+    struct unknown_keys unknown_keys;
 };
 
 /* The elements of one model in one tensor. */
@@ -28,6 +39,9 @@ struct vector {
     /* The following are in the tensor header, not in the manifest. */
     size_t n_weights; /* 1, or m for m contiguous chunks of ceil(n/m) elements */
     const double *weights;
+    size_t n_joined; /* the vectors that a join merged into this one; 0: none had another weight
+                        than 1 */
+    const struct joined_vector *joined;
     double l1_before;        /* L1 norm before elements were dropped; NAN: unknown */
     double keep_probability; /* with which each element was kept; NAN: unknown */
     struct unknown_keys unknown_payload_keys; /* dropped when the payload changes */
@@ -48,6 +62,9 @@ struct tensor {
 
 struct unknown_keys unknown_keys_copy(struct arena *a, struct unknown_keys x);
 struct tensor tensor_copy(struct arena *a, const struct tensor *from);
+/* Copies what a join merged; of joins of joins at most `levels` levels. */
+struct joined_vector *joined_vectors_copy(struct arena *a, size_t n,
+                                          const struct joined_vector *from, size_t levels);
 
 /* Number of elements; 1 for a scalar. It cannot overflow, because the shapes of a header are
  * checked. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEPTH_MAX 12 /* maximum nesting of histories */
+#define DEPTH_MAX 12 /* maximum nesting of histories, and of joins */
 
 struct parser {
     struct text_form *form;
@@ -123,10 +123,14 @@ static int read_model(struct parser *p, struct error *e)
         int failed;
         if (text_scanner_accept_key(&p->t, "role"))
             failed = text_scanner_read_word(&p->t, p->a, &m->role, e);
+        else if (text_scanner_accept_key(&p->t, "hub"))
+            failed = text_scanner_read_word(&p->t, p->a, &m->hub, e);
+        else if (text_scanner_accept_key(&p->t, "commit"))
+            failed = text_scanner_read_word(&p->t, p->a, &m->commit, e);
         else if (text_scanner_accept_key(&p->t, "quantization"))
             failed = text_scanner_read_word(&p->t, p->a, &m->quantization, e);
-        else if ((m->has_fingerprint = text_scanner_accept_key(&p->t, "fingerprint")))
-            failed = text_scanner_read_hash(&p->t, &m->fingerprint, e);
+        else if (text_scanner_accept_key(&p->t, "fingerprint"))
+            m->has_fingerprint = !(failed = text_scanner_read_hash(&p->t, &m->fingerprint, e));
         else
             failed = set_unexpected_error(p, e);
         if (failed)
@@ -136,22 +140,32 @@ static int read_model(struct parser *p, struct error *e)
     return read_unknown_keys(p, "extra", &m->unknown_keys, e);
 }
 
-static int read_history(struct parser *p, struct history *history, int depth, struct error *e);
-
-/* Reads, after "parent", the history of one input of the step, and "end". */
-static int read_parent_history(struct parser *p, struct history_step *s, int depth, struct error *e)
+/* The lines around what is nested, "parent" and "end". The first has been recognised. */
+static int begin_parent(struct parser *p, int depth, const char *what, struct error *e)
 {
     if (depth == DEPTH_MAX)
-        return text_scanner_set_error(&p->t, e, "histories are nested more than %d levels deep",
+        return text_scanner_set_error(&p->t, e, "%s are nested more than %d levels deep", what,
                                       DEPTH_MAX);
-    if (check_line_end_and_advance(p, e))
-        return -1;
-    s->parents = grow_array(p->a, s->parents, s->n_parents, sizeof *s->parents);
-    if (read_history(p, &s->parents[s->n_parents++], depth + 1, e))
-        return -1;
-    if (!skip_word_if_next(p, "end"))
-        return text_scanner_set_error(&p->t, e, "expected a step, or end after a parent's history");
     return check_line_end_and_advance(p, e);
+}
+
+static int end_parent(struct parser *p, const char *expected, struct error *e)
+{
+    if (!skip_word_if_next(p, "end"))
+        return text_scanner_set_error(&p->t, e, "expected %s", expected);
+    return check_line_end_and_advance(p, e);
+}
+
+static int read_history(struct parser *p, struct history *history, int depth, struct error *e);
+
+/* Reads the history of one input of the step. */
+static int read_parent_history(struct parser *p, struct history_step *s, int depth, struct error *e)
+{
+    s->parents = grow_array(p->a, s->parents, s->n_parents, sizeof *s->parents);
+    if (begin_parent(p, depth, "histories", e) ||
+        read_history(p, &s->parents[s->n_parents++], depth + 1, e))
+        return -1;
+    return end_parent(p, "a step, or end after a parent's history", e);
 }
 
 static int read_history_step(struct parser *p, struct history *history, int depth, struct error *e)
@@ -223,18 +237,17 @@ static int read_layer(struct parser *p, struct tensor *t, struct error *e)
     return 0;
 }
 
-static int read_weights(struct parser *p, struct vector *v, struct error *e)
+static int read_weights(struct parser *p, size_t *n, const double **weights, struct error *e)
 {
-    double *weights = NULL;
-    size_t n = 0;
+    double *all = NULL;
+    *n = 0;
     do {
-        p->t.word += n > 0; /* the comma */
-        weights = grow_array(p->a, weights, n, sizeof *weights);
-        if (text_scanner_read_number(&p->t, &weights[n++], e))
+        p->t.word += *n > 0; /* the comma */
+        all = grow_array(p->a, all, *n, sizeof *all);
+        if (text_scanner_read_number(&p->t, &all[(*n)++], e))
             return -1;
     } while (p->t.word < p->t.line_end && *p->t.word == ',');
-    v->n_weights = n;
-    v->weights = weights;
+    *weights = all;
     return 0;
 }
 
@@ -250,7 +263,7 @@ static int read_vector_attribute(struct parser *p, struct vector *v, struct erro
     if (text_scanner_accept_key(t, "stored"))
         return read_dtype(p, &v->stored_dtype, e);
     if (text_scanner_accept_key(t, "weight"))
-        return read_weights(p, v, e);
+        return read_weights(p, &v->n_weights, &v->weights, e);
     if (text_scanner_accept_key(t, "l1_before"))
         return text_scanner_read_number(t, &v->l1_before, e);
     if (text_scanner_accept_key(t, "keep"))
@@ -314,19 +327,46 @@ static int read_vector_line(struct parser *p, const struct tensor *t, struct vec
     return 0;
 }
 
+/* Reads the vectors that a join merged. */
+static int read_joined_vectors(struct parser *p, size_t *n, struct joined_vector **joined,
+                               int depth, struct error *e)
+{
+    static const double one = 1;
+    *n = 0;
+    for (*joined = NULL; skip_word_if_next(p, "joined"); ++*n) {
+        *joined = grow_array(p->a, *joined, *n, sizeof **joined);
+        struct joined_vector *v = &(*joined)[*n];
+        *v = (struct joined_vector){.n_weights = 1, .weights = &one};
+        if (read_word(p, "a model's name", &v->name, e) ||
+            (text_scanner_accept_key(&p->t, "weight") &&
+             read_weights(p, &v->n_weights, &v->weights, e)) ||
+            check_line_end_and_advance(p, e) || read_unknown_keys(p, "extra", &v->unknown_keys, e))
+            return -1;
+        if (skip_word_if_next(p, "parent") &&
+            (begin_parent(p, depth, "joins", e) ||
+             read_joined_vectors(p, &v->n_joined, &v->joined, depth + 1, e) ||
+             end_parent(p, "joined, or end after the vectors of an earlier join", e)))
+            return -1;
+    }
+    return 0;
+}
+
 /* Reads a vector of the tensor, for the tensor header and for the manifest entry. */
 static int read_vector(struct parser *p, struct text_form_tensor *s, struct tensor *entry,
                        struct error *e)
 {
     struct tensor *t = &s->tensor;
     size_t k = t->n_vectors;
+    struct joined_vector *joined;
     struct vector v;
     if (read_vector_line(p, t, &v, e) || read_unknown_keys(p, "extra", &v.unknown_keys, e))
         return -1;
     struct unknown_keys entry_keys = v.unknown_keys;
     if (read_unknown_keys(p, "announced-extra", &entry_keys, e) ||
-        read_unknown_keys(p, "payload-extra", &v.unknown_payload_keys, e))
+        read_unknown_keys(p, "payload-extra", &v.unknown_payload_keys, e) ||
+        read_joined_vectors(p, &v.n_joined, &joined, 0, e))
         return -1;
+    v.joined = joined;
     t->vectors = grow_array(p->a, t->vectors, k, sizeof v);
     entry->vectors = grow_array(p->a, entry->vectors, k, sizeof v);
     s->rows = grow_array(p->a, s->rows, k, sizeof *s->rows);

@@ -58,6 +58,10 @@ void text_form_print_header(const struct header *h)
             print_attribute("role", m->role);
         if (m->has_fingerprint)
             printf(" fingerprint=%016llx", (unsigned long long)m->fingerprint);
+        if (m->hub)
+            print_attribute("hub", m->hub);
+        if (m->commit)
+            print_attribute("commit", m->commit);
         if (m->quantization)
             print_attribute("quantization", m->quantization);
         puts("");
@@ -76,6 +80,31 @@ static void print_unknown_keys(struct unknown_keys own, struct unknown_keys entr
         print_unknown_key_bytes("announced-extra", entry);
 }
 
+static void print_weights(size_t n, const double *weights)
+{
+    char number[32];
+    for (size_t i = 0; (n > 1 || weights[0] != 1) && i < n; i++)
+        printf("%s%s", i ? "," : " weight=", number_format(weights[i], number));
+}
+
+static void print_joined_vectors(size_t n, const struct joined_vector *joined, int indent)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct joined_vector *v = &joined[i];
+        printf("%*sjoined ", indent, "");
+        text_print_word(stdout, v->name);
+        print_weights(v->n_weights, v->weights);
+        puts("");
+        if (v->unknown_keys.n)
+            print_unknown_key_bytes("extra", v->unknown_keys);
+        if (v->n_joined) {
+            printf("%*sparent\n", indent + 2, "");
+            print_joined_vectors(v->n_joined, v->joined, indent + 4);
+            printf("%*send\n", indent + 2, "");
+        }
+    }
+}
+
 void text_form_print_vector(const struct header *h, const struct tensor *t,
                             const struct tensor *entry, size_t k)
 {
@@ -91,8 +120,7 @@ void text_form_print_vector(const struct header *h, const struct tensor *t,
         print_attribute("source", v->source);
     if (v->stored_dtype)
         printf(" stored=%s", dtype_name(v->stored_dtype));
-    for (size_t i = 0; (v->n_weights > 1 || v->weights[0] != 1) && i < v->n_weights; i++)
-        printf("%s%s", i ? "," : " weight=", number_format(v->weights[i], number));
+    print_weights(v->n_weights, v->weights);
     if (!isnan(v->l1_before))
         printf(" l1_before=%s", number_format(v->l1_before, number));
     if (!isnan(v->keep_probability))
@@ -101,6 +129,7 @@ void text_form_print_vector(const struct header *h, const struct tensor *t,
     print_unknown_keys(v->unknown_keys, entry->vectors[k].unknown_keys);
     if (v->unknown_payload_keys.n)
         print_unknown_key_bytes("payload-extra", v->unknown_payload_keys);
+    print_joined_vectors(v->n_joined, v->joined, 0);
 }
 
 void text_form_print_shape(const struct tensor *t)

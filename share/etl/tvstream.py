@@ -154,6 +154,15 @@ def weights(tensor, k, first, n):
     return np.asarray(w, float)[np.arange(first, first + n) // chunk]
 
 
+def joined(header, tensor):
+    """The value of the key `joined` of the vector that a join makes of the tensor's vectors; None if
+    all weights are and were 1."""
+    if all(v.get("weight", 1) in (1, [1]) and not v.get("joined") for v in tensor["vectors"]):
+        return None
+    return [dict({"name": header["models"][v["model"]]["name"]},
+                 **{key: v[key] for key in ("weight", "joined") if key in v}) for v in tensor["vectors"]]
+
+
 def bf16_to_f32(bits):
     """uint16 -> float32, exact."""
     return (bits.astype(np.uint32) << 16).view(np.float32)
@@ -263,6 +272,21 @@ def _is_dtype(x):
     return isinstance(x, str) and x in DTYPES
 
 
+def _check_weight(name, w, n):
+    m = w if isinstance(w, list) else [w]
+    _require(m and all(_is_number(x) for x in m), f"weight of tensor {name} is not a finite number")
+    _require(len(m) == 1 or len(m) <= n and (len(m) - 1) * -(-n // len(m)) < n,
+          f"the list of weights of tensor {name} does not fit its number of elements")
+
+
+def _check_joined(name, vectors, n):
+    _require(isinstance(vectors, list), f"joined of tensor {name} is not a list")
+    for v in vectors:
+        _require(isinstance(v, dict) and _is_text(v.get("name")), f"a joined vector of tensor {name} has no name")
+        _check_weight(name, v.get("weight", 1), n)
+        _check_joined(name, v.get("joined", []), n)
+
+
 def _check_vector(tensor, v, n, n_models):
     name = tensor["name"]
     _require(isinstance(v, dict), f"a vector of tensor {name} is not a map")
@@ -272,11 +296,8 @@ def _check_vector(tensor, v, n, n_models):
         _require(_is_dtype(v.get(key, "F32" if key == "stored" else None)),
               f"{key} of tensor {name} is {v.get(key)!r}; expected a dtype of safetensors")
     _require(v.get("source") is None or _is_text(v["source"]), f"source of tensor {name} is not a string")
-    w = v.get("weight", 1)
-    m = w if isinstance(w, list) else [w]
-    _require(m and all(_is_number(x) for x in m), f"weight of tensor {name} is not a finite number")
-    _require(len(m) == 1 or len(m) <= n and (len(m) - 1) * -(-n // len(m)) < n,
-          f"the list of weights of tensor {name} does not fit its number of elements")
+    _check_weight(name, v.get("weight", 1), n)
+    _check_joined(name, v.get("joined", []), n)
     payload = v.get("payload", {})
     _require(isinstance(payload, dict) and
           all(_is_number(payload.get(key, 0)) for key in ("l1_before", "keep")),
@@ -329,6 +350,8 @@ def check_header(h):
     for m in h["models"]:
         _require(isinstance(m, dict) and _is_text(m.get("name")), "a model has no name")
         _require(_is_hash(m.get("fingerprint", bytes(8))), "a fingerprint is not a bin of 8 bytes")
+        for key in ("role", "hub", "commit"):
+            _require(_is_text(m.get(key, "")), f"{key} of a model is not a string")
     for t in h["tensors"]:
         check_tensor(t, len(h["models"]))
     for key in ("models", "tensors"):

@@ -1,10 +1,11 @@
-/* Measures the loops over arrays: bytes read and written per second by one thread, and relative to
- * a plain loop that reads (or copies) in the same run. Arrays are larger than the caches of a core;
- * results are the best of some rounds.
+/* Measures the loops over arrays: bytes read and written and elements per second by one thread, and
+ * the bytes relative to a plain loop that reads (or copies) in the same run. Arrays are larger than
+ * the caches of a core; results are the best of some rounds.
  *
  *     make bench BENCH=--kernels
  */
 #include "dtype.h"
+#include "ggml_blocks.h"
 #include "vector_math.h"
 #include "mem.h"
 #include "quantized_codes.h"
@@ -30,6 +31,7 @@ struct arrays {
     float *u;             /* uniform random numbers */
     float *to;            /* results */
     uint16_t *bf16, *f16; /* x */
+    unsigned char *q8_0;  /* x in Q8_0; also read as blocks of other types, which are smaller */
     unsigned char *bits;
     void *work;
     struct magnitude_select *select;
@@ -95,6 +97,51 @@ static void to_bf16(struct arrays *a, size_t i, size_t n)
 static void to_f16(struct arrays *a, size_t i, size_t n)
 {
     dtype_from_f32(DTYPE_F16, a->x + i, a->f16 + i, n);
+}
+
+static void decode(struct arrays *a, enum ggml_type type, size_t i, size_t n)
+{
+    ggml_blocks_decode(type, a->q8_0, i, n, a->to + i);
+}
+
+static void from_q8_0(struct arrays *a, size_t i, size_t n)
+{
+    decode(a, GGML_TYPE_Q8_0, i, n);
+}
+
+static void from_q4_0(struct arrays *a, size_t i, size_t n)
+{
+    decode(a, GGML_TYPE_Q4_0, i, n);
+}
+
+static void from_q2_k(struct arrays *a, size_t i, size_t n)
+{
+    decode(a, GGML_TYPE_Q2_K, i, n);
+}
+
+static void from_q3_k(struct arrays *a, size_t i, size_t n)
+{
+    decode(a, GGML_TYPE_Q3_K, i, n);
+}
+
+static void from_q4_k(struct arrays *a, size_t i, size_t n)
+{
+    decode(a, GGML_TYPE_Q4_K, i, n);
+}
+
+static void from_q5_k(struct arrays *a, size_t i, size_t n)
+{
+    decode(a, GGML_TYPE_Q5_K, i, n);
+}
+
+static void from_q6_k(struct arrays *a, size_t i, size_t n)
+{
+    decode(a, GGML_TYPE_Q6_K, i, n);
+}
+
+static void to_q8_0(struct arrays *a, size_t i, size_t n)
+{
+    a->used += ggml_blocks_encode_q8_0(a->x + i, n, a->q8_0 + i / 32 * 34) != n;
 }
 
 static void finite(struct arrays *a, size_t i, size_t n)
@@ -181,7 +228,7 @@ static void apply_cut(struct arrays *a, size_t i, size_t n)
 /* Bytes per element, read and written. */
 static const struct {
     const char *name;
-    size_t read, written;
+    double read, written;
     void (*block)(struct arrays *, size_t first, size_t n);
 } kernels[] = {
     {"plain read", 4, 0, plain_read},
@@ -191,6 +238,14 @@ static const struct {
     {"e4m3 to f32", 1, 4, from_e4m3},
     {"e5m2 to f32", 1, 4, from_e5m2},
     {"i8 to f32", 1, 4, from_i8},
+    {"q8_0 to f32", 34 / 32., 4, from_q8_0},
+    {"q4_0 to f32", 18 / 32., 4, from_q4_0},
+    {"q2_k to f32", 84 / 256., 4, from_q2_k},
+    {"q3_k to f32", 110 / 256., 4, from_q3_k},
+    {"q4_k to f32", 144 / 256., 4, from_q4_k},
+    {"q5_k to f32", 176 / 256., 4, from_q5_k},
+    {"q6_k to f32", 210 / 256., 4, from_q6_k},
+    {"f32 to q8_0", 4, 34 / 32., to_q8_0},
     {"f32 to bf16", 4, 2, to_bf16},
     {"f32 to f16", 4, 2, to_f16},
     {"find non-finite", 4, 0, finite},
@@ -224,7 +279,7 @@ static double best_rate(struct arrays *a, size_t k)
         double start = seconds();
         for (size_t i = 0; i < N; i += BLOCK)
             kernels[k].block(a, i, BLOCK);
-        double rate = (double)(N * (kernels[k].read + kernels[k].written)) / (seconds() - start);
+        double rate = (double)N * (kernels[k].read + kernels[k].written) / (seconds() - start);
         best = rate > best ? rate : best;
     }
     return best;
@@ -269,6 +324,7 @@ int main(void)
     a.bf16 = mem_alloc_aligned(N * 2);
     a.f16 = mem_alloc_aligned(N * 2);
     a.bits = mem_alloc_aligned(N / 8);
+    a.q8_0 = mem_alloc_aligned(N / 32 * 34);
     random_fill_uniform(3, 4, 0, N, a.y);
     random_fill_uniform(5, 6, 0, N, a.u);
     for (size_t i = 0; i < N; i++) { /* many magnitudes, both signs */
@@ -278,17 +334,19 @@ int main(void)
     }
     dtype_from_f32(DTYPE_BF16, a.x, a.bf16, N);
     dtype_from_f32(DTYPE_F16, a.x, a.f16, N);
+    ggml_blocks_encode_q8_0(a.x, N, a.q8_0);
     prepare_selection(&a);
     double read = best_rate(&a, 0), copy = best_rate(&a, 1);
-    printf("%-20s %8s %16s\n", "", "GB/s", "of a plain loop");
+    printf("%-20s %8s %8s %16s\n", "", "GB/s", "G/s", "of a plain loop");
     for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++) {
         double rate = best_rate(&a, k);
-        printf("%-20s %8.1f %11.0f %% %s\n", kernels[k].name, rate / 1e9,
-               100 * rate / (kernels[k].written ? copy : read),
-               kernels[k].written ? "copy" : "read");
+        printf("%-20s %8.1f %8.2f %11.0f %% %s\n", kernels[k].name, rate / 1e9,
+               rate / 1e9 / (kernels[k].read + kernels[k].written),
+               100 * rate / (kernels[k].written > 0 ? copy : read),
+               kernels[k].written > 0 ? "copy" : "read");
     }
     magnitude_select_free(a.select);
     free(a.x), free(a.y), free(a.u), free(a.to), free(a.bf16), free(a.f16), free(a.bits);
-    free(a.work);
+    free(a.q8_0), free(a.work);
     return a.used == 1; /* never */
 }

@@ -28,6 +28,7 @@ import multiprocessing
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -158,6 +159,7 @@ everything = {}  # {name: scenario}
 
 def work_as(root, numbers):
     global runner
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     runner = harness.Runner(root, numbers.get())
 
 

@@ -333,8 +333,8 @@ static bool fails(enum kind kind)
 
 /* Behind it: the names, then `size` bytes, the content of the file after the change. */
 struct change {
-    char what; /* File, Directory, Link: an entry was made; Write; Sync; Rename; Unlink; Named:
-                  synced */
+    char what; /* File, Directory, Link: an entry was made; T: a file without a name (O_TMPFILE);
+                  Write; Sync; Rename; Unlink */
     char pad[3];
     uint32_t name_length, name2_length, flags;
     uint64_t folder, folder2, inode, size;
@@ -399,14 +399,14 @@ static void log_entry(char what, int at, const char *path)
                      NULL, NULL);
 }
 
-/* What the file holds now; nothing of a pipe, or of a file without a name. */
+/* What the file holds now; nothing of a pipe. */
 static void log_content(int fd)
 {
     struct stat st;
     char path[32];
     int why = errno;
     inside = true;
-    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink > 0;
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     inside = false;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
     int in = regular ? raw_open(path, O_RDONLY) : -1;
@@ -422,22 +422,27 @@ static void log_content(int fd)
     errno = why;
 }
 
-static void log_sync(int fd)
+/* What has happened to the file or folder itself. */
+static void log_file(char what, int fd)
 {
     struct stat st;
     int why = errno;
     inside = true;
     if (fstat(fd, &st) == 0)
-        write_change((struct change){.what = 'S', .inode = st.st_ino}, NULL, NULL, NULL);
+        write_change((struct change){.what = what, .inode = st.st_ino}, NULL, NULL, NULL);
     inside = false;
     errno = why;
 }
 
 static void log_open(int fd, int at, const char *path, int flags)
 {
-    if (!logs() || fd < 0 || !(flags & (O_CREAT | O_TRUNC)) || (flags & O_TMPFILE) == O_TMPFILE)
+    bool nameless = (flags & O_TMPFILE) == O_TMPFILE;
+    if (!logs() || fd < 0 || !(nameless || flags & (O_CREAT | O_TRUNC)))
         return;
-    log_entry('F', at, path);
+    if (nameless)
+        log_file('T', fd);
+    else
+        log_entry('F', at, path);
     log_content(fd);
 }
 
@@ -759,7 +764,7 @@ int fclose(FILE *f)
         NEXT(name, int, (int));                                                                    \
         int result = fails(K_fsync) ? -1 : next(fd);                                               \
         if (logs() && result == 0)                                                                 \
-            log_sync(fd);                                                                          \
+            log_file('S', fd);                                                                          \
         return result;                                                                             \
     }
 

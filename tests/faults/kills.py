@@ -191,6 +191,7 @@ everything = {}
 
 def work_as(root, numbers):
     global runner
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     runner = harness.Runner(root, numbers.get())
 
 

@@ -84,6 +84,8 @@ class Disk:
             elif c.what == "F":
                 self.files[c.inode], self.now[c.inode] = b"", b""
             self.pending.append(c)
+        elif c.what == "T":  # the inode may have been another file's, which is gone
+            self.files[c.inode], self.now[c.inode] = b"", b""
         elif c.what == "W" and c.inode in self.now:
             self.now[c.inode] = c.data
         elif c.what == "R" and c.folder in self.cache and c.folder2 in self.cache:
@@ -166,7 +168,7 @@ MODES = range(5)
 
 
 def describe(c):
-    text = {"F": "file", "D": "folder", "L": "link", "W": "write", "S": "sync", "R": "rename", "U": "unlink"}[c.what]
+    text = {"F": "file", "T": "file without a name", "D": "folder", "L": "link", "W": "write", "S": "sync", "R": "rename", "U": "unlink"}[c.what]
     names = " ".join(n for n in (c.name, c.name2) if n)
     return f"{text} {names or 'of inode ' + str(c.inode)}" + (f", {len(c.data)} bytes" if c.what == "W" else "")
 

@@ -1,14 +1,14 @@
 /* An archive of a model, unpacked. The mutator keeps the checksums of tar's headers right, and
  * those of a zip's records. */
-#define FUZZ_FIXED_MEMORY ((long)300 << 20) /* windows of zstd and xz */
 #include "fuzz.h"
 #include "unarchive.h"
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct model_files f = {0};
-    unarchive_model(&f, fuzz_file(0, bytes, size), "/dev/shm", NULL, &e);
+    fuzz_fixed_memory = FUZZ_ARCHIVE_MEMORY;
+    unarchive_model(&f, fuzz_descriptor_path(bytes, size), "/dev/shm", NULL, &e);
     model_files_free(&f);
 }
 

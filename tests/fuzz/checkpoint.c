@@ -1,7 +1,6 @@
 /* A file as a model: its format is recognised, and all tensors are read. */
-#define FUZZ_FIXED_MEMORY ((long)300 << 20) /* an archive's windows */
-#include "fuzz.h"
 #include "ckpt.h"
+#include "fuzz.h"
 
 static void read_tensor(const struct ckpt *c, size_t i)
 {
@@ -15,11 +14,12 @@ static void read_tensor(const struct ckpt *c, size_t i)
     ckpt_find_tensor(c, t->name);
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     size_t n;
-    const char *file = fuzz_file(0, bytes, size);
+    fuzz_fixed_memory = FUZZ_ARCHIVE_MEMORY;
+    const char *file = fuzz_descriptor_path(bytes, size);
     struct ckpt *c =
         ckpt_is_checkpoint(file, &e) > 0 ? ckpt_open(file, "/dev/shm", NULL, &e) : NULL;
     if (!c)

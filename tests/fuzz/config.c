@@ -20,7 +20,7 @@ static void visit_weights(const struct arch *a)
     }
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct arch a;

@@ -2,7 +2,7 @@
 #include "fuzz.h"
 #include "pickle.h"
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     uint8_t *copy = fuzz_copy(bytes, size);

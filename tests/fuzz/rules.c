@@ -45,7 +45,7 @@ static void read_line(struct tensor_rules *r, const char *line, const char *last
     tensor_rules_add_selector(r, line, "a selector", &e);
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct tensor_rules r = {0};
     char *text = fuzz_text(bytes, size), *next = text;

@@ -3,7 +3,7 @@
 #include "safetensors.h"
 #include "stored.h"
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct stored_tensors s = {.file = "input"};

@@ -1,8 +1,10 @@
 /* Samples of calibrate and score. An input is samples.jsonl; behind a zero byte the file with the
  * pixel values may follow, and then they are samples with images. */
-#include "fuzz.h"
 #include "arch_config.h"
+#include "fuzz.h"
 #include "samples.h"
+
+#include <unistd.h>
 
 static const char llama[] = "{\"architectures\":[\"LlamaForCausalLM\"],\"model_type\":\"llama\","
                             "\"hidden_size\":32,\"num_hidden_layers\":1,\"num_attention_heads\":2,"
@@ -21,51 +23,46 @@ static const char qwen2vl[] =
     "\"patch_size\":14,\"spatial_merge_size\":2,\"spatial_patch_size\":14,"
     "\"temporal_patch_size\":2}}";
 
-/* A folder with links to the two files in memory. It is removed when the program ends. */
+/* A folder with a link to the pixel values, removed when the program ends; samples.jsonl is in
+ * memory. */
 static char folder[] = "/tmp/fuzz-samples-XXXXXX";
+static char samples_path[64], tensors_path[64];
 
 static void remove_folder(void)
 {
-    char path[64];
-    snprintf(path, sizeof path, "%s/samples.jsonl", folder);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/tensors.safetensors", folder);
-    unlink(path);
+    unlink(tensors_path);
     rmdir(folder);
 }
 
-static void make_folder(const char *samples, const char *tensors)
+static void make_folder(const char *tensors)
 {
-    char path[64];
     if (!mkdtemp(folder))
         abort();
     atexit(remove_folder);
-    snprintf(path, sizeof path, "%s/samples.jsonl", folder);
-    int failed = symlink(samples, path);
-    snprintf(path, sizeof path, "%s/tensors.safetensors", folder);
-    if (failed || symlink(tensors, path))
+    snprintf(samples_path, sizeof samples_path, "%s/samples.jsonl", folder);
+    snprintf(tensors_path, sizeof tensors_path, "%s/tensors.safetensors", folder);
+    if (symlink(tensors, tensors_path))
         abort();
 }
 
 static const char *write_files(const uint8_t *bytes, size_t size, const uint8_t *zero)
 {
-    static bool made;
-    const char *samples = fuzz_file(0, bytes, (size_t)(zero - bytes));
-    const char *tensors = fuzz_file(1, zero + 1, (size_t)(bytes + size - zero - 1));
-    if (!made)
-        make_folder(samples, tensors);
-    made = true;
+    const char *tensors = fuzz_descriptor_path(zero + 1, (size_t)(bytes + size - zero - 1));
+    if (!*samples_path)
+        make_folder(tensors);
+    fuzz_file(0, samples_path, bytes, (size_t)(zero - bytes));
     return folder;
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct arch a;
     bool duplicates;
     struct samples s = {0};
     const uint8_t *zero = size ? memchr(bytes, 0, size) : NULL;
-    const char *file = zero ? write_files(bytes, size, zero) : fuzz_file(0, bytes, size);
+    fuzz_fixed_memory = zero ? FUZZ_ARCHIVE_MEMORY : FUZZ_FIXED_MEMORY;
+    const char *file = zero ? write_files(bytes, size, zero) : fuzz_file(0, "samples", bytes, size);
     const char *config = zero ? qwen2vl : llama;
     if (arch_config_read(&a, "config.json", config, strlen(config), &duplicates, &e)) {
         dprintf(fuzz_log, "%s\n", e.text);

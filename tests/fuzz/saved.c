@@ -14,10 +14,10 @@ static void read_vector(struct saved_stream *s, size_t i, size_t k)
         saved_stream_read_elements(s, i, k, all - n, n, to);
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
-    const char *file = fuzz_file(0, bytes, size);
+    const char *file = fuzz_file_with_descriptor(0, "stream", bytes, size);
     struct saved_stream *s = saved_stream_open(file, NULL, size & 1, &e);
     if (!s)
         return;

@@ -25,13 +25,13 @@ static int read_payload(struct reader *r, const struct tensor *t, struct error *
     return 0;
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct tensor t;
     struct arena a = {0};
     bool copied;
-    struct reader *r = reader_open(fuzz_descriptor(0, bytes, size), "input", &e);
+    struct reader *r = reader_open(fuzz_descriptor(bytes, size), "input", &e);
     if (!r)
         return;
     bool twice = reader_make_rewindable(r, NULL, &copied, &e) == 0;

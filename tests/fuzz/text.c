@@ -23,7 +23,7 @@ static void read_rows(const struct text_form_tensor *t, size_t k)
             return;
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct text_form form = {0};

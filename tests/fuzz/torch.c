@@ -5,7 +5,7 @@
 #include "torch_file.h"
 #include "zip.h"
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct stored_tensors s = {.file = "input"};

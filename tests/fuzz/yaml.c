@@ -1,7 +1,7 @@
 /* A merge configuration: translated to a pipeline and printed; what is printed must parse. The
  * Makefile replaces the functions that open models, so that the file system is not read. */
-#include "fuzz.h"
 #include "config_to_pipeline.h"
+#include "fuzz.h"
 #include "printed.h"
 
 void *__wrap_model_source_open(const char *, const char *, const char *, struct error *e);
@@ -36,7 +36,7 @@ static void print_results(struct translated_config *m, struct arena *a)
     check_printed(&m->pipeline, a);
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct arena a = {0};
@@ -50,7 +50,7 @@ static void fuzz_one(const uint8_t *bytes, size_t size)
                                     .n_only = size / 8 & 1,
                                     .only = only,
                                     .shard_parameters = size & 16};
-    if (merge_config_read(&f, fuzz_file(0, bytes, size), "fuzz", &a, &e) == 0 &&
+    if (merge_config_read(&f, fuzz_file(0, "config", bytes, size), "fuzz", &a, &e) == 0 &&
         config_to_pipeline(&m, &f, "out", &o, "fuzz", &a, &e) == 0)
         print_results(&m, &a);
     arena_free(&a);

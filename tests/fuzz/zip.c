@@ -2,7 +2,7 @@
 #include "fuzz.h"
 #include "zip.h"
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct zip z;

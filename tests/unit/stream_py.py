@@ -117,7 +117,10 @@ def small():
     h["history"][0]["latin-1"] = "caf\udce9"  # a byte that is no UTF-8
     first = dict(entries[0]["vectors"][0], weight=[1, 2.5, -3], mine=[True],
                  payload={"l1_before": 3, "keep": 0.5, "other": "o"})
-    tensors[0]["vectors"] = [first, dict(entries[0]["vectors"][1], weight=0.25, source=None)]
+    joined = [{"name": "a", "weight": [1, 2], "joined": [{"name": "c", "who": "x"}]}, {"name": "b"}]
+    tensors[0]["vectors"] = [first, dict(entries[0]["vectors"][1], weight=0.25, source=None,
+                                         joined=joined)]
+    h["models"][1].update(hub="org/name", commit="0123abc")
     return h, tensors
 
 
@@ -186,6 +189,13 @@ def test_weights():
     check(list(tv.weights(t, 0, 3, 2)) == [1, 1], "a weight that is not given is not 1")
     t["vectors"][0]["weight"] = [10, 20, 30]  # chunks of 4, 4, 2
     check(list(tv.weights(t, 0, 3, 6)) == [10, 20, 20, 20, 20, 30], "weight chunks lie elsewhere")
+    u = entry("u", [2], ("F32", "F32"))
+    h = header([u])
+    names = [h["models"][v["model"]]["name"] for v in u["vectors"]]
+    check(tv.joined(h, u) is None, "weights of 1 are recorded")
+    u["vectors"][1]["weight"] = 0.5
+    check(tv.joined(h, u) == [{"name": names[0]}, {"name": names[1], "weight": 0.5}],
+          f"a join records {tv.joined(h, u)}")
 
 
 def test_round_trip():
@@ -306,6 +316,8 @@ def test_records():
             "record": {"record": "trailer"}, "number of tensors": {"tensors": [t]},
             "fingerprint": {"models": [dict(m, fingerprint=b"1") for m in h["models"]]},
             "model": {"models": [{"role": "base"}] + h["models"][1:]},
+            "hub": {"models": [dict(m, hub=1) for m in h["models"]]},
+            "commit": {"models": [dict(m, commit=b"abc") for m in h["models"]]},
             "history": {"history": [{"tool": "trim", "version": "1"}]},
             "parent": {"history": [{"tool": "trim", "version": "1", "arguments": [],
                                     "parents": [[{"tool": "x"}]]}]},
@@ -321,7 +333,11 @@ def test_records():
             "dtype name": vector(dtype="f32"), "dtype list": vector(dtype=[]),
             "stored": vector(stored=None), "empty weights": vector(weight=[]),
             "13 weights": vector(weight=[1] * 13), "empty chunk": vector(weight=[1] * 9),
-            "weight": vector(weight=float("nan")), "attribute": vector(payload={"keep": "x"}),
+            "weight": vector(weight=float("nan")), "joined": vector(joined={}),
+            "joined name": vector(joined=[{"weight": 1}]),
+            "joined weight": vector(joined=[{"name": "x", "weight": "1"}]),
+            "joined chunks": vector(joined=[{"name": "x", "joined": [{"name": "y", "weight": [1] * 9}]}]),
+            "attribute": vector(payload={"keep": "x"}),
             "zero byte": dict(first, base="a\0b"), "record": dict(first, record="news")}.items():
         refused(stream(h, bad, *body[1:]), f"a tensor with a bad {what}", "broken stream")
     swapped = dict(t, vectors=t["vectors"][::-1])
@@ -405,8 +421,9 @@ def test_clip():
                 check((x == y.ravel()).all(), f"tensor {t['name']} was touched")
         if i == 0:
             v, w = t["vectors"]
-            check(v["weight"] == [1, 2.5, -3] and v["mine"] == [True] and w["source"] is None,
-                  "weights, unknown keys or source were lost")
+            check(v["weight"] == [1, 2.5, -3] and v["mine"] == [True] and w["source"] is None and
+                  w["joined"] == own[0]["vectors"][1]["joined"],
+                  "weights, unknown keys, source or joined were lost")
     check(reader.end["hashes"] == {"math": b"abcdefgh"}, "full hashes were lost")
     t = entry("a", [1500, 70])
     x = payload(t, 0)[0]

@@ -148,6 +148,8 @@ static void test_recognise(void)
     CHECK(ckpt_open(at("pipe"), NULL, NULL, &e) == NULL && has_text(e.text, "regular file"));
 }
 
+#define COMMIT "0123456789abcdef0123456789abcdef01234567"
+
 /* org/name -> $HF_HUB_CACHE/models--org--name/snapshots/REVISION */
 static void test_hf_cache(void)
 {
@@ -168,10 +170,40 @@ static void test_hf_cache(void)
     CHECK(ckpt_is_checkpoint("org/name", &e) == 1);
     struct ckpt *c = ckpt_open("org/name", NULL, NULL, &e);
     CHECK(c && ckpt_tensor_count(c) == 1);
+    CHECK(!ckpt_hub_model(c).name && !ckpt_hub_model(c).commit); /* abc is no commit */
     ckpt_close(c);
     CHECK(ckpt_open("org/other", NULL, NULL, &e) == NULL &&
           has_text(e.text, "org/other is not a file"));
     CHECK(ckpt_open("org/a/b", NULL, NULL, &e) == NULL && has_text(e.text, "cannot open"));
+}
+
+static void check_hub_model(const char *path, const char *name)
+{
+    struct arena a = {0};
+    const struct hub_model m = hf_cache_identify_model(path, &a);
+    CHECK(name ? m.name && strcmp(m.name, name) == 0 && m.commit && strcmp(m.commit, COMMIT) == 0
+               : !m.name && !m.commit);
+    arena_free(&a);
+}
+
+static void test_hub_models(void)
+{
+    check_hub_model("/hub/models--org--name/snapshots/" COMMIT, "org/name");
+    check_hub_model("models--org--name/snapshots/" COMMIT "//", "org/name");
+    check_hub_model("x/models--name/snapshots/" COMMIT "/model.safetensors", "name");
+    check_hub_model("models--a--b-c.d_e/snapshots/" COMMIT, "a/b-c.d_e");
+    check_hub_model("snapshots/" COMMIT, NULL);
+    check_hub_model(COMMIT, NULL);
+    check_hub_model("/" COMMIT, NULL);
+    check_hub_model("", NULL);
+    check_hub_model("/", NULL);
+    check_hub_model("models--org--name/snapshots/" COMMIT "/a/b", NULL);
+    check_hub_model("models--org--name/snapshots/" COMMIT "0", NULL);
+    check_hub_model("models--org--name/blobs/" COMMIT, NULL);
+    check_hub_model("datasets--org--name/snapshots/" COMMIT, NULL);
+    check_hub_model("models--/snapshots/" COMMIT, NULL);
+    check_hub_model("models--org--\033[2J/snapshots/" COMMIT, NULL);
+    check_hub_model("models--..--x/snapshots/" COMMIT, NULL);
 }
 
 /* Memory in mapped files, in kB. */
@@ -317,6 +349,7 @@ int main(void)
     test_names();
     test_recognise();
     test_hf_cache();
+    test_hub_models();
     test_resident();
     if (access(generator, R_OK) == 0) {
         CHECK(run("/usr/bin/python3 '%s' '%s'", generator) == 0);

@@ -175,9 +175,18 @@ static bool print_model_card(void)
     struct error e;
     h->kind = KIND_WEIGHTS;
     header_add_model(h, "math", "base", &e);
-    char *text = model_card_readme_text(h, &(struct model_hashes){0}, 0, NULL);
-    bool right = text && strstr(text, "# Merged model") && strstr(text, "## Tensors");
+    struct used_weights *u = used_weights_new(1);
+    static const double weight = 0.25;
+    const struct joined_vector joined = {.name = "math", .n_weights = 1, .weights = &weight};
+    used_weights_add(u, 0, &(struct vector){.n_joined = 1, .joined = &joined});
+    char *text = model_card_readme_text(h, &(struct model_hashes){0}, u, 0, NULL);
+    bool right = text && strstr(text, "# Merged model") && strstr(text, "| `math` | 0.25 |") &&
+                 strstr(text, "## Tensors");
     free(text);
+    text = used_weights_text(u, h);
+    right = right && strcmp(text, "{\"weights\":{\"math\":0.25}}") == 0;
+    free(text);
+    used_weights_free(u);
     header_free(h);
     return right;
 }

@@ -1,5 +1,6 @@
 /* checkpoint_writer: forms, shards, replaced targets, errors, and no temporary files left. */
 #include "checkpoint_writer.h"
+#include "used_weights.h"
 
 #include "unit.h"
 
@@ -31,7 +32,7 @@ static size_t count_entries(void)
 
 static unsigned char *slurp(const char *path, size_t *size)
 {
-    static unsigned char bytes[1 << 20];
+    static unsigned char bytes[1 << 22];
     FILE *f = fopen(path, "rb");
     *size = f ? fread(bytes, 1, sizeof bytes - 1, f) : 0;
     bytes[*size] = '\0';
@@ -169,6 +170,45 @@ static void test_one_file(void)
     unlink("one.safetensors");
 }
 
+/* Weights that do not fit into the room reserved in the metadata move the data, here of 3 MB. */
+static void test_weights_of_one_file(void)
+{
+    enum { N = 3000001 };
+    static const char *const large[] = {"large"};
+    static const enum dtype bytes_dtype[] = {DTYPE_U8};
+    static const uint64_t n[] = {N};
+    static const uint64_t *const shape[] = {n};
+    static const size_t rank[] = {1};
+    static const char *const room[][2] = {{USED_WEIGHTS_METADATA, "        "}};
+    struct error e = {0};
+    unsigned char *payload = mem_alloc(N, 1);
+    for (size_t i = 0; i < N; i++)
+        payload[i] = (unsigned char)(i * 2654435761u >> 24);
+    for (size_t length = 2; length < 2000; length += 499) {
+        size_t size;
+        char text[2000] = "";
+        memset(text, 'w', length);
+        struct checkpoint_writer *p = checkpoint_writer_open("one.safetensors", true, 1, &e);
+        const struct shard_layout_spec spec = {.n = 1,
+                                               .names = large,
+                                               .dtypes = bytes_dtype,
+                                               .ranks = rank,
+                                               .shapes = shape,
+                                               .n_metadata = 1,
+                                               .metadata = room};
+        CHECK(checkpoint_writer_declare_tensors(p, &spec, &e) == 0);
+        CHECK(checkpoint_writer_write_tensor(p, 0, 0, payload, N, &e) == 0);
+        CHECK(checkpoint_writer_write_used_weights(p, text, &e) == 0);
+        CHECK(checkpoint_writer_commit(p, &e) == 0);
+        const unsigned char *bytes = slurp("one.safetensors", &size);
+        size_t header = 8 + (bytes[0] | bytes[1] << 8);
+        CHECK(size == header + N && header % 8 == 0 && contains(bytes, header, text));
+        CHECK(memcmp(bytes + header, payload, N) == 0);
+    }
+    free(payload);
+    unlink("one.safetensors");
+}
+
 static void test_archive(const char *target, const char *list)
 {
     struct error e = {0};
@@ -269,6 +309,7 @@ int main(void)
     test_folder();
     test_existing();
     test_one_file();
+    test_weights_of_one_file();
     test_archive("x.tar", "tar tf x.tar > list");
     test_archive("x.tar.zst", "zstd -dcq x.tar.zst | tar tf - > list");
     test_abort();

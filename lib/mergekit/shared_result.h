@@ -1,0 +1,16 @@
+/* The result of a document that other documents use more than once: it is computed first, by a
+ * process of its own, into a private folder, whose name is removed as soon as the result is open.
+ */
+#ifndef TV_SHARED_RESULT_H
+#define TV_SHARED_RESULT_H
+
+#include "config_command.h"
+#include "pipeline_run.h"
+
+/* Computes a result and replaces it in the merge by the open file, which remains open for the
+ * pipelines that read it. A signal that ends this process ends the computing one too, and what it
+ * made is removed. Returns the exit status; an error has been printed. */
+int shared_result_compute(struct config_command *c, const struct pipeline_options *run,
+                          const struct document_result *result);
+
+#endif
