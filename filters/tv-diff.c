@@ -133,7 +133,7 @@ static int open(struct stage *s, struct header *h, struct error *e)
     run->report.json = options_of(s)->json;
     diff_report_set_column_widths(&run->report, s->in);
     compare_tensor_lists(s);
-    if (!options_of(s)->quiet)
+    if (!options_of(s)->quiet && s->in->kind != KIND_ACTIVATIONS)
         quantization_note_print(s->name, "differences", s->in, diff_reference_header(run->b));
     return 0;
 }

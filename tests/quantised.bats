@@ -97,6 +97,18 @@ quantized; it is ignored" err
     unpack --dtype bf16 --threads 3 "$M" | pack --like "$M" rounded
     tv-diff sharded rounded
     check "$M"
+    tv-view --values zero.tvs | from-text | cmp zero.tvs -
+    echo '{"input_ids": [1, 5, 9, 12], "prompt_len": 2}' >samples.jsonl
+    forward "$M" --samples samples.jsonl >a.tvs
+    forward plain --samples samples.jsonl >b.tvs
+    tv-diff a.tvs b.tvs 2>err
+    [ ! -s err ]
+    # In parts, from the archive.
+    for part in 1/2 2/2; do
+        combine <zero.tvs | pack --part $part --shard-size 20000 --base "$M" parts
+    done
+    tv finish parts
+    tv-diff sharded parts
 }
 
 @test "NaN and infinity in codes are an error unless they are accepted" {

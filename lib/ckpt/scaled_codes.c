@@ -6,11 +6,11 @@
 #include <math.h>
 #include <string.h>
 
-/* Where the scale of each element is: a weight is `matrices` matrices of rows x columns. */
+/* Where the scale of each element is: a weight is one or more matrices of rows x columns. */
 struct scale_grid {
     enum dtype codes, dtype;     /* of the weight; of the scales */
     const unsigned char *scales; /* [matrix][grid row][grid column]; NULL: all are 1 */
-    uint64_t matrices, rows, columns;
+    uint64_t rows, columns;
     struct scale_block block;
     uint64_t grid_rows, grid_columns;
     uint64_t matrix_scales; /* scales of a matrix; 0: all matrices have the same one */
@@ -219,9 +219,7 @@ static uint64_t hash_of(const struct scale_grid *g, const struct stored_tensor *
 /* The grid of a weight, without its scales. */
 static struct scale_grid make_grid(const struct stored_tensor *t)
 {
-    struct scale_grid g = {.codes = t->dtype, .matrices = 1, .rows = 1, .columns = 1};
-    for (size_t d = 0; d + 2 < t->rank; d++)
-        g.matrices *= t->shape[d];
+    struct scale_grid g = {.codes = t->dtype, .rows = 1, .columns = 1};
     if (t->rank > 1)
         g.rows = t->shape[t->rank - 2];
     if (t->rank > 0)
