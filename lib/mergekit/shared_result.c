@@ -3,6 +3,7 @@
 #include "ending_signals.h"
 #include "fatal.h"
 #include "fs.h"
+#include "printable.h"
 #include "spool.h"
 
 #include <errno.h>
@@ -97,7 +98,9 @@ static int run_pipeline_in_child(const struct config_command *c, const struct pi
 static int open_and_remove_result(void)
 {
     int fd = open(result_file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), reason = errno;
-    fs_remove_tree(AT_FDCWD, result_folder);
+    if (fs_remove_tree(AT_FDCWD, result_folder))
+        printable_message("tv merge: warning: %s could not be removed: %s", result_folder,
+                          strerror(errno));
     errno = reason;
     return fd;
 }

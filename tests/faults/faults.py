@@ -59,15 +59,16 @@ ACTIONS = {
     "lseek": (["EIO"], []), "flock": (["ENOLCK", "EIO", "EINTR"], []), "pipe": (["EMFILE"], []),
     "dup": (["EMFILE", "EINTR"], []), "fork": (["EAGAIN", "ENOMEM"], []), "exec": (["EACCES", "ENOMEM"], []),
     "waitpid": (["EINTR"], []), "poll": (["EINTR", "ENOMEM"], []), "eventfd": (["EMFILE"], []),
-    "thread": (["EAGAIN", "EAGAIN+"], []), "getrandom": (["ENOSYS", "EINTR"], [])}
+    "thread": (["EAGAIN", "EAGAIN+"], []), "getrandom": (["ENOSYS", "EINTR"], []), "fcntl": (["EINVAL"], []),
+    "rlimit": (["EPERM"], []), "dlopen": (["ENOMEM"], [])}
 RETRIED = {"read", "pread", "readv", "write", "pwrite", "writev", "send", "flock", "waitpid", "poll", "fallocate"}
 
 KINDS = {"allocation": "malloc calloc realloc memalign memstream", "open": "open openat fopen opendir",
          "read": "read pread readv get readdir", "write": "write pwrite writev send put fflush fclose",
          "sync": "fsync syncrange", "entries": "rename unlink mkdir link", "close": "close", "mmap": "mmap",
          "size": "ftruncate fallocate", "stat": "stat readlink statvfs lseek", "lock": "flock",
-         "process": "pipe dup fork exec waitpid poll eventfd thread getrandom",
-         "limits": "fsize nofile closed", "changed input": "cut change"}
+         "process": "pipe dup fork exec waitpid poll eventfd thread getrandom fcntl rlimit dlopen",
+         "limits": "fsize nofile space closed", "changed input": "cut change"}
 KIND_OF = {f: kind for kind, functions in KINDS.items() for f in functions.split()}
 
 CHUNK = 100
@@ -91,6 +92,7 @@ def plan(s, counts):
             most = max([sizes(tree) for tree in s.good.values()])
             for i in range(16):
                 faults["fsize"].append((role, "fsize", most * i // 14, "LIMIT", 16))
+            faults["space"] += [(role, "space", n, "LIMIT", 12) for n in range(8, 200, 16)]
             faults["nofile"] += [(role, "nofile", n, "LIMIT", 22) for n in range(3, 25)]
             faults["closed"] += [(role, "closed", n, "LIMIT", 3) for n in (1, 2, 3)]
         if s.file:
@@ -128,6 +130,15 @@ def go_on(runner, s, found):
         found.append(("LEFTOVER", f"after the next run: {' '.join(left)}"))
 
 
+def ends_program(frames):
+    """Is it a library that ends the program, or crashes, when it gets no memory as it is loaded
+    (libgfortran and libquadmath), or for a filter of an archive (libarchive)?"""
+    outside = [frame for frame in frames if not frame.startswith(("inject.so", "+"))]
+    return any(frame.startswith(("libgfortran", "libquadmath")) for frame in frames) or \
+        len(outside) > 1 and outside[0].startswith("libarchive") and \
+        outside[1].endswith("archive_write_add_filter_zstd")
+
+
 def try_fault(runner, s, fault, limit=20):
     """(verdict, why, what it said, frames), or None if that call did not come."""
     role, function, n, action, _ = fault
@@ -142,7 +153,7 @@ def try_fault(runner, s, fault, limit=20):
     if s.again and done.failed and not done.hangs and \
             any(read_tree(runner.path(name)) != s.good[name] for name in s.targets):
         go_on(runner, s, found)
-    if any(frame.startswith("libgfortran") for frame in frames):  # it ends the program by itself
+    if ends_program(frames):
         found = [f for f in found if f[0] not in ("LINES", "CRASH")] or [("clean", "")]
     if found[0][0] == "clean" and (action == "SHORT" or action == "EINTR" and function in RETRIED):
         found.insert(0, ("NOT-RETRIED", ""))
