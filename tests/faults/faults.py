@@ -24,6 +24,7 @@ left over but what is documented (clean). Everything else has a name:
 One scenario and one function are one test; the last line is "N passed, N failed"."""
 import argparse
 import collections
+import itertools
 import multiprocessing
 import os
 import re
@@ -313,6 +314,7 @@ def main():
     parser.add_argument("--only", help="scenarios, with commas between them")
     parser.add_argument("--functions", help="functions, likewise")
     parser.add_argument("--sample", type=int, default=0, help="faults of each scenario and function")
+    parser.add_argument("--total", type=int, help="of those, so many faults in all, evenly chosen")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--fault", help="'ROLE FUNCTION N ACTION': only this one, with all that it says")
     parser.add_argument("--findings", help="a file for the bad cases, grouped by where they come from")
@@ -362,6 +364,10 @@ def main():
                 continue
             faults = spread(faults, options.sample) if options.sample else faults
             chunks += [(s.name, faults[i:i + CHUNK]) for i in range(0, len(faults), CHUNK)]
+    if options.total:
+        chosen_faults = spread([(name, [fault]) for name, faults in chunks for fault in faults], options.total)
+        chunks = [(name, [f for _, fs in group for f in fs])
+                  for name, group in itertools.groupby(chosen_faults, lambda c: c[0])]
     rows, tests, missed = [], {}, 0
     with multiprocessing.Pool(options.jobs, work_as, (root, numbers)) as pool:
         for (name, _), results in zip(chunks, pool.imap(try_chunk, chunks)):
