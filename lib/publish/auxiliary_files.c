@@ -41,7 +41,8 @@ static int update_and_copy_config(const struct auxiliary_files *a, const struct 
     if (found <= 0)
         return found;
     char *text = config_update_json(config, size, a->source, a->result, a->has_own_head, a->tool);
-    int failed = write_file(out, "config.json", text, strlen(text), e);
+    int failed =
+        write_file(out, "config.json", text ? text : config, text ? strlen(text) : size, e);
     free(text);
     free(config);
     return failed;
