@@ -150,22 +150,27 @@ static bool is_repository_folder(struct arena *a, const char *path)
            input_file_exists(arena_printf(a, "%s/snapshots", path), &ignored) > 0;
 }
 
+static int is_visible(const struct dirent *entry)
+{
+    return *entry->d_name != '.';
+}
+
 /* The only snapshot in the folder; several are an error that lists them. */
 static int find_only_snapshot(struct arena *a, const char *repository, const char **snapshot,
                               struct error *e)
 {
     const char *folder = arena_printf(a, "%s/snapshots", repository), *names = NULL;
-    size_t n = 0;
-    DIR *d = opendir(folder);
-    for (struct dirent *entry; d && n <= MAX_LISTED && (entry = readdir(d));) {
-        if (*entry->d_name == '.')
-            continue;
-        *snapshot = arena_printf(a, "%s/%s", folder, entry->d_name);
+    struct dirent **entries;
+    int n = scandir(folder, &entries, is_visible, alphasort);
+    if (n < 0)
+        return error_set(e, "cannot read the folder %s: %s", folder, strerror(errno));
+    for (int i = 0; i < n && i < MAX_LISTED; i++) {
+        *snapshot = arena_printf(a, "%s/%s", folder, entries[i]->d_name);
         names = names ? arena_printf(a, "%s, %s", names, *snapshot) : *snapshot;
-        n++;
     }
-    if (d)
-        closedir(d);
+    for (int i = 0; i < n; i++)
+        free(entries[i]);
+    free(entries);
     if (n == 1)
         return 1;
     return n == 0 ? error_set(e, "%s has no snapshots: the download is incomplete", repository)

@@ -194,11 +194,11 @@ static int push_rebuilt_subclass(struct pickle *p, const struct pickle_value *ar
                                  struct error *e)
 {
     struct pickle_value **a = arguments->items;
-    if (arguments->n < 3 || a[0]->kind != PICKLE_GLOBAL || a[2]->kind != PICKLE_TUPLE ||
-        (a[1]->kind != PICKLE_GLOBAL && a[1]->kind != PICKLE_CLASS))
-        return pickle_stack_set_error(p, "a tensor has unexpected fields", e);
-    if (a[1]->kind == PICKLE_CLASS)
+    if (arguments->n > 1 && a[1]->kind == PICKLE_CLASS)
         return push_tensor_with_class(p, "is of the class", a[1], e);
+    if (arguments->n < 3 || a[0]->kind != PICKLE_GLOBAL || a[1]->kind != PICKLE_GLOBAL ||
+        a[2]->kind != PICKLE_TUPLE)
+        return pickle_stack_set_error(p, "a tensor has unexpected fields", e);
     switch (a[0]->global->kind) {
     case PICKLE_MAKE_TENSOR:
     case PICKLE_MAKE_TYPED_TENSOR:
