@@ -209,18 +209,19 @@ static void visit_node(struct search *s, size_t i)
     struct node counted = s->nodes[i];
     for (size_t c = 0; c < child_count(v); c++) {
         struct pickle_value *value = child(v, c);
-        struct key_text k;
-        format_key(v, c, &k);
         const struct pickle_value *key = v->kind == PICKLE_DICT ? v->items[2 * c] : NULL;
         bool is_named = key && key->kind == PICKLE_STRING;
         if (is_tensor(value)) {
             counted.first = counted.tensors++ ? counted.first : key;
             counted.named += is_named;
             counted.floats += is_named && is_weight(value);
-        } else if (is_container(value) && is_optimiser_key(&k)) {
-            s->found_optimiser = true;
         } else if (is_container(value)) {
-            add_node(s, value, i, c);
+            struct key_text k;
+            format_key(v, c, &k);
+            if (is_optimiser_key(&k))
+                s->found_optimiser = true;
+            else
+                add_node(s, value, i, c);
         } else if (value->kind == PICKLE_OBJECT && !s->object) {
             s->object = value;
         }
