@@ -33,8 +33,7 @@ const char *state_dict_describe(const struct pickle_value *v, char *to, size_t s
                                         [PICKLE_UNREADABLE_TENSOR] = "a tensor"};
     char class[204];
     if (v->kind == PICKLE_OBJECT)
-        snprintf(to, size, "an object of class %s",
-                 pickle_value_class_name(v, class, sizeof class));
+        snprintf(to, size, "an object made by %s", pickle_value_class_name(v, class, sizeof class));
     else
         snprintf(to, size, "%s", names[v->kind]);
     return to;
@@ -127,9 +126,9 @@ static const struct pickle_value *find_by_key(struct stored_tensors *s, struct p
         size_t length;
         struct pickle_value *next = find_child(v, rest, &length);
         if (!next) {
-            error_set(e, "%s has no value %.200s; the keys of %s%.*s are: %s", s->file, s->key,
-                      rest == s->key ? "the whole" : "", (int)(rest - s->key), s->key,
-                      list_keys(s, v));
+            error_set(e, "%s has no key %.200s; the keys of %.*s are: %s", s->file, s->key,
+                      rest == s->key ? 9 : (int)(rest - s->key) - 1,
+                      rest == s->key ? "the whole" : s->key, list_keys(s, v));
             return NULL;
         }
         v = next;
@@ -341,14 +340,17 @@ static int set_none_error(const struct stored_tensors *s, const struct search *s
         return error_set(e, "%s contains %s; expected a dict of tensors", s->file,
                          state_dict_describe(whole, what, sizeof what));
     if (search->found_optimiser)
-        return error_set(e, "%s contains the state of an optimiser and no tensors of a model",
-                         s->file);
+        return error_set(
+            e,
+            "%s contains the state of an optimiser and no tensors of a model; give the file "
+            "with the weights",
+            s->file);
     if (search->object)
         return error_set(e,
-                         "%s contains %s, which is never constructed, and no dict of tensors; save "
-                         "the state_dict() of the model with torch",
+                         "%s contains %s, which is never called, and no dict of tensors; save the "
+                         "state_dict() of the model with torch",
                          s->file, state_dict_describe(search->object, what, sizeof what));
-    return error_set(e, "%s contains %s without tensors; expected a dict of named ones", s->file,
+    return error_set(e, "%s contains %s without tensors; expected a dict of named tensors", s->file,
                      state_dict_describe(whole, what, sizeof what));
 }
 

@@ -14,7 +14,7 @@
 const struct pickle_value *state_dict_find(struct stored_tensors *s, struct pickle_value *whole,
                                            struct error *e);
 
-/* A value in words: "a number", "an object of class argparse.Namespace". */
+/* A value in words: "a number", "an object made by argparse.Namespace". */
 const char *state_dict_describe(const struct pickle_value *v, char *to, size_t size);
 
 #endif
