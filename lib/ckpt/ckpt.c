@@ -338,9 +338,7 @@ static void add_config_of_gguf(struct ckpt *c)
         return;
     char *text = gguf_config_json(c->gguf, &reason);
     struct model_file *file = arena_alloc(a, 1, sizeof *file);
-    *file = (struct model_file){
-        .name = "config.json",
-        .title = arena_printf(a, "config.json from the metadata of %s", c->gguf->files[0].file)};
+    *file = (struct model_file){.name = "config.json", .title = "config.json from the metadata"};
     if (text) {
         file->bytes = (const unsigned char *)arena_copy_text(a, text);
         file->size = strlen(text);
