@@ -9,14 +9,17 @@
  * The sum is computed in F32, or in F64 if the base is stored in F64, and rounded once: to --dtype,
  * else to the --dtype of the sources, else to the stored dtype of the base (for weights: of the
  * first model). Config, tokenizer and other auxiliary files are copied from the base or from
- * --like; tensors that the stream lacks from the base only. OUT is a folder, a .safetensors file, a
- * .tar or .tar.zst archive, or - for an archive on standard output; README.md is its model card.
+ * --like; tensors that the stream lacks from the base only. OUT is a folder, a .safetensors or
+ * .gguf file, a .tar or .tar.zst archive, or - for an archive on standard output; README.md is its
+ * model card. A .gguf file has metadata, tokenizer and order of tensors of the base or of --like,
+ * which is a GGUF model then.
  */
 #include "auxiliary_files.h"
 #include "base_model.h"
 #include "checkpoint_contents.h"
 #include "checkpoint_writer.h"
 #include "filter.h"
+#include "gguf_output.h"
 #include "input_guard.h"
 #include "layer_slice.h"
 #include "merge_part.h"
@@ -58,8 +61,10 @@ static const struct option_row rows[] = {
     {"resume", OPTION_FLAG, FIELD(resume), NULL,
      .help = "keep finished shards next to OUT, and reuse those of an interrupted run",
      .not_in_history = true},
-    {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE",
-     .help = "store every floating-point tensor as float32, bfloat16, float16 or float64"},
+    {"dtype", OPTION_DTYPE, FIELD(dtype), "TYPE",
+     .help = "store every floating-point tensor as float32, bfloat16, float16 or float64, or, in a "
+             ".gguf file, matrices as q8_0",
+     .choices = GGUF_OUTPUT_CHOICES, .not_a_choice = GGUF_OUTPUT_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
      .help = "task vectors: omit tensors of the base that the stream lacks"},
     {"tokenizer", OPTION_STRING, FIELD(tokenizer), "MODEL",
@@ -78,6 +83,7 @@ struct pack {
     struct model_source *like; /* weights */
     struct checkpoint_contents contents;
     struct used_weights *weights;
+    struct gguf_output *gguf;         /* a .gguf file; NULL: another form */
     struct checkpoint_writer *writer; /* writes all of it, or ... */
     struct merge_part *part;          /* ... this, with --part or --resume, shard by shard */
 };
@@ -93,16 +99,23 @@ static const char *get_target_path(const struct stage *s)
     return s->operands.items[0];
 }
 
+static bool writes_gguf(const struct stage *s)
+{
+    return output_target_form_of_name(get_target_path(s)) == OUTPUT_GGUF;
+}
+
 static bool writes_single_file(const struct stage *s)
 {
-    return output_target_form_of_name(get_target_path(s)) == OUTPUT_SAFETENSORS;
+    return output_target_form_of_name(get_target_path(s)) == OUTPUT_SAFETENSORS || writes_gguf(s);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static int write_tensor_bytes(const struct pack *p, size_t index, uint64_t offset, const void *x,
-                              size_t size, struct error *e)
+/* A gguf_output_writer. */
+static int write_tensor_bytes(void *pack, size_t index, uint64_t offset, const void *x, size_t size,
+                              struct error *e)
 {
+    const struct pack *p = pack;
     if (p->part)
         return partial_checkpoint_write_tensor(merge_part_checkpoint(p->part), index, offset, x,
                                                size, e);
@@ -146,6 +159,18 @@ static int check_elements_are_finite(const struct stage *s, const struct tensor 
                               t->name, dtype_name(d), first + i);
 }
 
+/* Writes n elements in the dtype of the checkpoint's tensor. */
+static int write_elements(const struct stage *s, size_t index, size_t first, size_t n,
+                          const void *x, struct error *e)
+{
+    struct pack *p = s->data;
+    enum dtype d = p->contents.header->tensors[index].vectors[0].dtype;
+    if (p->gguf)
+        return gguf_output_write_elements(p->gguf, index, first, n, x, s->common.allow_nonfinite,
+                                          write_tensor_bytes, p, e);
+    return write_tensor_bytes(p, index, dtype_bytes(d, first), x, dtype_bytes(d, n), e);
+}
+
 /* Writes n elements of tensor `index` of the checkpoint. x are weights, or task vectors where the
  * base is to be added, of dtype `from`. */
 static int convert_and_write_elements(const struct stage *s, size_t index, enum dtype from,
@@ -155,16 +180,15 @@ static int convert_and_write_elements(const struct stage *s, size_t index, enum 
     const struct tensor *t = &p->contents.header->tensors[index];
     enum dtype to = t->vectors[0].dtype;
     bool adds = p->base && index < p->contents.n_stream;
-    size_t offset = dtype_bytes(to, first), size = dtype_bytes(to, n);
     if (!adds && from == to)
-        return write_tensor_bytes(p, index, offset, x, size, e);
-    void *out = mem_alloc_aligned(size);
+        return write_elements(s, index, first, n, x, e);
+    void *out = mem_alloc_aligned(dtype_bytes(to, n));
     if (adds)
         base_model_add(p->base, index, first, n, from, x, to, out);
     else
         convert_dtype(from, x, n, to, out);
     int failed = check_elements_are_finite(s, t, first, n, out, e) ||
-                 write_tensor_bytes(p, index, offset, out, size, e);
+                 write_elements(s, index, first, n, out, e);
     free(out);
     return failed ? -1 : 0;
 }
@@ -244,6 +268,11 @@ static int check_options(const struct stage *s, struct error *e)
         return error_set(e, "only one of --shards and --shard-size can be given");
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
+    if (writes_gguf(s) && (o->tokenizer || o->chat_template || o->no_tokenizer))
+        return error_set(e, "--tokenizer, --no-tokenizer and --chat-template are not supported for "
+                            "a .gguf file, which has the tokenizer of --like or --base");
+    if (!writes_gguf(s) && o->dtype == GGUF_OUTPUT_Q8_0)
+        return error_set(e, "--dtype=q8_0 needs a .gguf file as OUT");
     if ((o->base != NULL) + (o->onto != NULL) + (o->like != NULL) > 1)
         return error_set(e, "only one of --base, --onto and --like can be given");
     return 0;
@@ -278,6 +307,14 @@ static int check_stream_kind_and_options(const struct stage *s, const struct hea
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
+
+/* The GGUF model that a .gguf file is written like; NULL if the base or --like is none. */
+static const struct gguf_model *find_gguf_model(const struct pack *p)
+{
+    const struct model_source *source = find_auxiliary_file_source(p);
+    const struct ckpt *c = source ? model_source_checkpoint(source) : NULL;
+    return c ? ckpt_gguf_model(c) : NULL;
+}
 
 /* Opens the base or the --like model, and records its name for the history. */
 static int open_base_or_like_model(struct stage *s, struct pack *p, const struct header *h,
@@ -314,7 +351,8 @@ static int init_checkpoint_contents(struct stage *s, struct pack *p, const struc
     struct header *copy = header_copy(h);
     struct string_list arguments = stage_history_arguments(s, &copy->arena);
     header_add_history_step(copy, s->filter->name, arguments.n, arguments.items);
-    const struct checkpoint_contents_options options = {.dtype = o->dtype, .fill = !o->no_fill};
+    const struct checkpoint_contents_options options = {
+        .dtype = writes_gguf(s) ? DTYPE_F32 : o->dtype, .fill = !o->no_fill};
     int failed = checkpoint_contents_init(&p->contents, copy, p->base, &options, e);
     p->weights = used_weights_new(copy->n_tensors);
     return failed;
@@ -367,6 +405,34 @@ static int open_checkpoint_writer(const struct stage *s, struct pack *p,
     return p->writer ? checkpoint_writer_declare_tensors(p->writer, spec, e) : -1;
 }
 
+/* Opens a .gguf file with the metadata of `spec`. */
+static int open_gguf_writer(const struct stage *s, struct pack *p,
+                            const struct shard_layout_spec *spec, struct error *e)
+{
+    const struct options *o = s->options;
+    const struct gguf_output_spec gguf = {
+        .like = find_gguf_model(p),
+        .result = p->contents.header,
+        .dtype = o->dtype != DTYPE_NONE ? o->dtype : p->contents.header->input_rounding,
+        .n_metadata = spec->n_metadata,
+        .metadata = spec->metadata};
+    if (!gguf.like)
+        return error_set(e, "a .gguf file has the metadata and tokenizer of another one; use "
+                            "--like=MODEL.gguf (for task vectors, after add-base), or a --base "
+                            "that is one");
+    p->gguf = gguf_output_new(&gguf, e);
+    if (!p->gguf)
+        return -1;
+    struct shard_layout *layout = gguf_output_layout(p->gguf);
+    p->writer =
+        checkpoint_writer_open(get_target_path(s), o->force,
+                               layout->shards[0].header_size + layout->shards[0].data_size, e);
+    if (p->writer)
+        return checkpoint_writer_declare_layout(p->writer, layout, e);
+    shard_layout_free(layout);
+    return -1;
+}
+
 static int open_output(struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
@@ -384,6 +450,7 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
         input_guard_check(get_target_path(s), o->force, p->contents.header, !reads_models, e);
     if (!failed)
         failed = o->part || o->resume ? open_merge_part(s, p, &plan, e)
+                 : writes_gguf(s)     ? open_gguf_writer(s, p, &spec, e)
                                       : open_checkpoint_writer(s, p, &spec, e);
     arena_free(&a);
     return failed;
@@ -480,6 +547,8 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     if (!p)
         return 0;
     int failed = ok && p->base ? copy_missing_tensors(s, e) : 0;
+    if (ok && !failed && p->gguf)
+        failed = gguf_output_write_carried_tensors(p->gguf, write_tensor_bytes, p, e);
     if (ok && !failed)
         failed = model_source_check_unchanged(p->base ? base_model_source(p->base) : p->like, e);
     if (ok && !failed)
@@ -488,6 +557,7 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     else
         checkpoint_writer_abort(p->writer);
     merge_part_close(p->part);
+    gguf_output_free(p->gguf);
     base_model_close(p->base);
     model_source_close(p->like);
     checkpoint_contents_free(&p->contents);
@@ -500,8 +570,9 @@ const struct filter filter_pack = {
     .name = "pack",
     .summary = "Write a checkpoint: task vectors added to their base, or weights",
     .operands = "OUT",
-    .notes = "OUT is a folder, a .safetensors file, a .tar or .tar.zst archive, or - for an "
-             "archive on standard output. It appears when it is complete, or not at all.",
+    .notes =
+        "OUT is a folder, a .safetensors or .gguf file, a .tar or .tar.zst archive, or - for an "
+        "archive on standard output. It appears when it is complete, or not at all.",
     .options_size = sizeof(struct options),
     .options = rows,
     .min_operands = 1,

@@ -121,6 +121,7 @@ refused() {
 @test "doubling the models of a stream doubles the cost of a pipeline" {
     "$TESTS/scaling.py" text 5000 tv run "from-text {} | pick 'm*' | elect-sign | combine"
     "$TESTS/scaling.py" text 5000 sh -c 'from-text {} | join-streams - | check'
+    "$TESTS/scaling.py" rules 5000 tv run "from-text {}/text | weigh @{}/rules | combine"
 }
 
 # Models whose tensors do not fit into a pipe's buffer.

@@ -1,9 +1,11 @@
 #include "ckpt.h"
 
 #include "file_format.h"
+#include "foreign_format.h"
 #include "gguf_config.h"
 #include "glob_pattern.h"
 #include "hash.h"
+#include "model_path.h"
 #include "notes.h"
 #include "quantized_weights.h"
 #include "read_files.h"
@@ -44,7 +46,8 @@ struct ckpt {
     size_t n_auxiliary;
     const char *omitted; /* ckpt_omitted_files */
     struct hub_model hub;
-    struct gguf_model *gguf;  /* NULL: the weights are not in GGUF files */
+    struct gguf_model *gguf; /* NULL: the weights are not in GGUF files */
+    struct arena arena;
     const char *quantization; /* ckpt_quantization */
 };
 
@@ -55,7 +58,8 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
     struct stat st;
     enum file_format format;
     char *found;
-    if (hf_cache_resolve_path(path, &found, e) <= 0)
+    const char *key;
+    if (model_path_resolve(path, &found, &key, e) <= 0)
         return -1;
     int fd = -1, result = stat(found, &st) < 0 ? -1 : S_ISDIR(st.st_mode);
     if (result == 0 && S_ISREG(st.st_mode)) { /* reading from a pipe would consume its bytes */
@@ -67,6 +71,9 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
     }
     if (result < 0)
         error_set(e, "cannot open %s: %s", found, strerror(errno));
+    else if (result == 0 && key)
+        result = error_set(e, "%s is not a file of torch.save, so #%s selects nothing in it", found,
+                           key);
     if (fd >= 0)
         close(fd);
     free(found);
@@ -153,10 +160,15 @@ static int read_shard_header(struct shard *s, struct error *e)
     if (format == FILE_FORMAT_LFS_POINTER)
         return error_set(e, "%s is a Git LFS pointer, not the file itself; run git lfs pull",
                          s->tensors.file);
+    if (format == FILE_FORMAT_FOREIGN)
+        return foreign_format_set_error(s->tensors.file, foreign_format_detect(bytes, size), e);
     if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_ARCHIVE)
         return error_set(
             e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
             s->tensors.file, size);
+    if (format == FILE_FORMAT_SAFETENSORS && s->tensors.key)
+        return error_set(e, "%s is a safetensors file, which has no dicts in it; leave out #%s",
+                         s->tensors.file, s->tensors.key);
     int failed = format == FILE_FORMAT_SAFETENSORS
                      ? safetensors_list_tensors(&s->tensors, bytes, size, e)
                      : torch_file_list_tensors(&s->tensors, bytes, size, e);
@@ -203,8 +215,10 @@ static int read_shard_headers(struct ckpt *c, const struct weight_files *w, stru
     c->shards = mem_alloc(w->n, sizeof *c->shards);
     c->n_shards = w->n;
     for (size_t i = 0; i < w->n; i++)
-        c->shards[i] = (struct shard){.file = w->list[i],
-                                      .tensors = {.file = w->list[i]->title, .notes = w->notes}};
+        c->shards[i] = (struct shard){
+            .file = w->list[i],
+            .tensors = {
+                .file = w->list[i]->title, .model = w->path, .key = w->key, .notes = w->notes}};
     for (size_t i = 0; i < w->n; i++)
         if (model_files_map_file(w->list[i], e) < 0)
             return -1;
@@ -349,9 +363,7 @@ static void add_config_of_gguf(struct ckpt *c)
         return;
     char *text = gguf_config_json(c->gguf, &reason);
     struct model_file *file = arena_alloc(a, 1, sizeof *file);
-    *file = (struct model_file){
-        .name = "config.json",
-        .title = arena_printf(a, "config.json from the metadata of %s", c->gguf->files[0].file)};
+    *file = (struct model_file){.name = "config.json", .title = "config.json from the metadata"};
     if (text) {
         file->bytes = (const unsigned char *)arena_copy_text(a, text);
         file->size = strlen(text);
@@ -393,10 +405,13 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
                                     struct error *e)
 {
     char *found;
-    if (hf_cache_resolve_path(path, &found, e) <= 0)
+    const char *key;
+    if (model_path_resolve(path, &found, &key, e) <= 0)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
-    struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
+    struct weight_files w = {.files = &c->files, .notes = notes};
+    w.path = key ? arena_copy_text_n(&c->arena, path, (size_t)(key - path) - 1) : path;
+    w.key = arena_copy_text(&c->arena, key);
     int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
                  ((tensors || has_gguf_weights(&w)) && read_tensors(c, &w, e));
     list_auxiliary_files(c, &w);
@@ -427,6 +442,7 @@ void ckpt_close(struct ckpt *c)
     free(c->entries);
     free(c->auxiliary);
     model_files_free(&c->files);
+    arena_free(&c->arena);
     free(c);
 }
 
@@ -515,6 +531,8 @@ static void hash_shard_samples(XXH3_state_t *state, const struct shard *s)
     uint64_t samples = pages < SAMPLES ? pages : SAMPLES;
     hash_integer(state, file->size);
     XXH3_64bits_update(state, s->tensors.header, s->tensors.header_size);
+    if (s->tensors.key)
+        XXH3_64bits_update(state, s->tensors.key, strlen(s->tensors.key));
     model_files_release_pages(file, s->tensors.header, s->tensors.header_size);
     for (uint64_t i = 0; i < samples; i++) {
         uint64_t at = pages * i / samples * SAMPLE_SIZE;
@@ -589,8 +607,9 @@ int ckpt_read_model_file(const char *path, const char *name, char **text, size_t
                          struct error *e)
 {
     char *found;
+    const char *key;
     *text = NULL;
-    int result = hf_cache_resolve_path(path, &found, e);
+    int result = model_path_resolve(path, &found, &key, e);
     free(found);
     if (result > 0)
         result = ckpt_is_checkpoint(path, e);

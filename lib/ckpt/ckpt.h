@@ -31,11 +31,11 @@ struct ckpt_tensor {
     const struct tensor_encoding *encoding; /* tensor_encoding.h; NULL: stored as they are read */
 };
 
-/* Opens a folder (model.safetensors, shards with an index, pytorch_model*.bin, or one GGUF model),
- * one weight file, or an archive of such a folder, recognised by content. Of a split GGUF model the
- * path of any file names all. An archive is unpacked to
- * unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are written to
- * `notes`, one per line, unless it is NULL. NULL on error. */
+/* A path is one of a model, or "PATH#KEY" (model_path.h). Opens a folder (model.safetensors, shards
+ * with an index, pytorch_model*.bin, or one GGUF model), one weight file, or an archive of such a
+ * folder, recognised by content. Of a split GGUF model the path of any file names all. An archive
+ * is unpacked to unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are
+ * written to `notes`, one per line, unless it is NULL. NULL on error. */
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
 void ckpt_close(struct ckpt *c);
 
@@ -68,7 +68,8 @@ uint64_t ckpt_hash_elements(const struct ckpt *c, size_t i, size_t first, size_t
 void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);
 
 /* XXH3-64 over, for each weight file in name order: its size, its header (safetensors: the JSON;
- * torch: the pickle) and 64 pages sampled evenly. A folder and its archive have the same one. */
+ * torch: the pickle, and the key of the dict, "" for the whole) and 64 pages sampled evenly. A
+ * folder and its archive have the same one. */
 uint64_t ckpt_fingerprint(const struct ckpt *c);
 /* The formats of quantized weights and the relative size of their error, such as "FP8 E4M3 (128x128
  * blocks), error 2.6 %"; NULL if no tensor is quantized. */

@@ -50,7 +50,9 @@ static int check_offsets(const struct stored_tensors *s, const char *name,
                          s->file, name, begin, end);
     if (end > data_size)
         return error_set(
-            e, "%s: tensor %.200s ends at byte %llu of the data, but the file has only %zu",
+            e,
+            "%s: tensor %.200s ends at byte %llu of the data, but the file has only %zu: is it "
+            "still being downloaded?",
             s->file, name, end, data_size);
     if (stored_tensors_check_size(s->file, name, t, &elements, &bytes, e) < 0)
         return -1;
@@ -175,7 +177,9 @@ static int locate_json_header(struct stored_tensors *s, const unsigned char *byt
         return error_set(e, "%s: the header length is %llu bytes; the maximum is %d", s->file,
                          (unsigned long long)length, MAX_HEADER);
     if (length > size - 8)
-        return error_set(e, "%s: the header length is %llu bytes, but the file has only %zu more",
+        return error_set(e,
+                         "%s: the header length is %llu bytes, but the file has only %zu more: is "
+                         "it still being downloaded?",
                          s->file, (unsigned long long)length, size - 8);
     s->header = bytes + 8;
     s->header_size = length;

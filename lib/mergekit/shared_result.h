@@ -9,7 +9,8 @@
 
 /* Computes a result and replaces it in the merge by the open file, which remains open for the
  * pipelines that read it. A signal that ends this process ends the computing one too, and what it
- * made is removed. Returns the exit status; an error has been printed. */
+ * made is removed; what SIGKILL leaves, $TMPDIR/tvtools-XXXXXX, is removed here by the next merge
+ * that has such a result. Returns the exit status; an error has been printed. */
 int shared_result_compute(struct config_command *c, const struct pipeline_options *run,
                           const struct document_result *result);
 

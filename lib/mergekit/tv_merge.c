@@ -9,10 +9,11 @@ static const struct filter descriptor = {
     .name = "tv merge",
     .summary = "Merge models according to a mergekit configuration",
     .operands = "CONFIG.yml OUT",
-    .notes = "OUT is a folder, a .safetensors file, a .tar or .tar.zst archive, or - for an "
-             "archive on standard output. If CONFIG.yml has several documents, OUT is the result "
-             "of the one without a name, or of the last; it can use the others as models, by "
-             "their names.",
+    .notes =
+        "OUT is a folder, a .safetensors or .gguf file, a .tar or .tar.zst archive, or - for "
+        "an archive on standard output. If CONFIG.yml has several documents, OUT is the result "
+        "of the one without a name, or of the last; it can use the others as models, by "
+        "their names.",
     .options_size = sizeof(struct merge_options),
     .options = merge_options_rows,
     .min_operands = 1,

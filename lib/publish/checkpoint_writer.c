@@ -15,7 +15,7 @@
 
 /* How much of a shard has been written. */
 struct shard_progress {
-    uint64_t written; /* bytes of data */
+    uint64_t written; /* bytes of data, with the padding */
     int fd;           /* -1 before the first write and after the last */
 };
 
@@ -117,7 +117,7 @@ int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, 
 {
     if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return error_set(e, "\"%s\" is not a valid file name in a checkpoint", name);
-    if (w->target.form == OUTPUT_SAFETENSORS)
+    if (w->target.form == OUTPUT_SAFETENSORS || w->target.form == OUTPUT_GGUF)
         return 0;
     if (is_tar_or_compressed(w))
         return tar_writer_add_file(w->tar, name, bytes, size, e);
@@ -129,7 +129,7 @@ static int create_shard_files(struct checkpoint_writer *w, struct error *e)
 {
     w->progress = mem_alloc(w->layout->n_shards, sizeof *w->progress);
     for (size_t i = 0; i < w->layout->n_shards; i++)
-        w->progress[i].fd = -1;
+        w->progress[i] = (struct shard_progress){w->layout->shards[i].padding, -1};
     for (size_t i = 0; !is_tar_or_compressed(w) && i < w->layout->n_shards; i++) {
         const struct shard *s = &w->layout->shards[i];
         if (temporary_output_create_file(&w->temporary, s->name, s->header, s->header_size,
@@ -160,6 +160,13 @@ int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
     return failed;
 }
 
+int checkpoint_writer_declare_layout(struct checkpoint_writer *w, struct shard_layout *layout,
+                                     struct error *e)
+{
+    w->layout = layout;
+    return create_shard_files(w, e);
+}
+
 int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *key,
                                        const char *value, struct error *e)
 {
@@ -188,7 +195,7 @@ static int set_used_weights_metadata(struct checkpoint_writer *w, const char *te
 int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char *text,
                                          struct error *e)
 {
-    if (w->target.form == OUTPUT_SAFETENSORS)
+    if (w->target.form == OUTPUT_SAFETENSORS || w->target.form == OUTPUT_GGUF)
         return set_used_weights_metadata(w, text, e);
     return text ? checkpoint_writer_write_file(w, USED_WEIGHTS_FILE, text, strlen(text), e) : 0;
 }

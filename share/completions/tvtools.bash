@@ -19,6 +19,7 @@ _tvtools_files() {
 _tvtools_value() {
     case $1 in
     DTYPE) mapfile -t COMPREPLY < <(compgen -P "$2" -W "float32 bfloat16 float16 float64" -- "$3") ;;
+    TYPE) mapfile -t COMPREPLY < <(compgen -P "$2" -W "float32 bfloat16 float16 float64 q8_0" -- "$3") ;;
     DIR) _tvtools_files -d "$2" "$3" ;;
     FILE | BASE | MODEL) _tvtools_files -f "$2" "$3" ;;
     *[!a-z0-9\|]*) ;; # a number or a name

@@ -96,6 +96,7 @@ def all_scenarios():
         add("merge-" + name, f"tv merge --quiet --threads=1 {seed}{name}.yml out",
             side=["table.tsv"] if name == "learned" else [])
     add("merge-force", f"tv merge --quiet --threads=1 --force {seed}ties.yml out", old={"out": OLD})
+    add("merge-report", f"tv merge --quiet --threads=1 --report report {seed}ties.yml out", side=["report"])
     add("merge-archive", f"tv merge --quiet --threads=1 {seed}ties.yml out.tar.zst", ["out.tar.zst"])
     add("merge-check", f"tv merge --check {seed}ties.yml none > out")
     add("from-yaml", f"tv from-yaml {seed}two.yml out > script", ["script"])
@@ -123,6 +124,7 @@ def all_scenarios():
     add("calibrate", f"{learn} --coefficients table --log log < {seed}lm-deltas > out", ["out"],
         side=["table"], log=["log"])
     add("calibrate-plus-plus", f"{learn} --plus-plus < {seed}lm-deltas > out")
+    add("calibrate-start", f"{learn} --start ../seed/table --config ../seed/lm-base/config.json < {seed}lm-deltas > out")
     add("calibrate-gradients", f"{learn} --dry-run --gradients gradients < {seed}lm-deltas > out", ["out"],
         side=["gradients"])
     again = f"{learn} --coefficients table --resume state < {seed}lm-deltas > out"
