@@ -35,9 +35,9 @@ END
 
 # same_weights MODEL...: unpack gives the same bytes, but for the fingerprint of the files
 same_weights() {
-    unpack m="$MODELS/math" | tv-view --values | sed 's/ fingerprint=.*//' >.weights
+    unpack m="$MODELS/math" | tv-view --values | sed -E 's/ (fingerprint=|fingerprints ).*//' >.weights
     for model in "$@"; do
-        unpack m="$model" 2>.err | tv-view --values | sed 's/ fingerprint=.*//' | cmp .weights - ||
+        unpack m="$model" 2>.err | tv-view --values | sed -E 's/ (fingerprint=|fingerprints ).*//' | cmp .weights - ||
             wrong "$model" || return 1
     done
 }

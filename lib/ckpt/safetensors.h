@@ -11,4 +11,9 @@
 int safetensors_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                              struct error *e);
 
+/* Reads a text of the header's __metadata__, after the tensors were listed. 1: read; the caller
+ * frees *text. 0: there is none, and *text is NULL. -1: error. */
+int safetensors_read_metadata(const struct stored_tensors *s, const char *key, char **text,
+                              struct error *e);
+
 #endif
