@@ -166,6 +166,47 @@ END
     HF_HUB_CACHE=hub verified merged.safetensors folder math=org/math
 }
 
+@test "a model from the Hub's cache is found there by its recorded name and commit" {
+    snapshot=hub/models--org--math/snapshots/0123456789abcdef0123456789abcdef01234567
+    mkdir -p hub/models--org--math/refs $snapshot
+    mv math/* $snapshot
+    echo "${snapshot##*/}" >hub/models--org--math/refs/main
+    export HF_HUB_CACHE=hub
+    tv-extract base org/math | pack --base base merged.safetensors
+    echo 0000 >hub/models--org--math/refs/main
+    verified merged.safetensors base
+    for hub in ../hub org/../x /etc/passwd org; do
+        edited "meta['tvtools_models'] = json.dumps({'math': {'hub': '$hub', 'commit': '${snapshot##*/}'}})"
+        trouble "not found among the operands: math" edited.safetensors base
+    done
+    edited 'meta["tvtools_models"] = json.dumps({"math": {"hub": "org/math", "commit": "../../../base"}})'
+    trouble "not found among the operands: math" edited.safetensors base
+}
+
+@test "a calibrated merge is computed with the weights that the model carries" {
+    extract() { tv-extract "$DEMO/base" rev="$DEMO/expert-rev" sort="$DEMO/expert-sort"; }
+    calibration() {
+        calibrate --base "$DEMO/base" --samples "$DEMO/calib/rev.jsonl" --samples "$DEMO/calib/sort.jsonl" \
+            --per-task 1 --epochs 1 "$@"
+    }
+    extract | calibration --plus-plus | combine | rescale 0.9 | pack --base "$DEMO/base" merged.safetensors
+    verified merged.safetensors "$DEMO"
+    grep -q ', with the weights that it carries$' .answer
+    edited 'meta["tvtools_weights"] = meta["tvtools_weights"].replace(":0.6", ":0.5", 40)'
+    differs "different elements: " edited.safetensors "$DEMO"
+    edited 'meta["tvtools_weights"] = json.dumps({"tensors": {"x\ty": {"rev": 1}}})'
+    trouble "the weights that the model carries are not those of a calibration" edited.safetensors "$DEMO"
+    extract | calibration --per model >learned.tvs
+    combine <learned.tvs | pack --base "$DEMO/base" merged
+    verified merged "$DEMO"
+    tv-view --header merged/model.safetensors >/dev/null
+    rm merged/tvtools_weights.json
+    trouble "does not carry the weights that calibrate has learned" merged "$DEMO"
+    rm -r merged
+    weigh 2 <learned.tvs | combine | pack --base "$DEMO/base" merged
+    trouble "step 3: weigh follows calibrate" merged "$DEMO"
+}
+
 # ---- different ---------------------------------------------------------------------------------------
 
 @test "an edited tensor, a missing one, another dtype or shape, another version are named" {
@@ -282,7 +323,7 @@ END
     trouble "the result of another document has a base" edited.safetensors .
     edited '
 s = [{"tool": "unpack", "version": "1", "arguments": ["math"]}]
-for i in range(15):
+for i in range(12):
     f = "%016x" % i
     s = [{"tool": "tv-extract", "version": "1", "arguments": ["m", "n"], "fingerprints": [f, f], "parents": [s, s]},
          {"tool": "add-base", "version": "1", "arguments": ["m"], "fingerprints": [f]}]

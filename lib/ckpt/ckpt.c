@@ -525,13 +525,13 @@ struct hub_model ckpt_hub_model(const struct ckpt *c)
     return c->hub;
 }
 
-int ckpt_read_metadata(const struct ckpt *c, const char *key, char **text, struct error *e)
+int ckpt_read_metadata(const struct ckpt *c, json_t **metadata, struct error *e)
 {
-    *text = NULL;
+    *metadata = NULL;
     if (c->n_shards == 0 || file_format_detect(c->shards[0].file->bytes, c->shards[0].file->size) !=
                                 FILE_FORMAT_SAFETENSORS)
         return 0;
-    return safetensors_read_metadata(&c->shards[0].tensors, key, text, e);
+    return safetensors_read_metadata(&c->shards[0].tensors, metadata, e);
 }
 
 /* ---- auxiliary files ------------------------------------------------------------------------- */

@@ -203,17 +203,13 @@ int safetensors_list_tensors(struct stored_tensors *s, const unsigned char *byte
     return failed;
 }
 
-int safetensors_read_metadata(const struct stored_tensors *s, const char *key, char **text,
-                              struct error *e)
+int safetensors_read_metadata(const struct stored_tensors *s, json_t **metadata, struct error *e)
 {
-    *text = NULL;
+    *metadata = NULL;
     json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
     if (!header)
         return -1;
-    const char *value =
-        json_string_value(json_object_get(json_object_get(header, "__metadata__"), key));
-    if (value)
-        *text = mem_copy_text(value);
+    *metadata = json_incref(json_object_get(header, "__metadata__"));
     json_decref(header);
-    return *text != NULL;
+    return *metadata != NULL;
 }

@@ -2,23 +2,22 @@
 
 #include "history_json.h"
 
-#include <stdlib.h>
-
 int model_history_read(const struct model_source *m, struct history *history, struct arena *a,
                        struct error *e)
 {
     const struct header *stream = model_source_stream_header(m);
-    char *text;
+    json_t *metadata;
     *history = (struct history){0};
     if (stream) {
         *history = stream->history;
         return history->n > 0;
     }
-    int found = ckpt_read_metadata(model_source_checkpoint(m), HISTORY_JSON_KEY, &text, e);
-    if (found > 0 && history_json_parse(history, model_source_name(m), text, a, e))
+    int found = ckpt_read_metadata(model_source_checkpoint(m), &metadata, e);
+    const char *text = json_string_value(json_object_get(metadata, HISTORY_JSON_KEY));
+    if (text && history_json_parse(history, model_source_name(m), text, a, e))
         found = -1;
-    free(text);
-    return found;
+    json_decref(metadata);
+    return found < 0 ? -1 : history->n > 0;
 }
 
 int model_history_read_if_brought(const struct model_source *m, struct history *history,

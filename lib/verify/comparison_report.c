@@ -72,7 +72,7 @@ void comparison_report_print(struct comparison_report *r, const struct string_li
     }
     fputs(", recomputed from ", stdout);
     print_names(inputs);
-    putchar('\n');
+    puts(r->carried_weights ? ", with the weights that it carries" : "");
     for (size_t kind = 0; kind < DIFFERENCES; kind++)
         print_tensors(r, (enum difference)kind);
     for (size_t i = 0; i < notes->n; i++) {

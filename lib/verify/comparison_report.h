@@ -17,7 +17,8 @@ enum difference {
 
 /* Starts zeroed. */
 struct comparison_report {
-    size_t tensors; /* of the result of the merge */
+    size_t tensors;       /* of the result of the merge */
+    bool carried_weights; /* the weights were those that the model carries */
     struct {
         size_t n, capacity;
         const char **texts; /* of the first ones */

@@ -14,7 +14,7 @@
 struct options {
     const char *base, *onto;
     enum dtype dtype;
-    bool no_fill;
+    bool no_fill, carried_weights;
     struct string_list inputs, notes;
 };
 
@@ -24,6 +24,8 @@ static const struct option_row rows[] = {
     {"onto", OPTION_STRING, FIELD(onto), "MODEL", .help = "as for pack"},
     {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE", .help = "as for pack"},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL, .help = "as for pack"},
+    {"carried-weights", OPTION_FLAG, FIELD(carried_weights), NULL,
+     .help = "the weights are those that the model carries"},
     {"input", OPTION_STRINGS, FIELD(inputs), "NAME", .help = "an input, for the answer"},
     {"note", OPTION_STRINGS, FIELD(notes), "SENTENCE",
      .help = "what may explain a difference, for the answer"},
@@ -42,7 +44,7 @@ struct sink {
     struct recorded_merge recorded;
     struct base_model *base;
     struct checkpoint_contents contents;
-    struct checkpoint_tensors tensors; /* of `contents`, received by compare_bytes */
+    struct checkpoint_tensors tensors; /* of `contents`, received by compare_elements */
     struct comparison *comparisons;    /* [tensor of the result] */
     struct comparison_report report;
 };
@@ -120,27 +122,28 @@ static void record_different(struct comparison *c, uint64_t n, uint64_t first)
 }
 
 /* For struct checkpoint_tensors. */
-static int compare_bytes(void *sink, size_t index, uint64_t offset, const void *bytes, size_t size,
-                         struct error *e)
+static int compare_elements(void *sink, size_t index, size_t first, size_t n, const void *x,
+                            struct error *e)
 {
     struct sink *s = sink;
     struct comparison *c = &s->comparisons[index];
-    if (c->tensor < 0 || size == 0)
+    if (c->tensor < 0 || n == 0)
         return 0;
-    const struct ckpt_tensor *own = ckpt_tensor(s->model, (size_t)c->tensor);
-    size_t bits = dtype_bits(own->dtype), width = bits >= 8 ? bits / 8 : 1;
-    size_t first = offset * 8 / bits, n = size * 8 / bits;
+    size_t model_tensor = (size_t)c->tensor;
+    const struct ckpt_tensor *own = ckpt_tensor(s->model, model_tensor);
+    size_t size = dtype_bytes(own->dtype, n), bits = dtype_bits(own->dtype);
+    size_t width = bits >= 8 ? bits / 8 : 1;
     uint64_t at = 0;
     void *read = own->data ? NULL : mem_alloc_aligned(size);
     if (read)
-        ckpt_read_elements(s->model, (size_t)c->tensor, first, n, read);
-    const void *stored = read ? read : own->data + offset;
-    if (memcmp(bytes, stored, size) != 0) {
-        uint64_t different = count_different(bytes, stored, size, width, &at);
-        record_different(c, different, offset / width + at);
+        ckpt_read_elements(s->model, model_tensor, first, n, read);
+    const void *stored = read ? read : own->data + dtype_bytes(own->dtype, first);
+    if (memcmp(x, stored, size) != 0) {
+        uint64_t different = count_different(x, stored, size, width, &at);
+        record_different(c, different, first + at);
     }
     free(read);
-    ckpt_release_pages(s->model, (size_t)c->tensor, first, n);
+    ckpt_release_pages(s->model, model_tensor, first, n);
     return 0;
 }
 
@@ -172,7 +175,7 @@ static int open_sink(struct stage *s, struct header *h, struct error *e)
     own->tensors = (struct checkpoint_tensors){.contents = &own->contents,
                                                .base = own->base,
                                                .allow_nonfinite = true,
-                                               .receive = compare_bytes,
+                                               .receive = compare_elements,
                                                .receiver = own};
     return match_tensors(own);
 }
@@ -264,6 +267,7 @@ static int print_answer(struct stage *s, struct error *e)
     bool equal = comparison_report_is_equal(&own->report);
     if (!equal)
         note_other_inputs(s);
+    own->report.carried_weights = o->carried_weights;
     comparison_report_print(&own->report, &o->inputs, equal ? &(struct string_list){0} : &o->notes);
     s->exit_status = equal ? 0 : COMPARISON_SINK_DIFFERENT;
     return standard_output_flush(e);

@@ -3,6 +3,7 @@
 #include "history_json.h"
 #include "layer_slice.h"
 #include "model_name.h"
+#include "recorded_weights.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,9 @@ struct brought_model {
 
 struct builder {
     struct verification_plan *plan;
+    const struct recorded_merge *recorded;
     struct input_search *inputs;
+    const char *spool;
     const struct filter *const *filters;
     size_t steps; /* read so far; the number of the current one */
     size_t runs;  /* of steps, so far */
@@ -228,14 +231,37 @@ static void add_options(struct builder *b, const struct recorded_step *s,
             pipeline_add_word(c, s->options[i], b->a);
 }
 
-static int add_command(struct builder *b, const struct recorded_step *s,
-                       const struct history_step *from, struct pipeline *to)
+/* Weights in place of a calibration. The model carries those that its own last join has used. */
+static int add_calibration(struct builder *b, struct pipeline *to)
 {
-    if (s->kind == RECORDED_STEP_CALIBRATION)
+    struct verification_plan *p = b->plan;
+    if (!b->recorded->weights || to != &p->merge.pipeline)
         return error_set(b->e,
                          "cannot be verified beyond step %zu: the model does not carry the "
                          "weights that calibrate has learned",
                          b->steps);
+    p->carries_weights = true;
+    return recorded_weights_add_commands(b->recorded->weights, to, b->spool, b->a, b->e);
+}
+
+/* Filters that change weights which were learned before: the model carries only the product. */
+static int check_weights_are_kept(const struct builder *b, const struct recorded_step *s)
+{
+    static const char *const setters[] = {"weigh", "sce-weigh", "model-stock", "tv-rename"};
+    for (size_t i = 0; i < sizeof setters / sizeof *setters && b->plan->carries_weights; i++)
+        if (strcmp(s->filter->name, setters[i]) == 0)
+            return error_set(b->e,
+                             "cannot be verified beyond step %zu: %s follows calibrate, and the "
+                             "model carries only the weights that are their product",
+                             b->steps, setters[i]);
+    return 0;
+}
+
+static int add_command(struct builder *b, const struct recorded_step *s,
+                       const struct history_step *from, struct pipeline *to)
+{
+    if (s->kind == RECORDED_STEP_CALIBRATION)
+        return add_calibration(b, to);
     struct pipeline_command *c = pipeline_add_command(to, s->filter->name, b->a);
     add_options(b, s, c);
     if (s->kind == RECORDED_STEP_STREAMS)
@@ -295,7 +321,7 @@ static int add_steps(struct builder *b, const struct history *history, size_t n,
                          b->steps);
     for (size_t i = 0; i < n; i++)
         if (read_step(b, &history->steps[i], &s) || check_position(b, &s, i == 0) ||
-            add_command(b, &s, &history->steps[i], to))
+            check_weights_are_kept(b, &s) || add_command(b, &s, &history->steps[i], to))
             return -1;
     return 0;
 }
@@ -365,10 +391,16 @@ static int add_pack(struct builder *b, const struct history_step *from)
 }
 
 int history_to_pipeline(struct verification_plan *p, const struct recorded_merge *m,
-                        struct input_search *inputs, const struct filter *const *filters,
-                        struct arena *a, struct error *e)
+                        struct input_search *inputs, const char *spool,
+                        const struct filter *const *filters, struct arena *a, struct error *e)
 {
-    struct builder b = {.plan = p, .inputs = inputs, .filters = filters, .a = a, .e = e};
+    struct builder b = {.plan = p,
+                        .recorded = m,
+                        .inputs = inputs,
+                        .spool = spool,
+                        .filters = filters,
+                        .a = a,
+                        .e = e};
     *p = (struct verification_plan){0};
     const struct history *h = &m->history;
     if (!ends_with_pack(h))

@@ -2,7 +2,6 @@
 
 #include "ckpt.h"
 #include "fs.h"
-#include "hf_cache.h"
 #include "mem.h"
 #include "model_name.h"
 #include "model_source.h"
@@ -108,6 +107,14 @@ struct input_search *input_search_new(size_t n, const char *const *operands, con
             return NULL;
         }
     return s;
+}
+
+void input_search_add_cached(struct input_search *s, const struct hub_model *m)
+{
+    struct stat st;
+    const char *path = hf_cache_find_snapshot(m, &s->arena);
+    if (path && stat(path, &st) == 0)
+        add_candidate(s, path, &st);
 }
 
 void input_search_free(struct input_search *s)

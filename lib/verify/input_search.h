@@ -6,7 +6,7 @@
 #ifndef TV_INPUT_SEARCH_H
 #define TV_INPUT_SEARCH_H
 
-#include "error.h"
+#include "hf_cache.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,6 +18,8 @@ struct input_search;
  * are unpacked to `spool`. NULL on error: an operand that does not exist or cannot be read. */
 struct input_search *input_search_new(size_t n, const char *const *operands, const char *spool,
                                       struct error *e);
+/* Adds the snapshot of a model in the local Hugging Face cache, if it is there. */
+void input_search_add_cached(struct input_search *s, const struct hub_model *m);
 void input_search_free(struct input_search *s);
 
 /* A model of a recorded merge. */

@@ -13,6 +13,8 @@
 struct recorded_merge {
     struct history history; /* at least one step */
     json_t *hashes;         /* {MODEL: full hash of what was read}; NULL: unknown */
+    json_t *models;         /* {MODEL: {"hub": NAME, "commit": COMMIT, ...}}; NULL: unknown */
+    json_t *weights;        /* used_weights.h; NULL: all were 1, or unknown */
 };
 
 /* An error if the model has no history. `file` is its name in messages. */

@@ -59,6 +59,19 @@ static int read_recorded_merge(struct command *c, struct error *e)
     return failed;
 }
 
+/* Models in the local Hugging Face cache that the merged model names. */
+static void offer_cached_models(struct command *c)
+{
+    const char *name;
+    json_t *model;
+    json_object_foreach(c->recorded.models, name, model)
+    {
+        const struct hub_model hub = {json_string_value(json_object_get(model, "hub")),
+                                      json_string_value(json_object_get(model, "commit"))};
+        input_search_add_cached(c->inputs, &hub);
+    }
+}
+
 static int make_plan(struct command *c, const struct filter *const *filters, struct error *e)
 {
     const struct stage *s = c->stage;
@@ -66,7 +79,9 @@ static int make_plan(struct command *c, const struct filter *const *filters, str
     c->inputs = input_search_new(s->operands.n - 1, s->operands.items + 1, s->common.spool, e);
     if (!c->inputs)
         return -1;
-    if (history_to_pipeline(&c->plan, &c->recorded, c->inputs, filters, &c->a, &own) == 0)
+    offer_cached_models(c);
+    if (history_to_pipeline(&c->plan, &c->recorded, c->inputs, s->common.spool, filters, &c->a,
+                            &own) == 0)
         return 0;
     return error_set(e, "%.200s: %s", c->model, own.text);
 }
@@ -126,6 +141,8 @@ static void add_comparison_sink(struct command *c)
             pipeline_add_word(to, c->plan.pack.options[i], &c->a);
     if (c->plan.pack.base_option && strcmp(c->plan.pack.base_option, "like") != 0)
         add_base_option(c, to);
+    if (c->plan.carries_weights)
+        pipeline_add_word(to, "--carried-weights", &c->a);
     add_list(c, to, "input", &c->plan.inputs);
     add_list(c, to, "note", &c->plan.notes);
     pipeline_add_operand(to, c->model, &c->a);
