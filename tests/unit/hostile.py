@@ -451,6 +451,8 @@ write("flax/flax_model.msgpack", b"\x81")
 refuse("flax", "flax_model.msgpack is a Flax msgpack file")
 write("downloading/model.safetensors.incomplete", b"")
 refuse("downloading", "is an incomplete download")
+write("cache/models--org--name/refs/main", b"x")
+refuse("cache", "cache/models--org--name/")
 write("training/epoch3.pt", plain)
 refuse("training", "training/epoch3.pt")
 
