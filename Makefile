@@ -129,7 +129,7 @@ $B/fuzz/%: tests/fuzz/%.c $B/libfuzz.a
 # looking for its models.
 , := ,
 FUZZ_WRAP := read_files_add input_file_exists mapped_file_open mapped_file_close \
-             mapped_file_release_pages mapped_file_release_pages_sequentially fopen line_reader_open \
+             mapped_file_release_pages mapped_file_release_pages_sequentially fopen fileno \
              fs_read_file
 $B/fuzz/yaml: FUZZ_WRAP += model_source_open ckpt_open realpath
 $B/fuzz/records: FUZZ_WRAP += fs_replace_file

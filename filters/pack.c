@@ -16,7 +16,7 @@
  */
 #include "auxiliary_files.h"
 #include "base_model.h"
-#include "checkpoint_contents.h"
+#include "checkpoint_tensors.h"
 #include "checkpoint_writer.h"
 #include "filter.h"
 #include "gguf_output.h"
@@ -29,8 +29,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHUNK ((size_t)65536) /* elements of a tensor of the base copied at a time */
 
 struct options {
     const char *base, *onto, *like, *tokenizer, *chat_template, *part;
@@ -83,9 +81,10 @@ struct pack {
     struct model_source *like; /* weights */
     struct checkpoint_contents contents;
     struct used_weights *weights;
-    struct gguf_output *gguf;         /* a .gguf file; NULL: another form */
-    struct checkpoint_writer *writer; /* writes all of it, or ... */
-    struct merge_part *part;          /* ... this, with --part or --resume, shard by shard */
+    struct gguf_output *gguf;          /* a .gguf file; NULL: another form */
+    struct checkpoint_tensors tensors; /* of `contents`, written to ... */
+    struct checkpoint_writer *writer;  /* ... this, as a whole, or ... */
+    struct merge_part *part;           /* ... to this, with --part or --resume, shard by shard */
 };
 
 /* The base or the --like model, whose auxiliary files are copied; NULL if there is none. */
@@ -132,76 +131,24 @@ static int write_auxiliary_file(void *pack, const char *name, const void *bytes,
     return checkpoint_writer_write_file(p->writer, name, bytes, size, e);
 }
 
-/* ---- the method ------------------------------------------------------------------------------ */
-
-/* Converts n elements to another floating-point dtype, rounding once. */
-static void convert_dtype(enum dtype from, const void *x, size_t n, enum dtype to, void *out)
+/* For struct checkpoint_tensors. */
+static int write_elements(void *pack, size_t index, size_t first, size_t n, const void *x,
+                          struct error *e)
 {
-    if (from == DTYPE_F64) {
-        dtype_from_f64(to, x, out, n);
-        return;
-    }
-    float *wide = mem_alloc_aligned(n * sizeof *wide);
-    dtype_to_f32(from, x, wide, n);
-    dtype_from_f32(to, wide, out, n);
-    free(wide);
-}
-
-static int check_elements_are_finite(const struct stage *s, const struct tensor *t, size_t first,
-                                     size_t n, const void *x, struct error *e)
-{
-    enum dtype d = t->vectors[0].dtype;
-    size_t i = s->common.allow_nonfinite ? n : dtype_find_nonfinite(d, x, n);
-    return i == n ? 0
-                  : error_set(e,
-                              "tensor %s is not finite as %s at flat index %zu (choose another "
-                              "--dtype, or --allow-nonfinite to accept it)",
-                              t->name, dtype_name(d), first + i);
-}
-
-/* Writes n elements in the dtype of the checkpoint's tensor. */
-static int write_elements(const struct stage *s, size_t index, size_t first, size_t n,
-                          const void *x, struct error *e)
-{
-    struct pack *p = s->data;
+    struct pack *p = pack;
     enum dtype d = p->contents.header->tensors[index].vectors[0].dtype;
     if (p->gguf)
-        return gguf_output_write_elements(p->gguf, index, first, n, x, s->common.allow_nonfinite,
+        return gguf_output_write_elements(p->gguf, index, first, n, x, p->tensors.allow_nonfinite,
                                           write_tensor_bytes, p, e);
     return write_tensor_bytes(p, index, dtype_bytes(d, first), x, dtype_bytes(d, n), e);
 }
 
-/* Writes n elements of tensor `index` of the checkpoint. x are weights, or task vectors where the
- * base is to be added, of dtype `from`. */
-static int convert_and_write_elements(const struct stage *s, size_t index, enum dtype from,
-                                      size_t first, size_t n, const void *x, struct error *e)
-{
-    const struct pack *p = s->data;
-    const struct tensor *t = &p->contents.header->tensors[index];
-    enum dtype to = t->vectors[0].dtype;
-    bool adds = p->base && index < p->contents.n_stream;
-    if (!adds && from == to)
-        return write_elements(s, index, first, n, x, e);
-    void *out = mem_alloc_aligned(dtype_bytes(to, n));
-    if (adds)
-        base_model_add(p->base, index, first, n, from, x, to, out);
-    else
-        convert_dtype(from, x, n, to, out);
-    int failed = check_elements_are_finite(s, t, first, n, out, e) ||
-                 write_elements(s, index, first, n, out, e);
-    free(out);
-    return failed ? -1 : 0;
-}
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static int consume_block(struct job *job, const struct block *b, struct error *e)
 {
     const struct pack *p = job->stage->data;
-    if (convert_and_write_elements(job->stage, job->index, b->dtypes[0], b->first, b->n, b->data[0],
-                                   e))
-        return -1;
-    if (p->base)
-        base_model_release_pages(p->base, job->index, b->first, b->n);
-    return 0;
+    return checkpoint_tensors_convert_block(&p->tensors, job->index, b, e);
 }
 
 static bool wants_tensor(const struct stage *s, size_t index)
@@ -221,38 +168,17 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
     return ok ? record_finished_tensor(job->stage, job->index, e) : 0;
 }
 
-/* ---- tensors of the base --------------------------------------------------------------------- */
-
-/* Copies the base's tensor to tensor `index` of the checkpoint. */
-static int copy_base_tensor(const struct stage *s, size_t index, void *buffer, struct error *e)
-{
-    const struct pack *p = s->data;
-    const struct model_source *base = base_model_source(p->base);
-    size_t i = p->contents.filled[index - p->contents.n_stream];
-    size_t elements = model_source_tensor(base, i)->elements;
-    for (size_t first = 0; first < elements; first += CHUNK) {
-        size_t n = elements - first < CHUNK ? elements - first : CHUNK;
-        enum dtype d =
-            checkpoint_contents_read_base_tensor(&p->contents, base, i, first, n, buffer);
-        int failed = convert_and_write_elements(s, index, d, first, n, buffer, e);
-        model_source_release_pages(base, i, first, n);
-        if (failed)
-            return -1;
-    }
-    return record_finished_tensor(s, index, e);
-}
-
 /* Copies the base's tensors that the stream lacks. */
 static int copy_missing_tensors(const struct stage *s, struct error *e)
 {
-    const struct checkpoint_contents *c = &((const struct pack *)s->data)->contents;
+    const struct pack *p = s->data;
+    const struct checkpoint_contents *c = &p->contents;
     int failed = 0;
-    void *buffer = mem_alloc_aligned(CHUNK * 8);
     for (size_t i = c->n_stream; !failed && i < c->header->n_tensors; i++)
         if (wants_tensor(s, i))
-            failed = copy_base_tensor(s, i, buffer, e);
-    free(buffer);
-    return failed;
+            failed = checkpoint_tensors_copy_base_tensor(&p->tensors, i, e) ||
+                     record_finished_tensor(s, i, e);
+    return failed ? -1 : 0;
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -297,13 +223,7 @@ static int check_stream_kind_and_options(const struct stage *s, const struct hea
     if (h->kind == KIND_WEIGHTS && !o->like && !writes_single_file(s))
         return error_set(e, "use --like to copy config and tokenizer from a model; without it "
                             "weights can only be written to a .safetensors file");
-    for (size_t i = 0; i < h->n_tensors; i++)
-        if (h->tensors[i].n_vectors > 1)
-            return error_set(e,
-                             "tensor %s has %zu vectors, but a checkpoint has one; put combine "
-                             "before pack",
-                             h->tensors[i].name, h->tensors[i].n_vectors);
-    return 0;
+    return checkpoint_tensors_check_vectors(h, e);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -340,6 +260,7 @@ static int open_base_or_like_model(struct stage *s, struct pack *p, const struct
     const char *name = p->base ? layer_slice_format_name_with_range(source, operand, &s->arena)
                                : model_source_name(source);
     stage_record_option(s, arena_printf(&s->arena, "--%s=%s", option, name));
+    stage_record_fingerprint(s, model_source_fingerprint(source));
     return 0;
 }
 
@@ -349,10 +270,14 @@ static int init_checkpoint_contents(struct stage *s, struct pack *p, const struc
 {
     const struct options *o = s->options;
     struct header *copy = header_copy(h);
-    struct string_list arguments = stage_history_arguments(s, &copy->arena);
-    header_add_history_step(copy, s->filter->name, arguments.n, arguments.items);
+    stage_add_history_step(s, copy);
     const struct checkpoint_contents_options options = {
         .dtype = writes_gguf(s) ? DTYPE_F32 : o->dtype, .fill = !o->no_fill};
+    p->tensors = (struct checkpoint_tensors){.contents = &p->contents,
+                                             .base = p->base,
+                                             .allow_nonfinite = s->common.allow_nonfinite,
+                                             .receive = write_elements,
+                                             .receiver = p};
     int failed = checkpoint_contents_init(&p->contents, copy, p->base, &options, e);
     p->weights = used_weights_new(copy->n_tensors);
     return failed;
@@ -510,10 +435,7 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     const struct pack *p = job->stage->data;
     used_weights_add(p->weights, job->index, &job->in->vectors[0]);
-    if (vector_is_weighted(&job->in->vectors[0]))
-        return error_set(e, "tensor %s has a weight other than 1; put combine before pack",
-                         job->in->name);
-    return PLAN_TRANSFORM;
+    return checkpoint_tensors_check_weight(job->in, e) ? -1 : PLAN_TRANSFORM;
 }
 
 /* Adds the full hashes, which are known only now, to the metadata and the model card, and publishes

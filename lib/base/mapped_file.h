@@ -21,6 +21,8 @@ struct mapped_file {
  * caller can report it; NULL: everything is copied. After an error nothing is left open. */
 int mapped_file_open(struct mapped_file *m, const char *path, const char *folder, const char *magic,
                      struct error *e);
+/* "FILE changed while it was read", for a file that messages call `title`. */
+int mapped_file_check_unchanged(const struct mapped_file *m, const char *title, struct error *e);
 void mapped_file_close(struct mapped_file *m);
 /* Lets the kernel drop the pages of n bytes at `from`, in a mapped file of `size` bytes at `bytes`,
  * because they will not be read again soon. */

@@ -152,6 +152,13 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
 
 /* ---- reading the headers --------------------------------------------------------------------- */
 
+/* A key was given, and the file has none. */
+static int set_no_dicts_error(const struct shard *s, const char *what, struct error *e)
+{
+    return error_set(e, "%s is %s, which has no dicts in it; leave out #%s", s->tensors.file, what,
+                     s->tensors.key);
+}
+
 static int read_shard_header(struct shard *s, struct error *e)
 {
     const unsigned char *bytes = s->file->bytes;
@@ -167,8 +174,7 @@ static int read_shard_header(struct shard *s, struct error *e)
             e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
             s->tensors.file, size);
     if (format == FILE_FORMAT_SAFETENSORS && s->tensors.key)
-        return error_set(e, "%s is a safetensors file, which has no dicts in it; leave out #%s",
-                         s->tensors.file, s->tensors.key);
+        return set_no_dicts_error(s, "a safetensors file", e);
     int failed = format == FILE_FORMAT_SAFETENSORS
                      ? safetensors_list_tensors(&s->tensors, bytes, size, e)
                      : torch_file_list_tensors(&s->tensors, bytes, size, e);
@@ -223,7 +229,8 @@ static int read_shard_headers(struct ckpt *c, const struct weight_files *w, stru
         if (model_files_map_file(w->list[i], e) < 0)
             return -1;
     if (is_gguf(w->list[0]))
-        return read_gguf_headers(c, e);
+        return w->key ? set_no_dicts_error(&c->shards[0], "a GGUF file", e)
+                      : read_gguf_headers(c, e);
     for (size_t i = 0; i < w->n; i++) {
         if (read_shard_header(&c->shards[i], e) < 0)
             return -1;
@@ -555,6 +562,15 @@ uint64_t ckpt_fingerprint(const struct ckpt *c)
 struct hub_model ckpt_hub_model(const struct ckpt *c)
 {
     return c->hub;
+}
+
+int ckpt_read_metadata(const struct ckpt *c, json_t **metadata, struct error *e)
+{
+    *metadata = NULL;
+    if (c->n_shards == 0 || file_format_detect(c->shards[0].file->bytes, c->shards[0].file->size) !=
+                                FILE_FORMAT_SAFETENSORS)
+        return 0;
+    return safetensors_read_metadata(&c->shards[0].tensors, metadata, e);
 }
 
 /* ---- auxiliary files ------------------------------------------------------------------------- */

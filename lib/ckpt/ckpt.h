@@ -12,6 +12,7 @@
 #include "error.h"
 #include "hf_cache.h"
 
+#include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -76,6 +77,10 @@ uint64_t ckpt_fingerprint(const struct ckpt *c);
 const char *ckpt_quantization(const struct ckpt *c);
 /* Its name on the Hugging Face Hub, if it is in the local cache. */
 struct hub_model ckpt_hub_model(const struct ckpt *c);
+
+/* Reads the metadata of the first weight file, in name order: a JSON object of strings. 1: read;
+ * the caller drops the reference. 0: there are none, and *metadata is NULL. -1: error. */
+int ckpt_read_metadata(const struct ckpt *c, json_t **metadata, struct error *e);
 
 /* The auxiliary files: config.json, tokenizer files, code, licences; not weights, indexes,
  * sub-folders or hidden files. A GGUF model without a config.json has one from its metadata. */

@@ -133,6 +133,16 @@ static const char *get_repository_folder(struct arena *a, const char *name)
                  : arena_printf(a, "%s/models--%s", find_cache_folder(a), name);
 }
 
+const char *hf_cache_find_snapshot(const struct hub_model *m, struct arena *a)
+{
+    struct error ignored;
+    if (!m->name || !m->commit || !is_repository_name(m->name) || !is_commit(m->commit))
+        return NULL;
+    const char *path =
+        arena_printf(a, "%s/snapshots/%s", get_repository_folder(a, m->name), m->commit);
+    return input_file_exists(path, &ignored) > 0 ? path : NULL;
+}
+
 /* ---- the folder of a model in a cache, given by its path --------------------------------------
  */
 

@@ -23,4 +23,8 @@ struct hub_model {
  * hf_cache_resolve_path has found: .../models--ORG--NAME/snapshots/COMMIT. In the arena. */
 struct hub_model hf_cache_identify_model(const char *path, struct arena *a);
 
+/* The folder of that snapshot in the cache, in the arena; NULL if it is not there, or if name or
+ * commit are not those of a model. Opens nothing else. */
+const char *hf_cache_find_snapshot(const struct hub_model *m, struct arena *a);
+
 #endif

@@ -202,3 +202,14 @@ int safetensors_list_tensors(struct stored_tensors *s, const unsigned char *byte
     json_decref(header);
     return failed;
 }
+
+int safetensors_read_metadata(const struct stored_tensors *s, json_t **metadata, struct error *e)
+{
+    *metadata = NULL;
+    json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
+    if (!header)
+        return -1;
+    *metadata = json_incref(json_object_get(header, "__metadata__"));
+    json_decref(header);
+    return *metadata != NULL;
+}

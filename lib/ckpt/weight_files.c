@@ -218,9 +218,17 @@ static bool is_torch_0_tar(const struct model_files *f)
            model_files_find(f, "pickle");
 }
 
-/* Names a file in a format that is not supported, or one that has to be chosen. */
+/* Names a model of a Hugging Face cache, a file in a format that is not supported, or one that has
+ * to be chosen. */
 static int set_no_weights_error(const struct weight_files *w, struct error *e)
 {
+    for (size_t i = 0; i < w->files->n_omitted; i++)
+        if (strncmp(w->files->omitted[i], "models--", 8) == 0)
+            return error_set(
+                e,
+                "%s is a Hugging Face cache; give the path of one model in it, such as "
+                "%s/%s",
+                w->path, w->path, w->files->omitted[i]);
     for (size_t i = 0; i < w->files->n; i++) {
         const char *name = w->files->files[i].name;
         const struct foreign_format *foreign = foreign_format_of_name(name);

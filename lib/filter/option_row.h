@@ -18,7 +18,7 @@ enum option_kind {
     OPTION_NUMBER, /* double, in `range` */
     OPTION_COUNT,  /* uint64_t, decimal */
     OPTION_SIZE,   /* uint64_t bytes: 64K, 512M, 2G (powers of 1024) */
-    OPTION_STRING, /* const char * */
+    OPTION_STRING, /* const char *; no path, unless not_in_history: tv verify runs a history */
     OPTION_FILE,   /* const char *, a path; see stage_record_file */
     OPTION_CHOICE, /* int: index into `choices` ("all|agreeing"), -1 if not given and no default */
     OPTION_DTYPE,  /* enum dtype, floating; DTYPE_COUNT + an index into `choices`, if there are any

@@ -26,11 +26,10 @@ static _Atomic pid_t computing_process; /* 0: none */
 #define LOCK   "lock" /* held by the processes at work */
 #define TITLE  "tvtools: a result that other documents use\n"
 
-static int fail(const struct config_command *c, const char *what, const char *reason)
+static int fail(const char *tool, const char *what, const char *reason)
 {
-    struct error e = {0};
-    error_set(&e, "%s: %s", what, reason);
-    return config_command_print_error(c, &e, 1);
+    printable_message("%s: %s: %s", tool, what, reason);
+    return 1;
 }
 
 /* ---- early ends ------------------------------------------------------------------------------ */
@@ -126,20 +125,20 @@ static pid_t start_process(const struct pipeline_options *run, const struct pipe
 }
 
 /* Runs a pipeline in a child process; returns its exit status. */
-static int run_pipeline_in_child(const struct config_command *c, const struct pipeline_options *run,
+static int run_pipeline_in_child(const char *tool, const struct pipeline_options *run,
                                  const struct pipeline *p, struct arena *a)
 {
     int status;
     pid_t pid = start_process(run, p, a);
     if (pid < 0)
-        return fail(c, "cannot start a process", strerror(errno));
+        return fail(tool, "cannot start a process", strerror(errno));
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return fail(c, "cannot wait for a process", strerror(errno));
+            return fail(tool, "cannot wait for a process", strerror(errno));
     computing_process = 0;
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    return fail(c, "the process that computes a document was ended by a signal",
+    return fail(tool, "the process that computes a document was ended by a signal",
                 strsignal(WTERMSIG(status)));
 }
 
@@ -198,20 +197,20 @@ static int create_folder(char *folder, char *file, char *lock)
     return fd;
 }
 
-int shared_result_compute(struct config_command *c, const struct pipeline_options *run,
-                          const struct document_result *result)
+int shared_result_compute(struct translated_config *m, const struct document_result *result,
+                          const struct pipeline_options *run, const char *tool, struct arena *a)
 {
-    const char *spool = spool_folder_or_default(c->stage->common.spool);
-    char *folder = arena_printf(&c->a, "%s/" PREFIX "XXXXXX", spool);
-    char *file = arena_printf(&c->a, "%s/%s.safetensors", folder, result->name);
+    const char *spool = spool_folder_or_default(run->spool);
+    char *folder = arena_printf(a, "%s/" PREFIX "XXXXXX", spool);
+    char *file = arena_printf(a, "%s/%s.safetensors", folder, result->name);
     remove_abandoned(spool);
-    int lock = create_folder(folder, file, arena_printf(&c->a, "%s/" LOCK, folder));
+    int lock = create_folder(folder, file, arena_printf(a, "%s/" LOCK, folder));
     if (lock < 0) {
         const char *reason = strerror(errno);
-        return fail(c, arena_printf(&c->a, "cannot create %s", folder), reason);
+        return fail(tool, arena_printf(a, "cannot create %s", folder), reason);
     }
-    const struct pipeline *p = translated_config_pipeline_to_file(result, file, &c->a);
-    int status = run_pipeline_in_child(c, run, p, &c->a);
+    const struct pipeline *p = translated_config_pipeline_to_file(result, file, a);
+    int status = run_pipeline_in_child(tool, run, p, a);
     int fd = open_and_remove_result(), reason = errno;
     close(lock);
     fatal_remove_action(&on_fatal);
@@ -219,8 +218,7 @@ int shared_result_compute(struct config_command *c, const struct pipeline_option
     if (status)
         return status;
     if (fd < 0)
-        return fail(c, arena_printf(&c->a, "cannot open %s", file), strerror(reason));
-    translated_config_replace_result(&c->merge, result, arena_printf(&c->a, "/dev/fd/%d", fd),
-                                     &c->a);
+        return fail(tool, arena_printf(a, "cannot open %s", file), strerror(reason));
+    translated_config_replace_result(m, result, arena_printf(a, "/dev/fd/%d", fd), a);
     return 0;
 }

@@ -66,11 +66,11 @@ static int run_dry_run(struct config_command *c, const struct pipeline_options *
 
 static int run_merge(struct config_command *c, struct pipeline_options *run)
 {
-    const struct translated_config *m = &c->merge;
+    struct translated_config *m = &c->merge;
     int status = pipeline_run_start_report(run, c->options->report);
     for (size_t i = 0; i < m->n_results && status == 0; i++)
         if (m->results[i]->uses > 1)
-            status = shared_result_compute(c, run, m->results[i]);
+            status = shared_result_compute(m, m->results[i], run, descriptor.name, &c->a);
     if (status == 0)
         status = pipeline_run(run, &m->pipeline, &c->a);
     return pipeline_run_end_report(run, c->options->report, status);

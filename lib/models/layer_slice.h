@@ -11,8 +11,8 @@ struct layer_slice_options {
     bool without_range; /* an operand without a range means all layers; false: it is not sliced */
 };
 
-/* Does the operand end with a range? */
-bool layer_slice_has_range_suffix(const char *operand);
+/* The range at the end of the operand: "[from:to]"; NULL if it has none. */
+const char *layer_slice_find_range_suffix(const char *operand);
 /* Like model_source_open, for an operand that may have a range. */
 struct model_source *layer_slice_open(const char *operand, const struct layer_slice_options *o,
                                       const char *spool, const char *tool, struct error *e);

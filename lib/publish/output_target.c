@@ -265,6 +265,6 @@ int output_target_sync(const struct output_target *t, struct error *e)
 
 void output_target_warn_not_removed(const struct output_target *t, const char *what)
 {
-    printable_message("tvtools: warning: %s is complete, but %s next to it could not be removed", t->path,
-                      what);
+    printable_message("tvtools: warning: %s is complete, but %s next to it could not be removed",
+                      t->path, what);
 }

@@ -156,6 +156,8 @@ def try_fault(runner, s, fault, limit=20):
         go_on(runner, s, found)
     if ends_program(frames):
         found = [f for f in found if f[0] not in ("LINES", "CRASH")] or [("clean", "")]
+    if function == "space":  # children inherit it: each process fails for itself
+        found = [f for f in found if f[0] != "LINES"] or [("clean", "")]
     if found[0][0] == "clean" and (action == "SHORT" or action == "EINTR" and function in RETRIED):
         found.insert(0, ("NOT-RETRIED", ""))
     found = [f for f in found if f[0] not in GOOD] or found

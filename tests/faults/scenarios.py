@@ -54,7 +54,7 @@ def all_scenarios():
     add("stack", f"stack {seed}low {seed}high > out")
 
     # reading models
-    for form in ("sharded", "bin", "math.tar", "math.tar.gz", "math.tar.zst", "math.zip", "mean"):
+    for form in ("sharded", "bin", "model.gguf", "math.tar", "math.tar.gz", "math.tar.zst", "math.zip", "mean"):
         add("unpack-" + form, f"unpack {seed}{form} > out")
     add("unpack-hub", "unpack lab/math > out", env={"HF_HUB_CACHE": "../seed/hub"})
     add("extract", "tv-extract ../seed/base math ../seed/code > out", file=("math", "math/model.safetensors"))
@@ -72,6 +72,9 @@ def all_scenarios():
         add("pack-" + kind, f"{pack} {form} < {seed}merged", [form])
         add("force-" + kind, f"{pack} --force {form} <| {seed}merged", [form],
             old={form: OLD if form == "out" else b"old"})
+    add("pack-gguf", f"pack --like ../seed/model.gguf out.gguf < {seed}gguf-weights", ["out.gguf"])
+    add("force-gguf", f"pack --force --like ../seed/model.gguf out.gguf < {seed}gguf-weights", ["out.gguf"],
+        old={"out.gguf": b"old"})
     add("pack-shards", f"pack --like ../seed/base --shard-size 1K --chat-template {{}} out <| {seed}mean")
     add("pack-standard-output", f"{pack} - < {seed}merged > out")
     add("pack-link", f"{pack} --force out < {seed}merged", old={"out": Link("elsewhere"), "elsewhere": OLD})

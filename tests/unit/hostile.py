@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""Writes checkpoints into the folder given as argument: broken and hostile ones, with expected.tsv
-(path, what the sentence that refuses it contains), and odd but good ones, with good.tsv (path,
-number of tensors, name of one, its values). Needs no torch: its names are made up here, so that
-pickle writes them."""
+"""Writes checkpoints into the folder given as argument: malformed and malicious ones, listed in
+expected.tsv (path, part of the error message), and unusual but valid ones, listed in good.tsv (path,
+number of tensors, name of one of them, its values). torch is not needed: its classes are defined here
+under their names, so that pickle writes them."""
 
 import argparse
 import collections
@@ -451,6 +451,8 @@ write("flax/flax_model.msgpack", b"\x81")
 refuse("flax", "flax_model.msgpack is a Flax msgpack file")
 write("downloading/model.safetensors.incomplete", b"")
 refuse("downloading", "is an incomplete download")
+write("cache/models--org--name/refs/main", b"x")
+refuse("cache", "cache/models--org--name/")
 write("training/epoch3.pt", plain)
 refuse("training", "training/epoch3.pt")
 
