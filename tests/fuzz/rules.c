@@ -26,8 +26,10 @@ static void use_rules(const struct tensor_rules *r)
     for (size_t i = 0; i < tensor_rules_count(r); i++) {
         tensor_rules_rule_text(r, i);
         tensor_rules_has_tensor_pattern(r, i);
-        tensor_rules_rule_matches(r, i, "code", "lm_head.weight");
     }
+    bool *matches = calloc(tensor_rules_count(r) + 1, sizeof *matches);
+    tensor_rules_mark_matches(r, "code", "lm_head.weight", matches);
+    free(matches);
 }
 
 static void read_line(struct tensor_rules *r, const char *line, const char *last)
