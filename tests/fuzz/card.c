@@ -4,6 +4,7 @@
 #include "fuzz.h"
 #include "decode.h"
 #include "encode.h"
+#include "history_json.h"
 #include "parts_plan.h"
 #include "safetensors.h"
 
@@ -108,7 +109,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     if (decode_header(copy, size, h, &e) == 0) {
         const struct model_hashes none = {0};
         check_encoding(h);
-        check_json(model_card_history_json(h));
+        check_json(history_json_print(&h->history));
         check_json(model_card_hashes_json(h, &none));
         check_json(model_card_models_json(h));
         if (is_checkpoint(h))
