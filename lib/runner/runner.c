@@ -212,9 +212,10 @@ static int close_stages(struct runner *r, int failed, struct error *e)
     return failed;
 }
 
-static void add_chain_to_report(struct runner *r, uint64_t start, struct run_report *report)
+/* Fills `stages` in, one for each stage. */
+static void add_chain_to_report(struct runner *r, uint64_t start, struct run_report_stage *stages,
+                                struct run_report *report)
 {
-    struct run_report_stage *stages = mem_alloc(r->n_stages, sizeof *stages);
     struct run_report_chain chain = {
         .threads = r->stages[0]->common.threads,
         .peak_resident = process_stats_peak_resident_bytes(),
@@ -235,7 +236,6 @@ static void add_chain_to_report(struct runner *r, uint64_t start, struct run_rep
         chain.bytes_written += stage->bytes_written;
     }
     run_report_add_chain(report, &chain);
-    free(stages);
 }
 
 /* Sets the source's common options to those of the whole run: the most threads, the least memory
@@ -258,6 +258,7 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
 {
     uint64_t start = process_stats_monotonic_ns();
     struct runner r;
+    struct run_report_stage *reported = mem_alloc(n, sizeof *reported); /* not after publishing */
     combine_common_options(stages, n);
     runner_state_init(&r, stages, n);
     e->text[0] = e->stage[0] = '\0';
@@ -271,7 +272,8 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
     runner_state_record_memory_use(&r);
     failed = close_stages(&r, failed, e);
     if (!failed && monitor->report)
-        add_chain_to_report(&r, start, monitor->report);
+        add_chain_to_report(&r, start, reported, monitor->report);
     runner_state_free(&r);
+    free(reported);
     return failed;
 }
