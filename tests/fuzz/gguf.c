@@ -41,7 +41,7 @@ static void encode_and_read(const struct gguf *g)
     free(b.data);
 }
 
-static void fuzz_one(const uint8_t *bytes, size_t size)
+void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     uint8_t *copy = fuzz_copy(bytes, size);
