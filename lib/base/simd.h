@@ -30,6 +30,13 @@
 #define TV_INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
+/* Before a loop of few iterations, which GCC would unroll instead of using vectors. */
+#ifdef __clang__
+#define TV_NOT_UNROLLED
+#else
+#define TV_NOT_UNROLLED _Pragma("GCC unroll 1")
+#endif
+
 /* For functions that such a loop calls for each element. */
 #define TV_INLINE static inline __attribute__((always_inline))
 

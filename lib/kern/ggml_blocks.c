@@ -38,6 +38,7 @@ TV_CLONES static void decode_q4_0(const unsigned char *restrict b, float *restri
 {
     for (size_t i = 0; i < n; i++, b += 18, to += 32) {
         float d = half_at(b);
+        TV_NOT_UNROLLED
         for (size_t e = 0; e < 16; e++) {
             to[e] = d * (float)((b[2 + e] & 15) - 8);
             to[e + 16] = d * (float)((b[2 + e] >> 4) - 8);
@@ -50,6 +51,7 @@ TV_CLONES static void decode_q4_1(const unsigned char *restrict b, float *restri
 {
     for (size_t i = 0; i < n; i++, b += 20, to += 32) {
         float d = half_at(b), m = half_at(b + 2);
+        TV_NOT_UNROLLED
         for (size_t e = 0; e < 16; e++) {
             to[e] = d * (float)(b[4 + e] & 15) + m;
             to[e + 16] = d * (float)(b[4 + e] >> 4) + m;
@@ -63,6 +65,7 @@ TV_CLONES static void decode_q5_0(const unsigned char *restrict b, float *restri
     for (size_t i = 0; i < n; i++, b += 22, to += 32) {
         float d = half_at(b);
         uint32_t high = u32_at(b + 2);
+        TV_NOT_UNROLLED
         for (size_t e = 0; e < 16; e++) {
             int low = (int)((b[6 + e] & 15) | (high >> e & 1) << 4);
             int top = (int)((b[6 + e] >> 4) | (high >> (e + 16) & 1) << 4);
@@ -78,6 +81,7 @@ TV_CLONES static void decode_q5_1(const unsigned char *restrict b, float *restri
     for (size_t i = 0; i < n; i++, b += 24, to += 32) {
         float d = half_at(b), m = half_at(b + 2);
         uint32_t high = u32_at(b + 4);
+        TV_NOT_UNROLLED
         for (size_t e = 0; e < 16; e++) {
             int low = (int)((b[8 + e] & 15) | (high >> e & 1) << 4);
             int top = (int)((b[8 + e] >> 4) | (high >> (e + 16) & 1) << 4);
@@ -96,6 +100,7 @@ static void decode_iq4_nl(const unsigned char *restrict b, float *restrict to, s
 {
     for (size_t i = 0; i < n; i++, b += 18, to += 32) {
         float d = half_at(b);
+        TV_NOT_UNROLLED
         for (size_t e = 0; e < 16; e++) {
             to[e] = d * iq4_values[b[2 + e] & 15];
             to[e + 16] = d * iq4_values[b[2 + e] >> 4];
@@ -113,6 +118,7 @@ static void decode_mxfp4(const unsigned char *restrict b, float *restrict to, si
 {
     for (size_t i = 0; i < n; i++, b += 17, to += 32) {
         float d = half_of_e8m0(b[0]);
+        TV_NOT_UNROLLED
         for (size_t e = 0; e < 16; e++) {
             to[e] = d * mxfp4_values[b[1 + e] & 15];
             to[e + 16] = d * mxfp4_values[b[1 + e] >> 4];
@@ -173,53 +179,106 @@ TV_CLONES static void decode_q5_k(const unsigned char *restrict b, float *restri
 /* In the following, element e of a block has H = e / 128, k = e % 128 / 32, l = e % 32; its code is
  * in bits 2k and 2k + 1 of byte 32 H + l. A scale belongs to 16 elements. */
 
-/* d scale (q - 32); the low four bits of the codes are nibbles, two more are as above. */
+/* Codes first, in loops over bytes, then products, in loops over 16 elements with one scale. */
+TV_INLINE void multiply_codes(const signed char *restrict codes, const float *restrict scales,
+                              float *restrict to)
+{
+    TV_NOT_UNROLLED
+    for (size_t run = 0; run < 16; run++)
+        TV_NOT_UNROLLED
+    for (size_t e = 0; e < 16; e++)
+        to[16 * run + e] = scales[run] * (float)codes[16 * run + e];
+}
+
+/* Codes of 128 elements of Q6_K, minus 32: the low four bits are nibbles, two more are as above. */
+TV_INLINE void unpack_q6_k(const unsigned char *restrict low, const unsigned char *restrict high,
+                           signed char *restrict codes)
+{
+    for (size_t l = 0; l < 32; l++) {
+        codes[l] = (signed char)(((low[l] & 15) | (high[l] & 3) << 4) - 32);
+        codes[32 + l] = (signed char)(((low[32 + l] & 15) | (high[l] >> 2 & 3) << 4) - 32);
+        codes[64 + l] = (signed char)((low[l] >> 4 | (high[l] >> 4 & 3) << 4) - 32);
+        codes[96 + l] = (signed char)((low[32 + l] >> 4 | (high[l] >> 6 & 3) << 4) - 32);
+    }
+}
+
+/* d scale (q - 32) */
 TV_CLONES static void decode_q6_k(const unsigned char *restrict b, float *restrict to, size_t n)
 {
-    for (size_t i = 0; i < n; i++, b += 210) {
+    signed char codes[256];
+    float scales[16];
+    for (size_t i = 0; i < n; i++, b += 210, to += 256) {
         float d = half_at(b + 208);
-        for (size_t run = 0; run < 16; run++, to += 16) {
-            size_t h = run / 8, k = run % 8 / 2, l = 16 * (run % 2);
-            const unsigned char *low = b + 64 * h + 32 * (k % 2) + l, *high = b + 128 + 32 * h + l;
-            float scale = d * (float)(signed char)b[192 + run];
-            for (size_t e = 0; e < 16; e++) {
-                int q = (low[e] >> 4 * (k / 2) & 15) | (high[e] >> 2 * k & 3) << 4;
-                to[e] = scale * (float)(q - 32);
-            }
-        }
+        unpack_q6_k(b, b + 128, codes);
+        unpack_q6_k(b + 64, b + 160, codes + 128);
+        TV_NOT_UNROLLED
+        for (size_t run = 0; run < 16; run++)
+            scales[run] = d * (float)(signed char)b[192 + run];
+        multiply_codes(codes, scales, to);
+    }
+}
+
+/* Codes of two bits of 128 elements. */
+TV_INLINE void unpack_q2(const unsigned char *restrict q, signed char *restrict codes)
+{
+    for (size_t l = 0; l < 32; l++) {
+        codes[l] = (signed char)(q[l] & 3);
+        codes[32 + l] = (signed char)(q[l] >> 2 & 3);
+        codes[64 + l] = (signed char)(q[l] >> 4 & 3);
+        codes[96 + l] = (signed char)(q[l] >> 6);
     }
 }
 
 /* d scale q - dmin offset */
 TV_CLONES static void decode_q2_k(const unsigned char *restrict b, float *restrict to, size_t n)
 {
-    for (size_t i = 0; i < n; i++, b += 84) {
+    signed char codes[256];
+    float scales[16], offsets[16];
+    for (size_t i = 0; i < n; i++, b += 84, to += 256) {
         float d = half_at(b + 80), dmin = half_at(b + 82);
-        for (size_t run = 0; run < 16; run++, to += 16) {
-            const unsigned char *q = b + 16 + 32 * (run / 8) + 16 * (run % 2);
-            size_t shift = run % 8 / 2 * 2;
-            float scale = d * (float)(b[run] & 15), offset = dmin * (float)(b[run] >> 4);
-            for (size_t e = 0; e < 16; e++)
-                to[e] = scale * (float)(q[e] >> shift & 3) - offset;
+        unpack_q2(b + 16, codes);
+        unpack_q2(b + 48, codes + 128);
+        TV_NOT_UNROLLED
+        for (size_t run = 0; run < 16; run++) {
+            scales[run] = d * (float)(b[run] & 15);
+            offsets[run] = dmin * (float)(b[run] >> 4);
         }
+        TV_NOT_UNROLLED
+        for (size_t run = 0; run < 16; run++)
+            TV_NOT_UNROLLED
+        for (size_t e = 0; e < 16; e++)
+            to[16 * run + e] = scales[run] * (float)codes[16 * run + e] - offsets[run];
+    }
+}
+
+/* The same for Q3_K, minus 4 where a bit of the mask, from `bit` on, is clear. */
+TV_INLINE void unpack_q3_k(const unsigned char *restrict q, const unsigned char *restrict mask,
+                           unsigned bit, signed char *restrict codes)
+{
+    for (size_t l = 0; l < 32; l++) {
+        unsigned m = (unsigned)mask[l] >> bit;
+        codes[l] = (signed char)((int)((q[l] & 3) | (m & 1) << 2) - 4);
+        codes[32 + l] = (signed char)((int)((q[l] >> 2 & 3) | (m & 2) << 1) - 4);
+        codes[64 + l] = (signed char)((int)((q[l] >> 4 & 3) | (m & 4)) - 4);
+        codes[96 + l] = (signed char)((int)((unsigned)q[l] >> 6 | (m & 8) >> 1) - 4);
     }
 }
 
 /* d (scale - 32) (q - 4 [bit 4 H + k of byte l of the mask is clear]) */
 TV_CLONES static void decode_q3_k(const unsigned char *restrict b, float *restrict to, size_t n)
 {
-    for (size_t i = 0; i < n; i++, b += 110) {
+    signed char codes[256];
+    float scales[16];
+    for (size_t i = 0; i < n; i++, b += 110, to += 256) {
         float d = half_at(b + 108);
-        for (size_t run = 0; run < 16; run++, to += 16) {
-            size_t h = run / 8, k = run % 8 / 2, l = 16 * (run % 2);
-            const unsigned char *q = b + 32 + 32 * h + l, *mask = b + l;
-            int low = b[96 + run % 8] >> 4 * h & 15, high = b[104 + run % 4] >> 2 * (run / 4) & 3;
-            float scale = d * (float)((low | high << 4) - 32);
-            for (size_t e = 0; e < 16; e++) {
-                int code = (q[e] >> 2 * k & 3) - 4 + 4 * (mask[e] >> (4 * h + k) & 1);
-                to[e] = scale * (float)code;
-            }
+        unpack_q3_k(b + 32, b, 0, codes);
+        unpack_q3_k(b + 64, b, 4, codes + 128);
+        for (size_t run = 0; run < 16; run++) {
+            int low = b[96 + run % 8] >> 4 * (run / 8) & 15;
+            int high = b[104 + run % 4] >> 2 * (run / 4) & 3;
+            scales[run] = d * (float)((low | high << 4) - 32);
         }
+        multiply_codes(codes, scales, to);
     }
 }
 
@@ -244,6 +303,7 @@ static void decode_iq4_xs(const unsigned char *restrict b, float *restrict to, s
             const unsigned char *q = b + 8 + 16 * j;
             int scale = (int)((b[4 + j / 2] >> 4 * (j % 2) & 15u) | (high >> 2 * j & 3) << 4);
             float dl = d * (float)(scale - 32);
+            TV_NOT_UNROLLED
             for (size_t l = 0; l < 16; l++) {
                 to[l] = dl * iq4_values[q[l] & 15];
                 to[l + 16] = dl * iq4_values[q[l] >> 4];
