@@ -131,7 +131,9 @@ END
     tv merge --quiet config.yml merged.gguf
     tv-extract base="$BASE" m="$LLAMA" | weigh 0.5 | combine | pack --base base="$BASE" same.gguf
     tv-diff merged.gguf same.gguf
-    grep -ac '"tool":"tv-extract"' same.gguf
+    tv-extract base="$BASE" m="$LLAMA" | weigh 0.5 | combine |
+        pack --base base="$BASE" --dtype f32 f32.gguf
+    tv verify f32.gguf base="$BASE" m="$LLAMA"
     export REFUSED_BY=pack
     not tv merge --quiet config.yml merged.gguf 2>err # after the note on quantization errors
     grep -c "exists already" err

@@ -567,6 +567,8 @@ struct hub_model ckpt_hub_model(const struct ckpt *c)
 int ckpt_read_metadata(const struct ckpt *c, json_t **metadata, struct error *e)
 {
     *metadata = NULL;
+    if (c->gguf)
+        return gguf_config_read_recorded_metadata(c->gguf, metadata);
     if (c->n_shards == 0 || file_format_detect(c->shards[0].file->bytes, c->shards[0].file->size) !=
                                 FILE_FORMAT_SAFETENSORS)
         return 0;

@@ -2,7 +2,6 @@
 
 #include "little_endian.h"
 
-#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -409,4 +408,24 @@ char *gguf_config_json(const struct gguf_model *m, struct error *e)
     }
     json_decref(config);
     return text;
+}
+
+/* ---- what pack recorded ---------------------------------------------------------------------- */
+
+int gguf_config_read_recorded_metadata(const struct gguf_model *m, json_t **metadata)
+{
+    const struct gguf_metadata *all = gguf_model_metadata(m);
+    static const char prefix[] = "general.", recorded[] = "general.tvtools_";
+    *metadata = json_object();
+    for (size_t i = 0; i < all->n; i++) {
+        const struct gguf_value *v = &all->values[i];
+        if (v->type == GGUF_STRING && strncmp(v->key, recorded, strlen(recorded)) == 0)
+            json_object_set_new(*metadata, v->key + strlen(prefix),
+                                json_stringn((const char *)v->data, v->data_size));
+    }
+    if (json_object_size(*metadata) > 0)
+        return 1;
+    json_decref(*metadata);
+    *metadata = NULL;
+    return 0;
 }
