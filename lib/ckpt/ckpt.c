@@ -4,10 +4,13 @@
 #include "gguf_config.h"
 #include "glob_pattern.h"
 #include "hash.h"
+#include "model_input.h"
 #include "notes.h"
 #include "read_files.h"
 #include "safetensors.h"
+#include "safetensors_pipe.h"
 #include "shard_index.h"
+#include "spool.h"
 #include "torch_file.h"
 #include "unarchive.h"
 #include "weight_files.h"
@@ -43,7 +46,9 @@ struct ckpt {
     size_t n_auxiliary;
     const char *omitted; /* ckpt_omitted_files */
     struct hub_model hub;
-    struct gguf_model *gguf; /* NULL: the weights are not in GGUF files */
+    struct gguf_model *gguf;       /* NULL: the weights are not in GGUF files */
+    struct safetensors_pipe *pipe; /* the only file is read from a pipe; NULL: all are mapped */
+    bool is_copied;                /* the pipe has been copied to a file, which is mapped */
 };
 
 /* ---- recognition ----------------------------------------------------------------------------- */
@@ -53,20 +58,21 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
     struct stat st;
     enum file_format format;
     char *found;
+    bool is_compressed;
     if (hf_cache_resolve_path(path, &found, e) <= 0)
         return -1;
     int fd = -1, result = stat(found, &st) < 0 ? -1 : S_ISDIR(st.st_mode);
-    if (result == 0 && S_ISREG(st.st_mode)) { /* reading from a pipe would consume its bytes */
-        fd = open(found, O_RDONLY | O_CLOEXEC);
-        result =
-            fd < 0 || file_format_detect_fd(fd, &format) < 0
-                ? -1
-                : format != FILE_FORMAT_UNKNOWN || model_files_kind_of(found) == MODEL_FILE_WEIGHTS;
-    }
+    if (result == 0 && S_ISREG(st.st_mode)) /* reading from a pipe would consume its bytes */
+        result = fd = open(found, O_RDONLY | O_CLOEXEC);
     if (result < 0)
         error_set(e, "cannot open %s: %s", found, strerror(errno));
-    if (fd >= 0)
+    else if (fd >= 0) {
+        result = model_input_detect(fd, found, &format, &is_compressed, e);
+        if (result == 0)
+            result =
+                format != FILE_FORMAT_UNKNOWN || model_files_kind_of(found) == MODEL_FILE_WEIGHTS;
         close(fd);
+    }
     free(found);
     return result;
 }
@@ -75,9 +81,7 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
 static int is_torch_zip(const char *path, struct error *e)
 {
     struct model_file file = {.title = path};
-    if (model_files_map_file(&file, e) < 0)
-        return -1;
-    int found = torch_file_recognise(path, file.bytes, file.size, e);
+    int found = model_input_is_torch_zip(&file, e);
     if (file.is_mapped)
         munmap((void *)file.bytes, file.size);
     return found;
@@ -121,11 +125,12 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
 {
     struct stat st;
     enum file_format format = FILE_FORMAT_UNKNOWN;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int failed = fd < 0 || fstat(fd, &st) < 0 ||
-                 (S_ISREG(st.st_mode) && file_format_detect_fd(fd, &format) < 0);
-    if (failed)
-        error_set(e, "cannot open %s: %s", path, strerror(errno));
+    bool is_compressed = false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), failed = 0;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        failed = error_set(e, "cannot open %s: %s", path, strerror(errno));
+    else if (S_ISREG(st.st_mode))
+        failed = model_input_detect(fd, path, &format, &is_compressed, e);
     if (fd >= 0)
         close(fd);
     if (failed)
@@ -133,11 +138,15 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
     read_files_add(&st);
     if (S_ISDIR(st.st_mode))
         return model_files_add_folder(files, path, e) < 0 ? -1 : weight_files_find(w, e);
+    if (is_compressed && format != FILE_FORMAT_ARCHIVE)
+        return model_input_add_compressed_file(files, w, path, spool, e);
     int is_torch = format == FILE_FORMAT_ZIP ? is_torch_zip(path, e) : 0;
     if (is_torch < 0)
         return -1;
-    if (format == FILE_FORMAT_ARCHIVE || (format == FILE_FORMAT_ZIP && !is_torch))
-        return unarchive_model(files, path, spool, w->notes, e) < 0 ? -1 : weight_files_find(w, e);
+    if (format == FILE_FORMAT_ARCHIVE || (format == FILE_FORMAT_ZIP && !is_torch)) {
+        const struct unarchive_input input = {.path = path, .fd = -1};
+        return unarchive_model(files, &input, spool, w->notes, e) ? -1 : weight_files_find(w, e);
+    }
     return list_single_weight_file(files, w, path, format, e);
 }
 
@@ -151,7 +160,8 @@ static int read_shard_header(struct shard *s, struct error *e)
     if (format == FILE_FORMAT_LFS_POINTER)
         return error_set(e, "%s is a Git LFS pointer, not the file itself; run git lfs pull",
                          s->tensors.file);
-    if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_ARCHIVE)
+    if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_ARCHIVE ||
+        format == FILE_FORMAT_COMPRESSED)
         return error_set(
             e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
             s->tensors.file, size);
@@ -391,10 +401,79 @@ struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct 
     return open_checkpoint(path, spool, notes, true, e);
 }
 
+/* Reads the header of a safetensors file; its data stay in the pipe. */
+static int open_safetensors_pipe(struct ckpt *c, struct byte_input *in, const char *title,
+                                 struct error *e)
+{
+    c->shards = mem_alloc(1, sizeof *c->shards);
+    c->shards->file = model_files_add(&c->files, "model.safetensors", title, 0);
+    c->shards->tensors.file = c->shards->file->title;
+    c->n_shards = 1;
+    c->pipe = safetensors_pipe_open(in, &c->shards->tensors, e);
+    if (!c->pipe)
+        return -1;
+    c->n = c->shards->tensors.n;
+    return list_tensors_of_all_shards(c, e);
+}
+
+static int open_copied_pipe(struct ckpt *c, struct byte_input *in, const char *title,
+                            const char *spool, FILE *notes, struct error *e)
+{
+    struct weight_files w = {.files = &c->files, .path = title, .notes = notes};
+    int failed =
+        model_input_add_pipe(&c->files, &w, in, spool, e) < 0 || read_tensors(c, &w, e) ? -1 : 0;
+    list_auxiliary_files(c, &w);
+    list_omitted_files(c);
+    weight_files_free(&w);
+    byte_input_close(in);
+    return failed;
+}
+
+struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char *spool,
+                            FILE *notes, struct error *e)
+{
+    size_t n;
+    const unsigned char *bytes = byte_input_peek(in, &n);
+    struct ckpt *c = mem_alloc(1, sizeof *c);
+    int failed = file_format_detect(bytes, n) == FILE_FORMAT_SAFETENSORS
+                     ? open_safetensors_pipe(c, in, title, e)
+                     : open_copied_pipe(c, in, title, spool, notes, e);
+    if (!failed)
+        return c;
+    ckpt_close(c);
+    return NULL;
+}
+
+int ckpt_copy_pipe(struct ckpt *c, const char *spool, struct error *e)
+{
+    struct shard *s = c->shards;
+    int fd = spool_open_temporary_file(spool, e);
+    if (fd < 0)
+        return -1;
+    int failed =
+        safetensors_pipe_copy_to_file(c->pipe, fd, e) || model_files_map_fd(s->file, fd, e) < 0;
+    close(fd);
+    if (failed)
+        return -1;
+    for (size_t i = 0; i < s->tensors.n; i++)
+        s->tensors.list[i].data =
+            s->file->bytes + 8 + s->tensors.header_size + s->tensors.list[i].offset;
+    for (size_t i = 0; i < c->n; i++)
+        c->entries[i].tensor.data = c->entries[i].stored->data;
+    c->is_copied = true;
+    return 0;
+}
+
+bool ckpt_is_pipe(const struct ckpt *c)
+{
+    return c->pipe && !c->is_copied;
+}
+
 void ckpt_close(struct ckpt *c)
 {
     if (!c)
         return;
+    safetensors_pipe_close(c->pipe);
     for (size_t i = 0; i < c->n_shards; i++)
         stored_tensors_free(&c->shards[i].tensors);
     gguf_model_close(c->gguf);
@@ -407,6 +486,8 @@ void ckpt_close(struct ckpt *c)
 
 int ckpt_check_unchanged(const struct ckpt *c, struct error *e)
 {
+    if (ckpt_is_pipe(c))
+        return safetensors_pipe_finish(c->pipe, e);
     return model_files_check_unchanged(&c->files, e);
 }
 
@@ -434,9 +515,30 @@ long ckpt_find_tensor(const struct ckpt *c, const char *name)
     return found ? found - c->entries : -1;
 }
 
+uint64_t ckpt_pipe_offset(const struct ckpt *c, size_t i)
+{
+    return c->entries[i].stored->offset;
+}
+
+int ckpt_load_elements(const struct ckpt *c, size_t i, size_t first, size_t n, struct error *e)
+{
+    if (!ckpt_is_pipe(c))
+        return 0;
+    const struct stored_tensor *t = c->entries[i].stored;
+    return safetensors_pipe_load(c->pipe, t->offset + dtype_bytes(t->dtype, first),
+                                 dtype_bytes(t->dtype, n), e);
+}
+
 void ckpt_read_elements(const struct ckpt *c, size_t i, size_t first, size_t n, void *to)
 {
-    stored_tensors_copy_elements(c->entries[i].stored, first, n, to);
+    const struct stored_tensor *t = c->entries[i].stored;
+    if (ckpt_is_pipe(c)) {
+        uint64_t offset = t->offset + dtype_bytes(t->dtype, first);
+        if (n > 0)
+            memcpy(to, safetensors_pipe_bytes(c->pipe, offset), dtype_bytes(t->dtype, n));
+        return;
+    }
+    stored_tensors_copy_elements(t, first, n, to);
 }
 
 uint64_t ckpt_hash_elements(const struct ckpt *c, size_t i, size_t first, size_t n)
@@ -458,6 +560,8 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n)
 {
     size_t size;
     const struct entry *e = &c->entries[i];
+    if (ckpt_is_pipe(c))
+        return;
     const unsigned char *from = stored_tensors_byte_range(e->stored, first, n, &size);
     model_files_release_pages_sequentially(e->shard->file, from, size,
                                            first + n == e->tensor.elements);

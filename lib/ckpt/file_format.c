@@ -1,5 +1,7 @@
 #include "file_format.h"
 
+#include "byte_input.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <string.h>
@@ -10,13 +12,9 @@ static bool starts_with(const unsigned char *bytes, size_t n, const char *magic,
     return n >= length && memcmp(bytes, magic, length) == 0;
 }
 
-static bool is_tar_or_compressed(const unsigned char *bytes, size_t n)
+static bool is_tar(const unsigned char *bytes, size_t n)
 {
-    static const char xz[] = {'\xfd', '7', 'z', 'X', 'Z', '\0'};
-    return starts_with(bytes, n, "\x1f\x8b", 2) ||         /* gzip */
-           starts_with(bytes, n, "\x28\xb5\x2f\xfd", 4) || /* zstd */
-           starts_with(bytes, n, xz, sizeof xz) ||
-           (n > 262 && memcmp(bytes + 257, "ustar", 5) == 0); /* tar */
+    return n > 262 && memcmp(bytes + 257, "ustar", 5) == 0;
 }
 
 /* Eight bytes of header length, then JSON. */
@@ -31,7 +29,9 @@ enum file_format file_format_detect(const unsigned char *bytes, size_t n)
         return FILE_FORMAT_UNKNOWN;
     if (starts_with(bytes, n, "PK\3\4", 4) || starts_with(bytes, n, "PK\5\6", 4))
         return FILE_FORMAT_ZIP;
-    if (is_tar_or_compressed(bytes, n))
+    if (byte_input_is_compressed(bytes, n))
+        return FILE_FORMAT_COMPRESSED;
+    if (is_tar(bytes, n))
         return FILE_FORMAT_ARCHIVE;
     if (starts_with(bytes, n, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46", 8))
         return FILE_FORMAT_TORCH_LEGACY;
