@@ -401,18 +401,51 @@ struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct 
     return open_checkpoint(path, spool, notes, true, e);
 }
 
+/* Copies the pipe to a temporary file, which is mapped then. */
+static int copy_and_map_pipe(struct ckpt *c, const char *spool, struct error *e)
+{
+    int fd = spool_open_temporary_file(spool, e);
+    if (fd < 0)
+        return -1;
+    int failed = safetensors_pipe_copy_to_file(c->pipe, fd, e) ||
+                 model_files_map_fd(c->shards->file, fd, e) < 0;
+    close(fd);
+    c->is_copied = !failed;
+    return failed;
+}
+
+/* Scales and weights of a quantised file are not read in the order of the file. */
+static bool has_quantized_tensors(const struct stored_tensors *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (dtype_is_quantized(s->list[i].dtype))
+            return true;
+    return false;
+}
+
+static int copy_quantized_pipe(struct ckpt *c, const char *spool, FILE *notes, struct error *e)
+{
+    struct shard *s = c->shards;
+    if (copy_and_map_pipe(c, spool, e))
+        return -1;
+    notes_print(notes, "copied %s to a temporary file, because it has quantized tensors",
+                s->tensors.file);
+    stored_tensors_free(&s->tensors);
+    return read_shard_header(s, e);
+}
+
 /* Reads the header of a safetensors file; its data stay in the pipe. */
 static int open_safetensors_pipe(struct ckpt *c, struct byte_input *in, const char *title,
-                                 struct error *e)
+                                 const char *spool, FILE *notes, struct error *e)
 {
-    c->shards = mem_alloc(1, sizeof *c->shards);
-    c->shards->file = model_files_add(&c->files, "model.safetensors", title, 0);
-    c->shards->tensors.file = c->shards->file->title;
+    struct shard *s = c->shards = mem_alloc(1, sizeof *c->shards);
+    s->file = model_files_add(&c->files, "model.safetensors", title, 0);
+    s->tensors = (struct stored_tensors){.file = s->file->title, .notes = notes};
     c->n_shards = 1;
-    c->pipe = safetensors_pipe_open(in, &c->shards->tensors, e);
-    if (!c->pipe)
+    c->pipe = safetensors_pipe_open(in, &s->tensors, e);
+    if (!c->pipe || (has_quantized_tensors(&s->tensors) && copy_quantized_pipe(c, spool, notes, e)))
         return -1;
-    c->n = c->shards->tensors.n;
+    c->n = s->tensors.n;
     return list_tensors_of_all_shards(c, e);
 }
 
@@ -436,7 +469,7 @@ struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char
     const unsigned char *bytes = byte_input_peek(in, &n);
     struct ckpt *c = mem_alloc(1, sizeof *c);
     int failed = file_format_detect(bytes, n) == FILE_FORMAT_SAFETENSORS
-                     ? open_safetensors_pipe(c, in, title, e)
+                     ? open_safetensors_pipe(c, in, title, spool, notes, e)
                      : open_copied_pipe(c, in, title, spool, notes, e);
     if (!failed)
         return c;
@@ -447,20 +480,13 @@ struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char
 int ckpt_copy_pipe(struct ckpt *c, const char *spool, struct error *e)
 {
     struct shard *s = c->shards;
-    int fd = spool_open_temporary_file(spool, e);
-    if (fd < 0)
-        return -1;
-    int failed =
-        safetensors_pipe_copy_to_file(c->pipe, fd, e) || model_files_map_fd(s->file, fd, e) < 0;
-    close(fd);
-    if (failed)
+    if (copy_and_map_pipe(c, spool, e))
         return -1;
     for (size_t i = 0; i < s->tensors.n; i++)
         s->tensors.list[i].data =
             s->file->bytes + 8 + s->tensors.header_size + s->tensors.list[i].offset;
     for (size_t i = 0; i < c->n; i++)
         c->entries[i].tensor.data = c->entries[i].stored->data;
-    c->is_copied = true;
     return 0;
 }
 
@@ -529,22 +555,27 @@ int ckpt_load_elements(const struct ckpt *c, size_t i, size_t first, size_t n, s
                                  dtype_bytes(t->dtype, n), e);
 }
 
+static const unsigned char *bytes_in_pipe(const struct ckpt *c, const struct stored_tensor *t,
+                                          size_t first)
+{
+    return safetensors_pipe_bytes(c->pipe, t->offset + dtype_bytes(t->dtype, first));
+}
+
 void ckpt_read_elements(const struct ckpt *c, size_t i, size_t first, size_t n, void *to)
 {
     const struct stored_tensor *t = c->entries[i].stored;
-    if (ckpt_is_pipe(c)) {
-        uint64_t offset = t->offset + dtype_bytes(t->dtype, first);
-        if (n > 0)
-            memcpy(to, safetensors_pipe_bytes(c->pipe, offset), dtype_bytes(t->dtype, n));
-        return;
-    }
-    stored_tensors_copy_elements(t, first, n, to);
+    if (!ckpt_is_pipe(c))
+        stored_tensors_copy_elements(t, first, n, to);
+    else if (n > 0)
+        memcpy(to, bytes_in_pipe(c, t, first), dtype_bytes(t->dtype, n));
 }
 
 uint64_t ckpt_hash_elements(const struct ckpt *c, size_t i, size_t first, size_t n)
 {
     const struct stored_tensor *t = c->entries[i].stored;
     size_t size = dtype_bytes(t->dtype, n);
+    if (ckpt_is_pipe(c))
+        return XXH3_64bits(size ? bytes_in_pipe(c, t, first) : NULL, size);
     if (t->encoding || !t->stride) {
         const unsigned char *bytes = stored_tensors_byte_range(t, first, n, &size);
         return XXH3_64bits_withSeed(bytes, size, t->encoding ? t->encoding->hash : 0);
