@@ -207,6 +207,8 @@ static int set_used_weights_metadata(struct checkpoint_writer *w, const char *te
 int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char *text,
                                          struct error *e)
 {
+    if (w->to_stdout && w->target.form == OUTPUT_SAFETENSORS)
+        return 0; /* the header has been written */
     if (w->target.form == OUTPUT_SAFETENSORS)
         return set_used_weights_metadata(w, text, e);
     return text ? checkpoint_writer_write_file(w, USED_WEIGHTS_FILE, text, strlen(text), e) : 0;

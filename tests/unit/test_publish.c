@@ -189,7 +189,8 @@ static void test_weights_of_one_file(void)
         size_t size;
         char text[2000] = "";
         memset(text, 'w', length);
-        struct checkpoint_writer *p = checkpoint_writer_open("one.safetensors", true, 1, &e);
+        struct checkpoint_writer *p = checkpoint_writer_open(
+            "one.safetensors", output_target_form_of_name("one.safetensors"), true, 1, &e);
         const struct shard_layout_spec spec = {.n = 1,
                                                .names = large,
                                                .dtypes = bytes_dtype,
