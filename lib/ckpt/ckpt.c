@@ -6,6 +6,7 @@
 #include "hash.h"
 #include "model_input.h"
 #include "notes.h"
+#include "npz.h"
 #include "read_files.h"
 #include "safetensors.h"
 #include "safetensors_pipe.h"
@@ -48,6 +49,7 @@ struct ckpt {
     struct hub_model hub;
     struct gguf_model *gguf;       /* NULL: the weights are not in GGUF files */
     struct safetensors_pipe *pipe; /* the only file is read from a pipe; NULL: all are mapped */
+    const char *spool;             /* folder of temporary files; while it is opened */
     bool is_copied;                /* the pipe has been copied to a file, which is mapped */
 };
 
@@ -77,11 +79,11 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
     return result;
 }
 
-/* Is the zip at `path` a torch file? 0: it is an archive; -1: it is damaged. */
-static int is_torch_zip(const char *path, struct error *e)
+/* Is the zip at `path` a weight file? 0: it is an archive; -1: it is damaged. */
+static int is_weight_zip(const char *path, struct error *e)
 {
     struct model_file file = {.title = path};
-    int found = model_input_is_torch_zip(&file, e);
+    int found = model_input_is_weight_zip(&file, e);
     if (file.is_mapped)
         munmap((void *)file.bytes, file.size);
     return found;
@@ -140,10 +142,10 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
         return model_files_add_folder(files, path, e) < 0 ? -1 : weight_files_find(w, e);
     if (is_compressed && format != FILE_FORMAT_ARCHIVE)
         return model_input_add_compressed_file(files, w, path, spool, e);
-    int is_torch = format == FILE_FORMAT_ZIP ? is_torch_zip(path, e) : 0;
-    if (is_torch < 0)
+    int is_weights = format == FILE_FORMAT_ZIP ? is_weight_zip(path, e) : 0;
+    if (is_weights < 0)
         return -1;
-    if (format == FILE_FORMAT_ARCHIVE || (format == FILE_FORMAT_ZIP && !is_torch)) {
+    if (format == FILE_FORMAT_ARCHIVE || (format == FILE_FORMAT_ZIP && !is_weights)) {
         const struct unarchive_input input = {.path = path, .fd = -1};
         return unarchive_model(files, &input, spool, w->notes, e) ? -1 : weight_files_find(w, e);
     }
@@ -165,9 +167,11 @@ static int read_shard_header(struct shard *s, struct error *e)
         return error_set(
             e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
             s->tensors.file, size);
+    bool is_npz = format == FILE_FORMAT_ZIP && npz_recognise(s->tensors.file, bytes, size);
     int failed = format == FILE_FORMAT_SAFETENSORS
                      ? safetensors_list_tensors(&s->tensors, bytes, size, e)
-                     : torch_file_list_tensors(&s->tensors, bytes, size, e);
+                 : is_npz ? npz_list_tensors(&s->tensors, bytes, size, e)
+                          : torch_file_list_tensors(&s->tensors, bytes, size, e);
     model_files_release_pages(s->file, bytes, size);
     return failed;
 }
@@ -214,7 +218,8 @@ static int read_shard_headers(struct ckpt *c, const struct weight_files *w, stru
         c->shards[i] = (struct shard){.file = w->list[i],
                                       .tensors = {.file = w->list[i]->title, .notes = w->notes}};
     for (size_t i = 0; i < w->n; i++)
-        if (model_files_map_file(w->list[i], e) < 0)
+        if (model_files_map_file(w->list[i], e) < 0 ||
+            model_input_decompress_npz(w->list[i], c->spool, w->notes, e))
             return -1;
     if (is_gguf(w->list[0]))
         return read_gguf_headers(c, e);
@@ -381,6 +386,7 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
     if (hf_cache_resolve_path(path, &found, e) <= 0)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
+    c->spool = spool;
     struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
     int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
                  ((tensors || has_gguf_weights(&w)) && read_tensors(c, &w, e));
@@ -468,6 +474,7 @@ struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char
     size_t n;
     const unsigned char *bytes = byte_input_peek(in, &n);
     struct ckpt *c = mem_alloc(1, sizeof *c);
+    c->spool = spool;
     int failed = file_format_detect(bytes, n) == FILE_FORMAT_SAFETENSORS
                      ? open_safetensors_pipe(c, in, title, spool, notes, e)
                      : open_copied_pipe(c, in, title, spool, notes, e);

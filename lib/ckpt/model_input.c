@@ -1,6 +1,7 @@
 #include "model_input.h"
 
 #include "notes.h"
+#include "npz.h"
 #include "spool.h"
 #include "torch_file.h"
 #include "unarchive.h"
@@ -33,11 +34,38 @@ int model_input_detect(int fd, const char *path, enum file_format *format, bool 
     return 0;
 }
 
-int model_input_is_torch_zip(struct model_file *file, struct error *e)
+int model_input_is_weight_zip(struct model_file *file, struct error *e)
 {
     if (model_files_map_file(file, e) < 0)
         return -1;
-    return torch_file_recognise(file->title, file->bytes, file->size, e);
+    return npz_recognise(file->title, file->bytes, file->size)
+               ? 1
+               : torch_file_recognise(file->title, file->bytes, file->size, e);
+}
+
+int model_input_decompress_npz(struct model_file *file, const char *spool, FILE *notes,
+                               struct error *e)
+{
+    if (file_format_detect(file->bytes, file->size) != FILE_FORMAT_ZIP ||
+        !npz_recognise(file->title, file->bytes, file->size) ||
+        !npz_is_compressed(file->title, file->bytes, file->size))
+        return 0;
+    int fd = spool_open_temporary_file(spool, e);
+    if (fd < 0)
+        return -1;
+    struct model_file copy = {.name = file->name, .title = file->title};
+    int failed = npz_decompress(file->title, file->bytes, file->size, fd, e) ||
+                 model_files_map_fd(&copy, fd, e) < 0;
+    close(fd);
+    if (failed)
+        return -1;
+    notes_print(notes, "decompressed %s to a temporary file: %llu MiB", file->title,
+                (unsigned long long)(copy.size >> 20));
+    munmap((void *)file->bytes, file->size);
+    file->bytes = copy.bytes;
+    file->size = copy.size;
+    file->is_mapped = copy.is_mapped;
+    return 0;
 }
 
 /* ---- copying to a temporary file ------------------------------------------------------------- */
@@ -107,9 +135,9 @@ static int add_copied_file(struct model_files *f, struct weight_files *w, int fd
 {
     struct model_file *file = &f->files[0];
     bool is_zip = file_format_detect(file->bytes, file->size) == FILE_FORMAT_ZIP;
-    int is_torch = is_zip ? model_input_is_torch_zip(file, e) : 1;
-    if (is_torch <= 0)
-        return is_torch < 0 ? -1 : unarchive_copied_zip(f, w, fd, spool, e);
+    int is_weights = is_zip ? model_input_is_weight_zip(file, e) : 1;
+    if (is_weights <= 0)
+        return is_weights < 0 ? -1 : unarchive_copied_zip(f, w, fd, spool, e);
     weight_files_add(w, file);
     notes_print(w->notes, "copied %s to a temporary file: %llu MiB", w->path,
                 (unsigned long long)(file->size >> 20));

@@ -11,8 +11,12 @@
  * that is damaged. */
 int model_input_detect(int fd, const char *path, enum file_format *format, bool *is_compressed,
                        struct error *e);
-/* Is the zip at `path` a torch file? 0: it is an archive; -1: it is damaged. */
-int model_input_is_torch_zip(struct model_file *file, struct error *e);
+/* Is this zip a weight file: a torch file or an .npz? 0: it is an archive; -1: it is damaged. */
+int model_input_is_weight_zip(struct model_file *file, struct error *e);
+/* Replaces a mapped .npz with compressed records by a decompressed copy, with a note; other files
+ * stay. */
+int model_input_decompress_npz(struct model_file *file, const char *spool, FILE *notes,
+                               struct error *e);
 /* Adds the weights of a compressed file, decompressed. Notes it. */
 int model_input_add_compressed_file(struct model_files *f, struct weight_files *w, const char *path,
                                     const char *spool, struct error *e);

@@ -69,6 +69,7 @@ static void cut_file_extension(char *name)
                                           ".bin",
                                           ".pt",
                                           ".pth",
+                                          ".npz",
                                           ".gguf",
                                           ".tar",
                                           ".tar.gz",

@@ -42,7 +42,7 @@ int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *
                                        const char *value, struct error *e);
 
 /* Writes the weights that the joins used (used_weights_text; NULL: all were 1): to a file of their
- * own, or for OUTPUT_SAFETENSORS to the metadata if the key was declared. Call it after the last
+ * own, or for OUTPUT_SAFETENSORS to the metadata, except on standard output. Call it after the last
  * checkpoint_writer_write_tensor. */
 int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char *text,
                                          struct error *e);
