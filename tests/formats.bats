@@ -84,3 +84,22 @@ key w.npy has a damaged header
 eval w.npy has a damaged header
 END
 }
+
+@test "a folder of a diffusers pipeline is a model; the pipeline is refused with the names of its folders" {
+    printf 'kind weights\nmodel m\ntensor b 2\nvector m\n1 2\n' | from-text | pack m.safetensors
+    mkdir -p pipe/unet pipe/vae pipe/scheduler pipe/text_encoder
+    echo '{}' | tee pipe/model_index.json pipe/unet/config.json >pipe/scheduler/config.json
+    for f in unet/diffusion_pytorch_model vae/diffusion_pytorch_model.fp16 text_encoder/model; do
+        cp m.safetensors pipe/$f.safetensors
+    done
+    echo 'not read' >pipe/unet/diffusion_pytorch_model.fp16.safetensors
+    unpack unet=pipe/unet vae=pipe/vae/ text=pipe/text_encoder | combine --normalize=all |
+        pack --like pipe/unet out
+    [ -e out/config.json ]
+    tv-diff out/model.safetensors m.safetensors
+    run -1 --separate-stderr unpack pipe
+    [ "$stderr" = "unpack: pipe is a diffusers pipeline of several models; give the folder of one: \
+pipe/text_encoder, pipe/unet, pipe/vae" ]
+    run -1 --separate-stderr unpack pipe/scheduler
+    [[ $stderr == *"contains no weights"* ]]
+}
