@@ -66,6 +66,7 @@ damaged("eval.npz", record.replace(b"False", b"exit("))
 END
     while read -r file sentence; do
         run -1 --separate-stderr unpack "$file.npz"
+        # shellcheck disable=SC2154
         [[ $stderr == "unpack: $file.npz: "*"$sentence"* ]] || { echo "$file: $stderr"; return 1; }
     done <<'END'
 big array w.npy has the big-endian dtype >f4
