@@ -76,6 +76,7 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
         }
         t->base_name = NULL;
     }
+    stage_record_fingerprint(s, model_source_fingerprint(base_model_source(base)));
     stage_record_operand(s, layer_slice_format_name_with_range(base_model_source(base),
                                                                s->operands.items[0], &s->arena));
     return 0;

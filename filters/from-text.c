@@ -157,9 +157,11 @@ static int close(struct stage *s, bool ok, struct error *e)
     const struct text_form *form = &source->form;
     for (size_t i = 0; ok && i < form->n_hashes; i++)
         source_sink_services_add_model_hash(s, form->hashed_models[i], form->hashes[i]);
+    const char *path = s->operands.n ? s->operands.items[0] : "-";
+    int failed = ok ? mapped_file_check_unchanged(&source->file, path, e) : 0;
     mapped_file_close(&source->file);
     free(source);
-    return 0;
+    return failed;
 }
 
 const struct filter filter_from_text = {

@@ -9,15 +9,17 @@
  * The sum is computed in F32, or in F64 if the base is stored in F64, and rounded once: to --dtype,
  * else to the --dtype of the sources, else to the stored dtype of the base (for weights: of the
  * first model). Config, tokenizer and other auxiliary files are copied from the base or from
- * --like; tensors that the stream lacks from the base only. OUT is a folder, a .safetensors file, a
- * .tar or .tar.zst archive, or - for an archive (with --format a safetensors file) on standard
- * output; README.md is its model card.
+ * --like; tensors that the stream lacks from the base only. OUT is a folder, a .safetensors or
+ * .gguf file, a .tar or .tar.zst archive, or - for an archive (with --format a safetensors file) on
+ * standard output; README.md is its model card. A .gguf file has metadata, tokenizer and order of
+ * tensors of the base or of --like, which is a GGUF model then.
  */
 #include "auxiliary_files.h"
 #include "base_model.h"
-#include "checkpoint_contents.h"
+#include "checkpoint_tensors.h"
 #include "checkpoint_writer.h"
 #include "filter.h"
+#include "gguf_output.h"
 #include "input_guard.h"
 #include "layer_slice.h"
 #include "merge_part.h"
@@ -27,8 +29,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHUNK ((size_t)65536) /* elements of a tensor of the base copied at a time */
 
 struct options {
     const char *base, *onto, *like, *tokenizer, *chat_template, *part;
@@ -64,8 +64,10 @@ static const struct option_row rows[] = {
     {"format", OPTION_CHOICE, FIELD(format), "safetensors",
      .help = "what - is, in place of a tar: the safetensors file alone, in the order of the stream",
      .choices = "safetensors", .not_in_history = true},
-    {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE",
-     .help = "store every floating-point tensor as float32, bfloat16, float16 or float64"},
+    {"dtype", OPTION_DTYPE, FIELD(dtype), "TYPE",
+     .help = "store every floating-point tensor as float32, bfloat16, float16 or float64, or, in a "
+             ".gguf file, matrices as q8_0",
+     .choices = GGUF_OUTPUT_CHOICES, .not_a_choice = GGUF_OUTPUT_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
      .help = "task vectors: omit tensors of the base that the stream lacks"},
     {"tokenizer", OPTION_STRING, FIELD(tokenizer), "MODEL",
@@ -84,8 +86,10 @@ struct pack {
     struct model_source *like; /* weights */
     struct checkpoint_contents contents;
     struct used_weights *weights;
-    struct checkpoint_writer *writer; /* writes all of it, or ... */
-    struct merge_part *part;          /* ... this, with --part or --resume, shard by shard */
+    struct gguf_output *gguf;          /* a .gguf file; NULL: another form */
+    struct checkpoint_tensors tensors; /* of `contents`, written to ... */
+    struct checkpoint_writer *writer;  /* ... this, as a whole, or ... */
+    struct merge_part *part;           /* ... to this, with --part or --resume, shard by shard */
 };
 
 /* The base or the --like model, whose auxiliary files are copied; NULL if there is none. */
@@ -106,16 +110,23 @@ static enum output_form get_output_form(const struct stage *s)
                                            : output_target_form_of_name(get_target_path(s));
 }
 
+static bool writes_gguf(const struct stage *s)
+{
+    return get_output_form(s) == OUTPUT_GGUF;
+}
+
 static bool writes_single_file(const struct stage *s)
 {
-    return get_output_form(s) == OUTPUT_SAFETENSORS;
+    return get_output_form(s) == OUTPUT_SAFETENSORS || writes_gguf(s);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static int write_tensor_bytes(const struct pack *p, size_t index, uint64_t offset, const void *x,
-                              size_t size, struct error *e)
+/* A gguf_output_writer. */
+static int write_tensor_bytes(void *pack, size_t index, uint64_t offset, const void *x, size_t size,
+                              struct error *e)
 {
+    const struct pack *p = pack;
     if (p->part)
         return partial_checkpoint_write_tensor(merge_part_checkpoint(p->part), index, offset, x,
                                                size, e);
@@ -132,65 +143,24 @@ static int write_auxiliary_file(void *pack, const char *name, const void *bytes,
     return checkpoint_writer_write_file(p->writer, name, bytes, size, e);
 }
 
-/* ---- the method ------------------------------------------------------------------------------ */
-
-/* Converts n elements to another floating-point dtype, rounding once. */
-static void convert_dtype(enum dtype from, const void *x, size_t n, enum dtype to, void *out)
+/* For struct checkpoint_tensors. */
+static int write_elements(void *pack, size_t index, size_t first, size_t n, const void *x,
+                          struct error *e)
 {
-    if (from == DTYPE_F64) {
-        dtype_from_f64(to, x, out, n);
-        return;
-    }
-    float *wide = mem_alloc_aligned(n * sizeof *wide);
-    dtype_to_f32(from, x, wide, n);
-    dtype_from_f32(to, wide, out, n);
-    free(wide);
+    struct pack *p = pack;
+    enum dtype d = p->contents.header->tensors[index].vectors[0].dtype;
+    if (p->gguf)
+        return gguf_output_write_elements(p->gguf, index, first, n, x, p->tensors.allow_nonfinite,
+                                          write_tensor_bytes, p, e);
+    return write_tensor_bytes(p, index, dtype_bytes(d, first), x, dtype_bytes(d, n), e);
 }
 
-static int check_elements_are_finite(const struct stage *s, const struct tensor *t, size_t first,
-                                     size_t n, const void *x, struct error *e)
-{
-    enum dtype d = t->vectors[0].dtype;
-    size_t i = s->common.allow_nonfinite ? n : dtype_find_nonfinite(d, x, n);
-    return i == n ? 0
-                  : error_set(e,
-                              "tensor %s is not finite as %s at flat index %zu (choose another "
-                              "--dtype, or --allow-nonfinite to accept it)",
-                              t->name, dtype_name(d), first + i);
-}
-
-/* Writes n elements of tensor `index` of the checkpoint. x are weights, or task vectors where the
- * base is to be added, of dtype `from`. */
-static int convert_and_write_elements(const struct stage *s, size_t index, enum dtype from,
-                                      size_t first, size_t n, const void *x, struct error *e)
-{
-    const struct pack *p = s->data;
-    const struct tensor *t = &p->contents.header->tensors[index];
-    enum dtype to = t->vectors[0].dtype;
-    bool adds = p->base && index < p->contents.n_stream;
-    size_t offset = dtype_bytes(to, first), size = dtype_bytes(to, n);
-    if (!adds && from == to)
-        return write_tensor_bytes(p, index, offset, x, size, e);
-    void *out = mem_alloc_aligned(size);
-    if (adds)
-        base_model_add(p->base, index, first, n, from, x, to, out);
-    else
-        convert_dtype(from, x, n, to, out);
-    int failed = check_elements_are_finite(s, t, first, n, out, e) ||
-                 write_tensor_bytes(p, index, offset, out, size, e);
-    free(out);
-    return failed ? -1 : 0;
-}
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 static int consume_block(struct job *job, const struct block *b, struct error *e)
 {
     const struct pack *p = job->stage->data;
-    if (convert_and_write_elements(job->stage, job->index, b->dtypes[0], b->first, b->n, b->data[0],
-                                   e))
-        return -1;
-    if (p->base)
-        base_model_release_pages(p->base, job->index, b->first, b->n);
-    return 0;
+    return checkpoint_tensors_convert_block(&p->tensors, job->index, b, e);
 }
 
 static bool wants_tensor(const struct stage *s, size_t index)
@@ -210,38 +180,17 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
     return ok ? record_finished_tensor(job->stage, job->index, e) : 0;
 }
 
-/* ---- tensors of the base --------------------------------------------------------------------- */
-
-/* Copies the base's tensor to tensor `index` of the checkpoint. */
-static int copy_base_tensor(const struct stage *s, size_t index, void *buffer, struct error *e)
-{
-    const struct pack *p = s->data;
-    const struct model_source *base = base_model_source(p->base);
-    size_t i = p->contents.filled[index - p->contents.n_stream];
-    size_t elements = model_source_tensor(base, i)->elements;
-    for (size_t first = 0; first < elements; first += CHUNK) {
-        size_t n = elements - first < CHUNK ? elements - first : CHUNK;
-        enum dtype d =
-            checkpoint_contents_read_base_tensor(&p->contents, base, i, first, n, buffer);
-        int failed = convert_and_write_elements(s, index, d, first, n, buffer, e);
-        model_source_release_pages(base, i, first, n);
-        if (failed)
-            return -1;
-    }
-    return record_finished_tensor(s, index, e);
-}
-
 /* Copies the base's tensors that the stream lacks. */
 static int copy_missing_tensors(const struct stage *s, struct error *e)
 {
-    const struct checkpoint_contents *c = &((const struct pack *)s->data)->contents;
+    const struct pack *p = s->data;
+    const struct checkpoint_contents *c = &p->contents;
     int failed = 0;
-    void *buffer = mem_alloc_aligned(CHUNK * 8);
     for (size_t i = c->n_stream; !failed && i < c->header->n_tensors; i++)
         if (wants_tensor(s, i))
-            failed = copy_base_tensor(s, i, buffer, e);
-    free(buffer);
-    return failed;
+            failed = checkpoint_tensors_copy_base_tensor(&p->tensors, i, e) ||
+                     record_finished_tensor(s, i, e);
+    return failed ? -1 : 0;
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
@@ -260,6 +209,11 @@ static int check_options(const struct stage *s, struct error *e)
                          get_target_path(s));
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
+    if (writes_gguf(s) && (o->tokenizer || o->chat_template || o->no_tokenizer))
+        return error_set(e, "--tokenizer, --no-tokenizer and --chat-template are not supported for "
+                            "a .gguf file, which has the tokenizer of --like or --base");
+    if (!writes_gguf(s) && o->dtype == GGUF_OUTPUT_Q8_0)
+        return error_set(e, "--dtype=q8_0 needs a .gguf file as OUT");
     if ((o->base != NULL) + (o->onto != NULL) + (o->like != NULL) > 1)
         return error_set(e, "only one of --base, --onto and --like can be given");
     return 0;
@@ -284,16 +238,18 @@ static int check_stream_kind_and_options(const struct stage *s, const struct hea
     if (h->kind == KIND_WEIGHTS && !o->like && !writes_single_file(s))
         return error_set(e, "use --like to copy config and tokenizer from a model; without it "
                             "weights can only be written to a .safetensors file");
-    for (size_t i = 0; i < h->n_tensors; i++)
-        if (h->tensors[i].n_vectors > 1)
-            return error_set(e,
-                             "tensor %s has %zu vectors, but a checkpoint has one; put combine "
-                             "before pack",
-                             h->tensors[i].name, h->tensors[i].n_vectors);
-    return 0;
+    return checkpoint_tensors_check_vectors(h, e);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
+
+/* The GGUF model that a .gguf file is written like; NULL if the base or --like is none. */
+static const struct gguf_model *find_gguf_model(const struct pack *p)
+{
+    const struct model_source *source = find_auxiliary_file_source(p);
+    const struct ckpt *c = source ? model_source_checkpoint(source) : NULL;
+    return c ? ckpt_gguf_model(c) : NULL;
+}
 
 /* Opens the base or the --like model, and records its name for the history. */
 static int open_base_or_like_model(struct stage *s, struct pack *p, const struct header *h,
@@ -319,6 +275,7 @@ static int open_base_or_like_model(struct stage *s, struct pack *p, const struct
     const char *name = p->base ? layer_slice_format_name_with_range(source, operand, &s->arena)
                                : model_source_name(source);
     stage_record_option(s, arena_printf(&s->arena, "--%s=%s", option, name));
+    stage_record_fingerprint(s, model_source_fingerprint(source));
     return 0;
 }
 
@@ -328,9 +285,14 @@ static int init_checkpoint_contents(struct stage *s, struct pack *p, const struc
 {
     const struct options *o = s->options;
     struct header *copy = header_copy(h);
-    struct string_list arguments = stage_history_arguments(s, &copy->arena);
-    header_add_history_step(copy, s->filter->name, arguments.n, arguments.items);
-    const struct checkpoint_contents_options options = {.dtype = o->dtype, .fill = !o->no_fill};
+    stage_add_history_step(s, copy);
+    const struct checkpoint_contents_options options = {
+        .dtype = writes_gguf(s) ? DTYPE_F32 : o->dtype, .fill = !o->no_fill};
+    p->tensors = (struct checkpoint_tensors){.contents = &p->contents,
+                                             .base = p->base,
+                                             .allow_nonfinite = s->common.allow_nonfinite,
+                                             .receive = write_elements,
+                                             .receiver = p};
     int failed = checkpoint_contents_init(&p->contents, copy, p->base, &options, e);
     p->weights = used_weights_new(copy->n_tensors);
     return failed;
@@ -383,6 +345,34 @@ static int open_checkpoint_writer(const struct stage *s, struct pack *p,
     return p->writer ? checkpoint_writer_declare_tensors(p->writer, spec, e) : -1;
 }
 
+/* Opens a .gguf file with the metadata of `spec`. */
+static int open_gguf_writer(const struct stage *s, struct pack *p,
+                            const struct shard_layout_spec *spec, struct error *e)
+{
+    const struct options *o = s->options;
+    const struct gguf_output_spec gguf = {
+        .like = find_gguf_model(p),
+        .result = p->contents.header,
+        .dtype = o->dtype != DTYPE_NONE ? o->dtype : p->contents.header->input_rounding,
+        .n_metadata = spec->n_metadata,
+        .metadata = spec->metadata};
+    if (!gguf.like)
+        return error_set(e, "a .gguf file has the metadata and tokenizer of another one; use "
+                            "--like=MODEL.gguf (for task vectors, after add-base), or a --base "
+                            "that is one");
+    p->gguf = gguf_output_new(&gguf, e);
+    if (!p->gguf)
+        return -1;
+    struct shard_layout *layout = gguf_output_layout(p->gguf);
+    p->writer =
+        checkpoint_writer_open(get_target_path(s), get_output_form(s), o->force,
+                               layout->shards[0].header_size + layout->shards[0].data_size, e);
+    if (p->writer)
+        return checkpoint_writer_declare_layout(p->writer, layout, e);
+    shard_layout_free(layout);
+    return -1;
+}
+
 static int open_output(struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
@@ -401,6 +391,7 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
         input_guard_check(get_target_path(s), o->force, p->contents.header, !reads_models, e);
     if (!failed)
         failed = o->part || o->resume ? open_merge_part(s, p, &plan, e)
+                 : writes_gguf(s)     ? open_gguf_writer(s, p, &spec, e)
                                       : open_checkpoint_writer(s, p, &spec, e);
     arena_free(&a);
     return failed;
@@ -460,10 +451,7 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     const struct pack *p = job->stage->data;
     used_weights_add(p->weights, job->index, &job->in->vectors[0]);
-    if (vector_is_weighted(&job->in->vectors[0]))
-        return error_set(e, "tensor %s has a weight other than 1; put combine before pack",
-                         job->in->name);
-    return PLAN_TRANSFORM;
+    return checkpoint_tensors_check_weight(job->in, e) ? -1 : PLAN_TRANSFORM;
 }
 
 /* Adds the full hashes, which are known only now, to the metadata and the model card, and publishes
@@ -497,6 +485,8 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     if (!p)
         return 0;
     int failed = ok && p->base ? copy_missing_tensors(s, e) : 0;
+    if (ok && !failed && p->gguf)
+        failed = gguf_output_write_carried_tensors(p->gguf, write_tensor_bytes, p, e);
     if (ok && !failed)
         failed = model_source_check_unchanged(p->base ? base_model_source(p->base) : p->like, e);
     if (ok && !failed)
@@ -505,6 +495,7 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     else
         checkpoint_writer_abort(p->writer);
     merge_part_close(p->part);
+    gguf_output_free(p->gguf);
     base_model_close(p->base);
     model_source_close(p->like);
     checkpoint_contents_free(&p->contents);
@@ -517,9 +508,10 @@ const struct filter filter_pack = {
     .name = "pack",
     .summary = "Write a checkpoint: task vectors added to their base, or weights",
     .operands = "OUT",
-    .notes = "OUT is a folder, a .safetensors file, a .tar or .tar.zst archive, or - for an "
-             "archive (--format=safetensors: the file alone) on standard output. It appears when "
-             "it is complete, or not at all.",
+    .notes =
+        "OUT is a folder, a .safetensors or .gguf file, a .tar or .tar.zst archive, or - for an "
+        "archive (--format=safetensors: the file alone) on standard output. It appears when "
+        "it is complete, or not at all.",
     .options_size = sizeof(struct options),
     .options = rows,
     .min_operands = 1,

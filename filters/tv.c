@@ -3,6 +3,7 @@
  *     tv trim --density 0.2 < in.tvs > out.tvs    a filter; `tv diff` is tv-diff
  *     tv run 'tv-extract base math code | combine | pack --base base merged/'
  *     tv merge config.yml merged/                 a mergekit config (tv from-yaml prints it)
+ *     tv verify merged base math code             computes the merge again and compares
  *     tv pipeline ties base math code merged      a script of pipelines/
  *     eval "$(tv env)"                            the filters on PATH, under their own names
  *
@@ -13,6 +14,7 @@
 #include "printable.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
+#include "tv_verify.h"
 #include "process_start.h"
 #include "filter_main.h"
 #include "pipeline_run.h"
@@ -205,6 +207,8 @@ static void print_usage(FILE *f)
           "       tv run 'PIPELINE'         run a pipeline in one process (tv run --help)\n"
           "       tv merge CONFIG.yml OUT   run a mergekit configuration (tv merge --help)\n"
           "       tv finish OUT             publish a checkpoint that was computed in parts\n"
+          "       tv verify MODEL INPUT...  compute the merge of MODEL again and compare the "
+          "tensors\n"
           "       tv from-yaml CONFIG.yml   print a mergekit configuration as a pipeline\n"
           "       tv pipeline NAME ...      run the script of a published method (ties, ...)\n"
           "       eval \"$(tv env)\"          put the filters on PATH\n\n"
@@ -232,6 +236,8 @@ static int run_command_or_filter(int argc, char **argv)
         return tv_merge_main(argc, argv, filter_all);
     if (strcmp(name, "finish") == 0)
         return run_finish_command(argc, argv);
+    if (strcmp(name, "verify") == 0)
+        return tv_verify_main(argc, argv, filter_all);
     if (strcmp(name, "from-yaml") == 0)
         return tv_from_yaml_main(argc, argv);
     if (strcmp(name, "pipeline") == 0)

@@ -13,6 +13,7 @@ kind weights
 model "two words" role=expert fingerprint=0123456789abcdef hub=org/name commit=0123abc
 model "\u0001"
 step tool 1.0 --x=1 "a b" ""
+  fingerprints 0123456789abcdef 00000000000000ff
 tensor bool 2
 vector "two words" BOOL
 00 01

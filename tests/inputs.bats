@@ -121,6 +121,7 @@ refused() {
 @test "doubling the models of a stream doubles the cost of a pipeline" {
     "$TESTS/scaling.py" text 5000 tv run "from-text {} | pick 'm*' | elect-sign | combine"
     "$TESTS/scaling.py" text 5000 sh -c 'from-text {} | join-streams - | check'
+    "$TESTS/scaling.py" rules 5000 tv run "from-text {}/text | weigh @{}/rules | combine"
 }
 
 # Models whose tensors do not fit into a pipe's buffer.
@@ -149,6 +150,26 @@ write_inside() { printf x | dd of="$1" bs=1 seek=3000000 conv=notrunc status=non
         [ "$(cat status)" = 1 ]
         [ "$(cat err)" = "${command%% *}: $file changed while it was read" ]
     done
+}
+
+@test "a stream, a text or a configuration that changes while it is read is an error" {
+    make_large
+    unpack base >base.tvs
+    for command in 'weigh 1 base.tvs' 'join-streams base.tvs' 'from-text large.txt'; do
+        file=${command##* }
+        [ "$command" != 'weigh 1 base.tvs' ] || command='weigh 1' file='standard input'
+        { $command <base.tvs 2>err || echo "$?" >status; } |
+            { head -c 1 >/dev/null; touch base.tvs large.txt; cat >/dev/null; }
+        [ "$(cat status)" = 1 ]
+        [ "$(cat err)" = "${command%% *}: $file changed while it was read" ]
+    done
+    # Comments of 8 MB, so that reading takes longer than the clock's resolution.
+    /usr/bin/python3 -c 'print(("#" * 999 + "\n") * 8000 + "merge_method: linear\nmodels: [{model: base, parameters: {weight: 1}}]")' >c.yml
+    (while [ -e c.yml ]; do touch -c c.yml; done) &
+    for _ in {1..50}; do ! tv from-yaml c.yml 2>err >out || continue; break; done
+    rm c.yml
+    wait
+    [ "$(cat err)" = "tv from-yaml: c.yml changed while it was read" ]
 }
 
 @test "a base that changes while pack reads it is not published" {

@@ -109,11 +109,11 @@ MIXED
 
 @test "the weights that a join applied are in its output, also those of earlier joins" {
     for f in $JOINS; do
-        input_of "$f" | join "$f" | tensors >found
+        input_of "$f" | join "$f" | tensors_and_joined >found
         [ "$(grep -c ^joined found)" = 0 ]
         # One vector was made by a join.
         input_of "$f" | tv-view --values | sed '/^vector code/a joined x weight=0.25' | from-text |
-            join "$f" | tensors | grep -v '^[-0-9]' >found
+            join "$f" | tensors_and_joined | grep -v '^[-0-9]' >found
         diff -u - found <<END
 tensor w 2x3
 vector merged no-source
@@ -127,7 +127,7 @@ END
     for f in combine nuslerp multislerp karcher; do
         input_of "$f" | weigh math=0.5 code=0.1 | join "$f" --name first |
             weigh 2 | pick first | combine | rescale 3 >twice.tvs
-        tensors <twice.tvs | grep -v '^[-0-9]' >found
+        tensors_and_joined <twice.tvs | grep -v '^[-0-9]' >found
         diff -u - found <<END
 tensor w 2x3
 vector merged no-source
@@ -142,7 +142,7 @@ END
     make_good
     weigh 0.5 <good.tvs | combine --name m1 >m1.tvs
     for i in 2 3 4 5 6 7 8 9 10; do weigh 0.5 <m$((i - 1)).tvs | combine --name m$i >m$i.tvs; done
-    [ "$(tensors <m10.tvs | grep -c joined)" = 8 ]
+    [ "$(tensors_and_joined <m10.tvs | grep -c joined)" = 8 ]
 }
 
 @test "the same bytes in one process" {

@@ -34,8 +34,13 @@ make_good() {
     lesson | from-text >good.tvs
 }
 
-# tensors: shows a stream from its first tensor on, without models, recipe and hashes
+# tensors: shows a stream from its first tensor on, without models, recipe, hashes, and the weights
+# that a join has applied
 tensors() {
+    tensors_and_joined | sed '/^ *joined /d; /^ *parent$/d; /^ *end$/d'
+}
+
+tensors_and_joined() {
     tv-view --values | sed -n '/^tensor/,$p' | sed '/^hash/d'
 }
 

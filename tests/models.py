@@ -2,11 +2,13 @@
 """models.py FOLDER: a base and two experts with tensors of several blocks and dtypes, one without
 elements, a scalar, layers, a tied head's worth of names, and small files beside them.
 
-As a module: `save` writes a safetensors file out of names, dtypes, shapes and bytes."""
+As a module: `save` writes a safetensors file out of names, dtypes, shapes and bytes, and
+`save_torch` a file of torch.save out of nested dicts of arrays."""
 import json
 import os
 import struct
 import sys
+import zipfile
 
 import numpy as np
 
@@ -23,6 +25,33 @@ def save(path, tensors, metadata=None):
         f.write(struct.pack("<Q", len(text)) + text)
         for _, _, data in tensors.values():
             f.write(data)
+
+
+def pickled(x, records):
+    """The pickle of nested dicts, numbers and F32 arrays, whose bytes are appended to `records`."""
+    if isinstance(x, dict):
+        return b"}(" + b"".join(pickled(k, records) + pickled(v, records) for k, v in x.items()) + b"u"
+    if isinstance(x, str):
+        return b"X" + struct.pack("<I", len(x.encode())) + x.encode()
+    if isinstance(x, int):
+        return b"J" + struct.pack("<i", x)
+    x = np.asarray(x, "<f4")
+    key = str(len(records))
+    records.append(x.tobytes())
+    strides = [s // 4 for s in np.empty(x.shape, "<f4").strides]
+    storage = b"(" + pickled("storage", records) + b"ctorch\nFloatStorage\n" + pickled(key, records) + \
+        pickled("cpu", records) + pickled(x.size, records) + b"tQ"
+    sizes = [b"(" + b"".join(pickled(int(n), records) for n in part) + b"t" for part in (x.shape, strides)]
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0" + sizes[0] + sizes[1] + b"\x89}tR"
+
+
+def save_torch(path, x):
+    """A file as torch.save writes it."""
+    records = []
+    data = b"\x80\x02" + pickled(x, records) + b"."
+    with zipfile.ZipFile(path, "w") as z:
+        for name, record in [("data.pkl", data), *((f"data/{i}", r) for i, r in enumerate(records))]:
+            z.writestr("archive/" + name, record)
 
 
 def bf16(x):

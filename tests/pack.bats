@@ -52,6 +52,10 @@ vector out BF16
 14 16
 END
     cmp base/tokenizer.json out/tokenizer.json
+    # A config that is not valid JSON stays as it is.
+    printf '{"torch_dtype": "float32"}\0more' >base/config.json
+    unpack base | pack --like base --force out
+    cmp base/config.json out/config.json
 }
 
 @test "--dtype sets the dtype of every floating-point tensor" {

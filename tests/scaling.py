@@ -3,7 +3,7 @@
 
     tests/scaling.py INPUT N COMMAND...
 
-INPUT is yaml, slices, text, samples, or tensors; {} in COMMAND is replaced by the path of the input.
+INPUT is yaml, slices, text, samples, rules, or tensors; {} in COMMAND is replaced by the path of the input.
 Doubling n may cost at most 2.3 times: otherwise the costs are printed, and the exit status is 1.
 Of three runs the least CPU time counts; 50 ms more are allowed for starting the program."""
 
@@ -41,6 +41,16 @@ def write_samples(path, n):
     with open(path, "w") as f:
         f.writelines(f'{{"task":"t{i}","input_ids":[1,2,3],"prompt_len":1}}\n' for i in range(n))
         f.write('{"task":"t","input_ids":[999999]}\n')  # the program ends here
+
+
+def write_rules(path, n):
+    """A folder with a stream of n models and n tensors, as text, and a rule for each of them."""
+    os.mkdir(path)
+    write_text(f"{path}/text", n)
+    with open(f"{path}/text", "a") as f:
+        f.writelines(f"tensor t{i} 1\nvector m0\n1\n" for i in range(n))
+    with open(f"{path}/rules", "w") as f:
+        f.writelines(f"m{i}=0.{i}\n/t{i}=0.{i}\n" for i in range(n))
 
 
 def write_tensors(path, n):

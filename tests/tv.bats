@@ -41,6 +41,7 @@ tv tv
 tv tv run
 tv tv merge
 tv tv finish
+tv tv verify
 trim tv trim
 tv-diff tv-diff
 END

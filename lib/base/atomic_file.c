@@ -5,8 +5,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 static int set_write_error(const char *path, int error_number, struct error *e)
@@ -64,6 +67,28 @@ static char *make_temporary_name(const struct atomic_file *f)
     return mem_printf(".%.200s.partial-%s", f->name, suffix);
 }
 
+/* Removes files that a killed process of this user has left under a temporary name. */
+static void remove_abandoned(const struct atomic_file *f)
+{
+    struct stat st;
+    char *pattern = mem_printf(".%.200s.partial-", f->name);
+    size_t n = strlen(pattern);
+    DIR *dir = fs_open_folder(f->folder);
+    for (struct dirent *d; dir && (d = readdir(dir));) {
+        if (strncmp(d->d_name, pattern, n) != 0 || strlen(d->d_name) != n + 6)
+            continue;
+        int fd = fs_open_regular_file(f->folder, d->d_name, &st);
+        if (fd < 0)
+            continue;
+        if (st.st_uid == geteuid() && flock(fd, LOCK_EX | LOCK_NB) == 0)
+            unlinkat(f->folder, d->d_name, 0);
+        close(fd);
+    }
+    if (dir)
+        closedir(dir);
+    free(pattern);
+}
+
 /* A file without a name, which the kernel removes if the process ends early; on file systems that
  * have none, one with a temporary name. */
 static int open_temporary(struct atomic_file *f)
@@ -73,10 +98,14 @@ static int open_temporary(struct atomic_file *f)
     int fd = -1;
     if (access("/proc/self/fd", X_OK) == 0)
         fd = openat(f->folder, ".", O_TMPFILE | O_WRONLY | O_CLOEXEC, 0666);
+    remove_abandoned(f);
     if (fd >= 0)
         return fd;
     f->temporary = make_temporary_name(f);
-    return openat(f->folder, f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    fd = openat(f->folder, f->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0)
+        flock(fd, LOCK_EX | LOCK_NB);
+    return fd;
 }
 
 static void free_names(struct atomic_file *f)
@@ -115,13 +144,15 @@ int atomic_file_check(const char *path, struct error *e)
 
 /* ---- closing --------------------------------------------------------------------------------- */
 
-/* Gives the file its temporary name. Returns -1 with the reason in errno. */
+/* Gives the file its temporary name, and a lock, which says that its process is alive. Returns -1
+ * with the reason in errno. */
 static int name_file(struct atomic_file *f)
 {
     char source[32];
-    if (f->temporary)
+    if (f->temporary || f->folder < 0)
         return 0;
     char *name = make_temporary_name(f);
+    flock(fileno(f->out), LOCK_EX | LOCK_NB);
     snprintf(source, sizeof source, "/proc/self/fd/%d", fileno(f->out));
     if (linkat(AT_FDCWD, source, f->folder, name, AT_SYMLINK_FOLLOW) == 0)
         f->temporary = name;
@@ -149,7 +180,7 @@ static int flush_and_sync(struct atomic_file *f)
         find_reason_of_earlier_error(f->out);
         return -1;
     }
-    return f->folder >= 0 && (fsync(fileno(f->out)) || name_file(f)) ? -1 : 0;
+    return f->folder >= 0 && fsync(fileno(f->out)) ? -1 : 0;
 }
 
 static int rename_into_place(struct atomic_file *f, struct error *e)
@@ -166,13 +197,11 @@ static int rename_into_place(struct atomic_file *f, struct error *e)
     return 0;
 }
 
-int atomic_file_close(struct atomic_file *f, bool ok, struct error *e)
+static int close_and_rename(struct atomic_file *f, bool ok, struct error *e)
 {
     int failed = 0;
-    if (!f->out)
-        return 0;
     errno = 0;
-    if (ok && flush_and_sync(f))
+    if (ok && (flush_and_sync(f) || name_file(f)))
         failed = set_write_error(f->path, errno ? errno : EIO, e);
     if (fclose(f->out) != 0 && ok && !failed)
         failed = set_write_error(f->path, errno, e);
@@ -180,7 +209,20 @@ int atomic_file_close(struct atomic_file *f, bool ok, struct error *e)
         failed = rename_into_place(f, e);
     if (f->temporary)
         unlinkat(f->folder, f->temporary, 0);
+    return failed;
+}
+
+/* Signals wait, so that none leaves the temporary name. */
+int atomic_file_close(struct atomic_file *f, bool ok, struct error *e)
+{
+    sigset_t all, before;
+    if (!f->out)
+        return 0;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    int failed = close_and_rename(f, ok, e);
     free_names(f);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return failed;
 }
 

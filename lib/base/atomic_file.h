@@ -1,6 +1,6 @@
 /* Writing a file so that it appears under its name only when it is complete. A pipe, a terminal or
  * a device (/dev/null, /dev/stdout) is written directly. A symbolic link is replaced and not
- * followed.
+ * followed. SIGKILL may leave .NAME.partial-XXXXXX; the next process that writes NAME removes it.
  *
  * An atomic_file is open between atomic_file_open and atomic_file_close. */
 #ifndef TV_ATOMIC_FILE_H

@@ -66,19 +66,25 @@ void fatal_remove_action(struct fatal_action *a)
     pthread_mutex_unlock(&list_lock);
 }
 
-static void print(const char *text)
+/* One write, so that the lines of several processes do not mix. */
+static void print(const char *sentence)
 {
-    ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
+    const char *parts[] = {program, ": ", sentence, "\n"};
+    char line[512];
+    size_t size = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        size_t n = strnlen(parts[i], sizeof line - 1 - size);
+        memcpy(line + size, parts[i], n);
+        size += n;
+    }
+    ssize_t ignored = write(STDERR_FILENO, line, size);
     (void)ignored;
 }
 
 void fatal_exit(const char *sentence)
 {
     begin_end();
-    print(program);
-    print(": ");
     print(sentence);
-    print("\n");
     run_actions(sentence);
     _exit(exit_status);
 }

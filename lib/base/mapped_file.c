@@ -124,6 +124,11 @@ void mapped_file_release_pages_sequentially(const unsigned char *bytes, size_t s
         mapped_file_release_pages(bytes, size, from - before, before + n);
 }
 
+int mapped_file_check_unchanged(const struct mapped_file *m, const char *title, struct error *e)
+{
+    return m->is_path ? input_file_check_unchanged_fd(m->fd, title, &m->version, e) : 0;
+}
+
 void mapped_file_close(struct mapped_file *m)
 {
     if (m->bytes)

@@ -26,6 +26,8 @@ int mapped_file_open(struct mapped_file *m, const char *path, const char *folder
 /* Maps a copy of what arrives through a pipe, which messages call `title`. */
 int mapped_file_open_pipe(struct mapped_file *m, struct byte_input *in, const char *title,
                           const char *folder, struct error *e);
+/* "FILE changed while it was read", for a file that messages call `title`. */
+int mapped_file_check_unchanged(const struct mapped_file *m, const char *title, struct error *e);
 void mapped_file_close(struct mapped_file *m);
 /* Lets the kernel drop the pages of n bytes at `from`, in a mapped file of `size` bytes at `bytes`,
  * because they will not be read again soon. */

@@ -2,7 +2,9 @@
 
 #include "line_reader.h"
 #include "mem.h"
+#include "name_index.h"
 #include "glob_pattern.h"
+#include "hash.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,7 @@ struct tensor_rule {
     size_t n;
     double *values; /* one number, or those of a layer gradient */
     struct range range;
+    size_t previous; /* 1 + the rule before it in its bucket; 0: none */
 };
 
 /* ---- one rule ------------------------------------------------------------------------------- */
@@ -129,6 +132,68 @@ static int parse_selector(struct tensor_rule *r, char *text, const struct parser
     return parse_model_and_tensor_patterns(r, text, p) ? -1 : parse_and_append_value(r, "1", p);
 }
 
+/* ---- the index ------------------------------------------------------------------------------ */
+
+/* A hash table: a lookup need not try all rules, of which there may be one per model or tensor. A
+ * rule is found under the names of its model and tensor; a glob, or none, counts as NULL. */
+
+static bool is_literal(const char *glob)
+{
+    return glob && !strpbrk(glob, "*?[\\");
+}
+
+static size_t find_bucket(const struct tensor_rules *r, const char *model, const char *tensor)
+{
+    uint64_t hash = model ? XXH3_64bits(model, strlen(model)) : 0;
+    hash = tensor ? XXH3_64bits_withSeed(tensor, strlen(tensor), hash) : hash + 1;
+    return (size_t)hash & (r->n_buckets - 1);
+}
+
+static void add_rule_to_index(struct tensor_rules *r, size_t i)
+{
+    struct tensor_rule *rule = &r->items[i];
+    size_t bucket = find_bucket(r, is_literal(rule->model) ? rule->model : NULL,
+                                is_literal(rule->tensor) ? rule->tensor : NULL);
+    rule->previous = r->last_in_bucket[bucket];
+    r->last_in_bucket[bucket] = i + 1;
+}
+
+static void build_index(struct tensor_rules *r)
+{
+    free(r->last_in_bucket);
+    for (r->n_buckets = 16; r->n_buckets < r->n;)
+        r->n_buckets *= 2;
+    r->last_in_bucket = mem_alloc(r->n_buckets, sizeof *r->last_in_bucket);
+    for (size_t i = 0; i < r->n; i++)
+        add_rule_to_index(r, i);
+}
+
+static void add_last_rule_to_index(struct tensor_rules *r)
+{
+    if (r->n > r->n_buckets)
+        build_index(r);
+    else
+        add_rule_to_index(r, r->n - 1);
+}
+
+/* The buckets that may contain rules for a tensor; their number. */
+static size_t list_buckets(const struct tensor_rules *r, const char *model, const char *tensor,
+                           size_t buckets[4])
+{
+    size_t n = 0;
+    if (r->n == 0)
+        return 0;
+    buckets[n++] = find_bucket(r, NULL, NULL);
+    buckets[n++] = find_bucket(r, NULL, tensor);
+    if (!model)
+        return n;
+    buckets[n++] = find_bucket(r, model, NULL);
+    buckets[n++] = find_bucket(r, model, tensor);
+    return n;
+}
+
+/* ---- adding rules --------------------------------------------------------------------------- */
+
 /* Adds the rule that `parse` reads from the text. */
 static int add_rule(struct tensor_rules *rules, const char *text, const struct parser *p,
                     int (*parse)(struct tensor_rule *, char *, const struct parser *))
@@ -148,6 +213,7 @@ static int add_rule(struct tensor_rules *rules, const char *text, const struct p
     }
     rules->items = mem_grow(rules->items, rules->n, sizeof *rules->items);
     rules->items[rules->n++] = r;
+    add_last_rule_to_index(rules);
     return 0;
 }
 
@@ -196,6 +262,7 @@ int tensor_rules_parse_and_add(struct tensor_rules *r, const char *text, const c
         return 0;
     while (r->n > before)
         free_rule_members(&r->items[--r->n]);
+    build_index(r);
     return -1;
 }
 
@@ -214,6 +281,7 @@ void tensor_rules_free(struct tensor_rules *r)
     for (size_t i = 0; i < r->n; i++)
         free_rule_members(&r->items[i]);
     free(r->items);
+    free(r->last_in_bucket);
     *r = (struct tensor_rules){0};
 }
 
@@ -239,39 +307,69 @@ bool tensor_rules_has_tensor_pattern(const struct tensor_rules *r, size_t i)
     return r->items[i].tensor != NULL;
 }
 
-bool tensor_rules_rule_matches(const struct tensor_rules *r, size_t i, const char *model,
-                               const char *tensor)
+static bool rule_matches(const struct tensor_rule *rule, const char *model, const char *tensor)
 {
-    const struct tensor_rule *rule = &r->items[i];
     return rule_matches_model(rule, model) &&
            (!rule->tensor || glob_pattern_matches(rule->tensor, tensor));
+}
+
+void tensor_rules_mark_matches(const struct tensor_rules *r, const char *model, const char *tensor,
+                               bool *matches)
+{
+    size_t buckets[4], n = list_buckets(r, model, tensor, buckets);
+    for (size_t b = 0; b < n; b++)
+        for (size_t i = r->last_in_bucket[buckets[b]]; i; i = r->items[i - 1].previous)
+            matches[i - 1] = matches[i - 1] || rule_matches(&r->items[i - 1], model, tensor);
+}
+
+/* The last rule that matches; NULL if none does. */
+static const struct tensor_rule *find_last_match(const struct tensor_rules *r, const char *model,
+                                                 const char *tensor)
+{
+    size_t buckets[4], n = list_buckets(r, model, tensor, buckets), found = 0;
+    for (size_t b = 0; b < n; b++) {
+        size_t i = r->last_in_bucket[buckets[b]];
+        while (i > found && !rule_matches(&r->items[i - 1], model, tensor))
+            i = r->items[i - 1].previous;
+        found = i > found ? i : found;
+    }
+    return found ? &r->items[found - 1] : NULL;
 }
 
 bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, const char *tensor,
                              long layer, long layers, double *value)
 {
-    for (size_t i = r->n; i-- > 0;) {
-        const struct tensor_rule *rule = &r->items[i];
-        if (!tensor_rules_rule_matches(r, i, model, tensor))
-            continue;
+    const struct tensor_rule *rule = find_last_match(r, model, tensor);
+    if (rule)
         *value = range_clamp(
             &rule->range, tensor_rules_interpolate_gradient(rule->n, rule->values, layer, layers));
-        return true;
-    }
+    return rule != NULL;
+}
+
+static bool rule_matches_any_model(const struct tensor_rule *rule, size_t n,
+                                   const char *const *models, const struct name_index *index)
+{
+    if (!rule->model || is_literal(rule->model))
+        return !rule->model || name_index_find(index, rule->model) >= 0;
+    for (size_t m = 0; m < n; m++)
+        if (rule_matches_model(rule, models[m]))
+            return true;
     return false;
 }
 
 const char *tensor_rules_find_unknown_model(const struct tensor_rules *r, size_t n,
                                             const char *const *models)
 {
-    for (size_t i = 0; i < r->n; i++) {
-        bool found = !r->items[i].model;
-        for (size_t m = 0; !found && m < n; m++)
-            found = rule_matches_model(&r->items[i], models[m]);
-        if (!found)
-            return r->items[i].text;
-    }
-    return NULL;
+    struct name_index index = {0};
+    struct arena a = {0};
+    const char *unknown = NULL;
+    for (size_t m = 0; m < n; m++)
+        name_index_add(&index, models[m], m, &a);
+    for (size_t i = 0; i < r->n && !unknown; i++)
+        if (!rule_matches_any_model(&r->items[i], n, models, &index))
+            unknown = r->items[i].text;
+    arena_free(&a);
+    return unknown;
 }
 
 size_t tensor_rules_count(const struct tensor_rules *r)

@@ -22,6 +22,8 @@
 struct tensor_rules {
     size_t n;
     struct tensor_rule *items;
+    size_t n_buckets;       /* of a hash table of the rules, by names without wildcards */
+    size_t *last_in_bucket; /* 1 + the rule; 0: the bucket is empty */
 };
 
 /* Adds the rule (or the file of rules) `text`. Messages begin with `what`, the name of the option.
@@ -39,10 +41,11 @@ int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const ch
  * outside it. */
 bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, const char *tensor,
                              long layer, long layers, double *value);
-/* True if rule i is limited to some tensors; true if it matches this tensor. */
+/* True if rule i is limited to some tensors. */
 bool tensor_rules_has_tensor_pattern(const struct tensor_rules *r, size_t i);
-bool tensor_rules_rule_matches(const struct tensor_rules *r, size_t i, const char *model,
-                               const char *tensor);
+/* Sets matches[i] of all rules that match this tensor, also of those that a later one overrides. */
+void tensor_rules_mark_matches(const struct tensor_rules *r, const char *model, const char *tensor,
+                               bool *matches);
 /* The text of the first rule whose model part matches none of these n models; NULL if there is
  * none. */
 const char *tensor_rules_find_unknown_model(const struct tensor_rules *r, size_t n,

@@ -195,7 +195,7 @@ static json_t *load_json(const char *path, struct error *e)
     if (mapped_file_open(&f, path, NULL, NULL, e))
         return NULL;
     const char *text = (const char *)f.bytes;
-    bool is_state = f.size && memcmp(text, "{\"", 2) == 0;
+    bool is_state = f.size >= 2 && memcmp(text, "{\"", 2) == 0;
     json_t *o = has_right_checksum(text, f.size) ? json_loadb(text, f.size, 0, NULL) : NULL;
     if (!o)
         error_set(e, is_state ? "%s is damaged: its checksum is wrong" : NOT_A_STATE, path);

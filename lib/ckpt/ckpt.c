@@ -1,10 +1,12 @@
 #include "ckpt.h"
 
 #include "file_format.h"
+#include "foreign_format.h"
 #include "gguf_config.h"
 #include "glob_pattern.h"
 #include "hash.h"
 #include "model_input.h"
+#include "model_path.h"
 #include "notes.h"
 #include "npz.h"
 #include "read_files.h"
@@ -51,6 +53,7 @@ struct ckpt {
     struct safetensors_pipe *pipe; /* the only file is read from a pipe; NULL: all are mapped */
     const char *spool;             /* folder of temporary files; while it is opened */
     bool is_copied;                /* the pipe has been copied to a file, which is mapped */
+    struct arena arena;
 };
 
 /* ---- recognition ----------------------------------------------------------------------------- */
@@ -61,14 +64,18 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
     enum file_format format;
     char *found;
     bool is_compressed;
-    if (hf_cache_resolve_path(path, &found, e) <= 0)
+    const char *key;
+    if (model_path_resolve(path, &found, &key, e) <= 0)
         return -1;
     int fd = -1, result = stat(found, &st) < 0 ? -1 : S_ISDIR(st.st_mode);
     if (result == 0 && S_ISREG(st.st_mode)) /* reading from a pipe would consume its bytes */
         result = fd = open(found, O_RDONLY | O_CLOEXEC);
     if (result < 0)
         error_set(e, "cannot open %s: %s", found, strerror(errno));
-    else if (fd >= 0) {
+    else if (result == 0 && key)
+        result = error_set(e, "%s is not a file of torch.save, so #%s selects nothing in it", found,
+                           key);
+    if (fd >= 0) {
         result = model_input_detect(fd, found, &format, &is_compressed, e);
         if (result == 0)
             result =
@@ -154,6 +161,13 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
 
 /* ---- reading the headers --------------------------------------------------------------------- */
 
+/* A key was given, and the file has none. */
+static int set_no_dicts_error(const struct shard *s, const char *what, struct error *e)
+{
+    return error_set(e, "%s is %s, which has no dicts in it; leave out #%s", s->tensors.file, what,
+                     s->tensors.key);
+}
+
 static int read_shard_header(struct shard *s, struct error *e)
 {
     const unsigned char *bytes = s->file->bytes;
@@ -162,11 +176,15 @@ static int read_shard_header(struct shard *s, struct error *e)
     if (format == FILE_FORMAT_LFS_POINTER)
         return error_set(e, "%s is a Git LFS pointer, not the file itself; run git lfs pull",
                          s->tensors.file);
+    if (format == FILE_FORMAT_FOREIGN)
+        return foreign_format_set_error(s->tensors.file, foreign_format_detect(bytes, size), e);
     if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_ARCHIVE ||
         format == FILE_FORMAT_COMPRESSED)
         return error_set(
             e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
             s->tensors.file, size);
+    if (format == FILE_FORMAT_SAFETENSORS && s->tensors.key)
+        return set_no_dicts_error(s, "a safetensors file", e);
     bool is_npz = format == FILE_FORMAT_ZIP && npz_recognise(s->tensors.file, bytes, size);
     int failed = format == FILE_FORMAT_SAFETENSORS
                      ? safetensors_list_tensors(&s->tensors, bytes, size, e)
@@ -215,14 +233,17 @@ static int read_shard_headers(struct ckpt *c, const struct weight_files *w, stru
     c->shards = mem_alloc(w->n, sizeof *c->shards);
     c->n_shards = w->n;
     for (size_t i = 0; i < w->n; i++)
-        c->shards[i] = (struct shard){.file = w->list[i],
-                                      .tensors = {.file = w->list[i]->title, .notes = w->notes}};
+        c->shards[i] = (struct shard){
+            .file = w->list[i],
+            .tensors = {
+                .file = w->list[i]->title, .model = w->path, .key = w->key, .notes = w->notes}};
     for (size_t i = 0; i < w->n; i++)
         if (model_files_map_file(w->list[i], e) < 0 ||
             model_input_decompress_npz(w->list[i], c->spool, w->notes, e))
             return -1;
     if (is_gguf(w->list[0]))
-        return read_gguf_headers(c, e);
+        return w->key ? set_no_dicts_error(&c->shards[0], "a GGUF file", e)
+                      : read_gguf_headers(c, e);
     for (size_t i = 0; i < w->n; i++) {
         if (read_shard_header(&c->shards[i], e) < 0)
             return -1;
@@ -339,9 +360,7 @@ static void add_config_of_gguf(struct ckpt *c)
         return;
     char *text = gguf_config_json(c->gguf, &reason);
     struct model_file *file = arena_alloc(a, 1, sizeof *file);
-    *file = (struct model_file){
-        .name = "config.json",
-        .title = arena_printf(a, "config.json from the metadata of %s", c->gguf->files[0].file)};
+    *file = (struct model_file){.name = "config.json", .title = "config.json from the metadata"};
     if (text) {
         file->bytes = (const unsigned char *)arena_copy_text(a, text);
         file->size = strlen(text);
@@ -383,11 +402,14 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
                                     struct error *e)
 {
     char *found;
-    if (hf_cache_resolve_path(path, &found, e) <= 0)
+    const char *key;
+    if (model_path_resolve(path, &found, &key, e) <= 0)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
     c->spool = spool;
-    struct weight_files w = {.files = &c->files, .path = path, .notes = notes};
+    struct weight_files w = {.files = &c->files, .notes = notes};
+    w.path = key ? arena_copy_text_n(&c->arena, path, (size_t)(key - path) - 1) : path;
+    w.key = arena_copy_text(&c->arena, key);
     int failed = list_checkpoint_files(&c->files, &w, found, spool, e) < 0 ||
                  ((tensors || has_gguf_weights(&w)) && read_tensors(c, &w, e));
     list_auxiliary_files(c, &w);
@@ -514,6 +536,7 @@ void ckpt_close(struct ckpt *c)
     free(c->entries);
     free(c->auxiliary);
     model_files_free(&c->files);
+    arena_free(&c->arena);
     free(c);
 }
 
@@ -625,6 +648,8 @@ static void hash_shard_samples(XXH3_state_t *state, const struct shard *s)
     uint64_t samples = pages < SAMPLES ? pages : SAMPLES;
     hash_integer(state, file->size);
     XXH3_64bits_update(state, s->tensors.header, s->tensors.header_size);
+    if (s->tensors.key)
+        XXH3_64bits_update(state, s->tensors.key, strlen(s->tensors.key));
     model_files_release_pages(file, s->tensors.header, s->tensors.header_size);
     for (uint64_t i = 0; i < samples; i++) {
         uint64_t at = pages * i / samples * SAMPLE_SIZE;
@@ -647,6 +672,15 @@ uint64_t ckpt_fingerprint(const struct ckpt *c)
 struct hub_model ckpt_hub_model(const struct ckpt *c)
 {
     return c->hub;
+}
+
+int ckpt_read_metadata(const struct ckpt *c, json_t **metadata, struct error *e)
+{
+    *metadata = NULL;
+    if (c->n_shards == 0 || file_format_detect(c->shards[0].file->bytes, c->shards[0].file->size) !=
+                                FILE_FORMAT_SAFETENSORS)
+        return 0;
+    return safetensors_read_metadata(&c->shards[0].tensors, metadata, e);
 }
 
 /* ---- auxiliary files ------------------------------------------------------------------------- */
@@ -694,8 +728,9 @@ int ckpt_read_model_file(const char *path, const char *name, char **text, size_t
                          struct error *e)
 {
     char *found;
+    const char *key;
     *text = NULL;
-    int result = hf_cache_resolve_path(path, &found, e);
+    int result = model_path_resolve(path, &found, &key, e);
     free(found);
     if (result > 0)
         result = ckpt_is_checkpoint(path, e);

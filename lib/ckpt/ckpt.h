@@ -14,6 +14,7 @@
 #include "hf_cache.h"
 
 #include <stdbool.h>
+#include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -33,11 +34,11 @@ struct ckpt_tensor {
     const struct tensor_encoding *encoding; /* tensor_encoding.h; NULL: stored as they are read */
 };
 
-/* Opens a folder (model.safetensors, shards with an index, pytorch_model*.bin, or one GGUF model),
- * one weight file, or an archive of such a folder, recognised by content. Of a split GGUF model the
- * path of any file names all. An archive is unpacked to
- * unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are written to
- * `notes`, one per line, unless it is NULL. NULL on error. */
+/* A path is one of a model, or "PATH#KEY" (model_path.h). Opens a folder (model.safetensors, shards
+ * with an index, pytorch_model*.bin, or one GGUF model), one weight file, or an archive of such a
+ * folder, recognised by content. Of a split GGUF model the path of any file names all. An archive
+ * is unpacked to unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are
+ * written to `notes`, one per line, unless it is NULL. NULL on error. */
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
 /* Opens what arrives through a pipe: a safetensors file is read as it arrives (ckpt_is_pipe); an
  * archive or another weight file is first copied to temporary files. `title` names it in messages.
@@ -87,10 +88,15 @@ uint64_t ckpt_hash_elements(const struct ckpt *c, size_t i, size_t first, size_t
 void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);
 
 /* XXH3-64 over, for each weight file in name order: its size, its header (safetensors: the JSON;
- * torch: the pickle) and 64 pages sampled evenly. A folder and its archive have the same one. */
+ * torch: the pickle, and the key of the dict, "" for the whole) and 64 pages sampled evenly. A
+ * folder and its archive have the same one. */
 uint64_t ckpt_fingerprint(const struct ckpt *c);
 /* Its name on the Hugging Face Hub, if it is in the local cache. */
 struct hub_model ckpt_hub_model(const struct ckpt *c);
+
+/* Reads the metadata of the first weight file, in name order: a JSON object of strings. 1: read;
+ * the caller drops the reference. 0: there are none, and *metadata is NULL. -1: error. */
+int ckpt_read_metadata(const struct ckpt *c, json_t **metadata, struct error *e);
 
 /* The auxiliary files: config.json, tokenizer files, code, licences; not weights, indexes,
  * sub-folders or hidden files. A GGUF model without a config.json has one from its metadata. */

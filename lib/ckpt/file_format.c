@@ -1,6 +1,7 @@
 #include "file_format.h"
 
 #include "byte_input.h"
+#include "foreign_format.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -15,6 +16,16 @@ static bool starts_with(const unsigned char *bytes, size_t n, const char *magic,
 static bool is_tar(const unsigned char *bytes, size_t n)
 {
     return n > 262 && memcmp(bytes + 257, "ustar", 5) == 0;
+}
+
+/* The magic number of torch.save before torch 1.6, 0x1950a86a20f9469cfc6c, as a pickle: PROTO 2 to
+ * 5, from 4 on a FRAME, then LONG1. */
+static bool is_legacy_torch_file(const unsigned char *bytes, size_t n)
+{
+    static const char magic[] = "\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19";
+    size_t frame = n > 2 && bytes[2] == 0x95 ? 9 : 0;
+    return n > 2 + frame && bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5 &&
+           starts_with(bytes + 2 + frame, n - 2 - frame, magic, sizeof magic - 1);
 }
 
 /* Eight bytes of header length, then JSON. */
@@ -33,12 +44,14 @@ enum file_format file_format_detect(const unsigned char *bytes, size_t n)
         return FILE_FORMAT_COMPRESSED;
     if (is_tar(bytes, n))
         return FILE_FORMAT_ARCHIVE;
-    if (starts_with(bytes, n, "\x80\x02\x8a\x0a\x6c\xfc\x9c\x46", 8))
+    if (is_legacy_torch_file(bytes, n))
         return FILE_FORMAT_TORCH_LEGACY;
     if (starts_with(bytes, n, "GGUF", 4))
         return FILE_FORMAT_GGUF;
     if (starts_with(bytes, n, "version https://git-lfs", 23))
         return FILE_FORMAT_LFS_POINTER;
+    if (foreign_format_detect(bytes, n))
+        return FILE_FORMAT_FOREIGN;
     return may_be_safetensors(bytes, n) ? FILE_FORMAT_SAFETENSORS : FILE_FORMAT_UNKNOWN;
 }
 

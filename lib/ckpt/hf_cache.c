@@ -4,10 +4,13 @@
 #include "model_files.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define MAX_LISTED 5 /* snapshots in a message */
 
 /* Does it look like org/name or name, of letters, digits, '.', '-' and '_'? */
 static bool is_repository_name(const char *name)
@@ -56,16 +59,12 @@ static int read_main_revision(const char *path, char *revision, size_t capacity,
     return failed ? -1 : 1;
 }
 
-/* models--org--name/refs/main -> models--org--name/snapshots/REVISION. 1: found; 0: the model is
- * not in the cache; -1: error, such as a snapshot that is missing. */
-static int find_snapshot_folder(struct arena *a, const char *name, const char **snapshot,
-                                struct error *e)
+/* models--org--name/refs/main -> models--org--name/snapshots/REVISION. 1: found; 0: there is no
+ * main revision; -1: error, such as a snapshot that is missing. */
+static int find_main_snapshot(struct arena *a, const char *repository, const char *name,
+                              const char **snapshot, struct error *e)
 {
-    const char *slash = strchr(name, '/');
     char revision[100];
-    const char *repository = slash ? arena_printf(a, "%s/models--%.*s--%s", find_cache_folder(a),
-                                                  (int)(slash - name), name, slash + 1)
-                                   : arena_printf(a, "%s/models--%s", find_cache_folder(a), name);
     int found = read_main_revision(arena_printf(a, "%s/refs/main", repository), revision,
                                    sizeof revision, e);
     if (found <= 0)
@@ -125,6 +124,77 @@ struct hub_model hf_cache_identify_model(const char *path, struct arena *a)
 
 /* ---- finding a model ------------------------------------------------------------------------- */
 
+/* The folder of the model in the cache. */
+static const char *get_repository_folder(struct arena *a, const char *name)
+{
+    const char *slash = strchr(name, '/');
+    return slash ? arena_printf(a, "%s/models--%.*s--%s", find_cache_folder(a), (int)(slash - name),
+                                name, slash + 1)
+                 : arena_printf(a, "%s/models--%s", find_cache_folder(a), name);
+}
+
+const char *hf_cache_find_snapshot(const struct hub_model *m, struct arena *a)
+{
+    struct error ignored;
+    if (!m->name || !m->commit || !is_repository_name(m->name) || !is_commit(m->commit))
+        return NULL;
+    const char *path =
+        arena_printf(a, "%s/snapshots/%s", get_repository_folder(a, m->name), m->commit);
+    return input_file_exists(path, &ignored) > 0 ? path : NULL;
+}
+
+/* ---- the folder of a model in a cache, given by its path --------------------------------------
+ */
+
+/* Is it the folder models--org--name, with its snapshots? */
+static bool is_repository_folder(struct arena *a, const char *path)
+{
+    struct error ignored;
+    const char *end = path + strlen(path);
+    while (end > path && end[-1] == '/')
+        end--;
+    const char *last = end;
+    while (last > path && last[-1] != '/')
+        last--;
+    return strncmp(last, "models--", 8) == 0 &&
+           input_file_exists(arena_printf(a, "%s/snapshots", path), &ignored) > 0;
+}
+
+static int is_visible(const struct dirent *entry)
+{
+    return *entry->d_name != '.';
+}
+
+/* The only snapshot in the folder; several are an error that lists them. */
+static int find_only_snapshot(struct arena *a, const char *repository, const char **snapshot,
+                              struct error *e)
+{
+    const char *folder = arena_printf(a, "%s/snapshots", repository), *names = NULL;
+    struct dirent **entries;
+    int n = scandir(folder, &entries, is_visible, alphasort);
+    if (n < 0)
+        return error_set(e, "cannot read the folder %s: %s", folder, strerror(errno));
+    for (int i = 0; i < n && i < MAX_LISTED; i++) {
+        *snapshot = arena_printf(a, "%s/%s", folder, entries[i]->d_name);
+        names = names ? arena_printf(a, "%s, %s", names, *snapshot) : *snapshot;
+    }
+    for (int i = 0; i < n; i++)
+        free(entries[i]);
+    free(entries);
+    if (n == 1)
+        return 1;
+    return n == 0 ? error_set(e, "%s has no snapshots: the download is incomplete", repository)
+                  : error_set(e, "%s has no main revision; choose one of %s%s", repository, names,
+                              n > MAX_LISTED ? ", ..." : "");
+}
+
+static int find_snapshot_of_folder(struct arena *a, const char *path, const char **snapshot,
+                                   struct error *e)
+{
+    int found = find_main_snapshot(a, path, path, snapshot, e);
+    return found == 0 ? find_only_snapshot(a, path, snapshot, e) : found;
+}
+
 int hf_cache_resolve_path(const char *path, char **found, struct error *e)
 {
     struct arena a = {0};
@@ -132,12 +202,16 @@ int hf_cache_resolve_path(const char *path, char **found, struct error *e)
     int exists = input_file_exists(path, e), reason = errno;
     if (exists == 0) {
         bool is_name = is_repository_name(path);
-        exists = is_name ? find_snapshot_folder(&a, path, &snapshot, e) : 0;
+        exists = is_name
+                     ? find_main_snapshot(&a, get_repository_folder(&a, path), path, &snapshot, e)
+                     : 0;
         if (exists == 0 && is_name)
             error_set(e, "%s is not a file, a folder or a model in the local Hugging Face cache",
                       path);
         else if (exists == 0)
             error_set(e, "cannot open %s: %s", path, strerror(reason));
+    } else if (exists > 0 && is_repository_folder(&a, path)) {
+        exists = find_snapshot_of_folder(&a, path, &snapshot, e);
     }
     *found = exists > 0 ? mem_copy_text(snapshot) : NULL;
     arena_free(&a);

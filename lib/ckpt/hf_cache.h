@@ -7,9 +7,10 @@
 
 #include <stdbool.h>
 
-/* Finds the path itself if it exists; else, if it looks like org/name or name, the snapshot of that
- * model's main revision in the cache ($HF_HUB_CACHE, else $HF_HOME/hub, else
- * $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub). 1: found; the caller frees
+/* Finds the path itself if it exists; of the folder models--org--name of a cache, the snapshot of
+ * the main revision, else the only one. If the path does not exist and it looks like org/name or
+ * name, the snapshot of that model's main revision in the cache ($HF_HUB_CACHE, else $HF_HOME/hub,
+ * else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub). 1: found; the caller frees
  * *found. 0: there is neither; -1: error. In both cases `e` says so. */
 int hf_cache_resolve_path(const char *path, char **found, struct error *e);
 
@@ -21,5 +22,9 @@ struct hub_model {
 /* The model whose snapshot is the folder, or contains the file, at a path that
  * hf_cache_resolve_path has found: .../models--ORG--NAME/snapshots/COMMIT. In the arena. */
 struct hub_model hf_cache_identify_model(const char *path, struct arena *a);
+
+/* The folder of that snapshot in the cache, in the arena; NULL if it is not there, or if name or
+ * commit are not those of a model. Opens nothing else. */
+const char *hf_cache_find_snapshot(const struct hub_model *m, struct arena *a);
 
 #endif

@@ -1,7 +1,8 @@
 #include "model_files.h"
 
-#include "mapped_file.h"
+#include "foreign_format.h"
 #include "glob_pattern.h"
+#include "mapped_file.h"
 #include "read_files.h"
 
 #include <dirent.h>
@@ -18,9 +19,7 @@
 enum model_file_kind model_files_kind_of(const char *name)
 {
     static const char *const weights[] = {".safetensors", ".bin", ".pt", ".pth", ".gguf"};
-    static const char *const unsupported[] = {".ggml",    ".h5",   ".msgpack",   ".onnx",
-                                              ".ckpt",    ".npz",  ".ot",        ".tflite",
-                                              ".mlmodel", ".nemo", ".onnx_data", ".pkl"};
+    static const char *const unsupported[] = {".ggml", ".ckpt", ".ot", ".nemo", ".pkl"};
     if (glob_pattern_text_ends_with(name, ".index.json"))
         return MODEL_FILE_INDEX;
     for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
@@ -29,6 +28,8 @@ enum model_file_kind model_files_kind_of(const char *name)
     for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
         if (glob_pattern_text_ends_with(name, unsupported[i]))
             return MODEL_FILE_UNSUPPORTED;
+    if (foreign_format_of_name(name))
+        return MODEL_FILE_UNSUPPORTED;
     return MODEL_FILE_AUXILIARY;
 }
 

@@ -2,6 +2,7 @@
 
 #include "mem.h"
 #include "model_files.h"
+#include "model_path.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,23 +20,31 @@ static const char *cut_last_component(char *path)
     return slash + 1;
 }
 
-/* .../models--org--name/snapshots/REVISION -> name; NULL for any other path. The caller frees. */
+/* models--org--name -> name; NULL for any other name. The caller frees. */
+static char *copy_repository_name(const char *folder)
+{
+    const char *name = folder, *next;
+    if (strncmp(folder, "models--", 8) != 0)
+        return NULL;
+    while ((next = strstr(name, "--")))
+        name = next + 2;
+    return mem_copy_text(name);
+}
+
+/* .../models--org--name or .../models--org--name/snapshots/REVISION -> name; NULL for any other
+ * path. The caller frees. */
 static char *copy_repository_name_of_snapshot(const char *path)
 {
-    char *copy = mem_copy_text(path), *result = NULL;
-    cut_last_component(copy);
-    const char *snapshots = cut_last_component(copy);
-    if (snapshots != copy && strcmp(snapshots, "snapshots") == 0) {
-        const char *name = cut_last_component(copy), *next = name;
-        if (strncmp(name, "models--", 8) == 0) {
-            while ((next = strstr(name, "--")))
-                name = next + 2;
-            result = mem_copy_text(name);
-        }
-    }
+    char *copy = mem_copy_text(path);
+    char *result = copy_repository_name(cut_last_component(copy));
+    const char *snapshots = result ? copy : cut_last_component(copy);
+    if (snapshots != copy && strcmp(snapshots, "snapshots") == 0)
+        result = copy_repository_name(cut_last_component(copy));
     free(copy);
     return result;
 }
+
+static char *copy_name_of_model(const char *path);
 
 /* The last component, of the folder's path for ".../model.safetensors". The caller frees. */
 static char *copy_last_component(const char *path)
@@ -43,7 +52,7 @@ static char *copy_last_component(const char *path)
     char *copy = mem_copy_text(path);
     const char *name = cut_last_component(copy);
     char *result = model_files_is_default_weights_name(name) && name != copy
-                       ? model_name_from_path(copy)
+                       ? copy_name_of_model(copy)
                        : mem_copy_text(name);
     free(copy);
     return result;
@@ -90,7 +99,7 @@ static void cut_file_extension(char *name)
     }
 }
 
-char *model_name_from_path(const char *path)
+static char *copy_name_of_model(const char *path)
 {
     char *name = copy_repository_name_of_snapshot(path);
     if (name)
@@ -103,5 +112,27 @@ char *model_name_from_path(const char *path)
         free(real);
     }
     cut_file_extension(name);
+    return name;
+}
+
+/* name#KEY, with dots in place of what a name must not contain. The caller frees. */
+static char *append_key(const char *name, const char *key)
+{
+    char *result = mem_printf("%s#%s", name, key);
+    for (char *c = result + strlen(name); (c = strpbrk(c, "=/"));)
+        *c = '.';
+    return result;
+}
+
+char *model_name_from_path(const char *path)
+{
+    size_t length = model_path_length(path);
+    char *model = mem_copy_text_n(path, length), *name = copy_name_of_model(model);
+    if (path[length] && path[length + 1]) {
+        char *with_key = append_key(name, path + length + 1);
+        free(name);
+        name = with_key;
+    }
+    free(model);
     return name;
 }

@@ -3,9 +3,9 @@
 #define TV_MODEL_NAME_H
 
 /* The last component of the path, without .tar.zst, .safetensors and the like, and for a GGUF file
- * without the number of a split; for
- * .../model.safetensors that of its folder; for a snapshot in the Hugging Face cache the name of
- * the repository. The caller frees. */
+ * without the number of a split; for .../model.safetensors that of its folder; for a model in the
+ * Hugging Face cache the name of the repository. "#KEY" of model_path.h is kept, so that two dicts
+ * of one file have different names. The caller frees. */
 char *model_name_from_path(const char *path);
 
 #endif

@@ -1,6 +1,7 @@
-/* Loader of pickles that hold a dict of tensors, as torch.save writes them. It executes nothing:
- * the few globals that torch.save writes are known by name (pickle_globals.h), any other is an
- * error. The opcodes are those of torch/_weights_only_unpickler.py. */
+/* Loader of pickles that hold a dict of tensors, as torch.save writes them, in protocols 2 to 5. It
+ * executes nothing: the few classes and functions that torch.save writes for tensors are known by
+ * name (pickle_globals.h), objects of any other are opaque. Opcodes: Lib/pickletools.py of CPython.
+ */
 #ifndef TV_PICKLE_H
 #define TV_PICKLE_H
 

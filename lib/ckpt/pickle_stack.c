@@ -85,10 +85,15 @@ struct pickle_value *pickle_stack_pop(struct pickle *p, struct error *e)
     return v ? *v : NULL;
 }
 
+struct pickle_value *pickle_stack_top(const struct pickle *p)
+{
+    return count_above_mark(p) ? p->stack[p->n_stack - 1] : NULL;
+}
+
 struct pickle_value *pickle_stack_top_of_kind(struct pickle *p, enum pickle_kind kind,
                                               const char *reason, struct error *e)
 {
-    struct pickle_value *v = count_above_mark(p) ? p->stack[p->n_stack - 1] : NULL;
+    struct pickle_value *v = pickle_stack_top(p);
     if (v && v->kind == kind)
         return v;
     pickle_stack_set_error(p, reason, e);
@@ -170,6 +175,11 @@ int pickle_stack_store_top_in_memo(struct pickle *p, uint64_t i, struct error *e
     }
     p->memo[i] = p->stack[p->n_stack - 1];
     return 0;
+}
+
+int pickle_stack_store_top_in_next_memo(struct pickle *p, struct error *e)
+{
+    return pickle_stack_store_top_in_memo(p, p->n_memo, e);
 }
 
 int pickle_stack_push_from_memo(struct pickle *p, uint64_t i, struct error *e)

@@ -36,6 +36,8 @@ struct pickle_value *pickle_stack_push_new(struct pickle *p, enum pickle_kind ki
 int pickle_stack_push_integer(struct pickle *p, enum pickle_kind kind, int64_t x, struct error *e);
 /* Pops a value above the last mark. */
 struct pickle_value *pickle_stack_pop(struct pickle *p, struct error *e);
+/* The value on top; NULL if there is none above the last mark. */
+struct pickle_value *pickle_stack_top(const struct pickle *p);
 /* The value on top; a value of another kind is an error for `reason`. */
 struct pickle_value *pickle_stack_top_of_kind(struct pickle *p, enum pickle_kind kind,
                                               const char *reason, struct error *e);
@@ -54,6 +56,8 @@ void pickle_stack_append_to_container(struct pickle *p, struct pickle_value *con
 
 /* Stores the value on top as memo entry i; pushes entry i. */
 int pickle_stack_store_top_in_memo(struct pickle *p, uint64_t i, struct error *e);
+/* Stores the value on top as the entry after the last one. */
+int pickle_stack_store_top_in_next_memo(struct pickle *p, struct error *e);
 int pickle_stack_push_from_memo(struct pickle *p, uint64_t i, struct error *e);
 
 #endif

@@ -50,7 +50,9 @@ static int check_offsets(const struct stored_tensors *s, const char *name,
                          s->file, name, begin, end);
     if (end > data_size)
         return error_set(
-            e, "%s: tensor %.200s ends at byte %llu of the data, but the file has only %zu",
+            e,
+            "%s: tensor %.200s ends at byte %llu of the data, but the file has only %zu: is it "
+            "still being downloaded?",
             s->file, name, end, data_size);
     if (stored_tensors_check_size(s->file, name, t, &elements, &bytes, e) < 0)
         return -1;
@@ -188,7 +190,9 @@ static int locate_json_header(struct stored_tensors *s, const unsigned char *byt
     if (safetensors_header_length(s->file, bytes, &length, e) < 0)
         return -1;
     if (length > size - 8)
-        return error_set(e, "%s: the header length is %llu bytes, but the file has only %zu more",
+        return error_set(e,
+                         "%s: the header length is %llu bytes, but the file has only %zu more: is "
+                         "it still being downloaded?",
                          s->file, (unsigned long long)length, size - 8);
     s->header = bytes + 8;
     s->header_size = length;
@@ -224,4 +228,15 @@ int safetensors_list_piped_tensors(struct stored_tensors *s, uint64_t *data_size
     int failed = list_tensors_of_header(s, &data, e);
     *data_size = data.size;
     return failed;
+}
+
+int safetensors_read_metadata(const struct stored_tensors *s, json_t **metadata, struct error *e)
+{
+    *metadata = NULL;
+    json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
+    if (!header)
+        return -1;
+    *metadata = json_incref(json_object_get(header, "__metadata__"));
+    json_decref(header);
+    return *metadata != NULL;
 }

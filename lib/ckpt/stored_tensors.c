@@ -99,13 +99,6 @@ static size_t row_length(const struct stored_tensor *t)
     return t->elements / t->shape[0];
 }
 
-/* The place in the file of a row. */
-static size_t find_row_in_file(const struct tensor_encoding *c, size_t row)
-{
-    size_t half = c->interleaved_rows / 2, i = row % c->interleaved_rows;
-    return row - i + i % half * 2 + i / half;
-}
-
 static void decode_elements(const struct stored_tensor *t, size_t first, size_t n, void *to)
 {
     char *out = to;
@@ -118,7 +111,10 @@ static void decode_elements(const struct stored_tensor *t, size_t first, size_t 
     for (size_t length = row_length(t); n > 0;) {
         size_t row = first / length, column = first % length;
         size_t run = length - column < n ? length - column : n;
-        decode_adjacent(t, find_row_in_file(t->encoding, row) * length + column, run, out);
+        decode_adjacent(
+            t,
+            tensor_encoding_interleaved_row(row, t->encoding->interleaved_rows) * length + column,
+            run, out);
         out += run * (dtype_bits(t->dtype) / 8);
         first += run;
         n -= run;

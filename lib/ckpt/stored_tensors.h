@@ -3,7 +3,8 @@
  * safetensors.h and torch_file.h fill in the list.
  *
  * A stored_tensors owns its list, names, shapes and strides until stored_tensors_free; `data`
- * points into the bytes of the file. Zeroed except for `file` and `notes` it is ready for use. */
+ * points into the bytes of the file. Zeroed except for `file`, `model`, `key` and `notes` it is
+ * ready for use. */
 #ifndef TV_STORED_TENSORS_H
 #define TV_STORED_TENSORS_H
 
@@ -32,6 +33,8 @@ struct stored_tensor {
 
 struct stored_tensors {
     const char *file;            /* the file's name in messages; borrowed */
+    const char *model;           /* its model as the user named it, in messages; borrowed */
+    const char *key;             /* of the dict in a torch file (state_dict.h); NULL: not given */
     FILE *notes;                 /* notes.h; may be NULL */
     const unsigned char *header; /* the bytes that list the tensors: JSON or a pickle */
     size_t header_size;

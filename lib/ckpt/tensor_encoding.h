@@ -33,4 +33,11 @@ struct tensor_encoding {
     const void *context;
 };
 
+/* The place in the file of row `row`, where `head_rows` rows of each head are interleaved. */
+static inline size_t tensor_encoding_interleaved_row(size_t row, size_t head_rows)
+{
+    size_t i = row % head_rows, half = head_rows / 2;
+    return row - i + i % half * 2 + i / half;
+}
+
 #endif

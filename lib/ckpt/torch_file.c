@@ -1,8 +1,11 @@
 #include "torch_file.h"
 
+#include "file_format.h"
+#include "foreign_format.h"
 #include "little_endian.h"
 #include "notes.h"
 #include "pickle.h"
+#include "state_dict.h"
 #include "zip.h"
 
 #include <stdlib.h>
@@ -10,13 +13,9 @@
 
 #define MAX_PICKLE (64 << 20)
 
-/* The magic number of the format before torch 1.6, 0x1950a86a20f9469cfc6c, as a pickle. */
-static const unsigned char legacy_magic[] = {0x80, 0x02, 0x8a, 0x0a, 0x6c, 0xfc, 0x9c, 0x46,
-                                             0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e};
-
 static bool is_legacy_torch_file(const unsigned char *bytes, size_t size)
 {
-    return size >= sizeof legacy_magic && memcmp(bytes, legacy_magic, sizeof legacy_magic) == 0;
+    return file_format_detect(bytes, size) == FILE_FORMAT_TORCH_LEGACY;
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -55,6 +54,11 @@ static bool is_contiguous(const struct pickle_tensor *t)
     return true;
 }
 
+static int limit_length(size_t length)
+{
+    return length < 100 ? (int)length : 100;
+}
+
 static int add_tensor(struct stored_tensors *s, const struct pickle_value *key,
                       const struct pickle_tensor *t, struct error *e)
 {
@@ -82,52 +86,53 @@ static int add_tensor(struct stored_tensors *s, const struct pickle_value *key,
     return stored_tensors_add(s, key->text, key->length, &new, e);
 }
 
-/* The key of a dict inside the dict that contains tensors; NULL if there is none. */
-static const struct pickle_value *find_nested_dict(const struct pickle_value *dict)
+/* A tensor in the dict that was chosen, which must be readable and named. */
+static int add_readable_tensor(struct stored_tensors *s, const struct pickle_value *key,
+                               const struct pickle_value *value, struct error *e)
 {
-    for (size_t i = 0; i < dict->n; i += 2) {
-        const struct pickle_value *inner = dict->items[i + 1];
-        for (size_t j = 0; inner->kind == PICKLE_DICT && j < inner->n; j += 2)
-            if (inner->items[j + 1]->kind == PICKLE_TENSOR && dict->items[i]->kind == PICKLE_STRING)
-                return dict->items[i];
-    }
-    return NULL;
+    char what[240];
+    if (key->kind != PICKLE_STRING)
+        return error_set(e, "%s: the key of a tensor is %s; save it under a string", s->file,
+                         state_dict_describe(key, what, sizeof what));
+    if (value->kind == PICKLE_UNREADABLE_TENSOR)
+        return error_set(e, "%s: tensor %.*s %.*s", s->file, limit_length(key->length), key->text,
+                         (int)value->length, value->text);
+    return add_tensor(s, key, value->tensor, e);
 }
 
-static int set_no_tensors_error(const struct stored_tensors *s, const struct pickle_value *dict,
-                                struct error *e)
+/* Notes the values that are not tensors, with the name of one. */
+static void print_note_of_skipped(const struct stored_tensors *s, size_t skipped,
+                                  const struct pickle_value *key, const struct pickle_value *value)
 {
-    const struct pickle_value *key = find_nested_dict(dict);
-    if (key)
-        return error_set(e,
-                         "%s: the tensors are in a nested dict, \"%.*s\"; save that dict by itself",
-                         s->file, key->length < 100 ? (int)key->length : 100, key->text);
-    return error_set(e, "%s contains a dict without tensors", s->file);
+    char what[240];
+    bool is_named = key->kind == PICKLE_STRING;
+    notes_print(s->notes, "%s: skipped %zu value%s not tensors (%.*s%s%s)", s->file, skipped,
+                skipped == 1 ? " that is" : "s that are", is_named ? limit_length(key->length) : 0,
+                is_named ? key->text : "", is_named ? ": " : "",
+                state_dict_describe(value, what, sizeof what));
 }
 
-static int add_tensors_of_dict(struct stored_tensors *s, const struct pickle_value *dict,
+static int add_tensors_of_dict(struct stored_tensors *s, struct pickle_value *whole,
                                struct error *e)
 {
+    const struct pickle_value *dict = state_dict_find(s, whole, e), *key = NULL, *first = NULL;
     size_t skipped = 0;
-    const struct pickle_value *first = NULL;
-    if (dict->kind != PICKLE_DICT)
-        return error_set(e, "%s: the pickle is not a dict of tensors", s->file);
+    if (!dict)
+        return -1;
     for (size_t i = 0; i < dict->n; i += 2) {
-        const struct pickle_value *key = dict->items[i], *value = dict->items[i + 1];
-        if (key->kind == PICKLE_STRING && value->kind == PICKLE_TENSOR) {
-            if (add_tensor(s, key, value->tensor, e) < 0)
+        const struct pickle_value *value = dict->items[i + 1];
+        if (value->kind == PICKLE_TENSOR || value->kind == PICKLE_UNREADABLE_TENSOR) {
+            if (add_readable_tensor(s, dict->items[i], value, e) < 0)
                 return -1;
-        } else {
-            skipped++;
-            first = first || key->kind != PICKLE_STRING ? first : key;
+        } else if (skipped++ == 0) {
+            key = dict->items[i];
+            first = value;
         }
     }
     if (s->n == 0 && dict->n > 0)
-        return set_no_tensors_error(s, dict, e);
+        return error_set(e, "%s: the dict %.200s contains no tensors", s->file, s->key);
     if (skipped)
-        notes_print(s->notes, "%s: skipped %zu values that are not tensors (%.*s)", s->file,
-                    skipped, first ? (int)(first->length < 100 ? first->length : 100) : 3,
-                    first ? first->text : "...");
+        print_note_of_skipped(s, skipped, key, first);
     return 0;
 }
 
@@ -135,7 +140,7 @@ static int add_tensors_of_dict(struct stored_tensors *s, const struct pickle_val
 static int set_storage_data(const char *file, struct pickle_storage *storage,
                             const unsigned char *data, uint64_t bytes, struct error *e)
 {
-    uint64_t size = storage->dtype == DTYPE_NONE ? 1 : dtype_bits(storage->dtype) / 8, needed;
+    uint64_t size = storage->element_size ? storage->element_size : 1, needed;
     if (__builtin_mul_overflow(storage->elements, size, &needed) || needed > bytes)
         return error_set(e, "%s: storage %.*s has %llu elements, more than its %llu bytes hold",
                          file, (int)storage->key_length, storage->key,
@@ -252,7 +257,15 @@ static int locate_legacy_storage(struct pickle *p, struct pickle_storage **sorte
     struct pickle_storage **found = bsearch(&w, sorted, n, sizeof *sorted, compare_storage_keys);
     if (!found || p->size - p->position < 8)
         return error_set(e, "%s: the storages are truncated, or do not match the tensors", p->file);
-    uint64_t size = (*found)->dtype == DTYPE_NONE ? 1 : dtype_bits((*found)->dtype) / 8;
+    uint64_t size = (*found)->element_size;
+    char class[204];
+    if (!size)
+        return error_set(e, "%s: storage %.*s has the class %s, which is not supported", p->file,
+                         (int)key->length, key->text,
+                         pickle_value_class_name((*found)->class, class, sizeof class));
+    if ((*found)->data)
+        return error_set(e, "%s: storage %.*s is listed twice", p->file, (int)key->length,
+                         key->text);
     uint64_t elements = little_endian_read(p->bytes + p->position, 8);
     p->position += 8;
     if (elements > (p->size - p->position) / size)
@@ -330,8 +343,9 @@ int torch_file_recognise(const char *file, const unsigned char *bytes, size_t si
     if (zip_open(&z, file, bytes, size, e) < 0)
         return -1;
     bool found = find_zip_record(&z, "data.pkl") != NULL;
+    const struct foreign_format *foreign = found ? NULL : foreign_format_of_zip(&z);
     zip_free(&z);
-    return found;
+    return foreign ? foreign_format_set_error(file, foreign, e) : found;
 }
 
 int torch_file_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,

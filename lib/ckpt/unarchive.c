@@ -12,8 +12,11 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define MAX_FILES 10000
-#define PIECE     ((size_t)1 << 17)
+#define MAX_FILES      10000
+#define PIECE          ((size_t)1 << 17)
+#define CHECK_INTERVAL ((uint64_t)16 << 20) /* bytes between two looks at the disk */
+#define RESERVE_SHARE  64                   /* of the disk, for others; at most */
+#define RESERVE_MAX    ((uint64_t)256 << 20)
 
 struct unpacking {
     struct model_files *files;
@@ -106,17 +109,41 @@ static const char *strip_top_folder(struct unpacking *u, const char *name, int *
 
 /* ---- contents -------------------------------------------------------------------------------- */
 
-static int check_free_space(const struct unpacking *u, int fd, const char *name, uint64_t size,
-                            struct error *e)
+/* Bytes that may still be written to the disk of `fd`, which keeps a reserve for others. */
+static uint64_t available_bytes(int fd)
 {
     struct statvfs s;
-    if (fstatvfs(fd, &s) == 0 && (uint64_t)s.f_bavail * s.f_frsize < size)
-        return error_set(e,
-                         "%s in %s needs %llu bytes, but the temporary folder has only %llu free "
-                         "(--spool chooses another)",
-                         name, u->path, (unsigned long long)size,
-                         (unsigned long long)s.f_bavail * s.f_frsize);
-    return 0;
+    if (fstatvfs(fd, &s))
+        return UINT64_MAX;
+    uint64_t free = (uint64_t)s.f_bavail * s.f_frsize;
+    uint64_t reserve = (uint64_t)s.f_blocks * s.f_frsize / RESERVE_SHARE;
+    reserve = reserve < RESERVE_MAX ? reserve : RESERVE_MAX;
+    return free > reserve ? free - reserve : 0;
+}
+
+static int check_declared_size(const struct unpacking *u, int fd, const char *name, uint64_t size,
+                               struct error *e)
+{
+    uint64_t available = available_bytes(fd);
+    if (size <= available)
+        return 0;
+    return error_set(e,
+                     "%s in %s needs %llu bytes, but the temporary folder has only %llu free "
+                     "(--spool chooses another)",
+                     name, u->path, (unsigned long long)size, (unsigned long long)available);
+}
+
+/* After `size` more bytes, now and then: files may be larger than declared, or declare no size. */
+static int check_growth(struct unpacking *u, int fd, size_t size, struct error *e)
+{
+    uint64_t before = u->bytes;
+    u->bytes += size;
+    if (u->bytes / CHECK_INTERVAL == before / CHECK_INTERVAL || available_bytes(fd) > 0)
+        return 0;
+    return error_set(e,
+                     "%s unpacks to more than the temporary folder holds: it is full after %llu "
+                     "bytes (--spool chooses another)",
+                     u->path, (unsigned long long)u->bytes);
 }
 
 static int write_all_bytes_at(const struct unpacking *u, int fd, const char *bytes, size_t size,
@@ -152,9 +179,8 @@ static int copy_entry_contents(struct unpacking *u, int fd, int64_t max, struct 
             return set_archive_read_error(u, e);
         if (at < 0 || at > max || (int64_t)size > max - at)
             return 0;
-        if (write_all_bytes_at(u, fd, bytes, size, at, e) < 0)
+        if (write_all_bytes_at(u, fd, bytes, size, at, e) || check_growth(u, fd, size, e))
             return -1;
-        u->bytes += size;
     }
     if (at > max)
         return 0;
@@ -178,7 +204,7 @@ static int unpack_entry_to_file(struct unpacking *u, struct archive_entry *entry
     char *title = arena_printf(&u->files->arena, "%s in %s", name, u->path);
     if (is_auxiliary && size > MODEL_FILES_MAX_AUXILIARY)
         return add_too_large(u, name, title);
-    if (check_free_space(u, fd, name, size, e) < 0)
+    if (check_declared_size(u, fd, name, size, e))
         return -1;
     int done = copy_entry_contents(u, fd, is_auxiliary ? MODEL_FILES_MAX_AUXILIARY : INT64_MAX, e);
     if (done <= 0)

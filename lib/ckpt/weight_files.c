@@ -1,7 +1,8 @@
 #include "weight_files.h"
 
-#include "notes.h"
+#include "foreign_format.h"
 #include "glob_pattern.h"
+#include "notes.h"
 #include "shard_index.h"
 
 #include <stdlib.h>
@@ -253,6 +254,35 @@ static int reject_pipeline(const struct weight_files *w, struct error *e)
 
 /* ---- all formats ----------------------------------------------------------------------------- */
 
+/* Names a model of a Hugging Face cache, a file in a format that is not supported, or one that has
+ * to be chosen. */
+static int set_no_weights_error(const struct weight_files *w, struct error *e)
+{
+    for (size_t i = 0; i < w->files->n_omitted; i++)
+        if (strncmp(w->files->omitted[i], "models--", 8) == 0)
+            return error_set(
+                e,
+                "%s is a Hugging Face cache; give the path of one model in it, such as "
+                "%s/%s",
+                w->path, w->path, w->files->omitted[i]);
+    for (size_t i = 0; i < w->files->n; i++) {
+        const char *name = w->files->files[i].name;
+        const struct foreign_format *foreign = foreign_format_of_name(name);
+        if (foreign)
+            return error_set(e, "%s contains no weights that can be read: %s is %s; %s", w->path,
+                             name, foreign->what, foreign->advice);
+        if (model_files_kind_of(name) == MODEL_FILE_WEIGHTS)
+            return error_set(e,
+                             "%s contains no weights under their usual names; give the path of one "
+                             "file, such as %s/%s",
+                             w->path, w->path, name);
+    }
+    return error_set(e,
+                     "%s contains no weights; expected model.safetensors, shards with an index, "
+                     "one .safetensors file, pytorch_model.bin, or one GGUF file",
+                     w->path);
+}
+
 int weight_files_find(struct weight_files *w, struct error *e)
 {
     static const char *const kinds[][2] = {{"model", ".safetensors"},
@@ -285,8 +315,5 @@ int weight_files_find(struct weight_files *w, struct error *e)
                          "%s is in the format of torch before 1.0, which is not supported; load it "
                          "with torch and save it as safetensors",
                          w->path);
-    return error_set(e,
-                     "%s contains no weights; expected model.safetensors, shards with an index, "
-                     "one .safetensors file, pytorch_model.bin, or one GGUF file",
-                     w->path);
+    return set_no_weights_error(w, e);
 }

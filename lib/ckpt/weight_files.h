@@ -5,7 +5,7 @@
  * them (.fp16) are not read.
  *
  * A weight_files owns its list until weight_files_free, but not the files. Zeroed except for
- * `files`, `path` and `notes` it is empty. */
+ * `files`, `path`, `key` and `notes` it is empty. */
 #ifndef TV_WEIGHT_FILES_H
 #define TV_WEIGHT_FILES_H
 
@@ -15,7 +15,8 @@
 
 struct weight_files {
     const struct model_files *files;
-    const char *path; /* the model's in messages; borrowed */
+    const char *path; /* the model's in messages, without "#KEY"; borrowed */
+    const char *key;  /* of the dict in torch files (state_dict.h); NULL: not given */
     FILE *notes;      /* notes.h; may be NULL */
     struct model_file **list;
     size_t n;

@@ -51,8 +51,11 @@ static int find_central_directory(const struct zip *z, size_t size, struct direc
 {
     const unsigned char *end = find_end_record(z->bytes, size);
     if (!end)
-        return error_set(e, "%s is truncated or not a zip file: it has no directory at its end",
-                         z->file);
+        return error_set(
+            e,
+            "%s is truncated or not a zip file: it has no directory at its end; is it still "
+            "being downloaded?",
+            z->file);
     size_t room = (size_t)(end - z->bytes);
     *d = (struct directory){read_little_endian_field(end, 16, 4),
                             read_little_endian_field(end, 12, 4),

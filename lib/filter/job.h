@@ -27,13 +27,17 @@ struct stage {
     bool *given;   /* set by the user? In the order of stage_list_options */
     struct string_list operands;
     struct string_list recorded_options, recorded_operands; /* in the history instead of files */
+    /* For the history, set in open: the fingerprints of the models that were opened. */
+    size_t n_fingerprints, fingerprint_capacity;
+    uint64_t *fingerprints;
     const struct header *in, *out; /* before and after open; `in` is NULL for a source */
     void *data;                    /* the filter's own, for the whole run */
     bool in_model_rounds;          /* SCOPE_MODEL: its rounds are not finished */
     int exit_status;               /* of a run without errors: tv-diff, check */
     bool stop_after_open;          /* sinks, set in open: no payload is needed */
     bool lacks_checksums;          /* sources: some payload came without a checksum */
-    /* Sources that read streams, set in open: their histories, for this stage's step. */
+    /* Sources that read streams, set in open: their histories, for this stage's step. Those that
+     * read models have an empty history for each checkpoint, or no parents at all. */
     size_t n_parents;
     struct history *parents;
     uint64_t bytes_read, bytes_written; /* of files that the stage opened itself */

@@ -7,6 +7,7 @@
 static int check_dtypes_can_join(const struct header *h, const struct tensor *t, struct error *e)
 {
     enum dtype first = t->vectors[0].dtype;
+    bool is_float = tensor_is_float(t);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
         if (dtype_is_quantized(v->dtype))
@@ -15,7 +16,7 @@ static int check_dtypes_can_join(const struct header *h, const struct tensor *t,
                 "tensor %s of %s is %s; quantized weights cannot be merged: dequantize "
                 "the models first",
                 t->name, h->models[v->model].name, dtype_name(v->dtype));
-        if (v->dtype != first && !tensor_is_float(t))
+        if (v->dtype != first && !is_float)
             return error_set(e, "tensor %s is %s in one model and %s in another", t->name,
                              dtype_name(first), dtype_name(v->dtype));
     }
@@ -78,12 +79,13 @@ int join_declare_merged_model(struct header *h, const char *name, size_t least, 
 static int check_weights_supported(const struct stage *s, const struct tensor *t,
                                    enum join_weights weights, struct error *e)
 {
+    bool is_float = tensor_is_float(t);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
         const char *model = s->in->models[v->model].name;
         if (!vector_is_weighted(v))
             continue;
-        if (!tensor_is_float(t))
+        if (!is_float)
             return error_set(e, "tensor %s is %s and cannot be weighted", t->name,
                              dtype_name(v->dtype));
         if (weights == JOIN_NO_WEIGHTS)

@@ -70,13 +70,16 @@ static int parse_choice(const struct option_row *o, int *choice, const char *tex
     return *choice < 0 ? error_set(e, "%s: \"%s\" is none of %s", label, text, o->choices) : 0;
 }
 
-static int parse_dtype(enum dtype *dtype, const char *text, const char *label, struct error *e)
+static int parse_dtype(const struct option_row *o, enum dtype *dtype, const char *text,
+                       const char *label, struct error *e)
 {
-    *dtype = dtype_from_user_name(text);
-    return *dtype == DTYPE_NONE
-               ? error_set(e, "%s: \"%s\" is none of float32, bfloat16, float16, float64", label,
-                           text)
-               : 0;
+    int choice = o->choices ? find_choice_index(o->choices, text) : -1;
+    *dtype = choice < 0 ? dtype_from_user_name(text) : (enum dtype)(DTYPE_COUNT + choice);
+    if (*dtype != DTYPE_NONE)
+        return 0;
+    return error_set(e, "%s: \"%s\" is none of float32, bfloat16, float16, float64%s%s%s", label,
+                     text, o->choices ? ", " : "", o->choices ? o->choices : "",
+                     o->not_a_choice ? o->not_a_choice : "");
 }
 
 int option_row_parse(const struct option_row *o, void *field, const char *text, const char *label,
@@ -99,7 +102,7 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
     case OPTION_CHOICE:
         return parse_choice(o, field, text, label, e);
     case OPTION_DTYPE:
-        return parse_dtype(field, text, label, e);
+        return parse_dtype(o, field, text, label, e);
     case OPTION_RULES:
         return tensor_rules_parse_and_add(field, text, label, &o->range, e);
     case OPTION_SELECTORS:
@@ -137,7 +140,9 @@ static const char *format_option_value(const struct option_row *o, const void *f
     case OPTION_CHOICE:
         return copy_choice_text(o, *(const int *)field, a);
     case OPTION_DTYPE:
-        return dtype_torch_name(*(const enum dtype *)field);
+        return *(const enum dtype *)field >= DTYPE_COUNT
+                   ? copy_choice_text(o, *(const int *)field - DTYPE_COUNT, a)
+                   : dtype_torch_name(*(const enum dtype *)field);
     default:
         return "";
     }

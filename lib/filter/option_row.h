@@ -18,10 +18,11 @@ enum option_kind {
     OPTION_NUMBER, /* double, in `range` */
     OPTION_COUNT,  /* uint64_t, decimal */
     OPTION_SIZE,   /* uint64_t bytes: 64K, 512M, 2G (powers of 1024) */
-    OPTION_STRING, /* const char * */
+    OPTION_STRING, /* const char *; no path, unless not_in_history: tv verify runs a history */
     OPTION_FILE,   /* const char *, a path; see stage_record_file */
     OPTION_CHOICE, /* int: index into `choices` ("all|agreeing"), -1 if not given and no default */
-    OPTION_DTYPE,  /* enum dtype, floating */
+    OPTION_DTYPE,  /* enum dtype, floating; DTYPE_COUNT + an index into `choices`, if there are any
+                    */
     OPTION_RULES,  /* struct tensor_rules, values in `range`; repeatable */
     OPTION_SELECTORS, /* struct tensor_rules that choose: MODEL, MODEL/GLOB, /GLOB; repeatable */
     OPTION_STRINGS    /* struct string_list; repeatable */
@@ -40,7 +41,8 @@ struct option_row {
     const char *argument; /* "D", "FILE", ...; NULL for a flag */
     const char *help;
     struct range range;        /* NUMBER, RULES */
-    const char *choices;       /* CHOICE: "a|b|c" */
+    const char *choices;       /* CHOICE: "a|b|c"; DTYPE: formats other than a dtype */
+    const char *not_a_choice;  /* DTYPE: what the message on another value adds */
     const char *default_value; /* the default, as text; NULL: none */
     const char *alias;         /* an older spelling, accepted and never written; NULL: none */
     bool required;

@@ -153,6 +153,13 @@ static void append_operand(struct string_list *words, struct arena *a, const cha
     string_list_append(words, a, text);
 }
 
+void stage_record_fingerprint(struct stage *s, uint64_t fingerprint)
+{
+    s->fingerprints = arena_grow(&s->arena, s->fingerprints, s->n_fingerprints,
+                                 &s->fingerprint_capacity, sizeof *s->fingerprints);
+    s->fingerprints[s->n_fingerprints++] = fingerprint;
+}
+
 void stage_record_option(struct stage *s, const char *text)
 {
     string_list_append(&s->recorded_options, &s->arena, text);
@@ -188,4 +195,15 @@ struct string_list stage_history_arguments(struct stage *s, struct arena *a)
         string_list_append(&words, a, s->recorded_options.items[i]);
     append_operand_words(s, a, &words);
     return words;
+}
+
+void stage_add_history_step(struct stage *s, struct header *h)
+{
+    struct string_list arguments = stage_history_arguments(s, &h->arena);
+    struct history_step *step =
+        header_add_history_step(h, s->filter->name, arguments.n, arguments.items);
+    step->n_fingerprints = s->n_fingerprints;
+    step->fingerprints = s->fingerprints;
+    step->n_parents = s->n_parents;
+    step->parents = s->parents;
 }

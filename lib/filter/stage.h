@@ -43,7 +43,13 @@ void stage_record_file(struct stage *s, const char *option, uint64_t hash);
 /* Is the word of a command line an operand, also without a "--" in front of it? True for a word
  * without a dash, "-", and a negative number. */
 bool stage_word_is_operand(const char *word);
+/* In open: adds the fingerprint of a model that a recorded operand or option names, in the order of
+ * their words. */
+void stage_record_fingerprint(struct stage *s, uint64_t fingerprint);
 /* The options and operands that change the result, as words of a command line. */
 struct string_list stage_history_arguments(struct stage *s, struct arena *a);
+/* Appends the stage's step to the header's history. The step borrows the stage's fingerprints and
+ * parents. */
+void stage_add_history_step(struct stage *s, struct header *h);
 
 #endif

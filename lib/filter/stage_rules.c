@@ -83,31 +83,33 @@ static int check_rule_values_in_range(const char *label, const struct option_row
 
 /* ---- warnings -------------------------------------------------------------------------------- */
 
-static bool rule_matches_stream(const struct tensor_rules *r, size_t i, bool per_tensor,
-                                const struct header *h)
+/* Sets matches[i] of the rules that match a tensor or vector of the stream. */
+static void mark_matching_rules(const struct tensor_rules *r, bool per_tensor,
+                                const struct header *h, bool *matches)
 {
     for (size_t j = 0; j < h->n_tensors; j++) {
         const struct tensor *t = &h->tensors[j];
-        if (per_tensor && tensor_rules_rule_matches(r, i, NULL, t->name))
-            return true;
+        if (per_tensor)
+            tensor_rules_mark_matches(r, NULL, t->name, matches);
         for (size_t k = 0; !per_tensor && k < t->n_vectors; k++) {
             const struct vector *v = &t->vectors[k];
-            if (tensor_rules_rule_matches(r, i, h->models[v->model].name,
-                                          stage_rules_name_to_match(t, v)))
-                return true;
+            tensor_rules_mark_matches(r, h->models[v->model].name, stage_rules_name_to_match(t, v),
+                                      matches);
         }
     }
-    return false;
 }
 
 static void warn_unmatched_rules(const struct stage *s, const char *label,
                                  const struct tensor_rules *r, bool per_tensor,
                                  const struct header *h)
 {
+    bool *matches = mem_alloc(tensor_rules_count(r), sizeof *matches);
+    mark_matching_rules(r, per_tensor, h, matches);
     for (size_t i = 0; i < tensor_rules_count(r); i++)
-        if (tensor_rules_has_tensor_pattern(r, i) && !rule_matches_stream(r, i, per_tensor, h))
+        if (tensor_rules_has_tensor_pattern(r, i) && !matches[i])
             printable_message("%s: warning: %s %s matches no tensor", s->filter->name, label,
                               tensor_rules_rule_text(r, i));
+    free(matches);
 }
 
 static void warn_unmatched_globs(const struct stage *s, const char *label,

@@ -5,12 +5,16 @@
 
 #include <cblas.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #define MIN_SHARED_PRODUCT (1 << 22) /* multiplications below which one thread is faster */
 #define TILE_MULTIPLE      32        /* tiles end at multiples of this, for the kernels' sake */
+#define ADDRESS_SPACE      ((size_t)256 << 20)
 
 static __typeof__(cblas_sgemm) *sgemm;
 
@@ -43,11 +47,25 @@ static void *open_openblas_single_threaded(void)
     return library;
 }
 
+/* Where OpenBLAS gets no memory as it is loaded, it tries again without end. */
+static int check_address_space(struct error *e)
+{
+    void *space =
+        mmap(NULL, ADDRESS_SPACE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (space == MAP_FAILED)
+        return error_set(e, "OpenBLAS needs %d MiB of address space (ulimit -v): %s",
+                         (int)(ADDRESS_SPACE >> 20), strerror(errno));
+    munmap(space, ADDRESS_SPACE);
+    return 0;
+}
+
 int gemm_init(size_t threads, struct error *e)
 {
     parallel_set_threads(threads);
     if (sgemm)
         return 0;
+    if (check_address_space(e))
+        return -1;
     void *library = open_openblas_single_threaded();
     if (!library)
         return error_set(e,

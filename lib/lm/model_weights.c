@@ -64,8 +64,12 @@ static char *read_text_file(const char *path, const char *spool, size_t *size, s
     if (f.size)
         memcpy(text, f.bytes, f.size);
     *size = f.size;
+    int failed = mapped_file_check_unchanged(&f, path, e);
     mapped_file_close(&f);
-    return text;
+    if (!failed)
+        return text;
+    free(text);
+    return NULL;
 }
 
 static int read_model_config(struct model_weights *m, const char *config, const char *spool,

@@ -164,6 +164,7 @@ static int read_sample_lines(const struct samples_file *f, struct error *e)
             failed = read_sample_line(f, number + 1, line, n, e);
         at += n + 1;
     }
+    failed = failed || mapped_file_check_unchanged(&m, f->file, e);
     mapped_file_close(&m);
     if (failed)
         return -1;

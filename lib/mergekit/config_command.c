@@ -66,6 +66,8 @@ static int choose_output_path(struct config_command *c, bool required, struct er
         return error_set(e, "missing operand OUT");
     if (!c->out)
         c->out = c->options->only.n ? "merged.safetensors" : "merged";
+    if (c->options->like && output_target_form_of_name(c->out) != OUTPUT_GGUF)
+        return error_set(e, "--like requires a .gguf file as OUT, found %s", c->out);
     if (c->options->only.n && output_target_form_of_name(c->out) != OUTPUT_SAFETENSORS)
         return error_set(e, "--only requires a .safetensors file as OUT, found %s", c->out);
     return 0;

@@ -3,6 +3,7 @@
 #include "document_to_pipeline.h"
 #include "result_config_and_dtype.h"
 #include "chat_template.h"
+#include "gguf_output.h"
 
 #include <string.h>
 
@@ -83,18 +84,38 @@ static void add_pick_command(const struct pipeline_builder *b)
         pipeline_add_word(pick, arena_printf(b->a, "/%s", b->options->only[i]), b->a);
 }
 
+/* The merged task vector becomes weights, which are not rounded before pack. */
+static void add_base_command(const struct pipeline_builder *b, const struct input_model *base)
+{
+    struct pipeline_command *add = pipeline_add_command(&b->merge->pipeline, "add-base", b->a);
+    pipeline_builder_add_dtype(add, DTYPE_F32, b->a);
+    pipeline_add_word(add, base->operand, b->a);
+}
+
+static void add_dtype_option(const struct pipeline_builder *b, struct pipeline_command *pack)
+{
+    enum dtype dtype = b->options->dtype;
+    if (dtype == GGUF_OUTPUT_Q8_0)
+        pipeline_builder_add_option(pack, "dtype", GGUF_OUTPUT_CHOICES, b->a);
+    else
+        pipeline_builder_add_dtype(pack, dtype != DTYPE_NONE ? dtype : b->config->out_dtype, b->a);
+}
+
 /* `base`: the model that the merged task vector is added to; NULL: the stream has weights. */
 static int add_pack_command(struct pipeline_builder *b, const struct input_model *base,
                             const char *out)
 {
     struct arena *a = b->a;
+    const char *like = b->options->like;
     add_pick_command(b);
+    if (base && like)
+        add_base_command(b, base);
     struct pipeline_command *pack = pipeline_add_command(&b->merge->pipeline, "pack", a);
-    pipeline_add_word(pack, base ? "--base" : "--like", a);
-    pipeline_add_word(pack, base ? base->operand : b->merge->metadata_model, a);
-    if (base && b->options->n_only)
+    pipeline_add_word(pack, base && !like ? "--base" : "--like", a);
+    pipeline_add_word(pack, like ? like : base ? base->operand : b->merge->metadata_model, a);
+    if (base && !like && b->options->n_only)
         pipeline_add_word(pack, "--no-fill", a);
-    pipeline_builder_add_dtype(pack, b->config->out_dtype, a);
+    add_dtype_option(b, pack);
     add_shard_size_option(b, pack);
     if (b->options->force)
         pipeline_add_word(pack, "--force", a);

@@ -1,5 +1,7 @@
 #include "merge_config.h"
 
+#include "input_file.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -208,16 +210,21 @@ static unsigned char *read_config_file(const char *path, size_t *size, struct er
         error_set(e, "cannot open %s: %s", path, strerror(errno));
         return NULL;
     }
+    struct stat st;
+    bool is_file = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode);
+    const struct input_file_version before = input_file_version(&st);
     struct bytes b = read_bytes(f);
-    int failed = ferror(f) ? errno : 0;
+    int failed = 0;
     *size = b.size;
+    if (ferror(f))
+        failed = error_set(e, "cannot read %s: %s", path, strerror(errno));
+    else if (*size > MAX_FILE_SIZE)
+        failed = error_set(e, "%s is larger than 16 MiB, the maximum for a configuration", path);
+    else if (is_file)
+        failed = input_file_check_unchanged_fd(fileno(f), path, &before, e);
     if (!is_stdin)
         fclose(f);
-    if (failed)
-        error_set(e, "cannot read %s: %s", path, strerror(failed));
-    else if (*size > MAX_FILE_SIZE)
-        error_set(e, "%s is larger than 16 MiB, the maximum for a configuration", path);
-    else
+    if (!failed)
         return b.data;
     bytes_free(&b);
     return NULL;

@@ -1,5 +1,6 @@
 #include "merge_options.h"
 
+#include "gguf_output.h"
 #include "printable.h"
 
 #include <ctype.h>
@@ -48,6 +49,13 @@ const struct option_row merge_options_rows[] = {
      .choices = CHOICES_MISMATCH},
     {"only", OPTION_STRINGS, FIELD(only), "GLOB",
      .help = "merge only tensors whose names match, into a .safetensors file; repeatable"},
+    {"like", OPTION_STRING, FIELD(like), "MODEL",
+     .help = "a .gguf file as OUT: its metadata, tokenizer and order of tensors (default: the "
+             "base's, or the first model's)"},
+    {"dtype", OPTION_DTYPE, FIELD(dtype), "TYPE",
+     .help = "store every floating-point tensor as float32, bfloat16, float16 or float64, or, in a "
+             ".gguf file, matrices as q8_0 (default: out_dtype)",
+     .choices = GGUF_OUTPUT_CHOICES, .not_a_choice = GGUF_OUTPUT_NOT_A_CHOICE},
     {"random-seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of DARE and DELLA (default 0)",
      .default_value = "0"},
     {"out-shard-size", OPTION_STRING, FIELD(shard_size), "N",
@@ -182,6 +190,8 @@ int merge_options_to_translation_options(const struct merge_options *o,
         .paper = o->paper,
         .no_tokenizer = o->no_copy_tokenizer,
         .force = o->force,
+        .like = o->like,
+        .dtype = o->dtype,
         .missing = get_choice_by_index(CHOICES_MISSING, o->missing, a),
         .embed = get_choice_by_index(CHOICES_EMBED, o->embed, a),
         .mismatch = get_choice_by_index(CHOICES_MISMATCH, o->mismatch, a),

@@ -13,7 +13,8 @@ struct merge_options {
     bool copy_tokenizer, no_copy_tokenizer;
     int missing, embed, mismatch; /* indices of choices; -1: not given */
     struct string_list only;
-    const char *shard_size, *part, *report, *out, *cache;
+    const char *shard_size, *part, *report, *out, *cache, *like;
+    enum dtype dtype; /* as of pack */
     bool ignored_flag;
     const char *ignored_value;
 };

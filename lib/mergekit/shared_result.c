@@ -3,6 +3,7 @@
 #include "ending_signals.h"
 #include "fatal.h"
 #include "fs.h"
+#include "printable.h"
 #include "spool.h"
 
 #include <errno.h>
@@ -10,20 +11,25 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* A signal handler has no other way to find these. */
-static const char *_Atomic result_folder, *_Atomic result_file;
+static const char *_Atomic result_folder, *_Atomic result_file, *_Atomic result_lock;
 static _Atomic pid_t computing_process; /* 0: none */
 
-static int fail(const struct config_command *c, const char *what, const char *reason)
+#define PREFIX "tvtools-"
+#define LOCK   "lock" /* held by the processes at work */
+#define TITLE  "tvtools: a result that other documents use\n"
+
+static int fail(const char *tool, const char *what, const char *reason)
 {
-    struct error e = {0};
-    error_set(&e, "%s: %s", what, reason);
-    return config_command_print_error(c, &e, 1);
+    printable_message("%s: %s: %s", tool, what, reason);
+    return 1;
 }
 
 /* ---- early ends ------------------------------------------------------------------------------ */
@@ -31,6 +37,7 @@ static int fail(const struct config_command *c, const char *what, const char *re
 static void remove_result(void)
 {
     unlink(result_file);
+    unlink(result_lock);
     rmdir(result_folder);
 }
 
@@ -51,6 +58,49 @@ static void remove_result_on_fatal(void *unused, const char *program, const char
 }
 
 static struct fatal_action on_fatal = {.run = remove_result_on_fatal};
+
+/* ---- what killed processes left -------------------------------------------------------------- */
+
+/* Is it a folder that create_folder made, and does no process hold its lock? Returns the lock,
+ * which is now held, or -1. */
+static int lock_abandoned(int folder)
+{
+    struct stat st;
+    size_t size;
+    int fd = fs_open_regular_file(folder, LOCK, &st);
+    if (fd < 0)
+        return -1;
+    char *text = fs_read_file(folder, LOCK, &size);
+    bool ours = text && strcmp(text, TITLE) == 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    free(text);
+    if (ours)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+static void remove_abandoned(const char *spool)
+{
+    int parent = open(spool, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = parent < 0 ? NULL : fdopendir(parent);
+    for (struct dirent *d; dir && (d = readdir(dir));) {
+        if (strncmp(d->d_name, PREFIX, strlen(PREFIX)) != 0 ||
+            strlen(d->d_name) != strlen(PREFIX) + 6)
+            continue;
+        int folder = fs_open_own_folder(parent, d->d_name, geteuid());
+        int lock = folder < 0 ? -1 : lock_abandoned(folder);
+        if (lock >= 0) {
+            fs_remove_tree(parent, d->d_name);
+            close(lock);
+        }
+        if (folder >= 0)
+            close(folder);
+    }
+    if (dir)
+        closedir(dir);
+    else if (parent >= 0)
+        close(parent);
+}
 
 /* ---- computing ------------------------------------------------------------------------------- */
 
@@ -75,20 +125,20 @@ static pid_t start_process(const struct pipeline_options *run, const struct pipe
 }
 
 /* Runs a pipeline in a child process; returns its exit status. */
-static int run_pipeline_in_child(const struct config_command *c, const struct pipeline_options *run,
+static int run_pipeline_in_child(const char *tool, const struct pipeline_options *run,
                                  const struct pipeline *p, struct arena *a)
 {
     int status;
     pid_t pid = start_process(run, p, a);
     if (pid < 0)
-        return fail(c, "cannot start a process", strerror(errno));
+        return fail(tool, "cannot start a process", strerror(errno));
     while (waitpid(pid, &status, 0) < 0)
         if (errno != EINTR)
-            return fail(c, "cannot wait for a process", strerror(errno));
+            return fail(tool, "cannot wait for a process", strerror(errno));
     computing_process = 0;
     if (WIFEXITED(status))
         return WEXITSTATUS(status);
-    return fail(c, "the process that computes a document was ended by a signal",
+    return fail(tool, "the process that computes a document was ended by a signal",
                 strsignal(WTERMSIG(status)));
 }
 
@@ -97,51 +147,78 @@ static int run_pipeline_in_child(const struct config_command *c, const struct pi
 static int open_and_remove_result(void)
 {
     int fd = open(result_file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), reason = errno;
-    fs_remove_tree(AT_FDCWD, result_folder);
+    if (fs_remove_tree(AT_FDCWD, result_folder))
+        printable_message("tv merge: warning: %s could not be removed: %s", result_folder,
+                          strerror(errno));
     errno = reason;
     return fd;
 }
 
-/* Creates the private folder, whose name ends in XXXXXX, as the path of the file in it does. From
- * here on both are removed if the process ends. Returns -1 with the reason in errno. */
-static int create_folder(char *folder, char *file)
+static int create_lock(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -1;
+    flock(fd, LOCK_EX | LOCK_NB);
+    if (fs_write_at(fd, 0, TITLE, strlen(TITLE)) == 0)
+        return fd;
+    int reason = errno;
+    close(fd);
+    unlink(path);
+    errno = reason;
+    return -1;
+}
+
+/* Creates the private folder, whose name ends in XXXXXX, as the paths of the files in it do. From
+ * here on all are removed if the process ends. Returns the lock, or -1 with the reason in errno. */
+static int create_folder(char *folder, char *file, char *lock)
 {
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    int failed = mkdtemp(folder) ? 0 : -1, reason = errno;
-    if (!failed) {
+    int fd = -1;
+    if (mkdtemp(folder)) {
         memcpy(file, folder, strlen(folder));
+        memcpy(lock, folder, strlen(folder));
+        fd = create_lock(lock);
+        if (fd < 0)
+            rmdir(folder);
+    }
+    int reason = errno;
+    if (fd >= 0) {
         result_folder = folder;
         result_file = file;
+        result_lock = lock;
         ending_signals_catch(remove_result_on_signal);
         fatal_add_action(&on_fatal);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     errno = reason;
-    return failed;
+    return fd;
 }
 
-int shared_result_compute(struct config_command *c, const struct pipeline_options *run,
-                          const struct document_result *result)
+int shared_result_compute(struct translated_config *m, const struct document_result *result,
+                          const struct pipeline_options *run, const char *tool, struct arena *a)
 {
-    const char *spool = spool_folder_or_default(c->stage->common.spool);
-    char *folder = arena_printf(&c->a, "%s/tvtools-XXXXXX", spool);
-    char *file = arena_printf(&c->a, "%s/%s.safetensors", folder, result->name);
-    if (create_folder(folder, file)) {
+    const char *spool = spool_folder_or_default(run->spool);
+    char *folder = arena_printf(a, "%s/" PREFIX "XXXXXX", spool);
+    char *file = arena_printf(a, "%s/%s.safetensors", folder, result->name);
+    remove_abandoned(spool);
+    int lock = create_folder(folder, file, arena_printf(a, "%s/" LOCK, folder));
+    if (lock < 0) {
         const char *reason = strerror(errno);
-        return fail(c, arena_printf(&c->a, "cannot create %s", folder), reason);
+        return fail(tool, arena_printf(a, "cannot create %s", folder), reason);
     }
-    const struct pipeline *p = translated_config_pipeline_to_file(result, file, &c->a);
-    int status = run_pipeline_in_child(c, run, p, &c->a);
+    const struct pipeline *p = translated_config_pipeline_to_file(result, file, a);
+    int status = run_pipeline_in_child(tool, run, p, a);
     int fd = open_and_remove_result(), reason = errno;
+    close(lock);
     fatal_remove_action(&on_fatal);
     ending_signals_release(remove_result_on_signal);
     if (status)
         return status;
     if (fd < 0)
-        return fail(c, arena_printf(&c->a, "cannot open %s", file), strerror(reason));
-    translated_config_replace_result(&c->merge, result, arena_printf(&c->a, "/dev/fd/%d", fd),
-                                     &c->a);
+        return fail(tool, arena_printf(a, "cannot open %s", file), strerror(reason));
+    translated_config_replace_result(m, result, arena_printf(a, "/dev/fd/%d", fd), a);
     return 0;
 }

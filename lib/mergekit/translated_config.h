@@ -15,6 +15,9 @@ struct translation_options {
     bool bug_compatible; /* reproduce mergekit's bug in breadcrumbs */
     bool paper;          /* follow the papers where mergekit differs from them */
     bool no_tokenizer, force;
+    const char
+        *like; /* model whose metadata a .gguf file gets; NULL: the base's or first model's */
+    enum dtype dtype; /* of the result, as for pack; DTYPE_NONE: as configured */
     const char *missing, *embed, *mismatch; /* options of the sources; NULL: not given */
     size_t n_only;
     const char **only;         /* globs of the tensors to merge; none: all */

@@ -24,11 +24,21 @@ static void print_pipeline(const struct pipeline *p, bool is_last)
 }
 
 /* NAME PATH, quoted for the shell */
-static void print_command(const char *name, const char *path, bool is_last, struct arena *a)
+static void print_command(const char *name, const char *path, struct arena *a)
 {
     struct pipeline p = {0};
     pipeline_add_operand(pipeline_add_command(&p, name, a), path, a);
-    print_pipeline(&p, is_last);
+    print_pipeline(&p, false);
+}
+
+/* What could not be removed from the folder has got a warning. */
+static void print_rmdir(const char *folder, struct arena *a)
+{
+    struct pipeline p = {0};
+    struct pipeline_command *c = pipeline_add_command(&p, "rmdir", a);
+    pipeline_add_word(c, "--ignore-fail-on-non-empty", a);
+    pipeline_add_operand(c, folder, a);
+    print_pipeline(&p, true);
 }
 
 static const char *result_path(const char *folder, const struct document_result *result,
@@ -47,7 +57,7 @@ static bool print_results(struct config_command *c, const char *folder)
         if (result->uses <= 1)
             continue;
         if (!any)
-            print_command("mkdir", folder, false, &c->a);
+            print_command("mkdir", folder, &c->a);
         any = true;
         print_pipeline(translated_config_pipeline_to_file(result, path, &c->a), false);
         translated_config_replace_result(m, result, path, &c->a);
@@ -67,9 +77,9 @@ static void print_script(struct config_command *c)
     print_pipeline(&m->pipeline, !any);
     for (size_t i = 0; i < m->n_results; i++)
         if (m->results[i]->uses > 1)
-            print_command("rm", result_path(folder, m->results[i], &c->a), false, &c->a);
+            print_command("rm", result_path(folder, m->results[i], &c->a), &c->a);
     if (any)
-        print_command("rmdir", folder, true, &c->a);
+        print_rmdir(folder, &c->a);
 }
 
 int tv_from_yaml_main(int argc, char **argv)

@@ -9,10 +9,11 @@ static const struct filter descriptor = {
     .name = "tv merge",
     .summary = "Merge models according to a mergekit configuration",
     .operands = "CONFIG.yml OUT",
-    .notes = "OUT is a folder, a .safetensors file, a .tar or .tar.zst archive, or - for an "
-             "archive on standard output. If CONFIG.yml has several documents, OUT is the result "
-             "of the one without a name, or of the last; it can use the others as models, by "
-             "their names.",
+    .notes =
+        "OUT is a folder, a .safetensors or .gguf file, a .tar or .tar.zst archive, or - for "
+        "an archive on standard output. If CONFIG.yml has several documents, OUT is the result "
+        "of the one without a name, or of the last; it can use the others as models, by "
+        "their names.",
     .options_size = sizeof(struct merge_options),
     .options = merge_options_rows,
     .min_operands = 1,
@@ -65,11 +66,11 @@ static int run_dry_run(struct config_command *c, const struct pipeline_options *
 
 static int run_merge(struct config_command *c, struct pipeline_options *run)
 {
-    const struct translated_config *m = &c->merge;
+    struct translated_config *m = &c->merge;
     int status = pipeline_run_start_report(run, c->options->report);
     for (size_t i = 0; i < m->n_results && status == 0; i++)
         if (m->results[i]->uses > 1)
-            status = shared_result_compute(c, run, m->results[i]);
+            status = shared_result_compute(m, m->results[i], run, descriptor.name, &c->a);
     if (status == 0)
         status = pipeline_run(run, &m->pipeline, &c->a);
     return pipeline_run_end_report(run, c->options->report, status);

@@ -27,10 +27,10 @@ static const char *parse_layer_range_suffix(const char *operand, long *from, lon
     return open;
 }
 
-bool layer_slice_has_range_suffix(const char *operand)
+const char *layer_slice_find_range_suffix(const char *operand)
 {
     long from, to;
-    return parse_layer_range_suffix(operand, &from, &to) != NULL;
+    return parse_layer_range_suffix(operand, &from, &to);
 }
 
 const char *layer_slice_format_name_with_range(const struct model_source *m, const char *operand,

@@ -12,8 +12,8 @@ struct layer_slice_options {
     bool accepts_standard_input; /* the operand "-" */
 };
 
-/* Does the operand end with a range? */
-bool layer_slice_has_range_suffix(const char *operand);
+/* The range at the end of the operand: "[from:to]"; NULL if it has none. */
+const char *layer_slice_find_range_suffix(const char *operand);
 /* Is the operand "-" or "name=-", with or without a range? */
 bool layer_slice_is_standard_input(const char *operand);
 /* Like model_source_open, for an operand that may have a range. */

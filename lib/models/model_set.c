@@ -2,6 +2,7 @@
 
 #include "gguf_model.h"
 #include "hash.h"
+#include "model_history.h"
 #include "source_sink_services.h"
 #include "stage.h"
 #include "tensor_matching.h"
@@ -60,7 +61,7 @@ static int choose_slice_options(const struct stage *s, const struct model_set_op
                                       .without_range = renumber,
                                       .accepts_standard_input = true};
     for (size_t i = 0; i < s->operands.n; i++)
-        o->without_range |= layer_slice_has_range_suffix(s->operands.items[i]);
+        o->without_range |= layer_slice_find_range_suffix(s->operands.items[i]) != NULL;
     const char *needs_range = options->stack          ? "--stack"
                               : options->outside >= 0 ? "--outside"
                                                       : NULL;
@@ -115,6 +116,21 @@ static int check_standard_input_is_one_model(const struct stage *s, struct error
     return n > 1 ? error_set(e, "standard input is one model, but %zu operands name it", n) : 0;
 }
 
+/* Adds the history of model i to the parents, if the model brings it. */
+static int record_history(struct stage *s, const struct model_source *model, size_t i,
+                          struct error *e)
+{
+    struct history history;
+    int found = model_history_read_if_brought(model, &history, &s->arena, e);
+    if (found <= 0)
+        return found;
+    if (!s->parents)
+        s->parents = arena_alloc(&s->arena, s->operands.n, sizeof *s->parents);
+    s->n_parents = s->operands.n;
+    s->parents[i] = history;
+    return 0;
+}
+
 static int open_models(struct stage *s, struct model_set *m, struct header *h, struct error *e)
 {
     struct layer_slice_options slicing;
@@ -133,9 +149,10 @@ static int open_models(struct stage *s, struct model_set *m, struct header *h, s
             return -1;
         if (model_source_selected_layers(model)) /* number the layers as the first model does */
             slicing.first_layer = model_source_selected_layers(model)->first_number;
-        if (add_model_to_header(m, model, h, e))
+        if (add_model_to_header(m, model, h, e) || record_history(s, model, i, e))
             return -1;
         stage_record_operand(s, layer_slice_format_name_with_range(model, operand, &s->arena));
+        stage_record_fingerprint(s, h->models[i].fingerprint);
     }
     return 0;
 }

@@ -27,20 +27,20 @@ enum { MODEL_SET_OUTSIDE_FIRST, MODEL_SET_OUTSIDE_NONE, MODEL_SET_OUTSIDE_LAST }
          OPTION_CHOICE,                                                                            \
          offsetof(struct type, field.missing),                                                     \
          "base|skip",                                                                              \
-         .help = "if a model lacks a tensor: use the first model's, or skip that model there",     \
+         .help = "if a model lacks a tensor: use the first model's, or omit that model's vector",  \
          .choices = "base|skip"},                                                                  \
         {"embed",                                                                                  \
          OPTION_CHOICE,                                                                            \
          offsetof(struct type, field.embed),                                                       \
          "truncate|base",                                                                          \
-         .help = "if embeddings or heads differ in size: truncate them to the common rows and "    \
+         .help = "if embeddings or LM heads differ in size: truncate them to the common rows and " \
                  "columns, or use the first model's",                                              \
          .choices = "truncate|base"},                                                              \
         {"mismatch",                                                                               \
          OPTION_CHOICE,                                                                            \
          offsetof(struct type, field.mismatch),                                                    \
          "drop",                                                                                   \
-         .help = "if another tensor differs in shape: drop that model there",                      \
+         .help = "if another tensor differs in shape: omit that model's vector",                   \
          .choices = "drop"},                                                                       \
         {"outside",                                                                                \
          OPTION_CHOICE,                                                                            \

@@ -9,6 +9,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TILE 2048 /* elements converted at a time */
@@ -17,6 +18,7 @@ struct model_source {
     char *name;
     struct ckpt *ckpt;          /* this or ... */
     struct saved_stream *saved; /* ... this */
+    bool is_unlinked;           /* the file has no name */
     size_t n;
     struct ckpt_tensor *tensors; /* sorted; NULL: all tensors of the checkpoint */
     size_t *stored_indexes;      /* of these, in the checkpoint or saved stream */
@@ -100,6 +102,8 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
     if (is_checkpoint < 0)
         return NULL;
     struct model_source *m = mem_alloc(1, sizeof *m);
+    struct stat st;
+    m->is_unlinked = stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0;
     if (is_checkpoint)
         m->ckpt = open_checkpoint(path, NULL, spool, tool, e);
     else if ((m->saved = saved_stream_open(path, spool, true, e)))
@@ -219,6 +223,16 @@ void model_source_set_identity(const struct model_source *m, struct header *h, s
 const struct ckpt *model_source_checkpoint(const struct model_source *m)
 {
     return m->ckpt;
+}
+
+const struct header *model_source_stream_header(const struct model_source *m)
+{
+    return m->saved ? saved_stream_header(m->saved) : NULL;
+}
+
+bool model_source_brings_history(const struct model_source *m)
+{
+    return m->saved || m->is_unlinked;
 }
 
 int model_source_fill_header(const struct model_source *m, struct header *h, struct error *e)

@@ -47,6 +47,11 @@ uint64_t model_source_fingerprint(const struct model_source *m);
 void model_source_set_identity(const struct model_source *m, struct header *h, size_t model);
 /* The checkpoint, with its config and tokenizer files; NULL for a saved stream. */
 const struct ckpt *model_source_checkpoint(const struct model_source *m);
+/* The header of a saved stream; NULL for a checkpoint. */
+const struct header *model_source_stream_header(const struct model_source *m);
+/* Is it in the history of a result with its own history? True for a stream, and for a file without
+ * a name, which nobody can open after the run. */
+bool model_source_brings_history(const struct model_source *m);
 /* Fills in an empty header: kind weights, this model, a vector for each of its tensors. */
 int model_source_fill_header(const struct model_source *m, struct header *h, struct error *e);
 

@@ -3,6 +3,7 @@
 #include "chat_template.h"
 #include "config_update.h"
 #include "glob_pattern.h"
+#include "printable.h"
 #include "tokenizer_files.h"
 #include "used_weights.h"
 
@@ -41,7 +42,8 @@ static int update_and_copy_config(const struct auxiliary_files *a, const struct 
     if (found <= 0)
         return found;
     char *text = config_update_json(config, size, a->source, a->result, a->has_own_head, a->tool);
-    int failed = write_file(out, "config.json", text, strlen(text), e);
+    int failed =
+        write_file(out, "config.json", text ? text : config, text ? strlen(text) : size, e);
     free(text);
     free(config);
     return failed;
@@ -121,6 +123,16 @@ static int write_chat_template_if_missing(const struct auxiliary_files *a,
     return write_file(out, "chat_template.jinja", a->chat_template, strlen(a->chat_template), e);
 }
 
+/* Is it a GGUF model without tokenizer files? Its metadata have a tokenizer in another form. */
+static bool lacks_tokenizer_files(const struct model_source *source)
+{
+    const struct ckpt *c = model_source_checkpoint(source);
+    bool found = !c || !ckpt_gguf_model(c);
+    for (size_t i = 0; !found && i < ckpt_auxiliary_file_count(c); i++)
+        found = tokenizer_files_is_tokenizer_file(ckpt_auxiliary_file_name(c, i));
+    return !found;
+}
+
 static int copy_tokenizer(const struct auxiliary_files *a, const struct output *out,
                           struct error *e)
 {
@@ -130,10 +142,14 @@ static int copy_tokenizer(const struct auxiliary_files *a, const struct output *
     if (a->tokenizer && !(other = model_source_open(a->tokenizer, a->spool, a->tool, e)))
         return -1;
     const struct model_source *source = other ? other : a->source;
-    int failed = copy_files(a, source, true, out, e) ||
-                         (a->chat_template && write_chat_template_if_missing(a, source, out, e))
-                     ? -1
-                     : 0;
+    int failed =
+        other && lacks_tokenizer_files(other)
+            ? error_set(e, "--tokenizer: %s is a GGUF model without tokenizer files", a->tokenizer)
+            : 0;
+    failed = failed || copy_files(a, source, true, out, e) ||
+                     (a->chat_template && write_chat_template_if_missing(a, source, out, e))
+                 ? -1
+                 : 0;
     model_source_close(other);
     return failed;
 }
@@ -153,8 +169,12 @@ int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer 
 {
     const struct output out = {write, to};
     note_omitted_files(a);
-    return copy_files(a, a->source, false, &out, e) || copy_tokenizer(a, &out, e) ||
-                   update_and_copy_config(a, &out, e)
-               ? -1
-               : 0;
+    if (copy_files(a, a->source, false, &out, e) || copy_tokenizer(a, &out, e) ||
+        update_and_copy_config(a, &out, e))
+        return -1;
+    if (!a->tokenizer && !a->no_tokenizer && lacks_tokenizer_files(a->source))
+        printable_message("%s: note: %s has no tokenizer files; those of another model can be "
+                          "copied with --tokenizer",
+                          a->tool, model_source_name(a->source));
+    return 0;
 }

@@ -45,11 +45,14 @@ static bool is_head_equal_to_embedding(const struct model_source *base, size_t i
     return false;
 }
 
-/* Does config.json say that head and embedding are tied? -1 on error. */
-static int config_ties_embeddings(const struct model_source *base, struct error *e)
+/* Is tensor i of the base a head that is not stored, because config.json says that head and
+ * embedding are tied? The config is read only where this matters. -1 on error. */
+static int is_tied_head(const struct model_source *base, size_t i, struct error *e)
 {
     size_t size;
     char *config;
+    if (!is_head_equal_to_embedding(base, i))
+        return 0;
     if (auxiliary_files_read_config(base, &config, &size, e) < 0)
         return -1;
     int tied = config && model_config_ties_embeddings(config, size);
@@ -80,16 +83,15 @@ static int add_missing_base_tensors(struct checkpoint_contents *c, const struct 
     const struct model_source *source = base_model_source(base);
     struct header *h = c->header;
     size_t n = model_source_tensor_count(source);
-    int tied = config_ties_embeddings(source, e);
-    if (tied < 0)
-        return -1;
     struct tensor *all = arena_alloc(&h->arena, c->n_stream + n, sizeof *all);
     memcpy(all, h->tensors, c->n_stream * sizeof *all);
     h->tensors = all;
     c->filled = mem_alloc(n, sizeof *c->filled);
     for (size_t i = 0; i < n; i++) {
-        if (!base_model_tensor_is_unused(base, i) ||
-            (tied && is_head_equal_to_embedding(source, i)))
+        int tied = base_model_tensor_is_unused(base, i) ? is_tied_head(source, i, e) : 1;
+        if (tied < 0)
+            return -1;
+        if (tied)
             continue;
         c->filled[h->n_tensors - c->n_stream] = i;
         all[h->n_tensors++] =

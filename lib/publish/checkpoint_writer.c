@@ -15,7 +15,7 @@
 
 /* How much of a shard has been written. */
 struct shard_progress {
-    uint64_t written; /* bytes of data */
+    uint64_t written; /* bytes of data, with the padding */
     int fd;           /* -1 before the first write and after the last */
 };
 
@@ -122,7 +122,7 @@ int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, 
 {
     if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return error_set(e, "\"%s\" is not a valid file name in a checkpoint", name);
-    if (w->target.form == OUTPUT_SAFETENSORS)
+    if (w->target.form == OUTPUT_SAFETENSORS || w->target.form == OUTPUT_GGUF)
         return 0;
     if (is_sequential(w))
         return tar_writer_add_file(w->tar, name, bytes, size, e);
@@ -134,7 +134,7 @@ static int create_shard_files(struct checkpoint_writer *w, struct error *e)
 {
     w->progress = mem_alloc(w->layout->n_shards, sizeof *w->progress);
     for (size_t i = 0; i < w->layout->n_shards; i++)
-        w->progress[i].fd = -1;
+        w->progress[i] = (struct shard_progress){w->layout->shards[i].padding, -1};
     for (size_t i = 0; !is_sequential(w) && i < w->layout->n_shards; i++) {
         const struct shard *s = &w->layout->shards[i];
         if (temporary_output_create_file(&w->temporary, s->name, s->header, s->header_size,
@@ -179,6 +179,13 @@ int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
     return failed;
 }
 
+int checkpoint_writer_declare_layout(struct checkpoint_writer *w, struct shard_layout *layout,
+                                     struct error *e)
+{
+    w->layout = layout;
+    return create_shard_files(w, e);
+}
+
 int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *key,
                                        const char *value, struct error *e)
 {
@@ -209,7 +216,7 @@ int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char
 {
     if (w->to_stdout && w->target.form == OUTPUT_SAFETENSORS)
         return 0; /* the header has been written */
-    if (w->target.form == OUTPUT_SAFETENSORS)
+    if (w->target.form == OUTPUT_SAFETENSORS || w->target.form == OUTPUT_GGUF)
         return set_used_weights_metadata(w, text, e);
     return text ? checkpoint_writer_write_file(w, USED_WEIGHTS_FILE, text, strlen(text), e) : 0;
 }

@@ -1,6 +1,6 @@
-/* Writes a checkpoint as a folder, a single safetensors file or an archive, so that it appears
- * complete or not at all: everything goes to a temporary folder or file next to the target, which
- * checkpoint_writer_commit syncs and renames.
+/* Writes a checkpoint as a folder, a single safetensors or GGUF file or an archive, so that it
+ * appears complete or not at all: everything goes to a temporary folder or file next to the target,
+ * which checkpoint_writer_commit syncs and renames.
  *
  * A checkpoint_writer owns its temporary files until checkpoint_writer_commit or
  * checkpoint_writer_abort. */
@@ -26,12 +26,16 @@ struct checkpoint_writer *checkpoint_writer_open(const char *target, enum output
 int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
                                       const struct shard_layout_spec *spec, struct error *e);
 
+/* The same for a layout of one file in another format, which the writer takes over. */
+int checkpoint_writer_declare_layout(struct checkpoint_writer *w, struct shard_layout *layout,
+                                     struct error *e);
+
 /* Writes bytes of tensor i at `offset` in it: in any order, from any thread, each byte once. */
 int checkpoint_writer_write_tensor(struct checkpoint_writer *w, size_t i, uint64_t offset,
                                    const void *bytes, size_t size, struct error *e);
 
-/* Writes an auxiliary file under a bare name; does nothing for OUTPUT_SAFETENSORS. In an archive
- * call it before the first checkpoint_writer_write_tensor or after the last. */
+/* Writes an auxiliary file under a bare name; does nothing if the target is one weight file. In an
+ * archive call it before the first checkpoint_writer_write_tensor or after the last. */
 int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, const void *bytes,
                                  size_t size, struct error *e);
 

@@ -255,7 +255,7 @@ char *config_update_json(const char *text, size_t size, const struct model_sourc
         printable_message(
             "%s: warning: config.json of %s is not valid JSON; it is copied unchanged", tool,
             model_source_name(source));
-        return mem_copy_text(text);
+        return NULL;
     }
     if (has_duplicates)
         printable_message("%s: warning: config.json of %s has duplicate keys; the last one wins",
@@ -267,5 +267,5 @@ char *config_update_json(const char *text, size_t size, const struct model_sourc
     changed |= remove_quantization(config, h);
     char *updated = changed ? format_config_json(config) : NULL;
     json_decref(config);
-    return updated ? updated : mem_copy_text(text);
+    return updated;
 }

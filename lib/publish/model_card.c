@@ -1,7 +1,9 @@
 #include "model_card.h"
 
+#include "layer_slice.h"
 #include "number.h"
 #include "printable.h"
+#include "stage.h"
 #include "strict_json.h"
 #include "tensor_name.h"
 
@@ -90,32 +92,6 @@ char *model_card_model_json(const struct model *m)
     return dump_and_free(all);
 }
 
-static json_t *history_json(const struct history *history)
-{
-    json_t *steps = json_array();
-    for (size_t i = 0; i < history->n; i++) {
-        const struct history_step *s = &history->steps[i];
-        json_t *step = json_object(), *arguments = json_array(), *parents = json_array();
-        for (size_t j = 0; j < s->n_arguments; j++)
-            json_array_append_new(arguments, strict_json_string(s->arguments[j]));
-        for (size_t j = 0; j < s->n_parents; j++)
-            json_array_append_new(parents, history_json(&s->parents[j]));
-        json_object_set_new(step, "tool", strict_json_string(s->tool));
-        json_object_set_new(step, "version", strict_json_string(s->version));
-        json_object_set_new(step, "arguments", arguments);
-        if (s->n_parents)
-            json_object_set(step, "parents", parents);
-        json_decref(parents);
-        json_array_append_new(steps, step);
-    }
-    return steps;
-}
-
-char *model_card_history_json(const struct header *h)
-{
-    return dump_and_free(history_json(&h->history));
-}
-
 /* ---- README.md ------------------------------------------------------------------------------- */
 
 /* Prints a name as Markdown code, for a table or list. Control characters and '`' become '?'. */
@@ -141,6 +117,46 @@ static void print_quoted(FILE *out, const char *text)
     json_decref(string);
 }
 
+static void print_history_as_pipeline(FILE *out, const struct history *history, int indent);
+
+/* Prints the history of an input as <(...), after the name of that model, if it has one. */
+static void print_parent(FILE *out, const struct history *parent, const char *name, int indent)
+{
+    const char *range = name ? layer_slice_find_range_suffix(name) : NULL;
+    fprintf(out, " \\\n%*s", indent + 4, "");
+    if (name) {
+        char *own = mem_copy_text_n(name, range ? (size_t)(range - name) : strlen(name));
+        printable_print_shell_word(out, own);
+        putc('=', out);
+        free(own);
+    }
+    fputs("<(", out);
+    print_history_as_pipeline(out, parent, indent + 6);
+    fprintf(out, ")%s", range ? range : "");
+}
+
+/* The parents of a step that reads models belong to its operands. */
+static void print_arguments_and_parents(FILE *out, const struct history_step *s, int indent)
+{
+    size_t parent = 0;
+    bool only_operands = false;
+    for (size_t j = 0; j < s->n_arguments; j++) {
+        const char *word = s->arguments[j];
+        bool is_operand = only_operands || stage_word_is_operand(word);
+        only_operands |= strcmp(word, "--") == 0;
+        const struct history *of_model =
+            is_operand && parent < s->n_parents ? &s->parents[parent++] : NULL;
+        if (of_model && of_model->n) {
+            print_parent(out, of_model, word, indent);
+            continue;
+        }
+        putc(' ', out);
+        printable_print_shell_word(out, word);
+    }
+    for (; parent < s->n_parents; parent++)
+        print_parent(out, &s->parents[parent], NULL, indent);
+}
+
 /* Prints a history as a pipeline, indented by `indent` columns; the several inputs of a stage as
  * <(...). */
 static void print_history_as_pipeline(FILE *out, const struct history *history, int indent)
@@ -150,15 +166,7 @@ static void print_history_as_pipeline(FILE *out, const struct history *history, 
         if (i > 0)
             fprintf(out, " |\n%*s", indent + 4, "");
         printable_print_shell_word(out, s->tool);
-        for (size_t j = 0; j < s->n_arguments; j++) {
-            putc(' ', out);
-            printable_print_shell_word(out, s->arguments[j]);
-        }
-        for (size_t j = 0; j < s->n_parents; j++) {
-            fprintf(out, " \\\n%*s<(", indent + 4, "");
-            print_history_as_pipeline(out, &s->parents[j], indent + 6);
-            putc(')', out);
-        }
+        print_arguments_and_parents(out, s, indent);
     }
 }
 

@@ -25,8 +25,6 @@ char *model_card_hashes_json(const struct header *h, const struct model_hashes *
 char *model_card_models_json(const struct header *h);
 /* The same of one model. */
 char *model_card_model_json(const struct model *m);
-/* The history as compact JSON. */
-char *model_card_history_json(const struct header *h);
 
 /* README.md. The last `n_filled` tensors of the header are unchanged ones of the base. `other_base`
  * is the model that task vectors were added to if it is not the one that was subtracted; else

@@ -22,20 +22,22 @@ enum output_form output_target_form_of_name(const char *target)
         return OUTPUT_TAR;
     if (glob_pattern_text_ends_with(target, ".tar.zst"))
         return OUTPUT_TAR_ZST;
+    if (glob_pattern_text_ends_with(target, ".gguf"))
+        return OUTPUT_GGUF;
     return glob_pattern_text_ends_with(target, ".safetensors") ? OUTPUT_SAFETENSORS : OUTPUT_FOLDER;
 }
 
 /* An ending of a format that cannot be written is an error and not the name of a folder. */
 static int reject_unsupported_file_ending(const char *target, struct error *e)
 {
-    static const char *const others[] = {".zip", ".gz", ".tgz", ".xz",  ".zst",
-                                         ".bin", ".pt", ".pth", ".gguf"};
+    static const char *const others[] = {".zip", ".gz",  ".tgz", ".xz",
+                                         ".zst", ".bin", ".pt",  ".pth"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (glob_pattern_text_ends_with(target, others[i]) &&
             output_target_form_of_name(target) == OUTPUT_FOLDER)
             return error_set(e,
                              "cannot write \"%s\": %s is not supported; OUT must be a folder, "
-                             ".safetensors, .tar or .tar.zst",
+                             ".safetensors, .gguf, .tar or .tar.zst",
                              target, others[i]);
     return 0;
 }
@@ -87,6 +89,7 @@ static bool is_replaceable_target(const struct output_target *t)
         empty = false;
         checkpoint |= strcmp(d->d_name, "config.json") == 0 ||
                       glob_pattern_text_ends_with(d->d_name, ".safetensors") ||
+                      glob_pattern_text_ends_with(d->d_name, ".gguf") ||
                       glob_pattern_text_ends_with(d->d_name, ".bin");
     }
     closedir(dir);
@@ -262,6 +265,6 @@ int output_target_sync(const struct output_target *t, struct error *e)
 
 void output_target_warn_not_removed(const struct output_target *t, const char *what)
 {
-    printable_message("warning: %s is complete, but %s next to it could not be removed", t->path,
-                      what);
+    printable_message("tvtools: warning: %s is complete, but %s next to it could not be removed",
+                      t->path, what);
 }

@@ -16,6 +16,7 @@
 enum output_form {
     OUTPUT_FOLDER,      /* OUT or OUT/ */
     OUTPUT_SAFETENSORS, /* OUT.safetensors: one file without auxiliary files */
+    OUTPUT_GGUF,        /* OUT.gguf: one file with its config and tokenizer */
     OUTPUT_TAR,         /* OUT.tar, or - for standard output */
     OUTPUT_TAR_ZST      /* OUT.tar.zst */
 };
@@ -33,7 +34,7 @@ struct output_target {
     struct arena arena;
 };
 
-/* Sets form, path and force. Endings of formats that cannot be written, such as .gguf, are errors.
+/* Sets form, path and force. Endings of formats that cannot be written, such as .bin, are errors.
  */
 int output_target_open(struct output_target *t, const char *path, bool force, struct error *e);
 /* Opens the parent folder. A target that exists is an error unless `force`, and with `force` unless

@@ -19,6 +19,9 @@
 #define MODEL    "model"
 #define REPLACED "replaced"
 
+#define TAKEN     (-2)
+#define TRIES_MAX 100
+
 int parts_folder_write_error(const struct parts_folder *f, const char *name, struct error *e)
 {
     return error_set(e, "cannot write %s in %s: %s", name, f->name, strerror(errno));
@@ -182,30 +185,43 @@ void parts_folder_close(struct parts_folder *f)
 
 /* ---- temporary files ------------------------------------------------------------------------- */
 
-int parts_folder_create_temporary(const struct parts_folder *f, const char *shard, char **temporary)
+/* Creates and locks a file. Returns its descriptor; -1 with the reason in errno; TAKEN if another
+ * process has removed it as abandoned before it was locked. */
+static int create_locked(const struct parts_folder *f, const char *name)
 {
     struct stat st;
-    for (*temporary = NULL;;) {
+    int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+    int fd = openat(f->folder, name, flags, 0666);
+    if (fd < 0)
+        return -1;
+    bool taken = flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+    int reason = fstat(fd, &st) ? errno : 0;
+    if (!taken && !reason && st.st_nlink > 0)
+        return fd;
+    close(fd);
+    unlinkat(f->folder, name, 0);
+    errno = reason;
+    return reason ? -1 : TAKEN;
+}
+
+int parts_folder_create_temporary(const struct parts_folder *f, const char *shard, char **temporary)
+{
+    for (int tries = 0; tries < TRIES_MAX; tries++) {
         char suffix[7];
         fs_random_suffix(suffix);
-        free(*temporary);
         *temporary = mem_printf(".%s.%s", shard, suffix);
-        int flags = O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
-        int fd = openat(f->folder, *temporary, flags, 0666);
-        if (fd < 0) {
-            int reason = errno;
-            free(*temporary);
-            *temporary = NULL;
-            errno = reason;
-            return -1;
-        }
-        /* Before it was locked, another process may have removed it as abandoned. */
-        bool taken = flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
-        if (!taken && fstat(fd, &st) == 0 && st.st_nlink > 0)
+        int fd = create_locked(f, *temporary);
+        if (fd >= 0)
             return fd;
-        close(fd);
-        unlinkat(f->folder, *temporary, 0);
+        int reason = errno;
+        free(*temporary);
+        *temporary = NULL;
+        errno = reason;
+        if (fd != TAKEN)
+            return -1;
     }
+    errno = EEXIST;
+    return -1;
 }
 
 /* ---- headers of shards ----------------------------------------------------------------------- */

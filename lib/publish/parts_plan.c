@@ -3,6 +3,7 @@
 #include "decode.h"
 #include "encode.h"
 #include "hash.h"
+#include "history_json.h"
 #include "input_guard.h"
 #include "input_hashes.h"
 #include "strict_json.h"
@@ -34,7 +35,7 @@ static struct metadata make_metadata(const struct parts_plan *plan, struct arena
     size_t room =
         plan->is_single_file && !plan->header_goes_first ? used_weights_text_room(plan->result) : 0;
     add_metadata(&m, "tvtools_version", mem_copy_text(TV_VERSION), a);
-    add_metadata(&m, "tvtools_history", model_card_history_json(plan->result), a);
+    add_metadata(&m, HISTORY_JSON_KEY, history_json_print(&plan->result->history), a);
     add_metadata(&m, "tvtools_models", model_card_models_json(plan->result), a);
     if (!plan->header_goes_first)
         add_metadata(&m, HASHES, model_card_hashes_json(plan->result, &unknown), a);

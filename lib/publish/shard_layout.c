@@ -195,13 +195,13 @@ static const char *shard_name(struct shard_layout *l, const struct shard_layout_
     return arena_printf(&l->arena, "model-%05zu-of-%05zu.safetensors", i + 1, l->n_shards);
 }
 
-static void copy_metadata(struct shard_layout *l, const struct shard_layout_spec *spec)
+static void copy_metadata(struct shard_layout *l, size_t n, const char *const (*metadata)[2])
 {
-    l->n_metadata = spec->n_metadata;
-    l->metadata = arena_alloc(&l->arena, spec->n_metadata, sizeof *l->metadata);
-    for (size_t i = 0; i < spec->n_metadata; i++)
+    l->n_metadata = n;
+    l->metadata = arena_alloc(&l->arena, n, sizeof *l->metadata);
+    for (size_t i = 0; i < n; i++)
         for (size_t j = 0; j < 2; j++)
-            l->metadata[i][j] = arena_copy_text(&l->arena, spec->metadata[i][j]);
+            l->metadata[i][j] = arena_copy_text(&l->arena, metadata[i][j]);
 }
 
 struct shard_layout *shard_layout_new(const struct shard_layout_spec *spec, const char *target,
@@ -224,11 +224,28 @@ struct shard_layout *shard_layout_new(const struct shard_layout_spec *spec, cons
         t->shape = arena_copy(a, spec->shapes[i], spec->ranks[i] * sizeof *t->shape);
         l->shards[t->shard].data_size += t->size;
     }
-    copy_metadata(l, spec);
+    copy_metadata(l, spec->n_metadata, spec->metadata);
     if (encode_headers(l, target, e) == 0)
         return l;
     shard_layout_free(l);
     return NULL;
+}
+
+struct shard_layout *shard_layout_new_encoded(const char *name, size_t n, size_t n_metadata,
+                                              const char *const (*metadata)[2],
+                                              const struct encoded_header *encoded)
+{
+    struct shard_layout *l = mem_alloc(1, sizeof *l);
+    l->n = n;
+    l->tensors = arena_alloc(&l->arena, n, sizeof *l->tensors);
+    l->n_shards = 1;
+    l->shards = arena_alloc(&l->arena, 1, sizeof *l->shards);
+    l->shards[0].name = arena_copy_text(&l->arena, name);
+    copy_metadata(l, n_metadata, metadata);
+    l->encoded = arena_copy(&l->arena, encoded, sizeof *encoded);
+    l->encoded->text_offsets =
+        arena_copy(&l->arena, encoded->text_offsets, n_metadata * sizeof *encoded->text_offsets);
+    return l;
 }
 
 void shard_layout_free(struct shard_layout *l)
@@ -241,33 +258,62 @@ void shard_layout_free(struct shard_layout *l)
     free(l);
 }
 
-/* Where the value of a metadata key is stored; NULL if it was not declared. */
-static const char **find_metadata_value(struct shard_layout *l, const char *key)
+/* The index of a metadata key; l->n_metadata if it was not declared. */
+static size_t find_metadata(const struct shard_layout *l, const char *key)
 {
-    for (size_t i = 0; i < l->n_metadata; i++)
-        if (strcmp(l->metadata[i][0], key) == 0)
-            return &l->metadata[i][1];
-    return NULL;
+    size_t i = 0;
+    while (i < l->n_metadata && strcmp(l->metadata[i][0], key) != 0)
+        i++;
+    return i;
+}
+
+/* Replaces the text of metadata i in an encoded header by one that is at least as long. */
+static void replace_encoded_text(struct shard_layout *l, size_t i, const char *value)
+{
+    struct encoded_header *h = l->encoded;
+    struct shard *s = &l->shards[0];
+    size_t at = h->text_offsets[i], old = strlen(l->metadata[i][1]), new = strlen(value);
+    size_t used = h->used + new - old, padded = used + h->alignment - 1;
+    padded -= padded % h->alignment;
+    unsigned char *header = mem_alloc(padded, 1);
+    memcpy(header, s->header, at);
+    for (size_t k = 0; k < 8; k++)
+        header[at - 8 + k] = (unsigned char)((uint64_t) new >> 8 * k);
+    memcpy(header + at, value, new);
+    memcpy(header + at + new, s->header + at + old, h->used - at - old);
+    for (size_t k = i + 1; k < l->n_metadata; k++)
+        h->text_offsets[k] += new - old;
+    h->used = used;
+    free(s->header);
+    s->header = header;
+    s->header_size = padded;
+}
+
+static int set_metadata(struct shard_layout *l, size_t i, const char *value, const char *target,
+                        struct error *e)
+{
+    if (i < l->n_metadata && l->encoded)
+        replace_encoded_text(l, i, value);
+    if (i < l->n_metadata)
+        l->metadata[i][1] = value;
+    return l->encoded ? 0 : encode_headers(l, target, e);
 }
 
 int shard_layout_set_metadata(struct shard_layout *l, const char *key, const char *value,
                               const char *target, struct error *e)
 {
-    const char **old = find_metadata_value(l, key);
-    if (old && strlen(*old) != strlen(value))
+    size_t i = find_metadata(l, key);
+    if (i < l->n_metadata && strlen(l->metadata[i][1]) != strlen(value))
         return error_set(e, "metadata %s: the new value differs in length from the old one", key);
-    if (old)
-        *old = arena_copy_text(&l->arena, value);
-    return encode_headers(l, target, e);
+    return set_metadata(l, i, arena_copy_text(&l->arena, value), target, e);
 }
 
 int shard_layout_set_longer_metadata(struct shard_layout *l, const char *key, const char *value,
                                      const char *target, struct error *e)
 {
-    const char **old = find_metadata_value(l, key);
-    if (old)
-        *old = arena_printf(&l->arena, "%-*s", (int)strlen(*old), value);
-    return encode_headers(l, target, e);
+    size_t i = find_metadata(l, key);
+    int least = i < l->n_metadata ? (int)strlen(l->metadata[i][1]) : 0;
+    return set_metadata(l, i, arena_printf(&l->arena, "%-*s", least, value), target, e);
 }
 
 char *shard_layout_index_json(const struct shard_layout *l)

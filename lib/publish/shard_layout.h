@@ -34,6 +34,7 @@ struct shard {
     unsigned char *header; /* eight bytes of length and the JSON */
     size_t header_size;
     uint64_t data_size;
+    uint64_t padding; /* bytes of the data that belong to no tensor, and are 0 */
 };
 
 /* One tensor. */
@@ -48,6 +49,13 @@ struct placed_tensor {
     uint64_t total_offset; /* in the data of all shards, one after another */
 };
 
+/* A header in another format than JSON. The eight bytes before each value of the metadata are its
+ * length. */
+struct encoded_header {
+    size_t used, alignment; /* its bytes before the padding to a multiple of the alignment */
+    size_t *text_offsets;   /* where it has the values of the metadata */
+};
+
 struct shard_layout {
     size_t n;
     struct placed_tensor *tensors;
@@ -55,6 +63,7 @@ struct shard_layout {
     struct shard *shards;
     size_t n_metadata;
     const char *(*metadata)[2];
+    struct encoded_header *encoded; /* NULL: the headers are JSON */
     bool keeps_order;
     struct arena arena;
 };
@@ -62,6 +71,11 @@ struct shard_layout {
 /* `target` names the checkpoint in messages. NULL on error. */
 struct shard_layout *shard_layout_new(const struct shard_layout_spec *spec, const char *target,
                                       struct error *e);
+/* A layout of one file in another format. The caller sets the shard, with its header, and the
+ * tensors; *encoded is copied. */
+struct shard_layout *shard_layout_new_encoded(const char *name, size_t n, size_t n_metadata,
+                                              const char *const (*metadata)[2],
+                                              const struct encoded_header *encoded);
 void shard_layout_free(struct shard_layout *l);
 /* The smallest shard_size that gives at most n shards. */
 uint64_t shard_layout_balanced_size(const struct shard_layout_spec *spec, uint64_t n);

@@ -202,6 +202,8 @@ static int split_pipeline_into_segments(const struct pipeline *pipeline, struct 
         if (!words)
             return print_error("<( ... )", strerror(errno));
         const struct filter *f = pipeline_run_find_filter(l->options, words[0]);
+        if (!f && l->options->only_filters)
+            return print_error(words[0], "it is not a filter of tvtools");
         struct stage *stage = f ? command_line_parse(f, (int)c->n, words) : NULL;
         if (stage && source_reads_stdin(stage))
             before = NULL;

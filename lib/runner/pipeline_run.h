@@ -13,6 +13,7 @@ struct pipeline_options {
     uint64_t threads;                    /* of stages without --threads; 0: one per CPU */
     uint64_t memory;                     /* of all stages; 0: their own --memory */
     const char *spool;                   /* of all stages; NULL: their own --spool */
+    bool only_filters;                   /* a command that is no filter is an error */
     struct run_monitor monitor;
 };
 

@@ -50,16 +50,12 @@ static int check_stage_input(struct stage *s, const struct header *in, struct er
     return stage_rules_check_all(s, in, e);
 }
 
-/* Adds the stage's step to the history. The reader and the writer of a stream are no steps. */
+/* Adds the stage's step to the history. The reader and the writer of a stream are no steps. What
+ * the step borrows lives until close; the headers after this one hold copies. */
 static void add_stage_to_history(struct stage *s, struct header *h)
 {
-    struct string_list arguments = stage_history_arguments(s, &h->arena);
-    if (!s->filter->summary || s->filter->no_history_step)
-        return;
-    struct history_step *step =
-        header_add_history_step(h, s->filter->name, arguments.n, arguments.items);
-    step->n_parents = s->n_parents;
-    step->parents = s->parents; /* until close; the headers after this one hold copies */
+    if (s->filter->summary && !s->filter->no_history_step)
+        stage_add_history_step(s, h);
 }
 
 /* Where the tensors before a stage are after it. */

@@ -201,6 +201,16 @@ static void decode_arguments(struct record_fields *p, struct history_step *s, ms
         s->arguments[k] = record_fields_get_text(p, "arguments", list.ptr[k]);
 }
 
+static void decode_fingerprints(struct record_fields *p, struct history_step *s, msgpack_object o)
+{
+    msgpack_object_array list = record_fields_get_array(p, "fingerprints", o);
+    uint64_t *fingerprints = arena_alloc(p->arena, list.size, sizeof *fingerprints);
+    for (size_t k = 0; k < list.size; k++)
+        fingerprints[k] = record_fields_get_hash(p, "fingerprints", list.ptr[k]);
+    s->n_fingerprints = list.size;
+    s->fingerprints = fingerprints;
+}
+
 static void decode_parents(struct record_fields *p, struct history_step *s, msgpack_object o)
 {
     msgpack_object_array list = record_fields_get_array(p, "parents", o);
@@ -222,6 +232,8 @@ static struct history_step decode_history_step(struct record_fields *p, msgpack_
             s.version = record_fields_get_text(p, "version", value);
         else if (record_fields_equals(key, "arguments"))
             decode_arguments(p, &s, value);
+        else if (record_fields_equals(key, "fingerprints"))
+            decode_fingerprints(p, &s, value);
         else if (record_fields_equals(key, "parents"))
             decode_parents(p, &s, value);
         else

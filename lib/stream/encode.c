@@ -151,18 +151,28 @@ static void pack_tensor(msgpack_packer *p, struct bytes *b, const struct tensor 
     pack_unknown_keys(b, t->unknown_keys);
 }
 
+static void pack_fingerprints(msgpack_packer *p, const struct history_step *s)
+{
+    pack_text(p, "fingerprints");
+    msgpack_pack_array(p, s->n_fingerprints);
+    for (size_t i = 0; i < s->n_fingerprints; i++)
+        pack_hash(p, s->fingerprints[i]);
+}
+
 static void pack_history(msgpack_packer *p, struct bytes *b, const struct history *history)
 {
     msgpack_pack_array(p, history->n);
     for (size_t i = 0; i < history->n; i++) {
         const struct history_step *s = &history->steps[i];
-        msgpack_pack_map(p, 3 + (s->n_parents > 0) + s->unknown_keys.n);
+        msgpack_pack_map(p, 3 + (s->n_fingerprints > 0) + (s->n_parents > 0) + s->unknown_keys.n);
         pack_key_text(p, "tool", s->tool);
         pack_key_text(p, "version", s->version);
         pack_text(p, "arguments");
         msgpack_pack_array(p, s->n_arguments);
         for (size_t j = 0; j < s->n_arguments; j++)
             pack_text(p, s->arguments[j]);
+        if (s->n_fingerprints)
+            pack_fingerprints(p, s);
         if (s->n_parents) {
             pack_text(p, "parents");
             msgpack_pack_array(p, s->n_parents);

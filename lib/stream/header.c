@@ -28,6 +28,8 @@ static struct history copy_history(struct arena *a, struct history from)
         s->arguments = arena_copy(a, s->arguments, s->n_arguments * sizeof *s->arguments);
         for (size_t j = 0; j < s->n_arguments; j++)
             s->arguments[j] = arena_copy_text(a, s->arguments[j]);
+        s->fingerprints =
+            arena_copy(a, s->fingerprints, s->n_fingerprints * sizeof *s->fingerprints);
         s->parents = arena_copy(a, s->parents, s->n_parents * sizeof *s->parents);
         for (size_t j = 0; j < s->n_parents; j++)
             s->parents[j] = copy_history(a, s->parents[j]);

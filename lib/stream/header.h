@@ -22,9 +22,13 @@ struct model {
 struct history_step {
     const char *tool, *version;
     size_t n_arguments;
-    const char **arguments;  /* words of a command line: the options that change the result */
-    size_t n_parents;        /* 0 for a step with one input, which is the step before */
-    struct history *parents; /* the histories of several inputs */
+    const char **arguments; /* words of a command line: the options that change the result */
+    size_t n_fingerprints;  /* of the models that the arguments name, in order; 0: unknown */
+    const uint64_t *fingerprints;
+    /* The histories of several inputs, or of the models that the arguments name: empty for a
+     * checkpoint. 0: the only input is the step before, or only checkpoints are read. */
+    size_t n_parents;
+    struct history *parents;
     struct unknown_keys unknown_keys;
 };
 

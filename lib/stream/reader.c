@@ -3,6 +3,7 @@
 #include "byte_input.h"
 #include "decode.h"
 #include "hash.h"
+#include "input_file.h"
 #include "printable.h"
 #include "spool.h"
 
@@ -39,7 +40,8 @@ struct reader {
     uint64_t payload_bytes;  /* read so far */
     bool lacks_checksums, ended;
     struct end_record end;
-    struct arena arena; /* of the end record */
+    struct arena arena;                /* of the end record */
+    struct input_file_version version; /* of a regular file */
     off_t first_tensor; /* its offset in the file, for reader_rewind; and the hash up to there */
     XXH3_state_t *hash_before_first_tensor;
 };
@@ -229,6 +231,8 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     r->stop_event = -1;
     r->what = mem_copy_text(what);
     r->is_regular_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    if (r->is_regular_file)
+        r->version = input_file_version(&st);
     r->header = header_new();
     r->hash = hash_new_state();
     r->checksum = hash_new_state();
@@ -337,6 +341,8 @@ static int check_end_record(struct reader *r, struct error *e)
     if (n > 0)
         return error_set(e, "broken stream: bytes follow its end");
     r->ended = true;
+    if (n == 0 && r->is_regular_file && !r->owns_fd) /* it may be read several times */
+        return input_file_check_unchanged_fd(r->fd, r->what, &r->version, e);
     return n < 0 ? -1 : 0;
 }
 

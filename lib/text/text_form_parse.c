@@ -166,6 +166,18 @@ static int read_parent_history(struct parser *p, struct history_step *s, int dep
     return end_parent(p, "a step, or end after a parent's history", e);
 }
 
+static int read_fingerprints(struct parser *p, struct history_step *s, struct error *e)
+{
+    uint64_t *list = NULL;
+    while (!text_scanner_at_line_end(&p->t)) {
+        list = grow_array(p->a, list, s->n_fingerprints, sizeof *list);
+        if (text_scanner_read_hash(&p->t, &list[s->n_fingerprints++], e))
+            return -1;
+    }
+    s->fingerprints = list;
+    return check_line_end_and_advance(p, e);
+}
+
 static int read_history_step(struct parser *p, struct history *history, int depth, struct error *e)
 {
     struct history_step s = {0};
@@ -178,7 +190,8 @@ static int read_history_step(struct parser *p, struct history *history, int dept
             return -1;
     }
     advance_to_next_line(p);
-    if (read_unknown_keys(p, "extra", &s.unknown_keys, e))
+    if ((skip_word_if_next(p, "fingerprints") && read_fingerprints(p, &s, e)) ||
+        read_unknown_keys(p, "extra", &s.unknown_keys, e))
         return -1;
     while (skip_word_if_next(p, "parent"))
         if (read_parent_history(p, &s, depth, e))

@@ -20,6 +20,14 @@ static void print_unknown_key_bytes(const char *word, struct unknown_keys keys)
         puts("");
 }
 
+static void print_fingerprints(const struct history_step *s, int indent)
+{
+    printf("%*sfingerprints", indent, "");
+    for (size_t j = 0; j < s->n_fingerprints; j++)
+        printf(" %016llx", (unsigned long long)s->fingerprints[j]);
+    puts("");
+}
+
 static void print_history(const struct history *history, int indent)
 {
     for (size_t i = 0; i < history->n; i++) {
@@ -33,6 +41,8 @@ static void print_history(const struct history *history, int indent)
             text_print_word(stdout, s->arguments[j]);
         }
         puts("");
+        if (s->n_fingerprints)
+            print_fingerprints(s, indent + 2);
         if (s->unknown_keys.n)
             print_unknown_key_bytes("extra", s->unknown_keys);
         for (size_t j = 0; j < s->n_parents; j++) {

@@ -19,6 +19,7 @@ _tvtools_files() {
 _tvtools_value() {
     case $1 in
     DTYPE) mapfile -t COMPREPLY < <(compgen -P "$2" -W "float32 bfloat16 float16 float64" -- "$3") ;;
+    TYPE) mapfile -t COMPREPLY < <(compgen -P "$2" -W "float32 bfloat16 float16 float64 q8_0" -- "$3") ;;
     DIR) _tvtools_files -d "$2" "$3" ;;
     FILE | BASE | MODEL) _tvtools_files -f "$2" "$3" ;;
     *[!a-z0-9\|]*) ;; # a number or a name
@@ -81,7 +82,7 @@ _tvtools_tv() {
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
         names=$(_tvtools_names "$1")
-        mapfile -t COMPREPLY < <(compgen -W "$names run merge finish from-yaml pipeline env --help --version" -- "$2")
+        mapfile -t COMPREPLY < <(compgen -W "$names run merge finish verify from-yaml pipeline env --help --version" -- "$2")
     elif [ "${COMP_WORDS[1]}" != env ]; then
         _tvtools_words "$1" "${COMP_WORDS[1]}"
     fi

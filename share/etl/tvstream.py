@@ -332,6 +332,9 @@ def _check_history(history):
         _require(isinstance(step, dict) and _is_text(step.get("tool")) and
               _is_text(step.get("version")) and isinstance(step.get("arguments"), list) and
               all(map(_is_text, step["arguments"])), "a step of the history lacks tool, version or arguments")
+        fingerprints = step.get("fingerprints", [])
+        _require(isinstance(fingerprints, list) and all(map(_is_hash, fingerprints)),
+                 "fingerprints of a step are not a list of bins of 8 bytes")
         _require(isinstance(step.get("parents", []), list), "parents of a step are not a list")
         for parent in step.get("parents", []):
             _check_history(parent)

@@ -24,6 +24,7 @@ left over but what is documented (clean). Everything else has a name:
 One scenario and one function are one test; the last line is "N passed, N failed"."""
 import argparse
 import collections
+import itertools
 import multiprocessing
 import os
 import re
@@ -59,15 +60,16 @@ ACTIONS = {
     "lseek": (["EIO"], []), "flock": (["ENOLCK", "EIO", "EINTR"], []), "pipe": (["EMFILE"], []),
     "dup": (["EMFILE", "EINTR"], []), "fork": (["EAGAIN", "ENOMEM"], []), "exec": (["EACCES", "ENOMEM"], []),
     "waitpid": (["EINTR"], []), "poll": (["EINTR", "ENOMEM"], []), "eventfd": (["EMFILE"], []),
-    "thread": (["EAGAIN", "EAGAIN+"], []), "getrandom": (["ENOSYS", "EINTR"], [])}
+    "thread": (["EAGAIN", "EAGAIN+"], []), "getrandom": (["ENOSYS", "EINTR"], []), "fcntl": (["EINVAL"], []),
+    "rlimit": (["EPERM"], []), "dlopen": (["ENOMEM"], [])}
 RETRIED = {"read", "pread", "readv", "write", "pwrite", "writev", "send", "flock", "waitpid", "poll", "fallocate"}
 
 KINDS = {"allocation": "malloc calloc realloc memalign memstream", "open": "open openat fopen opendir",
          "read": "read pread readv get readdir", "write": "write pwrite writev send put fflush fclose",
          "sync": "fsync syncrange", "entries": "rename unlink mkdir link", "close": "close", "mmap": "mmap",
          "size": "ftruncate fallocate", "stat": "stat readlink statvfs lseek", "lock": "flock",
-         "process": "pipe dup fork exec waitpid poll eventfd thread getrandom",
-         "limits": "fsize nofile closed", "changed input": "cut change"}
+         "process": "pipe dup fork exec waitpid poll eventfd thread getrandom fcntl rlimit dlopen",
+         "limits": "fsize nofile space closed", "changed input": "cut change"}
 KIND_OF = {f: kind for kind, functions in KINDS.items() for f in functions.split()}
 
 CHUNK = 100
@@ -91,6 +93,7 @@ def plan(s, counts):
             most = max([sizes(tree) for tree in s.good.values()])
             for i in range(16):
                 faults["fsize"].append((role, "fsize", most * i // 14, "LIMIT", 16))
+            faults["space"] += [(role, "space", n, "LIMIT", 12) for n in range(8, 200, 16)]
             faults["nofile"] += [(role, "nofile", n, "LIMIT", 22) for n in range(3, 25)]
             faults["closed"] += [(role, "closed", n, "LIMIT", 3) for n in (1, 2, 3)]
         if s.file:
@@ -128,6 +131,15 @@ def go_on(runner, s, found):
         found.append(("LEFTOVER", f"after the next run: {' '.join(left)}"))
 
 
+def ends_program(frames):
+    """Is it a library that ends the program, or crashes, when it gets no memory as it is loaded
+    (libgfortran and libquadmath), or for a filter of an archive (libarchive)?"""
+    outside = [frame for frame in frames if not frame.startswith(("inject.so", "+"))]
+    return any(frame.startswith(("libgfortran", "libquadmath")) for frame in frames) or \
+        len(outside) > 1 and outside[0].startswith("libarchive") and \
+        outside[1].endswith("archive_write_add_filter_zstd")
+
+
 def try_fault(runner, s, fault, limit=20):
     """(verdict, why, what it said, frames), or None if that call did not come."""
     role, function, n, action, _ = fault
@@ -142,8 +154,10 @@ def try_fault(runner, s, fault, limit=20):
     if s.again and done.failed and not done.hangs and \
             any(read_tree(runner.path(name)) != s.good[name] for name in s.targets):
         go_on(runner, s, found)
-    if any(frame.startswith("libgfortran") for frame in frames):  # it ends the program by itself
+    if ends_program(frames):
         found = [f for f in found if f[0] not in ("LINES", "CRASH")] or [("clean", "")]
+    if function == "space":  # children inherit it: each process fails for itself
+        found = [f for f in found if f[0] != "LINES"] or [("clean", "")]
     if found[0][0] == "clean" and (action == "SHORT" or action == "EINTR" and function in RETRIED):
         found.insert(0, ("NOT-RETRIED", ""))
     found = [f for f in found if f[0] not in GOOD] or found
@@ -302,6 +316,7 @@ def main():
     parser.add_argument("--only", help="scenarios, with commas between them")
     parser.add_argument("--functions", help="functions, likewise")
     parser.add_argument("--sample", type=int, default=0, help="faults of each scenario and function")
+    parser.add_argument("--total", type=int, help="of those, so many faults in all, evenly chosen")
     parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--fault", help="'ROLE FUNCTION N ACTION': only this one, with all that it says")
     parser.add_argument("--findings", help="a file for the bad cases, grouped by where they come from")
@@ -351,6 +366,10 @@ def main():
                 continue
             faults = spread(faults, options.sample) if options.sample else faults
             chunks += [(s.name, faults[i:i + CHUNK]) for i in range(0, len(faults), CHUNK)]
+    if options.total:
+        chosen_faults = spread([(name, [fault]) for name, faults in chunks for fault in faults], options.total)
+        chunks = [(name, [f for _, fs in group for f in fs])
+                  for name, group in itertools.groupby(chosen_faults, lambda c: c[0])]
     rows, tests, missed = [], {}, 0
     with multiprocessing.Pool(options.jobs, work_as, (root, numbers)) as pool:
         for (name, _), results in zip(chunks, pool.imap(try_chunk, chunks)):

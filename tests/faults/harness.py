@@ -382,7 +382,7 @@ def judge(runner, s, done, quiet=False):
             if tree != s.good[name] and now != s.changed:
                 found.append(("WRONG", f"exit 0, but {name} " + ("is not there" if tree is None else "differs")))
         left = [n for n in names if n not in s.parts or n.endswith(".parts")] + unfinished
-        left = [name for name in left if name not in done.err]  # a warning names it
+        left = [name for name in left if os.path.basename(name) not in done.err]  # a warning names it
         if left:
             found.append(("LEFTOVER", " ".join(left)))
         return found or [("ok", "")]
@@ -405,7 +405,7 @@ def judge(runner, s, done, quiet=False):
         if now[name] is not None and not s.good[name].startswith(now[name].rpartition(b"\n")[0]):
             found.append(("BAD-TARGET", f"{name} is not the beginning of a log"))
     left = [name for name in names if name not in s.parts] + unfinished
-    left = [name for name in left if not any(name in line for line in lines)]  # it says so
+    left = [name for name in left if os.path.basename(name) not in done.err]  # it says so
     if left:
         found.append(("LEFTOVER", " ".join(left)))
     if not quiet and not done.hangs and not crashed:

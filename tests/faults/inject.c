@@ -48,8 +48,8 @@
 #include <unistd.h>
 
 /* Memory first, then calls into the system (`any` counts them all), then what is set up before
- * main: a limit on the size of files, on the number of descriptors, a descriptor of 0 to 2 that is
- * closed. */
+ * main: a limit on the size of files, on the number of descriptors, on the address space (MiB), a
+ * descriptor of 0 to 2 that is closed. */
 /* clang-format off */
 #define KINDS(X) \
     X(malloc) X(calloc) X(realloc) X(memalign) \
@@ -57,8 +57,8 @@
     X(write) X(pwrite) X(writev) X(send) X(put) X(get) X(fflush) X(fclose) X(fsync) X(syncrange) \
     X(ftruncate) X(fallocate) X(mmap) X(close) X(rename) X(unlink) X(mkdir) X(link) X(stat) \
     X(readlink) X(statvfs) X(lseek) X(flock) X(pipe) X(dup) X(fork) X(exec) X(waitpid) X(poll) \
-    X(eventfd) X(thread) X(getrandom) \
-    X(fsize) X(nofile) X(closed)
+    X(eventfd) X(thread) X(getrandom) X(fcntl) X(rlimit) X(dlopen) \
+    X(fsize) X(nofile) X(space) X(closed)
 #define KIND(name) K_##name,
 #define NAME(name) #name,
 enum kind { KINDS(KIND) N_KINDS };
@@ -109,6 +109,7 @@ static const struct {
                {"EACCES", FAIL, EACCES},
                {"EAGAIN", FAIL, EAGAIN},
                {"EINVAL", FAIL, EINVAL},
+               {"EPERM", FAIL, EPERM},
                {"ENOSYS", FAIL, ENOSYS},
                {"ENOLCK", FAIL, ENOLCK},
                {"ESTALE", FAIL, ESTALE},
@@ -212,6 +213,11 @@ static void set_limits(void)
         injected();
     if (fault.kind == K_nofile && setrlimit(RLIMIT_NOFILE, &limit) == 0)
         injected();
+    if (fault.kind == K_space) {
+        limit.rlim_cur = limit.rlim_max = (rlim_t)fault.n << 20;
+        if (setrlimit(RLIMIT_AS, &limit) == 0)
+            injected();
+    }
     if (fault.kind == K_closed && !is_pipe((int)fault.n - 1) &&
         syscall(SYS_close, fault.n - 1) == 0)
         injected();
@@ -806,6 +812,15 @@ CHANGES(link, linkat, (int at, const char *from, int at2, const char *to, int fl
 CHANGES(link, symlinkat, (const char *from, int at, const char *to), (from, at, to),
         log_entry('L', at, to))
 
+char *mkdtemp(char *pattern)
+{
+    NEXT(mkdtemp, char *, (char *));
+    char *made = fails(K_mkdir) ? NULL : next(pattern);
+    if (logs() && made)
+        log_entry('D', AT_FDCWD, pattern);
+    return made;
+}
+
 CALL(stat, int, stat, (const char *path, struct stat *st), (path, st), -1)
 CALL(stat, int, lstat, (const char *path, struct stat *st), (path, st), -1)
 CALL(stat, int, fstat, (int fd, struct stat *st), (fd, st), -1)
@@ -846,6 +861,27 @@ CALL(dup, int, dup2, (int from, int to), (from, to), -1)
 CALL(dup, int, dup3, (int from, int to, int flags), (from, to, flags), -1)
 CALL(poll, int, poll, (struct pollfd * fds, nfds_t n, int timeout), (fds, n, timeout), -1)
 CALL(eventfd, int, eventfd, (unsigned n, int flags), (n, flags), -1)
+CALL(rlimit, int, getrlimit, (__rlimit_resource_t what, struct rlimit *limit), (what, limit), -1)
+CALL(rlimit, int, setrlimit, (__rlimit_resource_t what, const struct rlimit *limit), (what, limit),
+     -1)
+
+int fcntl(int fd, int command, ...)
+{
+    NEXT(fcntl, int, (int, int, void *));
+    va_list args;
+    va_start(args, command);
+    void *argument = va_arg(args, void *);
+    va_end(args);
+    return fails(K_fcntl) ? -1 : next(fd, command, argument);
+}
+
+/* So that dlerror has something to say. */
+void *dlopen(const char *file, int flags)
+{
+    NEXT(dlopen, void *, (const char *, int));
+    return next(fails(K_dlopen) ? "/nowhere/library.so" : file, flags);
+}
+
 CALL(getrandom, ssize_t, getrandom, (void *to, size_t n, unsigned flags), (to, n, flags), -1)
 
 pid_t fork(void)

@@ -29,7 +29,7 @@ from trees import read_tree, remove_tree
 # The dispositions are the default ones.
 NAMES = ["SIGKILL", "SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGPIPE"]
 # What SIGKILL may leave until the next run to the same target.
-REMAINS = ["*.partial-*", ".out*.old-*", ".out.parts"]
+REMAINS = ["*.partial-*", ".out*.old-*", ".out.parts", "$TMPDIR/tvtools-*"]
 
 
 def cases():
@@ -148,7 +148,7 @@ def judge(runner, case, how, hit, done):
             found.append(("BAD-TARGET", f"{target} is " + ("gone" if tree is None else "not what it should be")))
     names, more = harness.strangers(runner, s)
     more = [n for n in more if n.startswith("$")]  # what is in .OUT.parts the next run removes
-    left = [n for n in names if n not in s.parts and not documented(n, name == "SIGKILL")] + more
+    left = [n for n in names + more if n not in s.parts and not documented(n, name == "SIGKILL")]
     if left:
         found.append(("LEFTOVER", " ".join(left)))
     lines = harness.sentences(s, done.err)
@@ -166,8 +166,6 @@ def run_again(runner, s, found):
         path = runner.path(name)
         if os.path.exists(path):
             os.unlink(path)
-    for name in os.listdir(runner.tmp):
-        remove_tree(os.path.join(runner.tmp, name))
     if s.name == "script" and os.path.exists(os.path.join(runner.run, "out.results")):
         remove_tree(os.path.join(runner.run, "out.results"))
     done = runner.run_lines(s.again or s.lines, s.env)

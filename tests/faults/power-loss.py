@@ -30,7 +30,7 @@ from trees import Link, read_result, write_tree
 HEADER = struct.Struct("<c3xIIIQQQQ")
 EXCHANGE = 2
 
-NAMES = ["pack-folder", "pack-shards", "pack-safetensors", "pack-tar", "pack-tar.zst", "pack-link",
+NAMES = ["pack-folder", "pack-shards", "pack-safetensors", "pack-tar", "pack-tar.zst", "pack-gguf", "pack-link",
          "force-folder", "force-safetensors", "force-tar", "force-tar.zst", "run", "merge-ties",
          "merge-force", "merge-two", "merge-learned", "script", "parts", "finish", "finish-force",
          "resume", "resume-half", "resume-stream", "calibrate", "calibrate-gradients",

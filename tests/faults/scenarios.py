@@ -54,7 +54,7 @@ def all_scenarios():
     add("stack", f"stack {seed}low {seed}high > out")
 
     # reading models
-    for form in ("sharded", "bin", "math.tar", "math.tar.gz", "math.tar.zst", "math.zip", "mean"):
+    for form in ("sharded", "bin", "model.gguf", "math.tar", "math.tar.gz", "math.tar.zst", "math.zip", "mean"):
         add("unpack-" + form, f"unpack {seed}{form} > out")
     add("unpack-hub", "unpack lab/math > out", env={"HF_HUB_CACHE": "../seed/hub"})
     add("extract", "tv-extract ../seed/base math ../seed/code > out", file=("math", "math/model.safetensors"))
@@ -72,6 +72,9 @@ def all_scenarios():
         add("pack-" + kind, f"{pack} {form} < {seed}merged", [form])
         add("force-" + kind, f"{pack} --force {form} <| {seed}merged", [form],
             old={form: OLD if form == "out" else b"old"})
+    add("pack-gguf", f"pack --like ../seed/model.gguf out.gguf < {seed}gguf-weights", ["out.gguf"])
+    add("force-gguf", f"pack --force --like ../seed/model.gguf out.gguf < {seed}gguf-weights", ["out.gguf"],
+        old={"out.gguf": b"old"})
     add("pack-shards", f"pack --like ../seed/base --shard-size 1K --chat-template {{}} out <| {seed}mean")
     add("pack-standard-output", f"{pack} - < {seed}merged > out")
     add("pack-link", f"{pack} --force out < {seed}merged", old={"out": Link("elsewhere"), "elsewhere": OLD})
@@ -96,6 +99,7 @@ def all_scenarios():
         add("merge-" + name, f"tv merge --quiet --threads=1 {seed}{name}.yml out",
             side=["table.tsv"] if name == "learned" else [])
     add("merge-force", f"tv merge --quiet --threads=1 --force {seed}ties.yml out", old={"out": OLD})
+    add("merge-report", f"tv merge --quiet --threads=1 --report report {seed}ties.yml out", side=["report"])
     add("merge-archive", f"tv merge --quiet --threads=1 {seed}ties.yml out.tar.zst", ["out.tar.zst"])
     add("merge-check", f"tv merge --check {seed}ties.yml none > out")
     add("from-yaml", f"tv from-yaml {seed}two.yml out > script", ["script"])
@@ -123,6 +127,7 @@ def all_scenarios():
     add("calibrate", f"{learn} --coefficients table --log log < {seed}lm-deltas > out", ["out"],
         side=["table"], log=["log"])
     add("calibrate-plus-plus", f"{learn} --plus-plus < {seed}lm-deltas > out")
+    add("calibrate-start", f"{learn} --start ../seed/table --config ../seed/lm-base/config.json < {seed}lm-deltas > out")
     add("calibrate-gradients", f"{learn} --dry-run --gradients gradients < {seed}lm-deltas > out", ["out"],
         side=["gradients"])
     again = f"{learn} --coefficients table --resume state < {seed}lm-deltas > out"

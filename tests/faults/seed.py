@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import random
+import shutil
 import struct
 import subprocess
 import sys
@@ -14,6 +15,9 @@ import types
 import zipfile
 
 from trees import Link, read_tree, write_tree
+
+GGUF = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+                    "golden/quantised/gguf/models/qwen2-q8_0/model.gguf")
 
 HIDDEN, HEADS, INTER, VOCAB, LAYERS = 8, 2, 12, 20, 2
 CONFIG = {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "hidden_size": HIDDEN,
@@ -224,7 +228,8 @@ def make_seed(root, programs):
         write_tree(os.path.join(seed, name + ".yml"), text.encode())
     write_tree(os.path.join(seed, "text"), TEXT.encode())
     write_tree(os.path.join(seed, "rules"), b"0.5\nmath/*mlp*=0.25\n")
-    for line in ("tv-extract base math code > deltas", "tv-extract base math > delta",
+    shutil.copy(GGUF, os.path.join(seed, "model.gguf"))
+    for line in ("unpack model.gguf > gguf-weights", "tv-extract base math code > deltas", "tv-extract base math > delta",
                  "tv-extract base code > other", "tv-extract base math code | combine > merged",
                  "tv-extract base math code | pick '/*0*' > few", "unpack math code > weights",
                  "unpack math code | combine --normalize=all > mean",

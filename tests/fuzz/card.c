@@ -1,6 +1,6 @@
 /* The header of a stream, encoded, to what a checkpoint is told about it: encoding what was decoded
  * gives bytes that decode as the same; the headers of the checkpoint's files list the same tensors;
- * and the history and the hashes are valid JSON. */
+ * and its metadata are valid JSON. */
 #include "fuzz.h"
 #include "decode.h"
 #include "encode.h"
@@ -50,12 +50,12 @@ static void check_shard(const struct shard *s)
     free(copy);
 }
 
-static void check_layout(const struct header *h)
+static void check_layout(const struct parts_plan *plan)
 {
     struct error e;
     struct arena a = {0};
-    struct shard_layout_spec spec = parts_plan_layout_spec(h, &a);
-    spec.shard_size = 4096;
+    struct shard_layout_spec spec = parts_plan_layout_spec(plan, &a);
+    spec.shard_size = plan->shard_size;
     struct shard_layout *l = shard_layout_new(&spec, "target", &e);
     for (size_t i = 0; l && i < l->n_shards; i++)
         check_shard(&l->shards[i]);
@@ -64,6 +64,32 @@ static void check_layout(const struct header *h)
         check_json(index);
     shard_layout_free(l);
     arena_free(&a);
+}
+
+/* The weights with which joins made the tensors. */
+static struct used_weights *collect_weights(const struct header *h)
+{
+    struct used_weights *all = used_weights_new(h->n_tensors);
+    for (size_t i = 0; i < h->n_tensors; i++)
+        used_weights_add(all, i, h->tensors[i].vectors);
+    char *text = used_weights_text(all, h);
+    if (text)
+        check_json(text);
+    return all;
+}
+
+static void check_checkpoint(struct header *h, bool is_single_file)
+{
+    const struct parts_plan plan = {.result = h,
+                                    .n_filled = h->n_tensors / 2,
+                                    .shard_size = 4096,
+                                    .other_base = h->n_models ? h->models : NULL,
+                                    .is_single_file = is_single_file};
+    const struct model_hashes none = {0};
+    struct used_weights *weights = collect_weights(h);
+    check_layout(&plan);
+    free(model_card_readme_text(h, &none, weights, plan.n_filled, plan.other_base));
+    used_weights_free(weights);
 }
 
 static bool is_checkpoint(const struct header *h)
@@ -84,9 +110,9 @@ void fuzz_one(const uint8_t *bytes, size_t size)
         check_encoding(h);
         check_json(model_card_history_json(h));
         check_json(model_card_hashes_json(h, &none));
+        check_json(model_card_models_json(h));
         if (is_checkpoint(h))
-            check_layout(h);
-        free(model_card_readme_text(h, &none, h->n_tensors / 2, h->n_models ? h->models : NULL));
+            check_checkpoint(h, size & 1);
     }
     header_free(h);
     free(copy);

@@ -5,7 +5,8 @@
 #include "parts_plan.h"
 #include "strict_json.h"
 
-/* A parts folder whose shards are finished. */
+/* A parts folder whose shards are finished. The first one and the auxiliary files have the record.
+ */
 struct partial_checkpoint {
     const uint8_t *plan, *header;
     size_t plan_size, header_size;
@@ -62,7 +63,7 @@ int __wrap_partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t s
 const json_t *__wrap_partial_checkpoint_record(const struct partial_checkpoint *p, size_t shard);
 const json_t *__wrap_partial_checkpoint_record(const struct partial_checkpoint *p, size_t shard)
 {
-    return p->record;
+    return shard == 0 || shard == PARTIAL_CHECKPOINT_AUXILIARY ? p->record : NULL;
 }
 
 char *__wrap_partial_checkpoint_find_foreign_record(const struct partial_checkpoint *p);
@@ -71,12 +72,12 @@ char *__wrap_partial_checkpoint_find_foreign_record(const struct partial_checkpo
     return NULL;
 }
 
-int __wrap_partial_checkpoint_publish(struct partial_checkpoint *p, const char *key,
-                                      const char *value, const char *readme, struct error *e);
-int __wrap_partial_checkpoint_publish(struct partial_checkpoint *p, const char *key,
-                                      const char *value, const char *readme, struct error *e)
+int __wrap_partial_checkpoint_publish(struct partial_checkpoint *p,
+                                      const struct partial_checkpoint_ending *end, struct error *e);
+int __wrap_partial_checkpoint_publish(struct partial_checkpoint *p,
+                                      const struct partial_checkpoint_ending *end, struct error *e)
 {
-    if (shard_layout_set_metadata(p->layout, key, value, "target", e)) {
+    if (shard_layout_set_metadata(p->layout, end->key, end->value, "target", e)) {
         dprintf(fuzz_log, "%s\n", e->text);
         abort(); /* the length of what is reserved for the hashes is known */
     }

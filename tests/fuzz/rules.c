@@ -38,7 +38,7 @@ static void read_line(struct tensor_rules *r, const char *line, const char *last
     glob_pattern_matches(line, last);
     free(glob_pattern_replace(line, last, "model.layers.3.mlp.down_proj.weight"));
     glob_pattern_count_stars(line);
-    layer_slice_has_range_suffix(line);
+    layer_slice_find_range_suffix(line);
     if (*line == '@') /* a file */
         return;
     tensor_rules_parse_and_add(r, line, "--density", &range, &e);

@@ -1,8 +1,11 @@
 /* A stream from a pipe: every tensor with all of its payload. The mutator keeps lengths and hashes
  * right: it mutates one object, writes its new length, and computes all hashes again. */
 #include "fuzz.h"
+#include "decode.h"
+#include "encode.h"
 #include "hash.h"
 #include "reader.h"
+#include "used_weights.h"
 
 #define MAGIC_SIZE 5
 
@@ -25,6 +28,36 @@ static int read_payload(struct reader *r, const struct tensor *t, struct error *
     return 0;
 }
 
+/* What is encoded must decode as the same. */
+static void check_encoding(const struct header *h, const struct tensor *t)
+{
+    struct error e = {0};
+    struct arena a = {0};
+    struct tensor again;
+    struct bytes once = {0}, twice = {0};
+    encode_tensor_record(&once, t);
+    int failed = decode_tensor_record(once.data, once.size, h, &a, &again, &e);
+    if (!failed)
+        encode_tensor_record(&twice, &again);
+    if (failed || once.size != twice.size || memcmp(once.data, twice.data, once.size) != 0) {
+        dprintf(fuzz_log, "%s: the encoding differs: %s\n", t->name, e.text);
+        abort();
+    }
+    bytes_free(&once);
+    bytes_free(&twice);
+    arena_free(&a);
+}
+
+/* The weights that joins used, as a checkpoint has them. */
+static void collect_weights(const struct header *h, const struct tensor *t)
+{
+    struct used_weights *all = used_weights_new(h->n_tensors);
+    for (size_t k = 0; k < t->n_vectors; k++)
+        used_weights_add(all, 0, &t->vectors[k]);
+    free(used_weights_text(all, h));
+    used_weights_free(all);
+}
+
 void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
@@ -35,8 +68,11 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     if (!r)
         return;
     bool twice = reader_make_rewindable(r, NULL, &copied, &e) == 0;
-    while (reader_next_tensor(r, &a, &t, &e) > 0 && read_payload(r, &t, &e) == 0)
+    while (reader_next_tensor(r, &a, &t, &e) > 0 && read_payload(r, &t, &e) == 0) {
+        check_encoding(reader_header(r), &t);
+        collect_weights(reader_header(r), &t);
         arena_clear(&a);
+    }
     if (twice && reader_rewind(r, &e) == 0)
         reader_next_tensor(r, &a, &t, &e);
     arena_free(&a);

@@ -1,13 +1,17 @@
 #!/usr/bin/python3
-"""Writes checkpoints into the folder given as argument: broken and hostile ones, with expected.tsv
-(path, what the sentence that refuses it contains), and odd but good ones, with good.tsv (path,
-number of tensors, name of one, its values). Needs no torch: its names are made up here, so that
-pickle writes them."""
+"""Writes checkpoints into the folder given as argument: malformed and malicious ones, listed in
+expected.tsv (path, part of the error message), and unusual but valid ones, listed in good.tsv (path,
+number of tensors, name of one of them, its values). torch is not needed: its classes are defined here
+under their names, so that pickle writes them."""
 
+import argparse
 import collections
+import datetime
+import functools
 import io
 import json
 import os
+import pathlib
 import pickle
 import struct
 import sys
@@ -177,6 +181,10 @@ Float8 = stand_in("torch", "float8_e4m3fn")
 rebuild = stand_in("torch._utils", "_rebuild_tensor_v2")
 rebuild_v3 = stand_in("torch._utils", "_rebuild_tensor_v3")
 rebuild_parameter = stand_in("torch._utils", "_rebuild_parameter")
+rebuild_from_type = stand_in("torch._tensor", "_rebuild_from_type_v2")
+Tensor = stand_in("torch", "Tensor")
+Parameter = stand_in("torch.nn.parameter", "Parameter")
+Net = stand_in("models", "Net")
 
 
 class Storage:
@@ -255,18 +263,19 @@ write("bins/pytorch_model.bin.index.json", json.dumps({"weight_map": {"w": "pyto
 accept("bins", 1, "w", range(6))
 
 
-def old(keys=("0",), info=True, view=None, cut=0):
+def old(keys=("0",), info=True, view=None, cut=0, protocol=2):
     storage = Storage("0", 6)
     storage.id += (view,)
     parts = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": info, "type_sizes": {"int": 4}},
              state(w=tensor(storage, (3, 2), (1, 3))), list(keys)]
-    data = b"".join(dump(p) for p in parts) + struct.pack("<q", 6) + six["0"]
+    data = b"".join(dump(p, protocol) for p in parts) + struct.pack("<q", 6) + six["0"]
     return data[:len(data) - cut]
 
 
 accept("old.bin", 1, "w", [0, 3, 1, 4, 2, 5], old())
 refuse("old-cut.bin", "extend beyond the file", old(cut=1))
 refuse("old-keys.bin", "do not match the tensors", old(keys=("1",)))
+refuse("old-twice.bin", "storage 0 is listed twice", old(keys=("0", "0")) + struct.pack("<q", 0))
 refuse("old-missing.bin", "storage 0 is missing", old(keys=()))
 refuse("old-big-endian.bin", "little-endian", old(info=False))
 refuse("old-view.bin", "storage views", old(view=("1", 0, 6)))
@@ -275,7 +284,6 @@ refuse("system.bin", "system", archive(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x
 refuse("os-system.bin", "os.system", archive(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R."))
 refuse("eval.bin", "eval", archive(dump(state(w=Call(eval, "1")))))
 refuse("getattr.bin", "getattr", archive(dump(state(w=Call(getattr, 1, "x")))))
-refuse("protocol4.bin", "opcode 0x95", archive(dump(state(w=1, x=2, y=3, z="abc"), 4)))
 refuse("inst.bin", "opcode 0x69", archive(b"\x80\x02(ios\nsystem\n."))
 refuse("persid-text.bin", "opcode 0x50", archive(b"\x80\x02Pabc\n."))
 refuse("call-dtype.bin", "is not a function", archive(b"\x80\x02ctorch\nFloatStorage\n)R."))
@@ -289,15 +297,81 @@ refuse("empty-stack.bin", "stack is empty", archive(b"\x80\x02."))
 refuse("under-mark.bin", "stack is empty", archive(b"\x80\x02N(\x85."))
 refuse("memo.bin", "no such entry", archive(b"\x80\x02h\x07."))
 refuse("memo-far.bin", "out of order", archive(b"\x80\x02Nr\xff\xff\xff\xff."))
-refuse("text.bin", "1 MiB", archive(b"\x80\x02X\xff\xff\xff\xff."))
+refuse("text.bin", "truncated", archive(b"\x80\x02X\xff\xff\xff\xff."))
 refuse("pickle-cut.bin", "truncated", archive(dump(state(w=1))[:-1]))
 refuse("persid.bin", "not a storage", archive(b"\x80\x02)Q."))
 refuse("module.bin", "not a storage", archive(b"\x80\x02U\x06moduleU\x01xU\x01yU\x01z(t\x85Q."))
 refuse("stack.bin", "too deep", archive(b"\x80\x02" + b"N" * 1100000 + b"."))
 refuse("values.bin", "too many values", archive(b"\x80\x02]" + b"Na" * 8400000 + b"."))
-refuse("not-a-dict.bin", "not a dict", archive(b"\x80\x02]."))
-refuse("wrapped.bin", 'in a nested dict, "state_dict"', archive(dump({"state_dict": state(w=tensor(s, (2,), (1,)))}), six))
+refuse("not-a-dict.bin", "a list without tensors", archive(b"\x80\x02]."))
 refuse("no-tensor.bin", "without tensors", archive(dump(state(epoch=1))))
+
+# Dicts in dicts, and objects that are never constructed.
+two = tensor(s, (2,), (1,))
+weights = state(w=two)
+optimiser = {"state": {0: {"exp_avg": two}}, "param_groups": [{"lr": 1.0}]}
+opaque = {"args": argparse.Namespace(lr=0.1, w=[1, {2}]), "path": pathlib.PurePosixPath("a/b"),
+          "when": datetime.datetime(2020, 1, 2), "part": functools.partial(print, 1, sep=""), "set": {1, 2},
+          "frozen": frozenset([1]), "bytes": b"abc", "array": bytearray(b"abc"), "complex": 1j, "class": io.BytesIO,
+          "default": collections.defaultdict(list, {"a": [1]}), "none": None, "big": 1 << 70, "half": 0.5, "long": "x" * 300}
+recursive = ([],)
+recursive[0].append(recursive)
+for protocol in (2, 3, 4, 5):
+    accept("protocol%d.bin" % protocol, 1, "w", [0, 1],
+           archive(dump({"model": {"state_dict": weights, "recursive": recursive}, **opaque, "optimizer": optimiser}, protocol), six))
+    accept("old-protocol%d.bin" % protocol, 1, "w", [0, 3, 1, 4, 2, 5], old(protocol=protocol))
+accept("wrapped.bin", 1, "w", [0, 1], archive(dump({"state_dict": weights}), six))
+accept("wrapped.bin#state_dict", 1, "w", [0, 1])
+accept("python2.bin", 2, "v", [0, 1], archive(dump(Call(collections.OrderedDict, [["w", two], ("v", two)])), six))
+accept("default-dict.bin", 1, "w", [0, 1], archive(dump(collections.defaultdict(None, {"w": two})), six))
+accept("subclass.bin", 2, "w", [0, 1], archive(dump(state(
+    w=Call(rebuild_from_type, rebuild, Tensor, two.arguments, {"a": 1}),
+    v=Call(rebuild_from_type, rebuild_parameter, Parameter, (two, True, collections.OrderedDict()), {}))), six))
+accept("metadata.bin", 1, "w", [0, 1], archive(dump(state(w=Call(rebuild, *two.arguments, {"neg": False, "conj": False}))), six))
+accept("statistics.bin", 1, "w", [0, 1], archive(dump(
+    {"state_dict": weights, "callbacks": {"best": {"x": tensor(s, (), ())}}, "rng": [two]}), six))
+choices = {"epoch": 3, "model": {"state_dict": weights, "a.b": state(v=two)}, "model.a": {"c": state(u=two)},
+           "models": [weights, state(t=tensor(s, (), ()))], "best": tensor(s, (), (), 5), "optimizer": optimiser}
+refuse("choices.bin", "choices.bin#model.a.c' (1 tensor: u)", archive(dump(choices), six))
+accept("choices.bin#model.state_dict", 1, "w", [0, 1])
+accept("choices.bin#model.a.c", 1, "u", [0, 1])
+accept("choices.bin#models.1", 1, "t", [0])
+accept("choices.bin#", 1, "best", [5])
+refuse("choices.bin#model.state", "has no key model.state; the keys of model are: state_dict, a.b")
+refuse("choices.bin#epoch", "epoch is a number; expected a dict")
+refuse("choices.bin#model", "the dict model contains no tensors")
+accept("choices.bin#optimizer.state.0", 1, "exp_avg", [0, 1])
+refuse("plain.bin#w", "w is a tensor; expected a dict")
+refuse("spaces.safetensors#w", "is a safetensors file")
+write("hash#1.bin", archive(dump({"state_dict": weights}), six))
+accept("hash#1.bin", 1, "w", [0, 1])
+accept("hash#1.bin#state_dict", 1, "w", [0, 1])
+refuse("beside.bin", "beside.bin#' (1 tensor: best), ", archive(dump({"state_dict": weights, "best": tensor(s, (), ())}), six))
+refuse("integer-keys.bin", "the keys of the tensors are numbers", archive(dump({"a": {0: two}}), six))
+refuse("bytes-keys.bin", "the keys of the tensors are bytes", archive(dump({b"w": two}, 3), six))
+refuse("mixed-keys.bin", "the key of a tensor is a number", archive(dump({"w": two, 0: two}), six))
+refuse("list.bin", "without names", archive(dump([two]), six))
+refuse("bare.bin", "contains a tensor; expected a dict", archive(dump(two), six))
+refuse("optimiser.bin", "the state of an optimiser", archive(dump(optimiser), six))
+refuse("whole-model.bin", "an object made by models.Net, which is never called", archive(dump(Call(Net, {"w": two})), six))
+refuse("buffers.bin", "out-of-band buffers", archive(b"\x80\x05\x97."))
+refuse("extension.bin", "extension registry", archive(b"\x80\x02\x82\x01."))
+refuse("pairs.bin", "not a pair", archive(dump(Call(collections.OrderedDict, [[1, 2, 3]])), six))
+refuse("class-name.bin", "the name of a class", archive(b"\x80\x04NN\x93."))
+refuse("build-tensor.bin", "attributes", archive(dump(state(w=two))[:-1] + b"b.", six))
+for name, sentence, value in (
+        ("negated", "resolve_neg", Call(rebuild, *two.arguments, {"neg": True})),
+        ("conjugated", "resolve_conj", Call(rebuild, *two.arguments, {"conj": True})),
+        ("sparse", "is sparse", Call(stand_in("torch._utils", "_rebuild_sparse_tensor"), 1, (two, two))),
+        ("quantised", "is quantised", Call(stand_in("torch._utils", "_rebuild_qtensor"), two)),
+        ("unknown-class", "is of the class ao.Quantised", Call(rebuild_from_type, rebuild, stand_in("ao", "Quantised"), two.arguments, {})),
+        ("unknown-dtype", "has the dtype torch.float1", Call(rebuild_v3, Storage("0", 24, UntypedStorage), 0, (2,), (1,), False,
+                                                             collections.OrderedDict(), stand_in("torch", "float1"))),
+        ("complex128", "storage of class torch.ComplexDoubleStorage",
+         tensor(Storage("0", 1, stand_in("torch", "ComplexDoubleStorage")), (1,), (1,)))):
+    refuse(name + ".bin", "tensor w " + sentence if sentence.startswith(("is", "has")) else sentence,
+           archive(dump(state(w=value)), six))
+    accept(name + "-beside.bin", 1, "w", [0, 1], archive(dump({"model": weights, "optimizer": {"w": value}}), six))
 refuse("range.bin", "needs element 7 of storage 0, which has only 6", archive(dump(state(w=tensor(s, (7,), (1,)))), six))
 refuse("range-offset.bin", "needs element 9", archive(dump(state(w=tensor(s, (2, 3), (3, 1), 3))), six))
 refuse("negative-stride.bin", "the stride -1", archive(dump(state(w=tensor(s, (2,), (-1,), 3))), six))
@@ -329,7 +403,58 @@ refuse("record-size.bin", "extend into the directory", plain[:at + 20] + b"\xff\
 refuse("zip64.bin", "damaged sizes", plain[:at + 20] + b"\xff\xff\xff\xff" * 2 + plain[at + 28:])
 refuse("two-records.bin", "two records named archive/data/00",
        archive(dump(state(w=1)), {"00": b"x", "11": b"y"}).replace(b"archive/data/11", b"archive/data/00"))
-refuse("pickle.bin", "is not a safetensors file", pickle.dumps({"w": 1}, 4))
+
+# ---- formats that are not supported --------------------------------------------------------------
+
+
+def records(*names):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as z:
+        for name in names:
+            z.writestr(name, b"x")
+    return out.getvalue()
+
+
+def foreign(name, what, data):
+    refuse(name, "is " + what, data.ljust(64, b"x") if isinstance(data, bytes) else data)
+
+
+foreign("x.h5", "an HDF5 file", b"\x89HDF\r\n\x1a\n")
+foreign("x.npy", "a single numpy array", b"\x93NUMPY\1\0")
+foreign("x.tflite", "a TensorFlow Lite model", b"\x1c\0\0\0TFL3")
+foreign("x.pte", "an ExecuTorch program", b"\x1c\0\0\0ET12")
+foreign("ggml.bin", "a GGML file of before GGUF", b"tjgg\3\0\0\0")
+foreign("x.7z", "an archive of a kind", b"7z\xbc\xaf\x27\x1c")
+foreign("x.bz2", "an archive of a kind", b"BZh91AY&SY")
+foreign("page.bin", "a web page", b"<!DOCTYPE html><html>")
+foreign("hub.bin", "a web page or an error message", b"Entry not found")
+foreign("x.onnx", "an ONNX model", b"\x08\x07\x12\x07pytorch\x1a\x031.1:\x80\x01")
+foreign("graph.onnx", "an ONNX model", b"\x08\x07:\x80\x01\n\x05" + bytes(9))
+foreign("x.mlmodel", "a Core ML model", b"\x08\x01\x12\x20\n\x05input"[:1] + b"\x04\x12\x20\n\x05input" + bytes(9))
+foreign("saved_model.pb", "a TensorFlow model", b"\x08\x01\x12\xc4\xe8\x0b\n\xc3\xe8\x0b" + bytes(9))
+foreign("flax.msgpack", "a Flax msgpack file", b"\x81\xa6params\x82\xa5dense")
+foreign("pickle.bin", "a pickle that torch.save did not write", pickle.dumps({"w": list(range(20))}, 4))
+foreign("zeros.safetensors", "a file that starts with zeros only", bytes(64))
+refuse("model.safetensors.part", "is it still being downloaded?", simple[:-1])
+write("program.pt2", records("p/archive_format", "p/models/model.json"))
+refuse("program.pt2", "a program of torch.export")
+write("x.keras", records("config.json", "model.weights.h5"))
+refuse("x.keras", "a Keras archive")
+write("x.npz", records("w.npy"))
+refuse("x.npz", "an NPZ file")
+write("distributed/__0_0.distcp", plain)
+write("distributed/.metadata", b"x")
+refuse("distributed", "__0_0.distcp is part of a torch.distributed checkpoint; run python")
+write("tensorflow/saved_model.pb", b"\x08\x01")
+refuse("tensorflow", "saved_model.pb is a TensorFlow model")
+write("flax/flax_model.msgpack", b"\x81")
+refuse("flax", "flax_model.msgpack is a Flax msgpack file")
+write("downloading/model.safetensors.incomplete", b"")
+refuse("downloading", "is an incomplete download")
+write("cache/models--org--name/refs/main", b"x")
+refuse("cache", "cache/models--org--name/")
+write("training/epoch3.pt", plain)
+refuse("training", "training/epoch3.pt")
 
 # ---- archives ------------------------------------------------------------------------------------
 

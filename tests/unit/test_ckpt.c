@@ -131,6 +131,12 @@ static void test_names(void)
     check_name("models/math/pytorch_model.bin", "math");
     check_name("org/Name-7B-v0.1", "Name-7B-v0.1");
     check_name("hub/models--org--math/snapshots/0123abc", "math");
+    check_name("hub/models--org--math/", "math");
+    write_bytes("a#b.pt", "", 0);
+    check_name(at("a#b.pt"), "a#b");
+    check_name(at("a#b.pt#c/d.e=f"), "a#b#c.d.e.f");
+    check_name(at("a#b.pt#"), "a#b");
+    check_name(at("missing.pt#c"), "missing.pt#c");
     check_name("hub/models--org--math/snapshots/0123abc/model.safetensors", "math");
     check_name("model.safetensors", "model");
 }

@@ -88,7 +88,8 @@ static void test_default_folder(const char *folder)
     setenv("TMPDIR", folder, 1);
     int fd = spool_open_temporary_file(NULL, &e);
     CHECK(fd >= 0 && fstat(fd, &file) == 0 && stat(folder, &in) == 0);
-    CHECK(file.st_nlink == 0 && file.st_dev == in.st_dev && files_in(folder) == 2);
+    CHECK(file.st_nlink == 0 && (file.st_mode & 0777) == 0600 && file.st_dev == in.st_dev &&
+          files_in(folder) == 2);
     close(fd);
 }
 

@@ -2,6 +2,7 @@
 #include "unit.h"
 
 #include <locale.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +48,45 @@ static void test_last_match_wins(void)
     add(&r, "m\\/n/b=2");
     CHECK(value(&r, NULL, "bias", 0) == 1 && value(&r, "m/n", "b", 0) == 2);
     tensor_rules_free(&r);
+}
+
+/* Among many rules, the last one that matches alone applies. */
+static void test_many_rules(void)
+{
+    enum { N = 400 };
+    static const char *const models[] = {"", "a", "b", "[ab]", "?", "\\a", "*", "c"};
+    static const char *const tensors[] = {"", "/x", "/y", "/x*", "/[xy]", "/*", "/\\x", "/xx"};
+    static const char *const asked[] = {NULL, "a", "b", "c", "\\a"}, *const names[] = {
+                                                                         "x", "y", "xx", "z", ""};
+    struct tensor_rules all = {0}, alone[N] = {{0}};
+    uint32_t random = 1;
+    for (size_t i = 0; i < N; i++) {
+        char text[40];
+        random = random * 1664525 + 1013904223;
+        const char *model = models[random >> 29], *tensor = tensors[(random >> 26) % 8];
+        if (!*model && !*tensor) /* this would override all others */
+            tensor = "/x";
+        snprintf(text, sizeof text, "%s%s=%zu", model, tensor, i);
+        if (strcmp(model, "*") == 0 && !*tensor)
+            snprintf(text, sizeof text, "*/*=%zu", i);
+        add(&all, text);
+        add(&alone[i], text);
+    }
+    for (size_t m = 0; m < 5; m++)
+        for (size_t t = 0; t < 5; t++) {
+            bool matches[N] = {false};
+            double expected = -99;
+            tensor_rules_mark_matches(&all, asked[m], names[t], matches);
+            for (size_t i = 0; i < N; i++) {
+                double own = value(&alone[i], asked[m], names[t], 0);
+                CHECK(matches[i] == (own != -99));
+                expected = own != -99 ? own : expected;
+            }
+            CHECK(value(&all, asked[m], names[t], 0) == expected);
+        }
+    for (size_t i = 0; i < N; i++)
+        tensor_rules_free(&alone[i]);
+    tensor_rules_free(&all);
 }
 
 static void test_layer_gradients(void)
@@ -163,6 +203,7 @@ int main(void)
     for (size_t i = 0; i < 3; i++) {
         setlocale(LC_ALL, locales[i]); /* a missing locale keeps the previous one */
         test_last_match_wins();
+        test_many_rules();
         test_layer_gradients();
         test_clamping();
         test_invalid_rules();

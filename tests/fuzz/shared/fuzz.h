@@ -42,7 +42,7 @@ size_t fuzz_mutate_part(uint8_t *bytes, size_t *size, size_t max, size_t at, siz
 /* ---- files in memory (files.c) ---- */
 
 /* Puts a file with these bytes, which are the caller's, at that path. Slots 0 and 1 are two files.
- * The library reads it with mapped_file_open, line_reader_open, fopen, and, by its name in any
+ * The library reads it with mapped_file_open, fopen and line_reader_open, and, by its name in any
  * folder, fs_read_file. The path is the caller's too. Returns it. */
 const char *fuzz_file(int slot, const char *path, const void *bytes, size_t size);
 /* The same, with a descriptor of the bytes behind the mapped file. */

@@ -1,0 +1,45 @@
+#include "model_path.h"
+
+#include "hf_cache.h"
+#include "input_file.h"
+#include "mem.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool is_model(const char *path)
+{
+    struct error ignored;
+    char *found = NULL;
+    bool exists = hf_cache_resolve_path(path, &found, &ignored) > 0;
+    free(found);
+    return exists;
+}
+
+size_t model_path_length(const char *path)
+{
+    struct error ignored;
+    size_t whole = strlen(path);
+    if (!strchr(path, '#') || input_file_exists(path, &ignored) != 0)
+        return whole;
+    char *part = mem_copy_text(path), *hash;
+    size_t length = 0;
+    while (!length && (hash = strrchr(part, '#'))) {
+        *hash = '\0';
+        if (is_model(part))
+            length = (size_t)(hash - part);
+    }
+    free(part);
+    return length ? length : whole;
+}
+
+int model_path_resolve(const char *path, char **found, const char **key, struct error *e)
+{
+    size_t length = model_path_length(path);
+    char *part = mem_copy_text_n(path, length);
+    *key = path[length] ? path + length + 1 : NULL;
+    int result = hf_cache_resolve_path(part, found, e);
+    free(part);
+    return result;
+}

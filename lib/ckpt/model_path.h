@@ -1,0 +1,17 @@
+/* A model as the user names it: a path or a name in the Hugging Face cache, optionally with the key
+ * of the dict that holds its tensors, in files of torch.save (state_dict.h): "PATH#KEY". */
+#ifndef TV_MODEL_PATH_H
+#define TV_MODEL_PATH_H
+
+#include "error.h"
+
+#include <stddef.h>
+
+/* The length of the path, without "#KEY". A path that exists with all its '#' has no key; else the
+ * longest part before a '#' that is a path or a cached model is the path. */
+size_t model_path_length(const char *path);
+/* Finds the path (hf_cache.h), and its key in `path`, NULL if there is none. 1: found; the caller
+ * frees *found. 0: there is no such model; -1: error. In both cases `e` says so. */
+int model_path_resolve(const char *path, char **found, const char **key, struct error *e);
+
+#endif

@@ -1,0 +1,83 @@
+#include "comparison_report.h"
+
+#include "text_print.h"
+
+#include <stdlib.h>
+
+#define MAX_LISTED 5 /* tensors of a kind */
+
+static const char *const titles[] = {
+    [DIFFERENT_ELEMENTS] = "different elements", [DIFFERENT_DTYPE] = "different dtype",
+    [DIFFERENT_SHAPE] = "different shape",       [MISSING] = "missing from the model",
+    [EXTRA] = "not a result of the merge",
+};
+
+void comparison_report_add(struct comparison_report *r, enum difference kind, const char *tensor,
+                           const char *detail)
+{
+    if (r->found[kind].n++ >= MAX_LISTED)
+        return;
+    size_t i = r->found[kind].n - 1;
+    r->found[kind].texts = arena_grow(&r->arena, r->found[kind].texts, i, &r->found[kind].capacity,
+                                      sizeof(const char *));
+    r->found[kind].texts[i] = detail ? arena_printf(&r->arena, "%s (%s)", tensor, detail) : tensor;
+}
+
+static size_t count_differences(const struct comparison_report *r)
+{
+    size_t n = 0;
+    for (size_t kind = 0; kind < DIFFERENCES; kind++)
+        n += r->found[kind].n;
+    return n;
+}
+
+bool comparison_report_is_equal(const struct comparison_report *r)
+{
+    return count_differences(r) == 0;
+}
+
+static void print_names(const struct string_list *names)
+{
+    for (size_t i = 0; i < names->n; i++) {
+        fputs(i ? ", " : "", stdout);
+        text_print_name(stdout, names->items[i], 0);
+    }
+}
+
+static void print_tensors(const struct comparison_report *r, enum difference kind)
+{
+    size_t n = r->found[kind].n;
+    if (n == 0)
+        return;
+    printf("%s: ", titles[kind]);
+    for (size_t i = 0; i < n && i < MAX_LISTED; i++) {
+        fputs(i ? ", " : "", stdout);
+        text_print_name(stdout, r->found[kind].texts[i], 0);
+    }
+    if (n > MAX_LISTED)
+        printf(" and %zu more", n - MAX_LISTED);
+    putchar('\n');
+}
+
+void comparison_report_print(struct comparison_report *r, const struct string_list *inputs,
+                             const struct string_list *notes)
+{
+    bool equal = comparison_report_is_equal(r);
+    if (equal) {
+        fputs("equal: ", stdout);
+        text_print_count(stdout, r->tensors, "tensor");
+    } else {
+        printf("different: %zu of ", count_differences(r));
+        text_print_count(stdout, r->tensors + r->found[EXTRA].n, "tensor");
+    }
+    fputs(", recomputed from ", stdout);
+    print_names(inputs);
+    puts(r->carried_weights ? ", with the weights that it carries" : "");
+    for (size_t kind = 0; kind < DIFFERENCES; kind++)
+        print_tensors(r, (enum difference)kind);
+    for (size_t i = 0; i < notes->n; i++) {
+        text_print_name(stdout, notes->items[i], 0);
+        putchar('\n');
+    }
+    arena_free(&r->arena);
+}

@@ -1,0 +1,37 @@
+/* The answer of tv verify: one line if all tensors are equal; else a summary, a line for each kind
+ * of difference with the first tensors, and notes. Borrows all names that it is given until it is
+ * printed. */
+#ifndef TV_COMPARISON_REPORT_H
+#define TV_COMPARISON_REPORT_H
+
+#include "option_row.h"
+
+enum difference {
+    DIFFERENT_ELEMENTS,
+    DIFFERENT_DTYPE,
+    DIFFERENT_SHAPE,
+    MISSING,
+    EXTRA,
+    DIFFERENCES
+};
+
+/* Starts zeroed. */
+struct comparison_report {
+    size_t tensors;       /* of the result of the merge */
+    bool carried_weights; /* the weights were those that the model carries */
+    struct {
+        size_t n, capacity;
+        const char **texts; /* of the first ones */
+    } found[DIFFERENCES];
+    struct arena arena;
+};
+
+/* `detail` says more of the tensor: "17 of 4096 elements"; NULL: nothing. */
+void comparison_report_add(struct comparison_report *r, enum difference kind, const char *tensor,
+                           const char *detail);
+bool comparison_report_is_equal(const struct comparison_report *r);
+/* Prints the answer on standard output, and frees the report. */
+void comparison_report_print(struct comparison_report *r, const struct string_list *inputs,
+                             const struct string_list *notes);
+
+#endif

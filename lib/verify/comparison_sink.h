@@ -1,0 +1,15 @@
+/* The sink of tv verify: in place of pack, it compares what pack would write with a checkpoint that
+ * exists, to the last bit, and prints the answer. Its run has the exit status
+ * COMPARISON_SINK_DIFFERENT if something differs. */
+#ifndef TV_COMPARISON_SINK_H
+#define TV_COMPARISON_SINK_H
+
+#include "filter.h"
+
+#define COMPARISON_SINK_DIFFERENT 3
+
+/* Its options are those of pack that change tensors, --input=NAME for the answer, and
+ * --note=SENTENCE for what may explain a difference; its operand is the checkpoint. */
+extern const struct filter comparison_sink;
+
+#endif

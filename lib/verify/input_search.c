@@ -1,0 +1,240 @@
+#include "input_search.h"
+
+#include "ckpt.h"
+#include "fs.h"
+#include "mem.h"
+#include "model_name.h"
+#include "model_source.h"
+#include "saved_stream.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_FILE (256 << 20) /* bytes of a file that is hashed */
+
+enum model_state { MODEL_NOT_TRIED, MODEL_FOUND, MODEL_NONE };
+
+/* An offered path. */
+struct candidate {
+    const char *path;
+    const char *operand; /* NAME=PATH; NULL: it has no NAME */
+    char *default_name;  /* that its path would give a model */
+    bool used, is_folder;
+    enum model_state state;
+    uint64_t fingerprint; /* of the model, if one was found */
+};
+
+struct input_search {
+    size_t n, capacity;
+    struct candidate *list; /* those with NAME= first */
+    const char *spool, *unreadable;
+    struct arena arena;
+};
+
+/* ---- listing --------------------------------------------------------------------------------- */
+
+static struct candidate *add_candidate(struct input_search *s, const char *path,
+                                       const struct stat *st)
+{
+    s->list = arena_grow(&s->arena, s->list, s->n, &s->capacity, sizeof *s->list);
+    struct candidate *c = &s->list[s->n++];
+    *c = (struct candidate){.path = path, .is_folder = S_ISDIR(st->st_mode)};
+    char *name = model_name_from_path(path);
+    c->default_name = arena_copy_text(&s->arena, name);
+    free(name);
+    return c;
+}
+
+static int compare_paths(const void *a, const void *b)
+{
+    return strcmp(((const struct candidate *)a)->path, ((const struct candidate *)b)->path);
+}
+
+/* Adds the files and folders in a folder, in the order of their names. */
+static int add_entries_of_folder(struct input_search *s, const char *folder, struct error *e)
+{
+    DIR *d = opendir(folder);
+    struct stat st;
+    size_t first = s->n;
+    if (!d)
+        return error_set(e, "cannot read %s: %s", folder, strerror(errno));
+    for (struct dirent *entry; (errno = 0, entry = readdir(d));) {
+        if (entry->d_name[0] == '.')
+            continue;
+        const char *path = arena_printf(&s->arena, "%s/%s", folder, entry->d_name);
+        if (stat(path, &st) == 0 && (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)))
+            add_candidate(s, path, &st);
+    }
+    int reason = errno;
+    closedir(d);
+    if (s->n > first)
+        qsort(s->list + first, s->n - first, sizeof *s->list, compare_paths);
+    return reason ? error_set(e, "cannot read %s: %s", folder, strerror(reason)) : 0;
+}
+
+/* Adds NAME=PATH (with `named`), or PATH and if it is a folder its entries. */
+static int add_operand(struct input_search *s, const char *operand, bool named, struct error *e)
+{
+    const char *path = model_source_strip_name_from_operand(operand);
+    char *found;
+    struct stat st;
+    if ((path != operand) != named)
+        return 0;
+    if (hf_cache_resolve_path(path, &found, e) <= 0)
+        return -1;
+    path = arena_copy_text(&s->arena, found);
+    free(found);
+    if (stat(path, &st) < 0)
+        return error_set(e, "cannot open %s: %s", path, strerror(errno));
+    struct candidate *c = add_candidate(s, path, &st);
+    c->operand = named ? operand : NULL;
+    return !named && c->is_folder ? add_entries_of_folder(s, path, e) : 0;
+}
+
+struct input_search *input_search_new(size_t n, const char *const *operands, const char *spool,
+                                      struct error *e)
+{
+    struct input_search *s = mem_alloc(1, sizeof *s);
+    s->spool = spool;
+    for (size_t i = 0; i < 2 * n; i++)
+        if (add_operand(s, operands[i % n], i < n, e)) {
+            input_search_free(s);
+            return NULL;
+        }
+    return s;
+}
+
+void input_search_add_cached(struct input_search *s, const struct hub_model *m)
+{
+    struct stat st;
+    const char *path = hf_cache_find_snapshot(m, &s->arena);
+    if (path && stat(path, &st) == 0)
+        add_candidate(s, path, &st);
+}
+
+void input_search_free(struct input_search *s)
+{
+    if (!s)
+        return;
+    arena_free(&s->arena);
+    free(s);
+}
+
+/* ---- models ---------------------------------------------------------------------------------- */
+
+static int read_fingerprint(const char *path, const char *spool, uint64_t *fingerprint,
+                            struct error *e)
+{
+    int is_checkpoint = ckpt_is_checkpoint(path, e);
+    if (is_checkpoint < 0)
+        return -1;
+    struct ckpt *c = is_checkpoint ? ckpt_open(path, spool, NULL, e) : NULL;
+    struct saved_stream *stream = is_checkpoint ? NULL : saved_stream_open(path, spool, true, e);
+    if (c)
+        *fingerprint = ckpt_fingerprint(c);
+    else if (stream)
+        *fingerprint = saved_stream_fingerprint(stream);
+    ckpt_close(c);
+    saved_stream_close(stream);
+    return c || stream ? 0 : -1;
+}
+
+static int open_candidate(struct input_search *s, struct candidate *c, struct error *e)
+{
+    if (c->state == MODEL_NOT_TRIED) {
+        bool failed = read_fingerprint(c->path, s->spool, &c->fingerprint, e);
+        c->state = failed ? MODEL_NONE : MODEL_FOUND;
+        if (failed && access(c->path, c->is_folder ? R_OK | X_OK : R_OK) != 0 && !s->unreadable)
+            s->unreadable = c->path;
+    }
+    return c->state == MODEL_FOUND ? 0 : -1;
+}
+
+/* The candidate NAME=PATH with that name; NULL. */
+static struct candidate *find_named(const struct input_search *s, const char *name)
+{
+    size_t length = strlen(name);
+    for (size_t i = 0; i < s->n && s->list[i].operand; i++)
+        if (strncmp(s->list[i].operand, name, length) == 0 && s->list[i].operand[length] == '=')
+            return &s->list[i];
+    return NULL;
+}
+
+/* Looks among the models whose paths give them the name, or among the others. */
+static struct candidate *find_by_fingerprint(struct input_search *s,
+                                             const struct recorded_input *wanted, bool of_that_name)
+{
+    struct error ignored;
+    for (size_t i = 0; i < s->n; i++) {
+        struct candidate *c = &s->list[i];
+        if (!c->operand && (strcmp(c->default_name, wanted->name) == 0) == of_that_name &&
+            open_candidate(s, c, &ignored) == 0 && c->fingerprint == wanted->fingerprint)
+            return c;
+    }
+    return NULL;
+}
+
+int input_search_find_model(struct input_search *s, const struct recorded_input *wanted,
+                            struct found_input *found, struct error *e)
+{
+    struct candidate *c = find_named(s, wanted->name), *named = c;
+    *found = (struct found_input){0};
+    if (c && open_candidate(s, c, e))
+        return -1;
+    if (wanted->has_fingerprint && (!c || c->fingerprint != wanted->fingerprint)) {
+        c = find_by_fingerprint(s, wanted, true);
+        c = c ? c : find_by_fingerprint(s, wanted, false);
+    }
+    c = c ? c : named;
+    if (!c)
+        return 0;
+    c->used = true;
+    *found = (struct found_input){c->path, c->is_folder, c->fingerprint};
+    return 0;
+}
+
+const char *input_search_first_unreadable(const struct input_search *s)
+{
+    return s->unreadable;
+}
+
+const char *input_search_first_unused(const struct input_search *s)
+{
+    for (size_t i = 0; i < s->n && s->list[i].operand; i++)
+        if (!s->list[i].used)
+            return s->list[i].operand;
+    return NULL;
+}
+
+/* ---- other files ----------------------------------------------------------------------------- */
+
+/* Hashes a regular file as the history does. */
+static bool hash_file(const char *path, uint64_t *hash)
+{
+    struct stat st;
+    uint64_t size;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    bool hashed = fd >= 0 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= MAX_FILE &&
+                  fs_hash_range(fd, 0, MAX_FILE, &size, hash) == 0;
+    if (fd >= 0)
+        close(fd);
+    return hashed;
+}
+
+const char *input_search_find_file(struct input_search *s, uint64_t hash)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct candidate *c = &s->list[i];
+        uint64_t own;
+        if (c->is_folder || !hash_file(c->path, &own) || own != hash)
+            continue;
+        c->used = true;
+        return c->path;
+    }
+    return NULL;
+}

@@ -1,0 +1,91 @@
+#include "recorded_merge.h"
+
+#include "history_json.h"
+#include "strict_json.h"
+#include "used_weights.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What the functions here read. */
+struct reading {
+    struct recorded_merge *merge;
+    const char *file;
+    json_t *metadata;
+    struct arena *a;
+    struct error *e;
+};
+
+static const char *find_text(const struct reading *r, const char *key)
+{
+    return json_string_value(json_object_get(r->metadata, key));
+}
+
+static int read_history(const struct reading *r)
+{
+    const char *text = find_text(r, HISTORY_JSON_KEY);
+    if (text && history_json_parse(&r->merge->history, r->file, text, r->a, r->e))
+        return -1;
+    return r->merge->history.n ? 0
+                               : error_set(r->e,
+                                           "%s has no history; only safetensors files that tvtools "
+                                           "has written can be verified",
+                                           r->file);
+}
+
+/* Parses an optional JSON object. An empty one is none. */
+static int parse_object(const struct reading *r, json_t **object, const char *key, const char *text,
+                        size_t size)
+{
+    if (!text || text[strspn(text, " ")] == '\0')
+        return 0;
+    *object = strict_json_parse(r->file, key, (const unsigned char *)text, size, r->e);
+    if (!*object || json_object_size(*object))
+        return *object ? 0 : -1;
+    json_decref(*object);
+    *object = NULL;
+    return 0;
+}
+
+static int read_object(const struct reading *r, json_t **object, const char *key)
+{
+    const char *text = find_text(r, key);
+    return parse_object(r, object, key, text, text ? strlen(text) : 0);
+}
+
+/* The weights that joins have used: in a file, or in the metadata of a single file. */
+static int read_weights(const struct reading *r, const struct ckpt *c)
+{
+    char *text;
+    size_t size = 0;
+    int found = ckpt_read_auxiliary_file(c, USED_WEIGHTS_FILE, &text, &size, r->e);
+    int failed =
+        found < 0 ? -1 : parse_object(r, &r->merge->weights, USED_WEIGHTS_FILE, text, size);
+    free(text);
+    return failed || found ? failed : read_object(r, &r->merge->weights, USED_WEIGHTS_METADATA);
+}
+
+int recorded_merge_read(struct recorded_merge *m, const struct ckpt *c, const char *file,
+                        struct arena *a, struct error *e)
+{
+    struct reading r = {.merge = m, .file = file, .a = a, .e = e};
+    *m = (struct recorded_merge){0};
+    int failed = ckpt_read_metadata(c, &r.metadata, e) < 0 || read_history(&r) ||
+                 read_object(&r, &m->hashes, "tvtools_hashes") ||
+                 read_object(&r, &m->models, "tvtools_models") || read_weights(&r, c);
+    json_decref(r.metadata);
+    return failed ? -1 : 0;
+}
+
+void recorded_merge_free(struct recorded_merge *m)
+{
+    json_decref(m->hashes);
+    json_decref(m->models);
+    json_decref(m->weights);
+}
+
+const char *recorded_merge_hash(const struct recorded_merge *m, const char *model)
+{
+    const char *hash = json_string_value(json_object_get(m->hashes, model));
+    return hash && strspn(hash, "0123456789abcdef") == 16 ? hash : NULL;
+}

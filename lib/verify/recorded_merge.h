@@ -1,0 +1,27 @@
+/* What the metadata of a merged model say about its making. They are untrusted.
+ *
+ * A recorded_merge lives in the arena that it was read into, but for what recorded_merge_free
+ * frees. */
+#ifndef TV_RECORDED_MERGE_H
+#define TV_RECORDED_MERGE_H
+
+#include "ckpt.h"
+#include "header.h"
+
+#include <jansson.h>
+
+struct recorded_merge {
+    struct history history; /* at least one step */
+    json_t *hashes;         /* {MODEL: full hash of what was read}; NULL: unknown */
+    json_t *models;         /* {MODEL: {"hub": NAME, "commit": COMMIT, ...}}; NULL: unknown */
+    json_t *weights;        /* used_weights.h; NULL: all were 1, or unknown */
+};
+
+/* An error if the model has no history. `file` is its name in messages. */
+int recorded_merge_read(struct recorded_merge *m, const struct ckpt *c, const char *file,
+                        struct arena *a, struct error *e);
+void recorded_merge_free(struct recorded_merge *m);
+/* The full hash of a model, 16 hexadecimal digits; NULL if it is unknown. */
+const char *recorded_merge_hash(const struct recorded_merge *m, const char *model);
+
+#endif

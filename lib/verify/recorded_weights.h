@@ -1,0 +1,16 @@
+/* The weights that a merged model carries (publish/used_weights.h), in place of a calibration that
+ * learned them: filters `weigh` give them to the vectors again. They are untrusted. */
+#ifndef TV_RECORDED_WEIGHTS_H
+#define TV_RECORDED_WEIGHTS_H
+
+#include "pipeline.h"
+
+#include <jansson.h>
+
+/* Appends commands that set the weights which the join after them has used. They read a temporary
+ * file in the folder `spool`, which stays open. -1 if `weights` is NULL, not what pack writes, or
+ * cannot be expressed. */
+int recorded_weights_add_commands(const json_t *weights, struct pipeline *to, const char *spool,
+                                  struct arena *a, struct error *e);
+
+#endif

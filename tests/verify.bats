@@ -1,0 +1,332 @@
+#!/usr/bin/env bats
+# tv verify: the merge that a model records, computed again: equal, different, or trouble.
+load common
+load refusals
+
+setup() {
+    own_folder
+    cp -r "$A"/{base,math,code,chat} .
+}
+
+TIES='tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing'
+
+# verified MODEL [OPERAND...]: every tensor is equal, and that is all that is printed
+verified() {
+    local status=0
+    tv verify "$@" >.answer 2>.err || status=$?
+    [ "$status" = 0 ] && [ ! -s .err ] && [[ $(<.answer) == "equal: "*" tensor"*", recomputed from "* ]] ||
+        wrong "tv verify $*: exits with $status: $(<.answer)"
+}
+
+# differs TEXT MODEL [OPERAND...]: the answer is that it differs, with that text
+differs() {
+    local status=0
+    tv verify "${@:2}" >.answer 2>.err || status=$?
+    { [ "$status" = 1 ] && [ ! -s .err ] && grep -q '^different: ' .answer; } ||
+        wrong "tv verify ${*:2}: exits with $status: $(<.answer)" || return 1
+    grep -qF -- "$1" .answer || wrong "the answer lacks $1: $(<.answer)"
+}
+
+# trouble TEXT MODEL [OPERAND...]: one sentence with that text, exit status 2, and no answer
+trouble() {
+    local status=0
+    REFUSED_BY='tv verify' refused_with "$1" timeout 20 tv verify "${@:2}" || return 1
+    tv verify "${@:2}" >.answer 2>.err || status=$?
+    { [ "$status" = 2 ] && [ ! -s .answer ]; } || wrong "tv verify ${*:2}: exits with $status"
+}
+
+# edited CODE: merged.safetensors with an edited header h, history hist (None: without one) or data
+edited() {
+    /usr/bin/python3 - "$1" <<'END'
+import json, struct, sys
+with open("merged.safetensors", "rb") as f:
+    h = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
+    data = bytearray(f.read())
+meta = h["__metadata__"]
+hist = json.loads(meta.pop("tvtools_history"))
+exec(sys.argv[1])
+if hist is not None:
+    meta["tvtools_history"] = hist if isinstance(hist, str) else json.dumps(hist)
+text = json.dumps(h).encode()
+with open("edited.safetensors", "wb") as f:
+    f.write(struct.pack("<Q", len(text)) + text + data)
+END
+}
+
+# ---- equal -------------------------------------------------------------------------------------------
+
+@test "the merges of all golden configurations" {
+    while IFS=$'\t' read -r folder config _ seed _ _ _ options; do
+        [ -e "$MERGE/$folder/$config" ] || continue
+        [ "$options" != - ] || options=
+        [ "$seed" = - ] || options+=" --random-seed $seed"
+        rm -rf merged
+        # shellcheck disable=SC2086
+        (cd "$MERGE/$folder" && tv merge --quiet $options "$config" "$T/merged") 2>.err ||
+            wrong "$folder/$config" || return 1
+        verified merged "$MERGE"/models* || wrong "of $folder/$config" || return 1
+    done < <(sed 1d "$MERGE/checks.tsv" | sort -u -t $'\t' -k 1,2)
+}
+
+@test "the merges of all scripts" {
+    for script in "$ROOT"/pipelines/*; do
+        name=${script##*/}
+        case $name in *.* | *[A-Z]* | expert_merging* | choose-* | plot*) continue ;; esac
+        models=(base math code)
+        case $name in slerp | nearswap | arcee_fusion) models=(base math) ;; passthrough) models=(math) ;; esac
+        rm -rf merged
+        options=()
+        case $name in d*) options=(--seed 3) ;; nuslerp) options=(--base-model base); models=(math code) ;; esac
+        "$script" "${options[@]}" "${models[@]}" merged
+        verified merged . || wrong "of $name" || return 1
+    done
+}
+
+@test "random, trimmed, renamed, joined, stacked and sliced merges" {
+    while read -r line; do
+        rm -rf merged.safetensors
+        bash -c "set -euo pipefail; $line merged.safetensors"
+        verified merged.safetensors . || wrong "of $line" || return 1
+    done <<'END'
+tv-extract base math code | dare-drop --density 0.4 --seed 3 --l1 | rescale --by l1 | combine | pack --base base
+tv-extract base math code | della-drop --density 0.5 --epsilon 0.1 --seed 3 | combine | pack --dtype bfloat16 --base base
+tv-extract --wire bf16 base math code | trim --scope model --density 0.3 | weigh 'math=[0.2,0.8]' code=-1 | combine | pack --no-fill --base base
+unpack base math code | tv-extract | pick math | pack --base base
+tv-extract x=base y=math | pick '/*layers.0*' | pack --base x=base
+tv-extract base math | pack --onto code
+tv-extract base math | tv-rename 'model.*=m.*' 'm.*=model.*' | rescale -- -1 '/*mlp*=0.5' | pack --base base
+join-streams <(tv-extract base math | trim --density 0.2) <(tv-extract base code | weigh 3) | combine | pack --base base
+stack <(unpack math'[0:1]') <(unpack --first-layer 1 chat'[1:2]') <(unpack --first-layer 2 math'[0:1]') | pack --like math
+stack <(tv-extract base'[0:2]' math'[0:2]' | trim --density 0.4 | combine | add-base base'[0:2]') <(unpack code'[2:3]') | pack --like base
+tv-extract base math code | dare-drop --density 0.5 --seed 1 | add-base base | slerp --t 0.3 | pack --like base
+unpack one=<(unpack math code | slerp --t 0.3) chat | combine --normalize=all | pack --like chat
+END
+}
+
+@test "documents that use each other's results, in the configuration and in one file" {
+    cat >config.yml <<'END'
+name: first
+merge_method: slerp
+base_model: math
+models: [{model: math}, {model: code}]
+parameters: {t: 0.3}
+dtype: bfloat16
+---
+name: second
+merge_method: linear
+models: [{model: first, parameters: {weight: 0.3}}, {model: chat, parameters: {weight: 0.7}}]
+dtype: bfloat16
+---
+merge_method: ties
+base_model: first
+models: [{model: second}, {model: code}]
+parameters: {density: 0.5, weight: 0.5}
+dtype: float32
+END
+    tv merge config.yml merged
+    verified merged .
+    tv verify --print merged . >line
+    [ "$(grep -c 'unpack.*math.*code' line)" = 1 ]
+    sed 's/ OUT$/ printed/' line | bash -euo pipefail
+    tv-diff printed merged
+}
+
+@test "parts, shards, archives, saved streams; any number of threads, little memory" {
+    tv run "$TIES | pack --base base --part 1/2 parts"
+    tv run "$TIES | pack --base base --part 2/2 parts"
+    tv finish parts
+    verified parts .
+    tv run "$TIES | pack --base base merged.tar.zst"
+    mkdir other
+    tar -cf other/math.tar math
+    mv code other
+    verified merged.tar.zst . other
+    unpack math >math.tvs
+    unpack math.tvs chat | combine --normalize=all | pack merged.safetensors
+    verified --threads 3 --memory 64K merged.safetensors chat math.tvs
+    verified --spool . merged.safetensors chat math
+}
+
+@test "inputs by name, under other names, in folders, in the Hub's cache, and files by hash" {
+    tv-extract base math | weigh --table <(printf '%s\tmath\t0\t0.25\n' model.norm.weight) | combine |
+        pack --base base merged.safetensors
+    printf '%s\tmath\t0\t0.25\n' model.norm.weight >table
+    trouble "the file of weigh --table=xxh3:" merged.safetensors base math
+    verified merged.safetensors base math table
+    mkdir folder
+    mv base folder/b
+    mv math folder/m
+    mv table folder
+    verified merged.safetensors folder
+    verified merged.safetensors base=folder/b math=folder/m t=folder/table
+    mkdir -p hub/models--org--math/{refs,snapshots/abc}
+    mv folder/m/* hub/models--org--math/snapshots/abc
+    echo abc >hub/models--org--math/refs/main
+    HF_HUB_CACHE=hub verified merged.safetensors folder org/math
+    HF_HUB_CACHE=hub verified merged.safetensors folder math=org/math
+}
+
+@test "a model from the Hub's cache is found there by its recorded name and commit" {
+    snapshot=hub/models--org--math/snapshots/0123456789abcdef0123456789abcdef01234567
+    mkdir -p hub/models--org--math/refs $snapshot
+    mv math/* $snapshot
+    echo "${snapshot##*/}" >hub/models--org--math/refs/main
+    export HF_HUB_CACHE=hub
+    tv-extract base org/math | pack --base base merged.safetensors
+    echo 0000 >hub/models--org--math/refs/main
+    verified merged.safetensors base
+    for hub in ../hub org/../x /etc/passwd org; do
+        edited "meta['tvtools_models'] = json.dumps({'math': {'hub': '$hub', 'commit': '${snapshot##*/}'}})"
+        trouble "not found among the operands: math" edited.safetensors base
+    done
+    edited 'meta["tvtools_models"] = json.dumps({"math": {"hub": "org/math", "commit": "../../../base"}})'
+    trouble "not found among the operands: math" edited.safetensors base
+}
+
+@test "a calibrated merge is computed with the weights that the model carries" {
+    extract() { tv-extract "$DEMO/base" rev="$DEMO/expert-rev" sort="$DEMO/expert-sort"; }
+    calibration() {
+        calibrate --base "$DEMO/base" --samples "$DEMO/calib/rev.jsonl" --samples "$DEMO/calib/sort.jsonl" \
+            --per-task 1 --epochs 1 "$@"
+    }
+    extract | calibration --plus-plus | combine | rescale 0.9 | pack --base "$DEMO/base" merged.safetensors
+    verified merged.safetensors "$DEMO"
+    grep -q ', with the weights that it carries$' .answer
+    edited 'meta["tvtools_weights"] = meta["tvtools_weights"].replace(":0.6", ":0.5", 40)'
+    differs "different elements: " edited.safetensors "$DEMO"
+    edited 'meta["tvtools_weights"] = json.dumps({"tensors": {"x\ty": {"rev": 1}}})'
+    trouble "the weights that the model carries are not those of a calibration" edited.safetensors "$DEMO"
+    extract | calibration --per model >learned.tvs
+    combine <learned.tvs | pack --base "$DEMO/base" merged
+    verified merged "$DEMO"
+    tv-view --header merged/model.safetensors >/dev/null
+    rm merged/tvtools_weights.json
+    trouble "does not carry the weights that calibrate has learned" merged "$DEMO"
+    rm -r merged
+    weigh 2 <learned.tvs | combine | pack --base "$DEMO/base" merged
+    trouble "step 3: weigh follows calibrate" merged "$DEMO"
+}
+
+# ---- different ---------------------------------------------------------------------------------------
+
+@test "an edited tensor, a missing one, another dtype or shape, another version are named" {
+    tv run "$TIES | pack --base base merged.safetensors"
+    verified merged.safetensors .
+    edited 'data[1000] ^= 1'
+    differs 'different elements: lm_head.weight (1 of 19200, the first at flat index 250)' edited.safetensors .
+    edited 'hist[1]["arguments"] = ["--density=0.3"]; hist[2]["version"] = "0.0.9"'
+    differs ' and 25 more' edited.safetensors .
+    grep -q 'step 3 (elect-sign) was run by version 0.0.9' .answer
+    edited 'h["x"] = h.pop("model.norm.weight")'
+    differs 'missing from the model: model.norm.weight' edited.safetensors .
+    grep -qx 'not a result of the merge: x' .answer
+    edited 'h["model.norm.weight"]["dtype"] = "I32"; h["lm_head.weight"]["shape"].reverse()'
+    differs 'different dtype: model.norm.weight (I32, recomputed F32)' edited.safetensors .
+    grep -q '^different shape: lm_head.weight ((64, 300), recomputed (300, 64))' .answer
+    edited 'hist[2]["version"] = "0.0.9"'
+    verified edited.safetensors .
+}
+
+@test "another input is named, by its fingerprint or by its full hash" {
+    tv run "$TIES | pack --base base merged"
+    differs "input math: code has the fingerprint" merged base math=code code
+    mv math .math
+    trouble "merged: not found among the operands: math (fingerprint " merged .
+    trouble "math (fingerprint " merged base code
+    trouble "nosuch is not a file, a folder or a model" merged nosuch
+    verified merged . math=.math
+    mv .math math
+    trouble "x=chat: the merge of merged has no such input" merged . x=chat
+    chmod 0 math
+    [ -r math ] || trouble "cannot read ./math" merged .
+    chmod 755 math
+}
+
+# ---- trouble -----------------------------------------------------------------------------------------
+
+@test "no history, an unknown stream, a stage that is not part of tvtools, weights that were learned" {
+    trouble "base has no history" base .
+    printf 'kind weights\nmodel m\ntensor w 2\nvector m\n1 2\n' | from-text | rescale 2 | pack odd.safetensors
+    trouble "its history begins with rescale at step 1" odd.safetensors
+    tv-extract base math | /usr/bin/python3 "$ROOT/share/etl/clip-outliers" | combine | pack --base base merged.safetensors
+    trouble "merged.safetensors: cannot be verified beyond step 2: clip-outliers is not part of tvtools" merged.safetensors .
+    for operands in '' '--no-such merged' '--quiet=1 merged'; do
+        # shellcheck disable=SC2086
+        run -2 tv verify $operands
+    done
+}
+
+@test "a hostile history runs, opens and writes nothing" {
+    tv run "$TIES | pack --base base merged.safetensors"
+    touch "$T/base/file"
+    while IFS=$'\t' read -r text code; do
+        edited "$code"
+        trouble "$text" edited.safetensors . || wrong "of $code" || return 1
+        [ ! -e evil ] || wrong "$code wrote a file" || return 1
+    done <<'END'
+unexpected --density=@base/file	hist[1]["arguments"] = ["--density=@base/file"]
+unexpected @base/file	hist.insert(1, {"tool": "weigh", "version": "1", "arguments": ["@base/file"]})
+unexpected --table=base/file	hist.insert(1, {"tool": "weigh", "version": "1", "arguments": ["--table=base/file"]})
+unexpected --table=xxh3:	hist.insert(1, {"tool": "weigh", "version": "1", "arguments": ["--table=xxh3:../../base/file"]})
+unexpected --spool=.	hist[1]["arguments"].append("--spool=.")
+unexpected --threads=99	hist[1]["arguments"].append("--threads=99")
+unexpected --help	hist[1]["arguments"] = ["--help"]
+unexpected --version	hist[1]["arguments"] = ["--version"]
+unexpected --density	hist[1]["arguments"] = ["--density", "0.2"]
+unexpected --dens=0.2	hist[1]["arguments"] = ["--dens=0.2"]
+unexpected -x	hist[1]["arguments"].append("-x")
+unexpected evil	hist[1]["arguments"].append("evil")
+--density is missing	hist[1]["arguments"] = []
+--density: "x"	hist[1]["arguments"] = ["--density=x"]
+unexpected --force	hist[-1]["arguments"].append("--force")
+unexpected evil	hist[-1]["arguments"].append("evil")
+unexpected --part=1/2	hist[-1]["arguments"].append("--part=1/2")
+unexpected --tokenizer=base	hist[-1]["arguments"].append("--tokenizer=base")
+sh is not part of tvtools	hist[1] = {"tool": "sh", "version": "1", "arguments": ["-c", "touch evil"]}
+step 2: a?b	hist[1]["tool"] = "a\x1bb"
+stats is no step of a merge	hist[1] = {"tool": "stats", "version": "1", "arguments": []}
+from-text is no step of a merge	hist[0] = {"tool": "from-text", "version": "1", "arguments": ["base/file"]}
+forward is no step of a merge	hist[0] = {"tool": "forward", "version": "1", "arguments": ["base"]}
+weights that calibrate has learned	hist[1] = {"tool": "calibrate", "version": "1", "arguments": ["--log=evil", "--coefficients=evil"]}
+pack is not the last step	hist.insert(1, {"tool": "pack", "version": "1", "arguments": []})
+pack is not the last step	hist.append({"tool": "pack", "version": "1", "arguments": ["evil"]})
+a source follows another step	hist.insert(1, hist[0])
+not end with pack	hist.pop()
+begins with trim	hist.pop(0)
+base/file (its fingerprint is not recorded)	hist[0]["arguments"][1] = "base/file"; del hist[0]["fingerprints"]
+-x=base (its fingerprint is not recorded)	hist[0]["arguments"] = ["--", "-x=base", "base"]; del hist[0]["fingerprints"]
+base/file (its fingerprint is not recorded)	hist[-1]["arguments"] = ["--base=base/file"]; del hist[-1]["fingerprints"]
+unexpected number of models	hist[0]["fingerprints"].pop()
+unexpected parents	hist[1]["parents"] = [hist[:1]]
+unexpected lack of parents	hist[0] = {"tool": "stack", "version": "1", "arguments": []}
+the history of an input of step 1 is unknown	hist[0] = {"tool": "stack", "version": "1", "arguments": [], "parents": [[]]}
+more than 4096 steps	hist[1:1] = [{"tool": "rescale", "version": "1", "arguments": ["1"]}] * 5000
+pack has no base for task-vectors	hist[-1]["arguments"] = []; del hist[-1]["fingerprints"]
+has no history	hist = None
+expected a list of steps	hist = "{}"
+not valid JSON	hist = "["
+nested more than	hist = "[" * 100000
+expected a tool in each step	hist = [[]]
+expected arguments that are strings	hist[1]["arguments"] = [1]
+fingerprints of 16 hexadecimal digits	hist[0]["fingerprints"][0] = "x"
+END
+    [ -e base/file ]
+    [ "$(find . -name '*evil*' | wc -l)" = 0 ]
+}
+
+@test "the name of a result in a hostile history is no path; nested results do not multiply" {
+    unpack one=<(unpack math code | slerp --t 0.3) chat | combine --normalize=all | pack merged.safetensors
+    inner='inner = hist[0]["parents"][0]; inner.append({"tool": "pack", "version": "1", "arguments": []})'
+    edited "$inner; hist[0]['arguments'][0] = '../evil'"
+    trouble "unexpected name of a model" edited.safetensors .
+    edited "$inner; inner[-1]['arguments'] = ['--base=math']"
+    trouble "the result of another document has a base" edited.safetensors .
+    edited '
+s = [{"tool": "unpack", "version": "1", "arguments": ["math"]}]
+for i in range(12):
+    f = "%016x" % i
+    s = [{"tool": "tv-extract", "version": "1", "arguments": ["m", "n"], "fingerprints": [f, f], "parents": [s, s]},
+         {"tool": "add-base", "version": "1", "arguments": ["m"], "fingerprints": [f]}]
+hist[0]["parents"][0] = s'
+    trouble "more than 4096 steps" edited.safetensors .
+}
