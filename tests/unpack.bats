@@ -136,7 +136,7 @@ END
 
 # values: a stream's tensors and values, without what a pipe does not have
 values() {
-    tv-view --values | sed 's/ *fingerprint=.*//; /^hash/d; /^step/d; /^parents/d; /^history/d'
+    tv-view --values | sed 's/ *fingerprint=.*//; /^hash/d; /^ *step/d; /^ *parent/d; /^ *fingerprints/d; /^ *end$/d'
 }
 
 @test "a model on standard input: safetensors as it arrives, everything else by way of a file" {
