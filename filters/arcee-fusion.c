@@ -14,6 +14,7 @@
  */
 #include "explog.h"
 #include "filter.h"
+#include "scratch.h"
 #include "join.h"
 #include "magnitude_multi_select.h"
 
@@ -94,13 +95,17 @@ static int transform_block(const struct job *job, struct block *b, struct error 
     if (!st)
         return join_require_identical(job->in, b, e);
     float *a = block_floats(b, 0), *c = block_floats(b, 1);
-    float *importance = mem_alloc(b->n, sizeof *importance);
-    double *work = mem_alloc(2 * b->columns, sizeof *work);
+    const struct common_options *o = &job->stage->common;
+    struct scratch memory;
+    size_t size = 2 * b->columns * sizeof(double) + b->n * sizeof(float);
+    if (scratch_alloc(&memory, size, o->memory, o->spool, e))
+        return -1;
+    double *work = memory.bytes;
+    float *importance = (float *)(work + 2 * b->columns);
     compute_importance(a, c, b->n, b->columns, importance, work);
     for (size_t i = 0; i < b->n; i++)
         a[i] = (double)importance[i] >= st->threshold ? c[i] : a[i];
-    free(importance);
-    free(work);
+    scratch_free(&memory);
     b->n_vectors = 1;
     return 0;
 }
@@ -142,7 +147,7 @@ static struct work_parts split_work_memory(void *work, const struct block *b)
 static void plan_round(struct job *job)
 {
     const struct state *st = job->state;
-    size_t n = tensor_block_elements(job->in), columns = tensor_columns(job->in);
+    size_t n = job->block_elements, columns = tensor_columns(job->in);
     job->sample_elements = magnitude_multi_select_sample_elements(&st->select);
     job->work_size = align_part_size(sizeof(float)) + align_part_size(n * sizeof(float)) +
                      align_part_size(2 * columns * sizeof(double)) +

@@ -56,11 +56,12 @@ static void draw_keep_mask_of_tile(const struct job *job, const struct block *b,
     vector_math_mark_below(u, v->density, n, bits);
 }
 
-static void draw_keep_mask_of_block(const struct job *job, const struct block *b, size_t k,
-                                    unsigned char *bits)
+static int draw_keep_mask_of_block(const struct job *job, const struct block *b, size_t k,
+                                   unsigned char *bits, struct error *e)
 {
     for (size_t i = 0; i < b->n; i += TILE)
         draw_keep_mask_of_tile(job, b, k, i, bits + i / 8);
+    return 0;
 }
 
 /* Draws tile by tile, without a stored mask. */
@@ -95,13 +96,12 @@ static int begin_tensor(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     struct random_drop *d = job->state = arena_alloc(job->arena, 1, sizeof *d);
     random_drop_init(d, job, &o->density, o->l1);
-    return random_drop_choose_plan(d, job, (tensor_block_elements(job->in) + 7) / 8);
+    return random_drop_choose_plan(d, job, (job->block_elements + 7) / 8);
 }
 
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    random_drop_observe(job, b, work, draw_keep_mask_of_block);
-    return 0;
+    return random_drop_observe(job, b, work, draw_keep_mask_of_block, e);
 }
 
 static int end_round(struct job *job, struct error *e)

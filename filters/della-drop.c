@@ -21,6 +21,7 @@
 #include "magnitude_sort.h"
 #include "random.h"
 #include "random_drop.h"
+#include "scratch.h"
 #include "stage_rules.h"
 
 #include <stdlib.h>
@@ -71,22 +72,22 @@ struct row_buffers {
     float *u, *p;        /* (m) random numbers; probabilities by rank */
     uint64_t *sort;      /* (2 m) for magnitude_sort */
     unsigned char *kept; /* (m) 1: the element is kept */
+    struct scratch memory;
 };
 
-static struct row_buffers row_buffers_new(size_t m)
+static int row_buffers_alloc(struct row_buffers *r, const struct job *job, size_t m,
+                             struct error *e)
 {
-    return (struct row_buffers){.u = mem_alloc_aligned(m * sizeof(float)),
-                                .p = mem_alloc_aligned(m * sizeof(float)),
-                                .sort = mem_alloc_aligned(2 * m * sizeof(uint64_t)),
-                                .kept = mem_alloc_aligned(m + 8)};
-}
-
-static void row_buffers_free(struct row_buffers *r)
-{
-    free(r->u);
-    free(r->p);
-    free(r->sort);
-    free(r->kept);
+    const struct common_options *o = &job->stage->common;
+    size_t aligned = (m + 63) / 64 * 64;
+    size_t size = aligned * (2 * sizeof(float) + 2 * sizeof(uint64_t) + 1) + 64;
+    if (scratch_alloc(&r->memory, size, o->memory, o->spool, e))
+        return -1;
+    r->sort = r->memory.bytes;
+    r->u = (float *)(r->sort + 2 * aligned);
+    r->p = r->u + aligned;
+    r->kept = (unsigned char *)(r->p + aligned);
+    return 0;
 }
 
 /* p_r for rows of m elements. In a row of one p is the density: the float for which u < p is the
@@ -120,24 +121,27 @@ static void draw_keep_mask_of_row(const struct options *o, uint64_t random_strea
 }
 
 /* Draws all rows of a block's vector k; if `divide`, divides them. */
-static void draw_keep_masks_of_rows(const struct job *job, const struct block *b, size_t k,
-                                    bool divide, unsigned char *bits)
+static int draw_keep_masks_of_rows(const struct job *job, const struct block *b, size_t k,
+                                   bool divide, unsigned char *bits, struct error *e)
 {
     const struct state *st = job->state;
     const struct random_drop_vector *v = &st->drop.vectors[k];
     size_t m = b->columns;
-    struct row_buffers r = row_buffers_new(m);
+    struct row_buffers r;
+    if (row_buffers_alloc(&r, job, m, e))
+        return -1;
     compute_probabilities(v->density, st->epsilon[k], r.p, m);
     for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
         draw_keep_mask_of_row(job->stage->options, v->random_stream, block_floats(b, k) + i,
                               b->first + i, m, divide, &r, bits);
-    row_buffers_free(&r);
+    scratch_free(&r.memory);
+    return 0;
 }
 
-static void draw_keep_mask_of_block(const struct job *job, const struct block *b, size_t k,
-                                    unsigned char *bits)
+static int draw_keep_mask_of_block(const struct job *job, const struct block *b, size_t k,
+                                   unsigned char *bits, struct error *e)
 {
-    draw_keep_masks_of_rows(job, b, k, false, bits);
+    return draw_keep_masks_of_rows(job, b, k, false, bits, e);
 }
 
 static void zero_dropped_elements(const struct block *b, size_t k, const unsigned char *bits)
@@ -152,24 +156,26 @@ static int transform_block(const struct job *job, struct block *b, struct error 
     const struct options *o = job->stage->options;
     const struct random_drop *d = job->state;
     unsigned char *drawn = mem_alloc(b->n / b->columns, row_bytes(b->columns));
+    int failed = 0;
     for (size_t k = 0; k < b->n_vectors; k++) {
         if (d->vectors[k].density >= 1)
             continue;
         if (!d->mask.bits)
-            draw_keep_masks_of_rows(job, b, k, o->rescale == RESCALE_KEEP, drawn);
+            failed = draw_keep_masks_of_rows(job, b, k, o->rescale == RESCALE_KEEP, drawn, e);
+        if (failed)
+            break;
         zero_dropped_elements(b, k,
                               d->mask.bits ? keep_mask_block_bits(&d->mask, b->index, k) : drawn);
     }
     free(drawn);
-    return 0;
+    return failed;
 }
 
 /* ---- the round that sums --------------------------------------------------------------------- */
 
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    random_drop_observe(job, b, work, draw_keep_mask_of_block);
-    return 0;
+    return random_drop_observe(job, b, work, draw_keep_mask_of_block, e);
 }
 
 static int end_round(struct job *job, struct error *e)
@@ -217,7 +223,7 @@ static int begin_tensor(struct job *job, struct error *e)
     for (size_t k = 0; k < t->n_vectors; k++)
         if (set_and_check_epsilon(job, k, e))
             return -1;
-    return random_drop_choose_plan(&st->drop, job, tensor_block_elements(t) / m * row_bytes(m));
+    return random_drop_choose_plan(&st->drop, job, job->block_elements / m * row_bytes(m));
 }
 
 const struct filter filter_della_drop = {

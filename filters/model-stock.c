@@ -93,7 +93,7 @@ static int begin_tensor(struct job *job, struct error *e)
     st->rows = n / st->columns;
     st->t = arena_alloc(job->arena, st->rows, sizeof *st->t);
     st->dots = arena_alloc(job->arena, count_dot_products(K), sizeof *st->dots);
-    size_t block_rows = o->per == PER_ROW ? tensor_block_elements(t) / st->columns : 0;
+    size_t block_rows = o->per == PER_ROW ? job->block_elements / st->columns : 0;
     job->work_size = (block_rows + count_dot_products(K)) * sizeof(double);
     return PLAN_OBSERVE;
 }

@@ -185,7 +185,7 @@ static int begin_tensor(struct job *job, struct error *e)
     bool columns = o->along == ALONG_COLUMNS && t->rank > 1;
     st->n_pairs = columns ? tensor_elements(t) / t->shape[0] : 1;
     st->pairs = arena_alloc(job->arena, st->n_pairs, sizeof *st->pairs);
-    job->work_size = count_pairs_in_block(st, tensor_block_elements(t)) * sizeof *st->pairs;
+    job->work_size = count_pairs_in_block(st, job->block_elements) * sizeof *st->pairs;
     return PLAN_OBSERVE;
 }
 

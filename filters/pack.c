@@ -10,9 +10,9 @@
  * else to the --dtype of the sources, else to the stored dtype of the base (for weights: of the
  * first model). Config, tokenizer and other auxiliary files are copied from the base or from
  * --like; tensors that the stream lacks from the base only. OUT is a folder, a .safetensors or
- * .gguf file, a .tar or .tar.zst archive, or - for an archive on standard output; README.md is its
- * model card. A .gguf file has metadata, tokenizer and order of tensors of the base or of --like,
- * which is a GGUF model then.
+ * .gguf file, a .tar or .tar.zst archive, or - for an archive (with --format a safetensors file) on
+ * standard output; README.md is its model card. A .gguf file has metadata, tokenizer and order of
+ * tensors of the base or of --like, which is a GGUF model then.
  */
 #include "auxiliary_files.h"
 #include "base_model.h"
@@ -32,12 +32,14 @@
 
 struct options {
     const char *base, *onto, *like, *tokenizer, *chat_template, *part;
+    int format;
     enum dtype dtype;
     uint64_t shard_size, shards;
     bool force, no_tokenizer, no_fill, resume;
 };
 
 enum { ROW_SHARD_SIZE = 3, ROW_SHARDS };
+enum { FORMAT_SAFETENSORS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"base", OPTION_STRING, FIELD(base), "BASE",
@@ -59,6 +61,9 @@ static const struct option_row rows[] = {
     {"resume", OPTION_FLAG, FIELD(resume), NULL,
      .help = "keep finished shards next to OUT, and reuse those of an interrupted run",
      .not_in_history = true},
+    {"format", OPTION_CHOICE, FIELD(format), "safetensors",
+     .help = "what - is, in place of a tar: the safetensors file alone, in the order of the stream",
+     .choices = "safetensors", .not_in_history = true},
     {"dtype", OPTION_DTYPE, FIELD(dtype), "TYPE",
      .help = "store every floating-point tensor as float32, bfloat16, float16 or float64, or, in a "
              ".gguf file, matrices as q8_0",
@@ -98,14 +103,21 @@ static const char *get_target_path(const struct stage *s)
     return s->operands.items[0];
 }
 
+static enum output_form get_output_form(const struct stage *s)
+{
+    const struct options *o = s->options;
+    return o->format == FORMAT_SAFETENSORS ? OUTPUT_SAFETENSORS
+                                           : output_target_form_of_name(get_target_path(s));
+}
+
 static bool writes_gguf(const struct stage *s)
 {
-    return output_target_form_of_name(get_target_path(s)) == OUTPUT_GGUF;
+    return get_output_form(s) == OUTPUT_GGUF;
 }
 
 static bool writes_single_file(const struct stage *s)
 {
-    return output_target_form_of_name(get_target_path(s)) == OUTPUT_SAFETENSORS || writes_gguf(s);
+    return get_output_form(s) == OUTPUT_SAFETENSORS || writes_gguf(s);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */
@@ -192,6 +204,9 @@ static int check_options(const struct stage *s, struct error *e)
         return error_set(e, "--shards must be above 0");
     if (s->given[ROW_SHARDS] && s->given[ROW_SHARD_SIZE])
         return error_set(e, "only one of --shards and --shard-size can be given");
+    if (o->format == FORMAT_SAFETENSORS && strcmp(get_target_path(s), "-") != 0)
+        return error_set(e, "--format is for standard output (-); %s has the format of its ending",
+                         get_target_path(s));
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
     if (writes_gguf(s) && (o->tokenizer || o->chat_template || o->no_tokenizer))
@@ -325,7 +340,7 @@ static int open_checkpoint_writer(const struct stage *s, struct pack *p,
                                   const struct shard_layout_spec *spec, struct error *e)
 {
     const struct options *o = s->options;
-    p->writer = checkpoint_writer_open(get_target_path(s), o->force,
+    p->writer = checkpoint_writer_open(get_target_path(s), get_output_form(s), o->force,
                                        checkpoint_contents_size(&p->contents), e);
     return p->writer ? checkpoint_writer_declare_tensors(p->writer, spec, e) : -1;
 }
@@ -350,7 +365,7 @@ static int open_gguf_writer(const struct stage *s, struct pack *p,
         return -1;
     struct shard_layout *layout = gguf_output_layout(p->gguf);
     p->writer =
-        checkpoint_writer_open(get_target_path(s), o->force,
+        checkpoint_writer_open(get_target_path(s), get_output_form(s), o->force,
                                layout->shards[0].header_size + layout->shards[0].data_size, e);
     if (p->writer)
         return checkpoint_writer_declare_layout(p->writer, layout, e);
@@ -366,7 +381,8 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
     struct parts_plan plan = {.result = p->contents.header,
                               .n_filled = count_tensors_copied_from_base(p),
                               .other_base = o->onto ? &other : NULL,
-                              .is_single_file = writes_single_file(s)};
+                              .is_single_file = writes_single_file(s),
+                              .header_goes_first = o->format == FORMAT_SAFETENSORS};
     struct shard_layout_spec spec = parts_plan_layout_spec(&plan, &a);
     spec.shard_size = o->shards ? shard_layout_balanced_size(&spec, o->shards) : o->shard_size;
     plan.shard_size = spec.shard_size;
@@ -494,7 +510,8 @@ const struct filter filter_pack = {
     .operands = "OUT",
     .notes =
         "OUT is a folder, a .safetensors or .gguf file, a .tar or .tar.zst archive, or - for an "
-        "archive on standard output. It appears when it is complete, or not at all.",
+        "archive (--format=safetensors: the file alone) on standard output. It appears when "
+        "it is complete, or not at all.",
     .options_size = sizeof(struct options),
     .options = rows,
     .min_operands = 1,

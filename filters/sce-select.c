@@ -135,7 +135,7 @@ static void plan_selection_round(struct job *job)
     st->n_differing = st->n_observed = 0;
     job->sample_elements = magnitude_select_sample_elements(st->select);
     job->work_size = st->variances_size + COUNT_SIZE +
-                     magnitude_select_work_size(st->select, tensor_block_elements(job->in));
+                     magnitude_select_work_size(st->select, job->block_elements);
 }
 
 /* An estimate of k strictly between 0 and n, because 0 and n need no selection. */
@@ -182,7 +182,7 @@ static int begin_tensor(struct job *job, struct error *e)
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     uint64_t n = tensor_elements(t);
     st->topk = topk;
-    st->variances_size = (tensor_block_elements(t) * sizeof(float) + 63) / 64 * 64;
+    st->variances_size = (job->block_elements * sizeof(float) + 63) / 64 * 64;
     st->select = magnitude_select_new(n, clamp_count_estimate((uint64_t)((double)n * topk), n),
                                       TIE_LOWER_INDEX_WINS, 0);
     plan_selection_round(job);

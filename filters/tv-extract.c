@@ -33,21 +33,24 @@ static const struct option_row rows[] = {
 /* ---- from checkpoints ------------------------------------------------------------------------ */
 
 /* delta = (float)(x - base) for vector k; base is the block as F32. */
-static void read_and_subtract_base(struct model_set *m, size_t index, size_t k,
-                                   const struct block *b, const float *base, float *delta)
+static int read_and_subtract_base(struct model_set *m, size_t index, size_t k,
+                                  const struct block *b, const float *base, float *delta,
+                                  struct error *e)
 {
     if (!model_set_needs_f64(m, index, k)) {
-        model_set_read_block_f32(m, index, k, b, delta);
+        if (model_set_read_block_f32(m, index, k, b, delta, e))
+            return -1;
         vector_math_subtract(delta, base, delta, b->n);
-        return;
+        return 0;
     }
     double *x = mem_alloc_aligned(b->n * sizeof *x), *wide = mem_alloc_aligned(b->n * sizeof *wide);
-    model_set_read_block_f64(m, index, MODEL_SET_BASE_VECTOR, b, wide);
-    model_set_read_block_f64(m, index, k, b, x);
-    for (size_t i = 0; i < b->n; i++)
+    int failed = model_set_read_block_f64(m, index, MODEL_SET_BASE_VECTOR, b, wide, e) ||
+                 model_set_read_block_f64(m, index, k, b, x, e);
+    for (size_t i = 0; !failed && i < b->n; i++)
         delta[i] = (float)(x[i] - wide[i]);
     free(x);
     free(wide);
+    return failed ? -1 : 0;
 }
 
 static int fill_block(const struct job *job, struct block *b, struct error *e)
@@ -55,16 +58,17 @@ static int fill_block(const struct job *job, struct block *b, struct error *e)
     struct model_set *m = job->stage->data;
     float *base = mem_alloc_aligned(b->n * sizeof *base),
           *delta = mem_alloc_aligned(b->n * sizeof *delta);
-    model_set_read_block_f32(m, job->index, MODEL_SET_BASE_VECTOR, b, base);
-    for (size_t k = 0; k < b->n_vectors; k++) {
+    int failed = model_set_read_block_f32(m, job->index, MODEL_SET_BASE_VECTOR, b, base, e);
+    for (size_t k = 0; !failed && k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
-        read_and_subtract_base(m, job->index, k, b, base, in_place ? b->data[k] : delta);
-        if (!in_place)
+        failed =
+            read_and_subtract_base(m, job->index, k, b, base, in_place ? b->data[k] : delta, e);
+        if (!failed && !in_place)
             dtype_from_f32(b->dtypes[k], delta, b->data[k], b->n);
     }
     free(base);
     free(delta);
-    return 0;
+    return failed;
 }
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
@@ -185,9 +189,10 @@ const struct filter filter_tv_extract = {
     .operands = "[BASE EXPERT...]",
     .notes =
         "BASE and EXPERT are folders, .safetensors or .bin files, archives of folders, names of "
-        "models in the local Hugging Face cache, or saved streams; name=EXPERT renames one. "
-        "Without "
-        "operands, tv-extract reads a stream of weights and subtracts the vectors of its first "
+        "models in the local Hugging Face cache, or saved streams; one may be -, a model on "
+        "standard "
+        "input; name=EXPERT renames one. Without operands, tv-extract reads a stream of weights "
+        "and subtracts the vectors of its first "
         "model from the others.\n\n"
         "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",
     .options_size = sizeof(struct options),
@@ -201,6 +206,8 @@ const struct filter filter_tv_extract = {
     .begin_tensor = begin_tensor,
     .source.hashes_payload = true,
     .source.fill_block = fill_block,
+    .source.rewind = model_set_rewind,
+    .source.is_one_pass = model_set_is_one_pass,
     .transform_block = transform_block,
     .end_tensor = end_tensor,
     .close = close_extract,

@@ -25,7 +25,8 @@ static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *m = job->stage->data;
     for (size_t k = 0; k < b->n_vectors; k++)
-        model_set_read_block(m, job->index, k, b, b->data[k]);
+        if (model_set_read_block(m, job->index, k, b, b->data[k], e))
+            return -1;
     return 0;
 }
 
@@ -49,7 +50,8 @@ const struct filter filter_unpack = {
     .operands = "MODEL...",
     .notes =
         "A MODEL is a folder, a .safetensors or .bin file, a tar or zip of a folder, the name of a "
-        "model in the local Hugging Face cache, or a saved stream; name=MODEL renames it.\n\n"
+        "model in the local Hugging Face cache, or a saved stream; - is a model on standard input; "
+        "name=MODEL renames it.\n\n"
         "  unpack math code | combine --normalize=all | pack --like math merged/",
     .options_size = sizeof(struct options),
     .options = rows,
@@ -60,6 +62,8 @@ const struct filter filter_unpack = {
     .open = open_unpack,
     .source.hashes_payload = true,
     .source.fill_block = fill_block,
+    .source.rewind = model_set_rewind,
+    .source.is_one_pass = model_set_is_one_pass,
     .end_tensor = end_tensor,
     .close = close_unpack,
 };

@@ -33,18 +33,6 @@ filters=("trim --density 0.4" "dare-drop --density 0.5 --seed 1 --l1"
     done
 }
 
-@test "the length of rows is limited only for tensors that the filter processes" {
-    /usr/bin/python3 - <<'END' >long.text
-print("kind task-vectors\nmodel base role=base\nmodel math\nmodel code\ntensor w 1x1048577")
-for model in "math", "code":
-    print("vector", model)
-    print(" ".join(["0"] * 1048577))
-END
-    from-text <long.text >long.tvs
-    della-drop --density 0.5 --epsilon 0.1 --seed 1 --exclude w <long.tvs | check
-    refused_with "rows of 1048577" della-drop --density 0.5 --epsilon 0.1 --seed 1 <long.tvs
-}
-
 @test "--memory and --spool of any stage of a chain take effect" {
     printf '%s\n' "kind task-vectors" "model base role=base" "model math" "tensor w 40x64" \
         "vector math" >big.text

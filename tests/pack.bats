@@ -469,3 +469,33 @@ print(header["__metadata__"].get(sys.argv[2], "missing").strip())' "$1" "$2"
     grep -Fx -- '- "org/math"' out/README.md
     grep -F '`org/math`, commit `0123abc`' out/README.md
 }
+
+@test "- --format safetensors: one file on standard output, in the order of the stream" {
+    from-text >s.tv <<'END'
+kind weights
+model m
+tensor b 3
+vector m BF16
+1 2 3
+tensor a 2
+vector m BF16
+4 5
+END
+    pack - --format safetensors <s.tv >m.safetensors
+    tv-diff m.safetensors <(pack x.safetensors <s.tv && unpack x.safetensors)
+    head -c 300 m.safetensors | grep -ao '"b":.*"a":' # the data in that order
+    run ! grep -a tvtools_hashes m.safetensors
+    grep -aq tvtools_hashes x.safetensors
+    run -2 --separate-stderr pack --format safetensors
+    run -1 --separate-stderr pack y.safetensors --format safetensors <s.tv
+    [ "$stderr" = "pack: --format is for standard output (-); y.safetensors has the format of its ending" ]
+    printf 'kind weights\nmodel m\ntensor b 3\nvector m BF16\n1 2 3\ntensor c 1\nvector m F32\n1\n' |
+        from-text >s.tv
+    run -1 --separate-stderr pack - --format safetensors <s.tv
+    [ "$stderr" = "pack: tensor c would begin at byte 6 of the data, where F32 is not aligned; write \
+to a file, or choose one --dtype" ]
+    pack - --format safetensors --dtype float32 <s.tv | unpack - | tv-diff - s.tv
+    pack - --format safetensors --dtype float32 <s.tv >m
+    run -1 --separate-stderr unpack - < <(head -c 200 m)
+    [[ $stderr == "unpack: standard input"* ]]
+}

@@ -115,3 +115,21 @@ END
     trim --density 1 <plain.tvs >through.tvs
     trim --density 1 <good.tvs | cmp - through.tvs
 }
+
+# On demand: ARROW_PYTHON=... names a Python that has pyarrow, numpy and msgpack.
+@test "arrow-ipc hands tensors to Arrow and back" {
+    local python=${ARROW_PYTHON:-/usr/bin/python3}
+    "$python" -c 'import pyarrow, numpy, msgpack' 2>/dev/null || skip "no pyarrow"
+    arrow_ipc() { "$python" "$ROOT/share/etl/arrow-ipc" "$@"; }
+    unpack "$MODELS"/math "$MODELS"/code >w.tv
+    arrow_ipc to w.arrow <w.tv
+    arrow_ipc from w.arrow | tensors | diff - <(tensors <w.tv | sed 's/ layer=.*//')
+    arrow_ipc to d.arrow <"$BIG"
+    arrow_ipc from d.arrow | tensors | sed 's/ stored=.*//' |
+        diff - <(tensors <"$BIG" | sed 's/ layer=.*//; s/ stored=.*//')
+    arrow_ipc from d.arrow | combine | check
+    head -c 1000 d.arrow >short.arrow
+    run ! arrow_ipc from short.arrow
+    head -c 1000 "$BIG" >short
+    run ! arrow_ipc to x.arrow <short
+}

@@ -224,3 +224,26 @@ full() { tv run 'trim --density 0.5 | combine' <good.tvs >/dev/full; }
     says join-streams 'is truncated' "join-streams <(sh -c 'head -c 300 good.tvs; kill -KILL \$\$') | check"
     [ ! -e out ]
 }
+
+@test "rows longer than a block: the same bytes in little memory, in a pipe and in tv run" {
+    /usr/bin/python3 - <<'END'
+import numpy, struct
+for seed in range(3):
+    x = numpy.random.default_rng(seed).standard_normal(2 * 1048600).astype("<f4")
+    header = b'{"a":{"dtype":"F32","shape":[2,1048600],"data_offsets":[0,%d]}}' % x.nbytes
+    open(f"m{seed}.safetensors", "wb").write(struct.pack("<Q", len(header)) + header + x.tobytes())
+END
+    tv-extract m0.safetensors m1.safetensors m2.safetensors >d.tv
+    unpack m0.safetensors m1.safetensors >w.tv
+    for f in "della-drop --density 0.5 --epsilon 0.1 --seed 1" "model-stock --per row" \
+        "nuslerp --along rows"; do
+        $f --threads 3 <d.tv >once
+        $f --memory 4K <d.tv | cmp - once
+        tv run "$f | trim --density 0.5" <d.tv >twice
+        trim --density 0.5 <once | cmp - twice
+    done
+    arcee-fusion <w.tv >once
+    cat w.tv | arcee-fusion --memory 4K | cmp - once
+    # half of the elements is kept, more of the large ones
+    della-drop --density 0.5 --epsilon 0.4 --seed 1 <d.tv | pick m1 | stats | grep -cE ' 0\.(49|50)'
+}

@@ -133,3 +133,89 @@ END
     usage_error unpack --dtype int8 m
     usage_error unpack --missing never m
 }
+
+# values: a stream's tensors and values, without what a pipe does not have
+values() {
+    tv-view --values | sed 's/ *fingerprint=.*//; /^hash/d; /^ *step/d; /^ *parent/d; /^ *fingerprints/d; /^ *end$/d'
+}
+
+@test "a model on standard input: safetensors as it arrives, everything else by way of a file" {
+    local from=$MODELS/math/model.safetensors
+    unpack m="$from" | pack - --format safetensors >sorted
+    unpack m="$from" | values >expected
+    for c in cat zstd gzip xz; do
+        $c <sorted | unpack m=- 2>said | values | cmp - expected
+        [ ! -s said ]
+    done
+    tar c -C "$MODELS" math | unpack m=- 2>said | values | cmp - expected
+    grep -c 'unpacked standard input to temporary files' said
+    tar cJ -C "$MODELS" math | unpack m=- 2>said | values | cmp - expected
+    (cd "$MODELS" && /usr/bin/python3 -m zipfile -c "$T/m.zip" math/)
+    unpack m=- <m.zip 2>said | values | cmp - expected
+    unpack "$from" | unpack m=- | values | cmp - expected
+    unpack "$from" | zstd | unpack m=- | values | cmp - expected
+    zstd -q "$from" -o m.safetensors.zst
+    unpack m.safetensors.zst 2>said | values | sed 's/^model.*/model m/' | cmp - expected
+    grep -c 'decompressed m.safetensors.zst to a temporary file' said
+}
+
+@test "the base or an expert on standard input; what is read twice is copied, which is said" {
+    local from=$MODELS/math/model.safetensors
+    printf 'kind weights\nmodel m\ntensor b 2x3\nvector m BF16\n1 -2 0.5\n0 0.25 3\n' |
+        from-text | pack - --format safetensors >base
+    unpack b=base | tv-view --values | sed 's/0.25/0.5/' | from-text | pack - --format safetensors >math
+    tv-extract b=base m=math | values >expected
+    tv-extract b=base m=- <math 2>said | values | cmp - expected
+    tv-extract b=- m=math <base 2>>said | values | cmp - expected
+    [ ! -s said ]
+    tv-extract b="$MODELS"/base m="$from" | values >integers
+    tv-extract b="$MODELS"/base m=- <"$from" 2>said | values | cmp - integers
+    grep -c 'note: copied standard input to a temporary file, because tensors of integers are compared first' said
+    tv-extract b=base m=math | trim --density 0.5 --scope model | values >expected
+    tv run "tv-extract b=base m=- | trim --density 0.5 --scope model" <math 2>said |
+        values | cmp - expected
+    grep -c 'note: copied standard input to a temporary file, because it is read several times' said
+    printf 'kind weights\nmodel m\ntensor b 2\nvector m\n1 2\ntensor a 2\nvector m\n3 4\n' |
+        from-text | pack - --format safetensors >m.safetensors
+    unpack m=- <m.safetensors 2>said | tensors | diff -u - <(unpack m.safetensors | tensors)
+    grep -c 'because its tensors are not in the order of the stream' said
+}
+
+@test "a model on standard input that is truncated, has more bytes or is none is refused" {
+    unpack "$MODELS"/math | pack - --format safetensors >m
+    refused() { # refused SENTENCE: of unpack -
+        if unpack - 2>said | tv-view >/dev/null 2>&1; then return 1; fi
+        diff -u said - <<<"unpack: $1"
+    }
+    local expected="expected a safetensors file, a file of torch.save, an archive of a folder, or \
+a stream of weights"
+    refused "standard input is not a model; $expected" < <(head -c 5 m)
+    refused "standard input is empty; $expected" </dev/null
+    refused "standard input: bytes after its data belong to no tensor" < <(cat m && echo)
+    zstd -q m
+    head -c 300 m.zst >short
+    refused "cannot decompress standard input: Truncated zstd input" <short
+    printf '\377\377\377\377\377\377\0\0{' >huge
+    refused "standard input: the header length is 281474976710655 bytes; the maximum is 100000000" <huge
+    for n in 9 100 20000; do
+        if head -c $n m | unpack - 2>said | tv-view >/dev/null 2>&1; then return 1; fi
+        [ "$(wc -l <said)" = 1 ]
+    done
+    run -1 --separate-stderr unpack - a=- </dev/null
+    [ "$stderr" = "unpack: standard input is one model, but 2 operands name it" ]
+}
+
+@test "streams compressed with zstd, gzip or xz are read by content" {
+    unpack "$MODELS"/math >s.tv
+    stats <s.tv >expected
+    for c in zstd gzip xz; do
+        $c -c s.tv >s.$c
+        stats <s.$c | cmp - expected
+        $c -c s.tv | stats | cmp - expected
+        unpack math=s.$c | tensors | cmp - <(tensors <s.tv)
+        tv-extract "$MODELS"/base s.$c | $c -c | trim --density 0.5 --scope model >/dev/null
+    done
+    head -c 2000 s.zstd >short
+    run -1 --separate-stderr stats <short
+    [ "$stderr" = "stats: cannot decompress standard input: Truncated zstd input" ]
+}

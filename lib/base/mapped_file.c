@@ -11,44 +11,33 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int write_all(int fd, const unsigned char *bytes, size_t size)
-{
-    while (size > 0) {
-        ssize_t n = write(fd, bytes, size);
-        if (n < 0 && errno != EINTR)
-            return -1;
-        bytes += n > 0 ? n : 0;
-        size -= n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
-
-/* Copies the rest of `from` to a temporary file and returns its descriptor. Input that does not
- * begin with `magic` is copied only in part; its reader reports the error. */
+/* Copies the rest of `from`, decompressed, to a temporary file and returns its descriptor. Input
+ * that does not begin with `magic` is copied only in part; its reader reports the error. */
 static int copy_to_temporary_file(int from, const char *path, const char *folder, const char *magic,
                                   struct error *e)
 {
-    unsigned char bytes[1 << 16];
-    size_t magic_left = magic ? strlen(magic) : 0; /* bytes of it not yet compared */
-    bool has_magic = true;
-    ssize_t n;
-    int to = spool_open_temporary_file(folder, e);
-    while (to >= 0 && has_magic && (n = read(from, bytes, sizeof bytes)) != 0) {
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 || write_all(to, bytes, (size_t)n)) {
-            error_set(e, "cannot copy %s to a temporary file: %s", path, strerror(errno));
+    struct byte_input *in = byte_input_open(from, path, NULL, 0, e);
+    int to = in ? spool_open_temporary_file(folder, e) : -1;
+    if (to >= 0) {
+        size_t n, length = magic ? strlen(magic) : 0;
+        const unsigned char *first = byte_input_peek(in, &n);
+        bool has_magic = n >= length && (!length || memcmp(first, magic, length) == 0);
+        int failed = has_magic ? byte_input_copy_to_file(in, to, e) : write(to, first, n) < 0;
+        if (failed) {
             close(to);
-            return -1;
-        }
-        size_t m = (size_t)n < magic_left ? (size_t)n : magic_left;
-        has_magic = m == 0 || memcmp(bytes, magic, m) == 0;
-        magic = m ? magic + m : magic;
-        magic_left -= m;
+            to = -1;
+        } else
+            lseek(to, 0, SEEK_SET);
     }
-    if (to >= 0)
-        lseek(to, 0, SEEK_SET);
+    byte_input_close(in);
     return to;
+}
+
+static bool is_compressed_file(int fd)
+{
+    unsigned char bytes[8];
+    ssize_t n = pread(fd, bytes, sizeof bytes, 0);
+    return n > 0 && byte_input_is_compressed(bytes, (size_t)n);
 }
 
 static int map_file_into_memory(struct mapped_file *m, const char *path, struct error *e)
@@ -85,14 +74,27 @@ int mapped_file_open(struct mapped_file *m, const char *path, const char *folder
         return error_set(e, "cannot read %s: %s", path, reason);
     }
     /* Standard input may be a file that has been partly read: only the rest is input. */
-    if (!S_ISREG(st.st_mode) || lseek(m->fd, 0, SEEK_CUR) != 0) {
+    bool is_regular = S_ISREG(st.st_mode) && lseek(m->fd, 0, SEEK_CUR) == 0;
+    m->is_path = is_regular && !is_stdin;
+    if (!is_regular || is_compressed_file(m->fd)) {
+        read_files_add(&st);
         int fd = copy_to_temporary_file(m->fd, path, folder, magic, e);
         close(m->fd);
         m->fd = fd;
-    } else if (!is_stdin)
-        m->is_path = true;
+    }
     m->version = input_file_version(&st);
     if (m->fd >= 0 && map_file_into_memory(m, path, e) == 0)
+        return 0;
+    mapped_file_close(m);
+    return -1;
+}
+
+int mapped_file_open_pipe(struct mapped_file *m, struct byte_input *in, const char *title,
+                          const char *folder, struct error *e)
+{
+    *m = (struct mapped_file){.fd = spool_open_temporary_file(folder, e)};
+    if (m->fd >= 0 && byte_input_copy_to_file(in, m->fd, e) == 0 &&
+        lseek(m->fd, 0, SEEK_SET) == 0 && map_file_into_memory(m, title, e) == 0)
         return 0;
     mapped_file_close(m);
     return -1;

@@ -1,8 +1,10 @@
-/* A file mapped into memory. Input that cannot be mapped (a pipe, a terminal) is first copied to an
- * unlinked temporary file. A mapped_file owns its bytes until mapped_file_close. */
+/* A file mapped into memory. Input that cannot be mapped (a pipe, a terminal) or is compressed
+ * (byte_input.h) is first copied, decompressed, to an unlinked temporary file. A mapped_file owns
+ * its bytes until mapped_file_close. */
 #ifndef TV_MAPPED_FILE_H
 #define TV_MAPPED_FILE_H
 
+#include "byte_input.h"
 #include "input_file.h"
 
 #include <stdbool.h>
@@ -21,6 +23,9 @@ struct mapped_file {
  * caller can report it; NULL: everything is copied. After an error nothing is left open. */
 int mapped_file_open(struct mapped_file *m, const char *path, const char *folder, const char *magic,
                      struct error *e);
+/* Maps a copy of what arrives through a pipe, which messages call `title`. */
+int mapped_file_open_pipe(struct mapped_file *m, struct byte_input *in, const char *title,
+                          const char *folder, struct error *e);
 /* "FILE changed while it was read", for a file that messages call `title`. */
 int mapped_file_check_unchanged(const struct mapped_file *m, const char *title, struct error *e);
 void mapped_file_close(struct mapped_file *m);

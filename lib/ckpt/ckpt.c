@@ -5,12 +5,16 @@
 #include "gguf_config.h"
 #include "glob_pattern.h"
 #include "hash.h"
+#include "model_input.h"
 #include "model_path.h"
 #include "notes.h"
+#include "npz.h"
 #include "quantized_weights.h"
 #include "read_files.h"
 #include "safetensors.h"
+#include "safetensors_pipe.h"
 #include "shard_index.h"
+#include "spool.h"
 #include "torch_file.h"
 #include "unarchive.h"
 #include "weight_files.h"
@@ -46,7 +50,10 @@ struct ckpt {
     size_t n_auxiliary;
     const char *omitted; /* ckpt_omitted_files */
     struct hub_model hub;
-    struct gguf_model *gguf; /* NULL: the weights are not in GGUF files */
+    struct gguf_model *gguf;       /* NULL: the weights are not in GGUF files */
+    struct safetensors_pipe *pipe; /* the only file is read from a pipe; NULL: all are mapped */
+    const char *spool;             /* folder of temporary files; while it is opened */
+    bool is_copied;                /* the pipe has been copied to a file, which is mapped */
     struct arena arena;
     const char *quantization; /* ckpt_quantization */
 };
@@ -58,35 +65,34 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
     struct stat st;
     enum file_format format;
     char *found;
+    bool is_compressed;
     const char *key;
     if (model_path_resolve(path, &found, &key, e) <= 0)
         return -1;
     int fd = -1, result = stat(found, &st) < 0 ? -1 : S_ISDIR(st.st_mode);
-    if (result == 0 && S_ISREG(st.st_mode)) { /* reading from a pipe would consume its bytes */
-        fd = open(found, O_RDONLY | O_CLOEXEC);
-        result =
-            fd < 0 || file_format_detect_fd(fd, &format) < 0
-                ? -1
-                : format != FILE_FORMAT_UNKNOWN || model_files_kind_of(found) == MODEL_FILE_WEIGHTS;
-    }
+    if (result == 0 && S_ISREG(st.st_mode)) /* reading from a pipe would consume its bytes */
+        result = fd = open(found, O_RDONLY | O_CLOEXEC);
     if (result < 0)
         error_set(e, "cannot open %s: %s", found, strerror(errno));
     else if (result == 0 && key)
         result = error_set(e, "%s is not a file of torch.save, so #%s selects nothing in it", found,
                            key);
-    if (fd >= 0)
+    if (fd >= 0) {
+        result = model_input_detect(fd, found, &format, &is_compressed, e);
+        if (result == 0)
+            result =
+                format != FILE_FORMAT_UNKNOWN || model_files_kind_of(found) == MODEL_FILE_WEIGHTS;
         close(fd);
+    }
     free(found);
     return result;
 }
 
-/* Is the zip at `path` a torch file? 0: it is an archive; -1: it is damaged. */
-static int is_torch_zip(const char *path, struct error *e)
+/* Is the zip at `path` a weight file? 0: it is an archive; -1: it is damaged. */
+static int is_weight_zip(const char *path, struct error *e)
 {
     struct model_file file = {.title = path};
-    if (model_files_map_file(&file, e) < 0)
-        return -1;
-    int found = torch_file_recognise(path, file.bytes, file.size, e);
+    int found = model_input_is_weight_zip(&file, e);
     if (file.is_mapped)
         munmap((void *)file.bytes, file.size);
     return found;
@@ -130,11 +136,12 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
 {
     struct stat st;
     enum file_format format = FILE_FORMAT_UNKNOWN;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int failed = fd < 0 || fstat(fd, &st) < 0 ||
-                 (S_ISREG(st.st_mode) && file_format_detect_fd(fd, &format) < 0);
-    if (failed)
-        error_set(e, "cannot open %s: %s", path, strerror(errno));
+    bool is_compressed = false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK), failed = 0;
+    if (fd < 0 || fstat(fd, &st) < 0)
+        failed = error_set(e, "cannot open %s: %s", path, strerror(errno));
+    else if (S_ISREG(st.st_mode))
+        failed = model_input_detect(fd, path, &format, &is_compressed, e);
     if (fd >= 0)
         close(fd);
     if (failed)
@@ -142,11 +149,15 @@ static int list_checkpoint_files(struct model_files *files, struct weight_files 
     read_files_add(&st);
     if (S_ISDIR(st.st_mode))
         return model_files_add_folder(files, path, e) < 0 ? -1 : weight_files_find(w, e);
-    int is_torch = format == FILE_FORMAT_ZIP ? is_torch_zip(path, e) : 0;
-    if (is_torch < 0)
+    if (is_compressed && format != FILE_FORMAT_ARCHIVE)
+        return model_input_add_compressed_file(files, w, path, spool, e);
+    int is_weights = format == FILE_FORMAT_ZIP ? is_weight_zip(path, e) : 0;
+    if (is_weights < 0)
         return -1;
-    if (format == FILE_FORMAT_ARCHIVE || (format == FILE_FORMAT_ZIP && !is_torch))
-        return unarchive_model(files, path, spool, w->notes, e) < 0 ? -1 : weight_files_find(w, e);
+    if (format == FILE_FORMAT_ARCHIVE || (format == FILE_FORMAT_ZIP && !is_weights)) {
+        const struct unarchive_input input = {.path = path, .fd = -1};
+        return unarchive_model(files, &input, spool, w->notes, e) ? -1 : weight_files_find(w, e);
+    }
     return list_single_weight_file(files, w, path, format, e);
 }
 
@@ -169,15 +180,18 @@ static int read_shard_header(struct shard *s, struct error *e)
                          s->tensors.file);
     if (format == FILE_FORMAT_FOREIGN)
         return foreign_format_set_error(s->tensors.file, foreign_format_detect(bytes, size), e);
-    if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_ARCHIVE)
+    if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_ARCHIVE ||
+        format == FILE_FORMAT_COMPRESSED)
         return error_set(
             e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
             s->tensors.file, size);
     if (format == FILE_FORMAT_SAFETENSORS && s->tensors.key)
         return set_no_dicts_error(s, "a safetensors file", e);
+    bool is_npz = format == FILE_FORMAT_ZIP && npz_recognise(s->tensors.file, bytes, size);
     int failed = format == FILE_FORMAT_SAFETENSORS
                      ? safetensors_list_tensors(&s->tensors, bytes, size, e)
-                     : torch_file_list_tensors(&s->tensors, bytes, size, e);
+                 : is_npz ? npz_list_tensors(&s->tensors, bytes, size, e)
+                          : torch_file_list_tensors(&s->tensors, bytes, size, e);
     model_files_release_pages(s->file, bytes, size);
     return failed;
 }
@@ -226,7 +240,8 @@ static int read_shard_headers(struct ckpt *c, const struct weight_files *w, stru
             .tensors = {
                 .file = w->list[i]->title, .model = w->path, .key = w->key, .notes = w->notes}};
     for (size_t i = 0; i < w->n; i++)
-        if (model_files_map_file(w->list[i], e) < 0)
+        if (model_files_map_file(w->list[i], e) < 0 ||
+            model_input_decompress_npz(w->list[i], c->spool, w->notes, e))
             return -1;
     if (is_gguf(w->list[0]))
         return w->key ? set_no_dicts_error(&c->shards[0], "a GGUF file", e)
@@ -416,6 +431,7 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
     if (model_path_resolve(path, &found, &key, e) <= 0)
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
+    c->spool = spool;
     struct weight_files w = {.files = &c->files, .notes = notes};
     w.path = key ? arena_copy_text_n(&c->arena, path, (size_t)(key - path) - 1) : path;
     w.key = arena_copy_text(&c->arena, key);
@@ -438,10 +454,106 @@ struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct 
     return open_checkpoint(path, spool, notes, true, e);
 }
 
+/* Copies the pipe to a temporary file, which is mapped then. */
+static int copy_and_map_pipe(struct ckpt *c, const char *spool, struct error *e)
+{
+    int fd = spool_open_temporary_file(spool, e);
+    if (fd < 0)
+        return -1;
+    int failed = safetensors_pipe_copy_to_file(c->pipe, fd, e) ||
+                 model_files_map_fd(c->shards->file, fd, e) < 0;
+    close(fd);
+    c->is_copied = !failed;
+    return failed;
+}
+
+/* Scales and weights of a quantised file are not read in the order of the file. */
+static bool has_quantized_tensors(const struct stored_tensors *s)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (dtype_is_quantized(s->list[i].dtype))
+            return true;
+    return false;
+}
+
+static int copy_quantized_pipe(struct ckpt *c, const char *spool, FILE *notes, struct error *e)
+{
+    struct shard *s = c->shards;
+    if (copy_and_map_pipe(c, spool, e))
+        return -1;
+    notes_print(notes, "copied %s to a temporary file, because it has quantized tensors",
+                s->tensors.file);
+    stored_tensors_free(&s->tensors);
+    return read_shard_header(s, e);
+}
+
+/* Reads the header of a safetensors file; its data stay in the pipe. */
+static int open_safetensors_pipe(struct ckpt *c, struct byte_input *in, const char *title,
+                                 const char *spool, FILE *notes, struct error *e)
+{
+    struct shard *s = c->shards = mem_alloc(1, sizeof *c->shards);
+    s->file = model_files_add(&c->files, "model.safetensors", title, 0);
+    s->tensors = (struct stored_tensors){.file = s->file->title, .notes = notes};
+    c->n_shards = 1;
+    c->pipe = safetensors_pipe_open(in, &s->tensors, e);
+    if (!c->pipe || (has_quantized_tensors(&s->tensors) && copy_quantized_pipe(c, spool, notes, e)))
+        return -1;
+    c->n = s->tensors.n;
+    return list_tensors_of_all_shards(c, e);
+}
+
+static int open_copied_pipe(struct ckpt *c, struct byte_input *in, const char *title,
+                            const char *spool, FILE *notes, struct error *e)
+{
+    struct weight_files w = {.files = &c->files, .path = title, .notes = notes};
+    int failed =
+        model_input_add_pipe(&c->files, &w, in, spool, e) < 0 || read_tensors(c, &w, e) ? -1 : 0;
+    list_auxiliary_files(c, &w);
+    list_omitted_files(c);
+    weight_files_free(&w);
+    byte_input_close(in);
+    return failed;
+}
+
+struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char *spool,
+                            FILE *notes, struct error *e)
+{
+    size_t n;
+    const unsigned char *bytes = byte_input_peek(in, &n);
+    struct ckpt *c = mem_alloc(1, sizeof *c);
+    c->spool = spool;
+    int failed = file_format_detect(bytes, n) == FILE_FORMAT_SAFETENSORS
+                     ? open_safetensors_pipe(c, in, title, spool, notes, e)
+                     : open_copied_pipe(c, in, title, spool, notes, e);
+    if (!failed)
+        return c;
+    ckpt_close(c);
+    return NULL;
+}
+
+int ckpt_copy_pipe(struct ckpt *c, const char *spool, struct error *e)
+{
+    struct shard *s = c->shards;
+    if (copy_and_map_pipe(c, spool, e))
+        return -1;
+    for (size_t i = 0; i < s->tensors.n; i++)
+        s->tensors.list[i].data =
+            s->file->bytes + 8 + s->tensors.header_size + s->tensors.list[i].offset;
+    for (size_t i = 0; i < c->n; i++)
+        c->entries[i].tensor.data = c->entries[i].stored->data;
+    return 0;
+}
+
+bool ckpt_is_pipe(const struct ckpt *c)
+{
+    return c->pipe && !c->is_copied;
+}
+
 void ckpt_close(struct ckpt *c)
 {
     if (!c)
         return;
+    safetensors_pipe_close(c->pipe);
     for (size_t i = 0; i < c->n_shards; i++)
         stored_tensors_free(&c->shards[i].tensors);
     gguf_model_close(c->gguf);
@@ -455,6 +567,8 @@ void ckpt_close(struct ckpt *c)
 
 int ckpt_check_unchanged(const struct ckpt *c, struct error *e)
 {
+    if (ckpt_is_pipe(c))
+        return safetensors_pipe_finish(c->pipe, e);
     return model_files_check_unchanged(&c->files, e);
 }
 
@@ -489,15 +603,41 @@ long ckpt_find_tensor(const struct ckpt *c, const char *name)
     return found ? found - c->entries : -1;
 }
 
+uint64_t ckpt_pipe_offset(const struct ckpt *c, size_t i)
+{
+    return c->entries[i].stored->offset;
+}
+
+int ckpt_load_elements(const struct ckpt *c, size_t i, size_t first, size_t n, struct error *e)
+{
+    if (!ckpt_is_pipe(c))
+        return 0;
+    const struct stored_tensor *t = c->entries[i].stored;
+    return safetensors_pipe_load(c->pipe, t->offset + dtype_bytes(t->dtype, first),
+                                 dtype_bytes(t->dtype, n), e);
+}
+
+static const unsigned char *bytes_in_pipe(const struct ckpt *c, const struct stored_tensor *t,
+                                          size_t first)
+{
+    return safetensors_pipe_bytes(c->pipe, t->offset + dtype_bytes(t->dtype, first));
+}
+
 void ckpt_read_elements(const struct ckpt *c, size_t i, size_t first, size_t n, void *to)
 {
-    stored_tensors_copy_elements(c->entries[i].stored, first, n, to);
+    const struct stored_tensor *t = c->entries[i].stored;
+    if (!ckpt_is_pipe(c))
+        stored_tensors_copy_elements(t, first, n, to);
+    else if (n > 0)
+        memcpy(to, bytes_in_pipe(c, t, first), dtype_bytes(t->dtype, n));
 }
 
 uint64_t ckpt_hash_elements(const struct ckpt *c, size_t i, size_t first, size_t n)
 {
     const struct stored_tensor *t = c->entries[i].stored;
     size_t size = dtype_bytes(t->dtype, n);
+    if (ckpt_is_pipe(c))
+        return XXH3_64bits(size ? bytes_in_pipe(c, t, first) : NULL, size);
     if (t->encoding || !t->stride) {
         const unsigned char *bytes = stored_tensors_byte_range(t, first, n, &size);
         return XXH3_64bits_withSeed(bytes, size, t->encoding ? t->encoding->hash : 0);
@@ -513,6 +653,8 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n)
 {
     size_t size;
     const struct entry *e = &c->entries[i];
+    if (ckpt_is_pipe(c))
+        return;
     const unsigned char *from = stored_tensors_byte_range(e->stored, first, n, &size);
     model_files_release_pages_sequentially(e->shard->file, from, size,
                                            first + n == e->tensor.elements);

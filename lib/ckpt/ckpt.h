@@ -8,10 +8,12 @@
 #ifndef TV_CKPT_H
 #define TV_CKPT_H
 
+#include "byte_input.h"
 #include "dtype.h"
 #include "error.h"
 #include "hf_cache.h"
 
+#include <stdbool.h>
 #include <jansson.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -38,10 +40,29 @@ struct ckpt_tensor {
  * is unpacked to unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are
  * written to `notes`, one per line, unless it is NULL. NULL on error. */
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
+/* Opens what arrives through a pipe: a safetensors file is read as it arrives (ckpt_is_pipe); an
+ * archive or another weight file is first copied to temporary files. `title` names it in messages.
+ * Takes over `in`, also on error. */
+struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char *spool,
+                            FILE *notes, struct error *e);
 void ckpt_close(struct ckpt *c);
 
+/* ---- read as it arrives through a pipe ---- */
+
+/* Such a checkpoint has no fingerprint and no auxiliary files. Its elements must be loaded before
+ * they are read, by one thread at a time, in the order of ckpt_pipe_offset. */
+bool ckpt_is_pipe(const struct ckpt *c);
+/* Where tensor i begins in the data. */
+uint64_t ckpt_pipe_offset(const struct ckpt *c, size_t i);
+/* Makes n elements available, until others are loaded; does nothing for other checkpoints. */
+int ckpt_load_elements(const struct ckpt *c, size_t i, size_t first, size_t n, struct error *e);
+/* Before any elements are loaded: copies the file to a temporary file. It is no pipe then. */
+int ckpt_copy_pipe(struct ckpt *c, const char *spool, struct error *e);
+
+/* ---- all checkpoints ---- */
+
 /* An error if a file that was read from the checkpoint has changed since; an archive is checked
- * while it is unpacked. */
+ * while it is unpacked. A pipe is read to its end, which must be where the header says. */
 int ckpt_check_unchanged(const struct ckpt *c, struct error *e);
 
 /* 1 if the path is a folder or looks like a weight file or an archive, 0 if it is something else

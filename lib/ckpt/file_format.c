@@ -1,5 +1,6 @@
 #include "file_format.h"
 
+#include "byte_input.h"
 #include "foreign_format.h"
 
 #include <errno.h>
@@ -12,13 +13,9 @@ static bool starts_with(const unsigned char *bytes, size_t n, const char *magic,
     return n >= length && memcmp(bytes, magic, length) == 0;
 }
 
-static bool is_tar_or_compressed(const unsigned char *bytes, size_t n)
+static bool is_tar(const unsigned char *bytes, size_t n)
 {
-    static const char xz[] = {'\xfd', '7', 'z', 'X', 'Z', '\0'};
-    return starts_with(bytes, n, "\x1f\x8b", 2) ||         /* gzip */
-           starts_with(bytes, n, "\x28\xb5\x2f\xfd", 4) || /* zstd */
-           starts_with(bytes, n, xz, sizeof xz) ||
-           (n > 262 && memcmp(bytes + 257, "ustar", 5) == 0); /* tar */
+    return n > 262 && memcmp(bytes + 257, "ustar", 5) == 0;
 }
 
 /* The magic number of torch.save before torch 1.6, 0x1950a86a20f9469cfc6c, as a pickle: PROTO 2 to
@@ -43,7 +40,9 @@ enum file_format file_format_detect(const unsigned char *bytes, size_t n)
         return FILE_FORMAT_UNKNOWN;
     if (starts_with(bytes, n, "PK\3\4", 4) || starts_with(bytes, n, "PK\5\6", 4))
         return FILE_FORMAT_ZIP;
-    if (is_tar_or_compressed(bytes, n))
+    if (byte_input_is_compressed(bytes, n))
+        return FILE_FORMAT_COMPRESSED;
+    if (is_tar(bytes, n))
         return FILE_FORMAT_ARCHIVE;
     if (is_legacy_torch_file(bytes, n))
         return FILE_FORMAT_TORCH_LEGACY;

@@ -10,7 +10,8 @@ enum file_format {
     FILE_FORMAT_TORCH_LEGACY, /* torch.save before torch 1.6 */
     FILE_FORMAT_ZIP,          /* a torch file or an archive */
     FILE_FORMAT_GGUF,
-    FILE_FORMAT_ARCHIVE,     /* tar, or anything compressed with gzip, zstd or xz */
+    FILE_FORMAT_ARCHIVE,     /* tar */
+    FILE_FORMAT_COMPRESSED,  /* with gzip, zstd or xz: an archive, a weight file or a stream */
     FILE_FORMAT_LFS_POINTER, /* the placeholder of a file that Git LFS has not fetched */
     FILE_FORMAT_FOREIGN      /* not supported (foreign_format.h) */
 };

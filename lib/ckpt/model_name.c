@@ -71,9 +71,23 @@ static void cut_split_number(char *name)
 
 static void cut_file_extension(char *name)
 {
-    static const char *const endings[] = {".safetensors", ".bin",    ".pt",  ".pth",     ".gguf",
-                                          ".tar",         ".tar.gz", ".tgz", ".tar.zst", ".tzst",
-                                          ".tar.xz",      ".txz",    ".zip"};
+    static const char *const endings[] = {".safetensors.zst",
+                                          ".safetensors.gz",
+                                          ".safetensors.xz",
+                                          ".safetensors",
+                                          ".bin",
+                                          ".pt",
+                                          ".pth",
+                                          ".npz",
+                                          ".gguf",
+                                          ".tar",
+                                          ".tar.gz",
+                                          ".tgz",
+                                          ".tar.zst",
+                                          ".tzst",
+                                          ".tar.xz",
+                                          ".txz",
+                                          ".zip"};
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         size_t n = strlen(name), m = strlen(endings[i]);
         if (n <= m || strcmp(name + n - m, endings[i]) != 0)

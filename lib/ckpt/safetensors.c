@@ -16,7 +16,7 @@ struct data_range {
 
 /* The data of the file, and the range of each tensor in it. */
 struct file_data {
-    const unsigned char *bytes;
+    const unsigned char *bytes; /* NULL: they are in a pipe, and `size` is SIZE_MAX */
     size_t size;
     struct data_range *ranges; /* [tensor] */
 };
@@ -96,7 +96,8 @@ static int add_tensor(struct stored_tensors *s, struct file_data *data, const ch
     if (read_tensor_entry(s, name, entry, &t, shape, offsets, e) < 0 ||
         check_offsets(s, name, &t, offsets, data->size, e) < 0)
         return -1;
-    t.data = data->bytes + offsets[0];
+    t.data = data->bytes ? data->bytes + offsets[0] : NULL;
+    t.offset = offsets[0];
     if (stored_tensors_add(s, name, strlen(name), &t, e) < 0)
         return -1;
     data->ranges[s->n - 1] = (struct data_range){offsets[0], offsets[1], s->list[s->n - 1].name};
@@ -129,7 +130,8 @@ static int compare_data_ranges(const void *a, const void *b)
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
-/* Checks that the tensors fill the data without holes or overlaps. */
+/* Checks that the tensors fill the data without holes or overlaps. A pipe has as many bytes as they
+ * need. */
 static int check_tensors_cover_data(const struct stored_tensors *s, struct file_data *data,
                                     struct error *e)
 {
@@ -145,6 +147,8 @@ static int check_tensors_cover_data(const struct stored_tensors *s, struct file_
                              (unsigned long long)(r->begin - end), r->name);
         end = r->end;
     }
+    if (!data->bytes)
+        data->size = end;
     if (end < data->size)
         return error_set(e, "%s: the last %llu bytes belong to no tensor", s->file,
                          (unsigned long long)(data->size - end));
@@ -166,16 +170,25 @@ static int add_tensors_of_header(struct stored_tensors *s, struct file_data *dat
     return check_tensors_cover_data(s, data, e);
 }
 
+int safetensors_header_length(const char *file, const unsigned char *bytes, uint64_t *length,
+                              struct error *e)
+{
+    *length = little_endian_read(bytes, 8);
+    if (*length > MAX_HEADER)
+        return error_set(e, "%s: the header length is %llu bytes; the maximum is %d", file,
+                         (unsigned long long)*length, MAX_HEADER);
+    return 0;
+}
+
 /* Sets s->header from the first eight bytes. */
 static int locate_json_header(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                               struct error *e)
 {
+    uint64_t length;
     if (size < 8)
         return error_set(e, "%s has %zu bytes; a safetensors file has at least 8", s->file, size);
-    uint64_t length = little_endian_read(bytes, 8);
-    if (length > MAX_HEADER)
-        return error_set(e, "%s: the header length is %llu bytes; the maximum is %d", s->file,
-                         (unsigned long long)length, MAX_HEADER);
+    if (safetensors_header_length(s->file, bytes, &length, e) < 0)
+        return -1;
     if (length > size - 8)
         return error_set(e,
                          "%s: the header length is %llu bytes, but the file has only %zu more: is "
@@ -186,20 +199,34 @@ static int locate_json_header(struct stored_tensors *s, const unsigned char *byt
     return 0;
 }
 
+/* Adds the tensors of s->header. */
+static int list_tensors_of_header(struct stored_tensors *s, struct file_data *data, struct error *e)
+{
+    json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
+    if (!header)
+        return -1;
+    data->ranges = mem_alloc(json_object_size(header), sizeof *data->ranges);
+    int failed = add_tensors_of_header(s, data, header, e);
+    free(data->ranges);
+    json_decref(header);
+    return failed;
+}
+
 int safetensors_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                              struct error *e)
 {
     if (locate_json_header(s, bytes, size, e) < 0)
         return -1;
-    json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
-    if (!header)
-        return -1;
     struct file_data data = {.bytes = s->header + s->header_size,
-                             .size = size - 8 - s->header_size,
-                             .ranges = mem_alloc(json_object_size(header), sizeof *data.ranges)};
-    int failed = add_tensors_of_header(s, &data, header, e);
-    free(data.ranges);
-    json_decref(header);
+                             .size = size - 8 - s->header_size};
+    return list_tensors_of_header(s, &data, e);
+}
+
+int safetensors_list_piped_tensors(struct stored_tensors *s, uint64_t *data_size, struct error *e)
+{
+    struct file_data data = {.size = SIZE_MAX};
+    int failed = list_tensors_of_header(s, &data, e);
+    *data_size = data.size;
     return failed;
 }
 

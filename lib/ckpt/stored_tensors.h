@@ -25,7 +25,9 @@ struct stored_tensor {
     const uint64_t *shape;
     const uint64_t *stride; /* in elements; NULL: dense, C order */
     size_t elements;
-    const unsigned char *data;              /* element 0, or the first encoded block */
+    /* Element 0, or the first encoded block; NULL: it is in a pipe. */
+    const unsigned char *data;
+    uint64_t offset;                        /* of element 0 in the data of a safetensors file */
     const struct tensor_encoding *encoding; /* NULL: the bytes are the elements */
 };
 

@@ -6,20 +6,24 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #define MAX_FILES      10000
+#define PIECE          ((size_t)1 << 17)
 #define CHECK_INTERVAL ((uint64_t)16 << 20) /* bytes between two looks at the disk */
 #define RESERVE_SHARE  64                   /* of the disk, for others; at most */
 #define RESERVE_MAX    ((uint64_t)256 << 20)
 
 struct unpacking {
     struct model_files *files;
+    const struct unarchive_input *input;
     const char *path, *spool;
     struct archive *archive;
+    unsigned char *piece;   /* (PIECE) read from input->in */
     const char *top_folder; /* of the first file, with its slash; "": none */
     uint64_t bytes;         /* unpacked so far */
 };
@@ -243,10 +247,36 @@ static int check_tar_end_blocks(const struct unpacking *u, struct error *e)
     return 0;
 }
 
+/* An archive_read_callback. */
+static la_ssize_t read_from_input(struct archive *a, void *unpacking, const void **bytes)
+{
+    struct unpacking *u = unpacking;
+    struct error e;
+    *bytes = u->piece;
+    ssize_t n = byte_input_read(u->input->in, u->piece, PIECE, &e);
+    if (n < 0)
+        archive_set_error(a, EIO, "%s", e.text);
+    return n < 0 ? ARCHIVE_FATAL : n;
+}
+
+static int open_archive(struct unpacking *u, struct error *e)
+{
+    const struct unarchive_input *input = u->input;
+    int status;
+    if (input->in) {
+        u->piece = mem_alloc(PIECE, 1);
+        status = archive_read_open(u->archive, u, NULL, read_from_input, NULL);
+    } else {
+        status = input->fd < 0 ? archive_read_open_filename(u->archive, input->path, PIECE)
+                               : archive_read_open_fd(u->archive, input->fd, PIECE);
+    }
+    return status == ARCHIVE_OK ? 0 : set_archive_read_error(u, e);
+}
+
 static int unpack_all_entries(struct unpacking *u, struct archive_entry *entry, struct error *e)
 {
-    if (archive_read_open_filename(u->archive, u->path, 1 << 17) != ARCHIVE_OK)
-        return set_archive_read_error(u, e);
+    if (open_archive(u, e))
+        return -1;
     for (;;) {
         int status = archive_read_next_header2(u->archive, entry);
         if (status == ARCHIVE_EOF)
@@ -272,26 +302,38 @@ static int choose_formats(const struct unpacking *u, struct error *e)
 }
 
 /* The entry is not the archive's own, which may be missing when memory has run out. */
-int unarchive_model(struct model_files *f, const char *path, const char *spool, FILE *notes,
-                    struct error *e)
+static int unpack(struct unpacking *u, struct error *e)
 {
-    struct unpacking u = {
-        .files = f, .path = path, .spool = spool, .archive = mem_check(archive_read_new())};
-    struct archive_entry *entry = mem_check(archive_entry_new2(u.archive));
-    struct stat st = {0};
-    int failed = stat(path, &st) < 0
-                     ? error_set(e, "cannot read the archive %s: %s", path, strerror(errno))
-                     : 0;
-    const struct input_file_version before = input_file_version(&st);
-    if (!failed)
-        failed = choose_formats(&u, e) || unpack_all_entries(&u, entry, e) ? -1 : 0;
-    if (!failed)
-        failed = input_file_check_unchanged(path, path, &before, e);
+    struct archive_entry *entry = mem_check(archive_entry_new2(u->archive));
+    int failed = choose_formats(u, e) || unpack_all_entries(u, entry, e) ? -1 : 0;
     archive_entry_free(entry);
+    return failed;
+}
+
+/* The same for a file, which must not change meanwhile. */
+static int unpack_file(struct unpacking *u, struct error *e)
+{
+    struct stat st;
+    if (stat(u->path, &st) < 0)
+        return error_set(e, "cannot read the archive %s: %s", u->path, strerror(errno));
+    const struct input_file_version before = input_file_version(&st);
+    return unpack(u, e) ? -1 : input_file_check_unchanged(u->path, u->path, &before, e);
+}
+
+int unarchive_model(struct model_files *f, const struct unarchive_input *input, const char *spool,
+                    FILE *notes, struct error *e)
+{
+    struct unpacking u = {.files = f,
+                          .input = input,
+                          .path = input->path,
+                          .spool = spool,
+                          .archive = mem_check(archive_read_new())};
+    int failed = input->in || input->fd >= 0 ? unpack(&u, e) : unpack_file(&u, e);
     archive_read_free(u.archive);
+    free(u.piece);
     model_files_sort(f);
     if (!failed)
-        notes_print(notes, "unpacked %s to temporary files: %zu files, %llu MiB", path, f->n,
+        notes_print(notes, "unpacked %s to temporary files: %zu files, %llu MiB", u.path, f->n,
                     (unsigned long long)(u.bytes >> 20));
     return failed;
 }

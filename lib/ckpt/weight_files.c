@@ -218,6 +218,42 @@ static bool is_torch_0_tar(const struct model_files *f)
            model_files_find(f, "pickle");
 }
 
+/* ---- diffusers ------------------------------------------------------------------------------- */
+
+static bool folder_has_weights(const char *path)
+{
+    struct model_files files = {0};
+    struct error ignored;
+    bool found = false;
+    if (model_files_add_folder(&files, path, &ignored) == 0)
+        for (size_t i = 0; i < files.n; i++)
+            found |= model_files_kind_of(files.files[i].name) == MODEL_FILE_WEIGHTS;
+    model_files_free(&files);
+    return found;
+}
+
+/* A pipeline consists of several models; each is in a folder of its own. */
+static int reject_pipeline(const struct weight_files *w, struct error *e)
+{
+    struct arena a = {0};
+    size_t n = strlen(w->path);
+    const char *slash = n && w->path[n - 1] == '/' ? "" : "/", *names = "";
+    for (size_t i = 0; i < w->files->n_omitted; i++) {
+        const char *folder = w->files->omitted[i];
+        char *path = arena_printf(&a, "%s%s%s", w->path, slash, folder);
+        if (*folder != '.' && folder[strlen(folder) - 1] == '/' && folder_has_weights(path))
+            names = arena_printf(&a, "%s%s%.*s", names, *names ? ", " : ": ", (int)strlen(path) - 1,
+                                 path);
+    }
+    int failed =
+        error_set(e, "%s is a diffusers pipeline of several models; give the folder of one%s",
+                  w->path, names);
+    arena_free(&a);
+    return failed;
+}
+
+/* ---- all formats ----------------------------------------------------------------------------- */
+
 /* Names a model of a Hugging Face cache, a file in a format that is not supported, or one that has
  * to be chosen. */
 static int set_no_weights_error(const struct weight_files *w, struct error *e)
@@ -249,10 +285,16 @@ static int set_no_weights_error(const struct weight_files *w, struct error *e)
 
 int weight_files_find(struct weight_files *w, struct error *e)
 {
+    static const char *const kinds[][2] = {{"model", ".safetensors"},
+                                           {"diffusion_pytorch_model", ".safetensors"},
+                                           {"pytorch_model", ".bin"},
+                                           {"diffusion_pytorch_model", ".bin"}};
     struct model_file *several, *only;
-    int found = find_weights_in_format(w, "model", ".safetensors", e);
-    if (found == 0)
-        found = find_weights_in_format(w, "pytorch_model", ".bin", e);
+    int found = 0;
+    if (model_files_find(w->files, "model_index.json"))
+        return reject_pipeline(w, e);
+    for (size_t i = 0; found == 0 && i < sizeof kinds / sizeof *kinds; i++)
+        found = find_weights_in_format(w, kinds[i][0], kinds[i][1], e);
     if (found)
         return found < 0 ? -1 : 0;
     only = find_only_file_with_ending(w, ".safetensors", &several);

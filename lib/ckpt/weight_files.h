@@ -1,6 +1,8 @@
 /* The files of a model that contain its weights: model.safetensors, the shards of an index, shards
  * without an index, the only .safetensors file, their pytorch_model*.bin counterparts,
  * or GGUF files.
+ * The files of a model of a diffusers pipeline begin with diffusion_pytorch_model; variants beside
+ * them (.fp16) are not read.
  *
  * A weight_files owns its list until weight_files_free, but not the files. Zeroed except for
  * `files`, `path`, `key` and `notes` it is empty. */

@@ -29,7 +29,7 @@
 enum role { ROLE_SOURCE, ROLE_FILTER, ROLE_SINK };
 
 /* How much a filter must see before it can write. A row is never split between blocks for
- * SCOPE_ROW; rows of more than 2^20 elements are an error. */
+ * SCOPE_ROW: a row that is longer than a block of the stream is a block of its own. */
 enum scope { SCOPE_BLOCK, SCOPE_ROW, SCOPE_TENSOR, SCOPE_MODEL };
 
 /* What `begin_tensor` asks for. */

@@ -56,7 +56,8 @@ struct job {
     /* Zeroed memory for `state` and for what `out` points to, freed with the tensor. Not for
      * observe, fill, transform and consume, which run in parallel. */
     struct arena *arena;
-    void *state; /* the filter's own, for this tensor */
+    void *state;           /* the filter's own, for this tensor */
+    size_t block_elements; /* of the largest block; not for sources */
     /* Set in begin and decide, for the next round: bytes of the work area of observe; and how many
      * elements of each block it needs, rounded up to whole rows (it may get more; 0: all). */
     size_t work_size, sample_elements;

@@ -12,7 +12,7 @@ struct keep_mask {
     unsigned char *bits; /* (blocks, n_vectors, block_bytes); NULL: not stored, above 32 MB */
 };
 
-struct keep_mask keep_mask_new(struct arena *a, const struct tensor *t, size_t block_bytes);
+struct keep_mask keep_mask_new(const struct job *job, size_t block_bytes);
 
 /* The work area of the round, which begins with the sums of tensor_sums_observe_abs: its bytes, and
  * the bits of vector k in it. */

@@ -26,19 +26,20 @@ enum plan random_drop_choose_plan(struct random_drop *d, struct job *job, size_t
         sums |= d->vectors[k].sums_l1;
     if (!sums || tensor_elements(job->in) == 0)
         return PLAN_TRANSFORM;
-    d->mask = keep_mask_new(job->arena, job->in, block_bytes);
+    d->mask = keep_mask_new(job, block_bytes);
     job->work_size = keep_mask_work_size(&d->mask);
     return PLAN_OBSERVE;
 }
 
-void random_drop_observe(const struct job *job, const struct block *b, void *work,
-                         random_drop_draw *draw)
+int random_drop_observe(const struct job *job, const struct block *b, void *work,
+                        random_drop_draw *draw, struct error *e)
 {
     const struct random_drop *d = job->state;
     for (size_t k = 0; d->mask.bits && k < b->n_vectors; k++)
-        if (d->vectors[k].density < 1)
-            draw(job, b, k, keep_mask_work_bits(&d->mask, work, k));
+        if (d->vectors[k].density < 1 && draw(job, b, k, keep_mask_work_bits(&d->mask, work, k), e))
+            return -1;
     tensor_sums_observe_abs(job, b, work, NULL);
+    return 0;
 }
 
 int random_drop_accumulate(struct job *job, const struct block *b, void *work, struct error *e)

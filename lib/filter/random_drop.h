@@ -26,11 +26,11 @@ void random_drop_init(struct random_drop *d, const struct job *job,
 enum plan random_drop_choose_plan(struct random_drop *d, struct job *job, size_t block_bytes);
 
 /* Draws which elements of a block's vector k are kept, into a mask laid out by the filter. */
-typedef void random_drop_draw(const struct job *job, const struct block *b, size_t k,
-                              unsigned char *bits);
+typedef int random_drop_draw(const struct job *job, const struct block *b, size_t k,
+                             unsigned char *bits, struct error *e);
 /* In observe: draws if the mask is stored, and sums. */
-void random_drop_observe(const struct job *job, const struct block *b, void *work,
-                         random_drop_draw *draw);
+int random_drop_observe(const struct job *job, const struct block *b, void *work,
+                        random_drop_draw *draw, struct error *e);
 /* For the descriptor. */
 int random_drop_accumulate(struct job *job, const struct block *b, void *work, struct error *e);
 

@@ -78,7 +78,7 @@ struct magnitude_bands rank_filter_make_tensor_bands(const struct rank_filter *r
 static void set_round_memory_sizes(struct job *job)
 {
     job->sample_elements = magnitude_bands_sample_elements(job->state);
-    job->work_size = magnitude_bands_work_size(job->state, tensor_block_elements(job->in));
+    job->work_size = magnitude_bands_work_size(job->state, job->block_elements);
 }
 
 static void set_output_vector_attributes(struct job *job)

@@ -16,6 +16,8 @@ struct source_functions {
     /* Back to the first tensor. Called between passes, and once before the first if there will be
      * several. NULL: blocks can be filled in any order. */
     int (*rewind)(struct stage *, struct error *);
+    /* With a `rewind`, which makes it false: are blocks filled in stream order? NULL: always. */
+    bool (*is_one_pass)(const struct stage *);
     /* For streams, both or neither; the runner prefetches the next tensor of such a source. */
     int (*make_stoppable)(struct stage *); /* before stop_reading; -1 if that is impossible */
     void (*stop_reading)(struct stage *);  /* makes a waiting fill fail; from another thread */

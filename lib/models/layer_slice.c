@@ -140,6 +140,17 @@ static int select_layer_range(struct model_source *m, const struct layer_slice_o
     return 0;
 }
 
+bool layer_slice_is_standard_input(const char *operand)
+{
+    long from, to;
+    const char *range = parse_layer_range_suffix(operand, &from, &to);
+    char *without_range =
+        range ? mem_copy_text_n(operand, (size_t)(range - operand)) : mem_copy_text(operand);
+    bool found = model_source_is_standard_input(without_range);
+    free(without_range);
+    return found;
+}
+
 struct model_source *layer_slice_open(const char *operand, const struct layer_slice_options *o,
                                       const char *spool, const char *tool, struct error *e)
 {
@@ -147,7 +158,10 @@ struct model_source *layer_slice_open(const char *operand, const struct layer_sl
     const char *range = parse_layer_range_suffix(operand, &from, &to);
     char *without_range =
         range ? mem_copy_text_n(operand, (size_t)(range - operand)) : mem_copy_text(operand);
-    struct model_source *m = model_source_open(without_range, spool, tool, e);
+    struct model_source *m =
+        o->accepts_standard_input && model_source_is_standard_input(without_range)
+            ? model_source_open_standard_input(without_range, spool, tool, e)
+            : model_source_open(without_range, spool, tool, e);
     free(without_range);
     if (!m || (!range && !o->without_range) || select_layer_range(m, o, range, from, to, e) == 0)
         return m;

@@ -9,10 +9,13 @@ struct layer_slice_options {
     const char *stack;  /* prefix of the stack's tensor names; NULL: the text stack */
     long first_layer;   /* new number of the first layer; -1: the one that it has in the model */
     bool without_range; /* an operand without a range means all layers; false: it is not sliced */
+    bool accepts_standard_input; /* the operand "-" */
 };
 
 /* The range at the end of the operand: "[from:to]"; NULL if it has none. */
 const char *layer_slice_find_range_suffix(const char *operand);
+/* Is the operand "-" or "name=-", with or without a range? */
+bool layer_slice_is_standard_input(const char *operand);
 /* Like model_source_open, for an operand that may have a range. */
 struct model_source *layer_slice_open(const char *operand, const struct layer_slice_options *o,
                                       const char *spool, const char *tool, struct error *e);

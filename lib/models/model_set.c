@@ -58,7 +58,8 @@ static int choose_slice_options(const struct stage *s, const struct model_set_op
         return error_set(e, "--first-layer must be below 1000000");
     *o = (struct layer_slice_options){.stack = options->stack,
                                       .first_layer = renumber ? (long)options->first_layer : -1,
-                                      .without_range = renumber};
+                                      .without_range = renumber,
+                                      .accepts_standard_input = true};
     for (size_t i = 0; i < s->operands.n; i++)
         o->without_range |= layer_slice_find_range_suffix(s->operands.items[i]) != NULL;
     const char *needs_range = options->stack          ? "--stack"
@@ -90,11 +91,7 @@ static int add_model_to_header(const struct model_set *m, const struct model_sou
                                struct header *h, struct error *e)
 {
     const char *role = !m->matching.task_vectors ? NULL : model == m->models[0] ? "base" : "expert";
-    long i = header_add_model(h, model_source_name(model), role, e);
-    if (i < 0)
-        return -1;
-    model_source_set_identity(model, h, (size_t)i);
-    return 0;
+    return header_add_model(h, model_source_name(model), role, e) < 0 ? -1 : 0;
 }
 
 /* GGUF files contain their tokenizers: an error if that of the model is not that of the others. */
@@ -109,6 +106,14 @@ static int check_gguf_settings(const struct model_set *m, const struct model_sou
             return gguf_model_check_compatible(ckpt_gguf_model(other), own, e);
     }
     return 0;
+}
+
+static int check_standard_input_is_one_model(const struct stage *s, struct error *e)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->operands.n; i++)
+        n += layer_slice_is_standard_input(s->operands.items[i]);
+    return n > 1 ? error_set(e, "standard input is one model, but %zu operands name it", n) : 0;
 }
 
 /* Adds the history of model i to the parents, if the model brings it. */
@@ -129,7 +134,8 @@ static int record_history(struct stage *s, const struct model_source *model, siz
 static int open_models(struct stage *s, struct model_set *m, struct header *h, struct error *e)
 {
     struct layer_slice_options slicing;
-    if (choose_slice_options(s, &m->options, &slicing, e))
+    if (check_standard_input_is_one_model(s, e) ||
+        choose_slice_options(s, &m->options, &slicing, e))
         return -1;
     m->models = mem_alloc(s->operands.n, sizeof(struct model_source *));
     for (size_t i = 0; i < s->operands.n; i++) {
@@ -220,6 +226,94 @@ static int match_and_add_all_tensors(struct model_set *m, struct header *h, stru
     return failed;
 }
 
+/* ---- a model that is read as it arrives ------------------------------------------------------ */
+
+static int copy_pipe(const struct model_set *m, const struct stage *s, size_t model,
+                     const char *reason, struct error *e)
+{
+    return model_source_copy_pipe(m->models[model], s->common.spool, s->filter->name, reason, e);
+}
+
+static bool has_integers(const struct model_source *m)
+{
+    for (size_t i = 0; i < model_source_tensor_count(m); i++)
+        if (!dtype_is_float(model_source_tensor(m, i)->dtype))
+            return true;
+    return false;
+}
+
+/* Integers are not subtracted, but compared while the tensors are matched. */
+static int copy_pipe_of_integers(const struct model_set *m, const struct stage *s, struct error *e)
+{
+    for (size_t i = 0; m->matching.task_vectors && i < m->n_models; i++)
+        if (model_source_is_pipe(m->models[i]) && has_integers(m->models[i]) &&
+            copy_pipe(m, s, i, "tensors of integers are compared first", e))
+            return -1;
+    return 0;
+}
+
+/* Is the view's tensor at or after *end in its pipe? Then moves *end behind it. */
+static bool follows_in_pipe(const struct model_set *m, const struct tensor_view *v, uint64_t *end)
+{
+    const struct model_source *model = m->models[v->model];
+    const struct ckpt_tensor *t = get_checkpoint_tensor_of_view(m, v);
+    uint64_t offset = model_source_pipe_offset(model, v->tensor);
+    bool follows = offset >= *end && !v->columns;
+    *end = offset + dtype_bytes(t->dtype, t->elements);
+    return follows;
+}
+
+/* Does the pipe contain the tensors in the order of the header? */
+static bool pipe_is_in_order(const struct model_set *m, size_t model)
+{
+    uint64_t end = 0;
+    for (size_t i = 0; i < m->n_tensors; i++) {
+        const struct tensor_match *match = &m->tensors[i].match;
+        uint64_t start = end;
+        for (size_t k = 0; k < match->n + m->matching.task_vectors; k++) {
+            const struct tensor_view *v = k < match->n ? &match->views[k] : &match->base;
+            uint64_t own_end = start; /* several views of one tensor are read block by block */
+            if (v->model != model)
+                continue;
+            if (!follows_in_pipe(m, v, &own_end) || (end != start && own_end != end))
+                return false;
+            end = own_end;
+        }
+    }
+    return true;
+}
+
+/* Copies a pipe that is not in the order of the header, and identifies the models. */
+static int copy_unordered_pipe(struct model_set *m, struct stage *s, struct header *h,
+                               struct error *e)
+{
+    for (size_t i = 0; i < m->n_models; i++) {
+        if (model_source_is_pipe(m->models[i]) && !pipe_is_in_order(m, i) &&
+            copy_pipe(m, s, i, "its tensors are not in the order of the stream", e))
+            return -1;
+        model_source_set_identity(m->models[i], h, i);
+    }
+    return 0;
+}
+
+bool model_set_is_one_pass(const struct stage *s)
+{
+    const struct model_set *m = s->data;
+    for (size_t i = 0; m && i < m->n_models; i++)
+        if (model_source_is_pipe(m->models[i]))
+            return true;
+    return false;
+}
+
+int model_set_rewind(struct stage *s, struct error *e)
+{
+    struct model_set *m = s->data;
+    for (size_t i = 0; m && i < m->n_models; i++)
+        if (model_source_is_pipe(m->models[i]) && copy_pipe(m, s, i, "it is read several times", e))
+            return -1;
+    return 0;
+}
+
 struct model_set *model_set_open(struct stage *s, const struct model_set_options *o,
                                  bool task_vectors, struct header *h, struct error *e)
 {
@@ -237,7 +331,8 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
                                            .models = m->models,
                                            .arena = &m->arena,
                                            .tool = s->filter->name};
-    if (failed || match_and_add_all_tensors(m, h, e)) {
+    if (failed || copy_pipe_of_integers(m, s, e) || match_and_add_all_tensors(m, h, e) ||
+        copy_unordered_pipe(m, s, h, e)) {
         model_set_close(m);
         return NULL;
     }
@@ -416,10 +511,20 @@ int model_set_report_hashes(const struct model_set *m, struct stage *s, struct e
 
 /* ---- reading -------------------------------------------------------------------------------- */
 
-static void read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
-                       enum read_as as, void *to)
+/* Makes a block of a model that arrives through a pipe available. */
+static int load_block(const struct model_set *m, const struct tensor_view *v, const struct block *b,
+                      struct error *e)
+{
+    const struct model_source *model = m->models[v->model];
+    return model_source_is_pipe(model) ? model_source_load(model, v->tensor, b->first, b->n, e) : 0;
+}
+
+static int read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
+                      enum read_as as, void *to, struct error *e)
 {
     const struct tensor_view *v = get_tensor_view(m, index, k);
+    if (load_block(m, v, b, e))
+        return -1;
     read_view_elements(m, index, v, as, b->first, b->n, to);
     hash_block(m, index, k, b);
     m->bytes_read += ckpt_tensor_bytes(get_checkpoint_tensor_of_view(m, v), b->n);
@@ -427,31 +532,32 @@ static void read_block(struct model_set *m, size_t index, size_t k, const struct
     tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
     if (!v->columns) /* pages of truncated rows stay until the model is closed */
         model_source_release_pages(m->models[v->model], v->tensor, first, n);
+    return 0;
 }
 
-void model_set_read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
-                          void *to)
+int model_set_read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
+                         void *to, struct error *e)
 {
     enum dtype stored = get_checkpoint_tensor_of_view(m, get_tensor_view(m, index, k))->dtype;
     enum dtype rounding = m->options.rounding;
-    if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored)) {
-        read_block(m, index, k, b, AS_STORED, to);
-        return;
-    }
+    if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored))
+        return read_block(m, index, k, b, AS_STORED, to, e);
     double *wide = mem_alloc_aligned(b->n * sizeof *wide);
-    read_block(m, index, k, b, AS_F64, wide);
-    dtype_from_f64(rounding, wide, to, b->n);
+    int failed = read_block(m, index, k, b, AS_F64, wide, e);
+    if (!failed)
+        dtype_from_f64(rounding, wide, to, b->n);
     free(wide);
+    return failed;
 }
 
-void model_set_read_block_f32(struct model_set *m, size_t index, size_t k, const struct block *b,
-                              float *to)
+int model_set_read_block_f32(struct model_set *m, size_t index, size_t k, const struct block *b,
+                             float *to, struct error *e)
 {
-    read_block(m, index, k, b, AS_F32, to);
+    return read_block(m, index, k, b, AS_F32, to, e);
 }
 
-void model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const struct block *b,
-                              double *to)
+int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const struct block *b,
+                             double *to, struct error *e)
 {
-    read_block(m, index, k, b, AS_F64, to);
+    return read_block(m, index, k, b, AS_F64, to, e);
 }

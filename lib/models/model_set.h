@@ -18,17 +18,22 @@ struct model_set;
 struct model_set *model_set_open(struct stage *s, const struct model_set_options *o,
                                  bool task_vectors, struct header *h, struct error *e);
 void model_set_close(struct model_set *m);
+/* For the descriptor: is a model read as it arrives through standard input, in stream order? It is
+ * copied to a temporary file at once if the order of its tensors is another one, and otherwise when
+ * the source is rewound. stage->data is the model_set. */
+bool model_set_is_one_pass(const struct stage *s);
+int model_set_rewind(struct stage *s, struct error *e);
 
 /* Reads a block of vector k (MODEL_SET_BASE_VECTOR: of the base): in the dtype of the stream, or as
  * F32 or F64 rounded to the --dtype. Also hashes the block's stored bytes, and tells the kernel
- * that they will not be read again soon. */
+ * that they will not be read again soon. Only a model that arrives through a pipe can fail. */
 #define MODEL_SET_BASE_VECTOR SIZE_MAX
-void model_set_read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
-                          void *to);
-void model_set_read_block_f32(struct model_set *m, size_t index, size_t k, const struct block *b,
-                              float *to);
-void model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const struct block *b,
-                              double *to);
+int model_set_read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
+                         void *to, struct error *e);
+int model_set_read_block_f32(struct model_set *m, size_t index, size_t k, const struct block *b,
+                             float *to, struct error *e);
+int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const struct block *b,
+                             double *to, struct error *e);
 /* Is vector k or the base stored in F64? */
 bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k);
 

@@ -3,12 +3,14 @@
 #include "hash.h"
 #include "model_name.h"
 #include "printable.h"
+#include "record.h"
 #include "saved_stream.h"
 #include "tensor_name.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define TILE 2048 /* elements converted at a time */
 
@@ -77,13 +79,13 @@ const char *model_source_strip_name_from_operand(const char *operand)
     return equals && equals > operand && (!slash || slash > equals) ? equals + 1 : operand;
 }
 
-/* Opens a checkpoint and prints its notes. */
-static struct ckpt *open_checkpoint(const char *path, const char *spool, const char *tool,
-                                    struct error *e)
+/* Opens a checkpoint, or with `in` one that arrives through a pipe, and prints its notes. */
+static struct ckpt *open_checkpoint(const char *path, struct byte_input *in, const char *spool,
+                                    const char *tool, struct error *e)
 {
     struct bytes printed = {0};
     FILE *f = bytes_open_stream(&printed);
-    struct ckpt *c = ckpt_open(path, spool, f, e);
+    struct ckpt *c = in ? ckpt_open_pipe(in, path, spool, f, e) : ckpt_open(path, spool, f, e);
     fclose(f);
     char *notes = bytes_take_text(&printed);
     for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n"))
@@ -103,7 +105,7 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
     struct stat st;
     m->is_unlinked = stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0;
     if (is_checkpoint)
-        m->ckpt = open_checkpoint(path, spool, tool, e);
+        m->ckpt = open_checkpoint(path, NULL, spool, tool, e);
     else if ((m->saved = saved_stream_open(path, spool, true, e)))
         list_saved_tensors(m);
     m->name = path == operand ? model_name_from_path(path)
@@ -112,6 +114,68 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
         return m;
     model_source_close(m);
     return NULL;
+}
+
+bool model_source_is_standard_input(const char *operand)
+{
+    return strcmp(model_source_strip_name_from_operand(operand), "-") == 0;
+}
+
+/* Is the input a stream? It is copied, because it must be complete before it is a model. */
+static struct saved_stream *open_stream_pipe(struct byte_input *in, const char *spool,
+                                             struct error *e)
+{
+    struct saved_stream *s = saved_stream_open_pipe(in, "standard input", spool, true, e);
+    byte_input_close(in);
+    return s;
+}
+
+static bool begins_stream(const struct byte_input *in)
+{
+    size_t n;
+    const unsigned char *first = byte_input_peek(in, &n);
+    return n >= 5 && memcmp(first, "\xa4" RECORD_MAGIC, 5) == 0;
+}
+
+struct model_source *model_source_open_standard_input(const char *operand, const char *spool,
+                                                      const char *tool, struct error *e)
+{
+    const char *path = model_source_strip_name_from_operand(operand);
+    if (isatty(STDIN_FILENO)) {
+        error_set(e, "standard input is a terminal; pipe a model into it");
+        return NULL;
+    }
+    struct byte_input *in = byte_input_open(STDIN_FILENO, "standard input", NULL, 0, e);
+    if (!in)
+        return NULL;
+    struct model_source *m = mem_alloc(1, sizeof *m);
+    m->name = path == operand ? mem_copy_text("stdin")
+                              : mem_copy_text_n(operand, (size_t)(path - operand) - 1);
+    if (!begins_stream(in))
+        m->ckpt = open_checkpoint("standard input", in, spool, tool, e);
+    else if ((m->saved = open_stream_pipe(in, spool, e)))
+        list_saved_tensors(m);
+    if (m->ckpt || m->saved)
+        return m;
+    model_source_close(m);
+    return NULL;
+}
+
+bool model_source_is_pipe(const struct model_source *m)
+{
+    return m->ckpt && ckpt_is_pipe(m->ckpt);
+}
+
+int model_source_copy_pipe(struct model_source *m, const char *spool, const char *tool,
+                           const char *reason, struct error *e)
+{
+    if (ckpt_copy_pipe(m->ckpt, spool, e))
+        return -1;
+    for (size_t i = 0; m->tensors && i < m->n; i++)
+        m->tensors[i].data = ckpt_tensor(m->ckpt, m->stored_indexes[i])->data;
+    printable_message("%s: note: copied standard input to a temporary file, because %s", tool,
+                      reason);
+    return 0;
 }
 
 void model_source_close(struct model_source *m)
@@ -156,6 +220,8 @@ void model_source_set_identity(const struct model_source *m, struct header *h, s
 {
     const struct hub_model hub = m->ckpt ? ckpt_hub_model(m->ckpt) : (struct hub_model){0};
     struct model *to = &h->models[model];
+    if (model_source_is_pipe(m))
+        return;
     to->has_fingerprint = true;
     to->fingerprint = model_source_fingerprint(m);
     to->hub = arena_copy_text(&h->arena, hub.name);
@@ -309,6 +375,17 @@ const struct selected_layers *model_source_selected_layers(const struct model_so
 }
 
 /* ---- elements ------------------------------------------------------------------------------ */
+
+uint64_t model_source_pipe_offset(const struct model_source *m, size_t i)
+{
+    return ckpt_pipe_offset(m->ckpt, index_in_checkpoint(m, i));
+}
+
+int model_source_load(const struct model_source *m, size_t i, size_t first, size_t n,
+                      struct error *e)
+{
+    return m->ckpt ? ckpt_load_elements(m->ckpt, index_in_checkpoint(m, i), first, n, e) : 0;
+}
 
 void model_source_read_stored(const struct model_source *m, size_t i, size_t first, size_t n,
                               void *to)

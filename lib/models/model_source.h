@@ -15,7 +15,26 @@ struct model_source;
  * error under the name `tool`. NULL on error. */
 struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
                                        struct error *e);
+/* Is the operand "-" or "name=-"? */
+bool model_source_is_standard_input(const char *operand);
+/* The same for a model that arrives through standard input, called "stdin" unless it has a name: a
+ * safetensors file, compressed or not, is read as it arrives (model_source_is_pipe); everything
+ * else is copied to temporary files. */
+struct model_source *model_source_open_standard_input(const char *operand, const char *spool,
+                                                      const char *tool, struct error *e);
 void model_source_close(struct model_source *m);
+
+/* A model that is read as it arrives (ckpt.h): it has no fingerprint; elements are loaded before
+ * they are read or hashed, in the order of model_source_pipe_offset. */
+bool model_source_is_pipe(const struct model_source *m);
+uint64_t model_source_pipe_offset(const struct model_source *m, size_t i);
+/* Makes n elements available; does nothing for other models. */
+int model_source_load(const struct model_source *m, size_t i, size_t first, size_t n,
+                      struct error *e);
+/* Before anything is loaded: copies the rest of the input to a temporary file. A note says so. */
+int model_source_copy_pipe(struct model_source *m, const char *spool, const char *tool,
+                           const char *reason, struct error *e);
+
 /* An error if a file of the model has changed since it was opened. To be called after the last
  * read, before the result is complete. NULL is unchanged. */
 int model_source_check_unchanged(const struct model_source *m, struct error *e);

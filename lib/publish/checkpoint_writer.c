@@ -26,12 +26,13 @@ struct checkpoint_writer {
     struct shard_progress *progress; /* [shard] */
     pthread_mutex_t lock;
     bool to_stdout;
-    struct tar_writer *tar; /* an archive */
+    struct tar_writer *tar; /* an archive, or standard output */
 };
 
-static bool is_tar_or_compressed(const struct checkpoint_writer *w)
+/* Are all bytes written from the first to the last? */
+static bool is_sequential(const struct checkpoint_writer *w)
 {
-    return w->target.form == OUTPUT_TAR || w->target.form == OUTPUT_TAR_ZST;
+    return w->target.form == OUTPUT_TAR || w->target.form == OUTPUT_TAR_ZST || w->to_stdout;
 }
 
 static int write_error(const struct checkpoint_writer *w, const char *name, struct error *e)
@@ -43,7 +44,10 @@ static int write_error(const struct checkpoint_writer *w, const char *name, stru
 
 static int open_archive(struct checkpoint_writer *w, int fd, const char *target, struct error *e)
 {
-    w->tar = tar_writer_open(fd, w->target.form == OUTPUT_TAR_ZST, target, e);
+    enum tar_writer_form form = w->target.form == OUTPUT_SAFETENSORS ? TAR_WRITER_ONLY_SHARD
+                                : w->target.form == OUTPUT_TAR_ZST   ? TAR_WRITER_TAR_ZST
+                                                                     : TAR_WRITER_TAR;
+    w->tar = tar_writer_open(fd, form, target, e);
     if (!w->tar)
         close(fd);
     return w->tar ? 0 : -1;
@@ -53,7 +57,7 @@ static int open_stdout(struct checkpoint_writer *w, struct error *e)
 {
     if (isatty(STDOUT_FILENO))
         return error_set(e,
-                         "standard output is a terminal; redirect the archive to a pipe or a file");
+                         "standard output is a terminal; redirect the output to a pipe or a file");
     w->to_stdout = true;
     return open_archive(w, STDOUT_FILENO, "standard output", e);
 }
@@ -67,7 +71,7 @@ static int create_temporary_output(struct checkpoint_writer *w, uint64_t need, s
         return -1;
     if (temporary_output_create(&w->temporary, e))
         return -1;
-    if (!is_tar_or_compressed(w))
+    if (!is_sequential(w))
         return 0;
     int fd = temporary_output_open_file(&w->temporary, ARCHIVE, e);
     return fd < 0 ? -1 : open_archive(w, fd, w->target.path, e);
@@ -86,13 +90,14 @@ static void checkpoint_writer_free(struct checkpoint_writer *w)
     free(w);
 }
 
-struct checkpoint_writer *checkpoint_writer_open(const char *target, bool force, uint64_t need,
-                                                 struct error *e)
+struct checkpoint_writer *checkpoint_writer_open(const char *target, enum output_form form,
+                                                 bool force, uint64_t need, struct error *e)
 {
     struct checkpoint_writer *w = mem_alloc(1, sizeof *w);
     temporary_output_init(&w->temporary, &w->target);
     pthread_mutex_init(&w->lock, NULL);
     int failed = output_target_open(&w->target, target, force, e);
+    w->target.form = form;
     if (!failed)
         failed = strcmp(target, "-") == 0 ? open_stdout(w, e) : create_temporary_output(w, need, e);
     if (!failed)
@@ -119,7 +124,7 @@ int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, 
         return error_set(e, "\"%s\" is not a valid file name in a checkpoint", name);
     if (w->target.form == OUTPUT_SAFETENSORS || w->target.form == OUTPUT_GGUF)
         return 0;
-    if (is_tar_or_compressed(w))
+    if (is_sequential(w))
         return tar_writer_add_file(w->tar, name, bytes, size, e);
     return temporary_output_create_file(&w->temporary, name, bytes, size, size, e);
 }
@@ -130,7 +135,7 @@ static int create_shard_files(struct checkpoint_writer *w, struct error *e)
     w->progress = mem_alloc(w->layout->n_shards, sizeof *w->progress);
     for (size_t i = 0; i < w->layout->n_shards; i++)
         w->progress[i] = (struct shard_progress){w->layout->shards[i].padding, -1};
-    for (size_t i = 0; !is_tar_or_compressed(w) && i < w->layout->n_shards; i++) {
+    for (size_t i = 0; !is_sequential(w) && i < w->layout->n_shards; i++) {
         const struct shard *s = &w->layout->shards[i];
         if (temporary_output_create_file(&w->temporary, s->name, s->header, s->header_size,
                                          s->header_size + s->data_size, e))
@@ -139,16 +144,30 @@ static int create_shard_files(struct checkpoint_writer *w, struct error *e)
     return 0;
 }
 
+/* An error if the tensors of standard output, one after another, need a second shard. */
+static int check_alignment(const struct checkpoint_writer *w, struct error *e)
+{
+    const struct placed_tensor *t = w->layout->tensors;
+    if (w->target.form != OUTPUT_SAFETENSORS || w->layout->n_shards == 1)
+        return 0;
+    while (t->shard == 0)
+        t++;
+    return error_set(e,
+                     "tensor %s would begin at byte %llu of the data, where %s is not aligned; "
+                     "write to a file, or choose one --dtype",
+                     t->name, (unsigned long long)t->total_offset, dtype_name(t->dtype));
+}
+
 int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
                                       const struct shard_layout_spec *spec, struct error *e)
 {
     struct shard_layout_spec own = *spec;
     own.single_file_name = w->target.form == OUTPUT_SAFETENSORS ? "model.safetensors" : NULL;
-    own.keeps_order = is_tar_or_compressed(w);
+    own.keeps_order = is_sequential(w);
     w->layout = shard_layout_new(&own, w->target.path, e);
-    if (!w->layout)
+    if (!w->layout || check_alignment(w, e))
         return -1;
-    if (is_tar_or_compressed(w))
+    if (is_sequential(w))
         tar_writer_set_layout(w->tar, w->layout);
     if (create_shard_files(w, e))
         return -1;
@@ -170,7 +189,7 @@ int checkpoint_writer_declare_layout(struct checkpoint_writer *w, struct shard_l
 int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *key,
                                        const char *value, struct error *e)
 {
-    if (is_tar_or_compressed(w))
+    if (is_sequential(w))
         return 0;
     int failed = shard_layout_set_metadata(w->layout, key, value, w->target.path, e);
     for (size_t i = 0; !failed && i < w->layout->n_shards; i++) {
@@ -195,6 +214,8 @@ static int set_used_weights_metadata(struct checkpoint_writer *w, const char *te
 int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char *text,
                                          struct error *e)
 {
+    if (w->to_stdout && w->target.form == OUTPUT_SAFETENSORS)
+        return 0; /* the header has been written */
     if (w->target.form == OUTPUT_SAFETENSORS || w->target.form == OUTPUT_GGUF)
         return set_used_weights_metadata(w, text, e);
     return text ? checkpoint_writer_write_file(w, USED_WEIGHTS_FILE, text, strlen(text), e) : 0;
@@ -244,7 +265,7 @@ int checkpoint_writer_write_tensor(struct checkpoint_writer *w, size_t i, uint64
     const struct shard *s = &w->layout->shards[t->shard];
     if (size == 0)
         return 0;
-    if (is_tar_or_compressed(w))
+    if (is_sequential(w))
         return tar_writer_write_data(w->tar, t->total_offset + offset, bytes, size, e);
     int fd = open_shard(w, t->shard, e);
     if (fd < 0)
@@ -279,7 +300,7 @@ static int finish_archive(struct checkpoint_writer *w, struct error *e)
 
 int checkpoint_writer_commit(struct checkpoint_writer *w, struct error *e)
 {
-    int failed = is_tar_or_compressed(w) ? finish_archive(w, e) : check_all_shards_complete(w, e);
+    int failed = is_sequential(w) ? finish_archive(w, e) : check_all_shards_complete(w, e);
     if (!failed && !w->to_stdout)
         failed = temporary_output_sync(&w->temporary, e) ||
                          temporary_output_rename_into_place(&w->temporary, e)

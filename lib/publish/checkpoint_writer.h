@@ -14,10 +14,12 @@
 
 struct checkpoint_writer;
 
-/* Checks the target (an existing one is an error unless `force`) and that `need` bytes are free,
- * and creates the temporary folder or file. NULL on error. */
-struct checkpoint_writer *checkpoint_writer_open(const char *target, bool force, uint64_t need,
-                                                 struct error *e);
+/* `form` is that of the target's name; "-" may also be OUTPUT_SAFETENSORS, whose tensors are
+ * written in the order in which they are declared. Checks the target (an existing one is an error
+ * unless `force`) and that `need` bytes are free, and creates the temporary folder or file. NULL on
+ * error. */
+struct checkpoint_writer *checkpoint_writer_open(const char *target, enum output_form form,
+                                                 bool force, uint64_t need, struct error *e);
 
 /* Declares the tensors before any data, and writes the safetensors headers and the index. Sets
  * single_file_name and keeps_order of the layout itself, from the target's form. */
@@ -38,13 +40,13 @@ int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, 
                                  size_t size, struct error *e);
 
 /* Replaces the value of a declared metadata key, in every shard, by one of the same length: the
- * full hashes are known only after the data. In an archive, whose headers have been written, the
- * old value stays. */
+ * full hashes are known only after the data. In an archive and on standard output, where the
+ * headers have been written, the old value stays. */
 int checkpoint_writer_replace_metadata(struct checkpoint_writer *w, const char *key,
                                        const char *value, struct error *e);
 
 /* Writes the weights that the joins used (used_weights_text; NULL: all were 1): to a file of their
- * own, or for OUTPUT_SAFETENSORS to the metadata if the key was declared. Call it after the last
+ * own, or for OUTPUT_SAFETENSORS to the metadata, except on standard output. Call it after the last
  * checkpoint_writer_write_tensor. */
 int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char *text,
                                          struct error *e);

@@ -32,11 +32,13 @@ static struct metadata make_metadata(const struct parts_plan *plan, struct arena
 {
     struct metadata m = {0};
     const struct model_hashes unknown = {0};
-    size_t room = plan->is_single_file ? used_weights_text_room(plan->result) : 0;
+    size_t room =
+        plan->is_single_file && !plan->header_goes_first ? used_weights_text_room(plan->result) : 0;
     add_metadata(&m, "tvtools_version", mem_copy_text(TV_VERSION), a);
     add_metadata(&m, HISTORY_JSON_KEY, history_json_print(&plan->result->history), a);
     add_metadata(&m, "tvtools_models", model_card_models_json(plan->result), a);
-    add_metadata(&m, HASHES, model_card_hashes_json(plan->result, &unknown), a);
+    if (!plan->header_goes_first)
+        add_metadata(&m, HASHES, model_card_hashes_json(plan->result, &unknown), a);
     if (plan->other_base)
         add_metadata(&m, "tvtools_onto", model_card_model_json(plan->other_base), a);
     if (room)

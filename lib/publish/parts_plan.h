@@ -13,6 +13,7 @@ struct parts_plan {
     uint64_t shard_size;
     const struct model *other_base; /* a base other than the stream's; NULL */
     bool is_single_file;            /* its metadata contain the weights that the joins used */
+    bool header_goes_first;         /* ... and lack what is known only at the end */
 };
 
 /* The tensors and metadata of a checkpoint as they are stored, without what is known only at the

@@ -93,15 +93,22 @@ static int write_error(const struct tar_writer *w, struct error *e)
     return error_set(e, "cannot write %s: %s", w->target, why ? why : "unknown error");
 }
 
-struct tar_writer *tar_writer_open(int fd, bool compressed, const char *target, struct error *e)
+static int choose_format(struct archive *a, enum tar_writer_form form)
+{
+    return form == TAR_WRITER_ONLY_SHARD ? archive_write_set_format_raw(a)
+                                         : archive_write_set_format_pax_restricted(a);
+}
+
+struct tar_writer *tar_writer_open(int fd, enum tar_writer_form form, const char *target,
+                                   struct error *e)
 {
     struct tar_writer *w = mem_alloc(1, sizeof *w);
     w->target = mem_copy_text(target);
     w->fd = fd;
     pthread_mutex_init(&w->lock, NULL);
     w->archive = archive_write_new();
-    if (w->archive && archive_write_set_format_pax_restricted(w->archive) == ARCHIVE_OK &&
-        (!compressed || archive_write_add_filter_zstd(w->archive) == ARCHIVE_OK) &&
+    if (w->archive && choose_format(w->archive, form) == ARCHIVE_OK &&
+        (form != TAR_WRITER_TAR_ZST || archive_write_add_filter_zstd(w->archive) == ARCHIVE_OK) &&
         archive_write_set_bytes_per_block(w->archive, ARCHIVE_BLOCK) == ARCHIVE_OK &&
         archive_write_set_bytes_in_last_block(w->archive, 1) == ARCHIVE_OK &&
         archive_write_open(w->archive, w, NULL, write_to_fd, NULL) == ARCHIVE_OK)

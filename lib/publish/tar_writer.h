@@ -1,5 +1,6 @@
 /* Writer of a checkpoint as a tar archive, plain or compressed, from its first byte to its last:
- * the auxiliary files, then the shards one after another. Data that come too early wait in memory.
+ * the auxiliary files, then the shards one after another. It can also write a shard alone. Data
+ * that come too early wait in memory.
  *
  * A tar_writer keeps pointers to nothing but its layout. It owns its descriptor until
  * tar_writer_finish or tar_writer_free_unfinished. */
@@ -10,9 +11,16 @@
 
 struct tar_writer;
 
+enum tar_writer_form {
+    TAR_WRITER_TAR,
+    TAR_WRITER_TAR_ZST,
+    TAR_WRITER_ONLY_SHARD /* no archive: the bytes of the only shard */
+};
+
 /* `target` names the output in messages. NULL on error, when the descriptor is still the
  * caller's. */
-struct tar_writer *tar_writer_open(int fd, bool compressed, const char *target, struct error *e);
+struct tar_writer *tar_writer_open(int fd, enum tar_writer_form form, const char *target,
+                                   struct error *e);
 /* Writes an auxiliary file, before the first data or after the last. */
 int tar_writer_add_file(struct tar_writer *w, const char *name, const void *bytes, size_t size,
                         struct error *e);

@@ -155,6 +155,10 @@ static int observe_or_consume_block(struct runner *r, const struct block_pass *p
     struct block *b = &slot->buffer->block;
     if (convert_block_for_stage(r, p->last_stage, slot->buffer, e))
         return -1;
+    if (p->holds) {
+        held_rows_store_block(p->holds, b);
+        return 0;
+    }
     uint64_t start = process_stats_monotonic_ns();
     if (p->observes && f->observe_block(job, b, get_slot_work_area(slot, job->work_size), e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
@@ -184,6 +188,10 @@ static int read_stream_block(void *context, size_t slot, size_t index, struct er
 static int read_block(struct runner *r, const struct block_pass *p, struct block_buffer *b,
                       size_t index, struct error *e)
 {
+    if (r->held.stage) {
+        held_rows_load_block(&r->held, &r->tensors[r->held.stage], index, p->sample_elements, b);
+        return 0;
+    }
     int failed = r->is_buffered ? read_block_from_tensor_buffer(r, p, b, index, e)
                                 : read_block_from_source(r, p, b, index, e);
     return failed ? runner_state_set_failed_stage(r, 0, e) : 0;
@@ -194,7 +202,7 @@ static int run_block_through_stages(struct runner *r, const struct block_pass *p
 {
     if (!p->reads_stream && read_block(r, p, slot->buffer, index, e))
         return -1;
-    for (size_t s = 1; s < p->last_stage; s++)
+    for (size_t s = r->held.stage + 1; s < p->last_stage; s++)
         if (transform_block(r, s, slot->buffer, e))
             return -1;
     return observe_or_consume_block(r, p, slot, e);
@@ -219,7 +227,7 @@ static int run_stages_on_block_in_slot(void *context, size_t slot_index, size_t 
         slot->buffer = runner_state_acquire_buffer(r);
     int failed = run_block_through_stages(r, p, slot, index, e);
     slot->block = slot->buffer->block;
-    if (p->observes || r->stages[p->last_stage]->filter->sink.consume_in_any_order) {
+    if (p->observes || p->holds || r->stages[p->last_stage]->filter->sink.consume_in_any_order) {
         slot->block.data = NULL;
         release_slot_buffer(r, slot);
     }
@@ -249,7 +257,7 @@ static int accumulate_or_consume_in_order(void *context, size_t slot_index, size
     uint64_t start = process_stats_monotonic_ns();
     if (p->observes && f->accumulate_block && f->accumulate_block(job, &slot->block, slot->work, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
-    if (!p->observes && !f->sink.consume_in_any_order &&
+    if (!p->observes && !p->holds && !f->sink.consume_in_any_order &&
         f->sink.consume_block(job, &slot->block, e))
         return runner_state_set_failed_stage(r, p->last_stage, e);
     stage_cost_add(&r->costs[p->last_stage], start, 0);
@@ -273,7 +281,8 @@ int block_pass_run(struct runner *r, const struct block_pass *p, struct error *e
     prefetch_stop(r->prefetch); /* all of it has arrived */
     r->prefetch = NULL;
     r->is_buffered |= p->fills_buffer;
-    r->is_known_finite |= !p->reads_stream && !r->is_buffered && p->sample_elements == 0;
+    r->is_known_finite |=
+        !p->reads_stream && !r->is_buffered && !r->held.stage && p->sample_elements == 0;
     return 0;
 }
 
@@ -282,7 +291,7 @@ int block_pass_discard_payload(struct runner *r, bool for_hash, struct error *e)
     const struct tensor *t = &r->tensors[0];
     size_t n_blocks = tensor_block_count(t);
     bool reads = runner_state_source_is_one_pass(r)
-                     ? !r->is_buffered
+                     ? !r->is_buffered && !r->held.stage
                      : for_hash && r->stages[0]->filter->source.hashes_payload;
     struct block_buffer *b = runner_state_acquire_buffer(r);
     int failed =

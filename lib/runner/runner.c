@@ -10,7 +10,6 @@
 #include <string.h>
 
 #define THREADS_MAX 1024
-#define ROW_MAX     ((size_t)1 << 20) /* elements of a row, for filters of scope row */
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -18,8 +17,9 @@ static int check_row_lengths(const struct stage *s, const struct header *h, stru
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
-        if (tensor_columns(t) > ROW_MAX && runner_state_stage_works_on(s, t))
-            return error_set(e, "tensor %s has rows of %zu elements; at most 2^20 are supported",
+        if (tensor_columns(t) > HELD_ROWS_MAX && runner_state_stage_works_on(s, t))
+            return error_set(e,
+                             "tensor %s has rows of %zu elements; at most 2^31 - 1 are supported",
                              t->name, tensor_columns(t));
     }
     return 0;
@@ -239,7 +239,8 @@ static void add_chain_to_report(struct runner *r, uint64_t start, struct run_rep
 }
 
 /* Sets the source's common options to those of the whole run: the most threads, the least memory
- * and the first spool folder given to any stage. */
+ * and the first spool folder given to any stage. The memory and the folder are those of all stages.
+ */
 static void combine_common_options(struct stage *const *stages, size_t n)
 {
     struct common_options *chosen = &stages[0]->common;
@@ -251,6 +252,10 @@ static void combine_common_options(struct stage *const *stages, size_t n)
     }
     if (chosen->threads > THREADS_MAX)
         chosen->threads = THREADS_MAX;
+    for (size_t s = 1; s < n; s++) {
+        stages[s]->common.memory = chosen->memory;
+        stages[s]->common.spool = chosen->spool;
+    }
 }
 
 int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *monitor,

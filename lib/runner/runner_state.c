@@ -76,7 +76,8 @@ bool runner_state_stage_works_on(const struct stage *s, const struct tensor *t)
 
 bool runner_state_source_is_one_pass(const struct runner *r)
 {
-    return r->stages[0]->filter->source.rewind != NULL;
+    const struct source_functions *source = &r->stages[0]->filter->source;
+    return source->rewind && (!source->is_one_pass || source->is_one_pass(r->stages[0]));
 }
 
 bool runner_state_must_check_source(const struct runner *r)

@@ -9,6 +9,7 @@
 #include "prefetch.h"
 #include "progress.h"
 #include "collected_hashes.h"
+#include "held_rows.h"
 #include "stage_cost.h"
 #include "tensor_buffer.h"
 #include "thread_pool.h"
@@ -46,6 +47,7 @@ struct runner {
     struct tensor_buffer *payload; /* of the source, if is_buffered */
     bool is_buffered;              /* the payload is in the tensor buffer, or arriving there */
     struct prefetch *prefetch;     /* fills the tensor buffer; NULL: that is complete */
+    struct held_rows held;         /* the payload after a stage, from where passes begin */
     bool is_known_finite;          /* a pass has found all numbers of the source to be finite */
 
     /* The next tensor, which is read while the current one is written. */

@@ -1,6 +1,7 @@
 #include "tensor_run.h"
 
 #include "block_pass.h"
+#include "row_pass.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -115,6 +116,9 @@ static int begin_tensor_in_stage(struct runner *r, size_t s, size_t index, struc
                         .in = s ? &r->tensors[s - 1] : NULL,
                         .out = &r->tensors[s],
                         .arena = &r->arena};
+    if (job->in)
+        job->block_elements =
+            row_pass_is_needed(r, s) ? tensor_columns(job->in) : tensor_block_elements(job->in);
     r->n_begun = s + 1;
     if (s == 0 && r->next_prefetch)
         return make_prefetched_tensor_current(r, e);
@@ -142,7 +146,7 @@ static int run_block_pass(struct runner *r, size_t last, bool observes, bool is_
 {
     struct block_pass p = {.last_stage = last, .observes = observes, .is_final = is_final};
     p.sample_elements = observes ? r->jobs[last].sample_elements : 0;
-    p.reads_stream = runner_state_source_is_one_pass(r) && !r->is_buffered;
+    p.reads_stream = runner_state_source_is_one_pass(r) && !r->is_buffered && !r->held.stage;
     p.fills_buffer = p.reads_stream && !is_final;
     if (p.fills_buffer && tensor_buffer_reserve(r->payload, &r->tensors[0], e))
         return runner_state_set_failed_stage(r, 0, e);
@@ -174,6 +178,11 @@ static int run_observe_rounds(struct runner *r, size_t s, struct error *e)
     return 0;
 }
 
+static int run_rounds(struct runner *r, size_t s, struct error *e)
+{
+    return row_pass_is_needed(r, s) ? row_pass_run(r, s, e) : run_observe_rounds(r, s, e);
+}
+
 /* Runs the stages up to `last`. A tensor that a stage before it has dropped, or that the last stage
  * passes through, is not computed. */
 static int run_stages_up_to(struct runner *r, size_t index, size_t last, struct error *e)
@@ -182,7 +191,7 @@ static int run_stages_up_to(struct runner *r, size_t index, size_t last, struct 
     for (size_t s = 0; s < last; s++) {
         if (r->manifest_map[s][index] == DROPPED)
             return block_pass_discard_payload(r, is_sink, e);
-        if (begin_tensor_in_stage(r, s, index, e) || (s > 0 && run_observe_rounds(r, s, e)))
+        if (begin_tensor_in_stage(r, s, index, e) || (s > 0 && run_rounds(r, s, e)))
             return -1;
         index = r->manifest_map[s][index];
     }
@@ -221,6 +230,7 @@ static void release_current_tensor(struct runner *r)
     prefetch_stop(r->prefetch);
     r->prefetch = NULL;
     tensor_buffer_clear(r->payload);
+    held_rows_release(&r->held);
     arena_clear(&r->arena);
     r->is_buffered = r->is_known_finite = false;
 }

@@ -1,5 +1,6 @@
 #include "reader.h"
 
+#include "byte_input.h"
 #include "decode.h"
 #include "hash.h"
 #include "input_file.h"
@@ -23,6 +24,7 @@ struct reader {
     int fd;
     int stop_event; /* an eventfd that becomes readable on reader_stop; -1: not available */
     bool owns_fd;
+    struct byte_input *decompressed; /* the rest of the input; NULL: it is not compressed */
     bool is_regular_file; /* a saved stream: its error sentence has not been printed yet */
     char *what;           /* the input's name in messages */
     struct header *header;
@@ -62,6 +64,8 @@ static int wait_for_input(struct reader *r, struct error *e)
 static ssize_t read_input(struct reader *r, void *to, size_t size, struct error *e)
 {
     ssize_t n;
+    if (r->decompressed)
+        return byte_input_read(r->decompressed, to, size, e);
     if (wait_for_input(r, e))
         return -1;
     do
@@ -81,7 +85,7 @@ static ssize_t read_buffered_bytes_up_to(struct reader *r, void *to, size_t size
     if (got > 0)
         memcpy(to, r->buffer + r->start, got);
     r->start += got;
-    while (got < size) {
+    while (got < size && !r->decompressed) {
         struct iovec parts[2] = {{(char *)to + got, size - got}, {r->buffer, READ_AHEAD}};
         if (wait_for_input(r, e))
             return -1;
@@ -96,6 +100,12 @@ static ssize_t read_buffered_bytes_up_to(struct reader *r, void *to, size_t size
         got += direct;
         r->start = 0;
         r->filled = (size_t)n - direct;
+    }
+    if (got < size && r->decompressed) {
+        long long n = byte_input_read_fully(r->decompressed, (char *)to + got, size - got, e);
+        if (n < 0)
+            return -1;
+        got += (size_t)n;
     }
     r->offset += got;
     return (ssize_t)got;
@@ -176,10 +186,32 @@ static int read_record(struct reader *r, struct error *e)
 
 /* ---- the stream -------------------------------------------------------------------------- */
 
+#define MAGIC_SIZE 5
+
+/* Reads the first bytes, decompressed; returns how many there are, or -1. */
+static ssize_t read_first_bytes(struct reader *r, unsigned char *magic, struct error *e)
+{
+    unsigned char first[MAGIC_SIZE + READ_AHEAD];
+    ssize_t n = read_buffered_bytes_up_to(r, magic, MAGIC_SIZE, e);
+    if (n < 0)
+        return -1;
+    size_t ahead = r->filled - r->start;
+    memcpy(first, magic, (size_t)n);
+    memcpy(first + n, r->buffer + r->start, ahead);
+    if (!byte_input_is_compressed(first, (size_t)n + ahead))
+        return n;
+    r->decompressed = byte_input_open(r->fd, r->what, first, (size_t)n + ahead, e);
+    if (!r->decompressed)
+        return -1;
+    r->start = r->filled = 0;
+    r->offset = 0;
+    return read_buffered_bytes_up_to(r, magic, MAGIC_SIZE, e);
+}
+
 static int read_and_check_magic(struct reader *r, struct error *e)
 {
-    unsigned char magic[5] = {0};
-    ssize_t n = read_buffered_bytes_up_to(r, magic, sizeof magic, e);
+    unsigned char magic[MAGIC_SIZE] = {0};
+    ssize_t n = read_first_bytes(r, magic, e);
     if (n < 0)
         return -1;
     if (n == 0)
@@ -226,6 +258,7 @@ void reader_close(struct reader *r)
         close(r->fd);
     if (r->stop_event >= 0)
         close(r->stop_event);
+    byte_input_close(r->decompressed);
     header_free(r->header);
     bytes_free(&r->map);
     XXH3_freeState(r->hash);
@@ -238,6 +271,8 @@ void reader_close(struct reader *r)
 
 int reader_make_stoppable(struct reader *r)
 {
+    if (r->decompressed) /* what it waits for is not the descriptor alone */
+        return -1;
     if (r->stop_event < 0)
         r->stop_event = eventfd(0, EFD_CLOEXEC);
     return r->stop_event < 0 ? -1 : 0;
@@ -451,7 +486,7 @@ static int copy_rest_to_file(struct reader *r, int to, struct error *e)
 int reader_make_rewindable(struct reader *r, const char *folder, bool *copied, struct error *e)
 {
     off_t at = lseek(r->fd, 0, SEEK_CUR);
-    *copied = !r->is_regular_file || at < 0;
+    *copied = !r->is_regular_file || at < 0 || r->decompressed;
     if (*copied) {
         int fd = spool_open_temporary_file(folder, e);
         if (fd < 0)
@@ -460,6 +495,8 @@ int reader_make_rewindable(struct reader *r, const char *folder, bool *copied, s
             close(fd);
             return -1;
         }
+        byte_input_close(r->decompressed);
+        r->decompressed = NULL;
         r->fd = fd;
         r->owns_fd = true;
         r->start = r->filled = 0;

@@ -1,4 +1,5 @@
 /* Reading a stream record by record, with every check that share/stream.md requires of a reader.
+ * Compressed input (byte_input.h) is decompressed.
  * A reader owns its header; a tensor lives in the arena given to reader_next_tensor. The caller
  * closes the file descriptor. */
 #ifndef TV_READER_H
@@ -26,7 +27,8 @@ const struct end_record *reader_end_record(const struct reader *r);
 /* True if the writer omitted a checksum in the part that has been read. */
 bool reader_lacks_checksums(const struct reader *r);
 
-/* Makes reader_stop available; -1 if there is no file descriptor left for it. */
+/* Makes reader_stop available; -1 if there is no file descriptor left for it, or the input is
+ * compressed. */
 int reader_make_stoppable(struct reader *r);
 /* Called from another thread: makes a call that waits for input fail. */
 void reader_stop(struct reader *r);

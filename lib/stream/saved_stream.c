@@ -73,18 +73,32 @@ static int check_is_model(const struct header *h, const char *path, struct error
     return 0;
 }
 
-struct saved_stream *saved_stream_open(const char *path, const char *spool, bool as_model,
-                                       struct error *e)
+/* With `in` the stream arrives through a pipe. */
+static struct saved_stream *open_stream(struct byte_input *in, const char *path, const char *spool,
+                                        bool as_model, struct error *e)
 {
     struct saved_stream *s = mem_alloc(1, sizeof *s);
     s->path = mem_copy_text(path);
-    if (mapped_file_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e) == 0 &&
-        (s->reader = reader_open(s->file.fd, path, e)) &&
+    int failed = in ? mapped_file_open_pipe(&s->file, in, path, spool, e)
+                    : mapped_file_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e);
+    if (!failed && (s->reader = reader_open(s->file.fd, path, e)) &&
         (!as_model || check_is_model(reader_header(s->reader), path, e) == 0) &&
         check_all_payloads_and_record_offsets(s, path, as_model, e) == 0)
         return s;
     saved_stream_close(s);
     return NULL;
+}
+
+struct saved_stream *saved_stream_open(const char *path, const char *spool, bool as_model,
+                                       struct error *e)
+{
+    return open_stream(NULL, path, spool, as_model, e);
+}
+
+struct saved_stream *saved_stream_open_pipe(struct byte_input *in, const char *title,
+                                            const char *spool, bool as_model, struct error *e)
+{
+    return open_stream(in, title, spool, as_model, e);
 }
 
 void saved_stream_close(struct saved_stream *s)

@@ -4,6 +4,7 @@
 #ifndef TV_SAVED_STREAM_H
 #define TV_SAVED_STREAM_H
 
+#include "byte_input.h"
 #include "header.h"
 
 struct saved_stream;
@@ -13,6 +14,10 @@ struct saved_stream;
  * with one vector per tensor and weights of 1. NULL on error. */
 struct saved_stream *saved_stream_open(const char *path, const char *spool, bool as_model,
                                        struct error *e);
+/* The same for a stream that arrives through a pipe, which `title` names in messages. It is copied.
+ */
+struct saved_stream *saved_stream_open_pipe(struct byte_input *in, const char *title,
+                                            const char *spool, bool as_model, struct error *e);
 void saved_stream_close(struct saved_stream *s);
 /* An error if the file has changed since it was opened. */
 int saved_stream_check_unchanged(const struct saved_stream *s, struct error *e);

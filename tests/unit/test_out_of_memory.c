@@ -214,7 +214,8 @@ static bool read_archive(void)
 {
     struct model_files files = {0};
     struct error e;
-    int failed = unarchive_model(&files, archive_path, NULL, NULL, &e);
+    const struct unarchive_input input = {.path = archive_path, .fd = -1};
+    int failed = unarchive_model(&files, &input, NULL, NULL, &e);
     bool right = failed || (files.n == 1 && strcmp(files.files[0].name, "config.json") == 0 &&
                             files.files[0].size == 2);
     model_files_free(&files);
