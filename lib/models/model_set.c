@@ -152,7 +152,6 @@ static int open_models(struct stage *s, struct model_set *m, struct header *h, s
         if (add_model_to_header(m, model, h, e) || record_history(s, model, i, e))
             return -1;
         stage_record_operand(s, layer_slice_format_name_with_range(model, operand, &s->arena));
-        stage_record_fingerprint(s, h->models[i].fingerprint);
     }
     return 0;
 }
@@ -292,6 +291,7 @@ static int copy_unordered_pipe(struct model_set *m, struct stage *s, struct head
             copy_pipe(m, s, i, "its tensors are not in the order of the stream", e))
             return -1;
         model_source_set_identity(m->models[i], h, i);
+        stage_record_fingerprint(s, h->models[i].fingerprint);
     }
     return 0;
 }
