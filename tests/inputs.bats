@@ -14,10 +14,10 @@ setup() {
     echo '{"torch_dtype": "float32"}' >base/config.json
 }
 
-# refused FILE SENTENCE: a merge says SENTENCE once, and leaves nothing behind
+# refused SENTENCE: one stage of a merge says SENTENCE, and nothing is left behind
 refused() {
-    run ! pack --base base out < <(tv-extract base math | combine)
-    [ "$output" = "pack: $1" ]
+    run ! bash -c 'set -o pipefail; tv-extract base math | combine | pack --base base out'
+    [ "${lines[-1]#*: }" = "$1" ]
     [ ! -e out ]
     [ -z "$(find . -name '.out*')" ]
 }

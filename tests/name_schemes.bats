@@ -11,7 +11,7 @@ make_models() {
     for e in 1 2; do
         unpack x="$1" | tv-view --values |
             awk -v e=$e '/^vector/ { n = 0 } /^-?[0-9]/ && n++ < 2 { $1 = $1 + e / 8; $2 = e } 1' |
-            sed '/^hash/d; /^step/d' | from-text | pack --like "$1" "expert$e"
+            sed '/^hash/d; /^step/d; /^ *fingerprints/d' | from-text | pack --like "$1" "expert$e"
     done
 }
 
