@@ -1,14 +1,39 @@
-/* An archive of a model, unpacked. The mutator keeps the checksums of tar's headers right, and
- * those of a zip's records. */
+/* An archive of a model, unpacked: every other size from a file, the others, if they are tars, as
+ * from a pipe. The mutator keeps the checksums of tar's headers right, and those of a zip's
+ * records. */
 #include "fuzz.h"
+#include "file_format.h"
 #include "unarchive.h"
+
+static void unarchive_file(struct model_files *f, const uint8_t *bytes, size_t size)
+{
+    struct error e;
+    const struct unarchive_input input = {.path = fuzz_descriptor_path(bytes, size), .fd = -1};
+    unarchive_model(f, &input, "/dev/shm", NULL, &e);
+}
+
+static void unarchive_pipe(struct model_files *f, const uint8_t *bytes, size_t size)
+{
+    struct error e;
+    size_t n;
+    struct unarchive_input input = {.path = "input", .fd = -1};
+    input.in = byte_input_open(fuzz_descriptor(bytes, size), "input", NULL, 0, &e);
+    if (!input.in)
+        return;
+    const unsigned char *first = byte_input_peek(input.in, &n);
+    if (file_format_detect(first, n) == FILE_FORMAT_ARCHIVE)
+        unarchive_model(f, &input, "/dev/shm", NULL, &e);
+    byte_input_close(input.in);
+}
 
 void fuzz_one(const uint8_t *bytes, size_t size)
 {
-    struct error e;
     struct model_files f = {0};
     fuzz_fixed_memory = FUZZ_ARCHIVE_MEMORY;
-    unarchive_model(&f, fuzz_descriptor_path(bytes, size), "/dev/shm", NULL, &e);
+    if (size % 2)
+        unarchive_pipe(&f, bytes, size);
+    else
+        unarchive_file(&f, bytes, size);
     model_files_free(&f);
 }
 
