@@ -1,21 +1,47 @@
-/* An .npz: a zip of .npy files. The mutator changes the bytes of one array, most often in its
- * header, so that the directory stays right. */
+/* An .npz: a zip of .npy files, compressed or not. The mutator changes the bytes of one array, most
+ * often in its header, so that the directory stays right. */
 #include "fuzz.h"
 #include "npz.h"
 #include "stored.h"
 #include "zip.h"
 
+#include <sys/mman.h>
+#include <unistd.h>
+
 #define HEADER 128 /* bytes of a header of numpy, in most files */
 
-void fuzz_one(const uint8_t *bytes, size_t size)
+static void list_and_read(const uint8_t *bytes, size_t size)
 {
     struct error e;
     struct stored_tensors s = {.file = "input"};
-    uint8_t *copy = fuzz_copy(bytes, size);
-    if (npz_recognise("input", copy, size) && !npz_is_compressed("input", copy, size) &&
-        npz_list_tensors(&s, copy, size, &e) == 0)
+    if (npz_list_tensors(&s, bytes, size, &e) == 0)
         read_stored_tensors(&s);
     stored_tensors_free(&s);
+}
+
+static void decompress_and_read(const uint8_t *bytes, size_t size)
+{
+    struct error e;
+    int fd = memfd_create("decompressed", MFD_CLOEXEC);
+    if (npz_decompress("input", bytes, size, fd, &e) == 0) {
+        size_t n = (size_t)lseek(fd, 0, SEEK_END);
+        void *copy = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (npz_recognise("input", copy, n) && !npz_is_compressed("input", copy, n))
+            list_and_read(copy, n);
+        munmap(copy, n);
+    }
+    close(fd);
+}
+
+void fuzz_one(const uint8_t *bytes, size_t size)
+{
+    uint8_t *copy = fuzz_copy(bytes, size);
+    if (npz_recognise("input", copy, size)) {
+        if (npz_is_compressed("input", copy, size))
+            decompress_and_read(copy, size);
+        else
+            list_and_read(copy, size);
+    }
     free(copy);
 }
 
@@ -38,6 +64,8 @@ size_t LLVMFuzzerCustomMutator(uint8_t *bytes, size_t size, size_t max, unsigned
     if (record && r->size)
         mutate_record(bytes + (record - bytes),
                       seed % 8 < 6 && r->size > HEADER ? HEADER : r->size);
+    else
+        size = LLVMFuzzerMutate(bytes, size, max);
     zip_free(&z);
     return size;
 }
