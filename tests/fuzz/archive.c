@@ -29,7 +29,7 @@ static void unarchive_pipe(struct model_files *f, const uint8_t *bytes, size_t s
 void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct model_files f = {0};
-    fuzz_fixed_memory = FUZZ_ARCHIVE_MEMORY;
+    fuzz_fixed_memory = FUZZ_LARGE_MEMORY;
     if (size % 2)
         unarchive_pipe(&f, bytes, size);
     else

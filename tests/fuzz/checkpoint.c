@@ -18,7 +18,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
     size_t n;
-    fuzz_fixed_memory = FUZZ_ARCHIVE_MEMORY;
+    fuzz_fixed_memory = FUZZ_LARGE_MEMORY;
     const char *file = fuzz_descriptor_path(bytes, size);
     struct ckpt *c =
         ckpt_is_checkpoint(file, &e) > 0 ? ckpt_open(file, "/dev/shm", NULL, &e) : NULL;

@@ -61,7 +61,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     bool duplicates;
     struct samples s = {0};
     const uint8_t *zero = size ? memchr(bytes, 0, size) : NULL;
-    fuzz_fixed_memory = zero ? FUZZ_ARCHIVE_MEMORY : FUZZ_FIXED_MEMORY;
+    fuzz_fixed_memory = zero ? FUZZ_LARGE_MEMORY : FUZZ_FIXED_MEMORY;
     const char *file = zero ? write_files(bytes, size, zero) : fuzz_file(0, "samples", bytes, size);
     const char *config = zero ? qwen2vl : llama;
     if (arch_config_read(&a, "config.json", config, strlen(config), &duplicates, &e)) {

@@ -1,4 +1,5 @@
 /* A saved stream, mapped: any element of any tensor. */
+#include "byte_input.h"
 #include "fuzz.h"
 #include "saved_stream.h"
 
@@ -17,6 +18,8 @@ static void read_vector(struct saved_stream *s, size_t i, size_t k)
 void fuzz_one(const uint8_t *bytes, size_t size)
 {
     struct error e;
+    if (byte_input_is_compressed(bytes, size))
+        fuzz_fixed_memory = FUZZ_LARGE_MEMORY;
     const char *file = fuzz_file_with_descriptor(0, "stream", bytes, size);
     struct saved_stream *s = saved_stream_open(file, NULL, size & 1, &e);
     if (!s)

@@ -1,8 +1,10 @@
-/* A stream from a pipe: every tensor with all of its payload. The mutator keeps lengths and hashes
- * right: it mutates one object, writes its new length, and computes all hashes again. */
-#include "fuzz.h"
+/* A stream from a pipe, compressed or not: every tensor with all of its payload. The mutator keeps
+ * lengths and hashes right: it mutates one object, writes its new length, and computes all hashes
+ * again. */
+#include "byte_input.h"
 #include "decode.h"
 #include "encode.h"
+#include "fuzz.h"
 #include "hash.h"
 #include "reader.h"
 #include "used_weights.h"
@@ -64,6 +66,8 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     struct tensor t;
     struct arena a = {0};
     bool copied;
+    if (byte_input_is_compressed(bytes, size))
+        fuzz_fixed_memory = FUZZ_LARGE_MEMORY;
     struct reader *r = reader_open(fuzz_descriptor(bytes, size), "input", &e);
     if (!r)
         return;

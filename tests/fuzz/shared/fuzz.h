@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes that an input may hold at a time. An archive needs more, for the windows of zstd and xz. */
+/* Bytes that an input may hold at a time. What is compressed needs more, for the windows of zstd
+ * and xz. */
 #define FUZZ_FIXED_MEMORY    (4 << 20)
-#define FUZZ_ARCHIVE_MEMORY  (300 << 20)
+#define FUZZ_LARGE_MEMORY    (300 << 20)
 #define FUZZ_MEMORY_PER_BYTE 1000
 /* CPU seconds, of a build with sanitizers */
 #define FUZZ_FIXED_SECONDS    1.0
