@@ -67,7 +67,7 @@ static const struct option_row rows[] = {
     {"dtype", OPTION_DTYPE, FIELD(dtype), "TYPE",
      .help = "store every floating-point tensor as float32, bfloat16, float16 or float64, or, in a "
              ".gguf file, matrices as q8_0",
-     .choices = GGUF_OUTPUT_CHOICES, .not_a_choice = GGUF_OUTPUT_NOT_A_CHOICE},
+     .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
      .help = "task vectors: omit tensors of the base that the stream lacks"},
     {"tokenizer", OPTION_STRING, FIELD(tokenizer), "MODEL",
@@ -212,7 +212,7 @@ static int check_options(const struct stage *s, struct error *e)
     if (writes_gguf(s) && (o->tokenizer || o->chat_template || o->no_tokenizer))
         return error_set(e, "--tokenizer, --no-tokenizer and --chat-template are not supported for "
                             "a .gguf file, which has the tokenizer of --like or --base");
-    if (!writes_gguf(s) && o->dtype == GGUF_OUTPUT_Q8_0)
+    if (!writes_gguf(s) && o->dtype == GGUF_ENCODING_Q8_0)
         return error_set(e, "--dtype=q8_0 needs a .gguf file as OUT");
     if ((o->base != NULL) + (o->onto != NULL) + (o->like != NULL) > 1)
         return error_set(e, "only one of --base, --onto and --like can be given");

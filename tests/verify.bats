@@ -147,6 +147,46 @@ END
     verified --spool . merged.safetensors chat math
 }
 
+@test "GGUF files of every type, and an edited byte of one" {
+    local gguf=$GOLDEN/quantised/gguf/models
+    local like=$gguf/write-base/model.gguf inputs=(a.safetensors b.safetensors)
+    unpack "$like" | pack a.safetensors
+    unpack "$gguf/llama-q8_0/model.gguf" | pack b.safetensors
+    unpack "${inputs[@]}" | combine --normalize=all >weights.tvs
+    for type in f32 f16 bf16 q8_0; do
+        rm -f edited.gguf
+        pack --like "$like" --dtype $type $type.gguf <weights.tvs
+        verified $type.gguf "${inputs[@]}" || wrong "of $type" || return 1
+        /usr/bin/python3 - $type.gguf <<'END'
+import sys
+data = bytearray(open(sys.argv[1], "rb").read().rstrip(b"\0"))
+data[-1] ^= 1
+with open(sys.argv[1], "rb") as f:
+    data += f.read()[len(data):]
+open("edited.gguf", "wb").write(data)
+END
+        differs 'different elements: ' edited.gguf "${inputs[@]}" || wrong "of $type" || return 1
+        grep -q '(1 of [0-9]*, the first at flat index ' .answer || wrong "$type: $(<.answer)" || return 1
+    done
+    sed 's/--dtype=float16/--dtype=float32/' f16.gguf >edited.gguf
+    differs 'different dtype: lm_head.weight (F16, recomputed F32)' edited.gguf "${inputs[@]}"
+    echo '{merge_method: linear, models: [{model: a.safetensors}, {model: b.safetensors}], parameters: {weight: 0.3}}' >config.yml
+    tv merge --quiet --like "$like" config.yml merged.gguf
+    verified merged.gguf .
+    tv verify --print merged.gguf . | grep -c ' OUT.gguf$'
+    tv-extract base="$like" b.safetensors 2>.err | combine | pack --base base="$like" merged-base.gguf
+    tv verify merged-base.gguf "$gguf"/* b.safetensors
+}
+
+@test "a model that was read from standard input is found as NAME=PATH only" {
+    tv-extract base=base math=- <math/model.safetensors | combine | pack --base base merged.safetensors
+    edited 'assert "fingerprints" not in hist[0]'
+    trouble "math was read from standard input, so it cannot be found unless it is given as NAME=PATH" \
+        merged.safetensors .
+    verified merged.safetensors base math=math
+    differs "input math: its tensors have the full hash" merged.safetensors base math=code
+}
+
 @test "inputs by name, under other names, in folders, in the Hub's cache, and files by hash" {
     tv-extract base math | weigh --table <(printf '%s\tmath\t0\t0.25\n' model.norm.weight) | combine |
         pack --base base merged.safetensors

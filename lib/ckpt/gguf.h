@@ -44,6 +44,14 @@ struct gguf {
 int gguf_read(struct gguf *g, const unsigned char *bytes, size_t size, struct error *e);
 void gguf_free(struct gguf *g);
 
+static inline uint64_t gguf_tensor_elements(const struct gguf_tensor *t)
+{
+    uint64_t n = 1;
+    for (size_t i = 0; i < t->rank; i++)
+        n *= t->shape[i];
+    return n;
+}
+
 /* x rounded up to a multiple of the alignment, a power of two. */
 static inline uint64_t gguf_align(uint64_t x, uint64_t alignment)
 {

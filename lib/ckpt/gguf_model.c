@@ -269,20 +269,28 @@ static const struct tensor_encoding *make_encoding(const struct gguf_tensor *t, 
     return encoding;
 }
 
+const char *gguf_model_listed_name(const struct gguf_model *m, const struct gguf_tensor *t,
+                                   struct arena *a)
+{
+    const char *hf = NULL;
+    if (!m->is_known)
+        return t->name;
+    enum gguf_name_kind kind = gguf_names_to_hf(t->name, a, &hf);
+    if (kind == GGUF_NAME_ROPE || kind == GGUF_NAME_DROPPED)
+        return NULL;
+    return hf ? hf : t->name;
+}
+
 static int add_tensor(const struct gguf_model *m, const struct gguf_tensor *t,
                       struct stored_tensors *s, struct error *e)
 {
     enum dtype d = ggml_type_find(t->type)->dtype;
-    const char *name = t->name, *hf = NULL;
+    const char *name = gguf_model_listed_name(m, t, &s->arena);
     size_t interleaved = 0;
-    if (m->is_known) {
-        enum gguf_name_kind kind = gguf_names_to_hf(t->name, &s->arena, &hf);
-        if (kind == GGUF_NAME_ROPE || kind == GGUF_NAME_DROPPED)
-            return 0;
-        name = hf ? hf : name;
-        if (gguf_model_find_interleaved_rows(m, t, &interleaved, e) < 0)
-            return -1;
-    }
+    if (!name)
+        return 0;
+    if (m->is_known && gguf_model_find_interleaved_rows(m, t, &interleaved, e) < 0)
+        return -1;
     const struct stored_tensor stored = {.dtype = d == DTYPE_NONE ? DTYPE_F32 : d,
                                          .rank = t->rank,
                                          .shape = t->shape,

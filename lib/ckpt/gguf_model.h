@@ -34,6 +34,9 @@ void gguf_model_close(struct gguf_model *m);
 /* Adds the tensors of file i to `s`, and sets its header. */
 int gguf_model_list_tensors(const struct gguf_model *m, size_t i, struct stored_tensors *s,
                             struct error *e);
+/* The name of a tensor in that list, in the arena; NULL if it is not in it. */
+const char *gguf_model_listed_name(const struct gguf_model *m, const struct gguf_tensor *t,
+                                   struct arena *a);
 /* The metadata of the model, which are in its first file. */
 const struct gguf_metadata *gguf_model_metadata(const struct gguf_model *m);
 /* The metadata value ARCHITECTURE.KEY; as gguf_metadata_find_constant. */

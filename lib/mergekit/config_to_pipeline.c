@@ -3,7 +3,7 @@
 #include "document_to_pipeline.h"
 #include "result_config_and_dtype.h"
 #include "chat_template.h"
-#include "gguf_output.h"
+#include "gguf_encoding.h"
 
 #include <string.h>
 
@@ -95,8 +95,8 @@ static void add_base_command(const struct pipeline_builder *b, const struct inpu
 static void add_dtype_option(const struct pipeline_builder *b, struct pipeline_command *pack)
 {
     enum dtype dtype = b->options->dtype;
-    if (dtype == GGUF_OUTPUT_Q8_0)
-        pipeline_builder_add_option(pack, "dtype", GGUF_OUTPUT_CHOICES, b->a);
+    if (dtype == GGUF_ENCODING_Q8_0)
+        pipeline_builder_add_option(pack, "dtype", GGUF_ENCODING_CHOICES, b->a);
     else
         pipeline_builder_add_dtype(pack, dtype != DTYPE_NONE ? dtype : b->config->out_dtype, b->a);
 }

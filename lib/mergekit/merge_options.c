@@ -1,6 +1,6 @@
 #include "merge_options.h"
 
-#include "gguf_output.h"
+#include "gguf_encoding.h"
 #include "printable.h"
 
 #include <ctype.h>
@@ -55,7 +55,7 @@ const struct option_row merge_options_rows[] = {
     {"dtype", OPTION_DTYPE, FIELD(dtype), "TYPE",
      .help = "store every floating-point tensor as float32, bfloat16, float16 or float64, or, in a "
              ".gguf file, matrices as q8_0 (default: out_dtype)",
-     .choices = GGUF_OUTPUT_CHOICES, .not_a_choice = GGUF_OUTPUT_NOT_A_CHOICE},
+     .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
     {"random-seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of DARE and DELLA (default 0)",
      .default_value = "0"},
     {"out-shard-size", OPTION_STRING, FIELD(shard_size), "N",

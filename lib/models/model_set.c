@@ -286,13 +286,16 @@ static bool pipe_is_in_order(const struct model_set *m, size_t model)
 static int copy_unordered_pipe(struct model_set *m, struct stage *s, struct header *h,
                                struct error *e)
 {
+    bool all_known = true;
     for (size_t i = 0; i < m->n_models; i++) {
         if (model_source_is_pipe(m->models[i]) && !pipe_is_in_order(m, i) &&
             copy_pipe(m, s, i, "its tensors are not in the order of the stream", e))
             return -1;
         model_source_set_identity(m->models[i], h, i);
-        stage_record_fingerprint(s, h->models[i].fingerprint);
+        all_known = all_known && h->models[i].has_fingerprint;
     }
+    for (size_t i = 0; all_known && i < m->n_models; i++)
+        stage_record_fingerprint(s, h->models[i].fingerprint);
     return 0;
 }
 

@@ -1,10 +1,8 @@
 #include "gguf_output.h"
 
-#include "ggml_blocks.h"
 #include "gguf_config.h"
 #include "gguf_header.h"
 #include "gguf_names.h"
-#include "glob_pattern.h"
 #include "name_index.h"
 
 #include <stdlib.h>
@@ -25,7 +23,7 @@ struct output_tensor {
 struct gguf_output {
     const struct gguf_model *like;
     const struct header *result;
-    enum ggml_type type;           /* of matrices */
+    struct gguf_encoding encoding;
     struct output_tensor *tensors; /* in the order of the file */
     size_t n;
     struct output_tensor **of_result; /* [tensor of the result] */
@@ -41,70 +39,17 @@ static const char *like_name(const struct gguf_output *o)
 
 /* ---- types ----------------------------------------------------------------------------------- */
 
-static bool is_matrix(const struct gguf_tensor *t)
-{
-    return t->rank > 1 && !glob_pattern_text_ends_with(t->name, "_norm.weight") &&
-           !glob_pattern_text_ends_with(t->name, ".bias");
-}
-
-static uint64_t count_elements(const struct gguf_tensor *t)
-{
-    uint64_t n = 1;
-    for (size_t i = 0; i < t->rank; i++)
-        n *= t->shape[i];
-    return n;
-}
-
-/* The type of most elements of the other file's matrices. */
-static enum ggml_type find_most_common_type(const struct gguf_model *m)
-{
-    uint64_t elements[64] = {0};
-    size_t best = 0;
-    for (size_t f = 0; f < m->n_files; f++)
-        for (size_t i = 0; i < m->files[f].n; i++)
-            if (is_matrix(&m->files[f].tensors[i]))
-                elements[m->files[f].tensors[i].type] += count_elements(&m->files[f].tensors[i]);
-    for (size_t i = 0; i < 64; i++)
-        if (elements[i] > elements[best])
-            best = i;
-    return (enum ggml_type)best;
-}
-
-static bool is_written(enum ggml_type type)
-{
-    return type == GGML_TYPE_F32 || type == GGML_TYPE_F16 || type == GGML_TYPE_BF16 ||
-           type == GGML_TYPE_Q8_0;
-}
-
 static int choose_type(struct gguf_output *o, enum dtype dtype, struct error *e)
 {
-    enum ggml_type like = find_most_common_type(o->like);
-    o->type = dtype == GGUF_OUTPUT_Q8_0 ? GGML_TYPE_Q8_0
-              : dtype == DTYPE_F32      ? GGML_TYPE_F32
-              : dtype == DTYPE_F16      ? GGML_TYPE_F16
-              : dtype == DTYPE_BF16     ? GGML_TYPE_BF16
-                                        : like;
+    o->encoding = gguf_encoding_choose(o->like, dtype);
     if (dtype == DTYPE_F64)
         return error_set(e, "a GGUF file cannot be written as float64; use --dtype=float32");
-    if (is_written(o->type))
+    if (gguf_encoding_is_written(o->encoding.type))
         return 0;
     return error_set(e,
                      "%s is %s, which cannot be written; use --dtype=float16 or --dtype=q8_0, and "
                      "llama-quantize for other types",
-                     like_name(o), ggml_type_find(like)->name);
-}
-
-/* Vectors are F32, because llama.cpp's kernels need it. So are matrices that are F32 in a file with
- * others that are not. */
-static enum ggml_type choose_tensor_type(const struct gguf_output *o, const struct gguf_tensor *t,
-                                         bool like_is_f32)
-{
-    enum dtype d = ggml_type_find(t->type)->dtype;
-    if (d != DTYPE_NONE && !dtype_is_float(d))
-        return t->type;
-    if (!is_matrix(t) || (t->type == GGML_TYPE_F32 && !like_is_f32))
-        return GGML_TYPE_F32;
-    return o->type == GGML_TYPE_Q8_0 && t->shape[t->rank - 1] % 32 != 0 ? GGML_TYPE_F16 : o->type;
+                     like_name(o), ggml_type_find(o->encoding.like)->name);
 }
 
 /* ---- matching the tensors -------------------------------------------------------------------- */
@@ -141,8 +86,7 @@ static const char *find_result_name(struct gguf_output *o, const struct gguf_ten
 
 /* Adds a tensor of the other file to the new one. A missing one is added to the list of names. */
 static int match_tensor(struct gguf_output *o, const struct name_index *names,
-                        const struct gguf_tensor *like, bool like_is_f32, const char **missing,
-                        struct error *e)
+                        const struct gguf_tensor *like, const char **missing, struct error *e)
 {
     bool drop;
     const char *name = find_result_name(o, like, &drop);
@@ -159,7 +103,7 @@ static int match_tensor(struct gguf_output *o, const struct name_index *names,
         return 0;
     t->index = (size_t)found;
     t->result = &o->result->tensors[found];
-    t->type = choose_tensor_type(o, like, like_is_f32);
+    t->type = gguf_encoding_tensor_type(&o->encoding, like);
     o->of_result[found] = t;
     return check_tensor(o, t, e) < 0 ||
                    (o->like->is_known &&
@@ -185,7 +129,6 @@ static int check_all_are_used(struct gguf_output *o, struct error *e)
 static int match_all_tensors(struct gguf_output *o, struct error *e)
 {
     const struct gguf_model *m = o->like;
-    bool like_is_f32 = find_most_common_type(m) == GGML_TYPE_F32;
     struct name_index names = {0};
     const char *missing = NULL;
     size_t n = 0;
@@ -197,7 +140,7 @@ static int match_all_tensors(struct gguf_output *o, struct error *e)
         name_index_add(&names, o->result->tensors[i].name, i, &o->arena);
     for (size_t f = 0; f < m->n_files; f++)
         for (size_t i = 0; i < m->files[f].n; i++)
-            if (match_tensor(o, &names, &m->files[f].tensors[i], like_is_f32, &missing, e) < 0)
+            if (match_tensor(o, &names, &m->files[f].tensors[i], &missing, e) < 0)
                 return -1;
     if (missing)
         return error_set(e, "the stream lacks tensors of %s: %.400s", like_name(o), missing);
@@ -212,8 +155,7 @@ static void set_offsets(struct gguf_output *o)
     size_t carried = o->result->n_tensors;
     for (size_t i = 0; i < o->n; i++) {
         struct output_tensor *t = &o->tensors[i];
-        const struct ggml_type_info *info = ggml_type_find(t->type);
-        t->size = count_elements(t->like) / info->elements * info->bytes;
+        t->size = gguf_encoding_bytes(t->type, gguf_tensor_elements(t->like));
         t->offset = offset;
         offset = gguf_align(offset + t->size, o->like->files[0].alignment);
         if (!t->result)
@@ -256,12 +198,12 @@ static struct bytes encode_header(const struct gguf_output *o, struct encoded_he
         {GGML_TYPE_F32, 0}, {GGML_TYPE_F16, 1}, {GGML_TYPE_Q8_0, 7}, {GGML_TYPE_BF16, 32}};
     struct gguf_header h = {.metadata = gguf_model_metadata(o->like),
                             .alignment = o->like->files[0].alignment,
-                            .is_quantized = o->type == GGML_TYPE_Q8_0,
+                            .is_quantized = o->encoding.type == GGML_TYPE_Q8_0,
                             .n_texts = o->n_metadata,
                             .texts = o->metadata,
                             .n = o->n};
     for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
-        if (file_types[i].type == o->type)
+        if (file_types[i].type == o->encoding.type)
             h.file_type = file_types[i].file_type;
     struct gguf_header_tensor *tensors = mem_alloc(o->n, sizeof *tensors);
     for (size_t i = 0; i < o->n; i++) {
@@ -302,39 +244,17 @@ struct shard_layout *gguf_output_layout(const struct gguf_output *o)
 
 /* ---- elements -------------------------------------------------------------------------------- */
 
-static int overflow_error(const struct output_tensor *t, size_t index, struct error *e)
-{
-    return error_set(e, "tensor %s overflows %s at flat index %zu; choose another --dtype",
-                     t->result->name, ggml_type_find(t->type)->name, index);
-}
-
-/* Encodes n finite elements; `first` is the flat index of the first. */
-static int encode(const struct output_tensor *t, size_t first, size_t n, const float *x,
-                  bool allow_nonfinite, unsigned char *to, struct error *e)
-{
-    enum dtype d = ggml_type_find(t->type)->dtype;
-    size_t bad = dtype_find_nonfinite(DTYPE_F32, x, n);
-    if (d == DTYPE_NONE) {
-        if (bad == n)
-            bad = ggml_blocks_encode_q8_0(x, n, to);
-        return bad < n ? overflow_error(t, first + bad, e) : 0;
-    }
-    dtype_from_f32(d, x, to, n);
-    bad = allow_nonfinite ? n : dtype_find_nonfinite(d, to, n);
-    return bad < n ? overflow_error(t, first + bad, e) : 0;
-}
-
 /* Writes n elements that are adjacent in the file, where `place` is the index of the first. */
 static int encode_and_write(const struct output_tensor *t, size_t first, size_t place, size_t n,
                             const float *x, bool allow_nonfinite, gguf_output_writer *write,
                             void *to, struct error *e)
 {
-    const struct ggml_type_info *info = ggml_type_find(t->type);
-    size_t size = n / info->elements * info->bytes;
+    const struct gguf_elements from = {t->result->name, t->type, first, n, x};
+    size_t size = gguf_encoding_bytes(t->type, n);
     unsigned char *bytes = mem_alloc_aligned(size);
-    int failed = encode(t, first, n, x, allow_nonfinite, bytes, e);
+    int failed = gguf_encoding_encode(&from, allow_nonfinite, bytes, e);
     if (!failed)
-        failed = write(to, t->index, place / info->elements * info->bytes, bytes, size, e);
+        failed = write(to, t->index, gguf_encoding_bytes(t->type, place), bytes, size, e);
     free(bytes);
     return failed;
 }

@@ -6,22 +6,16 @@
 #ifndef TV_GGUF_OUTPUT_H
 #define TV_GGUF_OUTPUT_H
 
-#include "gguf_model.h"
+#include "gguf_encoding.h"
 #include "header.h"
 #include "shard_layout.h"
-
-/* In place of a dtype: Q8_0. As an option it is a choice of OPTION_DTYPE (option_row.h). */
-#define GGUF_OUTPUT_Q8_0    ((enum dtype)DTYPE_COUNT)
-#define GGUF_OUTPUT_CHOICES "q8_0"
-#define GGUF_OUTPUT_NOT_A_CHOICE                                                                   \
-    " (FP8 and K-quants are not written; for K-quants run llama-quantize on a .gguf file)"
 
 struct gguf_output;
 
 struct gguf_output_spec {
     const struct gguf_model *like;
     const struct header *result; /* one vector per tensor; all floating-point ones are F32 */
-    enum dtype dtype;            /* of matrices: F32, F16, BF16, GGUF_OUTPUT_Q8_0; DTYPE_NONE: as
+    enum dtype dtype;            /* of matrices: F32, F16, BF16, GGUF_ENCODING_Q8_0; DTYPE_NONE: as
                                     most of the other file's. Vectors are F32. */
     size_t n_metadata;           /* keys and values to add */
     const char *const (*metadata)[2];

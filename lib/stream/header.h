@@ -24,7 +24,7 @@ struct history_step {
     const char *tool, *version;
     size_t n_arguments;
     const char **arguments; /* words of a command line: the options that change the result */
-    size_t n_fingerprints;  /* of the models that the arguments name, in order; 0: unknown */
+    size_t n_fingerprints;  /* of the models that the arguments name, in order; 0: one is unknown */
     const uint64_t *fingerprints;
     /* The histories of several inputs, or of the models that the arguments name: empty for a
      * checkpoint. 0: the only input is the step before, or only checkpoints are read. */

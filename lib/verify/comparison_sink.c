@@ -6,6 +6,7 @@
 #include "source_sink_services.h"
 #include "stage.h"
 #include "standard_output.h"
+#include "stored_form.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -22,7 +23,8 @@ struct options {
 static const struct option_row rows[] = {
     {"base", OPTION_STRING, FIELD(base), "BASE", .help = "as for pack"},
     {"onto", OPTION_STRING, FIELD(onto), "MODEL", .help = "as for pack"},
-    {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE", .help = "as for pack"},
+    {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE", .help = "as for pack",
+     .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL, .help = "as for pack"},
     {"carried-weights", OPTION_FLAG, FIELD(carried_weights), NULL,
      .help = "the weights are those that the model carries"},
@@ -44,6 +46,7 @@ struct sink {
     struct recorded_merge recorded;
     struct base_model *base;
     struct checkpoint_contents contents;
+    struct stored_form form;           /* of the model */
     struct checkpoint_tensors tensors; /* of `contents`, received by compare_elements */
     struct comparison *comparisons;    /* [tensor of the result] */
     struct comparison_report report;
@@ -63,7 +66,7 @@ static void match_tensor(struct sink *s, size_t i)
 {
     struct comparison_report *r = &s->report;
     const struct tensor *t = &s->contents.header->tensors[i];
-    enum dtype dtype = t->vectors[0].dtype;
+    const char *stored, *recomputed;
     long found = ckpt_find_tensor(s->model, t->name);
     s->comparisons[i] = (struct comparison){.tensor = -1, .first = UINT64_MAX};
     if (found < 0) {
@@ -75,10 +78,10 @@ static void match_tensor(struct sink *s, size_t i)
         own->rank == t->rank && memcmp(own->shape, t->shape, t->rank * sizeof *t->shape) == 0;
     if (!same_shape)
         comparison_report_add(r, DIFFERENT_SHAPE, t->name, format_shapes(&r->arena, t, own));
-    else if (own->dtype != dtype)
+    else if (!stored_form_has_dtype(&s->form, s->model, (size_t)found, t->vectors[0].dtype, &stored,
+                                    &recomputed))
         comparison_report_add(r, DIFFERENT_DTYPE, t->name,
-                              arena_printf(&r->arena, "%s, recomputed %s", dtype_name(own->dtype),
-                                           dtype_name(dtype)));
+                              arena_printf(&r->arena, "%s, recomputed %s", stored, recomputed));
     else
         s->comparisons[i].tensor = found;
 }
@@ -121,14 +124,10 @@ static void record_different(struct comparison *c, uint64_t n, uint64_t first)
         ;
 }
 
-/* For struct checkpoint_tensors. */
-static int compare_elements(void *sink, size_t index, size_t first, size_t n, const void *x,
-                            struct error *e)
+/* Compares n elements, converted to the model's form, with those of the model. */
+static void compare_with_stored(const struct sink *s, struct comparison *c, size_t first, size_t n,
+                                const void *x)
 {
-    struct sink *s = sink;
-    struct comparison *c = &s->comparisons[index];
-    if (c->tensor < 0 || n == 0)
-        return 0;
     size_t model_tensor = (size_t)c->tensor;
     const struct ckpt_tensor *own = ckpt_tensor(s->model, model_tensor);
     size_t size = dtype_bytes(own->dtype, n), bits = dtype_bits(own->dtype);
@@ -144,7 +143,23 @@ static int compare_elements(void *sink, size_t index, size_t first, size_t n, co
     }
     free(read);
     ckpt_release_pages(s->model, model_tensor, first, n);
-    return 0;
+}
+
+/* For struct checkpoint_tensors. */
+static int compare_elements(void *sink, size_t index, size_t first, size_t n, const void *x,
+                            struct error *e)
+{
+    struct sink *s = sink;
+    struct comparison *c = &s->comparisons[index];
+    void *owned;
+    if (c->tensor < 0 || n == 0)
+        return 0;
+    const void *converted =
+        stored_form_convert(&s->form, s->model, (size_t)c->tensor, first, n, x, &owned, e);
+    if (converted)
+        compare_with_stored(s, c, first, n, converted);
+    free(owned);
+    return converted ? 0 : -1;
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -161,16 +176,30 @@ static int open_base(struct stage *s, struct sink *own, const struct header *h, 
     return 0;
 }
 
+/* Describes the result, and the form that it is compared in. */
+static int init_contents(struct sink *own, const struct header *h, const char *file,
+                         const struct options *o, struct error *e)
+{
+    bool is_gguf = ckpt_gguf_model(own->model) != NULL;
+    const struct checkpoint_contents_options options = {.dtype = is_gguf ? DTYPE_F32 : o->dtype,
+                                                        .fill = !o->no_fill};
+    if (!is_gguf && o->dtype == GGUF_ENCODING_Q8_0)
+        return error_set(
+            e, "the history of %s has a pack with --dtype=q8_0, but it is no GGUF file", file);
+    if (checkpoint_contents_init(&own->contents, header_copy(h), own->base, &options, e))
+        return -1;
+    enum dtype dtype = o->dtype != DTYPE_NONE ? o->dtype : own->contents.header->input_rounding;
+    return stored_form_init(&own->form, own->model, file, dtype, e);
+}
+
 static int open_sink(struct stage *s, struct header *h, struct error *e)
 {
-    const struct options *o = s->options;
     struct sink *own = s->data = mem_alloc(1, sizeof *own);
-    const struct checkpoint_contents_options contents = {.dtype = o->dtype, .fill = !o->no_fill};
-    own->model = ckpt_open(s->operands.items[0], s->common.spool, NULL, e);
-    if (!own->model ||
-        recorded_merge_read(&own->recorded, own->model, s->operands.items[0], &s->arena, e) ||
+    const char *file = s->operands.items[0];
+    own->model = ckpt_open(file, s->common.spool, NULL, e);
+    if (!own->model || recorded_merge_read(&own->recorded, own->model, file, &s->arena, e) ||
         checkpoint_tensors_check_vectors(h, e) || open_base(s, own, h, e) ||
-        checkpoint_contents_init(&own->contents, header_copy(h), own->base, &contents, e))
+        init_contents(own, h, file, s->options, e))
         return -1;
     own->tensors = (struct checkpoint_tensors){.contents = &own->contents,
                                                .base = own->base,
@@ -281,6 +310,7 @@ static int close_sink(struct stage *s, bool ok, struct error *e)
     base_model_close(own->base);
     recorded_merge_free(&own->recorded);
     ckpt_close(own->model);
+    stored_form_free(&own->form);
     checkpoint_contents_free(&own->contents);
     arena_free(&own->report.arena);
     free(own->comparisons);

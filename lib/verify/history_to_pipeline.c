@@ -139,6 +139,8 @@ static void list_missing_model(struct builder *b, const struct recorded_input *w
         text = arena_printf(b->a, "%s (fingerprint %016llx)", wanted->name,
                             (unsigned long long)wanted->fingerprint);
     string_list_append(&b->plan->missing, b->a, text);
+    if (!wanted->has_fingerprint && recorded_merge_was_piped(b->recorded, wanted->name))
+        string_list_append(&b->plan->piped, b->a, wanted->name);
 }
 
 /* The word for a model of a step, NAME or NAME[from:to], after `before`. */
@@ -151,6 +153,9 @@ static int make_model_word(struct builder *b, const char *before, const char *op
         .name = range ? arena_copy_text_n(b->a, operand, (size_t)(range - operand)) : operand,
         .has_fingerprint = fingerprint != NULL,
         .fingerprint = fingerprint ? *fingerprint : 0};
+    if (!fingerprint)
+        wanted.has_fingerprint =
+            recorded_merge_fingerprint(b->recorded, wanted.name, &wanted.fingerprint);
     struct found_input found;
     *w = (struct pipeline_word){.suffix = range ? range : ""};
     if (input_search_find_model(b->inputs, &wanted, &found, b->e) ||

@@ -19,6 +19,7 @@ struct verification_plan {
     bool carries_weights;       /* those of the model stand for a calibration */
     struct string_list inputs;  /* names */
     struct string_list missing; /* inputs that were not found, with fingerprint or hash */
+    struct string_list piped;   /* of those, models that were read from standard input: names */
     struct string_list notes;   /* what else is not as it was in the merge: sentences */
 };
 

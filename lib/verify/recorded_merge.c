@@ -26,11 +26,12 @@ static int read_history(const struct reading *r)
     const char *text = find_text(r, HISTORY_JSON_KEY);
     if (text && history_json_parse(&r->merge->history, r->file, text, r->a, r->e))
         return -1;
-    return r->merge->history.n ? 0
-                               : error_set(r->e,
-                                           "%s has no history; only safetensors files that tvtools "
-                                           "has written can be verified",
-                                           r->file);
+    return r->merge->history.n
+               ? 0
+               : error_set(r->e,
+                           "%s has no history; only safetensors and GGUF files that "
+                           "tvtools has written can be verified",
+                           r->file);
 }
 
 /* Parses an optional JSON object. An empty one is none. */
@@ -84,8 +85,30 @@ void recorded_merge_free(struct recorded_merge *m)
     json_decref(m->weights);
 }
 
+static bool is_hash(const char *text)
+{
+    return text && strlen(text) == 16 && strspn(text, "0123456789abcdef") == 16;
+}
+
 const char *recorded_merge_hash(const struct recorded_merge *m, const char *model)
 {
     const char *hash = json_string_value(json_object_get(m->hashes, model));
-    return hash && strspn(hash, "0123456789abcdef") == 16 ? hash : NULL;
+    return is_hash(hash) ? hash : NULL;
+}
+
+bool recorded_merge_fingerprint(const struct recorded_merge *m, const char *model,
+                                uint64_t *fingerprint)
+{
+    const json_t *identity = json_object_get(m->models, model);
+    const char *text = json_string_value(json_object_get(identity, "fingerprint"));
+    if (!is_hash(text))
+        return false;
+    *fingerprint = strtoull(text, NULL, 16);
+    return true;
+}
+
+bool recorded_merge_was_piped(const struct recorded_merge *m, const char *model)
+{
+    const json_t *identity = json_object_get(m->models, model);
+    return identity && !json_object_get(identity, "fingerprint");
 }

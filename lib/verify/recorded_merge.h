@@ -23,5 +23,11 @@ int recorded_merge_read(struct recorded_merge *m, const struct ckpt *c, const ch
 void recorded_merge_free(struct recorded_merge *m);
 /* The full hash of a model, 16 hexadecimal digits; NULL if it is unknown. */
 const char *recorded_merge_hash(const struct recorded_merge *m, const char *model);
+/* The fingerprint of a model; false if it is unknown. A step without fingerprints has read some of
+ * its models as they arrived on standard input. */
+bool recorded_merge_fingerprint(const struct recorded_merge *m, const char *model,
+                                uint64_t *fingerprint);
+/* Was the model read as it arrived on standard input? It has no fingerprint then. */
+bool recorded_merge_was_piped(const struct recorded_merge *m, const char *model);
 
 #endif

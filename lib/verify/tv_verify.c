@@ -42,7 +42,8 @@ static const struct filter descriptor = {
 
 struct command {
     struct stage *stage;
-    const char *model; /* the operand */
+    const char *model;  /* the operand */
+    const char *output; /* what --print names in its place */
     struct recorded_merge recorded;
     struct verification_plan plan;
     struct input_search *inputs;
@@ -55,6 +56,7 @@ static int read_recorded_merge(struct command *c, struct error *e)
 {
     struct ckpt *model = ckpt_open(c->model, c->stage->common.spool, NULL, e);
     int failed = model ? recorded_merge_read(&c->recorded, model, c->model, &c->a, e) : -1;
+    c->output = model && ckpt_gguf_model(model) ? "OUT.gguf" : "OUT";
     ckpt_close(model);
     return failed;
 }
@@ -91,6 +93,12 @@ static int check_inputs_are_found(struct command *c, struct error *e)
 {
     const struct string_list *missing = &c->plan.missing;
     const char *text = "", *unreadable = input_search_first_unreadable(c->inputs);
+    if (c->plan.piped.n)
+        return error_set(
+            e,
+            "%.100s: %.200s was read from standard input, so it cannot be found unless "
+            "it is given as NAME=PATH",
+            c->model, c->plan.piped.items[0]);
     for (size_t i = 0; i < missing->n && i < MAX_LISTED; i++)
         text = arena_printf(&c->a, "%s%s%.200s", text, i ? ", " : "", missing->items[i]);
     if (missing->n > MAX_LISTED)
@@ -122,7 +130,7 @@ static void add_pack(struct command *c)
     for (size_t i = 0; i < c->plan.pack.n_options; i++)
         pipeline_add_word(to, c->plan.pack.options[i], &c->a);
     add_base_option(c, to);
-    pipeline_add_operand(to, "OUT", &c->a);
+    pipeline_add_operand(to, c->output, &c->a);
 }
 
 static void add_list(struct command *c, struct pipeline_command *to, const char *option,
