@@ -9,7 +9,7 @@
 #define TV_CKPT_H
 
 #include "byte_input.h"
-#include "dtype.h"
+#include "ckpt_tensor.h"
 #include "error.h"
 #include "hf_cache.h"
 
@@ -20,19 +20,6 @@
 
 struct ckpt;
 struct gguf_model;
-
-struct ckpt_tensor {
-    const char *name;
-    enum dtype dtype;
-    enum dtype file_dtype; /* of a new file with these elements */
-    size_t rank;
-    const uint64_t *shape;
-    size_t elements;
-    /* The mapped bytes: little-endian, dense, C order, at any alignment. NULL for a strided view
-     * and for an encoding, whose elements only ckpt_read_elements gives. */
-    const unsigned char *data;
-    const struct tensor_encoding *encoding; /* tensor_encoding.h; NULL: stored as they are read */
-};
 
 /* A path is one of a model, or "PATH#KEY" (model_path.h). Opens a folder (model.safetensors, shards
  * with an index, pytorch_model*.bin, or one GGUF model), one weight file, or an archive of such a
@@ -69,8 +56,6 @@ int ckpt_check_unchanged(const struct ckpt *c, struct error *e);
  * (such as a stream), -1 if it cannot be read. */
 int ckpt_is_checkpoint(const char *path, struct error *e);
 
-/* The bytes of the file that contain n elements. */
-size_t ckpt_tensor_bytes(const struct ckpt_tensor *t, size_t n);
 /* The model as GGUF files have it; NULL if its weights are in other files. */
 const struct gguf_model *ckpt_gguf_model(const struct ckpt *c);
 
