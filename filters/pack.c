@@ -16,13 +16,11 @@
  */
 #include "auxiliary_files.h"
 #include "base_model.h"
+#include "checkpoint_output.h"
 #include "checkpoint_tensors.h"
-#include "checkpoint_writer.h"
 #include "filter.h"
-#include "gguf_output.h"
 #include "input_guard.h"
 #include "layer_slice.h"
-#include "merge_part.h"
 #include "source_sink_services.h"
 #include "stage.h"
 
@@ -86,10 +84,8 @@ struct pack {
     struct model_source *like; /* weights */
     struct checkpoint_contents contents;
     struct used_weights *weights;
-    struct gguf_output *gguf;          /* a .gguf file; NULL: another form */
     struct checkpoint_tensors tensors; /* of `contents`, written to ... */
-    struct checkpoint_writer *writer;  /* ... this, as a whole, or ... */
-    struct merge_part *part;           /* ... to this, with --part or --resume, shard by shard */
+    struct checkpoint_output output;   /* ... this */
 };
 
 /* The base or the --like model, whose auxiliary files are copied; NULL if there is none. */
@@ -120,28 +116,7 @@ static bool writes_single_file(const struct stage *s)
     return get_output_form(s) == OUTPUT_SAFETENSORS || writes_gguf(s);
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
-
-/* A gguf_output_writer. */
-static int write_tensor_bytes(void *pack, size_t index, uint64_t offset, const void *x, size_t size,
-                              struct error *e)
-{
-    const struct pack *p = pack;
-    if (p->part)
-        return partial_checkpoint_write_tensor(merge_part_checkpoint(p->part), index, offset, x,
-                                               size, e);
-    return checkpoint_writer_write_tensor(p->writer, index, offset, x, size, e);
-}
-
-/* An auxiliary_file_writer. */
-static int write_auxiliary_file(void *pack, const char *name, const void *bytes, size_t size,
-                                struct error *e)
-{
-    const struct pack *p = pack;
-    if (p->part)
-        return partial_checkpoint_write_file(merge_part_checkpoint(p->part), name, bytes, size, e);
-    return checkpoint_writer_write_file(p->writer, name, bytes, size, e);
-}
+/* ---- tensors --------------------------------------------------------------------------------- */
 
 /* For struct checkpoint_tensors. */
 static int write_elements(void *pack, size_t index, size_t first, size_t n, const void *x,
@@ -149,13 +124,9 @@ static int write_elements(void *pack, size_t index, size_t first, size_t n, cons
 {
     struct pack *p = pack;
     enum dtype d = p->contents.header->tensors[index].vectors[0].dtype;
-    if (p->gguf)
-        return gguf_output_write_elements(p->gguf, index, first, n, x, p->tensors.allow_nonfinite,
-                                          write_tensor_bytes, p, e);
-    return write_tensor_bytes(p, index, dtype_bytes(d, first), x, dtype_bytes(d, n), e);
+    return checkpoint_output_write_elements(&p->output, index, d, first, n, x,
+                                            p->tensors.allow_nonfinite, e);
 }
-
-/* ---- tensors --------------------------------------------------------------------------------- */
 
 static int consume_block(struct job *job, const struct block *b, struct error *e)
 {
@@ -166,30 +137,24 @@ static int consume_block(struct job *job, const struct block *b, struct error *e
 static bool wants_tensor(const struct stage *s, size_t index)
 {
     const struct pack *p = s->data;
-    return !p->part || merge_part_wants_tensor(p->part, index);
-}
-
-static int record_finished_tensor(const struct stage *s, size_t index, struct error *e)
-{
-    const struct pack *p = s->data;
-    return p->part ? merge_part_record_finished_tensor(p->part, index, e) : 0;
+    return checkpoint_output_wants_tensor(&p->output, index);
 }
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
 {
-    return ok ? record_finished_tensor(job->stage, job->index, e) : 0;
+    struct pack *p = job->stage->data;
+    return ok ? checkpoint_output_record_finished_tensor(&p->output, job->index, e) : 0;
 }
 
 /* Copies the base's tensors that the stream lacks. */
-static int copy_missing_tensors(const struct stage *s, struct error *e)
+static int copy_missing_tensors(struct pack *p, struct error *e)
 {
-    const struct pack *p = s->data;
     const struct checkpoint_contents *c = &p->contents;
     int failed = 0;
     for (size_t i = c->n_stream; !failed && i < c->header->n_tensors; i++)
-        if (wants_tensor(s, i))
+        if (checkpoint_output_wants_tensor(&p->output, i))
             failed = checkpoint_tensors_copy_base_tensor(&p->tensors, i, e) ||
-                     record_finished_tensor(s, i, e);
+                     checkpoint_output_record_finished_tensor(&p->output, i, e);
     return failed ? -1 : 0;
 }
 
@@ -332,24 +297,16 @@ static int open_merge_part(struct stage *s, struct pack *p, const struct parts_p
 {
     const struct options *o = s->options;
     const struct merge_part_options options = {get_target_path(s), o->force, o->part, p->weights};
-    p->part = merge_part_open(s, &options, plan, find_auxiliary_file_source(p), e);
-    return p->part ? 0 : -1;
-}
-
-static int open_checkpoint_writer(const struct stage *s, struct pack *p,
-                                  const struct shard_layout_spec *spec, struct error *e)
-{
-    const struct options *o = s->options;
-    p->writer = checkpoint_writer_open(get_target_path(s), get_output_form(s), o->force,
-                                       checkpoint_contents_size(&p->contents), e);
-    return p->writer ? checkpoint_writer_declare_tensors(p->writer, spec, e) : -1;
+    struct merge_part *part = merge_part_open(s, &options, plan, find_auxiliary_file_source(p), e);
+    checkpoint_output_set_part(&p->output, part);
+    return part ? 0 : -1;
 }
 
 /* Opens a .gguf file with the metadata of `spec`. */
-static int open_gguf_writer(const struct stage *s, struct pack *p,
+static int open_gguf_output(const struct options *o, struct pack *p,
+                            const struct checkpoint_output_target *target,
                             const struct shard_layout_spec *spec, struct error *e)
 {
-    const struct options *o = s->options;
     const struct gguf_output_spec gguf = {
         .like = find_gguf_model(p),
         .result = p->contents.header,
@@ -360,17 +317,7 @@ static int open_gguf_writer(const struct stage *s, struct pack *p,
         return error_set(e, "a .gguf file has the metadata and tokenizer of another one; use "
                             "--like=MODEL.gguf (for task vectors, after add-base), or a --base "
                             "that is one");
-    p->gguf = gguf_output_new(&gguf, e);
-    if (!p->gguf)
-        return -1;
-    struct shard_layout *layout = gguf_output_layout(p->gguf);
-    p->writer =
-        checkpoint_writer_open(get_target_path(s), get_output_form(s), o->force,
-                               layout->shards[0].header_size + layout->shards[0].data_size, e);
-    if (p->writer)
-        return checkpoint_writer_declare_layout(p->writer, layout, e);
-    shard_layout_free(layout);
-    return -1;
+    return checkpoint_output_open_gguf(&p->output, target, &gguf, e);
 }
 
 static int open_output(struct stage *s, struct pack *p, struct error *e)
@@ -386,13 +333,16 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
     struct shard_layout_spec spec = parts_plan_layout_spec(&plan, &a);
     spec.shard_size = o->shards ? shard_layout_balanced_size(&spec, o->shards) : o->shard_size;
     plan.shard_size = spec.shard_size;
+    const struct checkpoint_output_target target = {get_target_path(s), get_output_form(s),
+                                                    o->force};
     bool reads_models = source_sink_services_has_model_fingerprints(s);
-    int failed =
-        input_guard_check(get_target_path(s), o->force, p->contents.header, !reads_models, e);
+    int failed = input_guard_check(target.path, o->force, p->contents.header, !reads_models, e);
     if (!failed)
         failed = o->part || o->resume ? open_merge_part(s, p, &plan, e)
-                 : writes_gguf(s)     ? open_gguf_writer(s, p, &spec, e)
-                                      : open_checkpoint_writer(s, p, &spec, e);
+                 : writes_gguf(s)
+                     ? open_gguf_output(o, p, &target, &spec, e)
+                     : checkpoint_output_open_whole(&p->output, &target, &spec,
+                                                    checkpoint_contents_size(&p->contents), e);
     arena_free(&a);
     return failed;
 }
@@ -430,7 +380,7 @@ static int copy_auxiliary_files(const struct stage *s, struct pack *p, struct er
                                       .tool = s->filter->name};
     if (!a.source || writes_single_file(s))
         return 0;
-    return auxiliary_files_copy(&a, write_auxiliary_file, p, e);
+    return auxiliary_files_copy(&a, checkpoint_output_write_file, &p->output, e);
 }
 
 static int open_pack(struct stage *s, struct header *h, struct error *e)
@@ -442,7 +392,7 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
         init_checkpoint_contents(s, p, h, e) || open_output(s, p, e))
         return -1;
     count_bytes_to_read_and_write(s, p);
-    return !p->part || merge_part_is_first(p->part) ? copy_auxiliary_files(s, p, e) : 0;
+    return checkpoint_output_wants_auxiliary_files(&p->output) ? copy_auxiliary_files(s, p, e) : 0;
 }
 
 /* ---- the other callbacks --------------------------------------------------------------------- */
@@ -467,16 +417,14 @@ static int write_card_and_publish_checkpoint(const struct stage *s, struct pack 
     char *weights = used_weights_text(p->weights, h);
     char *card = model_card_readme_text(h, &hashes, p->weights, count_tensors_copied_from_base(p),
                                         o->onto ? &other : NULL);
-    int failed = checkpoint_writer_replace_metadata(p->writer, "tvtools_hashes", metadata, e) ||
-                 checkpoint_writer_write_used_weights(p->writer, weights, e) ||
-                 checkpoint_writer_write_file(p->writer, "README.md", card, strlen(card), e);
+    struct checkpoint_writer *w = p->output.writer;
+    int failed = checkpoint_writer_replace_metadata(w, "tvtools_hashes", metadata, e) ||
+                 checkpoint_writer_write_used_weights(w, weights, e) ||
+                 checkpoint_writer_write_file(w, "README.md", card, strlen(card), e);
     free(metadata);
     free(weights);
     free(card);
-    if (!failed)
-        return checkpoint_writer_commit(p->writer, e);
-    checkpoint_writer_abort(p->writer);
-    return -1;
+    return failed ? -1 : checkpoint_output_commit(&p->output, e);
 }
 
 static int close_pack(struct stage *s, bool ok, struct error *e)
@@ -484,18 +432,15 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     struct pack *p = s->data;
     if (!p)
         return 0;
-    int failed = ok && p->base ? copy_missing_tensors(s, e) : 0;
-    if (ok && !failed && p->gguf)
-        failed = gguf_output_write_carried_tensors(p->gguf, write_tensor_bytes, p, e);
+    int failed = ok && p->base ? copy_missing_tensors(p, e) : 0;
+    if (ok && !failed)
+        failed = checkpoint_output_write_carried_tensors(&p->output, e);
     if (ok && !failed)
         failed = model_source_check_unchanged(p->base ? base_model_source(p->base) : p->like, e);
     if (ok && !failed)
-        failed = p->part ? merge_part_record_shards_and_publish(p->part, e)
-                         : write_card_and_publish_checkpoint(s, p, e);
-    else
-        checkpoint_writer_abort(p->writer);
-    merge_part_close(p->part);
-    gguf_output_free(p->gguf);
+        failed = p->output.part ? merge_part_record_shards_and_publish(p->output.part, e)
+                                : write_card_and_publish_checkpoint(s, p, e);
+    checkpoint_output_close(&p->output);
     base_model_close(p->base);
     model_source_close(p->like);
     checkpoint_contents_free(&p->contents);
