@@ -315,76 +315,41 @@ static void decode_iq4_xs(const unsigned char *restrict b, float *restrict to, s
 /* ---- any type -------------------------------------------------------------------------------- */
 
 /* Decodes n whole blocks. */
-static void decode_whole_blocks(enum ggml_type type, const unsigned char *b, float *to, size_t n)
-{
-    switch (type) {
-    case GGML_TYPE_Q8_0:
-        decode_q8_0(b, to, n);
-        break;
-    case GGML_TYPE_Q4_0:
-        decode_q4_0(b, to, n);
-        break;
-    case GGML_TYPE_Q4_1:
-        decode_q4_1(b, to, n);
-        break;
-    case GGML_TYPE_Q5_0:
-        decode_q5_0(b, to, n);
-        break;
-    case GGML_TYPE_Q5_1:
-        decode_q5_1(b, to, n);
-        break;
-    case GGML_TYPE_IQ4_NL:
-        decode_iq4_nl(b, to, n);
-        break;
-    case GGML_TYPE_MXFP4:
-        decode_mxfp4(b, to, n);
-        break;
-    case GGML_TYPE_Q2_K:
-        decode_q2_k(b, to, n);
-        break;
-    case GGML_TYPE_Q3_K:
-        decode_q3_k(b, to, n);
-        break;
-    case GGML_TYPE_Q4_K:
-        decode_q4_k(b, to, n);
-        break;
-    case GGML_TYPE_Q5_K:
-        decode_q5_k(b, to, n);
-        break;
-    case GGML_TYPE_Q6_K:
-        decode_q6_k(b, to, n);
-        break;
-    case GGML_TYPE_Q8_K:
-        decode_q8_k(b, to, n);
-        break;
-    case GGML_TYPE_IQ4_XS:
-        decode_iq4_xs(b, to, n);
-        break;
-    case GGML_TYPE_F32:
-    case GGML_TYPE_F16:
-    case GGML_TYPE_BF16:
-        break; /* they have no blocks */
-    }
-}
+typedef void block_decoder(const unsigned char *restrict b, float *restrict to, size_t n);
+
+/* NULL: numbers, which have no blocks. */
+static block_decoder *const decoders[] = {
+    [GGML_TYPE_Q8_0] = decode_q8_0,   [GGML_TYPE_Q4_0] = decode_q4_0,
+    [GGML_TYPE_Q4_1] = decode_q4_1,   [GGML_TYPE_Q5_0] = decode_q5_0,
+    [GGML_TYPE_Q5_1] = decode_q5_1,   [GGML_TYPE_IQ4_NL] = decode_iq4_nl,
+    [GGML_TYPE_MXFP4] = decode_mxfp4, [GGML_TYPE_Q2_K] = decode_q2_k,
+    [GGML_TYPE_Q3_K] = decode_q3_k,   [GGML_TYPE_Q4_K] = decode_q4_k,
+    [GGML_TYPE_Q5_K] = decode_q5_k,   [GGML_TYPE_Q6_K] = decode_q6_k,
+    [GGML_TYPE_Q8_K] = decode_q8_k,   [GGML_TYPE_IQ4_XS] = decode_iq4_xs,
+    [GGML_TYPE_F32] = NULL,           [GGML_TYPE_F16] = NULL,
+    [GGML_TYPE_BF16] = NULL};
 
 void ggml_blocks_decode(enum ggml_type type, const unsigned char *blocks, size_t first, size_t n,
                         float *to)
 {
     const struct ggml_type_info *info = ggml_type_find(type);
+    block_decoder *const decode = decoders[type];
     size_t elements = info->elements, begin = first % elements;
     float block[MAX_ELEMENTS];
+    if (!decode)
+        return;
     blocks += first / elements * info->bytes;
     if (begin > 0 && n > 0) {
         size_t count = elements - begin < n ? elements - begin : n;
-        decode_whole_blocks(type, blocks, block, 1);
+        decode(blocks, block, 1);
         memcpy(to, block + begin, count * sizeof *to);
         blocks += info->bytes;
         to += count;
         n -= count;
     }
-    decode_whole_blocks(type, blocks, to, n / elements);
+    decode(blocks, to, n / elements);
     if (n % elements > 0) {
-        decode_whole_blocks(type, blocks + n / elements * info->bytes, block, 1);
+        decode(blocks + n / elements * info->bytes, block, 1);
         memcpy(to + n / elements * elements, block, n % elements * sizeof *to);
     }
 }
