@@ -60,7 +60,7 @@ rows() { /usr/bin/python3 "$TESTS/gguf.py" "$GOLDEN" "$@"; }
         <(forward m=m --threads 1 --samples samples.jsonl)
 }
 
-@test "tv-diff and stats show the quantisation error by tensor" {
+@test "tv-diff and stats show the quantization error by tensor" {
     unpack "$BASE" | pack --like "$BASE" folder
     tv-diff "$BASE" folder
     unpack folder | pack --like "$BASE" --dtype f16 f16.gguf

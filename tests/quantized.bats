@@ -8,7 +8,7 @@ Q=$GOLDEN/quantised
 CHECKS=$Q/checks-fp8.tsv
 [ -e "$CHECKS" ] || CHECKS=$Q/checks.tsv
 
-quantised() { PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$TESTS/quantised.py" "$@"; }
+quantized() { PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$TESTS/quantized.py" "$@"; }
 
 # rows WHAT: "INPUT EXPECTED" of the checks of that kind
 rows() {
@@ -19,7 +19,7 @@ rows() {
     local n=0
     while read -r input expected; do
         unpack "$Q/$input" | pack --force --dtype f32 out.safetensors
-        quantised bits "$Q/$expected" out.safetensors
+        quantized bits "$Q/$expected" out.safetensors
         n=$((n + 1))
     done < <(rows source)
     [ "$n" -ge 7 ]
@@ -29,7 +29,7 @@ rows() {
     local n=0
     while read -r input expected; do
         unpack "$Q/$input" | pack --force --like "$Q/$input" out
-        quantised config "$Q/$expected" out/config.json
+        quantized config "$Q/$expected" out/config.json
         tv-view out | awk '/^model\.|^lm_head/ && !/BF16/ {exit 1}'
         n=$((n + 1))
     done < <(rows config)
@@ -37,11 +37,11 @@ rows() {
 }
 
 @test "experts, groups, INT8 and tensors that only a quantized model has" {
-    quantised cases made
+    quantized cases made
     for expected in made/*.expected.safetensors; do
         model=${expected%.expected.safetensors}
         unpack "$model" 2>err | pack --force --dtype f32 out.safetensors
-        quantised bits "$expected" out.safetensors
+        quantized bits "$expected" out.safetensors
         if [ "$model" = made/undone ]; then
             grep -qx "unpack: note: .*config.json describes a quantization by gptq, but no tensor is \
 quantized; it is ignored" err
@@ -57,7 +57,7 @@ quantized; it is ignored" err
 }
 
 @test "formats that are not supported, and scales that do not fit, are refused" {
-    quantised cases made
+    quantized cases made
     while IFS=$'\t' read -r name sentence; do
         REFUSED_BY=unpack refused_with "$sentence" unpack "made/$name"
         grep -qF "made/$name" .err || wrong "the sentence lacks the file"
@@ -83,9 +83,9 @@ quantized; it is ignored" err
     # The same numbers, from the base of a merge, as part of one, and added to a task vector.
     tv-extract "$M" plain 2>/dev/null >zero.tvs
     add-base --dtype f32 "$M" <zero.tvs | combine | pack sum.safetensors
-    quantised bits plain/model.safetensors sum.safetensors
+    quantized bits plain/model.safetensors sum.safetensors
     combine <zero.tvs | pack --base "$M" --dtype f32 merged
-    quantised bits plain/model.safetensors merged/model.safetensors
+    quantized bits plain/model.safetensors merged/model.safetensors
     not grep -q quantization merged/config.json
     combine <zero.tvs | pack --base "$M" default
     tv-diff sharded default

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
-"""quantised.py bits EXPECTED OUT    two safetensors files have the same names, shapes and F32 bits
-quantised.py config EXPECTED OUT  config.json OUT has the keys and values of EXPECTED, and no
+"""quantized.py bits EXPECTED OUT    two safetensors files have the same names, shapes and F32 bits
+quantized.py config EXPECTED OUT  config.json OUT has the keys and values of EXPECTED, and no
                                   quantization_config
-quantised.py cases FOLDER         writes quantized models NAME/ with NAME.expected.safetensors, and
+quantized.py cases FOLDER         writes quantized models NAME/ with NAME.expected.safetensors, and
                                   checkpoints that are refused, which FOLDER/refused.tsv lists with
                                   a part of the sentence"""
 import json

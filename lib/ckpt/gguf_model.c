@@ -231,7 +231,7 @@ static void decode_blocks(const struct stored_tensor *t, size_t first, size_t n,
     ggml_blocks_decode(*(const enum ggml_type *)t->encoding->context, t->data, first, n, to);
 }
 
-/* Relative errors of a normally distributed matrix, quantised by llama.cpp. */
+/* Relative errors of a normally distributed matrix, quantized by llama.cpp. */
 static double find_relative_error(enum ggml_type type)
 {
     static const struct {

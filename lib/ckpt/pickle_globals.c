@@ -29,7 +29,7 @@ static const struct pickle_global globals[] = {
     UNREADABLE("torch._utils", "_rebuild_sparse_tensor", "is sparse; save x.to_dense()"),
     UNREADABLE("torch._utils", "_rebuild_sparse_csr_tensor", "is sparse; save x.to_dense()"),
     UNREADABLE("torch._utils", "_rebuild_nested_tensor", "is nested; save its parts separately"),
-    UNREADABLE("torch._utils", "_rebuild_qtensor", "is quantised; save x.dequantize()"),
+    UNREADABLE("torch._utils", "_rebuild_qtensor", "is quantized; save x.dequantize()"),
     UNREADABLE("torch._utils", "_rebuild_meta_tensor_no_storage",
                "has no elements, because it was on the meta device"),
     UNREADABLE("torch._utils", "_rebuild_wrapper_subclass", "belongs to a subclass of tensors"),

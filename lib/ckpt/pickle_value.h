@@ -25,7 +25,7 @@ enum pickle_kind {
     PICKLE_OBJECT, /* what such a class or function makes */
     PICKLE_STORAGE,
     PICKLE_TENSOR,
-    PICKLE_UNREADABLE_TENSOR, /* its `text` is what it is: "is quantised; ..." */
+    PICKLE_UNREADABLE_TENSOR, /* its `text` is what it is: "is quantized; ..." */
     PICKLE_OTHER              /* a float, an integer above 64 bits, a set */
 };
 

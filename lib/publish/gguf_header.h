@@ -16,7 +16,7 @@ struct gguf_header_tensor {
 
 struct gguf_header {
     const struct gguf_metadata *metadata; /* of the other file: copied as they are, except for those
-                                             of its split, its quantisation and its history */
+                                             of its split, its quantization and its history */
     uint64_t alignment;                   /* of the other file */
     uint32_t file_type;                   /* enum llama_ftype of llama.h */
     bool is_quantized;
