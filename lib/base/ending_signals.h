@@ -1,6 +1,5 @@
-/* The signals that end a process which has not asked for anything else, so that one handler can
- * remove what the process has made before each of them. SIGKILL cannot be caught; SIGBUS and
- * SIGXFSZ are handled by the program. */
+/* The signals whose default action ends the process, caught by one handler that removes temporary
+ * files first. SIGKILL cannot be caught; SIGBUS and SIGXFSZ are handled by the program. */
 #ifndef TV_ENDING_SIGNALS_H
 #define TV_ENDING_SIGNALS_H
 

@@ -1,5 +1,6 @@
 /* A position in the header of a GGUF file, from which integers and strings are read. Every length
- * is compared with the bytes that are left before it is used. All integers are little-endian. */
+ * is compared with the bytes that are left before it is used. All integers are little-endian. A
+ * gguf_cursor borrows the bytes. */
 #ifndef TV_GGUF_CURSOR_H
 #define TV_GGUF_CURSOR_H
 

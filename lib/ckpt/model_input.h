@@ -1,5 +1,6 @@
-/* Models that are not read in place: compressed files, and what arrives through a pipe. Their
- * contents decide what they are; what has no name there is copied to an unlinked temporary file. */
+/* Weight files and archives that are recognised by content, and copied to an unlinked temporary
+ * file where they cannot be mapped in place: compressed files, and input from pipes. The
+ * model_files owns the copies. */
 #ifndef TV_MODEL_INPUT_H
 #define TV_MODEL_INPUT_H
 
@@ -7,8 +8,8 @@
 #include "file_format.h"
 #include "weight_files.h"
 
-/* The format of an open file and, where that is compressed, of what is compressed; an archive where
- * that is damaged. */
+/* The format of an open file; of a compressed file, that of its contents, or FILE_FORMAT_ARCHIVE if
+ * they are damaged. */
 int model_input_detect(int fd, const char *path, enum file_format *format, bool *is_compressed,
                        struct error *e);
 /* Is this zip a weight file: a torch file or an .npz? 0: it is an archive; -1: it is damaged. */

@@ -1,8 +1,8 @@
-/* What the config of a model says about the quantization of its weights: the quantization_config or
+/* The quantization of a model's weights, as its config describes it: the quantization_config or
  * compression_config of config.json, at the top level or in a section such as text_config, the
  * `quantization` of MLX, or hf_quant_config.json of ModelOpt.
  *
- * A quantization_config borrows nothing; its texts are in the arena. */
+ * The texts of a quantization_config live in the arena that it was read into. */
 #ifndef TV_QUANTIZATION_CONFIG_H
 #define TV_QUANTIZATION_CONFIG_H
 

@@ -1,5 +1,6 @@
-/* Finds the dict of tensors in what a torch file contains: the whole, or a value of a training
- * checkpoint, such as {"epoch": 3, "model": {"state_dict": {...}}, "optimizer": {...}}. */
+/* Finds the state dict, a dict of named tensors, in the contents of a torch file: the whole, or a
+ * value of a training checkpoint, such as {"epoch": 3, "model": {"state_dict": {...}}}. It belongs
+ * to the unpickled value. */
 #ifndef TV_STATE_DICT_H
 #define TV_STATE_DICT_H
 

@@ -1,4 +1,5 @@
-/* The tensors of all weight files of a model, sorted bytewise by name. It borrows them. */
+/* The tensors that the weight files of a model store, sorted bytewise by name, scales of quantized
+ * weights among them. A tensor_list borrows the tensors; the caller owns its arrays. */
 #ifndef TV_TENSOR_LIST_H
 #define TV_TENSOR_LIST_H
 

@@ -1,7 +1,7 @@
-/* Blocks of quantised elements in GGUF files: decoding to F32, and encoding as Q8_0. The
+/* Blocks of quantized elements in GGUF files: decoding to F32, and encoding as Q8_0. The
  * definitions are dequantize_row_* and quantize_row_q8_0_ref in ggml-quants.c of ggml-org/ggml,
- * with the same bits. A product of scale, sub-scale and code is exact in F32 (but for Q8_K, whose
- * scale is an F32), so only the addition of an offset rounds. */
+ * with the same bits. A product of scale, sub-scale and code is exact in F32 (except for
+ * Q8_K, whose scale is an F32), so only the addition of an offset rounds. */
 #ifndef TV_GGML_BLOCKS_H
 #define TV_GGML_BLOCKS_H
 

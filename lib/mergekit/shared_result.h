@@ -1,6 +1,5 @@
-/* The result of a document that other documents use more than once: it is computed first, by a
- * process of its own, into a private folder, whose name is removed as soon as the result is open.
- */
+/* The result of a document that other documents use more than once. It is computed first, by a
+ * separate process, into a temporary folder, which is removed as soon as the result is open. */
 #ifndef TV_SHARED_RESULT_H
 #define TV_SHARED_RESULT_H
 

@@ -1,5 +1,5 @@
-/* How a model was made, as its own file says: the history of a saved stream, or the one in the
- * metadata of a checkpoint. */
+/* The history of a model, from its own file: that of a saved stream, or that in the metadata of a
+ * checkpoint. What is read lives in the caller's arena. */
 #ifndef TV_MODEL_HISTORY_H
 #define TV_MODEL_HISTORY_H
 

@@ -1,6 +1,7 @@
-/* The answer of tv verify: one line if all tensors are equal; else a summary, a line for each kind
- * of difference with the first tensors, and notes. Borrows all names that it is given until it is
- * printed. */
+/* The report of tv verify: one line if all tensors are equal; else a summary, a line for each kind
+ * of difference with the first tensors, and notes.
+ *
+ * A comparison_report borrows all names until it is printed, which frees the report. */
 #ifndef TV_COMPARISON_REPORT_H
 #define TV_COMPARISON_REPORT_H
 
@@ -26,11 +27,11 @@ struct comparison_report {
     struct arena arena;
 };
 
-/* `detail` says more of the tensor: "17 of 4096 elements"; NULL: nothing. */
+/* `detail` follows the name of the tensor: "17 of 4096 elements"; NULL: nothing. */
 void comparison_report_add(struct comparison_report *r, enum difference kind, const char *tensor,
                            const char *detail);
 bool comparison_report_is_equal(const struct comparison_report *r);
-/* Prints the answer on standard output, and frees the report. */
+/* Prints the report on standard output, and frees it. */
 void comparison_report_print(struct comparison_report *r, const struct string_list *inputs,
                              const struct string_list *notes);
 

@@ -1,5 +1,5 @@
-/* Translates the history of a merged model to the pipeline that computes its tensors again, with
- * the inputs that the user offers.
+/* Translates the history of a merged model to the pipeline that recomputes its tensors from
+ * the inputs that the user gives.
  *
  * A verification_plan lives in an arena. */
 #ifndef TV_HISTORY_TO_PIPELINE_H

@@ -1,7 +1,8 @@
-/* What the metadata of a merged model say about its making. They are untrusted.
+/* The record of a merge in the metadata of the merged model: its history, and the models and
+ * weights that it used. The metadata are untrusted.
  *
- * A recorded_merge lives in the arena that it was read into, but for what recorded_merge_free
- * frees. */
+ * The history lives in the arena that it was read into; a recorded_merge owns its JSON values until
+ * recorded_merge_free. */
 #ifndef TV_RECORDED_MERGE_H
 #define TV_RECORDED_MERGE_H
 

@@ -1,5 +1,5 @@
-/* The weights that a merged model carries (publish/used_weights.h), in place of a calibration that
- * learned them: filters `weigh` give them to the vectors again. They are untrusted. */
+/* The weights that are recorded in a merged model (publish/used_weights.h), as `weigh` steps that
+ * replace the calibration which learned them. They are untrusted. */
 #ifndef TV_RECORDED_WEIGHTS_H
 #define TV_RECORDED_WEIGHTS_H
 

@@ -1,4 +1,5 @@
-/* The command tv verify: computes a recorded merge again and compares it with the merged model. */
+/* The command tv verify: recomputes a recorded merge and compares the result with the merged model.
+ */
 #ifndef TV_TV_VERIFY_H
 #define TV_TV_VERIFY_H
 
