@@ -304,6 +304,7 @@ int npz_decompress(const char *file, const unsigned char *bytes, size_t size, in
                      ? copy_records(from, to, file, e)
                      : set_archive_error(from, file, "decompress", e);
     archive_read_free(from);
+    archive_write_close(to); /* after a failed write archive_write_free would lose its buffer */
     archive_write_free(to);
     return failed;
 }
