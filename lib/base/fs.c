@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define MAX_READ  ((size_t)1 << 30)    /* bytes of a file that is read as a whole */
@@ -272,4 +273,17 @@ int fs_remove_tree(int parent, const char *name)
             failed |= fs_remove_tree(dirfd(dir), d->d_name);
     closedir(dir);
     return failed | unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+uint64_t fs_available_bytes(int fd)
+{
+    enum { RESERVE_SHARE = 64 }; /* of the disk */
+    const uint64_t most = (uint64_t)256 << 20;
+    struct statvfs s;
+    if (fstatvfs(fd, &s))
+        return UINT64_MAX;
+    uint64_t free = (uint64_t)s.f_bavail * s.f_frsize;
+    uint64_t reserve = (uint64_t)s.f_blocks * s.f_frsize / RESERVE_SHARE;
+    reserve = reserve < most ? reserve : most;
+    return free > reserve ? free - reserve : 0;
 }

@@ -53,6 +53,9 @@ uid_t fs_own_user(int folder);
 bool fs_is_own_file(int folder, const char *name, uid_t owner);
 /* The longest name that a folder's file system accepts, in bytes. */
 size_t fs_name_max(int folder);
+/* Bytes that temporary files may still take on the disk of `fd`: what is free, but for a reserve of
+ * 1/64 of the disk, at most 256 MiB. UINT64_MAX if that is unknown. */
+uint64_t fs_available_bytes(int fd);
 /* Removes a file, or a folder with everything in it. */
 int fs_remove_tree(int parent, const char *name);
 

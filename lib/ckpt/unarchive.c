@@ -1,5 +1,6 @@
 #include "unarchive.h"
 
+#include "fs.h"
 #include "notes.h"
 #include "spool.h"
 
@@ -9,14 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define MAX_FILES      10000
 #define PIECE          ((size_t)1 << 17)
 #define CHECK_INTERVAL ((uint64_t)16 << 20) /* bytes between two looks at the disk */
-#define RESERVE_SHARE  64                   /* of the disk, for others; at most */
-#define RESERVE_MAX    ((uint64_t)256 << 20)
 
 struct unpacking {
     struct model_files *files;
@@ -109,22 +107,10 @@ static const char *strip_top_folder(struct unpacking *u, const char *name, int *
 
 /* ---- contents -------------------------------------------------------------------------------- */
 
-/* Bytes that may still be written to the disk of `fd`, which keeps a reserve for others. */
-static uint64_t available_bytes(int fd)
-{
-    struct statvfs s;
-    if (fstatvfs(fd, &s))
-        return UINT64_MAX;
-    uint64_t free = (uint64_t)s.f_bavail * s.f_frsize;
-    uint64_t reserve = (uint64_t)s.f_blocks * s.f_frsize / RESERVE_SHARE;
-    reserve = reserve < RESERVE_MAX ? reserve : RESERVE_MAX;
-    return free > reserve ? free - reserve : 0;
-}
-
 static int check_declared_size(const struct unpacking *u, int fd, const char *name, uint64_t size,
                                struct error *e)
 {
-    uint64_t available = available_bytes(fd);
+    uint64_t available = fs_available_bytes(fd);
     if (size <= available)
         return 0;
     return error_set(e,
@@ -138,7 +124,7 @@ static int check_growth(struct unpacking *u, int fd, size_t size, struct error *
 {
     uint64_t before = u->bytes;
     u->bytes += size;
-    if (u->bytes / CHECK_INTERVAL == before / CHECK_INTERVAL || available_bytes(fd) > 0)
+    if (u->bytes / CHECK_INTERVAL == before / CHECK_INTERVAL || fs_available_bytes(fd) > 0)
         return 0;
     return error_set(e,
                      "%s unpacks to more than the temporary folder holds: it is full after %llu "
