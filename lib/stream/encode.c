@@ -186,8 +186,7 @@ static void pack_history(msgpack_packer *p, struct bytes *b, const struct histor
 static void pack_model(msgpack_packer *p, struct bytes *b, const struct model *m)
 {
     msgpack_pack_map(p, 1 + (m->role != NULL) + m->has_fingerprint + (m->hub != NULL) +
-                            (m->commit != NULL) + (m->quantization != NULL) +
-                            m->unknown_keys.n);
+                            (m->commit != NULL) + (m->quantization != NULL) + m->unknown_keys.n);
     pack_key_text(p, "name", m->name);
     if (m->role)
         pack_key_text(p, "role", m->role);

@@ -100,30 +100,18 @@ static const struct {
     const char *name;
     enum action action;
     int number;
-} actions[] = {{"EIO", FAIL, EIO},
-               {"ENOSPC", FAIL, ENOSPC},
-               {"EDQUOT", FAIL, EDQUOT},
-               {"EINTR", FAIL, EINTR},
-               {"ENOMEM", FAIL, ENOMEM},
-               {"EMFILE", FAIL, EMFILE},
-               {"EACCES", FAIL, EACCES},
-               {"EAGAIN", FAIL, EAGAIN},
-               {"EINVAL", FAIL, EINVAL},
-               {"EPERM", FAIL, EPERM},
-               {"ENOSYS", FAIL, ENOSYS},
-               {"ENOLCK", FAIL, ENOLCK},
-               {"ESTALE", FAIL, ESTALE},
-               {"EOPNOTSUPP", FAIL, EOPNOTSUPP},
-               {"SHORT", SHORT, 0},
-               {"SIGKILL", SIGNAL, SIGKILL},
-               {"SIGTERM", SIGNAL, SIGTERM},
-               {"SIGINT", SIGNAL, SIGINT},
-               {"SIGHUP", SIGNAL, SIGHUP},
-               {"SIGQUIT", SIGNAL, SIGQUIT},
-               {"SIGPIPE", SIGNAL, SIGPIPE},
-               {"CUT", CUT, 0},
-               {"CHANGE", CHANGE, 0},
-               {"LIMIT", LIMIT, 0}};
+} actions[] = {{"EIO", FAIL, EIO},           {"ENOSPC", FAIL, ENOSPC},
+               {"EDQUOT", FAIL, EDQUOT},     {"EINTR", FAIL, EINTR},
+               {"ENOMEM", FAIL, ENOMEM},     {"EMFILE", FAIL, EMFILE},
+               {"EACCES", FAIL, EACCES},     {"EAGAIN", FAIL, EAGAIN},
+               {"EINVAL", FAIL, EINVAL},     {"EPERM", FAIL, EPERM},
+               {"ENOSYS", FAIL, ENOSYS},     {"ENOLCK", FAIL, ENOLCK},
+               {"ESTALE", FAIL, ESTALE},     {"EOPNOTSUPP", FAIL, EOPNOTSUPP},
+               {"SHORT", SHORT, 0},          {"SIGKILL", SIGNAL, SIGKILL},
+               {"SIGTERM", SIGNAL, SIGTERM}, {"SIGINT", SIGNAL, SIGINT},
+               {"SIGHUP", SIGNAL, SIGHUP},   {"SIGQUIT", SIGNAL, SIGQUIT},
+               {"SIGPIPE", SIGNAL, SIGPIPE}, {"CUT", CUT, 0},
+               {"CHANGE", CHANGE, 0},        {"LIMIT", LIMIT, 0}};
 
 /* ---- setting up ------------------------------------------------------------------------------ */
 
@@ -770,7 +758,7 @@ int fclose(FILE *f)
         NEXT(name, int, (int));                                                                    \
         int result = fails(K_fsync) ? -1 : next(fd);                                               \
         if (logs() && result == 0)                                                                 \
-            log_file('S', fd);                                                                          \
+            log_file('S', fd);                                                                     \
         return result;                                                                             \
     }
 
