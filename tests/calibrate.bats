@@ -55,7 +55,7 @@ golden_run() {
     "$TESTS/calibrate.py" gradients "$run" at_probe at_probe
 }
 
-# bats test_tags=products
+# bats test_tags=products,slow
 @test "golden: defaults, bf16 models" {
     golden_run em-default-bf16 "$FAMILY/models-bf16"
 }
@@ -65,12 +65,12 @@ golden_run() {
     golden_run em-default "$FAMILY/models"
 }
 
-# bats test_tags=products
+# bats test_tags=products,slow
 @test "golden: 16 samples a task, 5 epochs" {
     golden_run em-s16-e5 "$FAMILY/models" --per-task 16 --epochs 5
 }
 
-# bats test_tags=products
+# bats test_tags=products,slow
 @test "golden: temperature 2, hidden loss at every layer's output" {
     golden_run em-t2-all "$FAMILY/models" --temperature 2 --hidden-layers all --epochs 2
 }
@@ -94,6 +94,7 @@ between() {
     awk -v low="$1" -v x="$2" -v high="$3" 'BEGIN { exit !(low <= x && x <= high) }' || wrong "$2"
 }
 
+# bats test_tags=slow
 @test "exact match on the trained models: the published settings, and better by default" {
     touch .err
     [ -d "$FAMILY/models" ] || skip "only in the full golden data"
@@ -114,7 +115,7 @@ between() {
 END
 }
 
-# bats test_tags=products
+# bats test_tags=products,slow
 @test "by default it learns from the responses, and beats every fixed coefficient" {
     touch .err
     demo --log log | combine | pack --base "$DEMO/base" merged
@@ -183,7 +184,7 @@ END
     [ "$(grep -v 'norm\|embed\|lm_head' table | tail -n +2 | cut -f 2,4 | sort -u | wc -l)" = 2 ]
 }
 
-# bats test_tags=products
+# bats test_tags=products,slow
 @test "initial coefficients from the stream's weights, a table, or a search" {
     tiny --dry-run <tiny.tvs | tensors >half
     weigh 0.5 <tiny.tvs | tiny --init stream --dry-run | tensors | cmp - half
