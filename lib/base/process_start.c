@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -31,8 +32,20 @@ static void *allocate(size_t size)
     return mem_check(malloc(size ? size : 1));
 }
 
+/* Buffers of a block are allocated and freed for each block. Whether glibc returns them to the
+ * system each time, which costs a page fault per 4 KiB, depends on what was freed before unless it
+ * is set. */
+static void keep_freed_buffers(void)
+{
+#ifdef M_MMAP_THRESHOLD
+    mallopt(M_MMAP_THRESHOLD, 4 << 20);
+    mallopt(M_TRIM_THRESHOLD, 8 << 20);
+#endif
+}
+
 void process_start(const char *name)
 {
+    keep_freed_buffers();
     fatal_set_program(name, 1);
     fill_closed_descriptors(name);
     json_set_alloc_funcs(allocate, free);
