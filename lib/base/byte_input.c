@@ -161,7 +161,14 @@ int byte_input_copy_to_file(struct byte_input *in, int fd, struct error *e)
             n = error_set(e, "cannot copy %s to a temporary file: %s", in->what, strerror(errno));
             break;
         }
-        offset += (uint64_t)n;
+        if (!fs_has_room(fd, &offset, (size_t)n)) {
+            n = error_set(
+                e,
+                "%s does not fit into the temporary folder, which is full after %llu bytes "
+                "(--spool chooses another)",
+                in->what, (unsigned long long)offset);
+            break;
+        }
     }
     free(bytes);
     return n < 0 ? -1 : 0;
@@ -216,9 +223,4 @@ const unsigned char *byte_input_peek(const struct byte_input *in, size_t *n)
 {
     *n = in->first_filled;
     return in->first;
-}
-
-bool byte_input_was_compressed(const struct byte_input *in)
-{
-    return in->archive != NULL;
 }

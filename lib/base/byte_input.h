@@ -25,7 +25,6 @@ void byte_input_close(struct byte_input *in);
 /* The first bytes, decompressed: BYTE_INPUT_PEEK, or fewer if there are no more. They can be looked
  * at as long as no other bytes were read. */
 const unsigned char *byte_input_peek(const struct byte_input *in, size_t *n);
-bool byte_input_was_compressed(const struct byte_input *in);
 /* Reads up to `size` bytes, decompressed: how many; 0 at the end, -1 on error. */
 ssize_t byte_input_read(struct byte_input *in, void *to, size_t size, struct error *e);
 /* Reads `size` bytes unless the input ends before; returns how many, or -1. `to` may be NULL: the

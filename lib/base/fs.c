@@ -287,3 +287,11 @@ uint64_t fs_available_bytes(int fd)
     reserve = reserve < most ? reserve : most;
     return free > reserve ? free - reserve : 0;
 }
+
+bool fs_has_room(int fd, uint64_t *written, size_t size)
+{
+    const uint64_t interval = (uint64_t)16 << 20;
+    uint64_t before = *written;
+    *written += size;
+    return *written / interval == before / interval || fs_available_bytes(fd) > 0;
+}

@@ -56,6 +56,9 @@ size_t fs_name_max(int folder);
 /* Bytes that temporary files may still take on the disk of `fd`: what is free, but for a reserve of
  * 1/64 of the disk, at most 256 MiB. UINT64_MAX if that is unknown. */
 uint64_t fs_available_bytes(int fd);
+/* Counts `size` more bytes of a temporary file in *written; false if they filled that disk, which
+ * is looked at every 16 MiB. */
+bool fs_has_room(int fd, uint64_t *written, size_t size);
 /* Removes a file, or a folder with everything in it. */
 int fs_remove_tree(int parent, const char *name);
 

@@ -32,9 +32,9 @@ static void *allocate(size_t size)
     return mem_check(malloc(size ? size : 1));
 }
 
-/* Buffers of a block are allocated and freed for each block. Whether glibc returns them to the
- * system each time, which costs a page fault per 4 KiB, depends on what was freed before unless it
- * is set. */
+/* Each block allocates and frees its buffers. glibc decides from earlier frees whether it returns
+ * them to the system each time, which costs a page fault per 4 KiB, unless its thresholds are set.
+ */
 static void keep_freed_buffers(void)
 {
 #ifdef M_MMAP_THRESHOLD

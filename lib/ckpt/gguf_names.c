@@ -1,6 +1,5 @@
 #include "gguf_names.h"
 
-#include <stdbool.h>
 #include <string.h>
 
 struct name_pair {
@@ -36,20 +35,20 @@ static const struct name_pair in_layer[] = {
 #define HF_LAYER   "model.layers."
 #define COUNT(x)   (sizeof(x) / sizeof *(x))
 
-/* What follows "PREFIXN." in a name, with N of *digits digits; NULL if it does not begin so. */
-static const char *skip_layer(const char *name, const char *prefix, size_t *digits)
+/* What follows "blk.N." in a name, with N of *digits digits; NULL if it does not begin so. */
+static const char *skip_layer(const char *name, size_t *digits)
 {
-    size_t n = strlen(prefix);
-    if (strncmp(name, prefix, n) != 0)
+    size_t n = strlen(GGUF_LAYER);
+    if (strncmp(name, GGUF_LAYER, n) != 0)
         return NULL;
     *digits = strspn(name + n, "0123456789");
     return *digits > 0 && name[n + *digits] == '.' ? name + n + *digits + 1 : NULL;
 }
 
-static const struct name_pair *find_in_layer(const char *rest, bool by_gguf)
+static const struct name_pair *find_in_layer(const char *rest)
 {
     for (size_t i = 0; i < COUNT(in_layer); i++)
-        if (strcmp(rest, by_gguf ? in_layer[i].gguf : in_layer[i].hf) == 0)
+        if (strcmp(rest, in_layer[i].gguf) == 0)
             return &in_layer[i];
     return NULL;
 }
@@ -57,8 +56,8 @@ static const struct name_pair *find_in_layer(const char *rest, bool by_gguf)
 enum gguf_name_kind gguf_names_to_hf(const char *gguf_name, struct arena *a, const char **name)
 {
     size_t digits;
-    const char *rest = skip_layer(gguf_name, GGUF_LAYER, &digits);
-    const struct name_pair *pair = rest ? find_in_layer(rest, true) : NULL;
+    const char *rest = skip_layer(gguf_name, &digits);
+    const struct name_pair *pair = rest ? find_in_layer(rest) : NULL;
     *name = NULL;
     if (pair)
         *name = arena_printf(a, HF_LAYER "%.*s.%s", (int)digits, gguf_name + strlen(GGUF_LAYER),
@@ -76,24 +75,10 @@ enum gguf_name_kind gguf_names_to_hf(const char *gguf_name, struct arena *a, con
                                                                                 : GGUF_NAME_UNKNOWN;
 }
 
-const char *gguf_names_from_hf(const char *name, struct arena *a)
-{
-    size_t digits;
-    const char *rest = skip_layer(name, HF_LAYER, &digits);
-    const struct name_pair *pair = rest ? find_in_layer(rest, false) : NULL;
-    if (pair)
-        return arena_printf(a, GGUF_LAYER "%.*s.%s", (int)digits, name + strlen(HF_LAYER),
-                            pair->gguf);
-    for (size_t i = 0; i < COUNT(outside_layers); i++)
-        if (strcmp(name, outside_layers[i].hf) == 0)
-            return outside_layers[i].gguf;
-    return NULL;
-}
-
 int gguf_names_find_q_or_k(const char *gguf_name)
 {
     size_t digits;
-    const char *rest = skip_layer(gguf_name, GGUF_LAYER, &digits);
+    const char *rest = skip_layer(gguf_name, &digits);
     if (!rest)
         return 0;
     if (strncmp(rest, "attn_q.", 7) == 0)

@@ -15,10 +15,6 @@ enum gguf_name_kind {
 
 /* The kind of a name in a file; *name is the Hugging Face name of a weight, in the arena. */
 enum gguf_name_kind gguf_names_to_hf(const char *gguf_name, struct arena *a, const char **name);
-/* The name in a GGUF file of a weight with this Hugging Face name, in the arena; NULL if it has
- * none. */
-const char *gguf_names_from_hf(const char *name, struct arena *a);
-
 /* Is it a weight or bias of q (1) or k (2)? 0: of neither. `gguf_name` is the name in the file. */
 int gguf_names_find_q_or_k(const char *gguf_name);
 

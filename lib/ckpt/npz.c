@@ -260,8 +260,6 @@ int npz_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_
 
 /* ---- compressed records ---------------------------------------------------------------------- */
 
-#define CHECK_INTERVAL ((uint64_t)16 << 20) /* bytes between two looks at the disk */
-
 /* A file whose records are copied, decompressed, to the open file `fd`. */
 struct decompression {
     struct archive *from, *to;
@@ -278,9 +276,7 @@ static int set_archive_error(struct archive *a, const char *file, struct error *
 
 static int check_disk(struct decompression *d, size_t size, struct error *e)
 {
-    uint64_t before = d->bytes;
-    d->bytes += size;
-    if (d->bytes / CHECK_INTERVAL == before / CHECK_INTERVAL || fs_available_bytes(d->fd) > 0)
+    if (fs_has_room(d->fd, &d->bytes, size))
         return 0;
     return error_set(e,
                      "%s decompresses to more than the temporary folder holds: it is full after "

@@ -12,9 +12,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_FILES      10000
-#define PIECE          ((size_t)1 << 17)
-#define CHECK_INTERVAL ((uint64_t)16 << 20) /* bytes between two looks at the disk */
+#define MAX_FILES 10000
+#define PIECE     ((size_t)1 << 17)
 
 struct unpacking {
     struct model_files *files;
@@ -122,9 +121,7 @@ static int check_declared_size(const struct unpacking *u, int fd, const char *na
 /* After `size` more bytes, now and then: files may be larger than declared, or declare no size. */
 static int check_growth(struct unpacking *u, int fd, size_t size, struct error *e)
 {
-    uint64_t before = u->bytes;
-    u->bytes += size;
-    if (u->bytes / CHECK_INTERVAL == before / CHECK_INTERVAL || fs_available_bytes(fd) > 0)
+    if (fs_has_room(fd, &u->bytes, size))
         return 0;
     return error_set(e,
                      "%s unpacks to more than the temporary folder holds: it is full after %llu "
@@ -132,21 +129,12 @@ static int check_growth(struct unpacking *u, int fd, size_t size, struct error *
                      u->path, (unsigned long long)u->bytes);
 }
 
-static int write_all_bytes_at(const struct unpacking *u, int fd, const char *bytes, size_t size,
+static int write_all_bytes_at(const struct unpacking *u, int fd, const void *bytes, size_t size,
                               int64_t at, struct error *e)
 {
-    while (size > 0) {
-        ssize_t n = pwrite(fd, bytes, size, at);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return error_set(e, "cannot unpack %s to a temporary file: %s", u->path,
-                             strerror(errno));
-        bytes += n;
-        size -= (size_t)n;
-        at += n;
-    }
-    return 0;
+    return fs_write_at(fd, (uint64_t)at, bytes, size)
+               ? error_set(e, "cannot unpack %s to a temporary file: %s", u->path, strerror(errno))
+               : 0;
 }
 
 /* Copies the contents of the current entry to `fd`. 1: done; 0: they have more than `max` bytes. */

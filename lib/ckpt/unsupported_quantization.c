@@ -43,6 +43,20 @@ static const struct {
     {"mlx", "MLX", mlx_dequantize},
 };
 
+/* Has some tensor a dtype that quantized weights are stored in? */
+static bool has_codes(const struct tensor_list *l)
+{
+    static const enum dtype codes[] = {
+        DTYPE_F4,      DTYPE_F6_E2M3,     DTYPE_F6_E3M2, DTYPE_U8,          DTYPE_I8,
+        DTYPE_F8_E5M2, DTYPE_F8_E4M3,     DTYPE_F8_E8M0, DTYPE_F8_E4M3FNUZ, DTYPE_I16,
+        DTYPE_U16,     DTYPE_F8_E5M2FNUZ, DTYPE_I32,     DTYPE_U32};
+    for (size_t i = 0; i < l->n; i++)
+        for (size_t j = 0; j < COUNT(codes); j++)
+            if (l->tensors[i]->dtype == codes[j])
+                return true;
+    return false;
+}
+
 static bool is_supported_format(const char *format)
 {
     static const char *const formats[] = {"", "float-quantized", "naive-quantized",
@@ -86,7 +100,7 @@ static int check_config(const struct quantization_config *q, const struct tensor
                                       "cannot be merged; %s",
                                       l->path, q->method, use_original)
                           : 0;
-    if (is_supported(q, methods[i].title) || !unsupported_quantization_has_codes(l))
+    if (is_supported(q, methods[i].title) || !has_codes(l))
         return 0;
     if (q->bits)
         snprintf(bits, sizeof bits, "%llu bits", (unsigned long long)q->bits);
@@ -99,19 +113,6 @@ static int check_config(const struct quantization_config *q, const struct tensor
 }
 
 /* ---- by tensors ------------------------------------------------------------------------------ */
-
-bool unsupported_quantization_has_codes(const struct tensor_list *l)
-{
-    static const enum dtype codes[] = {
-        DTYPE_F4,      DTYPE_F6_E2M3,     DTYPE_F6_E3M2, DTYPE_U8,          DTYPE_I8,
-        DTYPE_F8_E5M2, DTYPE_F8_E4M3,     DTYPE_F8_E8M0, DTYPE_F8_E4M3FNUZ, DTYPE_I16,
-        DTYPE_U16,     DTYPE_F8_E5M2FNUZ, DTYPE_I32,     DTYPE_U32};
-    for (size_t i = 0; i < l->n; i++)
-        for (size_t j = 0; j < COUNT(codes); j++)
-            if (l->tensors[i]->dtype == codes[j])
-                return true;
-    return false;
-}
 
 /* A tensor that ends with the suffix, in that dtype (DTYPE_NONE: any), beside one with the same
  * stem and the other suffix. */
@@ -165,7 +166,7 @@ int unsupported_quantization_check(const struct quantization_config *q, const st
 {
     if (q->is_present && check_config(q, l, e))
         return -1;
-    if (!unsupported_quantization_has_codes(l))
+    if (!has_codes(l))
         return 0;
     for (size_t i = 0; i < l->n; i++)
         if (check_tensor(l, l->tensors[i], e))

@@ -12,7 +12,5 @@
  * config of a supported or of such a format beside tensors that are all floating-point is none. */
 int unsupported_quantization_check(const struct quantization_config *q, const struct tensor_list *l,
                                    struct error *e);
-/* Has some tensor a dtype that quantized weights are stored in? */
-bool unsupported_quantization_has_codes(const struct tensor_list *l);
 
 #endif

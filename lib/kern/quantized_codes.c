@@ -1,46 +1,29 @@
 #include "quantized_codes.h"
 
+#include "float16.h"
 #include "simd.h"
 
 #include <stdint.h>
-#include <string.h>
 
 /* Codes are widened in tiles first: loops over one size of integers are twice as fast. */
 #define TILE 128
 
-TV_INLINE float float_from_bits(uint32_t u)
-{
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
-TV_INLINE uint32_t bits_of_float(float x)
-{
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-/* Both compute all cases and select one, so that the loops have no branches. */
+/* As in float16.h, all cases are computed and one is selected, so that the loops have no branches.
+ */
 
 TV_INLINE float e4m3_to_float(uint32_t code)
 {
     uint32_t sign = (code & 0x80) << 24, a = code & 0x7F;
-    uint32_t subnormal = bits_of_float((float)(int32_t)a * 0x1p-9f);
+    uint32_t subnormal = float16_bits_of_float((float)(int32_t)a * 0x1p-9f);
     uint32_t normal = (a << 20) + (120u << 23); /* changes the exponent's bias */
     uint32_t u = a < 8 ? subnormal : a < 0x7F ? normal : 0x7FC00000;
-    return float_from_bits(sign | u);
+    return float16_float_from_bits(sign | u);
 }
 
+/* The upper byte of an F16. */
 TV_INLINE float e5m2_to_float(uint32_t code)
 {
-    uint32_t sign = (code & 0x80) << 24, a = code & 0x7F;
-    uint32_t subnormal = bits_of_float((float)(int32_t)a * 0x1p-16f);
-    uint32_t normal = (a << 21) + (112u << 23);
-    uint32_t special = normal + (112u << 23); /* infinity, NaN: all exponent bits are 1 */
-    uint32_t u = a < 4 ? subnormal : a < 0x7C ? normal : special;
-    return float_from_bits(sign | u);
+    return float16_to_float((uint16_t)(code << 8));
 }
 
 TV_INLINE void widen(const uint8_t *restrict codes, uint32_t *restrict wide, size_t n)
@@ -80,11 +63,6 @@ TV_CLONES static void i8_to_f32(const int8_t *restrict codes, float scale, float
         to[i] = (float)codes[i] * scale;
 }
 
-bool quantized_codes_are_supported(enum dtype d)
-{
-    return d == DTYPE_F8_E4M3 || d == DTYPE_F8_E5M2 || d == DTYPE_I8;
-}
-
 void quantized_codes_to_f32(enum dtype d, const unsigned char *codes, float scale, float *to,
                             size_t n)
 {
@@ -99,6 +77,7 @@ void quantized_codes_to_f32(enum dtype d, const unsigned char *codes, float scal
 float quantized_codes_e8m0_to_f32(unsigned char code)
 {
     if (code == 0xFF)
-        return float_from_bits(0x7FC00000);
-    return float_from_bits(code ? (uint32_t)code << 23 : 1u << 22); /* 2^-127 is subnormal */
+        return float16_float_from_bits(0x7FC00000);
+    return float16_float_from_bits(code ? (uint32_t)code << 23
+                                        : 1u << 22); /* 2^-127 is subnormal */
 }

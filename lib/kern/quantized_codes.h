@@ -12,9 +12,7 @@
 
 #include "dtype.h"
 
-/* F8_E4M3, F8_E5M2, I8? */
-bool quantized_codes_are_supported(enum dtype d);
-/* to[i] = (value of codes[i]) * scale, for one of these dtypes. */
+/* to[i] = (value of codes[i]) * scale; d is F8_E4M3, F8_E5M2 or I8. */
 void quantized_codes_to_f32(enum dtype d, const unsigned char *codes, float scale, float *to,
                             size_t n);
 float quantized_codes_e8m0_to_f32(unsigned char code);

@@ -55,12 +55,9 @@ int main(void)
 {
     static const enum dtype dtypes[] = {DTYPE_F8_E4M3, DTYPE_F8_E5M2, DTYPE_I8};
     static const float scales[] = {1, 0, 0.0123f, 0x1p-127f, 0x1p127f, 3e-42f, INFINITY, NAN};
-    for (size_t i = 0; i < 3; i++) {
-        CHECK(quantized_codes_are_supported(dtypes[i]));
+    for (size_t i = 0; i < 3; i++)
         for (size_t j = 0; j < sizeof scales / sizeof *scales; j++)
             test_codes(dtypes[i], scales[j]);
-    }
-    CHECK(!quantized_codes_are_supported(DTYPE_F8_E4M3FNUZ));
     for (unsigned code = 0; code < 255; code++)
         CHECK(quantized_codes_e8m0_to_f32((unsigned char)code) == ldexpf(1, (int)code - 127));
     CHECK(isnan(quantized_codes_e8m0_to_f32(255)));
