@@ -1,84 +1,24 @@
 #include "gemm.h"
 
-#include "mem.h"
+#include "openblas.h"
 #include "parallel_for.h"
 
 #include <cblas.h>
-#include <dlfcn.h>
-#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
 
 #define MIN_SHARED_PRODUCT (1 << 22) /* multiplications below which one thread is faster */
 #define TILE_MULTIPLE      32        /* tiles end at multiples of this, for the kernels' sake */
-#define ADDRESS_SPACE      ((size_t)256 << 20)
 
 static __typeof__(cblas_sgemm) *sgemm;
-
-/* ---- the library ----------------------------------------------------------------------------- */
-
-static void *open_openblas(void)
-{
-    static const char *const names[] = {"libopenblas.so.0", "libopenblas.so", "libopenblasp.so.0"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        void *library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
-        if (library)
-            return library;
-    }
-    return NULL;
-}
-
-/* OpenBLAS starts its own threads when it is loaded, unless this variable is 1. Its old value is
- * restored, because child processes inherit it. */
-static void *open_openblas_single_threaded(void)
-{
-    static const char key[] = "OPENBLAS_NUM_THREADS";
-    const char *before = getenv(key);
-    char *copy = before ? mem_copy_text(before) : NULL;
-    if (setenv(key, "1", 1))
-        mem_exit();
-    void *library = open_openblas();
-    if (copy ? setenv(key, copy, 1) : unsetenv(key))
-        mem_exit();
-    free(copy);
-    return library;
-}
-
-/* Where OpenBLAS gets no memory as it is loaded, it tries again without end. */
-static int check_address_space(struct error *e)
-{
-    void *space =
-        mmap(NULL, ADDRESS_SPACE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (space == MAP_FAILED)
-        return error_set(e, "OpenBLAS needs %d MiB of address space (ulimit -v): %s",
-                         (int)(ADDRESS_SPACE >> 20), strerror(errno));
-    munmap(space, ADDRESS_SPACE);
-    return 0;
-}
 
 int gemm_init(size_t threads, struct error *e)
 {
     parallel_set_threads(threads);
-    if (sgemm)
-        return 0;
-    if (check_address_space(e))
+    void *function = openblas_function("cblas_sgemm", e);
+    if (!function)
         return -1;
-    void *library = open_openblas_single_threaded();
-    if (!library)
-        return error_set(e,
-                         "cannot load libopenblas.so.0 (OpenBLAS), which matrix products need; on "
-                         "Debian: apt-get install libopenblas0-pthread");
-    void *found = dlsym(library, "cblas_sgemm");
-    if (!found)
-        return error_set(e, "libopenblas.so.0 has no function cblas_sgemm");
-    *(void **)&sgemm = found;
-    void (*set_threads)(int);
-    *(void **)&set_threads = dlsym(library, "openblas_set_num_threads");
-    if (set_threads)
-        set_threads(1);
+    *(void **)&sgemm = function;
     return 0;
 }
 
