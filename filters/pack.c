@@ -23,6 +23,7 @@
 #include "layer_slice.h"
 #include "source_sink_services.h"
 #include "stage.h"
+#include "weight_names.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -320,16 +321,31 @@ static int open_gguf_output(const struct options *o, struct pack *p,
     return checkpoint_output_open_gguf(&p->output, target, &gguf, e);
 }
 
+/* The names that the library of the model looks for. A single file has its own. */
+static int choose_stem(const struct stage *s, const struct pack *p, struct parts_plan *plan,
+                       struct error *e)
+{
+    if (writes_single_file(s))
+        return 0;
+    int is_of_diffusers = auxiliary_files_is_of_diffusers(find_auxiliary_file_source(p), e);
+    if (is_of_diffusers > 0)
+        plan->stem = WEIGHT_STEM_DIFFUSERS;
+    return is_of_diffusers < 0 ? -1 : 0;
+}
+
 static int open_output(struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
     const struct model other = describe_onto_model(s);
     struct arena a = {0};
-    struct parts_plan plan = {.result = p->contents.header,
+    struct parts_plan plan = {.stem = WEIGHT_STEM_TRANSFORMERS,
+                              .result = p->contents.header,
                               .n_filled = count_tensors_copied_from_base(p),
                               .other_base = o->onto ? &other : NULL,
                               .is_single_file = writes_single_file(s),
                               .header_goes_first = o->format == FORMAT_SAFETENSORS};
+    if (choose_stem(s, p, &plan, e))
+        return -1;
     struct shard_layout_spec spec = parts_plan_layout_spec(&plan, &a);
     spec.shard_size = o->shards ? shard_layout_balanced_size(&spec, o->shards) : o->shard_size;
     plan.shard_size = spec.shard_size;

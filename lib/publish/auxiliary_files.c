@@ -3,6 +3,7 @@
 #include "chat_template.h"
 #include "config_update.h"
 #include "glob_pattern.h"
+#include "model_config.h"
 #include "printable.h"
 #include "tokenizer_files.h"
 #include "used_weights.h"
@@ -31,6 +32,19 @@ int auxiliary_files_read_config(const struct model_source *source, char **text, 
     const struct ckpt *c = source ? model_source_checkpoint(source) : NULL;
     *text = NULL;
     return c ? ckpt_read_auxiliary_file(c, "config.json", text, size, e) : 0;
+}
+
+int auxiliary_files_is_of_diffusers(const struct model_source *source, struct error *e)
+{
+    size_t size;
+    char *text;
+    bool has_duplicates;
+    int found = auxiliary_files_read_config(source, &text, &size, e);
+    json_t *config = found > 0 ? model_config_parse(text, size, &has_duplicates) : NULL;
+    bool is_of_diffusers = json_object_get(config, "_class_name") != NULL;
+    json_decref(config);
+    free(text);
+    return found < 0 ? -1 : is_of_diffusers;
 }
 
 static int update_and_copy_config(const struct auxiliary_files *a, const struct output *out,

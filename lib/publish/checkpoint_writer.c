@@ -172,9 +172,8 @@ int checkpoint_writer_declare_tensors(struct checkpoint_writer *w,
     if (create_shard_files(w, e))
         return -1;
     char *index = shard_layout_index_json(w->layout);
-    int failed = index ? checkpoint_writer_write_file(w, "model.safetensors.index.json", index,
-                                                      strlen(index), e)
-                       : 0;
+    int failed =
+        index ? checkpoint_writer_write_file(w, w->layout->index_name, index, strlen(index), e) : 0;
     free(index);
     return failed;
 }

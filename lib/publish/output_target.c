@@ -16,25 +16,35 @@
 
 #define OVERHEAD ((uint64_t)1 << 20) /* bytes for headers, folders and the file system itself */
 
+static bool has_ending(const char *target, const char *ending)
+{
+    size_t n = strlen(target), m = strlen(ending);
+    return n >= m && strcasecmp(target + n - m, ending) == 0;
+}
+
 enum output_form output_target_form_of_name(const char *target)
 {
-    if (strcmp(target, "-") == 0 || glob_pattern_text_ends_with(target, ".tar"))
+    if (strcmp(target, "-") == 0 || has_ending(target, ".tar"))
         return OUTPUT_TAR;
-    if (glob_pattern_text_ends_with(target, ".tar.zst"))
+    if (has_ending(target, ".tar.zst"))
         return OUTPUT_TAR_ZST;
-    if (glob_pattern_text_ends_with(target, ".gguf"))
+    if (has_ending(target, ".gguf"))
         return OUTPUT_GGUF;
-    return glob_pattern_text_ends_with(target, ".safetensors") ? OUTPUT_SAFETENSORS : OUTPUT_FOLDER;
+    return has_ending(target, ".safetensors") ? OUTPUT_SAFETENSORS : OUTPUT_FOLDER;
 }
 
 /* An ending of a format that cannot be written is an error and not the name of a folder. */
 static int reject_unsupported_file_ending(const char *target, struct error *e)
 {
-    static const char *const others[] = {".zip", ".gz",  ".tgz", ".xz",
-                                         ".zst", ".bin", ".pt",  ".pth"};
+    static const char *const others[] = {
+        ".zip",     ".gz",       ".tgz",    ".xz",  ".zst",   ".tzst",    ".txz",
+        ".bz2",     ".7z",       ".rar",    ".bin", ".pt",    ".pth",     ".ckpt",
+        ".pt2",     ".pkl",      ".npz",    ".npy", ".h5",    ".hdf5",    ".keras",
+        ".msgpack", ".onnx",     ".tflite", ".pb",  ".ggml",  ".mlmodel", ".distcp",
+        ".nemo",    ".pdparams", ".pte",    ".tvs", ".arrow", ".parquet",
+    };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (glob_pattern_text_ends_with(target, others[i]) &&
-            output_target_form_of_name(target) == OUTPUT_FOLDER)
+        if (has_ending(target, others[i]) && output_target_form_of_name(target) == OUTPUT_FOLDER)
             return error_set(e,
                              "cannot write \"%s\": %s is not supported; OUT must be a folder, "
                              ".safetensors, .gguf, .tar or .tar.zst",

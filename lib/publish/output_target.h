@@ -21,7 +21,7 @@ enum output_form {
     OUTPUT_TAR_ZST      /* OUT.tar.zst */
 };
 
-/* The form that a target's name asks for. */
+/* The form that a target's name asks for, in upper or lower case. */
 enum output_form output_target_form_of_name(const char *target);
 
 struct output_target {

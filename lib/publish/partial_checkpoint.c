@@ -5,8 +5,8 @@
 #include "hash.h"
 #include "made_files.h"
 #include "parts_folder.h"
-#include "glob_pattern.h"
 #include "used_weights.h"
+#include "weight_names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #define AUXILIARY_RECORD "auxiliary-files"
-#define INDEX            "model.safetensors.index.json"
 #define README           "README.md"
 
 #define DESCRIPTORS_OF_OTHERS 64
@@ -260,8 +259,7 @@ static char *foreign_shard_of_record_file(const struct partial_checkpoint *p, co
     char *name = mem_copy_text(file), *dot = strrchr(name, '.');
     if (*file != '.' && dot && strcmp(dot, ".json") == 0) {
         *dot = '\0';
-        if (glob_pattern_text_ends_with(name, ".safetensors") && parts_folder_is_model_file(name) &&
-            !is_shard_name(p, name))
+        if (weight_names_is_shard(name) && !is_shard_name(p, name))
             return name;
     }
     free(name);
@@ -457,7 +455,8 @@ static bool belongs_to_checkpoint(const void *checkpoint, const char *name)
 {
     const struct partial_checkpoint *p = checkpoint;
     return json_object_get(json_object_get(p->auxiliary.record, "files"), name) ||
-           strcmp(name, README) == 0 || (strcmp(name, INDEX) == 0 && p->layout->n_shards > 1) ||
+           strcmp(name, README) == 0 ||
+           (p->layout->index_name && strcmp(name, p->layout->index_name) == 0) ||
            is_shard_name(p, name) || (strcmp(name, USED_WEIGHTS_FILE) == 0 && p->has_used_weights);
 }
 
@@ -475,7 +474,7 @@ int partial_checkpoint_publish(struct partial_checkpoint *p,
     p->has_used_weights = end->used_weights != NULL;
     int failed = made_files_remove_others(&p->folder, belongs_to_checkpoint, p, e) ||
                  replace_metadata_in_all_shards(p, end->key, end->value, e) ||
-                 write_text(p, INDEX, index, e) ||
+                 write_text(p, p->layout->index_name, index, e) ||
                  write_text(p, USED_WEIGHTS_FILE, end->used_weights, e) ||
                  write_text(p, README, end->readme, e);
     if (!failed && fsync(p->folder.model))

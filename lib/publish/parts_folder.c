@@ -4,6 +4,7 @@
 #include "glob_pattern.h"
 #include "hash.h"
 #include "used_weights.h"
+#include "weight_names.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -267,10 +268,19 @@ static bool matches_any(const char *const *patterns, size_t n, const char *name)
 
 bool parts_folder_is_model_file(const char *name)
 {
-    static const char *const patterns[] = {
-        "model.safetensors", "model-????\?-of-????\?.safetensors", "model.safetensors.index.json",
-        "README.md", USED_WEIGHTS_FILE};
-    return matches_any(patterns, sizeof patterns / sizeof *patterns, name);
+    return weight_names_is_shard(name) || weight_names_is_index(name) ||
+           strcmp(name, "README.md") == 0 || strcmp(name, USED_WEIGHTS_FILE) == 0;
+}
+
+/* SHARD.json (shard_records.h) */
+static bool is_record(const char *name)
+{
+    char shard[64];
+    size_t n = strlen(name), ending = strlen(".json");
+    if (n < ending || n - ending >= sizeof shard || strcmp(name + n - ending, ".json") != 0)
+        return false;
+    snprintf(shard, sizeof shard, "%.*s", (int)(n - ending), name);
+    return weight_names_is_shard(shard);
 }
 
 /* Is it one of the files in the folder itself? */
@@ -282,15 +292,14 @@ static bool is_work_file(const char *name)
                                            "files",
                                            REPLACED,
                                            "auxiliary-files.json",
-                                           "model.safetensors.json",
-                                           "model-????\?-of-????\?.safetensors.json",
                                            ".plan.??????",
                                            ".header.??????",
                                            ".files.??????",
                                            "." REPLACED ".??????",
                                            ".auxiliary-files.json.??????",
-                                           ".model*.safetensors*.??????"};
-    return matches_any(patterns, sizeof patterns / sizeof *patterns, name);
+                                           ".model*.safetensors*.??????",
+                                           ".diffusion_pytorch_model*.safetensors*.??????"};
+    return matches_any(patterns, sizeof patterns / sizeof *patterns, name) || is_record(name);
 }
 
 /* Removes the files of the folder, and the folder if nothing else is in it. */

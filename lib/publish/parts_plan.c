@@ -7,6 +7,7 @@
 #include "input_guard.h"
 #include "input_hashes.h"
 #include "strict_json.h"
+#include "weight_names.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -62,6 +63,7 @@ struct shard_layout_spec parts_plan_layout_spec(const struct parts_plan *plan, s
     }
     const struct metadata m = make_metadata(plan, a);
     return (struct shard_layout_spec){.n = n,
+                                      .stem = plan->stem,
                                       .names = names,
                                       .dtypes = dtypes,
                                       .ranks = ranks,
@@ -126,10 +128,10 @@ static uint64_t compute_inputs_fingerprint(const struct header *h,
 static int write_plan(struct partial_checkpoint *p, const struct parts_plan *plan,
                       const struct merge_fingerprint *f, struct error *e)
 {
-    json_t *json =
-        json_pack("{s:I, s:I, s:o, s:o}", "shard_size", (json_int_t)plan->shard_size, "filled",
-                  (json_int_t)plan->n_filled, "recipe", shard_records_encode_hash(f->recipe),
-                  "inputs", shard_records_encode_hash(f->inputs));
+    json_t *json = json_pack("{s:I, s:I, s:s, s:o, s:o}", "shard_size",
+                             (json_int_t)plan->shard_size, "filled", (json_int_t)plan->n_filled,
+                             "stem", plan->stem, "recipe", shard_records_encode_hash(f->recipe),
+                             "inputs", shard_records_encode_hash(f->inputs));
     if (plan->other_base) {
         json_object_set_new(json, "onto", json_string(plan->other_base->name));
         json_object_set_new(json, "onto_fingerprint",
@@ -180,7 +182,8 @@ static int parse_plan(const json_t *json, struct parts_plan *plan, struct merge_
         m->fingerprint = shard_records_decode_hash(json_object_get(json, "onto_fingerprint"));
         plan->other_base = m;
     }
-    if (plan->shard_size == 0 || plan->n_filled > plan->result->n_tensors)
+    plan->stem = weight_names_find_stem(json_string_value(json_object_get(json, "stem")));
+    if (plan->shard_size == 0 || !plan->stem || plan->n_filled > plan->result->n_tensors)
         return -1;
     for (size_t i = 0; i < plan->result->n_tensors; i++)
         if (plan->result->tensors[i].n_vectors != 1)

@@ -1,5 +1,7 @@
 #include "shard_layout.h"
 
+#include "weight_names.h"
+
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -190,9 +192,7 @@ static const char *shard_name(struct shard_layout *l, const struct shard_layout_
 {
     if (spec->single_file_name)
         return arena_copy_text(&l->arena, spec->single_file_name);
-    if (l->n_shards == 1)
-        return "model.safetensors";
-    return arena_printf(&l->arena, "model-%05zu-of-%05zu.safetensors", i + 1, l->n_shards);
+    return weight_names_of_shard(spec->stem, i, l->n_shards, &l->arena);
 }
 
 static void copy_metadata(struct shard_layout *l, size_t n, const char *const (*metadata)[2])
@@ -216,6 +216,7 @@ struct shard_layout *shard_layout_new(const struct shard_layout_spec *spec, cons
     l->shards = arena_alloc(a, l->n_shards, sizeof *l->shards);
     for (size_t i = 0; i < l->n_shards; i++)
         l->shards[i].name = shard_name(l, spec, i);
+    l->index_name = l->n_shards > 1 ? weight_names_of_index(spec->stem, a) : NULL;
     for (size_t i = 0; i < spec->n; i++) {
         struct placed_tensor *t = &l->tensors[i];
         t->name = arena_copy_text(a, spec->names[i]);
@@ -327,7 +328,7 @@ char *shard_layout_index_json(const struct shard_layout *l)
     }
     json_t *index =
         json_pack("{s:{s:I}, s:o}", "metadata", "total_size", (json_int_t)total, "weight_map", map);
-    char *text = l->n_shards > 1 ? json_dumps(index, JSON_INDENT(2)) : NULL;
+    char *text = l->index_name ? json_dumps(index, JSON_INDENT(2)) : NULL;
     json_decref(index);
     return text;
 }

@@ -22,7 +22,8 @@ struct shard_layout_spec {
     const size_t *ranks;
     const uint64_t *const *shapes;
     uint64_t shard_size;          /* maximum bytes of data; a larger tensor gets its own shard */
-    const char *single_file_name; /* one file of this name; NULL: model*.safetensors */
+    const char *stem;             /* of the names of the files (weight_names.h) */
+    const char *single_file_name; /* one file of this name; NULL: named by the stem */
     bool keeps_order;             /* data are written in the order of the tensors: an archive */
     size_t n_metadata;            /* keys and values; {"format": "pt"} is always added */
     const char *const (*metadata)[2];
@@ -63,6 +64,7 @@ struct shard_layout {
     struct shard *shards;
     size_t n_metadata;
     const char *(*metadata)[2];
+    const char *index_name;         /* NULL if there is one file, which needs no index */
     struct encoded_header *encoded; /* NULL: the headers are JSON */
     bool keeps_order;
     struct arena arena;
@@ -87,8 +89,7 @@ int shard_layout_set_metadata(struct shard_layout *l, const char *key, const cha
  */
 int shard_layout_set_longer_metadata(struct shard_layout *l, const char *key, const char *value,
                                      const char *target, struct error *e);
-/* The text of model.safetensors.index.json; NULL if there is one file, which needs none. The caller
- * frees. */
+/* The text of the index; NULL if there is none. The caller frees. */
 char *shard_layout_index_json(const struct shard_layout *l);
 
 #endif

@@ -1,6 +1,7 @@
 /* checkpoint_writer: forms, shards, replaced targets, errors, and no temporary files left. */
 #include "checkpoint_writer.h"
 #include "used_weights.h"
+#include "weight_names.h"
 
 #include "unit.h"
 
@@ -55,6 +56,7 @@ static struct shard_layout_spec wanted(size_t n, const char *const *tensor_names
                                        uint64_t shard_size)
 {
     return (struct shard_layout_spec){.n = n,
+                                      .stem = WEIGHT_STEM_TRANSFORMERS,
                                       .names = tensor_names,
                                       .dtypes = dtypes,
                                       .ranks = ranks,
@@ -192,6 +194,7 @@ static void test_weights_of_one_file(void)
         struct checkpoint_writer *p = checkpoint_writer_open(
             "one.safetensors", output_target_form_of_name("one.safetensors"), true, 1, &e);
         const struct shard_layout_spec spec = {.n = 1,
+                                               .stem = WEIGHT_STEM_TRANSFORMERS,
                                                .names = large,
                                                .dtypes = bytes_dtype,
                                                .ranks = rank,
