@@ -86,21 +86,114 @@ eval w.npy has a damaged header
 END
 }
 
+@test "an npz is the weights of a folder or archive where no other file may be" {
+    npz savez
+    unpack a=a.npz | tv-view --values | grep -v fingerprints >expected
+    mkdir model
+    mv a.npz model/weights.npz
+    echo '{"model_type": "m"}' >model/config.json
+    echo array >model/mean.npy
+    tar cf model.tar model
+    (cd model && /usr/bin/python3 -m zipfile -c ../model.zip ./*)
+    for from in model model.tar model.zip; do
+        unpack a=$from 2>said | tv-view --values | grep -v fingerprints | diff - expected
+    done
+    unpack - <model.tar | pack --like model.tar out
+    grep -q model_type out/config.json
+    touch model/epoch.ckpt
+    run -1 --separate-stderr unpack model
+    [ "$stderr" = "unpack: model contains no weights under their usual names; give the path of one \
+file, such as model/weights.npz" ]
+    mv model/epoch.ckpt model/other.npz
+    run -1 --separate-stderr unpack model
+    [ "$stderr" = "unpack: model contains several .npz files (weights.npz, ...); give the path of one file" ]
+}
+
+@test "the data file of a checkpoint that is a folder is refused by its name" {
+    printf 'kind weights\nmodel m\ntensor b 2\nvector m\n1 2\n' | from-text >m.tvs
+    npz savez
+    mkdir dcp
+    mv a.npz dcp/__0_0.distcp
+    head -c 100 /dev/zero | tr '\0' '\201' | tee x.data-00001-of-00002 y.ckpt.index >z.h5
+    while read -r file what; do
+        run -1 --separate-stderr unpack "$file"
+        [[ $stderr == "unpack: $file is $what; "* ]]
+    done <<'END'
+dcp/__0_0.distcp part of a torch.distributed checkpoint
+x.data-00001-of-00002 a TensorFlow model
+y.ckpt.index a TensorFlow model
+z.h5 an HDF5 file (Keras, TensorFlow)
+END
+    mv m.tvs m.part
+    unpack m.part | tv-view >/dev/null
+}
+
 @test "a folder of a diffusers pipeline is a model; the pipeline is refused with the names of its folders" {
     printf 'kind weights\nmodel m\ntensor b 2\nvector m\n1 2\n' | from-text | pack m.safetensors
     mkdir -p pipe/unet pipe/vae pipe/scheduler pipe/text_encoder
-    echo '{}' | tee pipe/model_index.json pipe/unet/config.json >pipe/scheduler/config.json
+    echo '{}' | tee pipe/model_index.json >pipe/scheduler/config.json
+    echo '{"_class_name": "UNet2DModel", "layers_per_block": 2}' >pipe/unet/config.json
     for f in unet/diffusion_pytorch_model vae/diffusion_pytorch_model.fp16 text_encoder/model; do
         cp m.safetensors pipe/$f.safetensors
     done
     echo 'not read' >pipe/unet/diffusion_pytorch_model.fp16.safetensors
     unpack unet=pipe/unet vae=pipe/vae/ text=pipe/text_encoder | combine --normalize=all |
         pack --like pipe/unet out
-    [ -e out/config.json ]
-    tv-diff out/model.safetensors m.safetensors
+    cmp out/config.json pipe/unet/config.json
+    tv-diff out/diffusion_pytorch_model.safetensors m.safetensors
     run -1 --separate-stderr unpack pipe
     [ "$stderr" = "unpack: pipe is a diffusers pipeline of several models; give the folder of one: \
 pipe/text_encoder, pipe/unet, pipe/vae" ]
     run -1 --separate-stderr unpack pipe/scheduler
     [[ $stderr == *"contains no weights"* ]]
+}
+
+@test "a merge of diffusers models has the names that diffusers looks for: whole, in shards, in parts, in an archive" {
+    printf 'kind weights\nmodel m\ntensor a 2\nvector m\n1 2\ntensor b 2\nvector m\n3 4\n' | from-text |
+        tee m.tvs | pack m.safetensors
+    mkdir unet text
+    mv m.safetensors unet/diffusion_pytorch_model.safetensors
+    echo '{"_class_name": "UNet2DModel"}' >unet/config.json
+    pack --like unet --shards 2 sharded <m.tvs
+    [ "$(cd sharded && echo ./*.safetensors*)" = "./diffusion_pytorch_model-00001-of-00002.safetensors \
+./diffusion_pytorch_model-00002-of-00002.safetensors ./diffusion_pytorch_model.safetensors.index.json" ]
+    grep -q '"b": "diffusion_pytorch_model-00002-of-00002.safetensors"' sharded/*.index.json
+    tv-diff sharded unet
+    pack --like unet/diffusion_pytorch_model.safetensors again <m.tvs
+    [ -e again/diffusion_pytorch_model.safetensors ]
+    echo '{"architectures": ["CLIPTextModel"]}' >text/config.json
+    cp unet/diffusion_pytorch_model.safetensors text/model.safetensors
+    pack --like text out <m.tvs
+    [ -e out/model.safetensors ]
+    tv-extract unet text | pack --base unet - | tar t >list
+    grep -qx diffusion_pytorch_model.safetensors list
+    for i in 1 2; do tv run "unpack unet | pack --like unet --part $i/2 parts"; done
+    [ -e .parts.parts/diffusion_pytorch_model-00001-of-00002.safetensors.json ]
+    tv finish parts
+    diff <(cd parts && ls) <(cd sharded && ls)
+    tv run 'unpack unet | pack --like unet --resume --shards 2 --force parts'
+    diff <(cd parts && ls) <(cd sharded && ls)
+    tv verify parts unet
+    [ ! -e .parts.parts ]
+}
+
+@test "an ending of a format that cannot be written is no folder; endings may be in capitals" {
+    printf 'kind weights\nmodel m\ntensor a 2\nvector m\n1 2\n' | from-text >m.tvs
+    mkdir like
+    pack like/model.safetensors <m.tvs
+    echo '{}' >like/config.json
+    for ending in npz NPZ ckpt tvs h5 onnx pt Bin zip 7z; do
+        run -1 --separate-stderr pack --like like x.$ending <m.tvs
+        [ "$stderr" = "pack: cannot write \"x.$ending\": .${ending,,} is not supported; OUT must be a \
+folder, .safetensors, .gguf, .tar or .tar.zst" ]
+        [ ! -e x.$ending ]
+    done
+    pack --like like x.ckpt/ <m.tvs # a slash says that it is a folder
+    [ -d x.ckpt ]
+    pack x.SAFETENSORS <m.tvs
+    [ -f x.SAFETENSORS ]
+    tv-diff x.SAFETENSORS like
+    pack --like like x.Tar <m.tvs
+    tar tf x.Tar >list
+    grep -qx model.safetensors list
 }

@@ -47,6 +47,21 @@ rows() { /usr/bin/python3 "$TESTS/gguf.py" "$GOLDEN" "$@"; }
     refused_with "model-00002-of-00003.gguf is missing" unpack split
 }
 
+@test "a GGUF file through a pipe has a config, as from a path" {
+    for model in "$LLAMA" "$BASE"; do
+        unpack m="$model" >expected.tvs
+        unpack m=- <"$model" 2>note | cmp - expected.tvs
+        tv-extract m=- e="$model" <"$model" 2>note | pack --base "$model" out
+        unpack m="$model" | pack --like "$model" other
+        tv-diff out other
+        cmp out/config.json other/config.json
+        rm -r out other
+    done
+    cp "$LLAMA" model.GGUF # a name in capitals
+    unpack m="$LLAMA" | pack --like model.GGUF out
+    [ -e out/config.json ]
+}
+
 @test "programs that run a model run a GGUF file as they run what pack makes of it" {
     printf '{"input_ids": [5, 17, 3, 250], "prompt_len": 1}\n' >samples.jsonl
     unpack m="$LLAMA" | pack --like "$LLAMA" m 2>note

@@ -1,6 +1,7 @@
 #include "checkpoint_files.h"
 
 #include "file_format.h"
+#include "foreign_format.h"
 #include "model_input.h"
 #include "read_files.h"
 #include "unarchive.h"
@@ -70,6 +71,10 @@ int checkpoint_files_list(struct model_files *files, struct weight_files *w, con
     read_files_add(&st);
     if (S_ISDIR(st.st_mode))
         return model_files_add_folder(files, path, e) < 0 ? -1 : weight_files_find(w, e);
+    const struct foreign_format *foreign =
+        foreign_format_of_file(path, format != FILE_FORMAT_UNKNOWN);
+    if (foreign)
+        return foreign_format_set_error(path, foreign, e);
     if (is_compressed && format != FILE_FORMAT_ARCHIVE)
         return model_input_add_compressed_file(files, w, path, spool, e);
     int is_weights = format == FILE_FORMAT_ZIP ? is_weight_zip(path, e) : 0;

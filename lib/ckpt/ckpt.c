@@ -3,7 +3,7 @@
 #include "auxiliary_list.h"
 #include "checkpoint_files.h"
 #include "file_format.h"
-#include "glob_pattern.h"
+#include "foreign_format.h"
 #include "hash.h"
 #include "model_input.h"
 #include "model_path.h"
@@ -34,6 +34,12 @@ struct ckpt {
 
 /* ---- recognition ----------------------------------------------------------------------------- */
 
+/* Does its name say so? */
+static bool may_be_weights(const char *path)
+{
+    return model_files_kind_of(path) == MODEL_FILE_WEIGHTS || foreign_format_of_name(path);
+}
+
 int ckpt_is_checkpoint(const char *path, struct error *e)
 {
     struct stat st;
@@ -54,8 +60,8 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
     if (fd >= 0) {
         result = model_input_detect(fd, found, &format, &is_compressed, e);
         if (result == 0)
-            result =
-                format != FILE_FORMAT_UNKNOWN || model_files_kind_of(found) == MODEL_FILE_WEIGHTS;
+            result = format == FILE_FORMAT_UNKNOWN ? may_be_weights(found)
+                                                   : format != FILE_FORMAT_STREAM;
         close(fd);
     }
     free(found);
@@ -73,10 +79,12 @@ static int read_tensors(struct ckpt *c, const struct weight_files *w, struct err
            tensor_table_resolve_quantized(t, &c->files, w, e);
 }
 
-/* Whose config.json comes from the weight file. */
+/* Whose config.json comes from the weight file. A file that cannot be read has none. */
 static bool has_gguf_weights(const struct weight_files *w)
 {
-    return w->n > 0 && glob_pattern_text_ends_with(w->list[0]->name, ".gguf");
+    struct error ignored;
+    return w->n > 0 && model_files_map_file(w->list[0], &ignored) == 0 &&
+           shard_list_is_gguf(w->list[0]);
 }
 
 /* Without `tensors` only the auxiliary files are listed. */
@@ -162,7 +170,7 @@ static int open_copied_pipe(struct ckpt *c, struct byte_input *in, const char *t
     struct weight_files w = {.files = &c->files, .path = title, .notes = notes};
     int failed =
         model_input_add_pipe(&c->files, &w, in, spool, e) < 0 || read_tensors(c, &w, e) ? -1 : 0;
-    auxiliary_list_init(&c->auxiliary, &c->files, &w, NULL);
+    auxiliary_list_init(&c->auxiliary, &c->files, &w, c->shards.gguf);
     weight_files_free(&w);
     byte_input_close(in);
     return failed;

@@ -36,8 +36,8 @@ static bool may_be_safetensors(const unsigned char *bytes, size_t n)
 
 enum file_format file_format_detect(const unsigned char *bytes, size_t n)
 {
-    if (starts_with(bytes, n, "\xa4TVS1", 5)) /* a stream */
-        return FILE_FORMAT_UNKNOWN;
+    if (starts_with(bytes, n, "\xa4TVS1", 5))
+        return FILE_FORMAT_STREAM;
     if (starts_with(bytes, n, "PK\3\4", 4) || starts_with(bytes, n, "PK\5\6", 4))
         return FILE_FORMAT_ZIP;
     if (byte_input_is_compressed(bytes, n))

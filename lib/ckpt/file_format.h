@@ -5,7 +5,8 @@
 #include <stddef.h>
 
 enum file_format {
-    FILE_FORMAT_UNKNOWN, /* also a saved stream */
+    FILE_FORMAT_UNKNOWN,
+    FILE_FORMAT_STREAM, /* a saved stream */
     FILE_FORMAT_SAFETENSORS,
     FILE_FORMAT_TORCH_LEGACY, /* torch.save before torch 1.6 */
     FILE_FORMAT_ZIP,          /* a torch file or an archive */

@@ -34,10 +34,6 @@ static const struct foreign_format ggml = {
     "a GGML file of before GGUF", "convert the original model again, to GGUF or safetensors"};
 static const struct foreign_format npy = {"a single numpy array",
                                           "save it under a name with safetensors.numpy.save_file"};
-static const struct foreign_format npz = {
-    "an NPZ file of numpy arrays",
-    "save it with safetensors.numpy.save_file(dict(numpy.load(FILE)), "
-    "OUT)"};
 static const struct foreign_format pt2 = {
     "a program of torch.export (PT2)",
     "save torch.export.load(FILE).state_dict with torch.save or as safetensors"};
@@ -180,7 +176,6 @@ const struct foreign_format *foreign_format_of_zip(const struct zip *z)
         {"/archive_format", &pt2}, /* torch.export since torch 2.8 */
         {"serialized_exported_program.json", &pt2},
         {"model.weights.h5", &keras},
-        {".npy", &npz},
         {"Data/com.apple.CoreML/model.mlmodel", &coreml},
     };
     for (size_t r = 0; r < sizeof records / sizeof *records; r++)
@@ -195,35 +190,42 @@ const struct foreign_format *foreign_format_of_zip(const struct zip *z)
 const struct foreign_format *foreign_format_of_name(const char *name)
 {
     static const struct {
-        const char *ending;
+        const char *pattern;
         const struct foreign_format *format;
     } names[] = {
-        {".incomplete", &incomplete},
-        {".part", &incomplete},
-        {".crdownload", &incomplete},
-        {".download", &incomplete},
-        {".aria2", &incomplete},
-        {".onnx", &onnx},
-        {".onnx_data", &onnx},
-        {".h5", &hdf5},
-        {".keras", &keras},
-        {".msgpack", &flax},
-        {".tflite", &tflite},
-        {".mlmodel", &coreml},
-        {".pte", &executorch},
-        {".distcp", &distributed},
-        {".pdparams", &paddle},
-        {"saved_model.pb", &tensorflow},
-        {".ckpt.index", &tensorflow},
-        {".data-00000-of-00001", &tensorflow},
-        {".pt2", &pt2},
-        {"manifest.ocdbt", &orbax},
-        {".npz", &npz},
+        {"*.incomplete", &incomplete},
+        {"*.part", &incomplete},
+        {"*.crdownload", &incomplete},
+        {"*.download", &incomplete},
+        {"*.aria2", &incomplete},
+        {"*.onnx", &onnx},
+        {"*.onnx_data", &onnx},
+        {"*.h5", &hdf5},
+        {"*.keras", &keras},
+        {"*.msgpack", &flax},
+        {"*.tflite", &tflite},
+        {"*.mlmodel", &coreml},
+        {"*.pte", &executorch},
+        {"*.distcp", &distributed},
+        {"*.pdparams", &paddle},
+        {"*saved_model.pb", &tensorflow},
+        {"*.ckpt.index", &tensorflow},
+        {"*.ckpt.meta", &tensorflow},
+        {"*.data-????\?-of-????\?", &tensorflow},
+        {"*.pt2", &pt2},
+        {"*manifest.ocdbt", &orbax},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (glob_pattern_text_ends_with(name, names[i].ending))
+        if (glob_pattern_matches(names[i].pattern, name))
             return names[i].format;
     return NULL;
+}
+
+/* A .distcp file starts with the zip of its first tensor. */
+const struct foreign_format *foreign_format_of_file(const char *name, bool recognised)
+{
+    const struct foreign_format *f = foreign_format_of_name(name);
+    return !recognised || f == &distributed ? f : NULL;
 }
 
 int foreign_format_set_error(const char *file, const struct foreign_format *f, struct error *e)

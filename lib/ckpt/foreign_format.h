@@ -6,6 +6,7 @@
 #include "error.h"
 #include "zip.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct foreign_format {
@@ -19,6 +20,9 @@ const struct foreign_format *foreign_format_detect(const unsigned char *bytes, s
 const struct foreign_format *foreign_format_of_zip(const struct zip *z);
 /* From the name of a file. */
 const struct foreign_format *foreign_format_of_name(const char *name);
+/* The same; NULL if the contents were recognised, unless the name says that the file is only a part
+ * of a checkpoint. */
+const struct foreign_format *foreign_format_of_file(const char *name, bool recognised);
 
 /* "FILE is an ONNX model; ADVICE"; returns -1. */
 int foreign_format_set_error(const char *file, const struct foreign_format *f, struct error *e);

@@ -18,7 +18,7 @@
 
 enum model_file_kind model_files_kind_of(const char *name)
 {
-    static const char *const weights[] = {".safetensors", ".bin", ".pt", ".pth", ".gguf"};
+    static const char *const weights[] = {".safetensors", ".bin", ".pt", ".pth", ".gguf", ".npz"};
     static const char *const unsupported[] = {".ggml", ".ckpt", ".ot", ".nemo", ".pkl"};
     if (glob_pattern_text_ends_with(name, ".index.json"))
         return MODEL_FILE_INDEX;
@@ -35,7 +35,13 @@ enum model_file_kind model_files_kind_of(const char *name)
 
 bool model_files_is_default_weights_name(const char *name)
 {
-    return strcmp(name, "model.safetensors") == 0 || strcmp(name, "pytorch_model.bin") == 0;
+    static const char *const names[] = {"model.safetensors", "pytorch_model.bin",
+                                        "diffusion_pytorch_model.safetensors",
+                                        "diffusion_pytorch_model.bin"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
 }
 
 bool model_files_is_bare_name(const char *name)

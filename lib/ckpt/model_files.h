@@ -42,7 +42,7 @@ enum model_file_kind {
 };
 /* The kind of a file, from its name. */
 enum model_file_kind model_files_kind_of(const char *name);
-/* Is it model.safetensors or pytorch_model.bin, the name of the weights in every model's folder? */
+/* Is it the name of the weights in every model's folder, such as model.safetensors? */
 bool model_files_is_default_weights_name(const char *name);
 /* Is it a file name without a folder, and not "." or ".."? */
 bool model_files_is_bare_name(const char *name);

@@ -150,7 +150,8 @@ int model_input_add_pipe(struct model_files *f, struct weight_files *w, struct b
     size_t n;
     const unsigned char *bytes = byte_input_peek(in, &n);
     enum file_format format = file_format_detect(bytes, n);
-    if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_COMPRESSED)
+    if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_STREAM ||
+        format == FILE_FORMAT_COMPRESSED)
         return error_set(e,
                          "%s is %s; expected a safetensors file, a file of torch.save, an archive "
                          "of a folder, or a stream of weights",

@@ -31,8 +31,8 @@ int shard_list_read_header(struct shard *s, struct error *e)
                          s->tensors.file);
     if (format == FILE_FORMAT_FOREIGN)
         return foreign_format_set_error(s->tensors.file, foreign_format_detect(bytes, size), e);
-    if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_ARCHIVE ||
-        format == FILE_FORMAT_COMPRESSED)
+    if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_STREAM ||
+        format == FILE_FORMAT_ARCHIVE || format == FILE_FORMAT_COMPRESSED)
         return error_set(
             e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
             s->tensors.file, size);
@@ -75,7 +75,7 @@ static int read_gguf_headers(struct shard_list *s, struct error *e)
     return 0;
 }
 
-static bool is_gguf(const struct model_file *file)
+bool shard_list_is_gguf(const struct model_file *file)
 {
     return file_format_detect(file->bytes, (size_t)file->size) == FILE_FORMAT_GGUF;
 }
@@ -94,7 +94,7 @@ int shard_list_read(struct shard_list *s, const struct weight_files *w, const ch
         if (model_files_map_file(w->list[i], e) < 0 ||
             model_input_decompress_npz(w->list[i], spool, w->notes, e))
             return -1;
-    if (is_gguf(w->list[0]))
+    if (shard_list_is_gguf(w->list[0]))
         return w->key ? set_no_dicts_error(&s->list[0], "a GGUF file", e) : read_gguf_headers(s, e);
     for (size_t i = 0; i < w->n; i++)
         if (shard_list_read_header(&s->list[i], e) < 0)

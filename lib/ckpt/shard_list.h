@@ -29,6 +29,8 @@ int shard_list_read(struct shard_list *s, const struct weight_files *w, const ch
                     struct error *e);
 /* Reads the header of one shard that is mapped and not a GGUF file. */
 int shard_list_read_header(struct shard *s, struct error *e);
+/* Is it a mapped GGUF file? */
+bool shard_list_is_gguf(const struct model_file *file);
 void shard_list_free(struct shard_list *s);
 
 /* The tensors of all shards. */

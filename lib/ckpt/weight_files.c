@@ -211,6 +211,25 @@ static int find_gguf_weights(struct weight_files *w, struct error *e)
                      w->path, several->name);
 }
 
+/* Looks for an .npz file, beside which no other file may contain weights. 1: found; 0: there is
+ * none. */
+static int find_npz_weights(struct weight_files *w, struct error *e)
+{
+    struct model_file *several, *only = find_only_file_with_ending(w, ".npz", &several);
+    size_t n = 0;
+    for (size_t i = 0; i < w->files->n; i++) {
+        enum model_file_kind kind = model_files_kind_of(w->files->files[i].name);
+        n += kind == MODEL_FILE_WEIGHTS || kind == MODEL_FILE_UNSUPPORTED;
+    }
+    if (several)
+        return error_set(e, "%s contains several .npz files (%s, ...); give the path of one file",
+                         w->path, several->name);
+    if (!only || n > 1)
+        return 0;
+    weight_files_add(w, only);
+    return 1;
+}
+
 /* Is it an unpacked tar of torch before 1.0? */
 static bool is_torch_0_tar(const struct model_files *f)
 {
@@ -279,7 +298,7 @@ static int set_no_weights_error(const struct weight_files *w, struct error *e)
     }
     return error_set(e,
                      "%s contains no weights; expected model.safetensors, shards with an index, "
-                     "one .safetensors file, pytorch_model.bin, or one GGUF file",
+                     "one .safetensors file, pytorch_model.bin, or one GGUF or .npz file",
                      w->path);
 }
 
@@ -308,6 +327,8 @@ int weight_files_find(struct weight_files *w, struct error *e)
         return 0;
     }
     found = find_gguf_weights(w, e);
+    if (found == 0)
+        found = find_npz_weights(w, e);
     if (found)
         return found < 0 ? -1 : 0;
     if (is_torch_0_tar(w->files))

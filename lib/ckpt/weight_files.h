@@ -1,6 +1,6 @@
 /* The files of a model that contain its weights: model.safetensors, the shards of an index, shards
- * without an index, the only .safetensors file, their pytorch_model*.bin counterparts,
- * or GGUF files.
+ * without an index, the only .safetensors file, their pytorch_model*.bin counterparts, GGUF files,
+ * or the only .npz file.
  * The files of a model of a diffusers pipeline begin with diffusion_pytorch_model; variants beside
  * them (.fp16) are not read.
  *
