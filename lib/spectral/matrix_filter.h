@@ -1,0 +1,64 @@
+/* Filters that compute on whole matrices, such as the singular value decomposition of a task
+ * vector. One round collects the K vectors of a matrix in memory, in F32; the method computes on
+ * them in double and leaves its result in their place; `transform` then brings it into the blocks.
+ * Tensors that are not such matrices are averaged.
+ *
+ * job->state is a struct matrix_filter, which the runner frees by matrix_filter_end, or NULL for
+ * every other tensor. */
+#ifndef TV_MATRIX_FILTER_H
+#define TV_MATRIX_FILTER_H
+
+#include "filter.h"
+
+struct matrix_filter {
+    size_t n_vectors, rows, columns; /* K, m, n */
+    float **x;                       /* [k]: (m, n) */
+};
+
+/* The option row for the matrices that a method works on; `field` is an int in the filter's struct
+ * of options. */
+enum { MATRICES_LINEAR, MATRICES_ALL };
+#define MATRICES_ROW(type, field)                                                                  \
+    {                                                                                              \
+        "matrices", OPTION_CHOICE, offsetof(struct type, field), "linear|all",                     \
+            .help = "matrices to work on: all but embeddings and heads (linear, default), or all", \
+            .choices = "linear|all", .default_value = "linear"                                     \
+    }
+
+/* Does the method work on the tensor? It has two dimensions, elements, and a floating dtype. */
+bool matrix_filter_applies(int matrices, const struct tensor *t);
+/* In open: loads OpenBLAS. An error if the method needs eigenvectors of a matrix that is too large;
+ * eigen_size(m, n, K) is the number of its rows. */
+int matrix_filter_open(const struct header *h, int matrices,
+                       size_t (*eigen_size)(size_t m, size_t n, size_t K), struct error *e);
+/* For `begin_tensor`, if the method works on the tensor: sets job->state and returns the plan. */
+int matrix_filter_begin(struct job *job);
+/* For the descriptor, with SCOPE_TENSOR. */
+int matrix_filter_observe(const struct job *job, const struct block *b, void *work,
+                          struct error *e);
+int matrix_filter_accumulate(struct job *job, const struct block *b, void *work, struct error *e);
+int matrix_filter_end(struct job *job, bool ok, struct error *e);
+/* For `end_round`, with a job->state: runs the method, which replaces x[0], x[1], ... by its
+ * result. Returns the verdict, or -1 with an error that names the tensor. */
+int matrix_filter_compute(struct job *job,
+                          int (*method)(struct matrix_filter *, const void *options,
+                                        struct error *),
+                          struct error *e);
+/* For `transform`: copies the result to the vectors of the block. */
+void matrix_filter_copy_result(const struct matrix_filter *f, struct block *b, size_t n_vectors);
+
+/* For `transform` of a join: the result or, for other tensors, the mean; one vector remains. */
+int matrix_filter_transform_join(const struct job *job, struct block *b, struct error *e);
+
+/* Helpers of methods. */
+size_t matrix_filter_min_side(const struct matrix_filter *f);
+/* x_k in double, to be freed. */
+double *matrix_filter_widen(const struct matrix_filter *f, size_t k);
+/* sum_k x_k in double, to be freed. */
+double *matrix_filter_sum(const struct matrix_filter *f);
+/* |x_k|^2 */
+double matrix_filter_squared_norm(const struct matrix_filter *f, size_t k);
+/* Replaces x_k by `result` (m, n), rounded. */
+void matrix_filter_set(struct matrix_filter *f, size_t k, const double *result);
+
+#endif
