@@ -178,6 +178,37 @@ END
     tv verify merged-base.gguf "$gguf"/* b.safetensors
 }
 
+@test "metadata and rope_freqs of a GGUF file are those of the file that it is like" {
+    local gguf=$GOLDEN/quantised/gguf/models
+    local like=$gguf/llama3-f16/model.gguf
+    unpack a="$like" | pack a.safetensors
+    unpack a.safetensors | pack --like like="$like" --dtype q8_0 m.gguf
+    tv verify m.gguf a.safetensors >answer
+    grep -q '^equal: .*; metadata not compared (give the --like model)$' answer
+    for operands in "like=$like" "$gguf/llama3-f16"; do
+        tv verify m.gguf a.safetensors "$operands" >answer
+        grep -qx 'equal: [0-9]* tensors, recomputed from a' answer
+    done
+    # with FROM TO: the first of these bytes, which are as many, changed
+    with() {
+        FROM=$1 TO=$2 /usr/bin/python3 - <<'END'
+import os
+data = open("m.gguf", "rb").read()
+a, b = (os.environ[k].encode().decode("unicode_escape").encode("latin-1") for k in ("FROM", "TO"))
+assert len(a) == len(b) and a in data
+open("edited.gguf", "wb").write(data.replace(a, b, 1))
+END
+    }
+    with 'tokenizer.ggml.bos_token_id' 'tokenizer.ggml.xxx_token_id'
+    differs 'different metadata: tokenizer.ggml.bos_token_id (missing), tokenizer.ggml.xxx_token_id (not in the other file)' \
+        edited.gguf a.safetensors "like=$like"
+    with 'general.file_type\4\0\0\0\7' 'general.file_type\4\0\0\0\1'
+    differs 'different metadata: general.file_type' edited.gguf a.safetensors "like=$like"
+    with '\0\0\x80\x3f\0\0\x80\x3f' '\0\0\x80\x3f\0\0\x90\x3f'
+    differs 'different elements: rope_freqs.weight' edited.gguf a.safetensors "like=$like"
+    differs 'different' m.gguf a.safetensors "like=$gguf/write-base/model.gguf"
+}
+
 @test "a model that was read from standard input is found as NAME=PATH only" {
     tv-extract base=base math=- <math/model.safetensors | combine | pack --base base merged.safetensors
     edited 'assert "fingerprints" not in hist[0]'

@@ -32,6 +32,11 @@ bool gguf_encoding_is_written(enum ggml_type type)
            type == GGML_TYPE_Q8_0;
 }
 
+uint32_t gguf_encoding_file_type(enum ggml_type type)
+{
+    return type == GGML_TYPE_F16 ? 1 : type == GGML_TYPE_Q8_0 ? 7 : type == GGML_TYPE_BF16 ? 32 : 0;
+}
+
 struct gguf_encoding gguf_encoding_choose(const struct gguf_model *like, enum dtype dtype)
 {
     struct gguf_encoding g = {.like = find_most_common_type(like)};

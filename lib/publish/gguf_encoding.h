@@ -21,6 +21,8 @@ struct gguf_encoding {
 struct gguf_encoding gguf_encoding_choose(const struct gguf_model *like, enum dtype dtype);
 /* Can tensors be encoded as this type? */
 bool gguf_encoding_is_written(enum ggml_type type);
+/* general.file_type of a file whose matrices have this type: enum llama_ftype of llama.h. */
+uint32_t gguf_encoding_file_type(enum ggml_type type);
 /* The type of a tensor in the new file, given the same one of the other file: vectors are F32; rows
  * that are not whole blocks of Q8_0 are F16; integers keep their type. */
 enum ggml_type gguf_encoding_tensor_type(const struct gguf_encoding *g,

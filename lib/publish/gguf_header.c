@@ -34,11 +34,16 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
+bool gguf_header_is_text_key(const char *key)
+{
+    return starts_with(key, "general.tvtools_");
+}
+
 /* Does the value describe the other file, and not its model? */
 static bool is_dropped(const char *key)
 {
     return starts_with(key, "split.") || starts_with(key, "quantize.imatrix.") ||
-           starts_with(key, "general.tvtools_");
+           gguf_header_is_text_key(key);
 }
 
 static void append_text_pairs(struct bytes *b, const struct gguf_header *h, size_t *offsets)
@@ -53,33 +58,32 @@ static void append_text_pairs(struct bytes *b, const struct gguf_header *h, size
     }
 }
 
-/* Appends all pairs and returns their number. */
-static uint64_t append_metadata(struct bytes *b, const struct gguf_header *h, size_t *offsets)
+struct bytes gguf_header_encode_metadata(const struct gguf_header *h, uint64_t *n)
 {
     static const char type_key[] = "general.file_type";
     static const char version_key[] = "general.quantization_version";
     const struct gguf_metadata *m = h->metadata;
-    uint64_t n = 0;
+    struct bytes b = {0};
+    *n = 0;
     for (size_t i = 0; i < m->n; i++) {
         const struct gguf_value *v = &m->values[i];
         if (is_dropped(v->key))
             continue;
-        n++;
+        ++*n;
         if (strcmp(v->key, type_key) == 0)
-            append_u32_pair(b, type_key, h->file_type);
+            append_u32_pair(&b, type_key, h->file_type);
         else
-            bytes_append(b, v->pair, v->pair_size);
+            bytes_append(&b, v->pair, v->pair_size);
     }
     if (!gguf_metadata_find(m, type_key)) {
-        append_u32_pair(b, type_key, h->file_type);
-        n++;
+        append_u32_pair(&b, type_key, h->file_type);
+        ++*n;
     }
     if (h->is_quantized && !gguf_metadata_find(m, version_key)) {
-        append_u32_pair(b, version_key, QUANTIZATION_VERSION);
-        n++;
+        append_u32_pair(&b, version_key, QUANTIZATION_VERSION);
+        ++*n;
     }
-    append_text_pairs(b, h, offsets);
-    return n + h->n_texts;
+    return b;
 }
 
 /* ---- the header ------------------------------------------------------------------------------ */
@@ -99,13 +103,14 @@ static void append_tensors(struct bytes *b, const struct gguf_header *h)
 
 struct bytes gguf_header_encode(const struct gguf_header *h, size_t *used, size_t **text_offsets)
 {
-    struct bytes pairs = {0}, b = {0};
+    uint64_t n_pairs;
+    struct bytes pairs = gguf_header_encode_metadata(h, &n_pairs), b = {0};
     size_t *offsets = *text_offsets = mem_alloc(h->n_texts, sizeof *offsets);
-    uint64_t n_pairs = append_metadata(&pairs, h, offsets);
+    append_text_pairs(&pairs, h, offsets);
     bytes_append(&b, "GGUF", 4);
     append_integer(&b, VERSION, 4);
     append_integer(&b, h->n, 8);
-    append_integer(&b, n_pairs, 8);
+    append_integer(&b, n_pairs + h->n_texts, 8);
     for (size_t i = 0; i < h->n_texts; i++)
         offsets[i] += b.size;
     bytes_append(&b, pairs.data, pairs.size);

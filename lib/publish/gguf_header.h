@@ -18,7 +18,7 @@ struct gguf_header {
     const struct gguf_metadata *metadata; /* of the other file: copied as they are, except for those
                                              of its split, its quantization and its history */
     uint64_t alignment;                   /* of the other file */
-    uint32_t file_type;                   /* enum llama_ftype of llama.h */
+    uint32_t file_type;                   /* gguf_encoding_file_type */
     bool is_quantized;
     size_t n_texts; /* pairs "tvtools_KEY", text; added as general.tvtools_KEY */
     const char *const (*texts)[2];
@@ -26,6 +26,10 @@ struct gguf_header {
     const struct gguf_header_tensor *tensors;
 };
 
+/* Encodes the metadata alone, without the texts; *n is the number of pairs. The caller frees. */
+struct bytes gguf_header_encode_metadata(const struct gguf_header *h, uint64_t *n);
+/* Is it a key of a text, such as general.tvtools_version? */
+bool gguf_header_is_text_key(const char *key);
 /* Encodes the header with the padding before the data; *used are its bytes without the padding, and
  * *text_offsets is where the text of each pair begins. The caller frees header and offsets. */
 struct bytes gguf_header_encode(const struct gguf_header *h, size_t *used, size_t **text_offsets);

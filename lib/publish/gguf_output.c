@@ -191,20 +191,13 @@ void gguf_output_free(struct gguf_output *o)
 
 static struct bytes encode_header(const struct gguf_output *o, struct encoded_header *encoded)
 {
-    static const struct {
-        enum ggml_type type;
-        uint32_t file_type; /* enum llama_ftype */
-    } file_types[] = {
-        {GGML_TYPE_F32, 0}, {GGML_TYPE_F16, 1}, {GGML_TYPE_Q8_0, 7}, {GGML_TYPE_BF16, 32}};
     struct gguf_header h = {.metadata = gguf_model_metadata(o->like),
                             .alignment = o->like->files[0].alignment,
+                            .file_type = gguf_encoding_file_type(o->encoding.type),
                             .is_quantized = o->encoding.type == GGML_TYPE_Q8_0,
                             .n_texts = o->n_metadata,
                             .texts = o->metadata,
                             .n = o->n};
-    for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
-        if (file_types[i].type == o->encoding.type)
-            h.file_type = file_types[i].file_type;
     struct gguf_header_tensor *tensors = mem_alloc(o->n, sizeof *tensors);
     for (size_t i = 0; i < o->n; i++) {
         const struct output_tensor *t = &o->tensors[i];

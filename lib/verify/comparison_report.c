@@ -4,12 +4,12 @@
 
 #include <stdlib.h>
 
-#define MAX_LISTED 5 /* tensors of a kind */
+#define MAX_LISTED 5 /* of a kind */
 
 static const char *const titles[] = {
     [DIFFERENT_ELEMENTS] = "different elements", [DIFFERENT_DTYPE] = "different dtype",
     [DIFFERENT_SHAPE] = "different shape",       [MISSING] = "missing from the model",
-    [EXTRA] = "not a result of the merge",
+    [EXTRA] = "not a result of the merge",       [DIFFERENT_METADATA] = "different metadata",
 };
 
 void comparison_report_add(struct comparison_report *r, enum difference kind, const char *tensor,
@@ -67,12 +67,13 @@ void comparison_report_print(struct comparison_report *r, const struct string_li
         fputs("equal: ", stdout);
         text_print_count(stdout, r->tensors, "tensor");
     } else {
-        printf("different: %zu of ", count_differences(r));
+        printf("different: %zu of ", count_differences(r) - r->found[DIFFERENT_METADATA].n);
         text_print_count(stdout, r->tensors + r->found[EXTRA].n, "tensor");
     }
     fputs(", recomputed from ", stdout);
     print_names(inputs);
-    puts(r->carried_weights ? ", with the weights that it carries" : "");
+    fputs(r->carried_weights ? ", with the weights that it carries" : "", stdout);
+    puts(r->lacks_metadata ? "; metadata not compared (give the --like model)" : "");
     for (size_t kind = 0; kind < DIFFERENCES; kind++)
         print_tensors(r, (enum difference)kind);
     for (size_t i = 0; i < notes->n; i++) {

@@ -13,6 +13,7 @@ enum difference {
     DIFFERENT_SHAPE,
     MISSING,
     EXTRA,
+    DIFFERENT_METADATA, /* keys, not tensors */
     DIFFERENCES
 };
 
@@ -20,6 +21,7 @@ enum difference {
 struct comparison_report {
     size_t tensors;       /* of the result of the merge */
     bool carried_weights; /* the weights were those that the model carries */
+    bool lacks_metadata;  /* those of the GGUF file are not compared */
     struct {
         size_t n, capacity;
         const char **texts; /* of the first ones */
@@ -27,7 +29,7 @@ struct comparison_report {
     struct arena arena;
 };
 
-/* `detail` follows the name of the tensor: "17 of 4096 elements"; NULL: nothing. */
+/* `detail` follows the name of the tensor or key: "17 of 4096 elements"; NULL: nothing. */
 void comparison_report_add(struct comparison_report *r, enum difference kind, const char *tensor,
                            const char *detail);
 bool comparison_report_is_equal(const struct comparison_report *r);

@@ -2,6 +2,7 @@
 
 #include "checkpoint_tensors.h"
 #include "comparison_report.h"
+#include "gguf_comparison.h"
 #include "recorded_merge.h"
 #include "source_sink_services.h"
 #include "stage.h"
@@ -13,7 +14,7 @@
 #include <string.h>
 
 struct options {
-    const char *base, *onto;
+    const char *base, *onto, *like;
     enum dtype dtype;
     bool no_fill, carried_weights;
     struct string_list inputs, notes;
@@ -23,6 +24,7 @@ struct options {
 static const struct option_row rows[] = {
     {"base", OPTION_STRING, FIELD(base), "BASE", .help = "as for pack"},
     {"onto", OPTION_STRING, FIELD(onto), "MODEL", .help = "as for pack"},
+    {"like", OPTION_STRING, FIELD(like), "MODEL", .help = "as for pack"},
     {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE", .help = "as for pack",
      .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL, .help = "as for pack"},
@@ -45,6 +47,7 @@ struct sink {
     struct ckpt *model;
     struct recorded_merge recorded;
     struct base_model *base;
+    struct ckpt *like;
     struct checkpoint_contents contents;
     struct stored_form form;           /* of the model */
     struct checkpoint_tensors tensors; /* of `contents`, received by compare_elements */
@@ -176,6 +179,24 @@ static int open_base(struct stage *s, struct sink *own, const struct header *h, 
     return 0;
 }
 
+/* The GGUF file that the model is like; NULL if it is unknown, or is no GGUF file. */
+static const struct gguf_model *find_gguf_like(const struct sink *own)
+{
+    const struct ckpt *c =
+        own->base ? model_source_checkpoint(base_model_source(own->base)) : own->like;
+    return c ? ckpt_gguf_model(c) : NULL;
+}
+
+/* Compares what a GGUF file takes over from the one that it is like. */
+static int compare_taken_over(struct sink *own, struct error *e)
+{
+    const struct gguf_model *model = ckpt_gguf_model(own->model), *like = find_gguf_like(own);
+    if (!model)
+        return 0;
+    own->report.lacks_metadata = !like;
+    return like ? gguf_comparison_run(&own->report, model, like, own->form.encoding.type, e) : 0;
+}
+
 /* Describes the result, and the form that it is compared in. */
 static int init_contents(struct sink *own, const struct header *h, const char *file,
                          const struct options *o, struct error *e)
@@ -189,17 +210,19 @@ static int init_contents(struct sink *own, const struct header *h, const char *f
     if (checkpoint_contents_init(&own->contents, header_copy(h), own->base, &options, e))
         return -1;
     enum dtype dtype = o->dtype != DTYPE_NONE ? o->dtype : own->contents.header->input_rounding;
-    return stored_form_init(&own->form, own->model, file, dtype, e);
+    return stored_form_init(&own->form, own->model, find_gguf_like(own), file, dtype, e);
 }
 
 static int open_sink(struct stage *s, struct header *h, struct error *e)
 {
     struct sink *own = s->data = mem_alloc(1, sizeof *own);
     const char *file = s->operands.items[0];
+    const struct options *o = s->options;
     own->model = ckpt_open(file, s->common.spool, NULL, e);
-    if (!own->model || recorded_merge_read(&own->recorded, own->model, file, &s->arena, e) ||
+    if (!own->model || (o->like && !(own->like = ckpt_open(o->like, s->common.spool, NULL, e))) ||
+        recorded_merge_read(&own->recorded, own->model, file, &s->arena, e) ||
         checkpoint_tensors_check_vectors(h, e) || open_base(s, own, h, e) ||
-        init_contents(own, h, file, s->options, e))
+        init_contents(own, h, file, o, e) || compare_taken_over(own, e))
         return -1;
     own->tensors = (struct checkpoint_tensors){.contents = &own->contents,
                                                .base = own->base,
@@ -232,7 +255,7 @@ static int compare_tensors_of_base(const struct sink *s, struct error *e)
 
 static int check_files_unchanged(const struct sink *s, struct error *e)
 {
-    return ckpt_check_unchanged(s->model, e) ||
+    return ckpt_check_unchanged(s->model, e) || (s->like && ckpt_check_unchanged(s->like, e)) ||
            (s->base && model_source_check_unchanged(base_model_source(s->base), e));
 }
 
@@ -310,6 +333,7 @@ static int close_sink(struct stage *s, bool ok, struct error *e)
     base_model_close(own->base);
     recorded_merge_free(&own->recorded);
     ckpt_close(own->model);
+    ckpt_close(own->like);
     stored_form_free(&own->form);
     checkpoint_contents_free(&own->contents);
     arena_free(&own->report.arena);

@@ -379,7 +379,20 @@ static struct pipeline *bring_model(struct builder *b, const struct history *his
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-/* The option --base or --onto of pack, with its model; --like has no influence on the tensors. */
+/* The path of the --like model, if it is found: it has no influence on the tensors. */
+static int find_like(struct builder *b, const struct history_step *from, const char *name)
+{
+    struct found_input found;
+    const uint64_t *fingerprint = fingerprint_of_model(from, 0);
+    const struct recorded_input wanted = {name, fingerprint != NULL,
+                                          fingerprint ? *fingerprint : 0};
+    if (input_search_find_model(b->inputs, &wanted, &found, b->e))
+        return -1;
+    b->plan->like = found.path;
+    return 0;
+}
+
+/* The option --base, --onto or --like of pack, with its model. */
 static int add_pack(struct builder *b, const struct history_step *from)
 {
     struct verification_plan *p = b->plan;
@@ -392,7 +405,7 @@ static int add_pack(struct builder *b, const struct history_step *from)
     if (strcmp(s->base_option, "like") != 0)
         return make_model_word(b, before, s->base, fingerprint_of_model(from, 0), NULL, &p->base);
     p->base.text = arena_printf(b->a, "%s%s", before, s->base);
-    return 0;
+    return find_like(b, from, s->base);
 }
 
 int history_to_pipeline(struct verification_plan *p, const struct recorded_merge *m,

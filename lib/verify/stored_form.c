@@ -21,14 +21,15 @@ static void list_gguf_tensors(struct stored_form *f, const struct ckpt *model)
     arena_free(&a);
 }
 
-int stored_form_init(struct stored_form *f, const struct ckpt *model, const char *file,
-                     enum dtype dtype, struct error *e)
+int stored_form_init(struct stored_form *f, const struct ckpt *model, const struct gguf_model *like,
+                     const char *file, enum dtype dtype, struct error *e)
 {
     const struct gguf_model *m = ckpt_gguf_model(model);
     *f = (struct stored_form){0};
     if (!m)
         return 0;
-    f->encoding = gguf_encoding_choose(m, dtype);
+    f->like = like ? like : m;
+    f->encoding = gguf_encoding_choose(f->like, dtype);
     if (!gguf_encoding_is_written(f->encoding.type))
         return error_set(e,
                          "%s is %s, which pack does not write; verify the file that it was made "
@@ -57,7 +58,8 @@ bool stored_form_has_dtype(const struct stored_form *f, const struct ckpt *model
     *stored = ggml_type_find(type)->name;
     if (!dtype_is_float(dtype) || !dtype_is_float(own))
         return own == dtype;
-    expected = gguf_encoding_tensor_type(&f->encoding, f->tensors[i]);
+    const struct gguf_tensor *like = gguf_model_find_tensor(f->like, f->tensors[i]->name);
+    expected = gguf_encoding_tensor_type(&f->encoding, like ? like : f->tensors[i]);
     *recomputed = ggml_type_find(expected)->name;
     return type == expected;
 }

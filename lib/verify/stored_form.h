@@ -13,12 +13,14 @@
 struct stored_form {
     struct gguf_encoding encoding;
     const struct gguf_tensor **tensors; /* [tensor of the model] */
+    const struct gguf_model *like; /* the file that it is like; NULL: unknown, the model itself */
 };
 
-/* `dtype` is that of gguf_encoding_choose; `file` names the model in messages. An error for a GGUF
- * model of a type that pack does not write. Call stored_form_free also after an error. */
-int stored_form_init(struct stored_form *f, const struct ckpt *model, const char *file,
-                     enum dtype dtype, struct error *e);
+/* `dtype` is that of gguf_encoding_choose; `like` may be NULL; `file` names the model in messages.
+ * An error for a GGUF model of a type that pack does not write. Call stored_form_free also after an
+ * error. */
+int stored_form_init(struct stored_form *f, const struct ckpt *model, const struct gguf_model *like,
+                     const char *file, enum dtype dtype, struct error *e);
 void stored_form_free(struct stored_form *f);
 
 /* Would pack store tensor i, recomputed as `dtype`, in the type that it has in the model? Names

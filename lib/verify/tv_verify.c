@@ -149,6 +149,8 @@ static void add_comparison_sink(struct command *c)
             pipeline_add_word(to, c->plan.pack.options[i], &c->a);
     if (c->plan.pack.base_option && strcmp(c->plan.pack.base_option, "like") != 0)
         add_base_option(c, to);
+    if (c->plan.like)
+        pipeline_add_word(to, arena_printf(&c->a, "--like=%s", c->plan.like), &c->a);
     if (c->plan.carries_weights)
         pipeline_add_word(to, "--carried-weights", &c->a);
     add_list(c, to, "input", &c->plan.inputs);
