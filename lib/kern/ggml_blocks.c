@@ -135,45 +135,45 @@ TV_INLINE void unpack_k_scale(const unsigned char *s, size_t j, unsigned *scale,
     *offset = j < 4 ? s[j + 4] & 63u : (unsigned)s[j + 4] >> 4 | (unsigned)(s[j] >> 6) << 4;
 }
 
-/* d scale q - dmin offset */
-TV_CLONES static void decode_q4_k(const unsigned char *restrict b, float *restrict to, size_t n)
+/* d scale q - dmin offset, for 32 elements: their code is a nibble, from `shift` on, and the bit
+ * `bit` of `high` (NULL: none). */
+TV_INLINE void decode_k_run(const unsigned char *restrict q, unsigned shift,
+                            const unsigned char *restrict high, size_t bit, float scale,
+                            float offset, float *restrict to)
 {
-    for (size_t i = 0; i < n; i++, b += 144) {
-        float d = half_at(b), dmin = half_at(b + 2);
-        for (size_t j = 0; j < 8; j += 2, to += 64) {
-            const unsigned char *q = b + 16 + 16 * j;
-            unsigned scale[2], offset[2];
-            unpack_k_scale(b + 4, j, &scale[0], &offset[0]);
-            unpack_k_scale(b + 4, j + 1, &scale[1], &offset[1]);
-            float d0 = d * (float)(int)scale[0], m0 = dmin * (float)(int)offset[0];
-            float d1 = d * (float)(int)scale[1], m1 = dmin * (float)(int)offset[1];
-            for (size_t l = 0; l < 32; l++)
-                to[l] = d0 * (float)(q[l] & 15) - m0;
-            for (size_t l = 0; l < 32; l++)
-                to[l + 32] = d1 * (float)(q[l] >> 4) - m1;
-        }
+    for (size_t l = 0; l < 32; l++) {
+        int code = q[l] >> shift & 15;
+        if (high)
+            code |= (high[l] >> bit & 1) << 4;
+        to[l] = scale * (float)code - offset;
     }
 }
 
-/* As Q4_K; bit 4 of the codes j of 32 elements is bit j of 32 bytes. */
+/* A block of Q4_K, or of Q5_K: bit 4 of the codes j of 32 elements is bit j of 32 bytes. */
+TV_INLINE void decode_q4_or_q5_k(const unsigned char *restrict b, const unsigned char *high,
+                                 const unsigned char *restrict q, float *restrict to)
+{
+    float d = half_at(b), dmin = half_at(b + 2);
+    for (size_t j = 0; j < 8; j += 2, q += 32, to += 64) {
+        unsigned scale[2], offset[2];
+        unpack_k_scale(b + 4, j, &scale[0], &offset[0]);
+        unpack_k_scale(b + 4, j + 1, &scale[1], &offset[1]);
+        decode_k_run(q, 0, high, j, d * (float)(int)scale[0], dmin * (float)(int)offset[0], to);
+        decode_k_run(q, 4, high, j + 1, d * (float)(int)scale[1], dmin * (float)(int)offset[1],
+                     to + 32);
+    }
+}
+
+TV_CLONES static void decode_q4_k(const unsigned char *restrict b, float *restrict to, size_t n)
+{
+    for (size_t i = 0; i < n; i++, b += 144, to += 256)
+        decode_q4_or_q5_k(b, NULL, b + 16, to);
+}
+
 TV_CLONES static void decode_q5_k(const unsigned char *restrict b, float *restrict to, size_t n)
 {
-    for (size_t i = 0; i < n; i++, b += 176) {
-        float d = half_at(b), dmin = half_at(b + 2);
-        const unsigned char *high = b + 16;
-        for (size_t j = 0; j < 8; j += 2, to += 64) {
-            const unsigned char *q = b + 48 + 16 * j;
-            unsigned scale[2], offset[2];
-            unpack_k_scale(b + 4, j, &scale[0], &offset[0]);
-            unpack_k_scale(b + 4, j + 1, &scale[1], &offset[1]);
-            float d0 = d * (float)(int)scale[0], m0 = dmin * (float)(int)offset[0];
-            float d1 = d * (float)(int)scale[1], m1 = dmin * (float)(int)offset[1];
-            for (size_t l = 0; l < 32; l++)
-                to[l] = d0 * (float)((q[l] & 15) | (high[l] >> j & 1) << 4) - m0;
-            for (size_t l = 0; l < 32; l++)
-                to[l + 32] = d1 * (float)((q[l] >> 4) | (high[l] >> (j + 1) & 1) << 4) - m1;
-        }
-    }
+    for (size_t i = 0; i < n; i++, b += 176, to += 256)
+        decode_q4_or_q5_k(b, b + 16, b + 48, to);
 }
 
 /* In the following, element e of a block has H = e / 128, k = e % 128 / 32, l = e % 32; its code is

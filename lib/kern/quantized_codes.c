@@ -20,40 +20,40 @@ TV_INLINE float e4m3_to_float(uint32_t code)
     return float16_float_from_bits(sign | u);
 }
 
-/* The upper byte of an F16. */
+/* As the upper byte of an F16. */
 TV_INLINE float e5m2_to_float(uint32_t code)
 {
-    return float16_to_float((uint16_t)(code << 8));
+    uint32_t sign = (code & 0x80) << 24, a = code & 0x7F;
+    uint32_t subnormal = float16_bits_of_float((float)(int32_t)a * 0x1p-16f);
+    uint32_t normal = (a << 21) + (112u << 23);
+    uint32_t special = normal + (112u << 23); /* infinity, NaN: all exponent bits are 1 */
+    uint32_t u = a < 4 ? subnormal : a < 0x7C ? normal : special;
+    return float16_float_from_bits(sign | u);
 }
 
-TV_INLINE void widen(const uint8_t *restrict codes, uint32_t *restrict wide, size_t n)
+TV_INLINE void decode_codes(float decode(uint32_t), const uint8_t *restrict codes, float scale,
+                            float *restrict to, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        wide[i] = codes[i];
+    uint32_t wide[TILE];
+    for (size_t i = 0; i < n; i += TILE) {
+        size_t m = n - i < TILE ? n - i : TILE;
+        for (size_t j = 0; j < m; j++)
+            wide[j] = codes[i + j];
+        for (size_t j = 0; j < m; j++)
+            to[i + j] = decode(wide[j]) * scale;
+    }
 }
 
 TV_CLONES static void e4m3_to_f32(const uint8_t *restrict codes, float scale, float *restrict to,
                                   size_t n)
 {
-    uint32_t wide[TILE];
-    for (size_t i = 0; i < n; i += TILE) {
-        size_t m = n - i < TILE ? n - i : TILE;
-        widen(codes + i, wide, m);
-        for (size_t j = 0; j < m; j++)
-            to[i + j] = e4m3_to_float(wide[j]) * scale;
-    }
+    decode_codes(e4m3_to_float, codes, scale, to, n);
 }
 
 TV_CLONES static void e5m2_to_f32(const uint8_t *restrict codes, float scale, float *restrict to,
                                   size_t n)
 {
-    uint32_t wide[TILE];
-    for (size_t i = 0; i < n; i += TILE) {
-        size_t m = n - i < TILE ? n - i : TILE;
-        widen(codes + i, wide, m);
-        for (size_t j = 0; j < m; j++)
-            to[i + j] = e5m2_to_float(wide[j]) * scale;
-    }
+    decode_codes(e5m2_to_float, codes, scale, to, n);
 }
 
 TV_CLONES static void i8_to_f32(const int8_t *restrict codes, float scale, float *restrict to,
