@@ -351,6 +351,8 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
     plan.shard_size = spec.shard_size;
     const struct checkpoint_output_target target = {get_target_path(s), get_output_form(s),
                                                     o->force};
+    if (o->tokenizer)
+        input_guard_add_model(o->tokenizer);
     bool reads_models = source_sink_services_has_model_fingerprints(s);
     int failed = input_guard_check(target.path, o->force, p->contents.header, !reads_models, e);
     if (!failed)

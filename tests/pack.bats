@@ -101,7 +101,7 @@ END
     refused_with "b is an input of this run" pack --force --base b b <deltas.tvs
     refused_with "b/model.safetensors is an input of this run" \
         pack --force --base b b/model.safetensors <deltas.tvs
-    mkdir -p parent/config.json
+    mkdir parent
     mv b parent
     refused_with "parent is an input of this run" pack --force --base parent/b parent <deltas.tvs
     mv parent/b .
@@ -127,9 +127,103 @@ END
     REFUSED_BY=tv refused_with "parts has the fingerprint of m" tv finish --force parts
 }
 
+# keeps PATH TEXT COMMAND...: the command is refused with TEXT, and every file at PATH stays as it is
+keeps() {
+    rm -rf .kept
+    cp -a "$1" .kept
+    refused_with "$2" "${@:3}" && diff -r --no-dereference .kept "$1"
+}
+
+@test "--force replaces checkpoints and nothing else" {
+    mkdir photos plain
+    echo jpeg >photos/scan.bin
+    echo '{}' >plain/config.json
+    keeps photos "photos contains scan.bin, which is no file of a checkpoint" pack --force --base base photos <good.tvs
+    keeps plain "plain is not a checkpoint (it contains no weights)" pack --force --base base plain <good.tvs
+    for foreign in .git/HEAD src/main.c thesis.txt samples.jsonl .notes zoo.gguf fifo/; do
+        pack --base base out <good.tvs
+        mkdir -p "out/$(dirname $foreign)"
+        if [ $foreign = fifo/ ]; then mkfifo out/fifo; else echo mine >out/$foreign; fi
+        refused_with "out contains ${foreign%%/*}, which is no file of a checkpoint" pack --force --base base out <good.tvs
+        [ -p out/fifo ] || grep -q mine out/$foreign
+        numbers out
+        rm -r out
+    done
+    for file in text.safetensors text.tar text.yml table saved.tvs; do
+        echo 'merge_method: ties' >$file
+        [ $file != saved.tvs ] || cp good.tvs saved.tvs
+        keeps $file "$file is not a checkpoint (neither a valid weight file nor an archive of a model)" \
+            pack --force --base base $file <good.tvs
+    done
+    head -c 100 base/model.safetensors >cut.safetensors
+    keeps cut.safetensors "is not a checkpoint" pack --force --base base cut.safetensors <good.tvs
+    tar cf backup.tar photos plain
+    keeps backup.tar "backup.tar is an archive that contains photos/scan.bin" pack --force --base base backup.tar <good.tvs
+    for out in out out.safetensors out.tar out.tar.zst; do # its own, an empty one
+        pack --base base $out <good.tvs
+        pack --force --base base $out <good.tvs
+        rm -r $out
+        if [ $out = out ]; then mkdir out; else touch $out; fi
+        pack --force --base base $out <good.tvs
+        unpack $out | check
+    done
+    tar cf folder.tar base
+    pack --force --base base folder.tar <good.tvs
+    mkdir hub
+    cp base/config.json hub
+    cp out/model.safetensors blob
+    ln -s ../blob hub/model.safetensors
+    touch hub/.gitattributes hub/LICENSE hub/modeling_own.py
+    pack --force --base base hub <good.tvs
+    [ -s blob ]
+}
+
+@test "--force does not destroy a tokenizer, a table or a saved stream that is read" {
+    pack --base base L <good.tvs
+    rescale 2 <good.tvs >other.tvs
+    keeps L "L is an input of this run" pack --force --base base --tokenizer L L <other.tvs
+    keeps L "L/model.safetensors is an input of this run" pack --force --base base --tokenizer L L/model.safetensors <other.tvs
+    echo 'math=0.5' >rules
+    export REFUSED_BY=pack
+    keeps rules "rules is an input of this run" tv run 'weigh @rules | combine | pack --force --base base rules' <good.tvs
+    keeps good.tvs "good.tvs is an input of this run" pack --force --base base good.tvs <good.tvs
+    keeps other.tvs "other.tvs is not a checkpoint" \
+        bash -o pipefail -c 'join-streams other.tvs | combine | pack --force --base base other.tvs'
+    pack --base base --shard-size 1 sharded <good.tvs # a shard of a model that another process reads
+    keeps sharded "has the fingerprint of sharded" bash -o pipefail -c \
+        'unpack sharded | pack --force sharded/model-00001-of-00002.safetensors'
+}
+
+@test "what appears in the target while pack works is not destroyed" {
+    pack --base base out <good.tvs
+    appears() {
+        (head -c 400 good.tvs && while ! compgen -G ".out.partial-*/model/*" >.err; do sleep 0.05; done &&
+            echo mine >out/thesis.txt && tail -c +401 good.tvs) | pack --force --base base out
+    }
+    REFUSED_BY=pack refused_with "out contains thesis.txt" appears
+    grep -q mine out/thesis.txt
+    numbers out
+    not compgen -G ".out.*"
+}
+
+@test "packs with the same target replace it one after another" {
+    for out in out out.safetensors; do
+        pids=()
+        for i in 1 2 3 4 5 6; do
+            rescale $i <good.tvs | pack --force --base base $out &
+            pids+=($!)
+        done
+        for pid in "${pids[@]}"; do
+            wait "$pid"
+        done
+        unpack $out | check
+        not compgen -G ".$out.*"
+    done
+}
+
 @test "a pipe or a device is never replaced" {
     mkfifo out
-    refused_with "out is not a file, an empty folder or a checkpoint" pack --base base --force out <good.tvs
+    refused_with "out is not a file or a folder" pack --base base --force out <good.tvs
     [ -p out ]
 }
 

@@ -335,8 +335,8 @@ three_parts() {
 }
 
 @test "an existing target" {
-    mkdir out
-    echo kept >out/config.json
+    tv run "$TIES | rescale 2 | pack --base base out"
+    echo '{"kept": 1}' >out/config.json
     REFUSED_BY=pack refused_with "out exists already" tv run "$TIES | pack --base base --part 1/1 out"
     tv run "$TIES | pack --force --base base --part 1/1 out"
     REFUSED_BY=tv refused_with "out exists already" tv finish out

@@ -118,9 +118,9 @@ assert abs(g["mean_hidden"] + g["mean_logit"] - float(sys.argv[1])) < 1e-5, g' "
     REFUSED_BY=pack refused_with out "$ROOT/pipelines/ties" base expert-rev out
     rm -r out
     "$ROOT/pipelines/ties" base expert-rev out
-    touch out/file
+    touch out/LICENSE
     "$ROOT/pipelines/ties" --force base expert-rev out
-    [ ! -e out/file ]
+    [ ! -e out/LICENSE ]
 }
 
 @test "a model whose name begins with a dash is a name and not an option" {

@@ -1,6 +1,7 @@
 #include "line_reader.h"
 
 #include "mem.h"
+#include "read_files.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@ int line_reader_open(struct line_reader *l, const char *path, struct error *e)
         line_reader_close(l);
         return -1;
     }
+    read_files_add(&st);
     if (S_ISREG(st.st_mode))
         l->version = input_file_version(&st);
     l->text = mem_resize(NULL, l->capacity = 256, 1);

@@ -1,5 +1,5 @@
-/* The files and folders of models that this process has opened for reading, by device and inode, so
- * that none of them is replaced by the output. */
+/* The files and folders that this process has opened for reading, by device and inode, so that none
+ * of them is replaced by the output. */
 #ifndef TV_READ_FILES_H
 #define TV_READ_FILES_H
 

@@ -1,6 +1,7 @@
 #include "merge_config.h"
 
 #include "input_file.h"
+#include "read_files.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -213,6 +214,8 @@ static unsigned char *read_config_file(const char *path, size_t *size, struct er
     struct stat st;
     bool is_file = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode);
     const struct input_file_version before = input_file_version(&st);
+    if (is_file)
+        read_files_add(&st);
     struct bytes b = read_bytes(f);
     int failed = 0;
     *size = b.size;

@@ -1,5 +1,6 @@
 #include "preflight.h"
 
+#include "output_target.h"
 #include "pipeline_output_header.h"
 #include "printable.h"
 #include "stage_rules.h"
@@ -104,6 +105,16 @@ int preflight_check_inputs(const struct translated_config *m, const struct pipel
 
 /* ---- dry run --------------------------------------------------------------------------------- */
 
+/* May --force replace the target? */
+static int check_replaced_target(const char *path, struct error *e)
+{
+    struct output_target target;
+    int failed =
+        output_target_open(&target, path, true, e) || output_target_open_parent(&target, e);
+    output_target_close(&target);
+    return failed ? -1 : 0;
+}
+
 static int check_target_and_disk_space(const struct preflight_target *t,
                                        const struct predicted_output_size *size,
                                        uint64_t *free_bytes, struct arena *a, struct error *e)
@@ -115,6 +126,8 @@ static int check_target_and_disk_space(const struct preflight_target *t,
     const char *folder = dirname(arena_copy_text(a, t->path));
     if (!t->force && lstat(t->path, &st) == 0)
         return error_set(e, "%s already exists (--force replaces it)", t->path);
+    if (t->force && check_replaced_target(t->path, e))
+        return -1;
     if (statvfs(folder, &disk) < 0)
         return error_set(e, "cannot access %s: %s", folder, strerror(errno));
     *free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;

@@ -4,17 +4,19 @@
 #include "glob_pattern.h"
 #include "printable.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
-#define OVERHEAD ((uint64_t)1 << 20) /* bytes for headers, folders and the file system itself */
+#define OVERHEAD   ((uint64_t)1 << 20) /* bytes for headers, folders and the file system itself */
+#define LOCK_TRIES 500                 /* 5 seconds */
 
 static bool has_ending(const char *target, const char *ending)
 {
@@ -83,53 +85,19 @@ static int open_parent(struct output_target *t, struct error *e)
     return 0;
 }
 
-/* Is it something that --force may replace: a file, an empty folder or a checkpoint? */
-static bool is_replaceable_target(const struct output_target *t)
+int output_target_find_replaced(struct output_target *t, struct error *e)
 {
-    int fd = openat(t->parent, t->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-    struct stat st;
-    if (!dir) /* a device or a pipe may not */
-        return fstatat(t->parent, t->name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-               (S_ISREG(st.st_mode) || S_ISLNK(st.st_mode));
-    bool empty = true, checkpoint = false;
-    for (struct dirent *d; (d = readdir(dir));) {
-        if (strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0)
-            continue;
-        empty = false;
-        checkpoint |= strcmp(d->d_name, "config.json") == 0 ||
-                      glob_pattern_text_ends_with(d->d_name, ".safetensors") ||
-                      glob_pattern_text_ends_with(d->d_name, ".gguf") ||
-                      glob_pattern_text_ends_with(d->d_name, ".bin");
-    }
-    closedir(dir);
-    return empty || checkpoint;
+    return t->force ? replaced_target_check(&t->replaced, t->parent, t->name, t->path, e) : 0;
 }
 
-/* 1: there is a target; 0: there is none; -1: error. */
-static int find_target(const struct output_target *t, struct stat *st, struct error *e)
-{
-    if (fstatat(t->parent, t->name, st, AT_SYMLINK_NOFOLLOW) == 0)
-        return 1;
-    return errno == ENOENT ? 0 : error_set(e, "cannot access %s: %s", t->path, strerror(errno));
-}
-
-int output_target_find_replaced(const struct output_target *t, struct stat *st, struct error *e)
-{
-    int found = find_target(t, st, e);
-    if (found <= 0 || is_replaceable_target(t))
-        return found;
-    return error_set(e, "%s is not a file, an empty folder or a checkpoint; remove it first",
-                     t->path);
-}
-
-static int check_target_may_be_written(const struct output_target *t, struct error *e)
+static int check_target_may_be_written(struct output_target *t, struct error *e)
 {
     struct stat st;
     if (t->force)
-        return output_target_find_replaced(t, &st, e) < 0 ? -1 : 0;
-    int found = find_target(t, &st, e);
-    return found > 0 ? error_set(e, "%s exists already (--force replaces it)", t->path) : found;
+        return output_target_find_replaced(t, e) < 0 ? -1 : 0;
+    if (fstatat(t->parent, t->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return error_set(e, "%s exists already (--force replaces it)", t->path);
+    return errno == ENOENT ? 0 : error_set(e, "cannot access %s: %s", t->path, strerror(errno));
 }
 
 int output_target_check_space(const struct output_target *t, uint64_t need, struct error *e)
@@ -176,6 +144,7 @@ void output_target_close(struct output_target *t)
         close(t->parent);
     free(t->path);
     free(t->aside);
+    replaced_target_free(&t->replaced);
     arena_free(&t->arena);
 }
 
@@ -199,24 +168,21 @@ static int rename_without_replacing(int from, const char *name, int to, const ch
     return errno == ENOENT ? renameat(from, name, to, new_name) : -1;
 }
 
-/* Is this name the file or folder that was checked? */
-static bool is_same_file(int folder, const char *name, const struct stat *checked)
+/* Is this name what was checked? */
+static bool is_replaced(const struct output_target *t, int folder, const char *name)
 {
-    struct stat st;
-    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW))
-        return false;
     errno = EBUSY; /* another process replaced it */
-    return st.st_dev == checked->st_dev && st.st_ino == checked->st_ino;
+    return replaced_target_is((const char *)t->replaced.records.data, t->replaced.records.size,
+                              folder, name);
 }
 
 /* For file systems without RENAME_EXCHANGE. */
-static int move_aside_and_rename(const struct output_target *t, int from, const char *name,
-                                 const struct stat *replaced)
+static int move_aside_and_rename(const struct output_target *t, int from, const char *name)
 {
     const char *aside = t->aside;
     if (rename_without_replacing(t->parent, t->name, t->parent, aside))
         return -1;
-    if (is_same_file(t->parent, aside, replaced) &&
+    if (is_replaced(t, t->parent, aside) &&
         rename_without_replacing(from, name, t->parent, t->name) == 0)
         return 0;
     int reason = errno;
@@ -226,12 +192,11 @@ static int move_aside_and_rename(const struct output_target *t, int from, const 
 }
 
 /* 1: the file system cannot exchange names. */
-static int exchange_with_target(const struct output_target *t, int from, const char *name,
-                                const struct stat *replaced)
+static int exchange_with_target(const struct output_target *t, int from, const char *name)
 {
     if (renameat2(from, name, t->parent, t->name, RENAME_EXCHANGE))
         return is_unsupported_rename_error(errno) ? 1 : -1;
-    if (is_same_file(from, name, replaced))
+    if (is_replaced(t, from, name))
         return 0;
     int reason = errno;
     renameat2(from, name, t->parent, t->name, RENAME_EXCHANGE);
@@ -240,28 +205,64 @@ static int exchange_with_target(const struct output_target *t, int from, const c
 }
 
 static int replace_target(const struct output_target *t, int from, const char *name,
-                          const struct stat *replaced, int *old_folder, const char **old)
+                          int *old_folder, const char **old)
 {
-    int result = exchange_with_target(t, from, name, replaced);
+    int result = exchange_with_target(t, from, name);
     bool moved_aside = result > 0;
     if (moved_aside)
-        result = move_aside_and_rename(t, from, name, replaced);
+        result = move_aside_and_rename(t, from, name);
     *old_folder = moved_aside ? t->parent : from;
     *old = result ? NULL : moved_aside ? t->aside : name;
     return result;
 }
 
 int output_target_rename_into_place(const struct output_target *t, int from, const char *name,
-                                    const struct stat *replaced, int *old_folder, const char **old,
+                                    bool replaces, int *old_folder, const char **old,
                                     struct error *e)
 {
     *old = NULL;
-    int failed = replaced ? replace_target(t, from, name, replaced, old_folder, old)
+    int failed = replaces ? replace_target(t, from, name, old_folder, old)
                           : rename_without_replacing(from, name, t->parent, t->name);
-    return failed ? error_set(e, "cannot rename the finished checkpoint to %s: %s", t->path,
-                              strerror(errno))
-                  : 0;
+    if (!failed)
+        return 0;
+    if (t->force && (errno == EBUSY || errno == EEXIST))
+        return error_set(e, "another process has written %s meanwhile; it was not replaced",
+                         t->path);
+    return error_set(e, "cannot rename the finished checkpoint to %s: %s", t->path,
+                     strerror(errno));
 }
+
+void output_target_remove_old(const struct output_target *t, int old_folder, const char *old)
+{
+    const char *left = t->aside;
+    if (replaced_target_remove((const char *)t->replaced.records.data, t->replaced.records.size,
+                               old_folder, old) == 0)
+        return;
+    if (old_folder != t->parent && rename_without_replacing(old_folder, old, t->parent, left))
+        left = old;
+    printable_message("tvtools: warning: %s is complete, but what it replaced had changed or could "
+                      "not be removed; the rest of it is %s next to it",
+                      t->path, left);
+}
+
+/* ---- locking --------------------------------------------------------------------------------- */
+
+void output_target_lock(const struct output_target *t)
+{
+    const struct timespec pause = {.tv_nsec = 10000000};
+    for (int tries = 0; tries < LOCK_TRIES; tries++) {
+        if (flock(t->parent, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK)
+            return;
+        nanosleep(&pause, NULL);
+    }
+}
+
+void output_target_unlock(const struct output_target *t)
+{
+    flock(t->parent, LOCK_UN);
+}
+
+/* ---- afterwards ------------------------------------------------------------------------------ */
 
 int output_target_sync(const struct output_target *t, struct error *e)
 {

@@ -8,10 +8,10 @@
 
 #include "error.h"
 #include "mem.h"
+#include "replaced_target.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/stat.h>
 
 enum output_form {
     OUTPUT_FOLDER,      /* OUT or OUT/ */
@@ -31,6 +31,7 @@ struct output_target {
     const char *name; /* its last component */
     char *aside;      /* where --force moves what it replaces if names cannot be exchanged */
     int parent;       /* the folder that contains it; -1: standard output */
+    struct replaced_target replaced; /* with `force`, as it was found last */
     struct arena arena;
 };
 
@@ -38,7 +39,7 @@ struct output_target {
  */
 int output_target_open(struct output_target *t, const char *path, bool force, struct error *e);
 /* Opens the parent folder. A target that exists is an error unless `force`, and with `force` unless
- * it is a file, an empty folder or a checkpoint. */
+ * it may be replaced (replaced_target.h). */
 int output_target_open_parent(struct output_target *t, struct error *e);
 void output_target_close(struct output_target *t);
 
@@ -50,16 +51,24 @@ char *output_target_temporary_name(const struct output_target *t, const char *wh
 /* "cannot write TARGET/FILE: " and the reason in errno; returns -1. */
 int output_target_write_error(const struct output_target *t, const char *file, struct error *e);
 
-/* With `force`: is there a target, and may it be replaced? 1, and *st is filled in; 0: there is
- * none; -1: error. */
-int output_target_find_replaced(const struct output_target *t, struct stat *st, struct error *e);
+/* Locks the parent folder until output_target_unlock, so that processes with the same target rename
+ * one after another. A folder that cannot be locked, or that another process holds locked for
+ * seconds, is used without a lock. */
+void output_target_lock(const struct output_target *t);
+void output_target_unlock(const struct output_target *t);
+/* With `force`: is there a target, and may it be replaced? 1, and `replaced` is filled in; 0: there
+ * is none, or no `force`; -1: error. */
+int output_target_find_replaced(struct output_target *t, struct error *e);
 /* Renames `name`, in the folder `from`, to the target. An existing target is exchanged for it if it
- * is still the file or folder `replaced` (NULL: there must be none); where the file system cannot
- * exchange names, it is moved aside first. *old is what is to be removed then: a name in the folder
- * *old_folder, `from` or the target's parent; NULL for nothing. Allocates no memory. */
+ * is still `replaced`; where the file system cannot exchange names, it is moved aside first.
+ * *old is what is to be removed then: a name in the folder *old_folder, `from` or the target's
+ * parent; NULL for nothing. Allocates no memory. */
 int output_target_rename_into_place(const struct output_target *t, int from, const char *name,
-                                    const struct stat *replaced, int *old_folder, const char **old,
+                                    bool replaces, int *old_folder, const char **old,
                                     struct error *e);
+/* Removes the old file or folder; what has appeared in it since it was checked is left next to the
+ * target, with a warning. */
+void output_target_remove_old(const struct output_target *t, int old_folder, const char *old);
 /* Afterwards: syncs the parent folder. */
 int output_target_sync(const struct output_target *t, struct error *e);
 /* Prints a warning that `what`, next to the target, could not be removed. */

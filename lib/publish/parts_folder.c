@@ -41,11 +41,6 @@ int parts_folder_read_file(const struct parts_folder *f, const char *name, char 
     return *bytes || fs_is_missing(errno) ? 0 : parts_folder_read_error(f, name, e);
 }
 
-static char *describe_replaced(const struct stat *st)
-{
-    return mem_printf("%llu/%llu", (unsigned long long)st->st_dev, (unsigned long long)st->st_ino);
-}
-
 static void close_if_open(int fd)
 {
     if (fd >= 0)
@@ -134,16 +129,12 @@ static int open_model(struct parts_folder *f, bool create, struct error *e)
 /* A process that was killed after it had published left what it replaced in place of model/. */
 static void remove_replaced(const struct parts_folder *f)
 {
-    struct stat st;
     size_t size;
-    char *text = fs_read_file(f->folder, REPLACED, &size);
-    if (text && fstatat(f->folder, MODEL, &st, AT_SYMLINK_NOFOLLOW) == 0) {
-        char *found = describe_replaced(&st);
-        if (strcmp(found, text) == 0 && flock(f->lock, LOCK_EX | LOCK_NB) == 0)
-            fs_remove_tree(f->folder, MODEL);
-        free(found);
-    }
-    free(text);
+    char *records = fs_read_file(f->folder, REPLACED, &size);
+    if (records && replaced_target_is(records, size, f->folder, MODEL) &&
+        flock(f->lock, LOCK_EX | LOCK_NB) == 0)
+        replaced_target_remove(records, size, f->folder, MODEL);
+    free(records);
 }
 
 static int open_folder(struct parts_folder *f, bool create, bool shared, struct error *e)
@@ -312,39 +303,40 @@ static int remove_folder(const struct parts_folder *f, DIR *dir)
 }
 
 /* Records what model/ will be exchanged for. */
-static int save_replaced(const struct parts_folder *f, const struct stat *replaced, struct error *e)
+static int save_replaced(const struct parts_folder *f, struct error *e)
 {
-    char *text = describe_replaced(replaced);
-    int failed = fs_replace_file(f->folder, REPLACED, text, strlen(text));
-    free(text);
-    return failed ? parts_folder_write_error(f, REPLACED, e) : 0;
+    const struct bytes *records = &f->target.replaced.records;
+    return fs_replace_file(f->folder, REPLACED, records->data, records->size)
+               ? parts_folder_write_error(f, REPLACED, e)
+               : 0;
 }
 
-static int rename_model(const struct parts_folder *f, int *old_folder, const char **old,
-                        struct error *e)
+static int rename_model(struct parts_folder *f, int *old_folder, const char **old, struct error *e)
 {
-    struct stat replaced;
-    int replaces = f->target.force ? output_target_find_replaced(&f->target, &replaced, e) : 0;
-    if (replaces < 0 || (replaces && save_replaced(f, &replaced, e)))
+    int replaces = output_target_find_replaced(&f->target, e);
+    if (replaces < 0 || (replaces && save_replaced(f, e)))
         return -1;
-    return output_target_rename_into_place(&f->target, f->folder, MODEL,
-                                           replaces ? &replaced : NULL, old_folder, old, e);
+    return output_target_rename_into_place(&f->target, f->folder, MODEL, replaces, old_folder, old,
+                                           e);
 }
 
-static int rename_model_and_remove_folder(const struct parts_folder *f, struct error *e)
+static int rename_model_and_remove_folder(struct parts_folder *f, struct error *e)
 {
     int old_folder;
     const char *old = NULL;
     DIR *dir = fs_open_folder(f->folder);
     if (!dir)
         return parts_folder_read_error(f, ".", e);
-    if (rename_model(f, &old_folder, &old, e)) {
+    output_target_lock(&f->target);
+    int failed = rename_model(f, &old_folder, &old, e);
+    output_target_unlock(&f->target);
+    if (failed) {
         closedir(dir);
         return -1;
     }
-    int failed = output_target_sync(&f->target, e);
-    if (old && fs_remove_tree(old_folder, old) && old_folder == f->target.parent)
-        output_target_warn_not_removed(&f->target, old);
+    failed = output_target_sync(&f->target, e);
+    if (old)
+        output_target_remove_old(&f->target, old_folder, old);
     if (remove_folder(f, dir))
         output_target_warn_not_removed(&f->target, f->name);
     closedir(dir);

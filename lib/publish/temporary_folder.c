@@ -13,23 +13,27 @@
 #define MODEL     "model"
 #define MANIFEST  "manifest"
 #define TITLE     "tvtools: files of a checkpoint that is being written"
-#define REPLACED  "/replaced/" /* no file has such a name */
 #define TRIES_MAX 100
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
-/* Appends text with its terminating zero. */
-static int append(const struct temporary_folder *f, const char *text)
+static int append(const struct temporary_folder *f, const void *bytes, size_t size)
 {
-    const char *from = text;
-    for (size_t left = strlen(text) + 1; left > 0;) {
-        ssize_t n = write(f->manifest, from, left);
+    const char *from = bytes;
+    while (size > 0) {
+        ssize_t n = write(f->manifest, from, size);
         if (n < 0 && errno != EINTR)
             return -1;
         from += n > 0 ? n : 0;
-        left -= n > 0 ? (size_t)n : 0;
+        size -= n > 0 ? (size_t)n : 0;
     }
     return 0;
+}
+
+/* Appends text with its terminating zero. */
+static int append_text(const struct temporary_folder *f, const char *text)
+{
+    return append(f, text, strlen(text) + 1);
 }
 
 /* Before the manifest was locked, another process may have removed it as abandoned: 1. */
@@ -67,7 +71,7 @@ static int try_to_create(struct temporary_folder *f)
     int taken = lock_manifest(f);
     if (taken)
         return taken;
-    if (append(f, TITLE) || mkdirat(f->outer, MODEL, 0777))
+    if (append_text(f, TITLE) || mkdirat(f->outer, MODEL, 0777))
         return -1;
     f->model = openat(f->outer, MODEL, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     return f->model < 0 ? -1 : 0;
@@ -92,22 +96,13 @@ int temporary_folder_create(struct temporary_folder *f, const struct output_targ
 
 int temporary_folder_list(const struct temporary_folder *f, const char *name)
 {
-    return append(f, name);
+    return append_text(f, name);
 }
 
-static char *describe_replaced(const struct stat *st)
+int temporary_folder_list_replaced(const struct temporary_folder *f,
+                                   const struct replaced_target *replaced)
 {
-    return mem_printf(REPLACED "%llu/%llu", (unsigned long long)st->st_dev,
-                      (unsigned long long)st->st_ino);
-}
-
-int temporary_folder_list_replaced(const struct temporary_folder *f, const struct stat *replaced)
-{
-    char *line = describe_replaced(replaced);
-    int failed = append(f, line), reason = errno;
-    free(line);
-    errno = reason;
-    return failed;
+    return append(f, replaced->records.data, replaced->records.size);
 }
 
 int temporary_folder_remove(const struct temporary_folder *f)
@@ -147,26 +142,17 @@ static int open_abandoned_manifest(int outer, uid_t owner)
     return close_fd(fd);
 }
 
-static void remove_replaced(int outer, const char *line)
-{
-    struct stat st;
-    if (fstatat(outer, MODEL, &st, AT_SYMLINK_NOFOLLOW))
-        return;
-    char *own = describe_replaced(&st);
-    if (strcmp(own, line) == 0)
-        fs_remove_tree(outer, MODEL);
-    free(own);
-}
-
-/* Removes what the manifest lists. */
+/* Removes what the manifest lists: files in model/, or what was exchanged for it. */
 static void remove_listed(int outer, uid_t owner, const char *manifest, size_t size)
 {
     const char *end = manifest + size;
+    if (replaced_target_is(manifest, size, outer, MODEL)) {
+        replaced_target_remove(manifest, size, outer, MODEL);
+        return;
+    }
     int model = fs_open_own_folder(outer, MODEL, owner);
     for (const char *name = manifest + sizeof TITLE; name < end; name += strlen(name) + 1)
-        if (strncmp(name, REPLACED, strlen(REPLACED)) == 0)
-            remove_replaced(outer, name);
-        else if (model >= 0 && !strchr(name, '/'))
+        if (model >= 0 && !strchr(name, '/'))
             unlinkat(model, name, 0);
     close_fd(model);
 }

@@ -34,7 +34,8 @@ void temporary_folder_remove_abandoned(const struct temporary_folder *f,
 /* Lists the name of a file that is about to be created in model/. */
 int temporary_folder_list(const struct temporary_folder *f, const char *name);
 /* Lists what is about to come to the folder in exchange for model/, to be removed. */
-int temporary_folder_list_replaced(const struct temporary_folder *f, const struct stat *replaced);
+int temporary_folder_list_replaced(const struct temporary_folder *f,
+                                   const struct replaced_target *replaced);
 /* Removes the manifest and the folders, which must be empty. Makes only system calls that a signal
  * handler may make. Returns -1 if something is left. */
 int temporary_folder_remove(const struct temporary_folder *f);

@@ -78,7 +78,7 @@ static void restore_signal_handlers(struct temporary_output *t)
 
 /* ---- creating -------------------------------------------------------------------------------- */
 
-void temporary_output_init(struct temporary_output *t, const struct output_target *target)
+void temporary_output_init(struct temporary_output *t, struct output_target *target)
 {
     *t = (struct temporary_output){.target = target, .folder = TEMPORARY_FOLDER_CLOSED};
 }
@@ -229,44 +229,47 @@ int temporary_output_sync(const struct temporary_output *t, struct error *e)
     return fsync(t->folder.model) ? write_error(t, NULL, e) : 0;
 }
 
-/* Removes what was replaced, and the temporary folder. */
-static void remove_old(struct temporary_output *t, int old_folder, const char *old)
-{
-    bool failed = old && fs_remove_tree(old_folder, old);
-    if (failed && old_folder == t->target->parent)
-        output_target_warn_not_removed(t->target, old);
-    if (temporary_folder_remove(&t->folder) || (failed && old_folder != t->target->parent))
-        output_target_warn_not_removed(t->target, t->folder.name);
-}
-
 /* Of a folder model/ is renamed, of a target of one file that file. */
-static int rename_model(struct temporary_output *t, const struct stat *replaced, int *old_folder,
+static int rename_model(struct temporary_output *t, bool replaces, int *old_folder,
                         const char **old, struct error *e)
 {
     bool is_folder = t->target->form == OUTPUT_FOLDER;
     int from = is_folder ? t->folder.outer : t->folder.model;
     const char *name = is_folder ? "model" : t->files->name;
-    return output_target_rename_into_place(t->target, from, name, replaced, old_folder, old, e);
+    return output_target_rename_into_place(t->target, from, name, replaces, old_folder, old, e);
+}
+
+/* The same, while no other process renames to the target. */
+static int rename_model_locked(struct temporary_output *t, int *old_folder, const char **old,
+                               struct error *e)
+{
+    int replaces = output_target_find_replaced(t->target, e);
+    if (replaces < 0)
+        return -1;
+    if (replaces && temporary_folder_list_replaced(&t->folder, &t->target->replaced))
+        return write_error(t, NULL, e);
+    renaming = true; /* from here on no memory is allocated that could run out */
+    int failed = rename_model(t, replaces, old_folder, old, e);
+    if (failed)
+        renaming = false;
+    return failed;
 }
 
 int temporary_output_rename_into_place(struct temporary_output *t, struct error *e)
 {
     const char *old;
     int old_folder = -1;
-    struct stat replaced;
-    int replaces = t->target->force ? output_target_find_replaced(t->target, &replaced, e) : 0;
-    if (replaces < 0)
+    output_target_lock(t->target);
+    int failed = rename_model_locked(t, &old_folder, &old, e);
+    output_target_unlock(t->target);
+    if (failed)
         return -1;
-    if (replaces && temporary_folder_list_replaced(&t->folder, &replaced))
-        return write_error(t, NULL, e);
-    renaming = true; /* from here on no memory is allocated that could run out */
-    if (rename_model(t, replaces ? &replaced : NULL, &old_folder, &old, e)) {
-        renaming = false;
-        return -1;
-    }
     t->files = NULL;
-    int failed = output_target_sync(t->target, e);
-    remove_old(t, old_folder, old);
+    failed = output_target_sync(t->target, e);
+    if (old)
+        output_target_remove_old(t->target, old_folder, old);
+    if (temporary_folder_remove(&t->folder))
+        output_target_warn_not_removed(t->target, t->folder.name);
     temporary_folder_close(&t->folder);
     return failed;
 }

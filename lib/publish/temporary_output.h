@@ -10,14 +10,14 @@
 #include "temporary_folder.h"
 
 struct temporary_output {
-    const struct output_target *target;
+    struct output_target *target;
     struct temporary_folder folder;
     struct temporary_file *_Atomic files;
     struct fatal_action on_fatal;
     struct arena arena;
 };
 
-void temporary_output_init(struct temporary_output *t, const struct output_target *target);
+void temporary_output_init(struct temporary_output *t, struct output_target *target);
 /* Removes what killed processes left, creates an empty folder, and starts to catch signals. */
 int temporary_output_create(struct temporary_output *t, struct error *e);
 /* Creates a file that begins with these bytes and is `length` bytes long. */

@@ -5,6 +5,7 @@
 #include "hash.h"
 #include "input_file.h"
 #include "printable.h"
+#include "read_files.h"
 #include "spool.h"
 
 #include <errno.h>
@@ -231,8 +232,10 @@ struct reader *reader_open(int fd, const char *what, struct error *e)
     r->stop_event = -1;
     r->what = mem_copy_text(what);
     r->is_regular_file = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-    if (r->is_regular_file)
+    if (r->is_regular_file) {
         r->version = input_file_version(&st);
+        read_files_add(&st);
+    }
     r->header = header_new();
     r->hash = hash_new_state();
     r->checksum = hash_new_state();

@@ -159,6 +159,37 @@ static void test_existing(void)
     CHECK(system("rm -r file out") == 0);
 }
 
+/* Of what --force replaces, what was checked is removed, and what appears or changes later stays.
+ */
+static void test_replaced(void)
+{
+    struct error e = {0};
+    struct replaced_target r = {0};
+    struct checkpoint_writer *p = start("out", false, 1000, &e);
+    CHECK(checkpoint_writer_write_file(p, "config.json", "{}", 2, &e) == 0);
+    write_all(p, &e);
+    finish(p, &e);
+    CHECK(replaced_target_check(&r, AT_FDCWD, "none", "none", &e) == 0);
+    CHECK(replaced_target_check(&r, AT_FDCWD, "out", "out", &e) == 1);
+    const char *records = (const char *)r.records.data;
+    CHECK(replaced_target_is(records, r.records.size, AT_FDCWD, "out"));
+    CHECK(!replaced_target_is(records, r.records.size, AT_FDCWD, "."));
+    close(open("out/LICENSE", O_CREAT | O_WRONLY, 0666));
+    CHECK(truncate("out/config.json", 1) == 0);
+    CHECK(replaced_target_remove(records, r.records.size, AT_FDCWD, "out") == -1);
+    CHECK(exists("out/LICENSE") && exists("out/config.json") && !exists("out/model.safetensors"));
+    CHECK(replaced_target_remove(records, r.records.size - 1, AT_FDCWD, ".") == -1);
+    CHECK(replaced_target_check(&r, AT_FDCWD, "out", "out", &e) == -1);
+    CHECK(strstr(e.text, "out is not a checkpoint (it contains no weights)") && !r.records.size);
+    CHECK(system("rm -r out") == 0);
+    mkdir("out", 0777);
+    CHECK(replaced_target_check(&r, AT_FDCWD, "out", "out", &e) == 1);
+    CHECK(replaced_target_remove((const char *)r.records.data, r.records.size, AT_FDCWD, "out") ==
+          0);
+    CHECK(!exists("out"));
+    replaced_target_free(&r);
+}
+
 static void test_one_file(void)
 {
     struct error e = {0};
@@ -313,6 +344,7 @@ int main(void)
     CHECK(output_target_form_of_name("a/b.safetensors") == OUTPUT_SAFETENSORS);
     test_folder();
     test_existing();
+    test_replaced();
     test_one_file();
     test_weights_of_one_file();
     test_archive("x.tar", "tar tf x.tar > list");

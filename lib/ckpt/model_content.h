@@ -1,0 +1,18 @@
+/* Whether a file is a model, by its content: a weight file, or an archive of a model's folder. For
+ * files that are about to be replaced; nothing is unpacked. */
+#ifndef TV_MODEL_CONTENT_H
+#define TV_MODEL_CONTENT_H
+
+#include "error.h"
+
+#include <stdbool.h>
+
+/* Is the open regular file one of weights: safetensors with a valid header, GGUF, a torch file or
+ * an .npz? `title` names it in messages. 0 also if it cannot be read. */
+bool model_content_is_weight_file(int fd, const char *title);
+/* Is it an archive in which every file has a name that `is_known`, and at least one has the ending
+ * of weights? If not, *foreign is the first other name (freed by the caller), or NULL if it is no
+ * archive of a model at all. The archive is read to its end. */
+bool model_content_is_archive(int fd, bool (*is_known)(const char *name), char **foreign);
+
+#endif
