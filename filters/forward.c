@@ -1,4 +1,5 @@
-/* forward: run a language model on samples and write its hidden states and logits
+/* forward: run a language model on samples and write its hidden states and logits, or the Gram
+ * matrices of its linear maps
  *
  *     sampleI.hidden.0    (T, d)   embeddings of sample I (from 0), or outputs of the projector
  *     sampleI.hidden.l    (T, d)   the residual stream after decoder layer l, 0 < l < L
@@ -7,6 +8,12 @@
  *
  *     forward merged --samples few.jsonl | tv-view --values
  *     tv-diff <(forward a --samples few.jsonl) <(forward b --samples few.jsonl) --tolerance 1e-3
+ *
+ * With --gram, for each linear map y = x W^T of the decoder, under the name of W (m, n), instead
+ *
+ *     G = mean over all tokens of x x^T   (n, n)
+ *
+ *     forward math --samples math.jsonl --gram > math.gram
  *
  * The hidden states are the hidden_states of transformers. Arithmetic is in F32, regardless of the
  * file's dtype. The samples pass through each layer together. Their hidden states are kept, in
@@ -21,6 +28,7 @@
 #include "samples.h"
 #include "spool.h"
 #include "stage.h"
+#include "weight_statistics.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +40,7 @@ struct options {
     struct string_list samples;
     const char *config;
     int only;
+    bool gram;
 };
 enum { ONLY_HIDDEN, ONLY_LOGITS };
 
@@ -43,6 +52,8 @@ static const struct option_row rows[] = {
      .required = true, .not_in_history = true},
     {"only", OPTION_CHOICE, FIELD(only), "hidden|logits",
      .help = "write only hidden states or only logits", .choices = "hidden|logits"},
+    {"gram", OPTION_FLAG, FIELD(gram),
+     .help = "write the Gram matrix of each linear map's inputs, for regmean"},
     {"config", OPTION_FILE, FIELD(config), "FILE",
      .help = "use this config.json instead of the model's own"},
     {0}};
@@ -59,6 +70,9 @@ struct run {
     struct model_weights *model;
     struct lm *lm;
     struct samples samples;
+    struct token_batch batch; /* of all samples, once the computation has begun */
+    struct image_features *features;
+    struct weight_statistics *statistics; /* --gram; NULL: the fields below are used */
     size_t *first_token; /* [samples + 1]: of each sample, among the tokens of all samples */
     size_t n_outputs;
     struct output *outputs; /* in the manifest's order */
@@ -84,6 +98,13 @@ static uint64_t compute_state_offset(const struct run *r, size_t state, size_t t
 {
     size_t N = r->first_token[r->samples.n];
     return ((uint64_t)(state - r->first_state) * N + t) * arch_of(r)->hidden * sizeof(float);
+}
+
+/* Half of the memory is for image features, if there are any. */
+static size_t memory_for_states(const struct stage *s)
+{
+    const struct run *r = s->data;
+    return r->samples.images.n ? s->common.memory / 2 : s->common.memory;
 }
 
 /* ---- hidden states --------------------------------------------------------------------------- */
@@ -132,24 +153,45 @@ static int compute_states_of_all_groups(struct run *r, const struct token_batch 
     return 0;
 }
 
-static int compute_hidden_states(struct stage *stage, struct error *e)
+static int start_model(struct stage *stage, struct error *e)
 {
     struct run *r = stage->data;
     const struct arch *a = arch_of(r);
     const struct weight_source *weights = model_weights_weight_source(r->model);
-    struct token_batch b;
-    samples_build_batch(&r->samples, a, &b);
-    size_t room = token_batch_tokens(&b) < ROOM ? token_batch_tokens(&b) : ROOM;
-    r->lm = lm_new(a, weights, room, token_batch_longest(&b));
-    struct image_features *features =
-        image_features_compute(a, weights, r->samples.images.images, r->samples.images.n, NULL,
-                               stage->common.memory / 2, stage->common.spool, e);
-    lm_set_image_features(r->lm, features);
-    int failed = features ? compute_states_of_all_groups(r, &b, e) : -1;
-    image_features_free(features);
-    token_batch_free(&b);
+    struct token_batch *b = &r->batch;
+    samples_build_batch(&r->samples, a, b);
+    size_t room = token_batch_tokens(b) < ROOM ? token_batch_tokens(b) : ROOM;
+    r->lm = lm_new(a, weights, room, token_batch_longest(b));
+    r->features = image_features_compute(a, weights, r->samples.images.images, r->samples.images.n,
+                                         NULL, memory_for_states(stage), stage->common.spool, e);
+    lm_set_image_features(r->lm, r->features);
+    return r->features ? 0 : -1;
+}
+
+static void release_batch(struct run *r)
+{
+    image_features_free(r->features);
+    token_batch_free(&r->batch);
+    r->features = NULL;
+}
+
+static int compute_hidden_states(struct stage *stage, struct error *e)
+{
+    struct run *r = stage->data;
+    int failed = start_model(stage, e) || compute_states_of_all_groups(r, &r->batch, e);
+    release_batch(r);
     r->computed = true;
-    return failed;
+    return failed ? -1 : 0;
+}
+
+static int compute_statistics(const struct job *job, struct error *e)
+{
+    struct stage *stage = job->stage;
+    struct run *r = stage->data;
+    if (!r->lm && start_model(stage, e))
+        return -1;
+    return weight_statistics_compute(r->statistics, job->index, r->lm, &r->batch,
+                                     memory_for_states(stage), stage->common.spool, e);
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
@@ -192,6 +234,11 @@ static int fill_logits_block(struct run *r, size_t sample, struct block *b, stru
 static int fill_output_block(const struct job *job, struct block *b, struct error *e)
 {
     struct run *r = job->stage->data;
+    if (r->statistics) {
+        memcpy(b->data[0], weight_statistics_elements(r->statistics, job->index) + b->first,
+               b->n * sizeof(float));
+        return 0;
+    }
     const struct output *o = &r->outputs[job->index];
     if (o->state < 0)
         return fill_logits_block(r, o->sample, b, e);
@@ -266,6 +313,8 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data = mem_alloc(1, sizeof *r);
+    if (o->gram && o->only >= 0)
+        return error_set(e, "--gram writes no activations; remove --only");
     if (gemm_init(s->common.threads, e))
         return -1;
     r->model =
@@ -282,22 +331,26 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
         return -1;
     h->kind = KIND_ACTIVATIONS;
     model_source_set_identity(in, h, 0);
-    r->states =
-        spool_new(r->samples.images.n ? s->common.memory / 2 : s->common.memory, s->common.spool);
+    if (o->gram) {
+        r->statistics = weight_statistics_new(r->model, h);
+        return 0;
+    }
+    r->states = spool_new(memory_for_states(s), s->common.spool);
     list_output_tensors(r, o->only, &s->arena);
     add_output_tensors_to_header(r, h);
     return 0;
 }
 
-static int compute_states_before_first_tensor(struct job *job, struct error *e)
+static int begin_tensor(struct job *job, struct error *e)
 {
     const struct run *r = job->stage->data;
-    if (!r->computed && compute_hidden_states(job->stage, e))
-        return -1;
-    return PLAN_TRANSFORM;
+    int failed = r->statistics  ? compute_statistics(job, e)
+                 : !r->computed ? compute_hidden_states(job->stage, e)
+                                : 0;
+    return failed ? -1 : PLAN_TRANSFORM;
 }
 
-/* The hidden states are kept, so the output can be read any number of times. */
+/* Hidden states are kept, and Gram matrices are computed again. */
 static int rewind_forward(struct stage *s, struct error *e)
 {
     return 0;
@@ -308,6 +361,8 @@ static int close_forward(struct stage *s, bool ok, struct error *e)
     struct run *r = s->data;
     const struct model_source *m = r->model ? model_weights_model_source(r->model) : NULL;
     int failed = ok ? model_source_check_unchanged(m, e) : 0;
+    weight_statistics_free(r->statistics);
+    release_batch(r);
     lm_free(r->lm);
     spool_free(r->states);
     samples_free(&r->samples);
@@ -332,7 +387,7 @@ const struct filter filter_forward = {
     .role = ROLE_SOURCE,
     .operands_are_files = true,
     .open = open_forward,
-    .begin_tensor = compute_states_before_first_tensor,
+    .begin_tensor = begin_tensor,
     .source.fill_block = fill_output_block,
     .source.rewind = rewind_forward,
     .close = close_forward,

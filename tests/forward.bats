@@ -150,6 +150,41 @@ END
     cmp <(forward "$M" --samples few.jsonl) <(forward "$M" --samples other.jsonl)
 }
 
+# bats test_tags=products
+@test "--gram: the inputs of all linear maps, as numpy computes them for single tokens" {
+    for name in qwen2_tied llama_bias; do
+        M=$TEXT/$name
+        printf '{"input_ids": [%d]}\n' 5 17 3 9 88 >single.jsonl
+        forward "$M" --samples single.jsonl --gram >single.gram
+        printf '{"input_ids": [%s]}\n' 5,17,3 9,0,8,4,4 >few.jsonl
+        forward "$M" --samples few.jsonl --gram >few.gram
+        forward "$M" --samples few.jsonl --only hidden >few.hidden
+        /usr/bin/python3 "$TESTS/grams.py" "$M" 5 17 3 9 88 || return 1
+    done
+    unpack "$TEXT/mistral_bf16_sharded" | pick /lm_head.weight | tv-view | grep -q 'lm_head'
+    forward "$TEXT/mistral_bf16_sharded" --samples few.jsonl --gram | tv-view | grep -q '^lm_head.weight'
+}
+
+@test "--gram: threads, memory, tv run; the tensors are those of the linear maps, in the order of layers" {
+    forward "$M" --samples few.jsonl --gram >gram.tvs
+    check --quiet gram.tvs
+    forward "$M" --samples few.jsonl --gram --threads 3 | tv-diff --tolerance 1e-5 - gram.tvs
+    forward "$M" --samples few.jsonl --gram --memory 1K | cmp - gram.tvs
+    tv run "forward $M --samples few.jsonl --gram | stats --summary" >summary
+    tv-view gram.tvs | sed -n 's/^model.layers.\(1[^ ]*\|0.mlp.d[^ ]*\)  *\([^ ]*\).*/\1 \2/p' >names
+    diff -u - names <<END
+0.mlp.down_proj.weight 96x96
+1.self_attn.q_proj.weight 56x56
+1.self_attn.k_proj.weight 56x56
+1.self_attn.v_proj.weight 56x56
+1.self_attn.o_proj.weight 56x56
+1.mlp.gate_proj.weight 56x56
+1.mlp.up_proj.weight 56x56
+1.mlp.down_proj.weight 96x96
+END
+    refused_with "--gram writes no activations; remove --only" forward "$M" --samples few.jsonl --gram --only logits
+}
+
 @test "unsupported architectures and bad values of config.json are errors that name them" {
     refused_config "the architecture MixtralForCausalLM is not supported" 'architectures=["MixtralForCausalLM"]'
     refused_config "the architecture gemma is not supported" 'architectures=null' 'model_type="gemma"'

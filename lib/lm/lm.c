@@ -1,6 +1,5 @@
 #include "lm.h"
 
-#include "decoder_layer.h"
 #include "gemm.h"
 #include "image_token_embeddings.h"
 #include "mem.h"
@@ -112,7 +111,7 @@ static int load_decoder_layer(struct lm *m, size_t layer, struct layer_weights *
 /* ---- forward --------------------------------------------------------------------------------- */
 
 /* x_t = row token_t of the embedding, or of the projector's output for an image */
-static int embedding_forward(struct lm *m, const struct token_batch *b, float *x, struct error *e)
+int lm_forward_embedding(struct lm *m, const struct token_batch *b, float *x, struct error *e)
 {
     size_t d = m->arch->hidden;
     for (size_t t = 0; t < token_batch_tokens(b); t++) {
@@ -128,8 +127,8 @@ static int embedding_forward(struct lm *m, const struct token_batch *b, float *x
 }
 
 /* x = layer(x), as many samples at a time as there is room for */
-static int run_layer_forward(struct lm *m, size_t layer, const struct token_batch *b, float *x,
-                             struct error *e)
+int lm_forward_layer(struct lm *m, size_t layer, const struct token_batch *b, float *x,
+                     const struct layer_hook *hook, struct error *e)
 {
     struct layer_weights w;
     if (load_decoder_layer(m, layer, &w, e))
@@ -141,13 +140,15 @@ static int run_layer_forward(struct lm *m, size_t layer, const struct token_batc
         const struct decoder_layer l = {m->arch, layer, &w, &slice, m->workspace};
         point_workspace_to_saved_activations(m, layer, token_batch_tokens(b), first);
         decoder_layer_forward(&l, at, at);
+        if (hook)
+            hook->on_layer(hook->context, &l);
         s += slice.samples;
     }
     return 0;
 }
 
 /* x_{L+1} = rmsnorm(x_L), in place */
-static int final_norm_forward(struct lm *m, size_t N, float *x, struct error *e)
+int lm_forward_final_norm(struct lm *m, size_t N, float *x, struct error *e)
 {
     size_t d = m->arch->hidden;
     const float *g = load_weight_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e);
@@ -170,12 +171,12 @@ int lm_forward(struct lm *m, const struct token_batch *b, float *x, const struct
 {
     size_t N = token_batch_tokens(b), L = m->arch->layers;
     allocate_saved_activations(m, N);
-    if (embedding_forward(m, b, x, e) || call_hidden_state_hook(hook, 0, x, e))
+    if (lm_forward_embedding(m, b, x, e) || call_hidden_state_hook(hook, 0, x, e))
         return -1;
     for (size_t l = 0; l < L; l++)
-        if (run_layer_forward(m, l, b, x, e) || call_hidden_state_hook(hook, l + 1, x, e))
+        if (lm_forward_layer(m, l, b, x, NULL, e) || call_hidden_state_hook(hook, l + 1, x, e))
             return -1;
-    return final_norm_forward(m, N, x, e) || call_hidden_state_hook(hook, L + 1, x, e) ? -1 : 0;
+    return lm_forward_final_norm(m, N, x, e) || call_hidden_state_hook(hook, L + 1, x, e) ? -1 : 0;
 }
 
 /* ---- logits ---------------------------------------------------------------------------------- */

@@ -10,9 +10,7 @@
 #ifndef TV_LM_H
 #define TV_LM_H
 
-#include "token_batch.h"
-#include "weight_gradient.h"
-#include "weight_source.h"
+#include "decoder_layer.h"
 
 struct image_features;
 struct lm;
@@ -37,6 +35,22 @@ struct state_hook {
 /* Computes x_{L+1}, to x (N, d). `hook` may be NULL. */
 int lm_forward(struct lm *m, const struct token_batch *b, float *x, const struct state_hook *hook,
                struct error *e);
+
+/* Is called after each forward pass of some samples through a decoder layer, whose workspace has
+ * their activations. */
+struct layer_hook {
+    void *context;
+    void (*on_layer)(void *context, const struct decoder_layer *l);
+};
+
+/* The forward pass in steps, for callers that keep the states of more tokens than one batch.
+ * Writes x_0 to x (N, d). */
+int lm_forward_embedding(struct lm *m, const struct token_batch *b, float *x, struct error *e);
+/* x_l becomes x_{l+1}. `hook` may be NULL. */
+int lm_forward_layer(struct lm *m, size_t layer, const struct token_batch *b, float *x,
+                     const struct layer_hook *hook, struct error *e);
+/* x_L becomes x_{L+1}. */
+int lm_forward_final_norm(struct lm *m, size_t N, float *x, struct error *e);
 
 /* Tokens whose logits should be computed at a time; the logits of a whole batch are too large. */
 size_t lm_logits_block_tokens(const struct arch *a);
