@@ -10,8 +10,23 @@ JOINS=$(grep -l join_declare_merged_model "$ROOT"/filters/*.c | xargs -n 1 basen
 join() {
     case $1 in
     slerp | nearswap) "$1" --t 0.5 "${@:2}" ;;
+    regmean) with_statistics gram "$@" ;;
+    fisher) with_statistics diagonal "$@" ;;
     *) "$@" ;;
     esac
+}
+
+# with_statistics OPTION COMMAND...: runs it with a file of statistics for each model of its input
+with_statistics() {
+    local folder=$BATS_TEST_TMPDIR/.statistics file files=()
+    rm -rf "$folder"
+    mkdir "$folder"
+    cat >"$folder/input"
+    (cd "$folder" && make_statistics input)
+    for file in "$folder"/*."$1"; do
+        files+=("--$1=$(basename "$file" ".$1")=$file")
+    done
+    "${@:2}" "${files[@]}" <"$folder/input"
 }
 
 # kind_of NAME FILE: sets the kind of a stream as text to one that the join takes
@@ -58,7 +73,7 @@ input_of() {
 @test "quantized weights (F8) are refused" {
     printf 'kind weights\nmodel a\nmodel b\ntensor i 2\nvector a F8_E4M3\n00 01\nvector b F32\n1 2\n' |
         from-text >eight.tvs
-    for f in combine slerp nearswap nuslerp multislerp karcher arcee-fusion; do
+    for f in combine slerp nearswap nuslerp multislerp karcher arcee-fusion regmean fisher; do
         REFUSED_BY=$f refused_with "quantized" join "$f" <eight.tvs
     done
 }
@@ -92,16 +107,16 @@ MIXED
 }
 
 @test "weights are used or refused, never lost" {
-    for f in slerp nearswap arcee-fusion ram; do
+    for f in slerp nearswap arcee-fusion ram regmean; do
         input_of "$f" | weigh math=0.5 >weighed.tvs
         REFUSED_BY=$f refused_with "tensor w of math has a weight" join "$f" <weighed.tvs
     done
     printf 'w\tmath\t0\t2\nw\tmath\t1\t0\n' >table
-    for f in slerp nearswap arcee-fusion ram nuslerp multislerp karcher; do
+    for f in slerp nearswap arcee-fusion ram nuslerp multislerp karcher regmean fisher; do
         input_of "$f" | weigh --table table >lists.tvs
         REFUSED_BY=$f refused_with "tensor w of math has a weight" join "$f" <lists.tvs
     done
-    for f in combine nuslerp multislerp karcher; do
+    for f in combine nuslerp multislerp karcher fisher; do
         input_of "$f" | weigh math=0.5 | join "$f" | tensors >found
         [ "$(grep -c '^vector.*weight' found)" = 0 ]
     done
@@ -124,7 +139,7 @@ joined code
   end
 END
     done
-    for f in combine nuslerp multislerp karcher; do
+    for f in combine nuslerp multislerp karcher fisher; do
         input_of "$f" | weigh math=0.5 code=0.1 | join "$f" --name first |
             weigh 2 | pick first | combine | rescale 3 >twice.tvs
         tensors_and_joined <twice.tvs | grep -v '^[-0-9]' >found

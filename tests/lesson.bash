@@ -58,6 +58,11 @@ make_big_weights() {
     unpack "$MODELS"/base "$MODELS"/math >"$BIG"
 }
 
+# make_statistics STREAM: MODEL.gram and MODEL.diagonal for each of its models
+make_statistics() {
+    PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$TESTS/model_statistics.py" <"$1"
+}
+
 # always_alike COMMAND...: the same bytes when repeated, from a pipe or a saved stream, on one or
 # more threads, in little memory
 always_alike() {

@@ -108,6 +108,7 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
     case OPTION_SELECTORS:
         return tensor_rules_add_selector(field, text, label, e);
     case OPTION_STRINGS:
+    case OPTION_MODEL_FILES:
         string_list_append(field, a, text);
         return 0;
     }
@@ -161,6 +162,7 @@ void option_row_append_words(const struct option_row *o, const void *field, stru
     const struct string_list *strings = field;
     switch (o->kind) {
     case OPTION_FILE: /* stage_record_file */
+    case OPTION_MODEL_FILES:
         break;
     case OPTION_FLAG:
         string_list_append(words, a, arena_printf(a, "--%s", o->name));

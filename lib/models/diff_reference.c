@@ -54,7 +54,7 @@ struct diff_reference *diff_reference_open(const char *operand, const char *spoo
         return NULL;
     struct diff_reference *r = mem_alloc(1, sizeof *r);
     bool ok = is_checkpoint ? open_model(r, operand, spool, tool, e) == 0
-                            : (r->saved = saved_stream_open(path, spool, false, e)) != NULL;
+                            : (r->saved = saved_stream_open(path, spool, 0, e)) != NULL;
     if (ok) {
         sort_names(r);
         return r;

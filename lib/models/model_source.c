@@ -94,8 +94,8 @@ static struct ckpt *open_checkpoint(const char *path, struct byte_input *in, con
     return c;
 }
 
-struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
-                                       struct error *e)
+struct model_source *model_source_open_of_kinds(const char *operand, int kinds, const char *spool,
+                                                const char *tool, struct error *e)
 {
     const char *path = model_source_strip_name_from_operand(operand);
     int is_checkpoint = ckpt_is_checkpoint(path, e);
@@ -106,7 +106,7 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
     m->is_unlinked = stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0;
     if (is_checkpoint)
         m->ckpt = open_checkpoint(path, NULL, spool, tool, e);
-    else if ((m->saved = saved_stream_open(path, spool, true, e)))
+    else if ((m->saved = saved_stream_open(path, spool, kinds, e)))
         list_saved_tensors(m);
     m->name = path == operand ? model_name_from_path(path)
                               : mem_copy_text_n(operand, (size_t)(path - operand) - 1);
@@ -114,6 +114,12 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
         return m;
     model_source_close(m);
     return NULL;
+}
+
+struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
+                                       struct error *e)
+{
+    return model_source_open_of_kinds(operand, KIND_WEIGHTS, spool, tool, e);
 }
 
 bool model_source_is_standard_input(const char *operand)
@@ -125,7 +131,7 @@ bool model_source_is_standard_input(const char *operand)
 static struct saved_stream *open_stream_pipe(struct byte_input *in, const char *spool,
                                              struct error *e)
 {
-    struct saved_stream *s = saved_stream_open_pipe(in, "standard input", spool, true, e);
+    struct saved_stream *s = saved_stream_open_pipe(in, "standard input", spool, KIND_WEIGHTS, e);
     byte_input_close(in);
     return s;
 }

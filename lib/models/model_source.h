@@ -15,6 +15,10 @@ struct model_source;
  * error under the name `tool`. NULL on error. */
 struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
                                        struct error *e);
+/* The same for a checkpoint or a saved stream of one of these kinds (KIND_... or-ed), with one
+ * vector per tensor: what `forward` writes for each weight is not a model. */
+struct model_source *model_source_open_of_kinds(const char *operand, int kinds, const char *spool,
+                                                const char *tool, struct error *e);
 /* Is the operand "-" or "name=-"? */
 bool model_source_is_standard_input(const char *operand);
 /* The same for a model that arrives through standard input, called "stdin" unless it has a name: a

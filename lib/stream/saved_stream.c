@@ -62,11 +62,12 @@ static int check_all_payloads_and_record_offsets(struct saved_stream *s, const c
     return more;
 }
 
-static int check_is_model(const struct header *h, const char *path, struct error *e)
+static int check_is_model(const struct header *h, const char *path, int kinds, struct error *e)
 {
-    if (h->kind != KIND_WEIGHTS)
-        return error_set(e, "%s contains %s; expected a stream of weights", path,
-                         stream_kind_name(h->kind));
+    if (!(kinds & (int)h->kind))
+        return error_set(e, "%s contains %s; expected a stream of weights%s", path,
+                         stream_kind_name(h->kind),
+                         kinds & KIND_ACTIVATIONS ? " or activations" : "");
     for (size_t i = 0; i < h->n_tensors; i++)
         if (h->tensors[i].n_vectors != 1)
             return error_set(e, "%s contains several models; select one with pick", path);
@@ -75,30 +76,30 @@ static int check_is_model(const struct header *h, const char *path, struct error
 
 /* With `in` the stream arrives through a pipe. */
 static struct saved_stream *open_stream(struct byte_input *in, const char *path, const char *spool,
-                                        bool as_model, struct error *e)
+                                        int model_kinds, struct error *e)
 {
     struct saved_stream *s = mem_alloc(1, sizeof *s);
     s->path = mem_copy_text(path);
     int failed = in ? mapped_file_open_pipe(&s->file, in, path, spool, e)
                     : mapped_file_open(&s->file, path, spool, "\xa4" RECORD_MAGIC, e);
     if (!failed && (s->reader = reader_open(s->file.fd, path, e)) &&
-        (!as_model || check_is_model(reader_header(s->reader), path, e) == 0) &&
-        check_all_payloads_and_record_offsets(s, path, as_model, e) == 0)
+        (!model_kinds || check_is_model(reader_header(s->reader), path, model_kinds, e) == 0) &&
+        check_all_payloads_and_record_offsets(s, path, model_kinds != 0, e) == 0)
         return s;
     saved_stream_close(s);
     return NULL;
 }
 
-struct saved_stream *saved_stream_open(const char *path, const char *spool, bool as_model,
+struct saved_stream *saved_stream_open(const char *path, const char *spool, int model_kinds,
                                        struct error *e)
 {
-    return open_stream(NULL, path, spool, as_model, e);
+    return open_stream(NULL, path, spool, model_kinds, e);
 }
 
 struct saved_stream *saved_stream_open_pipe(struct byte_input *in, const char *title,
-                                            const char *spool, bool as_model, struct error *e)
+                                            const char *spool, int model_kinds, struct error *e)
 {
-    return open_stream(in, title, spool, as_model, e);
+    return open_stream(in, title, spool, model_kinds, e);
 }
 
 void saved_stream_close(struct saved_stream *s)

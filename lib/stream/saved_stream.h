@@ -10,14 +10,15 @@
 struct saved_stream;
 
 /* Maps the file and checks the whole stream. Input that cannot be mapped (a pipe) is first copied
- * to an unlinked file in the folder `spool`. `as_model`: accepts only a stream of kind weights,
- * with one vector per tensor and weights of 1. NULL on error. */
-struct saved_stream *saved_stream_open(const char *path, const char *spool, bool as_model,
+ * to an unlinked file in the folder `spool`. `model_kinds`: accepts only a stream of one model, of
+ * one of these kinds (KIND_... or-ed), with one vector per tensor and weights of 1; 0: accepts any
+ * stream. NULL on error. */
+struct saved_stream *saved_stream_open(const char *path, const char *spool, int model_kinds,
                                        struct error *e);
 /* The same for a stream that arrives through a pipe, which `title` names in messages. It is copied.
  */
 struct saved_stream *saved_stream_open_pipe(struct byte_input *in, const char *title,
-                                            const char *spool, bool as_model, struct error *e);
+                                            const char *spool, int model_kinds, struct error *e);
 void saved_stream_close(struct saved_stream *s);
 /* An error if the file has changed since it was opened. */
 int saved_stream_check_unchanged(const struct saved_stream *s, struct error *e);

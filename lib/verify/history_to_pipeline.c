@@ -212,13 +212,12 @@ static int add_stream_operands(struct builder *b, const struct history_step *fro
     return 0;
 }
 
-/* An option with the file that has the recorded hash. */
-static void add_file_option(struct builder *b, const char *option, uint64_t hash,
-                            struct pipeline_command *c)
+/* An option with the file that has the recorded hash, which begins at `hash_text`. */
+static void add_file_option(struct builder *b, const char *option, const char *hash_text,
+                            const char *path, struct pipeline_command *c)
 {
-    const char *path = input_search_find_file(b->inputs, hash);
     if (path)
-        option = arena_printf(b->a, "%.*s=%s", (int)strcspn(option, "="), option, path);
+        option = arena_printf(b->a, "%.*s%s", (int)(hash_text - option), option, path);
     else
         string_list_append(&b->plan->missing, b->a,
                            arena_printf(b->a, "the file of %s %s", c->words[0].text, option));
@@ -228,12 +227,18 @@ static void add_file_option(struct builder *b, const char *option, uint64_t hash
 static void add_options(struct builder *b, const struct recorded_step *s,
                         struct pipeline_command *c)
 {
-    uint64_t hash;
-    for (size_t i = 0; i < s->n_options; i++)
-        if (recorded_step_option_hash(s, s->options[i], &hash))
-            add_file_option(b, s->options[i], hash, c);
+    for (size_t i = 0; i < s->n_options; i++) {
+        bool of_model;
+        uint64_t hash;
+        const char *found = recorded_step_option_hash(s, s->options[i], &of_model, &hash);
+        if (found)
+            add_file_option(b, s->options[i], found,
+                            of_model ? input_search_find_statistics(b->inputs, hash)
+                                     : input_search_find_file(b->inputs, hash),
+                            c);
         else
             pipeline_add_word(c, s->options[i], b->a);
+    }
 }
 
 /* Weights in place of a calibration. The model carries those that its own last join has used. */

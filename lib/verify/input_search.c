@@ -127,14 +127,14 @@ void input_search_free(struct input_search *s)
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-static int read_fingerprint(const char *path, const char *spool, uint64_t *fingerprint,
+static int read_fingerprint(const char *path, int kinds, const char *spool, uint64_t *fingerprint,
                             struct error *e)
 {
     int is_checkpoint = ckpt_is_checkpoint(path, e);
     if (is_checkpoint < 0)
         return -1;
     struct ckpt *c = is_checkpoint ? ckpt_open(path, spool, NULL, e) : NULL;
-    struct saved_stream *stream = is_checkpoint ? NULL : saved_stream_open(path, spool, true, e);
+    struct saved_stream *stream = is_checkpoint ? NULL : saved_stream_open(path, spool, kinds, e);
     if (c)
         *fingerprint = ckpt_fingerprint(c);
     else if (stream)
@@ -147,7 +147,7 @@ static int read_fingerprint(const char *path, const char *spool, uint64_t *finge
 static int open_candidate(struct input_search *s, struct candidate *c, struct error *e)
 {
     if (c->state == MODEL_NOT_TRIED) {
-        bool failed = read_fingerprint(c->path, s->spool, &c->fingerprint, e);
+        bool failed = read_fingerprint(c->path, KIND_WEIGHTS, s->spool, &c->fingerprint, e);
         c->state = failed ? MODEL_NONE : MODEL_FOUND;
         if (failed && access(c->path, c->is_folder ? R_OK | X_OK : R_OK) != 0 && !s->unreadable)
             s->unreadable = c->path;
@@ -208,6 +208,21 @@ const char *input_search_first_unused(const struct input_search *s)
     for (size_t i = 0; i < s->n && s->list[i].operand; i++)
         if (!s->list[i].used)
             return s->list[i].operand;
+    return NULL;
+}
+
+const char *input_search_find_statistics(struct input_search *s, uint64_t fingerprint)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        struct candidate *c = &s->list[i];
+        struct error ignored;
+        uint64_t own;
+        if (read_fingerprint(c->path, KIND_WEIGHTS | KIND_ACTIVATIONS, s->spool, &own, &ignored) ||
+            own != fingerprint)
+            continue;
+        c->used = true;
+        return c->path;
+    }
     return NULL;
 }
 

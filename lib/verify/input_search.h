@@ -41,6 +41,9 @@ int input_search_find_model(struct input_search *s, const struct recorded_input 
                             struct found_input *found, struct error *e);
 /* The path of a regular file of at most 256 MiB with this XXH3-64; NULL if none is offered. */
 const char *input_search_find_file(struct input_search *s, uint64_t hash);
+/* The path of a file or folder with statistics of a model (model_statistics.h) that has this
+ * fingerprint; NULL if none is offered. */
+const char *input_search_find_statistics(struct input_search *s, uint64_t fingerprint);
 /* The first offered path that exists but could not be read in a search; NULL if there is none. */
 const char *input_search_first_unreadable(const struct input_search *s);
 /* The first NAME=PATH that no search has used; NULL if there is none. */

@@ -89,16 +89,19 @@ static bool is_hash(const char *text)
            strspn(text + n, "0123456789abcdef") == 16;
 }
 
-bool recorded_step_option_hash(const struct recorded_step *s, const char *option, uint64_t *hash)
+const char *recorded_step_option_hash(const struct recorded_step *s, const char *option,
+                                      bool *of_model, uint64_t *hash)
 {
     size_t length = strcspn(option, "=");
     for (const struct option_row *o = s->filter->options; o && o->name; o++)
-        if (o->kind == OPTION_FILE && strlen(o->name) + 2 == length &&
-            strncmp(o->name, option + 2, length - 2) == 0) {
-            *hash = strtoull(option + length + sizeof HASH_PREFIX, NULL, 16);
-            return true;
+        if ((o->kind == OPTION_FILE || o->kind == OPTION_MODEL_FILES) &&
+            strlen(o->name) + 2 == length && strncmp(o->name, option + 2, length - 2) == 0) {
+            const char *found = strrchr(option, '=') + 1;
+            *of_model = o->kind == OPTION_MODEL_FILES;
+            *hash = strtoull(found + sizeof HASH_PREFIX - 1, NULL, 16);
+            return found;
         }
-    return false;
+    return NULL;
 }
 
 static int parse_value(struct reading *r, const struct stage_option *o, const char *value)
@@ -119,6 +122,10 @@ static int check_value(struct reading *r, size_t i, const char *word, const char
         return set_refusal(r, word);
     if (o->kind == OPTION_FILE)
         return is_hash(value) ? 0 : set_refusal(r, word);
+    if (o->kind == OPTION_MODEL_FILES) {
+        const char *equals = strrchr(value, '=');
+        return equals && is_hash(equals + 1) ? 0 : set_refusal(r, word);
+    }
     if (is_rule && *value == '@') /* a file of rules */
         return set_refusal(r, word);
     return parse_value(r, &r->options[i], value);

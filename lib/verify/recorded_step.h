@@ -33,7 +33,10 @@ struct recorded_step {
 /* Checks step number `number` of a history. `filters`: all filters, ended by NULL. */
 int recorded_step_read(struct recorded_step *s, const struct history_step *from, size_t number,
                        const struct filter *const *filters, struct arena *a, struct error *e);
-/* If the option names a file by its hash: that hash. */
-bool recorded_step_option_hash(const struct recorded_step *s, const char *option, uint64_t *hash);
+/* The hash of a file that the option names, "--table=xxh3:...": of its contents, or, if `of_model`
+ * is set, the fingerprint of a model's file: "--gram=math=xxh3:...". NULL if it names none; else
+ * where the hash begins in the option. */
+const char *recorded_step_option_hash(const struct recorded_step *s, const char *option,
+                                      bool *of_model, uint64_t *hash);
 
 #endif

@@ -21,7 +21,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     if (byte_input_is_compressed(bytes, size))
         fuzz_fixed_memory = FUZZ_LARGE_MEMORY;
     const char *file = fuzz_file_with_descriptor(0, "stream", bytes, size);
-    struct saved_stream *s = saved_stream_open(file, NULL, size & 1, &e);
+    struct saved_stream *s = saved_stream_open(file, NULL, size & 1 ? KIND_WEIGHTS : 0, &e);
     if (!s)
         return;
     for (size_t i = 0; i < saved_stream_header(s)->n_tensors; i++)
