@@ -149,9 +149,9 @@ keeps() {
         numbers out
         rm -r out
     done
-    for file in text.safetensors text.tar text.yml table saved.tvs; do
+    for file in text.safetensors text.tar text.yml table saved; do
         echo 'merge_method: ties' >$file
-        [ $file != saved.tvs ] || cp good.tvs saved.tvs
+        [ $file != saved ] || cp good.tvs saved
         keeps $file "$file is not a checkpoint (neither a valid weight file nor an archive of a model)" \
             pack --force --base base $file <good.tvs
     done
@@ -180,15 +180,15 @@ keeps() {
 
 @test "--force does not destroy a tokenizer, a table or a saved stream that is read" {
     pack --base base L <good.tvs
-    rescale 2 <good.tvs >other.tvs
-    keeps L "L is an input of this run" pack --force --base base --tokenizer L L <other.tvs
-    keeps L "L/model.safetensors is an input of this run" pack --force --base base --tokenizer L L/model.safetensors <other.tvs
+    rescale 2 <good.tvs >other
+    keeps L "L is an input of this run" pack --force --base base --tokenizer L L <other
+    keeps L "L/model.safetensors is an input of this run" pack --force --base base --tokenizer L L/model.safetensors <other
     echo 'math=0.5' >rules
     export REFUSED_BY=pack
     keeps rules "rules is an input of this run" tv run 'weigh @rules | combine | pack --force --base base rules' <good.tvs
     keeps good.tvs "good.tvs is an input of this run" pack --force --base base good.tvs <good.tvs
-    keeps other.tvs "other.tvs is not a checkpoint" \
-        bash -o pipefail -c 'join-streams other.tvs | combine | pack --force --base base other.tvs'
+    keeps other "other is not a checkpoint" \
+        bash -o pipefail -c 'join-streams other | combine | pack --force --base base other'
     pack --base base --shard-size 1 sharded <good.tvs # a shard of a model that another process reads
     keeps sharded "has the fingerprint of sharded" bash -o pipefail -c \
         'unpack sharded | pack --force sharded/model-00001-of-00002.safetensors'
