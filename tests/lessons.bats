@@ -84,6 +84,10 @@ filters() {
 @test "expert_merging" { play expert_merging; }
 # bats test_tags=products
 @test "expert_merging_pp" { play expert_merging_pp; }
+# bats test_tags=products
+@test "regmean" { play regmean; }
+@test "fisher" { play fisher; }
+@test "lines" { play lines; }
 @test "linear" { play linear; }
 @test "slerp" { play slerp; }
 @test "nuslerp" { play nuslerp; }

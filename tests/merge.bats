@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # tv merge and tv from-yaml: mergekit configurations give the weights that mergekit computes.
 load common
+load lesson
 load refusals
 
 setup() {
@@ -567,6 +568,46 @@ sliced() {
     part base >base.tvs
     part of-slices >found.tvs
     tv-diff --quiet --tolerance 0 found.tvs base.tvs
+}
+
+# ---- RegMean, Fisher, LiNeS --------------------------------------------------------------------------
+
+# bats test_tags=products
+@test "regmean, fisher and lines: the same bytes as their pipelines" {
+    tv-extract base math code >deltas.tvs
+    make_statistics deltas.tvs
+    config 'merge_method: regmean' 'base_model: base' 'models:' '- {model: math, parameters: {gram: math.gram}}' \
+        '- {model: code, parameters: {gram: code.gram}}' 'parameters: {reduce: 0.5, lambda: 0.8}'
+    tv merge config.yml merged
+    regmean --gram math=math.gram --gram code=code.gram --reduce 0.5 <deltas.tvs | rescale 0.8 | pack --base base expected
+    equals merged expected 0 0
+    config "$(sed '/base_model/d; s/, lambda: 0.8//' config.yml)"
+    tv from-yaml config.yml | grep -c 'regmean --reduce 0.5 --gram=math=math.gram --gram=code=code.gram'
+    tv from-yaml config.yml | grep -c '^unpack math code'
+    config 'merge_method: fisher' 'base_model: base' 'models:' '- {model: math, parameters: {diagonal: math.diagonal, weight: 2}}' \
+        '- {model: code, parameters: {diagonal: code.diagonal}}'
+    rm -r merged expected
+    tv merge config.yml merged
+    weigh math=2 <deltas.tvs | fisher --diagonal math=math.diagonal --diagonal code=code.diagonal | pack --base base expected
+    equals merged expected 0 0
+    config 'merge_method: lines' 'base_model: base' 'models: [{model: math}, {model: code}]' 'parameters: {alpha: 0.2, beta: 0.6}'
+    tv from-yaml config.yml | grep -cF "rescale '[0.2,0.8]'"
+    config 'merge_method: lines' 'base_model: base' 'models: [{model: math}, {model: code}]'
+    rm -r merged expected
+    tv merge config.yml merged
+    combine <deltas.tvs | rescale '[0.5,1]' | pack --base base expected
+    equals merged expected 0 0
+}
+
+@test "regmean and fisher: files of models" {
+    config 'merge_method: regmean' "base_model: $A/base" "models: [{model: $A/math, parameters: {gram: nowhere}}, {model: $A/code}]"
+    refused_by_merge "line 3: regmean requires gram for code"
+    config 'merge_method: regmean' "base_model: $A/base" "models: [{model: $A/math}]" 'parameters: {gram: math.gram}'
+    refused_by_merge "line 4: gram must be one file for each model"
+    config 'merge_method: fisher' "base_model: $A/base" "models: [{model: $A/math, parameters: {diagonal: [a, b]}}]"
+    refused_by_merge "line 3: diagonal must be one file for each model"
+    config 'merge_method: regmean' "base_model: $A/base" "models: [{model: $A/math, parameters: {gram: nowhere}}]"
+    REFUSED_BY='tv merge' refused_with "nowhere is not a file" tv merge --check config.yml out
 }
 
 # ---- Expert Merging ----------------------------------------------------------------------------------

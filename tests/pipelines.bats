@@ -60,6 +60,55 @@ same() {
     same
 }
 
+# bats test_tags=products
+@test "regmean, with Gram matrices that forward computes, and fisher" {
+    for m in "${experts[@]}"; do
+        forward "$m" --samples "$DEMO/calib/${m#expert-}.jsonl" --gram >"$m.gram"
+        grams+=("--gram=$m=$m.gram")
+    done
+    script regmean "${grams[@]}" --reduce 0.8 --lambda 0.9
+    tv-extract base "${experts[@]}" | regmean "${grams[@]}" --reduce 0.8 | rescale 0.9 | pack --base base expected
+    same
+    script regmean "${grams[@]}"
+    tv run "tv-extract base ${experts[*]} | regmean ${grams[*]} --reduce 0.9 | rescale 1 | pack --base base expected"
+    same
+    for m in "${experts[@]}"; do
+        unpack "$m" | tv-view --values | sed '/^hash/d; s/^kind .*/kind activations/; /^-*[0-9]/s/-//g' | from-text >"$m.fisher"
+        diagonals+=("--diagonal=$m=$m.fisher")
+    done
+    script fisher "${diagonals[@]}" --weight expert-rev=2
+    tv-extract base "${experts[@]}" | weigh expert-rev=2 | fisher "${diagonals[@]}" | rescale 1 | pack --base base expected
+    same
+}
+
+@test "lines" {
+    script lines
+    tv-extract base "${experts[@]}" | weigh 1 | combine | rescale '[0.33333333333333331,1]' | pack --base base expected
+    same
+    script lines --alpha 0.2 --beta 0.5 --weight 0.5
+    tv-extract base "${experts[@]}" | weigh 0.5 | combine | rescale '[0.2,0.7]' | pack --base base expected
+    same
+}
+
+# row CASE ALPHA BETA: the golden case, within its tolerance
+row() {
+    local models=$GOLDEN/spectral/models/full experts=(math code chat law) n tolerance
+    [ -d "$GOLDEN/spectral/cases/$1" ] || skip "only in the full golden data"
+    read -r n tolerance < <(awk -F'\t' -v c="$1" '$1 == c { print $4, $6 }' "$GOLDEN/spectral/checks.tsv")
+    "$ROOT/pipelines/lines" --alpha "$2" --beta "$3" --force "$models/zero" "${experts[@]:0:n}" merged.safetensors
+    equals merged.safetensors "$GOLDEN/spectral/cases/$1/expected.safetensors" "$tolerance" 0
+}
+
+@test "lines: golden, two and four models" {
+    # Experts whose task vectors from zero are those of the family.
+    for m in math code chat law; do
+        tv-extract "$GOLDEN/spectral/models/full"/{base,"$m"} | pack --onto "$GOLDEN/spectral/models/full/zero" "$m.safetensors"
+        mkdir "$m" && mv "$m.safetensors" "$m/model.safetensors"
+    done
+    row lines-k2 0.2 0.8
+    row lines-k4 0.25 0.75
+}
+
 @test "every script has --help and rejects invalid usage" {
     for path in "$ROOT"/pipelines/*; do
         name=${path##*/}

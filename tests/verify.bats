@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # tv verify: the merge that a model records, computed again: equal, different, or trouble.
 load common
+load lesson
 load refusals
 
 setup() {
@@ -69,6 +70,8 @@ END
 }
 
 @test "the merges of all scripts" {
+    tv-extract base math code >deltas.tvs
+    make_statistics deltas.tvs
     for script in "$ROOT"/pipelines/*; do
         name=${script##*/}
         case $name in *.* | *[A-Z]* | expert_merging* | choose-* | plot*) continue ;; esac
@@ -76,6 +79,10 @@ END
         case $name in slerp | nearswap | arcee_fusion) models=(base math) ;; passthrough) models=(math) ;; esac
         rm -rf merged
         options=()
+        case $name in
+        regmean) options=(--gram math=math.gram --gram code=code.gram) ;;
+        fisher) options=(--diagonal math=math.diagonal --diagonal code=code.diagonal) ;;
+        esac
         case $name in d*) options=(--seed 3) ;; nuslerp) options=(--base-model base); models=(math code) ;; esac
         "$script" "${options[@]}" "${models[@]}" merged
         verified merged . || wrong "of $name" || return 1

@@ -21,6 +21,11 @@ static int check_parameter_is_accepted(const struct pipeline_builder *b,
     if (!p)
         pipeline_builder_warn(b, set->line, "%s is not a parameter of %s and is ignored", name,
                               b->method->name);
+    else if (p->kind == FILE_OF_MODEL)
+        return !of_model || set->n_texts != 1
+                   ? pipeline_builder_error(b, set->line, "%s must be one file for each model",
+                                            name)
+                   : 0;
     else if (set->number_error)
         return error_set(b->e, "%s", set->number_error);
     else if (of_model && p->kind == GLOBAL)

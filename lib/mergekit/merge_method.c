@@ -20,6 +20,7 @@
 #define RAM_EPSILON      {"epsilon", GLOBAL, .preset = 1e-5, FROM_0_BELOW(INFINITY)}
 #define FLAG(name, on)   {name, GLOBAL, .preset = on}
 #define LAMBDA           {"lambda", GLOBAL, .preset = 1}
+#define FILE_NAMED(name) {name, FILE_OF_MODEL, .required = true}
 #define IGNORED(name)    {name, IGNORED_PARAMETER, .required = false}
 
 /* name, base, task vectors, fewest and most models, sparsifier, weights, parameters */
@@ -68,6 +69,13 @@ static const struct merge_method methods[] = {
      {RAM_EPSILON, {"r", GLOBAL, .preset = 0.1}, {"alpha", GLOBAL, .preset = 0.2}}},
     {"passthrough", BASE_REJECTED, false, 1, 1, SPARSIFY_NONE, WEIGHTS_SUM,
      {{"scale", PER_MODEL, .preset = 1}}},
+    {"regmean", BASE_OPTIONAL, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
+     {FILE_NAMED("gram"), {"reduce", GLOBAL, .preset = 0.9, FROM_0_TO(1)}, LAMBDA}},
+    {"fisher", BASE_OPTIONAL, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
+     {FILE_NAMED("diagonal"), {"weight", PER_MODEL, .preset = 1}, LAMBDA}},
+    {"lines", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
+     {{"weight", PER_MODEL, .preset = 1}, {"alpha", GLOBAL, .preset = METHOD_PARAMETER_UNSET},
+      {"beta", GLOBAL, .preset = METHOD_PARAMETER_UNSET}}},
     {"expert_merging", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_LEARNED, {{0}}},
     {"expert_merging_pp", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_LEARNED, {{0}}},
 };

@@ -1,12 +1,16 @@
-/* The merge methods of configurations and their parameters: mergekit's, and Expert Merging. The
+/* The merge methods of configurations and their parameters: mergekit's, and others. The
  * table is constant; method_steps.h translates a method to filters. */
 #ifndef TV_MERGE_METHOD_H
 #define TV_MERGE_METHOD_H
 
 #include "number.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stddef.h>
+
+/* The default of a parameter whose value, if it is not set, follows from others. */
+#define METHOD_PARAMETER_UNSET (-INFINITY)
 
 /* A parameter of a method. Flags are numbers, 0 or 1. */
 struct method_parameter {
@@ -14,6 +18,7 @@ struct method_parameter {
     enum {
         PER_MODEL, /* each model may have its own value */
         GLOBAL,
+        FILE_OF_MODEL,    /* a path, for each model */
         IGNORED_PARAMETER /* accepted without effect, as in mergekit */
     } kind;
     bool required;

@@ -35,6 +35,12 @@ static int add_weigh_command(const struct slice_context *s)
     return parameter_rules_add_per_model(s, "weight", (struct rule_target){"weigh", NULL, 1}, NULL);
 }
 
+/* lambda, of the merged vector */
+static int add_lambda_command(const struct slice_context *s)
+{
+    return parameter_rules_add_global(s, "lambda", (struct rule_target){"rescale", NULL, 1});
+}
+
 /* ---- sparsify and rescale -------------------------------------------------------------------- */
 
 /* How task vectors are rescaled after sparsifying. */
@@ -138,7 +144,7 @@ static int add_task_vector_steps(const struct slice_context *s)
     struct pipeline_command *combine = add_filter_command(s, "combine");
     if (normalize)
         add_word_unless_null(s, combine, vote ? "--normalize=agreeing" : "--normalize=all");
-    return parameter_rules_add_global(s, "lambda", (struct rule_target){"rescale", NULL, 1});
+    return add_lambda_command(s);
 }
 
 static int add_linear_steps(const struct slice_context *s)
@@ -251,6 +257,62 @@ static int add_passthrough_steps(const struct slice_context *s)
                                          NULL);
 }
 
+/* ---- statistics of the models ---------------------------------------------------------------- */
+
+/* --PARAMETER MODEL=FILE for each model. */
+static int add_file_options(const struct slice_context *s, struct pipeline_command *to,
+                            const char *parameter)
+{
+    struct arena *a = s->builder->a;
+    for (size_t i = 0; i < s->n_models; i++) {
+        const struct slice_model *m = &s->models[i];
+        const struct config_parameter *p =
+            m->source ? config_parameters_find(&m->source->parameters, parameter) : NULL;
+        if (!p)
+            return pipeline_builder_error(s->builder, m->source ? m->source->line : s->slice->line,
+                                          "%s requires %s for %s", s->builder->method->name,
+                                          parameter, m->input->name);
+        pipeline_builder_add_option(to, parameter,
+                                    arena_printf(a, "%s=%s", m->input->name, p->texts[0]), a);
+    }
+    return 0;
+}
+
+static int add_regmean_steps(const struct slice_context *s)
+{
+    double reduce;
+    if (parameter_rules_find_number(s, "reduce", &reduce))
+        return -1;
+    struct pipeline_command *regmean = add_filter_command(s, "regmean");
+    add_number_option(s, regmean, "--reduce", reduce, 0.9);
+    return add_file_options(s, regmean, "gram") ? -1 : add_lambda_command(s);
+}
+
+static int add_fisher_steps(const struct slice_context *s)
+{
+    if (add_weigh_command(s) || add_file_options(s, add_filter_command(s, "fisher"), "diagonal"))
+        return -1;
+    return add_lambda_command(s);
+}
+
+/* alpha + beta l / (L - 1) in layer l; without parameters 1/K in the lowest layer, 1 in the last.
+ */
+static int add_lines_steps(const struct slice_context *s)
+{
+    double alpha, beta;
+    char first[32], last[32];
+    if (add_weigh_command(s) || parameter_rules_find_number(s, "alpha", &alpha) ||
+        parameter_rules_find_number(s, "beta", &beta))
+        return -1;
+    alpha = alpha == METHOD_PARAMETER_UNSET ? 1 / (double)s->n_models : alpha;
+    double end = beta == METHOD_PARAMETER_UNSET ? 1 : alpha + beta;
+    add_filter_command(s, "combine");
+    add_word_unless_null(s, add_filter_command(s, "rescale"),
+                         arena_printf(s->builder->a, "[%s,%s]", number_format(alpha, first),
+                                      number_format(end, last)));
+    return 0;
+}
+
 /* ---- all methods ----------------------------------------------------------------------------- */
 
 static const struct {
@@ -269,6 +331,9 @@ static const struct {
     {"ram", add_ram_steps},
     {"ramplus_tl", add_ram_steps},
     {"passthrough", add_passthrough_steps},
+    {"regmean", add_regmean_steps},
+    {"fisher", add_fisher_steps},
+    {"lines", add_lines_steps},
     {"expert_merging", expert_merging_steps_add},
     {"expert_merging_pp", expert_merging_steps_add},
 };
