@@ -124,6 +124,15 @@ x.data-00001-of-00002 a TensorFlow model
 y.ckpt.index a TensorFlow model
 z.h5 an HDF5 file (Keras, TensorFlow)
 END
+    mkdir x.mlpackage
+    run -1 --separate-stderr unpack x.mlpackage
+    [[ $stderr == "unpack: x.mlpackage is a Core ML model; "* ]]
+    mkfifo pipe
+    pack m.safetensors <m.tvs
+    cat m.safetensors >pipe &
+    run -1 --separate-stderr unpack pipe
+    [ "$stderr" = "unpack: pipe is not a tensor stream (it does not begin with TVS1); a model in \
+another format is read from a pipe as standard input (-)" ]
     mv m.tvs m.part
     unpack m.part | tv-view >/dev/null
 }

@@ -13,8 +13,8 @@ static const struct foreign_format onnx = {
     "an ONNX model", "use the model that it was exported from, or save its initializers as "
                      "safetensors with the onnx package"};
 static const struct foreign_format hdf5 = {
-    "an HDF5 file (Keras, TensorFlow)", "load it with from_pretrained(..., from_tf=True) or with "
-                                        "Keras, and save it as safetensors"};
+    "an HDF5 file (Keras, TensorFlow)",
+    "load it with Keras or h5py, and save its weights as safetensors"};
 static const struct foreign_format keras = {
     "a Keras archive", "load it with Keras, and save its weights as safetensors"};
 static const struct foreign_format tensorflow = {
@@ -52,6 +52,9 @@ static const struct foreign_format zeros = {
 static const struct foreign_format page = {"a web page or an error message in place of the file",
                                            "download it again, logged in if the "
                                            "model needs that"};
+static const struct foreign_format xml = {
+    "an XML document, which may be a server's error message in place of the file",
+    "download it again if it should contain weights"};
 static const struct foreign_format packed = {"an archive of a kind that is not supported",
                                              "unpack it, or use tar or zip, with gzip, zstd or "
                                              "xz"};
@@ -78,7 +81,7 @@ static const struct magic {
     {0, "<!DOCTYPE", 9, &page},
     {0, "<!doctype", 9, &page},
     {0, "<html", 5, &page},
-    {0, "<?xml", 5, &page},
+    {0, "<?xml", 5, &xml},
     {0, "Entry not found", 15, &page}, /* the Hugging Face Hub */
     {0, "Access to model", 15, &page},
     {0, "Invalid username", 16, &page},
@@ -201,10 +204,12 @@ const struct foreign_format *foreign_format_of_name(const char *name)
         {"*.onnx", &onnx},
         {"*.onnx_data", &onnx},
         {"*.h5", &hdf5},
+        {"*.hdf5", &hdf5},
         {"*.keras", &keras},
         {"*.msgpack", &flax},
         {"*.tflite", &tflite},
         {"*.mlmodel", &coreml},
+        {"*.mlpackage", &coreml},
         {"*.pte", &executorch},
         {"*.distcp", &distributed},
         {"*.pdparams", &paddle},

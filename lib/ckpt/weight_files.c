@@ -277,6 +277,8 @@ static int reject_pipeline(const struct weight_files *w, struct error *e)
  * to be chosen. */
 static int set_no_weights_error(const struct weight_files *w, struct error *e)
 {
+    if (foreign_format_of_name(w->path))
+        return foreign_format_set_error(w->path, foreign_format_of_name(w->path), e);
     for (size_t i = 0; i < w->files->n_omitted; i++)
         if (strncmp(w->files->omitted[i], "models--", 8) == 0)
             return error_set(

@@ -112,6 +112,11 @@ struct model_source *model_source_open_of_kinds(const char *operand, int kinds, 
                               : mem_copy_text_n(operand, (size_t)(path - operand) - 1);
     if (m->ckpt || m->saved)
         return m;
+    if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode)) {
+        const struct error own = *e;
+        error_set(e, "%s; a model in another format is read from a pipe as standard input (-)",
+                  own.text);
+    }
     model_source_close(m);
     return NULL;
 }
