@@ -1,7 +1,9 @@
 #include "gguf_config.h"
 
+#include "gguf_sizes.h"
 #include "little_endian.h"
 
+#include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,183 +13,9 @@
 #define HIGH_FREQUENCY_FACTOR 4.0
 #define ORIGINAL_CONTEXT      8192.0
 
-/* Sizes of the model. */
-struct sizes {
-    uint64_t hidden, intermediate, layers, heads, kv_heads, head_dim, context, vocabulary;
-};
-
-/* ---- sizes ----------------------------------------------------------------------------------- */
-
 static const char *file_name(const struct gguf_model *m)
 {
     return m->files[0].file;
-}
-
-/* A setting that must be there and above 0. */
-static int read_size(const struct gguf_model *m, const char *key, uint64_t *x, struct error *e)
-{
-    int found = gguf_model_find_setting(m, key, x, e);
-    if (found < 0)
-        return -1;
-    if (found && *x > 0 && *x <= INT32_MAX)
-        return 0;
-    return error_set(e, "%s: metadata %s.%s is %s", file_name(m), m->architecture, key,
-                     !found ? "missing"
-                     : *x   ? "above 2^31 - 1"
-                            : "0");
-}
-
-/* head_dim has a setting of its own; of two, the first that is there. */
-static int read_head_dim(const struct gguf_model *m, struct sizes *s, struct error *e)
-{
-    int found = gguf_model_find_setting(m, "attention.key_length", &s->head_dim, e);
-    if (found == 0)
-        found = gguf_model_find_setting(m, "rope.dimension_count", &s->head_dim, e);
-    if (found < 0)
-        return -1;
-    if (!found && s->hidden % s->heads != 0)
-        return error_set(e, "%s: %llu heads do not divide the embedding length %llu", file_name(m),
-                         (unsigned long long)s->heads, (unsigned long long)s->hidden);
-    if (!found)
-        s->head_dim = s->hidden / s->heads;
-    if (s->head_dim == 0 || s->head_dim > INT32_MAX)
-        return error_set(e, "%s: the length of an attention head is %llu", file_name(m),
-                         (unsigned long long)s->head_dim);
-    return 0;
-}
-
-static int read_sizes(const struct gguf_model *m, struct sizes *s, struct error *e)
-{
-    if (read_size(m, "embedding_length", &s->hidden, e) < 0 ||
-        read_size(m, "feed_forward_length", &s->intermediate, e) < 0 ||
-        read_size(m, "block_count", &s->layers, e) < 0 ||
-        read_size(m, "attention.head_count", &s->heads, e) < 0 ||
-        read_size(m, "context_length", &s->context, e) < 0)
-        return -1;
-    s->kv_heads = m->kv_heads;
-    if (s->kv_heads == 0 || s->heads % s->kv_heads != 0)
-        return error_set(e, "%s: %llu heads of k and v do not divide %llu heads", file_name(m),
-                         (unsigned long long)s->kv_heads, (unsigned long long)s->heads);
-    const struct gguf_tensor *embedding = gguf_model_find_tensor(m, "token_embd.weight");
-    if (!embedding)
-        return error_set(e, "%s has no tensor token_embd.weight", file_name(m));
-    s->vocabulary = embedding->shape[0];
-    return read_head_dim(m, s, e);
-}
-
-/* ---- tensors --------------------------------------------------------------------------------- */
-
-static int check_tensor(const struct gguf_model *m, const struct gguf_tensor *t, const char *name,
-                        uint64_t rows, uint64_t columns, struct error *e)
-{
-    size_t rank = columns ? 2 : 1;
-    if (!t)
-        return error_set(e, "%s has no tensor %s", file_name(m), name);
-    if (t->rank == rank && t->shape[0] == rows && (rank == 1 || t->shape[1] == columns))
-        return 0;
-    return error_set(e,
-                     "%s: tensor %s has %llu rows of %llu elements and rank %zu, but its metadata "
-                     "imply %llu, %llu and %zu",
-                     file_name(m), name, (unsigned long long)t->shape[0],
-                     (unsigned long long)(t->rank > 1 ? t->shape[t->rank - 1] : 0), t->rank,
-                     (unsigned long long)rows, (unsigned long long)columns, rank);
-}
-
-/* The tensors of the model by their names in the file. */
-struct tensor_index {
-    const struct gguf_model *model;
-    struct name_index names;
-    const struct gguf_tensor **tensors;
-    struct arena arena;
-};
-
-static void index_tensors(struct tensor_index *x)
-{
-    const struct gguf_model *m = x->model;
-    size_t n = 0;
-    for (size_t f = 0; f < m->n_files; f++)
-        n += m->files[f].n;
-    x->tensors = arena_alloc(&x->arena, n, sizeof *x->tensors);
-    n = 0;
-    for (size_t f = 0; f < m->n_files; f++)
-        for (size_t i = 0; i < m->files[f].n; i++, n++) {
-            x->tensors[n] = &m->files[f].tensors[i];
-            name_index_add(&x->names, x->tensors[n]->name, n, &x->arena);
-        }
-}
-
-static const struct gguf_tensor *find_tensor(const struct tensor_index *x, const char *name)
-{
-    long i = name_index_find(&x->names, name);
-    return i < 0 ? NULL : x->tensors[i];
-}
-
-/* Checks the tensors of a layer. */
-static int check_layer(const struct tensor_index *x, const struct sizes *s, uint64_t layer,
-                       struct error *e)
-{
-    uint64_t q = s->heads * s->head_dim, kv = s->kv_heads * s->head_dim;
-    const struct {
-        const char *name;
-        uint64_t rows, columns;
-    } tensors[] = {{"attn_norm", s->hidden, 0},
-                   {"attn_q", q, s->hidden},
-                   {"attn_k", kv, s->hidden},
-                   {"attn_v", kv, s->hidden},
-                   {"attn_output", s->hidden, q},
-                   {"ffn_norm", s->hidden, 0},
-                   {"ffn_gate", s->intermediate, s->hidden},
-                   {"ffn_up", s->intermediate, s->hidden},
-                   {"ffn_down", s->hidden, s->intermediate}};
-    for (size_t i = 0; i < sizeof tensors / sizeof *tensors; i++) {
-        char name[64];
-        snprintf(name, sizeof name, "blk.%llu.%s.weight", (unsigned long long)layer,
-                 tensors[i].name);
-        if (check_tensor(x->model, find_tensor(x, name), name, tensors[i].rows, tensors[i].columns,
-                         e) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int check_tensors(const struct tensor_index *x, const struct sizes *s, struct error *e)
-{
-    const struct gguf_model *m = x->model;
-    const struct gguf_tensor *head = find_tensor(x, "output.weight");
-    char name[64];
-    for (uint64_t i = 0; i < s->layers; i++)
-        if (check_layer(x, s, i, e) < 0)
-            return -1;
-    snprintf(name, sizeof name, "blk.%llu.attn_norm.weight", (unsigned long long)s->layers);
-    if (find_tensor(x, name))
-        return error_set(e, "%s has a tensor %s, but its block_count is %llu", file_name(m), name,
-                         (unsigned long long)s->layers);
-    if (check_tensor(m, find_tensor(x, "token_embd.weight"), "token_embd.weight", s->vocabulary,
-                     s->hidden, e) < 0 ||
-        check_tensor(m, find_tensor(x, "output_norm.weight"), "output_norm.weight", s->hidden, 0,
-                     e) < 0 ||
-        (head && check_tensor(m, head, "output.weight", s->vocabulary, s->hidden, e) < 0))
-        return -1;
-    return m->rope_freqs
-               ? check_tensor(m, m->rope_freqs, "rope_freqs.weight", s->head_dim / 2, 0, e)
-               : 0;
-}
-
-static int read_and_check_sizes(const struct gguf_model *m, struct sizes *s, struct error *e)
-{
-    struct tensor_index x = {.model = m};
-    if (read_sizes(m, s, e) < 0)
-        return -1;
-    index_tensors(&x);
-    int failed = check_tensors(&x, s, e);
-    arena_free(&x.arena);
-    return failed;
-}
-
-int gguf_config_check_tensors(const struct gguf_model *m, struct error *e)
-{
-    struct sizes s;
-    return read_and_check_sizes(m, &s, e);
 }
 
 /* The dtype of all matrices if it is BF16 or F16; else F32, as which the others are read. */
@@ -260,7 +88,7 @@ static float f32_at(const unsigned char *p)
 }
 
 /* Sets rope_scaling from rope_freqs.weight, if the parameters of Llama 3.1 lead to it. */
-static int add_llama3_scaling(const struct gguf_model *m, const struct sizes *s, float theta,
+static int add_llama3_scaling(const struct gguf_model *m, const struct gguf_sizes *s, float theta,
                               json_t *config, struct error *e)
 {
     const struct gguf_tensor *t = m->rope_freqs;
@@ -315,8 +143,8 @@ static int add_scaling_of_type(const struct gguf_model *m, const char *type, jso
     return 0;
 }
 
-static int add_rotary_embeddings(const struct gguf_model *m, const struct sizes *s, json_t *config,
-                                 struct error *e)
+static int add_rotary_embeddings(const struct gguf_model *m, const struct gguf_sizes *s,
+                                 json_t *config, struct error *e)
 {
     float theta = 10000;
     const char *type;
@@ -338,7 +166,7 @@ static int add_rotary_embeddings(const struct gguf_model *m, const struct sizes 
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
-static void add_sizes(const struct gguf_model *m, const struct sizes *s, json_t *config)
+static void add_sizes(const struct gguf_model *m, const struct gguf_sizes *s, json_t *config)
 {
     bool is_llama = strcmp(m->architecture, "llama") == 0;
     json_object_set_new(config, "architectures",
@@ -393,10 +221,10 @@ static bool has_bias(const struct gguf_model *m, const char *tensor)
 
 char *gguf_config_json(const struct gguf_model *m, struct error *e)
 {
-    struct sizes s = {0};
+    struct gguf_sizes s = {0};
     char *text = NULL;
     json_t *config = json_object();
-    if (read_and_check_sizes(m, &s, e) == 0) {
+    if (gguf_sizes_read(&s, m, e) == 0) {
         add_sizes(m, &s, config);
         if (strcmp(m->architecture, "llama") == 0) {
             json_object_set_new(config, "attention_bias", json_boolean(has_bias(m, "attn_q")));
@@ -408,24 +236,4 @@ char *gguf_config_json(const struct gguf_model *m, struct error *e)
     }
     json_decref(config);
     return text;
-}
-
-/* ---- what pack recorded ---------------------------------------------------------------------- */
-
-int gguf_config_read_recorded_metadata(const struct gguf_model *m, json_t **metadata)
-{
-    const struct gguf_metadata *all = gguf_model_metadata(m);
-    static const char prefix[] = "general.", recorded[] = "general.tvtools_";
-    *metadata = json_object();
-    for (size_t i = 0; i < all->n; i++) {
-        const struct gguf_value *v = &all->values[i];
-        if (v->type == GGUF_STRING && strncmp(v->key, recorded, strlen(recorded)) == 0)
-            json_object_set_new(*metadata, v->key + strlen(prefix),
-                                json_stringn((const char *)v->data, v->data_size));
-    }
-    if (json_object_size(*metadata) > 0)
-        return 1;
-    json_decref(*metadata);
-    *metadata = NULL;
-    return 0;
 }

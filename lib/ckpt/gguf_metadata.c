@@ -139,6 +139,12 @@ int gguf_metadata_read(struct gguf_metadata *m, struct gguf_cursor *c, uint64_t 
 
 /* ---- values ---------------------------------------------------------------------------------- */
 
+bool gguf_metadata_is_recorded_key(const char *key)
+{
+    static const char start[] = GGUF_RECORDED_PREFIX "tvtools_";
+    return strncmp(key, start, strlen(start)) == 0;
+}
+
 const struct gguf_value *gguf_metadata_find(const struct gguf_metadata *m, const char *key)
 {
     long i = name_index_find(&m->keys, key);

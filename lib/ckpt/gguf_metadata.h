@@ -13,6 +13,9 @@
 
 #include <stdbool.h>
 
+/* Before the keys of texts that pack records, such as "tvtools_version". */
+#define GGUF_RECORDED_PREFIX "general."
+
 enum gguf_value_type {
     GGUF_U8,
     GGUF_I8,
@@ -52,6 +55,8 @@ struct gguf_metadata {
  * of unknown types are errors. */
 int gguf_metadata_read(struct gguf_metadata *m, struct gguf_cursor *c, uint64_t n, struct arena *a,
                        struct error *e);
+/* Is it a key that pack adds: general.tvtools_KEY? */
+bool gguf_metadata_is_recorded_key(const char *key);
 /* NULL if there is no such key. */
 const struct gguf_value *gguf_metadata_find(const struct gguf_metadata *m, const char *key);
 

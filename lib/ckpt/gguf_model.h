@@ -1,6 +1,5 @@
-/* A model in one GGUF file or in the files of a split: its architecture and settings, and its
- * tensors under Hugging Face names. Of architectures other than llama (which Mistral is too) and
- * qwen2 the tensors keep their names, and the settings are not interpreted.
+/* A model in one GGUF file or in the files of a split: its architecture and settings. Those of
+ * architectures other than llama (which Mistral is too) and qwen2 are not interpreted.
  *
  * A gguf_model owns its list of files and what its functions return until gguf_model_close; the
  * bytes of the files are borrowed. */
@@ -8,7 +7,6 @@
 #define TV_GGUF_MODEL_H
 
 #include "gguf.h"
-#include "stored_tensors.h"
 
 struct gguf_model {
     struct gguf *files; /* of a split: in its order */
@@ -31,12 +29,6 @@ struct gguf_model_file {
 struct gguf_model *gguf_model_open(const struct gguf_model_file *files, size_t n, struct error *e);
 void gguf_model_close(struct gguf_model *m);
 
-/* Adds the tensors of file i to `s`, and sets its header. */
-int gguf_model_list_tensors(const struct gguf_model *m, size_t i, struct stored_tensors *s,
-                            struct error *e);
-/* The name of a tensor in that list, in the arena; NULL if it is not in it. */
-const char *gguf_model_listed_name(const struct gguf_model *m, const struct gguf_tensor *t,
-                                   struct arena *a);
 /* The metadata of the model, which are in its first file. */
 const struct gguf_metadata *gguf_model_metadata(const struct gguf_model *m);
 /* The metadata value ARCHITECTURE.KEY; as gguf_metadata_find_constant. */

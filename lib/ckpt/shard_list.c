@@ -2,7 +2,7 @@
 
 #include "file_format.h"
 #include "foreign_format.h"
-#include "gguf_config.h"
+#include "gguf_stored_tensors.h"
 #include "hash.h"
 #include "model_input.h"
 #include "npz.h"
@@ -68,7 +68,7 @@ static int read_gguf_headers(struct shard_list *s, struct error *e)
         return -1;
     for (size_t i = 0; i < s->n; i++) {
         struct shard *shard = &s->list[i];
-        if (gguf_model_list_tensors(s->gguf, i, &shard->tensors, e) < 0)
+        if (gguf_stored_tensors_list(s->gguf, i, &shard->tensors, e) < 0)
             return -1;
         model_files_release_pages(shard->file, shard->file->bytes, shard->file->size);
     }
@@ -119,11 +119,28 @@ size_t shard_list_tensor_count(const struct shard_list *s)
     return n;
 }
 
+/* The texts that pack has recorded. */
+static int read_gguf_metadata(const struct gguf_metadata *m, json_t **metadata)
+{
+    *metadata = json_object();
+    for (size_t i = 0; i < m->n; i++) {
+        const struct gguf_value *v = &m->values[i];
+        if (v->type == GGUF_STRING && gguf_metadata_is_recorded_key(v->key))
+            json_object_set_new(*metadata, v->key + strlen(GGUF_RECORDED_PREFIX),
+                                json_stringn((const char *)v->data, v->data_size));
+    }
+    if (json_object_size(*metadata) > 0)
+        return 1;
+    json_decref(*metadata);
+    *metadata = NULL;
+    return 0;
+}
+
 int shard_list_read_metadata(const struct shard_list *s, json_t **metadata, struct error *e)
 {
     *metadata = NULL;
     if (s->gguf)
-        return gguf_config_read_recorded_metadata(s->gguf, metadata);
+        return read_gguf_metadata(gguf_model_metadata(s->gguf), metadata);
     if (s->n == 0 || file_format_detect(s->list[0].file->bytes, s->list[0].file->size) !=
                          FILE_FORMAT_SAFETENSORS)
         return 0;

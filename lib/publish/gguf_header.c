@@ -34,22 +34,17 @@ static bool starts_with(const char *text, const char *prefix)
     return strncmp(text, prefix, strlen(prefix)) == 0;
 }
 
-bool gguf_header_is_text_key(const char *key)
-{
-    return starts_with(key, "general.tvtools_");
-}
-
 /* Does the value describe the other file, and not its model? */
 static bool is_dropped(const char *key)
 {
     return starts_with(key, "split.") || starts_with(key, "quantize.imatrix.") ||
-           gguf_header_is_text_key(key);
+           gguf_metadata_is_recorded_key(key);
 }
 
 static void append_text_pairs(struct bytes *b, const struct gguf_header *h, size_t *offsets)
 {
     for (size_t i = 0; i < h->n_texts; i++) {
-        char *key = mem_printf("general.%s", h->texts[i][0]);
+        char *key = mem_printf(GGUF_RECORDED_PREFIX "%s", h->texts[i][0]);
         append_string(b, key);
         free(key);
         append_integer(b, GGUF_STRING, 4);

@@ -28,8 +28,6 @@ struct gguf_header {
 
 /* Encodes the metadata alone, without the texts; *n is the number of pairs. The caller frees. */
 struct bytes gguf_header_encode_metadata(const struct gguf_header *h, uint64_t *n);
-/* Is it a key of a text, such as general.tvtools_version? */
-bool gguf_header_is_text_key(const char *key);
 /* Encodes the header with the padding before the data; *used are its bytes without the padding, and
  * *text_offsets is where the text of each pair begins. The caller frees header and offsets. */
 struct bytes gguf_header_encode(const struct gguf_header *h, size_t *used, size_t **text_offsets);

@@ -1,9 +1,10 @@
 #include "gguf_output.h"
 
-#include "gguf_config.h"
 #include "gguf_header.h"
 #include "gguf_names.h"
+#include "gguf_sizes.h"
 #include "name_index.h"
+#include "tensor_encoding.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -170,7 +171,8 @@ struct gguf_output *gguf_output_new(const struct gguf_output_spec *spec, struct 
                               .result = spec->result,
                               .n_metadata = spec->n_metadata,
                               .metadata = spec->metadata};
-    if ((o->like->is_known && gguf_config_check_tensors(o->like, e) < 0) ||
+    struct gguf_sizes sizes;
+    if ((o->like->is_known && gguf_sizes_read(&sizes, o->like, e) < 0) ||
         choose_type(o, spec->dtype, e) < 0 || match_all_tensors(o, e) < 0) {
         gguf_output_free(o);
         return NULL;

@@ -22,7 +22,7 @@ static void compare_values(struct comparison_report *r, const struct gguf_metada
     }
     for (size_t i = 0; i < own->n; i++) {
         const char *key = own->values[i].key;
-        if (!gguf_header_is_text_key(key) && !gguf_metadata_find(expected, key))
+        if (!gguf_metadata_is_recorded_key(key) && !gguf_metadata_find(expected, key))
             comparison_report_add(r, DIFFERENT_METADATA, key, "not in the other file");
     }
 }

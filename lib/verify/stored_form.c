@@ -1,6 +1,7 @@
 #include "stored_form.h"
 
 #include "ggml_blocks.h"
+#include "gguf_stored_tensors.h"
 
 #include <stdlib.h>
 
@@ -13,7 +14,7 @@ static void list_gguf_tensors(struct stored_form *f, const struct ckpt *model)
     f->tensors = mem_alloc(ckpt_tensor_count(model), sizeof(void *));
     for (size_t k = 0; k < m->n_files; k++)
         for (size_t i = 0; i < m->files[k].n; i++) {
-            const char *name = gguf_model_listed_name(m, &m->files[k].tensors[i], &a);
+            const char *name = gguf_stored_tensors_name(m, &m->files[k].tensors[i], &a);
             long found = name ? ckpt_find_tensor(model, name) : -1;
             if (found >= 0)
                 f->tensors[found] = &m->files[k].tensors[i];

@@ -4,6 +4,7 @@
 #include "fuzz.h"
 #include "gguf_config.h"
 #include "gguf_header.h"
+#include "gguf_stored_tensors.h"
 #include "stored.h"
 
 /* ---- the target ------------------------------------------------------------------------------ */
@@ -48,7 +49,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     const struct gguf_model_file file = {"input", "input", copy, size};
     struct gguf_model *m = gguf_model_open(&file, 1, &e);
     struct stored_tensors s = {.file = "input"};
-    if (m && gguf_model_list_tensors(m, 0, &s, &e) == 0)
+    if (m && gguf_stored_tensors_list(m, 0, &s, &e) == 0)
         read_stored_tensors(&s);
     if (m && m->is_known)
         free(gguf_config_json(m, &e));
