@@ -4,6 +4,7 @@
 #include "foreign_format.h"
 #include "gguf_stored_tensors.h"
 #include "hash.h"
+#include "little_endian.h"
 #include "model_input.h"
 #include "npz.h"
 #include "safetensors.h"
@@ -155,8 +156,7 @@ int shard_list_read_metadata(const struct shard_list *s, json_t **metadata, stru
 static void hash_integer(XXH3_state_t *state, uint64_t x)
 {
     unsigned char bytes[8];
-    for (size_t i = 0; i < 8; i++)
-        bytes[i] = (unsigned char)(x >> 8 * i);
+    little_endian_write(bytes, x, sizeof bytes);
     XXH3_64bits_update(state, bytes, 8);
 }
 

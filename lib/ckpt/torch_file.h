@@ -1,6 +1,10 @@
-/* Reader of files that torch.save writes: a zip with a pickle and a record for each storage, or,
- * before torch 1.6, a sequence of pickles followed by the storages. Format: torch/serialization.py
- * and caffe2/serialize/inline_container.cc of pytorch/pytorch. */
+/* Reader of files that torch.save writes: a zip with a pickle and a record for each storage, or the
+ * format of before torch 1.6 (torch_legacy.h). Format: torch/serialization.py and
+ * caffe2/serialize/inline_container.cc of pytorch/pytorch.
+ *
+ *     NAME/data.pkl    the whole, a pickle (pickle.h), in which a storage is a key
+ *     NAME/data/KEY    the elements of a storage
+ *     NAME/byteorder   "little"; missing in older files */
 #ifndef TV_TORCH_FILE_H
 #define TV_TORCH_FILE_H
 

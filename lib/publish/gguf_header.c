@@ -1,5 +1,7 @@
 #include "gguf_header.h"
 
+#include "little_endian.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,8 +11,7 @@
 static void append_integer(struct bytes *b, uint64_t x, size_t size)
 {
     unsigned char bytes[8];
-    for (size_t i = 0; i < size; i++)
-        bytes[i] = (unsigned char)(x >> 8 * i);
+    little_endian_write(bytes, x, size);
     bytes_append(b, bytes, size);
 }
 

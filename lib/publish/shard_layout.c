@@ -1,5 +1,6 @@
 #include "shard_layout.h"
 
+#include "little_endian.h"
 #include "weight_names.h"
 
 #include <jansson.h>
@@ -162,8 +163,7 @@ static int encode_header(const struct shard_layout *l, struct shard *shard,
     free(shard->header);
     shard->header_size = 8 + padded;
     shard->header = mem_alloc(shard->header_size, 1);
-    for (size_t i = 0; i < 8; i++)
-        shard->header[i] = (unsigned char)((uint64_t)padded >> 8 * i);
+    little_endian_write(shard->header, padded, 8);
     memset(shard->header + 8, ' ', padded);
     memcpy(shard->header + 8, text, length);
     free(text);
@@ -278,8 +278,7 @@ static void replace_encoded_text(struct shard_layout *l, size_t i, const char *v
     padded -= padded % h->alignment;
     unsigned char *header = mem_alloc(padded, 1);
     memcpy(header, s->header, at);
-    for (size_t k = 0; k < 8; k++)
-        header[at - 8 + k] = (unsigned char)((uint64_t) new >> 8 * k);
+    little_endian_write(header + at - 8, new, 8);
     memcpy(header + at, value, new);
     memcpy(header + at + new, s->header + at + old, h->used - at - old);
     for (size_t k = i + 1; k < l->n_metadata; k++)
