@@ -28,6 +28,7 @@
 
 #include "atomic_file.h"
 #include "calibration_coefficients.h"
+#include "coefficient_table.h"
 #include "gemm.h"
 #include "initial_losses.h"
 #include "mpi.h"
@@ -147,12 +148,15 @@ static int run_calibration(struct run *r, struct error *e)
 static int open_output_files(struct run *r, struct error *e)
 {
     const struct calibrate_options *o = r->options;
-    if ((o->coefficients && atomic_file_open(&r->table, o->coefficients, e)) ||
-        (o->gradients && atomic_file_open(&r->gradients, o->gradients, e)))
+    if ((o->coefficients &&
+         atomic_file_open(&r->table, o->coefficients, coefficient_table_is_printed, e)) ||
+        (o->gradients &&
+         atomic_file_open(&r->gradients, o->gradients, training_log_is_gradients, e)))
         return -1;
-    if (o->log && !(r->training.log = atomic_file_open_log(o->log, o->resume != NULL, e)))
+    if (o->log && !(r->training.log =
+                        atomic_file_open_log(o->log, o->resume != NULL, training_log_is_log, e)))
         return -1;
-    return o->resume ? atomic_file_check(o->resume, e) : 0;
+    return o->resume ? atomic_file_check(o->resume, training_state_is_state, e) : 0;
 }
 
 /* What every process opens; only rank 0 writes files. */

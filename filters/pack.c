@@ -481,6 +481,7 @@ const struct filter filter_pack = {
     .max_operands = 1,
     .kinds = KIND_WEIGHTS | KIND_TASK_VECTORS,
     .role = ROLE_SINK,
+    .operand_is_output = true,
     .operands_are_files = true,
     .raw_payload = true,
     .sink.consume_in_any_order = true,

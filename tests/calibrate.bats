@@ -264,9 +264,9 @@ END
     head -c -2 good >state
     refused_with "damaged" tiny --epochs 1 --resume state <tiny.tvs
     echo '[]' >state
-    refused_with "not a file that --resume wrote" tiny --epochs 1 --resume state <tiny.tvs
+    refused_with "not a file that" tiny --epochs 1 --resume state <tiny.tvs
     : >state
-    refused_with "not a file that --resume wrote" tiny --epochs 1 --resume state <tiny.tvs
+    refused_with "not a file that" tiny --epochs 1 --resume state <tiny.tvs
 }
 
 @test "a damaged table is rejected, an edited one without its checksum is not" {
@@ -404,6 +404,35 @@ END
 @test "refuses bad outputs" {
     GOOD=tiny.tvs refuses_bad_output \
         calibrate --base "$TINY/base" --samples tiny.jsonl --dry-run
+}
+
+@test "side outputs replace only what the same option wrote, and a log nothing" {
+    cp -r "$TINY/base" base
+    cp tiny.jsonl samples.jsonl
+    cp -r base samples.jsonl "$(mkdir kept && echo kept)"
+    unchanged() { diff -r base kept/base && cmp samples.jsonl kept/samples.jsonl; }
+    for option in --coefficients --log --resume "--dry-run --gradients"; do
+        for file in base/model.safetensors base/config.json samples.jsonl; do
+            # shellcheck disable=SC2086
+            refused_with "cannot write $file: it exists" tiny --epochs 1 $option $file <tiny.tvs
+            unchanged
+        done
+    done
+    tiny --epochs 1 --coefficients table --log log <tiny.tvs >out.tvs
+    cp table log kept
+    refused_with "cannot write log: it exists and is not empty" tiny --epochs 1 --log log <tiny.tvs
+    refused tiny --epochs 1 --coefficients table < <(head -c 20000 tiny.tvs)
+    cmp table kept/table && cmp log kept/log
+    tiny --epochs 2 --coefficients table <tiny.tvs >out.tvs # its own
+    not cmp -s table kept/table
+    touch empty
+    tiny --epochs 1 --log empty --coefficients empty.table <tiny.tvs >out.tvs
+    cmp empty log
+    for both in "--log x --coefficients x" "--log x --resume ./x" "--dry-run --log x --gradients $PWD/x"; do
+        # shellcheck disable=SC2086
+        usage_error calibrate --base base --samples samples.jsonl $both
+    done
+    tiny --epochs 1 --log /dev/null --coefficients /dev/null <tiny.tvs >out.tvs
 }
 
 @test "usage" {

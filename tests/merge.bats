@@ -420,6 +420,19 @@ name: a\nmerge_method: slerp\nparameters: {t: 1}\nbase_model: b\nmodels: [{model
 END
 }
 
+@test "--force does not replace the configuration" {
+    mkdir dir
+    printf '%s\n' 'merge_method: linear' 'models: [{model: A, parameters: {weight: 1}}]' >config.yml
+    ln -s "$A/math" A
+    cp config.yml dir
+    cp -r "$A/base/." dir
+    cp config.yml kept
+    REFUSED_BY=pack refused_with "config.yml is an input of this run" tv merge --force config.yml config.yml
+    REFUSED_BY=pack refused_with "dir is an input of this run" tv merge --force dir/config.yml dir
+    REFUSED_BY="tv merge" refused_with "config.yml is not a checkpoint" tv merge --check --force config.yml config.yml
+    cmp config.yml kept && cmp dir/config.yml kept && cmp dir/model.safetensors "$A/base/model.safetensors"
+}
+
 @test "invalid files" {
     REFUSED_BY='tv merge' refused_with "cannot open" tv merge nowhere.yml out
     : >config.yml

@@ -186,6 +186,7 @@ keeps() {
     echo 'math=0.5' >rules
     export REFUSED_BY=pack
     keeps rules "rules is an input of this run" tv run 'weigh @rules | combine | pack --force --base base rules' <good.tvs
+    # shellcheck disable=SC2094
     keeps good.tvs "good.tvs is an input of this run" pack --force --base base good.tvs <good.tvs
     keeps other "other is not a checkpoint" \
         bash -o pipefail -c 'join-streams other | combine | pack --force --base base other'

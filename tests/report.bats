@@ -52,6 +52,29 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     [ "$(echo report.json*)" = report.json ]
 }
 
+@test "a report replaces only another report, and is not OUT or a side output" {
+    cp -r "$A/base" own
+    line='tv-extract base math | pack --base base out'
+    export REFUSED_BY=tv
+    for file in own/model.safetensors own/config.json config.yml; do
+        refused_with "cannot write $file: it exists and is not a file that this option wrote" tv run --report "$file" "$line"
+        refused_with "cannot write $file: it exists" tv merge --report "$file" config.yml out
+    done
+    diff -r own "$A/base"
+    for report in out ./out "$PWD/out"; do
+        usage_error tv run --report "$report" "$line"
+        usage_error tv merge --report "$report" config.yml out
+    done
+    [ ! -e out ]
+    tv run --report report.json "$line"
+    cp report.json before
+    tv run --report report.json "${line}2"
+    not cmp -s report.json before
+    usage_error tv run --report both 'tv-extract base math | calibrate --base base --samples s --log both | combine | pack --base base out3'
+    usage_error tv run 'tv-extract base math | calibrate --base base --samples s --log out/log | combine | pack --force --base base out'
+    [ ! -e both ] && [ ! -e out/log ]
+}
+
 @test "a report can be written to an existing pipe" {
     mkfifo pipe
     exec 7<>pipe

@@ -12,9 +12,51 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#define BEGINNING 4095 /* bytes that tell what an existing file is */
+
 static int set_write_error(const char *path, int error_number, struct error *e)
 {
     return error_set(e, "cannot write %s: %s", path, strerror(error_number));
+}
+
+/* ---- an existing file ------------------------------------------------------------------------ */
+
+/* Is the open file empty, or one that the same option wrote? */
+static bool is_own_file(int fd, atomic_file_recogniser *is_own)
+{
+    char text[BEGINNING + 1];
+    size_t size = 0;
+    ssize_t n;
+    while (size < BEGINNING && (n = pread(fd, text + size, BEGINNING - size, (off_t)size)) != 0) {
+        if (n < 0 && errno != EINTR)
+            return false;
+        size += n > 0 ? (size_t)n : 0;
+    }
+    text[size] = '\0';
+    return size == 0 || is_own(text);
+}
+
+static int set_foreign_error(const char *path, struct error *e)
+{
+    return error_set(
+        e,
+        "cannot write %s: it exists and is not a file that this option wrote; write to "
+        "another file, or remove it first",
+        path);
+}
+
+/* 0: there is no file, or it may be replaced. A link is replaced itself. */
+static int check_existing(const struct atomic_file *f, struct error *e)
+{
+    struct stat st;
+    if (f->folder < 0)
+        return 0;
+    int fd = fs_open_regular_file(f->folder, f->name, &st);
+    if (fd < 0)
+        return errno == ENOENT || errno == ELOOP ? 0 : set_write_error(f->path, errno, e);
+    bool is_own = is_own_file(fd, f->is_own);
+    close(fd);
+    return is_own ? 0 : set_foreign_error(f->path, e);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
@@ -117,13 +159,16 @@ static void free_names(struct atomic_file *f)
     *f = (struct atomic_file){.folder = -1};
 }
 
-int atomic_file_open(struct atomic_file *f, const char *path, struct error *e)
+int atomic_file_open(struct atomic_file *f, const char *path, atomic_file_recogniser *is_own,
+                     struct error *e)
 {
-    *f = (struct atomic_file){.path = path, .folder = -1};
+    *f = (struct atomic_file){.path = path, .is_own = is_own, .folder = -1};
     int fd = is_written_directly(path) ? open_directly(path) : open_temporary(f);
-    if (fd >= 0 && (f->out = fdopen(fd, "w")))
+    bool is_foreign = fd >= 0 && check_existing(f, e);
+    if (fd >= 0 && !is_foreign && (f->out = fdopen(fd, "w")))
         return 0;
-    set_write_error(path, errno, e);
+    if (!is_foreign)
+        set_write_error(path, errno, e);
     if (fd >= 0) {
         close(fd);
         if (f->temporary)
@@ -133,13 +178,13 @@ int atomic_file_open(struct atomic_file *f, const char *path, struct error *e)
     return -1;
 }
 
-int atomic_file_check(const char *path, struct error *e)
+int atomic_file_check(const char *path, atomic_file_recogniser *is_own, struct error *e)
 {
     struct atomic_file f;
     struct error ignored;
     if (is_written_directly(path))
         return 0;
-    return atomic_file_open(&f, path, e) ? -1 : atomic_file_close(&f, false, &ignored);
+    return atomic_file_open(&f, path, is_own, e) ? -1 : atomic_file_close(&f, false, &ignored);
 }
 
 /* ---- closing --------------------------------------------------------------------------------- */
@@ -187,6 +232,8 @@ static int rename_into_place(struct atomic_file *f, struct error *e)
 {
     if (f->folder < 0)
         return 0;
+    if (check_existing(f, e)) /* it may have been created meanwhile */
+        return -1;
     if (renameat(f->folder, f->temporary, f->folder, f->name))
         return set_write_error(f->path, errno, e);
     free(f->temporary);
@@ -228,28 +275,48 @@ int atomic_file_close(struct atomic_file *f, bool ok, struct error *e)
 
 /* ---- logs ------------------------------------------------------------------------------------ */
 
-/* Is it this user's file, or no file at all? */
-static int check_log(int fd, bool append)
+/* Is it this user's file, or no file at all, and does it hold nothing that would be lost? */
+static int check_log(int fd, const char *path, bool append, atomic_file_recogniser *is_own,
+                     struct error *e)
 {
     struct stat st;
     if (fstat(fd, &st))
-        return -1;
-    errno = EPERM;
-    if (S_ISREG(st.st_mode) && (st.st_uid != geteuid() || st.st_nlink != 1))
-        return -1;
-    return append || !S_ISREG(st.st_mode) ? 0 : ftruncate(fd, 0);
+        return set_write_error(path, errno, e);
+    if (!S_ISREG(st.st_mode) || names_descriptor(path))
+        return 0;
+    if (st.st_uid != geteuid() || st.st_nlink != 1)
+        return set_write_error(path, EPERM, e);
+    if (st.st_size == 0)
+        return 0;
+    if (append)
+        return is_own_file(fd, is_own) ? 0 : set_foreign_error(path, e);
+    return error_set(e,
+                     "cannot write %s: it exists and is not empty; write to another file, or "
+                     "remove it first",
+                     path);
 }
 
-FILE *atomic_file_open_log(const char *path, bool append, struct error *e)
+/* A log that is read back must be readable; what is no file may be for writing only. */
+static int open_log(const char *path, bool append)
 {
+    struct stat st;
     int follow = names_descriptor(path) ? 0 : O_NOFOLLOW;
-    int fd = open(
-        path, O_WRONLY | O_CREAT | follow | (append ? O_APPEND : 0) | O_NOCTTY | O_CLOEXEC, 0666);
-    FILE *f = fd < 0 || check_log(fd, append) ? NULL : fdopen(fd, append ? "a" : "w");
-    if (f)
-        return f;
-    set_write_error(path, errno, e);
-    if (fd >= 0)
+    bool reads = append && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
+    return open(path,
+                (reads ? O_RDWR : O_WRONLY) | O_CREAT | follow | O_APPEND | O_NOCTTY | O_CLOEXEC,
+                0666);
+}
+
+FILE *atomic_file_open_log(const char *path, bool append, atomic_file_recogniser *is_own,
+                           struct error *e)
+{
+    int fd = open_log(path, append);
+    if (fd < 0) {
+        set_write_error(path, errno, e);
+        return NULL;
+    }
+    FILE *f = check_log(fd, path, append, is_own, e) ? NULL : mem_check(fdopen(fd, "a"));
+    if (!f)
         close(fd);
-    return NULL;
+    return f;
 }

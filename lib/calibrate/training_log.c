@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <string.h>
 
 /* ---- one number per coefficient -------------------------------------------------------------- */
 
@@ -60,6 +61,27 @@ static void write_coefficients(FILE *out, const struct coefficients *c,
 static double get_alpha(const struct coefficients *c, size_t i, const void *context)
 {
     return c->alpha[i];
+}
+
+/* ---- recognising ----------------------------------------------------------------------------- */
+
+static bool starts_with(const char *text, const char *start)
+{
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+bool training_log_is_log(const char *beginning)
+{
+    bool is_line = starts_with(beginning, "{\"stage\": ") ||
+                   starts_with(beginning, "{\"update\": ") ||
+                   starts_with(beginning, "{\"epoch\": ");
+    return is_line && (strstr(beginning, ", \"mean_hidden\": ") ||
+                       strstr(beginning, ", \"validation_hidden\": "));
+}
+
+bool training_log_is_gradients(const char *beginning)
+{
+    return starts_with(beginning, "{\"samples\": [\n  {\"task\": ");
 }
 
 /* ---- the log --------------------------------------------------------------------------------- */

@@ -13,6 +13,11 @@ struct training_log_names {
     const char **tensors, **experts; /* by the indices of struct coefficients */
 };
 
+/* Is it the beginning of a log? Of a report of losses and gradients? Both are
+ * atomic_file_recognisers. */
+bool training_log_is_log(const char *beginning);
+bool training_log_is_gradients(const char *beginning);
+
 /* An update; or, with update 0, the losses at the initial coefficients. */
 struct training_log_update {
     int phase; /* "stage" in the log: 1 and 2 of Expert Merging++; 0: left out */

@@ -94,7 +94,8 @@ static json_t *state_to_json(const struct training_state *s, const struct coeffi
 
 /* {"xxh3":"0123456789abcdef",     the hash of all bytes after this comma
  *  "key":...} */
-#define CHECKSUM_FORMAT "{\"xxh3\":\"%016llx\","
+#define CHECKSUM_START  "{\"xxh3\":\""
+#define CHECKSUM_FORMAT CHECKSUM_START "%016llx\","
 #define CHECKSUM_SIZE   27
 
 static void format_checksum(char text[CHECKSUM_SIZE + 1], const char *rest, size_t size)
@@ -121,6 +122,11 @@ static bool has_right_checksum(const char *text, size_t size)
     return memcmp(text, checksum, CHECKSUM_SIZE) == 0;
 }
 
+bool training_state_is_state(const char *beginning)
+{
+    return strncmp(beginning, CHECKSUM_START, sizeof CHECKSUM_START - 1) == 0;
+}
+
 int training_state_save(const char *path, const struct training_state *s,
                         const struct coefficients *c, const struct adamw *a, struct error *e)
 {
@@ -128,7 +134,7 @@ int training_state_save(const char *path, const struct training_state *s,
     json_t *o = state_to_json(s, c, a);
     if (!o)
         return error_set(e, "cannot write %s: the loss is not finite", path);
-    if (atomic_file_open(&f, path, e)) {
+    if (atomic_file_open(&f, path, training_state_is_state, e)) {
         json_decref(o);
         return -1;
     }

@@ -29,6 +29,8 @@ uint64_t training_state_compute_key(struct stage *s, const struct header *h,
 void training_state_end_epoch(struct training_state *s, double mean_loss,
                               const struct coefficients *c);
 
+/* Is it the beginning of a saved state? An atomic_file_recogniser. */
+bool training_state_is_state(const char *beginning);
 /* Replaces the file atomically. */
 int training_state_save(const char *path, const struct training_state *s,
                         const struct coefficients *c, const struct adamw *a, struct error *e);

@@ -164,6 +164,12 @@ static int read_lines(struct coefficient_table *t, struct line_reader *l, struct
     return failed;
 }
 
+bool coefficient_table_is_printed(const char *beginning)
+{
+    static const char heading[] = HEADING "\txxh3:";
+    return strncmp(beginning, heading, sizeof heading - 1) == 0;
+}
+
 struct coefficient_table *coefficient_table_read(const char *file, struct error *e)
 {
     struct line_reader l;

@@ -1,7 +1,7 @@
 #include "command_line.h"
 
 #include "printable.h"
-#include "stage.h"
+#include "stage_outputs.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -57,8 +57,11 @@ static void check_required_arguments(const struct stage *s)
     if (s->operands.n < s->filter->min_operands)
         exit_with_usage_error(s, "missing operand; expected %s", s->filter->operands);
     const char *missing = find_missing_required_option(s);
+    struct error e;
     if (missing)
         exit_with_usage_error(s, "--%s is required", missing);
+    if (stage_outputs_check_distinct(&s, 1, NULL, &e))
+        exit_with_usage_error(s, "%s", e.text);
 }
 
 static error_t parse_argp_option(int key, char *argument, struct argp_state *state)

@@ -84,6 +84,7 @@ struct filter {
     bool raw_payload;         /* payload in the stream's dtype, not converted to F32 */
     bool accepts_nonfinite;   /* NaN and infinity are never an error */
     bool no_history_step;     /* adds no step to the history */
+    bool operand_is_output;   /* the operand is what it writes */
     bool operands_are_files;  /* the history has recorded_operands instead of operands */
     int failure_status;       /* exit status of a failed run; 0: 1 */
     const struct filter *(*filter_for_process)(void); /* what this process runs instead */

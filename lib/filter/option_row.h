@@ -47,6 +47,7 @@ struct option_row {
     const char *default_value; /* the default, as text; NULL: none */
     const char *alias;         /* an older spelling, accepted and never written; NULL: none */
     bool required;
+    bool writes_file;    /* STRING, FILE: the stage writes this file */
     bool not_in_history; /* does not change the result: not recorded in the history */
     bool per_tensor;     /* RULES give one number per tensor (and name no models), not per vector */
     bool every_tensor;   /* RULES, per_tensor: each floating tensor must match one */

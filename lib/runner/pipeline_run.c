@@ -5,7 +5,7 @@
 #include "fatal.h"
 #include "filter_main.h"
 #include "printable.h"
-#include "stage.h"
+#include "stage_outputs.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -311,6 +311,25 @@ static const struct filter *last_filter(const struct pipeline_options *o,
     return pipeline_run_find_filter(o, c->words[0].text);
 }
 
+/* Do the segments, and the report, write different files? Prints the error. */
+static int check_outputs_distinct(const struct pipeline_options *o, const struct segment *segments,
+                                  size_t n, struct arena *a)
+{
+    struct error e;
+    size_t n_stages = 0;
+    for (size_t i = 0; i < n; i++)
+        n_stages += segments[i].n;
+    const struct stage **stages = arena_alloc(a, n_stages + 1, sizeof *stages);
+    n_stages = 0;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < segments[i].n; j++)
+            stages[n_stages++] = segments[i].stages[j];
+    if (stage_outputs_check_distinct(stages, n_stages, o->report, &e) == 0)
+        return 0;
+    print_error("run", e.text);
+    return 2;
+}
+
 static int run_pipeline(const struct pipeline_options *o, const struct pipeline *pipeline,
                         bool is_substitution, struct arena *a)
 {
@@ -320,6 +339,8 @@ static int run_pipeline(const struct pipeline_options *o, const struct pipeline 
     struct segment *segments = arena_alloc(a, pipeline->n, sizeof *segments);
     size_t n = 0;
     int status = split_pipeline_into_segments(pipeline, segments, &n, &l);
+    if (status == 0)
+        status = check_outputs_distinct(o, segments, n, a);
     filter_main_set_parsed(NULL);
     if (status && last && last->role != ROLE_SINK)
         filter_main_write_error_record(STDOUT_FILENO, "tv", "the pipeline cannot be run");
@@ -341,7 +362,8 @@ int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeli
 int pipeline_run_start_report(struct pipeline_options *o, const char *file)
 {
     struct error e;
-    if (file && atomic_file_check(file, &e))
+    o->report = file;
+    if (file && atomic_file_check(file, run_report_is_report, &e))
         return print_error("report", e.text);
     if (file && !(o->monitor.report = run_report_new()))
         return print_error("report", strerror(errno));

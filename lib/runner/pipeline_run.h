@@ -14,6 +14,7 @@ struct pipeline_options {
     uint64_t memory;                     /* of all stages; 0: their own --memory */
     const char *spool;                   /* of all stages; NULL: their own --spool */
     bool only_filters;                   /* a command that is no filter is an error */
+    const char *report;                  /* file for the report; NULL: none */
     struct run_monitor monitor;
 };
 

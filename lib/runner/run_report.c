@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #define CHAINS_MAX    256
@@ -110,11 +111,17 @@ static json_t *report_to_json(const struct run_report *r)
                      "chains_run", (json_int_t)r->n_chains, "chains", chains);
 }
 
+bool run_report_is_report(const char *beginning)
+{
+    static const char start[] = "{\n  \"tvtools\": \"";
+    return strncmp(beginning, start, sizeof start - 1) == 0;
+}
+
 int run_report_write_json(const struct run_report *r, const char *path, struct error *e)
 {
     struct atomic_file file;
     json_t *json = report_to_json(r);
-    int failed = atomic_file_open(&file, path, e);
+    int failed = atomic_file_open(&file, path, run_report_is_report, e);
     if (!failed) {
         json_dumpf(json, file.out, JSON_INDENT(2) | JSON_REAL_PRECISION(6));
         putc('\n', file.out);

@@ -3,7 +3,9 @@ be there when they have ended well. To add one, add a line to all_scenarios().""
 from seed import METHODS
 from trees import Link
 
-OLD = {"config.json": b"old", "old.safetensors": b"old too"}
+HEADER = b'{"w":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}'
+OLD_FILE = len(HEADER).to_bytes(8, "little") + HEADER + b"old"
+OLD = {"config.json": b"old", "old.safetensors": OLD_FILE}
 
 
 class Scenario:
@@ -71,10 +73,10 @@ def all_scenarios():
         kind = form[4:] or "folder"
         add("pack-" + kind, f"{pack} {form} < {seed}merged", [form])
         add("force-" + kind, f"{pack} --force {form} <| {seed}merged", [form],
-            old={form: OLD if form == "out" else b"old"})
+            old={form: OLD if form == "out" else OLD_FILE})
     add("pack-gguf", f"pack --like ../seed/model.gguf out.gguf < {seed}gguf-weights", ["out.gguf"])
     add("force-gguf", f"pack --force --like ../seed/model.gguf out.gguf < {seed}gguf-weights", ["out.gguf"],
-        old={"out.gguf": b"old"})
+        old={"out.gguf": OLD_FILE})
     add("pack-shards", f"pack --like ../seed/base --shard-size 1K --chat-template {{}} out <| {seed}mean")
     add("pack-standard-output", f"{pack} - < {seed}merged > out")
     add("pack-link", f"{pack} --force out < {seed}merged", old={"out": Link("elsewhere"), "elsewhere": OLD})
