@@ -163,8 +163,8 @@ static int open_output_files(struct run *r, struct error *e)
 static int open_calibration_inputs(struct stage *s, const struct header *h, struct error *e)
 {
     struct run *r = run_of(s);
-    if (calibrate_options_apply_preset(s, e) || gemm_init(s->common.threads, e) ||
-        calibration_open(&r->c, r->options, s, h, e))
+    calibrate_options_apply_preset(s);
+    if (gemm_init(s->common.threads, e) || calibration_open(&r->c, r->options, s, h, e))
         return -1;
     if (mpi_process_count() > 1 && !r->c.vectors_from_files)
         return error_set(e, "under mpirun every process reads the models' files: give an --expert "
@@ -326,6 +326,7 @@ const struct filter filter_calibrate = {
     .role = ROLE_FILTER,
     .operands_are_files = true,
     .filter_for_process = choose_filter_for_mpi_rank,
+    .check_options = calibrate_options_check,
     .open = open_calibrate,
     .choose_scope = choose_scope,
     .begin_tensor = begin_tensor,

@@ -85,11 +85,15 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 
 /* ---- open and begin ------------------------------------------------------------------------- */
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return o->floor > 0 && o->normalize < 0 ? error_set(e, "--floor needs --normalize") : 0;
+}
+
 static int open_combine(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    if (o->floor > 0 && o->normalize < 0)
-        return error_set(e, "--floor needs --normalize");
     return join_declare_merged_model(h, o->name, 1, SIZE_MAX, e);
 }
 
@@ -107,6 +111,7 @@ const struct filter filter_combine = {
     .options = rows,
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
+    .check_options = check_options,
     .open = open_combine,
     .begin_tensor = begin_tensor,
     .transform_block = transform_block,

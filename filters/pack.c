@@ -51,9 +51,11 @@ static const struct option_row rows[] = {
      .help = "weights: copy config, tokenizer and other auxiliary files from MODEL",
      .not_in_history = true},
     [ROW_SHARD_SIZE] = {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
-                        .help = "maximum size of a shard (default 5G)", .default_value = "5G"},
+                        .help = "maximum size of a shard (default 5G)",
+                        .range = {.low = 1, .high = INFINITY}, .default_value = "5G"},
     [ROW_SHARDS] = {"shards", OPTION_COUNT, FIELD(shards), "N",
-                    .help = "write at most N shards, the largest as small as possible"},
+                    .help = "write at most N shards, the largest as small as possible",
+                    .range = {.low = 1, .high = INFINITY}},
     {"part", OPTION_STRING, FIELD(part), "I/N",
      .help = "write part I of N next to OUT, for tv finish; implies --shards=N",
      .not_in_history = true},
@@ -164,10 +166,7 @@ static int copy_missing_tensors(struct pack *p, struct error *e)
 static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
-    if (o->shard_size == 0)
-        return error_set(e, "--shard-size must be above 0");
-    if (s->given[ROW_SHARDS] && o->shards == 0)
-        return error_set(e, "--shards must be above 0");
+    uint64_t i, n;
     if (s->given[ROW_SHARDS] && s->given[ROW_SHARD_SIZE])
         return error_set(e, "only one of --shards and --shard-size can be given");
     if (o->format == FORMAT_SAFETENSORS && strcmp(get_target_path(s), "-") != 0)
@@ -175,6 +174,8 @@ static int check_options(const struct stage *s, struct error *e)
                          get_target_path(s));
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
+    if (o->part && merge_part_parse(o->part, &i, &n, e))
+        return -1;
     if (writes_gguf(s) && (o->tokenizer || o->chat_template || o->no_tokenizer))
         return error_set(e, "--tokenizer, --no-tokenizer and --chat-template are not supported for "
                             "a .gguf file, which has the tokenizer of --like or --base");
@@ -405,9 +406,9 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
 {
     struct pack *p = s->data = mem_alloc(1, sizeof *p);
     signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error like a full disk */
-    if (check_options(s, e) || check_stream_kind_and_options(s, h, e) ||
-        set_shards_from_part_option(s, e) || open_base_or_like_model(s, p, h, e) ||
-        init_checkpoint_contents(s, p, h, e) || open_output(s, p, e))
+    if (check_stream_kind_and_options(s, h, e) || set_shards_from_part_option(s, e) ||
+        open_base_or_like_model(s, p, h, e) || init_checkpoint_contents(s, p, h, e) ||
+        open_output(s, p, e))
         return -1;
     count_bytes_to_read_and_write(s, p);
     return checkpoint_output_wants_auxiliary_files(&p->output) ? copy_auxiliary_files(s, p, e) : 0;
@@ -485,6 +486,7 @@ const struct filter filter_pack = {
     .operands_are_files = true,
     .raw_payload = true,
     .sink.consume_in_any_order = true,
+    .check_options = check_options,
     .open = open_pack,
     .begin_tensor = begin_tensor,
     .sink.consume_block = consume_block,

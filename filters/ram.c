@@ -144,7 +144,7 @@ static int end_round(struct job *job, struct error *e)
     return VERDICT_DONE;
 }
 
-static int open_ram(struct stage *s, struct header *h, struct error *e)
+static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
     for (size_t i = 0; rows[i].name; i++)
@@ -152,6 +152,12 @@ static int open_ram(struct stage *s, struct header *h, struct error *e)
             (rows[i].offset == offsetof(struct options, r) ||
              rows[i].offset == offsetof(struct options, alpha)))
             return error_set(e, "--%s needs --plus", rows[i].name);
+    return 0;
+}
+
+static int open_ram(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
     return join_declare_merged_model(h, o->name, 1, SIZE_MAX, e);
 }
 
@@ -183,6 +189,7 @@ const struct filter filter_ram = {
     .options = rows,
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
+    .check_options = check_options,
     .open = open_ram,
     .choose_scope = choose_scope,
     .begin_tensor = begin_tensor,

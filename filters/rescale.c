@@ -48,7 +48,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
     return 0;
 }
 
-static int open_rescale(struct stage *s, struct header *h, struct error *e)
+static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
     return (o->by < 0) == (s->operands.n == 0) ? error_set(e, "expected either a FACTOR or --by")
@@ -137,7 +137,7 @@ const struct filter filter_rescale = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .element_wise = true,
-    .open = open_rescale,
+    .check_options = check_options,
     .choose_scope = choose_scope,
     .begin_tensor = begin_tensor,
     .observe_block = tensor_sums_observe_abs,

@@ -113,9 +113,6 @@ static void remove_base_vector(struct tensor *t)
 
 static int prepare_stream_header(const struct stage *s, struct header *h, struct error *e)
 {
-    for (size_t i = 1; rows[i].name; i++) /* all except --wire apply to checkpoints only */
-        if (s->given[i])
-            return error_set(e, "--%s needs the operands BASE EXPERT...", rows[i].name);
     if (h->n_models < 2)
         return error_set(e, "the stream has one model, but a base and experts are needed");
     bool *keep = mem_alloc(h->n_tensors, sizeof *keep);
@@ -160,11 +157,20 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 
 /* ---- both ------------------------------------------------------------------------------------ */
 
-static int open_extract(struct stage *s, struct header *h, struct error *e)
+static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
     if (s->operands.n == 1)
-        return error_set(e, "no EXPERT was given after the BASE %s", s->operands.items[0]);
+        return error_set(e, "missing operand EXPERT after the BASE %.200s", s->operands.items[0]);
+    for (size_t i = 1; !s->operands.n && rows[i].name; i++) /* --wire applies to streams too */
+        if (s->given[i])
+            return error_set(e, "--%s needs the operands BASE EXPERT...", rows[i].name);
+    return model_set_check_options(s, &o->models, e);
+}
+
+static int open_extract(struct stage *s, struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
     if (!s->operands.n && prepare_stream_header(s, h, e))
         return -1;
     if (s->operands.n && !(s->data = model_set_open(s, &o->models, true, h, e)))
@@ -202,6 +208,7 @@ const struct filter filter_tv_extract = {
     .role = ROLE_SOURCE,
     .source.only_with_operands = true,
     .operands_are_files = true,
+    .check_options = check_options,
     .open = open_extract,
     .begin_tensor = begin_tensor,
     .source.hashes_payload = true,

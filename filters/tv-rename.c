@@ -31,19 +31,20 @@ struct rename_rule {
 
 /* ---- names ----------------------------------------------------------------------------------- */
 
-static int parse_rule(struct stage *s, const char *text, struct rename_rule *r, struct error *e)
+static int parse_rule(const char *text, struct rename_rule *r, struct arena *a, struct error *e)
 {
     const char *equals = strrchr(text, '=');
     if (!equals || equals == text || !equals[1])
-        return error_set(e, "invalid rule %s; expected PATTERN=REPLACEMENT", text);
-    r->pattern = arena_copy_text_n(&s->arena, text, (size_t)(equals - text));
+        return error_set(e, "invalid rule %.200s; expected PATTERN=REPLACEMENT", text);
+    r->pattern = arena_copy_text_n(a, text, (size_t)(equals - text));
     r->replacement = equals + 1;
     size_t stars = 0;
     for (const char *p = r->replacement; *p; p++)
         stars += *p == '*';
     return stars <= glob_pattern_count_stars(r->pattern)
                ? 0
-               : error_set(e, "invalid rule %s: the replacement has more stars than the pattern",
+               : error_set(e,
+                           "invalid rule %.200s: the replacement has more stars than the pattern",
                            text);
 }
 
@@ -135,14 +136,23 @@ static int check_names_are_unique(const struct header *before, const struct head
     return failed;
 }
 
-static int open_rename(struct stage *s, struct header *h, struct error *e)
+static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
+    struct arena a = {0};
+    struct rename_rule rule;
+    int failed = s->operands.n || o->to >= 0 ? 0 : error_set(e, "expected a RULE or --to");
+    for (size_t i = 0; i < s->operands.n && !failed; i++)
+        failed = parse_rule(s->operands.items[i], &rule, &a, e);
+    arena_free(&a);
+    return failed;
+}
+
+static int open_rename(struct stage *s, struct header *h, struct error *e)
+{
     struct rename_rule *rules = arena_alloc(&s->arena, s->operands.n, sizeof *rules);
-    if (!s->operands.n && o->to < 0)
-        return error_set(e, "expected a RULE or --to");
     for (size_t i = 0; i < s->operands.n; i++)
-        if (parse_rule(s, s->operands.items[i], &rules[i], e))
+        if (parse_rule(s->operands.items[i], &rules[i], &s->arena, e))
             return -1;
     if (rename_tensors(s, rules, h, e) || check_names_are_unique(s->in, h, e))
         return -1;
@@ -175,6 +185,7 @@ const struct filter filter_tv_rename = {
     .role = ROLE_FILTER,
     .raw_payload = true,
     .accepts_nonfinite = true,
+    .check_options = check_options,
     .open = open_rename,
     .begin_tensor = begin_tensor,
 };

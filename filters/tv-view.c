@@ -332,11 +332,17 @@ static int print_values(const struct job *job, const struct spool *spool, struct
 
 /* ---- the functions of the descriptor ------------------------------------------------------- */
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = options_of(s);
+    return o->values && (o->json || o->header)
+               ? error_set(e, "--values cannot be combined with --json or --header")
+               : 0;
+}
+
 static int open(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = options_of(s);
-    if (o->values && (o->json || o->header))
-        return error_set(e, "--values cannot be combined with --json or --header");
     s->stop_after_open = o->header;
     if (o->json)
         print_json_header(s->in);
@@ -415,6 +421,7 @@ const struct filter filter_tv_view = {
     .sink.source_for_operand = operand_source_choose_filter,
     .raw_payload = true,
     .accepts_nonfinite = true,
+    .check_options = check_options,
     .open = open,
     .begin_tensor = begin_tensor,
     .sink.consume_block = consume_block,

@@ -14,6 +14,12 @@ struct options {
 
 static const struct option_row rows[] = {MODEL_SET_OPTION_ROWS(options, models), {0}};
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return model_set_check_options(s, &o->models, e);
+}
+
 static int open_unpack(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
@@ -59,6 +65,7 @@ const struct filter filter_unpack = {
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,
     .operands_are_files = true,
+    .check_options = check_options,
     .open = open_unpack,
     .source.hashes_payload = true,
     .source.fill_block = fill_block,

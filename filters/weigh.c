@@ -68,11 +68,15 @@ static int begin_tensor(struct job *job, struct error *e)
     return PLAN_PASS_THROUGH;
 }
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return s->operands.n || o->table ? 0 : error_set(e, "expected a RULE or --table");
+}
+
 static int open_weigh(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    if (!s->operands.n && !o->table)
-        return error_set(e, "expected a RULE or --table");
     if (o->table && (!(s->data = coefficient_table_read(o->table, e)) ||
                      coefficient_table_check_against_stream(s->data, h, e)))
         return -1;
@@ -103,6 +107,7 @@ const struct filter filter_weigh = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .element_wise = true,
+    .check_options = check_options,
     .open = open_weigh,
     .begin_tensor = begin_tensor,
     .close = close_weigh,

@@ -439,6 +439,10 @@ END
     usage_error calibrate
     usage_error calibrate --base base
     usage_error calibrate --base base --samples s --gamma -1
+    for option in per-task accumulation t0 tmult; do
+        usage_error_with "--$option must be at least 1, found 0" calibrate --base base --samples s --$option 0
+    done
+    usage_error_with "--gradients needs --dry-run" calibrate --base base --samples s --gradients g
     usage_error calibrate --base base --samples s --lr 0
     usage_error calibrate --base base --samples s --temperature 0
     usage_error calibrate --base base --samples s --preset worst

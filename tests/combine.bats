@@ -135,5 +135,5 @@ END
     usage_error combine --normalize=some
     usage_error combine --floor 0 --normalize=all
     usage_error combine merged
-    refused_with "--floor needs --normalize" combine --floor 1 <good.tvs
+    usage_error_with "--floor needs --normalize" combine --floor 1
 }

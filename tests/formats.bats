@@ -57,6 +57,7 @@ def damaged(name, record):
 damaged("short.npz", record[:-1])
 damaged("long.npz", record + b"x")
 damaged("magic.npz", b"x" + record[1:])
+open("empty.npz", "w").close()
 damaged("version.npz", record[:6] + b"\4" + record[7:])
 damaged("length.npz", record[:8] + b"\xff\xff" + record[10:])
 damaged("shape.npz", record.replace(b"(3,)", b"(-3)"))
@@ -67,7 +68,7 @@ END
     while read -r file sentence; do
         run -1 --separate-stderr unpack "$file.npz"
         # shellcheck disable=SC2154
-        [[ $stderr == "unpack: $file.npz: "*"$sentence"* ]] || { echo "$file: $stderr"; return 1; }
+        [[ $stderr == "unpack: $file.npz"*"$sentence"* ]] || { echo "$file: $stderr"; return 1; }
     done <<'END'
 big array w.npy has the big-endian dtype >f4
 object array w.npy contains Python objects
@@ -83,6 +84,7 @@ shape w.npy has a damaged header
 huge w.npy
 key w.npy has a damaged header
 eval w.npy has a damaged header
+empty (0 bytes) is not a safetensors file, a GGUF file, an .npz file or a file of torch.save
 END
 }
 
@@ -205,4 +207,28 @@ folder, .safetensors, .gguf, .tar or .tar.zst" ]
     pack --like like x.Tar <m.tvs
     tar tf x.Tar >list
     grep -qx model.safetensors list
+}
+
+@test "#KEY is refused for every format without dicts" {
+    printf 'kind weights\nmodel m\ntensor b 2\nvector m\n1 2\n' | from-text >s.tvs
+    pack m.safetensors <s.tvs
+    mkdir m
+    cp m.safetensors m/model.safetensors
+    tar -cf m.tar m
+    cp "$(find "$GOLDEN" -name '*.gguf' | head -1)" m.gguf
+    /usr/bin/python3 - <<'END'
+import numpy as np, zipfile
+np.savez("m.npz", b=np.ones(2, "f4"))
+np.savez_compressed("c.npz", b=np.ones(2, "f4"))
+with zipfile.ZipFile("m.zip", "w") as z:
+    z.write("m/model.safetensors")
+END
+    gzip -k m.safetensors m.tar m.npz
+    for model in m.safetensors m.tar m m.gguf m.npz c.npz m.zip m.safetensors.gz m.tar.gz m.npz.gz; do
+        unpack $model >/dev/null
+        run -1 --separate-stderr unpack "$model#model"
+        [[ $stderr = *"which has no dicts in it; leave out #model" ]]
+    done
+    run -1 --separate-stderr unpack s.tvs#model
+    [ "$stderr" = "unpack: cannot open s.tvs#model: No such file or directory" ]
 }

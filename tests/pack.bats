@@ -460,7 +460,7 @@ END
     unpack base >weights.tvs
     refused_with "--base is for task vectors" pack --base base out <weights.tvs
     refused_with "use --like to copy config and tokenizer" pack out <weights.tvs
-    refused_with "only one of" pack --base base --like base out <weights.tvs
+    usage_error_with "only one of" pack --base base --like base out
 }
 
 @test "refuses a base other than the one subtracted; --onto accepts it" {
@@ -490,7 +490,7 @@ END
     usage_error pack --base base a b
     usage_error pack --dtype int8 --base base out
     usage_error pack --shard-size much --base base out
-    refused_with "above 0" pack --shard-size 0 --base base out <good.tvs
+    usage_error_with "at least 1" pack --shard-size 0 --base base out
 }
 
 @test "tensors copied from the base are rounded to the sources' --dtype too" {
@@ -583,7 +583,7 @@ END
     run ! grep -a tvtools_hashes m.safetensors
     grep -aq tvtools_hashes x.safetensors
     run -2 --separate-stderr pack --format safetensors
-    run -1 --separate-stderr pack y.safetensors --format safetensors <s.tv
+    run -2 --separate-stderr pack y.safetensors --format safetensors <s.tv
     [ "$stderr" = "pack: --format is for standard output (-); y.safetensors has the format of its ending" ]
     printf 'kind weights\nmodel m\ntensor b 3\nvector m BF16\n1 2 3\ntensor c 1\nvector m F32\n1\n' |
         from-text >s.tv

@@ -350,11 +350,24 @@ three_parts() {
     REFUSED_BY=pack refused_with "trim needs the whole model in one run" \
         tv run "tv-extract base math code | trim --scope model --density 0.2 | combine | pack --base base --part 1/2 out"
     for part in 0/2 3/2 1 1/ /2 1/0 a/b 1/2x 1/1000000000; do
-        REFUSED_BY=pack refused_with "expected I/N with" tv run "$TIES | pack --base base --part $part out"
+        usage_error_with "expected I/N with" pack --base base --part $part out
+        REFUSED_BY='tv merge' usage_error_with "expected I/N with" tv merge --part $part config.yml out
     done
-    REFUSED_BY=pack refused_with "only one of" tv run "$TIES | pack --base base --part 1/2 --resume out"
-    REFUSED_BY=pack refused_with "only one of" tv run "$TIES | pack --base base --shards 2 --shard-size 1G out"
-    REFUSED_BY=pack refused_with "above 0" tv run "$TIES | pack --base base --shards 0 out"
+    for own in "pack --shard-size 1G --base base" "tv merge --out-shard-size 1G config.yml"; do
+        local REFUSED_BY=${own%% --*}
+        # shellcheck disable=SC2086
+        {
+            usage_error_with "only one of" $own --shards 2 out
+            own=${own/--*shard-size 1G }
+            usage_error_with "only one of" $own --part 1/2 --resume out
+            usage_error_with "--shards must be at least 1, found 0" $own --shards 0 out
+            usage_error_with "is not a whole number" $own --shards "$(printf %01000d 0 | tr 0 9)" out
+        }
+    done
+    unset REFUSED_BY
+    REFUSED_BY=pack usage_error_with "--shard-size must be at least 1, found 0" pack --shard-size 0 --base base out
+    REFUSED_BY='tv merge' usage_error_with "--out-shard-size: \"0\" is not a number" tv merge --out-shard-size 0 config.yml out
+    run -2 tv run "$TIES | pack --base base --part 0/3 out"
     for out in out.tar out.safetensors out.tar.zst; do
         REFUSED_BY=pack refused_with "can only write a folder" tv run "$TIES | pack --base base --resume $out"
     done

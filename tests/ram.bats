@@ -84,6 +84,6 @@ ROWS
     usage_error ram --epsilon -1
     usage_error ram --alpha -1 --plus
     usage_error ram operand
-    refused_with "--r needs --plus" ram --r 0.2 <good.tvs
-    refused_with "--alpha needs --plus" ram --alpha 0.2 <good.tvs
+    usage_error_with "--r needs --plus" ram --r 0.2
+    usage_error_with "--alpha needs --plus" ram --alpha 0.2
 }

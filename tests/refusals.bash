@@ -122,5 +122,12 @@ usage_error() {
     "$@" </dev/null >.out 2>.err || status=$?
     [ "$status" -eq 2 ] || wrong "$*: exits with $status instead of 2" || return 1
     [ ! -s .out ] || LC_ALL=C grep -qa "record.error" .out || wrong "$*: writes output" || return 1
-    grep -q "^${1##*/}: " .err || wrong "$*: does not say who it is"
+    grep -q "^${REFUSED_BY:-${1##*/}}: " .err || wrong "$*: does not say who it is"
+}
+
+# usage_error_with TEXT COMMAND...: the same, with one sentence, of less than 400 bytes, that contains TEXT
+usage_error_with() {
+    usage_error "${@:2}" || return 1
+    [ "$(wc -l <.err)" = 1 ] && [ "$(wc -c <.err)" -lt 400 ] || wrong "not one short sentence" || return 1
+    grep -qF -- "$1" .err || wrong "the sentence lacks: $1"
 }

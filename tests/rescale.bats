@@ -118,6 +118,8 @@ END
 @test "usage errors" {
     make_good
     usage_error rescale --by l2
+    usage_error_with "expected either a FACTOR or --by" rescale
+    usage_error_with "expected either a FACTOR or --by" rescale --by l1 2
     refused rescale <good.tvs
     refused rescale 0.5 --by l1 <good.tvs
     usage_error rescale half

@@ -141,14 +141,14 @@ END
 @test "rejects ranges out of bounds, ranges of different lengths, and ambiguous stacks" {
     refused_with "a has layers 0 to 10; the range [9:12] goes beyond them" unpack 'a[9:12]'
     refused_with "the range [3:3] is empty" unpack 'a[3:3]'
-    refused_with "goes beyond" unpack 'a[0:99999999999999999999]'
+    refused_with "the range [0:99999999999999999999] goes beyond" unpack 'a[0:99999999999999999999]'
     refused_with "3 layers of b cannot be paired with 2 of a" unpack 'a[0:2]' 'b[0:3]'
     refused_with "11 layers of b cannot be paired with 2 of a" tv-extract 'a[0:2]' b
     refused_with "a has no layers under audio" unpack --stack audio 'a[0:1]'
     cp a/model.safetensors alone.safetensors
     refused_with "several layer stacks" unpack 'alone.safetensors[0:1]'
-    refused_with "--stack needs a range" unpack --stack visual.blocks a
-    refused_with "must be below" unpack --first-layer 1000000 a
+    usage_error_with "--stack needs a range" unpack --stack visual.blocks a
+    usage_error_with "--first-layer must be in [0, 999999], found 1000000" unpack --first-layer 1000000 a
     refused_with "a[1:]" unpack 'a[1:]'
     refused_with "not-there" unpack 'not-there[0:1]'
     printf 'kind weights\nmodel m\ntensor w 1\nvector m\n1\n' | from-text >plain.tvs

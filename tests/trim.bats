@@ -130,7 +130,9 @@ for line in map(json.loads, sys.stdin):
 @test "usage errors" {
     usage_error trim
     usage_error trim --density
-    usage_error trim --density 1.5
+    usage_error_with "expected a number in [0, 1]" trim --density 1.5
+    usage_error_with "unrecognized option --aaa" trim "--$(head -c 5000 /dev/zero | tr '\0' a)=1"
+    usage_error_with "unexpected operand 111" trim --density 1 "$(printf %05000d 1 | tr 0 1)"
     usage_error trim --density -0.1
     usage_error trim --density 0,5
     usage_error trim --density 0.5x

@@ -151,6 +151,8 @@ END
 
 @test "usage" {
     usage_error tv-extract --wire f64 base math
+    usage_error_with "missing operand EXPERT after the BASE base" tv-extract base
+    usage_error_with "--missing needs the operands BASE EXPERT..." tv-extract --missing skip
     usage_error tv-extract --dtype f8 base math
     refused tv-extract base.safetensors
 }

@@ -59,11 +59,12 @@ names() {
 
 @test "invalid rules" {
     two >good.tvs
-    refused_with "invalid rule a; expected PATTERN=REPLACEMENT" tv-rename a <good.tvs
-    refused_with "invalid rule =a; expected PATTERN=REPLACEMENT" tv-rename '=a' <good.tvs
-    refused_with "invalid rule a=; expected PATTERN=REPLACEMENT" tv-rename 'a=' <good.tvs
-    refused_with "the replacement has more stars than the pattern" tv-rename 'a*=*.*' <good.tvs
-    refused_with "expected a RULE or --to" tv-rename <good.tvs
+    usage_error_with "invalid rule a; expected PATTERN=REPLACEMENT" tv-rename a <good.tvs
+    usage_error_with "invalid rule =a; expected PATTERN=REPLACEMENT" tv-rename '=a' <good.tvs
+    usage_error_with "invalid rule a=; expected PATTERN=REPLACEMENT" tv-rename 'a=' <good.tvs
+    usage_error_with "the replacement has more stars than the pattern" tv-rename 'a*=*.*' <good.tvs
+    usage_error_with "expected a RULE or --to" tv-rename <good.tvs
+    usage_error_with "invalid rule aaaaaaa" tv-rename "$(head -c 5000 /dev/zero | tr '\0' a)"
     usage_error tv-rename --to nowhere
 }
 

@@ -120,4 +120,5 @@ assert lines == [m for m in maps if m["record"] != "trailer"], lines'
 @test "usage" {
     usage_error tv-view a b
     usage_error tv-view --hex
+    usage_error_with "--values cannot be combined" tv-view --values --json
 }

@@ -188,8 +188,8 @@ values() {
         if unpack - 2>said | tv-view >/dev/null 2>&1; then return 1; fi
         diff -u said - <<<"unpack: $1"
     }
-    local expected="expected a safetensors file, a file of torch.save, an archive of a folder, or \
-a stream of weights"
+    local expected="expected a safetensors, GGUF, .npz or torch.save file, an archive of a folder, \
+or a stream of weights"
     refused "standard input is not a model; $expected" < <(head -c 5 m)
     refused "standard input is empty; $expected" </dev/null
     refused "standard input: bytes after its data belong to no tensor" < <(cat m && echo)
@@ -202,8 +202,26 @@ a stream of weights"
         if head -c $n m | unpack - 2>said | tv-view >/dev/null 2>&1; then return 1; fi
         [ "$(wc -l <said)" = 1 ]
     done
-    run -1 --separate-stderr unpack - a=- </dev/null
+    run -2 --separate-stderr unpack - a=- </dev/null
     [ "$stderr" = "unpack: standard input is one model, but 2 operands name it" ]
+}
+
+@test "input in another format is refused by its first bytes, before anything is copied" {
+    local zeros="a file that starts with zeros only, like an incomplete download; download it again"
+    timeout 20 unpack - </dev/zero 2>said >/dev/null || [ $? = 1 ]
+    diff -u said - <<<"unpack: standard input is $zeros"
+    printf 'version https://git-lfs.github.com/spec/v1\n' >pointer
+    printf '\211HDF\r\n\032\n' >hdf5
+    head -c 1000 /dev/zero >zeros
+    for f in pointer hdf5 zeros; do
+        gzip -k $f
+        for c in cat "gzip -c"; do
+            run -1 --separate-stderr unpack --spool /nonexistent - < <($c $f)
+            [[ $stderr = "unpack: standard input is a"* ]]
+        done
+        run -1 --separate-stderr unpack --spool /nonexistent $f.gz
+        [[ $stderr = "unpack: $f.gz is a"* ]]
+    done
 }
 
 @test "streams compressed with zstd, gzip or xz are read by content" {

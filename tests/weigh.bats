@@ -130,6 +130,7 @@ END
 @test "usage errors" {
     make_good
     usage_error weigh --no-such-option 1
+    usage_error_with "expected a RULE or --table" weigh
     usage_error weigh 0.5x
     usage_error weigh math=nan
     usage_error weigh '[0.1,'

@@ -72,8 +72,11 @@ const char *range_format(const struct range *range, char *text)
     char low[32], high[32];
     format_with_significant_digits(range->low, 6, low);
     format_with_significant_digits(range->high, 6, high);
-    snprintf(text, 80, "in %c%s, %s%c", range->low_open ? '(' : '[', low, high,
-             range->high_open ? ')' : ']');
+    if (isinf(range->high))
+        snprintf(text, 80, "%s %s", range->low_open ? "above" : "at least", low);
+    else
+        snprintf(text, 80, "in %c%s, %s%c", range->low_open ? '(' : '[', low, high,
+                 range->high_open ? ')' : ']');
     return text;
 }
 

@@ -21,7 +21,8 @@ struct range {
 bool range_contains(const struct range *range, double x);
 /* The number of the range that is nearest to x; x itself if it lies beyond an open end. */
 double range_clamp(const struct range *range, double x);
-/* Writes "in (0, 1]" to a buffer of at least 80 bytes, and returns the buffer. */
+/* Writes "in (0, 1]", "above 0" or "at least 1" to a buffer of at least 80 bytes, and returns the
+ * buffer. */
 const char *range_format(const struct range *range, char *text);
 
 #endif

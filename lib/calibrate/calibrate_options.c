@@ -12,6 +12,10 @@
     {                                                                                              \
         0, INFINITY, .high_open = true                                                             \
     }
+#define FROM_1                                                                                     \
+    {                                                                                              \
+        .low = 1, .high = INFINITY                                                                 \
+    }
 const struct option_row calibrate_options_rows[] = {
     {"base", OPTION_STRING, FIELD(models.base), "BASE",
      .help = "base model: the one that the task vectors were extracted against", .required = true,
@@ -37,12 +41,13 @@ const struct option_row calibrate_options_rows[] = {
      .help = "defaults of the options below: those that merge best, or the published ones",
      .choices = "best|paper", .default_value = "best"},
     {"per-task", OPTION_COUNT, FIELD(per_task), "N",
-     .help = "use the first N samples of each task (16; paper 5)"},
+     .help = "use the first N samples of each task (16; paper 5)", .range = FROM_1},
     {"validate", OPTION_COUNT, FIELD(held_out), "N",
      .help =
          "hold out the last N of these, and keep the coefficients with the lowest loss on them"},
     {"epochs", OPTION_COUNT, FIELD(epochs), "N", .help = "passes over the samples (5; paper 1)"},
-    {"accumulation", OPTION_COUNT, FIELD(accumulation), "A", .help = "samples per update (8)"},
+    {"accumulation", OPTION_COUNT, FIELD(accumulation), "A", .help = "samples per update (8)",
+     .range = FROM_1},
     {"on", OPTION_CHOICE, FIELD(positions), "response|all",
      .help = "positions to compare: those that predict the response, or all (response; paper all)",
      .choices = "response|all"},
@@ -94,9 +99,9 @@ const struct option_row calibrate_options_rows[] = {
     {"eta-min", OPTION_NUMBER, FIELD(adamw.eta_min), "SHARE",
      .help = "lowest learning rate, as a fraction of --lr (0.1)", .range = {.low = 0, .high = 1}},
     {"t0", OPTION_COUNT, FIELD(adamw.t0), "N",
-     .help = "length of the first cosine cycle, in updates (50)"},
+     .help = "length of the first cosine cycle, in updates (50)", .range = FROM_1},
     {"tmult", OPTION_COUNT, FIELD(adamw.tmult), "N",
-     .help = "each cycle is N times as long as the one before (2)"},
+     .help = "each cycle is N times as long as the one before (2)", .range = FROM_1},
     {"patience", OPTION_COUNT, FIELD(patience), "N",
      .help = "stop after N epochs without a lower loss; 0: never (0; paper 3)"},
     {"plus-plus", OPTION_FLAG, FIELD(plus_plus), NULL,
@@ -183,15 +188,17 @@ static void set_preset_values(struct stage *s)
     }
 }
 
-static int check_options(const struct calibrate_options *o, struct error *e)
+void calibrate_options_apply_preset(struct stage *s)
 {
-    static const char *const counts[] = {"per-task", "accumulation", "t0", "tmult"};
-    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
-        size_t index;
-        const struct option_row *row = find_option_row(counts[i], &index);
-        if (*(const uint64_t *)((const char *)o + row->offset) == 0)
-            return error_set(e, "--%s must be at least 1", counts[i]);
-    }
+    struct calibrate_options *o = s->options;
+    set_preset_values(s);
+    o->default_init = preset_init[o->preset];
+    o->objective.relative = o->hidden_norm == HIDDEN_NORM_TOKEN;
+}
+
+int calibrate_options_check(const struct stage *s, struct error *e)
+{
+    const struct calibrate_options *o = s->options;
     if (o->plus_plus && o->granularity != COEFFICIENT_PER_TENSOR)
         return error_set(e, "--plus-plus divides tensors into chunks, so it needs --per tensor");
     if (o->gradients && !o->dry_run)
@@ -199,15 +206,6 @@ static int check_options(const struct calibrate_options *o, struct error *e)
     if (o->dry_run && o->resume)
         return error_set(e, "--resume and --dry-run cannot be combined");
     return 0;
-}
-
-int calibrate_options_apply_preset(struct stage *s, struct error *e)
-{
-    struct calibrate_options *o = s->options;
-    set_preset_values(s);
-    o->default_init = preset_init[o->preset];
-    o->objective.relative = o->hidden_norm == HIDDEN_NORM_TOKEN;
-    return check_options(o, e);
 }
 
 /* ---- --hidden-layers ------------------------------------------------------------------------- */

@@ -56,8 +56,10 @@ extern const struct option_row calibrate_options_rows[];
 /* For code that builds command lines of calibrate: a filter that has nothing but the table. */
 extern const struct filter calibrate_options_filter;
 
-/* Fills in the options that were not given to the stage, and checks all of them. */
-int calibrate_options_apply_preset(struct stage *s, struct error *e);
+/* Do the options fit together? */
+int calibrate_options_check(const struct stage *s, struct error *e);
+/* Fills in the options that were not given to the stage. */
+void calibrate_options_apply_preset(struct stage *s);
 
 /* Parses --hidden-layers: "middle", "all", "none" or numbers with commas between them, for a model
  * of L layers. Sets selected[l], (L + 1) flags that are false, for each hidden state l in S. */

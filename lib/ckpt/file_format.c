@@ -55,6 +55,16 @@ enum file_format file_format_detect(const unsigned char *bytes, size_t n)
     return may_be_safetensors(bytes, n) ? FILE_FORMAT_SAFETENSORS : FILE_FORMAT_UNKNOWN;
 }
 
+int file_format_check(const char *file, const unsigned char *bytes, size_t n, struct error *e)
+{
+    enum file_format format = file_format_detect(bytes, n);
+    if (format == FILE_FORMAT_LFS_POINTER)
+        return error_set(e, "%s is a Git LFS pointer, not the file itself; run git lfs pull", file);
+    if (format == FILE_FORMAT_FOREIGN)
+        return foreign_format_set_error(file, foreign_format_detect(bytes, n), e);
+    return 0;
+}
+
 int file_format_detect_fd(int fd, enum file_format *format)
 {
     unsigned char bytes[512];

@@ -2,6 +2,8 @@
 #ifndef TV_FILE_FORMAT_H
 #define TV_FILE_FORMAT_H
 
+#include "error.h"
+
 #include <stddef.h>
 
 enum file_format {
@@ -18,6 +20,9 @@ enum file_format {
 };
 
 enum file_format file_format_detect(const unsigned char *bytes, size_t n);
+/* An error if these are the first bytes of `file` and it is in a format that is not supported, or a
+ * Git LFS pointer. */
+int file_format_check(const char *file, const unsigned char *bytes, size_t n, struct error *e);
 /* From the first 512 bytes of an open regular file. -1, with the reason in errno, if they cannot be
  * read. */
 int file_format_detect_fd(int fd, enum file_format *format);

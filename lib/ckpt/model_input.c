@@ -70,11 +70,16 @@ int model_input_decompress_npz(struct model_file *file, const char *spool, FILE 
 
 /* ---- copying to a temporary file ------------------------------------------------------------- */
 
-/* Copies the input to a temporary file and adds that under `name`; -1 on error, else its
- * descriptor, which the caller closes. */
+/* Copies the input, unless its first bytes are those of a format that is not supported, to a
+ * temporary file, and adds that under `name`; -1 on error, else its descriptor, which the caller
+ * closes. */
 static int copy_to_temporary_file(struct model_files *f, struct byte_input *in, const char *name,
                                   const char *title, const char *spool, struct error *e)
 {
+    size_t n;
+    const unsigned char *bytes = byte_input_peek(in, &n);
+    if (file_format_check(title, bytes, n, e))
+        return -1;
     int fd = spool_open_temporary_file(spool, e);
     if (fd >= 0 && byte_input_copy_to_file(in, fd, e) == 0 &&
         model_files_map_fd(model_files_add(f, name, title, 0), fd, e) == 0)
@@ -152,10 +157,11 @@ int model_input_add_pipe(struct model_files *f, struct weight_files *w, struct b
     enum file_format format = file_format_detect(bytes, n);
     if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_STREAM ||
         format == FILE_FORMAT_COMPRESSED)
-        return error_set(e,
-                         "%s is %s; expected a safetensors file, a file of torch.save, an archive "
-                         "of a folder, or a stream of weights",
-                         w->path, n ? "not a model" : "empty");
+        return error_set(
+            e,
+            "%s is %s; expected a safetensors, GGUF, .npz or torch.save file, an archive "
+            "of a folder, or a stream of weights",
+            w->path, n ? "not a model" : "empty");
     if (format == FILE_FORMAT_ARCHIVE) {
         const struct unarchive_input input = {.path = w->path, .in = in, .fd = -1};
         return unarchive_model(f, &input, spool, w->notes, e) ? -1 : weight_files_find(w, e);

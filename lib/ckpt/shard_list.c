@@ -1,7 +1,6 @@
 #include "shard_list.h"
 
 #include "file_format.h"
-#include "foreign_format.h"
 #include "gguf_stored_tensors.h"
 #include "hash.h"
 #include "little_endian.h"
@@ -27,19 +26,19 @@ int shard_list_read_header(struct shard *s, struct error *e)
     const unsigned char *bytes = s->file->bytes;
     size_t size = s->file->size;
     enum file_format format = file_format_detect(bytes, size);
-    if (format == FILE_FORMAT_LFS_POINTER)
-        return error_set(e, "%s is a Git LFS pointer, not the file itself; run git lfs pull",
-                         s->tensors.file);
-    if (format == FILE_FORMAT_FOREIGN)
-        return foreign_format_set_error(s->tensors.file, foreign_format_detect(bytes, size), e);
+    if (file_format_check(s->tensors.file, bytes, size, e))
+        return -1;
     if (format == FILE_FORMAT_UNKNOWN || format == FILE_FORMAT_STREAM ||
         format == FILE_FORMAT_ARCHIVE || format == FILE_FORMAT_COMPRESSED)
-        return error_set(
-            e, "%s (%zu bytes) is not a safetensors file, a GGUF file or a file of torch.save",
-            s->tensors.file, size);
+        return error_set(e,
+                         "%s (%zu bytes) is not a safetensors file, a GGUF file, an .npz file or a "
+                         "file of torch.save",
+                         s->tensors.file, size);
     if (format == FILE_FORMAT_SAFETENSORS && s->tensors.key)
         return set_no_dicts_error(s, "a safetensors file", e);
     bool is_npz = format == FILE_FORMAT_ZIP && npz_recognise(s->tensors.file, bytes, size);
+    if (is_npz && s->tensors.key)
+        return set_no_dicts_error(s, "an .npz file", e);
     int failed = format == FILE_FORMAT_SAFETENSORS
                      ? safetensors_list_tensors(&s->tensors, bytes, size, e)
                  : is_npz ? npz_list_tensors(&s->tensors, bytes, size, e)

@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FIRST_KEY 256 /* argp keys of the options start here: there are no short options */
+#define OPTION_NAME_MAX 100 /* bytes with the "--"; none is as long */
+#define FIRST_KEY       256 /* argp keys of the options start here: there are no short options */
 
 /* Prints one sentence and exits with the status of a usage error. */
 static void exit_with_usage_error(const struct stage *s, const char *format, ...)
@@ -42,9 +43,9 @@ static void parse_operand(struct stage *s, const char *operand)
     if (s->operands.n == s->filter->max_operands) {
         const char *missing = find_missing_required_option(s);
         if (missing)
-            exit_with_usage_error(s, "unexpected operand %s (did you mean --%s %s?)", operand,
-                                  missing, operand);
-        exit_with_usage_error(s, "unexpected operand %s", operand);
+            exit_with_usage_error(s, "unexpected operand %.200s (did you mean --%s %.200s?)",
+                                  operand, missing, operand);
+        exit_with_usage_error(s, "unexpected operand %.200s", operand);
     }
     string_list_append(&s->operands, &s->arena, operand);
     const struct stage_option rules = stage_operand_option(s);
@@ -52,7 +53,7 @@ static void parse_operand(struct stage *s, const char *operand)
         exit_with_usage_error(s, "%s", e.text);
 }
 
-static void check_required_arguments(const struct stage *s)
+static void check_arguments(const struct stage *s)
 {
     if (s->operands.n < s->filter->min_operands)
         exit_with_usage_error(s, "missing operand; expected %s", s->filter->operands);
@@ -60,7 +61,8 @@ static void check_required_arguments(const struct stage *s)
     struct error e;
     if (missing)
         exit_with_usage_error(s, "--%s is required", missing);
-    if (stage_outputs_check_distinct(&s, 1, NULL, &e))
+    if (stage_outputs_check_distinct(&s, 1, NULL, &e) ||
+        (s->filter->check_options && s->filter->check_options(s, &e)))
         exit_with_usage_error(s, "%s", e.text);
 }
 
@@ -75,7 +77,7 @@ static error_t parse_argp_option(int key, char *argument, struct argp_state *sta
         return 0;
     }
     if (key == ARGP_KEY_END) {
-        check_required_arguments(s);
+        check_arguments(s);
         return 0;
     }
     if (key < FIRST_KEY || (size_t)(key - FIRST_KEY) >= n)
@@ -138,6 +140,14 @@ static char **move_operands_to_end(const struct stage_option *options, size_t n,
     return out;
 }
 
+/* argp repeats an unknown option in full. */
+static void check_option_lengths(const struct stage *s, char *const *words)
+{
+    for (; *words && strcmp(*words, "--") != 0; words++)
+        if (strncmp(*words, "--", 2) == 0 && strcspn(*words, "=") > OPTION_NAME_MAX)
+            exit_with_usage_error(s, "unrecognized option %.*s...", OPTION_NAME_MAX, *words);
+}
+
 /* ---- argp ------------------------------------------------------------------------------------ */
 
 /* The table for argp, ended by a zeroed entry; to be freed. Each option is a separate group,
@@ -190,6 +200,7 @@ struct stage *command_line_parse(const struct filter *f, int argc, char **argv)
     struct argp_option *table = make_argp_option_table(options, n);
     char **words = move_operands_to_end(options, n, argc, argv);
     words[0] = (char *)f->name;
+    check_option_lengths(s, words);
     parse_words_with_argp(s, table, words);
     free(words);
     free(table);

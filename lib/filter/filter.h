@@ -57,8 +57,11 @@ struct filter {
     enum scope scope;
     bool element_wise; /* has --include and --exclude; non-floating tensors pass through */
 
-    /* In the order of the calls. Once: checks options and header; may change the manifest; no other
-     * function may. header->tensors[i].input_index is i on entry; header_keep_tensors drops. */
+    /* In the order of the calls. Once: checks options and operands, before anything is read; -1 is
+     * a usage error. */
+    int (*check_options)(const struct stage *, struct error *);
+    /* Once: checks the header; may change the manifest; no other function may.
+     * header->tensors[i].input_index is i on entry; header_keep_tensors drops. */
     int (*open)(struct stage *, struct header *, struct error *);
     enum scope (*choose_scope)(const struct stage *); /* by the options; NULL: `scope` */
     /* For each tensor: sets job->state; returns an enum plan, or -1. */

@@ -14,29 +14,39 @@ void string_list_append(struct string_list *list, struct arena *a, const char *t
 
 /* ---- parsing --------------------------------------------------------------------------------- */
 
+/* Messages quote at most 200 bytes of a value. */
+
+static int check_range(const struct option_row *o, double x, const char *text, const char *label,
+                       struct error *e)
+{
+    char range[96] = "";
+    if (range_contains(&o->range, x))
+        return 0;
+    return error_set(e, "%s must be %s, found %.200s", label, range_format(&o->range, range), text);
+}
+
 static int parse_number(const struct option_row *o, double *x, const char *text, const char *label,
                         struct error *e)
 {
-    char range[96] = "";
     if (number_parse(text, x))
-        return error_set(e, "%s: \"%s\" is not a number", label, text);
-    if (!range_contains(&o->range, *x))
-        return error_set(e, "%s: %s is not %s", label, text, range_format(&o->range, range));
-    return 0;
+        return error_set(e, "%s: \"%.200s\" is not a number", label, text);
+    return check_range(o, *x, text, label, e);
 }
 
-static int parse_count(uint64_t *count, const char *text, const char *label, struct error *e)
+static int parse_count(const struct option_row *o, uint64_t *count, const char *text,
+                       const char *label, struct error *e)
 {
     char *end;
     errno = 0;
     uint64_t n = strtoull(text, &end, 10);
     if (*text < '0' || *text > '9' || *end || errno)
-        return error_set(e, "%s: \"%s\" is not a whole number", label, text);
+        return error_set(e, "%s: \"%.200s\" is not a whole number", label, text);
     *count = n;
-    return 0;
+    return check_range(o, (double)n, text, label, e);
 }
 
-static int parse_byte_size(uint64_t *size, const char *text, const char *label, struct error *e)
+static int parse_byte_size(const struct option_row *o, uint64_t *size, const char *text,
+                           const char *label, struct error *e)
 {
     static const char units[] = "KMGT";
     char *end;
@@ -45,9 +55,9 @@ static int parse_byte_size(uint64_t *size, const char *text, const char *label, 
     const char *unit = *end ? strchr(units, *end & ~0x20) : NULL;
     int shift = unit ? 10 * (int)(unit - units + 1) : 0;
     if (*text < '0' || *text > '9' || errno || end[unit != NULL] || value > UINT64_MAX >> shift)
-        return error_set(e, "%s: \"%s\" is not a size (64K, 512M, 2G)", label, text);
+        return error_set(e, "%s: \"%.200s\" is not a size (64K, 512M, 2G)", label, text);
     *size = value << shift;
-    return 0;
+    return check_range(o, (double)*size, text, label, e);
 }
 
 /* The index of `text` among "a|b|c"; -1 if it is not among them. */
@@ -67,7 +77,8 @@ static int parse_choice(const struct option_row *o, int *choice, const char *tex
                         const char *label, struct error *e)
 {
     *choice = find_choice_index(o->choices, text);
-    return *choice < 0 ? error_set(e, "%s: \"%s\" is none of %s", label, text, o->choices) : 0;
+    return *choice < 0 ? error_set(e, "%s: \"%.200s\" is not one of %s", label, text, o->choices)
+                       : 0;
 }
 
 static int parse_dtype(const struct option_row *o, enum dtype *dtype, const char *text,
@@ -77,8 +88,8 @@ static int parse_dtype(const struct option_row *o, enum dtype *dtype, const char
     *dtype = choice < 0 ? dtype_from_user_name(text) : (enum dtype)(DTYPE_COUNT + choice);
     if (*dtype != DTYPE_NONE)
         return 0;
-    return error_set(e, "%s: \"%s\" is none of float32, bfloat16, float16, float64%s%s%s", label,
-                     text, o->choices ? ", " : "", o->choices ? o->choices : "",
+    return error_set(e, "%s: \"%.200s\" is not one of float32, bfloat16, float16, float64%s%s%s",
+                     label, text, o->choices ? ", " : "", o->choices ? o->choices : "",
                      o->not_a_choice ? o->not_a_choice : "");
 }
 
@@ -92,9 +103,9 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
     case OPTION_NUMBER:
         return parse_number(o, field, text, label, e);
     case OPTION_COUNT:
-        return parse_count(field, text, label, e);
+        return parse_count(o, field, text, label, e);
     case OPTION_SIZE:
-        return parse_byte_size(field, text, label, e);
+        return parse_byte_size(o, field, text, label, e);
     case OPTION_STRING:
     case OPTION_FILE:
         *(const char **)field = arena_copy_text(a, text);

@@ -16,8 +16,8 @@
 enum option_kind {
     OPTION_FLAG,   /* bool */
     OPTION_NUMBER, /* double, in `range` */
-    OPTION_COUNT,  /* uint64_t, decimal */
-    OPTION_SIZE,   /* uint64_t bytes: 64K, 512M, 2G (powers of 1024) */
+    OPTION_COUNT,  /* uint64_t, decimal, in `range` */
+    OPTION_SIZE,   /* uint64_t bytes in `range`: 64K, 512M, 2G (powers of 1024) */
     OPTION_STRING, /* const char *; no path, unless not_in_history: tv verify runs a history */
     OPTION_FILE,   /* const char *, a path; see stage_record_file */
     OPTION_CHOICE, /* int: index into `choices` ("all|agreeing"), -1 if not given and no default */
@@ -41,7 +41,7 @@ struct option_row {
     size_t offset;        /* of the field in the struct of options */
     const char *argument; /* "D", "FILE", ...; NULL for a flag */
     const char *help;
-    struct range range;        /* NUMBER, RULES */
+    struct range range;        /* NUMBER, RULES, COUNT, SIZE */
     const char *choices;       /* CHOICE: "a|b|c"; DTYPE: formats other than a dtype */
     const char *not_a_choice;  /* DTYPE: what the message on another value adds */
     const char *default_value; /* the default, as text; NULL: none */

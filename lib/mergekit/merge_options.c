@@ -1,10 +1,12 @@
 #include "merge_options.h"
 
 #include "gguf_encoding.h"
+#include "merge_part.h"
 #include "printable.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,7 +63,8 @@ const struct option_row merge_options_rows[] = {
     {"out-shard-size", OPTION_STRING, FIELD(shard_size), "N",
      .help = "maximum number of parameters per file, such as 5B or 200M"},
     {"shards", OPTION_COUNT, FIELD(shards), "N",
-     .help = "write at most N files, with the largest as small as possible"},
+     .help = "write at most N files, with the largest as small as possible",
+     .range = {.low = 1, .high = INFINITY}},
     {"part", OPTION_STRING, FIELD(part), "I/N",
      .help = "compute part I of N and store it next to OUT, for tv finish; implies --shards=N"},
     {"resume", OPTION_FLAG, FIELD(resume),
@@ -166,7 +169,7 @@ static int parse_shard_size(const char *text, uint64_t *n, struct error *e)
     for (const char *u = units; unit && u <= unit; u++)
         scale *= 1000;
     if (!end || errno || end[unit != NULL] || *n == 0 || *n > UINT64_MAX / scale)
-        return error_set(e, "--out-shard-size: \"%s\" is not a number of parameters (5B, 200M)",
+        return error_set(e, "--out-shard-size: \"%.200s\" is not a number of parameters (5B, 200M)",
                          text);
     *n *= scale;
     return 0;
@@ -178,6 +181,20 @@ static const char *get_choice_by_index(const char *choices, int i, struct arena 
     for (; i > 0; i--)
         choices = strchr(choices, '|') + 1;
     return i < 0 ? NULL : arena_copy_text_n(a, choices, strcspn(choices, "|"));
+}
+
+int merge_options_check(const struct stage *s, struct error *e)
+{
+    const struct merge_options *o = s->options;
+    uint64_t i, n;
+    if (o->shards && o->shard_size)
+        return error_set(e, "only one of --shards and --out-shard-size can be given");
+    if (o->part && o->resume)
+        return error_set(e, "only one of --part and --resume can be given");
+    return (o->shard_size && parse_shard_size(o->shard_size, &n, e)) ||
+                   (o->part && merge_part_parse(o->part, &i, &n, e))
+               ? -1
+               : 0;
 }
 
 int merge_options_to_translation_options(const struct merge_options *o,

@@ -26,6 +26,8 @@ extern const struct option_row merge_options_rows[];
 char **merge_options_expand_short(int *argc, char **argv);
 /* Prints a note that names all ignored options that were given. */
 void merge_options_print_ignored(const struct stage *s);
+/* For the descriptor's check_options. */
+int merge_options_check(const struct stage *s, struct error *e);
 /* Fills in what config_to_pipeline.h needs. */
 int merge_options_to_translation_options(const struct merge_options *o,
                                          struct translation_options *to, struct arena *a,

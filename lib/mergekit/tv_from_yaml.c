@@ -14,6 +14,7 @@ static const struct filter descriptor = {
     .options = merge_options_rows,
     .min_operands = 1,
     .max_operands = 2,
+    .check_options = merge_options_check,
 };
 
 /* Each command runs only if the ones before it have succeeded. */

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LAYERS_MAX 10000000 /* larger numbers in a range are replaced by this one */
+#define LAYERS_MAX 10000000 /* larger numbers in a range count as this one */
 
 /* Finds "[from:to]" at the end of an operand; NULL if there is none. */
 static const char *parse_layer_range_suffix(const char *operand, long *from, long *to)
@@ -112,9 +112,9 @@ bool layer_slice_contributes_tensor(const char *name, const char *prefix, size_t
 
 /* ---- slicing --------------------------------------------------------------------------------- */
 
-/* Selects the layers from ... to - 1; without `has_range` all of them. */
+/* Selects the layers from ... to - 1 of `range`, its text; all layers if that is NULL. */
 static int select_layer_range(struct model_source *m, const struct layer_slice_options *o,
-                              bool has_range, long from, long to, struct error *e)
+                              const char *range, long from, long to, struct error *e)
 {
     size_t length;
     const char *prefix =
@@ -123,13 +123,13 @@ static int select_layer_range(struct model_source *m, const struct layer_slice_o
         return o->stack ? error_set(e, "%s has no layers under %s", model_source_name(m), o->stack)
                         : -1;
     long layers = model_source_count_layers(m, prefix, length);
-    if (!has_range) {
+    if (!range) {
         from = 0;
         to = layers;
+    } else if (from >= to || to > layers) {
+        return error_set(e, "%s has layers 0 to %ld; the range %.100s %s", model_source_name(m),
+                         layers - 1, range, to > layers ? "goes beyond them" : "is empty");
     }
-    if (from >= to || to > layers)
-        return error_set(e, "%s has layers 0 to %ld; the range [%ld:%ld] %s", model_source_name(m),
-                         layers - 1, from, to, from >= to ? "is empty" : "goes beyond them");
     const struct selected_layers selected = {.prefix = prefix,
                                              .length = length,
                                              .from = from,

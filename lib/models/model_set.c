@@ -50,22 +50,31 @@ static bool option_is_given(const struct stage *s, const char *option)
 }
 
 /* How all operands are sliced: in all of them, or in none. */
-static int choose_slice_options(const struct stage *s, const struct model_set_options *options,
-                                struct layer_slice_options *o, struct error *e)
+static struct layer_slice_options choose_slice_options(const struct stage *s,
+                                                       const struct model_set_options *options)
 {
     bool renumber = option_is_given(s, "first-layer");
-    if (renumber && options->first_layer >= 1000000)
-        return error_set(e, "--first-layer must be below 1000000");
-    *o = (struct layer_slice_options){.stack = options->stack,
-                                      .first_layer = renumber ? (long)options->first_layer : -1,
-                                      .without_range = renumber,
-                                      .accepts_standard_input = true};
+    struct layer_slice_options o = {.stack = options->stack,
+                                    .first_layer = renumber ? (long)options->first_layer : -1,
+                                    .without_range = renumber,
+                                    .accepts_standard_input = true};
     for (size_t i = 0; i < s->operands.n; i++)
-        o->without_range |= layer_slice_find_range_suffix(s->operands.items[i]) != NULL;
+        o.without_range |= layer_slice_find_range_suffix(s->operands.items[i]) != NULL;
+    return o;
+}
+
+int model_set_check_options(const struct stage *s, const struct model_set_options *options,
+                            struct error *e)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < s->operands.n; i++)
+        n += layer_slice_is_standard_input(s->operands.items[i]);
+    if (n > 1)
+        return error_set(e, "standard input is one model, but %zu operands name it", n);
     const char *needs_range = options->stack          ? "--stack"
                               : options->outside >= 0 ? "--outside"
                                                       : NULL;
-    return needs_range && !o->without_range
+    return needs_range && !choose_slice_options(s, options).without_range
                ? error_set(e, "%s needs a range in an operand, or --first-layer", needs_range)
                : 0;
 }
@@ -108,14 +117,6 @@ static int check_gguf_settings(const struct model_set *m, const struct model_sou
     return 0;
 }
 
-static int check_standard_input_is_one_model(const struct stage *s, struct error *e)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < s->operands.n; i++)
-        n += layer_slice_is_standard_input(s->operands.items[i]);
-    return n > 1 ? error_set(e, "standard input is one model, but %zu operands name it", n) : 0;
-}
-
 /* Adds the history of model i to the parents, if the model brings it. */
 static int record_history(struct stage *s, const struct model_source *model, size_t i,
                           struct error *e)
@@ -133,10 +134,7 @@ static int record_history(struct stage *s, const struct model_source *model, siz
 
 static int open_models(struct stage *s, struct model_set *m, struct header *h, struct error *e)
 {
-    struct layer_slice_options slicing;
-    if (check_standard_input_is_one_model(s, e) ||
-        choose_slice_options(s, &m->options, &slicing, e))
-        return -1;
+    struct layer_slice_options slicing = choose_slice_options(s, &m->options);
     m->models = mem_alloc(s->operands.n, sizeof(struct model_source *));
     for (size_t i = 0; i < s->operands.n; i++) {
         const char *operand = s->operands.items[i];

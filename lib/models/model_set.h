@@ -11,6 +11,9 @@
 
 struct model_set;
 
+/* Do the options fit the operands? For the descriptor's check_options. */
+int model_set_check_options(const struct stage *s, const struct model_set_options *o,
+                            struct error *e);
 /* Opens the models that the stage's operands name and fills in the empty header: the models, and
  * for each tensor its layer and a vector per model, in the stored dtype or the --dtype. As task
  * vectors the first model is the base, the vectors of the others are F32, and non-floating

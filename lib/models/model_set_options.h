@@ -49,8 +49,12 @@ enum { MODEL_SET_OUTSIDE_FIRST, MODEL_SET_OUTSIDE_NONE, MODEL_SET_OUTSIDE_LAST }
          .help = "which tensors outside the layers to read: those that stack takes from its "      \
                  "first stream, none, or those that it takes from its last (default: all)",        \
          .choices = "first|none|last"},                                                            \
-        {"first-layer", OPTION_COUNT, offsetof(struct type, field.first_layer), "N",               \
-         .help = "number the layers from N on"},                                                   \
+        {"first-layer",                                                                            \
+         OPTION_COUNT,                                                                             \
+         offsetof(struct type, field.first_layer),                                                 \
+         "N",                                                                                      \
+         .help = "number the layers from N on",                                                    \
+         .range = {0, 999999}},                                                                    \
     {                                                                                              \
         "stack", OPTION_STRING, offsetof(struct type, field.stack), "PREFIX",                      \
             .help = "the layer stack of MODEL[from:to], given by the prefix of its tensor names, " \

@@ -43,8 +43,8 @@ int merge_part_parse(const char *text, uint64_t *i, uint64_t *n, struct error *e
     if (*text >= '1' && *text <= '9' && *slash == '/' && slash[1] >= '1' && slash[1] <= '9')
         *n = strtoull(slash + 1, &end, 10);
     if (!end || *end || *i > *n || *n > PARTS_MAX)
-        return error_set(e, "--part: expected I/N with 1 <= I <= N <= %d, got \"%s\"", PARTS_MAX,
-                         text);
+        return error_set(e, "--part: expected I/N with 1 <= I <= N <= %d, found \"%.200s\"",
+                         PARTS_MAX, text);
     return 0;
 }
 

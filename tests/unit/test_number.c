@@ -22,9 +22,13 @@ static void test_ranges(void)
 {
     static const struct range density = {.low = 0, .high = 1, .low_open = true};
     static const struct range closed = {.low = -1, .high = 2.5, .high_open = true}, none = {0};
+    static const struct range positive = {.high = INFINITY, .low_open = true};
+    static const struct range count = {.low = 1, .high = INFINITY};
     char text[80];
     CHECK(strcmp(range_format(&density, text), "in (0, 1]") == 0);
     CHECK(strcmp(range_format(&closed, text), "in [-1, 2.5)") == 0);
+    CHECK(strcmp(range_format(&positive, text), "above 0") == 0);
+    CHECK(strcmp(range_format(&count, text), "at least 1") == 0);
     CHECK(!range_contains(&density, 0) && range_contains(&density, 1) &&
           range_contains(&density, 1e-9));
     CHECK(range_contains(&closed, -1) && !range_contains(&closed, 2.5) &&
