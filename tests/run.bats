@@ -58,6 +58,8 @@ alone() {
     alone 1 'it writes no stream' "tv run 'tv-view good.tvs | trim --density 1' | combine"
     alone 1 'not-there' "tv run 'join-streams <(unpack not-there) good.tvs | combine' | tv-view"
     alone 1 'rescale: ' "tv run 'join-streams <(unpack base | rescale) good.tvs' | tv-view"
+    alone 2 'not-there' "tv run 'tv-diff <(unpack not-there) <(unpack not-there)'"
+    alone 1 'not-there' "tv run 'stack <(unpack \"not-there[0:1]\") <(unpack \"not-there[1:2]\") | pack --like base out'"
     alone 1 'the last command: Killed' "tv run 'tv-extract base math | sh -c \"kill -KILL \\\$\\\$\"'"
     [ ! -e out ]
 }

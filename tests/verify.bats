@@ -54,6 +54,11 @@ with open("edited.safetensors", "wb") as f:
 END
 }
 
+# tensor_bytes FOLDER: name, dtype, shape and bytes of every tensor of a checkpoint
+tensor_bytes() {
+    unpack m="$1" | tv-view --values
+}
+
 # ---- equal -------------------------------------------------------------------------------------------
 
 @test "the merges of all golden configurations" {
@@ -285,6 +290,64 @@ END
     trouble "step 3: weigh follows calibrate" merged "$DEMO"
 }
 
+@test "what --print prints makes the same model" {
+    cp -r "$MERGE"/models models
+    while IFS=$'\t' read -r folder config _ seed _ _ _ options; do
+        [ -e "$MERGE/$folder/$config" ] || continue
+        [ "$options" != - ] || options=
+        [ "$seed" = - ] || options+=" --random-seed $seed"
+        rm -rf merged printed
+        # shellcheck disable=SC2086
+        (cd "$MERGE/$folder" && tv merge --quiet $options "$config" "$T/merged") 2>.err
+        tv verify --print merged "$MERGE"/models* >line
+        sed 's/ OUT$/ printed/' line | bash -euo pipefail 2>.err || wrong "$folder/$config: $(<line)" || return 1
+        # shellcheck disable=SC2312
+        cmp <(tensor_bytes merged) <(tensor_bytes printed) || wrong "$folder/$config: $(<line)" || return 1
+        [ -e printed/config.json ]
+    done < <(sed 1d "$MERGE/checks.tsv" | sort -u -t $'\t' -k 1,1)
+}
+
+@test "--print names a model of --like that was not found, and verify does not need it" {
+    unpack math code | combine --normalize=all | pack --like chat merged
+    tv verify --print merged math code >line
+    grep -c -- ' --like=chat OUT$' line
+    verified merged math code
+    tv verify --print merged . >line
+    grep -c -- ' --like=chat=./chat OUT$' line
+    [ "$(<.answer)" = "equal: 30 tensors, recomputed from math, code" ]
+}
+
+@test "an answer is not silent about shards that contradict each other and hashes that are unknown" {
+    tv run "$TIES | pack --base base --shards 2 merged"
+    verified merged .
+    first=merged/model-00001-of-00002.safetensors second=merged/model-00002-of-00002.safetensors
+    for key in tvtools_history tvtools_models tvtools_hashes; do
+        cp $second merged.safetensors
+        edited "
+meta['tvtools_history'] = json.dumps(hist, separators=(',', ':'))
+hist = None
+del meta['$key']"
+        mv edited.safetensors $second
+        run -0 --separate-stderr tv verify merged .
+        [ "${lines[1]}" = "$second records another merge than $first, which was computed" ]
+        [ "${#lines[@]}" = 2 ]
+        mv merged.safetensors $second
+    done
+    tv run "$TIES | pack --base base merged.safetensors"
+    edited "meta['tvtools_hashes'] = json.dumps({'base': '0' * 16, 'math': '1' * 16})"
+    run -0 --separate-stderr tv verify edited.safetensors .
+    [ "${lines[1]}" = "input base: the merged model does not record its full hash" ]
+    [[ ${lines[2]} = "input math: its tensors have the full hash "*", the merged model has 1111111111111111" ]]
+    [ "${lines[3]}" = "input code: the merged model does not record its full hash" ]
+    edited "
+for step in hist:
+    if 'fingerprints' in step:
+        step['fingerprints'][0] = '0' * 16
+meta['tvtools_models'] = '{}'"
+    trouble "not found among the operands: base (its fingerprint is not recorded); give" edited.safetensors .
+    verified edited.safetensors base=base math code
+}
+
 # ---- different ---------------------------------------------------------------------------------------
 
 @test "an edited tensor, a missing one, another dtype or shape, another version are named" {
@@ -318,6 +381,16 @@ END
     chmod 0 math
     [ -r math ] || trouble "cannot read ./math" merged .
     chmod 755 math
+    ln -s /nonexistent link
+    verified merged .
+    mkdir other
+    mv base code other
+    trouble "give NAME=PATH or a folder; cannot read ./link" merged .
+    trouble "cannot open link: No such file or directory" merged math=link
+    run -2 --separate-stderr tv verify merged math link
+    [ "${stderr_lines[0]}" = "tv verify: note: skipped link, a link to a missing file" ]
+    [[ ${stderr_lines[1]} = *"not found among the operands: base (fingerprint "*"), code "*"; cannot read link" ]]
+    tv verify merged math link other
 }
 
 # ---- trouble -----------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 #include "printable.h"
 
+#include "hash.h"
 #include "utf8.h"
 
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mman.h>
 
 static bool is_between(unsigned char c, unsigned char first, unsigned char last)
 {
@@ -155,6 +158,34 @@ void printable_print_shell_word(FILE *out, const char *word)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
+#define SHARED_MAX 256
+
+/* The hashes of messages that were printed, in memory that the processes share; 0: free. */
+static _Atomic uint64_t *shared_hashes;
+
+void printable_share_messages(void)
+{
+    if (shared_hashes)
+        return;
+    void *memory = mmap(NULL, SHARED_MAX * sizeof *shared_hashes, PROT_READ | PROT_WRITE,
+                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    shared_hashes = memory == MAP_FAILED ? NULL : memory;
+}
+
+/* Has no process printed it? Records that this one does. */
+static bool is_new_message(const char *text)
+{
+    uint64_t hash = XXH3_64bits(text, strlen(text)) | 1;
+    for (size_t i = 0; shared_hashes && i < SHARED_MAX; i++) {
+        uint64_t found = 0;
+        if (atomic_compare_exchange_strong(&shared_hashes[i], &found, hash))
+            return true;
+        if (found == hash)
+            return false;
+    }
+    return true;
+}
+
 void printable_message(const char *format, ...)
 {
     char text[1200];
@@ -163,5 +194,6 @@ void printable_message(const char *format, ...)
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     printable_replace(text);
-    fprintf(stderr, "%s\n", text);
+    if (is_new_message(text))
+        fprintf(stderr, "%s\n", text);
 }

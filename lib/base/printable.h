@@ -22,6 +22,9 @@ int printable_print(FILE *out, const char *text);
 void printable_print_json(FILE *out, const char *text, size_t size);
 /* Prints a word of a command line, in quotes where the shell (bash, zsh) needs them. */
 void printable_print_shell_word(FILE *out, const char *word);
+/* From here on this process and those that it forks print each message once: the stages of a
+ * pipeline often fail for the same reason. Without memory for this they repeat it. */
+void printable_share_messages(void);
 /* Prints one line on standard error, with '?' in place of each control character. */
 void printable_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

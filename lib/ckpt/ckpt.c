@@ -326,9 +326,19 @@ struct hub_model ckpt_hub_model(const struct ckpt *c)
     return c->hub;
 }
 
-int ckpt_read_metadata(const struct ckpt *c, json_t **metadata, struct error *e)
+size_t ckpt_shard_count(const struct ckpt *c)
 {
-    return shard_list_read_metadata(&c->shards, metadata, e);
+    return c->shards.n;
+}
+
+const char *ckpt_shard_file(const struct ckpt *c, size_t shard)
+{
+    return c->shards.list[shard].file->title;
+}
+
+int ckpt_read_metadata(const struct ckpt *c, size_t shard, json_t **metadata, struct error *e)
+{
+    return shard_list_read_metadata(&c->shards, shard, metadata, e);
 }
 
 /* ---- auxiliary files ------------------------------------------------------------------------- */

@@ -84,9 +84,12 @@ const char *ckpt_quantization(const struct ckpt *c);
 /* Its name on the Hugging Face Hub, if it is in the local cache. */
 struct hub_model ckpt_hub_model(const struct ckpt *c);
 
-/* Reads the metadata of the first weight file, in name order: a JSON object of strings. 1: read;
- * the caller drops the reference. 0: there are none, and *metadata is NULL. -1: error. */
-int ckpt_read_metadata(const struct ckpt *c, json_t **metadata, struct error *e);
+/* The weight files, in name order: how many, and what messages call them. */
+size_t ckpt_shard_count(const struct ckpt *c);
+const char *ckpt_shard_file(const struct ckpt *c, size_t shard);
+/* Reads the metadata of a weight file: a JSON object of strings. 1: read; the caller drops the
+ * reference. 0: there are none, and *metadata is NULL. -1: error. */
+int ckpt_read_metadata(const struct ckpt *c, size_t shard, json_t **metadata, struct error *e);
 
 /* The auxiliary files: config.json, tokenizer files, code, licences; not weights, indexes,
  * sub-folders or hidden files. A GGUF model without a config.json has one from its metadata. */

@@ -136,15 +136,16 @@ static int read_gguf_metadata(const struct gguf_metadata *m, json_t **metadata)
     return 0;
 }
 
-int shard_list_read_metadata(const struct shard_list *s, json_t **metadata, struct error *e)
+int shard_list_read_metadata(const struct shard_list *s, size_t i, json_t **metadata,
+                             struct error *e)
 {
     *metadata = NULL;
-    if (s->gguf)
-        return read_gguf_metadata(gguf_model_metadata(s->gguf), metadata);
-    if (s->n == 0 || file_format_detect(s->list[0].file->bytes, s->list[0].file->size) !=
+    if (s->gguf) /* only its first file has any */
+        return i == 0 ? read_gguf_metadata(gguf_model_metadata(s->gguf), metadata) : 0;
+    if (s->n == 0 || file_format_detect(s->list[i].file->bytes, s->list[i].file->size) !=
                          FILE_FORMAT_SAFETENSORS)
         return 0;
-    return safetensors_read_metadata(&s->list[0].tensors, metadata, e);
+    return safetensors_read_metadata(&s->list[i].tensors, metadata, e);
 }
 
 /* ---- fingerprint ----------------------------------------------------------------------------- */

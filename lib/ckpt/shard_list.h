@@ -35,9 +35,10 @@ void shard_list_free(struct shard_list *s);
 
 /* The tensors of all shards. */
 size_t shard_list_tensor_count(const struct shard_list *s);
-/* The metadata of the first shard, a JSON object of strings. 1: read; the caller drops the
- * reference. 0: there are none, and *metadata is NULL. -1: error. */
-int shard_list_read_metadata(const struct shard_list *s, json_t **metadata, struct error *e);
+/* The metadata of shard i, a JSON object of strings. 1: read; the caller drops the reference. 0:
+ * there are none, and *metadata is NULL. -1: error. */
+int shard_list_read_metadata(const struct shard_list *s, size_t i, json_t **metadata,
+                             struct error *e);
 /* ckpt_fingerprint (ckpt.h). */
 uint64_t shard_list_fingerprint(const struct shard_list *s);
 

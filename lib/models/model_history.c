@@ -12,7 +12,7 @@ int model_history_read(const struct model_source *m, struct history *history, st
         *history = stream->history;
         return history->n > 0;
     }
-    int found = ckpt_read_metadata(model_source_checkpoint(m), &metadata, e);
+    int found = ckpt_read_metadata(model_source_checkpoint(m), 0, &metadata, e);
     const char *text = json_string_value(json_object_get(metadata, HISTORY_JSON_KEY));
     if (text && history_json_parse(history, model_source_name(m), text, a, e))
         found = -1;

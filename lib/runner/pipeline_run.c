@@ -354,6 +354,7 @@ static int run_pipeline(const struct pipeline_options *o, const struct pipeline 
 
 int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeline, struct arena *a)
 {
+    printable_share_messages();
     return run_pipeline(o, pipeline, false, a);
 }
 

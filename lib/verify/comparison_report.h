@@ -1,5 +1,5 @@
-/* The report of tv verify: one line if all tensors are equal; else a summary, a line for each kind
- * of difference with the first tensors, and notes.
+/* The report of tv verify: a summary, a line for each kind of difference with the first tensors,
+ * and notes.
  *
  * A comparison_report borrows all names until it is printed, which frees the report. */
 #ifndef TV_COMPARISON_REPORT_H

@@ -14,7 +14,7 @@
 #include <string.h>
 
 struct options {
-    const char *base, *onto, *like;
+    const char *base, *onto, *like, *other_version;
     enum dtype dtype;
     bool no_fill, carried_weights;
     struct string_list inputs, notes;
@@ -32,7 +32,9 @@ static const struct option_row rows[] = {
      .help = "the weights are those that the model carries"},
     {"input", OPTION_STRINGS, FIELD(inputs), "NAME", .help = "an input, for the answer"},
     {"note", OPTION_STRINGS, FIELD(notes), "SENTENCE",
-     .help = "what may explain a difference, for the answer"},
+     .help = "what is not as it was in the merge, for the answer"},
+    {"other-version", OPTION_STRING, FIELD(other_version), "SENTENCE",
+     .help = "which version may explain a difference, for the answer"},
     {0}};
 #undef FIELD
 
@@ -172,7 +174,7 @@ static int open_base(struct stage *s, struct sink *own, const struct header *h, 
     const struct options *o = s->options;
     const char *base = o->base ? o->base : o->onto;
     if ((h->kind == KIND_TASK_VECTORS) != (base != NULL))
-        return error_set(e, "the history is not one of tvtools: pack has %s base for %s",
+        return error_set(e, "the history was not written by tvtools: pack has %s base for %s",
                          base ? "a" : "no", stream_kind_name(h->kind));
     if (base && !(own->base = base_model_open(s, base, o->onto != NULL, h, e)))
         return -1;
@@ -288,7 +290,8 @@ static bool has_note_of_input(const struct string_list *notes, const char *model
     return false;
 }
 
-/* Notes the inputs whose full hash is not the recorded one: fingerprints are samples. */
+/* Notes the inputs whose full hash is not the recorded one, or not recorded: fingerprints are
+ * samples. */
 static void note_other_inputs(struct stage *s)
 {
     struct options *o = s->options;
@@ -302,7 +305,13 @@ static void note_other_inputs(struct stage *s)
         if (has_note_of_input(&o->notes, models[i]))
             continue;
         snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hashes[i]);
-        if (recorded && strcmp(recorded, hash) != 0)
+        if (!recorded)
+            string_list_append(&o->notes, &s->arena,
+                               arena_printf(&s->arena,
+                                            "input %s: the merged model does not record its full "
+                                            "hash",
+                                            models[i]));
+        else if (strcmp(recorded, hash) != 0)
             string_list_append(&o->notes, &s->arena,
                                arena_printf(&s->arena,
                                             "input %s: its tensors have the full hash %s, the "
@@ -317,10 +326,11 @@ static int print_answer(struct stage *s, struct error *e)
     struct sink *own = s->data;
     report_different_elements(own);
     bool equal = comparison_report_is_equal(&own->report);
-    if (!equal)
-        note_other_inputs(s);
+    note_other_inputs(s);
+    if (!equal && o->other_version)
+        string_list_append(&o->notes, &s->arena, o->other_version);
     own->report.carried_weights = o->carried_weights;
-    comparison_report_print(&own->report, &o->inputs, equal ? &(struct string_list){0} : &o->notes);
+    comparison_report_print(&own->report, &o->inputs, &o->notes);
     s->exit_status = equal ? 0 : COMPARISON_SINK_DIFFERENT;
     return standard_output_flush(e);
 }

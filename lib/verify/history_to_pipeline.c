@@ -28,8 +28,7 @@ struct builder {
     size_t runs;  /* of steps, so far */
     size_t n_brought, brought_capacity;
     struct brought_model *brought;
-    struct name_index input_names, results; /* results by their histories as JSON */
-    bool noted_version;
+    struct name_index input_names, missing_names, results; /* results by their histories as JSON */
     struct arena *a;
     struct error *e;
 };
@@ -138,6 +137,8 @@ static void list_missing_model(struct builder *b, const struct recorded_input *w
     if (wanted->has_fingerprint)
         text = arena_printf(b->a, "%s (fingerprint %016llx)", wanted->name,
                             (unsigned long long)wanted->fingerprint);
+    if (name_index_add(&b->missing_names, text, b->plan->missing.n, b->a) < b->plan->missing.n)
+        return;
     string_list_append(&b->plan->missing, b->a, text);
     if (!wanted->has_fingerprint && recorded_merge_was_piped(b->recorded, wanted->name))
         string_list_append(&b->plan->piped, b->a, wanted->name);
@@ -178,9 +179,10 @@ static int make_model_word(struct builder *b, const char *before, const char *op
 
 /* ---- the commands of steps ------------------------------------------------------------------- */
 
+/* NULL if it is not recorded. */
 static const uint64_t *fingerprint_of_model(const struct history_step *from, size_t i)
 {
-    return i < from->n_fingerprints ? &from->fingerprints[i] : NULL;
+    return i < from->n_fingerprints && from->fingerprints[i] ? &from->fingerprints[i] : NULL;
 }
 
 static int add_model_operands(struct builder *b, const struct recorded_step *s,
@@ -287,14 +289,11 @@ static int add_command(struct builder *b, const struct recorded_step *s,
 
 static void note_other_version(struct builder *b, const struct history_step *from)
 {
-    if (b->noted_version || strcmp(from->version, TV_VERSION) == 0)
+    if (b->plan->other_version || strcmp(from->version, TV_VERSION) == 0)
         return;
-    b->noted_version = true;
-    string_list_append(&b->plan->notes, b->a,
-                       arena_printf(b->a,
-                                    "step %zu (%s) was run by version %s of tvtools; this is "
-                                    "version %s",
-                                    b->steps, from->tool, from->version, TV_VERSION));
+    b->plan->other_version =
+        arena_printf(b->a, "step %zu (%s) was run by version %s of tvtools; this is version %s",
+                     b->steps, from->tool, from->version, TV_VERSION);
 }
 
 static int read_step(struct builder *b, const struct history_step *from, struct recorded_step *s)
@@ -384,16 +383,21 @@ static struct pipeline *bring_model(struct builder *b, const struct history *his
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-/* The path of the --like model, if it is found: it has no influence on the tensors. */
-static int find_like(struct builder *b, const struct history_step *from, const char *name)
+/* The model that --like copies files from. The tensors do not depend on it: it may be missing, and
+ * it is no input. */
+static int make_like_word(struct builder *b, const char *before, const char *name,
+                          const uint64_t *fingerprint, struct pipeline_word *w)
 {
+    struct recorded_input wanted = {.name = name,
+                                    .has_fingerprint = fingerprint != NULL,
+                                    .fingerprint = fingerprint ? *fingerprint : 0};
     struct found_input found;
-    const uint64_t *fingerprint = fingerprint_of_model(from, 0);
-    const struct recorded_input wanted = {name, fingerprint != NULL,
-                                          fingerprint ? *fingerprint : 0};
-    if (input_search_find_model(b->inputs, &wanted, &found, b->e))
+    const char *text = name;
+    if (input_search_find_model(b->inputs, &wanted, &found, b->e) ||
+        (found.path && !(text = format_operand(b, name, found.path, found.is_folder))))
         return -1;
     b->plan->like = found.path;
+    w->text = arena_printf(b->a, "%s%s", before, text);
     return 0;
 }
 
@@ -407,10 +411,10 @@ static int add_pack(struct builder *b, const struct history_step *from)
     if (!s->base)
         return 0;
     const char *before = arena_printf(b->a, "--%s=", s->base_option);
-    if (strcmp(s->base_option, "like") != 0)
-        return make_model_word(b, before, s->base, fingerprint_of_model(from, 0), NULL, &p->base);
-    p->base.text = arena_printf(b->a, "%s%s", before, s->base);
-    return find_like(b, from, s->base);
+    const uint64_t *fingerprint = fingerprint_of_model(from, 0);
+    return strcmp(s->base_option, "like") == 0
+               ? make_like_word(b, before, s->base, fingerprint, &p->base)
+               : make_model_word(b, before, s->base, fingerprint, NULL, &p->base);
 }
 
 int history_to_pipeline(struct verification_plan *p, const struct recorded_merge *m,

@@ -21,7 +21,9 @@ struct verification_plan {
     struct string_list inputs;  /* names */
     struct string_list missing; /* inputs that were not found, with fingerprint or hash */
     struct string_list piped;   /* of those, models that were read from standard input: names */
-    struct string_list notes;   /* what else is not as it was in the merge: sentences */
+    struct string_list notes;   /* what is not as it was in the merge: sentences */
+    const char *other_version;  /* a sentence on a step that another version of tvtools has run;
+                                   NULL:  there is none */
 };
 
 /* `filters`: all filters, ended by NULL; temporary files go to the folder `spool`. An error for a

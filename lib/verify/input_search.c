@@ -5,6 +5,7 @@
 #include "mem.h"
 #include "model_name.h"
 #include "model_source.h"
+#include "printable.h"
 #include "saved_stream.h"
 
 #include <dirent.h>
@@ -32,7 +33,7 @@ struct candidate {
 struct input_search {
     size_t n, capacity;
     struct candidate *list; /* those with NAME= first */
-    const char *spool, *unreadable;
+    const char *tool, *spool, *unreadable;
     struct arena arena;
 };
 
@@ -55,6 +56,19 @@ static int compare_paths(const void *a, const void *b)
     return strcmp(((const struct candidate *)a)->path, ((const struct candidate *)b)->path);
 }
 
+static bool is_dangling_link(const char *path)
+{
+    struct stat st;
+    return lstat(path, &st) == 0 && S_ISLNK(st.st_mode) && stat(path, &st) < 0 && errno == ENOENT;
+}
+
+/* Remembers the first one, which may be the input that is not found. */
+static void set_unreadable(struct input_search *s, const char *path)
+{
+    if (!s->unreadable)
+        s->unreadable = arena_copy_text(&s->arena, path);
+}
+
 /* Adds the files and folders in a folder, in the order of their names. */
 static int add_entries_of_folder(struct input_search *s, const char *folder, struct error *e)
 {
@@ -69,6 +83,8 @@ static int add_entries_of_folder(struct input_search *s, const char *folder, str
         const char *path = arena_printf(&s->arena, "%s/%s", folder, entry->d_name);
         if (stat(path, &st) == 0 && (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)))
             add_candidate(s, path, &st);
+        else if (is_dangling_link(path))
+            set_unreadable(s, path);
     }
     int reason = errno;
     closedir(d);
@@ -85,6 +101,11 @@ static int add_operand(struct input_search *s, const char *operand, bool named, 
     struct stat st;
     if ((path != operand) != named)
         return 0;
+    if (!named && is_dangling_link(path)) {
+        printable_message("%s: note: skipped %s, a link to a missing file", s->tool, path);
+        set_unreadable(s, path);
+        return 0;
+    }
     if (hf_cache_resolve_path(path, &found, e) <= 0)
         return -1;
     path = arena_copy_text(&s->arena, found);
@@ -96,10 +117,11 @@ static int add_operand(struct input_search *s, const char *operand, bool named, 
     return !named && c->is_folder ? add_entries_of_folder(s, path, e) : 0;
 }
 
-struct input_search *input_search_new(size_t n, const char *const *operands, const char *spool,
-                                      struct error *e)
+struct input_search *input_search_new(size_t n, const char *const *operands, const char *tool,
+                                      const char *spool, struct error *e)
 {
     struct input_search *s = mem_alloc(1, sizeof *s);
+    s->tool = tool;
     s->spool = spool;
     for (size_t i = 0; i < 2 * n; i++)
         if (add_operand(s, operands[i % n], i < n, e)) {
@@ -149,8 +171,8 @@ static int open_candidate(struct input_search *s, struct candidate *c, struct er
     if (c->state == MODEL_NOT_TRIED) {
         bool failed = read_fingerprint(c->path, KIND_WEIGHTS, s->spool, &c->fingerprint, e);
         c->state = failed ? MODEL_NONE : MODEL_FOUND;
-        if (failed && access(c->path, c->is_folder ? R_OK | X_OK : R_OK) != 0 && !s->unreadable)
-            s->unreadable = c->path;
+        if (failed && access(c->path, c->is_folder ? R_OK | X_OK : R_OK) != 0)
+            set_unreadable(s, c->path);
     }
     return c->state == MODEL_FOUND ? 0 : -1;
 }

@@ -15,9 +15,10 @@
 struct input_search;
 
 /* Lists the files that n operands offer; folders are searched one level deep. Archives of models
- * are unpacked to `spool`. NULL on error: an operand that does not exist or cannot be read. */
-struct input_search *input_search_new(size_t n, const char *const *operands, const char *spool,
-                                      struct error *e);
+ * are unpacked to `spool`. Links to missing files are skipped; `tool` notes those among the
+ * operands. NULL on error: an operand that does not exist or cannot be read. */
+struct input_search *input_search_new(size_t n, const char *const *operands, const char *tool,
+                                      const char *spool, struct error *e);
 /* Adds the snapshot of a model in the local Hugging Face cache, if it is there. */
 void input_search_add_cached(struct input_search *s, const struct hub_model *m);
 void input_search_free(struct input_search *s);

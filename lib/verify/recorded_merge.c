@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Keys of the metadata. */
+#define MODELS "tvtools_models"
+#define HASHES "tvtools_hashes"
+
 /* What the functions here read. */
 struct reading {
     struct recorded_merge *merge;
@@ -66,14 +70,42 @@ static int read_weights(const struct reading *r, const struct ckpt *c)
     return failed || found ? failed : read_object(r, &r->merge->weights, USED_WEIGHTS_METADATA);
 }
 
+/* ---- all shards ------------------------------------------------------------------------------ */
+
+static bool is_equal_text(const json_t *a, const json_t *b, const char *key)
+{
+    const char *x = json_string_value(json_object_get(a, key));
+    const char *y = json_string_value(json_object_get(b, key));
+    return x && y ? strcmp(x, y) == 0 : !x && !y;
+}
+
+/* Every shard records the merge; the first is read. Notes another one that contradicts it. */
+static int find_contradiction(const struct reading *r, const struct ckpt *c)
+{
+    static const char *const keys[] = {HISTORY_JSON_KEY, MODELS, HASHES};
+    size_t n = ckpt_gguf_model(c) ? 0 : ckpt_shard_count(c);
+    for (size_t i = 1; i < n && !r->merge->contradiction; i++) {
+        json_t *own;
+        if (ckpt_read_metadata(c, i, &own, r->e) < 0)
+            return -1;
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            if (!is_equal_text(r->metadata, own, keys[k]))
+                r->merge->contradiction =
+                    arena_printf(r->a, "%s records another merge than %s, which was computed",
+                                 ckpt_shard_file(c, i), ckpt_shard_file(c, 0));
+        json_decref(own);
+    }
+    return 0;
+}
+
 int recorded_merge_read(struct recorded_merge *m, const struct ckpt *c, const char *file,
                         struct arena *a, struct error *e)
 {
     struct reading r = {.merge = m, .file = file, .a = a, .e = e};
     *m = (struct recorded_merge){0};
-    int failed = ckpt_read_metadata(c, &r.metadata, e) < 0 || read_history(&r) ||
-                 read_object(&r, &m->hashes, "tvtools_hashes") ||
-                 read_object(&r, &m->models, "tvtools_models") || read_weights(&r, c);
+    int failed = ckpt_read_metadata(c, 0, &r.metadata, e) < 0 || read_history(&r) ||
+                 read_object(&r, &m->hashes, HASHES) || read_object(&r, &m->models, MODELS) ||
+                 read_weights(&r, c) || find_contradiction(&r, c);
     json_decref(r.metadata);
     return failed ? -1 : 0;
 }
@@ -93,7 +125,7 @@ static bool is_hash(const char *text)
 const char *recorded_merge_hash(const struct recorded_merge *m, const char *model)
 {
     const char *hash = json_string_value(json_object_get(m->hashes, model));
-    return is_hash(hash) ? hash : NULL;
+    return is_hash(hash) && strspn(hash, "0") < 16 ? hash : NULL;
 }
 
 bool recorded_merge_fingerprint(const struct recorded_merge *m, const char *model,
@@ -104,7 +136,7 @@ bool recorded_merge_fingerprint(const struct recorded_merge *m, const char *mode
     if (!is_hash(text))
         return false;
     *fingerprint = strtoull(text, NULL, 16);
-    return true;
+    return *fingerprint != 0;
 }
 
 bool recorded_merge_was_piped(const struct recorded_merge *m, const char *model)

@@ -12,20 +12,21 @@
 #include <jansson.h>
 
 struct recorded_merge {
-    struct history history; /* at least one step */
-    json_t *hashes;         /* {MODEL: full hash of what was read}; NULL: unknown */
-    json_t *models;         /* {MODEL: {"hub": NAME, "commit": COMMIT, ...}}; NULL: unknown */
-    json_t *weights;        /* used_weights.h; NULL: all were 1, or unknown */
+    struct history history;    /* at least one step */
+    json_t *hashes;            /* {MODEL: full hash of what was read}; NULL: unknown */
+    json_t *models;            /* {MODEL: {"hub": NAME, "commit": COMMIT, ...}}; NULL: unknown */
+    json_t *weights;           /* used_weights.h; NULL: all were 1, or unknown */
+    const char *contradiction; /* a sentence on a shard that records another merge; NULL: none */
 };
 
 /* An error if the model has no history. `file` is its name in messages. */
 int recorded_merge_read(struct recorded_merge *m, const struct ckpt *c, const char *file,
                         struct arena *a, struct error *e);
 void recorded_merge_free(struct recorded_merge *m);
-/* The full hash of a model, 16 hexadecimal digits; NULL if it is unknown. */
+/* The full hash of a model, 16 hexadecimal digits; NULL if it is unknown: missing or 0. */
 const char *recorded_merge_hash(const struct recorded_merge *m, const char *model);
-/* The fingerprint of a model; false if it is unknown. A step without fingerprints has read some of
- * its models as they arrived on standard input. */
+/* The fingerprint of a model; false if it is unknown: missing or 0. A step without fingerprints has
+ * read some of its models as they arrived on standard input. */
 bool recorded_merge_fingerprint(const struct recorded_merge *m, const char *model,
                                 uint64_t *fingerprint);
 /* Was the model read as it arrived on standard input? It has no fingerprint then. */

@@ -78,7 +78,8 @@ static int make_plan(struct command *c, const struct filter *const *filters, str
 {
     const struct stage *s = c->stage;
     struct error own;
-    c->inputs = input_search_new(s->operands.n - 1, s->operands.items + 1, s->common.spool, e);
+    c->inputs = input_search_new(s->operands.n - 1, s->operands.items + 1, descriptor.name,
+                                 s->common.spool, e);
     if (!c->inputs)
         return -1;
     offer_cached_models(c);
@@ -155,6 +156,11 @@ static void add_comparison_sink(struct command *c)
         pipeline_add_word(to, "--carried-weights", &c->a);
     add_list(c, to, "input", &c->plan.inputs);
     add_list(c, to, "note", &c->plan.notes);
+    if (c->recorded.contradiction)
+        pipeline_add_word(to, arena_printf(&c->a, "--note=%s", c->recorded.contradiction), &c->a);
+    if (c->plan.other_version)
+        pipeline_add_word(to, arena_printf(&c->a, "--other-version=%s", c->plan.other_version),
+                          &c->a);
     pipeline_add_operand(to, c->model, &c->a);
 }
 
