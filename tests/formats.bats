@@ -232,3 +232,30 @@ END
     run -1 --separate-stderr unpack s.tvs#model
     [ "$stderr" = "unpack: cannot open s.tvs#model: No such file or directory" ]
 }
+
+@test "safetensors headers in every form of JSON are read as the same" {
+    /usr/bin/python3 - <<'END'
+import struct
+forms = {
+    "usual": '{"__metadata__":{"a":"\\u00e9 }"},"a.b":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]},'
+             '"c":{"dtype":"I8","shape":[],"data_offsets":[8,9]}}',
+    "order": '{"c":{"data_offsets":[8,9],"shape":[],"dtype":"I8"},'
+             '"a.b":{"shape":[1,2],"data_offsets":[0,8],"dtype":"F32"},"__metadata__":{}}',
+    "spaces": ' {\n"a.b" :\t{ "dtype" : "F32" , "shape" : [ 1 , 2 ] , "data_offsets" : [ 0 , 8 ] } ,\r\n'
+              '"c" : { "dtype":"I8","shape":[ ],"data_offsets":[8,9]} }  \n',
+    "escapes": '{"a\\u002eb":{"dtype":"F\\u00332","shape":[1,2],"data_offsets":[0,8]},'
+               '"c":{"dtype":"I8","shape":[],"data_offsets":[8,9]}}',
+    "keys": '{"a.b":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8],"more":{"x":[1.5,null]}},'
+            '"c":{"dtype":"I8","shape":[],"data_offsets":[8,9]}}',
+}
+for name, text in forms.items():
+    header = text.encode()
+    with open(name + ".safetensors", "wb") as f:
+        f.write(struct.pack("<Q", len(header)) + header + struct.pack("<2fb", 1, -2, 3))
+END
+    unpack m=usual.safetensors | tv-view --values | grep -v fingerprint >expected
+    grep -c '^1 -2$' expected
+    for form in order spaces escapes keys; do
+        unpack m=$form.safetensors | tv-view --values | grep -v fingerprint | diff expected -
+    done
+}

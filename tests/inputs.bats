@@ -110,11 +110,13 @@ refused() {
     [[ $output = *": chat_template: cannot read math/tokenizer_config.json: it is a link to a missing file" ]]
 }
 
-@test "doubling the models, slices, tasks or tensors doubles the cost" {
+@test "doubling the models, slices, tasks, images, templates or tensors doubles the cost" {
     "$TESTS/scaling.py" yaml 5000 tv from-yaml {}
     "$TESTS/scaling.py" slices 5000 tv from-yaml {}
     "$TESTS/scaling.py" text 5000 from-text {}
     "$TESTS/scaling.py" samples 10000 score "$DEMO/base" --samples={}
+    "$TESTS/scaling.py" images 20000 score "$GOLDEN/models/qwen2vl/tied/hub" --samples={}
+    "$TESTS/scaling.py" templates 3000 tv from-yaml {}/config.yml
     "$TESTS/scaling.py" tensors 5000 tv merge --check {}/config.yml {}/out
 }
 

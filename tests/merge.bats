@@ -680,9 +680,9 @@ expert_config() {
     done <<'END'
 epochs: many|config.yml, line 8: --epochs: "many" is not a whole number
 epochs: 1.5|--epochs
-lr: 0|--lr: 0 is not
+lr: 0|--lr must be above 0, found 0
 lr: [0.1, 0.2]|lr takes one value, not a list
-on: nothing|--on: "nothing" is none of response|all
+on: nothing|--on: "nothing" is not one of response|all
 gama: 1|expert_merging has no parameter gama (did you mean gamma?)
 weight: 1|expert_merging has no parameter weight
 dry_run: true|expert_merging has no parameter dry_run

@@ -3,7 +3,7 @@
 
     tests/scaling.py INPUT N COMMAND...
 
-INPUT is yaml, slices, text, samples, rules, or tensors; {} in COMMAND is replaced by the path of the input.
+INPUT is yaml, slices, text, samples, images, rules, tensors, or templates; {} in COMMAND is replaced by the path of the input.
 Doubling n may cost at most 2.3 times: otherwise the costs are printed, and the exit status is 1.
 Of three runs the least CPU time counts; 50 ms more are allowed for starting the program."""
 
@@ -43,6 +43,22 @@ def write_samples(path, n):
         f.write('{"task":"t","input_ids":[999999]}\n')  # the program ends here
 
 
+def write_images(path, n):
+    """A folder with n samples for tests/golden/models/qwen2vl/tied, each with an image of its own."""
+    size = 4 * 1176 * 2  # one token: 2 x 2 patches, in BF16
+    header = {f"image{i}": {"dtype": "BF16", "shape": [4, 1176], "data_offsets": [size * i, size * (i + 1)]}
+              for i in range(n)}
+    text = json.dumps(header).encode()
+    os.mkdir(path)
+    with open(f"{path}/tensors.safetensors", "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text)
+        f.truncate(8 + len(text) + size * n)
+    with open(f"{path}/samples.jsonl", "w") as f:
+        f.writelines('{"task":"t","input_ids":[1,250,2],"prompt_len":1,"image_token_id":250,"images":'
+                     f'[{{"pixel_values":"image{i}","grid_thw":[1,2,2],"tokens":1}}]}}\n' for i in range(n))
+        f.write('{"task":"t","input_ids":[999999]}\n')  # the program ends here
+
+
 def write_rules(path, n):
     """A folder with a stream of n models and n tensors, as text, and a rule for each of them."""
     os.mkdir(path)
@@ -66,6 +82,21 @@ def write_tensors(path, n):
     with open(f"{path}/config.yml", "w") as f:
         f.write(f"merge_method: ties\nbase_model: {path}/base\nparameters: {{density: 0.5, weight: 0.5}}\n"
                 f"models:\n  - model: {path}/a\n  - model: {path}/b\n")
+
+
+def write_templates(path, n):
+    """A folder with n models that have chat templates, and a configuration that chooses one."""
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    os.mkdir(path)
+    for i in range(n):
+        os.mkdir(f"{path}/m{i}")
+        with open(f"{path}/m{i}/model.safetensors", "wb") as f:
+            f.write(struct.pack("<Q", len(header)) + header + bytes(4))
+        with open(f"{path}/m{i}/chat_template.jinja", "w") as f:
+            f.write("{{ messages }}" * 1000 + str(i))
+    with open(f"{path}/config.yml", "w") as f:
+        f.write("merge_method: linear\nchat_template: auto\nparameters: {weight: 1}\nmodels:\n")
+        f.writelines(f"  - model: {path}/m{i}\n" for i in range(n))
 
 
 def cost(command):

@@ -1,6 +1,7 @@
 #include "safetensors.h"
 
 #include "little_endian.h"
+#include "safetensors_scan.h"
 #include "strict_json.h"
 
 #include <stdlib.h>
@@ -18,7 +19,7 @@ struct data_range {
 struct file_data {
     const unsigned char *bytes; /* NULL: they are in a pipe, and `size` is SIZE_MAX */
     size_t size;
-    struct data_range *ranges; /* [tensor] */
+    struct data_range *ranges; /* [capacity of the list of tensors] */
 };
 
 /* ---- one tensor ------------------------------------------------------------------------------ */
@@ -65,42 +66,45 @@ static int check_offsets(const struct stored_tensors *s, const char *name,
 /* Reads dtype, shape and data_offsets of {"dtype": "F32", "shape": [2, 3], "data_offsets":
  * [0, 24]}. */
 static int read_tensor_entry(const struct stored_tensors *s, const char *name, const json_t *entry,
-                             struct stored_tensor *t, uint64_t *shape, uint64_t *offsets,
-                             struct error *e)
+                             struct scanned_tensor *t, struct error *e)
 {
+    t->name = name;
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     if (!dtype)
         return error_set(e, "%s: tensor %.200s has no dtype", s->file, name);
     t->dtype = dtype_from_name(dtype);
     if (t->dtype == DTYPE_NONE)
         return error_set(e, "%s: tensor %.200s has the unknown dtype %.40s", s->file, name, dtype);
-    long rank = read_integer_array(json_object_get(entry, "shape"), shape, STORED_TENSORS_MAX_RANK);
+    long rank =
+        read_integer_array(json_object_get(entry, "shape"), t->shape, STORED_TENSORS_MAX_RANK);
     if (rank < 0)
         return error_set(e,
                          "%s: tensor %.200s: its shape is not an array of at most %d non-negative "
                          "integers",
                          s->file, name, STORED_TENSORS_MAX_RANK);
     t->rank = (size_t)rank;
-    t->shape = shape;
-    if (read_integer_array(json_object_get(entry, "data_offsets"), offsets, 2) != 2)
+    if (read_integer_array(json_object_get(entry, "data_offsets"), t->offsets, 2) != 2)
         return error_set(e, "%s: tensor %.200s: its data_offsets are not two offsets", s->file,
                          name);
     return 0;
 }
 
-static int add_tensor(struct stored_tensors *s, struct file_data *data, const char *name,
-                      const json_t *entry, struct error *e)
+static int add_tensor(struct stored_tensors *s, struct file_data *data,
+                      const struct scanned_tensor *from, struct error *e)
 {
-    uint64_t shape[STORED_TENSORS_MAX_RANK], offsets[2];
-    struct stored_tensor t = {0};
-    if (read_tensor_entry(s, name, entry, &t, shape, offsets, e) < 0 ||
-        check_offsets(s, name, &t, offsets, data->size, e) < 0)
+    const struct stored_tensor t = {.dtype = from->dtype,
+                                    .rank = from->rank,
+                                    .shape = from->shape,
+                                    .offset = from->offsets[0],
+                                    .data = data->bytes ? data->bytes + from->offsets[0] : NULL};
+    size_t capacity = s->capacity;
+    if (check_offsets(s, from->name, &t, from->offsets, data->size, e) < 0 ||
+        stored_tensors_add(s, from->name, strlen(from->name), &t, e) < 0)
         return -1;
-    t.data = data->bytes ? data->bytes + offsets[0] : NULL;
-    t.offset = offsets[0];
-    if (stored_tensors_add(s, name, strlen(name), &t, e) < 0)
-        return -1;
-    data->ranges[s->n - 1] = (struct data_range){offsets[0], offsets[1], s->list[s->n - 1].name};
+    if (s->capacity > capacity)
+        data->ranges = mem_resize(data->ranges, s->capacity, sizeof *data->ranges);
+    data->ranges[s->n - 1] =
+        (struct data_range){from->offsets[0], from->offsets[1], s->list[s->n - 1].name};
     return 0;
 }
 
@@ -136,7 +140,8 @@ static int check_tensors_cover_data(const struct stored_tensors *s, struct file_
                                     struct error *e)
 {
     uint64_t end = 0;
-    qsort(data->ranges, s->n, sizeof *data->ranges, compare_data_ranges);
+    if (s->n)
+        qsort(data->ranges, s->n, sizeof *data->ranges, compare_data_ranges);
     for (size_t i = 0; i < s->n; i++) {
         const struct data_range *r = &data->ranges[i];
         if (r->begin < end)
@@ -160,14 +165,31 @@ static int add_tensors_of_header(struct stored_tensors *s, struct file_data *dat
 {
     const char *name;
     json_t *entry;
+    struct scanned_tensor t;
     json_object_foreach(header, name, entry)
     {
-        int failed = strcmp(name, "__metadata__") == 0 ? check_metadata(s, entry, e)
-                                                       : add_tensor(s, data, name, entry, e);
+        int failed = strcmp(name, "__metadata__") == 0
+                         ? check_metadata(s, entry, e)
+                         : read_tensor_entry(s, name, entry, &t, e) || add_tensor(s, data, &t, e);
         if (failed)
             return -1;
     }
     return check_tensors_cover_data(s, data, e);
+}
+
+/* The same without a tree of JSON values, which takes most of the time of a large header. -1: it is
+ * not in the usual form, or something is wrong. */
+static int add_scanned_tensors(struct stored_tensors *s, struct file_data *data)
+{
+    const char *header = (const char *)s->header;
+    struct safetensors_scan scan = {.at = header, .end = header + s->header_size};
+    struct scanned_tensor t;
+    struct error ignored;
+    int more;
+    while ((more = safetensors_scan_next(&scan, &t)) > 0 && !add_tensor(s, data, &t, &ignored))
+        ;
+    safetensors_scan_free(&scan);
+    return more == 0 ? check_tensors_cover_data(s, data, &ignored) : -1;
 }
 
 int safetensors_header_length(const char *file, const unsigned char *bytes, uint64_t *length,
@@ -202,13 +224,14 @@ static int locate_json_header(struct stored_tensors *s, const unsigned char *byt
 /* Adds the tensors of s->header. */
 static int list_tensors_of_header(struct stored_tensors *s, struct file_data *data, struct error *e)
 {
-    json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
-    if (!header)
-        return -1;
-    data->ranges = mem_alloc(json_object_size(header), sizeof *data->ranges);
-    int failed = add_tensors_of_header(s, data, header, e);
+    int failed = add_scanned_tensors(s, data);
+    if (failed) {
+        stored_tensors_free(s);
+        json_t *header = strict_json_parse(s->file, "its header", s->header, s->header_size, e);
+        failed = header ? add_tensors_of_header(s, data, header, e) : -1;
+        json_decref(header);
+    }
     free(data->ranges);
-    json_decref(header);
     return failed;
 }
 

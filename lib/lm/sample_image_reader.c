@@ -119,21 +119,21 @@ static int read_image_entry(const struct image_entry *i, struct image *image, st
                         image->tokens, model_source_tensor(image->file, image->tensor)->name);
 }
 
-static bool is_same_image(const struct image *a, const struct image *b)
-{
-    return a->file == b->file && a->tensor == b->tensor && a->slices == b->slices &&
-           a->height == b->height;
-}
-
 /* Returns the image's index in the list, to which it is added if it is new. */
-static size_t add_distinct_image(struct image_list *list, const struct image *image)
+static size_t add_distinct_image(const struct sample_image_reader *r, const struct image *image)
 {
-    for (size_t i = 0; i < list->n; i++)
-        if (is_same_image(&list->images[i], image))
-            return i;
-    list->images = mem_resize(list->images, list->n + 1, sizeof *list->images);
-    list->images[list->n] = *image;
-    return list->n++;
+    struct image_list *list = r->images;
+    const char *key = arena_printf(r->arena, "%p %zu %zu %zu", (const void *)image->file,
+                                   image->tensor, image->slices, image->height);
+    size_t found = name_index_add(&list->index, key, list->n, r->arena);
+    if (found < list->n)
+        return found;
+    if (list->n == list->capacity) {
+        list->capacity = list->capacity ? 2 * list->capacity : 16;
+        list->images = mem_resize(list->images, list->capacity, sizeof *list->images);
+    }
+    list->images[list->n++] = *image;
+    return found;
 }
 
 /* ---- image tokens ---------------------------------------------------------------------------- */
@@ -206,7 +206,7 @@ int sample_image_reader_read(const struct sample_image_reader *r, struct sample 
         struct image image = {.file = r->pixels};
         if (read_image_entry(&i, &image, e))
             return -1;
-        indices[k] = add_distinct_image(r->images, &image);
+        indices[k] = add_distinct_image(r, &image);
     }
     s->images.n = n;
     s->images.indices = indices;

@@ -4,6 +4,7 @@
 #define TV_SAMPLE_IMAGES_H
 
 #include "model_source.h"
+#include "name_index.h"
 
 /* Slices of height x width patches, each patch of c values (arch.h). For Qwen2-VL a slice has the
  * frames of one temporal patch, and the tensor is (slices height width, c), with the patches that
@@ -18,8 +19,9 @@ struct image {
 
 /* The distinct images of all samples. */
 struct image_list {
-    size_t n;
+    size_t n, capacity;
     struct image *images;
+    struct name_index index; /* by what makes them distinct, as text */
 };
 
 /* The images of one sample. Their tokens replace, in order, the ids that are token_id. */

@@ -1,6 +1,7 @@
 #include "chat_template.h"
 
 #include "ckpt.h"
+#include "name_index.h"
 
 #include <ctype.h>
 #include <jansson.h>
@@ -97,21 +98,23 @@ static int read_template_of_model(const char *model, const char **template, stru
 static int most_common_template(size_t n, const char *const *models, const char **template,
                                 struct arena *a, struct error *e)
 {
-    const char **texts = arena_alloc(a, n, sizeof *texts), *best = NULL;
-    size_t most = 0;
-    for (size_t i = 0; i < n; i++)
-        if (read_template_of_model(models[i], &texts[i], a, e) < 0)
-            return -1;
+    const char **distinct = arena_alloc(a, n, sizeof *distinct), *text;
+    size_t *counts = arena_alloc(a, n, sizeof *counts), n_distinct = 0, most = 0;
+    struct name_index index = {0};
     for (size_t i = 0; i < n; i++) {
-        size_t count = 0;
-        for (size_t j = i; j < n; j++)
-            count += texts[i] && texts[j] && strcmp(texts[i], texts[j]) == 0;
-        if (count > most) {
-            most = count;
-            best = texts[i];
-        }
+        if (read_template_of_model(models[i], &text, a, e) < 0)
+            return -1;
+        size_t found = text ? name_index_add(&index, text, n_distinct, a) : n;
+        if (found == n_distinct)
+            distinct[n_distinct++] = text;
+        if (text)
+            counts[found]++;
     }
-    *template = best;
+    for (size_t i = 0; i < n_distinct; i++)
+        if (counts[i] > most) {
+            most = counts[i];
+            *template = distinct[i];
+        }
     return 0;
 }
 
