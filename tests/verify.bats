@@ -156,6 +156,8 @@ END
     unpack math >math.tvs
     unpack math.tvs chat | combine --normalize=all | pack merged.safetensors
     verified --threads 3 --memory 64K merged.safetensors chat math.tvs
+    unpack math.tvs | rescale 2 | pack --like math.tvs like.safetensors
+    verified like.safetensors math.tvs
     verified --spool . merged.safetensors chat math
 }
 

@@ -396,7 +396,9 @@ static int make_like_word(struct builder *b, const char *before, const char *nam
     if (input_search_find_model(b->inputs, &wanted, &found, b->e) ||
         (found.path && !(text = format_operand(b, name, found.path, found.is_folder))))
         return -1;
-    b->plan->like = found.path;
+    struct error ignored; /* a saved stream has no files to copy */
+    if (found.path && ckpt_is_checkpoint(found.path, &ignored) > 0)
+        b->plan->like = found.path;
     w->text = arena_printf(b->a, "%s%s", before, text);
     return 0;
 }
