@@ -134,7 +134,7 @@ END
     cat m.safetensors >pipe &
     run -1 --separate-stderr unpack pipe
     [ "$stderr" = "unpack: pipe is not a tensor stream (it does not begin with TVS1); a model in \
-another format is read from a pipe as standard input (-)" ]
+another format must be a file, or standard input (-) of unpack or tv-extract" ]
     mv m.tvs m.part
     unpack m.part | tv-view >/dev/null
 }

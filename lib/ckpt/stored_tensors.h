@@ -1,6 +1,5 @@
 /* The tensors of one weight file: where their elements are stored, dense, as strided views or
- * encoded (tensor_encoding.h).
- * safetensors.h and torch_file.h fill in the list.
+ * encoded (tensor_encoding.h). The readers of the formats fill in the list.
  *
  * A stored_tensors owns its list, names, shapes and strides until stored_tensors_free; `data`
  * points into the bytes of the file. Zeroed except for `file`, `model`, `key` and `notes` it is

@@ -114,7 +114,9 @@ struct model_source *model_source_open_of_kinds(const char *operand, int kinds, 
         return m;
     if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode)) {
         const struct error own = *e;
-        error_set(e, "%s; a model in another format is read from a pipe as standard input (-)",
+        error_set(e,
+                  "%s; a model in another format must be a file, or standard input (-) of unpack "
+                  "or tv-extract",
                   own.text);
     }
     model_source_close(m);
