@@ -186,6 +186,15 @@ pipe/text_encoder, pipe/unet, pipe/vae" ]
     diff <(cd parts && ls) <(cd sharded && ls)
     tv verify parts unet
     [ ! -e .parts.parts ]
+    mkdir other && cp -r unet other
+    cat >config.yml <<END
+merge_method: linear
+models: [{model: unet/diffusion_pytorch_model.safetensors}, {model: other/unet}]
+parameters: {weight: 0.5}
+END
+    tv merge --quiet config.yml merged
+    tv-diff merged/diffusion_pytorch_model.safetensors unet
+    cmp merged/config.json unet/config.json
 }
 
 @test "an ending of a format that cannot be written is no folder; endings may be in capitals" {

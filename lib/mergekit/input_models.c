@@ -1,5 +1,6 @@
 #include "input_models.h"
 
+#include "model_files.h"
 #include "model_name.h"
 
 #include <stdlib.h>
@@ -62,12 +63,12 @@ static void add_model_if_new(struct input_models *all, const struct merge_config
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-/* The path without "/model.safetensors" at its end. */
+/* The path without "/model.safetensors" or the like at its end. */
 static char *copy_folder_path(const char *path, struct arena *a)
 {
-    static const char file[] = "/model.safetensors";
-    size_t n = strlen(path), m = sizeof file - 1;
-    return arena_copy_text_n(a, path, n > m && strcmp(path + n - m, file) == 0 ? n - m : n);
+    const char *slash = strrchr(path, '/');
+    bool is_file = slash && slash > path && model_files_is_default_weights_name(slash + 1);
+    return arena_copy_text_n(a, path, is_file ? (size_t)(slash - path) : strlen(path));
 }
 
 /* The last `depth` components of a path, joined by dots. */
