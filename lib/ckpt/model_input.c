@@ -2,6 +2,7 @@
 
 #include "notes.h"
 #include "npz.h"
+#include "npz_decompress.h"
 #include "spool.h"
 #include "torch_file.h"
 #include "unarchive.h"
@@ -48,13 +49,13 @@ int model_input_decompress_npz(struct model_file *file, const char *spool, FILE 
 {
     if (file_format_detect(file->bytes, file->size) != FILE_FORMAT_ZIP ||
         !npz_recognise(file->title, file->bytes, file->size) ||
-        !npz_is_compressed(file->title, file->bytes, file->size))
+        !npz_decompress_is_needed(file->title, file->bytes, file->size))
         return 0;
     int fd = spool_open_temporary_file(spool, e);
     if (fd < 0)
         return -1;
     struct model_file copy = {.name = file->name, .title = file->title};
-    int failed = npz_decompress(file->title, file->bytes, file->size, fd, e) ||
+    int failed = npz_decompress_records(file->title, file->bytes, file->size, fd, e) ||
                  model_files_map_fd(&copy, fd, e) < 0;
     close(fd);
     if (failed)

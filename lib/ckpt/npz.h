@@ -10,15 +10,10 @@
 
 /* Is every record of this zip a .npy file? */
 bool npz_recognise(const char *file, const unsigned char *bytes, size_t size);
-/* Are its records compressed (numpy.savez_compressed)? */
-bool npz_is_compressed(const char *file, const unsigned char *bytes, size_t size);
 /* Adds every array under its name without ".npy". Object and structured arrays, strings,
  * big-endian numbers and other dtypes that a stream does not have are errors. The records are
  * uncompressed. */
 int npz_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                      struct error *e);
-/* Writes the same records uncompressed, as a zip, to `fd`. */
-int npz_decompress(const char *file, const unsigned char *bytes, size_t size, int fd,
-                   struct error *e);
 
 #endif

@@ -2,6 +2,7 @@
  * often in its header, so that the directory stays right. */
 #include "fuzz.h"
 #include "npz.h"
+#include "npz_decompress.h"
 #include "stored.h"
 #include "zip.h"
 
@@ -23,10 +24,10 @@ static void decompress_and_read(const uint8_t *bytes, size_t size)
 {
     struct error e;
     int fd = memfd_create("decompressed", MFD_CLOEXEC);
-    if (npz_decompress("input", bytes, size, fd, &e) == 0) {
+    if (npz_decompress_records("input", bytes, size, fd, &e) == 0) {
         size_t n = (size_t)lseek(fd, 0, SEEK_END);
         void *copy = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (npz_recognise("input", copy, n) && !npz_is_compressed("input", copy, n))
+        if (npz_recognise("input", copy, n) && !npz_decompress_is_needed("input", copy, n))
             list_and_read(copy, n);
         munmap(copy, n);
     }
@@ -37,7 +38,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
 {
     uint8_t *copy = fuzz_copy(bytes, size);
     if (npz_recognise("input", copy, size)) {
-        if (npz_is_compressed("input", copy, size))
+        if (npz_decompress_is_needed("input", copy, size))
             decompress_and_read(copy, size);
         else
             list_and_read(copy, size);
