@@ -19,11 +19,11 @@
  */
 #include "matrix.h"
 #include "matrix_filter.h"
+#include "normal_matrix.h"
 #include "rank_rule.h"
 #include "stage.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 struct options {
     int rank, filter, init, matrices;
@@ -56,123 +56,41 @@ static const struct option_row rows[] = {
     {0}};
 
 #define MIN_EIGENVALUE 1e-8
-#define MIN_RELATIVE   1e-14 /* eigenvalues of the smaller Gram matrix below this are rounding */
 
 /* ---- the eigenvectors of C ------------------------------------------------------------------- */
 
-/* C's eigenvalues, ascending and at least MIN_EIGENVALUE, and the eigenvectors of the `count`
- * largest ones, as rows; those that are missing are orthogonal to all d_k. */
-struct spectrum {
-    size_t n, count;
-    double *lam; /* (n) */
-    double *Q;   /* (count, n) */
-};
-
-/* |d_k|^2 (K); returns how many are not 0. */
-static size_t compute_squared_norms(const struct matrix_filter *f, double *l)
+/* C's eigenvalues are at least MIN_EIGENVALUE, and its eigenvectors the R largest ones, or less:
+ * those that are missing are orthogonal to all d_k. */
+static int decompose(const struct matrix_filter *f, const double *l, const struct options *o,
+                     struct normal_matrix *c, struct error *e)
 {
-    size_t changed = 0;
-    for (size_t k = 0; k < f->n_vectors; k++) {
-        l[k] = matrix_filter_squared_norm(f, k);
-        changed += l[k] > 0;
-    }
-    return changed;
-}
-
-/* From C itself. */
-static int decompose_columns(const struct matrix_filter *f, const double *l, struct spectrum *s,
-                             struct error *e)
-{
-    size_t n = f->columns;
-    double *C = mem_alloc_aligned(n * n * sizeof *C);
-    memset(C, 0, n * n * sizeof *C);
     for (size_t k = 0; k < f->n_vectors; k++) {
         if (l[k] == 0)
             continue;
         double *d = matrix_filter_widen(f, k);
-        matrix_gram_of_columns(f->rows, n, 1 / l[k], d, 1, C);
+        normal_matrix_add(c, f->rows, d, l[k]);
         free(d);
     }
-    s->Q = C;
-    s->count = n;
-    return matrix_eigen(n, C, s->lam, e);
-}
-
-/* The rows of all d_k / |d_k| that are not 0, one below the other: C = S' S. */
-static double *stack_rows(const struct matrix_filter *f, const double *l, size_t changed)
-{
-    size_t size = f->rows * f->columns;
-    double *S = mem_alloc_aligned(changed * size * sizeof *S), *to = S;
-    for (size_t k = 0; k < f->n_vectors; k++) {
-        double scale = l[k] > 0 ? 1 / sqrt(l[k]) : 0;
-        for (size_t i = 0; l[k] > 0 && i < size; i++)
-            *to++ = scale * (double)f->x[k][i];
-    }
-    return S;
-}
-
-/* From S S' = P diag(lam) P': the rows of diag(lam)^-1/2 P' S. */
-static int decompose_rows(const struct matrix_filter *f, const double *l, size_t changed,
-                          struct spectrum *s, struct error *e)
-{
-    size_t n = f->columns, rows = changed * f->rows;
-    double *S = stack_rows(f, l, changed), *P = mem_alloc_aligned(rows * rows * sizeof *P);
-    double *lam = s->lam + (n - rows);
-    matrix_gram_of_rows(rows, n, 1, S, 0, P);
-    int failed = matrix_eigen(rows, P, lam, e);
-    size_t first = 0;
-    while (!failed && first < rows && lam[first] <= MIN_RELATIVE * lam[rows - 1])
-        first++;
-    s->count = rows - first;
-    for (size_t i = first; i < rows; i++)
-        for (size_t j = 0; j < rows; j++)
-            P[i * rows + j] /= sqrt(lam[i]);
-    s->Q = mem_alloc_aligned(s->count * n * sizeof *s->Q);
-    if (!failed)
-        matrix_nn(s->count, n, rows, 1, P + first * rows, S, 0, s->Q);
-    free(P);
-    free(S);
-    return failed;
-}
-
-static size_t count_eigen_rows(size_t m, size_t n, size_t K)
-{
-    return K < (n + m - 1) / m ? K * m : n;
-}
-
-static int decompose(const struct matrix_filter *f, const double *l, size_t changed,
-                     struct spectrum *s, struct error *e)
-{
-    s->n = f->columns;
-    s->lam = mem_alloc(s->n, sizeof *s->lam);
-    bool by_rows = count_eigen_rows(f->rows, f->columns, changed) < s->n;
-    int failed = by_rows ? decompose_rows(f, l, changed, s, e) : decompose_columns(f, l, s, e);
-    for (size_t i = 0; i < s->n; i++)
-        s->lam[i] = fmax(s->lam[i], MIN_EIGENVALUE);
-    return failed;
-}
-
-static void keep_largest(const struct matrix_filter *f, const struct options *o, struct spectrum *s)
-{
+    if (normal_matrix_decompose(c, e))
+        return -1;
+    for (size_t i = 0; i < c->n; i++)
+        c->eigenvalues[i] = fmax(c->eigenvalues[i], MIN_EIGENVALUE);
     enum rank_rule rule = (enum rank_rule)o->rank;
     double fraction = o->fraction > 0 ? o->fraction : rank_rule_default_fraction(rule);
     size_t longer = f->rows > f->columns ? f->rows : f->columns;
     double aspect = (double)matrix_filter_min_side(f) / (double)longer;
-    size_t kept = rank_rule_count(rule, fraction, s->lam, s->n, aspect);
-    if (kept < s->count) {
-        memmove(s->Q, s->Q + (s->count - kept) * s->n, kept * s->n * sizeof *s->Q);
-        s->count = kept;
-    }
+    normal_matrix_keep_largest(c, rank_rule_count(rule, fraction, c->eigenvalues, c->n, aspect));
+    return 0;
 }
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
-/* f_i and f_i / lam_i of the eigenvectors in Q: (count) */
-static void compute_filter(const struct options *o, const struct spectrum *s, double *filter,
+/* f_i and f_i / lam_i of the eigenvectors: (count) */
+static void compute_filter(const struct options *o, const struct normal_matrix *c, double *filter,
                            double *quotient)
 {
-    for (size_t i = 0; i < s->count; i++) {
-        double lam = s->lam[s->n - s->count + i];
+    for (size_t i = 0; i < c->count; i++) {
+        double lam = c->eigenvalues[c->n - c->count + i];
         filter[i] = o->filter == FILTER_NONE
                         ? 1
                         : (double)-expm1l(-(long double)lam * (long double)o->time);
@@ -195,23 +113,63 @@ static void multiply_by_gram(size_t m, size_t n, size_t r, double l, const doubl
     free(product);
 }
 
+/* What is the same for all vectors of a matrix. */
+struct cleaning {
+    double scale; /* of the start, c */
+    size_t r;
+    const double *Q;                 /* (r, n) */
+    const double *filter, *quotient; /* (r): f, f / lam */
+};
+
 /* d_k <- c d_k - (c d_k Q f - d_k d_k' d_k Q (f / lam) / l) Q' */
-static void clean_vector(struct matrix_filter *f, size_t k, double l, double c,
-                         const struct spectrum *s, const double *filter, const double *quotient)
+static void clean_vector(struct matrix_filter *f, size_t k, double l, const struct cleaning *c)
 {
-    size_t m = f->rows, n = f->columns, r = s->count;
+    size_t m = f->rows, n = f->columns, r = c->r;
     double *d = matrix_filter_widen(f, k);
     double *Y = mem_alloc_aligned(m * r * sizeof *Y), *G = mem_alloc_aligned(m * r * sizeof *G);
-    matrix_nt(m, r, n, 1, d, s->Q, 0, Y);
+    matrix_nt(m, r, n, 1, d, c->Q, 0, Y);
     multiply_by_gram(m, n, r, l, d, Y, G);
     for (size_t i = 0; i < m; i++)
         for (size_t j = 0; j < r; j++)
-            Y[i * r + j] = c * Y[i * r + j] * filter[j] - G[i * r + j] * quotient[j];
-    matrix_nn(m, n, r, -1, Y, s->Q, c, d);
+            Y[i * r + j] = c->scale * Y[i * r + j] * c->filter[j] - G[i * r + j] * c->quotient[j];
+    matrix_nn(m, n, r, -1, Y, c->Q, c->scale, d);
     matrix_filter_set(f, k, d);
     free(d);
     free(Y);
     free(G);
+}
+
+static void clean_vectors(struct matrix_filter *f, const double *l, const struct options *o,
+                          const struct normal_matrix *normal)
+{
+    double *filter = mem_alloc(normal->count, sizeof *filter);
+    double *quotient = mem_alloc(normal->count, sizeof *quotient);
+    const struct cleaning c = {
+        .scale = o->init == INIT_SUM    ? 1
+                 : o->init == INIT_MEAN ? 1 / (double)f->n_vectors
+                                        : 0,
+        .r = normal->count,
+        .Q = normal->eigenvectors,
+        .filter = filter,
+        .quotient = quotient,
+    };
+    compute_filter(o, normal, filter, quotient);
+    for (size_t k = 0; k < f->n_vectors; k++)
+        if (l[k] > 0)
+            clean_vector(f, k, l[k], &c);
+    free(filter);
+    free(quotient);
+}
+
+/* |d_k|^2 (K); returns how many are not 0. */
+static size_t compute_squared_norms(const struct matrix_filter *f, double *l)
+{
+    size_t changed = 0;
+    for (size_t k = 0; k < f->n_vectors; k++) {
+        l[k] = matrix_filter_squared_norm(f, k);
+        changed += l[k] > 0;
+    }
+    return changed;
 }
 
 static int clean_matrix(struct matrix_filter *f, const void *options, struct error *e)
@@ -219,22 +177,15 @@ static int clean_matrix(struct matrix_filter *f, const void *options, struct err
     const struct options *o = options;
     double *l = mem_alloc(f->n_vectors, sizeof *l);
     size_t changed = compute_squared_norms(f, l);
-    struct spectrum s = {0};
-    int failed = changed ? decompose(f, l, changed, &s, e) : 0;
-    if (changed && !failed) {
-        keep_largest(f, o, &s);
-        double *filter = mem_alloc(s.count, sizeof *filter);
-        double *quotient = mem_alloc(s.count, sizeof *quotient);
-        double c = o->init == INIT_SUM ? 1 : o->init == INIT_MEAN ? 1 / (double)f->n_vectors : 0;
-        compute_filter(o, &s, filter, quotient);
-        for (size_t k = 0; k < f->n_vectors; k++)
-            if (l[k] > 0)
-                clean_vector(f, k, l[k], c, &s, filter, quotient);
-        free(filter);
-        free(quotient);
+    int failed = 0;
+    if (changed) {
+        struct normal_matrix c;
+        normal_matrix_init(&c, f->columns, changed * f->rows);
+        failed = decompose(f, l, o, &c, e);
+        if (!failed)
+            clean_vectors(f, l, o, &c);
+        normal_matrix_free(&c);
     }
-    free(s.lam);
-    free(s.Q);
     free(l);
     return failed;
 }
@@ -250,6 +201,11 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 }
 
 /* ---- open, begin, decide --------------------------------------------------------------------- */
+
+static size_t count_eigen_rows(size_t m, size_t n, size_t K)
+{
+    return normal_matrix_eigen_rows(n, K * m);
+}
 
 static int open_swudi(struct stage *s, struct header *h, struct error *e)
 {

@@ -13,8 +13,7 @@ value() {
 extract() {
     expected=$SPECTRAL/cases/$1/expected.safetensors models=$SPECTRAL/models/$(value "$1" 3)
     [ -e "$expected" ] || skip "only in the full golden data"
-    experts=(math code chat law)
-    experts=("${experts[@]:0:$(value "$1" 4)}")
+    mapfile -t experts < <(sed -n '/"experts"/,/]/s/^ *"\([a-z]*\)",*$/\1/p' "${expected%/*}/case.json")
     tv-extract "$models/base" "${experts[@]/#/$models/}" >deltas.tvs
 }
 
@@ -71,7 +70,36 @@ row_parts() {
 # bats test_tags=products
 @test "swudi-parts-lowrank-k3" { row_parts swudi-parts-lowrank-k3 --rank ratio --fraction 0.85; }
 
+# bats test_tags=products
+@test "tsv-k3" { row tsv-k3 tsv-merge --matrices all; }
+# bats test_tags=products
+@test "tsv-k4-linear" { row tsv-k4-linear tsv-merge; }
+# bats test_tags=products
+@test "tsv-k1" { row tsv-k1 tsv-merge --matrices all; }
+# bats test_tags=products
+@test "tsv-k2" { row tsv-k2 tsv-merge --matrices all; }
+# bats test_tags=products
+@test "iso-c-lowrank-k4" { row iso-c-lowrank-k4 iso-merge --matrices all; }
+# bats test_tags=products
+@test "iso-c-k2-linear" { row iso-c-k2-linear iso-merge; }
+# bats test_tags=products
+@test "iso-cts-k4-f05" { row iso-cts-k4-f05 iso-merge --matrices all --common 0.5; }
+# bats test_tags=products
+@test "iso-cts-k2-f0" { row iso-cts-k2-f0 iso-merge --matrices all --common 0; }
+# bats test_tags=products
+@test "wudi-k3" { row wudi-k3 wudi; }
+# bats test_tags=products
+@test "wudi-k2-steps20" { row wudi-k2-steps20 wudi --steps 20 --lr 1e-4; }
+# bats test_tags=products
+@test "optmerge-k4" { row optmerge-k4 wudi --optimiser sgd; }
+# bats test_tags=products
+@test "optmerge-k2-lr1" { row optmerge-k2-lr1 wudi --optimiser sgd --lr 0.05; }
+# bats test_tags=products
+@test "wudi2-centred-k3" { row wudi2-centred-k3 wudi --centred; }
+# bats test_tags=products
+@test "wudi2-centred-k4-lr6" { row wudi2-centred-k4-lr6 wudi --centred --lr 1e-6; }
+
 @test "every row of checks.tsv for these methods has a test" {
-    cut -f 1 "$SPECTRAL/checks.tsv" | grep -E '^(swudi)' | sort >rows
+    cut -f 1 "$SPECTRAL/checks.tsv" | grep -E '^(swudi|tsv|iso|wudi|optmerge)' | sort >rows
     sed -n 's/^@test "\([a-z0-9-]*\)" .*/\1/p' "$TESTS/golden_spectral.bats" | sort | diff rows -
 }

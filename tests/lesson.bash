@@ -29,6 +29,19 @@ with_numbers() {
     printf 'vector math\n%s\nvector code\n%s\n' "${1/\//$'\n'}" "${2/\//$'\n'}"
 }
 
+# matrices ROW ROW ROW ROW: two experts with a tensor of 2 x 2, math and code
+matrices() {
+    printf 'kind task-vectors\nmodel base role=base\nmodel math role=expert\n'
+    printf 'model code role=expert\ntensor w 2x2\nvector math\n%s\n%s\nvector code\n%s\n%s\n' "$@"
+}
+
+# numbers COMMAND...: the numbers of its output, a line for each vector, rounded
+numbers() {
+    "$@" | tensors | awk '/^vector/ { if (line) print line; line = ""; next } /^tensor/ { next }
+        { for (i = 1; i <= NF; i++) line = line sprintf("%.4f ", $i) } END { print line }' |
+        sed 's/-0\.0000/0.0000/g; s/ $//'
+}
+
 # good.tvs: the lesson as a stream
 make_good() {
     lesson | from-text >good.tvs

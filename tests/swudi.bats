@@ -5,22 +5,9 @@ load refusals
 
 setup_file() { make_big; }
 
-# two ROW ROW ROW ROW: two matrices as text
-two() {
-    printf 'kind task-vectors\nmodel base role=base\nmodel math role=expert\n'
-    printf 'model code role=expert\ntensor w 2x2\nvector math\n%s\n%s\nvector code\n%s\n%s\n' "$@"
-}
-
 # |math|^2 = 5, |code|^2 = 9; C = diag(4/5 + 1, 1/5) = diag(1.8, 0.2). The first eigenvalue is 90 %
 # of the sum.
-example() { two "2 0" "0 1" "3 0" "0 0" | from-text; }
-
-# numbers COMMAND...: the numbers of its output, one vector a line, rounded
-numbers() {
-    "$@" | tensors | awk '/^vector/ { if (line) print line; line = ""; next } /^tensor/ { next }
-        { for (i = 1; i <= NF; i++) line = line sprintf("%.4f ", $i) } END { print line }' |
-        sed 's/-0\.0000/0.0000/g; s/ $//'
-}
+example() { matrices "2 0" "0 1" "3 0" "0 0" | from-text; }
 
 # f = (1, 0): 2 (4/5) / 1.8 = 0.8889, 3 / 1.8 = 1.6667; the second direction is not used.
 # bats test_tags=products
@@ -46,16 +33,16 @@ numbers() {
 
 # bats test_tags=products
 @test "experts with orthogonal rows do not interfere; equal experts become their mean" {
-    two "2 0" "1 0" "0 3" "0 1" | from-text | numbers swudi --rank all >found
+    matrices "2 0" "1 0" "0 3" "0 1" | from-text | numbers swudi --rank all >found
     printf '%s\n' "2.0000 0.0000 1.0000 0.0000" "0.0000 3.0000 0.0000 1.0000" | diff -u - found
-    two "2 1" "1 -3" "2 1" "1 -3" | from-text | numbers swudi --rank all >found
+    matrices "2 1" "1 -3" "2 1" "1 -3" | from-text | numbers swudi --rank all >found
     printf '%s\n' "1.0000 0.5000 0.5000 -1.5000" "1.0000 0.5000 0.5000 -1.5000" | diff -u - found
 }
 
 @test "an expert that did not change the matrix is left out; where none did, nothing changes" {
-    two "0 0" "0 0" "3 0" "0 1" | from-text | numbers swudi --rank all >found
+    matrices "0 0" "0 0" "3 0" "0 1" | from-text | numbers swudi --rank all >found
     printf '%s\n' "0.0000 0.0000 0.0000 0.0000" "3.0000 0.0000 0.0000 1.0000" | diff -u - found
-    two "0 0" "0 0" "0 0" "0 0" | from-text | numbers swudi >found
+    matrices "0 0" "0 0" "0 0" "0 0" | from-text | numbers swudi >found
     printf '%s\n' "0.0000 0.0000 0.0000 0.0000" "0.0000 0.0000 0.0000 0.0000" | diff -u - found
     example | pick math | numbers swudi --rank all >found
     echo "2.0000 0.0000 0.0000 1.0000" | diff -u - found

@@ -9,6 +9,7 @@
 #define TV_MATRIX_FILTER_H
 
 #include "filter.h"
+#include "svd.h"
 
 struct matrix_filter {
     size_t n_vectors, rows, columns; /* K, m, n */
@@ -23,6 +24,17 @@ enum { MATRICES_LINEAR, MATRICES_ALL };
         "matrices", OPTION_CHOICE, offsetof(struct type, field), "linear|all",                     \
             .help = "matrices to work on: all but embeddings and heads (linear, default), or all", \
             .choices = "linear|all", .default_value = "linear"                                     \
+    }
+
+/* The option row for the smallest singular value of a direction that is there, as a fraction of the
+ * largest; `field` is a double. */
+#define TOLERANCE_ROW(type, field)                                                                 \
+    {                                                                                              \
+        "tolerance", OPTION_NUMBER, offsetof(struct type, field), "T",                             \
+            .help = "drop directions whose singular value is at most T times the largest "         \
+                    "(default 1e-6)",                                                              \
+            .range = {.low = SVD_MIN_TOLERANCE, .high = 1, .high_open = true},                     \
+            .default_value = "1e-6"                                                                \
     }
 
 /* Does the method work on the tensor? It has two dimensions, elements, and a floating dtype. */

@@ -1,0 +1,136 @@
+#include "svd.h"
+
+#include "matrix.h"
+#include "mem.h"
+
+#include <math.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The Gram matrix of the shorter side, to be freed. */
+static double *new_gram_matrix(size_t m, size_t n, const double *A)
+{
+    size_t r = m < n ? m : n;
+    double *G = mem_alloc_aligned(r * r * sizeof *G);
+    if (m < n)
+        matrix_gram_of_rows(m, n, 1, A, 0, G);
+    else
+        matrix_gram_of_columns(m, n, 1, A, 0, G);
+    return G;
+}
+
+static double square_root(double eigenvalue)
+{
+    return eigenvalue > 0 ? sqrt(eigenvalue) : 0;
+}
+
+/* The first rows in descending order are the last ones in ascending order. */
+static void copy_rows_in_reverse(const double *from, size_t n_from, size_t columns, size_t count,
+                                 double *to)
+{
+    for (size_t i = 0; i < count; i++)
+        memcpy(to + i * columns, from + (n_from - 1 - i) * columns, columns * sizeof *to);
+}
+
+static void scale_row(double *row, double factor, size_t n)
+{
+    for (size_t j = 0; j < n; j++)
+        row[j] *= factor;
+}
+
+int svd_compute(struct svd *svd, size_t m, size_t n, const double *A, size_t count,
+                double tolerance, double norm, struct error *e)
+{
+    size_t r = m < n ? m : n;
+    double *G = new_gram_matrix(m, n, A), *lam = mem_alloc(r, sizeof *lam);
+    *svd = (struct svd){.count = count, .s = mem_alloc(r, sizeof *svd->s)};
+    svd->U = mem_alloc_aligned(count * m * sizeof *svd->U);
+    svd->V = mem_alloc_aligned(count * n * sizeof *svd->V);
+    int failed = matrix_eigen(r, G, lam, e);
+    for (size_t i = 0; i < r; i++)
+        svd->s[i] = square_root(lam[r - 1 - i]);
+    copy_rows_in_reverse(G, r, r, count, m < n ? svd->U : svd->V);
+    free(G);
+    free(lam);
+    if (failed)
+        return -1;
+    if (m < n)
+        matrix_nn(count, n, m, 1, svd->U, A, 0, svd->V);
+    else
+        matrix_nt(count, m, n, 1, svd->V, A, 0, svd->U);
+    double least = tolerance * (norm > 0 ? norm : svd->s[0]);
+    for (size_t i = 0; i < count; i++) {
+        bool is_there = svd->s[i] > least;
+        double inverse = is_there ? 1 / svd->s[i] : 0;
+        scale_row(svd->U + i * m, m < n ? is_there : inverse, m);
+        scale_row(svd->V + i * n, m < n ? inverse : is_there, n);
+    }
+    return 0;
+}
+
+void svd_free(struct svd *svd)
+{
+    free(svd->s);
+    free(svd->U);
+    free(svd->V);
+}
+
+int svd_norm(size_t m, size_t n, const double *A, double *norm, struct error *e)
+{
+    size_t r = m < n ? m : n;
+    double *G = new_gram_matrix(m, n, A), *lam = mem_alloc(r, sizeof *lam);
+    int failed = matrix_eigenvalues(r, G, lam, e);
+    *norm = failed ? 0 : square_root(lam[r - 1]);
+    free(G);
+    free(lam);
+    return failed;
+}
+
+/* (X X')^-1/2 of X (count, n), over the directions that are there; to be freed. NULL on error. */
+static double *new_inverse_square_root(size_t count, size_t n, const double *X, double tolerance,
+                                       struct error *e)
+{
+    double *G = mem_alloc_aligned(count * count * sizeof *G);
+    double *scaled = mem_alloc_aligned(count * count * sizeof *scaled);
+    double *result = mem_alloc_aligned(count * count * sizeof *result);
+    double *lam = mem_alloc(count, sizeof *lam);
+    matrix_gram_of_rows(count, n, 1, X, 0, G);
+    int failed = matrix_eigen(count, G, lam, e);
+    if (!failed) {
+        double least = tolerance * tolerance * fmax(lam[count - 1], 0);
+        memcpy(scaled, G, count * count * sizeof *G);
+        for (size_t i = 0; i < count; i++)
+            scale_row(scaled + i * count, lam[i] > least ? 1 / sqrt(lam[i]) : 0, count);
+        matrix_tn(count, count, count, 1, G, scaled, 0, result);
+    }
+    free(G);
+    free(scaled);
+    free(lam);
+    if (!failed)
+        return result;
+    free(result);
+    return NULL;
+}
+
+int svd_polar_product(size_t m, size_t n, size_t count, const double *U, const double *s,
+                      const double *V, double tolerance, double *result, struct error *e)
+{
+    double *left = new_inverse_square_root(count, m, U, tolerance, e);
+    double *right = left ? new_inverse_square_root(count, n, V, tolerance, e) : NULL;
+    if (right) {
+        double *middle = mem_alloc_aligned(count * count * sizeof *middle);
+        double *product = mem_alloc_aligned(count * n * sizeof *product);
+        for (size_t i = 0; s && i < count; i++)
+            scale_row(right + i * count, s[i], count);
+        matrix_nn(count, count, count, 1, left, right, 0, middle);
+        matrix_nn(count, n, count, 1, middle, V, 0, product);
+        matrix_tn(m, n, count, 1, U, product, 0, result);
+        free(middle);
+        free(product);
+    }
+    int failed = right ? 0 : -1;
+    free(left);
+    free(right);
+    return failed;
+}
