@@ -81,6 +81,20 @@ filters() {
 @test "ram" { play ram; }
 @test "ramplus_tl" { play ramplus_tl; }
 # bats test_tags=products
+@test "swudi" { play swudi; }
+# bats test_tags=products
+@test "swudi_a" { play swudi_a; }
+# bats test_tags=products
+@test "tsv_m" { play tsv_m; }
+# bats test_tags=products
+@test "iso_c" { play iso_c; }
+# bats test_tags=products
+@test "iso_cts" { play iso_cts; }
+# bats test_tags=products
+@test "wudi" { play wudi; }
+# bats test_tags=products
+@test "optmerge" { play optmerge; }
+# bats test_tags=products
 @test "expert_merging" { play expert_merging; }
 # bats test_tags=products
 @test "expert_merging_pp" { play expert_merging_pp; }

@@ -623,6 +623,61 @@ sliced() {
     REFUSED_BY='tv merge' refused_with "nowhere is not a file" tv merge --check config.yml out
 }
 
+# ---- methods that decompose matrices -------------------------------------------------------------
+
+@test "swudi, tsv_m, iso_c, iso_cts, wudi, optmerge: the pipelines, and their parameters" {
+    while IFS='|' read -r method parameters command; do
+        config "merge_method: $method" 'base_model: base' 'models: [{model: math}, {model: code}]' \
+            "parameters: {$parameters}"
+        prints "$command" || return 1
+    done <<'END'
+swudi|lambda: 1|swudi
+swudi|cumvar: 0.9, time: 100|swudi --fraction 0.9 --time 100
+swudi|ratio: 0.65|swudi --rank ratio --fraction 0.65
+swudi|weight: [0.5, 1]|weigh '[0.5,1]'
+swudi_a|lambda: 1|swudi --rank participation-sqrt --filter none
+tsv_m|tolerance: 1e-3|tsv-merge --tolerance 0.001
+iso_c|lambda: 0.4|iso-merge
+iso_c|lambda: 0.4|rescale 0.4
+iso_cts|lambda: 1|iso-merge --common 0.8
+iso_cts|common_space_fraction: 0.5, tolerance: 1e-4|iso-merge --common 0.5 --tolerance 0.0001
+wudi|steps: 100, lr: 1e-4|wudi --lr 0.0001 --steps 100
+optmerge|lambda: 1|wudi --optimiser sgd
+END
+}
+
+# bats test_tags=products
+@test "swudi and iso_cts: the same bytes as their pipelines, also of slices" {
+    config 'merge_method: swudi' 'base_model: base' \
+        'models: [{model: math}, {model: code, parameters: {weight: 0.5}}]' 'parameters: {lambda: 0.9}'
+    tv merge config.yml merged
+    tv-extract base math code | swudi | weigh math=1 code=0.5 | combine | rescale 0.9 |
+        pack --base base expected
+    equals merged expected 0 0
+    config 'merge_method: iso_cts' 'base_model: base' 'slices:' \
+        '- sources: [{model: base, layer_range: [0, 2]}, {model: math, layer_range: [0, 2]}, {model: code, layer_range: [0, 2]}]' \
+        '- sources: [{model: base, layer_range: [2, 3]}, {model: chat, layer_range: [2, 3]}]'
+    tv merge config.yml sliced
+    tv from-yaml config.yml typed | bash -euo pipefail
+    diff -r sliced typed
+}
+
+@test "methods that decompose matrices: invalid parameters" {
+    while IFS='|' read -r method parameters wrong; do
+        config "merge_method: $method" 'base_model: base' 'models: [{model: math}, {model: code}]' \
+            "parameters: {$parameters}"
+        refused_by_merge "$wrong" || return 1
+    done <<'END'
+swudi|cumvar: 0|cumvar
+swudi|ratio: 2|ratio
+tsv_m|tolerance: 0|tolerance
+wudi|steps: 1.5|steps must be a whole number
+iso_cts|common_space_fraction: 1.5|common_space_fraction
+END
+    config 'merge_method: swudi' 'models: [{model: math}, {model: code}]'
+    refused_by_merge "base_model"
+}
+
 # ---- Expert Merging ----------------------------------------------------------------------------------
 
 # expert_config LINE...: a configuration for the demo models, with two samples per task

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Each script for a method on whole models, or for RAM, writes the same bytes as the pipeline that it
+# Each script for a method on whole models, for RAM, or for a spectral method, writes the same bytes as the pipeline that it
 # consists of.
 load common
 load refusals
@@ -77,5 +77,40 @@ same() {
     same
     run_script ramplus_tl --r 0.3 --alpha 0.5 base rev sort
     tv-extract base rev sort | ram --plus --r 0.3 --alpha 0.5 --epsilon 1e-5 | pack --base base expected
+    same
+}
+
+@test "tsv_m, iso_c, iso_cts, wudi, optmerge" {
+    run_script tsv_m --lambda 0.5 base rev sort
+    tv-extract base rev sort | tsv-merge --tolerance 1e-6 | rescale 0.5 | pack --base base expected
+    same
+    run_script iso_c --tolerance 1e-3 base rev sort
+    tv-extract base rev sort | iso-merge --tolerance 1e-3 | rescale 1 | pack --base base expected
+    same
+    run_script iso_cts --common 0.6 base rev sort
+    tv-extract base rev sort | iso-merge --common 0.6 --tolerance 1e-6 | rescale 1 |
+        pack --base base expected
+    same
+    run_script wudi --steps 3 base rev sort
+    tv-extract base rev sort | wudi --lr 1e-5 --steps 3 | rescale 1 | pack --base base expected
+    same
+    run_script optmerge --lr 1e-3 base rev sort
+    tv-extract base rev sort | wudi --optimiser sgd --lr 1e-3 --steps 300 | rescale 1 |
+        pack --base base expected
+    same
+}
+
+@test "swudi, swudi_a" {
+    run_script swudi --weight rev=0.5 --lambda 0.9 base rev sort
+    tv-extract base rev sort | swudi --rank cumvar --fraction 0.85 --time 300 | weigh rev=0.5 | combine |
+        rescale 0.9 | pack --base base expected
+    same
+    run_script swudi --rank ratio --fraction 0.65 --time 100 base rev sort
+    tv-extract base rev sort | swudi --rank ratio --fraction 0.65 --time 100 | weigh 1 | combine |
+        rescale 1 | pack --base base expected
+    same
+    run_script swudi_a --rank gavish-donoho base rev sort
+    tv-extract base rev sort | swudi --rank gavish-donoho --filter none | weigh 1 | combine |
+        rescale 1 | pack --base base expected
     same
 }

@@ -12,8 +12,11 @@
 #define FROM_0_TO(x)     .range = {.high = x}
 #define FROM_0_BELOW(x)  .range = {.high = x, .high_open = true}
 #define ABOVE_0          .range = {.high = INFINITY, .low_open = true, .high_open = true}
+#define ABOVE_0_TO(x)    .range = {.high = x, .low_open = true}
+#define FROM_1E_7_TO_1   .range = {.low = 1e-7, .high = 1, .high_open = true}
 
 #define WEIGHT           {"weight", PER_MODEL, .required = true}
+#define WEIGHT_OR_1      {"weight", PER_MODEL, .preset = 1}
 #define DENSITY          {"density", PER_MODEL, .preset = 1, FROM_0_TO(1), .capped = true}
 #define GAMMA            {"gamma", PER_MODEL, .preset = 0.01, FROM_0_BELOW(1)}
 #define DELLA_EPSILON    {"epsilon", PER_MODEL, .preset = 0.15, FROM_0_BELOW(1)}
@@ -21,6 +24,8 @@
 #define FLAG(name, on)   {name, GLOBAL, .preset = on}
 #define LAMBDA           {"lambda", GLOBAL, .preset = 1}
 #define FILE_NAMED(name) {name, FILE_OF_MODEL, .required = true}
+#define TOLERANCE        {"tolerance", GLOBAL, .preset = 1e-6, FROM_1E_7_TO_1}
+#define STEPS            {"steps", GLOBAL, .preset = 300, FROM_0_TO(1e9)}
 #define IGNORED(name)    {name, IGNORED_PARAMETER, .required = false}
 
 /* name, base, task vectors, fewest and most models, sparsifier, weights, parameters */
@@ -72,10 +77,24 @@ static const struct merge_method methods[] = {
     {"regmean", BASE_OPTIONAL, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
      {FILE_NAMED("gram"), {"reduce", GLOBAL, .preset = 0.9, FROM_0_TO(1)}, LAMBDA}},
     {"fisher", BASE_OPTIONAL, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
-     {FILE_NAMED("diagonal"), {"weight", PER_MODEL, .preset = 1}, LAMBDA}},
+     {FILE_NAMED("diagonal"), WEIGHT_OR_1, LAMBDA}},
     {"lines", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
-     {{"weight", PER_MODEL, .preset = 1}, {"alpha", GLOBAL, .preset = METHOD_PARAMETER_UNSET},
+     {WEIGHT_OR_1, {"alpha", GLOBAL, .preset = METHOD_PARAMETER_UNSET},
       {"beta", GLOBAL, .preset = METHOD_PARAMETER_UNSET}}},
+    {"tsv_m", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM, {TOLERANCE, LAMBDA}},
+    {"iso_c", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM, {TOLERANCE, LAMBDA}},
+    {"iso_cts", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
+     {{"common_space_fraction", GLOBAL, .preset = 0.8, FROM_0_TO(1)}, TOLERANCE, LAMBDA}},
+    {"wudi", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
+     {{"lr", GLOBAL, .preset = 1e-5, ABOVE_0}, STEPS, LAMBDA}},
+    {"optmerge", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
+     {{"lr", GLOBAL, .preset = 1e-4, ABOVE_0}, STEPS, LAMBDA}},
+    {"swudi", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
+     {WEIGHT_OR_1, {"cumvar", GLOBAL, .preset = 0.85, ABOVE_0_TO(1)},
+      {"ratio", GLOBAL, .preset = 0, FROM_0_TO(1)}, {"time", GLOBAL, .preset = 300, ABOVE_0},
+      LAMBDA}},
+    {"swudi_a", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
+     {WEIGHT_OR_1, LAMBDA}},
     {"expert_merging", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_LEARNED, {{0}}},
     {"expert_merging_pp", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_LEARNED, {{0}}},
 };

@@ -1,5 +1,5 @@
-/* The merge methods of configurations and their parameters: mergekit's, and others. The
- * table is constant; method_steps.h translates a method to filters. */
+/* The merge methods of configurations and their parameters: mergekit's, and others. The table is
+ * constant; method_steps.h translates a method to filters. */
 #ifndef TV_MERGE_METHOD_H
 #define TV_MERGE_METHOD_H
 

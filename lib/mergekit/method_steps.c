@@ -2,6 +2,7 @@
 
 #include "expert_merging_steps.h"
 #include "parameter_rules.h"
+#include "spectral_steps.h"
 
 #include <math.h>
 #include <string.h>
@@ -343,5 +344,7 @@ int method_steps_add(const struct slice_context *s)
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (strcmp(methods[i].method, s->builder->method->name) == 0)
             return methods[i].add_steps(s);
+    if (spectral_steps_has_method(s->builder->method->name))
+        return spectral_steps_add(s);
     return add_task_vector_steps(s);
 }
