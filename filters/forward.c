@@ -1,5 +1,5 @@
-/* forward: run a language model on samples and write its hidden states and logits, or the Gram
- * matrices of its linear maps
+/* forward: run a language model on samples and write its hidden states and logits, or
+ * statistics of its weights
  *
  *     sampleI.hidden.0    (T, d)   embeddings of sample I (from 0), or outputs of the projector
  *     sampleI.hidden.l    (T, d)   the residual stream after decoder layer l, 0 < l < L
@@ -12,6 +12,10 @@
  * With --gram, for each linear map y = x W^T of the decoder, under the name of W (m, n), instead
  *
  *     G = mean over all tokens of x x^T   (n, n)
+ *
+ * and with --fisher, for each weight of the decoder, the diagonal of the Fisher information
+ *
+ *     F = mean over samples of (d/dW sum_t ln p(y_t | x_<t))^2, y_t the most likely token
  *
  *     forward math --samples math.jsonl --gram > math.gram
  *
@@ -40,7 +44,7 @@ struct options {
     struct string_list samples;
     const char *config;
     int only;
-    bool gram;
+    bool gram, fisher;
 };
 enum { ONLY_HIDDEN, ONLY_LOGITS };
 
@@ -54,6 +58,8 @@ static const struct option_row rows[] = {
      .help = "write only hidden states or only logits", .choices = "hidden|logits"},
     {"gram", OPTION_FLAG, FIELD(gram),
      .help = "write the Gram matrix of each linear map's inputs, for regmean"},
+    {"fisher", OPTION_FLAG, FIELD(fisher),
+     .help = "write the diagonal of the Fisher information, for fisher"},
     {"config", OPTION_FILE, FIELD(config), "FILE",
      .help = "use this config.json instead of the model's own"},
     {0}};
@@ -72,7 +78,7 @@ struct run {
     struct samples samples;
     struct token_batch batch; /* of all samples, once the computation has begun */
     struct image_features *features;
-    struct weight_statistics *statistics; /* --gram; NULL: the fields below are used */
+    struct weight_statistics *statistics; /* --gram, --fisher; NULL: the fields below are used */
     size_t *first_token; /* [samples + 1]: of each sample, among the tokens of all samples */
     size_t n_outputs;
     struct output *outputs; /* in the manifest's order */
@@ -190,8 +196,9 @@ static int compute_statistics(const struct job *job, struct error *e)
     struct run *r = stage->data;
     if (!r->lm && start_model(stage, e))
         return -1;
-    return weight_statistics_compute(r->statistics, job->index, r->lm, &r->batch,
-                                     memory_for_states(stage), stage->common.spool, e);
+    const struct statistics_run run = {r->lm, &r->samples, &r->batch, memory_for_states(stage),
+                                       stage->common.spool};
+    return weight_statistics_compute(r->statistics, job->index, &run, e);
 }
 
 /* ---- blocks ---------------------------------------------------------------------------------- */
@@ -234,11 +241,8 @@ static int fill_logits_block(struct run *r, size_t sample, struct block *b, stru
 static int fill_output_block(const struct job *job, struct block *b, struct error *e)
 {
     struct run *r = job->stage->data;
-    if (r->statistics) {
-        memcpy(b->data[0], weight_statistics_elements(r->statistics, job->index) + b->first,
-               b->n * sizeof(float));
-        return 0;
-    }
+    if (r->statistics)
+        return weight_statistics_read(r->statistics, job->index, b->first, b->n, b->data[0], e);
     const struct output *o = &r->outputs[job->index];
     if (o->state < 0)
         return fill_logits_block(r, o->sample, b, e);
@@ -313,8 +317,8 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    if (o->gram && o->only >= 0)
-        return error_set(e, "--gram writes no activations; remove --only");
+    if (o->gram + o->fisher + (o->only >= 0) > 1)
+        return error_set(e, "expected only one of --only, --gram and --fisher");
     if (gemm_init(s->common.threads, e))
         return -1;
     r->model =
@@ -331,8 +335,9 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
         return -1;
     h->kind = KIND_ACTIVATIONS;
     model_source_set_identity(in, h, 0);
-    if (o->gram) {
-        r->statistics = weight_statistics_new(r->model, h);
+    if (o->gram || o->fisher) {
+        r->statistics =
+            weight_statistics_new(o->gram ? STATISTIC_GRAM : STATISTIC_FISHER, r->model, h);
         return 0;
     }
     r->states = spool_new(memory_for_states(s), s->common.spool);
@@ -350,7 +355,7 @@ static int begin_tensor(struct job *job, struct error *e)
     return failed ? -1 : PLAN_TRANSFORM;
 }
 
-/* Hidden states are kept, and Gram matrices are computed again. */
+/* Hidden states are kept, and statistics are computed again. */
 static int rewind_forward(struct stage *s, struct error *e)
 {
     return 0;

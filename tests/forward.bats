@@ -182,7 +182,30 @@ END
 1.mlp.up_proj.weight 56x56
 1.mlp.down_proj.weight 96x96
 END
-    refused_with "--gram writes no activations; remove --only" forward "$M" --samples few.jsonl --gram --only logits
+    refused_with "expected only one of --only, --gram and --fisher" forward "$M" --samples few.jsonl --gram --only logits
+}
+
+# bats test_tags=products
+@test "--fisher: the mean of squared gradients, compared with finite differences" {
+    printf '%s\n' '{"input_ids": [5, 17, 3, 9, 3], "prompt_len": 2}' '{"input_ids": [9, 0, 18, 4, 4]}' \
+        '{"input_ids": [7]}' >few.jsonl
+    for name in qwen2_tied llama_bias; do
+        rm -rf shifted
+        /usr/bin/python3 "$TESTS/fisher_diagonal.py" "$TEXT/$name" few.jsonl || return 1
+    done
+}
+
+@test "--fisher: threads, memory, names; samples without predictions" {
+    forward "$M" --samples few.jsonl --fisher >fisher.tvs
+    check --quiet fisher.tvs
+    forward "$M" --samples few.jsonl --fisher --threads 3 | tv-diff --tolerance 1e-4 - fisher.tvs
+    forward "$M" --samples few.jsonl --fisher --memory 1K | cmp - fisher.tvs
+    tv-view fisher.tvs | sed -n 's/^\(model\.[^ ]*\) .*/\1/p' >names
+    [ "$(sed -n '1p; 2p; $p' names | tr '\n' ' ')" = \
+        "model.norm.weight model.layers.1.self_attn.q_proj.weight model.embed_tokens.weight " ]
+    printf '{"input_ids": [%s]}\n' 7 3 >single.jsonl
+    refused_with "no sample has a token to predict" forward "$M" --samples single.jsonl --fisher
+    refused_with "expected only one of" forward "$M" --samples few.jsonl --fisher --gram
 }
 
 @test "unsupported architectures and bad values of config.json are errors that name them" {

@@ -226,14 +226,12 @@ int lm_logits_backward(struct lm *m, const float *dz, const float *h, size_t n, 
 /* ---- backward -------------------------------------------------------------------------------- */
 
 /* rmsnorm_forward(x_L, norm, x_{L+1}, r): dx, the gradient of x_{L+1}, becomes that of x_L. */
-static int final_norm_backward(struct lm *m, const struct token_batch *b,
-                               const struct backward_hooks *hooks, float *dx,
-                               const struct gradient_sink *sink, struct error *e)
+int lm_backward_final_norm(struct lm *m, const struct token_batch *b, const float *x, float *dx,
+                           const struct gradient_sink *sink, struct error *e)
 {
     size_t N = token_batch_tokens(b), d = m->arch->hidden;
     const struct gradient_emitter emitter = {m->arch, sink, 0, N};
-    const float *x = hooks->load_state(hooks->context, m->arch->layers, e);
-    const float *g = x ? load_weight_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e) : NULL;
+    const float *g = load_weight_rows(m, WEIGHT_FINAL_NORM, 0, d, m->norm, e);
     if (!g)
         return -1;
     float *dy = mem_alloc_aligned(N * d * sizeof *dy), *r = mem_alloc(N, sizeof *r);
@@ -251,9 +249,8 @@ static int final_norm_backward(struct lm *m, const struct token_batch *b,
 }
 
 /* x_{l+1} = layer(x_l): dx, the gradient of x_{l+1}, becomes that of x_l. */
-static int run_layer_backward(struct lm *m, size_t layer, const struct token_batch *b,
-                              const float *x, float *dx, bool needs_dx,
-                              const struct gradient_sink *sink, struct error *e)
+int lm_backward_layer(struct lm *m, size_t layer, const struct token_batch *b, const float *x,
+                      float *dx, bool needs_dx, const struct gradient_sink *sink, struct error *e)
 {
     struct layer_weights w;
     if (load_decoder_layer(m, layer, &w, e))
@@ -306,12 +303,13 @@ int lm_backward(struct lm *m, const struct token_batch *b, const struct backward
     bool embedding = sink->wants(sink->context, WEIGHT_EMBEDDING, 0);
     bool images = image_token_embeddings_need_gradient(a, b, sink);
     size_t lowest = embedding || images ? 0 : find_lowest_layer_wanting_gradient(a, sink);
-    if (final_norm_backward(m, b, hooks, dx, sink, e))
+    const float *x = hooks->load_state(hooks->context, a->layers, e);
+    if (!x || lm_backward_final_norm(m, b, x, dx, sink, e))
         return -1;
     for (size_t l = a->layers; l-- > lowest;) {
         bool needs_dx = l > lowest || embedding || images;
-        const float *x = hooks->load_state(hooks->context, l, e);
-        if (!x || run_layer_backward(m, l, b, x, dx, needs_dx, sink, e))
+        x = hooks->load_state(hooks->context, l, e);
+        if (!x || lm_backward_layer(m, l, b, x, dx, needs_dx, sink, e))
             return -1;
         if (hooks->add_state_gradient && needs_dx)
             hooks->add_state_gradient(hooks->context, l, dx);

@@ -75,4 +75,11 @@ struct backward_hooks {
 int lm_backward(struct lm *m, const struct token_batch *b, const struct backward_hooks *hooks,
                 float *dx, const struct gradient_sink *sink, struct error *e);
 
+/* The backward pass in steps. dx, the gradient of x_{L+1}, becomes that of x_L;  x = x_L (N, d) */
+int lm_backward_final_norm(struct lm *m, const struct token_batch *b, const float *x, float *dx,
+                           const struct gradient_sink *sink, struct error *e);
+/* dx, the gradient of x_{l+1}, becomes that of x_l, or with `needs_dx` false undefined;  x = x_l */
+int lm_backward_layer(struct lm *m, size_t layer, const struct token_batch *b, const float *x,
+                      float *dx, bool needs_dx, const struct gradient_sink *sink, struct error *e);
+
 #endif
