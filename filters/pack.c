@@ -354,6 +354,8 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
                                                     o->force};
     if (o->tokenizer)
         input_guard_add_model(o->tokenizer);
+    if (find_auxiliary_file_source(p))
+        auxiliary_files_add_names(find_auxiliary_file_source(p));
     bool reads_models = source_sink_services_has_model_fingerprints(s);
     int failed = input_guard_check(target.path, o->force, p->contents.header, !reads_models, e);
     if (!failed)

@@ -149,6 +149,11 @@ keeps() {
         numbers out
         rm -r out
     done
+    pack --base base own <good.tvs # a file that pack copied, and will copy again
+    touch base/own_code.py own/own_code.py
+    pack --force --base base own <good.tvs
+    rm base/own_code.py
+    keeps own "own contains own_code.py" pack --force --base base own <good.tvs
     for file in text.safetensors text.tar text.yml table saved; do
         echo 'merge_method: ties' >$file
         [ $file != saved ] || cp good.tvs saved

@@ -4,6 +4,7 @@
 #include "config_update.h"
 #include "glob_pattern.h"
 #include "model_config.h"
+#include "model_folder_names.h"
 #include "printable.h"
 #include "tokenizer_files.h"
 #include "used_weights.h"
@@ -91,6 +92,14 @@ static bool is_copied_model_file(const char *name)
     /* hf_quant_config.json describes a quantization that the new checkpoint does not have. */
     return copied && strcmp(name, "config.json") != 0 && strcmp(name, USED_WEIGHTS_FILE) != 0 &&
            strcmp(name, "hf_quant_config.json") != 0;
+}
+
+void auxiliary_files_add_names(const struct model_source *source)
+{
+    const struct ckpt *c = model_source_checkpoint(source);
+    for (size_t i = 0; c && i < ckpt_auxiliary_file_count(c); i++)
+        if (is_copied_model_file(ckpt_auxiliary_file_name(c, i)))
+            model_folder_names_add(ckpt_auxiliary_file_name(c, i));
 }
 
 static int copy_file(const struct auxiliary_files *a, const struct model_source *source,

@@ -20,6 +20,9 @@ struct auxiliary_files {
 typedef int auxiliary_file_writer(void *to, const char *name, const void *bytes, size_t size,
                                   struct error *e);
 
+/* Adds the names of the files that are copied from a model to those that a folder may have which
+ * --force replaces. */
+void auxiliary_files_add_names(const struct model_source *source);
 /* Passes the files to `write` one by one. */
 int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer *write, void *to,
                          struct error *e);
