@@ -75,6 +75,17 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     [ ! -e both ] && [ ! -e out/log ]
 }
 
+@test "a report does not overwrite what a descriptor reads or has written" {
+    tv-extract base math >in.tvs
+    cp in.tvs kept
+    for name in /dev/fd/0 /proc/self/fd/0 "/dev/fd/../../../$PWD/in.tvs"; do
+        REFUSED_BY=tv refused_with "cannot write $name" tv run --report "$name" 'pack --base base out' <in.tvs
+    done
+    cmp in.tvs kept
+    { echo before && tv run --report /dev/stdout 'pack --base base out' <in.tvs; } >both
+    [ "$(head -n 2 both | tr '\n' ' ')" = "before { " ]
+}
+
 @test "a report can be written to an existing pipe" {
     mkfifo pipe
     exec 7<>pipe

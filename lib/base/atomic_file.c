@@ -61,11 +61,38 @@ static int check_existing(const struct atomic_file *f, struct error *e)
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* Names of this process's descriptors are links, made by the kernel. */
+/* The descriptor of this process that the path names: such names are links, made by the kernel. -1:
+ * it names none. */
+static int find_descriptor(const char *path)
+{
+    static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
+    if (strcmp(path, "/dev/stdout") == 0)
+        return STDOUT_FILENO;
+    if (strcmp(path, "/dev/stderr") == 0)
+        return STDERR_FILENO;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        const char *number = path + strlen(folders[i]);
+        if (strncmp(path, folders[i], strlen(folders[i])) == 0 && *number && strlen(number) < 10 &&
+            strspn(number, "0123456789") == strlen(number))
+            return atoi(number);
+    }
+    return -1;
+}
+
 static bool names_descriptor(const char *path)
 {
-    return strncmp(path, "/dev/fd/", 8) == 0 || strncmp(path, "/proc/self/fd/", 14) == 0 ||
-           strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/dev/stderr") == 0;
+    return find_descriptor(path) >= 0;
+}
+
+/* Opens what a descriptor of this process refers to, to append to it. One that is open for reading
+ * is an input: EBADF. */
+static int open_descriptor(const char *path)
+{
+    int flags = fcntl(find_descriptor(path), F_GETFL);
+    if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
+        return open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
+    errno = EBADF;
+    return -1;
 }
 
 static bool is_written_directly(const char *path)
@@ -79,8 +106,8 @@ static bool is_written_directly(const char *path)
 
 static int open_directly(const char *path)
 {
-    int follow = names_descriptor(path) ? 0 : O_NOFOLLOW;
-    return open(path, O_WRONLY | follow | O_NOCTTY | O_CLOEXEC);
+    return names_descriptor(path) ? open_descriptor(path)
+                                  : open(path, O_WRONLY | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
 }
 
 /* Opens the folder of the path. Returns -1 with the reason in errno. */
@@ -182,8 +209,8 @@ int atomic_file_check(const char *path, atomic_file_recogniser *is_own, struct e
 {
     struct atomic_file f;
     struct error ignored;
-    if (is_written_directly(path))
-        return 0;
+    if (is_written_directly(path) && !names_descriptor(path))
+        return 0; /* opening a pipe may wait for its reader */
     return atomic_file_open(&f, path, is_own, e) ? -1 : atomic_file_close(&f, false, &ignored);
 }
 
@@ -300,11 +327,11 @@ static int check_log(int fd, const char *path, bool append, atomic_file_recognis
 static int open_log(const char *path, bool append)
 {
     struct stat st;
-    int follow = names_descriptor(path) ? 0 : O_NOFOLLOW;
+    if (names_descriptor(path))
+        return open_descriptor(path);
     bool reads = append && lstat(path, &st) == 0 && S_ISREG(st.st_mode);
-    return open(path,
-                (reads ? O_RDWR : O_WRONLY) | O_CREAT | follow | O_APPEND | O_NOCTTY | O_CLOEXEC,
-                0666);
+    int access_mode = reads ? O_RDWR : O_WRONLY;
+    return open(path, access_mode | O_CREAT | O_NOFOLLOW | O_APPEND | O_NOCTTY | O_CLOEXEC, 0666);
 }
 
 FILE *atomic_file_open_log(const char *path, bool append, atomic_file_recogniser *is_own,
