@@ -123,6 +123,7 @@ complete_words() {
     [ "$(complete_words pack --dtype=bf)" = --dtype=bfloat16 ]
     [ "$(complete_words stats del)" = deltas.tvs ]
     [ "$(complete_words unpack name = del)" = deltas.tvs ]
+    [ "$(complete_words regmean --gram math = del)" = deltas.tvs ]
     [ "$(complete_words trim del)" = "" ]
     [ "$(complete_words tv run --th)" = --threads= ]
     [ "$(complete_words tv fr)" = "from-text from-yaml" ]

@@ -21,7 +21,7 @@ _tvtools_value() {
     DTYPE) mapfile -t COMPREPLY < <(compgen -P "$2" -W "float32 bfloat16 float16 float64" -- "$3") ;;
     TYPE) mapfile -t COMPREPLY < <(compgen -P "$2" -W "float32 bfloat16 float16 float64 q8_0" -- "$3") ;;
     DIR) _tvtools_files -d "$2" "$3" ;;
-    FILE | BASE | MODEL) _tvtools_files -f "$2" "$3" ;;
+    FILE | BASE | MODEL | MODEL=FILE) _tvtools_files -f "$2" "$3" ;;
     *[!a-z0-9\|]*) ;; # a number or a name
     *) mapfile -t COMPREPLY < <(compgen -P "$2" -W "${1//|/ }" -- "$3") ;;
     esac
@@ -56,7 +56,13 @@ _tvtools_words() {
     =) option=$before current='' ;;
     --*=*) option=${current%%=*} prefix=$option= current=${current#*=} ;;
     *) [ "$before" != = ] || before=${COMP_WORDS[COMP_CWORD - 2]}
-        case $before in --?*) option=$before ;; esac ;;
+        case $before in
+        --?*) option=$before ;;
+        *) [ "$COMP_CWORD" -lt 4 ] || [ "${COMP_WORDS[COMP_CWORD - 1]}" != = ] ||
+            case ${COMP_WORDS[COMP_CWORD - 3]} in # --gram MODEL=FILE
+            --?*) option=${COMP_WORDS[COMP_CWORD - 3]} ;;
+            esac ;;
+        esac ;;
     esac
     argument=${option:+$(_tvtools_argument "$option" "$@")}
     if [ -n "$argument" ]; then
