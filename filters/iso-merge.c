@@ -151,7 +151,7 @@ static size_t count_eigen_rows(size_t m, size_t n, size_t K)
 static int open_iso_merge(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return matrix_filter_open(h, o->matrices, count_eigen_rows, e) ||
+    return matrix_filter_open(s, h, o->matrices, count_eigen_rows, e) ||
                    join_declare_merged_model(h, o->name, 1, SIZE_MAX, e)
                ? -1
                : 0;

@@ -21,6 +21,7 @@
 #include "matrix.h"
 #include "matrix_filter.h"
 #include "model_statistics.h"
+#include "openblas.h"
 #include "parallel_for.h"
 
 #include <math.h>
@@ -264,6 +265,7 @@ static int open_regmean(struct stage *s, struct header *h, struct error *e)
     parallel_set_threads(s->common.threads);
     if (matrix_init(e))
         return -1;
+    s->blas = openblas_description();
     s->data = model_statistics_open(s, "gram", &o->grams, h, e);
     return !s->data || check_gram_matrices(s->data, h, e)
                ? -1

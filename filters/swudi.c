@@ -212,7 +212,7 @@ static int open_swudi(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     if (o->fraction > 0 && o->rank != RANK_CUMVAR && o->rank != RANK_RATIO)
         return error_set(e, "--fraction is for --rank cumvar and --rank ratio");
-    return matrix_filter_open(h, o->matrices, count_eigen_rows, e);
+    return matrix_filter_open(s, h, o->matrices, count_eigen_rows, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)

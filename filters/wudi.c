@@ -272,7 +272,8 @@ static int open_wudi(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     if (o->centred && o->optimiser == OPTIMISER_SGD)
         return error_set(e, "--centred is for --optimiser adam");
-    return matrix_filter_open(h, o->matrices, truncates(o) ? count_eigen_rows : count_no_rows, e) ||
+    return matrix_filter_open(s, h, o->matrices, truncates(o) ? count_eigen_rows : count_no_rows,
+                              e) ||
                    join_declare_merged_model(h, o->name, 1, SIZE_MAX, e)
                ? -1
                : 0;

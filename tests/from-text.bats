@@ -14,6 +14,7 @@ model "two words" role=expert fingerprint=0123456789abcdef hub=org/name commit=0
 model "\u0001"
 step tool 1.0 --x=1 "a b" ""
   fingerprints 0123456789abcdef 00000000000000ff
+  blas "OpenBLAS 0.3.21 Haswell"
 tensor bool 2
 vector "two words" BOOL
 00 01

@@ -94,6 +94,39 @@ tensor_bytes() {
     done
 }
 
+# bats test_tags=products
+@test "matrix kernels of another processor: equal within a tolerance" {
+    tv-extract base math code | swudi | combine | pack --base base merged.safetensors
+    verified merged.safetensors base math code
+    local flip='n = int(h["model.layers.0.self_attn.q_proj.weight"]["data_offsets"][0]); data[n] ^= 1'
+    local other='hist[1]["blas"] = "OpenBLAS 0.0 Other"'
+    # The same kernels, another bit
+    edited "assert hist[1]['blas'].startswith('OpenBLAS '); $flip"
+    differs "(1 of " edited.safetensors base math code
+    [ "$(grep -c OpenBLAS .answer)" = 0 ]
+    # Other kernels, the same bits
+    edited "$other"
+    verified edited.safetensors base math code
+    # Other kernels, another bit
+    edited "$other; $flip"
+    tv verify edited.safetensors base math code >.answer
+    grep -qx "equal within the tolerance: 30 tensors, 1 of them with differences of rounding, recomputed from base, math, code" .answer
+    grep -q "^step 2 (swudi) was run with OpenBLAS 0.0 Other; this is OpenBLAS " .answer
+    # Other kernels, more than rounding
+    edited "$other; $flip; data[n + 3] ^= 64"
+    differs "(1 of " edited.safetensors base math code
+    grep -q "^step 2 (swudi) was run with OpenBLAS 0.0 Other; this is OpenBLAS " .answer
+    edited 'hist[1]["blas"] = 1'
+    trouble "expected a blas that is a string" edited.safetensors base math code
+    for kernels in Nehalem Core2; do
+        OPENBLAS_CORETYPE=$kernels tv verify merged.safetensors base math code
+    done
+    # Elements that are rounded to 16 or 8 bits
+    tv-extract base math code | tsv-merge | pack --base base --dtype bfloat16 --force merged.safetensors
+    edited 'hist[1]["blas"] = "other"; data[0] ^= 1'
+    tv verify edited.safetensors base math code | grep -c "^equal within the tolerance"
+}
+
 @test "random, trimmed, renamed, joined, stacked and sliced merges" {
     while read -r line; do
         rm -rf merged.safetensors

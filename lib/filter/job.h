@@ -30,6 +30,7 @@ struct stage {
     /* For the history, set in open: the fingerprints of the models that were opened. */
     size_t n_fingerprints, fingerprint_capacity;
     uint64_t *fingerprints;
+    const char *blas; /* for the history, set in open: openblas_description; NULL: none */
     const struct header *in, *out; /* before and after open; `in` is NULL for a source */
     void *data;                    /* the filter's own, for the whole run */
     bool in_model_rounds;          /* SCOPE_MODEL: its rounds are not finished */

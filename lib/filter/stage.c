@@ -204,6 +204,7 @@ void stage_add_history_step(struct stage *s, struct header *h)
         header_add_history_step(h, s->filter->name, arguments.n, arguments.items);
     step->n_fingerprints = s->n_fingerprints;
     step->fingerprints = s->fingerprints;
+    step->blas = s->blas;
     step->n_parents = s->n_parents;
     step->parents = s->parents;
 }

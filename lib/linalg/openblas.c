@@ -84,9 +84,29 @@ void *openblas_function(const char *name, struct error *e)
     return function;
 }
 
-const char *openblas_kernels(void)
+/* The result of a function without arguments that returns a text; "" if there is none. */
+static const char *call_for_text(const char *name)
 {
-    char *(*name)(void);
-    *(void **)&name = dlsym(library, "openblas_get_corename");
-    return name ? name() : "unknown";
+    struct error ignored;
+    char *(*function)(void);
+    *(void **)&function = openblas_function(name, &ignored);
+    return function ? function() : "";
+}
+
+/* openblas_get_config returns "OpenBLAS 0.3.21 NO_LAPACKE DYNAMIC_ARCH ...". */
+const char *openblas_description(void)
+{
+    static char text[128];
+    static pthread_mutex_t describing = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&describing);
+    if (!text[0]) {
+        const char *config = call_for_text("openblas_get_config");
+        const char *version = strncmp(config, "OpenBLAS ", 9) == 0 ? config + 9 : "?";
+        const char *kernels = call_for_text("openblas_get_corename");
+        if (library)
+            snprintf(text, sizeof text, "OpenBLAS %.*s %s", (int)strcspn(version, " "), version,
+                     *kernels ? kernels : "?");
+    }
+    pthread_mutex_unlock(&describing);
+    return text[0] ? text : NULL;
 }

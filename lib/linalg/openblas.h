@@ -12,8 +12,8 @@
 /* The function with this name, "cblas_dgemm" or "dsyevd_"; loads the library if necessary. NULL
  * with the sentence in `e` if there is no library, or no such function in it. */
 void *openblas_function(const char *name, struct error *e);
-/* The kernels that OpenBLAS has chosen for this processor, "Haswell"; "unknown" if it does not say
- * so. The library must be loaded. */
-const char *openblas_kernels(void);
+/* "OpenBLAS 0.3.21 Haswell": its version, and the kernels that it has chosen for this processor.
+ * With the same description the same arguments give the same bits. NULL if it cannot be loaded. */
+const char *openblas_description(void);
 
 #endif

@@ -33,6 +33,8 @@ static json_t *history_to_json(const struct history *history)
         json_object_set_new(step, "arguments", arguments);
         if (s->n_fingerprints)
             json_object_set_new(step, "fingerprints", fingerprints_to_json(s));
+        if (s->blas)
+            json_object_set_new(step, "blas", strict_json_string(s->blas));
         if (s->n_parents)
             json_object_set(step, "parents", parents);
         json_decref(parents);
@@ -97,6 +99,11 @@ static int parse_fingerprints(const struct parser *p, const json_t *list, struct
     return list && !json_is_array(list) ? set_format_error(p, "a list of fingerprints") : 0;
 }
 
+static int parse_blas(const struct parser *p, const json_t *value, struct history_step *s)
+{
+    return value ? parse_string(p, value, "a blas that is a string", &s->blas) : 0;
+}
+
 static int parse_steps(const struct parser *p, const json_t *list, struct history *history);
 
 static int parse_parents(const struct parser *p, const json_t *list, struct history_step *s)
@@ -117,6 +124,7 @@ static int parse_step(const struct parser *p, const json_t *step, struct history
                                 &s->version) ||
                    parse_arguments(p, json_object_get(step, "arguments"), s) ||
                    parse_fingerprints(p, json_object_get(step, "fingerprints"), s) ||
+                   parse_blas(p, json_object_get(step, "blas"), s) ||
                    parse_parents(p, json_object_get(step, "parents"), s)
                ? -1
                : 0;

@@ -2,6 +2,7 @@
 
 #include "join.h"
 #include "matrix.h"
+#include "openblas.h"
 #include "tensor_name.h"
 
 #include <stdlib.h>
@@ -17,7 +18,7 @@ bool matrix_filter_applies(int matrices, const struct tensor *t)
            !(tensor_name_is_embedding(t->name) || tensor_name_is_lm_head(t->name));
 }
 
-int matrix_filter_open(const struct header *h, int matrices,
+int matrix_filter_open(struct stage *s, const struct header *h, int matrices,
                        size_t (*eigen_size)(size_t m, size_t n, size_t K), struct error *e)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
@@ -31,7 +32,10 @@ int matrix_filter_open(const struct header *h, int matrices,
                              "matrix of %zu rows, and at most %zu are supported",
                              t->name, m, n, size, MATRIX_EIGEN_MAX);
     }
-    return matrix_init(e);
+    if (matrix_init(e))
+        return -1;
+    s->blas = openblas_description();
+    return 0;
 }
 
 int matrix_filter_begin(struct job *job)

@@ -39,9 +39,9 @@ enum { MATRICES_LINEAR, MATRICES_ALL };
 
 /* Does the method work on the tensor? It has two dimensions, elements, and a floating dtype. */
 bool matrix_filter_applies(int matrices, const struct tensor *t);
-/* In open: loads OpenBLAS. An error if the method needs eigenvectors of a matrix that is too large;
- * eigen_size(m, n, K) is the number of its rows. */
-int matrix_filter_open(const struct header *h, int matrices,
+/* In open: loads OpenBLAS, and records which one. An error if the method needs eigenvectors of a
+ * matrix that is too large; eigen_size(m, n, K) is the number of its rows. */
+int matrix_filter_open(struct stage *s, const struct header *h, int matrices,
                        size_t (*eigen_size)(size_t m, size_t n, size_t K), struct error *e);
 /* For `begin_tensor`, if the method works on the tensor: sets job->state and returns the plan. */
 int matrix_filter_begin(struct job *job);

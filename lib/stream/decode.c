@@ -234,6 +234,8 @@ static struct history_step decode_history_step(struct record_fields *p, msgpack_
             decode_arguments(p, &s, value);
         else if (record_fields_equals(key, "fingerprints"))
             decode_fingerprints(p, &s, value);
+        else if (record_fields_equals(key, "blas"))
+            s.blas = record_fields_get_text(p, "blas", value);
         else if (record_fields_equals(key, "parents"))
             decode_parents(p, &s, value);
         else

@@ -164,7 +164,8 @@ static void pack_history(msgpack_packer *p, struct bytes *b, const struct histor
     msgpack_pack_array(p, history->n);
     for (size_t i = 0; i < history->n; i++) {
         const struct history_step *s = &history->steps[i];
-        msgpack_pack_map(p, 3 + (s->n_fingerprints > 0) + (s->n_parents > 0) + s->unknown_keys.n);
+        msgpack_pack_map(p, 3 + (s->n_fingerprints > 0) + (s->blas != NULL) + (s->n_parents > 0) +
+                                s->unknown_keys.n);
         pack_key_text(p, "tool", s->tool);
         pack_key_text(p, "version", s->version);
         pack_text(p, "arguments");
@@ -173,6 +174,8 @@ static void pack_history(msgpack_packer *p, struct bytes *b, const struct histor
             pack_text(p, s->arguments[j]);
         if (s->n_fingerprints)
             pack_fingerprints(p, s);
+        if (s->blas)
+            pack_key_text(p, "blas", s->blas);
         if (s->n_parents) {
             pack_text(p, "parents");
             msgpack_pack_array(p, s->n_parents);

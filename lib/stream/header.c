@@ -30,6 +30,7 @@ static struct history copy_history(struct arena *a, struct history from)
             s->arguments[j] = arena_copy_text(a, s->arguments[j]);
         s->fingerprints =
             arena_copy(a, s->fingerprints, s->n_fingerprints * sizeof *s->fingerprints);
+        s->blas = arena_copy_text(a, s->blas);
         s->parents = arena_copy(a, s->parents, s->n_parents * sizeof *s->parents);
         for (size_t j = 0; j < s->n_parents; j++)
             s->parents[j] = copy_history(a, s->parents[j]);

@@ -26,6 +26,7 @@ struct history_step {
     const char **arguments; /* words of a command line: the options that change the result */
     size_t n_fingerprints;  /* of the models that the arguments name, in order; 0: one is unknown */
     const uint64_t *fingerprints;
+    const char *blas; /* what computed its matrices: library, version, kernels; NULL: none */
     /* The histories of several inputs, or of the models that the arguments name: empty for a
      * checkpoint. 0: the only input is the step before, or only checkpoints are read. */
     size_t n_parents;

@@ -112,6 +112,14 @@ static int read_fingerprints(struct parser *p, struct history_step *s, struct er
     return text_lines_end(&p->lines, e);
 }
 
+static int read_blas(struct parser *p, struct history_step *s, struct error *e)
+{
+    return text_lines_read_word(&p->lines, "the name of a library", &s->blas, e) ||
+                   text_lines_end(&p->lines, e)
+               ? -1
+               : 0;
+}
+
 static int read_history_step(struct parser *p, struct history *history, int depth, struct error *e)
 {
     struct history_step s = {0};
@@ -126,6 +134,7 @@ static int read_history_step(struct parser *p, struct history *history, int dept
     }
     text_lines_next(&p->lines);
     if ((text_lines_accept_word(&p->lines, "fingerprints") && read_fingerprints(p, &s, e)) ||
+        (text_lines_accept_word(&p->lines, "blas") && read_blas(p, &s, e)) ||
         text_lines_read_unknown_keys(&p->lines, "extra", &s.unknown_keys, e))
         return -1;
     while (text_lines_accept_word(&p->lines, "parent"))

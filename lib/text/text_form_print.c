@@ -43,6 +43,11 @@ static void print_history(const struct history *history, int indent)
         puts("");
         if (s->n_fingerprints)
             print_fingerprints(s, indent + 2);
+        if (s->blas) {
+            printf("%*sblas ", indent + 2, "");
+            text_print_word(stdout, s->blas);
+            puts("");
+        }
         if (s->unknown_keys.n)
             print_unknown_key_bytes("extra", s->unknown_keys);
         for (size_t j = 0; j < s->n_parents; j++) {

@@ -64,8 +64,10 @@ void comparison_report_print(struct comparison_report *r, const struct string_li
 {
     bool equal = comparison_report_is_equal(r);
     if (equal) {
-        fputs("equal: ", stdout);
+        fputs(r->rounded ? "equal within the tolerance: " : "equal: ", stdout);
         text_print_count(stdout, r->tensors, "tensor");
+        if (r->rounded)
+            printf(", %zu of them with differences of rounding", r->rounded);
     } else {
         printf("different: %zu of ", count_differences(r) - r->found[DIFFERENT_METADATA].n);
         text_print_count(stdout, r->tensors + r->found[EXTRA].n, "tensor");

@@ -20,6 +20,7 @@ enum difference {
 /* Starts zeroed. */
 struct comparison_report {
     size_t tensors;       /* of the result of the merge */
+    size_t rounded;       /* of these, tensors that are equal but for rounding */
     bool carried_weights; /* the weights were those that the model carries */
     bool lacks_metadata;  /* those of the GGUF file are not compared */
     struct {

@@ -4,6 +4,7 @@
 #include "comparison_report.h"
 #include "gguf_comparison.h"
 #include "recorded_merge.h"
+#include "rounding_difference.h"
 #include "source_sink_services.h"
 #include "stage.h"
 #include "standard_output.h"
@@ -16,7 +17,7 @@
 struct options {
     const char *base, *onto, *like, *other_version;
     enum dtype dtype;
-    bool no_fill, carried_weights;
+    bool no_fill, carried_weights, other_kernels;
     struct string_list inputs, notes;
 };
 
@@ -30,6 +31,8 @@ static const struct option_row rows[] = {
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL, .help = "as for pack"},
     {"carried-weights", OPTION_FLAG, FIELD(carried_weights), NULL,
      .help = "the weights are those that the model carries"},
+    {"other-kernels", OPTION_FLAG, FIELD(other_kernels), NULL,
+     .help = "differences of rounding are allowed, because other matrix kernels were used"},
     {"input", OPTION_STRINGS, FIELD(inputs), "NAME", .help = "an input, for the answer"},
     {"note", OPTION_STRINGS, FIELD(notes), "SENTENCE",
      .help = "what is not as it was in the merge, for the answer"},
@@ -42,10 +45,12 @@ static const struct option_row rows[] = {
 struct comparison {
     long tensor; /* index in the model; -1: it is not compared */
     _Atomic uint64_t different;
-    _Atomic uint64_t first; /* element that differs; UINT64_MAX: none */
+    _Atomic uint64_t first;              /* element that differs; UINT64_MAX: none */
+    struct rounding_difference rounding; /* if other kernels were used */
 };
 
 struct sink {
+    bool allows_rounding;
     struct ckpt *model;
     struct recorded_merge recorded;
     struct base_model *base;
@@ -146,6 +151,8 @@ static void compare_with_stored(const struct sink *s, struct comparison *c, size
         uint64_t different = count_different(x, stored, size, width, &at);
         record_different(c, different, first + at);
     }
+    if (s->allows_rounding)
+        rounding_difference_add(&c->rounding, own->dtype, x, stored, n);
     free(read);
     ckpt_release_pages(s->model, model_tensor, first, n);
 }
@@ -220,6 +227,7 @@ static int open_sink(struct stage *s, struct header *h, struct error *e)
     struct sink *own = s->data = mem_alloc(1, sizeof *own);
     const char *file = s->operands.items[0];
     const struct options *o = s->options;
+    own->allows_rounding = o->other_kernels;
     own->model = ckpt_open(file, s->common.spool, NULL, e);
     if (!own->model || (o->like && !(own->like = ckpt_open(o->like, s->common.spool, NULL, e))) ||
         recorded_merge_read(&own->recorded, own->model, file, &s->arena, e) ||
@@ -267,7 +275,9 @@ static void report_different_elements(struct sink *s)
     for (size_t i = 0; i < s->contents.header->n_tensors; i++) {
         const struct tensor *t = &s->contents.header->tensors[i];
         const struct comparison *c = &s->comparisons[i];
-        if (c->different)
+        if (c->different && s->allows_rounding && rounding_difference_is_small(&c->rounding))
+            r->rounded++;
+        else if (c->different)
             comparison_report_add(r, DIFFERENT_ELEMENTS, t->name,
                                   arena_printf(&r->arena,
                                                "%llu of %zu, the first at flat index %llu",

@@ -3,6 +3,7 @@
 #include "history_json.h"
 #include "layer_slice.h"
 #include "model_name.h"
+#include "openblas.h"
 #include "recorded_weights.h"
 
 #include <stdlib.h>
@@ -296,12 +297,27 @@ static void note_other_version(struct builder *b, const struct history_step *fro
                      b->steps, from->tool, from->version, TV_VERSION);
 }
 
+/* Results of matrix kernels are the same bits only with the same library on the same processor. */
+static void note_other_kernels(struct builder *b, const struct history_step *from)
+{
+    if (!from->blas || b->plan->has_other_kernels)
+        return;
+    const char *here = openblas_description();
+    if (!here || strcmp(from->blas, here) == 0)
+        return;
+    b->plan->has_other_kernels = true;
+    string_list_append(&b->plan->notes, b->a,
+                       arena_printf(b->a, "step %zu (%s) was run with %s; this is %s", b->steps,
+                                    from->tool, from->blas, here));
+}
+
 static int read_step(struct builder *b, const struct history_step *from, struct recorded_step *s)
 {
     b->steps++;
     if (count_runs(b, 1) || recorded_step_read(s, from, b->steps, b->filters, b->a, b->e))
         return -1;
     note_other_version(b, from);
+    note_other_kernels(b, from);
     return 0;
 }
 

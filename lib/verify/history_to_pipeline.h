@@ -17,6 +17,7 @@ struct verification_plan {
     struct recorded_step pack;
     struct pipeline_word base;  /* pack's option with the model; `text` is NULL if it has none */
     const char *like;           /* the path of the --like model; NULL: it has none, or not found */
+    bool has_other_kernels;     /* a step was run with other matrix kernels than those here */
     bool carries_weights;       /* those of the model stand for a calibration */
     struct string_list inputs;  /* names */
     struct string_list missing; /* inputs that were not found, with fingerprint or hash */

@@ -154,6 +154,8 @@ static void add_comparison_sink(struct command *c)
         pipeline_add_word(to, arena_printf(&c->a, "--like=%s", c->plan.like), &c->a);
     if (c->plan.carries_weights)
         pipeline_add_word(to, "--carried-weights", &c->a);
+    if (c->plan.has_other_kernels)
+        pipeline_add_word(to, "--other-kernels", &c->a);
     add_list(c, to, "input", &c->plan.inputs);
     add_list(c, to, "note", &c->plan.notes);
     if (c->recorded.contradiction)

@@ -335,6 +335,7 @@ def _check_history(history):
         fingerprints = step.get("fingerprints", [])
         _require(isinstance(fingerprints, list) and all(map(_is_hash, fingerprints)),
                  "fingerprints of a step are not a list of bins of 8 bytes")
+        _require(_is_text(step.get("blas", "")), "the blas of a step is not a str")
         _require(isinstance(step.get("parents", []), list), "parents of a step are not a list")
         for parent in step.get("parents", []):
             _check_history(parent)

@@ -225,7 +225,7 @@ int main(void)
     }
     CHECK(!openblas_function("no_such_function_", &e));
     CHECK(!strcmp(e.text, "libopenblas.so.0 has no function no_such_function_"));
-    CHECK(strlen(openblas_kernels()) > 0);
+    CHECK(!strncmp(openblas_description(), "OpenBLAS ", 9));
     check_products(1, 1, 1);
     check_products(3, 5, 2);
     check_products(70, 129, 65);
