@@ -85,6 +85,28 @@ END
 }
 
 # bats test_tags=products
+@test "forward --gram and --fisher: the decoder's weights, image tokens included" {
+    model=$MODELS/qwen2vl/tied
+    forward "$model/inmem" --samples "$model" --gram >gram.tvs
+    forward "$model/inmem" --samples "$model" --only hidden >hidden.tvs
+    forward "$model/inmem" --samples "$model" --fisher | tv-view >fisher
+    not grep -E '^model[^ ]*(visual|merger)' fisher
+    grep -q '^model.language_model.embed_tokens.weight ' fisher
+    unpack x="$model/inmem" | pick '/*.layers.0.input_layernorm.weight' | tv-view --values | sed -n '/^vector/,$p' |
+        grep -v '^hash' | sed 1d >norm
+    /usr/bin/python3 - <<'END'
+import numpy as np
+import tvstream
+read = lambda path: {t["name"]: tvstream.whole(t, b)[0].astype(float) for t, b in tvstream.Reader(open(path, "rb"))}
+hidden, grams = read("hidden.tvs"), read("gram.tvs")
+x = np.concatenate([v for name, v in hidden.items() if name.endswith(".hidden.0")])
+x = x / np.sqrt((x * x).mean(1, keepdims=True) + 1e-6) * np.array(open("norm").read().split(), float)
+expected = x.T @ x / len(x)
+assert abs(grams["model.language_model.layers.0.self_attn.k_proj.weight"] - expected).max() < 1e-5 * abs(expected).max()
+END
+}
+
+# bats test_tags=products
 @test "score: the loss of the logits of forward" {
     M=$MODELS/grad/internvl
     sed 's/"input_ids"/"prompt_len": 4, "input_ids"/' "$M/samples.jsonl" >samples.jsonl
