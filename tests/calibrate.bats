@@ -365,7 +365,7 @@ END
     head -2 tiny.jsonl >one.jsonl
     refused_with "there are no samples for expert2" \
         calibrate --base "$TINY/base" --samples one.jsonl <tiny.tvs
-    refused_with "named.jsonl, line 1: the stream has no model task 1" tiny --samples named.jsonl <tiny.tvs
+    refused_with "named.jsonl, line 1: there is no expert task 1" tiny --samples named.jsonl <tiny.tvs
     refused_with "no model expert3" tiny --task rev=expert3 <tiny.tvs
 }
 

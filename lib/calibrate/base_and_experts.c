@@ -115,6 +115,31 @@ int base_and_experts_open(struct base_and_experts *x, const struct base_and_expe
     return 0;
 }
 
+int base_and_experts_open_checkpoints(struct base_and_experts *x,
+                                      const struct base_and_experts_options *o, const char *spool,
+                                      const char *tool, struct error *e)
+{
+    x->base = model_weights_open(o->base, o->config, spool, tool, e);
+    if (!x->base)
+        return -1;
+    x->names = mem_alloc(o->files.n, sizeof *x->names);
+    x->files = mem_alloc(o->files.n, sizeof *x->files);
+    for (size_t k = 0; k < o->files.n; k++) {
+        struct model_weights *file = model_weights_open(o->files.items[k], NULL, spool, tool, e);
+        if (!file)
+            return -1;
+        const char *name = model_source_name(model_weights_model_source(file));
+        bool is_new = base_and_experts_find_by_name(x, name, strlen(name)) < 0;
+        x->files[k] = file;
+        x->names[x->n++] = name;
+        if (!is_new)
+            return error_set(e, "two experts are called %s; write NAME=PATH to rename one", name);
+        if (check_expert_model_sizes(x, k, e))
+            return -1;
+    }
+    return 0;
+}
+
 static int check_unchanged(const struct model_weights *m, struct error *e)
 {
     return m ? model_source_check_unchanged(model_weights_model_source(m), e) : 0;

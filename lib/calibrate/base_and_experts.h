@@ -1,6 +1,7 @@
 /* The models of a calibration: the base, and the experts, which are the models whose task vectors
- * the stream has. An expert may have its own checkpoint (--expert). A struct base_and_experts owns
- * its models until base_and_experts_close; it borrows the header, to which the names belong. */
+ * the stream has (or checkpoints alone). An expert may have its own checkpoint (--expert). A struct
+ * base_and_experts owns its models until base_and_experts_close; it borrows the header, to which
+ * the names belong. */
 #ifndef TV_BASE_AND_EXPERTS_H
 #define TV_BASE_AND_EXPERTS_H
 
@@ -23,6 +24,10 @@ struct base_and_experts_options {
 /* Opens the base and the checkpoints, whose sizes must be the base's. */
 int base_and_experts_open(struct base_and_experts *x, const struct base_and_experts_options *o,
                           const struct stage *s, const struct header *h, struct error *e);
+/* The same without a stream: the experts are the n checkpoints. `tool`: the program in warnings. */
+int base_and_experts_open_checkpoints(struct base_and_experts *x,
+                                      const struct base_and_experts_options *o, const char *spool,
+                                      const char *tool, struct error *e);
 void base_and_experts_close(struct base_and_experts *x);
 /* An error if a file of the models has changed since it was opened. */
 int experts_check_unchanged(const struct base_and_experts *x, struct error *e);

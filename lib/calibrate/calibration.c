@@ -221,6 +221,7 @@ static struct objective *create_objective(const struct calibration *c, uint64_t 
 {
     struct objective_settings settings = c->options->objective;
     const struct objective_inputs in = {.arch = arch_of(c),
+                                        .weights = merged_model_weight_source(c->merged_model),
                                         .merged_model = c->merged_model,
                                         .teachers = c->teachers,
                                         .samples = c->training_samples.list,

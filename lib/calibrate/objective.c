@@ -407,8 +407,7 @@ struct objective *objective_new(const struct objective_inputs *in,
     size_t longest = in->longest;
     o->in = *in;
     o->settings = *settings;
-    o->lm = lm_new(in->arch, merged_model_weight_source(in->merged_model),
-                   longest > LAYER_TOKENS ? longest : LAYER_TOKENS, longest);
+    o->lm = lm_new(in->arch, in->weights, longest > LAYER_TOKENS ? longest : LAYER_TOKENS, longest);
     lm_set_image_features(o->lm, in->image_features);
     o->states = spool_new(in->memory, in->spool);
     o->teacher_states = mem_alloc_aligned(longest * in->arch->hidden * sizeof(float));

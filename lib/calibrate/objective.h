@@ -36,7 +36,8 @@ struct objective;
 
 struct objective_inputs {
     const struct arch *arch;
-    struct merged_model *merged_model;
+    const struct weight_source *weights; /* of the model that is compared with the teachers */
+    struct merged_model *merged_model;   /* that model, for gradients; NULL: none are computed */
     struct teacher_outputs *teachers;
     const struct training_sample *samples;
     const struct image_features *image_features; /* of the samples; may be NULL without images */

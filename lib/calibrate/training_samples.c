@@ -31,7 +31,7 @@ static int parse_assignment(const struct base_and_experts *experts, const char *
         return error_set(e, "--task: expected TASK=MODEL, found \"%s\"", text);
     long k = base_and_experts_find_by_name(experts, name + 1, strlen(name + 1));
     if (k < 0)
-        return error_set(e, "--task: the stream has no model %s", name + 1);
+        return error_set(e, "--task: there is no expert %s", name + 1);
     *a = (struct task_assignment){text, (size_t)(name - text), (size_t)k};
     return 0;
 }
@@ -121,7 +121,7 @@ static int check_tasks_have_experts(const struct selector *w, struct error *e)
         const char *task = s->tasks[s->samples[i].task];
         if (find_expert_of_task(w, task) < 0)
             return sample_error(&s->samples[i], e,
-                                "the stream has no model %s (assign the task with --task %s=MODEL)",
+                                "there is no expert %s (assign the task with --task %s=MODEL)",
                                 task, task);
     }
     return 0;

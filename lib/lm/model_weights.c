@@ -15,6 +15,8 @@
 struct model_weights {
     struct model_source *file;
     struct arch arch;
+    char *config; /* the text of config.json */
+    size_t config_size;
     uint64_t config_hash; /* of the file with --config */
     struct weight_source source;
     long *tensors;   /* [weight_kind_index]: index in the file; -1: none */
@@ -72,23 +74,30 @@ static char *read_text_file(const char *path, const char *spool, size_t *size, s
     return NULL;
 }
 
+/* Reads the config that the file `file` of messages contains. */
+static int parse_config(struct model_weights *m, const char *file, const char *tool,
+                        struct error *e)
+{
+    bool duplicates;
+    if (arch_config_read(&m->arch, file, m->config, m->config_size, &duplicates, e))
+        return -1;
+    if (duplicates)
+        printable_message("%s: warning: %s has duplicate keys; the last one wins", tool, file);
+    return 0;
+}
+
 static int read_model_config(struct model_weights *m, const char *config, const char *spool,
                              const char *tool, struct error *e)
 {
-    size_t size;
-    bool duplicates;
     struct arena a = {0};
-    char *text =
-        config ? read_text_file(config, spool, &size, e) : read_own_config_json(m, &size, e);
+    m->config = config ? read_text_file(config, spool, &m->config_size, e)
+                       : read_own_config_json(m, &m->config_size, e);
     const char *file =
         config ? config : arena_printf(&a, "config.json of %s", model_source_name(m->file));
-    m->config_hash = config && text ? XXH3_64bits(text, size) : 0;
-    int failed = !text || arch_config_read(&m->arch, file, text, size, &duplicates, e);
-    if (!failed && duplicates)
-        printable_message("%s: warning: %s has duplicate keys; the last one wins", tool, file);
-    free(text);
+    m->config_hash = config && m->config ? XXH3_64bits(m->config, m->config_size) : 0;
+    int failed = m->config ? parse_config(m, file, tool, e) : -1;
     arena_free(&a);
-    return failed ? -1 : 0;
+    return failed;
 }
 
 /* ---- finding tensors ------------------------------------------------------------------------- */
@@ -300,13 +309,37 @@ static const float *load_rows_from_file(void *context, enum weight_kind kind, si
 
 /* ---- opening and closing --------------------------------------------------------------------- */
 
-struct model_weights *model_weights_open(const char *operand, const char *config, const char *spool,
-                                         const char *tool, struct error *e)
+static struct model_weights *open_file(const char *operand, const char *spool, const char *tool,
+                                       struct error *e)
 {
     struct model_weights *m = mem_alloc(1, sizeof *m);
     m->source = (struct weight_source){m, load_layer_from_file, load_rows_from_file};
     m->file = model_source_open(operand, spool, tool, e);
-    if (m->file && !read_model_config(m, config, spool, tool, e) && !find_all_weight_tensors(m, e))
+    if (m->file)
+        return m;
+    model_weights_close(m);
+    return NULL;
+}
+
+struct model_weights *model_weights_open(const char *operand, const char *config, const char *spool,
+                                         const char *tool, struct error *e)
+{
+    struct model_weights *m = open_file(operand, spool, tool, e);
+    if (m && !read_model_config(m, config, spool, tool, e) && !find_all_weight_tensors(m, e))
+        return m;
+    model_weights_close(m);
+    return NULL;
+}
+
+struct model_weights *model_weights_open_like(const char *operand, const struct model_weights *like,
+                                              const char *spool, const char *tool, struct error *e)
+{
+    struct model_weights *m = open_file(operand, spool, tool, e);
+    bool duplicates; /* were reported for the other model */
+    if (m &&
+        !arch_config_read(&m->arch, "config.json", like->config, like->config_size, &duplicates,
+                          e) &&
+        !find_all_weight_tensors(m, e))
         return m;
     model_weights_close(m);
     return NULL;
@@ -324,6 +357,7 @@ void model_weights_close(struct model_weights *m)
         return;
     model_source_close(m->file);
     arch_free(&m->arch);
+    free(m->config);
     free(m->tensors);
     free(m->offsets);
     free(m->layer);

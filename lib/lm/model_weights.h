@@ -16,6 +16,9 @@ struct model_weights;
  * unexpected, or of another shape than config.json says. */
 struct model_weights *model_weights_open(const char *operand, const char *config, const char *spool,
                                          const char *tool, struct error *e);
+/* The same with the config.json of another model, for a file that has none. */
+struct model_weights *model_weights_open_like(const char *operand, const struct model_weights *like,
+                                              const char *spool, const char *tool, struct error *e);
 void model_weights_close(struct model_weights *m);
 
 /* Frees the buffer of the current layer until a layer is loaded again. */
