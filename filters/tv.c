@@ -4,6 +4,7 @@
  *     tv run 'tv-extract base math code | combine | pack --base base merged/'
  *     tv merge config.yml merged/                 a mergekit config (tv from-yaml prints it)
  *     tv verify merged base math code             computes the merge again and compares
+ *     tv tune 'PIPELINE with {density:0.1..1}'    chooses numbers by the loss on samples
  *     tv pipeline ties base math code merged      a script of pipelines/
  *     eval "$(tv env)"                            the filters on PATH, under their own names
  *
@@ -14,6 +15,7 @@
 #include "printable.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
+#include "tv_tune.h"
 #include "tv_verify.h"
 #include "process_start.h"
 #include "filter_main.h"
@@ -209,6 +211,7 @@ static void print_usage(FILE *f)
           "       tv finish OUT             publish a checkpoint that was computed in parts\n"
           "       tv verify MODEL INPUT...  compute the merge of MODEL again and compare the "
           "tensors\n"
+          "       tv tune 'PIPELINE'        choose numbers of a pipeline by the loss on samples\n"
           "       tv from-yaml CONFIG.yml   print a mergekit configuration as a pipeline\n"
           "       tv pipeline NAME ...      run the script of a published method (ties, ...)\n"
           "       eval \"$(tv env)\"          put the filters on PATH\n\n"
@@ -238,6 +241,8 @@ static int run_command_or_filter(int argc, char **argv)
         return run_finish_command(argc, argv);
     if (strcmp(name, "verify") == 0)
         return tv_verify_main(argc, argv, filter_all);
+    if (strcmp(name, "tune") == 0)
+        return tv_tune_main(argc, argv, filter_all);
     if (strcmp(name, "from-yaml") == 0)
         return tv_from_yaml_main(argc, argv);
     if (strcmp(name, "pipeline") == 0)
