@@ -15,9 +15,11 @@
 
 here=$(dirname "$(realpath "$0")")
 name=$(basename "$0")
-for folder in "$here/.." "$here/../build/bin"; do # installed, built
-    if [ -x "$folder/tv-extract" ]; then PATH=$folder:$PATH; fi
-done
+if [ -x "$here/../tv-extract" ]; then # installed; tv is in another folder than the filters
+    PATH=$here/..:$here/../../../bin:$PATH
+elif [ -x "$here/../build/bin/tv-extract" ]; then
+    PATH=$here/../build/bin:$PATH
+fi
 
 fail() {
     echo "$name: $1" >&2

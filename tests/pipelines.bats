@@ -122,38 +122,24 @@ row() {
     done
 }
 
-@test "choose-density finds the density and the coefficient with the smallest loss" {
+@test "choose-density is tv tune on a pipeline with trim" {
     options=(--samples "$DEMO/calib/rev.jsonl" --samples "$DEMO/calib/sort.jsonl" --task rev=expert-rev
-        --task sort=expert-sort --per-task 4)
-    "$ROOT/pipelines/choose-density" "${options[@]}" --density 0.02 --density 0.6 --density 0.2 \
-        base expert-rev expert-sort >found
-    [ "$(grep -c . found)" = 10 ]
-    [ "$(sed -n 1p found)" = "density"$'\t'"lambda"$'\t'"loss"$'\t'"hidden"$'\t'"logits" ]
-    read -r density lambda loss _ < <(sed -n 3p found)
-    [ "$density" = 0.6 ]
-    for line in 2 4; do
-        sed -n ${line}p found | awk -v least="$loss" '{ exit !($3 > least && $1 < 0.6) }'
-    done
-    # Any other coefficient has a larger loss, and the loss is that of a dry run.
-    "$ROOT/pipelines/choose-density" "${options[@]}" --density 0.6 --lambda 0.4 --lambda "$lambda" --lambda 1 \
-        base expert-rev expert-sort >other
-    grep -qxF "$(sed -n 3p found)" other
-    sed -n '2p; 4p' other | awk -v least="$loss" '{ wrong += $3 <= least } END { exit NR != 2 || wrong }'
-    trimmed() { tv-extract base expert-rev expert-sort | trim --density 0.6; }
-    trimmed | calibrate --base base "${options[@]}" --expert expert-rev --expert expert-sort --range 2 \
-        --dry-run --init "$lambda" --gradients losses >/dev/null
-    /usr/bin/python3 -c 'import json, sys
-g = json.load(open("losses"))
-assert abs(g["mean_hidden"] + g["mean_logit"] - float(sys.argv[1])) < 1e-5, g' "$loss"
-    # It also prints the pipeline.
-    trimmed | combine | rescale "$lambda" | pack --base base expected
+        --task sort=expert-sort --per-task 4 --budget 5)
+    "$ROOT/pipelines/choose-density" "${options[@]}" --density 0.2..0.9 --lambda 0.5..1 --dtype float32 --log log \
+        base expert-rev expert-sort >found 2>/dev/null
+    tv tune 'tv-extract --dtype=float32 -- base expert-rev expert-sort | trim --density {density:0.2..0.9} |
+        combine | rescale {lambda:0.5..1} | pack --base base OUT' "${options[@]}" --quiet >expected
+    cmp found expected
+    [ "$(wc -l <log)" = 7 ]
     eval "$(sed -n '/^    /s/OUT/out/; /^    /p' found)"
-    same
+    check out
 }
 
-@test "choose-density passes on the errors of its stages" {
-    REFUSED_BY=calibrate refused_with "there are no samples for expert-rev" "$ROOT/pipelines/choose-density" \
+@test "choose-density passes on the errors of tv tune" {
+    REFUSED_BY='tv tune' refused_with "there are no samples for expert-rev" "$ROOT/pipelines/choose-density" \
         --samples "$DEMO/calib/sort.jsonl" --task sort=expert-sort base expert-sort expert-rev
+    REFUSED_BY='tv tune' refused_with "expected LOW..HIGH" "$ROOT/pipelines/choose-density" --density 0.2 \
+        --samples "$DEMO/calib/sort.jsonl" --task sort=expert-sort base expert-sort
     usage_error "$ROOT/pipelines/choose-density" --force base expert-rev
     usage_error "$ROOT/pipelines/choose-density" --out-dtype float32 base expert-rev
     usage_error "$ROOT/pipelines/choose-density" base

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# plot-coefficients and plot-losses, on tables and logs of calibrate.
+# plot-coefficients and plot-losses, on tables and logs of calibrate; plot-tune, on logs of tv tune.
 load common
 load refusals
 
@@ -18,6 +18,11 @@ setup() {
     sed '1i{"epoch": 0, "validation_hidden": 1, "validation_logit": 1}' log >held
     echo '{"epoch": 2, "validation_hidden": 0.5, "validation_logit": 0.25}' >>held
     { sed 's/^{/{"stage": 1, /' held && sed 's/^{/{"stage": 2, /' held; } >stages
+}
+
+# refuses TEXT SCRIPT OPERAND...
+refuses() {
+    REFUSED_BY=$2 refused_with "$1" "$PLOTS/$2" "${@:3}"
 }
 
 @test "coefficients as numbers: layers across, kinds down, the mean of chunks" {
@@ -67,6 +72,24 @@ END
     [ "$(head -c 4 out.png | tail -c 3)" = PNG ]
 }
 
+@test "tuning: the loss by evaluation, and against each number" {
+    tune_log() {
+        printf '%s\n' '# tv tune 1 0123456789abcdef' "evaluation"$'\t'"density"$'\t'"lambda"$'\t'"loss"$'\t'"hidden"
+        printf '%s\t%s\t%s\t%s\t%s\n' 1 0.1 0.5 3 1 2 0.5 1 1 1 3 0.9 0.7 2 1
+    }
+    tune_log >tuning
+    "$PLOTS/plot-tune" tuning out.svg
+    for text in 'lowest so far' evaluation density lambda loss; do grep -q ">$text<" out.svg; done
+    [ "$(grep -c '>loss<' out.svg)" = 3 ]
+    "$PLOTS/plot-tune" tuning >found
+    [ "$(sed 's/lowest so far.*//; s/[a-z][a-z]*//g' found | tr -cd . | wc -c)" -ge 2 ]
+    refuses "log: not a log written by tv tune" plot-tune log
+    tune_log | head -n 2 >bad
+    refuses "the log has no evaluations" plot-tune bad
+    tune_log | sed '4s/\t1$//' >bad
+    refuses "bad: line 4: expected 5 columns" plot-tune bad
+}
+
 @test "file names may contain =" {
     cp log lr=1.log
     cp table lr=1.table
@@ -74,11 +97,6 @@ END
     "$PLOTS/plot-losses" lr=1.log b.svg </dev/null
     cmp a.svg b.svg
     "$PLOTS/plot-coefficients" table | diff - <("$PLOTS/plot-coefficients" lr=1.table </dev/null)
-}
-
-# refuses TEXT SCRIPT OPERAND...
-refuses() {
-    REFUSED_BY=$2 refused_with "$1" "$PLOTS/$2" "${@:3}"
 }
 
 @test "rejects files that are not tables or logs" {
