@@ -366,7 +366,7 @@ END
     refused_with "there are no samples for expert2" \
         calibrate --base "$TINY/base" --samples one.jsonl <tiny.tvs
     refused_with "named.jsonl, line 1: there is no expert task 1" tiny --samples named.jsonl <tiny.tvs
-    refused_with "no model expert3" tiny --task rev=expert3 <tiny.tvs
+    refused_with "there is no expert expert3" tiny --task rev=expert3 <tiny.tvs
 }
 
 @test "reports the line of a bad sample" {

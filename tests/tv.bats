@@ -42,6 +42,7 @@ tv tv run
 tv tv merge
 tv tv finish
 tv tv verify
+tv tv tune
 trim tv trim
 tv-diff tv-diff
 END
