@@ -115,7 +115,7 @@ assert sum(x["exact_match"] for x in s) / 3 > 0.54, s'
     cmp again all
     cmp log whole
     # a line, or the title, that was cut
-    for bytes in 0 7 40 $(($(stat -c %s whole) - 3)); do
+    for bytes in 0 20 40 $(($(stat -c %s whole) - 3)); do
         head -c "$bytes" whole >log
         tune "$TIES" --budget 9 --log log >continued
         cmp log whole
@@ -128,7 +128,7 @@ assert sum(x["exact_match"] for x in s) / 3 > 0.54, s'
         REFUSED_BY='tv tune' refused_with "log: this is the log of another run" tune "$TIES" --log log $option
     done
     REFUSED_BY='tv tune' refused_with "another run" tune "$SUM" --log log
-    REFUSED_BY='tv tune' refused_with "another run" tune "$TIES" --log sort.jsonl
+    REFUSED_BY='tv tune' refused_with "is not a file that this option wrote" tune "$TIES" --log sort.jsonl
     sed -n 5,6p "$DEMO/calib/rev.jsonl" >>rev.jsonl
     REFUSED_BY='tv tune' refused_with "another run" tune "$TIES" --log log
     cmp log whole

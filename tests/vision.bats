@@ -73,6 +73,7 @@ merged() {
 # bats test_tags=products
 @test "learning lowers the loss of samples with images" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
+        rm -f log
         tv-extract "$case/base" "$case/expert1" "$case/expert2" |
             calibrate --base "$case/base" --samples "$case" --task chart=expert1 --task ocr=expert2 \
                 --epochs 8 --lr 0.2 --log log >out.tvs

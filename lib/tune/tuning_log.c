@@ -44,12 +44,19 @@ static void print_line(const struct tuning_log *l, size_t number, const struct e
     putc('\n', f);
 }
 
+#define MAGIC "# tv tune 1 "
+
+static bool is_tuning_log(const char *beginning)
+{
+    return strncmp(beginning, MAGIC, strlen(MAGIC)) == 0;
+}
+
 /* The first two lines of the log. */
 static char *format_title(const struct tuning_log *l)
 {
     struct bytes text = {0};
     FILE *f = bytes_open_stream(&text);
-    fprintf(f, "# tv tune 1 %016llx\n", (unsigned long long)l->key);
+    fprintf(f, MAGIC "%016llx\n", (unsigned long long)l->key);
     print_head(l, f);
     fclose(f);
     return bytes_take_text(&text);
@@ -122,14 +129,11 @@ static int parse_log(const struct tuning_log *l, char *text, size_t size, size_t
                               l->path);
 }
 
-/* Reads the log, if there is one. */
 static int read_log(const struct tuning_log *l, size_t *size, size_t *complete,
                     struct evaluation_list *found, struct error *e)
 {
     *size = *complete = 0;
     char *text = fs_read_file(AT_FDCWD, l->path, size);
-    if (!text && errno == ENOENT)
-        return 0;
     if (!text)
         return error_set(e, "cannot read %s: %s", l->path, strerror(errno));
     int failed = parse_log(l, text, *size, complete, found, e);
@@ -155,8 +159,8 @@ static int flush(struct tuning_log *l, struct error *e)
 static int open_file(struct tuning_log *l, struct evaluation_list *found, struct error *e)
 {
     size_t size, complete;
-    if (read_log(l, &size, &complete, found, e) ||
-        !(l->file = atomic_file_open_log(l->path, true, e)))
+    l->file = atomic_file_open_log(l->path, true, is_tuning_log, e);
+    if (!l->file || read_log(l, &size, &complete, found, e))
         return -1;
     if (complete < size && ftruncate(fileno(l->file), (off_t)complete))
         return set_write_error(l, errno, e);

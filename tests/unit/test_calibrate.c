@@ -228,6 +228,7 @@ static struct objective *create_objective(const struct problem *p,
                                           uint64_t memory)
 {
     const struct objective_inputs in = {.arch = model_weights_arch(p->models.base),
+                                        .weights = merged_model_weight_source(p->merged),
                                         .merged_model = p->merged,
                                         .teachers = p->teachers,
                                         .samples = samples,
