@@ -60,7 +60,11 @@ END
 }
 
 @test "losses: a plot, and a curve in the terminal" {
+    echo mine | tee out.svg >out.svg.partial
+    REFUSED_BY=plot-losses refused_with "cannot write out.svg: it exists and is not a plot" "$PLOTS/plot-losses" log out.svg
+    rm out.svg
     "$PLOTS/plot-losses" log out.svg
+    [ "$(cat out.svg.partial)" = mine ]
     grep -q '>mean of an epoch<' out.svg
     not grep -q '>held out<' out.svg
     "$PLOTS/plot-losses" stages out.svg
