@@ -45,6 +45,9 @@ rows() { /usr/bin/python3 "$TESTS/gguf.py" "$GOLDEN" "$@"; }
     refused_with "split contains several GGUF files" unpack split
     rm split/*2-of* split/other.gguf
     refused_with "model-00002-of-00003.gguf is missing" unpack split
+    mkdir none
+    cp "$LLAMA" none/model-00000-of-00000.gguf # no split
+    unpack m=none | cmp - <(unpack m="$LLAMA")
 }
 
 @test "a GGUF file through a pipe has a config, as from a path" {

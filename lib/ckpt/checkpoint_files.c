@@ -4,6 +4,7 @@
 #include "foreign_format.h"
 #include "model_input.h"
 #include "read_files.h"
+#include "shard_name.h"
 #include "unarchive.h"
 
 #include <errno.h>
@@ -40,9 +41,11 @@ static int list_single_weight_file(struct model_files *files, struct weight_file
         return 0;
     }
     model_files_free(files);
-    size_t splits = format == FILE_FORMAT_GGUF ? weight_files_count_splits(name) : 0;
+    struct shard_name s = {0};
+    bool is_split = format == FILE_FORMAT_GGUF && shard_name_parse(name, ".gguf", &s);
+    size_t splits = is_split ? s.count : 0;
     for (size_t i = 0; i < splits; i++) {
-        const char *split = weight_files_split_name(name, i, &files->arena);
+        const char *split = shard_name_of_number(name, &s, i + 1, ".gguf", &files->arena);
         model_files_add(files, split,
                         arena_printf(&files->arena, "%.*s%s", (int)(name - path), path, split), 0);
     }

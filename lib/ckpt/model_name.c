@@ -3,6 +3,7 @@
 #include "mem.h"
 #include "model_files.h"
 #include "model_path.h"
+#include "shard_name.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -61,12 +62,9 @@ static char *copy_last_component(const char *path)
 /* NAME-00001-of-00003 -> NAME */
 static void cut_split_number(char *name)
 {
-    char *of = strstr(name, "-of-"), *dash = of;
-    while (dash && dash > name && dash[-1] >= '0' && dash[-1] <= '9')
-        dash--;
-    if (of && dash > name + 1 && dash < of && dash[-1] == '-' && of[4] &&
-        strspn(of + 4, "0123456789") == strlen(of + 4))
-        dash[-1] = '\0';
+    struct shard_name s;
+    if (shard_name_parse(name, "", &s) && s.stem > 1)
+        name[s.stem - 1] = '\0';
 }
 
 static void cut_file_extension(char *name)

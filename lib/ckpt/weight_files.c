@@ -4,9 +4,12 @@
 #include "glob_pattern.h"
 #include "notes.h"
 #include "shard_index.h"
+#include "shard_name.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#define GGUF ".gguf"
 
 void weight_files_add(struct weight_files *w, struct model_file *file)
 {
@@ -31,51 +34,6 @@ void weight_files_free(struct weight_files *w)
 
 /* ---- shards without an index ----------------------------------------------------------------- */
 
-/* "model-00002-of-00003.safetensors": the stem is "model-", the count 3. */
-struct shard_name {
-    size_t stem; /* its length */
-    size_t count;
-    int digits; /* of each number */
-};
-
-static bool parse_shard_name(const char *name, const char *ending, struct shard_name *s)
-{
-    const char *of = strstr(name, "-of-");
-    int length = 0;
-    unsigned count = 0;
-    if (!of || sscanf(of, "-of-%5u%n", &count, &length) != 1 || strcmp(of + length, ending) != 0)
-        return false;
-    const char *number = of;
-    while (number > name && number[-1] >= '0' && number[-1] <= '9')
-        number--;
-    *s = (struct shard_name){
-        .stem = (size_t)(number - name), .count = count, .digits = (int)(of - number)};
-    return s->digits > 0 && s->stem > 0 && name[s->stem - 1] == '-' &&
-           s->digits == length - (int)strlen("-of-");
-}
-
-#define GGUF ".gguf"
-
-size_t weight_files_count_splits(const char *name)
-{
-    struct shard_name s;
-    return parse_shard_name(name, GGUF, &s) ? s.count : 0;
-}
-
-static const char *shard_name_of_number(const char *name, const struct shard_name *s, size_t number,
-                                        const char *ending, struct arena *a)
-{
-    return arena_printf(a, "%.*s%0*zu-of-%0*zu%s", (int)s->stem, name, s->digits, number, s->digits,
-                        s->count, ending);
-}
-
-const char *weight_files_split_name(const char *name, size_t i, struct arena *a)
-{
-    struct shard_name s;
-    parse_shard_name(name, GGUF, &s);
-    return shard_name_of_number(name, &s, i + 1, GGUF, a);
-}
-
 /* The first file that is named like a shard; NULL if there is none. Shards of two models are an
  * error. */
 static int find_shard_set(const struct weight_files *w, const char *ending,
@@ -85,7 +43,7 @@ static int find_shard_set(const struct weight_files *w, const char *ending,
     for (size_t i = 0; i < w->files->n; i++) {
         struct model_file *file = &w->files->files[i];
         struct shard_name other;
-        if (!parse_shard_name(file->name, ending, &other))
+        if (!shard_name_parse(file->name, ending, &other))
             continue;
         if (!*first) {
             *first = file;
@@ -197,11 +155,12 @@ static int find_weights_in_format(struct weight_files *w, const char *stem, cons
 /* Looks for the only GGUF file, or the files of the only split. 1: found; 0: there are none. */
 static int find_gguf_weights(struct weight_files *w, struct error *e)
 {
+    struct shard_name split;
     struct model_file *several, *only = find_only_file_with_ending(w, GGUF, &several);
     size_t n = 0;
     for (size_t i = 0; i < w->files->n; i++)
         n += glob_pattern_text_ends_with(w->files->files[i].name, GGUF);
-    if (only && weight_files_count_splits(only->name) == 0)
+    if (only && !shard_name_parse(only->name, GGUF, &split))
         weight_files_add(w, only);
     else if (n > 0 && add_unindexed_shards(w, GGUF, e) < 0)
         return -1;

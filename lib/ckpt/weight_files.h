@@ -27,11 +27,6 @@ struct weight_files {
 int weight_files_find(struct weight_files *w, struct error *e);
 /* Adds one file to the list. */
 void weight_files_add(struct weight_files *w, struct model_file *file);
-/* The files of the split GGUF model of which the file `name` is one, such as
- * model-00002-of-00003.gguf: their number, 0 if it is not named like one. */
-size_t weight_files_count_splits(const char *name);
-/* The name of file i of the split, counted from 0; in the arena. */
-const char *weight_files_split_name(const char *name, size_t i, struct arena *a);
 bool weight_files_contain(const struct weight_files *w, const struct model_file *file);
 void weight_files_free(struct weight_files *w);
 
