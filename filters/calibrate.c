@@ -1,4 +1,4 @@
-/* calibrate: learn the weight of each vector from a few unlabelled samples (Expert Merging)
+/* calibrate: learn the weight of each vector from a few unlabeled samples (Expert Merging)
  *
  *     M_j = W_j + sum_k alpha_kj tau_kj          alpha = sigmoid(r), one per tensor j and expert k
  *     loss = beta_k (w_h H + w_z Z) + gamma R    of a sample of task k

@@ -154,7 +154,7 @@ static int check_diagonals(const struct model_statistics *m, const struct header
     }
     return n_float == 0 || n_found > 0
                ? 0
-               : error_set(e, "no file of --diagonal has a tensor of the stream");
+               : error_set(e, "no file of --diagonal contains a tensor of the stream");
 }
 
 static int open_fisher(struct stage *s, struct header *h, struct error *e)

@@ -313,12 +313,18 @@ static int read_samples(struct stage *s, struct error *e)
     return 0;
 }
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return o->gram + o->fisher + (o->only >= 0) > 1
+               ? error_set(e, "only one of --only, --gram and --fisher can be given")
+               : 0;
+}
+
 static int open_forward(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    if (o->gram + o->fisher + (o->only >= 0) > 1)
-        return error_set(e, "expected only one of --only, --gram and --fisher");
     if (gemm_init(s->common.threads, e))
         return -1;
     r->model =
@@ -391,6 +397,7 @@ const struct filter filter_forward = {
     .max_operands = 1,
     .role = ROLE_SOURCE,
     .operands_are_files = true,
+    .check_options = check_options,
     .open = open_forward,
     .begin_tensor = begin_tensor,
     .source.fill_block = fill_output_block,

@@ -3,7 +3,7 @@
  *     c = mean over i < j of <tau_i, tau_j> / (|tau_i| |tau_j|)
  *     t = K c / (1 + (K - 1) c)                                  w_k = t / K
  *
- * so that their sum moves the base the fraction t towards the mean of the experts:
+ * so that their sum moves the base the fraction t toward the mean of the experts:
  * theta_base + sum_k w_k tau_k = t mean(theta_k) + (1 - t) theta_base. Model Stock: Jang et al.
  * 2024, arXiv 2403.19522, section 4.
  *

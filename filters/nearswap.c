@@ -4,7 +4,7 @@
  *     y = w x + (1 - w) b
  *
  * b is the first vector of the stream, x the second. Elements of b within t of x become x; the
- * others move by t towards x.
+ * others move by t toward x.
  *
  *     unpack base math | nearswap --t 0.001 | pack --like base merged/
  */

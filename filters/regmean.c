@@ -4,7 +4,7 @@
  * R)
  *
  * X_k (m, n) is model k's matrix, g_k (n, n) the mean of x x^T over the inputs x of its linear map.
- * Y minimises sum_k tr((Y - X_k) G_k (Y - X_k)^T), with R = 1 the squared distance from all outputs
+ * Y minimizes sum_k tr((Y - X_k) G_k (Y - X_k)^T), with R = 1 the squared distance from all outputs
  * X_k x. Works on task vectors and on weights, with the same result. RegMean: Jin et al. 2023,
  * arXiv 2212.09849, equation 2.
  *
@@ -256,7 +256,7 @@ static int check_gram_matrices(const struct model_statistics *m, const struct he
     }
     return n_matrices == 0 || n_found > 0
                ? 0
-               : error_set(e, "no file of --gram has a tensor of the stream");
+               : error_set(e, "no file of --gram contains a tensor of the stream");
 }
 
 static int open_regmean(struct stage *s, struct header *h, struct error *e)

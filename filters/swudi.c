@@ -207,11 +207,17 @@ static size_t count_eigen_rows(size_t m, size_t n, size_t K)
     return normal_matrix_eigen_rows(n, K * m);
 }
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return o->fraction > 0 && o->rank != RANK_CUMVAR && o->rank != RANK_RATIO
+               ? error_set(e, "--fraction needs --rank cumvar or --rank ratio")
+               : 0;
+}
+
 static int open_swudi(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    if (o->fraction > 0 && o->rank != RANK_CUMVAR && o->rank != RANK_RATIO)
-        return error_set(e, "--fraction is for --rank cumvar and --rank ratio");
     return matrix_filter_open(s, h, o->matrices, count_eigen_rows, e);
 }
 
@@ -247,6 +253,7 @@ const struct filter filter_swudi = {
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
     .scope = SCOPE_TENSOR,
+    .check_options = check_options,
     .open = open_swudi,
     .begin_tensor = begin_tensor,
     .observe_block = matrix_filter_observe,

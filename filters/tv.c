@@ -8,7 +8,7 @@
  *     tv pipeline ties base math code merged      a script of pipelines/
  *     eval "$(tv env)"                            the filters on PATH, under their own names
  *
- * `tv run` writes the same bytes as the shell's pipes: neighbouring filters become one chain in one
+ * `tv run` writes the same bytes as the shell's pipes: neighboring filters become one chain in one
  * process; any other command, and each <( ... ), runs as a separate process, connected by pipes.
  */
 #include "parts_plan.h"

@@ -70,7 +70,7 @@ row() {
     diagonal code "1 1 0/1 3 0" other
     refused_with "code.fisher has no tensor w, which other files of --diagonal have" fisher "${diagonals[@]}" <good.tvs
     diagonal math "1 1 0/1 3 0" other
-    refused_with "no file of --diagonal has a tensor of the stream" fisher "${diagonals[@]}" <good.tvs
+    refused_with "no file of --diagonal contains a tensor of the stream" fisher "${diagonals[@]}" <good.tvs
     diagonal math "1 1 0/1 -3 0"
     diagonal code "1 1 0/1 3 0"
     refused_with "tensor w of math.fisher has -3 at index 4; expected a finite number that is not negative" \

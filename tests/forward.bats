@@ -182,7 +182,7 @@ END
 1.mlp.up_proj.weight 56x56
 1.mlp.down_proj.weight 96x96
 END
-    refused_with "expected only one of --only, --gram and --fisher" forward "$M" --samples few.jsonl --gram --only logits
+    usage_error_with "only one of --only, --gram and --fisher" forward "$M" --samples few.jsonl --gram --only logits
 }
 
 # bats test_tags=products
@@ -205,7 +205,7 @@ END
         "model.norm.weight model.layers.1.self_attn.q_proj.weight model.embed_tokens.weight " ]
     printf '{"input_ids": [%s]}\n' 7 3 >single.jsonl
     refused_with "no sample has a token to predict" forward "$M" --samples single.jsonl --fisher
-    refused_with "expected only one of" forward "$M" --samples few.jsonl --fisher --gram
+    usage_error_with "only one of" forward "$M" --samples few.jsonl --fisher --gram
 }
 
 @test "unsupported architectures and bad values of config.json are errors that name them" {
@@ -255,7 +255,7 @@ END
     sample '{"input_ids": [1], "task": 7}' && refused_samples "task must be a string"
     sample '{"input_ids": [1], "prompt_len": 2}' && refused_samples "prompt_len must be a whole number from 1 to 1"
     sample '{"input_ids": [1], "images": [{}]}' && refused_samples "the sample has images"
-    sample "{\"input_ids\": [$(seq -s, 513 | sed 's/[0-9]\{1,\}/1/g')]}" && refused_samples "the sample has 513 tokens, the model takes at most 512"
+    sample "{\"input_ids\": [$(seq -s, 513 | sed 's/[0-9]\{1,\}/1/g')]}" && refused_samples "the sample has 513 tokens, but the model accepts at most 512"
     sample '{"input_ids": [1]' && refused_with "few.jsonl: line 3 is not valid JSON" forward "$M" --samples few.jsonl
     sample '[1]' && refused_with "few.jsonl: line 3 is not a JSON object" forward "$M" --samples few.jsonl
     printf '\n \n' >few.jsonl

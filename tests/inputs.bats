@@ -54,7 +54,7 @@ refused() {
     [ -e out/config.json ]
 }
 
-@test "hidden files and sub-folders are not copied, which pack notes" {
+@test "hidden files and sub-folders are not copied, and pack notes it" {
     mkdir base/original base/tokenizer
     touch base/.gitattributes
     tv-extract base math | combine >in.tvs

@@ -42,7 +42,7 @@ END
     [ "$(head -2 found)" = "math - 0 1 2 3 4 5 6 7 8 9 10"$'\n'"lm_head 0.50" ]
 }
 
-@test "a plot has a heat map per expert, a cell per coefficient, and a colour scale" {
+@test "a plot has a heat map per expert, a cell per coefficient, and a color scale" {
     "$PLOTS/plot-coefficients" table out.svg
     for text in math code layer coefficient mlp.up_proj; do grep -q ">$text<" out.svg; done
     [ "$(grep -c '>layer<' out.svg)" = 2 ]

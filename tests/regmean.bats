@@ -124,7 +124,7 @@ row() {
     gram code "1 0 0/0 1 0/0 0 1" other
     refused_with "code.gram has no tensor w, which other files of --gram have" regmean "${grams[@]}" <good.tvs
     gram math "1 0 0/0 1 0/0 0 1" other
-    refused_with "no file of --gram has a tensor of the stream" regmean "${grams[@]}" <good.tvs
+    refused_with "no file of --gram contains a tensor of the stream" regmean "${grams[@]}" <good.tvs
 }
 
 @test "matrices that are no Gram matrices" {

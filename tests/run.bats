@@ -44,7 +44,7 @@ alone() {
     grep -qF -- "$2" .err || wrong "$3: the sentence lacks $2"
 }
 
-@test "an unterminated quote, and a record of 0 bytes" { # undefined behaviour, for the sanitizers
+@test "an unterminated quote, and a record of 0 bytes" { # undefined behavior, for the sanitizers
     not tv run "'" 2>.err
     one_sentence tv
     printf '\xa4TVS1\0' >empty.tvs

@@ -170,6 +170,6 @@ PY
     usage_error swudi --fraction 1.5
     usage_error swudi --rank best
     make_good
-    refused_with "--fraction is for --rank cumvar and --rank ratio" \
-        swudi --rank entropy --fraction 0.5 <good.tvs
+    usage_error_with "--fraction needs --rank cumvar or --rank ratio" \
+        swudi --rank entropy --fraction 0.5
 }

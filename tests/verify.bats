@@ -435,7 +435,7 @@ meta['tvtools_models'] = '{}'"
     printf 'kind weights\nmodel m\ntensor w 2\nvector m\n1 2\n' | from-text | rescale 2 | pack odd.safetensors
     trouble "its history begins with rescale at step 1" odd.safetensors
     tv-extract base math | /usr/bin/python3 "$ROOT/share/etl/clip-outliers" | combine | pack --base base merged.safetensors
-    trouble "merged.safetensors: cannot be verified beyond step 2: clip-outliers is not part of tvtools" merged.safetensors .
+    trouble "merged.safetensors: cannot be verified at step 2: clip-outliers is not part of tvtools" merged.safetensors .
     for operands in '' '--no-such merged' '--quiet=1 merged'; do
         # shellcheck disable=SC2086
         run -2 tv verify $operands
@@ -470,9 +470,9 @@ unexpected --part=1/2	hist[-1]["arguments"].append("--part=1/2")
 unexpected --tokenizer=base	hist[-1]["arguments"].append("--tokenizer=base")
 sh is not part of tvtools	hist[1] = {"tool": "sh", "version": "1", "arguments": ["-c", "touch evil"]}
 step 2: a?b	hist[1]["tool"] = "a\x1bb"
-stats is no step of a merge	hist[1] = {"tool": "stats", "version": "1", "arguments": []}
-from-text is no step of a merge	hist[0] = {"tool": "from-text", "version": "1", "arguments": ["base/file"]}
-forward is no step of a merge	hist[0] = {"tool": "forward", "version": "1", "arguments": ["base"]}
+stats does not merge	hist[1] = {"tool": "stats", "version": "1", "arguments": []}
+from-text does not merge	hist[0] = {"tool": "from-text", "version": "1", "arguments": ["base/file"]}
+forward does not merge	hist[0] = {"tool": "forward", "version": "1", "arguments": ["base"]}
 weights that calibrate has learned	hist[1] = {"tool": "calibrate", "version": "1", "arguments": ["--log=evil", "--coefficients=evil"]}
 pack is not the last step	hist.insert(1, {"tool": "pack", "version": "1", "arguments": []})
 pack is not the last step	hist.append({"tool": "pack", "version": "1", "arguments": ["evil"]})
@@ -484,8 +484,8 @@ base/file (its fingerprint is not recorded)	hist[0]["arguments"][1] = "base/file
 base/file (its fingerprint is not recorded)	hist[-1]["arguments"] = ["--base=base/file"]; del hist[-1]["fingerprints"]
 unexpected number of models	hist[0]["fingerprints"].pop()
 unexpected parents	hist[1]["parents"] = [hist[:1]]
-unexpected lack of parents	hist[0] = {"tool": "stack", "version": "1", "arguments": []}
-the history of an input of step 1 is unknown	hist[0] = {"tool": "stack", "version": "1", "arguments": [], "parents": [[]]}
+expected a history for each input	hist[0] = {"tool": "stack", "version": "1", "arguments": []}
+step 1 has an input without a history	hist[0] = {"tool": "stack", "version": "1", "arguments": [], "parents": [[]]}
 more than 4096 steps	hist[1:1] = [{"tool": "rescale", "version": "1", "arguments": ["1"]}] * 5000
 pack has no base for task-vectors	hist[-1]["arguments"] = []; del hist[-1]["fingerprints"]
 has no history	hist = None

@@ -22,7 +22,7 @@ static int set_write_error(const char *path, int error_number, struct error *e)
 /* ---- an existing file ------------------------------------------------------------------------ */
 
 /* Is the open file empty, or one that the same option wrote? */
-static bool is_own_file(int fd, atomic_file_recogniser *is_own)
+static bool is_own_file(int fd, atomic_file_recognizer *is_own)
 {
     char text[BEGINNING + 1];
     size_t size = 0;
@@ -186,7 +186,7 @@ static void free_names(struct atomic_file *f)
     *f = (struct atomic_file){.folder = -1};
 }
 
-int atomic_file_open(struct atomic_file *f, const char *path, atomic_file_recogniser *is_own,
+int atomic_file_open(struct atomic_file *f, const char *path, atomic_file_recognizer *is_own,
                      struct error *e)
 {
     *f = (struct atomic_file){.path = path, .is_own = is_own, .folder = -1};
@@ -205,7 +205,7 @@ int atomic_file_open(struct atomic_file *f, const char *path, atomic_file_recogn
     return -1;
 }
 
-int atomic_file_check(const char *path, atomic_file_recogniser *is_own, struct error *e)
+int atomic_file_check(const char *path, atomic_file_recognizer *is_own, struct error *e)
 {
     struct atomic_file f;
     struct error ignored;
@@ -303,7 +303,7 @@ int atomic_file_close(struct atomic_file *f, bool ok, struct error *e)
 /* ---- logs ------------------------------------------------------------------------------------ */
 
 /* Is it this user's file, or no file at all, and does it hold nothing that would be lost? */
-static int check_log(int fd, const char *path, bool append, atomic_file_recogniser *is_own,
+static int check_log(int fd, const char *path, bool append, atomic_file_recognizer *is_own,
                      struct error *e)
 {
     struct stat st;
@@ -334,7 +334,7 @@ static int open_log(const char *path, bool append)
     return open(path, access_mode | O_CREAT | O_NOFOLLOW | O_APPEND | O_NOCTTY | O_CLOEXEC, 0666);
 }
 
-FILE *atomic_file_open_log(const char *path, bool append, atomic_file_recogniser *is_own,
+FILE *atomic_file_open_log(const char *path, bool append, atomic_file_recognizer *is_own,
                            struct error *e)
 {
     int fd = open_log(path, append);

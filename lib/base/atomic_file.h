@@ -13,11 +13,11 @@
 #include <stdio.h>
 
 /* Is this the beginning of a file that the same option wrote? A text of up to 4095 bytes. */
-typedef bool atomic_file_recogniser(const char *beginning);
+typedef bool atomic_file_recognizer(const char *beginning);
 
 struct atomic_file {
     const char *path;
-    atomic_file_recogniser *is_own;
+    atomic_file_recognizer *is_own;
     char *name;      /* the last component of the path */
     char *temporary; /* its name until it is complete; NULL: it has none yet */
     int folder;      /* that contains it; -1: written directly */
@@ -25,18 +25,18 @@ struct atomic_file {
 };
 
 /* Borrows `path` until atomic_file_close. A file of another kind at this path is an error. */
-int atomic_file_open(struct atomic_file *f, const char *path, atomic_file_recogniser *is_own,
+int atomic_file_open(struct atomic_file *f, const char *path, atomic_file_recognizer *is_own,
                      struct error *e);
 /* If `ok`, syncs the file and renames it to its path; otherwise removes it. Does nothing if it is
  * not open. */
 int atomic_file_close(struct atomic_file *f, bool ok, struct error *e);
 /* Can a file be written at this path? For those that are written at the end of a run. */
-int atomic_file_check(const char *path, atomic_file_recogniser *is_own, struct error *e);
+int atomic_file_check(const char *path, atomic_file_recognizer *is_own, struct error *e);
 
 /* Opens a file that is written line by line, in place. It must be no link, and belong to this user.
  * Lines are never replaced: a file that is not empty is an error, except that with `append` one
  * that the same option wrote is continued. NULL on error. */
-FILE *atomic_file_open_log(const char *path, bool append, atomic_file_recogniser *is_own,
+FILE *atomic_file_open_log(const char *path, bool append, atomic_file_recognizer *is_own,
                            struct error *e);
 
 #endif

@@ -1,5 +1,5 @@
 /* Reads bytes sequentially from a descriptor, decompressed. Input that is compressed with zstd,
- * gzip or xz is recognised by its first bytes and decompressed with libarchive.
+ * gzip or xz is recognized by its first bytes and decompressed with libarchive.
  *
  * A byte_input owns what it points to until byte_input_close, but not the descriptor. */
 #ifndef TV_BYTE_INPUT_H

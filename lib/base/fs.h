@@ -18,7 +18,7 @@ void fs_random_suffix(char suffix[7]);
 /* Writes all of the bytes at `offset`. */
 int fs_write_at(int fd, uint64_t offset, const void *bytes, size_t size);
 /* Moves the `size` bytes at `offset` of a file that is open for reading and writing `by` bytes
- * towards its end, which grows. */
+ * toward its end, which grows. */
 int fs_move_bytes(int fd, uint64_t offset, uint64_t size, uint64_t by);
 /* Makes an empty file `size` bytes long, and allocates them on the disk where the file system can.
  */

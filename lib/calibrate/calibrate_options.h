@@ -31,7 +31,7 @@ struct calibrate_options {
     const char *hidden_layers;
     int hidden_norm; /* enum hidden_norm */
     struct tensor_rules task_weight;
-    double gamma;    /* weight of the regulariser */
+    double gamma;    /* weight of the regularizer */
     int regularizer; /* enum regularizer */
 
     struct string_list keep_base, init;

@@ -100,7 +100,7 @@ int coefficient_init_set_coefficients(const struct coefficient_init *s, struct c
     }
     if (set_chunk_coefficients(s, c, t, n, values, e))
         return -1;
-    coefficients_set_regulariser_centre(c, t->tensor, t->expert);
+    coefficients_set_regularizer_center(c, t->tensor, t->expert);
     if (!use_start_table || !s->start_table || c->ranges[t->tensor].frozen)
         return 0;
     n = coefficient_table_find_values(s->start_table, tensor->name, t->model, &values);

@@ -41,7 +41,7 @@ struct coefficient_init_target {
     const char *model; /* the expert's name */
 };
 
-/* Sets these coefficients, and the regulariser's centre, to their initial values; then, with
+/* Sets these coefficients, and the regularizer's center, to their initial values; then, with
  * `use_start_table`, the coefficients alone to the table's values. */
 int coefficient_init_set_coefficients(const struct coefficient_init *s, struct coefficients *c,
                                       const struct coefficient_init_target *t, bool use_start_table,

@@ -43,10 +43,10 @@ void coefficients_new(struct coefficients *c, size_t tensors, size_t experts, co
     assign_coefficient_indices(c, group, chunks, true);
     c->r = mem_alloc(c->n_all, sizeof *c->r);
     c->alpha = mem_alloc(c->n_all, sizeof *c->alpha);
-    c->centre = mem_alloc(c->n_all, sizeof *c->centre);
+    c->center = mem_alloc(c->n_all, sizeof *c->center);
     c->gradient = mem_alloc(c->n_all, sizeof *c->gradient);
     for (size_t i = 0; i < c->n_all; i++)
-        c->alpha[i] = c->centre[i] = max / 2;
+        c->alpha[i] = c->center[i] = max / 2;
 }
 
 void coefficients_free(struct coefficients *c)
@@ -54,7 +54,7 @@ void coefficients_free(struct coefficients *c)
     free(c->ranges);
     free(c->r);
     free(c->alpha);
-    free(c->centre);
+    free(c->center);
     free(c->gradient);
     *c = (struct coefficients){0};
 }
@@ -65,12 +65,12 @@ void coefficients_set_alpha(struct coefficients *c, size_t i, double alpha)
     c->alpha[i] = c->max * sigmoid(c->r[i]);
 }
 
-/* coefficients_set_alpha has rounded alpha through the sigmoid, so R is exactly 0 at the centre. */
-void coefficients_set_regulariser_centre(struct coefficients *c, size_t tensor, size_t expert)
+/* coefficients_set_alpha has rounded alpha through the sigmoid, so R is exactly 0 at the center. */
+void coefficients_set_regularizer_center(struct coefficients *c, size_t tensor, size_t expert)
 {
     const struct coefficient_range *range = &c->ranges[tensor];
     size_t first = range->first + expert * range->chunks;
-    memcpy(c->centre + first, c->alpha + first, range->chunks * sizeof *c->centre);
+    memcpy(c->center + first, c->alpha + first, range->chunks * sizeof *c->center);
 }
 
 void coefficients_compute_alpha(struct coefficients *c)
@@ -79,19 +79,19 @@ void coefficients_compute_alpha(struct coefficients *c)
         c->alpha[i] = c->max * sigmoid(c->r[i]);
 }
 
-double coefficients_regulariser(const struct coefficients *c, bool squared)
+double coefficients_regularizer(const struct coefficients *c, bool squared)
 {
     double sum = 0;
     for (size_t i = 0; i < c->n_learned; i++) {
-        double distance = fabs(c->alpha[i] - c->centre[i]);
+        double distance = fabs(c->alpha[i] - c->center[i]);
         sum += squared ? distance * distance : distance;
     }
     return c->n_learned ? sum * (double)c->experts / (double)c->n_learned : 0;
 }
 
-double coefficients_regulariser_gradient(const struct coefficients *c, size_t i, bool squared)
+double coefficients_regularizer_gradient(const struct coefficients *c, size_t i, bool squared)
 {
-    double distance = c->alpha[i] - c->centre[i];
+    double distance = c->alpha[i] - c->center[i];
     double derivative = squared ? 2 * distance : (distance > 0) - (distance < 0);
     return derivative * (double)c->experts / (double)c->n_learned;
 }

@@ -72,7 +72,7 @@ static void log_initial_losses(const struct calibration *c, const struct loss *l
     const struct training_log_update initial = {
         .samples = c->training_samples.n,
         .mean = objective_mean_loss(losses, c->training_samples.n),
-        .regulariser = o->gamma * coefficients_regulariser(&c->coefficients, squared)};
+        .regularizer = o->gamma * coefficients_regularizer(&c->coefficients, squared)};
     training_log_write_update(log, &initial, &c->coefficients, &c->names);
 }
 

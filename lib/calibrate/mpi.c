@@ -102,7 +102,7 @@ static int check_environment_matches_mpi(struct error *e)
 {
     int n, rank;
     if (mpi.size(mpi.world, &n) || mpi.rank(mpi.world, &rank))
-        return error_set(e, "OpenMPI cannot tell the rank of this process");
+        return error_set(e, "OpenMPI cannot determine the rank of this process");
     if ((size_t)n == mpi_process_count() && (size_t)rank == mpi_rank())
         return 0;
     return error_set(

@@ -23,21 +23,21 @@ struct phase {
 /* ---- one update ------------------------------------------------------------------------------ */
 
 /* g = 1/A sum over the samples of d loss / d r, where c->gradient is the sum of d loss / d alpha
- * without the regulariser. A is --accumulation, even if there are fewer samples. */
+ * without the regularizer. A is --accumulation, even if there are fewer samples. */
 static void compute_gradient_of_raw_coefficients(const struct calibrate_options *o,
                                                  const struct coefficients *c, size_t samples,
                                                  double *g)
 {
     bool squared = o->regularizer == REGULARIZER_L2;
     for (size_t i = 0; i < c->n_learned; i++) {
-        double regulariser = o->gamma * coefficients_regulariser_gradient(c, i, squared);
-        g[i] = (c->gradient[i] + (double)samples * regulariser) *
+        double regularizer = o->gamma * coefficients_regularizer_gradient(c, i, squared);
+        g[i] = (c->gradient[i] + (double)samples * regularizer) *
                coefficients_sigmoid_derivative(c, i) / (double)o->accumulation;
     }
 }
 
 /* r by AdamW, then alpha from r; the merged model follows. */
-static void run_optimiser_step(struct phase *p, struct training_log_update *u)
+static void run_optimizer_step(struct phase *p, struct training_log_update *u)
 {
     struct coefficients *c = &p->calibration->coefficients;
     double *g = mem_alloc(c->n_learned, sizeof *g);
@@ -55,17 +55,17 @@ static void run_optimiser_step(struct phase *p, struct training_log_update *u)
 static void log_and_print_update(const struct phase *p, const struct training_log_update *u)
 {
     const struct calibration *c = p->calibration;
-    double loss = u->mean.hidden + u->mean.logit + u->regulariser;
+    double loss = u->mean.hidden + u->mean.logit + u->regularizer;
     if (p->training->log && !*p->training->log_error &&
         training_log_write_update(p->training->log, u, &c->coefficients, &c->names))
         *p->training->log_error = errno;
     if (isatty(STDERR_FILENO))
         fprintf(stderr,
                 "\r\033[K%s epoch %llu of %llu, update %llu: loss %.5g = hidden %.5g + logits %.5g "
-                "+ regulariser %.5g",
+                "+ regularizer %.5g",
                 u->phase == 2 ? "++" : "", (unsigned long long)u->epoch,
                 (unsigned long long)p->epochs, (unsigned long long)u->update, loss, u->mean.hidden,
-                u->mean.logit, u->regulariser);
+                u->mean.logit, u->regularizer);
 }
 
 /* One update from the next n samples of the epoch: forward and backward pass, then AdamW. */
@@ -83,11 +83,11 @@ static int run_training_update(struct phase *p, size_t n, struct error *e)
                                         .epoch = state->epoch + 1,
                                         .samples = n,
                                         .mean = objective_mean_loss(losses, n),
-                                        .regulariser = p->options->gamma *
-                                                       coefficients_regulariser(c, squared)};
-        run_optimiser_step(p, &u);
+                                        .regularizer = p->options->gamma *
+                                                       coefficients_regularizer(c, squared)};
+        run_optimizer_step(p, &u);
         state->samples_done += n;
-        state->loss_sum += (double)n * (u.mean.hidden + u.mean.logit + u.regulariser);
+        state->loss_sum += (double)n * (u.mean.hidden + u.mean.logit + u.regularizer);
         log_and_print_update(p, &u);
     }
     free(losses);

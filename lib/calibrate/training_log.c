@@ -63,7 +63,7 @@ static double get_alpha(const struct coefficients *c, size_t i, const void *cont
     return c->alpha[i];
 }
 
-/* ---- recognising ----------------------------------------------------------------------------- */
+/* ---- recognizing ----------------------------------------------------------------------------- */
 
 static bool starts_with(const char *text, const char *start)
 {
@@ -118,7 +118,7 @@ int training_log_write_update(FILE *log, const struct training_log_update *u,
     }
     write_number_field(out, ", \"mean_hidden\": ", u->mean.hidden);
     write_number_field(out, ", \"mean_logit\": ", u->mean.logit);
-    write_number_field(out, ", \"mean_reg\": ", u->regulariser);
+    write_number_field(out, ", \"mean_reg\": ", u->regularizer);
     fputs(", \"alpha\": ", out);
     write_coefficients(out, c, names, get_alpha, NULL);
     return write_line(log, out, &text);
@@ -144,11 +144,11 @@ static double get_mean_gradient(const struct coefficients *c, size_t i, const vo
     return c->gradient[i] / (double)((const struct gradient_report *)context)->n;
 }
 
-static double compute_regulariser_gradient(const struct coefficients *c, size_t i,
+static double compute_regularizer_gradient(const struct coefficients *c, size_t i,
                                            const void *context)
 {
     const struct gradient_report *r = context;
-    return r->gamma * coefficients_regulariser_gradient(c, i, r->squared);
+    return r->gamma * coefficients_regularizer_gradient(c, i, r->squared);
 }
 
 static void write_sample_losses(FILE *out, const struct gradient_report *r, size_t i)
@@ -172,12 +172,12 @@ void training_log_write_gradients(FILE *out, const struct gradient_report *r,
     write_number_field(out, "],\n \"mean_hidden\": ", mean.hidden);
     write_number_field(out, ",\n \"mean_logit\": ", mean.logit);
     write_number_field(out,
-                       ",\n \"regulariser\": ", r->gamma * coefficients_regulariser(c, r->squared));
+                       ",\n \"regulariser\": ", r->gamma * coefficients_regularizer(c, r->squared));
     fputs(",\n \"alpha\": ", out);
     write_coefficients(out, c, names, get_alpha, NULL);
     fputs(",\n \"grad_alignment\": ", out);
     write_coefficients(out, c, names, get_mean_gradient, r);
     fputs(",\n \"grad_regulariser\": ", out);
-    write_coefficients(out, c, names, compute_regulariser_gradient, r);
+    write_coefficients(out, c, names, compute_regularizer_gradient, r);
     fputs("}\n", out);
 }

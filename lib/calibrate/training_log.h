@@ -14,7 +14,7 @@ struct training_log_names {
 };
 
 /* Is it the beginning of a log? Of a report of losses and gradients? Both are
- * atomic_file_recognisers. */
+ * atomic_file_recognizers. */
 bool training_log_is_log(const char *beginning);
 bool training_log_is_gradients(const char *beginning);
 
@@ -24,7 +24,7 @@ struct training_log_update {
     uint64_t epoch, update, samples;
     double lr, grad_norm; /* left out if update is 0 */
     struct loss mean;
-    double regulariser; /* gamma R */
+    double regularizer; /* gamma R */
 };
 /* Writes a line. Returns -1 with the reason in errno. */
 int training_log_write_update(FILE *log, const struct training_log_update *u,
@@ -41,7 +41,7 @@ struct gradient_report {
     const struct loss *losses;    /* [sample] */
     size_t n;
     double gamma;
-    bool squared; /* of the regulariser */
+    bool squared; /* of the regularizer */
 };
 void training_log_write_gradients(FILE *out, const struct gradient_report *r,
                                   const struct coefficients *c,

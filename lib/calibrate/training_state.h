@@ -29,7 +29,7 @@ uint64_t training_state_compute_key(struct stage *s, const struct header *h,
 void training_state_end_epoch(struct training_state *s, double mean_loss,
                               const struct coefficients *c);
 
-/* Is it the beginning of a saved state? An atomic_file_recogniser. */
+/* Is it the beginning of a saved state? An atomic_file_recognizer. */
 bool training_state_is_state(const char *beginning);
 /* Replaces the file atomically. */
 int training_state_save(const char *path, const struct training_state *s,

@@ -1,4 +1,4 @@
-/* The auxiliary files of a checkpoint: config.json, tokenizer files, code, licences; not weights,
+/* The auxiliary files of a checkpoint: config.json, tokenizer files, code, licenses; not weights,
  * indexes, sub-folders or hidden files.
  *
  * An auxiliary_list owns its list until auxiliary_list_free; files and texts belong to the

@@ -23,7 +23,7 @@ struct gguf_model;
 
 /* A path is one of a model, or "PATH#KEY" (model_path.h). Opens a folder (model.safetensors, shards
  * with an index, pytorch_model*.bin, or one GGUF model), one weight file, or an archive of such a
- * folder, recognised by content. Of a split GGUF model the path of any file names all. An archive
+ * folder, recognized by content. Of a split GGUF model the path of any file names all. An archive
  * is unpacked to unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are
  * written to `notes`, one per line, unless it is NULL. NULL on error. */
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
@@ -91,7 +91,7 @@ const char *ckpt_shard_file(const struct ckpt *c, size_t shard);
  * reference. 0: there are none, and *metadata is NULL. -1: error. */
 int ckpt_read_metadata(const struct ckpt *c, size_t shard, json_t **metadata, struct error *e);
 
-/* The auxiliary files: config.json, tokenizer files, code, licences; not weights, indexes,
+/* The auxiliary files: config.json, tokenizer files, code, licenses; not weights, indexes,
  * sub-folders or hidden files. A GGUF model without a config.json has one from its metadata. */
 size_t ckpt_auxiliary_file_count(const struct ckpt *c);
 const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i);

@@ -1,4 +1,4 @@
-/* Formats of weight files and archives, recognised by their first bytes. */
+/* Formats of weight files and archives, recognized by their first bytes. */
 #ifndef TV_FILE_FORMAT_H
 #define TV_FILE_FORMAT_H
 

@@ -227,10 +227,10 @@ const struct foreign_format *foreign_format_of_name(const char *name)
 }
 
 /* A .distcp file starts with the zip of its first tensor. */
-const struct foreign_format *foreign_format_of_file(const char *name, bool recognised)
+const struct foreign_format *foreign_format_of_file(const char *name, bool recognized)
 {
     const struct foreign_format *f = foreign_format_of_name(name);
-    return !recognised || f == &distributed ? f : NULL;
+    return !recognized || f == &distributed ? f : NULL;
 }
 
 int foreign_format_set_error(const char *file, const struct foreign_format *f, struct error *e)

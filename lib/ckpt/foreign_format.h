@@ -1,4 +1,4 @@
-/* Formats of weights and archives that are not supported, recognised by content or by name, so that
+/* Formats of weights and archives that are not supported, recognized by content or by name, so that
  * an error says what a file is and what to do. Sources: the formats' documents, named in the .c. */
 #ifndef TV_FOREIGN_FORMAT_H
 #define TV_FOREIGN_FORMAT_H
@@ -20,9 +20,9 @@ const struct foreign_format *foreign_format_detect(const unsigned char *bytes, s
 const struct foreign_format *foreign_format_of_zip(const struct zip *z);
 /* From the name of a file. */
 const struct foreign_format *foreign_format_of_name(const char *name);
-/* The same; NULL if the contents were recognised, unless the name says that the file is only a part
+/* The same; NULL if the contents were recognized, unless the name says that the file is only a part
  * of a checkpoint. */
-const struct foreign_format *foreign_format_of_file(const char *name, bool recognised);
+const struct foreign_format *foreign_format_of_file(const char *name, bool recognized);
 
 /* "FILE is an ONNX model; ADVICE"; returns -1. */
 int foreign_format_set_error(const char *file, const struct foreign_format *f, struct error *e);

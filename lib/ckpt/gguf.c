@@ -29,7 +29,7 @@ static int read_counts(struct gguf_cursor *c, uint64_t *tensors, uint64_t *pairs
         return error_set(e, "%s is of version %llu of GGUF; versions 2 and 3 are supported",
                          c->file, (unsigned long long)version);
     if (*tensors > c->size / SMALLEST_TENSOR)
-        return error_set(e, "%s: its header announces %llu tensors, for which it is too small",
+        return error_set(e, "%s: its header announces %llu tensors, more than it has room for",
                          c->file, (unsigned long long)*tensors);
     return 0;
 }
@@ -150,7 +150,7 @@ static int read_tensor_list(struct gguf *g, struct gguf_cursor *c, uint64_t n, u
     struct name_index names = {0};
     *data_size = 0;
     if (n > (c->size - c->position) / SMALLEST_TENSOR)
-        return error_set(e, "%s: its header announces %llu tensors, for which it is too small",
+        return error_set(e, "%s: its header announces %llu tensors, more than it has room for",
                          g->file, (unsigned long long)n);
     g->tensors = arena_alloc(&g->arena, (size_t)n, sizeof *g->tensors);
     for (size_t i = 0; i < n; i++) {

@@ -56,7 +56,7 @@ static int read_fixed_size(struct gguf_cursor *c, struct gguf_value *v, enum ggu
     if (v->count > (c->size - c->position) / size)
         return error_set(e,
                          "%s: metadata %.200s needs %llu values of %zu bytes, but the file has "
-                         "only %zu bytes more",
+                         "only %zu more bytes",
                          c->file, v->key, (unsigned long long)v->count, size,
                          c->size - c->position);
     v->data_size = (size_t)v->count * size;
@@ -122,7 +122,7 @@ int gguf_metadata_read(struct gguf_metadata *m, struct gguf_cursor *c, uint64_t 
 {
     if (n > (c->size - c->position) / SMALLEST_PAIR)
         return error_set(e,
-                         "%s: its header announces %llu metadata pairs, for which it is too small",
+                         "%s: its header announces %llu metadata pairs, more than it has room for",
                          c->file, (unsigned long long)n);
     m->file = c->file;
     m->values = arena_alloc(a, (size_t)n, sizeof *m->values);

@@ -38,7 +38,7 @@ enum model_file_kind {
     MODEL_FILE_WEIGHTS,     /* .safetensors, .bin, ...: may contain tensors */
     MODEL_FILE_UNSUPPORTED, /* weights in a format that is not supported */
     MODEL_FILE_INDEX,       /* lists the shard of each tensor */
-    MODEL_FILE_AUXILIARY    /* everything else: config, tokenizer, code, licences */
+    MODEL_FILE_AUXILIARY    /* everything else: config, tokenizer, code, licenses */
 };
 /* The kind of a file, from its name. */
 enum model_file_kind model_files_kind_of(const char *name);
@@ -73,7 +73,7 @@ char *model_files_read(struct model_file *file, struct error *e);
 /* An error if a mapped file has changed since. Files of archives are not checked. */
 int model_files_check_unchanged(const struct model_files *f, struct error *e);
 /* Lets the kernel drop the pages of these bytes and of up to 2 MiB around them, because the kernel
- * maps a page together with its neighbours. They are read again when they are used. */
+ * maps a page together with its neighbors. They are read again when they are used. */
 void model_files_release_pages(const struct model_file *file, const unsigned char *from,
                                size_t size);
 /* The same for bytes of a file that is read sequentially: pages are dropped in batches, and after

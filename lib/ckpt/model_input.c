@@ -39,16 +39,16 @@ int model_input_is_weight_zip(struct model_file *file, struct error *e)
 {
     if (model_files_map_file(file, e) < 0)
         return -1;
-    return npz_recognise(file->title, file->bytes, file->size)
+    return npz_recognize(file->title, file->bytes, file->size)
                ? 1
-               : torch_file_recognise(file->title, file->bytes, file->size, e);
+               : torch_file_recognize(file->title, file->bytes, file->size, e);
 }
 
 int model_input_decompress_npz(struct model_file *file, const char *spool, FILE *notes,
                                struct error *e)
 {
     if (file_format_detect(file->bytes, file->size) != FILE_FORMAT_ZIP ||
-        !npz_recognise(file->title, file->bytes, file->size) ||
+        !npz_recognize(file->title, file->bytes, file->size) ||
         !npz_decompress_is_needed(file->title, file->bytes, file->size))
         return 0;
     int fd = spool_open_temporary_file(spool, e);

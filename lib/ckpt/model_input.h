@@ -1,4 +1,4 @@
-/* Weight files and archives that are recognised by content, and copied to an unlinked temporary
+/* Weight files and archives that are recognized by content, and copied to an unlinked temporary
  * file where they cannot be mapped in place: compressed files, and input from pipes. The
  * model_files owns the copies. */
 #ifndef TV_MODEL_INPUT_H

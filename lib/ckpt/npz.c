@@ -15,7 +15,7 @@ static bool is_npy_name(const char *name)
     return n > 4 && strcmp(name + n - 4, ".npy") == 0;
 }
 
-bool npz_recognise(const char *file, const unsigned char *bytes, size_t size)
+bool npz_recognize(const char *file, const unsigned char *bytes, size_t size)
 {
     struct zip z;
     struct error ignored;

@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 /* Is every record of this zip a .npy file? */
-bool npz_recognise(const char *file, const unsigned char *bytes, size_t size);
+bool npz_recognize(const char *file, const unsigned char *bytes, size_t size);
 /* Adds every array under its name without ".npy". Object and structured arrays, strings,
  * big-endian numbers and other dtypes that a stream does not have are errors. The records are
  * uncompressed. */

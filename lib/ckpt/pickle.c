@@ -176,7 +176,7 @@ static int discard_built_attributes(struct pickle *p, struct error *e)
     if (object && (object->kind == PICKLE_DICT || object->kind == PICKLE_OBJECT))
         return 0;
     return pickle_stack_set_error(
-        p, "attributes are set on an object that is not a dict or of a class", e);
+        p, "attributes are set on an object that is neither a dict nor an instance of a class", e);
 }
 
 /* NEWOBJ_EX: like NEWOBJ, with arguments by name, which only opaque objects have. */

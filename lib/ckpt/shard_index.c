@@ -15,7 +15,7 @@ static int check_index_entry(const struct model_files *files, const struct model
             e, "%s puts tensor %.200s into %.200s; shards must be in the folder of the index",
             index->title, tensor, shard);
     if (!model_files_find(files, shard))
-        return error_set(e, "%s: the shard %.200s is missing, which %s lists", path, shard,
+        return error_set(e, "%s: the shard %.200s is missing but listed in %s", path, shard,
                          index->name);
     return 0;
 }

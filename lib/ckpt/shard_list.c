@@ -36,7 +36,7 @@ int shard_list_read_header(struct shard *s, struct error *e)
                          s->tensors.file, size);
     if (format == FILE_FORMAT_SAFETENSORS && s->tensors.key)
         return set_no_dicts_error(s, "a safetensors file", e);
-    bool is_npz = format == FILE_FORMAT_ZIP && npz_recognise(s->tensors.file, bytes, size);
+    bool is_npz = format == FILE_FORMAT_ZIP && npz_recognize(s->tensors.file, bytes, size);
     if (is_npz && s->tensors.key)
         return set_no_dicts_error(s, "an .npz file", e);
     int failed = format == FILE_FORMAT_SAFETENSORS

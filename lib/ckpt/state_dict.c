@@ -127,8 +127,8 @@ static const struct pickle_value *find_by_key(struct stored_tensors *s, struct p
         struct pickle_value *next = find_child(v, rest, &length);
         if (!next) {
             error_set(e, "%s has no key %.200s; the keys of %.*s are: %s", s->file, s->key,
-                      rest == s->key ? 9 : (int)(rest - s->key) - 1,
-                      rest == s->key ? "the whole" : s->key, list_keys(s, v));
+                      rest == s->key ? 8 : (int)(rest - s->key) - 1,
+                      rest == s->key ? "its dict" : s->key, list_keys(s, v));
             return NULL;
         }
         v = next;
@@ -154,7 +154,7 @@ struct node {
 struct search {
     struct node *nodes; /* breadth first */
     size_t n, capacity;
-    bool found_optimiser;
+    bool found_optimizer;
     const struct pickle_value *object; /* an opaque object */
 };
 
@@ -171,13 +171,13 @@ static bool is_weight(const struct pickle_value *v)
             (dtype_is_float(v->tensor->dtype) || dtype_is_quantized(v->tensor->dtype)));
 }
 
-static bool is_optimiser_state(const struct pickle_value *v)
+static bool is_optimizer_state(const struct pickle_value *v)
 {
     return pickle_value_dict_get(v, "state") && pickle_value_dict_get(v, "param_groups");
 }
 
-/* Does the key say that the value belongs to an optimiser: "optimizer_states", "optim_state"? */
-static bool is_optimiser_key(const struct key_text *k)
+/* Does the key say that the value belongs to an optimizer: "optimizer_states", "optim_state"? */
+static bool is_optimizer_key(const struct key_text *k)
 {
     return memmem(k->text, k->length, "optimizer", 9) ||
            memmem(k->text, k->length, "optimiser", 9) ||
@@ -190,8 +190,8 @@ static void add_node(struct search *s, struct pickle_value *v, size_t parent, si
     if (v->visited)
         return;
     v->visited = true;
-    if (is_optimiser_state(v)) {
-        s->found_optimiser = true;
+    if (is_optimizer_state(v)) {
+        s->found_optimizer = true;
         return;
     }
     if (s->n == s->capacity) {
@@ -217,8 +217,8 @@ static void visit_node(struct search *s, size_t i)
         } else if (is_container(value)) {
             struct key_text k;
             format_key(v, c, &k);
-            if (is_optimiser_key(&k))
-                s->found_optimiser = true;
+            if (is_optimizer_key(&k))
+                s->found_optimizer = true;
             else
                 add_node(s, value, i, c);
         } else if (value->kind == PICKLE_OBJECT && !s->object) {
@@ -339,10 +339,10 @@ static int set_none_error(const struct stored_tensors *s, const struct search *s
     if (!is_container(whole) && whole->kind != PICKLE_OBJECT)
         return error_set(e, "%s contains %s; expected a dict of tensors", s->file,
                          state_dict_describe(whole, what, sizeof what));
-    if (search->found_optimiser)
+    if (search->found_optimizer)
         return error_set(
             e,
-            "%s contains the state of an optimiser and no tensors of a model; give the file "
+            "%s contains the state of an optimizer and no tensors of a model; give the file "
             "with the weights",
             s->file);
     if (search->object)

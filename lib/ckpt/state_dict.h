@@ -10,7 +10,7 @@
 /* The dict under s->key, such as "model.state_dict"; "" is the whole. At each level the longest key
  * that matches counts, because keys may contain dots. Items of lists and tuples have their indexes
  * as keys. If s->key is NULL, the only dict with named floating-point tensors that is not part of
- * an optimiser's state: several are an error that lists them. Sets s->key, in the arena of `s`, and
+ * an optimizer's state: several are an error that lists them. Sets s->key, in the arena of `s`, and
  * notes a key that was not given. The values become `visited`. NULL on error. */
 const struct pickle_value *state_dict_find(struct stored_tensors *s, struct pickle_value *whole,
                                            struct error *e);

@@ -91,7 +91,7 @@ static bool is_legacy(const unsigned char *bytes, size_t size)
     return file_format_detect(bytes, size) == FILE_FORMAT_TORCH_LEGACY;
 }
 
-int torch_file_recognise(const char *file, const unsigned char *bytes, size_t size, struct error *e)
+int torch_file_recognize(const char *file, const unsigned char *bytes, size_t size, struct error *e)
 {
     struct zip z;
     if (is_legacy(bytes, size))

@@ -12,7 +12,7 @@
 
 /* 1 if these bytes are a torch file of either format, 0 if they are something else, -1 if they are
  * a damaged zip, or one of weights in another format, which the error names. */
-int torch_file_recognise(const char *file, const unsigned char *bytes, size_t size,
+int torch_file_recognize(const char *file, const unsigned char *bytes, size_t size,
                          struct error *e);
 /* Adds every tensor of the file's dict to `s`, and sets its header and the key of the dict
  * (state_dict.h). Values that are not tensors are skipped with a note. */

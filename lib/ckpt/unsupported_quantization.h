@@ -1,4 +1,4 @@
-/* Quantized weights that are not supported, recognised by the config and by the names and dtypes of
+/* Quantized weights that are not supported, recognized by the config and by the names and dtypes of
  * the tensors: bitsandbytes, GPTQ, AWQ, MXFP4 and others. No data are read.
  *
  * The formats are those of transformers' quantizers, compressed-tensors, ModelOpt and MLX. */

@@ -128,10 +128,11 @@ static int check_checksum(const struct coefficient_table *t, const XXH3_state_t 
     char text[32];
     if (!t->checksum || strcmp(t->checksum, checksum_text(state, text)) == 0)
         return 0;
-    return error_set(e,
-                     "%s was cut or changed: its checksum is %s, expected %s (in a table that was "
-                     "edited on purpose, remove the checksum from the heading)",
-                     t->file, text, t->checksum);
+    return error_set(
+        e,
+        "%s was truncated or edited: its checksum is %s, expected %s (in a table that was "
+        "edited on purpose, remove the checksum from the heading)",
+        t->file, text, t->checksum);
 }
 
 void coefficient_table_print(FILE *out, const struct bytes *rows)

@@ -20,7 +20,7 @@ struct common_options {
 struct stage {
     const struct filter *filter;
     /* In messages: the filter's name, or, for the reader and the writer at the ends of a pipe, that
-     * of the neighbouring stage. */
+     * of the neighboring stage. */
     const char *name;
     struct common_options common;
     void *options; /* the filter's struct of options */

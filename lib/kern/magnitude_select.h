@@ -34,7 +34,7 @@ void magnitude_select_free(struct magnitude_select *s);
  * is allowed, and whole rows make a better sample; fewer only if the block is shorter. */
 size_t magnitude_select_sample_elements(const struct magnitude_select *s);
 /* Bytes of the work area for observing n < 2^32 elements in one call of this round. Work areas are
- * aligned for any type and need no initialisation. */
+ * aligned for any type and need no initialization. */
 size_t magnitude_select_work_size(const struct magnitude_select *s, size_t n);
 /* Scans the n elements x with flat indices from `first` on. */
 void magnitude_select_observe_block(const struct magnitude_select *s, const float *x,

@@ -16,19 +16,19 @@ struct layernorm {
 
 /* ---- mean and variance ----------------------------------------------------------------------- */
 
-/* sum_i (x_i - centre)^power, power 1 or 2 */
-TV_INLINE double sum_of_powers(const float *x, size_t d, double centre, int power)
+/* sum_i (x_i - center)^power, power 1 or 2 */
+TV_INLINE double sum_of_powers(const float *x, size_t d, double center, int power)
 {
     double sums[VECTOR_MATH_LANES] = {0};
     size_t i = 0;
     for (; i + VECTOR_MATH_LANES <= d; i += VECTOR_MATH_LANES)
         for (size_t j = 0; j < VECTOR_MATH_LANES; j++) {
-            double y = (double)x[i + j] - centre;
+            double y = (double)x[i + j] - center;
             sums[j] += power == 1 ? y : y * y;
         }
     for (; i < d; i++)
         sums[0] +=
-            power == 1 ? (double)x[i] - centre : ((double)x[i] - centre) * ((double)x[i] - centre);
+            power == 1 ? (double)x[i] - center : ((double)x[i] - center) * ((double)x[i] - center);
     for (size_t j = 1; j < VECTOR_MATH_LANES; j++)
         sums[0] += sums[j];
     return sums[0];

@@ -38,8 +38,8 @@ static int read_input_ids(const struct samples_file *f, struct sample *s, const 
     if (s->n == 0)
         return sample_error(s, e, "input_ids is empty");
     if (s->n > a->max_positions)
-        return sample_error(s, e, "the sample has %zu tokens, the model takes at most %zu", s->n,
-                            a->max_positions);
+        return sample_error(s, e, "the sample has %zu tokens, but the model accepts at most %zu",
+                            s->n, a->max_positions);
     uint32_t *ids = arena_alloc(&f->all->arena, s->n, sizeof *ids);
     for (size_t t = 0; t < s->n; t++) {
         const json_t *id = json_array_get(list, t);

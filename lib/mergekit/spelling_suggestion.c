@@ -9,7 +9,7 @@ static size_t min(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* The edit distance: insertions, deletions, substitutions and swaps of neighbours that turn one
+/* The edit distance: insertions, deletions, substitutions and swaps of neighbors that turn one
  * word into the other (Damerau-Levenshtein, optimal string alignment). */
 static size_t edit_distance(const char *a, const char *b)
 {

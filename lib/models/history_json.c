@@ -61,7 +61,8 @@ struct parser {
 
 static int set_format_error(const struct parser *p, const char *expected)
 {
-    return error_set(p->e, "%s: its history is not one of tvtools: expected %s", p->file, expected);
+    return error_set(p->e, "%s: its history was not written by tvtools: expected %s", p->file,
+                     expected);
 }
 
 /* A string of the step; "" with an error if there is none. */

@@ -1,5 +1,5 @@
 /* A model that an operand names, opened for reading: a checkpoint or a saved stream of weights,
- * recognised by content. A range of its layers can be selected.
+ * recognized by content. A range of its layers can be selected.
  *
  * A model_source owns what its functions return until model_source_close. After model_source_open
  * (and model_source_select_layers) several threads may use it at once. */

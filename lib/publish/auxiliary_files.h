@@ -1,5 +1,5 @@
 /* The auxiliary files of a new checkpoint, copied from a source model: an updated config.json, the
- * tokenizer files, and others that belong to any model (code, licences, settings). README.md and
+ * tokenizer files, and others that belong to any model (code, licenses, settings). README.md and
  * the index are not copied. */
 #ifndef TV_AUXILIARY_FILES_H
 #define TV_AUXILIARY_FILES_H

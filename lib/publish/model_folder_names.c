@@ -37,7 +37,7 @@ bool model_folder_names_contain(const char *name)
         "mergekit_config.yml", "trainer_state.json", USED_WEIGHTS_FILE,
         /* tokenizers that tokenizer_files.h does not list */
         "*.tiktoken",
-        /* cards and licences */
+        /* cards and licenses */
         "README*", "LICENSE*", "LICENCE*", "NOTICE*", "Notice*", "USE_POLICY*", "CITATION*",
         ".gitattributes",
         /* code of the model */

@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-/* Is it the name of a config, a tokenizer file, a card, a licence or code, as transformers, the
+/* Is it the name of a config, a tokenizer file, a card, a license or code, as transformers, the
  * Hugging Face Hub and tvtools write them, or one that was added? */
 bool model_folder_names_contain(const char *name);
 /* Adds the name of a file that is copied from a model to the new folder: the folder that it

@@ -413,7 +413,7 @@ int partial_checkpoint_write_file(struct partial_checkpoint *p, const char *name
         fs_hash_file(p->folder.model, name, 0, &written, &hash))
         return write_error(p, name, e);
     if (written != size || hash != XXH3_64bits(bytes, size))
-        return error_set(e, "cannot write %s in %s: it has other contents on the disk", name,
+        return error_set(e, "cannot write %s in %s: its contents on the disk differ", name,
                          p->folder.name);
     json_object_set_new(p->files, name, shard_records_encode_hash(hash));
     return 0;

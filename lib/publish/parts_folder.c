@@ -233,8 +233,7 @@ static int check_header(const struct parts_folder *f, const struct shard *s, str
     if (hash == XXH3_64bits(s->header, s->header_size) &&
         (uint64_t)st.st_size == s->header_size + s->data_size)
         return 0;
-    return error_set(e, "cannot write %s in %s: it has other contents on the disk", s->name,
-                     f->name);
+    return error_set(e, "cannot write %s in %s: its contents on the disk differ", s->name, f->name);
 }
 
 int parts_folder_write_header(const struct parts_folder *f, const struct shard *s, struct error *e)

@@ -3,7 +3,7 @@
  *     .OUT.partial-XXXXXX/manifest    the names of what was created in model/; held locked
  *     .OUT.partial-XXXXXX/model/      the future OUT, or the folder of a future single file
  *
- * Only its owner may enter it. What a killed process left is recognised by name, owner, manifest
+ * Only its owner may enter it. What a killed process left is recognized by name, owner, manifest
  * and lock; temporary_folder_remove_abandoned removes what the manifest lists and nothing else.
  *
  * A temporary_folder owns its names and descriptors until temporary_folder_close. */

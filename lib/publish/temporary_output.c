@@ -164,7 +164,7 @@ int temporary_output_rewrite_start(struct temporary_output *t, const char *name,
                                    size_t size, struct error *e)
 {
     if (size != find_file(t, name)->start)
-        return error_set(e, "cannot write %s/%s: its header would have %zu bytes in place of %zu",
+        return error_set(e, "cannot write %s/%s: its header would have %zu bytes instead of %zu",
                          t->target->path, name, size, find_file(t, name)->start);
     int fd = temporary_output_reopen_file(t, name);
     return fd < 0 ? write_error(t, name, e) : write_start(t, fd, name, bytes, size, e);
@@ -195,15 +195,15 @@ static int compare_file(const struct temporary_output *t, const struct temporary
 {
     uint64_t size, hash;
     if ((uint64_t)st->st_size != f->length)
-        return error_set(e, "cannot write %s: %s has %llu bytes on the disk in place of %llu",
+        return error_set(e, "cannot write %s: %s has %llu bytes on the disk instead of %llu",
                          t->target->path, f->name, (unsigned long long)st->st_size,
                          (unsigned long long)f->length);
     if (fs_hash_range(fd, 0, f->start, &size, &hash))
         return error_set(e, "cannot read %s of %s back: %s", f->name, t->target->path,
                          strerror(errno));
     if (f->start && (size != f->start || hash != f->hash))
-        return error_set(e, "cannot write %s: %s has other contents on the disk", t->target->path,
-                         f->name);
+        return error_set(e, "cannot write %s: the contents of %s on the disk differ",
+                         t->target->path, f->name);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* Runs a pipeline as the shell would. Neighbouring commands that are our filters become one chain
+/* Runs a pipeline as the shell would. Neighboring commands that are our filters become one chain
  * in one process; any other command, and each <( ... ), runs as a separate process, connected by
  * pipes. */
 #ifndef TV_PIPELINE_RUN_H

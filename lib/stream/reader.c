@@ -58,7 +58,7 @@ static int wait_for_input(struct reader *r, struct error *e)
         return 0;
     while (poll(events, 2, -1) < 0 && errno == EINTR)
         ;
-    return events[1].revents ? error_set(e, "reading %s was stopped", r->what) : 0;
+    return events[1].revents ? error_set(e, "reading %s was interrupted", r->what) : 0;
 }
 
 /* Reads up to `size` bytes from the descriptor; 0 at the end of the input, -1 on error. */

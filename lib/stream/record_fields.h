@@ -16,7 +16,7 @@ struct record_fields {
     bool failed;
 };
 
-/* Unpacks `size` bytes of one encoded map into `zone`, which it initialises; the caller destroys
+/* Unpacks `size` bytes of one encoded map into `zone`, which it initializes; the caller destroys
  * the zone, also after an error. */
 msgpack_object_map record_fields_open_map(struct record_fields *p, const unsigned char *map,
                                           size_t size, msgpack_zone *zone);

@@ -355,7 +355,7 @@ static int read_tensor_line(struct parser *p, struct tensor *t, struct error *e)
             return -1;
     }
     if (tensor_elements(t) > 8 * p->size) /* a byte of text has at most eight elements */
-        return text_scanner_set_error(&p->lines.scanner, e, "tensor %s is larger than this text",
+        return text_scanner_set_error(&p->lines.scanner, e, "tensor %s is larger than the text",
                                       t->name);
     text_lines_next(&p->lines);
     return 0;

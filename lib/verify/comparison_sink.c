@@ -215,7 +215,7 @@ static int init_contents(struct sink *own, const struct header *h, const char *f
                                                         .fill = !o->no_fill};
     if (!is_gguf && o->dtype == GGUF_ENCODING_Q8_0)
         return error_set(
-            e, "the history of %s has a pack with --dtype=q8_0, but it is no GGUF file", file);
+            e, "the history of %s has a pack with --dtype=q8_0, but it is not a GGUF file", file);
     if (checkpoint_contents_init(&own->contents, header_copy(h), own->base, &options, e))
         return -1;
     enum dtype dtype = o->dtype != DTYPE_NONE ? o->dtype : own->contents.header->input_rounding;

@@ -36,7 +36,7 @@ struct builder {
 
 static int set_invalid(const struct builder *b, const char *what)
 {
-    return error_set(b->e, "its history is not one of tvtools: step %zu: %s", b->steps, what);
+    return error_set(b->e, "its history was not written by tvtools: step %zu: %s", b->steps, what);
 }
 
 static bool ends_with_pack(const struct history *h)
@@ -250,7 +250,7 @@ static int add_calibration(struct builder *b, struct pipeline *to)
     struct verification_plan *p = b->plan;
     if (!b->recorded->weights || to != &p->merge.pipeline)
         return error_set(b->e,
-                         "cannot be verified beyond step %zu: the model does not carry the "
+                         "cannot be verified at step %zu: the model does not carry the "
                          "weights that calibrate has learned",
                          b->steps);
     p->carries_weights = true;
@@ -264,8 +264,8 @@ static int check_weights_are_kept(const struct builder *b, const struct recorded
     for (size_t i = 0; i < sizeof setters / sizeof *setters && b->plan->carries_weights; i++)
         if (strcmp(s->filter->name, setters[i]) == 0)
             return error_set(b->e,
-                             "cannot be verified beyond step %zu: %s follows calibrate, and the "
-                             "model carries only the weights that are their product",
+                             "cannot be verified at step %zu: %s follows calibrate, and the "
+                             "model carries only the product of both weights",
                              b->steps, setters[i]);
     return 0;
 }
@@ -340,9 +340,7 @@ static int add_steps(struct builder *b, const struct history *history, size_t n,
 {
     struct recorded_step s;
     if (n == 0)
-        return error_set(b->e,
-                         "cannot be verified: the history of an input of step %zu is "
-                         "unknown",
+        return error_set(b->e, "cannot be verified: step %zu has an input without a history",
                          b->steps);
     for (size_t i = 0; i < n; i++)
         if (read_step(b, &history->steps[i], &s) || check_position(b, &s, i == 0) ||

@@ -1,5 +1,5 @@
 /* Finds the inputs of a recorded merge among the operands of the user: NAME=PATH, or paths of
- * models, of other files, and of folders that contain them. Models are recognised by their
+ * models, of other files, and of folders that contain them. Models are recognized by their
  * fingerprint, other files by their hash. No other path is ever opened.
  *
  * An input_search owns what it returns until input_search_free. */

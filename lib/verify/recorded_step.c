@@ -51,11 +51,11 @@ static int check_filter(const struct recorded_step *s, const struct history_step
                         size_t number, struct error *e)
 {
     if (!s->filter)
-        return error_set(e, "cannot be verified beyond step %zu: %s is not part of tvtools", number,
+        return error_set(e, "cannot be verified at step %zu: %s is not part of tvtools", number,
                          from->tool);
     bool computes = s->filter->role == ROLE_FILTER && !s->filter->operands_are_files;
     if (s->kind == RECORDED_STEP_FILTER && !computes)
-        return error_set(e, "cannot be verified beyond step %zu: %s is no step of a merge", number,
+        return error_set(e, "cannot be verified at step %zu: %s does not merge", number,
                          from->tool);
     return 0;
 }
@@ -64,7 +64,7 @@ static int check_filter(const struct recorded_step *s, const struct history_step
 
 static int set_refusal(const struct reading *r, const char *word)
 {
-    return error_set(r->e, "its history is not one of tvtools: step %zu, %s: unexpected %s",
+    return error_set(r->e, "its history was not written by tvtools: step %zu, %s: unexpected %s",
                      r->number, r->step->filter->name, word);
 }
 
@@ -109,8 +109,8 @@ static int parse_value(struct reading *r, const struct stage_option *o, const ch
     struct error own;
     if (stage_parse_option(r->stage, o, value, &own) == 0)
         return 0;
-    return error_set(r->e, "its history is not one of tvtools: step %zu, %s: %.500s", r->number,
-                     r->step->filter->name, own.text);
+    return error_set(r->e, "its history was not written by tvtools: step %zu, %s: %.500s",
+                     r->number, r->step->filter->name, own.text);
 }
 
 /* Checks the value of an option that a history may have. */
@@ -174,6 +174,12 @@ static int read_operand(struct reading *r, const char *word)
     return rules.row ? parse_value(r, &rules, word) : 0;
 }
 
+static int set_missing(const struct reading *r, const char *what)
+{
+    return error_set(r->e, "its history was not written by tvtools: step %zu, %s: expected %s",
+                     r->number, r->step->filter->name, what);
+}
+
 /* ---- the step -------------------------------------------------------------------------------- */
 
 static int read_words(struct reading *r, const struct history_step *from)
@@ -189,9 +195,9 @@ static int read_words(struct reading *r, const struct history_step *from)
     }
     for (size_t i = 0; i < r->n_options; i++)
         if (r->options[i].row->required && !r->stage->given[i])
-            return error_set(r->e,
-                             "its history is not one of tvtools: step %zu, %s: --%s is missing",
-                             r->number, from->tool, r->options[i].row->name);
+            return error_set(
+                r->e, "its history was not written by tvtools: step %zu, %s: --%s is missing",
+                r->number, from->tool, r->options[i].row->name);
     return 0;
 }
 
@@ -205,15 +211,14 @@ static int check_models(const struct reading *r, const struct history_step *from
     if (!reads_models && s->kind != RECORDED_STEP_STREAMS)
         return from->n_parents ? set_refusal(r, "parents") : 0;
     if (s->kind == RECORDED_STEP_STREAMS)
-        return from->n_parents ? 0 : set_refusal(r, "lack of parents");
+        return from->n_parents ? 0 : set_missing(r, "a history for each input");
     if ((from->n_fingerprints && from->n_fingerprints != n) ||
         (from->n_parents && from->n_parents != n))
         return set_refusal(r, "number of models");
     if (s->kind == RECORDED_STEP_MODELS && n == 0 && s->filter->source.only_with_operands)
         r->step->kind = RECORDED_STEP_FILTER; /* tv-extract of a stream */
-    return s->kind != RECORDED_STEP_PACK && n < s->filter->min_operands
-               ? set_refusal(r, "lack of models")
-               : 0;
+    return s->kind != RECORDED_STEP_PACK && n < s->filter->min_operands ? set_missing(r, "a model")
+                                                                        : 0;
 }
 
 int recorded_step_read(struct recorded_step *s, const struct history_step *from, size_t number,

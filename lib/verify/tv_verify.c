@@ -30,8 +30,8 @@ static const struct filter descriptor = {
     .name = "tv verify",
     .summary = "Compute a merge again, as the merged model records it, and compare the tensors",
     .operands = "MODEL [NAME=PATH | PATH]...",
-    .notes = "A PATH is an input of the merge or a folder of inputs, which are recognised by their "
-             "fingerprints; files that were options are recognised by their hashes. Nothing is "
+    .notes = "A PATH is an input of the merge or a folder of inputs, which are recognized by their "
+             "fingerprints; files that were options are recognized by their hashes. Nothing is "
              "written. Exit status: 0 equal, 1 different, 2 failure.\n\n"
              "  tv verify merged base math code",
     .options_size = sizeof(struct options),

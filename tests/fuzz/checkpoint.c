@@ -1,4 +1,4 @@
-/* A file as a model: its format is recognised, and all tensors are read. */
+/* A file as a model: its format is recognized, and all tensors are read. */
 #include "ckpt.h"
 #include "fuzz.h"
 

@@ -27,7 +27,7 @@ static void decompress_and_read(const uint8_t *bytes, size_t size)
     if (npz_decompress_records("input", bytes, size, fd, &e) == 0) {
         size_t n = (size_t)lseek(fd, 0, SEEK_END);
         void *copy = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (npz_recognise("input", copy, n) && !npz_decompress_is_needed("input", copy, n))
+        if (npz_recognize("input", copy, n) && !npz_decompress_is_needed("input", copy, n))
             list_and_read(copy, n);
         munmap(copy, n);
     }
@@ -37,7 +37,7 @@ static void decompress_and_read(const uint8_t *bytes, size_t size)
 void fuzz_one(const uint8_t *bytes, size_t size)
 {
     uint8_t *copy = fuzz_copy(bytes, size);
-    if (npz_recognise("input", copy, size)) {
+    if (npz_recognize("input", copy, size)) {
         if (npz_decompress_is_needed("input", copy, size))
             decompress_and_read(copy, size);
         else

@@ -20,7 +20,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     static const char *const keys[] = {"", "model", "model.state_dict", "state_dict.0", "a.b.c."};
     struct error e;
     uint8_t *copy = fuzz_copy(bytes, size);
-    if (torch_file_recognise("input", copy, size, &e) > 0) {
+    if (torch_file_recognize("input", copy, size, &e) > 0) {
         read_dict(copy, size, NULL);
         read_dict(copy, size, keys[size % (sizeof keys / sizeof *keys)]);
     }

@@ -309,7 +309,7 @@ refuse("no-tensor.bin", "without tensors", archive(dump(state(epoch=1))))
 # Dicts in dicts, and objects that are never constructed.
 two = tensor(s, (2,), (1,))
 weights = state(w=two)
-optimiser = {"state": {0: {"exp_avg": two}}, "param_groups": [{"lr": 1.0}]}
+optimizer = {"state": {0: {"exp_avg": two}}, "param_groups": [{"lr": 1.0}]}
 opaque = {"args": argparse.Namespace(lr=0.1, w=[1, {2}]), "path": pathlib.PurePosixPath("a/b"),
           "when": datetime.datetime(2020, 1, 2), "part": functools.partial(print, 1, sep=""), "set": {1, 2},
           "frozen": frozenset([1]), "bytes": b"abc", "array": bytearray(b"abc"), "complex": 1j, "class": io.BytesIO,
@@ -318,7 +318,7 @@ recursive = ([],)
 recursive[0].append(recursive)
 for protocol in (2, 3, 4, 5):
     accept("protocol%d.bin" % protocol, 1, "w", [0, 1],
-           archive(dump({"model": {"state_dict": weights, "recursive": recursive}, **opaque, "optimizer": optimiser}, protocol), six))
+           archive(dump({"model": {"state_dict": weights, "recursive": recursive}, **opaque, "optimizer": optimizer}, protocol), six))
     accept("old-protocol%d.bin" % protocol, 1, "w", [0, 3, 1, 4, 2, 5], old(protocol=protocol))
 accept("wrapped.bin", 1, "w", [0, 1], archive(dump({"state_dict": weights}), six))
 accept("wrapped.bin#state_dict", 1, "w", [0, 1])
@@ -331,7 +331,7 @@ accept("metadata.bin", 1, "w", [0, 1], archive(dump(state(w=Call(rebuild, *two.a
 accept("statistics.bin", 1, "w", [0, 1], archive(dump(
     {"state_dict": weights, "callbacks": {"best": {"x": tensor(s, (), ())}}, "rng": [two]}), six))
 choices = {"epoch": 3, "model": {"state_dict": weights, "a.b": state(v=two)}, "model.a": {"c": state(u=two)},
-           "models": [weights, state(t=tensor(s, (), ()))], "best": tensor(s, (), (), 5), "optimizer": optimiser}
+           "models": [weights, state(t=tensor(s, (), ()))], "best": tensor(s, (), (), 5), "optimizer": optimizer}
 refuse("choices.bin", "choices.bin#model.a.c' (1 tensor: u)", archive(dump(choices), six))
 accept("choices.bin#model.state_dict", 1, "w", [0, 1])
 accept("choices.bin#model.a.c", 1, "u", [0, 1])
@@ -352,7 +352,7 @@ refuse("bytes-keys.bin", "the keys of the tensors are bytes", archive(dump({b"w"
 refuse("mixed-keys.bin", "the key of a tensor is a number", archive(dump({"w": two, 0: two}), six))
 refuse("list.bin", "without names", archive(dump([two]), six))
 refuse("bare.bin", "contains a tensor; expected a dict", archive(dump(two), six))
-refuse("optimiser.bin", "the state of an optimiser", archive(dump(optimiser), six))
+refuse("optimizer.bin", "the state of an optimizer", archive(dump(optimizer), six))
 refuse("whole-model.bin", "an object made by models.Net, which is never called", archive(dump(Call(Net, {"w": two})), six))
 refuse("buffers.bin", "out-of-band buffers", archive(b"\x80\x05\x97."))
 refuse("extension.bin", "extension registry", archive(b"\x80\x02\x82\x01."))

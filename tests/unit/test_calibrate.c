@@ -1,4 +1,4 @@
-/* Training of coefficients: AdamW and its schedule, the regulariser, the chunks of Expert
+/* Training of coefficients: AdamW and its schedule, the regularizer, the chunks of Expert
  * Merging++; and the gradient of the loss with respect to the coefficients, against finite
  * differences. */
 #include "adamw.h"
@@ -92,16 +92,16 @@ static void check_ranges(void)
     CHECK(c.ranges[2].first == 2 && c.ranges[2].chunks == 3);
     for (size_t i = 0; i < c.n_all; i++) {
         coefficients_set_alpha(&c, i, 0.3);
-        c.centre[i] = c.alpha[i];
+        c.center[i] = c.alpha[i];
     }
-    CHECK(coefficients_regulariser(&c, false) == 0 &&
-          coefficients_regulariser_gradient(&c, 0, 0) == 0);
+    CHECK(coefficients_regularizer(&c, false) == 0 &&
+          coefficients_regularizer_gradient(&c, 0, 0) == 0);
     coefficients_set_alpha(&c, 3, 0.7);
-    coefficients_set_alpha(&c, 9, 0.9); /* frozen: not in the regulariser */
-    CHECK(near(coefficients_regulariser(&c, false), 0.4 / 4));
-    CHECK(near(coefficients_regulariser(&c, true), 0.16 / 4));
-    CHECK(near(coefficients_regulariser_gradient(&c, 3, false), 0.25));
-    CHECK(near(coefficients_regulariser_gradient(&c, 3, true), 0.2));
+    coefficients_set_alpha(&c, 9, 0.9); /* frozen: not in the regularizer */
+    CHECK(near(coefficients_regularizer(&c, false), 0.4 / 4));
+    CHECK(near(coefficients_regularizer(&c, true), 0.16 / 4));
+    CHECK(near(coefficients_regularizer_gradient(&c, 3, false), 0.25));
+    CHECK(near(coefficients_regularizer_gradient(&c, 3, true), 0.2));
     CHECK(near(coefficients_sigmoid_derivative(&c, 3), 0.21));
     c.r[3] = 0;
     coefficients_compute_alpha(&c);

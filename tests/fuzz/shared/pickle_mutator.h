@@ -145,7 +145,7 @@ static size_t fuzz_mutate_pickle_once(uint8_t *bytes, size_t size, size_t max, u
         for (size_t more = random / 8 % 16; more > 0 && at + n < size; more--)
             n += fuzz_opcode_size(bytes, size, at + n);
         return fuzz_insert(bytes, size, max, to, bytes + at, n);
-    case 3: /* memoised */
+    case 3: /* memoized */
         return fuzz_insert(bytes, size, max, at, (uint8_t[]){'h', (uint8_t)(random >> 8)}, 2);
     case 4:
         fuzz_mutate_part(bytes, &size, max, at, n);
