@@ -350,6 +350,9 @@ END
     tv verify --print merged . >line
     grep -c -- ' --like=chat=./chat OUT$' line
     [ "$(<.answer)" = "equal: 30 tensors, recomputed from math, code" ]
+    tv verify --print merged >line
+    grep -cx 'unpack math code |' line
+    trouble "merged: not found among the operands: code (fingerprint " --print merged math
 }
 
 @test "an answer is not silent about shards that contradict each other and hashes that are unknown" {

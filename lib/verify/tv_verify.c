@@ -229,9 +229,12 @@ static int run_command(struct command *c, const struct filter *const *filters, s
     const struct options *o = c->stage->options;
     if (read_recorded_merge(c, e) || make_plan(c, filters, e))
         return TROUBLE;
+    bool names_only = o->print && c->stage->operands.n == 1;
+    if (!names_only && check_inputs_are_found(c, e))
+        return TROUBLE;
     if (o->print)
         return print_pipelines(c, e) ? TROUBLE : EQUAL;
-    return check_inputs_are_found(c, e) ? TROUBLE : run_pipelines(c, filters, e);
+    return run_pipelines(c, filters, e);
 }
 
 int tv_verify_main(int argc, char **argv, const struct filter *const *filters)

@@ -58,6 +58,8 @@ def all_scenarios():
     # reading models
     for form in ("sharded", "bin", "model.gguf", "math.tar", "math.tar.gz", "math.tar.zst", "math.zip", "mean"):
         add("unpack-" + form, f"unpack {seed}{form} > out")
+    add("unpack-key", f"unpack {seed}last.ckpt#model.state_dict > out")
+    add("extract-key", f"tv-extract {seed}base last.ckpt#model.ema > out", file=("last.ckpt", "last.ckpt"))
     add("unpack-hub", "unpack lab/math > out", env={"HF_HUB_CACHE": "../seed/hub"})
     add("extract", "tv-extract ../seed/base math ../seed/code > out", file=("math", "math/model.safetensors"))
     add("extract-archives", "tv-extract ../seed/base.tar.zst math.tar.zst > out",
@@ -120,6 +122,14 @@ def all_scenarios():
     add("resume-other", resume, before=[other % 1, other % 2], parts=[".out.parts"], again=[resume])
     add("resume-stream", f"{pack} --shards 2 --resume out < {seed}merged", parts=[".out.parts"],
         again=[f"{pack} --shards 2 --resume out < {seed}merged"])
+
+    # computed again
+    verify = "tv verify --quiet --threads=1"
+    add("verify", f"{verify} {seed}made {seed}base {seed}math {seed}code > out")
+    add("verify-search", f"{verify} {seed}made {seed} > out")
+    add("verify-gguf", f"{verify} {seed}made.gguf {seed}model.gguf > out")
+    named = " ".join(f"{name}={seed}{name}" for name in ("base", "math", "code"))
+    add("verify-print", f"tv verify --print {seed}made {named} > out")
 
     # language models
     samples = "--samples ../seed/math.jsonl --samples ../seed/code.jsonl"

@@ -84,8 +84,8 @@ def safetensors(tensors):
     return struct.pack("<Q", len(text)) + text + b"".join(data for _, _, data in tensors.values())
 
 
-def torch_file(tensors):
-    """A .bin as torch.save writes it."""
+def torch_file(tensors, is_training=False):
+    """A .bin as torch.save writes it, or with these tensors as model.state_dict of a training checkpoint."""
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
     storages = {}
     for dtype, name in (("F64", "DoubleStorage"), ("F32", "FloatStorage"), ("F16", "HalfStorage"),
@@ -117,7 +117,11 @@ def torch_file(tensors):
 
     sys.modules.update({"torch": torch, "torch._utils": utils})
     text, out = io.BytesIO(), io.BytesIO()
-    Pickler(text, 2).dump({name: Tensor(str(i), *t) for i, (name, t) in enumerate(tensors.items())})
+    state = {name: Tensor(str(i), *t) for i, (name, t) in enumerate(tensors.items())}
+    if is_training:
+        state = {"epoch": 3, "model": {"state_dict": state, "ema": dict(state)},
+                 "optimizer": {"state": {}, "param_groups": [{"lr": 0.1}]}}
+    Pickler(text, 2).dump(state)
     del sys.modules["torch"], sys.modules["torch._utils"]
     with zipfile.ZipFile(out, "w") as z:
         for name, data in [("data.pkl", text.getvalue()), ("version", b"3\n")] + \
@@ -216,6 +220,7 @@ def make_seed(root, programs):
         subprocess.run(["zstd", "-q", f"{seed}/{name}.tar"], check=True)
     math_model = model(few_tensors(), *experts["math"])
     write_tree(os.path.join(seed, "bin"), dict(SIDE, **{"pytorch_model.bin": torch_file(math_model)}))
+    write_tree(os.path.join(seed, "last.ckpt"), torch_file(math_model, is_training=True))
     blobs = {f"{i:02}": data for i, data in enumerate(read_tree(os.path.join(seed, "math")).values())}
     names = sorted(os.listdir(os.path.join(seed, "math")))
     write_tree(os.path.join(seed, "hub"), {"models--lab--math": {
@@ -235,6 +240,8 @@ def make_seed(root, programs):
                  "unpack math code | combine --normalize=all > mean",
                  "tv-extract base math code | dare-drop --density 0.5 --seed 1 --l1 > dropped",
                  "unpack math | pack --like math --shard-size 1K sharded",
+                 "tv-extract base math code | trim --density 0.5 | combine | pack --base base --shards 2 made",
+                 "unpack model.gguf | pack --like model.gguf made.gguf",
                  "unpack 'math[0:1]' > low", "unpack 'code[1:2]' > high",
                  "tv-extract lm-base math=lm-math code=lm-code > lm-deltas",
                  "calibrate --base lm-base < lm-deltas --samples math.jsonl "
