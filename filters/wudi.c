@@ -3,8 +3,8 @@
  *     minimize over X  sum_k |(X - T_k) L_k'|^2 / |d_k|^2        gradient 2 (X C - D)
  *     C = sum_k L_k' L_k / |d_k|^2               D = sum_k T_k L_k' L_k / |d_k|^2
  *
- *     --optimizer adam      T_k = L_k = d_k; from the sum by Adam (0.9, 0.999, eps 1e-8)       WUDI
- *     --optimizer sgd       T_k = L_k = the r / K largest triplets of d_k; from the mean by SGD
+ *     --optimiser adam      T_k = L_k = d_k; from the sum by Adam (0.9, 0.999, eps 1e-8)       WUDI
+ *     --optimiser sgd       T_k = L_k = the r / K largest triplets of d_k; from the mean by SGD
  *                           with momentum 0.9                                              OptMerge
  *     --centred             L_k as for sgd, T_k = the mean and the r / K largest triplets of
  *                           d_k - mean; from the sum by Adam     OptMerge's code for InternVL
@@ -31,18 +31,18 @@
 #include <string.h>
 
 struct options {
-    int optimizer, matrices;
+    int optimiser, matrices;
     bool centred;
     double lr;
     uint64_t steps;
     const char *name;
 };
 
-enum { OPTIMIZER_ADAM, OPTIMIZER_SGD };
+enum { OPTIMISER_ADAM, OPTIMISER_SGD };
 
 #define FIELD(name) offsetof(struct options, name)
 static const struct option_row rows[] = {
-    {"optimizer", OPTION_CHOICE, FIELD(optimizer), "adam|sgd",
+    {"optimiser", OPTION_CHOICE, FIELD(optimiser), "adam|sgd",
      .help = "adam: WUDI (default); sgd: OptMerge, on truncated task vectors, from their mean",
      .choices = "adam|sgd", .default_value = "adam"},
     {"centred", OPTION_FLAG, FIELD(centred),
@@ -114,7 +114,7 @@ static int truncate_vector(const struct matrix_filter *f, const double *mean, si
 /* Are the task vectors truncated to their largest triplets? */
 static bool truncates(const struct options *o)
 {
-    return o->optimizer == OPTIMIZER_SGD || o->centred;
+    return o->optimiser == OPTIMISER_SGD || o->centred;
 }
 
 /* Rows of L_k */
@@ -146,7 +146,7 @@ static int add_vector(const struct matrix_filter *f, size_t k, const struct opti
     return failed;
 }
 
-/* ---- the optimizers -------------------------------------------------------------------------- */
+/* ---- the optimisers -------------------------------------------------------------------------- */
 
 /* X <- X after `steps` updates */
 static void run_adam(const struct matrix_filter *f, const struct options *options,
@@ -221,7 +221,7 @@ static void divide(double *x, double divisor, size_t n)
 static int optimize(const struct matrix_filter *f, const struct options *options,
                     struct objective *o, double *X, struct error *e)
 {
-    if (options->optimizer == OPTIMIZER_SGD)
+    if (options->optimiser == OPTIMISER_SGD)
         return run_sgd(f, options, o, X, e);
     run_adam(f, options, o, X);
     return 0;
@@ -241,7 +241,7 @@ static int merge_matrix(struct matrix_filter *f, const void *parsed, struct erro
     }
     for (size_t k = 0; k < f->n_vectors && !failed; k++)
         failed = add_vector(f, k, options, mean, &o, e);
-    if (options->optimizer == OPTIMIZER_SGD)
+    if (options->optimiser == OPTIMISER_SGD)
         divide(X, (double)f->n_vectors, size);
     if (!failed)
         failed = optimize(f, options, &o, X, e);
@@ -270,15 +270,14 @@ static size_t count_no_rows(size_t m, size_t n, size_t K)
 static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
-    return o->centred && o->optimizer == OPTIMIZER_SGD
-               ? error_set(e, "--centred needs --optimizer adam")
+    return o->centred && o->optimiser == OPTIMISER_SGD
+               ? error_set(e, "--centred needs --optimiser adam")
                : 0;
 }
 
 static int open_wudi(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return error_set(e, "--centred is for --optimiser adam");
     return matrix_filter_open(s, h, o->matrices, truncates(o) ? count_eigen_rows : count_no_rows,
                               e) ||
                    join_declare_merged_model(h, o->name, 1, SIZE_MAX, e)

@@ -642,7 +642,7 @@ iso_c|lambda: 0.4|rescale 0.4
 iso_cts|lambda: 1|iso-merge --common 0.8
 iso_cts|common_space_fraction: 0.5, tolerance: 1e-4|iso-merge --common 0.5 --tolerance 0.0001
 wudi|steps: 100, lr: 1e-4|wudi --lr 0.0001 --steps 100
-optmerge|lambda: 1|wudi --optimizer sgd
+optmerge|lambda: 1|wudi --optimiser sgd
 END
 }
 

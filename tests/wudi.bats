@@ -23,13 +23,13 @@ example() { matrices "2 0" "0 1" "3 0" "0 0" | from-text; }
 # 2.5 + 0.1 x 0.2 = 2.52; then the buffer is 0.9 x 0.2 + 0.128 = 0.308
 # bats test_tags=products
 @test "OptMerge" {
-    example | numbers wudi --optimizer sgd --lr 0.1 --steps 1 >found
+    example | numbers wudi --optimiser sgd --lr 0.1 --steps 1 >found
     echo "2.5200 0.0000 0.0000 0.5000" | diff -u - found
-    example | numbers wudi --optimizer sgd --lr 0.1 --steps 2 >found
+    example | numbers wudi --optimiser sgd --lr 0.1 --steps 2 >found
     echo "2.5508 0.0000 0.0000 0.5000" | diff -u - found
-    example | numbers wudi --optimizer sgd --lr 0.1 >found
+    example | numbers wudi --optimiser sgd --lr 0.1 >found
     echo "2.5556 0.0000 0.0000 0.5000" | diff -u - found
-    example | numbers wudi --optimizer sgd --steps 0 >found
+    example | numbers wudi --optimiser sgd --steps 0 >found
     echo "2.5000 0.0000 0.0000 0.5000" | diff -u - found
 }
 
@@ -51,9 +51,9 @@ example() { matrices "2 0" "0 1" "3 0" "0 0" | from-text; }
         numbers wudi $options --steps 1000 --lr 0.01 <good.tvs | sed 's/ .*//' >found
         echo 3.0000 | diff -u - found
     done
-    pick code <good.tvs | numbers wudi --optimizer sgd >found
+    pick code <good.tvs | numbers wudi --optimiser sgd >found
     echo "3.0000 0.0000 0.0000 1.0000" | diff -u - found
-    for options in "" "--centred" "--optimizer sgd"; do
+    for options in "" "--centred" "--optimiser sgd"; do
         # shellcheck disable=SC2086
         matrices "0 0" "0 0" "0 0" "0 0" | from-text | numbers wudi $options >found
         echo "0.0000 0.0000 0.0000 0.0000" | diff -u - found
@@ -70,7 +70,7 @@ example() { matrices "2 0" "0 1" "3 0" "0 0" | from-text; }
     numbers wudi <good.tvs >found
     echo "1.0000 2.0000 1.0000 2.0000 2.0000 4.0000" | tr -d '\n' >want
     [ "$(tr '\n' ' ' <found | sed 's/ $//')" = "$(<want)" ]
-    for options in "--optimizer sgd" --centred; do
+    for options in "--optimiser sgd" --centred; do
         # shellcheck disable=SC2086
         numbers wudi $options --matrices all <good.tvs >found
         [ "$(tr '\n' ' ' <found)" = "1.0000 2.0000 1.0000 2.0000 1.0000 2.0000 " ]
@@ -79,7 +79,7 @@ example() { matrices "2 0" "0 1" "3 0" "0 0" | from-text; }
 
 @test "the same bytes from a file or a pipe, with threads, in little memory, in one process" {
     always_alike wudi --steps 3
-    always_alike wudi --optimizer sgd
+    always_alike wudi --optimiser sgd
     wudi --steps 3 <"$BIG" >piped.tvs
     tv run --threads=2 'wudi --steps 3' <"$BIG" | cmp piped.tvs -
     tv run --threads=3 "tv-extract $MODELS/base $MODELS/math $MODELS/code | wudi --steps 3" |
@@ -90,7 +90,7 @@ example() { matrices "2 0" "0 1" "3 0" "0 0" | from-text; }
     make_good
     weigh 0.5 <good.tvs >weighed.tvs
     refused_with "tensor w of math has a weight, which this method does not support" wudi <weighed.tvs
-    usage_error_with "--centred needs --optimizer adam" wudi --optimizer sgd --centred
+    usage_error_with "--centred needs --optimiser adam" wudi --optimiser sgd --centred
     refuses_bad_streams wudi
     refuses_bad_output wudi
     refuses_nonfinite wudi
@@ -100,5 +100,5 @@ example() { matrices "2 0" "0 1" "3 0" "0 0" | from-text; }
     usage_error wudi operand
     usage_error wudi --lr 0
     usage_error wudi --steps -1
-    usage_error wudi --optimizer adamw
+    usage_error wudi --optimiser adamw
 }
