@@ -273,10 +273,10 @@ END
     tiny --dry-run --coefficients table <tiny.tvs >out.tvs
     weigh --table table <tiny.tvs >out.tvs
     sed '3s/.$/7/' table >changed
-    REFUSED_BY=weigh refused_with "cut or changed" weigh --table changed <tiny.tvs
+    REFUSED_BY=weigh refused_with "truncated or edited" weigh --table changed <tiny.tvs
     head -n -1 table >short
-    REFUSED_BY=weigh refused_with "cut or changed" weigh --table short <tiny.tvs
-    refused_with "cut or changed" tiny --start short <tiny.tvs
+    REFUSED_BY=weigh refused_with "truncated or edited" weigh --table short <tiny.tvs
+    refused_with "truncated or edited" tiny --start short <tiny.tvs
     sed '1s/\txxh3:.*//; 3s/.$/7/' table >edited
     weigh --table edited <tiny.tvs >out.tvs
     sed '1s/.*/# mine/' table >edited
