@@ -159,12 +159,44 @@ static int open_output_files(struct run *r, struct error *e)
     return o->resume ? atomic_file_check(o->resume, training_state_is_state, e) : 0;
 }
 
+/* Stores the weights that the stream gives a tensor's vectors, for --init stream. Without it they
+ * would be lost, so a weight other than 1 is an error. */
+static int store_stream_weights(const struct stage *s, size_t index, const struct tensor *t,
+                                struct error *e)
+{
+    struct calibration *c = &run_of(s)->c;
+    long j = c->merged.index[index];
+    for (size_t v = 0; v < t->n_vectors; v++) {
+        const struct vector *vector = &t->vectors[v];
+        long k = task_vectors_expert_of_vector(c->task_vectors, vector);
+        if (c->init.source != COEFFICIENT_INIT_STREAM && vector_is_weighted(vector))
+            return error_set(e,
+                             "tensor %s of %s has a weight other than 1, which would be lost (use "
+                             "--init stream to start from it)",
+                             t->name, c->header->models[vector->model].name);
+        if (j >= 0 && k >= 0)
+            coefficient_init_store_weights(&c->init, (size_t)j, (size_t)k, vector);
+    }
+    return 0;
+}
+
+/* Training starts before the weights of a saved stream pass by. */
+static int store_weights_of_saved_stream(const struct stage *s, struct error *e)
+{
+    const struct saved_stream *saved = run_of(s)->c.saved_vectors;
+    for (size_t i = 0; saved && i < saved_stream_header(saved)->n_tensors; i++)
+        if (store_stream_weights(s, i, saved_stream_tensor(saved, i), e))
+            return -1;
+    return 0;
+}
+
 /* What every process opens; only rank 0 writes files. */
 static int open_calibration_inputs(struct stage *s, const struct header *h, struct error *e)
 {
     struct run *r = run_of(s);
-    calibrate_options_apply_preset(s);
-    if (gemm_init(s->common.threads, e) || calibration_open(&r->c, r->options, s, h, e))
+    calibrate_options_apply_preset(s, h);
+    if (gemm_init(s->common.threads, e) || calibration_open(&r->c, r->options, s, h, e) ||
+        store_weights_of_saved_stream(s, e))
         return -1;
     if (mpi_process_count() > 1 && !r->c.vectors_from_files)
         return error_set(e, "under mpirun every process reads the models' files: give an --expert "
@@ -192,38 +224,17 @@ static int open_calibrate(struct stage *s, struct header *h, struct error *e)
                : 0;
 }
 
-/* All vectors must have been stored before training, unless they can be read in the models' files.
- */
+/* All vectors must have been stored before training, unless they can be read in files. */
 static enum scope choose_scope(const struct stage *s)
 {
     const struct run *r = s->data;
-    return r && r->c.vectors_from_files ? SCOPE_BLOCK : SCOPE_MODEL;
-}
-
-/* Stores the weights that the stream gives the tensor's vectors, for --init stream. Without it they
- * would be lost, so a weight other than 1 is an error. */
-static int store_stream_weights(struct job *job, struct error *e)
-{
-    struct calibration *c = &run_of(job->stage)->c;
-    long j = c->merged.index[job->index];
-    for (size_t v = 0; v < job->in->n_vectors; v++) {
-        const struct vector *vector = &job->in->vectors[v];
-        long k = task_vectors_expert_of_vector(c->task_vectors, vector);
-        if (c->init.source != COEFFICIENT_INIT_STREAM && vector_is_weighted(vector))
-            return error_set(e,
-                             "tensor %s of %s has a weight other than 1, which would be lost (use "
-                             "--init stream to start from it)",
-                             job->in->name, job->stage->in->models[vector->model].name);
-        if (j >= 0 && k >= 0)
-            coefficient_init_store_weights(&c->init, (size_t)j, (size_t)k, vector);
-    }
-    return 0;
+    return r && !calibration_stores_vectors(&r->c) ? SCOPE_BLOCK : SCOPE_MODEL;
 }
 
 static int begin_tensor(struct job *job, struct error *e)
 {
     struct run *r = run_of(job->stage);
-    if (store_stream_weights(job, e))
+    if (store_stream_weights(job->stage, job->index, job->in, e))
         return -1;
     if (job->stage->in_model_rounds)
         return task_vectors_is_stored_tensor(r->c.task_vectors, job->index) ? PLAN_OBSERVE

@@ -144,6 +144,85 @@ END
     tv run "$line ${files[*]}" | cmp - mapped.tvs
 }
 
+# initial OPTION...: the initial coefficients of a stream on standard input
+initial() {
+    tiny --expert "$TINY/expert1" --expert "$TINY/expert2" --dry-run --coefficients initial.tsv "$@" >out.tvs
+    awk 'NR > 1 && $4 != 0 { printf "%.4g\n", $4 }' initial.tsv | sort -u | paste -sd ' '
+}
+
+# bats test_tags=products
+@test "behind swudi the coefficients start at 1 and may reach 2, unless an option says otherwise" {
+    swudi <tiny.tvs >cleaned.tvs
+    [ "$(initial <cleaned.tvs)" = 1 ]
+    [ "$(join-streams <(pick expert1 <cleaned.tvs) <(pick expert2 <cleaned.tvs) | initial)" = 1 ]
+    [ "$(initial --preset fast <cleaned.tvs)" = 1 ]
+    [ "$(initial --init 0.3 <cleaned.tvs)" = 0.3 ]
+    [ "$(initial --range 1 <cleaned.tvs)" = 0.5 ]
+    [ "$(initial --range 3 <cleaned.tvs)" = 1 ]
+    [ "$(initial --preset paper <cleaned.tvs)" = 0.3 ]
+    [ "$(initial <tiny.tvs)" = 0.5 ]
+    [ "$(initial --preset fast <tiny.tvs)" = 0.5 ]
+    tiny --expert "$TINY/expert1" --expert "$TINY/expert2" --lr 3 --coefficients table <cleaned.tvs >out.tvs
+    awk 'NR > 1 && $4 > most { most = $4 } END { exit !(most > 1.3 && most < 2) }' table
+}
+
+# bats test_tags=products
+@test "a model that is merged with swudi is no cleaned task vector" {
+    swudi <tiny.tvs | combine | pack --base "$TINY/base" expert2
+    tv-extract "$TINY/base" "$TINY/expert1" expert2 >other.tvs
+    tiny --dry-run --coefficients table <other.tvs >out.tvs
+    [ "$(awk 'NR > 1 && $4 != 0 { print $4 }' table | sort -u)" = 0.5 ]
+}
+
+# bats test_tags=products
+@test "where a filter has changed the vectors, tv run takes the models of tv-extract as teachers" {
+    experts=(--expert "$TINY/expert1" --expert "$TINY/expert2")
+    swudi <tiny.tvs | tiny "${experts[@]}" >expected.tvs 2>warnings
+    [ ! -s warnings ]
+    line="tv-extract $TINY/base $TINY/expert1 $TINY/expert2 | swudi"
+    line+=" | calibrate --base $TINY/base --samples tiny.jsonl --threads 1"
+    tv run --threads 1 "$line" 2>warnings | cmp - expected.tvs
+    tv run --threads 1 "$line ${experts[*]}" | cmp - expected.tvs
+    [ ! -s warnings ]
+    swudi <tiny.tvs | tiny --expert "$TINY/expert1" 2>warnings >own.tvs
+    not cmp -s own.tvs expected.tvs
+    grep -q "^calibrate: warning: swudi has changed .* teacher of expert2 (use --expert" warnings
+    [ "$(wc -l <warnings)" = 1 ]
+    weigh 1 <tiny.tvs | pick expert1 expert2 | tiny 2>warnings >out.tvs
+    [ ! -s warnings ]
+    trim --density 0.5 <tiny.tvs | weigh 1 | tiny 2>warnings >out.tvs
+    grep -q "trim has changed .* teacher of expert1, expert2 (use --expert" warnings
+}
+
+# bats test_tags=products
+@test "a saved stream is read in its file, BF16 vectors are stored in BF16, all with the same result" {
+    files=(--expert rev="$DEMO/expert-rev" --expert sort="$DEMO/expert-sort" --expert shift="$DEMO/expert-shift")
+    few() { calibrate --base "$DEMO/base" "${SAMPLES[@]}" "${files[@]}" --threads 1 --preset fast --per-task 2 "$@"; }
+    for wire in f32 bf16; do
+        tv-extract --wire "$wire" "$DEMO/base" rev="$DEMO/expert-rev" sort="$DEMO/expert-sort" \
+            shift="$DEMO/expert-shift" | swudi >cleaned.tvs
+        few <cleaned.tvs >expected.tvs
+        few --memory 4M --spool nowhere <cleaned.tvs | cmp - expected.tvs
+        line="calibrate --base $DEMO/base ${SAMPLES[*]} ${files[*]} --preset fast --per-task 2"
+        tv run --threads 1 "$line" <cleaned.tvs | cmp - expected.tvs
+        # shellcheck disable=SC2002
+        cat cleaned.tvs | few | cmp - expected.tvs
+        # shellcheck disable=SC2002
+        cat cleaned.tvs | few --memory 64K --spool . | cmp - expected.tvs
+        zstd -q -f cleaned.tvs -o cleaned.zst
+        few <cleaned.zst | cmp - expected.tvs
+        not few --memory 4M --spool nowhere < <(cat cleaned.tvs) >out.tvs 2>message
+        grep -q nowhere message
+    done
+    weigh 0.7 <tiny.tvs >weighed.tvs
+    tiny --init stream <weighed.tvs >expected.tvs
+    # shellcheck disable=SC2002
+    cat weighed.tvs | tiny --init stream | cmp - expected.tvs
+    { echo; cat tiny.tvs; } >behind
+    { read -r; tiny; } <behind >out.tvs
+    tiny <tiny.tvs | cmp - out.tvs
+}
+
 # bats test_tags=products
 @test "the number of threads only changes rounding" {
     demo --preset paper --coefficients one.tsv --log one.log >out.tvs

@@ -50,15 +50,12 @@ int spool_open_temporary_file(const char *folder, struct error *e)
     return fd >= 0 ? fd : create_unlinked_temporary_file(folder, e);
 }
 
-/* Empties the file and checks that the disk has space for `size` bytes. */
-static int empty_file_and_check_disk_space(struct spool *s, uint64_t size, struct error *e)
+int spool_check_disk_space(const char *folder, uint64_t size, struct error *e)
 {
-    const char *folder = spool_folder_or_default(s->folder);
     struct statvfs disk;
     uint64_t space;
-    if (s->fd < 0 && (s->fd = spool_open_temporary_file(s->folder, e)) < 0)
-        return -1;
-    if (ftruncate(s->fd, 0) < 0 || fstatvfs(s->fd, &disk) < 0)
+    folder = spool_folder_or_default(folder);
+    if (statvfs(folder, &disk) < 0)
         return error_set(e, "cannot use a temporary file in %s: %s", folder, strerror(errno));
     if (__builtin_mul_overflow((uint64_t)disk.f_bavail, (uint64_t)disk.f_frsize, &space))
         space = UINT64_MAX;
@@ -68,6 +65,17 @@ static int empty_file_and_check_disk_space(struct spool *s, uint64_t size, struc
                          " MiB free (choose another folder with --spool)",
                          (size + (1 << 20) - 1) >> 20, folder, space >> 20);
     return 0;
+}
+
+/* Empties the file and checks that the disk has space for `size` bytes. */
+static int empty_file_and_check_disk_space(struct spool *s, uint64_t size, struct error *e)
+{
+    if (s->fd < 0 && (s->fd = spool_open_temporary_file(s->folder, e)) < 0)
+        return -1;
+    if (ftruncate(s->fd, 0) < 0)
+        return error_set(e, "cannot use a temporary file in %s: %s",
+                         spool_folder_or_default(s->folder), strerror(errno));
+    return spool_check_disk_space(s->folder, size, e);
 }
 
 /* ---- a spool -------------------------------------------------------------------------------- */

@@ -13,6 +13,8 @@ struct spool;
 
 /* `folder`, or if it is NULL, $TMPDIR, or /var/tmp if that is not set. */
 const char *spool_folder_or_default(const char *folder);
+/* An error if the disk of the folder, which may be NULL as above, does not have this space. */
+int spool_check_disk_space(const char *folder, uint64_t size, struct error *e);
 /* A spool that holds up to `memory` bytes in memory; `folder` may be NULL, as above. */
 struct spool *spool_new(size_t memory, const char *folder);
 /* Provides `size` bytes and discards earlier contents; fails if the disk does not have the space.

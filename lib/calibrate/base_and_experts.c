@@ -1,7 +1,13 @@
 #include "base_and_experts.h"
 
+#include "layer_slice.h"
+#include "printable.h"
+#include "source_sink_services.h"
+#include "vector_history.h"
+
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* The models that have vectors in the stream. */
 static int list_models_with_vectors(struct base_and_experts *x, const struct header *h,
@@ -77,12 +83,19 @@ static int check_expert_model_sizes(const struct base_and_experts *x, size_t k, 
     return 0;
 }
 
-/* Opens a checkpoint of --expert, for the expert of the same name. */
-static int open_expert_checkpoint(struct base_and_experts *x, const char *operand,
-                                  const struct stage *s, struct error *e)
+/* ---- the experts' checkpoints ---------------------------------------------------------------- */
+
+static struct model_weights *open_checkpoint(const char *operand, const struct stage *s,
+                                             struct error *e)
 {
-    struct model_weights *file =
-        model_weights_open(operand, NULL, s->common.spool, s->filter->name, e);
+    return model_weights_open(operand, NULL, s->common.spool, s->filter->name, e);
+}
+
+/* Opens a checkpoint of --expert, for the expert of the same name. */
+static int open_expert_option(struct base_and_experts *x, const char *operand,
+                              const struct stage *s, struct error *e)
+{
+    struct model_weights *file = open_checkpoint(operand, s, e);
     if (!file)
         return -1;
     const char *name = model_source_name(model_weights_model_source(file));
@@ -101,6 +114,67 @@ static int open_expert_checkpoint(struct base_and_experts *x, const char *operan
     return check_expert_model_sizes(x, (size_t)k, e);
 }
 
+/* Can the operand of a source be opened again, and as a whole model? */
+static bool is_whole_model_on_disk(const char *operand)
+{
+    const char *path = model_source_strip_name_from_operand(operand);
+    struct stat st;
+    if (model_source_is_standard_input(operand) || layer_slice_find_range_suffix(operand))
+        return false;
+    return stat(path, &st) != 0 || S_ISREG(st.st_mode) || S_ISDIR(st.st_mode);
+}
+
+/* Opens a model that tv-extract reads in the same run, if it is an expert without a checkpoint. */
+static int open_extracted_expert(struct base_and_experts *x, const char *operand,
+                                 const struct stage *s, struct error *e)
+{
+    if (!is_whole_model_on_disk(operand))
+        return 0;
+    struct model_weights *file = open_checkpoint(operand, s, e);
+    if (!file)
+        return -1;
+    const char *name = model_source_name(model_weights_model_source(file));
+    long k = base_and_experts_find_by_name(x, name, strlen(name));
+    if (k < 0 || x->files[k]) {
+        model_weights_close(file);
+        return 0;
+    }
+    x->files[k] = file;
+    return check_expert_model_sizes(x, (size_t)k, e);
+}
+
+/* The names of the experts without a checkpoint, with commas between them; NULL: none. */
+static const char *list_experts_without_checkpoint(const struct base_and_experts *x,
+                                                   struct arena *a)
+{
+    const char *list = NULL;
+    for (size_t k = 0; k < x->n; k++)
+        if (!x->files[k])
+            list = list ? arena_printf(a, "%s, %s", list, x->names[k]) : x->names[k];
+    return list;
+}
+
+/* Where a filter has changed the task vectors, base + task vector is no longer the expert. */
+static int open_experts_of_changed_vectors(struct base_and_experts *x, const struct stage *s,
+                                           const struct header *h, struct error *e)
+{
+    const char *change = vector_history_find_change(&h->history);
+    const struct stage *source = source_sink_services_source(s);
+    bool extracts = strcmp(source->filter->name, "tv-extract") == 0;
+    for (size_t i = 1; change && extracts && i < source->operands.n; i++)
+        if (open_extracted_expert(x, source->operands.items[i], s, e))
+            return -1;
+    struct arena a = {0};
+    const char *missing = change ? list_experts_without_checkpoint(x, &a) : NULL;
+    if (missing)
+        printable_message("%s: warning: %s has changed the task vectors, so base + task vector is "
+                          "not the expert; it is the teacher of %s (use --expert to give the "
+                          "model's own checkpoint)",
+                          s->filter->name, change, missing);
+    arena_free(&a);
+    return 0;
+}
+
 int base_and_experts_open(struct base_and_experts *x, const struct base_and_experts_options *o,
                           const struct stage *s, const struct header *h, struct error *e)
 {
@@ -110,9 +184,9 @@ int base_and_experts_open(struct base_and_experts *x, const struct base_and_expe
         return -1;
     x->files = mem_alloc(x->n, sizeof *x->files);
     for (size_t i = 0; i < o->files.n; i++)
-        if (open_expert_checkpoint(x, o->files.items[i], s, e))
+        if (open_expert_option(x, o->files.items[i], s, e))
             return -1;
-    return 0;
+    return open_experts_of_changed_vectors(x, s, h, e);
 }
 
 int base_and_experts_open_checkpoints(struct base_and_experts *x,
@@ -139,6 +213,8 @@ int base_and_experts_open_checkpoints(struct base_and_experts *x,
     }
     return 0;
 }
+
+/* ---- unchanged files ------------------------------------------------------------------------- */
 
 static int check_unchanged(const struct model_weights *m, struct error *e)
 {

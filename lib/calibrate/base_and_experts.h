@@ -1,5 +1,6 @@
 /* The models of a calibration: the base, and the experts, which are the models whose task vectors
- * the stream has (or checkpoints alone). An expert may have its own checkpoint (--expert). A struct
+ * the stream has, or checkpoints alone. An expert may have its own checkpoint: that of --expert, or,
+ * where a filter has changed the task vectors, that which tv-extract reads in the same run. A struct
  * base_and_experts owns its models until base_and_experts_close; it borrows the header, to which
  * the names belong. */
 #ifndef TV_BASE_AND_EXPERTS_H
@@ -21,7 +22,8 @@ struct base_and_experts_options {
     struct string_list files;  /* PATH or MODEL=PATH, as for model_source_open */
 };
 
-/* Opens the base and the checkpoints, whose sizes must be the base's. */
+/* Opens the base and the checkpoints, whose sizes must be the base's. A warning names experts
+ * whose task vectors have been changed and that have no checkpoint. */
 int base_and_experts_open(struct base_and_experts *x, const struct base_and_experts_options *o,
                           const struct stage *s, const struct header *h, struct error *e);
 /* The same without a stream: the experts are the n checkpoints. `tool`: the program in warnings. */

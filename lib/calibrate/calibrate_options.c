@@ -1,5 +1,7 @@
 #include "calibrate_options.h"
 
+#include "vector_history.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,17 +39,19 @@ const struct option_row calibrate_options_rows[] = {
      .help = "use this config.json instead of the base's"},
     {"onto", OPTION_FLAG, FIELD(models.accept_other_base), NULL,
      .help = "accept BASE although the task vectors were extracted against another model"},
-    {"preset", OPTION_CHOICE, FIELD(preset), "best|paper",
-     .help = "defaults of the options below: those that merge best, or the published ones",
-     .choices = "best|paper", .default_value = "best"},
+    {"preset", OPTION_CHOICE, FIELD(preset), "best|fast|paper",
+     .help = "defaults of the options below: those that merge best, fewer updates, or the "
+             "published ones",
+     .choices = "best|fast|paper", .default_value = "best"},
     {"per-task", OPTION_COUNT, FIELD(per_task), "N",
      .help = "use the first N samples of each task (16; paper 5)", .range = FROM_1},
     {"validate", OPTION_COUNT, FIELD(held_out), "N",
      .help =
          "hold out the last N of these, and keep the coefficients with the lowest loss on them"},
-    {"epochs", OPTION_COUNT, FIELD(epochs), "N", .help = "passes over the samples (5; paper 1)"},
-    {"accumulation", OPTION_COUNT, FIELD(accumulation), "A", .help = "samples per update (8)",
-     .range = FROM_1},
+    {"epochs", OPTION_COUNT, FIELD(epochs), "N",
+     .help = "passes over the samples (5; fast, paper 1)"},
+    {"accumulation", OPTION_COUNT, FIELD(accumulation), "A",
+     .help = "samples per update (8; fast 4)", .range = FROM_1},
     {"on", OPTION_CHOICE, FIELD(positions), "response|all",
      .help = "positions to compare: those that predict the response, or all (response; paper all)",
      .choices = "response|all"},
@@ -75,18 +79,20 @@ const struct option_row calibrate_options_rows[] = {
      .choices = "l1|l2", .default_value = "l1"},
     {"init", OPTION_STRINGS, FIELD(init), "RULE",
      .help = "initial coefficients: 0.5, math=0.3, stream (the weights in the stream), or auto "
-             "(one for all, found by a search) (0.5; paper 0.3); may be repeated"},
+             "(one for all, found by a search) (0.5; behind swudi 1; paper 0.3); may be repeated"},
     {"start", OPTION_FILE, FIELD(start_table), "FILE",
      .help = "start from the coefficients of this table; the regularizer still refers to --init"},
-    {"range", OPTION_NUMBER, FIELD(max), "MAX", .help = "coefficients lie between 0 and MAX (1)",
-     .range = ABOVE_0, .default_value = "1"},
+    {"range", OPTION_NUMBER, FIELD(max), "MAX",
+     .help = "coefficients lie between 0 and MAX (1; behind swudi 2, paper 1)", .range = ABOVE_0,
+     .default_value = "1"},
     {"per", OPTION_CHOICE, FIELD(granularity), "tensor|layer|model",
      .help = "learn one coefficient per tensor, per layer or for the whole model (tensor)",
      .choices = "tensor|layer|model", .default_value = "tensor"},
     {"keep-base", OPTION_STRINGS, FIELD(keep_base), "GLOB",
      .help = "tensors that keep the base's values (default: norms, biases, embedding and head; the "
              "vision tower always does); may be repeated"},
-    {"lr", OPTION_NUMBER, FIELD(adamw.lr), "LR", .help = "learning rate (0.5)", .range = ABOVE_0},
+    {"lr", OPTION_NUMBER, FIELD(adamw.lr), "LR", .help = "learning rate (0.5; fast 0.3)",
+     .range = ABOVE_0},
     {"beta1", OPTION_NUMBER, FIELD(adamw.beta1), "B", .help = "of AdamW (0.9)",
      .range = {0, 1, .high_open = true}},
     {"beta2", OPTION_NUMBER, FIELD(adamw.beta2), "B", .help = "of AdamW (0.999)",
@@ -132,32 +138,32 @@ const struct filter calibrate_options_filter = {.name = "calibrate",
                                                 .options_size = sizeof(struct calibrate_options),
                                                 .options = calibrate_options_rows};
 
-/* The value of an option that was not given, by preset. */
+/* The value of an option that was not given, by preset: best, fast, paper. */
 static const struct {
     const char *name;
-    double best, paper;
-} presets[] = {{"per-task", 16, 5},
-               {"epochs", 5, 1},
-               {"accumulation", 8, 8},
-               {"hidden-weight", 1, 1},
-               {"skip-first", 1, 0},
-               {"logit-weight", 1, 1},
-               {"temperature", 1, 1},
-               {"gamma", 0, 0.8},
-               {"lr", 0.5, 0.5},
-               {"beta1", 0.9, 0.9},
-               {"beta2", 0.999, 0.999},
-               {"eps", 1e-8, 1e-8},
-               {"weight-decay", 1e-5, 1e-5},
-               {"clip", 1, 1},
-               {"eta-min", 0.1, 0.1},
-               {"t0", 50, 50},
-               {"tmult", 2, 2},
-               {"patience", 0, 3},
-               {"budget", 12, 1},
-               {"kappa", 0.5, 1},
-               {"on", POSITIONS_RESPONSE, POSITIONS_ALL}};
-static const double preset_init[] = {[PRESET_BEST] = 0.5, [PRESET_PAPER] = 0.3};
+    double values[3];
+} presets[] = {{"per-task", {16, 16, 5}},
+               {"epochs", {5, 1, 1}},
+               {"accumulation", {8, 4, 8}},
+               {"hidden-weight", {1, 1, 1}},
+               {"skip-first", {1, 1, 0}},
+               {"logit-weight", {1, 1, 1}},
+               {"temperature", {1, 1, 1}},
+               {"gamma", {0, 0, 0.8}},
+               {"lr", {0.5, 0.3, 0.5}},
+               {"beta1", {0.9, 0.9, 0.9}},
+               {"beta2", {0.999, 0.999, 0.999}},
+               {"eps", {1e-8, 1e-8, 1e-8}},
+               {"weight-decay", {1e-5, 1e-5, 1e-5}},
+               {"clip", {1, 1, 1}},
+               {"eta-min", {0.1, 0.1, 0.1}},
+               {"t0", {50, 50, 50}},
+               {"tmult", {2, 2, 2}},
+               {"patience", {0, 0, 3}},
+               {"budget", {12, 12, 1}},
+               {"kappa", {0.5, 0.5, 1}},
+               {"on", {POSITIONS_RESPONSE, POSITIONS_RESPONSE, POSITIONS_ALL}}};
+static const double preset_init[] = {0.5, 0.5, 0.3};
 
 /* ---- presets and checks ---------------------------------------------------------------------- */
 
@@ -175,7 +181,7 @@ static void set_preset_values(struct stage *s)
     for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
         size_t index;
         const struct option_row *row = find_option_row(presets[i].name, &index);
-        double value = o->preset == PRESET_PAPER ? presets[i].paper : presets[i].best;
+        double value = presets[i].values[o->preset];
         char *field = (char *)o + row->offset;
         if (s->given[index])
             continue;
@@ -188,11 +194,29 @@ static void set_preset_values(struct stage *s)
     }
 }
 
-void calibrate_options_apply_preset(struct stage *s)
+static bool is_given(const struct stage *s, const char *name)
+{
+    size_t index;
+    find_option_row(name, &index);
+    return s->given[index];
+}
+
+/* The sum of the vectors that swudi writes is a merge already, so the coefficients start at 1 and
+ * may grow. */
+static void choose_init_and_range(struct stage *s, const struct header *h)
+{
+    struct calibrate_options *o = s->options;
+    bool cleaned = o->preset != PRESET_PAPER && vector_history_has_step(&h->history, "swudi");
+    if (cleaned && !is_given(s, "range"))
+        o->max = 2;
+    o->default_init = cleaned && o->max > 1 ? 1 : preset_init[o->preset];
+}
+
+void calibrate_options_apply_preset(struct stage *s, const struct header *h)
 {
     struct calibrate_options *o = s->options;
     set_preset_values(s);
-    o->default_init = preset_init[o->preset];
+    choose_init_and_range(s, h);
     o->objective.relative = o->hidden_norm == HIDDEN_NORM_TOKEN;
 }
 

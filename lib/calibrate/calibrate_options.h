@@ -1,4 +1,4 @@
-/* The options of calibrate: their table, the two presets that fill in what is not given, and the
+/* The options of calibrate: their table, the presets that fill in what is not given, and the
  * checks of options that exclude each other. Texts and rules belong to the stage. */
 #ifndef TV_CALIBRATE_OPTIONS_H
 #define TV_CALIBRATE_OPTIONS_H
@@ -7,7 +7,7 @@
 #include "base_and_experts.h"
 #include "objective.h"
 
-enum calibrate_preset { PRESET_BEST, PRESET_PAPER };
+enum calibrate_preset { PRESET_BEST, PRESET_FAST, PRESET_PAPER };
 enum regularizer { REGULARIZER_L1, REGULARIZER_L2 };
 enum compared_positions { POSITIONS_RESPONSE, POSITIONS_ALL };
 enum hidden_norm { HIDDEN_NORM_NONE, HIDDEN_NORM_TOKEN };
@@ -35,7 +35,7 @@ struct calibrate_options {
     int regularizer; /* enum regularizer */
 
     struct string_list keep_base, init;
-    double default_init;     /* where --init gives no value; set by the preset */
+    double default_init;     /* where --init gives no value */
     const char *start_table; /* may be NULL */
     double max;              /* --range: coefficients lie in (0, max) */
     int granularity;         /* enum coefficient_granularity: what shares a coefficient */
@@ -58,8 +58,8 @@ extern const struct filter calibrate_options_filter;
 
 /* Do the options fit together? */
 int calibrate_options_check(const struct stage *s, struct error *e);
-/* Fills in the options that were not given to the stage. */
-void calibrate_options_apply_preset(struct stage *s);
+/* Fills in the options that were not given to the stage, which reads a stream with this header. */
+void calibrate_options_apply_preset(struct stage *s, const struct header *h);
 
 /* Parses --hidden-layers: "middle", "all", "none" or numbers with commas between them, for a model
  * of L layers. Sets selected[l], (L + 1) flags that are false, for each hidden state l in S. */

@@ -1,11 +1,16 @@
 #include "calibration.h"
 
 #include "mpi.h"
+#include "printable.h"
 #include "source_sink_services.h"
+#include "spool.h"
 #include "stage.h"
 #include "stage_rules.h"
+#include "stdio_stages.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static const struct arch *arch_of(const struct calibration *c)
 {
@@ -102,10 +107,11 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
         if (c->vectors_from_files)
             task_vectors_set_expert_file(c->task_vectors, k, c->experts.files[k]);
     }
+    bool store = calibration_stores_vectors(c);
     for (size_t i = 0; i < n; i++)
-        wanted[i] = !c->vectors_from_files && c->merged.index[i] >= 0;
+        wanted[i] = store && c->merged.index[i] >= 0;
     enum weight_kind end = teacher_models_end_of_own_kinds(teachers_use_own_vision_tower(c));
-    for (enum weight_kind kind = 0; kind < end && !all_have_files; kind++)
+    for (enum weight_kind kind = 0; kind < end && store && !all_have_files; kind++)
         for (size_t l = 0; l < weight_kind_layers(arch_of(c), kind); l++)
             if (task_vectors_find_stream_tensor(c->task_vectors, kind, l) >= 0)
                 wanted[task_vectors_find_stream_tensor(c->task_vectors, kind, l)] = true;
@@ -113,6 +119,46 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
         task_vectors_reserve_spool(c->task_vectors, wanted, limits->memory, limits->spool, e);
     free(wanted);
     return failed;
+}
+
+/* Checks that the disk has room for the task vectors and for the source's copy of a stream from a
+ * pipe, and reports the sum on a terminal. */
+static int check_temporary_files(const struct calibration *c, struct error *e)
+{
+    const struct common_options *limits = &c->stage->common;
+    uint64_t vectors = task_vectors_stored_bytes(c->task_vectors);
+    uint64_t size = vectors > limits->memory ? vectors : 0;
+    if (calibration_stores_vectors(c))
+        size += stdio_stages_copied_bytes(source_sink_services_source(c->stage));
+    if (size == 0)
+        return 0;
+    if (isatty(STDERR_FILENO))
+        printable_message("%s: temporary files in %s: %.1f GiB", c->stage->filter->name,
+                          spool_folder_or_default(limits->spool), ldexp((double)size, -30));
+    return spool_check_disk_space(limits->spool, size, e);
+}
+
+bool calibration_stores_vectors(const struct calibration *c)
+{
+    return !c->vectors_from_files && !c->saved_vectors;
+}
+
+/* A saved stream is read in its file. If that is not possible, its vectors are stored like those of
+ * a pipe; reading it then reports the reason. */
+static int open_saved_stream(struct calibration *c, struct error *e)
+{
+    const struct stage *source = source_sink_services_source(c->stage);
+    bool reads_source = c->stage->in == source->out;
+    const char *path = reads_source ? stdio_stages_find_stream_file(source) : NULL;
+    struct error own = {0};
+    if (!path || c->vectors_from_files || mpi_process_count() > 1)
+        return 0;
+    c->saved_vectors = saved_stream_open(path, c->stage->common.spool, 0, &own);
+    if (c->saved_vectors)
+        task_vectors_set_saved_stream(c->task_vectors, c->saved_vectors);
+    else if (own.printed)
+        *e = own;
+    return own.printed ? -1 : 0;
 }
 
 static int open_task_vectors(struct calibration *c, struct error *e)
@@ -126,7 +172,8 @@ static int open_task_vectors(struct calibration *c, struct error *e)
     coefficient_init_allocate(&c->init, c->merged.n, x->n);
     c->vectors_from_files = c->init.source != COEFFICIENT_INIT_STREAM &&
                             base_and_experts_files_match_stream(x, c->header);
-    return reserve_task_vectors(c, e);
+    return open_saved_stream(c, e) || reserve_task_vectors(c, e) || check_temporary_files(c, e) ? -1
+                                                                                                : 0;
 }
 
 int calibration_open(struct calibration *c, const struct calibrate_options *o, struct stage *s,
@@ -282,6 +329,7 @@ void calibration_close(struct calibration *c)
     coefficients_free(&c->coefficients);
     coefficient_init_free(&c->init);
     task_vectors_free(c->task_vectors);
+    saved_stream_close(c->saved_vectors);
     learned_tensors_free(&c->merged);
     samples_free(&c->samples);
     training_samples_free(&c->training_samples);

@@ -20,6 +20,7 @@ struct calibration {
     struct base_and_experts experts;
     struct task_vectors *task_vectors;
     bool vectors_from_files; /* task vectors are read from the models' files: none are stored */
+    struct saved_stream *saved_vectors; /* the stream, if its vectors are read in its file */
     struct learned_tensors merged;
     struct training_log_names names; /* of merged tensors and experts */
     struct samples samples;
@@ -44,6 +45,9 @@ struct calibration {
 int calibration_open(struct calibration *c, const struct calibrate_options *o, struct stage *s,
                      const struct header *h, struct error *e);
 void calibration_close(struct calibration *c);
+
+/* Must all task vectors be stored before calibration_prepare? */
+bool calibration_stores_vectors(const struct calibration *c);
 
 /* Creates the merged model and the objective, and runs the teachers on their samples. All task
  * vectors must have been stored. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #define NOT_STORED UINT64_MAX
+#define TILE       ((size_t)2048) /* elements that are converted together */
 
 struct task_vectors {
     const struct model_weights *base;
@@ -17,6 +18,7 @@ struct task_vectors {
     uint64_t *offset; /* [tensor of the stream]: of its vectors (experts, n) in the spool */
     uint64_t size;
     const struct model_weights **files; /* [expert]: its checkpoint; NULL: read from the spool */
+    const struct saved_stream *saved;   /* they are read from this file; NULL: from the spool */
     struct spool *spool;
 };
 
@@ -121,16 +123,16 @@ long task_vectors_expert_of_vector(const struct task_vectors *tv, const struct v
     return -1;
 }
 
-/* Has expert k a task vector for this weight? */
-static bool expert_has_task_vector(const struct task_vectors *tv, enum weight_kind kind,
-                                   size_t layer, size_t k)
+/* The position of expert k's task vector in the stream's tensor for this weight; -1: none. */
+static long find_vector_of_expert(const struct task_vectors *tv, enum weight_kind kind,
+                                  size_t layer, size_t k)
 {
     long i = *stream_tensor_slot(tv, kind, layer);
     const struct tensor *t = i < 0 ? NULL : &tv->header->tensors[i];
     for (size_t j = 0; t && j < t->n_vectors; j++)
         if (t->vectors[j].model == tv->models[k])
-            return true;
-    return false;
+            return (long)j;
+    return -1;
 }
 
 /* ---- elements -------------------------------------------------------------------------------- */
@@ -141,6 +143,22 @@ void task_vectors_set_expert_file(struct task_vectors *tv, size_t k,
     tv->files[k] = expert;
 }
 
+void task_vectors_set_saved_stream(struct task_vectors *tv, const struct saved_stream *saved)
+{
+    tv->saved = saved;
+}
+
+/* The dtype of a tensor in the spool: that of its vectors if it is shorter than F32. */
+static enum dtype spool_dtype(const struct task_vectors *tv, size_t tensor)
+{
+    const struct tensor *t = &tv->header->tensors[tensor];
+    enum dtype d = t->vectors[0].dtype;
+    for (size_t k = 1; k < t->n_vectors; k++)
+        if (t->vectors[k].dtype != d)
+            return DTYPE_F32;
+    return dtype_bits(d) < dtype_bits(DTYPE_F32) ? d : DTYPE_F32;
+}
+
 int task_vectors_reserve_spool(struct task_vectors *tv, const bool *wanted, uint64_t memory,
                                const char *spool, struct error *e)
 {
@@ -149,7 +167,8 @@ int task_vectors_reserve_spool(struct task_vectors *tv, const bool *wanted, uint
         tv->offset[i] = wanted[i] ? tv->size : NOT_STORED;
         if (wanted[i])
             tv->size +=
-                (uint64_t)tv->experts * tensor_elements(&tv->header->tensors[i]) * sizeof(float);
+                tv->experts *
+                (uint64_t)dtype_bytes(spool_dtype(tv, i), tensor_elements(&tv->header->tensors[i]));
     }
     tv->spool = spool_new(memory, spool);
     return spool_reserve(tv->spool, tv->size, e);
@@ -169,29 +188,73 @@ static uint64_t compute_spool_offset(const struct task_vectors *tv, size_t tenso
                                      size_t first)
 {
     uint64_t n = tensor_elements(&tv->header->tensors[tensor]);
-    return tv->offset[tensor] + (k * n + first) * sizeof(float);
+    return tv->offset[tensor] + dtype_bytes(spool_dtype(tv, tensor), k * n + first);
 }
 
 int task_vectors_write(struct task_vectors *tv, size_t tensor, size_t k, size_t first, size_t n,
                        const float *x, struct error *e)
 {
-    return spool_write_at(tv->spool, compute_spool_offset(tv, tensor, k, first), x, n * sizeof *x,
-                          e);
+    enum dtype d = spool_dtype(tv, tensor);
+    uint64_t offset = compute_spool_offset(tv, tensor, k, first);
+    if (d == DTYPE_F32)
+        return spool_write_at(tv->spool, offset, x, n * sizeof *x, e);
+    unsigned char tile[2 * TILE];
+    for (size_t done = 0; done < n; done += TILE) {
+        size_t count = n - done < TILE ? n - done : TILE, bytes = dtype_bytes(d, count);
+        dtype_from_f32(d, x + done, tile, count);
+        if (spool_write_at(tv->spool, offset + dtype_bytes(d, done), tile, bytes, e))
+            return -1;
+    }
+    return 0;
+}
+
+/* Elements of expert k from the spool. */
+static int read_from_spool(const struct task_vectors *tv, size_t tensor, size_t k, size_t first,
+                           size_t n, float *to, struct error *e)
+{
+    enum dtype d = spool_dtype(tv, tensor);
+    uint64_t offset = compute_spool_offset(tv, tensor, k, first);
+    if (d == DTYPE_F32)
+        return spool_read_at(tv->spool, offset, to, n * sizeof *to, e);
+    unsigned char tile[2 * TILE];
+    for (size_t done = 0; done < n; done += TILE) {
+        size_t count = n - done < TILE ? n - done : TILE, bytes = dtype_bytes(d, count);
+        if (spool_read_at(tv->spool, offset + dtype_bytes(d, done), tile, bytes, e))
+            return -1;
+        dtype_to_f32(d, tile, to + done, count);
+    }
+    return 0;
+}
+
+/* Elements of vector k of a tensor of the saved stream. */
+static void read_from_saved_stream(const struct task_vectors *tv, size_t tensor, size_t k,
+                                   size_t first, size_t n, float *to)
+{
+    enum dtype d = tv->header->tensors[tensor].vectors[k].dtype;
+    unsigned char tile[8 * TILE];
+    if (d == DTYPE_F32) {
+        saved_stream_read_elements(tv->saved, tensor, k, first, n, to);
+        return;
+    }
+    for (size_t done = 0; done < n; done += TILE) {
+        size_t count = n - done < TILE ? n - done : TILE;
+        saved_stream_read_elements(tv->saved, tensor, k, first + done, count, tile);
+        dtype_to_f32(d, tile, to + done, count);
+    }
 }
 
 /* The expert's checkpoint minus the base. */
 static void read_expert_minus_base(const struct task_vectors *tv, const struct task_vector_range *r,
                                    const float *base, float *to)
 {
-    float tile[2048];
-    const size_t tile_size = sizeof tile / sizeof *tile;
+    float tile[TILE];
     model_weights_read(tv->files[r->expert], r->kind, r->layer, r->first, r->n, to);
     if (base) {
         vector_math_subtract(to, base, to, r->n);
         return;
     }
-    for (size_t done = 0; done < r->n; done += tile_size) {
-        size_t n = r->n - done < tile_size ? r->n - done : tile_size;
+    for (size_t done = 0; done < r->n; done += TILE) {
+        size_t n = r->n - done < TILE ? r->n - done : TILE;
         model_weights_read(tv->base, r->kind, r->layer, r->first + done, n, tile);
         vector_math_subtract(to + done, tile, to + done, n);
     }
@@ -202,7 +265,8 @@ static int read_task_vector_range(void *context, const struct task_vector_range 
                                   const float *base, float *to, struct error *e)
 {
     const struct task_vectors *tv = context;
-    if (!expert_has_task_vector(tv, r->kind, r->layer, r->expert)) {
+    long k = find_vector_of_expert(tv, r->kind, r->layer, r->expert);
+    if (k < 0) {
         memset(to, 0, r->n * sizeof *to);
         return 0;
     }
@@ -212,8 +276,10 @@ static int read_task_vector_range(void *context, const struct task_vector_range 
     }
     size_t tensor = (size_t)*stream_tensor_slot(tv, r->kind, r->layer);
     size_t first = model_weights_tensor_offset(tv->base, r->kind, r->layer) + r->first;
-    return spool_read_at(tv->spool, compute_spool_offset(tv, tensor, r->expert, first), to,
-                         r->n * sizeof *to, e);
+    if (!tv->saved)
+        return read_from_spool(tv, tensor, r->expert, first, r->n, to, e);
+    read_from_saved_stream(tv, tensor, (size_t)k, first, r->n, to);
+    return 0;
 }
 
 struct task_vector_source task_vectors_source(struct task_vectors *tv)

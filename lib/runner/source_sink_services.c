@@ -60,6 +60,11 @@ bool source_sink_services_lacks_checksums(const struct stage *s)
     return s->runner->stages[0]->lacks_checksums;
 }
 
+const struct stage *source_sink_services_source(const struct stage *s)
+{
+    return s->runner->stages[0];
+}
+
 void source_sink_services_exit_if_reader_gone(const struct stage *s)
 {
     runner_state_exit_if_reader_gone(s->runner);

@@ -1,6 +1,6 @@
-/* Information that a source or sink exchanges with its run: full hashes of the models, and
- * properties of the other stages. The stage must be open; what these functions return belongs to
- * the run. */
+/* Information that a stage, mostly a source or sink, exchanges with its run: full hashes of the
+ * models, and properties of the other stages. The stage must be open; what these functions return
+ * belongs to the run. */
 #ifndef TV_SOURCE_SINK_SERVICES_H
 #define TV_SOURCE_SINK_SERVICES_H
 
@@ -27,6 +27,8 @@ const char *source_sink_services_find_model_scope_stage(const struct stage *s);
 bool source_sink_services_has_model_fingerprints(const struct stage *s);
 /* For a sink's close: was the stream that the run read written without all its checksums? */
 bool source_sink_services_lacks_checksums(const struct stage *s);
+/* For the open of any stage: the source of the run. */
+const struct stage *source_sink_services_source(const struct stage *s);
 /* For stages that compute for a long time without reading or writing: ends the process, as a write
  * would, if the reader of its output has exited. */
 void source_sink_services_exit_if_reader_gone(const struct stage *s);

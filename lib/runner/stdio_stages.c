@@ -1,5 +1,6 @@
 #include "stdio_stages.h"
 
+#include "block_layout.h"
 #include "reader.h"
 #include "source_sink_services.h"
 #include "writer.h"
@@ -8,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- the reader ------------------------------------------------------------------------------ */
@@ -130,6 +132,29 @@ const struct filter stdio_stages_reader = {
     .source.stop_reading = stop_reader,
     .close = close_reader,
 };
+
+/* ---- the source of a run ----------------------------------------------------------------------
+ */
+
+const char *stdio_stages_find_stream_file(const struct stage *source)
+{
+    struct stat st;
+    bool reads_stdin = source->filter == &stdio_stages_reader && source->operands.n == 0;
+    return reads_stdin && fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode) ? "/dev/stdin"
+                                                                               : NULL;
+}
+
+uint64_t stdio_stages_copied_bytes(const struct stage *source)
+{
+    uint64_t bytes = 0;
+    if (source->filter != &stdio_stages_reader || stdio_stages_find_stream_file(source))
+        return 0;
+    for (size_t i = 0; i < source->out->n_tensors; i++) {
+        const struct tensor *t = &source->out->tensors[i];
+        bytes += block_layout_payload_bytes(t, tensor_elements(t));
+    }
+    return bytes;
+}
 
 /* ---- the writer ------------------------------------------------------------------------------ */
 
