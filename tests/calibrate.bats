@@ -417,17 +417,18 @@ END
 }
 
 # bats test_tags=products
-@test "the scripts expert_merging and expert_merging_pp run the documented pipelines" {
+@test "the scripts expert_merging, expert_merging_pp and swudi_expert_merging run the documented pipelines" {
     ln -s "$DEMO"/{base,expert-rev,expert-sort} .
     options=(--samples "$FAMILY/calib/rev.jsonl" --samples "$FAMILY/calib/sort.jsonl"
         --task rev=expert-rev --task sort=expert-sort --epochs 1 --gamma 0.1)
-    for script in expert_merging expert_merging_pp; do
+    for script in expert_merging swudi_expert_merging expert_merging_pp; do
+        clean=cat plus=()
+        case $script in swudi_*) clean=swudi ;; *_pp) plus=(--plus-plus) ;; esac
         "$ROOT/pipelines/$script" "${options[@]}" --preset paper --coefficients table --out-dtype float32 \
             base expert-rev expert-sort out
-        tv-extract base expert-rev expert-sort |
-            calibrate ${plus+--plus-plus} --base base --preset paper --expert expert-rev --expert expert-sort \
+        tv-extract base expert-rev expert-sort | $clean |
+            calibrate "${plus[@]}" --base base --preset paper --expert expert-rev --expert expert-sort \
                 "${options[@]}" | combine | pack --base base --dtype float32 expected
-        plus=
         cmp out/model.safetensors expected/model.safetensors
         grep -q expert-sort table
         rm -r out expected

@@ -99,6 +99,8 @@ filters() {
 # bats test_tags=products
 @test "expert_merging_pp" { play expert_merging_pp; }
 # bats test_tags=products
+@test "swudi_expert_merging" { play swudi_expert_merging; }
+# bats test_tags=products
 @test "regmean" { play regmean; }
 @test "fisher" { play fisher; }
 @test "lines" { play lines; }

@@ -713,6 +713,24 @@ expert_config() {
     unpack chunks | tv-view | grep -c BF16
 }
 
+# bats test_tags=products
+@test "Expert Merging of vectors that swudi has cleaned" {
+    expert_config '  preset: fast' '  clean: swudi'
+    tv merge config.yml merged
+    tv from-yaml config.yml typed >line
+    grep -q '^ *swudi |$' line
+    bash -euo pipefail line
+    diff -r merged typed
+    tv-extract "$DEMO"/base "$DEMO"/expert-{rev,sort} | swudi |
+        calibrate --base "$DEMO/base" --expert "$DEMO/expert-rev" --expert "$DEMO/expert-sort" \
+            --samples "$DEMO/calib/rev.jsonl" --samples two.jsonl --task rev=expert-rev --task sort=expert-sort \
+            --per-task 2 --preset fast --init expert-rev=0.4 --task-weight expert-sort=2 |
+        combine | pack --base "$DEMO/base" expected
+    equals merged expected 0 0
+    config "$(sed 's/expert_merging/expert_merging_pp/' config.yml)"
+    tv from-yaml config.yml | grep -A 1 '^ *swudi |$' | grep -c 'calibrate --plus-plus'
+}
+
 @test "Expert Merging: one file of samples for all models; --check" {
     config 'merge_method: expert_merging' "base_model: $DEMO/base" \
         "models: [{model: $DEMO/expert-rev, parameters: {task: rev}}, {model: $DEMO/expert-sort, parameters: {task: sort}}]" \
@@ -743,11 +761,16 @@ weight: 1|expert_merging has no parameter weight
 dry_run: true|expert_merging has no parameter dry_run
 keep-base: x|expert_merging has no parameter keep-base (did you mean keep_base?)
 init: [{filter: mlp, value: 1}]|init must be a value without filters
+clean: trim|clean must be swudi
+clean: [swudi, swudi]|clean must be swudi
+cleen: swudi|expert_merging has no parameter cleen (did you mean clean?)
 END
     expert_config
     sed -i 's/task_weight: 2/epochs: 2/' config.yml
     refused_by_merge "epochs applies to the whole merge and cannot be set for one model"
-    sed -i 's/samples: .two.jsonl., task: sort, epochs: 2/task: sort/' config.yml
+    sed -i 's/epochs: 2/clean: swudi/' config.yml
+    refused_by_merge "clean applies to the whole merge and cannot be set for one model"
+    sed -i 's/samples: .two.jsonl., task: sort, clean: swudi/task: sort/' config.yml
     refused_by_merge "line 5: expert_merging requires samples for expert-sort"
     config 'merge_method: expert_merging' "base_model: $DEMO/base" 'slices:' \
         "- sources: [{model: $DEMO/base, layer_range: [0, 1]}, {model: $DEMO/expert-rev, layer_range: [0, 1]}]" \

@@ -314,6 +314,10 @@ END
     differs "different elements: " edited.safetensors "$DEMO"
     edited 'meta["tvtools_weights"] = json.dumps({"tensors": {"x\ty": {"rev": 1}}})'
     trouble "the weights that the model carries are not those of a calibration" edited.safetensors "$DEMO"
+    extract | swudi | calibration --expert rev="$DEMO/expert-rev" --expert sort="$DEMO/expert-sort" | combine |
+        pack --base "$DEMO/base" --force merged.safetensors
+    verified merged.safetensors "$DEMO"
+    grep -q ', with the weights that it carries$' .answer
     extract | calibration --per model >learned.tvs
     combine <learned.tvs | pack --base "$DEMO/base" merged
     verified merged "$DEMO"

@@ -15,6 +15,8 @@
  * the result. */
 static const char *const excluded_options[] = {"base", "expert",    "onto",   "plus-plus",
                                                "log",  "gradients", "resume", "dry-run"};
+/* The parameter that is no option: a filter before calibrate. */
+static const char clean_parameter[] = "clean";
 /* Options that a single model may set. */
 static const char *const model_options[] = {"samples", "task", "init", "task-weight"};
 
@@ -52,7 +54,7 @@ static const struct option_row *find_calibrate_option(const char *parameter, str
 bool expert_merging_steps_is_parameter(const char *name)
 {
     struct arena a = {0};
-    bool found = find_calibrate_option(name, &a) != NULL;
+    bool found = strcmp(name, clean_parameter) == 0 || find_calibrate_option(name, &a) != NULL;
     arena_free(&a);
     return found;
 }
@@ -127,8 +129,8 @@ static int check_parameter_value(const struct pipeline_builder *b, const struct 
 static int report_unknown_parameter(const struct pipeline_builder *b,
                                     const struct config_parameter *p)
 {
-    const char *names[80];
-    size_t n = 0;
+    const char *names[80] = {clean_parameter};
+    size_t n = 1;
     for (const struct option_row *row = calibrate_options_filter.options;
          row->name && n < COUNT(names); row++) {
         const char *name = replace_separators('_', row->name, b->a);
@@ -140,18 +142,38 @@ static int report_unknown_parameter(const struct pipeline_builder *b,
         spelling_suggestion_phrase(spelling_suggestion_find(p->name, n, names), b->a));
 }
 
+static int set_global_parameter_error(const struct pipeline_builder *b,
+                                      const struct config_parameter *p)
+{
+    return pipeline_builder_error(
+        b, p->line, "%s applies to the whole merge and cannot be set for one model", p->name);
+}
+
+static int check_clean(const struct pipeline_builder *b, const struct config_parameter *p,
+                       bool of_model)
+{
+    if (of_model)
+        return set_global_parameter_error(b, p);
+    return p->n_texts == 1 && strcmp(p->texts[0], "swudi") == 0
+               ? 0
+               : pipeline_builder_error(b, p->line, "clean must be swudi");
+}
+
 int expert_merging_steps_check_parameters(const struct pipeline_builder *b,
                                           const struct config_parameters *parameters, bool of_model)
 {
     for (size_t i = 0; i < parameters->n; i++) {
         const struct config_parameter *p = &parameters->items[i];
         const struct option_row *row = find_calibrate_option(p->name, b->a);
+        if (strcmp(p->name, clean_parameter) == 0) {
+            if (check_clean(b, p, of_model))
+                return -1;
+            continue;
+        }
         if (!row)
             return report_unknown_parameter(b, p);
         if (of_model && !word_list_contains(model_options, COUNT(model_options), row->name))
-            return pipeline_builder_error(
-                b, p->line, "%s applies to the whole merge and cannot be set for one model",
-                p->name);
+            return set_global_parameter_error(b, p);
         bool is_task_name = of_model && strcmp(row->name, "task") == 0; /* without =MODEL */
         if (!is_task_name && check_parameter_value(b, p, row))
             return -1;
@@ -260,6 +282,9 @@ int expert_merging_steps_add(const struct slice_context *s)
     struct arena *a = s->builder->a;
     if (check_samples_and_models(s, find_global_parameter(s, "samples") != NULL))
         return -1;
+    const struct config_parameter *clean = find_global_parameter(s, clean_parameter);
+    if (clean)
+        pipeline_add_command(s->pipeline, clean->texts[0], a);
     struct pipeline_command *c = pipeline_add_command(s->pipeline, "calibrate", a);
     if (strcmp(s->builder->method->name, "expert_merging_pp") == 0)
         pipeline_add_word(c, "--plus-plus", a);
