@@ -224,6 +224,23 @@ initial() {
 }
 
 # bats test_tags=products
+@test "--loss entropy needs no teachers and makes the merged model more certain" {
+    swudi <tiny.tvs >cleaned.tvs
+    tiny --loss entropy --epochs 3 --log log <cleaned.tvs >out.tvs 2>warnings
+    [ ! -s warnings ]
+    tiny --loss entropy --epochs 3 --expert "$TINY/expert1" --coefficients table <cleaned.tvs >expert.tvs
+    tensors <out.tvs >own && tensors <expert.tvs | cmp - own
+    /usr/bin/python3 - <<'END'
+import json
+losses = [json.loads(line) for line in open("log")]
+assert all(l["mean_hidden"] == 0 for l in losses)
+assert 0 < losses[-1]["mean_logit"] < losses[0]["mean_logit"], losses
+END
+    tiny --loss entropy --hidden-weight 1 <cleaned.tvs 2>warnings >out.tvs
+    grep -q "teacher of expert1, expert2" warnings
+}
+
+# bats test_tags=products
 @test "the number of threads only changes rounding" {
     demo --preset paper --coefficients one.tsv --log one.log >out.tvs
     demo --preset paper --coefficients three.tsv --log three.log --threads 3 >out.tvs

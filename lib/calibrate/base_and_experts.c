@@ -186,7 +186,7 @@ int base_and_experts_open(struct base_and_experts *x, const struct base_and_expe
     for (size_t i = 0; i < o->files.n; i++)
         if (open_expert_option(x, o->files.items[i], s, e))
             return -1;
-    return open_experts_of_changed_vectors(x, s, h, e);
+    return o->need_teachers ? open_experts_of_changed_vectors(x, s, h, e) : 0;
 }
 
 int base_and_experts_open_checkpoints(struct base_and_experts *x,

@@ -19,6 +19,7 @@ struct base_and_experts {
 struct base_and_experts_options {
     const char *base, *config; /* as for model_weights_open */
     bool accept_other_base;    /* the task vectors may have been extracted against another base */
+    bool need_teachers;        /* the experts are run */
     struct string_list files;  /* PATH or MODEL=PATH, as for model_source_open */
 };
 

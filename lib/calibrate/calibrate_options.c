@@ -55,11 +55,15 @@ const struct option_row calibrate_options_rows[] = {
     {"on", OPTION_CHOICE, FIELD(positions), "response|all",
      .help = "positions to compare: those that predict the response, or all (response; paper all)",
      .choices = "response|all"},
+    {"loss", OPTION_CHOICE, FIELD(loss), "teacher|entropy",
+     .help = "what the logit loss is: the distance to the experts' logits, or the entropy of the "
+             "merged model's own, without teachers (AdaMerging)",
+     .choices = "teacher|entropy", .default_value = "teacher"},
     {"hidden-layers", OPTION_STRING, FIELD(hidden_layers), "LIST",
      .help = "hidden states to compare: numbers such as 0,4,8, middle, all or none (middle)",
      .default_value = "middle"},
     {"hidden-weight", OPTION_NUMBER, FIELD(objective.hidden_weight), "W",
-     .help = "weight of the hidden loss (1)", .range = FROM_0},
+     .help = "weight of the hidden loss (1; --loss entropy 0)", .range = FROM_0},
     {"hidden-norm", OPTION_CHOICE, FIELD(hidden_norm), "none|token",
      .help = "compare hidden states as they are, or relative to each token's norm",
      .choices = "none|token", .default_value = "none"},
@@ -216,6 +220,10 @@ void calibrate_options_apply_preset(struct stage *s, const struct header *h)
 {
     struct calibrate_options *o = s->options;
     set_preset_values(s);
+    o->objective.entropy = o->loss == LOSS_ENTROPY;
+    if (o->objective.entropy && !is_given(s, "hidden-weight"))
+        o->objective.hidden_weight = 0;
+    o->models.need_teachers = !o->objective.entropy || o->objective.hidden_weight > 0;
     choose_init_and_range(s, h);
     o->objective.relative = o->hidden_norm == HIDDEN_NORM_TOKEN;
 }

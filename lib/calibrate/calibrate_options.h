@@ -10,6 +10,7 @@
 enum calibrate_preset { PRESET_BEST, PRESET_FAST, PRESET_PAPER };
 enum regularizer { REGULARIZER_L1, REGULARIZER_L2 };
 enum compared_positions { POSITIONS_RESPONSE, POSITIONS_ALL };
+enum logit_loss { LOSS_TEACHER, LOSS_ENTROPY };
 enum hidden_norm { HIDDEN_NORM_NONE, HIDDEN_NORM_TOKEN };
 enum teacher_vision { TEACHER_VISION_OWN, TEACHER_VISION_BASE };
 enum coefficient_granularity {
@@ -28,6 +29,7 @@ struct calibrate_options {
     int positions; /* enum compared_positions */
 
     struct objective_settings objective;
+    int loss; /* enum logit_loss */
     const char *hidden_layers;
     int hidden_norm; /* enum hidden_norm */
     struct tensor_rules task_weight;

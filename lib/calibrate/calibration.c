@@ -10,6 +10,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static const struct arch *arch_of(const struct calibration *c)
@@ -92,7 +93,11 @@ static int parse_selected_hidden_states(struct calibration *c, struct error *e)
 {
     size_t L = arch_of(c)->layers;
     c->hidden_states = mem_alloc(L + 1, sizeof *c->hidden_states);
-    return calibrate_options_parse_hidden_layers(c->options->hidden_layers, L, c->hidden_states, e);
+    int failed =
+        calibrate_options_parse_hidden_layers(c->options->hidden_layers, L, c->hidden_states, e);
+    if (!c->options->models.need_teachers)
+        memset(c->hidden_states, 0, (L + 1) * sizeof *c->hidden_states);
+    return failed;
 }
 
 /* Reserves space for the task vectors that are read again: those of merged tensors; and where base
@@ -101,9 +106,9 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
 {
     const struct common_options *limits = &c->stage->common;
     size_t n = c->header->n_tensors;
-    bool *wanted = mem_alloc(n, sizeof *wanted), all_have_files = true;
+    bool *wanted = mem_alloc(n, sizeof *wanted), runs_vectors = false;
     for (size_t k = 0; k < c->experts.n; k++) {
-        all_have_files &= c->experts.files[k] != NULL;
+        runs_vectors |= c->options->models.need_teachers && !c->experts.files[k];
         if (c->vectors_from_files)
             task_vectors_set_expert_file(c->task_vectors, k, c->experts.files[k]);
     }
@@ -111,7 +116,7 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
     for (size_t i = 0; i < n; i++)
         wanted[i] = store && c->merged.index[i] >= 0;
     enum weight_kind end = teacher_models_end_of_own_kinds(teachers_use_own_vision_tower(c));
-    for (enum weight_kind kind = 0; kind < end && store && !all_have_files; kind++)
+    for (enum weight_kind kind = 0; kind < end && store && runs_vectors; kind++)
         for (size_t l = 0; l < weight_kind_layers(arch_of(c), kind); l++)
             if (task_vectors_find_stream_tensor(c->task_vectors, kind, l) >= 0)
                 wanted[task_vectors_find_stream_tensor(c->task_vectors, kind, l)] = true;
@@ -239,7 +244,7 @@ static int run_teacher_on_its_samples(struct calibration *c, size_t k, uint64_t 
 
 static int run_teachers(struct calibration *c, uint64_t memory, struct error *e)
 {
-    for (size_t k = 0; k < c->experts.n; k++)
+    for (size_t k = 0; k < c->experts.n && c->options->models.need_teachers; k++)
         if (run_teacher_on_its_samples(c, k, memory, e))
             return -1;
     return 0;

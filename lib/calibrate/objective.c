@@ -207,28 +207,39 @@ static void logit_buffers_free(struct logit_buffers *b)
     free(b->loss);
 }
 
-/* h_L and logits of the merged model and of the expert. */
-static int compute_both_logits(struct objective *o, const float *x, const struct logit_row *rows,
-                               size_t n, const struct logit_buffers *b, struct error *e)
+/* The expert's h_L and logits. */
+static int compute_expert_logits(struct objective *o, const struct logit_row *rows, size_t n,
+                                 const struct logit_buffers *b, struct error *e)
 {
     size_t L = o->in.arch->layers, d = o->in.arch->hidden;
     for (size_t i = 0, count; i < n; i += count) {
         const struct logit_row *r = &rows[i];
         count = count_rows_of_same_sample(r, n - i);
-        memcpy(b->h + i * d, x + offset_of_row_in_state(o, r), count * d * sizeof *x);
         if (teacher_outputs_read_states(o->in.teachers, o->indices[r->sample], L, r->position,
                                         count, b->h_expert + i * d, e))
             return -1;
     }
-    return lm_logits(o->lm, b->h, n, b->z, e) ||
-                   teacher_outputs_compute_logits(o->in.teachers, find_expert_of_row(o, rows),
-                                                  b->h_expert, n, b->z_expert, e)
-               ? -1
-               : 0;
+    return teacher_outputs_compute_logits(o->in.teachers, find_expert_of_row(o, rows), b->h_expert,
+                                          n, b->z_expert, e);
+}
+
+/* h_L and logits of the merged model, and the logits that it is compared with. */
+static int compute_both_logits(struct objective *o, const float *x, const struct logit_row *rows,
+                               size_t n, const struct logit_buffers *b, struct error *e)
+{
+    size_t d = o->in.arch->hidden;
+    for (size_t i = 0; i < n; i++)
+        memcpy(b->h + i * d, x + offset_of_row_in_state(o, &rows[i]), d * sizeof *x);
+    if (lm_logits(o->lm, b->h, n, b->z, e))
+        return -1;
+    if (!o->settings.entropy)
+        return compute_expert_logits(o, rows, n, b, e);
+    memcpy(b->z_expert, b->z, n * o->in.arch->vocab * sizeof *b->z);
+    return 0;
 }
 
 /* Adds beta w_z Z of the block's rows to the losses. With `gradient` b->z becomes its gradient with
- * respect to z, beta w_z Theta (p - q) / P. */
+ * respect to z, beta w_z Theta (p - q) / P, or -beta w_z Theta p (ln p + entropy) / P. */
 static void logit_losses_from_logits(struct objective *o, const struct logit_row *rows, size_t n,
                                      const struct logit_buffers *b, bool gradient)
 {
@@ -243,7 +254,10 @@ static void logit_losses_from_logits(struct objective *o, const struct logit_row
         count = count_rows_of_same_sample(rows + i, n - i);
         for (size_t t = i; t < i + count; t++)
             o->losses[s].logit += factor * theta * theta * b->loss[t];
-        if (gradient)
+        if (gradient && o->settings.entropy)
+            cross_entropy_own_backward(b->z + i * V, b->loss + i, count, V,
+                                       (float)(factor * theta));
+        else if (gradient)
             cross_entropy_soft_backward(b->z + i * V, b->z_expert + i * V, count, V,
                                         (float)(factor * theta));
     }

@@ -5,6 +5,7 @@
  *     H = 1/|S| sum_{l in S} 1/(P d) sum_{t, i} (h_l[t, i] - h_l^expert[t, i])^2
  *     Z = Theta^2 1/P sum_t (- sum_v q[t, v] ln p[t, v])
  *         q = softmax(z^expert / Theta), p = softmax(z / Theta)
+ *         or q = p: the entropy of the merged model's own output, without teachers (AdaMerging)
  *
  * over the P positions that are compared. The samples pass through the model as one batch, and each
  * merged layer is computed twice, for the forward and for the backward pass. Memory: the residual
@@ -22,6 +23,7 @@ struct objective_settings {
     const bool *hidden_states;                       /* [h_0 .. h_L]: is it in S? */
     size_t n_hidden_states;                          /* |S| */
     size_t skip_first;                               /* H ignores the positions before this one */
+    bool entropy;                                    /* q = p */
     bool relative; /* H divides by the mean square of the expert's state, token by token */
 };
 

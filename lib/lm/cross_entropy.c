@@ -3,6 +3,8 @@
 #include "parallel_for.h"
 #include "softmax.h"
 
+#include <math.h>
+
 /* The arguments of a loop over tokens. */
 struct cross_entropy {
     float *z, *y; /* become p or dz, and q */
@@ -69,4 +71,22 @@ void cross_entropy_soft_backward(float *p, const float *q, size_t T, size_t V, f
 {
     parallel_for(T, V, soft_cross_entropy_backward_token,
                  &(struct cross_entropy){.z = p, .q = q, .V = V, .scale = scale});
+}
+
+/* ---- the model's own distribution ------------------------------------------------------------ */
+
+/* loss = -sum_v p_v ln p_v, p = softmax(z / theta): dz = -p (ln p + loss) / theta */
+static void own_cross_entropy_backward_token(void *context, size_t t, size_t thread)
+{
+    const struct cross_entropy *c = context;
+    for (size_t i = t * c->V; i < (t + 1) * c->V; i++) {
+        double p = (double)c->z[i];
+        c->z[i] = p > 0 ? (float)(-(double)c->scale * p * (log(p) + c->loss[t])) : 0;
+    }
+}
+
+void cross_entropy_own_backward(float *p, const double *loss, size_t T, size_t V, float scale)
+{
+    parallel_for(T, V, own_cross_entropy_backward_token,
+                 &(struct cross_entropy){.z = p, .V = V, .scale = scale, .loss = (double *)loss});
 }

@@ -16,4 +16,9 @@ void cross_entropy_soft_forward(float *z, float *y, float theta, size_t T, size_
 /* p becomes dz = scale (p - q). For a loss that is multiplied by theta^2, scale is theta. */
 void cross_entropy_soft_backward(float *p, const float *q, size_t T, size_t V, float scale);
 
+/* The entropy of p = softmax(z / theta), loss_t = -sum_v p[t, v] ln p[t, v], is the cross entropy
+ * of p with itself: cross_entropy_soft_forward with y = z. p becomes dz = -scale p (ln p + loss_t);
+ * for a loss that is multiplied by theta^2, scale is theta. */
+void cross_entropy_own_backward(float *p, const double *loss, size_t T, size_t V, float scale);
+
 #endif

@@ -281,10 +281,10 @@ static void set_up(struct problem *p, const struct objective_settings *settings)
     p->objective = create_objective(p, settings, 1 << 20);
 }
 
-static void check_objective(const struct models *f, bool relative, double temperature)
+static void check_objective(const struct models *f, bool relative, double temperature, bool entropy)
 {
     static const double weights[EXPERTS] = {1, 1.5};
-    bool hidden[64] = {[0] = true, [1] = true, [2] = true};
+    bool compared = !entropy, hidden[64] = {compared, compared, compared};
     struct problem p = {.models = *f};
     const struct objective_settings settings = {.temperature = temperature,
                                                 .hidden_weight = 2,
@@ -293,6 +293,7 @@ static void check_objective(const struct models *f, bool relative, double temper
                                                 .hidden_states = hidden,
                                                 .n_hidden_states = 3,
                                                 .skip_first = 1,
+                                                .entropy = entropy,
                                                 .relative = relative};
     set_up(&p, &settings);
     check_gradient(&p);
@@ -318,8 +319,10 @@ static void check_architecture(const char *name)
 {
     struct models f = {model(name, "base"), {model(name, "expert1"), model(name, "expert2")}};
     if (f.base && f.experts[0] && f.experts[1]) {
-        check_objective(&f, false, 1);
-        check_objective(&f, true, 2);
+        check_objective(&f, false, 1, false);
+        check_objective(&f, true, 2, false);
+        check_objective(&f, false, 1, true);
+        check_objective(&f, false, 2, true);
     }
     model_weights_close(f.base);
     for (size_t k = 0; k < EXPERTS; k++)

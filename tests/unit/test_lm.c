@@ -179,6 +179,17 @@ static void soft_loss(const float *x, float *y)
         y[t] = 4 * (float)loss[t];
 }
 
+static void own_loss(const float *x, float *y)
+{
+    float z[T * V], q[T * V];
+    double loss[T];
+    memcpy(z, x, sizeof z);
+    memcpy(q, x, sizeof q);
+    cross_entropy_soft_forward(z, q, 2, T, V, loss);
+    for (size_t t = 0; t < T; t++)
+        y[t] = 4 * (float)loss[t];
+}
+
 static void check_losses(void)
 {
     float x[T * V], z[T * V], q[T * V], w[T];
@@ -192,6 +203,11 @@ static void check_losses(void)
     cross_entropy_soft_forward(z, q, 2, T, V, loss);
     cross_entropy_soft_backward(z, q, T, V, 0.5f * 2);
     check_gradient(soft_loss, x, T * V, w, T, z);
+    memcpy(z, x, sizeof z);
+    memcpy(q, x, sizeof q);
+    cross_entropy_soft_forward(z, q, 2, T, V, loss);
+    cross_entropy_own_backward(z, loss, T, V, 0.5f * 2);
+    check_gradient(own_loss, x, T * V, w, T, z);
 }
 
 /* Large logits: only their differences matter, and nothing overflows. */
@@ -205,6 +221,10 @@ static void check_extreme_losses(void)
     float far[] = {1e4f, 0, -1e4f};
     cross_entropy_forward(far, &target, 1, 3, &loss);
     CHECK(fabs(loss - 2e4) < 0.01 && far[0] == 1 && far[2] == 0);
+    float certain[] = {1e4f, 0, -1e4f}, same[] = {1e4f, 0, -1e4f};
+    cross_entropy_soft_forward(certain, same, 1, 1, 3, &loss);
+    cross_entropy_own_backward(certain, &loss, 1, 3, 1);
+    CHECK(loss == 0 && certain[0] == 0 && certain[1] == 0 && certain[2] == 0);
 }
 
 /* ---- products -------------------------------------------------------------------------------- */
