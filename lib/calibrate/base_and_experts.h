@@ -1,8 +1,8 @@
 /* The models of a calibration: the base, and the experts, which are the models whose task vectors
- * the stream has, or checkpoints alone. An expert may have its own checkpoint: that of --expert, or,
- * where a filter has changed the task vectors, that which tv-extract reads in the same run. A struct
- * base_and_experts owns its models until base_and_experts_close; it borrows the header, to which
- * the names belong. */
+ * the stream has, or checkpoints alone. An expert may have its own checkpoint: that of --expert,
+ * or, where a filter has changed the task vectors, that which tv-extract reads in the same run. A
+ * struct base_and_experts owns its models until base_and_experts_close; it borrows the header, to
+ * which the names belong. */
 #ifndef TV_BASE_AND_EXPERTS_H
 #define TV_BASE_AND_EXPERTS_H
 
