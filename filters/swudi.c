@@ -221,6 +221,16 @@ static int open_swudi(struct stage *s, struct header *h, struct error *e)
     return matrix_filter_open(s, h, o->matrices, count_eigen_rows, e);
 }
 
+static uint64_t tensor_memory(const struct stage *s, const struct tensor *t)
+{
+    const struct options *o = s->options;
+    if (!matrix_filter_applies(o->matrices, t))
+        return 0;
+    double of_vector = 3 * (double)tensor_elements(t);
+    return matrix_filter_memory(
+        t, of_vector + normal_matrix_memory(t->shape[1], t->n_vectors * t->shape[0]));
+}
+
 static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
@@ -261,4 +271,5 @@ const struct filter filter_swudi = {
     .end_round = end_round,
     .transform_block = transform_block,
     .end_tensor = matrix_filter_end,
+    .tensor_memory = tensor_memory,
 };

@@ -91,6 +91,14 @@ static int open_tsv_merge(struct stage *s, struct header *h, struct error *e)
                : 0;
 }
 
+static uint64_t tensor_memory(const struct stage *s, const struct tensor *t)
+{
+    const struct options *o = s->options;
+    if (!matrix_filter_applies(o->matrices, t))
+        return 0;
+    return matrix_filter_memory(t, 2 * svd_memory(t->shape[0], t->shape[1]));
+}
+
 static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
@@ -124,4 +132,5 @@ const struct filter filter_tsv_merge = {
     .end_round = end_round,
     .transform_block = matrix_filter_transform_join,
     .end_tensor = matrix_filter_end,
+    .tensor_memory = tensor_memory,
 };

@@ -292,6 +292,17 @@ static bool applies_to_tensor(const struct options *o, const struct tensor *t)
            (!truncates(o) || (t->n_vectors <= t->shape[0] && t->n_vectors <= t->shape[1]));
 }
 
+static uint64_t tensor_memory(const struct stage *s, const struct tensor *t)
+{
+    const struct options *o = s->options;
+    if (!applies_to_tensor(o, t))
+        return 0;
+    double optimiser = 5 * (double)tensor_elements(t);
+    double truncated = truncates(o) ? svd_memory(t->shape[0], t->shape[1]) : 0;
+    return matrix_filter_memory(
+        t, optimiser + truncated + normal_matrix_memory(t->shape[1], t->n_vectors * t->shape[0]));
+}
+
 static int begin_tensor(struct job *job, struct error *e)
 {
     if (join_use_weights(job, JOIN_NO_WEIGHTS, e))
@@ -322,4 +333,5 @@ const struct filter filter_wudi = {
     .end_round = end_round,
     .transform_block = matrix_filter_transform_join,
     .end_tensor = matrix_filter_end,
+    .tensor_memory = tensor_memory,
 };

@@ -114,6 +114,27 @@ PY
         cmp - piped
 }
 
+@test "several matrices at once: the same bytes and errors with any number of threads and memory" {
+    local models="$MODELS/base $MODELS/math $MODELS/code"
+    local line="iso-merge | rescale 0.5 | pack --base $MODELS/base --force"
+    tv run --threads=1 "tv-extract $models | trim --density 0.9 | swudi | $line one.safetensors"
+    for options in "2 1G" "7 1G" "4 64K" "4 2M"; do
+        tv run --threads="${options% *}" "tv-extract $models | trim --density 0.9 |
+            swudi --memory ${options#* } | $line many.safetensors"
+        cmp one.safetensors many.safetensors
+    done
+    unpack "$MODELS/math" | tv-view --values | sed '/^hash/d' |
+        awk '/^tensor/ { n++ } n == 4 && /^[0-9-]/ && !done { $1 = "nan"; done = 1 } 1' |
+        from-text --allow-nonfinite >nan.tvs
+    for threads in 1 2 5; do
+        REFUSED_BY=tv-extract refused tv run --threads=$threads \
+            "tv-extract $MODELS/base nan.tvs | swudi | combine | pack --base $MODELS/base out"
+        cp .err "err$threads"
+    done
+    cmp err1 err2
+    cmp err1 err5
+}
+
 @test "weights come after it" {
     example | weigh math=0.5 >weighed.tvs
     refused_with "tensor w of math has a weight, which this method does not use: put weigh after swudi" \

@@ -83,6 +83,9 @@ struct filter {
     /* Only some. */
     struct source_functions source;
     struct sink_functions sink;
+    /* Bytes that a tensor takes while end_round works on it, if that takes long: `tv run` then
+     * works on several tensors side by side, as many as fit into --memory. */
+    uint64_t (*tensor_memory)(const struct stage *, const struct tensor *);
     bool only_drops_elements; /* transform_block leaves an element unchanged or sets it to 0 */
     bool raw_payload;         /* payload in the stream's dtype, not converted to F32 */
     bool accepts_nonfinite;   /* NaN and infinity are never an error */

@@ -39,6 +39,12 @@ static void scale_row(double *row, double factor, size_t n)
         row[j] *= factor;
 }
 
+double svd_memory(size_t m, size_t n)
+{
+    double r = (double)(m < n ? m : n), sides = (double)m + (double)n;
+    return (double)m * (double)n + sides * r + 3 * r * r;
+}
+
 int svd_compute(struct svd *svd, size_t m, size_t n, const double *A, size_t count,
                 double tolerance, double norm, struct error *e)
 {

@@ -22,6 +22,8 @@ struct svd {
     double *V; /* (count, n) */
 };
 
+/* Doubles that an svd of all singular values takes, with A and the decomposition's work area. */
+double svd_memory(size_t m, size_t n);
 /* `norm` is the largest singular value of A itself if it is 0. Call svd_free also after an error.
  */
 int svd_compute(struct svd *svd, size_t m, size_t n, const double *A, size_t count,

@@ -4,6 +4,7 @@
 #include "runner_state.h"
 #include "stage.h"
 #include "stage_rules.h"
+#include "tensor_lanes.h"
 #include "tensor_run.h"
 
 #include <stdlib.h>
@@ -162,6 +163,9 @@ static int run_all_tensors(struct runner *r, struct error *e)
 {
     if (run_model_rounds(r, e))
         return -1;
+    size_t lanes = tensor_lanes_count(r);
+    if (lanes > 1)
+        return tensor_lanes_run(r, lanes, sink_wants_tensor, e);
     for (size_t i = 0; i < r->headers[0]->n_tensors; i++) {
         if (!sink_wants_tensor(r, i)) {
             if (tensor_run_skip_tensor(r, i, e))

@@ -2,10 +2,10 @@
  * the chain [standard input, filter, standard output]; `tv run` runs longer chains and outputs the
  * same bytes.
  *
- * The runner is in three parts: the chain (runner.c) opens the stages, runs all tensors and closes
- * the stages; tensor_run.c runs the stages on one tensor; block_pass.c brings the tensor's blocks
- * through the stages once. A stage of scope model runs its rounds over all tensors first, fed by
- * the stages before it. */
+ * The runner is in three parts: the chain (runner.c) opens the stages, runs all tensors, some of
+ * them side by side (tensor_lanes.c), and closes the stages; tensor_run.c runs the stages on one
+ * tensor; block_pass.c brings the tensor's blocks through the stages once. A stage of scope model
+ * runs its rounds over all tensors first, fed by the stages before it. */
 #ifndef TV_RUNNER_H
 #define TV_RUNNER_H
 

@@ -39,6 +39,7 @@ struct runner {
 
     /* The current tensor. */
     size_t index;                  /* in the source's manifest */
+    size_t index_at_last;          /* in that of the last stage's input, or DROPPED */
     struct arena arena;            /* of its headers and of the stages' states */
     size_t n_begun;                /* jobs that have begun, and must end */
     struct job *jobs;              /* [stage] */

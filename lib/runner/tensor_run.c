@@ -183,21 +183,31 @@ static int run_rounds(struct runner *r, size_t s, struct error *e)
     return row_pass_is_needed(r, s) ? row_pass_run(r, s, e) : run_observe_rounds(r, s, e);
 }
 
-/* Runs the stages up to `last`. A tensor that a stage before it has dropped, or that the last stage
- * passes through, is not computed. */
-static int run_stages_up_to(struct runner *r, size_t index, size_t last, struct error *e)
+/* Runs the rounds of the stages before `last`. Sets r->index_at_last. */
+static int run_stages_before(struct runner *r, size_t last, struct error *e)
 {
-    bool is_sink = last == r->n_stages - 1;
+    size_t index = r->index;
+    r->index_at_last = DROPPED;
     for (size_t s = 0; s < last; s++) {
         if (r->manifest_map[s][index] == DROPPED)
-            return block_pass_discard_payload(r, is_sink, e);
+            return 0;
         if (begin_tensor_in_stage(r, s, index, e) || (s > 0 && run_rounds(r, s, e)))
             return -1;
         index = r->manifest_map[s][index];
     }
-    if (r->manifest_map[last][index] == DROPPED)
+    if (r->manifest_map[last][index] != DROPPED)
+        r->index_at_last = index;
+    return 0;
+}
+
+/* Brings the tensor to stage `last`. One that a stage before it has dropped, or that it passes
+ * through, is not computed. */
+static int run_last_stage(struct runner *r, size_t last, struct error *e)
+{
+    bool is_sink = last == r->n_stages - 1;
+    if (r->index_at_last == DROPPED)
         return block_pass_discard_payload(r, is_sink, e);
-    if (begin_tensor_in_stage(r, last, index, e))
+    if (begin_tensor_in_stage(r, last, r->index_at_last, e))
         return -1;
     if (r->plans[last] == PLAN_PASS_THROUGH)
         return block_pass_discard_payload(r, is_sink, e);
@@ -235,14 +245,25 @@ static void release_current_tensor(struct runner *r)
     r->is_buffered = r->is_known_finite = false;
 }
 
-int tensor_run_to_stage(struct runner *r, size_t index, size_t last, struct error *e)
+int tensor_run_before_stage(struct runner *r, size_t index, size_t last, struct error *e)
 {
     r->index = index;
-    int failed = run_stages_up_to(r, index, last, e);
+    return run_stages_before(r, last, e);
+}
+
+int tensor_run_last_stage(struct runner *r, size_t last, bool ok, struct error *e)
+{
+    int failed = ok ? run_last_stage(r, last, e) : -1;
     if (end_jobs(r, !failed && last == r->n_stages - 1, e))
         failed = -1;
     release_current_tensor(r);
     return failed;
+}
+
+int tensor_run_to_stage(struct runner *r, size_t index, size_t last, struct error *e)
+{
+    bool ok = tensor_run_before_stage(r, index, last, e) == 0;
+    return tensor_run_last_stage(r, last, ok, e);
 }
 
 int tensor_run_skip_tensor(struct runner *r, size_t index, struct error *e)

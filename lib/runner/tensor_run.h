@@ -13,6 +13,11 @@
 /* Brings tensor `index` of the source to stage `last`: the sink, or a stage of scope model that has
  * a round over all tensors. */
 int tensor_run_to_stage(struct runner *r, size_t index, size_t last, struct error *e);
+/* The same in two parts: the rounds of the stages before `last`, and, whether they succeeded or
+ * not, the rest, which ends the tensor. Several runners may be in the first part at once if their
+ * source is not a one-pass source. */
+int tensor_run_before_stage(struct runner *r, size_t index, size_t last, struct error *e);
+int tensor_run_last_stage(struct runner *r, size_t last, bool ok, struct error *e);
 /* For a tensor that the sink does not want: reads it if the source is a stream, and drops it. */
 int tensor_run_skip_tensor(struct runner *r, size_t index, struct error *e);
 

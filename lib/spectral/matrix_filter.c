@@ -130,6 +130,12 @@ int matrix_filter_transform_join(const struct job *job, struct block *b, struct 
     return 0;
 }
 
+uint64_t matrix_filter_memory(const struct tensor *t, double doubles)
+{
+    double floats = (double)t->n_vectors * (double)tensor_elements(t);
+    return (uint64_t)((double)sizeof(float) * floats + (double)sizeof(double) * doubles);
+}
+
 /* ---- helpers of methods ---------------------------------------------------------------------- */
 
 size_t matrix_filter_min_side(const struct matrix_filter *f)

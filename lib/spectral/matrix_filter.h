@@ -62,6 +62,9 @@ void matrix_filter_copy_result(const struct matrix_filter *f, struct block *b, s
 /* For `transform` of a join: the result or, for other tensors, the mean; one vector remains. */
 int matrix_filter_transform_join(const struct job *job, struct block *b, struct error *e);
 
+/* For `tensor_memory`: the vectors, and as many doubles. */
+uint64_t matrix_filter_memory(const struct tensor *t, double doubles);
+
 /* Helpers of methods. */
 size_t matrix_filter_min_side(const struct matrix_filter *f);
 /* x_k in double, to be freed. */

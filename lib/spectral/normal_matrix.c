@@ -14,6 +14,13 @@ size_t normal_matrix_eigen_rows(size_t n, size_t max_rows)
     return max_rows < n ? max_rows : n;
 }
 
+/* LAPACK's work area has twice the size of the matrix. */
+double normal_matrix_memory(size_t n, size_t max_rows)
+{
+    double rows = (double)normal_matrix_eigen_rows(n, max_rows);
+    return 3 * rows * rows + (max_rows < n ? 2 * rows * (double)n : 0);
+}
+
 void normal_matrix_init(struct normal_matrix *c, size_t n, size_t max_rows)
 {
     *c = (struct normal_matrix){.n = n, .max_rows = max_rows};

@@ -23,6 +23,8 @@ struct normal_matrix {
 
 /* The number of rows of the matrix that normal_matrix_decompose decomposes. */
 size_t normal_matrix_eigen_rows(size_t n, size_t max_rows);
+/* Doubles that C and its decomposition take. */
+double normal_matrix_memory(size_t n, size_t max_rows);
 /* C = 0; the L_k that are added have `max_rows` rows in total. */
 void normal_matrix_init(struct normal_matrix *c, size_t n, size_t max_rows);
 void normal_matrix_free(struct normal_matrix *c);
