@@ -47,6 +47,7 @@ END
     check merged
 }
 
+# bats test_tags=products
 @test "the loss is that of calibrate" {
     # without pack's rounding to BF16, which calibrate does not know of
     tune "$SOURCE | weigh {w:0.2..0.9} | combine | $PACK --dtype=float32" --budget 3 --on all --hidden-layers 1,3 \
@@ -65,6 +66,7 @@ END
     done < <(sed '/^$/,$d; 1d' found)
 }
 
+# bats test_tags=products
 @test "the loss of the answers is that of score" {
     tune "$SUM" --budget 3 --loss answers >found
     [ "$(head -n 1 found)" = "evaluation"$'\t'"lambda"$'\t'"loss"$'\t'"exact_match" ]
@@ -82,7 +84,8 @@ END
 }
 
 # The grid of densities and coefficients reaches 60.7 % (share/demo, 108 points picked on these
-# prompts), the base 9.7 %.
+# prompts), the base 9.8 %.
+# bats test_tags=products
 @test "TIES, tuned without answers, comes close to the best of a labelled sweep" {
     tv tune "${TIES/sort=expert-sort/sort=expert-sort shift=expert-shift}" --quiet --budget 30 \
         --samples "$DEMO/calib/rev.jsonl" --samples "$DEMO/calib/sort.jsonl" --samples "$DEMO/calib/shift.jsonl" >found
@@ -193,6 +196,18 @@ assert sum(x["exact_match"] for x in s) / 3 > 0.54, s'
     # other braces are text
     tune "$SOURCE | awk 'BEGIN { system(\"cat\") }' | combine | rescale {l:0.5..1} | $PACK" --budget 1 >found
     grep -qF "BEGIN { system" found
+}
+
+# The expert itself has distance 0: its vision tower is merged, too.
+@test "samples with images" {
+    for case in qwen2vl internvl; do
+        model=$GOLDEN/models/grad/$case
+        tv tune "tv-extract $model/base $model/expert1 | combine | rescale {l:1..3:int} | pack --base $model/base x" \
+            --samples "$model" --task chart=expert1 --task ocr=expert1 --on all --quiet >found
+        sed '/^$/,$d; 1d' found | awk -F '\t' '
+            $2 == 1 && $4 < 1e-6 { same = $3 } $2 > 1 { other[$2] = $3 }
+            END { exit !(NR == 3 && same && other[2] > same && other[3] > other[2]) }'
+    done
 }
 
 @test "experts are the models of the pipeline, or those of --expert" {

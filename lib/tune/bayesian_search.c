@@ -13,7 +13,7 @@
 #define STARTS                   8    /* candidates from which the search for the maximum starts */
 #define FIRST_SPACING            0.05 /* of the points, in the cube */
 #define SPACING_HALVES_AFTER     8    /* evaluations */
-#define FIRST_STEP               0.05
+#define FIRST_STEP               0.25 /* of the climb */
 #define LAST_STEP                0.0005
 
 /* ---- random numbers -------------------------------------------------------------------------- */
