@@ -177,6 +177,8 @@ assert sum(x["exact_match"] for x in s) / 3 > 0.54, s'
     [ -z "$(ls -A spool)" ] && [ "$(ls merged)" = mine ]
     tv tune "$SUM" --budget 1 --samples rev.jsonl --samples sort.jsonl 2>notes >/dev/null
     grep -q "the merged model, about 1.5 MB, is kept in memory" notes
+    tv tune "$SUM --dtype float32" --budget 1 --samples rev.jsonl --samples sort.jsonl 2>notes >/dev/null
+    grep -q "the merged model, about 3.0 MB, is kept in memory" notes
     tv tune "$SUM" --budget 1 --samples rev.jsonl --samples sort.jsonl --memory 64K --spool spool 2>notes >/dev/null
     grep -q "is kept in an unlinked file in spool and never written" notes
 }
@@ -285,6 +287,7 @@ assert sum(x["exact_match"] for x in s) / 3 > 0.54, s'
     wrong_pipeline "the pipeline must end with pack" "${SUM% | pack*}"
     wrong_pipeline "the pipeline must end with pack" "${SUM/pack*/check}"
     wrong_pipeline "pack needs --base, --onto or --like" "${SUM/ --base base/}"
+    wrong_pipeline "a quantized result cannot be measured" "${SUM% merged} --dtype q8_0 merged.gguf"
     wrong_pipeline "unterminated '" "$SUM '"
     wrong_pipeline "expected a number in [0, 1]" "${TIES/0.1..1/0.1..1.5}" trim
     wrong_pipeline "not-there is not a file" "${SUM/expert-rev/not-there}" '' 1

@@ -156,7 +156,7 @@ struct candidate {
     double value;
 };
 
-/* By falling value; equal ones by their points, so that the order is the same everywhere. */
+/* By falling value. */
 static int compare_candidates(const void *a, const void *b)
 {
     const struct candidate *p = a, *q = b;

@@ -78,7 +78,7 @@ static void note_stage(struct tuned_pipeline *t, const struct stage *s, const ch
         string_list_append(&t->notes, a,
                            arena_printf(a,
                                         "%s needs all of its input before it can write; each "
-                                        "evaluation computes the steps before it twice",
+                                        "evaluation may compute the steps before it twice",
                                         s->filter->name));
 }
 
@@ -112,42 +112,31 @@ static void examine_pipeline(struct tuned_pipeline *t, const struct pipeline *p,
         stage_free(stages[i]);
 }
 
-/* pack's options that say which tensors the checkpoint has, and the one with the model. */
-static bool changes_tensors(const char *option, bool *names_model)
+/* Does this option of pack change tensors, or name their base? */
+static bool changes_tensors(const char *option)
 {
-    static const char *const names[] = {
-        "base", "onto", "like", "dtype", "no-fill", "allow-nonfinite", NULL};
-    for (size_t i = 0; names[i]; i++)
-        if (strcmp(names[i], option) == 0) {
-            *names_model = i < 3;
+    static const char *const names[] = {"base",  "onto",    "like",
+                                        "dtype", "no-fill", "allow-nonfinite"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(names[i], option) == 0)
             return true;
-        }
     return false;
 }
 
-/* The words of a pack that writes to standard output. *base receives the model that it names. */
-static struct string_list rewrite_pack(const struct tuned_pipeline *t,
-                                       const struct pipeline_command *c, const char **base,
-                                       struct arena *a)
+/* Sets base and dtype from pack's options. */
+static void read_pack_options(struct tuned_pipeline *t, const struct stage *pack, struct arena *a)
 {
-    struct stage *s = parse_command(t, c, a);
     struct stage_option options[STAGE_OPTIONS_MAX];
-    size_t n = stage_list_options(s, options);
-    struct string_list words = {0};
-    bool names_model;
-    *base = NULL;
-    string_list_append(&words, a, "pack");
+    size_t n = stage_list_options(pack, options);
     for (size_t i = 0; i < n; i++) {
-        if (!s->given[i] || !changes_tensors(options[i].row->name, &names_model))
+        const struct option_row *row = options[i].row;
+        if (!pack->given[i] || !changes_tensors(row->name))
             continue;
-        option_row_append_words(options[i].row, options[i].field, a, &words);
-        if (names_model)
-            *base = arena_copy_text(a, *(const char *const *)options[i].field);
+        if (row->kind == OPTION_STRING)
+            t->base = arena_copy_text(a, *(const char *const *)options[i].field);
+        if (row->kind == OPTION_DTYPE)
+            t->dtype = *(const enum dtype *)options[i].field;
     }
-    string_list_append(&words, a, "--format=safetensors");
-    string_list_append(&words, a, "-");
-    stage_free(s);
-    return words;
 }
 
 static int read_pack(struct tuned_pipeline *t, const struct pipeline *p, struct arena *a,
@@ -157,10 +146,15 @@ static int read_pack(struct tuned_pipeline *t, const struct pipeline *p, struct 
     const struct filter *f = pipeline_run_find_filter(t->run, last->words[0].text);
     if (!f || strcmp(f->name, "pack") != 0)
         return error_set(e, "the pipeline must end with pack, as in tv run; nothing is written");
-    rewrite_pack(t, last, &t->base, a);
+    struct stage *pack = parse_command(t, last, a);
+    read_pack_options(t, pack, a);
+    stage_free(pack);
     if (!t->base)
         return error_set(e, "pack needs --base, --onto or --like: that model's config.json says "
                             "how to run the result");
+    if (t->dtype >= DTYPE_COUNT) /* a format of .gguf files */
+        return error_set(e, "a quantized result cannot be measured; tune without this --dtype, and "
+                            "add it to the pipeline that is printed");
     return is_substitution(t->base)
                ? error_set(e, "the model of pack must be a file, and not <( ... )")
                : 0;
@@ -192,7 +186,7 @@ static void check_command_lines(const struct tuned_pipeline *t, const struct pip
 int tuned_pipeline_read(struct tuned_pipeline *t, const char *text,
                         const struct pipeline_options *run, struct arena *a, struct error *e)
 {
-    *t = (struct tuned_pipeline){.run = run};
+    *t = (struct tuned_pipeline){.run = run, .dtype = DTYPE_NONE};
     if (pipeline_template_parse(&t->template, text, a, e))
         return -1;
     struct pipeline *low = fill_with_ends(t, 0, a, e);
@@ -213,16 +207,33 @@ struct pipeline *tuned_pipeline_with_numbers(const struct tuned_pipeline *t,
     return pipeline_parse(pipeline_template_fill(&t->template, values, a), a, e);
 }
 
+/* The words of a pack that writes to standard output. */
+static struct string_list rewrite_pack(const struct tuned_pipeline *t,
+                                       const struct pipeline_command *c, struct arena *a)
+{
+    struct stage *pack = parse_command(t, c, a);
+    struct stage_option options[STAGE_OPTIONS_MAX];
+    size_t n = stage_list_options(pack, options);
+    struct string_list words = {0};
+    string_list_append(&words, a, "pack");
+    for (size_t i = 0; i < n; i++)
+        if (pack->given[i] && changes_tensors(options[i].row->name))
+            option_row_append_words(options[i].row, options[i].field, a, &words);
+    string_list_append(&words, a, "--format=safetensors");
+    string_list_append(&words, a, "-");
+    stage_free(pack);
+    return words;
+}
+
 struct pipeline *tuned_pipeline_to_standard_output(const struct tuned_pipeline *t,
                                                    const char *const *values, struct arena *a,
                                                    struct error *e)
 {
     struct pipeline *p = tuned_pipeline_with_numbers(t, values, a, e);
-    const char *base;
     if (!p)
         return NULL;
     struct pipeline_command *last = &p->commands[p->n - 1];
-    struct string_list words = rewrite_pack(t, last, &base, a);
+    struct string_list words = rewrite_pack(t, last, a);
     *last = (struct pipeline_command){0};
     for (size_t i = 0; i < words.n; i++)
         pipeline_add_word(last, words.items[i], a);

@@ -5,6 +5,7 @@
 #ifndef TV_TUNED_PIPELINE_H
 #define TV_TUNED_PIPELINE_H
 
+#include "dtype.h"
 #include "pipeline_run.h"
 #include "pipeline_template.h"
 
@@ -12,6 +13,7 @@ struct tuned_pipeline {
     struct pipeline_template template;
     const struct pipeline_options *run;
     const char *base;           /* the model of pack's --base, --onto or --like */
+    enum dtype dtype;           /* of pack's --dtype; DTYPE_NONE: not given */
     struct string_list experts; /* operands of tv-extract and unpack, without their bases */
     struct string_list notes;   /* what an evaluation does again: sentences */
 };

@@ -159,13 +159,14 @@ void tuning_loss_close(struct tuning_loss *t)
     free(t);
 }
 
-uint64_t tuning_loss_model_bytes(const struct tuning_loss *t)
+uint64_t tuning_loss_model_bytes(const struct tuning_loss *t, enum dtype dtype)
 {
     const struct model_source *m = model_weights_model_source(t->models.base);
     uint64_t bytes = 0;
     for (size_t i = 0; i < model_source_tensor_count(m); i++) {
         const struct ckpt_tensor *tensor = model_source_tensor(m, i);
-        bytes += dtype_bytes(tensor->dtype, tensor->elements);
+        bool converted = dtype != DTYPE_NONE && dtype_is_float(tensor->dtype);
+        bytes += dtype_bytes(converted ? dtype : tensor->dtype, tensor->elements);
     }
     return bytes;
 }

@@ -155,7 +155,7 @@ static void erase_progress(const struct command *c)
 static void print_notes(const struct command *c)
 {
     const struct string_list *notes = &c->pipeline.notes;
-    uint64_t bytes = tuning_loss_model_bytes(c->loss);
+    uint64_t bytes = tuning_loss_model_bytes(c->loss, c->pipeline.dtype);
     if (c->options->quiet)
         return;
     for (size_t i = 0; i < notes->n; i++)
@@ -284,7 +284,7 @@ static int print_best(struct command *c, struct error *e)
 /* Is there room for the merged model? */
 static int check_space(struct command *c, struct error *e)
 {
-    uint64_t bytes = tuning_loss_model_bytes(c->loss);
+    uint64_t bytes = tuning_loss_model_bytes(c->loss, c->pipeline.dtype);
     const char *spool = c->stage->common.spool;
     c->in_memory = bytes <= c->stage->common.memory;
     if (c->in_memory)
