@@ -1,5 +1,7 @@
 #include "calibration.h"
 
+#include "block_layout.h"
+#include "finite_check.h"
 #include "mpi.h"
 #include "printable.h"
 #include "source_sink_services.h"
@@ -148,6 +150,35 @@ bool calibration_stores_vectors(const struct calibration *c)
     return !c->vectors_from_files && !c->saved_vectors;
 }
 
+static int check_saved_tensor_is_finite(const struct calibration *c, size_t index, struct error *e)
+{
+    const struct tensor *t = &c->header->tensors[index];
+    struct block b = {0};
+    int failed = 0;
+    block_layout_allocate_arrays(&b, t->n_vectors);
+    for (size_t k = 0; k < t->n_vectors; k++)
+        b.data[k] = mem_alloc(tensor_block_elements(t), 8);
+    for (size_t i = 0; i < tensor_block_count(t) && !failed; i++) {
+        block_layout_set_to_block(&b, t, i);
+        for (size_t k = 0; k < t->n_vectors; k++)
+            saved_stream_read_elements(c->saved_vectors, index, k, b.first, b.n, b.data[k]);
+        failed = finite_check_block(t, c->header, &b, e);
+    }
+    for (size_t k = 0; k < t->n_vectors; k++)
+        free(b.data[k]);
+    block_layout_free(&b);
+    return failed;
+}
+
+/* Before training: the stream itself passes by afterwards. */
+static int check_saved_stream_is_finite(const struct calibration *c, struct error *e)
+{
+    for (size_t i = 0; i < c->header->n_tensors && !finite_check_is_off(c->stage); i++)
+        if (check_saved_tensor_is_finite(c, i, e))
+            return -1;
+    return 0;
+}
+
 /* A saved stream is read in its file. If that is not possible, its vectors are stored like those of
  * a pipe; reading it then reports the reason. */
 static int open_saved_stream(struct calibration *c, struct error *e)
@@ -159,9 +190,11 @@ static int open_saved_stream(struct calibration *c, struct error *e)
     if (!path || c->vectors_from_files || mpi_process_count() > 1)
         return 0;
     c->saved_vectors = saved_stream_open(path, c->stage->common.spool, 0, &own);
-    if (c->saved_vectors)
+    if (c->saved_vectors) {
         task_vectors_set_saved_stream(c->task_vectors, c->saved_vectors);
-    else if (own.printed)
+        return check_saved_stream_is_finite(c, e);
+    }
+    if (own.printed)
         *e = own;
     return own.printed ? -1 : 0;
 }

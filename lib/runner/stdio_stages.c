@@ -133,14 +133,13 @@ const struct filter stdio_stages_reader = {
     .close = close_reader,
 };
 
-/* ---- the source of a run ----------------------------------------------------------------------
- */
+/* ---- the source of a run --------------------------------------------------------------------- */
 
 const char *stdio_stages_find_stream_file(const struct stage *source)
 {
     struct stat st;
     bool reads_stdin = source->filter == &stdio_stages_reader && source->operands.n == 0;
-    return reads_stdin && fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode) ? "/dev/stdin"
+    return reads_stdin && fstat(STDIN_FILENO, &st) == 0 && S_ISREG(st.st_mode) ? "/proc/self/fd/0"
                                                                                : NULL;
 }
 
