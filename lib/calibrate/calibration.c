@@ -129,7 +129,7 @@ static int reserve_task_vectors(struct calibration *c, struct error *e)
 }
 
 /* Checks that the disk has room for the task vectors and for the source's copy of a stream from a
- * pipe, and reports the sum on a terminal. */
+ * pipe, and reports the sum on a terminal if it is large. */
 static int check_temporary_files(const struct calibration *c, struct error *e)
 {
     const struct common_options *limits = &c->stage->common;
@@ -139,7 +139,7 @@ static int check_temporary_files(const struct calibration *c, struct error *e)
         size += stdio_stages_copied_bytes(source_sink_services_source(c->stage));
     if (size == 0)
         return 0;
-    if (isatty(STDERR_FILENO))
+    if (size >= (uint64_t)1 << 30 && isatty(STDERR_FILENO))
         printable_message("%s: temporary files in %s: %.1f GiB", c->stage->filter->name,
                           spool_folder_or_default(limits->spool), ldexp((double)size, -30));
     return spool_check_disk_space(limits->spool, size, e);
