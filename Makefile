@@ -181,6 +181,14 @@ bench-calibrate: packages
 	@$(MAKE) --no-print-directory all
 	@tests/bench/calibrate $(BENCH)
 
+# Merges share/demo, and the families in GOLDEN, by all methods and compares them: share/evidence.md. What
+# is done is not run again. EVIDENCE='FAMILY...' for other families.
+EVIDENCE ?= share/demo $(wildcard $(addprefix $(GOLDEN)/expert-merging/,$(if $(GOLDEN),t1 t1-seed2)))
+evidence: packages
+	@$(MAKE) --no-print-directory all
+	@share/evidence/run $(EVIDENCE)
+	@share/evidence/table
+
 # The filters live in a folder of their own, because names such as combine belong to others too;
 # tv, on PATH, runs them.
 INSTALL_BIN := $(DESTDIR)$(PREFIX)/bin
@@ -214,5 +222,5 @@ clean:
 %.d: ;
 -include $(wildcard $B/lib/*/*.d $B/tests/*/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate install \
-    new-filter clean
+.PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate evidence \
+    install new-filter clean
