@@ -229,9 +229,9 @@ static int begin_tensor(struct job *job, struct error *e)
 const struct filter filter_della_drop = {
     .name = "della-drop",
     .summary = "Drop elements of task vectors at random, small ones more often (DELLA)",
-    .notes = "  tv-extract base math code | della-drop --density 0.5 --epsilon 0.1 --seed 1 |\n"
-             "      rescale --by l1 | elect-sign | combine --normalize=agreeing |\n"
-             "      pack --base base merged/",
+    .notes = "  tv-extract base math code |\n"
+             "      della-drop --density 0.5 --epsilon 0.1 --seed 1 | rescale --by l1 |\n"
+             "      elect-sign | combine --normalize=agreeing | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,
     .kinds = KIND_TASK_VECTORS,

@@ -209,7 +209,7 @@ static void print_usage(FILE *f)
           "       tv run 'PIPELINE'         run a pipeline in one process (tv run --help)\n"
           "       tv merge CONFIG.yml OUT   run a mergekit configuration (tv merge --help)\n"
           "       tv finish OUT             publish a checkpoint that was computed in parts\n"
-          "       tv verify MODEL INPUT...  compute the merge of MODEL again and compare the "
+          "       tv verify MODEL INPUT...  recompute the merge of MODEL and compare the "
           "tensors\n"
           "       tv tune 'PIPELINE'        choose numbers of a pipeline by the loss on samples\n"
           "       tv from-yaml CONFIG.yml   print a mergekit configuration as a pipeline\n"

@@ -146,7 +146,7 @@ static int add_vector(const struct matrix_filter *f, size_t k, const struct opti
     return failed;
 }
 
-/* ---- the optimisers -------------------------------------------------------------------------- */
+/* ---- the optimizers -------------------------------------------------------------------------- */
 
 /* X <- X after `steps` updates */
 static void run_adam(const struct matrix_filter *f, const struct options *options,

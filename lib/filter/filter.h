@@ -68,7 +68,8 @@ struct filter {
     int (*begin_tensor)(struct job *, struct error *);
     /* In a round: measures a block into its own work area, on any thread, ... */
     int (*observe_block)(const struct job *, const struct block *, void *work, struct error *);
-    /* ... and adds it to the state, in order of the blocks. */
+    /* ... and adds it to the state, in order of the blocks. The payload is gone: b->data is not
+     * valid here, so what is needed must be in `work`. */
     int (*accumulate_block)(struct job *, const struct block *, void *work, struct error *);
     /* After a round, and after a begin that asked for none: returns an enum verdict, or -1. With
      * SCOPE_MODEL once per round, after its last tensor, with job->in NULL. */

@@ -102,8 +102,8 @@ static double *scale_values(size_t n, const double *y)
 
 /* ---- the expected improvement ---------------------------------------------------------------- */
 
-/* What the maximisation needs. */
-struct maximisation {
+/* What the maximization needs. */
+struct maximization {
     const struct bayesian_search *search;
     const struct gaussian_process *process;
     double best;    /* the lowest mean so far */
@@ -118,7 +118,7 @@ static double compute_spacing(size_t d, size_t n)
     return FIRST_SPACING * exp2(-later / SPACING_HALVES_AFTER);
 }
 
-static bool is_too_near(const struct maximisation *m, const double *x)
+static bool is_too_near(const struct maximization *m, const double *x)
 {
     const struct gaussian_process *g = m->process;
     for (size_t i = 0; i < g->n; i++) {
@@ -141,7 +141,7 @@ static double log_improvement(double z)
 }
 
 /* ln EI(x); -INFINITY for points that are left out */
-static double log_expected_improvement(const struct maximisation *m, const double *x)
+static double log_expected_improvement(const struct maximization *m, const double *x)
 {
     double mean, deviation;
     if (is_too_near(m, x))
@@ -165,7 +165,7 @@ static int compare_candidates(const void *a, const void *b)
 
 /* Moves along the axes as long as that is better, by ever smaller steps. `trial` has room for a
  * point. */
-static void climb(const struct maximisation *m, struct candidate *c, double *trial)
+static void climb(const struct maximization *m, struct candidate *c, double *trial)
 {
     size_t d = m->search->d;
     for (double step = FIRST_STEP; step >= LAST_STEP;) {
@@ -201,7 +201,7 @@ static double find_lowest_mean(const struct gaussian_process *g, size_t *index)
 }
 
 /* Random points, of which some are around the best point so far. */
-static void draw_candidates(const struct maximisation *m, const double *best, struct draws *r,
+static void draw_candidates(const struct maximization *m, const double *best, struct draws *r,
                             struct candidate *candidates, size_t count)
 {
     size_t d = m->search->d;
@@ -215,7 +215,7 @@ static void draw_candidates(const struct maximisation *m, const double *best, st
 }
 
 /* The point with the largest expected improvement among those that were not evaluated. */
-static bool maximise(const struct maximisation *m, size_t best, struct draws *r, double *next)
+static bool maximize(const struct maximization *m, size_t best, struct draws *r, double *next)
 {
     const struct gaussian_process *g = m->process;
     size_t d = g->d, count = NEIGHBOURS + CANDIDATES_PER_DIMENSION * d;
@@ -243,12 +243,12 @@ static bool propose_by_improvement(const struct bayesian_search *s, size_t n, co
     double *scaled = scale_values(n, y);
     size_t best = 0;
     gaussian_process_fit(&g, s->d, n, x, scaled);
-    struct maximisation m = {.search = s, .process = &g};
+    struct maximization m = {.search = s, .process = &g};
     m.best = find_lowest_mean(&g, &best);
     m.spacing = compute_spacing(s->d, n);
-    bool found = maximise(&m, best, &r, next);
+    bool found = maximize(&m, best, &r, next);
     m.spacing = 0;
-    found = found || maximise(&m, best, &r, next);
+    found = found || maximize(&m, best, &r, next);
     gaussian_process_free(&g);
     free(scaled);
     return found;

@@ -1,6 +1,6 @@
-/* Bayesian optimisation: the next point at which a function on the unit cube should be evaluated,
+/* Bayesian optimization: the next point at which a function on the unit cube should be evaluated,
  * to find its minimum in few evaluations. The first points are a Latin hypercube; each later one
- * maximises the expected improvement
+ * maximizes the expected improvement
  *
  *     EI(x) = E max(0, best - f(x)) = s (z Phi(z) + phi(z)),   z = (best - mean(x)) / s
  *

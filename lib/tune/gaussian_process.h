@@ -9,7 +9,7 @@
  *     variance(x) = s^2 (1 - k(x)^T A^-1 k(x))
  *
  * (Rasmussen, Williams: Gaussian Processes for Machine Learning, 2006, eq. 2.25, 2.26 and 4.17.)
- * The length scales l_i and nu maximise the marginal likelihood (eq. 5.8) with s^2 = y^T A^-1 y /
+ * The length scales l_i and nu maximize the marginal likelihood (eq. 5.8) with s^2 = y^T A^-1 y /
  * n, times log-normal priors that keep few points from being explained by extreme scales.
  *
  * A gaussian_process owns its arrays until gaussian_process_free and borrows x. */

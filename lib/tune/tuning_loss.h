@@ -1,4 +1,4 @@
-/* What tv tune minimises: how far a merged model is from the experts on their samples, as calibrate
+/* What tv tune minimizes: how far a merged model is from the experts on their samples, as calibrate
  * measures it (objective.h), or the loss of the reference responses (response_scores.h). Every task
  * has the same weight.
  *

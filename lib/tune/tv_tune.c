@@ -2,8 +2,8 @@
  *
  *     x* = argmin loss(merge(x))      x: the placeholders, such as {density:0.1..1}
  *
- * The loss is the distance to the experts' outputs on unlabelled samples, as in Expert Merging
- * (arXiv 2509.25712), or that of reference responses; x is found by Bayesian optimisation
+ * The loss is the distance to the experts' outputs on unlabeled samples, as in Expert Merging
+ * (arXiv 2509.25712), or that of reference responses; x is found by Bayesian optimization
  * (bayesian_search.h). The search over recipes is that of Akiba et al., "Evolutionary optimization
  * of model merging recipes", 2025, with a model that is never written:
  *
@@ -59,7 +59,7 @@ static const struct option_row rows[] = {
     {"log", OPTION_FILE, FIELD(log), "FILE",
      .help = "write the table to FILE, and continue a run that was interrupted"},
     {"loss", OPTION_CHOICE, FIELD(loss.target), "experts|answers",
-     .help = "minimise the distance to the experts' outputs, or the loss of the responses",
+     .help = "minimize the distance to the experts' outputs, or the loss of the responses",
      .choices = "experts|answers", .default_value = "experts"},
     {"expert", OPTION_STRINGS, FIELD(experts), "[NAME=]MODEL",
      .help = "an expert (default: the models that the pipeline merges); may be repeated"},

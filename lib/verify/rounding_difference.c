@@ -29,7 +29,7 @@ static void raise_to(_Atomic uint32_t *largest, uint32_t bits)
         ;
 }
 
-/* The bits of an element of 2 or 4 bytes; neighbours of one sign differ by 1. */
+/* The bits of an element of 2 or 4 bytes; neighbors of one sign differ by 1. */
 static int64_t element_bits(const void *elements, size_t width, size_t i)
 {
     if (width == 2)
@@ -37,7 +37,7 @@ static int64_t element_bits(const void *elements, size_t width, size_t i)
     return ((const uint32_t *)elements)[i];
 }
 
-static bool are_neighbours(const void *x, const void *stored, size_t width, size_t i)
+static bool are_neighbors(const void *x, const void *stored, size_t width, size_t i)
 {
     return width <= 4 && llabs(element_bits(x, width, i) - element_bits(stored, width, i)) <= 1;
 }
@@ -58,7 +58,7 @@ void rounding_difference_add(struct rounding_difference *d, enum dtype dtype, co
     for (size_t i = 0; i < n; i++) {
         uint32_t apart = float_bits(a[i] - b[i]), size = float_bits(b[i]);
         magnitude = size > magnitude ? size : magnitude;
-        if (apart > difference && !are_neighbours(x, stored, width, i))
+        if (apart > difference && !are_neighbors(x, stored, width, i))
             difference = apart;
     }
     raise_to(&d->difference, difference);
