@@ -157,6 +157,12 @@ static int check_diagonals(const struct model_statistics *m, const struct header
                : error_set(e, "no file of --diagonal contains a tensor of the stream");
 }
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return model_statistics_check_options("diagonal", &o->diagonals, e);
+}
+
 static int open_fisher(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
@@ -183,6 +189,7 @@ const struct filter filter_fisher = {
     .options = rows,
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
+    .check_options = check_options,
     .open = open_fisher,
     .begin_tensor = begin_tensor,
     .transform_block = transform_block,

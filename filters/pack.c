@@ -21,6 +21,7 @@
 #include "filter.h"
 #include "input_guard.h"
 #include "layer_slice.h"
+#include "parts_folder.h"
 #include "source_sink_services.h"
 #include "stage.h"
 #include "weight_names.h"
@@ -174,7 +175,9 @@ static int check_options(const struct stage *s, struct error *e)
                          get_target_path(s));
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
-    if (o->part && merge_part_parse(o->part, &i, &n, e))
+    if (output_target_check_name(get_target_path(s), e) ||
+        ((o->part || o->resume) && parts_folder_check_target(get_target_path(s), e)) ||
+        (o->part && merge_part_parse(o->part, &i, &n, e)))
         return -1;
     if (writes_gguf(s) && (o->tokenizer || o->chat_template || o->no_tokenizer))
         return error_set(e, "--tokenizer, --no-tokenizer and --chat-template are not supported for "

@@ -259,6 +259,12 @@ static int check_gram_matrices(const struct model_statistics *m, const struct he
                : error_set(e, "no file of --gram contains a tensor of the stream");
 }
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return model_statistics_check_options("gram", &o->grams, e);
+}
+
 static int open_regmean(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
@@ -292,6 +298,7 @@ const struct filter filter_regmean = {
     .kinds = KIND_TASK_VECTORS | KIND_WEIGHTS,
     .role = ROLE_FILTER,
     .scope = SCOPE_TENSOR,
+    .check_options = check_options,
     .open = open_regmean,
     .begin_tensor = begin_tensor,
     .observe_block = matrix_filter_observe,

@@ -552,6 +552,11 @@ END
     usage_error calibrate --base base --samples s --temperature 0
     usage_error calibrate --base base --samples s --preset worst
     usage_error calibrate --base base --samples s operand
+    for wrong in "--init 2" "--init 0" "--init 0.5 --init math=-1" "--init 1 --preset paper" "--init 1 --range 1" \
+        "--init auto --init 0.5" "--hidden-layers x" "--hidden-layers 1," "--hidden-layers 0,,4"; do
+        # shellcheck disable=SC2086
+        usage_error calibrate --base base --samples s $wrong
+    done
     for wrong in "--init 1.5" "--init auto --init 0.5" "--hidden-layers 4" "--hidden-layers 1," \
         "--accumulation 0" "--plus-plus --per layer" "--gradients g" "--start tiny.jsonl" "--task x" \
         "--expert x" "--dry-run --resume state"; do

@@ -87,6 +87,7 @@ row() {
 @test "usage, bad streams" {
     usage_error fisher
     usage_error fisher --diagonal
+    usage_error_with "--diagonal =: expected MODEL=FILE" fisher --diagonal =
     refuses_nonfinite fisher "${diagonals[@]}"
     refuses_bad_streams fisher "${diagonals[@]}"
     refuses_bad_output fisher "${diagonals[@]}"

@@ -203,7 +203,7 @@ END
     pack like/model.safetensors <m.tvs
     echo '{}' >like/config.json
     for ending in npz NPZ ckpt tvs h5 onnx pt Bin zip 7z; do
-        run -1 --separate-stderr pack --like like x.$ending <m.tvs
+        run -2 --separate-stderr pack --like like x.$ending <m.tvs
         [ "$stderr" = "pack: cannot write \"x.$ending\": .${ending,,} is not supported; OUT must be a \
 folder, .safetensors, .gguf, .tar or .tar.zst" ]
         [ ! -e x.$ending ]

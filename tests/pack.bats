@@ -192,7 +192,10 @@ keeps() {
     export REFUSED_BY=pack
     keeps rules "rules is an input of this run" tv run 'weigh @rules | combine | pack --force --base base rules' <good.tvs
     # shellcheck disable=SC2094
-    keeps good.tvs "good.tvs is an input of this run" pack --force --base base good.tvs <good.tvs
+    keeps good.tvs ".tvs is not supported" pack --force --base base good.tvs <good.tvs
+    cp good.tvs good
+    # shellcheck disable=SC2094
+    keeps good "good is an input of this run" pack --force --base base good <good
     keeps other "other is not a checkpoint" \
         bash -o pipefail -c 'join-streams other | combine | pack --force --base base other'
     pack --base base --shard-size 1 sharded <good.tvs # a shard of a model that another process reads
@@ -493,6 +496,11 @@ END
 @test "usage" {
     usage_error pack
     usage_error pack --base base a b
+    for out in '' . a/.. /; do
+        usage_error_with "\"$out\" is not a valid name for a checkpoint" pack --base base "$out"
+        REFUSED_BY=pack usage_error_with "is not a valid name" tv run "unpack base | pack --like base '$out'"
+    done
+    usage_error_with ".npz is not supported" pack --base base out.npz
     usage_error pack --dtype int8 --base base out
     usage_error pack --shard-size much --base base out
     usage_error_with "at least 1" pack --shard-size 0 --base base out

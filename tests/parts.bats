@@ -132,7 +132,12 @@ three_parts() {
     same_as single
     tv merge --shards 3 --resume config.yml out
     same_as single
-    REFUSED_BY=pack refused_with "can only write a folder" tv merge --part 1/2 --only '*norm*' config.yml o.safetensors
+    for out in - o.tar o.safetensors; do
+        for option in --part=1/2 --resume; do
+            usage_error_with "can only write a folder" pack --base base $option $out
+            REFUSED_BY='tv merge' usage_error_with "can only write a folder" tv merge $option config.yml $out
+        done
+    done
 }
 
 @test "a part that was killed is run again" {

@@ -115,7 +115,6 @@ row() {
     refused_with "there is no --gram for the model code" regmean --gram math=math.gram <good.tvs
     refused_with "the stream has no model chat" regmean "${grams[@]}" --gram chat=code.gram <good.tvs
     refused_with "--gram is given twice for the model math" regmean "${grams[@]}" --gram math=code.gram <good.tvs
-    refused_with "--gram math.gram: expected MODEL=FILE" regmean --gram math.gram <good.tvs
     refused_with "nowhere is not a file" regmean --gram math=nowhere --gram code=code.gram <good.tvs
     refused_with "good.tvs contains task-vectors; expected a stream of weights or activations" \
         regmean --gram math=good.tvs --gram code=code.gram <good.tvs
@@ -145,6 +144,9 @@ row() {
     weigh math=0.5 <good.tvs >weighed.tvs
     refused_with "tensor w of math has a weight" regmean "${grams[@]}" <weighed.tvs
     usage_error regmean
+    for wrong in math.gram =math.gram math= =; do
+        usage_error_with "--gram $wrong: expected MODEL=FILE" regmean --gram $wrong
+    done
     usage_error regmean "${grams[@]}" --reduce 1.5
     usage_error regmean "${grams[@]}" --reduce -1
     refuses_nonfinite regmean "${grams[@]}"

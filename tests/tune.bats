@@ -298,6 +298,7 @@ assert sum(x["exact_match"] for x in s) / 3 > 0.54, s'
         # shellcheck disable=SC2086
         REFUSED_BY='tv tune' refused tune "$SUM" $options
     done
+    REFUSED_BY='tv tune' usage_error_with "--hidden-layers: expected middle" tune "$SUM" --hidden-layers x
     # samples
     tune_on() { tv tune "$SUM" --quiet --budget 1 "$@"; }
     REFUSED_BY='tv tune' refused_with "there are no samples for sort" tune_on --samples rev.jsonl

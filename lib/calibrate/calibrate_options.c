@@ -1,5 +1,6 @@
 #include "calibrate_options.h"
 
+#include "coefficient_init.h"
 #include "vector_history.h"
 
 #include <stdlib.h>
@@ -205,6 +206,8 @@ static bool is_given(const struct stage *s, const char *name)
     return s->given[index];
 }
 
+#define MAX_BEHIND_SWUDI 2
+
 /* The sum of the vectors that swudi writes is a merge already, so the coefficients start at 1 and
  * may grow. */
 static void choose_init_and_range(struct stage *s, const struct header *h)
@@ -212,7 +215,7 @@ static void choose_init_and_range(struct stage *s, const struct header *h)
     struct calibrate_options *o = s->options;
     bool cleaned = o->preset != PRESET_PAPER && vector_history_has_step(&h->history, "swudi");
     if (cleaned && !is_given(s, "range"))
-        o->max = 2;
+        o->max = MAX_BEHIND_SWUDI;
     o->default_init = cleaned && o->max > 1 ? 1 : preset_init[o->preset];
 }
 
@@ -228,6 +231,13 @@ void calibrate_options_apply_preset(struct stage *s, const struct header *h)
     o->objective.relative = o->hidden_norm == HIDDEN_NORM_TOKEN;
 }
 
+/* The largest --range that the stream may give. */
+static double find_largest_range(const struct stage *s)
+{
+    const struct calibrate_options *o = s->options;
+    return is_given(s, "range") || o->preset == PRESET_PAPER ? o->max : MAX_BEHIND_SWUDI;
+}
+
 int calibrate_options_check(const struct stage *s, struct error *e)
 {
     const struct calibrate_options *o = s->options;
@@ -237,22 +247,44 @@ int calibrate_options_check(const struct stage *s, struct error *e)
         return error_set(e, "--gradients needs --dry-run");
     if (o->dry_run && o->resume)
         return error_set(e, "--resume and --dry-run cannot be combined");
-    return 0;
+    return calibrate_options_check_hidden_layers(o->hidden_layers, e) ||
+                   coefficient_init_check(&o->init, find_largest_range(s), e)
+               ? -1
+               : 0;
 }
 
 /* ---- --hidden-layers ------------------------------------------------------------------------- */
 
-/* Numbers from 0 to L with commas between them. */
+static bool is_layer_list(const char *text)
+{
+    for (;; text++) {
+        size_t digits = strspn(text, "0123456789");
+        text += digits;
+        if (digits == 0 || *text != ',')
+            return digits > 0 && !*text;
+    }
+}
+
+int calibrate_options_check_hidden_layers(const char *text, struct error *e)
+{
+    if (strcmp(text, "none") == 0 || strcmp(text, "middle") == 0 || strcmp(text, "all") == 0 ||
+        is_layer_list(text))
+        return 0;
+    return error_set(e,
+                     "--hidden-layers: expected middle, all, none or a list of numbers such as "
+                     "0,4,8, found \"%s\"",
+                     text);
+}
+
+/* Numbers from 0 to L. */
 static int parse_layer_list(const char *text, size_t L, bool *selected, struct error *e)
 {
     for (const char *at = text;; at++) {
         char *end;
         unsigned long l = strtoul(at, &end, 10);
-        if (*at < '0' || *at > '9' || l > L || (*end && *end != ','))
-            return error_set(e,
-                             "--hidden-layers: expected middle, all, none or a list of numbers "
-                             "from 0 to %zu, found \"%s\"",
-                             L, text);
+        if (l > L)
+            return error_set(e, "--hidden-layers: expected numbers from 0 to %zu, found \"%s\"", L,
+                             text);
         selected[l] = true;
         at = end;
         if (!*at)

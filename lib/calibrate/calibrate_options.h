@@ -63,8 +63,11 @@ int calibrate_options_check(const struct stage *s, struct error *e);
 /* Fills in the options that were not given to the stage, which reads a stream with this header. */
 void calibrate_options_apply_preset(struct stage *s, const struct header *h);
 
-/* Parses --hidden-layers: "middle", "all", "none" or numbers with commas between them, for a model
- * of L layers. Sets selected[l], (L + 1) flags that are false, for each hidden state l in S. */
+/* An error if this value of --hidden-layers suits no model. */
+int calibrate_options_check_hidden_layers(const char *text, struct error *e);
+/* Parses a checked --hidden-layers: "middle", "all", "none" or numbers with commas between them,
+ * for a model of L layers. Sets selected[l], (L + 1) flags that are false, for each hidden state l
+ * in S. */
 int calibrate_options_parse_hidden_layers(const char *text, size_t L, bool *selected,
                                           struct error *e);
 

@@ -9,10 +9,34 @@ struct coefficient_init_weights {
     double *weights;
 };
 
+/* Parses text i. */
+static int parse_text(struct coefficient_init *s, const struct string_list *texts, size_t i,
+                      double max, struct error *e)
+{
+    const struct range range = {0, max, true, true};
+    const char *text = texts->items[i];
+    bool stream = strcmp(text, "stream") == 0, search = strcmp(text, "auto") == 0;
+    if (!stream && !search)
+        return tensor_rules_parse_and_add(&s->rules, text, "--init", &range, e);
+    if (texts->n > 1)
+        return error_set(e, "--init %s cannot be combined with other --init values", text);
+    s->source = stream ? COEFFICIENT_INIT_STREAM : COEFFICIENT_INIT_SEARCH;
+    return 0;
+}
+
+int coefficient_init_check(const struct string_list *texts, double max, struct error *e)
+{
+    struct coefficient_init parsed = {0};
+    int failed = 0;
+    for (size_t i = 0; i < texts->n && !failed; i++)
+        failed = *texts->items[i] == '@' ? 0 : parse_text(&parsed, texts, i, max, e);
+    coefficient_init_free(&parsed);
+    return failed;
+}
+
 int coefficient_init_parse(struct coefficient_init *s, const struct string_list *texts,
                            double default_alpha, double max, struct error *e)
 {
-    const struct range range = {0, max, true, true};
     s->default_alpha = default_alpha;
     s->max = max;
     if (!texts->n && default_alpha >= max)
@@ -20,17 +44,10 @@ int coefficient_init_parse(struct coefficient_init *s, const struct string_list 
                          "the default --init %g is not below --range %g; give an --init between 0 "
                          "and --range",
                          default_alpha, max);
-    for (size_t i = 0; i < texts->n; i++) {
-        const char *text = texts->items[i];
-        bool stream = strcmp(text, "stream") == 0, search = strcmp(text, "auto") == 0;
-        if ((stream || search) && texts->n > 1)
-            return error_set(e, "--init %s cannot be combined with other --init values", text);
-        if (stream || search)
-            s->source = stream ? COEFFICIENT_INIT_STREAM : COEFFICIENT_INIT_SEARCH;
-        else if (tensor_rules_parse_and_add(&s->rules, text, "--init", &range, e))
-            return -1;
-    }
-    return 0;
+    int failed = 0;
+    for (size_t i = 0; i < texts->n && !failed; i++)
+        failed = parse_text(s, texts, i, max, e);
+    return failed;
 }
 
 void coefficient_init_allocate(struct coefficient_init *s, size_t tensors, size_t experts)

@@ -24,6 +24,9 @@ struct coefficient_init {
     struct coefficient_table *start_table;           /* of --start; may be NULL */
 };
 
+/* Before anything is read: are these values of --init possible, with coefficients below `max`?
+ * Files of rules are not opened. */
+int coefficient_init_check(const struct string_list *texts, double max, struct error *e);
 /* Parses the values of --init: rules, or "stream" or "auto" alone. */
 int coefficient_init_parse(struct coefficient_init *s, const struct string_list *texts,
                            double default_alpha, double max, struct error *e);

@@ -2,7 +2,7 @@
 
 #include "command_line.h"
 #include "config_to_pipeline.h"
-#include "output_target.h"
+#include "parts_folder.h"
 #include "printable.h"
 #include "stage.h"
 
@@ -70,7 +70,10 @@ static int choose_output_path(struct config_command *c, bool required, struct er
         return error_set(e, "--like requires a .gguf file as OUT, found %s", c->out);
     if (c->options->only.n && output_target_form_of_name(c->out) != OUTPUT_SAFETENSORS)
         return error_set(e, "--only requires a .safetensors file as OUT, found %s", c->out);
-    return 0;
+    return output_target_check_name(c->out, e) || ((c->options->part || c->options->resume) &&
+                                                   parts_folder_check_target(c->out, e))
+               ? -1
+               : 0;
 }
 
 static int read_and_translate_config(struct config_command *c, struct error *e)

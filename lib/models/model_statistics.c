@@ -19,13 +19,22 @@ struct model_statistics {
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+int model_statistics_check_options(const char *option, const struct string_list *files,
+                                   struct error *e)
+{
+    for (size_t i = 0; i < files->n; i++) {
+        const char *word = files->items[i], *path = model_source_strip_name_from_operand(word);
+        if (path - word < 2 || !*path)
+            return error_set(e, "--%s %s: expected MODEL=FILE", option, word);
+    }
+    return 0;
+}
+
 /* Opens the file of "MODEL=FILE". */
 static int open_file(struct model_statistics *m, struct stage *s, const struct header *h,
                      const char *word, struct error *e)
 {
     const char *path = model_source_strip_name_from_operand(word);
-    if (path == word)
-        return error_set(e, "--%s %s: expected MODEL=FILE", m->option, word);
     const char *name = arena_copy_text_n(&s->arena, word, (size_t)(path - word) - 1);
     long model = header_find_model(h, name);
     if (model < 0)

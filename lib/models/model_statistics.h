@@ -8,6 +8,9 @@
 
 struct model_statistics;
 
+/* For the descriptor's check_options: an error if a value of the option is not MODEL=FILE. */
+int model_statistics_check_options(const char *option, const struct string_list *files,
+                                   struct error *e);
 /* In open, before the header changes: opens the files, which are checkpoints or saved streams. An
  * error if a model of a vector has no file, or more than one. */
 struct model_statistics *model_statistics_open(struct stage *s, const char *option,

@@ -54,6 +54,21 @@ static int reject_unsupported_file_ending(const char *target, struct error *e)
     return 0;
 }
 
+int output_target_check_name(const char *target, struct error *e)
+{
+    size_t end = strlen(target);
+    while (end > 0 && target[end - 1] == '/')
+        end--;
+    size_t start = end;
+    while (start > 0 && target[start - 1] != '/')
+        start--;
+    const char *name = target + start;
+    size_t n = end - start;
+    if (n == 0 || (n <= 2 && strspn(name, ".") >= n))
+        return error_set(e, "\"%s\" is not a valid name for a checkpoint", target);
+    return reject_unsupported_file_ending(target, e);
+}
+
 int output_target_write_error(const struct output_target *t, const char *file, struct error *e)
 {
     const char *reason = strerror(errno);
@@ -70,8 +85,6 @@ static int open_parent(struct output_target *t, struct error *e)
         t->path[--n] = '\0';
     char *slash = strrchr(t->path, '/');
     t->name = slash ? slash + 1 : t->path;
-    if (!*t->name || strcmp(t->name, ".") == 0 || strcmp(t->name, "..") == 0)
-        return error_set(e, "\"%s\" is not a valid name for a checkpoint", t->path);
     const char *parent = ".";
     if (slash)
         parent =
@@ -127,7 +140,7 @@ int output_target_open(struct output_target *t, const char *path, bool force, st
     *t = (struct output_target){
         .form = output_target_form_of_name(path), .force = force, .parent = -1};
     t->path = mem_copy_text(path);
-    return reject_unsupported_file_ending(path, e);
+    return output_target_check_name(path, e);
 }
 
 int output_target_open_parent(struct output_target *t, struct error *e)

@@ -24,6 +24,10 @@ enum output_form {
 /* The form that a target's name asks for, in upper or lower case. */
 enum output_form output_target_form_of_name(const char *target);
 
+/* Is it the name of a file or folder, without an ending of a format that cannot be written, such as
+ * .bin? */
+int output_target_check_name(const char *target, struct error *e);
+
 struct output_target {
     enum output_form form;
     bool force;
@@ -35,8 +39,7 @@ struct output_target {
     struct arena arena;
 };
 
-/* Sets form, path and force. Endings of formats that cannot be written, such as .bin, are errors.
- */
+/* Sets form, path and force, and checks the name. */
 int output_target_open(struct output_target *t, const char *path, bool force, struct error *e);
 /* Opens the parent folder. A target that exists is an error unless `force`, and with `force` unless
  * it may be replaced (replaced_target.h). */

@@ -155,15 +155,22 @@ static int open_folder(struct parts_folder *f, bool create, bool shared, struct 
     return 0;
 }
 
+int parts_folder_check_target(const char *target, struct error *e)
+{
+    return output_target_form_of_name(target) == OUTPUT_FOLDER
+               ? 0
+               : error_set(e, "\"%s\": a merge in parts can only write a folder", target);
+}
+
 int parts_folder_open(struct parts_folder *f, const char *target, bool force, bool create,
                       bool shared, struct error *e)
 {
     *f = (struct parts_folder){.folder = -1, .model = -1, .lock = -1};
-    if (output_target_open(&f->target, target, force, e))
-        return -1;
-    if (f->target.form != OUTPUT_FOLDER)
-        return error_set(e, "\"%s\": a merge in parts can only write a folder", target);
-    return output_target_open_parent(&f->target, e) || open_folder(f, create, shared, e) ? -1 : 0;
+    return output_target_open(&f->target, target, force, e) ||
+                   parts_folder_check_target(target, e) ||
+                   output_target_open_parent(&f->target, e) || open_folder(f, create, shared, e)
+               ? -1
+               : 0;
 }
 
 void parts_folder_close(struct parts_folder *f)

@@ -25,6 +25,8 @@ struct parts_folder {
     uid_t owner;
 };
 
+/* An error if the name of the target is not that of a folder. */
+int parts_folder_check_target(const char *target, struct error *e);
 /* Checks the target and opens the folder, which is created if `create` and must exist otherwise.
  * Locks it; if another process holds the lock, that is an error unless both are `shared`. Call
  * parts_folder_close also after an error. */

@@ -84,6 +84,12 @@ static const struct option_row rows[] = {
     {0}};
 #undef FIELD
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return calibrate_options_check_hidden_layers(o->loss.hidden_layers, e);
+}
+
 static const struct filter descriptor = {
     .name = "tv tune",
     .summary = "Choose the numbers of a pipeline by the loss of the merged model",
@@ -98,6 +104,7 @@ static const struct filter descriptor = {
     .options = rows,
     .min_operands = 1,
     .max_operands = 1,
+    .check_options = check_options,
 };
 
 struct command {
