@@ -109,7 +109,7 @@ FUZZ_SOURCES    := $(filter-out $(addprefix lib/,kern/magnitude% kern/vector% li
     $(addprefix lib/lm/,arch.c arch_config.c config_json.c decoder_config.c model_weights.c \
         rope.c rope_config.c sample.c sample_image_reader.c samples.c token_batch.c \
         vision_config.c weight_kind.c) \
-    $(addprefix lib/calibrate/,adamw.c calibrate_options.c coefficients.c training_state.c)
+    $(addprefix lib/calibrate/,adamw.c calibrate_options.c coefficients.c training_state.c vector_history.c)
 FUZZ_SHARED     := $(patsubst %.c,$B/%.o,$(wildcard tests/fuzz/shared/*.c))
 
 $B/tests/%.o: tests/%.c
