@@ -73,3 +73,18 @@ setup() {
     refused_with "choose one of" unpack 'one.pt#ema'
     tv-diff 'one.pt#ema#ema' ema.safetensors
 }
+
+@test "a dict on standard input: -#KEY" {
+    for key in ema model.state_dict; do
+        unpack -#$key <one.pt 2>.err | tv-diff - "${key%.*}.safetensors" || return 1
+        cat one.pt | tv run "unpack x=-#$key" 2>.err | tv-view --values | grep -c '^model x ' || return 1
+    done
+    unpack -#ema <one.pt 2>.err | tv-view --values | grep -c '^model stdin#ema '
+    tv-extract base=base.safetensors x=-#ema <one.pt 2>.err | combine | pack --base base.safetensors sum.safetensors
+    tv-diff sum.safetensors ema.safetensors
+    refused_with "standard input contains several dicts of tensors; choose one of '-#ema' (2 tensors: w, ...), \
+'-#model.state_dict' (2 tensors: w, ...)" unpack - <one.pt
+    refused_with "standard input is a safetensors file, which has no dicts in it; leave out #ema" unpack -#ema <ema.safetensors
+    unpack ema.safetensors >ema.tvs
+    refused_with "standard input is a stream, which has no dicts in it; leave out #ema" unpack -#ema <ema.tvs
+}

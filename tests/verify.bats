@@ -284,6 +284,31 @@ END
     HF_HUB_CACHE=hub verified merged.safetensors folder math=org/math
 }
 
+@test "a dict in a file of torch.save: NAME=PATH#KEY, PATH#KEY, and the file if the name has the key" {
+    PYTHONPATH=$TESTS /usr/bin/python3 - <<'END'
+from models import save_torch
+
+import numpy as np
+
+x = np.arange(6, dtype="<f4").reshape(2, 3)
+save_torch("one.pt", {"model": {"state_dict": {"w": x + 1}}, "ema": {"w": x + 3}})
+END
+    tv-extract 'base=one.pt#model.state_dict' 'e=one.pt#ema' | combine |
+        pack --base 'one.pt#model.state_dict' merged.safetensors
+    verified merged.safetensors 'base=one.pt#model.state_dict' 'e=one.pt#ema'
+    verified merged.safetensors 'one.pt#model.state_dict' ./one.pt#ema
+    differs "input e" merged.safetensors 'base=one.pt#model.state_dict' 'e=one.pt#model.state_dict'
+    trouble "not found among the operands: base (" merged.safetensors one.pt
+    trouble "one.pt has no key none" merged.safetensors 'base=one.pt#none'
+    trouble "x=one.pt#ema: the merge of merged.safetensors has no such input" \
+        merged.safetensors 'base=one.pt#model.state_dict' x=one.pt#ema
+    tv-extract 'one.pt#model.state_dict' 'one.pt#ema' | combine | pack --base 'one.pt#model.state_dict' named.safetensors
+    verified named.safetensors one.pt
+    verified named.safetensors .
+    bash -c "$(tv verify --print named.safetensors one.pt | sed 's/OUT$/again.safetensors/')"
+    cmp named.safetensors again.safetensors
+}
+
 @test "a model from the Hub's cache is found there by its recorded name and commit" {
     snapshot=hub/models--org--math/snapshots/0123456789abcdef0123456789abcdef01234567
     mkdir -p hub/models--org--math/refs $snapshot

@@ -165,9 +165,11 @@ static int open_safetensors_pipe(struct ckpt *c, struct byte_input *in, const ch
 }
 
 static int open_copied_pipe(struct ckpt *c, struct byte_input *in, const char *title,
-                            const char *spool, FILE *notes, struct error *e)
+                            const char *key, const char *spool, FILE *notes, struct error *e)
 {
-    struct weight_files w = {.files = &c->files, .path = title, .notes = notes};
+    struct weight_files w = {.files = &c->files, .path = title, .is_standard_input = true};
+    w.key = arena_copy_text(&c->arena, key);
+    w.notes = notes;
     int failed =
         model_input_add_pipe(&c->files, &w, in, spool, e) < 0 || read_tensors(c, &w, e) ? -1 : 0;
     auxiliary_list_init(&c->auxiliary, &c->files, &w, c->shards.gguf);
@@ -176,16 +178,16 @@ static int open_copied_pipe(struct ckpt *c, struct byte_input *in, const char *t
     return failed;
 }
 
-struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char *spool,
-                            FILE *notes, struct error *e)
+struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char *key,
+                            const char *spool, FILE *notes, struct error *e)
 {
     size_t n;
     const unsigned char *bytes = byte_input_peek(in, &n);
     struct ckpt *c = mem_alloc(1, sizeof *c);
     c->spool = spool;
-    int failed = file_format_detect(bytes, n) == FILE_FORMAT_SAFETENSORS
+    int failed = file_format_detect(bytes, n) == FILE_FORMAT_SAFETENSORS && !key
                      ? open_safetensors_pipe(c, in, title, spool, notes, e)
-                     : open_copied_pipe(c, in, title, spool, notes, e);
+                     : open_copied_pipe(c, in, title, key, spool, notes, e);
     if (!failed)
         return c;
     ckpt_close(c);

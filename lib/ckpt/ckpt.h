@@ -27,11 +27,11 @@ struct gguf_model;
  * is unpacked to unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are
  * written to `notes`, one per line, unless it is NULL. NULL on error. */
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
-/* Opens what arrives through a pipe: a safetensors file is read as it arrives (ckpt_is_pipe); an
- * archive or another weight file is first copied to temporary files. `title` names it in messages.
- * Takes over `in`, also on error. */
-struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char *spool,
-                            FILE *notes, struct error *e);
+/* Opens what arrives through standard input, "-" or "-#KEY": a safetensors file is read as it
+ * arrives (ckpt_is_pipe); an archive or another weight file is first copied to temporary files.
+ * `title` names it in messages, `key` may be NULL. Takes over `in`, also on error. */
+struct ckpt *ckpt_open_pipe(struct byte_input *in, const char *title, const char *key,
+                            const char *spool, FILE *notes, struct error *e);
 void ckpt_close(struct ckpt *c);
 
 /* ---- read as it arrives through a pipe ---- */

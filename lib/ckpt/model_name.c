@@ -113,8 +113,7 @@ static char *copy_name_of_model(const char *path)
     return name;
 }
 
-/* name#KEY, with dots in place of what a name must not contain. The caller frees. */
-static char *append_key(const char *name, const char *key)
+char *model_name_append_key(const char *name, const char *key)
 {
     char *result = mem_printf("%s#%s", name, key);
     for (char *c = result + strlen(name); (c = strpbrk(c, "=/"));)
@@ -127,7 +126,7 @@ char *model_name_from_path(const char *path)
     size_t length = model_path_length(path);
     char *model = mem_copy_text_n(path, length), *name = copy_name_of_model(model);
     if (path[length] && path[length + 1]) {
-        char *with_key = append_key(name, path + length + 1);
+        char *with_key = model_name_append_key(name, path + length + 1);
         free(name);
         name = with_key;
     }

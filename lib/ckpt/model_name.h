@@ -7,5 +7,7 @@
  * Hugging Face cache the name of the repository. "#KEY" of model_path.h is kept, so that two dicts
  * of one file have different names. The caller frees. */
 char *model_name_from_path(const char *path);
+/* name#KEY, with dots in place of what a name must not contain. The caller frees. */
+char *model_name_append_key(const char *name, const char *key);
 
 #endif

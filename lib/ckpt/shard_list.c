@@ -86,10 +86,11 @@ int shard_list_read(struct shard_list *s, const struct weight_files *w, const ch
     s->list = mem_alloc(w->n, sizeof *s->list);
     s->n = w->n;
     for (size_t i = 0; i < w->n; i++)
-        s->list[i] = (struct shard){
-            .file = w->list[i],
-            .tensors = {
-                .file = w->list[i]->title, .model = w->path, .key = w->key, .notes = w->notes}};
+        s->list[i] = (struct shard){.file = w->list[i],
+                                    .tensors = {.file = w->list[i]->title,
+                                                .model = w->is_standard_input ? "-" : w->path,
+                                                .key = w->key,
+                                                .notes = w->notes}};
     for (size_t i = 0; i < w->n; i++)
         if (model_files_map_file(w->list[i], e) < 0 ||
             model_input_decompress_npz(w->list[i], spool, w->notes, e))

@@ -15,9 +15,10 @@
 
 struct weight_files {
     const struct model_files *files;
-    const char *path; /* the model's in messages, without "#KEY"; borrowed */
-    const char *key;  /* of the dict in torch files (state_dict.h); NULL: not given */
-    FILE *notes;      /* notes.h; may be NULL */
+    const char *path;       /* the model's in messages, without "#KEY"; borrowed */
+    const char *key;        /* of the dict in torch files (state_dict.h); NULL: not given */
+    bool is_standard_input; /* the operand is "-", which `path` describes */
+    FILE *notes;            /* notes.h; may be NULL */
     struct model_file **list;
     size_t n;
     struct model_file *index; /* NULL: none was read */

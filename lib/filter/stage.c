@@ -139,7 +139,7 @@ void stage_record_operand(struct stage *s, const char *text)
 
 bool stage_word_is_operand(const char *word)
 {
-    return word[0] != '-' || !word[1] || strchr(".0123456789", word[1]);
+    return word[0] != '-' || !word[1] || strchr(".0123456789#", word[1]);
 }
 
 /* An operand that begins with '-' and is no number comes after "--". */

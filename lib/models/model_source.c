@@ -79,16 +79,17 @@ const char *model_source_strip_name_from_operand(const char *operand)
     return equals && equals > operand && (!slash || slash > equals) ? equals + 1 : operand;
 }
 
-/* Opens a checkpoint, or with `in` one that arrives through a pipe, and prints its notes. */
-static struct ckpt *open_checkpoint(const char *path, struct byte_input *in, const char *spool,
-                                    const char *tool, struct error *e)
+/* Opens a checkpoint, or with `in` one that arrives through a pipe, of which `key` names a dict.
+ * Prints its notes if it can be opened. */
+static struct ckpt *open_checkpoint(const char *path, struct byte_input *in, const char *key,
+                                    const char *spool, const char *tool, struct error *e)
 {
     struct bytes printed = {0};
     FILE *f = bytes_open_stream(&printed);
-    struct ckpt *c = in ? ckpt_open_pipe(in, path, spool, f, e) : ckpt_open(path, spool, f, e);
+    struct ckpt *c = in ? ckpt_open_pipe(in, path, key, spool, f, e) : ckpt_open(path, spool, f, e);
     fclose(f);
     char *notes = bytes_take_text(&printed);
-    for (char *line = strtok(notes, "\n"); line; line = strtok(NULL, "\n"))
+    for (char *line = c ? strtok(notes, "\n") : NULL; line; line = strtok(NULL, "\n"))
         printable_message("%s: note: %s", tool, line);
     free(notes);
     return c;
@@ -105,7 +106,7 @@ struct model_source *model_source_open_of_kinds(const char *operand, int kinds, 
     struct stat st;
     m->is_unlinked = stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0;
     if (is_checkpoint)
-        m->ckpt = open_checkpoint(path, NULL, spool, tool, e);
+        m->ckpt = open_checkpoint(path, NULL, NULL, spool, tool, e);
     else if ((m->saved = saved_stream_open(path, spool, kinds, e)))
         list_saved_tensors(m);
     m->name = path == operand ? model_name_from_path(path)
@@ -131,7 +132,8 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
 
 bool model_source_is_standard_input(const char *operand)
 {
-    return strcmp(model_source_strip_name_from_operand(operand), "-") == 0;
+    const char *path = model_source_strip_name_from_operand(operand);
+    return path[0] == '-' && (!path[1] || path[1] == '#');
 }
 
 /* Is the input a stream? It is copied, because it must be complete before it is a model. */
@@ -150,10 +152,22 @@ static bool begins_stream(const struct byte_input *in)
     return n >= 5 && memcmp(first, "\xa4" RECORD_MAGIC, 5) == 0;
 }
 
+static void refuse_key_of_stream(struct byte_input *in, const char *key, struct error *e)
+{
+    byte_input_close(in);
+    error_set(e, "standard input is a stream, which has no dicts in it; leave out #%s", key);
+}
+
+static char *name_standard_input(const char *key)
+{
+    return key && *key ? model_name_append_key("stdin", key) : mem_copy_text("stdin");
+}
+
 struct model_source *model_source_open_standard_input(const char *operand, const char *spool,
                                                       const char *tool, struct error *e)
 {
     const char *path = model_source_strip_name_from_operand(operand);
+    const char *key = path[1] ? path + 2 : NULL;
     if (isatty(STDIN_FILENO)) {
         error_set(e, "standard input is a terminal; pipe a model into it");
         return NULL;
@@ -162,10 +176,12 @@ struct model_source *model_source_open_standard_input(const char *operand, const
     if (!in)
         return NULL;
     struct model_source *m = mem_alloc(1, sizeof *m);
-    m->name = path == operand ? mem_copy_text("stdin")
+    m->name = path == operand ? name_standard_input(key)
                               : mem_copy_text_n(operand, (size_t)(path - operand) - 1);
     if (!begins_stream(in))
-        m->ckpt = open_checkpoint("standard input", in, spool, tool, e);
+        m->ckpt = open_checkpoint("standard input", in, key, spool, tool, e);
+    else if (key)
+        refuse_key_of_stream(in, key, e);
     else if ((m->saved = open_stream_pipe(in, spool, e)))
         list_saved_tensors(m);
     if (m->ckpt || m->saved)

@@ -19,7 +19,7 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
  * vector per tensor: what `forward` writes for each weight is not a model. */
 struct model_source *model_source_open_of_kinds(const char *operand, int kinds, const char *spool,
                                                 const char *tool, struct error *e);
-/* Is the operand "-" or "name=-"? */
+/* Is the operand "-" or "-#KEY", perhaps after "name="? */
 bool model_source_is_standard_input(const char *operand);
 /* The same for a model that arrives through standard input, called "stdin" unless it has a name: a
  * safetensors file, compressed or not, is read as it arrives (model_source_is_pipe); everything

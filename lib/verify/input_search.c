@@ -4,6 +4,7 @@
 #include "fs.h"
 #include "mem.h"
 #include "model_name.h"
+#include "model_path.h"
 #include "model_source.h"
 #include "printable.h"
 #include "saved_stream.h"
@@ -23,6 +24,7 @@ enum model_state { MODEL_NOT_TRIED, MODEL_FOUND, MODEL_NONE };
 /* An offered path. */
 struct candidate {
     const char *path;
+    const char *file;    /* the path without #KEY */
     const char *operand; /* NAME=PATH; NULL: it has no NAME */
     char *default_name;  /* that its path would give a model */
     bool used, is_folder;
@@ -39,12 +41,14 @@ struct input_search {
 
 /* ---- listing --------------------------------------------------------------------------------- */
 
-static struct candidate *add_candidate(struct input_search *s, const char *path,
+/* `key` may be NULL. */
+static struct candidate *add_candidate(struct input_search *s, const char *file, const char *key,
                                        const struct stat *st)
 {
+    const char *path = key ? arena_printf(&s->arena, "%s#%s", file, key) : file;
     s->list = arena_grow(&s->arena, s->list, s->n, &s->capacity, sizeof *s->list);
     struct candidate *c = &s->list[s->n++];
-    *c = (struct candidate){.path = path, .is_folder = S_ISDIR(st->st_mode)};
+    *c = (struct candidate){.path = path, .file = file, .is_folder = S_ISDIR(st->st_mode)};
     char *name = model_name_from_path(path);
     c->default_name = arena_copy_text(&s->arena, name);
     free(name);
@@ -82,7 +86,7 @@ static int add_entries_of_folder(struct input_search *s, const char *folder, str
             continue;
         const char *path = arena_printf(&s->arena, "%s/%s", folder, entry->d_name);
         if (stat(path, &st) == 0 && (S_ISDIR(st.st_mode) || S_ISREG(st.st_mode)))
-            add_candidate(s, path, &st);
+            add_candidate(s, path, NULL, &st);
         else if (is_dangling_link(path))
             set_unreadable(s, path);
     }
@@ -93,10 +97,12 @@ static int add_entries_of_folder(struct input_search *s, const char *folder, str
     return reason ? error_set(e, "cannot read %s: %s", folder, strerror(reason)) : 0;
 }
 
-/* Adds NAME=PATH (with `named`), or PATH and if it is a folder its entries. */
+/* Adds NAME=PATH (with `named`), or PATH and if it is a folder its entries. PATH may have a #KEY.
+ */
 static int add_operand(struct input_search *s, const char *operand, bool named, struct error *e)
 {
     const char *path = model_source_strip_name_from_operand(operand);
+    const char *key;
     char *found;
     struct stat st;
     if ((path != operand) != named)
@@ -106,15 +112,15 @@ static int add_operand(struct input_search *s, const char *operand, bool named, 
         set_unreadable(s, path);
         return 0;
     }
-    if (hf_cache_resolve_path(path, &found, e) <= 0)
+    if (model_path_resolve(path, &found, &key, e) <= 0)
         return -1;
     path = arena_copy_text(&s->arena, found);
     free(found);
     if (stat(path, &st) < 0)
         return error_set(e, "cannot open %s: %s", path, strerror(errno));
-    struct candidate *c = add_candidate(s, path, &st);
+    struct candidate *c = add_candidate(s, path, key, &st);
     c->operand = named ? operand : NULL;
-    return !named && c->is_folder ? add_entries_of_folder(s, path, e) : 0;
+    return !named && !key && c->is_folder ? add_entries_of_folder(s, path, e) : 0;
 }
 
 struct input_search *input_search_new(size_t n, const char *const *operands, const char *tool,
@@ -136,7 +142,7 @@ void input_search_add_cached(struct input_search *s, const struct hub_model *m)
     struct stat st;
     const char *path = hf_cache_find_snapshot(m, &s->arena);
     if (path && stat(path, &st) == 0)
-        add_candidate(s, path, &st);
+        add_candidate(s, path, NULL, &st);
 }
 
 void input_search_free(struct input_search *s)
@@ -171,8 +177,8 @@ static int open_candidate(struct input_search *s, struct candidate *c, struct er
     if (c->state == MODEL_NOT_TRIED) {
         bool failed = read_fingerprint(c->path, KIND_WEIGHTS, s->spool, &c->fingerprint, e);
         c->state = failed ? MODEL_NONE : MODEL_FOUND;
-        if (failed && access(c->path, c->is_folder ? R_OK | X_OK : R_OK) != 0)
-            set_unreadable(s, c->path);
+        if (failed && access(c->file, c->is_folder ? R_OK | X_OK : R_OK) != 0)
+            set_unreadable(s, c->file);
     }
     return c->state == MODEL_FOUND ? 0 : -1;
 }
@@ -187,16 +193,45 @@ static struct candidate *find_named(const struct input_search *s, const char *na
     return NULL;
 }
 
-/* Looks among the models whose paths give them the name, or among the others. */
+/* Where find_by_fingerprint looks, in this order. */
+enum group { THAT_NAME, OTHER_NAMES, GIVEN_NAMES, GROUPS };
+
+/* The paths that give a model the name, the others, or those of NAME=PATH, because a merge may know
+ * a model under two names. */
+static enum group group_of(const struct candidate *c, const char *name)
+{
+    return c->operand ? GIVEN_NAMES : strcmp(c->default_name, name) == 0 ? THAT_NAME : OTHER_NAMES;
+}
+
 static struct candidate *find_by_fingerprint(struct input_search *s,
-                                             const struct recorded_input *wanted, bool of_that_name)
+                                             const struct recorded_input *wanted)
 {
     struct error ignored;
-    for (size_t i = 0; i < s->n; i++) {
-        struct candidate *c = &s->list[i];
-        if (!c->operand && (strcmp(c->default_name, wanted->name) == 0) == of_that_name &&
-            open_candidate(s, c, &ignored) == 0 && c->fingerprint == wanted->fingerprint)
-            return c;
+    for (enum group group = THAT_NAME; group < GROUPS; group++)
+        for (size_t i = 0; i < s->n; i++) {
+            struct candidate *c = &s->list[i];
+            if (group_of(c, wanted->name) == group && open_candidate(s, c, &ignored) == 0 &&
+                c->fingerprint == wanted->fingerprint)
+                return c;
+        }
+    return NULL;
+}
+
+/* Looks for the dict that the name NAME#KEY of a model names, in files that are offered without a
+ * key. */
+static struct candidate *find_dict(struct input_search *s, const struct recorded_input *wanted)
+{
+    const char *hash = strchr(wanted->name, '#');
+    for (size_t i = 0, n = s->n; hash && i < n; i++) {
+        const struct candidate c = s->list[i];
+        struct error ignored;
+        struct stat st;
+        if (c.operand || c.path != c.file || stat(c.file, &st))
+            continue;
+        struct candidate *dict = add_candidate(s, c.file, hash + 1, &st);
+        if (open_candidate(s, dict, &ignored) == 0 && dict->fingerprint == wanted->fingerprint)
+            return dict;
+        s->n--;
     }
     return NULL;
 }
@@ -209,13 +244,13 @@ int input_search_find_model(struct input_search *s, const struct recorded_input 
     if (c && open_candidate(s, c, e))
         return -1;
     if (wanted->has_fingerprint && (!c || c->fingerprint != wanted->fingerprint)) {
-        c = find_by_fingerprint(s, wanted, true);
-        c = c ? c : find_by_fingerprint(s, wanted, false);
+        c = find_by_fingerprint(s, wanted);
+        c = c ? c : find_dict(s, wanted);
     }
     c = c ? c : named;
     if (!c)
         return 0;
-    c->used = true;
+    c->used |= c == named || !c->operand;
     *found = (struct found_input){c->path, c->is_folder, c->fingerprint};
     return 0;
 }
