@@ -52,7 +52,7 @@ learn() {
     done
 }
 
-# merged CASE OPTION...: the merged tensors outside the decoder's layers
+# merged CASE OPTION...: the learned tensors outside the decoder's layers
 merged() {
     tv-extract "$1/base" "$1/expert1" "$1/expert2" |
         calibrate --base "$1/base" --samples "$1" --task chart=expert1 --task ocr=expert2 --dry-run \
@@ -60,7 +60,7 @@ merged() {
     awk -F '\t' 'NR > 1 && $4 != 0 && $1 !~ /\.layers\.[0-9]/ { print $1 }' table | sort -u | tr '\n' ' '
 }
 
-@test "merged tensors: the projector's matrices, or the published lists" {
+@test "learned tensors: the projector's matrices, or the published lists" {
     Q=$MODELS/grad/qwen2vl I=$MODELS/grad/internvl
     [ "$(merged "$Q")" = "visual.merger.mlp.0.weight visual.merger.mlp.2.weight " ]
     [ "$(merged "$I")" = "mlp1.1.weight mlp1.3.weight " ]

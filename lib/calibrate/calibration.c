@@ -102,7 +102,7 @@ static int parse_selected_hidden_states(struct calibration *c, struct error *e)
     return failed;
 }
 
-/* Reserves space for the task vectors that are read again: those of merged tensors; and where base
+/* Reserves space for the task vectors that are read again: those of learned tensors; and where base
  * + task vector is the teacher, all that the model has. */
 static int reserve_task_vectors(struct calibration *c, struct error *e)
 {

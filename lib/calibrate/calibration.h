@@ -22,7 +22,7 @@ struct calibration {
     bool vectors_from_files; /* task vectors are read from the models' files: none are stored */
     struct saved_stream *saved_vectors; /* the stream, if its vectors are read in its file */
     struct learned_tensors merged;
-    struct training_log_names names; /* of merged tensors and experts */
+    struct training_log_names names; /* of learned tensors and experts */
     struct samples samples;
     struct training_samples training_samples;
     struct coefficient_init init;

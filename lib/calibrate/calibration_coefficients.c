@@ -6,7 +6,7 @@
 
 /* ---- initial values -------------------------------------------------------------------------- */
 
-/* Do two merged tensors share their coefficients? */
+/* Do two learned tensors share their coefficients? */
 static bool do_tensors_share_coefficients(const struct calibration *c, size_t i, size_t j)
 {
     const struct learned_tensor *a = &c->merged.tensors[i], *b = &c->merged.tensors[j];
@@ -21,7 +21,7 @@ static bool do_tensors_share_coefficients(const struct calibration *c, size_t i,
     }
 }
 
-/* group[j]: the first merged tensor that shares coefficients with j. */
+/* group[j]: the first learned tensor that shares coefficients with j. */
 static void group_tensors_sharing_coefficients(const struct calibration *c, size_t *group)
 {
     for (size_t j = 0; j < c->merged.n; j++) {
@@ -32,7 +32,7 @@ static void group_tensors_sharing_coefficients(const struct calibration *c, size
     }
 }
 
-/* Initial values of merged tensor j for all experts. */
+/* Initial values of learned tensor j for all experts. */
 static int init_tensor_coefficients(struct calibration *c, size_t j, bool use_start_table,
                                     struct error *e)
 {

@@ -5,7 +5,7 @@
 
 #include "calibration.h"
 
-/* Creates the coefficients, chunks[j] of each merged tensor j and expert (0: frozen), with the
+/* Creates the coefficients, chunks[j] of each learned tensor j and expert (0: frozen), with the
  * initial values of --init, and merges the model with them. `use_start_table`: then moves them to
  * the values of --start. */
 int calibration_coefficients_init(struct calibration *c, const size_t *chunks, bool use_start_table,

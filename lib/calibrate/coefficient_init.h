@@ -37,7 +37,7 @@ void coefficient_init_free(struct coefficient_init *s);
 void coefficient_init_store_weights(struct coefficient_init *s, size_t tensor, size_t expert,
                                     const struct vector *v);
 
-/* Which coefficients are set: those of a merged tensor and an expert. */
+/* Which coefficients are set: those of a learned tensor and an expert. */
 struct coefficient_init_target {
     size_t tensor, expert; /* indices of struct coefficients */
     const struct tensor *stream_tensor;

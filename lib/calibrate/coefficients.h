@@ -1,4 +1,4 @@
-/* The coefficients alpha that Expert Merging learns: one per merged tensor and expert, or one per
+/* The coefficients alpha that Expert Merging learns: one per learned tensor and expert, or one per
  * chunk of the flattened tensor. The learned parameter is r, with alpha = max sigmoid(r). A struct
  * coefficients owns its arrays until coefficients_free. No I/O. */
 #ifndef TV_COEFFICIENTS_H

@@ -15,9 +15,9 @@ struct learned_tensor {
 
 struct learned_tensors {
     size_t n;
-    struct learned_tensor *tensors; /* [merged tensor], in the order of the model */
-    const char **names;             /* [merged tensor] */
-    long *index;                    /* [tensor of the stream]: its merged tensor; -1: none */
+    struct learned_tensor *tensors; /* [learned tensor], in the order of the model */
+    const char **names;             /* [learned tensor] */
+    long *index;                    /* [tensor of the stream]: its learned tensor; -1: none */
 };
 
 /* Selects by --keep-base and --preset. Nothing to merge is an error; a glob of --keep-base that

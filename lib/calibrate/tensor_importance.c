@@ -7,7 +7,7 @@
 
 #define TILE 65536 /* elements that are read at a time */
 
-/* ||tau_kj||_1 of the n elements of merged tensor j. */
+/* ||tau_kj||_1 of the n elements of learned tensor j. */
 static int compute_l1_norm(const struct calibration *c, size_t j, size_t k, size_t n, double *norm,
                            struct error *e)
 {

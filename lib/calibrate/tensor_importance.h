@@ -5,8 +5,8 @@
 
 #include "calibration.h"
 
-/* u_j = sum_k |alpha_kj| ||tau_kj||_1 of each merged tensor, and from it
- * tensor_importance_compute_chunk_counts. `chunks` receives one number per merged tensor. */
+/* u_j = sum_k |alpha_kj| ||tau_kj||_1 of each learned tensor, and from it
+ * tensor_importance_compute_chunk_counts. `chunks` receives one number per learned tensor. */
 int tensor_importance_allocate_chunks(const struct calibration *c, double budget, double kappa,
                                       size_t *chunks, struct error *e);
 

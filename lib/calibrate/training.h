@@ -15,7 +15,7 @@ struct training {
     uint64_t key;   /* training_state_compute_key */
 };
 
-/* Trains chunks[j] coefficients per merged tensor j and expert (0: frozen), from their initial
+/* Trains chunks[j] coefficients per learned tensor j and expert (0: frozen), from their initial
  * values, or from the saved state if that is of this phase. Phase 0 is Expert Merging; 1 and 2 are
  * the phases of Expert Merging++. */
 int training_run_phase(const struct training *t, int phase, const size_t *chunks,
