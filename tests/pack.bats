@@ -232,8 +232,27 @@ keeps() {
 
 @test "a pipe or a device is never replaced" {
     mkfifo out
-    refused_with "out is not a file or a folder" pack --base base --force out <good.tvs
+    for force in "" --force; do
+        # shellcheck disable=SC2086 # no word without --force
+        refused_with "out is a pipe, a socket or a device, which is never replaced; write to another OUT" \
+            pack --base base $force out <good.tvs
+    done
     [ -p out ]
+}
+
+@test "a link to a descriptor is never replaced, by any name" {
+    ln -s /proc/self/fd/1 out
+    ln -s "$PWD/out" again
+    ln -s /dev/fd/9 closed
+    ln -s /proc/thread-self/fd/1 thread
+    for target in out again closed thread; do
+        for force in "" --force; do
+            # shellcheck disable=SC2086
+            refused_with "$target is a link to a descriptor, which is never replaced" \
+                pack --base base $force $target <good.tvs
+        done
+        [ -L "$target" ]
+    done
 }
 
 @test "same bytes however it is run" {

@@ -1,5 +1,6 @@
 #include "output_target.h"
 
+#include "descriptor_path.h"
 #include "fs.h"
 #include "glob_pattern.h"
 #include "printable.h"
@@ -98,16 +99,37 @@ static int open_parent(struct output_target *t, struct error *e)
     return 0;
 }
 
+/* Pipes, devices and links to descriptors, such as /dev/stdout, belong to others and are never
+ * replaced. */
+static int check_target_is_no_device(const struct output_target *t, struct error *e)
+{
+    struct stat st;
+    if (fstatat(t->parent, t->name, &st, AT_SYMLINK_NOFOLLOW) || S_ISREG(st.st_mode) ||
+        S_ISDIR(st.st_mode))
+        return 0;
+    const char *kind = !S_ISLNK(st.st_mode)                 ? "a pipe, a socket or a device"
+                       : descriptor_path_find(t->path) >= 0 ? "a link to a descriptor"
+                                                            : NULL;
+    return kind ? error_set(e,
+                            "%s is %s, which is never replaced; write to another OUT (- is an "
+                            "archive on standard output)",
+                            t->path, kind)
+                : 0;
+}
+
 int output_target_find_replaced(struct output_target *t, struct error *e)
 {
+    if (check_target_is_no_device(t, e))
+        return -1;
     return t->force ? replaced_target_check(&t->replaced, t->parent, t->name, t->path, e) : 0;
 }
 
 static int check_target_may_be_written(struct output_target *t, struct error *e)
 {
     struct stat st;
-    if (t->force)
-        return output_target_find_replaced(t, e) < 0 ? -1 : 0;
+    int found = output_target_find_replaced(t, e);
+    if (t->force || found < 0)
+        return found < 0 ? -1 : 0;
     if (fstatat(t->parent, t->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return error_set(e, "%s exists already (--force replaces it)", t->path);
     return errno == ENOENT ? 0 : error_set(e, "cannot access %s: %s", t->path, strerror(errno));

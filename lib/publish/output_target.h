@@ -1,6 +1,7 @@
 /* Where a checkpoint is written: a name in a folder, which must be free or may be replaced. The
  * checkpoint is made under another name in that folder and then renamed. A target that is a
- * symbolic link is replaced itself; what it points to stays.
+ * symbolic link is replaced itself; what it points to stays. A pipe, a device, or a link to a
+ * descriptor of this process is an error.
  *
  * An output_target owns what it points to until output_target_close. */
 #ifndef TV_OUTPUT_TARGET_H
@@ -60,7 +61,7 @@ int output_target_write_error(const struct output_target *t, const char *file, s
 void output_target_lock(const struct output_target *t);
 void output_target_unlock(const struct output_target *t);
 /* With `force`: is there a target, and may it be replaced? 1, and `replaced` is filled in; 0: there
- * is none, or no `force`; -1: error. */
+ * is none, or no `force`; -1: error, also of a pipe or device without `force`. */
 int output_target_find_replaced(struct output_target *t, struct error *e);
 /* Renames `name`, in the folder `from`, to the target. An existing target is exchanged for it if it
  * is still `replaced`; where the file system cannot exchange names, it is moved aside first.
