@@ -29,14 +29,18 @@
 #include "atomic_file.h"
 #include "calibration_coefficients.h"
 #include "coefficient_table.h"
+#include "fs.h"
 #include "gemm.h"
 #include "initial_losses.h"
 #include "mpi.h"
+#include "read_files.h"
+#include "stage.h"
 #include "stdio_stages.h"
 #include "tensor_importance.h"
 #include "training.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -145,10 +149,25 @@ static int run_calibration(struct run *r, struct error *e)
 
 /* ---- the filter ------------------------------------------------------------------------------ */
 
+/* A table that the run reads is not replaced: neither by this process nor, as the history tells, by
+ * one before it in the pipe. */
+static int check_table_is_no_input(const struct run *r, const char *path, struct error *e)
+{
+    struct stat st;
+    uint64_t size, hash;
+    if (lstat(path, &st) || !S_ISREG(st.st_mode))
+        return 0;
+    if (!read_files_contains(&st) && (fs_hash_file(AT_FDCWD, path, 0, &size, &hash) ||
+                                      !stage_history_contains_file(&r->c.header->history, hash)))
+        return 0;
+    return error_set(e, "cannot write %s: it is an input of this run; write to another file", path);
+}
+
 static int open_output_files(struct run *r, struct error *e)
 {
     const struct calibrate_options *o = r->options;
-    if ((o->coefficients &&
+    if ((o->coefficients && check_table_is_no_input(r, o->coefficients, e)) ||
+        (o->coefficients &&
          atomic_file_open(&r->table, o->coefficients, coefficient_table_is_printed, e)) ||
         (o->gradients &&
          atomic_file_open(&r->gradients, o->gradients, training_log_is_gradients, e)))

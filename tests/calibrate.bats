@@ -540,6 +540,79 @@ END
     tiny --epochs 1 --log /dev/null --coefficients /dev/null <tiny.tvs >out.tvs
 }
 
+@test "a table or a report of gradients that was edited or continued is not replaced" {
+    tiny --dry-run --coefficients table --gradients gradients <tiny.tvs >out.tvs
+    tiny --epochs 1 --resume state <tiny.tvs >out.tvs
+    cp table gradients state "$(mkdir -p whole && echo whole)"
+    edited() { # OPTION FILE
+        cp "$2" kept
+        refused_with "cannot write $2: it exists and is not a file that this option wrote" tiny --dry-run "$1" "$2" <tiny.tvs
+        cmp "$2" kept
+        cp "whole/$2" "$2"
+    }
+    for file in table gradients; do
+        option=--gradients
+        [ $file = gradients ] || option=--coefficients
+        echo "my thesis" >>$file
+        edited $option $file
+        head -c -1 whole/$file >$file
+        [ $file = gradients ] || edited $option $file
+        head -c -20 whole/$file >$file
+        edited $option $file
+    done
+    printf 'tensor\tmodel\tchunk\tvalue\txxh3:0\nmy thesis\n' >table
+    edited --coefficients table
+    sed -i 's/0\.5/0.6/' table
+    edited --coefficients table
+    sed -i 's/"mean_logit"/"thesis": 1, &/' gradients
+    edited --gradients gradients
+    tiny --dry-run --coefficients table --gradients gradients <tiny.tvs >out.tvs
+}
+
+@test "a table that the run reads is not replaced" {
+    tiny --dry-run --coefficients table <tiny.tvs >out.tvs
+    cp table kept
+    for run in 'weigh --table table | tiny --init stream --dry-run --coefficients table' \
+        'tiny --start table --dry-run --coefficients table'; do
+        piped() { eval "$run"; }
+        refused_with "cannot write table: it is an input of this run" piped <tiny.tvs
+        cmp table kept
+    done
+    refused_with "cannot write table: it is an input of this run" tv run \
+        "weigh --table table | calibrate --base $TINY/base --samples tiny.jsonl --init stream --dry-run --coefficients table" <tiny.tvs
+    cmp table kept
+    tiny --start table --dry-run --coefficients other <tiny.tvs >out.tvs
+}
+
+@test "a side output is not the standard output that carries the stream" {
+    local text="is the standard output, which carries the stream"
+    ln -s /proc/self/fd/1 out
+    ln -s /dev/fd/3 three
+    for option in --log --coefficients --gradients; do
+        for path in /dev/stdout out three s.tvs ./s.tvs; do
+            rm -f s.tvs
+            into() { tiny --dry-run $option "$1" <tiny.tvs 3>s.tvs >&3; }
+            REFUSED_BY=calibrate usage_error_with "$option: $path $text" into $path
+            not grep -q expert1 s.tvs
+        done
+    done
+    mkfifo fifo
+    exec 7<>fifo
+    fifo() { tiny --dry-run --log fifo <tiny.tvs >fifo; }
+    REFUSED_BY=calibrate usage_error_with "$text" fifo
+    exec 7<&-
+    calibration="calibrate --base $TINY/base --samples tiny.jsonl --dry-run"
+    for run in "$calibration --log /dev/stdout" "$calibration --log out | combine" "$calibration --log out | cat"; do
+        piped() { tv run "$run" <tiny.tvs >s.tvs; }
+        REFUSED_BY=calibrate usage_error_with "$text" piped
+    done
+    tv run "$calibration --log /dev/stdout | combine | pack --base $TINY/base packed" <tiny.tvs >log
+    grep -q mean_hidden log
+    tiny --dry-run --log three <tiny.tvs 3>log >s.tvs
+    grep -q mean_hidden log
+    tiny --dry-run --log /dev/null <tiny.tvs >/dev/null
+}
+
 @test "usage" {
     usage_error calibrate
     usage_error calibrate --base base

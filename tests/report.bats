@@ -86,6 +86,45 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     [ "$(head -n 2 both | tr '\n' ' ')" = "before { " ]
 }
 
+@test "a link to a descriptor is written to if it is open for writing, and never replaced" {
+    tv-extract base math >in.tvs
+    ln -s /proc/self/fd/0 in
+    ln -s /dev/fd/1 out
+    ln -s "$PWD/out" again
+    REFUSED_BY=tv refused_with "cannot write in: Bad file descriptor" tv run --report in 'pack --base base a' <in.tvs
+    [ -L in ]
+    for link in out again; do
+        tv run --report $link 'pack --base base a' <in.tvs >report.json
+        [ "$(head -n 1 report.json)" = "{" ]
+        [ -L $link ]
+        rm -r a
+    done
+}
+
+@test "a report is not the standard output that carries the stream" {
+    for path in /dev/stdout s.tvs; do
+        for pipeline in 'tv-extract base math' 'tv-extract base math | pack --base base -'; do
+            into() { tv run --report $path "$pipeline" >s.tvs; }
+            REFUSED_BY=tv usage_error_with "--report: $path is the standard output, which carries the stream" into
+            not grep -qa payload s.tvs
+        done
+    done
+    tv run --report /dev/stdout 'stack <(unpack base) | pack --like base out' >report.json
+    [ "$(head -n 1 report.json)" = "{" ]
+}
+
+@test "a report with text after it is not replaced" {
+    tv run --report r.json 'tv-extract base math | pack --base base a'
+    for change in 's/^}$/}my thesis/' 's/^  "seconds"/  "thesis": 1,&/' '$d'; do
+        sed "$change" r.json >changed
+        cp changed kept
+        REFUSED_BY='tv' refused_with "cannot write changed: it exists and is not a file that this option wrote" \
+            tv run --report changed 'tv-extract base math | pack --base base b'
+        cmp changed kept
+    done
+    tv run --report r.json 'tv-extract base math | pack --base base b'
+}
+
 @test "a report can be written to an existing pipe" {
     mkfifo pipe
     exec 7<>pipe

@@ -1,5 +1,6 @@
 #include "atomic_file.h"
 
+#include "descriptor_path.h"
 #include "fs.h"
 #include "mem.h"
 
@@ -12,7 +13,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-#define BEGINNING 4095 /* bytes that tell what an existing file is */
+#define BEGINNING 4095 /* bytes that tell what an existing log is */
 
 static int set_write_error(const char *path, int error_number, struct error *e)
 {
@@ -20,21 +21,6 @@ static int set_write_error(const char *path, int error_number, struct error *e)
 }
 
 /* ---- an existing file ------------------------------------------------------------------------ */
-
-/* Is the open file empty, or one that the same option wrote? */
-static bool is_own_file(int fd, atomic_file_recognizer *is_own)
-{
-    char text[BEGINNING + 1];
-    size_t size = 0;
-    ssize_t n;
-    while (size < BEGINNING && (n = pread(fd, text + size, BEGINNING - size, (off_t)size)) != 0) {
-        if (n < 0 && errno != EINTR)
-            return false;
-        size += n > 0 ? (size_t)n : 0;
-    }
-    text[size] = '\0';
-    return size == 0 || is_own(text);
-}
 
 static int set_foreign_error(const char *path, struct error *e)
 {
@@ -48,49 +34,34 @@ static int set_foreign_error(const char *path, struct error *e)
 /* 0: there is no file, or it may be replaced. A link is replaced itself. */
 static int check_existing(const struct atomic_file *f, struct error *e)
 {
-    struct stat st;
+    size_t size;
     if (f->folder < 0)
         return 0;
-    int fd = fs_open_regular_file(f->folder, f->name, &st);
-    if (fd < 0)
+    char *text = fs_read_file(f->folder, f->name, &size);
+    if (!text)
         return errno == ENOENT || errno == ELOOP ? 0 : set_write_error(f->path, errno, e);
-    bool is_own = is_own_file(fd, f->is_own);
-    close(fd);
+    bool is_own = size == 0 || f->is_own(text, size);
+    free(text);
     return is_own ? 0 : set_foreign_error(f->path, e);
 }
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
-/* The descriptor of this process that the path names: such names are links, made by the kernel. -1:
- * it names none. */
-static int find_descriptor(const char *path)
-{
-    static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
-    if (strcmp(path, "/dev/stdout") == 0)
-        return STDOUT_FILENO;
-    if (strcmp(path, "/dev/stderr") == 0)
-        return STDERR_FILENO;
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-        const char *number = path + strlen(folders[i]);
-        if (strncmp(path, folders[i], strlen(folders[i])) == 0 && *number && strlen(number) < 10 &&
-            strspn(number, "0123456789") == strlen(number))
-            return atoi(number);
-    }
-    return -1;
-}
-
 static bool names_descriptor(const char *path)
 {
-    return find_descriptor(path) >= 0;
+    return descriptor_path_find(path) >= 0;
 }
 
 /* Opens what a descriptor of this process refers to, to append to it. One that is open for reading
  * is an input: EBADF. */
 static int open_descriptor(const char *path)
 {
-    int flags = fcntl(find_descriptor(path), F_GETFL);
+    char name[32];
+    int descriptor = descriptor_path_find(path);
+    int flags = fcntl(descriptor, F_GETFL);
+    snprintf(name, sizeof name, "/proc/self/fd/%d", descriptor);
     if (flags >= 0 && (flags & O_ACCMODE) != O_RDONLY)
-        return open(path, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
+        return open(name, O_WRONLY | O_APPEND | O_NOCTTY | O_CLOEXEC);
     errno = EBADF;
     return -1;
 }
@@ -302,6 +273,21 @@ int atomic_file_close(struct atomic_file *f, bool ok, struct error *e)
 
 /* ---- logs ------------------------------------------------------------------------------------ */
 
+/* Is the open file empty, or a log that the same option wrote? */
+static bool is_own_log(int fd, atomic_file_recognizer *is_own)
+{
+    char text[BEGINNING + 1];
+    size_t size = 0;
+    ssize_t n;
+    while (size < BEGINNING && (n = pread(fd, text + size, BEGINNING - size, (off_t)size)) != 0) {
+        if (n < 0 && errno != EINTR)
+            return false;
+        size += n > 0 ? (size_t)n : 0;
+    }
+    text[size] = '\0';
+    return size == 0 || is_own(text, size);
+}
+
 /* Is it this user's file, or no file at all, and does it hold nothing that would be lost? */
 static int check_log(int fd, const char *path, bool append, atomic_file_recognizer *is_own,
                      struct error *e)
@@ -316,7 +302,7 @@ static int check_log(int fd, const char *path, bool append, atomic_file_recogniz
     if (st.st_size == 0)
         return 0;
     if (append)
-        return is_own_file(fd, is_own) ? 0 : set_foreign_error(path, e);
+        return is_own_log(fd, is_own) ? 0 : set_foreign_error(path, e);
     return error_set(e,
                      "cannot write %s: it exists and is not empty; write to another file, or "
                      "remove it first",

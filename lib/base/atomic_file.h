@@ -1,7 +1,8 @@
 /* Writing a file so that it appears under its name only when it is complete. A pipe, a terminal or
- * a device (/dev/null, /dev/stdout) is written directly. A symbolic link is replaced and not
- * followed. An existing file is only replaced if it is empty or one that the same option wrote.
- * SIGKILL may leave .NAME.partial-XXXXXX; the next process that writes NAME removes it.
+ * a device is written directly, and so is what a descriptor of this process refers to
+ * (descriptor_path.h). Any other symbolic link is replaced and not followed. An existing file is
+ * only replaced if it is empty or one that the same option wrote. SIGKILL may leave
+ * .NAME.partial-XXXXXX; the next process that writes NAME removes it.
  *
  * An atomic_file is open between atomic_file_open and atomic_file_close. */
 #ifndef TV_ATOMIC_FILE_H
@@ -12,8 +13,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-/* Is this the beginning of a file that the same option wrote? A text of up to 4095 bytes. */
-typedef bool atomic_file_recognizer(const char *beginning);
+/* Is this a file that the same option wrote, and nothing else? Of a log only the beginning is
+ * given, up to 4095 bytes. A zero byte follows the text. */
+typedef bool atomic_file_recognizer(const char *text, size_t size);
 
 struct atomic_file {
     const char *path;

@@ -4,6 +4,7 @@
 #include "text_print.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <math.h>
 #include <string.h>
 
@@ -70,18 +71,25 @@ static bool starts_with(const char *text, const char *start)
     return strncmp(text, start, strlen(start)) == 0;
 }
 
-bool training_log_is_log(const char *beginning)
+bool training_log_is_log(const char *text, size_t size)
 {
-    bool is_line = starts_with(beginning, "{\"stage\": ") ||
-                   starts_with(beginning, "{\"update\": ") ||
-                   starts_with(beginning, "{\"epoch\": ");
-    return is_line && (strstr(beginning, ", \"mean_hidden\": ") ||
-                       strstr(beginning, ", \"validation_hidden\": "));
+    bool is_line = starts_with(text, "{\"stage\": ") || starts_with(text, "{\"update\": ") ||
+                   starts_with(text, "{\"epoch\": ");
+    return is_line &&
+           (strstr(text, ", \"mean_hidden\": ") || strstr(text, ", \"validation_hidden\": "));
 }
 
-bool training_log_is_gradients(const char *beginning)
+bool training_log_is_gradients(const char *text, size_t size)
 {
-    return starts_with(beginning, "{\"samples\": [\n  {\"task\": ");
+    json_t *report = starts_with(text, "{\"samples\": [\n  {\"task\": ")
+                         ? json_loadb(text, size, 0, NULL)
+                         : NULL;
+    int failed =
+        json_unpack_ex(report, NULL, JSON_STRICT | JSON_VALIDATE_ONLY,
+                       "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "samples", "mean_hidden",
+                       "mean_logit", "regulariser", "alpha", "grad_alignment", "grad_regulariser");
+    json_decref(report);
+    return !failed;
 }
 
 /* ---- the log --------------------------------------------------------------------------------- */

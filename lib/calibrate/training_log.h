@@ -13,10 +13,10 @@ struct training_log_names {
     const char **tensors, **experts; /* by the indices of struct coefficients */
 };
 
-/* Is it the beginning of a log? Of a report of losses and gradients? Both are
+/* Is it the beginning of a log? A complete report of losses and gradients? Both are
  * atomic_file_recognizers. */
-bool training_log_is_log(const char *beginning);
-bool training_log_is_gradients(const char *beginning);
+bool training_log_is_log(const char *text, size_t size);
+bool training_log_is_gradients(const char *text, size_t size);
 
 /* An update; or, with update 0, the losses at the initial coefficients. */
 struct training_log_update {

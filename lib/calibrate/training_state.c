@@ -122,9 +122,9 @@ static bool has_right_checksum(const char *text, size_t size)
     return memcmp(text, checksum, CHECKSUM_SIZE) == 0;
 }
 
-bool training_state_is_state(const char *beginning)
+bool training_state_is_state(const char *text, size_t size)
 {
-    return strncmp(beginning, CHECKSUM_START, sizeof CHECKSUM_START - 1) == 0;
+    return strncmp(text, CHECKSUM_START, sizeof CHECKSUM_START - 1) == 0;
 }
 
 int training_state_save(const char *path, const struct training_state *s,

@@ -29,8 +29,9 @@ uint64_t training_state_compute_key(struct stage *s, const struct header *h,
 void training_state_end_epoch(struct training_state *s, double mean_loss,
                               const struct coefficients *c);
 
-/* Is it the beginning of a saved state? An atomic_file_recognizer. */
-bool training_state_is_state(const char *beginning);
+/* Is it the beginning of a saved state? An atomic_file_recognizer: before a state is replaced it
+ * has been loaded, which checks all of it. */
+bool training_state_is_state(const char *text, size_t size);
 /* Replaces the file atomically. */
 int training_state_save(const char *path, const struct training_state *s,
                         const struct coefficients *c, const struct adamw *a, struct error *e);

@@ -165,10 +165,16 @@ static int read_lines(struct coefficient_table *t, struct line_reader *l, struct
     return failed;
 }
 
-bool coefficient_table_is_printed(const char *beginning)
+bool coefficient_table_is_printed(const char *text, size_t size)
 {
-    static const char heading[] = HEADING "\txxh3:";
-    return strncmp(beginning, heading, sizeof heading - 1) == 0;
+    char heading[sizeof HEADING + 32];
+    const char *rows = memchr(text, '\n', size);
+    if (!rows++)
+        return false;
+    uint64_t checksum = XXH3_64bits(rows, size - (size_t)(rows - text));
+    int n =
+        snprintf(heading, sizeof heading, HEADING "\txxh3:%016llx\n", (unsigned long long)checksum);
+    return rows - text == n && memcmp(text, heading, (size_t)n) == 0;
 }
 
 struct coefficient_table *coefficient_table_read(const char *file, struct error *e)

@@ -23,8 +23,8 @@ size_t coefficient_table_find_values(const struct coefficient_table *t, const ch
 int coefficient_table_check_against_stream(const struct coefficient_table *t,
                                            const struct header *h, struct error *e);
 
-/* Is it the beginning of a printed table? An atomic_file_recognizer. */
-bool coefficient_table_is_printed(const char *beginning);
+/* Is it a printed table, by the checksum in its heading? An atomic_file_recognizer. */
+bool coefficient_table_is_printed(const char *text, size_t size);
 /* Prints a table with these rows, each a line. */
 void coefficient_table_print(FILE *out, const struct bytes *rows);
 

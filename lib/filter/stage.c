@@ -171,6 +171,27 @@ void stage_record_file(struct stage *s, const char *option, uint64_t hash)
         s, arena_printf(&s->arena, "--%s=xxh3:%016llx", option, (unsigned long long)hash));
 }
 
+static bool has_ending(const char *text, const char *ending)
+{
+    size_t n = strlen(text), m = strlen(ending);
+    return n >= m && strcmp(text + n - m, ending) == 0;
+}
+
+bool stage_history_contains_file(const struct history *history, uint64_t hash)
+{
+    char ending[32];
+    bool found = false;
+    snprintf(ending, sizeof ending, "=xxh3:%016llx", (unsigned long long)hash);
+    for (size_t i = 0; i < history->n && !found; i++) {
+        const struct history_step *step = &history->steps[i];
+        for (size_t j = 0; j < step->n_arguments && !found; j++)
+            found = has_ending(step->arguments[j], ending);
+        for (size_t j = 0; j < step->n_parents && !found; j++)
+            found = stage_history_contains_file(&step->parents[j], hash);
+    }
+    return found;
+}
+
 static void append_operand_words(const struct stage *s, struct arena *a, struct string_list *words)
 {
     const struct string_list *operands =

@@ -40,6 +40,8 @@ void stage_record_option(struct stage *s, const char *text);
 /* In open: adds the XXH3 of what was read from a file in place of its path, which may hold
  * something else later. */
 void stage_record_file(struct stage *s, const char *option, uint64_t hash);
+/* Does a history contain a file with this XXH3? */
+bool stage_history_contains_file(const struct history *history, uint64_t hash);
 /* Is the word of a command line an operand, also without a "--" in front of it? True for a word
  * without a dash, "-", and a negative number. */
 bool stage_word_is_operand(const char *word);

@@ -1,8 +1,12 @@
 #include "stage_outputs.h"
 
+#include "descriptor_path.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 struct output {
     const char *option; /* "--log", or "OUT" of the operand */
@@ -85,4 +89,68 @@ int stage_outputs_check_distinct(const struct stage *const *stages, size_t n, co
     free(l.items);
     arena_free(&l.arena);
     return failed;
+}
+
+/* ---- standard output ------------------------------------------------------------------------- */
+
+bool stage_outputs_use_stdout(const struct stage *last)
+{
+    const struct filter *f = last->filter;
+    return f->role != ROLE_SINK ||
+           (f->operand_is_output && last->operands.n && strcmp(last->operands.items[0], "-") == 0);
+}
+
+/* What is written to the path: a link is replaced, unless it leads to a descriptor. */
+static int stat_output(const char *path, struct stat *st)
+{
+    return descriptor_path_find(path) >= 0 ? stat(path, st) : lstat(path, st);
+}
+
+static bool is_null_device(const struct stat *st)
+{
+    return S_ISCHR(st->st_mode) && st->st_rdev == makedev(1, 3);
+}
+
+static int report_stdout(const char *option, const char *path, struct error *e)
+{
+    return error_set(e,
+                     "--%s: %s is the standard output, which carries the stream; write to another "
+                     "file",
+                     option, path);
+}
+
+int stage_outputs_check_path_is_not_stdout(const char *option, const char *path, struct error *e)
+{
+    struct stat st, out;
+    bool is_same = fstat(STDOUT_FILENO, &out) == 0 && stat_output(path, &st) == 0 &&
+                   st.st_dev == out.st_dev && st.st_ino == out.st_ino && !is_null_device(&out);
+    return is_same ? report_stdout(option, path, e) : 0;
+}
+
+static int check_path_is_not_pipe(const char *option, const char *path, struct error *e)
+{
+    return descriptor_path_find(path) == STDOUT_FILENO ? report_stdout(option, path, e) : 0;
+}
+
+typedef int path_check(const char *option, const char *path, struct error *e);
+
+static int check_side_outputs(const struct stage *s, path_check *check, struct error *e)
+{
+    struct stage_option options[STAGE_OPTIONS_MAX];
+    size_t n = stage_list_options(s, options);
+    for (size_t i = 0; i < n; i++)
+        if (options[i].row->writes_file && s->given[i] &&
+            check(options[i].row->name, *(const char *const *)options[i].field, e))
+            return -1;
+    return 0;
+}
+
+int stage_outputs_check_not_stdout(const struct stage *s, struct error *e)
+{
+    return check_side_outputs(s, stage_outputs_check_path_is_not_stdout, e);
+}
+
+int stage_outputs_check_not_pipe(const struct stage *s, struct error *e)
+{
+    return check_side_outputs(s, check_path_is_not_pipe, e);
 }

@@ -6,6 +6,7 @@
 #include "printable.h"
 #include "process_start.h"
 #include "stage.h"
+#include "stage_outputs.h"
 #include "stdio_stages.h"
 
 #include <signal.h>
@@ -172,5 +173,10 @@ int filter_main(const struct filter *f, int argc, char **argv)
     fatal_set_program(f->name, f->failure_status ? f->failure_status : 1);
     filter_main_set_parsed(f);
     struct stage *stage = command_line_parse(f, argc, argv);
+    struct error e;
+    if (stage_outputs_use_stdout(stage) && stage_outputs_check_not_stdout(stage, &e)) {
+        printable_message("%s: %s", f->name, e.text);
+        return 2;
+    }
     return filter_main_run_chain(&stage, 1, &(struct run_monitor){.show_progress = true});
 }

@@ -330,6 +330,35 @@ static int check_outputs_distinct(const struct pipeline_options *o, const struct
     return 2;
 }
 
+/* Does the last segment write a stream or an archive to standard output? What another program
+ * writes is not known. */
+static bool stream_goes_to_stdout(const struct segment *last)
+{
+    return !last->program && stage_outputs_use_stdout(last->stages[last->n - 1]);
+}
+
+/* Is no side output written into a stream? `report` is NULL in a substitution. Prints the error. */
+static int check_outputs_are_not_streams(const struct segment *segments, size_t n,
+                                         const char *report)
+{
+    struct error e;
+    bool to_stdout = stream_goes_to_stdout(&segments[n - 1]);
+    if (to_stdout && report && stage_outputs_check_path_is_not_stdout("report", report, &e)) {
+        print_error("run", e.text);
+        return 2;
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < segments[i].n; j++) {
+            const struct stage *s = segments[i].stages[j];
+            if ((i < n - 1 && stage_outputs_check_not_pipe(s, &e)) ||
+                (to_stdout && stage_outputs_check_not_stdout(s, &e))) {
+                printable_message("%s: %s", s->filter->name, e.text);
+                return 2;
+            }
+        }
+    return 0;
+}
+
 static int run_pipeline(const struct pipeline_options *o, const struct pipeline *pipeline,
                         bool is_substitution, struct arena *a)
 {
@@ -341,6 +370,8 @@ static int run_pipeline(const struct pipeline_options *o, const struct pipeline 
     int status = split_pipeline_into_segments(pipeline, segments, &n, &l);
     if (status == 0)
         status = check_outputs_distinct(o, segments, n, a);
+    if (status == 0)
+        status = check_outputs_are_not_streams(segments, n, is_substitution ? NULL : o->report);
     filter_main_set_parsed(NULL);
     if (status && last && last->role != ROLE_SINK)
         filter_main_write_error_record(STDOUT_FILENO, "tv", "the pipeline cannot be run");

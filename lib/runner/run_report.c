@@ -111,10 +111,17 @@ static json_t *report_to_json(const struct run_report *r)
                      "chains_run", (json_int_t)r->n_chains, "chains", chains);
 }
 
-bool run_report_is_report(const char *beginning)
+bool run_report_is_report(const char *text, size_t size)
 {
     static const char start[] = "{\n  \"tvtools\": \"";
-    return strncmp(beginning, start, sizeof start - 1) == 0;
+    json_t *json =
+        strncmp(text, start, sizeof start - 1) == 0 ? json_loadb(text, size, 0, NULL) : NULL;
+    int failed = json_unpack_ex(json, NULL, JSON_STRICT | JSON_VALIDATE_ONLY,
+                                "{s:s, s:f, s:I, s:I, s:I, s:I, s:I, s:o}", "tvtools", "seconds",
+                                "bytes_read", "bytes_written", "peak_resident", "peak_anonymous",
+                                "chains_run", "chains");
+    json_decref(json);
+    return !failed;
 }
 
 int run_report_write_json(const struct run_report *r, const char *path, struct error *e)

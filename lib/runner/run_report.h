@@ -33,8 +33,8 @@ void run_report_free(struct run_report *r);
 /* Adds a chain that has succeeded. Only the first 256 chains and the first 32 stages of each are
  * kept; the report has the number of all chains. */
 void run_report_add_chain(struct run_report *r, const struct run_report_chain *chain);
-/* Is it the beginning of a report? An atomic_file_recognizer. */
-bool run_report_is_report(const char *beginning);
+/* Is it a complete report? An atomic_file_recognizer. */
+bool run_report_is_report(const char *text, size_t size);
 /* Writes the report to `path`, which is replaced only when the report is complete. */
 int run_report_write_json(const struct run_report *r, const char *path, struct error *e);
 

@@ -46,9 +46,9 @@ static void print_line(const struct tuning_log *l, size_t number, const struct e
 
 #define MAGIC "# tv tune 1 "
 
-static bool is_tuning_log(const char *beginning)
+static bool is_tuning_log(const char *text, size_t size)
 {
-    return strncmp(beginning, MAGIC, strlen(MAGIC)) == 0;
+    return strncmp(text, MAGIC, strlen(MAGIC)) == 0;
 }
 
 /* The first two lines of the log. */
