@@ -329,8 +329,27 @@ refused_by_merge() {
     grep -q '^ties of 3 models: 30 tensors, 560.9 KB; .* free$' out
     [ ! -e merged ]
     mkdir merged
-    REFUSED_BY='tv merge' refused_with "merged already exists" tv merge --check config.yml merged
+    REFUSED_BY='tv merge' refused_with "merged exists already" tv merge --check config.yml merged
     REFUSED_BY='tv merge' refused_with "no/folder" tv merge --check config.yml no/folder/x
+}
+
+@test "--check says what the merge says about its target" {
+    cp -rL math own
+    config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: own}, {model: code}]'
+    cp -r own kept
+    mkfifo fifo
+    ln -s /proc/self/fd/1 descriptor
+    mkdir notes && echo precious >notes/notes.txt
+    for target in own own/model.safetensors config.yml out.npz fifo descriptor notes . no/folder/x; do
+        for force in "" --force; do
+            # shellcheck disable=SC2086 # no word without --force
+            REFUSED_BY=pack refused tv merge $force config.yml $target
+            sed 's/^pack: //' .err >said
+            # shellcheck disable=SC2086
+            REFUSED_BY='tv merge' refused_with "$(cat said)" tv merge --check $force config.yml $target
+        done
+    done
+    diff -r own kept
 }
 
 @test "models that do not match: missing tensors, shapes, vocabulary" {
@@ -429,7 +448,7 @@ END
     cp config.yml kept
     REFUSED_BY=pack refused_with "config.yml is an input of this run" tv merge --force config.yml config.yml
     REFUSED_BY=pack refused_with "dir is an input of this run" tv merge --force dir/config.yml dir
-    REFUSED_BY="tv merge" refused_with "config.yml is not a checkpoint" tv merge --check --force config.yml config.yml
+    REFUSED_BY="tv merge" refused_with "config.yml is an input of this run" tv merge --check --force config.yml config.yml
     cmp config.yml kept && cmp dir/config.yml kept && cmp dir/model.safetensors "$A/base/model.safetensors"
 }
 

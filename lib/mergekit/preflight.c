@@ -1,5 +1,6 @@
 #include "preflight.h"
 
+#include "input_guard.h"
 #include "output_target.h"
 #include "pipeline_output_header.h"
 #include "printable.h"
@@ -9,7 +10,6 @@
 #include <errno.h>
 #include <libgen.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/statvfs.h>
 
 /* ---- required parameters --------------------------------------------------------------------- */
@@ -105,28 +105,35 @@ int preflight_check_inputs(const struct translated_config *m, const struct pipel
 
 /* ---- dry run --------------------------------------------------------------------------------- */
 
-/* May --force replace the target? */
-static int check_replaced_target(const char *path, struct error *e)
+/* What pack would say about the target. */
+static int check_target(const struct translated_config *m, const struct preflight_target *t,
+                        struct error *e)
 {
     struct output_target target;
+    const char *const others[] = {m->metadata_model, m->tokenizer_model};
+    for (size_t i = 0; i < m->n_models; i++)
+        input_guard_add_model(m->models[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (others[i])
+            input_guard_add_model(others[i]);
+    if (input_guard_check(t->path, t->force, NULL, false, e))
+        return -1;
     int failed =
-        output_target_open(&target, path, true, e) || output_target_open_parent(&target, e);
+        output_target_open(&target, t->path, t->force, e) || output_target_open_parent(&target, e);
     output_target_close(&target);
     return failed ? -1 : 0;
 }
 
-static int check_target_and_disk_space(const struct preflight_target *t,
+static int check_target_and_disk_space(const struct translated_config *m,
+                                       const struct preflight_target *t,
                                        const struct predicted_output_size *size,
                                        uint64_t *free_bytes, struct arena *a, struct error *e)
 {
     struct statvfs disk;
-    struct stat st;
     if (strcmp(t->path, "-") == 0)
         return 0;
     const char *folder = dirname(arena_copy_text(a, t->path));
-    if (!t->force && lstat(t->path, &st) == 0)
-        return error_set(e, "%s already exists (--force replaces it)", t->path);
-    if (t->force && check_replaced_target(t->path, e))
+    if (check_target(m, t, e))
         return -1;
     if (statvfs(folder, &disk) < 0)
         return error_set(e, "cannot access %s: %s", folder, strerror(errno));
@@ -147,5 +154,5 @@ int preflight_check_without_computing(const struct translated_config *m,
     if (compare_tokenizers_of_models(m, target->tool, a, e) ||
         predicted_output_size_compute(size, m, run, a, e))
         return -1;
-    return check_target_and_disk_space(target, size, free_bytes, a, e);
+    return check_target_and_disk_space(m, target, size, free_bytes, a, e);
 }
