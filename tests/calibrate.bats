@@ -591,13 +591,14 @@ END
     for option in --log --coefficients --gradients; do
         for path in /dev/stdout out three s.tvs ./s.tvs; do
             rm -f s.tvs
-            into() { tiny --dry-run $option "$1" <tiny.tvs 3>s.tvs >&3; }
+            into() { tiny --dry-run "$option" "$1" <tiny.tvs 3>s.tvs >&3; }
             REFUSED_BY=calibrate usage_error_with "$option: $path $text" into $path
             not grep -q expert1 s.tvs
         done
     done
     mkfifo fifo
     exec 7<>fifo
+    # shellcheck disable=SC2094 # the same on purpose
     fifo() { tiny --dry-run --log fifo <tiny.tvs >fifo; }
     REFUSED_BY=calibrate usage_error_with "$text" fifo
     exec 7<&-

@@ -155,9 +155,10 @@ three_parts() {
 
 @test "finished shards are not recomputed" {
     tv run "$TIES | pack --base base --shards 3 single"
+    tv run "$TIES | pack --base base --part 1/3 out"
     mkdir -p "$(record 2 3)"/in-the-way
     REFUSED_BY=pack refused_with "cannot write model-00002-of-00003.safetensors.json" \
-        tv run "$TIES | pack --base base --shards 3 --resume out"
+        tv run "$TIES | pack --base base --part 2/3 out"
     first=$(stat -c %i "$(shard 1 3)")
     rm -r "$(record 2 3)"
     tv run "$TIES | pack --base base --shards 3 --resume out" 2>notes
@@ -275,7 +276,8 @@ three_parts() {
 @test "links, and folders of other users, are not followed" {
     mkdir -p victim/photos
     echo precious >victim/thesis.txt
-    mkdir .out.parts
+    tv run "$TIES | pack --base base --part 1/3 out"
+    rm -r .out.parts/model
     ln -s "$PWD/victim" .out.parts/model
     REFUSED_BY=pack refused_with "is not a folder but a file or a link" tv run "$TIES | pack --base base --resume out"
     rm .out.parts/model .out.parts/lock
@@ -292,11 +294,49 @@ three_parts() {
         REFUSED_BY=pack refused_with "belongs to another user" tv run "$TIES | pack --base base --resume out"
         chown 0 .out.parts
     fi
+    tv run "$TIES | pack --base base --part 1/3 out"
     mkdir .out.parts/mine
     tv run "$TIES | pack --base base --resume out" 2>notes
     grep -q "warning: out is complete, but .out.parts next to it could not be removed" notes
     [ "$(find victim | sort | tr '\n' ' ')" = "victim victim/photos victim/thesis.txt " ]
     [ "$(ls -A .out.parts)" = mine ]
+}
+
+@test "a folder or a file that no merge has made is left as it is, whatever its name" {
+    mkdir .out.parts
+    for name in plan files header model/README.md model/model.safetensors model-00001-of-00003.safetensors.json; do
+        mkdir -p "$(dirname .out.parts/$name)"
+        echo precious >.out.parts/$name
+        REFUSED_BY=pack refused_with ".out.parts contains ${name%%/*}, which no merge has written" \
+            tv run "$TIES | pack --base base --resume out"
+        REFUSED_BY=tv refused_with ".out.parts contains ${name%%/*}, which no merge has written" tv finish out
+        [ "$(cat .out.parts/$name)" = precious ]
+        rm .out.parts/$name
+        rmdir .out.parts/model 2>/dev/null || true
+        [ -z "$(ls -A .out.parts)" ]
+    done
+    REFUSED_BY=tv refused_with "out has no parts: .out.parts is empty" tv finish out
+    [ -z "$(ls -A .out.parts)" ]
+    echo precious >.out.parts/lock
+    for run in "pack --base base --part 1/3 out" "pack --base base --resume out"; do
+        REFUSED_BY=pack refused_with ".out.parts contains lock, which no merge has written" tv run "$TIES | $run"
+    done
+    [ "$(cat .out.parts/lock)" = precious ]
+    rm .out.parts/lock
+
+    tv run "$TIES | pack --base base --part 1/3 out" # into the empty folder
+    echo precious | tee "$(shard 2 3)" >.out.parts/model/README.md
+    REFUSED_BY=pack refused_with ".out.parts/model contains model-00002-of-00003.safetensors, which no merge has written" \
+        tv run "$TIES | pack --base base --part 2/3 out"
+    [ "$(cat "$(shard 2 3)")" = precious ]
+    rm "$(shard 2 3)"
+    for i in 2 3; do tv run "$TIES | pack --base base --part $i/3 out"; done
+    REFUSED_BY=tv refused_with ".out.parts/model contains README.md, which no merge has written" tv finish out
+    [ "$(cat .out.parts/model/README.md)" = precious ]
+    rm .out.parts/model/README.md
+    tv finish out
+    tv run "$TIES | pack --base base --shards 3 single"
+    same_as single
 }
 
 @test "a record that cannot be read is an error" {

@@ -2,6 +2,7 @@
 
 #include "fs.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -16,6 +17,12 @@ static bool is_listed(const char *list, size_t size, const char *name)
     return false;
 }
 
+int made_files_foreign_error(const struct parts_folder *f, const char *name, struct error *e)
+{
+    return error_set(e, "%s/model contains %s, which no merge has written; move it elsewhere",
+                     f->name, name);
+}
+
 int made_files_add(const struct parts_folder *f, const char *name, struct error *e)
 {
     char *list;
@@ -23,8 +30,11 @@ int made_files_add(const struct parts_folder *f, const char *name, struct error 
     struct bytes all = {0};
     if (parts_folder_read_file(f, FILES, &list, &size, e))
         return -1;
-    int failed = 0;
-    if (!parts_folder_is_model_file(name) && !is_listed(list, size, name)) {
+    bool listed = is_listed(list, size, name);
+    int failed = !listed && faccessat(f->model, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0
+                     ? made_files_foreign_error(f, name, e)
+                     : 0;
+    if (!listed && !failed) {
         bytes_append(&all, list, list ? size : 0);
         bytes_append(&all, name, strlen(name) + 1);
         failed = fs_replace_file(f->folder, FILES, all.data, all.size)
@@ -36,17 +46,17 @@ int made_files_add(const struct parts_folder *f, const char *name, struct error 
     return failed;
 }
 
-/* Has a merge in this folder made the file? `list` has the names of auxiliary files. A process that
- * was killed leaves .NAME.XXXXXX (fs_replace_file). */
+/* Has a merge in this folder made the file? A process that was killed leaves .NAME.XXXXXX
+ * (fs_replace_file). */
 static bool was_made_here(const char *list, size_t size, const char *name)
 {
     size_t n = strlen(name), extra = sizeof "..XXXXXX" - 1;
-    if (parts_folder_is_model_file(name) || is_listed(list, size, name))
+    if (is_listed(list, size, name))
         return true;
     if (*name != '.' || n <= extra || name[n - 7] != '.')
         return false;
     char *inner = mem_printf("%.*s", (int)(n - extra), name + 1);
-    bool made = parts_folder_is_model_file(inner) || is_listed(list, size, inner);
+    bool made = is_listed(list, size, inner);
     free(inner);
     return made;
 }
@@ -55,8 +65,7 @@ static int remove_file(const struct parts_folder *f, const char *list, size_t si
                        const char *name, struct error *e)
 {
     if (!was_made_here(list, size, name) || !fs_is_own_file(f->model, name, f->owner))
-        return error_set(e, "%s/model contains %s, which no merge has written; move it elsewhere",
-                         f->name, name);
+        return made_files_foreign_error(f, name, e);
     return unlinkat(f->model, name, 0) ? parts_folder_write_error(f, name, e) : 0;
 }
 

@@ -63,7 +63,8 @@ static int claim_unfinished_shards(struct merge_part *m, struct error *e)
             finished++;
             continue;
         }
-        partial_checkpoint_claim_shard(m->checkpoint, j);
+        if (partial_checkpoint_claim_shard(m->checkpoint, j, e))
+            return -1;
         if (state != SHARD_MISSING)
             printable_message("%s: note: %s%s; it is recomputed", tool, m->layout->shards[j].name,
                               shard_records_state_text(state));

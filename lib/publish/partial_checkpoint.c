@@ -222,6 +222,12 @@ static int matches_record(const struct partial_checkpoint *p, size_t shard, json
     return 1;
 }
 
+/* Was it saved before the shard was in its place (record_coming_shard)? */
+static bool is_record_of_coming_shard(size_t shard, const json_t *record)
+{
+    return shard != PARTIAL_CHECKPOINT_AUXILIARY && !json_object_get(record, "checksum");
+}
+
 int partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard,
                                    enum shard_state *state, struct error *e)
 {
@@ -233,6 +239,8 @@ int partial_checkpoint_check_shard(struct partial_checkpoint *p, size_t shard,
     if (shard_records_load(p->folder.folder, shard_record_name(p, shard), &record))
         return read_error(p, shard_record_name(p, shard), e);
     *state = shard_records_find_state(record, &p->fingerprint);
+    if (*state == SHARD_FINISHED && is_record_of_coming_shard(shard, record))
+        *state = SHARD_MISSING;
     int matches = *state == SHARD_FINISHED ? matches_record(p, shard, record, e) : 0;
     if (*state == SHARD_FINISHED && !matches)
         *state = SHARD_DAMAGED;
@@ -282,9 +290,9 @@ int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, stru
     int failed = 0;
     for (char *name; !failed && (name = partial_checkpoint_find_foreign_record(p)); free(name)) {
         char *record = shard_records_file_name(name);
+        unlinkat(p->folder.model, name, 0);
         if (unlinkat(p->folder.folder, record, 0))
             failed = write_error(p, record, e);
-        unlinkat(p->folder.model, name, 0);
         free(record);
     }
     return failed;
@@ -292,9 +300,44 @@ int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, stru
 
 /* ---- making shards --------------------------------------------------------------------------- */
 
-void partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard)
+static bool shard_is_recorded(const struct partial_checkpoint *p, const char *name)
 {
+    char *record = shard_records_file_name(name);
+    bool found = fs_is_own_file(p->folder.folder, record, p->folder.owner);
+    free(record);
+    return found;
+}
+
+/* A shard in model/ has a record, if only one without a checksum. */
+static int check_shard_may_be_replaced(const struct partial_checkpoint *p, size_t shard,
+                                       struct error *e)
+{
+    const char *name = p->layout->shards[shard].name;
+    return faccessat(p->folder.model, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
+                   !shard_is_recorded(p, name)
+               ? made_files_foreign_error(&p->folder, name, e)
+               : 0;
+}
+
+int partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard, struct error *e)
+{
+    if (check_shard_may_be_replaced(p, shard, e))
+        return -1;
     p->work[shard].claimed = true;
+    return 0;
+}
+
+/* Before a shard comes to model/: a record without a checksum, unless it has one. */
+static int record_coming_shard(const struct partial_checkpoint *p, const struct shard *s,
+                               struct error *e)
+{
+    if (shard_is_recorded(p, s->name) ||
+        shard_records_save(p->folder.folder, s->name, json_object(), &p->fingerprint) == 0)
+        return 0;
+    char *record = shard_records_file_name(s->name);
+    int failed = write_error(p, record, e);
+    free(record);
+    return failed;
 }
 
 int partial_checkpoint_check_descriptors(const struct partial_checkpoint *p, struct error *e)
@@ -376,6 +419,8 @@ static int verify_and_rename_shard(struct partial_checkpoint *p, size_t shard, u
     if (w->written != s->data_size)
         return error_set(e, "%s is incomplete: it has %llu of %llu bytes", s->name,
                          (unsigned long long)w->written, (unsigned long long)s->data_size);
+    if (check_shard_may_be_replaced(p, shard, e) || record_coming_shard(p, s, e))
+        return -1;
     if (fsync(w->fd) || fs_hash_file(folder, w->temporary, s->header_size, size, hash) ||
         renameat(folder, w->temporary, model, s->name) || fsync(model))
         return write_error(p, s->name, e);

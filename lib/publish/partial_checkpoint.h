@@ -55,8 +55,9 @@ int partial_checkpoint_remove_foreign_records(struct partial_checkpoint *p, stru
 
 /* ---- making shards ---- */
 
-/* Claims a shard: this process will make it. */
-void partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard);
+/* Claims a shard: this process will make it. A file in its place that no merge has made is an
+ * error. */
+int partial_checkpoint_claim_shard(struct partial_checkpoint *p, size_t shard, struct error *e);
 bool partial_checkpoint_is_claimed(const struct partial_checkpoint *p, size_t shard);
 /* Can so many files be open as there are claimed shards, in addition to the others? For shards that
  * are finished all at the end. */

@@ -3,7 +3,6 @@
 #include "fs.h"
 #include "glob_pattern.h"
 #include "hash.h"
-#include "used_weights.h"
 #include "weight_names.h"
 
 #include <errno.h>
@@ -17,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LOCK     "lock"
 #define MODEL    "model"
 #define REPLACED "replaced"
 
@@ -66,14 +66,55 @@ static void remove_abandoned_temporary_files(const struct parts_folder *f)
         closedir(dir);
 }
 
+int parts_folder_foreign_error(const struct parts_folder *f, const char *name, struct error *e)
+{
+    return error_set(e, "%s contains %s, which no merge has written; move it elsewhere", f->name,
+                     name);
+}
+
+/* The first entry of the folder in alphabetical order, for the caller to free; NULL: it is empty.
+ */
+static char *find_first_entry(const struct parts_folder *f)
+{
+    char *first = NULL;
+    DIR *dir = fs_open_folder(f->folder);
+    for (struct dirent *d; dir && (d = readdir(dir));) {
+        bool is_entry = strcmp(d->d_name, ".") != 0 && strcmp(d->d_name, "..") != 0;
+        if (!is_entry || (first && strcmp(first, d->d_name) <= 0))
+            continue;
+        free(first);
+        first = mem_copy_text(d->d_name);
+    }
+    if (dir)
+        closedir(dir);
+    return first;
+}
+
+/* A merge creates the lock first and removes it last: without it only an empty folder is one of a
+ * merge. Another process may create it at the same time. */
+static int open_lock(struct parts_folder *f, bool create, struct error *e)
+{
+    int flags = O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+    f->lock = openat(f->folder, LOCK, flags);
+    char *first = f->lock < 0 && errno == ENOENT ? find_first_entry(f) : NULL;
+    if (f->lock < 0 && errno == ENOENT)
+        f->lock = openat(f->folder, LOCK, flags | (create && !first ? O_CREAT : 0), 0666);
+    int reason = errno, failed = 0;
+    if (f->lock < 0)
+        failed = first ? parts_folder_foreign_error(f, first, e)
+                 : reason != ENOENT
+                     ? error_set(e, "cannot write " LOCK " in %s: %s", f->name, strerror(reason))
+                     : error_set(e, "%s has no parts: %s is empty", f->target.path, f->name);
+    free(first);
+    return failed;
+}
+
 /* A file system without locks is used without them. */
 static int lock_folder(struct parts_folder *f, bool shared, struct error *e)
 {
-    int flags = O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
-    if (f->lock < 0)
-        f->lock = openat(f->folder, "lock", flags, 0666);
-    if (f->lock < 0)
-        return parts_folder_write_error(f, "lock", e);
+    struct stat st;
+    if (fstat(f->lock, &st) || !S_ISREG(st.st_mode) || st.st_size > 0)
+        return parts_folder_foreign_error(f, LOCK, e);
     if (flock(f->lock, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 || errno != EWOULDBLOCK)
         return 0;
     return error_set(e, "another process is %s %s", shared ? "publishing" : "still working on",
@@ -146,7 +187,7 @@ static int open_folder(struct parts_folder *f, bool create, bool shared, struct 
                          "the name %.40s... is too long for a merge in parts: it has %zu bytes, "
                          "and %zu are left beside . and .parts",
                          target->name, strlen(target->name), fs_name_max(target->parent) - 7);
-    if (open_own_folder(f, create, e) || lock_folder(f, shared, e))
+    if (open_own_folder(f, create, e) || open_lock(f, create, e) || lock_folder(f, shared, e))
         return -1;
     remove_replaced(f);
     if (lock_folder(f, shared, e) || open_model(f, create, e))
@@ -263,12 +304,6 @@ static bool matches_any(const char *const *patterns, size_t n, const char *name)
     return false;
 }
 
-bool parts_folder_is_model_file(const char *name)
-{
-    return weight_names_is_shard(name) || weight_names_is_index(name) ||
-           strcmp(name, "README.md") == 0 || strcmp(name, USED_WEIGHTS_FILE) == 0;
-}
-
 /* SHARD.json (shard_records.h) */
 static bool is_record(const char *name)
 {
@@ -280,11 +315,10 @@ static bool is_record(const char *name)
     return weight_names_is_shard(shard);
 }
 
-/* Is it one of the files in the folder itself? */
+/* Is it one of the files in the folder itself, except the lock? */
 static bool is_work_file(const char *name)
 {
-    static const char *const patterns[] = {"lock",
-                                           "plan",
+    static const char *const patterns[] = {"plan",
                                            "header",
                                            "files",
                                            REPLACED,
@@ -305,6 +339,7 @@ static int remove_folder(const struct parts_folder *f, DIR *dir)
     for (struct dirent *d; (d = readdir(dir));)
         if (is_work_file(d->d_name) && fs_is_own_file(f->folder, d->d_name, f->owner))
             unlinkat(f->folder, d->d_name, 0);
+    unlinkat(f->folder, LOCK, 0);
     return unlinkat(f->target.parent, f->name, AT_REMOVEDIR);
 }
 

@@ -1,13 +1,15 @@
 /* The folder next to the target shared by the processes of a merge in parts. It stays until the
  * checkpoint in it is complete and is renamed to the target:
  *
- * Everything in it belongs to one user. Names that are not listed here are left alone.
+ * Everything in it belongs to one user. Names that are not listed here are left alone. The
+ * lock is created first and removed last.
  *
  *     .OUT.parts/lock            held shared by the parts at work, exclusively by the publisher
  *     .OUT.parts/model/          the future OUT, as far as it is finished
- *     .OUT.parts/NAME.json       the record of a finished shard, or of the auxiliary files
+ *     .OUT.parts/NAME.json       the record of a shard, or of the auxiliary files; written without
+ *                                a checksum before a shard that is not recorded comes to model/
  *     .OUT.parts/plan, header    what is to be made (parts_plan.h)
- *     .OUT.parts/files           names of the auxiliary files that were created in model/
+ *     .OUT.parts/files           names of the files in model/ that are not shards
  *     .OUT.parts/replaced        which file or folder model/ is exchanged for
  *     .OUT.parts/.NAME.XXXXXX    a shard that a process is writing, and holds locked
  *
@@ -27,7 +29,8 @@ struct parts_folder {
 
 /* An error if the name of the target is not that of a folder. */
 int parts_folder_check_target(const char *target, struct error *e);
-/* Checks the target and opens the folder, which is created if `create` and must exist otherwise.
+/* Checks the target and opens the folder, which is created if `create` and must exist otherwise. A
+ * folder that no merge has made, which shows in its lock, is an error and is left as it is.
  * Locks it; if another process holds the lock, that is an error unless both are `shared`. Call
  * parts_folder_close also after an error. */
 int parts_folder_open(struct parts_folder *f, const char *target, bool force, bool create,
@@ -37,6 +40,8 @@ void parts_folder_close(struct parts_folder *f);
 int parts_folder_write_error(const struct parts_folder *f, const char *name, struct error *e);
 /* The same for "cannot read". */
 int parts_folder_read_error(const struct parts_folder *f, const char *name, struct error *e);
+/* "FOLDER contains NAME, which no merge has written; move it elsewhere"; returns -1. */
+int parts_folder_foreign_error(const struct parts_folder *f, const char *name, struct error *e);
 /* Reads a file of the folder; *bytes is NULL if there is none, and otherwise the caller's to free.
  */
 int parts_folder_read_file(const struct parts_folder *f, const char *name, char **bytes,
@@ -47,8 +52,6 @@ int parts_folder_create_temporary(const struct parts_folder *f, const char *shar
                                   char **temporary);
 /* Writes the header of a finished shard again, syncs it, and reads it and the size back. */
 int parts_folder_write_header(const struct parts_folder *f, const struct shard *s, struct error *e);
-/* Is it a name that any merge may give to a file in model/, other than an auxiliary file? */
-bool parts_folder_is_model_file(const char *name);
 /* Renames model/ to the target and removes the files of the folder. Signals are blocked
  * meanwhile. */
 int parts_folder_publish(struct parts_folder *f, struct error *e);
