@@ -10,7 +10,7 @@
  *     tv-extract base math code | fisher --diagonal math=math.fisher --diagonal code=code.fisher |
  *         pack --base base merged/
  *
- * The constant 1e-10 is that of the RegMean authors' code. Tensors that no file has are averaged.
+ * The constant 1e-10 is from the RegMean authors' code. Tensors that are in no file are averaged.
  */
 #include "filter.h"
 #include "join.h"

@@ -15,8 +15,8 @@
  *     ... | iso-merge --common 0.8 | rescale 0.8 | ...
  *
  * A direction whose singular value is at most --tolerance times the largest (of A; for U_k, V_k of
- * d_k) is not there: its singular vectors are arbitrary, and the published code, which keeps them,
- * gives each of them the mean singular value. The means still divide by r. The published code does
+ * d_k) is dropped: its singular vectors are arbitrary. The published code keeps them and gives each
+ * of them the mean singular value. The means still divide by r. The published code does
  * not bound t.
  */
 #include "join.h"

@@ -1,7 +1,6 @@
 /* regmean: average the linear maps so that they agree on the models' inputs (RegMean)
  *
- *     Y = (sum_k X_k G_k) (sum_k G_k)^-1           G_k = R g_k + (1 - R) diag(g_k)      (--reduce
- * R)
+ *     Y = (sum_k X_k G_k) (sum_k G_k)^-1           G_k = R g_k + (1 - R) diag(g_k)   (--reduce R)
  *
  * X_k (m, n) is model k's matrix, g_k (n, n) the mean of x x^T over the inputs x of its linear map.
  * Y minimizes sum_k tr((Y - X_k) G_k (Y - X_k)^T), with R = 1 the squared distance from all outputs

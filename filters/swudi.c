@@ -6,7 +6,7 @@
  *
  * for each matrix d_k (m, n) of expert k. With c = 1 (--init sum) the sum of the results is SWUDI's
  * merged task vector, a closed form of the limit that WUDI approaches by gradient descent; so
- * `combine` after swudi is the published method, and the cleaned vectors can be weighed first.
+ * `combine` after swudi is the published method, and the cleaned vectors can be weighted first.
  * Tensors that are not matrices, embeddings and heads: d_k / K. SWUDI: arXiv 2606.07289.
  *
  *     tv-extract base math code chat | swudi | combine | pack --base base merged/
@@ -14,7 +14,7 @@
  *
  * The number of directions R: --rank (rank_rule.h). By default they hold 85 % of the sum of all
  * lam; the published code takes 65 % of their number (--rank ratio), and calls SWUDI-A aswudi. An
- * expert that did not change the matrix has no part in C; if none did, the result is 0. Where
+ * expert that did not change the matrix is left out of C; if none did, the result is 0. Where
  * K m < n, the eigenvectors of C come from the smaller Gram matrix of the rows of all d_k.
  */
 #include "matrix.h"

@@ -10,9 +10,9 @@
  *
  *     tv-extract base math code chat | tsv-merge | pack --base base merged/
  *
- * A direction whose singular value is at most --tolerance times the largest of its matrix is not
- * there: its singular vectors are arbitrary, and the published code, which keeps them, lets them
- * push aside true directions of the other experts.
+ * A direction whose singular value is at most --tolerance times the largest of its matrix is
+ * dropped: its singular vectors are arbitrary. The published code keeps them, and they displace
+ * true directions of the other experts.
  */
 #include "join.h"
 #include "matrix_filter.h"

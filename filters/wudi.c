@@ -14,13 +14,13 @@
  *
  *     tv-extract base math code chat | wudi | pack --base base merged/
  *
- * Adam moves an element by about the learning rate a step, whatever its size, so WUDI's result is
+ * Adam moves an element by about the learning rate per step, whatever its size, so WUDI's result is
  * the sum plus at most steps x lr per element. SGD is linear: in the eigenvectors of C each column
  * of X follows its own recurrence, which is computed for a start of 1 and for a D of 1. swudi is
  * the closed form that both approach.
  *
- * An expert that did not change the matrix has no part in the sums; the published code gives NaN.
- * WUDI's code leaves the tensors at the base that are averaged here.
+ * An expert that did not change the matrix is left out of the sums; the published code gives NaN.
+ * WUDI's code keeps the base's values of the tensors that are averaged here.
  */
 #include "join.h"
 #include "matrix.h"

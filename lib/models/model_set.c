@@ -1,22 +1,19 @@
 #include "model_set.h"
 
+#include "full_hashes.h"
 #include "gguf_model.h"
-#include "hash.h"
 #include "model_history.h"
-#include "source_sink_services.h"
 #include "stage.h"
 #include "tensor_matching.h"
 #include "tensor_name.h"
 
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* One tensor of the header. */
 struct set_tensor {
     struct tensor_match match;
-    size_t columns;         /* of the common shape */
-    uint64_t *block_hashes; /* [view, the base's last][block], until the tensor has been hashed */
+    size_t columns; /* of the common shape */
 };
 
 struct model_set {
@@ -27,8 +24,7 @@ struct model_set {
     size_t n_tensors;
     struct set_tensor *tensors;
     const struct header *header; /* the stage's own, for the block geometry */
-    uint64_t **tensor_hashes;    /* [model][tensor]; 0: not read */
-    pthread_mutex_t lock;        /* held to allocate block_hashes */
+    struct full_hashes *hashes;
     _Atomic uint64_t bytes_read;
     struct arena arena;
 };
@@ -319,7 +315,6 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
                                  bool task_vectors, struct header *h, struct error *e)
 {
     struct model_set *m = mem_alloc(1, sizeof *m);
-    pthread_mutex_init(&m->lock, NULL);
     m->options = *o;
     m->header = h;
     m->matching.task_vectors = task_vectors;
@@ -339,9 +334,7 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
     }
     tensor_name_set_layer_numbers(h);
     layer_slice_set_layer_numbers(m->models[0], h);
-    m->tensor_hashes = mem_alloc(m->n_models, sizeof *m->tensor_hashes);
-    for (size_t i = 0; i < m->n_models; i++)
-        m->tensor_hashes[i] = mem_alloc(m->n_tensors, sizeof **m->tensor_hashes);
+    m->hashes = full_hashes_new(&m->matching, h);
     return m;
 }
 
@@ -349,15 +342,9 @@ void model_set_close(struct model_set *m)
 {
     if (!m)
         return;
-    for (size_t i = 0; i < m->n_models; i++) {
+    full_hashes_free(m->hashes);
+    for (size_t i = 0; i < m->n_models; i++)
         model_source_close(m->models[i]);
-        if (m->tensor_hashes)
-            free(m->tensor_hashes[i]);
-    }
-    for (size_t i = 0; i < m->n_tensors; i++)
-        free(m->tensors[i].block_hashes);
-    free(m->tensor_hashes);
-    pthread_mutex_destroy(&m->lock);
     free(m->models);
     free(m->tensors);
     arena_free(&m->arena);
@@ -415,101 +402,6 @@ bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k)
            get_checkpoint_tensor_of_view(m, &m->tensors[index].match.base)->dtype == DTYPE_F64;
 }
 
-/* ---- hashes --------------------------------------------------------------------------------- */
-
-/* The full hash of a model (share/stream.md, "Full hashes"): for each tensor over its name, dtype,
- * shape and the hashes of its blocks, then over those of the tensors in order. */
-
-/* The hash of a block of truncated rows. */
-static uint64_t hash_truncated_rows(const struct model_source *model, const struct tensor_view *v,
-                                    const struct block *b, size_t columns)
-{
-    uint64_t hash = 0;
-    for (size_t i = 0; i < b->n; i += columns)
-        hash = hash * 31 + model_source_hash_elements(
-                               model, v->tensor, (b->first + i) / columns * v->columns, columns);
-    return hash;
-}
-
-/* Where the hash of a block is stored. */
-static uint64_t *find_block_hash_slot(struct model_set *m, size_t index, size_t k, size_t block)
-{
-    struct set_tensor *t = &m->tensors[index];
-    size_t blocks = tensor_block_count(&m->header->tensors[index]);
-    pthread_mutex_lock(&m->lock);
-    if (!t->block_hashes)
-        t->block_hashes = mem_alloc((t->match.n + 1) * blocks, sizeof *t->block_hashes);
-    pthread_mutex_unlock(&m->lock);
-    return &t->block_hashes[(k == MODEL_SET_BASE_VECTOR ? t->match.n : k) * blocks + block];
-}
-
-/* Hashes a block when it is read for the first time as a whole. */
-static void hash_block(struct model_set *m, size_t index, size_t k, const struct block *b)
-{
-    const struct tensor_view *v = get_tensor_view(m, index, k);
-    const struct model_source *model = m->models[v->model];
-    size_t first, n;
-    tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
-    if (b->n < n)
-        return;
-    uint64_t *hash = find_block_hash_slot(m, index, k, b->index);
-    if (*hash)
-        return;
-    *hash = v->columns ? hash_truncated_rows(model, v, b, m->tensors[index].columns)
-                       : model_source_hash_elements(model, v->tensor, b->first, b->n);
-}
-
-static uint64_t combine_block_hashes(const struct ckpt_tensor *t, const char *name,
-                                     const uint64_t *blocks, size_t n)
-{
-    XXH3_state_t *state = hash_new_state();
-    const char *dtype = dtype_name(t->dtype);
-    uint64_t rank = t->rank;
-    XXH3_64bits_update(state, name, strlen(name) + 1);
-    XXH3_64bits_update(state, dtype, strlen(dtype) + 1);
-    XXH3_64bits_update(state, &rank, sizeof rank);
-    XXH3_64bits_update(state, t->shape, t->rank * sizeof *t->shape);
-    XXH3_64bits_update(state, blocks, n * sizeof *blocks);
-    uint64_t hash = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    return hash ? hash : 1;
-}
-
-void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s)
-{
-    struct set_tensor *t = &m->tensors[index];
-    size_t blocks = tensor_block_count(&m->header->tensors[index]);
-    for (size_t k = 0; k < t->match.n + m->matching.task_vectors; k++) {
-        const struct tensor_view *v = k < t->match.n ? &t->match.views[k] : &t->match.base;
-        const struct model_source *model = m->models[v->model];
-        uint64_t *hash = &m->tensor_hashes[v->model][index];
-        *hash = combine_block_hashes(
-            get_checkpoint_tensor_of_view(m, v), model_source_stored_name(model, v->tensor),
-            t->block_hashes ? t->block_hashes + k * blocks : NULL, t->block_hashes ? blocks : 0);
-        source_sink_services_add_tensor_hash(s, model_source_name(model), index, *hash);
-    }
-    free(t->block_hashes);
-    t->block_hashes = NULL;
-}
-
-int model_set_report_hashes(const struct model_set *m, struct stage *s, struct error *e)
-{
-    for (size_t i = 0; i < m->n_models; i++)
-        if (model_source_check_unchanged(m->models[i], e))
-            return -1;
-    for (size_t i = 0; i < m->n_models; i++) {
-        XXH3_state_t *state = hash_new_state();
-        for (size_t j = 0; j < m->n_tensors; j++)
-            if (m->tensor_hashes[i][j])
-                XXH3_64bits_update(state, &m->tensor_hashes[i][j], sizeof m->tensor_hashes[i][j]);
-        source_sink_services_add_model_hash(s, model_source_name(m->models[i]),
-                                            XXH3_64bits_digest(state));
-        XXH3_freeState(state);
-    }
-    s->bytes_read = m->bytes_read;
-    return 0;
-}
-
 /* ---- reading -------------------------------------------------------------------------------- */
 
 /* Makes a block of a model that arrives through a pipe available. */
@@ -527,7 +419,8 @@ static int read_block(struct model_set *m, size_t index, size_t k, const struct 
     if (load_block(m, v, b, e))
         return -1;
     read_view_elements(m, index, v, as, b->first, b->n, to);
-    hash_block(m, index, k, b);
+    const struct tensor_match *match = &m->tensors[index].match;
+    full_hashes_add_block(m->hashes, index, match, k == MODEL_SET_BASE_VECTOR ? match->n : k, b);
     m->bytes_read += ckpt_tensor_bytes(get_checkpoint_tensor_of_view(m, v), b->n);
     size_t first, n; /* the whole block: the rest of a sampled block is not read */
     tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
@@ -561,4 +454,21 @@ int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const 
                              double *to, struct error *e)
 {
     return read_block(m, index, k, b, AS_F64, to, e);
+}
+
+/* ---- hashes --------------------------------------------------------------------------------- */
+
+void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s)
+{
+    full_hashes_end_tensor(m->hashes, index, &m->tensors[index].match, s);
+}
+
+int model_set_report_hashes(const struct model_set *m, struct stage *s, struct error *e)
+{
+    for (size_t i = 0; i < m->n_models; i++)
+        if (model_source_check_unchanged(m->models[i], e))
+            return -1;
+    full_hashes_report(m->hashes, s);
+    s->bytes_read = m->bytes_read;
+    return 0;
 }

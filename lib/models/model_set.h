@@ -16,8 +16,8 @@ int model_set_check_options(const struct stage *s, const struct model_set_option
                             struct error *e);
 /* Opens the models that the stage's operands name and fills in the empty header: the models, and
  * for each tensor its layer and a vector per model, in the stored dtype or the --dtype. As task
- * vectors the first model is the base, the vectors of the others are F32, and non-floating
- * tensors-point are omitted. NULL on error. */
+ * vectors the first model is the base, the vectors of the others are F32, and
+ * non-floating-point tensors are omitted. NULL on error. */
 struct model_set *model_set_open(struct stage *s, const struct model_set_options *o,
                                  bool task_vectors, struct header *h, struct error *e);
 void model_set_close(struct model_set *m);
