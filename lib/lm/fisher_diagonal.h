@@ -24,7 +24,7 @@ struct fisher_diagonal *fisher_diagonal_new(const struct arch *a, const struct w
                                             const char *spool);
 void fisher_diagonal_free(struct fisher_diagonal *f);
 
-/* Gets the diagonal of a weight ready, and discards those of other layers. From one call to the
+/* Prepares the diagonal of a weight, and discards those of other layers. From one call to the
  * next the order is: LM head, final norm, layers L - 1 .. 0, embedding; a weight before the current
  * one begins again. An error if no sample has a token to predict. */
 int fisher_diagonal_compute(struct fisher_diagonal *f, enum weight_kind kind, size_t layer,

@@ -29,7 +29,7 @@ struct statistics_run {
     const char *spool;
 };
 
-/* Gets tensor i of the header ready; elements can be read until the next call. */
+/* Prepares tensor i of the header; its elements can be read until the next call. */
 int weight_statistics_compute(struct weight_statistics *s, size_t i, const struct statistics_run *r,
                               struct error *e);
 /* Elements first .. first + n - 1 of that tensor. */

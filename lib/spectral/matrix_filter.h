@@ -1,7 +1,7 @@
 /* Filters that compute on whole matrices, such as the singular value decomposition of a task
  * vector. One round collects the K vectors of a matrix in memory, in F32; the method computes on
- * them in double and leaves its result in their place; `transform` then brings it into the blocks.
- * Tensors that are not such matrices are averaged.
+ * them in double and leaves its result in their place; `transform` then copies it into the blocks.
+ * All other tensors are averaged.
  *
  * job->state is a struct matrix_filter, which the runner frees by matrix_filter_end, or NULL for
  * every other tensor. */
@@ -26,7 +26,7 @@ enum { MATRICES_LINEAR, MATRICES_ALL };
             .choices = "linear|all", .default_value = "linear"                                     \
     }
 
-/* The option row for the smallest singular value of a direction that is there, as a fraction of the
+/* The option row for the smallest singular value of a direction that is kept, as a fraction of the
  * largest; `field` is a double. */
 #define TOLERANCE_ROW(type, field)                                                                 \
     {                                                                                              \

@@ -41,7 +41,7 @@ const char *pipeline_template_fill(const struct pipeline_template *t, const char
 /* A number between 0, the low end of its range, and 1, the high end, as text: with four significant
  * digits, or the end itself. `text` has PIPELINE_TEMPLATE_NUMBER_SIZE bytes and is returned. */
 const char *template_number_format(const struct template_number *number, double x, char *text);
-/* The reverse. -1 if the text is no number in the range. */
+/* The reverse. -1 if the text is not a number in the range. */
 int template_number_parse(const struct template_number *number, const char *text, double *x);
 
 #endif

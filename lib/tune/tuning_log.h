@@ -32,8 +32,8 @@ struct tuning_log {
 };
 
 /* Opens the file at l->path, whose evaluations are appended to `found`; an incomplete line at its
- * end is removed. An error if the file is no log of this run: it stays as it is. Prints the head of
- * the table and what was found. */
+ * end is removed. An error if the file is not a log of this run: it stays as it is. Prints the head
+ * of the table and what was found. */
 int tuning_log_open(struct tuning_log *l, struct evaluation_list *found, struct error *e);
 /* Rounds the values to the digits of the table, appends the evaluation to the list, and writes and
  * prints its line. */

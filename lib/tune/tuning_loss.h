@@ -49,8 +49,8 @@ int tuning_loss_compute(struct tuning_loss *t, const char *file, double values[T
 
 /* A hash of models, samples and options. */
 uint64_t tuning_loss_key(const struct tuning_loss *t);
-/* The bytes of the base's tensors, which a merged model has, too, with floating-point elements as
- * `dtype`, or as they are stored (DTYPE_NONE). */
+/* The bytes of the base's tensors, which are also those of a merged model, with floating-point
+ * elements as `dtype`, or as they are stored (DTYPE_NONE). */
 uint64_t tuning_loss_model_bytes(const struct tuning_loss *t, enum dtype dtype);
 
 #endif

@@ -1,5 +1,5 @@
 /* The sink of tv verify, in place of pack: compares what pack would write with an existing
- * checkpoint, bit by bit, and prints the report. Its run has the exit status
+ * checkpoint, bit for bit, and prints the report. Its run has the exit status
  * COMPARISON_SINK_DIFFERENT if something differs. */
 #ifndef TV_COMPARISON_SINK_H
 #define TV_COMPARISON_SINK_H

@@ -1,5 +1,5 @@
-/* Compares what a GGUF file takes over from the one that it is like: its metadata, and the tensors
- * that are settings. */
+/* Compares what pack copies into a GGUF file from the --like model or the base: its metadata, and
+ * the tensors that are settings. */
 #ifndef TV_GGUF_COMPARISON_H
 #define TV_GGUF_COMPARISON_H
 

@@ -28,8 +28,8 @@ struct verification_plan {
 };
 
 /* `filters`: all filters, ended by NULL; temporary files go to the folder `spool`. An error for a
- * history that cannot be run. Inputs that were not found are no error yet: the pipeline has their
- * names. */
+ * history that cannot be run. Inputs that were not found are not an error yet: the pipeline has
+ * their names. */
 int history_to_pipeline(struct verification_plan *p, const struct recorded_merge *m,
                         struct input_search *inputs, const char *spool,
                         const struct filter *const *filters, struct arena *a, struct error *e);
