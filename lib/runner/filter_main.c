@@ -176,6 +176,7 @@ int filter_main(const struct filter *f, int argc, char **argv)
     struct error e;
     if (stage_outputs_use_stdout(stage) && stage_outputs_check_not_stdout(stage, &e)) {
         printable_message("%s: %s", f->name, e.text);
+        stage_free(stage);
         return 2;
     }
     return filter_main_run_chain(&stage, 1, &(struct run_monitor){.show_progress = true});

@@ -373,6 +373,8 @@ static int run_pipeline(const struct pipeline_options *o, const struct pipeline 
     if (status == 0)
         status = check_outputs_are_not_streams(segments, n, is_substitution ? NULL : o->report);
     filter_main_set_parsed(NULL);
+    for (size_t i = 0; i < n && status; i++)
+        free_stages(&segments[i]);
     if (status && last && last->role != ROLE_SINK)
         filter_main_write_error_record(STDOUT_FILENO, "tv", "the pipeline cannot be run");
     if (status == 0)
