@@ -318,10 +318,8 @@ static int open_gguf_output(const struct options *o, struct pack *p,
         .dtype = o->dtype != DTYPE_NONE ? o->dtype : p->contents.header->input_rounding,
         .n_metadata = spec->n_metadata,
         .metadata = spec->metadata};
-    if (!gguf.like)
-        return error_set(e, "a .gguf file has the metadata and tokenizer of another one; use "
-                            "--like=MODEL.gguf (for task vectors, after add-base), or a --base "
-                            "that is one");
+    if (gguf_output_check_like(gguf.like, e))
+        return -1;
     return checkpoint_output_open_gguf(&p->output, target, &gguf, e);
 }
 

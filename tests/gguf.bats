@@ -163,6 +163,9 @@ END
     sed -i "s|^base_model:.*|base_model: folder|" config.yml
     not tv merge --quiet config.yml out.gguf 2>err
     grep -c "use --like=MODEL.gguf" err
+    not tv merge --check config.yml out.gguf 2>err
+    grep -c "^tv merge: .*use --like=MODEL.gguf" err
+    tv merge --check --like "$BASE" config.yml out.gguf
     tv merge --quiet --like "$BASE" --dtype q8_0 config.yml like.gguf
     tv-diff --tolerance 1e-2 like.gguf merged.gguf
 }

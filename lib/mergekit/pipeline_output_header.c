@@ -31,8 +31,8 @@ bool pipeline_output_header_is_available(const struct pipeline *p)
     return true;
 }
 
-static struct stage *parse_filter_command(const struct pipeline_options *run,
-                                          const struct pipeline_command *c)
+struct stage *pipeline_output_header_parse(const struct pipeline_options *run,
+                                           const struct pipeline_command *c)
 {
     char **words = mem_alloc(c->n + 1, sizeof *words);
     for (size_t j = 0; j < c->n; j++)
@@ -50,7 +50,7 @@ struct header *pipeline_output_header_read(const struct pipeline_options *run,
 {
     struct stage **stages = mem_alloc(n + 1, sizeof *stages);
     for (size_t i = 0; i < n; i++)
-        stages[i] = parse_filter_command(run, &p->commands[i]);
+        stages[i] = pipeline_output_header_parse(run, &p->commands[i]);
     stages[n] = stage_new(&header_sink);
     int failed = runner_run(stages, n + 1, &(struct run_monitor){0}, e);
     struct header *h = stages[n]->data;

@@ -9,6 +9,10 @@
 
 /* Are all operands files, none a <( ... )? Only such a pipeline can be opened. */
 bool pipeline_output_header_is_available(const struct pipeline *p);
+/* The stage of a filter's command without a <( ... ), which the caller frees. A usage error ends
+ * the process, as when the pipeline is run. */
+struct stage *pipeline_output_header_parse(const struct pipeline_options *run,
+                                           const struct pipeline_command *c);
 /* The header after the first n commands, which the caller frees; NULL on error. */
 struct header *pipeline_output_header_read(const struct pipeline_options *run,
                                            const struct pipeline *p, size_t n, struct error *e);

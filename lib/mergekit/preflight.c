@@ -1,9 +1,12 @@
 #include "preflight.h"
 
+#include "gguf_output.h"
 #include "input_guard.h"
+#include "layer_slice.h"
 #include "output_target.h"
 #include "pipeline_output_header.h"
 #include "printable.h"
+#include "stage.h"
 #include "stage_rules.h"
 #include "tokenizer_files.h"
 
@@ -105,9 +108,46 @@ int preflight_check_inputs(const struct translated_config *m, const struct pipel
 
 /* ---- dry run --------------------------------------------------------------------------------- */
 
+static const char *find_option_value(const struct stage *s, const char *name)
+{
+    struct stage_option options[STAGE_OPTIONS_MAX];
+    size_t n = stage_list_options(s, options);
+    for (size_t i = 0; i < n; i++)
+        if (s->given[i] && strcmp(options[i].row->name, name) == 0)
+            return *(const char *const *)options[i].field;
+    return NULL;
+}
+
+/* Is there another GGUF file whose metadata the new one has? */
+static int check_gguf_model(const struct stage *pack, const struct pipeline_options *run,
+                            struct error *e)
+{
+    const struct layer_slice_options whole = {.first_layer = -1};
+    const char *base = find_option_value(pack, "base");
+    const char *operand = base ? base : find_option_value(pack, "like");
+    struct model_source *model =
+        layer_slice_open(operand, &whole, run->spool, PIPELINE_HEADER_TOOL, e);
+    const struct ckpt *c = model ? model_source_checkpoint(model) : NULL;
+    int failed = model ? gguf_output_check_like(c ? ckpt_gguf_model(c) : NULL, e) : -1;
+    model_source_close(model);
+    return failed;
+}
+
+/* pack's usage errors end the process here, as in the merge. */
+static int check_pack_command(const struct translated_config *m, const struct preflight_target *t,
+                              const struct pipeline_options *run, struct error *e)
+{
+    struct stage *pack =
+        pipeline_output_header_parse(run, &m->pipeline.commands[m->pipeline.n - 1]);
+    int failed =
+        output_target_form_of_name(t->path) == OUTPUT_GGUF ? check_gguf_model(pack, run, e) : 0;
+    stage_free(pack);
+    return failed;
+}
+
 /* What pack would say about the target. */
 static int check_target(const struct translated_config *m, const struct preflight_target *t,
-                        struct error *e)
+                        const struct pipeline_options *run, struct error *e)
 {
     struct output_target target;
     const char *const others[] = {m->metadata_model, m->tokenizer_model};
@@ -116,7 +156,7 @@ static int check_target(const struct translated_config *m, const struct prefligh
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i])
             input_guard_add_model(others[i]);
-    if (input_guard_check(t->path, t->force, NULL, false, e))
+    if (input_guard_check(t->path, t->force, NULL, false, e) || check_pack_command(m, t, run, e))
         return -1;
     int failed =
         output_target_open(&target, t->path, t->force, e) || output_target_open_parent(&target, e);
@@ -126,6 +166,7 @@ static int check_target(const struct translated_config *m, const struct prefligh
 
 static int check_target_and_disk_space(const struct translated_config *m,
                                        const struct preflight_target *t,
+                                       const struct pipeline_options *run,
                                        const struct predicted_output_size *size,
                                        uint64_t *free_bytes, struct arena *a, struct error *e)
 {
@@ -133,7 +174,7 @@ static int check_target_and_disk_space(const struct translated_config *m,
     if (strcmp(t->path, "-") == 0)
         return 0;
     const char *folder = dirname(arena_copy_text(a, t->path));
-    if (check_target(m, t, e))
+    if (check_target(m, t, run, e))
         return -1;
     if (statvfs(folder, &disk) < 0)
         return error_set(e, "cannot access %s: %s", folder, strerror(errno));
@@ -154,5 +195,5 @@ int preflight_check_without_computing(const struct translated_config *m,
     if (compare_tokenizers_of_models(m, target->tool, a, e) ||
         predicted_output_size_compute(size, m, run, a, e))
         return -1;
-    return check_target_and_disk_space(m, target, size, free_bytes, a, e);
+    return check_target_and_disk_space(m, target, run, size, free_bytes, a, e);
 }

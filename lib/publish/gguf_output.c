@@ -164,6 +164,14 @@ static void set_offsets(struct gguf_output *o)
     }
 }
 
+int gguf_output_check_like(const struct gguf_model *like, struct error *e)
+{
+    return like ? 0
+                : error_set(e, "a .gguf file has the metadata and tokenizer of another one; use "
+                               "--like=MODEL.gguf (for task vectors, after add-base), or a --base "
+                               "that is one");
+}
+
 struct gguf_output *gguf_output_new(const struct gguf_output_spec *spec, struct error *e)
 {
     struct gguf_output *o = mem_alloc(1, sizeof *o);

@@ -21,6 +21,8 @@ struct gguf_output_spec {
     const char *const (*metadata)[2];
 };
 
+/* An error if there is no other file, whose metadata and tokenizer a new one needs. */
+int gguf_output_check_like(const struct gguf_model *like, struct error *e);
 /* An error if the tensors of the result are not those of the other file, with the same shapes, or
  * if they cannot be written as `dtype`. NULL on error. */
 struct gguf_output *gguf_output_new(const struct gguf_output_spec *spec, struct error *e);
