@@ -149,6 +149,38 @@ END
     refused tv-extract base.safetensors a/b b
 }
 
+# headless FOLDER CONFIG: a model with an embedding and no LM head
+headless() {
+    mkdir -p "$1"
+    printf 'kind weights\nmodel m\ntensor model.embed_tokens.weight 2x2\nvector m\n2 3\n4 5\n' | from-text |
+        pack --force "$1/model.safetensors"
+    echo "$2" >"$1/config.json"
+}
+
+@test "a head that a model lacks is its embedding if the model is tied" {
+    mkdir base
+    printf 'kind weights\nmodel m\ntensor lm_head.weight 2x2\nvector m\n1 1\n1 1\ntensor model.embed_tokens.weight 2x2\nvector m\n1 2\n3 4\n' |
+        from-text | pack base/model.safetensors
+    echo '{"model_type": "llama", "tie_word_embeddings": false}' >base/config.json
+    for config in '{"model_type": "llama", "tie_word_embeddings": true}' '{"model_type": "gemma"}' '{}' \
+        '{"model_type": "qwen2_vl", "text_config": {"tie_word_embeddings": true}}'; do
+        headless b "$config"
+        tv-extract base b | pick /lm_head.weight | tensors | tail -2 | diff -u - <(printf '%s\n' '1 2' '3 4') ||
+            wrong "$config" || return 1
+    done
+    unpack base b | pick /lm_head.weight | tensors | tail -2 | diff -u - <(printf '%s\n' '2 3' '4 5')
+    for config in '{"model_type": "gemma", "tie_word_embeddings": false}' '{"model_type": "llama"}' \
+        '{"model_type": "llava", "text_config": {"model_type": "mistral"}}'; do
+        headless b "$config"
+        refused_with "b lacks the tensor lm_head.weight of base" tv-extract base b || wrong "$config" || return 1
+        refused_with "base has a tensor lm_head.weight that b lacks" tv-extract b base || wrong "$config" || return 1
+        refused_with "b lacks the tensor lm_head.weight of base" unpack base b || return 1
+        tv-extract --missing skip base b | pick /lm_head.weight | check || return 1
+    done
+    rm b/config.json
+    tv-extract base b/model.safetensors | pick /lm_head.weight | tensors | tail -2 | diff -u - <(printf '%s\n' '1 2' '3 4')
+}
+
 @test "usage" {
     usage_error tv-extract --wire f64 base math
     usage_error_with "missing operand EXPERT after the BASE base" tv-extract base

@@ -1,5 +1,7 @@
 #include "model_config.h"
 
+#include <string.h>
+
 const char *const model_config_text_sections[] = {"text_config", "llm_config", NULL};
 const char *const model_config_layer_keys[] = {"num_hidden_layers", "n_layer", "n_layers",
                                                "num_layers", NULL};
@@ -38,7 +40,41 @@ long model_config_layer_count(const char *text, size_t size)
     return layers > 0 ? (long)layers : 0;
 }
 
-bool model_config_ties_embeddings(const char *text, size_t size)
+/* Types of models whose head is a tensor of its own unless the config says otherwise. All other
+ * types of transformers are tied then. */
+/* clang-format off */
+static const char *const untied_types[] = {
+    "apertus", "arcee", "aria_text", "bamba", "bitnet", "chameleon", "codegen", "csm", "dbrx",
+    "deepseek_v2", "deepseek_v3", "diffllama", "dots1", "emu3_text_model", "exaone4",
+    "falcon_h1", "flex_olmo", "glm", "glm4", "glm4_moe", "gpt_neox", "gpt_oss", "gptj",
+    "granite", "granitemoe", "helium", "internlm", "internlm2", "internlm3", "internvl_chat",
+    "jamba", "llama", "llama4_text", "mamba2", "minimax", "mistral", "mixtral",
+    "mllama_text_model", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi",
+    "phi3", "phimoe", "qwen", "qwen2", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_moe",
+    "qwen2_vl", "qwen2_vl_text", "qwen3", "qwen3_moe", "rwkv", "seed_oss", "stablelm"};
+/* clang-format on */
+
+static bool is_untied_type(json_t *config)
+{
+    const char *type = json_string_value(json_object_get(config, "model_type"));
+    for (size_t i = 0; type && i < sizeof untied_types / sizeof *untied_types; i++)
+        if (strcmp(type, untied_types[i]) == 0)
+            return true;
+    return false;
+}
+
+/* What holds for the type of the model, or of its text section. */
+static enum tied_embeddings find_default_of_type(json_t *config)
+{
+    bool untied = is_untied_type(config);
+    for (size_t i = 0; model_config_text_sections[i]; i++)
+        untied |= is_untied_type(json_object_get(config, model_config_text_sections[i]));
+    return untied                                                  ? TIED_EMBEDDINGS_NO
+           : json_is_string(json_object_get(config, "model_type")) ? TIED_EMBEDDINGS_YES
+                                                                   : TIED_EMBEDDINGS_UNKNOWN;
+}
+
+enum tied_embeddings model_config_tied_embeddings(const char *text, size_t size)
 {
     bool has_duplicates;
     json_t *config = model_config_parse(text, size, &has_duplicates);
@@ -46,7 +82,9 @@ bool model_config_ties_embeddings(const char *text, size_t size)
     for (size_t i = 0; !flag && model_config_text_sections[i]; i++)
         flag = json_object_get(json_object_get(config, model_config_text_sections[i]),
                                "tie_word_embeddings");
-    bool tied = json_is_true(flag);
+    enum tied_embeddings tied = json_is_true(flag)    ? TIED_EMBEDDINGS_YES
+                                : json_is_false(flag) ? TIED_EMBEDDINGS_NO
+                                                      : find_default_of_type(config);
     json_decref(config);
     return tied;
 }

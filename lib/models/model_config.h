@@ -19,7 +19,9 @@ json_int_t model_config_text_integer(json_t *config, const char *key);
 
 /* The number of layers of the text model; 0 if the config has no such key. */
 long model_config_layer_count(const char *text, size_t size);
-/* Does the config say that the language-model head is the token embedding? */
-bool model_config_ties_embeddings(const char *text, size_t size);
+/* Is the language-model head the token embedding? As the config says, or else as it is in
+ * transformers for models of this type; unknown if the config has no type. */
+enum tied_embeddings { TIED_EMBEDDINGS_UNKNOWN, TIED_EMBEDDINGS_YES, TIED_EMBEDDINGS_NO };
+enum tied_embeddings model_config_tied_embeddings(const char *text, size_t size);
 
 #endif

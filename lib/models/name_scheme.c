@@ -1,8 +1,10 @@
 #include "name_scheme.h"
 
+#include "model_config.h"
 #include "tensor_name.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* In the order of NAME_SCHEME_CHOICES. */
@@ -181,13 +183,26 @@ long name_scheme_find_tensor(const struct model_source *m, const char *canonical
     return found;
 }
 
+/* May the LM head be the token embedding? If no config.json denies it. */
+static bool may_have_tied_head(const struct model_source *m)
+{
+    const struct ckpt *c = model_source_checkpoint(m);
+    char *config = NULL;
+    size_t size;
+    struct error ignored;
+    int found = c ? ckpt_read_auxiliary_file(c, "config.json", &config, &size, &ignored) : 0;
+    bool denied = found > 0 && model_config_tied_embeddings(config, size) == TIED_EMBEDDINGS_NO;
+    free(config);
+    return found >= 0 && !denied;
+}
+
 long name_scheme_find_tensor_or_tied(const struct model_source *m, const char *name)
 {
     char canonical[NAME_SCHEME_MAX_NAME];
     long i = model_source_find_tensor(m, name);
     if (i < 0 && name_scheme_to_canonical(name, canonical))
         i = name_scheme_find_tensor(m, canonical);
-    return i < 0 && tensor_name_is_lm_head(name)
+    return i < 0 && tensor_name_is_lm_head(name) && may_have_tied_head(m)
                ? name_scheme_find_tensor(m, "text.embed_tokens.weight")
                : i;
 }

@@ -27,8 +27,8 @@ bool name_scheme_from_canonical(size_t scheme, const char *canonical, char *name
 size_t name_scheme_detect(const struct model_source *m);
 /* The tensor with this canonical name; -1 if there is none or more than one. */
 long name_scheme_find_tensor(const struct model_source *m, const char *canonical);
-/* The tensor named `name` in any scheme; for a head that a tied model lacks, the token embedding.
- * -1 if there is neither. */
+/* The tensor named `name` in any scheme; for a head that a tied model lacks, the token embedding,
+ * unless config.json says that they are not tied. -1 if there is neither. */
 long name_scheme_find_tensor_or_tied(const struct model_source *m, const char *name);
 
 /* Does the scheme store q, k and v of a vision layer in three tensors? */

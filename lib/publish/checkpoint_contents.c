@@ -55,7 +55,7 @@ static int is_tied_head(const struct model_source *base, size_t i, struct error 
         return 0;
     if (auxiliary_files_read_config(base, &config, &size, e) < 0)
         return -1;
-    int tied = config && model_config_ties_embeddings(config, size);
+    int tied = config && model_config_tied_embeddings(config, size) == TIED_EMBEDDINGS_YES;
     free(config);
     return tied;
 }
