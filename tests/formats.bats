@@ -10,7 +10,7 @@ r = np.random.default_rng(1)
 arrays = {"w": r.standard_normal((3, 5)).astype("<f4"),
           "f/order": np.asfortranarray(r.standard_normal((4, 3, 2)).astype("<f2")),
           "d": r.standard_normal(7), "empty": np.zeros((0, 3), "<f4"), "s": np.float32(2.5),
-          "u": np.arange(5, dtype="u1"), "i": np.array([[-1, 2]], "i8"), "b": np.array([True, False])}
+          "größe": np.ones(2, "<f4"), "u": np.arange(5, dtype="u1"), "i": np.array([[-1, 2]], "i8"), "b": np.array([True, False])}
 getattr(np, sys.argv[1])("a.npz", **arrays)
 END
 }

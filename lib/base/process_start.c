@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <locale.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,6 +49,7 @@ void process_start(const char *name)
     keep_freed_buffers();
     fatal_set_program(name, 1);
     fill_closed_descriptors(name);
+    setlocale(LC_CTYPE, "C.UTF-8"); /* else libarchive cannot read names in UTF-8 */
     json_set_alloc_funcs(allocate, free);
     standard_output_flush_at_exit(name);
 }

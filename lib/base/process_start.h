@@ -4,7 +4,8 @@
 
 /* Makes the use of a standard descriptor that is closed an error (no file that is opened later gets
  * its number), of a failed allocation in jansson the end of the process, and of output that cannot
- * be flushed at exit a failure. `name` begins the sentences; it is borrowed. */
+ * be flushed at exit a failure. Names in archives are UTF-8, whatever the locale. `name` begins the
+ * sentences; it is borrowed. */
 void process_start(const char *name);
 
 #endif

@@ -56,15 +56,24 @@ static int copy_contents(struct decompression *d, struct error *e)
     return n < 0 ? set_archive_error(d->from, d->file, e) : 0;
 }
 
+/* libarchive crashes when it writes an entry whose name it could not read. */
+static int copy_record(struct decompression *d, struct archive_entry *entry, struct error *e)
+{
+    if (!archive_entry_pathname(entry))
+        return error_set(e, "cannot decompress %s: the name of an array is not valid UTF-8",
+                         d->file);
+    if (archive_write_header(d->to, entry) < ARCHIVE_WARN)
+        return set_archive_error(d->to, d->file, e);
+    return copy_contents(d, e);
+}
+
 static int copy_records(struct decompression *d, struct error *e)
 {
     struct archive_entry *entry;
     int status;
     while ((status = archive_read_next_header(d->from, &entry)) == ARCHIVE_OK ||
            status == ARCHIVE_WARN)
-        if (archive_write_header(d->to, entry) < ARCHIVE_WARN)
-            return set_archive_error(d->to, d->file, e);
-        else if (copy_contents(d, e))
+        if (copy_record(d, entry, e))
             return -1;
     if (status != ARCHIVE_EOF)
         return set_archive_error(d->from, d->file, e);
