@@ -342,13 +342,13 @@ refused_by_merge() {
     mkdir notes && echo precious >notes/notes.txt
     for target in own own/model.safetensors config.yml out.npz fifo descriptor notes . no/folder/x; do
         for force in "" --force; do
-            by=pack
-            case $target in out.npz | .) by='tv merge' ;; esac # names that are usage errors
             # shellcheck disable=SC2086 # no word without --force
-            REFUSED_BY=$by refused tv merge $force config.yml $target
-            sed "s/^$by: //" .err >said
-            # shellcheck disable=SC2086
-            REFUSED_BY='tv merge' refused_with "$(cat said)" tv merge --check $force config.yml $target
+            for check in "" --check; do
+                not tv merge $check $force config.yml $target 2>said$check
+                sed -i -E 's/^(pack|tv merge): //' said$check
+            done
+            [ -s said ]
+            cmp said said--check
         done
     done
     diff -r own kept
