@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2154 # run sets stderr
 # share/evidence: run, table and plot on the demo's family; train-family where torch is installed.
 load common
 
@@ -6,13 +7,13 @@ EVIDENCE=$ROOT/share/evidence
 
 setup() {
     own_folder
-    printf '%s\t' family method labels task exact_match standard_error prompts cpu_s peak_mb chosen >head
-    echo pipeline >>head
+    printf '%s\t' family method labels task exact_match standard_error prompts cpu_s peak_mb chosen >heading
+    echo pipeline >>heading
 }
 
 @test "a method's results, by task and their mean; what is done is not run again" {
     "$EVIDENCE/run" --results r --method base --method average "$DEMO" >out
-    [ "$(head -1 r)" = "$(cat head)" ]
+    [ "$(head -1 r)" = "$(cat heading)" ]
     [ "$(cut -f 2,4 r | tail -n +2 | tr '\t\n' ' ,')" = \
         "base rev,base shift,base sort,base mean,average rev,average shift,average sort,average mean," ]
     awk -F'\t' '$2 == "average" && $4 == "mean" { exit $5 < 58 || $5 > 66 || $6 < 1.9 || $6 > 2.1 || $7 != 600 || $9 < 1 }' r

@@ -35,6 +35,7 @@ learn() {
 
 # as_alone PROCESSES OPTION...: several find what one finds
 as_alone() {
+    rm -f one.log several.log
     learn 1 "${EXPERTS[@]}" "${@:2}" --coefficients one.tsv --log one.log <"$STREAM" >one.tvs
     learn "$1" "${EXPERTS[@]}" "${@:2}" --coefficients several.tsv --log several.log <"$STREAM" >several.tvs
     check several.tvs

@@ -399,7 +399,7 @@ three_parts() {
         REFUSED_BY='tv merge' usage_error_with "expected I/N with" tv merge --part $part config.yml out
     done
     for own in "pack --shard-size 1G --base base" "tv merge --out-shard-size 1G config.yml"; do
-        local REFUSED_BY=${own%% --*}
+        export REFUSED_BY=${own%% --*}
         # shellcheck disable=SC2086
         {
             usage_error_with "only one of" $own --shards 2 out

@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2154 # run sets stderr_lines
 # tv verify: the merge that a model records, computed again: equal, different, or trouble.
 load common
 load lesson
