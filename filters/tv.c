@@ -46,9 +46,9 @@ static int print_help(const char *usage)
     return 0;
 }
 
-static int usage_error(const char *usage)
+static int usage_error(const char *command, const char *what)
 {
-    fputs(usage, stderr);
+    printable_message("tv: %s: %s (tv %s --help shows the usage)", command, what, command);
     return 2;
 }
 
@@ -92,13 +92,16 @@ static int parse_run_options(int argc, char **argv, struct run_options *o)
         if (option == 'h')
             return print_help(run_usage);
         if (option == '?')
-            return usage_error(run_usage);
+            return 2;
         if (option == 't' && parse_threads(optarg, &o->pipeline.threads))
             return 2;
         o->pipeline.monitor.show_progress &= option != 'q';
         o->report = option == 'r' ? optarg : o->report;
     }
-    return argc - optind == 1 ? -1 : usage_error(run_usage);
+    if (argc - optind == 1)
+        return -1;
+    return usage_error("run", argc == optind ? "missing operand PIPELINE"
+                                             : "expected PIPELINE as one argument");
 }
 
 static int run_run_command(int argc, char **argv)
@@ -144,11 +147,12 @@ static int run_finish_command(int argc, char **argv)
         if (option == 'h')
             return print_help(finish_usage);
         if (option == '?')
-            return usage_error(finish_usage);
+            return 2;
         force = true;
     }
     if (argc - optind != 1)
-        return usage_error(finish_usage);
+        return usage_error("finish",
+                           argc == optind ? "missing operand OUT" : "expected one operand OUT");
     struct partial_checkpoint *p =
         partial_checkpoint_open(argv[optind], force, PARTIAL_CHECKPOINT_PUBLISH_ONLY, &e);
     int failed = !p || parts_plan_publish(p, &e);

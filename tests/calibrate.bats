@@ -390,8 +390,8 @@ END
 }
 
 @test "a log that cannot be written is an error" {
-    refused_with "cannot write /dev/full" tiny --dry-run --log /dev/full <tiny.tvs
-    refused_with "cannot write /dev/full" tiny --epochs 1 --log /dev/full <tiny.tvs
+    refused_with "cannot write /dev/full: No space left" tiny --dry-run --log /dev/full <tiny.tvs
+    refused_with "cannot write /dev/full: No space left" tiny --epochs 1 --log /dev/full <tiny.tvs
 }
 
 # bats test_tags=products
@@ -496,7 +496,9 @@ END
 }
 
 @test "a failed run leaves no table behind" {
-    refused tiny --coefficients table --expert none="$TINY/base" <tiny.tvs
+    refused_with "the stream has no model none" tiny --coefficients table --expert none="$TINY/base" <tiny.tvs
+    refused_with "the stream has no model none" tiny --expert none=nowhere <tiny.tvs
+    refused_with "there are no samples of the task none" tiny --task none=expert1 <tiny.tvs
     refused tiny --coefficients table < <(head -c 20000 tiny.tvs)
     refused tiny --coefficients nowhere/table <tiny.tvs
     refused_with "No space left" tiny --coefficients /dev/full <tiny.tvs

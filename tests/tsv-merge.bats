@@ -78,6 +78,7 @@ setup_file() { make_big; }
 
 @test "usage errors" {
     usage_error tsv-merge operand
+    refused_with "the stream has a model math already; choose another name with --name" tsv-merge --name math < <(lesson | from-text)
     usage_error tsv-merge --tolerance 0
     usage_error tsv-merge --tolerance 1
     usage_error tsv-merge --matrices some

@@ -87,5 +87,10 @@ END
     tv run 2>.err || status=$?
     [ "$status" -eq 2 ]
     usage_error tv run --threads=0 'trim'
+    usage_error_with "tv: run: missing operand PIPELINE (tv run --help" tv run
+    usage_error_with "tv: run: expected PIPELINE as one argument" tv run unpack a
+    usage_error_with "tv: finish: missing operand OUT (tv finish --help" tv finish
+    usage_error_with "tv: finish: expected one operand OUT" tv finish a b
+    usage_error tv run --no-such
     usage_error tv run --threads=x 'trim'
 }

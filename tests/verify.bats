@@ -484,7 +484,7 @@ meta['tvtools_models'] = '{}'"
         [ ! -e evil ] || wrong "$code wrote a file" || return 1
     done <<'END'
 unexpected --density=@base/file	hist[1]["arguments"] = ["--density=@base/file"]
-unexpected @base/file	hist.insert(1, {"tool": "weigh", "version": "1", "arguments": ["@base/file"]})
+unexpected operand @base/file	hist.insert(1, {"tool": "weigh", "version": "1", "arguments": ["@base/file"]})
 unexpected --table=base/file	hist.insert(1, {"tool": "weigh", "version": "1", "arguments": ["--table=base/file"]})
 unexpected --table=xxh3:	hist.insert(1, {"tool": "weigh", "version": "1", "arguments": ["--table=xxh3:../../base/file"]})
 unexpected --spool=.	hist[1]["arguments"].append("--spool=.")
@@ -494,11 +494,11 @@ unexpected --version	hist[1]["arguments"] = ["--version"]
 unexpected --density	hist[1]["arguments"] = ["--density", "0.2"]
 unexpected --dens=0.2	hist[1]["arguments"] = ["--dens=0.2"]
 unexpected -x	hist[1]["arguments"].append("-x")
-unexpected evil	hist[1]["arguments"].append("evil")
+unexpected operand evil	hist[1]["arguments"].append("evil")
 --density is missing	hist[1]["arguments"] = []
 --density: "x"	hist[1]["arguments"] = ["--density=x"]
 unexpected --force	hist[-1]["arguments"].append("--force")
-unexpected evil	hist[-1]["arguments"].append("evil")
+unexpected operand evil	hist[-1]["arguments"].append("evil")
 unexpected --part=1/2	hist[-1]["arguments"].append("--part=1/2")
 unexpected --tokenizer=base	hist[-1]["arguments"].append("--tokenizer=base")
 sh is not part of tvtools	hist[1] = {"tool": "sh", "version": "1", "arguments": ["-c", "touch evil"]}
@@ -517,6 +517,8 @@ base/file (its fingerprint is not recorded)	hist[0]["arguments"][1] = "base/file
 base/file (its fingerprint is not recorded)	hist[-1]["arguments"] = ["--base=base/file"]; del hist[-1]["fingerprints"]
 unexpected number of models	hist[0]["fingerprints"].pop()
 unexpected parents	hist[1]["parents"] = [hist[:1]]
+unexpected parents	hist[1]["parents"] = [[]] * 1000
+expected a list of steps	hist[1]["parents"] = [0] * 1000
 expected a history for each input	hist[0] = {"tool": "stack", "version": "1", "arguments": []}
 step 1 has an input without a history	hist[0] = {"tool": "stack", "version": "1", "arguments": [], "parents": [[]]}
 more than 4096 steps	hist[1:1] = [{"tool": "rescale", "version": "1", "arguments": ["1"]}] * 5000

@@ -91,10 +91,20 @@ static struct model_weights *open_checkpoint(const char *operand, const struct s
     return model_weights_open(operand, NULL, s->common.spool, s->filter->name, e);
 }
 
+static int set_unknown_expert_error(const char *name, size_t length, struct error *e)
+{
+    return error_set(e,
+                     "--expert: the stream has no model %.*s (write MODEL=PATH to name the model)",
+                     (int)length, name);
+}
+
 /* Opens a checkpoint of --expert, for the expert of the same name. */
 static int open_expert_option(struct base_and_experts *x, const char *operand,
                               const struct stage *s, struct error *e)
 {
+    size_t given = (size_t)(model_source_strip_name_from_operand(operand) - operand);
+    if (given > 0 && base_and_experts_find_by_name(x, operand, given - 1) < 0)
+        return set_unknown_expert_error(operand, given - 1, e);
     struct model_weights *file = open_checkpoint(operand, s, e);
     if (!file)
         return -1;
@@ -102,8 +112,7 @@ static int open_expert_option(struct base_and_experts *x, const char *operand,
     long k = base_and_experts_find_by_name(x, name, strlen(name));
     int failed = 0;
     if (k < 0)
-        failed = error_set(
-            e, "--expert: the stream has no model %s (write MODEL=PATH to name the model)", name);
+        failed = set_unknown_expert_error(name, strlen(name), e);
     else if (x->files[k])
         failed = error_set(e, "--expert: %s is given twice", name);
     if (failed) {

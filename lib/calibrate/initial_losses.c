@@ -3,6 +3,7 @@
 #include "calibration_coefficients.h"
 #include "sample_losses.h"
 
+#include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,8 @@ int initial_losses_search_best_alpha(struct calibration *c, const size_t *chunks
 
 /* ---- --dry-run ------------------------------------------------------------------------------- */
 
-static void log_initial_losses(const struct calibration *c, const struct loss *losses, FILE *log)
+static int log_initial_losses(const struct calibration *c, const struct loss *losses, FILE *log,
+                              struct error *e)
 {
     const struct calibrate_options *o = c->options;
     bool squared = o->regularizer == REGULARIZER_L2;
@@ -73,7 +75,9 @@ static void log_initial_losses(const struct calibration *c, const struct loss *l
         .samples = c->training_samples.n,
         .mean = objective_mean_loss(losses, c->training_samples.n),
         .regularizer = o->gamma * coefficients_regularizer(&c->coefficients, squared)};
-    training_log_write_update(log, &initial, &c->coefficients, &c->names);
+    return training_log_write_update(log, &initial, &c->coefficients, &c->names)
+               ? error_set(e, "cannot write %s: %s", o->log, strerror(errno))
+               : 0;
 }
 
 static void write_initial_gradients(const struct calibration *c, const struct loss *losses,
@@ -97,7 +101,7 @@ int initial_losses_write_report(struct calibration *c, FILE *log, FILE *gradient
     struct loss *losses = mem_alloc(c->training_samples.n, sizeof *losses);
     int failed = compute_all_losses(c, o->gradients != NULL, losses, e);
     if (!failed && log)
-        log_initial_losses(c, losses, log);
+        failed = log_initial_losses(c, losses, log, e);
     if (!failed && gradients)
         write_initial_gradients(c, losses, gradients);
     free(losses);

@@ -36,12 +36,22 @@ static int parse_assignment(const struct base_and_experts *experts, const char *
     return 0;
 }
 
+static int check_task_has_samples(const struct samples *s, const struct task_assignment *a,
+                                  struct error *e)
+{
+    for (size_t i = 0; i < s->n_tasks; i++)
+        if (strlen(s->tasks[i]) == a->length && memcmp(s->tasks[i], a->task, a->length) == 0)
+            return 0;
+    return error_set(e, "--task: there are no samples of the task %.*s", (int)a->length, a->task);
+}
+
 static int parse_assignments(struct selector *s, struct error *e)
 {
     const struct string_list *tasks = s->selection->tasks;
     s->assignments = mem_alloc(tasks->n, sizeof *s->assignments);
     for (size_t i = 0; i < tasks->n; i++)
-        if (parse_assignment(s->selection->experts, tasks->items[i], &s->assignments[i], e))
+        if (parse_assignment(s->selection->experts, tasks->items[i], &s->assignments[i], e) ||
+            check_task_has_samples(s->samples, &s->assignments[i], e))
             return -1;
     s->n_assignments = tasks->n;
     return 0;

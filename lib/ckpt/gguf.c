@@ -171,7 +171,7 @@ static int locate_data(struct gguf *g, const struct gguf_cursor *c, uint64_t dat
     uint64_t start = gguf_align(c->position, g->alignment), offset = 0;
     uint64_t end = start + gguf_align(data_size, g->alignment);
     if (c->size > end)
-        return error_set(e, "%s: the last %llu bytes belong to no tensor", g->file,
+        return error_set(e, "%s: bytes at its end belong to no tensor (%llu)", g->file,
                          (unsigned long long)(c->size - end));
     for (size_t i = 0; i < g->n; i++) {
         struct gguf_tensor *t = &g->tensors[i];

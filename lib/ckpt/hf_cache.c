@@ -199,6 +199,8 @@ int hf_cache_resolve_path(const char *path, char **found, struct error *e)
 {
     struct arena a = {0};
     const char *snapshot = path;
+    if (!*path)
+        return error_set(e, "the path of a model is empty");
     int exists = input_file_exists(path, e), reason = errno;
     if (exists == 0) {
         bool is_name = is_repository_name(path);

@@ -155,7 +155,7 @@ static int check_tensors_cover_data(const struct stored_tensors *s, struct file_
     if (!data->bytes)
         data->size = end;
     if (end < data->size)
-        return error_set(e, "%s: the last %llu bytes belong to no tensor", s->file,
+        return error_set(e, "%s: bytes at its end belong to no tensor (%llu)", s->file,
                          (unsigned long long)(data->size - end));
     return 0;
 }

@@ -307,7 +307,7 @@ int unarchive_model(struct model_files *f, const struct unarchive_input *input, 
     free(u.piece);
     model_files_sort(f);
     if (!failed)
-        notes_print(notes, "unpacked %s to temporary files: %zu files, %llu MiB", u.path, f->n,
-                    (unsigned long long)(u.bytes >> 20));
+        notes_print(notes, "unpacked %s to temporary files: %zu file%s, %llu MiB", u.path, f->n,
+                    f->n == 1 ? "" : "s", (unsigned long long)(u.bytes >> 20));
     return failed;
 }

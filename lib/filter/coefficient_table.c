@@ -252,9 +252,7 @@ int coefficient_table_check_against_stream(const struct coefficient_table *t,
                                  t->file, own->name, tensor_elements(own), m);
         }
     if (used != t->n)
-        return error_set(e,
-                         "%s: %zu of %zu lines name a tensor or model that the stream does not "
-                         "have",
+        return error_set(e, "%s: the stream does not have the tensor or model of %zu of %zu lines",
                          t->file, t->n - used, t->n);
     return 0;
 }

@@ -59,6 +59,9 @@ static int check_tensor_can_be_joined(const struct header *h, const struct tenso
 int join_declare_merged_model(struct header *h, const char *name, size_t least, size_t most,
                               struct error *e)
 {
+    if (header_find_model(h, name) >= 0)
+        return error_set(e, "the stream has a model %s already; choose another name with --name",
+                         name);
     long merged = header_add_model(h, name, "merged", e);
     if (merged < 0)
         return -1;

@@ -169,7 +169,7 @@ static int read_operand(struct reading *r, const char *word)
     const struct stage_option rules = stage_operand_option(r->stage);
     if (s->n_operands >= s->filter->max_operands || (rules.row && *word == '@') ||
         s->kind == RECORDED_STEP_STREAMS || s->kind == RECORDED_STEP_PACK)
-        return set_refusal(r, word);
+        return set_refusal(r, arena_printf(r->a, "operand %s", word));
     s->operands[s->n_operands++] = word;
     return rules.row ? parse_value(r, &rules, word) : 0;
 }
