@@ -297,7 +297,7 @@ three_parts() {
     tv run "$TIES | pack --base base --part 1/3 out"
     mkdir .out.parts/mine
     tv run "$TIES | pack --base base --resume out" 2>notes
-    grep -q "warning: out is complete, but .out.parts next to it could not be removed" notes
+    grep -q "^pack: warning: out is complete, but .out.parts next to it could not be removed: Directory not empty$" notes
     [ "$(find victim | sort | tr '\n' ' ')" = "victim victim/photos victim/thesis.txt " ]
     [ "$(ls -A .out.parts)" = mine ]
 }

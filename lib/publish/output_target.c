@@ -275,7 +275,7 @@ void output_target_remove_old(const struct output_target *t, int old_folder, con
         return;
     if (old_folder != t->parent && rename_without_replacing(old_folder, old, t->parent, left))
         left = old;
-    printable_message("tvtools: warning: %s is complete, but what it replaced had changed or could "
+    printable_message("pack: warning: %s is complete, but what it replaced had changed or could "
                       "not be removed; the rest of it is %s next to it",
                       t->path, left);
 }
@@ -311,6 +311,7 @@ int output_target_sync(const struct output_target *t, struct error *e)
 
 void output_target_warn_not_removed(const struct output_target *t, const char *what)
 {
-    printable_message("tvtools: warning: %s is complete, but %s next to it could not be removed",
-                      t->path, what);
+    const char *reason = strerror(errno);
+    printable_message("pack: warning: %s is complete, but %s next to it could not be removed: %s",
+                      t->path, what, reason);
 }

@@ -75,7 +75,8 @@ int output_target_rename_into_place(const struct output_target *t, int from, con
 void output_target_remove_old(const struct output_target *t, int old_folder, const char *old);
 /* Afterwards: syncs the parent folder. */
 int output_target_sync(const struct output_target *t, struct error *e);
-/* Prints a warning that `what`, next to the target, could not be removed. */
+/* Prints a warning that `what`, next to the target, could not be removed, with the reason in errno.
+ * It begins with "pack", whose parts `tv finish` publishes. */
 void output_target_warn_not_removed(const struct output_target *t, const char *what);
 
 #endif
