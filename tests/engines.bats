@@ -21,6 +21,7 @@ setup() {
 }
 
 @test "make resumes after a failure" {
+    tv merge --part 1/4 config.yml merged
     mkdir -p .merged.parts/model-00003-of-00004.safetensors.json/in-the-way
     status=0
     make -k -j 2 -f "$ENGINES/parts.mk" CONFIG=config.yml OUT=merged N=4 2>.err || status=$?
