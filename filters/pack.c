@@ -298,10 +298,11 @@ static struct model describe_onto_model(const struct stage *s)
 }
 
 static int open_merge_part(struct stage *s, struct pack *p, const struct parts_plan *plan,
-                           struct error *e)
+                           const struct input_guard *guard, struct error *e)
 {
     const struct options *o = s->options;
-    const struct merge_part_options options = {get_target_path(s), o->force, o->part, p->weights};
+    const struct merge_part_options options = {get_target_path(s), o->force, guard, o->part,
+                                               p->weights};
     struct merge_part *part = merge_part_open(s, &options, plan, find_auxiliary_file_source(p), e);
     checkpoint_output_set_part(&p->output, part);
     return part ? 0 : -1;
@@ -351,16 +352,17 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
     struct shard_layout_spec spec = parts_plan_layout_spec(&plan, &a);
     spec.shard_size = o->shards ? shard_layout_balanced_size(&spec, o->shards) : o->shard_size;
     plan.shard_size = spec.shard_size;
+    const struct input_guard guard = {.result = p->contents.header,
+                                      .reads_streams =
+                                          !source_sink_services_has_model_fingerprints(s),
+                                      .has_own_step = true};
     const struct checkpoint_output_target target = {get_target_path(s), get_output_form(s),
-                                                    o->force};
+                                                    o->force, &guard};
     if (o->tokenizer)
         input_guard_add_model(o->tokenizer);
     if (find_auxiliary_file_source(p))
         auxiliary_files_add_names(find_auxiliary_file_source(p));
-    bool reads_models = source_sink_services_has_model_fingerprints(s);
-    int failed = input_guard_check(target.path, o->force, p->contents.header, !reads_models, e);
-    if (!failed)
-        failed = o->part || o->resume ? open_merge_part(s, p, &plan, e)
+    int failed = o->part || o->resume ? open_merge_part(s, p, &plan, &guard, e)
                  : writes_gguf(s)
                      ? open_gguf_output(o, p, &target, &spec, e)
                      : checkpoint_output_open_whole(&p->output, &target, &spec,

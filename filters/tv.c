@@ -154,7 +154,7 @@ static int run_finish_command(int argc, char **argv)
         return usage_error("finish",
                            argc == optind ? "missing operand OUT" : "expected one operand OUT");
     struct partial_checkpoint *p =
-        partial_checkpoint_open(argv[optind], force, PARTIAL_CHECKPOINT_PUBLISH_ONLY, &e);
+        partial_checkpoint_open(argv[optind], force, NULL, PARTIAL_CHECKPOINT_PUBLISH_ONLY, &e);
     int failed = !p || parts_plan_publish(p, &e);
     partial_checkpoint_close(p);
     return failed ? print_error("finish", e.text) : 0;

@@ -191,16 +191,107 @@ keeps() {
     echo 'math=0.5' >rules
     export REFUSED_BY=pack
     keeps rules "rules is an input of this run" tv run 'weigh @rules | combine | pack --force --base base rules' <good.tvs
+    cp good.tvs saved
     # shellcheck disable=SC2094
     keeps good.tvs ".tvs is not supported" pack --force --base base good.tvs <good.tvs
-    cp good.tvs good
     # shellcheck disable=SC2094
-    keeps good "good is an input of this run" pack --force --base base good <good
+    keeps saved "saved is an input of this run" pack --force --base base saved <saved
     keeps other "other is not a checkpoint" \
         bash -o pipefail -c 'join-streams other | combine | pack --force --base base other'
     pack --base base --shard-size 1 sharded <good.tvs # a shard of a model that another process reads
     keeps sharded "has the fingerprint of sharded" bash -o pipefail -c \
         'unpack sharded | pack --force sharded/model-00001-of-00002.safetensors'
+}
+
+@test "--force: a slash after OUT means a folder, and no file is replaced by one" {
+    cp -r base m
+    for target in m/model.safetensors/ m//model.safetensors// ./m/model.safetensors/; do
+        keeps m "model.safetensors exists and is not a folder" pack --base base --force $target <good.tvs
+        keeps m "model.safetensors exists and is not a folder" pack --base base --part 1/1 --force $target <good.tvs
+    done
+    echo mine >notes
+    keeps notes "notes exists and is not a folder" pack --base base notes/ <good.tvs
+    mkdir out
+    pack --base base --force out/ <good.tvs
+    pack --base base --force out/ <good.tvs
+    numbers out
+}
+
+# two_models: the torch file two with the dicts ema and model.state_dict, and one with a single dict
+two_models() {
+    PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - "$BATS_TEST_DIRNAME" <<'END'
+import sys
+sys.path.insert(0, sys.argv[1])
+import models, numpy
+weights = {"w": numpy.ones((2, 3), "f4"), "x": numpy.zeros(2, "f4")}
+models.save_torch("one", weights)
+models.save_torch("two", {"model": {"state_dict": weights}, "ema": weights, "step": 5})
+models.save_torch("more", dict(weights, notes="mine"))
+END
+}
+
+@test "--force does not destroy a model of which a pipe reads a part, or that is one of several" {
+    export REFUSED_BY=pack
+    two_models
+    piped() { bash -o pipefail -c "$1"; }
+    keeps two "two is not a checkpoint" piped "unpack 'two#ema' | rescale 2 | pack --like base --force two"
+    keeps more "more is not a checkpoint" pack --base base --force more <good.tvs
+    keeps one "one has the fingerprint of one" piped 'unpack one | rescale 2 | pack --like base --force one'
+    cp -r base pair
+    from-text base.txt | rescale 2 | pack pair/other.safetensors
+    keeps pair "pair contains other.safetensors besides model.safetensors" \
+        piped 'unpack pair/other.safetensors | pack --like base --force pair'
+    pack --base base --shard-size 1 shards <good.tvs
+    keeps shards "shards has the fingerprint of model-00002-of-00002" \
+        piped 'unpack shards/model-00002-of-00002.safetensors | pack --like base --force shards'
+    rm shards/model-00001-of-00002.safetensors
+    keeps shards "model-00001-of-00002.safetensors is missing" pack --base base --force shards <good.tvs
+    keeps base "base has the fingerprint of" \
+        piped 'add-base base <good.tvs | pack --like two#ema --force base'
+}
+
+@test "--force reads what it replaces to its end" {
+    export REFUSED_BY=pack
+    local gguf=$GOLDEN/quantised/gguf/models/qwen2-q8_0/model.gguf
+    two_models
+    /usr/bin/python3 - <<'END'
+import numpy, shutil, zipfile
+numpy.savez("arrays", w=numpy.ones((2, 3), "f4"), x=numpy.zeros(2, "f4"))
+def add(source, name, record):
+    shutil.copy(source, name) if source else None
+    with zipfile.ZipFile(name, "a") as z:
+        z.writestr(record, "mine")
+add(None, "foreign1", "archive/data.pkl")
+add("one", "foreign2", "archive/notes.txt")
+add("arrays.npz", "foreign3", "notes.npy")
+add(None, "foreign4", "notes.npy")
+END
+    printf 'GGUF\3\0\0\0my notes, my notes, my notes' >foreign5
+    head -c 3000 "$gguf" >foreign6
+    (cat "$gguf" && echo mine) >foreign7
+    (cat one && echo mine) >foreign8
+    pack --base base own.tar <good.tvs
+    echo mine >notes
+    tar cf notes.tar notes
+    (cat own.tar && echo mine) >foreign9
+    cat own.tar notes.tar >foreign10
+    (gzip -c own.tar && gzip -c notes.tar) >foreign11
+    (gzip -c own.tar && echo mine) >foreign12
+    (xz -c own.tar && xz -c notes) >foreign13
+    head -c -1024 own.tar >foreign14
+    python3 -m zipfile -c foreign15 base/config.json base/model.safetensors
+    for file in foreign*; do
+        keeps "$file" "$file is " tv run "pack --base base --force $file" <good.tvs
+    done
+    gzip -c own.tar >own.gz
+    xz -c own.tar >own.xz
+    cp "$gguf" own.gguf
+    for file in one arrays.npz own.gguf own.gz own.xz; do
+        mv $file replaced
+        pack --base base --force replaced <good.tvs
+        numbers replaced
+        rm -r replaced
+    done
 }
 
 @test "what appears in the target while pack works is not destroyed" {
@@ -213,6 +304,35 @@ keeps() {
     grep -q mine out/thesis.txt
     numbers out
     not compgen -G ".out.*"
+}
+
+@test "a target that becomes an input while pack works is not replaced" {
+    pack --base base expert <good.tvs
+    tv-extract base expert >deltas.tvs
+    cp -r expert kept
+    appears() {
+        (head -c -40 deltas.tvs && while ! compgen -G ".out.partial-*/model/*" >.err; do sleep 0.05; done &&
+            mv expert out && tail -c 40 deltas.tvs) | timeout 60 pack --force --base base out
+    }
+    not appears 2>said
+    grep -q '^pack: out has the fingerprint of expert' said
+    diff -r kept out
+    not compgen -G ".out.*"
+}
+
+@test "--force does not destroy statistics, tables or samples that another process reads" {
+    pack --base base math <good.tvs
+    tv-extract base math >deltas.tvs
+    export REFUSED_BY=pack
+    printf 'kind weights\nmodel m\ntensor w 2x3\nvector m\n1 2 1\n1 1 1\ntensor x 2\nvector m\n1 2\n' | from-text |
+        pack diagonal.safetensors
+    keeps diagonal.safetensors "diagonal.safetensors has the fingerprint of" bash -o pipefail -c \
+        'fisher --diagonal math=diagonal.safetensors <deltas.tvs | pack --base base --force diagonal.safetensors'
+    printf 'tensor\tmodel\tchunk\tvalue\nw\tmath\t0\t0.5\nx\tmath\t0\t0.5\n' >table
+    rescale 3 <good.tvs | pack --base base old
+    mv table old/LICENSE
+    keeps old "old contains LICENSE, an input of this run" bash -o pipefail -c \
+        'weigh --table old/LICENSE <deltas.tvs | combine | pack --base base --force old'
 }
 
 @test "packs with the same target replace it one after another" {

@@ -12,6 +12,8 @@ static struct read_file {
 } * all;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
+static _Thread_local bool ignoring;
+
 static bool contains(const struct stat *st)
 {
     for (const struct read_file *f = all; f; f = f->next)
@@ -22,11 +24,18 @@ static bool contains(const struct stat *st)
 
 void read_files_add(const struct stat *st)
 {
+    if (ignoring)
+        return;
     struct read_file *f = mem_alloc(1, sizeof *f);
     pthread_mutex_lock(&lock);
     *f = (struct read_file){all, st->st_dev, st->st_ino};
     all = f;
     pthread_mutex_unlock(&lock);
+}
+
+void read_files_ignore(bool ignore)
+{
+    ignoring = ignore;
 }
 
 bool read_files_contains(const struct stat *st)

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 
 void read_files_add(const struct stat *st);
+/* Until it is called with false, what this thread opens is not added. */
+void read_files_ignore(bool ignore);
 bool read_files_contains(const struct stat *st);
 
 #endif

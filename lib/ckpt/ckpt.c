@@ -313,6 +313,11 @@ uint64_t ckpt_fingerprint(const struct ckpt *c)
     return shard_list_fingerprint(&c->shards);
 }
 
+uint64_t ckpt_shard_fingerprint(const struct ckpt *c, size_t shard)
+{
+    return shard_list_shard_fingerprint(&c->shards, shard);
+}
+
 const char *ckpt_quantization(const struct ckpt *c)
 {
     return c->tensors.quantization;

@@ -87,6 +87,8 @@ struct hub_model ckpt_hub_model(const struct ckpt *c);
 /* The weight files, in name order: how many, and what messages call them. */
 size_t ckpt_shard_count(const struct ckpt *c);
 const char *ckpt_shard_file(const struct ckpt *c, size_t shard);
+/* The fingerprint that this weight file has as a checkpoint of its own. */
+uint64_t ckpt_shard_fingerprint(const struct ckpt *c, size_t shard);
 /* Reads the metadata of a weight file: a JSON object of strings. 1: read; the caller drops the
  * reference. 0: there are none, and *metadata is NULL. -1: error. */
 int ckpt_read_metadata(const struct ckpt *c, size_t shard, json_t **metadata, struct error *e);

@@ -1,8 +1,11 @@
 #include "model_content.h"
 
 #include "file_format.h"
+#include "gguf.h"
 #include "model_input.h"
+#include "npz.h"
 #include "safetensors.h"
+#include "torch_file.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -27,28 +30,40 @@ static bool is_safetensors(const char *title, const unsigned char *bytes, size_t
     return is_valid;
 }
 
-static bool is_gguf(const unsigned char *bytes, size_t size)
-{
-    uint32_t version;
-    if (size < 24)
-        return false;
-    memcpy(&version, bytes + 4, sizeof version);
-    return version == 2 || version == 3;
-}
-
-static bool is_weights(const char *title, const unsigned char *bytes, size_t size)
+/* Does the header list tensors that fill the rest of the file? */
+static bool is_gguf(const char *title, const unsigned char *bytes, size_t size)
 {
     struct error ignored;
-    struct model_file file = {.name = title, .title = title, .bytes = bytes, .size = size};
-    switch (file_format_detect(bytes, size)) {
+    struct gguf g = {.file = title};
+    bool is_valid = gguf_read(&g, bytes, size, &ignored) == 0;
+    gguf_free(&g);
+    return is_valid;
+}
+
+/* The bytes of the file may be replaced by those of a decompressed copy. */
+static bool is_npz(struct model_file *file)
+{
+    struct error ignored;
+    struct stored_tensors s = {.file = file->title, .model = file->title};
+    bool is_valid = npz_recognize(file->title, file->bytes, file->size) &&
+                    model_input_decompress_npz(file, NULL, NULL, &ignored) == 0 &&
+                    npz_list_tensors(&s, file->bytes, file->size, &ignored) == 0;
+    stored_tensors_free(&s);
+    return is_valid;
+}
+
+static bool is_weights(struct model_file *file)
+{
+    switch (file_format_detect(file->bytes, file->size)) {
     case FILE_FORMAT_SAFETENSORS:
-        return is_safetensors(title, bytes, size);
+        return is_safetensors(file->title, file->bytes, file->size);
     case FILE_FORMAT_GGUF:
-        return is_gguf(bytes, size);
+        return is_gguf(file->title, file->bytes, file->size);
     case FILE_FORMAT_ZIP:
-        return model_input_is_weight_zip(&file, &ignored) > 0;
+        return is_npz(file) || torch_file_is_state_dict(file->title, file->bytes, file->size);
     default:
-        return file_format_detect(bytes, size) == FILE_FORMAT_TORCH_LEGACY;
+        return file_format_detect(file->bytes, file->size) == FILE_FORMAT_TORCH_LEGACY &&
+               torch_file_is_state_dict(file->title, file->bytes, file->size);
     }
 }
 
@@ -61,8 +76,10 @@ bool model_content_is_weight_file(int fd, const char *title)
     void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (bytes == MAP_FAILED)
         return false;
-    bool found = is_weights(title, bytes, size);
-    munmap(bytes, size);
+    struct model_file file = {
+        .name = title, .title = title, .bytes = bytes, .size = size, .is_mapped = true};
+    bool found = is_weights(&file);
+    munmap((void *)file.bytes, file.size);
     return found;
 }
 
@@ -117,18 +134,9 @@ static bool is_weight_entry(const struct listing *l, struct archive_entry *entry
 {
     unsigned char start[512];
     size_t n = read_beginning(l, start, sizeof start);
-    switch (file_format_detect(start, n)) {
-    case FILE_FORMAT_SAFETENSORS:
-        return archive_entry_size_is_set(entry) &&
-               is_safetensors_entry(l, start, n, (uint64_t)archive_entry_size(entry));
-    case FILE_FORMAT_GGUF:
-        return is_gguf(start, n);
-    case FILE_FORMAT_ZIP:
-    case FILE_FORMAT_TORCH_LEGACY:
-        return true;
-    default:
-        return false;
-    }
+    return file_format_detect(start, n) == FILE_FORMAT_SAFETENSORS &&
+           archive_entry_size_is_set(entry) &&
+           is_safetensors_entry(l, start, n, (uint64_t)archive_entry_size(entry));
 }
 
 /* The name of a file in the model's folder, which is that of the first file. */
@@ -174,14 +182,25 @@ static bool look_at_entries(struct listing *l, struct archive_entry *entry, char
     return status == ARCHIVE_EOF;
 }
 
+/* A tar is read beyond its end blocks, so that another one behind it is found. */
 static bool open_archive(struct archive *a, int fd)
 {
     return archive_read_support_filter_gzip(a) >= ARCHIVE_WARN &&
            archive_read_support_filter_zstd(a) >= ARCHIVE_WARN &&
            archive_read_support_filter_xz(a) >= ARCHIVE_WARN &&
            archive_read_support_format_tar(a) >= ARCHIVE_WARN &&
-           archive_read_support_format_zip(a) >= ARCHIVE_WARN && lseek(fd, 0, SEEK_SET) == 0 &&
-           archive_read_open_fd(a, fd, PIECE) == ARCHIVE_OK;
+           archive_read_set_format_option(a, "tar", "read_concatenated_archives", "1") ==
+               ARCHIVE_OK &&
+           lseek(fd, 0, SEEK_SET) == 0 && archive_read_open_fd(a, fd, PIECE) == ARCHIVE_OK;
+}
+
+/* Does the tar have its end blocks, and were all bytes of the file read? Some decompressors ignore
+ * what follows the compressed data. */
+static bool was_read_to_end(struct archive *a, int fd)
+{
+    struct stat st;
+    return archive_filter_bytes(a, 0) >= archive_read_header_position(a) + 512 &&
+           fstat(fd, &st) == 0 && archive_filter_bytes(a, -1) == st.st_size;
 }
 
 bool model_content_is_archive(int fd, bool (*is_known)(const char *name), char **foreign)
@@ -189,8 +208,8 @@ bool model_content_is_archive(int fd, bool (*is_known)(const char *name), char *
     struct listing l = {.archive = mem_check(archive_read_new()), .is_known = is_known};
     struct archive_entry *entry = mem_check(archive_entry_new2(l.archive));
     *foreign = NULL;
-    bool is_model =
-        open_archive(l.archive, fd) && look_at_entries(&l, entry, foreign) && l.n_weights > 0;
+    bool is_model = open_archive(l.archive, fd) && look_at_entries(&l, entry, foreign) &&
+                    l.n_weights > 0 && was_read_to_end(l.archive, fd);
     archive_entry_free(entry);
     archive_read_free(l.archive);
     free(l.folder);

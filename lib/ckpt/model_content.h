@@ -7,12 +7,14 @@
 
 #include <stdbool.h>
 
-/* Is the open regular file one of weights: safetensors with a valid header, GGUF, a torch file or
- * an .npz? `title` names it in messages. 0 also if it cannot be read. */
+/* Is the open regular file one of weights and nothing else, to its last byte: safetensors, GGUF, an
+ * .npz, or a state dict of torch.save? `title` names it in messages. False also if it cannot be
+ * read. */
 bool model_content_is_weight_file(int fd, const char *title);
-/* Is it an archive in which every file has a name that `is_known`, and at least one has the ending
- * of weights? If not, *foreign is the first other name (freed by the caller), or NULL if it is no
- * archive of a model at all. The archive is read to its end. */
+/* Is it a tar, compressed or not, in which every file is of safetensors or has a name that
+ * `is_known`, and at least one is of safetensors? If not, *foreign is the first other name (freed
+ * by the caller), or NULL if it is no archive of a model at all. The archive is read to its end,
+ * behind which nothing may follow. */
 bool model_content_is_archive(int fd, bool (*is_known)(const char *name), char **foreign);
 
 #endif

@@ -179,12 +179,22 @@ static void hash_shard_samples(XXH3_state_t *state, const struct shard *s)
     }
 }
 
-uint64_t shard_list_fingerprint(const struct shard_list *s)
+static uint64_t hash_shards(const struct shard *list, size_t n)
 {
     XXH3_state_t *state = hash_new_state();
-    for (size_t i = 0; i < s->n; i++)
-        hash_shard_samples(state, &s->list[i]);
+    for (size_t i = 0; i < n; i++)
+        hash_shard_samples(state, &list[i]);
     uint64_t hash = XXH3_64bits_digest(state);
     XXH3_freeState(state);
     return hash;
+}
+
+uint64_t shard_list_fingerprint(const struct shard_list *s)
+{
+    return hash_shards(s->list, s->n);
+}
+
+uint64_t shard_list_shard_fingerprint(const struct shard_list *s, size_t i)
+{
+    return hash_shards(&s->list[i], 1);
 }

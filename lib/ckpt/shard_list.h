@@ -41,5 +41,7 @@ int shard_list_read_metadata(const struct shard_list *s, size_t i, json_t **meta
                              struct error *e);
 /* ckpt_fingerprint (ckpt.h). */
 uint64_t shard_list_fingerprint(const struct shard_list *s);
+/* The fingerprint of a checkpoint that has only shard i. */
+uint64_t shard_list_shard_fingerprint(const struct shard_list *s, size_t i);
 
 #endif

@@ -12,6 +12,7 @@
 #include "mem.h"
 #include "tensor_encoding.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -37,6 +38,7 @@ struct stored_tensors {
     FILE *notes;                 /* notes.h; may be NULL */
     const unsigned char *header; /* the bytes that list the tensors: JSON or a pickle */
     size_t header_size;
+    bool has_other_contents; /* a torch file: values that are no tensors, bytes behind the last */
     struct arena arena;
     struct stored_tensor *list;
     size_t n, capacity;

@@ -106,6 +106,48 @@ int torch_file_recognize(const char *file, const unsigned char *bytes, size_t si
     return foreign ? foreign_format_set_error(file, foreign, e) : found;
 }
 
+/* Does torch.save give a record this name, without its folder? */
+static bool is_record_name(const char *name)
+{
+    static const char *const names[] = {"data.pkl",        "version",
+                                        "byteorder",       ".data/serialization_id",
+                                        ".format_version", ".storage_alignment"};
+    if (strncmp(name, "data/", 5) == 0)
+        return name[5] && !name[5 + strspn(name + 5, "0123456789")];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcmp(name, names[i]) == 0)
+            return true;
+    return false;
+}
+
+static bool has_only_own_records(const char *file, const unsigned char *bytes, size_t size)
+{
+    struct zip z;
+    struct error ignored;
+    if (zip_open(&z, file, bytes, size, &ignored) < 0)
+        return false;
+    size_t n = strlen(z.top_folder), own = 0;
+    while (own < z.n && strncmp(z.entries[own].name, z.top_folder, n) == 0 &&
+           z.entries[own].name[n] == '/' && is_record_name(z.entries[own].name + n + 1))
+        own++;
+    bool all = own == z.n;
+    zip_free(&z);
+    return all;
+}
+
+bool torch_file_is_state_dict(const char *file, const unsigned char *bytes, size_t size)
+{
+    struct error ignored;
+    struct stored_tensors s = {.file = file, .model = file};
+    bool is_valid = is_legacy(bytes, size)
+                        ? torch_legacy_list_tensors(&s, bytes, size, &ignored) == 0
+                        : torch_file_list_tensors(&s, bytes, size, &ignored) == 0 &&
+                              has_only_own_records(file, bytes, size);
+    bool is_plain = is_valid && s.key && !*s.key && !s.has_other_contents;
+    stored_tensors_free(&s);
+    return is_plain;
+}
+
 int torch_file_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                             struct error *e)
 {

@@ -10,6 +10,8 @@
 
 #include "stored_tensors.h"
 
+#include <stdbool.h>
+
 /* 1 if these bytes are a torch file of either format, 0 if they are something else, -1 if they are
  * a damaged zip, or one of weights in another format, which the error names. */
 int torch_file_recognize(const char *file, const unsigned char *bytes, size_t size,
@@ -18,5 +20,9 @@ int torch_file_recognize(const char *file, const unsigned char *bytes, size_t si
  * (state_dict.h). Values that are not tensors are skipped with a note. */
 int torch_file_list_tensors(struct stored_tensors *s, const unsigned char *bytes, size_t size,
                             struct error *e);
+/* Is it a state dict and nothing else: a valid file in which every value of the outermost dict is a
+ * tensor, without foreign records or bytes behind the last storage? A training checkpoint is not.
+ */
+bool torch_file_is_state_dict(const char *file, const unsigned char *bytes, size_t size);
 
 #endif

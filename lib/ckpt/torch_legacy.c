@@ -122,6 +122,7 @@ int torch_legacy_list_tensors(struct stored_tensors *s, const unsigned char *byt
 {
     struct pickle p = {.file = s->file, .bytes = bytes, .size = size};
     int failed = list_tensors(s, &p, e);
+    s->has_other_contents |= p.position < size;
     pickle_free(&p);
     return failed;
 }

@@ -132,6 +132,7 @@ int torch_tensors_add_dict(struct stored_tensors *s, struct pickle_value *whole,
     }
     if (s->n == 0 && dict->n > 0)
         return error_set(e, "%s: the dict \"%.200s\" contains no tensors", s->file, s->key);
+    s->has_other_contents |= skipped > 0;
     if (skipped)
         print_note_of_skipped(s, skipped, key, first);
     return 0;

@@ -156,10 +156,10 @@ static int check_target(const struct translated_config *m, const struct prefligh
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         if (others[i])
             input_guard_add_model(others[i]);
-    if (input_guard_check(t->path, t->force, NULL, false, e) || check_pack_command(m, t, run, e))
+    if ((t->force && input_guard_check_read_files(t->path, e)) || check_pack_command(m, t, run, e))
         return -1;
-    int failed =
-        output_target_open(&target, t->path, t->force, e) || output_target_open_parent(&target, e);
+    int failed = output_target_open(&target, t->path, t->force, NULL, e) ||
+                 output_target_open_parent(&target, e);
     output_target_close(&target);
     return failed ? -1 : 0;
 }

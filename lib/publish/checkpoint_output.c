@@ -7,7 +7,8 @@ int checkpoint_output_open_whole(struct checkpoint_output *o,
                                  const struct shard_layout_spec *spec, uint64_t size,
                                  struct error *e)
 {
-    o->writer = checkpoint_writer_open(target->path, target->form, target->force, size, e);
+    o->writer =
+        checkpoint_writer_open(target->path, target->form, target->force, target->guard, size, e);
     return o->writer ? checkpoint_writer_declare_tensors(o->writer, spec, e) : -1;
 }
 
@@ -20,7 +21,8 @@ int checkpoint_output_open_gguf(struct checkpoint_output *o,
         return -1;
     struct shard_layout *layout = gguf_output_layout(o->gguf);
     uint64_t size = layout->shards[0].header_size + layout->shards[0].data_size;
-    o->writer = checkpoint_writer_open(target->path, target->form, target->force, size, e);
+    o->writer =
+        checkpoint_writer_open(target->path, target->form, target->force, target->guard, size, e);
     if (o->writer)
         return checkpoint_writer_declare_layout(o->writer, layout, e);
     shard_layout_free(layout);

@@ -21,6 +21,7 @@ struct checkpoint_output_target {
     const char *path;
     enum output_form form;
     bool force;
+    const struct input_guard *guard;
 };
 
 /* Opens an output of these tensors and metadata that needs `size` bytes. */

@@ -91,12 +91,13 @@ static void checkpoint_writer_free(struct checkpoint_writer *w)
 }
 
 struct checkpoint_writer *checkpoint_writer_open(const char *target, enum output_form form,
-                                                 bool force, uint64_t need, struct error *e)
+                                                 bool force, const struct input_guard *guard,
+                                                 uint64_t need, struct error *e)
 {
     struct checkpoint_writer *w = mem_alloc(1, sizeof *w);
     temporary_output_init(&w->temporary, &w->target);
     pthread_mutex_init(&w->lock, NULL);
-    int failed = output_target_open(&w->target, target, force, e);
+    int failed = output_target_open(&w->target, target, force, guard, e);
     w->target.form = form;
     if (!failed)
         failed = strcmp(target, "-") == 0 ? open_stdout(w, e) : create_temporary_output(w, need, e);

@@ -19,7 +19,8 @@ struct checkpoint_writer;
  * unless `force`) and that `need` bytes are free, and creates the temporary folder or file. NULL on
  * error. */
 struct checkpoint_writer *checkpoint_writer_open(const char *target, enum output_form form,
-                                                 bool force, uint64_t need, struct error *e);
+                                                 bool force, const struct input_guard *guard,
+                                                 uint64_t need, struct error *e);
 
 /* Declares the tensors before any data, and writes the safetensors headers and the index. Sets
  * single_file_name and keeps_order of the layout itself, from the target's form. */

@@ -118,8 +118,8 @@ struct merge_part *merge_part_open(struct stage *s, const struct merge_part_opti
                  check_no_model_scope_stage(s, o->part ? "part" : "resume", e);
     if (!failed)
         m->checkpoint = partial_checkpoint_open(
-            o->target, o->force, o->part ? PARTIAL_CHECKPOINT_SHARED : PARTIAL_CHECKPOINT_EXCLUSIVE,
-            e);
+            o->target, o->force, o->guard,
+            o->part ? PARTIAL_CHECKPOINT_SHARED : PARTIAL_CHECKPOINT_EXCLUSIVE, e);
     if (m->checkpoint && save_plan_and_claim_shards(m, plan, auxiliary_source, e) == 0)
         return m;
     merge_part_close(m);

@@ -15,6 +15,7 @@ int merge_part_parse(const char *text, uint64_t *i, uint64_t *n, struct error *e
 struct merge_part_options {
     const char *target;
     bool force;
+    const struct input_guard *guard;
     const char *part;                   /* "I/N"; NULL: --resume */
     const struct used_weights *weights; /* of the tensors; filled in while they are written */
 };

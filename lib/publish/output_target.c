@@ -78,10 +78,24 @@ int output_target_write_error(const struct output_target *t, const char *file, s
     return error_set(e, "cannot write %s: %s", t->path, reason);
 }
 
+/* OUT/ is a folder. */
+static int check_slash(const struct output_target *t, bool has_slash, struct error *e)
+{
+    struct stat st;
+    if (!has_slash || fstatat(t->parent, t->name, &st, AT_SYMLINK_NOFOLLOW) ||
+        S_ISDIR(st.st_mode) || S_ISLNK(st.st_mode))
+        return 0;
+    return error_set(e,
+                     "%s exists and is not a folder; leave out the slash after it, or write to "
+                     "another OUT",
+                     t->path);
+}
+
 /* Splits the path into the parent folder and the name in it. */
 static int open_parent(struct output_target *t, struct error *e)
 {
     size_t n = strlen(t->path);
+    bool has_slash = n > 1 && t->path[n - 1] == '/';
     while (n > 1 && t->path[n - 1] == '/')
         t->path[--n] = '\0';
     char *slash = strrchr(t->path, '/');
@@ -96,7 +110,7 @@ static int open_parent(struct output_target *t, struct error *e)
     if (strlen(t->name) > fs_name_max(t->parent))
         return error_set(e, "the name %.40s... is too long: it has %zu bytes, and %s accepts %zu",
                          t->name, strlen(t->name), parent, fs_name_max(t->parent));
-    return 0;
+    return check_slash(t, has_slash, e);
 }
 
 /* Pipes, devices and links to descriptors, such as /dev/stdout, belong to others and are never
@@ -121,7 +135,24 @@ int output_target_find_replaced(struct output_target *t, struct error *e)
 {
     if (check_target_is_no_device(t, e))
         return -1;
-    return t->force ? replaced_target_check(&t->replaced, t->parent, t->name, t->path, e) : 0;
+    if (!t->force)
+        return 0;
+    if (t->guard.result && input_guard_check_read_files(t->path, e))
+        return -1;
+    bool is_known = replaced_target_is_checked_file(&t->replaced, t->parent, t->name);
+    int found = replaced_target_check(&t->replaced, t->parent, t->name, t->path, e);
+    if (found > 0 && !is_known && t->guard.result &&
+        input_guard_check_content(&t->guard, t->path, e))
+        return -1;
+    return found;
+}
+
+int output_target_set_guard(struct output_target *t, const struct input_guard *guard,
+                            struct error *e)
+{
+    replaced_target_free(&t->replaced);
+    t->guard = *guard;
+    return output_target_find_replaced(t, e) < 0 ? -1 : 0;
 }
 
 static int check_target_may_be_written(struct output_target *t, struct error *e)
@@ -157,10 +188,13 @@ char *output_target_temporary_name(const struct output_target *t, const char *wh
     return mem_printf(".%.*s.%s-%s", most < 200 ? most : 200, t->name, what, suffix);
 }
 
-int output_target_open(struct output_target *t, const char *path, bool force, struct error *e)
+int output_target_open(struct output_target *t, const char *path, bool force,
+                       const struct input_guard *guard, struct error *e)
 {
     *t = (struct output_target){
         .form = output_target_form_of_name(path), .force = force, .parent = -1};
+    if (guard)
+        t->guard = *guard;
     t->path = mem_copy_text(path);
     return output_target_check_name(path, e);
 }

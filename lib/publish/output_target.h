@@ -8,6 +8,7 @@
 #define TV_OUTPUT_TARGET_H
 
 #include "error.h"
+#include "input_guard.h"
 #include "mem.h"
 #include "replaced_target.h"
 
@@ -36,15 +37,21 @@ struct output_target {
     const char *name; /* its last component */
     char *aside;      /* where --force moves what it replaces if names cannot be exchanged */
     int parent;       /* the folder that contains it; -1: standard output */
+    struct input_guard guard;        /* with `force` */
     struct replaced_target replaced; /* with `force`, as it was found last */
     struct arena arena;
 };
 
-/* Sets form, path and force, and checks the name. */
-int output_target_open(struct output_target *t, const char *path, bool force, struct error *e);
+/* Sets form, path, force and, unless it is NULL, the guard; checks the name. */
+int output_target_open(struct output_target *t, const char *path, bool force,
+                       const struct input_guard *guard, struct error *e);
 /* Opens the parent folder. A target that exists is an error unless `force`, and with `force` unless
- * it may be replaced (replaced_target.h). */
+ * it may be replaced (replaced_target.h) and is no input of the run (input_guard.h). A slash behind
+ * the name of a file that exists is an error. */
 int output_target_open_parent(struct output_target *t, struct error *e);
+/* Sets the guard after that, and checks the target again. */
+int output_target_set_guard(struct output_target *t, const struct input_guard *guard,
+                            struct error *e);
 void output_target_close(struct output_target *t);
 
 /* Are `need` bytes free on the file system of the target? */
@@ -60,8 +67,9 @@ int output_target_write_error(const struct output_target *t, const char *file, s
  * seconds, is used without a lock. */
 void output_target_lock(const struct output_target *t);
 void output_target_unlock(const struct output_target *t);
-/* With `force`: is there a target, and may it be replaced? 1, and `replaced` is filled in; 0: there
- * is none, or no `force`; -1: error, also of a pipe or device without `force`. */
+/* With `force`: is there a target, and may it be replaced? Call it again right before the renaming:
+ * it may have become another one, or an input. 1, and `replaced` is filled in; 0: there is none, or
+ * no `force`; -1: error, also of a pipe or device without `force`. */
 int output_target_find_replaced(struct output_target *t, struct error *e);
 /* Renames `name`, in the folder `from`, to the target. An existing target is exchanged for it if it
  * is still `replaced`; where the file system cannot exchange names, it is moved aside first.

@@ -48,9 +48,10 @@ const char *partial_checkpoint_target_name(const struct partial_checkpoint *p)
     return p->folder.target.path;
 }
 
-bool partial_checkpoint_replaces_target(const struct partial_checkpoint *p)
+int partial_checkpoint_set_guard(struct partial_checkpoint *p, const struct input_guard *guard,
+                                 struct error *e)
 {
-    return p->folder.target.force;
+    return output_target_set_guard(&p->folder.target, guard, e);
 }
 
 const char *partial_checkpoint_folder_name(const struct partial_checkpoint *p)
@@ -81,6 +82,7 @@ static void remove_temporary_files(void *partial_checkpoint, const char *program
 /* ---- opening --------------------------------------------------------------------------------- */
 
 struct partial_checkpoint *partial_checkpoint_open(const char *target, bool force,
+                                                   const struct input_guard *guard,
                                                    enum partial_checkpoint_mode mode,
                                                    struct error *e)
 {
@@ -90,7 +92,7 @@ struct partial_checkpoint *partial_checkpoint_open(const char *target, bool forc
     p->on_fatal = (struct fatal_action){.run = remove_temporary_files, .data = p};
     fatal_add_action(&p->on_fatal);
     pthread_mutex_init(&p->mutex, NULL);
-    if (parts_folder_open(&p->folder, target, force, mode != PARTIAL_CHECKPOINT_PUBLISH_ONLY,
+    if (parts_folder_open(&p->folder, target, force, guard, mode != PARTIAL_CHECKPOINT_PUBLISH_ONLY,
                           mode == PARTIAL_CHECKPOINT_SHARED, e) == 0)
         return p;
     partial_checkpoint_close(p);

@@ -8,6 +8,7 @@
 #ifndef TV_PARTIAL_CHECKPOINT_H
 #define TV_PARTIAL_CHECKPOINT_H
 
+#include "input_guard.h"
 #include "shard_layout.h"
 #include "shard_records.h"
 
@@ -22,15 +23,18 @@ enum partial_checkpoint_mode {
 /* In place of a shard: the auxiliary files. */
 #define PARTIAL_CHECKPOINT_AUXILIARY SIZE_MAX
 
-/* Checks the target, opens or creates the parts folder and locks it. NULL on error. */
+/* Checks the target, with a guard unless it is NULL; opens or creates the parts folder and locks
+ * it. NULL on error. */
 struct partial_checkpoint *partial_checkpoint_open(const char *target, bool force,
+                                                   const struct input_guard *guard,
                                                    enum partial_checkpoint_mode mode,
                                                    struct error *e);
 /* Removes what this process was writing; what is finished stays. NULL is allowed. */
 void partial_checkpoint_close(struct partial_checkpoint *p);
 const char *partial_checkpoint_target_name(const struct partial_checkpoint *p);
-/* Is an existing target replaced (--force)? */
-bool partial_checkpoint_replaces_target(const struct partial_checkpoint *p);
+/* output_target_set_guard */
+int partial_checkpoint_set_guard(struct partial_checkpoint *p, const struct input_guard *guard,
+                                 struct error *e);
 /* The name of the parts folder. */
 const char *partial_checkpoint_folder_name(const struct partial_checkpoint *p);
 

@@ -203,11 +203,11 @@ int parts_folder_check_target(const char *target, struct error *e)
                : error_set(e, "\"%s\": a merge in parts can only write a folder", target);
 }
 
-int parts_folder_open(struct parts_folder *f, const char *target, bool force, bool create,
-                      bool shared, struct error *e)
+int parts_folder_open(struct parts_folder *f, const char *target, bool force,
+                      const struct input_guard *guard, bool create, bool shared, struct error *e)
 {
     *f = (struct parts_folder){.folder = -1, .model = -1, .lock = -1};
-    return output_target_open(&f->target, target, force, e) ||
+    return output_target_open(&f->target, target, force, guard, e) ||
                    parts_folder_check_target(target, e) ||
                    output_target_open_parent(&f->target, e) || open_folder(f, create, shared, e)
                ? -1

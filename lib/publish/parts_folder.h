@@ -33,8 +33,8 @@ int parts_folder_check_target(const char *target, struct error *e);
  * folder that no merge has made, which shows in its lock, is an error and is left as it is.
  * Locks it; if another process holds the lock, that is an error unless both are `shared`. Call
  * parts_folder_close also after an error. */
-int parts_folder_open(struct parts_folder *f, const char *target, bool force, bool create,
-                      bool shared, struct error *e);
+int parts_folder_open(struct parts_folder *f, const char *target, bool force,
+                      const struct input_guard *guard, bool create, bool shared, struct error *e);
 void parts_folder_close(struct parts_folder *f);
 /* "cannot write NAME in FOLDER: " and the reason in errno; returns -1. */
 int parts_folder_write_error(const struct parts_folder *f, const char *name, struct error *e);

@@ -338,8 +338,8 @@ static int set_planned_layout(struct partial_checkpoint *p, const struct parts_p
 {
     if (partial_checkpoint_layout(p))
         return 0;
-    if (input_guard_check(partial_checkpoint_target_name(p), partial_checkpoint_replaces_target(p),
-                          plan->result, true, e))
+    const struct input_guard guard = {.result = plan->result, .reads_streams = true};
+    if (partial_checkpoint_set_guard(p, &guard, e))
         return -1;
     struct shard_layout *layout = make_shard_layout(p, plan, e);
     if (!layout)

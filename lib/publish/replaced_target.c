@@ -4,6 +4,7 @@
 #include "model_content.h"
 #include "model_files.h"
 #include "model_folder_names.h"
+#include "weight_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -156,6 +157,35 @@ static int list_entries(struct replaced_target *r, DIR *dir, size_t *n, size_t *
     return errno ? -1 : 0;
 }
 
+/* The first weight file that is not among those of the model that the folder is read as; NULL if
+ * there is none. */
+static const char *find_other_weights(const struct weight_files *w)
+{
+    for (size_t i = 0; i < w->files->n; i++) {
+        const struct model_file *file = &w->files->files[i];
+        if (model_files_kind_of(file->name) == MODEL_FILE_WEIGHTS && !weight_files_contain(w, file))
+            return file->name;
+    }
+    return NULL;
+}
+
+/* An error if the folder contains more weights than those of one model, or not all of them. */
+static int check_one_model(const char *path, struct error *e)
+{
+    struct model_files files = {0};
+    struct weight_files w = {.files = &files, .path = path};
+    struct error why;
+    int failed = model_files_add_folder(&files, path, e);
+    if (!failed && weight_files_find(&w, &why))
+        failed = error_set(e, "%s, so --force does not replace it", why.text);
+    else if (!failed && find_other_weights(&w))
+        failed = error_set(e, "%s contains %s besides %s, " ADVICE, path, find_other_weights(&w),
+                           w.list[0]->name);
+    weight_files_free(&w);
+    model_files_free(&files);
+    return failed;
+}
+
 static int check_folder(struct replaced_target *r, DIR *dir, const char *path, struct error *e)
 {
     size_t n = 0, n_weights = 0;
@@ -170,6 +200,8 @@ static int check_folder(struct replaced_target *r, DIR *dir, const char *path, s
                            path, foreign, foreign);
     else if (!failed && n > 0 && n_weights == 0)
         failed = error_set(e, "%s is not a checkpoint (it contains no weights), " ADVICE, path);
+    else if (!failed && n > 0)
+        failed = check_one_model(path, e);
     free(foreign);
     return failed;
 }
@@ -224,6 +256,12 @@ static int check_found(struct replaced_target *r, int parent, const char *name, 
     return failed;
 }
 
+bool replaced_target_is_checked_file(const struct replaced_target *r, int parent, const char *name)
+{
+    return r->records.size && S_ISREG(r->st.st_mode) &&
+           replaced_target_is((const char *)r->records.data, r->records.size, parent, name);
+}
+
 int replaced_target_check(struct replaced_target *r, int parent, const char *name, const char *path,
                           struct error *e)
 {
@@ -233,8 +271,7 @@ int replaced_target_check(struct replaced_target *r, int parent, const char *nam
         replaced_target_free(r);
         return reason == ENOENT ? 0 : error_set(e, "cannot access %s: %s", path, strerror(reason));
     }
-    if (S_ISREG(st.st_mode) &&
-        replaced_target_is((const char *)r->records.data, r->records.size, parent, name))
+    if (replaced_target_is_checked_file(r, parent, name))
         return 1;
     replaced_target_free(r);
     r->st = st;

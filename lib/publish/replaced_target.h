@@ -1,5 +1,5 @@
 /* What --force replaces: a link, an empty file or folder, a weight file, an archive of a model, or
- * a folder that is a checkpoint and holds nothing else. It is checked before it is replaced, and
+ * a folder that is one checkpoint and holds nothing else. It is checked before it is replaced, and
  * what was checked is removed afterwards: what appears in it meanwhile stays.
  *
  * A replaced_target owns its records until replaced_target_free. Zeroed it is empty. */
@@ -27,6 +27,8 @@ struct replaced_target {
  */
 int replaced_target_check(struct replaced_target *r, int parent, const char *name, const char *path,
                           struct error *e);
+/* Is `name` the file that replaced_target_check has read, unchanged since? */
+bool replaced_target_is_checked_file(const struct replaced_target *r, int parent, const char *name);
 /* Is `name` still the file, folder or link of the records? */
 bool replaced_target_is(const char *records, size_t size, int parent, const char *name);
 /* Removes it, and of a folder the files in the records, if it is still that. -1 if anything is

@@ -68,7 +68,7 @@ static struct checkpoint_writer *start(const char *target, bool force, uint64_t 
                                        struct error *e)
 {
     struct checkpoint_writer *p =
-        checkpoint_writer_open(target, output_target_form_of_name(target), force, 1000, e);
+        checkpoint_writer_open(target, output_target_form_of_name(target), force, NULL, 1000, e);
     if (!p)
         return NULL;
     struct shard_layout_spec w = wanted(4, names, shard_size);
@@ -223,7 +223,7 @@ static void test_weights_of_one_file(void)
         char text[2000] = "";
         memset(text, 'w', length);
         struct checkpoint_writer *p = checkpoint_writer_open(
-            "one.safetensors", output_target_form_of_name("one.safetensors"), true, 1, &e);
+            "one.safetensors", output_target_form_of_name("one.safetensors"), true, NULL, 1, &e);
         const struct shard_layout_spec spec = {.n = 1,
                                                .stem = WEIGHT_STEM_TRANSFORMERS,
                                                .names = large,
@@ -288,17 +288,17 @@ static void test_abort(void)
 static void test_refusals(void)
 {
     struct error e = {0};
-    CHECK(!checkpoint_writer_open("nowhere/x", OUTPUT_FOLDER, false, 0, &e));
-    CHECK(!checkpoint_writer_open("..", OUTPUT_FOLDER, false, 0, &e));
-    CHECK(!checkpoint_writer_open("/", OUTPUT_FOLDER, false, 0, &e));
-    CHECK(!checkpoint_writer_open("x", OUTPUT_FOLDER, false, UINT64_MAX / 2, &e));
+    CHECK(!checkpoint_writer_open("nowhere/x", OUTPUT_FOLDER, false, NULL, 0, &e));
+    CHECK(!checkpoint_writer_open("..", OUTPUT_FOLDER, false, NULL, 0, &e));
+    CHECK(!checkpoint_writer_open("/", OUTPUT_FOLDER, false, NULL, 0, &e));
+    CHECK(!checkpoint_writer_open("x", OUTPUT_FOLDER, false, NULL, UINT64_MAX / 2, &e));
     CHECK(strstr(e.text, "are free") != NULL);
-    struct checkpoint_writer *p = checkpoint_writer_open("x", OUTPUT_FOLDER, false, 0, &e);
+    struct checkpoint_writer *p = checkpoint_writer_open("x", OUTPUT_FOLDER, false, NULL, 0, &e);
     const char *const twice[] = {"a", "a"}, *const bad[] = {"\xff"};
     struct shard_layout_spec w = wanted(2, twice, 1000);
     CHECK(checkpoint_writer_declare_tensors(p, &w, &e) < 0);
     checkpoint_writer_abort(p);
-    p = checkpoint_writer_open("x", OUTPUT_FOLDER, false, 0, &e);
+    p = checkpoint_writer_open("x", OUTPUT_FOLDER, false, NULL, 0, &e);
     w = wanted(1, bad, 1000);
     CHECK(checkpoint_writer_declare_tensors(p, &w, &e) < 0);
     checkpoint_writer_abort(p);
