@@ -237,6 +237,8 @@ END
     keeps two "two is not a checkpoint" piped "unpack 'two#ema' | rescale 2 | pack --like base --force two"
     keeps more "more is not a checkpoint" pack --base base --force more <good.tvs
     keeps one "one has the fingerprint of one" piped 'unpack one | rescale 2 | pack --like base --force one'
+    pack --base base --shard-size 1 sharded <good.tvs
+    pack --base base --force --shard-size 1 sharded <good.tvs
     cp -r base pair
     from-text base.txt | rescale 2 | pack pair/other.safetensors
     keeps pair "pair contains other.safetensors besides model.safetensors" \

@@ -4,6 +4,7 @@
 #include "fs.h"
 #include "glob_pattern.h"
 #include "printable.h"
+#include "read_files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -140,7 +141,9 @@ int output_target_find_replaced(struct output_target *t, struct error *e)
     if (t->guard.result && input_guard_check_read_files(t->path, e))
         return -1;
     bool is_known = replaced_target_is_checked_file(&t->replaced, t->parent, t->name);
+    read_files_ignore(true); /* it is not read as an input */
     int found = replaced_target_check(&t->replaced, t->parent, t->name, t->path, e);
+    read_files_ignore(false);
     if (found > 0 && !is_known && t->guard.result &&
         input_guard_check_content(&t->guard, t->path, e))
         return -1;
