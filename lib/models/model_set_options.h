@@ -54,7 +54,7 @@ enum { MODEL_SET_OUTSIDE_FIRST, MODEL_SET_OUTSIDE_NONE, MODEL_SET_OUTSIDE_LAST }
          offsetof(struct type, field.first_layer),                                                 \
          "N",                                                                                      \
          .help = "number the layers from N on",                                                    \
-         .range = {0, 999999}},                                                                    \
+         .range = {.high = 999999}},                                                               \
     {                                                                                              \
         "stack", OPTION_STRING, offsetof(struct type, field.stack), "PREFIX",                      \
             .help = "the layer stack of MODEL[from:to], given by the prefix of its tensor names, " \
