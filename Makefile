@@ -109,7 +109,8 @@ FUZZ_SOURCES    := $(filter-out $(addprefix lib/,kern/magnitude% kern/vector% li
     $(addprefix lib/lm/,arch.c arch_config.c config_json.c decoder_config.c model_weights.c \
         rope.c rope_config.c sample.c sample_image_reader.c samples.c token_batch.c \
         vision_config.c weight_kind.c) \
-    $(addprefix lib/calibrate/,adamw.c calibrate_options.c coefficients.c training_state.c vector_history.c)
+    $(addprefix lib/calibrate/,adamw.c calibrate_options.c coefficient_init.c coefficients.c \
+        training_state.c vector_history.c)
 FUZZ_SHARED     := $(patsubst %.c,$B/%.o,$(wildcard tests/fuzz/shared/*.c))
 
 $B/tests/%.o: tests/%.c
@@ -136,7 +137,7 @@ $B/fuzz/records: FUZZ_WRAP += fs_replace_file
 $B/fuzz/tokenizer $B/fuzz/chat: FUZZ_WRAP += ckpt_read_model_file
 $B/fuzz/update: FUZZ_WRAP += printable_message
 $B/fuzz/plan: FUZZ_WRAP += $(addprefix partial_checkpoint_,read_work_file layout set_layout \
-    target_name replaces_target check_shard record find_foreign_record publish)
+    target_name set_guard replaces_target check_shard record find_foreign_record publish)
 
 fuzz-targets: $(FUZZ_TARGETS)
 

@@ -199,6 +199,7 @@ int hf_cache_resolve_path(const char *path, char **found, struct error *e)
 {
     struct arena a = {0};
     const char *snapshot = path;
+    *found = NULL;
     if (!*path)
         return error_set(e, "the path of a model is empty");
     int exists = input_file_exists(path, e), reason = errno;

@@ -27,7 +27,7 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     bool duplicates;
     char *text = fuzz_text(bytes, size);
     model_config_layer_count(text, size);
-    model_config_ties_embeddings(text, size);
+    model_config_tied_embeddings(text, size);
     if (arch_config_read(&a, "config.json", text, size, &duplicates, &e) == 0) {
         visit_weights(&a);
         arch_free(&a);

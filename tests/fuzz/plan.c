@@ -45,6 +45,14 @@ const char *__wrap_partial_checkpoint_target_name(const struct partial_checkpoin
     return "target";
 }
 
+int __wrap_partial_checkpoint_set_guard(struct partial_checkpoint *p,
+                                        const struct input_guard *guard, struct error *e);
+int __wrap_partial_checkpoint_set_guard(struct partial_checkpoint *p,
+                                        const struct input_guard *guard, struct error *e)
+{
+    return 0;
+}
+
 bool __wrap_partial_checkpoint_replaces_target(const struct partial_checkpoint *p);
 bool __wrap_partial_checkpoint_replaces_target(const struct partial_checkpoint *p)
 {
