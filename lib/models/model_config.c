@@ -40,18 +40,23 @@ long model_config_layer_count(const char *text, size_t size)
     return layers > 0 ? (long)layers : 0;
 }
 
-/* Types of models whose head is a tensor of its own unless the config says otherwise. All other
- * types of transformers are tied then. */
+/* Types of models whose head is a tensor of its own unless the config says otherwise (transformers
+ * 4.57, and older ones with code of their own). All other types are tied then. */
 /* clang-format off */
 static const char *const untied_types[] = {
-    "apertus", "arcee", "aria_text", "bamba", "bitnet", "chameleon", "codegen", "csm", "dbrx",
-    "deepseek_v2", "deepseek_v3", "diffllama", "dots1", "emu3_text_model", "exaone4",
-    "falcon_h1", "flex_olmo", "glm", "glm4", "glm4_moe", "gpt_neox", "gpt_oss", "gptj",
-    "granite", "granitemoe", "helium", "internlm", "internlm2", "internlm3", "internvl_chat",
-    "jamba", "llama", "llama4_text", "mamba2", "minimax", "mistral", "mixtral",
-    "mllama_text_model", "nemotron", "olmo", "olmo2", "olmo3", "olmoe", "persimmon", "phi",
-    "phi3", "phimoe", "qwen", "qwen2", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_moe",
-    "qwen2_vl", "qwen2_vl_text", "qwen3", "qwen3_moe", "rwkv", "seed_oss", "stablelm"};
+    "Glm4vMoe_text", "apertus", "arcee", "aria_text", "bamba", "bitnet", "blt", "chameleon",
+    "codegen", "csm", "dbrx", "deepseek_v2", "deepseek_v3", "diffllama", "doge", "dots1",
+    "emu3_text_model", "exaone4", "falcon_h1", "flex_olmo", "fuyu", "glm", "glm4", "glm4_moe",
+    "glm4v_text", "gpt_neox", "gpt_oss", "gptj", "granite", "granitemoe", "granitemoehybrid",
+    "granitemoeshared", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "idefics", "idefics2",
+    "idefics3", "internlm", "internlm2", "internlm3", "internvl_chat", "jamba", "llama", "llama4",
+    "llama4_text", "llava_next", "llava_next_video", "llava_onevision", "longcat_flash", "mamba2",
+    "minimax", "ministral", "mistral", "mixtral", "mllama_text_model", "mt5", "nemotron", "olmo",
+    "olmo2", "olmo3", "olmoe", "persimmon", "phi", "phi3", "phi4_multimodal", "phimoe", "qwen",
+    "qwen2", "qwen2_5_omni_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_moe", "qwen2_vl",
+    "qwen2_vl_text", "qwen3", "qwen3_moe", "qwen3_next", "qwen3_omni_moe_text", "qwen3_vl",
+    "qwen3_vl_moe", "qwen3_vl_moe_text", "qwen3_vl_text", "rwkv", "seed_oss", "smolvlm",
+    "stablelm", "xlstm"};
 /* clang-format on */
 
 static bool is_untied_type(json_t *config)
