@@ -127,7 +127,7 @@ static int begin_tensor(struct job *job, struct error *e)
         return PLAN_TRANSFORM;
     if (check_weights_are_positive(job, e))
         return -1;
-    int found = model_statistics_find(job->stage->data, t, t->rank, t->shape, e);
+    int found = model_statistics_find(job->stage->data, t, e);
     if (found < 0)
         return -1;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
@@ -137,24 +137,12 @@ static int begin_tensor(struct job *job, struct error *e)
 
 /* ---- open and close -------------------------------------------------------------------------- */
 
-/* Checks all diagonals before anything is computed. */
-static int check_diagonals(const struct model_statistics *m, const struct header *h,
-                           struct error *e)
+static bool set_diagonal_shape(const struct tensor *t, size_t *rank, uint64_t *shape)
 {
-    size_t n_float = 0, n_found = 0;
-    for (size_t i = 0; i < h->n_tensors; i++) {
-        const struct tensor *t = &h->tensors[i];
-        if (!tensor_is_float(t))
-            continue;
-        int found = model_statistics_find(m, t, t->rank, t->shape, e);
-        if (found < 0)
-            return -1;
-        n_float++;
-        n_found += (size_t)found;
-    }
-    return n_float == 0 || n_found > 0
-               ? 0
-               : error_set(e, "no file of --diagonal contains a tensor of the stream");
+    *rank = t->rank;
+    for (size_t i = 0; i < t->rank; i++)
+        shape[i] = t->shape[i];
+    return tensor_is_float(t);
 }
 
 static int check_options(const struct stage *s, struct error *e)
@@ -166,17 +154,13 @@ static int check_options(const struct stage *s, struct error *e)
 static int open_fisher(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    s->data = model_statistics_open(s, "diagonal", &o->diagonals, h, e);
-    return !s->data || check_diagonals(s->data, h, e)
-               ? -1
-               : join_declare_merged_model(h, o->name, 1, SIZE_MAX, e);
+    s->data = model_statistics_open(s, "diagonal", &o->diagonals, set_diagonal_shape, h, e);
+    return s->data ? join_declare_merged_model(h, o->name, 1, SIZE_MAX, e) : -1;
 }
 
 static int close_fisher(struct stage *s, bool ok, struct error *e)
 {
-    int failed = ok ? model_statistics_check_unchanged(s->data, e) : 0;
-    model_statistics_close(s->data);
-    return failed;
+    return model_statistics_close(s->data, ok, e);
 }
 
 const struct filter filter_fisher = {

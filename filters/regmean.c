@@ -222,41 +222,23 @@ static int end_round(struct job *job, struct error *e)
 
 /* ---- begin ----------------------------------------------------------------------------------- */
 
-/* 1: the tensor is a matrix and all models have its Gram matrix; 0: no model has; -1: error. */
-static int find_gram_matrices(const struct model_statistics *m, const struct tensor *t,
-                              struct error *e)
+/* Of the inputs of a matrix (m, n): (n, n) */
+static bool set_gram_shape(const struct tensor *t, size_t *rank, uint64_t *shape)
 {
-    return matrix_filter_applies(MATRICES_ALL, t)
-               ? model_statistics_find(m, t, 2, (uint64_t[]){t->shape[1], t->shape[1]}, e)
-               : 0;
+    *rank = 2;
+    shape[0] = shape[1] = t->rank == 2 ? t->shape[1] : 0;
+    return matrix_filter_applies(MATRICES_ALL, t);
 }
 
 static int begin_tensor(struct job *job, struct error *e)
 {
     if (join_use_weights(job, JOIN_NO_WEIGHTS, e))
         return -1;
-    int found = find_gram_matrices(job->stage->data, job->in, e);
+    int found = model_statistics_find(job->stage->data, job->in, e);
     return found < 0 ? -1 : found ? matrix_filter_begin(job) : PLAN_TRANSFORM;
 }
 
 /* ---- open and close -------------------------------------------------------------------------- */
-
-/* Checks all matrices before anything is computed. */
-static int check_gram_matrices(const struct model_statistics *m, const struct header *h,
-                               struct error *e)
-{
-    size_t n_matrices = 0, n_found = 0;
-    for (size_t i = 0; i < h->n_tensors; i++) {
-        int found = find_gram_matrices(m, &h->tensors[i], e);
-        if (found < 0)
-            return -1;
-        n_matrices += matrix_filter_applies(MATRICES_ALL, &h->tensors[i]);
-        n_found += (size_t)found;
-    }
-    return n_matrices == 0 || n_found > 0
-               ? 0
-               : error_set(e, "no file of --gram contains a tensor of the stream");
-}
 
 static int check_options(const struct stage *s, struct error *e)
 {
@@ -271,17 +253,13 @@ static int open_regmean(struct stage *s, struct header *h, struct error *e)
     if (matrix_init(e))
         return -1;
     s->blas = openblas_description();
-    s->data = model_statistics_open(s, "gram", &o->grams, h, e);
-    return !s->data || check_gram_matrices(s->data, h, e)
-               ? -1
-               : join_declare_merged_model(h, o->name, 1, SIZE_MAX, e);
+    s->data = model_statistics_open(s, "gram", &o->grams, set_gram_shape, h, e);
+    return s->data ? join_declare_merged_model(h, o->name, 1, SIZE_MAX, e) : -1;
 }
 
 static int close_regmean(struct stage *s, bool ok, struct error *e)
 {
-    int failed = ok ? model_statistics_check_unchanged(s->data, e) : 0;
-    model_statistics_close(s->data);
-    return failed;
+    return model_statistics_close(s->data, ok, e);
 }
 
 const struct filter filter_regmean = {

@@ -77,18 +77,10 @@ static int merge_triplets(struct matrix_filter *f, const void *options, struct e
     return failed;
 }
 
-static size_t count_eigen_rows(size_t m, size_t n, size_t K)
-{
-    return m < n ? m : n;
-}
-
 static int open_tsv_merge(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return matrix_filter_open(s, h, o->matrices, count_eigen_rows, e) ||
-                   join_declare_merged_model(h, o->name, 1, SIZE_MAX, e)
-               ? -1
-               : 0;
+    return matrix_filter_open_join(s, h, o->matrices, matrix_filter_shorter_side, o->name, e);
 }
 
 static uint64_t tensor_memory(const struct stage *s, const struct tensor *t)
@@ -102,18 +94,15 @@ static uint64_t tensor_memory(const struct stage *s, const struct tensor *t)
 static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
-    const struct tensor *t = job->in;
-    if (join_use_weights(job, JOIN_NO_WEIGHTS, e))
-        return -1;
-    return matrix_filter_applies(o->matrices, t) && t->n_vectors <= t->shape[0] &&
-                   t->n_vectors <= t->shape[1]
-               ? matrix_filter_begin(job)
-               : PLAN_TRANSFORM;
+    return matrix_filter_begin_join(job,
+                                    matrix_filter_applies(o->matrices, job->in) &&
+                                        matrix_filter_has_direction_each(job->in),
+                                    e);
 }
 
 static int end_round(struct job *job, struct error *e)
 {
-    return job->state ? matrix_filter_compute(job, merge_triplets, e) : VERDICT_DONE;
+    return matrix_filter_compute(job, merge_triplets, e);
 }
 
 const struct filter filter_tsv_merge = {

@@ -256,12 +256,6 @@ static int merge_matrix(struct matrix_filter *f, const void *parsed, struct erro
 
 /* ---- open, begin, decide --------------------------------------------------------------------- */
 
-/* Of the task vectors, to truncate them, and of C, which has at most as many rows. */
-static size_t count_eigen_rows(size_t m, size_t n, size_t K)
-{
-    return m < n ? m : n;
-}
-
 static size_t count_no_rows(size_t m, size_t n, size_t K)
 {
     return 0;
@@ -278,18 +272,16 @@ static int check_options(const struct stage *s, struct error *e)
 static int open_wudi(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    return matrix_filter_open(s, h, o->matrices, truncates(o) ? count_eigen_rows : count_no_rows,
-                              e) ||
-                   join_declare_merged_model(h, o->name, 1, SIZE_MAX, e)
-               ? -1
-               : 0;
+    /* Of the task vectors, to truncate them, and of C, which has at most as many rows. */
+    return matrix_filter_open_join(
+        s, h, o->matrices, truncates(o) ? matrix_filter_shorter_side : count_no_rows, o->name, e);
 }
 
 /* Where K > r, the truncated task vectors are 0, and only WUDI itself is left to compute. */
 static bool applies_to_tensor(const struct options *o, const struct tensor *t)
 {
     return matrix_filter_applies(o->matrices, t) &&
-           (!truncates(o) || (t->n_vectors <= t->shape[0] && t->n_vectors <= t->shape[1]));
+           (!truncates(o) || matrix_filter_has_direction_each(t));
 }
 
 static uint64_t tensor_memory(const struct stage *s, const struct tensor *t)
@@ -305,15 +297,12 @@ static uint64_t tensor_memory(const struct stage *s, const struct tensor *t)
 
 static int begin_tensor(struct job *job, struct error *e)
 {
-    if (join_use_weights(job, JOIN_NO_WEIGHTS, e))
-        return -1;
-    return applies_to_tensor(job->stage->options, job->in) ? matrix_filter_begin(job)
-                                                           : PLAN_TRANSFORM;
+    return matrix_filter_begin_join(job, applies_to_tensor(job->stage->options, job->in), e);
 }
 
 static int end_round(struct job *job, struct error *e)
 {
-    return job->state ? matrix_filter_compute(job, merge_matrix, e) : VERDICT_DONE;
+    return matrix_filter_compute(job, merge_matrix, e);
 }
 
 const struct filter filter_wudi = {

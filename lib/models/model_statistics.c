@@ -13,6 +13,7 @@ struct statistics_file {
 
 struct model_statistics {
     const char *option;
+    model_statistics_shape *shape;
     size_t n;
     struct statistics_file *files; /* [model of the header] */
 };
@@ -65,37 +66,49 @@ static int check_every_model_has_file(const struct model_statistics *m, const st
     return 0;
 }
 
+static int check_tensors(const struct model_statistics *m, const struct header *h, struct error *e)
+{
+    size_t n_possible = 0, n_found = 0, rank;
+    uint64_t shape[TENSOR_RANK_MAX];
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        int found = model_statistics_find(m, &h->tensors[i], e);
+        if (found < 0)
+            return -1;
+        n_possible += m->shape(&h->tensors[i], &rank, shape);
+        n_found += (size_t)found;
+    }
+    return n_possible == 0 || n_found > 0
+               ? 0
+               : error_set(e, "no file of --%s contains a tensor of the stream", m->option);
+}
+
 struct model_statistics *model_statistics_open(struct stage *s, const char *option,
                                                const struct string_list *files,
+                                               model_statistics_shape *shape,
                                                const struct header *h, struct error *e)
 {
     struct model_statistics *m = mem_alloc(1, sizeof *m);
-    *m = (struct model_statistics){option, h->n_models, mem_alloc(h->n_models, sizeof *m->files)};
+    *m = (struct model_statistics){option, shape, h->n_models,
+                                   mem_alloc(h->n_models, sizeof *m->files)};
     int failed = 0;
     for (size_t i = 0; i < files->n && !failed; i++)
         failed = open_file(m, s, h, files->items[i], e);
-    if (!failed && check_every_model_has_file(m, h, e) == 0)
+    if (!failed && check_every_model_has_file(m, h, e) == 0 && check_tensors(m, h, e) == 0)
         return m;
-    model_statistics_close(m);
+    model_statistics_close(m, false, e);
     return NULL;
 }
 
-void model_statistics_close(struct model_statistics *m)
+int model_statistics_close(struct model_statistics *m, bool ok, struct error *e)
 {
-    if (!m)
-        return;
-    for (size_t i = 0; i < m->n; i++)
+    int failed = 0;
+    for (size_t i = 0; m && i < m->n; i++) {
+        failed = failed || (ok && model_source_check_unchanged(m->files[i].source, e));
         model_source_close(m->files[i].source);
-    free(m->files);
+    }
+    free(m ? m->files : NULL);
     free(m);
-}
-
-int model_statistics_check_unchanged(const struct model_statistics *m, struct error *e)
-{
-    for (size_t i = 0; m && i < m->n; i++)
-        if (model_source_check_unchanged(m->files[i].source, e))
-            return -1;
-    return 0;
+    return failed ? -1 : 0;
 }
 
 const char *model_statistics_file(const struct model_statistics *m, size_t model)
@@ -132,10 +145,12 @@ static int check_tensor(const struct model_statistics *m, size_t model,
     return -1;
 }
 
-int model_statistics_find(const struct model_statistics *m, const struct tensor *t, size_t rank,
-                          const uint64_t *shape, struct error *e)
+int model_statistics_find(const struct model_statistics *m, const struct tensor *t, struct error *e)
 {
-    size_t n_found = 0, missing = 0;
+    size_t n_found = 0, missing = 0, rank;
+    uint64_t shape[TENSOR_RANK_MAX];
+    if (!m->shape(t, &rank, shape))
+        return 0;
     for (size_t k = 0; k < t->n_vectors; k++) {
         size_t model = t->vectors[k].model;
         long found = find_tensor(m, t, k);

@@ -8,23 +8,28 @@
 
 struct model_statistics;
 
+/* Can the tensor have a statistic? Sets its rank, and its shape, which has room for
+ * TENSOR_RANK_MAX dimensions. */
+typedef bool model_statistics_shape(const struct tensor *t, size_t *rank, uint64_t *shape);
+
 /* For the descriptor's check_options: an error if a value of the option is not MODEL=FILE. */
 int model_statistics_check_options(const char *option, const struct string_list *files,
                                    struct error *e);
-/* In open, before the header changes: opens the files, which are checkpoints or saved streams. An
- * error if a model of a vector has no file, or more than one. */
+/* In open, before the header changes: opens the files, which are checkpoints or saved streams, and
+ * checks all tensors of the stream. An error if a model of a vector has no file, or more than one,
+ * or if no file has a statistic of a tensor of the stream. */
 struct model_statistics *model_statistics_open(struct stage *s, const char *option,
                                                const struct string_list *files,
+                                               model_statistics_shape *shape,
                                                const struct header *h, struct error *e);
-void model_statistics_close(struct model_statistics *m);
-/* After the last read: an error if a file has changed. NULL is unchanged. */
-int model_statistics_check_unchanged(const struct model_statistics *m, struct error *e);
+/* If `ok`, an error if a file has changed. NULL is allowed. */
+int model_statistics_close(struct model_statistics *m, bool ok, struct error *e);
 
-/* Returns 1 if all vectors of a tensor have a statistic, with this shape; 0 if none has one; -1 on
- * error. It is found under the name that the tensor has in the vector's own model, or else under
- * the tensor's name. */
-int model_statistics_find(const struct model_statistics *m, const struct tensor *t, size_t rank,
-                          const uint64_t *shape, struct error *e);
+/* Returns 1 if all vectors of a tensor have a statistic; 0 if none has one, or the tensor cannot
+ * have one; -1 on error, such as another shape. It is found under the name that the tensor has in
+ * the vector's own model, or else under the tensor's name. */
+int model_statistics_find(const struct model_statistics *m, const struct tensor *t,
+                          struct error *e);
 /* Elements first .. first + n - 1 of the statistic of vector k. */
 void model_statistics_read_f32(const struct model_statistics *m, const struct tensor *t, size_t k,
                                size_t first, size_t n, float *to);

@@ -38,6 +38,26 @@ int matrix_filter_open(struct stage *s, const struct header *h, int matrices,
     return 0;
 }
 
+size_t matrix_filter_shorter_side(size_t m, size_t n, size_t K)
+{
+    return m < n ? m : n;
+}
+
+int matrix_filter_open_join(struct stage *s, struct header *h, int matrices,
+                            size_t (*eigen_size)(size_t m, size_t n, size_t K), const char *name,
+                            struct error *e)
+{
+    return matrix_filter_open(s, h, matrices, eigen_size, e) ||
+                   join_declare_merged_model(h, name, 1, SIZE_MAX, e)
+               ? -1
+               : 0;
+}
+
+bool matrix_filter_has_direction_each(const struct tensor *t)
+{
+    return t->n_vectors <= t->shape[0] && t->n_vectors <= t->shape[1];
+}
+
 int matrix_filter_begin(struct job *job)
 {
     const struct tensor *t = job->in;
@@ -50,6 +70,13 @@ int matrix_filter_begin(struct job *job)
         f->x[k] = mem_alloc_aligned(tensor_elements(t) * sizeof **f->x);
     job->work_size = f->n_vectors * job->block_elements * sizeof **f->x;
     return PLAN_OBSERVE;
+}
+
+int matrix_filter_begin_join(struct job *job, bool applies, struct error *e)
+{
+    if (join_use_weights(job, JOIN_NO_WEIGHTS, e))
+        return -1;
+    return applies ? matrix_filter_begin(job) : PLAN_TRANSFORM;
 }
 
 int matrix_filter_end(struct job *job, bool ok, struct error *e)
@@ -86,6 +113,8 @@ int matrix_filter_compute(struct job *job,
                           struct error *e)
 {
     struct matrix_filter *f = job->state;
+    if (!f)
+        return VERDICT_DONE;
     for (size_t k = 0; k < f->n_vectors; k++)
         if (!isfinite(matrix_filter_squared_norm(f, k)))
             return error_set(e,

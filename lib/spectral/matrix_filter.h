@@ -43,14 +43,22 @@ bool matrix_filter_applies(int matrices, const struct tensor *t);
  * matrix that is too large; eigen_size(m, n, K) is the number of its rows. */
 int matrix_filter_open(struct stage *s, const struct header *h, int matrices,
                        size_t (*eigen_size)(size_t m, size_t n, size_t K), struct error *e);
+/* An eigen_size: for the singular vectors of a task vector. */
+size_t matrix_filter_shorter_side(size_t m, size_t n, size_t K);
+/* The same for a join, which also declares its model, `name`. */
+int matrix_filter_open_join(struct stage *s, struct header *h, int matrices,
+                            size_t (*eigen_size)(size_t m, size_t n, size_t K), const char *name,
+                            struct error *e);
 /* For `begin_tensor`, if the method works on the tensor: sets job->state and returns the plan. */
 int matrix_filter_begin(struct job *job);
+/* For that of a join, for any tensor. Weights are errors. */
+int matrix_filter_begin_join(struct job *job, bool applies, struct error *e);
 /* For the descriptor, with SCOPE_TENSOR. */
 int matrix_filter_observe(const struct job *job, const struct block *b, void *work,
                           struct error *e);
 int matrix_filter_accumulate(struct job *job, const struct block *b, void *work, struct error *e);
 int matrix_filter_end(struct job *job, bool ok, struct error *e);
-/* For `end_round`, with a job->state: runs the method, which replaces x[0], x[1], ... by its
+/* For `end_round`: runs the method if there is a job->state. It replaces x[0], x[1], ... by its
  * result. Returns the verdict, or -1 with an error that names the tensor. */
 int matrix_filter_compute(struct job *job,
                           int (*method)(struct matrix_filter *, const void *options,
@@ -61,6 +69,9 @@ void matrix_filter_copy_result(const struct matrix_filter *f, struct block *b, s
 
 /* For `transform` of a join: the result or, for other tensors, the mean; one vector remains. */
 int matrix_filter_transform_join(const struct job *job, struct block *b, struct error *e);
+
+/* Is the number of vectors at most the shorter side, so that each can keep a direction? */
+bool matrix_filter_has_direction_each(const struct tensor *t);
 
 /* For `tensor_memory`: the vectors, and as many doubles. */
 uint64_t matrix_filter_memory(const struct tensor *t, double doubles);
