@@ -17,12 +17,6 @@ static bool is_listed(const char *list, size_t size, const char *name)
     return false;
 }
 
-int made_files_foreign_error(const struct parts_folder *f, const char *name, struct error *e)
-{
-    return error_set(e, "%s/model contains %s, which no merge has written; move it elsewhere",
-                     f->name, name);
-}
-
 int made_files_add(const struct parts_folder *f, const char *name, struct error *e)
 {
     char *list;
@@ -32,7 +26,7 @@ int made_files_add(const struct parts_folder *f, const char *name, struct error 
         return -1;
     bool listed = is_listed(list, size, name);
     int failed = !listed && faccessat(f->model, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0
-                     ? made_files_foreign_error(f, name, e)
+                     ? parts_folder_foreign_error(f, "/model", name, e)
                      : 0;
     if (!listed && !failed) {
         bytes_append(&all, list, list ? size : 0);
@@ -65,7 +59,7 @@ static int remove_file(const struct parts_folder *f, const char *list, size_t si
                        const char *name, struct error *e)
 {
     if (!was_made_here(list, size, name) || !fs_is_own_file(f->model, name, f->owner))
-        return made_files_foreign_error(f, name, e);
+        return parts_folder_foreign_error(f, "/model", name, e);
     return unlinkat(f->model, name, 0) ? parts_folder_write_error(f, name, e) : 0;
 }
 

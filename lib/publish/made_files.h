@@ -14,7 +14,4 @@ int made_files_remove_others(const struct parts_folder *f,
                              bool (*belongs)(const void *checkpoint, const char *name),
                              const void *checkpoint, struct error *e);
 
-/* "FOLDER/model contains NAME, which no merge has written; move it elsewhere"; returns -1. */
-int made_files_foreign_error(const struct parts_folder *f, const char *name, struct error *e);
-
 #endif

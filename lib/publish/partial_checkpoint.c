@@ -317,7 +317,7 @@ static int check_shard_may_be_replaced(const struct partial_checkpoint *p, size_
     const char *name = p->layout->shards[shard].name;
     return faccessat(p->folder.model, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 &&
                    !shard_is_recorded(p, name)
-               ? made_files_foreign_error(&p->folder, name, e)
+               ? parts_folder_foreign_error(&p->folder, "/model", name, e)
                : 0;
 }
 

@@ -66,10 +66,11 @@ static void remove_abandoned_temporary_files(const struct parts_folder *f)
         closedir(dir);
 }
 
-int parts_folder_foreign_error(const struct parts_folder *f, const char *name, struct error *e)
+int parts_folder_foreign_error(const struct parts_folder *f, const char *subfolder,
+                               const char *name, struct error *e)
 {
-    return error_set(e, "%s contains %s, which no merge has written; move it elsewhere", f->name,
-                     name);
+    return error_set(e, "%s%s contains %s, which no merge has written; move it elsewhere", f->name,
+                     subfolder, name);
 }
 
 /* The first entry of the folder in alphabetical order, for the caller to free; NULL: it is empty.
@@ -101,7 +102,7 @@ static int open_lock(struct parts_folder *f, bool create, struct error *e)
         f->lock = openat(f->folder, LOCK, flags | (create && !first ? O_CREAT : 0), 0666);
     int reason = errno, failed = 0;
     if (f->lock < 0)
-        failed = first ? parts_folder_foreign_error(f, first, e)
+        failed = first ? parts_folder_foreign_error(f, "", first, e)
                  : reason != ENOENT
                      ? error_set(e, "cannot write " LOCK " in %s: %s", f->name, strerror(reason))
                      : error_set(e, "%s has no parts: %s is empty", f->target.path, f->name);
@@ -114,7 +115,7 @@ static int lock_folder(struct parts_folder *f, bool shared, struct error *e)
 {
     struct stat st;
     if (fstat(f->lock, &st) || !S_ISREG(st.st_mode) || st.st_size > 0)
-        return parts_folder_foreign_error(f, LOCK, e);
+        return parts_folder_foreign_error(f, "", LOCK, e);
     if (flock(f->lock, (shared ? LOCK_SH : LOCK_EX) | LOCK_NB) == 0 || errno != EWOULDBLOCK)
         return 0;
     return error_set(e, "another process is %s %s", shared ? "publishing" : "still working on",

@@ -40,8 +40,10 @@ void parts_folder_close(struct parts_folder *f);
 int parts_folder_write_error(const struct parts_folder *f, const char *name, struct error *e);
 /* The same for "cannot read". */
 int parts_folder_read_error(const struct parts_folder *f, const char *name, struct error *e);
-/* "FOLDER contains NAME, which no merge has written; move it elsewhere"; returns -1. */
-int parts_folder_foreign_error(const struct parts_folder *f, const char *name, struct error *e);
+/* "FOLDER contains NAME, which no merge has written; move it elsewhere", for the folder itself ("")
+ * or a sub-folder ("/model"); returns -1. */
+int parts_folder_foreign_error(const struct parts_folder *f, const char *subfolder,
+                               const char *name, struct error *e);
 /* Reads a file of the folder; *bytes is NULL if there is none, and otherwise the caller's to free.
  */
 int parts_folder_read_file(const struct parts_folder *f, const char *name, char **bytes,

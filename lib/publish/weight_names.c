@@ -43,9 +43,3 @@ bool weight_names_is_shard(const char *name)
     return rest &&
            (strcmp(rest, ENDING) == 0 || glob_pattern_matches("-????\?-of-????\?" ENDING, rest));
 }
-
-bool weight_names_is_index(const char *name)
-{
-    const char *rest = skip_stem(name);
-    return rest && strcmp(rest, ENDING ".index.json") == 0;
-}

@@ -17,8 +17,7 @@ const char *weight_names_find_stem(const char *text);
 /* In the arena. */
 const char *weight_names_of_shard(const char *stem, size_t i, size_t n, struct arena *a);
 const char *weight_names_of_index(const char *stem, struct arena *a);
-/* Is it the name of a shard, or of an index? */
+/* Is it the name of a shard? */
 bool weight_names_is_shard(const char *name);
-bool weight_names_is_index(const char *name);
 
 #endif

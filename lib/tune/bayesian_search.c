@@ -44,7 +44,8 @@ static double clamp(double x)
 
 /* ---- the first points ------------------------------------------------------------------------ */
 
-size_t bayesian_search_first_points(size_t d)
+/* The number of points of the Latin hypercube. */
+static size_t count_first_points(size_t d)
 {
     return 2 * (d + 1);
 }
@@ -53,7 +54,7 @@ size_t bayesian_search_first_points(size_t d)
  * has one point. */
 static void compute_hypercube_point(const struct bayesian_search *s, size_t index, double *x)
 {
-    size_t n = bayesian_search_first_points(s->d);
+    size_t n = count_first_points(s->d);
     size_t *order = mem_alloc(n, sizeof *order);
     struct draws r = {.seed = s->seed};
     for (size_t i = 0; i < s->d; i++) {
@@ -114,7 +115,7 @@ struct maximization {
  * So they keep a distance, which shrinks while the search converges. */
 static double compute_spacing(size_t d, size_t n)
 {
-    double later = (double)n - (double)bayesian_search_first_points(d);
+    double later = (double)n - (double)count_first_points(d);
     return FIRST_SPACING * exp2(-later / SPACING_HALVES_AFTER);
 }
 
@@ -258,7 +259,7 @@ bool bayesian_search_propose(const struct bayesian_search *s, size_t n, const do
                              const double *y, double *next)
 {
     bool is_new = true;
-    if (n < bayesian_search_first_points(s->d)) {
+    if (n < count_first_points(s->d)) {
         compute_hypercube_point(s, n, next);
         s->round(s->context, next);
         for (size_t i = 0; i < n && is_new; i++)

@@ -26,8 +26,6 @@ struct bayesian_search {
     void *context;
 };
 
-/* The number of points of the Latin hypercube. */
-size_t bayesian_search_first_points(size_t d);
 /* Writes the next point to `next` (d), after n evaluations at the points x (n, d) with values y
  * (n), which are finite. False if no other point was found: all have been evaluated. */
 bool bayesian_search_propose(const struct bayesian_search *s, size_t n, const double *x,
