@@ -65,10 +65,11 @@ damaged("huge.npz", record.replace(b"(3,), }" + b" " * 20, b"(9999999999,9999999
 damaged("key.npz", record.replace(b"descr", b"dexcr"))
 damaged("eval.npz", record.replace(b"False", b"exit("))
 END
+    cp "$BATS_TEST_DIRNAME/fuzz/found/npz/name-not-utf8" name.npz
     while read -r file sentence; do
         run -1 --separate-stderr unpack "$file.npz"
         # shellcheck disable=SC2154
-        [[ $stderr == "unpack: $file.npz"*"$sentence"* ]] || { echo "$file: $stderr"; return 1; }
+        [[ $stderr == "unpack: "*"$file.npz"*"$sentence"* ]] || { echo "$file: $stderr"; return 1; }
     done <<'END'
 big array w.npy has the big-endian dtype >f4
 object array w.npy contains Python objects
@@ -84,6 +85,7 @@ shape w.npy has a damaged header
 huge w.npy
 key w.npy has a damaged header
 eval w.npy has a damaged header
+name the name of an array is not valid UTF-8
 empty (0 bytes) is not a safetensors file, a GGUF file, an .npz file or a file of torch.save
 END
 }

@@ -22,6 +22,19 @@ three() {
     echo "2.5000 0.0000 0.0000 2.5000" | diff -u - found
 }
 
+# diagonal6 A B C D E F: the rows of a diagonal matrix
+diagonal6() { printf '%s 0 0 0 0 0\n0 %s 0 0 0 0\n0 0 %s 0 0 0\n0 0 0 %s 0 0\n0 0 0 0 %s 0\n0 0 0 0 0 %s\n' "$@"; }
+
+@test "Iso-CTS: the number of own directions is rounded" {
+    # t = round((6 - 3) / 2) = 2. Common: 20 and 10; own: 4 and 3, 6 and 5
+    { printf 'kind task-vectors\nmodel math role=expert\nmodel code role=expert\ntensor w 6x6\nvector math\n'
+      diagonal6 10 1 4 3 0 0
+      echo 'vector code'
+      diagonal6 10 9 0 0 6 5; } | from-text | numbers iso-merge --common 0.5 >found
+    awk 'BEGIN { for (i = 0; i < 36; i++) printf "%.4f%s", i % 7 ? 0 : 8, i < 35 ? " " : "\n" }' |
+        diff -u - found
+}
+
 # bats test_tags=products
 @test "Iso-CTS: t = 1 direction for each expert, the others are common" {
     # c = 0: s = 4 of math, 3 of code
