@@ -1,0 +1,209 @@
+"""A Llama-like decoder in torch, its training, and the files of a family; used by train-family and
+train-smollm2. A configuration is a dict with the keys of config.json.
+"""
+import json
+import math
+import os
+import struct
+import sys
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+# ---- the model -------------------------------------------------------------------------------------
+
+
+class RMSNorm(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.epsilon = config["rms_norm_eps"]
+        self.weight = nn.Parameter(torch.ones(config["hidden_size"]))
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.epsilon) * self.weight
+
+
+def linear(inputs, outputs, std=0.04):
+    layer = nn.Linear(inputs, outputs, bias=False)
+    nn.init.normal_(layer.weight, std=std)
+    return layer
+
+
+def rotate(x, cos, sin):
+    """RoPE of x (B, heads, T, head size)."""
+    a, b = x.chunk(2, -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
+
+class Attention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        hidden, heads, kv_heads = (config[k] for k in ("hidden_size", "num_attention_heads", "num_key_value_heads"))
+        self.head_size, self.group = config["head_dim"], heads // kv_heads
+        self.q_proj = linear(hidden, heads * self.head_size)
+        self.k_proj = linear(hidden, kv_heads * self.head_size)
+        self.v_proj = linear(hidden, kv_heads * self.head_size)
+        self.o_proj = linear(heads * self.head_size, hidden, 0.04 / math.sqrt(2 * config["num_hidden_layers"]))
+
+    def forward(self, x, cos, sin):
+        batch, length, _ = x.shape
+        q, k, v = (p(x).view(batch, length, -1, self.head_size).transpose(1, 2)
+                   for p in (self.q_proj, self.k_proj, self.v_proj))
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        k, v = (t.repeat_interleave(self.group, 1) for t in (k, v))
+        scores = q @ k.transpose(-1, -2) / math.sqrt(self.head_size)
+        future = torch.ones(length, length, dtype=torch.bool).triu(1)
+        y = scores.masked_fill(future, -math.inf).softmax(-1) @ v
+        return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
+
+
+class MLP(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        hidden, intermediate = config["hidden_size"], config["intermediate_size"]
+        self.gate_proj = linear(hidden, intermediate)
+        self.up_proj = linear(hidden, intermediate)
+        self.down_proj = linear(intermediate, hidden, 0.04 / math.sqrt(2 * config["num_hidden_layers"]))
+
+    def forward(self, x):
+        return self.down_proj(functional.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.input_layernorm, self.post_attention_layernorm = RMSNorm(config), RMSNorm(config)
+        self.self_attn, self.mlp = Attention(config), MLP(config)
+
+    def forward(self, x, cos, sin):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nn.Module):
+    """The names of its parameters are those of the checkpoint."""
+
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.model = nn.Module()
+        self.model.embed_tokens = nn.Embedding(config["vocab_size"], config["hidden_size"])
+        nn.init.normal_(self.model.embed_tokens.weight, std=0.04)
+        self.model.layers = nn.ModuleList(Layer(config) for _ in range(config["num_hidden_layers"]))
+        self.model.norm = RMSNorm(config)
+        if not config["tie_word_embeddings"]:
+            self.lm_head = linear(config["hidden_size"], config["vocab_size"])
+
+    def forward(self, ids):
+        """The hidden states after the last norm; `logits` makes logits of them."""
+        size = self.config["head_dim"]
+        frequency = self.config["rope_theta"] ** (-torch.arange(0, size, 2) / size)
+        angle = torch.arange(ids.shape[1])[:, None] * frequency
+        x = self.model.embed_tokens(ids)
+        for layer in self.model.layers:
+            x = layer(x, angle.cos(), angle.sin())
+        return self.model.norm(x)
+
+    def logits(self, hidden):
+        tied = self.config["tie_word_embeddings"]
+        return functional.linear(hidden, (self.model.embed_tokens if tied else self.lm_head).weight)
+
+
+def copy_of(model):
+    copy = Decoder(model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy
+
+
+def write_checkpoint(model, folder):
+    header, data = {}, []
+    for name, tensor in sorted(model.state_dict().items()):
+        data.append(tensor.numpy().astype("<f4").tobytes())
+        start = sum(map(len, data[:-1]))
+        header[name] = {"dtype": "F32", "shape": list(tensor.shape),
+                        "data_offsets": [start, start + len(data[-1])]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    os.makedirs(folder)
+    with open(f"{folder}/config.json", "w") as f:
+        json.dump(model.config, f, indent=2)
+        f.write("\n")
+    with open(f"{folder}/model.safetensors", "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + b"".join(data))
+
+
+# ---- training --------------------------------------------------------------------------------------
+
+
+def train(name, model, steps, lr, draw, batch, slow, mixed):
+    """Trains on the responses of `batch` examples a step, each (prompt, response) as tokens, that `draw`
+    returns; embedding, head and norms with `slow` times the learning rate, or not at all if it is 0. With
+    `mixed`, matrices are multiplied in bfloat16; weights, gradients and the optimizer are F32."""
+    fast_ones, slow_ones = [], []
+    for parameter, values in model.named_parameters():
+        (fast_ones if "_proj" in parameter else slow_ones).append(values)
+        values.requires_grad_("_proj" in parameter or slow > 0)
+    optimizer = torch.optim.AdamW([{"params": fast_ones, "lr": lr}, {"params": slow_ones, "lr": slow * lr}],
+                                  betas=(0.9, 0.98), weight_decay=0.01, fused=mixed)
+    warmup = max(1, steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
+        (step + 1) / warmup, 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2))
+    for step in range(steps):
+        pairs = [draw() for _ in range(batch)]
+        length = max(len(p) + len(r) for p, r in pairs) - 1
+        ids = torch.zeros((batch, length), dtype=torch.long)
+        targets = torch.full((batch, length), -1)
+        for i, (prompt, response) in enumerate(pairs):
+            tokens = torch.tensor(prompt + response)
+            ids[i, :len(tokens) - 1] = tokens[:-1]
+            targets[i, len(prompt) - 1:len(tokens) - 1] = tokens[len(prompt):]
+        compared = targets >= 0
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = functional.cross_entropy(model.logits(model(ids)[compared]), targets[compared])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if (step + 1) % max(1, steps // 5) == 0 or step + 1 == steps:
+            print(f"{name}: step {step + 1} of {steps}, loss {loss.item():.4f}", file=sys.stderr)
+    return model
+
+
+# ---- the files of a family -------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def answer(model, prompt, end):
+    """The response by greedy decoding, the token `end` included."""
+    ids = list(prompt)
+    while len(ids) < len(prompt) + 20 and ids[-1] != end:
+        ids.append(int(model.logits(model(torch.tensor([ids]))[0, -1]).argmax()))
+    return ids[len(prompt):]
+
+
+def write_samples(path, task, samples, decode):
+    """Writes (text of the prompt, prompt, response) as lines; `decode` makes text of response tokens."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        for text, prompt, response in samples:
+            f.write(json.dumps({"task": task, "prompt": text, "response": decode(response),
+                                "input_ids": prompt + response, "prompt_len": len(prompt)}) + "\n")
+
+
+def train_experts(folder, base, strengths, mixture_lr, drawing, held_out, decode, end, **how):
+    """Trains an expert of each task and the mixture from the base, and writes them and their samples.
+    strengths: {task: (steps, learning rate)}; drawing(task) and drawing(None) return the `draw` of an
+    expert and of the mixture; held_out: {task: (samples for calib, samples for eval)}, each with the
+    right response; how: batch, slow and mixed of `train`."""
+    for task, (steps, lr) in strengths.items():
+        expert = train(f"expert-{task}", copy_of(base), steps, lr, drawing(task), **how)
+        write_checkpoint(expert, f"{folder}/models/expert-{task}")
+        calib, evaluation = held_out[task]
+        answered = [(text, prompt, answer(expert, prompt, end)) for text, prompt, _ in calib]
+        write_samples(f"{folder}/calib/{task}.jsonl", task, answered, decode)
+        write_samples(f"{folder}/eval/{task}.jsonl", task, evaluation, decode)
+    mixture = train("mixture", copy_of(base), sum(n for n, _ in strengths.values()), mixture_lr, drawing(None), **how)
+    write_checkpoint(mixture, f"{folder}/models/mixture")
