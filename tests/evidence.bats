@@ -40,6 +40,9 @@ setup() {
     BUILD=build share/evidence/run --results r "$DEMO" >out
     [ "$(cut -f 10 r | sort -u | grep -c .)" = 2 ]
     grep -q '^demo	swept	labels	mean	.*	1 0.4	' r
+    BUILD=build share/evidence/run --results few --sweep-prompts 20 --sweep-step 2 "$DEMO" >out
+    grep -q '^demo	swept	labels	mean	.*	600	.*	0.5 0.4 (2 merges, 20 prompts)	' few
+    ! share/evidence/run --results none --sweep-prompts 0 "$DEMO" 2>out
 }
 
 @test "a method that fails is named, and the others run" {
