@@ -64,11 +64,12 @@ struct vision_arch {
 };
 
 struct arch {
-    const char *architecture; /* "mistral", "llama", "qwen2", "qwen2_vl", "internvl" */
+    const char *architecture; /* "mistral", "llama", "qwen2", "qwen3", "qwen2_vl", "internvl" */
     size_t layers, hidden, intermediate, heads, kv_heads, head_dim, vocab;
     size_t max_positions; /* tokens of the longest sequence */
     float eps;            /* of RMSNorm */
     bool qkv_bias, o_bias, mlp_bias;
+    bool qk_norm;            /* RMSNorm of each head's query and key, before RoPE */
     bool tied_embeddings;    /* without an LM head in the file, the embedding is used */
     size_t *sliding_windows; /* [layer]: positions that a token attends to, its own included;
                                 0: all up to its own */

@@ -21,6 +21,7 @@ static const struct model_class model_classes[] = {
     {"MistralForCausalLM", "mistral", "mistral", DECODER_MISTRAL, VISION_NONE, false},
     {"LlamaForCausalLM", "llama", "llama", DECODER_LLAMA, VISION_NONE, false},
     {"Qwen2ForCausalLM", "qwen2", "qwen2", DECODER_QWEN2, VISION_NONE, false},
+    {"Qwen3ForCausalLM", "qwen3", "qwen3", DECODER_QWEN3, VISION_NONE, false},
     {"Qwen2VLForConditionalGeneration", "qwen2_vl", "qwen2_vl", DECODER_QWEN2VL, VISION_QWEN2VL,
      false},
     {"InternVLChatModel", "internvl_chat", "internvl", DECODER_NESTED, VISION_INTERNVL, false},

@@ -9,16 +9,18 @@
 struct decoder_defaults {
     size_t vocab, hidden, intermediate, layers, heads;
     size_t kv_heads; /* 0: as many as heads */
+    size_t head_dim; /* 0: hidden / heads */
     size_t positions;
     size_t max_window_layers; /* the layers below have no sliding window */
     double eps, theta;
 };
 
 static const struct decoder_defaults all_defaults[] = {
-    [DECODER_MISTRAL] = {32000, 4096, 14336, 32, 32, 8, 131072, 0, 1e-6, 1e4},
-    [DECODER_LLAMA] = {32000, 4096, 11008, 32, 32, 0, 2048, 0, 1e-6, 1e4},
-    [DECODER_QWEN2] = {151936, 4096, 22016, 32, 32, 32, 32768, 28, 1e-6, 1e4},
-    [DECODER_QWEN2VL] = {152064, 8192, 29568, 80, 64, 8, 32768, 80, 1e-5, 1e6},
+    [DECODER_MISTRAL] = {32000, 4096, 14336, 32, 32, 8, 0, 131072, 0, 1e-6, 1e4},
+    [DECODER_LLAMA] = {32000, 4096, 11008, 32, 32, 0, 0, 2048, 0, 1e-6, 1e4},
+    [DECODER_QWEN2] = {151936, 4096, 22016, 32, 32, 32, 0, 32768, 28, 1e-6, 1e4},
+    [DECODER_QWEN3] = {151936, 4096, 22016, 32, 32, 32, 128, 32768, 28, 1e-6, 1e4},
+    [DECODER_QWEN2VL] = {152064, 8192, 29568, 80, 64, 8, 0, 32768, 80, 1e-5, 1e6},
 };
 
 /* A decoder's config that is being read. */
@@ -66,15 +68,16 @@ static int read_kv_heads(struct arch *a, const struct decoder_config *c, struct 
                            c->object->file, a->heads, a->kv_heads);
 }
 
-/* hidden / heads, unless the config has head_dim, which Qwen2-VL ignores. */
+/* hidden / heads or the class's default, unless the config has head_dim, which Qwen2-VL ignores. */
 static int read_head_dim(struct arch *a, const struct decoder_config *c, struct error *e)
 {
     const char *file = c->object->file;
-    a->head_dim = a->hidden / a->heads;
+    size_t missing = c->defaults->head_dim;
+    a->head_dim = missing ? missing : a->hidden / a->heads;
     if (c->kind != DECODER_QWEN2VL && config_json_value(c->object, "head_dim")) {
         if (config_json_read_size(c->object, "head_dim", 1 << 16, 1, &a->head_dim, e))
             return -1;
-    } else if (a->hidden % a->heads) {
+    } else if (!missing && a->hidden % a->heads) {
         return error_set(e, "%s: hidden_size %zu is not a multiple of num_attention_heads %zu",
                          file, a->hidden, a->heads);
     }
@@ -96,15 +99,18 @@ static int check_mlp_activation(const struct decoder_config *c, struct error *e)
 
 /* ---- biases ---------------------------------------------------------------------------------- */
 
-/* q, k and v have biases in every Qwen2 and in no Mistral, regardless of the config. */
+/* q, k and v have biases in every Qwen2 and in no Mistral, regardless of the config; in Qwen3,
+ * which has q and k norms, and in Llama attention_bias decides. */
 static int read_biases(struct arch *a, const struct decoder_config *c, struct error *e)
 {
-    bool llama = c->kind == DECODER_LLAMA, attention, mlp;
+    bool llama = c->kind == DECODER_LLAMA, qwen3 = c->kind == DECODER_QWEN3, attention, mlp;
     if (config_json_read_flag(c->object, "attention_bias", false, &attention, e) ||
         config_json_read_flag(c->object, "mlp_bias", false, &mlp, e))
         return -1;
-    a->qkv_bias = c->kind == DECODER_QWEN2 || c->kind == DECODER_QWEN2VL || (llama && attention);
-    a->o_bias = llama && attention;
+    a->qkv_bias =
+        c->kind == DECODER_QWEN2 || c->kind == DECODER_QWEN2VL || ((llama || qwen3) && attention);
+    a->o_bias = (llama || qwen3) && attention;
+    a->qk_norm = qwen3;
     a->mlp_bias = llama && mlp;
     const json_t *tensor_parallel = config_json_value(c->object, "pretraining_tp");
     return llama && tensor_parallel && json_integer_value(tensor_parallel) != 1

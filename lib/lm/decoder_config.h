@@ -10,6 +10,7 @@ enum decoder_kind {
     DECODER_MISTRAL,
     DECODER_LLAMA,
     DECODER_QWEN2,
+    DECODER_QWEN3,
     DECODER_QWEN2VL,
     DECODER_NESTED /* no decoder: a nested config names one of the others */
 };

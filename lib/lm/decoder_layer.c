@@ -7,6 +7,8 @@
 #include "rope.h"
 #include "swiglu.h"
 
+#include <string.h>
+
 /* The attention of the layer, over q, k and v in the workspace. */
 static struct attention attention_arguments(const struct decoder_layer *l)
 {
@@ -34,9 +36,14 @@ static void attention_sublayer_forward(const struct decoder_layer *l, const floa
     size_t N = token_batch_tokens(l->batch), d = a->hidden;
     size_t D = a->head_dim, H = a->heads, G = a->kv_heads;
     rmsnorm_forward(x, W[WEIGHT_INPUT_NORM], a->eps, N, d, w->x_norm, w->x_r);
-    linear_forward(w->x_norm, W[WEIGHT_Q], W[WEIGHT_Q_BIAS], N, d, H * D, s->q);
-    linear_forward(w->x_norm, W[WEIGHT_K], W[WEIGHT_K_BIAS], N, d, G * D, s->k);
+    float *q = a->qk_norm ? s->q_proj : s->q, *k = a->qk_norm ? s->k_proj : s->k;
+    linear_forward(w->x_norm, W[WEIGHT_Q], W[WEIGHT_Q_BIAS], N, d, H * D, q);
+    linear_forward(w->x_norm, W[WEIGHT_K], W[WEIGHT_K_BIAS], N, d, G * D, k);
     linear_forward(w->x_norm, W[WEIGHT_V], W[WEIGHT_V_BIAS], N, d, G * D, s->v);
+    if (a->qk_norm) {
+        rmsnorm_forward(q, W[WEIGHT_Q_NORM], a->eps, N * H, D, s->q, s->q_r);
+        rmsnorm_forward(k, W[WEIGHT_K_NORM], a->eps, N * G, D, s->k, s->k_r);
+    }
     rope_forward(s->q, l->batch->rope_cos, l->batch->rope_sin, N, H, D);
     rope_forward(s->k, l->batch->rope_cos, l->batch->rope_sin, N, G, D);
     struct attention attention = attention_arguments(l);
@@ -109,7 +116,25 @@ static void mlp_sublayer_backward(const struct decoder_layer *l, const struct gr
     }
 }
 
-/* From dh to dq, dk, dv, the gradients of the projections before RoPE. */
+/* rmsnorm_forward(x, W[norm], y, r) over each of `heads` heads: dy becomes dx. `work` is like dy.
+ */
+static void head_norm_backward(const struct decoder_layer *l, const struct gradient_emitter *m,
+                               enum weight_kind norm, size_t heads, const float *x, const float *r,
+                               float *dy, float *work)
+{
+    size_t D = l->arch->head_dim, rows = m->tokens * heads;
+    struct gradient_emitter of_heads = *m;
+    of_heads.tokens = rows;
+    memset(work, 0, rows * D * sizeof *work);
+    rmsnorm_backward(dy, x, l->weights->at[norm], r, rows, D, work);
+    if (gradient_emitter_wants(m, norm)) {
+        rmsnorm_backward_gain(dy, x, r, rows, D, dy);
+        gradient_emitter_send(&of_heads, norm, dy, NULL);
+    }
+    memcpy(dy, work, rows * D * sizeof *dy);
+}
+
+/* From dh to dq, dk, dv, the gradients of the projections before norm and RoPE. */
 static void attention_sublayer_backward(const struct decoder_layer *l,
                                         const struct gradient_emitter *m, const float *dh)
 {
@@ -128,6 +153,10 @@ static void attention_sublayer_backward(const struct decoder_layer *l,
     /* rope_forward(q), rope_forward(k) */
     rope_backward(w->dq, b->rope_cos, b->rope_sin, N, H, D);
     rope_backward(w->dk, b->rope_cos, b->rope_sin, N, G, D);
+    if (a->qk_norm) {
+        head_norm_backward(l, m, WEIGHT_Q_NORM, H, s->q_proj, s->q_r, w->dq, w->d_o);
+        head_norm_backward(l, m, WEIGHT_K_NORM, G, s->k_proj, s->k_r, w->dk, w->d_o);
+    }
     /* linear_forward(x_norm, W[Q], b[Q], q), the same with K and V */
     gradient_emitter_send_linear(m, WEIGHT_Q, WEIGHT_Q_BIAS, w->dq, w->x_norm);
     gradient_emitter_send_linear(m, WEIGHT_K, WEIGHT_K_BIAS, w->dk, w->x_norm);

@@ -35,9 +35,19 @@ static size_t assign_saved_activation_pointers(const struct arch *a, size_t N, s
                                                float *memory, struct saved_activations *s)
 {
     size_t q = a->heads * a->head_dim, kv = a->kv_heads * a->head_dim, f = a->intermediate;
-    const struct array arrays[] = {
-        {&s->q, q},         {&s->k, kv}, {&s->v, kv}, {&s->o, q}, {&s->log_sums, a->heads},
-        {&s->h, a->hidden}, {&s->g, f},  {&s->u, f}};
+    size_t normed = a->qk_norm; /* 0: without q and k norms their arrays are empty */
+    const struct array arrays[] = {{&s->q, q},
+                                   {&s->k, kv},
+                                   {&s->v, kv},
+                                   {&s->o, q},
+                                   {&s->log_sums, a->heads},
+                                   {&s->h, a->hidden},
+                                   {&s->g, f},
+                                   {&s->u, f},
+                                   {&s->q_proj, normed * q},
+                                   {&s->k_proj, normed * kv},
+                                   {&s->q_r, normed * a->heads},
+                                   {&s->k_r, normed * a->kv_heads}};
     return PLACE_ARRAYS(arrays, N, first, memory);
 }
 

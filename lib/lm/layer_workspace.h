@@ -8,10 +8,12 @@
 
 /* The activations that are expensive to recompute: results of matrix products and of attention. */
 struct saved_activations {
-    float *q, *k, *v;    /* (N, H D), (N, G D), (N, G D); q and k after RoPE */
-    float *o, *log_sums; /* (N, H D), (N, H): of attention */
-    float *h;            /* (N, d): the residual stream between attention and MLP */
-    float *g, *u;        /* (N, f): gate and up projection */
+    float *q, *k, *v;       /* (N, H D), (N, G D), (N, G D); q and k after RoPE */
+    float *q_proj, *k_proj; /* with q and k norms: (N, H D), (N, G D), before them ... */
+    float *q_r, *k_r;       /* ... and (N, H), (N, G): r of RMSNorm */
+    float *o, *log_sums;    /* (N, H D), (N, H): of attention */
+    float *h;               /* (N, d): the residual stream between attention and MLP */
+    float *g, *u;           /* (N, f): gate and up projection */
 };
 
 /* Floats of memory for the saved activations of N tokens. */

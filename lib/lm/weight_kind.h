@@ -27,6 +27,8 @@ enum weight_kind {
     WEIGHT_GATE_BIAS,
     WEIGHT_UP_BIAS,
     WEIGHT_DOWN_BIAS,
+    WEIGHT_Q_NORM, /* of each head's query, (D) */
+    WEIGHT_K_NORM,
     WEIGHT_DECODER_LAYER_END,
 
     WEIGHT_EMBEDDING = WEIGHT_DECODER_LAYER_END, /* (V, d) */

@@ -1,4 +1,5 @@
-/* The folder of golden data: $GOLDEN, or tests/golden of the repository with the build. */
+/* The folder of golden data: $GOLDEN, or tests/golden of the repository with the build, which is
+ * also the folder of data that is only there. */
 #ifndef GOLDEN_H
 #define GOLDEN_H
 
@@ -6,16 +7,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static char golden[4096];
+static char golden[4096], repository_golden[4096];
 
 /* `program`: argv[0], which is ROOT/BUILD/unit/NAME. */
 static inline void golden_find(const char *program)
 {
-    if (getenv("GOLDEN"))
-        snprintf(golden, sizeof golden, "%s", getenv("GOLDEN"));
-    else
-        snprintf(golden, sizeof golden, "%.*s/../../tests/golden",
-                 (int)(strrchr(program, '/') - program), program);
+    snprintf(repository_golden, sizeof repository_golden, "%.*s/../../tests/golden",
+             (int)(strrchr(program, '/') - program), program);
+    snprintf(golden, sizeof golden, "%s", getenv("GOLDEN") ? getenv("GOLDEN") : repository_golden);
 }
 
 /* The path of a file in a folder, valid until the next call. */

@@ -396,6 +396,8 @@ static void check_coefficients(void)
     }
     CHECK(found.gl_pathc > 0);
     globfree(&found);
+    snprintf(pattern, sizeof pattern, "%s/qwen3/gradient", repository_golden);
+    check_case(pattern);
 }
 
 int main(int argc, char **argv)
