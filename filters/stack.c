@@ -1,18 +1,20 @@
-/* stack: concatenate layer ranges
+/* stack: concatenate layer ranges, or streams of different tensors
  *
  *     stack <(unpack math[0:2]) <(unpack --first-layer 2 chat[1:3]) | pack --like math stacked/
  *     stack <(tv-extract base[0:2] math[0:2] | trim --density 0.4 | combine | add-base base[0:2]) \
  *         <(unpack --first-layer 2 chat[1:3]) | ...          a different method for each range
+ *     stack --disjoint <(unpack math | pick --drop '*mlp*') <(unpack code | pick '*mlp*') | ...
  *
  * The result has the layers of all streams; the layers of a stream follow those of the stream
  * before it. Tensors outside the layers are in every stream: embeddings (names with "embed", wte or
  * wpe) and other stacks of layers (a vision tower) are taken from the first stream, all others from
- * the last.
- * "-" is standard input.
+ * the last. With --disjoint the result has all tensors of all streams, in that order; no two
+ * streams may have a tensor in common. "-" is standard input.
  */
 #include "filter.h"
-#include "tensor_name.h"
 #include "layer_slice.h"
+#include "name_index.h"
+#include "tensor_name.h"
 #include "stream_inputs.h"
 
 #include <stdlib.h>
@@ -20,12 +22,15 @@
 
 struct options {
     const char *stack;
+    bool disjoint;
 };
 
 static const struct option_row rows[] = {
     {"stack", OPTION_STRING, offsetof(struct options, stack), "PREFIX",
      .help = "concatenate the layers whose names begin with PREFIX (default: the stack of layers "
              "whose numbers are consecutive across the streams)"},
+    {"disjoint", OPTION_FLAG, offsetof(struct options, disjoint),
+     .help = "take all tensors of all streams, which have none in common"},
     {0}};
 
 /* The input tensor of a tensor of the result. */
@@ -41,7 +46,7 @@ struct prefix {
 
 struct stack {
     struct stream_inputs streams;
-    struct prefix prefix;   /* of the stack whose layers are concatenated */
+    struct prefix prefix;   /* of the stack whose layers are concatenated; no name: --disjoint */
     struct origin *origins; /* [tensor] */
 };
 
@@ -109,7 +114,8 @@ static int find_layer_stack_prefix(struct stack *st, const char *wanted, struct 
 /* True if this tensor is taken from input i. */
 static bool is_taken_from_input(const struct stack *st, size_t i, const char *name)
 {
-    return layer_slice_contributes_tensor(name, st->prefix.name, st->prefix.length, i == 0,
+    return !st->prefix.name ||
+           layer_slice_contributes_tensor(name, st->prefix.name, st->prefix.length, i == 0,
                                           i == st->streams.n - 1);
 }
 
@@ -136,12 +142,38 @@ static void renumber_layers(const struct stack *st, struct header *h)
     }
 }
 
+/* --disjoint */
+static int check_no_common_tensors(const struct stack *st, const struct header *h, struct error *e)
+{
+    const struct stream_input *inputs = st->streams.inputs;
+    struct arena a = {0};
+    struct name_index names = {0};
+    int failed = 0;
+    for (size_t t = 0; t < h->n_tensors && !failed; t++) {
+        size_t same = name_index_add(&names, h->tensors[t].name, t, &a);
+        if (same != t)
+            failed =
+                error_set(e, "%s and %s both have tensor %s", inputs[st->origins[same].input].path,
+                          inputs[st->origins[t].input].path, h->tensors[t].name);
+    }
+    arena_free(&a);
+    return failed;
+}
+
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return o->disjoint && o->stack ? error_set(e, "only one of --stack and --disjoint can be given")
+                                   : 0;
+}
+
 static int open_stack(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct stack *st = s->data = mem_alloc(1, sizeof *st);
     const struct stream_inputs *all = &st->streams;
-    if (stream_inputs_open(&st->streams, s, h, true, e) || find_layer_stack_prefix(st, o->stack, e))
+    if (stream_inputs_open(&st->streams, s, h, true, e) ||
+        (!o->disjoint && find_layer_stack_prefix(st, o->stack, e)))
         return -1;
     h->tensors = arena_alloc(&h->arena, count_tensors_of_all_inputs(all), sizeof *h->tensors);
     st->origins = mem_alloc(count_tensors_of_all_inputs(all), sizeof *st->origins);
@@ -153,6 +185,8 @@ static int open_stack(struct stage *s, struct header *h, struct error *e)
             h->tensors[h->n_tensors].input_index = h->n_tensors;
             st->origins[h->n_tensors++] = (struct origin){i, t};
         }
+    if (o->disjoint)
+        return check_no_common_tensors(st, h, e);
     renumber_layers(st, h);
     return 0;
 }
@@ -198,10 +232,11 @@ static int close_stack(struct stage *s, bool ok, struct error *e)
 
 const struct filter filter_stack = {
     .name = "stack",
-    .summary = "Concatenate layer ranges",
+    .summary = "Concatenate layer ranges, or streams of different tensors",
     .operands = "STREAM...",
     .notes = "- is standard input. Embeddings and other stacks of layers come from the first "
-             "stream, all other tensors outside the layers from the last.\n\n"
+             "stream, all other tensors outside the layers from the last. --disjoint puts together "
+             "streams that have no tensor in common.\n\n"
              "  stack <(unpack math[0:2]) <(unpack --first-layer 2 chat[1:3]) |\n"
              "      pack --like math stacked/",
     .options_size = sizeof(struct options),
@@ -210,6 +245,7 @@ const struct filter filter_stack = {
     .max_operands = SIZE_MAX,
     .role = ROLE_SOURCE,
     .operands_are_files = true,
+    .check_options = check_options,
     .open = open_stack,
     .begin_tensor = begin_tensor,
     .source.fill_block = fill_block,

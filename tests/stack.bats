@@ -143,6 +143,23 @@ END
     printf 'tensor visual.blocks.%s.w 1 layer=%s/2\n' 2 0 3 1 | diff -u - found
 }
 
+@test "--disjoint puts together streams that have no tensor in common" {
+    stack --disjoint <(pick '/*embed*' '/lm_head*' <a.tvs) <(pick '/model.layers.*' <c.tvs) | tensors >found
+    diff -u - found <<END
+tensor lm_head.weight 1
+vector a
+100
+tensor model.embed_tokens.weight 1
+vector a
+200
+tensor model.layers.3.w 2 layer=0/1
+vector c
+3 1
+END
+    refused_with "a.tvs and c.tvs both have tensor lm_head.weight" stack --disjoint a.tvs c.tvs
+    usage_error stack --disjoint --stack model.layers a.tvs
+}
+
 @test "usage" {
     usage_error stack
     usage_error stack --name x a.tvs
