@@ -41,21 +41,24 @@
 #define ROOM  1024 /* tokens that are in a layer at once */
 
 struct options {
-    struct string_list samples;
+    struct string_list samples, tokens;
     const char *config;
     int only;
     bool gram, fisher;
 };
-enum { ONLY_HIDDEN, ONLY_LOGITS };
+enum { ONLY_HIDDEN, ONLY_LOGITS, ONLY_EMBEDDINGS };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"samples", OPTION_STRINGS, FIELD(samples), "FILE",
      .help = "samples: JSON Lines with input_ids, or a folder of samples with images; may be "
              "repeated",
-     .required = true, .not_in_history = true},
-    {"only", OPTION_CHOICE, FIELD(only), "hidden|logits",
-     .help = "write only hidden states or only logits", .choices = "hidden|logits"},
+     .not_in_history = true},
+    {"tokens", OPTION_STRINGS, FIELD(tokens), "IDS",
+     .help = "a sample given by its token ids, such as 1,17,4; may be repeated"},
+    {"only", OPTION_CHOICE, FIELD(only), "hidden|logits|embeddings",
+     .help = "write only hidden states, only logits, or only the embeddings (hidden.0)",
+     .choices = "hidden|logits|embeddings"},
     {"gram", OPTION_FLAG, FIELD(gram),
      .help = "write the Gram matrix of each linear map's inputs, for regmean"},
     {"fisher", OPTION_FLAG, FIELD(fisher),
@@ -83,10 +86,10 @@ struct run {
     size_t n_outputs;
     struct output *outputs; /* in the manifest's order */
 
-    /* Hidden states first_state .. L of all tokens. */
+    /* Hidden states first_state .. last_state of all tokens. */
     bool computed;
-    size_t first_state;
-    struct spool *states; /* (L + 1 - first_state, N, d) */
+    size_t first_state, last_state;
+    struct spool *states; /* (last_state + 1 - first_state, N, d) */
 
     /* The current block of logits (block_tokens, V), and the hidden states (block_tokens, d) that
      * they are computed from. */
@@ -140,7 +143,9 @@ static int compute_group_states(struct run *r, const struct token_batch *b, size
     struct group g = {r, r->first_token[first_sample], token_batch_tokens(b)};
     const struct state_hook hook = {&g, store_hidden_state_of_group};
     float *x = mem_alloc_aligned(g.tokens * arch_of(r)->hidden * sizeof *x);
-    int failed = lm_forward(r->lm, b, x, &hook, e);
+    int failed = r->last_state > 0 ? lm_forward(r->lm, b, x, &hook, e)
+                                   : lm_forward_embedding(r->lm, b, x, e) ||
+                                         store_hidden_state_of_group(&g, 0, x, e);
     free(x);
     return failed;
 }
@@ -148,7 +153,7 @@ static int compute_group_states(struct run *r, const struct token_batch *b, size
 static int compute_states_of_all_groups(struct run *r, const struct token_batch *b, struct error *e)
 {
     const struct arch *a = arch_of(r);
-    if (spool_reserve(r->states, compute_state_offset(r, a->layers + 1, 0), e))
+    if (spool_reserve(r->states, compute_state_offset(r, r->last_state + 1, 0), e))
         return -1;
     for (size_t s = 0; s < b->samples;) {
         struct token_batch group = token_batch_slice(b, a, s, GROUP);
@@ -261,17 +266,18 @@ static int compare_output_names(const void *a, const void *b)
 static void list_output_tensors(struct run *r, int only, struct arena *arena)
 {
     size_t L = arch_of(r)->layers, n = 0;
+    r->first_state = only == ONLY_LOGITS ? L : 0;
+    r->last_state = only == ONLY_EMBEDDINGS ? 0 : L;
     r->outputs = mem_alloc(r->samples.n * (L + 2), sizeof *r->outputs);
     for (size_t s = 0; s < r->samples.n; s++) {
-        for (size_t l = 0; l <= L && only != ONLY_LOGITS; l++)
+        for (size_t l = 0; l <= r->last_state && only != ONLY_LOGITS; l++)
             r->outputs[n++] =
                 (struct output){arena_printf(arena, "sample%zu.hidden.%zu", s, l), s, (long)l};
-        if (only != ONLY_HIDDEN)
+        if (only < 0 || only == ONLY_LOGITS)
             r->outputs[n++] = (struct output){arena_printf(arena, "sample%zu.logits", s), s, -1};
     }
     qsort(r->outputs, n, sizeof *r->outputs, compare_output_names);
     r->n_outputs = n;
-    r->first_state = only == ONLY_LOGITS ? L : 0;
 }
 
 static void add_output_tensors_to_header(const struct run *r, struct header *h)
@@ -307,6 +313,9 @@ static int read_samples(struct stage *s, struct error *e)
             return -1;
         stage_record_file(s, "samples", r->samples.hash);
     }
+    for (size_t i = 0; i < o->tokens.n; i++)
+        if (samples_add_token_ids(&r->samples, o->tokens.items[i], &required, e))
+            return -1;
     r->first_token = mem_alloc(r->samples.n + 1, sizeof *r->first_token);
     for (size_t i = 0; i < r->samples.n; i++)
         r->first_token[i + 1] = r->first_token[i] + r->samples.samples[i].n;
@@ -316,6 +325,8 @@ static int read_samples(struct stage *s, struct error *e)
 static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
+    if (o->samples.n + o->tokens.n == 0)
+        return error_set(e, "expected --samples or --tokens");
     return o->gram + o->fisher + (o->only >= 0) > 1
                ? error_set(e, "only one of --only, --gram and --fisher can be given")
                : 0;

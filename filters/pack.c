@@ -32,13 +32,14 @@
 
 struct options {
     const char *base, *onto, *like, *tokenizer, *chat_template, *part;
-    int format;
+    int format, moe;
+    uint64_t experts_per_token;
     enum dtype dtype;
     uint64_t shard_size, shards;
     bool force, no_tokenizer, no_fill, resume;
 };
 
-enum { ROW_SHARD_SIZE = 3, ROW_SHARDS };
+enum { ROW_SHARD_SIZE = 3, ROW_SHARDS, ROW_MOE = 13, ROW_EXPERTS_PER_TOKEN };
 enum { FORMAT_SAFETENSORS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
@@ -78,6 +79,12 @@ static const struct option_row rows[] = {
      .not_in_history = true},
     {"chat-template", OPTION_STRING, FIELD(chat_template), "JINJA",
      .help = "set this chat template in the tokenizer files", .not_in_history = true},
+    [ROW_MOE] = {"moe", OPTION_CHOICE, FIELD(moe), "ARCHITECTURE",
+                 .help = "--like: add the keys of a mixture of experts to config.json",
+                 .choices = MOE_CONFIG_CHOICES},
+    [ROW_EXPERTS_PER_TOKEN] = {"experts-per-token", OPTION_COUNT, FIELD(experts_per_token), "N",
+                               .help = "--moe: experts that process a token (default 2)",
+                               .range = {.low = 1, .high = 4096}, .default_value = "2"},
     {"force", OPTION_FLAG, FIELD(force), NULL, .help = "replace OUT if it exists",
      .not_in_history = true},
     {0}};
@@ -87,6 +94,7 @@ struct pack {
     struct base_model *base;   /* task vectors */
     struct model_source *like; /* weights */
     struct checkpoint_contents contents;
+    struct moe_config moe; /* --moe */
     struct used_weights *weights;
     struct checkpoint_tensors tensors; /* of `contents`, written to ... */
     struct checkpoint_output output;   /* ... this */
@@ -184,6 +192,10 @@ static int check_options(const struct stage *s, struct error *e)
                             "a .gguf file, which has the tokenizer of --like or --base");
     if (!writes_gguf(s) && o->dtype == GGUF_ENCODING_Q8_0)
         return error_set(e, "--dtype=q8_0 needs a .gguf file as OUT");
+    if (o->moe >= 0 && (!o->like || writes_single_file(s)))
+        return error_set(e, "--moe is for --like and a folder or archive, which has a config.json");
+    if (o->moe < 0 && s->given[ROW_EXPERTS_PER_TOKEN])
+        return error_set(e, "--experts-per-token is for --moe");
     if ((o->base != NULL) + (o->onto != NULL) + (o->like != NULL) > 1)
         return error_set(e, "only one of --base, --onto and --like can be given");
     return 0;
@@ -395,6 +407,7 @@ static int copy_auxiliary_files(const struct stage *s, struct pack *p, struct er
     const struct options *o = s->options;
     const struct auxiliary_files a = {.source = find_auxiliary_file_source(p),
                                       .result = p->contents.header,
+                                      .moe = o->moe >= 0 ? &p->moe : NULL,
                                       .has_own_head =
                                           checkpoint_contents_has_own_head(&p->contents),
                                       .no_tokenizer = o->no_tokenizer,
@@ -407,13 +420,23 @@ static int copy_auxiliary_files(const struct stage *s, struct pack *p, struct er
     return auxiliary_files_copy(&a, checkpoint_output_write_file, &p->output, e);
 }
 
+/* --moe */
+static int find_experts(const struct stage *s, struct pack *p, const struct header *h,
+                        struct error *e)
+{
+    const struct options *o = s->options;
+    return o->moe < 0 ? 0
+                      : moe_config_find(&p->moe, (enum moe_architecture)o->moe,
+                                        o->experts_per_token, h, e);
+}
+
 static int open_pack(struct stage *s, struct header *h, struct error *e)
 {
     struct pack *p = s->data = mem_alloc(1, sizeof *p);
     signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error like a full disk */
     if (check_stream_kind_and_options(s, h, e) || set_shards_from_part_option(s, e) ||
-        open_base_or_like_model(s, p, h, e) || init_checkpoint_contents(s, p, h, e) ||
-        open_output(s, p, e))
+        find_experts(s, p, h, e) || open_base_or_like_model(s, p, h, e) ||
+        init_checkpoint_contents(s, p, h, e) || open_output(s, p, e))
         return -1;
     count_bytes_to_read_and_write(s, p);
     return checkpoint_output_wants_auxiliary_files(&p->output) ? copy_auxiliary_files(s, p, e) : 0;

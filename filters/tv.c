@@ -3,6 +3,7 @@
  *     tv trim --density 0.2 < in.tvs > out.tvs    a filter; `tv diff` is tv-diff
  *     tv run 'tv-extract base math code | combine | pack --base base merged/'
  *     tv merge config.yml merged/                 a mergekit config (tv from-yaml prints it)
+ *     tv moe config.yml merged/                   a mergekit-moe config
  *     tv verify merged base math code             computes the merge again and compares
  *     tv tune 'PIPELINE with {density:0.1..1}'    chooses numbers by the loss on samples
  *     tv pipeline ties base math code merged      a script of pipelines/
@@ -15,6 +16,7 @@
 #include "printable.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
+#include "tv_moe.h"
 #include "tv_tune.h"
 #include "tv_verify.h"
 #include "process_start.h"
@@ -212,6 +214,7 @@ static void print_usage(FILE *f)
     fputs("Usage: tv FILTER [OPTION...]     run one filter (tv help FILTER shows its options)\n"
           "       tv run 'PIPELINE'         run a pipeline in one process (tv run --help)\n"
           "       tv merge CONFIG.yml OUT   run a mergekit configuration (tv merge --help)\n"
+          "       tv moe CONFIG.yml OUT     make a mixture of experts (mergekit-moe)\n"
           "       tv finish OUT             publish a checkpoint that was computed in parts\n"
           "       tv verify MODEL INPUT...  recompute the merge of MODEL and compare the "
           "tensors\n"
@@ -241,6 +244,8 @@ static int run_command_or_filter(int argc, char **argv)
         return run_run_command(argc, argv);
     if (strcmp(name, "merge") == 0)
         return tv_merge_main(argc, argv, filter_all);
+    if (strcmp(name, "moe") == 0)
+        return tv_moe_main(argc, argv, filter_all);
     if (strcmp(name, "finish") == 0)
         return run_finish_command(argc, argv);
     if (strcmp(name, "verify") == 0)

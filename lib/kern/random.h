@@ -13,5 +13,8 @@ uint64_t random_stream_number_of_tensor(const char *model, const char *tensor);
 /* u[j] = (word >> 8) / 2^24, in [0, 1), for the elements i = first + j, j < n, where word is word
  * (i mod 4) of Philox with key = seed and counter = (i / 4, stream). */
 void random_fill_uniform(uint64_t seed, uint64_t stream, uint64_t first, size_t n, float *u);
+/* Numbers from N(0, 1): Phi^-1(u + 2^-25) of those u, by algorithm AS 241 (Wichura 1988, "The
+ * percentage points of the normal distribution"), whose relative error is about 1e-7. */
+void random_fill_normal(uint64_t seed, uint64_t stream, uint64_t first, size_t n, float *x);
 
 #endif

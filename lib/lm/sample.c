@@ -10,5 +10,6 @@ int sample_error(const struct sample *s, struct error *e, const char *format, ..
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    return error_set(e, "%s, line %zu: %s", s->file, s->line, text);
+    return s->line ? error_set(e, "%s, line %zu: %s", s->file, s->line, text)
+                   : error_set(e, "%s: %s", s->file, text);
 }

@@ -13,10 +13,10 @@ struct sample {
     size_t prompt_tokens; /* 0: not given */
     struct sample_images images;
     const char *file;
-    size_t line; /* counted from 1 */
+    size_t line; /* counted from 1; 0: `file` is not a file */
 };
 
-/* Sets "FILE, line 7: sentence" and returns -1. */
+/* Sets "FILE, line 7: sentence" or "FILE: sentence" and returns -1. */
 int sample_error(const struct sample *s, struct error *e, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -213,6 +213,21 @@ int samples_read(struct samples *s, const char *file, const struct sample_requir
     return 0;
 }
 
+int samples_add_token_ids(struct samples *s, const char *text,
+                          const struct sample_requirements *required, struct error *e)
+{
+    const struct samples_file f = {.all = s, .required = required, .default_task = "tokens"};
+    struct sample sample = {.file = text};
+    json_error_t why;
+    json_t *ids = json_loads(arena_printf(&s->arena, "[%s]", text), 0, &why);
+    if (!ids)
+        return error_set(e, "%.200s: expected token ids, such as 1,17,4", text);
+    json_t *object = json_pack("{so}", "input_ids", ids);
+    int failed = read_sample_object(&f, &sample, object, e);
+    json_decref(object);
+    return failed;
+}
+
 void samples_build_batch(const struct samples *s, const struct arch *a, struct token_batch *b)
 {
     struct sequence *sequences = mem_alloc(s->n, sizeof *sequences);

@@ -46,6 +46,9 @@ const char *samples_default_task(const char *file, struct arena *a);
  * names the line. */
 int samples_read(struct samples *s, const char *file, const struct sample_requirements *required,
                  struct error *e);
+/* Adds one sample from token ids as text, "1,17,4". An error names the text. */
+int samples_add_token_ids(struct samples *s, const char *text,
+                          const struct sample_requirements *required, struct error *e);
 void samples_free(struct samples *s);
 
 /* A batch of all samples. */

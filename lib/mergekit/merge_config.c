@@ -1,14 +1,9 @@
 #include "merge_config.h"
 
-#include "input_file.h"
-#include "read_files.h"
+#include "yaml_file.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#define MAX_FILE_SIZE ((size_t)16 << 20)
 #define MAX_DOCUMENTS 256
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
@@ -191,51 +186,9 @@ static int read_document(struct yaml_tree *t, const yaml_node_t *map, struct mer
 
 /* ---- the file -------------------------------------------------------------------------------- */
 
-/* The bytes of the file, or somewhat more than the maximum; memory grows with the file. */
-static struct bytes read_bytes(FILE *f)
+static int read_and_add_document(void *file, struct yaml_tree *t, const yaml_node_t *root)
 {
-    struct bytes b = {.data = mem_alloc(1, 1), .capacity = 1};
-    unsigned char part[4096];
-    size_t n;
-    while (b.size <= MAX_FILE_SIZE && (n = fread(part, 1, sizeof part, f)) > 0)
-        bytes_append(&b, part, n);
-    return b;
-}
-
-/* All bytes of the file, freed by the caller; NULL on error. */
-static unsigned char *read_config_file(const char *path, size_t *size, struct error *e)
-{
-    bool is_stdin = strcmp(path, "-") == 0;
-    FILE *f = is_stdin ? stdin : fopen(path, "re");
-    if (!f) {
-        error_set(e, "cannot open %s: %s", path, strerror(errno));
-        return NULL;
-    }
-    struct stat st;
-    bool is_file = fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode);
-    const struct input_file_version before = input_file_version(&st);
-    if (is_file)
-        read_files_add(&st);
-    struct bytes b = read_bytes(f);
-    int failed = 0;
-    *size = b.size;
-    if (ferror(f))
-        failed = error_set(e, "cannot read %s: %s", path, strerror(errno));
-    else if (*size > MAX_FILE_SIZE)
-        failed = error_set(e, "%s is larger than 16 MiB, the maximum for a configuration", path);
-    else if (is_file)
-        failed = input_file_check_unchanged_fd(fileno(f), path, &before, e);
-    if (!is_stdin)
-        fclose(f);
-    if (!failed)
-        return b.data;
-    bytes_free(&b);
-    return NULL;
-}
-
-static int read_and_add_document(struct merge_config_file *f, struct yaml_tree *t,
-                                 const yaml_node_t *root)
-{
+    struct merge_config_file *f = file;
     if (f->n_documents == MAX_DOCUMENTS)
         return yaml_tree_error(t, root, "the file has more than %d documents", MAX_DOCUMENTS);
     struct merge_config *all = arena_alloc(t->a, f->n_documents + 1, sizeof *all);
@@ -245,85 +198,9 @@ static int read_and_add_document(struct merge_config_file *f, struct yaml_tree *
     return read_document(t, root, &all[f->n_documents++]);
 }
 
-static void start_parser(yaml_parser_t *parser, const unsigned char *bytes, size_t size)
-{
-    if (!yaml_parser_initialize(parser))
-        mem_exit();
-    yaml_parser_set_input_string(parser, bytes, size);
-}
-
-/* After an error. libyaml describes all others. */
-static void exit_if_out_of_memory(const yaml_parser_t *parser)
-{
-    if (!parser->problem)
-        mem_exit();
-}
-
-static int parse_error(const yaml_parser_t *parser, const char *path, struct error *e)
-{
-    exit_if_out_of_memory(parser);
-    return error_set(e, "%.200s, line %zu: invalid YAML: %s", path, parser->problem_mark.line + 1,
-                     parser->problem);
-}
-
-/* An error if lists and maps are nested too deep. Checked on the event stream, before documents are
- * loaded, because the time that libyaml's loader takes grows with the square of the depth. */
-static int check_nesting_depth(const struct yaml_tree *t, const unsigned char *bytes, size_t size)
-{
-    yaml_parser_t parser;
-    yaml_event_t event;
-    int depth = 0, failed = 0;
-    bool ended = false;
-    start_parser(&parser, bytes, size);
-    while (!ended && !failed && yaml_parser_parse(&parser, &event)) {
-        yaml_event_type_t type = event.type;
-        depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
-        depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
-        ended = type == YAML_STREAM_END_EVENT;
-        if (depth > YAML_TREE_MAX_DEPTH)
-            failed = error_set(t->e,
-                               "%.200s, line %zu: lists and maps are nested more than %d levels "
-                               "deep",
-                               t->path, event.start_mark.line + 1, YAML_TREE_MAX_DEPTH);
-        yaml_event_delete(&event);
-    }
-    if (!ended && !failed)
-        exit_if_out_of_memory(&parser);
-    yaml_parser_delete(&parser); /* parse errors are reported by the loader */
-    return failed;
-}
-
-/* All documents of the stream but empty ones. */
-static int read_documents(struct merge_config_file *f, struct yaml_tree *t, yaml_parser_t *parser)
-{
-    for (bool more = true; more;) {
-        yaml_document_t doc;
-        if (!yaml_parser_load(parser, &doc))
-            return parse_error(parser, t->path, t->e);
-        const yaml_node_t *root = yaml_document_get_root_node(&doc);
-        t->doc = &doc;
-        more = root != NULL;
-        int failed = more && !yaml_tree_is_null(root) ? read_and_add_document(f, t, root) : 0;
-        yaml_document_delete(&doc);
-        if (failed)
-            return -1;
-    }
-    return f->n_documents ? 0 : error_set(t->e, "%s contains no configuration", t->path);
-}
-
 int merge_config_read(struct merge_config_file *f, const char *path, const char *tool,
                       struct arena *a, struct error *e)
 {
-    yaml_parser_t parser;
-    size_t size;
-    unsigned char *bytes = read_config_file(path, &size, e);
-    if (!bytes)
-        return -1;
-    *f = (struct merge_config_file){.path = strcmp(path, "-") == 0 ? "standard input" : path};
-    struct yaml_tree t = {.path = f->path, .tool = tool, .a = a, .e = e};
-    start_parser(&parser, bytes, size);
-    int failed = check_nesting_depth(&t, bytes, size) || read_documents(f, &t, &parser) ? -1 : 0;
-    yaml_parser_delete(&parser);
-    free(bytes);
-    return failed;
+    *f = (struct merge_config_file){.path = yaml_file_name(path)};
+    return yaml_file_read(path, tool, read_and_add_document, f, a, e);
 }

@@ -1,7 +1,9 @@
 #include "tv_from_yaml.h"
 
 #include "config_command.h"
+#include "mixture_config.h"
 #include "standard_output.h"
+#include "tv_moe.h"
 
 #include <string.h>
 
@@ -83,8 +85,19 @@ static void print_script(struct config_command *c)
         print_rmdir(folder, &c->a);
 }
 
+/* Is one of the words the path of a mergekit-moe configuration? */
+static bool has_mixture_operand(int argc, char **argv)
+{
+    bool found = false;
+    for (int i = 1; i < argc && !found; i++)
+        found = argv[i][0] != '-' && mixture_config_is_mixture(argv[i]);
+    return found;
+}
+
 int tv_from_yaml_main(int argc, char **argv)
 {
+    if (has_mixture_operand(argc, argv))
+        return tv_moe_print_main(argc, argv);
     struct config_command c;
     struct error e = {0};
     int status = config_command_parse_and_translate(&c, &descriptor, argc, argv, false);

@@ -56,7 +56,8 @@ static int update_and_copy_config(const struct auxiliary_files *a, const struct 
     int found = auxiliary_files_read_config(a->source, &config, &size, e);
     if (found <= 0)
         return found;
-    char *text = config_update_json(config, size, a->source, a->result, a->has_own_head, a->tool);
+    char *text =
+        config_update_json(config, size, a->source, a->result, a->has_own_head, a->moe, a->tool);
     int failed =
         write_file(out, "config.json", text ? text : config, text ? strlen(text) : size, e);
     free(text);

@@ -5,12 +5,14 @@
 #define TV_AUXILIARY_FILES_H
 
 #include "model_source.h"
+#include "moe_config.h"
 
 /* What to copy. */
 struct auxiliary_files {
     const struct model_source *source;
-    const struct header *result; /* the checkpoint's (model_card.h) */
-    bool has_own_head;           /* the stream has a head, so it is not tied */
+    const struct header *result;  /* the checkpoint's (model_card.h) */
+    const struct moe_config *moe; /* config.json gets the keys of a mixture of experts; NULL */
+    bool has_own_head;            /* the stream has a head, so it is not tied */
     bool no_tokenizer;
     const char *tokenizer;     /* operand of another model for the tokenizer files; NULL */
     const char *chat_template; /* to set in the tokenizer files; NULL */

@@ -269,7 +269,8 @@ static char *format_config_json(const json_t *config)
 }
 
 char *config_update_json(const char *text, size_t size, const struct model_source *source,
-                         const struct header *h, bool has_own_head, const char *tool)
+                         const struct header *h, bool has_own_head, const struct moe_config *moe,
+                         const char *tool)
 {
     bool has_duplicates;
     json_t *config = model_config_parse(text, size, &has_duplicates);
@@ -286,6 +287,9 @@ char *config_update_json(const char *text, size_t size, const struct model_sourc
     changed |= update_layer_count(config, h, source);
     changed |= update_vocabulary_size(config, h, source);
     changed |= update_tied_embeddings_flag(config, h, source, has_own_head);
+    if (moe)
+        moe_config_update(moe, config);
+    changed |= moe != NULL;
     bool was_quantized = remove_quantization(config, h);
     if (was_quantized || model_source_quantization(source)) {
         add_missing_dtype(config, most_common_dtype(h));

@@ -69,9 +69,34 @@ static void test_reference(void)
         }
 }
 
+/* Phi(x), by the error function of libm. */
+static double normal_probability(double x)
+{
+    return 0.5 * erfc(-x / sqrt(2));
+}
+
+/* x is Phi^-1 of u, in the center and in both tails, wherever a call begins. */
+static void test_normal(void)
+{
+    enum { N = 20000 };
+    static float u[N], x[N], part[7];
+    size_t tails = 0;
+    random_fill_uniform(5, 9, 0, N, u);
+    random_fill_normal(5, 9, 0, N, x);
+    for (size_t i = 0; i < N; i++) {
+        double p = (double)u[i] + 0x1p-25, found = normal_probability((double)x[i]);
+        CHECK(fabs(found - p) <= 2e-7 * fmin(p, 1 - p) * fmax(1, fabs((double)x[i]) * 3));
+        tails += p < 0.001 || p > 0.999;
+    }
+    CHECK(tails > 20);
+    random_fill_normal(5, 9, 1001, 7, part);
+    CHECK(memcmp(part, x + 1001, sizeof part) == 0);
+}
+
 int main(void)
 {
     test_streams();
+    test_normal();
     test_known_answers();
     test_reference();
     return unit_end();
