@@ -195,7 +195,7 @@ int output_target_open(struct output_target *t, const char *path, bool force,
                        const struct input_guard *guard, struct error *e)
 {
     *t = (struct output_target){
-        .form = output_target_form_of_name(path), .force = force, .parent = -1};
+        .form = output_target_form_of_name(path), .force = force, .tool = "pack", .parent = -1};
     if (guard)
         t->guard = *guard;
     t->path = mem_copy_text(path);
@@ -312,9 +312,9 @@ void output_target_remove_old(const struct output_target *t, int old_folder, con
         return;
     if (old_folder != t->parent && rename_without_replacing(old_folder, old, t->parent, left))
         left = old;
-    printable_message("pack: warning: %s is complete, but what it replaced had changed or could "
+    printable_message("%s: warning: %s is complete, but what it replaced had changed or could "
                       "not be removed; the rest of it is %s next to it",
-                      t->path, left);
+                      t->tool, t->path, left);
 }
 
 /* ---- locking --------------------------------------------------------------------------------- */
@@ -349,6 +349,6 @@ int output_target_sync(const struct output_target *t, struct error *e)
 void output_target_warn_not_removed(const struct output_target *t, const char *what)
 {
     const char *reason = strerror(errno);
-    printable_message("pack: warning: %s is complete, but %s next to it could not be removed: %s",
-                      t->path, what, reason);
+    printable_message("%s: warning: %s is complete, but %s next to it could not be removed: %s",
+                      t->tool, t->path, what, reason);
 }

@@ -33,6 +33,7 @@ int output_target_check_name(const char *target, struct error *e);
 struct output_target {
     enum output_form form;
     bool force;
+    const char *tool; /* that warnings begin with: "pack" unless it is set */
     char *path;       /* as messages name it */
     const char *name; /* its last component */
     char *aside;      /* where --force moves what it replaces if names cannot be exchanged */
@@ -84,7 +85,7 @@ void output_target_remove_old(const struct output_target *t, int old_folder, con
 /* Afterwards: syncs the parent folder. */
 int output_target_sync(const struct output_target *t, struct error *e);
 /* Prints a warning that `what`, next to the target, could not be removed, with the reason in errno.
- * It begins with "pack", whose parts `tv finish` publishes. */
+ */
 void output_target_warn_not_removed(const struct output_target *t, const char *what);
 
 #endif

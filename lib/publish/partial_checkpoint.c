@@ -93,8 +93,11 @@ struct partial_checkpoint *partial_checkpoint_open(const char *target, bool forc
     fatal_add_action(&p->on_fatal);
     pthread_mutex_init(&p->mutex, NULL);
     if (parts_folder_open(&p->folder, target, force, guard, mode != PARTIAL_CHECKPOINT_PUBLISH_ONLY,
-                          mode == PARTIAL_CHECKPOINT_SHARED, e) == 0)
+                          mode == PARTIAL_CHECKPOINT_SHARED, e) == 0) {
+        if (mode == PARTIAL_CHECKPOINT_PUBLISH_ONLY)
+            p->folder.target.tool = "tv: finish";
         return p;
+    }
     partial_checkpoint_close(p);
     return NULL;
 }
