@@ -39,15 +39,25 @@ struct descriptors {
     int input, output, messages; /* messages -1: standard error stays */
 };
 
-static _Noreturn void run_child(const struct descriptors *d, pid_t parent,
+/* Makes `to` a copy of descriptor `from`, or ends the process. */
+static void copy_descriptor(int from, int to, const char *tool)
+{
+    while (dup2(from, to) < 0)
+        if (errno != EINTR)
+            _exit(fail(tool, "cannot connect the pipeline", strerror(errno)));
+}
+
+static _Noreturn void run_child(const struct descriptors *d, pid_t parent, const char *tool,
                                 const struct pipeline_options *run, const struct pipeline *pipeline,
                                 struct arena *a)
 {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent || dup2(d->input, STDIN_FILENO) < 0 ||
-        dup2(d->output, STDOUT_FILENO) < 0 ||
-        (d->messages >= 0 && dup2(d->messages, STDERR_FILENO) < 0))
+    if (getppid() != parent)
         _exit(1);
+    copy_descriptor(d->input, STDIN_FILENO, tool);
+    copy_descriptor(d->output, STDOUT_FILENO, tool);
+    if (d->messages >= 0)
+        copy_descriptor(d->messages, STDERR_FILENO, tool);
     exit(pipeline_run(run, pipeline, a));
 }
 
@@ -81,7 +91,7 @@ static int run_in_child(const struct descriptors *d, const struct pipeline_resul
     fflush(NULL);
     pid_t pid = fork();
     if (pid == 0)
-        run_child(d, parent, run, pipeline, a);
+        run_child(d, parent, o->tool, run, pipeline, a);
     if (pid < 0)
         return fail(o->tool, "cannot start a process", strerror(errno));
     int status = wait_for_child(pid, o->tool);
