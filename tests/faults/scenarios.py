@@ -44,7 +44,8 @@ def all_scenarios():
                          ("pick math '/*mlp*'", "deltas"), ("tv-rename 'model.*=m.*'", "deltas"),
                          ("arcee-fusion", "weights"), ("karcher", "weights"),
                          ("nearswap --t 0.001", "weights"), ("slerp --t 0.3", "weights"),
-                         ("add-base ../seed/base", "merged"),
+                         ("swudi", "deltas"), ("tsv-merge", "deltas"), ("iso-merge", "deltas"),
+                         ("wudi --steps 2", "deltas"), ("add-base ../seed/base", "merged"),
                          ("check", "deltas"), ("stats", "few"), ("tv-view --values", "few"),
                          ("tv-diff - ../seed/deltas", "deltas")):
         add(name.split()[0], f"{name} <| {seed}{stream} > out")
@@ -54,6 +55,9 @@ def all_scenarios():
     add("spool", f"trim --density 0.5 --memory 64 --spool . <| {seed}deltas > out")
     add("join-streams", f"join-streams {seed}delta {seed}other > out")
     add("stack", f"stack {seed}low {seed}high > out")
+    for name, option in ("regmean", "gram"), ("fisher", "diagonal"):
+        files = f"--{option} math=math.{option} --{option} code=../seed/code.{option}"
+        add(name, f"{name} {files} --threads 1 < {seed}lm-deltas > out", file=(f"math.{option}", f"math.{option}"))
 
     # reading models
     for form in ("sharded", "bin", "model.gguf", "math.tar", "math.tar.gz", "math.tar.zst", "math.zip", "mean"):
@@ -142,6 +146,13 @@ def all_scenarios():
     add("calibrate-start", f"{learn} --start ../seed/table --config ../seed/lm-base/config.json < {seed}lm-deltas > out")
     add("calibrate-gradients", f"{learn} --dry-run --gradients gradients < {seed}lm-deltas > out", ["out"],
         side=["gradients"])
+    taught = f"{learn} --expert math=../seed/lm-math --expert code=../seed/lm-code"
+    add("calibrate-saved", f"{taught} < cleaned > out", file=("cleaned", "cleaned"))
+    add("calibrate-behind-swudi", f"tv run --quiet --threads=1 'tv-extract ../seed/lm-base math=../seed/lm-math "
+        f"code=../seed/lm-code | swudi | {taught} | combine | pack --base ../seed/lm-base out'")
+    add("tune", f"tv tune {samples} --threads 1 --budget 2 --log log 'tv-extract ../seed/lm-base math=../seed/lm-math "
+        "code=../seed/lm-code | combine | rescale {lambda:0.3..1.5} | pack --base ../seed/lm-base none' > out",
+        ["out"], log=["log"])
     again = f"{learn} --coefficients table --resume state < {seed}lm-deltas > out"
     add("calibrate-resume", again, ["out"], side=["table"], parts=["state"], again=[again])
     add("calibrate-goes-on", again, ["out"], side=["table"], parts=["state"], again=[again],

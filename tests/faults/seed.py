@@ -244,6 +244,11 @@ def make_seed(root, programs):
                  "unpack model.gguf | pack --like model.gguf made.gguf",
                  "unpack 'math[0:1]' > low", "unpack 'code[1:2]' > high",
                  "tv-extract lm-base math=lm-math code=lm-code > lm-deltas",
+                 "forward lm-math --samples math.jsonl --gram > math.gram",
+                 "forward lm-code --samples code.jsonl --gram > code.gram",
+                 "forward lm-math --samples math.jsonl --fisher > math.diagonal",
+                 "forward lm-code --samples code.jsonl --fisher > code.diagonal",
+                 "swudi < lm-deltas > cleaned",
                  "calibrate --base lm-base < lm-deltas --samples math.jsonl "
                  "--samples code.jsonl --epochs 1 --coefficients table > /dev/null"):
         subprocess.run(["bash", "-o", "pipefail", "-c", line], cwd=seed, check=True,
