@@ -3,8 +3,9 @@
 #
 # Before sourcing, a script sets
 #   takes   the names of its own options, without --
+#   flags   the names of those that have no value (default none)
 #   a variable for each option, with the default: an array if the option takes rules and is repeatable,
-#           else a plain variable (max_iter for --max-iter)
+#           else a plain variable (max_iter for --max-iter); a flag that was given is its own word
 #   least   the minimum number of operands, OUT included (default 3)
 #   ends    the common options that it accepts: "dtype out-dtype" (default; then also --force) or fewer
 # Afterwards it can use
@@ -44,6 +45,13 @@ while [ $# -gt 0 ]; do
         ;;
     --?*)
         option=${1%%=*}
+        variable=${option#--}
+        case " ${flags-} " in *" ${1#--} "*)
+            printf -v "${variable//-/_}" %s "$1"
+            shift
+            continue
+            ;;
+        esac
         if [ "$option" = "$1" ]; then
             [ $# -gt 1 ] || fail "$option needs a value"
             value=$2
@@ -51,7 +59,6 @@ while [ $# -gt 0 ]; do
         else
             value=${1#*=}
         fi
-        variable=${option#--}
         case " $ends ${takes?} " in *" $variable "*) ;; *) fail "unknown option $option (see --help)" ;; esac
         variable=${variable//-/_}
         case $variable in

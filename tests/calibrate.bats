@@ -151,7 +151,7 @@ initial() {
 }
 
 # bats test_tags=products
-@test "behind swudi the coefficients start at 1 and may reach 2, unless an option says otherwise" {
+@test "after swudi the coefficients start at 1 and are bounded by 2, unless an option says otherwise" {
     swudi <tiny.tvs >cleaned.tvs
     [ "$(initial <cleaned.tvs)" = 1 ]
     [ "$(join-streams <(pick expert1 <cleaned.tvs) <(pick expert2 <cleaned.tvs) | initial)" = 1 ]
@@ -447,9 +447,12 @@ END
     options=(--samples "$FAMILY/calib/rev.jsonl" --samples "$FAMILY/calib/sort.jsonl"
         --task rev=expert-rev --task sort=expert-sort --epochs 1 --gamma 0.1)
     for script in expert_merging swudi_expert_merging expert_merging_pp; do
-        clean=cat plus=()
-        case $script in swudi_*) clean=swudi ;; *_pp) plus=(--plus-plus) ;; esac
-        "$ROOT/pipelines/$script" "${options[@]}" --preset paper --coefficients table --out-dtype float32 \
+        clean=cat plus=() own=()
+        case $script in
+        swudi_*) clean=swudi plus=(--plus-plus --budget 2) own=("${plus[@]}") ;;
+        *_pp) plus=(--plus-plus) ;;
+        esac
+        "$ROOT/pipelines/$script" "${own[@]}" "${options[@]}" --preset paper --coefficients table --out-dtype float32 \
             base expert-rev expert-sort out
         tv-extract base expert-rev expert-sort | $clean |
             calibrate "${plus[@]}" --base base --preset paper --expert expert-rev --expert expert-sort \
