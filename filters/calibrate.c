@@ -348,6 +348,7 @@ const struct filter filter_calibrate = {
     .notes = "  tv-extract base math code |\n"
              "      calibrate --base base --samples math.jsonl --samples code.jsonl |\n"
              "      combine | pack --base base merged/\n\n"
+             "  A saved stream is mapped, not copied: calibrate ... < saved.tvs\n"
              "  Images: --samples FOLDER, as images-to-samples writes it.\n"
              "  Several processes: mpirun -n 2 calibrate ..., with an --expert for each model.",
     .options_size = sizeof(struct calibrate_options),

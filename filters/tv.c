@@ -64,7 +64,8 @@ static const char run_usage[] =
     "  --threads=N     work on N blocks at once (default: one per CPU)\n"
     "  --quiet         show no progress on a terminal\n"
     "  --report=FILE   write time, bytes and memory of the run, per stage, to FILE as JSON\n\n"
-    "  tv run 'tv-extract base math code | combine | pack --base base merged/'\n";
+    "  tv run 'tv-extract base math code | combine | pack --base base merged/'\n"
+    "  tv run 'combine | pack --base base merged/' < saved.tvs\n";
 
 /* The options of tv run. */
 struct run_options {

@@ -84,11 +84,11 @@ const struct option_row calibrate_options_rows[] = {
      .choices = "l1|l2", .default_value = "l1"},
     {"init", OPTION_STRINGS, FIELD(init), "RULE",
      .help = "initial coefficients: 0.5, math=0.3, stream (the weights in the stream), or auto "
-             "(one for all, found by a search) (0.5; behind swudi 1; paper 0.3); may be repeated"},
+             "(one for all, found by a search) (0.5; after swudi 1; paper 0.3); may be repeated"},
     {"start", OPTION_FILE, FIELD(start_table), "FILE",
      .help = "start from the coefficients of this table; the regularizer still refers to --init"},
     {"range", OPTION_NUMBER, FIELD(max), "MAX",
-     .help = "coefficients lie between 0 and MAX (1; behind swudi 2, paper 1)", .range = ABOVE_0,
+     .help = "coefficients lie between 0 and MAX (1; after swudi 2, paper 1)", .range = ABOVE_0,
      .default_value = "1"},
     {"per", OPTION_CHOICE, FIELD(granularity), "tensor|layer|model",
      .help = "learn one coefficient per tensor, per layer or for the whole model (tensor)",
@@ -206,7 +206,7 @@ static bool is_given(const struct stage *s, const char *name)
     return s->given[index];
 }
 
-#define MAX_BEHIND_SWUDI 2
+#define MAX_AFTER_SWUDI 2
 
 /* The sum of the vectors that swudi writes is a merge already, so the coefficients start at 1 and
  * may grow. */
@@ -215,7 +215,7 @@ static void choose_init_and_range(struct stage *s, const struct header *h)
     struct calibrate_options *o = s->options;
     bool cleaned = o->preset != PRESET_PAPER && vector_history_has_step(&h->history, "swudi");
     if (cleaned && !is_given(s, "range"))
-        o->max = MAX_BEHIND_SWUDI;
+        o->max = MAX_AFTER_SWUDI;
     o->default_init = cleaned && o->max > 1 ? 1 : preset_init[o->preset];
 }
 
@@ -235,7 +235,7 @@ void calibrate_options_apply_preset(struct stage *s, const struct header *h)
 static double find_largest_range(const struct stage *s)
 {
     const struct calibrate_options *o = s->options;
-    return is_given(s, "range") || o->preset == PRESET_PAPER ? o->max : MAX_BEHIND_SWUDI;
+    return is_given(s, "range") || o->preset == PRESET_PAPER ? o->max : MAX_AFTER_SWUDI;
 }
 
 int calibrate_options_check(const struct stage *s, struct error *e)
