@@ -16,8 +16,24 @@ MERGE=$GOLDEN/merge A=$GOLDEN/merge/models B=$GOLDEN/merge/models-bf16
 
 # $T, each test's own folder. A file that has more to set up begins with this.
 own_folder() {
+    follow_failures_only
     T=$BATS_TEST_TMPDIR
     cd "$T" || exit 1
+}
+
+# bats records a stack trace before each command, which takes a quarter of the time of all tests. One
+# when a command has failed is enough to show which it was.
+follow_failures_only() {
+    trap - DEBUG
+    # shellcheck disable=SC2034
+    BATS_DEBUG_LASTLAST_STACK_TRACE=()
+    trap record_failure ERR
+}
+
+# shellcheck disable=SC2317
+record_failure() {
+    bats_capture_stack_trace
+    bats_error_trap
 }
 
 setup() { own_folder; }

@@ -116,7 +116,7 @@ refused() {
     "$TESTS/scaling.py" text 5000 from-text {}
     "$TESTS/scaling.py" samples 10000 score "$DEMO/base" --samples={}
     "$TESTS/scaling.py" images 20000 score "$GOLDEN/models/qwen2vl/tied/hub" --samples={}
-    "$TESTS/scaling.py" templates 3000 tv from-yaml {}/config.yml
+    "$TESTS/scaling.py" templates 1000 tv from-yaml {}/config.yml
     "$TESTS/scaling.py" tensors 5000 tv merge --check {}/config.yml {}/out
 }
 

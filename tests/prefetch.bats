@@ -23,8 +23,8 @@ setup_file() {
 }
 
 setup() {
-    T=$BATS_TEST_TMPDIR FIVE=$BATS_FILE_TMPDIR/five.tvs
-    cd "$T" || exit 1
+    own_folder
+    FIVE=$BATS_FILE_TMPDIR/five.tvs
 }
 
 @test "the same bytes from a file, a slow pipe, without memory, on several threads" {
