@@ -194,7 +194,7 @@ initial() {
     grep -q "trim has changed .* teacher of expert1, expert2 (use --expert" warnings
 }
 
-# bats test_tags=products
+# bats test_tags=products,slow
 @test "a saved stream is read in its file, BF16 vectors are stored in BF16, all with the same result" {
     files=(--expert rev="$DEMO/expert-rev" --expert sort="$DEMO/expert-sort" --expert shift="$DEMO/expert-shift")
     few() { calibrate --base "$DEMO/base" "${SAMPLES[@]}" "${files[@]}" --threads 1 --preset fast --per-task 2 "$@"; }
@@ -337,6 +337,7 @@ END
     refused_with "--init" tiny --range 0.4 <tiny.tvs
 }
 
+# bats test_tags=slow
 @test "an interrupted run continues from its state" {
     demo --log whole --coefficients expected >out.tvs
     (

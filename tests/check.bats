@@ -15,16 +15,6 @@ setup_file() { make_big; }
     [ ! -s found ]
 }
 
-@test "a cut and a flipped bit at every byte" {
-    printf 'kind weights\nmodel m\ntensor t 1\nvector m U8\n7\n' | from-text >short.tvs
-    /usr/bin/python3 "$TESTS/bad_streams.py" --every short.tvs bad
-    [ "$(find bad -name 'cut-*' -o -name 'flipped-*' | wc -l)" -eq $((2 * $(wc -c <short.tvs))) ]
-    for file in bad/*; do
-        not check --quiet - <"$file" >.out 2>.err || wrong "$file is accepted" || return 1
-        one_sentence check || wrong "$file" || return 1
-    done
-}
-
 @test "non-finite numbers are findings" {
     lesson | sed 's/^0 0.25 3$/0 nan inf/' | from-text --allow-nonfinite >nan.tvs
     status=0
