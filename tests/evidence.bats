@@ -45,6 +45,23 @@ setup() {
     ! share/evidence/run --results none --sweep-prompts 0 "$DEMO" 2>out
 }
 
+@test "a family of vision-language models has folders of samples" {
+    M=$GOLDEN/models/grad/qwen2vl
+    mkdir -p models
+    ln -s "$M/base" models/base
+    ln -s "$M/expert1" models/expert-chart
+    ln -s "$M/expert2" models/expert-ocr
+    for task in chart ocr; do
+        mkdir -p calib/$task
+        grep "\"task\":\"$task\"" "$M/samples.jsonl" | sed 's/"input_ids"/"prompt_len": 4, "input_ids"/' \
+            >calib/$task/samples.jsonl
+        ln -s "$M/tensors.safetensors" calib/$task
+    done
+    cp -r calib eval
+    "$EVIDENCE/run" --results r --method RegMean .
+    [ "$(cut -f 4,7 r | tr '\t\n' ' ,')" = "task prompts,chart 2,ocr 1,mean 3," ]
+}
+
 @test "a method that fails is named, and the others run" {
     cp -r "$DEMO" broken
     rm broken/expert-sort/model.safetensors
