@@ -1,6 +1,7 @@
 #include "chat_template.h"
 
 #include "ckpt.h"
+#include "json_text.h"
 #include "name_index.h"
 
 #include <ctype.h>
@@ -140,66 +141,19 @@ int chat_template_choose(const char *wanted, size_t n, const char *const *models
 
 /* ---- inserting ------------------------------------------------------------------------------- */
 
-/* The functions below scan valid JSON text. */
-
-/* The end of the string that starts here. */
-static const char *find_json_string_end(const char *at)
-{
-    for (at++; *at != '"'; at++)
-        at += *at == '\\';
-    return at + 1;
-}
-
-/* The end of the value that starts here. */
-static const char *find_json_value_end(const char *at)
-{
-    size_t depth = 0;
-    if (*at == '"')
-        return find_json_string_end(at);
-    if (*at != '{' && *at != '[')
-        return at + strcspn(at, ",]} \t\r\n");
-    do {
-        depth += *at == '{' || *at == '[';
-        depth -= *at == '}' || *at == ']';
-        at = *at == '"' ? find_json_string_end(at) : at + 1;
-    } while (depth);
-    return at;
-}
-
-static const char *skip_space(const char *at)
-{
-    return at + strspn(at, " \t\r\n");
-}
-
-/* The start of a key's value in the text of a JSON object; NULL if it has no such key. */
-static const char *find_json_value_of_key(const char *object, const char *key)
-{
-    const char *at = skip_space(skip_space(object) + 1), *found = NULL;
-    size_t n = strlen(key);
-    while (*at == '"') {
-        const char *name = at + 1, *value = skip_space(find_json_value_end(at));
-        value = skip_space(value + 1); /* the : */
-        if (strncmp(name, key, n) == 0 && name[n] == '"')
-            found = value;
-        at = skip_space(find_json_value_end(value));
-        at = *at == ',' ? skip_space(at + 1) : at;
-    }
-    return found;
-}
-
 /* Edits the text and not the parsed JSON, so that numbers stay as they are: some files have
  * integers of 31 digits. */
 char *chat_template_insert(const char *config, size_t size, const char *text, struct error *e)
 {
-    json_t *root = json_loadb(config, size, JSON_DECODE_INT_AS_REAL, NULL);
     json_t *string = json_string(text);
     char *quoted = json_dumps(string, JSON_ENCODE_ANY | JSON_ENSURE_ASCII), *result = NULL;
-    bool is_object = json_is_object(root), is_empty = json_object_size(root) == 0;
-    json_decref(root);
+    const char *root = json_text_skip_space(config);
+    bool is_object = json_text_check(config, size) && *root == '{';
+    bool is_empty = is_object && !json_text_next(root, &(struct json_text_entry){0});
     json_decref(string);
-    const char *value = is_object ? find_json_value_of_key(config, "chat_template") : NULL;
-    const char *start = value ? value : is_object ? skip_space(config) + 1 : config;
-    const char *after = value ? find_json_value_end(value) : start;
+    const char *value = is_object ? json_text_find_key(root, "chat_template") : NULL;
+    const char *start = value ? value : is_object ? root + 1 : config;
+    const char *after = value ? json_text_end(value) : start;
     if (!is_object)
         error_set(e, "tokenizer_config.json is not valid JSON, so the chat template cannot be set");
     else if (!quoted)
