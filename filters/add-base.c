@@ -15,14 +15,17 @@
 #include "filter.h"
 #include "layer_slice.h"
 #include "stage.h"
+#include "vocabulary_option.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define TILE 2048 /* elements of the base read at a time */
 
 struct options {
     enum dtype dtype;
     bool onto;
+    const char *vocabulary;
 };
 
 static const struct option_row rows[] = {
@@ -30,13 +33,22 @@ static const struct option_row rows[] = {
      .help = "dtype of the sums in the stream (default: the sources' --dtype, else the base's)"},
     {"onto", OPTION_FLAG, offsetof(struct options, onto), NULL,
      .help = "accept BASE although the task vectors were extracted against another model"},
+    VOCABULARY_OPTION_ROW(options, vocabulary,
+                          "move the rows of BASE's embedding and LM head to this vocabulary, that "
+                          "of tv-extract"),
     {0}};
+
+struct add {
+    struct base_model *base;
+    struct vocabulary *vocabulary; /* NULL: rows stay where they are */
+};
 
 /* ---- the method ------------------------------------------------------------------------------ */
 
 static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
-    const struct base_model *base = job->stage->data;
+    const struct add *own = job->stage->data;
+    const struct base_model *base = own->base;
     float x[TILE];
     for (size_t done = 0; done < b->n; done += TILE) {
         size_t n = b->n - done < TILE ? b->n - done : TILE;
@@ -61,7 +73,11 @@ static enum dtype choose_sum_dtype(const struct options *o, const struct header 
 static int open_add(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    struct base_model *base = s->data = base_model_open(s, s->operands.items[0], o->onto, h, e);
+    struct add *own = s->data = mem_alloc(1, sizeof *own);
+    if (vocabulary_option_open(s, o->vocabulary, &own->vocabulary, e))
+        return -1;
+    const struct base_model *base = own->base =
+        base_model_open(s, s->operands.items[0], o->onto, own->vocabulary, h, e);
     if (!base)
         return -1;
     h->kind = KIND_WEIGHTS;
@@ -98,8 +114,11 @@ static int begin_tensor(struct job *job, struct error *e)
 
 static int close_add(struct stage *s, bool ok, struct error *e)
 {
-    int failed = ok ? model_source_check_unchanged(base_model_source(s->data), e) : 0;
-    base_model_close(s->data);
+    struct add *own = s->data;
+    int failed = ok ? model_source_check_unchanged(base_model_source(own->base), e) : 0;
+    base_model_close(own->base);
+    vocabulary_free(own->vocabulary);
+    free(own);
     return failed;
 }
 

@@ -24,6 +24,7 @@
 #include "parts_folder.h"
 #include "source_sink_services.h"
 #include "stage.h"
+#include "vocabulary_option.h"
 #include "weight_names.h"
 
 #include <signal.h>
@@ -31,7 +32,7 @@
 #include <string.h>
 
 struct options {
-    const char *base, *onto, *like, *tokenizer, *chat_template, *part;
+    const char *base, *onto, *like, *vocabulary, *tokenizer, *chat_template, *part;
     int format, moe;
     uint64_t experts_per_token;
     enum dtype dtype;
@@ -73,6 +74,9 @@ static const struct option_row rows[] = {
      .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
      .help = "task vectors: omit tensors of the base that the stream lacks"},
+    VOCABULARY_OPTION_ROW(options, vocabulary,
+                          "write the tokenizer of this vocabulary, that of unpack or tv-extract, "
+                          "and move the rows of BASE to it"),
     {"tokenizer", OPTION_STRING, FIELD(tokenizer), "MODEL",
      .help = "copy the tokenizer files from MODEL", .not_in_history = true},
     {"no-tokenizer", OPTION_FLAG, FIELD(no_tokenizer), NULL, .help = "omit the tokenizer files",
@@ -91,8 +95,9 @@ static const struct option_row rows[] = {
 #undef FIELD
 
 struct pack {
-    struct base_model *base;   /* task vectors */
-    struct model_source *like; /* weights */
+    struct base_model *base;       /* task vectors */
+    struct model_source *like;     /* weights */
+    struct vocabulary *vocabulary; /* NULL: as in the base or --like */
     struct checkpoint_contents contents;
     struct moe_config moe; /* --moe */
     struct used_weights *weights;
@@ -187,9 +192,12 @@ static int check_options(const struct stage *s, struct error *e)
         ((o->part || o->resume) && parts_folder_check_target(get_target_path(s), e)) ||
         (o->part && merge_part_parse(o->part, &i, &n, e)))
         return -1;
-    if (writes_gguf(s) && (o->tokenizer || o->chat_template || o->no_tokenizer))
-        return error_set(e, "--tokenizer, --no-tokenizer and --chat-template are not supported for "
-                            "a .gguf file, which has the tokenizer of --like or --base");
+    if (writes_gguf(s) && (o->tokenizer || o->chat_template || o->no_tokenizer || o->vocabulary))
+        return error_set(e, "--tokenizer, --no-tokenizer, --chat-template and --vocabulary are not "
+                            "supported for a .gguf file, which has the tokenizer of --like or "
+                            "--base");
+    if (o->vocabulary && o->tokenizer)
+        return error_set(e, "only one of --vocabulary and --tokenizer can be given");
     if (!writes_gguf(s) && o->dtype == GGUF_ENCODING_Q8_0)
         return error_set(e, "--dtype=q8_0 needs a .gguf file as OUT");
     if (o->moe >= 0 && (!o->like || writes_single_file(s)))
@@ -240,8 +248,10 @@ static int open_base_or_like_model(struct stage *s, struct pack *p, const struct
     const struct options *o = s->options;
     const char *option = o->base ? "base" : o->onto ? "onto" : "like";
     const char *operand = o->base ? o->base : o->onto ? o->onto : o->like;
+    if (vocabulary_option_open(s, o->vocabulary, &p->vocabulary, e))
+        return -1;
     if (o->base || o->onto)
-        p->base = base_model_open(s, operand, o->onto != NULL, h, e);
+        p->base = base_model_open(s, operand, o->onto != NULL, p->vocabulary, h, e);
     else if (o->like)
         p->like = model_source_open(operand, s->common.spool, s->filter->name, e);
     else
@@ -372,6 +382,10 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
                                                     o->force, &guard};
     if (o->tokenizer)
         input_guard_add_model(o->tokenizer);
+    for (size_t i = 0; p->vocabulary && i < p->vocabulary->n_models; i++)
+        input_guard_add_model(p->vocabulary->models[i].path);
+    if (p->vocabulary)
+        input_guard_add_model(p->vocabulary->start.path);
     if (find_auxiliary_file_source(p))
         auxiliary_files_add_names(find_auxiliary_file_source(p));
     int failed = o->part || o->resume ? open_merge_part(s, p, &plan, &guard, e)
@@ -405,16 +419,17 @@ static void count_bytes_to_read_and_write(struct stage *s, const struct pack *p)
 static int copy_auxiliary_files(const struct stage *s, struct pack *p, struct error *e)
 {
     const struct options *o = s->options;
-    const struct auxiliary_files a = {.source = find_auxiliary_file_source(p),
-                                      .result = p->contents.header,
-                                      .moe = o->moe >= 0 ? &p->moe : NULL,
-                                      .has_own_head =
-                                          checkpoint_contents_has_own_head(&p->contents),
-                                      .no_tokenizer = o->no_tokenizer,
-                                      .tokenizer = o->tokenizer,
-                                      .chat_template = o->chat_template,
-                                      .spool = s->common.spool,
-                                      .tool = s->filter->name};
+    const struct auxiliary_files a = {
+        .source = find_auxiliary_file_source(p),
+        .result = p->contents.header,
+        .moe = o->moe >= 0 ? &p->moe : NULL,
+        .has_own_head = checkpoint_contents_has_own_head(&p->contents),
+        .no_tokenizer = o->no_tokenizer,
+        .tokenizer = p->vocabulary ? p->vocabulary->start.path : o->tokenizer,
+        .vocabulary = p->vocabulary,
+        .chat_template = o->chat_template,
+        .spool = s->common.spool,
+        .tool = s->filter->name};
     if (!a.source || writes_single_file(s))
         return 0;
     return auxiliary_files_copy(&a, checkpoint_output_write_file, &p->output, e);
@@ -490,6 +505,7 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     checkpoint_output_close(&p->output);
     base_model_close(p->base);
     model_source_close(p->like);
+    vocabulary_free(p->vocabulary);
     checkpoint_contents_free(&p->contents);
     used_weights_free(p->weights);
     free(p);

@@ -108,6 +108,7 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
         return parse_byte_size(o, field, text, label, e);
     case OPTION_STRING:
     case OPTION_FILE:
+    case OPTION_VOCABULARY:
         *(const char **)field = arena_copy_text(a, text);
         return 0;
     case OPTION_CHOICE:
@@ -174,6 +175,7 @@ void option_row_append_words(const struct option_row *o, const void *field, stru
     switch (o->kind) {
     case OPTION_FILE: /* stage_record_file */
     case OPTION_MODEL_FILES:
+    case OPTION_VOCABULARY:
         break;
     case OPTION_FLAG:
         string_list_append(words, a, arena_printf(a, "--%s", o->name));

@@ -24,9 +24,11 @@ enum option_kind {
     OPTION_DTYPE,  /* enum dtype, floating; DTYPE_COUNT + an index into `choices`, if there are any
                     */
     OPTION_RULES,  /* struct tensor_rules, values in `range`; repeatable */
-    OPTION_SELECTORS,  /* struct tensor_rules that choose: MODEL, MODEL/GLOB, /GLOB; repeatable */
-    OPTION_STRINGS,    /* struct string_list; repeatable */
-    OPTION_MODEL_FILES /* struct string_list of MODEL=FILE; repeatable; see model_statistics_open */
+    OPTION_SELECTORS,   /* struct tensor_rules that choose: MODEL, MODEL/GLOB, /GLOB; repeatable */
+    OPTION_STRINGS,     /* struct string_list; repeatable */
+    OPTION_MODEL_FILES, /* struct string_list of MODEL=FILE; repeatable; see model_statistics_open
+                         */
+    OPTION_VOCABULARY   /* const char *, vocabulary_request.h as JSON; see vocabulary_option_open */
 };
 
 struct string_list {

@@ -3,6 +3,7 @@
 #include "layer_slice.h"
 #include "name_scheme.h"
 #include "tensor_name.h"
+#include "vocabulary_tensors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,11 @@ struct base_model {
     enum dtype rounding;
     struct match *matches; /* [tensor of the stream] */
     bool *used;            /* [tensor of the base] */
+    /* With a vocabulary: the models of the stream that have rows which the base may lack. */
+    size_t n_models;
+    struct model_source **models;     /* the base, then the others; NULL: in no file */
+    const char **names;               /* of these */
+    struct vocabulary_tensors *moved; /* NULL: rows stay where they are */
 };
 
 const struct model_source *base_model_source(const struct base_model *b)
@@ -35,7 +41,7 @@ bool base_model_tensor_is_unused(const struct base_model *b, size_t i)
     return !b->used[i];
 }
 
-/* ---- opening ------------------------------------------------------------------------------ */
+/* ---- matching -------------------------------------------------------------------------------- */
 
 static int check_base_fingerprint(const struct base_model *b, const struct header *h,
                                   struct error *e)
@@ -108,14 +114,72 @@ static int find_base_tensor_for(struct base_model *b, size_t index, const struct
     return 0;
 }
 
+/* ---- the vocabulary -------------------------------------------------------------------------- */
+
+/* Opens the models of the stream that the vocabulary lists, after the base. */
+static int open_models_of_vocabulary(struct base_model *b, const struct stage *s,
+                                     const struct vocabulary *v, const struct header *h,
+                                     struct error *e)
+{
+    b->models = mem_alloc(h->n_models + 1, sizeof(struct model_source *));
+    b->names = mem_alloc(h->n_models + 1, sizeof *b->names);
+    b->models[0] = b->model;
+    b->names[0] = model_source_name(b->model);
+    b->n_models = 1;
+    for (size_t i = 0; i < h->n_models; i++) {
+        const char *name = h->models[i].name;
+        long listed = vocabulary_find_model(v, name);
+        if (listed < 0 || strcmp(name, b->names[0]) == 0)
+            continue;
+        const struct vocabulary_model *m = &v->models[listed];
+        struct model_source *source =
+            m->only_tokenizer ? NULL
+                              : model_source_open(m->path, s->common.spool, s->filter->name, e);
+        if (!source && !m->only_tokenizer)
+            return -1;
+        b->names[b->n_models] = m->name;
+        b->models[b->n_models++] = source;
+    }
+    return 0;
+}
+
+/* The matrices that the stream has. */
+static int choose_vocabulary_tensors(const struct header *h)
+{
+    int which = 0;
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const char *name = h->tensors[i].name;
+        which |= tensor_name_is_lm_head(name)           ? VOCABULARY_HEADS
+                 : tensor_name_is_token_embedding(name) ? VOCABULARY_EMBEDDINGS
+                                                        : 0;
+    }
+    return which;
+}
+
+static int move_vocabulary_rows(struct base_model *b, const struct stage *s, struct vocabulary *v,
+                                const struct header *h, struct error *e)
+{
+    const struct vocabulary_tensors_options o = {.which = choose_vocabulary_tensors(h),
+                                                 .rounding = b->rounding,
+                                                 .n_moved = 1,
+                                                 .tool = s->filter->name};
+    if (open_models_of_vocabulary(b, s, v, h, e))
+        return -1;
+    b->moved = vocabulary_tensors_move(v, b->models, b->names, b->n_models, &o, e);
+    return b->moved ? 0 : -1;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
 struct base_model *base_model_open(const struct stage *s, const char *operand, bool accept_other,
-                                   const struct header *h, struct error *e)
+                                   struct vocabulary *v, const struct header *h, struct error *e)
 {
     struct base_model *b = mem_alloc(1, sizeof *b);
     b->rounding = h->input_rounding;
     const struct layer_slice_options keep_numbers = {.first_layer = -1};
     b->model = layer_slice_open(operand, &keep_numbers, s->common.spool, s->filter->name, e);
-    int failed = !b->model || (!accept_other && check_base_fingerprint(b, h, e));
+    int failed = !b->model || (!accept_other && check_base_fingerprint(b, h, e)) ||
+                 (v && move_vocabulary_rows(b, s, v, h, e));
     if (!failed) {
         b->matches = mem_alloc(h->n_tensors, sizeof *b->matches);
         b->used = mem_alloc(model_source_tensor_count(b->model), sizeof *b->used);
@@ -133,6 +197,11 @@ void base_model_close(struct base_model *b)
     if (!b)
         return;
     model_source_close(b->model);
+    for (size_t i = 1; i < b->n_models; i++)
+        model_source_close(b->models[i]);
+    vocabulary_tensors_free(b->moved);
+    free(b->models);
+    free(b->names);
     free(b->matches);
     free(b->used);
     free(b);

@@ -7,15 +7,18 @@
 #define TV_BASE_MODEL_H
 
 #include "model_source.h"
+#include "vocabulary.h"
 
 struct base_model;
 
 /* Opens the model and matches the stream's tensors by their base names; for MODEL[from:to] among
  * the layers in that range. Shapes must agree, except that an embedding in the stream may be
  * smaller than the base's. A model other than the one that was subtracted is an error unless
- * `accept_other`. NULL on error. */
+ * `accept_other`. The rows of its embedding and LM head are moved to the vocabulary, which must
+ * outlive it, unless `v` is NULL; rows that it lacks come from the other models of the stream. NULL
+ * on error. */
 struct base_model *base_model_open(const struct stage *s, const char *operand, bool accept_other,
-                                   const struct header *h, struct error *e);
+                                   struct vocabulary *v, const struct header *h, struct error *e);
 void base_model_close(struct base_model *b);
 const struct model_source *base_model_source(const struct base_model *b);
 

@@ -6,6 +6,7 @@
 #include "stage.h"
 #include "tensor_matching.h"
 #include "tensor_name.h"
+#include "vocabulary_tensors.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@ struct model_set {
     struct set_tensor *tensors;
     const struct header *header; /* the stage's own, for the block geometry */
     struct full_hashes *hashes;
+    struct vocabulary *vocabulary;    /* NULL: rows stay where they are; or ... */
+    struct vocabulary_tensors *moved; /* ... the matrices with moved rows */
     _Atomic uint64_t bytes_read;
     struct arena arena;
 };
@@ -311,6 +314,54 @@ int model_set_rewind(struct stage *s, struct error *e)
     return 0;
 }
 
+/* ---- the vocabulary -------------------------------------------------------------------------- */
+
+/* The matrices that the stream may have. */
+static int choose_vocabulary_tensors(const struct model_set *m)
+{
+    int outside = m->options.outside;
+    return outside == MODEL_SET_OUTSIDE_FIRST  ? VOCABULARY_EMBEDDINGS
+           : outside == MODEL_SET_OUTSIDE_NONE ? 0
+           : outside == MODEL_SET_OUTSIDE_LAST ? VOCABULARY_HEADS
+                                               : VOCABULARY_EMBEDDINGS | VOCABULARY_HEADS;
+}
+
+/* Rows are moved in any order. */
+static int copy_pipe_of_moved_rows(const struct model_set *m, const struct stage *s,
+                                   struct error *e)
+{
+    for (size_t i = 0; i < m->n_models; i++)
+        if (model_source_is_pipe(m->models[i]) &&
+            copy_pipe(m, s, i, "rows of its vocabulary are moved", e))
+            return -1;
+    return 0;
+}
+
+/* Moves the rows of embeddings and heads to the --vocabulary. */
+static int move_vocabulary_rows(struct model_set *m, struct stage *s, struct error *e)
+{
+    const struct vocabulary_tensors_options o = {.which = choose_vocabulary_tensors(m),
+                                                 .rounding = m->options.rounding,
+                                                 .n_moved = m->n_models,
+                                                 .tool = s->filter->name};
+    if (vocabulary_option_open(s, m->options.vocabulary, &m->vocabulary, e))
+        return -1;
+    if (!m->vocabulary || !o.which)
+        return 0;
+    const char **names = arena_alloc(&m->arena, m->n_models, sizeof *names);
+    for (size_t i = 0; i < m->n_models; i++)
+        names[i] = model_source_name(m->models[i]);
+    if (copy_pipe_of_moved_rows(m, s, e))
+        return -1;
+    m->moved = vocabulary_tensors_move(m->vocabulary, m->models, names, m->n_models, &o, e);
+    if (!m->moved)
+        return -1;
+    vocabulary_print_note(m->vocabulary, s->filter->name);
+    return 0;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
+
 struct model_set *model_set_open(struct stage *s, const struct model_set_options *o,
                                  bool task_vectors, struct header *h, struct error *e)
 {
@@ -320,7 +371,7 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
     m->matching.task_vectors = task_vectors;
     h->kind = task_vectors ? KIND_TASK_VECTORS : KIND_WEIGHTS;
     h->input_rounding = o->rounding;
-    int failed = open_models(s, m, h, e);
+    int failed = open_models(s, m, h, e) || move_vocabulary_rows(m, s, e);
     m->matching = (struct tensor_matching){.options = &m->options,
                                            .task_vectors = task_vectors,
                                            .n_models = m->n_models,
@@ -345,6 +396,8 @@ void model_set_close(struct model_set *m)
     full_hashes_free(m->hashes);
     for (size_t i = 0; i < m->n_models; i++)
         model_source_close(m->models[i]);
+    vocabulary_tensors_free(m->moved);
+    vocabulary_free(m->vocabulary);
     free(m->models);
     free(m->tensors);
     arena_free(&m->arena);

@@ -4,6 +4,7 @@
 #define TV_MODEL_SET_OPTIONS_H
 
 #include "filter.h"
+#include "vocabulary_option.h"
 
 /* -1 for a choice that was not given: models that differ are an error. */
 struct model_set_options {
@@ -14,6 +15,7 @@ struct model_set_options {
     const char *stack;    /* --stack: the layer stack of ranges; NULL: the text model's */
     uint64_t first_layer; /* --first-layer, if it was given */
     int outside;          /* --outside: MODEL_SET_OUTSIDE_...; -1: all tensors outside the layers */
+    const char *vocabulary; /* --vocabulary: vocabulary_request.h; NULL: rows stay where they are */
 };
 enum { MODEL_SET_MISSING_BASE, MODEL_SET_MISSING_SKIP };
 enum { MODEL_SET_EMBED_TRUNCATE, MODEL_SET_EMBED_BASE };
@@ -55,6 +57,8 @@ enum { MODEL_SET_OUTSIDE_FIRST, MODEL_SET_OUTSIDE_NONE, MODEL_SET_OUTSIDE_LAST }
          "N",                                                                                      \
          .help = "number the layers from N on",                                                    \
          .range = {.high = 999999}},                                                               \
+        VOCABULARY_OPTION_ROW(type, field.vocabulary,                                              \
+                              "move the rows of embeddings and LM heads to this vocabulary"),      \
     {                                                                                              \
         "stack", OPTION_STRING, offsetof(struct type, field.stack), "PREFIX",                      \
             .help = "the layer stack of MODEL[from:to], given by the prefix of its tensor names, " \

@@ -20,8 +20,9 @@ struct model_source {
     struct saved_stream *saved; /* ... this */
     bool is_unlinked;           /* the file has no name */
     size_t n;
-    struct ckpt_tensor *tensors; /* sorted; NULL: all tensors of the checkpoint */
-    size_t *stored_indexes;      /* of these, in the checkpoint or saved stream */
+    struct ckpt_tensor *tensors;      /* sorted; NULL: all tensors of the checkpoint */
+    size_t *stored_indexes;           /* of these, in the checkpoint or saved stream */
+    struct computed_tensor *computed; /* [tensor], without `read` if it is stored; NULL: all are */
     struct selected_layers selected;
     struct arena arena; /* for the names of renumbered layers */
 };
@@ -215,6 +216,7 @@ void model_source_close(struct model_source *m)
     saved_stream_close(m->saved);
     free(m->tensors);
     free(m->stored_indexes);
+    free(m->computed);
     free(m->name);
     arena_free(&m->arena);
     free(m);
@@ -311,8 +313,16 @@ static size_t index_in_checkpoint(const struct model_source *m, size_t i)
     return m->tensors ? m->stored_indexes[i] : i;
 }
 
+/* NULL if the tensor is stored. */
+static const struct computed_tensor *find_computed_tensor(const struct model_source *m, size_t i)
+{
+    return m->computed && i < m->n && m->computed[i].read ? &m->computed[i] : NULL;
+}
+
 const char *model_source_stored_name(const struct model_source *m, size_t i)
 {
+    if (find_computed_tensor(m, i))
+        return m->tensors[i].name;
     return m->ckpt ? ckpt_tensor(m->ckpt, index_in_checkpoint(m, i))->name
                    : saved_stream_header(m->saved)->tensors[index_in_checkpoint(m, i)].name;
 }
@@ -403,6 +413,71 @@ const struct selected_layers *model_source_selected_layers(const struct model_so
     return m->selected.prefix ? &m->selected : NULL;
 }
 
+/* ---- tensors that are computed from those of models ------------------------------------------ */
+
+static struct ckpt_tensor describe_computed_tensor(struct model_source *m,
+                                                   const struct computed_tensor *c)
+{
+    const struct ckpt_tensor *from = model_source_tensor(m, c->from);
+    uint64_t *shape = arena_alloc(&m->arena, 2, sizeof *shape);
+    shape[0] = c->rows;
+    shape[1] = from->shape[1];
+    return (struct ckpt_tensor){.name = c->name,
+                                .dtype = c->dtype,
+                                .file_dtype = from->file_dtype,
+                                .rank = 2,
+                                .shape = shape,
+                                .elements = shape[0] * shape[1]};
+}
+
+static bool is_replaced(const char *name, size_t n, const struct computed_tensor *computed)
+{
+    bool replaced = false;
+    for (size_t i = 0; i < n; i++)
+        replaced |= strcmp(computed[i].name, name) == 0;
+    return replaced;
+}
+
+/* Appends the tensors that others are computed from, which only functions on elements read. */
+static void append_hidden_tensors(struct model_source *m, size_t n, const struct ckpt_tensor *from,
+                                  const size_t *from_stored, size_t *stored)
+{
+    m->tensors = mem_resize(m->tensors, m->n + n, sizeof *m->tensors);
+    m->stored_indexes = mem_resize(m->stored_indexes, m->n + n, sizeof *m->stored_indexes);
+    for (size_t i = 0; i < n; i++) {
+        stored[i] = m->n + i;
+        m->tensors[stored[i]] = from[i];
+        m->stored_indexes[stored[i]] = from_stored[i];
+    }
+}
+
+void model_source_set_computed_tensors(struct model_source *m, size_t n,
+                                       const struct computed_tensor *computed, size_t *stored)
+{
+    size_t count = model_source_tensor_count(m), listed_count = 0;
+    struct listed_tensor *listed = mem_alloc(count + n, sizeof *listed);
+    struct ckpt_tensor *from = mem_alloc(n, sizeof *from);
+    size_t *from_stored = mem_alloc(n, sizeof *from_stored);
+    for (size_t i = 0; i < count; i++)
+        if (!is_replaced(model_source_tensor(m, i)->name, n, computed))
+            listed[listed_count++] =
+                (struct listed_tensor){*model_source_tensor(m, i), index_in_checkpoint(m, i)};
+    for (size_t i = 0; i < n; i++) {
+        from[i] = *model_source_tensor(m, computed[i].from);
+        from_stored[i] = index_in_checkpoint(m, computed[i].from);
+        listed[listed_count++] =
+            (struct listed_tensor){describe_computed_tensor(m, &computed[i]), from_stored[i]};
+    }
+    replace_tensor_list(m, listed, listed_count);
+    append_hidden_tensors(m, n, from, from_stored, stored);
+    m->computed = mem_alloc(m->n, sizeof *m->computed);
+    for (size_t i = 0; i < n; i++)
+        m->computed[model_source_find_tensor(m, computed[i].name)] = computed[i];
+    free(listed);
+    free(from);
+    free(from_stored);
+}
+
 /* ---- elements ------------------------------------------------------------------------------ */
 
 uint64_t model_source_pipe_offset(const struct model_source *m, size_t i)
@@ -419,7 +494,10 @@ int model_source_load(const struct model_source *m, size_t i, size_t first, size
 void model_source_read_stored(const struct model_source *m, size_t i, size_t first, size_t n,
                               void *to)
 {
-    if (m->ckpt)
+    const struct computed_tensor *c = find_computed_tensor(m, i);
+    if (c)
+        c->read(c->state, first, n, to);
+    else if (m->ckpt)
         ckpt_read_elements(m->ckpt, index_in_checkpoint(m, i), first, n, to);
     else
         saved_stream_read_elements(m->saved, index_in_checkpoint(m, i), 0, first, n, to);
@@ -482,7 +560,7 @@ void model_source_read_f64(const struct model_source *m, size_t i, size_t first,
 uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size_t first, size_t n)
 {
     size_t size = dtype_bytes(model_source_tensor(m, i)->dtype, n);
-    if (m->ckpt)
+    if (m->ckpt && !find_computed_tensor(m, i))
         return ckpt_hash_elements(m->ckpt, index_in_checkpoint(m, i), first, n);
     void *bytes = mem_alloc(size, 1);
     model_source_read_stored(m, i, first, n, bytes);
@@ -493,6 +571,6 @@ uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size
 
 void model_source_release_pages(const struct model_source *m, size_t i, size_t first, size_t n)
 {
-    if (m->ckpt)
+    if (m->ckpt && !find_computed_tensor(m, i))
         ckpt_release_pages(m->ckpt, index_in_checkpoint(m, i), first, n);
 }

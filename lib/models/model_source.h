@@ -70,6 +70,25 @@ long model_source_find_tensor(const struct model_source *m, const char *name);
 /* The name of tensor i in the model itself, which differs where selected layers were renumbered. */
 const char *model_source_stored_name(const struct model_source *m, size_t i);
 
+/* ---- tensors that are computed from those of models ---- */
+
+/* A matrix that replaces a tensor of the model, or adds one: it has the columns of the tensor
+ * `from`. `read` sets n elements of its dtype, from flat index `first` on; several threads may call
+ * it at once. */
+struct computed_tensor {
+    const char *name; /* must live as long as the model */
+    size_t from;      /* index of the model's tensor that it is computed from */
+    uint64_t rows;
+    enum dtype dtype;
+    void (*read)(const void *state, size_t first, size_t n, void *to);
+    const void *state;
+};
+/* Call it at most once, before the tensors are used, for a model that is no pipe. stored[i] is the
+ * index by which the functions on elements read tensor `from` of computed[i] from then on; no
+ * other function has it. */
+void model_source_set_computed_tensors(struct model_source *m, size_t n,
+                                       const struct computed_tensor *computed, size_t *stored);
+
 /* ---- elements: n of tensor i, from flat index `first` on ---- */
 
 /* In the tensor's dtype. */

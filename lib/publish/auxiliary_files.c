@@ -6,6 +6,7 @@
 #include "model_config.h"
 #include "model_folder_names.h"
 #include "printable.h"
+#include "tokenizer_edit.h"
 #include "tokenizer_files.h"
 #include "used_weights.h"
 
@@ -48,6 +49,25 @@ int auxiliary_files_is_of_diffusers(const struct model_source *source, struct er
     return found < 0 ? -1 : is_of_diffusers;
 }
 
+/* The config.json of the model whose tokenizer the new vocabulary starts with, {} if it has none;
+ * *config is NULL without a new vocabulary. The caller drops the reference. */
+static int read_config_of_tokenizer(const struct auxiliary_files *a, json_t **config,
+                                    struct error *e)
+{
+    size_t size;
+    char *text;
+    bool has_duplicates;
+    *config = NULL;
+    if (!a->vocabulary)
+        return 0;
+    if (ckpt_read_model_file(a->vocabulary->start.path, "config.json", &text, &size, e) < 0)
+        return -1;
+    *config = text ? model_config_parse(text, size, &has_duplicates) : NULL;
+    *config = *config ? *config : mem_check(json_object());
+    free(text);
+    return 0;
+}
+
 static int update_and_copy_config(const struct auxiliary_files *a, const struct output *out,
                                   struct error *e)
 {
@@ -56,10 +76,15 @@ static int update_and_copy_config(const struct auxiliary_files *a, const struct 
     int found = auxiliary_files_read_config(a->source, &config, &size, e);
     if (found <= 0)
         return found;
-    char *text =
-        config_update_json(config, size, a->source, a->result, a->has_own_head, a->moe, a->tool);
+    struct config_update update = {a->source, a->result, a->has_own_head, a->moe, NULL, a->tool};
+    if (read_config_of_tokenizer(a, &update.tokenizer, e)) {
+        free(config);
+        return -1;
+    }
+    char *text = config_update_json(config, size, &update);
     int failed =
         write_file(out, "config.json", text ? text : config, text ? strlen(text) : size, e);
+    json_decref(update.tokenizer);
     free(text);
     free(config);
     return failed;
@@ -68,8 +93,9 @@ static int update_and_copy_config(const struct auxiliary_files *a, const struct 
 /* ---- copying --------------------------------------------------------------------------------- */
 
 /* Writes a tokenizer file, with the chat template that was asked for. */
-static int write_tokenizer_file(const struct auxiliary_files *a, const char *name, const char *text,
-                                size_t size, const struct output *out, struct error *e)
+static int write_with_chat_template(const struct auxiliary_files *a, const char *name,
+                                    const char *text, size_t size, const struct output *out,
+                                    struct error *e)
 {
     const char *template = a->chat_template;
     if (template && strcmp(name, "chat_template.jinja") == 0)
@@ -79,6 +105,50 @@ static int write_tokenizer_file(const struct auxiliary_files *a, const char *nam
     char *config = chat_template_insert(text, size, template, e);
     int failed = config ? write_file(out, name, config, strlen(config), e) : -1;
     free(config);
+    return failed;
+}
+
+/* Does the file describe the tokenizer in a way that is not brought up to a new vocabulary? */
+static bool goes_stale(const char *name)
+{
+    static const char *const patterns[] = {"tokenizer.json", "tokenizer_config.json",
+                                           "chat_template*", "tokenization_*"};
+    bool edited = false;
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+        edited |= glob_pattern_matches(patterns[i], name);
+    return !edited;
+}
+
+/* Writes a tokenizer file, with the vocabulary that was asked for. */
+static int write_tokenizer_file(const struct auxiliary_files *a, const char *name, const char *text,
+                                size_t size, const struct output *out, struct error *e)
+{
+    char *edited = NULL;
+    bool is_json = strcmp(name, "tokenizer.json") == 0,
+         is_config = strcmp(name, "tokenizer_config.json") == 0;
+    if (a->vocabulary && goes_stale(name))
+        return 0;
+    if (!a->vocabulary || (!is_json && !is_config))
+        return write_with_chat_template(a, name, text, size, out, e);
+    edited = is_json ? tokenizer_edit_json(a->vocabulary, text, size, e)
+                     : tokenizer_edit_config(a->vocabulary, text, size, e);
+    int failed = edited ? write_with_chat_template(a, name, edited, strlen(edited), out, e) : -1;
+    free(edited);
+    return failed;
+}
+
+/* Writes generation_config.json, with the ids of the start's special tokens. */
+static int write_generation_config(const struct auxiliary_files *a, const char *text, size_t size,
+                                   const struct output *out, struct error *e)
+{
+    json_t *tokenizer;
+    if (read_config_of_tokenizer(a, &tokenizer, e))
+        return -1;
+    char *updated = config_update_token_ids(text, size, tokenizer);
+    json_decref(tokenizer);
+    int failed = write_file(out, "generation_config.json", updated ? updated : text,
+                            updated ? strlen(updated) : size, e);
+    free(updated);
     return failed;
 }
 
@@ -113,6 +183,8 @@ static int copy_file(const struct auxiliary_files *a, const struct model_source 
         return -1;
     int failed = tokenizer_files_is_tokenizer_file(name)
                      ? write_tokenizer_file(a, name, text, size, out, e)
+                 : a->vocabulary && strcmp(name, "generation_config.json") == 0
+                     ? write_generation_config(a, text, size, out, e)
                      : write_file(out, name, text, size, e);
     free(text);
     return failed ? -1 : 0;

@@ -1,11 +1,13 @@
 /* The auxiliary files of a new checkpoint, copied from a source model: an updated config.json, the
  * tokenizer files, and others that belong to any model (code, licenses, settings). README.md and
- * the index are not copied. */
+ * the index are not copied, nor are tokenizer files in formats other than tokenizer.json if the
+ * vocabulary changes. */
 #ifndef TV_AUXILIARY_FILES_H
 #define TV_AUXILIARY_FILES_H
 
 #include "model_source.h"
 #include "moe_config.h"
+#include "vocabulary.h"
 
 /* What to copy. */
 struct auxiliary_files {
@@ -14,7 +16,9 @@ struct auxiliary_files {
     const struct moe_config *moe; /* config.json gets the keys of a mixture of experts; NULL */
     bool has_own_head;            /* the stream has a head, so it is not tied */
     bool no_tokenizer;
-    const char *tokenizer;     /* operand of another model for the tokenizer files; NULL */
+    const char *tokenizer; /* operand of another model for the tokenizer files; NULL */
+    const struct vocabulary
+        *vocabulary;           /* starts with the tokens of `tokenizer`; NULL: unchanged */
     const char *chat_template; /* to set in the tokenizer files; NULL */
     const char *spool, *tool;  /* as for model_source_open */
 };

@@ -49,10 +49,12 @@ static bool result_has_lm_head(const struct header *h)
     return false;
 }
 
+/* In its file: a model with moved rows has a head that its file may lack. */
 static bool source_has_lm_head(const struct model_source *source)
 {
-    for (size_t i = 0; i < model_source_tensor_count(source); i++)
-        if (tensor_name_is_lm_head(model_source_tensor(source, i)->name))
+    const struct ckpt *c = model_source_checkpoint(source);
+    for (size_t i = 0; i < ckpt_tensor_count(c); i++)
+        if (tensor_name_is_lm_head(ckpt_tensor(c, i)->name))
             return true;
     return false;
 }
@@ -192,6 +194,44 @@ static bool update_vocabulary_size(json_t *config, const struct header *h,
     return replace_integer_in_all_sections(config, "vocab_size", old, (json_int_t)rows);
 }
 
+static json_t *find_token_id(json_t *config, const char *key)
+{
+    json_t *id = json_object_get(config, key);
+    for (size_t i = 0; !id && model_config_text_sections[i]; i++)
+        id = json_object_get(json_object_get(config, model_config_text_sections[i]), key);
+    return id;
+}
+
+/* Replaces the ids of special tokens that the section has. */
+static bool update_token_ids_in_section(json_t *section, json_t *tokenizer)
+{
+    static const char *const keys[] = {"bos_token_id", "eos_token_id", "pad_token_id"};
+    bool changed = false;
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        json_t *old = json_object_get(section, keys[i]), *id = find_token_id(tokenizer, keys[i]);
+        if (!old || (id ? json_equal(old, id) : json_is_null(old)))
+            continue;
+        json_object_set(section, keys[i], id ? id : json_null());
+        changed = true;
+    }
+    return changed;
+}
+
+/* For a new vocabulary. */
+static bool set_vocabulary(json_t *config, const struct header *h,
+                           const struct model_source *source, json_t *tokenizer)
+{
+    uint64_t source_rows = 0, rows = count_vocabulary_rows(h, source, &source_rows);
+    json_int_t old = model_config_text_integer(config, "vocab_size");
+    bool changed =
+        rows && replace_integer_in_all_sections(config, "vocab_size", old, (json_int_t)rows);
+    changed |= update_token_ids_in_section(config, tokenizer);
+    for (size_t i = 0; model_config_text_sections[i]; i++)
+        changed |= update_token_ids_in_section(
+            json_object_get(config, model_config_text_sections[i]), tokenizer);
+    return changed;
+}
+
 /* `add`: also if the section has no such flag. */
 static bool set_tied_embeddings_flag_in_section(json_t *section, bool value, bool add)
 {
@@ -268,33 +308,44 @@ static char *format_config_json(const json_t *config)
     }
 }
 
-char *config_update_json(const char *text, size_t size, const struct model_source *source,
-                         const struct header *h, bool has_own_head, const struct moe_config *moe,
-                         const char *tool)
+char *config_update_json(const char *text, size_t size, const struct config_update *u)
 {
+    const struct model_source *source = u->source;
+    const struct header *h = u->result;
     bool has_duplicates;
     json_t *config = model_config_parse(text, size, &has_duplicates);
     if (!config) {
         printable_message(
-            "%s: warning: config.json of %s is not valid JSON; it is copied unchanged", tool,
+            "%s: warning: config.json of %s is not valid JSON; it is copied unchanged", u->tool,
             model_source_name(source));
         return NULL;
     }
     if (has_duplicates)
         printable_message("%s: warning: config.json of %s has duplicate keys; the last one wins",
-                          tool, model_source_name(source));
+                          u->tool, model_source_name(source));
     bool changed = update_dtype(config, most_common_dtype(h));
     changed |= update_layer_count(config, h, source);
-    changed |= update_vocabulary_size(config, h, source);
-    changed |= update_tied_embeddings_flag(config, h, source, has_own_head);
-    if (moe)
-        moe_config_update(moe, config);
-    changed |= moe != NULL;
+    changed |= u->tokenizer ? set_vocabulary(config, h, source, u->tokenizer)
+                            : update_vocabulary_size(config, h, source);
+    changed |= update_tied_embeddings_flag(config, h, source, u->has_own_head);
+    if (u->moe)
+        moe_config_update(u->moe, config);
+    changed |= u->moe != NULL;
     bool was_quantized = remove_quantization(config, h);
     if (was_quantized || model_source_quantization(source)) {
         add_missing_dtype(config, most_common_dtype(h));
         changed = true;
     }
+    char *updated = changed ? format_config_json(config) : NULL;
+    json_decref(config);
+    return updated;
+}
+
+char *config_update_token_ids(const char *text, size_t size, json_t *tokenizer)
+{
+    bool has_duplicates;
+    json_t *config = model_config_parse(text, size, &has_duplicates);
+    bool changed = update_token_ids_in_section(config, tokenizer);
     char *updated = changed ? format_config_json(config) : NULL;
     json_decref(config);
     return updated;

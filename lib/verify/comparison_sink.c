@@ -9,13 +9,14 @@
 #include "stage.h"
 #include "standard_output.h"
 #include "stored_form.h"
+#include "vocabulary_option.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct options {
-    const char *base, *onto, *like, *other_version;
+    const char *base, *onto, *like, *vocabulary, *other_version;
     enum dtype dtype;
     bool no_fill, carried_weights, other_kernels;
     struct string_list inputs, notes;
@@ -26,6 +27,7 @@ static const struct option_row rows[] = {
     {"base", OPTION_STRING, FIELD(base), "BASE", .help = "as for pack"},
     {"onto", OPTION_STRING, FIELD(onto), "MODEL", .help = "as for pack"},
     {"like", OPTION_STRING, FIELD(like), "MODEL", .help = "as for pack"},
+    VOCABULARY_OPTION_ROW(options, vocabulary, "as for pack"),
     {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE", .help = "as for pack",
      .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL, .help = "as for pack"},
@@ -54,6 +56,7 @@ struct sink {
     struct ckpt *model;
     struct recorded_merge recorded;
     struct base_model *base;
+    struct vocabulary *vocabulary; /* of the base; NULL */
     struct ckpt *like;
     struct checkpoint_contents contents;
     struct stored_form form;           /* of the model */
@@ -183,7 +186,10 @@ static int open_base(struct stage *s, struct sink *own, const struct header *h, 
     if ((h->kind == KIND_TASK_VECTORS) != (base != NULL))
         return error_set(e, "the history was not written by tvtools: pack has %s base for %s",
                          base ? "a" : "no", stream_kind_name(h->kind));
-    if (base && !(own->base = base_model_open(s, base, o->onto != NULL, h, e)))
+    if (!base)
+        return 0;
+    if (vocabulary_option_open(s, o->vocabulary, &own->vocabulary, e) ||
+        !(own->base = base_model_open(s, base, o->onto != NULL, own->vocabulary, h, e)))
         return -1;
     return 0;
 }
@@ -351,6 +357,7 @@ static int close_sink(struct stage *s, bool ok, struct error *e)
     int failed = ok && (compare_tensors_of_base(own, e) || check_files_unchanged(own, e) ||
                         print_answer(s, e));
     base_model_close(own->base);
+    vocabulary_free(own->vocabulary);
     recorded_merge_free(&own->recorded);
     ckpt_close(own->model);
     ckpt_close(own->like);

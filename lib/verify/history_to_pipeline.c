@@ -5,6 +5,7 @@
 #include "model_name.h"
 #include "openblas.h"
 #include "recorded_weights.h"
+#include "vocabulary_request.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -227,10 +228,48 @@ static void add_file_option(struct builder *b, const char *option, const char *h
     pipeline_add_word(c, option, b->a);
 }
 
-static void add_options(struct builder *b, const struct recorded_step *s,
-                        struct pipeline_command *c)
+/* The path of a model that a vocabulary names; its name if it is not found. */
+static int find_vocabulary_path(struct builder *b, const char *name, const char **path)
+{
+    struct recorded_input wanted = {.name = name};
+    struct found_input found;
+    wanted.has_fingerprint = recorded_merge_fingerprint(b->recorded, name, &wanted.fingerprint);
+    if (input_search_find_model(b->inputs, &wanted, &found, b->e))
+        return -1;
+    *path = found.path ? found.path : name;
+    if (!found.path)
+        list_missing_model(b, &wanted);
+    return 0;
+}
+
+static const char vocabulary_option[] = "--vocabulary=";
+
+/* Puts the paths of models into the recorded option --vocabulary. */
+static int set_vocabulary_paths(struct builder *b, const char **option)
+{
+    struct vocabulary_request r;
+    if (vocabulary_request_parse(&r, *option + strlen(vocabulary_option), b->a, b->e))
+        return -1;
+    for (size_t i = 0; i < r.n_models; i++)
+        if (find_vocabulary_path(b, r.models[i].name, &r.models[i].path))
+            return -1;
+    if (r.source_path && find_vocabulary_path(b, r.source, &r.source_path))
+        return -1;
+    *option =
+        arena_printf(b->a, "%s%s", vocabulary_option, vocabulary_request_format(&r, true, b->a));
+    return 0;
+}
+
+static bool is_vocabulary_option(const char *option)
+{
+    return strncmp(option, vocabulary_option, strlen(vocabulary_option)) == 0;
+}
+
+static int add_options(struct builder *b, const struct recorded_step *s, struct pipeline_command *c)
 {
     for (size_t i = 0; i < s->n_options; i++) {
+        if (is_vocabulary_option(s->options[i]) && set_vocabulary_paths(b, &s->options[i]))
+            return -1;
         bool of_model;
         uint64_t hash;
         const char *found = recorded_step_option_hash(s, s->options[i], &of_model, &hash);
@@ -242,6 +281,7 @@ static void add_options(struct builder *b, const struct recorded_step *s,
         else
             pipeline_add_word(c, s->options[i], b->a);
     }
+    return 0;
 }
 
 /* Weights in place of a calibration. The model carries those that its own last join has used. */
@@ -276,7 +316,8 @@ static int add_command(struct builder *b, const struct recorded_step *s,
     if (s->kind == RECORDED_STEP_CALIBRATION)
         return add_calibration(b, to);
     struct pipeline_command *c = pipeline_add_command(to, s->filter->name, b->a);
-    add_options(b, s, c);
+    if (add_options(b, s, c))
+        return -1;
     if (s->kind == RECORDED_STEP_STREAMS)
         return add_stream_operands(b, from, c);
     if (s->kind != RECORDED_STEP_FILTER)
@@ -424,6 +465,9 @@ static int add_pack(struct builder *b, const struct history_step *from)
     struct recorded_step *s = &p->pack;
     if (read_step(b, from, s))
         return -1;
+    for (size_t i = 0; i < s->n_options; i++)
+        if (is_vocabulary_option(s->options[i]) && set_vocabulary_paths(b, &s->options[i]))
+            return -1;
     if (!s->base)
         return 0;
     const char *before = arena_printf(b->a, "--%s=", s->base_option);

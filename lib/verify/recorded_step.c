@@ -1,6 +1,7 @@
 #include "recorded_step.h"
 
 #include "stage.h"
+#include "vocabulary_request.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +114,19 @@ static int parse_value(struct reading *r, const struct stage_option *o, const ch
                      r->number, r->step->filter->name, own.text);
 }
 
+/* A vocabulary without paths. */
+static int check_vocabulary(struct reading *r, const char *word, const char *value)
+{
+    struct vocabulary_request v;
+    struct error own;
+    if (vocabulary_request_parse(&v, value, r->a, &own))
+        return set_refusal(r, word);
+    bool has_paths = v.source_path && *v.source_path;
+    for (size_t i = 0; i < v.n_models; i++)
+        has_paths |= *v.models[i].path != '\0';
+    return has_paths ? set_refusal(r, word) : 0;
+}
+
 /* Checks the value of an option that a history may have. */
 static int check_value(struct reading *r, size_t i, const char *word, const char *value)
 {
@@ -126,6 +140,8 @@ static int check_value(struct reading *r, size_t i, const char *word, const char
         const char *equals = strrchr(value, '=');
         return equals && is_hash(equals + 1) ? 0 : set_refusal(r, word);
     }
+    if (o->kind == OPTION_VOCABULARY)
+        return check_vocabulary(r, word, value);
     if (is_rule && *value == '@') /* a file of rules */
         return set_refusal(r, word);
     return parse_value(r, &r->options[i], value);

@@ -116,7 +116,8 @@ static int check_inputs_are_found(struct command *c, struct error *e)
 
 static bool changes_tensors(const char *option)
 {
-    return strncmp(option, "--dtype=", 8) == 0 || strcmp(option, "--no-fill") == 0;
+    return strncmp(option, "--dtype=", 8) == 0 || strcmp(option, "--no-fill") == 0 ||
+           strncmp(option, "--vocabulary=", 13) == 0;
 }
 
 static void add_base_option(struct command *c, struct pipeline_command *to)

@@ -1,0 +1,20 @@
+/* The option --vocabulary of filters that open models: the vocabulary that their embeddings and LM
+ * heads get, as JSON (vocabulary_request.h). */
+#ifndef TV_VOCABULARY_OPTION_H
+#define TV_VOCABULARY_OPTION_H
+
+#include "filter.h"
+#include "vocabulary.h"
+
+/* The row of the option; `field` is a const char *. The history has it without paths. */
+#define VOCABULARY_OPTION_ROW(type, field, text)                                                   \
+    {                                                                                              \
+        "vocabulary", OPTION_VOCABULARY, offsetof(struct type, field), "JSON", .help = text        \
+    }
+
+/* In open: makes the vocabulary and records the option. *v is NULL without the option; the caller
+ * frees. */
+int vocabulary_option_open(struct stage *s, const char *text, struct vocabulary **v,
+                           struct error *e);
+
+#endif
