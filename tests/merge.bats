@@ -275,8 +275,8 @@ prints() {
     tv from-yaml config.yml typed | bash -euo pipefail
     diff -r chatml typed
     echo '{"model": {"vocab": {"b": 0, "a": 1}}}' >m/tokenizer.json
-    config "$(cat start.yml)" 'tokenizer_source: base'
-    refused_by_merge 'token "a" has id 0 in the tokenizer of b and id 1 in that of m'
+    tv merge --check start.yml new 2>err
+    grep -q 'warning: token "a" has id 0 in the tokenizer of b and id 1 in that of m; rows of the embedding are merged unpermuted' err
 }
 
 @test "--only writes the same bytes as the whole merge" {
@@ -406,9 +406,12 @@ parameters: {density: }|density has no value
 parameters: {normalize: 0.5}|normalize must be true or false
 parameters: {normalize: [{filter: mlp, value: 1}, {value: 0}]}|normalize must have the same value for all tensors
 dtype: floaty|dtype: unknown dtype "floaty"; expected float32
-tokenizer_source: union|tokenizer_source: the union of vocabularies is not supported
 tokenizer_source: math+lora|tokenizer_source: LoRA adapters (math+lora) are not supported
-tokenizer: {source: base, tokens: {x: {source: base}}}|tokenizer: tokens is not supported
+tokenizer: {sauce: base}|tokenizer: unknown key sauce
+tokenizer: {pad_to_multiple_of: 0}|pad_to_multiple_of must be a whole number of at least 1
+tokenizer: {tokens: {x: {force: 2}}}|force must be true or false
+tokenizer: {tokens: {x: {source: {model: a, token: b}}}}|token x: source has no kind
+tokenizer: {tokens: {x: {source: {kind: zero, token: b}}}}|source of kind zero: unknown key token
 chat_template: nobody|chat_template: "nobody" is not
 models: *nothing|invalid YAML
 END

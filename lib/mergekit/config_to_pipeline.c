@@ -1,5 +1,6 @@
 #include "config_to_pipeline.h"
 
+#include "config_vocabulary.h"
 #include "document_to_pipeline.h"
 #include "result_config_and_dtype.h"
 #include "chat_template.h"
@@ -9,32 +10,16 @@
 
 /* ---- tokenizer and chat template ------------------------------------------------------------- */
 
-/* The path of the model on disk that tokenizer_source names; NULL if there is none. */
-static const char *find_tokenizer_model(const struct pipeline_builder *b)
+static void add_tokenizer_options(const struct pipeline_builder *b, struct pipeline_command *pack)
 {
-    const struct merge_config *c = b->config;
-    if (!c->tokenizer)
-        return NULL;
-    const char *model = strcmp(c->tokenizer, "base") == 0 ? c->base : c->tokenizer;
-    if (!model)
-        return NULL;
-    const struct input_model *input = input_models_find(&b->inputs, model, b->a);
-    return input->document ? result_config_and_dtype_find_model(b, input->document)
-                           : input->plain_operand;
-}
-
-static int add_tokenizer_option(struct pipeline_builder *b, struct pipeline_command *pack)
-{
-    const char *model = find_tokenizer_model(b);
+    const char *model = config_vocabulary_find_tokenizer_model(b);
     b->merge->tokenizer_model = model;
-    if (b->config->tokenizer && !model)
-        return pipeline_builder_error(b, b->config->tokenizer_line,
-                                      "tokenizer_source is base, but there is no base_model");
-    if (model && strcmp(model, b->merge->metadata_model) != 0)
+    if (b->vocabulary)
+        pipeline_builder_add_option(pack, "vocabulary", b->vocabulary, b->a);
+    else if (model && strcmp(model, b->merge->metadata_model) != 0)
         pipeline_builder_add_option(pack, "tokenizer", model, b->a);
     else if (!model && b->options->no_tokenizer)
         pipeline_add_word(pack, "--no-tokenizer", b->a);
-    return 0;
 }
 
 static int add_chat_template_option(struct pipeline_builder *b, struct pipeline_command *pack)
@@ -89,6 +74,7 @@ static void add_base_command(const struct pipeline_builder *b, const struct inpu
 {
     struct pipeline_command *add = pipeline_add_command(&b->merge->pipeline, "add-base", b->a);
     pipeline_builder_add_dtype(add, DTYPE_F32, b->a);
+    pipeline_builder_add_option(add, "vocabulary", b->vocabulary, b->a);
     pipeline_add_word(add, base->operand, b->a);
 }
 
@@ -119,7 +105,8 @@ static int add_pack_command(struct pipeline_builder *b, const struct input_model
     add_shard_size_option(b, pack);
     if (b->options->force)
         pipeline_add_word(pack, "--force", a);
-    if (add_tokenizer_option(b, pack) || add_chat_template_option(b, pack))
+    add_tokenizer_options(b, pack);
+    if (add_chat_template_option(b, pack))
         return -1;
     pipeline_add_word(pack, *out == '-' && out[1] ? arena_printf(a, "./%s", out) : out, a);
     return 0;

@@ -1,5 +1,6 @@
 #include "document_to_pipeline.h"
 
+#include "config_vocabulary.h"
 #include "expert_merging_steps.h"
 #include "method_steps.h"
 #include "result_config_and_dtype.h"
@@ -98,7 +99,7 @@ int document_to_pipeline_start(struct pipeline_builder *b, const struct merge_co
         input_models_list_and_name(&b->inputs, b->file, c, b->a, b->e))
         return -1;
     add_models_to_translated_config(b);
-    return 0;
+    return config_vocabulary_set(b);
 }
 
 /* ---- results of other documents -------------------------------------------------------------- */
@@ -126,6 +127,7 @@ static struct document_result *translate_other_document(const struct pipeline_bu
                                  .name = input->name,
                                  .dtype = result_config_and_dtype_find_dtype(&b, input->document)};
     if (document_to_pipeline_start(&b, input->document) ||
+        config_vocabulary_check_inner_document(&b) ||
         add_commands_of_all_slices(&b, &result->pipeline))
         return NULL;
     translated_config_add_result(b.merge, result, b.a);
@@ -192,6 +194,14 @@ static int add_model_operand(struct pipeline_builder *b, struct pipeline_command
     return w->substitution ? 0 : -1;
 }
 
+/* Only the first and the last of several slices have embeddings or an LM head. */
+static void add_vocabulary_option(const struct slice_context *s, struct pipeline_command *to)
+{
+    bool has_vocabulary_tensors = !s->outside || strcmp(s->outside, "none") != 0;
+    pipeline_builder_add_option(
+        to, "vocabulary", has_vocabulary_tensors ? s->builder->vocabulary : NULL, s->builder->a);
+}
+
 static void add_source_options(const struct slice_context *s, struct pipeline_command *source)
 {
     const struct pipeline_builder *b = s->builder;
@@ -203,6 +213,7 @@ static void add_source_options(const struct slice_context *s, struct pipeline_co
         pipeline_builder_add_option(source, "first-layer",
                                     arena_printf(b->a, "%ld", s->first_layer), b->a);
     pipeline_builder_add_option(source, "outside", s->outside, b->a);
+    add_vocabulary_option(s, source);
 }
 
 static int add_model_operands(const struct slice_context *s, struct pipeline_command *source)
@@ -255,6 +266,7 @@ static int add_add_base_command(const struct slice_context *s)
         return 0;
     struct pipeline_command *c = pipeline_add_command(s->pipeline, "add-base", s->builder->a);
     pipeline_builder_add_dtype(c, s->builder->config->out_dtype, s->builder->a);
+    add_vocabulary_option(s, c);
     return add_model_operand(s->builder, c, s->base, s->base_source);
 }
 

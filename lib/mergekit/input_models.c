@@ -190,8 +190,12 @@ int input_models_list_and_name(struct input_models *all, const struct merge_conf
         for (size_t i = 0; i < c->slices[s].n_sources; i++)
             add_model_if_new(all, f, c->slices[s].sources[i].model, a);
     }
-    if (c->tokenizer && strcmp(c->tokenizer, "base") != 0)
-        add_model_if_new(all, f, c->tokenizer, a);
+    const char *tokenizer = c->tokenizer.source;
+    size_t n = all->n_inputs;
+    if (tokenizer && strcmp(tokenizer, "base") != 0 && strcmp(tokenizer, "union") != 0)
+        add_model_if_new(all, f, tokenizer, a);
+    if (all->n_inputs > n)
+        all->items[n].only_tokenizer = true;
     if (assign_unique_names(all, f->path, a, e))
         return -1;
     for (size_t i = 0; i < all->n_inputs; i++)

@@ -15,6 +15,7 @@ struct input_model {
     const char *name;          /* in streams */
     const char *operand;       /* of a filter: PATH or NAME=PATH; NAME= for a result */
     const struct merge_config *document; /* whose result it is; NULL: a model on disk */
+    bool only_tokenizer;                 /* it is not merged */
 };
 
 struct input_models {

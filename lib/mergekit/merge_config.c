@@ -91,48 +91,6 @@ static int read_dtype(const struct yaml_tree *t, const yaml_node_t *map, const c
                            key, text);
 }
 
-/* The value of tokenizer_source, or of tokenizer.source; *source is NULL without either. */
-static int find_tokenizer_source(const struct yaml_tree *t, const yaml_node_t *map,
-                                 const yaml_node_t **source)
-{
-    const yaml_node_t *tokenizer = yaml_tree_find_key(t, map, "tokenizer");
-    *source = yaml_tree_find_key(t, map, "tokenizer_source");
-    if (!tokenizer)
-        return 0;
-    if (*source)
-        return yaml_tree_error(t, tokenizer, "tokenizer and tokenizer_source cannot be combined");
-    if (yaml_tree_expect_type(t, tokenizer, YAML_MAPPING_NODE, "tokenizer"))
-        return -1;
-    const yaml_node_t *tokens = yaml_tree_find_key(t, tokenizer, "tokens");
-    const yaml_node_t *pad = yaml_tree_find_key(t, tokenizer, "pad_to_multiple_of");
-    if (tokens || pad)
-        return yaml_tree_error(t, tokens ? tokens : pad, "tokenizer: %s is not supported",
-                               tokens ? "tokens" : "pad_to_multiple_of");
-    *source = yaml_tree_find_key(t, tokenizer, "source");
-    if (*source)
-        return 0;
-    return yaml_tree_error(t, tokenizer, /* mergekit's default is union */
-                           "tokenizer: source is missing; expected base or a model (the union of "
-                           "vocabularies is not supported)");
-}
-
-static int read_tokenizer(const struct yaml_tree *t, const yaml_node_t *map, struct merge_config *c)
-{
-    const yaml_node_t *source;
-    if (find_tokenizer_source(t, map, &source))
-        return -1;
-    if (!source)
-        return 0;
-    c->tokenizer_line = yaml_tree_line(source);
-    if (config_slices_read_model_path(t, source, "tokenizer_source", &c->tokenizer))
-        return -1;
-    if (strcmp(c->tokenizer, "union") == 0)
-        return yaml_tree_error(t, source,
-                               "tokenizer_source: the union of vocabularies is not supported; "
-                               "expected base or a model");
-    return 0;
-}
-
 /* ---- documents ------------------------------------------------------------------------------- */
 
 static int read_method_and_base(const struct yaml_tree *t, const yaml_node_t *map,
@@ -176,7 +134,8 @@ static int read_document(struct yaml_tree *t, const yaml_node_t *map, struct mer
     c->line = yaml_tree_line(map);
     if (read_method_and_base(t, map, c) || read_name_and_chat_template(t, map, c) ||
         read_dtype(t, map, "dtype", &c->dtype) || read_dtype(t, map, "out_dtype", &c->out_dtype) ||
-        read_tokenizer(t, map, c) || config_parameters_read(t, map, &c->parameters))
+        config_tokenizer_read(t, map, &c->tokenizer) ||
+        config_parameters_read(t, map, &c->parameters))
         return -1;
     const yaml_node_t *modules = yaml_tree_find_key(t, map, "modules");
     if (modules && (yaml_tree_find_key(t, map, "models") || yaml_tree_find_key(t, map, "slices")))

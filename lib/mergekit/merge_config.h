@@ -5,15 +5,16 @@
 #define TV_MERGE_CONFIG_H
 
 #include "config_slices.h"
+#include "config_tokenizer.h"
 #include "dtype.h"
 
 /* One document. Missing keys are NULL, 0 or DTYPE_NONE. */
 struct merge_config {
     size_t line;
     const char *name, *method, *base;
-    const char *tokenizer; /* tokenizer_source, or tokenizer.source: "base" or a model */
+    struct config_tokenizer tokenizer;
     const char *chat_template;
-    size_t method_line, base_line, tokenizer_line, chat_line;
+    size_t method_line, base_line, chat_line;
     enum dtype dtype, out_dtype;
     bool has_slices;
     size_t n_slices; /* 1 without slices */

@@ -15,7 +15,8 @@ struct pipeline_builder {
     const struct merge_method *method;
     const char *tool; /* the command, for warnings */
     struct input_models inputs;
-    struct translated_config *merge;      /* what is being made */
+    const char *vocabulary;          /* --vocabulary of filters; NULL: rows stay where they are */
+    struct translated_config *merge; /* what is being made */
     const struct pipeline_builder *outer; /* of the document that uses this one's result; NULL */
     struct arena *a;
     struct error *e;

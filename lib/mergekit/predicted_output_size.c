@@ -69,6 +69,20 @@ static struct name_index index_by_base_name(const struct header *h, struct arena
     return index;
 }
 
+/* Heads that the base does not have: its embedding stands in. */
+static void add_heads_that_base_lacks(struct output_list *l, const struct header *h,
+                                      const struct model_source *base)
+{
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        if (model_source_find_tensor(base, t->base_name ? t->base_name : t->name) < 0)
+            add_output_tensor(l, t->name,
+                              h->input_rounding != DTYPE_NONE ? h->input_rounding
+                                                              : t->vectors[0].stored_dtype,
+                              tensor_elements(t));
+    }
+}
+
 /* What pack --base writes: the tensors of the base, or (`fill_block` false) those that the stream
  * has. */
 static int add_tensors_packed_onto_base(struct output_list *l, const struct header *h,
@@ -87,8 +101,10 @@ static int add_tensors_packed_onto_base(struct output_list *l, const struct head
         bool rounded = h->input_rounding != DTYPE_NONE && dtype_is_float(t->dtype);
         if (merged || fill)
             add_output_tensor(l, merged ? merged->name : t->name,
-                              rounded ? h->input_rounding : t->file_dtype, t->elements);
+                              rounded ? h->input_rounding : t->file_dtype,
+                              merged ? tensor_elements(merged) : t->elements);
     }
+    add_heads_that_base_lacks(l, h, model);
     model_source_close(model);
     return 0;
 }

@@ -69,41 +69,34 @@ static const char *format_token_difference(const struct token_difference *d, con
                         d->token, d->id_in_a, own, id, other);
 }
 
-/* Compares the tokenizers of all models with that of the result. A difference is an error if the
- * configuration chooses the tokenizer, because mergekit would then permute rows of the embedding;
- * else a warning, if `tool` is not NULL. */
+/* Without a vocabulary in the configuration: warns of tokens of the result's tokenizer that have
+ * other ids in a model. */
 static int compare_tokenizers_of_models(const struct translated_config *m, const char *tool,
                                         struct arena *a, struct error *e)
 {
-    const char *own = m->tokenizer_model ? m->tokenizer_model : m->metadata_model;
+    const char *own = m->metadata_model;
     struct token_difference d;
-    for (size_t i = 0; (m->tokenizer_model || tool) && i < m->n_models; i++) {
+    for (size_t i = 0; !m->tokenizer_model && i < m->n_models; i++) {
         if (strcmp(m->models[i], own) == 0)
             continue;
         int differs = tokenizer_files_find_difference(own, m->models[i], &d, a, e);
         if (differs < 0)
             return -1;
-        if (!differs)
-            continue;
-        const char *difference = format_token_difference(&d, own, m->models[i], a);
-        if (m->tokenizer_model)
-            return error_set(e,
-                             "%.200s, line %zu: %s; permuting rows of the embedding is not "
-                             "supported (without tokenizer_source they are merged unpermuted)",
-                             m->config_path, m->config->tokenizer_line, difference);
-        printable_message("%s: warning: %s; rows of the embedding are merged unpermuted", tool,
-                          difference);
+        if (differs)
+            printable_message("%s: warning: %s; rows of the embedding are merged unpermuted "
+                              "(tokenizer_source moves them)",
+                              tool, format_token_difference(&d, own, m->models[i], a));
     }
     return 0;
 }
 
 int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
-                           struct arena *a, struct error *e)
+                           struct error *e)
 {
     for (size_t i = 0; i < m->n_coverage_checks; i++)
         if (check_filters_cover_all_tensors(m, &m->coverage_checks[i], run, e))
             return -1;
-    return compare_tokenizers_of_models(m, NULL, a, e);
+    return 0;
 }
 
 /* ---- dry run --------------------------------------------------------------------------------- */

@@ -4,10 +4,9 @@
 
 #include "predicted_output_size.h"
 
-/* Checks before every merge: do required parameters have values for all tensors, and do all models
- * use the token ids of the configured tokenizer? */
+/* Checks before every merge: do required parameters have values for all tensors? */
 int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
-                           struct arena *a, struct error *e);
+                           struct error *e);
 
 /* Where a merge would be written. */
 struct preflight_target {

@@ -15,6 +15,7 @@ struct translation_options {
     bool bug_compatible; /* reproduce mergekit's bug in breadcrumbs */
     bool paper;          /* follow the papers where mergekit differs from them */
     bool no_tokenizer, force;
+    bool other_bpe; /* accept the union of vocabularies of different BPEs */
     const char
         *like; /* model whose metadata a .gguf file gets; NULL: the base's or first model's */
     enum dtype dtype; /* of the result, as for pack; DTYPE_NONE: as configured */
@@ -50,7 +51,7 @@ struct translated_config {
     struct pipeline pipeline;          /* the whole pipeline */
     const struct merge_config *config; /* the document that makes the final result */
     const char *metadata_model;  /* path of the model whose config.json and tokenizer are copied */
-    const char *tokenizer_model; /* path of the model that tokenizer_source names; NULL */
+    const char *tokenizer_model; /* path of the one whose tokenizer is configured; NULL */
     size_t n_models;
     const char **models; /* paths of all models on disk */
     size_t model_capacity;

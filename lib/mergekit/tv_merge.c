@@ -91,7 +91,7 @@ int tv_merge_main(int argc, char **argv, const struct filter *const *filters)
                                    .memory = common->memory,
                                    .spool = common->spool,
                                    .monitor = {.show_progress = !c.options->quiet}};
-    if (preflight_check_inputs(&c.merge, &run, &c.a, &e))
+    if (preflight_check_inputs(&c.merge, &run, &e))
         return config_command_free(&c, config_command_print_error(&c, &e, 1));
     status = c.options->check ? run_dry_run(&c, &run) : run_merge(&c, &run);
     return config_command_free(&c, status);
