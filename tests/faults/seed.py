@@ -174,6 +174,18 @@ models:
   - {model: both, parameters: {weight: 1}}
 dtype: float32
 """,
+    "vocabulary": """merge_method: task_arithmetic
+base_model: ../seed/base
+models:
+  - {model: ../seed/math, parameters: {weight: 0.5}}
+  - {model: ../seed/code, parameters: {weight: 0.5}}
+tokenizer:
+  pad_to_multiple_of: 4
+  tokens:
+    new: {source: {kind: model_token, model: ../seed/math, token: a}}
+chat_template: chatml
+dtype: float32
+""",
     "slices": """merge_method: linear
 slices:
   - sources:

@@ -64,15 +64,19 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     char *text = fuzz_text(bytes, size);
     bool head = size & 1;
     struct header *h = make_header(head);
-    char *once = config_update_json(text, size, open_source(), h, head, "update");
+    json_t *tokenizer =
+        size & 2 ? json_pack("{s:[ii],s:i}", "eos_token_id", 1, 2, "bos_token_id", 5) : NULL;
+    char *once = config_update_json(text, size, open_source(), h, head, tokenizer, "update");
     char *twice =
-        once ? config_update_json(once, strlen(once), open_source(), h, head, "update") : NULL;
+        once ? config_update_json(once, strlen(once), open_source(), h, head, tokenizer, "update")
+             : NULL;
     json_t *json = once ? json_loads(once, 0, NULL) : NULL;
     if (once && (twice || !json)) {
         dprintf(fuzz_log, "once:\n%s\ntwice:\n%s\n", once, twice ? twice : "");
         abort();
     }
     json_decref(json);
+    json_decref(tokenizer);
     free(once);
     free(twice);
     free(text);
