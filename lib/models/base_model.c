@@ -159,10 +159,8 @@ static int choose_vocabulary_tensors(const struct header *h)
 static int move_vocabulary_rows(struct base_model *b, const struct stage *s, struct vocabulary *v,
                                 const struct header *h, struct error *e)
 {
-    const struct vocabulary_tensors_options o = {.which = choose_vocabulary_tensors(h),
-                                                 .rounding = b->rounding,
-                                                 .n_moved = 1,
-                                                 .tool = s->filter->name};
+    const struct vocabulary_tensors_options o = {
+        .which = choose_vocabulary_tensors(h), .rounding = b->rounding, .n_moved = 1};
     if (open_models_of_vocabulary(b, s, v, h, e))
         return -1;
     b->moved = vocabulary_tensors_move(v, b->models, b->names, b->n_models, &o, e);

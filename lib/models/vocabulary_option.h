@@ -12,8 +12,8 @@
         "vocabulary", OPTION_VOCABULARY, offsetof(struct type, field), "JSON", .help = text        \
     }
 
-/* In open: makes the vocabulary and records the option. *v is NULL without the option; the caller
- * frees. */
+/* In open: makes the vocabulary and records the option. Only sources print warnings, so that a
+ * pipeline prints each once. *v is NULL without the option; the caller frees. */
 int vocabulary_option_open(struct stage *s, const char *text, struct vocabulary **v,
                            struct error *e);
 

@@ -335,29 +335,53 @@ static int find_default_rows(struct vocabulary_tensors *t, struct error *e)
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-/* Gives a model its new matrices. */
-static void replace_tensors(struct vocabulary_tensors *t, size_t model)
+/* Is the new matrix the tensor as it is? */
+static bool is_unchanged(const struct matrix *m)
 {
-    size_t n = 0, *stored = mem_alloc(t->n_sets, sizeof *stored);
-    struct computed_tensor *computed = mem_alloc(t->n_sets, sizeof *computed);
-    struct matrix **matrices = mem_alloc(t->n_sets, sizeof *matrices);
+    const struct vocabulary *v = m->set->owner->vocabulary;
+    const struct ckpt_tensor *t = model_source_tensor(m->source, m->from);
+    if (t->shape[0] != v->n || v->n_rows != v->n || strcmp(t->name, m->name) != 0)
+        return false;
+    for (size_t id = 0; id < v->n; id++)
+        if (token_rows_own_row(v, &m->set->models[m->position], id) != (long)id)
+            return false;
+    return true;
+}
+
+/* The matrices of a model, at most one of each set; how many. */
+static size_t list_matrices(const struct vocabulary_tensors *t, size_t model,
+                            struct matrix **matrices)
+{
+    size_t n = 0;
     for (size_t i = 0; i < t->n_sets; i++)
-        for (size_t j = 0; j < t->sets[i].n; j++) {
-            struct matrix *m = &t->sets[i].matrices[j];
-            if (!m->source || m->model != model)
-                continue;
-            computed[n] = (struct computed_tensor){.name = m->name,
-                                                   .from = m->from,
-                                                   .rows = t->vocabulary->n_rows,
-                                                   .dtype = t->sets[i].dtype,
-                                                   .read = read_elements,
-                                                   .state = m};
-            matrices[n++] = m;
-        }
-    if (n)
-        model_source_set_computed_tensors(t->models[model], n, computed, stored);
+        for (size_t j = 0; j < t->sets[i].n; j++)
+            if (t->sets[i].matrices[j].source && t->sets[i].matrices[j].model == model)
+                matrices[n++] = &t->sets[i].matrices[j];
+    return n;
+}
+
+/* Gives a model its new matrices. */
+static void replace_tensors(const struct vocabulary_tensors *t, size_t model)
+{
+    struct matrix **matrices = mem_alloc(t->n_sets, sizeof *matrices);
+    struct computed_tensor *computed = mem_alloc(t->n_sets, sizeof *computed);
+    size_t n = list_matrices(t, model, matrices), changed = 0,
+           *stored = mem_alloc(t->n_sets, sizeof *stored);
     for (size_t i = 0; i < n; i++)
-        matrices[i]->stored = stored[i];
+        if (!is_unchanged(matrices[i]))
+            computed[changed++] = (struct computed_tensor){.name = matrices[i]->name,
+                                                           .from = matrices[i]->from,
+                                                           .rows = t->vocabulary->n_rows,
+                                                           .dtype = matrices[i]->set->dtype,
+                                                           .read = read_elements,
+                                                           .state = matrices[i]};
+    if (changed)
+        model_source_set_computed_tensors(t->models[model], changed, computed, stored);
+    for (size_t i = 0; i < n; i++)
+        matrices[i]->stored =
+            (size_t)model_source_find_tensor(matrices[i]->source, matrices[i]->name);
+    for (size_t i = 0; i < changed; i++)
+        ((struct matrix *)computed[i].state)->stored = stored[i];
     free(stored);
     free(computed);
     free(matrices);

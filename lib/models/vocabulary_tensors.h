@@ -1,8 +1,9 @@
 /* Moves the rows of the vocabulary tensors of several models (embeddings and LM heads) to the ids
  * of one vocabulary: each model gets new matrices with a row for every token, its own or the
  * default one, and the mean of all rows as padding. A model without a head, whose embedding is its
- * head, gets one of its own as soon as another model has one. Each matrix is F32, or F64 if one of
- * the models has F64; means are sums in double of rows that are rounded as every input is.
+ * head, gets one of its own as soon as another model has one. A tensor whose rows are those of the
+ * tokens already stays as it is. A new matrix is F32, or F64 if one of the models has F64; means are
+ * sums in double of rows that are rounded as every input is.
  *
  * A vocabulary_tensors borrows the models and the vocabulary, and is freed after the models are
  * closed. */
@@ -19,7 +20,7 @@ struct vocabulary_tensors_options {
     int which;           /* the above, or-ed */
     enum dtype rounding; /* of every input; DTYPE_NONE */
     size_t n_moved;      /* of the models; the others only give rows */
-    const char *tool;    /* in warnings */
+    const char *tool;    /* in warnings; NULL: they are not printed */
 };
 
 struct vocabulary_tensors;

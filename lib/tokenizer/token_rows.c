@@ -85,7 +85,7 @@ int token_rows_find_defaults(const struct vocabulary *v, const char *tensor, siz
             continue;
         first_zero = zeros++ ? first_zero : id;
     }
-    if (zeros)
+    if (zeros && tool)
         printable_message("%s: warning: tensor %s: %zu row%s zero, because no model has the "
                           "token, such as \"%s\"",
                           tool, tensor, zeros, zeros == 1 ? " is" : "s are",

@@ -21,8 +21,8 @@ struct token_row {
 };
 
 /* Sets the default row of each token. `tensor` is the name in messages; a warning under the name
- * `tool` tells if rows are zero. An error if a tensor has too few rows, or if a source is not among
- * the n models. */
+ * `tool`, unless that is NULL, tells if rows are zero. An error if a tensor has too few rows, or if
+ * a source is not among the n models. */
 int token_rows_find_defaults(const struct vocabulary *v, const char *tensor, size_t n,
                              const struct token_rows_model *models, const char *tool,
                              struct token_row *defaults, struct error *e);

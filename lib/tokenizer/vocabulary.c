@@ -138,9 +138,11 @@ static int assume_missing_tokenizers(struct builder *b)
             continue;
         if (!first->tokenizer)
             return error_set(b->e, "%.200s has no tokenizer.json", first->name);
-        printable_message("%s: warning: %s has no tokenizer.json; its tokens are taken to be those "
-                          "of %s",
-                          b->tool, b->inputs[i].name, first->name);
+        if (b->tool)
+            printable_message(
+                "%s: warning: %s has no tokenizer.json; its tokens are taken to be those "
+                "of %s",
+                b->tool, b->inputs[i].name, first->name);
         b->inputs[i].tokenizer = first->tokenizer;
         b->inputs[i].rows = b->inputs[i].rows < first->rows ? b->inputs[i].rows : first->rows;
     }
@@ -267,7 +269,7 @@ static void add_tokens_of_models(struct builder *b, bool plain)
 
 static void warn_of_other_flags(const struct builder *b)
 {
-    for (size_t i = 0; i < b->v->request.n_models; i++) {
+    for (size_t i = 0; b->tool && i < b->v->request.n_models; i++) {
         const struct tokenizer *own = b->inputs[i].tokenizer;
         for (size_t j = 0; j < own->n && b->inputs[i].owns_tokenizer; j++) {
             const struct token *t = &own->tokens[j];
@@ -391,9 +393,11 @@ long vocabulary_find_model(const struct vocabulary *v, const char *name)
 
 size_t vocabulary_add_model(struct vocabulary *v, const char *name, const char *tool)
 {
-    printable_message("%s: warning: the vocabulary does not list %s; its tokens are taken to be "
-                      "those of %s",
-                      tool, name, v->models[0].name);
+    if (tool)
+        printable_message(
+            "%s: warning: the vocabulary does not list %s; its tokens are taken to be "
+            "those of %s",
+            tool, name, v->models[0].name);
     v->models = mem_grow(v->models, v->n_models, sizeof *v->models);
     v->models[v->n_models] = v->models[0];
     v->models[v->n_models].name = arena_copy_text(&v->arena, name);

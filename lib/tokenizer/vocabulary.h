@@ -45,8 +45,8 @@ struct vocabulary {
 };
 
 /* Reads tokenizer.json and config.json of the models. `text` is the request as JSON. Warnings are
- * printed under the name `tool`. NULL on error: a model has a tokenizer but no tokenizer.json; the
- * ids have gaps; the union is one of different BPEs. */
+ * printed under the name `tool`, unless it is NULL. NULL on error: a model has a tokenizer but no
+ * tokenizer.json; the ids have gaps; the union is one of different BPEs. */
 struct vocabulary *vocabulary_new(const char *text, const char *tool, struct error *e);
 void vocabulary_free(struct vocabulary *v);
 
