@@ -40,7 +40,7 @@ struct options {
     bool force, no_tokenizer, no_fill, resume;
 };
 
-enum { ROW_SHARD_SIZE = 3, ROW_SHARDS, ROW_MOE = 13, ROW_EXPERTS_PER_TOKEN };
+enum { ROW_SHARD_SIZE = 3, ROW_SHARDS, ROW_MOE = 14, ROW_EXPERTS_PER_TOKEN };
 enum { FORMAT_SAFETENSORS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
