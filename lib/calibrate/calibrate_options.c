@@ -50,7 +50,7 @@ const struct option_row calibrate_options_rows[] = {
      .help =
          "hold out the last N of these, and keep the coefficients with the lowest loss on them"},
     {"epochs", OPTION_COUNT, FIELD(epochs), "N",
-     .help = "passes over the samples (5; fast, paper 1)"},
+     .help = "passes over the samples (5; fast 1, with --plus-plus 2; paper 1)"},
     {"accumulation", OPTION_COUNT, FIELD(accumulation), "A",
      .help = "samples per update (8; fast 4)", .range = FROM_1},
     {"on", OPTION_CHOICE, FIELD(positions), "response|all",
@@ -61,10 +61,12 @@ const struct option_row calibrate_options_rows[] = {
              "merged model's own, without teachers (AdaMerging)",
      .choices = "teacher|entropy", .default_value = "teacher"},
     {"hidden-layers", OPTION_STRING, FIELD(hidden_layers), "LIST",
-     .help = "hidden states to compare: numbers such as 0,4,8, middle, all or none (middle)",
+     .help = "hidden states to compare: numbers such as 0,4,8, middle, all or none (middle; with "
+             "--plus-plus all; paper middle)",
      .default_value = "middle"},
     {"hidden-weight", OPTION_NUMBER, FIELD(objective.hidden_weight), "W",
-     .help = "weight of the hidden loss (1; --loss entropy 0)", .range = FROM_0},
+     .help = "weight of the hidden loss (1; with --plus-plus 5; paper 1; --loss entropy 0)",
+     .range = FROM_0},
     {"hidden-norm", OPTION_CHOICE, FIELD(hidden_norm), "none|token",
      .help = "compare hidden states as they are, or relative to each token's norm",
      .choices = "none|token", .default_value = "none"},
@@ -96,8 +98,8 @@ const struct option_row calibrate_options_rows[] = {
     {"keep-base", OPTION_STRINGS, FIELD(keep_base), "GLOB",
      .help = "tensors that keep the base's values (default: norms, biases, embedding and head; the "
              "vision tower always does); may be repeated"},
-    {"lr", OPTION_NUMBER, FIELD(adamw.lr), "LR", .help = "learning rate (0.5; fast 0.3)",
-     .range = ABOVE_0},
+    {"lr", OPTION_NUMBER, FIELD(adamw.lr), "LR",
+     .help = "learning rate (0.5; fast 0.3; with --plus-plus 0.2; paper 0.5)", .range = ABOVE_0},
     {"beta1", OPTION_NUMBER, FIELD(adamw.beta1), "B", .help = "of AdamW (0.9)",
      .range = {0, 1, .high_open = true}},
     {"beta2", OPTION_NUMBER, FIELD(adamw.beta2), "B", .help = "of AdamW (0.999)",
@@ -118,9 +120,9 @@ const struct option_row calibrate_options_rows[] = {
     {"plus-plus", OPTION_FLAG, FIELD(plus_plus), NULL,
      .help = "Expert Merging++: train again, with several chunks for important tensors"},
     {"budget", OPTION_NUMBER, FIELD(budget), "B",
-     .help = "chunks per tensor, on average (12; paper 1)", .range = ABOVE_0},
+     .help = "chunks per tensor, on average (300; paper 1)", .range = ABOVE_0},
     {"first-epochs", OPTION_COUNT, FIELD(first_epochs), "N",
-     .help = "epochs of the first of the two phases (as --epochs)"},
+     .help = "epochs of the first of the two phases (1; paper: as --epochs)"},
     {"kappa", OPTION_NUMBER, FIELD(kappa), "K", .help = "exponent of the importance (0.5; paper 1)",
      .range = FROM_0},
     {"coefficients", OPTION_FILE, FIELD(coefficients), "FILE",
@@ -144,30 +146,38 @@ const struct filter calibrate_options_filter = {.name = "calibrate",
                                                 .options = calibrate_options_rows};
 
 /* The value of an option that was not given, by preset: best, fast, paper. */
-static const struct {
+struct preset_value {
     const char *name;
     double values[3];
-} presets[] = {{"per-task", {16, 16, 5}},
-               {"epochs", {5, 1, 1}},
-               {"accumulation", {8, 4, 8}},
-               {"hidden-weight", {1, 1, 1}},
-               {"skip-first", {1, 1, 0}},
-               {"logit-weight", {1, 1, 1}},
-               {"temperature", {1, 1, 1}},
-               {"gamma", {0, 0, 0.8}},
-               {"lr", {0.5, 0.3, 0.5}},
-               {"beta1", {0.9, 0.9, 0.9}},
-               {"beta2", {0.999, 0.999, 0.999}},
-               {"eps", {1e-8, 1e-8, 1e-8}},
-               {"weight-decay", {1e-5, 1e-5, 1e-5}},
-               {"clip", {1, 1, 1}},
-               {"eta-min", {0.1, 0.1, 0.1}},
-               {"t0", {50, 50, 50}},
-               {"tmult", {2, 2, 2}},
-               {"patience", {0, 0, 3}},
-               {"budget", {12, 12, 1}},
-               {"kappa", {0.5, 0.5, 1}},
-               {"on", {POSITIONS_RESPONSE, POSITIONS_RESPONSE, POSITIONS_ALL}}};
+};
+static const struct preset_value presets[] = {
+    {"per-task", {16, 16, 5}},
+    {"epochs", {5, 1, 1}},
+    {"accumulation", {8, 4, 8}},
+    {"hidden-weight", {1, 1, 1}},
+    {"skip-first", {1, 1, 0}},
+    {"logit-weight", {1, 1, 1}},
+    {"temperature", {1, 1, 1}},
+    {"gamma", {0, 0, 0.8}},
+    {"lr", {0.5, 0.3, 0.5}},
+    {"beta1", {0.9, 0.9, 0.9}},
+    {"beta2", {0.999, 0.999, 0.999}},
+    {"eps", {1e-8, 1e-8, 1e-8}},
+    {"weight-decay", {1e-5, 1e-5, 1e-5}},
+    {"clip", {1, 1, 1}},
+    {"eta-min", {0.1, 0.1, 0.1}},
+    {"t0", {50, 50, 50}},
+    {"tmult", {2, 2, 2}},
+    {"patience", {0, 0, 3}},
+    {"budget", {300, 300, 1}},
+    {"kappa", {0.5, 0.5, 1}},
+    {"on", {POSITIONS_RESPONSE, POSITIONS_RESPONSE, POSITIONS_ALL}}};
+/* Instead of these with --plus-plus, whose many coefficients take more comparisons to determine and
+ * smaller steps. Phase 1 only finds the importance of the tensors. */
+static const struct preset_value plus_plus_presets[] = {{"epochs", {5, 2, 1}},
+                                                        {"first-epochs", {1, 1, 0}},
+                                                        {"hidden-weight", {5, 5, 1}},
+                                                        {"lr", {0.2, 0.2, 0.5}}};
 static const double preset_init[] = {0.5, 0.5, 0.3};
 
 /* ---- presets and checks ---------------------------------------------------------------------- */
@@ -180,23 +190,31 @@ static const struct option_row *find_option_row(const char *name, size_t *index)
     return &calibrate_options_rows[*index];
 }
 
-static void set_preset_values(struct stage *s)
+static void set_preset_value(struct stage *s, const struct preset_value *p)
 {
     struct calibrate_options *o = s->options;
-    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
-        size_t index;
-        const struct option_row *row = find_option_row(presets[i].name, &index);
-        double value = presets[i].values[o->preset];
-        char *field = (char *)o + row->offset;
-        if (s->given[index])
-            continue;
-        if (row->kind == OPTION_NUMBER)
-            *(double *)field = value;
-        else if (row->kind == OPTION_COUNT)
-            *(uint64_t *)field = (uint64_t)value;
-        else
-            *(int *)field = (int)value;
-    }
+    size_t index;
+    const struct option_row *row = find_option_row(p->name, &index);
+    double value = p->values[o->preset];
+    char *field = (char *)o + row->offset;
+    if (s->given[index])
+        return;
+    if (row->kind == OPTION_NUMBER)
+        *(double *)field = value;
+    else if (row->kind == OPTION_COUNT)
+        *(uint64_t *)field = (uint64_t)value;
+    else
+        *(int *)field = (int)value;
+}
+
+static void set_preset_values(struct stage *s)
+{
+    const struct calibrate_options *o = s->options;
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++)
+        set_preset_value(s, &presets[i]);
+    for (size_t i = 0; o->plus_plus && i < sizeof plus_plus_presets / sizeof *plus_plus_presets;
+         i++)
+        set_preset_value(s, &plus_plus_presets[i]);
 }
 
 static bool is_given(const struct stage *s, const char *name)
@@ -226,6 +244,9 @@ void calibrate_options_apply_preset(struct stage *s, const struct header *h)
     o->objective.entropy = o->loss == LOSS_ENTROPY;
     if (o->objective.entropy && !is_given(s, "hidden-weight"))
         o->objective.hidden_weight = 0;
+    if (o->plus_plus && o->preset != PRESET_PAPER && o->objective.hidden_weight > 0 &&
+        !is_given(s, "hidden-layers"))
+        o->hidden_layers = "all";
     o->models.need_teachers = !o->objective.entropy || o->objective.hidden_weight > 0;
     choose_init_and_range(s, h);
     o->objective.relative = o->hidden_norm == HIDDEN_NORM_TOKEN;

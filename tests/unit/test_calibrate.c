@@ -2,10 +2,12 @@
  * Merging++; and the gradient of the loss with respect to the coefficients, against finite
  * differences. */
 #include "adamw.h"
+#include "calibrate_options.h"
 #include "coefficients.h"
 #include "gemm.h"
 #include "golden.h"
 #include "objective.h"
+#include "stage.h"
 #include "tensor_importance.h"
 #include "unit.h"
 
@@ -138,6 +140,48 @@ static void check_allocation(void)
     const double none[4] = {0};
     tensor_importance_compute_chunk_counts(4, none, elements, 2, 1, m);
     CHECK(m[0] == 0 && m[1] == 0 && m[2] == 0 && m[3] == 0);
+}
+
+/* ---- presets --------------------------------------------------------------------------------- */
+
+/* The options that calibrate computes with, where only these were given. */
+static struct calibrate_options with_preset(enum calibrate_preset preset, bool plus_plus, int loss,
+                                            const char *given_name)
+{
+    struct calibrate_options o = {.preset = preset,
+                                  .plus_plus = plus_plus,
+                                  .loss = loss,
+                                  .hidden_layers = "middle",
+                                  .max = 1};
+    bool given[64] = {0};
+    for (size_t i = 0; calibrate_options_rows[i].name; i++)
+        given[i] = given_name && strcmp(calibrate_options_rows[i].name, given_name) == 0;
+    struct stage s = {.options = &o, .given = given};
+    struct header h = {0};
+    calibrate_options_apply_preset(&s, &h);
+    return o;
+}
+
+/* Expert Merging++ compares all layers and takes smaller steps, unless an option or the published
+ * settings say otherwise. */
+static void check_presets(void)
+{
+    struct calibrate_options o = with_preset(PRESET_BEST, false, LOSS_TEACHER, NULL);
+    CHECK(o.epochs == 5 && o.adamw.lr == 0.5 && o.objective.hidden_weight == 1);
+    CHECK(!strcmp(o.hidden_layers, "middle"));
+    o = with_preset(PRESET_BEST, true, LOSS_TEACHER, NULL);
+    CHECK(o.epochs == 5 && o.first_epochs == 1 && o.adamw.lr == 0.2 && o.budget == 300);
+    CHECK(o.objective.hidden_weight == 5 && !strcmp(o.hidden_layers, "all"));
+    o = with_preset(PRESET_FAST, true, LOSS_TEACHER, NULL);
+    CHECK(o.epochs == 2 && o.accumulation == 4 && !strcmp(o.hidden_layers, "all"));
+    o = with_preset(PRESET_PAPER, true, LOSS_TEACHER, NULL);
+    CHECK(o.epochs == 1 && o.first_epochs == 0 && o.adamw.lr == 0.5 && o.budget == 1);
+    CHECK(o.objective.hidden_weight == 1 && !strcmp(o.hidden_layers, "middle"));
+    o = with_preset(PRESET_BEST, true, LOSS_TEACHER, "hidden-layers");
+    CHECK(!strcmp(o.hidden_layers, "middle") && o.objective.hidden_weight == 5);
+    o = with_preset(PRESET_BEST, true, LOSS_ENTROPY, NULL);
+    CHECK(!strcmp(o.hidden_layers, "middle") && o.objective.hidden_weight == 0);
+    CHECK(!o.models.need_teachers);
 }
 
 /* ---- the gradient ---------------------------------------------------------------------------- */
@@ -340,6 +384,7 @@ int main(int argc, char **argv)
     check_ranges();
     check_sharing();
     check_allocation();
+    check_presets();
     check_architecture("mistral");
     check_architecture("llama_bias");
     check_architecture("qwen2_tied");
