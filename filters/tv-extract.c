@@ -6,7 +6,9 @@
  *     unpack base math code | tv-extract | ...          (the first vector is subtracted)
  *
  * The difference is computed in F32, or in F64 and rounded to F32 if one of the two is stored in
- * F64. Tensors that are not floating-point are omitted; pack --base takes them from the base.
+ * F64. A LoRA adapter is an expert that is known by its task vector: s B A, computed without the
+ * base's elements. Tensors that are not floating-point, and those that no expert can change because
+ * all are adapters, are omitted; pack --base takes them from the base.
  */
 #include "filter.h"
 #include "model_set.h"
@@ -28,19 +30,30 @@ static const struct option_row rows[] = {
              "their size",
      .choices = "f32|bf16", .default_value = "f32"},
     MODEL_SET_OPTION_ROWS(options, models),
+    {"unchanged", OPTION_FLAG, offsetof(struct options, models.unchanged), NULL,
+     .help = "also write tensors that no adapter changes, as zeros (default: only those that one "
+             "of them changes)"},
     {0}};
 
 /* ---- from checkpoints ------------------------------------------------------------------------ */
 
-/* delta = (float)(x - base) for vector k; base is the block as F32. */
-static int read_and_subtract_base(struct model_set *m, size_t index, size_t k,
-                                  const struct block *b, const float *base, float *delta,
-                                  struct error *e)
+/* delta = (float)(x - base) for vector k. *base is the block as F32, read when it is first needed;
+ * the caller frees. */
+static int read_task_vector(struct model_set *m, size_t index, size_t k, const struct block *b,
+                            float **base, float *delta, struct error *e)
 {
+    if (model_set_is_delta(m, index, k)) {
+        model_set_read_delta(m, index, k, b, delta);
+        return 0;
+    }
     if (!model_set_needs_f64(m, index, k)) {
-        if (model_set_read_block_f32(m, index, k, b, delta, e))
+        bool is_first = !*base;
+        if (is_first)
+            *base = mem_alloc_aligned(b->n * sizeof **base);
+        if ((is_first && model_set_read_block_f32(m, index, MODEL_SET_BASE_VECTOR, b, *base, e)) ||
+            model_set_read_block_f32(m, index, k, b, delta, e))
             return -1;
-        vector_math_subtract(delta, base, delta, b->n);
+        vector_math_subtract(delta, *base, delta, b->n);
         return 0;
     }
     double *x = mem_alloc_aligned(b->n * sizeof *x), *wide = mem_alloc_aligned(b->n * sizeof *wide);
@@ -56,13 +69,11 @@ static int read_and_subtract_base(struct model_set *m, size_t index, size_t k,
 static int fill_block(const struct job *job, struct block *b, struct error *e)
 {
     struct model_set *m = job->stage->data;
-    float *base = mem_alloc_aligned(b->n * sizeof *base),
-          *delta = mem_alloc_aligned(b->n * sizeof *delta);
-    int failed = model_set_read_block_f32(m, job->index, MODEL_SET_BASE_VECTOR, b, base, e);
+    float *base = NULL, *delta = mem_alloc_aligned(b->n * sizeof *delta);
+    int failed = 0;
     for (size_t k = 0; !failed && k < b->n_vectors; k++) {
         bool in_place = b->dtypes[k] == DTYPE_F32;
-        failed =
-            read_and_subtract_base(m, job->index, k, b, base, in_place ? b->data[k] : delta, e);
+        failed = read_task_vector(m, job->index, k, b, &base, in_place ? b->data[k] : delta, e);
         if (!failed && !in_place)
             dtype_from_f32(b->dtypes[k], delta, b->data[k], b->n);
     }
@@ -197,7 +208,8 @@ const struct filter filter_tv_extract = {
         "BASE and EXPERT are folders, .safetensors or .bin files, archives of folders, names of "
         "models in the local Hugging Face cache, or saved streams; one may be -, a model on "
         "standard "
-        "input; name=EXPERT renames one. Without operands, tv-extract reads a stream of weights "
+        "input; name=EXPERT renames one. An EXPERT may be the folder of a LoRA adapter of BASE."
+        " Without operands, tv-extract reads a stream of weights "
         "and subtracts the vectors of its first "
         "model from the others.\n\n"
         "  tv-extract base math code | combine | rescale 0.4 | pack --base base merged/",

@@ -88,11 +88,21 @@ page_examples() {
     mandoc -T lint -W warning "$MAN"/*
 }
 
+# A base, a full model and adapters in place of the full models.
+make_adapters() {
+    rm base math code chat
+    ln -s "$GOLDEN/adapters/models/llama" base
+    ln -s "$GOLDEN/adapters/models/llama-full" chat
+    ln -s "$GOLDEN/adapters/adapters/plain" math-lora
+    ln -s "$GOLDEN/adapters/adapters/dora" code-lora
+}
+
 @test "the examples of the pages run" {
     for page in "$MAN"/*; do
         rm -rf "$T/run" && mkdir "$T/run" && cd "$T/run"
         ln -s "$A"/{base,math,code,chat} .
         [ "$(basename "$page")" != tv-rename.1 ] || make_seeing
+        [ "$(basename "$page")" != tvtools-adapters.7 ] || make_adapters
         page_examples "$page"
         for e in example*; do
             bash -euo pipefail "$e" > out 2> err || fail "$(basename "$page"), $e: $(cat "$e" err)"

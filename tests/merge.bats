@@ -406,7 +406,6 @@ parameters: {density: }|density has no value
 parameters: {normalize: 0.5}|normalize must be true or false
 parameters: {normalize: [{filter: mlp, value: 1}, {value: 0}]}|normalize must have the same value for all tensors
 dtype: floaty|dtype: unknown dtype "floaty"; expected float32
-tokenizer_source: math+lora|tokenizer_source: LoRA adapters (math+lora) are not supported
 tokenizer: {sauce: base}|tokenizer: unknown key sauce
 tokenizer: {pad_to_multiple_of: 0}|pad_to_multiple_of must be a whole number of at least 1
 tokenizer: {tokens: {x: {force: 2}}}|force must be true or false

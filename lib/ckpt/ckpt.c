@@ -28,7 +28,8 @@ struct ckpt {
     struct hub_model hub;
     struct safetensors_pipe *pipe; /* the only file is read from a pipe; NULL: all are mapped */
     const char *spool;             /* folder of temporary files; while it is opened */
-    bool is_copied;                /* the pipe has been copied to a file, which is mapped */
+    bool is_adapter;
+    bool is_copied; /* the pipe has been copied to a file, which is mapped */
     struct arena arena;
 };
 
@@ -47,6 +48,8 @@ int ckpt_is_checkpoint(const char *path, struct error *e)
     char *found;
     bool is_compressed;
     const char *key;
+    if (model_path_adapter(path))
+        return 1;
     if (model_path_resolve(path, &found, &key, e) <= 0)
         return -1;
     int fd = -1, result = stat(found, &st) < 0 ? -1 : S_ISDIR(st.st_mode);
@@ -103,6 +106,7 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
     int failed = checkpoint_files_list(&c->files, &w, found, spool, e) < 0 ||
                  ((tensors || has_gguf_weights(&w)) && read_tensors(c, &w, e));
     auxiliary_list_init(&c->auxiliary, &c->files, &w, c->shards.gguf);
+    c->is_adapter = w.is_adapter;
     c->hub = hf_cache_identify_model(found, &c->files.arena);
     weight_files_free(&w);
     free(found);
@@ -173,6 +177,7 @@ static int open_copied_pipe(struct ckpt *c, struct byte_input *in, const char *t
     int failed =
         model_input_add_pipe(&c->files, &w, in, spool, e) < 0 || read_tensors(c, &w, e) ? -1 : 0;
     auxiliary_list_init(&c->auxiliary, &c->files, &w, c->shards.gguf);
+    c->is_adapter = w.is_adapter;
     weight_files_free(&w);
     byte_input_close(in);
     return failed;
@@ -308,9 +313,23 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n)
 
 /* ---- properties ------------------------------------------------------------------------------ */
 
+/* XXH3-64 of the config, which scales the tensors. */
+static uint64_t hash_adapter_config(const struct ckpt *c, uint64_t seed)
+{
+    struct error ignored; /* the reader of the config reports it */
+    char *text;
+    size_t size;
+    if (auxiliary_list_read(&c->auxiliary, "adapter_config.json", &text, &size, &ignored) <= 0)
+        return seed;
+    uint64_t hash = XXH3_64bits_withSeed(text, size, seed);
+    free(text);
+    return hash;
+}
+
 uint64_t ckpt_fingerprint(const struct ckpt *c)
 {
-    return shard_list_fingerprint(&c->shards);
+    uint64_t weights = shard_list_fingerprint(&c->shards);
+    return c->is_adapter ? hash_adapter_config(c, weights) : weights;
 }
 
 uint64_t ckpt_shard_fingerprint(const struct ckpt *c, size_t shard)
@@ -321,6 +340,11 @@ uint64_t ckpt_shard_fingerprint(const struct ckpt *c, size_t shard)
 const char *ckpt_quantization(const struct ckpt *c)
 {
     return c->tensors.quantization;
+}
+
+bool ckpt_is_adapter(const struct ckpt *c)
+{
+    return c->is_adapter;
 }
 
 const struct gguf_model *ckpt_gguf_model(const struct ckpt *c)
@@ -377,6 +401,13 @@ int ckpt_read_model_file(const char *path, const char *name, char **text, size_t
     char *found;
     const char *key;
     *text = NULL;
+    const char *adapter = model_path_adapter(path);
+    if (adapter) {
+        char *base = mem_copy_text_n(path, (size_t)(adapter - path) - 1);
+        int result = ckpt_read_model_file(base, name, text, size, e);
+        free(base);
+        return result;
+    }
     int result = model_path_resolve(path, &found, &key, e);
     free(found);
     if (result > 0)

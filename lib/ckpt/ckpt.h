@@ -22,10 +22,10 @@ struct ckpt;
 struct gguf_model;
 
 /* A path is one of a model, or "PATH#KEY" (model_path.h). Opens a folder (model.safetensors, shards
- * with an index, pytorch_model*.bin, or one GGUF model), one weight file, or an archive of such a
- * folder, recognized by content. Of a split GGUF model the path of any file names all. An archive
- * is unpacked to unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to the user are
- * written to `notes`, one per line, unless it is NULL. NULL on error. */
+ * with an index, pytorch_model*.bin, one GGUF model, or an adapter of peft), one weight file, or an
+ * archive of such a folder, recognized by content. Of a split GGUF model the path of any file names
+ * all. An archive is unpacked to unlinked files in `spool` (NULL: $TMPDIR, else /var/tmp). Notes to
+ * the user are written to `notes`, one per line, unless it is NULL. NULL on error. */
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e);
 /* Opens what arrives through standard input, "-" or "-#KEY": a safetensors file is read as it
  * arrives (ckpt_is_pipe); an archive or another weight file is first copied to temporary files.
@@ -52,9 +52,13 @@ int ckpt_copy_pipe(struct ckpt *c, const char *spool, struct error *e);
  * while it is unpacked. A pipe is read to its end, which must be where the header says. */
 int ckpt_check_unchanged(const struct ckpt *c, struct error *e);
 
-/* 1 if the path is a folder or looks like a weight file or an archive, 0 if it is something else
- * (such as a stream), -1 if it cannot be read. */
+/* 1 if the path is a folder or looks like a weight file or an archive, or is "BASE+ADAPTER"; 0 if
+ * it is something else (such as a stream), -1 if it cannot be read. */
 int ckpt_is_checkpoint(const char *path, struct error *e);
+
+/* Is it the folder of a LoRA adapter of peft, or an archive of one? Its tensors are then factors of
+ * changes to the weights of another model. */
+bool ckpt_is_adapter(const struct ckpt *c);
 
 /* The model as GGUF files have it; NULL if its weights are in other files. */
 const struct gguf_model *ckpt_gguf_model(const struct ckpt *c);
@@ -76,7 +80,7 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n);
 
 /* XXH3-64 over, for each weight file in name order: its size, its header (safetensors: the JSON;
  * torch: the pickle, and the key of the dict, "" for the whole) and 64 pages sampled evenly. A
- * folder and its archive have the same one. */
+ * folder and its archive have the same one. Of an adapter also over adapter_config.json. */
 uint64_t ckpt_fingerprint(const struct ckpt *c);
 /* The formats of quantized weights and the relative size of their error, such as "FP8 E4M3 (128x128
  * blocks), error 2.6 %"; NULL if no tensor is quantized. */
@@ -101,7 +105,8 @@ const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i);
  * 0: there is no such file, and *text is NULL. -1: it cannot be read, or is above 256 MiB. */
 int ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, char **text, size_t *size,
                              struct error *e);
-/* The same for the model at `path`. 0 also if there is no such model, or it is a saved stream. */
+/* The same for the model at `path`; of "BASE+ADAPTER" the base's. 0 also if there is no such model,
+ * or it is a saved stream. */
 int ckpt_read_model_file(const char *path, const char *name, char **text, size_t *size,
                          struct error *e);
 /* The hidden files and sub-folders, which are not auxiliary files, as a list for messages; NULL if

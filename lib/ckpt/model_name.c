@@ -121,7 +121,8 @@ char *model_name_append_key(const char *name, const char *key)
     return result;
 }
 
-char *model_name_from_path(const char *path)
+/* The name of a model without an adapter. */
+static char *copy_name_with_key(const char *path)
 {
     size_t length = model_path_length(path);
     char *model = mem_copy_text_n(path, length), *name = copy_name_of_model(model);
@@ -131,5 +132,19 @@ char *model_name_from_path(const char *path)
         name = with_key;
     }
     free(model);
+    return name;
+}
+
+char *model_name_from_path(const char *path)
+{
+    const char *adapter = model_path_adapter(path);
+    if (!adapter)
+        return copy_name_with_key(path);
+    char *base_path = mem_copy_text_n(path, (size_t)(adapter - path) - 1);
+    char *base = copy_name_with_key(base_path), *own = copy_name_with_key(adapter);
+    char *name = mem_printf("%s+%s", base, own);
+    free(base_path);
+    free(base);
+    free(own);
     return name;
 }

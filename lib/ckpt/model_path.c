@@ -34,6 +34,31 @@ size_t model_path_length(const char *path)
     return length ? length : whole;
 }
 
+/* A path with or without a key. */
+static bool is_model_with_key(const char *path)
+{
+    char *part = mem_copy_text_n(path, model_path_length(path));
+    bool exists = is_model(part);
+    free(part);
+    return exists;
+}
+
+const char *model_path_adapter(const char *path)
+{
+    if (!strchr(path, '+') || is_model_with_key(path))
+        return NULL;
+    char *base = mem_copy_text(path), *plus;
+    const char *adapter = NULL;
+    while (!adapter && (plus = strrchr(base, '+'))) {
+        *plus = '\0';
+        const char *rest = path + (plus - base) + 1;
+        if (is_model_with_key(base) && is_model_with_key(rest))
+            adapter = rest;
+    }
+    free(base);
+    return adapter;
+}
+
 int model_path_resolve(const char *path, char **found, const char **key, struct error *e)
 {
     size_t length = model_path_length(path);

@@ -230,6 +230,29 @@ static int reject_pipeline(const struct weight_files *w, struct error *e)
     return failed;
 }
 
+/* ---- LoRA adapters --------------------------------------------------------------------------- */
+
+/* Looks for the weights of an adapter. 1: found; 0: it is no adapter. */
+static int find_adapter_weights(struct weight_files *w, struct error *e)
+{
+    struct model_file *weights = model_files_find(w->files, "adapter_model.safetensors");
+    weights = weights ? weights : model_files_find(w->files, "adapter_model.bin");
+    bool has_config = model_files_find(w->files, "adapter_config.json") != NULL;
+    if (!has_config && !weights)
+        return 0;
+    if (!has_config)
+        return error_set(e, "%s has the weights of an adapter (%s), but no adapter_config.json",
+                         w->path, weights->name);
+    if (!weights)
+        return error_set(e,
+                         "%s has an adapter_config.json, but no adapter_model.safetensors or "
+                         "adapter_model.bin",
+                         w->path);
+    weight_files_add(w, weights);
+    w->is_adapter = true;
+    return 1;
+}
+
 /* ---- all formats ----------------------------------------------------------------------------- */
 
 /* Names a model of a Hugging Face cache, a file in a format that is not supported, or one that has
@@ -273,6 +296,7 @@ int weight_files_find(struct weight_files *w, struct error *e)
     int found = 0;
     if (model_files_find(w->files, "model_index.json"))
         return reject_pipeline(w, e);
+    found = find_adapter_weights(w, e);
     for (size_t i = 0; found == 0 && i < sizeof kinds / sizeof *kinds; i++)
         found = find_weights_in_format(w, kinds[i][0], kinds[i][1], e);
     if (found)

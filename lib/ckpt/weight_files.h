@@ -1,6 +1,7 @@
 /* The files of a model that contain its weights: model.safetensors, the shards of an index, shards
  * without an index, the only .safetensors file, their pytorch_model*.bin counterparts, GGUF files,
- * or the only .npz file.
+ * or the only .npz file. In the folder of a LoRA adapter of peft only adapter_model.safetensors or
+ * adapter_model.bin is read.
  * The files of a model of a diffusers pipeline begin with diffusion_pytorch_model; variants beside
  * them (.fp16) are not read.
  *
@@ -22,6 +23,7 @@ struct weight_files {
     struct model_file **list;
     size_t n;
     struct model_file *index; /* NULL: none was read */
+    bool is_adapter;          /* they are those of a LoRA adapter */
 };
 
 /* Finds the weight files among all files of the model, in the order of their names. */

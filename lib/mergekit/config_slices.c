@@ -10,8 +10,6 @@
 static int read_model_reference_map(const struct yaml_tree *t, const yaml_node_t *map,
                                     const char *what, const char **model)
 {
-    if (yaml_tree_find_key(t, map, "lora"))
-        return yaml_tree_error(t, map, "%s: LoRA adapters are not supported", what);
     if (yaml_tree_find_key(t, map, "revision"))
         return yaml_tree_error(t, map, "%s: revisions are not supported; give a local folder",
                                what);
@@ -19,7 +17,14 @@ static int read_model_reference_map(const struct yaml_tree *t, const yaml_node_t
     inner = inner ? inner : yaml_tree_find_key(t, map, "path");
     if (!inner)
         return yaml_tree_error(t, map, "%s must be the path or name of a model", what);
-    return config_slices_read_model_path(t, inner, what, model);
+    const yaml_node_t *lora = yaml_tree_find_key(t, map, "lora");
+    const char *adapter = NULL;
+    if (config_slices_read_model_path(t, inner, what, model) ||
+        (lora && config_slices_read_model_path(t, lora, what, &adapter)))
+        return -1;
+    if (adapter)
+        *model = arena_printf(t->a, "%s+%s", *model, adapter);
+    return 0;
 }
 
 int config_slices_read_model_path(const struct yaml_tree *t, const yaml_node_t *node,
@@ -31,9 +36,6 @@ int config_slices_read_model_path(const struct yaml_tree *t, const yaml_node_t *
         return -1;
     if (!*model || !**model)
         return yaml_tree_error(t, node, "%s must be the path or name of a model", what);
-    if (strchr(*model, '+'))
-        return yaml_tree_error(t, node, "%s: LoRA adapters (%.200s) are not supported", what,
-                               *model);
     if (strchr(*model, '@'))
         return yaml_tree_error(
             t, node, "%s: revisions (%.200s) are not supported; give a local folder", what, *model);

@@ -259,11 +259,22 @@ static int add_commands_of_slice(struct slice_context *s)
     return slice_context_has_single_model(s) ? 0 : method_steps_add(s);
 }
 
-/* Turns a merged task vector into weights. */
+/* Is a model BASE+ADAPTER? */
+static bool has_adapter(const struct slice_context *s)
+{
+    for (size_t i = 0; i < s->n_models; i++)
+        if (strchr(s->models[i].input->path, '+'))
+            return true;
+    return false;
+}
+
+/* Turns a merged task vector into weights, which need every tensor. */
 static int add_add_base_command(const struct slice_context *s)
 {
     if (!slice_context_uses_task_vectors(s))
         return 0;
+    if (has_adapter(s))
+        pipeline_add_word(&s->pipeline->commands[0], "--unchanged", s->builder->a);
     struct pipeline_command *c = pipeline_add_command(s->pipeline, "add-base", s->builder->a);
     pipeline_builder_add_dtype(c, s->builder->config->out_dtype, s->builder->a);
     add_vocabulary_option(s, c);

@@ -169,7 +169,8 @@ static int set_model_operand(struct input_model *p, const char *file, struct are
     char *default_name = model_name_from_path(p->plain_operand);
     bool same = strcmp(default_name, p->name) == 0;
     free(default_name);
-    if (same && !p->document)
+    /* Whether a '+' is part of a name or precedes an adapter depends on the files at hand. */
+    if (same && !p->document && !strchr(p->path, '+'))
         return 0;
     if (strpbrk(p->name, "=/"))
         return error_set(e, "%.200s: the name of a model must not contain = or /: %.200s", file,

@@ -54,6 +54,13 @@ static uint64_t hash_truncated_rows(const struct model_source *model, const stru
     return hash;
 }
 
+/* What determines the vector of an adapter, which is the same for all blocks. */
+static uint64_t hash_delta(const struct model_source *model, const struct tensor_view *v)
+{
+    return model_source_is_adapted(model, v->tensor) ? model_source_hash_delta(model, v->tensor)
+                                                     : 1;
+}
+
 /* Where the hash of a block is stored. */
 static uint64_t *find_block_hash_slot(struct full_hashes *f, size_t index, size_t n_views, size_t k,
                                       size_t block)
@@ -84,8 +91,11 @@ void full_hashes_add_block(struct full_hashes *f, size_t index, const struct ten
     if (*hash)
         return;
     size_t columns = tensor_columns(&f->header->tensors[index]);
-    *hash = v->columns ? hash_truncated_rows(model, v, b, columns)
-                       : model_source_hash_elements(model, v->tensor, b->first, b->n);
+    if (k < match->n && tensor_matching_is_delta(f->matching, match, k))
+        *hash = hash_delta(model, v);
+    else
+        *hash = v->columns ? hash_truncated_rows(model, v, b, columns)
+                           : model_source_hash_elements(model, v->tensor, b->first, b->n);
 }
 
 static uint64_t combine_block_hashes(const struct ckpt_tensor *t, const char *name,
@@ -104,6 +114,15 @@ static uint64_t combine_block_hashes(const struct ckpt_tensor *t, const char *na
     return hash ? hash : 1;
 }
 
+/* Was a block of the view read? The base is not, where all vectors are those of adapters. */
+static bool was_read(const uint64_t *blocks, size_t n)
+{
+    for (size_t i = 0; blocks && i < n; i++)
+        if (blocks[i])
+            return true;
+    return n == 0;
+}
+
 void full_hashes_end_tensor(struct full_hashes *f, size_t index, const struct tensor_match *match,
                             struct stage *s)
 {
@@ -112,6 +131,8 @@ void full_hashes_end_tensor(struct full_hashes *f, size_t index, const struct te
     for (size_t k = 0; k < match->n + f->matching->task_vectors; k++) {
         const struct tensor_view *v = get_view(match, k);
         const struct model_source *model = f->matching->models[v->model];
+        if (!was_read(hashes ? hashes + k * blocks : NULL, blocks))
+            continue;
         uint64_t *hash = &f->tensor_hashes[v->model][index];
         *hash = combine_block_hashes(tensor_matching_view_tensor(f->matching, v),
                                      model_source_stored_name(model, v->tensor),
@@ -126,11 +147,15 @@ void full_hashes_report(const struct full_hashes *f, struct stage *s)
 {
     for (size_t i = 0; i < f->matching->n_models; i++) {
         XXH3_state_t *state = hash_new_state();
+        size_t n = 0;
         for (size_t j = 0; j < f->n_tensors; j++)
-            if (f->tensor_hashes[i][j])
+            if (f->tensor_hashes[i][j]) {
                 XXH3_64bits_update(state, &f->tensor_hashes[i][j], sizeof f->tensor_hashes[i][j]);
-        source_sink_services_add_model_hash(s, model_source_name(f->matching->models[i]),
-                                            XXH3_64bits_digest(state));
+                n++;
+            }
+        if (n > 0 || f->n_tensors == 0)
+            source_sink_services_add_model_hash(s, model_source_name(f->matching->models[i]),
+                                                XXH3_64bits_digest(state));
         XXH3_freeState(state);
     }
 }

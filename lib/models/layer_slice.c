@@ -160,8 +160,10 @@ struct model_source *layer_slice_open(const char *operand, const struct layer_sl
         range ? mem_copy_text_n(operand, (size_t)(range - operand)) : mem_copy_text(operand);
     struct model_source *m =
         o->accepts_standard_input && model_source_is_standard_input(without_range)
-            ? model_source_open_standard_input(without_range, spool, tool, e)
-            : model_source_open(without_range, spool, tool, e);
+            ? model_source_open_standard_input(without_range, o->adapter_base, spool, tool, e)
+        : o->adapter_base ? model_source_open_on(without_range, o->adapter_base,
+                                                 o->adapter_base_operand, spool, tool, e)
+                          : model_source_open(without_range, spool, tool, e);
     free(without_range);
     if (!m || (!range && !o->without_range) || select_layer_range(m, o, range, from, to, e) == 0)
         return m;

@@ -9,7 +9,9 @@ struct layer_slice_options {
     const char *stack;  /* prefix of the stack's tensor names; NULL: the text stack */
     long first_layer;   /* new number of the first layer; -1: the one that it has in the model */
     bool without_range; /* an operand without a range means all layers; false: it is not sliced */
-    bool accepts_standard_input; /* the operand "-" */
+    bool accepts_standard_input;             /* the operand "-" */
+    const struct model_source *adapter_base; /* model_source_open_on; NULL: no adapter alone */
+    const char *adapter_base_operand;
 };
 
 /* The range at the end of the operand: "[from:to]"; NULL if it has none. */

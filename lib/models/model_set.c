@@ -22,6 +22,7 @@ struct model_set {
     struct tensor_matching matching;
     size_t n_models;
     struct model_source **models;
+    bool *adapts_base; /* [model] */
     size_t n_tensors;
     struct set_tensor *tensors;
     const struct header *header; /* the stage's own, for the block geometry */
@@ -131,10 +132,17 @@ static int record_history(struct stage *s, const struct model_source *model, siz
     return 0;
 }
 
+static int copy_pipe(const struct model_set *m, const struct stage *s, size_t model,
+                     const char *reason, struct error *e)
+{
+    return model_source_copy_pipe(m->models[model], s->common.spool, s->filter->name, reason, e);
+}
+
 static int open_models(struct stage *s, struct model_set *m, struct header *h, struct error *e)
 {
     struct layer_slice_options slicing = choose_slice_options(s, &m->options);
     m->models = mem_alloc(s->operands.n, sizeof(struct model_source *));
+    m->adapts_base = mem_alloc(s->operands.n, sizeof *m->adapts_base);
     for (size_t i = 0; i < s->operands.n; i++) {
         const char *operand = s->operands.items[i];
         struct model_source *model =
@@ -142,6 +150,15 @@ static int open_models(struct stage *s, struct model_set *m, struct header *h, s
         if (!model)
             return -1;
         m->models[m->n_models++] = model;
+        if (m->matching.task_vectors && i == 0) {
+            slicing.adapter_base = model;
+            slicing.adapter_base_operand = operand;
+        }
+        m->adapts_base[i] =
+            m->matching.task_vectors && model_source_adapter_of(model, m->models[0]) != NULL;
+        if (m->adapts_base[i] && model_source_is_pipe(m->models[0]) &&
+            copy_pipe(m, s, 0, "an adapter changes it", e))
+            return -1;
         if (check_equal_layer_counts(m, model, e) || check_gguf_settings(m, model, e))
             return -1;
         if (model_source_selected_layers(model)) /* number the layers as the first model does */
@@ -199,6 +216,9 @@ static int match_and_add_tensor(struct model_set *m, struct header *h, const cha
     int found = tensor_matching_match(&m->matching, name, &t->match, e);
     if (found <= 0)
         return found;
+    if (m->matching.task_vectors && !m->options.unchanged &&
+        tensor_matching_is_unchanged(&m->matching, &t->match))
+        return 0;
     struct tensor *in_header = &h->tensors[h->n_tensors];
     *in_header = make_header_tensor(m, &t->match, name, h);
     t->columns = tensor_columns(in_header);
@@ -223,12 +243,6 @@ static int match_and_add_all_tensors(struct model_set *m, struct header *h, stru
 }
 
 /* ---- a model that is read as it arrives ------------------------------------------------------ */
-
-static int copy_pipe(const struct model_set *m, const struct stage *s, size_t model,
-                     const char *reason, struct error *e)
-{
-    return model_source_copy_pipe(m->models[model], s->common.spool, s->filter->name, reason, e);
-}
 
 static bool has_integers(const struct model_source *m)
 {
@@ -279,6 +293,21 @@ static bool pipe_is_in_order(const struct model_set *m, size_t model)
     return true;
 }
 
+/* What identifies the base with an adapter is the adapter. */
+static void set_identity(const struct model_set *m, size_t i, struct header *h)
+{
+    model_source_set_identity(m->models[i], h, i);
+    if (!m->adapts_base[i])
+        return;
+    const struct ckpt *adapter = model_source_adapter_of(m->models[i], m->models[0]);
+    const struct hub_model hub = ckpt_hub_model(adapter);
+    struct model *to = &h->models[i];
+    to->fingerprint = ckpt_fingerprint(adapter);
+    to->hub = arena_copy_text(&h->arena, hub.name);
+    to->commit = arena_copy_text(&h->arena, hub.commit);
+    to->quantization = NULL;
+}
+
 /* Copies a pipe that is not in the order of the header, and identifies the models. */
 static int copy_unordered_pipe(struct model_set *m, struct stage *s, struct header *h,
                                struct error *e)
@@ -288,7 +317,7 @@ static int copy_unordered_pipe(struct model_set *m, struct stage *s, struct head
         if (model_source_is_pipe(m->models[i]) && !pipe_is_in_order(m, i) &&
             copy_pipe(m, s, i, "its tensors are not in the order of the stream", e))
             return -1;
-        model_source_set_identity(m->models[i], h, i);
+        set_identity(m, i, h);
         all_known = all_known && h->models[i].has_fingerprint;
     }
     for (size_t i = 0; all_known && i < m->n_models; i++)
@@ -376,6 +405,7 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
                                            .task_vectors = task_vectors,
                                            .n_models = m->n_models,
                                            .models = m->models,
+                                           .adapts_base = m->adapts_base,
                                            .arena = &m->arena,
                                            .tool = s->filter->name};
     if (failed || copy_pipe_of_integers(m, s, e) || match_and_add_all_tensors(m, h, e) ||
@@ -399,6 +429,7 @@ void model_set_close(struct model_set *m)
     vocabulary_tensors_free(m->moved);
     vocabulary_free(m->vocabulary);
     free(m->models);
+    free(m->adapts_base);
     free(m->tensors);
     arena_free(&m->arena);
     free(m);
@@ -451,8 +482,13 @@ static void read_view_elements(const struct model_set *m, size_t index, const st
 
 bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k)
 {
-    return get_checkpoint_tensor_of_view(m, get_tensor_view(m, index, k))->dtype == DTYPE_F64 ||
-           get_checkpoint_tensor_of_view(m, &m->tensors[index].match.base)->dtype == DTYPE_F64;
+    const struct tensor_view *v = get_tensor_view(m, index, k),
+                             *base = &m->tensors[index].match.base;
+    if (model_source_is_adapted(m->models[v->model], v->tensor) ||
+        model_source_is_adapted(m->models[base->model], base->tensor))
+        return true;
+    return get_checkpoint_tensor_of_view(m, v)->dtype == DTYPE_F64 ||
+           get_checkpoint_tensor_of_view(m, base)->dtype == DTYPE_F64;
 }
 
 /* ---- reading -------------------------------------------------------------------------------- */
@@ -507,6 +543,24 @@ int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const 
                              double *to, struct error *e)
 {
     return read_block(m, index, k, b, AS_F64, to, e);
+}
+
+bool model_set_is_delta(const struct model_set *m, size_t index, size_t k)
+{
+    return tensor_matching_is_delta(&m->matching, &m->tensors[index].match, k);
+}
+
+void model_set_read_delta(struct model_set *m, size_t index, size_t k, const struct block *b,
+                          float *to)
+{
+    const struct tensor_match *match = &m->tensors[index].match;
+    const struct tensor_view *v = &match->views[k];
+    const struct model_source *model = m->models[v->model];
+    if (model_source_is_adapted(model, v->tensor))
+        model_source_read_delta(model, v->tensor, b->first, b->n, to);
+    else
+        memset(to, 0, b->n * sizeof *to);
+    full_hashes_add_block(m->hashes, index, match, k, b);
 }
 
 /* ---- hashes --------------------------------------------------------------------------------- */

@@ -37,7 +37,12 @@ int model_set_read_block_f32(struct model_set *m, size_t index, size_t k, const 
                              float *to, struct error *e);
 int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const struct block *b,
                              double *to, struct error *e);
-/* Is vector k or the base stored in F64? */
+/* Is task vector k what an adapter adds to the base? Then model_set_read_delta reads it, and
+ * nothing else is needed of vector k or the base. */
+bool model_set_is_delta(const struct model_set *m, size_t index, size_t k);
+void model_set_read_delta(struct model_set *m, size_t index, size_t k, const struct block *b,
+                          float *to);
+/* Is vector k or the base stored in F64, or changed by an adapter, whose sums are F64? */
 bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k);
 
 /* Hashes a tensor after its last block, and reports the hash to the run. */

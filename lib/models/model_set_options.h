@@ -14,6 +14,7 @@ struct model_set_options {
     int mismatch;         /* --mismatch: 0 for drop */
     const char *stack;    /* --stack: the layer stack of ranges; NULL: the text model's */
     uint64_t first_layer; /* --first-layer, if it was given */
+    bool unchanged;       /* --unchanged: also tensors that no adapter changes */
     int outside;          /* --outside: MODEL_SET_OUTSIDE_...; -1: all tensors outside the layers */
     const char *vocabulary; /* --vocabulary: vocabulary_request.h; NULL: rows stay where they are */
 };

@@ -1,231 +1,26 @@
 #include "model_source.h"
 
 #include "hash.h"
-#include "model_name.h"
+#include "model_source_fields.h"
 #include "printable.h"
-#include "record.h"
-#include "saved_stream.h"
 #include "tensor_name.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #define TILE 2048 /* elements converted at a time */
 
-struct model_source {
-    char *name;
-    struct ckpt *ckpt;          /* this or ... */
-    struct saved_stream *saved; /* ... this */
-    bool is_unlinked;           /* the file has no name */
-    size_t n;
-    struct ckpt_tensor *tensors;      /* sorted; NULL: all tensors of the checkpoint */
-    size_t *stored_indexes;           /* of these, in the checkpoint or saved stream */
-    struct computed_tensor *computed; /* [tensor], without `read` if it is stored; NULL: all are */
-    struct selected_layers selected;
-    struct arena arena; /* for the names of renumbered layers */
-};
-
-/* ---- opening ------------------------------------------------------------------------------ */
-
-struct listed_tensor {
-    struct ckpt_tensor tensor;
-    size_t stored_index;
-};
-
-static int compare_listed_tensor_names(const void *a, const void *b)
-{
-    const struct listed_tensor *x = a, *y = b;
-    return strcmp(x->tensor.name, y->tensor.name);
-}
-
-/* Replaces the list of tensors. Sorts `listed`. */
-static void replace_tensor_list(struct model_source *m, struct listed_tensor *listed, size_t n)
-{
-    qsort(listed, n, sizeof *listed, compare_listed_tensor_names);
-    free(m->tensors);
-    free(m->stored_indexes);
-    m->n = n;
-    m->tensors = mem_alloc(n, sizeof *m->tensors);
-    m->stored_indexes = mem_alloc(n, sizeof *m->stored_indexes);
-    for (size_t i = 0; i < n; i++) {
-        m->tensors[i] = listed[i].tensor;
-        m->stored_indexes[i] = listed[i].stored_index;
-    }
-}
-
-static void list_saved_tensors(struct model_source *m)
-{
-    const struct header *h = saved_stream_header(m->saved);
-    struct listed_tensor *listed = mem_alloc(h->n_tensors, sizeof *listed);
-    for (size_t i = 0; i < h->n_tensors; i++) {
-        const struct tensor *t = &h->tensors[i];
-        listed[i] = (struct listed_tensor){{.name = t->name,
-                                            .dtype = t->vectors[0].dtype,
-                                            .file_dtype = t->vectors[0].dtype,
-                                            .rank = t->rank,
-                                            .shape = t->shape,
-                                            .elements = tensor_elements(t)},
-                                           i};
-    }
-    replace_tensor_list(m, listed, h->n_tensors);
-    free(listed);
-}
-
-const char *model_source_strip_name_from_operand(const char *operand)
-{
-    const char *equals = strchr(operand, '=');
-    const char *slash = strchr(operand, '/');
-    return equals && equals > operand && (!slash || slash > equals) ? equals + 1 : operand;
-}
-
-/* Opens a checkpoint, or with `in` one that arrives through a pipe, of which `key` names a dict.
- * Prints its notes if it can be opened. */
-static struct ckpt *open_checkpoint(const char *path, struct byte_input *in, const char *key,
-                                    const char *spool, const char *tool, struct error *e)
-{
-    struct bytes printed = {0};
-    FILE *f = bytes_open_stream(&printed);
-    struct ckpt *c = in ? ckpt_open_pipe(in, path, key, spool, f, e) : ckpt_open(path, spool, f, e);
-    fclose(f);
-    char *notes = bytes_take_text(&printed);
-    for (char *line = c ? strtok(notes, "\n") : NULL; line; line = strtok(NULL, "\n"))
-        printable_message("%s: note: %s", tool, line);
-    free(notes);
-    return c;
-}
-
-struct model_source *model_source_open_of_kinds(const char *operand, int kinds, const char *spool,
-                                                const char *tool, struct error *e)
-{
-    const char *path = model_source_strip_name_from_operand(operand);
-    int is_checkpoint = ckpt_is_checkpoint(path, e);
-    if (is_checkpoint < 0)
-        return NULL;
-    struct model_source *m = mem_alloc(1, sizeof *m);
-    struct stat st;
-    m->is_unlinked = stat(path, &st) == 0 && S_ISREG(st.st_mode) && st.st_nlink == 0;
-    if (is_checkpoint)
-        m->ckpt = open_checkpoint(path, NULL, NULL, spool, tool, e);
-    else if ((m->saved = saved_stream_open(path, spool, kinds, e)))
-        list_saved_tensors(m);
-    m->name = path == operand ? model_name_from_path(path)
-                              : mem_copy_text_n(operand, (size_t)(path - operand) - 1);
-    if (m->ckpt || m->saved)
-        return m;
-    if (stat(path, &st) == 0 && S_ISFIFO(st.st_mode)) {
-        const struct error own = *e;
-        error_set(e,
-                  "%s; a model in another format must be a file, or standard input (-) of unpack "
-                  "or tv-extract",
-                  own.text);
-    }
-    model_source_close(m);
-    return NULL;
-}
-
-struct model_source *model_source_open(const char *operand, const char *spool, const char *tool,
-                                       struct error *e)
-{
-    return model_source_open_of_kinds(operand, KIND_WEIGHTS, spool, tool, e);
-}
-
-bool model_source_is_standard_input(const char *operand)
-{
-    const char *path = model_source_strip_name_from_operand(operand);
-    return path[0] == '-' && (!path[1] || path[1] == '#');
-}
-
-/* Is the input a stream? It is copied, because it must be complete before it is a model. */
-static struct saved_stream *open_stream_pipe(struct byte_input *in, const char *spool,
-                                             struct error *e)
-{
-    struct saved_stream *s = saved_stream_open_pipe(in, "standard input", spool, KIND_WEIGHTS, e);
-    byte_input_close(in);
-    return s;
-}
-
-static bool begins_stream(const struct byte_input *in)
-{
-    size_t n;
-    const unsigned char *first = byte_input_peek(in, &n);
-    return n >= 5 && memcmp(first, "\xa4" RECORD_MAGIC, 5) == 0;
-}
-
-static void refuse_key_of_stream(struct byte_input *in, const char *key, struct error *e)
-{
-    byte_input_close(in);
-    error_set(e, "standard input is a stream, which has no dicts in it; leave out #%s", key);
-}
-
-static char *name_standard_input(const char *key)
-{
-    return key && *key ? model_name_append_key("stdin", key) : mem_copy_text("stdin");
-}
-
-struct model_source *model_source_open_standard_input(const char *operand, const char *spool,
-                                                      const char *tool, struct error *e)
-{
-    const char *path = model_source_strip_name_from_operand(operand);
-    const char *key = path[1] ? path + 2 : NULL;
-    if (isatty(STDIN_FILENO)) {
-        error_set(e, "standard input is a terminal; pipe a model into it");
-        return NULL;
-    }
-    struct byte_input *in = byte_input_open(STDIN_FILENO, "standard input", NULL, 0, e);
-    if (!in)
-        return NULL;
-    struct model_source *m = mem_alloc(1, sizeof *m);
-    m->name = path == operand ? name_standard_input(key)
-                              : mem_copy_text_n(operand, (size_t)(path - operand) - 1);
-    if (!begins_stream(in))
-        m->ckpt = open_checkpoint("standard input", in, key, spool, tool, e);
-    else if (key)
-        refuse_key_of_stream(in, key, e);
-    else if ((m->saved = open_stream_pipe(in, spool, e)))
-        list_saved_tensors(m);
-    if (m->ckpt || m->saved)
-        return m;
-    model_source_close(m);
-    return NULL;
-}
-
-bool model_source_is_pipe(const struct model_source *m)
-{
-    return m->ckpt && ckpt_is_pipe(m->ckpt);
-}
-
-int model_source_copy_pipe(struct model_source *m, const char *spool, const char *tool,
-                           const char *reason, struct error *e)
-{
-    if (ckpt_copy_pipe(m->ckpt, spool, e))
-        return -1;
-    for (size_t i = 0; m->tensors && i < m->n; i++)
-        m->tensors[i].data = ckpt_tensor(m->ckpt, m->stored_indexes[i])->data;
-    printable_message("%s: note: copied standard input to a temporary file, because %s", tool,
-                      reason);
-    return 0;
-}
-
-void model_source_close(struct model_source *m)
-{
-    if (!m)
-        return;
-    ckpt_close(m->ckpt);
-    saved_stream_close(m->saved);
-    free(m->tensors);
-    free(m->stored_indexes);
-    free(m->computed);
-    free(m->name);
-    arena_free(&m->arena);
-    free(m);
-}
+/* ---- properties ------------------------------------------------------------------------------ */
 
 int model_source_check_unchanged(const struct model_source *m, struct error *e)
 {
     if (!m)
         return 0;
+    if (m->deltas)
+        return adapter_deltas_check_unchanged(m->deltas, e) ||
+                       model_source_check_unchanged(m->base, e)
+                   ? -1
+                   : 0;
     return m->ckpt ? ckpt_check_unchanged(m->ckpt, e) : saved_stream_check_unchanged(m->saved, e);
 }
 
@@ -234,13 +29,25 @@ const char *model_source_name(const struct model_source *m)
     return m->name;
 }
 
+uint64_t model_source_fingerprint_with_adapter(uint64_t base, uint64_t adapter)
+{
+    const uint64_t both[] = {base, adapter};
+    return XXH3_64bits(both, sizeof both);
+}
+
 uint64_t model_source_fingerprint(const struct model_source *m)
 {
+    if (m->deltas)
+        return model_source_fingerprint_with_adapter(
+            model_source_fingerprint(m->base),
+            ckpt_fingerprint(adapter_deltas_checkpoint(m->deltas)));
     return m->ckpt ? ckpt_fingerprint(m->ckpt) : saved_stream_fingerprint(m->saved);
 }
 
 const char *model_source_quantization(const struct model_source *m)
 {
+    if (m->deltas)
+        return model_source_quantization(m->base);
     if (m->ckpt)
         return ckpt_quantization(m->ckpt);
     const struct header *h = saved_stream_header(m->saved);
@@ -262,12 +69,14 @@ void model_source_set_identity(const struct model_source *m, struct header *h, s
 
 const struct ckpt *model_source_checkpoint(const struct model_source *m)
 {
-    return m->ckpt;
+    return m->deltas ? model_source_checkpoint(m->base) : m->ckpt;
 }
 
 const struct header *model_source_stream_header(const struct model_source *m)
 {
-    return m->saved ? saved_stream_header(m->saved) : NULL;
+    return m->deltas  ? model_source_stream_header(m->base)
+           : m->saved ? saved_stream_header(m->saved)
+                      : NULL;
 }
 
 bool model_source_brings_history(const struct model_source *m)
@@ -298,6 +107,26 @@ int model_source_fill_header(const struct model_source *m, struct header *h, str
 
 /* ---- tensors ------------------------------------------------------------------------------ */
 
+static int compare_listed_tensor_names(const void *a, const void *b)
+{
+    const struct listed_tensor *x = a, *y = b;
+    return strcmp(x->tensor.name, y->tensor.name);
+}
+
+void model_source_set_tensors(struct model_source *m, struct listed_tensor *listed, size_t n)
+{
+    qsort(listed, n, sizeof *listed, compare_listed_tensor_names);
+    free(m->tensors);
+    free(m->stored_indexes);
+    m->n = n;
+    m->tensors = mem_alloc(n, sizeof *m->tensors);
+    m->stored_indexes = mem_alloc(n, sizeof *m->stored_indexes);
+    for (size_t i = 0; i < n; i++) {
+        m->tensors[i] = listed[i].tensor;
+        m->stored_indexes[i] = listed[i].stored_index;
+    }
+}
+
 size_t model_source_tensor_count(const struct model_source *m)
 {
     return m->tensors ? m->n : ckpt_tensor_count(m->ckpt);
@@ -308,7 +137,8 @@ const struct ckpt_tensor *model_source_tensor(const struct model_source *m, size
     return m->tensors ? &m->tensors[i] : ckpt_tensor(m->ckpt, i);
 }
 
-static size_t index_in_checkpoint(const struct model_source *m, size_t i)
+/* The index in the checkpoint, the saved stream or the base. */
+static size_t stored_index(const struct model_source *m, size_t i)
 {
     return m->tensors ? m->stored_indexes[i] : i;
 }
@@ -319,12 +149,19 @@ static const struct computed_tensor *find_computed_tensor(const struct model_sou
     return m->computed && i < m->n && m->computed[i].read ? &m->computed[i] : NULL;
 }
 
+bool model_source_is_computed(const struct model_source *m, size_t i)
+{
+    return find_computed_tensor(m, i) != NULL;
+}
+
 const char *model_source_stored_name(const struct model_source *m, size_t i)
 {
     if (find_computed_tensor(m, i))
         return m->tensors[i].name;
-    return m->ckpt ? ckpt_tensor(m->ckpt, index_in_checkpoint(m, i))->name
-                   : saved_stream_header(m->saved)->tensors[index_in_checkpoint(m, i)].name;
+    if (m->deltas)
+        return model_source_stored_name(m->base, stored_index(m, i));
+    return m->ckpt ? ckpt_tensor(m->ckpt, stored_index(m, i))->name
+                   : saved_stream_header(m->saved)->tensors[stored_index(m, i)].name;
 }
 
 static int compare_name_with_tensor(const void *name, const void *tensor)
@@ -399,12 +236,12 @@ void model_source_select_layers(struct model_source *m, const struct selected_la
         if (layer >= 0 && layers->first_number != layers->from)
             t.name = replace_layer_number(m, t.name, layers->length,
                                           layer - layers->from + layers->first_number);
-        listed[n++] = (struct listed_tensor){t, index_in_checkpoint(m, i)};
+        listed[n++] = (struct listed_tensor){t, stored_index(m, i)};
     }
     m->selected = *layers;
     m->selected.prefix = arena_copy_text_n(&m->arena, layers->prefix, layers->length);
     m->selected.total = total;
-    replace_tensor_list(m, listed, n);
+    model_source_set_tensors(m, listed, n);
     free(listed);
 }
 
@@ -461,14 +298,14 @@ void model_source_set_computed_tensors(struct model_source *m, size_t n,
     for (size_t i = 0; i < count; i++)
         if (!is_replaced(model_source_tensor(m, i)->name, n, computed))
             listed[listed_count++] =
-                (struct listed_tensor){*model_source_tensor(m, i), index_in_checkpoint(m, i)};
+                (struct listed_tensor){*model_source_tensor(m, i), stored_index(m, i)};
     for (size_t i = 0; i < n; i++) {
         from[i] = *model_source_tensor(m, computed[i].from);
-        from_stored[i] = index_in_checkpoint(m, computed[i].from);
+        from_stored[i] = stored_index(m, computed[i].from);
         listed[listed_count++] =
             (struct listed_tensor){describe_computed_tensor(m, &computed[i]), from_stored[i]};
     }
-    replace_tensor_list(m, listed, listed_count);
+    model_source_set_tensors(m, listed, listed_count);
     append_hidden_tensors(m, n, from, from_stored, stored);
     m->computed = mem_alloc(m->n, sizeof *m->computed);
     for (size_t i = 0; i < n; i++)
@@ -478,17 +315,83 @@ void model_source_set_computed_tensors(struct model_source *m, size_t n,
     free(from_stored);
 }
 
+/* ---- models with an adapter ------------------------------------------------------------------ */
+
+const struct ckpt *model_source_adapter_of(const struct model_source *m,
+                                           const struct model_source *base)
+{
+    if (!m->deltas || m == base)
+        return NULL;
+    bool is_same = (m->base->ckpt && m->base->ckpt == base->ckpt) ||
+                   (m->base->saved && m->base->saved == base->saved) ||
+                   (!model_source_is_pipe(base) &&
+                    model_source_fingerprint(m->base) == model_source_fingerprint(base));
+    return is_same ? adapter_deltas_checkpoint(m->deltas) : NULL;
+}
+
+bool model_source_is_adapted(const struct model_source *m, size_t i)
+{
+    return m->deltas && !find_computed_tensor(m, i) &&
+           adapter_deltas_change(m->deltas, stored_index(m, i));
+}
+
+void model_source_read_delta(const struct model_source *m, size_t i, size_t first, size_t n,
+                             float *to)
+{
+    adapter_deltas_read(m->deltas, stored_index(m, i), first, n, to);
+}
+
+uint64_t model_source_hash_delta(const struct model_source *m, size_t i)
+{
+    return adapter_deltas_hash(m->deltas, stored_index(m, i));
+}
+
+/* The sum of the base and what the adapter adds, in F64. The caller frees. */
+static double *read_sum(const struct model_source *m, size_t i, size_t first, size_t n)
+{
+    double *sum = mem_alloc_aligned(n * sizeof *sum);
+    adapter_deltas_read_sum(m->deltas, stored_index(m, i), first, n, sum);
+    return sum;
+}
+
+static void read_sum_as(const struct model_source *m, size_t i, size_t first, size_t n,
+                        enum dtype as, void *to)
+{
+    double *sum = read_sum(m, i, first, n);
+    dtype_from_f64(as, sum, to, n);
+    free(sum);
+}
+
+/* ---- pipes ----------------------------------------------------------------------------------- */
+
+bool model_source_is_pipe(const struct model_source *m)
+{
+    return m->ckpt && ckpt_is_pipe(m->ckpt);
+}
+
+int model_source_copy_pipe(struct model_source *m, const char *spool, const char *tool,
+                           const char *reason, struct error *e)
+{
+    if (ckpt_copy_pipe(m->ckpt, spool, e))
+        return -1;
+    for (size_t i = 0; m->tensors && i < m->n; i++)
+        m->tensors[i].data = ckpt_tensor(m->ckpt, m->stored_indexes[i])->data;
+    printable_message("%s: note: copied standard input to a temporary file, because %s", tool,
+                      reason);
+    return 0;
+}
+
 /* ---- elements ------------------------------------------------------------------------------ */
 
 uint64_t model_source_pipe_offset(const struct model_source *m, size_t i)
 {
-    return ckpt_pipe_offset(m->ckpt, index_in_checkpoint(m, i));
+    return ckpt_pipe_offset(m->ckpt, stored_index(m, i));
 }
 
 int model_source_load(const struct model_source *m, size_t i, size_t first, size_t n,
                       struct error *e)
 {
-    return m->ckpt ? ckpt_load_elements(m->ckpt, index_in_checkpoint(m, i), first, n, e) : 0;
+    return m->ckpt ? ckpt_load_elements(m->ckpt, stored_index(m, i), first, n, e) : 0;
 }
 
 void model_source_read_stored(const struct model_source *m, size_t i, size_t first, size_t n,
@@ -497,10 +400,14 @@ void model_source_read_stored(const struct model_source *m, size_t i, size_t fir
     const struct computed_tensor *c = find_computed_tensor(m, i);
     if (c)
         c->read(c->state, first, n, to);
+    else if (model_source_is_adapted(m, i))
+        read_sum_as(m, i, first, n, model_source_tensor(m, i)->dtype, to);
+    else if (m->deltas)
+        model_source_read_stored(m->base, stored_index(m, i), first, n, to);
     else if (m->ckpt)
-        ckpt_read_elements(m->ckpt, index_in_checkpoint(m, i), first, n, to);
+        ckpt_read_elements(m->ckpt, stored_index(m, i), first, n, to);
     else
-        saved_stream_read_elements(m->saved, index_in_checkpoint(m, i), 0, first, n, to);
+        saved_stream_read_elements(m->saved, stored_index(m, i), 0, first, n, to);
 }
 
 /* n stored elements: mapped bytes where there are any, else a copy in `buffer`. */
@@ -520,6 +427,17 @@ void model_source_read_f32(const struct model_source *m, size_t i, size_t first,
     enum dtype d = model_source_tensor(m, i)->dtype;
     double buffer[TILE];
     float rounded[TILE];
+    if (model_source_is_adapted(m, i)) {
+        double *sum = read_sum(m, i, first, n);
+        enum dtype as = rounding == DTYPE_NONE ? DTYPE_F32 : rounding;
+        for (size_t done = 0; done < n; done += TILE) {
+            size_t count = n - done < TILE ? n - done : TILE;
+            dtype_from_f64(as, sum + done, buffer, count);
+            dtype_to_f32(as, buffer, to + done, count);
+        }
+        free(sum);
+        return;
+    }
     if (d == DTYPE_F32) {
         model_source_read_stored(m, i, first, n, to);
         if (rounding != DTYPE_NONE)
@@ -546,11 +464,15 @@ void model_source_read_f64(const struct model_source *m, size_t i, size_t first,
 {
     enum dtype d = model_source_tensor(m, i)->dtype;
     double buffer[TILE];
+    bool is_adapted = model_source_is_adapted(m, i);
+    if (is_adapted)
+        adapter_deltas_read_sum(m->deltas, stored_index(m, i), first, n, to);
     for (size_t done = 0; done < n; done += TILE) {
         size_t count = n - done < TILE ? n - done : TILE;
-        dtype_to_f64(d, get_mapped_or_read_elements(m, i, first + done, count, buffer), to + done,
-                     count);
-        if (rounding != DTYPE_NONE && rounding != d) {
+        if (!is_adapted)
+            dtype_to_f64(d, get_mapped_or_read_elements(m, i, first + done, count, buffer),
+                         to + done, count);
+        if (rounding != DTYPE_NONE && (is_adapted || rounding != d)) {
             dtype_from_f64(rounding, to + done, buffer, count);
             dtype_to_f64(rounding, buffer, to + done, count);
         }
@@ -560,8 +482,14 @@ void model_source_read_f64(const struct model_source *m, size_t i, size_t first,
 uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size_t first, size_t n)
 {
     size_t size = dtype_bytes(model_source_tensor(m, i)->dtype, n);
-    if (m->ckpt && !find_computed_tensor(m, i))
-        return ckpt_hash_elements(m->ckpt, index_in_checkpoint(m, i), first, n);
+    bool is_computed = model_source_is_computed(m, i);
+    if (m->deltas && !is_computed) {
+        uint64_t both[] = {model_source_hash_elements(m->base, stored_index(m, i), first, n),
+                           model_source_is_adapted(m, i) ? model_source_hash_delta(m, i) : 0};
+        return both[1] ? XXH3_64bits(both, sizeof both) : both[0];
+    }
+    if (m->ckpt && !is_computed)
+        return ckpt_hash_elements(m->ckpt, stored_index(m, i), first, n);
     void *bytes = mem_alloc(size, 1);
     model_source_read_stored(m, i, first, n, bytes);
     uint64_t hash = XXH3_64bits(bytes, size);
@@ -571,6 +499,10 @@ uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size
 
 void model_source_release_pages(const struct model_source *m, size_t i, size_t first, size_t n)
 {
-    if (m->ckpt && !find_computed_tensor(m, i))
-        ckpt_release_pages(m->ckpt, index_in_checkpoint(m, i), first, n);
+    if (model_source_is_computed(m, i))
+        return;
+    if (m->deltas)
+        model_source_release_pages(m->base, stored_index(m, i), first, n);
+    else if (m->ckpt)
+        ckpt_release_pages(m->ckpt, stored_index(m, i), first, n);
 }

@@ -1,5 +1,6 @@
 /* A model that an operand names, opened for reading: a checkpoint or a saved stream of weights,
- * recognized by content. A range of its layers can be selected.
+ * recognized by content, or a model with a LoRA adapter, "BASE+ADAPTER": the sum of the base and
+ * what the adapter adds to it. A range of its layers can be selected.
  *
  * A model_source owns what its functions return until model_source_close. After model_source_open
  * (and model_source_select_layers) several threads may use it at once. */
@@ -8,6 +9,7 @@
 
 #include "ckpt.h"
 #include "filter.h"
+#include "selected_layers.h"
 
 struct model_source;
 
@@ -19,13 +21,21 @@ struct model_source *model_source_open(const char *operand, const char *spool, c
  * vector per tensor: what `forward` writes for each weight is not a model. */
 struct model_source *model_source_open_of_kinds(const char *operand, int kinds, const char *spool,
                                                 const char *tool, struct error *e);
+/* The same for a checkpoint that may be an adapter alone, which is applied to `base` as a whole,
+ * whatever layers of it are selected. The base must stay open. `base_operand` (which may have a
+ * range) names it, so that "BASE+ADAPTER" on the same base does not open it again. */
+struct model_source *model_source_open_on(const char *operand, const struct model_source *base,
+                                          const char *base_operand, const char *spool,
+                                          const char *tool, struct error *e);
 /* Is the operand "-" or "-#KEY", perhaps after "name="? */
 bool model_source_is_standard_input(const char *operand);
-/* The same for a model that arrives through standard input, called "stdin" unless it has a name: a
- * safetensors file, compressed or not, is read as it arrives (model_source_is_pipe); everything
- * else is copied to temporary files. */
-struct model_source *model_source_open_standard_input(const char *operand, const char *spool,
-                                                      const char *tool, struct error *e);
+/* The same for a model, or with a `base` an adapter, that arrives through standard input, called
+ * "stdin" unless it has a name: a safetensors file, compressed or not, is read as it arrives
+ * (model_source_is_pipe); everything else is copied to temporary files. */
+struct model_source *model_source_open_standard_input(const char *operand,
+                                                      const struct model_source *base,
+                                                      const char *spool, const char *tool,
+                                                      struct error *e);
 void model_source_close(struct model_source *m);
 
 /* A model that is read as it arrives (ckpt.h): it has no fingerprint; elements are loaded before
@@ -46,12 +56,15 @@ int model_source_check_unchanged(const struct model_source *m, struct error *e);
 const char *model_source_strip_name_from_operand(const char *operand);
 const char *model_source_name(const struct model_source *m);
 uint64_t model_source_fingerprint(const struct model_source *m);
+/* The fingerprint of a base with an adapter, from the fingerprints of both. */
+uint64_t model_source_fingerprint_with_adapter(uint64_t base, uint64_t adapter);
 /* The format of its quantized weights (ckpt_quantization); NULL if there are none. */
 const char *model_source_quantization(const struct model_source *m);
 /* Sets what identifies the model in a header: its fingerprint, its name and commit on the Hub if
  * it is in the local Hugging Face cache, and the format of quantized weights. */
 void model_source_set_identity(const struct model_source *m, struct header *h, size_t model);
-/* The checkpoint, with its config and tokenizer files; NULL for a saved stream. */
+/* The checkpoint, with its config and tokenizer files; NULL for a saved stream. Of a model with an
+ * adapter, this and the next one are those of the base. */
 const struct ckpt *model_source_checkpoint(const struct model_source *m);
 /* The header of a saved stream; NULL for a checkpoint. */
 const struct header *model_source_stream_header(const struct model_source *m);
@@ -60,6 +73,19 @@ const struct header *model_source_stream_header(const struct model_source *m);
 bool model_source_brings_history(const struct model_source *m);
 /* Fills in an empty header: kind weights, this model, a vector for each of its tensors. */
 int model_source_fill_header(const struct model_source *m, struct header *h, struct error *e);
+
+/* ---- models with an adapter ---- */
+
+/* The adapter, if the model is `base` with an adapter; otherwise NULL. */
+const struct ckpt *model_source_adapter_of(const struct model_source *m,
+                                           const struct model_source *base);
+/* Does the adapter of the model change tensor i? False for models without an adapter. */
+bool model_source_is_adapted(const struct model_source *m, size_t i);
+/* What the adapter adds to n elements of a tensor that it changes, rounded once to F32. */
+void model_source_read_delta(const struct model_source *m, size_t i, size_t first, size_t n,
+                             float *to);
+/* XXH3-64 of what determines it, besides the base. */
+uint64_t model_source_hash_delta(const struct model_source *m, size_t i);
 
 /* ---- tensors, sorted bytewise by name ---- */
 
@@ -88,18 +114,20 @@ struct computed_tensor {
  * other function has it. */
 void model_source_set_computed_tensors(struct model_source *m, size_t n,
                                        const struct computed_tensor *computed, size_t *stored);
+bool model_source_is_computed(const struct model_source *m, size_t i);
 
 /* ---- elements: n of tensor i, from flat index `first` on ---- */
 
 /* In the tensor's dtype. */
 void model_source_read_stored(const struct model_source *m, size_t i, size_t first, size_t n,
                               void *to);
-/* As F32 or F64, first rounded to `rounding` unless that is DTYPE_NONE. */
+/* As F32 or F64, first rounded to `rounding` unless that is DTYPE_NONE. What an adapter changes is
+ * not rounded to the dtype of the base. */
 void model_source_read_f32(const struct model_source *m, size_t i, size_t first, size_t n,
                            enum dtype rounding, float *to);
 void model_source_read_f64(const struct model_source *m, size_t i, size_t first, size_t n,
                            enum dtype rounding, double *to);
-/* XXH3-64 of the stored bytes; ckpt_hash_elements. */
+/* XXH3-64 of the stored bytes (ckpt_hash_elements), and of what determines an adapter's change. */
 uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size_t first, size_t n);
 /* Tells the kernel that these elements will not be read again soon. */
 void model_source_release_pages(const struct model_source *m, size_t i, size_t first, size_t n);
@@ -112,13 +140,6 @@ long model_source_count_layers(const struct model_source *m, const char *prefix,
  * that is not for images or sound. NULL if there is none. */
 const char *model_source_find_text_stack(const struct model_source *m, long layers, size_t *length);
 
-/* The layers of one stack that were selected: from ... to - 1, renumbered from first_number on. */
-struct selected_layers {
-    const char *prefix; /* of the stack */
-    size_t length;      /* of the prefix */
-    long total;         /* layers of the stack in the whole model */
-    long from, to, first_number;
-};
 /* Drops the other layers of the stack; tensors outside it stay. `total` need not be set. Call it at
  * most once, before the tensors are used. */
 void model_source_select_layers(struct model_source *m, const struct selected_layers *layers);

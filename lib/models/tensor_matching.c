@@ -270,6 +270,27 @@ static void set_common_shape(const struct tensor_matching *m, struct tensor_matc
         set_truncated_columns(m, match, &match->base);
 }
 
+/* ---- adapters -------------------------------------------------------------------------------- */
+
+bool tensor_matching_is_delta(const struct tensor_matching *m, const struct tensor_match *match,
+                              size_t k)
+{
+    const struct tensor_view *v = &match->views[k], *base = &match->base;
+    return m->task_vectors && m->adapts_base[v->model] && base->model == 0 && !v->columns &&
+           !base->columns &&
+           strcmp(model_source_stored_name(m->models[v->model], v->tensor),
+                  model_source_stored_name(m->models[0], base->tensor)) == 0;
+}
+
+bool tensor_matching_is_unchanged(const struct tensor_matching *m, const struct tensor_match *match)
+{
+    for (size_t k = 0; k < match->n; k++)
+        if (!tensor_matching_is_delta(m, match, k) ||
+            model_source_is_adapted(m->models[match->views[k].model], match->views[k].tensor))
+            return false;
+    return true;
+}
+
 /* ---- task vectors ---------------------------------------------------------------------------- */
 
 static uint64_t hash_view_elements(const struct tensor_matching *m, const struct tensor_view *v)
@@ -283,6 +304,8 @@ static bool differs_from_base(const struct tensor_matching *m, const struct tens
     const struct ckpt_tensor *base = tensor_matching_view_tensor(m, &match->base);
     for (size_t k = 0; k < match->n; k++) {
         const struct ckpt_tensor *t = tensor_matching_view_tensor(m, &match->views[k]);
+        if (tensor_matching_is_delta(m, match, k)) /* adapters change no integers */
+            continue;
         if (t->dtype != base->dtype || !same_shape(t, base) ||
             hash_view_elements(m, &match->views[k]) != hash_view_elements(m, &match->base))
             return true;

@@ -14,6 +14,7 @@ struct tensor_matching {
     bool task_vectors;
     size_t n_models;
     struct model_source *const *models;
+    const bool *adapts_base; /* [model]: it is the first model with an adapter */
     struct arena *arena;
     const char *tool; /* in warnings */
 };
@@ -34,6 +35,13 @@ struct tensor_match {
     size_t *models; /* [view]: the model that it stands for */
 };
 
+/* Is the vector of view k, of task vectors, what an adapter adds to the base's tensor? Then it is
+ * known without the elements of the base; it is zero unless model_source_is_adapted. */
+bool tensor_matching_is_delta(const struct tensor_matching *m, const struct tensor_match *match,
+                              size_t k);
+/* Is every vector such a zero? */
+bool tensor_matching_is_unchanged(const struct tensor_matching *m,
+                                  const struct tensor_match *match);
 const struct ckpt_tensor *tensor_matching_view_tensor(const struct tensor_matching *m,
                                                       const struct tensor_view *v);
 /* The names to match, sorted: those of the first model, and a head that only another one has. Other

@@ -2,8 +2,8 @@
  * of one vocabulary: each model gets new matrices with a row for every token, its own or the
  * default one, and the mean of all rows as padding. A model without a head, whose embedding is its
  * head, gets one of its own as soon as another model has one. A tensor whose rows are those of the
- * tokens already stays as it is. A new matrix is F32, or F64 if one of the models has F64; means are
- * sums in double of rows that are rounded as every input is.
+ * tokens already stays as it is. A new matrix is F32, or F64 if one of the models has F64; means
+ * are sums in double of rows that are rounded as every input is.
  *
  * A vocabulary_tensors borrows the models and the vocabulary, and is freed after the models are
  * closed. */

@@ -34,7 +34,7 @@ static bool contains_read_file(const char *name)
     return found;
 }
 
-void input_guard_add_model(const char *operand)
+static void add_model_without_adapter(const char *operand)
 {
     struct error ignored;
     struct stat st;
@@ -51,6 +51,19 @@ void input_guard_add_model(const char *operand)
     if (dir)
         closedir(dir);
     free(path);
+}
+
+void input_guard_add_model(const char *operand)
+{
+    const char *adapter = model_path_adapter(operand);
+    if (!adapter) {
+        add_model_without_adapter(operand);
+        return;
+    }
+    char *base = mem_copy_text_n(operand, (size_t)(adapter - operand) - 1);
+    add_model_without_adapter(base);
+    add_model_without_adapter(adapter);
+    free(base);
 }
 
 int input_guard_check_read_files(const char *target, struct error *e)

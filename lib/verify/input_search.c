@@ -27,7 +27,7 @@ struct candidate {
     const char *file;    /* the path without #KEY */
     const char *operand; /* NAME=PATH; NULL: it has no NAME */
     char *default_name;  /* that its path would give a model */
-    bool used, is_folder;
+    bool used, is_folder, is_adapter;
     enum model_state state;
     uint64_t fingerprint; /* of the model, if one was found */
 };
@@ -156,13 +156,14 @@ void input_search_free(struct input_search *s)
 /* ---- models ---------------------------------------------------------------------------------- */
 
 static int read_fingerprint(const char *path, int kinds, const char *spool, uint64_t *fingerprint,
-                            struct error *e)
+                            bool *is_adapter, struct error *e)
 {
     int is_checkpoint = ckpt_is_checkpoint(path, e);
     if (is_checkpoint < 0)
         return -1;
     struct ckpt *c = is_checkpoint ? ckpt_open(path, spool, NULL, e) : NULL;
     struct saved_stream *stream = is_checkpoint ? NULL : saved_stream_open(path, spool, kinds, e);
+    *is_adapter = c && ckpt_is_adapter(c);
     if (c)
         *fingerprint = ckpt_fingerprint(c);
     else if (stream)
@@ -175,7 +176,8 @@ static int read_fingerprint(const char *path, int kinds, const char *spool, uint
 static int open_candidate(struct input_search *s, struct candidate *c, struct error *e)
 {
     if (c->state == MODEL_NOT_TRIED) {
-        bool failed = read_fingerprint(c->path, KIND_WEIGHTS, s->spool, &c->fingerprint, e);
+        bool failed =
+            read_fingerprint(c->path, KIND_WEIGHTS, s->spool, &c->fingerprint, &c->is_adapter, e);
         c->state = failed ? MODEL_NONE : MODEL_FOUND;
         if (failed && access(c->file, c->is_folder ? R_OK | X_OK : R_OK) != 0)
             set_unreadable(s, c->file);
@@ -236,6 +238,30 @@ static struct candidate *find_dict(struct input_search *s, const struct recorded
     return NULL;
 }
 
+/* Looks for a base and an adapter that together have the fingerprint, and adds BASE+ADAPTER. */
+static struct candidate *find_base_with_adapter(struct input_search *s,
+                                                const struct recorded_input *wanted)
+{
+    struct error ignored;
+    struct stat st;
+    for (size_t i = 0; i < s->n; i++)
+        for (size_t j = 0; j < s->n; j++) {
+            const struct candidate *base = &s->list[i], *adapter = &s->list[j];
+            if (open_candidate(s, &s->list[i], &ignored) ||
+                open_candidate(s, &s->list[j], &ignored) || !adapter->is_adapter ||
+                model_source_fingerprint_with_adapter(base->fingerprint, adapter->fingerprint) !=
+                    wanted->fingerprint ||
+                stat(base->file, &st))
+                continue;
+            const char *path = arena_printf(&s->arena, "%s+%s", base->path, adapter->path);
+            struct candidate *both = add_candidate(s, path, NULL, &st);
+            both->state = MODEL_FOUND;
+            both->fingerprint = wanted->fingerprint;
+            return both;
+        }
+    return NULL;
+}
+
 int input_search_find_model(struct input_search *s, const struct recorded_input *wanted,
                             struct found_input *found, struct error *e)
 {
@@ -246,6 +272,7 @@ int input_search_find_model(struct input_search *s, const struct recorded_input 
     if (wanted->has_fingerprint && (!c || c->fingerprint != wanted->fingerprint)) {
         c = find_by_fingerprint(s, wanted);
         c = c ? c : find_dict(s, wanted);
+        c = c ? c : find_base_with_adapter(s, wanted);
     }
     c = c ? c : named;
     if (!c)
@@ -274,7 +301,9 @@ const char *input_search_find_statistics(struct input_search *s, uint64_t finger
         struct candidate *c = &s->list[i];
         struct error ignored;
         uint64_t own;
-        if (read_fingerprint(c->path, KIND_WEIGHTS | KIND_ACTIVATIONS, s->spool, &own, &ignored) ||
+        bool is_adapter;
+        if (read_fingerprint(c->path, KIND_WEIGHTS | KIND_ACTIVATIONS, s->spool, &own, &is_adapter,
+                             &ignored) ||
             own != fingerprint)
             continue;
         c->used = true;

@@ -1,0 +1,133 @@
+#!/usr/bin/env bats
+# LoRA adapters as models. What each setting of peft means is in tests/unit/test_adapters.c, with the
+# golden data; here is how adapters combine with filters, runners and other models.
+load common
+load refusals
+
+setup() {
+    own_folder
+    G=$GOLDEN/adapters
+    cp -r "$G"/models/{llama,llama-full,qwen2} "$G"/adapters/{plain,dora,rslora,modules-to-save} .
+}
+
+# The same bytes through pipes, in one process, and with any number of threads.
+@test "one result for every runner and number of threads" {
+    local steps='trim --density 0.4 | elect-sign | combine --normalize=agreeing'
+    tv-extract llama plain dora rslora | trim --density 0.4 | elect-sign | combine --normalize=agreeing |
+        pack --base llama piped
+    for threads in 1 3; do
+        tv run --threads "$threads" "tv-extract llama plain dora rslora | $steps | pack --base llama run"
+        diff -r piped run
+        rm -r run
+    done
+    tv-extract --threads 3 llama plain dora rslora >threads.tvs
+    tv-extract llama plain dora rslora | cmp - threads.tvs
+}
+
+@test "a tensor that no adapter changes is not in the stream, and nothing of the base is read" {
+    tv-extract llama plain | tv-view >seen
+    [ "$(grep -c '^model\.layers\..*_proj\.weight' seen)" = 4 ]
+    grep -c '^4 tensors, 4 vectors' seen
+    grep -c 'full hash of plain' seen
+    [ "$(grep -c 'full hash of llama' seen)" = 0 ]
+    tv-extract llama plain | pack --base llama out
+    tv-diff --tolerance 1e-6 out llama+plain
+}
+
+# The vector of zeros counts in a divisor, as that of a full model does.
+@test "where another model changes a tensor, the adapter has a vector of zeros" {
+    unpack llama+plain | pack --like llama full
+    tv-extract llama plain llama-full | combine --normalize=all | pack --base llama one
+    tv-extract llama full llama-full | combine --normalize=all | pack --base llama two
+    tv-diff --tolerance 1e-6 one two
+    tv-extract llama plain dora | stats >both
+    grep -c '^model.layers.0.self_attn.k_proj.weight *plain *512 *1 ' both
+    tv-extract --unchanged llama plain | tv-view | grep -c '^21 tensors, 21 vectors'
+}
+
+@test "BASE+ADAPTER is a model for every filter" {
+    unpack llama+plain | pack --like llama full
+    tv-diff llama+plain full
+    tv-extract llama llama+plain | tv-view --values | sed '/^model/d; /^hash/d; /^ *fingerprints/d; s/llama+plain/plain/' >one
+    tv-extract llama plain | tv-view --values | sed '/^model/d; /^hash/d; /^ *fingerprints/d' | diff - one
+    tv-extract llama+dora llama+plain | add-base llama+dora | pack --like llama again
+    tv-diff --tolerance 1e-6 again full
+    tv-extract llama+dora plain | pack --base llama+dora both # one adapter on another
+    tv-extract llama+plain dora | tv-view | grep -c '^6 tensors'
+    tar cf archive.tar plain
+    tv-extract llama plain=archive.tar 2>note | cmp - <(tv-extract llama plain)
+    tv-extract llama plain=- <archive.tar 2>note | cmp - <(tv-extract llama plain)
+    tv-extract llama=- plain <llama/model.safetensors 2>note | cmp - <(tv-extract llama plain)
+    grep -c 'copied standard input to a temporary file, because an adapter changes it' note
+    unpack llama >saved.tvs
+    tv-extract llama=saved.tvs plain | tv-view | grep -c '^4 tensors'
+    mkdir -p hub/models--org--lora/{refs,snapshots/abc}
+    cp plain/* hub/models--org--lora/snapshots/abc
+    printf abc >hub/models--org--lora/refs/main
+    HF_HUB_CACHE=$T/hub unpack x=llama+org/lora | cmp - <(unpack x=llama+plain)
+    cp -r llama a+plain
+    unpack x=a+plain | cmp - <(unpack x=llama) # a path that exists
+}
+
+# bats test_tags=products
+@test "a model with an adapter computes what the merged model computes" {
+    unpack --dtype float32 llama+plain | pack --like llama full
+    for task in plain llama-full; do
+        echo '{"task": "'$task'", "input_ids": [1, 5, 9, 4, 7, 3], "prompt_len": 3}' >$task.jsonl
+    done
+    [ "$(score full --samples plain.jsonl --json)" = "$(score llama+plain --samples plain.jsonl --json)" ]
+    tv-extract llama plain llama-full | trim --density 0.5 |
+        calibrate --base llama --samples={plain,llama-full}.jsonl --epochs 1 \
+            --expert plain=llama+plain --expert llama-full | tv-view | grep -c '^21 tensors'
+}
+
+@test "layers of models with adapters" {
+    tv-extract 'llama[1:2]' 'plain[1:2]' | tv-view | grep -c '^2 tensors'
+    tv-extract 'llama[1:2]' 'llama+plain[1:2]' 'llama-full[1:2]' | combine | add-base 'llama[1:2]' >slice.tvs
+    tv-extract --first-layer 0 'llama[1:2]' 'plain[1:2]' | tv-view | grep -c '^model.layers.0.self_attn.q_proj'
+    cat >config.yml <<'END'
+merge_method: task_arithmetic
+base_model: llama
+dtype: float32
+slices:
+- sources: [{model: llama, layer_range: [0, 1]}, {model: llama+plain, layer_range: [0, 1]}]
+- sources: [{model: llama, layer_range: [1, 2]}, {model: {model: llama, lora: plain}, layer_range: [1, 2]}]
+parameters: {weight: 1}
+END
+    tv merge config.yml out
+    tv-diff --tolerance 1e-6 out llama+plain
+}
+
+@test "mergekit configs with adapters" {
+    local folder
+    for folder in "$G"/merges/*/; do
+        [ -e "$folder/expected" ] || continue
+        (cd "$folder" && tv merge --lora-merge-cache x config.yml "$T/out" 2>"$T/note")
+        grep -c 'no effect' note
+        tv-diff --tolerance 1e-6 out "$folder/expected"
+        rm -r out
+    done
+    cd "$G/merges/ties-k3"
+    tv from-yaml config.yml | grep -cF ' llama+odd-scale=../../models/llama+../../adapters/odd-scale '
+}
+
+@test "merges of adapters are verified" {
+    tv-extract llama plain dora | combine | pack --base llama out
+    tv verify out llama plain dora | grep -c '^equal: 21 tensors'
+    unpack llama+plain llama-full | combine --normalize=all | pack --like llama mean
+    tv verify mean llama llama-full plain dora | grep -c '^equal: 21 tensors'
+    sed -i 's/"lora_alpha": 8/"lora_alpha": 9/' plain/adapter_config.json # part of the fingerprint
+    not tv verify out llama plain dora 2>err
+    grep -c 'not found among the operands: plain' err
+}
+
+@test "an adapter without its base, and other folders, are refused" {
+    refused_with 'plain is a LoRA adapter, which needs its base model: BASE+plain' unpack plain
+    refused_with 'needs its base model' tv-extract plain llama
+    refused_with 'llama-full is not a LoRA adapter' unpack llama+llama-full
+    refused_with 'cannot open llama+nothing' tv-extract llama llama+nothing
+    tar cf plain.tar plain
+    not unpack - <plain.tar >out.tvs 2>err
+    grep -c 'standard input is a LoRA adapter, which needs its base model before it' err
+    refused_with 'modules-to-save: lm_head is tied' tv-extract llama qwen2+modules-to-save
+}
