@@ -21,7 +21,11 @@
 #include "filter.h"
 #include "input_guard.h"
 #include "layer_slice.h"
+#include "lora_output.h"
+#include "matrix.h"
+#include "openblas.h"
 #include "parts_folder.h"
+#include "printable.h"
 #include "source_sink_services.h"
 #include "stage.h"
 #include "vocabulary_option.h"
@@ -30,6 +34,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct options {
     const char *base, *onto, *like, *vocabulary, *tokenizer, *chat_template, *part;
@@ -38,9 +43,20 @@ struct options {
     enum dtype dtype;
     uint64_t shard_size, shards;
     bool force, no_tokenizer, no_fill, resume;
+    struct tensor_rules lora, energy, whole;
+    double epsilon;
+    bool embed_lora, skip_undecomposable, no_distribute_scale;
 };
 
-enum { ROW_SHARD_SIZE = 3, ROW_SHARDS, ROW_MOE = 14, ROW_EXPERTS_PER_TOKEN };
+enum {
+    ROW_SHARD_SIZE = 3,
+    ROW_SHARDS,
+    ROW_MOE = 14,
+    ROW_EXPERTS_PER_TOKEN,
+    ROW_LORA = 17,
+    ROW_ENERGY,
+    ROW_AFTER_LORA = 24
+};
 enum { FORMAT_SAFETENSORS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
@@ -91,7 +107,28 @@ static const struct option_row rows[] = {
                                .range = {.low = 1, .high = 4096}, .default_value = "2"},
     {"force", OPTION_FLAG, FIELD(force), NULL, .help = "replace OUT if it exists",
      .not_in_history = true},
-    {0}};
+    [ROW_LORA] = {"lora", OPTION_RULES, FIELD(lora), "RANK",
+                  .help =
+                      "write a LoRA adapter of BASE: each matrix as factors of this rank, or by "
+                      "rules such as '/*mlp*=64' (0 leaves a matrix out)",
+                  .range = {.low = 0, .high = MATRIX_EIGEN_MAX}, .per_tensor = true},
+    [ROW_ENERGY] = {"energy", OPTION_RULES, FIELD(energy), "SHARE",
+                    .help = "the smallest rank that keeps this share of the squared norm of a "
+                            "matrix's change, such as 0.95; --lora limits it",
+                    .range = {.low = 0, .high = 1, .low_open = true}, .per_tensor = true},
+    {"sv-epsilon", OPTION_NUMBER, FIELD(epsilon), "S",
+     .help = "adapter: keep only singular values above S (default 0)",
+     .range = {.low = 0, .high = INFINITY}, .default_value = "0"},
+    {"embed-lora", OPTION_FLAG, FIELD(embed_lora), NULL,
+     .help = "adapter: decompose embeddings and the LM head, which are stored whole otherwise"},
+    {"whole", OPTION_SELECTORS, FIELD(whole), "/GLOB",
+     .help = "adapter: store these tensors whole; may be repeated", .per_tensor = true},
+    {"skip-undecomposable", OPTION_FLAG, FIELD(skip_undecomposable), NULL,
+     .help = "adapter: leave out norms, biases and other tensors that are no matrices"},
+    {"no-distribute-scale", OPTION_FLAG, FIELD(no_distribute_scale), NULL,
+     .help = "adapter: A has the singular values, B only directions (default: both have their "
+             "square roots)"},
+    [ROW_AFTER_LORA] = {0}};
 #undef FIELD
 
 struct pack {
@@ -103,6 +140,7 @@ struct pack {
     struct used_weights *weights;
     struct checkpoint_tensors tensors; /* of `contents`, written to ... */
     struct checkpoint_output output;   /* ... this */
+    struct lora_output *lora;          /* an adapter; NULL: a checkpoint */
 };
 
 /* The base or the --like model, whose auxiliary files are copied; NULL if there is none. */
@@ -133,6 +171,11 @@ static bool writes_single_file(const struct stage *s)
     return get_output_form(s) == OUTPUT_SAFETENSORS || writes_gguf(s);
 }
 
+static bool writes_adapter(const struct stage *s)
+{
+    return s->given[ROW_LORA] || s->given[ROW_ENERGY];
+}
+
 /* ---- tensors --------------------------------------------------------------------------------- */
 
 /* For struct checkpoint_tensors. */
@@ -148,18 +191,29 @@ static int write_elements(void *pack, size_t index, size_t first, size_t n, cons
 static int consume_block(struct job *job, const struct block *b, struct error *e)
 {
     const struct pack *p = job->stage->data;
+    if (p->lora) { /* job->state holds the tensor */
+        dtype_to_f32(b->dtypes[0], b->data[0], (float *)job->state + b->first, b->n);
+        return 0;
+    }
     return checkpoint_tensors_convert_block(&p->tensors, job->index, b, e);
 }
 
 static bool wants_tensor(const struct stage *s, size_t index)
 {
     const struct pack *p = s->data;
+    if (p->lora)
+        return index != SIZE_MAX && lora_output_wants_tensor(p->lora, index);
     return checkpoint_output_wants_tensor(&p->output, index);
 }
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
 {
     struct pack *p = job->stage->data;
+    if (p->lora) {
+        int failed = ok ? lora_output_add_tensor(p->lora, job->index, job->state, e) : 0;
+        free(job->state);
+        return failed;
+    }
     return ok ? checkpoint_output_record_finished_tensor(&p->output, job->index, e) : 0;
 }
 
@@ -176,6 +230,26 @@ static int copy_missing_tensors(struct pack *p, struct error *e)
 }
 
 /* ---- checks ---------------------------------------------------------------------------------- */
+
+/* Do the options of an adapter fit the others? */
+static int check_adapter_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    for (size_t i = ROW_LORA; i < ROW_AFTER_LORA && !writes_adapter(s); i++)
+        if (s->given[i])
+            return error_set(e, "--%s needs --lora or --energy", rows[i].name);
+    if (!writes_adapter(s))
+        return 0;
+    if (!o->base && !o->onto)
+        return error_set(e, "--lora needs --base: an adapter is made from task vectors");
+    if (writes_single_file(s))
+        return error_set(e, "an adapter is a folder or an archive of one, not a single file");
+    if (o->part || o->resume || o->no_fill || o->tokenizer || o->chat_template || o->vocabulary ||
+        o->dtype == GGUF_ENCODING_Q8_0 || s->given[ROW_SHARDS] || s->given[ROW_SHARD_SIZE])
+        return error_set(e, "--part, --resume, --shards, --shard-size, --no-fill, --tokenizer, "
+                            "--vocabulary, --chat-template and --dtype=q8_0 are not for adapters");
+    return 0;
+}
 
 static int check_options(const struct stage *s, struct error *e)
 {
@@ -200,6 +274,8 @@ static int check_options(const struct stage *s, struct error *e)
         return error_set(e, "only one of --vocabulary and --tokenizer can be given");
     if (!writes_gguf(s) && o->dtype == GGUF_ENCODING_Q8_0)
         return error_set(e, "--dtype=q8_0 needs a .gguf file as OUT");
+    if (check_adapter_options(s, e))
+        return -1;
     if (o->moe >= 0 && (!o->like || writes_single_file(s)))
         return error_set(e, "--moe is for --like and a folder or archive, which has a config.json");
     if (o->moe < 0 && s->given[ROW_EXPERTS_PER_TOKEN])
@@ -445,13 +521,44 @@ static int find_experts(const struct stage *s, struct pack *p, const struct head
                                         o->experts_per_token, h, e);
 }
 
+/* Opens the target before hours of work; the adapter is written at the end. */
+static int open_adapter(struct stage *s, struct pack *p, const struct header *h, struct error *e)
+{
+    const struct options *o = s->options;
+    const struct lora_output_options options = {.rank = &o->lora,
+                                                .energy = &o->energy,
+                                                .whole = &o->whole,
+                                                .epsilon = o->epsilon,
+                                                .embeddings = o->embed_lora,
+                                                .skips_others = o->skip_undecomposable,
+                                                .undistributed = o->no_distribute_scale,
+                                                .dtype = o->dtype};
+    p->lora = lora_output_new(h, p->base, &options, e);
+    if (!p->lora)
+        return -1;
+    s->blas = openblas_description();
+    p->contents.header = header_copy(h);
+    stage_add_history_step(s, p->contents.header);
+    p->weights = used_weights_new(h->n_tensors);
+    const struct input_guard guard = {.result = p->contents.header,
+                                      .reads_streams =
+                                          !source_sink_services_has_model_fingerprints(s),
+                                      .has_own_step = true};
+    p->output.writer =
+        checkpoint_writer_open(get_target_path(s), get_output_form(s), o->force, &guard, 0, e);
+    return p->output.writer ? 0 : -1;
+}
+
 static int open_pack(struct stage *s, struct header *h, struct error *e)
 {
     struct pack *p = s->data = mem_alloc(1, sizeof *p);
     signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error like a full disk */
     if (check_stream_kind_and_options(s, h, e) || set_shards_from_part_option(s, e) ||
-        find_experts(s, p, h, e) || open_base_or_like_model(s, p, h, e) ||
-        init_checkpoint_contents(s, p, h, e) || open_output(s, p, e))
+        find_experts(s, p, h, e) || open_base_or_like_model(s, p, h, e))
+        return -1;
+    if (writes_adapter(s))
+        return open_adapter(s, p, s->in, e);
+    if (init_checkpoint_contents(s, p, h, e) || open_output(s, p, e))
         return -1;
     count_bytes_to_read_and_write(s, p);
     return checkpoint_output_wants_auxiliary_files(&p->output) ? copy_auxiliary_files(s, p, e) : 0;
@@ -463,6 +570,8 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     const struct pack *p = job->stage->data;
     used_weights_add(p->weights, job->index, &job->in->vectors[0]);
+    if (p->lora)
+        job->state = mem_alloc_aligned(tensor_elements(job->in) * sizeof(float) + 1);
     return checkpoint_tensors_check_weight(job->in, e) ? -1 : PLAN_TRANSFORM;
 }
 
@@ -489,12 +598,54 @@ static int write_card_and_publish_checkpoint(const struct stage *s, struct pack 
     return failed ? -1 : checkpoint_output_commit(&p->output, e);
 }
 
+/* Writes the adapter with its card, and publishes it. */
+static int write_and_publish_adapter(const struct stage *s, struct pack *p, struct error *e)
+{
+    const struct options *o = s->options;
+    const struct model other = describe_onto_model(s);
+    struct checkpoint_writer *w = p->output.writer;
+    const struct header *h = p->contents.header;
+    struct model_hashes hashes;
+    hashes.n = source_sink_services_get_model_hashes(s, &hashes.models, &hashes.hashes);
+    char *card = model_card_adapter_text(h, &hashes, p->weights, o->onto ? &other : NULL);
+    char *section = lora_output_card_text(p->lora), *summary = lora_output_summary(p->lora);
+    char *text = mem_printf("%s%s", card, section);
+    int failed = model_source_check_unchanged(base_model_source(p->base), e) ||
+                 lora_output_write(p->lora, w, h, e) ||
+                 checkpoint_writer_write_file(w, "README.md", text, strlen(text), e);
+    if (!failed && isatty(STDERR_FILENO))
+        printable_message("%s: %s", s->filter->name, summary);
+    free(card);
+    free(section);
+    free(summary);
+    free(text);
+    return failed ? -1 : checkpoint_output_commit(&p->output, e);
+}
+
+static void free_pack(struct pack *p)
+{
+    checkpoint_output_close(&p->output);
+    lora_output_free(p->lora);
+    base_model_close(p->base);
+    model_source_close(p->like);
+    vocabulary_free(p->vocabulary);
+    checkpoint_contents_free(&p->contents);
+    used_weights_free(p->weights);
+    free(p);
+}
+
 static int close_pack(struct stage *s, bool ok, struct error *e)
 {
     struct pack *p = s->data;
     if (!p)
         return 0;
-    int failed = ok && p->base ? copy_missing_tensors(p, e) : 0;
+    int failed = 0;
+    if (p->lora || writes_adapter(s)) {
+        failed = ok ? write_and_publish_adapter(s, p, e) : 0;
+        free_pack(p);
+        return failed;
+    }
+    failed = ok && p->base ? copy_missing_tensors(p, e) : 0;
     if (ok && !failed)
         failed = checkpoint_output_write_carried_tensors(&p->output, e);
     if (ok && !failed)
@@ -502,13 +653,7 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
     if (ok && !failed)
         failed = p->output.part ? merge_part_record_shards_and_publish(p->output.part, e)
                                 : write_card_and_publish_checkpoint(s, p, e);
-    checkpoint_output_close(&p->output);
-    base_model_close(p->base);
-    model_source_close(p->like);
-    vocabulary_free(p->vocabulary);
-    checkpoint_contents_free(&p->contents);
-    used_weights_free(p->weights);
-    free(p);
+    free_pack(p);
     return failed;
 }
 

@@ -14,6 +14,7 @@
  */
 #include "parts_plan.h"
 #include "printable.h"
+#include "tv_extract_lora.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
 #include "tv_moe.h"
@@ -217,6 +218,7 @@ static void print_usage(FILE *f)
           "       tv merge CONFIG.yml OUT   run a mergekit configuration (tv merge --help)\n"
           "       tv moe CONFIG.yml OUT     make a mixture of experts (mergekit-moe)\n"
           "       tv finish OUT             publish a checkpoint that was computed in parts\n"
+          "       tv extract-lora BASE EXPERT OUT   write a fine-tuned model as a LoRA adapter\n"
           "       tv verify MODEL INPUT...  recompute the merge of MODEL and compare the "
           "tensors\n"
           "       tv tune 'PIPELINE'        choose numbers of a pipeline by the loss on samples\n"
@@ -249,6 +251,8 @@ static int run_command_or_filter(int argc, char **argv)
         return tv_moe_main(argc, argv, filter_all);
     if (strcmp(name, "finish") == 0)
         return run_finish_command(argc, argv);
+    if (strcmp(name, "extract-lora") == 0)
+        return tv_extract_lora_main(argc, argv, filter_all);
     if (strcmp(name, "verify") == 0)
         return tv_verify_main(argc, argv, filter_all);
     if (strcmp(name, "tune") == 0)

@@ -131,3 +131,109 @@ END
     grep -c 'standard input is a LoRA adapter, which needs its base model before it' err
     refused_with 'modules-to-save: lm_head is tied' tv-extract llama qwen2+modules-to-save
 }
+
+# ---- writing adapters ------------------------------------------------------------------------------
+
+# tails ADAPTER: that BASE+ADAPTER misses each matrix of `llama-full` by the tail of its singular values
+tails() {
+    tv-extract llama llama-full >full.tvs
+    tv-extract llama "$1" >lora.tvs
+    PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 - "$@" <<'END'
+import json, sys
+import numpy as np, tvstream
+
+def read(path):
+    found = {}
+    for t, blocks in tvstream.Reader(open(path, "rb")):
+        found[t["name"]] = np.concatenate([b[0] for b in blocks]).astype("f8").reshape(t["shape"])
+    return found
+
+full, lora = read("full.tvs"), read("lora.tvs")
+config = json.load(open(sys.argv[1] + "/adapter_config.json"))
+ranks = {k + ".weight": r for k, r in config["rank_pattern"].items()}
+matrices = 0
+for name, d in full.items():
+    if d.ndim == 2 and "embed" not in name and "lm_head" not in name:
+        got = lora.get(name, 0 * d)
+        k = ranks.get(name, config["r"]) if name in lora else 0
+        s = np.linalg.svd(d, compute_uv=False)
+        tail, norm = np.sqrt((s[k:] ** 2).sum()), np.sqrt((s ** 2).sum())
+        is_whole = abs(d - got).max() < 1e-6
+        assert is_whole or abs(np.linalg.norm(d - got) - tail) <= 1e-5 * norm, (name, k)
+        matrices += name in lora
+    elif name in lora:
+        assert abs(d - lora[name]).max() < 1e-6, name
+print(matrices, "matrices")
+END
+}
+
+# bats test_tags=products
+@test "pack --lora writes the best approximations: by rank, by tensor, by energy" {
+    tv-extract llama llama-full | pack --lora 4 --base llama one
+    tails one | grep -cx '14 matrices'
+    grep -c '"r": 4' one/adapter_config.json
+    grep -c '^| 4 | 9' one/README.md
+    tv-extract llama llama-full | pack --lora 4 --lora '/*mlp*=2' --lora '/*k_proj*=0' --base llama two
+    tails two | grep -cx '12 matrices'
+    grep -c '"model.layers.0.mlp.down_proj": 2' two/adapter_config.json
+    tv-extract llama llama-full | pack --energy 0.95 --base llama three
+    tails three | grep -cx '14 matrices'
+    tv-extract llama llama-full | pack --lora 64 --base llama all
+    tv-diff --tolerance 1e-6 llama+all llama-full
+    tv-extract llama llama-full | tv run 'pack --lora 4 --base llama again'
+    diff one/adapter_model.safetensors again/adapter_model.safetensors
+}
+
+# bats test_tags=products
+@test "an adapter of a merge of adapters, also from a config, and of GPT-2" {
+    tv-extract llama plain rslora | combine | pack --lora 12 --base llama sum
+    tv-extract llama plain rslora | combine | pack --base llama full
+    tv-diff --tolerance 1e-6 llama+sum full # the rank of the sum is 12
+    cat >config.yml <<'END'
+merge_method: task_arithmetic
+base_model: llama
+models: [{model: llama+plain, parameters: {weight: 1}}, {model: llama+rslora, parameters: {weight: 1}}]
+END
+    tv merge --lora 12 config.yml merged
+    tv-diff --tolerance 1e-6 llama+merged full
+    REFUSED_BY='tv verify' refused_with 'sum is a LoRA adapter, whose factors depend' tv verify sum llama plain rslora
+    tv verify --print sum | grep -c 'pack --lora=12'
+    cp -r "$G"/models/gpt2{,-full} .
+    tv extract-lora --max-rank 64 gpt2 gpt2-full conv
+    tv-diff --tolerance 1e-6 gpt2+conv gpt2-full
+    cp -r "$G"/models/qwen2-full .
+    tv extract-lora --max-rank 64 --embed-lora qwen2 qwen2-full tied 2>note
+    tv-diff --tolerance 1e-6 qwen2+tied qwen2-full
+}
+
+# bats test_tags=products
+@test "the options of mergekit-extract-lora" {
+    tv extract-lora --model llama-full --base-model llama --out-path out --max-rank 4 --cuda
+    tails out | grep -cx '14 matrices'
+    tv extract-lora --max-rank 4 --exclude-regex mlp --exclude-regex 'layers\.1\.' --save-module o_proj llama llama-full few
+    [ "$(tails few)" = '5 matrices' ] # two of them whole
+    tv extract-lora --max-rank 4 --include-regex self_attn --skip-undecomposable llama llama-full attention
+    [ "$(tails attention)" = '8 matrices' ]
+    [ "$(unpack attention/adapter_model.safetensors | tv-view | grep -c norm)" = 0 ]
+    tv extract-lora --max-rank 16 --sv-epsilon 0.25 --no-distribute-scale llama llama-full some
+    tails some
+    tv extract-lora --max-rank 4 --dtype bfloat16 llama llama-full narrow
+    unpack narrow/adapter_model.safetensors | tv-view | grep -c BF16
+}
+
+@test "what cannot be an adapter is refused" {
+    tv-extract llama llama-full >full.tvs
+    refused_with '--lora needs --base' pack --lora 4 out <full.tvs
+    refused_with '--embed-lora needs --lora or --energy' pack --embed-lora --base llama out <full.tvs
+    refused_with 'not a single file' pack --lora 4 --base llama out.safetensors <full.tvs
+    refused_with 'no matrix that changes' pack --lora 0 --base llama out <full.tvs
+    refused_with 'exists' pack --lora 4 --base llama plain <full.tvs
+    pack --lora 4 --base llama out <full.tvs
+    pack --lora 2 --base llama --force out <full.tvs
+    grep -c '"r": 2' out/adapter_config.json
+    cat >config.yml <<'END'
+merge_method: linear
+models: [{model: llama, parameters: {weight: 1}}, {model: llama-full, parameters: {weight: 1}}]
+END
+    REFUSED_BY='tv merge' refused_with '--lora needs a method with task vectors' tv merge --lora 4 config.yml out2
+}

@@ -52,7 +52,7 @@ page_examples() {
 @test "every page is of a filter and has its name" {
     for page in "$MAN"/*.1; do
         name=$(basename "$page" .1)
-        case $name in tv-merge | tv-moe | tv-from-yaml | tv-finish | tv-verify | tv-tune) continue ;; esac # commands of tv
+        case $name in tv-merge | tv-extract-lora | tv-moe | tv-from-yaml | tv-finish | tv-verify | tv-tune) continue ;; esac # commands of tv
         [ -f "$ROOT/filters/$name.c" ] || fail "$name is no filter"
         grep -qx "\.Nm $name" "$page" || fail "$name.1 has another name"
     done

@@ -55,6 +55,25 @@ static void add_shard_options_to_pack(struct config_command *c)
         pipeline_insert_option(pack, "--resume", &c->a);
 }
 
+/* An adapter is made from task vectors and their base. */
+static int add_lora_options_to_pack(struct config_command *c, struct error *e)
+{
+    const struct string_list *ranks = &c->options->lora;
+    struct pipeline *p = &c->merge.pipeline;
+    struct pipeline_command *pack = &p->commands[p->n - 1];
+    bool has_base = false;
+    for (size_t i = 0; i < pack->n; i++)
+        has_base |= pack->words[i].text && strcmp(pack->words[i].text, "--base") == 0;
+    if (ranks->n && !has_base)
+        return error_set(e, "--lora needs a method with task vectors, a base_model that is a model "
+                            "on disk, and no slices");
+    if (ranks->n && c->options->check)
+        return error_set(e, "only one of --lora and --check can be given");
+    for (size_t i = 0; i < ranks->n; i++)
+        pipeline_insert_option(pack, arena_printf(&c->a, "--lora=%s", ranks->items[i]), &c->a);
+    return 0;
+}
+
 /* The operand OUT or --out-path, else a default. */
 static int choose_output_path(struct config_command *c, bool required, struct error *e)
 {
@@ -90,7 +109,7 @@ static int read_and_translate_config(struct config_command *c, struct error *e)
     if (c->stage->common.allow_nonfinite)
         add_allow_nonfinite_to_all_commands(&c->merge.pipeline, &c->a);
     add_shard_options_to_pack(c);
-    return 0;
+    return add_lora_options_to_pack(c, e);
 }
 
 int config_command_parse_and_translate(struct config_command *c, const struct filter *descriptor,

@@ -61,6 +61,8 @@ const struct option_row merge_options_rows[] = {
      .help = "store every floating-point tensor as float32, bfloat16, float16 or float64, or, in a "
              ".gguf file, matrices as q8_0 (default: out_dtype)",
      .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
+    {"lora", OPTION_STRINGS, FIELD(lora), "RANK",
+     .help = "write a LoRA adapter of this rank, as pack --lora does; repeatable"},
     {"random-seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of DARE and DELLA (default 0)",
      .default_value = "0"},
     {"out-shard-size", OPTION_STRING, FIELD(shard_size), "N",

@@ -7,6 +7,7 @@
 #ifndef TV_MODEL_SOURCE_H
 #define TV_MODEL_SOURCE_H
 
+#include "adapter_base.h"
 #include "ckpt.h"
 #include "filter.h"
 #include "selected_layers.h"
@@ -75,6 +76,9 @@ bool model_source_brings_history(const struct model_source *m);
 int model_source_fill_header(const struct model_source *m, struct header *h, struct error *e);
 
 /* ---- models with an adapter ---- */
+
+/* The model as the base of an adapter, without its config. */
+struct adapter_base model_source_adapter_base(const struct model_source *m);
 
 /* The adapter, if the model is `base` with an adapter; otherwise NULL. */
 const struct ckpt *model_source_adapter_of(const struct model_source *m,

@@ -122,6 +122,16 @@ static void read_base_f64(const void *model, size_t i, size_t first, size_t n, d
     model_source_read_f64(model, i, first, n, DTYPE_NONE, to);
 }
 
+struct adapter_base model_source_adapter_base(const struct model_source *m)
+{
+    return (struct adapter_base){.model = m,
+                                 .name = m->name,
+                                 .n_tensors = model_source_tensor_count(m),
+                                 .tensor = tensor_of_base,
+                                 .find_tensor = find_tensor_of_base,
+                                 .read_f64 = read_base_f64};
+}
+
 static struct model_source *refuse_adapter_alone(struct model_source *m, const char *operand,
                                                  struct error *e)
 {
@@ -140,14 +150,9 @@ static struct model_source *apply_adapter(struct model_source *m, struct model_s
     const struct ckpt *c = model_source_checkpoint(base);
     m->base = base;
     bool failed = c && ckpt_read_auxiliary_file(c, "config.json", &m->config, &size, e) < 0;
-    const struct adapter_base below = {.model = base,
-                                       .name = base->name,
-                                       .n_tensors = model_source_tensor_count(base),
-                                       .tensor = tensor_of_base,
-                                       .find_tensor = find_tensor_of_base,
-                                       .read_f64 = read_base_f64,
-                                       .config = m->config,
-                                       .config_size = size};
+    struct adapter_base below = model_source_adapter_base(base);
+    below.config = m->config;
+    below.config_size = size;
     if (!failed) {
         m->deltas = adapter_deltas_open(m->ckpt, path, &below, tool, e);
         m->ckpt = NULL;

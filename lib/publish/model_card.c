@@ -172,7 +172,7 @@ static void print_history_as_pipeline(FILE *out, const struct history *history, 
     }
 }
 
-static void print_front_matter(FILE *out, const struct header *h)
+static void print_front_matter(FILE *out, const struct header *h, const char *library)
 {
     fputs("---\nbase_model:\n", out);
     for (size_t i = 0; i < h->n_models; i++)
@@ -181,7 +181,7 @@ static void print_front_matter(FILE *out, const struct header *h)
             print_quoted(out, h->models[i].hub ? h->models[i].hub : h->models[i].name);
             putc('\n', out);
         }
-    fputs("tags:\n- merge\n- tvtools\nlibrary_name: transformers\n---\n", out);
+    fprintf(out, "tags:\n- merge\n- tvtools\nlibrary_name: %s\n---\n", library);
 }
 
 static void print_fingerprint(FILE *out, bool known, uint64_t fingerprint)
@@ -302,19 +302,37 @@ static void print_tensors_section(FILE *out, const struct header *h, size_t n_fi
         fprintf(out, "- and %zu more\n", n_filled - MAX_LISTED);
 }
 
+/* The sections up to that of the tensors. */
+static void print_merge(FILE *out, const struct header *h, const char *library, const char *title,
+                        const struct model_hashes *hashes, const struct used_weights *weights,
+                        const struct model *other_base)
+{
+    print_front_matter(out, h, library);
+    fprintf(out, "\n# %s\n\nMade with tvtools " TV_VERSION " by\n\n    ", title);
+    print_history_as_pipeline(out, &h->history, 4);
+    fputs(" OUT\n", out);
+    print_models_section(out, h, hashes, other_base);
+    print_weights_section(out, h, weights);
+}
+
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
                              const struct used_weights *weights, size_t n_filled,
                              const struct model *other_base)
 {
     struct bytes text = {0};
     FILE *out = bytes_open_stream(&text);
-    print_front_matter(out, h);
-    fputs("\n# Merged model\n\nMade with tvtools " TV_VERSION " by\n\n    ", out);
-    print_history_as_pipeline(out, &h->history, 4);
-    fputs(" OUT\n", out);
-    print_models_section(out, h, hashes, other_base);
-    print_weights_section(out, h, weights);
+    print_merge(out, h, "transformers", "Merged model", hashes, weights, other_base);
     print_tensors_section(out, h, n_filled);
+    fclose(out);
+    return bytes_take_text(&text);
+}
+
+char *model_card_adapter_text(const struct header *h, const struct model_hashes *hashes,
+                              const struct used_weights *weights, const struct model *other_base)
+{
+    struct bytes text = {0};
+    FILE *out = bytes_open_stream(&text);
+    print_merge(out, h, "peft", "Merged adapter", hashes, weights, other_base);
     fclose(out);
     return bytes_take_text(&text);
 }

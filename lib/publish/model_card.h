@@ -32,5 +32,8 @@ char *model_card_model_json(const struct model *m);
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
                              const struct used_weights *weights, size_t n_filled,
                              const struct model *other_base);
+/* The same of a LoRA adapter, without its tensors. */
+char *model_card_adapter_text(const struct header *h, const struct model_hashes *hashes,
+                              const struct used_weights *weights, const struct model *other_base);
 
 #endif

@@ -56,6 +56,12 @@ static int read_recorded_merge(struct command *c, struct error *e)
 {
     struct ckpt *model = ckpt_open(c->model, c->stage->common.spool, NULL, e);
     int failed = model ? recorded_merge_read(&c->recorded, model, c->model, &c->a, e) : -1;
+    const struct options *o = c->stage->options;
+    if (!failed && ckpt_is_adapter(model) && !o->print)
+        failed = error_set(e,
+                           "%s is a LoRA adapter, whose factors depend on the processor, so it "
+                           "cannot be compared (--print shows how it was made)",
+                           c->model);
     c->output = model && ckpt_gguf_model(model) ? "OUT.gguf" : "OUT";
     ckpt_close(model);
     return failed;

@@ -88,7 +88,7 @@ _tvtools_tv() {
     COMPREPLY=()
     if [ "$COMP_CWORD" = 1 ]; then
         names=$(_tvtools_names "$1")
-        mapfile -t COMPREPLY < <(compgen -W "$names run merge moe finish verify tune from-yaml pipeline env --help --version" -- "$2")
+        mapfile -t COMPREPLY < <(compgen -W "$names run merge moe extract-lora finish verify tune from-yaml pipeline env --help --version" -- "$2")
     elif [ "${COMP_WORDS[1]}" != env ]; then
         _tvtools_words "$1" "${COMP_WORDS[1]}"
     fi

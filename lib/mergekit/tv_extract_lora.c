@@ -1,0 +1,206 @@
+#include "tv_extract_lora.h"
+
+#include "command_line.h"
+#include "layer_slice.h"
+#include "module_pattern.h"
+#include "pipeline_run.h"
+#include "printable.h"
+#include "stage.h"
+#include "tensor_name.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct options {
+    uint64_t max_rank;
+    double epsilon;
+    bool embed, skip_undecomposable, no_distribute_scale, distribute_scale, force, quiet, ignored;
+    struct string_list save, exclude, include;
+    enum dtype dtype;
+    const char *model, *base, *out, *energy, *ignored_value;
+};
+
+#define FIELD(f) offsetof(struct options, f)
+#define IGNORED(name)                                                                              \
+    {                                                                                              \
+        name, OPTION_FLAG, FIELD(ignored), NULL, .help = "no effect"                               \
+    }
+static const struct option_row rows[] = {
+    {"max-rank", OPTION_COUNT, FIELD(max_rank), "R", .help = "rank of the adapter (default 128)",
+     .range = {.low = 1, .high = 32766}, .default_value = "128"},
+    {"sv-epsilon", OPTION_NUMBER, FIELD(epsilon), "S",
+     .help = "keep only singular values above S (default 0)", .range = {.low = 0, .high = INFINITY},
+     .default_value = "0"},
+    {"energy", OPTION_STRING, FIELD(energy), "SHARE",
+     .help = "the smallest rank that keeps this share of the squared norm of each change"},
+    {"embed-lora", OPTION_FLAG, FIELD(embed), NULL,
+     .help = "decompose embeddings and the LM head, which are stored whole otherwise"},
+    {"save-module", OPTION_STRINGS, FIELD(save), "NAME",
+     .help = "store the module whole: its last component or full name; may be repeated"},
+    {"exclude-regex", OPTION_STRINGS, FIELD(exclude), "REGEX",
+     .help = "leave out modules in whose name it is found; may be repeated"},
+    {"include-regex", OPTION_STRINGS, FIELD(include), "REGEX",
+     .help = "decompose only modules in whose name it is found; may be repeated"},
+    {"skip-undecomposable", OPTION_FLAG, FIELD(skip_undecomposable), NULL,
+     .help = "leave out norms, biases and other tensors that are no matrices"},
+    {"no-distribute-scale", OPTION_FLAG, FIELD(no_distribute_scale), NULL,
+     .help = "A has the singular values, B only directions"},
+    {"distribute-scale", OPTION_FLAG, FIELD(distribute_scale), NULL,
+     .help = "A and B have the square roots of the singular values (default)"},
+    {"dtype", OPTION_DTYPE, FIELD(dtype), "TYPE",
+     .help = "dtype of the adapter (default: the base's)"},
+    {"force", OPTION_FLAG, FIELD(force), NULL, .help = "replace OUT if it exists"},
+    {"model", OPTION_STRING, FIELD(model), "EXPERT", .help = "same as the operand EXPERT"},
+    {"base-model", OPTION_STRING, FIELD(base), "BASE", .help = "same as the operand BASE"},
+    {"out-path", OPTION_STRING, FIELD(out), "OUT", .help = "same as the operand OUT"},
+    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "show no progress"},
+    IGNORED("cuda"),
+    IGNORED("gpu-rich"),
+    IGNORED("lazy-unpickle"),
+    IGNORED("low-cpu-memory"),
+    IGNORED("trust-remote-code"),
+    IGNORED("verbose"),
+    {"device", OPTION_STRING, FIELD(ignored_value), "X", .help = "no effect"},
+    {0}};
+#undef FIELD
+
+/* BASE, EXPERT and OUT, as operands or by the options of mergekit. */
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    bool by_options = o->model && o->base && o->out;
+    if (s->operands.n == 3 && (o->model || o->base || o->out))
+        return error_set(e, "--model, --base-model and --out-path replace the operands");
+    if (s->operands.n != (by_options ? 0 : 3))
+        return error_set(e, "expected the operands BASE EXPERT OUT");
+    return o->distribute_scale && o->no_distribute_scale
+               ? error_set(e,
+                           "only one of --distribute-scale and --no-distribute-scale can be given")
+               : 0;
+}
+
+static const struct filter descriptor = {
+    .name = "tv extract-lora",
+    .summary = "Extract a LoRA adapter from a fine-tuned model",
+    .operands = "[BASE EXPERT OUT]",
+    .notes = "OUT is a folder, or a .tar or .tar.zst archive, that peft loads.",
+    .options_size = sizeof(struct options),
+    .options = rows,
+    .max_operands = 3,
+    .check_options = check_options,
+};
+
+/* ---- modules --------------------------------------------------------------------------------- */
+
+/* Is one of the expressions found in the module's name? -1 on error. */
+static int is_found(const struct string_list *expressions, const char *module, struct error *e)
+{
+    int found = 0;
+    for (size_t i = 0; i < expressions->n && found == 0; i++) {
+        char *anywhere = mem_printf(".*(%s).*", expressions->items[i]);
+        struct module_pattern *p = module_pattern_new(anywhere, "regex", e);
+        found = p ? module_pattern_matches(p, module) : -1;
+        module_pattern_free(p);
+        free(anywhere);
+    }
+    return found;
+}
+
+/* Is the matrix left out? -1 on error. */
+static int is_left_out(const struct options *o, const char *module, bool is_vocabulary,
+                       struct error *e)
+{
+    int excluded = is_found(&o->exclude, module, e);
+    if (excluded || !o->include.n || (is_vocabulary && !o->embed))
+        return excluded;
+    int included = is_found(&o->include, module, e);
+    return included < 0 ? -1 : !included;
+}
+
+/* Rules of rank 0 for the matrices that the expressions leave out. */
+static int add_rules(struct pipeline_command *pack, const struct options *o, const char *base,
+                     const struct stage *s, struct arena *a, struct error *e)
+{
+    const struct layer_slice_options whole = {.first_layer = -1};
+    if (!o->exclude.n && !o->include.n)
+        return 0;
+    struct model_source *m = layer_slice_open(base, &whole, s->common.spool, descriptor.name, e);
+    int found = m ? 0 : -1;
+    for (size_t i = 0; found >= 0 && i < model_source_tensor_count(m); i++) {
+        const struct ckpt_tensor *t = model_source_tensor(m, i);
+        size_t n = strlen(t->name), leaf = strlen(".weight");
+        if (t->rank != 2 || n <= leaf || strcmp(t->name + n - leaf, ".weight") != 0)
+            continue;
+        bool is_vocabulary = tensor_name_is_embedding(t->name) || tensor_name_is_lm_head(t->name);
+        found = is_left_out(o, arena_copy_text_n(a, t->name, n - leaf), is_vocabulary, e);
+        if (found > 0)
+            pipeline_add_word(pack, arena_printf(a, "--lora=/%s=0", t->name), a);
+    }
+    model_source_close(m);
+    return found < 0 ? -1 : 0;
+}
+
+/* ---- the pipeline ---------------------------------------------------------------------------- */
+
+static void add_flag(struct pipeline_command *c, bool flag, const char *word, struct arena *a)
+{
+    if (flag)
+        pipeline_add_word(c, word, a);
+}
+
+static int make_pipeline(struct pipeline *p, const struct stage *s, struct arena *a,
+                         struct error *e)
+{
+    const struct options *o = s->options;
+    const char *const *operands = s->operands.items;
+    const char *base = o->base ? o->base : operands[0], *out = o->out ? o->out : operands[2];
+    char number[32];
+    struct pipeline_command *extract = pipeline_add_command(p, "tv-extract", a);
+    pipeline_add_operand(extract, base, a);
+    pipeline_add_operand(extract, o->model ? o->model : operands[1], a);
+    struct pipeline_command *pack = pipeline_add_command(p, "pack", a);
+    pipeline_add_word(pack, arena_printf(a, "--base=%s", base), a);
+    pipeline_add_word(pack, arena_printf(a, "--lora=%llu", (unsigned long long)o->max_rank), a);
+    if (o->energy)
+        pipeline_add_word(pack, arena_printf(a, "--energy=%s", o->energy), a);
+    if (o->epsilon > 0)
+        pipeline_add_word(pack,
+                          arena_printf(a, "--sv-epsilon=%s", number_format(o->epsilon, number)), a);
+    for (size_t i = 0; i < o->save.n; i++) {
+        pipeline_add_word(pack, arena_printf(a, "--whole=/%s.weight", o->save.items[i]), a);
+        pipeline_add_word(pack, arena_printf(a, "--whole=/*.%s.weight", o->save.items[i]), a);
+    }
+    if (o->dtype != DTYPE_NONE)
+        pipeline_add_word(pack, arena_printf(a, "--dtype=%s", dtype_torch_name(o->dtype)), a);
+    add_flag(pack, o->embed, "--embed-lora", a);
+    add_flag(pack, o->skip_undecomposable, "--skip-undecomposable", a);
+    add_flag(pack, o->no_distribute_scale, "--no-distribute-scale", a);
+    add_flag(pack, o->force, "--force", a);
+    if (add_rules(pack, o, base, s, a, e))
+        return -1;
+    pipeline_add_operand(pack, out, a);
+    return 0;
+}
+
+int tv_extract_lora_main(int argc, char **argv, const struct filter *const *filters)
+{
+    struct stage *s = command_line_parse(&descriptor, argc, argv);
+    const struct options *o = s->options;
+    struct arena a = {0};
+    struct pipeline p = {0};
+    struct error e = {0};
+    int status = 1;
+    if (make_pipeline(&p, s, &a, &e)) {
+        printable_message("%s: %s", descriptor.name, e.text);
+    } else {
+        const struct pipeline_options run = {.filters = filters,
+                                             .threads = s->common.threads,
+                                             .memory = s->common.memory,
+                                             .spool = s->common.spool,
+                                             .monitor = {.show_progress = !o->quiet}};
+        status = pipeline_run(&run, &p, &a);
+    }
+    arena_free(&a);
+    stage_free(s);
+    return status;
+}
