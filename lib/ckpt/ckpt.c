@@ -28,7 +28,7 @@ struct ckpt {
     struct hub_model hub;
     struct safetensors_pipe *pipe; /* the only file is read from a pipe; NULL: all are mapped */
     const char *spool;             /* folder of temporary files; while it is opened */
-    bool is_adapter;
+    const struct model_file *adapter_config; /* of an adapter, mapped; NULL: it is none */
     bool is_copied; /* the pipe has been copied to a file, which is mapped */
     struct arena arena;
 };
@@ -90,6 +90,15 @@ static bool has_gguf_weights(const struct weight_files *w)
            shard_list_is_gguf(w->list[0]);
 }
 
+/* The config determines the values, so it is read once, and must not change. */
+static int map_adapter_config(struct ckpt *c, const struct weight_files *w, struct error *e)
+{
+    struct model_file *config =
+        w->is_adapter ? model_files_find(&c->files, "adapter_config.json") : NULL;
+    c->adapter_config = config;
+    return config ? model_files_map_file(config, e) : 0;
+}
+
 /* Without `tensors` only the auxiliary files are listed. */
 static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *notes, bool tensors,
                                     struct error *e)
@@ -104,9 +113,9 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
     w.path = key ? arena_copy_text_n(&c->arena, path, (size_t)(key - path) - 1) : path;
     w.key = arena_copy_text(&c->arena, key);
     int failed = checkpoint_files_list(&c->files, &w, found, spool, e) < 0 ||
+                 map_adapter_config(c, &w, e) ||
                  ((tensors || has_gguf_weights(&w)) && read_tensors(c, &w, e));
     auxiliary_list_init(&c->auxiliary, &c->files, &w, c->shards.gguf);
-    c->is_adapter = w.is_adapter;
     c->hub = hf_cache_identify_model(found, &c->files.arena);
     weight_files_free(&w);
     free(found);
@@ -174,10 +183,11 @@ static int open_copied_pipe(struct ckpt *c, struct byte_input *in, const char *t
     struct weight_files w = {.files = &c->files, .path = title, .is_standard_input = true};
     w.key = arena_copy_text(&c->arena, key);
     w.notes = notes;
-    int failed =
-        model_input_add_pipe(&c->files, &w, in, spool, e) < 0 || read_tensors(c, &w, e) ? -1 : 0;
+    int failed = model_input_add_pipe(&c->files, &w, in, spool, e) < 0 ||
+                         map_adapter_config(c, &w, e) || read_tensors(c, &w, e)
+                     ? -1
+                     : 0;
     auxiliary_list_init(&c->auxiliary, &c->files, &w, c->shards.gguf);
-    c->is_adapter = w.is_adapter;
     weight_files_free(&w);
     byte_input_close(in);
     return failed;
@@ -313,23 +323,11 @@ void ckpt_release_pages(const struct ckpt *c, size_t i, size_t first, size_t n)
 
 /* ---- properties ------------------------------------------------------------------------------ */
 
-/* XXH3-64 of the config, which scales the tensors. */
-static uint64_t hash_adapter_config(const struct ckpt *c, uint64_t seed)
-{
-    struct error ignored; /* the reader of the config reports it */
-    char *text;
-    size_t size;
-    if (auxiliary_list_read(&c->auxiliary, "adapter_config.json", &text, &size, &ignored) <= 0)
-        return seed;
-    uint64_t hash = XXH3_64bits_withSeed(text, size, seed);
-    free(text);
-    return hash;
-}
-
 uint64_t ckpt_fingerprint(const struct ckpt *c)
 {
     uint64_t weights = shard_list_fingerprint(&c->shards);
-    return c->is_adapter ? hash_adapter_config(c, weights) : weights;
+    const struct model_file *config = c->adapter_config;
+    return config ? XXH3_64bits_withSeed(config->bytes, config->size, weights) : weights;
 }
 
 uint64_t ckpt_shard_fingerprint(const struct ckpt *c, size_t shard)
@@ -344,7 +342,7 @@ const char *ckpt_quantization(const struct ckpt *c)
 
 bool ckpt_is_adapter(const struct ckpt *c)
 {
-    return c->is_adapter;
+    return c->adapter_config != NULL;
 }
 
 const struct gguf_model *ckpt_gguf_model(const struct ckpt *c)

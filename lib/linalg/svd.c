@@ -2,6 +2,7 @@
 
 #include "matrix.h"
 #include "mem.h"
+#include "random.h"
 
 #include <math.h>
 #include <stdbool.h>
@@ -73,6 +74,92 @@ int svd_compute(struct svd *svd, size_t m, size_t n, const double *A, size_t cou
         scale_row(svd->V + i * n, m < n ? inverse : is_there, n);
     }
     return 0;
+}
+
+/* ---- matrices of low rank -------------------------------------------------------------------- */
+
+#define OVERSAMPLING   8
+#define RANGE_EPSILON  1e-4 /* directions below are inexact, by 1e-8 at this one */
+#define MAX_DIFFERENCE 3e-7 /* relative to A: more than F32's rounding of a sum of factors */
+
+/* (n, p) numbers of mean 0, the same in every run; to be freed. */
+static double *new_random_vectors(size_t n, size_t p)
+{
+    float u[256];
+    double *X = mem_alloc_aligned(n * p * sizeof *X);
+    for (size_t first = 0; first < n * p; first += 256) {
+        size_t count = n * p - first < 256 ? n * p - first : 256;
+        random_fill_uniform(1, 0, first, count, u);
+        for (size_t i = 0; i < count; i++)
+            X[first + i] = (double)u[i] - 0.5;
+    }
+    return X;
+}
+
+static double squared_norm(const double *x, size_t n)
+{
+    double sum = 0;
+    for (size_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sum;
+}
+
+/* |A - Q' C|^2, with Q (p, m) and C (p, n) */
+static double squared_difference(size_t m, size_t n, size_t p, const double *A, const double *Q,
+                                 const double *C)
+{
+    double *rest = mem_alloc_aligned(m * n * sizeof *rest);
+    memcpy(rest, A, m * n * sizeof *rest);
+    matrix_tn(m, n, p, -1, Q, C, 1, rest);
+    double sum = squared_norm(rest, m * n);
+    free(rest);
+    return sum;
+}
+
+/* The decomposition of Q' C from that of C. */
+static int compute_in_range(struct svd *svd, size_t m, size_t n, size_t p, size_t count,
+                            const double *Q, const double *C, struct error *e)
+{
+    struct svd small;
+    size_t r = m < n ? m : n;
+    *svd = (struct svd){.count = count, .s = mem_alloc(r, sizeof *svd->s)};
+    svd->U = mem_alloc(count, m * sizeof *svd->U);
+    svd->V = mem_alloc(count, n * sizeof *svd->V);
+    size_t kept = count < p ? count : p;
+    int failed = svd_compute(&small, p, n, C, kept, SVD_MIN_TOLERANCE, 0, e);
+    if (!failed) {
+        memcpy(svd->s, small.s, (p < r ? p : r) * sizeof *svd->s);
+        matrix_nn(kept, m, p, 1, small.U, Q, 0, svd->U);
+        memcpy(svd->V, small.V, kept * n * sizeof *svd->V);
+    }
+    svd_free(&small);
+    return failed;
+}
+
+int svd_compute_low_rank(struct svd *svd, size_t m, size_t n, const double *A, size_t count,
+                         struct error *e)
+{
+    size_t p = count + OVERSAMPLING;
+    if (4 * p > m || 4 * p > n)
+        return 0;
+    double *X = new_random_vectors(n, p), *Y = mem_alloc_aligned(m * p * sizeof *Y);
+    double *C = mem_alloc_aligned(p * n * sizeof *C);
+    struct svd range;
+    matrix_nn(m, p, n, 1, A, X, 0, Y);
+    int result = svd_compute(&range, m, p, Y, p, RANGE_EPSILON, 0, e);
+    if (!result) {
+        matrix_nn(p, n, m, 1, range.U, A, 0, C);
+        double most = MAX_DIFFERENCE * MAX_DIFFERENCE * squared_norm(A, m * n);
+        if (squared_difference(m, n, p, A, range.U, C) <= most)
+            result = compute_in_range(svd, m, n, p, count, range.U, C, e) ? -1 : 1;
+    } else {
+        *svd = (struct svd){0};
+    }
+    svd_free(&range);
+    free(X);
+    free(Y);
+    free(C);
+    return result;
 }
 
 void svd_free(struct svd *svd)

@@ -28,6 +28,12 @@ double svd_memory(size_t m, size_t n);
  */
 int svd_compute(struct svd *svd, size_t m, size_t n, const double *A, size_t count,
                 double tolerance, double norm, struct error *e);
+/* The same of a matrix whose rank is at most `count` + 8, except for rounding in F32: much faster,
+ * by a projection to the range that it maps random vectors to (Halko, Martinsson and Tropp 2011,
+ * arXiv 0909.4061, algorithm 4.1), which is checked. 1: computed; 0: the rank is higher, and
+ * svd_compute is needed; -1: error. Call svd_free if it is 1 or -1. */
+int svd_compute_low_rank(struct svd *svd, size_t m, size_t n, const double *A, size_t count,
+                         struct error *e);
 void svd_free(struct svd *svd);
 /* The largest singular value of A (m, n). */
 int svd_norm(size_t m, size_t n, const double *A, double *norm, struct error *e);

@@ -183,16 +183,27 @@ static struct model_source *whole_model(const struct model_source *of)
 }
 
 /* Opens the adapter alone and applies it to `base`, which it takes over. */
-static struct model_source *open_adapter(const char *operand, const char *path,
+static struct model_source *open_adapter(const char *operand, const char *adapter,
                                          struct model_source *base, const char *spool,
                                          const char *tool, struct error *e)
 {
-    struct model_source *m = new_source(operand);
-    m->ckpt = open_checkpoint(path, NULL, NULL, spool, tool, e);
+    const char *path = model_source_strip_name_from_operand(operand);
+    struct model_source *m = mem_alloc(1, sizeof *m);
+    if (path == operand) { /* not from the whole: whether it has a '+' was decided */
+        char *base_path = mem_copy_text_n(path, (size_t)(adapter - path) - 1);
+        char *base_name = model_name_from_path(base_path), *own = model_name_from_path(adapter);
+        m->name = mem_printf("%s+%s", base_name, own);
+        free(base_path);
+        free(base_name);
+        free(own);
+    } else {
+        m->name = mem_copy_text_n(operand, (size_t)(path - operand) - 1);
+    }
+    m->ckpt = open_checkpoint(adapter, NULL, NULL, spool, tool, e);
     if (m->ckpt && ckpt_is_adapter(m->ckpt))
-        return apply_adapter(m, base, path, tool, e);
+        return apply_adapter(m, base, adapter, tool, e);
     if (m->ckpt)
-        error_set(e, "%s is not a LoRA adapter: it has no adapter_config.json", path);
+        error_set(e, "%s is not a LoRA adapter: it has no adapter_config.json", adapter);
     model_source_close(base);
     model_source_close(m);
     return NULL;
@@ -204,14 +215,16 @@ static struct model_source *open_with_base(const char *operand, const char *adap
 {
     const char *path = model_source_strip_name_from_operand(operand);
     char *base_path = mem_copy_text_n(path, (size_t)(adapter - path) - 1);
+    char *name = model_name_from_path(base_path);
     char *base_operand = mem_printf("base=%s", base_path); /* a '=' in the path is not a name */
     struct model_source *base = model_source_open(base_operand, spool, tool, e);
     if (base) {
         free(base->name);
-        base->name = model_name_from_path(base_path);
+        base->name = mem_copy_text(name);
     }
     free(base_operand);
     free(base_path);
+    free(name);
     return base ? open_adapter(operand, adapter, base, spool, tool, e) : NULL;
 }
 

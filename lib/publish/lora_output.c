@@ -225,7 +225,10 @@ static int add_matrix(struct lora_output *l, size_t index, const float *x, struc
     }
     int failed = 0;
     if (t->energy > 0) {
-        failed = svd_compute(&svd, m, n, D, count, SVD_MIN_TOLERANCE, 0, e);
+        int found = svd_compute_low_rank(&svd, m, n, D, count, e); /* as of merged adapters */
+        failed = found < 0   ? -1
+                 : found > 0 ? 0
+                             : svd_compute(&svd, m, n, D, count, SVD_MIN_TOLERANCE, 0, e);
         if (!failed) {
             t->rank = choose_rank(l, h, svd.s, count, t->energy);
             for (size_t i = 0; i < t->rank; i++)

@@ -68,6 +68,8 @@ def all_scenarios():
     add("extract", "tv-extract ../seed/base math ../seed/code > out", file=("math", "math/model.safetensors"))
     add("extract-archives", "tv-extract ../seed/base.tar.zst math.tar.zst > out",
         file=("math.tar.zst", "math.tar.zst"))
+    add("unpack-adapter", "unpack ../seed/lm-base+../seed/lora > out")
+    add("extract-adapter", "tv-extract ../seed/lm-base lora.tar > out", file=("lora.tar", "lora.tar"))
     add("extract-saved", "unpack --dtype float32 ../seed/base ../seed/math | tv-extract > out")
 
     add("saved", "combine < deltas > out", file=("deltas", "deltas"))
@@ -83,6 +85,9 @@ def all_scenarios():
     add("pack-gguf", f"pack --like ../seed/model.gguf out.gguf < {seed}gguf-weights", ["out.gguf"])
     add("force-gguf", f"pack --force --like ../seed/model.gguf out.gguf < {seed}gguf-weights", ["out.gguf"],
         old={"out.gguf": OLD_FILE})
+    lora = "tv-extract ../seed/lm-base ../seed/lm-math | pack --lora 2 --base ../seed/lm-base"
+    add("pack-adapter", lora + " out")
+    add("force-adapter", lora + " --force out", old={"out": OLD})
     add("pack-shards", f"pack --like ../seed/base --shard-size 1K --chat-template {{}} out <| {seed}mean")
     add("pack-standard-output", f"{pack} - < {seed}merged > out")
     add("pack-link", f"{pack} --force out < {seed}merged", old={"out": Link("elsewhere"), "elsewhere": OLD})

@@ -55,6 +55,15 @@ def few_tensors():
     yield "scale", (), "F32"
 
 
+def adapter_tensors():
+    """A LoRA adapter of the Mistral, with a norm stored whole."""
+    for i in range(LAYERS):
+        module = f"base_model.model.model.layers.{i}.self_attn.q_proj.lora_"
+        yield module + "A.weight", (2, HIDDEN), "F32"
+        yield module + "B.weight", (HIDDEN, 2), "BF16"
+    yield "base_model.model.model.norm.weight", (HIDDEN,), "F32"
+
+
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 
 
@@ -134,6 +143,8 @@ SIDE = {"config.json": json.dumps(CONFIG).encode(),
         "generation_config.json": b'{"eos_token_id": 2}',
         "tokenizer.json": b'{"model": {"vocab": {"a": 0}}}',
         "tokenizer_config.json": b'{"eos_token": "</s>"}'}
+
+ADAPTER_CONFIG = b'{"peft_type": "LORA", "r": 2, "lora_alpha": 3, "rank_pattern": {"q_.*": 2}}'
 
 SAMPLES = [{"task": task, "input_ids": [1, a, b, 7, 3, 2], "prompt_len": 3}
            for task in ("math", "code") for a, b in ((5, 9), (11, 4))]
@@ -230,6 +241,10 @@ def make_seed(root, programs):
         for ending, mode in ((".tar", ""), (".tar.gz", ":gz")):
             archive(os.path.join(seed, name), os.path.join(seed, name + ending), mode)
         subprocess.run(["zstd", "-q", f"{seed}/{name}.tar"], check=True)
+    write_tree(os.path.join(seed, "lora"), {"adapter_config.json": ADAPTER_CONFIG,
+                                            "adapter_model.safetensors":
+                                            safetensors(model(adapter_tensors(), 5, 0))})
+    archive(os.path.join(seed, "lora"), os.path.join(seed, "lora.tar"), "")
     math_model = model(few_tensors(), *experts["math"])
     write_tree(os.path.join(seed, "bin"), dict(SIDE, **{"pytorch_model.bin": torch_file(math_model)}))
     write_tree(os.path.join(seed, "last.ckpt"), torch_file(math_model, is_training=True))

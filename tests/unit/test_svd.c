@@ -39,6 +39,35 @@ static double distance_from_orthonormal(const double *X, size_t m, size_t n)
     return worst;
 }
 
+/* ---- low rank -------------------------------------------------------------------------------- */
+
+/* A product of factors is decomposed as any matrix is; one of full rank is left to svd_compute. */
+static void check_low_rank(size_t m, size_t n, size_t rank, size_t count)
+{
+    struct error e;
+    struct svd fast, full;
+    double *B = new_random_matrix(m, rank), *C = new_random_matrix(rank, n);
+    double *A = mem_alloc_aligned(m * n * sizeof *A), *product = mem_alloc(m * n, sizeof *product);
+    matrix_nn(m, n, rank, 1, B, C, 0, A);
+    int found = svd_compute_low_rank(&fast, m, n, A, count, &e);
+    CHECK(found == (rank <= count));
+    if (found) {
+        CHECK(!svd_compute(&full, m, n, A, count, SVD_MIN_TOLERANCE, 0, &e));
+        CHECK(max_difference(fast.s, full.s, rank) < 1e-11 * full.s[0]);
+        for (size_t i = 0; i < count; i++)
+            for (size_t j = 0; j < n; j++)
+                fast.V[i * n + j] *= fast.s[i];
+        matrix_tn(m, n, count, 1, fast.U, fast.V, 0, product);
+        CHECK(max_difference(A, product, m * n) < 1e-11 * full.s[0]);
+        svd_free(&fast);
+        svd_free(&full);
+    }
+    free(A);
+    free(B);
+    free(C);
+    free(product);
+}
+
 /* ---- singular values ------------------------------------------------------------------------- */
 
 static void check_equations(size_t m, size_t n)
@@ -160,6 +189,9 @@ int main(void)
     check_equations(7, 30);
     check_equations(30, 7);
     check_equations(20, 20);
+    check_low_rank(90, 130, 5, 5);
+    check_low_rank(130, 90, 3, 8);
+    check_low_rank(90, 130, 20, 5);
     check_small_singular_values();
     check_polar_product();
     check_normal_matrix(20, 10);
