@@ -2,8 +2,8 @@
 """bad_streams.py GOOD FOLDER [SEED]: makes streams that every reader must reject from a good one.
 
 They are truncated at each object and inside it, have a bit flipped in each object, or have
-malicious headers. GOOD is a small valid stream. With SEED only every fourth is made, of a long GOOD about
-14. (tests/unit/test_reader.c truncates and flips at every byte.)"""
+malicious headers. GOOD is a small valid stream. With SEED only every seventh is made, of a long GOOD
+about eight. (tests/unit/test_reader.c truncates and flips at every byte.)"""
 import os
 import sys
 
@@ -46,7 +46,7 @@ def flip(at):
 parts = objects(good)
 made, step, chosen = 0, 1, 0
 if len(sys.argv) > 3:
-    step = max(4, 4 * len(parts) // 14)
+    step = max(7, 4 * len(parts) // 8)
     chosen = int(sys.argv[3]) % step
 for start, end, _ in parts:
     for at in {start, (start + end) // 2}:

@@ -5,9 +5,11 @@ bats_require_minimum_version 1.5.0
 # A pipe fails with any of its members. Hence grep -c at its end: -q would leave early, and what
 # still writes to it would fail.
 set -o pipefail
-TESTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-ROOT=$(cd "$TESTS/.." && pwd)
-GOLDEN=$(cd "${GOLDEN:-$TESTS/golden}" && pwd)
+TESTS=${BASH_SOURCE[0]%/*} # bats loads it by its whole path
+ROOT=${TESTS%/*}
+GOLDEN=${GOLDEN:-$TESTS/golden}
+[[ $GOLDEN = /* ]] || GOLDEN=$PWD/$GOLDEN
+[ -d "$GOLDEN" ] || { echo "GOLDEN: no folder $GOLDEN" >&2 && exit 1; }
 DEMO=$ROOT/share/demo
 PATH=$ROOT/${BUILD:-build}/bin:$PATH
 export TESTS ROOT GOLDEN DEMO PATH

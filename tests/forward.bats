@@ -185,7 +185,7 @@ END
     usage_error_with "only one of --only, --gram and --fisher" forward "$M" --samples few.jsonl --gram --only logits
 }
 
-# bats test_tags=products
+# bats test_tags=products,slow
 @test "--fisher: the mean of squared gradients, compared with finite differences" {
     printf '%s\n' '{"input_ids": [5, 17, 3, 9, 3], "prompt_len": 2}' '{"input_ids": [9, 0, 18, 4, 4]}' \
         '{"input_ids": [7]}' >few.jsonl
