@@ -54,7 +54,7 @@ struct vocabulary_request {
     bool other_bpe;            /* accept the union of different BPEs */
 };
 
-#define VOCABULARY_ROWS_MAX ((size_t)1 << 30) /* of a vocabulary, and to pad to */
+#define VOCABULARY_ROWS_MAX ((size_t)1 << 24) /* of a vocabulary, and to pad to */
 
 /* Parses JSON. An error names what is wrong: an unknown key, a value of another type. */
 int vocabulary_request_parse(struct vocabulary_request *r, const char *text, struct arena *a,
