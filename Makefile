@@ -112,7 +112,9 @@ FUZZ_SOURCES    := $(filter-out $(addprefix lib/,kern/magnitude% kern/vector% li
         rope.c rope_config.c sample.c sample_image_reader.c samples.c token_batch.c \
         vision_config.c weight_kind.c) \
     $(addprefix lib/calibrate/,adamw.c calibrate_options.c coefficient_init.c coefficients.c \
-        training_state.c vector_history.c)
+        training_state.c vector_history.c) \
+    lib/kern/vector_math.c lib/linalg/matrix.c lib/linalg/openblas.c lib/spectral/matrix_filter.c \
+    filters/fisher.c filters/regmean.c
 FUZZ_SHARED     := $(patsubst %.c,$B/%.o,$(wildcard tests/fuzz/shared/*.c))
 
 $B/tests/%.o: tests/%.c
@@ -186,6 +188,10 @@ bench-calibrate: packages
 	@$(MAKE) --no-print-directory all
 	@tests/bench/calibrate $(BENCH)
 
+bench-scale: packages
+	@$(MAKE) --no-print-directory all
+	@tests/bench/scale $(BENCH)
+
 # Merges share/demo, and the families in GOLDEN, by all methods and compares them: share/evidence.md. What
 # is done is not run again. EVIDENCE='FAMILY...' for other families.
 EVIDENCE ?= share/demo $(wildcard $(addprefix $(GOLDEN)/expert-merging/,$(if $(GOLDEN),t1 t1-seed2)))
@@ -227,5 +233,5 @@ clean:
 %.d: ;
 -include $(wildcard $B/lib/*/*.d $B/tests/*/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate evidence \
+.PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate bench-scale evidence \
     install new-filter clean

@@ -98,3 +98,20 @@ size_t fuzz_mutate_part(uint8_t *bytes, size_t *size, size_t max, size_t at, siz
     *size = at + now + rest;
     return now;
 }
+
+size_t fuzz_mutate_safetensors(uint8_t *bytes, size_t size, size_t max, unsigned seed)
+{
+    uint64_t n;
+    if (size < 8 || seed % 16 == 0)
+        return LLVMFuzzerMutate(bytes, size, max);
+    memcpy(&n, bytes, 8);
+    if (n > size - 8)
+        n = size - 8;
+    if (seed % 4 == 0) {
+        fuzz_mutate_part(bytes, &size, max, 8 + n, size - 8 - n);
+        return size;
+    }
+    n = fuzz_mutate_part(bytes, &size, max, 8, n);
+    memcpy(bytes, &n, 8);
+    return size;
+}

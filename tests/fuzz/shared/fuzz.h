@@ -39,6 +39,9 @@ uint8_t *fuzz_copy(const void *bytes, size_t size);
 char *fuzz_text(const void *bytes, size_t size);
 /* Mutates the n bytes at `at`, and moves what follows; their new number. */
 size_t fuzz_mutate_part(uint8_t *bytes, size_t *size, size_t max, size_t at, size_t n);
+/* Mutates the header of a safetensors file and keeps its length right, or one time in four the
+ * data; the new size. */
+size_t fuzz_mutate_safetensors(uint8_t *bytes, size_t size, size_t max, unsigned seed);
 
 /* ---- files in memory (files.c) ---- */
 
