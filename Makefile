@@ -192,13 +192,30 @@ bench-scale: packages
 	@$(MAKE) --no-print-directory all
 	@tests/bench/scale $(BENCH)
 
-# Merges share/demo, and the families in GOLDEN, by all methods and compares them: share/evidence.md. What
-# is done is not run again. EVIDENCE='FAMILY...' for other families.
-EVIDENCE ?= share/demo $(wildcard $(addprefix $(GOLDEN)/expert-merging/,$(if $(GOLDEN),t1 t1-seed2)))
+# Merges share/demo, the families in GOLDEN, and those that `make families` has trained, by all methods and
+# compares them: share/evidence.md. What is done is not run again. EVIDENCE='FAMILY...' for other families.
+EVIDENCE ?= share/demo $(wildcard $(addprefix $(GOLDEN)/expert-merging/,$(if $(GOLDEN),t1 t1-seed2))) \
+    $(foreach f,$(patsubst %/family.json,%,$(wildcard $B/families/*/family.json)),$(addprefix $f,$(SUBSETS_$(notdir $f))) $f)
 evidence: packages
 	@$(MAKE) --no-print-directory all
 	@share/evidence/run $(EVIDENCE)
 	@share/evidence/table
+
+# Families that the defaults were not chosen on, trained by torch in PYTHON: make families PYTHON=venv/bin/python.
+# Of the eight experts the first two and the first four are merged as well.
+TRAIN_toy3    := --seed 3
+TRAIN_toy4    := --seed 4
+TRAIN_ciphers := --seed 6 --tasks mirror,double,swap
+TRAIN_eight   := --seed 5 --tasks rev,sort,shift,swap,double,skip,mirror,upper
+TRAIN_wild    := --seed 7 --wild
+SUBSETS_eight := :2 :4
+families: $(patsubst TRAIN_%,$B/families/%/family.json,$(filter TRAIN_%,$(.VARIABLES)))
+
+PYTHON ?= python3
+$B/families/%/family.json: | share/evidence/train-family
+	@rm -rf $(@D)
+	@mkdir -p $(dir $(@D))
+	$(PYTHON) share/evidence/train-family $(TRAIN_$*) $(@D)
 
 # The filters live in a folder of their own, because names such as combine belong to others too;
 # tv, on PATH, runs them.
@@ -233,5 +250,5 @@ clean:
 %.d: ;
 -include $(wildcard $B/lib/*/*.d $B/tests/*/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
-.PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate bench-scale evidence \
+.PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate bench-scale evidence families \
     install new-filter clean

@@ -62,6 +62,24 @@ setup() {
     [ "$(cut -f 4,7 r | tr '\t\n' ' ,')" = "task prompts,chart 2,ocr 1,mean 3," ]
 }
 
+@test "unrelated experts are merged and not evaluated; FOLDER:N has the experts of the first tasks" {
+    mkdir family family/eval
+    cp "$DEMO"/eval/{rev,shift}.jsonl family/eval
+    ln -s "$DEMO"/{base,expert-*,calib,mixture} family
+    echo '{"tasks": ["shift", "rev"], "unrelated": ["sort"]}' >family/family.json
+    "$EVIDENCE/run" --print --method average family >out
+    grep -q 'base shift=family/expert-shift rev=family/expert-rev sort=family/expert-sort |' out
+    "$EVIDENCE/run" --print --method average family:1 >out
+    grep -q 'base shift=family/expert-shift |' out
+    "$EVIDENCE/run" --results r --method 'experts*' --method mixture* family family:1 >out
+    [ "$(cut -f 1,2,4 r | tail -n +2 | tr '\t\n' ' ,')" = "family experts, each on its own task shift,family experts, \
+each on its own task rev,family experts, each on its own task mean,family mixture, supervised shift,family mixture, \
+supervised rev,family mixture, supervised mean,family:1 experts, each on its own task shift,family:1 experts, \
+each on its own task mean," ]
+    run -1 --separate-stderr "$EVIDENCE/run" --results r family:3
+    [ "$stderr" = "run: family:3: there are 2 tasks" ]
+}
+
 @test "a method that fails is named, and the others run" {
     cp -r "$DEMO" broken
     rm broken/expert-sort/model.safetensors
@@ -90,7 +108,7 @@ setup() {
     python=${PYTHON:-/usr/bin/python3}
     "$python" -c 'import torch' 2>/dev/null || skip "torch is not installed"
     "$python" "$EVIDENCE/train-family" --seed 5 --steps 4 --tasks rev,skip,upper,double one 2>log
-    "$python" "$EVIDENCE/train-family" --seed 5 --steps 4 --tasks rev,skip,upper,double two 2>log
+    "$python" "$EVIDENCE/train-family" --seed 5 --steps 4 --tasks rev,skip,upper,double --jobs 2 two 2>log
     diff -r one two
     "$EVIDENCE/run" --results r --method base --method average --method 'mixture*' one
     [ "$(cut -f 2 r | sort -u | grep -c .)" = 4 ]
@@ -106,6 +124,13 @@ for task in right:
         assert bytes(ids[1:s["prompt_len"] - 1]).decode() == s["prompt"]
         assert bytes(ids[s["prompt_len"]:-1]).decode() == s["response"] and ids[-1] == 257
 END
+    "$python" "$EVIDENCE/train-family" --steps 2 --tasks rev,skip --wild three 2>log
+    [ "$(cd three && echo eval/* calib/* models/expert-*)" = "eval/rev.jsonl eval/skip.jsonl calib/copy.jsonl \
+calib/digits.jsonl calib/early.jsonl calib/rev.jsonl calib/skip.jsonl models/expert-copy models/expert-digits \
+models/expert-early models/expert-rev models/expert-skip" ]
+    "$EVIDENCE/run" --results wild --method average three
+    [ "$(cut -f 4 wild | paste -sd ' ')" = "task rev skip mean" ]
+    rm -r three
     run -2 "$python" "$EVIDENCE/train-family" --tasks rev,nonesuch three
     [ ! -e three ]
     run -1 --separate-stderr "$python" "$EVIDENCE/train-family" one

@@ -3,6 +3,7 @@ train-smollm2. A configuration is a dict with the keys of config.json.
 """
 import json
 import math
+import multiprocessing.connection
 import os
 import struct
 import sys
@@ -137,10 +138,11 @@ def write_checkpoint(model, folder):
 # ---- training --------------------------------------------------------------------------------------
 
 
-def train(name, model, steps, lr, draw, batch, slow, mixed):
+def train(name, model, steps, lr, draw, batch, slow, mixed, half=None):
     """Trains on the responses of `batch` examples a step, each (prompt, response) as tokens, that `draw`
     returns; embedding, head and norms with `slow` times the learning rate, or not at all if it is 0. With
-    `mixed`, matrices are multiplied in bfloat16; weights, gradients and the optimizer are F32."""
+    `mixed`, matrices are multiplied in bfloat16; weights, gradients and the optimizer are F32. The model
+    `half` gets the weights after half of the steps."""
     fast_ones, slow_ones = [], []
     for parameter, values in model.named_parameters():
         (fast_ones if "_proj" in parameter else slow_ones).append(values)
@@ -151,6 +153,8 @@ def train(name, model, steps, lr, draw, batch, slow, mixed):
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(
         (step + 1) / warmup, 0.05 + 0.95 * (1 + math.cos(math.pi * step / steps)) / 2))
     for step in range(steps):
+        if half and step == steps // 2:
+            half.load_state_dict(model.state_dict())
         pairs = [draw() for _ in range(batch)]
         length = max(len(p) + len(r) for p, r in pairs) - 1
         ids = torch.zeros((batch, length), dtype=torch.long)
@@ -193,17 +197,47 @@ def write_samples(path, task, samples, decode):
                                 "input_ids": prompt + response, "prompt_len": len(prompt)}) + "\n")
 
 
-def train_experts(folder, base, strengths, mixture_lr, drawing, held_out, decode, end, **how):
-    """Trains an expert of each task and the mixture from the base, and writes them and their samples.
+def still_runs(process):
+    if process.exitcode:
+        sys.exit("a process of --jobs failed")
+    return process.exitcode is None
+
+
+def run_jobs(calls, jobs):
+    """Calls (function, arguments...), each in a process of its own, `jobs` at a time."""
+    context, running = multiprocessing.get_context("fork"), []
+    for function, *arguments in calls:
+        if len(running) == jobs:
+            multiprocessing.connection.wait([p.sentinel for p in running])
+            running = [p for p in running if still_runs(p)]
+        running.append(context.Process(target=function, args=arguments))
+        running[-1].start()
+    for process in running:
+        process.join()
+        still_runs(process)
+
+
+def train_experts(folder, base, strengths, mixture_lr, drawing, held_out, decode, end, jobs=1, starts={}, **how):
+    """Trains an expert of each task and the mixture, and writes them and their samples, `jobs` at a time.
     strengths: {task: (steps, learning rate)}; drawing(task) and drawing(None) return the `draw` of an
     expert and of the mixture; held_out: {task: (samples for calib, samples for eval)}, each with the
-    right response; how: batch, slow and mixed of `train`."""
-    for task, (steps, lr) in strengths.items():
-        expert = train(f"expert-{task}", copy_of(base), steps, lr, drawing(task), **how)
+    right response, where a task without samples for eval is not in the mixture; starts: {task: model} of
+    experts that do not start from the base; how: batch, slow and mixed of `train`."""
+    evaluated = [t for t in strengths if held_out[t][1]]
+
+    def train_expert(task):
+        steps, lr = strengths[task]
+        expert = train(f"expert-{task}", copy_of(starts.get(task, base)), steps, lr, drawing(task), **how)
         write_checkpoint(expert, f"{folder}/models/expert-{task}")
         calib, evaluation = held_out[task]
         answered = [(text, prompt, answer(expert, prompt, end)) for text, prompt, _ in calib]
         write_samples(f"{folder}/calib/{task}.jsonl", task, answered, decode)
-        write_samples(f"{folder}/eval/{task}.jsonl", task, evaluation, decode)
-    mixture = train("mixture", copy_of(base), sum(n for n, _ in strengths.values()), mixture_lr, drawing(None), **how)
-    write_checkpoint(mixture, f"{folder}/models/mixture")
+        if evaluation:
+            write_samples(f"{folder}/eval/{task}.jsonl", task, evaluation, decode)
+
+    def train_mixture():
+        steps = sum(strengths[t][0] for t in evaluated)
+        mixture = train("mixture", copy_of(base), steps, mixture_lr, drawing(None), **how)
+        write_checkpoint(mixture, f"{folder}/models/mixture")
+
+    run_jobs([*((train_expert, t) for t in strengths), (train_mixture,)], jobs)
