@@ -45,7 +45,7 @@ def all_scenarios():
                          ("arcee-fusion", "weights"), ("karcher", "weights"),
                          ("nearswap --t 0.001", "weights"), ("slerp --t 0.3", "weights"),
                          ("swudi", "deltas"), ("tsv-merge", "deltas"), ("iso-merge", "deltas"),
-                         ("wudi --steps 2", "deltas"), ("add-base ../seed/base", "merged"),
+                         ("wudi --steps 2", "deltas"), ("add-noise 0.1", "deltas"), ("add-base ../seed/base", "merged"),
                          ("check", "deltas"), ("stats", "few"), ("tv-view --values", "few"),
                          ("tv-diff - ../seed/deltas", "deltas")):
         add(name.split()[0], f"{name} <| {seed}{stream} > out")
@@ -55,6 +55,10 @@ def all_scenarios():
     add("spool", f"trim --density 0.5 --memory 64 --spool . <| {seed}deltas > out")
     add("join-streams", f"join-streams {seed}delta {seed}other > out")
     add("stack", f"stack {seed}low {seed}high > out")
+    add("stack-disjoint", f"stack --disjoint <(pick '/*mlp*' <{seed}weights) <(pick --drop '/*mlp*' <{seed}weights) > out")
+    add("zero-bias", f"zero-bias {seed}lm-base '*q_proj' > out")
+    add("moe-router", f"moe-router {seed}states {seed}states > out")
+    add("moe", f"tv moe --quiet {seed}moe.yml out", file=("moe.yml", "moe.yml"))
     for name, option in ("regmean", "gram"), ("fisher", "diagonal"):
         files = f"--{option} math=math.{option} --{option} code=../seed/code.{option}"
         add(name, f"{name} {files} --threads 1 < {seed}lm-deltas > out", file=(f"math.{option}", f"math.{option}"))

@@ -162,6 +162,14 @@ vector code
 2 0 -3
 """
 
+MOE = """base_model: ../seed/lm-base
+experts:
+  - source_model: ../seed/lm-math
+    positive_prompts: [[1, 2], [3]]
+  - source_model: ../seed/lm-code
+    positive_prompts: [[4]]
+    negative_prompts: [[5]]
+"""
 METHODS = {
     "ties": """merge_method: ties
 base_model: ../seed/base
@@ -259,6 +267,7 @@ def make_seed(root, programs):
     for name, text in METHODS.items():
         write_tree(os.path.join(seed, name + ".yml"), text.encode())
     write_tree(os.path.join(seed, "text"), TEXT.encode())
+    write_tree(os.path.join(seed, "moe.yml"), MOE.encode())
     write_tree(os.path.join(seed, "rules"), b"0.5\nmath/*mlp*=0.25\n")
     shutil.copy(GGUF, os.path.join(seed, "model.gguf"))
     for line in ("unpack model.gguf > gguf-weights", "tv-extract base math code > deltas", "tv-extract base math > delta",
@@ -271,6 +280,7 @@ def make_seed(root, programs):
                  "unpack model.gguf | pack --like model.gguf made.gguf",
                  "unpack 'math[0:1]' > low", "unpack 'code[1:2]' > high",
                  "tv-extract lm-base math=lm-math code=lm-code > lm-deltas",
+                 "forward lm-base --tokens 1,2,3 --only hidden > states",
                  "forward lm-math --samples math.jsonl --gram > math.gram",
                  "forward lm-code --samples code.jsonl --gram > code.gram",
                  "forward lm-math --samples math.jsonl --fisher > math.diagonal",

@@ -66,10 +66,13 @@ void fuzz_one(const uint8_t *bytes, size_t size)
     struct header *h = make_header(head);
     json_t *tokenizer =
         size & 2 ? json_pack("{s:[ii],s:i}", "eos_token_id", 1, 2, "bos_token_id", 5) : NULL;
-    char *once = config_update_json(text, size, open_source(), h, head, tokenizer, "update");
-    char *twice =
-        once ? config_update_json(once, strlen(once), open_source(), h, head, tokenizer, "update")
-             : NULL;
+    const struct config_update update = {.source = open_source(),
+                                         .result = h,
+                                         .has_own_head = head,
+                                         .tokenizer = tokenizer,
+                                         .tool = "update"};
+    char *once = config_update_json(text, size, &update);
+    char *twice = once ? config_update_json(once, strlen(once), &update) : NULL;
     json_t *json = once ? json_loads(once, 0, NULL) : NULL;
     if (once && (twice || !json)) {
         dprintf(fuzz_log, "once:\n%s\ntwice:\n%s\n", once, twice ? twice : "");
