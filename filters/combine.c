@@ -14,22 +14,23 @@
  */
 #include "filter.h"
 #include "join.h"
+#include "stage_rules.h"
 #include "weight_segments.h"
 
 struct options {
-    int normalize;
+    struct tensor_rules normalize;
     double floor;
     const char *name;
 };
 
-enum { NORMALIZE_ALL, NORMALIZE_AGREEING };
+enum { NORMALIZE_NONE, NORMALIZE_ALL, NORMALIZE_AGREEING };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"normalize", OPTION_CHOICE, FIELD(normalize), "all|agreeing",
-     .help = "divide by the sum of all weights, or, per element, of the weights of the vectors "
-             "whose element is not 0",
-     .choices = "all|agreeing"},
+    {"normalize", OPTION_CHOICE_RULES, FIELD(normalize), "WHICH",
+     .help = "divide by the sum of all weights, or, per element, of those whose element is not 0 "
+             "(agreeing): none (default), all, agreeing, or rules such as /*mlp*=all (repeatable)",
+     .choices = "none|all|agreeing", .per_tensor = true},
     {"floor", OPTION_NUMBER, FIELD(floor), "F",
      .help = "divide by at least F, a number above 0 (needs --normalize)",
      .range = {0, INFINITY, .low_open = true, .high_open = true}},
@@ -37,34 +38,39 @@ static const struct option_row rows[] = {
     {0}};
 #undef FIELD
 
+static int find_normalization(const struct job *job)
+{
+    const struct options *o = job->stage->options;
+    return (int)stage_rules_tensor_value(&o->normalize, job->in, NORMALIZE_NONE);
+}
+
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* The divisor of the weighted sum. */
-static int compute_divisor(const struct options *o, enum stream_kind kind, const double *w,
-                           size_t K, double *divisor, struct error *e)
+static int compute_divisor(const struct job *job, const double *w, size_t K, double *divisor,
+                           struct error *e)
 {
+    const struct options *o = job->stage->options;
     double sum = 0;
-    *divisor = 1;
     for (size_t k = 0; k < K; k++)
         sum += w[k];
-    if (o->normalize != NORMALIZE_ALL)
-        return 0;
     if (o->floor <= 0)
-        return join_mean_divisor(kind, sum, "--normalize=all", divisor, e);
+        return join_mean_divisor(job->stage->in->kind, sum, "--normalize=all", divisor, e);
     *divisor = sum > o->floor ? sum : o->floor;
     return 0;
 }
 
 /* x[0] = the join of the x[k], (K, n) */
-static int compute_weighted_sum_of_segment(const struct options *o, enum stream_kind kind,
+static int compute_weighted_sum_of_segment(const struct job *job, int normalization,
                                            const struct weight_segments *s, struct error *e)
 {
-    double divisor;
-    if (o->normalize == NORMALIZE_AGREEING) {
+    const struct options *o = job->stage->options;
+    double divisor = 1;
+    if (normalization == NORMALIZE_AGREEING) {
         vector_math_disjoint_mean(s->x, s->w, s->K, o->floor, s->x[0], s->n);
         return 0;
     }
-    if (compute_divisor(o, kind, s->w, s->K, &divisor, e))
+    if (normalization == NORMALIZE_ALL && compute_divisor(job, s->w, s->K, &divisor, e))
         return -1;
     vector_math_weighted_sum(s->x, s->w, s->K, divisor, s->x[0], s->n);
     return 0;
@@ -75,9 +81,9 @@ static int transform_block(const struct job *job, struct block *b, struct error 
     if (!tensor_is_float(job->in))
         return join_require_identical(job->in, b, e);
     struct weight_segments s = weight_segments_begin(job->in, b);
-    int failed = 0;
+    int failed = 0, normalization = find_normalization(job);
     while (!failed && weight_segments_next(&s))
-        failed = compute_weighted_sum_of_segment(job->stage->options, job->stage->in->kind, &s, e);
+        failed = compute_weighted_sum_of_segment(job, normalization, &s, e);
     weight_segments_free(&s);
     b->n_vectors = 1;
     return failed;
@@ -88,7 +94,9 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
-    return o->floor > 0 && o->normalize < 0 ? error_set(e, "--floor needs --normalize") : 0;
+    return o->floor > 0 && tensor_rules_count(&o->normalize) == 0
+               ? error_set(e, "--floor needs --normalize")
+               : 0;
 }
 
 static int open_combine(struct stage *s, struct header *h, struct error *e)

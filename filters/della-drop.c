@@ -27,12 +27,11 @@
 #include <stdlib.h>
 
 struct options {
-    struct tensor_rules density, epsilon;
+    struct tensor_rules density, epsilon, rescale;
     uint64_t seed;
-    int rescale;
 };
 
-enum { RESCALE_KEEP };
+enum { RESCALE_NONE, RESCALE_KEEP };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
@@ -46,9 +45,10 @@ static const struct option_row rows[] = {
      .range = {0, 1, .high_open = true}},
     {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of the random numbers (required)",
      .required = true},
-    {"rescale", OPTION_CHOICE, FIELD(rescale), "keep",
-     .help = "divide each kept element by its own probability, as the paper does",
-     .choices = "keep"},
+    {"rescale", OPTION_CHOICE_RULES, FIELD(rescale), "WHAT",
+     .help = "keep: divide each kept element by its own probability, as the paper does; none (the "
+             "default); or rules such as /*mlp*=keep (repeatable)",
+     .choices = "none|keep", .per_tensor = true},
     {0}};
 #undef FIELD
 
@@ -120,6 +120,12 @@ static void draw_keep_mask_of_row(const struct options *o, uint64_t random_strea
     bitmask_pack(r->kept, m, bits);
 }
 
+static bool divides_kept_elements(const struct job *job)
+{
+    const struct options *o = job->stage->options;
+    return stage_rules_tensor_value(&o->rescale, job->in, RESCALE_NONE) == RESCALE_KEEP;
+}
+
 /* Draws all rows of a block's vector k; if `divide`, divides them. */
 static int draw_keep_masks_of_rows(const struct job *job, const struct block *b, size_t k,
                                    bool divide, unsigned char *bits, struct error *e)
@@ -153,7 +159,6 @@ static void zero_dropped_elements(const struct block *b, size_t k, const unsigne
 
 static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
-    const struct options *o = job->stage->options;
     const struct random_drop *d = job->state;
     unsigned char *drawn = mem_alloc(b->n / b->columns, row_bytes(b->columns));
     int failed = 0;
@@ -161,7 +166,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
         if (d->vectors[k].density >= 1)
             continue;
         if (!d->mask.bits)
-            failed = draw_keep_masks_of_rows(job, b, k, o->rescale == RESCALE_KEEP, drawn, e);
+            failed = draw_keep_masks_of_rows(job, b, k, divides_kept_elements(job), drawn, e);
         if (failed)
             break;
         zero_dropped_elements(b, k,
@@ -219,7 +224,7 @@ static int begin_tensor(struct job *job, struct error *e)
         return PLAN_PASS_THROUGH;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     st->epsilon = arena_alloc(job->arena, t->n_vectors, sizeof *st->epsilon);
-    random_drop_init(&st->drop, job, &o->density, o->rescale != RESCALE_KEEP);
+    random_drop_init(&st->drop, job, &o->density, !divides_kept_elements(job));
     for (size_t k = 0; k < t->n_vectors; k++)
         if (set_and_check_epsilon(job, k, e))
             return -1;

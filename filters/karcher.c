@@ -16,27 +16,32 @@
  */
 #include "filter.h"
 #include "gram_join.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct options {
-    uint64_t max_iter;
-    double tol;
+    struct tensor_rules max_iter, tol;
     const char *name;
 };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"max-iter", OPTION_COUNT, FIELD(max_iter), "N",
-     .help = "maximum number of iterations; 0: the normalized mean (default 10)",
-     .default_value = "10"},
-    {"tol", OPTION_NUMBER, FIELD(tol), "T",
-     .help = "norms, angles and steps below T count as 0 (default 1e-5)",
-     .range = {0, INFINITY, .low_open = true, .high_open = true}, .default_value = "1e-5"},
+    {"max-iter", OPTION_RULES, FIELD(max_iter), "N",
+     .help = "maximum number of iterations; 0: the normalized mean (default 10), or rules such as "
+             "/*mlp*=20 (repeatable)",
+     .range = {.high = 1e9}, .whole = true, .per_tensor = true},
+    {"tol", OPTION_RULES, FIELD(tol), "T",
+     .help = "norms, angles and steps below T count as 0 (default 1e-5), or rules such as "
+             "/*mlp*=1e-6 (repeatable)",
+     .range = {0, INFINITY, .low_open = true, .high_open = true}, .per_tensor = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
+
+#define DEFAULT_MAX_ITER 10
+#define DEFAULT_TOL      1e-5
 
 /* A sine at the rounding of F32: from u to -u no direction is the shortest. */
 #define OPPOSITE 1e-7
@@ -151,13 +156,16 @@ static int end_round(struct job *job, struct error *e)
     struct gram_join *g = job->state;
     if (!g || g->n_vectors == 1)
         return VERDICT_DONE;
+    double max_iter = stage_rules_tensor_value(&o->max_iter, job->in, DEFAULT_MAX_ITER);
     if (check_weights_not_negative(job, e))
         return -1;
     double *work = mem_alloc(g->n_vectors, 3 * sizeof *work);
-    struct points p = {.norm = work, .a = work + g->n_vectors, .tol = o->tol};
+    struct points p = {.norm = work,
+                       .a = work + g->n_vectors,
+                       .tol = stage_rules_tensor_value(&o->tol, job->in, DEFAULT_TOL)};
     double length = set_normalized_points(g, job->in, &p);
     if (length > 0)
-        find_karcher_mean(g, &p, o->max_iter, g->coefficients, work + 2 * g->n_vectors);
+        find_karcher_mean(g, &p, (uint64_t)max_iter, g->coefficients, work + 2 * g->n_vectors);
     for (size_t k = 0; k < g->n_vectors; k++)
         g->coefficients[k] *= length;
     free(work);

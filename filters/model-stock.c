@@ -11,31 +11,36 @@
  *
  * One t per tensor, or with --per row one per row (mergekit's filter_wise; a 1-D tensor is one
  * row). As in mergekit the product of two norms counts as at least 1e-6, c is a mean of cosines and
- * not of angles, and t is not clamped. t is 0 if its divisor is 0 (two opposite vectors). Earlier
+ * not of angles, and t is not clamped. t is 0 if its divisor is below 1e-6 (two opposite vectors).
+ * Earlier
  * weights are replaced; the payload is not changed.
  */
 #include "filter.h"
+#include "stage_rules.h"
 #include "tensor_sums.h"
 
 struct options {
-    int per;
+    struct tensor_rules per;
 };
 
 enum { PER_TENSOR, PER_ROW };
 
 static const struct option_row rows[] = {
-    {"per", OPTION_CHOICE, offsetof(struct options, per), "tensor|row",
-     .help = "compute the angles per tensor (default) or per row", .choices = "tensor|row",
-     .default_value = "tensor"},
+    {"per", OPTION_CHOICE_RULES, offsetof(struct options, per), "WHAT",
+     .help = "compute the angles per tensor (default), per row, or as rules say: /*mlp*=row "
+             "(repeatable)",
+     .choices = "tensor|row", .per_tensor = true},
     {0}};
 
-#define MIN_NORMS 1e-6 /* |tau_i| |tau_j| */
+#define MIN_NORMS   1e-6 /* |tau_i| |tau_j| */
+#define MIN_DIVISOR 1e-6
 
 /* One tensor. */
 struct state {
-    size_t rows, columns; /* with --per tensor one row */
+    bool per_row;
+    size_t rows, columns; /* one row unless per_row */
     double *t;            /* (rows) */
-    double *dots;         /* --per tensor: the inner products */
+    double *dots;         /* the inner products, unless per_row */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
@@ -74,7 +79,7 @@ static double compute_interpolation_ratio(const double *dots, size_t K)
         }
     c /= (double)K * (double)(K - 1) / 2;
     double divisor = 1 + (double)(K - 1) * c;
-    return divisor == 0 ? 0 : (double)K * c / divisor;
+    return fabs(divisor) < MIN_DIVISOR ? 0 : (double)K * c / divisor;
 }
 
 /* ---- begin and rounds ------------------------------------------------------------------------ */
@@ -89,21 +94,21 @@ static int begin_tensor(struct job *job, struct error *e)
     if (K < 2)
         return error_set(e, "tensor %s has one vector; expected at least two", t->name);
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
-    st->columns = o->per == PER_ROW ? tensor_columns(t) : n;
+    st->per_row = stage_rules_tensor_value(&o->per, t, PER_TENSOR) == PER_ROW;
+    st->columns = st->per_row ? tensor_columns(t) : n;
     st->rows = n / st->columns;
     st->t = arena_alloc(job->arena, st->rows, sizeof *st->t);
     st->dots = arena_alloc(job->arena, count_dot_products(K), sizeof *st->dots);
-    size_t block_rows = o->per == PER_ROW ? job->block_elements / st->columns : 0;
+    size_t block_rows = st->per_row ? job->block_elements / st->columns : 0;
     job->work_size = (block_rows + count_dot_products(K)) * sizeof(double);
     return PLAN_OBSERVE;
 }
 
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    const struct options *o = job->stage->options;
     const struct state *st = job->state;
     double *t = work, *dots = t;
-    if (o->per == PER_TENSOR) {
+    if (!st->per_row) {
         compute_dot_products(b, 0, b->n, dots);
         return 0;
     }
@@ -117,9 +122,8 @@ static int observe_block(const struct job *job, const struct block *b, void *wor
 
 static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    const struct options *o = job->stage->options;
     const struct state *st = job->state;
-    if (o->per == PER_TENSOR)
+    if (!st->per_row)
         tensor_sums_add_block_sums(work, count_dot_products(b->n_vectors), st->dots);
     else
         tensor_sums_add_block_sums(work, b->n / st->columns, st->t + b->first / st->columns);
@@ -128,10 +132,9 @@ static int accumulate_block(struct job *job, const struct block *b, void *work, 
 
 static int end_round(struct job *job, struct error *e)
 {
-    const struct options *o = job->stage->options;
     const struct state *st = job->state;
     size_t K = job->in->n_vectors;
-    if (o->per == PER_TENSOR)
+    if (!st->per_row)
         st->t[0] = compute_interpolation_ratio(st->dots, K);
     for (size_t r = 0; r < st->rows; r++)
         st->t[r] /= (double)K;
@@ -143,7 +146,7 @@ static int end_round(struct job *job, struct error *e)
 static enum scope choose_scope(const struct stage *s)
 {
     const struct options *o = s->options;
-    return o->per == PER_ROW ? SCOPE_ROW : SCOPE_TENSOR;
+    return tensor_rules_contain_value(&o->per, PER_ROW) ? SCOPE_ROW : SCOPE_TENSOR;
 }
 
 const struct filter filter_model_stock = {

@@ -4,7 +4,8 @@
  *     m = sum_k w_k u_k                                              mergekit's multislerp
  *     y = cos(eps) (sum_k w_k n_k) m / |m|
  *
- * x_k is a whole tensor. The weights are divided by their sum first unless --raw-weights is given.
+ * x_k is a whole tensor. The weights are divided by their sum first unless --normalize=none is
+ * given.
  * mergekit then adds the mean of the tangent vectors from m to the u_k, which is 0 except for
  * rounding, because m is the mean of the u_k; its exponential map leaves a factor of cos(eps).
  *
@@ -17,39 +18,46 @@
  */
 #include "filter.h"
 #include "gram_join.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 struct options {
-    bool raw_weights;
-    double eps;
+    struct tensor_rules normalize, eps;
     const char *name;
 };
 
+enum { NORMALIZE_NONE, NORMALIZE_ALL };
+
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"raw-weights", OPTION_FLAG, FIELD(raw_weights),
-     .help = "do not divide the weights by their sum"},
-    {"eps", OPTION_NUMBER, FIELD(eps), "E",
-     .help = "number added to every norm; also the minimum norm of a mean direction (default 1e-8)",
-     .range = {0, INFINITY, .low_open = true, .high_open = true}, .default_value = "1e-8"},
+    {"normalize", OPTION_CHOICE_RULES, FIELD(normalize), "WHICH",
+     .help = "divide the weights by their sum (all, the default) or not (none), or as rules say: "
+             "/*mlp*=none (repeatable)",
+     .choices = "none|all", .per_tensor = true},
+    {"eps", OPTION_RULES, FIELD(eps), "E",
+     .help = "number added to every norm; also the minimum norm of a mean direction (default "
+             "1e-8), or rules such as /*mlp*=1e-6 (repeatable)",
+     .range = {0, INFINITY, .low_open = true, .high_open = true}, .per_tensor = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
 
-#define ROUNDING 1e-7 /* a sum of unit vectors of F32 numbers below this length may be 0 */
+#define DEFAULT_EPS 1e-8
+#define ROUNDING    1e-7 /* a sum of unit vectors of F32 numbers below this length may be 0 */
 
-/* w: (K), divided by their sum unless --raw-weights */
+/* w: (K), divided by their sum unless --normalize=none */
 static int normalize_weights(const struct job *job, double *w, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
+    bool normalize = stage_rules_tensor_value(&o->normalize, t, NORMALIZE_ALL) == NORMALIZE_ALL;
     double sum = 0, divisor = 1;
     for (size_t k = 0; k < t->n_vectors; k++)
         sum += w[k] = t->vectors[k].weights[0];
-    if (!o->raw_weights && join_mean_divisor(job->stage->in->kind, sum,
-                                             "without --raw-weights this method", &divisor, e))
+    if (normalize && join_mean_divisor(job->stage->in->kind, sum,
+                                       "without --normalize=none this method", &divisor, e))
         return -1;
     for (size_t k = 0; k < t->n_vectors; k++)
         w[k] /= divisor;
@@ -83,9 +91,10 @@ static int end_round(struct job *job, struct error *e)
     struct gram_join *g = job->state;
     if (!g || g->n_vectors == 1)
         return VERDICT_DONE;
+    double eps = stage_rules_tensor_value(&o->eps, job->in, DEFAULT_EPS);
     double *w = mem_alloc(g->n_vectors, sizeof *w);
     int failed = normalize_weights(job, w, e);
-    if (!failed && set_coefficients_of_mean_direction(g, w, o->eps))
+    if (!failed && set_coefficients_of_mean_direction(g, w, eps))
         failed = error_set(e, "the vectors of tensor %s cancel out: they have no mean direction",
                            job->in->name);
     free(w);

@@ -17,18 +17,20 @@
  */
 #include "filter.h"
 #include "gram_join.h"
+#include "stage_rules.h"
 
 struct options {
-    int along;
+    struct tensor_rules along;
     const char *name;
 };
 
 enum { ALONG_TENSOR, ALONG_ROWS, ALONG_COLUMNS };
 
 static const struct option_row rows[] = {
-    {"along", OPTION_CHOICE, offsetof(struct options, along), "tensor|rows|columns",
-     .help = "interpolate the whole tensor (default), each row, or each column",
-     .choices = "tensor|rows|columns", .default_value = "tensor"},
+    {"along", OPTION_CHOICE_RULES, offsetof(struct options, along), "WHAT",
+     .help = "interpolate the whole tensor (tensor, the default), each row (rows), each column "
+             "(columns), or as rules say: /*mlp*=rows (repeatable)",
+     .choices = "tensor|rows|columns", .per_tensor = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 
@@ -180,9 +182,10 @@ static int begin_tensor(struct job *job, struct error *e)
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     double sum = t->vectors[0].weights[0] + t->vectors[1].weights[0];
     st->t = fabs(sum) < 1e-6 ? 0.5 : t->vectors[1].weights[0] / sum;
-    if (o->along == ALONG_ROWS)
+    double along = stage_rules_tensor_value(&o->along, t, ALONG_TENSOR);
+    if (along == ALONG_ROWS)
         return PLAN_TRANSFORM;
-    bool columns = o->along == ALONG_COLUMNS && t->rank > 1;
+    bool columns = along == ALONG_COLUMNS && t->rank > 1;
     st->n_pairs = columns ? tensor_elements(t) / t->shape[0] : 1;
     st->pairs = arena_alloc(job->arena, st->n_pairs, sizeof *st->pairs);
     job->work_size = count_pairs_in_block(st, job->block_elements) * sizeof *st->pairs;
@@ -198,7 +201,7 @@ static int open_nuslerp(struct stage *s, struct header *h, struct error *e)
 static enum scope choose_scope(const struct stage *s)
 {
     const struct options *o = s->options;
-    return o->along == ALONG_ROWS ? SCOPE_ROW : SCOPE_TENSOR;
+    return tensor_rules_contain_value(&o->along, ALONG_ROWS) ? SCOPE_ROW : SCOPE_TENSOR;
 }
 
 const struct filter filter_nuslerp = {

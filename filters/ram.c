@@ -15,36 +15,48 @@
  */
 #include "filter.h"
 #include "join.h"
+#include "stage_rules.h"
 
 #include <stdlib.h>
 
 struct options {
     bool plus;
-    double r, alpha, epsilon;
+    struct tensor_rules r, alpha, epsilon;
     const char *name;
 };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"epsilon", OPTION_NUMBER, FIELD(epsilon), "E",
-     .help = "an element changes if its magnitude is above E (default 1e-5)",
-     .range = {0, INFINITY, .high_open = true}, .default_value = "1e-5"},
+    {"epsilon", OPTION_RULES, FIELD(epsilon), "E",
+     .help = "an element changes if its magnitude is above E (default 1e-5), or rules such as "
+             "/*mlp*=1e-4 (repeatable)",
+     .range = {0, INFINITY, .high_open = true}, .per_tensor = true},
     {"plus", OPTION_FLAG, FIELD(plus),
      .help = "amplify what only one expert changed, by its overlap with the others (RAM+)"},
-    {"r", OPTION_NUMBER, FIELD(r), "R",
-     .help = "with --plus: strength of the amplification (default 0.1)",
-     .range = {-INFINITY, INFINITY, true, true}, .default_value = "0.1"},
-    {"alpha", OPTION_NUMBER, FIELD(alpha), "A",
-     .help = "with --plus: upper bound of the overlap (default 0.2)",
-     .range = {0, INFINITY, .high_open = true}, .default_value = "0.2"},
+    {"r", OPTION_RULES, FIELD(r), "R",
+     .help = "with --plus: strength of the amplification (default 0.1), or rules (repeatable)",
+     .range = {-INFINITY, INFINITY, true, true}, .per_tensor = true},
+    {"alpha", OPTION_RULES, FIELD(alpha), "A",
+     .help = "with --plus: upper bound of the overlap (default 0.2), or rules (repeatable)",
+     .range = {0, INFINITY, .high_open = true}, .per_tensor = true},
     JOIN_NAME_ROW(options, name),
     {0}};
 #undef FIELD
+
+#define DEFAULT_EPSILON 1e-5
+#define DEFAULT_R       0.1
+#define DEFAULT_ALPHA   0.2
 
 /* The elements of a tensor that one expert changes. */
 struct change {
     uint64_t shared, unique; /* counts: with other experts, alone */
     double factor;           /* for those that it changes alone */
+};
+
+/* One floating tensor. */
+struct state {
+    double r, alpha, epsilon;
+    struct change *changes; /* (K) */
 };
 
 /* ---- the method ------------------------------------------------------------------------------ */
@@ -91,22 +103,22 @@ static void count_unique_and_shared_changes(float *const *x, size_t K, size_t n,
     }
 }
 
-static double compute_amplification(const struct options *o, const struct change *t)
+static double compute_amplification(const struct state *st, const struct change *t)
 {
-    double unique = (double)t->unique > o->epsilon ? (double)t->unique : o->epsilon;
+    double unique = (double)t->unique > st->epsilon ? (double)t->unique : st->epsilon;
     double rho = (double)t->shared / unique;
-    return 1 + o->r * (rho < o->alpha ? rho : o->alpha);
+    return 1 + st->r * (rho < st->alpha ? rho : st->alpha);
 }
 
 /* ---- the functions of the descriptor --------------------------------------------------------- */
 
 static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
-    const struct options *o = job->stage->options;
-    if (!job->state)
+    const struct state *st = job->state;
+    if (!st)
         return join_require_identical(job->in, b, e);
     float **x = join_list_vector_pointers(b);
-    join_changed_elements(x, b->n_vectors, b->n, o->epsilon, job->state);
+    join_changed_elements(x, b->n_vectors, b->n, st->epsilon, st->changes);
     free(x);
     b->n_vectors = 1;
     return 0;
@@ -114,23 +126,23 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
 {
-    const struct options *o = job->stage->options;
+    const struct state *st = job->state;
     struct change *block_changes = work;
     for (size_t k = 0; k < b->n_vectors; k++)
         block_changes[k] = (struct change){0};
     float **x = join_list_vector_pointers(b);
-    count_unique_and_shared_changes(x, b->n_vectors, b->n, o->epsilon, block_changes);
+    count_unique_and_shared_changes(x, b->n_vectors, b->n, st->epsilon, block_changes);
     free(x);
     return 0;
 }
 
 static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
 {
-    struct change *changes = job->state;
+    const struct state *st = job->state;
     const struct change *block_changes = work;
     for (size_t k = 0; k < b->n_vectors; k++) {
-        changes[k].shared += block_changes[k].shared;
-        changes[k].unique += block_changes[k].unique;
+        st->changes[k].shared += block_changes[k].shared;
+        st->changes[k].unique += block_changes[k].unique;
     }
     return 0;
 }
@@ -138,9 +150,9 @@ static int accumulate_block(struct job *job, const struct block *b, void *work, 
 static int end_round(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
-    struct change *changes = job->state;
-    for (size_t k = 0; changes && k < job->in->n_vectors; k++)
-        changes[k].factor = o->plus ? compute_amplification(o, &changes[k]) : 1;
+    const struct state *st = job->state;
+    for (size_t k = 0; st && k < job->in->n_vectors; k++)
+        st->changes[k].factor = o->plus ? compute_amplification(st, &st->changes[k]) : 1;
     return VERDICT_DONE;
 }
 
@@ -169,7 +181,11 @@ static int begin_tensor(struct job *job, struct error *e)
         return -1;
     if (!tensor_is_float(t))
         return PLAN_TRANSFORM;
-    job->state = arena_alloc(job->arena, t->n_vectors, sizeof(struct change));
+    struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
+    st->changes = arena_alloc(job->arena, t->n_vectors, sizeof *st->changes);
+    st->r = stage_rules_tensor_value(&o->r, t, DEFAULT_R);
+    st->alpha = stage_rules_tensor_value(&o->alpha, t, DEFAULT_ALPHA);
+    st->epsilon = stage_rules_tensor_value(&o->epsilon, t, DEFAULT_EPSILON);
     job->work_size = t->n_vectors * sizeof(struct change);
     return o->plus ? PLAN_OBSERVE : PLAN_TRANSFORM;
 }

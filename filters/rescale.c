@@ -19,17 +19,16 @@
 #include <stdlib.h>
 
 struct options {
-    int by;
-    struct tensor_rules factors;
+    struct tensor_rules by, factors;
 };
 
-enum { BY_KEEP, BY_L1 };
+enum { BY_NOTHING, BY_KEEP, BY_L1 };
 
 static const struct option_row rows[] = {
-    {"by", OPTION_CHOICE, offsetof(struct options, by), "keep|l1",
-     .help = "compensate for dropped elements: divide by the probability of keeping them, or "
-             "restore the L1 norm",
-     .choices = "keep|l1"},
+    {"by", OPTION_CHOICE_RULES, offsetof(struct options, by), "WHAT",
+     .help = "compensate for dropped elements: divide by the probability of keeping them (keep), "
+             "restore the L1 norm (l1), or as rules say: /*mlp*=l1 (repeatable)",
+     .choices = "none|keep|l1", .per_tensor = true},
     {0}};
 static const struct option_row factor_row = {
     .name = "FACTOR", .kind = OPTION_RULES, .offset = offsetof(struct options, factors)};
@@ -38,6 +37,12 @@ static const struct option_row factor_row = {
 struct state {
     double factor, l1;
 };
+
+static int find_compensation(const struct job *job)
+{
+    const struct options *o = job->stage->options;
+    return (int)stage_rules_tensor_value(&o->by, job->in, BY_NOTHING);
+}
 
 static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
@@ -51,25 +56,25 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
-    return (o->by < 0) == (s->operands.n == 0) ? error_set(e, "expected either a FACTOR or --by")
-                                               : 0;
+    return (tensor_rules_count(&o->by) == 0) == (s->operands.n == 0)
+               ? error_set(e, "expected either a FACTOR or --by")
+               : 0;
 }
 
 /* --by: has an earlier stage recorded the attribute? */
-static int check_attribute_is_recorded(const struct job *job, const struct vector *v,
+static int check_attribute_is_recorded(const struct job *job, int by, const struct vector *v,
                                        struct error *e)
 {
-    const struct options *o = job->stage->options;
     const char *tensor = job->in->name, *model = job->stage->in->models[v->model].name;
     if (tensor_elements(job->in) == 0) /* nothing is recorded for empty tensors */
         return 0;
-    if (o->by == BY_KEEP && isnan(v->keep_probability))
+    if (by == BY_KEEP && isnan(v->keep_probability))
         return error_set(
             e,
             "tensor %s of %s: no earlier stage recorded the probability of keeping its "
             "elements (dare-drop does)",
             tensor, model);
-    if (o->by == BY_L1 && isnan(v->l1_before))
+    if (by == BY_L1 && isnan(v->l1_before))
         return error_set(e,
                          "tensor %s of %s: no earlier stage recorded its L1 norm (trim, della-drop "
                          "and dare-drop --l1 do)",
@@ -82,16 +87,17 @@ static int begin_tensor(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
     struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
+    int by = find_compensation(job);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
-        if (check_attribute_is_recorded(job, v, e))
+        if (check_attribute_is_recorded(job, by, v, e))
             return -1;
         st[k].factor = stage_rules_vector_value(job->stage, &o->factors, t, v, 1);
-        if (o->by == BY_KEEP)
+        if (by == BY_KEEP)
             st[k].factor = v->keep_probability > 0 ? 1 / v->keep_probability : 1;
     }
     job->work_size = t->n_vectors * sizeof(double);
-    return o->by == BY_L1 && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
+    return by == BY_L1 && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
 }
 
 static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)
@@ -105,14 +111,14 @@ static int accumulate_block(struct job *job, const struct block *b, void *work, 
 
 static int end_round(struct job *job, struct error *e)
 {
-    const struct options *o = job->stage->options;
     struct state *st = job->state;
+    int by = find_compensation(job);
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
-        if (o->by == BY_L1 && v->l1_before >= 1e-7 && st[k].l1 >= 1e-7)
+        if (by == BY_L1 && v->l1_before >= 1e-7 && st[k].l1 >= 1e-7)
             st[k].factor = v->l1_before / st[k].l1;
-        double l1 = o->by == BY_L1 ? NAN : v->l1_before * fabs(st[k].factor);
-        vector_set_attributes(v, l1, o->by == BY_KEEP ? NAN : v->keep_probability);
+        double l1 = by == BY_L1 ? NAN : v->l1_before * fabs(st[k].factor);
+        vector_set_attributes(v, l1, by == BY_KEEP ? NAN : v->keep_probability);
     }
     return VERDICT_DONE;
 }
@@ -120,7 +126,7 @@ static int end_round(struct job *job, struct error *e)
 static enum scope choose_scope(const struct stage *s)
 {
     const struct options *o = s->options;
-    return o->by == BY_L1 ? SCOPE_TENSOR : SCOPE_BLOCK;
+    return tensor_rules_contain_value(&o->by, BY_L1) ? SCOPE_TENSOR : SCOPE_BLOCK;
 }
 
 const struct filter filter_rescale = {

@@ -141,7 +141,7 @@ load common
 @test "multislerp-k3-nonorm" {
     has cases/multislerp-k3-nonorm expected
     tv-extract $A/base $A/math $A/code $A/chat | weigh math=0.5 code=0.4 chat=0.3 |
-        multislerp --raw-weights --eps 1e-6 | pack --base $A/base merged
+        multislerp --normalize=none --eps 1e-6 | pack --base $A/base merged
     golden cases/multislerp-k3-nonorm expected
 }
 

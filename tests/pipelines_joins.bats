@@ -54,7 +54,7 @@ same() {
     unpack base rev | weigh rev=3 | nuslerp --along rows | pack --like base expected
     same
     run_script multislerp --weight 0.2 --normalize '' --eps 1e-6 base rev sort
-    unpack base rev sort | weigh 0.2 | multislerp --raw-weights --eps 1e-6 |
+    unpack base rev sort | weigh 0.2 | multislerp --normalize=none --eps 1e-6 |
         pack --like base expected
     same
     run_script karcher --weight 2 --max-iter 3 --tol 1e-4 base rev sort

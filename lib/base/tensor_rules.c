@@ -16,7 +16,8 @@ struct tensor_rule {
     char *text;
     char *model, *tensor; /* globs; NULL: any */
     size_t n;
-    double *values; /* one number, or those of a layer gradient */
+    double *values;   /* one number, or those of a layer gradient */
+    bool is_discrete; /* the values are choices, between which nothing is interpolated */
     struct range range;
     size_t previous; /* 1 + the rule before it in its bucket; 0: none */
 };
@@ -29,6 +30,7 @@ struct parser {
     const char *option, *file; /* NULL: no file */
     size_t line;
     const struct range *range;
+    const char *choices; /* the values that are expected; NULL: numbers */
     struct error *e;
 };
 
@@ -40,11 +42,44 @@ static int set_rule_error(const struct parser *p, const char *text, const char *
     return error_set(p->e, "%s: \"%.300s\": %s", p->option, text, reason);
 }
 
-static int parse_and_append_value(struct tensor_rule *r, const char *number, const struct parser *p)
+int tensor_rules_find_choice(const char *choices, const char *text)
+{
+    size_t length = strlen(text);
+    for (int i = 0; *choices; i++) {
+        size_t n = strcspn(choices, "|");
+        if (n == length && memcmp(choices, text, n) == 0)
+            return i;
+        choices += n + (choices[n] == '|');
+    }
+    return -1;
+}
+
+static int parse_choice(const struct tensor_rule *r, const char *text, double *x,
+                        const struct parser *p)
+{
+    char reason[128];
+    *x = tensor_rules_find_choice(p->choices, text);
+    if (*x >= 0)
+        return 0;
+    snprintf(reason, sizeof reason, "expected one of %s, or a list of them over the layers",
+             p->choices);
+    return set_rule_error(p, r->text, reason);
+}
+
+static int parse_number(const struct tensor_rule *r, const char *text, double *x,
+                        const struct parser *p)
+{
+    return number_parse(text, x) ? set_rule_error(p, r->text,
+                                                  "expected a number, or a layer gradient like "
+                                                  "[0.2,0.8]")
+                                 : 0;
+}
+
+static int parse_and_append_value(struct tensor_rule *r, const char *text, const struct parser *p)
 {
     double x;
-    if (number_parse(number, &x))
-        return set_rule_error(p, r->text, "expected a number, or a layer gradient like [0.2,0.8]");
+    if (p->choices ? parse_choice(r, text, &x, p) : parse_number(r, text, &x, p))
+        return -1;
     r->values = mem_grow(r->values, r->n, sizeof *r->values);
     r->values[r->n++] = x;
     return 0;
@@ -202,6 +237,7 @@ static int add_rule(struct tensor_rules *rules, const char *text, const struct p
     char *copy = mem_copy_text(text);
     int failed = parse(&r, copy, p) || check_value_in_range(&r, p);
     r.range = *p->range;
+    r.is_discrete = p->choices != NULL;
     free(copy);
     if (!failed && rules->n > 0 && !r.model && !r.tensor)
         failed = set_rule_error(p, text,
@@ -250,20 +286,33 @@ static int add_rules_from_file(struct tensor_rules *r, struct parser *p)
     return more < 0 ? error_set(p->e, "%s: %s", p->option, file_error.text) : failed;
 }
 
-int tensor_rules_parse_and_add(struct tensor_rules *r, const char *text, const char *what,
-                               const struct range *range, struct error *e)
+static int parse_and_add(struct tensor_rules *r, const char *text, struct parser *p)
 {
     size_t before = r->n;
-    struct parser p = {.option = what, .range = range, .e = e};
     if (*text != '@')
-        return add_rule(r, text, &p, parse_rule);
-    p.file = text + 1;
-    if (add_rules_from_file(r, &p) == 0)
+        return add_rule(r, text, p, parse_rule);
+    p->file = text + 1;
+    if (add_rules_from_file(r, p) == 0)
         return 0;
     while (r->n > before)
         free_rule_members(&r->items[--r->n]);
     build_index(r);
     return -1;
+}
+
+int tensor_rules_parse_and_add(struct tensor_rules *r, const char *text, const char *what,
+                               const struct range *range, struct error *e)
+{
+    struct parser p = {.option = what, .range = range, .e = e};
+    return parse_and_add(r, text, &p);
+}
+
+int tensor_rules_add_choice(struct tensor_rules *r, const char *text, const char *what,
+                            const char *choices, struct error *e)
+{
+    const struct range any = {0};
+    struct parser p = {.option = what, .range = &any, .choices = choices, .e = e};
+    return parse_and_add(r, text, &p);
 }
 
 int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const char *what,
@@ -287,10 +336,16 @@ void tensor_rules_free(struct tensor_rules *r)
 
 /* ---- lookup --------------------------------------------------------------------------------- */
 
-double tensor_rules_interpolate_gradient(size_t n, const double *values, long layer, long layers)
+/* s */
+static double position_in_gradient(size_t n, long layer, long layers)
 {
     double t = layer < 0 ? 0 : layers > 1 ? (double)layer / (double)(layers - 1) : 1;
-    double s = t * (double)(n - 1);
+    return t * (double)(n - 1);
+}
+
+double tensor_rules_interpolate_gradient(size_t n, const double *values, long layer, long layers)
+{
+    double s = position_in_gradient(n, layer, layers);
     size_t i = (size_t)s, j = i + 1 < n ? i + 1 : n - 1;
     double f = s - (double)i;
     return (1 - f) * values[i] + f * values[j];
@@ -340,10 +395,21 @@ bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, co
                              long layer, long layers, double *value)
 {
     const struct tensor_rule *rule = find_last_match(r, model, tensor);
-    if (rule)
+    if (rule && rule->is_discrete)
+        *value = rule->values[(size_t)position_in_gradient(rule->n, layer, layers)];
+    else if (rule)
         *value = range_clamp(
             &rule->range, tensor_rules_interpolate_gradient(rule->n, rule->values, layer, layers));
     return rule != NULL;
+}
+
+bool tensor_rules_contain_value(const struct tensor_rules *r, double value)
+{
+    for (size_t i = 0; i < r->n; i++)
+        for (size_t j = 0; j < r->items[i].n; j++)
+            if (r->items[i].values[j] == value)
+                return true;
+    return false;
 }
 
 static bool rule_matches_any_model(const struct tensor_rule *rule, size_t n,

@@ -31,6 +31,14 @@ struct tensor_rules {
  */
 int tensor_rules_parse_and_add(struct tensor_rules *r, const char *text, const char *what,
                                const struct range *range, struct error *e);
+/* Adds the rule `text` of an option that takes one of `choices` ("none|all"), in place of a number:
+ * the rule's value is the index of its choice. A list of choices over the layers, "[all,none]",
+ * does not interpolate: a layer at s = (n - 1) i / (L - 1) gets choice floor(s) (mergekit's
+ * gradient of booleans). */
+int tensor_rules_add_choice(struct tensor_rules *r, const char *text, const char *what,
+                            const char *choices, struct error *e);
+/* The index of `text` among the choices "a|b|c"; -1 if it is not among them. */
+int tensor_rules_find_choice(const char *choices, const char *text);
 /* Adds the rule TEXT=1, for a selection without numbers: "math", "math/mlp.*", "/norm.*". */
 int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const char *what,
                               struct error *e);
@@ -41,6 +49,8 @@ int tensor_rules_add_selector(struct tensor_rules *r, const char *text, const ch
  * outside it. */
 bool tensor_rules_find_value(const struct tensor_rules *r, const char *model, const char *tensor,
                              long layer, long layers, double *value);
+/* True if a rule gives this value to some layer, whether or not it applies to any tensor. */
+bool tensor_rules_contain_value(const struct tensor_rules *r, double value);
 /* True if rule i is limited to some tensors. */
 bool tensor_rules_has_tensor_pattern(const struct tensor_rules *r, size_t i);
 /* Sets matches[i] of all rules that match this tensor, also of those that a later one overrides. */

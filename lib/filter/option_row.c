@@ -3,6 +3,7 @@
 #include "dtype.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,23 +61,10 @@ static int parse_byte_size(const struct option_row *o, uint64_t *size, const cha
     return check_range(o, (double)*size, text, label, e);
 }
 
-/* The index of `text` among "a|b|c"; -1 if it is not among them. */
-static int find_choice_index(const char *choices, const char *text)
-{
-    size_t length = strlen(text);
-    for (int i = 0; *choices; i++) {
-        size_t n = strcspn(choices, "|");
-        if (n == length && memcmp(choices, text, n) == 0)
-            return i;
-        choices += n + (choices[n] == '|');
-    }
-    return -1;
-}
-
 static int parse_choice(const struct option_row *o, int *choice, const char *text,
                         const char *label, struct error *e)
 {
-    *choice = find_choice_index(o->choices, text);
+    *choice = tensor_rules_find_choice(o->choices, text);
     return *choice < 0 ? error_set(e, "%s: \"%.200s\" is not one of %s", label, text, o->choices)
                        : 0;
 }
@@ -84,13 +72,26 @@ static int parse_choice(const struct option_row *o, int *choice, const char *tex
 static int parse_dtype(const struct option_row *o, enum dtype *dtype, const char *text,
                        const char *label, struct error *e)
 {
-    int choice = o->choices ? find_choice_index(o->choices, text) : -1;
+    int choice = o->choices ? tensor_rules_find_choice(o->choices, text) : -1;
     *dtype = choice < 0 ? dtype_from_user_name(text) : (enum dtype)(DTYPE_COUNT + choice);
     if (*dtype != DTYPE_NONE)
         return 0;
     return error_set(e, "%s: \"%.200s\" is not one of float32, bfloat16, float16, float64%s%s%s",
                      label, text, o->choices ? ", " : "", o->choices ? o->choices : "",
                      o->not_a_choice ? o->not_a_choice : "");
+}
+
+/* The number of a rule, but for layer gradients, which stage_rules_check_all checks at each layer.
+ */
+static int check_whole_number(const struct option_row *o, const char *rule, const char *label,
+                              struct error *e)
+{
+    const char *equals = strrchr(rule, '=');
+    double x;
+    bool is_number = number_parse(equals ? equals + 1 : rule, &x) == 0;
+    return o->whole && is_number && x != floor(x)
+               ? error_set(e, "%s: \"%.200s\" is not a whole number", label, rule)
+               : 0;
 }
 
 int option_row_parse(const struct option_row *o, void *field, const char *text, const char *label,
@@ -116,7 +117,12 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
     case OPTION_DTYPE:
         return parse_dtype(o, field, text, label, e);
     case OPTION_RULES:
-        return tensor_rules_parse_and_add(field, text, label, &o->range, e);
+        return check_whole_number(o, text, label, e) ||
+                       tensor_rules_parse_and_add(field, text, label, &o->range, e)
+                   ? -1
+                   : 0;
+    case OPTION_CHOICE_RULES:
+        return tensor_rules_add_choice(field, text, label, o->choices, e);
     case OPTION_SELECTORS:
         return tensor_rules_add_selector(field, text, label, e);
     case OPTION_STRINGS:
@@ -125,6 +131,11 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
         return 0;
     }
     return -1;
+}
+
+bool option_row_has_rules(const struct option_row *o)
+{
+    return o->kind == OPTION_RULES || o->kind == OPTION_CHOICE_RULES || o->kind == OPTION_SELECTORS;
 }
 
 /* ---- history --------------------------------------------------------------------------------- */
@@ -181,6 +192,7 @@ void option_row_append_words(const struct option_row *o, const void *field, stru
         string_list_append(words, a, arena_printf(a, "--%s", o->name));
         break;
     case OPTION_RULES:
+    case OPTION_CHOICE_RULES:
     case OPTION_SELECTORS:
         for (size_t i = 0; i < tensor_rules_count(rules); i++)
             append_option_word(o->name, tensor_rules_rule_text(rules, i), a, words);

@@ -24,11 +24,13 @@ enum option_kind {
     OPTION_DTYPE,  /* enum dtype, floating; DTYPE_COUNT + an index into `choices`, if there are any
                     */
     OPTION_RULES,  /* struct tensor_rules, values in `range`; repeatable */
-    OPTION_SELECTORS,   /* struct tensor_rules that choose: MODEL, MODEL/GLOB, /GLOB; repeatable */
-    OPTION_STRINGS,     /* struct string_list; repeatable */
-    OPTION_MODEL_FILES, /* struct string_list of MODEL=FILE; repeatable; see model_statistics_open
-                         */
-    OPTION_VOCABULARY   /* const char *, vocabulary_request.h as JSON; see vocabulary_option_open */
+    OPTION_CHOICE_RULES, /* struct tensor_rules whose values are indexes into `choices`, one per
+                            tensor (per_tensor); repeatable */
+    OPTION_SELECTORS,    /* struct tensor_rules that choose: MODEL, MODEL/GLOB, /GLOB; repeatable */
+    OPTION_STRINGS,      /* struct string_list; repeatable */
+    OPTION_MODEL_FILES,  /* struct string_list of MODEL=FILE; repeatable; see model_statistics_open
+                          */
+    OPTION_VOCABULARY    /* const char *, vocabulary_request.h as JSON; see vocabulary_option_open */
 };
 
 struct string_list {
@@ -43,14 +45,15 @@ struct option_row {
     size_t offset;        /* of the field in the struct of options */
     const char *argument; /* "D", "FILE", ...; NULL for a flag */
     const char *help;
-    struct range range;        /* NUMBER, RULES, COUNT, SIZE */
-    const char *choices;       /* CHOICE: "a|b|c"; DTYPE: formats other than a dtype */
-    const char *not_a_choice;  /* DTYPE: what the message on another value adds */
+    struct range range;       /* NUMBER, RULES, COUNT, SIZE */
+    const char *choices;      /* CHOICE, CHOICE_RULES: "a|b|c"; DTYPE: formats other than a dtype */
+    const char *not_a_choice; /* DTYPE: what the message on another value adds */
     const char *default_value; /* the default, as text; NULL: none */
     const char *alias;         /* an older spelling, accepted and never written; NULL: none */
     bool required;
     bool writes_file;    /* STRING, FILE: the stage writes this file */
     bool not_in_history; /* does not change the result: not recorded in the history */
+    bool whole;          /* RULES: whole numbers */
     bool per_tensor;     /* RULES give one number per tensor (and name no models), not per vector */
     bool every_tensor;   /* RULES, per_tensor: each floating tensor must match one */
 };
@@ -61,6 +64,8 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
 /* Appends the value of *field as words of a command line: "--density=0.3". */
 void option_row_append_words(const struct option_row *o, const void *field, struct arena *a,
                              struct string_list *words);
+/* Is the field a struct tensor_rules? */
+bool option_row_has_rules(const struct option_row *o);
 /* Appends a copy of `text`. */
 void string_list_append(struct string_list *list, struct arena *a, const char *text);
 

@@ -61,7 +61,7 @@ size_t stage_list_rules(const struct stage *s, struct stage_option options[STAGE
 {
     size_t n = stage_list_options(s, options), n_rules = 0;
     for (size_t i = 0; i < n; i++)
-        if (options[i].row->kind == OPTION_RULES || options[i].row->kind == OPTION_SELECTORS)
+        if (option_row_has_rules(options[i].row))
             options[n_rules++] = options[i];
     if (s->filter->operand_row)
         options[n_rules++] = stage_operand_option(s);

@@ -72,10 +72,12 @@ static int check_rule_values_in_range(const char *label, const struct option_row
             const struct vector *v = &t->vectors[k];
             const char *model = o->per_tensor ? NULL : h->models[v->model].name;
             const char *name = o->per_tensor ? t->name : stage_rules_name_to_match(t, v);
-            if (tensor_rules_find_value(r, model, name, t->layer, t->layers, &x) &&
-                !range_contains(&o->range, x))
-                return error_set(e, "%s is %s for tensor %s; expected numbers %s", label,
-                                 number_format(x, text), t->name, range_format(&o->range, range));
+            if (!tensor_rules_find_value(r, model, name, t->layer, t->layers, &x))
+                continue;
+            if (!range_contains(&o->range, x) || (o->whole && x != floor(x)))
+                return error_set(e, "%s is %s for tensor %s; expected %snumbers %s", label,
+                                 number_format(x, text), t->name, o->whole ? "whole " : "",
+                                 range_format(&o->range, range));
         }
     }
     return 0;

@@ -131,7 +131,6 @@ static int check_vocabulary(struct reading *r, const char *word, const char *val
 static int check_value(struct reading *r, size_t i, const char *word, const char *value)
 {
     const struct option_row *o = r->options[i].row;
-    bool is_rule = o->kind == OPTION_RULES || o->kind == OPTION_SELECTORS;
     if (o->not_in_history || (o->kind == OPTION_FLAG) != !value)
         return set_refusal(r, word);
     if (o->kind == OPTION_FILE)
@@ -142,7 +141,7 @@ static int check_value(struct reading *r, size_t i, const char *word, const char
     }
     if (o->kind == OPTION_VOCABULARY)
         return check_vocabulary(r, word, value);
-    if (is_rule && *value == '@') /* a file of rules */
+    if (option_row_has_rules(o) && *value == '@') /* a file of rules */
         return set_refusal(r, word);
     return parse_value(r, &r->options[i], value);
 }

@@ -108,6 +108,23 @@ static void test_layer_gradients(void)
     tensor_rules_free(&r);
 }
 
+/* Rules of choices give their indices; a list of them over the layers does not interpolate. */
+static void test_choices(void)
+{
+    struct tensor_rules r = {0};
+    struct error e;
+    CHECK(tensor_rules_add_choice(&r, "all", "--normalize", "none|all|agreeing", &e) == 0);
+    CHECK(tensor_rules_add_choice(&r, "/*mlp*=[none,agreeing]", "--normalize", "none|all|agreeing",
+                                  &e) == 0);
+    CHECK(value(&r, NULL, "norm", 2) == 1);
+    for (long layer = -1; layer < 4; layer++)
+        CHECK(value(&r, NULL, "mlp", layer) == (layer == 3 ? 2 : 0));
+    CHECK(tensor_rules_contain_value(&r, 2) && !tensor_rules_contain_value(&r, 3));
+    CHECK(tensor_rules_add_choice(&r, "/x=some", "--normalize", "none|all", &e) == -1);
+    CHECK(strstr(e.text, "--normalize: \"/x=some\": expected one of none|all"));
+    tensor_rules_free(&r);
+}
+
 /* An end of a layer gradient may lie outside the range; its values are clamped to the range. */
 static void test_clamping(void)
 {
@@ -205,6 +222,7 @@ int main(void)
         test_last_match_wins();
         test_many_rules();
         test_layer_gradients();
+        test_choices();
         test_clamping();
         test_invalid_rules();
         test_files();
