@@ -8,6 +8,7 @@
 #include "tensor_name.h"
 #include "vocabulary_tensors.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,7 @@ struct model_set {
     size_t n_tensors;
     struct set_tensor *tensors;
     const struct header *header; /* the stage's own, for the block geometry */
+    bool allow_nonfinite;
     struct full_hashes *hashes;
     struct vocabulary *vocabulary;    /* NULL: rows stay where they are; or ... */
     struct vocabulary_tensors *moved; /* ... the matrices with moved rows */
@@ -397,6 +399,7 @@ struct model_set *model_set_open(struct stage *s, const struct model_set_options
     struct model_set *m = mem_alloc(1, sizeof *m);
     m->options = *o;
     m->header = h;
+    m->allow_nonfinite = s->common.allow_nonfinite;
     m->matching.task_vectors = task_vectors;
     h->kind = task_vectors ? KIND_TASK_VECTORS : KIND_WEIGHTS;
     h->input_rounding = o->rounding;
@@ -501,6 +504,32 @@ static int load_block(const struct model_set *m, const struct tensor_view *v, co
     return model_source_is_pipe(model) ? model_source_load(model, v->tensor, b->first, b->n, e) : 0;
 }
 
+/* An error if a number of the block, which was rounded to --dtype and is now x, of `dtype`, is
+ * finite in the model but not in --dtype. Other numbers that are not finite are the runner's to
+ * find. */
+static int check_overflow(const struct model_set *m, size_t index, size_t k, const struct block *b,
+                          enum dtype dtype, const void *x, struct error *e)
+{
+    const struct tensor_view *v = get_tensor_view(m, index, k);
+    enum dtype rounding = m->options.rounding;
+    size_t columns = m->tensors[index].columns;
+    bool checks = rounding != DTYPE_NONE && !m->allow_nonfinite;
+    size_t i = checks ? dtype_find_nonfinite(dtype, x, b->n) : b->n, element = b->first + i;
+    double stored;
+    if (i == b->n)
+        return 0;
+    if (v->columns)
+        element = element / columns * v->columns + element % columns;
+    model_source_read_f64(m->models[v->model], v->tensor, element, 1, DTYPE_NONE, &stored);
+    return isfinite(stored)
+               ? error_set(e,
+                           "tensor %s of %s overflows %s: it has the number %g at flat index %zu "
+                           "(choose another dtype, or --allow-nonfinite to accept it)",
+                           m->header->tensors[index].name, model_source_name(m->models[v->model]),
+                           dtype_name(rounding), stored, b->first + i)
+               : 0;
+}
+
 static int read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
                       enum read_as as, void *to, struct error *e)
 {
@@ -530,19 +559,25 @@ int model_set_read_block(struct model_set *m, size_t index, size_t k, const stru
     if (!failed)
         dtype_from_f64(rounding, wide, to, b->n);
     free(wide);
-    return failed;
+    return failed ? -1 : check_overflow(m, index, k, b, rounding, to, e);
 }
 
 int model_set_read_block_f32(struct model_set *m, size_t index, size_t k, const struct block *b,
                              float *to, struct error *e)
 {
-    return read_block(m, index, k, b, AS_F32, to, e);
+    return read_block(m, index, k, b, AS_F32, to, e) ||
+                   check_overflow(m, index, k, b, DTYPE_F32, to, e)
+               ? -1
+               : 0;
 }
 
 int model_set_read_block_f64(struct model_set *m, size_t index, size_t k, const struct block *b,
                              double *to, struct error *e)
 {
-    return read_block(m, index, k, b, AS_F64, to, e);
+    return read_block(m, index, k, b, AS_F64, to, e) ||
+                   check_overflow(m, index, k, b, DTYPE_F64, to, e)
+               ? -1
+               : 0;
 }
 
 bool model_set_is_delta(const struct model_set *m, size_t index, size_t k)

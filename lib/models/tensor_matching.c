@@ -4,6 +4,7 @@
 #include "name_scheme.h"
 #include "printable.h"
 #include "tensor_name.h"
+#include "tied_head.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -58,6 +59,42 @@ static bool is_rotary_buffer(const char *name)
     return strstr(name, "rotary_emb.inv_freq") != NULL;
 }
 
+/* A tensor that is no weight, and that libraries save in some versions only: frequencies of RoPE,
+ * positions, causal masks, counters. */
+static bool is_buffer(const struct ckpt_tensor *t)
+{
+    return is_rotary_buffer(t->name) || strstr(t->name, "position_ids") ||
+           strstr(t->name, "attn.masked_bias") || t->dtype == DTYPE_I64 || t->dtype == DTYPE_BOOL;
+}
+
+static bool all_models_have(const struct tensor_matching *m, const char *name)
+{
+    for (size_t i = 0; i < m->n_models; i++)
+        if (name_scheme_find_tensor_or_tied(m->models[i], name) < 0)
+            return false;
+    return true;
+}
+
+/* The buffers that some of the models lack. */
+struct omitted_buffers {
+    size_t n;
+    const char *first;
+};
+
+static void omit_buffer(struct omitted_buffers *o, const char *name)
+{
+    if (o->n++ == 0)
+        o->first = name;
+}
+
+static void print_omitted_buffers(const struct tensor_matching *m, const struct omitted_buffers *o)
+{
+    if (o->n)
+        printable_message("%s: note: %zu buffer%s that not all models have %s omitted: %s%s",
+                          m->tool, o->n, o->n == 1 ? "" : "s", o->n == 1 ? "is" : "are", o->first,
+                          o->n == 1 ? "" : ", ...");
+}
+
 /* Is the tensor among those to read, by --outside and by kind of vector? */
 static bool is_selected_tensor(const struct tensor_matching *m, const char *name)
 {
@@ -101,6 +138,19 @@ static int accept_or_omit_extra_tensor(const struct tensor_matching *m, size_t m
     return 0;
 }
 
+/* Is it a head that all models that store one only repeat from their embeddings? -1 on error. */
+static int is_repeated_head(const struct tensor_matching *m, const char *name, struct error *e)
+{
+    int repeated = tensor_name_is_lm_head(name);
+    for (size_t i = 0; repeated > 0 && i < m->n_models; i++) {
+        long own = name_scheme_find_tensor_or_tied(m->models[i], name);
+        if (own >= 0 &&
+            tensor_name_is_lm_head(model_source_tensor(m->models[i], (size_t)own)->name))
+            repeated = tied_head_is_stored_again(m->models[i], (size_t)own, e);
+    }
+    return repeated;
+}
+
 static bool name_list_contains(const char *const *names, size_t n, const char *name)
 {
     for (size_t i = 0; i < n; i++)
@@ -112,14 +162,21 @@ static bool name_list_contains(const char *const *names, size_t n, const char *n
 /* Adds the heads of one model that the first model lacks; names[own..*n) are those of others. */
 static int add_names_missing_in_first_model(const struct tensor_matching *m, size_t model,
                                             const char **names, size_t own, size_t *n,
-                                            struct error *e)
+                                            struct omitted_buffers *omitted, struct error *e)
 {
     for (size_t i = 0; i < model_source_tensor_count(m->models[model]); i++) {
-        const char *name = model_source_tensor(m->models[model], i)->name;
-        if (first_model_has(m, model, name) || is_rotary_buffer(name) ||
-            !is_selected_tensor(m, name) || name_list_contains(names + own, *n - own, name))
+        const struct ckpt_tensor *t = model_source_tensor(m->models[model], i);
+        const char *name = t->name;
+        bool is_selected = is_rotary_buffer(name) || is_selected_tensor(m, name);
+        if (first_model_has(m, model, name) || !is_selected ||
+            name_list_contains(names + own, *n - own, name))
             continue;
-        int add = accept_or_omit_extra_tensor(m, model, name, e);
+        if (is_buffer(t)) {
+            omit_buffer(omitted, name);
+            continue;
+        }
+        int repeated = is_repeated_head(m, name, e);
+        int add = repeated < 0 ? -1 : repeated ? 0 : accept_or_omit_extra_tensor(m, model, name, e);
         if (add < 0)
             return -1;
         if (add)
@@ -138,15 +195,26 @@ int tensor_matching_list_names(const struct tensor_matching *m, const char ***na
 {
     size_t count = model_source_tensor_count(m->models[0]);
     const char **all = mem_alloc(count + m->n_models, sizeof *all);
+    struct omitted_buffers omitted = {0};
     *names = all;
     *n = 0;
-    for (size_t i = 0; i < count; i++)
-        if (is_selected_tensor(m, model_source_tensor(m->models[0], i)->name))
-            all[(*n)++] = model_source_tensor(m->models[0], i)->name;
+    for (size_t i = 0; i < count; i++) {
+        const struct ckpt_tensor *t = model_source_tensor(m->models[0], i);
+        if (!is_selected_tensor(m, t->name))
+            continue;
+        int repeated = is_repeated_head(m, t->name, e);
+        if (repeated < 0)
+            return -1;
+        if (is_buffer(t) && !all_models_have(m, t->name))
+            omit_buffer(&omitted, t->name);
+        else if (!repeated)
+            all[(*n)++] = t->name;
+    }
     size_t own = *n;
     for (size_t model = 1; model < m->n_models; model++)
-        if (add_names_missing_in_first_model(m, model, all, own, n, e) < 0)
+        if (add_names_missing_in_first_model(m, model, all, own, n, &omitted, e) < 0)
             return -1;
+    print_omitted_buffers(m, &omitted);
     qsort(all, *n, sizeof *all, compare_strings);
     return 0;
 }

@@ -45,8 +45,8 @@ bool tensor_matching_is_unchanged(const struct tensor_matching *m,
 const struct ckpt_tensor *tensor_matching_view_tensor(const struct tensor_matching *m,
                                                       const struct tensor_view *v);
 /* The names to match, sorted: those of the first model, and a head that only another one has. Other
- * tensors that the first model lacks are an error, or with --missing a warning. The caller frees
- * *names, also on error. */
+ * tensors that the first model lacks are an error, or with --missing a warning; buffers that not
+ * all models have are omitted, with a note. The caller frees *names, also on error. */
 int tensor_matching_list_names(const struct tensor_matching *m, const char ***names, size_t *n,
                                struct error *e);
 /* Finds the tensors for one of these names. 1: matched; 0: the tensor is omitted; -1: the models

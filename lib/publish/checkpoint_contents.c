@@ -1,8 +1,7 @@
 #include "checkpoint_contents.h"
 
-#include "auxiliary_files.h"
-#include "model_config.h"
 #include "tensor_name.h"
+#include "tied_head.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -24,41 +23,6 @@ static enum dtype choose_stored_dtype(const struct header *h, size_t i,
 }
 
 /* ---- tensors of the base --------------------------------------------------------------------- */
-
-static bool has_equal_elements(const struct model_source *m, size_t i, size_t j)
-{
-    const struct ckpt_tensor *a = model_source_tensor(m, i), *b = model_source_tensor(m, j);
-    return a->dtype == b->dtype && a->elements == b->elements &&
-           model_source_hash_elements(m, i, 0, a->elements) ==
-               model_source_hash_elements(m, j, 0, b->elements);
-}
-
-/* Is tensor i of the base a head that repeats the embedding? */
-static bool is_head_equal_to_embedding(const struct model_source *base, size_t i)
-{
-    if (!tensor_name_is_lm_head(model_source_tensor(base, i)->name))
-        return false;
-    for (size_t j = 0; j < model_source_tensor_count(base); j++)
-        if (j != i && tensor_name_has_vocabulary_rows(model_source_tensor(base, j)->name) &&
-            has_equal_elements(base, i, j))
-            return true;
-    return false;
-}
-
-/* Is tensor i of the base a head that is not stored, because config.json says that head and
- * embedding are tied? The config is read only where this matters. -1 on error. */
-static int is_tied_head(const struct model_source *base, size_t i, struct error *e)
-{
-    size_t size;
-    char *config;
-    if (!is_head_equal_to_embedding(base, i))
-        return 0;
-    if (auxiliary_files_read_config(base, &config, &size, e) < 0)
-        return -1;
-    int tied = config && model_config_tied_embeddings(config, size) == TIED_EMBEDDINGS_YES;
-    free(config);
-    return tied;
-}
 
 static struct tensor make_tensor_of_base(struct arena *a, const struct ckpt_tensor *t,
                                          enum dtype wanted)
@@ -88,7 +52,8 @@ static int add_missing_base_tensors(struct checkpoint_contents *c, const struct 
     h->tensors = all;
     c->filled = mem_alloc(n, sizeof *c->filled);
     for (size_t i = 0; i < n; i++) {
-        int tied = base_model_tensor_is_unused(base, i) ? is_tied_head(source, i, e) : 1;
+        int tied =
+            base_model_tensor_is_unused(base, i) ? tied_head_is_stored_again(source, i, e) : 1;
         if (tied < 0)
             return -1;
         if (tied)

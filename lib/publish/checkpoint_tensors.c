@@ -32,8 +32,9 @@ static int check_elements_are_finite(const struct tensor *t, size_t first, size_
     size_t i = dtype_find_nonfinite(d, x, n);
     return i == n ? 0
                   : error_set(e,
-                              "tensor %s is not finite as %s at flat index %zu (choose another "
-                              "--dtype, or --allow-nonfinite to accept it)",
+                              "tensor %s overflows %s at flat index %zu: its number is beyond the "
+                              "range of that type (choose another --dtype, or --allow-nonfinite to "
+                              "accept it)",
                               t->name, dtype_name(d), first + i);
 }
 
