@@ -39,8 +39,9 @@ static char *find_cache_folder(struct arena *a)
     return arena_printf(a, "%s/.cache/huggingface/hub", user ? user : "");
 }
 
-/* Reads the revision in refs/main. 1: read; 0: there is none; -1: error. */
-static int read_main_revision(const char *path, char *revision, size_t capacity, struct error *e)
+/* Reads the commit in refs/REVISION. 1: read; 0: there is none; -1: error. */
+static int read_commit_of_revision(const char *path, char *revision, size_t capacity,
+                                   struct error *e)
 {
     int exists = input_file_exists(path, e);
     if (exists <= 0)
@@ -59,29 +60,34 @@ static int read_main_revision(const char *path, char *revision, size_t capacity,
     return failed ? -1 : 1;
 }
 
-/* models--org--name/refs/main -> models--org--name/snapshots/REVISION. 1: found; 0: there is no
- * main revision; -1: error, such as a snapshot that is missing. */
-static int find_main_snapshot(struct arena *a, const char *repository, const char *name,
-                              const char **snapshot, struct error *e)
-{
-    char revision[100];
-    int found = read_main_revision(arena_printf(a, "%s/refs/main", repository), revision,
-                                   sizeof revision, e);
-    if (found <= 0)
-        return found;
-    *snapshot = arena_printf(a, "%s/snapshots/%s", repository, revision);
-    found = input_file_exists(*snapshot, e);
-    return found == 0 ? error_set(e, "the local Hugging Face cache lacks revision %s of %s",
-                                  revision, name)
-                      : found;
-}
-
-/* ---- names of snapshots ---------------------------------------------------------------------- */
-
 static bool is_commit(const char *text)
 {
     return strlen(text) == 40 && strspn(text, "0123456789abcdef") == 40;
 }
+
+/* models--org--name/refs/REVISION -> models--org--name/snapshots/COMMIT. A commit names its
+ * snapshot itself. 1: found; 0: there is no such revision; -1: error, such as a snapshot that is
+ * missing. */
+static int find_snapshot(struct arena *a, const char *repository, const char *revision,
+                         const char *name, const char **snapshot, struct error *e)
+{
+    char commit[100];
+    int found = 1;
+    if (is_commit(revision))
+        snprintf(commit, sizeof commit, "%s", revision);
+    else
+        found = read_commit_of_revision(arena_printf(a, "%s/refs/%s", repository, revision), commit,
+                                        sizeof commit, e);
+    if (found <= 0)
+        return found;
+    *snapshot = arena_printf(a, "%s/snapshots/%s", repository, commit);
+    found = input_file_exists(*snapshot, e);
+    return found == 0
+               ? error_set(e, "the local Hugging Face cache lacks revision %s of %s", commit, name)
+               : found;
+}
+
+/* ---- names of snapshots ---------------------------------------------------------------------- */
 
 /* Cuts the last component off a path, and returns it; NULL if there is none before a slash. */
 static char *cut_last_component(char *path)
@@ -191,8 +197,41 @@ static int find_only_snapshot(struct arena *a, const char *repository, const cha
 static int find_snapshot_of_folder(struct arena *a, const char *path, const char **snapshot,
                                    struct error *e)
 {
-    int found = find_main_snapshot(a, path, path, snapshot, e);
+    int found = find_snapshot(a, path, "main", path, snapshot, e);
     return found == 0 ? find_only_snapshot(a, path, snapshot, e) : found;
+}
+
+/* Is it the name of a branch or tag, such as main or refs/pr/1? */
+static bool is_revision(const char *text)
+{
+    return *text && strlen(text) <= 200 && !strstr(text, "..") && *text != '/' &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-") ==
+               strlen(text);
+}
+
+/* Finds a path that does not exist: ORG/NAME or ORG/NAME@REVISION in the cache, or PATH@REVISION.
+ */
+static int find_in_cache(struct arena *a, const char *path, const char **snapshot, struct error *e)
+{
+    int reason = errno;
+    const char *at = strrchr(path, '@');
+    const char *name = at ? arena_copy_text_n(a, path, (size_t)(at - path)) : path;
+    const char *revision = at ? at + 1 : "main";
+    int found = at && is_revision(revision) ? input_file_exists(name, e) : 0;
+    if (found != 0) {
+        *snapshot = name;
+        return found;
+    }
+    bool is_name = is_repository_name(name) && is_revision(revision);
+    if (is_name)
+        found = find_snapshot(a, get_repository_folder(a, name), revision, name, snapshot, e);
+    if (found == 0 && is_name)
+        return error_set(e, "%s is not a file, a folder or a model in the local Hugging Face cache",
+                         path),
+               0;
+    if (found == 0)
+        return error_set(e, "cannot open %s: %s", path, strerror(reason)), 0;
+    return found;
 }
 
 int hf_cache_resolve_path(const char *path, char **found, struct error *e)
@@ -202,20 +241,11 @@ int hf_cache_resolve_path(const char *path, char **found, struct error *e)
     *found = NULL;
     if (!*path)
         return error_set(e, "the path of a model is empty");
-    int exists = input_file_exists(path, e), reason = errno;
-    if (exists == 0) {
-        bool is_name = is_repository_name(path);
-        exists = is_name
-                     ? find_main_snapshot(&a, get_repository_folder(&a, path), path, &snapshot, e)
-                     : 0;
-        if (exists == 0 && is_name)
-            error_set(e, "%s is not a file, a folder or a model in the local Hugging Face cache",
-                      path);
-        else if (exists == 0)
-            error_set(e, "cannot open %s: %s", path, strerror(reason));
-    } else if (exists > 0 && is_repository_folder(&a, path)) {
+    int exists = input_file_exists(path, e);
+    if (exists == 0)
+        exists = find_in_cache(&a, path, &snapshot, e);
+    else if (exists > 0 && is_repository_folder(&a, path))
         exists = find_snapshot_of_folder(&a, path, &snapshot, e);
-    }
     *found = exists > 0 ? mem_copy_text(snapshot) : NULL;
     arena_free(&a);
     return exists;

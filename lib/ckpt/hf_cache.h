@@ -9,8 +9,10 @@
 
 /* Finds the path itself if it exists; of the folder models--org--name of a cache, the snapshot of
  * the main revision, else the only one. If the path does not exist and it looks like org/name or
- * name, the snapshot of that model's main revision in the cache ($HF_HUB_CACHE, else $HF_HOME/hub,
- * else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub). 1: found; the caller frees
+ * name, the snapshot of that model's main revision, or with @REVISION behind it of that branch, tag
+ * or commit, in the cache ($HF_HUB_CACHE, else $HF_HOME/hub,
+ * else $XDG_CACHE_HOME/huggingface/hub, else ~/.cache/huggingface/hub). Of PATH@REVISION where PATH
+ * exists, PATH itself: a folder has no revisions. 1: found; the caller frees
  * *found. 0: there is neither; -1: error. In both cases `e` says so. */
 int hf_cache_resolve_path(const char *path, char **found, struct error *e);
 
