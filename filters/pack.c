@@ -18,6 +18,7 @@
 #include "base_model.h"
 #include "checkpoint_output.h"
 #include "checkpoint_tensors.h"
+#include "config_update.h"
 #include "filter.h"
 #include "input_guard.h"
 #include "layer_slice.h"
@@ -37,7 +38,7 @@
 #include <unistd.h>
 
 struct options {
-    const char *base, *onto, *like, *vocabulary, *tokenizer, *chat_template, *part;
+    const char *base, *onto, *like, *vocabulary, *layers, *tokenizer, *chat_template, *part;
     int format, moe;
     uint64_t experts_per_token;
     enum dtype dtype;
@@ -90,6 +91,10 @@ static const struct option_row rows[] = {
      .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL,
      .help = "task vectors: omit tensors of the base that the stream lacks"},
+    {"layers", OPTION_STRING, FIELD(layers), "FROM:TO,...",
+     .help = "which layers of MODEL the layers of the stream are, for the lists per layer in "
+             "config.json",
+     .not_in_history = true},
     VOCABULARY_OPTION_ROW(options, vocabulary,
                           "write the tokenizer of this vocabulary, that of unpack or tv-extract, "
                           "and move the rows of BASE to it"),
@@ -262,6 +267,8 @@ static int check_options(const struct stage *s, struct error *e)
                          get_target_path(s));
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
+    if (o->layers && config_update_check_layers(o->layers, e))
+        return -1;
     if (output_target_check_name(get_target_path(s), e) ||
         ((o->part || o->resume) && parts_folder_check_target(get_target_path(s), e)) ||
         (o->part && merge_part_parse(o->part, &i, &n, e)))
@@ -500,6 +507,7 @@ static int copy_auxiliary_files(const struct stage *s, struct pack *p, struct er
         .result = p->contents.header,
         .moe = o->moe >= 0 ? &p->moe : NULL,
         .has_own_head = checkpoint_contents_has_own_head(&p->contents),
+        .layers = o->layers,
         .no_tokenizer = o->no_tokenizer,
         .tokenizer = p->vocabulary ? p->vocabulary->start.path : o->tokenizer,
         .vocabulary = p->vocabulary,

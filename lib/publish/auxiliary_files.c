@@ -76,7 +76,12 @@ static int update_and_copy_config(const struct auxiliary_files *a, const struct 
     int found = auxiliary_files_read_config(a->source, &config, &size, e);
     if (found <= 0)
         return found;
-    struct config_update update = {a->source, a->result, a->has_own_head, a->moe, NULL, a->tool};
+    struct config_update update = {.source = a->source,
+                                   .result = a->result,
+                                   .has_own_head = a->has_own_head,
+                                   .layers = a->layers,
+                                   .moe = a->moe,
+                                   .tool = a->tool};
     if (read_config_of_tokenizer(a, &update.tokenizer, e)) {
         free(config);
         return -1;

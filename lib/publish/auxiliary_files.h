@@ -15,6 +15,7 @@ struct auxiliary_files {
     const struct header *result;  /* the checkpoint's (model_card.h) */
     const struct moe_config *moe; /* config.json gets the keys of a mixture of experts; NULL */
     bool has_own_head;            /* the stream has a head, so it is not tied */
+    const char *layers;           /* of the source, as for config_update_json; NULL */
     bool no_tokenizer;
     const char *tokenizer; /* operand of another model for the tokenizer files; NULL */
     const struct vocabulary

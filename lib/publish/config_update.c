@@ -4,11 +4,13 @@
 #include "printable.h"
 #include "tensor_name.h"
 
+#include <ctype.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#define COUNT(a)   (sizeof(a) / sizeof *(a))
+#define MAX_LAYERS 1000000
 
 /* ---- values from the tensors ----------------------------------------------------------------- */
 
@@ -146,39 +148,114 @@ static bool update_dtype(json_t *config, enum dtype d)
     return changed;
 }
 
-/* `layer_types` has an entry for each layer. It is resized if all are the same, else removed, so
- * that the model's class sets its own pattern. */
-static void resize_layer_types(json_t *section, size_t layers)
+/* ---- lists with an entry per layer ----------------------------------------------------------- */
+
+/* layer_types, no_rope_layers, layers_block_type, ... */
+static bool is_list_per_layer(const char *key, const json_t *list, size_t layers)
 {
-    json_t *types = json_object_get(section, "layer_types");
-    size_t n = json_array_size(types);
-    if (!n || n == layers)
-        return;
-    for (size_t i = 1; i < n; i++)
-        if (!json_equal(json_array_get(types, 0), json_array_get(types, i))) {
-            json_object_del(section, "layer_types");
-            return;
+    return (strstr(key, "layer") || strstr(key, "block")) && layers > 0 &&
+           json_array_size(list) == layers;
+}
+
+/* Reads the range "FROM:TO" at the start of *text, and moves behind it and a comma. */
+static bool read_range(const char **text, size_t *from, size_t *to)
+{
+    char *end;
+    if (!isdigit((unsigned char)**text))
+        return false;
+    *from = strtoul(*text, &end, 10);
+    if (*end != ':' || !isdigit((unsigned char)end[1]))
+        return false;
+    *to = strtoul(end + 1, &end, 10);
+    *text = end + (*end == ',' && end[1]);
+    return *from < *to && *to <= MAX_LAYERS && (!*end || *text > end);
+}
+
+int config_update_check_layers(const char *layers, struct error *e)
+{
+    size_t from, to;
+    const char *rest = layers;
+    do
+        if (!read_range(&rest, &from, &to))
+            return error_set(e, "--layers: \"%.200s\" is not a list of ranges such as 0:6,2:8",
+                             layers);
+    while (*rest);
+    return 0;
+}
+
+/* The entries of these layers, one range after another; NULL if the list lacks one. */
+static json_t *select_entries(const json_t *list, const char *layers)
+{
+    json_t *selected = json_array();
+    size_t from, to;
+    while (*layers && read_range(&layers, &from, &to))
+        for (size_t i = from; i < to; i++)
+            if (json_array_append(selected, json_array_get(list, i))) {
+                json_decref(selected);
+                return NULL;
+            }
+    return selected;
+}
+
+/* `n` entries like those of the list, which are all the same; NULL if they are not. */
+static json_t *repeat_entry(const json_t *list, size_t n)
+{
+    for (size_t i = 1; i < json_array_size(list); i++)
+        if (!json_equal(json_array_get(list, 0), json_array_get(list, i)))
+            return NULL;
+    json_t *repeated = json_array();
+    while (json_array_size(repeated) < n)
+        json_array_append(repeated, json_array_get(list, 0));
+    return repeated;
+}
+
+/* Gives the lists of a section the entries of the layers of the result. A list whose entries are
+ * not known is removed, so that the model's class sets its own pattern. */
+static bool update_lists_per_layer(json_t *section, size_t old, size_t now, const char *layers,
+                                   const char *tool)
+{
+    const char *key;
+    json_t *list;
+    void *next;
+    bool changed = false;
+    json_object_foreach_safe(section, next, key, list)
+    {
+        if (!is_list_per_layer(key, list, old))
+            continue;
+        json_t *updated = layers ? select_entries(list, layers) : repeat_entry(list, now);
+        if (updated && json_equal(updated, list)) {
+            json_decref(updated);
+            continue;
         }
-    while (json_array_size(types) > layers)
-        json_array_remove(types, json_array_size(types) - 1);
-    while (json_array_size(types) < layers)
-        json_array_append(types, json_array_get(types, 0));
+        changed = true;
+        if (updated) {
+            json_object_set_new(section, key, updated);
+            continue;
+        }
+        printable_message("%s: warning: %s is removed from config.json, because it is not known "
+                          "which of its %zu entries belong to the %zu layers (--layers tells)",
+                          tool, key, old, now);
+        json_object_del(section, key);
+    }
+    return changed;
 }
 
 static bool update_layer_count(json_t *config, const struct header *h,
-                               const struct model_source *source)
+                               const struct model_source *source, const char *layers,
+                               const char *tool)
 {
     bool changed = false;
     for (size_t i = 0; model_config_layer_keys[i]; i++) {
         json_int_t old = model_config_text_integer(config, model_config_layer_keys[i]);
         long now = old > 0 ? count_text_layers(h, source, (long)old) : 0;
-        if (now == 0 ||
-            !replace_integer_in_all_sections(config, model_config_layer_keys[i], old, now))
+        if (now == 0 || (!layers && now == old))
             continue;
-        changed = true;
-        resize_layer_types(config, (size_t)now);
+        changed |= replace_integer_in_all_sections(config, model_config_layer_keys[i], old, now);
+        changed |= update_lists_per_layer(config, (size_t)old, (size_t)now, layers, tool);
         for (size_t j = 0; model_config_text_sections[j]; j++)
-            resize_layer_types(json_object_get(config, model_config_text_sections[j]), (size_t)now);
+            changed |=
+                update_lists_per_layer(json_object_get(config, model_config_text_sections[j]),
+                                       (size_t)old, (size_t)now, layers, tool);
     }
     return changed;
 }
@@ -324,7 +401,7 @@ char *config_update_json(const char *text, size_t size, const struct config_upda
         printable_message("%s: warning: config.json of %s has duplicate keys; the last one wins",
                           u->tool, model_source_name(source));
     bool changed = update_dtype(config, most_common_dtype(h));
-    changed |= update_layer_count(config, h, source);
+    changed |= update_layer_count(config, h, source, u->layers, u->tool);
     changed |= u->tokenizer ? set_vocabulary(config, h, source, u->tokenizer)
                             : update_vocabulary_size(config, h, source);
     changed |= update_tied_embeddings_flag(config, h, source, u->has_own_head);

@@ -6,6 +6,7 @@
 #include "printable.h"
 #include "read_files.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -92,19 +93,54 @@ static int check_slash(const struct output_target *t, bool has_slash, struct err
                      t->path);
 }
 
-/* Splits the path into the parent folder and the name in it. */
-static int open_parent(struct output_target *t, struct error *e)
+/* Splits the path into the parent folder, which is returned, and the name in it. */
+static const char *split_path(struct output_target *t, bool *has_slash)
 {
     size_t n = strlen(t->path);
-    bool has_slash = n > 1 && t->path[n - 1] == '/';
+    *has_slash = n > 1 && t->path[n - 1] == '/';
     while (n > 1 && t->path[n - 1] == '/')
         t->path[--n] = '\0';
     char *slash = strrchr(t->path, '/');
     t->name = slash ? slash + 1 : t->path;
-    const char *parent = ".";
-    if (slash)
-        parent =
-            arena_copy_text_n(&t->arena, t->path, slash == t->path ? 1 : (size_t)(slash - t->path));
+    if (!slash)
+        return ".";
+    return arena_copy_text_n(&t->arena, t->path, slash == t->path ? 1 : (size_t)(slash - t->path));
+}
+
+/* The folders of a path that do not exist, in t->made, and the one that they would be made in. */
+static const char *list_missing_folders(struct output_target *t, const char *parent)
+{
+    struct stat st;
+    const char *folder = parent;
+    while (stat(folder, &st) && errno == ENOENT && strcmp(folder, ".") != 0) {
+        t->made = mem_grow(t->made, t->n_made, sizeof *t->made);
+        memmove(t->made + 1, t->made, t->n_made++ * sizeof *t->made);
+        t->made[0] = arena_copy_text(&t->arena, folder);
+        const char *slash = strrchr(folder, '/');
+        while (slash > folder && slash[-1] == '/')
+            slash--;
+        folder = !slash ? "."
+                        : arena_copy_text_n(&t->arena, folder,
+                                            slash == folder ? 1 : (size_t)(slash - folder));
+    }
+    return folder;
+}
+
+static int make_missing_folders(struct output_target *t, const char *parent, struct error *e)
+{
+    list_missing_folders(t, parent);
+    for (size_t i = 0; i < t->n_made; i++)
+        if (mkdir(t->made[i], 0777) && errno != EEXIST)
+            return error_set(e, "cannot create the folder %s: %s", t->made[i], strerror(errno));
+    return 0;
+}
+
+static int open_parent(struct output_target *t, struct error *e)
+{
+    bool has_slash;
+    const char *parent = split_path(t, &has_slash);
+    if (make_missing_folders(t, parent, e))
+        return -1;
     t->parent = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (t->parent < 0)
         return error_set(e, "cannot open folder %s: %s", parent, strerror(errno));
@@ -158,8 +194,22 @@ int output_target_set_guard(struct output_target *t, const struct input_guard *g
     return output_target_find_replaced(t, e) < 0 ? -1 : 0;
 }
 
+static bool is_empty_folder(const struct output_target *t)
+{
+    int fd = openat(t->parent, t->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    bool empty = dir != NULL;
+    for (struct dirent *d; empty && (d = readdir(dir));)
+        empty = strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0;
+    if (dir)
+        closedir(dir);
+    return empty;
+}
+
+/* An empty folder is replaced as with `force`. */
 static int check_target_may_be_written(struct output_target *t, struct error *e)
 {
+    t->force |= t->form == OUTPUT_FOLDER && is_empty_folder(t);
     struct stat st;
     int found = output_target_find_replaced(t, e);
     if (t->force || found < 0)
@@ -210,8 +260,27 @@ int output_target_open_parent(struct output_target *t, struct error *e)
     return 0;
 }
 
+int output_target_check_parent(struct output_target *t, const char **folder, struct error *e)
+{
+    bool has_slash;
+    char *path = mem_copy_text(t->path); /* with a slash at its end */
+    *folder = list_missing_folders(t, split_path(t, &has_slash));
+    bool exists = t->n_made == 0;
+    t->n_made = 0; /* nothing was made */
+    free(t->path);
+    t->path = path;
+    if (exists)
+        return output_target_open_parent(t, e);
+    return access(*folder, W_OK | X_OK) == 0
+               ? 0
+               : error_set(e, "cannot create the folder %s: %s", t->made[0], strerror(errno));
+}
+
 void output_target_close(struct output_target *t)
 {
+    for (size_t i = t->n_made; i-- > 0;)
+        rmdir(t->made[i]);
+    free(t->made);
     if (t->parent >= 0)
         close(t->parent);
     free(t->path);

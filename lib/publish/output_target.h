@@ -38,6 +38,8 @@ struct output_target {
     const char *name; /* its last component */
     char *aside;      /* where --force moves what it replaces if names cannot be exchanged */
     int parent;       /* the folder that contains it; -1: standard output */
+    char **made;      /* the folders above it that did not exist, the highest first */
+    size_t n_made;
     struct input_guard guard;        /* with `force` */
     struct replaced_target replaced; /* with `force`, as it was found last */
     struct arena arena;
@@ -46,13 +48,18 @@ struct output_target {
 /* Sets form, path, force and, unless it is NULL, the guard; checks the name. */
 int output_target_open(struct output_target *t, const char *path, bool force,
                        const struct input_guard *guard, struct error *e);
-/* Opens the parent folder. A target that exists is an error unless `force`, and with `force` unless
- * it may be replaced (replaced_target.h) and is no input of the run (input_guard.h). A slash behind
- * the name of a file that exists is an error. */
+/* Opens the parent folder, and makes it and those above it if they are missing. A target that
+ * exists is an error unless it is an empty folder or `force` is set, and with `force` unless it may
+ * be replaced (replaced_target.h) and is no input of the run (input_guard.h). A slash behind the
+ * name of a file that exists is an error. */
 int output_target_open_parent(struct output_target *t, struct error *e);
+/* Would output_target_open_parent accept the target? Makes no folder; `folder`, in the target's
+ * arena, is the one that it would be made in or under. */
+int output_target_check_parent(struct output_target *t, const char **folder, struct error *e);
 /* Sets the guard after that, and checks the target again. */
 int output_target_set_guard(struct output_target *t, const struct input_guard *guard,
                             struct error *e);
+/* Also removes the folders that were made, if they are still empty. */
 void output_target_close(struct output_target *t);
 
 /* Are `need` bytes free on the file system of the target? */
