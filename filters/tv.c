@@ -258,7 +258,7 @@ static int run_command_or_filter(int argc, char **argv)
     if (strcmp(name, "tune") == 0)
         return tv_tune_main(argc, argv, filter_all);
     if (strcmp(name, "from-yaml") == 0)
-        return tv_from_yaml_main(argc, argv);
+        return tv_from_yaml_main(argc, argv, filter_all);
     if (strcmp(name, "pipeline") == 0)
         return run_pipeline_script_command(argc, argv);
     if (strcmp(name, "env") == 0 && argc == 1)

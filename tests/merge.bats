@@ -145,7 +145,7 @@ prints() {
     prints 'weigh math=0.5 code=0.3'
     prints 'combine'
     prints 'rescale 10'
-    [ ! -s warnings ]
+    [ "$(cat warnings)" = "tv from-yaml: warning: config.yml, line 14: unknown key extra is ignored" ]
 }
 
 @test "names of models: paths with equal ends, two spellings of a path, a model listed twice" {
@@ -154,7 +154,7 @@ prints() {
     ln -s ../code run2/last
     config 'merge_method: linear' 'parameters: {weight: 1}' \
         'models: [{model: run1/last}, {model: ./run2/last/}, {model: run1/last/}, {model: chat}]'
-    prints 'unpack run1.last=run1/last run2.last=run2/last chat'
+    prints 'unpack run1.last=run1/last run2.last=run2/last run1.last.2=run1/last chat'
     tv merge config.yml merged
     # a parent folder with the same name; a path that looks like NAME=MODEL
     mkdir -p x/run1
@@ -329,8 +329,11 @@ refused_by_merge() {
     grep -q '^ties of 3 models: 30 tensors, 560.9 KB; .* free$' out
     [ ! -e merged ]
     mkdir merged
+    tv merge --check config.yml merged
+    tv merge --check config.yml no/folder/x
+    [ ! -e no ]
+    touch merged/file
     REFUSED_BY='tv merge' refused_with "merged exists already" tv merge --check config.yml merged
-    REFUSED_BY='tv merge' refused_with "no/folder" tv merge --check config.yml no/folder/x
 }
 
 @test "--check says what the merge says about its target" {
@@ -340,7 +343,7 @@ refused_by_merge() {
     mkfifo fifo
     ln -s /proc/self/fd/1 descriptor
     mkdir notes && echo precious >notes/notes.txt
-    for target in own own/model.safetensors config.yml out.npz fifo descriptor notes . no/folder/x; do
+    for target in own own/model.safetensors config.yml out.npz fifo descriptor notes . config.yml/x; do
         for force in "" --force; do
             # shellcheck disable=SC2086 # no word without --force
             for check in "" --check; do
@@ -372,7 +375,8 @@ refused_by_merge() {
     config "${TIES/ties/teis}"
     refused_by_merge 'config.yml, line 1: unknown merge_method teis (did you mean ties?)'
     config "$TIES" 'parameters:' '  desnity: 0.5'
-    refused_by_merge 'config.yml, line 5: unknown parameter desnity (did you mean density?)'
+    tv merge --check config.yml out 2>warnings
+    grep -q 'warning: config.yml, line 5: unknown parameter desnity is ignored (did you mean density?)' warnings
     config "$TIES" 'parameters: {t: 0.5, select_topk: 1}'
     tv merge --check config.yml out 2>warnings
     [ "$(wc -l <warnings)" = 2 ]
@@ -399,12 +403,13 @@ refused_by_merge() {
     done <<'END'
 parameters: {density: -0.5}|density is -0.5; expected numbers in [0, 1]
 parameters: {density: big}|density: "big" is not a number
-parameters: {density: []}|density is an empty list
-parameters: {density: {filter: mlp, value: 1}}|density: put {filter, value} into a list
+parameters: {density: [{filter: mlp, value: []}]}|density is an empty list
+parameters: {density: "true"}|density: "true" is not a number
+parameters: {density: [0.5, big]}|density: "big" is not a number
 parameters: {density: [{filter: mlp}]}|density: value is missing
 parameters: {density: }|density has no value
 parameters: {normalize: 0.5}|normalize must be true or false
-parameters: {normalize: [{filter: mlp, value: 1}, {value: 0}]}|normalize must have the same value for all tensors
+parameters: {normalize: [yes, maybe]}|normalize must be true or false, but it is maybe
 dtype: floaty|dtype: unknown dtype "floaty"; expected float32
 tokenizer: {sauce: base}|tokenizer: unknown key sauce
 tokenizer: {pad_to_multiple_of: 0}|pad_to_multiple_of must be a whole number of at least 1
@@ -427,11 +432,11 @@ merge_method: slerp\nparameters: {t: 1}\nmodels: [{model: math}]|slerp requires 
 merge_method: slerp\nbase_model: base\nmodels: [{model: math}]|slerp requires t
 merge_method: slerp\nbase_model: base\nparameters: {t: 1}\nmodels: [{model: math}, {model: code}]|slerp takes at most 1 model besides the base, found 2
 merge_method: model_stock\nbase_model: base\nmodels: [{model: math}]|at least 2 models
-merge_method: passthrough\nbase_model: base\nmodels: [{model: math}]|passthrough does not accept a base_model
+merge_method: passthrough\nbase_model: base\nmodels: [{model: math}]|passthrough takes exactly 1 model, found 2
 merge_method: ties\nbase_model: base\nmodels: [{model: math}]|ties requires weight for math
 merge_method: ties\nbase_model: base\nmodels: [{model: math, parameters: {weight: [{filter: mlp, value: 1}]}}]|weight has no value for tensor lm_head.weight of math
 merge_method: linear\nbase_model: base\nmodels: [{model: math, parameters: {weight: 1}}]|linear requires weight for base
-merge_method: linear\nmodels: [{model: math@main}]|revisions (math@main) are not supported
+merge_method: linear\nmodels: [{model: math@main@main}]|math@main@main has more than one @
 merge_method: linear\nmodules: {vision: {models: [{model: math}]}}|the module vision is not supported
 merge_method: linear\nslices: [{sources: [{model: math}]}]|layer_range is missing
 merge_method: linear\nslices: [{sources: [{model: math, layer_range: [2, 1]}]}]|layer_range [2, 1] is empty
@@ -479,6 +484,7 @@ END
 @test "an existing target; a full disk for the printed pipeline" {
     config "$TIES"
     mkdir out
+    touch out/file
     status=0
     tv merge config.yml out 2>err || status=$?
     [ "$status" = 1 ]
@@ -604,6 +610,196 @@ sliced() {
     part base >base.tvs
     part of-slices >found.tvs
     tv-diff --quiet --tolerance 0 found.tvs base.tvs
+}
+
+# ---- what authors write ------------------------------------------------------------------------------
+
+@test "flags and numbers of filters may differ by tensor and layer" {
+    local method parameters command
+    while IFS='|' read -r method parameters command; do
+        config "merge_method: $method" 'base_model: base' 'dtype: float32' "$MODELS" "parameters: {$parameters}"
+        prints "$command" || return 1
+        tv merge --check config.yml out || return 1
+    done <<'END'
+ties|normalize: [{filter: mlp, value: false}, {value: "yes"}]|combine --normalize=agreeing '--normalize=/*mlp*=none'
+ties|density: 0.5, rescale: [{filter: mlp, value: true}, {filter: norm, value: [1, 0]}]|rescale --by none --by '/*norm*=[l1,none]' --by '/*mlp*=l1'
+della|density: 0.5, rescale: {filter: mlp, value: off}|rescale --by l1 --by '/*mlp*=none'
+task_arithmetic|normalize: [true, false]|combine '--normalize=[all,none]'
+model_stock|filter_wise: [{filter: mlp, value: true}]|model-stock --per=tensor '--per=/*mlp*=row'
+nuslerp|nuslerp_flatten: [{filter: mlp, value: false}], nuslerp_row_wise: true|nuslerp --along=tensor '--along=/*mlp*=columns'
+nuslerp|nuslerp_flatten: false, nuslerp_row_wise: [false, true]|nuslerp '--along=[rows,columns]'
+multislerp|normalize_weights: [{filter: mlp, value: no}], eps: [1e-7, 1e-6]|multislerp --normalize=all '--normalize=/*mlp*=none' --eps '[1e-07,1e-06]'
+ramplus_tl|r: [0, 1], alpha: [{filter: mlp, value: 0.5}]|ram --plus --r '[0,1]' --alpha 0.2 --alpha '/*mlp*=0.5'
+END
+    config 'merge_method: karcher' 'models: [{model: math}, {model: code}]' \
+        'parameters: {max_iter: [{filter: mlp, value: "3"}]}'
+    prints "karcher --max-iter 10 --max-iter '/*mlp*=3'"
+    config 'merge_method: karcher' 'models: [{model: math}, {model: code}]' 'parameters: {max_iter: [2, 3]}'
+    REFUSED_BY='tv merge' refused_with "--max-iter is 2.5 for tensor" tv merge --check config.yml out
+    config 'merge_method: nuslerp' "$MODELS" 'parameters: {nuslerp_flatten: [true, false], nuslerp_row_wise: [true, false]}'
+    refused_by_merge "only one of them can"
+}
+
+@test "a flag by filter: each tensor is that of the merge with its value" {
+    local value
+    for value in true false '[{filter: mlp, value: true}, {value: false}]'; do
+        config "$TIES" 'dtype: float32' "parameters: {density: 0.5, normalize: $value, rescale: $value}"
+        rm -rf out && tv merge config.yml out
+        unpack out | pick '/*mlp*' >mlp.tvs
+        unpack out | pick --drop '/*mlp*' >others.tvs
+        case $value in
+            true) mv mlp.tvs expected-mlp.tvs ;;
+            false) mv others.tvs expected-others.tvs ;;
+        esac
+    done
+    tv-diff --quiet --tolerance 0 mlp.tvs expected-mlp.tvs
+    tv-diff --quiet --tolerance 0 others.tvs expected-others.tvs
+}
+
+@test "a model that is listed twice counts twice, with other random numbers" {
+    config 'merge_method: linear' 'dtype: float32' 'models: [{model: math, parameters: {weight: 0.25}}, {model: ./math, parameters: {weight: 0.75}}]'
+    prints "unpack --dtype=float32 math math.2=math"
+    tv merge config.yml out
+    equals out math 1e-6 0
+    config 'merge_method: dare_linear' 'base_model: base' 'parameters: {weight: 1, density: 0.5}' \
+        'models: [{model: math}, {model: math}, {model: ./base}]'
+    prints 'tv-extract base math math.2=math base.2=base'
+}
+
+@test "what mergekit ignores is a warning" {
+    config 'merge_method: task_arithmetic' 'base_model: base' 'models:' \
+        '- {model: math, weight: 1, layer_range: [0, 2], parameters: {weight: "0.5", int_space: cs}}' \
+        '- {model: code, parameters: {weight: 0.25, density: []}}' \
+        'parameters: {normalize: "false", random_seed: 145, dtype: bfloat16, embed_slerp: true}'
+    tv merge config.yml out 2>warnings
+    while read -r line; do
+        grep -qxF "tv merge: warning: config.yml, line $line" warnings || { echo "$line" && cat warnings && return 1; }
+    done <<'END'
+4: weight is ignored here: put it under parameters
+4: layer_range is ignored here: it belongs in the sources of slices
+4: unknown parameter int_space is ignored
+5: density is an empty list and is ignored
+6: unknown parameter random_seed is ignored (use the option --random-seed)
+6: unknown parameter dtype is ignored (it belongs beside parameters, not under them)
+6: unknown parameter embed_slerp is ignored
+END
+    config 'merge_method: task_arithmetic' 'base_model: base' \
+        'models: [{model: math, parameters: {weight: 0.5}}, {model: code, parameters: {weight: 0.25}}]'
+    tv merge config.yml expected
+    equals out expected 0 0
+}
+
+@test "buffers that some models lack are omitted, in all methods" {
+    unpack math >math.tvs
+    { tv-view --values math.tvs | grep -vE '^(step|hash| *fingerprints)' &&
+        printf '%s\n' 'tensor model.position_ids 2' 'vector math I64' '1 2' \
+            'tensor model.layers.0.self_attn.rotary_emb.inv_freq 2' 'vector math' '1 0.1'; } | from-text | pack --like math old
+    local method
+    for method in linear karcher ties; do
+        config "merge_method: $method" 'base_model: base' 'parameters: {weight: 0.5}' 'models: [{model: old}, {model: code}]'
+        rm -rf out expected && tv merge config.yml out 2>said
+        grep -q 'note: 2 buffers that not all models have are omitted' said
+        sed -i s/old/math/ config.yml
+        tv merge config.yml expected
+        equals out expected 0 0
+    done
+}
+
+@test "--check, the merge and the printed pipeline refuse the same" {
+    local text wrong
+    while IFS='|' read -r text wrong; do
+        printf '%b\n' "$text" >config.yml
+        refused_by_merge "$wrong" || return 1
+        not bash -euo pipefail -c 'line=$(tv from-yaml config.yml out) && eval "$line"' 2>said || return 1
+        [ ! -e out ]
+    done <<'END'
+merge_method: linear\nmodels: [{model: math, parameters: {weight: 1}}, {model: code, parameters: {weight: [{filter: mlp, value: -1}, {value: 1}]}}]|line 2: tensor model.layers.0.mlp.down_proj.weight: the weights add up to 0
+merge_method: multislerp\nparameters: {weight: [{filter: mlp, value: 1}]}\nmodels: [{model: math}, {model: code}]|line 2: weight has no value for tensor lm_head.weight
+merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: math}]\ntokenizer_source: model:a|line 4: the tokenizer: cannot open model:a
+END
+}
+
+@test "revisions, and models in another cache" {
+    mkdir -p hub/models--org--m/{refs,snapshots}
+    cp -rL math hub/models--org--m/snapshots/abc
+    cp -rL code hub/models--org--m/snapshots/0123456789abcdef0123456789abcdef01234567
+    printf abc >hub/models--org--m/refs/main
+    printf abc >hub/models--org--m/refs/v1
+    local model
+    for model in org/m org/m@main org/m@v1 math@main org/m@0123456789abcdef0123456789abcdef01234567 '{path: org/m, revision: v1}'; do
+        config 'merge_method: passthrough' "models: [{model: $model}]"
+        rm -rf out typed && tv merge --transformers-cache hub config.yml out
+        equals out "$([[ $model = *012* ]] && echo code || echo math)" 0 0
+        tv from-yaml --transformers-cache hub config.yml typed | bash -euo pipefail
+        diff -r out typed
+    done
+    config 'merge_method: passthrough' 'models: [{model: org/m@v2}]'
+    REFUSED_BY='tv merge' refused_with "org/m@v2 is not a file" tv merge --transformers-cache hub --check config.yml x
+}
+
+@test "a finite number that the dtype cannot hold is called an overflow" {
+    unpack math >math.tvs
+    tv-view --values math.tvs | grep -vE '^(step|hash| *fingerprints)' | sed '/^tensor model.norm.weight/{n;n;s/^[^ ]*/70000/}' |
+        from-text | pack --like math large
+    config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: large}]' 'dtype: float16'
+    REFUSED_BY=unpack refused_with 'tensor model.norm.weight of large overflows F16: it has the number 70000 at flat index 0' \
+        tv merge config.yml out
+    sed -i s/dtype/out_dtype/ config.yml
+    REFUSED_BY=pack refused_with 'tensor model.norm.weight overflows F16 at flat index 0' tv merge config.yml out
+}
+
+@test "lists per layer in config.json follow the slices" {
+    cp -rL math m && chmod -R u+w m
+    sed -i 's/^{/{"layer_types": ["sliding", "sliding", "full"], "no_rope_layers": [1, 1, 0],/' m/config.json
+    config 'merge_method: passthrough' 'slices:' '- sources: [{model: m, layer_range: [0, 3]}]' \
+        '- sources: [{model: m, layer_range: [1, 3]}]'
+    prints 'pack --like m --layers=0:3,1:3 merged'
+    tv merge config.yml out
+    tr -d ' \n' <out/config.json | grep -F '"layer_types":["sliding","sliding","full","sliding","full"]' |
+        grep -cF '"no_rope_layers":[1,1,0,1,0]'
+    stack <(unpack 'm[0:2]') <(unpack --first-layer 2 'm[1:3]') | pack --like m manual 2>said
+    grep -c 'layer_types is removed' said
+    not grep layer_types manual/config.json
+}
+
+@test "OUT may be an empty folder, and its parents are made" {
+    config 'merge_method: passthrough' 'models: [{model: math}]'
+    mkdir out
+    tv merge config.yml out
+    tv merge config.yml a/b//c/
+    diff -r out a/b/c
+    config 'merge_method: passthrough' 'models: [{model: math}]' 'dtype: float16'
+    unpack math | rescale 1e9 | pack --like math huge
+    sed -i s/math/huge/ config.yml
+    REFUSED_BY=unpack refused tv merge config.yml d/e/f
+    [ ! -e d ]
+}
+
+@test "a head that only repeats the embedding of a tied model is omitted" {
+    ln -s "$MERGE/models-extra/tied" .
+    unpack tied >tied.tvs
+    { tv-view --values tied.tvs | grep -vE '^(step|hash| *fingerprints)' &&
+        tv-view --values tied.tvs | sed -n '/^tensor model.embed_tokens/,/^tensor model.layers/p' | grep -v 'tensor model.layers' |
+        sed 's/^tensor model.embed_tokens/tensor lm_head/'; } | from-text | pack --like tied head
+    sed -i 's/"tie_word_embeddings": false/"tie_word_embeddings": true/' head/config.json
+    local models
+    for models in 'head tied' 'tied head' 'head head'; do
+        config 'merge_method: linear' 'parameters: {weight: 0.5}' 'models:'
+        printf -- '- model: %s\n' $models >>config.yml
+        rm -rf out && tv merge config.yml out
+        equals out tied 1e-6 0
+    done
+}
+
+@test "tokenizer_source base without base_model is the first model's; mergekit's name of --embed=truncate" {
+    ln -s "$MERGE/models-extra/wide" .
+    config 'merge_method: linear' 'parameters: {weight: 0.5}' 'models: [{model: math}, {model: wide}]'
+    REFUSED_BY='tv merge' refused_with '--embed=truncate' tv merge --check config.yml out
+    tv merge --unsafe-truncate-embeddings config.yml out 2>said
+    tv merge --embed=truncate config.yml expected 2>said
+    diff -r out expected
+    config 'merge_method: linear' 'parameters: {weight: 1}' 'models: [{model: math}, {model: code}]' 'tokenizer_source: base'
+    tv from-yaml config.yml
 }
 
 # ---- RegMean, Fisher, LiNeS --------------------------------------------------------------------------

@@ -16,9 +16,29 @@ static const yaml_node_t *get_list_item(const struct yaml_tree *t, const yaml_no
     return yaml_tree_is_list(node) ? yaml_tree_list_item(t, node, i) : node;
 }
 
-/* A number or a list of numbers. */
-static int read_numbers(const struct yaml_tree *t, const yaml_node_t *node, const char *name,
-                        struct conditional_value *c)
+/* Reads one value. Text is an error later, where a parameter uses the value. */
+static int read_scalar(const struct yaml_tree *t, const yaml_node_t *node, const char *name,
+                       struct conditional_value *c, double *x)
+{
+    struct error why;
+    struct yaml_tree inner = *t;
+    inner.e = &why;
+    double flag;
+    if (node->type != YAML_SCALAR_NODE || yaml_tree_is_null(node))
+        return yaml_tree_read_number(t, node, name, x);
+    bool is_number = yaml_tree_read_number(&inner, node, name, x) == 0;
+    if (!is_number && !c->number_error)
+        c->number_error = arena_copy_text(t->a, why.text);
+    if (yaml_tree_read_flag(&inner, node, name, &flag) == 0)
+        *x = flag;
+    else if (!c->flag_error)
+        c->flag_error = arena_copy_text(t->a, why.text);
+    return 0;
+}
+
+/* A scalar or a list of scalars. */
+static int read_values(const struct yaml_tree *t, const yaml_node_t *node, const char *name,
+                       struct conditional_value *c)
 {
     c->n_values = count_list_items(node);
     double *values = arena_alloc(t->a, c->n_values, sizeof *values);
@@ -26,7 +46,7 @@ static int read_numbers(const struct yaml_tree *t, const yaml_node_t *node, cons
     if (c->n_values == 0)
         return yaml_tree_error(t, node, "%s is an empty list", name);
     for (size_t i = 0; i < c->n_values; i++)
-        if (yaml_tree_read_number(t, get_list_item(t, node, i), name, &values[i]))
+        if (read_scalar(t, get_list_item(t, node, i), name, c, &values[i]))
             return -1;
     return 0;
 }
@@ -44,21 +64,14 @@ static int read_strings(const struct yaml_tree *t, const yaml_node_t *node,
     return 0;
 }
 
-/* Numbers or strings, for all tensors. */
+/* A value for all tensors. */
 static int read_value_without_filter(const struct yaml_tree *t, const yaml_node_t *node,
                                      struct config_parameter *p)
 {
     struct conditional_value *c = arena_alloc(t->a, 1, sizeof *c);
-    int failed = read_numbers(t, node, p->name, c);
-    const char *number_error = failed ? arena_copy_text(t->a, t->e->text) : NULL;
     p->conditions = c;
-    p->n_conditions = failed ? 0 : 1;
-    if (read_strings(t, node, p) == 0) {
-        p->number_error = number_error;
-        return 0;
-    }
-    p->n_texts = 0;
-    return failed ? error_set(t->e, "%s", number_error) : 0;
+    p->n_conditions = 1;
+    return read_values(t, node, p->name, c) || read_strings(t, node, p) ? -1 : 0;
 }
 
 /* {filter: TEXT, value: NUMBER or LIST} */
@@ -77,17 +90,18 @@ static int read_condition(const struct yaml_tree *t, const yaml_node_t *map, con
         return -1;
     if (c->filter && (!*c->filter || strcmp(c->filter, "*") == 0))
         c->filter = NULL;
-    return read_numbers(t, value, name, c);
+    return read_values(t, value, name, c);
 }
 
-static int read_filtered_values(const struct yaml_tree *t, const yaml_node_t *list,
+/* A map with a filter, or a list of them. */
+static int read_filtered_values(const struct yaml_tree *t, const yaml_node_t *node,
                                 struct config_parameter *p)
 {
-    p->n_conditions = yaml_tree_list_length(list);
+    p->n_conditions = count_list_items(node);
     struct conditional_value *conditions = arena_alloc(t->a, p->n_conditions, sizeof *conditions);
     p->conditions = conditions;
     for (size_t i = 0; i < p->n_conditions; i++)
-        if (read_condition(t, yaml_tree_list_item(t, list, i), p->name, &conditions[i]))
+        if (read_condition(t, get_list_item(t, node, i), p->name, &conditions[i]))
             return -1;
     return 0;
 }
@@ -95,12 +109,9 @@ static int read_filtered_values(const struct yaml_tree *t, const yaml_node_t *li
 static int read_parameter(const struct yaml_tree *t, const yaml_node_t *node,
                           struct config_parameter *p)
 {
-    if (node->type == YAML_MAPPING_NODE)
-        return yaml_tree_error(t, node, "%s: put {filter, value} into a list", p->name);
-    bool has_conditions = yaml_tree_is_list(node) && yaml_tree_list_length(node) > 0 &&
-                          yaml_tree_list_item(t, node, 0)->type == YAML_MAPPING_NODE;
-    return has_conditions ? read_filtered_values(t, node, p)
-                          : read_value_without_filter(t, node, p);
+    const yaml_node_t *first = yaml_tree_is_list(node) ? yaml_tree_list_item(t, node, 0) : node;
+    return first->type == YAML_MAPPING_NODE ? read_filtered_values(t, node, p)
+                                            : read_value_without_filter(t, node, p);
 }
 
 /* ---- maps ------------------------------------------------------------------------------------ */
@@ -124,6 +135,10 @@ static int read_parameter_pair(const struct yaml_tree *t, const yaml_node_t *map
     struct config_parameter p = {.line = yaml_tree_line(key), .name = name};
     if (yaml_tree_is_null(value))
         return yaml_tree_error(t, key, "%.100s has no value", name);
+    if (yaml_tree_is_list(value) && yaml_tree_list_length(value) == 0) {
+        yaml_tree_warn(t, key, "%.100s is an empty list and is ignored", name);
+        return 0;
+    }
     if (yaml_tree_find_key(t, map, name) != value || config_parameters_find(out, name))
         return 0;
     if (read_parameter(t, value, &p))

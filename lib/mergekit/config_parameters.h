@@ -5,25 +5,26 @@
 
 #include "yaml_tree.h"
 
-/* A value for some tensors: a number, or a layer gradient, whose numbers are interpolated over the
- * layers. */
+/* A value for some tensors: a number or a boolean, or a layer gradient: a list of them, whose
+ * numbers are interpolated over the layers. A scalar may be text that is neither; which of the two
+ * it must be, the parameter decides. true, yes and on are 1, false, no and off are 0. */
 struct conditional_value {
     const char *filter; /* a substring of the tensor's name; NULL: any tensor */
     size_t n_values;
     const double *values;
+    const char *number_error; /* the message if one of the values is no number; NULL */
+    const char *flag_error;   /* the message if one of them is neither true nor false; NULL */
 };
 
-/* A parameter as one map sets it. A plain number is one condition for any tensor. A string, or a
- * list of them, is stored in `texts`; a number is stored both ways. Most parameters must be
- * numbers: `number_error` is the message if this one is not. */
+/* A parameter as one map sets it. A value without a filter is one condition for any tensor; its
+ * strings are also stored in `texts`. */
 struct config_parameter {
     const char *name;
     size_t line;
-    size_t n_conditions;                        /* 0 if there is a number_error */
+    size_t n_conditions;
     const struct conditional_value *conditions; /* the first whose filter matches applies */
     size_t n_texts;
     const char **texts;
-    const char *number_error; /* NULL: all values are numbers */
 };
 
 struct config_parameters {

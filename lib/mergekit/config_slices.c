@@ -4,24 +4,27 @@
 #include <string.h>
 
 #define MAX_LAYER 1000000
+#define COUNT(a)  (sizeof(a) / sizeof *(a))
 
 /* ---- references to models -------------------------------------------------------------------- */
 
 static int read_model_reference_map(const struct yaml_tree *t, const yaml_node_t *map,
                                     const char *what, const char **model)
 {
-    if (yaml_tree_find_key(t, map, "revision"))
-        return yaml_tree_error(t, map, "%s: revisions are not supported; give a local folder",
-                               what);
     const yaml_node_t *inner = yaml_tree_find_key(t, map, "model");
+    const yaml_node_t *revision = yaml_tree_find_key(t, map, "revision");
+    const char *text = NULL;
     inner = inner ? inner : yaml_tree_find_key(t, map, "path");
     if (!inner)
         return yaml_tree_error(t, map, "%s must be the path or name of a model", what);
     const yaml_node_t *lora = yaml_tree_find_key(t, map, "lora");
     const char *adapter = NULL;
     if (config_slices_read_model_path(t, inner, what, model) ||
+        (revision && yaml_tree_read_string(t, revision, "revision", &text)) ||
         (lora && config_slices_read_model_path(t, lora, what, &adapter)))
         return -1;
+    if (text)
+        *model = arena_printf(t->a, "%s@%s", *model, text);
     if (adapter)
         *model = arena_printf(t->a, "%s+%s", *model, adapter);
     return 0;
@@ -36,9 +39,9 @@ int config_slices_read_model_path(const struct yaml_tree *t, const yaml_node_t *
         return -1;
     if (!*model || !**model)
         return yaml_tree_error(t, node, "%s must be the path or name of a model", what);
-    if (strchr(*model, '@'))
-        return yaml_tree_error(
-            t, node, "%s: revisions (%.200s) are not supported; give a local folder", what, *model);
+    bool has_adapter = strchr(*model, '+');
+    if (!has_adapter && strchr(*model, '@') != strrchr(*model, '@'))
+        return yaml_tree_error(t, node, "%s: %.200s has more than one @", what, *model);
     return 0;
 }
 
@@ -79,7 +82,7 @@ static int read_model_entry(const struct yaml_tree *t, const yaml_node_t *node, 
     static const char *const known[] = {"model", "parameters", "layer_range"};
     if (yaml_tree_expect_type(t, node, YAML_MAPPING_NODE, in_slice ? "a source" : "a model"))
         return -1;
-    yaml_tree_check_keys(t, node, in_slice ? 3 : 2, known);
+    yaml_tree_check_keys(t, node, COUNT(known), known);
     const yaml_node_t *model = yaml_tree_find_key(t, node, "model");
     const yaml_node_t *range = yaml_tree_find_key(t, node, "layer_range");
     s->line = yaml_tree_line(node);
@@ -90,7 +93,8 @@ static int read_model_entry(const struct yaml_tree *t, const yaml_node_t *node, 
     if (in_slice && read_layer_range(t, range, s))
         return -1;
     if (!in_slice && range)
-        return yaml_tree_error(t, range, "layer_range is only allowed in the sources of slices");
+        yaml_tree_warn(t, range,
+                       "layer_range is ignored here: it belongs in the sources of slices");
     if (config_slices_read_model_path(t, model, "model", &s->model))
         return -1;
     return config_parameters_read(t, node, &s->parameters);
@@ -142,7 +146,7 @@ int config_slices_read_slice(const struct yaml_tree *t, const yaml_node_t *node,
     static const char *const known[] = {"sources", "base_model", "parameters", "residual_weight"};
     if (yaml_tree_expect_type(t, node, YAML_MAPPING_NODE, "a slice"))
         return -1;
-    yaml_tree_check_keys(t, node, 4, known);
+    yaml_tree_check_keys(t, node, COUNT(known), known);
     const yaml_node_t *sources = yaml_tree_find_key(t, node, "sources");
     const yaml_node_t *base = yaml_tree_find_key(t, node, "base_model");
     if (!sources)

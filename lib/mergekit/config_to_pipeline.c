@@ -5,6 +5,8 @@
 #include "result_config_and_dtype.h"
 #include "chat_template.h"
 #include "gguf_encoding.h"
+#include "output_target.h"
+#include "slice_context.h"
 
 #include <string.h>
 
@@ -87,6 +89,23 @@ static void add_dtype_option(const struct pipeline_builder *b, struct pipeline_c
         pipeline_builder_add_dtype(pack, dtype != DTYPE_NONE ? dtype : b->config->out_dtype, b->a);
 }
 
+/* The layers of slices, of their bases or first sources. */
+static void add_layers_option(const struct pipeline_builder *b, struct pipeline_command *pack,
+                              const char *out)
+{
+    const struct merge_config *c = b->config;
+    enum output_form form = output_target_form_of_name(out);
+    const char *layers = NULL;
+    if (!c->has_slices || form == OUTPUT_SAFETENSORS || form == OUTPUT_GGUF)
+        return;
+    for (size_t i = 0; i < c->n_slices; i++) {
+        const struct config_model_entry *source = slice_context_layers_source(c, &c->slices[i]);
+        layers = arena_printf(b->a, "%s%s%ld:%ld", layers ? layers : "", layers ? "," : "",
+                              source->from, source->to);
+    }
+    pipeline_builder_add_option(pack, "layers", layers, b->a);
+}
+
 /* `base`: the model that the merged task vector is added to; NULL: the stream has weights. */
 static int add_pack_command(struct pipeline_builder *b, const struct input_model *base,
                             const char *out)
@@ -102,6 +121,7 @@ static int add_pack_command(struct pipeline_builder *b, const struct input_model
     if (base && !like && b->options->n_only)
         pipeline_add_word(pack, "--no-fill", a);
     add_dtype_option(b, pack);
+    add_layers_option(b, pack, out);
     add_shard_size_option(b, pack);
     if (b->options->force)
         pipeline_add_word(pack, "--force", a);

@@ -10,16 +10,27 @@
 
 /* ---- names of methods and parameters --------------------------------------------------------- */
 
+static void warn_of_unknown_parameter(const struct pipeline_builder *b,
+                                      const struct config_parameter *set)
+{
+    const char *name = set->name, *advice;
+    if (strcmp(name, "random_seed") == 0)
+        advice = " (use the option --random-seed)";
+    else if (merge_config_is_document_key(name))
+        advice = " (it belongs beside parameters, not under them)";
+    else
+        advice = spelling_suggestion_phrase(merge_method_suggest_parameter(name), b->a);
+    pipeline_builder_warn(b, set->line, "unknown parameter %s is ignored%s", name, advice);
+}
+
 static int check_parameter_is_accepted(const struct pipeline_builder *b,
                                        const struct config_parameter *set, bool of_model)
 {
     const char *name = set->name;
     const struct method_parameter *p = merge_method_find_parameter(b->method, name);
     if (!merge_method_is_known_parameter(name) && !expert_merging_steps_is_parameter(name))
-        return pipeline_builder_error(
-            b, set->line, "unknown parameter %s%s", name,
-            spelling_suggestion_phrase(merge_method_suggest_parameter(name), b->a));
-    if (!p)
+        warn_of_unknown_parameter(b, set);
+    else if (!p)
         pipeline_builder_warn(b, set->line, "%s is not a parameter of %s and is ignored", name,
                               b->method->name);
     else if (p->kind == FILE_OF_MODEL)
@@ -27,8 +38,6 @@ static int check_parameter_is_accepted(const struct pipeline_builder *b,
                    ? pipeline_builder_error(b, set->line, "%s must be one file for each model",
                                             name)
                    : 0;
-    else if (set->number_error)
-        return error_set(b->e, "%s", set->number_error);
     else if (of_model && p->kind == GLOBAL)
         pipeline_builder_warn(b, set->line,
                               "%s is ignored here: it applies to the whole merge, not to one model",
@@ -96,7 +105,7 @@ int document_to_pipeline_start(struct pipeline_builder *b, const struct merge_co
 {
     b->config = c;
     if (check_method_and_parameter_names(b) ||
-        input_models_list_and_name(&b->inputs, b->file, c, b->a, b->e))
+        input_models_list_and_name(&b->inputs, b->file, c, b->options->resolve_cache, b->a, b->e))
         return -1;
     add_models_to_translated_config(b);
     return config_vocabulary_set(b);

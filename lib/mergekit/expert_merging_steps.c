@@ -71,12 +71,13 @@ static const char *format_option_value(const struct config_parameter *p,
                                        const struct option_row *row, size_t i, struct arena *a)
 {
     char number[32];
-    double x = p->number_error ? NAN : p->conditions[0].values[i];
+    const struct conditional_value *c = &p->conditions[0];
+    double x = c->number_error && row->kind != OPTION_FLAG ? NAN : c->values[i];
     if (row->kind == OPTION_FLAG)
         return x == 0 ? NULL : p->texts[i];
-    if (row->kind == OPTION_NUMBER && !p->number_error)
+    if (row->kind == OPTION_NUMBER && !c->number_error)
         return arena_copy_text(a, number_format(x, number));
-    if (row->kind == OPTION_COUNT && !p->number_error && x >= 0 && x <= 1e15 && x == floor(x))
+    if (row->kind == OPTION_COUNT && x >= 0 && x <= 1e15 && x == floor(x))
         return arena_printf(a, "%.0f", x);
     return p->texts[i];
 }
@@ -94,7 +95,7 @@ static const char *join_texts_by_commas(const struct config_parameter *p, struct
 
 static bool is_boolean(const struct config_parameter *p)
 {
-    return !p->number_error && (p->conditions[0].values[0] == 0 || p->conditions[0].values[0] == 1);
+    return !p->conditions[0].flag_error;
 }
 
 /* Does the option accept all values? The sentence says why not. */

@@ -1,5 +1,6 @@
 #include "input_models.h"
 
+#include "hf_cache.h"
 #include "model_files.h"
 #include "model_name.h"
 
@@ -26,17 +27,63 @@ static const char *normalize_path(const char *model, struct arena *a)
     return arena_copy_text_n(a, model, n);
 }
 
-static struct input_model *find_model_by_path(const struct input_models *all, const char *path)
+/* The key of `paths`; a path cannot contain a line break and a number after it by chance. */
+static const char *make_key(const char *path, size_t occurrence, struct arena *a)
 {
-    long i = name_index_find(&all->paths, path);
+    return occurrence ? arena_printf(a, "%s\n%zu", path, occurrence) : path;
+}
+
+static struct input_model *find_occurrence(const struct input_models *all, const char *path,
+                                           size_t occurrence, struct arena *a)
+{
+    long i = name_index_find(&all->paths, make_key(path, occurrence, a));
     return i < 0 ? NULL : &all->items[i];
 }
 
 const struct input_model *input_models_find(const struct input_models *all, const char *model,
                                             struct arena *a)
 {
-    return find_model_by_path(all, normalize_path(model, a));
+    return find_occurrence(all, normalize_path(model, a), 0, a);
 }
+
+/* ---- sources --------------------------------------------------------------------------------- */
+
+const char *input_models_base_of_slice(const struct merge_config *c, const struct config_slice *s)
+{
+    return s->base ? s->base : c->base;
+}
+
+bool input_models_source_is_base(const struct config_slice *s, size_t i, const char *base)
+{
+    bool is_base = base && strcmp(s->sources[i].model, base) == 0;
+    for (size_t j = 0; j < i; j++)
+        is_base &= strcmp(s->sources[j].model, s->sources[i].model) != 0;
+    return is_base;
+}
+
+/* How often the slice has listed the model before source i; the base comes first. */
+static size_t count_earlier_occurrences(const struct config_slice *s, size_t i, const char *base,
+                                        struct arena *a)
+{
+    const char *path = normalize_path(s->sources[i].model, a);
+    if (input_models_source_is_base(s, i, base))
+        return 0;
+    size_t n = base && strcmp(normalize_path(base, a), path) == 0;
+    for (size_t j = 0; j < i; j++)
+        n += !input_models_source_is_base(s, j, base) &&
+             strcmp(normalize_path(s->sources[j].model, a), path) == 0;
+    return n;
+}
+
+const struct input_model *input_models_find_source(const struct input_models *all,
+                                                   const struct config_slice *s, size_t i,
+                                                   const char *base, struct arena *a)
+{
+    return find_occurrence(all, normalize_path(s->sources[i].model, a),
+                           count_earlier_occurrences(s, i, base, a), a);
+}
+
+/* ---- the list -------------------------------------------------------------------------------- */
 
 /* The document whose result a path refers to: one with that name, in a file with several. */
 static const struct merge_config *find_document_by_name(const struct merge_config_file *f,
@@ -50,15 +97,25 @@ static const struct merge_config *find_document_by_name(const struct merge_confi
 
 /* Adds a model, unless it is NULL or listed already. */
 static void add_model_if_new(struct input_models *all, const struct merge_config_file *f,
-                             const char *model, struct arena *a)
+                             const char *model, size_t occurrence, struct arena *a)
 {
     const char *path = model ? normalize_path(model, a) : NULL;
-    if (!path || find_model_by_path(all, path))
+    if (!path || find_occurrence(all, path, occurrence, a))
         return;
     all->items = arena_grow(a, all->items, all->n_inputs, &all->capacity, sizeof *all->items);
-    name_index_add(&all->paths, path, all->n_inputs, a);
-    all->items[all->n_inputs++] =
-        (struct input_model){.path = path, .document = find_document_by_name(f, path)};
+    name_index_add(&all->paths, make_key(path, occurrence, a), all->n_inputs, a);
+    all->items[all->n_inputs++] = (struct input_model){
+        .path = path, .occurrence = occurrence, .document = find_document_by_name(f, path)};
+}
+
+static void add_models_of_slice(struct input_models *all, const struct merge_config_file *f,
+                                const struct merge_config *c, const struct config_slice *s,
+                                struct arena *a)
+{
+    const char *base = input_models_base_of_slice(c, s);
+    add_model_if_new(all, f, base, 0, a);
+    for (size_t i = 0; i < s->n_sources; i++)
+        add_model_if_new(all, f, s->sources[i].model, count_earlier_occurrences(s, i, base, a), a);
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */
@@ -97,7 +154,8 @@ static long find_duplicates(const struct input_models *all, bool *duplicate)
     long first = -1;
     memset(duplicate, 0, all->n_inputs * sizeof *duplicate);
     for (size_t i = 0; i < all->n_inputs; i++) {
-        size_t same = name_index_add(&names, all->items[i].name, i, &a);
+        size_t same =
+            all->items[i].occurrence ? i : name_index_add(&names, all->items[i].name, i, &a);
         if (same != i)
             duplicate[same] = duplicate[i] = true;
     }
@@ -136,7 +194,31 @@ static void make_paths_absolute(const struct input_models *all, const char **pat
     }
 }
 
-/* Gives all inputs different names. */
+static bool name_is_taken(const struct input_models *all, const char *name)
+{
+    for (size_t i = 0; i < all->n_inputs; i++)
+        if (all->items[i].name && strcmp(all->items[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* "math.2" is the second time that a slice lists "math". */
+static void name_repeated_models(struct input_models *all, struct arena *a)
+{
+    for (size_t i = 0; i < all->n_inputs; i++)
+        if (all->items[i].occurrence)
+            all->items[i].name = NULL;
+    for (size_t i = 0; i < all->n_inputs; i++) {
+        struct input_model *m = &all->items[i];
+        for (size_t n = m->occurrence + 1; !m->name; n++) {
+            const char *first = find_occurrence(all, m->path, 0, a)->name;
+            const char *name = arena_printf(a, "%s.%zu", first, n);
+            m->name = name_is_taken(all, name) ? NULL : name;
+        }
+    }
+}
+
+/* Gives the first occurrences of all inputs different names. */
 static int assign_unique_names(struct input_models *all, const char *file, struct arena *a,
                                struct error *e)
 {
@@ -162,10 +244,23 @@ static const char *escape_path(const struct input_model *p, struct arena *a)
     return ambiguous ? arena_printf(a, "./%s", p->path) : p->path;
 }
 
-static int set_model_operand(struct input_model *p, const char *file, struct arena *a,
-                             struct error *e)
+/* The snapshot of a model in the cache; NULL if the path is none. */
+static const char *find_snapshot(const struct input_model *p, struct arena *a)
 {
-    p->plain_operand = p->operand = escape_path(p, a);
+    struct error ignored;
+    char *found;
+    if (p->document || hf_cache_resolve_path(p->path, &found, &ignored) <= 0)
+        return NULL;
+    const char *snapshot = arena_copy_text(a, found);
+    free(found);
+    return snapshot;
+}
+
+static int set_model_operand(struct input_model *p, const char *file, bool resolve_cache,
+                             struct arena *a, struct error *e)
+{
+    const char *snapshot = resolve_cache ? find_snapshot(p, a) : NULL;
+    p->plain_operand = p->operand = snapshot ? snapshot : escape_path(p, a);
     char *default_name = model_name_from_path(p->plain_operand);
     bool same = strcmp(default_name, p->name) == 0;
     free(default_name);
@@ -182,25 +277,24 @@ static int set_model_operand(struct input_model *p, const char *file, struct are
 /* ---- the models of a document ---------------------------------------------------------------- */
 
 int input_models_list_and_name(struct input_models *all, const struct merge_config_file *f,
-                               const struct merge_config *c, struct arena *a, struct error *e)
+                               const struct merge_config *c, bool resolve_cache, struct arena *a,
+                               struct error *e)
 {
     *all = (struct input_models){0};
-    add_model_if_new(all, f, c->base, a);
-    for (size_t s = 0; s < c->n_slices; s++) {
-        add_model_if_new(all, f, c->slices[s].base, a);
-        for (size_t i = 0; i < c->slices[s].n_sources; i++)
-            add_model_if_new(all, f, c->slices[s].sources[i].model, a);
-    }
+    add_model_if_new(all, f, c->base, 0, a);
+    for (size_t s = 0; s < c->n_slices; s++)
+        add_models_of_slice(all, f, c, &c->slices[s], a);
     const char *tokenizer = c->tokenizer.source;
     size_t n = all->n_inputs;
     if (tokenizer && strcmp(tokenizer, "base") != 0 && strcmp(tokenizer, "union") != 0)
-        add_model_if_new(all, f, tokenizer, a);
+        add_model_if_new(all, f, tokenizer, 0, a);
     if (all->n_inputs > n)
         all->items[n].only_tokenizer = true;
     if (assign_unique_names(all, f->path, a, e))
         return -1;
+    name_repeated_models(all, a);
     for (size_t i = 0; i < all->n_inputs; i++)
-        if (set_model_operand(&all->items[i], f->path, a, e))
+        if (set_model_operand(&all->items[i], f->path, resolve_cache, a, e))
             return -1;
     return 0;
 }

@@ -1,5 +1,6 @@
 #include "merge_config.h"
 
+#include "merge_method.h"
 #include "yaml_file.h"
 
 #include <string.h>
@@ -122,15 +123,24 @@ static int read_name_and_chat_template(const struct yaml_tree *t, const yaml_nod
     return yaml_tree_read_string(t, chat, "chat_template", &c->chat_template);
 }
 
+static const char *const document_keys[] = {
+    "models", "slices",    "modules",          "merge_method", "base_model",    "parameters",
+    "dtype",  "out_dtype", "tokenizer_source", "tokenizer",    "chat_template", "name"};
+
+bool merge_config_is_document_key(const char *name)
+{
+    for (size_t i = 0; i < COUNT(document_keys); i++)
+        if (strcmp(document_keys[i], name) == 0)
+            return true;
+    return false;
+}
+
 static int read_document(struct yaml_tree *t, const yaml_node_t *map, struct merge_config *c)
 {
-    static const char *const known[] = {
-        "models", "slices",    "modules",          "merge_method", "base_model",    "parameters",
-        "dtype",  "out_dtype", "tokenizer_source", "tokenizer",    "chat_template", "name"};
     if (yaml_tree_validate(t, map, 0) ||
         yaml_tree_expect_type(t, map, YAML_MAPPING_NODE, "a configuration"))
         return -1;
-    yaml_tree_check_keys(t, map, COUNT(known), known);
+    yaml_tree_check_keys(t, map, COUNT(document_keys), document_keys);
     c->line = yaml_tree_line(map);
     if (read_method_and_base(t, map, c) || read_name_and_chat_template(t, map, c) ||
         read_dtype(t, map, "dtype", &c->dtype) || read_dtype(t, map, "out_dtype", &c->out_dtype) ||
@@ -154,6 +164,7 @@ static int read_and_add_document(void *file, struct yaml_tree *t, const yaml_nod
     if (f->n_documents)
         memcpy(all, f->documents, f->n_documents * sizeof *all);
     f->documents = all;
+    t->is_parameter = merge_method_is_known_parameter;
     return read_document(t, root, &all[f->n_documents++]);
 }
 

@@ -34,4 +34,7 @@ struct merge_config_file {
 int merge_config_read(struct merge_config_file *f, const char *path, const char *tool,
                       struct arena *a, struct error *e);
 
+/* Is it a key of a document? */
+bool merge_config_is_document_key(const char *name);
+
 #endif

@@ -21,7 +21,7 @@
 #define GAMMA            {"gamma", PER_MODEL, .preset = 0.01, FROM_0_BELOW(1)}
 #define DELLA_EPSILON    {"epsilon", PER_MODEL, .preset = 0.15, FROM_0_BELOW(1)}
 #define RAM_EPSILON      {"epsilon", GLOBAL, .preset = 1e-5, FROM_0_BELOW(INFINITY)}
-#define FLAG(name, on)   {name, GLOBAL, .preset = on}
+#define FLAG(name, on)   {name, GLOBAL, .preset = on, .is_flag = true}
 #define LAMBDA           {"lambda", GLOBAL, .preset = 1}
 #define FILE_NAMED(name) {name, FILE_OF_MODEL, .required = true}
 #define TOLERANCE        {"tolerance", GLOBAL, .preset = 1e-6, FROM_1E_7_TO_1}
@@ -72,7 +72,7 @@ static const struct merge_method methods[] = {
     {"ram", BASE_REQUIRED, true, 0, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM, {RAM_EPSILON}},
     {"ramplus_tl", BASE_REQUIRED, true, 0, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
      {RAM_EPSILON, {"r", GLOBAL, .preset = 0.1}, {"alpha", GLOBAL, .preset = 0.2}}},
-    {"passthrough", BASE_REJECTED, false, 1, 1, SPARSIFY_NONE, WEIGHTS_SUM,
+    {"passthrough", BASE_IS_A_MODEL, false, 1, 1, SPARSIFY_NONE, WEIGHTS_SUM,
      {{"scale", PER_MODEL, .preset = 1}}},
     {"regmean", BASE_OPTIONAL, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_SUM,
      {FILE_NAMED("gram"), {"reduce", GLOBAL, .preset = 0.9, FROM_0_TO(1)}, LAMBDA}},
@@ -99,9 +99,6 @@ static const struct merge_method methods[] = {
     {"expert_merging_pp", BASE_REQUIRED, true, 1, SIZE_MAX, SPARSIFY_NONE, WEIGHTS_LEARNED, {{0}}},
 };
 /* clang-format on */
-
-/* Parameters of older versions of mergekit, which current ones ignore. */
-static const char *const retired_parameters[] = {"embed_slerp"};
 
 const struct merge_method *merge_method_find(const char *name)
 {
@@ -143,7 +140,5 @@ bool merge_method_is_known_parameter(const char *name)
     bool found = false;
     for (size_t i = 0; i < COUNT(methods); i++)
         found |= merge_method_find_parameter(&methods[i], name) != NULL;
-    for (size_t i = 0; i < COUNT(retired_parameters); i++)
-        found |= strcmp(retired_parameters[i], name) == 0;
     return found;
 }

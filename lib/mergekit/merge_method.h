@@ -12,7 +12,7 @@
 /* The default of a parameter whose value, if it is not set, follows from others. */
 #define METHOD_PARAMETER_UNSET (-INFINITY)
 
-/* A parameter of a method. Flags are numbers, 0 or 1. */
+/* A parameter of a method: a number, or a flag. */
 struct method_parameter {
     const char *name;
     enum {
@@ -22,6 +22,7 @@ struct method_parameter {
         IGNORED_PARAMETER /* accepted without effect, as in mergekit */
     } kind;
     bool required;
+    bool is_flag;       /* 0 or 1, of which a layer gradient chooses */
     double preset;      /* the default, if not required */
     struct range range; /* of valid numbers; {0}: any */
     bool capped;        /* a number above the range is replaced by the upper end */
@@ -29,7 +30,6 @@ struct method_parameter {
 
 /* The role of base_model in a method. */
 enum method_base {
-    BASE_REJECTED,
     BASE_IS_A_MODEL, /* it is merged like the other models */
     BASE_OPTIONAL,   /* with it the method works on task vectors */
     BASE_REQUIRED
@@ -72,7 +72,7 @@ const struct method_parameter *merge_method_find_parameter(const struct merge_me
  */
 const char *merge_method_suggest(const char *name);
 const char *merge_method_suggest_parameter(const char *name);
-/* Is it a parameter of any method, or was it one in an older mergekit? */
+/* Is it a parameter of any method? */
 bool merge_method_is_known_parameter(const char *name);
 
 #endif

@@ -46,6 +46,9 @@ const struct option_row merge_options_rows[] = {
          "if embeddings or LM heads differ in size: truncate to the common rows, or use the first "
          "model's",
      .choices = CHOICES_EMBED},
+    {"unsafe-truncate-embeddings", OPTION_FLAG, FIELD(truncate),
+     .help = "same as --embed=truncate"},
+    {"no-unsafe-truncate-embeddings", OPTION_FLAG, FIELD(no_truncate), .help = "the default"},
     {"mismatch", OPTION_CHOICE, FIELD(mismatch), CHOICES_MISMATCH,
      .help = "if another tensor differs in shape: merge the tensor without that model",
      .choices = CHOICES_MISMATCH},
@@ -194,6 +197,9 @@ int merge_options_check(const struct stage *s, struct error *e)
     uint64_t i, n;
     if (o->shards && o->shard_size)
         return error_set(e, "only one of --shards and --out-shard-size can be given");
+    if (o->truncate && (o->embed >= 0 || o->no_truncate))
+        return error_set(e, "--unsafe-truncate-embeddings cannot be combined with %s",
+                         o->no_truncate ? "--no-unsafe-truncate-embeddings" : "--embed");
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
     return (o->shard_size && parse_shard_size(o->shard_size, &n, e)) ||
@@ -213,10 +219,11 @@ int merge_options_to_translation_options(const struct merge_options *o,
         .no_tokenizer = o->no_copy_tokenizer,
         .force = o->force,
         .other_bpe = o->other_bpe,
+        .resolve_cache = o->cache != NULL,
         .like = o->like,
         .dtype = o->dtype,
         .missing = get_choice_by_index(CHOICES_MISSING, o->missing, a),
-        .embed = get_choice_by_index(CHOICES_EMBED, o->embed, a),
+        .embed = o->truncate ? "truncate" : get_choice_by_index(CHOICES_EMBED, o->embed, a),
         .mismatch = get_choice_by_index(CHOICES_MISMATCH, o->mismatch, a),
         .n_only = o->only.n,
         .only = o->only.items,

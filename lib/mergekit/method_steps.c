@@ -5,6 +5,7 @@
 #include "spectral_steps.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 static struct pipeline_command *add_filter_command(const struct slice_context *s,
@@ -46,8 +47,8 @@ static int add_lambda_command(const struct slice_context *s)
 
 /* How task vectors are rescaled after sparsifying. */
 struct rescaling {
-    const char *option; /* of the sparsifying filter; NULL: none */
-    const char *by; /* the argument of a rescale stage: --by=l1, --by=keep; NULL: no such stage */
+    const char *option; /* of the sparsifying filter, if any are; NULL: none */
+    const char *word;   /* its argument, or that of a stage rescale --by: l1, keep; NULL: none */
 };
 
 /* A filter that sparsifies, and its options. */
@@ -80,12 +81,11 @@ static const struct sparsifier sparsifiers[] = {
                         .parameter_option = "--epsilon",
                         .is_random = true,
                         .mergekit = {NULL, "l1"},
-                        .paper = {"--rescale=keep", NULL}},
+                        .paper = {"--rescale=", "keep"}},
 };
 
-/* The options of the sparsifying filter that do not come from per-model parameters. */
-static void add_sparsifier_options(const struct slice_context *s, const struct sparsifier *f,
-                                   const char *rescaling_option)
+/* The options of the sparsifying filter that do not come from parameters. */
+static void add_sparsifier_options(const struct slice_context *s, const struct sparsifier *f)
 {
     const struct translation_options *o = s->builder->options;
     struct pipeline_command *c = &s->pipeline->commands[s->pipeline->n - 1];
@@ -98,17 +98,32 @@ static void add_sparsifier_options(const struct slice_context *s, const struct s
         add_word_unless_null(s, c,
                              arena_printf(s->builder->a, "%llu", (unsigned long long)o->seed));
     }
-    add_word_unless_null(s, c, rescaling_option);
+}
+
+/* rescale: an option of the sparsifying filter, or a stage after it. */
+static int add_rescaling(const struct slice_context *s, const struct rescaling *r)
+{
+    struct flag_choice rescale;
+    if (parameter_rules_find_flag(s, "rescale", "none", r->word, &rescale))
+        return -1;
+    if (!parameter_rules_flag_may_be(&rescale, true))
+        return 0;
+    bool takes_word = r->option && r->option[strlen(r->option) - 1] == '=';
+    if (!takes_word) {
+        add_word_unless_null(s, &s->pipeline->commands[s->pipeline->n - 1], r->option);
+        add_filter_command(s, "rescale");
+    }
+    parameter_rules_add_flag(s, &rescale, takes_word ? r->option : "--by", "none");
+    return 0;
 }
 
 static int add_sparsifying_command(const struct slice_context *s)
 {
     const struct sparsifier *f = &sparsifiers[s->builder->method->sparsifier];
-    bool rescale = false, added = false;
+    bool added = false;
     if (s->builder->method->sparsifier == SPARSIFY_NONE)
         return 0;
-    if (parameter_rules_find_flag(s, "rescale", &rescale) ||
-        parameter_rules_add_per_model(s, "density", (struct rule_target){f->filter, "--density", 1},
+    if (parameter_rules_add_per_model(s, "density", (struct rule_target){f->filter, "--density", 1},
                                       &added))
         return -1;
     if (!added)
@@ -117,52 +132,76 @@ static int add_sparsifying_command(const struct slice_context *s)
         parameter_rules_add_per_model(s, f->parameter,
                                       (struct rule_target){NULL, f->parameter_option, NAN}, NULL))
         return -1;
-    struct rescaling none = {0}, r = !rescale                     ? none
-                                     : s->builder->options->paper ? f->paper
-                                                                  : f->mergekit;
-    add_sparsifier_options(s, f, r.option);
-    if (!r.by)
-        return 0;
-    struct pipeline_command *c = add_filter_command(s, "rescale");
-    add_word_unless_null(s, c, "--by");
-    add_word_unless_null(s, c, r.by);
-    return 0;
+    add_sparsifier_options(s, f);
+    return add_rescaling(s, s->builder->options->paper ? &f->paper : &f->mergekit);
 }
 
 /* ---- sums of task vectors or weights --------------------------------------------------------- */
 
+/* combine, with --normalize=WORD where `normalize` is true. */
+static int add_combine_command(const struct slice_context *s, const char *word)
+{
+    struct flag_choice normalize;
+    if (parameter_rules_find_flag(s, "normalize", "none", word, &normalize))
+        return -1;
+    add_filter_command(s, "combine");
+    parameter_rules_add_flag(s, &normalize, "--normalize=", "none");
+    return 0;
+}
+
 /* task_arithmetic, ties, dare_..., breadcrumbs..., della... */
 static int add_task_vector_steps(const struct slice_context *s)
 {
-    bool vote = s->builder->method->weights == WEIGHTS_VOTE, normalize;
-    if (add_sparsifying_command(s) || add_weigh_command(s) ||
-        parameter_rules_find_flag(s, "normalize", &normalize))
+    bool vote = s->builder->method->weights == WEIGHTS_VOTE;
+    if (add_sparsifying_command(s) || add_weigh_command(s))
         return -1;
     if (vote) {
         struct pipeline_command *elect = add_filter_command(s, "elect-sign");
         add_word_unless_null(s, elect, s->builder->options->paper ? "--unweighted" : NULL);
     }
-    struct pipeline_command *combine = add_filter_command(s, "combine");
-    if (normalize)
-        add_word_unless_null(s, combine, vote ? "--normalize=agreeing" : "--normalize=all");
-    return add_lambda_command(s);
+    return add_combine_command(s, vote ? "agreeing" : "all") ? -1 : add_lambda_command(s);
+}
+
+/* Is one of the numbers in the rules of `weigh` so small that sums may be near 0? */
+static bool weights_may_cancel(const struct pipeline_command *weigh)
+{
+    for (size_t i = 1; i < weigh->n; i++) {
+        const char *equals = strrchr(weigh->words[i].text, '=');
+        const char *next = equals ? equals + 1 : weigh->words[i].text;
+        for (char *end; *next; next = end + (*end != '\0')) {
+            next += *next == '[';
+            if (strtod(next, &end) < 1e-7)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* A mean of weights, not of task vectors, divides by their sum: it is checked before the merge. */
+static void check_sum_of_weights(const struct slice_context *s, bool divides_by_default)
+{
+    const struct mean_check c = {s->pipeline, divides_by_default, s->slice->line};
+    const struct pipeline_command *weigh = &s->pipeline->commands[s->pipeline->n - 2];
+    if (!slice_context_uses_task_vectors(s) && strcmp(weigh->words[0].text, "weigh") == 0 &&
+        weights_may_cancel(weigh))
+        translated_config_add_mean_check(s->builder->merge, &c, s->builder->a);
 }
 
 static int add_linear_steps(const struct slice_context *s)
 {
-    bool normalize;
-    if (add_weigh_command(s) || parameter_rules_find_flag(s, "normalize", &normalize))
+    if (add_weigh_command(s) || add_combine_command(s, "all"))
         return -1;
-    add_word_unless_null(s, add_filter_command(s, "combine"), normalize ? "--normalize=all" : NULL);
+    check_sum_of_weights(s, false);
     return 0;
 }
 
 static int add_model_stock_steps(const struct slice_context *s)
 {
-    bool per_row;
-    if (parameter_rules_find_flag(s, "filter_wise", &per_row))
+    struct flag_choice per;
+    if (parameter_rules_find_flag(s, "filter_wise", "tensor", "row", &per))
         return -1;
-    add_word_unless_null(s, add_filter_command(s, "model-stock"), per_row ? "--per=row" : NULL);
+    add_filter_command(s, "model-stock");
+    parameter_rules_add_flag(s, &per, "--per=", "tensor");
     add_filter_command(s, "combine");
     return 0;
 }
@@ -184,17 +223,14 @@ static int add_sce_steps(const struct slice_context *s)
 static int add_ram_steps(const struct slice_context *s)
 {
     bool plus = merge_method_find_parameter(s->builder->method, "alpha") != NULL;
-    double epsilon, r = 0.1, alpha = 0.2;
-    if (parameter_rules_find_number(s, "epsilon", &epsilon) ||
-        (plus && parameter_rules_find_number(s, "r", &r)) ||
-        (plus && parameter_rules_find_number(s, "alpha", &alpha)))
+    add_word_unless_null(s, add_filter_command(s, "ram"), plus ? "--plus" : NULL);
+    if (parameter_rules_add_global(s, "epsilon", (struct rule_target){NULL, "--epsilon", 1e-5}))
         return -1;
-    struct pipeline_command *ram = add_filter_command(s, "ram");
-    add_word_unless_null(s, ram, plus ? "--plus" : NULL);
-    add_number_option(s, ram, "--epsilon", epsilon, 1e-5);
-    add_number_option(s, ram, "--r", r, 0.1);
-    add_number_option(s, ram, "--alpha", alpha, 0.2);
-    return 0;
+    return plus && (parameter_rules_add_global(s, "r", (struct rule_target){NULL, "--r", 0.1}) ||
+                    parameter_rules_add_global(s, "alpha",
+                                               (struct rule_target){NULL, "--alpha", 0.2}))
+               ? -1
+               : 0;
 }
 
 /* ---- directions, interpolation --------------------------------------------------------------- */
@@ -206,44 +242,48 @@ static int add_interpolation_steps(const struct slice_context *s)
     return parameter_rules_add_global(s, "t", to);
 }
 
+/* What nuslerp interpolates: mergekit's row_wise are columns. */
 static int add_nuslerp_steps(const struct slice_context *s)
 {
-    bool flatten, columns;
-    if (add_weigh_command(s) || parameter_rules_find_flag(s, "nuslerp_flatten", &flatten) ||
-        parameter_rules_find_flag(s, "nuslerp_row_wise", &columns))
+    struct flag_choice flatten, columns;
+    if (add_weigh_command(s) ||
+        parameter_rules_find_flag(s, "nuslerp_row_wise", "rows", "columns", &columns))
         return -1;
-    struct pipeline_command *nuslerp = add_filter_command(s, "nuslerp");
-    if (!flatten) /* mergekit's row_wise interpolates columns */
-        add_word_unless_null(s, nuslerp, columns ? "--along=columns" : "--along=rows");
+    const char *unflattened = parameter_rules_constant_flag(&columns);
+    if (parameter_rules_find_flag(s, "nuslerp_flatten", unflattened, "tensor", &flatten))
+        return -1;
+    add_filter_command(s, "nuslerp");
+    if (unflattened)
+        parameter_rules_add_flag(s, &flatten, "--along=", "tensor");
+    else if (!parameter_rules_flag_may_be(&flatten, true))
+        parameter_rules_add_flag(s, &columns, "--along=", "tensor");
+    else if (parameter_rules_flag_may_be(&flatten, false))
+        return pipeline_builder_error(s->builder, flatten.value.line,
+                                      "nuslerp_flatten and nuslerp_row_wise differ by tensor; "
+                                      "only one of them can");
     return 0;
 }
 
 static int add_karcher_steps(const struct slice_context *s)
 {
-    double iterations, tol;
-    if (parameter_rules_find_number(s, "max_iter", &iterations) ||
-        parameter_rules_find_number(s, "tol", &tol))
-        return -1;
-    if (iterations != floor(iterations))
-        return pipeline_builder_error(s->builder, s->builder->config->line,
-                                      "max_iter must be a whole number");
-    struct pipeline_command *karcher = add_filter_command(s, "karcher");
-    add_number_option(s, karcher, "--max-iter", iterations, 10);
-    add_number_option(s, karcher, "--tol", tol, 1e-5);
-    return 0;
+    add_filter_command(s, "karcher");
+    return parameter_rules_add_global(s, "max_iter",
+                                      (struct rule_target){NULL, "--max-iter", 10}) ||
+                   parameter_rules_add_global(s, "tol", (struct rule_target){NULL, "--tol", 1e-5})
+               ? -1
+               : 0;
 }
 
 static int add_multislerp_steps(const struct slice_context *s)
 {
-    bool normalize;
-    double eps;
-    if (add_weigh_command(s) || parameter_rules_find_flag(s, "normalize_weights", &normalize) ||
-        parameter_rules_find_number(s, "eps", &eps))
+    struct flag_choice normalize;
+    if (add_weigh_command(s) ||
+        parameter_rules_find_flag(s, "normalize_weights", "none", "all", &normalize))
         return -1;
-    struct pipeline_command *multislerp = add_filter_command(s, "multislerp");
-    add_word_unless_null(s, multislerp, normalize ? NULL : "--raw-weights");
-    add_number_option(s, multislerp, "--eps", eps, 1e-8);
-    return 0;
+    add_filter_command(s, "multislerp");
+    parameter_rules_add_flag(s, &normalize, "--normalize=", "all");
+    check_sum_of_weights(s, true);
+    return parameter_rules_add_global(s, "eps", (struct rule_target){NULL, "--eps", 1e-8});
 }
 
 static int add_arcee_fusion_steps(const struct slice_context *s)

@@ -74,7 +74,7 @@ static int list_models(struct translation *t)
             i < c->n_experts ? c->experts[i].model : c->shared[i - c->n_experts].model;
     const struct merge_config merge = {.base = c->base, .n_slices = 1, .slices = &slice};
     const struct merge_config_file file = {.path = c->path};
-    return input_models_list_and_name(&t->inputs, &file, &merge, t->a, t->e);
+    return input_models_list_and_name(&t->inputs, &file, &merge, false, t->a, t->e);
 }
 
 static const struct input_model *find_model(const struct translation *t, const char *model)

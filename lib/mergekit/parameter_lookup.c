@@ -2,14 +2,18 @@
 
 #include <string.h>
 
-/* Caps the number of a condition, and checks its range. A layer gradient is not checked here: only
- * its values at the layers matter, and the filters check those. */
+/* Checks that values are numbers or booleans; caps the number of a condition, and checks its range.
+ * A layer gradient is not checked here: only its values at the layers matter, and the filters check
+ * those. */
 static int cap_and_check_number(struct conditional_value *c, const struct method_parameter *p,
                                 size_t line, const char *file, struct arena *a, struct error *e)
 {
     double *x = arena_copy(a, c->values, c->n_values * sizeof *x);
+    const char *why = p->is_flag ? c->flag_error : c->number_error;
     char text[32], limits[80];
     c->values = x;
+    if (why)
+        return error_set(e, "%s", why);
     if (p->range.low == p->range.high || c->n_values > 1)
         return 0;
     if (p->capped && *x > p->range.high)

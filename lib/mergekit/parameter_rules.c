@@ -1,7 +1,5 @@
 #include "parameter_rules.h"
 
-#include "parameter_lookup.h"
-
 #include <string.h>
 
 /* ---- values ---------------------------------------------------------------------------------- */
@@ -44,37 +42,26 @@ int parameter_rules_find_number(const struct slice_context *s, const char *name,
     return find_constant_parameter(s, name, &v, x);
 }
 
-int parameter_rules_find_flag(const struct slice_context *s, const char *name, bool *flag)
-{
-    struct parameter_value v;
-    double x = 0;
-    bool any_number = strcmp(name, "normalize_weights") == 0; /* as in mergekit */
-    if (find_constant_parameter(s, name, &v, &x))
-        return -1;
-    *flag = x != 0;
-    if (any_number || x == 0 || x == 1)
-        return 0;
-    return pipeline_builder_error(s->builder, v.line, "%s must be true or false", name);
-}
-
 /* ---- rules ----------------------------------------------------------------------------------- */
 
-/* "0.5" or "[0.2,0.8]" */
-static const char *format_values(const struct conditional_value *c, struct arena *a)
+/* "0.5" or "[0.2,0.8]"; with the words of a flag, "all" or "[none,all]" */
+static const char *format_values(const struct conditional_value *c, const char *const *words,
+                                 struct arena *a)
 {
     char number[32];
     const char *text = c->n_values > 1 ? "[" : "";
     for (size_t i = 0; i < c->n_values; i++)
-        text = arena_printf(a, "%s%s%s", text, i ? "," : "", number_format(c->values[i], number));
+        text = arena_printf(a, "%s%s%s", text, i ? "," : "",
+                            words ? words[c->values[i] != 0] : number_format(c->values[i], number));
     return c->n_values > 1 ? arena_printf(a, "%s]", text) : text;
 }
 
 /* A condition as a rule: a value, with the model and a glob in front; `model` is NULL for all
- * models. */
+ * models, `words` for numbers. */
 static const char *format_rule(const struct conditional_value *c, const char *model,
-                               struct arena *a)
+                               const char *const *words, struct arena *a)
 {
-    const char *value = format_values(c, a);
+    const char *value = format_values(c, words, a);
     const char *glob = c->filter ? pipeline_builder_escape_glob(c->filter, a) : NULL;
     const char *name = model ? pipeline_builder_escape_glob(model, a) : "";
     if (glob && strncmp(glob, "\\-", 2) == 0)
@@ -92,7 +79,7 @@ static void add_rules_of_value(struct pipeline_command *to, const char *option,
     for (size_t i = v->n_conditions; i-- > 0;) {
         if (option)
             pipeline_add_word(to, option, a);
-        pipeline_add_word(to, format_rule(&v->conditions[i], model, a), a);
+        pipeline_add_word(to, format_rule(&v->conditions[i], model, NULL, a), a);
     }
 }
 
@@ -159,4 +146,47 @@ int parameter_rules_add_global(const struct slice_context *s, const char *name,
     if (!is_neutral_value(&v, to.neutral))
         add_rules_of_value(find_or_add_target_command(s, to), to.option, &v, NULL, s->builder->a);
     return 0;
+}
+
+/* ---- flags ----------------------------------------------------------------------------------- */
+
+int parameter_rules_find_flag(const struct slice_context *s, const char *name, const char *if_false,
+                              const char *if_true, struct flag_choice *flag)
+{
+    flag->words[0] = if_false;
+    flag->words[1] = if_true;
+    return find_parameter_value(s, name, NULL, &flag->value);
+}
+
+const char *parameter_rules_constant_flag(const struct flag_choice *flag)
+{
+    double x;
+    return parameter_lookup_constant(&flag->value, &x) == 0 ? flag->words[x != 0] : NULL;
+}
+
+bool parameter_rules_flag_may_be(const struct flag_choice *flag, bool value)
+{
+    for (size_t i = 0; i < flag->value.n_conditions; i++)
+        for (size_t j = 0; j < flag->value.conditions[i].n_values; j++)
+            if ((flag->value.conditions[i].values[j] != 0) == value)
+                return true;
+    return false;
+}
+
+void parameter_rules_add_flag(const struct slice_context *s, const struct flag_choice *flag,
+                              const char *option, const char *neutral)
+{
+    struct arena *a = s->builder->a;
+    struct pipeline_command *to = &s->pipeline->commands[s->pipeline->n - 1];
+    const char *constant = parameter_rules_constant_flag(flag);
+    bool glued = option[strlen(option) - 1] == '=';
+    if (constant && strcmp(constant, neutral) == 0)
+        return;
+    for (size_t i = constant ? 1 : flag->value.n_conditions; i-- > 0;) {
+        const struct conditional_value *c = &flag->value.conditions[i];
+        const char *rule = constant ? constant : format_rule(c, NULL, flag->words, a);
+        if (!glued)
+            pipeline_add_word(to, option, a);
+        pipeline_add_word(to, glued ? arena_printf(a, "%s%s", option, rule) : rule, a);
+    }
 }

@@ -1,7 +1,9 @@
 #include "preflight.h"
 
 #include "gguf_output.h"
+#include "hf_cache.h"
 #include "input_guard.h"
+#include "join.h"
 #include "layer_slice.h"
 #include "output_target.h"
 #include "pipeline_output_header.h"
@@ -11,7 +13,7 @@
 #include "tokenizer_files.h"
 
 #include <errno.h>
-#include <libgen.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 
@@ -56,6 +58,68 @@ static int check_filters_cover_all_tensors(const struct translated_config *m,
     return failed;
 }
 
+/* ---- weighted means -------------------------------------------------------------------------- */
+
+static const struct tensor_rules *find_normalize_rules(const struct stage *join)
+{
+    struct stage_option options[STAGE_OPTIONS_MAX];
+    size_t n = stage_list_options(join, options);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(options[i].row->name, "normalize") == 0)
+            return options[i].field;
+    return NULL;
+}
+
+/* Would `join` divide by a sum of weights that is 0? */
+static int check_tensor_weights(const struct mean_check *c, const struct stage *weigh,
+                                const struct stage *join, const struct tensor *t, struct error *e)
+{
+    const struct tensor_rules *weights = stage_operand_option(weigh).field;
+    double sum = 0, divisor;
+    if (!tensor_is_float(t) ||
+        stage_rules_tensor_value(find_normalize_rules(join), t, c->divides_by_default) != 1)
+        return 0;
+    for (size_t k = 0; k < t->n_vectors; k++)
+        sum += stage_rules_vector_value(weigh, weights, t, &t->vectors[k], 1);
+    return join_mean_divisor(KIND_WEIGHTS, sum, "a mean", &divisor, e);
+}
+
+/* Messages name the configuration. */
+static int check_mean(const struct translated_config *m, const struct mean_check *c,
+                      const struct pipeline_options *run, struct error *e)
+{
+    const struct pipeline *p = c->pipeline;
+    if (!pipeline_output_header_is_available(p)) /* the join checks the result of a document */
+        return 0;
+    struct header *h = pipeline_output_header_read(run, p, 1, e);
+    struct stage *weigh = h ? pipeline_output_header_parse(run, &p->commands[1]) : NULL;
+    struct stage *join = h ? pipeline_output_header_parse(run, &p->commands[2]) : NULL;
+    struct error why;
+    int failed = h ? 0 : -1;
+    if (h)
+        weigh->in = h;
+    for (size_t i = 0; h && !failed && i < h->n_tensors; i++)
+        if (check_tensor_weights(c, weigh, join, &h->tensors[i], &why))
+            failed = error_set(e, "%.200s, line %zu: tensor %s: %s", m->config_path, c->line,
+                               h->tensors[i].name, why.text);
+    stage_free(weigh);
+    stage_free(join);
+    header_free(h);
+    return failed;
+}
+
+int preflight_check_parameters(const struct translated_config *m,
+                               const struct pipeline_options *run, struct error *e)
+{
+    for (size_t i = 0; i < m->n_coverage_checks; i++)
+        if (check_filters_cover_all_tensors(m, &m->coverage_checks[i], run, e))
+            return -1;
+    for (size_t i = 0; i < m->n_mean_checks; i++)
+        if (check_mean(m, &m->mean_checks[i], run, e))
+            return -1;
+    return 0;
+}
+
 /* ---- tokenizers ------------------------------------------------------------------------------ */
 
 /* "token "a" has id 0 in the tokenizer of M and 1 in that of N" */
@@ -90,13 +154,22 @@ static int compare_tokenizers_of_models(const struct translated_config *m, const
     return 0;
 }
 
+static int check_tokenizer_exists(const struct translated_config *m, struct error *e)
+{
+    struct error why;
+    char *found = NULL;
+    int failed = 0;
+    if (m->tokenizer_model && hf_cache_resolve_path(m->tokenizer_model, &found, &why) <= 0)
+        failed = error_set(e, "%.200s, line %zu: the tokenizer: %s", m->config_path,
+                           m->config->tokenizer_line, why.text);
+    free(found);
+    return failed;
+}
+
 int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
                            struct error *e)
 {
-    for (size_t i = 0; i < m->n_coverage_checks; i++)
-        if (check_filters_cover_all_tensors(m, &m->coverage_checks[i], run, e))
-            return -1;
-    return 0;
+    return preflight_check_parameters(m, run, e) || check_tokenizer_exists(m, e) ? -1 : 0;
 }
 
 /* ---- dry run --------------------------------------------------------------------------------- */
@@ -138,9 +211,10 @@ static int check_pack_command(const struct translated_config *m, const struct pr
     return failed;
 }
 
-/* What pack would say about the target. */
+/* What pack would say about the target. *folder is a folder on its file system. */
 static int check_target(const struct translated_config *m, const struct preflight_target *t,
-                        const struct pipeline_options *run, struct error *e)
+                        const struct pipeline_options *run, const char **folder, struct arena *a,
+                        struct error *e)
 {
     struct output_target target;
     const char *const others[] = {m->metadata_model, m->tokenizer_model};
@@ -152,7 +226,8 @@ static int check_target(const struct translated_config *m, const struct prefligh
     if ((t->force && input_guard_check_read_files(t->path, e)) || check_pack_command(m, t, run, e))
         return -1;
     int failed = output_target_open(&target, t->path, t->force, NULL, e) ||
-                 output_target_open_parent(&target, e);
+                 output_target_check_parent(&target, folder, e);
+    *folder = failed ? NULL : arena_copy_text(a, *folder);
     output_target_close(&target);
     return failed ? -1 : 0;
 }
@@ -166,8 +241,8 @@ static int check_target_and_disk_space(const struct translated_config *m,
     struct statvfs disk;
     if (strcmp(t->path, "-") == 0)
         return 0;
-    const char *folder = dirname(arena_copy_text(a, t->path));
-    if (check_target(m, t, run, e))
+    const char *folder;
+    if (check_target(m, t, run, &folder, a, e))
         return -1;
     if (statvfs(folder, &disk) < 0)
         return error_set(e, "cannot access %s: %s", folder, strerror(errno));

@@ -4,7 +4,11 @@
 
 #include "predicted_output_size.h"
 
-/* Checks before every merge: do required parameters have values for all tensors? */
+/* Do required parameters have values for all tensors, and can every mean divide by the sum of its
+ * weights? Opens models only if the configuration leaves that open. */
+int preflight_check_parameters(const struct translated_config *m,
+                               const struct pipeline_options *run, struct error *e);
+/* Checks before every merge: those, and is the model there whose tokenizer is used? */
 int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
                            struct error *e);
 

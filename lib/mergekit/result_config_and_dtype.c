@@ -16,7 +16,7 @@ const char *result_config_and_dtype_find_model(const struct pipeline_builder *b,
     for (size_t depth = 0; depth < MAX_NESTED_DOCUMENTS; depth++) {
         struct input_models all;
         struct error ignored; /* document_to_pipeline_start reports it */
-        input_models_list_and_name(&all, b->file, c, b->a, &ignored);
+        input_models_list_and_name(&all, b->file, c, b->options->resolve_cache, b->a, &ignored);
         const struct input_model *input =
             input_models_find(&all, c->base ? c->base : find_base_or_first_model(c), b->a);
         if (!input->document)

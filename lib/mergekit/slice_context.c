@@ -18,12 +18,10 @@ struct slice_context slice_context_new(struct pipeline_builder *b, size_t i, lon
 
 /* ---- models ---------------------------------------------------------------------------------- */
 
-/* Adds a model, unless it is listed already. */
-static void add_model(struct slice_context *s, struct name_index *listed,
-                      const struct input_model *input, const struct config_model_entry *source)
+static void add_model(struct slice_context *s, const struct input_model *input,
+                      const struct config_model_entry *source)
 {
-    if (name_index_add(listed, input->path, s->n_models, s->builder->a) == s->n_models)
-        s->models[s->n_models++] = (struct slice_model){input, source};
+    s->models[s->n_models++] = (struct slice_model){input, source};
 }
 
 /* `base` is the document's or the slice's base_model; NULL. */
@@ -32,9 +30,6 @@ static int check_base_is_allowed(const struct slice_context *s, const struct inp
     const struct pipeline_builder *b = s->builder;
     if (b->method->base == BASE_REQUIRED && !base)
         return pipeline_builder_error(b, b->config->line, "%s requires a base_model",
-                                      b->method->name);
-    if (b->method->base == BASE_REJECTED && base)
-        return pipeline_builder_error(b, b->config->base_line, "%s does not accept a base_model",
                                       b->method->name);
     if (s->base && b->config->has_slices && !s->base_source)
         return pipeline_builder_error(
@@ -60,24 +55,25 @@ static int check_number_of_models(const struct slice_context *s)
 int slice_context_find_models(struct slice_context *s)
 {
     struct pipeline_builder *b = s->builder;
-    struct name_index listed = {0};
     enum method_base role = b->method->base;
-    const char *path = s->slice->base ? s->slice->base : b->config->base;
+    const char *path = input_models_base_of_slice(b->config, s->slice);
     const struct input_model *base = path ? input_models_find(&b->inputs, path, b->a) : NULL;
+    bool base_is_listed = false;
     s->base = role == BASE_OPTIONAL || role == BASE_REQUIRED ? base : NULL;
     s->models = arena_alloc(b->a, s->slice->n_sources + 1, sizeof *s->models);
     for (size_t i = 0; i < s->slice->n_sources; i++) {
         const struct config_model_entry *source = &s->slice->sources[i];
-        const struct input_model *input = input_models_find(&b->inputs, source->model, b->a);
-        if (input == base && !s->base_source)
+        bool is_base = input_models_source_is_base(s->slice, i, path);
+        if (is_base)
             s->base_source = source;
-        if (!s->base || input != base)
-            add_model(s, &listed, input, source);
+        if (!is_base || !s->base)
+            add_model(s, input_models_find_source(&b->inputs, s->slice, i, path, b->a), source);
+        base_is_listed |= is_base;
     }
     if (check_base_is_allowed(s, base))
         return -1;
-    if (role == BASE_IS_A_MODEL && base && !b->config->has_slices)
-        add_model(s, &listed, base, NULL);
+    if (role == BASE_IS_A_MODEL && base && !base_is_listed && !b->config->has_slices)
+        add_model(s, base, NULL);
     return check_number_of_models(s);
 }
 
@@ -90,4 +86,14 @@ bool slice_context_has_single_model(const struct slice_context *s)
 bool slice_context_uses_task_vectors(const struct slice_context *s)
 {
     return s->builder->method->uses_task_vectors && s->base && !slice_context_has_single_model(s);
+}
+
+const struct config_model_entry *slice_context_layers_source(const struct merge_config *c,
+                                                             const struct config_slice *s)
+{
+    const char *base = input_models_base_of_slice(c, s);
+    for (size_t i = 0; i < s->n_sources; i++)
+        if (input_models_source_is_base(s, i, base))
+            return &s->sources[i];
+    return &s->sources[0];
 }

@@ -28,11 +28,16 @@ struct slice_context {
  * it have `layers_before` layers. */
 struct slice_context slice_context_new(struct pipeline_builder *b, size_t i, long layers_before,
                                        struct pipeline *pipeline);
-/* Lists the models, each once, and checks base and number of models against the method. */
+/* Lists the models, and checks base and number of models against the method. */
 int slice_context_find_models(struct slice_context *s);
 /* Is there just one model, so that no join is needed? */
 bool slice_context_has_single_model(const struct slice_context *s);
 /* Does the slice merge task vectors, not whole weights? */
 bool slice_context_uses_task_vectors(const struct slice_context *s);
+
+/* The source whose layers, and their kinds, the layers of the slice are: the base, else the first.
+ */
+const struct config_model_entry *slice_context_layers_source(const struct merge_config *c,
+                                                             const struct config_slice *s);
 
 #endif

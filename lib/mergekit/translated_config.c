@@ -10,6 +10,14 @@ void translated_config_add_coverage_check(struct translated_config *m,
     m->coverage_checks[m->n_coverage_checks++] = *c;
 }
 
+void translated_config_add_mean_check(struct translated_config *m, const struct mean_check *c,
+                                      struct arena *a)
+{
+    m->mean_checks =
+        arena_grow(a, m->mean_checks, m->n_mean_checks, &m->mean_check_capacity, sizeof *c);
+    m->mean_checks[m->n_mean_checks++] = *c;
+}
+
 void translated_config_add_result(struct translated_config *m, struct document_result *result,
                                   struct arena *a)
 {

@@ -16,6 +16,7 @@ struct translation_options {
     bool paper;          /* follow the papers where mergekit differs from them */
     bool no_tokenizer, force;
     bool other_bpe; /* accept the union of vocabularies of different BPEs */
+    bool resolve_cache; /* models in the cache become the paths of their snapshots */
     const char
         *like; /* model whose metadata a .gguf file gets; NULL: the base's or first model's */
     enum dtype dtype; /* of the result, as for pack; DTYPE_NONE: as configured */
@@ -34,6 +35,14 @@ struct coverage_check {
     size_t line; /* of the configuration */
     size_t n_filters;
     const char **filters;
+};
+
+/* A pipeline unpack | weigh | JOIN, where JOIN may divide by the sum of the weights of a tensor,
+ * and the weights may cancel out. */
+struct mean_check {
+    const struct pipeline *pipeline;
+    bool divides_by_default; /* JOIN without --normalize */
+    size_t line;             /* of the configuration */
 };
 
 /* The result of a document that other documents use as a model. */
@@ -59,6 +68,9 @@ struct translated_config {
     size_t n_coverage_checks;
     struct coverage_check *coverage_checks;
     size_t coverage_check_capacity;
+    size_t n_mean_checks;
+    struct mean_check *mean_checks;
+    size_t mean_check_capacity;
     size_t n_results;
     struct document_result **results; /* in an order in which they can be computed */
     size_t result_capacity;
@@ -66,6 +78,8 @@ struct translated_config {
 
 void translated_config_add_coverage_check(struct translated_config *m,
                                           const struct coverage_check *c, struct arena *a);
+void translated_config_add_mean_check(struct translated_config *m, const struct mean_check *c,
+                                      struct arena *a);
 void translated_config_add_result(struct translated_config *m, struct document_result *result,
                                   struct arena *a);
 

@@ -2,6 +2,7 @@
 
 #include "config_command.h"
 #include "mixture_config.h"
+#include "preflight.h"
 #include "standard_output.h"
 #include "tv_moe.h"
 
@@ -34,6 +35,20 @@ static void print_command(const char *name, const char *path, struct arena *a)
     print_pipeline(&p, false);
 }
 
+/* The folder must be new; those above it are made if they are missing. */
+static void print_mkdir(const char *folder, struct arena *a)
+{
+    const char *slash = strrchr(folder, '/');
+    if (slash && slash > folder) {
+        struct pipeline p = {0};
+        struct pipeline_command *c = pipeline_add_command(&p, "mkdir", a);
+        pipeline_add_word(c, "-p", a);
+        pipeline_add_operand(c, arena_copy_text_n(a, folder, (size_t)(slash - folder)), a);
+        print_pipeline(&p, false);
+    }
+    print_command("mkdir", folder, a);
+}
+
 /* What could not be removed from the folder has got a warning. */
 static void print_rmdir(const char *folder, struct arena *a)
 {
@@ -60,7 +75,7 @@ static bool print_results(struct config_command *c, const char *folder)
         if (result->uses <= 1)
             continue;
         if (!any)
-            print_command("mkdir", folder, &c->a);
+            print_mkdir(folder, &c->a);
         any = true;
         print_pipeline(translated_config_pipeline_to_file(result, path, &c->a), false);
         translated_config_replace_result(m, result, path, &c->a);
@@ -94,15 +109,18 @@ static bool has_mixture_operand(int argc, char **argv)
     return found;
 }
 
-int tv_from_yaml_main(int argc, char **argv)
+int tv_from_yaml_main(int argc, char **argv, const struct filter *const *filters)
 {
     if (has_mixture_operand(argc, argv))
         return tv_moe_print_main(argc, argv);
     struct config_command c;
     struct error e = {0};
+    const struct pipeline_options run = {.filters = filters};
     int status = config_command_parse_and_translate(&c, &descriptor, argc, argv, false);
     if (status)
         return config_command_free(&c, status);
+    if (preflight_check_parameters(&c.merge, &run, &e))
+        return config_command_free(&c, config_command_print_error(&c, &e, 1));
     print_script(&c);
     if (standard_output_flush(&e))
         status = config_command_print_error(&c, &e, 1);

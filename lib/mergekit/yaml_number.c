@@ -98,6 +98,18 @@ static bool parse_decimal(const char *text, double *x)
     return !*text && number_parse(digits, x) == 0;
 }
 
+bool yaml_number_parse_flag(const char *text, double *x)
+{
+    static const char *const words[] = {"false", "f", "no",  "n", "off",
+                                        "true",  "t", "yes", "y", "on"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (strcasecmp(text, words[i]) == 0) {
+            *x = i >= 5;
+            return true;
+        }
+    return number_parse(text, x) == 0 && (*x == 0 || *x == 1);
+}
+
 bool yaml_number_parse(const char *text, bool plain, double *x)
 {
     return (plain && parse_plain_scalar(text, x)) || parse_decimal(text, x);

@@ -33,8 +33,7 @@ void yaml_tree_print_warning(const char *tool, const char *path, size_t line, co
     printable_message("%s: warning: %.200s, line %zu: %s", tool, path, line, sentence);
 }
 
-static void print_node_warning(const struct yaml_tree *t, const yaml_node_t *node,
-                               const char *format, ...)
+void yaml_tree_warn(const struct yaml_tree *t, const yaml_node_t *node, const char *format, ...)
 {
     char text[700];
     va_list args;
@@ -134,6 +133,16 @@ int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, co
                            yaml_tree_scalar_text(node));
 }
 
+int yaml_tree_read_flag(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
+                        double *x)
+{
+    bool is_scalar = node->type == YAML_SCALAR_NODE && !yaml_tree_is_null(node);
+    if (is_scalar && yaml_number_parse_flag(yaml_tree_scalar_text(node), x))
+        return 0;
+    return yaml_tree_error(t, node, "%s must be true or false, but it is %.100s", what,
+                           is_scalar ? yaml_tree_scalar_text(node) : node_type_name(node->type));
+}
+
 int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
                           const char **text)
 {
@@ -202,22 +211,23 @@ static void warn_of_duplicate_key(const struct yaml_tree *t, const yaml_node_t *
         const yaml_node_t *other = yaml_tree_node(t, p->key);
         if (other->type == YAML_SCALAR_NODE &&
             strcmp(yaml_tree_scalar_text(other), yaml_tree_scalar_text(key)) == 0)
-            print_node_warning(t, key, "duplicate key %s; the last one is used",
-                               yaml_tree_scalar_text(key));
+            yaml_tree_warn(t, key, "duplicate key %s; the last one is used",
+                           yaml_tree_scalar_text(key));
     }
 }
 
-static void warn_of_misspelt_key(const struct yaml_tree *t, const yaml_node_t *key, size_t n,
-                                 const char *const *known)
+static void warn_of_unknown_key(const struct yaml_tree *t, const yaml_node_t *key, size_t n,
+                                const char *const *known)
 {
     const char *text = yaml_tree_scalar_text(key);
     for (size_t i = 0; i < n; i++)
         if (strcmp(text, known[i]) == 0)
             return;
-    const char *suggestion = spelling_suggestion_find(text, n, known);
-    if (suggestion)
-        print_node_warning(t, key, "unknown key %s is ignored%s", text,
-                           spelling_suggestion_phrase(suggestion, t->a));
+    if (t->is_parameter && t->is_parameter(text))
+        yaml_tree_warn(t, key, "%s is ignored here: put it under parameters", text);
+    else
+        yaml_tree_warn(t, key, "unknown key %s is ignored%s", text,
+                       spelling_suggestion_phrase(spelling_suggestion_find(text, n, known), t->a));
 }
 
 void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, size_t n,
@@ -230,7 +240,7 @@ void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, siz
             continue;
         warn_of_duplicate_key(t, map, p);
         if (n)
-            warn_of_misspelt_key(t, key, n, known);
+            warn_of_unknown_key(t, key, n, known);
     }
 }
 

@@ -17,7 +17,8 @@ struct yaml_tree {
     const char *path; /* of the file, for messages */
     const char *tool; /* the command, for warnings */
     yaml_document_t *doc;
-    size_t visited; /* nodes, by yaml_tree_validate */
+    size_t visited;                        /* nodes, by yaml_tree_validate */
+    bool (*is_parameter)(const char *key); /* of a merge, for warnings about misplaced keys; NULL */
     struct arena *a;
     struct error *e;
 };
@@ -30,6 +31,8 @@ int yaml_tree_error(const struct yaml_tree *t, const yaml_node_t *node, const ch
     __attribute__((format(printf, 3, 4)));
 /* Prints "TOOL: warning: PATH, line LINE: SENTENCE" on standard error, with control characters
  * replaced by '?'. */
+void yaml_tree_warn(const struct yaml_tree *t, const yaml_node_t *node, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void yaml_tree_print_warning(const char *tool, const char *path, size_t line, const char *sentence);
 
 /* ---- any node -------------------------------------------------------------------------------- */
@@ -49,6 +52,9 @@ bool yaml_tree_is_null(const yaml_node_t *node);
 /* A number; booleans are 1 and 0. */
 int yaml_tree_read_number(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
                           double *x);
+/* A boolean, as 1 or 0: as YAML writes them, those words in quotes, or the numbers 0 and 1. */
+int yaml_tree_read_flag(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
+                        double *x);
 /* A string; null leaves *text unchanged. */
 int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, const char *what,
                           const char **text);
@@ -61,8 +67,8 @@ const yaml_node_t *yaml_tree_find_key(const struct yaml_tree *t, const yaml_node
                                       const char *key);
 /* Is the key <<? */
 bool yaml_tree_is_merge_key(const yaml_node_t *key);
-/* Warns about duplicate keys, and about unknown keys that resemble one of the `n` known keys; with
- * n = 0 every key is known. */
+/* Warns about duplicate keys, and about keys that are not among the `n` known ones; with n = 0
+ * every key is known. */
 void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, size_t n,
                           const char *const *known);
 
