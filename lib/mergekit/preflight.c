@@ -161,7 +161,7 @@ static int check_tokenizer_exists(const struct translated_config *m, struct erro
     int failed = 0;
     if (m->tokenizer_model && hf_cache_resolve_path(m->tokenizer_model, &found, &why) <= 0)
         failed = error_set(e, "%.200s, line %zu: the tokenizer: %s", m->config_path,
-                           m->config->tokenizer_line, why.text);
+                           m->config->tokenizer.line, why.text);
     free(found);
     return failed;
 }
