@@ -52,11 +52,9 @@ struct options {
 enum {
     ROW_SHARD_SIZE = 3,
     ROW_SHARDS,
-    ROW_MOE = 14,
-    ROW_EXPERTS_PER_TOKEN,
-    ROW_LORA = 17,
+    ROW_LORA = 18,
     ROW_ENERGY,
-    ROW_AFTER_LORA = 24
+    ROW_AFTER_LORA = 25
 };
 enum { FORMAT_SAFETENSORS };
 #define FIELD(f) offsetof(struct options, f)
@@ -104,12 +102,11 @@ static const struct option_row rows[] = {
      .not_in_history = true},
     {"chat-template", OPTION_STRING, FIELD(chat_template), "JINJA",
      .help = "set this chat template in the tokenizer files", .not_in_history = true},
-    [ROW_MOE] = {"moe", OPTION_CHOICE, FIELD(moe), "ARCHITECTURE",
-                 .help = "--like: add the keys of a mixture of experts to config.json",
-                 .choices = MOE_CONFIG_CHOICES},
-    [ROW_EXPERTS_PER_TOKEN] = {"experts-per-token", OPTION_COUNT, FIELD(experts_per_token), "N",
-                               .help = "--moe: experts that process a token (default 2)",
-                               .range = {.low = 1, .high = 4096}, .default_value = "2"},
+    {"moe", OPTION_CHOICE, FIELD(moe), "ARCHITECTURE",
+     .help = "--like: add the keys of a mixture of experts to config.json",
+     .choices = MOE_CONFIG_CHOICES},
+    {"experts-per-token", OPTION_COUNT, FIELD(experts_per_token), "N",
+     .help = "--moe: experts that process a token (default 2)", .range = {.low = 1, .high = 4096}},
     {"force", OPTION_FLAG, FIELD(force), NULL, .help = "replace OUT if it exists",
      .not_in_history = true},
     [ROW_LORA] = {"lora", OPTION_RULES, FIELD(lora), "RANK",
@@ -285,7 +282,7 @@ static int check_options(const struct stage *s, struct error *e)
         return -1;
     if (o->moe >= 0 && (!o->like || writes_single_file(s)))
         return error_set(e, "--moe is for --like and a folder or archive, which has a config.json");
-    if (o->moe < 0 && s->given[ROW_EXPERTS_PER_TOKEN])
+    if (o->moe < 0 && o->experts_per_token)
         return error_set(e, "--experts-per-token is for --moe");
     if ((o->base != NULL) + (o->onto != NULL) + (o->like != NULL) > 1)
         return error_set(e, "only one of --base, --onto and --like can be given");
@@ -526,7 +523,7 @@ static int find_experts(const struct stage *s, struct pack *p, const struct head
     const struct options *o = s->options;
     return o->moe < 0 ? 0
                       : moe_config_find(&p->moe, (enum moe_architecture)o->moe,
-                                        o->experts_per_token, h, e);
+                                        o->experts_per_token ? o->experts_per_token : 2, h, e);
 }
 
 /* Opens the target before hours of work; the adapter is written at the end. */

@@ -128,7 +128,7 @@ END
     into "none.gguf has no tensors for y of the stream" --like none.gguf < <(unpack two.gguf)
     into "tensor x is (2, 32) in the stream but (2, 64) in none.gguf" --like none.gguf \
         < <(unpack narrow.gguf)
-    into "--tokenizer, --no-tokenizer and --chat-template are not supported" --like "$BASE" \
+    into "--vocabulary are not supported for a .gguf file" --like "$BASE" \
         --no-tokenizer <weights.tvs
     into "cannot be written as float64" --like "$BASE" --dtype f64 <weights.tvs
     refused_with "--dtype=q8_0 needs a .gguf file" pack --dtype q8_0 out.safetensors <weights.tvs
