@@ -144,7 +144,7 @@ SIDE = {"config.json": json.dumps(CONFIG).encode(),
         "tokenizer.json": b'{"model": {"vocab": {"a": 0}}}',
         "tokenizer_config.json": b'{"eos_token": "</s>"}'}
 
-ADAPTER_CONFIG = b'{"peft_type": "LORA", "r": 2, "lora_alpha": 3, "rank_pattern": {"q_.*": 2}}'
+ADAPTER_CONFIG = b'{"peft_type": "LORA", "r": 2, "lora_alpha": 3, "rank_pattern": {"q_proj": 2}}'
 
 SAMPLES = [{"task": task, "input_ids": [1, a, b, 7, 3, 2], "prompt_len": 3}
            for task in ("math", "code") for a, b in ((5, 9), (11, 4))]
