@@ -6,21 +6,24 @@ import struct
 import numpy as np
 
 QWEN = {"internvl2.5-1b": (896, 4864, 24, 14, 2, 151674, False),
-        "qwen2-vl-2b": (1536, 8960, 28, 12, 2, 151936, True)}
-IMAGE_TOKEN = {"internvl2.5-1b": 151667, "qwen2-vl-2b": 151655}
+        "qwen2-vl-2b": (1536, 8960, 28, 12, 2, 151936, True),
+        "qwen2-vl-7b": (3584, 18944, 28, 28, 4, 152064, False)}
+IMAGE_TOKEN = {"internvl2.5-1b": 151667, "qwen2-vl-2b": 151655, "qwen2-vl-7b": 151655}
 
 
-def text_config(model):
+def text_config(model, decoder_layers):
+    """`decoder_layers`: the first ones; None: all."""
     hidden, wide, layers, heads, kv, vocabulary, tied = QWEN[model]
-    return {"hidden_size": hidden, "intermediate_size": wide, "num_hidden_layers": layers,
+    return {"hidden_size": hidden, "intermediate_size": wide,
+            "num_hidden_layers": decoder_layers or layers,
             "num_attention_heads": heads, "num_key_value_heads": kv, "vocab_size": vocabulary,
             "tie_word_embeddings": tied, "rms_norm_eps": 1e-06, "rope_theta": 1000000.0,
             "max_position_embeddings": 32768, "use_sliding_window": False, "hidden_act": "silu"}
 
 
-def config(model):
-    text = text_config(model)
-    if model == "qwen2-vl-2b":
+def config(model, decoder_layers):
+    text = text_config(model, decoder_layers)
+    if model.startswith("qwen"):
         return {"architectures": ["Qwen2VLForConditionalGeneration"], "model_type": "qwen2_vl", **text,
                 "image_token_id": IMAGE_TOKEN[model],
                 "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
@@ -41,8 +44,7 @@ def weight_and_bias(name, shape):
     yield name + ".bias", shape[:1]
 
 
-def text_shapes(model, prefix, head):
-    of = text_config(model)
+def text_shapes(of, prefix, head):
     hidden, wide, vocabulary = of["hidden_size"], of["intermediate_size"], of["vocab_size"]
     narrow = hidden // of["num_attention_heads"] * of["num_key_value_heads"]
     yield prefix + "embed_tokens.weight", (vocabulary, hidden)
@@ -70,10 +72,11 @@ def vision_layer_shapes(p, size, wide):
     yield from weight_and_bias(p + "mlp.fc2", (size, wide))
 
 
-def shapes(model):
-    hidden = text_config(model)["hidden_size"]
-    if model == "qwen2-vl-2b":
-        yield from text_shapes(model, "model.", "lm_head.weight")
+def shapes(model, decoder_layers):
+    text = text_config(model, decoder_layers)
+    hidden = text["hidden_size"]
+    if model.startswith("qwen"):
+        yield from text_shapes(text, "model.", "lm_head.weight")
         yield "visual.patch_embed.proj.weight", (1280, 3, 2, 14, 14)
         for i in range(32):
             yield from vision_layer_shapes(f"visual.blocks.{i}.", 1280, 5120)
@@ -81,7 +84,7 @@ def shapes(model):
         yield from weight_and_bias("visual.merger.mlp.0", (5120, 5120))
         yield from weight_and_bias("visual.merger.mlp.2", (hidden, 5120))
         return
-    yield from text_shapes(model, "language_model.model.", "language_model.lm_head.weight")
+    yield from text_shapes(text, "language_model.model.", "language_model.lm_head.weight")
     p = "vision_model.embeddings."
     yield p + "class_embedding", (1, 1, 1024)
     yield p + "position_embedding", (1, 1025, 1024)
