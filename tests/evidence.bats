@@ -62,6 +62,14 @@ setup() {
     [ "$(cut -f 4,7 r | tr '\t\n' ' ,')" = "task prompts,chart 2,ocr 1,mean 3," ]
 }
 
+@test "the tables of evidence.md are those of the stored results" {
+    for results in "$EVIDENCE"/results/{toy,held-out}.tsv; do
+        "$EVIDENCE/table" "$results" | sed -n '/prompts of each task/,$p' >tables
+        [ "$(grep -c '^| SWUDI, then calibrate' tables)" -ge 4 ]
+        [ "$(grep '^| ' tables | grep -cvFxf "$ROOT/share/evidence.md")" = 0 ]
+    done
+}
+
 @test "unrelated experts are merged and not evaluated; FOLDER:N has the experts of the first tasks" {
     mkdir family family/eval
     cp "$DEMO"/eval/{rev,shift}.jsonl family/eval
