@@ -204,7 +204,11 @@ def still_runs(process):
 
 
 def run_jobs(calls, jobs):
-    """Calls (function, arguments...), each in a process of its own, `jobs` at a time."""
+    """Calls (function, arguments...), with more than one of `jobs` each in a process of its own."""
+    if jobs == 1:
+        for function, *arguments in calls:
+            function(*arguments)
+        return
     context, running = multiprocessing.get_context("fork"), []
     for function, *arguments in calls:
         if len(running) == jobs:
