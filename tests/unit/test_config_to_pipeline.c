@@ -241,7 +241,7 @@ static double parse_weight(const char *path, const char *text)
     if (merge_config_read(&file, path, "test", &a, &e) == 0) {
         const struct config_parameter *s =
             config_parameters_find(&file.documents[0].parameters, "weight");
-        if (s->n_conditions > 0 && !s->conditions[0].number_error)
+        if (s && s->n_conditions > 0 && !s->conditions[0].number_error)
             x = s->conditions[0].values[0];
     }
     arena_free(&a);
