@@ -3,145 +3,281 @@
 #include "mem.h"
 
 #include <ctype.h>
-#include <regex.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* regcomp needs memory and stack in proportion to the length and the nesting. */
-#define MAX_LENGTH 1000
-#define MAX_DEPTH  20
+#define MAX_LENGTH 1000 /* of an expression; time and memory are in proportion */
+#define MAX_DEPTH  50   /* of groups */
+
+/* The expression as a program for a set of threads (Thompson 1968, "Regular expression search
+ * algorithm"): all threads read one character at a time, and there is at most one at an
+ * instruction. */
+enum operation { READ, SPLIT, JUMP, AT_START, AT_END };
+
+struct instruction {
+    enum operation operation;
+    int next, other; /* from this instruction on; SPLIT: both; JUMP: next */
+    uint32_t set[8]; /* READ: one of these characters */
+};
 
 struct module_pattern {
-    char *name; /* an expression without operators but '.'; NULL: it has others */
-    regex_t regex;
+    size_t n; /* the expression has matched at instruction n */
+    struct instruction *code;
 };
 
-static bool is_plain_name(const char *expression)
-{
-    for (const char *c = expression; *c; c++)
-        if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
-            return false;
-    return *expression != '\0';
-}
+/* ---- parsing --------------------------------------------------------------------------------- */
 
-/* ---- translation ----------------------------------------------------------------------------- */
-
-struct translation {
-    const char *from;
-    char *to;
+struct parser {
+    const char *at;
     size_t depth;
-    bool in_class;
+    struct module_pattern *p;
 };
 
-static void append(struct translation *t, const char *text)
+static struct instruction *append(struct parser *s, enum operation operation)
 {
-    t->to = stpcpy(t->to, text);
+    struct module_pattern *p = s->p;
+    p->code = mem_grow(p->code, p->n, sizeof *p->code);
+    p->code[p->n] = (struct instruction){.operation = operation, .next = 1};
+    return &p->code[p->n++];
 }
 
-/* The escape at t->from, a backslash. False: it is not supported. */
-static bool translate_escape(struct translation *t)
+/* Inserts a SPLIT before the instructions from `start` on, whose targets are relative. */
+static void insert_split(struct parser *s, size_t start, int other)
 {
-    char c = *++t->from;
-    if (c == 'd' || c == 'w') {
-        const char *set = c == 'd' ? "0-9" : "A-Za-z0-9_";
-        append(t, t->in_class ? "" : "[");
-        append(t, set);
-        append(t, t->in_class ? "" : "]");
-    } else if (!c || isalnum((unsigned char)c) || (t->in_class && strchr("]^-\\", c))) {
-        return false;
-    } else {
-        append(t, t->in_class ? "" : "\\");
-        *t->to++ = c;
+    append(s, SPLIT);
+    struct instruction *code = s->p->code;
+    memmove(code + start + 1, code + start, (s->p->n - 1 - start) * sizeof *code);
+    code[start] = (struct instruction){.operation = SPLIT, .next = 1, .other = other};
+}
+
+static void add_range(uint32_t *set, unsigned char first, unsigned char last)
+{
+    for (unsigned c = first; c <= last; c++)
+        set[c / 32] |= (uint32_t)1 << c % 32;
+}
+
+/* Adds what follows a backslash to the set; -1: it is not supported. */
+static int parse_escape(struct parser *s, uint32_t *set)
+{
+    char c = *s->at;
+    if (c == 'd' || c == 'w')
+        add_range(set, '0', '9');
+    if (c == 'w') {
+        add_range(set, 'a', 'z');
+        add_range(set, 'A', 'Z');
+        add_range(set, '_', '_');
+    } else if (c != 'd') {
+        if (!c || isalnum((unsigned char)c))
+            return -1;
+        add_range(set, (unsigned char)c, (unsigned char)c);
     }
-    t->from++;
-    return true;
+    s->at++;
+    return 0;
 }
 
-static bool translate_character(struct translation *t)
+/* A class, behind its bracket. */
+static int parse_class(struct parser *s)
 {
-    char c = *t->from;
+    uint32_t set[8] = {0};
+    bool is_negated = *s->at == '^';
+    s->at += is_negated;
+    for (bool is_first = true; *s->at != ']' || is_first; is_first = false) {
+        unsigned char c = (unsigned char)*s->at++;
+        if (!c || c == '[')
+            return -1;
+        if (c == '\\') {
+            if (parse_escape(s, set))
+                return -1;
+        } else if (s->at[0] == '-' && s->at[1] && s->at[1] != ']') {
+            unsigned char last = (unsigned char)s->at[1];
+            if (last < c || last == '\\')
+                return -1;
+            add_range(set, c, last);
+            s->at += 2;
+        } else {
+            add_range(set, c, c);
+        }
+    }
+    s->at++;
+    struct instruction *i = append(s, READ);
+    for (size_t k = 0; k < 8; k++)
+        i->set[k] = is_negated ? ~set[k] : set[k];
+    return 0;
+}
+
+static int parse_alternatives(struct parser *s);
+
+/* A group, behind its parenthesis. */
+static int parse_group(struct parser *s)
+{
+    if (++s->depth > MAX_DEPTH)
+        return -1;
+    if (s->at[0] == '?') {
+        if (s->at[1] != ':')
+            return -1;
+        s->at += 2;
+    }
+    if (parse_alternatives(s) || *s->at != ')')
+        return -1;
+    s->at++;
+    s->depth--;
+    return 0;
+}
+
+static int parse_atom(struct parser *s)
+{
+    unsigned char c = (unsigned char)*s->at++;
+    if (c == '(')
+        return parse_group(s);
+    if (c == '[')
+        return parse_class(s);
+    if (c == '^' || c == '$') {
+        append(s, c == '^' ? AT_START : AT_END);
+        return 0;
+    }
+    if (strchr("*+?{}", c))
+        return -1;
+    struct instruction *i = append(s, READ);
     if (c == '\\')
-        return translate_escape(t);
-    if (t->in_class) {
-        t->in_class = c != ']';
-        if (c == '[') /* [[:alpha:]] is another thing in Python */
-            return false;
-    } else if (c == '[') {
-        t->in_class = true;
-    } else if (c == '(' && ++t->depth > MAX_DEPTH) {
-        return false;
-    } else if (c == '{') {
-        return false;
-    }
-    if (c == '(' && !t->in_class && t->from[1] == '?') {
-        if (t->from[2] != ':')
-            return false;
-        t->from += 2;
-    }
-    *t->to++ = c;
-    t->from++;
-    return true;
+        return parse_escape(s, i->set);
+    if (c == '.')
+        add_range(i->set, 1, 255);
+    else
+        add_range(i->set, c, c);
+    return 0;
 }
 
-/* The POSIX expression for the whole name; the caller frees. NULL: something is not supported. */
-static char *translate(const char *expression)
+/* An atom and how often it is repeated. A '?' after that makes no difference for what matches. */
+static int parse_repeated(struct parser *s)
 {
-    char *posix = mem_alloc(12 * strlen(expression) + 20, 1);
-    struct translation t = {.from = expression, .to = posix};
-    append(&t, "^(.*\\.)?(");
-    bool valid = strlen(expression) <= MAX_LENGTH;
-    while (valid && *t.from)
-        valid = translate_character(&t);
-    append(&t, ")$");
-    if (valid)
-        return posix;
-    free(posix);
-    return NULL;
+    size_t start = s->p->n;
+    if (parse_atom(s))
+        return -1;
+    int length = (int)(s->p->n - start);
+    char c = *s->at;
+    if (c != '*' && c != '+' && c != '?')
+        return 0;
+    s->at++;
+    if (c == '?') {
+        insert_split(s, start, length + 1);
+    } else if (c == '*') {
+        insert_split(s, start, length + 2);
+        append(s, JUMP)->next = -(length + 1);
+    } else {
+        struct instruction *i = append(s, SPLIT);
+        i->other = -length;
+    }
+    s->at += *s->at == '?';
+    return *s->at && strchr("*+?{", *s->at) ? -1 : 0;
 }
 
-/* ---- matching -------------------------------------------------------------------------------- */
+static int parse_alternatives(struct parser *s)
+{
+    size_t start = s->p->n;
+    while (*s->at && *s->at != '|' && *s->at != ')')
+        if (parse_repeated(s))
+            return -1;
+    if (*s->at != '|')
+        return 0;
+    s->at++;
+    insert_split(s, start, (int)(s->p->n - start) + 2);
+    append(s, JUMP);
+    size_t jump = s->p->n - 1;
+    if (++s->depth > MAX_DEPTH + MAX_LENGTH || parse_alternatives(s))
+        return -1;
+    s->depth--;
+    s->p->code[jump].next = (int)(s->p->n - jump);
+    return 0;
+}
 
 struct module_pattern *module_pattern_new(const char *expression, const char *what, struct error *e)
 {
     struct module_pattern *p = mem_alloc(1, sizeof *p);
-    if (is_plain_name(expression)) {
-        p->name = mem_copy_text(expression);
+    struct parser s = {.at = expression, .p = p};
+    if (strlen(expression) <= MAX_LENGTH && parse_alternatives(&s) == 0 && !*s.at)
         return p;
-    }
-    char *posix = translate(expression);
-    bool compiled = posix && regcomp(&p->regex, posix, REG_EXTENDED | REG_NOSUB) == 0;
-    free(posix);
-    if (compiled)
-        return p;
-    free(p);
+    module_pattern_free(p);
     error_set(e, "%s: the regular expression %.200s is not supported", what, expression);
     return NULL;
-}
-
-/* Is the pattern the end of the module's name, from the start of a component on? */
-static bool matches_name(const char *pattern, const char *module)
-{
-    size_t length = strlen(pattern), all = strlen(module);
-    if (length > all || (length < all && module[all - length - 1] != '.'))
-        return false;
-    const char *end = module + all - length;
-    for (size_t i = 0; i < length; i++)
-        if (pattern[i] != '.' && pattern[i] != end[i])
-            return false;
-    return true;
-}
-
-bool module_pattern_matches(const struct module_pattern *p, const char *module)
-{
-    return p->name ? matches_name(p->name, module) : regexec(&p->regex, module, 0, NULL, 0) == 0;
 }
 
 void module_pattern_free(struct module_pattern *p)
 {
     if (!p)
         return;
-    if (!p->name)
-        regfree(&p->regex);
-    free(p->name);
+    free(p->code);
     free(p);
+}
+
+/* ---- matching -------------------------------------------------------------------------------- */
+
+/* The instructions at which threads are; `is_in` has each once. */
+struct threads {
+    size_t n;
+    size_t *list;
+    bool *is_in;
+};
+
+static void push(struct threads *t, size_t at)
+{
+    if (!t->is_in[at])
+        t->list[t->n++] = at;
+    t->is_in[at] = true;
+}
+
+/* Adds an instruction with all that it leads to without reading. */
+static void add_thread(const struct module_pattern *p, struct threads *t, size_t at, bool is_start,
+                       bool is_end)
+{
+    size_t done = t->n;
+    push(t, at);
+    for (; done < t->n; done++) {
+        size_t i = t->list[done];
+        if (i == p->n)
+            continue;
+        const struct instruction *c = &p->code[i];
+        if (c->operation == SPLIT)
+            push(t, (size_t)((long)i + c->other));
+        if (c->operation == SPLIT || c->operation == JUMP ||
+            (c->operation == AT_START && is_start) || (c->operation == AT_END && is_end))
+            push(t, (size_t)((long)i + c->next));
+    }
+}
+
+static void clear(struct threads *t)
+{
+    for (size_t i = 0; i < t->n; i++)
+        t->is_in[t->list[i]] = false;
+    t->n = 0;
+}
+
+bool module_pattern_matches(const struct module_pattern *p, const char *module)
+{
+    struct threads now = {0, mem_alloc(p->n + 1, sizeof(size_t)), mem_alloc(p->n + 1, 1)};
+    struct threads then = {0, mem_alloc(p->n + 1, sizeof(size_t)), mem_alloc(p->n + 1, 1)};
+    size_t length = strlen(module);
+    for (size_t at = 0; at <= length; at++) {
+        if (at == 0 || module[at - 1] == '.')
+            add_thread(p, &now, 0, at == 0, at == length);
+        if (at == length)
+            break;
+        unsigned char c = (unsigned char)module[at];
+        for (size_t i = 0; i < now.n; i++) {
+            size_t from = now.list[i];
+            if (from < p->n && p->code[from].operation == READ &&
+                p->code[from].set[c / 32] >> c % 32 & 1)
+                add_thread(p, &then, from + 1, false, at + 1 == length);
+        }
+        clear(&now);
+        const struct threads swap = now;
+        now = then;
+        then = swap;
+    }
+    bool found = now.is_in[p->n];
+    free(now.list);
+    free(now.is_in);
+    free(then.list);
+    free(then.is_in);
+    return found;
 }

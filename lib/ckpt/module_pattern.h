@@ -1,12 +1,14 @@
 /* The patterns of adapter_config.json that choose modules: Python regular expressions K, of which
  * `^(.*\.)?(K)$` must match the module's name. Names, `.`, classes, groups, alternatives, `\d` and
- * `\w` are supported, which POSIX extended regular expressions can express.
+ * `\w` are supported. Time is in proportion to the lengths of the expression and the name.
  *
  * A module_pattern owns itself until module_pattern_free. */
 #ifndef TV_MODULE_PATTERN_H
 #define TV_MODULE_PATTERN_H
 
 #include "error.h"
+
+#include <stdbool.h>
 
 struct module_pattern;
 
