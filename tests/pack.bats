@@ -631,6 +631,7 @@ END
     mkdir full
     touch full/file
     refused_with "full" pack --base base full <cut.tvs
+    refused_with "cannot open folder good.tvs" pack --base base good.tvs/out <cut.tvs
 }
 
 @test "usage" {

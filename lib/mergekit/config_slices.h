@@ -12,6 +12,9 @@ struct config_model_entry {
     bool has_range;
     long from, to; /* layer_range: layers from .. to - 1 */
     struct config_parameters parameters;
+    /* Set by input_models_list_and_name: */
+    bool is_base;      /* it is the slice's base_model */
+    size_t occurrence; /* 1: the second time that the slice lists the model, and so on */
 };
 
 /* An entry of `slices`. The key `models` is read as one slice whose sources have no ranges. */

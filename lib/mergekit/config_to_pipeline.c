@@ -8,6 +8,7 @@
 #include "output_target.h"
 #include "slice_context.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- tokenizer and chat template ------------------------------------------------------------- */
@@ -89,19 +90,22 @@ static void add_dtype_option(const struct pipeline_builder *b, struct pipeline_c
         pipeline_builder_add_dtype(pack, dtype != DTYPE_NONE ? dtype : b->config->out_dtype, b->a);
 }
 
+#define RANGE_SIZE 48 /* of ",FROM:TO" */
+
 /* The layers of slices, of their bases or first sources. */
 static void add_layers_option(const struct pipeline_builder *b, struct pipeline_command *pack,
                               const char *out)
 {
     const struct merge_config *c = b->config;
     enum output_form form = output_target_form_of_name(out);
-    const char *layers = NULL;
     if (!c->has_slices || form == OUTPUT_SAFETENSORS || form == OUTPUT_GGUF)
         return;
+    size_t size = c->n_slices * RANGE_SIZE, n = 0;
+    char *layers = arena_alloc(b->a, size, 1);
     for (size_t i = 0; i < c->n_slices; i++) {
-        const struct config_model_entry *source = slice_context_layers_source(c, &c->slices[i]);
-        layers = arena_printf(b->a, "%s%s%ld:%ld", layers ? layers : "", layers ? "," : "",
-                              source->from, source->to);
+        const struct config_model_entry *source = slice_context_layers_source(&c->slices[i]);
+        n += (size_t)snprintf(layers + n, size - n, "%s%ld:%ld", i ? "," : "", source->from,
+                              source->to);
     }
     pipeline_builder_add_option(pack, "layers", layers, b->a);
 }

@@ -53,34 +53,34 @@ const char *input_models_base_of_slice(const struct merge_config *c, const struc
     return s->base ? s->base : c->base;
 }
 
-bool input_models_source_is_base(const struct config_slice *s, size_t i, const char *base)
+/* Finds the slice's base among its sources, and counts how often they list each model. */
+static void number_sources(const struct merge_config *c, const struct config_slice *s,
+                           struct arena *a)
 {
-    bool is_base = base && strcmp(s->sources[i].model, base) == 0;
-    for (size_t j = 0; j < i; j++)
-        is_base &= strcmp(s->sources[j].model, s->sources[i].model) != 0;
-    return is_base;
-}
-
-/* How often the slice has listed the model before source i; the base comes first. */
-static size_t count_earlier_occurrences(const struct config_slice *s, size_t i, const char *base,
-                                        struct arena *a)
-{
-    const char *path = normalize_path(s->sources[i].model, a);
-    if (input_models_source_is_base(s, i, base))
-        return 0;
-    size_t n = base && strcmp(normalize_path(base, a), path) == 0;
-    for (size_t j = 0; j < i; j++)
-        n += !input_models_source_is_base(s, j, base) &&
-             strcmp(normalize_path(s->sources[j].model, a), path) == 0;
-    return n;
+    const char *base = input_models_base_of_slice(c, s);
+    size_t *count = arena_alloc(a, s->n_sources + 1, sizeof *count), n = 0;
+    struct name_index paths = {0};
+    bool found = false;
+    if (base)
+        count[name_index_add(&paths, normalize_path(base, a), n++, a)] = 1;
+    for (size_t i = 0; i < s->n_sources; i++) {
+        struct config_model_entry *source = &s->sources[i];
+        source->is_base = base && !found && strcmp(source->model, base) == 0;
+        source->occurrence = 0;
+        found |= source->is_base;
+        if (source->is_base)
+            continue;
+        size_t path = name_index_add(&paths, normalize_path(source->model, a), n, a);
+        n += path == n;
+        source->occurrence = count[path]++;
+    }
 }
 
 const struct input_model *input_models_find_source(const struct input_models *all,
-                                                   const struct config_slice *s, size_t i,
-                                                   const char *base, struct arena *a)
+                                                   const struct config_model_entry *source,
+                                                   struct arena *a)
 {
-    return find_occurrence(all, normalize_path(s->sources[i].model, a),
-                           count_earlier_occurrences(s, i, base, a), a);
+    return find_occurrence(all, normalize_path(source->model, a), source->occurrence, a);
 }
 
 /* ---- the list -------------------------------------------------------------------------------- */
@@ -112,10 +112,10 @@ static void add_models_of_slice(struct input_models *all, const struct merge_con
                                 const struct merge_config *c, const struct config_slice *s,
                                 struct arena *a)
 {
-    const char *base = input_models_base_of_slice(c, s);
-    add_model_if_new(all, f, base, 0, a);
+    number_sources(c, s, a);
+    add_model_if_new(all, f, input_models_base_of_slice(c, s), 0, a);
     for (size_t i = 0; i < s->n_sources; i++)
-        add_model_if_new(all, f, s->sources[i].model, count_earlier_occurrences(s, i, base, a), a);
+        add_model_if_new(all, f, s->sources[i].model, s->sources[i].occurrence, a);
 }
 
 /* ---- names ---------------------------------------------------------------------------------- */
@@ -194,26 +194,19 @@ static void make_paths_absolute(const struct input_models *all, const char **pat
     }
 }
 
-static bool name_is_taken(const struct input_models *all, const char *name)
-{
-    for (size_t i = 0; i < all->n_inputs; i++)
-        if (all->items[i].name && strcmp(all->items[i].name, name) == 0)
-            return true;
-    return false;
-}
-
 /* "math.2" is the second time that a slice lists "math". */
 static void name_repeated_models(struct input_models *all, struct arena *a)
 {
+    struct name_index names = {0};
     for (size_t i = 0; i < all->n_inputs; i++)
-        if (all->items[i].occurrence)
-            all->items[i].name = NULL;
+        if (!all->items[i].occurrence)
+            name_index_add(&names, all->items[i].name, i, a);
     for (size_t i = 0; i < all->n_inputs; i++) {
         struct input_model *m = &all->items[i];
-        for (size_t n = m->occurrence + 1; !m->name; n++) {
-            const char *first = find_occurrence(all, m->path, 0, a)->name;
-            const char *name = arena_printf(a, "%s.%zu", first, n);
-            m->name = name_is_taken(all, name) ? NULL : name;
+        const char *first = m->occurrence ? find_occurrence(all, m->path, 0, a)->name : NULL;
+        for (size_t n = m->occurrence + 1, index = i + 1; first && index != i; n++) {
+            m->name = arena_printf(a, "%s.%zu", first, n);
+            index = name_index_add(&names, m->name, i, a);
         }
     }
 }

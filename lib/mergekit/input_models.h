@@ -39,11 +39,9 @@ const struct input_model *input_models_find(const struct input_models *all, cons
 
 /* The base_model of a slice as it is written; NULL if there is none. */
 const char *input_models_base_of_slice(const struct merge_config *c, const struct config_slice *s);
-/* Is source i the slice's base, which is written as `base`? Only the first such source is. */
-bool input_models_source_is_base(const struct config_slice *s, size_t i, const char *base);
-/* The input for source i of the slice. */
+/* The input for a source of a slice. */
 const struct input_model *input_models_find_source(const struct input_models *all,
-                                                   const struct config_slice *s, size_t i,
-                                                   const char *base, struct arena *a);
+                                                   const struct config_model_entry *source,
+                                                   struct arena *a);
 
 #endif

@@ -63,12 +63,11 @@ int slice_context_find_models(struct slice_context *s)
     s->models = arena_alloc(b->a, s->slice->n_sources + 1, sizeof *s->models);
     for (size_t i = 0; i < s->slice->n_sources; i++) {
         const struct config_model_entry *source = &s->slice->sources[i];
-        bool is_base = input_models_source_is_base(s->slice, i, path);
-        if (is_base)
+        if (source->is_base)
             s->base_source = source;
-        if (!is_base || !s->base)
-            add_model(s, input_models_find_source(&b->inputs, s->slice, i, path, b->a), source);
-        base_is_listed |= is_base;
+        if (!source->is_base || !s->base)
+            add_model(s, input_models_find_source(&b->inputs, source, b->a), source);
+        base_is_listed |= source->is_base;
     }
     if (check_base_is_allowed(s, base))
         return -1;
@@ -88,12 +87,10 @@ bool slice_context_uses_task_vectors(const struct slice_context *s)
     return s->builder->method->uses_task_vectors && s->base && !slice_context_has_single_model(s);
 }
 
-const struct config_model_entry *slice_context_layers_source(const struct merge_config *c,
-                                                             const struct config_slice *s)
+const struct config_model_entry *slice_context_layers_source(const struct config_slice *s)
 {
-    const char *base = input_models_base_of_slice(c, s);
     for (size_t i = 0; i < s->n_sources; i++)
-        if (input_models_source_is_base(s, i, base))
+        if (s->sources[i].is_base)
             return &s->sources[i];
     return &s->sources[0];
 }

@@ -37,7 +37,6 @@ bool slice_context_uses_task_vectors(const struct slice_context *s);
 
 /* The source whose layers, and their kinds, the layers of the slice are: the base, else the first.
  */
-const struct config_model_entry *slice_context_layers_source(const struct merge_config *c,
-                                                             const struct config_slice *s);
+const struct config_model_entry *slice_context_layers_source(const struct config_slice *s);
 
 #endif
