@@ -49,13 +49,7 @@ struct options {
     bool embed_lora, skip_undecomposable, no_distribute_scale;
 };
 
-enum {
-    ROW_SHARD_SIZE = 3,
-    ROW_SHARDS,
-    ROW_LORA = 18,
-    ROW_ENERGY,
-    ROW_AFTER_LORA = 25
-};
+enum { ROW_SHARD_SIZE = 3, ROW_SHARDS, ROW_LORA = 18, ROW_ENERGY, ROW_AFTER_LORA = 25 };
 enum { FORMAT_SAFETENSORS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
