@@ -30,7 +30,7 @@ enum option_kind {
     OPTION_STRINGS,      /* struct string_list; repeatable */
     OPTION_MODEL_FILES,  /* struct string_list of MODEL=FILE; repeatable; see model_statistics_open
                           */
-    OPTION_VOCABULARY    /* const char *, vocabulary_request.h as JSON; see vocabulary_option_open */
+    OPTION_VOCABULARY /* const char *, vocabulary_request.h as JSON; see vocabulary_option_open */
 };
 
 struct string_list {

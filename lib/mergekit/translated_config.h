@@ -15,7 +15,7 @@ struct translation_options {
     bool bug_compatible; /* reproduce mergekit's bug in breadcrumbs */
     bool paper;          /* follow the papers where mergekit differs from them */
     bool no_tokenizer, force;
-    bool other_bpe; /* accept the union of vocabularies of different BPEs */
+    bool other_bpe;     /* accept the union of vocabularies of different BPEs */
     bool resolve_cache; /* models in the cache become the paths of their snapshots */
     const char
         *like; /* model whose metadata a .gguf file gets; NULL: the base's or first model's */

@@ -1,5 +1,5 @@
-/* A configuration of mergekit-moe, a zero byte, and the token ids of its prompts as JSON: what is read
- * fits together. */
+/* A configuration of mergekit-moe, a zero byte, and the token ids of its prompts as JSON: what is
+ * read fits together. */
 #include "fuzz.h"
 #include "mixture_config.h"
 
