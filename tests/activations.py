@@ -22,9 +22,13 @@ def read_safetensors(path):
     with open(path, "rb") as f:
         size, = struct.unpack("<Q", f.read(8))
         header, data = json.loads(f.read(size)), f.read()
-    types = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1"}
-    return {name: np.frombuffer(data[slice(*t["data_offsets"])], types[t["dtype"]]).reshape(t["shape"])
-            for name, t in header.items() if name != "__metadata__"}
+    types = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U8": "u1", "BF16": "<u2"}
+
+    def array(t):
+        x = np.frombuffer(data[slice(*t["data_offsets"])], types[t["dtype"]])
+        return ((x.astype("<u4") << 16).view("<f4") if t["dtype"] == "BF16" else x).reshape(t["shape"])
+
+    return {name: array(t) for name, t in header.items() if name != "__metadata__"}
 
 
 def worst(found, case, golden, prefix):

@@ -8,30 +8,17 @@ their shape. Of config.json the keys that make a model a mixture are compared.""
 import json
 import os
 import re
-import struct
 import sys
 
 import numpy as np
+
+from activations import read_safetensors
 
 KEYS = ["architectures", "model_type", "num_local_experts", "num_experts", "n_routed_experts",
         "num_experts_per_tok", "intermediate_size", "moe_intermediate_size", "shared_expert_intermediate_size",
         "sliding_window", "decoder_sparse_step", "norm_topk_prob", "use_sliding_window", "n_shared_experts",
         "first_k_dense_replace", "moe_layer_freq", "scoring_func"]
 PROJECTIONS = {"w1": "gate", "w3": "up", "w2": "down", "gate_proj": "gate", "up_proj": "up", "down_proj": "down"}
-
-
-def read_safetensors(path):
-    with open(path, "rb") as f:
-        size, = struct.unpack("<Q", f.read(8))
-        header, data = json.loads(f.read(size)), f.read()
-    tensors = {}
-    for name, t in header.items():
-        if name == "__metadata__":
-            continue
-        raw = data[slice(*t["data_offsets"])]
-        x = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4") if t["dtype"] == "BF16" else np.frombuffer(raw, "<f4")
-        tensors[name] = x.reshape(t["shape"])
-    return tensors
 
 
 def fuse(tensors):

@@ -4,6 +4,7 @@ load common
 load refusals
 
 MOE=$GOLDEN/moe
+export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
 
 setup() {
     own_folder
