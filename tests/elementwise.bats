@@ -7,7 +7,7 @@ load lesson
 # Each with the options that it requires.
 filters=("trim --density 0.4" "dare-drop --density 0.5 --seed 1 --l1"
     "della-drop --density 0.5 --epsilon 0.1 --seed 1" "elect-sign" "weigh 0.5" "rescale 2"
-    "sce-select --topk 0.5" "sce-weigh" "model-stock")
+    "sce-select --topk 0.5" "sce-weigh" "model-stock" "add-noise 0.1")
 
 @test "the list above has all element-wise filters" {
     grep -l '\.element_wise = true' "$ROOT"/filters/*.c | xargs -n 1 basename -s .c | sort >in_sources

@@ -337,7 +337,7 @@ END
     extract | calibration --plus-plus | combine | rescale 0.9 | pack --base "$DEMO/base" merged.safetensors
     verified merged.safetensors "$DEMO"
     grep -q ', with the weights that it carries$' .answer
-    edited 'meta["tvtools_weights"] = meta["tvtools_weights"].replace("0.6", "0.5")'
+    edited 'meta["tvtools_weights"] = meta["tvtools_weights"].replace("0.5", "0.1")'
     differs "different elements: " edited.safetensors "$DEMO"
     edited 'meta["tvtools_weights"] = json.dumps({"tensors": {"x\ty": {"rev": 1}}})'
     trouble "the weights that the model carries are not those of a calibration" edited.safetensors "$DEMO"
