@@ -139,14 +139,14 @@ class Runner:
         for line in s.before:
             done = self.run_lines([line], s.env)
             if done.failed:
-                raise SystemExit(f"{s.name}: {line}: {done.named} {done.err}")
+                raise ValueError(f"{s.name}: {line}: {done.named} {done.err}")
         s.start = read_tree(self.run)
         done = self.inject(s, None)
         s.good = self.results(s)
         s.good_lines = set(done.err.splitlines())
         missing = [name for name, tree in s.good.items() if tree is None]
         if done.failed or missing:
-            raise SystemExit(f"{s.name} fails without a fault: {done.named} {done.err} {missing}")
+            raise ValueError(f"{s.name} fails without a fault: {done.named} {done.err} {missing}")
         counts = self.counts()
         if s.file:
             self.prepare(s)
@@ -258,7 +258,7 @@ class Runner:
                     data = f.read()
                 source, feed = os.pipe()
                 if len(data) > 60000:
-                    raise SystemExit(f"{file} is too large for a pipe")
+                    raise ValueError(f"{file} is too large for a pipe")
                 os.write(feed, data)
                 os.close(feed)
             elif file:

@@ -55,7 +55,7 @@ def all_scenarios():
     add("spool", f"trim --density 0.5 --memory 64 --spool . <| {seed}deltas > out")
     add("join-streams", f"join-streams {seed}delta {seed}other > out")
     add("stack", f"stack {seed}low {seed}high > out")
-    add("stack-disjoint", f"stack --disjoint <(pick '/*mlp*' <{seed}weights) <(pick --drop '/*mlp*' <{seed}weights) > out")
+    add("stack-disjoint", f"stack --disjoint {seed}zeroth {seed}others > out")
     add("zero-bias", f"zero-bias {seed}lm-base '*q_proj' > out")
     add("moe-router", f"moe-router {seed}states {seed}states > out")
     add("moe", f"tv moe --quiet {seed}moe.yml out", file=("moe.yml", "moe.yml"))

@@ -274,6 +274,7 @@ def make_seed(root, programs):
                  "tv-extract base code > other", "tv-extract base math code | combine > merged",
                  "tv-extract base math code | pick '/*0*' > few", "unpack math code > weights",
                  "unpack math code | combine --normalize=all > mean",
+                 "pick '/*0*' < weights > zeroth", "pick --drop '/*0*' < weights > others",
                  "tv-extract base math code | dare-drop --density 0.5 --seed 1 --l1 > dropped",
                  "unpack math | pack --like math --shard-size 1K sharded",
                  "tv-extract base math code | trim --density 0.5 | combine | pack --base base --shards 2 made",
