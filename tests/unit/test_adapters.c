@@ -275,7 +275,9 @@ static void write_file(const char *name, const char *text, const void *data, siz
     uint64_t n = strlen(text);
     if (data)
         CHECK(f && fwrite(&n, 8, 1, f) == 1);
-    CHECK(f && fwrite(text, 1, n, f) == n && fwrite(data, 1, size, f) == size && fclose(f) == 0);
+    CHECK(f && fwrite(text, 1, n, f) == n);
+    CHECK(size == 0 || fwrite(data, 1, size, f) == size);
+    CHECK(fclose(f) == 0);
 }
 
 static void make_folder(const char *name)
