@@ -103,11 +103,11 @@ each on its own task mean," ]
 
 @test "every line of methods.tsv has three fields and uses programs that exist" {
     awk -F'\t' '!/^#/ && (NF != 3 || $2 !~ /^(weights|samples|labels|training)$/) { print; bad = 1 } END { exit bad }' \
-        "$EVIDENCE/methods.tsv"
-    grep -v '^#' "$EVIDENCE/methods.tsv" | cut -f 1 | sort | uniq -d >twice
+        "$EVIDENCE"/methods*.tsv
+    grep -hv '^#' "$EVIDENCE"/methods*.tsv | cut -f 1 | sort | uniq -d >twice
     [ ! -s twice ]
-    "$EVIDENCE/run" --print "$DEMO" | grep -v '^#' | tr '|;' '\n\n' |
-        sed 's/^ *//; s/^do //; s/ .*//' | sort -u | grep -vE '^(for|done|mkdir|base|experts|mixture|)$' >programs
+    for methods in "$EVIDENCE"/methods*.tsv; do "$EVIDENCE/run" --print --methods "$methods" "$DEMO"; done |
+        grep -v '^#' | tr '|;' '\n\n' | sed 's/^ *//; s/^do //; s/ .*//' | sort -u | grep -vE '^(for|done|mkdir|base|experts|mixture|)$' >programs
     [ "$(grep -c . programs)" -gt 10 ]
     while read -r program; do command -v "$program" >/dev/null; done <programs
 }

@@ -34,6 +34,9 @@ static void check_inserted(const char *inserted, const char *template)
     json_t *before = json_loadb(config, config_size, JSON_DECODE_INT_AS_REAL, NULL);
     json_t *after = json_loads(inserted, JSON_DECODE_INT_AS_REAL, NULL);
     const char *found = json_string_value(json_object_get(after, "chat_template"));
+    if (!before &&
+        !after) /* a number that jansson does not read, such as 1e4041, is kept as text */
+        return;
     if (!found || strcmp(found, template) != 0)
         fail(inserted);
     json_object_del(before, "chat_template");
