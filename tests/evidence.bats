@@ -63,7 +63,7 @@ setup() {
 }
 
 @test "the tables of evidence.md are those of the stored results" {
-    for results in "$EVIDENCE"/results/{toy,held-out}.tsv; do
+    for results in "$EVIDENCE"/results/{toy,held-out,vision,smollm2}.tsv; do
         "$EVIDENCE/table" "$results" | sed -n '/prompts of each task/,$p' >tables
         [ "$(grep -c '^| SWUDI, then calibrate' tables)" -ge 4 ]
         [ "$(grep '^| ' tables | grep -cvFxf "$ROOT/share/evidence.md")" = 0 ]
