@@ -43,33 +43,31 @@ struct options {
 };
 
 enum { MODE_HIDDEN, MODE_HIDDEN_AVG, MODE_CHEAP_EMBED, MODE_RANDOM, MODE_UNIFORM_RANDOM };
-enum { ROW_MODE, ROW_NEGATIVE, ROW_LAYERS, ROW_EXPERTS, ROW_HIDDEN, ROW_SEED };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    [ROW_MODE] = {"gate-mode", OPTION_CHOICE, FIELD(mode), "MODE", .help = "what a row is made of",
-                  .choices = "hidden|hidden_avg|cheap_embed|random|uniform_random",
-                  .default_value = "hidden"},
-    [ROW_NEGATIVE] = {"negative", OPTION_STRING, FIELD(negative), "I[,I...]",
-                      .help = "the last streams have the negative prompts of these experts, "
-                              "counted from 0"},
-    [ROW_LAYERS] = {"layers", OPTION_COUNT, FIELD(layers), "N",
-                    .help = "cheap_embed and the random modes: number of layers",
-                    .range = {.low = 1, .high = 100000}},
-    [ROW_EXPERTS] = {"experts", OPTION_COUNT, FIELD(experts), "N",
-                     .help = "random modes: number of experts",
-                     .range = {.low = 1, .high = MAX_EXPERTS}},
-    [ROW_HIDDEN] = {"hidden-size", OPTION_COUNT, FIELD(hidden), "D",
-                    .help = "random modes: hidden size", .range = {.low = 1, .high = 1 << 24}},
-    [ROW_SEED] = {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "random modes: seed (default 0)",
-                  .default_value = "0"},
+    {"gate-mode", OPTION_CHOICE, FIELD(mode), "MODE", .help = "what a row is made of",
+     .choices = "hidden|hidden_avg|cheap_embed|random|uniform_random", .default_value = "hidden"},
+    {"negative", OPTION_STRING, FIELD(negative), "I[,I...]",
+     .help = "the last streams have the negative prompts of these experts, "
+             "counted from 0"},
+    {"layers", OPTION_COUNT, FIELD(layers), "N",
+     .help = "cheap_embed and the random modes: number of layers",
+     .range = {.low = 1, .high = 100000}},
+    {"experts", OPTION_COUNT, FIELD(experts), "N", .help = "random modes: number of experts",
+     .range = {.low = 1, .high = MAX_EXPERTS}},
+    {"hidden-size", OPTION_COUNT, FIELD(hidden), "D", .help = "random modes: hidden size",
+     .range = {.low = 1, .high = 1 << 24}},
+    {"seed", OPTION_COUNT, FIELD(seed), "S", .help = "random modes: seed (default 0)",
+     .default_value = "0"},
     {0}};
 #undef FIELD
 
 struct routers {
     struct stream_inputs streams;
     size_t experts, layers, hidden;
-    long *negative; /* [expert]: the stream with its negative prompts; -1: none */
+    long *negative;  /* [expert]: the stream with its negative prompts; -1: none */
+    size_t *prompts; /* [stream]: how many it has */
     bool computed;
     float *rows; /* (layers, experts, hidden) */
 };
@@ -163,8 +161,7 @@ static int check_hidden_states(const struct routers *r, size_t i, size_t *sample
         if (!parse_state_name(x->name, &sample, &state))
             continue;
         if (x->rank != 2 || x->n_vectors != 1 || x->vectors[0].dtype != DTYPE_F32 ||
-            x->shape[0] == 0 ||
-            x->shape[1] != stream_inputs_header(&r->streams, 0)->tensors[0].shape[1])
+            x->shape[0] == 0 || x->shape[1] != r->hidden)
             return error_set(e, "tensor %s of %s is not a hidden state like the others", x->name,
                              path);
         *samples = sample + 1 > *samples ? sample + 1 : *samples;
@@ -202,10 +199,10 @@ static int compute_prompt_directions(struct stage *s, size_t i, double *v, struc
     struct routers *r = s->data;
     struct stream_input *in = &r->streams.inputs[i];
     const struct header *h = stream_inputs_header(&r->streams, i);
-    size_t d = r->hidden, samples, states, sample, state;
+    size_t d = r->hidden, prompts = r->prompts[i], sample, state;
     struct arena a = {0};
     float *x = NULL;
-    int failed = check_hidden_states(r, i, &samples, &states, e);
+    int failed = 0;
     memset(v, 0, r->layers * d * sizeof *v);
     for (size_t t = 0; t < h->n_tensors && !failed; t++) {
         if (!parse_state_name(h->tensors[t].name, &sample, &state) || state >= r->layers ||
@@ -213,8 +210,8 @@ static int compute_prompt_directions(struct stage *s, size_t i, double *v, struc
             continue;
         size_t T = h->tensors[t].shape[0];
         double divisor = o->mode == MODE_CHEAP_EMBED  ? 1
-                         : o->mode == MODE_HIDDEN_AVG ? (double)samples * (double)T
-                                                      : (double)samples;
+                         : o->mode == MODE_HIDDEN_AVG ? (double)prompts * (double)T
+                                                      : (double)prompts;
         x = mem_resize(x, T * d, sizeof *x);
         failed =
             stream_inputs_seek_tensor(&r->streams, i, t, 0, &a, e) || read_hidden_state(in, x, e);
@@ -295,7 +292,7 @@ static int check_options(const struct stage *s, struct error *e)
                             "STREAM");
     if (!random && s->operands.n == 0)
         return error_set(e, "missing operand STREAM");
-    if (!random && (o->experts || o->hidden || s->given[ROW_SEED]))
+    if (!random && (o->experts || o->hidden || stage_is_given(s, "seed")))
         return error_set(e, "--experts, --hidden-size and --seed are for random routers");
     if (embed != (o->layers > 0) && !random)
         return error_set(e, embed ? "cheap_embed needs --layers"
@@ -315,7 +312,7 @@ static int open_streams(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct routers *r = s->data;
-    size_t samples, states;
+    size_t states;
     if (stream_inputs_open(&r->streams, s, h, true, e))
         return -1;
     if (h->kind != KIND_ACTIVATIONS)
@@ -325,8 +322,9 @@ static int open_streams(struct stage *s, struct header *h, struct error *e)
     if (first->n_tensors == 0 || first->tensors[0].rank != 2)
         return error_set(e, "%s has no hidden states", r->streams.inputs[0].path);
     r->hidden = first->tensors[0].shape[1];
+    r->prompts = arena_alloc(&s->arena, r->streams.n, sizeof *r->prompts);
     for (size_t i = 0; i < r->streams.n; i++) {
-        if (check_hidden_states(r, i, &samples, &states, e))
+        if (check_hidden_states(r, i, &r->prompts[i], &states, e))
             return -1;
         if (o->mode == MODE_CHEAP_EMBED)
             continue;

@@ -49,7 +49,6 @@ struct options {
     bool embed_lora, skip_undecomposable, no_distribute_scale;
 };
 
-enum { ROW_SHARD_SIZE = 3, ROW_SHARDS, ROW_LORA = 18, ROW_ENERGY, ROW_AFTER_LORA = 25 };
 enum { FORMAT_SAFETENSORS };
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
@@ -62,12 +61,12 @@ static const struct option_row rows[] = {
     {"like", OPTION_STRING, FIELD(like), "MODEL",
      .help = "weights: copy config, tokenizer and other auxiliary files from MODEL",
      .not_in_history = true},
-    [ROW_SHARD_SIZE] = {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
-                        .help = "maximum size of a shard (default 5G)",
-                        .range = {.low = 1, .high = INFINITY}, .default_value = "5G"},
-    [ROW_SHARDS] = {"shards", OPTION_COUNT, FIELD(shards), "N",
-                    .help = "write at most N shards, the largest as small as possible",
-                    .range = {.low = 1, .high = INFINITY}},
+    {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
+     .help = "maximum size of a shard (default 5G)", .range = {.low = 1, .high = INFINITY},
+     .default_value = "5G"},
+    {"shards", OPTION_COUNT, FIELD(shards), "N",
+     .help = "write at most N shards, the largest as small as possible",
+     .range = {.low = 1, .high = INFINITY}},
     {"part", OPTION_STRING, FIELD(part), "I/N",
      .help = "write part I of N next to OUT, for tv finish; implies --shards=N",
      .not_in_history = true},
@@ -103,15 +102,14 @@ static const struct option_row rows[] = {
      .help = "--moe: experts that process a token (default 2)", .range = {.low = 1, .high = 4096}},
     {"force", OPTION_FLAG, FIELD(force), NULL, .help = "replace OUT if it exists",
      .not_in_history = true},
-    [ROW_LORA] = {"lora", OPTION_RULES, FIELD(lora), "RANK",
-                  .help =
-                      "write a LoRA adapter of BASE: each matrix as factors of this rank, or by "
-                      "rules such as '/*mlp*=64' (0 leaves a matrix out)",
-                  .range = {.low = 0, .high = MATRIX_EIGEN_MAX}, .per_tensor = true},
-    [ROW_ENERGY] = {"energy", OPTION_RULES, FIELD(energy), "SHARE",
-                    .help = "the smallest rank that keeps this share of the squared norm of a "
-                            "matrix's change, such as 0.95; --lora limits it",
-                    .range = {.low = 0, .high = 1, .low_open = true}, .per_tensor = true},
+    {"lora", OPTION_RULES, FIELD(lora), "RANK",
+     .help = "write a LoRA adapter of BASE: each matrix as factors of this rank, or by "
+             "rules such as '/*mlp*=64' (0 leaves a matrix out)",
+     .range = {.low = 0, .high = MATRIX_EIGEN_MAX}, .per_tensor = true},
+    {"energy", OPTION_RULES, FIELD(energy), "SHARE",
+     .help = "the smallest rank that keeps this share of the squared norm of a "
+             "matrix's change, such as 0.95; --lora limits it",
+     .range = {.low = 0, .high = 1, .low_open = true}, .per_tensor = true},
     {"sv-epsilon", OPTION_NUMBER, FIELD(epsilon), "S",
      .help = "adapter: keep only singular values above S (default 0)",
      .range = {.low = 0, .high = INFINITY}, .default_value = "0"},
@@ -124,7 +122,7 @@ static const struct option_row rows[] = {
     {"no-distribute-scale", OPTION_FLAG, FIELD(no_distribute_scale), NULL,
      .help = "adapter: A has the singular values, B only directions (default: both have their "
              "square roots)"},
-    [ROW_AFTER_LORA] = {0}};
+    {0}};
 #undef FIELD
 
 struct pack {
@@ -169,7 +167,7 @@ static bool writes_single_file(const struct stage *s)
 
 static bool writes_adapter(const struct stage *s)
 {
-    return s->given[ROW_LORA] || s->given[ROW_ENERGY];
+    return stage_is_given(s, "lora") || stage_is_given(s, "energy");
 }
 
 /* ---- tensors --------------------------------------------------------------------------------- */
@@ -231,9 +229,11 @@ static int copy_missing_tensors(struct pack *p, struct error *e)
 static int check_adapter_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
-    for (size_t i = ROW_LORA; i < ROW_AFTER_LORA && !writes_adapter(s); i++)
-        if (s->given[i])
-            return error_set(e, "--%s needs --lora or --energy", rows[i].name);
+    static const char *const options[] = {"sv-epsilon", "embed-lora", "whole",
+                                          "skip-undecomposable", "no-distribute-scale"};
+    for (size_t i = 0; i < sizeof options / sizeof *options && !writes_adapter(s); i++)
+        if (stage_is_given(s, options[i]))
+            return error_set(e, "--%s needs --lora or --energy", options[i]);
     if (!writes_adapter(s))
         return 0;
     if (!o->base && !o->onto)
@@ -241,7 +241,8 @@ static int check_adapter_options(const struct stage *s, struct error *e)
     if (writes_single_file(s))
         return error_set(e, "an adapter is a folder or an archive of one, not a single file");
     if (o->part || o->resume || o->no_fill || o->tokenizer || o->chat_template || o->vocabulary ||
-        o->dtype == GGUF_ENCODING_Q8_0 || s->given[ROW_SHARDS] || s->given[ROW_SHARD_SIZE])
+        o->dtype == GGUF_ENCODING_Q8_0 || stage_is_given(s, "shards") ||
+        stage_is_given(s, "shard-size"))
         return error_set(e, "--part, --resume, --shards, --shard-size, --no-fill, --tokenizer, "
                             "--vocabulary, --chat-template and --dtype=q8_0 are not for adapters");
     return 0;
@@ -251,7 +252,7 @@ static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
     uint64_t i, n;
-    if (s->given[ROW_SHARDS] && s->given[ROW_SHARD_SIZE])
+    if (stage_is_given(s, "shards") && stage_is_given(s, "shard-size"))
         return error_set(e, "only one of --shards and --shard-size can be given");
     if (o->format == FORMAT_SAFETENSORS && strcmp(get_target_path(s), "-") != 0)
         return error_set(e, "--format is for standard output (-); %s has the format of its ending",
@@ -369,9 +370,9 @@ static int set_shards_from_part_option(struct stage *s, struct error *e)
 {
     struct options *o = s->options;
     uint64_t i;
-    if (!o->part || s->given[ROW_SHARDS] || s->given[ROW_SHARD_SIZE])
+    if (!o->part || stage_is_given(s, "shards") || stage_is_given(s, "shard-size"))
         return 0;
-    s->given[ROW_SHARDS] = true;
+    s->given[stage_option_position(s, "shards")] = true;
     return merge_part_parse(o->part, &i, &o->shards, e);
 }
 

@@ -15,6 +15,7 @@
  */
 #include "filter.h"
 #include "join.h"
+#include "stage.h"
 #include "stage_rules.h"
 
 #include <stdlib.h>
@@ -159,12 +160,8 @@ static int end_round(struct job *job, struct error *e)
 static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
-    for (size_t i = 0; rows[i].name; i++)
-        if (s->given[i] && !o->plus &&
-            (rows[i].offset == offsetof(struct options, r) ||
-             rows[i].offset == offsetof(struct options, alpha)))
-            return error_set(e, "--%s needs --plus", rows[i].name);
-    return 0;
+    const char *option = stage_is_given(s, "r") ? "r" : stage_is_given(s, "alpha") ? "alpha" : NULL;
+    return option && !o->plus ? error_set(e, "--%s needs --plus", option) : 0;
 }
 
 static int open_ram(struct stage *s, struct header *h, struct error *e)

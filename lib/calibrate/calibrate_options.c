@@ -1,6 +1,7 @@
 #include "calibrate_options.h"
 
 #include "coefficient_init.h"
+#include "stage.h"
 #include "vector_history.h"
 
 #include <stdlib.h>
@@ -182,22 +183,13 @@ static const double preset_init[] = {0.5, 0.5, 0.3};
 
 /* ---- presets and checks ---------------------------------------------------------------------- */
 
-static const struct option_row *find_option_row(const char *name, size_t *index)
-{
-    for (*index = 0; calibrate_options_rows[*index].name; (*index)++)
-        if (strcmp(calibrate_options_rows[*index].name, name) == 0)
-            break;
-    return &calibrate_options_rows[*index];
-}
-
 static void set_preset_value(struct stage *s, const struct preset_value *p)
 {
     struct calibrate_options *o = s->options;
-    size_t index;
-    const struct option_row *row = find_option_row(p->name, &index);
+    const struct option_row *row = &calibrate_options_rows[stage_option_position(s, p->name)];
     double value = p->values[o->preset];
     char *field = (char *)o + row->offset;
-    if (s->given[index])
+    if (stage_is_given(s, p->name))
         return;
     if (row->kind == OPTION_NUMBER)
         *(double *)field = value;
@@ -217,13 +209,6 @@ static void set_preset_values(struct stage *s)
         set_preset_value(s, &plus_plus_presets[i]);
 }
 
-static bool is_given(const struct stage *s, const char *name)
-{
-    size_t index;
-    find_option_row(name, &index);
-    return s->given[index];
-}
-
 #define MAX_AFTER_SWUDI 2
 
 /* The sum of the vectors that swudi writes is a merge already, so the coefficients start at 1 and
@@ -232,7 +217,7 @@ static void choose_init_and_range(struct stage *s, const struct header *h)
 {
     struct calibrate_options *o = s->options;
     bool cleaned = o->preset != PRESET_PAPER && vector_history_has_step(&h->history, "swudi");
-    if (cleaned && !is_given(s, "range"))
+    if (cleaned && !stage_is_given(s, "range"))
         o->max = MAX_AFTER_SWUDI;
     o->default_init = cleaned && o->max > 1 ? 1 : preset_init[o->preset];
 }
@@ -242,10 +227,10 @@ void calibrate_options_apply_preset(struct stage *s, const struct header *h)
     struct calibrate_options *o = s->options;
     set_preset_values(s);
     o->objective.entropy = o->loss == LOSS_ENTROPY;
-    if (o->objective.entropy && !is_given(s, "hidden-weight"))
+    if (o->objective.entropy && !stage_is_given(s, "hidden-weight"))
         o->objective.hidden_weight = 0;
     if (o->plus_plus && o->preset != PRESET_PAPER && o->objective.hidden_weight > 0 &&
-        !is_given(s, "hidden-layers"))
+        !stage_is_given(s, "hidden-layers"))
         o->hidden_layers = "all";
     o->models.need_teachers = !o->objective.entropy || o->objective.hidden_weight > 0;
     choose_init_and_range(s, h);
@@ -256,7 +241,7 @@ void calibrate_options_apply_preset(struct stage *s, const struct header *h)
 static double find_largest_range(const struct stage *s)
 {
     const struct calibrate_options *o = s->options;
-    return is_given(s, "range") || o->preset == PRESET_PAPER ? o->max : MAX_AFTER_SWUDI;
+    return stage_is_given(s, "range") || o->preset == PRESET_PAPER ? o->max : MAX_AFTER_SWUDI;
 }
 
 int calibrate_options_check(const struct stage *s, struct error *e)

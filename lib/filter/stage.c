@@ -120,6 +120,20 @@ void stage_free(struct stage *s)
     free(s);
 }
 
+size_t stage_option_position(const struct stage *s, const char *option)
+{
+    size_t i = 0;
+    while (s->filter->options[i].name && strcmp(s->filter->options[i].name, option) != 0)
+        i++;
+    return i;
+}
+
+bool stage_is_given(const struct stage *s, const char *option)
+{
+    size_t i = stage_option_position(s, option);
+    return s->filter->options[i].name && s->given[i];
+}
+
 bool stage_excludes_tensor(const struct stage *s, const struct tensor *t)
 {
     bool included = s->common.include.n == 0;

@@ -30,6 +30,11 @@ int stage_parse_option(struct stage *s, const struct stage_option *o, const char
 int stage_set_option(struct stage *s, const struct option_row *o, const char *text,
                      struct error *e);
 
+/* The position of one of the filter's own options in its table and in stage->given. */
+size_t stage_option_position(const struct stage *s, const char *option);
+/* Has the user set it? False if the filter has no such option. */
+bool stage_is_given(const struct stage *s, const char *option);
+
 /* Do --include and --exclude leave the tensor out? */
 bool stage_excludes_tensor(const struct stage *s, const struct tensor *t);
 

@@ -72,26 +72,6 @@ static int read_modules(const struct yaml_tree *t, const yaml_node_t *modules,
     return config_parameters_read(t, module, &c->module_parameters);
 }
 
-/* ---- other keys of a document ---------------------------------------------------------------- */
-
-static int read_dtype(const struct yaml_tree *t, const yaml_node_t *map, const char *key,
-                      enum dtype *dtype)
-{
-    const yaml_node_t *node = yaml_tree_find_key(t, map, key);
-    const char *text = "";
-    if (!node)
-        return 0;
-    if (yaml_tree_read_string(t, node, key, &text))
-        return -1;
-    *dtype = dtype_from_user_name(text);
-    if (*dtype != DTYPE_NONE)
-        return 0;
-    return yaml_tree_error(t, node,
-                           "%s: unknown dtype \"%.60s\"; expected float32, bfloat16 or "
-                           "float16",
-                           key, text);
-}
-
 /* ---- documents ------------------------------------------------------------------------------- */
 
 static int read_method_and_base(const struct yaml_tree *t, const yaml_node_t *map,
@@ -143,7 +123,8 @@ static int read_document(struct yaml_tree *t, const yaml_node_t *map, struct mer
     yaml_tree_check_keys(t, map, COUNT(document_keys), document_keys);
     c->line = yaml_tree_line(map);
     if (read_method_and_base(t, map, c) || read_name_and_chat_template(t, map, c) ||
-        read_dtype(t, map, "dtype", &c->dtype) || read_dtype(t, map, "out_dtype", &c->out_dtype) ||
+        yaml_tree_read_dtype(t, map, "dtype", &c->dtype) ||
+        yaml_tree_read_dtype(t, map, "out_dtype", &c->out_dtype) ||
         config_tokenizer_read(t, map, &c->tokenizer) ||
         config_parameters_read(t, map, &c->parameters))
         return -1;

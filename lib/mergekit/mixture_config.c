@@ -29,7 +29,7 @@ const char *mixture_config_gate_mode_name(enum gate_mode mode)
     return gate_modes[mode];
 }
 
-static bool is_random(const struct mixture_config *c)
+bool mixture_config_is_random(const struct mixture_config *c)
 {
     return c->gate_mode == GATE_RANDOM || c->gate_mode == GATE_UNIFORM_RANDOM;
 }
@@ -102,7 +102,7 @@ static int read_prompts(const struct reading *r, const struct yaml_tree *t, cons
                         const char *key, struct prompt_list *prompts)
 {
     const yaml_node_t *list = yaml_tree_find_key(t, map, key);
-    if (!list || is_random(r->config))
+    if (!list || mixture_config_is_random(r->config))
         return 0;
     if (yaml_tree_expect_type(t, list, YAML_SEQUENCE_NODE, key))
         return -1;
@@ -221,18 +221,6 @@ static int read_architecture(const struct yaml_tree *t, const yaml_node_t *map,
         name);
 }
 
-static int read_dtype(const struct yaml_tree *t, const yaml_node_t *map, struct mixture_config *c)
-{
-    const yaml_node_t *node = yaml_tree_find_key(t, map, "dtype");
-    const char *text = NULL;
-    if (!node || yaml_tree_read_string(t, node, "dtype", &text))
-        return node ? -1 : 0;
-    c->dtype = dtype_from_user_name(text);
-    return c->dtype != DTYPE_NONE
-               ? 0
-               : yaml_tree_error(t, node, "dtype: unknown dtype \"%.60s\"", text);
-}
-
 static int read_experts_per_token(const struct yaml_tree *t, const yaml_node_t *map,
                                   struct mixture_config *c)
 {
@@ -303,7 +291,8 @@ static int read_document(void *context, struct yaml_tree *t, const yaml_node_t *
     if (!base)
         return yaml_tree_error(t, map, "base_model is missing");
     if (config_slices_read_model_path(t, base, "base_model", &c->base) ||
-        read_gate_mode(t, map, c) || read_architecture(t, map, c) || read_dtype(t, map, c) ||
+        read_gate_mode(t, map, c) || read_architecture(t, map, c) ||
+        yaml_tree_read_dtype(t, map, "dtype", &c->dtype) ||
         read_experts(r, t, map, "experts", &c->experts, &c->n_experts) ||
         read_experts(r, t, map, "shared_experts", &c->shared, &c->n_shared))
         return -1;
@@ -330,7 +319,7 @@ int mixture_config_read(struct mixture_config *c, const char *path, const char *
     struct reading r = {.config = c, .prompts_file = prompts};
     *c = (struct mixture_config){.path = yaml_file_name(path), .dtype = DTYPE_NONE};
     int failed = read_prompts_file(&r, e) || yaml_file_read(path, tool, read_document, &r, a, e) ||
-                 (!is_random(c) && check_experts_differ(c, e));
+                 (!mixture_config_is_random(c) && check_experts_differ(c, e));
     json_decref(r.prompts);
     return failed ? -1 : 0;
 }

@@ -37,6 +37,8 @@ struct mixture_config {
 
 /* The name of a gate mode in mergekit and moe-router. */
 const char *mixture_config_gate_mode_name(enum gate_mode mode);
+/* Are routers made without prompts? */
+bool mixture_config_is_random(const struct mixture_config *c);
 /* Reads the file `path`, or standard input if it is "-". Prompts are lists of token ids, or texts
  * whose ids the JSON object in the file `prompts` has: {"text": [1, 17, 4], ...}; NULL: there is
  * none. Checks everything that does not need the models. */

@@ -1,6 +1,7 @@
 #include "mixture_to_pipeline.h"
 
 #include "auxiliary_files.h"
+#include "glob_pattern.h"
 #include "input_models.h"
 #include "model_config.h"
 #include "model_source.h"
@@ -49,11 +50,6 @@ struct translation {
 static int config_error(const struct translation *t, size_t line, const char *sentence)
 {
     return error_set(t->e, "%.200s, line %zu: %s", t->config->path, line, sentence);
-}
-
-static bool is_random(const struct mixture_config *c)
-{
-    return c->gate_mode == GATE_RANDOM || c->gate_mode == GATE_UNIFORM_RANDOM;
 }
 
 static bool is_mlp_tensor(const char *name)
@@ -141,8 +137,7 @@ static int check_expert(const struct translation *t, const struct model_source *
 static bool is_unplaced_bias(const struct translation *t, const char *name)
 {
     bool is_qkv = strstr(name, ".q_proj.") || strstr(name, ".k_proj.") || strstr(name, ".v_proj.");
-    size_t n = strlen(name);
-    return n > 5 && strcmp(name + n - 5, ".bias") == 0 &&
+    return glob_pattern_text_ends_with(name, ".bias") &&
            (!is_qkv || t->architecture == MOE_MIXTRAL);
 }
 
@@ -206,7 +201,7 @@ static const char *why_architecture_does_not_fit(const struct translation *t,
         return !llama && !is_type(t, "qwen2")
                    ? "Qwen MoE is made of Llama, Mistral and Qwen2 models"
                : c->n_shared != 1 ? "Qwen MoE needs exactly one of shared_experts"
-               : c->shared->positive.n == 0 && !is_random(c)
+               : c->shared->positive.n == 0 && !mixture_config_is_random(c)
                    ? "shared_experts of Qwen MoE need positive_prompts"
                    : NULL;
     case MOE_QWEN3:
@@ -346,9 +341,9 @@ static struct pipeline *add_routers(const struct translation *t, struct pipeline
     struct pipeline_command *router = pipeline_add_command(p, "moe-router", t->a);
     pipeline_builder_add_option(router, "gate-mode", mixture_config_gate_mode_name(c->gate_mode),
                                 t->a);
-    if (is_random(c) || c->gate_mode == GATE_CHEAP_EMBED)
+    if (mixture_config_is_random(c) || c->gate_mode == GATE_CHEAP_EMBED)
         add_option(t, router, "layers", t->layers);
-    if (is_random(c)) {
+    if (mixture_config_is_random(c)) {
         add_option(t, router, "experts", n);
         add_option(t, router, "hidden-size", t->hidden);
         add_option(t, router, "seed", seed);

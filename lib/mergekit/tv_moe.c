@@ -76,7 +76,7 @@ static const struct filter print_descriptor = {
     .check_options = check_options,
 };
 
-/* Sets an error as in a filter. */
+/* Prints the error; returns the exit status. */
 static int print_error(const struct stage *s, const struct error *e)
 {
     printable_message("%s: %s", s->filter->name, e->text);

@@ -244,6 +244,24 @@ void yaml_tree_check_keys(const struct yaml_tree *t, const yaml_node_t *map, siz
     }
 }
 
+int yaml_tree_read_dtype(const struct yaml_tree *t, const yaml_node_t *map, const char *key,
+                         enum dtype *dtype)
+{
+    const yaml_node_t *node = yaml_tree_find_key(t, map, key);
+    const char *text = "";
+    if (!node)
+        return 0;
+    if (yaml_tree_read_string(t, node, key, &text))
+        return -1;
+    *dtype = dtype_from_user_name(text);
+    if (*dtype != DTYPE_NONE)
+        return 0;
+    return yaml_tree_error(t, node,
+                           "%s: unknown dtype \"%.60s\"; expected float32, bfloat16 or "
+                           "float16",
+                           key, text);
+}
+
 /* ---- lists ----------------------------------------------------------------------------------- */
 
 bool yaml_tree_is_list(const yaml_node_t *node)

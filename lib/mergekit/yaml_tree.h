@@ -4,6 +4,7 @@
 #ifndef TV_YAML_TREE_H
 #define TV_YAML_TREE_H
 
+#include "dtype.h"
 #include "error.h"
 #include "mem.h"
 
@@ -65,6 +66,9 @@ int yaml_tree_read_string(const struct yaml_tree *t, const yaml_node_t *node, co
  * there is none or it is null. */
 const yaml_node_t *yaml_tree_find_key(const struct yaml_tree *t, const yaml_node_t *map,
                                       const char *key);
+/* The dtype that a key of a map names; *dtype stays unchanged without the key. */
+int yaml_tree_read_dtype(const struct yaml_tree *t, const yaml_node_t *map, const char *key,
+                         enum dtype *dtype);
 /* Is the key <<? */
 bool yaml_tree_is_merge_key(const yaml_node_t *key);
 /* Warns about duplicate keys, and about keys that are not among the `n` known ones; with n = 0

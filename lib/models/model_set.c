@@ -43,19 +43,11 @@ static const struct ckpt_tensor *get_checkpoint_tensor_of_view(const struct mode
 
 /* ---- opening the models ---------------------------------------------------------------------- */
 
-static bool option_is_given(const struct stage *s, const char *option)
-{
-    size_t i = 0;
-    while (s->filter->options[i].name && strcmp(s->filter->options[i].name, option) != 0)
-        i++;
-    return s->filter->options[i].name && s->given[i];
-}
-
 /* How all operands are sliced: in all of them, or in none. */
 static struct layer_slice_options choose_slice_options(const struct stage *s,
                                                        const struct model_set_options *options)
 {
-    bool renumber = option_is_given(s, "first-layer");
+    bool renumber = stage_is_given(s, "first-layer");
     struct layer_slice_options o = {.stack = options->stack,
                                     .first_layer = renumber ? (long)options->first_layer : -1,
                                     .without_range = renumber,

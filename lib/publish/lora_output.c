@@ -1,6 +1,7 @@
 #include "lora_output.h"
 
 #include "adapter_targets.h"
+#include "glob_pattern.h"
 #include "matrix.h"
 #include "parts_plan.h"
 #include "stage_rules.h"
@@ -304,12 +305,6 @@ static const char *last_component(const char *module)
     return dot ? dot + 1 : module;
 }
 
-static bool ends_with(const char *text, const char *ending)
-{
-    size_t n = strlen(text), m = strlen(ending);
-    return n >= m && strcmp(text + n - m, ending) == 0;
-}
-
 static const struct lora_tensor *find_weight(const struct lora_output *l, const char *module)
 {
     for (size_t i = 0; i < l->header->n_tensors; i++)
@@ -327,7 +322,7 @@ static bool selects_only(const struct lora_output *l, const char *name, enum for
     bool only = true;
     for (size_t i = 0; only && i < model_source_tensor_count(base); i++) {
         const char *tensor = model_source_stored_name(base, i);
-        if (!ends_with(tensor, ending) ||
+        if (!glob_pattern_text_ends_with(tensor, ending) ||
             (form == FORM_FACTORS && !(strlen(tensor) == strlen(ending) ||
                                        tensor[strlen(tensor) - strlen(ending) - 1] == '.')))
             continue;

@@ -1,5 +1,7 @@
 #include "moe_config.h"
 
+#include "glob_pattern.h"
+
 #include <string.h>
 
 static const struct {
@@ -13,12 +15,6 @@ static const struct {
 
 /* ---- the tensors ----------------------------------------------------------------------------- */
 
-static bool ends_with(const char *text, const char *end)
-{
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 int moe_config_find(struct moe_config *m, enum moe_architecture architecture,
                     size_t experts_per_token, const struct header *h, struct error *e)
 {
@@ -27,7 +23,7 @@ int moe_config_find(struct moe_config *m, enum moe_architecture architecture,
     for (size_t i = 0; i < h->n_tensors; i++) {
         const struct tensor *t = &h->tensors[i];
         m->has_shared_expert |= strstr(t->name, ".shared_expert") != NULL;
-        if (!ends_with(t->name, router) || t->rank != 2)
+        if (!glob_pattern_text_ends_with(t->name, router) || t->rank != 2)
             continue;
         if (m->experts && m->experts != t->shape[0])
             return error_set(e, "tensor %s is the router of %zu experts, but others are of %zu",

@@ -156,7 +156,7 @@ static struct calibrate_options with_preset(enum calibrate_preset preset, bool p
     bool given[64] = {0};
     for (size_t i = 0; calibrate_options_rows[i].name; i++)
         given[i] = given_name && strcmp(calibrate_options_rows[i].name, given_name) == 0;
-    struct stage s = {.options = &o, .given = given};
+    struct stage s = {.filter = &calibrate_options_filter, .options = &o, .given = given};
     struct header h = {0};
     calibrate_options_apply_preset(&s, &h);
     return o;
