@@ -58,6 +58,8 @@ END
     rows --negative 0 a.tvs b.tvs c.tvs | sed -n 2,3p >found # 3 4 - 6 -3 = -3 7
     awk 'NR == 1 { exit ($1 + 3 / sqrt(58))^2 > 1e-12 || ($2 - 7 / sqrt(58))^2 > 1e-12 }
          NR == 2 && $0 != "0 1" { exit 1 }' found
+    rows --gate-mode hidden_avg --negative 0 a.tvs b.tvs c.tvs | sed -n 2p >found # 3 3.25 - 7 2.5 = -4 0.75
+    awk '{ n = sqrt(16 + 0.75^2); exit ($1 + 4 / n)^2 > 1e-12 || ($2 - 0.75 / n)^2 > 1e-12 }' found
 }
 
 @test "experts that are hardly distinguished get a warning" {

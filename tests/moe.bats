@@ -70,6 +70,11 @@ mixture() {
     tv moe changed.yml c
     cmp a/model.safetensors b/model.safetensors
     run ! cmp -s a/model.safetensors c/model.safetensors
+    printf 'architecture: qwen\nshared_experts: [{source_model: %s}]\n' "$L/llama-c" >>changed.yml
+    tv moe changed.yml d
+    tv-view --values d/model.safetensors | sed -n '/^tensor model.layers.0.mlp.\(gate\|shared_expert_gate\)/,+2p' >rows
+    [ "$(grep -c '^[-0-9]' rows)" = 2 ]
+    [ -z "$(grep '^[-0-9]' rows | sort | uniq -d)" ]
     moe-router --gate-mode random --layers 1 --experts 8 --hidden-size 4096 | tv-view --values | tail -8 |
         tr ' ' '\n' | awk '{ s += $1; q += $1^2 } END { exit !(NR == 32768 && s^2 / NR < 9 && (q / NR - 1)^2 < 0.001) }'
     moe-router --gate-mode uniform_random --layers 1 --experts 8 --hidden-size 4096 | tv-view --values | tail -8 |
