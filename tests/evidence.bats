@@ -144,3 +144,11 @@ models/expert-early models/expert-rev models/expert-skip" ]
     run -1 --separate-stderr "$python" "$EVIDENCE/train-family" one
     [ "$stderr" = "train-family: one: File exists" ]
 }
+
+@test "train-vision-family makes a family that tvtools reads" {
+    python=${PYTHON:-/usr/bin/python3}
+    "$python" -c 'import torch' 2>/dev/null || skip "torch is not installed"
+    "$python" "$EVIDENCE/train-vision-family" --seed 5 --steps 4 vision 2>log
+    "$EVIDENCE/run" --results r --method base --method average --method 'mixture*' --method calibrate vision
+    [ "$(cut -f 2 r | sort -u | grep -c .)" = 5 ]
+}

@@ -232,7 +232,7 @@ def run_jobs(calls, jobs):
         if len(running) == jobs:
             multiprocessing.connection.wait([p.sentinel for p in running])
             running = [p for p in running if still_runs(p)]
-        running.append(context.Process(target=function, args=arguments))
+        running.append(context.Process(target=function, args=arguments, daemon=True))
         running[-1].start()
     for process in running:
         process.join()
