@@ -224,7 +224,8 @@ INSTALL_LIB := $(DESTDIR)$(PREFIX)/libexec/tvtools
 INSTALL_DOC := $(DESTDIR)$(PREFIX)/share
 install: all
 	install -d "$(INSTALL_BIN)" "$(INSTALL_LIB)/pipelines" "$(INSTALL_DOC)/tvtools/etl" "$(INSTALL_DOC)/tvtools/engines" \
-	    "$(INSTALL_DOC)/bash-completion/completions" "$(INSTALL_DOC)/zsh/site-functions"
+	    "$(INSTALL_DOC)/bash-completion/completions" "$(INSTALL_DOC)/zsh/site-functions" \
+	    "$(INSTALL_DOC)/fish/vendor_completions.d"
 	install -m 755 $B/bin/tv "$(INSTALL_BIN)"
 	install -m 755 $(FILTERS:%=$B/bin/%) "$(INSTALL_LIB)"
 	install -m 755 $(filter-out %.md,$(wildcard pipelines/*)) "$(INSTALL_LIB)/pipelines"
@@ -238,6 +239,7 @@ install: all
 	install -m 644 share/completions/tvtools.bash \
 	    "$(INSTALL_DOC)/bash-completion/completions/tv"
 	install -m 644 share/completions/_tvtools "$(INSTALL_DOC)/zsh/site-functions/_tvtools"
+	install -m 644 share/completions/tvtools.fish "$(INSTALL_DOC)/fish/vendor_completions.d/tv.fish"
 
 # A filter that works, with man page and tests, to start from: make new-filter NAME=my-filter
 new-filter:

@@ -125,6 +125,7 @@ static int close_add(struct stage *s, bool ok, struct error *e)
 const struct filter filter_add_base = {
     .name = "add-base",
     .summary = "Add a base model to task vectors",
+    .step = STEP_WRITE,
     .operands = "BASE",
     .notes = "The sum is rounded once: to --dtype, else to the --dtype of the sources, else to the "
              "base's stored dtype (BF16 if it is quantized).",

@@ -74,6 +74,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 const struct filter filter_add_noise = {
     .name = "add-noise",
     .summary = "Add normal noise to each vector",
+    .step = STEP_SCALE,
     .operands = "SCALE...",
     .notes = "SCALE is the noise's standard deviation, or a rule: 0.001, '*mlp*=0.01'.\n\n"
              "  unpack base | add-noise 0.001 | pack --like base noisy/",

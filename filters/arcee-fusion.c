@@ -227,6 +227,7 @@ const struct filter filter_arcee_fusion = {
     .name = "arcee-fusion",
     .summary =
         "Join two models' weights, taking the most important elements of the second (Arcee Fusion)",
+    .step = STEP_JOIN,
     .notes = "  unpack base math | arcee-fusion | pack --like base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -345,6 +345,7 @@ static const struct filter *choose_filter_for_mpi_rank(void)
 const struct filter filter_calibrate = {
     .name = "calibrate",
     .summary = "Learn the weight of each vector from a few samples (Expert Merging)",
+    .step = STEP_WEIGH,
     .notes = "  tv-extract base math code |\n"
              "      calibrate --base base --samples math.jsonl --samples code.jsonl |\n"
              "      combine | pack --base base merged/\n\n"

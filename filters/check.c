@@ -136,6 +136,7 @@ static int close(struct stage *s, bool ok, struct error *e)
 const struct filter filter_check = {
     .name = "check",
     .summary = "Verify a stream or a model",
+    .step = STEP_LOOK,
     .operands = "[FILE|MODEL]",
     .notes = "Without an operand, reads standard input. Exit status: 0 valid, 1 not.\n\n"
              "  tv-extract base math | check",

@@ -113,6 +113,7 @@ static int begin_tensor(struct job *job, struct error *e)
 const struct filter filter_combine = {
     .name = "combine",
     .summary = "Join the vectors into their weighted sum",
+    .step = STEP_JOIN,
     .notes = "  tv-extract base math code | weigh math=0.6 code=0.4 | combine |\n"
              "      pack --base base merged/",
     .options_size = sizeof(struct options),

@@ -125,6 +125,7 @@ static enum scope choose_scope(const struct stage *s)
 const struct filter filter_dare_drop = {
     .name = "dare-drop",
     .summary = "Drop elements of task vectors at random (DARE)",
+    .step = STEP_SPARSIFY,
     .notes = "  tv-extract base math code | dare-drop --density 0.2 --seed 1 |\n"
              "      rescale --by keep | combine | pack --base base merged/",
     .options_size = sizeof(struct options),

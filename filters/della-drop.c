@@ -234,6 +234,7 @@ static int begin_tensor(struct job *job, struct error *e)
 const struct filter filter_della_drop = {
     .name = "della-drop",
     .summary = "Drop elements of task vectors at random, small ones more often (DELLA)",
+    .step = STEP_SPARSIFY,
     .notes = "  tv-extract base math code |\n"
              "      della-drop --density 0.5 --epsilon 0.1 --seed 1 | rescale --by l1 |\n"
              "      elect-sign | combine --normalize=agreeing | pack --base base merged/",

@@ -45,6 +45,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 const struct filter filter_elect_sign = {
     .name = "elect-sign",
     .summary = "Drop the elements whose sign disagrees with the majority (TIES)",
+    .step = STEP_RESOLVE,
     .notes = "  tv-extract base math code | trim --density 0.2 | elect-sign |\n"
              "      combine --normalize=agreeing | pack --base base merged/",
     .options_size = sizeof(struct options),

@@ -166,6 +166,7 @@ static int close_fisher(struct stage *s, bool ok, struct error *e)
 const struct filter filter_fisher = {
     .name = "fisher",
     .summary = "Average the models, weighted by the diagonal of the Fisher information",
+    .step = STEP_JOIN,
     .notes = "  tv-extract base math code |\n"
              "      fisher --diagonal math=math.fisher --diagonal code=code.fisher |\n"
              "      pack --base base merged/",

@@ -400,6 +400,7 @@ static int close_forward(struct stage *s, bool ok, struct error *e)
 const struct filter filter_forward = {
     .name = "forward",
     .summary = "Run a language model on samples and write its hidden states and logits",
+    .step = STEP_MEASURE,
     .operands = "MODEL",
     .notes = "Example: forward merged --samples few.jsonl --only logits | stats",
     .options_size = sizeof(struct options),

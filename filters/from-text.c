@@ -167,6 +167,7 @@ static int close(struct stage *s, bool ok, struct error *e)
 const struct filter filter_from_text = {
     .name = "from-text",
     .summary = "Read a stream from its text form",
+    .step = STEP_READ,
     .operands = "[FILE]",
     .notes = "Without FILE, reads standard input. The inverse of tv-view --values.\n\n"
              "  from-text lesson.txt | trim --density 0.5 | tv-view --values",

@@ -171,6 +171,7 @@ static int end_round(struct job *job, struct error *e)
 const struct filter filter_iso_merge = {
     .name = "iso-merge",
     .summary = "Join task vectors with a flat spectrum (Iso-C, Iso-CTS)",
+    .step = STEP_JOIN,
     .notes = "  tv-extract base math code chat | iso-merge | rescale 0.8 |\n"
              "      pack --base base merged/",
     .options_size = sizeof(struct options),

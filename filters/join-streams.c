@@ -112,6 +112,7 @@ static int close_join(struct stage *s, bool ok, struct error *e)
 const struct filter filter_join_streams = {
     .name = "join-streams",
     .summary = "Join the vectors of several streams in one stream",
+    .step = STEP_STREAMS,
     .operands = "STREAM...",
     .notes = "- is standard input. The streams must have the same tensors in the same order, and "
              "vectors of different models.\n\n"

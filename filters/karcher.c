@@ -186,6 +186,7 @@ static int begin_tensor(struct job *job, struct error *e)
 const struct filter filter_karcher = {
     .name = "karcher",
     .summary = "Join vectors into the Karcher mean of their directions, with their mean norm",
+    .step = STEP_JOIN,
     .notes = "  unpack math code chat | karcher | pack --like math merged/",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -152,6 +152,7 @@ static enum scope choose_scope(const struct stage *s)
 const struct filter filter_model_stock = {
     .name = "model-stock",
     .summary = "Set the weights by the angles between the task vectors (Model Stock)",
+    .step = STEP_WEIGH,
     .notes = "  tv-extract base math code chat | model-stock | combine |\n"
              "      pack --base base merged/",
     .options_size = sizeof(struct options),

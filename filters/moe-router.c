@@ -433,6 +433,7 @@ static int close_routers(struct stage *s, bool ok, struct error *e)
 const struct filter filter_moe_router = {
     .name = "moe-router",
     .summary = "Make the routers of a mixture of experts from hidden states",
+    .step = STEP_WRITE,
     .operands = "[STREAM...]",
     .notes = "Each STREAM has the hidden states of an expert's prompts.\n\n"
              "  states() { forward base --only hidden \"$@\"; }\n"

@@ -115,6 +115,7 @@ static int begin_tensor(struct job *job, struct error *e)
 const struct filter filter_multislerp = {
     .name = "multislerp",
     .summary = "Join vectors into their mean direction, with their mean norm (multi-SLERP)",
+    .step = STEP_JOIN,
     .notes = "  unpack math code chat | weigh math=0.5 code=0.3 chat=0.2 | multislerp |\n"
              "      pack --like math merged/",
     .options_size = sizeof(struct options),

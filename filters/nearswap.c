@@ -66,6 +66,7 @@ const struct filter filter_nearswap = {
     .name = "nearswap",
     .summary =
         "Join two models' weights, taking elements of the second where they are close (NearSwap)",
+    .step = STEP_JOIN,
     .notes = "  unpack base math | nearswap --t 0.001 | pack --like base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

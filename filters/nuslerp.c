@@ -207,6 +207,7 @@ static enum scope choose_scope(const struct stage *s)
 const struct filter filter_nuslerp = {
     .name = "nuslerp",
     .summary = "Join two vectors by spherical interpolation, by weight (NuSLERP)",
+    .step = STEP_JOIN,
     .notes = "  tv-extract base math code | weigh math=0.7 code=0.3 | nuslerp |\n"
              "      pack --base base merged/",
     .options_size = sizeof(struct options),

@@ -660,6 +660,7 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
 const struct filter filter_pack = {
     .name = "pack",
     .summary = "Write a checkpoint: task vectors added to their base, or weights",
+    .step = STEP_WRITE,
     .operands = "OUT",
     .notes =
         "OUT is a folder, a .safetensors or .gguf file, a .tar or .tar.zst archive, or - for an "

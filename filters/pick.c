@@ -100,6 +100,7 @@ static int transform_block(const struct job *job, struct block *b, struct error 
 const struct filter filter_pick = {
     .name = "pick",
     .summary = "Select vectors by model and tensor",
+    .step = STEP_STREAMS,
     .operands = "CHOICE...",
     .notes = "CHOICE is MODEL, MODEL/GLOB or /GLOB (any model); GLOB matches tensor names.\n\n"
              "  tv-extract base math code | pick 'math/*mlp*' | stats",

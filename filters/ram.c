@@ -197,6 +197,7 @@ const struct filter filter_ram = {
     .name = "ram",
     .summary =
         "Join task vectors: keep what one expert changed, average what several changed (RAM)",
+    .step = STEP_JOIN,
     .notes = "  tv-extract base math code | ram | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

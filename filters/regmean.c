@@ -265,6 +265,7 @@ static int close_regmean(struct stage *s, bool ok, struct error *e)
 const struct filter filter_regmean = {
     .name = "regmean",
     .summary = "Average linear maps so that they agree on the models' inputs (RegMean)",
+    .step = STEP_JOIN,
     .notes = "  forward math --samples math.jsonl --gram > math.gram\n"
              "  forward code --samples code.jsonl --gram > code.gram\n"
              "  tv-extract base math code |\n"

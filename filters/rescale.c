@@ -132,6 +132,7 @@ static enum scope choose_scope(const struct stage *s)
 const struct filter filter_rescale = {
     .name = "rescale",
     .summary = "Multiply each vector by a number",
+    .step = STEP_SCALE,
     .operands = "[FACTOR...]",
     .notes = "FACTOR is a number or a rule: 0.4, -1, math=0.5, math/*mlp*=0.3, [0.2,0.8] over the "
              "layers, or @FILE with one rule per line; the last match wins.\n\n"

@@ -200,6 +200,7 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
 const struct filter filter_sce_select = {
     .name = "sce-select",
     .summary = "Keep the elements that differ most between the experts (SCE)",
+    .step = STEP_SPARSIFY,
     .notes = "  tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh |\n"
              "      elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |\n"
              "      pack --base base merged/",

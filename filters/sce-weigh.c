@@ -56,6 +56,7 @@ static int end_round(struct job *job, struct error *e)
 const struct filter filter_sce_weigh = {
     .name = "sce-weigh",
     .summary = "Set each vector's weight to its share of the energy (SCE)",
+    .step = STEP_WEIGH,
     .notes = "  tv-extract base math code chat | sce-select --topk 0.1 | sce-weigh |\n"
              "      elect-sign --unweighted | combine --normalize=agreeing --floor 1e-6 |\n"
              "      pack --base base merged/",

@@ -150,6 +150,7 @@ static int close_score(struct stage *s, bool ok, struct error *e)
 const struct filter filter_score = {
     .name = "score",
     .summary = "Measure loss and exact match of a language model on samples, by task",
+    .step = STEP_MEASURE,
     .operands = "MODEL",
     .notes = "Example: score merged --samples eval/rev.jsonl --samples eval/sort.jsonl",
     .options_size = sizeof(struct options),

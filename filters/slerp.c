@@ -62,6 +62,7 @@ static int end_round(struct job *job, struct error *e)
 const struct filter filter_slerp = {
     .name = "slerp",
     .summary = "Join two models' weights by spherical interpolation (SLERP)",
+    .step = STEP_JOIN,
     .notes = "  unpack math code | slerp --t 0.5 | pack --like math merged/",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -233,6 +233,7 @@ static int close_stack(struct stage *s, bool ok, struct error *e)
 const struct filter filter_stack = {
     .name = "stack",
     .summary = "Concatenate layer ranges, or streams of different tensors",
+    .step = STEP_STREAMS,
     .operands = "STREAM...",
     .notes = "- is standard input. Embeddings and other stacks of layers come from the first "
              "stream, all other tensors outside the layers from the last. --disjoint puts together "

@@ -291,6 +291,7 @@ static int close(struct stage *s, bool ok, struct error *e)
 const struct filter filter_stats = {
     .name = "stats",
     .summary = "Print norms, sparsity, cosines and sign conflicts of vectors",
+    .step = STEP_LOOK,
     .operands = "[FILE|MODEL]",
     .notes =
         "Without an operand, reads standard input. zero is the fraction of elements that are 0; "

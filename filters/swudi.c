@@ -257,6 +257,7 @@ static int end_round(struct job *job, struct error *e)
 const struct filter filter_swudi = {
     .name = "swudi",
     .summary = "Remove the interference between task vectors from each of them (SWUDI)",
+    .step = STEP_RESOLVE,
     .notes = "  tv-extract base math code chat | swudi | combine | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -122,6 +122,7 @@ static enum scope choose_scope(const struct stage *s)
 const struct filter filter_trim = {
     .name = "trim",
     .summary = "Keep the largest elements of each task vector (TIES, Breadcrumbs)",
+    .step = STEP_SPARSIFY,
     .notes = "  tv-extract base math code | trim --density 0.2 | elect-sign |\n"
              "      combine --normalize=agreeing | pack --base base merged/",
     .options_size = sizeof(struct options),

@@ -108,6 +108,7 @@ static int end_round(struct job *job, struct error *e)
 const struct filter filter_tsv_merge = {
     .name = "tsv-merge",
     .summary = "Join task vectors by their largest singular vectors (TSV-M)",
+    .step = STEP_JOIN,
     .notes = "  tv-extract base math code chat | tsv-merge | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -330,6 +330,7 @@ static int close(struct stage *s, bool ok, struct error *e)
 const struct filter filter_tv_diff = {
     .name = "tv-diff",
     .summary = "Compare two streams or models, tensor by tensor",
+    .step = STEP_LOOK,
     .operands = "A B",
     .notes =
         "- is a stream on standard input. Tolerances are relative to the largest magnitude of B's "

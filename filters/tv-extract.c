@@ -203,6 +203,7 @@ static int close_extract(struct stage *s, bool ok, struct error *e)
 const struct filter filter_tv_extract = {
     .name = "tv-extract",
     .summary = "Subtract the base from each expert",
+    .step = STEP_READ,
     .operands = "[BASE EXPERT...]",
     .notes =
         "BASE and EXPERT are folders, .safetensors or .bin files, archives of folders, names of "

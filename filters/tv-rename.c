@@ -171,6 +171,7 @@ static int begin_tensor(struct job *job, struct error *e)
 const struct filter filter_tv_rename = {
     .name = "tv-rename",
     .summary = "Rename tensors",
+    .step = STEP_STREAMS,
     .operands = "[RULE...]",
     .notes =
         "RULE is PATTERN=REPLACEMENT: each * of the replacement becomes the text that the "

@@ -411,6 +411,7 @@ static int close(struct stage *s, bool ok, struct error *e)
 const struct filter filter_tv_view = {
     .name = "tv-view",
     .summary = "Print the contents of a stream or a model",
+    .step = STEP_LOOK,
     .operands = "[FILE|MODEL]",
     .notes = "Without an operand, reads standard input.\n\n"
              "  tv-extract base math | trim --density 0.2 | tv-view",

@@ -12,6 +12,7 @@
  * `tv run` writes the same bytes as the shell's pipes: neighboring filters become one chain in one
  * process; any other command, and each <( ... ), runs as a separate process, connected by pipes.
  */
+#include "hf_cache.h"
 #include "parts_plan.h"
 #include "printable.h"
 #include "tv_extract_lora.h"
@@ -21,12 +22,14 @@
 #include "tv_tune.h"
 #include "tv_verify.h"
 #include "process_start.h"
+#include "spelling_suggestion.h"
 #include "filter_main.h"
+#include "installed_folder.h"
 #include "pipeline_run.h"
+#include "pipeline_scripts.h"
 
 #include <errno.h>
 #include <getopt.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -47,6 +50,11 @@ static int print_help(const char *usage)
 {
     fputs(usage, stdout);
     return 0;
+}
+
+static bool is_one_of(const char *word, const char *a, const char *b, const char *c)
+{
+    return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
 }
 
 static int usage_error(const char *command, const char *what)
@@ -92,7 +100,7 @@ static int parse_run_options(int argc, char **argv, struct run_options *o)
                                             {"quiet", no_argument, NULL, 'q'},
                                             {"report", required_argument, NULL, 'r'},
                                             {0}};
-    for (int option; (option = getopt_long(argc, argv, "+", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, "+h", options, NULL)) != -1;) {
         if (option == 'h')
             return print_help(run_usage);
         if (option == '?')
@@ -108,7 +116,7 @@ static int parse_run_options(int argc, char **argv, struct run_options *o)
                                              : "expected PIPELINE as one argument");
 }
 
-static int run_run_command(int argc, char **argv)
+static int run_run_command(int argc, char **argv, const struct filter *const *filters)
 {
     char name[] = "tv: run"; /* for the messages of getopt_long */
     struct run_options o = {.pipeline = all_filters};
@@ -139,7 +147,7 @@ static const char finish_usage[] =
     "parts, write the index and the model card, and move OUT into place.\n\n"
     "  --force         replace OUT if it exists\n";
 
-static int run_finish_command(int argc, char **argv)
+static int run_finish_command(int argc, char **argv, const struct filter *const *filters)
 {
     static const struct option options[] = {
         {"help", no_argument, NULL, 'h'}, {"force", no_argument, NULL, 'f'}, {0}};
@@ -147,7 +155,7 @@ static int run_finish_command(int argc, char **argv)
     struct error e;
     bool force = false;
     argv[0] = name;
-    for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+    for (int option; (option = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (option == 'h')
             return print_help(finish_usage);
         if (option == '?')
@@ -164,28 +172,20 @@ static int run_finish_command(int argc, char **argv)
     return failed ? print_error("finish", e.text) : 0;
 }
 
-/* ---- env, pipeline, help --------------------------------------------------------------------- */
+/* ---- env and pipeline ------------------------------------------------------------------------ */
 
-/* A folder given by its path from the folder of tv, in an installation or in a build tree; NULL if
- * there is none. */
-static char *find_installed_or_built_folder(const char *installed, const char *built)
-{
-    char own[PATH_MAX / 2], path[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
-    if (n < 0)
-        return NULL;
-    own[n] = '\0';
-    *strrchr(own, '/') = '\0';
-    snprintf(path, sizeof path, "%s/%s", own, installed);
-    if (access(path, X_OK) != 0)
-        snprintf(path, sizeof path, "%s/%s", own, built);
-    return access(path, X_OK) == 0 ? mem_real_path(path) : NULL;
-}
+static const char env_usage[] =
+    "Usage: eval \"$(tv env)\"\n"
+    "Print the line for the shell that puts the filters on PATH, under their own names.\n";
 
-static int run_env_command(void)
+static int run_env_command(int argc, char **argv, const struct filter *const *filters)
 {
-    char *folder = find_installed_or_built_folder("../libexec/tvtools", "../bin");
-    char *filter = folder ? mem_printf("%s/%s", folder, filter_all[0]->name) : NULL;
+    if (argc > 1 && is_one_of(argv[1], "--help", "-h", "help"))
+        return print_help(env_usage);
+    if (argc > 1)
+        return usage_error("env", "unexpected operand");
+    char *folder = installed_folder_find("../libexec/tvtools", "../bin");
+    char *filter = folder ? mem_printf("%s/%s", folder, filters[0]->name) : NULL;
     if (!filter || access(filter, X_OK) != 0)
         return print_error("env", "the filters are not installed next to tv");
     printf("export PATH=");
@@ -196,96 +196,227 @@ static int run_env_command(void)
     return 0;
 }
 
-static int run_pipeline_script_command(int argc, char **argv)
+static const char pipeline_usage[] =
+    "Usage: tv pipeline NAME [OPTION...] OPERAND...\n"
+    "Run the script of a published method; tv pipeline NAME --help shows its options.\n\n"
+    "  tv pipeline ties --density 0.2 base math code merged/\n\n";
+
+static int list_pipeline_scripts(const struct pipeline_script *scripts, size_t n)
 {
-    char *folder =
-        find_installed_or_built_folder("../libexec/tvtools/pipelines", "../../pipelines");
-    if (argc < 2 || strchr(argv[1], '/')) {
-        fputs("Usage: tv pipeline NAME [OPTION...] BASE EXPERT... OUT\n", stderr);
-        return 2;
+    fputs(pipeline_usage, stdout);
+    for (size_t i = 0; i < n; i++)
+        printf("  %-22s%s\n", scripts[i].name, scripts[i].summary);
+    return 0;
+}
+
+/* The script of that name; NULL if there is none. */
+static const struct pipeline_script *find_pipeline_script(const struct pipeline_script *scripts,
+                                                          size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(scripts[i].name, name) == 0)
+            return &scripts[i];
+    return NULL;
+}
+
+static int unknown_script_error(const struct pipeline_script *scripts, size_t n, const char *name,
+                                struct arena *a)
+{
+    const char **names = arena_alloc(a, n, sizeof *names);
+    for (size_t i = 0; i < n; i++)
+        names[i] = scripts[i].name;
+    const char *suggestion =
+        spelling_suggestion_phrase(spelling_suggestion_find(name, n, names), a);
+    printable_message("tv: pipeline: no script %s%s; tv pipeline lists them", name, suggestion);
+    return 2;
+}
+
+static int run_pipeline_command(int argc, char **argv, const struct filter *const *filters)
+{
+    struct arena a = {0};
+    struct pipeline_script *scripts;
+    size_t n = pipeline_scripts_list(&scripts, &a);
+    int status;
+    if (n == 0) {
+        status = print_error("pipeline", "the pipelines are not installed next to tv");
+    } else if (argc < 2 || is_one_of(argv[1], "--help", "-h", "help")) {
+        status = list_pipeline_scripts(scripts, n);
+    } else {
+        const struct pipeline_script *script = find_pipeline_script(scripts, n, argv[1]);
+        if (script)
+            execv(script->path, argv + 1);
+        status = script ? print_error(script->path, strerror(errno))
+                        : unknown_script_error(scripts, n, argv[1], &a);
     }
-    if (!folder)
-        return print_error("pipeline", "the pipelines are not installed next to tv");
-    char *script = argv[1] = mem_printf("%s/%s", folder, argv[1]);
-    execv(script, argv + 1);
-    return print_error(script, strerror(errno));
+    arena_free(&a);
+    return status;
 }
 
-static void print_usage(FILE *f)
+/* ---- models ---------------------------------------------------------------------------------- */
+
+static const char models_usage[] =
+    "Usage: tv models\n"
+    "List the models in the local Hugging Face cache, which MODEL can name: ORG/NAME.\n"
+    "hf download ORG/NAME fetches one.\n";
+
+static int run_models_command(int argc, char **argv, const struct filter *const *filters)
 {
-    fputs("Usage: tv FILTER [OPTION...]     run one filter (tv help FILTER shows its options)\n"
-          "       tv run 'PIPELINE'         run a pipeline in one process (tv run --help)\n"
-          "       tv merge CONFIG.yml OUT   run a mergekit configuration (tv merge --help)\n"
-          "       tv moe CONFIG.yml OUT     make a mixture of experts (mergekit-moe)\n"
-          "       tv finish OUT             publish a checkpoint that was computed in parts\n"
-          "       tv extract-lora BASE EXPERT OUT   write a fine-tuned model as a LoRA adapter\n"
-          "       tv verify MODEL INPUT...  recompute the merge of MODEL and compare the "
-          "tensors\n"
-          "       tv tune 'PIPELINE'        choose numbers of a pipeline by the loss on samples\n"
-          "       tv from-yaml CONFIG.yml   print a mergekit configuration as a pipeline\n"
-          "       tv pipeline NAME ...      run the script of a published method (ties, ...)\n"
-          "       eval \"$(tv env)\"          put the filters on PATH\n\n"
-          "  --help         print this\n"
-          "  --version      print the version\n\n",
-          f);
-    for (size_t i = 0; filter_all[i]; i++)
-        fprintf(f, "  %-14s %s\n", filter_all[i]->name, filter_all[i]->summary);
+    struct arena a = {0};
+    const char **names;
+    if (argc > 1 && is_one_of(argv[1], "--help", "-h", "help"))
+        return print_help(models_usage);
+    if (argc > 1)
+        return usage_error("models", "unexpected operand");
+    size_t n = hf_cache_list_models(&names, &a);
+    for (size_t i = 0; i < n; i++)
+        puts(names[i]);
+    arena_free(&a);
+    return 0;
 }
 
-/* ---- main ------------------------------------------------------------------------------------ */
+/* ---- all commands ---------------------------------------------------------------------------- */
 
-static bool is_one_of_three_words(const char *word, const char *a, const char *b, const char *c)
+static int run_help_command(int argc, char **argv, const struct filter *const *filters);
+
+static const struct command {
+    const char *name;
+    int (*run)(int argc, char **argv, const struct filter *const *filters);
+    const char *summary;
+} commands[] = {
+    {"merge", tv_merge_main, "Run a mergekit configuration: tv merge CONFIG.yml OUT"},
+    {"pipeline", run_pipeline_command,
+     "Run the script of a published method (ties, dare_ties, ...)"},
+    {"run", run_run_command, "Run a pipeline of filters in one process"},
+    {"from-yaml", tv_from_yaml_main, "Print a mergekit configuration as a pipeline"},
+    {"moe", tv_moe_main, "Make a mixture of experts from dense models (mergekit-moe)"},
+    {"extract-lora", tv_extract_lora_main, "Write a fine-tuned model as a LoRA adapter"},
+    {"tune", tv_tune_main, "Choose the numbers of a pipeline by the loss on samples"},
+    {"verify", tv_verify_main, "Recompute the merge that a model records, and compare"},
+    {"finish", run_finish_command, "Publish a checkpoint that was computed in parts"},
+    {"models", run_models_command, "List the models in the local Hugging Face cache"},
+    {"env", run_env_command, "Print the line that puts the filters on PATH"},
+    {"help", run_help_command, "Show the help of a command, filter or method"},
+};
+
+#define N_COMMANDS (sizeof commands / sizeof *commands)
+
+static const struct command *find_command(const char *name)
 {
-    return strcmp(word, a) == 0 || strcmp(word, b) == 0 || strcmp(word, c) == 0;
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    return NULL;
+}
+
+/* The sentence for a name that is neither a command nor a filter. */
+static int unknown_name_error(const char *name)
+{
+    struct arena a = {0};
+    struct pipeline_script *scripts;
+    size_t n_scripts = pipeline_scripts_list(&scripts, &a), n = 0, n_filters = 0;
+    while (filter_all[n_filters])
+        n_filters++;
+    const char **names = arena_alloc(&a, N_COMMANDS + n_filters + n_scripts, sizeof *names);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        names[n++] = commands[i].name;
+    for (size_t i = 0; i < n_filters; i++)
+        names[n++] = filter_all[i]->name;
+    for (size_t i = 0; i < n_scripts; i++)
+        names[n++] = scripts[i].name;
+    if (find_pipeline_script(scripts, n_scripts, name))
+        printable_message(
+            "tv: %s is a pipeline; tv pipeline %s runs it (tv help %s shows its options)", name,
+            name, name);
+    else
+        printable_message("tv: unknown filter or command %s%s; tv help lists them", name,
+                          spelling_suggestion_phrase(spelling_suggestion_find(name, n, names), &a));
+    arena_free(&a);
+    return 2;
 }
 
 /* Runs the command or filter that argv[0] names. */
 static int run_command_or_filter(int argc, char **argv)
 {
-    const char *name = argv[0];
-    if (strcmp(name, "run") == 0)
-        return run_run_command(argc, argv);
-    if (strcmp(name, "merge") == 0)
-        return tv_merge_main(argc, argv, filter_all);
-    if (strcmp(name, "moe") == 0)
-        return tv_moe_main(argc, argv, filter_all);
-    if (strcmp(name, "finish") == 0)
-        return run_finish_command(argc, argv);
-    if (strcmp(name, "extract-lora") == 0)
-        return tv_extract_lora_main(argc, argv, filter_all);
-    if (strcmp(name, "verify") == 0)
-        return tv_verify_main(argc, argv, filter_all);
-    if (strcmp(name, "tune") == 0)
-        return tv_tune_main(argc, argv, filter_all);
-    if (strcmp(name, "from-yaml") == 0)
-        return tv_from_yaml_main(argc, argv, filter_all);
-    if (strcmp(name, "pipeline") == 0)
-        return run_pipeline_script_command(argc, argv);
-    if (strcmp(name, "env") == 0 && argc == 1)
-        return run_env_command();
-    const struct filter *f = pipeline_run_find_filter(&all_filters, name);
-    if (f)
-        return filter_main(f, argc, argv);
-    printable_message("tv: unknown filter or command %s (tv --help lists them)", name);
-    return 2;
+    const struct command *c = find_command(argv[0]);
+    if (c)
+        return c->run(argc, argv, filter_all);
+    const struct filter *f = pipeline_run_find_filter(&all_filters, argv[0]);
+    return f ? filter_main(f, argc, argv) : unknown_name_error(argv[0]);
+}
+
+/* ---- help ------------------------------------------------------------------------------------ */
+
+static const char usage[] =
+    "Usage: tv COMMAND [OPTION...] [OPERAND...]\n"
+    "       tv FILTER [OPTION...] [OPERAND...]\n"
+    "Merge models, or take one step of a merge.\n\n"
+    "  tv merge config.yml merged/                 what mergekit-yaml would write\n"
+    "  tv pipeline ties base math code merged/     TIES\n"
+    "  tv extract base math code | tv stats        how much the experts disagree\n"
+    "  tv run 'tv-extract base math code | trim --density 0.2 | elect-sign |\n"
+    "      combine --normalize=agreeing | pack --base base merged/'\n"
+    "  tv help trim                                a filter's formula, options and example\n\n"
+    "  --help         print this\n"
+    "  --version      print the version\n";
+
+static const char *const step_titles[] = {
+    [STEP_READ] = "read models",
+    [STEP_SPARSIFY] = "sparsify task vectors",
+    [STEP_WEIGH] = "weigh the experts",
+    [STEP_RESOLVE] = "resolve interference",
+    [STEP_JOIN] = "join the vectors into one",
+    [STEP_SCALE] = "scale",
+    [STEP_WRITE] = "write a model",
+    [STEP_STREAMS] = "rearrange streams",
+    [STEP_LOOK] = "look at streams and models",
+    [STEP_MEASURE] = "run models and measure",
+};
+
+static void print_usage(FILE *f)
+{
+    fputs(usage, f);
+    fputs("\nCommands:\n", f);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(f, "  %-16s%s\n", commands[i].name, commands[i].summary);
+    fputs("\nFilters, by the step of a merge:\n", f);
+    for (size_t step = STEP_READ; step <= STEP_MEASURE; step++) {
+        fprintf(f, "  %s\n", step_titles[step]);
+        for (size_t i = 0; filter_all[i]; i++)
+            if (filter_all[i]->step == step)
+                fprintf(f, "    %-14s%s\n", filter_all[i]->name, filter_all[i]->summary);
+    }
+}
+
+static int run_help_command(int argc, char **argv, const struct filter *const *filters)
+{
+    char help[] = "--help", pipeline[] = "pipeline";
+    struct arena a = {0};
+    struct pipeline_script *scripts;
+    if (argc < 2 || argv[1][0] == '-') {
+        print_usage(stdout);
+        return 0;
+    }
+    size_t n = pipeline_scripts_list(&scripts, &a);
+    bool is_filter = find_command(argv[1]) || pipeline_run_find_filter(&all_filters, argv[1]);
+    int status = !is_filter && find_pipeline_script(scripts, n, argv[1])
+                     ? run_pipeline_command(3, (char *[]){pipeline, argv[1], help, NULL}, filters)
+                     : run_command_or_filter(2, (char *[]){argv[1], help, NULL});
+    arena_free(&a);
+    return status;
 }
 
 int main(int argc, char **argv)
 {
-    char help[] = "--help";
+    char help[] = "help";
     process_start("tv");
     filter_main_set_signals();
     if (argc < 2) {
         print_usage(stderr);
         return 2;
     }
-    if (is_one_of_three_words(argv[1], "--help", "-h", "help")) {
-        if (argc == 3)
-            return run_command_or_filter(2, (char *[]){argv[2], help, NULL});
-        print_usage(stdout);
-        return 0;
-    }
-    if (is_one_of_three_words(argv[1], "--version", "-V", "version")) {
+    if (is_one_of(argv[1], "--help", "-h", "help"))
+        argv[1] = help;
+    if (is_one_of(argv[1], "--version", "-V", "version")) {
         puts("tvtools " TV_VERSION);
         return 0;
     }

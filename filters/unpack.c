@@ -53,6 +53,7 @@ static int close_unpack(struct stage *s, bool ok, struct error *e)
 const struct filter filter_unpack = {
     .name = "unpack",
     .summary = "Read checkpoints into a stream of weights",
+    .step = STEP_READ,
     .operands = "MODEL...",
     .notes =
         "A MODEL is a folder, a .safetensors or .bin file, a tar or zip of a folder, the name of a "

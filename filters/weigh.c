@@ -94,6 +94,7 @@ static int close_weigh(struct stage *s, bool ok, struct error *e)
 const struct filter filter_weigh = {
     .name = "weigh",
     .summary = "Set the weight of each vector",
+    .step = STEP_WEIGH,
     .operands = "[RULE...]",
     .notes =
         "RULE is 0.3, math=0.3, math/*mlp*=0.5, /*norm*=0 (any model), [0.2,0.8] in place of a "

@@ -308,6 +308,7 @@ static int end_round(struct job *job, struct error *e)
 const struct filter filter_wudi = {
     .name = "wudi",
     .summary = "Join task vectors by minimizing their interference (WUDI, OptMerge)",
+    .step = STEP_JOIN,
     .notes = "  tv-extract base math code chat | wudi | pack --base base merged/",
     .options_size = sizeof(struct options),
     .options = rows,

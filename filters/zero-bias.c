@@ -93,6 +93,7 @@ static int fill_block(const struct job *job, struct block *b, struct error *e)
 const struct filter filter_zero_bias = {
     .name = "zero-bias",
     .summary = "Make biases of zeros for matrices without one",
+    .step = STEP_WRITE,
     .operands = "MODEL GLOB...",
     .notes =
         "GLOB matches names of matrices, without .weight.\n\n"

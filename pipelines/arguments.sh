@@ -37,7 +37,7 @@ ends=${ends-$all_ends}
 read_options=() write_options=() operands=() given=" "
 while [ $# -gt 0 ]; do
     case $1 in
-    --help) help ;;
+    --help | -h) help ;;
     --) shift && operands+=("$@") && break ;;
     --force)
         [ "$ends" = "$all_ends" ] || fail "unknown option $1 (see --help)"

@@ -59,7 +59,7 @@ page_examples() {
 }
 
 @test "the summary of every filter is one line with a capital and no full stop" {
-    tv --help | sed -n '/--version/,$s/^  \([a-z][^ ]*\)  *\(.*\)/\1\t\2/p' > summaries
+    tv --help | sed -n 's/^    \([a-z][^ ]*\)  *\(.*\)/\1\t\2/p' > summaries
     for f in $(filters); do
         [ "$f" = tv ] || grep -c "^$f"$'\t'"[A-Z].*[^.]$" summaries || fail "$f: $(grep "^$f"$'\t' summaries)"
     done
@@ -136,10 +136,50 @@ complete_words() {
     [ "$(complete_words regmean --gram math = del)" = deltas.tvs ]
     [ "$(complete_words trim del)" = "" ]
     [ "$(complete_words tv run --th)" = --threads= ]
-    [ "$(complete_words tv fr)" = "from-text from-yaml" ]
+    [ "$(complete_words tv fr)" = "from-yaml from-text" ]
+    [ "$(complete_words tv help dare_t)" = dare_ties ]
+    [ "$(complete_words tv pipeline tie)" = ties ]
+    [ "$(complete_words tv pipeline ties --dens)" = --density ]
+    [ "$(complete_words tv pipeline ties --dtype bf)" = bfloat16 ]
+    mkdir -p hub/models--acme--big
+    [ "$(HF_HUB_CACHE=hub complete_words unpack acm)" = acme/big ]
 }
 
-@test "zsh accepts its completion" {
-    command -v zsh > /dev/null || skip "zsh is not installed"
-    zsh -n "$COMPLETIONS/_tvtools"
+@test "fish completes commands, scripts, options, choices and models" {
+    command -v fish >/dev/null || skip "fish is not installed"
+    mkdir -p hub/models--acme--big
+    cat >found.fish <<END
+source $COMPLETIONS/tvtools.fish
+for line in "tv me" "tv help dare_t" "tv pipeline tie" "tv pipeline ties --dens" "trim --scope=m" "tv run --th" "tv unpack acm"
+    complete -C \$line | string split --fields 1 \\t
+end
+END
+    HF_HUB_CACHE=hub HOME=$PWD fish found.fish >found || true # the status of its last split
+    printf '%s\n' merge dare_ties ties --density --scope=model --threads= acme/big | diff - found
+}
+
+@test "zsh completes commands, scripts, options, choices and models" {
+    command -v zsh >/dev/null || skip "zsh is not installed"
+    mkdir -p hub/models--acme--big
+    # In a terminal: control X completes the line and appends it to the file completed.
+    cat >shell.zsh <<END
+zmodload zsh/zpty
+zpty shell 'zsh -f -i'
+zpty -w shell "fpath=($COMPLETIONS \\\$fpath); autoload -U compinit; compinit -D"
+zpty -w shell 'show() { zle complete-word; print -r -- \$BUFFER >>completed; BUFFER=; zle accept-line }'
+zpty -w shell 'zle -N show; bindkey "^X" show'
+lines=0
+while read -r line; do
+    zpty -n -w shell \$line\$'\C-x'
+    ((++lines))
+    until ((\$(wc -l <completed) == lines)); do
+        zpty -r -t shell ignored || sleep 0.01
+    done
+done
+END
+    : >completed
+    printf '%s\n' "tv me" "tv help dare_t" "tv pipeline tie" "tv pipeline ties --dens" "trim --scope=m" "tv run --th" \
+        "tv unpack acm" | HF_HUB_CACHE=hub TERM=xterm timeout 60 zsh -f shell.zsh
+    printf '%s\n' "tv merge " "tv help dare_ties " "tv pipeline ties " "tv pipeline ties --density=" "trim --scope=model " \
+        "tv run --threads=" "tv unpack acme/big " | diff - completed
 }

@@ -25,8 +25,35 @@ load refusals
         grep -q "^Usage: $name" "$name.help"
         [ "$name" = tv ] || tv "$name" --help | cmp "$name.help" -
         "$program" --version | grep -c tvtools
-        [ "$name" = tv ] || tv --help | grep -c "^ *$name "
+        [ "$name" = tv ] || tv --help | grep -c "^    $name "
+        "$program" -h | cmp "$name.help" -
     done
+}
+
+@test "every name has help, and a wrong one a suggestion" {
+    tv help merge | grep -c '^Usage: tv merge'
+    tv help trim | cmp - <(trim --help)
+    tv help ties | cmp - <(tv pipeline ties --help)
+    tv pipeline | grep -cx '  ties  *trim each task vector, .*'
+    for script in "$ROOT"/pipelines/*; do
+        case $script in *.sh | *.md) continue ;; esac
+        tv pipeline | grep -c "^  ${script##*/}  *[^ ]" || wrong "tv pipeline lacks ${script##*/}"
+    done
+    usage_error_with "tv: ties is a pipeline; tv pipeline ties runs it (tv help ties shows" tv ties a b c
+    usage_error_with "did you mean trim?" tv tirm
+    usage_error_with "did you mean dare_ties?" tv help dare-ties
+    usage_error_with "no script tise (did you mean ties?)" tv pipeline tise
+    usage_error_with "trim: unrecognized option --densty (did you mean --density?)" trim --densty=0.2
+    usage_error_with "trim: unrecognized option --xyzzy (trim --help lists" trim --xyzzy
+    usage_error_with '"20%": expected a number; write 0.2 for 20%' trim --density 20%
+    usage_error_with 'write 0.125' wudi --lr 12.5%
+}
+
+@test "tv models lists the Hub's cache" {
+    mkdir -p hub/models--acme--big hub/models--bert hub/datasets--acme--text
+    HF_HUB_CACHE=hub tv models >found
+    printf '%s\n' acme/big bert | diff - found
+    HF_HUB_CACHE=none tv models | cmp - /dev/null
 }
 
 @test "help that cannot be written is an error" {

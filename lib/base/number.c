@@ -67,6 +67,14 @@ const char *number_format(double x, char *text)
     return text;
 }
 
+const char *number_fraction_of_percentage(const char *text, char *fraction)
+{
+    size_t n = measure_leading_number(text);
+    return n > 0 && strcmp(text + n, "%") == 0
+               ? number_format(strtod_in_c_locale(text) / 100, fraction)
+               : NULL;
+}
+
 const char *range_format(const struct range *range, char *text)
 {
     char low[32], high[32];

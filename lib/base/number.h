@@ -7,6 +7,9 @@
 
 /* Parses a finite decimal number that is the whole text. Returns 0, or -1 if it is not. */
 int number_parse(const char *text, double *x);
+/* Writes the fraction that a percentage is, "0.2" for "20%", to a buffer of 32 bytes. Returns the
+ * buffer; NULL if the text is no percentage. */
+const char *number_fraction_of_percentage(const char *text, char *fraction);
 /* Writes the shortest text that parses as the same number ("0.1") to a buffer of 32 bytes, and
  * returns the buffer. */
 const char *number_format(double x, char *text);

@@ -69,10 +69,12 @@ static int parse_choice(const struct tensor_rule *r, const char *text, double *x
 static int parse_number(const struct tensor_rule *r, const char *text, double *x,
                         const struct parser *p)
 {
-    return number_parse(text, x) ? set_rule_error(p, r->text,
-                                                  "expected a number, or a layer gradient like "
-                                                  "[0.2,0.8]")
-                                 : 0;
+    char fraction[32], reason[128] = "expected a number, or a layer gradient like [0.2,0.8]";
+    if (number_parse(text, x) == 0)
+        return 0;
+    if (number_fraction_of_percentage(text, fraction))
+        snprintf(reason, sizeof reason, "expected a number; write %s for %.32s", fraction, text);
+    return set_rule_error(p, r->text, reason);
 }
 
 static int parse_and_append_value(struct tensor_rule *r, const char *text, const struct parser *p)

@@ -128,6 +128,25 @@ struct hub_model hf_cache_identify_model(const char *path, struct arena *a)
     return name ? (struct hub_model){name, commit} : (struct hub_model){0};
 }
 
+size_t hf_cache_list_models(const char ***names, struct arena *a)
+{
+    struct dirent **entries;
+    size_t n_names = 0, capacity = 0;
+    int n = scandir(find_cache_folder(a), &entries, NULL, alphasort);
+    *names = NULL;
+    for (int i = 0; i < n; i++) {
+        const char *name = repository_of_folder(entries[i]->d_name);
+        if (name) {
+            *names = arena_grow(a, *names, n_names, &capacity, sizeof **names);
+            (*names)[n_names++] = arena_copy_text(a, name);
+        }
+        free(entries[i]);
+    }
+    if (n >= 0)
+        free(entries);
+    return n_names;
+}
+
 /* ---- finding a model ------------------------------------------------------------------------- */
 
 /* The folder of the model in the cache. */
@@ -209,6 +228,13 @@ static bool is_revision(const char *text)
                strlen(text);
 }
 
+/* What fetches a model from the Hub, with revision `at` unless that is NULL. */
+static const char *get_download_hint(const char *name, const char *at, struct arena *a)
+{
+    return at ? arena_printf(a, "; from the Hub: hf download %s --revision %s", name, at + 1)
+              : arena_printf(a, "; from the Hub: hf download %s", name);
+}
+
 /* Finds a path that does not exist: ORG/NAME or ORG/NAME@REVISION in the cache, or PATH@REVISION.
  */
 static int find_in_cache(struct arena *a, const char *path, const char **snapshot, struct error *e)
@@ -226,8 +252,9 @@ static int find_in_cache(struct arena *a, const char *path, const char **snapsho
     if (is_name)
         found = find_snapshot(a, get_repository_folder(a, name), revision, name, snapshot, e);
     if (found == 0 && is_name)
-        return error_set(e, "%s is not a file, a folder or a model in the local Hugging Face cache",
-                         path),
+        return error_set(e,
+                         "%s is not a file, a folder or a model in the local Hugging Face cache%s",
+                         path, strchr(name, '/') ? get_download_hint(name, at, a) : ""),
                0;
     if (found == 0)
         return error_set(e, "cannot open %s: %s", path, strerror(reason)), 0;

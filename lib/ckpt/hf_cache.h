@@ -16,6 +16,9 @@
  * *found. 0: there is neither; -1: error. In both cases `e` says so. */
 int hf_cache_resolve_path(const char *path, char **found, struct error *e);
 
+/* Lists the names of the models in the cache, sorted, in the arena; how many. */
+size_t hf_cache_list_models(const char ***names, struct arena *a);
+
 /* A model on the Hugging Face Hub. */
 struct hub_model {
     const char *name, *commit; /* org/name or name, and 40 hexadecimal digits; NULL: unknown */

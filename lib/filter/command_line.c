@@ -1,6 +1,7 @@
 #include "command_line.h"
 
 #include "printable.h"
+#include "spelling_suggestion.h"
 #include "stage_outputs.h"
 
 #include <argp.h>
@@ -9,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPTION_NAME_MAX 100 /* bytes with the "--"; none is as long */
+#define OPTION_NAME_MAX 100 /* bytes of an unknown option in a message */
 #define FIRST_KEY       256 /* argp keys of the options start here: there are no short options */
 
 /* Prints one sentence and exits with the status of a usage error. */
@@ -140,12 +141,52 @@ static char **move_operands_to_end(const struct stage_option *options, size_t n,
     return out;
 }
 
-/* argp repeats an unknown option in full. */
-static void check_option_lengths(const struct stage *s, char *const *words)
+/* ---- words before argp sees them ------------------------------------------------------------- */
+
+/* The names of all options, aliases included, and of those that argp adds; how many. */
+static size_t list_option_names(const struct stage_option *options, size_t n, const char **names)
 {
-    for (; *words && strcmp(*words, "--") != 0; words++)
-        if (strncmp(*words, "--", 2) == 0 && strcspn(*words, "=") > OPTION_NAME_MAX)
-            exit_with_usage_error(s, "unrecognized option %.*s...", OPTION_NAME_MAX, *words);
+    size_t n_names = 0;
+    for (size_t i = 0; i < n; i++) {
+        names[n_names++] = options[i].row->name;
+        if (options[i].row->alias)
+            names[n_names++] = options[i].row->alias;
+    }
+    names[n_names++] = "help";
+    names[n_names++] = "usage";
+    names[n_names++] = "version";
+    return n_names;
+}
+
+/* Is the word an option, perhaps abbreviated? Otherwise exits and suggests one. */
+static void check_option_name(struct stage *s, const struct stage_option *options, size_t n,
+                              const char *word)
+{
+    const char *names[2 * STAGE_OPTIONS_MAX + 3];
+    size_t n_names = list_option_names(options, n, names), length = strcspn(word + 2, "=");
+    for (size_t i = 0; i < n_names; i++)
+        if (strncmp(names[i], word + 2, length) == 0)
+            return;
+    const char *name = arena_copy_text_n(&s->arena, word + 2, length);
+    const char *suggestion = spelling_suggestion_find(name, n_names, names);
+    if (suggestion)
+        exit_with_usage_error(s, "unrecognized option --%s (did you mean --%s?)", name, suggestion);
+    exit_with_usage_error(s, "unrecognized option --%.*s (%s --help lists the options)",
+                          OPTION_NAME_MAX, name, s->filter->name);
+}
+
+/* Checks the names of options, and writes --help for -h. */
+static void check_option_names(struct stage *s, const struct stage_option *options, size_t n,
+                               char **words)
+{
+    static char help[] = "--help";
+    for (bool is_argument = false; *words && strcmp(*words, "--") != 0; words++) {
+        if (!is_argument && strcmp(*words, "-h") == 0)
+            *words = help;
+        if (!is_argument && strncmp(*words, "--", 2) == 0)
+            check_option_name(s, options, n, *words);
+        is_argument = !is_argument && is_option_taking_next_word(options, n, *words);
+    }
 }
 
 /* ---- argp ------------------------------------------------------------------------------------ */
@@ -200,7 +241,7 @@ struct stage *command_line_parse(const struct filter *f, int argc, char **argv)
     struct argp_option *table = make_argp_option_table(options, n);
     char **words = move_operands_to_end(options, n, argc, argv);
     words[0] = (char *)f->name;
-    check_option_lengths(s, words);
+    check_option_names(s, options, n, words + 1);
     parse_words_with_argp(s, table, words);
     free(words);
     free(table);

@@ -14,8 +14,8 @@
  *
  *     const struct filter filter_negate = {
  *         .name = "negate", .summary = "Change the sign of every element",
- *         .kinds = KIND_TASK_VECTORS, .role = ROLE_FILTER, .element_wise = true,
- *         .transform_block = transform_block};
+ *         .step = STEP_SCALE, .kinds = KIND_TASK_VECTORS, .role = ROLE_FILTER, .element_wise =
+ * true, .transform_block = transform_block};
  *
  * `make new-filter NAME=negate` writes a larger example with its man page and tests. */
 #ifndef TV_FILTER_H
@@ -25,6 +25,20 @@
 #include "vector_math.h"
 
 #include <stdio.h>
+
+/* What a filter is for, in the order of a merge: tv help lists the filters by it. */
+enum filter_step {
+    STEP_READ = 1,
+    STEP_SPARSIFY,
+    STEP_WEIGH,
+    STEP_RESOLVE, /* interference between the experts */
+    STEP_JOIN,
+    STEP_SCALE,
+    STEP_WRITE,
+    STEP_STREAMS,
+    STEP_LOOK,
+    STEP_MEASURE
+};
 
 enum role { ROLE_SOURCE, ROLE_FILTER, ROLE_SINK };
 
@@ -44,8 +58,9 @@ enum plan {
 enum verdict { VERDICT_DONE, VERDICT_AGAIN };
 
 struct filter {
-    const char *name;                 /* "trim" */
-    const char *summary;              /* one line for --help: imperative, no full stop */
+    const char *name;    /* "trim" */
+    const char *summary; /* one line for --help: imperative, no full stop */
+    enum filter_step step;
     const char *operands;             /* "BASE EXPERT..." for --help; NULL: none */
     const char *notes;                /* more for --help: formula, example; NULL: none */
     const struct option_row *options; /* ends with a row without a name; NULL: none */

@@ -29,6 +29,9 @@ static int check_range(const struct option_row *o, double x, const char *text, c
 static int parse_number(const struct option_row *o, double *x, const char *text, const char *label,
                         struct error *e)
 {
+    char fraction[32];
+    if (number_parse(text, x) && number_fraction_of_percentage(text, fraction))
+        return error_set(e, "%s: \"%.200s\" is not a number; write %s", label, text, fraction);
     if (number_parse(text, x))
         return error_set(e, "%s: \"%.200s\" is not a number", label, text);
     return check_range(o, *x, text, label, e);

@@ -49,6 +49,7 @@ static int begin_tensor(struct job *job, struct error *e)
 const struct filter filter_skeleton = {
     .name = "skeleton",
     .summary = "Limit the magnitude of every element",
+    .step = STEP_SPARSIFY,
     .notes = "  tv-extract base math code | skeleton --limit 0.01 | combine |\n"
              "      pack --base base merged/",
     .options_size = sizeof(struct options),
