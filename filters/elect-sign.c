@@ -52,6 +52,7 @@ const struct filter filter_elect_sign = {
     .options = rows,
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
+    .across_vectors = true,
     .element_wise = true,
     .only_drops_elements = true,
     .begin_tensor = begin_tensor,

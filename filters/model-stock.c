@@ -92,7 +92,8 @@ static int begin_tensor(struct job *job, struct error *e)
     if (n == 0)
         return PLAN_PASS_THROUGH;
     if (K < 2)
-        return error_set(e, "tensor %s has one vector; expected at least two", t->name);
+        return error_set(e, "tensor %s has one vector; the angles are between at least two",
+                         t->name);
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     st->per_row = stage_rules_tensor_value(&o->per, t, PER_TENSOR) == PER_ROW;
     st->columns = st->per_row ? tensor_columns(t) : n;

@@ -208,6 +208,7 @@ const struct filter filter_sce_select = {
     .options = rows,
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
+    .across_vectors = true,
     .element_wise = true,
     .only_drops_elements = true,
     .scope = SCOPE_TENSOR,

@@ -62,6 +62,7 @@ const struct filter filter_sce_weigh = {
              "      pack --base base merged/",
     .kinds = KIND_TASK_VECTORS,
     .role = ROLE_FILTER,
+    .across_vectors = true,
     .element_wise = true,
     .scope = SCOPE_TENSOR,
     .begin_tensor = begin_tensor,

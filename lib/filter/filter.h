@@ -103,6 +103,7 @@ struct filter {
      * works on several tensors side by side, as many as fit into --memory. */
     uint64_t (*tensor_memory)(const struct stage *, const struct tensor *);
     bool only_drops_elements; /* transform_block leaves an element unchanged or sets it to 0 */
+    bool across_vectors;      /* compares the vectors of a tensor: useless where there is one */
     bool raw_payload;         /* payload in the stream's dtype, not converted to F32 */
     bool accepts_nonfinite;   /* NaN and infinity are never an error */
     bool no_history_step;     /* adds no step to the history */

@@ -1,5 +1,7 @@
 #include "join.h"
 
+#include "step_order.h"
+
 #include <string.h>
 
 /* ---- the manifest ---------------------------------------------------------------------------- */
@@ -60,7 +62,11 @@ int join_declare_merged_model(struct header *h, const char *name, size_t least, 
                               struct error *e)
 {
     if (header_find_model(h, name) >= 0)
-        return error_set(e, "the stream has a model %s already; choose another name with --name",
+        return error_set(e,
+                         step_order_is_merged(h)
+                             ? "the vectors are joined already, as model %s; leave one of the two "
+                               "joins out, or name this result with --name"
+                             : "the stream has a model %s already; choose another name with --name",
                          name);
     long merged = header_add_model(h, name, "merged", e);
     if (merged < 0)

@@ -20,7 +20,9 @@ int checkpoint_tensors_check_vectors(const struct header *h, struct error *e)
 int checkpoint_tensors_check_weight(const struct tensor *t, struct error *e)
 {
     return vector_is_weighted(&t->vectors[0])
-               ? error_set(e, "tensor %s has a weight other than 1; put combine before pack",
+               ? error_set(e,
+                           "tensor %s has a weight other than 1; put combine before pack, and "
+                           "weigh before combine",
                            t->name)
                : 0;
 }

@@ -4,6 +4,7 @@
 #include "runner_state.h"
 #include "stage.h"
 #include "stage_rules.h"
+#include "step_order.h"
 #include "tensor_lanes.h"
 #include "tensor_run.h"
 
@@ -85,6 +86,8 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
     r->n_opened = s + 1;
     if (stage->filter->open && stage->filter->open(stage, out, e))
         return -1;
+    if (in)
+        step_order_warn(stage, in);
     r->manifest_map[s] = map_input_to_output_tensors(in, out);
     add_stage_to_history(stage, out);
     return 0;
