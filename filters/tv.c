@@ -69,7 +69,8 @@ static const char run_usage[] =
     "Usage: tv run [OPTION...] PIPELINE\n"
     "Run a pipeline of filters in one process. It writes the same bytes as the shell's pipes.\n\n"
     "  PIPELINE is one argument: commands separated by |, with the shell's quotes and\n"
-    "  <( ... ). Commands that are not filters run as separate processes.\n"
+    "  <( ... ); - reads it from standard input. Commands that are not filters run as separate\n"
+    "  processes.\n"
     "  --threads=N     work on N blocks at once (default: one per CPU)\n"
     "  --quiet         show no progress on a terminal\n"
     "  --report=FILE   write time, bytes and memory of the run, per stage, to FILE as JSON\n\n"
@@ -116,6 +117,17 @@ static int parse_run_options(int argc, char **argv, struct run_options *o)
                                              : "expected PIPELINE as one argument");
 }
 
+/* All of standard input, as text. */
+static const char *read_standard_input(struct arena *a)
+{
+    char *text = NULL;
+    size_t capacity = 0;
+    ssize_t n = getdelim(&text, &capacity, '\0', stdin);
+    const char *copy = arena_copy_text(a, n < 0 ? "" : text);
+    free(text);
+    return copy;
+}
+
 static int run_run_command(int argc, char **argv, const struct filter *const *filters)
 {
     char name[] = "tv: run"; /* for the messages of getopt_long */
@@ -126,15 +138,15 @@ static int run_run_command(int argc, char **argv, const struct filter *const *fi
     int status = parse_run_options(argc, argv, &o);
     if (status >= 0)
         return status;
-    struct pipeline *pipeline = pipeline_parse(argv[optind], &a, &e);
+    struct pipeline *pipeline = pipeline_parse(
+        strcmp(argv[optind], "-") == 0 ? read_standard_input(&a) : argv[optind], &a, &e);
     if (!pipeline) {
         print_error("run", e.text);
         return 2;
     }
     status = pipeline_run_start_report(&o.pipeline, o.report);
     if (status == 0)
-        status =
-            pipeline_run_end_report(&o.pipeline, o.report, pipeline_run(&o.pipeline, pipeline, &a));
+        status = pipeline_run_end_report(&o.pipeline, pipeline_run(&o.pipeline, pipeline, &a));
     arena_free(&a);
     return status;
 }

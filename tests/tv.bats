@@ -49,6 +49,20 @@ load refusals
     usage_error_with 'write 0.125' wudi --lr 12.5%
 }
 
+@test "- is standard input or output, wherever a file can be" {
+    make_good
+    lesson >lesson.txt
+    echo "from-text lesson.txt | trim --density 0.5 |
+        combine" | tv run - | cmp - <(trim --density 0.5 <good.tvs | combine)
+    echo 0.5 | tv run "from-text lesson.txt | trim --density @-" | cmp - <(trim --density 0.5 <good.tvs)
+    echo 0.5 | tv run "from-text lesson.txt | weigh @-" | cmp - <(weigh 0.5 <good.tvs)
+    tv run --report=- "from-text lesson.txt | stats" | tail -n 1 | grep -qx '}'
+    usage_error_with "/dev/stdout is the standard output, which carries the stream" \
+        tv run --report=- "from-text lesson.txt | combine"
+    usage_error_with "a command is missing" tv run - </dev/null
+    [ ! -e - ]
+}
+
 @test "tv models lists the Hub's cache" {
     mkdir -p hub/models--acme--big hub/models--bert hub/datasets--acme--text
     HF_HUB_CACHE=hub tv models >found

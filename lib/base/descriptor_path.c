@@ -78,3 +78,13 @@ int descriptor_path_find(const char *path)
     free(at);
     return descriptor;
 }
+
+const char *descriptor_path_to_read(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "/dev/stdin" : path;
+}
+
+const char *descriptor_path_to_write(const char *path)
+{
+    return strcmp(path, "-") == 0 ? "/dev/stdout" : path;
+}

@@ -7,4 +7,8 @@
  * this user or to the owner of its folder, since others may put links into a shared folder. */
 int descriptor_path_find(const char *path);
 
+/* /dev/stdin or /dev/stdout for "-", which is what a user writes; otherwise the path itself. */
+const char *descriptor_path_to_read(const char *path);
+const char *descriptor_path_to_write(const char *path);
+
 #endif

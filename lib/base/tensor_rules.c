@@ -1,5 +1,6 @@
 #include "tensor_rules.h"
 
+#include "descriptor_path.h"
 #include "line_reader.h"
 #include "mem.h"
 #include "name_index.h"
@@ -293,7 +294,7 @@ static int parse_and_add(struct tensor_rules *r, const char *text, struct parser
     size_t before = r->n;
     if (*text != '@')
         return add_rule(r, text, p, parse_rule);
-    p->file = text + 1;
+    p->file = descriptor_path_to_read(text + 1);
     if (add_rules_from_file(r, p) == 0)
         return 0;
     while (r->n > before)

@@ -1,5 +1,6 @@
 #include "option_row.h"
 
+#include "descriptor_path.h"
 #include "dtype.h"
 
 #include <errno.h>
@@ -110,8 +111,11 @@ int option_row_parse(const struct option_row *o, void *field, const char *text, 
         return parse_count(o, field, text, label, e);
     case OPTION_SIZE:
         return parse_byte_size(o, field, text, label, e);
-    case OPTION_STRING:
     case OPTION_FILE:
+        *(const char **)field = arena_copy_text(a, o->writes_file ? descriptor_path_to_write(text)
+                                                                  : descriptor_path_to_read(text));
+        return 0;
+    case OPTION_STRING:
     case OPTION_VOCABULARY:
         *(const char **)field = arena_copy_text(a, text);
         return 0;

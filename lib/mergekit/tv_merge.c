@@ -74,7 +74,7 @@ static int run_merge(struct config_command *c, struct pipeline_options *run)
             status = shared_result_compute(m, m->results[i], run, descriptor.name, &c->a);
     if (status == 0)
         status = pipeline_run(run, &m->pipeline, &c->a);
-    return pipeline_run_end_report(run, c->options->report, status);
+    return pipeline_run_end_report(run, status);
 }
 
 int tv_merge_main(int argc, char **argv, const struct filter *const *filters)

@@ -116,7 +116,7 @@ static int run_mixture(const struct stage *s, const struct pipeline *p,
     int status = pipeline_run_start_report(&run, o->report);
     if (status == 0)
         status = pipeline_run(&run, p, a);
-    return pipeline_run_end_report(&run, o->report, status);
+    return pipeline_run_end_report(&run, status);
 }
 
 int tv_moe_main(int argc, char **argv, const struct filter *const *filters)

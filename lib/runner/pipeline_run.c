@@ -2,6 +2,7 @@
 
 #include "atomic_file.h"
 #include "command_line.h"
+#include "descriptor_path.h"
 #include "fatal.h"
 #include "filter_main.h"
 #include "printable.h"
@@ -396,7 +397,7 @@ int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeli
 int pipeline_run_start_report(struct pipeline_options *o, const char *file)
 {
     struct error e;
-    o->report = file;
+    o->report = file = file ? descriptor_path_to_write(file) : NULL;
     if (file && atomic_file_check(file, run_report_is_report, &e))
         return print_error("report", e.text);
     if (file && !(o->monitor.report = run_report_new()))
@@ -404,13 +405,13 @@ int pipeline_run_start_report(struct pipeline_options *o, const char *file)
     return 0;
 }
 
-int pipeline_run_end_report(struct pipeline_options *o, const char *file, int status)
+int pipeline_run_end_report(struct pipeline_options *o, int status)
 {
     static const char subject[] = "tv: the output of the pipeline is complete, but not the report";
     struct error e;
     if (o->monitor.report && status == 0) {
         fatal_set_program(subject, 1);
-        status = run_report_write_json(o->monitor.report, file, &e) ? 1 : 0;
+        status = run_report_write_json(o->monitor.report, o->report, &e) ? 1 : 0;
         if (status)
             printable_message("%s: %s", subject, e.text);
     }

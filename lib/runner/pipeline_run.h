@@ -28,6 +28,6 @@ int pipeline_run(const struct pipeline_options *o, const struct pipeline *pipeli
 /* Call these before and after running pipelines: they write the report to `file` if the exit status
  * is 0, and do nothing if `file` is NULL. Both return the exit status. */
 int pipeline_run_start_report(struct pipeline_options *o, const char *file);
-int pipeline_run_end_report(struct pipeline_options *o, const char *file, int status);
+int pipeline_run_end_report(struct pipeline_options *o, int status);
 
 #endif
