@@ -7,9 +7,10 @@
  *
  * The result has the layers of all streams; the layers of a stream follow those of the stream
  * before it. Tensors outside the layers are in every stream: embeddings (names with "embed", wte or
- * wpe) and other stacks of layers (a vision tower) are taken from the first stream, all others from
- * the last. With --disjoint the result has all tensors of all streams, in that order; no two
- * streams may have a tensor in common. "-" is standard input.
+ * wpe), what vision towers have before their layers, and other stacks of layers (a vision tower)
+ * are taken from the first stream, all others from the last. With --disjoint the result has all
+ * tensors of all streams, in that order; no two streams may have a tensor in common. "-" is
+ * standard input.
  */
 #include "filter.h"
 #include "layer_slice.h"

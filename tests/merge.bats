@@ -437,7 +437,9 @@ merge_method: ties\nbase_model: base\nmodels: [{model: math}]|ties requires weig
 merge_method: ties\nbase_model: base\nmodels: [{model: math, parameters: {weight: [{filter: mlp, value: 1}]}}]|weight has no value for tensor lm_head.weight of math
 merge_method: linear\nbase_model: base\nmodels: [{model: math, parameters: {weight: 1}}]|linear requires weight for base
 merge_method: linear\nmodels: [{model: math@main@main}]|math@main@main has more than one @
-merge_method: linear\nmodules: {vision: {models: [{model: math}]}}|the module vision is not supported
+merge_method: linear\nmodules: {vision: {models: [{model: math}]}}|the module vision is unknown: math has only the module default
+merge_method: linear\nmodules: {}|modules is empty
+merge_method: linear\nmodules: {default: {models: [{model: math}]}, vision: {models: [{model: math}]}}|default is the whole model
 merge_method: linear\nslices: [{sources: [{model: math}]}]|layer_range is missing
 merge_method: linear\nslices: [{sources: [{model: math, layer_range: [2, 1]}]}]|layer_range [2, 1] is empty
 merge_method: linear\nslices: [{sources: [{model: math, layer_range: [0, 1]}, {model: code, layer_range: [0, 2]}]}]|have 1 and 2 layers

@@ -132,3 +132,44 @@ refused_sample() {
     pick '/sample1.*' <twice.tvs | tv-rename 'sample1.*=s.*' | tv-diff --tolerance 1e-5 - first.tvs
     [ "$(tv-view --values first.tvs | grep -c '^tensor')" -eq 1 ]
 }
+
+@test "modules of a configuration: text decoder, projector and vision tower, with slices of the tower" {
+    make_models "$VISION_MODELS/qwen2vl/tied/hub"
+    cat >config.yml <<'END'
+merge_method: task_arithmetic
+base_model: base
+modules:
+  text_decoder: {models: [{model: expert1, parameters: {weight: 0.5}}, {model: expert2}]}
+  multi_modal_projector: {models: [{model: expert2}]}
+  vision_tower:
+    slices:
+      - sources: [{model: base, layer_range: [0, 2]}, {model: expert1, layer_range: [0, 2]}]
+      - sources: [{model: base, layer_range: [1, 3]}, {model: expert2, layer_range: [1, 3]}]
+    parameters: {weight: 1}
+parameters: {weight: 1}
+END
+    tv merge --check config.yml out
+    tv merge config.yml out
+    tv from-yaml config.yml typed | bash -euo pipefail
+    diff -r out typed
+    stack --disjoint \
+        <(tv-extract base expert1 expert2 | pick --drop '/visual.*' | weigh expert1=0.5 | combine | add-base base) \
+        <(unpack expert2 | pick '/visual.merger.*') \
+        <(stack <(unpack --stack visual.blocks 'expert1[0:2]' | pick /visual.patch_embed.* '/visual.blocks.*') \
+            <(unpack --stack visual.blocks --first-layer 2 'expert2[1:3]' | pick '/visual.blocks.*')) |
+        pack expected.safetensors
+    tv-diff --tolerance 1e-6 m=out m=expected.safetensors
+    tr -d ' \n' <out/config.json | grep -c '"num_hidden_layers":3.*"depth":4'
+}
+
+@test "modules that the configuration lacks, and unknown ones" {
+    make_models "$VISION_MODELS/qwen2vl/tied/hub"
+    echo '{merge_method: linear, modules: {vision_tower: {models: [{model: expert1, parameters: {weight: 1}}]}}}' >config.yml
+    run --separate-stderr tv merge config.yml out
+    [ "$status" -eq 0 ]
+    [[ $stderr = *"the result has no text_decoder, which is not among the modules"* ]]
+    [ "$(unpack out | tv-view --values | grep '^tensor' | grep -cv '^tensor visual\.\(blocks\|patch_embed\)')" = 0 ]
+    sed -i 's/vision_tower/vision/' config.yml
+    REFUSED_BY='tv merge' refused_with \
+        'unknown module vision; expected text_decoder, multi_modal_projector, vision_tower' tv merge config.yml x
+}

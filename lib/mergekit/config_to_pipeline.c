@@ -92,18 +92,28 @@ static void add_dtype_option(const struct pipeline_builder *b, struct pipeline_c
 
 #define RANGE_SIZE 48 /* of ",FROM:TO" */
 
+/* The whole model, or its text decoder; NULL if that is not in the configuration. */
+static const struct config_module *find_text_module(const struct pipeline_builder *b)
+{
+    const struct merge_config *c = b->config;
+    for (size_t i = 0; i < c->n_modules; i++)
+        if (!c->modules[i].name || strcmp(c->modules[i].name, "text_decoder") == 0)
+            return &c->modules[i];
+    return NULL;
+}
+
 /* The layers of slices, of their bases or first sources. */
 static void add_layers_option(const struct pipeline_builder *b, struct pipeline_command *pack,
                               const char *out)
 {
-    const struct merge_config *c = b->config;
+    const struct config_module *m = find_text_module(b);
     enum output_form form = output_target_form_of_name(out);
-    if (!c->has_slices || form == OUTPUT_SAFETENSORS || form == OUTPUT_GGUF)
+    if (!m || !m->has_slices || form == OUTPUT_SAFETENSORS || form == OUTPUT_GGUF)
         return;
-    size_t size = c->n_slices * RANGE_SIZE, n = 0;
+    size_t size = m->n_slices * RANGE_SIZE, n = 0;
     char *layers = arena_alloc(b->a, size, 1);
-    for (size_t i = 0; i < c->n_slices; i++) {
-        const struct config_model_entry *source = slice_context_layers_source(&c->slices[i]);
+    for (size_t i = 0; i < m->n_slices; i++) {
+        const struct config_model_entry *source = slice_context_layers_source(&m->slices[i]);
         n += (size_t)snprintf(layers + n, size - n, "%s%ld:%ld", i ? "," : "", source->from,
                               source->to);
     }

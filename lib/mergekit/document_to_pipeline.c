@@ -1,5 +1,6 @@
 #include "document_to_pipeline.h"
 
+#include "auxiliary_files.h"
 #include "config_vocabulary.h"
 #include "expert_merging_steps.h"
 #include "method_steps.h"
@@ -67,6 +68,16 @@ static int check_slice_parameters(const struct pipeline_builder *b, const struct
     return 0;
 }
 
+static int check_module_parameters(const struct pipeline_builder *b, const struct config_module *m)
+{
+    if (check_all_parameters(b, &m->parameters, false))
+        return -1;
+    for (size_t i = 0; i < m->n_slices; i++)
+        if (check_slice_parameters(b, &m->slices[i]))
+            return -1;
+    return 0;
+}
+
 static int check_method_and_parameter_names(struct pipeline_builder *b)
 {
     const struct merge_config *c = b->config;
@@ -75,13 +86,74 @@ static int check_method_and_parameter_names(struct pipeline_builder *b)
         return pipeline_builder_error(
             b, c->method_line, "unknown merge_method %s%s", c->method,
             spelling_suggestion_phrase(merge_method_suggest(c->method), b->a));
-    if (check_all_parameters(b, &c->parameters, false) ||
-        check_all_parameters(b, &c->module_parameters, false))
+    if (check_all_parameters(b, &c->parameters, false))
         return -1;
-    for (size_t i = 0; i < c->n_slices; i++)
-        if (check_slice_parameters(b, &c->slices[i]))
+    for (size_t i = 0; i < c->n_modules; i++)
+        if (check_module_parameters(b, &c->modules[i]))
             return -1;
     return 0;
+}
+
+/* ---- modules --------------------------------------------------------------------------------- */
+
+/* Sets the modules that models of this type have. */
+static int find_modules_of_type(struct pipeline_builder *b, const struct model_source *model)
+{
+    const struct config_module *first = &b->config->modules[0];
+    const char *type;
+    if (auxiliary_files_read_model_type(model, &type, b->a, b->e))
+        return -1;
+    b->modules = type ? model_modules_find(type) : NULL;
+    return b->modules
+               ? 0
+               : pipeline_builder_error(
+                     b, first->line, "the module %.60s is unknown: %s has only the module default",
+                     first->name, model_source_name(model));
+}
+
+static bool is_configured(const struct merge_config *c, const char *module)
+{
+    for (size_t i = 0; i < c->n_modules; i++)
+        if (strcmp(c->modules[i].name, module) == 0)
+            return true;
+    return false;
+}
+
+/* As in mergekit, the result has no tensors of a module that is not configured. */
+static int check_configured_modules(const struct pipeline_builder *b)
+{
+    const struct merge_config *c = b->config;
+    for (size_t i = 0; i < c->n_modules; i++) {
+        const struct config_module *m = &c->modules[i];
+        if (!model_modules_find_module(b->modules, m->name))
+            return pipeline_builder_error(b, m->line, "unknown module %.60s; expected %s", m->name,
+                                          model_modules_list_names(b->modules, b->a));
+        if (m->has_slices && b->modules->one_count)
+            return pipeline_builder_error(b, m->line,
+                                          "slices of the module %.60s are not supported", m->name);
+    }
+    for (const struct model_module *m = b->modules->modules; m->name; m++)
+        if (!is_configured(c, m->name))
+            pipeline_builder_warn(b, c->modules[0].line,
+                                  "the result has no %s, which is not among the modules", m->name);
+    return 0;
+}
+
+/* Opens the base or first model, to find out what modules there are. */
+static int find_modules(struct pipeline_builder *b)
+{
+    if (!b->config->modules[0].name)
+        return 0;
+    const char *path = result_config_and_dtype_find_model(b, b->config);
+    struct model_source *model = path ? model_source_open(path, NULL, b->tool, b->e) : NULL;
+    if (path && !model)
+        return -1;
+    int failed = !model ? pipeline_builder_error(b, b->config->line,
+                                                 "the documents refer to each other in a cycle")
+                 : find_modules_of_type(b, model) || check_configured_modules(b) ? -1
+                                                                                 : 0;
+    model_source_close(model);
+    return failed;
 }
 
 /* ---- the start of a document ----------------------------------------------------------------- */
@@ -108,12 +180,12 @@ int document_to_pipeline_start(struct pipeline_builder *b, const struct merge_co
         input_models_list_and_name(&b->inputs, b->file, c, b->options->resolve_cache, b->a, b->e))
         return -1;
     add_models_to_translated_config(b);
-    return config_vocabulary_set(b);
+    return find_modules(b) || config_vocabulary_set(b) ? -1 : 0;
 }
 
 /* ---- results of other documents -------------------------------------------------------------- */
 
-static int add_commands_of_all_slices(struct pipeline_builder *b, struct pipeline *pipeline);
+static int add_commands_of_all_modules(struct pipeline_builder *b, struct pipeline *pipeline);
 
 static struct document_result *find_translated_document(const struct translated_config *m,
                                                         const struct merge_config *c)
@@ -137,7 +209,7 @@ static struct document_result *translate_other_document(const struct pipeline_bu
                                  .dtype = result_config_and_dtype_find_dtype(&b, input->document)};
     if (document_to_pipeline_start(&b, input->document) ||
         config_vocabulary_check_inner_document(&b) ||
-        add_commands_of_all_slices(&b, &result->pipeline))
+        add_commands_of_all_modules(&b, &result->pipeline))
         return NULL;
     translated_config_add_result(b.merge, result, b.a);
     return result;
@@ -203,16 +275,70 @@ static int add_model_operand(struct pipeline_builder *b, struct pipeline_command
     return w->substitution ? 0 : -1;
 }
 
-/* Only the first and the last of several slices have embeddings or an LM head. */
+/* The slice's module among those of the models; NULL: the whole model. */
+static const struct model_module *find_module(const struct slice_context *s)
+{
+    return s->module->name ? model_modules_find_module(s->builder->modules, s->module->name) : NULL;
+}
+
+/* Only the first and the last of several slices have embeddings or an LM head, and no module that
+ * is given by globs. */
 static void add_vocabulary_option(const struct slice_context *s, struct pipeline_command *to)
 {
-    bool has_vocabulary_tensors = !s->outside || strcmp(s->outside, "none") != 0;
+    const struct model_module *module = find_module(s);
+    bool has_vocabulary_tensors =
+        (!s->outside || strcmp(s->outside, "none") != 0) && !(module && module->globs[0]);
     pipeline_builder_add_option(
         to, "vocabulary", has_vocabulary_tensors ? s->builder->vocabulary : NULL, s->builder->a);
 }
 
-static void add_source_options(const struct slice_context *s, struct pipeline_command *source)
+/* --stack: the layers of a module; NULL without slices, or for the text model's. */
+static int find_stack_of_module(const struct slice_context *s, const char **stack)
 {
+    struct pipeline_builder *b = s->builder;
+    const struct model_module *module = find_module(s);
+    *stack = NULL;
+    if (!module || !module->globs[0] || s->first_layer < 0)
+        return 0;
+    struct model_source *model =
+        model_source_open(result_config_and_dtype_find_model(b, b->config), NULL, b->tool, b->e);
+    if (!model)
+        return -1;
+    *stack = model_modules_find_stack(b->modules, module, model, b->a);
+    model_source_close(model);
+    return *stack ? 0
+                  : pipeline_builder_error(b, s->slice->line, "the module %s has no layers",
+                                           module->name);
+}
+
+static void add_globs(const struct model_module *m, struct pipeline_command *pick, struct arena *a)
+{
+    for (size_t i = 0; i < MODEL_MODULE_MAX_GLOBS && m->globs[i]; i++)
+        pipeline_add_word(pick, arena_printf(a, "/%s", m->globs[i]), a);
+}
+
+/* Selects the tensors of the module. */
+static void add_pick_of_module(const struct slice_context *s)
+{
+    struct arena *a = s->builder->a;
+    const struct model_module *module = find_module(s);
+    if (!module)
+        return;
+    struct pipeline_command *pick = pipeline_add_command(s->pipeline, "pick", a);
+    if (module->globs[0]) {
+        add_globs(module, pick, a);
+        return;
+    }
+    pipeline_add_word(pick, "--drop", a);
+    for (const struct model_module *m = s->builder->modules->modules; m->name; m++)
+        add_globs(m, pick, a);
+}
+
+static int add_source_options(const struct slice_context *s, struct pipeline_command *source)
+{
+    const char *stack;
+    if (find_stack_of_module(s, &stack))
+        return -1;
     const struct pipeline_builder *b = s->builder;
     pipeline_builder_add_dtype(source, b->config->dtype, b->a);
     pipeline_builder_add_option(source, "missing", b->options->missing, b->a);
@@ -222,7 +348,9 @@ static void add_source_options(const struct slice_context *s, struct pipeline_co
         pipeline_builder_add_option(source, "first-layer",
                                     arena_printf(b->a, "%ld", s->first_layer), b->a);
     pipeline_builder_add_option(source, "outside", s->outside, b->a);
+    pipeline_builder_add_option(source, "stack", stack, b->a);
     add_vocabulary_option(s, source);
+    return 0;
 }
 
 static int add_model_operands(const struct slice_context *s, struct pipeline_command *source)
@@ -252,7 +380,8 @@ static int add_source_command(const struct slice_context *s)
     struct pipeline_builder *b = s->builder;
     const char *filter = slice_context_uses_task_vectors(s) ? "tv-extract" : "unpack";
     struct pipeline_command *source = pipeline_add_command(s->pipeline, filter, b->a);
-    add_source_options(s, source);
+    if (add_source_options(s, source))
+        return -1;
     if (s->base && s->n_models == 1 && slice_context_has_single_model(s))
         return add_single_model_with_pick(s, source);
     if (s->base && add_model_operand(b, source, s->base, s->base_source))
@@ -265,6 +394,8 @@ static int add_commands_of_slice(struct slice_context *s)
 {
     if (slice_context_find_models(s) || add_source_command(s))
         return -1;
+    add_pick_of_module(s);
+    s->n_source_commands = s->pipeline->n;
     return slice_context_has_single_model(s) ? 0 : method_steps_add(s);
 }
 
@@ -290,44 +421,64 @@ static int add_add_base_command(const struct slice_context *s)
     return add_model_operand(s->builder, c, s->base, s->base_source);
 }
 
-/* ---- the commands of a document -------------------------------------------------------------- */
+/* ---- the commands of modules and documents
+ * -------------------------------------------------------------- */
 
-/* Slice i of several, as an operand of stack. */
-static int add_slice_as_stack_operand(struct pipeline_builder *b, size_t i, long layers_before,
-                                      struct pipeline_command *stack)
+/* An empty pipeline whose output is an operand of `stack`. */
+static struct pipeline *add_stack_operand(const struct pipeline_builder *b,
+                                          struct pipeline_command *stack)
 {
     struct pipeline_word *w = pipeline_add_empty_word(stack, b->a);
     w->text = "";
-    w->substitution = arena_alloc(b->a, 1, sizeof *w->substitution);
-    struct slice_context s = slice_context_new(b, i, layers_before, w->substitution);
+    return w->substitution = arena_alloc(b->a, 1, sizeof *w->substitution);
+}
+
+/* The commands from the models to the merged weights of slice i. */
+static int add_commands_to_weights(struct pipeline_builder *b, const struct config_module *m,
+                                   size_t i, long layers_before, struct pipeline *pipeline)
+{
+    struct slice_context s = slice_context_new(b, m, i, layers_before, pipeline);
     return add_commands_of_slice(&s) || add_add_base_command(&s) ? -1 : 0;
 }
 
-/* The commands of all slices; the pipeline outputs weights. */
-static int add_commands_of_all_slices(struct pipeline_builder *b, struct pipeline *pipeline)
+static int add_commands_of_module(struct pipeline_builder *b, const struct config_module *m,
+                                  struct pipeline *pipeline)
 {
-    if (b->config->n_slices == 1) {
-        struct slice_context s = slice_context_new(b, 0, 0, pipeline);
-        return add_commands_of_slice(&s) || add_add_base_command(&s) ? -1 : 0;
-    }
+    if (m->n_slices == 1)
+        return add_commands_to_weights(b, m, 0, 0, pipeline);
     struct pipeline_command *stack = pipeline_add_command(pipeline, "stack", b->a);
     long layers = 0;
-    for (size_t i = 0; i < b->config->n_slices; i++) {
-        const struct config_model_entry *first = &b->config->slices[i].sources[0];
-        if (add_slice_as_stack_operand(b, i, layers, stack))
+    for (size_t i = 0; i < m->n_slices; i++) {
+        const struct config_model_entry *first = &m->slices[i].sources[0];
+        if (add_commands_to_weights(b, m, i, layers, add_stack_operand(b, stack)))
             return -1;
         layers += first->to - first->from;
     }
     return 0;
 }
 
+/* The pipeline outputs weights. */
+static int add_commands_of_all_modules(struct pipeline_builder *b, struct pipeline *pipeline)
+{
+    const struct merge_config *c = b->config;
+    if (c->n_modules == 1)
+        return add_commands_of_module(b, &c->modules[0], pipeline);
+    struct pipeline_command *stack = pipeline_add_command(pipeline, "stack", b->a);
+    pipeline_add_word(stack, "--disjoint", b->a);
+    for (size_t i = 0; i < c->n_modules; i++)
+        if (add_commands_of_module(b, &c->modules[i], add_stack_operand(b, stack)))
+            return -1;
+    return 0;
+}
+
 int document_to_pipeline_add_commands(struct pipeline_builder *b, struct pipeline *pipeline,
                                       const struct input_model **base)
 {
+    const struct config_module *m = &b->config->modules[0];
     *base = NULL;
-    if (b->config->has_slices)
-        return add_commands_of_all_slices(b, pipeline);
-    struct slice_context s = slice_context_new(b, 0, 0, pipeline);
+    if (m->name || m->has_slices)
+        return add_commands_of_all_modules(b, pipeline);
+    struct slice_context s = slice_context_new(b, m, 0, 0, pipeline);
     if (add_commands_of_slice(&s))
         return -1;
     if (s.base && s.base->document)

@@ -187,9 +187,9 @@ static int check_samples_and_models(const struct slice_context *s, bool samples_
 {
     const struct pipeline_builder *b = s->builder;
     bool on_disk = !s->base->document;
-    if (b->config->has_slices)
-        return pipeline_builder_error(b, s->slice->line, "%s merges whole models, not slices",
-                                      b->method->name);
+    if (s->module->has_slices || s->module->name)
+        return pipeline_builder_error(b, s->slice->line, "%s merges whole models, not %s",
+                                      b->method->name, s->module->name ? "modules" : "slices");
     for (size_t i = 0; i < s->n_models; i++) {
         const struct slice_model *m = &s->models[i];
         on_disk &= !m->input->document;
@@ -217,9 +217,8 @@ find_parameter_for_option(const struct slice_context *s, const struct config_par
 static const struct config_parameter *find_global_parameter(const struct slice_context *s,
                                                             const char *option)
 {
-    const struct merge_config *c = s->builder->config;
-    const struct config_parameter *p = find_parameter_for_option(s, &c->module_parameters, option);
-    return p ? p : find_parameter_for_option(s, &c->parameters, option);
+    const struct config_parameter *p = find_parameter_for_option(s, &s->module->parameters, option);
+    return p ? p : find_parameter_for_option(s, &s->builder->config->parameters, option);
 }
 
 static void add_option_from_global_parameter(const struct slice_context *s,

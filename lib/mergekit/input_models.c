@@ -275,8 +275,9 @@ int input_models_list_and_name(struct input_models *all, const struct merge_conf
 {
     *all = (struct input_models){0};
     add_model_if_new(all, f, c->base, 0, a);
-    for (size_t s = 0; s < c->n_slices; s++)
-        add_models_of_slice(all, f, c, &c->slices[s], a);
+    for (size_t i = 0; i < c->n_modules; i++)
+        for (size_t s = 0; s < c->modules[i].n_slices; s++)
+            add_models_of_slice(all, f, c, &c->modules[i].slices[s], a);
     const char *tokenizer = c->tokenizer.source;
     size_t n = all->n_inputs;
     if (tokenizer && strcmp(tokenizer, "base") != 0 && strcmp(tokenizer, "union") != 0)

@@ -11,65 +11,77 @@
 
 /* ---- models, slices, modules ----------------------------------------------------------------- */
 
-static int read_slices(const struct yaml_tree *t, const yaml_node_t *list, struct merge_config *c)
+static int read_slices(const struct yaml_tree *t, const yaml_node_t *list, struct config_module *m)
 {
     if (yaml_tree_expect_type(t, list, YAML_SEQUENCE_NODE, "slices"))
         return -1;
-    c->has_slices = true;
-    c->n_slices = yaml_tree_list_length(list);
-    if (c->n_slices == 0)
+    m->has_slices = true;
+    m->n_slices = yaml_tree_list_length(list);
+    if (m->n_slices == 0)
         return yaml_tree_error(t, list, "slices is empty");
-    c->slices = arena_alloc(t->a, c->n_slices, sizeof *c->slices);
-    for (size_t i = 0; i < c->n_slices; i++)
-        if (config_slices_read_slice(t, yaml_tree_list_item(t, list, i), &c->slices[i]))
+    m->slices = arena_alloc(t->a, m->n_slices, sizeof *m->slices);
+    for (size_t i = 0; i < m->n_slices; i++)
+        if (config_slices_read_slice(t, yaml_tree_list_item(t, list, i), &m->slices[i]))
             return -1;
     return 0;
 }
 
-/* The key models or slices of a document, or of its module. */
+/* The key models or slices of a document, or of a module. */
 static int read_models_or_slices(const struct yaml_tree *t, const yaml_node_t *map,
-                                 struct merge_config *c)
+                                 struct config_module *m)
 {
     const yaml_node_t *models = yaml_tree_find_key(t, map, "models");
     const yaml_node_t *slices = yaml_tree_find_key(t, map, "slices");
     if (!models == !slices)
         return yaml_tree_error(t, map, "expected exactly one of models, slices and modules");
     if (slices)
-        return read_slices(t, slices, c);
-    c->n_slices = 1;
-    c->slices = arena_alloc(t->a, 1, sizeof *c->slices);
-    return config_slices_read_models(t, models, c->slices);
+        return read_slices(t, slices, m);
+    m->n_slices = 1;
+    m->slices = arena_alloc(t->a, 1, sizeof *m->slices);
+    return config_slices_read_models(t, models, m->slices);
 }
 
-static int check_module_names(const struct yaml_tree *t, const yaml_node_t *modules)
+static int read_module(const struct yaml_tree *t, const yaml_node_t *key, const yaml_node_t *map,
+                       struct config_module *m)
 {
-    for (yaml_node_pair_t *p = modules->data.mapping.pairs.start;
-         p < modules->data.mapping.pairs.top; p++) {
-        const yaml_node_t *key = yaml_tree_node(t, p->key);
-        bool scalar = key->type == YAML_SCALAR_NODE;
-        if (!scalar || strcmp(yaml_tree_scalar_text(key), "default") != 0)
-            return yaml_tree_error(t, key, "the module %.60s is not supported; expected default",
-                                   scalar ? yaml_tree_scalar_text(key) : "?");
-    }
-    return 0;
+    static const char *const known[] = {"models", "slices", "parameters"};
+    if (key->type != YAML_SCALAR_NODE)
+        return yaml_tree_error(t, key, "the name of a module must be a string");
+    if (yaml_tree_expect_type(t, map, YAML_MAPPING_NODE, "a module"))
+        return -1;
+    const char *name = yaml_tree_scalar_text(key);
+    m->line = yaml_tree_line(key);
+    m->name = strcmp(name, "default") == 0 ? NULL : arena_copy_text(t->a, name);
+    yaml_tree_check_keys(t, map, COUNT(known), known);
+    return read_models_or_slices(t, map, m) || config_parameters_read(t, map, &m->parameters) ? -1
+                                                                                              : 0;
 }
 
 static int read_modules(const struct yaml_tree *t, const yaml_node_t *modules,
                         struct merge_config *c)
 {
-    static const char *const known[] = {"models", "slices", "parameters"};
-    if (yaml_tree_expect_type(t, modules, YAML_MAPPING_NODE, "modules") ||
-        check_module_names(t, modules))
+    if (yaml_tree_expect_type(t, modules, YAML_MAPPING_NODE, "modules"))
         return -1;
-    const yaml_node_t *module = yaml_tree_find_key(t, modules, "default");
-    if (!module)
-        return yaml_tree_error(t, modules, "modules is empty; expected the module default");
-    if (yaml_tree_expect_type(t, module, YAML_MAPPING_NODE, "a module"))
-        return -1;
-    yaml_tree_check_keys(t, module, COUNT(known), known);
-    if (read_models_or_slices(t, module, c))
-        return -1;
-    return config_parameters_read(t, module, &c->module_parameters);
+    const yaml_node_pair_t *start = modules->data.mapping.pairs.start;
+    size_t n = (size_t)(modules->data.mapping.pairs.top - start);
+    if (n == 0)
+        return yaml_tree_error(t, modules, "modules is empty");
+    c->modules = arena_alloc(t->a, n, sizeof *c->modules);
+    yaml_tree_check_keys(t, modules, 0, NULL);
+    for (size_t i = 0; i < n; i++) {
+        const yaml_node_t *key = yaml_tree_node(t, start[i].key);
+        const yaml_node_t *value = yaml_tree_node(t, start[i].value);
+        bool overridden = key->type == YAML_SCALAR_NODE &&
+                          yaml_tree_find_key(t, modules, yaml_tree_scalar_text(key)) != value;
+        if (!overridden && read_module(t, key, value, &c->modules[c->n_modules++]))
+            return -1;
+    }
+    for (size_t i = 0; i < c->n_modules && c->n_modules > 1; i++)
+        if (!c->modules[i].name)
+            return yaml_tree_error(t, modules,
+                                   "the module default is the whole model, so it must "
+                                   "be the only one");
+    return 0;
 }
 
 /* ---- documents ------------------------------------------------------------------------------- */
@@ -131,7 +143,12 @@ static int read_document(struct yaml_tree *t, const yaml_node_t *map, struct mer
     const yaml_node_t *modules = yaml_tree_find_key(t, map, "modules");
     if (modules && (yaml_tree_find_key(t, map, "models") || yaml_tree_find_key(t, map, "slices")))
         return yaml_tree_error(t, modules, "expected exactly one of models, slices and modules");
-    return modules ? read_modules(t, modules, c) : read_models_or_slices(t, map, c);
+    if (modules)
+        return read_modules(t, modules, c);
+    c->n_modules = 1;
+    c->modules = arena_alloc(t->a, 1, sizeof *c->modules);
+    c->modules->line = c->line;
+    return read_models_or_slices(t, map, c->modules);
 }
 
 /* ---- the file -------------------------------------------------------------------------------- */

@@ -8,6 +8,16 @@
 #include "config_tokenizer.h"
 #include "dtype.h"
 
+/* The whole model, or one of the modules of a model that has several (model_modules.h). */
+struct config_module {
+    const char *name; /* NULL: the whole model */
+    size_t line;
+    bool has_slices;
+    size_t n_slices; /* 1 without slices */
+    struct config_slice *slices;
+    struct config_parameters parameters;
+};
+
 /* One document. Missing keys are NULL, 0 or DTYPE_NONE. */
 struct merge_config {
     size_t line;
@@ -16,11 +26,9 @@ struct merge_config {
     const char *chat_template;
     size_t method_line, base_line, chat_line;
     enum dtype dtype, out_dtype;
-    bool has_slices;
-    size_t n_slices; /* 1 without slices */
-    struct config_slice *slices;
-    struct config_parameters module_parameters; /* of modules.default */
-    struct config_parameters parameters;        /* of the document */
+    size_t n_modules; /* 1 with models, slices or modules.default */
+    struct config_module *modules;
+    struct config_parameters parameters;
 };
 
 struct merge_config_file {

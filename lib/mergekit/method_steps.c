@@ -180,7 +180,8 @@ static bool weights_may_cancel(const struct pipeline_command *weigh)
 /* A mean of weights, not of task vectors, divides by their sum: it is checked before the merge. */
 static void check_sum_of_weights(const struct slice_context *s, bool divides_by_default)
 {
-    const struct mean_check c = {s->pipeline, divides_by_default, s->slice->line};
+    const struct mean_check c = {s->pipeline, s->n_source_commands, divides_by_default,
+                                 s->slice->line};
     const struct pipeline_command *weigh = &s->pipeline->commands[s->pipeline->n - 2];
     if (!slice_context_uses_task_vectors(s) && strcmp(weigh->words[0].text, "weigh") == 0 &&
         weights_may_cancel(weigh))

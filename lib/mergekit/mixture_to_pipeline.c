@@ -3,7 +3,6 @@
 #include "auxiliary_files.h"
 #include "glob_pattern.h"
 #include "input_models.h"
-#include "model_config.h"
 #include "model_source.h"
 #include "number.h"
 #include "pipeline_builder.h"
@@ -68,7 +67,8 @@ static int list_models(struct translation *t)
     for (size_t i = 0; i < slice.n_sources; i++)
         slice.sources[i].model =
             i < c->n_experts ? c->experts[i].model : c->shared[i - c->n_experts].model;
-    const struct merge_config merge = {.base = c->base, .n_slices = 1, .slices = &slice};
+    struct config_module module = {.n_slices = 1, .slices = &slice};
+    const struct merge_config merge = {.base = c->base, .n_modules = 1, .modules = &module};
     const struct merge_config_file file = {.path = c->path};
     return input_models_list_and_name(&t->inputs, &file, &merge, false, t->a, t->e);
 }
@@ -78,23 +78,15 @@ static const struct input_model *find_model(const struct translation *t, const c
     return input_models_find(&t->inputs, model, t->a);
 }
 
-/* A model's model_type, in the arena; an error if it is not one that becomes a mixture, or has
- * biases that a mixture has no place for. NULL on error. */
+/* A model's model_type, in the arena; NULL on error. */
 static const char *read_model_type(const struct translation *t, const struct model_source *m)
 {
-    size_t size;
-    char *text;
-    bool duplicates;
-    if (auxiliary_files_read_config(m, &text, &size, t->e) < 0)
+    const char *type;
+    if (auxiliary_files_read_model_type(m, &type, t->a, t->e))
         return NULL;
-    json_t *config = text ? model_config_parse(text, size, &duplicates) : NULL;
-    const char *type = json_string_value(json_object_get(config, "model_type"));
-    const char *copy = type ? arena_copy_text(t->a, type) : NULL;
-    json_decref(config);
-    free(text);
-    if (!copy)
+    if (!type)
         error_set(t->e, "config.json of %s names no model_type", model_source_name(m));
-    return copy;
+    return type;
 }
 
 /* The MLPs must be those of the base, tensor by tensor. */

@@ -13,7 +13,7 @@ static int find_parameter_value(const struct slice_context *s, const char *name,
     if (m && m->source)
         levels.parameters[levels.n_levels++] = &m->source->parameters;
     levels.parameters[levels.n_levels++] = &s->slice->parameters;
-    levels.parameters[levels.n_levels++] = &b->config->module_parameters;
+    levels.parameters[levels.n_levels++] = &s->module->parameters;
     levels.parameters[levels.n_levels++] = &b->config->parameters;
     if (parameter_lookup_find(v, merge_method_find_parameter(b->method, name), &levels,
                               b->file->path, b->a, b->e))
@@ -102,6 +102,7 @@ static void register_coverage_check(const struct slice_context *s, const struct 
 {
     struct arena *a = s->builder->a;
     struct coverage_check c = {.pipeline = s->pipeline,
+                               .n_source_commands = s->n_source_commands,
                                .model = model,
                                .parameter = name,
                                .line = v->line,

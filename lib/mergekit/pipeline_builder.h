@@ -6,6 +6,7 @@
 
 #include "input_models.h"
 #include "merge_method.h"
+#include "model_modules.h"
 #include "translated_config.h"
 
 struct pipeline_builder {
@@ -15,6 +16,7 @@ struct pipeline_builder {
     const struct merge_method *method;
     const char *tool; /* the command, for warnings */
     struct input_models inputs;
+    const struct model_modules *modules; /* of the models; NULL: the document does not use them */
     const char *vocabulary;          /* --vocabulary of filters; NULL: rows stay where they are */
     struct translated_config *merge; /* what is being made */
     const struct pipeline_builder *outer; /* of the document that uses this one's result; NULL */

@@ -49,7 +49,7 @@ static int check_filters_cover_all_tensors(const struct translated_config *m,
                          "%.200s, line %zu: %s must have a value without a filter, because it "
                          "applies to the result of another document",
                          m->config_path, c->line, c->parameter);
-    struct header *h = pipeline_output_header_read(run, c->pipeline, 1, e);
+    struct header *h = pipeline_output_header_read(run, c->pipeline, c->n_source_commands, e);
     int failed = h ? 0 : -1;
     long model = h ? header_find_model(h, c->model) : -1;
     for (size_t i = 0; h && !failed && i < h->n_tensors; i++)
@@ -91,9 +91,10 @@ static int check_mean(const struct translated_config *m, const struct mean_check
     const struct pipeline *p = c->pipeline;
     if (!pipeline_output_header_is_available(p)) /* the join checks the result of a document */
         return 0;
-    struct header *h = pipeline_output_header_read(run, p, 1, e);
-    struct stage *weigh = h ? pipeline_output_header_parse(run, &p->commands[1]) : NULL;
-    struct stage *join = h ? pipeline_output_header_parse(run, &p->commands[2]) : NULL;
+    const struct pipeline_command *after = p->commands + c->n_source_commands;
+    struct header *h = pipeline_output_header_read(run, p, c->n_source_commands, e);
+    struct stage *weigh = h ? pipeline_output_header_parse(run, &after[0]) : NULL;
+    struct stage *join = h ? pipeline_output_header_parse(run, &after[1]) : NULL;
     struct error why;
     int failed = h ? 0 : -1;
     if (h)

@@ -6,7 +6,7 @@
 
 static const char *find_base_or_first_model(const struct merge_config *c)
 {
-    const struct config_slice *slice = &c->slices[0];
+    const struct config_slice *slice = &c->modules[0].slices[0];
     return slice->base ? slice->base : slice->sources[0].model;
 }
 

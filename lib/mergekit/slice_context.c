@@ -2,17 +2,20 @@
 
 #include <string.h>
 
-struct slice_context slice_context_new(struct pipeline_builder *b, size_t i, long layers_before,
-                                       struct pipeline *pipeline)
+struct slice_context slice_context_new(struct pipeline_builder *b,
+                                       const struct config_module *module, size_t i,
+                                       long layers_before, struct pipeline *pipeline)
 {
-    const struct merge_config *c = b->config;
-    struct slice_context s = {
-        .builder = b, .slice = &c->slices[i], .pipeline = pipeline, .first_layer = -1};
-    if (!c->has_slices)
+    struct slice_context s = {.builder = b,
+                              .module = module,
+                              .slice = &module->slices[i],
+                              .pipeline = pipeline,
+                              .first_layer = -1};
+    if (!module->has_slices)
         return s;
     s.first_layer = layers_before;
-    if (c->n_slices > 1)
-        s.outside = i == 0 ? "first" : i + 1 < c->n_slices ? "none" : "last";
+    if (module->n_slices > 1)
+        s.outside = i == 0 ? "first" : i + 1 < module->n_slices ? "none" : "last";
     return s;
 }
 
@@ -31,7 +34,7 @@ static int check_base_is_allowed(const struct slice_context *s, const struct inp
     if (b->method->base == BASE_REQUIRED && !base)
         return pipeline_builder_error(b, b->config->line, "%s requires a base_model",
                                       b->method->name);
-    if (s->base && b->config->has_slices && !s->base_source)
+    if (s->base && s->module->has_slices && !s->base_source)
         return pipeline_builder_error(
             b, s->slice->line, "the base %s must be among the sources of every slice", base->name);
     return 0;
@@ -71,7 +74,7 @@ int slice_context_find_models(struct slice_context *s)
     }
     if (check_base_is_allowed(s, base))
         return -1;
-    if (role == BASE_IS_A_MODEL && base && !base_is_listed && !b->config->has_slices)
+    if (role == BASE_IS_A_MODEL && base && !base_is_listed && !s->module->has_slices)
         add_model(s, base, NULL);
     return check_number_of_models(s);
 }

@@ -27,9 +27,10 @@ struct translation_options {
 };
 
 /* A required parameter whose filters may not match every tensor. They are checked against the
- * output tensors of the pipeline's first stage, a source. */
+ * tensors that the first commands of the pipeline read. */
 struct coverage_check {
     const struct pipeline *pipeline;
+    size_t n_source_commands;
     const char *model; /* its name in the stream */
     const char *parameter;
     size_t line; /* of the configuration */
@@ -37,10 +38,11 @@ struct coverage_check {
     const char **filters;
 };
 
-/* A pipeline unpack | weigh | JOIN, where JOIN may divide by the sum of the weights of a tensor,
+/* A pipeline SOURCE | weigh | JOIN, where JOIN may divide by the sum of the weights of a tensor,
  * and the weights may cancel out. */
 struct mean_check {
     const struct pipeline *pipeline;
+    size_t n_source_commands;
     bool divides_by_default; /* JOIN without --normalize */
     size_t line;             /* of the configuration */
 };

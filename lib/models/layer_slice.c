@@ -100,14 +100,24 @@ static const char *find_text_stack(const struct model_source *m, size_t *length,
     return prefix;
 }
 
+/* Embeddings, and the layers of vision towers between patches and blocks. */
+static bool is_before_layers(const char *name)
+{
+    static const char *const parts[] = {"patch_conv.", "ln_pre.", "layernorm_pre.",
+                                        "pre_layrnorm."};
+    bool is = tensor_name_is_embedding(name);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        is |= strstr(name, parts[i]) != NULL;
+    return is;
+}
+
 bool layer_slice_contributes_tensor(const char *name, const char *prefix, size_t length,
                                     bool is_first, bool is_last)
 {
     size_t own;
     if (tensor_name_layer_in_stack(name, prefix, length) >= 0)
         return true;
-    return tensor_name_is_embedding(name) || tensor_name_layer(name, &own) >= 0 ? is_first
-                                                                                : is_last;
+    return is_before_layers(name) || tensor_name_layer(name, &own) >= 0 ? is_first : is_last;
 }
 
 /* ---- slicing --------------------------------------------------------------------------------- */

@@ -25,8 +25,8 @@ struct model_source *layer_slice_open(const char *operand, const struct layer_sl
 const char *layer_slice_format_name_with_range(const struct model_source *m, const char *operand,
                                                struct arena *a);
 /* Does the first, last or an inner slice of several contribute this tensor to the whole? Layers of
- * the sliced stack come from every slice, embeddings and other layer stacks from the first one, all
- * other tensors from the last one. */
+ * the sliced stack come from every slice, embeddings, what vision towers have before their layers,
+ * and other layer stacks from the first one, all other tensors from the last one. */
 bool layer_slice_contributes_tensor(const char *name, const char *prefix, size_t length,
                                     bool is_first, bool is_last);
 /* Sets `layer` and `layers` of the tensors of the sliced stack, counted within the slice. */

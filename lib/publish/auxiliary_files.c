@@ -36,6 +36,21 @@ int auxiliary_files_read_config(const struct model_source *source, char **text, 
     return c ? ckpt_read_auxiliary_file(c, "config.json", text, size, e) : 0;
 }
 
+int auxiliary_files_read_model_type(const struct model_source *source, const char **type,
+                                    struct arena *a, struct error *e)
+{
+    size_t size;
+    char *text;
+    bool has_duplicates;
+    int found = auxiliary_files_read_config(source, &text, &size, e);
+    json_t *config = found > 0 ? model_config_parse(text, size, &has_duplicates) : NULL;
+    const char *own = json_string_value(json_object_get(config, "model_type"));
+    *type = own ? arena_copy_text(a, own) : NULL;
+    json_decref(config);
+    free(text);
+    return found < 0 ? -1 : 0;
+}
+
 int auxiliary_files_is_of_diffusers(const struct model_source *source, struct error *e)
 {
     size_t size;

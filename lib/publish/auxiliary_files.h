@@ -37,6 +37,9 @@ int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer 
  * NULL; -1: error. */
 int auxiliary_files_read_config(const struct model_source *source, char **text, size_t *size,
                                 struct error *e);
+/* The model_type in it, in the arena; NULL: there is none. */
+int auxiliary_files_read_model_type(const struct model_source *source, const char **type,
+                                    struct arena *a, struct error *e);
 /* Is it a model of diffusers, whose config.json names its class as _class_name? -1: error. */
 int auxiliary_files_is_of_diffusers(const struct model_source *source, struct error *e);
 

@@ -240,6 +240,36 @@ static bool update_lists_per_layer(json_t *section, size_t old, size_t now, cons
     return changed;
 }
 
+/* The number of layers in the new checkpoint of the vision tower, which has `layers` in the source;
+ * 0 if no tower has as many. */
+static long count_vision_layers(const struct header *h, const struct model_source *source,
+                                long layers)
+{
+    size_t length;
+    for (size_t i = 0; i < model_source_tensor_count(source); i++) {
+        const char *name = model_source_tensor(source, i)->name;
+        if (tensor_name_is_vision_or_audio(name) && tensor_name_layer(name, &length) >= 0 &&
+            model_source_count_layers(source, name, length) == layers)
+            return count_layers_of_stack(h, name, length);
+    }
+    return 0;
+}
+
+static bool update_vision_layer_count(json_t *config, const struct header *h,
+                                      const struct model_source *source)
+{
+    static const char *const keys[] = {"depth", "num_hidden_layers"};
+    json_t *section = json_object_get(config, "vision_config");
+    bool changed = false;
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        json_int_t old = json_integer_value(json_object_get(section, keys[i]));
+        long now = old > 0 ? count_vision_layers(h, source, (long)old) : 0;
+        if (now)
+            changed |= replace_integer_in_section(section, keys[i], old, now);
+    }
+    return changed;
+}
+
 static bool update_layer_count(json_t *config, const struct header *h,
                                const struct model_source *source, const char *layers,
                                const char *tool)
@@ -402,6 +432,7 @@ char *config_update_json(const char *text, size_t size, const struct config_upda
                           u->tool, model_source_name(source));
     bool changed = update_dtype(config, most_common_dtype(h));
     changed |= update_layer_count(config, h, source, u->layers, u->tool);
+    changed |= update_vision_layer_count(config, h, source);
     changed |= u->tokenizer ? set_vocabulary(config, h, source, u->tokenizer)
                             : update_vocabulary_size(config, h, source);
     changed |= update_tied_embeddings_flag(config, h, source, u->has_own_head);

@@ -20,10 +20,11 @@ struct config_update {
     const char *tool;  /* for warnings */
 };
 
-/* Updates, each if the key is present: the dtype, the number of layers of the text stack and lists
- * with one entry per layer, the size of the vocabulary, whether head and embedding are tied, and
- * removes the quantization of weights that are no longer quantized. NULL if nothing changes, or if
- * the text is not valid JSON (with a warning): the text stays as it is. The caller frees. */
+/* Updates, each if the key is present: the dtype, the number of layers of the text stack and of a
+ * vision tower, lists with one entry per layer, the size of the vocabulary, whether head and
+ * embedding are tied, and removes the quantization of weights that are no longer quantized. NULL if
+ * nothing changes, or if the text is not valid JSON (with a warning): the text stays as it is. The
+ * caller frees. */
 char *config_update_json(const char *text, size_t size, const struct config_update *u);
 /* The text of a generation_config.json with the ids of special tokens in `tokenizer`, for the keys
  * that it has. NULL if nothing changes, or if it is not valid JSON. The caller frees. */

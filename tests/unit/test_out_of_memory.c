@@ -133,7 +133,7 @@ static bool read_config(void)
     CHECK(write(fd, text, sizeof text - 1) == sizeof text - 1);
     if (merge_config_read(&file, path, "test", &a, &e))
         return strstr(e.text, strerror(ENOMEM)) != NULL;
-    bool right = file.n_documents == 1 && file.documents[0].slices[0].n_sources == 2;
+    bool right = file.n_documents == 1 && file.documents[0].modules[0].slices[0].n_sources == 2;
     arena_free(&a);
     close(fd);
     return right;

@@ -1,0 +1,35 @@
+/* The modules of architectures that consist of several, such as a text decoder and a vision tower,
+ * by mergekit's names, and the tensors of each. All other models are one module. */
+#ifndef TV_MODEL_MODULES_H
+#define TV_MODEL_MODULES_H
+
+#include "model_source.h"
+
+#define MODEL_MODULES_MAX      3
+#define MODEL_MODULE_MAX_GLOBS 3
+
+struct model_module {
+    const char *name;                          /* NULL ends the list of modules */
+    const char *globs[MODEL_MODULE_MAX_GLOBS]; /* of its tensors; none: all that no other module
+                                                  of the architecture has */
+};
+
+struct model_modules {
+    const char *types[3]; /* model_type in config.json */
+    bool one_count;       /* config.json has no number of layers for each module */
+    struct model_module modules[MODEL_MODULES_MAX + 1];
+};
+
+/* The modules of models of this type; NULL if they are one. */
+const struct model_modules *model_modules_find(const char *type);
+const struct model_module *model_modules_find_module(const struct model_modules *m,
+                                                     const char *name);
+/* "text_decoder, multi_modal_projector, vision_tower" */
+const char *model_modules_list_names(const struct model_modules *m, struct arena *a);
+/* The prefix of the names of the module's layers in a model, without its last dot, in the arena;
+ * NULL if it has no layers. */
+const char *model_modules_find_stack(const struct model_modules *m,
+                                     const struct model_module *module,
+                                     const struct model_source *source, struct arena *a);
+
+#endif
