@@ -198,21 +198,36 @@ static int end_round(struct job *job, struct error *e)
 
 /* ---- probabilities --------------------------------------------------------------------------- */
 
-static int set_and_check_epsilon(const struct job *job, size_t k, struct error *e)
+static double find_epsilon(const struct stage *s, const struct tensor *t, const struct vector *v)
 {
-    const struct options *o = job->stage->options;
-    const struct state *st = job->state;
-    const struct vector *v = &job->in->vectors[k];
-    double density = st->drop.vectors[k].density;
-    double epsilon = stage_rules_vector_value(job->stage, &o->epsilon, job->in, v, DEFAULT_EPSILON);
-    st->epsilon[k] = density > 0 ? epsilon : 0; /* density 0: all probabilities are 0 */
+    const struct options *o = s->options;
+    return stage_rules_vector_value(s, &o->epsilon, t, v, DEFAULT_EPSILON);
+}
+
+static int check_probabilities(const struct stage *s, const struct tensor *t,
+                               const struct vector *v, struct error *e)
+{
+    const struct options *o = s->options;
+    double density = stage_rules_vector_value(s, &o->density, t, v, 1);
+    double epsilon = find_epsilon(s, t, v);
     if (density <= 0 || density >= 1 || (density - epsilon > 0 && density + epsilon < 1))
         return 0;
     return error_set(e,
                      "tensor %s of %s: density %g with epsilon %g gives probabilities from %g to "
                      "%g; expected numbers between 0 and 1",
-                     job->in->name, job->stage->in->models[v->model].name, density, epsilon,
-                     density - epsilon, density + epsilon);
+                     t->name, s->in->models[v->model].name, density, epsilon, density - epsilon,
+                     density + epsilon);
+}
+
+static int open_della_drop(struct stage *s, struct header *h, struct error *e)
+{
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        for (size_t k = 0; k < t->n_vectors && tensor_is_float(t) && tensor_elements(t); k++)
+            if (check_probabilities(s, t, &t->vectors[k], e))
+                return -1;
+    }
+    return 0;
 }
 
 static int begin_tensor(struct job *job, struct error *e)
@@ -225,9 +240,9 @@ static int begin_tensor(struct job *job, struct error *e)
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
     st->epsilon = arena_alloc(job->arena, t->n_vectors, sizeof *st->epsilon);
     random_drop_init(&st->drop, job, &o->density, !divides_kept_elements(job));
-    for (size_t k = 0; k < t->n_vectors; k++)
-        if (set_and_check_epsilon(job, k, e))
-            return -1;
+    for (size_t k = 0; k < t->n_vectors; k++) /* density 0: all probabilities are 0 */
+        st->epsilon[k] =
+            st->drop.vectors[k].density > 0 ? find_epsilon(job->stage, t, &t->vectors[k]) : 0;
     return random_drop_choose_plan(&st->drop, job, job->block_elements / m * row_bytes(m));
 }
 
@@ -244,6 +259,7 @@ const struct filter filter_della_drop = {
     .role = ROLE_FILTER,
     .element_wise = true,
     .scope = SCOPE_ROW,
+    .open = open_della_drop,
     .begin_tensor = begin_tensor,
     .observe_block = observe_block,
     .accumulate_block = random_drop_accumulate,

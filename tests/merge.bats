@@ -230,7 +230,8 @@ prints() {
     mkdir spool
     tv merge --spool spool --allow-nonfinite config.yml merged
     [ -z "$(ls spool)" ]
-    tv merge --check config.yml other | grep -c 'depends on the other documents'
+    tv merge --check config.yml other | grep -c '^ties of 4 models: 30 tensors, 560.9 KB'
+    [ -z "$(ls spool)" ]
     tv from-yaml config.yml typed >line
     [ "$(grep -c 'unpack --dtype=bfloat16 math code' line)" = 1 ]
     [ "$(grep -c 'pack --dtype=bfloat16 typed.results/one.safetensors' line)" = 1 ]
@@ -718,7 +719,26 @@ END
 merge_method: linear\nmodels: [{model: math, parameters: {weight: 1}}, {model: code, parameters: {weight: [{filter: mlp, value: -1}, {value: 1}]}}]|line 2: tensor model.layers.0.mlp.down_proj.weight: the weights add up to 0
 merge_method: multislerp\nparameters: {weight: [{filter: mlp, value: 1}]}\nmodels: [{model: math}, {model: code}]|line 2: weight has no value for tensor lm_head.weight
 merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: math}]\ntokenizer_source: model:a|line 4: the tokenizer: cannot open model:a
+name: a\nmerge_method: passthrough\nmodels: [{model: math}]\n---\nmerge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a, parameters: {weight: [{filter: mlp, value: -1}, {value: 1}]}}, {model: code}]|line 7: tensor model.layers.0.mlp.down_proj.weight: the weights add up to 0
+name: a\nmerge_method: passthrough\nmodels: [{model: math}]\n---\nmerge_method: linear\nparameters: {weight: [{filter: mlp, value: 1}]}\nmodels: [{model: a}, {model: code}]|line 6: weight has no value for tensor lm_head.weight of a
 END
+}
+
+@test "--check opens filters with the results of other documents" {
+    local della=('merge_method: della' 'base_model: base' 'parameters: {weight: 1, density: 0.9, epsilon: 0.2}')
+    config "${della[@]}" 'models: [{model: math}]'
+    REFUSED_BY='tv merge' refused_with "density 0.9 with epsilon 0.2" tv merge --check config.yml out
+    REFUSED_BY=della-drop refused_with "density 0.9 with epsilon 0.2" tv merge config.yml out
+    config 'name: short' 'merge_method: passthrough' 'slices: [{sources: [{model: math, layer_range: [0, 2]}]}]' \
+        --- "${della[@]/0.2/0.05}" 'models: [{model: math}, {model: short}]'
+    REFUSED_BY='tv merge' refused_with "short lacks the tensor model.layers.2" tv merge --spool . --check config.yml out
+    REFUSED_BY=tv-extract refused_with "short lacks the tensor model.layers.2" tv merge config.yml out
+    # filters of a result need no value for all tensors
+    config 'name: a' 'merge_method: passthrough' 'models: [{model: math}]' --- 'merge_method: linear' \
+        'parameters: {weight: [{filter: layers, value: 1}, {filter: norm, value: 1}, {filter: e, value: 1}]}' \
+        'models: [{model: a}, {model: code}]'
+    tv merge --spool . config.yml out
+    [ "$(ls)" = "$(printf '%s\n' base chat code config.yml math out)" ]
 }
 
 @test "revisions, and models in another cache" {

@@ -8,6 +8,7 @@
 #include "output_target.h"
 #include "pipeline_output_header.h"
 #include "printable.h"
+#include "result_stand_in.h"
 #include "stage.h"
 #include "stage_rules.h"
 #include "tokenizer_files.h"
@@ -44,12 +45,7 @@ static int check_filters_cover_all_tensors(const struct translated_config *m,
                                            const struct coverage_check *c,
                                            const struct pipeline_options *run, struct error *e)
 {
-    if (!pipeline_output_header_is_available(c->pipeline))
-        return error_set(e,
-                         "%.200s, line %zu: %s must have a value without a filter, because it "
-                         "applies to the result of another document",
-                         m->config_path, c->line, c->parameter);
-    struct header *h = pipeline_output_header_read(run, c->pipeline, c->n_source_commands, e);
+    struct header *h = pipeline_output_header_read(m, run, c->pipeline, c->n_source_commands, e);
     int failed = h ? 0 : -1;
     long model = h ? header_find_model(h, c->model) : -1;
     for (size_t i = 0; h && !failed && i < h->n_tensors; i++)
@@ -89,12 +85,11 @@ static int check_mean(const struct translated_config *m, const struct mean_check
                       const struct pipeline_options *run, struct error *e)
 {
     const struct pipeline *p = c->pipeline;
-    if (!pipeline_output_header_is_available(p)) /* the join checks the result of a document */
-        return 0;
+    struct arena a = {0};
     const struct pipeline_command *after = p->commands + c->n_source_commands;
-    struct header *h = pipeline_output_header_read(run, p, c->n_source_commands, e);
-    struct stage *weigh = h ? pipeline_output_header_parse(run, &after[0]) : NULL;
-    struct stage *join = h ? pipeline_output_header_parse(run, &after[1]) : NULL;
+    struct header *h = pipeline_output_header_read(m, run, p, c->n_source_commands, e);
+    struct stage *weigh = h ? pipeline_output_header_parse(m, run, &after[0], &a) : NULL;
+    struct stage *join = h ? pipeline_output_header_parse(m, run, &after[1], &a) : NULL;
     struct error why;
     int failed = h ? 0 : -1;
     if (h)
@@ -106,12 +101,26 @@ static int check_mean(const struct translated_config *m, const struct mean_check
     stage_free(weigh);
     stage_free(join);
     header_free(h);
+    arena_free(&a);
     return failed;
 }
 
-int preflight_check_parameters(const struct translated_config *m,
-                               const struct pipeline_options *run, struct error *e)
+/* Does a check concern a pipeline that uses the result of another document? */
+static bool checks_need_results(const struct translated_config *m)
 {
+    bool need = false;
+    for (size_t i = 0; i < m->n_coverage_checks; i++)
+        need |= !pipeline_output_header_is_available(m, m->coverage_checks[i].pipeline);
+    for (size_t i = 0; i < m->n_mean_checks; i++)
+        need |= !pipeline_output_header_is_available(m, m->mean_checks[i].pipeline);
+    return need;
+}
+
+int preflight_check_parameters(struct translated_config *m, const struct pipeline_options *run,
+                               struct arena *a, struct error *e)
+{
+    if (checks_need_results(m) && result_stand_in_make_all(m, run, a, e))
+        return -1;
     for (size_t i = 0; i < m->n_coverage_checks; i++)
         if (check_filters_cover_all_tensors(m, &m->coverage_checks[i], run, e))
             return -1;
@@ -167,10 +176,10 @@ static int check_tokenizer_exists(const struct translated_config *m, struct erro
     return failed;
 }
 
-int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
-                           struct error *e)
+int preflight_check_inputs(struct translated_config *m, const struct pipeline_options *run,
+                           struct arena *a, struct error *e)
 {
-    return preflight_check_parameters(m, run, e) || check_tokenizer_exists(m, e) ? -1 : 0;
+    return preflight_check_parameters(m, run, a, e) || check_tokenizer_exists(m, e) ? -1 : 0;
 }
 
 /* ---- dry run --------------------------------------------------------------------------------- */
@@ -204,11 +213,13 @@ static int check_gguf_model(const struct stage *pack, const struct pipeline_opti
 static int check_pack_command(const struct translated_config *m, const struct preflight_target *t,
                               const struct pipeline_options *run, struct error *e)
 {
+    struct arena a = {0};
     struct stage *pack =
-        pipeline_output_header_parse(run, &m->pipeline.commands[m->pipeline.n - 1]);
+        pipeline_output_header_parse(m, run, &m->pipeline.commands[m->pipeline.n - 1], &a);
     int failed =
         output_target_form_of_name(t->path) == OUTPUT_GGUF ? check_gguf_model(pack, run, e) : 0;
     stage_free(pack);
+    arena_free(&a);
     return failed;
 }
 
@@ -236,8 +247,8 @@ static int check_target(const struct translated_config *m, const struct prefligh
 static int check_target_and_disk_space(const struct translated_config *m,
                                        const struct preflight_target *t,
                                        const struct pipeline_options *run,
-                                       const struct predicted_output_size *size,
-                                       uint64_t *free_bytes, struct arena *a, struct error *e)
+                                       const struct predicted_output *output, uint64_t *free_bytes,
+                                       struct arena *a, struct error *e)
 {
     struct statvfs disk;
     if (strcmp(t->path, "-") == 0)
@@ -248,21 +259,23 @@ static int check_target_and_disk_space(const struct translated_config *m,
     if (statvfs(folder, &disk) < 0)
         return error_set(e, "cannot access %s: %s", folder, strerror(errno));
     *free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (!size->incomplete && size->bytes > *free_bytes)
+    if (output->bytes > *free_bytes)
         return error_set(e, "%s needs %llu bytes, but only %llu are free in %s", t->path,
-                         (unsigned long long)size->bytes, (unsigned long long)*free_bytes, folder);
+                         (unsigned long long)output->bytes, (unsigned long long)*free_bytes,
+                         folder);
     return 0;
 }
 
-int preflight_check_without_computing(const struct translated_config *m,
+int preflight_check_without_computing(struct translated_config *m,
                                       const struct pipeline_options *run,
                                       const struct preflight_target *target,
-                                      struct predicted_output_size *size, uint64_t *free_bytes,
+                                      struct predicted_output *output, uint64_t *free_bytes,
                                       struct arena *a, struct error *e)
 {
     *free_bytes = 0;
     if (compare_tokenizers_of_models(m, target->tool, a, e) ||
-        predicted_output_size_compute(size, m, run, a, e))
+        result_stand_in_make_all(m, run, a, e) ||
+        predicted_output_compute(output, m, &m->pipeline, m->config->out_dtype, run, a, e))
         return -1;
-    return check_target_and_disk_space(m, target, run, size, free_bytes, a, e);
+    return check_target_and_disk_space(m, target, run, output, free_bytes, a, e);
 }

@@ -2,15 +2,15 @@
 #ifndef TV_PREFLIGHT_H
 #define TV_PREFLIGHT_H
 
-#include "predicted_output_size.h"
+#include "predicted_output.h"
 
 /* Do required parameters have values for all tensors, and can every mean divide by the sum of its
  * weights? Opens models only if the configuration leaves that open. */
-int preflight_check_parameters(const struct translated_config *m,
-                               const struct pipeline_options *run, struct error *e);
+int preflight_check_parameters(struct translated_config *m, const struct pipeline_options *run,
+                               struct arena *a, struct error *e);
 /* Checks before every merge: those, and is the model there whose tokenizer is used? */
-int preflight_check_inputs(const struct translated_config *m, const struct pipeline_options *run,
-                           struct error *e);
+int preflight_check_inputs(struct translated_config *m, const struct pipeline_options *run,
+                           struct arena *a, struct error *e);
 
 /* Where a merge would be written. */
 struct preflight_target {
@@ -19,13 +19,13 @@ struct preflight_target {
     const char *tool; /* the command, for warnings */
 };
 
-/* Checks all that can be checked without payload: opens all models and filters, computes the size
+/* Checks all that can be checked without payload: opens all models and filters, lists the tensors
  * of the result, and checks the target and the free disk space, which it stores in *free_bytes (0:
  * unknown). */
-int preflight_check_without_computing(const struct translated_config *m,
+int preflight_check_without_computing(struct translated_config *m,
                                       const struct pipeline_options *run,
                                       const struct preflight_target *target,
-                                      struct predicted_output_size *size, uint64_t *free_bytes,
+                                      struct predicted_output *output, uint64_t *free_bytes,
                                       struct arena *a, struct error *e);
 
 #endif

@@ -55,6 +55,8 @@ struct document_result {
     struct pipeline pipeline;         /* outputs its weights */
     struct pipeline rounded_pipeline; /* the same, rounded to `dtype`; empty if it is not needed */
     size_t uses;
+    const char *stand_in; /* a file (result_stand_in.h); NULL: none */
+    int stand_in_fd;
 };
 
 struct translated_config {

@@ -119,7 +119,7 @@ int tv_from_yaml_main(int argc, char **argv, const struct filter *const *filters
     int status = config_command_parse_and_translate(&c, &descriptor, argc, argv, false);
     if (status)
         return config_command_free(&c, status);
-    if (preflight_check_parameters(&c.merge, &run, &e))
+    if (preflight_check_parameters(&c.merge, &run, &c.a, &e))
         return config_command_free(&c, config_command_print_error(&c, &e, 1));
     print_script(&c);
     if (standard_output_flush(&e))

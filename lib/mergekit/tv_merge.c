@@ -2,6 +2,7 @@
 
 #include "config_command.h"
 #include "preflight.h"
+#include "result_stand_in.h"
 #include "shared_result.h"
 #include "standard_output.h"
 
@@ -37,15 +38,12 @@ static const char *format_size(uint64_t bytes, struct arena *a)
              : arena_printf(a, "%llu bytes", (unsigned long long)bytes);
 }
 
-static void print_dry_run_result(struct config_command *c, const struct predicted_output_size *size,
+static void print_dry_run_result(struct config_command *c, const struct predicted_output *output,
                                  uint64_t free_bytes)
 {
     size_t n = c->merge.n_models;
-    printf("%s of %zu model%s: ", c->merge.config->method, n, n == 1 ? "" : "s");
-    if (size->incomplete)
-        printf("the size depends on the other documents");
-    else
-        printf("%zu tensors, %s", size->tensors, format_size(size->bytes, &c->a));
+    printf("%s of %zu model%s: %zu tensors, %s", c->merge.config->method, n, n == 1 ? "" : "s",
+           output->n, format_size(output->bytes, &c->a));
     if (free_bytes)
         printf("; %s free", format_size(free_bytes, &c->a));
     putchar('\n');
@@ -53,13 +51,13 @@ static void print_dry_run_result(struct config_command *c, const struct predicte
 
 static int run_dry_run(struct config_command *c, const struct pipeline_options *run)
 {
-    struct predicted_output_size size;
+    struct predicted_output output;
     uint64_t free_bytes;
     struct error e = {0};
     struct preflight_target target = {c->out, c->options->force, descriptor.name};
-    if (preflight_check_without_computing(&c->merge, run, &target, &size, &free_bytes, &c->a, &e))
+    if (preflight_check_without_computing(&c->merge, run, &target, &output, &free_bytes, &c->a, &e))
         return config_command_print_error(c, &e, 1);
-    print_dry_run_result(c, &size, free_bytes);
+    print_dry_run_result(c, &output, free_bytes);
     return standard_output_flush(&e) ? config_command_print_error(c, &e, 1) : 0;
 }
 
@@ -68,6 +66,7 @@ static int run_dry_run(struct config_command *c, const struct pipeline_options *
 static int run_merge(struct config_command *c, struct pipeline_options *run)
 {
     struct translated_config *m = &c->merge;
+    result_stand_in_close_all(m);
     int status = pipeline_run_start_report(run, c->options->report);
     for (size_t i = 0; i < m->n_results && status == 0; i++)
         if (m->results[i]->uses > 1)
@@ -91,7 +90,7 @@ int tv_merge_main(int argc, char **argv, const struct filter *const *filters)
                                    .memory = common->memory,
                                    .spool = common->spool,
                                    .monitor = {.show_progress = !c.options->quiet}};
-    if (preflight_check_inputs(&c.merge, &run, &e))
+    if (preflight_check_inputs(&c.merge, &run, &c.a, &e))
         return config_command_free(&c, config_command_print_error(&c, &e, 1));
     status = c.options->check ? run_dry_run(&c, &run) : run_merge(&c, &run);
     return config_command_free(&c, status);

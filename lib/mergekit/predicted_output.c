@@ -1,4 +1,4 @@
-#include "predicted_output_size.h"
+#include "predicted_output.h"
 
 #include "layer_slice.h"
 #include "name_index.h"
@@ -7,30 +7,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A tensor of the result. Slices may yield the same name several times. */
-struct output_tensor {
-    const char *name;
-    uint64_t bytes;
-};
-
+/* The tensors of a pipeline. Slices may yield the same name several times. */
 struct output_list {
+    const struct translated_config *merge;
     const struct pipeline_options *run;
     enum dtype out_dtype; /* of floating tensors; DTYPE_NONE: not configured */
-    size_t n;
-    struct output_tensor *tensors;
-    bool incomplete;
-    struct arena *a; /* of the names */
+    size_t n, capacity;
+    struct predicted_tensor *tensors;
+    struct arena *a;
     struct error *e;
 };
 
 static void add_output_tensor(struct output_list *l, const char *name, enum dtype dtype,
-                              uint64_t elements)
+                              size_t rank, const uint64_t *shape)
 {
     if (dtype_is_float(dtype) && l->out_dtype != DTYPE_NONE)
         dtype = l->out_dtype;
-    l->tensors = mem_grow(l->tensors, l->n, sizeof *l->tensors);
-    l->tensors[l->n++] =
-        (struct output_tensor){arena_copy_text(l->a, name), dtype_bytes(dtype, elements)};
+    l->tensors = arena_grow(l->a, l->tensors, l->n, &l->capacity, sizeof *l->tensors);
+    l->tensors[l->n++] = (struct predicted_tensor){arena_copy_text(l->a, name), dtype, rank,
+                                                   arena_copy(l->a, shape, rank * sizeof *shape)};
 }
 
 /* ---- the pack command ------------------------------------------------------------------------ */
@@ -79,7 +74,7 @@ static void add_heads_that_base_lacks(struct output_list *l, const struct header
             add_output_tensor(l, t->name,
                               h->input_rounding != DTYPE_NONE ? h->input_rounding
                                                               : t->vectors[0].stored_dtype,
-                              tensor_elements(t));
+                              t->rank, t->shape);
     }
 }
 
@@ -102,7 +97,7 @@ static int add_tensors_packed_onto_base(struct output_list *l, const struct head
         if (merged || fill)
             add_output_tensor(l, merged ? merged->name : t->name,
                               rounded ? h->input_rounding : t->file_dtype,
-                              merged ? tensor_elements(merged) : t->elements);
+                              merged ? merged->rank : t->rank, merged ? merged->shape : t->shape);
     }
     add_heads_that_base_lacks(l, h, model);
     model_source_close(model);
@@ -117,7 +112,7 @@ static void add_stream_tensors(struct output_list *l, const struct header *h)
                                                                       : t->vectors[0].dtype;
         if (h->input_rounding != DTYPE_NONE && dtype_is_float(dtype))
             dtype = h->input_rounding;
-        add_output_tensor(l, t->name, dtype, tensor_elements(t));
+        add_output_tensor(l, t->name, dtype, t->rank, t->shape);
     }
 }
 
@@ -126,7 +121,8 @@ static int add_output_of_pipeline(struct output_list *l, const struct pipeline *
 {
     const struct pipeline_command *last = &p->commands[p->n - 1];
     const char *base = is_pack_command(last) ? find_option_value(last, "--base") : NULL;
-    struct header *h = pipeline_output_header_read(l->run, p, p->n - is_pack_command(last), l->e);
+    struct header *h =
+        pipeline_output_header_read(l->merge, l->run, p, p->n - is_pack_command(last), l->e);
     int failed = h ? 0 : -1;
     if (h && base)
         failed = add_tensors_packed_onto_base(l, h, base,
@@ -150,45 +146,50 @@ static int add_outputs_of_substitutions(struct output_list *l, const struct pipe
     return 0;
 }
 
-/* The output of stack is that of its operands; what other filters make of them is not known. */
+/* The output of stack is that of its operands. */
 static int add_output_or_operands_of_pipeline(struct output_list *l, const struct pipeline *p)
 {
-    if (pipeline_output_header_is_available(p))
-        return add_output_of_pipeline(l, p);
-    l->incomplete |= strcmp(p->commands[0].words[0].text, "stack") != 0;
-    return add_outputs_of_substitutions(l, p);
+    return pipeline_output_header_is_available(l->merge, p) ? add_output_of_pipeline(l, p)
+                                                            : add_outputs_of_substitutions(l, p);
 }
 
-/* ---- the sum --------------------------------------------------------------------------------- */
+/* ---- the list -------------------------------------------------------------------------------- */
 
 static int compare_names(const void *a, const void *b)
 {
-    return strcmp(((const struct output_tensor *)a)->name, ((const struct output_tensor *)b)->name);
+    return strcmp(((const struct predicted_tensor *)a)->name,
+                  ((const struct predicted_tensor *)b)->name);
+}
+
+static uint64_t count_bytes(const struct predicted_tensor *t)
+{
+    uint64_t elements = 1;
+    for (size_t i = 0; i < t->rank; i++)
+        elements *= t->shape[i];
+    return dtype_bytes(t->dtype, elements);
 }
 
 /* Each name counts once. */
-static void sum_distinct_tensors(struct output_list *l, struct predicted_output_size *size)
+static void sort_and_sum_distinct_tensors(struct output_list *l, struct predicted_output *o)
 {
     if (l->n)
         qsort(l->tensors, l->n, sizeof *l->tensors, compare_names);
+    *o = (struct predicted_output){.tensors = l->tensors};
     for (size_t i = 0; i < l->n; i++) {
-        if (i && strcmp(l->tensors[i].name, l->tensors[i - 1].name) == 0)
+        if (o->n && strcmp(l->tensors[i].name, o->tensors[o->n - 1].name) == 0)
             continue;
-        size->tensors++;
-        size->bytes += l->tensors[i].bytes;
+        o->tensors[o->n++] = l->tensors[i];
+        o->bytes += count_bytes(&l->tensors[i]);
     }
 }
 
-int predicted_output_size_compute(struct predicted_output_size *size,
-                                  const struct translated_config *m,
-                                  const struct pipeline_options *run, struct arena *a,
-                                  struct error *e)
+int predicted_output_compute(struct predicted_output *o, const struct translated_config *m,
+                             const struct pipeline *p, enum dtype out_dtype,
+                             const struct pipeline_options *run, struct arena *a, struct error *e)
 {
-    struct output_list l = {.run = run, .out_dtype = m->config->out_dtype, .a = a, .e = e};
-    int failed = add_output_or_operands_of_pipeline(&l, &m->pipeline);
-    *size = (struct predicted_output_size){.incomplete = l.incomplete};
-    if (!failed)
-        sum_distinct_tensors(&l, size);
-    free(l.tensors);
-    return failed;
+    struct output_list l = {.merge = m, .run = run, .out_dtype = out_dtype, .a = a, .e = e};
+    if (add_output_or_operands_of_pipeline(&l, p))
+        return -1;
+    sort_and_sum_distinct_tensors(&l, o);
+    return 0;
 }
