@@ -613,6 +613,8 @@ static int write_and_publish_adapter(const struct stage *s, struct pack *p, stru
     int failed = model_source_check_unchanged(base_model_source(p->base), e) ||
                  lora_output_write(p->lora, w, h, e) ||
                  checkpoint_writer_write_file(w, "README.md", text, strlen(text), e);
+    if (!failed)
+        lora_output_print_tied_note(p->lora, get_target_path(s), s->filter->name);
     if (!failed && isatty(STDERR_FILENO))
         printable_message("%s: %s", s->filter->name, summary);
     free(card);

@@ -204,6 +204,7 @@ END
     cp -r "$G"/models/qwen2-full .
     tv extract-lora --max-rank 64 --embed-lora qwen2 qwen2-full tied 2>note
     tv-diff --tolerance 1e-6 qwen2+tied qwen2-full
+    grep -c '^pack: note: tied changes model.embed_tokens, which is also the head of qwen2' note
 }
 
 # bats test_tags=products
@@ -228,6 +229,12 @@ END
     refused_with 'not a single file' pack --lora 4 --base llama out.safetensors <full.tvs
     refused_with 'no matrix that changes' pack --lora 0 --base llama out <full.tvs
     refused_with 'exists' pack --lora 4 --base llama plain <full.tvs
+    pick '/*q_proj*' <full.tvs | rescale 1e6 >far.tvs
+    refused_with 'lora_A.weight has a number beyond the range of F16' \
+        pack --lora 4 --no-distribute-scale --dtype float16 --base llama out <far.tvs
+    refused_with 'q_proj.weight has a number beyond the range of F16' \
+        pack --lora 4 --whole '/*q_proj*' --dtype float16 --base llama out <far.tvs
+    [ ! -e out ]
     pack --lora 4 --base llama out <full.tvs
     pack --lora 2 --base llama --force out <full.tvs
     grep -c '"r": 2' out/adapter_config.json

@@ -117,6 +117,7 @@ refused() {
     "$TESTS/scaling.py" samples 10000 score "$DEMO/base" --samples={}
     "$TESTS/scaling.py" images 20000 score "$GOLDEN/models/qwen2vl/tied/hub" --samples={}
     "$TESTS/scaling.py" templates 1000 tv from-yaml {}/config.yml
+    "$TESTS/scaling.py" experts 1000 tv extract-lora --force {}/base {}/tuned {}/out
     "$TESTS/scaling.py" tensors 5000 tv merge --check {}/config.yml {}/out
 }
 

@@ -3,7 +3,7 @@
 
     tests/scaling.py INPUT N COMMAND...
 
-INPUT is yaml, slices, text, samples, images, rules, tensors, or templates; {} in COMMAND is replaced by the path of the input.
+INPUT is yaml, slices, text, samples, images, rules, tensors, experts, or templates; {} in COMMAND is replaced by the path of the input.
 Doubling n may cost at most 2.3 times: otherwise the costs are printed, and the exit status is 1.
 Of up to three runs the least CPU time counts; 50 ms more are allowed for starting the program."""
 
@@ -82,6 +82,17 @@ def write_tensors(path, n):
     with open(f"{path}/config.yml", "w") as f:
         f.write(f"merge_method: ties\nbase_model: {path}/base\nparameters: {{density: 0.5, weight: 0.5}}\n"
                 f"models:\n  - model: {path}/a\n  - model: {path}/b\n")
+
+
+def write_experts(path, n):
+    """A folder with two models of n experts, whose weights are 0 and 1."""
+    header = {f"model.layers.0.mlp.experts.{i}.up_proj.weight":
+              {"dtype": "BF16", "shape": [1, 1], "data_offsets": [2 * i, 2 * i + 2]} for i in range(n)}
+    text = json.dumps(header).encode()
+    for model, number in (("base", b"\0\0"), ("tuned", b"\x80\x3f")):
+        os.makedirs(f"{path}/{model}")
+        with open(f"{path}/{model}/model.safetensors", "wb") as f:
+            f.write(struct.pack("<Q", len(text)) + text + number * n)
 
 
 def write_templates(path, n):

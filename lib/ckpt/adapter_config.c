@@ -15,7 +15,8 @@
 /* An entry of rank_pattern, alpha_pattern or trainable_token_indices. */
 struct entry {
     struct module_pattern *pattern; /* NULL: every module */
-    double number;
+    int64_t rank;
+    double alpha;
     size_t n;
     int64_t *indices;
 };
@@ -142,7 +143,8 @@ static int read_value(const char *file, const char *key, const json_t *value, st
 {
     if (strcmp(key, "trainable_token_indices") == 0)
         return read_indices(file, value, to, e);
-    to->number = json_number_value(value);
+    to->rank = json_integer_value(value);
+    to->alpha = json_number_value(value);
     return strcmp(key, "rank_pattern") == 0 ? check_rank(file, value, key, e)
                                             : check_alpha(file, value, key, e);
 }
@@ -225,14 +227,14 @@ void adapter_config_free(struct adapter_config *c)
 int64_t adapter_config_rank(const struct adapter_config *c, const char *module)
 {
     const struct entry *own = find_entry(&c->ranks, module);
-    return own ? (int64_t)own->number : c->rank;
+    return own ? own->rank : c->rank;
 }
 
 double adapter_config_scale(const struct adapter_config *c, const char *module)
 {
     const struct entry *own = find_entry(&c->alphas, module);
     double rank = (double)adapter_config_rank(c, module);
-    return (own ? own->number : c->alpha) / (c->uses_rslora ? sqrt(rank) : rank);
+    return (own ? own->alpha : c->alpha) / (c->uses_rslora ? sqrt(rank) : rank);
 }
 
 bool adapter_config_uses_dora(const struct adapter_config *c)

@@ -5,7 +5,6 @@
 #include "adapter_targets.h"
 #include "factor_cache.h"
 #include "hash.h"
-#include "printable.h"
 #include "tensor.h"
 
 #include <math.h>
@@ -370,10 +369,8 @@ static int read_config(struct adapter_deltas *d, struct error *e)
 static void print_tied_note(const struct adapter_deltas *d, const char *path, const char *tool)
 {
     for (size_t i = 0; i < d->base.n_tensors; i++)
-        if (d->deltas[i] && adapter_targets_is_tied_embedding(&d->base, d->deltas[i]->module))
-            printable_message("%s: note: %s changes %s, which is also the head of %s; in peft the "
-                              "head stays as it is until the adapter is merged",
-                              tool, path, d->deltas[i]->module, d->base.name);
+        if (d->deltas[i])
+            adapter_targets_print_tied_note(&d->base, d->deltas[i]->module, path, tool);
 }
 
 static int add_deltas(struct adapter_deltas *d, struct error *e)

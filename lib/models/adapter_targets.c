@@ -2,6 +2,7 @@
 
 #include "mem.h"
 #include "model_config.h"
+#include "printable.h"
 #include "tensor_name.h"
 
 #include <stdlib.h>
@@ -70,6 +71,15 @@ bool adapter_targets_is_tied_head(const struct adapter_base *base, const char *m
 bool adapter_targets_is_tied_embedding(const struct adapter_base *base, const char *module)
 {
     return is_named(module, tensor_name_is_token_embedding) && is_tied(base);
+}
+
+void adapter_targets_print_tied_note(const struct adapter_base *base, const char *module,
+                                     const char *path, const char *tool)
+{
+    if (adapter_targets_is_tied_embedding(base, module))
+        printable_message("%s: note: %s changes %s, which is also the head of %s; in peft the "
+                          "head stays as it is until the adapter is merged",
+                          tool, path, module, base->name);
 }
 
 /* ---- GPT-2 ----------------------------------------------------------------------------------- */

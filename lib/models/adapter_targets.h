@@ -15,6 +15,10 @@ long adapter_targets_find(const struct adapter_base *base, const char *module, c
 bool adapter_targets_is_tied_head(const struct adapter_base *base, const char *module);
 /* Is it the token embedding of such a model? */
 bool adapter_targets_is_tied_embedding(const struct adapter_base *base, const char *module);
+/* Prints a note under the name `tool` if the module, which the adapter at `path` changes, is such
+ * an embedding. */
+void adapter_targets_print_tied_note(const struct adapter_base *base, const char *module,
+                                     const char *path, const char *tool);
 /* Is the weight of the module stored as (in, out), as that of GPT-2's Conv1D? Only for a square
  * weight, whose shape does not say so. */
 bool adapter_targets_is_conv1d(const struct adapter_base *base, const char *module);

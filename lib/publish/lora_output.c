@@ -3,6 +3,7 @@
 #include "adapter_targets.h"
 #include "glob_pattern.h"
 #include "matrix.h"
+#include "name_index.h"
 #include "parts_plan.h"
 #include "stage_rules.h"
 #include "svd.h"
@@ -46,6 +47,7 @@ struct lora_output {
     const struct header *header;
     const struct base_model *base;
     struct lora_tensor *tensors; /* [tensor of the stream] */
+    struct name_index weights;   /* of `tensors` by the modules whose weights they are */
     bool has_conv1d;
     struct arena arena;
 };
@@ -95,6 +97,8 @@ static int choose(struct lora_output *l, size_t index, const struct adapter_base
                          "tensor %s is neither the weight nor the bias of a module, so a LoRA "
                          "adapter cannot have it",
                          name);
+    if (!to->is_bias)
+        name_index_add(&l->weights, to->module, index, &l->arena);
     to->is_embedding = t->rank == 2 && tensor_name_is_embedding(name);
     bool is_conv1d = t->rank == 2 && adapter_targets_is_conv1d(base, to->module);
     to->is_transpose = to->is_embedding || is_conv1d;
@@ -162,10 +166,20 @@ static size_t choose_rank(const struct lora_output *l, const struct tensor *t, c
     return rank;
 }
 
-/* A tensor of (rows, columns) of the adapter, whose element (i, j) is from[i * row + j * column]
- * scaled by that of `scale` with the index i, or with by_column j. */
-static void set_part(struct lora_output *l, struct lora_tensor *t, const char *kind, size_t rows,
-                     size_t columns, const double *from, bool is_transpose, const double *scale)
+/* Have the n elements of a part been rounded to finite numbers? */
+static int check_range(const struct part *p, size_t n, struct error *e)
+{
+    return dtype_find_nonfinite(p->dtype, p->bytes, n) == n
+               ? 0
+               : error_set(e, "%s has a number beyond the range of %s; choose another --dtype",
+                           p->name, dtype_name(p->dtype));
+}
+
+/* A tensor of (rows, columns) of the adapter: `from`, whose rows are scaled by `scale`, or its
+ * transpose. */
+static int set_part(struct lora_output *l, struct lora_tensor *t, const char *kind, size_t rows,
+                    size_t columns, const double *from, bool is_transpose, const double *scale,
+                    struct error *e)
 {
     struct part *to = &t->parts[t->n_parts++];
     double *wide = mem_alloc_aligned(rows * columns * sizeof *wide);
@@ -182,6 +196,7 @@ static void set_part(struct lora_output *l, struct lora_tensor *t, const char *k
                         .bytes = mem_alloc_aligned(dtype_bytes(t->dtype, rows * columns))};
     dtype_from_f64(t->dtype, wide, to->bytes, rows * columns);
     free(wide);
+    return check_range(to, rows * columns, e);
 }
 
 /* Sums of the first 1, 2, 4, ... squares of n singular values. */
@@ -195,20 +210,22 @@ static void set_powers(struct lora_tensor *t, const double *s, size_t n)
     }
 }
 
-static void set_factors(struct lora_output *l, struct lora_tensor *t, const struct svd *svd,
-                        size_t m, size_t n)
+static int set_factors(struct lora_output *l, struct lora_tensor *t, const struct svd *svd,
+                       size_t m, size_t n, struct error *e)
 {
     double *a = mem_alloc(t->rank, sizeof *a), *b = mem_alloc(t->rank, sizeof *b);
     for (size_t i = 0; i < t->rank; i++) {
         a[i] = l->options.undistributed ? svd->s[i] : sqrt(svd->s[i]);
         b[i] = l->options.undistributed ? 1 : sqrt(svd->s[i]);
     }
-    set_part(l, t, t->is_embedding ? "lora_embedding_A" : "lora_A.weight", t->rank,
-             t->is_transpose ? m : n, t->is_transpose ? svd->U : svd->V, false, a);
-    set_part(l, t, t->is_embedding ? "lora_embedding_B" : "lora_B.weight", t->is_transpose ? n : m,
-             t->rank, t->is_transpose ? svd->V : svd->U, true, b);
+    int failed =
+        set_part(l, t, t->is_embedding ? "lora_embedding_A" : "lora_A.weight", t->rank,
+                 t->is_transpose ? m : n, t->is_transpose ? svd->U : svd->V, false, a, e) ||
+        set_part(l, t, t->is_embedding ? "lora_embedding_B" : "lora_B.weight",
+                 t->is_transpose ? n : m, t->rank, t->is_transpose ? svd->V : svd->U, true, b, e);
     free(a);
     free(b);
+    return failed ? -1 : 0;
 }
 
 static int add_matrix(struct lora_output *l, size_t index, const float *x, struct error *e)
@@ -237,7 +254,7 @@ static int add_matrix(struct lora_output *l, size_t index, const float *x, struc
             set_powers(t, svd.s, side);
         }
         if (!failed && t->rank > 0)
-            set_factors(l, t, &svd, m, n);
+            failed = set_factors(l, t, &svd, m, n, e);
         svd_free(&svd);
     }
     free(D);
@@ -254,23 +271,28 @@ static bool is_zero(const float *x, size_t n)
     return true;
 }
 
+/* The tensor that is the weight of a module; NULL: the stream has none. */
+static const struct lora_tensor *find_weight(const struct lora_output *l, const char *module)
+{
+    long i = name_index_find(&l->weights, module);
+    return i < 0 ? NULL : &l->tensors[i];
+}
+
 /* Has the module factors, so that peft wraps it? */
 static bool is_wrapped(const struct lora_output *l, const char *module)
 {
-    for (size_t i = 0; i < l->header->n_tensors; i++)
-        if (l->tensors[i].form == FORM_FACTORS && strcmp(l->tensors[i].module, module) == 0)
-            return true;
-    return false;
+    const struct lora_tensor *weight = find_weight(l, module);
+    return weight && weight->form == FORM_FACTORS;
 }
 
-static void add_whole(struct lora_output *l, size_t index, const float *x)
+static int add_whole(struct lora_output *l, size_t index, const float *x, struct error *e)
 {
     const struct tensor *h = &l->header->tensors[index];
     struct lora_tensor *t = &l->tensors[index];
     size_t n = tensor_elements(h);
     struct part *to = &t->parts[0];
     if (is_zero(x, n))
-        return;
+        return 0;
     t->n_parts = 1;
     *to = (struct part){
         .name = arena_printf(&l->arena, PREFIX "%s%s.%s", t->module,
@@ -281,6 +303,7 @@ static void add_whole(struct lora_output *l, size_t index, const float *x)
         .whole_shape = h->shape,
         .bytes = mem_alloc_aligned(dtype_bytes(t->dtype, n) + 1)};
     base_model_add(l->base, index, 0, n, DTYPE_F32, x, t->dtype, to->bytes);
+    return check_range(to, n, e);
 }
 
 int lora_output_add_tensor(struct lora_output *l, size_t index, const float *x, struct error *e)
@@ -290,11 +313,9 @@ int lora_output_add_tensor(struct lora_output *l, size_t index, const float *x, 
         tensor_elements(&l->header->tensors[index]))
         return error_set(e, "tensor %s has a value that is not finite",
                          l->header->tensors[index].name);
-    if (l->tensors[index].form == FORM_WHOLE)
-        add_whole(l, index, x);
-    else if (add_matrix(l, index, x, &cause))
-        return error_set(e, "tensor %s: %s", l->header->tensors[index].name, cause.text);
-    return 0;
+    return (l->tensors[index].form == FORM_WHOLE ? add_whole : add_matrix)(l, index, x, &cause)
+               ? error_set(e, "tensor %s: %s", l->header->tensors[index].name, cause.text)
+               : 0;
 }
 
 /* ---- adapter_config.json --------------------------------------------------------------------- */
@@ -303,14 +324,6 @@ static const char *last_component(const char *module)
 {
     const char *dot = strrchr(module, '.');
     return dot ? dot + 1 : module;
-}
-
-static const struct lora_tensor *find_weight(const struct lora_output *l, const char *module)
-{
-    for (size_t i = 0; i < l->header->n_tensors; i++)
-        if (!l->tensors[i].is_bias && strcmp(l->tensors[i].module, module) == 0)
-            return &l->tensors[i];
-    return NULL;
 }
 
 /* Does a name of modules select none of the base that is not in the adapter in this form? peft
@@ -335,18 +348,30 @@ static bool selects_only(const struct lora_output *l, const char *name, enum for
     return only;
 }
 
+/* Names of modules of one form. */
+struct module_names {
+    enum form form;
+    json_t *list;
+    struct name_index endings; /* the last components that have been looked at */
+    size_t n;
+    bool *is_enough; /* [ending]: it selects nothing else, and is in the list */
+};
+
 /* Adds a name for the module, unless the list has it: the last component if that selects nothing
  * else. */
-static void add_module_name(const struct lora_output *l, json_t *list, const char *module,
-                            enum form form)
+static void add_module_name(const struct lora_output *l, struct module_names *to,
+                            const char *module, struct arena *a)
 {
-    const char *name = last_component(module);
-    size_t i;
-    json_t *known;
-    if (!selects_only(l, name, form))
-        name = module;
-    json_array_foreach(list, i, known) if (strcmp(json_string_value(known), name) == 0) return;
-    json_array_append_new(list, json_string(name));
+    const char *ending = last_component(module);
+    size_t i = name_index_add(&to->endings, ending, to->n, a);
+    if (i == to->n) {
+        to->is_enough = mem_grow(to->is_enough, to->n++, sizeof *to->is_enough);
+        to->is_enough[i] = selects_only(l, ending, to->form);
+        if (to->is_enough[i])
+            json_array_append_new(to->list, json_string(ending));
+    }
+    if (!to->is_enough[i])
+        json_array_append_new(to->list, json_string(module));
 }
 
 static size_t largest_rank(const struct lora_output *l)
@@ -364,8 +389,10 @@ static char *format_config(const struct lora_output *l)
     const struct model_source *base = base_model_source(l->base);
     const struct ckpt *c = model_source_checkpoint(base);
     const char *hub = c ? ckpt_hub_model(c).name : NULL;
-    json_t *root = json_object(), *ranks = json_object(), *targets = json_array(),
-           *saved = json_array();
+    json_t *root = json_object(), *ranks = json_object();
+    struct module_names targets = {.form = FORM_FACTORS, .list = json_array()};
+    struct module_names saved = {.form = FORM_WHOLE, .list = json_array()};
+    struct arena a = {0};
     bool has_bias = false;
     for (size_t i = 0; i < l->header->n_tensors; i++) {
         const struct lora_tensor *t = &l->tensors[i];
@@ -375,7 +402,7 @@ static char *format_config(const struct lora_output *l)
         if (t->form == FORM_FACTORS && t->rank != rank)
             json_object_set_new(ranks, t->module, json_integer((json_int_t)t->rank));
         if (!t->is_bias)
-            add_module_name(l, t->form == FORM_FACTORS ? targets : saved, t->module, t->form);
+            add_module_name(l, t->form == FORM_FACTORS ? &targets : &saved, t->module, &a);
     }
     json_object_set_new(root, "peft_type", json_string("LORA"));
     json_object_set_new(root, "task_type", json_string("CAUSAL_LM"));
@@ -385,15 +412,18 @@ static char *format_config(const struct lora_output *l)
     json_object_set_new(root, "lora_alpha", json_integer((json_int_t)rank));
     json_object_set(root, "rank_pattern", ranks);
     json_object_set_new(root, "alpha_pattern", ranks);
-    json_object_set_new(root, "target_modules", targets);
+    json_object_set_new(root, "target_modules", targets.list);
     json_object_set_new(root, "modules_to_save",
-                        json_array_size(saved) ? json_incref(saved) : json_null());
+                        json_array_size(saved.list) ? json_incref(saved.list) : json_null());
     json_object_set_new(root, "bias", json_string(has_bias ? "all" : "none"));
     json_object_set_new(root, "fan_in_fan_out", json_boolean(l->has_conv1d));
     json_object_set_new(root, "use_rslora", json_false());
     json_object_set_new(root, "lora_dropout", json_real(0));
     json_object_set_new(root, "inference_mode", json_true());
-    json_decref(saved);
+    json_decref(saved.list);
+    free(targets.is_enough);
+    free(saved.is_enough);
+    arena_free(&a);
     char *text = json_dumps(root, JSON_INDENT(2));
     json_decref(root);
     return mem_check(text);
@@ -481,6 +511,14 @@ int lora_output_write(const struct lora_output *l, struct checkpoint_writer *w,
     free(config);
     free(parts);
     return failed;
+}
+
+void lora_output_print_tied_note(const struct lora_output *l, const char *path, const char *tool)
+{
+    const struct adapter_base base = model_source_adapter_base(base_model_source(l->base));
+    for (size_t i = 0; i < l->header->n_tensors; i++)
+        if (l->tensors[i].n_parts > 0)
+            adapter_targets_print_tied_note(&base, l->tensors[i].module, path, tool);
 }
 
 /* ---- what is kept ---------------------------------------------------------------------------- */

@@ -42,6 +42,8 @@ int lora_output_add_tensor(struct lora_output *l, size_t index, const float *x, 
 /* Writes the adapter, apart from the card: `result` describes the merge, with its history. */
 int lora_output_write(const struct lora_output *l, struct checkpoint_writer *w,
                       const struct header *result, struct error *e);
+/* Prints a note if the adapter changes an embedding that is also the head of the base. */
+void lora_output_print_tied_note(const struct lora_output *l, const char *path, const char *tool);
 /* What is kept of the change, as sections of the card; the caller frees. */
 char *lora_output_card_text(const struct lora_output *l);
 /* The same in one sentence, for the terminal; the caller frees. */

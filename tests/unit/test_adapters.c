@@ -80,12 +80,14 @@ static void test_config(void)
 {
     static const char text[] =
         "{\"peft_type\": \"LORA\", \"r\": 4, \"lora_alpha\": 6.5, \"use_rslora\": true,"
-        "\"rank_pattern\": {\"z.*\": 16, \"zz\": 9}, \"alpha_pattern\": {\"zz\": 2},"
+        "\"rank_pattern\": {\"z.*\": 16, \"zz\": 9, \"w\": 9223372036854775807}, "
+        "\"alpha_pattern\": {\"zz\": 2},"
         "\"trainable_token_indices\": {\"embed\": [3, 1]}, \"alora_invocation_tokens\": []}";
     struct error e;
     size_t n;
     struct adapter_config *c = adapter_config_parse("c", text, sizeof text - 1, &e);
     CHECK(c && adapter_config_rank(c, "zz") == 16 && adapter_config_rank(c, "y") == 4);
+    CHECK(c && adapter_config_rank(c, "w") == INT64_MAX);
     CHECK(c && adapter_config_scale(c, "m.zz") == 2.0 / 4 &&
           adapter_config_scale(c, "y") == 6.5 / 2);
     CHECK(c && adapter_config_token_indices(c, "m.embed", &n)[1] == 1 && n == 2);
