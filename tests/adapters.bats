@@ -111,6 +111,24 @@ END
     tv from-yaml config.yml | grep -cF ' llama+odd-scale=../../models/llama+../../adapters/odd-scale '
 }
 
+@test "adapters in another cache, and models with adapters as tokenizer_source" {
+    local m
+    echo '{"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}}}' >llama/tokenizer.json
+    for m in llama plain; do
+        mkdir -p "hub/models--org--$m"/{refs,snapshots}
+        cp -r $m "hub/models--org--$m/snapshots/abc"
+        printf abc >"hub/models--org--$m/refs/main"
+    done
+    for m in base org/llama+org/plain; do
+        printf '%s\n' 'merge_method: linear' 'models: [{model: org/llama+org/plain, parameters: {weight: 1}}]' \
+            "tokenizer_source: $m" >config.yml
+        rm -rf out typed && tv merge --transformers-cache hub config.yml out 2>note
+        tv from-yaml --transformers-cache hub config.yml typed | bash -euo pipefail 2>note
+        diff -r out typed
+        cmp out/tokenizer.json llama/tokenizer.json
+    done
+}
+
 @test "merges of adapters are verified" {
     tv-extract llama plain dora | combine | pack --base llama out
     tv verify out llama plain dora | grep -c '^equal: 21 tensors'
@@ -125,7 +143,8 @@ END
     refused_with 'plain is a LoRA adapter, which needs its base model: BASE+plain' unpack plain
     refused_with 'needs its base model' tv-extract plain llama
     refused_with 'llama-full is not a LoRA adapter' unpack llama+llama-full
-    refused_with 'cannot open llama+nothing' tv-extract llama llama+nothing
+    refused_with 'cannot open llama+nothing: llama exists, but nothing does not' tv-extract llama llama+nothing
+    refused_with 'but llama+plain does not; a model can have one adapter' unpack llama+plain+dora
     tar cf plain.tar plain
     not unpack - <plain.tar >out.tvs 2>err
     grep -c 'standard input is a LoRA adapter, which needs its base model before it' err

@@ -413,7 +413,8 @@ parameters: {normalize: 0.5}|normalize must be true or false
 parameters: {normalize: [yes, maybe]}|normalize must be true or false, but it is maybe
 dtype: floaty|dtype: unknown dtype "floaty"; expected float32
 tokenizer: {sauce: base}|tokenizer: unknown key sauce
-tokenizer: {pad_to_multiple_of: 0}|pad_to_multiple_of must be a whole number of at least 1
+tokenizer: {pad_to_multiple_of: 0}|pad_to_multiple_of must be a whole number from 1 to 16777216
+tokenizer: {tokens: {"": {source: {kind: zero}}}}|a key of tokens must be a token, but it is empty
 tokenizer: {tokens: {x: {force: 2}}}|force must be true or false
 tokenizer: {tokens: {x: {source: {model: a, token: b}}}}|token x: source has no kind
 tokenizer: {tokens: {x: {source: {kind: zero, token: b}}}}|source of kind zero: unknown key token

@@ -216,6 +216,7 @@ END
 {"source": "base", "pad": 3, "models": {"a": "a"}}|unknown key pad
 {"source": "base", "pad_to_multiple_of": -1, "models": {"a": "a"}}|pad_to_multiple_of is not a number of rows
 {"source": "base", "models": {"a": "a"}, "tokens": {"t": {"source": {"kind": "model-token"}}}}|kind is not model_token or zero in t
+{"source": "base", "models": {"a": "a"}, "tokens": {"": {}}}|a token is empty in tokens
 {"source": "base", "models": {"a": "nowhere"}}|a has no tokenizer.json
 END
     run ! pack --like x --vocabulary '{}' --tokenizer x out

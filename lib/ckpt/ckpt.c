@@ -401,7 +401,7 @@ int ckpt_read_model_file(const char *path, const char *name, char **text, size_t
     *text = NULL;
     const char *adapter = model_path_adapter(path);
     if (adapter) {
-        char *base = mem_copy_text_n(path, (size_t)(adapter - path) - 1);
+        char *base = model_path_copy_base(path, adapter);
         int result = ckpt_read_model_file(base, name, text, size, e);
         free(base);
         return result;

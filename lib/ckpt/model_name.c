@@ -140,7 +140,7 @@ char *model_name_from_path(const char *path)
     const char *adapter = model_path_adapter(path);
     if (!adapter)
         return copy_name_with_key(path);
-    char *base_path = mem_copy_text_n(path, (size_t)(adapter - path) - 1);
+    char *base_path = model_path_copy_base(path, adapter);
     char *base = copy_name_with_key(base_path), *own = copy_name_with_key(adapter);
     char *name = mem_printf("%s+%s", base, own);
     free(base_path);

@@ -32,7 +32,8 @@ static int read_count(const struct yaml_tree *t, const yaml_node_t *node, const 
     if (yaml_tree_read_number(t, node, what, &x))
         return -1;
     if (x < least || x > (double)VOCABULARY_ROWS_MAX || x != floor(x))
-        return yaml_tree_error(t, node, "%s must be a whole number of at least %g", what, least);
+        return yaml_tree_error(t, node, "%s must be a whole number from %g to %zu", what, least,
+                               VOCABULARY_ROWS_MAX);
     *count = (size_t)x;
     return 0;
 }
@@ -81,14 +82,15 @@ static int read_source_map(const struct yaml_tree *t, const yaml_node_t *map,
     return check_keys(t, map, 1, keys, "source of kind zero");
 }
 
-/* A model: {path: P} and {model: {path: P}} are long forms of a path. */
+/* A model: {path: P}, {model: {path: P}} and {model: P, lora: L} are long forms of a path. */
 static bool is_model_reference(const struct yaml_tree *t, const yaml_node_t *node)
 {
     if (node->type != YAML_MAPPING_NODE)
         return true;
     const yaml_node_t *model = yaml_tree_find_key(t, node, "model");
     return !yaml_tree_find_key(t, node, "kind") &&
-           (yaml_tree_find_key(t, node, "path") || (model && model->type == YAML_MAPPING_NODE));
+           (yaml_tree_find_key(t, node, "path") || yaml_tree_find_key(t, node, "lora") ||
+            (model && model->type == YAML_MAPPING_NODE));
 }
 
 static int read_token(const struct yaml_tree *t, const yaml_node_t *map, struct token_source *s)
@@ -129,8 +131,9 @@ static int read_tokens(const struct yaml_tree *t, const yaml_node_t *map,
         struct token_source s = {0};
         if (yaml_tree_read_string(t, key, "a key of tokens", &s.token))
             return -1;
-        if (!s.token)
-            return yaml_tree_error(t, key, "a key of tokens must be a string, but it is null");
+        if (!s.token || !*s.token)
+            return yaml_tree_error(t, key, "a key of tokens must be a token, but it is %s",
+                                   s.token ? "empty" : "null");
         if (read_token(t, yaml_tree_node(t, p->value), &s))
             return -1;
         size_t i = 0; /* the last of duplicate keys is used */

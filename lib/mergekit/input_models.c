@@ -1,6 +1,6 @@
 #include "input_models.h"
 
-#include "hf_cache.h"
+#include "model_path.h"
 #include "model_files.h"
 #include "model_name.h"
 
@@ -237,23 +237,38 @@ static const char *escape_path(const struct input_model *p, struct arena *a)
     return ambiguous ? arena_printf(a, "./%s", p->path) : p->path;
 }
 
-/* The snapshot of a model in the cache; NULL if the path is none. */
-static const char *find_snapshot(const struct input_model *p, struct arena *a)
+/* The path with the snapshot of a model in the cache; as it is if the model is not there. */
+static const char *resolve_cached_path(const char *path, struct arena *a)
 {
     struct error ignored;
     char *found;
-    if (p->document || hf_cache_resolve_path(p->path, &found, &ignored) <= 0)
-        return NULL;
-    const char *snapshot = arena_copy_text(a, found);
+    const char *key;
+    if (model_path_resolve(path, &found, &key, &ignored) <= 0)
+        return path;
+    path = arena_printf(a, key ? "%s#%s" : "%s", found, key);
     free(found);
-    return snapshot;
+    return path;
+}
+
+/* The operand with the snapshots of a model, and of its adapter, in the cache. */
+static const char *resolve_cached_operand(const char *operand, struct arena *a)
+{
+    const char *adapter = model_path_adapter(operand);
+    if (!adapter)
+        return resolve_cached_path(operand, a);
+    char *base = model_path_copy_base(operand, adapter);
+    operand =
+        arena_printf(a, "%s+%s", resolve_cached_path(base, a), resolve_cached_path(adapter, a));
+    free(base);
+    return operand;
 }
 
 static int set_model_operand(struct input_model *p, const char *file, bool resolve_cache,
                              struct arena *a, struct error *e)
 {
-    const char *snapshot = resolve_cache ? find_snapshot(p, a) : NULL;
-    p->plain_operand = p->operand = snapshot ? snapshot : escape_path(p, a);
+    const char *operand = escape_path(p, a);
+    p->plain_operand = p->operand =
+        resolve_cache && !p->document ? resolve_cached_operand(operand, a) : operand;
     char *default_name = model_name_from_path(p->plain_operand);
     bool same = strcmp(default_name, p->name) == 0;
     free(default_name);

@@ -1,10 +1,10 @@
 #include "preflight.h"
 
 #include "gguf_output.h"
-#include "hf_cache.h"
 #include "input_guard.h"
 #include "join.h"
 #include "layer_slice.h"
+#include "model_path.h"
 #include "output_target.h"
 #include "pipeline_output_header.h"
 #include "printable.h"
@@ -167,12 +167,17 @@ static int compare_tokenizers_of_models(const struct translated_config *m, const
 static int check_tokenizer_exists(const struct translated_config *m, struct error *e)
 {
     struct error why;
+    const char *key;
     char *found = NULL;
     int failed = 0;
-    if (m->tokenizer_model && hf_cache_resolve_path(m->tokenizer_model, &found, &why) <= 0)
+    if (!m->tokenizer_model)
+        return 0;
+    char *path = model_path_copy_base(m->tokenizer_model, model_path_adapter(m->tokenizer_model));
+    if (model_path_resolve(path, &found, &key, &why) <= 0)
         failed = error_set(e, "%.200s, line %zu: the tokenizer: %s", m->config_path,
                            m->config->tokenizer.line, why.text);
     free(found);
+    free(path);
     return failed;
 }
 

@@ -190,7 +190,7 @@ static struct model_source *open_adapter(const char *operand, const char *adapte
     const char *path = model_source_strip_name_from_operand(operand);
     struct model_source *m = mem_alloc(1, sizeof *m);
     if (path == operand) { /* not from the whole: whether it has a '+' was decided */
-        char *base_path = mem_copy_text_n(path, (size_t)(adapter - path) - 1);
+        char *base_path = model_path_copy_base(path, adapter);
         char *base_name = model_name_from_path(base_path), *own = model_name_from_path(adapter);
         m->name = mem_printf("%s+%s", base_name, own);
         free(base_path);
@@ -214,7 +214,7 @@ static struct model_source *open_with_base(const char *operand, const char *adap
                                            const char *spool, const char *tool, struct error *e)
 {
     const char *path = model_source_strip_name_from_operand(operand);
-    char *base_path = mem_copy_text_n(path, (size_t)(adapter - path) - 1);
+    char *base_path = model_path_copy_base(path, adapter);
     char *name = model_name_from_path(base_path);
     char *base_operand = mem_printf("base=%s", base_path); /* a '=' in the path is not a name */
     struct model_source *base = model_source_open(base_operand, spool, tool, e);

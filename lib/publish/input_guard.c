@@ -60,7 +60,7 @@ void input_guard_add_model(const char *operand)
         add_model_without_adapter(operand);
         return;
     }
-    char *base = mem_copy_text_n(operand, (size_t)(adapter - operand) - 1);
+    char *base = model_path_copy_base(operand, adapter);
     add_model_without_adapter(base);
     add_model_without_adapter(adapter);
     free(base);

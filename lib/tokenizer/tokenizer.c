@@ -189,7 +189,9 @@ struct tokenizer *tokenizer_parse(const char *text, size_t size, const char *mod
     bool is_valid = json_text_check(text, size);
     if (is_valid)
         json_text_find_keys(json_text_skip_space(text), 2, keys, values);
-    int failed = is_valid ? read_model(&p, values[0]) : set_invalid(&p, "it is not valid JSON");
+    int failed = is_valid ? read_model(&p, values[0])
+                          : set_invalid(&p, "it is not valid JSON, has a NUL in "
+                                            "a string, or is nested too deeply");
     if (!failed && values[1])
         failed = read_added_tokens(&p, values[1]);
     t->text_hash = XXH3_64bits(text, size);

@@ -308,11 +308,12 @@ static int refuse_other_plain_tokens(const struct builder *b, const struct input
 {
     return error_set(
         b->e,
-        "%.200s and %.200s have different %s vocabularies: %zu tokens of %.200s, such "
-        "as \"%.40s\", are not in the other one. As added tokens of a union they would "
+        "%.200s and %.200s have different %s vocabularies: %zu token%s of %.200s, such "
+        "as \"%.40s\", %s not in the other one. As added tokens of a union they would "
         "cut text where they occur, or never match. Use base or a model as "
         "tokenizer_source, or --other-bpe (\"other_bpe\": true)",
-        b->inputs[0].name, in->name, b->inputs[0].tokenizer->type, n, n ? in->name : "", example);
+        b->inputs[0].name, in->name, b->inputs[0].tokenizer->type, n, n == 1 ? "" : "s", in->name,
+        example, n == 1 ? "is" : "are");
 }
 
 /* The tokens that a union adds are found in text before the start's own rules apply. That is right

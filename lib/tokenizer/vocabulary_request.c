@@ -123,6 +123,8 @@ static int read_tokens(const struct parser *p, json_t *tokens)
     {
         struct token_source *t = &p->r->tokens[p->r->n_tokens++];
         t->token = arena_copy_text(p->a, key);
+        if (!*t->token)
+            return set_invalid(p, "a token is empty", "tokens");
         if (read_token(p, value, t))
             return -1;
     }
