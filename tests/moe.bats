@@ -92,6 +92,9 @@ mixture() {
     cmp out/model.safetensors same/model.safetensors
     echo '{"story": [-1]}' >prompts.json
     REFUSED_BY="tv moe" refused_with 'has no token ids' tv moe --prompts prompts.json changed.yml out2
+    : >prompts.json
+    REFUSED_BY="tv moe" refused_with "prompts.json: the file is not valid JSON: '[' or '{' expected near end of file" \
+        tv moe --prompts prompts.json changed.yml out2
     printf '{"story": [10]' >prompts.json
     REFUSED_BY="tv moe" refused_with 'prompts.json' tv moe --prompts prompts.json changed.yml out2
 }
@@ -122,6 +125,10 @@ mixture() {
     stack --disjoint <(unpack "$L/llama") <(zero-bias "$L/llama" '*.o_proj') | pack biased/model.safetensors
     edit "s|^base_model.*|base_model: biased|; s/cheap_embed/random/; /prompts/d"
     REFUSED_BY="tv moe" refused_with "o_proj.bias, for which a mixtral model has no place" tv moe changed.yml out
+    cp "$L/llama-a/config.json" biased
+    stack --disjoint <(unpack "$L/llama-a") <(zero-bias "$L/llama-a" '*.up_proj') | pack --force biased/model.safetensors
+    edit "s|source_model: .*-a|source_model: biased|"
+    REFUSED_BY="tv moe" refused_with "biased has a tensor model.layers.0.mlp.up_proj.bias, which the base lacks" tv moe changed.yml out
 }
 
 @test "prompt-tokens" {

@@ -308,7 +308,7 @@ static int read_prompts_file(struct reading *r, struct error *e)
         return 0;
     if (mapped_file_open(&m, r->prompts_file, NULL, NULL, e))
         return -1;
-    r->prompts = strict_json_parse(r->prompts_file, "the prompts", m.bytes, m.size, e);
+    r->prompts = strict_json_parse(r->prompts_file, "the file", m.bytes, m.size, e);
     mapped_file_close(&m);
     return r->prompts ? 0 : -1;
 }

@@ -107,6 +107,12 @@ static int check_same_mlps(const struct translation *t, const struct model_sourc
                              model_source_name(m), tensor_format_shape(t->a, y->rank, y->shape),
                              tensor_format_shape(t->a, x->rank, x->shape));
     }
+    for (size_t i = 0; i < model_source_tensor_count(m); i++) {
+        const char *name = model_source_tensor(m, i)->name;
+        if (is_mlp_tensor(name) && model_source_find_tensor(base, name) < 0)
+            return error_set(t->e, "%s has a tensor %s, which the base lacks", model_source_name(m),
+                             name);
+    }
     return 0;
 }
 
