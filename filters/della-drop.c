@@ -18,7 +18,7 @@
  */
 #include "bitmask.h"
 #include "filter.h"
-#include "magnitude_sort.h"
+#include "magnitude_rank.h"
 #include "random.h"
 #include "random_drop.h"
 #include "scratch.h"
@@ -70,7 +70,8 @@ static size_t row_bytes(size_t m)
 /* Buffers for rows of m elements. */
 struct row_buffers {
     float *u, *p;        /* (m) random numbers; probabilities by rank */
-    uint64_t *sort;      /* (2 m) for magnitude_sort */
+    float *p_of;         /* (m) probabilities by element */
+    uint64_t *ranking;   /* for magnitude_rank */
     unsigned char *kept; /* (m) 1: the element is kept */
     struct scratch memory;
 };
@@ -80,13 +81,14 @@ static int row_buffers_alloc(struct row_buffers *r, const struct job *job, size_
 {
     const struct common_options *o = &job->stage->common;
     size_t aligned = (m + 63) / 64 * 64;
-    size_t size = aligned * (2 * sizeof(float) + 2 * sizeof(uint64_t) + 1) + 64;
+    size_t size = aligned * (MAGNITUDE_RANK_WORK * sizeof(uint64_t) + 3 * sizeof(float) + 1) + 64;
     if (scratch_alloc(&r->memory, size, o->memory, o->spool, e))
         return -1;
-    r->sort = r->memory.bytes;
-    r->u = (float *)(r->sort + 2 * aligned);
+    r->ranking = r->memory.bytes;
+    r->u = (float *)(r->ranking + MAGNITUDE_RANK_WORK * aligned);
     r->p = r->u + aligned;
-    r->kept = (unsigned char *)(r->p + aligned);
+    r->p_of = r->p + aligned;
+    r->kept = (unsigned char *)(r->p_of + aligned);
     return 0;
 }
 
@@ -101,23 +103,31 @@ TV_CLONES static void compute_probabilities(double density, double epsilon, floa
         p[0] = (double)(float)density < density ? nextafterf((float)density, 1) : (float)density;
 }
 
-/* Draws which elements of a row x[m] at flat index `first` are kept, a bit each. If `divide`,
- * divides all elements by their p_r. */
-static void draw_keep_mask_of_row(const struct options *o, uint64_t random_stream, float *x,
-                                  size_t first, size_t m, bool divide, struct row_buffers *r,
+/* Draws which elements of a row x[m] at flat index `first` are kept, a bit each. */
+static void draw_keep_mask_of_row(const struct options *o, uint64_t random_stream, const float *x,
+                                  size_t first, size_t m, struct row_buffers *r,
                                   unsigned char *bits)
 {
     random_fill_uniform(o->seed, random_stream, first, m, r->u);
-    const uint64_t *order = magnitude_sort_ascending(x, m, r->sort);
-    for (size_t rank = 0; rank < m; rank++) {
-        size_t i = magnitude_sort_index(order[rank]);
-        r->kept[i] = r->u[i] < r->p[rank];
-    }
-    for (size_t rank = 0; rank < m && divide; rank++) {
-        size_t i = magnitude_sort_index(order[rank]);
-        x[i] = (float)((double)x[i] / (double)r->p[rank]);
-    }
+    magnitude_rank_mark_below(x, r->u, m, r->p, r->ranking, r->kept);
     bitmask_pack(r->kept, m, bits);
+}
+
+TV_CLONES static void keep_and_divide(const float *u, const float *p, float *x, size_t m)
+{
+    for (size_t i = 0; i < m; i++) {
+        float divided = (float)((double)x[i] / (double)p[i]);
+        x[i] = u[i] < p[i] ? divided : 0.0f;
+    }
+}
+
+/* --rescale=keep: draws, and divides the kept elements by their p_r. */
+static void drop_and_divide_row(const struct options *o, uint64_t random_stream, float *x,
+                                size_t first, size_t m, struct row_buffers *r)
+{
+    random_fill_uniform(o->seed, random_stream, first, m, r->u);
+    magnitude_rank_values(x, m, r->p, r->ranking, r->p_of);
+    keep_and_divide(r->u, r->p_of, x, m);
 }
 
 static bool divides_kept_elements(const struct job *job)
@@ -126,28 +136,45 @@ static bool divides_kept_elements(const struct job *job)
     return stage_rules_tensor_value(&o->rescale, job->in, RESCALE_NONE) == RESCALE_KEEP;
 }
 
-/* Draws all rows of a block's vector k; if `divide`, divides them. */
-static int draw_keep_masks_of_rows(const struct job *job, const struct block *b, size_t k,
-                                   bool divide, unsigned char *bits, struct error *e)
+/* Buffers for the rows of a block's vector k, with its probabilities. */
+static int row_buffers_begin(struct row_buffers *r, const struct job *job, const struct block *b,
+                             size_t k, struct error *e)
 {
     const struct state *st = job->state;
-    const struct random_drop_vector *v = &st->drop.vectors[k];
-    size_t m = b->columns;
-    struct row_buffers r;
-    if (row_buffers_alloc(&r, job, m, e))
+    if (row_buffers_alloc(r, job, b->columns, e))
         return -1;
-    compute_probabilities(v->density, st->epsilon[k], r.p, m);
-    for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
-        draw_keep_mask_of_row(job->stage->options, v->random_stream, block_floats(b, k) + i,
-                              b->first + i, m, divide, &r, bits);
-    scratch_free(&r.memory);
+    compute_probabilities(st->drop.vectors[k].density, st->epsilon[k], r->p, b->columns);
     return 0;
 }
 
 static int draw_keep_mask_of_block(const struct job *job, const struct block *b, size_t k,
                                    unsigned char *bits, struct error *e)
 {
-    return draw_keep_masks_of_rows(job, b, k, false, bits, e);
+    const struct random_drop *d = job->state;
+    size_t m = b->columns;
+    struct row_buffers r;
+    if (row_buffers_begin(&r, job, b, k, e))
+        return -1;
+    for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
+        draw_keep_mask_of_row(job->stage->options, d->vectors[k].random_stream,
+                              block_floats(b, k) + i, b->first + i, m, &r, bits);
+    scratch_free(&r.memory);
+    return 0;
+}
+
+static int drop_and_divide_elements(const struct job *job, const struct block *b, size_t k,
+                                    struct error *e)
+{
+    const struct random_drop *d = job->state;
+    size_t m = b->columns;
+    struct row_buffers r;
+    if (row_buffers_begin(&r, job, b, k, e))
+        return -1;
+    for (size_t i = 0; i < b->n; i += m)
+        drop_and_divide_row(job->stage->options, d->vectors[k].random_stream,
+                            block_floats(b, k) + i, b->first + i, m, &r);
+    scratch_free(&r.memory);
+    return 0;
 }
 
 static void zero_dropped_elements(const struct block *b, size_t k, const unsigned char *bits)
@@ -157,22 +184,31 @@ static void zero_dropped_elements(const struct block *b, size_t k, const unsigne
         vector_math_zero_unmarked(block_floats(b, k) + i, bits, m);
 }
 
+static int draw_and_drop_elements(const struct job *job, const struct block *b, size_t k,
+                                  struct error *e)
+{
+    unsigned char *drawn = mem_alloc(b->n / b->columns, row_bytes(b->columns));
+    int failed = draw_keep_mask_of_block(job, b, k, drawn, e);
+    if (!failed)
+        zero_dropped_elements(b, k, drawn);
+    free(drawn);
+    return failed;
+}
+
 static int transform_block(const struct job *job, struct block *b, struct error *e)
 {
     const struct random_drop *d = job->state;
-    unsigned char *drawn = mem_alloc(b->n / b->columns, row_bytes(b->columns));
     int failed = 0;
-    for (size_t k = 0; k < b->n_vectors; k++) {
+    for (size_t k = 0; k < b->n_vectors && !failed; k++) {
         if (d->vectors[k].density >= 1)
             continue;
-        if (!d->mask.bits)
-            failed = draw_keep_masks_of_rows(job, b, k, divides_kept_elements(job), drawn, e);
-        if (failed)
-            break;
-        zero_dropped_elements(b, k,
-                              d->mask.bits ? keep_mask_block_bits(&d->mask, b->index, k) : drawn);
+        if (divides_kept_elements(job))
+            failed = drop_and_divide_elements(job, b, k, e);
+        else if (d->mask.bits)
+            zero_dropped_elements(b, k, keep_mask_block_bits(&d->mask, b->index, k));
+        else
+            failed = draw_and_drop_elements(job, b, k, e);
     }
-    free(drawn);
     return failed;
 }
 

@@ -1,19 +1,14 @@
 #include "magnitude_sort.h"
 
-#include "simd.h"
-
-#include <string.h>
+#include "magnitude_bins.h"
 
 /* The upper half of a key is the bits of |x|, which as unsigned numbers are ordered like |x|; the
  * lower half is the index. */
 
-#define MASK       0x7FFFFFFFu
 #define SHORT      32   /* up to this many keys: insertion sort */
 #define LONG       1024 /* from this many keys on: radix sort with digits of 11 bits, else of 8 */
 #define WIDTH_MAX  11
 #define DIGITS_MAX 4
-#define BINS_MIN   256
-#define BINS_MAX   4096
 
 /* Digit d of a 31-bit magnitude. */
 TV_INLINE size_t extract_key_digit(uint64_t key, size_t d, size_t width)
@@ -21,16 +16,9 @@ TV_INLINE size_t extract_key_digit(uint64_t key, size_t d, size_t width)
     return key >> (32 + width * d) & (((size_t)1 << width) - 1);
 }
 
-TV_INLINE uint32_t magnitude_of(float x)
-{
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits & MASK;
-}
-
 TV_INLINE uint64_t make_key(float x, size_t i)
 {
-    return (uint64_t)magnitude_of(x) << 32 | i;
+    return (uint64_t)magnitude_bins_bits(x) << 32 | i;
 }
 
 static void insertion_sort(uint64_t *keys, size_t n)
@@ -89,50 +77,9 @@ static void sort_bin(uint64_t *keys, uint64_t *spare, size_t n)
 
 /* ---- bins ------------------------------------------------------------------------------------ */
 
-/* Bins of 2^shift magnitudes between the smallest nonzero magnitude and the largest, after a bin
- * for 0. Distributing a row to bins sorts it except for the few elements that share a bin. */
-struct bins {
-    size_t n;
-    uint32_t least; /* the smallest nonzero magnitude: start of the second bin */
-    unsigned shift;
-};
-
-TV_CLONES static void find_magnitude_range(const float *x, size_t n, uint32_t *least,
-                                           uint32_t *most)
-{
-    uint32_t low = MASK, high = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t m = magnitude_of(x[i]), other = m ? m : MASK;
-        low = other < low ? other : low;
-        high = m > high ? m : high;
-    }
-    *least = low;
-    *most = high;
-}
-
-static struct bins choose_bins(const float *x, size_t n)
-{
-    struct bins b = {.n = BINS_MIN};
-    uint32_t most;
-    while (b.n < BINS_MAX && b.n < n)
-        b.n *= 2;
-    find_magnitude_range(x, n, &b.least, &most);
-    while (most > b.least && (most - b.least) >> b.shift >= b.n - 1)
-        b.shift++;
-    return b;
-}
-
-TV_CLONES static void compute_bin_of_each_element(struct bins b, const float *restrict x, size_t n,
-                                                  uint32_t *restrict bin)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint32_t m = magnitude_of(x[i]);
-        bin[i] = m ? ((m - b.least) >> b.shift) + 1 : 0;
-    }
-}
-
-/* Writes the keys bin by bin, within a bin by index, and the end of each bin to end[]. */
-static void distribute_keys(struct bins b, const float *x, const uint32_t *bin, size_t n,
+/* Distributing a row to bins sorts it except for the few elements that share a bin. Writes the keys
+ * bin by bin, within a bin by index, and the end of each bin to end[]. */
+static void distribute_keys(struct magnitude_bins b, const float *x, const uint32_t *bin, size_t n,
                             uint64_t *keys, uint32_t *end)
 {
     uint32_t next = 0;
@@ -151,15 +98,15 @@ static void distribute_keys(struct bins b, const float *x, const uint32_t *bin, 
 const uint64_t *magnitude_sort_ascending(const float *x, size_t n, uint64_t *work)
 {
     uint64_t *spare = work + n;
-    uint32_t end[BINS_MAX], *bin = (uint32_t *)spare, start = 0;
+    uint32_t end[MAGNITUDE_BINS_MAX], *bin = (uint32_t *)spare, start = 0;
     if (n <= SHORT) {
         for (size_t i = 0; i < n; i++)
             work[i] = make_key(x[i], i);
         insertion_sort(work, n);
         return work;
     }
-    struct bins b = choose_bins(x, n);
-    compute_bin_of_each_element(b, x, n, bin);
+    struct magnitude_bins b = magnitude_bins_choose(x, n, n);
+    magnitude_bins_find(b, x, n, bin);
     distribute_keys(b, x, bin, n, work, end);
     for (size_t j = 0; j < b.n; start = end[j++])
         if (end[j] - start > SHORT)

@@ -10,6 +10,7 @@
 #include "mem.h"
 #include "quantized_codes.h"
 #include "random.h"
+#include "magnitude_rank.h"
 #include "magnitude_sort.h"
 #include "magnitude_select.h"
 #include "simd.h"
@@ -30,6 +31,7 @@ struct arrays {
     float *x, *y;         /* deltas */
     float *u;             /* uniform random numbers */
     float *to;            /* results */
+    float *by_rank;       /* (ROW) */
     uint16_t *bf16, *f16; /* x */
     unsigned char *q8_0;  /* x in Q8_0; also read as blocks of other types, which are smaller */
     unsigned char *bits;
@@ -213,6 +215,14 @@ static void sort_rows(struct arrays *a, size_t i, size_t n)
         a->used += magnitude_sort_ascending(a->x + i + j, ROW, a->work)[0];
 }
 
+/* DELLA's draw: probabilities from 0.4 to 0.6. */
+static void mark_below_by_rank(struct arrays *a, size_t i, size_t n)
+{
+    for (size_t j = i; j < i + n; j += ROW)
+        magnitude_rank_mark_below(a->x + j, a->u + j, ROW, a->by_rank, a->work,
+                                  (unsigned char *)a->to);
+}
+
 static void select_observe_block(struct arrays *a, size_t i, size_t n)
 {
     magnitude_select_observe_block(a->select, a->x + i, i, n, a->work);
@@ -261,6 +271,7 @@ static const struct {
     {"mark below", 4, 0, mark_below},
     {"keep marked", 4, 4, keep_marked},
     {"sort rows of 4096", 4, 0, sort_rows},
+    {"mark below, by rank", 8, 1, mark_below_by_rank},
     {"select: bracket", 4, 0, select_observe_block},
     {"select: apply", 4, 4, apply_cut},
 };
@@ -289,7 +300,7 @@ static double best_rate(struct arrays *a, size_t k)
  * elements. */
 static void prepare_selection(struct arrays *a)
 {
-    size_t size = 2 * ROW * sizeof(uint64_t); /* for sort_rows */
+    size_t size = 2 * ROW * sizeof(uint64_t); /* for the rows */
     a->work = mem_alloc(size, 1);
     for (int full = 0; full < 2; full++) {
         struct magnitude_select *s = magnitude_select_new(N, N / 5, TIE_LOWER_INDEX_WINS, 0);
@@ -321,6 +332,7 @@ static float *new_floats(void)
 int main(void)
 {
     struct arrays a = {.x = new_floats(), .y = new_floats(), .u = new_floats(), .to = new_floats()};
+    a.by_rank = mem_alloc(ROW, sizeof *a.by_rank);
     a.bf16 = mem_alloc_aligned(N * 2);
     a.f16 = mem_alloc_aligned(N * 2);
     a.bits = mem_alloc_aligned(N / 8);
@@ -332,6 +344,8 @@ int main(void)
         a.y[i] -= 0.5f;
         a.to[i] = a.x[i];
     }
+    for (size_t r = 0; r < ROW; r++)
+        a.by_rank[r] = 0.4f + 0.2f * (float)r / ROW;
     dtype_from_f32(DTYPE_BF16, a.x, a.bf16, N);
     dtype_from_f32(DTYPE_F16, a.x, a.f16, N);
     ggml_blocks_encode_q8_0(a.x, N, a.q8_0);
@@ -347,6 +361,6 @@ int main(void)
     }
     magnitude_select_free(a.select);
     free(a.x), free(a.y), free(a.u), free(a.to), free(a.bf16), free(a.f16), free(a.bits);
-    free(a.q8_0), free(a.work);
+    free(a.q8_0), free(a.by_rank), free(a.work);
     return a.used == 1; /* never */
 }
