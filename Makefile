@@ -181,7 +181,7 @@ check-long: packages
 	@tests/check-long $B
 
 bench: packages
-	@$(MAKE) --no-print-directory all $B/bench/kernels
+	@$(MAKE) --no-print-directory all $B/bench/kernels $B/bench/floor
 	@tests/bench/run $(BENCH)
 
 bench-calibrate: packages
