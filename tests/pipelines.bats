@@ -150,9 +150,9 @@ row() {
     REFUSED_BY=weigh refused_with chat "$ROOT/pipelines/ties" --weight chat=1 base expert-rev out
     mkdir out
     touch out/file
-    REFUSED_BY=pack refused_with out "$ROOT/pipelines/ties" base expert-rev out
+    REFUSED_BY=pack refused_with out "$ROOT/pipelines/ties" base expert-rev expert-sort out
     rm -r out
-    "$ROOT/pipelines/ties" base expert-rev out
+    "$ROOT/pipelines/ties" base expert-rev expert-sort out
     touch out/LICENSE
     "$ROOT/pipelines/ties" --force base expert-rev out
     [ ! -e out/LICENSE ]
