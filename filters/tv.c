@@ -37,8 +37,8 @@
 /* All filters, ended by NULL; the Makefile makes the list. */
 extern const struct filter *const filter_all[];
 
-static const struct pipeline_options all_filters = {.filters = filter_all,
-                                                    .monitor = {.show_progress = true}};
+static const struct pipeline_options all_filters = {
+    .filters = filter_all, .monitor = {.show_progress = true, .warn_of_order = true}};
 
 static int print_error(const char *command, const char *text)
 {

@@ -179,5 +179,6 @@ int filter_main(const struct filter *f, int argc, char **argv)
         stage_free(stage);
         return 2;
     }
-    return filter_main_run_chain(&stage, 1, &(struct run_monitor){.show_progress = true});
+    return filter_main_run_chain(
+        &stage, 1, &(struct run_monitor){.show_progress = true, .warn_of_order = true});
 }

@@ -86,19 +86,19 @@ static int open_stage(struct runner *r, size_t s, struct error *e)
     r->n_opened = s + 1;
     if (stage->filter->open && stage->filter->open(stage, out, e))
         return -1;
-    if (in)
-        step_order_warn(stage, in);
     r->manifest_map[s] = map_input_to_output_tensors(in, out);
     add_stage_to_history(stage, out);
     return 0;
 }
 
-static int open_stages(struct runner *r, struct error *e)
+static int open_stages(struct runner *r, bool warn_of_order, struct error *e)
 {
     for (size_t s = 0; s < r->n_stages; s++) {
         uint64_t start = process_stats_monotonic_ns();
         if (open_stage(r, s, e))
             return runner_state_set_failed_stage(r, s, e);
+        if (warn_of_order && s > 0)
+            step_order_warn(r->stages[s], r->headers[s - 1]);
         stage_cost_add(&r->costs[s], start, 0);
         for (size_t i = 0; i < r->headers[s]->n_tensors; i++)
             if (r->headers[s]->tensors[i].n_vectors > r->max_vectors)
@@ -274,7 +274,7 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
     combine_common_options(stages, n);
     runner_state_init(&r, stages, n);
     e->text[0] = e->stage[0] = '\0';
-    int failed = open_stages(&r, e);
+    int failed = open_stages(&r, monitor->warn_of_order, e);
     if (!failed && monitor->show_progress)
         r.progress = start_progress(&r);
     if (!failed && !stages[n - 1]->stop_after_open)
