@@ -16,6 +16,7 @@
  */
 #include "auxiliary_files.h"
 #include "base_model.h"
+#include "card_metadata.h"
 #include "checkpoint_output.h"
 #include "checkpoint_tensors.h"
 #include "config_update.h"
@@ -135,6 +136,7 @@ struct pack {
     struct checkpoint_tensors tensors; /* of `contents`, written to ... */
     struct checkpoint_output output;   /* ... this */
     struct lora_output *lora;          /* an adapter; NULL: a checkpoint */
+    char *card_metadata;               /* what the model card takes over from those of the inputs */
 };
 
 /* The base or the --like model, whose auxiliary files are copied; NULL if there is none. */
@@ -441,6 +443,7 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
     struct parts_plan plan = {.stem = WEIGHT_STEM_TRANSFORMERS,
                               .result = p->contents.header,
                               .n_filled = count_tensors_copied_from_base(p),
+                              .card_metadata = p->card_metadata,
                               .other_base = o->onto ? &other : NULL,
                               .is_single_file = writes_single_file(s),
                               .header_goes_first = o->format == FORMAT_SAFETENSORS};
@@ -556,6 +559,7 @@ static int open_pack(struct stage *s, struct header *h, struct error *e)
     if (check_stream_kind_and_options(s, h, e) || set_shards_from_part_option(s, e) ||
         find_experts(s, p, h, e) || open_base_or_like_model(s, p, h, e))
         return -1;
+    p->card_metadata = card_metadata_text(find_auxiliary_file_source(p), h);
     if (writes_adapter(s))
         return open_adapter(s, p, s->in, e);
     if (init_checkpoint_contents(s, p, h, e) || open_output(s, p, e))
@@ -587,7 +591,7 @@ static int write_card_and_publish_checkpoint(const struct stage *s, struct pack 
     char *metadata = model_card_hashes_json(h, &hashes);
     char *weights = used_weights_text(p->weights, h);
     char *card = model_card_readme_text(h, &hashes, p->weights, count_tensors_copied_from_base(p),
-                                        o->onto ? &other : NULL);
+                                        o->onto ? &other : NULL, p->card_metadata);
     struct checkpoint_writer *w = p->output.writer;
     int failed = checkpoint_writer_replace_metadata(w, "tvtools_hashes", metadata, e) ||
                  checkpoint_writer_write_used_weights(w, weights, e) ||
@@ -607,7 +611,8 @@ static int write_and_publish_adapter(const struct stage *s, struct pack *p, stru
     const struct header *h = p->contents.header;
     struct model_hashes hashes;
     hashes.n = source_sink_services_get_model_hashes(s, &hashes.models, &hashes.hashes);
-    char *card = model_card_adapter_text(h, &hashes, p->weights, o->onto ? &other : NULL);
+    char *card =
+        model_card_adapter_text(h, &hashes, p->weights, o->onto ? &other : NULL, p->card_metadata);
     char *section = lora_output_card_text(p->lora), *summary = lora_output_summary(p->lora);
     char *text = mem_printf("%s%s", card, section);
     int failed = model_source_check_unchanged(base_model_source(p->base), e) ||
@@ -633,6 +638,7 @@ static void free_pack(struct pack *p)
     vocabulary_free(p->vocabulary);
     checkpoint_contents_free(&p->contents);
     used_weights_free(p->weights);
+    free(p->card_metadata);
     free(p);
 }
 

@@ -1,6 +1,7 @@
 #include "model_card.h"
 
 #include "layer_slice.h"
+#include "merge_methods.h"
 #include "number.h"
 #include "printable.h"
 #include "stage.h"
@@ -119,6 +120,8 @@ static void print_quoted(FILE *out, const char *text)
     json_decref(string);
 }
 
+enum card_subject { CARD_OF_MODEL, CARD_OF_ADAPTER };
+
 static void print_history_as_pipeline(FILE *out, const struct history *history, int indent);
 
 /* Prints the history of an input as <(...), after the name of that model, if it has one. */
@@ -172,16 +175,45 @@ static void print_history_as_pipeline(FILE *out, const struct history *history, 
     }
 }
 
-static void print_front_matter(FILE *out, const struct header *h, const char *library)
+/* Is an earlier model the same one of the Hub? */
+static bool is_listed(const struct header *h, size_t i)
 {
-    fputs("---\nbase_model:\n", out);
-    for (size_t i = 0; i < h->n_models; i++)
-        if (!is_merged_model(&h->models[i])) {
-            fputs("- ", out);
-            print_quoted(out, h->models[i].hub ? h->models[i].hub : h->models[i].name);
-            putc('\n', out);
-        }
-    fprintf(out, "tags:\n- merge\n- tvtools\nlibrary_name: %s\n---\n", library);
+    for (size_t j = 0; j < i; j++)
+        if (h->models[j].hub && strcmp(h->models[j].hub, h->models[i].hub) == 0)
+            return true;
+    return false;
+}
+
+/* The models that the Hub has; of an adapter, the base. The Hub rejects other names. */
+static void print_base_models(FILE *out, const struct header *h, enum card_subject subject)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < h->n_models; i++) {
+        const struct model *m = &h->models[i];
+        bool counts = subject == CARD_OF_MODEL || (m->role && strcmp(m->role, "base") == 0);
+        if (is_merged_model(m) || !m->hub || !counts || is_listed(h, i))
+            continue;
+        fputs(n++ == 0 ? "base_model:\n- " : "- ", out);
+        print_quoted(out, m->hub);
+        putc('\n', out);
+    }
+    if (n > 0)
+        fprintf(out, "base_model_relation: %s\n", subject == CARD_OF_MODEL ? "merge" : "adapter");
+}
+
+static void print_front_matter(FILE *out, const struct header *h, enum card_subject subject,
+                               const char *metadata)
+{
+    const char *library = strstr(metadata, "library_name:"); /* the last line */
+    fputs("---\n", out);
+    print_base_models(out, h, subject);
+    fprintf(out, "%.*s", (int)(library ? (size_t)(library - metadata) : strlen(metadata)),
+            metadata);
+    if (subject == CARD_OF_ADAPTER)
+        fputs("library_name: peft\n", out);
+    else
+        fputs(library ? library : "library_name: transformers\n", out);
+    fputs("tags:\n- merge\n- tvtools\n---\n", out);
 }
 
 static void print_fingerprint(FILE *out, bool known, uint64_t fingerprint)
@@ -302,37 +334,58 @@ static void print_tensors_section(FILE *out, const struct header *h, size_t n_fi
         fprintf(out, "- and %zu more\n", n_filled - MAX_LISTED);
 }
 
-/* The sections up to that of the tensors. */
-static void print_merge(FILE *out, const struct header *h, const char *library, const char *title,
-                        const struct model_hashes *hashes, const struct used_weights *weights,
-                        const struct model *other_base)
+/* The command that recomputes the merge; PATH is a model that the Hub does not have. */
+static void print_verify_section(FILE *out, const struct header *h)
 {
-    print_front_matter(out, h, library);
-    fprintf(out, "\n# %s\n\nMade with tvtools " TV_VERSION " by\n\n    ", title);
+    fputs("\n## Verification\n\nTo recompute this, and compare every tensor:\n\n    tv verify OUT",
+          out);
+    for (size_t i = 0; i < h->n_models; i++) {
+        const struct model *m = &h->models[i];
+        if (is_merged_model(m))
+            continue;
+        putc(' ', out);
+        printable_print_shell_word(out, m->name);
+        putc('=', out);
+        printable_print_shell_word(out, m->hub ? m->hub : "PATH");
+    }
+    putc('\n', out);
+}
+
+/* The sections up to that of the tensors. */
+static void print_merge(FILE *out, const struct header *h, enum card_subject subject,
+                        const struct model_hashes *hashes, const struct used_weights *weights,
+                        const struct model *other_base, const char *metadata)
+{
+    print_front_matter(out, h, subject, metadata);
+    fprintf(out, "\n# Merged %s\n\nMade with tvtools " TV_VERSION " by\n\n    ",
+            subject == CARD_OF_MODEL ? "model" : "adapter");
     print_history_as_pipeline(out, &h->history, 4);
     fputs(" OUT\n", out);
+    merge_methods_print(out, &h->history);
     print_models_section(out, h, hashes, other_base);
     print_weights_section(out, h, weights);
 }
 
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
                              const struct used_weights *weights, size_t n_filled,
-                             const struct model *other_base)
+                             const struct model *other_base, const char *metadata)
 {
     struct bytes text = {0};
     FILE *out = bytes_open_stream(&text);
-    print_merge(out, h, "transformers", "Merged model", hashes, weights, other_base);
+    print_merge(out, h, CARD_OF_MODEL, hashes, weights, other_base, metadata);
     print_tensors_section(out, h, n_filled);
+    print_verify_section(out, h);
     fclose(out);
     return bytes_take_text(&text);
 }
 
 char *model_card_adapter_text(const struct header *h, const struct model_hashes *hashes,
-                              const struct used_weights *weights, const struct model *other_base)
+                              const struct used_weights *weights, const struct model *other_base,
+                              const char *metadata)
 {
     struct bytes text = {0};
     FILE *out = bytes_open_stream(&text);
-    print_merge(out, h, "peft", "Merged adapter", hashes, weights, other_base);
+    print_merge(out, h, CARD_OF_ADAPTER, hashes, weights, other_base, metadata);
     fclose(out);
     return bytes_take_text(&text);
 }

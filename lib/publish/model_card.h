@@ -28,12 +28,13 @@ char *model_card_model_json(const struct model *m);
 
 /* README.md. The last `n_filled` tensors of the header are unchanged ones of the base. `other_base`
  * is the model that task vectors were added to if it is not the one that was subtracted; else
- * NULL. */
+ * NULL. `metadata` are lines of card_metadata.h. */
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
                              const struct used_weights *weights, size_t n_filled,
-                             const struct model *other_base);
+                             const struct model *other_base, const char *metadata);
 /* The same of a LoRA adapter, without its tensors. */
 char *model_card_adapter_text(const struct header *h, const struct model_hashes *hashes,
-                              const struct used_weights *weights, const struct model *other_base);
+                              const struct used_weights *weights, const struct model *other_base,
+                              const char *metadata);
 
 #endif

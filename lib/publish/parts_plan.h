@@ -12,6 +12,7 @@ struct parts_plan {
     size_t n_filled;       /* its last tensors are unchanged ones of the base */
     uint64_t shard_size;
     const char *stem;               /* of the names of the weight files (weight_names.h) */
+    const char *card_metadata;      /* lines of card_metadata.h */
     const struct model *other_base; /* a base other than the stream's; NULL */
     bool is_single_file;            /* its metadata contain the weights that the joins used */
     bool header_goes_first;         /* ... and lack what is known only at the end */

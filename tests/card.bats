@@ -1,0 +1,83 @@
+#!/usr/bin/env bats
+# The metadata of the model card: what the Hub's documentation of model cards has, and true.
+load common
+
+COMMIT=0123456789abcdef0123456789abcdef01234567
+
+# in_hub NAME FOLDER CARD: a model of the cache, with a model card
+in_hub() {
+    mkdir -p "hub/models--acme--$1"/{refs,"snapshots/$COMMIT"}
+    cp "$A/$2"/* "hub/models--acme--$1/snapshots/$COMMIT"
+    printf '%b' "$3" >"hub/models--acme--$1/snapshots/$COMMIT/README.md"
+    echo "$COMMIT" >"hub/models--acme--$1/refs/main"
+}
+
+make_hub() {
+    export HF_HUB_CACHE=$PWD/hub
+    in_hub base base '---\nlicense: apache-2.0\nlanguage: [en, de]\npipeline_tag: text-generation\nlibrary_name: transformers\ntags: [x]\n---\n'
+    in_hub math math '---\r\nlicense: apache-2.0\r\nlanguage: en\r\n---\r\n'
+    in_hub code code '---\nlicense: mit\nlanguage:\n- en\n- de\n---\n# code\n'
+}
+
+# has_metadata FOLDER LINE...: the lines between the first two --- of its card
+has_metadata() {
+    sed -n '1d; /^---$/q; p' "$1/README.md" | diff - <(printf '%s\n' "${@:2}")
+}
+
+@test "models of the Hub are base_model; what their cards agree on is taken over" {
+    make_hub
+    tv-extract acme/base acme/math | combine | pack --base acme/base out
+    has_metadata out base_model: '- "acme/base"' '- "acme/math"' "base_model_relation: merge" \
+        'license: "apache-2.0"' 'pipeline_tag: "text-generation"' 'library_name: "transformers"' tags: "- merge" "- tvtools"
+    tv-extract acme/base acme/code | combine | pack --base acme/base other
+    has_metadata other base_model: '- "acme/base"' '- "acme/code"' "base_model_relation: merge" \
+        language: '- "en"' '- "de"' 'pipeline_tag: "text-generation"' 'library_name: "transformers"' tags: "- merge" "- tvtools"
+}
+
+@test "a local model is no base_model, and its license is not known" {
+    make_hub
+    tv-extract acme/base "$A/chat" | combine | pack --base acme/base out
+    has_metadata out base_model: '- "acme/base"' "base_model_relation: merge" language: '- "en"' '- "de"' \
+        'pipeline_tag: "text-generation"' 'library_name: "transformers"' tags: "- merge" "- tvtools"
+    tv-extract "$A/base" "$A/chat" | combine | pack --base "$A/base" local
+    has_metadata local "library_name: transformers" tags: "- merge" "- tvtools"
+}
+
+@test "the card of an adapter has its base; parts have the same card as the whole" {
+    make_hub
+    tv extract-lora --max-rank 2 acme/base acme/math lora
+    has_metadata lora base_model: '- "acme/base"' "base_model_relation: adapter" \
+        'license: "apache-2.0"' 'pipeline_tag: "text-generation"' "library_name: peft" tags: "- merge" "- tvtools"
+    for part in 1 2; do
+        tv-extract acme/base acme/math | combine | pack --base acme/base --part $part/2 parts
+    done
+    tv finish parts
+    tv-extract acme/base acme/math | combine | pack --base acme/base --shards 2 whole
+    diff parts/README.md whole/README.md
+}
+
+@test "cards that are broken or hostile give nothing" {
+    make_hub
+    for card in '---\nlicense: "mit\\n- evil: 1"\nlanguage: {a: b}\n---\n' '---\nlicense: [mit\n---\n' '---\nlicense: mit\n' '' \
+        '---\n- license: mit\n---\n' '---\nlicense: &a [*a]\n---\n'; do
+        in_hub base base "$card"
+        tv-extract acme/base acme/math | combine | pack --base acme/base --force out
+        has_metadata out base_model: '- "acme/base"' '- "acme/math"' "base_model_relation: merge" \
+            "library_name: transformers" tags: "- merge" "- tvtools"
+    done
+}
+
+@test "the card names the methods with their papers, and how to verify" {
+    make_hub
+    tv-extract acme/base acme/math acme/code | trim --density 0.5 | elect-sign | combine | pack --base acme/base out
+    # shellcheck disable=SC2016
+    grep -qF -- '- TIES-Merging: `trim`, `elect-sign`; Yadav et al. 2023; [arXiv:2306.01708](https://arxiv.org/abs/2306.01708)' \
+        out/README.md
+    [ "$(grep -c arxiv.org out/README.md)" = 1 ]
+    eval "$(sed -n 's/^    tv verify OUT/tv verify out/p' out/README.md)" | grep -c '^equal: '
+    tv-extract acme/base acme/math | trim --density=0.8 --outliers=0.1 | combine | pack --base acme/base --force out
+    grep -q '^- Model Breadcrumbs: `trim`;' out/README.md
+    [ "$(grep -c TIES out/README.md)" = 0 ]
+    unpack acme/math acme/code | combine --normalize=all | pack --like acme/base --force out
+    grep -q '^- Model soups; ' out/README.md
+}
