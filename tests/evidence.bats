@@ -64,7 +64,8 @@ setup() {
 
 @test "the tables of evidence.md are those of the stored results" {
     for results in "$EVIDENCE"/results/{toy,held-out,vision,smollm2}.tsv; do
-        "$EVIDENCE/table" "$results" | sed -n '/prompts of each task/,$p' >tables
+        "$EVIDENCE/table" "$results" >tables
+        [ "$(grep -c 'prompts of each task' tables)" -gt 1 ] || sed -i '1,/prompts of each task/d' tables
         [ "$(grep -c '^| SWUDI, then calibrate' tables)" -ge 4 ]
         [ "$(grep '^| ' tables | grep -cvFxf "$ROOT/share/evidence.md")" = 0 ]
     done
