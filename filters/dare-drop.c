@@ -96,7 +96,7 @@ static int begin_tensor(struct job *job, struct error *e)
     const struct options *o = job->stage->options;
     struct random_drop *d = job->state = arena_alloc(job->arena, 1, sizeof *d);
     random_drop_init(d, job, &o->density, o->l1);
-    return random_drop_choose_plan(d, job, (job->block_elements + 7) / 8);
+    return random_drop_choose_plan(d, job);
 }
 
 static int observe_block(const struct job *job, const struct block *b, void *work, struct error *e)
@@ -111,7 +111,7 @@ static int end_round(struct job *job, struct error *e)
         struct vector *v = &job->out->vectors[k];
         double kept = isnan(v->keep_probability) ? 1 : v->keep_probability;
         double density = d->vectors[k].density < 1 ? d->vectors[k].density : 1;
-        vector_set_attributes(v, d->vectors[k].l1, kept * density);
+        random_drop_set_attributes(&d->vectors[k], kept * density, v);
     }
     return VERDICT_DONE;
 }

@@ -54,25 +54,19 @@ static const struct option_row rows[] = {
 
 #define DEFAULT_EPSILON 0.15 /* mergekit's */
 
-/* One tensor. Each row of the mask starts at a new byte. */
+/* One tensor. */
 struct state {
     struct random_drop drop; /* first, for random_drop.h */
     double *epsilon;         /* (K) */
 };
 
-static size_t row_bytes(size_t m)
-{
-    return (m + 7) / 8;
-}
-
 /* ---- the method ------------------------------------------------------------------------------ */
 
 /* Buffers for rows of m elements. */
 struct row_buffers {
-    float *u, *p;        /* (m) random numbers; probabilities by rank */
-    float *p_of;         /* (m) probabilities by element */
-    uint64_t *ranking;   /* for magnitude_rank */
-    unsigned char *kept; /* (m) 1: the element is kept */
+    float *u, *p;      /* (m) random numbers; probabilities by rank */
+    float *p_of;       /* (m) probabilities by element */
+    uint64_t *ranking; /* for magnitude_rank */
     struct scratch memory;
 };
 
@@ -81,14 +75,13 @@ static int row_buffers_alloc(struct row_buffers *r, const struct job *job, size_
 {
     const struct common_options *o = &job->stage->common;
     size_t aligned = (m + 63) / 64 * 64;
-    size_t size = aligned * (MAGNITUDE_RANK_WORK * sizeof(uint64_t) + 3 * sizeof(float) + 1) + 64;
+    size_t size = aligned * (MAGNITUDE_RANK_WORK * sizeof(uint64_t) + 3 * sizeof(float));
     if (scratch_alloc(&r->memory, size, o->memory, o->spool, e))
         return -1;
     r->ranking = r->memory.bytes;
     r->u = (float *)(r->ranking + MAGNITUDE_RANK_WORK * aligned);
     r->p = r->u + aligned;
     r->p_of = r->p + aligned;
-    r->kept = (unsigned char *)(r->p_of + aligned);
     return 0;
 }
 
@@ -103,14 +96,12 @@ TV_CLONES static void compute_probabilities(double density, double epsilon, floa
         p[0] = (double)(float)density < density ? nextafterf((float)density, 1) : (float)density;
 }
 
-/* Draws which elements of a row x[m] at flat index `first` are kept, a bit each. */
-static void draw_keep_mask_of_row(const struct options *o, uint64_t random_stream, const float *x,
-                                  size_t first, size_t m, struct row_buffers *r,
-                                  unsigned char *bits)
+/* Draws which elements of a row x[m] at flat index `first` are kept: a byte of 1 each. */
+static void draw_row(const struct options *o, uint64_t random_stream, const float *x, size_t first,
+                     size_t m, struct row_buffers *r, unsigned char *kept)
 {
     random_fill_uniform(o->seed, random_stream, first, m, r->u);
-    magnitude_rank_mark_below(x, r->u, m, r->p, r->ranking, r->kept);
-    bitmask_pack(r->kept, m, bits);
+    magnitude_rank_mark_below(x, r->u, m, r->p, r->ranking, kept);
 }
 
 TV_CLONES static void keep_and_divide(const float *u, const float *p, float *x, size_t m)
@@ -155,9 +146,12 @@ static int draw_keep_mask_of_block(const struct job *job, const struct block *b,
     struct row_buffers r;
     if (row_buffers_begin(&r, job, b, k, e))
         return -1;
-    for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
-        draw_keep_mask_of_row(job->stage->options, d->vectors[k].random_stream,
-                              block_floats(b, k) + i, b->first + i, m, &r, bits);
+    unsigned char *kept = mem_alloc(b->n + 8, 1);
+    for (size_t i = 0; i < b->n; i += m)
+        draw_row(job->stage->options, d->vectors[k].random_stream, block_floats(b, k) + i,
+                 b->first + i, m, &r, kept + i);
+    bitmask_pack(kept, b->n, bits);
+    free(kept);
     scratch_free(&r.memory);
     return 0;
 }
@@ -177,21 +171,14 @@ static int drop_and_divide_elements(const struct job *job, const struct block *b
     return 0;
 }
 
-static void zero_dropped_elements(const struct block *b, size_t k, const unsigned char *bits)
-{
-    size_t m = b->columns;
-    for (size_t i = 0; i < b->n; i += m, bits += row_bytes(m))
-        vector_math_zero_unmarked(block_floats(b, k) + i, bits, m);
-}
-
 static int draw_and_drop_elements(const struct job *job, const struct block *b, size_t k,
                                   struct error *e)
 {
-    unsigned char *drawn = mem_alloc(b->n / b->columns, row_bytes(b->columns));
-    int failed = draw_keep_mask_of_block(job, b, k, drawn, e);
+    unsigned char *bits = mem_alloc((b->n + 7) / 8, 1);
+    int failed = draw_keep_mask_of_block(job, b, k, bits, e);
     if (!failed)
-        zero_dropped_elements(b, k, drawn);
-    free(drawn);
+        vector_math_zero_unmarked(block_floats(b, k), bits, b->n);
+    free(bits);
     return failed;
 }
 
@@ -205,7 +192,8 @@ static int transform_block(const struct job *job, struct block *b, struct error 
         if (divides_kept_elements(job))
             failed = drop_and_divide_elements(job, b, k, e);
         else if (d->mask.bits)
-            zero_dropped_elements(b, k, keep_mask_block_bits(&d->mask, b->index, k));
+            vector_math_zero_unmarked(block_floats(b, k),
+                                      keep_mask_block_bits(&d->mask, b->index, k), b->n);
         else
             failed = draw_and_drop_elements(job, b, k, e);
     }
@@ -224,10 +212,8 @@ static int end_round(struct job *job, struct error *e)
     const struct random_drop *d = job->state;
     for (size_t k = 0; k < job->out->n_vectors; k++) {
         struct vector *v = &job->out->vectors[k];
-        if (d->vectors[k].density >= 1)
-            v->l1_before = d->vectors[k].l1;
-        else /* its elements have no probability in common */
-            vector_set_attributes(v, d->vectors[k].l1, NAN);
+        bool drops = d->vectors[k].density < 1; /* with no probability in common */
+        random_drop_set_attributes(&d->vectors[k], drops ? NAN : v->keep_probability, v);
     }
     return VERDICT_DONE;
 }
@@ -270,7 +256,6 @@ static int begin_tensor(struct job *job, struct error *e)
 {
     const struct options *o = job->stage->options;
     const struct tensor *t = job->in;
-    size_t m = tensor_columns(t);
     if (tensor_elements(t) == 0)
         return PLAN_PASS_THROUGH;
     struct state *st = job->state = arena_alloc(job->arena, 1, sizeof *st);
@@ -279,7 +264,7 @@ static int begin_tensor(struct job *job, struct error *e)
     for (size_t k = 0; k < t->n_vectors; k++) /* density 0: all probabilities are 0 */
         st->epsilon[k] =
             st->drop.vectors[k].density > 0 ? find_epsilon(job->stage, t, &t->vectors[k]) : 0;
-    return random_drop_choose_plan(&st->drop, job, job->block_elements / m * row_bytes(m));
+    return random_drop_choose_plan(&st->drop, job);
 }
 
 const struct filter filter_della_drop = {

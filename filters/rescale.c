@@ -61,6 +61,15 @@ static int check_options(const struct stage *s, struct error *e)
                : 0;
 }
 
+/* --by l1: has the stage before summed all vectors, so that no round is needed? */
+static bool norms_are_known(const struct tensor *t)
+{
+    bool known = true;
+    for (size_t k = 0; k < t->n_vectors; k++)
+        known &= !isnan(t->vectors[k].l1);
+    return known;
+}
+
 /* --by: has an earlier stage recorded the attribute? */
 static int check_attribute_is_recorded(const struct job *job, int by, const struct vector *v,
                                        struct error *e)
@@ -95,9 +104,12 @@ static int begin_tensor(struct job *job, struct error *e)
         st[k].factor = stage_rules_vector_value(job->stage, &o->factors, t, v, 1);
         if (by == BY_KEEP)
             st[k].factor = v->keep_probability > 0 ? 1 / v->keep_probability : 1;
+        if (norms_are_known(t))
+            st[k].l1 = v->l1;
     }
     job->work_size = t->n_vectors * sizeof(double);
-    return by == BY_L1 && tensor_elements(t) ? PLAN_OBSERVE : PLAN_TRANSFORM;
+    bool needs_round = by == BY_L1 && tensor_elements(t) > 0 && !norms_are_known(t);
+    return needs_round ? PLAN_OBSERVE : PLAN_TRANSFORM;
 }
 
 static int accumulate_block(struct job *job, const struct block *b, void *work, struct error *e)

@@ -45,6 +45,14 @@ vector code
 END
 }
 
+@test "--by l1 in one process, after the drop and after another change of the payload" {
+    local drop="dare-drop --density 0.5 --seed 1 --l1"
+    $drop <"$BIG" | rescale --by l1 | tensors >piped
+    tv run "$drop | rescale --by l1" <"$BIG" | tensors | cmp - piped
+    $drop <"$BIG" | rescale 0.5 | rescale --by l1 | tensors >piped
+    tv run "$drop | rescale 0.5 | rescale --by l1" <"$BIG" | tensors | cmp - piped
+}
+
 @test "--by keep divides by the probability and removes the attribute" {
     lesson | sed 's/^vector math/& keep=0.5/; s/^vector code/& keep=0.25 l1_before=3/' | from-text |
         rescale --by keep | tensors >found

@@ -244,6 +244,9 @@ END
         tv run "$f | trim --density 0.5" <d.tv >twice
         trim --density 0.5 <once | cmp - twice
     done
+    f="della-drop --density 0.5 --epsilon 0.1 --seed 1"
+    $f <d.tv | rescale --by l1 >once
+    tv run "$f | rescale --by l1" <d.tv | cmp - once
     arcee-fusion <w.tv >once
     cat w.tv | arcee-fusion --memory 4K | cmp - once
     # half of the elements is kept, more of the large ones

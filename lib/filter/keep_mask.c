@@ -8,17 +8,17 @@
 
 static size_t sums_size(const struct keep_mask *m)
 {
-    return (m->n_vectors * sizeof(double) + 63) / 64 * 64;
+    return (2 * m->n_vectors * sizeof(double) + 63) / 64 * 64;
 }
 
-struct keep_mask keep_mask_new(const struct job *job, size_t block_bytes)
+struct keep_mask keep_mask_new(const struct job *job)
 {
     const struct tensor *t = job->in;
-    struct keep_mask m = {.n_vectors = t->n_vectors, .block_bytes = block_bytes};
+    struct keep_mask m = {.n_vectors = t->n_vectors, .block_bytes = (job->block_elements + 7) / 8};
     bool has_long_rows = job->block_elements > tensor_block_elements(t); /* each one is a block */
     size_t blocks =
         has_long_rows ? tensor_elements(t) / job->block_elements : tensor_block_count(t);
-    size_t bytes = block_bytes * t->n_vectors;
+    size_t bytes = m.block_bytes * t->n_vectors;
     if (blocks <= STORED_MAX / (bytes ? bytes : 1))
         m.bits = arena_alloc(job->arena, blocks, bytes);
     return m;

@@ -1,21 +1,20 @@
 /* Which elements of a tensor's vectors are kept: one bit per element, set block by block in a round
- * that also sums |x|, and stored for `transform_block`, which may be called for several passes. How
- * the bits of a block correspond to its elements is up to the filter. The mask lives in the arena
- * that it was made in. */
+ * that also sums |x|, and stored for `transform_block`, which may be called for several passes. The
+ * mask lives in the arena that it was made in. */
 #ifndef TV_KEEP_MASK_H
 #define TV_KEEP_MASK_H
 
-#include "tensor_sums.h"
+#include "filter.h"
 
 struct keep_mask {
-    size_t n_vectors, block_bytes; /* bytes for one vector of a block */
+    size_t n_vectors, block_bytes; /* bytes for one vector of the largest block */
     unsigned char *bits; /* (blocks, n_vectors, block_bytes); NULL: not stored, above 32 MB */
 };
 
-struct keep_mask keep_mask_new(const struct job *job, size_t block_bytes);
+struct keep_mask keep_mask_new(const struct job *job);
 
-/* The work area of the round, which begins with the sums of tensor_sums_observe_abs: its bytes, and
- * the bits of vector k in it. */
+/* The work area of the round, which begins with two sums per vector: its bytes, and the bits of
+ * vector k in it. */
 size_t keep_mask_work_size(const struct keep_mask *m);
 unsigned char *keep_mask_work_bits(const struct keep_mask *m, void *work, size_t k);
 

@@ -104,6 +104,21 @@ TV_CLONES double vector_math_sum_abs(const float *x, size_t n)
     return sum_tiles(SUM_ABS, x, x, n);
 }
 
+TV_CLONES double vector_math_sum_abs_marked(const float *x, const unsigned char *bits, size_t n)
+{
+    unsigned char bytes[VECTOR_MATH_TILE];
+    float marked[VECTOR_MATH_TILE];
+    double sum = 0;
+    for (size_t i = 0; i < n; i += VECTOR_MATH_TILE) {
+        size_t m = n - i < VECTOR_MATH_TILE ? n - i : VECTOR_MATH_TILE;
+        bitmask_unpack(bits + i / 8, m, bytes);
+        for (size_t j = 0; j < m; j++)
+            marked[j] = bytes[j] ? x[i + j] : 0.0f;
+        sum += sum_tile(SUM_ABS, marked, marked, m);
+    }
+    return sum;
+}
+
 TV_CLONES double vector_math_sum_squares(const float *x, size_t n)
 {
     return sum_tiles(SUM_SQUARES, x, x, n);

@@ -19,6 +19,8 @@ void vector_math_add(const float *x, const float *b, float *y, size_t n);
 /* x = (float)(factor * x), with the product in double */
 void vector_math_scale(float *x, double factor, size_t n);
 double vector_math_sum_abs(const float *x, size_t n);
+/* The same after vector_math_zero_unmarked(x, bits, n), which it does not change x for. */
+double vector_math_sum_abs_marked(const float *x, const unsigned char *bits, size_t n);
 double vector_math_sum_squares(const float *x, size_t n);
 double vector_math_dot(const float *x, const float *y, size_t n);
 /* Bit i of `bits` = (u[i] < bound), compared in double; writes whole bytes. */

@@ -174,7 +174,8 @@ struct vector vector_with_defaults(size_t model, const char *source, enum dtype 
                            .n_weights = 1,
                            .weights = ONE,
                            .l1_before = NAN,
-                           .keep_probability = NAN};
+                           .keep_probability = NAN,
+                           .l1 = NAN};
 }
 
 void vector_set_attributes(struct vector *v, double l1_before, double keep_probability)

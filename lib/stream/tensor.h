@@ -44,6 +44,8 @@ struct vector {
     const struct joined_vector *joined;
     double l1_before;        /* L1 norm before elements were dropped; NAN: unknown */
     double keep_probability; /* with which each element was kept; NAN: unknown */
+    double
+        l1; /* L1 norm of the payload, from one stage to the next: not in a stream; NAN: unknown */
     struct unknown_keys unknown_payload_keys; /* dropped when the payload changes */
     struct unknown_keys unknown_keys;
 };

@@ -127,6 +127,7 @@ static void test_single(size_t n)
         for (size_t i = 0; i < n; i++)
             want[i] = reference_drop(x[i], u[i], keeps[f]);
         CHECK(same(y, want, n));
+        CHECK(vector_math_sum_abs_marked(x, marks, n) == reference_sum(want, want, n, 0));
     }
     CHECK(vector_math_sum_abs(x, n) == reference_sum(x, x, n, 0));
     CHECK(vector_math_sum_squares(x, n) == reference_sum(x, x, n, 1));
