@@ -201,6 +201,18 @@ END
     [[ $output = *"another document uses the result of this one, whose tokenizer must be base then"* ]]
 }
 
+@test "the vocabulary of a stream and that of add-base and pack must be the same" {
+    models a=bl-base b=bl-chat c=bl-tool
+    local v='{"source": "union", "models": {"a": "a", "b": "b", "c": "c"}}'
+    local other='{"source": "union", "models": {"a": "a", "c": "c", "b": "b"}}' # other ids
+    tv-extract --vocabulary "$v" a b c 2>err | combine >delta.tvs
+    refused_with 'the vocabulary is not that of the stream' pack --base a --vocabulary "$other" out <delta.tvs
+    refused_with 'the vocabulary is not that of the stream' add-base --vocabulary "$other" a <delta.tvs
+    unpack a >a.tvs
+    refused_with 'lm_head.weight has 291 rows, but the vocabulary 295' pack --like a --vocabulary "$v" out <a.tvs
+    [ ! -e out ]
+}
+
 # ---- --vocabulary -----------------------------------------------------------------------------------
 
 @test "invalid vocabularies" {

@@ -1,6 +1,51 @@
 #include "vocabulary_option.h"
 
 #include "stage.h"
+#include "tensor_name.h"
+
+#include <string.h>
+
+#define OPTION "--vocabulary="
+
+/* The vocabularies in a history. */
+struct recorded_vocabularies {
+    bool any, same; /* same: one is that of the argument */
+};
+
+static void find_recorded_vocabularies(const struct history *h, const char *argument,
+                                       struct recorded_vocabularies *found)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        const struct history_step *step = &h->steps[i];
+        for (size_t j = 0; j < step->n_arguments; j++) {
+            found->any |= strncmp(step->arguments[j], OPTION, strlen(OPTION)) == 0;
+            found->same |= strcmp(step->arguments[j], argument) == 0;
+        }
+        for (size_t j = 0; j < step->n_parents; j++)
+            find_recorded_vocabularies(&step->parents[j], argument, found);
+    }
+}
+
+/* Have the rows of the stream been moved to the vocabulary, which the history has as `argument`? */
+static int check_stream(const struct header *h, const struct vocabulary *v, const char *argument,
+                        struct error *e)
+{
+    struct recorded_vocabularies found = {0};
+    find_recorded_vocabularies(&h->history, argument, &found);
+    if (found.any && !found.same)
+        return error_set(e, "the vocabulary is not that of the stream; give the same --vocabulary "
+                            "to unpack or tv-extract");
+    for (size_t i = 0; i < h->n_tensors; i++) {
+        const struct tensor *t = &h->tensors[i];
+        if ((tensor_name_is_token_embedding(t->name) || tensor_name_is_lm_head(t->name)) &&
+            t->rank == 2 && t->shape[0] != v->n_rows)
+            return error_set(e,
+                             "tensor %s has %llu rows, but the vocabulary %zu; give the same "
+                             "--vocabulary to unpack or tv-extract",
+                             t->name, (unsigned long long)t->shape[0], v->n_rows);
+    }
+    return 0;
+}
 
 int vocabulary_option_open(struct stage *s, const char *text, struct vocabulary **v,
                            struct error *e)
@@ -12,6 +57,7 @@ int vocabulary_option_open(struct stage *s, const char *text, struct vocabulary 
     if (!*v)
         return -1;
     const char *recorded = vocabulary_request_format(&(*v)->request, false, &s->arena);
-    stage_record_option(s, arena_printf(&s->arena, "--vocabulary=%s", recorded));
-    return 0;
+    const char *argument = arena_printf(&s->arena, OPTION "%s", recorded);
+    stage_record_option(s, argument);
+    return s->in ? check_stream(s->in, *v, argument, e) : 0;
 }

@@ -13,7 +13,8 @@
     }
 
 /* In open: makes the vocabulary and records the option. Only sources print warnings, so that a
- * pipeline prints each once. *v is NULL without the option; the caller frees. */
+ * pipeline prints each once; in other stages it must be the vocabulary of the stream. *v is NULL
+ * without the option; the caller frees, also after an error. */
 int vocabulary_option_open(struct stage *s, const char *text, struct vocabulary **v,
                            struct error *e);
 
