@@ -213,6 +213,7 @@ merge_method: task_arithmetic
 base_model: llama
 models: [{model: llama+plain, parameters: {weight: 1}}, {model: llama+rslora, parameters: {weight: 1}}]
 END
+    tv merge --check --lora 12 config.yml merged | grep -c '^task_arithmetic of 3 models: at most 16 tensors, 24.6 KB; '
     tv merge --lora 12 config.yml merged
     tv-diff --tolerance 1e-6 llama+merged full
     REFUSED_BY='tv verify' refused_with 'sum is a LoRA adapter, whose factors depend' tv verify sum llama plain rslora
@@ -262,4 +263,7 @@ merge_method: linear
 models: [{model: llama, parameters: {weight: 1}}, {model: llama-full, parameters: {weight: 1}}]
 END
     REFUSED_BY='tv merge' refused_with '--lora needs a method with task vectors' tv merge --lora 4 config.yml out2
+    REFUSED_BY='tv merge' refused_with '--lora needs a method with task vectors' tv merge --check --lora 4 config.yml out2
+    printf '%s\n' 'merge_method: task_arithmetic' 'base_model: llama' 'models: [{model: llama-full, parameters: {weight: 1}}]' >config.yml
+    REFUSED_BY=pack refused_with 'not a single file' tv merge --check --lora 4 config.yml x.safetensors
 }

@@ -328,6 +328,7 @@ refused_by_merge() {
     config "$TIES"
     tv merge --check config.yml merged >out
     grep -q '^ties of 3 models: 30 tensors, 560.9 KB; .* free$' out
+    tv merge --check --dtype bfloat16 config.yml merged | grep -c '^ties of 3 models: 30 tensors, 280.4 KB; '
     [ ! -e merged ]
     mkdir merged
     tv merge --check config.yml merged

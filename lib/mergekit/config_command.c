@@ -67,8 +67,6 @@ static int add_lora_options_to_pack(struct config_command *c, struct error *e)
     if (ranks->n && !has_base)
         return error_set(e, "--lora needs a method with task vectors, a base_model that is a model "
                             "on disk, and no slices");
-    if (ranks->n && c->options->check)
-        return error_set(e, "only one of --lora and --check can be given");
     for (size_t i = 0; i < ranks->n; i++)
         pipeline_insert_option(pack, arena_printf(&c->a, "--lora=%s", ranks->items[i]), &c->a);
     return 0;

@@ -1,8 +1,10 @@
 #include "predicted_output.h"
 
 #include "layer_slice.h"
+#include "lora_output.h"
 #include "name_index.h"
 #include "pipeline_output_header.h"
+#include "stage.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +106,51 @@ static int add_tensors_packed_onto_base(struct output_list *l, const struct head
     return 0;
 }
 
+static const void *find_option_field(const struct stage *s, const char *name)
+{
+    struct stage_option options[STAGE_OPTIONS_MAX];
+    size_t n = stage_list_options(s, options);
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(options[i].row->name, name) == 0)
+            return options[i].field;
+    return NULL;
+}
+
+/* The adapter that pack --lora writes, with the highest ranks. */
+static int add_tensors_of_adapter(struct output_list *l, struct header *h, const char *base,
+                                  struct stage *pack)
+{
+    const struct lora_output_options options = {.rank = find_option_field(pack, "lora"),
+                                                .energy = find_option_field(pack, "energy"),
+                                                .whole = find_option_field(pack, "whole"),
+                                                .dtype = l->out_dtype};
+    pack->in = h;
+    struct base_model *model = base_model_open(pack, base, false, NULL, h, l->e);
+    struct lora_output *adapter = model ? lora_output_new(h, model, &options, l->e) : NULL;
+    size_t n = 0;
+    struct tensor *tensors = adapter ? lora_output_largest_tensors(adapter, &n, l->a) : NULL;
+    for (size_t i = 0; i < n; i++)
+        add_output_tensor(l, tensors[i].name, tensors[i].vectors[0].dtype, tensors[i].rank,
+                          tensors[i].shape);
+    lora_output_free(adapter);
+    base_model_close(model);
+    return adapter ? 0 : -1;
+}
+
+static int add_tensors_of_pack(struct output_list *l, struct header *h, const char *base,
+                               const struct pipeline_command *c)
+{
+    struct arena a = {0};
+    struct stage *pack = pipeline_output_header_parse(l->merge, l->run, c, &a);
+    int failed = stage_is_given(pack, "lora")
+                     ? add_tensors_of_adapter(l, h, base, pack)
+                     : add_tensors_packed_onto_base(l, h, base,
+                                                    find_word_in_command(c, "--no-fill") == c->n);
+    stage_free(pack);
+    arena_free(&a);
+    return failed;
+}
+
 static void add_stream_tensors(struct output_list *l, const struct header *h)
 {
     for (size_t i = 0; i < h->n_tensors; i++) {
@@ -125,8 +172,7 @@ static int add_output_of_pipeline(struct output_list *l, const struct pipeline *
         pipeline_output_header_read(l->merge, l->run, p, p->n - is_pack_command(last), l->e);
     int failed = h ? 0 : -1;
     if (h && base)
-        failed = add_tensors_packed_onto_base(l, h, base,
-                                              find_word_in_command(last, "--no-fill") == last->n);
+        failed = add_tensors_of_pack(l, h, base, last);
     else if (h)
         add_stream_tensors(l, h);
     header_free(h);

@@ -271,6 +271,14 @@ static int check_target_and_disk_space(const struct translated_config *m,
     return 0;
 }
 
+/* The dtype of the result; q8_0 is counted as what it is made of. */
+static enum dtype choose_dtype(const struct translated_config *m,
+                               const struct preflight_target *target)
+{
+    bool given = target->dtype != DTYPE_NONE && target->dtype != GGUF_ENCODING_Q8_0;
+    return given ? target->dtype : m->config->out_dtype;
+}
+
 int preflight_check_without_computing(struct translated_config *m,
                                       const struct pipeline_options *run,
                                       const struct preflight_target *target,
@@ -280,7 +288,7 @@ int preflight_check_without_computing(struct translated_config *m,
     *free_bytes = 0;
     if (compare_tokenizers_of_models(m, target->tool, a, e) ||
         result_stand_in_make_all(m, run, a, e) ||
-        predicted_output_compute(output, m, &m->pipeline, m->config->out_dtype, run, a, e))
+        predicted_output_compute(output, m, &m->pipeline, choose_dtype(m, target), run, a, e))
         return -1;
     return check_target_and_disk_space(m, target, run, output, free_bytes, a, e);
 }

@@ -16,6 +16,7 @@ int preflight_check_inputs(struct translated_config *m, const struct pipeline_op
 struct preflight_target {
     const char *path; /* "-": standard output */
     bool force;       /* replace it if it exists */
+    enum dtype dtype; /* of floating tensors; DTYPE_NONE: as configured */
     const char *tool; /* the command, for warnings */
 };
 

@@ -42,8 +42,8 @@ static void print_dry_run_result(struct config_command *c, const struct predicte
                                  uint64_t free_bytes)
 {
     size_t n = c->merge.n_models;
-    printf("%s of %zu model%s: %zu tensors, %s", c->merge.config->method, n, n == 1 ? "" : "s",
-           output->n, format_size(output->bytes, &c->a));
+    printf("%s of %zu model%s: %s%zu tensors, %s", c->merge.config->method, n, n == 1 ? "" : "s",
+           c->options->lora.n ? "at most " : "", output->n, format_size(output->bytes, &c->a));
     if (free_bytes)
         printf("; %s free", format_size(free_bytes, &c->a));
     putchar('\n');
@@ -54,7 +54,8 @@ static int run_dry_run(struct config_command *c, const struct pipeline_options *
     struct predicted_output output;
     uint64_t free_bytes;
     struct error e = {0};
-    struct preflight_target target = {c->out, c->options->force, descriptor.name};
+    struct preflight_target target = {c->out, c->options->force, c->options->dtype,
+                                      descriptor.name};
     if (preflight_check_without_computing(&c->merge, run, &target, &output, &free_bytes, &c->a, &e))
         return config_command_print_error(c, &e, 1);
     print_dry_run_result(c, &output, free_bytes);

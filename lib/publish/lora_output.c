@@ -175,13 +175,39 @@ static int check_range(const struct part *p, size_t n, struct error *e)
                            p->name, dtype_name(p->dtype));
 }
 
-/* A tensor of (rows, columns) of the adapter: `from`, whose rows are scaled by `scale`, or its
- * transpose. */
-static int set_part(struct lora_output *l, struct lora_tensor *t, const char *kind, size_t rows,
-                    size_t columns, const double *from, bool is_transpose, const double *scale,
+/* The most singular values that are kept of a matrix. */
+static size_t highest_rank(const struct lora_output *l, const struct tensor *t)
+{
+    double most = stage_rules_tensor_value(l->options.rank, t, INFINITY);
+    uint64_t side = t->shape[0] < t->shape[1] ? t->shape[0] : t->shape[1];
+    return most < (double)side ? (size_t)most : side;
+}
+
+/* A part of (rows, columns), without its elements. */
+static struct part make_part(const struct lora_tensor *t, const char *kind, size_t rows,
+                             size_t columns, struct arena *a)
+{
+    return (struct part){.name = arena_printf(a, PREFIX "%s.%s", t->module, kind),
+                         .dtype = t->dtype,
+                         .rank = 2,
+                         .shape = {rows, columns}};
+}
+
+/* The factors A and B of a matrix of m rows and n columns. */
+static void make_factors(const struct lora_tensor *t, size_t rank, size_t m, size_t n,
+                         struct part parts[2], struct arena *a)
+{
+    parts[0] = make_part(t, t->is_embedding ? "lora_embedding_A" : "lora_A.weight", rank,
+                         t->is_transpose ? m : n, a);
+    parts[1] = make_part(t, t->is_embedding ? "lora_embedding_B" : "lora_B.weight",
+                         t->is_transpose ? n : m, rank, a);
+}
+
+/* Sets the elements of a part: `from`, whose rows are scaled by `scale`, or its transpose. */
+static int set_part(struct part *to, const double *from, bool is_transpose, const double *scale,
                     struct error *e)
 {
-    struct part *to = &t->parts[t->n_parts++];
+    size_t rows = to->shape[0], columns = to->shape[1];
     double *wide = mem_alloc_aligned(rows * columns * sizeof *wide);
     size_t long_side = is_transpose ? rows : columns;
     for (size_t i = 0; i < rows; i++)
@@ -189,12 +215,8 @@ static int set_part(struct lora_output *l, struct lora_tensor *t, const char *ki
             size_t k = is_transpose ? j : i, at = is_transpose ? i : j;
             wide[i * columns + j] = scale[k] * from[k * long_side + at];
         }
-    *to = (struct part){.name = arena_printf(&l->arena, PREFIX "%s.%s", t->module, kind),
-                        .dtype = t->dtype,
-                        .rank = 2,
-                        .shape = {rows, columns},
-                        .bytes = mem_alloc_aligned(dtype_bytes(t->dtype, rows * columns))};
-    dtype_from_f64(t->dtype, wide, to->bytes, rows * columns);
+    to->bytes = mem_alloc_aligned(dtype_bytes(to->dtype, rows * columns));
+    dtype_from_f64(to->dtype, wide, to->bytes, rows * columns);
     free(wide);
     return check_range(to, rows * columns, e);
 }
@@ -218,11 +240,10 @@ static int set_factors(struct lora_output *l, struct lora_tensor *t, const struc
         a[i] = l->options.undistributed ? svd->s[i] : sqrt(svd->s[i]);
         b[i] = l->options.undistributed ? 1 : sqrt(svd->s[i]);
     }
-    int failed =
-        set_part(l, t, t->is_embedding ? "lora_embedding_A" : "lora_A.weight", t->rank,
-                 t->is_transpose ? m : n, t->is_transpose ? svd->U : svd->V, false, a, e) ||
-        set_part(l, t, t->is_embedding ? "lora_embedding_B" : "lora_B.weight",
-                 t->is_transpose ? n : m, t->rank, t->is_transpose ? svd->V : svd->U, true, b, e);
+    make_factors(t, t->rank, m, n, t->parts, &l->arena);
+    t->n_parts = 2;
+    int failed = set_part(&t->parts[0], t->is_transpose ? svd->U : svd->V, false, a, e) ||
+                 set_part(&t->parts[1], t->is_transpose ? svd->V : svd->U, true, b, e);
     free(a);
     free(b);
     return failed ? -1 : 0;
@@ -233,8 +254,7 @@ static int add_matrix(struct lora_output *l, size_t index, const float *x, struc
     const struct tensor *h = &l->header->tensors[index];
     struct lora_tensor *t = &l->tensors[index];
     size_t m = h->shape[0], n = h->shape[1], side = m < n ? m : n;
-    double most = stage_rules_tensor_value(l->options.rank, h, INFINITY);
-    size_t count = most < (double)side ? (size_t)most : side;
+    size_t count = highest_rank(l, h);
     double *D = mem_alloc_aligned(m * n * sizeof *D);
     struct svd svd;
     for (size_t i = 0; i < m * n; i++) {
@@ -285,25 +305,32 @@ static bool is_wrapped(const struct lora_output *l, const char *module)
     return weight && weight->form == FORM_FACTORS;
 }
 
+/* The tensor that is stored whole, without its elements. */
+static struct part make_whole(const struct lora_output *l, size_t index, struct arena *a)
+{
+    const struct tensor *h = &l->header->tensors[index];
+    const struct lora_tensor *t = &l->tensors[index];
+    return (struct part){
+        .name = arena_printf(a, PREFIX "%s%s.%s", t->module,
+                             t->is_bias && is_wrapped(l, t->module) ? ".base_layer" : "",
+                             t->is_bias ? "bias" : "weight"),
+        .dtype = t->dtype,
+        .rank = h->rank,
+        .whole_shape = h->shape};
+}
+
 static int add_whole(struct lora_output *l, size_t index, const float *x, struct error *e)
 {
     const struct tensor *h = &l->header->tensors[index];
     struct lora_tensor *t = &l->tensors[index];
     size_t n = tensor_elements(h);
-    struct part *to = &t->parts[0];
     if (is_zero(x, n))
         return 0;
     t->n_parts = 1;
-    *to = (struct part){
-        .name = arena_printf(&l->arena, PREFIX "%s%s.%s", t->module,
-                             t->is_bias && is_wrapped(l, t->module) ? ".base_layer" : "",
-                             t->is_bias ? "bias" : "weight"),
-        .dtype = t->dtype,
-        .rank = h->rank,
-        .whole_shape = h->shape,
-        .bytes = mem_alloc_aligned(dtype_bytes(t->dtype, n) + 1)};
-    base_model_add(l->base, index, 0, n, DTYPE_F32, x, t->dtype, to->bytes);
-    return check_range(to, n, e);
+    t->parts[0] = make_whole(l, index, &l->arena);
+    t->parts[0].bytes = mem_alloc_aligned(dtype_bytes(t->dtype, n) + 1);
+    base_model_add(l->base, index, 0, n, DTYPE_F32, x, t->dtype, t->parts[0].bytes);
+    return check_range(&t->parts[0], n, e);
 }
 
 int lora_output_add_tensor(struct lora_output *l, size_t index, const float *x, struct error *e)
@@ -473,6 +500,26 @@ static struct tensor *make_tensors(const struct part *const *parts, size_t n, st
                                      .vectors = v};
     }
     return tensors;
+}
+
+struct tensor *lora_output_largest_tensors(const struct lora_output *l, size_t *n, struct arena *a)
+{
+    size_t most = 2 * l->header->n_tensors;
+    struct part *parts = arena_alloc(a, most, sizeof *parts);
+    const struct part **list = arena_alloc(a, most, sizeof *list);
+    *n = 0;
+    for (size_t i = 0; i < l->header->n_tensors; i++) {
+        const struct tensor *h = &l->header->tensors[i];
+        const struct lora_tensor *t = &l->tensors[i];
+        if (t->form == FORM_FACTORS)
+            make_factors(t, highest_rank(l, h), h->shape[0], h->shape[1], &parts[*n], a);
+        else if (t->form == FORM_WHOLE)
+            parts[*n] = make_whole(l, i, a);
+        *n += t->form == FORM_FACTORS ? 2 : t->form == FORM_WHOLE;
+    }
+    for (size_t i = 0; i < *n; i++)
+        list[i] = &parts[i];
+    return make_tensors(list, *n, a);
 }
 
 static int write_parts(struct checkpoint_writer *w, const struct header *result,

@@ -34,6 +34,9 @@ struct lora_output *lora_output_new(const struct header *h, const struct base_mo
                                     const struct lora_output_options *options, struct error *e);
 void lora_output_free(struct lora_output *l);
 
+/* The n tensors of an adapter with the highest ranks that the options allow, in the arena: names,
+ * shapes, and dtypes of their vectors. */
+struct tensor *lora_output_largest_tensors(const struct lora_output *l, size_t *n, struct arena *a);
 /* Is tensor `index` of the stream in the adapter? */
 bool lora_output_wants_tensor(const struct lora_output *l, size_t index);
 /* Takes all elements of a tensor, its task vector. One at a time, in any order. */
