@@ -45,9 +45,7 @@ struct options {
     enum dtype dtype;
     uint64_t shard_size, shards;
     bool force, no_tokenizer, no_fill, resume;
-    struct tensor_rules lora, energy, whole;
-    double epsilon;
-    bool embed_lora, skip_undecomposable, no_distribute_scale;
+    struct lora_output_options lora;
 };
 
 enum { FORMAT_SAFETENSORS };
@@ -103,26 +101,7 @@ static const struct option_row rows[] = {
      .help = "--moe: experts that process a token (default 2)", .range = {.low = 1, .high = 4096}},
     {"force", OPTION_FLAG, FIELD(force), NULL, .help = "replace OUT if it exists",
      .not_in_history = true},
-    {"lora", OPTION_RULES, FIELD(lora), "RANK",
-     .help = "write a LoRA adapter of BASE: each matrix as factors of this rank, or by "
-             "rules such as '/*mlp*=64' (0 leaves a matrix out)",
-     .range = {.low = 0, .high = MATRIX_EIGEN_MAX}, .per_tensor = true},
-    {"energy", OPTION_RULES, FIELD(energy), "SHARE",
-     .help = "the smallest rank that keeps this share of the squared norm of a "
-             "matrix's change, such as 0.95; --lora limits it",
-     .range = {.low = 0, .high = 1, .low_open = true}, .per_tensor = true},
-    {"sv-epsilon", OPTION_NUMBER, FIELD(epsilon), "S",
-     .help = "adapter: keep only singular values above S (default 0)",
-     .range = {.low = 0, .high = INFINITY}, .default_value = "0"},
-    {"embed-lora", OPTION_FLAG, FIELD(embed_lora), NULL,
-     .help = "adapter: decompose embeddings and the LM head, which are stored whole otherwise"},
-    {"whole", OPTION_SELECTORS, FIELD(whole), "/GLOB",
-     .help = "adapter: store these tensors whole; may be repeated", .per_tensor = true},
-    {"skip-undecomposable", OPTION_FLAG, FIELD(skip_undecomposable), NULL,
-     .help = "adapter: leave out norms, biases and other tensors that are no matrices"},
-    {"no-distribute-scale", OPTION_FLAG, FIELD(no_distribute_scale), NULL,
-     .help = "adapter: A has the singular values, B only directions (default: both have their "
-             "square roots)"},
+    LORA_OUTPUT_OPTION_ROWS(options, lora),
     {0}};
 #undef FIELD
 
@@ -528,14 +507,8 @@ static int find_experts(const struct stage *s, struct pack *p, const struct head
 static int open_adapter(struct stage *s, struct pack *p, const struct header *h, struct error *e)
 {
     const struct options *o = s->options;
-    const struct lora_output_options options = {.rank = &o->lora,
-                                                .energy = &o->energy,
-                                                .whole = &o->whole,
-                                                .epsilon = o->epsilon,
-                                                .embeddings = o->embed_lora,
-                                                .skips_others = o->skip_undecomposable,
-                                                .undistributed = o->no_distribute_scale,
-                                                .dtype = o->dtype};
+    struct lora_output_options options = o->lora;
+    options.dtype = o->dtype;
     p->lora = lora_output_new(h, p->base, &options, e);
     if (!p->lora)
         return -1;
@@ -602,6 +575,22 @@ static int write_card_and_publish_checkpoint(const struct stage *s, struct pack 
     return failed ? -1 : checkpoint_output_commit(&p->output, e);
 }
 
+/* The full hashes are those of whole models only if no tensor was left out: a source may read all
+ * of them, or those that are wanted. */
+static int record_hashes_of_adapter(const struct pack *p, const struct model_hashes *hashes,
+                                    struct error *e)
+{
+    const struct header *h = p->contents.header;
+    for (size_t i = 0; i < h->n_tensors; i++)
+        if (!lora_output_wants_tensor(p->lora, i))
+            return 0;
+    char *metadata = model_card_hashes_json(h, hashes);
+    int failed =
+        checkpoint_writer_replace_metadata(p->output.writer, "tvtools_hashes", metadata, e);
+    free(metadata);
+    return failed;
+}
+
 /* Writes the adapter with its card, and publishes it. */
 static int write_and_publish_adapter(const struct stage *s, struct pack *p, struct error *e)
 {
@@ -616,7 +605,7 @@ static int write_and_publish_adapter(const struct stage *s, struct pack *p, stru
     char *section = lora_output_card_text(p->lora), *summary = lora_output_summary(p->lora);
     char *text = mem_printf("%s%s", card, section);
     int failed = model_source_check_unchanged(base_model_source(p->base), e) ||
-                 lora_output_write(p->lora, w, h, e) ||
+                 lora_output_write(p->lora, w, h, e) || record_hashes_of_adapter(p, &hashes, e) ||
                  checkpoint_writer_write_file(w, "README.md", text, strlen(text), e);
     if (!failed)
         lora_output_print_tied_note(p->lora, get_target_path(s), s->filter->name);

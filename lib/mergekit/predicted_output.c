@@ -106,23 +106,20 @@ static int add_tensors_packed_onto_base(struct output_list *l, const struct head
     return 0;
 }
 
-static const void *find_option_field(const struct stage *s, const char *name)
+static const struct tensor_rules *find_rules(const struct stage *s, const char *option)
 {
     struct stage_option options[STAGE_OPTIONS_MAX];
-    size_t n = stage_list_options(s, options);
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(options[i].row->name, name) == 0)
-            return options[i].field;
-    return NULL;
+    size_t n = stage_list_options(s, options), i = 0;
+    while (i + 1 < n && strcmp(options[i].row->name, option) != 0)
+        i++;
+    return options[i].field;
 }
 
 /* The adapter that pack --lora writes, with the highest ranks. */
 static int add_tensors_of_adapter(struct output_list *l, struct header *h, const char *base,
                                   struct stage *pack)
 {
-    const struct lora_output_options options = {.rank = find_option_field(pack, "lora"),
-                                                .energy = find_option_field(pack, "energy"),
-                                                .whole = find_option_field(pack, "whole"),
+    const struct lora_output_options options = {.rank = *find_rules(pack, "lora"),
                                                 .dtype = l->out_dtype};
     pack->in = h;
     struct base_model *model = base_model_open(pack, base, false, NULL, h, l->e);

@@ -2,7 +2,6 @@
 
 #include "adapter_targets.h"
 #include "glob_pattern.h"
-#include "matrix.h"
 #include "name_index.h"
 #include "parts_plan.h"
 #include "stage_rules.h"
@@ -76,11 +75,11 @@ static enum form choose_form(const struct lora_output *l, const struct tensor *t
     double value;
     bool is_matrix = t->rank == 2 && !to->is_bias && tensor_elements(t) > 0;
     bool is_vocabulary = to->is_embedding || tensor_name_is_lm_head(t->name);
-    if (tensor_rules_find_value(l->options.whole, NULL, t->name, t->layer, t->layers, &value))
+    if (tensor_rules_find_value(&l->options.whole, NULL, t->name, t->layer, t->layers, &value))
         return FORM_WHOLE;
     if (!is_matrix)
         return l->options.skips_others ? FORM_NONE : FORM_WHOLE;
-    if (stage_rules_tensor_value(l->options.rank, t, INFINITY) < 1)
+    if (stage_rules_tensor_value(&l->options.rank, t, INFINITY) < 1)
         return FORM_NONE;
     return is_vocabulary && !l->options.embeddings ? FORM_WHOLE : FORM_FACTORS;
 }
@@ -155,8 +154,8 @@ bool lora_output_wants_tensor(const struct lora_output *l, size_t index)
 static size_t choose_rank(const struct lora_output *l, const struct tensor *t, const double *s,
                           size_t n, double energy)
 {
-    double most = stage_rules_tensor_value(l->options.rank, t, INFINITY);
-    double share = stage_rules_tensor_value(l->options.energy, t, 1), sum = 0;
+    double most = stage_rules_tensor_value(&l->options.rank, t, INFINITY);
+    double share = stage_rules_tensor_value(&l->options.energy, t, 1), sum = 0;
     size_t rank = 0;
     while (rank < n && (double)rank + 1 <= most && s[rank] > l->options.epsilon &&
            s[rank] > SVD_MIN_TOLERANCE * s[0] && (share >= 1 || sum < share * energy)) {
@@ -178,7 +177,7 @@ static int check_range(const struct part *p, size_t n, struct error *e)
 /* The most singular values that are kept of a matrix. */
 static size_t highest_rank(const struct lora_output *l, const struct tensor *t)
 {
-    double most = stage_rules_tensor_value(l->options.rank, t, INFINITY);
+    double most = stage_rules_tensor_value(&l->options.rank, t, INFINITY);
     uint64_t side = t->shape[0] < t->shape[1] ? t->shape[0] : t->shape[1];
     return most < (double)side ? (size_t)most : side;
 }
@@ -345,6 +344,18 @@ int lora_output_add_tensor(struct lora_output *l, size_t index, const float *x, 
                : 0;
 }
 
+size_t lora_output_parts(const struct lora_output *l, size_t index,
+                         struct lora_output_part parts[2])
+{
+    const struct lora_tensor *t = &l->tensors[index];
+    for (size_t i = 0; i < t->n_parts; i++) {
+        const struct part *p = &t->parts[i];
+        parts[i] = (struct lora_output_part){p->name, p->dtype, p->rank,
+                                             p->whole_shape ? p->whole_shape : p->shape, p->bytes};
+    }
+    return t->n_parts;
+}
+
 /* ---- adapter_config.json --------------------------------------------------------------------- */
 
 static const char *last_component(const char *module)
@@ -409,8 +420,7 @@ static size_t largest_rank(const struct lora_output *l)
     return rank;
 }
 
-/* The text of adapter_config.json; the caller frees. */
-static char *format_config(const struct lora_output *l)
+char *lora_output_config(const struct lora_output *l)
 {
     size_t rank = largest_rank(l);
     const struct model_source *base = base_model_source(l->base);
@@ -549,7 +559,7 @@ int lora_output_write(const struct lora_output *l, struct checkpoint_writer *w,
         return error_set(e, "the task vector has no matrix that changes, of which an adapter could "
                             "have the factors");
     const struct part **parts = list_parts(l, n);
-    char *config = format_config(l);
+    char *config = lora_output_config(l);
     int failed =
         checkpoint_writer_write_file(w, "adapter_config.json", config, strlen(config), e) ||
                 write_parts(w, result, parts, n, e)

@@ -1,13 +1,10 @@
 #include "comparison_sink.h"
 
 #include "checkpoint_tensors.h"
-#include "comparison_report.h"
+#include "comparison_answer.h"
 #include "gguf_comparison.h"
-#include "recorded_merge.h"
 #include "rounding_difference.h"
-#include "source_sink_services.h"
 #include "stage.h"
-#include "standard_output.h"
 #include "stored_form.h"
 #include "vocabulary_option.h"
 
@@ -16,10 +13,10 @@
 #include <string.h>
 
 struct options {
-    const char *base, *onto, *like, *vocabulary, *other_version;
+    const char *base, *onto, *like, *vocabulary;
     enum dtype dtype;
-    bool no_fill, carried_weights, other_kernels;
-    struct string_list inputs, notes;
+    bool no_fill;
+    struct comparison_answer answer;
 };
 
 #define FIELD(f) offsetof(struct options, f)
@@ -31,15 +28,7 @@ static const struct option_row rows[] = {
     {"dtype", OPTION_DTYPE, FIELD(dtype), "DTYPE", .help = "as for pack",
      .choices = GGUF_ENCODING_CHOICES, .not_a_choice = GGUF_ENCODING_NOT_A_CHOICE},
     {"no-fill", OPTION_FLAG, FIELD(no_fill), NULL, .help = "as for pack"},
-    {"carried-weights", OPTION_FLAG, FIELD(carried_weights), NULL,
-     .help = "the weights are those that the model carries"},
-    {"other-kernels", OPTION_FLAG, FIELD(other_kernels), NULL,
-     .help = "differences of rounding are allowed, because other matrix kernels were used"},
-    {"input", OPTION_STRINGS, FIELD(inputs), "NAME", .help = "an input, for the answer"},
-    {"note", OPTION_STRINGS, FIELD(notes), "SENTENCE",
-     .help = "what is not as it was in the merge, for the answer"},
-    {"other-version", OPTION_STRING, FIELD(other_version), "SENTENCE",
-     .help = "which version may explain a difference, for the answer"},
+    COMPARISON_ANSWER_OPTION_ROWS(options, answer),
     {0}};
 #undef FIELD
 
@@ -233,7 +222,7 @@ static int open_sink(struct stage *s, struct header *h, struct error *e)
     struct sink *own = s->data = mem_alloc(1, sizeof *own);
     const char *file = s->operands.items[0];
     const struct options *o = s->options;
-    own->allows_rounding = o->other_kernels;
+    own->allows_rounding = o->answer.other_kernels;
     own->model = ckpt_open(file, s->common.spool, NULL, e);
     if (!own->model || (o->like && !(own->like = ckpt_open(o->like, s->common.spool, NULL, e))) ||
         recorded_merge_read(&own->recorded, own->model, file, &s->arena, e) ||
@@ -292,63 +281,12 @@ static void report_different_elements(struct sink *s)
     }
 }
 
-/* Is it noted that the input has another fingerprint? */
-static bool has_note_of_input(const struct string_list *notes, const char *model)
-{
-    static const char before[] = "input ";
-    size_t n = strlen(model);
-    for (size_t i = 0; i < notes->n; i++) {
-        const char *name = notes->items[i] + sizeof before - 1;
-        if (strncmp(notes->items[i], before, sizeof before - 1) == 0 &&
-            strncmp(name, model, n) == 0 && name[n] == ':')
-            return true;
-    }
-    return false;
-}
-
-/* Notes the inputs whose full hash is not the recorded one, or not recorded: fingerprints are
- * samples. */
-static void note_other_inputs(struct stage *s)
-{
-    struct options *o = s->options;
-    const struct sink *own = s->data;
-    const char *const *models;
-    const uint64_t *hashes;
-    size_t n = source_sink_services_get_model_hashes(s, &models, &hashes);
-    for (size_t i = 0; i < n; i++) {
-        char hash[17];
-        const char *recorded = recorded_merge_hash(&own->recorded, models[i]);
-        if (has_note_of_input(&o->notes, models[i]))
-            continue;
-        snprintf(hash, sizeof hash, "%016llx", (unsigned long long)hashes[i]);
-        if (!recorded)
-            string_list_append(&o->notes, &s->arena,
-                               arena_printf(&s->arena,
-                                            "input %s: the merged model does not record its full "
-                                            "hash",
-                                            models[i]));
-        else if (strcmp(recorded, hash) != 0)
-            string_list_append(&o->notes, &s->arena,
-                               arena_printf(&s->arena,
-                                            "input %s: its tensors have the full hash %s, the "
-                                            "merged model has %s",
-                                            models[i], hash, recorded));
-    }
-}
-
 static int print_answer(struct stage *s, struct error *e)
 {
     struct options *o = s->options;
     struct sink *own = s->data;
     report_different_elements(own);
-    bool equal = comparison_report_is_equal(&own->report);
-    note_other_inputs(s);
-    if (!equal && o->other_version)
-        string_list_append(&o->notes, &s->arena, o->other_version);
-    own->report.carried_weights = o->carried_weights;
-    comparison_report_print(&own->report, &o->inputs, &o->notes);
-    s->exit_status = equal ? 0 : COMPARISON_SINK_DIFFERENT;
-    return standard_output_flush(e);
+    return comparison_answer_print(s, &o->answer, &own->report, &own->recorded, e);
 }
 
 static int close_sink(struct stage *s, bool ok, struct error *e)

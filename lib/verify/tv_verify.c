@@ -1,6 +1,8 @@
 #include "tv_verify.h"
 
+#include "adapter_sink.h"
 #include "command_line.h"
+#include "comparison_answer.h"
 #include "comparison_sink.h"
 #include "fatal.h"
 #include "history_to_pipeline.h"
@@ -44,6 +46,7 @@ struct command {
     struct stage *stage;
     const char *model;  /* the operand */
     const char *output; /* what --print names in its place */
+    const struct filter *sink;
     struct recorded_merge recorded;
     struct verification_plan plan;
     struct input_search *inputs;
@@ -56,12 +59,7 @@ static int read_recorded_merge(struct command *c, struct error *e)
 {
     struct ckpt *model = ckpt_open(c->model, c->stage->common.spool, NULL, e);
     int failed = model ? recorded_merge_read(&c->recorded, model, c->model, &c->a, e) : -1;
-    const struct options *o = c->stage->options;
-    if (!failed && ckpt_is_adapter(model) && !o->print)
-        failed = error_set(e,
-                           "%s is a LoRA adapter, whose factors depend on the processor, so it "
-                           "cannot be compared (--print shows how it was made)",
-                           c->model);
+    c->sink = model && ckpt_is_adapter(model) ? &adapter_sink : &comparison_sink;
     c->output = model && ckpt_gguf_model(model) ? "OUT.gguf" : "OUT";
     ckpt_close(model);
     return failed;
@@ -120,10 +118,14 @@ static int check_inputs_are_found(struct command *c, struct error *e)
 
 /* ---- the end of the pipeline ----------------------------------------------------------------- */
 
-static bool changes_tensors(const char *option)
+/* Is it an option of pack that the sink has, because it changes tensors? */
+static bool is_option_of_sink(const struct filter *sink, const char *option)
 {
-    return strncmp(option, "--dtype=", 8) == 0 || strcmp(option, "--no-fill") == 0 ||
-           strncmp(option, "--vocabulary=", 13) == 0;
+    size_t n = strcspn(option + 2, "=");
+    for (const struct option_row *o = sink->options; o->name; o++)
+        if (strlen(o->name) == n && strncmp(o->name, option + 2, n) == 0)
+            return true;
+    return false;
 }
 
 static void add_base_option(struct command *c, struct pipeline_command *to)
@@ -148,16 +150,16 @@ static void add_list(struct command *c, struct pipeline_command *to, const char 
         pipeline_add_word(to, arena_printf(&c->a, "--%s=%s", option, list->items[i]), &c->a);
 }
 
-static void add_comparison_sink(struct command *c)
+static void add_sink(struct command *c)
 {
     struct pipeline_command *to =
-        pipeline_add_command(&c->plan.merge.pipeline, comparison_sink.name, &c->a);
+        pipeline_add_command(&c->plan.merge.pipeline, c->sink->name, &c->a);
     for (size_t i = 0; i < c->plan.pack.n_options; i++)
-        if (changes_tensors(c->plan.pack.options[i]))
+        if (is_option_of_sink(c->sink, c->plan.pack.options[i]))
             pipeline_add_word(to, c->plan.pack.options[i], &c->a);
     if (c->plan.pack.base_option && strcmp(c->plan.pack.base_option, "like") != 0)
         add_base_option(c, to);
-    if (c->plan.like)
+    if (c->plan.like && c->sink == &comparison_sink)
         pipeline_add_word(to, arena_printf(&c->a, "--like=%s", c->plan.like), &c->a);
     if (c->plan.carries_weights)
         pipeline_add_word(to, "--carried-weights", &c->a);
@@ -194,15 +196,15 @@ static int print_pipelines(struct command *c, struct error *e)
 /* ---- running --------------------------------------------------------------------------------- */
 
 /* All filters and the sink, ended by NULL; in the arena. */
-static const struct filter *const *add_sink_to_filters(const struct filter *const *filters,
-                                                       struct arena *a)
+static const struct filter *const *
+add_sink_to_filters(const struct command *c, const struct filter *const *filters, struct arena *a)
 {
     size_t n = 0;
     while (filters[n])
         n++;
     const struct filter **all = arena_alloc(a, n + 2, sizeof *all);
     memcpy(all, filters, n * sizeof *all);
-    all[n] = &comparison_sink;
+    all[n] = c->sink;
     return all;
 }
 
@@ -211,14 +213,14 @@ static int run_pipelines(struct command *c, const struct filter *const *filters,
     const struct common_options *common = &c->stage->common;
     const struct options *o = c->stage->options;
     struct translated_config *m = &c->plan.merge;
-    struct pipeline_options run = {.filters = add_sink_to_filters(filters, &c->a),
+    struct pipeline_options run = {.filters = add_sink_to_filters(c, filters, &c->a),
                                    .threads = common->threads,
                                    .memory = common->memory,
                                    .spool = common->spool,
                                    .only_filters = true,
                                    .monitor = {.show_progress = !o->quiet}};
     int status = 0;
-    add_comparison_sink(c);
+    add_sink(c);
     e->printed = true; /* what fails from here on */
     for (size_t i = 0; i < m->n_results; i++)
         if (status == 0)
@@ -226,7 +228,7 @@ static int run_pipelines(struct command *c, const struct filter *const *filters,
     if (status)
         return TROUBLE;
     status = pipeline_run(&run, &m->pipeline, &c->a);
-    return status == COMPARISON_SINK_DIFFERENT ? DIFFERENT : status ? TROUBLE : EQUAL;
+    return status == COMPARISON_DIFFERENT ? DIFFERENT : status ? TROUBLE : EQUAL;
 }
 
 /* ---- the command ----------------------------------------------------------------------------- */
