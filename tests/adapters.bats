@@ -129,6 +129,14 @@ END
     done
 }
 
+@test "an adapter has the vocabulary of its base" {
+    echo '{"model": {"type": "WordLevel", "vocab": {"a": 0, "b": 1}}}' | tee llama/tokenizer.json >llama-full/tokenizer.json
+    local v='{"source": "base", "base": "llama", "models": {"llama": "llama", "plain": "plain", "llama-full": "llama-full"}}'
+    tv-extract --vocabulary "$v" llama plain llama-full 2>note | combine | pack --base llama --vocabulary "$v" out
+    [ "$(<note)" = "tv-extract: note: a vocabulary of 2 tokens: llama has 2 of its 2, plain has 2 of its 2, llama-full has 2 of its 2" ]
+    tv verify out llama plain llama-full 2>note | grep -c '^equal: 21 tensors'
+}
+
 @test "merges of adapters are verified" {
     tv-extract llama plain dora | combine | pack --base llama out
     tv verify out llama plain dora | grep -c '^equal: 21 tensors'

@@ -116,10 +116,11 @@ static int find_base_tensor_for(struct base_model *b, size_t index, const struct
 
 /* ---- the vocabulary -------------------------------------------------------------------------- */
 
-/* Opens the models of the stream that the vocabulary lists, after the base. */
+/* Opens the models of the stream that the vocabulary lists, after the base, which `operand`
+ * names. */
 static int open_models_of_vocabulary(struct base_model *b, const struct stage *s,
-                                     const struct vocabulary *v, const struct header *h,
-                                     struct error *e)
+                                     const char *operand, const struct vocabulary *v,
+                                     const struct header *h, struct error *e)
 {
     b->models = mem_alloc(h->n_models + 1, sizeof(struct model_source *));
     b->names = mem_alloc(h->n_models + 1, sizeof *b->names);
@@ -134,7 +135,8 @@ static int open_models_of_vocabulary(struct base_model *b, const struct stage *s
         const struct vocabulary_model *m = &v->models[listed];
         struct model_source *source =
             m->only_tokenizer ? NULL
-                              : model_source_open(m->path, s->common.spool, s->filter->name, e);
+                              : model_source_open_on(m->path, b->model, operand, s->common.spool,
+                                                     s->filter->name, e);
         if (!source && !m->only_tokenizer)
             return -1;
         b->names[b->n_models] = m->name;
@@ -156,12 +158,12 @@ static int choose_vocabulary_tensors(const struct header *h)
     return which;
 }
 
-static int move_vocabulary_rows(struct base_model *b, const struct stage *s, struct vocabulary *v,
-                                const struct header *h, struct error *e)
+static int move_vocabulary_rows(struct base_model *b, const struct stage *s, const char *operand,
+                                struct vocabulary *v, const struct header *h, struct error *e)
 {
     const struct vocabulary_tensors_options o = {
         .which = choose_vocabulary_tensors(h), .rounding = b->rounding, .n_moved = 1};
-    if (open_models_of_vocabulary(b, s, v, h, e))
+    if (open_models_of_vocabulary(b, s, operand, v, h, e))
         return -1;
     b->moved = vocabulary_tensors_move(v, b->models, b->names, b->n_models, &o, e);
     return b->moved ? 0 : -1;
@@ -177,7 +179,7 @@ struct base_model *base_model_open(const struct stage *s, const char *operand, b
     const struct layer_slice_options keep_numbers = {.first_layer = -1};
     b->model = layer_slice_open(operand, &keep_numbers, s->common.spool, s->filter->name, e);
     int failed = !b->model || (!accept_other && check_base_fingerprint(b, h, e)) ||
-                 (v && move_vocabulary_rows(b, s, v, h, e));
+                 (v && move_vocabulary_rows(b, s, operand, v, h, e));
     if (!failed) {
         b->matches = mem_alloc(h->n_tensors, sizeof *b->matches);
         b->used = mem_alloc(model_source_tensor_count(b->model), sizeof *b->used);
@@ -194,9 +196,9 @@ void base_model_close(struct base_model *b)
 {
     if (!b)
         return;
-    model_source_close(b->model);
-    for (size_t i = 1; i < b->n_models; i++)
+    for (size_t i = 1; i < b->n_models; i++) /* before the base of an adapter */
         model_source_close(b->models[i]);
+    model_source_close(b->model);
     vocabulary_tensors_free(b->moved);
     free(b->models);
     free(b->names);

@@ -14,6 +14,7 @@ struct input {
     char *text;                  /* its tokenizer.json, of `size` bytes */
     size_t size, rows;
     bool owns_tokenizer;
+    bool is_adapter; /* of LoRA, with the tokens of its base */
 };
 
 struct builder {
@@ -73,9 +74,23 @@ static int check_has_no_other_tokenizer(const struct input *in, struct error *e)
     return 0;
 }
 
+static int find_adapter_config(struct input *in, struct error *e)
+{
+    char *text;
+    size_t size;
+    int found = ckpt_read_model_file(in->path, "adapter_config.json", &text, &size, e);
+    free(text);
+    in->is_adapter = found > 0;
+    return found < 0 ? -1 : 0;
+}
+
 /* Reads the tokenizer, or uses that of an earlier input with the same file. */
 static int read_tokenizer(struct builder *b, struct input *in)
 {
+    if (find_adapter_config(in, b->e))
+        return -1;
+    if (in->is_adapter)
+        return 0;
     if (ckpt_read_model_file(in->path, "tokenizer.json", &in->text, &in->size, b->e) < 0 ||
         read_row_count(in, b->e))
         return -1;
@@ -129,7 +144,7 @@ static int find_start(struct builder *b)
                            b->start->name);
 }
 
-/* A model without a tokenizer has the first model's. */
+/* A model without a tokenizer has the first model's, and so has an adapter, whose base that is. */
 static int assume_missing_tokenizers(struct builder *b)
 {
     const struct input *first = &b->inputs[0];
@@ -138,13 +153,15 @@ static int assume_missing_tokenizers(struct builder *b)
             continue;
         if (!first->tokenizer)
             return error_set(b->e, "%.200s has no tokenizer.json", first->name);
-        if (b->tool)
+        if (b->tool && !b->inputs[i].is_adapter)
             printable_message(
                 "%s: warning: %s has no tokenizer.json; its tokens are taken to be those "
                 "of %s",
                 b->tool, b->inputs[i].name, first->name);
         b->inputs[i].tokenizer = first->tokenizer;
-        b->inputs[i].rows = b->inputs[i].rows < first->rows ? b->inputs[i].rows : first->rows;
+        b->inputs[i].rows = !b->inputs[i].is_adapter && b->inputs[i].rows < first->rows
+                                ? b->inputs[i].rows
+                                : first->rows;
     }
     return 0;
 }

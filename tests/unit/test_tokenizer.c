@@ -166,7 +166,7 @@ static void check_other_bpe(void)
     write_model("d", 5, "{\"x\": 0, \"y\": 1, \"xy\": 2, \"yx\": 3}", "[\"x y\", \"y x\"]",
                 ADDED(4, "<e>"));
     write_model("f", 4, "{\"x\": 0, \"y\": 1, \"xy\": 2}", "[]", ADDED(3, "<e>"));
-    CHECK(fails(UNION, "\"a\": \"a\", \"d\": \"d\"", "", "1 tokens of d, such as \"yx\""));
+    CHECK(fails(UNION, "\"a\": \"a\", \"d\": \"d\"", "", "1 token of d, such as \"yx\""));
     CHECK(fails(UNION, "\"d\": \"d\", \"a\": \"a\"", "", "plain tokens of the first are not"));
     CHECK(fails(UNION, "\"a\": \"a\", \"f\": \"f\"", "", "their merges, scores or types differ"));
     struct vocabulary *v = make(UNION, "\"a\": \"a\", \"d\": \"d\"", ", \"other_bpe\": true");
