@@ -241,6 +241,32 @@ install: all
 	install -m 644 share/completions/_tvtools "$(INSTALL_DOC)/zsh/site-functions/_tvtools"
 	install -m 644 share/completions/tvtools.fish "$(INSTALL_DOC)/fish/vendor_completions.d/tv.fish"
 
+uninstall:
+	rm -f "$(INSTALL_BIN)/tv" "$(INSTALL_DOC)/bash-completion/completions/tv" \
+	    "$(INSTALL_DOC)/zsh/site-functions/_tvtools" "$(INSTALL_DOC)/fish/vendor_completions.d/tv.fish"
+	rm -rf "$(INSTALL_LIB)" "$(INSTALL_DOC)/tvtools"
+	for n in 1 5 7; do \
+	    (cd share/man && for page in *.$$n; do rm -f "$(INSTALL_DOC)/man/man$$n/$$page"; done); \
+	done
+
+# The sources of this commit; the same bytes every time.
+DIST := tvtools-$(VERSION)
+dist:
+	git archive --format=tar --prefix=$(DIST)/ HEAD | gzip -9n > $(DIST).tar.gz
+
+help:
+	@echo 'make demo           merge the models in share/demo by several methods and compare them'; \
+	echo 'make check          build everything and run the tests'; \
+	echo 'make                build the programs in build/bin'; \
+	echo 'make install        install in PREFIX (default /usr/local); DESTDIR for packages'; \
+	echo 'make uninstall      remove what make install has installed'; \
+	echo 'make dist           write $(DIST).tar.gz'; \
+	echo 'make new-filter     NAME=my-filter: a filter that works, with man page and tests'; \
+	echo 'make bench          compare with mergekit (also bench-calibrate, bench-scale)'; \
+	echo 'make evidence       compare all methods on several families; families: train them'; \
+	echo 'make check-long     every injected fault, kills, power failures: an hour'; \
+	echo 'make fuzz           build the fuzz targets'
+
 # A filter that works, with man page and tests, to start from: make new-filter NAME=my-filter
 new-filter:
 	@share/skeleton/new-filter "$(NAME)"
@@ -253,4 +279,4 @@ clean:
 -include $(wildcard $B/lib/*/*.d $B/tests/*/*/*.d $B/*/*.d $B/*.d)
 .SECONDARY:
 .PHONY: all units syntax fuzz fuzz-targets packages demo check check-long bench bench-calibrate bench-scale evidence families \
-    install new-filter clean
+    install uninstall dist help new-filter clean

@@ -29,6 +29,26 @@ as_newcomer() {
     as_newcomer '. root/usr/share/bash-completion/completions/tv; complete -p tv' | grep -c -- '-F'
 }
 
+@test "what is installed can be uninstalled" {
+    installed
+    touch root/usr/share/man/man1/other.1
+    make -s -C "$ROOT" uninstall DESTDIR="$T/root" PREFIX=/usr >/dev/null
+    [ "$(find root -type f)" = root/usr/share/man/man1/other.1 ]
+}
+
+@test "all places have the version of the Makefile" {
+    version=$(sed -n 's/^VERSION := //p' "$ROOT/Makefile")
+    grep -qx "version: $version" "$ROOT/CITATION.cff"
+    grep -q "$version" "$ROOT/CHANGELOG.md"
+    tv --version | grep -qx "tvtools $version"
+}
+
+@test "make help lists targets of the Makefile" {
+    make -s -C "$ROOT" help | awk '{ print $2 ~ /^[a-z][a-z-]+$/ ? $2 : "all" }' | while read -r target; do
+        make -n -C "$ROOT" "$target" PACKAGES= >/dev/null || wrong "no target $target"
+    done
+}
+
 @test "Python's cache folders are not installed" {
     mkdir -p "$ROOT/share/etl/__pycache__"
     installed
