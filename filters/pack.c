@@ -210,23 +210,26 @@ static int copy_missing_tensors(struct pack *p, struct error *e)
 static int check_adapter_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
-    static const char *const options[] = {"sv-epsilon", "embed-lora", "whole",
-                                          "skip-undecomposable", "no-distribute-scale"};
-    for (size_t i = 0; i < sizeof options / sizeof *options && !writes_adapter(s); i++)
-        if (stage_is_given(s, options[i]))
-            return error_set(e, "--%s needs --lora or --energy", options[i]);
+    static const char *const own[] = {"sv-epsilon", "embed-lora", "whole", "skip-undecomposable",
+                                      "no-distribute-scale"};
+    static const char *const others[] = {"part",       "resume",       "shards",    "shard-size",
+                                         "layers",     "no-fill",      "tokenizer", "moe",
+                                         "vocabulary", "chat-template"};
+    for (size_t i = 0; i < sizeof own / sizeof *own && !writes_adapter(s); i++)
+        if (stage_is_given(s, own[i]))
+            return error_set(e, "--%s needs --lora or --energy", own[i]);
     if (!writes_adapter(s))
         return 0;
     if (!o->base && !o->onto)
         return error_set(e, "--lora needs --base: an adapter is made from task vectors");
     if (writes_single_file(s))
         return error_set(e, "an adapter is a folder or an archive of one, not a single file");
-    if (o->part || o->resume || o->no_fill || o->tokenizer || o->chat_template || o->vocabulary ||
-        o->dtype == GGUF_ENCODING_Q8_0 || stage_is_given(s, "shards") ||
-        stage_is_given(s, "shard-size"))
-        return error_set(e, "--part, --resume, --shards, --shard-size, --no-fill, --tokenizer, "
-                            "--vocabulary, --chat-template and --dtype=q8_0 are not for adapters");
-    return 0;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (stage_is_given(s, others[i]))
+            return error_set(e, "--%s is not for adapters (--lora, --energy)", others[i]);
+    return o->dtype == GGUF_ENCODING_Q8_0
+               ? error_set(e, "--dtype=q8_0 is not for adapters (--lora, --energy)")
+               : 0;
 }
 
 static int check_options(const struct stage *s, struct error *e)

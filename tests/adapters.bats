@@ -296,6 +296,7 @@ END
     tv-extract llama llama-full >full.tvs
     refused_with '--lora needs --base' pack --lora 4 out <full.tvs
     refused_with '--embed-lora needs --lora or --energy' pack --embed-lora --base llama out <full.tvs
+    refused_with '--vocabulary is not for adapters' pack --lora 4 --base llama --vocabulary x out <full.tvs
     refused_with 'not a single file' pack --lora 4 --base llama out.safetensors <full.tvs
     refused_with 'no matrix that changes' pack --lora 0 --base llama out <full.tvs
     refused_with 'exists' pack --lora 4 --base llama plain <full.tvs

@@ -117,6 +117,8 @@ mixture() {
     printf -- '---\n' | cat config.yml - config.yml >changed.yml
     REFUSED_BY="tv moe" refused_with "expected one document" tv moe changed.yml out
     REFUSED_BY="tv moe" usage_error tv moe config.yml
+    run ! tv merge config.yml out
+    [[ $output = *"merge_method is missing; a mixture of experts is made by tv moe" ]]
 }
 
 @test "a bias for which the mixture has no place" {

@@ -92,7 +92,10 @@ static int read_method_and_base(const struct yaml_tree *t, const yaml_node_t *ma
     const yaml_node_t *method = yaml_tree_find_key(t, map, "merge_method");
     const yaml_node_t *base = yaml_tree_find_key(t, map, "base_model");
     if (!method)
-        return yaml_tree_error(t, map, "merge_method is missing");
+        return yaml_tree_error(t, map, "merge_method is missing%s",
+                               yaml_tree_find_key(t, map, "experts")
+                                   ? "; a mixture of experts is made by tv moe"
+                                   : "");
     c->method_line = yaml_tree_line(method);
     if (yaml_tree_read_string(t, method, "merge_method", &c->method))
         return -1;
