@@ -115,6 +115,16 @@ models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}
     cmp a/generation_config.json union/generation_config.json
 }
 
+@test "one warning for all tokens with other flags; many keys in tokens" {
+    models a=bl-chat b=bl-chat
+    sed -i 's/"normalized": false/"normalized": true/' b/tokenizer.json
+    { echo 'tokens:' && seq 300 | sed 's/.*/  "<&>": {source: {kind: zero}}/'; } | sed 's/^/  /' >tokens
+    config "$LINEAR" 'tokenizer:' "$(<tokens)"
+    tv merge config.yml out 2>err
+    grep -q 'warning: 3 added tokens of b, such as "<|endoftext|>", have other flags than in the model before it' err
+    [ "$(key vocab_size out/config.json)" = 593 ]
+}
+
 @test "tokenizer files that would go stale are left out, added_tokens_decoder gets the new tokens" {
     models a=bl-base b=bl-chat
     touch a/special_tokens_map.json a/added_tokens.json a/vocab.json a/merges.txt a/tokenizer.model

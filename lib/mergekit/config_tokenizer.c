@@ -1,6 +1,7 @@
 #include "config_tokenizer.h"
 
 #include "config_slices.h"
+#include "name_index.h"
 
 #include <math.h>
 #include <string.h>
@@ -124,6 +125,7 @@ static int read_tokens(const struct yaml_tree *t, const yaml_node_t *map,
         return -1;
     yaml_tree_check_keys(t, map, 0, NULL);
     yaml_node_pair_t *start = map->data.mapping.pairs.start, *top = map->data.mapping.pairs.top;
+    struct name_index names = {0};
     out->tokens = arena_alloc(t->a, (size_t)(top - start), sizeof *out->tokens);
     out->token_lines = arena_alloc(t->a, (size_t)(top - start), sizeof *out->token_lines);
     for (yaml_node_pair_t *p = start; p < top; p++) {
@@ -136,9 +138,7 @@ static int read_tokens(const struct yaml_tree *t, const yaml_node_t *map,
                                    s.token ? "empty" : "null");
         if (read_token(t, yaml_tree_node(t, p->value), &s))
             return -1;
-        size_t i = 0; /* the last of duplicate keys is used */
-        while (i < out->n_tokens && strcmp(out->tokens[i].token, s.token) != 0)
-            i++;
+        size_t i = name_index_add(&names, s.token, out->n_tokens, t->a); /* the last one is used */
         out->tokens[i] = s;
         out->token_lines[i] = yaml_tree_line(key);
         out->n_tokens += i == out->n_tokens;

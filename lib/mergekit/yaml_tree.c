@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_KEYS  256     /* of one map */
+#define MAX_KEYS  2048    /* of one map */
 #define MAX_NODES 1000000 /* with aliases expanded */
 
 /* ---- messages -------------------------------------------------------------------------------- */

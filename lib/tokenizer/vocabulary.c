@@ -284,21 +284,33 @@ static void add_tokens_of_models(struct builder *b, bool plain)
     }
 }
 
+/* The added tokens of a model whose flags in the vocabulary are others; *example is one of them. */
+static size_t count_other_flags(const struct builder *b, const struct input *in,
+                                const char **example)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < in->tokenizer->n; i++) {
+        const struct token *t = &in->tokenizer->tokens[i];
+        long id = t->is_added && has_row(in, t) ? name_index_find(&b->v->index, t->text) : -1;
+        if (id < 0 || !b->v->tokens[id].is_added ||
+            memcmp(&t->flags, &b->v->tokens[id].flags, sizeof t->flags) == 0)
+            continue;
+        *example = n++ ? *example : t->text;
+    }
+    return n;
+}
+
 static void warn_of_other_flags(const struct builder *b)
 {
     for (size_t i = 0; b->tool && i < b->v->request.n_models; i++) {
-        const struct tokenizer *own = b->inputs[i].tokenizer;
-        for (size_t j = 0; j < own->n && b->inputs[i].owns_tokenizer; j++) {
-            const struct token *t = &own->tokens[j];
-            long id = t->is_added && has_row(&b->inputs[i], t)
-                          ? name_index_find(&b->v->index, t->text)
-                          : -1;
-            if (id >= 0 && b->v->tokens[id].is_added &&
-                memcmp(&t->flags, &b->v->tokens[id].flags, sizeof t->flags) != 0)
-                printable_message("%s: warning: the added token \"%s\" of %s has other flags than "
-                                  "in the model before it, whose flags it gets",
-                                  b->tool, t->text, b->inputs[i].name);
-        }
+        const struct input *in = &b->inputs[i];
+        const char *example = "";
+        size_t n = in->owns_tokenizer ? count_other_flags(b, in, &example) : 0;
+        if (n)
+            printable_message(
+                "%s: warning: %zu added token%s of %s, such as \"%s\", %s other flags "
+                "than in the model before it, whose flags are used",
+                b->tool, n, n == 1 ? "" : "s", in->name, example, n == 1 ? "has" : "have");
     }
 }
 
