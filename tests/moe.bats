@@ -81,6 +81,13 @@ mixture() {
         tr ' ' '\n' | awk '{ if ($1^2 > 1 / 4096) exit 1; q += $1^2 } END { exit (q / NR * 3 * 4096 - 1)^2 > 0.001 }'
 }
 
+@test "experts of one model have noise of their own" {
+    edit "s/cheap_embed/random/; /prompts/d; s|\(source_model: .*\)-b|\1-a\n    noise_scale: 0.1|"
+    sed -i '0,/-a$/s//-a\n    noise_scale: 0.1/' changed.yml
+    tv from-yaml changed.yml | grep -o 'add-noise --seed=.*0.1' >noise
+    [ "$(<noise)" = $'add-noise --seed=0 0.1\nadd-noise --seed=1 0.1' ]
+}
+
 @test "prompts as texts need their token ids" {
     edit 's/\[\[10\]\]/[story]/'
     REFUSED_BY="tv moe" refused_with "line 8: prompts are texts: give their token ids with --prompts" tv moe changed.yml out

@@ -58,6 +58,13 @@ static bool is_mlp_tensor(const char *name)
 
 /* ---- the models ------------------------------------------------------------------------------ */
 
+/* Entry i of the experts and shared experts. */
+static const struct mixture_expert *get_expert(const struct translation *t, size_t i)
+{
+    const struct mixture_config *c = t->config;
+    return i < c->n_experts ? &c->experts[i] : &c->shared[i - c->n_experts];
+}
+
 /* The models as one document of a merge configuration, for their names in streams. */
 static int list_models(struct translation *t)
 {
@@ -65,8 +72,7 @@ static int list_models(struct translation *t)
     struct config_slice slice = {.n_sources = c->n_experts + c->n_shared};
     slice.sources = arena_alloc(t->a, slice.n_sources, sizeof *slice.sources);
     for (size_t i = 0; i < slice.n_sources; i++)
-        slice.sources[i].model =
-            i < c->n_experts ? c->experts[i].model : c->shared[i - c->n_experts].model;
+        slice.sources[i].model = get_expert(t, i)->model;
     struct config_module module = {.n_slices = 1, .slices = &slice};
     const struct merge_config merge = {.base = c->base, .n_modules = 1, .modules = &module};
     const struct merge_config_file file = {.path = c->path};
@@ -240,8 +246,7 @@ static int check_models(struct translation *t)
                                                   t->options->spool, t->options->tool, t->e);
     int failed = base ? read_base(t, base) : -1;
     for (size_t i = 0; i < c->n_experts + c->n_shared && !failed; i++)
-        failed =
-            check_expert(t, base, i < c->n_experts ? &c->experts[i] : &c->shared[i - c->n_experts]);
+        failed = check_expert(t, base, get_expert(t, i));
     if (!failed)
         failed = choose_architecture(t) || check_biases(t, base);
     model_source_close(base);
@@ -299,6 +304,15 @@ static const char *format_number(const struct translation *t, double x)
     return number_format(x, arena_alloc(t->a, 32, 1));
 }
 
+/* The seed of an expert's noise, which is another one for each expert of the same model. */
+static uint64_t noise_seed(const struct translation *t, const struct mixture_expert *x)
+{
+    uint64_t seed = t->options->seed;
+    for (size_t i = 0; get_expert(t, i) != x; i++)
+        seed += find_model(t, get_expert(t, i)->model) == find_model(t, x->model);
+    return seed;
+}
+
 static void add_expert(const struct translation *t, struct pipeline_command *stack,
                        const struct mixture_expert *x, const char *place)
 {
@@ -306,7 +320,7 @@ static void add_expert(const struct translation *t, struct pipeline_command *sta
     add_unpack_and_pick(t, p, x->model, false);
     if (x->noise_scale > 0) {
         struct pipeline_command *noise = pipeline_add_command(p, "add-noise", t->a);
-        add_option(t, noise, "seed", t->options->seed);
+        add_option(t, noise, "seed", noise_seed(t, x));
         pipeline_add_word(noise, format_number(t, x->noise_scale), t->a);
     }
     if (x->residual_scale != 1)
