@@ -17,11 +17,14 @@ ifdef SAN
 ALL_CFLAGS += -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
 # SIMD=plain, avx2 or avx512: only that version of the loops that lib/base/simd.h has cloned.
+CLONE_BITS_plain  := 0
+CLONE_BITS_avx2   := 256
+CLONE_BITS_avx512 := 512
 CLONE_plain  :=
 CLONE_avx2   := __attribute__((target("avx2")))
 CLONE_avx512 := __attribute__((target("arch=x86-64-v4")))
 ifdef SIMD
-ALL_CFLAGS += '-DTV_CLONE=$(CLONE_$(SIMD))'
+ALL_CFLAGS += '-DTV_CLONE=$(CLONE_$(SIMD))' -DTV_CLONE_BITS=$(CLONE_BITS_$(SIMD))
 endif
 LIBS := -Wl,--as-needed -larchive -ljansson -lyaml -lmsgpackc -lxxhash -ldl -lm
 

@@ -4,7 +4,12 @@
  * same bytes, because contraction to fused multiply-add is off. (no-trapping-math: floating-point
  * exception flags are not used, so both sides of a conditional may be computed.)
  *
- * `make SIMD=plain`, `avx2` or `avx512` compiles one version only: TV_CLONE is its attribute.
+ * Loops that the compiler does not vectorize well are written with intrinsics, #ifdef TV_AVX2, for
+ * the processors with TV_HAS_AVX2, beside the plain loop. TV_AVX2 and TV_AVX512 are attributes of
+ * such functions.
+ *
+ * `make SIMD=plain`, `avx2` or `avx512` compiles one version only: TV_CLONE is its attribute and
+ * TV_CLONE_BITS the width of its vectors.
  * tests/clones compares the bytes of all versions. */
 #ifndef TV_SIMD_H
 #define TV_SIMD_H
@@ -26,6 +31,19 @@
 #define TV_HOT
 #define TV_CLONES
 #define TV_CLONES_AVX2
+#endif
+
+#if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) &&                             \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define TV_AVX2   TV_HOT __attribute__((target("avx2")))
+#define TV_AVX512 TV_HOT __attribute__((target("arch=x86-64-v4")))
+#ifdef TV_CLONE
+#define TV_HAS_AVX2   (TV_CLONE_BITS >= 256)
+#define TV_HAS_AVX512 (TV_CLONE_BITS >= 512)
+#else
+#define TV_HAS_AVX2   __builtin_cpu_supports("avx2")
+#define TV_HAS_AVX512 __builtin_cpu_supports("x86-64-v4")
+#endif
 #endif
 
 /* Before a loop whose iterations do not depend on each other. */
