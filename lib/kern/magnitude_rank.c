@@ -5,6 +5,7 @@
 
 #define SHORT       32 /* up to this many elements are sorted */
 #define PER_BIN     4  /* elements of the row for each bin */
+#define FEW         20 /* open elements whose rank is counted in the row */
 #define COUNTED_MAX 64 /* for each element of the row: beyond so many comparisons it is sorted */
 
 void magnitude_rank_values(const float *x, size_t n, const float *by_rank, uint64_t *work,
@@ -38,19 +39,22 @@ struct row {
     uint32_t start[MAGNITUDE_BINS_MAX + 1]; /* the lowest rank of each bin */
     struct bounds bounds[MAGNITUDE_BINS_MAX];
     /* (n) each: */
-    uint32_t *bin, *place; /* of each element; its place among those of the bin, by index */
-    uint32_t *magnitudes;  /* bin by bin */
-    uint32_t *open;        /* elements whose bounds leave the comparison open */
+    uint32_t *bin;  /* of each element */
+    uint32_t *open; /* elements whose bounds leave the comparison open */
+    /* If those are many: the elements bin by bin, and in the order of their indexes the place of
+     * each. */
+    float *by_bin;
+    uint32_t *place;
 };
 
-static void distribute_to_bins(struct row *r, const float *x, size_t n)
+static void count_in_bins(struct row *r, const float *x, size_t n)
 {
-    uint32_t *next = r->start + 1;
+    uint32_t *counts = r->start + 1;
     r->bins = magnitude_bins_choose(x, n, n / PER_BIN);
     magnitude_bins_find(r->bins, x, n, r->bin);
     memset(r->start, 0, (r->bins.n + 1) * sizeof *r->start);
     for (size_t i = 0; i < n; i++)
-        r->place[i] = next[r->bin[i]]++;
+        counts[r->bin[i]]++;
 }
 
 /* Replaces the sizes of the bins by their prefix sums. */
@@ -94,16 +98,15 @@ static size_t list_elements(unsigned char *marks, size_t n, uint32_t *list)
 
 /* ---- exact ranks ----------------------------------------------------------------------------- */
 
-/* How many of the n magnitudes of a bin, which are in the order of their indexes, precede the one
- * at `place`. */
-TV_CLONES static uint32_t count_preceding(const uint32_t *magnitudes, size_t n, size_t place)
+/* The rank of x[i] among n elements, or of a bin's element in the bin. */
+TV_CLONES static uint32_t count_preceding(const float *x, size_t n, size_t i)
 {
-    int32_t own = (int32_t)magnitudes[place];
+    int32_t own = (int32_t)magnitude_bins_bits(x[i]);
     uint32_t preceding = 0;
-    for (size_t i = 0; i < place; i++)
-        preceding += (int32_t)magnitudes[i] <= own;
-    for (size_t i = place; i < n; i++)
-        preceding += (int32_t)magnitudes[i] < own;
+    for (size_t k = 0; k < i; k++)
+        preceding += (int32_t)magnitude_bins_bits(x[k]) <= own;
+    for (size_t k = i; k < n; k++)
+        preceding += (int32_t)magnitude_bins_bits(x[k]) < own;
     return preceding;
 }
 
@@ -118,16 +121,34 @@ static bool counting_is_faster(const struct row *r, size_t n, size_t n_open)
     return compared <= COUNTED_MAX * n;
 }
 
-static void compare_with_exact_ranks(const struct row *r, const float *x, const float *u, size_t n,
-                                     size_t n_open, const float *by_rank, unsigned char *below)
+static void compare_with_ranks_in_row(const struct row *r, const float *x, const float *u, size_t n,
+                                      size_t n_open, const float *by_rank, unsigned char *below)
 {
-    for (size_t i = 0; i < n; i++)
-        r->magnitudes[r->start[r->bin[i]] + r->place[i]] = magnitude_bins_bits(x[i]);
     for (size_t k = 0; k < n_open; k++) {
-        uint32_t i = r->open[k], j = r->bin[i], start = r->start[j], rank = start + r->place[i];
+        uint32_t i = r->open[k];
+        below[i] = u[i] < by_rank[count_preceding(x, n, i)];
+    }
+}
+
+/* Moves the start of each bin to its end. */
+static void distribute_to_bins(struct row *r, const float *x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint32_t place = r->start[r->bin[i]]++;
+        r->place[i] = place;
+        r->by_bin[place] = x[i];
+    }
+}
+
+static void compare_with_ranks_in_bins(struct row *r, const float *x, const float *u, size_t n,
+                                       size_t n_open, const float *by_rank, unsigned char *below)
+{
+    distribute_to_bins(r, x, n);
+    for (size_t k = 0; k < n_open; k++) {
+        uint32_t i = r->open[k], j = r->bin[i], start = j ? r->start[j - 1] : 0;
+        uint32_t rank = r->place[i];
         if (!magnitude_bins_is_exact(r->bins, j))
-            rank = start +
-                   count_preceding(r->magnitudes + start, r->start[j + 1] - start, r->place[i]);
+            rank = start + count_preceding(r->by_bin + start, r->start[j] - start, rank - start);
         below[i] = u[i] < by_rank[rank];
     }
 }
@@ -142,18 +163,18 @@ void magnitude_rank_mark_below(const float *x, const float *u, size_t n, const f
         return;
     }
     r.bin = numbers;
-    r.place = numbers + n;
-    r.magnitudes = numbers + 2 * n;
-    r.open = numbers + 3 * n;
-    distribute_to_bins(&r, x, n);
+    r.open = numbers + n;
+    r.by_bin = (float *)(numbers + 2 * n);
+    r.place = numbers + 3 * n;
+    count_in_bins(&r, x, n);
     bound_ranks_of_bins(&r, n, by_rank);
-    unsigned char *between = (unsigned char *)r.magnitudes;
+    unsigned char *between = (unsigned char *)r.by_bin;
     compare_with_bounds(r.bounds, r.bin, u, n, below, between);
     size_t n_open = list_elements(between, n, r.open);
-    if (n_open == 0)
-        return;
-    if (counting_is_faster(&r, n, n_open))
-        compare_with_exact_ranks(&r, x, u, n, n_open, by_rank, below);
+    if (n_open <= FEW)
+        compare_with_ranks_in_row(&r, x, u, n, n_open, by_rank, below);
+    else if (counting_is_faster(&r, n, n_open))
+        compare_with_ranks_in_bins(&r, x, u, n, n_open, by_rank, below);
     else
         sort_and_mark_below(x, u, n, by_rank, work, below);
 }
