@@ -1,5 +1,6 @@
 #include "checkpoint_writer.h"
 
+#include "fs.h"
 #include "mem.h"
 #include "tar_writer.h"
 #include "temporary_output.h"
@@ -14,8 +15,8 @@
 
 /* How much of a shard has been written. */
 struct shard_progress {
-    uint64_t written;         /* bytes of data, with the padding */
-    struct direct_file *file; /* NULL before the first write and after the last */
+    uint64_t written; /* bytes of data, with the padding */
+    int fd;           /* -1 before the first write and after the last */
 };
 
 struct checkpoint_writer {
@@ -80,7 +81,8 @@ static void checkpoint_writer_free(struct checkpoint_writer *w)
 {
     temporary_output_close(&w->temporary);
     for (size_t i = 0; w->progress && i < w->layout->n_shards; i++)
-        (void)direct_file_close(w->progress[i].file);
+        if (w->progress[i].fd >= 0)
+            close(w->progress[i].fd);
     output_target_close(&w->target);
     free(w->progress);
     shard_layout_free(w->layout);
@@ -133,7 +135,7 @@ static int create_shard_files(struct checkpoint_writer *w, struct error *e)
 {
     w->progress = mem_alloc(w->layout->n_shards, sizeof *w->progress);
     for (size_t i = 0; i < w->layout->n_shards; i++)
-        w->progress[i] = (struct shard_progress){w->layout->shards[i].padding, NULL};
+        w->progress[i] = (struct shard_progress){w->layout->shards[i].padding, -1};
     for (size_t i = 0; !is_sequential(w) && i < w->layout->n_shards; i++) {
         const struct shard *s = &w->layout->shards[i];
         if (temporary_output_create_file(&w->temporary, s->name, s->header, s->header_size,
@@ -221,20 +223,19 @@ int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char
 
 /* ---- data ----------------------------------------------------------------------------------- */
 
-/* The file of a shard, which is opened for the first write. */
-static struct direct_file *open_shard(struct checkpoint_writer *w, size_t shard, struct error *e)
+/* The descriptor of a shard, which is opened for the first write. */
+static int open_shard(struct checkpoint_writer *w, size_t shard, struct error *e)
 {
     struct shard_progress *p = &w->progress[shard];
-    const struct shard *s = &w->layout->shards[shard];
+    const char *name = w->layout->shards[shard].name;
     pthread_mutex_lock(&w->lock);
-    if (!p->file)
-        p->file = temporary_output_reopen_for_data(&w->temporary, s->name, s->header_size,
-                                                   s->header_size + s->data_size);
-    struct direct_file *file = p->file;
-    if (!file)
-        write_error(w, s->name, e);
+    if (p->fd < 0)
+        p->fd = temporary_output_reopen_file(&w->temporary, name);
+    int fd = p->fd;
+    if (fd < 0)
+        write_error(w, name, e);
     pthread_mutex_unlock(&w->lock);
-    return file;
+    return fd;
 }
 
 /* Counts bytes that were written, and closes the shard after its last. */
@@ -246,10 +247,12 @@ static int count_written_and_close_full_shard(struct checkpoint_writer *w, size_
     int failed = 0;
     pthread_mutex_lock(&w->lock);
     p->written += size;
-    if (p->written == s->data_size) {
-        if (direct_file_close(p->file))
+    bool complete = p->written == s->data_size;
+    fs_start_writeback(p->fd, p->written, size, complete);
+    if (complete) {
+        if (close(p->fd))
             failed = write_error(w, s->name, e);
-        p->file = NULL;
+        p->fd = -1;
     }
     pthread_mutex_unlock(&w->lock);
     return failed;
@@ -264,10 +267,10 @@ int checkpoint_writer_write_tensor(struct checkpoint_writer *w, size_t i, uint64
         return 0;
     if (is_sequential(w))
         return tar_writer_write_data(w->tar, t->total_offset + offset, bytes, size, e);
-    struct direct_file *file = open_shard(w, t->shard, e);
-    if (!file)
+    int fd = open_shard(w, t->shard, e);
+    if (fd < 0)
         return -1;
-    if (direct_file_write(file, s->header_size + t->offset + offset, bytes, size))
+    if (fs_write_at(fd, s->header_size + t->offset + offset, bytes, size))
         return write_error(w, s->name, e);
     return count_written_and_close_full_shard(w, t->shard, size, e);
 }

@@ -116,16 +116,9 @@ int temporary_output_open_file(struct temporary_output *t, const char *name, str
     return fd < 0 ? write_error(t, name, e) : fd;
 }
 
-static int reopen_file(const struct temporary_output *t, const char *name)
+int temporary_output_reopen_file(const struct temporary_output *t, const char *name)
 {
     return fs_open_for_writing(t->folder.model, name);
-}
-
-struct direct_file *temporary_output_reopen_for_data(const struct temporary_output *t,
-                                                     const char *name, uint64_t begin, uint64_t end)
-{
-    int fd = reopen_file(t, name);
-    return fd < 0 ? NULL : direct_file_open(fd, t->folder.model, name, begin, end);
 }
 
 static struct temporary_file *find_file(const struct temporary_output *t, const char *name)
@@ -173,7 +166,7 @@ int temporary_output_rewrite_start(struct temporary_output *t, const char *name,
     if (size != find_file(t, name)->start)
         return error_set(e, "cannot write %s/%s: its header would have %zu bytes instead of %zu",
                          t->target->path, name, size, find_file(t, name)->start);
-    int fd = reopen_file(t, name);
+    int fd = temporary_output_reopen_file(t, name);
     return fd < 0 ? write_error(t, name, e) : write_start(t, fd, name, bytes, size, e);
 }
 
@@ -183,7 +176,7 @@ int temporary_output_grow_start(struct temporary_output *t, const char *name, co
     struct temporary_file *f = find_file(t, name);
     if (size == f->start)
         return temporary_output_rewrite_start(t, name, bytes, size, e);
-    int fd = reopen_file(t, name);
+    int fd = temporary_output_reopen_file(t, name);
     if (fd < 0)
         return write_error(t, name, e);
     if (fs_move_bytes(fd, f->start, f->length - f->start, size - f->start)) {

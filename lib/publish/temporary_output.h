@@ -6,7 +6,6 @@
 #ifndef TV_TEMPORARY_OUTPUT_H
 #define TV_TEMPORARY_OUTPUT_H
 
-#include "direct_file.h"
 #include "fatal.h"
 #include "temporary_folder.h"
 
@@ -26,11 +25,8 @@ int temporary_output_create_file(struct temporary_output *t, const char *name, c
                                  size_t size, uint64_t length, struct error *e);
 /* Creates an empty file and returns its descriptor, or -1. The caller closes it. */
 int temporary_output_open_file(struct temporary_output *t, const char *name, struct error *e);
-/* Opens a file that was created, to write the bytes from `begin` to `end`. NULL with the reason in
- * errno on error. The caller closes it. */
-struct direct_file *temporary_output_reopen_for_data(const struct temporary_output *t,
-                                                     const char *name, uint64_t begin,
-                                                     uint64_t end);
+/* Opens a file that was created. Returns its descriptor, or -1 with the reason in errno. */
+int temporary_output_reopen_file(const struct temporary_output *t, const char *name);
 /* Writes other bytes, as many as before, to the beginning of a file. */
 int temporary_output_rewrite_start(struct temporary_output *t, const char *name, const void *bytes,
                                    size_t size, struct error *e);

@@ -94,7 +94,6 @@ def all_scenarios():
     add("force-adapter", lora + " --force out", old={"out": OLD})
     add("pack-shards", f"pack --like ../seed/base --shard-size 1K --chat-template {{}} out <| {seed}mean")
     add("pack-standard-output", f"{pack} - < {seed}merged > out")
-    add("pack-large", "tv run --quiet --threads=1 'unpack ../seed/large | pack --like ../seed/large out'")
     add("pack-link", f"{pack} --force out < {seed}merged", old={"out": Link("elsewhere"), "elsewhere": OLD})
     add("pack-tokenizer", f"{pack} --tokenizer ../seed/math out < {seed}merged")
     add("pack-base-archive", f"pack --base ../seed/base.tar.zst --dtype bfloat16 out < {seed}merged")

@@ -249,8 +249,6 @@ def make_seed(root, programs):
         for ending, mode in ((".tar", ""), (".tar.gz", ":gz")):
             archive(os.path.join(seed, name), os.path.join(seed, name + ending), mode)
         subprocess.run(["zstd", "-q", f"{seed}/{name}.tar"], check=True)
-    large = {f"w{i}": ("F32", (150, 1000), bytes([i, 1, 2, 3]) * 150000) for i in range(2)}  # written past the cache
-    write_tree(os.path.join(seed, "large"), {"config.json": b"{}", "model.safetensors": safetensors(large)})
     write_tree(os.path.join(seed, "lora"), {"adapter_config.json": ADAPTER_CONFIG,
                                             "adapter_model.safetensors":
                                             safetensors(model(adapter_tensors(), 5, 0))})
