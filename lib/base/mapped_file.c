@@ -100,6 +100,11 @@ int mapped_file_open_pipe(struct mapped_file *m, struct byte_input *in, const ch
     return -1;
 }
 
+void mapped_file_set_random_access(const unsigned char *bytes, size_t size, bool is_random)
+{
+    madvise((void *)bytes, size, is_random ? MADV_RANDOM : MADV_NORMAL);
+}
+
 #define RELEASE_UNIT ((uintptr_t)2 << 20) /* the largest folio of the page cache */
 
 void mapped_file_release_pages(const unsigned char *bytes, size_t size, const unsigned char *from,

@@ -258,6 +258,12 @@ int model_files_check_unchanged(const struct model_files *f, struct error *e)
     return 0;
 }
 
+void model_files_set_random_access(const struct model_file *file, bool is_random)
+{
+    if (file->is_mapped)
+        mapped_file_set_random_access(file->bytes, file->size, is_random);
+}
+
 void model_files_release_pages(const struct model_file *file, const unsigned char *from,
                                size_t size)
 {

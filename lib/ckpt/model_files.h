@@ -72,6 +72,8 @@ int model_files_map_fd(struct model_file *file, int fd, struct error *e);
 char *model_files_read(struct model_file *file, struct error *e);
 /* An error if a mapped file has changed since. Files of archives are not checked. */
 int model_files_check_unchanged(const struct model_files *f, struct error *e);
+/* Are single pages of a mapped file read next, here and there? */
+void model_files_set_random_access(const struct model_file *file, bool is_random);
 /* Lets the kernel drop the pages of these bytes and of up to 2 MiB around them, because the kernel
  * maps a page together with its neighbors. They are read again when they are used. */
 void model_files_release_pages(const struct model_file *file, const unsigned char *from,

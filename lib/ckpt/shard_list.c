@@ -171,12 +171,14 @@ static void hash_shard_samples(XXH3_state_t *state, const struct shard *s)
     if (s->tensors.key)
         XXH3_64bits_update(state, s->tensors.key, strlen(s->tensors.key));
     model_files_release_pages(file, s->tensors.header, s->tensors.header_size);
+    model_files_set_random_access(file, true);
     for (uint64_t i = 0; i < samples; i++) {
         uint64_t at = pages * i / samples * SAMPLE_SIZE;
         uint64_t size = file->size - at < SAMPLE_SIZE ? file->size - at : SAMPLE_SIZE;
         XXH3_64bits_update(state, file->bytes + at, size);
         model_files_release_pages(file, file->bytes + at, size);
     }
+    model_files_set_random_access(file, false);
 }
 
 static uint64_t hash_shards(const struct shard *list, size_t n)
