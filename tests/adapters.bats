@@ -298,6 +298,16 @@ END
     refused_with '--embed-lora needs --lora or --energy' pack --embed-lora --base llama out <full.tvs
     refused_with '--vocabulary is not for adapters' pack --lora 4 --base llama --vocabulary x out <full.tvs
     refused_with 'not a single file' pack --lora 4 --base llama out.safetensors <full.tvs
+    pack --lora 4 --whole '/*typo*' --base llama typo <full.tvs 2>err
+    grep -c 'pack: warning: --whole /\*typo\* matches no tensor' err
+    REFUSED_BY='tv extract-lora' refused_with '--save-module=typo: llama has no such module' \
+        tv extract-lora --save-module typo llama llama-full out
+    REFUSED_BY='tv extract-lora' refused_with 'the regular expression a( is not supported' \
+        tv extract-lora --exclude-regex 'a(' llama llama-full out
+    stack --disjoint <(unpack "$G/models/qwen2-full") \
+        <(unpack qwen2 | pick '/*embed*' | tv-rename model.embed_tokens.weight=lm_head.weight) | pack untied.safetensors
+    tv-extract qwen2 untied.safetensors >untied.tvs
+    refused_with 'the head of qwen2 is its token embedding' pack --lora 4 --base qwen2 out <untied.tvs
     refused_with 'no matrix that changes' pack --lora 0 --base llama out <full.tvs
     refused_with 'exists' pack --lora 4 --base llama plain <full.tvs
     pick '/*q_proj*' <full.tvs | rescale 1e6 >far.tvs

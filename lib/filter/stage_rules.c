@@ -136,9 +136,10 @@ static int check_rules_of_option(const struct stage *s, const struct option_row 
     if (o->per_tensor ? check_per_tensor_rules(label, o, r, h, e)
                       : stage_rules_check_models(r, label, h, e))
         return -1;
-    if (o->kind == OPTION_SELECTORS) /* whether they choose anything is the filter's to check */
+    bool chooses_vectors = o->kind == OPTION_SELECTORS && !o->per_tensor;
+    if (chooses_vectors) /* whether they choose anything is the filter's to check */
         return 0;
-    if (check_rule_values_in_range(label, o, r, h, e))
+    if (o->kind != OPTION_SELECTORS && check_rule_values_in_range(label, o, r, h, e))
         return -1;
     warn_unmatched_rules(s, label, r, o->per_tensor, h);
     return 0;

@@ -1,6 +1,7 @@
 #include "tv_extract_lora.h"
 
 #include "command_line.h"
+#include "glob_pattern.h"
 #include "layer_slice.h"
 #include "module_pattern.h"
 #include "pipeline_run.h"
@@ -98,8 +99,11 @@ static int is_found(const struct string_list *expressions, const char *module, s
     int found = 0;
     for (size_t i = 0; i < expressions->n && found == 0; i++) {
         char *anywhere = mem_printf(".*(%s).*", expressions->items[i]);
-        struct module_pattern *p = module_pattern_new(anywhere, "regex", e);
-        found = p ? module_pattern_matches(p, module) : -1;
+        struct error ignored;
+        struct module_pattern *p = module_pattern_new(anywhere, "", &ignored);
+        found = p ? module_pattern_matches(p, module)
+                  : error_set(e, "the regular expression %.200s is not supported",
+                              expressions->items[i]);
         module_pattern_free(p);
         free(anywhere);
     }
@@ -118,14 +122,10 @@ static int is_left_out(const struct options *o, const char *module, bool is_voca
 }
 
 /* Rules of rank 0 for the matrices that the expressions leave out. */
-static int add_rules(struct pipeline_command *pack, const struct options *o, const char *base,
-                     const struct stage *s, struct arena *a, struct error *e)
+static int add_rank_rules(struct pipeline_command *pack, const struct options *o,
+                          const struct model_source *m, struct arena *a, struct error *e)
 {
-    const struct layer_slice_options whole = {.first_layer = -1};
-    if (!o->exclude.n && !o->include.n)
-        return 0;
-    struct model_source *m = layer_slice_open(base, &whole, s->common.spool, descriptor.name, e);
-    int found = m ? 0 : -1;
+    int found = 0;
     for (size_t i = 0; found >= 0 && i < model_source_tensor_count(m); i++) {
         const struct ckpt_tensor *t = model_source_tensor(m, i);
         size_t n = strlen(t->name), leaf = strlen(".weight");
@@ -136,8 +136,45 @@ static int add_rules(struct pipeline_command *pack, const struct options *o, con
         if (found > 0)
             pipeline_add_word(pack, arena_printf(a, "--lora=/%s=0", t->name), a);
     }
-    model_source_close(m);
     return found < 0 ? -1 : 0;
+}
+
+static bool has_tensor_like(const struct model_source *m, const char *glob)
+{
+    for (size_t i = 0; i < model_source_tensor_count(m); i++)
+        if (glob_pattern_matches(glob, model_source_tensor(m, i)->name))
+            return true;
+    return false;
+}
+
+/* --save-module: a module by its full name, else all with that last component. */
+static int add_whole_modules(struct pipeline_command *pack, const struct options *o,
+                             const struct model_source *m, struct arena *a, struct error *e)
+{
+    for (size_t i = 0; i < o->save.n; i++) {
+        const char *glob = arena_printf(a, "%s.weight", o->save.items[i]);
+        if (!has_tensor_like(m, glob))
+            glob = arena_printf(a, "*.%s", glob);
+        if (!has_tensor_like(m, glob))
+            return error_set(e, "--save-module=%.200s: %s has no such module", o->save.items[i],
+                             model_source_name(m));
+        pipeline_add_word(pack, arena_printf(a, "--whole=/%s", glob), a);
+    }
+    return 0;
+}
+
+/* The options that depend on the names of the base's modules. */
+static int add_module_options(struct pipeline_command *pack, const struct options *o,
+                              const char *base, const struct stage *s, struct arena *a,
+                              struct error *e)
+{
+    const struct layer_slice_options whole = {.first_layer = -1};
+    if (!o->exclude.n && !o->include.n && !o->save.n)
+        return 0;
+    struct model_source *m = layer_slice_open(base, &whole, s->common.spool, descriptor.name, e);
+    int failed = m ? add_whole_modules(pack, o, m, a, e) || add_rank_rules(pack, o, m, a, e) : -1;
+    model_source_close(m);
+    return failed ? -1 : 0;
 }
 
 /* ---- the pipeline ---------------------------------------------------------------------------- */
@@ -166,17 +203,13 @@ static int make_pipeline(struct pipeline *p, const struct stage *s, struct arena
     if (o->epsilon > 0)
         pipeline_add_word(pack,
                           arena_printf(a, "--sv-epsilon=%s", number_format(o->epsilon, number)), a);
-    for (size_t i = 0; i < o->save.n; i++) {
-        pipeline_add_word(pack, arena_printf(a, "--whole=/%s.weight", o->save.items[i]), a);
-        pipeline_add_word(pack, arena_printf(a, "--whole=/*.%s.weight", o->save.items[i]), a);
-    }
     if (o->dtype != DTYPE_NONE)
         pipeline_add_word(pack, arena_printf(a, "--dtype=%s", dtype_torch_name(o->dtype)), a);
     add_flag(pack, o->embed, "--embed-lora", a);
     add_flag(pack, o->skip_undecomposable, "--skip-undecomposable", a);
     add_flag(pack, o->no_distribute_scale, "--no-distribute-scale", a);
     add_flag(pack, o->force, "--force", a);
-    if (add_rules(pack, o, base, s, a, e))
+    if (add_module_options(pack, o, base, s, a, e))
         return -1;
     pipeline_add_operand(pack, out, a);
     return 0;

@@ -90,6 +90,11 @@ static int choose(struct lora_output *l, size_t index, const struct adapter_base
     const struct tensor *t = &l->header->tensors[index];
     struct lora_tensor *to = &l->tensors[index];
     const char *name = base_name(l, index);
+    if (tensor_name_is_lm_head(t->name) && !tensor_name_is_lm_head(name))
+        return error_set(e,
+                         "tensor %s: the head of %s is its token embedding, from which an adapter "
+                         "cannot part it",
+                         t->name, model_source_name(base_model_source(l->base)));
     to->module = cut_leaf(l, name, &to->is_bias);
     if (!to->module)
         return error_set(e,
