@@ -139,7 +139,8 @@ $B/fuzz/%: tests/fuzz/%.c $B/libfuzz.a
 FUZZ_WRAP := read_files_add input_file_exists mapped_file_open mapped_file_close \
              mapped_file_release_pages mapped_file_release_pages_sequentially fopen fileno \
              fs_read_file
-$B/fuzz/yaml: FUZZ_WRAP += model_source_open ckpt_open realpath
+$B/fuzz/yaml: FUZZ_WRAP += model_source_open model_modules_read_type model_modules_find_stack \
+    ckpt_open realpath
 $B/fuzz/records: FUZZ_WRAP += fs_replace_file
 $B/fuzz/tokenizer $B/fuzz/chat: FUZZ_WRAP += ckpt_read_model_file
 $B/fuzz/update: FUZZ_WRAP += printable_message

@@ -1,6 +1,5 @@
 #include "document_to_pipeline.h"
 
-#include "auxiliary_files.h"
 #include "config_vocabulary.h"
 #include "expert_merging_steps.h"
 #include "method_steps.h"
@@ -96,21 +95,6 @@ static int check_method_and_parameter_names(struct pipeline_builder *b)
 
 /* ---- modules --------------------------------------------------------------------------------- */
 
-/* Sets the modules that models of this type have. */
-static int find_modules_of_type(struct pipeline_builder *b, const struct model_source *model)
-{
-    const struct config_module *first = &b->config->modules[0];
-    const char *type;
-    if (auxiliary_files_read_model_type(model, &type, b->a, b->e))
-        return -1;
-    b->modules = type ? model_modules_find(type) : NULL;
-    return b->modules
-               ? 0
-               : pipeline_builder_error(
-                     b, first->line, "the module %.60s is unknown: %s has only the module default",
-                     first->name, model_source_name(model));
-}
-
 static bool is_configured(const struct merge_config *c, const char *module)
 {
     for (size_t i = 0; i < c->n_modules; i++)
@@ -139,21 +123,24 @@ static int check_configured_modules(const struct pipeline_builder *b)
     return 0;
 }
 
-/* Opens the base or first model, to find out what modules there are. */
+/* Finds out from the base or first model what modules there are. */
 static int find_modules(struct pipeline_builder *b)
 {
-    if (!b->config->modules[0].name)
+    const struct config_module *first = &b->config->modules[0];
+    const char *type, *model;
+    if (!first->name)
         return 0;
-    const char *path = result_config_and_dtype_find_model(b, b->config);
-    struct model_source *model = path ? model_source_open(path, NULL, b->tool, b->e) : NULL;
-    if (path && !model)
+    if (!(model = result_config_and_dtype_find_model(b, b->config)))
+        return pipeline_builder_error(b, b->config->line,
+                                      "the documents refer to each other in a cycle");
+    if (model_modules_read_type(model, b->tool, &type, b->a, b->e))
         return -1;
-    int failed = !model ? pipeline_builder_error(b, b->config->line,
-                                                 "the documents refer to each other in a cycle")
-                 : find_modules_of_type(b, model) || check_configured_modules(b) ? -1
-                                                                                 : 0;
-    model_source_close(model);
-    return failed;
+    b->modules = type ? model_modules_find(type) : NULL;
+    return b->modules ? check_configured_modules(b)
+                      : pipeline_builder_error(
+                            b, first->line,
+                            "the module %.60s is unknown: %.200s has only the module default",
+                            first->name, model);
 }
 
 /* ---- the start of a document ----------------------------------------------------------------- */
@@ -300,12 +287,9 @@ static int find_stack_of_module(const struct slice_context *s, const char **stac
     *stack = NULL;
     if (!module || !module->globs[0] || s->first_layer < 0)
         return 0;
-    struct model_source *model =
-        model_source_open(result_config_and_dtype_find_model(b, b->config), NULL, b->tool, b->e);
-    if (!model)
+    const char *model = result_config_and_dtype_find_model(b, b->config);
+    if (model_modules_find_stack(b->modules, module, model, b->tool, stack, b->a, b->e))
         return -1;
-    *stack = model_modules_find_stack(b->modules, module, model, b->a);
-    model_source_close(model);
     return *stack ? 0
                   : pipeline_builder_error(b, s->slice->line, "the module %s has no layers",
                                            module->name);

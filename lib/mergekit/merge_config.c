@@ -71,8 +71,10 @@ static int read_modules(const struct yaml_tree *t, const yaml_node_t *modules,
     for (size_t i = 0; i < n; i++) {
         const yaml_node_t *key = yaml_tree_node(t, start[i].key);
         const yaml_node_t *value = yaml_tree_node(t, start[i].value);
-        bool overridden = key->type == YAML_SCALAR_NODE &&
-                          yaml_tree_find_key(t, modules, yaml_tree_scalar_text(key)) != value;
+        const yaml_node_t *last = key->type == YAML_SCALAR_NODE
+                                      ? yaml_tree_find_key(t, modules, yaml_tree_scalar_text(key))
+                                      : NULL;
+        bool overridden = last && last != value;
         if (!overridden && read_module(t, key, value, &c->modules[c->n_modules++]))
             return -1;
     }

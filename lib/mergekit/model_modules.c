@@ -1,6 +1,8 @@
 #include "model_modules.h"
 
+#include "auxiliary_files.h"
 #include "glob_pattern.h"
+#include "model_source.h"
 #include "tensor_name.h"
 
 #include <string.h>
@@ -77,15 +79,29 @@ static bool has_tensor(const struct model_modules *m, const struct model_module 
     return module->globs[0] ? matches_a_glob(module, tensor) : !elsewhere;
 }
 
-const char *model_modules_find_stack(const struct model_modules *m,
-                                     const struct model_module *module,
-                                     const struct model_source *source, struct arena *a)
+int model_modules_read_type(const char *model, const char *tool, const char **type, struct arena *a,
+                            struct error *e)
+{
+    struct model_source *source = model_source_open(model, NULL, tool, e);
+    int failed = source ? auxiliary_files_read_model_type(source, type, a, e) : -1;
+    model_source_close(source);
+    return failed;
+}
+
+int model_modules_find_stack(const struct model_modules *m, const struct model_module *module,
+                             const char *model, const char *tool, const char **stack,
+                             struct arena *a, struct error *e)
 {
     size_t length;
-    for (size_t i = 0; i < model_source_tensor_count(source); i++) {
+    struct model_source *source = model_source_open(model, NULL, tool, e);
+    *stack = NULL;
+    if (!source)
+        return -1;
+    for (size_t i = 0; i < model_source_tensor_count(source) && !*stack; i++) {
         const char *name = model_source_tensor(source, i)->name;
         if (has_tensor(m, module, name) && tensor_name_layer(name, &length) >= 0)
-            return arena_copy_text_n(a, name, length - 1);
+            *stack = arena_copy_text_n(a, name, length - 1);
     }
-    return NULL;
+    model_source_close(source);
+    return 0;
 }

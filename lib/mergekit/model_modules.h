@@ -3,7 +3,10 @@
 #ifndef TV_MODEL_MODULES_H
 #define TV_MODEL_MODULES_H
 
-#include "model_source.h"
+#include "error.h"
+#include "mem.h"
+
+#include <stdbool.h>
 
 #define MODEL_MODULES_MAX      3
 #define MODEL_MODULE_MAX_GLOBS 3
@@ -26,10 +29,13 @@ const struct model_module *model_modules_find_module(const struct model_modules 
                                                      const char *name);
 /* "text_decoder, multi_modal_projector, vision_tower" */
 const char *model_modules_list_names(const struct model_modules *m, struct arena *a);
-/* The prefix of the names of the module's layers in a model, without its last dot, in the arena;
- * NULL if it has no layers. */
-const char *model_modules_find_stack(const struct model_modules *m,
-                                     const struct model_module *module,
-                                     const struct model_source *source, struct arena *a);
+/* These open a model, and print its notes after `tool`. What they find is in the arena: the
+ * model_type in config.json, NULL if there is none, and the prefix of the names of the module's
+ * layers, without its last dot, NULL if it has none. */
+int model_modules_read_type(const char *model, const char *tool, const char **type, struct arena *a,
+                            struct error *e);
+int model_modules_find_stack(const struct model_modules *m, const struct model_module *module,
+                             const char *model, const char *tool, const char **stack,
+                             struct arena *a, struct error *e);
 
 #endif

@@ -2,9 +2,15 @@
  * Makefile replaces the functions that open models, so that the file system is not read. */
 #include "config_to_pipeline.h"
 #include "fuzz.h"
+#include "model_modules.h"
 #include "printed.h"
 
 void *__wrap_model_source_open(const char *, const char *, const char *, struct error *e);
+int __wrap_model_modules_read_type(const char *, const char *, const char **type, struct arena *,
+                                   struct error *e);
+int __wrap_model_modules_find_stack(const struct model_modules *, const struct model_module *,
+                                    const char *, const char *, const char **stack, struct arena *,
+                                    struct error *e);
 void *__wrap_ckpt_open(const char *, const char *, FILE *, struct error *e);
 char *__wrap_realpath(const char *path, char *to);
 
@@ -13,6 +19,22 @@ void *__wrap_model_source_open(const char *operand, const char *spool, const cha
 {
     error_set(e, "there is no model");
     return NULL;
+}
+
+int __wrap_model_modules_read_type(const char *model, const char *tool, const char **type,
+                                   struct arena *a, struct error *e)
+{
+    *type = "qwen2_vl";
+    return 0;
+}
+
+int __wrap_model_modules_find_stack(const struct model_modules *m,
+                                    const struct model_module *module, const char *model,
+                                    const char *tool, const char **stack, struct arena *a,
+                                    struct error *e)
+{
+    *stack = module->globs[1] ? "visual.blocks" : NULL;
+    return 0;
 }
 
 void *__wrap_ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e)
