@@ -443,7 +443,6 @@ merge_method: linear\nmodels: [{model: math@main@main}]|math@main@main has more 
 merge_method: linear\nmodules: {vision: {models: [{model: math}]}}|the module vision is unknown: math has only the module default
 merge_method: linear\nmodules: {}|modules is empty
 merge_method: linear\nmodules: {text_decoder: }|a module must be a map
-merge_method: linear\nmodules: {default: {}, default: {models: [{model: math}]}, text_decoder: {models: [{model: math}]}}|default is the whole model
 merge_method: linear\nmodules: {default: {models: [{model: math}]}, vision: {models: [{model: math}]}}|default is the whole model
 merge_method: linear\nslices: [{sources: [{model: math}]}]|layer_range is missing
 merge_method: linear\nslices: [{sources: [{model: math, layer_range: [2, 1]}]}]|layer_range [2, 1] is empty
