@@ -3,10 +3,10 @@
  *
  *     floor OUTPUT INPUT...
  *
- * The inputs are mapped, and one thread per processor touches every cache line; what they will
- * touch next is read ahead. Meanwhile other threads write the output, of the size of the first
- * input, to preallocated blocks and past the page cache (O_DIRECT), or through it where the file
- * system does not support that. */
+ * The inputs are mapped, and one thread per processor touches every cache line; the kernel reads
+ * ahead. Meanwhile other threads write the output, of the size of the first input, to preallocated
+ * blocks and past the page cache (O_DIRECT), or through it where the file system does not support
+ * that. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CHUNK       ((size_t)4 << 20) /* bytes that a thread touches or writes at a time */
-#define READ_AHEAD  ((size_t)8 * CHUNK)
-#define PAGE        ((size_t)4096) /* alignment of O_DIRECT */
+#define PIECE       ((size_t)256 << 10) /* bytes that a thread touches at a time */
+#define CHUNK       ((size_t)4 << 20)   /* bytes that it writes at a time */
+#define PAGE        ((size_t)4096)      /* alignment of O_DIRECT */
 #define CACHE_LINE  64
 #define WRITERS     2
 #define MAX_THREADS 1024
@@ -60,12 +60,6 @@ static void map_input(struct input *in, const char *path)
     close(fd);
 }
 
-static void read_ahead(const struct input *in, size_t at, size_t n)
-{
-    if (at < in->size)
-        madvise(in->bytes + at, in->size - at < n ? in->size - at : n, MADV_WILLNEED);
-}
-
 /* The inputs advance side by side, as those of a merge do. */
 static void *touch_inputs(void *floor)
 {
@@ -74,12 +68,11 @@ static void *touch_inputs(void *floor)
         left = 0;
         for (size_t i = 0; i < f->n_inputs; i++) {
             struct input *in = &f->inputs[i];
-            size_t at = atomic_fetch_add(&in->next, CHUNK);
+            size_t at = atomic_fetch_add(&in->next, PIECE);
             if (at >= in->size)
                 continue;
             left++;
-            read_ahead(in, at + READ_AHEAD, CHUNK);
-            size_t end = in->size - at < CHUNK ? in->size : at + CHUNK;
+            size_t end = in->size - at < PIECE ? in->size : at + PIECE;
             for (; at < end; at += CACHE_LINE)
                 (void)*(volatile unsigned char *)(in->bytes + at);
         }
@@ -145,10 +138,8 @@ int main(int argc, char **argv)
     f.inputs = calloc(f.n_inputs, sizeof *f.inputs);
     if (!f.inputs)
         fail("open", "the inputs");
-    for (size_t i = 0; i < f.n_inputs; i++) {
+    for (size_t i = 0; i < f.n_inputs; i++)
         map_input(&f.inputs[i], argv[2 + i]);
-        read_ahead(&f.inputs[i], 0, READ_AHEAD);
-    }
     f.output_size = f.inputs[0].size;
     open_output(&f, argv[1]);
     pthread_t threads[MAX_THREADS + WRITERS];
