@@ -28,6 +28,7 @@
 #include "openblas.h"
 #include "parts_folder.h"
 #include "printable.h"
+#include "published_config.h"
 #include "source_sink_services.h"
 #include "stage.h"
 #include "vocabulary_option.h"
@@ -39,7 +40,8 @@
 #include <unistd.h>
 
 struct options {
-    const char *base, *onto, *like, *vocabulary, *layers, *tokenizer, *chat_template, *part;
+    const char *base, *onto, *like, *vocabulary, *layers, *tokenizer, *chat_template, *part,
+        *mergekit_config;
     int format, moe;
     uint64_t experts_per_token;
     enum dtype dtype;
@@ -94,6 +96,9 @@ static const struct option_row rows[] = {
      .not_in_history = true},
     {"chat-template", OPTION_STRING, FIELD(chat_template), "JINJA",
      .help = "set this chat template in the tokenizer files", .not_in_history = true},
+    {"mergekit-config", OPTION_FILE, FIELD(mergekit_config), "FILE",
+     .help = "store this configuration as mergekit_config.yml, and in the model card",
+     .not_in_history = true},
     {"moe", OPTION_CHOICE, FIELD(moe), "ARCHITECTURE",
      .help = "--like: add the keys of a mixture of experts to config.json",
      .choices = MOE_CONFIG_CHOICES},
@@ -104,6 +109,8 @@ static const struct option_row rows[] = {
     LORA_OUTPUT_OPTION_ROWS(options, lora),
     {0}};
 #undef FIELD
+
+#define CONFIG_FILE "mergekit_config.yml"
 
 struct pack {
     struct base_model *base;       /* task vectors */
@@ -116,6 +123,7 @@ struct pack {
     struct checkpoint_output output;   /* ... this */
     struct lora_output *lora;          /* an adapter; NULL: a checkpoint */
     char *card_metadata;               /* what the model card takes over from those of the inputs */
+    char *config;                      /* of --mergekit-config; NULL */
 };
 
 /* The base or the --like model, whose auxiliary files are copied; NULL if there is none. */
@@ -378,6 +386,12 @@ static struct model describe_onto_model(const struct stage *s)
                           .fingerprint = model_source_fingerprint(m)};
 }
 
+static struct card_texts describe_card_texts(const struct stage *s)
+{
+    const struct pack *p = s->data;
+    return (struct card_texts){.metadata = p->card_metadata, .config = p->config};
+}
+
 static int open_merge_part(struct stage *s, struct pack *p, const struct parts_plan *plan,
                            const struct input_guard *guard, struct error *e)
 {
@@ -425,7 +439,7 @@ static int open_output(struct stage *s, struct pack *p, struct error *e)
     struct parts_plan plan = {.stem = WEIGHT_STEM_TRANSFORMERS,
                               .result = p->contents.header,
                               .n_filled = count_tensors_copied_from_base(p),
-                              .card_metadata = p->card_metadata,
+                              .card = describe_card_texts(s),
                               .other_base = o->onto ? &other : NULL,
                               .is_single_file = writes_single_file(s),
                               .header_goes_first = o->format == FORMAT_SAFETENSORS};
@@ -491,9 +505,12 @@ static int copy_auxiliary_files(const struct stage *s, struct pack *p, struct er
         .chat_template = o->chat_template,
         .spool = s->common.spool,
         .tool = s->filter->name};
-    if (!a.source || writes_single_file(s))
+    if (writes_single_file(s))
         return 0;
-    return auxiliary_files_copy(&a, checkpoint_output_write_file, &p->output, e);
+    if (p->config &&
+        checkpoint_output_write_file(&p->output, CONFIG_FILE, p->config, strlen(p->config), e))
+        return -1;
+    return a.source ? auxiliary_files_copy(&a, checkpoint_output_write_file, &p->output, e) : 0;
 }
 
 /* --moe */
@@ -530,12 +547,15 @@ static int open_adapter(struct stage *s, struct pack *p, const struct header *h,
 
 static int open_pack(struct stage *s, struct header *h, struct error *e)
 {
+    const struct options *o = s->options;
     struct pack *p = s->data = mem_alloc(1, sizeof *p);
     signal(SIGPIPE, SIG_IGN); /* a reader that has gone is an error like a full disk */
     if (check_stream_kind_and_options(s, h, e) || set_shards_from_part_option(s, e) ||
         find_experts(s, p, h, e) || open_base_or_like_model(s, p, h, e))
         return -1;
     p->card_metadata = card_metadata_text(find_auxiliary_file_source(p), h);
+    if (o->mergekit_config && !(p->config = published_config_read(o->mergekit_config, e)))
+        return -1;
     if (writes_adapter(s))
         return open_adapter(s, p, s->in, e);
     if (init_checkpoint_contents(s, p, h, e) || open_output(s, p, e))
@@ -562,12 +582,13 @@ static int write_card_and_publish_checkpoint(const struct stage *s, struct pack 
     const struct options *o = s->options;
     const struct header *h = p->contents.header;
     const struct model other = describe_onto_model(s);
+    const struct card_texts card_texts = describe_card_texts(s);
     struct model_hashes hashes;
     hashes.n = source_sink_services_get_model_hashes(s, &hashes.models, &hashes.hashes);
     char *metadata = model_card_hashes_json(h, &hashes);
     char *weights = used_weights_text(p->weights, h);
     char *card = model_card_readme_text(h, &hashes, p->weights, count_tensors_copied_from_base(p),
-                                        o->onto ? &other : NULL, p->card_metadata);
+                                        o->onto ? &other : NULL, &card_texts);
     struct checkpoint_writer *w = p->output.writer;
     int failed = checkpoint_writer_replace_metadata(w, "tvtools_hashes", metadata, e) ||
                  checkpoint_writer_write_used_weights(w, weights, e) ||
@@ -601,14 +622,17 @@ static int write_and_publish_adapter(const struct stage *s, struct pack *p, stru
     const struct model other = describe_onto_model(s);
     struct checkpoint_writer *w = p->output.writer;
     const struct header *h = p->contents.header;
+    const struct card_texts card_texts = describe_card_texts(s);
     struct model_hashes hashes;
     hashes.n = source_sink_services_get_model_hashes(s, &hashes.models, &hashes.hashes);
     char *card =
-        model_card_adapter_text(h, &hashes, p->weights, o->onto ? &other : NULL, p->card_metadata);
+        model_card_adapter_text(h, &hashes, p->weights, o->onto ? &other : NULL, &card_texts);
     char *section = lora_output_card_text(p->lora), *summary = lora_output_summary(p->lora);
     char *text = mem_printf("%s%s", card, section);
     int failed = model_source_check_unchanged(base_model_source(p->base), e) ||
                  lora_output_write(p->lora, w, h, e) || record_hashes_of_adapter(p, &hashes, e) ||
+                 (p->config &&
+                  checkpoint_writer_write_file(w, CONFIG_FILE, p->config, strlen(p->config), e)) ||
                  checkpoint_writer_write_file(w, "README.md", text, strlen(text), e);
     if (!failed)
         lora_output_print_tied_note(p->lora, get_target_path(s), s->filter->name);
@@ -631,6 +655,7 @@ static void free_pack(struct pack *p)
     checkpoint_contents_free(&p->contents);
     used_weights_free(p->weights);
     free(p->card_metadata);
+    free(p->config);
     free(p);
 }
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # The metadata of the model card: what the Hub's documentation of model cards has, and true.
 load common
+load refusals
 
 COMMIT=0123456789abcdef0123456789abcdef01234567
 
@@ -80,4 +81,32 @@ has_metadata() {
     [ "$(grep -c TIES out/README.md)" = 0 ]
     unpack acme/math acme/code | combine --normalize=all | pack --like acme/base --force out
     grep -q '^- Model soups; ' out/README.md
+}
+
+@test "tv merge publishes the configuration, without local paths and comments" {
+    make_hub
+    mkdir private
+    cp -r "$A/chat" private/chat
+    cat >c.yml <<END
+# a comment
+merge_method: task_arithmetic
+base_model: acme/base
+models: [{model: acme/math}, {model: ./private/chat/}]
+parameters: {weight: 0.5, note: "\`\`\`\n# not a title"}
+END
+    tv merge c.yml out 2>/dev/null
+    printf '%s\n' "merge_method: task_arithmetic" "base_model: acme/base" \
+        "models: [{model: acme/math}, {model: chat}]" \
+        'parameters: {weight: 0.5, note: "```\n# not a title"}' | diff out/mergekit_config.yml -
+    grep -c '^````yaml$' out/README.md
+    not_found=$(grep -r private out) || [ -z "$not_found" ]
+    sed -n '/^````yaml$/,/^````$/{//!p}' out/README.md | diff out/mergekit_config.yml -
+    (cd private && HF_HUB_CACHE=../hub tv merge ../out/mergekit_config.yml again 2>/dev/null)
+    tv diff out private/again
+    tv merge c.yml out.tar 2>/dev/null
+    tar -xOf out.tar mergekit_config.yml | cmp - out/mergekit_config.yml
+    tv-extract acme/base acme/math | combine >merged.tvs
+    refused_with "cannot read none.yml" pack --base acme/base --mergekit-config none.yml more <merged.tvs
+    tv merge - merged <c.yml 2>/dev/null
+    [ ! -e merged/mergekit_config.yml ]
 }

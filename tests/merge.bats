@@ -778,7 +778,7 @@ END
     sed -i 's/^{/{"layer_types": ["sliding", "sliding", "full"], "no_rope_layers": [1, 1, 0],/' m/config.json
     config 'merge_method: passthrough' 'slices:' '- sources: [{model: m, layer_range: [0, 3]}]' \
         '- sources: [{model: m, layer_range: [1, 3]}]'
-    prints 'pack --like m --layers=0:3,1:3 merged'
+    prints 'pack --like m --layers=0:3,1:3 --mergekit-config=config.yml merged'
     tv merge config.yml out
     tr -d ' \n' <out/config.json | grep -F '"layer_types":["sliding","sliding","full","sliding","full"]' |
         grep -cF '"no_rope_layers":[1,1,0,1,0]'

@@ -138,7 +138,7 @@ models: [{model: a, parameters: {weight: 1}}, {model: b, parameters: {weight: 1}
 END
     config "$LINEAR" 'tokenizer_source: union' 'chat_template: chatml'
     tv merge config.yml out 2>err
-    [ "$(echo out/*)" = "out/README.md out/config.json out/model.safetensors out/tokenizer.json out/tokenizer_config.json" ]
+    [ "$(echo out/*)" = "out/README.md out/config.json out/mergekit_config.yml out/model.safetensors out/tokenizer.json out/tokenizer_config.json" ]
     [ "$(key added_tokens_decoder out/tokenizer_config.json | grep -o '"29[0-9]"' | tr -d '\n')" = '"290""291""292"' ]
     grep -q 1000000000000000019884624838656 out/tokenizer_config.json
     grep -q '"chat_template": "{% for' out/tokenizer_config.json

@@ -51,6 +51,12 @@ static uint64_t multiply_saturating(uint64_t x, uint64_t y)
     return x > UINT64_MAX / y ? UINT64_MAX : x * y;
 }
 
+static bool is_folder_or_archive(const char *out)
+{
+    enum output_form form = output_target_form_of_name(out);
+    return form != OUTPUT_SAFETENSORS && form != OUTPUT_GGUF;
+}
+
 /* --shard-size in bytes, from a number of parameters. */
 static void add_shard_size_option(const struct pipeline_builder *b, struct pipeline_command *pack)
 {
@@ -142,6 +148,8 @@ static int add_pack_command(struct pipeline_builder *b, const struct input_model
     add_tokenizer_options(b, pack);
     if (add_chat_template_option(b, pack))
         return -1;
+    if (!b->file->is_standard_input && is_folder_or_archive(out))
+        pipeline_builder_add_option(pack, "mergekit-config", b->file->path, a);
     pipeline_add_word(pack, *out == '-' && out[1] ? arena_printf(a, "./%s", out) : out, a);
     return 0;
 }

@@ -174,6 +174,7 @@ static int read_and_add_document(void *file, struct yaml_tree *t, const yaml_nod
 int merge_config_read(struct merge_config_file *f, const char *path, const char *tool,
                       struct arena *a, struct error *e)
 {
-    *f = (struct merge_config_file){.path = yaml_file_name(path)};
+    *f = (struct merge_config_file){.path = yaml_file_name(path),
+                                    .is_standard_input = strcmp(path, "-") == 0};
     return yaml_file_read(path, tool, read_and_add_document, f, a, e);
 }

@@ -33,6 +33,7 @@ struct merge_config {
 
 struct merge_config_file {
     const char *path; /* for messages */
+    bool is_standard_input;
     size_t n_documents;
     struct merge_config *documents;
 };

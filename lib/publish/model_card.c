@@ -334,6 +334,32 @@ static void print_tensors_section(FILE *out, const struct header *h, size_t n_fi
         fprintf(out, "- and %zu more\n", n_filled - MAX_LISTED);
 }
 
+/* The longest run of '`' in the text. */
+static size_t longest_run_of_backticks(const char *text)
+{
+    size_t longest = 0, n;
+    for (; *text; text += n ? n : 1) {
+        n = strspn(text, "`");
+        longest = n > longest ? n : longest;
+    }
+    return longest;
+}
+
+/* The configuration in a fence that nothing in it closes. */
+static void print_config(FILE *out, const char *config)
+{
+    static const char marks[] = "````````````````";
+    size_t n = longest_run_of_backticks(config) + 1;
+    if (n >= sizeof marks)
+        return;
+    int fence = n < 3 ? 3 : (int)n;
+    fprintf(out, "\nThe configuration, in `mergekit_config.yml`:\n\n%.*syaml\n", fence, marks);
+    for (const char *c = config; *c; c++)
+        putc((unsigned char)*c < ' ' && *c != '\n' && *c != '\t' ? '?' : *c, out);
+    fprintf(out, "%s%.*s\n", strlen(config) && config[strlen(config) - 1] != '\n' ? "\n" : "",
+            fence, marks);
+}
+
 /* The command that recomputes the merge; PATH is a model that the Hub does not have. */
 static void print_verify_section(FILE *out, const struct header *h)
 {
@@ -354,25 +380,27 @@ static void print_verify_section(FILE *out, const struct header *h)
 /* The sections up to that of the tensors. */
 static void print_merge(FILE *out, const struct header *h, enum card_subject subject,
                         const struct model_hashes *hashes, const struct used_weights *weights,
-                        const struct model *other_base, const char *metadata)
+                        const struct model *other_base, const struct card_texts *texts)
 {
-    print_front_matter(out, h, subject, metadata);
+    print_front_matter(out, h, subject, texts->metadata);
     fprintf(out, "\n# Merged %s\n\nMade with tvtools " TV_VERSION " by\n\n    ",
             subject == CARD_OF_MODEL ? "model" : "adapter");
     print_history_as_pipeline(out, &h->history, 4);
     fputs(" OUT\n", out);
     merge_methods_print(out, &h->history);
+    if (texts->config)
+        print_config(out, texts->config);
     print_models_section(out, h, hashes, other_base);
     print_weights_section(out, h, weights);
 }
 
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
                              const struct used_weights *weights, size_t n_filled,
-                             const struct model *other_base, const char *metadata)
+                             const struct model *other_base, const struct card_texts *texts)
 {
     struct bytes text = {0};
     FILE *out = bytes_open_stream(&text);
-    print_merge(out, h, CARD_OF_MODEL, hashes, weights, other_base, metadata);
+    print_merge(out, h, CARD_OF_MODEL, hashes, weights, other_base, texts);
     print_tensors_section(out, h, n_filled);
     print_verify_section(out, h);
     fclose(out);
@@ -381,11 +409,11 @@ char *model_card_readme_text(const struct header *h, const struct model_hashes *
 
 char *model_card_adapter_text(const struct header *h, const struct model_hashes *hashes,
                               const struct used_weights *weights, const struct model *other_base,
-                              const char *metadata)
+                              const struct card_texts *texts)
 {
     struct bytes text = {0};
     FILE *out = bytes_open_stream(&text);
-    print_merge(out, h, CARD_OF_ADAPTER, hashes, weights, other_base, metadata);
+    print_merge(out, h, CARD_OF_ADAPTER, hashes, weights, other_base, texts);
     fclose(out);
     return bytes_take_text(&text);
 }

@@ -17,6 +17,12 @@ struct model_hashes {
     const uint64_t *hashes;
 };
 
+/* What a card takes over from other files. */
+struct card_texts {
+    const char *metadata; /* lines of card_metadata.h */
+    const char *config;   /* the mergekit configuration (mergekit_config.yml); NULL */
+};
+
 /* The full hashes of the header's models as JSON: {MODEL: HASH, ...}. Unknown ones are dashes, so
  * that the length does not depend on what is known. */
 char *model_card_hashes_json(const struct header *h, const struct model_hashes *hashes);
@@ -28,13 +34,13 @@ char *model_card_model_json(const struct model *m);
 
 /* README.md. The last `n_filled` tensors of the header are unchanged ones of the base. `other_base`
  * is the model that task vectors were added to if it is not the one that was subtracted; else
- * NULL. `metadata` are lines of card_metadata.h. */
+ * NULL. */
 char *model_card_readme_text(const struct header *h, const struct model_hashes *hashes,
                              const struct used_weights *weights, size_t n_filled,
-                             const struct model *other_base, const char *metadata);
+                             const struct model *other_base, const struct card_texts *texts);
 /* The same of a LoRA adapter, without its tensors. */
 char *model_card_adapter_text(const struct header *h, const struct model_hashes *hashes,
                               const struct used_weights *weights, const struct model *other_base,
-                              const char *metadata);
+                              const struct card_texts *texts);
 
 #endif

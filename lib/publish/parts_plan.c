@@ -130,8 +130,10 @@ static int write_plan(struct partial_checkpoint *p, const struct parts_plan *pla
 {
     json_t *json = json_pack(
         "{s:I, s:I, s:s, s:s, s:o, s:o}", "shard_size", (json_int_t)plan->shard_size, "filled",
-        (json_int_t)plan->n_filled, "stem", plan->stem, "card", plan->card_metadata, "recipe",
+        (json_int_t)plan->n_filled, "stem", plan->stem, "card", plan->card.metadata, "recipe",
         shard_records_encode_hash(f->recipe), "inputs", shard_records_encode_hash(f->inputs));
+    if (plan->card.config)
+        json_object_set_new(json, "config", strict_json_string(plan->card.config));
     if (plan->other_base) {
         json_object_set_new(json, "onto", json_string(plan->other_base->name));
         json_object_set_new(json, "onto_fingerprint",
@@ -183,7 +185,9 @@ static int parse_plan(const json_t *json, struct parts_plan *plan, struct merge_
         plan->other_base = m;
     }
     const char *metadata = json_string_value(json_object_get(json, "card"));
-    plan->card_metadata = arena_copy_text(a, metadata ? metadata : "");
+    const char *config = json_string_value(json_object_get(json, "config"));
+    plan->card.metadata = arena_copy_text(a, metadata ? metadata : "");
+    plan->card.config = arena_copy_text(a, config);
     plan->stem = weight_names_find_stem(json_string_value(json_object_get(json, "stem")));
     if (plan->shard_size == 0 || !plan->stem || plan->n_filled > plan->result->n_tensors)
         return -1;
@@ -323,7 +327,7 @@ static int write_card_and_publish(struct partial_checkpoint *p, const struct par
     char *metadata = model_card_hashes_json(plan->result, &hashes);
     char *text = used_weights_text(weights, plan->result);
     char *readme = model_card_readme_text(plan->result, &hashes, weights, plan->n_filled,
-                                          plan->other_base, plan->card_metadata);
+                                          plan->other_base, &plan->card);
     const struct partial_checkpoint_ending end = {HASHES, metadata, text, readme};
     int failed = partial_checkpoint_publish(p, &end, e);
     used_weights_free(weights);

@@ -11,8 +11,8 @@ struct parts_plan {
     struct header *result; /* the checkpoint's (model_card.h) */
     size_t n_filled;       /* its last tensors are unchanged ones of the base */
     uint64_t shard_size;
-    const char *stem;               /* of the names of the weight files (weight_names.h) */
-    const char *card_metadata;      /* lines of card_metadata.h */
+    const char *stem; /* of the names of the weight files (weight_names.h) */
+    struct card_texts card;
     const struct model *other_base; /* a base other than the stream's; NULL */
     bool is_single_file;            /* its metadata contain the weights that the joins used */
     bool header_goes_first;         /* ... and lack what is known only at the end */

@@ -89,7 +89,8 @@ static void check_checkpoint(struct header *h, bool is_single_file)
     const struct model_hashes none = {0};
     struct used_weights *weights = collect_weights(h);
     check_layout(&plan);
-    free(model_card_readme_text(h, &none, weights, plan.n_filled, plan.other_base, ""));
+    free(model_card_readme_text(h, &none, weights, plan.n_filled, plan.other_base,
+                                &(struct card_texts){.metadata = ""}));
     used_weights_free(weights);
 }
 

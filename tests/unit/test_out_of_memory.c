@@ -179,7 +179,8 @@ static bool print_model_card(void)
     static const double weight = 0.25;
     const struct joined_vector joined = {.name = "math", .n_weights = 1, .weights = &weight};
     used_weights_add(u, 0, &(struct vector){.n_joined = 1, .joined = &joined});
-    char *text = model_card_readme_text(h, &(struct model_hashes){0}, u, 0, NULL, "");
+    char *text = model_card_readme_text(h, &(struct model_hashes){0}, u, 0, NULL,
+                                        &(struct card_texts){.metadata = ""});
     bool right = text && strstr(text, "# Merged model") && strstr(text, "| `math` | 0.25 |") &&
                  strstr(text, "## Tensors");
     free(text);

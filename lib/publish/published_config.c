@@ -1,0 +1,108 @@
+#include "published_config.h"
+
+#include "fs.h"
+#include "mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <yaml.h>
+
+/* ---- paths ----------------------------------------------------------------------------------- */
+
+/* The last component of the path of something that exists; NULL: it is no such path. */
+static const char *shorten_path(const char *path, struct arena *a)
+{
+    size_t n = strlen(path);
+    if (!strchr(path, '/') || access(path, F_OK) != 0)
+        return NULL;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    const char *trimmed = arena_copy_text_n(a, path, n), *slash = strrchr(trimmed, '/');
+    return slash && slash[1] ? slash + 1 : trimmed;
+}
+
+/* The same for BASE+ADAPTER. */
+static const char *shorten_paths(const char *text, struct arena *a)
+{
+    const char *whole = shorten_path(text, a), *plus = strchr(text, '+');
+    if (whole || !plus)
+        return whole;
+    const char *base = arena_copy_text_n(a, text, (size_t)(plus - text)), *adapter = plus + 1;
+    const char *short_base = shorten_path(base, a), *short_adapter = shorten_path(adapter, a);
+    return short_base || short_adapter ? arena_printf(a, "%s+%s", short_base ? short_base : base,
+                                                      short_adapter ? short_adapter : adapter)
+                                       : NULL;
+}
+
+static void shorten_scalar(yaml_event_t *scalar, struct arena *a)
+{
+    const char *text = shorten_paths((const char *)scalar->data.scalar.value, a);
+    yaml_event_t shortened;
+    if (!text)
+        return;
+    if (!yaml_scalar_event_initialize(&shortened, NULL, NULL, (const yaml_char_t *)text, -1, 1, 1,
+                                      scalar->data.scalar.style))
+        mem_exit();
+    yaml_event_delete(scalar);
+    *scalar = shortened;
+}
+
+/* ---- documents ------------------------------------------------------------------------------- */
+
+static int append_output(void *bytes, unsigned char *text, size_t size)
+{
+    bytes_append(bytes, text, size);
+    return 1;
+}
+
+/* Copies all events. */
+static int copy_documents(yaml_parser_t *parser, yaml_emitter_t *emitter, const char *path,
+                          struct error *e)
+{
+    struct arena a = {0};
+    int failed = 0;
+    for (bool ended = false; !ended && !failed;) {
+        yaml_event_t event;
+        if (!yaml_parser_parse(parser, &event)) {
+            failed = error_set(e, "%s, line %zu: invalid YAML: %s", path,
+                               parser->problem_mark.line + 1, parser->problem);
+            break;
+        }
+        ended = event.type == YAML_STREAM_END_EVENT;
+        if (event.type == YAML_SCALAR_EVENT)
+            shorten_scalar(&event, &a);
+        if (!yaml_emitter_emit(emitter, &event)) /* which takes the event over */
+            failed = error_set(e, "%s cannot be copied: %s", path, emitter->problem);
+    }
+    arena_free(&a);
+    return failed;
+}
+
+char *published_config_read(const char *path, struct error *e)
+{
+    size_t size;
+    char *text = fs_read_file(AT_FDCWD, path, &size);
+    struct bytes copy = {0};
+    yaml_parser_t parser;
+    yaml_emitter_t emitter;
+    if (!text) {
+        error_set(e, "cannot read %s: %s", path, strerror(errno));
+        return NULL;
+    }
+    if (!yaml_parser_initialize(&parser) || !yaml_emitter_initialize(&emitter))
+        mem_exit();
+    yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
+    yaml_emitter_set_output(&emitter, append_output, &copy);
+    yaml_emitter_set_unicode(&emitter, 1);
+    int failed = copy_documents(&parser, &emitter, path, e);
+    yaml_emitter_delete(&emitter);
+    yaml_parser_delete(&parser);
+    free(text);
+    if (!failed)
+        return bytes_take_text(&copy);
+    bytes_free(&copy);
+    return NULL;
+}
