@@ -155,6 +155,23 @@ END
         pack --force --like a --vocabulary "$v" c <w.tvs
 }
 
+@test "a folder or an archive with a tokenizer alone" {
+    models a=bl-base b=bl-chat c=bl-chat
+    rm c/model.safetensors c/config.json
+    tar cf d.tar c
+    for c in b c d.tar; do
+        config "$LINEAR" "tokenizer_source: $c"
+        tv merge config.yml "out-${c%.tar}" 2>err
+        tv-diff out-b "out-${c%.tar}"
+        cmp out-b/tokenizer.json "out-${c%.tar}/tokenizer.json"
+    done
+    unpack a >a.tvs
+    pack --like a --tokenizer c copied <a.tvs
+    cmp copied/tokenizer.json c/tokenizer.json
+    refused_with '--tokenizer: a.tvs is a model without tokenizer files' pack --like a --tokenizer a.tvs out <a.tvs
+    refused_with 'c contains no weights' unpack c
+}
+
 # ---- models without tokenizer.json ------------------------------------------------------------------
 
 @test "equal tokenizers in another format move nothing, others are refused" {

@@ -109,7 +109,7 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
         return NULL;
     struct ckpt *c = mem_alloc(1, sizeof *c);
     c->spool = spool;
-    struct weight_files w = {.files = &c->files, .notes = notes};
+    struct weight_files w = {.files = &c->files, .notes = notes, .tokenizer_is_enough = !tensors};
     w.path = key ? arena_copy_text_n(&c->arena, path, (size_t)(key - path) - 1) : path;
     w.key = arena_copy_text(&c->arena, key);
     int failed = checkpoint_files_list(&c->files, &w, found, spool, e) < 0 ||
@@ -128,6 +128,14 @@ static struct ckpt *open_checkpoint(const char *path, const char *spool, FILE *n
 struct ckpt *ckpt_open(const char *path, const char *spool, FILE *notes, struct error *e)
 {
     return open_checkpoint(path, spool, notes, true, e);
+}
+
+struct ckpt *ckpt_open_auxiliary_files(const char *path, const char *spool, struct error *e)
+{
+    char *base = model_path_copy_base(path, model_path_adapter(path));
+    struct ckpt *c = open_checkpoint(base, spool, NULL, false, e);
+    free(base);
+    return c;
 }
 
 /* Copies the pipe to a temporary file, which is mapped then. */
@@ -399,20 +407,15 @@ int ckpt_read_model_file(const char *path, const char *name, char **text, size_t
     char *found;
     const char *key;
     *text = NULL;
-    const char *adapter = model_path_adapter(path);
-    if (adapter) {
-        char *base = model_path_copy_base(path, adapter);
-        int result = ckpt_read_model_file(base, name, text, size, e);
-        free(base);
-        return result;
-    }
-    int result = model_path_resolve(path, &found, &key, e);
+    char *base = model_path_copy_base(path, model_path_adapter(path));
+    int result = model_path_resolve(base, &found, &key, e);
     free(found);
     if (result > 0)
-        result = ckpt_is_checkpoint(path, e);
+        result = ckpt_is_checkpoint(base, e);
+    free(base);
     if (result <= 0)
         return result;
-    struct ckpt *c = open_checkpoint(path, NULL, NULL, false, e);
+    struct ckpt *c = ckpt_open_auxiliary_files(path, NULL, e);
     result = c ? ckpt_read_auxiliary_file(c, name, text, size, e) : -1;
     ckpt_close(c);
     return result;

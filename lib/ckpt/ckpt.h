@@ -101,6 +101,9 @@ int ckpt_read_metadata(const struct ckpt *c, size_t shard, json_t **metadata, st
  * sub-folders or hidden files. A GGUF model without a config.json has one from its metadata. */
 size_t ckpt_auxiliary_file_count(const struct ckpt *c);
 const char *ckpt_auxiliary_file_name(const struct ckpt *c, size_t i);
+/* Opens a checkpoint for its auxiliary files alone, whose tensors are not read; a folder with a
+ * tokenizer.json needs no weights. Of "BASE+ADAPTER" they are the base's. NULL on error. */
+struct ckpt *ckpt_open_auxiliary_files(const char *path, const char *spool, struct error *e);
 /* Reads an auxiliary file: `size` bytes, followed by a zero byte. 1: read; the caller frees *text.
  * 0: there is no such file, and *text is NULL. -1: it cannot be read, or is above 256 MiB. */
 int ckpt_read_auxiliary_file(const struct ckpt *c, const char *name, char **text, size_t *size,

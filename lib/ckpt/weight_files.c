@@ -316,6 +316,8 @@ int weight_files_find(struct weight_files *w, struct error *e)
         found = find_npz_weights(w, e);
     if (found)
         return found < 0 ? -1 : 0;
+    if (w->tokenizer_is_enough && model_files_find(w->files, "tokenizer.json"))
+        return 0;
     if (is_torch_0_tar(w->files))
         return error_set(e,
                          "%s is in the format of torch before 1.0, which is not supported; load it "

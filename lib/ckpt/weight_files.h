@@ -5,8 +5,8 @@
  * The files of a model of a diffusers pipeline begin with diffusion_pytorch_model; variants beside
  * them (.fp16) are not read.
  *
- * A weight_files owns its list until weight_files_free, but not the files. Zeroed except for
- * `files`, `path`, `key` and `notes` it is empty. */
+ * A weight_files owns its list until weight_files_free, but not the files. Zeroed except for what
+ * describes the model it is empty. */
 #ifndef TV_WEIGHT_FILES_H
 #define TV_WEIGHT_FILES_H
 
@@ -24,9 +24,11 @@ struct weight_files {
     size_t n;
     struct model_file *index; /* NULL: none was read */
     bool is_adapter;          /* they are those of a LoRA adapter */
+    bool tokenizer_is_enough; /* a folder with a tokenizer.json may have none */
 };
 
-/* Finds the weight files among all files of the model, in the order of their names. */
+/* Finds the weight files among all files of the model, in the order of their names. It is an error
+ * if there are none, unless a tokenizer is enough. */
 int weight_files_find(struct weight_files *w, struct error *e);
 /* Adds one file to the list. */
 void weight_files_add(struct weight_files *w, struct model_file *file);

@@ -193,12 +193,11 @@ void auxiliary_files_add_names(const struct model_source *source)
             model_folder_names_add(ckpt_auxiliary_file_name(c, i));
 }
 
-static int copy_file(const struct auxiliary_files *a, const struct model_source *source,
-                     const char *name, const struct output *out, struct error *e)
+static int copy_file(const struct auxiliary_files *a, const struct ckpt *c, const char *name,
+                     const struct output *out, struct error *e)
 {
     size_t size;
     char *text;
-    const struct ckpt *c = model_source_checkpoint(source);
     if (ckpt_read_auxiliary_file(c, name, &text, &size, e) < 0)
         return -1;
     int failed = tokenizer_files_is_tokenizer_file(name)
@@ -211,16 +210,15 @@ static int copy_file(const struct auxiliary_files *a, const struct model_source 
 }
 
 /* Copies a model's tokenizer files, or all others. */
-static int copy_files(const struct auxiliary_files *a, const struct model_source *source,
-                      bool tokenizer, const struct output *out, struct error *e)
+static int copy_files(const struct auxiliary_files *a, const struct ckpt *c, bool tokenizer,
+                      const struct output *out, struct error *e)
 {
-    const struct ckpt *c = model_source_checkpoint(source);
     for (size_t i = 0; c && i < ckpt_auxiliary_file_count(c); i++) {
         const char *name = ckpt_auxiliary_file_name(c, i);
         if (tokenizer_files_is_tokenizer_file(name) != tokenizer ||
             (!tokenizer && !is_copied_model_file(name)))
             continue;
-        if (copy_file(a, source, name, out, e))
+        if (copy_file(a, c, name, out, e))
             return -1;
     }
     return 0;
@@ -229,11 +227,9 @@ static int copy_files(const struct auxiliary_files *a, const struct model_source
 /* ---- the tokenizer --------------------------------------------------------------------------- */
 
 /* Writes the chat template to a file of its own, if the tokenizer has no file for it. */
-static int write_chat_template_if_missing(const struct auxiliary_files *a,
-                                          const struct model_source *source,
+static int write_chat_template_if_missing(const struct auxiliary_files *a, const struct ckpt *c,
                                           const struct output *out, struct error *e)
 {
-    const struct ckpt *c = model_source_checkpoint(source);
     for (size_t i = 0; c && i < ckpt_auxiliary_file_count(c); i++)
         if (strcmp(ckpt_auxiliary_file_name(c, i), "tokenizer_config.json") == 0 ||
             strcmp(ckpt_auxiliary_file_name(c, i), "chat_template.jinja") == 0)
@@ -241,34 +237,38 @@ static int write_chat_template_if_missing(const struct auxiliary_files *a,
     return write_file(out, "chat_template.jinja", a->chat_template, strlen(a->chat_template), e);
 }
 
-/* Is it a GGUF model without tokenizer files? Its metadata have a tokenizer in another form. */
-static bool lacks_tokenizer_files(const struct model_source *source)
+static bool has_tokenizer_files(const struct ckpt *c)
 {
-    const struct ckpt *c = model_source_checkpoint(source);
-    bool found = !c || !ckpt_gguf_model(c);
-    for (size_t i = 0; !found && i < ckpt_auxiliary_file_count(c); i++)
-        found = tokenizer_files_is_tokenizer_file(ckpt_auxiliary_file_name(c, i));
-    return !found;
+    for (size_t i = 0; i < ckpt_auxiliary_file_count(c); i++)
+        if (tokenizer_files_is_tokenizer_file(ckpt_auxiliary_file_name(c, i)))
+            return true;
+    return false;
+}
+
+/* The metadata of a GGUF model have a tokenizer in another form. */
+static bool is_gguf_without_tokenizer_files(const struct ckpt *c)
+{
+    return c && ckpt_gguf_model(c) && !has_tokenizer_files(c);
 }
 
 static int copy_tokenizer(const struct auxiliary_files *a, const struct output *out,
                           struct error *e)
 {
-    struct model_source *other = NULL;
+    struct ckpt *other = NULL;
     if (a->no_tokenizer)
         return 0;
-    if (a->tokenizer && !(other = model_source_open(a->tokenizer, a->spool, a->tool, e)))
+    if (a->tokenizer && !(other = ckpt_open_auxiliary_files(a->tokenizer, a->spool, e)))
         return -1;
-    const struct model_source *source = other ? other : a->source;
-    int failed =
-        other && lacks_tokenizer_files(other)
-            ? error_set(e, "--tokenizer: %s is a GGUF model without tokenizer files", a->tokenizer)
-            : 0;
-    failed = failed || copy_files(a, source, true, out, e) ||
-                     (a->chat_template && write_chat_template_if_missing(a, source, out, e))
+    const struct ckpt *c = other ? other : model_source_checkpoint(a->source);
+    int failed = other && !has_tokenizer_files(other)
+                     ? error_set(e, "--tokenizer: %s is a %smodel without tokenizer files",
+                                 a->tokenizer, ckpt_gguf_model(other) ? "GGUF " : "")
+                     : 0;
+    failed = failed || copy_files(a, c, true, out, e) ||
+                     (a->chat_template && write_chat_template_if_missing(a, c, out, e))
                  ? -1
                  : 0;
-    model_source_close(other);
+    ckpt_close(other);
     return failed;
 }
 
@@ -287,10 +287,11 @@ int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer 
 {
     const struct output out = {write, to};
     note_omitted_files(a);
-    if (copy_files(a, a->source, false, &out, e) || copy_tokenizer(a, &out, e) ||
-        update_and_copy_config(a, &out, e))
+    if (copy_files(a, model_source_checkpoint(a->source), false, &out, e) ||
+        copy_tokenizer(a, &out, e) || update_and_copy_config(a, &out, e))
         return -1;
-    if (!a->tokenizer && !a->no_tokenizer && lacks_tokenizer_files(a->source))
+    if (!a->tokenizer && !a->no_tokenizer &&
+        is_gguf_without_tokenizer_files(model_source_checkpoint(a->source)))
         printable_message("%s: note: %s has no tokenizer files; those of another model can be "
                           "copied with --tokenizer",
                           a->tool, model_source_name(a->source));
