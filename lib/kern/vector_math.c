@@ -6,7 +6,8 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
-#define STRIP 1024 /* elements processed at a time, so that their sums stay in cache */
+#define NEAR_ZERO 1e-8 /* a smaller divisor is replaced */
+#define STRIP     1024 /* elements processed at a time, so that their sums stay in cache */
 
 /* ---- one vector ----------------------------------------------------------------------------- */
 
@@ -124,15 +125,21 @@ TV_CLONES double vector_math_sum_squares(const float *x, size_t n)
     return sum_tiles(SUM_SQUARES, x, x, n);
 }
 
-TV_CLONES double vector_math_dot(const float *x, const float *y, size_t n)
+TV_CLONES static double sum_products(const float *x, const float *y, size_t n)
 {
     return sum_tiles(SUM_DOT, x, y, n);
 }
 
+double vector_math_dot(const float *x, const float *y, size_t n)
+{
+    return x == y ? vector_math_sum_squares(x, n) : sum_products(x, y, n);
+}
+
 /* ---- K vectors ------------------------------------------------------------------------------ */
 
-/* Sums of a strip are kept in a buffer, to which up to four vectors are added in one loop over the
- * elements. K is a constant in each call, so that the loops over k are unrolled. */
+/* Up to four vectors are elected or averaged in one loop over the elements. Of more, the sums of a
+ * strip are kept in a buffer, to which a loop adds up to four vectors. K is a constant in each
+ * call, so that the loops over k are unrolled. */
 
 #define GROUP 4
 
@@ -221,6 +228,40 @@ TV_CLONES static void zero_elements_of_other_sign(float *restrict x, double w,
     }
 }
 
+/* The election of K vectors in one loop. */
+TV_INLINE void elect_signs_of_group(float *const *x, const double *w, size_t K, size_t n)
+{
+    float *v[GROUP];
+    for (size_t k = 0; k < K; k++)
+        v[k] = x[k];
+    TV_INDEPENDENT
+    for (size_t i = 0; i < n; i++) {
+        double weighted[GROUP], sum = 0;
+        for (size_t k = 0; k < K; k++)
+            sum += weighted[k] = w[k] * (double)v[k][i];
+        double sign = sum >= 0 ? 1.0 : -1.0;
+        for (size_t k = 0; k < K; k++)
+            v[k][i] = sign * weighted[k] > 0 ? v[k][i] : 0.0f;
+    }
+}
+
+TV_CLONES static void elect_signs_of_few(float *const *x, const double *w, size_t K, size_t n)
+{
+    switch (K) {
+    case 1:
+        elect_signs_of_group(x, w, 1, n);
+        break;
+    case 2:
+        elect_signs_of_group(x, w, 2, n);
+        break;
+    case 3:
+        elect_signs_of_group(x, w, 3, n);
+        break;
+    default:
+        elect_signs_of_group(x, w, GROUP, n);
+    }
+}
+
 TV_CLONES static void multiply_by_scalar(const double *restrict sum, double factor,
                                          float *restrict y, size_t n)
 {
@@ -239,7 +280,7 @@ TV_CLONES static void divide_elementwise(const double *restrict sum, const doubl
                                          float *restrict y, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        y[i] = (float)(sum[i] / (fabs(divisor[i]) < 1e-8 ? 1.0 : divisor[i]));
+        y[i] = (float)(sum[i] / (fabs(divisor[i]) < NEAR_ZERO ? 1.0 : divisor[i]));
 }
 
 TV_CLONES static void divide_elementwise_with_floor(const double *restrict sum,
@@ -250,9 +291,60 @@ TV_CLONES static void divide_elementwise_with_floor(const double *restrict sum,
         y[i] = (float)(sum[i] / (divisor[i] > floor ? divisor[i] : floor));
 }
 
+/* The disjoint mean of K vectors in one loop. */
+TV_INLINE void average_group(float *const *x, const double *w, size_t K, double floor, float *y,
+                             size_t n)
+{
+    const float *v[GROUP];
+    for (size_t k = 0; k < K; k++)
+        v[k] = x[k];
+    TV_INDEPENDENT
+    for (size_t i = 0; i < n; i++) {
+        double sum = 0, divisor = 0;
+        for (size_t k = 0; k < K; k++) {
+            double value = (double)v[k][i];
+            sum += w[k] * value;
+            divisor += value != 0 ? w[k] : 0.0;
+        }
+        y[i] = (float)(sum / (divisor > floor ? divisor : floor));
+    }
+}
+
+TV_CLONES static void average_few(float *const *x, const double *w, size_t K, double floor,
+                                  float *y, size_t n)
+{
+    switch (K) {
+    case 1:
+        average_group(x, w, 1, floor, y, n);
+        break;
+    case 2:
+        average_group(x, w, 2, floor, y, n);
+        break;
+    case 3:
+        average_group(x, w, 3, floor, y, n);
+        break;
+    default:
+        average_group(x, w, GROUP, floor, y, n);
+    }
+}
+
+/* A floor that gives the same means as 0: if no weight is smaller, a divisor is below it only where
+ * all elements are 0, and so is their sum. Else 0. */
+static double find_equivalent_floor(const double *w, size_t K)
+{
+    for (size_t k = 0; k < K; k++)
+        if (!(w[k] >= NEAR_ZERO))
+            return 0;
+    return NEAR_ZERO;
+}
+
 void vector_math_elect_signs_and_zero_others(float *const *x, const double *w, size_t K, size_t n)
 {
     double sum[STRIP];
+    if (K <= GROUP) {
+        elect_signs_of_few(x, w, K, n);
+        return;
+    }
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
         sum_weighted_vectors(x, w, K, i, sum, m);
@@ -282,6 +374,12 @@ void vector_math_disjoint_mean(float *const *x, const double *w, size_t K, doubl
                                size_t n)
 {
     double sum[STRIP], divisor[STRIP];
+    if (floor == 0)
+        floor = find_equivalent_floor(w, K);
+    if (floor > 0 && K <= GROUP) {
+        average_few(x, w, K, floor, y, n);
+        return;
+    }
     for (size_t i = 0; i < n; i += STRIP) {
         size_t m = n - i < STRIP ? n - i : STRIP;
         for (size_t k = 0; k < K; k += GROUP)

@@ -22,6 +22,7 @@ double vector_math_sum_abs(const float *x, size_t n);
 /* The same after vector_math_zero_unmarked(x, bits, n), which it does not change x for. */
 double vector_math_sum_abs_marked(const float *x, const unsigned char *bits, size_t n);
 double vector_math_sum_squares(const float *x, size_t n);
+/* x may be y: then it is the sum of squares, without converting each number twice. */
 double vector_math_dot(const float *x, const float *y, size_t n);
 /* Bit i of `bits` = (u[i] < bound), compared in double; writes whole bytes. */
 void vector_math_mark_below(const float *u, double bound, size_t n, unsigned char *bits);
