@@ -53,8 +53,8 @@ json_t *strict_json_parse(const char *file, const char *what, const unsigned cha
     json_error_t json_error;
     if (check_depth_and_value_count(file, what, bytes, size, e) < 0)
         return NULL;
-    json_t *root = json_loadb(size > 0 ? (const char *)bytes : "", size, JSON_REJECT_DUPLICATES,
-                              &json_error);
+    json_t *root =
+        json_loadb(size > 0 ? (const char *)bytes : "", size, JSON_REJECT_DUPLICATES, &json_error);
     if (!root) {
         error_set(e, "%s: %s is not valid JSON: %s", file, what, json_error.text);
     } else if (!json_is_object(root)) {
