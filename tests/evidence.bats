@@ -63,7 +63,7 @@ setup() {
 }
 
 @test "the tables of evidence.md are those of the stored results" {
-    for results in "$EVIDENCE"/results/{toy,held-out,vision,smollm2}.tsv; do
+    for results in "$EVIDENCE"/results/{toy,held-out,eight,vision,smollm2}.tsv; do
         "$EVIDENCE/table" "$results" >tables
         [ "$(grep -c 'prompts of each task' tables)" -gt 1 ] || sed -i '1,/prompts of each task/d' tables
         [ "$(grep -c '^| SWUDI, then calibrate' tables)" -ge 4 ]
