@@ -201,14 +201,17 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
 }
 
 /* Copies the base's tensors that the stream lacks. */
-static int copy_missing_tensors(struct pack *p, struct error *e)
+static int copy_missing_tensors(struct pack *p, size_t n_threads, struct error *e)
 {
     const struct checkpoint_contents *c = &p->contents;
+    bool are_missing = c->n_stream < c->header->n_tensors;
+    struct thread_pool *threads = are_missing && n_threads > 1 ? thread_pool_new(n_threads) : NULL;
     int failed = 0;
     for (size_t i = c->n_stream; !failed && i < c->header->n_tensors; i++)
         if (checkpoint_output_wants_tensor(&p->output, i))
-            failed = checkpoint_tensors_copy_base_tensor(&p->tensors, i, e) ||
+            failed = checkpoint_tensors_copy_base_tensor(&p->tensors, i, threads, e) ||
                      checkpoint_output_record_finished_tensor(&p->output, i, e);
+    thread_pool_free(threads);
     return failed ? -1 : 0;
 }
 
@@ -670,7 +673,7 @@ static int close_pack(struct stage *s, bool ok, struct error *e)
         free_pack(p);
         return failed;
     }
-    failed = ok && p->base ? copy_missing_tensors(p, e) : 0;
+    failed = ok && p->base ? copy_missing_tensors(p, s->common.threads, e) : 0;
     if (ok && !failed)
         failed = checkpoint_output_write_carried_tensors(&p->output, e);
     if (ok && !failed)

@@ -69,6 +69,7 @@ alone() {
     same 'tv-extract base math code | trim --density 0.2 | elect-sign | combine --normalize=agreeing | pack --base base -'
     same 'tv-extract base math code | dare-drop --density 0.3 --seed 4 --l1 | rescale --by l1 | combine | pack --base base -'
     same 'unpack math code | combine --normalize=all | pack --like math -'
+    same 'tv-extract base math code | pick "/*0*" | combine | pack --base base -' # the rest is hashed, and copied from the base
     same 'tv-extract base math code | add-base base | combine --normalize all | pack --like base -'
 }
 

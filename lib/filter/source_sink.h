@@ -21,7 +21,9 @@ struct source_functions {
     /* For streams, both or neither; the runner prefetches the next tensor of such a source. */
     int (*make_stoppable)(struct stage *); /* before stop_reading; -1 if that is impossible */
     void (*stop_reading)(struct stage *);  /* makes a waiting fill fail; from another thread */
-    bool hashes_payload;     /* hashes what it reads: payload that no stage needs is read too */
+    /* For sources that hash what they read: does so with a block that no stage needs, as fill_block
+     * would, but fills nothing in. */
+    int (*hash_block)(const struct job *, const struct block *, struct error *);
     bool only_with_operands; /* without operands it is a filter (tv-extract) */
 };
 

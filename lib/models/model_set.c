@@ -522,13 +522,11 @@ static int check_overflow(const struct model_set *m, size_t index, size_t k, con
                : 0;
 }
 
-static int read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
-                      enum read_as as, void *to, struct error *e)
+/* Hashes a block that has been loaded, counts its bytes and releases its pages. */
+static void hash_and_release_block(struct model_set *m, size_t index, size_t k,
+                                   const struct block *b)
 {
     const struct tensor_view *v = get_tensor_view(m, index, k);
-    if (load_block(m, v, b, e))
-        return -1;
-    read_view_elements(m, index, v, as, b->first, b->n, to);
     const struct tensor_match *match = &m->tensors[index].match;
     full_hashes_add_block(m->hashes, index, match, k == MODEL_SET_BASE_VECTOR ? match->n : k, b);
     m->bytes_read += ckpt_tensor_bytes(get_checkpoint_tensor_of_view(m, v), b->n);
@@ -536,6 +534,16 @@ static int read_block(struct model_set *m, size_t index, size_t k, const struct 
     tensor_block_range(&m->header->tensors[index], b->index, &first, &n);
     if (!v->columns) /* pages of truncated rows stay until the model is closed */
         model_source_release_pages(m->models[v->model], v->tensor, first, n);
+}
+
+static int read_block(struct model_set *m, size_t index, size_t k, const struct block *b,
+                      enum read_as as, void *to, struct error *e)
+{
+    const struct tensor_view *v = get_tensor_view(m, index, k);
+    if (load_block(m, v, b, e))
+        return -1;
+    read_view_elements(m, index, v, as, b->first, b->n, to);
+    hash_and_release_block(m, index, k, b);
     return 0;
 }
 
@@ -588,6 +596,31 @@ void model_set_read_delta(struct model_set *m, size_t index, size_t k, const str
     else
         memset(to, 0, b->n * sizeof *to);
     full_hashes_add_block(m->hashes, index, match, k, b);
+}
+
+static int load_and_hash_block(struct model_set *m, size_t index, size_t k, const struct block *b,
+                               struct error *e)
+{
+    if (load_block(m, get_tensor_view(m, index, k), b, e))
+        return -1;
+    hash_and_release_block(m, index, k, b);
+    return 0;
+}
+
+int model_set_hash_block(const struct job *job, const struct block *b, struct error *e)
+{
+    struct model_set *m = job->stage->data;
+    const struct tensor_match *match = &m->tensors[job->index].match;
+    bool needs_base = false;
+    for (size_t k = 0; k < match->n; k++) {
+        bool is_delta = model_set_is_delta(m, job->index, k);
+        needs_base |= m->matching.task_vectors && !is_delta;
+        if (is_delta)
+            full_hashes_add_block(m->hashes, job->index, match, k, b);
+        else if (load_and_hash_block(m, job->index, k, b, e))
+            return -1;
+    }
+    return needs_base ? load_and_hash_block(m, job->index, MODEL_SET_BASE_VECTOR, b, e) : 0;
 }
 
 /* ---- hashes --------------------------------------------------------------------------------- */

@@ -45,6 +45,8 @@ void model_set_read_delta(struct model_set *m, size_t index, size_t k, const str
 /* Is vector k or the base stored in F64, or changed by an adapter, whose sums are F64? */
 bool model_set_needs_f64(const struct model_set *m, size_t index, size_t k);
 
+/* The hash_block of a source: hashes what the block would be read from. */
+int model_set_hash_block(const struct job *job, const struct block *b, struct error *e);
 /* Hashes a tensor after its last block, and reports the hash to the run. */
 void model_set_hash_tensor(struct model_set *m, size_t index, struct stage *s);
 /* Reports the full hash of every model after the last tensor, and the bytes read. An error if a

@@ -7,6 +7,7 @@
 
 #include "block.h"
 #include "checkpoint_contents.h"
+#include "thread_pool.h"
 
 struct checkpoint_tensors {
     const struct checkpoint_contents *contents;
@@ -29,6 +30,6 @@ int checkpoint_tensors_convert_block(const struct checkpoint_tensors *t, size_t 
                                      const struct block *b, struct error *e);
 /* All of tensor `index` of the checkpoint, a tensor of the base that the stream lacks. */
 int checkpoint_tensors_copy_base_tensor(const struct checkpoint_tensors *t, size_t index,
-                                        struct error *e);
+                                        struct thread_pool *threads, struct error *e);
 
 #endif

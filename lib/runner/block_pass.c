@@ -286,20 +286,54 @@ int block_pass_run(struct runner *r, const struct block_pass *p, struct error *e
     return 0;
 }
 
+/* ---- payload that no stage needs ------------------------------------------------------------- */
+
+/* Lets the source hash it, or only moves on. */
+static int discard_block(struct runner *r, struct block_buffer *b, size_t index, struct error *e)
+{
+    const struct job *job = &r->jobs[0];
+    point_block_at_memory(r, b, index, false);
+    if (!job->stage->filter->source.hash_block)
+        return fill_block_from_source(r, &b->block, e);
+    uint64_t start = process_stats_monotonic_ns();
+    if (job->stage->filter->source.hash_block(job, &b->block, e))
+        return -1;
+    stage_cost_add(&r->costs[0], start, block_layout_bytes(&b->block));
+    return 0;
+}
+
+/* On any thread. */
+static int discard_block_in_slot(void *runner, size_t slot, size_t index, struct error *e)
+{
+    struct runner *r = runner;
+    struct block_buffer *b = runner_state_acquire_buffer(r);
+    int failed = discard_block(r, b, index, e);
+    block_buffers_release(&r->buffers, b);
+    return failed;
+}
+
+static int end_discarded_block(void *runner, size_t slot, size_t index, struct error *e)
+{
+    return 0;
+}
+
+/* Blocks of a one-pass source come in order. */
+static int discard_blocks(struct runner *r, size_t n, struct error *e)
+{
+    const struct ordered_steps steps = {NULL, discard_block_in_slot, end_discarded_block};
+    struct thread_pool *threads = runner_state_source_is_one_pass(r) ? NULL : r->threads;
+    return ordered_pool_run(threads, n, r->n_slots, &steps, r, e);
+}
+
 int block_pass_discard_payload(struct runner *r, bool for_hash, struct error *e)
 {
-    const struct tensor *t = &r->tensors[0];
-    size_t n_blocks = tensor_block_count(t);
+    size_t n_blocks = tensor_block_count(&r->tensors[0]);
     bool reads = runner_state_source_is_one_pass(r)
                      ? !r->is_buffered && !r->held.stage
-                     : for_hash && r->stages[0]->filter->source.hashes_payload;
-    struct block_buffer *b = runner_state_acquire_buffer(r);
+                     : for_hash && r->stages[0]->filter->source.hash_block;
     int failed =
         r->prefetch && n_blocks ? prefetch_wait_for_block(r->prefetch, n_blocks - 1, e) : 0;
-    for (size_t i = 0; reads && !failed && i < n_blocks; i++) {
-        point_block_at_memory(r, b, i, false);
-        failed = fill_block_from_source(r, &b->block, e);
-    }
-    block_buffers_release(&r->buffers, b);
+    if (!failed && reads)
+        failed = discard_blocks(r, n_blocks, e);
     return failed ? runner_state_set_failed_stage(r, 0, e) : 0;
 }

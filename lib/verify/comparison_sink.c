@@ -253,7 +253,7 @@ static int consume_block(struct job *job, const struct block *b, struct error *e
 static int compare_tensors_of_base(const struct sink *s, struct error *e)
 {
     for (size_t i = s->contents.n_stream; i < s->contents.header->n_tensors; i++)
-        if (checkpoint_tensors_copy_base_tensor(&s->tensors, i, e))
+        if (checkpoint_tensors_copy_base_tensor(&s->tensors, i, NULL, e))
             return -1;
     return 0;
 }
