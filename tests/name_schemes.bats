@@ -1,4 +1,5 @@
 #!/usr/bin/env bats
+# shellcheck disable=SC2154 # run sets stderr
 # Vision-language models, merged: base and experts in any naming scheme.
 load common
 load refusals
