@@ -30,9 +30,9 @@
 #include "calibration_coefficients.h"
 #include "coefficient_table.h"
 #include "fs.h"
-#include "gemm.h"
 #include "initial_losses.h"
 #include "mpi.h"
+#include "parallel_for.h"
 #include "read_files.h"
 #include "stage.h"
 #include "stdio_stages.h"
@@ -214,8 +214,8 @@ static int open_calibration_inputs(struct stage *s, const struct header *h, stru
 {
     struct run *r = run_of(s);
     calibrate_options_apply_preset(s, h);
-    if (gemm_init(s->common.threads, e) || calibration_open(&r->c, r->options, s, h, e) ||
-        store_weights_of_saved_stream(s, e))
+    parallel_set_threads(s->common.threads);
+    if (calibration_open(&r->c, r->options, s, h, e) || store_weights_of_saved_stream(s, e))
         return -1;
     if (mpi_process_count() > 1 && !r->c.vectors_from_files)
         return error_set(e, "under mpirun every process reads the models' files: give an --expert "

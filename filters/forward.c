@@ -25,10 +25,10 @@
  * state when the stream is written, a few tokens at a time.
  */
 #include "filter.h"
-#include "gemm.h"
 #include "image_features.h"
 #include "lm.h"
 #include "model_weights.h"
+#include "parallel_for.h"
 #include "samples.h"
 #include "spool.h"
 #include "stage.h"
@@ -336,8 +336,7 @@ static int open_forward(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct run *r = s->data = mem_alloc(1, sizeof *r);
-    if (gemm_init(s->common.threads, e))
-        return -1;
+    parallel_set_threads(s->common.threads);
     r->model =
         model_weights_open(s->operands.items[0], o->config, s->common.spool, s->filter->name, e);
     if (!r->model)

@@ -11,8 +11,8 @@
  * The response is everything after the first prompt_len tokens, including the end token.
  */
 #include "filter.h"
-#include "gemm.h"
 #include "model_weights.h"
+#include "parallel_for.h"
 #include "response_scores.h"
 #include "stdio_stages.h"
 #include "samples.h"
@@ -109,8 +109,7 @@ static int open_score(struct stage *s, struct header *h, struct error *e)
     const struct options *o = s->options;
     struct run *r = s->data = mem_alloc(1, sizeof *r);
     s->stop_after_open = true;
-    if (gemm_init(s->common.threads, e))
-        return -1;
+    parallel_set_threads(s->common.threads);
     r->model =
         model_weights_open(s->operands.items[0], o->config, s->common.spool, s->filter->name, e);
     if (!r->model)

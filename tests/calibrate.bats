@@ -55,27 +55,25 @@ golden_run() {
     "$TESTS/calibrate.py" gradients "$run" at_probe at_probe
 }
 
-# bats test_tags=products,slow
+# bats test_tags=slow
 @test "golden: defaults, bf16 models" {
     golden_run em-default-bf16 "$FAMILY/models-bf16"
 }
 
-# bats test_tags=products
 @test "golden: defaults" {
     golden_run em-default "$FAMILY/models"
 }
 
-# bats test_tags=products,slow
+# bats test_tags=slow
 @test "golden: 16 samples a task, 5 epochs" {
     golden_run em-s16-e5 "$FAMILY/models" --per-task 16 --epochs 5
 }
 
-# bats test_tags=products,slow
+# bats test_tags=slow
 @test "golden: temperature 2, hidden loss at every layer's output" {
     golden_run em-t2-all "$FAMILY/models" --temperature 2 --hidden-layers all --epochs 2
 }
 
-# bats test_tags=products
 @test "golden: Expert Merging++" {
     golden_run empp "$FAMILY/models" --plus-plus --budget 2 --epochs 2 --first-epochs 1
 }
@@ -115,7 +113,7 @@ between() {
 END
 }
 
-# bats test_tags=products,slow
+# bats test_tags=slow
 @test "by default it learns from the responses, and beats every fixed coefficient" {
     touch .err
     demo --log log | combine | pack --base "$DEMO/base" merged
@@ -127,7 +125,6 @@ END
     between 60 "$(exact_match merged)" 80
 }
 
-# bats test_tags=products
 @test "the same coefficients from a saved stream, a pipe, a spool, tv run, and mapped experts" {
     demo --preset paper --coefficients expected >out.tvs
     # shellcheck disable=SC2002
@@ -288,7 +285,7 @@ END
     [ "$(grep -v 'norm\|embed\|lm_head' table | tail -n +2 | cut -f 2,4 | sort -u | wc -l)" = 2 ]
 }
 
-# bats test_tags=products,slow
+# bats test_tags=slow
 @test "initial coefficients from the stream's weights, a table, or a search" {
     tiny --dry-run <tiny.tvs | tensors >half
     weigh 0.5 <tiny.tvs | tiny --init stream --dry-run | tensors | cmp - half
@@ -317,7 +314,6 @@ END
     [ "$(grep -ac TVS1 log)" -eq 0 ]
 }
 
-# bats test_tags=products
 @test "--dry-run logs the initial losses, without gradients" {
     tiny --dry-run --log log --gradients g <tiny.tvs >out.tvs
     tiny --dry-run --log alone <tiny.tvs | cmp - out.tvs
@@ -395,7 +391,6 @@ END
     refused_with "cannot write /dev/full: No space left" tiny --epochs 1 --log /dev/full <tiny.tvs
 }
 
-# bats test_tags=products
 @test "--validate selects the coefficients by the samples held out" {
     demo --validate 4 --epochs 3 --log log --coefficients table >out.tvs
     /usr/bin/python3 - <<'END'
@@ -415,7 +410,6 @@ END
 }
 
 # The first token's state has an outlier in one channel, of a different size in each model.
-# bats test_tags=products
 @test "an outlier at the first token does not dominate the hidden loss" {
     /usr/bin/python3 - "$DEMO" <<'END'
 import json, struct, sys, shutil

@@ -63,14 +63,12 @@ threads_of() {
     [ "$(threads_of)" = $((one + processors - 1)) ]
 }
 
-# bats test_tags=products
 @test "every decoder, with config.json of transformers 4 and 5, computes what transformers does" {
     for case in "$TEXT"/*/ "$TESTS"/golden/qwen3/forward/; do
         /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
     done
 }
 
-# bats test_tags=products
 @test "logits and hidden states of the trained family" {
     family=$GOLDEN/expert-merging
     [ -d "$family/t1/models" ] || skip "only in the full golden data"
@@ -118,7 +116,6 @@ END
     not grep -q 'logits ' found
 }
 
-# bats test_tags=products
 @test "samples do not attend to one another" {
     sed -n 3p few.jsonl >second.jsonl
     forward "$M" --samples second.jsonl >alone.tvs
@@ -126,7 +123,6 @@ END
         tv-diff --tolerance 1e-5 - alone.tvs
 }
 
-# bats test_tags=products
 @test "several threads, and hidden states in a temporary file" {
     forward "$M" --samples few.jsonl --threads 1 >one.tvs
     forward "$M" --samples few.jsonl --threads 3 | tv-diff --tolerance 1e-5 - one.tvs
@@ -150,7 +146,6 @@ END
     cmp <(forward "$M" --samples few.jsonl) <(forward "$M" --samples other.jsonl)
 }
 
-# bats test_tags=products
 @test "--gram: the inputs of all linear maps, as numpy computes them for single tokens" {
     for name in qwen2_tied llama_bias; do
         M=$TEXT/$name
@@ -185,7 +180,7 @@ END
     usage_error_with "only one of --only, --gram and --fisher" forward "$M" --samples few.jsonl --gram --only logits
 }
 
-# bats test_tags=products,slow
+# bats test_tags=slow
 @test "--fisher: the mean of squared gradients, compared with finite differences" {
     printf '%s\n' '{"input_ids": [5, 17, 3, 9, 3], "prompt_len": 2}' '{"input_ids": [9, 0, 18, 4, 4]}' \
         '{"input_ids": [7]}' >few.jsonl

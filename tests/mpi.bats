@@ -43,7 +43,6 @@ as_alone() {
     "$TESTS/calibrate.py" same one several
 }
 
-# bats test_tags=products
 @test "two processes learn what one learns" {
     as_alone 2
 }
@@ -53,7 +52,6 @@ as_alone() {
     as_alone 4 --per-task 1 --epochs 2
 }
 
-# bats test_tags=products
 @test "Expert Merging++, a search for the initial value, losses and gradients" {
     as_alone 2 --plus-plus --epochs 2
     as_alone 2 --init auto --dry-run

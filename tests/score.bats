@@ -15,7 +15,6 @@ setup() {
     done
 }
 
-# bats test_tags=products
 @test "loss, token accuracy, exact match and perplexity, as numpy computes them" {
     score "$M" --samples rev.jsonl --samples sort.jsonl --json >found
     forward "$M" --samples rev.jsonl --samples sort.jsonl --only logits >logits.tvs
@@ -43,7 +42,6 @@ for task, f in found.items():
 END
 }
 
-# bats test_tags=products
 @test "an expert is good at its own task and at no other" {
     score "$FAMILY/models-bf16/expert-rev" --samples "$FAMILY/eval/rev.jsonl" --samples shift.jsonl --json |
         /usr/bin/python3 -c 'import json, sys
@@ -51,7 +49,6 @@ found = json.load(sys.stdin)
 assert found["rev"]["exact_match"] >= 0.985 and found["shift"]["exact_match"] == 0, found'
 }
 
-# bats test_tags=products
 @test "the published exact match of the trained models" {
     [ -d "$FAMILY/models" ] || skip "only in the full golden data"
     score "$FAMILY/models/base" --json --samples "$FAMILY/eval/rev.jsonl" \
@@ -70,7 +67,6 @@ assert [found[t]["exact_match"] for t in ("rev", "sort", "shift")] == [0.09, 0.1
     [ "$(wc -l <found)" = 2 ]
 }
 
-# bats test_tags=products
 @test "the task is that of the line, or else the file's name" {
     sed 's/"task": "rev", //' rev.jsonl >other.jsonl
     cat rev.jsonl shift.jsonl >mixed.jsonl
@@ -82,7 +78,6 @@ for key, x in found["rev"].items():
     assert abs(found["other"][key] - x) <= 1e-5 * max(1, x), (key, found)'
 }
 
-# bats test_tags=products
 @test "threads and the order of samples change results only within rounding" {
     tac rev.jsonl >back.jsonl
     sed -i 's/"task": "rev"/"task": "back"/' back.jsonl
@@ -92,7 +87,6 @@ found = json.load(sys.stdin)
 assert abs(found["rev"]["loss"] - found["back"]["loss"]) <= 1e-5 * max(1, found["rev"]["loss"]), found'
 }
 
-# bats test_tags=products
 @test "one process or a pipeline, the same" {
     score "$M" --threads 1 --samples rev.jsonl >expected
     tv run "score $M --threads 1 --samples rev.jsonl" | cmp - expected

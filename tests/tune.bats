@@ -47,7 +47,6 @@ END
     check merged
 }
 
-# bats test_tags=products
 @test "the loss is that of calibrate" {
     # without pack's rounding to BF16, which calibrate does not know of
     tune "$SOURCE | weigh {w:0.2..0.9} | combine | $PACK --dtype=float32" --budget 3 --on all --hidden-layers 1,3 \
@@ -66,7 +65,6 @@ END
     done < <(sed '/^$/,$d; 1d' found)
 }
 
-# bats test_tags=products
 @test "the loss of the answers is that of score" {
     tune "$SUM" --budget 3 --loss answers >found
     [ "$(head -n 1 found)" = "evaluation"$'\t'"lambda"$'\t'"loss"$'\t'"exact_match" ]
@@ -85,7 +83,6 @@ END
 
 # The grid of densities and coefficients reaches 60.7 % (share/demo, 108 points picked on these
 # prompts), the base 9.8 %.
-# bats test_tags=products
 @test "TIES, tuned without answers, comes close to the best of a labelled sweep" {
     tv tune "${TIES/sort=expert-sort/sort=expert-sort shift=expert-shift}" --quiet --budget 30 \
         --samples "$DEMO/calib/rev.jsonl" --samples "$DEMO/calib/sort.jsonl" --samples "$DEMO/calib/shift.jsonl" >found

@@ -6,14 +6,12 @@ load refusals
 MODELS=$GOLDEN/models
 export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
 
-# bats test_tags=products
 @test "forward computes what transformers does, for every layout of config.json and name scheme" {
     for case in "$MODELS"/qwen2vl/*/ "$MODELS"/internvl/*/; do
         /usr/bin/python3 "$TESTS/activations.py" "${case%/}" forward || return 1
     done
 }
 
-# bats test_tags=products
 @test "threads and memory change the result only within rounding" {
     M=$MODELS/qwen2vl/tied
     forward "$M/hub" --samples "$M" --threads 1 >one.tvs
@@ -32,7 +30,6 @@ learn() {
         --dry-run --start table --gradients g "${@:2}" <family.tvs >out.tvs
 }
 
-# bats test_tags=products
 @test "gradients of coefficients, the projector's included, are those of autograd" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         learn "$case"
@@ -42,7 +39,6 @@ learn() {
     done
 }
 
-# bats test_tags=products
 @test "experts with the base's vision tower" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         learn "$case" --teacher-vision base
@@ -70,7 +66,6 @@ merged() {
         --keep-base '*embed*')" ]
 }
 
-# bats test_tags=products
 @test "learning lowers the loss of samples with images" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         rm -f log
@@ -85,7 +80,6 @@ END
     done
 }
 
-# bats test_tags=products
 @test "forward --gram and --fisher: the decoder's weights, image tokens included" {
     model=$MODELS/qwen2vl/tied
     forward "$model/inmem" --samples "$model" --gram >gram.tvs
@@ -107,7 +101,6 @@ assert abs(grams["model.language_model.layers.0.self_attn.k_proj.weight"] - expe
 END
 }
 
-# bats test_tags=products
 @test "score: the loss of the logits of forward" {
     M=$MODELS/grad/internvl
     sed 's/"input_ids"/"prompt_len": 4, "input_ids"/' "$M/samples.jsonl" >samples.jsonl
@@ -153,7 +146,6 @@ few() {
     score "$M/base" --samples . --json | grep -c '"ocr"'
 }
 
-# bats test_tags=products
 @test "the pipeline of calibrate's page, from the samples on" {
     M=$MODELS/grad/internvl
     few "$M"
@@ -174,7 +166,6 @@ few() {
     tv-diff --tolerance 1e-5 merged together
 }
 
-# bats test_tags=products
 @test "experts whose vision tower equals the base's compute the same as with the base's" {
     for case in "$MODELS"/grad/qwen2vl "$MODELS"/grad/internvl; do
         rm -rf frozen && mkdir frozen

@@ -1,22 +1,14 @@
-/* Matrix products in F32, by OpenBLAS. Each thread of parallel_for.h computes a tile of the result;
- * OpenBLAS itself is single-threaded. gemm_init loads it, so that filters without matrix products
- * do not need it. Matrices are row-major; ld is the distance between two rows.
+/* Matrix products in F32, packed and divided into tiles as in BLIS (Van Zee and van de Geijn 2015,
+ * doi 10.1145/2764454), by the kernels of gemm_kernel.h. The threads of parallel_for.h share the
+ * tiles of a product. Matrices are row-major; ld is the distance between two rows.
  *
- * A process has one library and one number of threads. Several threads may ask for products at
- * once; a product inside a parallel_for runs on the calling thread alone.
- *
- * OpenBLAS's kernels process rows in groups (those for Haswell and Zen in groups of 12, 4 and 1),
- * and each group size rounds differently. So the bits of a row depend on the processor and on its
- * position among the rows; share/man/forward.1 states the tolerance. */
+ * Several threads may ask for products at once; a product inside a parallel_for runs on the calling
+ * thread alone. Each element of the result is summed over k in order: its bits depend on the
+ * processor's kernel, but not on the number of threads or on its position. */
 #ifndef TV_GEMM_H
 #define TV_GEMM_H
 
-#include "error.h"
-
 #include <stddef.h>
-
-/* Loads OpenBLAS, once, and sets the number of threads (0: one per processor). */
-int gemm_init(size_t threads, struct error *e);
 
 /* C = alpha A B^T + beta C;  A (m, k), B (n, k), C (m, n) */
 void gemm_nt(size_t m, size_t n, size_t k, float alpha, const float *A, size_t lda, const float *B,

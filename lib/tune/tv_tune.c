@@ -18,7 +18,6 @@
 #include "command_line.h"
 #include "fatal.h"
 #include "fs.h"
-#include "gemm.h"
 #include "hash.h"
 #include "parallel_for.h"
 #include "pipeline_result.h"
@@ -328,8 +327,7 @@ static int open_inputs(struct command *c, struct error *e)
         return error_set(e,
                          "the pipeline has no tv-extract or unpack with models; name the experts "
                          "with --expert NAME=MODEL");
-    if (gemm_init(c->stage->common.threads, e))
-        return -1;
+    parallel_set_threads(c->stage->common.threads);
     c->loss = tuning_loss_open(&o->loss, &c->models, &c->stage->common, descriptor.name, e);
     return c->loss ? check_space(c, e) : -1;
 }

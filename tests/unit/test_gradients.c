@@ -1,11 +1,11 @@
 /* Gradients of the loss by each merging coefficient, with chunks and projectors, against PyTorch's
  * autograd, for models of every architecture. */
 #include "cross_entropy.h"
-#include "gemm.h"
 #include "golden.h"
 #include "image_features.h"
 #include "lm.h"
 #include "model_weights.h"
+#include "parallel_for.h"
 #include "samples.h"
 #include "unit.h"
 
@@ -402,12 +402,8 @@ static void check_coefficients(void)
 
 int main(int argc, char **argv)
 {
-    struct error e;
     golden_find(argv[0]);
-    if (gemm_init(2, &e)) {
-        fprintf(stderr, "%s\n", e.text);
-        return EXIT_FAILURE;
-    }
+    parallel_set_threads(2);
     check_coefficients();
     return unit_end();
 }

@@ -4,9 +4,9 @@
 #include "attention.h"
 #include "ckpt.h"
 #include "cross_entropy.h"
-#include "gemm.h"
 #include "golden.h"
 #include "mem.h"
+#include "parallel_for.h"
 #include "rmsnorm.h"
 #include "rope.h"
 #include "swiglu.h"
@@ -227,36 +227,6 @@ static void check_extreme_losses(void)
     CHECK(loss == 0 && certain[0] == 0 && certain[1] == 0 && certain[2] == 0);
 }
 
-/* ---- products -------------------------------------------------------------------------------- */
-
-static void check_products(void)
-{
-    enum { M = 150, N = 170, K = 190 };
-    float *A = mem_alloc(M * K, sizeof *A), *B = mem_alloc(N * K, sizeof *B);
-    float *C = mem_alloc(M * N, sizeof *C), *one = mem_alloc(M * N, sizeof *one);
-    randomize(A, M * K);
-    randomize(B, N * K);
-    struct error e;
-    for (size_t threads = 1; threads <= 6; threads++) {
-        CHECK(!gemm_init(threads, &e));
-        gemm_nt(M, N, K, 1, A, K, B, K, 0, C, N);
-        if (threads == 1)
-            memcpy(one, C, M * N * sizeof *C);
-        double worst = 0;
-        for (size_t i = 0; i < M * N; i++)
-            worst = fmax(worst, fabs((double)C[i] - (double)one[i]));
-        CHECK(worst < 1e-4);
-    }
-    double exact = 0;
-    for (size_t k = 0; k < K; k++)
-        exact += (double)A[7 * K + k] * (double)B[11 * K + k];
-    CHECK(fabs(exact - (double)one[7 * N + 11]) < 1e-4);
-    free(A);
-    free(B);
-    free(C);
-    free(one);
-}
-
 /* ---- RoPE ------------------------------------------------------------------------------------ */
 
 /* The architecture with the RoPE parameters of an item of rope/golden.json. */
@@ -335,14 +305,8 @@ static void check_rope(void)
 
 int main(int argc, char **argv)
 {
-    struct error e;
     golden_find(argv[0]);
-    if (gemm_init(1, &e)) {
-        fprintf(stderr, "%s\n", e.text);
-        return EXIT_FAILURE;
-    }
-    check_products();
-    gemm_init(2, &e);
+    parallel_set_threads(2);
     check_norm();
     check_swiglu();
     check_attention();

@@ -2,12 +2,12 @@
  * arithmetic. */
 #include "bicubic.h"
 #include "gelu.h"
-#include "gemm.h"
 #include "golden.h"
 #include "image_features.h"
 #include "layernorm.h"
 #include "mem.h"
 #include "model_weights.h"
+#include "parallel_for.h"
 #include "projector.h"
 #include "unit.h"
 #include "vision_tower.h"
@@ -322,12 +322,8 @@ static void check_same_towers(void)
 
 int main(int argc, char **argv)
 {
-    struct error e;
     golden_find(argv[0]);
-    if (gemm_init(2, &e)) {
-        fprintf(stderr, "%s\n", e.text);
-        return EXIT_FAILURE;
-    }
+    parallel_set_threads(2);
     check_gelu();
     check_layernorm();
     check_bicubic();
