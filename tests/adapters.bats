@@ -137,6 +137,21 @@ END
     tv verify out llama plain llama-full 2>note | grep -c '^equal: 21 tensors'
 }
 
+@test "what peft stores of a tied embedding for the head again" {
+    local part
+    part() { # SCALE MODULE
+        unpack "$2=qwen2" | pick '/*embed*' | rescale "$1" | tv-rename "model.embed_tokens.weight=base_model.model.$2.weight"
+    }
+    mkdir tied
+    echo '{"peft_type": "LORA", "ensure_weight_tying": true}' >tied/adapter_config.json
+    stack --disjoint <(part 2 model.embed_tokens) <(part 2 lm_head) | pack tied/adapter_model.safetensors
+    unpack qwen2 | rescale 1 '/*embed*=2' >twice.tvs
+    unpack qwen2=qwen2+tied 2>note | tv-diff twice.tvs -
+    [ ! -s note ]
+    stack --disjoint <(part 2 model.embed_tokens) <(part 3 lm_head) | pack --force tied/adapter_model.safetensors
+    refused_with 'lm_head is tied to the token embedding' unpack qwen2+tied
+}
+
 @test "merges of adapters are verified" {
     tv-extract llama plain dora | combine | pack --base llama out
     tv verify out llama plain dora | grep -c '^equal: 21 tensors'

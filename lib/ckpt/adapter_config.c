@@ -29,7 +29,7 @@ struct entries {
 struct adapter_config {
     int64_t rank;
     double alpha;
-    bool uses_rslora, uses_dora;
+    bool uses_rslora, uses_dora, ties_weights;
     struct entries ranks, alphas, tokens;
 };
 
@@ -204,6 +204,7 @@ struct adapter_config *adapter_config_parse(const char *file, const char *text, 
     int failed = check_supported(file, root, e) || read_default_rank_and_alpha(c, file, root, e) ||
                  read_flag(file, root, "use_rslora", &c->uses_rslora, e) ||
                  read_flag(file, root, "use_dora", &c->uses_dora, e) ||
+                 read_flag(file, root, "ensure_weight_tying", &c->ties_weights, e) ||
                  read_entries(&c->ranks, file, root, "rank_pattern", e) ||
                  read_entries(&c->alphas, file, root, "alpha_pattern", e) ||
                  read_entries(&c->tokens, file, root, "trainable_token_indices", e);
@@ -240,6 +241,11 @@ double adapter_config_scale(const struct adapter_config *c, const char *module)
 bool adapter_config_uses_dora(const struct adapter_config *c)
 {
     return c->uses_dora;
+}
+
+bool adapter_config_ties_weights(const struct adapter_config *c)
+{
+    return c->ties_weights;
 }
 
 const int64_t *adapter_config_token_indices(const struct adapter_config *c, const char *module,

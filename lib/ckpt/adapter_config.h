@@ -25,6 +25,8 @@ int64_t adapter_config_rank(const struct adapter_config *c, const char *module);
  * The rank must be above 0. */
 double adapter_config_scale(const struct adapter_config *c, const char *module);
 bool adapter_config_uses_dora(const struct adapter_config *c);
+/* ensure_weight_tying: what changes a tied embedding changes the head too, also in peft. */
+bool adapter_config_ties_weights(const struct adapter_config *c);
 /* trainable_token_indices of the module: the rows of its embedding that the adapter replaces, all
  * at least 0. NULL if there are none. */
 const int64_t *adapter_config_token_indices(const struct adapter_config *c, const char *module,

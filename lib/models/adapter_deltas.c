@@ -368,15 +368,55 @@ static int read_config(struct adapter_deltas *d, struct error *e)
 
 static void print_tied_note(const struct adapter_deltas *d, const char *path, const char *tool)
 {
-    for (size_t i = 0; i < d->base.n_tensors; i++)
+    for (size_t i = 0; i < d->base.n_tensors && !adapter_config_ties_weights(d->config); i++)
         if (d->deltas[i])
             adapter_targets_print_tied_note(&d->base, d->deltas[i]->module, path, tool);
+}
+
+/* Have two tensors of the adapter the same elements, the second perhaps transposed? */
+static bool are_equal_parts(const struct adapter_deltas *d, long a, long b, bool is_transpose)
+{
+    if (a < 0 || b < 0)
+        return a < 0 && b < 0;
+    const struct ckpt_tensor *x = part_tensor(d, a), *y = part_tensor(d, b);
+    if (x->rank != 2 || y->rank != 2 || x->shape[0] != y->shape[is_transpose] ||
+        x->shape[1] != y->shape[!is_transpose])
+        return false;
+    size_t n = x->elements, columns = x->shape[1], rows = x->shape[0];
+    double *own = mem_alloc(n, sizeof *own), *other = mem_alloc(n, sizeof *other);
+    read_part(d, a, 0, n, own);
+    read_part(d, b, 0, n, other);
+    bool equal = true;
+    for (size_t i = 0; i < n && equal; i++)
+        equal = own[i] == other[is_transpose ? i % columns * rows + i / columns : i];
+    free(own);
+    free(other);
+    return equal;
+}
+
+/* With ensure_weight_tying peft stores what it does to a tied embedding for the head again. */
+static bool repeats_embedding(const struct adapter_deltas *d, const struct adapter_module *head)
+{
+    const struct adapter_module *m = NULL;
+    if (!adapter_targets_is_tied_head(&d->base, head->name))
+        return false;
+    for (size_t i = 0; i < d->modules.n && !m; i++)
+        if (adapter_targets_is_tied_embedding(&d->base, d->modules.list[i].name))
+            m = &d->modules.list[i];
+    return m && are_equal_parts(d, head->parts[ADAPTER_WEIGHT], m->parts[ADAPTER_WEIGHT], false) &&
+           are_equal_parts(d, head->parts[ADAPTER_A], m->parts[ADAPTER_EMBEDDING_B], true) &&
+           are_equal_parts(d, head->parts[ADAPTER_B], m->parts[ADAPTER_EMBEDDING_A], true) &&
+           adapter_config_scale(d->config, head->name) ==
+               adapter_config_scale(d->config, m->name) &&
+           head->parts[ADAPTER_MAGNITUDE] < 0 && m->parts[ADAPTER_MAGNITUDE] < 0;
 }
 
 static int add_deltas(struct adapter_deltas *d, struct error *e)
 {
     for (size_t i = 0; i < d->modules.n; i++) {
         const struct adapter_module *m = &d->modules.list[i];
+        if (repeats_embedding(d, m))
+            continue;
         if (add_weight_delta(d, m, e) || add_bias_delta(d, m, e))
             return -1;
     }
