@@ -4,8 +4,8 @@
 #include "magnitude_sort.h"
 
 #define SHORT       32 /* up to this many elements are sorted */
-#define PER_BIN     4  /* elements of the row for each bin */
-#define FEW         20 /* open elements whose rank is counted in the row */
+#define PER_BIN     8  /* elements of the row for each bin */
+#define FEW         24 /* open elements whose rank is counted in the row */
 #define COUNTED_MAX 64 /* for each element of the row: beyond so many comparisons it is sorted */
 
 void magnitude_rank_values(const float *x, size_t n, const float *by_rank, uint64_t *work,
