@@ -12,13 +12,11 @@ export PYTHONPATH=$ROOT/share/etl PYTHONDONTWRITEBYTECODE=1
     done
 }
 
-@test "threads and memory change the result only within rounding" {
+@test "neither threads nor memory change the result" {
     M=$MODELS/qwen2vl/tied
     forward "$M/hub" --samples "$M" --threads 1 >one.tvs
-    forward "$M/hub" --samples "$M" --threads 3 >three.tvs
-    forward "$M/hub" --samples "$M" --threads 1 --memory 1K >file.tvs
-    tv-diff --quiet one.tvs file.tvs
-    tv-diff --tolerance 1e-5 one.tvs three.tvs
+    forward "$M/hub" --samples "$M" --threads 3 | cmp - one.tvs
+    forward "$M/hub" --samples "$M" --threads 1 --memory 1K | cmp - one.tvs
 }
 
 # learn CASE OPTION...: losses and gradients at the golden coefficients, into the file g
