@@ -83,7 +83,7 @@ END
 
 # The grid of densities and coefficients reaches 60.7 % (share/demo, 108 points picked on these
 # prompts), the base 9.8 %.
-@test "TIES, tuned without answers, comes close to the best of a labelled sweep" {
+@test "TIES, tuned without answers, comes close to the best of a labeled sweep" {
     tv tune "${TIES/sort=expert-sort/sort=expert-sort shift=expert-shift}" --quiet --budget 30 \
         --samples "$DEMO/calib/rev.jsonl" --samples "$DEMO/calib/sort.jsonl" --samples "$DEMO/calib/shift.jsonl" >found
     tv run "$(sed -n 's/^    //p' found)"

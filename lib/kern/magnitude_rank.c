@@ -168,7 +168,7 @@ void magnitude_rank_mark_below(const float *x, const float *u, size_t n, const f
     r.place = numbers + 3 * n;
     count_in_bins(&r, x, n);
     bound_ranks_of_bins(&r, n, by_rank);
-    unsigned char *between = (unsigned char *)r.by_bin;
+    unsigned char *between = (unsigned char *)r.by_bin; /* which is not filled yet */
     compare_with_bounds(r.bounds, r.bin, u, n, below, between);
     size_t n_open = list_elements(between, n, r.open);
     if (n_open <= FEW)

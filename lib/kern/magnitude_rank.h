@@ -12,8 +12,7 @@
 void magnitude_rank_values(const float *x, size_t n, const float *by_rank, uint64_t *work,
                            float *values);
 /* below[i] = u[i] < by_rank[rank of x[i]]; by_rank does not descend. Most of these comparisons do
- * not need the exact rank, so this is faster than magnitude_rank_values. Writes up to the next
- * multiple of eight. */
+ * not need the exact rank, so this is faster than magnitude_rank_values. */
 void magnitude_rank_mark_below(const float *x, const float *u, size_t n, const float *by_rank,
                                uint64_t *work, unsigned char *below);
 

@@ -21,7 +21,7 @@ static float random_uniform(void)
 static void check_range(size_t n, float least, float most)
 {
     static float expected[N_MAX], values[N_MAX];
-    static unsigned char below[N_MAX + 8];
+    static unsigned char below[N_MAX];
     for (size_t r = 0; r < n; r++)
         by_rank[r] = least + (most - least) * (float)r / (float)n;
     for (size_t i = 0; i < n; i++)
