@@ -65,7 +65,8 @@ struct model_file *model_files_add(struct model_files *f, const char *name, cons
     return file;
 }
 
-void model_files_omit(struct model_files *f, const char *name)
+/* Adds a name to those that are omitted, unless it was the last one added. */
+static void add_omitted_name(struct model_files *f, const char *name)
 {
     if (f->n_omitted && strcmp(f->omitted[f->n_omitted - 1], name) == 0)
         return;
@@ -85,7 +86,7 @@ static void add_entry(struct model_files *f, DIR *d, const char *name, const cha
     if (!found && fstatat(dirfd(d), name, &link, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT)
         return; /* removed since it was listed */
     if (*name == '.' || (found && S_ISDIR(st.st_mode))) {
-        model_files_omit(f, *name == '.' ? name : arena_printf(&f->arena, "%s/", name));
+        add_omitted_name(f, *name == '.' ? name : arena_printf(&f->arena, "%s/", name));
         return;
     }
     struct model_file *file = model_files_add(f, name, title, found ? (uint64_t)st.st_size : 0);
@@ -184,7 +185,8 @@ int model_files_map_fd(struct model_file *file, int fd, struct error *e)
     return 0;
 }
 
-int model_files_open(struct model_file *file, struct error *e)
+/* Opens a file whose title is its path; -1 on error. The caller closes. */
+static int open_file(struct model_file *file, struct error *e)
 {
     if (file->unreadable)
         return error_set(e, "cannot read %s: %s", file->title, file->unreadable);
@@ -199,7 +201,7 @@ int model_files_map_file(struct model_file *file, struct error *e)
 {
     if (file->bytes)
         return 0;
-    int fd = model_files_open(file, e);
+    int fd = open_file(file, e);
     if (fd < 0)
         return -1;
     int failed = model_files_map_fd(file, fd, e) ||
@@ -232,7 +234,7 @@ char *model_files_read(struct model_file *file, struct error *e)
         error_set(e, "%s is larger than 256 MiB, the maximum for an auxiliary file", file->title);
         return NULL;
     }
-    int fd = file->bytes ? -1 : model_files_open(file, e);
+    int fd = file->bytes ? -1 : open_file(file, e);
     if (fd < 0 && !file->bytes)
         return NULL;
     char *text = mem_alloc(file->size + 1, 1);

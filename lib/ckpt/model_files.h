@@ -53,16 +53,12 @@ int model_files_add_folder(struct model_files *f, const char *path, struct error
 /* Adds one file; copies `name` and `title`. */
 struct model_file *model_files_add(struct model_files *f, const char *name, const char *title,
                                    uint64_t size);
-/* Adds a name to those that are omitted, unless it was the last one added. */
-void model_files_omit(struct model_files *f, const char *name);
 /* Sorts the lists by name, which model_files_find needs. */
 void model_files_sort(struct model_files *f);
 /* NULL if there is no file of that name. */
 struct model_file *model_files_find(const struct model_files *f, const char *name);
 void model_files_free(struct model_files *f);
 
-/* Opens a file whose title is its path; -1 on error. The caller closes. */
-int model_files_open(struct model_file *file, struct error *e);
 /* Maps a file whose title is its path, unless it is mapped already. */
 int model_files_map_file(struct model_file *file, struct error *e);
 /* Maps the open file `fd` as the contents of `file`. */

@@ -44,7 +44,7 @@ static enum dtype most_common_dtype(const struct pipeline_builder *b, const char
     return most;
 }
 
-enum dtype result_config_and_dtype_configured_dtype(const struct merge_config *c)
+static enum dtype configured_dtype(const struct merge_config *c)
 {
     return c->out_dtype != DTYPE_NONE ? c->out_dtype : c->dtype;
 }
@@ -52,7 +52,7 @@ enum dtype result_config_and_dtype_configured_dtype(const struct merge_config *c
 enum dtype result_config_and_dtype_find_dtype(const struct pipeline_builder *b,
                                               const struct merge_config *c)
 {
-    enum dtype configured = result_config_and_dtype_configured_dtype(c);
+    enum dtype configured = configured_dtype(c);
     return configured != DTYPE_NONE
                ? configured
                : most_common_dtype(b, result_config_and_dtype_find_model(b, c));

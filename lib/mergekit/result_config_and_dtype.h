@@ -8,9 +8,7 @@
  * model, or that one's, and so on. NULL if the documents refer to each other in a cycle. */
 const char *result_config_and_dtype_find_model(const struct pipeline_builder *b,
                                                const struct merge_config *c);
-/* out_dtype, else dtype, else DTYPE_NONE. */
-enum dtype result_config_and_dtype_configured_dtype(const struct merge_config *c);
-/* The dtype of a checkpoint of the result: as configured, else that of the model above. */
+/* The dtype of a checkpoint of the result: out_dtype, else dtype, else that of the model above. */
 enum dtype result_config_and_dtype_find_dtype(const struct pipeline_builder *b,
                                               const struct merge_config *c);
 

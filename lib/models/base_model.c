@@ -233,8 +233,7 @@ void base_model_read_f32(const struct base_model *b, size_t index, size_t first,
     }
 }
 
-void base_model_read_f64(const struct base_model *b, size_t index, size_t first, size_t n,
-                         double *to)
+static void read_f64(const struct base_model *b, size_t index, size_t first, size_t n, double *to)
 {
     const struct match *m = &b->matches[index];
     for (size_t done = 0, at; done < n;) {
@@ -248,7 +247,7 @@ static void read_and_add_in_f64(const struct base_model *b, size_t index, size_t
                                 const float *tau, enum dtype to, void *sum)
 {
     double *x = mem_alloc_aligned(n * sizeof *x);
-    base_model_read_f64(b, index, first, n, x);
+    read_f64(b, index, first, n, x);
     for (size_t i = 0; i < n; i++)
         x[i] += (double)tau[i];
     dtype_from_f64(to, x, sum, n);

@@ -27,8 +27,6 @@ const struct ckpt_tensor *base_model_matching_tensor(const struct base_model *b,
  * rounded to the stream's input_rounding. */
 void base_model_read_f32(const struct base_model *b, size_t index, size_t first, size_t n,
                          float *to);
-void base_model_read_f64(const struct base_model *b, size_t index, size_t first, size_t n,
-                         double *to);
 /* The sum of the base's elements and n elements `tau` of dtype `from`, rounded once to dtype `to`:
  * in F32, or in F64 if the base's tensor is stored in F64. */
 void base_model_add(const struct base_model *b, size_t index, size_t first, size_t n,

@@ -2,8 +2,8 @@
 
 #include "history_json.h"
 
-int model_history_read(const struct model_source *m, struct history *history, struct arena *a,
-                       struct error *e)
+static int read_history(const struct model_source *m, struct history *history, struct arena *a,
+                        struct error *e)
 {
     const struct header *stream = model_source_stream_header(m);
     json_t *metadata;
@@ -24,5 +24,5 @@ int model_history_read_if_brought(const struct model_source *m, struct history *
                                   struct arena *a, struct error *e)
 {
     *history = (struct history){0};
-    return model_source_brings_history(m) ? model_history_read(m, history, a, e) : 0;
+    return model_source_brings_history(m) ? read_history(m, history, a, e) : 0;
 }

@@ -5,11 +5,8 @@
 
 #include "model_source.h"
 
-/* 1: read into the arena; 0: the model has none; -1: error. */
-int model_history_read(const struct model_source *m, struct history *history, struct arena *a,
-                       struct error *e);
-/* The same, but 0 for a model that is in the history of a result without its own
- * (model_source_brings_history). */
+/* 1: read into the arena; 0: the model has none, or is in the history of a result without its own
+ * (model_source_brings_history); -1: error. */
 int model_history_read_if_brought(const struct model_source *m, struct history *history,
                                   struct arena *a, struct error *e);
 

@@ -149,7 +149,7 @@ static const struct computed_tensor *find_computed_tensor(const struct model_sou
     return m->computed && i < m->n && m->computed[i].read ? &m->computed[i] : NULL;
 }
 
-bool model_source_is_computed(const struct model_source *m, size_t i)
+static bool is_computed_tensor(const struct model_source *m, size_t i)
 {
     return find_computed_tensor(m, i) != NULL;
 }
@@ -482,7 +482,7 @@ void model_source_read_f64(const struct model_source *m, size_t i, size_t first,
 uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size_t first, size_t n)
 {
     size_t size = dtype_bytes(model_source_tensor(m, i)->dtype, n);
-    bool is_computed = model_source_is_computed(m, i);
+    bool is_computed = is_computed_tensor(m, i);
     if (m->deltas && !is_computed) {
         uint64_t both[] = {model_source_hash_elements(m->base, stored_index(m, i), first, n),
                            model_source_is_adapted(m, i) ? model_source_hash_delta(m, i) : 0};
@@ -499,7 +499,7 @@ uint64_t model_source_hash_elements(const struct model_source *m, size_t i, size
 
 void model_source_release_pages(const struct model_source *m, size_t i, size_t first, size_t n)
 {
-    if (model_source_is_computed(m, i))
+    if (is_computed_tensor(m, i))
         return;
     if (m->deltas)
         model_source_release_pages(m->base, stored_index(m, i), first, n);

@@ -118,7 +118,6 @@ struct computed_tensor {
  * other function has it. */
 void model_source_set_computed_tensors(struct model_source *m, size_t n,
                                        const struct computed_tensor *computed, size_t *stored);
-bool model_source_is_computed(const struct model_source *m, size_t i);
 
 /* ---- elements: n of tensor i, from flat index `first` on ---- */
 

@@ -28,8 +28,9 @@ static int write_file(const struct output *out, const char *name, const void *by
 
 /* ---- config.json ----------------------------------------------------------------------------- */
 
-int auxiliary_files_read_config(const struct model_source *source, char **text, size_t *size,
-                                struct error *e)
+/* 1: read; the caller frees *text. 0: the model has none, and *text is NULL; -1: error. */
+static int read_config(const struct model_source *source, char **text, size_t *size,
+                       struct error *e)
 {
     const struct ckpt *c = source ? model_source_checkpoint(source) : NULL;
     *text = NULL;
@@ -42,7 +43,7 @@ int auxiliary_files_read_model_type(const struct model_source *source, const cha
     size_t size;
     char *text;
     bool has_duplicates;
-    int found = auxiliary_files_read_config(source, &text, &size, e);
+    int found = read_config(source, &text, &size, e);
     json_t *config = found > 0 ? model_config_parse(text, size, &has_duplicates) : NULL;
     const char *own = json_string_value(json_object_get(config, "model_type"));
     *type = own ? arena_copy_text(a, own) : NULL;
@@ -56,7 +57,7 @@ int auxiliary_files_is_of_diffusers(const struct model_source *source, struct er
     size_t size;
     char *text;
     bool has_duplicates;
-    int found = auxiliary_files_read_config(source, &text, &size, e);
+    int found = read_config(source, &text, &size, e);
     json_t *config = found > 0 ? model_config_parse(text, size, &has_duplicates) : NULL;
     bool is_of_diffusers = json_object_get(config, "_class_name") != NULL;
     json_decref(config);
@@ -88,7 +89,7 @@ static int update_and_copy_config(const struct auxiliary_files *a, const struct 
 {
     size_t size;
     char *config;
-    int found = auxiliary_files_read_config(a->source, &config, &size, e);
+    int found = read_config(a->source, &config, &size, e);
     if (found <= 0)
         return found;
     struct config_update update = {.source = a->source,

@@ -33,11 +33,7 @@ void auxiliary_files_add_names(const struct model_source *source);
 /* Passes the files to `write` one by one. */
 int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer *write, void *to,
                          struct error *e);
-/* Reads the model's config.json. 1: read; the caller frees *text. 0: it has none, and *text is
- * NULL; -1: error. */
-int auxiliary_files_read_config(const struct model_source *source, char **text, size_t *size,
-                                struct error *e);
-/* The model_type in it, in the arena; NULL: there is none. */
+/* The model_type in the model's config.json, in the arena; NULL: there is none. */
 int auxiliary_files_read_model_type(const struct model_source *source, const char **type,
                                     struct arena *a, struct error *e);
 /* Is it a model of diffusers, whose config.json names its class as _class_name? -1: error. */
