@@ -79,6 +79,9 @@ has_metadata() {
     tv-extract acme/base acme/math | trim --density=0.8 --outliers=0.1 | combine | pack --base acme/base --force out
     grep -q '^- Model Breadcrumbs: `trim`;' out/README.md
     [ "$(grep -c TIES out/README.md)" = 0 ]
+    tv-extract acme/base acme/math acme/code | wudi --optimiser sgd --steps 1 | pack --base acme/base --force out
+    grep -q '^- OptMerge: `wudi`;' out/README.md
+    [ "$(grep -c WUDI out/README.md)" = 0 ]
     unpack acme/math acme/code | combine --normalize=all | pack --like acme/base --force out
     grep -q '^- Model soups; ' out/README.md
 }

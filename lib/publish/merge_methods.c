@@ -20,6 +20,8 @@ static const struct method methods[] = {
     {"calibrate", "--plus-plus", "Expert Merging++", NULL, "2509.25712"},
     {"calibrate", NULL, "Expert Merging", NULL, "2509.25712"},
     {"swudi", NULL, "SWUDI", NULL, "2606.07289"},
+    {"wudi", "--optimiser=sgd", "OptMerge", NULL, "2505.19892"},
+    {"wudi", "--centred", "OptMerge", NULL, "2505.19892"},
     {"wudi", NULL, "WUDI-Merging", "Cheng et al. 2025", "2503.08099"},
     {"tsv-merge", NULL, "TSV-Merge", "Gargiulo et al. 2024", "2412.00081"},
     {"iso-merge", "--common", "Iso-CTS", "Marczak et al. 2025", "2502.04959"},
