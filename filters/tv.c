@@ -12,21 +12,21 @@
  * `tv run` writes the same bytes as the shell's pipes: neighboring filters become one chain in one
  * process; any other command, and each <( ... ), runs as a separate process, connected by pipes.
  */
+#include "filter_main.h"
 #include "hf_cache.h"
+#include "installed_folder.h"
 #include "parts_plan.h"
+#include "pipeline_run.h"
+#include "pipeline_scripts.h"
 #include "printable.h"
+#include "process_start.h"
+#include "spelling_suggestion.h"
 #include "tv_extract_lora.h"
 #include "tv_from_yaml.h"
 #include "tv_merge.h"
 #include "tv_moe.h"
 #include "tv_tune.h"
 #include "tv_verify.h"
-#include "process_start.h"
-#include "spelling_suggestion.h"
-#include "filter_main.h"
-#include "installed_folder.h"
-#include "pipeline_run.h"
-#include "pipeline_scripts.h"
 
 #include <errno.h>
 #include <getopt.h>

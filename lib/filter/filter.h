@@ -13,9 +13,9 @@
  *     }
  *
  *     const struct filter filter_negate = {
- *         .name = "negate", .summary = "Change the sign of every element",
- *         .step = STEP_SCALE, .kinds = KIND_TASK_VECTORS, .role = ROLE_FILTER, .element_wise =
- * true, .transform_block = transform_block};
+ *         .name = "negate", .summary = "Change the sign of every element", .step = STEP_SCALE,
+ *         .kinds = KIND_TASK_VECTORS, .role = ROLE_FILTER, .element_wise = true,
+ *         .transform_block = transform_block};
  *
  * `make new-filter NAME=negate` writes a larger example with its man page and tests. */
 #ifndef TV_FILTER_H

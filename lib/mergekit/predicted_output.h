@@ -2,8 +2,8 @@
 #ifndef TV_PREDICTED_OUTPUT_H
 #define TV_PREDICTED_OUTPUT_H
 
-#include "translated_config.h"
 #include "pipeline_run.h"
+#include "translated_config.h"
 
 struct predicted_tensor {
     const char *name;
