@@ -144,6 +144,8 @@ $B/fuzz/yaml: FUZZ_WRAP += model_source_open model_modules_read_type model_modul
 $B/fuzz/records: FUZZ_WRAP += fs_replace_file
 $B/fuzz/tokenizer $B/fuzz/chat: FUZZ_WRAP += ckpt_read_model_file
 $B/fuzz/update: FUZZ_WRAP += printable_message
+$B/fuzz/frontmatter: FUZZ_WRAP += model_source_checkpoint model_source_fingerprint \
+    ckpt_read_auxiliary_file ckpt_read_model_file hf_cache_find_snapshot
 $B/fuzz/plan: FUZZ_WRAP += $(addprefix partial_checkpoint_,read_work_file layout set_layout \
     target_name set_guard replaces_target check_shard record find_foreign_record publish)
 
