@@ -99,7 +99,7 @@ syntax: $B/all-filters.c
 FUZZ_B          := build-fuzz$(if $(FUZZ),-$(FUZZ))
 FUZZ_FLAGS      := -O1 -gline-tables-only -fno-omit-frame-pointer \
                    -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize=function \
-                   -fno-sanitize-recover=undefined
+                   -fno-sanitize-recover=undefined -Wno-pass-failed
 ifeq ($(FUZZ),plain)
 FUZZ_FLAGS      := -O2 -gline-tables-only -fsanitize=fuzzer-no-link \
                    -fno-sanitize-coverage=trace-cmp,indirect-calls,stack-depth

@@ -138,7 +138,6 @@ END
 }
 
 @test "what peft stores of a tied embedding for the head again" {
-    local part
     part() { # SCALE MODULE
         unpack "$2=qwen2" | pick '/*embed*' | rescale "$1" | tv-rename "model.embed_tokens.weight=base_model.model.$2.weight"
     }
