@@ -60,7 +60,8 @@ has_metadata() {
 @test "cards that are broken or hostile give nothing" {
     make_hub
     for card in '---\nlicense: "mit\\n- evil: 1"\nlanguage: {a: b}\n---\n' '---\nlicense: [mit\n---\n' '---\nlicense: mit\n' '' \
-        '---\n- license: mit\n---\n' '---\nlicense: &a [*a]\n---\n'; do
+        '---\n- license: mit\n---\n' '---\nlicense: &a [*a]\n---\n' \
+        "---\nlicense: mit\nx: $(printf '[%.0s' {1..100}; printf ']%.0s' {1..100})\n---\n"; do
         in_hub base base "$card"
         tv-extract acme/base acme/math | combine | pack --base acme/base --force out
         has_metadata out base_model: '- "acme/base"' '- "acme/math"' "base_model_relation: merge" \
@@ -110,6 +111,12 @@ END
     tar -xOf out.tar mergekit_config.yml | cmp - out/mergekit_config.yml
     tv-extract acme/base acme/math | combine >merged.tvs
     refused_with "cannot read none.yml" pack --base acme/base --mergekit-config none.yml more <merged.tvs
+    printf '%s\n' 'a: &path ./private/chat' 'b: *path' >alias.yml
+    pack --base acme/base --mergekit-config alias.yml aliased <merged.tvs
+    printf '%s\n' 'a: &path chat' 'b: *path' | diff aliased/mergekit_config.yml -
+    printf '[%.0s' {1..41} >deep.yml
+    refused_with "deep.yml, line 1: lists and maps are nested more than 40 levels deep" \
+        pack --base acme/base --mergekit-config deep.yml more <merged.tvs
     tv merge - merged <c.yml 2>/dev/null
     [ ! -e merged/mergekit_config.yml ]
 }

@@ -13,6 +13,7 @@
 #define CARD_MAX   ((size_t)1 << 20) /* bytes of a card that is read */
 #define VALUE_MAX  200               /* bytes of a value */
 #define VALUES_MAX 50                /* languages */
+#define DEPTH_MAX  40                /* of lists and maps: libyaml's time is quadratic in it */
 
 /* The keys that are taken over. */
 static const char *const keys[] = {"license",  "license_name", "license_link",
@@ -43,6 +44,7 @@ static const char *find_front_matter(const char *card, size_t *size)
 struct card_parser {
     yaml_parser_t yaml;
     yaml_event_t event;
+    int depth;
     bool failed;
 };
 
@@ -50,6 +52,10 @@ static yaml_event_type_t next_event(struct card_parser *p)
 {
     yaml_event_delete(&p->event);
     p->failed |= !yaml_parser_parse(&p->yaml, &p->event);
+    yaml_event_type_t type = p->event.type;
+    p->depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
+    p->depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
+    p->failed |= p->depth > DEPTH_MAX;
     return p->failed ? YAML_STREAM_END_EVENT : p->event.type;
 }
 

@@ -10,6 +10,8 @@
 #include <unistd.h>
 #include <yaml.h>
 
+#define DEPTH_MAX 40 /* of lists and maps: libyaml's time is quadratic in it */
+
 /* ---- paths ----------------------------------------------------------------------------------- */
 
 /* The last component of the path of something that exists; NULL: it is no such path. */
@@ -43,7 +45,8 @@ static void shorten_scalar(yaml_event_t *scalar, struct arena *a)
     yaml_event_t shortened;
     if (!text)
         return;
-    if (!yaml_scalar_event_initialize(&shortened, NULL, NULL, (const yaml_char_t *)text, -1, 1, 1,
+    if (!yaml_scalar_event_initialize(&shortened, scalar->data.scalar.anchor, NULL,
+                                      (const yaml_char_t *)text, -1, 1, 1,
                                       scalar->data.scalar.style))
         mem_exit();
     yaml_event_delete(scalar);
@@ -63,7 +66,7 @@ static int copy_documents(yaml_parser_t *parser, yaml_emitter_t *emitter, const 
                           struct error *e)
 {
     struct arena a = {0};
-    int failed = 0;
+    int depth = 0, failed = 0;
     for (bool ended = false; !ended && !failed;) {
         yaml_event_t event;
         if (!yaml_parser_parse(parser, &event)) {
@@ -72,6 +75,15 @@ static int copy_documents(yaml_parser_t *parser, yaml_emitter_t *emitter, const 
             break;
         }
         ended = event.type == YAML_STREAM_END_EVENT;
+        depth += event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT;
+        depth -= event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
+        if (depth > DEPTH_MAX) {
+            failed =
+                error_set(e, "%s, line %zu: lists and maps are nested more than %d levels deep",
+                          path, event.start_mark.line + 1, DEPTH_MAX);
+            yaml_event_delete(&event);
+            break;
+        }
         if (event.type == YAML_SCALAR_EVENT)
             shorten_scalar(&event, &a);
         if (!yaml_emitter_emit(emitter, &event)) /* which takes the event over */
