@@ -69,6 +69,15 @@ has_metadata() {
     done
 }
 
+@test "several licenses are all taken over" {
+    make_hub
+    in_hub base base '---\nlicense: [mit, apache-2.0]\n---\n'
+    in_hub math math '---\nlicense: [mit, apache-2.0]\n---\n'
+    tv-extract acme/base acme/math | combine | pack --base acme/base out
+    has_metadata out base_model: '- "acme/base"' '- "acme/math"' "base_model_relation: merge" \
+        license: '- "mit"' '- "apache-2.0"' "library_name: transformers" tags: "- merge" "- tvtools"
+}
+
 @test "the card names the methods with their papers, and how to verify" {
     make_hub
     tv-extract acme/base acme/math acme/code | trim --density 0.5 | elect-sign | combine | pack --base acme/base out

@@ -189,8 +189,8 @@ static void keep_what_agrees(json_t *metadata, const json_t *other)
 
 static void print_values(FILE *out, const char *key, const json_t *values)
 {
-    bool is_list = strcmp(key, "language") == 0;
-    size_t n = is_list ? json_array_size(values) : 1;
+    size_t n = json_array_size(values);
+    bool is_list = n > 1 || strcmp(key, "language") == 0;
     fprintf(out, "%s:%s", key, is_list ? "\n" : " ");
     for (size_t i = 0; i < n; i++) {
         const json_t *value = json_array_get(values, i);
