@@ -123,6 +123,9 @@ END
     printf '%s\n' 'a: &path ./private/chat' 'b: *path' >alias.yml
     pack --base acme/base --mergekit-config alias.yml aliased <merged.tvs
     printf '%s\n' 'a: &path chat' 'b: *path' | diff aliased/mergekit_config.yml -
+    iconv -t UTF-16 alias.yml >utf16.yml
+    pack --base acme/base --mergekit-config utf16.yml converted <merged.tvs
+    cmp converted/mergekit_config.yml aliased/mergekit_config.yml
     printf '[%.0s' {1..41} >deep.yml
     refused_with "deep.yml, line 1: lists and maps are nested more than 40 levels deep" \
         pack --base acme/base --mergekit-config deep.yml more <merged.tvs

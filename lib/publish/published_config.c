@@ -108,6 +108,7 @@ char *published_config_read(const char *path, struct error *e)
         mem_exit();
     yaml_parser_set_input_string(&parser, (const unsigned char *)text, size);
     yaml_emitter_set_output(&emitter, append_output, &copy);
+    yaml_emitter_set_encoding(&emitter, YAML_UTF8_ENCODING);
     yaml_emitter_set_unicode(&emitter, 1);
     int failed = copy_documents(&parser, &emitter, path, e);
     yaml_emitter_delete(&emitter);
