@@ -142,11 +142,12 @@ static int run_run_command(int argc, char **argv, const struct filter *const *fi
         strcmp(argv[optind], "-") == 0 ? read_standard_input(&a) : argv[optind], &a, &e);
     if (!pipeline) {
         print_error("run", e.text);
-        return 2;
+        status = 2;
+    } else {
+        status = pipeline_run_start_report(&o.pipeline, o.report);
+        if (status == 0)
+            status = pipeline_run_end_report(&o.pipeline, pipeline_run(&o.pipeline, pipeline, &a));
     }
-    status = pipeline_run_start_report(&o.pipeline, o.report);
-    if (status == 0)
-        status = pipeline_run_end_report(&o.pipeline, pipeline_run(&o.pipeline, pipeline, &a));
     arena_free(&a);
     return status;
 }
