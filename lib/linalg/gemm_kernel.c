@@ -9,6 +9,14 @@
 #define FUSED
 #endif
 
+/* Makes the compiler round x here, where it might fuse a product with the sum that follows: it does
+ * in some builds and not in others. */
+#ifdef __aarch64__
+#define ROUND_HERE(x) __asm__("" : "+w"(x))
+#else
+#define ROUND_HERE(x) __asm__("" : "+x"(x))
+#endif
+
 /* Vectors, and vectors where floats are in memory. */
 typedef float floats_4 __attribute__((vector_size(16)));
 typedef float floats_8 __attribute__((vector_size(32)));
@@ -55,6 +63,7 @@ typedef floats_16 floats_16_at __attribute__((aligned(4), may_alias));
         for (size_t i = 0; i < 2 * m; i++) {                                                       \
             vector##_at *to = (vector##_at *)(C + i / 2 * ldc + i % 2 * lanes);                    \
             vector sum = alpha * c[i / 2][i % 2];                                                  \
+            ROUND_HERE(sum);                                                                       \
             *to = beta != 0 ? sum + beta * *to : sum;                                              \
         }                                                                                          \
     }                                                                                              \
