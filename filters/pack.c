@@ -151,7 +151,7 @@ static bool writes_gguf(const struct stage *s)
 
 static bool writes_single_file(const struct stage *s)
 {
-    return get_output_form(s) == OUTPUT_SAFETENSORS || writes_gguf(s);
+    return output_form_is_single_file(get_output_form(s));
 }
 
 static bool writes_adapter(const struct stage *s)

@@ -97,6 +97,7 @@ static int begin_tensor(struct job *job, struct error *e)
     const struct tensor *t = job->in;
     struct state *st = job->state = arena_alloc(job->arena, t->n_vectors, sizeof *st);
     int by = find_compensation(job);
+    bool norms_known = norms_are_known(t);
     for (size_t k = 0; k < t->n_vectors; k++) {
         const struct vector *v = &t->vectors[k];
         if (check_attribute_is_recorded(job, by, v, e))
@@ -104,11 +105,11 @@ static int begin_tensor(struct job *job, struct error *e)
         st[k].factor = stage_rules_vector_value(job->stage, &o->factors, t, v, 1);
         if (by == BY_KEEP)
             st[k].factor = v->keep_probability > 0 ? 1 / v->keep_probability : 1;
-        if (norms_are_known(t))
+        if (norms_known)
             st[k].l1 = v->l1;
     }
     job->work_size = t->n_vectors * sizeof(double);
-    bool needs_round = by == BY_L1 && tensor_elements(t) > 0 && !norms_are_known(t);
+    bool needs_round = by == BY_L1 && tensor_elements(t) > 0 && !norms_known;
     return needs_round ? PLAN_OBSERVE : PLAN_TRANSFORM;
 }
 

@@ -187,16 +187,24 @@ static int run_finish_command(int argc, char **argv, const struct filter *const 
 
 /* ---- env and pipeline ------------------------------------------------------------------------ */
 
+/* For commands without options: -1 if there are no words, else the exit status. */
+static int parse_only_help(int argc, char **argv, const char *usage)
+{
+    if (argc < 2)
+        return -1;
+    return is_one_of(argv[1], "--help", "-h", "help") ? print_help(usage)
+                                                      : usage_error(argv[0], "unexpected operand");
+}
+
 static const char env_usage[] =
     "Usage: eval \"$(tv env)\"\n"
     "Print the line for the shell that puts the filters on PATH, under their own names.\n";
 
 static int run_env_command(int argc, char **argv, const struct filter *const *filters)
 {
-    if (argc > 1 && is_one_of(argv[1], "--help", "-h", "help"))
-        return print_help(env_usage);
-    if (argc > 1)
-        return usage_error("env", "unexpected operand");
+    int status = parse_only_help(argc, argv, env_usage);
+    if (status >= 0)
+        return status;
     char *folder = installed_folder_find("../libexec/tvtools", "../bin");
     char *filter = folder ? mem_printf("%s/%s", folder, filters[0]->name) : NULL;
     if (!filter || access(filter, X_OK) != 0)
@@ -276,10 +284,9 @@ static int run_models_command(int argc, char **argv, const struct filter *const 
 {
     struct arena a = {0};
     const char **names;
-    if (argc > 1 && is_one_of(argv[1], "--help", "-h", "help"))
-        return print_help(models_usage);
-    if (argc > 1)
-        return usage_error("models", "unexpected operand");
+    int status = parse_only_help(argc, argv, models_usage);
+    if (status >= 0)
+        return status;
     size_t n = hf_cache_list_models(&names, &a);
     for (size_t i = 0; i < n; i++)
         puts(names[i]);

@@ -38,7 +38,7 @@ static void run_end_steps_in_order(struct run *r)
     r->ending = true;
     while (r->worked[r->ended % r->slots]) {
         size_t i = r->ended, slot = i % r->slots;
-        if (i < r->failed) {
+        if (r->steps->end && i < r->failed) {
             pthread_mutex_unlock(&r->lock);
             int failed = r->steps->end(r->context, slot, i, &e);
             pthread_mutex_lock(&r->lock);

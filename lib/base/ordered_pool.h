@@ -10,7 +10,7 @@
 struct ordered_steps {
     int (*begin)(void *context, size_t slot, size_t i, struct error *); /* in order; NULL: none */
     int (*work)(void *context, size_t slot, size_t i, struct error *);  /* in parallel */
-    int (*end)(void *context, size_t slot, size_t i, struct error *);   /* in order */
+    int (*end)(void *context, size_t slot, size_t i, struct error *);   /* in order; NULL: none */
 };
 
 /* Runs the steps of items 0 .. n - 1, with at most `slots` items in flight. After a failure no step

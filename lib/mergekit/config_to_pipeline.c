@@ -51,10 +51,9 @@ static uint64_t multiply_saturating(uint64_t x, uint64_t y)
     return x > UINT64_MAX / y ? UINT64_MAX : x * y;
 }
 
-static bool is_folder_or_archive(const char *out)
+static bool is_single_file(const char *out)
 {
-    enum output_form form = output_target_form_of_name(out);
-    return form != OUTPUT_SAFETENSORS && form != OUTPUT_GGUF;
+    return output_form_is_single_file(output_target_form_of_name(out));
 }
 
 /* --shard-size in bytes, from a number of parameters. */
@@ -113,8 +112,7 @@ static void add_layers_option(const struct pipeline_builder *b, struct pipeline_
                               const char *out)
 {
     const struct config_module *m = find_text_module(b);
-    enum output_form form = output_target_form_of_name(out);
-    if (!m || !m->has_slices || form == OUTPUT_SAFETENSORS || form == OUTPUT_GGUF)
+    if (!m || !m->has_slices || is_single_file(out))
         return;
     size_t size = m->n_slices * RANGE_SIZE, n = 0;
     char *layers = arena_alloc(b->a, size, 1);
@@ -148,7 +146,7 @@ static int add_pack_command(struct pipeline_builder *b, const struct input_model
     add_tokenizer_options(b, pack);
     if (add_chat_template_option(b, pack))
         return -1;
-    if (!b->file->is_standard_input && is_folder_or_archive(out))
+    if (!b->file->is_standard_input && !is_single_file(out))
         pipeline_builder_add_option(pack, "mergekit-config", b->file->path, a);
     pipeline_add_word(pack, *out == '-' && out[1] ? arena_printf(a, "./%s", out) : out, a);
     return 0;

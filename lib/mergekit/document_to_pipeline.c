@@ -405,8 +405,7 @@ static int add_add_base_command(const struct slice_context *s)
     return add_model_operand(s->builder, c, s->base, s->base_source);
 }
 
-/* ---- the commands of modules and documents
- * -------------------------------------------------------------- */
+/* ---- the commands of modules and documents --------------------------------------------------- */
 
 /* An empty pipeline whose output is an operand of `stack`. */
 static struct pipeline *add_stack_operand(const struct pipeline_builder *b,

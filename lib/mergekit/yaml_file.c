@@ -2,6 +2,7 @@
 
 #include "input_file.h"
 #include "read_files.h"
+#include "yaml_depth.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -93,15 +94,12 @@ static int check_nesting_depth(const struct yaml_tree *t, const unsigned char *b
     bool ended = false;
     start_parser(&parser, bytes, size);
     while (!ended && !failed && yaml_parser_parse(&parser, &event)) {
-        yaml_event_type_t type = event.type;
-        depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
-        depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
-        ended = type == YAML_STREAM_END_EVENT;
-        if (depth > YAML_TREE_MAX_DEPTH)
+        ended = event.type == YAML_STREAM_END_EVENT;
+        if (!yaml_depth_follow(&event, &depth))
             failed = error_set(t->e,
                                "%.200s, line %zu: lists and maps are nested more than %d levels "
                                "deep",
-                               t->path, event.start_mark.line + 1, YAML_TREE_MAX_DEPTH);
+                               t->path, event.start_mark.line + 1, YAML_DEPTH_MAX);
         yaml_event_delete(&event);
     }
     if (!ended && !failed)

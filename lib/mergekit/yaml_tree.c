@@ -2,6 +2,7 @@
 
 #include "printable.h"
 #include "spelling_suggestion.h"
+#include "yaml_depth.h"
 #include "yaml_number.h"
 
 #include <stdarg.h>
@@ -74,9 +75,9 @@ static int validate_children(struct yaml_tree *t, const yaml_node_t *node, int d
 int yaml_tree_validate(struct yaml_tree *t, const yaml_node_t *node, int depth)
 {
     static const char standard[] = "tag:yaml.org,2002:";
-    if (depth > YAML_TREE_MAX_DEPTH)
+    if (depth > YAML_DEPTH_MAX)
         return yaml_tree_error(t, node, "lists and maps are nested more than %d levels deep",
-                               YAML_TREE_MAX_DEPTH);
+                               YAML_DEPTH_MAX);
     if (++t->visited > MAX_NODES)
         return yaml_tree_error(t, node, "aliases expand to more than %d nodes", MAX_NODES);
     if (node->tag && strncmp((const char *)node->tag, standard, sizeof standard - 1) != 0)

@@ -12,8 +12,6 @@
 #include <stddef.h>
 #include <yaml.h>
 
-#define YAML_TREE_MAX_DEPTH 40
-
 struct yaml_tree {
     const char *path; /* of the file, for messages */
     const char *tool; /* the command, for warnings */

@@ -4,16 +4,15 @@
 #include "hf_cache.h"
 #include "printable.h"
 #include "strict_json.h"
+#include "yaml_depth.h"
 
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <yaml.h>
 
 #define CARD_MAX   ((size_t)1 << 20) /* bytes of a card that is read */
 #define VALUE_MAX  200               /* bytes of a value */
 #define VALUES_MAX 50                /* languages */
-#define DEPTH_MAX  40                /* of lists and maps: libyaml's time is quadratic in it */
 
 /* The keys that are taken over. */
 static const char *const keys[] = {"license",  "license_name", "license_link",
@@ -52,10 +51,7 @@ static yaml_event_type_t next_event(struct card_parser *p)
 {
     yaml_event_delete(&p->event);
     p->failed |= !yaml_parser_parse(&p->yaml, &p->event);
-    yaml_event_type_t type = p->event.type;
-    p->depth += type == YAML_SEQUENCE_START_EVENT || type == YAML_MAPPING_START_EVENT;
-    p->depth -= type == YAML_SEQUENCE_END_EVENT || type == YAML_MAPPING_END_EVENT;
-    p->failed |= p->depth > DEPTH_MAX;
+    p->failed |= !yaml_depth_follow(&p->event, &p->depth);
     return p->failed ? YAML_STREAM_END_EVENT : p->event.type;
 }
 
@@ -67,13 +63,9 @@ static const char *scalar_text(const struct card_parser *p)
 /* Skips the rest of a map or list. */
 static void skip_collection(struct card_parser *p)
 {
-    for (size_t depth = 1; depth > 0;) {
-        yaml_event_type_t type = next_event(p);
-        if (type == YAML_STREAM_END_EVENT)
-            return;
-        depth += type == YAML_MAPPING_START_EVENT || type == YAML_SEQUENCE_START_EVENT;
-        depth -= type == YAML_MAPPING_END_EVENT || type == YAML_SEQUENCE_END_EVENT;
-    }
+    int outside = p->depth - 1;
+    while (p->depth > outside && next_event(p) != YAML_STREAM_END_EVENT)
+        ;
 }
 
 static void add_plain_value(json_t *list, const char *text)

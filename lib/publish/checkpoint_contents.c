@@ -65,17 +65,24 @@ static int add_missing_base_tensors(struct checkpoint_contents *c, const struct 
     return 0;
 }
 
-enum dtype checkpoint_contents_read_base_tensor(const struct checkpoint_contents *c,
-                                                const struct model_source *base, size_t i,
-                                                size_t first, size_t n, void *x)
+const void *checkpoint_contents_read_base_tensor(const struct checkpoint_contents *c,
+                                                 const struct model_source *base, size_t i,
+                                                 size_t first, size_t n, void **buffer,
+                                                 enum dtype *d)
 {
-    enum dtype stored = model_source_tensor(base, i)->dtype, rounding = c->header->input_rounding;
-    if (rounding == DTYPE_NONE || rounding == stored || !dtype_is_float(stored)) {
-        model_source_read_stored(base, i, first, n, x);
-        return stored;
-    }
-    model_source_read_f64(base, i, first, n, rounding, x);
-    return DTYPE_F64;
+    const struct ckpt_tensor *t = model_source_tensor(base, i);
+    enum dtype rounding = c->header->input_rounding;
+    bool is_rounded = rounding != DTYPE_NONE && rounding != t->dtype && dtype_is_float(t->dtype);
+    *d = is_rounded ? DTYPE_F64 : t->dtype;
+    *buffer = NULL;
+    if (t->data && !is_rounded)
+        return t->data + dtype_bytes(t->dtype, first);
+    *buffer = mem_alloc_aligned(dtype_bytes(*d, n));
+    if (is_rounded)
+        model_source_read_f64(base, i, first, n, rounding, *buffer);
+    else
+        model_source_read_stored(base, i, first, n, *buffer);
+    return *buffer;
 }
 
 /* ---- the header ------------------------------------------------------------------------------ */

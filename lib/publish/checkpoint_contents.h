@@ -25,11 +25,12 @@ int checkpoint_contents_init(struct checkpoint_contents *c, struct header *strea
                              const struct checkpoint_contents_options *o, struct error *e);
 void checkpoint_contents_free(struct checkpoint_contents *c);
 
-/* Reads n elements of tensor i of the base: as stored, or rounded as the sources were. Returns the
- * dtype of x, which holds 8 bytes per element. */
-enum dtype checkpoint_contents_read_base_tensor(const struct checkpoint_contents *c,
-                                                const struct model_source *base, size_t i,
-                                                size_t first, size_t n, void *x);
+/* n elements of tensor i of the base, of dtype *d: as stored, or rounded as the sources were. They
+ * are where they are mapped, or in *buffer, which the caller frees; NULL: there is none. */
+const void *checkpoint_contents_read_base_tensor(const struct checkpoint_contents *c,
+                                                 const struct model_source *base, size_t i,
+                                                 size_t first, size_t n, void **buffer,
+                                                 enum dtype *d);
 
 /* The bytes of all tensors. */
 uint64_t checkpoint_contents_size(const struct checkpoint_contents *c);

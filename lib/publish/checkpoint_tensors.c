@@ -95,24 +95,6 @@ struct base_tensor_copy {
     size_t i;     /* in the base */
 };
 
-/* The elements where they are mapped, if they need no rounding; else a copy, *buffer, which the
- * caller frees. */
-static const void *read_base_elements(const struct base_tensor_copy *c, size_t first, size_t n,
-                                      void **buffer, enum dtype *d)
-{
-    const struct checkpoint_contents *contents = c->tensors->contents;
-    const struct model_source *base = base_model_source(c->tensors->base);
-    const struct ckpt_tensor *t = model_source_tensor(base, c->i);
-    enum dtype rounding = contents->header->input_rounding;
-    bool is_rounded = rounding != DTYPE_NONE && rounding != t->dtype && dtype_is_float(t->dtype);
-    *d = t->dtype;
-    if (t->data && !is_rounded)
-        return t->data + dtype_bytes(t->dtype, first);
-    *buffer = mem_alloc_aligned(n * 8);
-    *d = checkpoint_contents_read_base_tensor(contents, base, c->i, first, n, *buffer);
-    return *buffer;
-}
-
 /* On any thread. */
 static int copy_chunk_of_base_tensor(void *copy, size_t slot, size_t chunk, struct error *e)
 {
@@ -122,22 +104,18 @@ static int copy_chunk_of_base_tensor(void *copy, size_t slot, size_t chunk, stru
     size_t n = elements - first < CHUNK ? elements - first : CHUNK;
     enum dtype d;
     void *buffer = NULL;
-    const void *x = read_base_elements(c, first, n, &buffer, &d);
+    const void *x = checkpoint_contents_read_base_tensor(c->tensors->contents, base, c->i, first, n,
+                                                         &buffer, &d);
     int failed = convert_elements(c->tensors, c->index, d, first, n, x, e);
     model_source_release_pages(base, c->i, first, n);
     free(buffer);
     return failed;
 }
 
-static int end_chunk(void *copy, size_t slot, size_t chunk, struct error *e)
-{
-    return 0;
-}
-
 int checkpoint_tensors_copy_base_tensor(const struct checkpoint_tensors *c, size_t index,
                                         struct thread_pool *threads, struct error *e)
 {
-    const struct ordered_steps steps = {NULL, copy_chunk_of_base_tensor, end_chunk};
+    const struct ordered_steps steps = {.work = copy_chunk_of_base_tensor};
     struct base_tensor_copy copy = {c, index, c->contents->filled[index - c->contents->n_stream]};
     size_t elements = model_source_tensor(base_model_source(c->base), copy.i)->elements;
     return ordered_pool_run(threads, (elements + CHUNK - 1) / CHUNK, CHUNKS_IN_FLIGHT, &steps,

@@ -123,7 +123,7 @@ int checkpoint_writer_write_file(struct checkpoint_writer *w, const char *name, 
 {
     if (!*name || strchr(name, '/') || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
         return error_set(e, "\"%s\" is not a valid file name in a checkpoint", name);
-    if (w->target.form == OUTPUT_SAFETENSORS || w->target.form == OUTPUT_GGUF)
+    if (output_form_is_single_file(w->target.form))
         return 0;
     if (is_sequential(w))
         return tar_writer_add_file(w->tar, name, bytes, size, e);
@@ -216,7 +216,7 @@ int checkpoint_writer_write_used_weights(struct checkpoint_writer *w, const char
 {
     if (w->to_stdout && w->target.form == OUTPUT_SAFETENSORS)
         return 0; /* the header has been written */
-    if (w->target.form == OUTPUT_SAFETENSORS || w->target.form == OUTPUT_GGUF)
+    if (output_form_is_single_file(w->target.form))
         return set_used_weights_metadata(w, text, e);
     return text ? checkpoint_writer_write_file(w, USED_WEIGHTS_FILE, text, strlen(text), e) : 0;
 }

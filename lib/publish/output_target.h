@@ -25,6 +25,11 @@ enum output_form {
 
 /* The form that a target's name asks for, in upper or lower case. */
 enum output_form output_target_form_of_name(const char *target);
+/* Is it one file of weights, and no folder or archive of one? */
+static inline bool output_form_is_single_file(enum output_form form)
+{
+    return form == OUTPUT_SAFETENSORS || form == OUTPUT_GGUF;
+}
 
 /* Is it the name of a file or folder, without an ending of a format that cannot be written, such as
  * .bin? */

@@ -2,15 +2,14 @@
 
 #include "fs.h"
 #include "mem.h"
+#include "model_path.h"
+#include "yaml_depth.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <yaml.h>
-
-#define DEPTH_MAX 40 /* of lists and maps: libyaml's time is quadratic in it */
 
 /* ---- paths ----------------------------------------------------------------------------------- */
 
@@ -26,22 +25,23 @@ static const char *shorten_path(const char *path, struct arena *a)
     return slash && slash[1] ? slash + 1 : trimmed;
 }
 
-/* The same for BASE+ADAPTER. */
-static const char *shorten_paths(const char *text, struct arena *a)
+/* The same for a model, which may be BASE+ADAPTER. */
+static const char *shorten_model(const char *model, struct arena *a)
 {
-    const char *whole = shorten_path(text, a), *plus = strchr(text, '+');
-    if (whole || !plus)
-        return whole;
-    const char *base = arena_copy_text_n(a, text, (size_t)(plus - text)), *adapter = plus + 1;
+    const char *adapter = model_path_adapter(model);
+    if (!adapter)
+        return shorten_path(model, a);
+    char *base = model_path_copy_base(model, adapter);
     const char *short_base = shorten_path(base, a), *short_adapter = shorten_path(adapter, a);
-    return short_base || short_adapter ? arena_printf(a, "%s+%s", short_base ? short_base : base,
-                                                      short_adapter ? short_adapter : adapter)
-                                       : NULL;
+    const char *both = arena_printf(a, "%s+%s", short_base ? short_base : base,
+                                    short_adapter ? short_adapter : adapter);
+    free(base);
+    return both;
 }
 
 static void shorten_scalar(yaml_event_t *scalar, struct arena *a)
 {
-    const char *text = shorten_paths((const char *)scalar->data.scalar.value, a);
+    const char *text = shorten_model((const char *)scalar->data.scalar.value, a);
     yaml_event_t shortened;
     if (!text)
         return;
@@ -75,12 +75,10 @@ static int copy_documents(yaml_parser_t *parser, yaml_emitter_t *emitter, const 
             break;
         }
         ended = event.type == YAML_STREAM_END_EVENT;
-        depth += event.type == YAML_SEQUENCE_START_EVENT || event.type == YAML_MAPPING_START_EVENT;
-        depth -= event.type == YAML_SEQUENCE_END_EVENT || event.type == YAML_MAPPING_END_EVENT;
-        if (depth > DEPTH_MAX) {
+        if (!yaml_depth_follow(&event, &depth)) {
             failed =
                 error_set(e, "%s, line %zu: lists and maps are nested more than %d levels deep",
-                          path, event.start_mark.line + 1, DEPTH_MAX);
+                          path, event.start_mark.line + 1, YAML_DEPTH_MAX);
             yaml_event_delete(&event);
             break;
         }

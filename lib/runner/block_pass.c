@@ -312,15 +312,10 @@ static int discard_block_in_slot(void *runner, size_t slot, size_t index, struct
     return failed;
 }
 
-static int end_discarded_block(void *runner, size_t slot, size_t index, struct error *e)
-{
-    return 0;
-}
-
 /* Blocks of a one-pass source come in order. */
 static int discard_blocks(struct runner *r, size_t n, struct error *e)
 {
-    const struct ordered_steps steps = {NULL, discard_block_in_slot, end_discarded_block};
+    const struct ordered_steps steps = {.work = discard_block_in_slot};
     struct thread_pool *threads = runner_state_source_is_one_pass(r) ? NULL : r->threads;
     return ordered_pool_run(threads, n, r->n_slots, &steps, r, e);
 }

@@ -20,6 +20,7 @@ static void randomize(float *x, size_t n)
 /* ---- kernels --------------------------------------------------------------------------------- */
 
 #define DEPTH 77
+#define ALPHA 0.3f
 
 /* A block of C by one kernel, whose element (i, j) multiplies row i of A and column j of B. */
 static void multiply_by_kernel(const struct gemm_kernel *k, const float *A, const float *B,
@@ -29,7 +30,7 @@ static void multiply_by_kernel(const struct gemm_kernel *k, const float *A, cons
     for (size_t p = 0; p < DEPTH; p++)
         for (size_t c = 0; c < k->columns; c++)
             b[p * k->columns + c] = B[(j + c) * DEPTH + p];
-    k->multiply(m, DEPTH, 0.5f, &(struct gemm_rows){A + i * DEPTH, DEPTH, 1}, b, beta, C,
+    k->multiply(m, DEPTH, ALPHA, &(struct gemm_rows){A + i * DEPTH, DEPTH, 1}, b, beta, C,
                 k->columns);
     free(b);
 }
@@ -55,6 +56,13 @@ static void check_kernel(const struct gemm_kernel *k, const struct gemm_kernel *
     C[0] = NAN;
     multiply_by_kernel(k, A, B, 0, 0, 1, 0, C);
     CHECK(!isnan(C[0]));
+    for (size_t i = 0; i < k->columns; i++)
+        one[i] = 3;
+    multiply_by_kernel(k, A, B, 0, 0, 1, 1, one);
+    for (size_t i = 0; i < k->columns; i++) { /* alpha A B is rounded before the sum */
+        volatile float rounded = C[i];
+        CHECK(one[i] == rounded + 3);
+    }
 }
 
 static void check_kernels(void)

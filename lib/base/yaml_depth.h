@@ -1,0 +1,14 @@
+/* How deep lists and maps of a YAML document are nested. It is limited, because the time that
+ * libyaml takes grows with the square of the depth. */
+#ifndef TV_YAML_DEPTH_H
+#define TV_YAML_DEPTH_H
+
+#include <stdbool.h>
+#include <yaml.h>
+
+#define YAML_DEPTH_MAX 40
+
+/* Adds what an event begins or ends to *depth, 0 before the first. False: it is too deep. */
+bool yaml_depth_follow(const yaml_event_t *event, int *depth);
+
+#endif
