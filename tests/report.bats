@@ -40,6 +40,19 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     [ "$(grep -c '"name": "pack"' report.json)" = 1 ]
 }
 
+@test "behind a filter that decomposes matrices, one that reads all tensors twice stores its result" {
+    for steps in "swudi | trim --scope=model --density 0.5" "trim --density 0.5 | trim --scope=model --density 0.5"; do
+        rm -rf out report.json
+        tv run --report report.json "tv-extract base math code | $steps | combine | pack --base base out"
+        value chains_run >>chains
+        [ "$(grep -c '"name": "trim"' report.json)" = "$(grep -o trim <<<"$steps" | wc -l)" ]
+    done
+    [ "$(tr '\n' ' ' <chains)" = "2 1 " ]
+    tv-extract base math code | swudi | trim --scope=model --density 0.5 | combine | pack --base base pipes
+    tv run "tv-extract base math code | swudi | trim --scope=model --density 0.5 | combine | pack --base base run"
+    cmp pipes/model.safetensors run/model.safetensors
+}
+
 @test "only a successful run is reported" {
     tv run --report report.json 'tv-extract base math | pack --base base out'
     cp report.json before
