@@ -19,7 +19,7 @@ setup() {
 
 # section NAME: the text under that heading
 section() {
-    awk -v heading="## $1" '/^## / { on = $0 == heading } on' "$LESSONS"
+    awk -v name="$1" '/^###? / { on = $0 == "## " name || $0 == "### " name } on' "$LESSONS"
 }
 
 # play NAME: runs the examples of a section: "$ COMMAND" and the lines that it prints
@@ -65,21 +65,53 @@ filters() {
     done
     sort -o scripts scripts
     sed -n 's/^@test "\([a-z_]*\)" .*/\1/p' "$BATS_TEST_FILENAME" | sort | diff -u scripts -
-    sed -n 's/^## \([a-z_]*\)$/\1/p' "$LESSONS" | sort | diff -u scripts -
+    sed -n 's/^### \([a-z_]*\)$/\1/p' "$LESSONS" | sort | diff -u scripts -
+}
+
+@test "the plan lists every lesson with its methods" {
+    sed -n 's/^| \[\([0-9]\) \([^]]*\)](#lesson[^|]*|[^|]*|\([^|]*\)|.*/\1: \2 \3/p' "$LESSONS" |
+        sed 's/(#[^)]*)//g; s/[][,]//g; s/ by hand//; s/  */ /g; s/ $//' >plan
+    awk '/^## / && line { print line; line = "" } /^## Lesson / { line = substr($0, 11) }
+        /^### [a-z_]*$/ { line = line " " $2 } END { if (line) print line }' "$LESSONS" | diff -u plan -
+    [ "$(wc -l <plan)" = 8 ]
+}
+
+# A lesson is a heading of the second level.
+@test "every lesson has exercises, and every exercise a solution that runs" {
+    awk '/^## / { lesson = /^## Lesson/ ? $3 + 0 : "" }
+        /^\*\*[0-9]\.[0-9]\*\*/ { if (wanted) print wanted " has no solution"; wanted = substr($1, 3, 3); count[lesson]++ }
+        /^\*\*[0-9]/ && substr($1, 3, 1) != lesson { print $1 " in lesson " lesson }
+        /^<details><summary>Solution/ { inside = 1; runs = 0 }
+        inside && /^\$ / { runs = 1 }
+        /^<\/details>/ { if (inside && !runs) print wanted " runs nothing"; inside = 0; wanted = "" }
+        END { for (l = 1; l <= 8; l++) if (count[l] < 2) print "lesson " l ": exercises missing"
+              if (wanted) print wanted " has no solution" }' "$LESSONS" | diff -u /dev/null -
+    sed -n 's/^### Exercises of lesson \(.\)$/exercises of lesson \1/p' "$LESSONS" >exercises
+    sed -n 's/^@test "\(exercises of lesson .\)".*/\1/p' "$BATS_TEST_FILENAME" | diff -u exercises -
 }
 
 @test "task_arithmetic" { play task_arithmetic; }
+@test "lines" { play lines; }
+@test "exercises of lesson 1" { play "Exercises of lesson 1"; }
 @test "ties" { play ties; }
-@test "dare_linear" { play dare_linear; }
-@test "dare_ties" { play dare_ties; }
 @test "breadcrumbs" { play breadcrumbs; }
 @test "breadcrumbs_ties" { play breadcrumbs_ties; }
+@test "exercises of lesson 2" { play "Exercises of lesson 2"; }
+@test "dare_linear" { play dare_linear; }
+@test "dare_ties" { play dare_ties; }
 @test "della" { play della; }
 @test "della_linear" { play della_linear; }
+@test "exercises of lesson 3" { play "Exercises of lesson 3"; }
 @test "model_stock" { play model_stock; }
 @test "sce" { play sce; }
 @test "ram" { play ram; }
 @test "ramplus_tl" { play ramplus_tl; }
+@test "exercises of lesson 4" { play "Exercises of lesson 4"; }
+# bats test_tags=products
+@test "regmean" { play regmean; }
+@test "fisher" { play fisher; }
+# bats test_tags=products
+@test "exercises of lesson 5" { play "Exercises of lesson 5"; }
 # bats test_tags=products
 @test "swudi" { play swudi; }
 # bats test_tags=products
@@ -95,15 +127,20 @@ filters() {
 # bats test_tags=products
 @test "optmerge" { play optmerge; }
 # bats test_tags=products
+@test "exercises of lesson 6" { play "Exercises of lesson 6"; }
+# bats test_tags=products
 @test "expert_merging" { play expert_merging; }
+# bats test_tags=products
+@test "Expert Merging by hand" { play "Expert Merging by hand"; }
 # bats test_tags=products
 @test "expert_merging_pp" { play expert_merging_pp; }
 # bats test_tags=products
 @test "swudi_expert_merging" { play swudi_expert_merging; }
 # bats test_tags=products
-@test "regmean" { play regmean; }
-@test "fisher" { play fisher; }
-@test "lines" { play lines; }
+@test "exercises of lesson 7" {
+    play "Expert Merging by hand"
+    play "Exercises of lesson 7"
+}
 @test "linear" { play linear; }
 @test "slerp" { play slerp; }
 @test "nuslerp" { play nuslerp; }
@@ -112,3 +149,4 @@ filters() {
 @test "nearswap" { play nearswap; }
 @test "arcee_fusion" { play arcee_fusion; }
 @test "passthrough" { play passthrough; }
+@test "exercises of lesson 8" { play "Exercises of lesson 8"; }
