@@ -342,6 +342,7 @@ const struct filter filter_tv_diff = {
     .max_operands = 2,
     .role = ROLE_SINK,
     .sink.source_for_operand = operand_source_choose_filter,
+    .sink.prints_while_running = true,
     .raw_payload = true,
     .accepts_nonfinite = true,
     .failure_status = 2,

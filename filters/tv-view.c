@@ -420,6 +420,7 @@ const struct filter filter_tv_view = {
     .max_operands = 1,
     .role = ROLE_SINK,
     .sink.source_for_operand = operand_source_choose_filter,
+    .sink.prints_while_running = true,
     .raw_payload = true,
     .accepts_nonfinite = true,
     .check_options = check_options,

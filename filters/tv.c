@@ -73,6 +73,7 @@ static const char run_usage[] =
     "  processes.\n"
     "  --threads=N     work on N blocks at once (default: one per CPU)\n"
     "  --quiet         show no progress on a terminal\n"
+    "  --progress      print a line of progress per second on standard error, for scripts\n"
     "  --report=FILE   write time, bytes and memory of the run, per stage, to FILE as JSON\n\n"
     "  tv run 'tv-extract base math code | combine | pack --base base merged/'\n"
     "  tv run 'combine | pack --base base merged/' < saved.tvs\n";
@@ -96,11 +97,10 @@ static int parse_threads(const char *text, uint64_t *threads)
 /* -1 if the pipeline can be run, else the exit status. */
 static int parse_run_options(int argc, char **argv, struct run_options *o)
 {
-    static const struct option options[] = {{"help", no_argument, NULL, 'h'},
-                                            {"threads", required_argument, NULL, 't'},
-                                            {"quiet", no_argument, NULL, 'q'},
-                                            {"report", required_argument, NULL, 'r'},
-                                            {0}};
+    static const struct option options[] = {
+        {"help", no_argument, NULL, 'h'},         {"threads", required_argument, NULL, 't'},
+        {"quiet", no_argument, NULL, 'q'},        {"progress", no_argument, NULL, 'p'},
+        {"report", required_argument, NULL, 'r'}, {0}};
     for (int option; (option = getopt_long(argc, argv, "+h", options, NULL)) != -1;) {
         if (option == 'h')
             return print_help(run_usage);
@@ -109,6 +109,7 @@ static int parse_run_options(int argc, char **argv, struct run_options *o)
         if (option == 't' && parse_threads(optarg, &o->pipeline.threads))
             return 2;
         o->pipeline.monitor.show_progress &= option != 'q';
+        o->pipeline.monitor.report_progress |= option == 'p';
         o->report = option == 'r' ? optarg : o->report;
     }
     if (argc - optind == 1)

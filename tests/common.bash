@@ -45,6 +45,12 @@ equals() {
     tv-diff --tolerance "$3" --bad-frac "$4" "$1" "$2"
 }
 
+# on_terminal COMMAND...: writes what it prints on a terminal of $columns columns (default 80) to the file
+# `terminal`
+on_terminal() {
+    script -qec "stty cols ${columns:-80}; $(printf '%q ' "$@")" /dev/null | tr -d '\r' >terminal
+}
+
 # has CASE EXPECTED: is that case among the golden data at hand?
 has() {
     [ -e "$MERGE/$1/$2" ] || skip "only in the full golden data"

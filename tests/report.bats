@@ -16,9 +16,6 @@ setup() {
 # value KEY: the first value of that key in the report
 value() { sed -n "s/^ *\"$1\": \([^,]*\),\{0,1\}$/\1/p" report.json | head -n 1; }
 
-# on_terminal COMMAND...: its output when standard error is a terminal
-on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
-
 @test "the report counts bytes and lists the stages in order" {
     tv run --report=report.json "tv-extract base math code | $TIES | pack --base base out"
     python3 -m json.tool report.json >/dev/null
@@ -167,6 +164,44 @@ on_terminal() { script -qec "$(printf '%q ' "$@")" /dev/null >terminal; }
     on_terminal tv merge --quiet config.yml d
     [ ! -s terminal ]
     [ -z "$(tv run "$line e" 2>&1)" ]
+}
+
+@test "--progress prints lines for scripts" {
+    tensors=$(tv-view base | sed -n 's/^\([0-9]*\) tensors.*/\1/p')
+    # lines COMMAND...: its progress begins with nothing, ends with everything, and is nothing else
+    lines() {
+        "$@" 2>lines >/dev/null
+        head -n 1 lines | grep -cx "progress tensors=0/$tensors bytes=0/[1-9][0-9]* seconds=[0-9.]* left=-"
+        tail -n 1 lines | grep -cx "progress tensors=$tensors/$tensors bytes=\([0-9]*\)/\1 seconds=[0-9.]* left=0.0"
+        not grep -v '^progress ' lines
+        [ "$(grep -c . lines)" -le 5 ]
+    }
+    line='tv-extract base math code | combine | pack --base base'
+    lines tv run --progress "$line a"
+    lines tv run "$line --progress b"
+    diff -r a b
+    lines tv run --progress "tv-extract base math code | combine | cat | pack --base base c"
+    lines tv merge --progress config.yml d
+    lines tv merge --progress --quiet config.yml e
+    diff -r d e
+    tv merge config.yml f
+    diff -r d f
+    lines tv verify --progress d base math
+    lines stats --progress base
+    lines tv-extract --progress base math
+    tv-extract base math | { lines pack --progress --base base g; }
+}
+
+@test "the time left is not shown before it means something" {
+    on_terminal tv run "tv-extract base math code | $TIES | pack --base base a"
+    not grep -q ' left' terminal
+    # A source that takes three seconds for a part of the stream.
+    tv-extract base math >deltas.tvs
+    size=$(stat -c %s deltas.tvs)
+    { head -c $((size / 2)) deltas.tvs && sleep 3.2 && tail -c +$((size / 2 + 1)) deltas.tvs; } |
+        check --progress 2>lines
+    grep -cx 'progress tensors=[0-9]*/[0-9]* bytes=[0-9]*/[0-9]* seconds=3\.[0-9] left=[0-9.]*' lines
+    sed -n 's/.*seconds=\([0-9.]*\) left=\([^-].*\)/\1/p' lines | awk '$1 < 2 { exit 1 }'
 }
 
 @test "usage" {

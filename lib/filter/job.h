@@ -13,6 +13,7 @@ struct common_options {
     uint64_t memory;   /* bytes of a tensor held in memory; a larger one is in a temporary file */
     const char *spool; /* folder of temporary files; NULL: the default */
     bool allow_nonfinite;
+    bool progress; /* print lines for a script */
     struct string_list include, exclude; /* element-wise filters: globs of tensor names */
 };
 

@@ -40,6 +40,8 @@ struct sink_functions {
     bool (*reader_gone)(const struct stage *);
     /* For streams: close passes on the error of a failed run, even if open was not called. */
     bool reports_failed_run;
+    /* Prints on standard output while the tensors arrive: a terminal cannot show progress, too. */
+    bool prints_while_running;
 };
 
 #endif

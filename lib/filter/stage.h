@@ -14,7 +14,7 @@ struct stage_option {
     void *field;
 };
 
-#define STAGE_OPTIONS_MAX 64
+#define STAGE_OPTIONS_MAX 96
 
 /* The filter's own options, then those that all filters have; how many. */
 size_t stage_list_options(const struct stage *s, struct stage_option options[STAGE_OPTIONS_MAX]);

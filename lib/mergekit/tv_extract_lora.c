@@ -226,11 +226,12 @@ int tv_extract_lora_main(int argc, char **argv, const struct filter *const *filt
     if (make_pipeline(&p, s, &a, &e)) {
         printable_message("%s: %s", descriptor.name, e.text);
     } else {
-        const struct pipeline_options run = {.filters = filters,
-                                             .threads = s->common.threads,
-                                             .memory = s->common.memory,
-                                             .spool = s->common.spool,
-                                             .monitor = {.show_progress = !o->quiet}};
+        const struct pipeline_options run = {
+            .filters = filters,
+            .threads = s->common.threads,
+            .memory = s->common.memory,
+            .spool = s->common.spool,
+            .monitor = {.show_progress = !o->quiet, .report_progress = s->common.progress}};
         status = pipeline_run(&run, &p, &a);
     }
     arena_free(&a);

@@ -85,12 +85,12 @@ int tv_merge_main(int argc, char **argv, const struct filter *const *filters)
     if (status)
         return config_command_free(&c, status);
     const struct common_options *common = &c.stage->common;
-    struct pipeline_options run = {.filters = filters,
-                                   .threads =
-                                       common->threads ? common->threads : c.options->num_threads,
-                                   .memory = common->memory,
-                                   .spool = common->spool,
-                                   .monitor = {.show_progress = !c.options->quiet}};
+    struct pipeline_options run = {
+        .filters = filters,
+        .threads = common->threads ? common->threads : c.options->num_threads,
+        .memory = common->memory,
+        .spool = common->spool,
+        .monitor = {.show_progress = !c.options->quiet, .report_progress = common->progress}};
     if (preflight_check_inputs(&c.merge, &run, &c.a, &e))
         return config_command_free(&c, config_command_print_error(&c, &e, 1));
     status = c.options->check ? run_dry_run(&c, &run) : run_merge(&c, &run);

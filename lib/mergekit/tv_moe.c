@@ -108,11 +108,12 @@ static int run_mixture(const struct stage *s, const struct pipeline *p,
                        const struct filter *const *filters, struct arena *a)
 {
     const struct options *o = s->options;
-    struct pipeline_options run = {.filters = filters,
-                                   .threads = s->common.threads,
-                                   .memory = s->common.memory,
-                                   .spool = s->common.spool,
-                                   .monitor = {.show_progress = !o->quiet}};
+    struct pipeline_options run = {
+        .filters = filters,
+        .threads = s->common.threads,
+        .memory = s->common.memory,
+        .spool = s->common.spool,
+        .monitor = {.show_progress = !o->quiet, .report_progress = s->common.progress}};
     int status = pipeline_run_start_report(&run, o->report);
     if (status == 0)
         status = pipeline_run(&run, p, a);

@@ -146,8 +146,12 @@ int filter_main_run_chain(struct stage **stages, size_t n, const struct run_moni
     int status;
     filter_main_set_signals();
     fatal_set_program(stages[0]->filter->name, failure_status(last));
-    own.show_progress &=
-        filter_main_ends_chain(last); /* else the program that reads the stream does */
+    if (!filter_main_ends_chain(last)) /* the program that reads the stream shows it */
+        own.show_progress = own.report_progress = false;
+    for (size_t i = 0; i < n; i++)
+        own.report_progress |= stages[i]->common.progress;
+    if (last->filter->sink.prints_while_running && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO))
+        own.show_progress = own.report_progress = false;
     size_t length = add_missing_reader_and_writer(stages, n, chain, &e);
     filter_main_set_parsed(NULL);
     if (!chain[0]) {

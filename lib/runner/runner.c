@@ -182,7 +182,7 @@ static int run_all_tensors(struct runner *r, struct error *e)
     return 0;
 }
 
-static struct progress *start_progress(const struct runner *r)
+static struct progress *start_progress(const struct runner *r, bool wants_lines)
 {
     const struct header *h = r->headers[0];
     uint64_t bytes = 0;
@@ -192,7 +192,7 @@ static struct progress *start_progress(const struct runner *r)
             bytes += block_layout_payload_bytes(&h->tensors[i], tensor_elements(&h->tensors[i]));
             tensors++;
         }
-    return progress_new(tensors, bytes);
+    return progress_new(tensors, bytes, wants_lines);
 }
 
 /* ---- closing --------------------------------------------------------------------------------- */
@@ -275,8 +275,8 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
     runner_state_init(&r, stages, n);
     e->text[0] = e->stage[0] = '\0';
     int failed = open_stages(&r, monitor->warn_of_order, e);
-    if (!failed && monitor->show_progress)
-        r.progress = start_progress(&r);
+    if (!failed && (monitor->show_progress || monitor->report_progress))
+        r.progress = start_progress(&r, monitor->report_progress);
     if (!failed && !stages[n - 1]->stop_after_open)
         failed = run_all_tensors(&r, e);
     prefetch_stop(r.next_prefetch); /* after a failure */

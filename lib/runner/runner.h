@@ -15,6 +15,7 @@
 /* What a run shows and measures. */
 struct run_monitor {
     bool show_progress;        /* on standard error, if that is a terminal */
+    bool report_progress;      /* --progress: also if it is none, as lines */
     bool warn_of_order;        /* see step_order.h; for chains that a user has written */
     struct run_report *report; /* receives the cost of a successful run; NULL: none */
 };

@@ -141,9 +141,22 @@ static size_t find_best(const struct command *c)
     return best;
 }
 
+/* A line for a script, before each evaluation and after the last. */
+static void report_progress(const struct command *c)
+{
+    const struct evaluation_list *x = &c->evaluations;
+    char lowest[32] = "-";
+    if (x->n)
+        snprintf(lowest, sizeof lowest, "%.6g", x->items[find_best(c)].values[0]);
+    if (c->stage->common.progress && !isatty(STDERR_FILENO))
+        fprintf(stderr, "progress evaluations=%zu/%" PRIu64 " lowest=%s\n", x->n,
+                c->options->budget, lowest);
+}
+
 static void show_progress(const struct command *c)
 {
     const struct evaluation_list *x = &c->evaluations;
+    report_progress(c);
     if (!shows_progress(c))
         return;
     fprintf(stderr, "\r\033[Kevaluation %zu of %" PRIu64, x->n + 1, c->options->budget);
@@ -354,7 +367,10 @@ static int run_command(struct command *c, struct error *e)
     print_notes(c);
     if (c->evaluations.n < c->options->budget && tuning_loss_run_teachers(c->loss, e))
         return -1;
-    return run_search(c, e) || tuning_log_close(&c->log, e) || print_best(c, e) ? -1 : 0;
+    if (run_search(c, e) || tuning_log_close(&c->log, e))
+        return -1;
+    report_progress(c);
+    return print_best(c, e);
 }
 
 int tv_tune_main(int argc, char **argv, const struct filter *const *filters)

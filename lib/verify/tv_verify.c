@@ -213,12 +213,13 @@ static int run_pipelines(struct command *c, const struct filter *const *filters,
     const struct common_options *common = &c->stage->common;
     const struct options *o = c->stage->options;
     struct translated_config *m = &c->plan.merge;
-    struct pipeline_options run = {.filters = add_sink_to_filters(c, filters, &c->a),
-                                   .threads = common->threads,
-                                   .memory = common->memory,
-                                   .spool = common->spool,
-                                   .only_filters = true,
-                                   .monitor = {.show_progress = !o->quiet}};
+    struct pipeline_options run = {
+        .filters = add_sink_to_filters(c, filters, &c->a),
+        .threads = common->threads,
+        .memory = common->memory,
+        .spool = common->spool,
+        .only_filters = true,
+        .monitor = {.show_progress = !o->quiet, .report_progress = common->progress}};
     int status = 0;
     add_sink(c);
     e->printed = true; /* what fails from here on */
