@@ -6,123 +6,80 @@
  *
  *     tv-extract base math code chat | stats
  *     tv-extract base math code chat | trim --density 0.2 | stats --summary
+ *     tv-extract base math code chat | stats --by conflict --top 20
  *
  * Sign election resolves the conflicts that opp measures (TIES, arXiv 2306.01708, section 3):
  * trimming lowers opp; a high opp means that a plain average cancels what the experts learned.
  * Prints one line per tensor and vector, then the same over all tensors; cos and opp are in the
  * line of the later of two models. Non-finite numbers are excluded and counted. F64 is converted to
- * F32; vectors of other dtypes have a line without statistics.
+ * F32; vectors of other dtypes have a line without statistics. On a terminal the table is as wide
+ * as that; elsewhere it has all columns.
  */
 #include "filter.h"
 #include "operand_source.h"
+#include "stage.h"
 #include "standard_output.h"
-#include "vector_stats.h"
+#include "stats_table.h"
 #include "text_print.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 struct options {
     bool json, summary;
+    const char *columns;
+    uint64_t width, top;
+    int by; /* an enum stats_key; -1: in the order of the stream */
 };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
+    {"by", OPTION_CHOICE, FIELD(by), "KEY",
+     .help = "sort the tensors by " STATS_KEYS ", the largest first", .choices = STATS_KEYS},
+    {"top", OPTION_COUNT, FIELD(top), "N", .help = "print only the first N tensors of that order",
+     .range = {.low = 1, .high = INFINITY}},
+    {"columns", OPTION_STRING, FIELD(columns), "KEY,...",
+     .help = "print these columns, in this order (default: all)"},
+    {"width", OPTION_COUNT, FIELD(width), "N",
+     .help = "fit the table into N columns; 0: any width (default: the terminal's; elsewhere any)",
+     .range = {.low = 0, .high = 10000}},
     {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print lines of JSON instead of a table"},
     {"summary", OPTION_FLAG, FIELD(summary), NULL,
      .help = "print only the statistics over all tensors"},
     {0}};
 #undef FIELD
 
-/* ---- printing ------------------------------------------------------------------------------ */
+/* The statistics of a tensor, or of all tensors. */
+struct result {
+    const char *tensor; /* NULL: all tensors */
+    struct joint_stats stats;
+    const size_t *models; /* [vector]: its model, an index of run->models */
+    double sort_value;
+    size_t index; /* in the order of the stream */
+};
 
-/* The columns of the table, and the statistics over all tensors. */
-struct table {
-    int name_width, model_width;
-    size_t n;       /* models that have vectors */
-    size_t *models; /* [n]: indexes of those models in the header */
-    size_t *rank;   /* [model]: its position among those models */
-    struct joint_stats all;
-    void *memory; /* of `all` */
+struct run {
+    size_t n;                  /* models that have vectors */
+    const char **models;       /* [n]: their names */
+    size_t *all_models;        /* [n]: 0, 1, 2, ... */
+    size_t *position;          /* [model of the header]: its index in `models` */
+    struct result all;         /* over all tensors */
+    void *memory;              /* of its statistics */
+    struct stats_table *table; /* NULL: JSON */
+    /* With --by: the tensors so far. */
+    size_t n_results;
+    struct result *results;
+    struct arena arena; /* of their statistics */
 };
 
 static const char ALL_TENSORS[] = "all tensors";
 
-static void print_number(double x, int width)
+static const struct options *options_of(const struct stage *s)
 {
-    if (isfinite(x))
-        printf("  %*.4g", width, x);
-    else
-        printf("  %*s", width, "-");
+    return s->options;
 }
 
-static int pair_column_width(const struct header *h, const struct table *table, size_t i)
-{
-    int width = text_print_name_width(h->models[table->models[i]].name) + 4;
-    return width > 7 ? width : 7;
-}
-
-static void print_titles(const struct header *h, const struct table *table)
-{
-    static const char *const titles[] = {"L1", "L2", "mean", "max|x|", "min", "max"};
-    printf("%-*s  %-*s  %12s  %7s", table->name_width, "tensor", table->model_width, "model",
-           "elements", "zero");
-    for (size_t i = 0; i < sizeof titles / sizeof *titles; i++)
-        printf("  %10s", titles[i]);
-    for (size_t i = 0; i + 1 < table->n; i++) {
-        const char *model = h->models[table->models[i]].name;
-        int width =
-            pair_column_width(h, table, i) - text_print_name_width(model); /* of the prefix */
-        printf("  %*s", width, "cos:");
-        text_print_name(stdout, model, 0);
-        printf("  %*s", width, "opp:");
-        text_print_name(stdout, model, 0);
-    }
-    puts("");
-}
-
-/* The statistics of a tensor, or of all tensors. */
-struct result {
-    const char *tensor; /* NULL: all tensors */
-    const struct joint_stats *stats;
-    const size_t *models; /* [vector]: index of its model in the header */
-};
-
-/* Prints the columns of vector k for the pairs with the models before its own. */
-static void print_pair_columns(const struct header *h, const struct table *table,
-                               const struct result *r, size_t k)
-{
-    size_t j = 0;
-    for (size_t i = 0; i + 1 < table->n; i++) {
-        bool has_pair = j < k && r->models[j] == table->models[i];
-        int width = pair_column_width(h, table, i);
-        print_number(has_pair ? joint_stats_cosine(r->stats, k, j) : NAN, width);
-        print_number(has_pair ? joint_stats_opposite_sign_share(r->stats, k, j) : NAN, width);
-        j += has_pair;
-    }
-}
-
-/* Prints the line of vector k. */
-static void print_vector_line(const struct header *h, const struct table *table,
-                              const struct result *r, size_t k)
-{
-    const struct vector_stats *v = &r->stats->vectors[k];
-    bool empty = v->finite == 0;
-    text_print_name(stdout, r->tensor ? r->tensor : ALL_TENSORS, table->name_width);
-    fputs("  ", stdout);
-    text_print_name(stdout, h->models[r->models[k]].name, table->model_width);
-    printf("  %12llu", (unsigned long long)v->elements);
-    print_number(vector_stats_zero_share(v), 7);
-    print_number(empty ? NAN : v->l1, 10);
-    print_number(empty ? NAN : sqrt(v->squares), 10);
-    print_number(empty ? NAN : v->sum / (double)v->finite, 10);
-    print_number(vector_stats_max_abs(v), 10);
-    print_number(empty ? NAN : v->min, 10);
-    print_number(empty ? NAN : v->max, 10);
-    print_pair_columns(h, table, r, k);
-    if (v->floating > v->finite)
-        printf("  %llu not finite", (unsigned long long)(v->floating - v->finite));
-    puts("");
-}
+/* ---- JSON ---------------------------------------------------------------------------------- */
 
 static void print_json_number(const char *key, double x)
 {
@@ -136,25 +93,21 @@ static void print_json_name(const char *before, const char *name)
     text_print_quoted(stdout, name);
 }
 
-static void print_json_vector(const struct vector_stats *v, const char *model)
+static void print_json_vector(const struct joint_stats *t, size_t k, const char *model)
 {
-    bool empty = v->finite == 0;
+    static const char *const names[] = {"zero", "l1", "l2", "mean", "max_abs", "min", "max"};
+    const struct vector_stats *v = &t->vectors[k];
     print_json_name("{\"model\": ", model);
     printf(", \"elements\": %llu, \"nonfinite\": %llu", (unsigned long long)v->elements,
            (unsigned long long)(v->floating - v->finite));
-    print_json_number("zero", vector_stats_zero_share(v));
-    print_json_number("l1", empty ? NAN : v->l1);
-    print_json_number("l2", empty ? NAN : sqrt(v->squares));
-    print_json_number("mean", empty ? NAN : v->sum / (double)v->finite);
-    print_json_number("max_abs", vector_stats_max_abs(v));
-    print_json_number("min", v->min);
-    print_json_number("max", v->max);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        print_json_number(names[i], stats_table_value(t, STATS_ZERO + (enum stats_key)i, k, 0));
     putchar('}');
 }
 
-static void print_json(const struct header *h, const struct result *r)
+static void print_json(const struct run *run, const struct result *r)
 {
-    const struct joint_stats *t = r->stats;
+    const struct joint_stats *t = &r->stats;
     if (r->tensor)
         print_json_name("{\"tensor\": ", r->tensor);
     else
@@ -162,14 +115,14 @@ static void print_json(const struct header *h, const struct result *r)
     fputs(", \"vectors\": [", stdout);
     for (size_t k = 0; k < t->n; k++) {
         fputs(k ? ", " : "", stdout);
-        print_json_vector(&t->vectors[k], h->models[r->models[k]].name);
+        print_json_vector(t, k, run->models[r->models[k]]);
     }
     fputs("], \"pairs\": [", stdout);
     for (size_t k = 0; k < t->n; k++)
         for (size_t j = 0; j < k; j++) {
             const char *before = k > 1 ? ", {\"models\": [" : "{\"models\": [";
-            print_json_name(before, h->models[r->models[j]].name);
-            print_json_name(", ", h->models[r->models[k]].name);
+            print_json_name(before, run->models[r->models[j]]);
+            print_json_name(", ", run->models[r->models[k]]);
             putchar(']');
             print_json_number("cosine", joint_stats_cosine(t, k, j));
             print_json_number("opposite", joint_stats_opposite_sign_share(t, k, j));
@@ -178,19 +131,67 @@ static void print_json(const struct header *h, const struct result *r)
     puts("]}");
 }
 
-static void print_tensor_stats(const struct stage *s, const struct result *r)
+/* ---- results ------------------------------------------------------------------------------- */
+
+static void print_result(const struct run *run, const struct result *r)
 {
-    const struct options *o = s->options;
-    if (o->json)
-        print_json(s->in, r);
-    for (size_t k = 0; k < r->stats->n && !o->json; k++)
-        print_vector_line(s->in, s->data, r, k);
+    if (run->table)
+        stats_table_print_rows(run->table, r->tensor ? r->tensor : ALL_TENSORS, &r->stats,
+                               r->models);
+    else
+        print_json(run, r);
+}
+
+/* Keeps a copy of the result of a tensor, to be sorted. */
+static void hold_result(struct run *run, const struct result *r, enum stats_key key)
+{
+    size_t K = r->stats.n;
+    run->results = mem_grow(run->results, run->n_results, sizeof *run->results);
+    struct result *held = &run->results[run->n_results];
+    void *memory = arena_alloc(&run->arena, joint_stats_size(K), 1);
+    size_t *models = arena_alloc(&run->arena, K, sizeof *models);
+    memcpy(memory, r->stats.vectors, joint_stats_size(K));
+    memcpy(models, r->models, K * sizeof *models);
+    *held = (struct result){r->tensor, joint_stats_view_memory(memory, K), models,
+                            stats_table_sort_value(&r->stats, key), run->n_results++};
+}
+
+/* The largest first; undefined values last; then in the order of the stream. */
+static int compare_results(const void *a, const void *b)
+{
+    const struct result *x = a, *y = b;
+    if (isnan(x->sort_value) != isnan(y->sort_value))
+        return isnan(x->sort_value) ? 1 : -1;
+    if (x->sort_value != y->sort_value && !isnan(x->sort_value))
+        return x->sort_value > y->sort_value ? -1 : 1;
+    return x->index < y->index ? -1 : 1;
+}
+
+static void print_sorted_results(struct run *run, uint64_t top)
+{
+    if (run->n_results)
+        qsort(run->results, run->n_results, sizeof *run->results, compare_results);
+    for (size_t i = 0; i < run->n_results && (top == 0 || i < top); i++)
+        print_result(run, &run->results[i]);
 }
 
 /* ---- the functions of the descriptor ------------------------------------------------------- */
 
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = options_of(s);
+    struct stats_columns columns;
+    if (o->top && o->by < 0)
+        return error_set(e, "--top requires --by");
+    if (o->by >= 0 && o->summary)
+        return error_set(e, "--by and --summary cannot be combined");
+    if (o->json && (o->columns || stage_is_given(s, "width")))
+        return error_set(e, "--json cannot be combined with --columns or --width");
+    return o->columns ? stats_columns_parse(&columns, o->columns, "--columns", e) : 0;
+}
+
 /* Lists the models that have vectors. */
-static void list_models_with_vectors(struct table *table, const struct header *h)
+static void list_models_with_vectors(struct run *run, const struct header *h)
 {
     bool *has_vectors = mem_alloc(h->n_models, sizeof *has_vectors);
     for (size_t i = 0; i < h->n_tensors; i++)
@@ -198,29 +199,38 @@ static void list_models_with_vectors(struct table *table, const struct header *h
             has_vectors[h->tensors[i].vectors[k].model] = true;
     for (size_t i = 0; i < h->n_models; i++)
         if (has_vectors[i]) {
-            table->model_width = text_print_max_name_width(table->model_width, h->models[i].name);
-            table->rank[i] = table->n;
-            table->models[table->n++] = i;
+            run->position[i] = run->all_models[run->n] = run->n;
+            run->models[run->n++] = h->models[i].name;
         }
     free(has_vectors);
 }
 
+static int start_table(struct stage *s, struct run *run, struct error *e)
+{
+    const struct options *o = options_of(s);
+    struct stats_columns columns = {0};
+    int name_width = text_print_name_width(ALL_TENSORS);
+    int width = stage_is_given(s, "width") ? (int)o->width : standard_output_columns();
+    if (o->columns && stats_columns_parse(&columns, o->columns, "--columns", e))
+        return -1;
+    for (size_t i = 0; i < s->in->n_tensors && !o->summary; i++)
+        name_width = text_print_max_name_width(name_width, s->in->tensors[i].name);
+    run->table = stats_table_new(run->n, run->models, name_width, &columns, width, o->by);
+    stats_table_print_titles(run->table);
+    return 0;
+}
+
 static int open(struct stage *s, struct header *h, struct error *e)
 {
-    const struct options *o = s->options;
-    struct table *table = s->data = mem_alloc(1, sizeof *table);
-    table->models = mem_alloc(s->in->n_models, sizeof *table->models);
-    table->rank = mem_alloc(s->in->n_models, sizeof *table->rank);
-    table->name_width = text_print_name_width(ALL_TENSORS);
-    table->model_width = 5;
-    for (size_t i = 0; i < s->in->n_tensors && !o->summary; i++)
-        table->name_width = text_print_max_name_width(table->name_width, s->in->tensors[i].name);
-    list_models_with_vectors(table, s->in);
-    table->memory = mem_alloc(joint_stats_size(table->n), 1);
-    table->all = joint_stats_init(table->memory, table->n);
-    if (!o->json)
-        print_titles(s->in, table);
-    return 0;
+    struct run *run = s->data = mem_alloc(1, sizeof *run);
+    run->models = mem_alloc(s->in->n_models, sizeof *run->models);
+    run->all_models = mem_alloc(s->in->n_models, sizeof *run->all_models);
+    run->position = mem_alloc(s->in->n_models, sizeof *run->position);
+    list_models_with_vectors(run, s->in);
+    run->memory = mem_alloc(joint_stats_size(run->n), 1);
+    run->all.stats = joint_stats_init(run->memory, run->n);
+    run->all.models = run->all_models;
+    return options_of(s)->json ? 0 : start_table(s, run, e);
 }
 
 static int begin_tensor(struct job *job, struct error *e)
@@ -256,35 +266,46 @@ static int accumulate_block(struct job *job, const struct block *b, void *work, 
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
 {
-    const struct options *o = job->stage->options;
-    struct table *table = job->stage->data;
+    const struct options *o = options_of(job->stage);
+    struct run *run = job->stage->data;
     size_t K = job->in->n_vectors;
-    struct joint_stats t = joint_stats_view_memory(job->state, K);
     size_t *models = arena_alloc(job->arena, K, sizeof *models);
-    size_t *ranks = arena_alloc(job->arena, K, sizeof *ranks);
-    for (size_t k = 0; k < K; k++) {
-        models[k] = job->in->vectors[k].model;
-        ranks[k] = table->rank[models[k]];
-    }
-    if (ok)
-        joint_stats_accumulate(&t, &table->all, ranks);
-    if (ok && !o->summary)
-        print_tensor_stats(job->stage, &(struct result){job->in->name, &t, models});
-    return ok && ferror(stdout) ? standard_output_flush(e) : 0;
+    for (size_t k = 0; k < K; k++)
+        models[k] = run->position[job->in->vectors[k].model];
+    /* The name of job->in ends with the tensor. */
+    struct result result = {.tensor = job->stage->in->tensors[job->index].name,
+                            .stats = joint_stats_view_memory(job->state, K),
+                            .models = models};
+    if (!ok)
+        return 0;
+    joint_stats_accumulate(&result.stats, &run->all.stats, models);
+    if (o->by >= 0)
+        hold_result(run, &result, (enum stats_key)o->by);
+    else if (!o->summary)
+        print_result(run, &result);
+    return ferror(stdout) ? standard_output_flush(e) : 0;
 }
 
 static int close(struct stage *s, bool ok, struct error *e)
 {
-    const struct options *o = s->options;
-    struct table *table = s->data;
-    if (ok && !o->json && !o->summary)
-        puts("");
-    if (ok)
-        print_tensor_stats(s, &(struct result){NULL, &table->all, table->models});
-    free(table->memory);
-    free(table->models);
-    free(table->rank);
-    free(table);
+    const struct options *o = options_of(s);
+    struct run *run = s->data;
+    if (ok) {
+        print_sorted_results(run, o->top);
+        if (run->table && !o->summary)
+            puts("");
+        print_result(run, &run->all);
+        if (run->table)
+            stats_table_print_left_out(run->table);
+    }
+    stats_table_free(run->table);
+    arena_free(&run->arena);
+    free(run->results);
+    free(run->memory);
+    free(run->models);
+    free(run->all_models);
+    free(run->position);
+    free(run);
     return ok ? standard_output_flush(e) : 0;
 }
 
@@ -302,7 +323,9 @@ const struct filter filter_stats = {
     .max_operands = 1,
     .role = ROLE_SINK,
     .sink.source_for_operand = operand_source_choose_filter,
+    .sink.prints_while_running = true,
     .accepts_nonfinite = true,
+    .check_options = check_options,
     .open = open,
     .begin_tensor = begin_tensor,
     .observe_block = observe_block,

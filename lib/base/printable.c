@@ -3,6 +3,7 @@
 #include "hash.h"
 #include "utf8.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -71,14 +72,19 @@ void printable_replace(char *text)
 
 int printable_print(FILE *out, const char *text)
 {
-    int width = 0;
-    for (size_t n; *text; text += n, width++) {
+    return printable_print_columns(out, text, 0, INT_MAX);
+}
+
+int printable_print_columns(FILE *out, const char *text, int first, int end)
+{
+    int column = 0;
+    for (size_t n; *text && column < end; text += n, column++) {
         size_t control = printable_control_length(text);
         n = control ? control : character_length(text);
-        if (out)
+        if (out && column >= first)
             fwrite(control ? "?" : text, 1, control ? 1 : n, out);
     }
-    return width;
+    return column > first ? column - first : 0;
 }
 
 /* ---- escapes --------------------------------------------------------------------------------- */

@@ -18,6 +18,8 @@ void printable_replace(char *text);
 /* Prints the text with '?' in place of each control character; returns the columns that it takes,
  * one per character. If `out` is NULL, only counts them. */
 int printable_print(FILE *out, const char *text);
+/* The same for the columns from `first` to before `end`. */
+int printable_print_columns(FILE *out, const char *text, int first, int end);
 /* Prints a JSON string, in quotes, of `size` bytes; escapes control characters. */
 void printable_print_json(FILE *out, const char *text, size_t size);
 /* Prints a word of a command line, in quotes where the shell (bash, zsh) needs them. */

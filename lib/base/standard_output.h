@@ -1,10 +1,12 @@
-/* Checking that text printed to standard output was written. A full disk is often reported only
- * when the buffer is flushed. */
+/* Standard output as text: the width of the terminal, and checking that what was printed was
+ * written. A full disk is often reported only when the buffer is flushed. */
 #ifndef TV_STANDARD_OUTPUT_H
 #define TV_STANDARD_OUTPUT_H
 
 #include "error.h"
 
+/* Columns of the terminal that standard output is; 0 if it is none, or they are not known. */
+int standard_output_columns(void);
 /* Flushes standard output; -1 if anything printed could not be written. */
 int standard_output_flush(struct error *e);
 /* Makes a process that exits with 0 flush its output first: if that fails, it prints one sentence

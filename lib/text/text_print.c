@@ -38,6 +38,35 @@ void text_print_name(FILE *out, const char *name, int width)
         putc(' ', out);
 }
 
+void text_print_fitted_name(FILE *out, const char *name, int width)
+{
+    int own = text_print_name_width(name), head = width / 2;
+    if (own <= width) {
+        text_print_name(out, name, width);
+        return;
+    }
+    printable_print_columns(out, name, 0, head);
+    fputs("\u2026", out); /* an ellipsis takes one column */
+    printable_print_columns(out, name, own - (width - head - 1), own);
+}
+
+/* Takes up to *excess columns from a column of names that keeps `least`. */
+static void narrow_column(int *width, int least, int *excess)
+{
+    int taken = *width - least < *excess ? *width - least : *excess;
+    if (taken <= 0)
+        return;
+    *width -= taken;
+    *excess -= taken;
+}
+
+void text_print_fit_names(int *tensor_width, int *model_width, int others, int width)
+{
+    int excess = width ? *tensor_width + *model_width + others - width : 0;
+    narrow_column(tensor_width, TEXT_PRINT_LEAST_TENSOR_WIDTH, &excess);
+    narrow_column(model_width, TEXT_PRINT_LEAST_MODEL_WIDTH, &excess);
+}
+
 void text_print_count(FILE *out, uint64_t n, const char *noun)
 {
     fprintf(out, "%llu %s%s", (unsigned long long)n, noun, n == 1 ? "" : "s");

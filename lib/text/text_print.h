@@ -14,6 +14,14 @@ void text_print_quoted(FILE *out, const char *word);
 /* Prints a name for a person: control characters (printable.h) become '?'; spaces fill it up to
  * `width`. */
 void text_print_name(FILE *out, const char *name, int width);
+/* The same, but a name that is wider than `width` loses its middle: "model.layers.0…q_proj". */
+void text_print_fitted_name(FILE *out, const char *name, int width);
+/* Columns that names keep in the narrowest table. */
+#define TEXT_PRINT_LEAST_TENSOR_WIDTH 24
+#define TEXT_PRINT_LEAST_MODEL_WIDTH  8
+/* Narrows the columns of tensor names and model names, as far as names remain legible, so that they
+ * and `others` columns fit into a line of `width` columns; 0: no limit. */
+void text_print_fit_names(int *tensor_width, int *model_width, int others, int width);
 /* Columns of a name on a terminal: one per UTF-8 character. */
 int text_print_name_width(const char *name);
 /* The larger of `width` and the name's width. */
