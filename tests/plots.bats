@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# plot-coefficients and plot-losses, on tables and logs of calibrate; plot-tune, on logs of tv tune.
+# plot-stats and plot-diff, on what stats and tv-diff print; plot-coefficients and plot-losses, on tables and logs
+# of calibrate; plot-tune, on logs of tv tune.
 load common
 load refusals
 
@@ -92,6 +93,74 @@ END
     refuses "the log has no evaluations" plot-tune bad
     tune_log | sed '4s/\t1$//' >bad
     refuses "bad: line 4: expected 5 columns" plot-tune bad
+}
+
+@test "statistics: norms, sign conflicts and cosines, as numbers and as a plot" {
+    printf '%s\n' 'kind task-vectors' 'model base role=base' 'model math role=expert' 'model "co\"de" role=expert' \
+        'tensor model.layers.0.up.weight 2' 'vector math' '3 4' 'vector "co\"de"' '-6 8' \
+        'tensor model.layers.2.up.weight 2' 'vector math' '0 1' 'vector "co\"de"' '0 1' \
+        'tensor head 1' 'vector math' 2 'vector "co\"de"' -2 | from-text >s.tvs
+    stats --json s.tvs >stats.json
+    "$PLOTS/plot-stats" stats.json >found
+    diff -u - found <<'END'
+math         -        0        1        2
+up                  3.5              0.71
+head         2
+
+co"de        -        0        1        2
+up                  7.1              0.71
+head         2
+
+sign conflict        -        0        1        2
+up                          0.5                 0
+head                 1
+
+cosine    math   co"de
+math    1.000   0.196
+co"de   0.196   1.000
+END
+    "$PLOTS/plot-stats" - <stats.json | diff found -
+    "$PLOTS/plot-stats" --columns 1 stats.json out.svg
+    for text in math co 'sign conflict' cosine up head 0.20 1.00; do grep -q ">$text" out.svg; done
+    [ "$(grep -c '<polygon' out.svg)" -ge $((3 * 3 + 4)) ]
+    "$PLOTS/plot-stats" stats.json out.png
+    [ "$(head -c 4 out.png | tail -c 3)" = PNG ]
+    pick math <s.tvs | stats --json | "$PLOTS/plot-stats" - one.svg
+    not grep -q '>cosine<' one.svg
+    stats --json --summary s.tvs >bad
+    refuses "bad: there are no tensors" plot-stats bad
+    stats s.tvs >bad
+    refuses "bad: line 1: not a line of stats --json" plot-stats bad
+    : >bad
+    refuses "bad: there are no tensors" plot-stats bad
+    refuses "cannot read nowhere" plot-stats nowhere
+    refuses "standard input: line 1: not a line of stats --json" plot-stats - <held
+}
+
+@test "differences: by layer and kind, as numbers and as a plot" {
+    printf '%s\n' 'kind weights' 'model a' 'tensor l.0.up.weight 2' 'vector a' '3 4' \
+        'tensor l.1.up.weight 2' 'vector a' '0 1' 'tensor head 1' 'vector a' 2 >a
+    sed 's/^3 4$/2 4/; s/^model a/model b/; s/^vector a/vector b/' a >b
+    for x in a b; do from-text <$x >$x.tvs; done
+    tv-diff --json b.tvs a.tvs >diff.json || true
+    "$PLOTS/plot-diff" diff.json >found
+    diff -u - found <<'END'
+b: relative        -        0        1
+up                       0.25        0
+head               0
+
+b: unequal        -        0        1
+up                       0.5        0
+head              0
+END
+    "$PLOTS/plot-diff" - out.svg <diff.json
+    for text in 'largest relative difference' 'unequal elements' up head; do grep -q ">$text<" out.svg; done
+    tv-diff --json a.tvs a.tvs | "$PLOTS/plot-diff" - same.svg
+    { cat diff.json && echo x; } >bad
+    refuses "bad: line 5: not a line of tv-diff --json" plot-diff bad
+    tail -n 1 diff.json >bad
+    refuses "bad: no tensors were compared" plot-diff bad
+    refuses "log: line 1: not a line of tv-diff --json" plot-diff log
 }
 
 @test "file names may contain =" {
