@@ -240,7 +240,7 @@ install: all
 	done
 	install -m 644 share/*.md "$(INSTALL_DOC)/tvtools"
 	install -m 644 pipelines/README.md "$(INSTALL_DOC)/tvtools/pipelines.md"
-	install -m 755 $(filter-out %/__pycache__,$(wildcard share/etl/*)) "$(INSTALL_DOC)/tvtools/etl"
+	install -m 755 $(filter-out %/__pycache__ %/build %.egg-info,$(wildcard share/etl/*)) "$(INSTALL_DOC)/tvtools/etl"
 	install -m 755 share/engines/* "$(INSTALL_DOC)/tvtools/engines"
 	install -m 644 share/completions/tvtools.bash \
 	    "$(INSTALL_DOC)/bash-completion/completions/tv"

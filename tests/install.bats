@@ -41,6 +41,7 @@ as_newcomer() {
     grep -qx "version: $version" "$ROOT/CITATION.cff"
     grep -q "$version" "$ROOT/CHANGELOG.md"
     tv --version | grep -qx "tvtools $version"
+    grep -qx "__version__ = \"$version\"" "$ROOT/share/etl/tvstream.py"
 }
 
 @test "make help lists targets of the Makefile" {
@@ -49,10 +50,27 @@ as_newcomer() {
     done
 }
 
-@test "Python's cache folders are not installed" {
-    mkdir -p "$ROOT/share/etl/__pycache__"
+@test "folders that Python makes are not installed" {
+    local made=("$ROOT"/share/etl/{__pycache__,build,tvstream.egg-info})
+    mkdir -p "${made[@]}"
     installed
-    rmdir --ignore-fail-on-non-empty "$ROOT/share/etl/__pycache__"
+    rmdir --ignore-fail-on-non-empty "${made[@]}"
     [ -x root/usr/share/tvtools/etl/clip-outliers ]
-    [ ! -e root/usr/share/tvtools/etl/__pycache__ ]
+    [ -z "$(find root/usr/share/tvtools/etl -mindepth 1 -type d)" ]
+}
+
+@test "pip installs share/etl" {
+    local python=/usr/bin/python3
+    "$python" -c 'import setuptools, wheel, pip' 2>/dev/null || skip "no pip, setuptools or wheel"
+    mkdir package
+    find "$ROOT/share/etl" -maxdepth 1 -type f -exec cp -t package {} +
+    "$python" -m pip install -q --no-build-isolation --no-deps --no-index --target site ./package 2>log || { cat log; false; }
+    export PYTHONPATH=$T/site PYTHONDONTWRITEBYTECODE=1
+    [ "$(cd / && "$python" -c 'import importlib.metadata as m; print(m.version("tvstream"))')" = \
+        "$(sed -n 's/^VERSION := //p' "$ROOT/Makefile")" ]
+    for program in $(cd "$ROOT/share/etl" && grep -l '^#!' -- *); do
+        [[ $program == *.* ]] || head -n 1 "site/bin/$program" | grep -c "^#!.*python"
+    done
+    lesson | from-text | site/bin/clip-outliers --quantile 0.8 >found.tvs
+    lesson | from-text | "$python" "$ROOT/share/etl/clip-outliers" --quantile 0.8 | cmp - found.tvs
 }

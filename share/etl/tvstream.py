@@ -30,6 +30,8 @@ except ImportError as e:
     sys.exit(f"{os.path.basename(sys.argv[0])}: the Python package {e.name} is missing (on Debian, run "
              "apt-get install python3-numpy python3-msgpack and use /usr/bin/python3)")
 
+__version__ = "0.1.0"
+
 MAGIC = b"\xa4TVS1"
 MAP_MAX = 256 << 20
 RANK_MAX = 16
