@@ -234,12 +234,13 @@ install: all
 	    "$(INSTALL_DOC)/fish/vendor_completions.d"
 	install -m 755 $B/bin/tv "$(INSTALL_BIN)"
 	install -m 755 $(FILTERS:%=$B/bin/%) "$(INSTALL_LIB)"
-	install -m 755 $(filter-out %.md,$(wildcard pipelines/*)) "$(INSTALL_LIB)/pipelines"
+	install -m 755 $(filter-out %.md %/pictures,$(wildcard pipelines/*)) "$(INSTALL_LIB)/pipelines"
 	for n in 1 5 7; do \
 	    install -D -m 644 -t "$(INSTALL_DOC)/man/man$$n" share/man/*.$$n || exit 1; \
 	done
 	install -m 644 share/*.md "$(INSTALL_DOC)/tvtools"
 	install -m 644 pipelines/README.md "$(INSTALL_DOC)/tvtools/pipelines.md"
+	install -D -m 644 -t "$(INSTALL_DOC)/tvtools/pictures" pipelines/pictures/*.svg
 	install -m 755 $(filter-out %/__pycache__ %/build %.egg-info,$(wildcard share/etl/*)) "$(INSTALL_DOC)/tvtools/etl"
 	install -m 755 share/engines/* "$(INSTALL_DOC)/tvtools/engines"
 	install -m 644 share/completions/tvtools.bash \

@@ -7,11 +7,11 @@ die() {
     exit 1
 }
 
-# is_plot FILE: is it empty, an SVG file of gnuplot or a PNG file?
+# is_plot FILE: is it empty, an SVG file of gnuplot or plot-tensors, or a PNG file?
 is_plot() {
     [ -s "$1" ] || return 0
     case $1 in
-    *.svg) head -c 1000 "$1" | grep -c 'Produced by GNUPLOT' >/dev/null ;;
+    *.svg) head -c 1000 "$1" | grep -c 'Produced by GNUPLOT\|drawn by plot-tensors' >/dev/null ;;
     *) [ "$(head -c 4 "$1" | tail -c 3)" = PNG ] ;;
     esac
 }
@@ -34,10 +34,19 @@ check_files() {
     is_plot "$2" || die "cannot write $2: it exists and is not a plot; write to another file, or remove it first"
 }
 
+# publish_plot OUT: makes the file plot in $work the contents of OUT, atomically
+publish_plot() {
+    local partial
+    partial=$(mktemp "$1.XXXXXX")
+    cat "$work/plot" >"$partial"
+    chmod "$(printf %o $((0666 & ~$(umask))))" "$partial"
+    mv "$partial" "$1"
+}
+
 # run_gnuplot OUT WIDTH HEIGHT <SCRIPT: writes the plot to OUT, in pixels, atomically; if OUT is empty,
 # prints it to the terminal, in characters
 run_gnuplot() {
-    local terminal script partial
+    local terminal script
     command -v gnuplot >/dev/null || die "gnuplot is not installed (Debian: apt-get install gnuplot-nox)"
     case $1 in
     *.svg) terminal="svg noenhanced size $2,$3 font 'sans-serif,12' background 'white'" ;;
@@ -49,10 +58,7 @@ run_gnuplot() {
         gnuplot - <<<"$script" | sed 's/ *$//'
     else
         gnuplot - <<<"$script" >"$work/plot"
-        partial=$(mktemp "$1.XXXXXX")
-        cat "$work/plot" >"$partial"
-        chmod "$(printf %o $((0666 & ~$(umask))))" "$partial"
-        mv "$partial" "$1"
+        publish_plot "$1"
     fi
 }
 

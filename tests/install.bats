@@ -26,6 +26,9 @@ as_newcomer() {
     for page in "$ROOT"/share/man/*.[157]; do
         cmp "$page" "root/usr/share/man/man${page##*.}/${page##*/}"
     done
+    sed -n 's/^!\[.*](\(.*\))$/\1/p' root/usr/share/tvtools/pipelines.md >pictures
+    [ -s pictures ]
+    (cd root/usr/share/tvtools && xargs ls <"$T/pictures" >/dev/null)
     as_newcomer '. root/usr/share/bash-completion/completions/tv; complete -p tv' | grep -c -- '-F'
 }
 

@@ -22,7 +22,8 @@ section() {
     awk -v name="$1" '/^###? / { on = $0 == "## " name || $0 == "### " name } on' "$LESSONS"
 }
 
-# play NAME: runs the examples of a section: "$ COMMAND" and the lines that it prints
+# play NAME: runs the examples of a section: "$ COMMAND" and the lines that it prints; the pictures of the section
+# are those that it has drawn
 play() {
     local line on='' command='' expected='' examples=0
     while IFS= read -r line <&8; do
@@ -38,6 +39,9 @@ play() {
         esac
     done 8< <(section "$1")
     [ "$examples" -gt 0 ]
+    for picture in $(section "$1" | sed -n 's/^!\[.*](pictures\/\(.*\))$/\1/p'); do
+        cmp "$picture" "$ROOT/pipelines/pictures/$picture"
+    done
 }
 
 # try COMMAND EXPECTED: runs it in this shell, so that the next command has its functions
@@ -58,7 +62,7 @@ filters() {
 @test "every method has a lesson with its stages, and every lesson a test" {
     for path in "$ROOT"/pipelines/*; do
         name=${path##*/}
-        [ -x "$path" ] && [[ $name != *-* ]] || continue
+        [ -f "$path" ] && [ -x "$path" ] && [[ $name != *-* ]] || continue
         echo "$name" | tee -a scripts
         grep -v '^#' "$path" | filters >stages
         section "$name" | grep '^    ' | filters | diff -u stages -
@@ -74,6 +78,14 @@ filters() {
     awk '/^## / && line { print line; line = "" } /^## Lesson / { line = substr($0, 11) }
         /^### [a-z_]*$/ { line = line " " $2 } END { if (line) print line }' "$LESSONS" | diff -u plan -
     [ "$(wc -l <plan)" = 8 ]
+}
+
+# That of Expert Merging is in the section that computes it by hand.
+@test "every method is drawn, and every picture is shown" {
+    basename -as .svg "$ROOT"/pipelines/pictures/* | sort >drawn
+    sed -n 's/^!\[.*](pictures\/\(.*\)\.svg)$/\1/p' "$LESSONS" | sort | diff -u drawn -
+    { sed -n 's/^### \([a-z_]*\)$/\1/p' "$LESSONS" | grep -v '^expert_merging_pp$\|^swudi_expert_merging$' && echo task_vectors; } |
+        sort | diff -u drawn -
 }
 
 # A lesson is a heading of the second level.

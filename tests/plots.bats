@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # plot-stats and plot-diff, on what stats and tv-diff print; plot-coefficients and plot-losses, on tables and logs
-# of calibrate; plot-tune, on logs of tv tune.
+# of calibrate; plot-tune, on logs of tv tune; plot-tensors, on streams.
 load common
+load lesson
 load refusals
 
 PLOTS=$ROOT/pipelines
@@ -161,6 +162,69 @@ END
     tail -n 1 diff.json >bad
     refuses "bad: no tensors were compared" plot-diff bad
     refuses "log: line 1: not a line of tv-diff --json" plot-diff log
+}
+
+# grid PICTURE X: the numbers of the cells of the column at X pixels, row by row
+grid() {
+    sed -n 's/^<text x="\([0-9]*\)".*text-anchor.*>\(.*\)<\/text>$/\1 \2/p' "$1" | awk -v x="$2" '$1 == x { print $2 }' | xargs
+}
+
+@test "tensors: a grid per vector and step, with its numbers, weights and colors" {
+    lesson | from-text | tee before | weigh math=0.75 code=1e-7 | tee weighed | combine >after
+    "$PLOTS/plot-tensors" before weighed after out.svg
+    # The cells are 56 wide, so that the first column of the first step is at 12 + 56 / 2.
+    [ "$(grid out.svg 40)" = "1 0 -1 2" ]
+    [ "$(grid out.svg 96)" = "-2 0.25 4 0" ]
+    [ "$(grid out.svg 152)" = "0.5 3 0.5 -3" ]
+    tv-view --values after | tail -n 2 | tr ' ' '\n' | awk '{ printf "%.4g\n", $1 }' | sort >expected
+    sed -n 's/^<text.*text-anchor.*>\(.*\)<\/text>$/\1/p' out.svg | tail -n 6 | sort | diff -u expected -
+    [ "$(grep -c '<rect' out.svg)" = 31 ]
+    [ "$(grep -c '<path' out.svg)" = 2 ]
+    for text in before weigh math=0.75 'math × 0.75' 'code × 1e-07' combine merged; do grep -c ">$text</text>" out.svg; done
+    # 4 is the largest number, -4 would be as dark; 0 is white.
+    grep -B 1 '>4</text>' out.svg | grep -c 'fill="#5096d2"'
+    [ "$(grep -B 1 '>0</text>' out.svg | grep '<rect' | grep -vc 'fill="#ffffff"')" = 0 ]
+    grep -B 1 '>-2</text>' out.svg | grep -c 'fill="#f5c19e"'
+}
+
+@test "tensors: the same bytes again, from standard input, and to standard output" {
+    lesson | from-text | tee before | trim --density 0.5 >after
+    "$PLOTS/plot-tensors" before after out.svg
+    cp out.svg once.svg
+    LC_ALL=C.UTF-8 "$PLOTS/plot-tensors" before after out.svg
+    cmp out.svg once.svg
+    "$PLOTS/plot-tensors" before - - <after | cmp - once.svg
+    "$PLOTS/plot-tensors" - before.svg <before
+    grep -c '>standard input</text>' before.svg
+    echo mine >out.svg
+    refuses "cannot write out.svg: it exists and is not a plot" plot-tensors before out.svg
+    [ "$(echo *.partial out.svg.*)" = "*.partial out.svg.*" ]
+}
+
+@test "tensors: names with other characters, several tensors, numbers that are not finite" {
+    sed 's/^tensor w 2x3/tensor "a <b> \&" 2x3/; s/math/"m \\"1"/; s/^1 -2 0.5/nan -2 inf/' < <(lesson) |
+        sed '$a tensor z scalar\nvector "m \\"1"\n7\nvector code\n0' | from-text --allow-nonfinite >odd
+    "$PLOTS/plot-tensors" odd out.svg
+    grep -c '>a &lt;b&gt; &amp;</text>' out.svg
+    for text in z nan inf 7; do grep -c ">$text</text>" out.svg; done
+    /usr/bin/python3 -c 'import sys, xml.dom.minidom; xml.dom.minidom.parse(sys.argv[1])' out.svg
+}
+
+@test "tensors: refuses what it cannot draw" {
+    printf '%s\n' 'kind weights' 'model m' 'tensor w 65' 'vector m' "$(seq -s' ' 65)" | from-text >wide
+    refuses "tensor w of m has more than 64 rows or columns" plot-tensors wide out.svg
+    printf '%s\n' 'kind weights' 'model m' 'tensor w 65x1' 'vector m' "$(seq 65)" | from-text >long
+    refuses "tensor w of m has more than 64 rows or columns" plot-tensors long out.svg
+    printf '%s\n' 'kind weights' 'model m' 'tensor w 2' 'vector m BOOL' '01 00' | from-text >flags
+    refuses "tensor w of m has dtype BOOL" plot-tensors flags out.svg
+    printf '%s\n' 'kind weights' 'model m' | from-text >none
+    refuses "the streams have no tensors" plot-tensors none out.svg
+    lesson | from-text >good
+    head -c 100 good >short
+    REFUSED_BY=plot-tensors run ! "$PLOTS/plot-tensors" good short out.svg
+    refuses "cannot read nowhere" plot-tensors good nowhere out.svg
+    refuses "out.png: expected a name that ends in .svg" plot-tensors good out.png
+    [ ! -e out.svg ]
 }
 
 @test "file names may contain =" {
