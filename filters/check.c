@@ -5,12 +5,13 @@
  *
  * Reads everything: the structure, checksums and hash of a stream, or the files of a checkpoint,
  * are verified when they are read. NaN and infinity are counted; they make the stream invalid
- * unless
- * --allow-nonfinite is given. Prints a line for each finding and one at the end; warns if the
- * writer omitted checksums. Exit status: 0 valid, 1 not.
+ * unless --allow-nonfinite is given. Prints a line for each finding and one at the end; warns if
+ * the writer omitted checksums. Exit status: 0 valid, 1 not.
  */
 #include "filter.h"
+#include "json_print.h"
 #include "operand_source.h"
+#include "printable.h"
 #include "source_sink_services.h"
 #include "standard_output.h"
 #include "stream_totals.h"
@@ -19,12 +20,14 @@
 #include <stdlib.h>
 
 struct options {
-    bool quiet;
+    bool json, quiet;
 };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print findings only"}, {0}};
+    {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print lines of JSON instead of text"},
+    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print findings only"},
+    {0}};
 #undef FIELD
 
 /* The non-finite numbers of a vector. */
@@ -35,7 +38,7 @@ struct nonfinite {
 
 /* The whole run. */
 struct result {
-    uint64_t faults;
+    uint64_t findings, faults;
 };
 
 /* ---- one block ----------------------------------------------------------------------------- */
@@ -88,14 +91,25 @@ static int begin_tensor(struct job *job, struct error *e)
 
 static void print_nonfinite_finding(const struct job *job, size_t k, const struct nonfinite *found)
 {
+    const struct options *o = job->stage->options;
     const char *model = job->stage->in->models[job->in->vectors[k].model].name;
+    const char *sentence = arena_printf(
+        job->arena, "%llu non-finite number%s, the first at flat index %llu",
+        (unsigned long long)found->n, found->n == 1 ? "" : "s", (unsigned long long)found->first);
+    if (o->json) {
+        json_print_text("{\"tensor\": ", job->in->name);
+        json_print_text(", \"model\": ", model);
+        json_print_text(", \"finding\": ", sentence);
+        json_print_count(", \"nonfinite\": ", found->n);
+        json_print_count(", \"first_index\": ", found->first);
+        puts("}");
+        return;
+    }
     fputs("tensor ", stdout);
     text_print_name(stdout, job->in->name, 0);
     fputs(" of ", stdout);
     text_print_name(stdout, model, 0);
-    fputs(": ", stdout);
-    text_print_count(stdout, found->n, "non-finite number");
-    printf(", the first at flat index %llu\n", (unsigned long long)found->first);
+    printf(": %s\n", sentence);
 }
 
 static int end_tensor(struct job *job, bool ok, struct error *e)
@@ -106,6 +120,7 @@ static int end_tensor(struct job *job, bool ok, struct error *e)
         if (found[k].n == 0)
             continue;
         print_nonfinite_finding(job, k, &found[k]);
+        result->findings++;
         result->faults += !job->stage->common.allow_nonfinite;
     }
     return 0;
@@ -119,15 +134,32 @@ static void print_summary(const struct stage *s, bool valid)
     printf(" (%s)\n", stream_kind_name(s->in->kind));
 }
 
+static void print_summary_as_json(const struct stage *s, bool valid)
+{
+    const struct result *result = s->data;
+    struct stream_totals totals = stream_totals_count(s->in);
+    json_print_bool("{\"valid\": ", valid);
+    json_print_text(", \"kind\": ", stream_kind_name(s->in->kind));
+    json_print_count(", \"tensors\": ", totals.tensors);
+    json_print_count(", \"vectors\": ", totals.vectors);
+    json_print_count(", \"elements\": ", totals.elements);
+    json_print_count(", \"bytes\": ", totals.payload_bytes);
+    json_print_count(", \"findings\": ", result->findings);
+    json_print_bool(", \"checksums\": ", !source_sink_services_lacks_checksums(s));
+    puts("}");
+}
+
 static int close(struct stage *s, bool ok, struct error *e)
 {
     const struct options *o = s->options;
     struct result *result = s->data;
     bool valid = result->faults == 0;
     if (ok && source_sink_services_lacks_checksums(s))
-        puts("warning: the stream lacks checksums, so corruption may go undetected");
+        printable_message("%s: warning: the stream lacks checksums, so corruption may go "
+                          "undetected",
+                          s->name);
     if (ok && !o->quiet)
-        print_summary(s, valid);
+        o->json ? print_summary_as_json(s, valid) : print_summary(s, valid);
     s->exit_status = !valid;
     free(result);
     return ok ? standard_output_flush(e) : 0;

@@ -11,6 +11,7 @@
  * The response is everything after the first prompt_len tokens, including the end token.
  */
 #include "filter.h"
+#include "json_print.h"
 #include "model_weights.h"
 #include "parallel_for.h"
 #include "response_scores.h"
@@ -34,7 +35,7 @@ static const struct option_row rows[] = {
      .help = "samples: JSON Lines with input_ids and prompt_len, or a folder of samples with "
              "images; may be repeated",
      .required = true},
-    {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print JSON instead of a table"},
+    {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print lines of JSON instead of a table"},
     {"config", OPTION_FILE, FIELD(config), "FILE",
      .help = "use this config.json instead of the model's own"},
     {0}};
@@ -81,25 +82,27 @@ static void print_table(const struct run *r)
         print_task_row("mean", width, samples, &mean);
 }
 
-static void print_json_number(const char *before, double x)
+static void print_task_as_json(const char *task, size_t samples, const struct response_scores *r)
 {
-    char text[32];
-    printf("%s%s", before, isfinite(x) ? number_format(x, text) : "null");
+    json_print_text("{\"task\": ", task);
+    json_print_count(", \"samples\": ", samples);
+    json_print_number(", \"loss\": ", r->loss);
+    json_print_number(", \"token_accuracy\": ", r->token_accuracy);
+    json_print_number(", \"exact_match\": ", r->exact_match);
+    json_print_number(", \"perplexity\": ", exp(r->loss));
+    puts("}");
 }
 
 static void print_json(const struct run *r)
 {
-    for (size_t i = 0; i < r->samples.n_tasks; i++) {
+    size_t n = r->samples.n_tasks, samples = 0;
+    struct response_scores mean = response_scores_mean(r->sums, n);
+    for (size_t i = 0; i < n; i++) {
         struct response_scores one = response_scores_of_task(&r->sums[i]);
-        fputs(i ? ",\n " : "{", stdout);
-        text_print_quoted(stdout, r->samples.tasks[i]);
-        print_json_number(": {\"loss\": ", one.loss);
-        print_json_number(", \"token_accuracy\": ", one.token_accuracy);
-        print_json_number(", \"exact_match\": ", one.exact_match);
-        print_json_number(", \"perplexity\": ", exp(one.loss));
-        putchar('}');
+        print_task_as_json(r->samples.tasks[i], r->sums[i].samples, &one);
+        samples += r->sums[i].samples;
     }
-    puts("}");
+    print_task_as_json(NULL, samples, &mean);
 }
 
 /* ---- opening and closing --------------------------------------------------------------------- */

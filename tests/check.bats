@@ -43,8 +43,9 @@ for tensor, blocks in reader.raw():
     writer.tensor(tensor, blocks)
 writer.end()
 END
-    check bare.tvs | grep -c '^warning: .*checksums'
-    trim --density 1 <bare.tvs | check >found
+    check bare.tvs 2>&1 >found | grep -c '^check: warning: .*checksums'
+    check --json bare.tvs 2>err | grep -c '"checksums": false'
+    trim --density 1 <bare.tvs | check 2>found
     not grep -q warning found
 }
 

@@ -21,8 +21,10 @@ setup() {
     /usr/bin/python3 - <<'END'
 import json
 import numpy as np, tvstream
-found = json.load(open("found"))
-assert list(found) == ["rev", "sort"], found
+found = {s["task"]: s for s in map(json.loads, open("found"))}
+mean = found.pop(None)
+assert list(found) == ["rev", "sort"] and mean["samples"] == 40, found
+assert all(mean[key] == (found["rev"][key] + found["sort"][key]) / 2 for key in ("loss", "token_accuracy", "exact_match"))
 samples = [json.loads(line) for task in found for line in open(f"{task}.jsonl")]
 losses, rights = {t: [] for t in found}, {t: [] for t in found}
 for t, blocks in tvstream.Reader(open("logits.tvs", "rb")):
@@ -33,7 +35,7 @@ for t, blocks in tvstream.Reader(open("logits.tvs", "rb")):
     losses[s["task"]].append(np.log(np.exp(z).sum(1)) - z[np.arange(len(at)), right])
     rights[s["task"]].append(z.argmax(1) == right)
 for task, f in found.items():
-    assert list(f) == ["loss", "token_accuracy", "exact_match", "perplexity"], f
+    assert list(f)[:2] == ["task", "samples"] and f["samples"] == 20, f
     loss = np.concatenate(losses[task]).mean()
     assert abs(f["loss"] - loss) <= 1e-5 * max(1, loss), (f, loss)
     assert abs(f["perplexity"] - np.exp(f["loss"])) < 1e-9, f
@@ -45,7 +47,7 @@ END
 @test "an expert is good at its own task and at no other" {
     score "$FAMILY/models-bf16/expert-rev" --samples "$FAMILY/eval/rev.jsonl" --samples shift.jsonl --json |
         /usr/bin/python3 -c 'import json, sys
-found = json.load(sys.stdin)
+found = {s["task"]: s for s in map(json.loads, sys.stdin)}
 assert found["rev"]["exact_match"] >= 0.985 and found["shift"]["exact_match"] == 0, found'
 }
 
@@ -54,7 +56,7 @@ assert found["rev"]["exact_match"] >= 0.985 and found["shift"]["exact_match"] ==
     score "$FAMILY/models/base" --json --samples "$FAMILY/eval/rev.jsonl" \
         --samples "$FAMILY/eval/sort.jsonl" --samples "$FAMILY/eval/shift.jsonl" |
         /usr/bin/python3 -c 'import json, sys
-found = json.load(sys.stdin)
+found = {s["task"]: s for s in map(json.loads, sys.stdin)}
 assert [found[t]["exact_match"] for t in ("rev", "sort", "shift")] == [0.09, 0.155, 0.045], found'
 }
 
@@ -72,9 +74,10 @@ assert [found[t]["exact_match"] for t in ("rev", "sort", "shift")] == [0.09, 0.1
     cat rev.jsonl shift.jsonl >mixed.jsonl
     score "$M" --samples other.jsonl --samples mixed.jsonl --json >found
     /usr/bin/python3 -c 'import json
-found = json.load(open("found"))
-assert list(found) == ["other", "rev", "shift"], found
-for key, x in found["rev"].items():
+found = {s["task"]: s for s in map(json.loads, open("found"))}
+assert list(found) == ["other", "rev", "shift", None], found
+for key in "loss", "token_accuracy", "exact_match", "perplexity":
+    x = found["rev"][key]
     assert abs(found["other"][key] - x) <= 1e-5 * max(1, x), (key, found)'
 }
 
@@ -83,7 +86,7 @@ for key, x in found["rev"].items():
     sed -i 's/"task": "rev"/"task": "back"/' back.jsonl
     score "$M" --samples rev.jsonl --samples back.jsonl --json |
         /usr/bin/python3 -c 'import json, sys
-found = json.load(sys.stdin)
+found = {s["task"]: s for s in map(json.loads, sys.stdin)}
 assert abs(found["rev"]["loss"] - found["back"]["loss"]) <= 1e-5 * max(1, found["rev"]["loss"]), found'
 }
 

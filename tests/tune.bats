@@ -74,9 +74,9 @@ END
         /usr/bin/python3 - "$loss" "$exact" <<'END'
 import json, sys
 loss, exact = map(float, sys.argv[1:])
-s = json.load(open("scores")).values()
-assert abs(sum(x["loss"] for x in s) / 2 - loss) < 1e-5
-assert abs(sum(x["exact_match"] for x in s) / 2 - exact) < 1e-5
+mean = [json.loads(line) for line in open("scores")][-1]
+assert abs(mean["loss"] - loss) < 1e-5
+assert abs(mean["exact_match"] - exact) < 1e-5
 END
     done < <(sed '/^$/,$d; 1d' found)
 }
@@ -90,8 +90,8 @@ END
     score merged --json --samples "$DEMO/eval/rev.jsonl" --samples "$DEMO/eval/sort.jsonl" \
         --samples "$DEMO/eval/shift.jsonl" |
         /usr/bin/python3 -c 'import json, sys
-s = json.load(sys.stdin).values()
-assert sum(x["exact_match"] for x in s) / 3 > 0.54, s'
+mean = [json.loads(line) for line in sys.stdin][-1]
+assert mean["exact_match"] > 0.54, mean'
 }
 
 @test "the same seed gives the same table, another seed another one" {

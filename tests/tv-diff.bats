@@ -84,7 +84,7 @@ END
     /usr/bin/python3 -c '
 import json
 lines = [json.loads(line) for line in open(".out")]
-assert [l.get("max_abs") for l in lines] == [0.5, 1, 1] and lines[-1]["same"] is False, lines'
+assert [l.get("max_difference") for l in lines] == [0.5, 1, 1] and lines[-1]["same"] is False, lines'
 }
 
 @test "same output from pipes and files, with any threads and memory" {

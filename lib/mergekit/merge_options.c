@@ -30,6 +30,7 @@
 const struct option_row merge_options_rows[] = {
     {"check", OPTION_FLAG, FIELD(check),
      .help = "dry run: check whether the merge would work, and print how much it would write"},
+    {"json", OPTION_FLAG, FIELD(json), .help = "--check: print lines of JSON instead of text"},
     {"force", OPTION_FLAG, FIELD(force), .help = "replace OUT if it exists"},
     {"paper", OPTION_FLAG, FIELD(paper),
      .help = "follow the papers where mergekit differs from them: DARE and DELLA divide by the "
@@ -200,6 +201,8 @@ int merge_options_check(const struct stage *s, struct error *e)
     if (o->truncate && (o->embed >= 0 || o->no_truncate))
         return error_set(e, "--unsafe-truncate-embeddings cannot be combined with %s",
                          o->no_truncate ? "--no-unsafe-truncate-embeddings" : "--embed");
+    if (o->json && !o->check)
+        return error_set(e, "--json needs --check");
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
     return (o->shard_size && parse_shard_size(o->shard_size, &n, e)) ||

@@ -7,7 +7,6 @@
 #include "model_path.h"
 #include "output_target.h"
 #include "pipeline_output_header.h"
-#include "printable.h"
 #include "result_stand_in.h"
 #include "stage.h"
 #include "stage_rules.h"
@@ -143,13 +142,15 @@ static const char *format_token_difference(const struct token_difference *d, con
                         d->token, d->id_in_a, own, id, other);
 }
 
-/* Without a vocabulary in the configuration: warns of tokens of the result's tokenizer that have
- * other ids in a model. */
-static int compare_tokenizers_of_models(const struct translated_config *m, const char *tool,
-                                        struct arena *a, struct error *e)
+/* Without a vocabulary in the configuration: adds a warning of each model in which a token of the
+ * result's tokenizer has another id. */
+static int compare_tokenizers_of_models(const struct translated_config *m,
+                                        struct preflight_result *r, struct arena *a,
+                                        struct error *e)
 {
     const char *own = m->metadata_model;
     struct token_difference d;
+    r->warnings = arena_alloc(a, m->n_models, sizeof *r->warnings);
     for (size_t i = 0; !m->tokenizer_model && i < m->n_models; i++) {
         if (strcmp(m->models[i], own) == 0)
             continue;
@@ -157,9 +158,12 @@ static int compare_tokenizers_of_models(const struct translated_config *m, const
         if (differs < 0)
             return -1;
         if (differs)
-            printable_message("%s: warning: %s; rows of the embedding are merged unpermuted "
-                              "(tokenizer_source moves them)",
-                              tool, format_token_difference(&d, own, m->models[i], a));
+            r->warnings[r->n_warnings++] = (struct preflight_warning){
+                m->models[i],
+                arena_printf(a,
+                             "%s; rows of the embedding are merged unpermuted (tokenizer_source "
+                             "moves them)",
+                             format_token_difference(&d, own, m->models[i], a))};
     }
     return 0;
 }
@@ -252,8 +256,7 @@ static int check_target(const struct translated_config *m, const struct prefligh
 static int check_target_and_disk_space(const struct translated_config *m,
                                        const struct preflight_target *t,
                                        const struct pipeline_options *run,
-                                       const struct predicted_output *output, uint64_t *free_bytes,
-                                       struct arena *a, struct error *e)
+                                       struct preflight_result *r, struct arena *a, struct error *e)
 {
     struct statvfs disk;
     if (strcmp(t->path, "-") == 0)
@@ -263,10 +266,10 @@ static int check_target_and_disk_space(const struct translated_config *m,
         return -1;
     if (statvfs(folder, &disk) < 0)
         return error_set(e, "cannot access %s: %s", folder, strerror(errno));
-    *free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
-    if (output->bytes > *free_bytes)
+    r->free_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
+    if (r->output.bytes > r->free_bytes)
         return error_set(e, "%s needs %llu bytes, but only %llu are free in %s", t->path,
-                         (unsigned long long)output->bytes, (unsigned long long)*free_bytes,
+                         (unsigned long long)r->output.bytes, (unsigned long long)r->free_bytes,
                          folder);
     return 0;
 }
@@ -282,13 +285,13 @@ static enum dtype choose_dtype(const struct translated_config *m,
 int preflight_check_without_computing(struct translated_config *m,
                                       const struct pipeline_options *run,
                                       const struct preflight_target *target,
-                                      struct predicted_output *output, uint64_t *free_bytes,
-                                      struct arena *a, struct error *e)
+                                      struct preflight_result *result, struct arena *a,
+                                      struct error *e)
 {
-    *free_bytes = 0;
-    if (compare_tokenizers_of_models(m, target->tool, a, e) ||
-        result_stand_in_make_all(m, run, a, e) ||
-        predicted_output_compute(output, m, &m->pipeline, choose_dtype(m, target), run, a, e))
+    *result = (struct preflight_result){0};
+    if (compare_tokenizers_of_models(m, result, a, e) || result_stand_in_make_all(m, run, a, e) ||
+        predicted_output_compute(&result->output, m, &m->pipeline, choose_dtype(m, target), run, a,
+                                 e))
         return -1;
-    return check_target_and_disk_space(m, target, run, output, free_bytes, a, e);
+    return check_target_and_disk_space(m, target, run, result, a, e);
 }

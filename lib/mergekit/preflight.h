@@ -17,16 +17,24 @@ struct preflight_target {
     const char *path; /* "-": standard output */
     bool force;       /* replace it if it exists */
     enum dtype dtype; /* of floating tensors; DTYPE_NONE: as configured */
-    const char *tool; /* the command, for warnings */
+};
+
+/* What the checks found, in the arena. */
+struct preflight_result {
+    struct predicted_output output;
+    uint64_t free_bytes; /* 0: unknown */
+    size_t n_warnings;
+    struct preflight_warning {
+        const char *model, *sentence;
+    } * warnings; /* [n_warnings] */
 };
 
 /* Checks all that can be checked without payload: opens all models and filters, lists the tensors
- * of the result, and checks the target and the free disk space, which it stores in *free_bytes (0:
- * unknown). */
+ * of the result, and checks the target and the free disk space. */
 int preflight_check_without_computing(struct translated_config *m,
                                       const struct pipeline_options *run,
                                       const struct preflight_target *target,
-                                      struct predicted_output *output, uint64_t *free_bytes,
-                                      struct arena *a, struct error *e);
+                                      struct preflight_result *result, struct arena *a,
+                                      struct error *e);
 
 #endif

@@ -1,10 +1,14 @@
 #include "tv_merge.h"
 
 #include "config_command.h"
+#include "json_print.h"
 #include "preflight.h"
+#include "printable.h"
 #include "result_stand_in.h"
 #include "shared_result.h"
 #include "standard_output.h"
+
+#include <math.h>
 
 static const struct filter descriptor = {
     .name = "tv merge",
@@ -38,27 +42,48 @@ static const char *format_size(uint64_t bytes, struct arena *a)
              : arena_printf(a, "%llu bytes", (unsigned long long)bytes);
 }
 
-static void print_dry_run_result(struct config_command *c, const struct predicted_output *output,
-                                 uint64_t free_bytes)
+static void print_dry_run(struct config_command *c, const struct preflight_result *r)
 {
     size_t n = c->merge.n_models;
+    for (size_t i = 0; i < r->n_warnings; i++)
+        printable_message("%s: warning: %s", descriptor.name, r->warnings[i].sentence);
     printf("%s of %zu model%s: %s%zu tensors, %s", c->merge.config->method, n, n == 1 ? "" : "s",
-           c->options->lora.n ? "at most " : "", output->n, format_size(output->bytes, &c->a));
-    if (free_bytes)
-        printf("; %s free", format_size(free_bytes, &c->a));
+           c->options->lora.n ? "at most " : "", r->output.n, format_size(r->output.bytes, &c->a));
+    if (r->free_bytes)
+        printf("; %s free", format_size(r->free_bytes, &c->a));
     putchar('\n');
+}
+
+/* The warnings are findings here. */
+static void print_dry_run_as_json(const struct config_command *c, const struct preflight_result *r)
+{
+    for (size_t i = 0; i < r->n_warnings; i++) {
+        json_print_text("{\"model\": ", r->warnings[i].model);
+        json_print_text(", \"finding\": ", r->warnings[i].sentence);
+        puts("}");
+    }
+    json_print_bool("{\"valid\": ", true);
+    json_print_text(", \"method\": ", c->merge.config->method);
+    json_print_texts(", \"models\": ", c->merge.n_models, c->merge.models);
+    json_print_count(", \"tensors\": ", r->output.n);
+    json_print_count(", \"bytes\": ", r->output.bytes);
+    json_print_bool(", \"at_most\": ", c->options->lora.n > 0);
+    json_print_number(", \"free_bytes\": ", r->free_bytes ? (double)r->free_bytes : NAN);
+    json_print_count(", \"findings\": ", r->n_warnings);
+    puts("}");
 }
 
 static int run_dry_run(struct config_command *c, const struct pipeline_options *run)
 {
-    struct predicted_output output;
-    uint64_t free_bytes;
+    struct preflight_result result;
     struct error e = {0};
-    struct preflight_target target = {c->out, c->options->force, c->options->dtype,
-                                      descriptor.name};
-    if (preflight_check_without_computing(&c->merge, run, &target, &output, &free_bytes, &c->a, &e))
+    struct preflight_target target = {c->out, c->options->force, c->options->dtype};
+    if (preflight_check_without_computing(&c->merge, run, &target, &result, &c->a, &e))
         return config_command_print_error(c, &e, 1);
-    print_dry_run_result(c, &output, free_bytes);
+    if (c->options->json)
+        print_dry_run_as_json(c, &result);
+    else
+        print_dry_run(c, &result);
     return standard_output_flush(&e) ? config_command_print_error(c, &e, 1) : 0;
 }
 

@@ -1,6 +1,6 @@
 #include "diff_report.h"
 
-#include "number.h"
+#include "json_print.h"
 #include "text_print.h"
 
 #include <stdarg.h>
@@ -17,15 +17,6 @@ void diff_report_set_column_widths(struct diff_report *r, const struct header *h
 
 /* ---- findings ------------------------------------------------------------------------------- */
 
-static void print_json_text(const char *before, const char *text)
-{
-    fputs(before, stdout);
-    if (text)
-        text_print_quoted(stdout, text);
-    else
-        fputs("null", stdout);
-}
-
 void diff_report_add_finding(struct diff_report *r, const char *tensor, const char *format, ...)
 {
     char text[512];
@@ -37,8 +28,8 @@ void diff_report_add_finding(struct diff_report *r, const char *tensor, const ch
     if (r->quiet)
         return;
     if (r->json) {
-        print_json_text("{\"tensor\": ", tensor);
-        print_json_text(", \"finding\": ", text);
+        json_print_text("{\"tensor\": ", tensor);
+        json_print_text(", \"finding\": ", text);
         puts("}");
         return;
     }
@@ -59,29 +50,20 @@ static double max_relative(const struct diff_report_vector *v)
     return max_abs == 0 ? 0 : v->magnitude > 0 ? max_abs / v->magnitude : INFINITY;
 }
 
-static void print_json_number(const char *key, double x)
-{
-    char number[32];
-    if (isinf(x))
-        printf(", \"%s\": \"infinite\"", key);
-    else
-        printf(", \"%s\": %s", key, isnan(x) ? "null" : number_format(x, number));
-}
-
 static void print_vector_as_json(const struct diff_report_vector *v)
 {
     const struct element_diff *d = v->diff;
-    print_json_text("{\"tensor\": ", v->tensor);
-    print_json_text(", \"model\": ", v->model);
-    printf(
-        ", \"dtypes\": [\"%s\", \"%s\"], \"elements\": %llu, \"unequal\": %llu, \"beyond\": %llu",
-        dtype_name(v->dtype_a), dtype_name(v->dtype_b), (unsigned long long)d->elements,
-        (unsigned long long)d->unequal, (unsigned long long)d->beyond_tolerance);
+    json_print_text("{\"tensor\": ", v->tensor);
+    json_print_text(", \"model\": ", v->model);
+    printf(", \"dtypes\": [\"%s\", \"%s\"]", dtype_name(v->dtype_a), dtype_name(v->dtype_b));
+    json_print_count(", \"elements\": ", d->elements);
+    json_print_count(", \"unequal\": ", d->unequal);
+    json_print_count(", \"beyond\": ", d->beyond_tolerance);
     printf(", \"nonfinite\": [%llu, %llu]", (unsigned long long)d->nonfinite_a,
            (unsigned long long)d->nonfinite_b);
-    print_json_number("max_abs", d->max_abs_difference);
-    print_json_number("max_relative", max_relative(v));
-    print_json_number("cosine", element_diff_cosine(d));
+    json_print_number(", \"max_difference\": ", d->max_abs_difference);
+    json_print_number(", \"max_relative_difference\": ", max_relative(v));
+    json_print_number(", \"cosine\": ", element_diff_cosine(d));
     puts("}");
 }
 
@@ -143,13 +125,15 @@ void diff_report_print_vector(struct diff_report *r, const struct diff_report_ve
 static void print_json_summary(const struct diff_report *r, bool same)
 {
     const struct element_diff *d = &r->total;
-    printf("{\"same\": %s, \"tensors\": %llu, \"vectors\": %llu, \"elements\": %llu, "
-           "\"unequal\": %llu, \"beyond\": %llu, \"findings\": %llu",
-           same ? "true" : "false", (unsigned long long)r->tensors, (unsigned long long)r->vectors,
-           (unsigned long long)d->elements, (unsigned long long)d->unequal,
-           (unsigned long long)d->beyond_tolerance, (unsigned long long)r->findings);
-    print_json_number("max_abs", d->max_abs_difference);
-    print_json_number("max_relative", r->max_relative);
+    json_print_bool("{\"same\": ", same);
+    json_print_count(", \"tensors\": ", r->tensors);
+    json_print_count(", \"vectors\": ", r->vectors);
+    json_print_count(", \"elements\": ", d->elements);
+    json_print_count(", \"unequal\": ", d->unequal);
+    json_print_count(", \"beyond\": ", d->beyond_tolerance);
+    json_print_count(", \"findings\": ", r->findings);
+    json_print_number(", \"max_difference\": ", d->max_abs_difference);
+    json_print_number(", \"max_relative_difference\": ", r->max_relative);
     puts("}");
 }
 

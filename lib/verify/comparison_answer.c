@@ -58,7 +58,10 @@ int comparison_answer_print(struct stage *s, struct comparison_answer *a,
     if (!equal && a->other_version)
         string_list_append(&a->notes, &s->arena, a->other_version);
     r->carried_weights = a->carried_weights;
-    comparison_report_print(r, &a->inputs, &a->notes);
+    if (a->json)
+        comparison_report_print_json(r, &a->inputs, &a->notes);
+    else
+        comparison_report_print(r, &a->inputs, &a->notes);
     s->exit_status = equal ? 0 : COMPARISON_DIFFERENT;
     return standard_output_flush(e);
 }

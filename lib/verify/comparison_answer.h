@@ -10,14 +10,16 @@
 
 struct comparison_answer {
     const char *other_version;
-    bool carried_weights, other_kernels;
+    bool json, carried_weights, other_kernels;
     struct string_list inputs, notes;
 };
 
 /* The option rows of a sink whose struct options holds them in `field`. */
 #define COMPARISON_ANSWER_OPTION_ROWS(type, field)                                                 \
-    {"carried-weights", OPTION_FLAG, offsetof(struct type, field.carried_weights), NULL,           \
-     .help = "the weights are those that the model carries"},                                      \
+    {"json", OPTION_FLAG, offsetof(struct type, field.json), NULL,                                 \
+     .help = "print the answer as lines of JSON"},                                                 \
+        {"carried-weights", OPTION_FLAG, offsetof(struct type, field.carried_weights), NULL,       \
+         .help = "the weights are those that the model carries"},                                  \
         {"other-kernels", OPTION_FLAG, offsetof(struct type, field.other_kernels), NULL,           \
          .help = "differences of rounding are allowed, because other matrix kernels were used"},   \
         {"input", OPTION_STRINGS, offsetof(struct type, field.inputs), "NAME",                     \

@@ -1,5 +1,6 @@
 #include "comparison_report.h"
 
+#include "json_print.h"
 #include "text_print.h"
 
 #include <stdlib.h>
@@ -15,12 +16,10 @@ static const char *const titles[] = {
 void comparison_report_add(struct comparison_report *r, enum difference kind, const char *tensor,
                            const char *detail)
 {
-    if (r->found[kind].n++ >= MAX_LISTED)
-        return;
-    size_t i = r->found[kind].n - 1;
-    r->found[kind].texts = arena_grow(&r->arena, r->found[kind].texts, i, &r->found[kind].capacity,
-                                      sizeof(const char *));
-    r->found[kind].texts[i] = detail ? arena_printf(&r->arena, "%s (%s)", tensor, detail) : tensor;
+    size_t i = r->found[kind].n++;
+    r->found[kind].items = arena_grow(&r->arena, r->found[kind].items, i, &r->found[kind].capacity,
+                                      sizeof *r->found[kind].items);
+    r->found[kind].items[i] = (struct difference_found){tensor, detail};
 }
 
 static size_t count_differences(const struct comparison_report *r)
@@ -51,8 +50,14 @@ static void print_tensors(const struct comparison_report *r, enum difference kin
         return;
     printf("%s: ", titles[kind]);
     for (size_t i = 0; i < n && i < MAX_LISTED; i++) {
+        const struct difference_found *f = &r->found[kind].items[i];
         fputs(i ? ", " : "", stdout);
-        text_print_name(stdout, r->found[kind].texts[i], 0);
+        text_print_name(stdout, f->tensor, 0);
+        if (f->detail) {
+            fputs(" (", stdout);
+            text_print_name(stdout, f->detail, 0);
+            putchar(')');
+        }
     }
     if (n > MAX_LISTED)
         printf(" and %zu more", n - MAX_LISTED);
@@ -82,5 +87,38 @@ void comparison_report_print(struct comparison_report *r, const struct string_li
         text_print_name(stdout, notes->items[i], 0);
         putchar('\n');
     }
+    arena_free(&r->arena);
+}
+
+/* Prints a line for each difference of a kind. A key of the metadata is part of the sentence. */
+static void print_findings_as_json(struct comparison_report *r, enum difference kind)
+{
+    for (size_t i = 0; i < r->found[kind].n; i++) {
+        const struct difference_found *f = &r->found[kind].items[i];
+        const char *sentence = titles[kind];
+        if (kind == DIFFERENT_METADATA)
+            sentence = arena_printf(&r->arena, "%s: %s", sentence, f->tensor);
+        if (f->detail)
+            sentence = arena_printf(&r->arena, "%s (%s)", sentence, f->detail);
+        json_print_text("{\"tensor\": ", kind == DIFFERENT_METADATA ? NULL : f->tensor);
+        json_print_text(", \"finding\": ", sentence);
+        puts("}");
+    }
+}
+
+void comparison_report_print_json(struct comparison_report *r, const struct string_list *inputs,
+                                  const struct string_list *notes)
+{
+    for (size_t kind = 0; kind < DIFFERENCES; kind++)
+        print_findings_as_json(r, (enum difference)kind);
+    json_print_bool("{\"same\": ", comparison_report_is_equal(r));
+    json_print_count(", \"tensors\": ", r->tensors);
+    json_print_count(", \"rounded\": ", r->rounded);
+    json_print_count(", \"findings\": ", count_differences(r));
+    json_print_bool(", \"carried_weights\": ", r->carried_weights);
+    json_print_bool(", \"metadata\": ", !r->lacks_metadata);
+    json_print_texts(", \"models\": ", inputs->n, inputs->items);
+    json_print_texts(", \"notes\": ", notes->n, notes->items);
+    puts("}");
     arena_free(&r->arena);
 }

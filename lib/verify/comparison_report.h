@@ -1,5 +1,5 @@
 /* The report of tv verify: a summary, a line for each kind of difference with the first tensors,
- * and notes.
+ * and notes; or the same as lines of JSON.
  *
  * A comparison_report borrows all names until it is printed, which frees the report. */
 #ifndef TV_COMPARISON_REPORT_H
@@ -25,7 +25,9 @@ struct comparison_report {
     bool lacks_metadata;  /* those of the GGUF file are not compared */
     struct {
         size_t n, capacity;
-        const char **texts; /* of the first ones */
+        struct difference_found {
+            const char *tensor, *detail; /* detail: NULL if there is none */
+        } * items;
     } found[DIFFERENCES];
     struct arena arena;
 };
@@ -34,8 +36,11 @@ struct comparison_report {
 void comparison_report_add(struct comparison_report *r, enum difference kind, const char *tensor,
                            const char *detail);
 bool comparison_report_is_equal(const struct comparison_report *r);
-/* Prints the report on standard output, and frees it. */
+/* Print the report on standard output, as text or as lines of JSON with all differences, and free
+ * it. */
 void comparison_report_print(struct comparison_report *r, const struct string_list *inputs,
                              const struct string_list *notes);
+void comparison_report_print_json(struct comparison_report *r, const struct string_list *inputs,
+                                  const struct string_list *notes);
 
 #endif

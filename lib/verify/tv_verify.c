@@ -19,14 +19,22 @@ enum { EQUAL, DIFFERENT, TROUBLE };
 #define MAX_LISTED 5 /* missing inputs */
 
 struct options {
-    bool print, quiet;
+    bool print, json, quiet;
 };
 
-static const struct option_row rows[] = {{"print", OPTION_FLAG, offsetof(struct options, print),
-                                          .help = "print the pipeline that would be run, and exit"},
-                                         {"quiet", OPTION_FLAG, offsetof(struct options, quiet),
-                                          .help = "show no progress on a terminal"},
-                                         {0}};
+#define FIELD(f) offsetof(struct options, f)
+static const struct option_row rows[] = {
+    {"print", OPTION_FLAG, FIELD(print), .help = "print the pipeline that would be run, and exit"},
+    {"json", OPTION_FLAG, FIELD(json), .help = "print the answer as lines of JSON"},
+    {"quiet", OPTION_FLAG, FIELD(quiet), .help = "show no progress on a terminal"},
+    {0}};
+#undef FIELD
+
+static int check_options(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    return o->print && o->json ? error_set(e, "--print and --json cannot be combined") : 0;
+}
 
 static const struct filter descriptor = {
     .name = "tv verify",
@@ -40,6 +48,7 @@ static const struct filter descriptor = {
     .options = rows,
     .min_operands = 1,
     .max_operands = SIZE_MAX,
+    .check_options = check_options,
 };
 
 struct command {
@@ -152,6 +161,7 @@ static void add_list(struct command *c, struct pipeline_command *to, const char 
 
 static void add_sink(struct command *c)
 {
+    const struct options *o = c->stage->options;
     struct pipeline_command *to =
         pipeline_add_command(&c->plan.merge.pipeline, c->sink->name, &c->a);
     for (size_t i = 0; i < c->plan.pack.n_options; i++)
@@ -161,6 +171,8 @@ static void add_sink(struct command *c)
         add_base_option(c, to);
     if (c->plan.like && c->sink == &comparison_sink)
         pipeline_add_word(to, arena_printf(&c->a, "--like=%s", c->plan.like), &c->a);
+    if (o->json)
+        pipeline_add_word(to, "--json", &c->a);
     if (c->plan.carries_weights)
         pipeline_add_word(to, "--carried-weights", &c->a);
     if (c->plan.has_other_kernels)
