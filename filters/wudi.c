@@ -3,10 +3,10 @@
  *     minimize over X  sum_k |(X - T_k) L_k'|^2 / |d_k|^2        gradient 2 (X C - D)
  *     C = sum_k L_k' L_k / |d_k|^2               D = sum_k T_k L_k' L_k / |d_k|^2
  *
- *     --optimiser adam      T_k = L_k = d_k; from the sum by Adam (0.9, 0.999, eps 1e-8)       WUDI
- *     --optimiser sgd       T_k = L_k = the r / K largest triplets of d_k; from the mean by SGD
+ *     --optimizer adam      T_k = L_k = d_k; from the sum by Adam (0.9, 0.999, eps 1e-8)       WUDI
+ *     --optimizer sgd       T_k = L_k = the r / K largest triplets of d_k; from the mean by SGD
  *                           with momentum 0.9                                              OptMerge
- *     --centred             L_k as for sgd, T_k = the mean and the r / K largest triplets of
+ *     --centered            L_k as for sgd, T_k = the mean and the r / K largest triplets of
  *                           d_k - mean; from the sum by Adam     OptMerge's code for InternVL
  *
  * for each matrix d_k (m, n), r = min(m, n), of expert k. Tensors that are not matrices, embeddings
@@ -31,22 +31,22 @@
 #include <string.h>
 
 struct options {
-    int optimiser, matrices;
-    bool centred;
+    int optimizer, matrices;
+    bool centered;
     double lr;
     uint64_t steps;
     const char *name;
 };
 
-enum { OPTIMISER_ADAM, OPTIMISER_SGD };
+enum { OPTIMIZER_ADAM, OPTIMIZER_SGD };
 
 #define FIELD(name) offsetof(struct options, name)
 static const struct option_row rows[] = {
-    {"optimiser", OPTION_CHOICE, FIELD(optimiser), "adam|sgd",
+    {"optimizer", OPTION_CHOICE, FIELD(optimizer), "adam|sgd",
      .help = "adam: WUDI (default); sgd: OptMerge, on truncated task vectors, from their mean",
-     .choices = "adam|sgd", .default_value = "adam"},
-    {"centred", OPTION_FLAG, FIELD(centred),
-     .help = "adam: on task vectors that are truncated around their mean"},
+     .choices = "adam|sgd", .default_value = "adam", .alias = "optimiser"},
+    {"centered", OPTION_FLAG, FIELD(centered),
+     .help = "adam: on task vectors that are truncated around their mean", .alias = "centred"},
     {"lr", OPTION_NUMBER, FIELD(lr), "LR",
      .help = "learning rate (default 1e-5 for adam, 1e-4 for sgd)",
      .range = {.low = 0, .high = INFINITY, .low_open = true, .high_open = true}},
@@ -114,7 +114,7 @@ static int truncate_vector(const struct matrix_filter *f, const double *mean, si
 /* Are the task vectors truncated to their largest triplets? */
 static bool truncates(const struct options *o)
 {
-    return o->optimiser == OPTIMISER_SGD || o->centred;
+    return o->optimizer == OPTIMIZER_SGD || o->centered;
 }
 
 /* Rows of L_k */
@@ -123,7 +123,7 @@ static size_t count_rows_of_vector(const struct matrix_filter *f, const struct o
     return truncates(o) ? matrix_filter_min_side(f) / f->n_vectors : f->rows;
 }
 
-/* `mean` is that of all d_k if the vectors are centred, else NULL. */
+/* `mean` is that of all d_k if the vectors are centered, else NULL. */
 static int add_vector(const struct matrix_filter *f, size_t k, const struct options *options,
                       const double *mean, struct objective *o, struct error *e)
 {
@@ -221,7 +221,7 @@ static void divide(double *x, double divisor, size_t n)
 static int optimize(const struct matrix_filter *f, const struct options *options,
                     struct objective *o, double *X, struct error *e)
 {
-    if (options->optimiser == OPTIMISER_SGD)
+    if (options->optimizer == OPTIMIZER_SGD)
         return run_sgd(f, options, o, X, e);
     run_adam(f, options, o, X);
     return 0;
@@ -235,13 +235,13 @@ static int merge_matrix(struct matrix_filter *f, const void *parsed, struct erro
     normal_matrix_init(&o.C, n, f->n_vectors * count_rows_of_vector(f, options));
     double *X = matrix_filter_sum(f), *mean = NULL;
     int failed = 0;
-    if (options->centred) {
+    if (options->centered) {
         mean = matrix_filter_sum(f);
         divide(mean, (double)f->n_vectors, size);
     }
     for (size_t k = 0; k < f->n_vectors && !failed; k++)
         failed = add_vector(f, k, options, mean, &o, e);
-    if (options->optimiser == OPTIMISER_SGD)
+    if (options->optimizer == OPTIMIZER_SGD)
         divide(X, (double)f->n_vectors, size);
     if (!failed)
         failed = optimize(f, options, &o, X, e);
@@ -264,8 +264,8 @@ static size_t count_no_rows(size_t m, size_t n, size_t K)
 static int check_options(const struct stage *s, struct error *e)
 {
     const struct options *o = s->options;
-    return o->centred && o->optimiser == OPTIMISER_SGD
-               ? error_set(e, "--centred needs --optimiser adam")
+    return o->centered && o->optimizer == OPTIMIZER_SGD
+               ? error_set(e, "--centered needs --optimizer adam")
                : 0;
 }
 
@@ -289,10 +289,10 @@ static uint64_t tensor_memory(const struct stage *s, const struct tensor *t)
     const struct options *o = s->options;
     if (!applies_to_tensor(o, t))
         return 0;
-    double optimiser = 5 * (double)tensor_elements(t);
+    double optimizer = 5 * (double)tensor_elements(t);
     double truncated = truncates(o) ? svd_memory(t->shape[0], t->shape[1]) : 0;
     return matrix_filter_memory(
-        t, optimiser + truncated + normal_matrix_memory(t->shape[1], t->n_vectors * t->shape[0]));
+        t, optimizer + truncated + normal_matrix_memory(t->shape[1], t->n_vectors * t->shape[0]));
 }
 
 static int begin_tensor(struct job *job, struct error *e)

@@ -91,13 +91,13 @@ row_parts() {
 # bats test_tags=products
 @test "wudi-k2-steps20" { row wudi-k2-steps20 wudi --steps 20 --lr 1e-4; }
 # bats test_tags=products
-@test "optmerge-k4" { row optmerge-k4 wudi --optimiser sgd; }
+@test "optmerge-k4" { row optmerge-k4 wudi --optimizer sgd; }
 # bats test_tags=products
-@test "optmerge-k2-lr1" { row optmerge-k2-lr1 wudi --optimiser sgd --lr 0.05; }
+@test "optmerge-k2-lr1" { row optmerge-k2-lr1 wudi --optimizer sgd --lr 0.05; }
 # bats test_tags=products
-@test "wudi2-centred-k3" { row wudi2-centred-k3 wudi --centred; }
+@test "wudi2-centred-k3" { row wudi2-centred-k3 wudi --centered; }
 # bats test_tags=products
-@test "wudi2-centred-k4-lr6" { row wudi2-centred-k4-lr6 wudi --centred --lr 1e-6; }
+@test "wudi2-centred-k4-lr6" { row wudi2-centred-k4-lr6 wudi --centered --lr 1e-6; }
 
 @test "every row of checks.tsv for these methods has a test" {
     cut -f 1 "$SPECTRAL/checks.tsv" | grep -E '^(swudi|tsv|iso|wudi|optmerge)' | sort >rows

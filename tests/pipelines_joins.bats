@@ -95,7 +95,7 @@ same() {
     tv-extract base rev sort | wudi --lr 1e-5 --steps 3 | rescale 1 | pack --base base expected
     same
     run_script optmerge --lr 1e-3 base rev sort
-    tv-extract base rev sort | wudi --optimiser sgd --lr 1e-3 --steps 300 | rescale 1 |
+    tv-extract base rev sort | wudi --optimizer sgd --lr 1e-3 --steps 300 | rescale 1 |
         pack --base base expected
     same
 }

@@ -31,7 +31,7 @@ static const struct spectral_method {
     {"wudi", "wudi", {0}, {{"lr", "--lr", 1e-5, false}, {"steps", "--steps", 300, true}}, false},
     {"optmerge",
      "wudi",
-     {"--optimiser", "sgd"},
+     {"--optimizer", "sgd"},
      {{"lr", "--lr", 1e-4, false}, {"steps", "--steps", 300, true}},
      false},
     {"swudi", "swudi", {0}, {{"time", "--time", 300, false}}, true},
