@@ -33,6 +33,7 @@
 #include "initial_losses.h"
 #include "mpi.h"
 #include "parallel_for.h"
+#include "printable.h"
 #include "read_files.h"
 #include "stage.h"
 #include "stdio_stages.h"
@@ -141,7 +142,7 @@ static int run_calibration(struct run *r, struct error *e)
     saved_training_state_free(&saved);
     calibration_release(&r->c);
     free(chunks);
-    if (isatty(STDERR_FILENO))
+    if (isatty(STDERR_FILENO) && !printable_is_quiet())
         fputs("\r\033[K", stderr);
     r->trained = true;
     return failed || close_log(r, e) || write_coefficient_table(r, e) ? -1 : 0;

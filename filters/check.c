@@ -20,14 +20,12 @@
 #include <stdlib.h>
 
 struct options {
-    bool json, quiet;
+    bool json;
 };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
-    {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print lines of JSON instead of text"},
-    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print findings only"},
-    {0}};
+    {"json", OPTION_FLAG, FIELD(json), NULL, .help = "print lines of JSON instead of text"}, {0}};
 #undef FIELD
 
 /* The non-finite numbers of a vector. */
@@ -155,10 +153,9 @@ static int close(struct stage *s, bool ok, struct error *e)
     struct result *result = s->data;
     bool valid = result->faults == 0;
     if (ok && source_sink_services_lacks_checksums(s))
-        printable_message("%s: warning: the stream lacks checksums, so corruption may go "
-                          "undetected",
-                          s->name);
-    if (ok && !o->quiet)
+        printable_warning(s->name, "the stream lacks checksums, so corruption may go "
+                                   "undetected");
+    if (ok && !s->common.quiet)
         o->json ? print_summary_as_json(s, valid) : print_summary(s, valid);
     s->exit_status = !valid;
     free(result);
@@ -170,7 +167,8 @@ const struct filter filter_check = {
     .summary = "Verify a stream or a model",
     .step = STEP_LOOK,
     .operands = "[FILE|MODEL]",
-    .notes = "Without an operand, reads standard input. Exit status: 0 valid, 1 not.\n\n"
+    .notes = "Without an operand, reads standard input. With --quiet, prints findings only. Exit "
+             "status: 0 valid, 1 not.\n\n"
              "  tv-extract base math | check",
     .options_size = sizeof(struct options),
     .options = rows,

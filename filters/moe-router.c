@@ -129,9 +129,10 @@ static int warn_if_ill_conditioned(const struct stage *s, size_t layer, struct e
     int failed = matrix_eigenvalues(E, gram, eigenvalues, e);
     double condition = sqrt(eigenvalues[E - 1] / fmax(eigenvalues[0], 0));
     if (!failed && !(condition <= MAX_CONDITION))
-        printable_message("%s: warning: the router of layer %zu hardly distinguishes its experts "
+        printable_warning(s->name,
+                          "the router of layer %zu hardly distinguishes its experts "
                           "(condition number %.3g): their prompts are too similar",
-                          s->name, layer, condition);
+                          layer, condition);
     free(A);
     free(gram);
     free(eigenvalues);

@@ -25,7 +25,7 @@
 
 struct options {
     double tolerance, bad_frac;
-    bool same_dtype, quiet, json;
+    bool same_dtype, json;
 };
 
 #define FIELD(f) offsetof(struct options, f)
@@ -38,7 +38,6 @@ static const struct option_row rows[] = {
      .range = {.low = 0, .high = 1}, .default_value = "0"},
     {"same-dtype", OPTION_FLAG, FIELD(same_dtype), NULL,
      .help = "count a different dtype as a difference"},
-    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print nothing; only set the exit status"},
     {"json", OPTION_FLAG, FIELD(json), NULL,
      .help = "print a line of JSON for each vector, including equal ones"},
     {0}};
@@ -129,11 +128,11 @@ static int open(struct stage *s, struct header *h, struct error *e)
                  : diff_reference_open(s->operands.items[1], s->common.spool, s->filter->name, e);
     if (!run->b)
         return both_stdin ? error_set(e, "A and B cannot both be standard input") : -1;
-    run->report.quiet = options_of(s)->quiet;
+    run->report.quiet = s->common.quiet;
     run->report.json = options_of(s)->json;
     diff_report_set_column_widths(&run->report, s->in);
     compare_tensor_lists(s);
-    if (!options_of(s)->quiet && s->in->kind != KIND_ACTIVATIONS)
+    if (s->in->kind != KIND_ACTIVATIONS)
         quantization_note_print(s->name, "differences", s->in, diff_reference_header(run->b));
     return 0;
 }
@@ -334,7 +333,7 @@ const struct filter filter_tv_diff = {
     .operands = "A B",
     .notes =
         "- is a stream on standard input. Tolerances are relative to the largest magnitude of B's "
-        "tensor. Exit status: 0 same, 1 different, 2 failure.\n\n"
+        "tensor. With --quiet, prints nothing. Exit status: 0 same, 1 different, 2 failure.\n\n"
         "  tv-diff merged expected --tolerance 1e-6",
     .options_size = sizeof(struct options),
     .options = rows,

@@ -158,7 +158,7 @@ static int open_rename(struct stage *s, struct header *h, struct error *e)
         return -1;
     for (size_t i = 0; i < s->operands.n; i++)
         if (!rules[i].used)
-            printable_message("%s: warning: the rule %s matches no tensor", s->filter->name,
+            printable_warning(s->filter->name, "the rule %s matches no tensor",
                               s->operands.items[i]);
     return 0;
 }

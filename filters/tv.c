@@ -72,7 +72,7 @@ static const char run_usage[] =
     "  <( ... ); - reads it from standard input. Commands that are not filters run as separate\n"
     "  processes.\n"
     "  --threads=N     work on N blocks at once (default: one per CPU)\n"
-    "  --quiet         show no progress on a terminal\n"
+    "  --quiet         print no notes and show no progress\n"
     "  --progress      print a line of progress per second on standard error, for scripts\n"
     "  --report=FILE   write time, bytes and memory of the run, per stage, to FILE as JSON\n\n"
     "  tv run 'tv-extract base math code | combine | pack --base base merged/'\n"
@@ -108,8 +108,9 @@ static int parse_run_options(int argc, char **argv, struct run_options *o)
             return 2;
         if (option == 't' && parse_threads(optarg, &o->pipeline.threads))
             return 2;
-        o->pipeline.monitor.show_progress &= option != 'q';
         o->pipeline.monitor.report_progress |= option == 'p';
+        if (option == 'q')
+            printable_set_quiet();
         o->report = option == 'r' ? optarg : o->report;
     }
     if (argc - optind == 1)

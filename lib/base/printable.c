@@ -164,7 +164,8 @@ void printable_print_shell_word(FILE *out, const char *word)
 
 /* ---- messages -------------------------------------------------------------------------------- */
 
-#define SHARED_MAX 256
+#define SHARED_MAX   256
+#define WARNINGS_MAX 100
 
 /* The hashes of messages that were printed, in memory that the processes share; 0: free. */
 static _Atomic uint64_t *shared_hashes;
@@ -192,14 +193,56 @@ static bool is_new_message(const char *text)
     return true;
 }
 
-void printable_message(const char *format, ...)
+static bool is_quiet;
+static atomic_int n_warnings;
+
+/* `before` and `tool` are NULL, or the line begins with "TOOL: BEFORE: ". False if it has been
+ * printed before. */
+static bool print_line(const char *tool, const char *before, const char *format, va_list args)
 {
     char text[1200];
+    int n = tool ? snprintf(text, sizeof text, "%.200s: %s: ", tool, before) : 0;
+    vsnprintf(text + n, sizeof text - (size_t)n, format, args);
+    printable_replace(text);
+    bool is_new = is_new_message(text);
+    if (is_new)
+        fprintf(stderr, "%s\n", text);
+    return is_new;
+}
+
+void printable_message(const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    print_line(NULL, NULL, format, args);
     va_end(args);
-    printable_replace(text);
-    if (is_new_message(text))
-        fprintf(stderr, "%s\n", text);
+}
+
+void printable_warning(const char *tool, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (n_warnings < WARNINGS_MAX && print_line(tool, "warning", format, args) &&
+        ++n_warnings == WARNINGS_MAX)
+        printable_message("%.200s: warning: further warnings are not printed", tool);
+    va_end(args);
+}
+
+void printable_note(const char *tool, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (!is_quiet)
+        print_line(tool, "note", format, args);
+    va_end(args);
+}
+
+void printable_set_quiet(void)
+{
+    is_quiet = true;
+}
+
+bool printable_is_quiet(void)
+{
+    return is_quiet;
 }

@@ -29,5 +29,15 @@ void printable_print_shell_word(FILE *out, const char *word);
 void printable_share_messages(void);
 /* Prints one line on standard error, with '?' in place of each control character. */
 void printable_message(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same for "TOOL: warning: ..." and "TOOL: note: ...". A warning says what the user probably
+ * did not want, a note what happened. Of more than 100 warnings the rest is not printed, because a
+ * file that others wrote can cause any number of them. */
+void printable_warning(const char *tool, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void printable_note(const char *tool, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* --quiet: from here on this process prints no notes. What shows progress asks. */
+void printable_set_quiet(void);
+bool printable_is_quiet(void);
 
 #endif

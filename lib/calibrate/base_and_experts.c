@@ -176,10 +176,11 @@ static int open_experts_of_changed_vectors(struct base_and_experts *x, const str
     struct arena a = {0};
     const char *missing = change ? list_experts_without_checkpoint(x, &a) : NULL;
     if (missing)
-        printable_message("%s: warning: %s has changed the task vectors, so base + task vector is "
+        printable_warning(s->filter->name,
+                          "%s has changed the task vectors, so base + task vector is "
                           "not the expert; it is the teacher of %s (use --expert to give the "
                           "model's own checkpoint)",
-                          s->filter->name, change, missing);
+                          change, missing);
     arena_free(&a);
     return 0;
 }

@@ -140,11 +140,10 @@ static int check_temporary_files(const struct calibration *c, struct error *e)
     if (size == 0)
         return 0;
     if (size >= (uint64_t)1 << 30 && isatty(STDERR_FILENO))
-        printable_message(
-            "%s: temporary files in %s: %.1f GiB (none with a saved stream as standard "
-            "input)",
-            c->stage->filter->name, spool_folder_or_default(limits->spool),
-            ldexp((double)size, -30));
+        printable_note(c->stage->filter->name,
+                       "temporary files in %s: %.1f GiB (none with a saved stream as standard "
+                       "input)",
+                       spool_folder_or_default(limits->spool), ldexp((double)size, -30));
     return spool_check_disk_space(limits->spool, size, e);
 }
 

@@ -59,8 +59,7 @@ static void warn_of_unmatched_globs(const struct selector *s, const char *tool)
         for (size_t i = 0; i < s->header->n_tensors && !matched; i++)
             matched = glob_pattern_matches(globs->items[g], s->header->tensors[i].name);
         if (!matched)
-            printable_message("%s: warning: --keep-base %s matches no tensor", tool,
-                              globs->items[g]);
+            printable_warning(tool, "--keep-base %s matches no tensor", globs->items[g]);
     }
 }
 

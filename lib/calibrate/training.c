@@ -2,6 +2,7 @@
 
 #include "calibration_coefficients.h"
 #include "mpi.h"
+#include "printable.h"
 #include "sample_losses.h"
 
 #include <errno.h>
@@ -59,7 +60,7 @@ static void log_and_print_update(const struct phase *p, const struct training_lo
     if (p->training->log && !*p->training->log_error &&
         training_log_write_update(p->training->log, u, &c->coefficients, &c->names))
         *p->training->log_error = errno;
-    if (isatty(STDERR_FILENO))
+    if (isatty(STDERR_FILENO) && !printable_is_quiet())
         fprintf(stderr,
                 "\r\033[K%s epoch %llu of %llu, update %llu: loss %.5g = hidden %.5g + logits %.5g "
                 "+ regularizer %.5g",

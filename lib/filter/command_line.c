@@ -245,5 +245,7 @@ struct stage *command_line_parse(const struct filter *f, int argc, char **argv)
     parse_words_with_argp(s, table, words);
     free(words);
     free(table);
+    if (s->common.quiet)
+        printable_set_quiet();
     return s;
 }

@@ -15,6 +15,8 @@ static const struct option_row common_rows[] = {
     {"progress", OPTION_FLAG, COMMON(progress), NULL,
      .help = "print a line of progress per second on standard error, for scripts",
      .not_in_history = true},
+    {"quiet", OPTION_FLAG, COMMON(quiet), NULL, .help = "print no notes and show no progress",
+     .not_in_history = true},
     {"spool", OPTION_FILE, COMMON(spool), "DIR",
      "write temporary files to the folder DIR (default $TMPDIR, or /var/tmp if it is not set)",
      .not_in_history = true},

@@ -109,7 +109,7 @@ static void warn_unmatched_rules(const struct stage *s, const char *label,
     mark_matching_rules(r, per_tensor, h, matches);
     for (size_t i = 0; i < tensor_rules_count(r); i++)
         if (tensor_rules_has_tensor_pattern(r, i) && !matches[i])
-            printable_message("%s: warning: %s %s matches no tensor", s->filter->name, label,
+            printable_warning(s->filter->name, "%s %s matches no tensor", label,
                               tensor_rules_rule_text(r, i));
     free(matches);
 }
@@ -122,8 +122,7 @@ static void warn_unmatched_globs(const struct stage *s, const char *label,
         for (size_t j = 0; !found && j < h->n_tensors; j++)
             found = glob_pattern_matches(globs->items[i], h->tensors[j].name);
         if (!found)
-            printable_message("%s: warning: %s %s matches no tensor", s->filter->name, label,
-                              globs->items[i]);
+            printable_warning(s->filter->name, "%s %s matches no tensor", label, globs->items[i]);
     }
 }
 

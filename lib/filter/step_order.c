@@ -25,11 +25,13 @@ void step_order_warn(const struct stage *s, const struct header *in)
     const struct filter *f = s->filter;
     bool before_join = f->across_vectors || f->step == STEP_WEIGH || f->step == STEP_RESOLVE;
     if (before_join && step_order_is_merged(in))
-        printable_message("%s: warning: the vectors are merged already; put %s before combine or "
+        printable_warning(f->name,
+                          "the vectors are merged already; put %s before combine or "
                           "the other step that joins them",
-                          f->name, f->name);
+                          f->name);
     else if (f->across_vectors && has_one_vector_per_tensor(in))
-        printable_message("%s: warning: every tensor has only one vector, so %s has nothing to "
+        printable_warning(f->name,
+                          "every tensor has only one vector, so %s has nothing to "
                           "compare",
-                          f->name, f->name);
+                          f->name);
 }

@@ -82,7 +82,7 @@ static int parse_config(struct model_weights *m, const char *file, const char *t
     if (arch_config_read(&m->arch, file, m->config, m->config_size, &duplicates, e))
         return -1;
     if (duplicates)
-        printable_message("%s: warning: %s has duplicate keys; the last one wins", tool, file);
+        printable_warning(tool, "%s has duplicate keys; the last one wins", file);
     return 0;
 }
 

@@ -80,7 +80,6 @@ const struct option_row merge_options_rows[] = {
      .help = "keep finished files next to OUT, and continue an interrupted merge from them"},
     {"report", OPTION_STRING, FIELD(report), "FILE",
      .help = "write time, memory and I/O of the merge, by stage, to FILE as JSON"},
-    {"quiet", OPTION_FLAG, FIELD(quiet), .help = "show no progress"},
     {"copy-tokenizer", OPTION_FLAG, FIELD(copy_tokenizer), .help = "copy a tokenizer (default)"},
     {"no-copy-tokenizer", OPTION_FLAG, FIELD(no_copy_tokenizer), .help = "copy no tokenizer"},
     {"transformers-cache", OPTION_STRING, FIELD(cache), "DIR",
@@ -124,8 +123,7 @@ void merge_options_print_ignored(const struct stage *s)
             names =
                 arena_printf(&a, "%s%s--%s", names, n++ ? ", " : "", merge_options_rows[i].name);
     if (n)
-        printable_message("%s: note: %s ha%s no effect here", s->filter->name, names,
-                          n == 1 ? "s" : "ve");
+        printable_note(s->filter->name, "%s ha%s no effect here", names, n == 1 ? "s" : "ve");
     arena_free(&a);
 }
 

@@ -9,7 +9,7 @@
 
 struct merge_options {
     uint64_t seed, shards, num_threads;
-    bool check, json, force, resume, bug_compatible, paper, quiet;
+    bool check, json, force, resume, bug_compatible, paper;
     bool copy_tokenizer, no_copy_tokenizer, other_bpe;
     bool truncate, no_truncate;    /* embeddings */
     int missing, embed, mismatch;  /* indices of choices; -1: not given */

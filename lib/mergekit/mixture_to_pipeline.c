@@ -436,9 +436,10 @@ int mixture_to_pipeline(struct pipeline *p, const struct mixture_config *c, cons
     if (list_models(&t) || check_models(&t))
         return -1;
     if (c->n_experts & (c->n_experts - 1))
-        printable_message("%s: warning: %zu experts are not a power of two; older versions of "
+        printable_warning(o->tool,
+                          "%zu experts are not a power of two; older versions of "
                           "llama.cpp do not load such a model",
-                          o->tool, c->n_experts);
+                          c->n_experts);
     add_stack_command(&t, p);
     add_pack_command(&t, p, out);
     return 0;

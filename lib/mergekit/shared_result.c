@@ -148,7 +148,7 @@ static int open_and_remove_result(void)
 {
     int fd = open(result_file, O_RDONLY | O_NOFOLLOW | O_CLOEXEC), reason = errno;
     if (fs_remove_tree(AT_FDCWD, result_folder))
-        printable_message("tv merge: warning: %s could not be removed: %s", result_folder,
+        printable_warning("tv merge", "%s could not be removed: %s", result_folder,
                           strerror(errno));
     errno = reason;
     return fd;

@@ -15,7 +15,7 @@
 struct options {
     uint64_t max_rank;
     double epsilon;
-    bool embed, skip_undecomposable, no_distribute_scale, distribute_scale, force, quiet, ignored;
+    bool embed, skip_undecomposable, no_distribute_scale, distribute_scale, force, ignored;
     struct string_list save, exclude, include;
     enum dtype dtype;
     const char *model, *base, *out, *energy, *ignored_value;
@@ -54,7 +54,6 @@ static const struct option_row rows[] = {
     {"model", OPTION_STRING, FIELD(model), "EXPERT", .help = "same as the operand EXPERT"},
     {"base-model", OPTION_STRING, FIELD(base), "BASE", .help = "same as the operand BASE"},
     {"out-path", OPTION_STRING, FIELD(out), "OUT", .help = "same as the operand OUT"},
-    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "show no progress"},
     IGNORED("cuda"),
     IGNORED("gpu-rich"),
     IGNORED("lazy-unpickle"),
@@ -218,7 +217,6 @@ static int make_pipeline(struct pipeline *p, const struct stage *s, struct arena
 int tv_extract_lora_main(int argc, char **argv, const struct filter *const *filters)
 {
     struct stage *s = command_line_parse(&descriptor, argc, argv);
-    const struct options *o = s->options;
     struct arena a = {0};
     struct pipeline p = {0};
     struct error e = {0};
@@ -231,7 +229,7 @@ int tv_extract_lora_main(int argc, char **argv, const struct filter *const *filt
             .threads = s->common.threads,
             .memory = s->common.memory,
             .spool = s->common.spool,
-            .monitor = {.show_progress = !o->quiet, .report_progress = s->common.progress}};
+            .monitor = {.show_progress = true, .report_progress = s->common.progress}};
         status = pipeline_run(&run, &p, &a);
     }
     arena_free(&a);

@@ -46,7 +46,7 @@ static void print_dry_run(struct config_command *c, const struct preflight_resul
 {
     size_t n = c->merge.n_models;
     for (size_t i = 0; i < r->n_warnings; i++)
-        printable_message("%s: warning: %s", descriptor.name, r->warnings[i].sentence);
+        printable_warning(descriptor.name, "%s", r->warnings[i].sentence);
     printf("%s of %zu model%s: %s%zu tensors, %s", c->merge.config->method, n, n == 1 ? "" : "s",
            c->options->lora.n ? "at most " : "", r->output.n, format_size(r->output.bytes, &c->a));
     if (r->free_bytes)
@@ -115,7 +115,7 @@ int tv_merge_main(int argc, char **argv, const struct filter *const *filters)
         .threads = common->threads ? common->threads : c.options->num_threads,
         .memory = common->memory,
         .spool = common->spool,
-        .monitor = {.show_progress = !c.options->quiet, .report_progress = common->progress}};
+        .monitor = {.show_progress = true, .report_progress = common->progress}};
     if (preflight_check_inputs(&c.merge, &run, &c.a, &e))
         return config_command_free(&c, config_command_print_error(&c, &e, 1));
     status = c.options->check ? run_dry_run(&c, &run) : run_merge(&c, &run);

@@ -13,7 +13,7 @@
 struct options {
     const char *prompts, *cache, *shard_size, *report;
     uint64_t seed;
-    bool force, quiet, no_copy_tokenizer, ignored_flag;
+    bool force, no_copy_tokenizer, ignored_flag;
 };
 
 #define FIELD(f) offsetof(struct options, f)
@@ -31,7 +31,6 @@ static const struct option_row rows[] = {
      .help = "maximum size of a shard (default 5G)"},
     {"report", OPTION_STRING, FIELD(report), "FILE",
      .help = "write time, memory and I/O of the run, by stage, to FILE as JSON"},
-    {"quiet", OPTION_FLAG, FIELD(quiet), .help = "show no progress"},
     {"no-copy-tokenizer", OPTION_FLAG, FIELD(no_copy_tokenizer), .help = "copy no tokenizer"},
     {"transformers-cache", OPTION_STRING, FIELD(cache), "DIR",
      .help = "folder in which models named org/name are looked up"},
@@ -113,7 +112,7 @@ static int run_mixture(const struct stage *s, const struct pipeline *p,
         .threads = s->common.threads,
         .memory = s->common.memory,
         .spool = s->common.spool,
-        .monitor = {.show_progress = !o->quiet, .report_progress = s->common.progress}};
+        .monitor = {.show_progress = true, .report_progress = s->common.progress}};
     int status = pipeline_run_start_report(&run, o->report);
     if (status == 0)
         status = pipeline_run(&run, p, a);

@@ -77,9 +77,10 @@ void adapter_targets_print_tied_note(const struct adapter_base *base, const char
                                      const char *path, const char *tool)
 {
     if (adapter_targets_is_tied_embedding(base, module))
-        printable_message("%s: note: %s changes %s, which is also the head of %s; in peft the "
-                          "head stays as it is until the adapter is merged",
-                          tool, path, module, base->name);
+        printable_note(tool,
+                       "%s changes %s, which is also the head of %s; in peft the "
+                       "head stays as it is until the adapter is merged",
+                       path, module, base->name);
 }
 
 /* ---- GPT-2 ----------------------------------------------------------------------------------- */

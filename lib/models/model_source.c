@@ -376,8 +376,7 @@ int model_source_copy_pipe(struct model_source *m, const char *spool, const char
         return -1;
     for (size_t i = 0; m->tensors && i < m->n; i++)
         m->tensors[i].data = ckpt_tensor(m->ckpt, m->stored_indexes[i])->data;
-    printable_message("%s: note: copied standard input to a temporary file, because %s", tool,
-                      reason);
+    printable_note(tool, "copied standard input to a temporary file, because %s", reason);
     return 0;
 }
 

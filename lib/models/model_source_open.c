@@ -61,7 +61,7 @@ static struct ckpt *open_checkpoint(const char *path, struct byte_input *in, con
     fclose(f);
     char *notes = bytes_take_text(&printed);
     for (char *line = c ? strtok(notes, "\n") : NULL; line; line = strtok(NULL, "\n"))
-        printable_message("%s: note: %s", tool, line);
+        printable_note(tool, "%s", line);
     free(notes);
     return c;
 }

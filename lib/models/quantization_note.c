@@ -29,8 +29,9 @@ void quantization_note_print(const char *tool, const char *what, const struct he
     const char *text = list_quantized_models(a, "", &n, &arena);
     text = list_quantized_models(b, text, &n, &arena);
     if (n)
-        printable_message("%s: note: the %s contain the quantization error of %s; fine-tuning "
-                          "changes a matrix by 0.1 to 3 %%",
-                          tool, what, text);
+        printable_note(tool,
+                       "the %s contain the quantization error of %s; fine-tuning "
+                       "changes a matrix by 0.1 to 3 %%",
+                       what, text);
     arena_free(&arena);
 }

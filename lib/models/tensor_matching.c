@@ -90,9 +90,9 @@ static void omit_buffer(struct omitted_buffers *o, const char *name)
 static void print_omitted_buffers(const struct tensor_matching *m, const struct omitted_buffers *o)
 {
     if (o->n)
-        printable_message("%s: note: %zu buffer%s that not all models have %s omitted: %s%s",
-                          m->tool, o->n, o->n == 1 ? "" : "s", o->n == 1 ? "is" : "are", o->first,
-                          o->n == 1 ? "" : ", ...");
+        printable_note(m->tool, "%zu buffer%s that not all models have %s omitted: %s%s", o->n,
+                       o->n == 1 ? "" : "s", o->n == 1 ? "is" : "are", o->first,
+                       o->n == 1 ? "" : ", ...");
 }
 
 /* Is the tensor among those to read, by --outside and by kind of vector? */
@@ -133,7 +133,7 @@ static int accept_or_omit_extra_tensor(const struct tensor_matching *m, size_t m
     if (m->options->missing < 0)
         return error_set(e, "%s has a tensor %s that %s lacks (--missing=skip omits it)",
                          model_name(m, model), name, model_name(m, 0));
-    printable_message("%s: warning: tensor %s of %s is omitted, because %s lacks it", m->tool, name,
+    printable_warning(m->tool, "tensor %s of %s is omitted, because %s lacks it", name,
                       model_name(m, model), model_name(m, 0));
     return 0;
 }
@@ -400,9 +400,8 @@ static int check_subtractable(const struct tensor_matching *m, const char *name,
                          "be subtracted, so convert the models first",
                          name, dtype_name(d));
     if (differs)
-        printable_message(
-            "%s: warning: tensor %s is %s and differs between the models; it is omitted", m->tool,
-            name, dtype_name(d));
+        printable_warning(m->tool, "tensor %s is %s and differs between the models; it is omitted",
+                          name, dtype_name(d));
     return 0;
 }
 

@@ -279,8 +279,8 @@ static void note_omitted_files(const struct auxiliary_files *a)
     const struct ckpt *c = model_source_checkpoint(a->source);
     const char *names = c ? ckpt_omitted_files(c) : NULL;
     if (names)
-        fprintf(stderr, "%s: note: %s: hidden files and sub-folders are not copied: %s\n", a->tool,
-                model_source_name(a->source), names);
+        printable_note(a->tool, "%s: hidden files and sub-folders are not copied: %s",
+                       model_source_name(a->source), names);
 }
 
 int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer *write, void *to,
@@ -293,8 +293,9 @@ int auxiliary_files_copy(const struct auxiliary_files *a, auxiliary_file_writer 
         return -1;
     if (!a->tokenizer && !a->no_tokenizer &&
         is_gguf_without_tokenizer_files(model_source_checkpoint(a->source)))
-        printable_message("%s: note: %s has no tokenizer files; those of another model can be "
-                          "copied with --tokenizer",
-                          a->tool, model_source_name(a->source));
+        printable_note(a->tool,
+                       "%s has no tokenizer files; those of another model can be "
+                       "copied with --tokenizer",
+                       model_source_name(a->source));
     return 0;
 }

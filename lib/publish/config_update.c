@@ -232,9 +232,10 @@ static bool update_lists_per_layer(json_t *section, size_t old, size_t now, cons
             json_object_set_new(section, key, updated);
             continue;
         }
-        printable_message("%s: warning: %s is removed from config.json, because it is not known "
+        printable_warning(tool,
+                          "%s is removed from config.json, because it is not known "
                           "which of its %zu entries belong to the %zu layers (--layers tells)",
-                          tool, key, old, now);
+                          key, old, now);
         json_object_del(section, key);
     }
     return changed;
@@ -422,14 +423,13 @@ char *config_update_json(const char *text, size_t size, const struct config_upda
     bool has_duplicates;
     json_t *config = model_config_parse(text, size, &has_duplicates);
     if (!config) {
-        printable_message(
-            "%s: warning: config.json of %s is not valid JSON; it is copied unchanged", u->tool,
-            model_source_name(source));
+        printable_warning(u->tool, "config.json of %s is not valid JSON; it is copied unchanged",
+                          model_source_name(source));
         return NULL;
     }
     if (has_duplicates)
-        printable_message("%s: warning: config.json of %s has duplicate keys; the last one wins",
-                          u->tool, model_source_name(source));
+        printable_warning(u->tool, "config.json of %s has duplicate keys; the last one wins",
+                          model_source_name(source));
     bool changed = update_dtype(config, most_common_dtype(h));
     changed |= update_layer_count(config, h, source, u->layers, u->tool);
     changed |= update_vision_layer_count(config, h, source);

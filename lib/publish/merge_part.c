@@ -66,11 +66,11 @@ static int claim_unfinished_shards(struct merge_part *m, struct error *e)
         if (partial_checkpoint_claim_shard(m->checkpoint, j, e))
             return -1;
         if (state != SHARD_MISSING)
-            printable_message("%s: note: %s%s; it is recomputed", tool, m->layout->shards[j].name,
-                              shard_records_state_text(state));
+            printable_note(tool, "%s%s; it is recomputed", m->layout->shards[j].name,
+                           shard_records_state_text(state));
     }
     if (finished)
-        printable_message("%s: note: %zu of %zu shards are already finished", tool, finished, own);
+        printable_note(tool, "%zu of %zu shards are already finished", finished, own);
     return m->reads_stream ? partial_checkpoint_check_descriptors(m->checkpoint, e) : 0;
 }
 

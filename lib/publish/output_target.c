@@ -381,9 +381,10 @@ void output_target_remove_old(const struct output_target *t, int old_folder, con
         return;
     if (old_folder != t->parent && rename_without_replacing(old_folder, old, t->parent, left))
         left = old;
-    printable_message("%s: warning: %s is complete, but what it replaced had changed or could "
+    printable_warning(t->tool,
+                      "%s is complete, but what it replaced had changed or could "
                       "not be removed; the rest of it is %s next to it",
-                      t->tool, t->path, left);
+                      t->path, left);
 }
 
 /* ---- locking --------------------------------------------------------------------------------- */
@@ -418,6 +419,6 @@ int output_target_sync(const struct output_target *t, struct error *e)
 void output_target_warn_not_removed(const struct output_target *t, const char *what)
 {
     const char *reason = strerror(errno);
-    printable_message("%s: warning: %s is complete, but %s next to it could not be removed: %s",
-                      t->tool, t->path, what, reason);
+    printable_warning(t->tool, "%s is complete, but %s next to it could not be removed: %s",
+                      t->path, what, reason);
 }

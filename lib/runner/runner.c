@@ -1,6 +1,7 @@
 #include "runner.h"
 
 #include "block_layout.h"
+#include "printable.h"
 #include "runner_state.h"
 #include "stage.h"
 #include "stage_rules.h"
@@ -275,7 +276,8 @@ int runner_run(struct stage *const *stages, size_t n, const struct run_monitor *
     runner_state_init(&r, stages, n);
     e->text[0] = e->stage[0] = '\0';
     int failed = open_stages(&r, monitor->warn_of_order, e);
-    if (!failed && (monitor->show_progress || monitor->report_progress))
+    if (!failed &&
+        (monitor->report_progress || (monitor->show_progress && !printable_is_quiet())))
         r.progress = start_progress(&r, monitor->report_progress);
     if (!failed && !stages[n - 1]->stop_after_open)
         failed = run_all_tensors(&r, e);

@@ -86,9 +86,9 @@ int token_rows_find_defaults(const struct vocabulary *v, const char *tensor, siz
         first_zero = zeros++ ? first_zero : id;
     }
     if (zeros && tool)
-        printable_message("%s: warning: tensor %s: %zu row%s zero, because no model has the "
+        printable_warning(tool,
+                          "tensor %s: %zu row%s zero, because no model has the "
                           "token, such as \"%s\"",
-                          tool, tensor, zeros, zeros == 1 ? " is" : "s are",
-                          v->tokens[first_zero].text);
+                          tensor, zeros, zeros == 1 ? " is" : "s are", v->tokens[first_zero].text);
     return 0;
 }

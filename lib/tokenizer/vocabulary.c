@@ -154,10 +154,10 @@ static int assume_missing_tokenizers(struct builder *b)
         if (!first->tokenizer)
             return error_set(b->e, "%.200s has no tokenizer.json", first->name);
         if (b->tool && !b->inputs[i].is_adapter)
-            printable_message(
-                "%s: warning: %s has no tokenizer.json; its tokens are taken to be those "
-                "of %s",
-                b->tool, b->inputs[i].name, first->name);
+            printable_warning(b->tool,
+                              "%s has no tokenizer.json; its tokens are taken to be those "
+                              "of %s",
+                              b->inputs[i].name, first->name);
         b->inputs[i].tokenizer = first->tokenizer;
         b->inputs[i].rows = !b->inputs[i].is_adapter && b->inputs[i].rows < first->rows
                                 ? b->inputs[i].rows
@@ -307,10 +307,10 @@ static void warn_of_other_flags(const struct builder *b)
         const char *example = "";
         size_t n = in->owns_tokenizer ? count_other_flags(b, in, &example) : 0;
         if (n)
-            printable_message(
-                "%s: warning: %zu added token%s of %s, such as \"%s\", %s other flags "
-                "than in the model before it, whose flags are used",
-                b->tool, n, n == 1 ? "" : "s", in->name, example, n == 1 ? "has" : "have");
+            printable_warning(b->tool,
+                              "%zu added token%s of %s, such as \"%s\", %s other flags "
+                              "than in the model before it, whose flags are used",
+                              n, n == 1 ? "" : "s", in->name, example, n == 1 ? "has" : "have");
     }
 }
 
@@ -424,10 +424,10 @@ long vocabulary_find_model(const struct vocabulary *v, const char *name)
 size_t vocabulary_add_model(struct vocabulary *v, const char *name, const char *tool)
 {
     if (tool)
-        printable_message(
-            "%s: warning: the vocabulary does not list %s; its tokens are taken to be "
-            "those of %s",
-            tool, name, v->models[0].name);
+        printable_warning(tool,
+                          "the vocabulary does not list %s; its tokens are taken to be "
+                          "those of %s",
+                          name, v->models[0].name);
     v->models = mem_grow(v->models, v->n_models, sizeof *v->models);
     v->models[v->n_models] = v->models[0];
     v->models[v->n_models].name = arena_copy_text(&v->arena, name);
@@ -555,6 +555,6 @@ void vocabulary_print_note(const struct vocabulary *v, const char *tool)
     for (size_t i = 0; i < v->n_models; i++)
         list = arena_printf(&a, "%s%s%s has %zu of its %zu", list, i ? ", " : "", v->models[i].name,
                             v->models[i].matched, v->models[i].tokens);
-    printable_message("%s: note: a vocabulary of %zu tokens: %s", tool, v->n, list);
+    printable_note(tool, "a vocabulary of %zu tokens: %s", v->n, list);
     arena_free(&a);
 }

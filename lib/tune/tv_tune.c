@@ -38,7 +38,6 @@ struct options {
     struct string_list experts;
     const char *config, *log;
     uint64_t budget, seed;
-    bool quiet;
 };
 
 #define FIELD(f) offsetof(struct options, f)
@@ -79,7 +78,6 @@ static const struct option_row rows[] = {
      .help = "weight of the logits (1)", .range = FROM_0, .default_value = "1"},
     {"config", OPTION_FILE, FIELD(config), "FILE",
      .help = "use this config.json instead of that of pack's model"},
-    {"quiet", OPTION_FLAG, FIELD(quiet), NULL, .help = "print no notes and show no progress"},
     {0}};
 #undef FIELD
 
@@ -129,7 +127,7 @@ static size_t count_numbers(const struct command *c)
 
 static bool shows_progress(const struct command *c)
 {
-    return !c->options->quiet && isatty(STDERR_FILENO);
+    return !printable_is_quiet() && isatty(STDERR_FILENO);
 }
 
 static size_t find_best(const struct command *c)
@@ -175,14 +173,12 @@ static void print_notes(const struct command *c)
 {
     const struct string_list *notes = &c->pipeline.notes;
     uint64_t bytes = tuning_loss_model_bytes(c->loss, c->pipeline.dtype);
-    if (c->options->quiet)
-        return;
     for (size_t i = 0; i < notes->n; i++)
-        printable_message("%s: note: %s", descriptor.name, notes->items[i]);
-    printable_message(
-        "%s: note: the merged model, about %.1f MB, is kept in %s%s and never written",
-        descriptor.name, 1e-6 * (double)bytes, c->in_memory ? "memory" : "an unlinked file in ",
-        c->in_memory ? "" : spool_folder_or_default(c->stage->common.spool));
+        printable_note(descriptor.name, "%s", notes->items[i]);
+    printable_note(descriptor.name,
+                   "the merged model, about %.1f MB, is kept in %s%s and never written",
+                   1e-6 * (double)bytes, c->in_memory ? "memory" : "an unlinked file in ",
+                   c->in_memory ? "" : spool_folder_or_default(c->stage->common.spool));
 }
 
 /* ---- an evaluation --------------------------------------------------------------------------- */

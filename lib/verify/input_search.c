@@ -108,7 +108,7 @@ static int add_operand(struct input_search *s, const char *operand, bool named, 
     if ((path != operand) != named)
         return 0;
     if (!named && is_dangling_link(path)) {
-        printable_message("%s: note: skipped %s, a link to a missing file", s->tool, path);
+        printable_note(s->tool, "skipped %s, a link to a missing file", path);
         set_unreadable(s, path);
         return 0;
     }

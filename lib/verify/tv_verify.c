@@ -19,14 +19,13 @@ enum { EQUAL, DIFFERENT, TROUBLE };
 #define MAX_LISTED 5 /* missing inputs */
 
 struct options {
-    bool print, json, quiet;
+    bool print, json;
 };
 
 #define FIELD(f) offsetof(struct options, f)
 static const struct option_row rows[] = {
     {"print", OPTION_FLAG, FIELD(print), .help = "print the pipeline that would be run, and exit"},
     {"json", OPTION_FLAG, FIELD(json), .help = "print the answer as lines of JSON"},
-    {"quiet", OPTION_FLAG, FIELD(quiet), .help = "show no progress on a terminal"},
     {0}};
 #undef FIELD
 
@@ -223,7 +222,6 @@ add_sink_to_filters(const struct command *c, const struct filter *const *filters
 static int run_pipelines(struct command *c, const struct filter *const *filters, struct error *e)
 {
     const struct common_options *common = &c->stage->common;
-    const struct options *o = c->stage->options;
     struct translated_config *m = &c->plan.merge;
     struct pipeline_options run = {
         .filters = add_sink_to_filters(c, filters, &c->a),
@@ -231,7 +229,7 @@ static int run_pipelines(struct command *c, const struct filter *const *filters,
         .memory = common->memory,
         .spool = common->spool,
         .only_filters = true,
-        .monitor = {.show_progress = !o->quiet, .report_progress = common->progress}};
+        .monitor = {.show_progress = true, .report_progress = common->progress}};
     int status = 0;
     add_sink(c);
     e->printed = true; /* what fails from here on */
