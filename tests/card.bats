@@ -89,7 +89,7 @@ has_metadata() {
     tv-extract acme/base acme/math | trim --density=0.8 --outliers=0.1 | combine | pack --base acme/base --force out
     grep -q '^- Model Breadcrumbs: `trim`;' out/README.md
     [ "$(grep -c TIES out/README.md)" = 0 ]
-    tv-extract acme/base acme/math acme/code | wudi --optimiser sgd --steps 1 | pack --base acme/base --force out
+    tv-extract acme/base acme/math acme/code | wudi --optimizer sgd --steps 1 | pack --base acme/base --force out
     grep -q '^- OptMerge: `wudi`;' out/README.md
     [ "$(grep -c WUDI out/README.md)" = 0 ]
     unpack acme/math acme/code | combine --normalize=all | pack --like acme/base --force out
@@ -129,6 +129,8 @@ END
     printf '[%.0s' {1..41} >deep.yml
     refused_with "deep.yml, line 1: lists and maps are nested more than 40 levels deep" \
         pack --base acme/base --mergekit-config deep.yml more <merged.tvs
+    { cat alias.yml && head -c 17M /dev/zero | tr '\0' '#'; } >large.yml
+    refused_with "large.yml is larger than 16 MiB" pack --base acme/base --mergekit-config large.yml more <merged.tvs
     tv merge - merged <c.yml 2>/dev/null
     [ ! -e merged/mergekit_config.yml ]
 }

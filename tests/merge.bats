@@ -397,6 +397,17 @@ refused_by_merge() {
     grep -q 'duplicate key density; the last one is used' warnings
 }
 
+@test "a warning is printed once, and at most 100 of them" {
+    config 'merge_method: linear' 'x: &x {model: base, extra: 1}' "models: [$(printf '{<<: *x}, %.0s' {1..50})*x]" \
+        'parameters: {weight: 1}'
+    tv from-yaml config.yml 2>warnings >out
+    [ "$(grep -c 'unknown key' warnings)" = 2 ]
+    config "$TIES" "$(printf 'x%s: 1\n' {1..300})"
+    tv from-yaml config.yml 2>warnings >out
+    [ "$(wc -l <warnings)" = 101 ]
+    [ "$(tail -n 1 warnings)" = 'tv from-yaml: warning: further warnings are not printed' ]
+}
+
 @test "invalid values" {
     local text wrong
     while IFS='|' read -r text wrong; do
@@ -886,7 +897,7 @@ iso_c|lambda: 0.4|rescale 0.4
 iso_cts|lambda: 1|iso-merge --common 0.8
 iso_cts|common_space_fraction: 0.5, tolerance: 1e-4|iso-merge --common 0.5 --tolerance 0.0001
 wudi|steps: 100, lr: 1e-4|wudi --lr 0.0001 --steps 100
-optmerge|lambda: 1|wudi --optimiser sgd
+optmerge|lambda: 1|wudi --optimizer sgd
 END
 }
 

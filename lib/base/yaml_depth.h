@@ -1,5 +1,5 @@
 /* How deep lists and maps of a YAML document are nested. It is limited, because the time that
- * libyaml takes grows with the square of the depth. */
+ * libyaml takes grows with the square of the depth; so is the size of a configuration. */
 #ifndef TV_YAML_DEPTH_H
 #define TV_YAML_DEPTH_H
 
@@ -7,6 +7,7 @@
 #include <yaml.h>
 
 #define YAML_DEPTH_MAX 40
+#define YAML_SIZE_MAX  ((size_t)16 << 20) /* bytes of a configuration */
 
 /* Adds what an event begins or ends to *depth, 0 before the first. False: it is too deep. */
 bool yaml_depth_follow(const yaml_event_t *event, int *depth);

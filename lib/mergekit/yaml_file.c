@@ -1,6 +1,7 @@
 #include "yaml_file.h"
 
 #include "input_file.h"
+#include "printable.h"
 #include "read_files.h"
 #include "yaml_depth.h"
 
@@ -9,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-
-#define MAX_FILE_SIZE ((size_t)16 << 20)
 
 const char *yaml_file_name(const char *path)
 {
@@ -25,7 +24,7 @@ static struct bytes read_bytes(FILE *f)
     struct bytes b = {.data = mem_alloc(1, 1), .capacity = 1};
     unsigned char part[4096];
     size_t n;
-    while (b.size <= MAX_FILE_SIZE && (n = fread(part, 1, sizeof part, f)) > 0)
+    while (b.size <= YAML_SIZE_MAX && (n = fread(part, 1, sizeof part, f)) > 0)
         bytes_append(&b, part, n);
     return b;
 }
@@ -49,7 +48,7 @@ static unsigned char *read_config_file(const char *path, size_t *size, struct er
     *size = b.size;
     if (ferror(f))
         failed = error_set(e, "cannot read %s: %s", path, strerror(errno));
-    else if (*size > MAX_FILE_SIZE)
+    else if (*size > YAML_SIZE_MAX)
         failed = error_set(e, "%s is larger than 16 MiB, the maximum for a configuration", path);
     else if (is_file)
         failed = input_file_check_unchanged_fd(fileno(f), path, &before, e);
@@ -139,6 +138,7 @@ int yaml_file_read(const char *path, const char *tool, yaml_file_document *read,
     if (!bytes)
         return -1;
     struct yaml_tree t = {.path = yaml_file_name(path), .tool = tool, .a = a, .e = e};
+    printable_share_messages(); /* aliases repeat what warnings are about */
     start_parser(&parser, bytes, size);
     int failed =
         check_nesting_depth(&t, bytes, size) || read_documents(&t, &parser, read, context) ? -1 : 0;

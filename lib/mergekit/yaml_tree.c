@@ -31,7 +31,7 @@ int yaml_tree_error(const struct yaml_tree *t, const yaml_node_t *node, const ch
 
 void yaml_tree_print_warning(const char *tool, const char *path, size_t line, const char *sentence)
 {
-    printable_message("%s: warning: %.200s, line %zu: %s", tool, path, line, sentence);
+    printable_warning(tool, "%.200s, line %zu: %s", path, line, sentence);
 }
 
 void yaml_tree_warn(const struct yaml_tree *t, const yaml_node_t *node, const char *format, ...)
@@ -211,9 +211,11 @@ static void warn_of_duplicate_key(const struct yaml_tree *t, const yaml_node_t *
     for (yaml_node_pair_t *p = map->data.mapping.pairs.start; p < pair; p++) {
         const yaml_node_t *other = yaml_tree_node(t, p->key);
         if (other->type == YAML_SCALAR_NODE &&
-            strcmp(yaml_tree_scalar_text(other), yaml_tree_scalar_text(key)) == 0)
+            strcmp(yaml_tree_scalar_text(other), yaml_tree_scalar_text(key)) == 0) {
             yaml_tree_warn(t, key, "duplicate key %s; the last one is used",
                            yaml_tree_scalar_text(key));
+            return;
+        }
     }
 }
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- paths ----------------------------------------------------------------------------------- */
@@ -94,6 +95,11 @@ static int copy_documents(yaml_parser_t *parser, yaml_emitter_t *emitter, const 
 char *published_config_read(const char *path, struct error *e)
 {
     size_t size;
+    struct stat st;
+    if (stat(path, &st) == 0 && (uint64_t)st.st_size > YAML_SIZE_MAX) {
+        error_set(e, "%s is larger than 16 MiB, the maximum for a configuration", path);
+        return NULL;
+    }
     char *text = fs_read_file(AT_FDCWD, path, &size);
     struct bytes copy = {0};
     yaml_parser_t parser;
