@@ -74,7 +74,8 @@ static int open_add(struct stage *s, struct header *h, struct error *e)
 {
     const struct options *o = s->options;
     struct add *own = s->data = mem_alloc(1, sizeof *own);
-    if (vocabulary_option_open(s, o->vocabulary, &own->vocabulary, e))
+    if (vocabulary_option_open(s, o->vocabulary, &own->vocabulary, e) ||
+        (!o->vocabulary && vocabulary_option_check_not_needed(s, e)))
         return -1;
     const struct base_model *base = own->base =
         base_model_open(s, s->operands.items[0], o->onto, own->vocabulary, h, e);

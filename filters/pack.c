@@ -311,6 +311,18 @@ static const struct gguf_model *find_gguf_model(const struct pack *p)
     return c ? ckpt_gguf_model(c) : NULL;
 }
 
+/* Do the base's rows, or the tokenizer of the new checkpoint, belong to another vocabulary than the
+ * rows of the stream? */
+static int check_vocabulary_is_given(const struct stage *s, struct error *e)
+{
+    const struct options *o = s->options;
+    bool adds_rows = o->base || o->onto, has_tokenizer = o->like && writes_gguf(s);
+    if (o->like && !writes_single_file(s))
+        has_tokenizer = !o->tokenizer && !o->no_tokenizer;
+    return !o->vocabulary && (adds_rows || has_tokenizer) ? vocabulary_option_check_not_needed(s, e)
+                                                          : 0;
+}
+
 /* Opens the base or the --like model, and records its name for the history. */
 static int open_base_or_like_model(struct stage *s, struct pack *p, const struct header *h,
                                    struct error *e)
@@ -318,7 +330,8 @@ static int open_base_or_like_model(struct stage *s, struct pack *p, const struct
     const struct options *o = s->options;
     const char *option = o->base ? "base" : o->onto ? "onto" : "like";
     const char *operand = o->base ? o->base : o->onto ? o->onto : o->like;
-    if (vocabulary_option_open(s, o->vocabulary, &p->vocabulary, e))
+    if (vocabulary_option_open(s, o->vocabulary, &p->vocabulary, e) ||
+        check_vocabulary_is_given(s, e))
         return -1;
     if (o->base || o->onto)
         p->base = base_model_open(s, operand, o->onto != NULL, p->vocabulary, h, e);
@@ -640,7 +653,7 @@ static int write_and_publish_adapter(const struct stage *s, struct pack *p, stru
     if (!failed)
         lora_output_print_tied_note(p->lora, get_target_path(s), s->filter->name);
     if (!failed && isatty(STDERR_FILENO))
-        printable_message("%s: %s", s->filter->name, summary);
+        printable_note(s->filter->name, "%s", summary);
     free(card);
     free(section);
     free(summary);

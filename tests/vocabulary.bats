@@ -235,9 +235,30 @@ END
     tv-extract --vocabulary "$v" a b c 2>err | combine >delta.tvs
     refused_with 'the vocabulary is not that of the stream' pack --base a --vocabulary "$other" out <delta.tvs
     refused_with 'the vocabulary is not that of the stream' add-base --vocabulary "$other" a <delta.tvs
+    refused_with 'moved to a vocabulary; give the same --vocabulary' pack --base a out <delta.tvs
+    refused_with 'moved to a vocabulary; give the same --vocabulary' add-base a <delta.tvs
     unpack a >a.tvs
     refused_with 'lm_head.weight has 291 rows, but the vocabulary 295' pack --like a --vocabulary "$v" out <a.tvs
     [ ! -e out ]
+}
+
+@test "weights with moved rows are not packed with the old tokenizer" {
+    models a=bl-base b=bl-chat
+    local v='{"source": "union", "models": {"a": "a", "b": "b"}}'
+    unpack --vocabulary "$v" a b 2>err | combine --normalize=all >w.tvs
+    refused_with 'moved to a vocabulary; give the same --vocabulary' pack --like a out <w.tvs
+    REFUSED_BY=pack refused_with 'moved to a vocabulary; give the same --vocabulary' join_and_pack
+    pack --like a --vocabulary "$v" merged <w.tvs
+    pack --like a --no-tokenizer none <w.tvs
+    pack --like a file.safetensors <w.tvs
+    pack file2.safetensors <w.tvs
+    pick '/*mlp*' <w.tvs | pack --like a mlp
+    unpack merged | pack --like merged again # it has the tokenizer
+    cmp merged/tokenizer.json again/tokenizer.json
+}
+
+join_and_pack() {
+    join-streams w.tvs | pack --like a out
 }
 
 # ---- --vocabulary -----------------------------------------------------------------------------------

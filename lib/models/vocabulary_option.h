@@ -17,5 +17,8 @@
  * without the option; the caller frees, also after an error. */
 int vocabulary_option_open(struct stage *s, const char *text, struct vocabulary **v,
                            struct error *e);
+/* In open of a stage without the option: an error if rows of the stream have been moved to a
+ * vocabulary, so that those of another model do not fit. */
+int vocabulary_option_check_not_needed(const struct stage *s, struct error *e);
 
 #endif
