@@ -88,11 +88,42 @@ refused() {
     rm m
     rm -r "$snapshot"
     run ! --separate-stderr unpack m
-    [ "$stderr" = "unpack: the local Hugging Face cache lacks revision 1 of m" ]
+    [ "$stderr" = "unpack: the local Hugging Face cache lacks revision 1 of m: hf download m --revision 1" ]
+    run ! --separate-stderr unpack hub/models--m/
+    [ "$stderr" = "unpack: the local Hugging Face cache lacks revision 1 of hub/models--m/: hf download m --revision 1" ]
     rm hub/models--m/refs/main
     ln -s /nonexistent hub/models--m/refs/main
     run ! --separate-stderr unpack m
     [ "$stderr" = "unpack: cannot read $T/hub/models--m/refs/main: No such file or directory" ]
+}
+
+@test "revisions in the Hugging Face cache, and incomplete downloads" {
+    one=0123456789abcdef0123456789abcdef01234567 two=0123456fffffffffffffffffffffffffffffffff
+    repository=hub/models--acme--m
+    mkdir -p $repository/snapshots/$one $repository/refs
+    cp base/model.safetensors $repository/snapshots/$one
+    export HF_HUB_CACHE=$T/hub
+    run ! --separate-stderr unpack acme/m
+    [ "$stderr" = "unpack: the local Hugging Face cache has no revision main of acme/m, but acme/m@$one; from the Hub: hf download acme/m" ]
+    printf $one >$repository/refs/main
+    unpack m=acme/m >m.tvs
+    for revision in main $one 0123456; do
+        unpack m=acme/m@$revision | cmp - m.tvs
+    done
+    run ! --separate-stderr unpack acme/m@012345
+    [[ $stderr = *"has no revision 012345 of acme/m, but acme/m@$one; from the Hub: hf download acme/m --revision 012345" ]]
+    mkdir $repository/snapshots/$two
+    run ! --separate-stderr unpack acme/m@0123456
+    [ "$stderr" = "unpack: 2 revisions of acme/m in the local Hugging Face cache start with 0123456" ]
+    run ! --separate-stderr unpack acme/m@$two
+    [[ $stderr = *"$two contains no weights; the download is incomplete: hf download acme/m --revision $two" ]]
+    echo '{"weight_map": {"a": "model-00001-of-00002.safetensors"}}' >$repository/snapshots/$two/model.safetensors.index.json
+    run ! --separate-stderr unpack acme/m@$two
+    [[ $stderr = *"the shard model-00001-of-00002.safetensors is missing but listed in model.safetensors.index.json; the download is incomplete: hf download acme/m --revision $two" ]]
+    rm $repository/snapshots/$two/model.safetensors.index.json
+    cp base/model.safetensors $repository/snapshots/$two/model-00001-of-00002.safetensors
+    run ! --separate-stderr unpack acme/m@$two
+    [[ $stderr = *"the shard model-00002-of-00002.safetensors is missing; the download is incomplete: hf download acme/m --revision $two" ]]
 }
 
 @test "a configuration's tokenizers and chat templates that cannot be read are errors" {

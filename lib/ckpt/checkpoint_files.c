@@ -2,6 +2,7 @@
 
 #include "file_format.h"
 #include "foreign_format.h"
+#include "hf_cache.h"
 #include "model_input.h"
 #include "read_files.h"
 #include "shard_name.h"
@@ -72,8 +73,10 @@ int checkpoint_files_list(struct model_files *files, struct weight_files *w, con
     if (failed)
         return -1;
     read_files_add(&st);
-    if (S_ISDIR(st.st_mode))
+    if (S_ISDIR(st.st_mode)) {
+        files->download_hint = hf_cache_download_hint(path, &files->arena);
         return model_files_add_folder(files, path, e) < 0 ? -1 : weight_files_find(w, e);
+    }
     const struct foreign_format *foreign =
         foreign_format_of_file(path, format != FILE_FORMAT_UNKNOWN);
     if (foreign)

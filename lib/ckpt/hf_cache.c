@@ -10,7 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_LISTED 5 /* snapshots in a message */
+#define MAX_LISTED   5 /* snapshots in a message */
+#define SHORT_COMMIT 7 /* digits of an abbreviated commit, at least */
 
 /* Does it look like org/name or name, of letters, digits, '.', '-' and '_'? */
 static bool is_repository_name(const char *name)
@@ -37,54 +38,6 @@ static char *find_cache_folder(struct arena *a)
     if (cache && *cache)
         return arena_printf(a, "%s/huggingface/hub", cache);
     return arena_printf(a, "%s/.cache/huggingface/hub", user ? user : "");
-}
-
-/* Reads the commit in refs/REVISION. 1: read; 0: there is none; -1: error. */
-static int read_commit_of_revision(const char *path, char *revision, size_t capacity,
-                                   struct error *e)
-{
-    int exists = input_file_exists(path, e);
-    if (exists <= 0)
-        return exists;
-    FILE *f = fopen(path, "re");
-    size_t n = f ? fread(revision, 1, capacity - 1, f) : 0;
-    int failed =
-        !f || ferror(f) ? error_set(e, "cannot read %.300s: %s", path, strerror(errno)) : 0;
-    if (f)
-        fclose(f);
-    while (n > 0 && isspace((unsigned char)revision[n - 1]))
-        n--;
-    revision[n] = '\0';
-    if (!failed && (strlen(revision) != n || !model_files_is_bare_name(revision)))
-        failed = error_set(e, "%.300s does not contain the name of a revision", path);
-    return failed ? -1 : 1;
-}
-
-static bool is_commit(const char *text)
-{
-    return strlen(text) == 40 && strspn(text, "0123456789abcdef") == 40;
-}
-
-/* models--org--name/refs/REVISION -> models--org--name/snapshots/COMMIT. A commit names its
- * snapshot itself. 1: found; 0: there is no such revision; -1: error, such as a snapshot that is
- * missing. */
-static int find_snapshot(struct arena *a, const char *repository, const char *revision,
-                         const char *name, const char **snapshot, struct error *e)
-{
-    char commit[100];
-    int found = 1;
-    if (is_commit(revision))
-        snprintf(commit, sizeof commit, "%s", revision);
-    else
-        found = read_commit_of_revision(arena_printf(a, "%s/refs/%s", repository, revision), commit,
-                                        sizeof commit, e);
-    if (found <= 0)
-        return found;
-    *snapshot = arena_printf(a, "%s/snapshots/%s", repository, commit);
-    found = input_file_exists(*snapshot, e);
-    return found == 0
-               ? error_set(e, "the local Hugging Face cache lacks revision %s of %s", commit, name)
-               : found;
 }
 
 /* ---- names of snapshots ---------------------------------------------------------------------- */
@@ -116,6 +69,120 @@ static char *repository_of_folder(char *folder)
     return is_repository_name(name) ? name : NULL;
 }
 
+/* ---- revisions ------------------------------------------------------------------------------- */
+
+/* Reads the commit in refs/REVISION. 1: read; 0: there is none; -1: error. */
+static int read_commit_of_revision(const char *path, char *revision, size_t capacity,
+                                   struct error *e)
+{
+    int exists = input_file_exists(path, e);
+    if (exists <= 0)
+        return exists;
+    FILE *f = fopen(path, "re");
+    size_t n = f ? fread(revision, 1, capacity - 1, f) : 0;
+    int failed =
+        !f || ferror(f) ? error_set(e, "cannot read %.300s: %s", path, strerror(errno)) : 0;
+    if (f)
+        fclose(f);
+    while (n > 0 && isspace((unsigned char)revision[n - 1]))
+        n--;
+    revision[n] = '\0';
+    if (!failed && (strlen(revision) != n || !model_files_is_bare_name(revision)))
+        failed = error_set(e, "%.300s does not contain the name of a revision", path);
+    return failed ? -1 : 1;
+}
+
+static bool is_commit(const char *text)
+{
+    return strlen(text) == 40 && strspn(text, "0123456789abcdef") == 40;
+}
+
+static bool is_start_of_commit(const char *text)
+{
+    size_t n = strlen(text);
+    return n >= SHORT_COMMIT && n < 40 && strspn(text, "0123456789abcdef") == n;
+}
+
+/* What fetches a model from the Hub; revision NULL: main. */
+static const char *get_download_command(const char *name, const char *revision, struct arena *a)
+{
+    return revision ? arena_printf(a, "hf download %s --revision %s", name, revision)
+                    : arena_printf(a, "hf download %s", name);
+}
+
+static int is_visible(const struct dirent *entry)
+{
+    return *entry->d_name != '.';
+}
+
+/* The names of a repository's snapshots, sorted, in the arena; how many. */
+static size_t list_snapshots(struct arena *a, const char *repository, const char ***names)
+{
+    struct dirent **entries;
+    int n = scandir(arena_printf(a, "%s/snapshots", repository), &entries, is_visible, alphasort);
+    *names = arena_alloc(a, n > 0 ? (size_t)n : 0, sizeof **names);
+    for (int i = 0; i < n; i++) {
+        (*names)[i] = arena_copy_text(a, entries[i]->d_name);
+        free(entries[i]);
+    }
+    if (n >= 0)
+        free(entries);
+    return n > 0 ? (size_t)n : 0;
+}
+
+/* The commit that starts with `start`. 1: found; 0: none; -1: there are several. */
+static int complete_commit(struct arena *a, const char *repository, const char *start,
+                           const char *name, char *commit, size_t capacity, struct error *e)
+{
+    const char **names;
+    size_t n = list_snapshots(a, repository, &names), found = 0;
+    for (size_t i = 0; i < n; i++)
+        if (strncmp(names[i], start, strlen(start)) == 0) {
+            snprintf(commit, capacity, "%s", names[i]);
+            found++;
+        }
+    return found > 1
+               ? error_set(e, "%zu revisions of %s in the local Hugging Face cache start with %s",
+                           found, name, start)
+               : (int)found;
+}
+
+/* .../models--org--name -> org/name; NULL if it is something else. */
+static const char *get_repository_name(struct arena *a, const char *repository)
+{
+    char *copy = arena_copy_text(a, repository), *folder = cut_last_component(copy);
+    return repository_of_folder(folder ? folder : copy);
+}
+
+/* models--org--name/refs/REVISION -> models--org--name/snapshots/COMMIT. A commit, or its start,
+ * names its snapshot itself. 1: found; 0: there is no such revision; -1: error, such as a snapshot
+ * that is missing. */
+static int find_snapshot(struct arena *a, const char *repository, const char *revision,
+                         const char *name, const char **snapshot, struct error *e)
+{
+    char commit[100];
+    int found = 1;
+    if (is_commit(revision))
+        snprintf(commit, sizeof commit, "%s", revision);
+    else
+        found = read_commit_of_revision(arena_printf(a, "%s/refs/%s", repository, revision), commit,
+                                        sizeof commit, e);
+    if (found == 0 && is_start_of_commit(revision))
+        found = complete_commit(a, repository, revision, name, commit, sizeof commit, e);
+    if (found <= 0)
+        return found;
+    *snapshot = arena_printf(a, "%s/snapshots/%s", repository, commit);
+    found = input_file_exists(*snapshot, e);
+    const char *hub = get_repository_name(a, repository);
+    return found == 0
+               ? error_set(
+                     e, "the local Hugging Face cache lacks revision %s of %s: %s", commit, name,
+                     hub ? get_download_command(hub, commit, a) : "the download is incomplete")
+               : found;
+}
+
+/* ---- models in the cache --------------------------------------------------------------------- */
+
 struct hub_model hf_cache_identify_model(const char *path, struct arena *a)
 {
     char *copy = arena_copy_text(a, path), *commit = cut_last_component(copy);
@@ -126,6 +193,14 @@ struct hub_model hf_cache_identify_model(const char *path, struct arena *a)
         return (struct hub_model){0};
     const char *name = repository_of_folder(folder ? folder + 1 : copy);
     return name ? (struct hub_model){name, commit} : (struct hub_model){0};
+}
+
+const char *hf_cache_download_hint(const char *path, struct arena *a)
+{
+    const struct hub_model m = hf_cache_identify_model(path, a);
+    return m.name ? arena_printf(a, "; the download is incomplete: %s",
+                                 get_download_command(m.name, m.commit, a))
+                  : "";
 }
 
 size_t hf_cache_list_models(const char ***names, struct arena *a)
@@ -185,32 +260,28 @@ static bool is_repository_folder(struct arena *a, const char *path)
            input_file_exists(arena_printf(a, "%s/snapshots", path), &ignored) > 0;
 }
 
-static int is_visible(const struct dirent *entry)
+/* "BEFORE1, BEFORE2, ...": the first names, each behind the text. */
+static const char *format_list(struct arena *a, const char *before, size_t n,
+                               const char *const *names)
 {
-    return *entry->d_name != '.';
+    const char *text = "";
+    for (size_t i = 0; i < n && i < MAX_LISTED; i++)
+        text = arena_printf(a, "%s%s%s%s", text, i ? ", " : "", before, names[i]);
+    return n > MAX_LISTED ? arena_printf(a, "%s, ...", text) : text;
 }
 
 /* The only snapshot in the folder; several are an error that lists them. */
 static int find_only_snapshot(struct arena *a, const char *repository, const char **snapshot,
                               struct error *e)
 {
-    const char *folder = arena_printf(a, "%s/snapshots", repository), *names = NULL;
-    struct dirent **entries;
-    int n = scandir(folder, &entries, is_visible, alphasort);
-    if (n < 0)
-        return error_set(e, "cannot read the folder %s: %s", folder, strerror(errno));
-    for (int i = 0; i < n && i < MAX_LISTED; i++) {
-        *snapshot = arena_printf(a, "%s/%s", folder, entries[i]->d_name);
-        names = names ? arena_printf(a, "%s, %s", names, *snapshot) : *snapshot;
-    }
-    for (int i = 0; i < n; i++)
-        free(entries[i]);
-    free(entries);
-    if (n == 1)
-        return 1;
-    return n == 0 ? error_set(e, "%s has no snapshots: the download is incomplete", repository)
-                  : error_set(e, "%s has no main revision; choose one of %s%s", repository, names,
-                              n > MAX_LISTED ? ", ..." : "");
+    const char **names, *folder = arena_printf(a, "%s/snapshots/", repository);
+    size_t n = list_snapshots(a, repository, &names);
+    if (n == 0)
+        return error_set(e, "%s has no snapshots: the download is incomplete", repository);
+    *snapshot = arena_printf(a, "%s%s", folder, names[0]);
+    return n == 1 ? 1
+                  : error_set(e, "%s has no main revision; choose one of %s", repository,
+                              format_list(a, folder, n, names));
 }
 
 static int find_snapshot_of_folder(struct arena *a, const char *path, const char **snapshot,
@@ -228,11 +299,22 @@ static bool is_revision(const char *text)
                strlen(text);
 }
 
-/* What fetches a model from the Hub, with revision `at` unless that is NULL. */
-static const char *get_download_hint(const char *name, const char *at, struct arena *a)
+/* The model is not in the cache, or not in this revision. */
+static void set_not_found_error(struct arena *a, const char *path, const char *name,
+                                const char *revision, struct error *e)
 {
-    return at ? arena_printf(a, "; from the Hub: hf download %s --revision %s", name, at + 1)
-              : arena_printf(a, "; from the Hub: hf download %s", name);
+    const char **names;
+    size_t n = list_snapshots(a, get_repository_folder(a, name), &names);
+    const char *hint = strchr(name, '/') ? arena_printf(a, "; from the Hub: %s",
+                                                        get_download_command(name, revision, a))
+                                         : "";
+    if (n)
+        error_set(e, "the local Hugging Face cache has no revision %s of %s, but %s%s",
+                  revision ? revision : "main", name,
+                  format_list(a, arena_printf(a, "%s@", name), n, names), hint);
+    else
+        error_set(e, "%s is not a file, a folder or a model in the local Hugging Face cache%s",
+                  path, hint);
 }
 
 /* Finds a path that does not exist: ORG/NAME or ORG/NAME@REVISION in the cache, or PATH@REVISION.
@@ -252,12 +334,9 @@ static int find_in_cache(struct arena *a, const char *path, const char **snapsho
     if (is_name)
         found = find_snapshot(a, get_repository_folder(a, name), revision, name, snapshot, e);
     if (found == 0 && is_name)
-        return error_set(e,
-                         "%s is not a file, a folder or a model in the local Hugging Face cache%s",
-                         path, strchr(name, '/') ? get_download_hint(name, at, a) : ""),
-               0;
-    if (found == 0)
-        return error_set(e, "cannot open %s: %s", path, strerror(reason)), 0;
+        set_not_found_error(a, path, name, at ? revision : NULL, e);
+    else if (found == 0)
+        error_set(e, "cannot open %s: %s", path, strerror(reason));
     return found;
 }
 

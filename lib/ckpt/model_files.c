@@ -143,6 +143,11 @@ void model_files_sort(struct model_files *f)
         qsort(f->omitted, f->n_omitted, sizeof *f->omitted, compare_texts);
 }
 
+const char *model_files_download_hint(const struct model_files *f)
+{
+    return f->download_hint ? f->download_hint : "";
+}
+
 struct model_file *model_files_find(const struct model_files *f, const char *name)
 {
     struct model_file key = {.name = name};

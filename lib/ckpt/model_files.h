@@ -32,6 +32,7 @@ struct model_files {
     size_t n, capacity;
     const char **omitted; /* hidden files and, with a slash at the end, sub-folders; sorted */
     size_t n_omitted, omitted_capacity;
+    const char *download_hint; /* what errors about a missing file add; NULL: nothing */
 };
 
 enum model_file_kind {
@@ -55,6 +56,8 @@ struct model_file *model_files_add(struct model_files *f, const char *name, cons
                                    uint64_t size);
 /* Sorts the lists by name, which model_files_find needs. */
 void model_files_sort(struct model_files *f);
+/* download_hint, or "". */
+const char *model_files_download_hint(const struct model_files *f);
 /* NULL if there is no file of that name. */
 struct model_file *model_files_find(const struct model_files *f, const char *name);
 void model_files_free(struct model_files *f);

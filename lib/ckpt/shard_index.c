@@ -15,8 +15,8 @@ static int check_index_entry(const struct model_files *files, const struct model
             e, "%s puts tensor %.200s into %.200s; shards must be in the folder of the index",
             index->title, tensor, shard);
     if (!model_files_find(files, shard))
-        return error_set(e, "%s: the shard %.200s is missing but listed in %s", path, shard,
-                         index->name);
+        return error_set(e, "%s: the shard %.200s is missing but listed in %s%s", path, shard,
+                         index->name, model_files_download_hint(files));
     return 0;
 }
 

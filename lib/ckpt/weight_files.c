@@ -72,7 +72,8 @@ static int add_unindexed_shards(struct weight_files *w, const char *ending, stru
         if (file)
             weight_files_add(w, file);
         else
-            failed = error_set(e, "%s: the shard %s is missing", w->path, name);
+            failed = error_set(e, "%s: the shard %s is missing%s", w->path, name,
+                               model_files_download_hint(w->files));
     }
     arena_free(&a);
     return failed ? -1 : w->n > 0;
@@ -280,10 +281,11 @@ static int set_no_weights_error(const struct weight_files *w, struct error *e)
                              "file, such as %s/%s",
                              w->path, w->path, name);
     }
-    return error_set(e,
-                     "%s contains no weights; expected model.safetensors, shards with an index, "
-                     "one .safetensors file, pytorch_model.bin, or one GGUF or .npz file",
-                     w->path);
+    const char *hint = model_files_download_hint(w->files);
+    return error_set(e, "%s contains no weights%s", w->path,
+                     *hint ? hint
+                           : "; expected model.safetensors, shards with an index, one "
+                             ".safetensors file, pytorch_model.bin, or one GGUF or .npz file");
 }
 
 int weight_files_find(struct weight_files *w, struct error *e)
