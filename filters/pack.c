@@ -63,8 +63,9 @@ static const struct option_row rows[] = {
      .help = "weights: copy config, tokenizer and other auxiliary files from MODEL",
      .not_in_history = true},
     {"shard-size", OPTION_SIZE, FIELD(shard_size), "SIZE",
-     .help = "maximum size of a shard (default 5G)", .range = {.low = 1, .high = INFINITY},
-     .default_value = "5G"},
+     .help = "maximum size of a shard in bytes (default 5G); tv merge --out-shard-size is in "
+             "parameters",
+     .range = {.low = 1, .high = INFINITY}, .default_value = "5G"},
     {"shards", OPTION_COUNT, FIELD(shards), "N",
      .help = "write at most N shards, the largest as small as possible",
      .range = {.low = 1, .high = INFINITY}},

@@ -176,7 +176,7 @@ const struct filter filter_tv_rename = {
     .notes =
         "RULE is PATTERN=REPLACEMENT: each * of the replacement becomes the text that the "
         "corresponding * of the pattern matched; the rules are applied one after another. SCHEME "
-        "is " NAME_SCHEME_CHOICES ".\n\n"
+        "is " NAME_SCHEME_CHOICES_TEXT ".\n\n"
         "  tv-extract base math | tv-rename 'model.*=model.language_model.*' |\n"
         "      pack --onto vision-model merged/",
     .options_size = sizeof(struct options),

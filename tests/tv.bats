@@ -47,6 +47,11 @@ load refusals
     usage_error_with "trim: unrecognized option --xyzzy (trim --help lists" trim --xyzzy
     usage_error_with '"20%": expected a number; write 0.2 for 20%' trim --density 20%
     usage_error_with 'write 0.125' wudi --lr 12.5%
+    usage_error_with "unexpected operand 20% (did you mean --density 0.2?)" trim 20%
+    usage_error_with "unexpected operand 0.2 (did you mean --density 0.2?)" trim 0.2
+    : >deltas.tvs
+    usage_error_with "unexpected operand deltas.tvs (trim reads standard input: trim < deltas.tvs)" trim deltas.tvs
+    usage_error_with "unexpected operand x" elect-sign x
 }
 
 @test "- is standard input or output, wherever a file can be" {

@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define OPTION_NAME_MAX 100 /* bytes of an unknown option in a message */
 #define FIRST_KEY       256 /* argp keys of the options start here: there are no short options */
@@ -27,27 +28,40 @@ static void exit_with_usage_error(const struct stage *s, const char *format, ...
     exit(2);
 }
 
-/* An option that was probably meant by a lone number: one that is required and missing. */
-static const char *find_missing_required_option(const struct stage *s)
+/* A required option that is missing; its row is NULL if there is none. */
+static struct stage_option find_missing_required_option(const struct stage *s)
 {
     struct stage_option options[STAGE_OPTIONS_MAX];
     size_t n = stage_list_options(s, options);
     for (size_t i = 0; i < n; i++)
         if (options[i].row->required && !s->given[i])
-            return options[i].row->name;
-    return NULL;
+            return options[i];
+    return (struct stage_option){0};
+}
+
+/* Suggests the option whose value it may be, or standard input for a file. */
+static void exit_with_unexpected_operand(struct stage *s, const char *operand)
+{
+    struct error ignored;
+    char number[32];
+    const struct stage_option missing = find_missing_required_option(s);
+    const char *fraction = number_fraction_of_percentage(operand, number);
+    const char *value = fraction ? fraction : operand;
+    if (missing.row && stage_parse_option(s, &missing, value, &ignored) == 0)
+        exit_with_usage_error(s, "unexpected operand %.200s (did you mean --%s %.200s?)", operand,
+                              missing.row->name, value);
+    if (s->filter->role == ROLE_FILTER && s->filter->max_operands == 0 &&
+        access(operand, F_OK) == 0)
+        exit_with_usage_error(s, "unexpected operand %.200s (%s reads standard input: %s < %.200s)",
+                              operand, s->filter->name, s->filter->name, operand);
+    exit_with_usage_error(s, "unexpected operand %.200s", operand);
 }
 
 static void parse_operand(struct stage *s, const char *operand)
 {
     struct error e;
-    if (s->operands.n == s->filter->max_operands) {
-        const char *missing = find_missing_required_option(s);
-        if (missing)
-            exit_with_usage_error(s, "unexpected operand %.200s (did you mean --%s %.200s?)",
-                                  operand, missing, operand);
-        exit_with_usage_error(s, "unexpected operand %.200s", operand);
-    }
+    if (s->operands.n == s->filter->max_operands)
+        exit_with_unexpected_operand(s, operand);
     string_list_append(&s->operands, &s->arena, operand);
     const struct stage_option rules = stage_operand_option(s);
     if (rules.row && stage_parse_option(s, &rules, operand, &e))
@@ -58,10 +72,10 @@ static void check_arguments(const struct stage *s)
 {
     if (s->operands.n < s->filter->min_operands)
         exit_with_usage_error(s, "missing operand; expected %s", s->filter->operands);
-    const char *missing = find_missing_required_option(s);
+    const struct option_row *missing = find_missing_required_option(s).row;
     struct error e;
     if (missing)
-        exit_with_usage_error(s, "--%s is required", missing);
+        exit_with_usage_error(s, "--%s is required", missing->name);
     if (stage_outputs_check_distinct(&s, 1, NULL, &e) ||
         (s->filter->check_options && s->filter->check_options(s, &e)))
         exit_with_usage_error(s, "%s", e.text);

@@ -70,7 +70,8 @@ const struct option_row merge_options_rows[] = {
     {"random-seed", OPTION_COUNT, FIELD(seed), "S", .help = "seed of DARE and DELLA (default 0)",
      .default_value = "0"},
     {"out-shard-size", OPTION_STRING, FIELD(shard_size), "N",
-     .help = "maximum number of parameters per file, such as 5B or 200M"},
+     .help = "maximum number of parameters per file, such as 5B or 200M (pack --shard-size is in "
+             "bytes)"},
     {"shards", OPTION_COUNT, FIELD(shards), "N",
      .help = "write at most N files, with the largest as small as possible",
      .range = {.low = 1, .high = INFINITY}},
@@ -176,8 +177,11 @@ static int parse_shard_size(const char *text, uint64_t *n, struct error *e)
     for (const char *u = units; unit && u <= unit; u++)
         scale *= 1000;
     if (!end || errno || end[unit != NULL] || *n == 0 || *n > UINT64_MAX / scale)
-        return error_set(e, "--out-shard-size: \"%.200s\" is not a number of parameters (5B, 200M)",
-                         text);
+        return error_set(
+            e,
+            "--out-shard-size: \"%.200s\" is not a number of parameters (5B, 200M); pack "
+            "--shard-size is in bytes",
+            text);
     *n *= scale;
     return 0;
 }

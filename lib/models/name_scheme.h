@@ -17,6 +17,9 @@
 /* All schemes, as the choices of an option (filter.h). */
 #define NAME_SCHEME_CHOICES                                                                        \
     "text|qwen2vl|qwen2vl-memory|qwen2vl-bare|qwen2vl-vllm|internvl|internvl-hf|internvl-memory"
+#define NAME_SCHEME_CHOICES_TEXT                                                                   \
+    "text, qwen2vl, qwen2vl-memory, qwen2vl-bare, qwen2vl-vllm, internvl, internvl-hf or "         \
+    "internvl-memory"
 
 /* Writes the canonical name of a tensor named in any scheme. False: it is too long. */
 bool name_scheme_to_canonical(const char *name, char *canonical);
