@@ -132,16 +132,15 @@ static bool has_control_character(const char *text)
 static void print_with_escapes(FILE *out, const char *word)
 {
     fputs("$'", out);
-    for (; *word; word++) {
+    for (size_t n; *word; word += n) {
         size_t control = printable_control_length(word);
+        n = control ? control : character_length(word);
         for (size_t i = 0; i < control; i++)
             fprintf(out, "\\x%02x", (unsigned char)word[i]);
-        if (control)
-            word += control - 1;
-        else if (*word == '\'' || *word == '\\')
-            fprintf(out, "\\%c", *word);
-        else
-            putc(*word, out);
+        if (*word == '\'' || *word == '\\')
+            putc('\\', out);
+        if (!control)
+            fwrite(word, 1, n, out);
     }
     putc('\'', out);
 }

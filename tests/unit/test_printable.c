@@ -6,6 +6,7 @@
 #include "text_print.h"
 #include "text_scanner.h"
 #include "unit.h"
+#include "utf8.h"
 
 static const char *const controls[] = {
     "\x01",         "\x1b",         "\n",           "\x7f",         "\xc2\x80",     "\xc2\x9b",
@@ -61,6 +62,7 @@ static void test_shell_word(const char *word)
     char *text = printed(printable_print_shell_word, word);
     struct pipeline *p = pipeline_parse(text, &a, &e);
     CHECK(!has_control(text));
+    CHECK(utf8_valid_prefix_length(text, strlen(text)) == strlen(text));
     CHECK(p && p->n == 1 && p->commands[0].n == 1 &&
           strcmp(p->commands[0].words[0].text, word) == 0);
     free(text);
@@ -100,6 +102,8 @@ int main(void)
         test_replaced(others[i], text, 0, 3);
         test_shell_word(text);
         test_quoted_word(text);
+        strcat(text, "\n");
+        test_shell_word(text);
     }
     test_shell_word(long_word);
     test_shell_word("");
