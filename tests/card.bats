@@ -69,6 +69,38 @@ has_metadata() {
     done
 }
 
+@test "the license is taken over with its name and link, or not at all" {
+    make_hub
+    local other='license: other\nlicense_name: llama3\nlicense_link: https://example.com/library_name:x\n'
+    in_hub base base "---\n$other---\n"
+    in_hub math math "---\n$other---\n"
+    in_hub code code "---\n${other/llama3/gemma}---\n"
+    tv-extract acme/base acme/math | combine | pack --base acme/base out
+    has_metadata out base_model: '- "acme/base"' '- "acme/math"' "base_model_relation: merge" 'license: "other"' \
+        'license_name: "llama3"' 'license_link: "https://example.com/library_name:x"' "library_name: transformers" \
+        tags: "- merge" "- tvtools"
+    tv extract-lora --max-rank 2 acme/base acme/math lora
+    has_metadata lora base_model: '- "acme/base"' "base_model_relation: adapter" 'license: "other"' \
+        'license_name: "llama3"' 'license_link: "https://example.com/library_name:x"' "library_name: peft" \
+        tags: "- merge" "- tvtools"
+    tv-extract acme/base acme/code | combine | pack --base acme/base other
+    has_metadata other base_model: '- "acme/base"' '- "acme/code"' "base_model_relation: merge" \
+        "library_name: transformers" tags: "- merge" "- tvtools"
+}
+
+@test "a list is taken over only where the Hub has lists; a GGUF model's library is not that of the checkpoint" {
+    make_hub
+    in_hub base base '---\nlibrary_name: [a, b]\npipeline_tag: [x, y]\nlicense_name: [l, m]\nlanguage: [en, de]\n---\n'
+    tv-extract acme/base acme/math | combine | pack --base acme/base out
+    has_metadata out base_model: '- "acme/base"' '- "acme/math"' "base_model_relation: merge" \
+        "library_name: transformers" tags: "- merge" "- tvtools"
+    mkdir gguf
+    cp "$GOLDEN"/quantised/gguf/models/llama3-f16/*.gguf gguf
+    printf -- '---\nlicense: mit\nlibrary_name: gguf\n---\n' >gguf/README.md
+    unpack gguf | pack --quiet --like gguf from-gguf
+    has_metadata from-gguf 'license: "mit"' "library_name: transformers" tags: "- merge" "- tvtools"
+}
+
 @test "several licenses are all taken over" {
     make_hub
     in_hub base base '---\nlicense: [mit, apache-2.0]\n---\n'

@@ -93,11 +93,17 @@ static json_t *read_values(struct card_parser *p)
     return list;
 }
 
-static bool is_taken_over(const char *key)
+static bool can_be_list(const char *key)
+{
+    return strcmp(key, "license") == 0 || strcmp(key, "language") == 0;
+}
+
+/* Is it one of the keys, with the number of values that the Hub accepts? */
+static bool is_taken_over(const char *key, size_t n_values)
 {
     for (size_t i = 0; i < N_KEYS; i++)
         if (strcmp(keys[i], key) == 0)
-            return true;
+            return n_values == 1 || (n_values > 1 && can_be_list(key));
     return false;
 }
 
@@ -106,7 +112,7 @@ static void read_map(struct card_parser *p, json_t *metadata)
     while (next_event(p) == YAML_SCALAR_EVENT) {
         char *key = mem_copy_text(scalar_text(p));
         json_t *values = read_values(p);
-        if (is_taken_over(key) && json_array_size(values))
+        if (is_taken_over(key, json_array_size(values)))
             json_object_set(metadata, key, values);
         json_decref(values);
         free(key);
@@ -147,6 +153,8 @@ static json_t *read_card_of_source(const struct model_source *source)
     if (!c || ckpt_read_auxiliary_file(c, "README.md", &text, &size, &ignored) <= 0)
         text = NULL;
     json_t *metadata = parse_card(text ? text : "");
+    if (c && ckpt_gguf_model(c)) /* the new checkpoint is of another library */
+        json_object_del(metadata, "library_name");
     free(text);
     return metadata;
 }
@@ -168,13 +176,23 @@ static json_t *read_cached_card(const struct model *m)
     return metadata;
 }
 
-/* Removes what the card of another input contradicts. */
+static bool has_same_values(const json_t *a, const json_t *b, const char *key)
+{
+    const json_t *x = json_object_get(a, key), *y = json_object_get(b, key);
+    return x == y || json_equal(x, y); /* both may be NULL */
+}
+
+/* Removes what the card of another input contradicts; of the license all or nothing. */
 static void keep_what_agrees(json_t *metadata, const json_t *other)
 {
+    bool same_license = true;
+    for (size_t i = 0; i < N_LICENSES; i++)
+        same_license &= has_same_values(metadata, other, keys[i]);
     for (size_t i = 0; i < N_KEYS; i++) {
-        const json_t *theirs = json_object_get(other, keys[i]);
-        bool silent = !theirs && i >= N_LICENSES;
-        if (!silent && !json_equal(json_object_get(metadata, keys[i]), theirs))
+        bool silent = !json_object_get(other, keys[i]);
+        bool agrees =
+            i < N_LICENSES ? same_license : silent || has_same_values(metadata, other, keys[i]);
+        if (!agrees)
             json_object_del(metadata, keys[i]);
     }
 }

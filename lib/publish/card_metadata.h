@@ -10,7 +10,8 @@
  * are none. They are those of `source`, the model whose auxiliary files are copied (NULL: none),
  * without those that the card of another input contradicts. The cards of other inputs are read if
  * they are in the Hub's cache; if one of them is not, license is left out, because it may be
- * another. */
+ * another. The license is taken over with its name and link, or not at all; library_name not from a
+ * GGUF model. */
 char *card_metadata_text(const struct model_source *source, const struct header *h);
 
 #endif

@@ -201,10 +201,22 @@ static void print_base_models(FILE *out, const struct header *h, enum card_subje
         fprintf(out, "base_model_relation: %s\n", subject == CARD_OF_MODEL ? "merge" : "adapter");
 }
 
+/* The line of library_name, the last one; NULL. */
+static const char *find_library(const char *metadata)
+{
+    static const char key[] = "library_name:";
+    const char *line = metadata;
+    while (line && strncmp(line, key, sizeof key - 1) != 0) {
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    return line;
+}
+
 static void print_front_matter(FILE *out, const struct header *h, enum card_subject subject,
                                const char *metadata)
 {
-    const char *library = strstr(metadata, "library_name:"); /* the last line */
+    const char *library = find_library(metadata);
     fputs("---\n", out);
     print_base_models(out, h, subject);
     fprintf(out, "%.*s", (int)(library ? (size_t)(library - metadata) : strlen(metadata)),
