@@ -88,6 +88,14 @@ filters() {
         sort | diff -u drawn -
 }
 
+# The anchor of a heading on GitHub: lower case, no punctuation, hyphens for spaces.
+@test "links on the page lead to headings" {
+    sed -n 's/^##* //p' "$LESSONS" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9_ \n-' | tr ' ' - | sort >headings
+    grep -o '](#[^)]*)' "$LESSONS" | tr -d '](#)' | sort -u >links
+    [ "$(wc -l <links)" -gt 30 ]
+    comm -13 headings links | diff -u /dev/null -
+}
+
 # A lesson is a heading of the second level.
 @test "every lesson has exercises, and every exercise a solution that runs" {
     awk '/^## / { lesson = /^## Lesson/ ? $3 + 0 : "" }
