@@ -16,6 +16,7 @@
  * as that; elsewhere it has all columns.
  */
 #include "filter.h"
+#include "json_print.h"
 #include "operand_source.h"
 #include "stage.h"
 #include "standard_output.h"
@@ -81,37 +82,24 @@ static const struct options *options_of(const struct stage *s)
 
 /* ---- JSON ---------------------------------------------------------------------------------- */
 
-static void print_json_number(const char *key, double x)
-{
-    char text[32];
-    printf(", \"%s\": %s", key, isfinite(x) ? number_format(x, text) : "null");
-}
-
-static void print_json_name(const char *before, const char *name)
-{
-    fputs(before, stdout);
-    text_print_quoted(stdout, name);
-}
-
 static void print_json_vector(const struct joint_stats *t, size_t k, const char *model)
 {
-    static const char *const names[] = {"zero", "l1", "l2", "mean", "max_abs", "min", "max"};
+    static const char *const keys[] = {
+        ", \"zero\": ",    ", \"l1\": ",  ", \"l2\": ", ", \"mean\": ",
+        ", \"max_abs\": ", ", \"min\": ", ", \"max\": "};
     const struct vector_stats *v = &t->vectors[k];
-    print_json_name("{\"model\": ", model);
-    printf(", \"elements\": %llu, \"nonfinite\": %llu", (unsigned long long)v->elements,
-           (unsigned long long)(v->floating - v->finite));
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        print_json_number(names[i], stats_table_value(t, STATS_ZERO + (enum stats_key)i, k, 0));
+    json_print_text("{\"model\": ", model);
+    json_print_count(", \"elements\": ", v->elements);
+    json_print_count(", \"nonfinite\": ", v->floating - v->finite);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        json_print_number(keys[i], stats_table_value(t, STATS_ZERO + (enum stats_key)i, k, 0));
     putchar('}');
 }
 
 static void print_json(const struct run *run, const struct result *r)
 {
     const struct joint_stats *t = &r->stats;
-    if (r->tensor)
-        print_json_name("{\"tensor\": ", r->tensor);
-    else
-        fputs("{\"tensor\": null", stdout);
+    json_print_text("{\"tensor\": ", r->tensor);
     fputs(", \"vectors\": [", stdout);
     for (size_t k = 0; k < t->n; k++) {
         fputs(k ? ", " : "", stdout);
@@ -120,12 +108,10 @@ static void print_json(const struct run *run, const struct result *r)
     fputs("], \"pairs\": [", stdout);
     for (size_t k = 0; k < t->n; k++)
         for (size_t j = 0; j < k; j++) {
-            const char *before = k > 1 ? ", {\"models\": [" : "{\"models\": [";
-            print_json_name(before, run->models[r->models[j]]);
-            print_json_name(", ", run->models[r->models[k]]);
-            putchar(']');
-            print_json_number("cosine", joint_stats_cosine(t, k, j));
-            print_json_number("opposite", joint_stats_opposite_sign_share(t, k, j));
+            const char *models[] = {run->models[r->models[j]], run->models[r->models[k]]};
+            json_print_texts(k > 1 ? ", {\"models\": " : "{\"models\": ", 2, models);
+            json_print_number(", \"cosine\": ", joint_stats_cosine(t, k, j));
+            json_print_number(", \"opposite\": ", joint_stats_opposite_sign_share(t, k, j));
             putchar('}');
         }
     puts("]}");
