@@ -2,6 +2,7 @@
 
 #include "command_line.h"
 #include "config_to_pipeline.h"
+#include "mergekit_options.h"
 #include "parts_folder.h"
 #include "printable.h"
 #include "stage.h"
@@ -98,8 +99,7 @@ static int read_and_translate_config(struct config_command *c, struct error *e)
     const char *tool = c->stage->filter->name;
     struct merge_config_file file;
     struct translation_options options;
-    if (c->options->cache && setenv("HF_HUB_CACHE", c->options->cache, 1))
-        mem_exit();
+    mergekit_options_use_cache(c->options->cache);
     if (merge_options_to_translation_options(c->options, &options, &c->a, e) ||
         merge_config_read(&file, c->stage->operands.items[0], tool, &c->a, e) ||
         config_to_pipeline(&c->merge, &file, c->out, &options, tool, &c->a, e))

@@ -2,6 +2,7 @@
 
 #include "config_vocabulary.h"
 #include "document_to_pipeline.h"
+#include "mergekit_options.h"
 #include "result_config_and_dtype.h"
 #include "chat_template.h"
 #include "gguf_encoding.h"
@@ -46,11 +47,6 @@ static int add_chat_template_option(struct pipeline_builder *b, struct pipeline_
 
 /* ---- pack ------------------------------------------------------------------------------------ */
 
-static uint64_t multiply_saturating(uint64_t x, uint64_t y)
-{
-    return x > UINT64_MAX / y ? UINT64_MAX : x * y;
-}
-
 static bool is_single_file(const char *out)
 {
     return output_form_is_single_file(output_target_form_of_name(out));
@@ -62,10 +58,9 @@ static void add_shard_size_option(const struct pipeline_builder *b, struct pipel
     if (!b->options->shard_parameters)
         return;
     enum dtype dtype = result_config_and_dtype_find_dtype(b, b->config);
-    uint64_t parameter_bytes = dtype_bits(dtype == DTYPE_NONE ? DTYPE_F32 : dtype) / 8;
-    uint64_t bytes = multiply_saturating(b->options->shard_parameters, parameter_bytes);
-    pipeline_builder_add_option(pack, "shard-size",
-                                arena_printf(b->a, "%llu", (unsigned long long)bytes), b->a);
+    pipeline_builder_add_option(
+        pack, "shard-size", mergekit_options_shard_bytes(b->options->shard_parameters, dtype, b->a),
+        b->a);
 }
 
 static void add_pick_command(const struct pipeline_builder *b)

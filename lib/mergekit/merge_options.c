@@ -2,12 +2,9 @@
 
 #include "gguf_encoding.h"
 #include "merge_part.h"
-#include "printable.h"
+#include "mergekit_options.h"
 
-#include <ctype.h>
-#include <errno.h>
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* ---- the table ------------------------------------------------------------------------------- */
@@ -17,15 +14,6 @@
 #define CHOICES_MISMATCH "drop"
 
 #define FIELD(f) offsetof(struct merge_options, f)
-#define IGNORED(name)                                                                              \
-    {                                                                                              \
-        name, OPTION_FLAG, FIELD(ignored_flag), NULL, .help = "no effect"                          \
-    }
-#define IGNORED_PAIR(name) IGNORED(name), IGNORED("no-" name)
-#define IGNORED_VALUE(name)                                                                        \
-    {                                                                                              \
-        name, OPTION_STRING, FIELD(ignored_value), "X", .help = "no effect"                        \
-    }
 
 const struct option_row merge_options_rows[] = {
     {"check", OPTION_FLAG, FIELD(check),
@@ -87,104 +75,23 @@ const struct option_row merge_options_rows[] = {
      .help = "folder in which models named org/name are looked up"},
     {"num-threads", OPTION_COUNT, FIELD(num_threads), "N", .help = "same as --threads"},
     {"out-path", OPTION_STRING, FIELD(out), "OUT", .help = "same as the operand OUT"},
-    IGNORED_PAIR("allow-crimes"),
-    IGNORED_PAIR("cuda"),
-    IGNORED_PAIR("low-cpu-memory"),
-    IGNORED_PAIR("clone-tensors"),
-    IGNORED_PAIR("trust-remote-code"),
-    IGNORED_PAIR("lazy-unpickle"),
-    IGNORED_PAIR("write-model-card"),
-    IGNORED_PAIR("safe-serialization"),
-    IGNORED("no-quiet"),
-    IGNORED_PAIR("read-to-gpu"),
-    IGNORED_PAIR("multi-gpu"),
-    IGNORED_PAIR("async-write"),
-    IGNORED_PAIR("lazy"),
-    IGNORED("gpu-rich"),
-    IGNORED("verbose"),
-    IGNORED_VALUE("device"),
-    IGNORED_VALUE("write-threads"),
-    IGNORED_VALUE("lora-merge-cache"),
-    IGNORED_VALUE("lora-merge-dtype"),
-    IGNORED_VALUE("intermediate-dir"),
+    MERGEKIT_IGNORED_OPTIONS(FIELD(ignored_flag), FIELD(ignored_value)),
+    MERGEKIT_IGNORED_PAIR("lazy", FIELD(ignored_flag)),
+    MERGEKIT_IGNORED_VALUE("intermediate-dir", FIELD(ignored_value)),
     {0}};
-
-static bool is_ignored_option(const struct option_row *row)
-{
-    return row->offset == FIELD(ignored_flag) || row->offset == FIELD(ignored_value);
-}
 
 void merge_options_print_ignored(const struct stage *s)
 {
-    const char *names = "";
-    struct arena a = {0};
-    size_t n = 0;
-    for (size_t i = 0; merge_options_rows[i].name; i++)
-        if (s->given[i] && is_ignored_option(&merge_options_rows[i]))
-            names =
-                arena_printf(&a, "%s%s--%s", names, n++ ? ", " : "", merge_options_rows[i].name);
-    if (n)
-        printable_note(s->filter->name, "%s ha%s no effect here", names, n == 1 ? "s" : "ve");
-    arena_free(&a);
-}
-
-/* ---- short options --------------------------------------------------------------------------- */
-
-/* -v, -vv, ... */
-static bool is_verbose_flag(const char *word)
-{
-    return word[0] == '-' && word[1] == 'v' && strspn(word + 1, "v") == strlen(word + 1);
-}
-
-/* The long name of a short option that takes a value: -j4, -j 4; NULL. */
-static const char *long_name_of_short_option(const char *word)
-{
-    if (word[0] != '-')
-        return NULL;
-    return word[1] == 'j' ? "--num-threads" : word[1] == 'I' ? "--intermediate-dir" : NULL;
+    mergekit_options_print_ignored(s, FIELD(ignored_flag), FIELD(ignored_value));
 }
 
 char **merge_options_expand_short(int *argc, char **argv)
 {
-    char **words = mem_alloc((size_t)*argc * 2 + 1, sizeof *words);
-    int n = 0;
-    for (int i = 0; i < *argc; i++) {
-        const char *name = i ? long_name_of_short_option(argv[i]) : NULL;
-        if (name) {
-            words[n++] = (char *)name;
-            if (argv[i][2])
-                words[n++] = argv[i] + 2;
-        } else {
-            words[n++] = i && is_verbose_flag(argv[i]) ? (char *)"--verbose" : argv[i];
-        }
-    }
-    *argc = n;
-    return words;
+    static const struct short_option own[] = {{'I', "--intermediate-dir"}, {0}};
+    return mergekit_options_expand_short(argc, argv, own);
 }
 
 /* ---- conversion ------------------------------------------------------------------------------ */
-
-/* "5B": a number with K, M or B, powers of 1000, as mergekit writes sizes. */
-static int parse_shard_size(const char *text, uint64_t *n, struct error *e)
-{
-    static const char units[] = "KMB";
-    char *end = NULL;
-    uint64_t scale = 1;
-    errno = 0;
-    if (isdigit((unsigned char)*text))
-        *n = strtoull(text, &end, 10);
-    const char *unit = end && *end ? strchr(units, toupper((unsigned char)*end)) : NULL;
-    for (const char *u = units; unit && u <= unit; u++)
-        scale *= 1000;
-    if (!end || errno || end[unit != NULL] || *n == 0 || *n > UINT64_MAX / scale)
-        return error_set(
-            e,
-            "--out-shard-size: \"%.200s\" is not a number of parameters (5B, 200M); pack "
-            "--shard-size is in bytes",
-            text);
-    *n *= scale;
-    return 0;
-}
 
 /* Choice i of "a|b|c"; NULL for -1. */
 static const char *get_choice_by_index(const char *choices, int i, struct arena *a)
@@ -207,7 +114,7 @@ int merge_options_check(const struct stage *s, struct error *e)
         return error_set(e, "--json needs --check");
     if (o->part && o->resume)
         return error_set(e, "only one of --part and --resume can be given");
-    return (o->shard_size && parse_shard_size(o->shard_size, &n, e)) ||
+    return (o->shard_size && mergekit_options_parse_shard_size(o->shard_size, &n, e)) ||
                    (o->part && merge_part_parse(o->part, &i, &n, e))
                ? -1
                : 0;
@@ -233,5 +140,7 @@ int merge_options_to_translation_options(const struct merge_options *o,
         .n_only = o->only.n,
         .only = o->only.items,
     };
-    return o->shard_size ? parse_shard_size(o->shard_size, &to->shard_parameters, e) : 0;
+    return o->shard_size
+               ? mergekit_options_parse_shard_size(o->shard_size, &to->shard_parameters, e)
+               : 0;
 }

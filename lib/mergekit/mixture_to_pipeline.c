@@ -3,6 +3,7 @@
 #include "auxiliary_files.h"
 #include "glob_pattern.h"
 #include "input_models.h"
+#include "mergekit_options.h"
 #include "model_source.h"
 #include "number.h"
 #include "pipeline_builder.h"
@@ -419,8 +420,12 @@ static void add_pack_command(const struct translation *t, struct pipeline *p, co
     pipeline_add_word(pack, find_model(t, c->base)->plain_operand, t->a);
     pipeline_builder_add_option(pack, "moe", layouts[t->architecture].name, t->a);
     add_option(t, pack, "experts-per-token", c->experts_per_token);
-    pipeline_builder_add_dtype(pack, c->dtype != DTYPE_NONE ? c->dtype : t->dtype, t->a);
-    pipeline_builder_add_option(pack, "shard-size", t->options->shard_size, t->a);
+    enum dtype dtype = c->dtype != DTYPE_NONE ? c->dtype : t->dtype;
+    pipeline_builder_add_dtype(pack, dtype, t->a);
+    const char *shard_size = t->options->shard_size;
+    if (t->options->shard_parameters)
+        shard_size = mergekit_options_shard_bytes(t->options->shard_parameters, dtype, t->a);
+    pipeline_builder_add_option(pack, "shard-size", shard_size, t->a);
     if (t->options->force)
         pipeline_add_word(pack, "--force", t->a);
     if (t->options->no_tokenizer)

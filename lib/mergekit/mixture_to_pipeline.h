@@ -17,9 +17,10 @@
 struct mixture_options {
     uint64_t seed; /* of noise and random routers */
     bool force, no_tokenizer;
-    const char *shard_size; /* for pack; NULL: the default */
-    const char *spool;      /* for model_source_open */
-    const char *tool;       /* the command, for notes and warnings */
+    const char *shard_size;    /* for pack; NULL: the default */
+    uint64_t shard_parameters; /* the same as a number of parameters; 0: not given */
+    const char *spool;         /* for model_source_open */
+    const char *tool;          /* the command, for notes and warnings */
 };
 
 /* Opens the models to check that they fit, and builds the pipeline in the arena. */

@@ -3,6 +3,7 @@
 #include "command_line.h"
 #include "glob_pattern.h"
 #include "layer_slice.h"
+#include "mergekit_options.h"
 #include "module_pattern.h"
 #include "pipeline_run.h"
 #include "printable.h"
@@ -13,19 +14,15 @@
 #include <string.h>
 
 struct options {
-    uint64_t max_rank;
+    uint64_t max_rank, num_threads;
     double epsilon;
     bool embed, skip_undecomposable, no_distribute_scale, distribute_scale, force, ignored;
     struct string_list save, exclude, include;
     enum dtype dtype;
-    const char *model, *base, *out, *energy, *ignored_value;
+    const char *model, *base, *out, *energy, *cache, *ignored_value;
 };
 
 #define FIELD(f) offsetof(struct options, f)
-#define IGNORED(name)                                                                              \
-    {                                                                                              \
-        name, OPTION_FLAG, FIELD(ignored), NULL, .help = "no effect"                               \
-    }
 static const struct option_row rows[] = {
     {"max-rank", OPTION_COUNT, FIELD(max_rank), "R", .help = "rank of the adapter (default 128)",
      .range = {.low = 1, .high = 32766}, .default_value = "128"},
@@ -54,15 +51,16 @@ static const struct option_row rows[] = {
     {"model", OPTION_STRING, FIELD(model), "EXPERT", .help = "same as the operand EXPERT"},
     {"base-model", OPTION_STRING, FIELD(base), "BASE", .help = "same as the operand BASE"},
     {"out-path", OPTION_STRING, FIELD(out), "OUT", .help = "same as the operand OUT"},
-    IGNORED("cuda"),
-    IGNORED("gpu-rich"),
-    IGNORED("lazy-unpickle"),
-    IGNORED("low-cpu-memory"),
-    IGNORED("trust-remote-code"),
-    IGNORED("verbose"),
-    {"device", OPTION_STRING, FIELD(ignored_value), "X", .help = "no effect"},
+    {"transformers-cache", OPTION_STRING, FIELD(cache), "DIR",
+     .help = "folder in which models named org/name are looked up"},
+    {"num-threads", OPTION_COUNT, FIELD(num_threads), "N", .help = "same as --threads"},
+    MERGEKIT_IGNORED_OPTIONS(FIELD(ignored), FIELD(ignored_value)),
+    MERGEKIT_IGNORED_PAIR("unsafe-truncate-embeddings", FIELD(ignored)),
+    MERGEKIT_IGNORED_PAIR("copy-tokenizer", FIELD(ignored)),
+    MERGEKIT_IGNORED_FLAG("no-embed-lora", FIELD(ignored)),
+    MERGEKIT_IGNORED_VALUE("out-shard-size", FIELD(ignored_value)),
+    MERGEKIT_IGNORED_VALUE("random-seed", FIELD(ignored_value)),
     {0}};
-#undef FIELD
 
 /* BASE, EXPERT and OUT, as operands or by the options of mergekit. */
 static int check_options(const struct stage *s, struct error *e)
@@ -216,7 +214,14 @@ static int make_pipeline(struct pipeline *p, const struct stage *s, struct arena
 
 int tv_extract_lora_main(int argc, char **argv, const struct filter *const *filters)
 {
-    struct stage *s = command_line_parse(&descriptor, argc, argv);
+    static const struct short_option short_options[] = {
+        {'e', "--exclude-regex"}, {'i', "--include-regex"}, {0}};
+    char **words = mergekit_options_expand_short(&argc, argv, short_options);
+    struct stage *s = command_line_parse(&descriptor, argc, words);
+    free(words);
+    mergekit_options_print_ignored(s, FIELD(ignored), FIELD(ignored_value));
+    const struct options *o = s->options;
+    mergekit_options_use_cache(o->cache);
     struct arena a = {0};
     struct pipeline p = {0};
     struct error e = {0};
@@ -226,7 +231,7 @@ int tv_extract_lora_main(int argc, char **argv, const struct filter *const *filt
     } else {
         const struct pipeline_options run = {
             .filters = filters,
-            .threads = s->common.threads,
+            .threads = s->common.threads ? s->common.threads : o->num_threads,
             .memory = s->common.memory,
             .spool = s->common.spool,
             .monitor = {.show_progress = true, .report_progress = s->common.progress}};

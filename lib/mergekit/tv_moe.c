@@ -1,6 +1,7 @@
 #include "tv_moe.h"
 
 #include "command_line.h"
+#include "mergekit_options.h"
 #include "mixture_to_pipeline.h"
 #include "output_target.h"
 #include "pipeline_run.h"
@@ -11,16 +12,13 @@
 #include <stdlib.h>
 
 struct options {
-    const char *prompts, *cache, *shard_size, *report;
-    uint64_t seed;
+    const char *prompts, *cache, *shard_size, *shard_parameters, *report;
+    uint64_t seed, num_threads;
     bool force, no_copy_tokenizer, ignored_flag;
+    const char *ignored_value;
 };
 
 #define FIELD(f) offsetof(struct options, f)
-#define IGNORED(name)                                                                              \
-    {                                                                                              \
-        name, OPTION_FLAG, FIELD(ignored_flag), NULL, .help = "no effect"                          \
-    }
 static const struct option_row rows[] = {
     {"prompts", OPTION_FILE, FIELD(prompts), "FILE",
      .help = "token ids of the prompts, as a JSON object: {\"text\": [1, 17, 4], ...}"},
@@ -34,19 +32,25 @@ static const struct option_row rows[] = {
     {"no-copy-tokenizer", OPTION_FLAG, FIELD(no_copy_tokenizer), .help = "copy no tokenizer"},
     {"transformers-cache", OPTION_STRING, FIELD(cache), "DIR",
      .help = "folder in which models named org/name are looked up"},
-    IGNORED("copy-tokenizer"),
-    IGNORED("cuda"),
-    IGNORED("load-in-4bit"),
-    IGNORED("load-in-8bit"),
-    IGNORED("trust-remote-code"),
-    IGNORED("allow-crimes"),
-    IGNORED("lazy-unpickle"),
-    IGNORED("i-understand-this-is-not-useful-without-training"),
+    {"out-shard-size", OPTION_STRING, FIELD(shard_parameters), "N",
+     .help = "maximum number of parameters per file, such as 5B or 200M"},
+    {"num-threads", OPTION_COUNT, FIELD(num_threads), "N", .help = "same as --threads"},
+    MERGEKIT_IGNORED_OPTIONS(FIELD(ignored_flag), FIELD(ignored_value)),
+    MERGEKIT_IGNORED_PAIR("unsafe-truncate-embeddings", FIELD(ignored_flag)),
+    MERGEKIT_IGNORED_FLAG("copy-tokenizer", FIELD(ignored_flag)),
+    MERGEKIT_IGNORED_FLAG("load-in-4bit", FIELD(ignored_flag)),
+    MERGEKIT_IGNORED_FLAG("load-in-8bit", FIELD(ignored_flag)),
+    MERGEKIT_IGNORED_FLAG("i-understand-this-is-not-useful-without-training", FIELD(ignored_flag)),
     {0}};
-#undef FIELD
 
 static int check_options(const struct stage *s, struct error *e)
 {
+    const struct options *o = s->options;
+    uint64_t n;
+    if (o->shard_size && o->shard_parameters)
+        return error_set(e, "only one of --shard-size and --out-shard-size can be given");
+    if (o->shard_parameters && mergekit_options_parse_shard_size(o->shard_parameters, &n, e))
+        return -1;
     return s->operands.n == 2 ? output_target_check_name(s->operands.items[1], e) : 0;
 }
 
@@ -88,15 +92,17 @@ static int read_and_translate_config(const struct stage *s, struct pipeline *p, 
     const struct options *o = s->options;
     const char *tool = s->filter->name;
     const char *out = s->operands.n == 2 ? s->operands.items[1] : "merged";
-    const struct mixture_options options = {.seed = o->seed,
-                                            .force = o->force,
-                                            .no_tokenizer = o->no_copy_tokenizer,
-                                            .shard_size = o->shard_size,
-                                            .spool = s->common.spool,
-                                            .tool = tool};
+    struct mixture_options options = {.seed = o->seed,
+                                      .force = o->force,
+                                      .no_tokenizer = o->no_copy_tokenizer,
+                                      .shard_size = o->shard_size,
+                                      .spool = s->common.spool,
+                                      .tool = tool};
     struct mixture_config c;
-    if (o->cache && setenv("HF_HUB_CACHE", o->cache, 1))
-        mem_exit();
+    if (o->shard_parameters &&
+        mergekit_options_parse_shard_size(o->shard_parameters, &options.shard_parameters, e))
+        return -1;
+    mergekit_options_use_cache(o->cache);
     return mixture_config_read(&c, s->operands.items[0], o->prompts, tool, a, e) ||
                    mixture_to_pipeline(p, &c, out, &options, a, e)
                ? -1
@@ -109,7 +115,7 @@ static int run_mixture(const struct stage *s, const struct pipeline *p,
     const struct options *o = s->options;
     struct pipeline_options run = {
         .filters = filters,
-        .threads = s->common.threads,
+        .threads = s->common.threads ? s->common.threads : o->num_threads,
         .memory = s->common.memory,
         .spool = s->common.spool,
         .monitor = {.show_progress = true, .report_progress = s->common.progress}};
@@ -119,9 +125,19 @@ static int run_mixture(const struct stage *s, const struct pipeline *p,
     return pipeline_run_end_report(&run, status);
 }
 
+/* Parses the command line; prints which options have no effect. */
+static struct stage *parse_command_line(const struct filter *f, int argc, char **argv)
+{
+    char **words = mergekit_options_expand_short(&argc, argv, NULL);
+    struct stage *s = command_line_parse(f, argc, words);
+    free(words);
+    mergekit_options_print_ignored(s, FIELD(ignored_flag), FIELD(ignored_value));
+    return s;
+}
+
 int tv_moe_main(int argc, char **argv, const struct filter *const *filters)
 {
-    struct stage *s = command_line_parse(&moe_descriptor, argc, argv);
+    struct stage *s = parse_command_line(&moe_descriptor, argc, argv);
     struct pipeline p;
     struct arena a = {0};
     struct error e = {0};
@@ -134,7 +150,7 @@ int tv_moe_main(int argc, char **argv, const struct filter *const *filters)
 
 int tv_moe_print_main(int argc, char **argv)
 {
-    struct stage *s = command_line_parse(&print_descriptor, argc, argv);
+    struct stage *s = parse_command_line(&print_descriptor, argc, argv);
     struct pipeline p;
     struct arena a = {0};
     struct error e = {0};
